@@ -1,0 +1,161 @@
+"""What can go wrong, said once: the JSON-RPC codes this gate emits, the reason a caller reads, and the exceptions.
+
+A rejection is a value (`Reason`). An exception means that input broke a standard or that we broke a promise:
+
+    SessiongateError
+    ├── RpcError            the request itself cannot be served: carries the JSON-RPC code to answer with
+    │   ├── ParseError          -32700  the body is not JSON as we read it
+    │   ├── InvalidRequest      -32600  not a JSON-RPC 2.0 request
+    │   ├── MethodNotFound      -32601  unknown, or denied by this gate
+    │   └── InvalidParams       -32602  a parameter is malformed: names the field
+    ├── Undecodable         -32057  well-formed, but not readable exactly as the chain would read it
+    ├── StateUnavailable    -32058  node, registry or ledger missing or stale
+    ├── UpstreamUnavailable -32059  no bundler answered: says whether the operation may have been sent
+    └── ConfigErrors        every fault of a configuration at once, each with file and line
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import IntEnum
+
+
+class Code(IntEnum):
+    """JSON-RPC error codes this gate answers with. The bundlers' own codes (-32500…-32521) stay theirs."""
+
+    PARSE_ERROR = -32700
+    INVALID_REQUEST = -32600
+    METHOD_NOT_FOUND = -32601
+    INVALID_PARAMS = -32602
+    INTERNAL_ERROR = -32603
+    RULE_REJECTED = -32050
+    SESSION_UNKNOWN = -32051
+    SESSION_REVOKED = -32052
+    SESSION_NOT_VALID_NOW = -32053
+    SESSION_SCOPE = -32054
+    LIMIT_EXCEEDED = -32055
+    RATE_LIMITED = -32056
+    UNDECODABLE = -32057
+    STATE_UNAVAILABLE = -32058
+    UPSTREAM_UNAVAILABLE = -32059
+
+    @property
+    def label(self) -> str:
+        """The name of the code in lower case: `session_scope`. A closed set, fit for a metric label."""
+        return self.name.lower()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """Why an operation is refused, in words for the dapp developer who reads it.
+
+    `sentence` says what and where, `remedy` the cure. `wanted` and `got` are already printed (base units,
+    0x-hex), never secrets or signatures. `retryable` is true when the same operation may pass later.
+    """
+
+    code: Code
+    sentence: str
+    remedy: str
+    policy: str | None = None  # name of the on-chain policy that refuses
+    rule: str | None = None  # id of ops' rule that refuses
+    call: int | None = None  # index into the operation's calls
+    wanted: str | None = None
+    got: str | None = None
+    retryable: bool = False
+
+    def at_call(self, index: int) -> Reason:
+        """The same reason, pointing at one call of a batch."""
+        return replace(self, call=index)
+
+
+class SessiongateError(Exception):
+    """The root of everything this package raises on purpose."""
+
+
+class RpcError(SessiongateError):
+    """A request that cannot be served; `code`, `message` and `data` become its JSON-RPC error."""
+
+    code = Code.INTERNAL_ERROR
+
+    def __init__(self, message: str, *, data: Mapping[str, object] | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.data = data
+
+
+class ParseError(RpcError):
+    """The body is not JSON as this gate reads it (RFC 8259, UTF-8, no duplicate keys, bounded depth)."""
+
+    code = Code.PARSE_ERROR
+
+
+class InvalidRequest(RpcError):
+    """JSON, but not a JSON-RPC 2.0 request."""
+
+    code = Code.INVALID_REQUEST
+
+
+class MethodNotFound(RpcError):
+    """A method this gate does not serve."""
+
+    code = Code.METHOD_NOT_FOUND
+
+
+class InvalidParams(RpcError):
+    """A parameter that breaks the strict profile; `field` is its path, `params[0].callData`."""
+
+    code = Code.INVALID_PARAMS
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}", data={"field": field, "reason": problem})
+        self.field = field
+        self.problem = problem
+
+
+class Undecodable(SessiongateError):
+    """Bytes that cannot be read exactly; `where` names the part (`signature`, `callData`), `problem` why."""
+
+    def __init__(self, where: str, problem: str) -> None:
+        super().__init__(f"{where}: {problem}")
+        self.where = where
+        self.problem = problem
+
+
+class StateUnavailable(SessiongateError):
+    """A fact the verdict needs cannot be had now; `what` names it."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
+
+
+class UpstreamUnavailable(SessiongateError):
+    """No bundler answered. `may_have_been_sent` is false only when no byte of the request can have arrived."""
+
+    def __init__(self, problem: str, *, may_have_been_sent: bool) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.may_have_been_sent = may_have_been_sent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigFault:
+    """One fault of a configuration file: where it stands, what is wrong, and the cure when one is known."""
+
+    path: str
+    line: int
+    problem: str
+    suggestion: str | None = None
+
+    def __str__(self) -> str:
+        cure = f"; {self.suggestion}" if self.suggestion else ""
+        return f"{self.path}:{self.line}: {self.problem}{cure}"
+
+
+class ConfigErrors(SessiongateError):
+    """Every fault found, in file order."""
+
+    def __init__(self, faults: Sequence[ConfigFault]) -> None:
+        super().__init__("\n".join(str(fault) for fault in faults))
+        self.faults = tuple(faults)

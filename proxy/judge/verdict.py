@@ -1,0 +1,39 @@
+"""The verdict on one operation, and what a mode makes of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from proxy.errors import Reason
+
+
+class Mode(StrEnum):
+    """How much a verdict weighs: the gate's own mode is the ceiling for everything below it."""
+
+    OFF = "off"  # nothing is judged; what is forwarded is still parsed strictly
+    SHADOW = "shadow"  # judged, counted, audited; nobody is refused
+    ALERT = "alert"  # as shadow, and a would-be rejection raises an alert
+    ENFORCE = "enforce"  # a rejection is answered to the caller
+
+
+@dataclass(frozen=True, slots=True)
+class Allow:
+    """The operation fits everything this gate knows. `notes` are remarks for the audit, not for the caller."""
+
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """The operation is refused; the first reason is the one the caller is told, all are recorded."""
+
+    reasons: tuple[Reason, ...]
+
+    @property
+    def first(self) -> Reason:
+        """The reason that becomes the JSON-RPC error."""
+        return self.reasons[0]
+
+
+Verdict = Allow | Reject
