@@ -85,7 +85,7 @@ class RpcError(SessiongateError):
 
 
 class ParseError(RpcError):
-    """The body is not JSON as this gate reads it (RFC 8259, UTF-8, no duplicate keys, bounded depth)."""
+    """The body is not JSON as this gate reads it (RFC 8259, UTF-8, bounded depth)."""
 
     code = Code.PARSE_ERROR
 

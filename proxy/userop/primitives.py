@@ -60,7 +60,7 @@ def json_type(value: object) -> str:
 
 def parse_bytes(value: object, field: str) -> bytes:
     """Bytes from `0x` and an even count of hex digits. Raises `InvalidParams` that names `field`."""
-    # type() and not isinstance(): a number kept as text is a str subclass and must not pass for a string
+    # type() and not isinstance(): only what the JSON reader made of a JSON string is one
     if type(value) is str and value.startswith("0x"):
         try:
             # takes pairs of ASCII hex digits and nothing else, and long call data far faster than a pattern does

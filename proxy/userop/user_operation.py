@@ -183,13 +183,17 @@ def _unknown_key(
     value: Mapping[str, object], allowed: frozenset[str], version: EntryPointVersion, field: str
 ) -> InvalidParams:
     key = min(value.keys() - allowed)
-    shown = key if len(key) <= 40 else f"{key[:40]}…"
     known = _KNOWN_BY_FOLDED_NAME.get(key.lower())
     if key in _V06_ONLY or key in _V07_ONLY:
         return InvalidParams(f"{field}.{key}", f"not a field of an operation for entry point {version}")
     if known is not None:
-        return InvalidParams(f"{field}.{ascii(shown)[1:-1]}", f"unknown field; did you mean {known}?")
-    return InvalidParams(f"{field}.{ascii(shown)[1:-1]}", "unknown field")
+        return InvalidParams(f"{field}.{_shown(key)}", f"unknown field; did you mean {known}?")
+    return InvalidParams(f"{field}.{_shown(key)}", "unknown field")
+
+
+def _shown(key: str) -> str:
+    """A stranger's key, fit to print."""
+    return ascii(key if len(key) <= 40 else f"{key[:40]}…")[1:-1]
 
 
 def _parse_factory(value: Mapping[str, object], fields: dict[str, object], field: str) -> None:
@@ -239,7 +243,7 @@ def _parse_authorization(value: object, field: str) -> Authorization:
     if not isinstance(value, dict):
         raise InvalidParams(field, f"wanted an EIP-7702 authorization object, got {json_type(value)}")
     if unknown := value.keys() - _AUTHORIZATION_KEYS:
-        raise InvalidParams(f"{field}.{ascii(min(unknown))[1:-1]}", "unknown field")
+        raise InvalidParams(f"{field}.{_shown(min(unknown))}", "unknown field")
     return Authorization(
         chain_id=parse_uint(_required(value, "chainId", field), f"{field}.chainId", 64),
         address=parse_address(_required(value, "address", field), f"{field}.address"),

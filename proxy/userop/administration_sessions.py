@@ -1,0 +1,190 @@
+"""Writes to a session module, read as the module reads them (erc7579/smartsessions `ISmartSession.sol`).
+
+The emissary (the module of the Rhinestone SDK's newer sessions) is written to by two functions of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from proxy.errors import Undecodable
+from proxy.userop import abi
+from proxy.userop.acts import (
+    Act,
+    ActionDisabled,
+    ActionPoliciesDisabled,
+    ActionPoliciesEnabled,
+    EmissaryConfigRemoved,
+    EmissaryConfigSet,
+    EnableSignatureRevoked,
+    Erc1271PoliciesDisabled,
+    Erc1271PoliciesEnabled,
+    PaymasterPermitted,
+    SessionRemoved,
+    SessionsCleared,
+    SessionsEnabled,
+    Unreadable,
+    UserOpPoliciesDisabled,
+    UserOpPoliciesEnabled,
+)
+from proxy.userop.arguments import selector
+from proxy.userop.execution import Call
+from proxy.userop.primitives import Address, Hash32, Selector
+from proxy.userop.session_abi import (
+    ACTION_DATA,
+    ERC7739_CONTEXT,
+    ERC7739_DATA,
+    POLICY_DATAS,
+    SESSION,
+    actions_from_members,
+    decode_sessions,
+    erc7739_from_members,
+    policies_from_members,
+    session_from_members,
+)
+from proxy.userop.session_data import ERC7739Context, SessionData
+
+EMISSARIES: Final = frozenset(
+    Address(bytes.fromhex(address))
+    for address in ("ad568b3f825a8d5ffc06dd3253526b64d810ae89", "60731de80d78548875f8a67c4fec2a8660194e0c")
+)
+"""Published emissary deployments (release, development)."""
+
+VALIDATOR_TYPE: Final = 1
+"""ERC-7579 module type id of a validator."""
+
+_ADDRESSES: Final = abi.list_of(abi.ADDRESS)
+_EMISSARY_CONFIG: Final = abi.tuple_of(abi.UINT8, abi.UINT8, abi.ADDRESS, abi.BYTES32)
+_KERNEL_VALIDATOR: Final = abi.tuple_of(abi.BYTES, abi.BYTES, abi.BYTES)
+_WHERE: Final = "callData"
+_INIT_DATA: Final = "initData"
+
+
+def sessions_in_init_data(init_data: bytes) -> tuple[SessionData, ...]:
+    """The sessions a session module is installed with.
+
+    Empty, or 01|02 ‖ abi.encode(Session[]) (`SmartSession.onInstall`); Kernel wraps that as
+    hook(20) ‖ abi.encode(bytes validatorData, bytes hookData, bytes selectorData). Raises `Undecodable`.
+    """
+    try:
+        return _sessions_after_mode(init_data)
+    except Undecodable as problem:
+        if len(init_data) < 20:
+            raise
+        try:
+            validator_data, _, _ = abi.decode(_KERNEL_VALIDATOR, init_data[20:], _INIT_DATA)
+        except Undecodable:
+            raise problem from None
+        return _sessions_after_mode(validator_data)
+
+
+def _sessions_after_mode(init_data: bytes) -> tuple[SessionData, ...]:
+    if not init_data:
+        return ()
+    if init_data[0] not in (1, 2):
+        raise Undecodable(_INIT_DATA, f"mode byte {init_data[0]} where 1 or 2 is wanted")
+    return decode_sessions(init_data[1:])
+
+
+def session_module_acts(call: Call) -> tuple[Act, ...]:
+    """The acts of a call to a session module; one `Unreadable` when it is no write that can be read exactly."""
+    if call.selector in _VIEWS:
+        return ()
+    read = _READERS.get(call.selector)
+    if read is None or len(call.data) < 4:
+        return (Unreadable(call.target, call.selector, "no function of the session module that is known here"),)
+    try:
+        return (read(call.target, call.data[4:]),)
+    except Undecodable as problem:
+        return (Unreadable(call.target, call.selector, str(problem)),)
+
+
+Reader = Callable[[Address, bytes], Act]
+
+
+def _reader(members: Sequence[abi.AbiType], build: Callable[..., Act]) -> Reader:
+    """A reader of the arguments `members`; `build` gets the module and the decoded arguments."""
+    types = abi.tuple_of(*members)
+
+    def read(module: Address, arguments: bytes) -> Act:
+        return build(module, *abi.decode(types, arguments, _WHERE))
+
+    return read
+
+
+def _contexts(members: Sequence[Any]) -> tuple[ERC7739Context, ...]:
+    return tuple(ERC7739Context(Hash32(separator), names) for separator, names in members)
+
+
+def _emissary_config_set(module: Address, account: Address, config: Sequence[Any]) -> Act:
+    return EmissaryConfigSet(module, account, Hash32(config[3]))
+
+
+def _emissary_config_removed(module: Address, account: Address, config: Sequence[Any]) -> Act:
+    return EmissaryConfigRemoved(module, account, Hash32(config[3]))
+
+
+_BY_SIGNATURE: Final[dict[str, Reader]] = {
+    f"enableSessions({SESSION.name}[])": _reader(
+        [abi.list_of(SESSION)],
+        lambda module, sessions: SessionsEnabled(module, tuple(map(session_from_members, sessions))),
+    ),
+    "removeSession(bytes32)": _reader([abi.BYTES32], SessionRemoved),
+    f"enableUserOpPolicies(bytes32,{POLICY_DATAS.name})": _reader(
+        [abi.BYTES32, POLICY_DATAS],
+        lambda module, permission, policies: UserOpPoliciesEnabled(module, permission, policies_from_members(policies)),
+    ),
+    "disableUserOpPolicies(bytes32,address[])": _reader([abi.BYTES32, _ADDRESSES], UserOpPoliciesDisabled),
+    f"enableActionPolicies(bytes32,{ACTION_DATA.name}[])": _reader(
+        [abi.BYTES32, abi.list_of(ACTION_DATA)],
+        lambda module, permission, actions: ActionPoliciesEnabled(module, permission, actions_from_members(actions)),
+    ),
+    "disableActionPolicies(bytes32,bytes32,address[])": _reader(
+        [abi.BYTES32, abi.BYTES32, _ADDRESSES], ActionPoliciesDisabled
+    ),
+    "disableActionId(bytes32,bytes32)": _reader([abi.BYTES32, abi.BYTES32], ActionDisabled),
+    f"enableERC1271Policies(bytes32,{ERC7739_DATA.name})": _reader(
+        [abi.BYTES32, ERC7739_DATA],
+        lambda module, permission, data: Erc1271PoliciesEnabled(module, permission, erc7739_from_members(data)),
+    ),
+    f"disableERC1271Policies(bytes32,address[],{ERC7739_CONTEXT.name}[])": _reader(
+        [abi.BYTES32, _ADDRESSES, abi.list_of(ERC7739_CONTEXT)],
+        lambda module, permission, policies, contexts: Erc1271PoliciesDisabled(
+            module, permission, policies, _contexts(contexts)
+        ),
+    ),
+    "revokeEnableSignature(bytes32)": _reader([abi.BYTES32], EnableSignatureRevoked),
+    "setPermit4337Paymaster(bytes32,bool)": _reader([abi.BYTES32, abi.BOOL], PaymasterPermitted),
+    # the account may call both itself, past its own list of modules
+    "onInstall(bytes)": _reader([abi.BYTES], lambda module, data: SessionsEnabled(module, sessions_in_init_data(data))),
+    "onUninstall(bytes)": _reader([abi.BYTES], lambda module, _data: SessionsCleared(module)),
+}
+
+_READERS: Final[dict[Selector, Reader]] = {
+    **{selector(signature): reader for signature, reader in _BY_SIGNATURE.items()},
+    # setConfig and removeConfig: what follows the config carries signatures, which are not needed to say what happens
+    Selector(bytes.fromhex("a45edb84")): _reader([abi.ADDRESS, _EMISSARY_CONFIG], _emissary_config_set),
+    Selector(bytes.fromhex("60e637cc")): _reader([abi.ADDRESS, _EMISSARY_CONFIG], _emissary_config_removed),
+}
+
+_VIEWS: Final = frozenset(
+    Selector(bytes.fromhex(text))
+    for text in (
+        "7373f181",  # getPermissionIDs
+        "adbc532f",  # isPermissionEnabled(bytes32,address)
+        "27f65402",  # isPermissionEnabled(address,bytes32), emissary
+        "496c8a91",  # getSessionValidatorAndConfig
+        "c9a5ec39",  # isISessionValidatorSet
+        "44d1628c",  # getUserOpPolicies
+        "a67c714e",  # getERC1271Policies
+        "a9fa4b44",  # getEnabledActions
+        "d527ed6e",  # getActionPolicies
+        "d0e6f608",  # getEnabledERC7739Content
+        "795f9269",  # getNonce(bytes32,address)
+        "b73f6902",  # getNonce(address,bytes12), emissary
+        "1be1fffb",  # getPermissionId
+        "05defba6",  # getSessionDigest
+    )
+)
+"""Functions of a session module that change nothing."""

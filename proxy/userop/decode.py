@@ -1,0 +1,220 @@
+"""One reading of an operation, made once: hash, claim, calls, value moved, administration.
+
+Every later question is asked of this value, so that the gate, the audit and the command line cannot read the same
+bytes in two ways.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from proxy.errors import Undecodable
+from proxy.userop.administration import (
+    VALIDATOR_TYPE,
+    Act,
+    acts_in_factory_data,
+    acts_in_setup,
+    acts_of,
+    acts_of_install,
+)
+from proxy.userop.entry_point import EntryPoint, EntryPointVersion
+from proxy.userop.execution import Call, CallType, Execution, decode_execution
+from proxy.userop.inspection import calls_for_inspection
+from proxy.userop.nonce import (
+    KernelMode,
+    NexusMode,
+    NonceLayout,
+    find_session_module,
+    kernel_mode,
+    nexus_mode,
+)
+from proxy.userop.primitives import Address, Hash32
+from proxy.userop.signature import (
+    AccountPreparation,
+    KernelEnable,
+    ModuleEnable,
+    SessionEnvelope,
+    Wrapping,
+    decode_account_preparation,
+    decode_kernel_enable,
+    decode_module_enable,
+    decode_session_envelope,
+)
+from proxy.userop.transfers import Movement, movements_of
+from proxy.userop.user_op_hash import user_op_hash
+from proxy.userop.user_operation import UserOperation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionClaim:
+    """A session module that the operation names as its validator, and what is put before that module.
+
+    `module_enable` is what the account installs or runs before it validates, when the nonce says so.
+    """
+
+    module: Address
+    layout: NonceLayout
+    envelope: SessionEnvelope
+    module_enable: Wrapping | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecodedOperation:
+    """An operation and everything that can be read from it alone.
+
+    `claim` is `None` for owner and foreign operations. `execution` is `None` when such an operation's call data is
+    not an `execute` we can read; a session's is always there. For a session's `execute`, `calls` are its calls as
+    the module sees them; otherwise they are a best effort.
+    """
+
+    op: UserOperation
+    entry_point: EntryPoint
+    chain_id: int
+    user_op_hash: Hash32
+    claim: SessionClaim | None
+    execution: Execution | None
+    calls: tuple[Call, ...]
+    movements: tuple[Movement, ...]
+    acts: tuple[Act, ...]
+
+
+def decode_operation(
+    op: UserOperation,
+    entry_point: EntryPoint,
+    chain_id: int,
+    session_modules: Collection[Address],
+    *,
+    delegate: Address | None = None,
+) -> DecodedOperation:
+    """Read an operation. `delegate` is the sender's EIP-7702 delegate on chain, when there is one.
+
+    Raises `Undecodable` when a session module is named and the operation cannot be read exactly as it would read it,
+    and for any operation whose hash cannot be told (see `user_op_hash`).
+    """
+    claim = decode_claim(op, entry_point, session_modules)
+    if claim is None:
+        execution, calls = _owner_execution(op)
+    else:
+        execution = decode_execution(op.call_data)
+        calls = _session_calls(op, execution)
+    return DecodedOperation(
+        op=op,
+        entry_point=entry_point,
+        chain_id=chain_id,
+        user_op_hash=user_op_hash(op, entry_point, chain_id, delegate=delegate),
+        claim=claim,
+        execution=execution,
+        calls=calls,
+        movements=movements_of(calls, op.sender),
+        acts=_acts(op, claim, calls, session_modules),
+    )
+
+
+def decode_claim(
+    op: UserOperation, entry_point: EntryPoint, session_modules: Collection[Address]
+) -> SessionClaim | None:
+    """The session claim of an operation; `None` when its nonce names no listed module. Raises `Undecodable`."""
+    named = find_session_module(op.nonce, session_modules)
+    if named is None:
+        return None
+    module, layout = named
+    if entry_point.version is EntryPointVersion.V06:
+        raise Undecodable("nonce", "names a session module, which takes no v0.6 operations")
+    wrapping = _unwrap(op, layout)
+    return SessionClaim(
+        module=module,
+        layout=layout,
+        envelope=decode_session_envelope(op.signature if wrapping is None else wrapping.inner),
+        module_enable=wrapping,
+    )
+
+
+def _unwrap(op: UserOperation, layout: NonceLayout) -> Wrapping | None:
+    """What the account itself reads off the signature before the validator sees it."""
+    if layout is NonceLayout.NEXUS:
+        mode = nexus_mode(op.nonce)
+        if mode == NexusMode.MODULE_ENABLE:
+            return decode_module_enable(op.signature)
+        if mode == NexusMode.PREPARE:
+            # Startale knows no such mode and hands the signature on whole: refuse what could be read both ways
+            if _is_plain_envelope(op.signature):
+                raise Undecodable("signature", "means one thing to Nexus and another to Startale accounts")
+            return decode_account_preparation(op.signature)
+    elif layout is NonceLayout.KERNEL:
+        mode = kernel_mode(op.nonce)
+        if mode == KernelMode.ENABLE:
+            return decode_kernel_enable(op.signature)
+        if mode != KernelMode.DEFAULT:
+            raise Undecodable("nonce", f"unknown Kernel validation mode {mode}")
+    return None
+
+
+def _is_plain_envelope(signature: bytes) -> bool:
+    try:
+        decode_session_envelope(signature)
+    except Undecodable:
+        return False
+    return True
+
+
+def _session_calls(op: UserOperation, execution: Execution) -> tuple[Call, ...]:
+    if execution.is_execute and execution.call_type in (CallType.SINGLE, CallType.BATCH):
+        return execution.calls
+    return calls_for_inspection(op.call_data, op.sender)
+
+
+def _owner_execution(op: UserOperation) -> tuple[Execution | None, tuple[Call, ...]]:
+    calls = calls_for_inspection(op.call_data, op.sender)
+    try:
+        execution = decode_execution(op.call_data)
+    except Undecodable:
+        return None, calls
+    return (execution if execution.is_execute else None), calls
+
+
+def _acts(
+    op: UserOperation,
+    claim: SessionClaim | None,
+    calls: tuple[Call, ...],
+    session_modules: Collection[Address],
+) -> tuple[Act, ...]:
+    """In the order the account performs them: at its birth, before validation, in its calls."""
+    acts: tuple[Act, ...] = ()
+    if op.factory_data:
+        acts += acts_in_factory_data(op.factory_data, session_modules)
+    elif op.init_code:
+        acts += acts_in_factory_data(op.init_code[20:], session_modules)
+    if claim is None:
+        acts += _acts_in_owner_signature(op, session_modules)
+        acts += acts_in_setup(op.call_data, session_modules)
+    elif claim.module_enable is not None:
+        acts += _acts_in_wrapping(claim.module_enable, claim.module, session_modules)
+    return acts + acts_of(calls, op.sender, session_modules)
+
+
+def _acts_in_wrapping(wrapping: Wrapping, module: Address, session_modules: Collection[Address]) -> tuple[Act, ...]:
+    match wrapping:
+        case ModuleEnable():
+            return acts_of_install(wrapping.module_type, wrapping.module, wrapping.init_data, session_modules)
+        case KernelEnable():
+            return acts_of_install(VALIDATOR_TYPE, module, wrapping.validator_data, session_modules)
+        case AccountPreparation():
+            return acts_in_factory_data(wrapping.init_data, session_modules)
+
+
+def _acts_in_owner_signature(op: UserOperation, session_modules: Collection[Address]) -> tuple[Act, ...]:
+    """A session module that a Nexus or Startale account installs on its owner's word.
+
+    Whether it is such an account is not known here: other nonces have a 01 in the same place by chance, so only data
+    that names a listed module counts.
+    """
+    if nexus_mode(op.nonce) != NexusMode.MODULE_ENABLE:
+        return ()
+    try:
+        enable = decode_module_enable(op.signature)
+    except Undecodable:
+        return ()
+    if enable.module not in session_modules:
+        return ()
+    return acts_of_install(enable.module_type, enable.module, enable.init_data, session_modules)
