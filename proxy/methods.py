@@ -1,0 +1,173 @@
+"""Which JSON-RPC methods this gate serves, and how: a closed table, compared exactly. No I/O.
+
+Whatever can make an account act is `SUBMIT` or is denied: there is no setting that relays an unjudged submission.
+Sources: ERC-7769 for the standard methods; the method tables of alto, rundler, skandha, voltaire and the
+eth-infinitism bundler for theirs; ERC-7677 for paymaster services.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from proxy.errors import InvalidParams, InvalidRequest, MethodNotFound
+from proxy.strict_json import shown
+
+
+class MethodClass(StrEnum):
+    """What is done with a request. A closed set, fit for a metric label."""
+
+    SUBMIT = "submit"  # carries an operation and hands it in: judged, recorded, forwarded as printed by us
+    PREVIEW = "preview"  # carries an operation and hands nothing in: judged, nothing recorded
+    PASS = "pass"  # relayed; submits nothing  # noqa: S105 (a verb, no password)
+    DENY = "deny"  # answered with -32601, never relayed
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One served method and how many positional params go upstream with it."""
+
+    name: str
+    method_class: MethodClass
+    min_params: int
+    max_params: int
+    shape: str  # the params in words, for error messages
+
+
+_OPERATION: Final = ("userOperation", "entryPoint")
+
+
+def _method(name: str, method_class: MethodClass, required: tuple[str, ...], optional: tuple[str, ...]) -> Method:
+    shape = ", ".join((*required, *(f"{param}?" for param in optional)))
+    return Method(name, method_class, len(required), len(required) + len(optional), shape)
+
+
+def _submit(name: str) -> Method:
+    # exactly two: rundler reads a third as permissions (trusted, sponsorship) that no client may give itself
+    return _method(name, MethodClass.SUBMIT, _OPERATION, ())
+
+
+def _preview(name: str, *optional: str) -> Method:
+    return _method(name, MethodClass.PREVIEW, _OPERATION, optional)
+
+
+def _pass(name: str, *required: str, optional: tuple[str, ...] = ()) -> Method:
+    return _method(name, MethodClass.PASS, required, optional)
+
+
+_METHODS: Final = (
+    _submit("eth_sendUserOperation"),
+    _submit("pimlico_sendUserOperationNow"),  # waits for inclusion, answers with a receipt
+    _submit("boost_sendUserOperation"),  # zero fees, the bundler pays
+    _preview("eth_estimateUserOperationGas", "stateOverrides"),
+    _preview("pimlico_simulateAssetChange", "tracking", "stateOverrides"),
+    _preview("pimlico_simulateAssetChanges", "block"),
+    _pass("eth_chainId"),
+    _pass("eth_supportedEntryPoints"),
+    _pass("eth_getUserOperationByHash", "userOpHash", optional=("blockOption",)),
+    _pass("eth_getUserOperationReceipt", "userOpHash", optional=("blockOption",)),
+    _pass("web3_clientVersion"),
+    _pass("web3_bundlerVersion"),
+    _pass("pimlico_getUserOperationGasPrice"),
+    _pass("pimlico_getUserOperationStatus", "userOpHash"),
+    _pass("pimlico_getTokenQuotes", "tokens", "entryPoint", "chainId"),
+    _pass("pimlico_getSupportedTokens", optional=("context",)),
+    _pass("pimlico_validateSponsorshipPolicies", "userOperation", "entryPoint", "policyIds"),
+    _pass("rundler_maxPriorityFeePerGas"),
+    _pass("rundler_getUserOperationGasPrice"),
+    _pass("rundler_getUserOperationStatus", "userOpHash", optional=("blockOption",)),
+    _pass("rundler_getMinedUserOperation", "userOpHash", "transactionHash", "entryPoint"),
+    _pass("rundler_getPendingUserOperationBySenderNonce", "sender", "nonce"),
+    _pass("rundler_delegationStatus", "delegationId"),
+    _pass("skandha_getGasPrice"),
+    _pass("skandha_feeHistory", "entryPoint", "blockCount", "newestBlock"),
+    _pass("skandha_config"),
+    _pass("skandha_userOperationStatus", "userOpHash"),
+    _pass("voltaire_feesPerGas"),
+    _pass("pm_getPaymasterStubData", *_OPERATION, "chainId", optional=("context",)),
+    _pass("pm_getPaymasterData", *_OPERATION, "chainId", optional=("context",)),
+    _pass("pm_sponsorUserOperation", *_OPERATION, optional=("context", "stateOverrides")),
+    _pass("pimlico_sponsorUserOperation", *_OPERATION, optional=("context", "stateOverrides")),
+    _pass("pm_supportedEntryPoints"),
+    _pass("pm_getFeeQuotes", *_OPERATION, optional=("context", "chainId")),
+)
+
+METHODS: Final = {method.name: method for method in _METHODS}
+"""The closed table by exact name."""
+
+OTHER_METHOD: Final = "other"
+METHOD_LABELS: Final = frozenset({*METHODS, OTHER_METHOD})
+"""Every value `method_label` can give."""
+
+
+def method_label(method: str) -> str:
+    """The method as a metric label: its name when it is in the table, else `other`."""
+    return method if method in METHODS else OTHER_METHOD
+
+
+def classify(method: str, allow_methods: Collection[str] = frozenset()) -> MethodClass:
+    """How a method is served. Exact and case-sensitive; `allow_methods` adds to `PASS` and changes nothing else."""
+    if (known := METHODS.get(method)) is not None:
+        return known.method_class
+    return MethodClass.PASS if method in allow_methods and refusal_of_allow(method) is None else MethodClass.DENY
+
+
+_NAME: Final = re.compile(r"[a-z][a-z0-9]*_[a-zA-Z0-9_]{1,60}\Z")
+_CLOSED_NAMESPACES: Final = ("debug_", "admin_", "personal_", "engine_", "miner_", "anvil_", "hardhat_", "evm_")
+_SUBMITTING_WORDS: Final = ("send", "submit", "sign", "publish")
+_NEVER: Final = {
+    # drops a pending operation for anyone who can sign an empty one, which a session key can
+    "rundler_dropLocalUserOperation": "it withdraws operations without a verdict",
+    "skandha_subscribe": "subscriptions answer more than once",
+    "skandha_unsubscribe": "subscriptions answer more than once",
+    "eth_subscribe": "subscriptions answer more than once",
+    "eth_unsubscribe": "subscriptions answer more than once",
+}
+
+
+def refusal_of_allow(method: str) -> str | None:
+    """Why `allow_methods` must not name this method; `None` when it may. For the configuration check."""
+    if method in METHODS:
+        return None
+    if not _NAME.match(method):
+        return "not a method name: wanted namespace_name, with the namespace in lower case"
+    folded = method.lower()
+    if folded.startswith(_CLOSED_NAMESPACES):
+        return f"{folded.partition('_')[0]}_* methods administer a node or bundler and are never served"
+    if any(word in folded for word in _SUBMITTING_WORDS):
+        return "it can submit or sign without a verdict and is never served"
+    return _NEVER.get(method)
+
+
+def denial(method: str) -> MethodNotFound:
+    """The answer to a denied method; it says which setting would allow it, if one would."""
+    name = shown(method, 64)
+    refusal = refusal_of_allow(method)
+    if refusal is not None:
+        return MethodNotFound(f"{name} is not served here: {refusal}", data={"method": name})
+    remedy = "to relay it unjudged, add it to allow_methods of this chain"
+    return MethodNotFound(f"{name} is not served here; {remedy}", data={"method": name, "setting": "allow_methods"})
+
+
+def check_arity(method: str, count: int) -> None:
+    """Refuse params this gate would otherwise have to relay unread. Raises `InvalidParams` naming the first one."""
+    known = METHODS.get(method)
+    if known is None or known.min_params <= count <= known.max_params:
+        return
+    takes = f"{shown(method)} takes [{known.shape}]"
+    if count < known.min_params:
+        raise InvalidParams(f"params[{count}]", f"missing; {takes}")
+    raise InvalidParams(f"params[{known.max_params}]", f"not read by this gate and never forwarded; {takes}")
+
+
+def refusal_of_notification(method_class: MethodClass) -> InvalidRequest | None:
+    """Why a request without an id is not served: nobody would hear the verdict on a submission.
+
+    `None` for the other classes, which are then neither answered nor forwarded.
+    """
+    if method_class is MethodClass.SUBMIT:
+        return InvalidRequest("a submission needs an id: as a notification nobody would hear its verdict")
+    return None
