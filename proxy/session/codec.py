@@ -1,0 +1,228 @@
+"""A session's state as JSON and back, exactly: integers and bytes are hex text, nothing is rounded or dropped.
+
+`state_from_json` is strict: it raises `ValueError` for anything that `state_to_json` would not have written.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from proxy.session.counters import Counter, SessionKey
+from proxy.session.policies.arg import ArgRules, Node, NodeType
+from proxy.session.policies.contract_whitelist import AllowedTargets
+from proxy.session.policies.erc20_spending_limit import SpendingLimits
+from proxy.session.policies.parameter_rules import Condition, ParameterRule
+from proxy.session.policies.policy import Config
+from proxy.session.policies.simple_gas import GasLimits
+from proxy.session.policies.sudo import Sudo
+from proxy.session.policies.time_frame import TimeFrame
+from proxy.session.policies.universal_action import ActionRules
+from proxy.session.policies.usage_limit import UsageLimit
+from proxy.session.policies.value_limit import ValueLimit
+from proxy.session.state import ConfigId, SessionState, SessionStatus
+from proxy.userop.primitives import Address, Hash32, Selector
+
+Json = dict[str, Any]
+
+_HEX: Final = re.compile(r"0x(?:[0-9a-f]{2})*\Z")
+_NUMBER: Final = re.compile(r"0x(?:0|[1-9a-f][0-9a-f]{0,63})\Z")
+
+
+def state_to_json(state: SessionState) -> Json:
+    """A dict of strings, booleans, nulls, lists and dicts."""
+    key = state.key
+    return {
+        "key": {
+            "chainId": hex(key.chain_id),
+            "module": _hex(key.module),
+            "account": _hex(key.account),
+            "permissionId": _hex(key.permission_id),
+        },
+        "status": state.status.value,
+        "validator": None if state.session_validator is None else _hex(state.session_validator),
+        "validatorInitData": _hex(state.session_validator_init_data),
+        "userOpPolicies": [_hex(policy) for policy in state.user_op_policies],
+        "actions": [
+            {"id": _hex(action_id), "policies": [_hex(policy) for policy in policies]}
+            for action_id, policies in state.actions.items()
+        ],
+        "erc1271Policies": [_hex(policy) for policy in state.erc1271_policies],
+        "permitsPaymaster": state.permits_paymaster,
+        "enableNonce": None if state.enable_nonce is None else hex(state.enable_nonce),
+        "configs": [
+            {"policy": _hex(each.policy), "id": _hex(each.config_id), "config": _config_to_json(config)}
+            for each, config in state.configs.items()
+        ],
+        "used": [
+            {
+                "policy": _hex(counter.policy),
+                "id": _hex(counter.config_id),
+                "slot": _hex(counter.slot),
+                "used": hex(use),
+            }
+            for counter, use in state.used.items()
+        ],
+        "targets": [
+            {"id": _hex(action_id), "target": _hex(target), "selector": _hex(selector)}
+            for action_id, (target, selector) in state.targets.items()
+        ],
+    }
+
+
+def state_from_json(value: Mapping[str, Any]) -> SessionState:
+    """The state that was written. Raises `ValueError` naming what is wrong."""
+    try:
+        return _state(value)
+    except (KeyError, TypeError, AttributeError) as problem:
+        raise ValueError(f"not a session state: {problem!r}") from problem
+
+
+def _state(value: Mapping[str, Any]) -> SessionState:
+    names = value["key"]
+    key = SessionKey(
+        _number(names["chainId"]),
+        _address(names["module"]),
+        _address(names["account"]),
+        _hash(names["permissionId"]),
+    )
+    nonce, validator = value["enableNonce"], value["validator"]
+    return SessionState(
+        key=key,
+        status=SessionStatus(value["status"]),
+        session_validator=None if validator is None else _address(validator),
+        session_validator_init_data=_bytes(value["validatorInitData"]),
+        user_op_policies=_addresses(value["userOpPolicies"]),
+        actions={_hash(each["id"]): _addresses(each["policies"]) for each in value["actions"]},
+        erc1271_policies=_addresses(value["erc1271Policies"]),
+        permits_paymaster=_flag(value["permitsPaymaster"]),
+        enable_nonce=None if nonce is None else _number(nonce),
+        configs={
+            ConfigId(_address(each["policy"]), _hash(each["id"])): _config_from_json(each["config"])
+            for each in value["configs"]
+        },
+        used={
+            Counter(
+                key.module, key.account, _address(each["policy"]), _hash(each["id"]), _bytes(each["slot"])
+            ): _number(each["used"])
+            for each in value["used"]
+        },
+        targets={
+            _hash(each["id"]): (_address(each["target"]), Selector(_bytes(each["selector"], 4)))
+            for each in value["targets"]
+        },
+    )
+
+
+def _config_to_json(config: Config) -> Json:
+    match config:
+        case Sudo():
+            return {"type": "sudo"}
+        case UsageLimit(limit):
+            return {"type": "usage", "limit": hex(limit)}
+        case ValueLimit(limit):
+            return {"type": "value", "limit": hex(limit)}
+        case GasLimits(gas, cost):
+            return {"type": "gas", "gas": hex(gas), "cost": hex(cost)}
+        case TimeFrame(until, after):
+            return {"type": "time", "until": hex(until), "after": hex(after)}
+        case SpendingLimits(limits, complete):
+            printed = {_hex(token): hex(limit) for token, limit in limits.items()}
+            return {"type": "spending", "limits": printed, "complete": complete}
+        case AllowedTargets(allowed, refused, complete):
+            printed_lists = {"allowed": sorted(map(_hex, allowed)), "refused": sorted(map(_hex, refused))}
+            return {"type": "targets", **printed_lists, "complete": complete}
+        case ActionRules(value, rules):
+            return {"type": "rules", "value": hex(value), "rules": [_rule_to_json(rule) for rule in rules]}
+        case ArgRules(value, rules, nodes, root):
+            tree = [[node.type.value, node.rule, node.left, node.right] for node in nodes]
+            printed_rules = [_rule_to_json(rule) for rule in rules]
+            return {"type": "arg", "value": hex(value), "rules": printed_rules, "nodes": tree, "root": root}
+    raise ValueError(f"no JSON form for {type(config).__name__}")
+
+
+def _spending(value: Mapping[str, Any]) -> SpendingLimits:
+    limits = {_address(token): _number(limit) for token, limit in value["limits"].items()}
+    return SpendingLimits(limits, _known_flag(value["complete"]))
+
+
+def _targets(value: Mapping[str, Any]) -> AllowedTargets:
+    allowed, refused = frozenset(_addresses(value["allowed"])), frozenset(_addresses(value["refused"]))
+    return AllowedTargets(allowed, refused, _known_flag(value["complete"]))
+
+
+def _arg(value: Mapping[str, Any]) -> ArgRules:
+    nodes = tuple(Node(NodeType(kind), rule, left, right) for kind, rule, left, right in value["nodes"])
+    return ArgRules(_number(value["value"]), _rules(value["rules"]), nodes, int(value["root"]))
+
+
+_CONFIGS: Final[Mapping[str, Callable[[Mapping[str, Any]], Config]]] = {
+    "sudo": lambda value: Sudo(),  # noqa: ARG005  # it has no fields
+    "usage": lambda value: UsageLimit(_number(value["limit"])),
+    "value": lambda value: ValueLimit(_number(value["limit"])),
+    "gas": lambda value: GasLimits(_number(value["gas"]), _number(value["cost"])),
+    "time": lambda value: TimeFrame(_number(value["until"]), _number(value["after"])),
+    "spending": _spending,
+    "targets": _targets,
+    "rules": lambda value: ActionRules(_number(value["value"]), _rules(value["rules"])),
+    "arg": _arg,
+}
+
+
+def _config_from_json(value: Mapping[str, Any]) -> Config:
+    return _CONFIGS[value["type"]](value)
+
+
+def _rule_to_json(rule: ParameterRule) -> list[Any]:
+    return [rule.condition.value, hex(rule.offset), rule.is_limited, hex(rule.reference), hex(rule.limit)]
+
+
+def _rules(value: Sequence[Sequence[Any]]) -> tuple[ParameterRule, ...]:
+    return tuple(
+        ParameterRule(
+            Condition(condition), _number(offset), _known_flag(is_limited), _number(reference), _number(limit)
+        )
+        for condition, offset, is_limited, reference, limit in value
+    )
+
+
+def _hex(data: bytes) -> str:
+    return "0x" + data.hex()
+
+
+def _bytes(value: object, size: int | None = None) -> bytes:
+    if not isinstance(value, str) or not _HEX.match(value):
+        raise ValueError(f"wanted bytes as hex, got {type(value).__name__}")
+    data = bytes.fromhex(value[2:])
+    if size is not None and len(data) != size:
+        raise ValueError(f"wanted {size} bytes, got {len(data)}")
+    return data
+
+
+def _address(value: object) -> Address:
+    return Address(_bytes(value, 20))
+
+
+def _addresses(value: Sequence[object]) -> tuple[Address, ...]:
+    return tuple(_address(each) for each in value)
+
+
+def _hash(value: object) -> Hash32:
+    return Hash32(_bytes(value, 32))
+
+
+def _number(value: object) -> int:
+    if not isinstance(value, str) or not _NUMBER.match(value):
+        raise ValueError(f"wanted a number as minimal hex, got {type(value).__name__}")
+    return int(value, 16)
+
+
+def _known_flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"wanted a boolean, got {type(value).__name__}")
+    return value
+
+
+def _flag(value: object) -> bool | None:
+    return None if value is None else _known_flag(value)

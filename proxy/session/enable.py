@@ -1,0 +1,45 @@
+"""ENABLE and UNSAFE_ENABLE: the session granted inside the operation that uses it first.
+
+Source: erc7579/smartsessions `SmartSession._enablePolicies`, `HashLib`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from proxy.session.enable_digest import multichain_digest, session_digest
+from proxy.session.facts import EnableNonceFact, EnableSignatureFact
+from proxy.session.revert import INDEX_OUT_OF_RANGE, Revert
+from proxy.session.state import SessionState
+from proxy.session.transitions import PUBLISHED, Contracts, enable
+from proxy.userop.session_data import EnableSession
+from proxy.userop.signature import SessionMode
+
+
+def enable_in_operation(
+    state: SessionState,
+    grant: EnableSession,
+    mode: SessionMode,
+    accepts: Callable[[EnableSignatureFact], bool],
+    contracts: Contracts = PUBLISHED,
+) -> SessionState | Revert | EnableNonceFact:
+    """The state after the grant has been checked and its session enabled; the enable nonce has grown by one.
+
+    `accepts` says whether the account takes the owner's signature. A later revert of the operation undoes all of it.
+    """
+    nonce, key = state.enable_nonce, state.key
+    if nonce is None:
+        return EnableNonceFact()
+    computed = session_digest(grant.session, account=key.account, smart_session=key.module, mode=mode, nonce=nonce)
+    if grant.chain_digest_index >= len(grant.digests):
+        return INDEX_OUT_OF_RANGE
+    signed = grant.digests[grant.chain_digest_index]
+    if signed.chain_id != key.chain_id:
+        return Revert("ChainIdMismatch", (signed.chain_id,))
+    if signed.session_digest != computed:
+        return Revert("HashMismatch", (signed.session_digest, computed))
+    digest = multichain_digest(grant.digests)
+    if not accepts(EnableSignatureFact(key.account, digest, grant.permission_enable_signature)):
+        return Revert("InvalidEnableSignature", (key.account, digest))
+    return enable(replace(state, enable_nonce=nonce + 1), grant.session, contracts)

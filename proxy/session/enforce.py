@@ -1,0 +1,313 @@
+"""The session module's verdict on one operation, given everything in flight: SmartSession.validateUserOp.
+
+The checks and their order are the contract's (erc7579/smartsessions `SmartSession._enforcePolicies`, `PolicyLib`).
+The verdict is a value. Nothing is changed: what the operation would count is in the verdict, to be reserved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from proxy.errors import Reason, Undecodable
+from proxy.session import reasons
+from proxy.session.addresses import MODULE_KINDS, ModuleKind
+from proxy.session.counters import Counter
+from proxy.session.enable import enable_in_operation
+from proxy.session.facts import (
+    Answers,
+    EnableNonceFact,
+    EnableSignatureFact,
+    MissingFact,
+    PaymasterFlagFact,
+    SessionSignatureFact,
+    SessionValidatorFact,
+)
+from proxy.session.outcome import Accepted, NeedsFacts, Refused, Verdict
+from proxy.session.policies.policy import PolicyKind, UserOpView
+from proxy.session.policy_run import Doubt, PolicyRun, Subject
+from proxy.session.revert import BARE, Revert
+from proxy.session.signers import SignatureOutcome, SignatureVerdict, check_session_signature
+from proxy.session.state import SessionState
+from proxy.session.transitions import PUBLISHED, Contracts
+from proxy.session.validity import Window
+from proxy.userop.decode import DecodedOperation
+from proxy.userop.execution import EXECUTE, EXECUTE_USER_OP, Call, CallType, DecodingError, ExecType, Execution
+from proxy.userop.primitives import Address, Hash32, print_checksummed
+from proxy.userop.session_data import (
+    FALLBACK_ACTION_ID,
+    FLAG_TARGET,
+    SMART_SESSION_CALL_ACTION_ID,
+    action_id_of,
+)
+from proxy.userop.signature import SessionEnvelope
+
+__all__ = ["Accepted", "Doubt", "NeedsFacts", "Refused", "SignatureCheck", "Verdict", "enforce"]
+
+SignatureCheck = Callable[[Address, bytes, Hash32, bytes], SignatureVerdict]
+"""(session validator, its init data, user_op_hash, signature) → verdict."""
+
+
+def enforce(
+    operation: DecodedOperation,
+    state: SessionState,
+    *,
+    base_fee: int | None,
+    in_flight: Callable[[Counter], int] | None,
+    now: int | None,
+    check_signature: SignatureCheck = check_session_signature,
+    unknown_policy: Doubt = "ask",
+    unknown_validator: Doubt = "ask",
+    enable_signature: Doubt = "ask",
+    answers: Answers | None = None,
+    contracts: Contracts = PUBLISHED,
+    unreadable: Undecodable | None = None,
+) -> Verdict:
+    """Judge an operation that claims the session of `state`.
+
+    `base_fee` is the block's, in wei per gas. `in_flight` gives what accepted operations will add to a counter.
+    `now` is the expected block time in unix seconds; `None` leaves the window to the caller. `answers` are replies
+    to facts asked earlier for this operation. `unreadable` takes the place of an execution that could not be
+    decoded, for the verdict the chain would give. Raises `ValueError` for an operation of another session.
+    """
+    claim = operation.claim
+    if claim is None or claim.envelope.permission_id != state.key.permission_id:
+        raise ValueError("the operation does not claim this session")
+    if operation.op.sender != state.key.account or claim.module != state.key.module:
+        raise ValueError("the operation is of another account or module")
+    run = _Enforcement(
+        operation=operation,
+        envelope=claim.envelope,
+        view=UserOpView(operation.op, _reading(operation, unreadable), base_fee),
+        state=state,
+        in_flight=in_flight,
+        check_signature=check_signature,
+        unknown_policy=unknown_policy,
+        unknown_validator=unknown_validator,
+        enable_signature=enable_signature,
+        answers={} if answers is None else answers,
+        contracts=contracts,
+    )
+    return run.verdict(now)
+
+
+def _reading(operation: DecodedOperation, unreadable: Undecodable | None) -> Execution | Revert:
+    if unreadable is not None:
+        return Revert("DecodingError") if isinstance(unreadable, DecodingError) else BARE
+    if operation.execution is None:
+        raise ValueError("a session's operation has an execution")
+    return operation.execution
+
+
+@dataclass(slots=True, kw_only=True)
+class _Enforcement:
+    """One run. Each step returns a refusal or `None`; missing facts and notes gather on the way."""
+
+    operation: DecodedOperation
+    envelope: SessionEnvelope
+    view: UserOpView
+    state: SessionState
+    in_flight: Callable[[Counter], int] | None
+    check_signature: SignatureCheck
+    unknown_policy: Doubt
+    unknown_validator: Doubt
+    enable_signature: Doubt
+    answers: Answers
+    contracts: Contracts
+    missing: list[MissingFact] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def verdict(self, now: int | None) -> Verdict:
+        """The checks in the order of the contract; the window last, as the entry point does."""
+        if self.envelope.enable is not None:
+            refused = self._enable()
+            if refused is not None:
+                return refused
+            if EnableNonceFact() in self.missing:
+                return NeedsFacts(tuple(self.missing))
+        run = PolicyRun(
+            state=self.state,
+            in_flight=self.in_flight,
+            unknown_policy=self.unknown_policy,
+            answers=self.answers,
+            contracts=self.contracts,
+            missing=self.missing,
+            notes=self.notes,
+        )
+        refused = self._check_session(run) or self._check_execution(run) or self._check_signature()
+        if refused is None and now is not None:
+            refused = self._check_window(Window(run.valid_after, run.valid_until), now)
+        if refused is not None:
+            return refused
+        if self.missing:
+            return NeedsFacts(tuple(dict.fromkeys(self.missing)))
+        return Accepted(
+            validation_data=run.validation_data,
+            charges=run.charges(),
+            enabled=self.state,
+            notes=tuple(self.notes),
+        )
+
+    def _enable(self) -> Refused | None:
+        grant = self.envelope.enable
+        if grant is None:
+            return None
+        after = enable_in_operation(self.state, grant, self.envelope.mode, self._owner_accepts, self.contracts)
+        if isinstance(after, EnableNonceFact):
+            self.missing.append(after)
+            return None
+        if isinstance(after, Revert):
+            if after.error == "InvalidEnableSignature" and self.enable_signature == "reject":
+                return Refused(reason=reasons.unproven_grant(), revert=after)
+            return Refused(reason=reasons.refused_grant(after), revert=after)
+        self.state = after
+        return None
+
+    def _owner_accepts(self, fact: EnableSignatureFact) -> bool:
+        answer = self.answers.get(fact)
+        if isinstance(answer, SignatureVerdict) and answer.outcome is not SignatureOutcome.UNKNOWN:
+            return answer.outcome is SignatureOutcome.VALID
+        if self.enable_signature == "ask":
+            self.missing.append(fact)
+        elif self.enable_signature == "alert":
+            self.notes.append("the owner's signature on the grant was not checked here")
+        return self.enable_signature != "reject"
+
+    def _check_session(self, run: PolicyRun) -> Refused | None:
+        """Enabled, paymaster permitted, user-operation policies."""
+        state, permission_id = self.state, self.state.key.permission_id
+        if not state.enabled:
+            return Refused(reason=reasons.not_enabled(state), revert=Revert("InvalidPermissionId", (permission_id,)))
+        if self._has_paymaster():
+            if state.permits_paymaster is False:
+                revert = Revert("PaymasterValidationNotEnabled", (permission_id,))
+                return Refused(reason=reasons.paymaster_not_permitted(), revert=revert)
+            if not state.user_op_policies:
+                return self._no_policies(reasons.paymaster_without_policies())
+            if state.permits_paymaster is None:
+                self.missing.append(PaymasterFlagFact())
+        if not state.user_op_policies:
+            return None
+        return run.check(state.user_op_policies, Subject(PolicyKind.USER_OP, state.user_op_config_id, self.view))
+
+    def _has_paymaster(self) -> bool:
+        # the emissary is not handed the operation, so a paymaster is none of its business
+        if MODULE_KINDS.get(self.state.key.module) is ModuleKind.EMISSARY:
+            return False
+        op = self.operation.op
+        return op.paymaster is not None or bool(op.paymaster_and_data)
+
+    def _check_execution(self, run: PolicyRun) -> Refused | None:
+        """The outer call, then every call in it."""
+        call_data, execution = self.operation.op.call_data, self.view.execution
+        if isinstance(execution, Revert):
+            return self._check_unreadable(call_data, execution)
+        if execution.selector is None:
+            return Refused(reason=reasons.undecodable("fewer than four bytes of call data"), revert=BARE)
+        if not execution.is_execute:
+            return self._check_account_action(run, Call(self.state.key.account, 0, call_data))
+        if execution.exec_type != ExecType.DEFAULT:
+            return Refused(reason=reasons.execution_type(), revert=Revert("UnsupportedExecutionType"))
+        if execution.call_type not in (CallType.SINGLE, CallType.BATCH):
+            return self._refuse_call_type(execution.call_type or 0)
+        if not execution.calls:
+            return Refused(reason=reasons.empty_batch(), revert=Revert("NoExecutionsInBatch"))
+        for index, call in enumerate(execution.calls):
+            refused = self._check_call(run, call, index, len(execution.calls))
+            if refused is not None:
+                return refused
+        return None
+
+    def _check_unreadable(self, call_data: bytes, revert: Revert) -> Refused:
+        # the module looks at the execution type before it decodes the calls
+        if len(call_data) >= 36 and call_data[5] != ExecType.DEFAULT:
+            return Refused(reason=reasons.execution_type(), revert=Revert("UnsupportedExecutionType"))
+        return Refused(reason=reasons.undecodable("the call data cannot be decoded as ERC-7579 execute"), revert=revert)
+
+    def _refuse_call_type(self, number: int) -> Refused:
+        kind = MODULE_KINDS.get(self.state.key.module)
+        if kind is ModuleKind.V1 and number == CallType.DELEGATECALL:
+            return Refused(reason=reasons.call_type(number), revert=Revert("UnsupportedExecutionType"))
+        return Refused(reason=reasons.call_type(number), revert=Revert("UnsupportedCallType", (bytes([number]),)))
+
+    def _check_account_action(self, run: PolicyRun, call: Call) -> Refused | None:
+        """Call data other than `execute`: an action of the account itself, for which no fallback stands in."""
+        if call.selector == EXECUTE_USER_OP:
+            return Refused(reason=reasons.execution_type(), revert=Revert("UnsupportedExecutionType"))
+        action_id = action_id_of(call.target, call.selector)
+        policies = self.state.actions.get(action_id)
+        if not policies:
+            return self._no_policies(reasons.no_account_action(call))
+        config_id = self.state.action_config_id(action_id)
+        return run.check(policies, Subject(PolicyKind.ACTION, config_id, self.view, call))
+
+    def _check_call(self, run: PolicyRun, call: Call, index: int, calls: int) -> Refused | None:
+        """One call (PolicyLib.checkSingle7579Exec)."""
+        state = self.state
+        if call.target == state.key.account and call.data[:4] == EXECUTE:
+            return self._refuse(reasons.self_execute(), Revert("InvalidSelfCall"), index, calls)
+        if call.target == FLAG_TARGET:
+            return self._refuse(reasons.flag_target(), Revert("InvalidTarget"), index, calls)
+        if call.target == state.key.module:
+            action_id = SMART_SESSION_CALL_ACTION_ID
+        else:
+            action_id = action_id_of(call.target, call.selector)
+            if not state.actions.get(action_id):
+                action_id = FALLBACK_ACTION_ID
+        policies = state.actions.get(action_id)
+        if not policies:
+            revert = Revert("NoPoliciesSet", (state.key.permission_id,))
+            return self._refuse(reasons.no_action(call, state.key.module), revert, index, calls)
+        config_id = state.action_config_id(action_id)
+        return run.check(policies, Subject(PolicyKind.ACTION, config_id, self.view, call, index, calls))
+
+    def _no_policies(self, reason: Reason) -> Refused:
+        return Refused(reason=reason, revert=Revert("NoPoliciesSet", (self.state.key.permission_id,)))
+
+    def _refuse(self, reason: Reason, revert: Revert, index: int, calls: int) -> Refused:
+        return Refused(reason=reasons.at_call(reason, index, calls), revert=revert)
+
+    def _check_signature(self) -> Refused | None:
+        """The session validator's word, after every policy."""
+        state, envelope = self.state, self.envelope
+        if state.session_validator is None:
+            self.missing.append(SessionValidatorFact())
+            return None
+        subject = (
+            state.session_validator,
+            state.session_validator_init_data,
+            self.operation.user_op_hash,
+            envelope.signature,
+        )
+        verdict = self.check_signature(*subject)
+        if verdict.outcome is SignatureOutcome.UNKNOWN:
+            answer = self.answers.get(SessionSignatureFact(*subject))
+            if isinstance(answer, SignatureVerdict):
+                verdict = answer
+        match verdict.outcome:
+            case SignatureOutcome.VALID:
+                return None
+            case SignatureOutcome.INVALID:
+                return Refused(reason=reasons.bad_signature())
+            case SignatureOutcome.MALFORMED:
+                revert = verdict.revert or BARE
+                return Refused(reason=reasons.malformed_signature(revert), revert=revert)
+            case SignatureOutcome.UNKNOWN:
+                return self._doubt_validator(SessionSignatureFact(*subject))
+
+    def _doubt_validator(self, fact: SessionSignatureFact) -> Refused | None:
+        if self.unknown_validator == "reject":
+            return Refused(reason=reasons.unknown_validator(fact.validator))
+        if self.unknown_validator == "ask":
+            self.missing.append(fact)
+        else:
+            shown = print_checksummed(fact.validator)
+            self.notes.append(f"session validator {shown} is not known here and was not checked")
+        return None
+
+    def _check_window(self, window: Window, now: int) -> Refused | None:
+        version = self.operation.entry_point.version
+        if window.counts_blocks(version):
+            self.notes.append("valid by block number: left to the entry point")
+            return None
+        return None if window.holds(now, version) else Refused(reason=reasons.outside_window(window, now))

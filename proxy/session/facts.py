@@ -1,0 +1,115 @@
+"""What a verdict may need and the state does not hold. Each fact says exactly what to ask the node for.
+
+An answer either goes into the state (`SessionState.with_…`) or, where it is good for one operation only, into the
+`answers` that `enforce` takes, under the very fact that asked for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from proxy.session.policies.policy import PolicyKind
+from proxy.session.revert import Revert
+from proxy.session.signers import SignatureVerdict
+from proxy.userop.execution import Call
+from proxy.userop.primitives import Address, Hash32
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyConfigFact:
+    """The configuration and counters of a known policy: its getters, then `with_policy_config`."""
+
+    policy: Address
+    config_id: Hash32
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLimitFact:
+    """One token of a spending limit: getPolicyData, then `with_token_limit`."""
+
+    policy: Address
+    config_id: Hash32
+    token: Address
+
+
+@dataclass(frozen=True, slots=True)
+class AllowedTargetFact:
+    """One target of ContractWhitelistPolicy: isContractWhitelisted, then `with_target`."""
+
+    policy: Address
+    config_id: Hash32
+    target: Address
+
+
+@dataclass(frozen=True, slots=True)
+class SessionValidatorFact:
+    """getSessionValidatorAndConfig, then `with_validator`."""
+
+
+@dataclass(frozen=True, slots=True)
+class PaymasterFlagFact:
+    """Whether the session permits paymasters. No view tells: events or storage, then `with_paymaster`."""
+
+
+@dataclass(frozen=True, slots=True)
+class EnableNonceFact:
+    """getNonce(permissionId, account), then `with_enable_nonce`."""
+
+
+@dataclass(frozen=True, slots=True)
+class BaseFeeFact:
+    """The base fee of the latest block, then the `base_fee` argument."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyCheckFact:
+    """An unknown policy contract's verdict: an eth_call from the module, then `answers`.
+
+    ACTION: checkAction(configId, account, call.target, call.value, call.data). USER_OP: checkUserOpPolicy(configId,
+    packed operation). The answer is the word returned, or the revert. The node judges on its state alone: it sees
+    neither operations in flight nor earlier calls of this operation.
+    """
+
+    policy: Address
+    config_id: Hash32
+    kind: PolicyKind
+    call: Call | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSignatureFact:
+    """An unknown session validator's verdict, validateSignatureWithData(hash, signature, initData); `answers`."""
+
+    validator: Address
+    init_data: bytes
+    user_op_hash: Hash32
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class EnableSignatureFact:
+    """Whether the account accepts an enable signature: isValidSignature(digest, signature) (ERC-1271); `answers`."""
+
+    account: Address
+    digest: Hash32
+    signature: bytes
+
+
+MissingFact = (
+    PolicyConfigFact
+    | TokenLimitFact
+    | AllowedTargetFact
+    | SessionValidatorFact
+    | PaymasterFlagFact
+    | EnableNonceFact
+    | BaseFeeFact
+    | PolicyCheckFact
+    | SessionSignatureFact
+    | EnableSignatureFact
+)
+AskedFact = PolicyCheckFact | SessionSignatureFact | EnableSignatureFact
+"""The facts that are good for one operation."""
+Answer = int | Revert | SignatureVerdict
+"""A policy's validation data or revert, or a signature's verdict."""
+Answers = Mapping[AskedFact, Answer]

@@ -1,0 +1,68 @@
+"""What `enforce` answers: three values, told apart by type."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from proxy.errors import Reason
+from proxy.session.counters import Charge
+from proxy.session.facts import MissingFact
+from proxy.session.revert import Revert
+from proxy.session.state import SessionState
+from proxy.session.validity import Window, window_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """The module would take the operation. `charges` has one entry per counter that it moves.
+
+    `enabled` is the state with an ENABLE envelope's session in it, before the charges. `notes` name what was let
+    pass without being checked here.
+    """
+
+    validation_data: int
+    charges: tuple[Charge, ...]
+    enabled: SessionState
+    notes: tuple[str, ...] = ()
+
+    @property
+    def window(self) -> Window:
+        """When the entry point takes the operation, unix seconds."""
+        return window_of(self.validation_data)
+
+    @property
+    def valid_after(self) -> int:
+        """Unix seconds."""
+        return self.window.valid_after
+
+    @property
+    def valid_until(self) -> int:
+        """Unix seconds; 2^48-1 when it never ends."""
+        return self.window.valid_until
+
+    @property
+    def state(self) -> SessionState:
+        """The state after the operation has been validated."""
+        return self.enabled.with_charges(self.charges)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """The module, or the entry point after it, would not take the operation.
+
+    `revert` is what the module would revert with; `None` when it returns 1 (a bad signature) or when the entry point
+    refuses the window it returns.
+    """
+
+    reason: Reason
+    revert: Revert | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NeedsFacts:
+    """No verdict without these facts. Nothing that is known speaks against the operation."""
+
+    facts: tuple[MissingFact, ...]
+
+
+Verdict = Accepted | Refused | NeedsFacts

@@ -1,0 +1,1 @@
+"""The on-chain policies of a session, one file per contract."""

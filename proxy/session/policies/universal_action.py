@@ -1,0 +1,84 @@
+"""UniActionPolicy: up to sixteen rules on the arguments of a call, all of which must hold. Both generations agree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from proxy.errors import Undecodable
+from proxy.session.counters import ConfigKey, Meter
+from proxy.session.policies.parameter_rules import RULE, ParameterRule, RuleRun, rules_from_members, value_over
+from proxy.session.policies.policy import (
+    Config,
+    Failed,
+    Initialised,
+    Outcome,
+    Passed,
+    Reverted,
+    not_initialised,
+)
+from proxy.session.revert import BARE, INDEX_OUT_OF_RANGE, Revert
+from proxy.userop import abi
+from proxy.userop.execution import Call
+
+MAX_RULES: Final = 16
+_RULES: Final = abi.tuple_of(abi.UINT256, abi.tuple_of(*(RULE,) * MAX_RULES))
+_CONFIG: Final = abi.tuple_of(abi.UINT256, _RULES)
+
+
+@dataclass(frozen=True, slots=True)
+class ActionRules(Config):
+    """Wei per use, and the rules."""
+
+    value_limit_per_use: int
+    rules: tuple[ParameterRule, ...]
+
+
+class UniActionPolicy:
+    """erc7579/smartsessions `UniActionPolicy.sol`; for actions only."""
+
+    name = "UniActionPolicy"
+
+    def initialise(self, init_data: bytes, key: ConfigKey) -> Initialised | Revert:  # noqa: ARG002  # the key is in no error of it
+        """abi.encode of (uint256 valueLimitPerUse, (uint256 length, ParamRule[16])): 98 words, all slots checked."""
+        try:
+            value_limit, (length, slots) = abi.decode(_CONFIG, init_data, "init data")
+            rules, used = rules_from_members(slots)
+        except Undecodable:
+            return BARE
+        if length > MAX_RULES:
+            return INDEX_OUT_OF_RANGE
+        return _initialised(value_limit, rules[:length], used)
+
+    @staticmethod
+    def from_getters(action_configs: bytes) -> Initialised:
+        """From the return data of actionConfigs(configId, multiplexer, account), laid out as the init data.
+
+        Raises `Undecodable`.
+        """
+        members: tuple[Any, ...] = abi.decode(_CONFIG, action_configs, "actionConfigs")
+        value_limit, (length, slots) = members
+        rules, used = rules_from_members(slots)
+        return _initialised(value_limit, rules[:length], used)
+
+    def check_action(self, config: Config | None, call: Call, meter: Meter, key: ConfigKey) -> Outcome:
+        """Value per use, then every rule in order; the first that fails decides."""
+        if not isinstance(config, ActionRules) or not config.rules:
+            return not_initialised(self.name, key)
+        limit = config.value_limit_per_use
+        if call.value > limit:
+            revert = Revert("ValueLimitExceeded", (key.config_id, call.value, limit))
+            return Reverted(revert, value_over(self.name, call.value, limit))
+        run = RuleRun(self.name, config.rules, call, meter)
+        for index in range(len(config.rules)):
+            refusal = run.check(index)
+            if isinstance(refusal, Reverted):
+                return refusal
+            if refusal is not None:
+                return Failed(refusal, run.charges())
+        return Passed(charges=run.charges())
+
+
+def _initialised(value_limit: int, rules: tuple[ParameterRule, ...], used: tuple[int, ...]) -> Initialised:
+    counters = {bytes([index]): used[index] for index, rule in enumerate(rules) if rule.is_limited}
+    return Initialised(ActionRules(value_limit, rules), counters)

@@ -1,0 +1,171 @@
+"""The policies of one operation, run one after the other with what they count carried along (PolicyLib)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, assert_never
+
+from proxy.errors import Reason
+from proxy.session import reasons
+from proxy.session.addresses import PolicyContract, name_of_policy
+from proxy.session.counters import Charge, ConfigKey, Counter, Meter, merge_charges
+from proxy.session.facts import (
+    AllowedTargetFact,
+    Answers,
+    BaseFeeFact,
+    MissingFact,
+    PolicyCheckFact,
+    PolicyConfigFact,
+    TokenLimitFact,
+)
+from proxy.session.outcome import Refused
+from proxy.session.policies.policy import Asks, Config, Fact, Failed, Outcome, Passed, PolicyKind, UserOpView
+from proxy.session.policies.sudo import SudoPolicy
+from proxy.session.revert import Revert, policy_check_reverted
+from proxy.session.state import ConfigId, SessionState
+from proxy.session.transitions import Contracts
+from proxy.session.validity import UINT48_MAX, failed, pack
+from proxy.userop.execution import Call
+from proxy.userop.primitives import Address, Hash32
+
+Doubt = Literal["ask", "alert", "reject"]
+"""What becomes of something that cannot be checked here: ask the node, let it pass with a note, or refuse."""
+
+
+class Subject(NamedTuple):
+    """What a list of policies judges: the operation, or one of its calls. A plain tuple: one is made per call."""
+
+    kind: PolicyKind
+    config_id: Hash32
+    view: UserOpView
+    call: Call | None = None
+    position: int = 0
+    calls: int = 1
+
+
+@dataclass(slots=True, kw_only=True)
+class PolicyRun:
+    """Gathers charges, the window, notes and missing facts; nothing outside it is changed.
+
+    A missing fact does not end the run: where what is known refuses anyway, nobody needs to be asked.
+    """
+
+    state: SessionState
+    in_flight: Callable[[Counter], int] | None
+    unknown_policy: Doubt
+    answers: Answers
+    contracts: Contracts
+    valid_after: int = 0
+    valid_until: int = UINT48_MAX
+    missing: list[MissingFact] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    _charges: list[Charge] = field(default_factory=list)
+    _pending: dict[Counter, int] = field(default_factory=dict)
+
+    @property
+    def validation_data(self) -> int:
+        """The intersection of everything that passed."""
+        return pack(self.valid_after, self.valid_until)
+
+    def charges(self) -> tuple[Charge, ...]:
+        """What the operation counts, one charge per counter."""
+        return merge_charges(self._charges)
+
+    def check(self, policies: Iterable[Address], subject: Subject) -> Refused | None:
+        """Every policy of one list, in order; the first that refuses decides."""
+        for policy in policies:
+            contract = self.contracts.policies.get(policy)
+            refused = self._check_known(contract, subject) if contract else self._check_unknown(policy, subject)
+            if refused is not None:
+                return refused
+        return None
+
+    def _check_known(self, contract: PolicyContract, subject: Subject) -> Refused | None:
+        policy = contract.address
+        config = self.state.configs.get(ConfigId(policy, subject.config_id))
+        if config is None and not isinstance(contract.policy, SudoPolicy):
+            self.missing.append(PolicyConfigFact(policy, subject.config_id))
+            return None
+        key = self.state.config_key(policy, subject.config_id)
+        meter = Meter(key, self.state.used, self._pending, self.in_flight)
+        outcome = _ask(contract, config, subject, meter, key)
+        if isinstance(outcome, Passed):
+            self._take(outcome)
+            return None
+        if isinstance(outcome, Asks):
+            self.missing.append(_fact_of(outcome, policy, subject.config_id))
+            return None
+        if isinstance(outcome, Failed):
+            return self._refuse(outcome.reason, self._violation(policy), subject)
+        return self._refuse(outcome.reason, policy_check_reverted(outcome.revert), subject)
+
+    def _take(self, passed: Passed) -> None:
+        if passed.validation_data:
+            self._narrow(passed.validation_data)
+        for charge in passed.charges:
+            self._charges.append(charge)
+            self._pending[charge.counter] = self._pending.get(charge.counter, 0) + charge.amount
+
+    def _narrow(self, validation_data: int) -> None:
+        self.valid_after = max(self.valid_after, validation_data >> 208)
+        self.valid_until = min(self.valid_until, (validation_data >> 160 & UINT48_MAX) or UINT48_MAX)
+
+    def _check_unknown(self, policy: Address, subject: Subject) -> Refused | None:
+        """A contract whose behaviour is not known here. It is never taken for satisfied in silence."""
+        if self.unknown_policy == "reject":
+            return self._refuse(reasons.unknown_policy(policy), self._violation(policy), subject)
+        if self.unknown_policy == "alert":
+            self._note(f"policy {name_of_policy(policy)} is not known here and was not checked")
+            return None
+        fact = PolicyCheckFact(policy, subject.config_id, subject.kind, subject.call)
+        answer = self.answers.get(fact)
+        if isinstance(answer, Revert):
+            return self._refuse(reasons.asked_policy_refuses(policy), policy_check_reverted(answer), subject)
+        if not isinstance(answer, int):
+            self.missing.append(fact)
+            return None
+        if failed(answer):
+            return self._refuse(reasons.asked_policy_refuses(policy), self._violation(policy), subject)
+        self._narrow(answer)
+        self._note(f"policy {name_of_policy(policy)} was asked on chain; it has not seen what is in flight")
+        return None
+
+    def _note(self, note: str) -> None:
+        if note not in self.notes:
+            self.notes.append(note)
+
+    def _violation(self, policy: Address) -> Revert:
+        return Revert("PolicyViolation", (self.state.key.permission_id, policy))
+
+    def _refuse(self, reason: Reason, revert: Revert, subject: Subject) -> Refused:
+        if subject.call is not None:
+            reason = reasons.at_call(reason, subject.position, subject.calls)
+        return Refused(reason=reason, revert=revert)
+
+
+def _ask(contract: PolicyContract, config: Config | None, subject: Subject, meter: Meter, key: ConfigKey) -> Outcome:
+    if subject.call is not None:
+        if contract.action is not None:
+            return contract.action.check_action(config, subject.call, meter, key)
+    elif contract.user_op is not None:
+        return contract.user_op.check_user_op(config, subject.view, meter, key)
+    raise ValueError(f"{contract.name} is listed for a use that it does not support")
+
+
+def _fact_of(asks: Asks, policy: Address, config_id: Hash32) -> MissingFact:
+    match asks.fact:
+        case Fact.BASE_FEE:
+            return BaseFeeFact()
+        case Fact.TOKEN_LIMIT:
+            return TokenLimitFact(policy, config_id, _subject_of(asks))
+        case Fact.TARGET:
+            return AllowedTargetFact(policy, config_id, _subject_of(asks))
+        case _:
+            assert_never(asks.fact)
+
+
+def _subject_of(asks: Asks) -> Address:
+    if asks.subject is None:
+        raise ValueError(f"{asks.fact} asks about no address")
+    return asks.subject

@@ -1,0 +1,233 @@
+"""Which sessions are known, what state each is in, and what operations in flight will make of them.
+
+An index in memory and nothing more: the chain, the clock and the disk are other rooms'. A session is known by chain,
+module, account and permission id together, because any account may hold the same permission id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import NamedTuple
+
+from proxy.session.changes import Changes, SessionChange
+from proxy.session.counters import Charge, Counter, SessionKey
+from proxy.session.declared import DECLARED_POLICY, DeclaredSession
+from proxy.session.freezes import Freezes
+from proxy.session.known import KnownSession, Source, Status, after_change, read_since, source_of
+from proxy.userop.acts import SessionsCleared, Unreadable
+from proxy.userop.primitives import Address, Hash32
+
+__all__ = ["KnownSession", "Registry", "Source", "Status"]
+
+
+class _Holder(NamedTuple):
+    chain_id: int
+    module: Address
+    account: Address
+
+
+class Registry:
+    """The index. Look-ups take the same time however many sessions there are."""
+
+    def __init__(self) -> None:
+        self.freezes = Freezes()
+        self._sessions: dict[SessionKey, KnownSession] = {}
+        self._ids_of: dict[_Holder, tuple[Hash32, ...]] = {}
+        self._counts = dict.fromkeys(Status, 0)
+        self._declared: dict[tuple[int, Address, Hash32], tuple[DeclaredSession, ...]] = {}
+        self._declared_uses: dict[Counter, int] = {}
+        self._awaited: dict[Hash32, Changes] = {}
+        self._awaited_by: dict[_Holder, tuple[Hash32, ...]] = {}
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def __iter__(self) -> Iterator[KnownSession]:
+        return iter(self._sessions.values())
+
+    def get(self, key: SessionKey) -> KnownSession | None:
+        """The session, or `None` when it was never heard of."""
+        return self._sessions.get(key)
+
+    def put(self, session: KnownSession) -> None:
+        """Know this session from now on, in place of what was known of it."""
+        key = session.key
+        old = self._sessions.get(key)
+        if old is None:
+            holder = _Holder(key.chain_id, key.module, key.account)
+            self._ids_of[holder] = (*self._ids_of.get(holder, ()), key.permission_id)
+        else:
+            self._counts[old.status] -= 1
+        self._sessions[key] = session
+        self._counts[session.status] += 1
+
+    def held_by(self, chain_id: int, module: Address, account: Address) -> tuple[KnownSession, ...]:
+        """The sessions known of an account at one module."""
+        ids = self._ids_of.get(_Holder(chain_id, module, account), ())
+        return tuple(self._sessions[SessionKey(chain_id, module, account, each)] for each in ids)
+
+    def counts(self) -> Mapping[Status, int]:
+        """How many sessions are known in each status."""
+        return dict(self._counts)
+
+    # sessions of the configuration
+
+    def declare(self, sessions: Iterable[DeclaredSession]) -> None:
+        """Know these declared sessions, and no others; what was used of the same actions stays counted."""
+        self._declared.clear()
+        for session in sessions:
+            name = (session.chain_id, session.account, session.permission_id)
+            self._declared[name] = (*self._declared.get(name, ()), session)
+
+    def declared(self, key: SessionKey) -> DeclaredSession | None:
+        """The declaration that speaks of this session, if any."""
+        for session in self._declared.get((key.chain_id, key.account, key.permission_id), ()):
+            if session.covers(key):
+                return session
+        return None
+
+    def declared_uses(self, counter: Counter) -> int:
+        """What mined operations have used of a declared session's action."""
+        return self._declared_uses.get(counter, 0)
+
+    def restore_declared_uses(self, uses: Mapping[Counter, int]) -> None:
+        """Take up the count where it was before a restart."""
+        self._declared_uses.update(uses)
+
+    # what operations in flight will change
+
+    def expect(self, changes: Changes, now: float) -> tuple[KnownSession, ...]:
+        """The bundler accepted an operation that will make these changes. Returns the sessions now pending.
+
+        A session in force stays as it is: a removal revokes, and a grant grants, when it is mined.
+        """
+        if changes.user_op_hash in self._awaited:
+            return ()
+        self._awaited[changes.user_op_hash] = changes
+        for holder in _holders(changes):
+            self._awaited_by[holder] = (*self._awaited_by.get(holder, ()), changes.user_op_hash)
+        pending = []
+        for key, change in changes.granted():
+            known = self._sessions.get(key)
+            if known is None or known.status is Status.REMOVED:
+                session = KnownSession(
+                    key=key,
+                    status=Status.PENDING,
+                    source=source_of(change),
+                    # what the module keeps of a removed session, its enable nonce, still counts
+                    state=None if known is None else known.state,
+                    granted_by=changes.user_op_hash,
+                    updated_at=now,
+                )
+                self.put(session)
+                pending.append(session)
+        return tuple(pending)
+
+    def awaited(self, key: SessionKey) -> tuple[Hash32, ...]:
+        """The accepted operations that may change this session when they are mined, oldest first."""
+        return self._awaited_by.get(_Holder(key.chain_id, key.module, key.account), ())
+
+    def removal_awaited(self, key: SessionKey) -> bool:
+        """Whether an accepted operation will remove this session."""
+        return any(self._awaited[user_op_hash].removes(key) for user_op_hash in self.awaited(key))
+
+    def mined(
+        self,
+        user_op_hash: Hash32,
+        *,
+        success: bool,
+        charges: Iterable[Charge] = (),
+        session: SessionKey | None = None,
+        block: int | None,
+        now: float,
+    ) -> tuple[KnownSession, ...]:
+        """Make the changes of a mined operation and count what it used; returns the sessions that changed.
+
+        What happened at validation, `charges` on `session` included, stands; what the calls did stands only with
+        `success`. A session whose state was read at `block` or later has all of it already.
+        """
+        changes = self._stop_awaiting(user_op_hash)
+        touched: dict[SessionKey, None] = {}
+        if changes is not None:
+            for change in changes.at_validation:
+                touched.update(dict.fromkeys(self._make(changes, change, block, now)))
+        if session is not None and self._charge(session, tuple(charges), block, now):
+            touched[session] = None
+        if changes is not None:
+            for change in changes.on_success if success else ():
+                touched.update(dict.fromkeys(self._make(changes, change, block, now)))
+            touched.update(dict.fromkeys(self._discard_grants(changes, now)))
+        return tuple(self._sessions[key] for key in touched)
+
+    def dropped(self, user_op_hash: Hash32, now: float) -> tuple[KnownSession, ...]:
+        """The operation will never be mined: what only it would have granted is not pending any more.
+
+        Returns the sessions that changed.
+        """
+        changes = self._stop_awaiting(user_op_hash)
+        if changes is None:
+            return ()
+        return tuple(self._sessions[key] for key in self._discard_grants(changes, now))
+
+    def _stop_awaiting(self, user_op_hash: Hash32) -> Changes | None:
+        changes = self._awaited.pop(user_op_hash, None)
+        for holder in () if changes is None else _holders(changes):
+            left = tuple(each for each in self._awaited_by.get(holder, ()) if each != user_op_hash)
+            if left:
+                self._awaited_by[holder] = left
+            else:
+                self._awaited_by.pop(holder, None)
+        return changes
+
+    def _make(self, changes: Changes, change: SessionChange, block: int | None, now: float) -> list[SessionKey]:
+        keys = changes.keys(change)
+        if isinstance(change, SessionsCleared | Unreadable):
+            known_here = self.held_by(changes.chain_id, change.module, changes.account)
+            keys = tuple(known.key for known in known_here)
+        made = []
+        for key in keys:
+            known = self._sessions.get(key)
+            if known is not None and read_since(known, block):
+                continue
+            after = after_change(known, key, change, now)
+            if after is not None:
+                self.put(after)
+                made.append(key)
+        return made
+
+    def _charge(self, key: SessionKey, charges: tuple[Charge, ...], block: int | None, now: float) -> bool:
+        on_chain = []
+        for charge in charges:
+            if charge.counter.policy == DECLARED_POLICY:
+                self._declared_uses[charge.counter] = self._declared_uses.get(charge.counter, 0) + charge.amount
+            else:
+                on_chain.append(charge)
+        known = self._sessions.get(key)
+        if not on_chain or known is None or known.state is None or read_since(known, block):
+            return False
+        self.put(replace(known, state=known.state.with_charges(on_chain), updated_at=now))
+        return True
+
+    def _discard_grants(self, changes: Changes, now: float) -> list[SessionKey]:
+        """A session still pending for want of this operation is not coming any more, unless another one grants it."""
+        discarded = []
+        for key, _ in changes.granted():
+            known = self._sessions.get(key)
+            if known is None or known.status is not Status.PENDING or known.granted_by != changes.user_op_hash:
+                continue
+            other = self._grant_awaited(key)
+            status = Status.REMOVED if other is None else Status.PENDING
+            self.put(replace(known, status=status, granted_by=other, updated_at=now))
+            discarded.append(key)
+        return discarded
+
+    def _grant_awaited(self, key: SessionKey) -> Hash32 | None:
+        for user_op_hash in self.awaited(key):
+            if any(granted == key for granted, _ in self._awaited[user_op_hash].granted()):
+                return user_op_hash
+        return None
+
+
+def _holders(changes: Changes) -> list[_Holder]:
+    return [_Holder(changes.chain_id, module, changes.account) for module in changes.modules()]
