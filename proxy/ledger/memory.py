@@ -1,0 +1,152 @@
+"""The ledger of one process, in memory. Every call runs to its end without giving way, which makes it atomic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from proxy.ledger.reservation import Held, NonceSlot, Refusal, Reservation
+from proxy.session.counters import Counter
+from proxy.userop.primitives import Hash32
+
+
+@dataclass(slots=True)
+class _Hold:
+    reservation: Reservation
+    amounts: dict[Counter, int]
+    attempts: int  # sends under way whose answer is not known
+    accepted: bool
+
+
+@dataclass(slots=True)
+class _Slot:
+    """The operations that compete for one nonce, and the most that any of them takes of each counter."""
+
+    holds: dict[Hash32, _Hold] = field(default_factory=dict)
+    amounts: dict[Counter, int] = field(default_factory=dict)
+
+
+class MemoryLedger:
+    """See `proxy.ledger.reservation.Ledger` for the meaning of each call."""
+
+    def __init__(self) -> None:
+        self._slots: dict[NonceSlot, _Slot] = {}
+        self._slot_of: dict[Hash32, NonceSlot] = {}
+        self._in_flight: dict[Counter, int] = {}
+
+    def __len__(self) -> int:
+        """How many operations are in flight."""
+        return len(self._slot_of)
+
+    def reserve(self, reservation: Reservation, used: Callable[[Counter], int]) -> Held | Refusal:
+        slot = self._slots.get(reservation.slot)
+        if slot is not None and (standing := slot.holds.get(reservation.user_op_hash)) is not None:
+            standing.attempts += 1
+            return Held(standing.reservation, again=True)
+        refusal, amounts = self._check(reservation, used)
+        if refusal is not None:
+            return refusal
+        replaces = () if slot is None else tuple(slot.holds)
+        self._hold(_Hold(reservation, amounts, attempts=1, accepted=False))
+        return Held(reservation, replaces=replaces)
+
+    def in_flight(self, counter: Counter) -> int:
+        return self._in_flight.get(counter, 0)
+
+    def in_flight_beside(self, slot: NonceSlot) -> Callable[[Counter], int]:
+        def beside(counter: Counter) -> int:
+            # looked up anew each time: the slot may have changed since the view was asked for
+            own = self._slots.get(slot)
+            held = self._in_flight.get(counter, 0)
+            return held if own is None else held - own.amounts.get(counter, 0)
+
+        return beside
+
+    def accept(self, user_op_hash: Hash32) -> tuple[Reservation, ...]:
+        slot = self._find(user_op_hash)
+        if slot is None:
+            return ()
+        hold = slot.holds[user_op_hash]
+        hold.attempts = max(hold.attempts - 1, 0)
+        hold.accepted = True
+        displaced = [other for other in slot.holds.values() if other is not hold and other.accepted]
+        for other in displaced:
+            other.accepted = False
+            if not other.attempts:
+                self._drop(other.reservation.user_op_hash)
+        return tuple(other.reservation for other in displaced)
+
+    def release(self, user_op_hash: Hash32) -> Reservation | None:
+        slot = self._find(user_op_hash)
+        if slot is None:
+            return None
+        hold = slot.holds[user_op_hash]
+        hold.attempts = max(hold.attempts - 1, 0)
+        if hold.attempts or hold.accepted:
+            return None
+        return self._drop(user_op_hash)
+
+    def settle(self, user_op_hash: Hash32) -> tuple[Reservation, ...]:
+        slot = self._find(user_op_hash)
+        if slot is None:
+            return ()
+        held = tuple(hold.reservation for hold in slot.holds.values())
+        for reservation in held:
+            self._drop(reservation.user_op_hash)
+        return held
+
+    def expire(self, user_op_hash: Hash32) -> Reservation | None:
+        return self._drop(user_op_hash) if user_op_hash in self._slot_of else None
+
+    def restore(self, reservation: Reservation) -> None:
+        if reservation.user_op_hash not in self._slot_of:
+            self._hold(_Hold(reservation, reservation.amounts(), attempts=0, accepted=True))
+
+    def _check(
+        self, reservation: Reservation, used: Callable[[Counter], int]
+    ) -> tuple[Refusal | None, dict[Counter, int]]:
+        in_flight = self.in_flight_beside(reservation.slot)
+        amounts: dict[Counter, int] = {}
+        for charge in reservation.charges:
+            counter = charge.counter
+            wanted = amounts[counter] = amounts.get(counter, 0) + charge.amount
+            before, beside = used(counter), in_flight(counter)
+            if before + beside + wanted > charge.limit:
+                return Refusal(counter, charge.limit, before, beside, wanted), amounts
+        return None, amounts
+
+    def _find(self, user_op_hash: Hash32) -> _Slot | None:
+        place = self._slot_of.get(user_op_hash)
+        return None if place is None else self._slots[place]
+
+    def _hold(self, hold: _Hold) -> None:
+        place = hold.reservation.slot
+        slot = self._slots.setdefault(place, _Slot())
+        slot.holds[hold.reservation.user_op_hash] = hold
+        self._slot_of[hold.reservation.user_op_hash] = place
+        self._recount(slot)
+
+    def _drop(self, user_op_hash: Hash32) -> Reservation:
+        place = self._slot_of.pop(user_op_hash)
+        slot = self._slots[place]
+        hold = slot.holds.pop(user_op_hash)
+        self._recount(slot)
+        if not slot.holds:
+            del self._slots[place]
+        return hold.reservation
+
+    def _recount(self, slot: _Slot) -> None:
+        for counter, amount in slot.amounts.items():
+            left = self._in_flight[counter] - amount
+            if left:
+                self._in_flight[counter] = left
+            else:
+                del self._in_flight[counter]
+        amounts: dict[Counter, int] = {}
+        for hold in slot.holds.values():
+            for counter, amount in hold.amounts.items():
+                if amount > amounts.get(counter, 0):
+                    amounts[counter] = amount
+        slot.amounts = amounts
+        for counter, amount in amounts.items():
+            self._in_flight[counter] = self._in_flight.get(counter, 0) + amount

@@ -1,0 +1,126 @@
+"""What is held for an operation in flight, and the interface every ledger answers.
+
+Effective use of a limit = used on chain + what is in flight here. The chain counts at validation, so a mined
+operation has used its charges even when its execution reverted; one that was dropped has used nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from proxy.errors import Code, Reason
+from proxy.session.counters import Charge, Counter, SessionKey
+from proxy.userop.primitives import Address, Hash32, print_bytes
+
+
+class NonceSlot(NamedTuple):
+    """The one place on chain that an operation takes: of all operations with the same slot at most one is mined.
+
+    The nonce is the entry point's, key and sequence together (ERC-4337, NonceManager).
+    """
+
+    chain_id: int
+    entry_point: Address
+    sender: Address
+    nonce: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reservation:
+    """What one operation will use of its session's counters when it is mined.
+
+    `session` is `None` and `charges` empty for an operation that no session signed. `valid_until` (unix seconds,
+    inclusive) is the end of the operation's validity window, `None` when it has none: past it, it cannot be mined.
+    """
+
+    user_op_hash: Hash32
+    slot: NonceSlot
+    session: SessionKey | None
+    charges: tuple[Charge, ...]
+    valid_until: int | None
+
+    def amounts(self) -> dict[Counter, int]:
+        """How much each counter grows: the charges of a batch added up."""
+        total: dict[Counter, int] = {}
+        for charge in self.charges:
+            total[charge.counter] = total.get(charge.counter, 0) + charge.amount
+        return total
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The reservation stands. `again` when this operation held it already; `replaces` names the operations with
+    the same slot that it will displace once the bundler accepts it."""
+
+    reservation: Reservation
+    again: bool = False
+    replaces: tuple[Hash32, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A counter would pass its limit: `used` on chain, `in_flight` by other operations, `wanted` by this one."""
+
+    counter: Counter
+    limit: int
+    used: int
+    in_flight: int
+    wanted: int
+
+    def reason(self) -> Reason:
+        """The refusal in words; amounts in the counter's base units. Retryable while something is in flight."""
+        left = max(self.limit - self.used - self.in_flight, 0)
+        policy = print_bytes(self.counter.policy)
+        in_flight = f"; {self.in_flight} of it in flight" if self.in_flight else ""
+        return Reason(
+            code=Code.LIMIT_EXCEEDED,
+            sentence=f"policy {policy} allows {left} more of {self.limit} in this session{in_flight}",
+            remedy="wait until the operations in flight are mined, or ask for less"
+            if self.in_flight
+            else "ask for less, or have the account's owner grant a new session",
+            policy=policy,
+            wanted=str(self.wanted),
+            got=str(left),
+            retryable=self.in_flight > 0 and self.used + self.wanted <= self.limit,
+        )
+
+
+class Ledger(Protocol):
+    """Reservations of operations in flight. Each call is one atomic step.
+
+    An attempt to send begins with `reserve` and ends with `accept` or `release`; an accepted operation ends with
+    `settle` or `expire`.
+    """
+
+    def reserve(self, reservation: Reservation, used: Callable[[Counter], int]) -> Held | Refusal:
+        """Check every charge against its limit and hold all of them, or hold none.
+
+        `used` gives what the chain has counted so far. The same hash again is the same reservation. Another hash
+        in the same slot is held beside the standing one (the larger of both counts, for only one can be mined)
+        until `accept` or `release` says which of them stands.
+        """
+
+    def in_flight(self, counter: Counter) -> int:
+        """How much of `counter` operations in flight will use, at most."""
+
+    def in_flight_beside(self, slot: NonceSlot) -> Callable[[Counter], int]:
+        """`in_flight` without what the operations in `slot` hold: the view for judging an operation in it."""
+
+    def accept(self, user_op_hash: Hash32) -> tuple[Reservation, ...]:
+        """The bundler took the operation, or may have: its reservation stays and displaces the others that were
+        accepted in its slot, which are returned."""
+
+    def release(self, user_op_hash: Hash32) -> Reservation | None:
+        """One attempt to send failed. The reservation goes, and is returned, unless another attempt of the same
+        operation is under way or was accepted."""
+
+    def settle(self, user_op_hash: Hash32) -> tuple[Reservation, ...]:
+        """The operation was mined: nothing in its slot is in flight any more. Returns what was held there."""
+
+    def expire(self, user_op_hash: Hash32) -> Reservation | None:
+        """The operation was dropped or can no longer be mined: it holds nothing."""
+
+    def restore(self, reservation: Reservation) -> None:
+        """Hold again what was accepted before a restart, whatever the limits say now."""
