@@ -1,4 +1,4 @@
-"""The house has a direction: cli → app → edge → chain → gate → admission → judge, ledger → session → userop → errors."""
+"""The house has a direction: cli → app → edge → chain → gate → admission → judge, ledger → session → userop."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ _room("judge", "session")
 _room("ledger", "session")
 _room("config", "judge", "methods")
 _room("admission", "judge", "ledger")
-_room("gate", "admission", "jsonrpc", "methods")
+_room("refusal", "judge")
+_room("ports", "judge", "ledger", "jsonrpc", "methods")
+_room("gate", "admission", "ports", "refusal")
 _room("chain", "gate")
 _room("edge", "chain", "gate", "config")
 _room("app", "edge")

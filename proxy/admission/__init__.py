@@ -1,0 +1,130 @@
+"""Whether an operation is let through: its claim, the session behind it, the chain's verdict, what it reserves.
+
+The verdict itself is pure and made elsewhere (`session.enforce`); this room finds out what that needs to know.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from proxy.admission import reasons
+from proxy.admission.hearing import Fit, Hearing, slot_of
+from proxy.admission.sources import ChainReader, Found, Purpose, RecentReads, Settlement, Sources, Terms
+from proxy.errors import Reason, StateUnavailable, Undecodable
+from proxy.judge.verdict import Allow, Reject, Verdict
+from proxy.ledger.reservation import Refusal, Reservation
+from proxy.session.counters import Counter, SessionKey
+from proxy.session.validity import UINT48_MAX
+from proxy.userop.decode import DecodedOperation, SessionClaim, decode_operation
+from proxy.userop.entry_point import EntryPoint, EntryPointVersion
+from proxy.userop.primitives import Address
+from proxy.userop.user_operation import EIP7702_MARKER, UserOperation
+
+__all__ = [
+    "Admission",
+    "ChainReader",
+    "Found",
+    "Judgement",
+    "Purpose",
+    "RecentReads",
+    "Settlement",
+    "Sources",
+    "Terms",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """A verdict and what it rests on.
+
+    `operation` is `None` when it could not be read, `reservation` when nothing is held for it.
+    """
+
+    verdict: Verdict
+    operation: DecodedOperation | None = None
+    reservation: Reservation | None = None
+
+
+class Admission:
+    """Judges the operations of one chain."""
+
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+        self._terms = sources.terms
+        self._registry = sources.registry
+        self._reader = sources.reader
+
+    async def judge(
+        self, op: UserOperation, entry_point: EntryPoint, *, purpose: Purpose = Purpose.SUBMIT
+    ) -> Judgement:
+        """The verdict on an operation; one to be submitted that is allowed comes with a reservation already held.
+
+        Never raises for what is wrong with the operation or the world: that is what a rejection is for.
+        """
+        try:
+            delegate = await self._delegate(op, entry_point)
+            operation = decode_operation(
+                op, entry_point, self._terms.chain_id, self._terms.session_modules, delegate=delegate
+            )
+        except Undecodable as error:
+            return Judgement(verdict=Reject((reasons.undecodable(error),)))
+        except StateUnavailable as error:
+            return Judgement(verdict=Reject((reasons.unavailable(error),)))
+        claim = operation.claim
+        if claim is None:
+            return Judgement(verdict=self._judge_foreign(operation), operation=operation)
+        try:
+            return await self._judge_session(operation, claim, purpose)
+        except StateUnavailable as error:
+            return Judgement(verdict=Reject((reasons.unavailable(error),)), operation=operation)
+
+    async def _delegate(self, op: UserOperation, entry_point: EntryPoint) -> Address | None:
+        """The sender's EIP-7702 delegate where the hash depends on it and the operation does not bring it along."""
+        if self._reader is None or op.eip7702_auth is not None:
+            return None
+        if entry_point.version in (EntryPointVersion.V06, EntryPointVersion.V07):
+            return None
+        marked = op.factory is not None and op.factory.ljust(20, b"\0") == EIP7702_MARKER.ljust(20, b"\0")
+        return await self._reader.delegate(op.sender) if marked else None
+
+    def _judge_foreign(self, operation: DecodedOperation) -> Verdict:
+        """Owner-signed and foreign operations pass, unless the account is one that must be readable throughout."""
+        if operation.op.sender in self._terms.strict_accounts and operation.execution is None:
+            return Reject((reasons.strict(operation.op.sender),))
+        return Allow()
+
+    async def _judge_session(self, operation: DecodedOperation, claim: SessionClaim, purpose: Purpose) -> Judgement:
+        key = SessionKey(self._terms.chain_id, claim.module, operation.op.sender, claim.envelope.permission_id)
+        freeze = self._registry.freezes.on(key)
+        if freeze is not None:
+            return Judgement(verdict=Reject((reasons.frozen(freeze),)), operation=operation)
+        fit = await Hearing(self._sources, operation, claim, key, purpose).fit()
+        if isinstance(fit, Reason):
+            return Judgement(verdict=Reject((fit,)), operation=operation)
+        if purpose is not Purpose.SUBMIT:
+            return Judgement(verdict=Allow(fit.notes), operation=operation)
+        return self._reserve(operation, key, fit)
+
+    def _reserve(self, operation: DecodedOperation, key: SessionKey, fit: Fit) -> Judgement:
+        """Hold what the operation uses. Nothing may give way between verdict and reservation: they are one step."""
+        charges = fit.accepted.charges if fit.accepted is not None else ()
+        valid_until = fit.accepted.valid_until if fit.accepted is not None else UINT48_MAX
+        if fit.declared is not None:
+            charges += fit.declared.charges
+            valid_until = min(valid_until, fit.declared.window.valid_until)
+        reservation = Reservation(
+            user_op_hash=operation.user_op_hash,
+            slot=slot_of(operation),
+            session=key,
+            charges=charges,
+            valid_until=valid_until if valid_until < UINT48_MAX else None,
+        )
+        on_chain = fit.accepted.enabled.used if fit.accepted is not None else {}
+
+        def used(counter: Counter) -> int:
+            return on_chain.get(counter, 0) + self._registry.declared_uses(counter)
+
+        held = self._sources.ledger.reserve(reservation, used)
+        if isinstance(held, Refusal):
+            return Judgement(verdict=Reject((held.reason(),)), operation=operation)
+        return Judgement(verdict=Allow(fit.notes), operation=operation, reservation=reservation)

@@ -1,0 +1,192 @@
+"""One operation of a session before the facts: known here, learnt from the node, or missing.
+
+A refusal that rests on what the chain stores is never given on old knowledge: where a node can be asked, the session
+is read anew first, so that this gate does not refuse what the chain would allow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from proxy.admission import reasons
+from proxy.admission.sources import Purpose, Sources
+from proxy.errors import Code, Reason, StateUnavailable
+from proxy.ledger.reservation import NonceSlot
+from proxy.session.counters import SessionKey
+from proxy.session.declared import DeclaredFit, judge_declared
+from proxy.session.enforce import Accepted, Doubt, NeedsFacts, Refused, enforce
+from proxy.session.facts import Answer, AskedFact, EnableNonceFact, EnableSignatureFact, MissingFact
+from proxy.session.registry import Status
+from proxy.session.signers import SignatureOutcome, SignatureVerdict, check_session_signature
+from proxy.session.state import SessionState
+from proxy.userop.decode import DecodedOperation, SessionClaim
+from proxy.userop.primitives import Address, Hash32
+
+_MOST_ROUNDS: Final = 6
+"""How often one operation may send us to the node before we say that its facts cannot be had."""
+_MOST_NONCES: Final = 16
+"""How many enable nonces are tried for a grant when no node can tell the right one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """What the chain and the declaration say to an operation that both take."""
+
+    accepted: Accepted | None
+    declared: DeclaredFit | None
+    notes: tuple[str, ...] = ()
+
+
+class Hearing:
+    """One operation of one session, judged as often as new facts come in."""
+
+    def __init__(
+        self, sources: Sources, operation: DecodedOperation, claim: SessionClaim, key: SessionKey, purpose: Purpose
+    ) -> None:
+        self._terms = sources.terms
+        self._registry = sources.registry
+        self._reader = sources.reader
+        self._settlement = sources.settlement
+        self._reads = sources.reads
+        self._operation = operation
+        self._claim = claim
+        self._key = key
+        self._preview = purpose is Purpose.PREVIEW
+        self._now = sources.clock()
+        self._in_flight = sources.ledger.in_flight_beside(slot_of(operation))
+        self._answers: dict[AskedFact, Answer] = {}
+        self._base_fee: int | None = None
+        # nobody to ask, or only a stub to show: the bundler's simulation checks the owner's signature then
+        self._enable_signature: Doubt = "alert" if self._preview or self._reader is None else "ask"
+
+    async def fit(self) -> Fit | Reason:
+        """What the operation may do and use, or why not."""
+        declared = self._registry.declared(self._key)
+        accepted: Accepted | None = None
+        notes: tuple[str, ...] = ()
+        if declared is None or self._reader is not None or self._registry.get(self._key) is not None:
+            verdict = await self._chain_verdict()
+            if isinstance(verdict, Accepted):
+                accepted, notes = verdict, verdict.notes
+            elif verdict.code is Code.SESSION_UNKNOWN and self._terms.unknown_session != "reject":
+                notes = (f"not known on chain, let through: {verdict.sentence}",)
+            else:
+                return verdict
+        if declared is None:
+            return Fit(accepted, None, notes)
+        fit = judge_declared(
+            self._operation,
+            self._claim,
+            declared,
+            used=self._registry.declared_uses,
+            in_flight=self._in_flight,
+            now=int(self._now),
+            check_signature=not self._preview,
+        )
+        return fit if isinstance(fit, Reason) else Fit(accepted, fit, notes)
+
+    async def _chain_verdict(self) -> Accepted | Reason:
+        state = await self._state()
+        if isinstance(state, Reason):
+            return state
+        for _ in range(_MOST_ROUNDS):
+            verdict = self._enforce(state)
+            match verdict:
+                case Accepted():
+                    return verdict
+                case NeedsFacts():
+                    state = await self._find(state, verdict.facts)
+                case Refused():
+                    newer = await self._newer(state)
+                    if newer is None:
+                        return verdict.reason
+                    state = newer
+        raise StateUnavailable("the facts of this session change faster than they can be read")
+
+    def _enforce(self, state: SessionState) -> Accepted | Refused | NeedsFacts:
+        return enforce(
+            self._operation,
+            state,
+            base_fee=self._base_fee,
+            in_flight=self._in_flight,
+            now=int(self._now),
+            check_signature=_take_stub if self._preview else check_session_signature,
+            unknown_policy=self._asking(self._terms.unknown_policy),
+            unknown_validator=self._asking(self._terms.unknown_validator),
+            enable_signature=self._enable_signature,
+            answers=self._answers,
+        )
+
+    def _asking(self, doubt: Doubt) -> Doubt:
+        """Without a node nobody can be asked, and nothing unknown counts as satisfied."""
+        return "reject" if doubt == "ask" and self._reader is None else doubt
+
+    async def _state(self) -> SessionState | Reason:
+        """The session as last known; learnt from the node when it is not known, settled when it is pending."""
+        enabling = self._claim.envelope.enable is not None
+        known = self._registry.get(self._key)
+        if known is not None and known.status is Status.PENDING and not enabling:
+            await self._settlement(self._registry.awaited(self._key))
+            known = self._registry.get(self._key)
+        if known is not None and known.state is not None and known.status is not Status.PENDING:
+            return known.state
+        read = await self._read()
+        if read is not None:
+            return read
+        if known is not None and known.status is Status.PENDING and not enabling:
+            return reasons.pending(known)
+        return known.state if known is not None and known.state is not None else SessionState(key=self._key)
+
+    async def _read(self) -> SessionState | None:
+        """The session as the node has it now; `None` when it has none, or was asked a moment ago."""
+        if self._reader is None or self._reads.is_recent(self._key, self._now):
+            return None
+        self._reads.note(self._key, self._now)
+        await self._settlement(self._registry.awaited(self._key))
+        return await self._reader.session(self._key)
+
+    async def _newer(self, state: SessionState) -> SessionState | None:
+        """A reading newer than the one just judged by; `None` when there is none, so that a refusal stands."""
+        try:
+            read = await self._read()
+        except StateUnavailable:
+            return None
+        return None if read is None or read == state else read
+
+    async def _find(self, state: SessionState, facts: Sequence[MissingFact]) -> SessionState:
+        if self._reader is None:
+            return self._without_node(state, facts)
+        found = await self._reader.find(self._operation, state, facts)
+        self._answers |= found.answers
+        self._base_fee = found.base_fee if found.base_fee is not None else self._base_fee
+        for fact, answer in found.answers.items():
+            if isinstance(answer, SignatureVerdict) and answer.outcome is SignatureOutcome.UNKNOWN:
+                if not isinstance(fact, EnableSignatureFact):
+                    raise StateUnavailable("the session validator's word on this signature")
+                # an account that is not there yet cannot be asked; the entry point asks it after creating it
+                self._enable_signature = "alert"
+        return found.state
+
+    def _without_node(self, state: SessionState, facts: Iterable[MissingFact]) -> SessionState:
+        """The enable nonce can be told from the digest that was signed over it; nothing else can be told at all."""
+        for fact in facts:
+            if not isinstance(fact, EnableNonceFact):
+                raise StateUnavailable(f"{reasons.in_words(fact)}, and no node is configured to ask")
+        for nonce in range(_MOST_NONCES):
+            tried = state.with_enable_nonce(nonce)
+            verdict = self._enforce(tried)
+            if not (isinstance(verdict, Refused) and verdict.revert and verdict.revert.error == "HashMismatch"):
+                return tried
+        return state.with_enable_nonce(0)
+
+
+def slot_of(operation: DecodedOperation) -> NonceSlot:
+    """The place on chain that the operation competes for."""
+    op = operation.op
+    return NonceSlot(operation.chain_id, operation.entry_point.address, op.sender, op.nonce)
+
+
+def _take_stub(_validator: Address, _init_data: bytes, _user_op_hash: Hash32, _signature: bytes) -> SignatureVerdict:
+    return SignatureVerdict(SignatureOutcome.VALID)

@@ -1,0 +1,65 @@
+"""The words for what this gate itself refuses, apart from what the chain would."""
+
+from __future__ import annotations
+
+from proxy.errors import Code, Reason, StateUnavailable, Undecodable
+from proxy.session.facts import MissingFact
+from proxy.session.freezes import Freeze
+from proxy.session.registry import KnownSession
+from proxy.userop.primitives import Address, print_bytes, print_checksummed
+
+
+def in_words(fact: MissingFact) -> str:
+    """`EnableNonceFact` as `the enable nonce is not known`."""
+    words = "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in type(fact).__name__)
+    return f"the{words.removesuffix(' fact')} is not known"
+
+
+def undecodable(error: Undecodable) -> Reason:
+    """A claim to a session that cannot be read exactly as the chain would read it."""
+    return Reason(
+        code=Code.UNDECODABLE,
+        sentence=f"the operation claims a session and cannot be read exactly: {error}",
+        remedy="build the signature and call data with the session SDK's own encoders",
+        got=error.where,
+    )
+
+
+def unavailable(error: StateUnavailable) -> Reason:
+    """Doubt: a fact is missing and cannot be had now."""
+    return Reason(
+        code=Code.STATE_UNAVAILABLE,
+        sentence=f"not decided, because a fact cannot be had now: {error.what}",
+        remedy="try again; if it persists, the operator of this gate has to look at its node",
+        retryable=True,
+    )
+
+
+def strict(account: Address) -> Reason:
+    """An owner-signed or foreign operation of an account that must be readable throughout."""
+    return Reason(
+        code=Code.UNDECODABLE,
+        sentence=f"account {print_checksummed(account)} is strict here, and this is no execute(bytes32,bytes)",
+        remedy="send it as an ERC-7579 execute, or have the operator of this gate take the account off strict_accounts",
+    )
+
+
+def frozen(freeze: Freeze) -> Reason:
+    """The local kill switch."""
+    note = f": {freeze.note}" if freeze.note else ""
+    return Reason(
+        code=Code.SESSION_REVOKED,
+        sentence=f"session {print_bytes(freeze.permission_id)} is frozen at this gate{note}",
+        remedy="ask the operator of this gate to lift the freeze",
+    )
+
+
+def pending(known: KnownSession) -> Reason:
+    """A session whose grant was accepted and is not in force yet."""
+    granted_by = "an operation" if known.granted_by is None else f"operation {print_bytes(known.granted_by)}"
+    return Reason(
+        code=Code.SESSION_UNKNOWN,
+        sentence=f"session {print_bytes(known.key.permission_id)} is granted by {granted_by}, which is not mined yet",
+        remedy="wait for that operation's receipt, then send again",
+        retryable=True,
+    )

@@ -1,0 +1,227 @@
+"""The life of one request on one chain: classified, read, judged, forwarded, answered; counted in one place."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from proxy.admission import Admission, Judgement, Purpose
+from proxy.errors import InvalidParams, MethodNotFound, RpcError, UpstreamUnavailable
+from proxy.jsonrpc import Request, print_error, print_json, print_result
+from proxy.judge.decision import Decision, UpstreamAnswer
+from proxy.judge.verdict import Mode, Reject
+from proxy.methods import MethodClass, check_arity, classify, denial, refusal_of_notification
+from proxy.ports import Answer, Follower, Forwarded, Outcome, Recorder, RequestContext, Upstream
+from proxy.refusal import error_of_reason, error_of_upstream, internal_error
+from proxy.userop.entry_point import EntryPoint
+from proxy.userop.primitives import Address, parse_address, print_bytes, print_checksummed
+from proxy.userop.user_operation import UserOperation, parse_user_operation, print_user_operation
+
+_LOG: Final = logging.getLogger(__name__)
+_RECEIPT: Final = "eth_getUserOperationReceipt"
+
+FeeAnswer = Callable[[str], Awaitable[Forwarded | object]]
+"""Answers a fee method: the bundler's reply where it knows the method, else the result we made of another."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateSettings:
+    """What the configuration says about serving one chain. `fee_methods` are answered by `fees`, all others relayed."""
+
+    mode: Mode
+    judge_previews: bool
+    entry_points: Mapping[Address, EntryPoint]
+    allow_methods: frozenset[str] = frozenset()
+    fee_methods: frozenset[str] = frozenset()
+
+
+class Gate:
+    """Serves one chain. `clock` gives unix seconds, `stopwatch` monotonic ones, `new_id` an unused decision id."""
+
+    def __init__(
+        self,
+        settings: GateSettings,
+        *,
+        admission: Admission,
+        upstream: Upstream,
+        fees: FeeAnswer,
+        follower: Follower,
+        recorder: Recorder,
+        clock: Callable[[], float],
+        stopwatch: Callable[[], float],
+        new_id: Callable[[], str],
+    ) -> None:
+        self._settings = settings
+        self._admission = admission
+        self._upstream = upstream
+        self._fees = fees
+        self._follower = follower
+        self._recorder = recorder
+        self._clock = clock
+        self._stopwatch = stopwatch
+        self._new_id = new_id
+
+    async def answer(self, request: Request, context: RequestContext) -> Answer | None:
+        """Serve one request; `None` for a notification. Whatever happens, it is counted and it is answered."""
+        method_class = classify(request.method, self._settings.allow_methods)
+        outcome = Outcome.INTERNAL_ERROR
+        try:
+            if request.id is None:
+                refusal = refusal_of_notification(method_class)
+                outcome = Outcome.DENIED if refusal is None else Outcome.INVALID
+                return None if refusal is None else Answer(print_error(None, refusal.code, refusal.message))
+            answer, outcome = await self._serve(request, method_class, context)
+        except RpcError as error:
+            outcome = Outcome.DENIED if isinstance(error, MethodNotFound) else Outcome.INVALID
+            return Answer(print_error(request.id, error.code, error.message, error.data))
+        except UpstreamUnavailable as error:
+            outcome = Outcome.UNAVAILABLE
+            return Answer(print_error(request.id, *error_of_upstream(error, submit=method_class is MethodClass.SUBMIT)))
+        except Exception:  # a promise of ours is broken: in doubt nothing is let through, and the caller is answered
+            decision_id = self._new_id()
+            _LOG.exception("request %s failed", decision_id)
+            return Answer(print_error(request.id, *internal_error(decision_id)))
+        else:
+            return answer
+        finally:
+            self._recorder.ended(context, method_class, outcome)
+
+    async def explain(self, chain: str, operation: object, entry_point: object) -> Decision:
+        """The verdict that a submission of this operation would get now; nothing is sent, held or recorded.
+
+        Raises `RpcError` for what cannot be read.
+        """
+        served = self._entry_point(entry_point, "entryPoint")
+        op = parse_user_operation(operation, served.version, field="operation")
+        judgement = await self._admission.judge(op, served, purpose=Purpose.EXPLAIN)
+        return self._decide("explain", judgement, op, RequestContext(chain, "explain", None))
+
+    async def _serve(
+        self, request: Request, method_class: MethodClass, context: RequestContext
+    ) -> tuple[Answer, Outcome]:
+        match method_class:
+            case MethodClass.DENY:
+                raise denial(request.method)
+            case MethodClass.PASS:
+                check_arity(request.method, len(request.params))
+                return await self._relay(request)
+            case MethodClass.SUBMIT | MethodClass.PREVIEW:
+                check_arity(request.method, len(request.params))
+                return await self._judge(request, method_class, context)
+
+    async def _relay(self, request: Request) -> tuple[Answer, Outcome]:
+        """A method that submits nothing. The upstream's answer, unchanged but for the id."""
+        if request.method in self._settings.fee_methods:
+            answered = await self._fees(request.method)
+            if not isinstance(answered, Forwarded):
+                return Answer(print_result(request.id or "null", answered)), Outcome.ANSWERED
+        else:
+            answered = await self._post(request.method, print_json(request.params), submit=False)
+        if request.method == _RECEIPT and not answered.reply.is_error and answered.reply.result is not None:
+            await self._follower.observe(answered.reply.result)
+        return self._pass_on(request, answered)
+
+    async def _judge(
+        self, request: Request, method_class: MethodClass, context: RequestContext
+    ) -> tuple[Answer, Outcome]:
+        """A method that carries an operation: nothing of the client's bytes goes on, only what was read and judged."""
+        preview = method_class is MethodClass.PREVIEW
+        entry_point = self._entry_point(request.params[1])
+        op = parse_user_operation(request.params[0], entry_point.version, estimate=preview)
+        params = _print_params(op, entry_point, request.params[2:])
+        if self._settings.mode is Mode.OFF or (preview and not self._settings.judge_previews):
+            return self._pass_on(request, await self._post(request.method, params, submit=not preview))
+        started = self._stopwatch()
+        judgement = await self._admission.judge(op, entry_point, purpose=Purpose.PREVIEW if preview else Purpose.SUBMIT)
+        seconds = self._stopwatch() - started
+        decision = self._decide(request.method, judgement, op, context)
+        enforced = isinstance(decision.verdict, Reject) and self._settings.mode is Mode.ENFORCE
+        self._recorder.decided(decision, forwarding=not enforced, seconds=seconds)
+        if isinstance(decision.verdict, Reject) and enforced:
+            error = error_of_reason(decision.verdict.first, decision)
+            return Answer(print_error(request.id, *error)), Outcome.REJECTED
+        forwarded = await self._forward(request.method, params, judgement, decision, preview)
+        return self._pass_on(request, forwarded)
+
+    async def _forward(
+        self, method: str, params: bytes, judgement: Judgement, decision: Decision, preview: bool
+    ) -> Forwarded:
+        """Send what was judged, and see to what it holds: a refusal gives it back, an acceptance keeps it."""
+        operation, reservation = judgement.operation, judgement.reservation
+        try:
+            forwarded = await self._post(method, params, submit=not preview)
+        except UpstreamUnavailable as error:
+            self._recorder.answered(decision.decision_id, UpstreamAnswer(error_message=error.problem))
+            if operation is not None and not preview and error.may_have_been_sent:
+                await self._follower.accepted(operation, reservation)
+            elif reservation is not None:
+                self._follower.refused(reservation)
+            raise
+        self._recorder.answered(decision.decision_id, _answer_of(forwarded))
+        if preview or operation is None:
+            return forwarded
+        if forwarded.reply.is_error:
+            if reservation is not None:
+                self._follower.refused(reservation)
+            return forwarded
+        await self._follower.accepted(operation, reservation)
+        result = forwarded.reply.result
+        if isinstance(result, Mapping):  # pimlico_sendUserOperationNow waits, and answers with the receipt
+            await self._follower.observe(result)
+        elif result != print_bytes(operation.user_op_hash):
+            _LOG.error("%s names the operation of decision %s otherwise", forwarded.endpoint, decision.decision_id)
+        return forwarded
+
+    async def _post(self, method: str, params: bytes, *, submit: bool) -> Forwarded:
+        started = self._stopwatch()
+        forwarded = await self._upstream.post(method, params, submit=submit)
+        self._recorder.forwarded(forwarded.endpoint, self._stopwatch() - started)
+        return forwarded
+
+    def _pass_on(self, request: Request, forwarded: Forwarded) -> tuple[Answer, Outcome]:
+        outcome = Outcome.UPSTREAM_ERROR if forwarded.reply.is_error else Outcome.ANSWERED
+        return Answer(forwarded.reply.with_id(request.id or "null"), forwarded.status), outcome
+
+    def _entry_point(self, value: object, field: str = "params[1]") -> EntryPoint:
+        address = parse_address(value, field)
+        entry_point = self._settings.entry_points.get(address)
+        if entry_point is None:
+            served = ", ".join(
+                f"{print_checksummed(each.address)} ({each.version})" for each in self._settings.entry_points.values()
+            )
+            raise InvalidParams(
+                "params[1]", f"entry point {print_checksummed(address)} is not served here; {served} is"
+            )
+        return entry_point
+
+    def _decide(self, method: str, judgement: Judgement, op: UserOperation, context: RequestContext) -> Decision:
+        operation = judgement.operation
+        claim = None if operation is None else operation.claim
+        return Decision(
+            decision_id=self._new_id(),
+            unix_time=self._clock(),
+            chain=context.chain,
+            client=context.client,
+            method=method,
+            mode=self._settings.mode,
+            verdict=judgement.verdict,
+            user_op_hash=None if operation is None else operation.user_op_hash,
+            account=op.sender,
+            permission_id=None if claim is None else claim.envelope.permission_id,
+            session_mode=None if claim is None else claim.envelope.mode.name.lower(),
+            calls=() if operation is None else operation.calls,
+        )
+
+
+def _print_params(op: UserOperation, entry_point: EntryPoint, rest: list[object]) -> bytes:
+    """What was judged, printed by us: no byte of the client's goes on that was not understood."""
+    return print_json([print_user_operation(op), print_bytes(entry_point.address), *rest])
+
+
+def _answer_of(forwarded: Forwarded) -> UpstreamAnswer:
+    reply = forwarded.reply
+    if reply.is_error:
+        return UpstreamAnswer(error_code=reply.error_code, error_message=reply.error_message)
+    return UpstreamAnswer(result=reply.result if isinstance(reply.result, str) else "receipt")

@@ -1,0 +1,41 @@
+"""The record of one decision: what was asked, what was said, what the bundler answered. One per judged operation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from proxy.judge.verdict import Mode, Verdict
+from proxy.userop.execution import Call
+from proxy.userop.primitives import Address, Hash32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamAnswer:
+    """What came back for a forwarded request: a hash, an error, or nothing at all."""
+
+    result: str | None = None  # short text of the result: the hash of an accepted operation
+    error_code: int | None = None
+    error_message: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """One audited verdict. No signature and no call data beyond the selector is kept.
+
+    `unix_time` is in seconds. `account` … `calls` are empty when the operation could not be read that far.
+    `upstream` is `None` when nothing was forwarded.
+    """
+
+    decision_id: str
+    unix_time: float
+    chain: str
+    client: str
+    method: str
+    mode: Mode
+    verdict: Verdict
+    user_op_hash: Hash32 | None = None
+    account: Address | None = None
+    permission_id: Hash32 | None = None
+    session_mode: str | None = None  # use | enable | unsafe_enable; None for owner and foreign operations
+    calls: tuple[Call, ...] = ()
+    upstream: UpstreamAnswer | None = None

@@ -1,0 +1,95 @@
+"""What the gate takes in and gives out, and what it needs of the rooms around it. Records and protocols only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol, runtime_checkable
+
+from proxy.jsonrpc import Reply
+from proxy.judge.decision import Decision, UpstreamAnswer
+from proxy.ledger.reservation import Reservation
+from proxy.methods import MethodClass
+from proxy.userop.decode import DecodedOperation
+
+
+class Outcome(StrEnum):
+    """How a request ended. A closed set, fit for a metric label."""
+
+    ANSWERED = "answered"  # the upstream's result, or ours in its place
+    UPSTREAM_ERROR = "upstream_error"  # the upstream's JSON-RPC error
+    REJECTED = "rejected"
+    INVALID = "invalid"
+    DENIED = "denied"
+    UNAVAILABLE = "unavailable"
+    INTERNAL_ERROR = "internal_error"
+
+
+@dataclass(frozen=True, slots=True)
+class RequestContext:
+    """Where a request came in: the chain's name, the client's name, the peer's address."""
+
+    chain: str
+    client: str
+    remote: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The printed reply to one request. `http_status` counts for a request that is no element of a batch."""
+
+    body: bytes
+    http_status: int = 200
+
+
+@runtime_checkable
+class Forwarded(Protocol):
+    """What an upstream answered."""
+
+    @property
+    def endpoint(self) -> str:
+        """Its name, free of secrets."""
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+
+    @property
+    def reply(self) -> Reply:
+        """The reply under our id."""
+
+
+class Upstream(Protocol):
+    """The bundlers of one chain."""
+
+    async def post(self, method: str, params: bytes, *, submit: bool) -> Forwarded:
+        """Ask; `params` is a printed JSON array. Raises `UpstreamUnavailable`."""
+
+
+class Follower(Protocol):
+    """Sees to what comes after a verdict."""
+
+    async def accepted(self, operation: DecodedOperation, reservation: Reservation | None) -> None:
+        """The bundler took the operation, or may have: keep what it holds and follow it to its end."""
+
+    def refused(self, reservation: Reservation) -> None:
+        """The bundler did not take it: it holds nothing."""
+
+    async def observe(self, receipt: object) -> None:
+        """A receipt passed through the gate."""
+
+
+class Recorder(Protocol):
+    """Counts and writes down. Never waits, never raises."""
+
+    def decided(self, decision: Decision, *, forwarding: bool, seconds: float) -> None:
+        """A verdict was reached; `forwarding` when its operation is about to be sent."""
+
+    def forwarded(self, endpoint: str, seconds: float) -> None:
+        """An upstream answered."""
+
+    def answered(self, decision_id: str, answer: UpstreamAnswer) -> None:
+        """What the upstream answered to a decision's operation."""
+
+    def ended(self, context: RequestContext, method_class: MethodClass, outcome: Outcome) -> None:
+        """The one place where every request ends."""

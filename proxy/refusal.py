@@ -1,0 +1,42 @@
+"""What a refused caller is told: one JSON-RPC error with the reason, the cure, and the decision's id to quote."""
+
+from __future__ import annotations
+
+from proxy.errors import Code, Reason, UpstreamUnavailable
+from proxy.judge.decision import Decision
+from proxy.userop.primitives import print_bytes, print_checksummed
+
+
+def error_of_reason(reason: Reason, decision: Decision) -> tuple[Code, str, dict[str, object]]:
+    """The code, message and data of a rejection. The message stands alone; the data is for programs."""
+    data: dict[str, object] = {"decisionId": decision.decision_id, "reason": reason.code.label}
+    optional: dict[str, object | None] = {
+        "rule": reason.rule,
+        "policy": reason.policy,
+        "permissionId": None if decision.permission_id is None else print_bytes(decision.permission_id),
+        "account": None if decision.account is None else print_checksummed(decision.account),
+        "userOpHash": None if decision.user_op_hash is None else print_bytes(decision.user_op_hash),
+        "call": reason.call,
+        "wanted": reason.wanted,
+        "got": reason.got,
+    }
+    data |= {name: value for name, value in optional.items() if value is not None}
+    return reason.code, reason.sentence, data | {"retryable": reason.retryable, "remedy": reason.remedy}
+
+
+def error_of_upstream(error: UpstreamUnavailable, *, submit: bool) -> tuple[Code, str, dict[str, object]]:
+    """No bundler answered. After a submission the caller must know whether it may be on its way."""
+    data: dict[str, object] = {"reason": Code.UPSTREAM_UNAVAILABLE.label, "retryable": True}
+    if submit:
+        data["mayHaveBeenSent"] = error.may_have_been_sent
+    if submit and error.may_have_been_sent:
+        data["remedy"] = "look for the operation's receipt by its hash before sending again"
+    else:
+        data["remedy"] = "send again; if it persists, the operator of this gate has to look at its bundler"
+    return Code.UPSTREAM_UNAVAILABLE, f"no bundler answered: {error.problem}", data
+
+
+def internal_error(decision_id: str) -> tuple[Code, str, dict[str, object]]:
+    """We broke a promise; nothing about how is told."""
+    data: dict[str, object] = {"decisionId": decision_id, "retryable": False}
+    return Code.INTERNAL_ERROR, "internal error of this gate; nothing was forwarded by this request", data
