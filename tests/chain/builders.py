@@ -1,0 +1,168 @@
+"""A node made of a table, and the pieces a tracker needs, in few words."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from proxy.chain.tracker import AcceptedOperation, Outcome
+from proxy.chain.views import View
+from proxy.errors import StateUnavailable
+from proxy.ledger.reservation import NonceSlot, Reservation
+from proxy.session.changes import Changes, SessionChange
+from proxy.session.counters import Charge, SessionKey
+from proxy.userop import abi
+from proxy.userop.primitives import Address, Hash32, print_bytes, print_uint
+
+Answer = bytes | BaseException | Mapping[str, object]
+"""Return data, an error to answer with, or a whole JSON-RPC error object."""
+
+
+@dataclass(frozen=True)
+class Reverts(Exception):
+    """The contract reverts with this data."""
+
+    data: bytes = b""
+
+
+@dataclass
+class FakeNode:
+    """Answers `eth_call` by (address, call data), and the rest as set; what it was asked is in `asked`."""
+
+    block: int = 100
+    timestamp: int = 1_700_000_000
+    base_fee: int | None = 7
+    calls: dict[tuple[bytes, bytes], Answer] = field(default_factory=dict)
+    codes: dict[bytes, bytes] = field(default_factory=dict)
+    asked: list[tuple[str, list[Any]]] = field(default_factory=list)
+    reply: Callable[[dict[str, Any]], web.StreamResponse | None] = lambda _: None
+
+    def view(self, at: Address, view: View, *arguments: object, returns: tuple[object, ...] | Answer) -> None:
+        """Let `view` at an address return values, bytes or an error."""
+        data = abi.encode(view.results, returns) if isinstance(returns, tuple) else returns
+        self.calls[at, view.call_data(*arguments)] = data
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        body = json.loads(await request.read())
+        self.asked.append((body["method"], body["params"]))
+        if (special := self.reply(body)) is not None:
+            return special
+        answer = self._answer(body["method"], body["params"])
+        return web.json_response({"jsonrpc": "2.0", "id": body["id"], **answer})
+
+    def _answer(self, method: str, params: list[Any]) -> dict[str, object]:
+        if method == "eth_chainId":
+            return {"result": "0x74c"}
+        if method == "eth_getBlockByNumber":
+            block = {"number": print_uint(self.block), "timestamp": print_uint(self.timestamp)}
+            return {"result": block if self.base_fee is None else {**block, "baseFeePerGas": print_uint(self.base_fee)}}
+        if method == "eth_getCode":
+            return {"result": print_bytes(self.codes.get(bytes.fromhex(params[0][2:]), b""))}
+        to, data = (bytes.fromhex(params[0][name][2:]) for name in ("to", "data"))
+        answer = self.calls.get((to, data), b"")
+        if isinstance(answer, Reverts):
+            return {"error": {"code": 3, "message": "execution reverted", "data": print_bytes(answer.data)}}
+        return {"result": print_bytes(answer)} if isinstance(answer, bytes) else {"error": answer}
+
+    async def start(self) -> TestServer:
+        """Serve on a free port of the loopback address; the caller closes it."""
+        app = web.Application()
+        app.router.add_post("/", self.handle)
+        server = TestServer(app, host="127.0.0.1")
+        await server.start_server()
+        return server
+
+    def calls_asked(self) -> list[list[Any]]:
+        """The parameters of each `eth_call`."""
+        return [params for method, params in self.asked if method == "eth_call"]
+
+
+@dataclass
+class Clock:
+    """Unix seconds that move when told."""
+
+    now: float = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Shelf:
+    """Keeps outcomes in a list; refuses while `broken`. `ended` is set once an operation has ended."""
+
+    kept: list[Outcome] = field(default_factory=list)
+    broken: bool = False
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def keep(self, outcome: Outcome) -> None:
+        if self.broken:
+            raise StateUnavailable("the store could not be written")
+        self.kept.append(outcome)
+        if outcome.ended:
+            self.ended.set()
+
+
+@dataclass
+class Bundler:
+    """Receipts by hash; an exception is raised, a missing one is `None`."""
+
+    receipts: dict[bytes, Any] = field(default_factory=dict)
+    asked: list[bytes] = field(default_factory=list)
+
+    async def receipt(self, user_op_hash: Hash32) -> Mapping[str, object] | None:
+        self.asked.append(user_op_hash)
+        answer = self.receipts.get(user_op_hash)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def mine(self, user_op_hash: Hash32, *, success: bool = True, block: int = 200) -> dict[str, object]:
+        """Give the operation a receipt."""
+        receipt = a_receipt(user_op_hash, success=success, block=block)
+        self.receipts[user_op_hash] = receipt
+        return receipt
+
+
+def a_receipt(user_op_hash: Hash32, *, success: bool = True, block: int = 200) -> dict[str, object]:
+    """The parts of a receipt that matter here."""
+    return {
+        "userOpHash": print_bytes(user_op_hash),
+        "success": success,
+        "receipt": {"blockNumber": print_uint(block)},
+    }
+
+
+def accepted(
+    number: int,
+    key: SessionKey,
+    *charges: Charge,
+    on_success: tuple[SessionChange, ...] = (),
+    at_validation: tuple[SessionChange, ...] = (),
+    nonce: int | None = None,
+    valid_until: int | None = None,
+    at: float = 1_000.0,
+) -> AcceptedOperation:
+    """Operation `number` of a session, accepted by the bundler; its nonce is its number unless said otherwise."""
+    user_op_hash = Hash32(number.to_bytes(32, "big"))
+    entry_point = Address(b"\xee" * 20)
+    slot = NonceSlot(key.chain_id, entry_point, key.account, number if nonce is None else nonce)
+    return AcceptedOperation(
+        reservation=Reservation(
+            user_op_hash=user_op_hash, slot=slot, session=key, charges=charges, valid_until=valid_until
+        ),
+        changes=Changes(
+            user_op_hash=user_op_hash,
+            chain_id=key.chain_id,
+            account=key.account,
+            at_validation=at_validation,
+            on_success=on_success,
+        ),
+        accepted_at=at,
+    )

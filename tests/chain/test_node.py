@@ -1,0 +1,169 @@
+"""What the node client takes for an answer."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from proxy.chain.node import Head, Node, Reverted
+from proxy.errors import StateUnavailable
+from proxy.userop.primitives import Address
+from tests.chain.builders import Answer, FakeNode, Reverts
+
+CONTRACT = Address(b"\xc0" * 20)
+SENDER = Address(b"\x5e" * 20)
+
+
+async def test_a_call_returns_the_bytes_and_names_block_and_sender(node: Node, chain: FakeNode) -> None:
+    chain.calls[CONTRACT, b"\x01\x02"] = b"\xaa\xbb"
+    assert await node.call(CONTRACT, b"\x01\x02", block=16, sender=SENDER) == b"\xaa\xbb"
+    assert await node.call(CONTRACT, b"\x01\x02") == b"\xaa\xbb"
+    pinned, latest = chain.calls_asked()
+    assert pinned == [{"to": "0x" + "c0" * 20, "data": "0x0102", "from": "0x" + "5e" * 20}, "0x10"]
+    assert latest == [{"to": "0x" + "c0" * 20, "data": "0x0102"}, "latest"]
+
+
+async def test_an_address_without_code_answers_nothing(node: Node) -> None:
+    assert await node.call(CONTRACT, b"\x01") == b""
+
+
+@pytest.mark.parametrize(
+    ("error", "data"),
+    [
+        ({"code": 3, "message": "execution reverted", "data": "0x0102"}, b"\x01\x02"),
+        ({"code": 3, "message": "execution reverted"}, b""),
+        ({"code": -32000, "message": "execution reverted"}, b""),
+        ({"code": -32000, "message": "execution reverted", "data": {"data": "0x0102"}}, b"\x01\x02"),
+        ({"code": -32015, "message": "VM execution error.", "data": "Reverted 0x0102"}, b"\x01\x02"),
+        ({"code": 3, "message": "execution reverted", "data": "0x01zz"}, b""),
+    ],
+)
+async def test_a_revert_is_an_answer_however_the_node_says_it(
+    node: Node, chain: FakeNode, error: dict[str, object], data: bytes
+) -> None:
+    chain.calls[CONTRACT, b"\x01"] = error
+    assert await node.call(CONTRACT, b"\x01") == Reverted(data)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [{"code": -32000, "message": "missing trie node"}, {"code": -32601, "message": "method not found"}],
+)
+async def test_any_other_error_of_the_node_is_a_missing_fact(node: Node, chain: FakeNode, answer: Answer) -> None:
+    chain.calls[CONTRACT, b"\x01"] = answer
+    with pytest.raises(StateUnavailable, match="eth_call of 0x01 at 0xc0c0"):
+        await node.call(CONTRACT, b"\x01")
+
+
+def _reply(**response: Any) -> Any:
+    return lambda _: web.Response(**response)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        _reply(text="not json"),
+        _reply(text="[]", content_type="application/json"),
+        _reply(text='{"jsonrpc":"2.0","id":1}', content_type="application/json"),
+        _reply(text='{"jsonrpc":"2.0","id":1,"result":5}', content_type="application/json"),
+        _reply(text='{"jsonrpc":"2.0","id":1,"result":"0x123"}', content_type="application/json"),
+        _reply(status=502, text="bad gateway"),
+        _reply(body=b"[" * 100_000),
+        _reply(body=b"\xff\xfe"),
+        _reply(body=b" " * (5 * 1024 * 1024)),
+    ],
+    ids=["text", "array", "no result", "number", "odd hex", "gateway", "deep", "not utf-8", "huge"],
+)
+async def test_what_is_no_answer_is_a_missing_fact(node: Node, chain: FakeNode, reply: Any) -> None:
+    chain.reply = reply
+    with pytest.raises(StateUnavailable):
+        await node.call(CONTRACT, b"\x01")
+
+
+async def test_a_json_rpc_answer_counts_whatever_its_http_status(node: Node, chain: FakeNode) -> None:
+    error = '{"jsonrpc":"2.0","id":1,"error":{"code":3,"message":"execution reverted","data":"0x01"}}'
+    chain.reply = _reply(status=400, text=error, content_type="application/json")
+    assert await node.call(CONTRACT, b"\x01") == Reverted(b"\x01")
+
+
+async def test_a_silent_node_is_a_missing_fact_that_names_no_url() -> None:
+    release = asyncio.Event()
+
+    async def stall(_: web.Request) -> web.StreamResponse:
+        await release.wait()
+        return web.Response()
+
+    silent = FakeNode()
+    silent.handle = stall  # type: ignore[method-assign]  # never answers
+    server = await silent.start()
+    node = Node(str(server.make_url("/?key=secret")), timeout_seconds=0.05)
+    with pytest.raises(StateUnavailable, match="did not answer") as quiet:
+        await node.chain_id()
+    assert "secret" not in str(quiet.value)
+    release.set()
+    await node.close()
+    await server.close()
+
+
+async def test_a_node_that_is_gone_is_a_missing_fact_that_names_no_url(chain: FakeNode) -> None:
+    server = await chain.start()
+    node = Node(str(server.make_url("/?key=secret")))
+    await server.close()
+    with pytest.raises(StateUnavailable, match="could not be asked") as refused:
+        await node.chain_id()
+    assert "secret" not in str(refused.value)
+    await node.close()
+
+
+async def test_the_newest_block_has_number_time_and_base_fee(node: Node, chain: FakeNode) -> None:
+    assert await node.head() == Head(number=100, timestamp=1_700_000_000, base_fee=7)
+    chain.base_fee = None
+    assert (await node.head()).base_fee is None
+
+
+async def test_a_delegate_is_read_from_a_delegation_and_from_nothing_else(node: Node, chain: FakeNode) -> None:
+    chain.codes[SENDER] = bytes.fromhex("ef0100") + CONTRACT
+    assert await node.delegate(SENDER) == CONTRACT
+    for code in (b"", bytes.fromhex("ef0100"), bytes.fromhex("ef0100") + CONTRACT + b"\0", b"\x60\x80" + bytes(21)):
+        chain.codes[SENDER] = code
+        assert await node.delegate(SENDER) is None
+        assert await node.code(SENDER) == code
+
+
+async def test_the_chain_id_is_read(node: Node) -> None:
+    assert await node.chain_id() == 1868
+
+
+async def test_many_calls_at_once_are_sent_a_few_at_a_time_and_all_answered(chain: FakeNode) -> None:
+    under_way = most = 0
+
+    async def count(request: web.Request) -> web.StreamResponse:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0)
+        response = await FakeNode.handle(chain, request)
+        under_way -= 1
+        return response
+
+    chain.handle = count  # type: ignore[method-assign]  # counts on the way
+    server = await chain.start()
+    node = Node(str(server.make_url("/")), concurrency=3)
+    assert await asyncio.gather(*(node.chain_id() for _ in range(30))) == [1868] * 30
+    assert 1 <= most <= 3
+    await node.close()
+    await server.close()
+
+
+async def test_a_client_that_was_closed_may_be_used_again(node: Node) -> None:
+    await node.chain_id()
+    await node.close()
+    assert await node.chain_id() == 1868
+
+
+async def test_the_revert_data_of_a_contract_comes_through_whole(node: Node, chain: FakeNode) -> None:
+    chain.calls[CONTRACT, b"\x01"] = Reverts(b"\x52\x6d\x0d\xa5" + bytes(32))
+    assert await node.call(CONTRACT, b"\x01") == Reverted(b"\x52\x6d\x0d\xa5" + bytes(32))
