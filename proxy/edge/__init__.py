@@ -1,0 +1,1 @@
+"""All other I/O: servers, bundlers, storage, metrics."""

@@ -1,0 +1,77 @@
+"""Records of the pure rooms as JSON text, exactly and back: what the store keeps of operations in flight.
+
+A record is an object with its class's name under `type` and its fields beside it; bytes are 0x-hex, text is
+`{"text": …}`, integers are JSON numbers of any size, tuples are arrays. Only the classes listed here are ever made.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any, Final, TypeVar, get_args
+
+from proxy.chain.tracker import AcceptedOperation
+from proxy.errors import StateUnavailable
+from proxy.ledger.reservation import NonceSlot, Reservation
+from proxy.session.changes import Changes, SessionEnabled
+from proxy.session.counters import Charge, Counter, SessionKey
+from proxy.userop.acts import SessionAct, Unreadable
+from proxy.userop.session_data import ActionData, ERC7739Context, ERC7739Data, PolicyData, SessionData
+
+_CLASSES: Final[tuple[type[Any], ...]] = (  # Any: their constructors have nothing in common
+    *get_args(SessionAct),
+    *(SessionEnabled, Unreadable, SessionData, ActionData, PolicyData, ERC7739Context, ERC7739Data),
+    *(AcceptedOperation, Changes, Reservation, NonceSlot, SessionKey, Charge, Counter),
+)
+_BY_NAME: Final = {record.__name__: record for record in _CLASSES}
+_FIELDS: Final = {
+    record: tuple(field.name for field in dataclasses.fields(record))
+    if dataclasses.is_dataclass(record)
+    else record._fields
+    for record in _CLASSES
+}
+
+_Record = TypeVar("_Record")
+
+
+def record_to_json(record: object) -> str:
+    """The record as one line of JSON."""
+    return json.dumps(_plain(record), separators=(",", ":"))
+
+
+def record_from_json(text: str, wanted: type[_Record]) -> _Record:
+    """The record of class `wanted`. Raises `StateUnavailable` when the text is no such record."""
+    try:
+        record = _record(json.loads(text))
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise StateUnavailable(f"a stored {wanted.__name__} cannot be read ({type(error).__name__})") from error
+    if not isinstance(record, wanted):
+        raise StateUnavailable(f"a stored {wanted.__name__} is something else")
+    return record
+
+
+def _plain(value: object) -> object:
+    if (names := _FIELDS.get(type(value))) is not None:
+        return {"type": type(value).__name__, **{name: _plain(getattr(value, name)) for name in names}}
+    if isinstance(value, bytes):
+        return "0x" + value.hex()
+    if isinstance(value, str):
+        return {"text": value}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    raise TypeError(f"{type(value).__name__} is no record of the store")
+
+
+def _record(value: object) -> object:
+    if isinstance(value, str):
+        return bytes.fromhex(value.removeprefix("0x"))
+    if isinstance(value, list):
+        return tuple(_record(item) for item in value)
+    if not isinstance(value, dict):
+        return value
+    if value.keys() == {"text"}:
+        return value["text"]
+    made = _BY_NAME[value["type"]]
+    return made(**{name: _record(item) for name, item in value.items() if name != "type"})
