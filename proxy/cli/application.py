@@ -1,0 +1,55 @@
+"""The commands put together."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from proxy import __version__
+from proxy.cli.audit import audit
+from proxy.cli.check import check
+from proxy.cli.decode import decode
+from proxy.cli.explain import explain
+from proxy.cli.freezes import freeze, unfreeze
+from proxy.cli.serve import serve
+from proxy.cli.sessions import list_sessions, show_session
+
+application = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,  # help texts are plain, so that their examples keep their lines
+    pretty_exceptions_enable=False,  # a rich traceback would print local variables, keys among them
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+sessions = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The sessions this gate knows.")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"sessiongate {__version__}")
+        raise typer.Exit
+
+
+@application.callback()
+def _sessiongate(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """A security gate for smart-account session keys, in front of an ERC-4337 bundler.
+
+    Exit codes: 0 all well; 1 refused, faulty or not found; 2 not doable as asked.
+    """
+
+
+application.command()(serve)
+application.command()(check)
+application.command()(decode)
+application.command()(explain)
+application.add_typer(sessions, name="sessions")
+sessions.command("list")(list_sessions)
+sessions.command("show")(show_session)
+application.command()(freeze)
+application.command()(unfreeze)
+application.command()(audit)

@@ -1,0 +1,98 @@
+"""`sessiongate decode`."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from proxy.cli.describe import Described, describe_act, describe_call, describe_envelope, describe_operation, plain
+from proxy.cli.options import ExitCode, JsonOption, read_address
+from proxy.cli.reading import Pasted, PastedCallData, PastedOperation, PastedSignature, read_input, read_pasted
+from proxy.cli.render import print_tree
+from proxy.errors import RpcError, Undecodable
+from proxy.session.addresses import SESSION_MODULES
+from proxy.userop.administration import acts_of
+from proxy.userop.decode import decode_operation
+from proxy.userop.entry_point import EntryPointVersion
+from proxy.userop.inspection import calls_for_inspection
+from proxy.userop.primitives import ZERO_ADDRESS, Address
+from proxy.userop.signature import decode_session_envelope
+from proxy.userop.transfers import movements_of
+
+EntryPointOption = Annotated[
+    EntryPointVersion | None,
+    typer.Option("--entry-point", help="Which shape and hash; taken from the request, else guessed from the shape."),
+]
+
+
+def decode(
+    pasted: Annotated[
+        str,
+        typer.Argument(
+            metavar="INPUT",
+            show_default=False,
+            help="JSON, 0x-hex, the name of a file that holds either, or - for standard input.",
+        ),
+    ],
+    *,
+    chain_id: Annotated[
+        int | None, typer.Option("--chain-id", min=1, help="The chain; without it no userOpHash is told.")
+    ] = None,
+    entry_point: EntryPointOption = None,
+    module: Annotated[
+        list[Address] | None,
+        typer.Option("--module", parser=read_address, metavar="ADDRESS", help="One more session module; repeatable."),
+    ] = None,
+    account: Annotated[
+        Address | None,
+        typer.Option("--account", parser=read_address, metavar="ADDRESS", help="Whose call data it is, if bare."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what an operation, a signature or call data means.
+
+    Exit code 1 when it cannot be read exactly as the chain would read it.
+
+    \b
+    Examples:
+      sessiongate decode request.json --chain-id 1868
+      sessiongate decode '["{…}", "0x0000000071727De22E5E9d8BAf0edAc6f37da032"]' --json
+      sessiongate decode 0x00b0e670e6…       a session signature: mode and permission id
+      pbpaste | sessiongate decode -         whatever was copied
+    """
+    modules = SESSION_MODULES | frozenset(module or ())
+    try:
+        found = read_pasted(read_input(pasted), entry_point)
+        described = [_describe(item, chain_id, modules, account or Address(ZERO_ADDRESS)) for item in found]
+    except (RpcError, Undecodable) as error:
+        typer.echo(f"not readable: {error}", err=True)
+        raise typer.Exit(ExitCode.REFUSED) from None
+    if as_json:
+        typer.echo(json.dumps(described[0] if len(described) == 1 else described, indent=2))
+        return
+    for item in described:
+        print_tree(str(item.pop("kind")), item)
+
+
+def _describe(item: Pasted, chain_id: int | None, modules: frozenset[Address], account: Address) -> Described:
+    match item:
+        case PastedOperation(op, entry_point, method, _):
+            decoded = decode_operation(op, entry_point, chain_id or 0, modules)
+            described = describe_operation(decoded, hash_is_known=chain_id is not None)
+            return {"kind": described.pop("kind"), "method": method, **described}
+        case PastedSignature(data):
+            return {"kind": "session signature", **describe_envelope(decode_session_envelope(data))}
+        case PastedCallData(data):
+            return _describe_call_data(data, modules, account)
+
+
+def _describe_call_data(data: bytes, modules: frozenset[Address], account: Address) -> Described:
+    calls = calls_for_inspection(data, account)
+    return {
+        "kind": "call data",
+        "calls": [describe_call(call) for call in calls],
+        "movements": [plain(movement) for movement in movements_of(calls, account)],
+        "acts": [describe_act(act) for act in acts_of(calls, account, modules)],
+    }

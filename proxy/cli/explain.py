@@ -1,0 +1,97 @@
+"""`sessiongate explain`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Annotated
+
+import typer
+
+from proxy.cli.admin_client import AdminClient, NoGateError
+from proxy.cli.decode import EntryPointOption
+from proxy.cli.options import DEFAULT_CONFIG, ChainOption, ConfigOption, ExitCode, JsonOption, fail, load
+from proxy.cli.reading import PastedOperation, read_input, read_pasted
+from proxy.cli.render import print_tree
+from proxy.config import Config
+from proxy.edge.audit_row import Forward, read_row, row_of
+from proxy.errors import RpcError, SessiongateError
+from proxy.userop.entry_point import EntryPointVersion
+from proxy.userop.primitives import print_checksummed
+
+
+def explain(
+    pasted: Annotated[
+        str,
+        typer.Argument(metavar="INPUT", show_default=False, help="An operation or a request: JSON, a file, or -."),
+    ],
+    *,
+    config: ConfigOption = DEFAULT_CONFIG,
+    chain: ChainOption = None,
+    entry_point: EntryPointOption = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Do not ask a running gate: judge here, from settings and ledger.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what the verdict on an operation would be, and why.
+
+    Nothing is sent, reserved or recorded. A running gate is asked, for it knows what is in flight; when none
+    answers, the verdict is made here and says so. Exit code 1 when the operation would be rejected.
+
+    \b
+    Examples:
+      sessiongate explain request.json
+      sessiongate explain operation.json --chain soneium --entry-point v0.7
+      sessiongate explain request.json --offline --json
+    """
+    settings = load(config)
+    body = _question(pasted, entry_point, _only_chain(settings, chain))
+    try:
+        verdict = _explain_offline(settings, body) if offline else _ask_gate(settings, body)
+    except SessiongateError as error:
+        fail(str(error), ExitCode.REFUSED)
+    if as_json:
+        typer.echo(json.dumps(verdict, indent=2))
+    else:
+        print_tree(str(verdict.get("verdict", "verdict")), {k: v for k, v in verdict.items() if k != "verdict"})
+    raise typer.Exit(ExitCode.OK if verdict.get("verdict") == "allow" else ExitCode.REFUSED)
+
+
+def _only_chain(settings: Config, chain: str | None) -> str:
+    if chain is None and len(settings.chains) == 1:
+        return next(iter(settings.chains))
+    if chain is None or chain not in settings.chains:
+        fail(f"choose a chain with --chain: {', '.join(settings.chains)}")
+    return chain
+
+
+def _question(pasted: str, entry_point: EntryPointVersion | None, chain: str) -> Mapping[str, object]:
+    try:
+        found = read_pasted(read_input(pasted), entry_point)
+    except RpcError as error:
+        fail(f"not readable: {error}", ExitCode.REFUSED)
+    if len(found) != 1 or not isinstance(found[0], PastedOperation):
+        fail("wanted exactly one operation; bare signatures and call data have no verdict")
+    entry_point_address = print_checksummed(found[0].entry_point.address)
+    return {"chain": chain, "operation": found[0].written, "entryPoint": entry_point_address}
+
+
+def _ask_gate(settings: Config, body: Mapping[str, object]) -> Mapping[str, object]:
+    client = AdminClient(settings)
+    try:
+        answer = client.post("/explain", body)
+    except NoGateError as error:
+        typer.echo(f"{error}; judged here instead, not knowing what is in flight", err=True)
+        return _explain_offline(settings, body)
+    if answer.error is not None:
+        fail(f"the gate at {client.place} says: {answer.error}", ExitCode.REFUSED)
+    return answer.body
+
+
+def _explain_offline(settings: Config, body: Mapping[str, object]) -> Mapping[str, object]:
+    # imported late: only this way of asking needs the whole gate
+    from proxy.app import explain_once  # noqa: PLC0415
+
+    decision = explain_once(settings, body)
+    return read_row((0, *row_of(decision, Forward.NONE))).as_json()

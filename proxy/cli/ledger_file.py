@@ -1,0 +1,44 @@
+"""The ledger of a gate, opened beside it or in its stead."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from proxy.cli.options import fail
+from proxy.edge.store import Store
+from proxy.errors import StateUnavailable
+from proxy.session.freezes import Freeze, Freezes
+from proxy.userop.primitives import Address, Hash32
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Store]:
+    """The store in `path`; one that cannot be read ends the command."""
+    try:
+        with closing(Store(path)) as store:
+            yield store
+    except sqlite3.Error as error:
+        fail(f"the ledger at {path} cannot be read: {error}")
+    except StateUnavailable as error:
+        fail(f"the ledger at {path} cannot be used: {error.what}")
+
+
+def put_freeze(path: Path, freeze: Freeze) -> None:
+    """Keep a freeze for the next start of the gate."""
+    with opened(path) as store:
+        asyncio.run(store.save_freeze(freeze))
+
+
+def drop_freezes(path: Path, permission_id: Hash32, *, account: Address | None, chain_id: int | None) -> int:
+    """Drop the freezes that the running gate would lift; how many there were."""
+    with opened(path) as store:
+        standing = Freezes()
+        for freeze in store.freezes():
+            standing.put(freeze)
+        lifted = standing.lift(permission_id, account=account, chain_id=chain_id)
+        asyncio.run(store.drop_freezes(lifted))
+    return len(lifted)

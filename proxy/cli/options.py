@@ -1,0 +1,94 @@
+"""What several commands have in common: options, arguments in hex, the configuration, ways to fail."""
+
+from __future__ import annotations
+
+import os
+from enum import IntEnum
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from proxy.config import Config, load_config
+from proxy.config.overrides import CONFIG_VARIABLE
+from proxy.errors import ConfigErrors, InvalidParams
+from proxy.userop.primitives import Address, Hash32, parse_address, parse_hash
+
+
+class ExitCode(IntEnum):
+    """What the command tells the shell."""
+
+    OK = 0
+    REFUSED = 1  # the operation is refused, the file is faulty, nothing was found
+    UNUSABLE = 2  # the arguments or the circumstances do not allow an answer
+
+
+ConfigOption = Annotated[
+    Path,
+    typer.Option(
+        "--config", "-c", envvar=CONFIG_VARIABLE, show_default=True, help="The settings file.", dir_okay=False
+    ),
+]
+FileArgument = Annotated[
+    Path | None, typer.Argument(show_default=False, help="The settings file, in place of --config.")
+]
+DEFAULT_CONFIG = Path("sessiongate.yaml")
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+
+
+def read_address(text: str) -> Address:
+    """An address given as an argument."""
+    try:
+        return parse_address(text, "it")
+    except InvalidParams as error:
+        raise typer.BadParameter(error.problem) from None
+
+
+def read_hash(text: str) -> Hash32:
+    """32 bytes given as an argument."""
+    try:
+        return parse_hash(text, "it")
+    except InvalidParams as error:
+        raise typer.BadParameter(error.problem) from None
+
+
+PermissionId = Annotated[Hash32, typer.Argument(parser=read_hash, metavar="PERMISSION_ID", show_default=False)]
+AccountOption = Annotated[
+    Address | None, typer.Option("--account", parser=read_address, metavar="ADDRESS", help="Of this account only.")
+]
+ChainOption = Annotated[str | None, typer.Option("--chain", metavar="NAME", help="On this configured chain only.")]
+
+
+def fail(problem: str, code: ExitCode = ExitCode.UNUSABLE) -> NoReturn:
+    """End the command with a sentence on stderr."""
+    typer.echo(f"sessiongate: {problem}", err=True)
+    raise typer.Exit(code)
+
+
+def load(path: Path) -> Config:
+    """The configuration; a faulty one ends the command with all its faults on stderr."""
+    try:
+        return load_config(path, os.environ)
+    except ConfigErrors as errors:
+        for fault in errors.faults:
+            typer.echo(str(fault), err=True)
+        raise typer.Exit(ExitCode.UNUSABLE) from None
+
+
+def ledger_path(config: Config) -> Path:
+    """Where the gate keeps what it knows; a gate that keeps it in memory, or never ran, ends the command."""
+    path = config.ledger.path
+    if path is None:
+        fail("this gate keeps everything in memory (ledger: memory); ask its admin listener instead")
+    if not path.exists():
+        fail(f"there is no ledger at {path} yet; has the gate been started?", ExitCode.REFUSED)
+    return path
+
+
+def chain_id_of(config: Config, name: str | None) -> int | None:
+    """The id of a configured chain."""
+    if name is None:
+        return None
+    if (chain := config.chains.get(name)) is None:
+        fail(f"there is no chain {name!r}; configured are {', '.join(config.chains)}")
+    return chain.chain_id

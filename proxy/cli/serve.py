@@ -1,0 +1,28 @@
+"""`sessiongate serve`."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from proxy.cli.options import DEFAULT_CONFIG, ConfigOption, FileArgument, fail, load
+
+
+def serve(file: FileArgument = None, config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Run the gate until it is told to stop (SIGTERM, Ctrl-C).
+
+    \b
+    Examples:
+      sessiongate serve
+      sessiongate serve /etc/sessiongate/sessiongate.yaml
+      SESSIONGATE_MODE=shadow sessiongate serve
+    """
+    settings = load(file or config)
+    # imported late: the other commands start without the server
+    from proxy.app import serve as serve_gate  # noqa: PLC0415
+
+    try:
+        serve_gate(settings)
+    except OSError as error:
+        fail(f"cannot serve: {error.strerror or error}")
+    except sqlite3.Error as error:
+        fail(f"the ledger {settings.ledger} cannot be used: {error}")

@@ -1,0 +1,202 @@
+"""`sessiongate sessions list` and `sessiongate sessions show`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from heapq import nlargest
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from proxy.cli.describe import Described, plain
+from proxy.cli.describe_state import describe_state
+from proxy.cli.ledger_file import opened
+from proxy.cli.options import (
+    DEFAULT_CONFIG,
+    AccountOption,
+    ChainOption,
+    ConfigOption,
+    ExitCode,
+    JsonOption,
+    PermissionId,
+    chain_id_of,
+    ledger_path,
+    load,
+)
+from proxy.cli.render import console, print_tree
+from proxy.config import Config
+from proxy.edge.audit import AuditFilter, read_audit
+from proxy.session.declared import DeclaredSession
+from proxy.session.freezes import Freeze
+from proxy.session.known import KnownSession, Status
+from proxy.userop.primitives import Hash32, print_bytes, print_checksummed
+
+_RECENT_DECISIONS = 10
+
+
+def list_sessions(
+    config: ConfigOption = DEFAULT_CONFIG,
+    *,
+    account: AccountOption = None,
+    chain: ChainOption = None,
+    status: Annotated[Status | None, typer.Option("--status", help="In this state only.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most the newest that many.")] = 50,
+    as_json: JsonOption = False,
+) -> None:
+    """List the sessions this gate knows.
+
+    Newest first, then those declared in the settings.
+
+    \b
+    Examples:
+      sessiongate sessions list
+      sessiongate sessions list --account 0x1111… --status in_force --json
+    """
+    settings = load(config)
+    chain_id = chain_id_of(settings, chain)
+    with opened(ledger_path(settings)) as store:
+        freezes = store.freezes()
+        matching = (
+            session
+            for session in store.sessions()
+            if account in (None, session.key.account)
+            and chain_id in (None, session.key.chain_id)
+            and status in (None, session.status)
+        )
+        newest = nlargest(limit, matching, key=lambda session: session.updated_at)
+    declared = [
+        session
+        for session in settings.declared_sessions()
+        if account in (None, session.account) and chain_id in (None, session.chain_id) and status is None
+    ]
+    rows = [_row(settings, session, freezes) for session in newest]
+    rows += [_declared_row(settings, session, freezes) for session in declared]
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+    else:
+        _print_table(rows)
+
+
+def show_session(
+    permission_id: PermissionId,
+    *,
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Show all that is known of a permission id.
+
+    State, policies, what is used of them, freezes, and its latest operations with their hashes. Exit code 1
+    when it is unknown.
+
+    \b
+    Examples:
+      sessiongate sessions show 0xb0e670e6eed38639bac674022b56a22559c9c28219aa298667605fb2f225a609
+    """
+    settings = load(config)
+    path = ledger_path(settings)
+    with opened(path) as store:
+        freezes = tuple(freeze for freeze in store.freezes() if freeze.permission_id == permission_id)
+        known = [session for session in store.sessions() if session.key.permission_id == permission_id]
+    declared = [session for session in settings.declared_sessions() if session.permission_id == permission_id]
+    described: Described = {
+        "permissionId": print_bytes(permission_id),
+        "sessions": [_describe_known(settings, session, freezes) for session in known],
+        "declared": [plain(session) for session in declared],
+        "freezes": [_describe_freeze(settings, freeze) for freeze in freezes],
+        "latestDecisions": _latest_decisions(path, permission_id),
+    }
+    if as_json:
+        typer.echo(json.dumps(described, indent=2))
+    else:
+        print_tree(f"permission {print_bytes(permission_id)}", {**described, "permissionId": None})
+    if not (known or declared):
+        typer.echo("no session of that permission id is known", err=True)
+        raise typer.Exit(ExitCode.REFUSED)
+
+
+def _row(settings: Config, session: KnownSession, freezes: Iterable[Freeze]) -> dict[str, object]:
+    key = session.key
+    return {
+        "permissionId": print_bytes(key.permission_id),
+        "account": print_checksummed(key.account),
+        "chain": _chain_name(settings, key.chain_id),
+        "module": print_checksummed(key.module),
+        "status": session.status.value,
+        "frozen": any(freeze.covers(key) for freeze in freezes),
+        "source": session.source.value,
+        "updatedAt": _moment(session.updated_at),
+    }
+
+
+def _declared_row(settings: Config, session: DeclaredSession, freezes: Iterable[Freeze]) -> dict[str, object]:
+    modules = settings.chains[_chain_name(settings, session.chain_id)].session_modules
+    key = session.key(session.module or modules[0])
+    return {
+        "permissionId": print_bytes(session.permission_id),
+        "account": print_checksummed(session.account),
+        "chain": _chain_name(settings, session.chain_id),
+        "module": None if session.module is None else print_checksummed(session.module),
+        "status": "declared",
+        "frozen": any(freeze.covers(key) for freeze in freezes),
+        "source": "settings",
+        "updatedAt": None,
+    }
+
+
+def _print_table(rows: list[dict[str, object]]) -> None:
+    if not rows:
+        typer.echo("no session matches", err=True)
+        return
+    table = Table(box=None, pad_edge=False)
+    for title in ("permission id", "account", "chain", "status", "source", "updated"):
+        table.add_column(title, no_wrap=True, overflow="ignore")
+    for row in rows:
+        status = f"{row['status']}, frozen" if row["frozen"] else str(row["status"])
+        texts = (row["permissionId"], row["account"], row["chain"], status, row["source"], row["updatedAt"] or "")
+        table.add_row(*(str(text) for text in texts))
+    console().print(table, crop=False)
+
+
+def _describe_known(settings: Config, session: KnownSession, freezes: Iterable[Freeze]) -> Described:
+    row = _row(settings, session, freezes)
+    del row["permissionId"]
+    return {
+        "name": f"{row['chain']} {row['account']}",
+        **row,
+        "grantedBy": None if session.granted_by is None else print_bytes(session.granted_by),
+        "readAtBlock": session.block,
+        "state": "to be read from the chain" if session.state is None else describe_state(session.state),
+    }
+
+
+def _describe_freeze(settings: Config, freeze: Freeze) -> Described:
+    return {
+        "account": "every account" if freeze.account is None else print_checksummed(freeze.account),
+        "chain": "every chain" if freeze.chain_id is None else _chain_name(settings, freeze.chain_id),
+        "since": _moment(freeze.since),
+        "note": freeze.note,
+    }
+
+
+def _latest_decisions(path: Path, permission_id: Hash32) -> list[Described]:
+    return [
+        {
+            "time": _moment(row.unix_time),
+            "verdict": row.verdict,
+            "userOpHash": None if row.user_op_hash is None else print_bytes(row.user_op_hash),
+            "reason": row.reasons[0].sentence if row.reasons else None,
+        }
+        for row in read_audit(path, AuditFilter(permission_id=permission_id, limit=_RECENT_DECISIONS))
+    ]
+
+
+def _chain_name(settings: Config, chain_id: int) -> str:
+    return next((name for name, chain in settings.chains.items() if chain.chain_id == chain_id), str(chain_id))
+
+
+def _moment(unix_seconds: float) -> str:
+    return datetime.fromtimestamp(unix_seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,111 @@
+"""`sessiongate audit` finds decisions by what they are about, and leads from permission id to userOpHash and back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from proxy.cli.audit import read_since
+from proxy.edge.audit_writer import AuditWriter
+from proxy.edge.database import open_database
+from proxy.judge.decision import UpstreamAnswer
+from proxy.judge.verdict import Mode
+from proxy.userop.primitives import print_bytes, print_checksummed
+from tests.cli.conftest import Run
+from tests.edge.builders import (
+    ACCOUNT,
+    NOW,
+    OTHER_PERMISSION,
+    OUT_OF_SCOPE,
+    PERMISSION,
+    TARGET,
+    USER_OP_HASH,
+    decision,
+)
+
+
+@pytest.fixture
+def trail(tmp_path: Path) -> None:
+    writer = AuditWriter(lambda: open_database(tmp_path / "ledger.db"))
+    writer.start()
+    writer.record(decision("a", unix_time=NOW))
+    writer.record(decision("b", unix_time=NOW + 1, verdict=OUT_OF_SCOPE, mode=Mode.SHADOW))
+    answer = UpstreamAnswer(error_code=-32500, error_message="AA23 reverted")
+    writer.record(decision("c", unix_time=NOW + 2, permission_id=OTHER_PERMISSION, user_op_hash=None, upstream=answer))
+    writer.stop()
+
+
+def ids(output: str) -> list[str]:
+    return [json.loads(line)["decisionId"] for line in output.splitlines()]
+
+
+@pytest.mark.usefixtures("trail")
+@pytest.mark.parametrize(
+    ("arguments", "found"),
+    [
+        ([], ["a", "b", "c"]),
+        (["--limit", "2"], ["b", "c"]),
+        (["--verdict", "reject"], ["b"]),
+        (["--permission-id", print_bytes(PERMISSION)], ["a", "b"]),
+        (["--user-op-hash", print_bytes(USER_OP_HASH), "--verdict", "allow"], ["a"]),
+        (["--account", print_checksummed(ACCOUNT)], ["a", "b", "c"]),
+        (["--since", str(int(NOW) + 1)], ["b", "c"]),
+    ],
+)
+def test_finds_decisions(run: Run, arguments: list[str], found: list[str]) -> None:
+    result = run("audit", *arguments, "--json")
+    assert (result.exit_code, ids(result.stdout)) == (0, found)
+
+
+@pytest.mark.usefixtures("trail")
+def test_tells_people_who_asked_for_what_and_what_was_said(run: Run) -> None:
+    printed = run("audit", "--verdict", "reject").stdout
+    for wanted in (
+        "2023-11-14 22:13:21  reject session_scope  soneium  trading-dapp  eth_sendUserOperation  (mode shadow)",
+        f"userOpHash {print_bytes(USER_OP_HASH)}",
+        f"permission {print_bytes(PERMISSION)}  use",
+        f"call 0     {print_checksummed(TARGET)} transfer(address,uint256) with 1000000000000000000 wei",
+        "reason     call 0: target is in none of the session's actions; call an allowed target,",
+        "bundler    never asked",
+    ):
+        assert wanted in printed
+
+
+@pytest.mark.usefixtures("trail")
+def test_tells_people_what_the_bundler_answered(run: Run) -> None:
+    printed = run("audit", "--permission-id", print_bytes(OTHER_PERMISSION)).stdout
+    assert "bundler    error -32500: AA23 reverted" in printed
+
+
+@pytest.mark.usefixtures("trail")
+def test_finding_nothing_is_exit_code_1(run: Run) -> None:
+    result = run("audit", "--permission-id", "0x" + "00" * 32)
+    assert (result.exit_code, result.stdout, result.stderr) == (1, "", "no decision matches\n")
+
+
+@pytest.mark.usefixtures("trail")
+def test_follow_ends_quietly_at_ctrl_c(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("proxy.edge.audit.time.sleep", interrupt)
+    result = run("audit", "--follow", "--json")
+    assert (result.exit_code, ids(result.stdout)) == (0, ["a", "b", "c"])
+
+
+def test_a_ledger_that_is_none_ends_the_command(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "ledger.db").write_bytes(b"this is no database at all, but a text of some length" * 20)
+    result = run("audit")
+    assert result.exit_code == 2
+    assert "cannot be read: file is not a database" in result.stderr
+
+
+def test_since_counts_back_from_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxy.cli.audit.time.time", lambda: NOW)
+    assert read_since("90s") == NOW - 90
+    assert read_since("15m") == NOW - 900
+    assert read_since("2h") == NOW - 7200
+    assert read_since("7d") == NOW - 604_800
+    assert read_since("2023-11-14T22:13:20Z") == NOW

@@ -1,0 +1,97 @@
+"""`sessiongate explain` asks the running gate, or judges by itself and says so; the exit code is the verdict."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import pytest
+
+from proxy.config import Config
+from proxy.errors import InvalidParams
+from proxy.judge.verdict import Reject
+from tests.cli.conftest import Run
+from tests.cli.test_decode import CALL_DATA, OPERATION, REQUEST, V07
+from tests.edge.builders import OUT_OF_SCOPE, FakeBackend, decision
+
+OFFLINE = "judged here instead, not knowing what is in flight"
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Mapping[str, object]]:
+    """What the offline judge is asked; it finds everything out of scope."""
+    questions: list[Mapping[str, object]] = []
+
+    def explain_once(_config: Config, question: Mapping[str, object]) -> object:
+        questions.append(question)
+        return decision(verdict=OUT_OF_SCOPE)
+
+    monkeypatch.setattr("proxy.app.explain_once", explain_once)
+    return questions
+
+
+def test_asks_the_running_gate(run: Run, gate: FakeBackend) -> None:
+    result = run("explain", json.dumps(REQUEST), "--json")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout) == {
+        "verdict": "allow",
+        "chain": "soneium",
+        "entryPoint": V07,
+        "limit": 2**255,
+    }
+
+
+def test_the_verdict_is_the_exit_code(run: Run, gate: FakeBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def reject(*_arguments: object) -> Mapping[str, object]:
+        return {"verdict": "reject", "reasons": [{"sentence": "out of scope"}]}
+
+    monkeypatch.setattr(gate, "explain", reject)
+    result = run("explain", json.dumps(OPERATION))
+    assert result.exit_code == 1
+    assert "sentence: out of scope" in result.stdout
+
+
+def test_what_the_gate_cannot_read_is_told(run: Run, gate: FakeBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(*_arguments: object) -> Mapping[str, object]:
+        raise InvalidParams("operation.nonce", "odd")
+
+    monkeypatch.setattr(gate, "explain", refuse)
+    result = run("explain", json.dumps(OPERATION))
+    assert result.exit_code == 1
+    assert "says: operation.nonce: odd" in result.stderr
+
+
+def test_without_a_gate_it_judges_here_and_says_so(run: Run, asked: list[Mapping[str, object]]) -> None:
+    result = run("explain", json.dumps(REQUEST), "--json")
+    assert result.exit_code == 1
+    assert OFFLINE in result.stderr
+    assert asked == [{"chain": "soneium", "operation": OPERATION, "entryPoint": V07}]
+    printed = json.loads(result.stdout)
+    assert isinstance(OUT_OF_SCOPE, Reject)
+    assert [reason["sentence"] for reason in printed["reasons"]] == [r.sentence for r in OUT_OF_SCOPE.reasons]
+
+
+def test_offline_does_not_ask_a_running_gate(run: Run, gate: FakeBackend, asked: list[Mapping[str, object]]) -> None:
+    result = run("explain", json.dumps(REQUEST), "--offline")
+    assert result.exit_code == 1
+    assert len(asked) == 1
+    assert OFFLINE not in result.stderr
+
+
+def test_the_verdict_made_here_is_the_gates_own(run: Run) -> None:
+    result = run("explain", json.dumps(REQUEST), "--offline", "--json")
+    assert result.exit_code == 1
+    printed = json.loads(result.stdout)
+    assert (printed["verdict"], printed["reason"]) == ("reject", "session_unknown")
+    assert printed["permissionId"] == "0x" + "ab" * 32
+
+
+@pytest.mark.parametrize("pasted", [CALL_DATA.hex(), "0x" + CALL_DATA.hex(), json.dumps([REQUEST, REQUEST])])
+def test_only_one_operation_has_a_verdict(run: Run, pasted: str) -> None:
+    assert run("explain", pasted).exit_code == 2
+
+
+def test_the_chain_must_be_a_configured_one(run: Run) -> None:
+    result = run("explain", json.dumps(REQUEST), "--chain", "base")
+    assert result.exit_code == 2
+    assert "choose a chain with --chain: soneium" in result.stderr

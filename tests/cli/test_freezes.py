@@ -1,0 +1,101 @@
+"""Freezes reach the running gate, or the ledger when none runs, and the command says which."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from proxy.edge.store import Store
+from proxy.session.freezes import Freeze
+from proxy.userop.primitives import Address, Hash32
+from tests.cli.conftest import Run
+from tests.edge.builders import FakeBackend
+
+PERMISSION = Hash32(b"\xab" * 32)
+ID = "0x" + "ab" * 32
+ACCOUNT = "0x" + "11" * 20
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Path:
+    path = tmp_path / "ledger.db"
+    Store(path).close()
+    return path
+
+
+def freezes_in(path: Path) -> list[Freeze]:
+    with closing(Store(path)) as store:
+        return list(store.freezes())
+
+
+def test_a_running_gate_is_told(run: Run, gate: FakeBackend) -> None:
+    result = run("freeze", ID, "--account", ACCOUNT, "--chain", "soneium", "--reason", "lost phone")
+    assert (result.exit_code, result.stdout) == (0, f"frozen {ID}\n")
+    (freeze,) = gate.freezes
+    assert (freeze.permission_id, freeze.note, freeze.chain) == (PERMISSION, "lost phone", "soneium")
+    assert freeze.account == Address(b"\x11" * 20)
+
+
+def test_a_running_gate_lifts_a_freeze(run: Run, gate: FakeBackend) -> None:
+    run("freeze", ID)
+    result = run("unfreeze", ID, "--json")
+    assert (result.exit_code, json.loads(result.stdout)) == (0, {"unfrozen": ID, "inForce": True})
+    assert gate.freezes == []
+
+
+def test_what_a_running_gate_refuses_is_not_written_behind_its_back(
+    run: Run, gate: FakeBackend, ledger: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ADMIN_TOKEN", "another-sixteen-letters")
+    result = run("freeze", ID)
+    assert result.exit_code == 1
+    assert "the gate refuses: send authorization: Bearer" in result.stderr
+    assert freezes_in(ledger) == []
+
+
+def test_lifting_a_freeze_that_is_not_there_fails(run: Run, gate: FakeBackend) -> None:
+    result = run("unfreeze", ID)
+    assert result.exit_code == 1
+    assert "no such freeze" in result.stderr
+
+
+def test_without_a_gate_the_ledger_is_written_and_the_command_says_so(run: Run, ledger: Path) -> None:
+    result = run("freeze", ID, "--account", ACCOUNT, "--chain", "soneium", "--reason", "lost phone", "--json")
+    assert (result.exit_code, json.loads(result.stdout)) == (0, {"frozen": ID, "inForce": False})
+    assert "no gate answers at 127.0.0.1:1" in result.stderr
+    assert "it takes effect when the gate starts" in result.stderr
+    (freeze,) = freezes_in(ledger)
+    assert freeze.scope == (PERMISSION, Address(b"\x11" * 20), 1868)
+    assert freeze.note == "lost phone"
+    assert freeze.since > 0
+
+
+def test_without_a_gate_a_freeze_is_lifted_from_the_ledger(run: Run, ledger: Path) -> None:
+    run("freeze", ID)
+    run("freeze", ID, "--account", ACCOUNT)
+    assert run("unfreeze", ID, "--account", ACCOUNT).exit_code == 0
+    assert [freeze.account for freeze in freezes_in(ledger)] == [None]
+    assert run("unfreeze", ID).exit_code == 0
+    assert freezes_in(ledger) == []
+    result = run("unfreeze", ID)
+    assert result.exit_code == 1
+    assert "there is no such freeze in the ledger" in result.stderr
+
+
+def test_without_a_gate_and_without_a_ledger_nothing_can_be_frozen(run: Run) -> None:
+    result = run("freeze", ID)
+    assert result.exit_code == 1
+    assert "has the gate been started?" in result.stderr
+
+
+def test_a_ledger_that_is_none_is_not_touched(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    path.write_bytes(b"this is no database at all, but a text of some length" * 20)
+    before = path.read_bytes()
+    result = run("freeze", ID)
+    assert result.exit_code == 2
+    assert "cannot be read: file is not a database" in result.stderr
+    assert path.read_bytes() == before
