@@ -1,0 +1,28 @@
+"""What all tests share: the look-up of programs that are not Python packages."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def program() -> Callable[[str, str], str]:
+    """`program(name, package)`: the path of a program, or where to get it.
+
+    Without it a test cannot run: in CI, which installs everything, that is a failure; elsewhere the test is skipped.
+    """
+
+    def find(name: str, package: str) -> str:
+        found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+        if found is not None:
+            return found
+        problem = f"{name} is not installed (Debian: apt-get install {package})"
+        if os.environ.get("CI"):
+            pytest.fail(problem)
+        pytest.skip(problem)
+
+    return find

@@ -1,0 +1,57 @@
+"""Real Prometheus programs, and the files they are held against."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.edge.builders import gate_metrics
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+
+
+def program(name: str) -> str:
+    """The path of an installed program; a test without it has shown nothing, so it fails and is not skipped."""
+    found = shutil.which(name)
+    if found is None:
+        pytest.fail(f"{name} is not installed: apt-get install prometheus", pytrace=False)
+    return found
+
+
+@pytest.fixture(scope="session")
+def promtool() -> str:
+    return program("promtool")
+
+
+@pytest.fixture(scope="session")
+def prometheus() -> str:
+    return program("prometheus")
+
+
+@pytest.fixture(scope="session")
+def alerts() -> list[dict[str, Any]]:
+    """The alerting rules, in file order."""
+    content = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text())
+    return [rule for group in content["groups"] for rule in group["rules"]]
+
+
+@pytest.fixture(scope="session")
+def dashboard() -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((DEPLOY / "grafana" / "dashboards" / "sessiongate.json").read_text())
+    return content
+
+
+@pytest.fixture(scope="session")
+def exposed() -> dict[str, frozenset[str]]:
+    """The labels of every metric a gate exposes, by name."""
+    labels: dict[str, frozenset[str]] = {}
+    for family in text_string_to_metric_families(gate_metrics().render().decode()):
+        for sample in family.samples:
+            labels[sample.name] = labels.get(sample.name, frozenset()) | sample.labels.keys()
+    return labels
