@@ -1,0 +1,29 @@
+"""One typed settings file, read strictly, every fault reported at once with its line and a cure."""
+
+from proxy.config.endpoints import Endpoint, LedgerPlace, Listen
+from proxy.config.loading import load_config
+from proxy.config.settings import (
+    Chain,
+    Client,
+    Config,
+    FeeMethods,
+    Limits,
+    Previews,
+    UnknownContract,
+    UnknownSession,
+)
+
+__all__ = [
+    "Chain",
+    "Client",
+    "Config",
+    "Endpoint",
+    "FeeMethods",
+    "LedgerPlace",
+    "Limits",
+    "Listen",
+    "Previews",
+    "UnknownContract",
+    "UnknownSession",
+    "load_config",
+]

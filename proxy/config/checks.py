@@ -1,0 +1,116 @@
+"""Settings that must agree with one another."""
+
+from __future__ import annotations
+
+from proxy.config.document import Document, Location, did_you_mean
+from proxy.config.settings import Client, Config, DeclaredSessionSettings, UnknownContract
+from proxy.session.addresses import VALIDATOR_KINDS
+from proxy.session.declared import DECLARABLE_VALIDATORS
+
+
+def check_agreement(document: Document, values: object, config: Config | None) -> None:
+    """Report what contradicts itself. References to chains are checked even when `config` could not be made."""
+    if isinstance(values, dict) and isinstance(chains := values.get("chains"), dict):
+        _check_references(document, values, chains)
+    if config is not None:
+        _check_listeners(document, config)
+        _check_chains(document, config)
+        _check_clients(document, config.clients)
+        _check_sessions(document, config)
+
+
+def _check_references(document: Document, values: dict[str, object], chains: dict[str, object]) -> None:
+    for location, name in _references(values):
+        if isinstance(name, str) and name not in chains and not document.is_broken(location):
+            known = f"the file knows {', '.join(chains)}" if chains else None
+            suggestion = did_you_mean(name, chains) or known
+            document.fault(document.place_of(location), f'there is no chain "{name}"', suggestion)
+
+
+def _references(values: dict[str, object]) -> list[tuple[Location, object]]:
+    found: list[tuple[Location, object]] = []
+    clients, sessions = values.get("clients"), values.get("sessions")
+    for index, client in enumerate(clients if isinstance(clients, list) else ()):
+        names = client.get("chains") if isinstance(client, dict) else None
+        for position, name in enumerate(names if isinstance(names, list) else ()):
+            found.append((("clients", index, "chains", position), name))
+    for index, session in enumerate(sessions if isinstance(sessions, list) else ()):
+        if isinstance(session, dict):
+            found.append((("sessions", index, "chain"), session.get("chain")))
+    return found
+
+
+def _check_listeners(document: Document, config: Config) -> None:
+    place = document.place_of(("admin_listen",))
+    if config.admin_listen == config.listen and config.listen.port:
+        document.fault(place, "admin_listen and listen are the same", "give them different ports")
+    if not config.admin_listen.is_local and config.admin_token is None:
+        document.fault(
+            place,
+            f"admin_listen {config.admin_listen} is reachable from other machines without a token",
+            "add admin_token: ${SESSIONGATE_ADMIN_TOKEN}, or listen on 127.0.0.1",
+        )
+
+
+def _check_chains(document: Document, config: Config) -> None:
+    by_id: dict[int, str] = {}
+    for name, chain in config.chains.items():
+        other = by_id.setdefault(chain.chain_id, name)
+        if other != name:
+            place = document.place_of(("chains", name, "chain_id"))
+            problem = f"chains {other} and {name} have the same chain_id {chain.chain_id}"
+            document.fault(place, problem, "list both bundlers under one chain")
+        for key in ("unknown_policy", "unknown_validator"):
+            location = ("chains", name, key)
+            asks = getattr(chain, key) is UnknownContract.ASK and document.written(location) is not None
+            if asks and chain.node is None:
+                problem = f"{key}: ask has nobody to ask, chain {name} has no node"
+                document.fault(document.place_of(location), problem, f"add node: https://…, or {key}: reject")
+
+
+def _check_clients(document: Document, clients: tuple[Client, ...]) -> None:
+    names: dict[str, int] = {}
+    keys: dict[str, int] = {}
+    for index, client in enumerate(clients):
+        place = document.place_of(("clients", index))
+        if names.setdefault(client.name, index) != index:
+            document.fault(place, f'two clients are called "{client.name}"', "give each its own name")
+        if client.api_key is None and not client.origins:
+            problem = f'client "{client.name}" cannot be recognised'
+            document.fault(place, problem, "give it an api_key or origins")
+        if client.api_key is None:
+            continue
+        first = keys.setdefault(client.api_key.get_secret_value(), index)
+        if first != index:
+            problem = f'clients "{clients[first].name}" and "{client.name}" have the same api_key'
+            document.fault(place, problem, "give each its own key")
+
+
+def _check_sessions(document: Document, config: Config) -> None:
+    seen: dict[tuple[object, ...], int] = {}
+    for index, session in enumerate(config.sessions):
+        place = document.place_of(("sessions", index))
+        identity = (session.chain, session.module, session.account, session.permission_id)
+        first = seen.setdefault(identity, index)
+        if first != index:
+            problem = f"sessions[{index}] declares the same session as sessions[{first}]"
+            document.fault(place, problem, "put all actions into one entry")
+        if session.validator and VALIDATOR_KINDS.get(session.validator) not in DECLARABLE_VALIDATORS:
+            document.fault(
+                document.place_of(("sessions", index, "validator")),
+                f"sessions[{index}].validator is none that checks one ECDSA signature",
+                "leave it out: the session key is then taken in every ECDSA form",
+            )
+        _check_actions(document, index, session)
+
+
+def _check_actions(document: Document, index: int, session: DeclaredSessionSettings) -> None:
+    seen: dict[tuple[object, ...], int] = {}
+    for position, action in enumerate(action.declared() for action in session.actions):
+        place = document.place_of(("sessions", index, "actions", position))
+        name = f"sessions[{index}].actions[{position}]"
+        first = seen.setdefault((action.target, action.selector), position)
+        if first != position:
+            document.fault(place, f"{name} repeats target and selector of actions[{first}]", "keep one of the two")
+        if action.valid_after > action.valid_until:
+            document.fault(place, f"{name} ends before it begins", "swap validAfter and validUntil")

@@ -1,0 +1,219 @@
+"""A configuration file as values that remember where they stand.
+
+The file is YAML, but every scalar is read as the text that was written: what is a number is decided by the
+setting it is for. So `0x…` never becomes a number, `v0.7` never a float and `no` never a boolean.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import NamedTuple
+
+import yaml
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from proxy.errors import ConfigFault
+
+Location = tuple[str | int, ...]
+"""The way to a value: `("chains", "soneium", "bundlers", 0)`."""
+
+_NULLS = frozenset({"", "~", "null"})
+
+
+class Place(NamedTuple):
+    """Where a key or a value was written: a file or the name of an environment variable, and a line from 1."""
+
+    path: str
+    line: int
+
+
+@dataclass(slots=True)
+class Document:
+    """What one reading gathers: the values, where each stands, and every fault met on the way.
+
+    `data` is made of dicts, lists, `None` and texts as they were written, references not replaced. `keys` holds
+    the places of keys, `values` those of values. A location in `broken` has been reported already, so that nobody
+    complains about it twice.
+    """
+
+    data: object = None
+    keys: dict[Location, Place] = field(default_factory=dict)
+    values: dict[Location, Place] = field(default_factory=dict)
+    broken: set[Location] = field(default_factory=set)
+    faults: list[ConfigFault] = field(default_factory=list)
+
+    def fault(self, place: Place, problem: str, suggestion: str | None = None) -> None:
+        """Report what is wrong at `place`."""
+        self.faults.append(ConfigFault(path=place.path, line=place.line, problem=problem, suggestion=suggestion))
+
+    def place_of(self, location: Location) -> Place:
+        """Where the value at `location` stands, or the nearest thing around it that stands anywhere."""
+        for length in range(len(location), -1, -1):
+            if (place := self.values.get(location[:length])) is not None:
+                return place
+        return self.values[()]
+
+    def written(self, location: Location) -> object:
+        """The value at `location` as it was written; `None` when there is none."""
+        value = self.data
+        for step in location:
+            if isinstance(value, dict):
+                value = value.get(step)
+            elif isinstance(value, list) and isinstance(step, int) and step < len(value):
+                value = value[step]
+            else:
+                return None
+        return value
+
+    def is_broken(self, location: Location) -> bool:
+        """Whether this value, or one around it, was reported already."""
+        return any(location[:length] in self.broken for length in range(len(location) + 1))
+
+
+def print_location(location: Iterable[str | int]) -> str:
+    """`chains.soneium.bundlers[0]`, as people write it."""
+    text = ""
+    for step in location:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
+    return text
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that `name` was probably meant to be."""
+    by_fold = {fold(candidate): candidate for candidate in known}
+    if (exact := by_fold.get(fold(name))) is not None:
+        return exact
+    matches = get_close_matches(fold(name), by_fold, n=1, cutoff=0.6)
+    return by_fold[matches[0]] if matches else None
+
+
+def fold(name: str) -> str:
+    """A name without case and separators: `PERMISSION_ID`, `permissionId` and `permission-id` fold to the same."""
+    return name.replace("_", "").replace("-", "").lower()
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str | None:
+    """The suggestion for a name nobody knows."""
+    candidate = nearest(name, known)
+    return None if candidate is None else f'did you mean "{candidate}"?'
+
+
+class _Loader(yaml.SafeLoader):
+    """Composes nodes and resolves no type: any tag that is not the default one was written by hand."""
+
+    yaml_implicit_resolvers = {}  # noqa: RUF012  # the base class declares it so
+
+
+# Inside [ ] and { } YAML ends a plain text at a brace, and PyYAML at a question mark too. References and URLs
+# contain both: they stand aside while the text is composed.
+_ASIDE = re.compile(r"\$\{([^{}\n]*)\}|(?<=\S)\?(?=\S)")
+_STAND_INS = ("\ue0f0", "\ue0f1", "\ue0f2")
+
+
+def _set_aside(text: str) -> str:
+    opened, closed, question = _STAND_INS
+    return _ASIDE.sub(lambda match: question if match[0] == "?" else opened + match[1] + closed, text)
+
+
+def _bring_back(text: str) -> str:
+    opened, closed, question = _STAND_INS
+    return text.replace(opened, "${").replace(closed, "}").replace(question, "?")
+
+
+def read_yaml(document: Document, text: str, path: str, at: Location = ()) -> object:
+    """The values in `text` as written; places and faults go into `document`, locations begin with `at`.
+
+    Returns `None` when the text is no YAML at all, which is reported.
+    """
+    try:
+        node = yaml.compose(_set_aside(text), Loader=_Loader)
+    except (yaml.YAMLError, RecursionError) as error:
+        _report_syntax(document, error, text, path, at)
+        return None
+    document.values[at] = Place(path, 1)
+    if node is None:
+        return None
+    return _Reader(document, path).read(node, at, ())
+
+
+def _report_syntax(document: Document, error: Exception, text: str, path: str, at: Location) -> None:
+    document.broken.add(at)
+    document.values[at] = Place(path, 1)
+    if isinstance(error, yaml.MarkedYAMLError):
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark is not None else 1
+        problem = _bring_back(" ".join(part for part in (error.context, error.problem) if part))
+        written = text.splitlines()[line - 1 : line]
+        document.fault(Place(path, line), f"not YAML: {problem}", _syntax_cure(error, "".join(written)))
+    elif isinstance(error, yaml.reader.ReaderError):
+        line = text.count("\n", 0, error.position) + 1
+        document.fault(Place(path, line), "not YAML: a control character", "remove it")
+    else:
+        document.fault(Place(path, 1), "not YAML as this gate reads it: nested too deeply")
+
+
+def _syntax_cure(error: yaml.MarkedYAMLError, written: str) -> str | None:
+    problem = error.problem or ""
+    if "'\\t'" in problem:
+        return "indent with spaces, not tabs"
+    if "mapping values are not allowed" in problem and "memory:" in written:
+        return "write memory without its colon"
+    if "mapping values are not allowed" in problem:
+        return "check the indentation, or quote the text if it contains a colon and a space"
+    if "but found another document" in problem:
+        return "keep one document in the file: remove the --- in the middle"
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    document: Document
+    path: str
+
+    def read(self, node: Node, at: Location, around: tuple[Node, ...]) -> object:
+        place = self._place(node)
+        self.document.values.setdefault(at, place)
+        if any(node is outer for outer in around):
+            self._break(at, place, "an alias that contains itself", "write the value out")
+            return None
+        if not self._has_default_tag(node):
+            self._break(at, place, f"the tag {node.tag!r} means nothing here", "remove it")
+            return None
+        if isinstance(node, MappingNode):
+            return self._read_mapping(node, at, (*around, node))
+        if isinstance(node, SequenceNode):
+            items = enumerate(node.value)
+            return [self.read(item, (*at, index), (*around, node)) for index, item in items]
+        is_plain = isinstance(node, ScalarNode) and node.style is None
+        return None if is_plain and node.value in _NULLS else _bring_back(node.value)
+
+    def _has_default_tag(self, node: Node) -> bool:
+        kind = "map" if isinstance(node, MappingNode) else "seq" if isinstance(node, SequenceNode) else "str"
+        return bool(node.tag == f"tag:yaml.org,2002:{kind}")
+
+    def _read_mapping(self, node: MappingNode, at: Location, around: tuple[Node, ...]) -> dict[str, object]:
+        values: dict[str, object] = {}
+        for key_node, value_node in node.value:
+            place = self._place(key_node)
+            if not isinstance(key_node, ScalarNode):
+                self.document.fault(place, "a key is a single word, this one is a list or a mapping")
+                continue
+            key = _bring_back(key_node.value)
+            if key in values:
+                first = self.document.keys[(*at, key)].line
+                problem = f'"{key}" is written twice, first on line {first}'
+                self.document.fault(place, problem, "keep one of the two")
+                continue
+            self.document.keys[(*at, key)] = place
+            values[key] = self.read(value_node, (*at, key), around)
+        return values
+
+    def _break(self, at: Location, place: Place, problem: str, cure: str) -> None:
+        self.document.broken.add(at)
+        self.document.fault(place, problem, cure)
+
+    def _place(self, node: Node) -> Place:
+        return Place(self.path, node.start_mark.line + 1)

@@ -1,0 +1,228 @@
+"""Every setting there is. The commented example beside the README shows each of them in its place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Final
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic.alias_generators import to_camel
+
+from proxy.config.document import did_you_mean
+from proxy.config.endpoints import EndpointText, LedgerPlace, LedgerText, Listen, ListenText, Origin
+from proxy.config.fields import (
+    AddressText,
+    Amount,
+    EntryPointText,
+    HashText,
+    SelectorText,
+    UnixSeconds,
+    fault,
+    shorten,
+)
+from proxy.judge.verdict import Mode
+from proxy.methods import METHODS, refusal_of_allow
+from proxy.session.addresses import SESSION_MODULES
+from proxy.session.declared import DeclaredAction, DeclaredSession
+from proxy.session.validity import UINT48_MAX
+from proxy.userop.entry_point import ENTRY_POINT_BY_VERSION, EntryPointVersion
+from proxy.userop.primitives import print_checksummed
+from proxy.userop.session_data import VALUE_SELECTOR
+
+PUBLISHED_SESSION_MODULES: Final = tuple(sorted(SESSION_MODULES))
+"""What `session_modules: default` stands for: every address under which the SDKs have published the module.
+
+Too many is safe: a module that is not installed fails on chain. One too few would be a session unseen.
+"""
+
+
+class UnknownSession(StrEnum):
+    """What becomes of a permission id that is found nowhere, the node included."""
+
+    REJECT = "reject"
+    ALERT = "alert"
+    ALLOW = "allow"
+
+
+class UnknownContract(StrEnum):
+    """What becomes of a policy or a session validator whose code this gate does not mirror."""
+
+    ASK = "ask"  # the node, by calling it
+    ALERT = "alert"  # let it pass, and say so
+    REJECT = "reject"
+
+
+class Previews(StrEnum):
+    """Whether estimates are judged as submissions are."""
+
+    JUDGE = "judge"
+    PASS = "pass"  # noqa: S105  # the word "pass", not a password
+
+
+class FeeMethods(StrEnum):
+    """Whether a fee method that the bundler does not know is answered from one that it knows."""
+
+    TRANSLATE = "translate"
+    PASS = "pass"  # noqa: S105  # the word "pass", not a password
+
+
+class Settings(BaseModel):
+    """What all parts of the configuration have in common: frozen, and no key that is not listed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class Limits(Settings):
+    """Bounds on one request, and on waiting for others."""
+
+    max_body_bytes: int = Field(524_288, ge=1_024, le=67_108_864)
+    max_batch: int = Field(50, ge=1, le=10_000)
+    max_depth: int = Field(32, ge=8, le=128)
+    request_seconds: float = Field(30, gt=0, le=600)  # for one answer of a bundler
+    node_seconds: float = Field(5, gt=0, le=120)  # for one answer of a node
+
+
+def _read_method(value: object) -> object:
+    if isinstance(value, str) and (refusal := refusal_of_allow(value)) is not None:
+        raise fault(f"{shorten(value)} cannot be allowed: {refusal}", did_you_mean(value, METHODS))
+    return value
+
+
+Method = Annotated[str, BeforeValidator(_read_method)]
+
+
+def _read_modules(value: object) -> object:
+    if value == "default":
+        return [print_checksummed(module) for module in PUBLISHED_SESSION_MODULES]
+    if isinstance(value, str):
+        raise fault(f"{shorten(value)} is no list of modules", "write default, or a list: [0x…]")
+    return value
+
+
+class Chain(Settings):
+    """One configured network, served at `POST /{name}`."""
+
+    chain_id: int = Field(ge=1, lt=2**64, examples=["1868"])
+    bundlers: tuple[EndpointText, ...] = Field(min_length=1, examples=["[https://bundler.example/rpc]"])
+    node: EndpointText | None = None  # for session state; without it sessions are declared or seen being granted
+    entry_points: tuple[EntryPointText, ...] = Field((ENTRY_POINT_BY_VERSION[EntryPointVersion.V07],), min_length=1)
+    session_modules: Annotated[tuple[AddressText, ...], BeforeValidator(_read_modules)] = Field(
+        PUBLISHED_SESSION_MODULES, min_length=1
+    )
+    unknown_session: UnknownSession = UnknownSession.REJECT
+    unknown_policy: UnknownContract = UnknownContract.ASK  # without a node nobody can be asked: rejected
+    unknown_validator: UnknownContract = UnknownContract.ASK
+    fee_methods: FeeMethods = FeeMethods.TRANSLATE
+    allow_methods: tuple[Method, ...] = ()  # relayed to the bundler beside those every bundler serves
+    strict_accounts: tuple[AddressText, ...] = ()  # whose other operations must be readable exactly, too
+    poll_seconds: float = Field(2, ge=0.05, le=300)  # between two looks at what was mined
+
+
+class Client(Settings):
+    """A dapp that may call, known by its key or by the origins its pages are served from."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", examples=["trading-dapp"])
+    api_key: SecretStr | None = Field(None, min_length=8)
+    origins: tuple[Origin, ...] = ()
+    chains: tuple[str, ...] = ()  # empty: all
+
+
+class Cors(Settings):
+    """Browser pages that may call besides the clients' own origins; `*` lets any page."""
+
+    origins: tuple[Origin, ...] = ("*",)
+
+
+class Audit(Settings):
+    """How long decisions are kept."""
+
+    retention_days: int = Field(90, ge=1, le=36_500)
+
+
+class _CamelSettings(Settings):
+    """Keys as the SDK guides write a session; snake_case is read as well."""
+
+    model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, validate_by_alias=True)
+
+
+class DeclaredActionSettings(_CamelSettings):
+    """One thing a declared session may do: call `selector` at `target`, or send value to it without a selector."""
+
+    target: AddressText = Field(examples=["0x…"])
+    selector: SelectorText | None = None
+    max_value: Amount = 0  # wei with each call
+    valid_after: UnixSeconds | None = None
+    valid_until: UnixSeconds | None = None
+    max_uses: int | None = Field(None, ge=1, lt=2**128)
+
+    def declared(self) -> DeclaredAction:
+        """The action as it is judged; a validUntil of 0 never ends, as on chain."""
+        return DeclaredAction(
+            target=self.target,
+            selector=VALUE_SELECTOR if self.selector is None else self.selector,
+            max_value=self.max_value,
+            valid_after=self.valid_after or 0,
+            valid_until=self.valid_until or UINT48_MAX,
+            max_uses=self.max_uses,
+        )
+
+
+class DeclaredSessionSettings(_CamelSettings):
+    """A session declared by hand, for want of a node or as a second lock."""
+
+    permission_id: HashText = Field(examples=["0x…"])
+    account: AddressText = Field(examples=["0x…"])
+    chain: str = Field(examples=["soneium"])
+    session_key: AddressText = Field(examples=["0x…"])
+    module: AddressText | None = None  # None: any of the chain's modules
+    validator: AddressText | None = None  # None: the published OwnableValidator
+    actions: tuple[DeclaredActionSettings, ...] = Field(min_length=1, examples=["[{target: 0x…, selector: …}]"])
+
+    def declared(self, chain_id: int) -> DeclaredSession:
+        """The session as it is judged."""
+        return DeclaredSession(
+            chain_id=chain_id,
+            account=self.account,
+            permission_id=self.permission_id,
+            session_key=self.session_key,
+            module=self.module,
+            validator=self.validator,
+            actions=tuple(action.declared() for action in self.actions),
+        )
+
+
+_CHAIN_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}\Z")
+
+
+def _read_chain_name(value: object) -> object:
+    if isinstance(value, str) and not _CHAIN_NAME.match(value):
+        raise fault(f"{shorten(value)} cannot name a chain", "it becomes a path: lower-case letters, digits, - and _")
+    return value
+
+
+ChainName = Annotated[str, BeforeValidator(_read_chain_name)]
+
+
+class Config(Settings):
+    """Everything that can be set."""
+
+    listen: ListenText = Listen("127.0.0.1", 8080)
+    admin_listen: ListenText = Listen("127.0.0.1", 9090)
+    admin_token: SecretStr | None = Field(None, min_length=16)  # required beyond this machine
+    mode: Mode = Mode.ENFORCE
+    ledger: LedgerText = LedgerPlace(Path("sessiongate.db"))
+    previews: Previews = Previews.JUDGE
+    limits: Limits = Limits()
+    chains: Mapping[ChainName, Chain] = Field(min_length=1, examples=["{soneium: {chain_id: 1868, …}}"])
+    clients: tuple[Client, ...] = ()  # empty: anybody who reaches the listener may call
+    cors: Cors = Cors()
+    sessions: tuple[DeclaredSessionSettings, ...] = ()
+    rules: tuple[str, ...] = ()  # files, * allowed; relative to this file
+    audit: Audit = Audit()
+
+    def declared_sessions(self) -> tuple[DeclaredSession, ...]:
+        """The sessions declared by hand, with the ids of their chains."""
+        return tuple(session.declared(self.chains[session.chain].chain_id) for session in self.sessions)
