@@ -19,6 +19,9 @@ from proxy.errors import RpcError, SessiongateError
 from proxy.userop.entry_point import EntryPointVersion
 from proxy.userop.primitives import print_checksummed
 
+# what a record of the audit has besides: here nothing was recorded, asked by a client or forwarded
+_NOT_ABOUT_A_VERDICT = frozenset({"verdict", "id", "decisionId", "time", "client", "method", "forward", "upstream"})
+
 
 def explain(
     pasted: Annotated[
@@ -54,7 +57,8 @@ def explain(
     if as_json:
         typer.echo(json.dumps(verdict, indent=2))
     else:
-        print_tree(str(verdict.get("verdict", "verdict")), {k: v for k, v in verdict.items() if k != "verdict"})
+        told = {key: value for key, value in verdict.items() if key not in _NOT_ABOUT_A_VERDICT}
+        print_tree(str(verdict.get("verdict", "verdict")), told)
     raise typer.Exit(ExitCode.OK if verdict.get("verdict") == "allow" else ExitCode.REFUSED)
 
 

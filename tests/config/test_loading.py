@@ -298,3 +298,12 @@ def test_any_tree_of_settings_is_a_configuration_or_a_list_of_faults(tmp_path: P
         assert (config is None) is bool(faults)
 
     check()
+
+
+def test_a_rule_file_is_a_fault_as_long_as_nothing_enforces_rules(tmp_path: Path) -> None:
+    text = (FILES / "good.yaml").read_text(encoding="utf-8") + "\nrules: [rules/spending.yaml]\n"
+    with pytest.raises(ConfigErrors) as caught:
+        load_config(write(tmp_path, text), SECRETS)
+    (fault,) = caught.value.faults
+    assert "not enforced" in fault.problem
+    assert fault.line == text.splitlines().index("rules: [rules/spending.yaml]") + 1
