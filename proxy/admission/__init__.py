@@ -15,9 +15,12 @@ from proxy.judge.verdict import Allow, Reject, Verdict
 from proxy.ledger.reservation import Refusal, Reservation
 from proxy.session.counters import Counter, SessionKey
 from proxy.session.validity import UINT48_MAX
+from proxy.userop.acts import Unreadable
 from proxy.userop.decode import DecodedOperation, SessionClaim, decode_operation
 from proxy.userop.entry_point import EntryPoint, EntryPointVersion
+from proxy.userop.execution import CallType
 from proxy.userop.primitives import Address
+from proxy.userop.signature import decode_session_envelope
 from proxy.userop.user_operation import EIP7702_MARKER, UserOperation
 
 __all__ = [
@@ -88,10 +91,30 @@ class Admission:
         return await self._reader.delegate(op.sender) if marked else None
 
     def _judge_foreign(self, operation: DecodedOperation) -> Verdict:
-        """Owner-signed and foreign operations pass, unless the account is one that must be readable throughout."""
-        if operation.op.sender in self._terms.strict_accounts and operation.execution is None:
+        """Owner-signed and foreign operations pass, unless a session hides in one or its account is a strict one."""
+        if self._is_signed_by_session(operation):
+            return Reject((reasons.hidden_claim(),))
+        if operation.op.sender in self._terms.strict_accounts and not _is_readable(operation):
             return Reject((reasons.strict(operation.op.sender),))
         return Allow()
+
+    def _is_signed_by_session(self, operation: DecodedOperation) -> bool:
+        """Whether the signature is a session's although the nonce names no session module.
+
+        An account whose root or default validator is the session module (Kernel validation type 00, Nexus validator
+        zero) would take it, and nothing in its nonce would tell.
+        """
+        try:
+            envelope = decode_session_envelope(operation.op.signature)
+        except Undecodable:
+            return False
+        if envelope.enable is not None:
+            return True
+        keys = (
+            SessionKey(self._terms.chain_id, module, operation.op.sender, envelope.permission_id)
+            for module in self._terms.session_modules
+        )
+        return any(self._registry.get(key) is not None or self._registry.declared(key) is not None for key in keys)
 
     async def _judge_session(self, operation: DecodedOperation, claim: SessionClaim, purpose: Purpose) -> Judgement:
         key = SessionKey(self._terms.chain_id, claim.module, operation.op.sender, claim.envelope.permission_id)
@@ -128,3 +151,11 @@ class Admission:
         if isinstance(held, Refusal):
             return Judgement(verdict=Reject((held.reason(),)), operation=operation)
         return Judgement(verdict=Allow(fit.notes), operation=operation, reservation=reservation)
+
+
+def _is_readable(operation: DecodedOperation) -> bool:
+    """Whether it is known what an operation makes its account do. A delegatecall runs as the account: nobody knows."""
+    execution = operation.execution
+    if execution is None or execution.call_type not in (CallType.SINGLE, CallType.BATCH):
+        return False
+    return not any(isinstance(act, Unreadable) for act in operation.acts)

@@ -14,6 +14,7 @@ from proxy.admission import reasons
 from proxy.admission.sources import Purpose, Sources
 from proxy.errors import Code, Reason, StateUnavailable
 from proxy.ledger.reservation import NonceSlot
+from proxy.session.changes import SessionEnabled, changes_of, make_change
 from proxy.session.counters import SessionKey
 from proxy.session.declared import DeclaredFit, judge_declared
 from proxy.session.enforce import Accepted, Doubt, NeedsFacts, Refused, enforce
@@ -91,6 +92,7 @@ class Hearing:
         state = await self._state()
         if isinstance(state, Reason):
             return state
+        state = self._installed_on_the_way(state)
         for _ in range(_MOST_ROUNDS):
             verdict = self._enforce(state)
             match verdict:
@@ -102,7 +104,7 @@ class Hearing:
                     newer = await self._newer(state)
                     if newer is None:
                         return verdict.reason
-                    state = newer
+                    state = self._installed_on_the_way(newer)
         raise StateUnavailable("the facts of this session change faster than they can be read")
 
     def _enforce(self, state: SessionState) -> Accepted | Refused | NeedsFacts:
@@ -138,6 +140,19 @@ class Hearing:
         if known is not None and known.status is Status.PENDING and not enabling:
             return reasons.pending(known)
         return known.state if known is not None and known.state is not None else SessionState(key=self._key)
+
+    def _installed_on_the_way(self, state: SessionState) -> SessionState:
+        """The state once the account's birth and its module-enable have been: they come before validation."""
+        if not self._operation.acts:
+            return state
+        changes = changes_of(self._operation, self._terms.session_modules)
+        for change in changes.at_validation:
+            if self._key not in changes.keys(change) or isinstance(change, SessionEnabled):
+                continue  # another session's, or the envelope's own, which is judged and not taken for granted
+            after = make_change(state, change)
+            if isinstance(after, SessionState):
+                state = after
+        return state
 
     async def _read(self) -> SessionState | None:
         """The session as the node has it now; `None` when it has none, or was asked a moment ago."""

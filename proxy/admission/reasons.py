@@ -19,7 +19,7 @@ def undecodable(error: Undecodable) -> Reason:
     """A claim to a session that cannot be read exactly as the chain would read it."""
     return Reason(
         code=Code.UNDECODABLE,
-        sentence=f"the operation claims a session and cannot be read exactly: {error}",
+        sentence=f"the operation cannot be read exactly as the chain would read it: {error}",
         remedy="build the signature and call data with the session SDK's own encoders",
         got=error.where,
     )
@@ -39,8 +39,18 @@ def strict(account: Address) -> Reason:
     """An owner-signed or foreign operation of an account that must be readable throughout."""
     return Reason(
         code=Code.UNDECODABLE,
-        sentence=f"account {print_checksummed(account)} is strict here, and this is no execute(bytes32,bytes)",
-        remedy="send it as an ERC-7579 execute, or have the operator of this gate take the account off strict_accounts",
+        sentence=f"account {print_checksummed(account)} is strict here, and this operation cannot be read throughout",
+        remedy="send single calls or a batch by ERC-7579 execute, or have this gate's operator drop the strictness",
+    )
+
+
+def hidden_claim() -> Reason:
+    """A session's signature under a nonce that names no session module."""
+    return Reason(
+        code=Code.UNDECODABLE,
+        sentence="the signature is a session's, and the nonce names no session module",
+        remedy="name the session module in the nonce key, so that the session can be judged",
+        got="signature",
     )
 
 

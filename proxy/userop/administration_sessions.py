@@ -70,8 +70,6 @@ def sessions_in_init_data(init_data: bytes) -> tuple[SessionData, ...]:
     try:
         return _sessions_after_mode(init_data)
     except Undecodable as problem:
-        if len(init_data) < 20:
-            raise
         try:
             validator_data, _, _ = abi.decode(_KERNEL_VALIDATOR, init_data[20:], _INIT_DATA)
         except Undecodable:

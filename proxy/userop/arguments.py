@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from proxy.errors import Undecodable
-from proxy.userop.primitives import Address, Hash32, Selector, keccak256
+from proxy.userop.primitives import Address, Selector, keccak256
 
 ITEM_BUDGET: Final = 1024
 """Array items and nested calls read in one operation before a reader gives up."""
@@ -83,17 +83,6 @@ class Arguments:
     def address(self, index: int) -> Address:
         """Word `index` as an address."""
         return Address(self.uint(index, 160).to_bytes(20, "big"))
-
-    def hash32(self, index: int) -> Hash32:
-        """Word `index` as 32 bytes."""
-        return Hash32(self.uint(index).to_bytes(32, "big"))
-
-    def left_aligned(self, index: int, size: int) -> bytes:
-        """The first `size` bytes of word `index`, as bytesN is encoded; the rest must be zero."""
-        word = self.uint(index).to_bytes(32, "big")
-        if any(word[size:]):
-            self._root.dirty = True
-        return word[:size]
 
     def flag(self, index: int) -> bool:
         """Word `index` as a boolean; every value but zero is true, above one it is dirt as well."""

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from proxy.userop.administration import (
     MAX_DEPTH,
     Act,
+    EmissaryConfigRemoved,
     ModuleInstalled,
     PaymasterPermitted,
     SessionRemoved,
@@ -24,7 +25,8 @@ from proxy.userop.administration import (
 )
 from proxy.userop.administration_account import _READERS as ACCOUNT_READERS
 from proxy.userop.administration_sessions import _READERS as SESSION_READERS
-from proxy.userop.arguments import selector
+from proxy.userop.administration_sessions import EMISSARIES
+from proxy.userop.arguments import ITEM_BUDGET, selector
 from proxy.userop.decode import DecodedOperation, decode_operation
 from proxy.userop.entry_point import ENTRY_POINTS
 from proxy.userop.execution import EXECUTE, Call
@@ -161,6 +163,20 @@ def test_one_call_deeper_is_unreadable() -> None:
     (act,) = acts_of([multicalls(MAX_DEPTH + 1)], ACCOUNT, MODULES)
     assert isinstance(act, Unreadable)
     assert act.module == ACCOUNT
+
+
+def test_calls_the_account_makes_through_itself_use_one_budget() -> None:
+    wide = Call(ACCOUNT, 0, execute_batch(*[REMOVE] * (ITEM_BUDGET // 2)))
+    *acts, last = acts_of([wide] * 3, ACCOUNT, MODULES)
+    assert acts == [REMOVED] * ITEM_BUDGET
+    assert isinstance(last, Unreadable)
+
+
+def test_the_published_emissaries_need_not_be_listed() -> None:
+    (emissary, *_) = sorted(EMISSARIES)
+    signature = "removeConfig(address,(uint8,uint8,address,bytes32),(bytes,bytes,uint256,(uint8,(uint64,bytes32)[])))"
+    removing = call(emissary, signature, ACCOUNT, (0, 0, ALICE, PERMISSION), (b"", b"", 0, (0, [])))
+    assert acts_of([removing], ACCOUNT, MODULES) == (EmissaryConfigRemoved(emissary, ACCOUNT, PERMISSION),)
 
 
 @pytest.mark.parametrize(

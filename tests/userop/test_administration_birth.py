@@ -99,6 +99,8 @@ def test_two_modules_are_found_in_the_order_they_stand_in() -> None:
         b"abcd" + bytes(12) + MODULE + bytes(64),  # no offset
         b"abcd" + bytes(12) + MODULE + (65).to_bytes(32, "big") + bytes(64),  # an odd one
         b"abcd" + bytes(12) + MODULE + (64).to_bytes(32, "big") + (1).to_bytes(32, "big"),  # one byte short
+        b"abcd" + bytes(12) + MODULE + (32).to_bytes(32, "big") + bytes(64),  # one that points at itself
+        b"abcd" + b"\x01" + bytes(11) + MODULE + (64).to_bytes(32, "big") + bytes(32),  # not an address word
         MODULE,
     ],
 )

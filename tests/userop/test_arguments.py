@@ -32,11 +32,10 @@ def test_a_selector_is_the_hash_of_the_signature(signature: str, wanted: str) ->
 
 
 def test_words_are_read_where_they_stand() -> None:
-    arguments = read(encode(["address", "uint256", "bool", "bytes4"], [b"\x11" * 20, 7, True, b"abcd"]))
+    arguments = read(encode(["address", "uint256", "bool"], [b"\x11" * 20, 7, True]))
     assert arguments.address(0) == b"\x11" * 20
     assert arguments.uint(1) == 7
     assert arguments.flag(2) is True
-    assert arguments.left_aligned(3, 4) == b"abcd"
     assert arguments.exact
 
 

@@ -222,6 +222,19 @@ def test_calls_the_account_makes_through_itself_are_followed(wrap: object) -> No
     assert (token.kind, token.amount, token.call) == (MovementKind.SPEND, 7, 0)
 
 
+def test_eth_the_account_would_send_at_another_callers_bidding_is_not_counted() -> None:
+    # only the entry point and the account itself may call its execute: from a multicall contract it reverts
+    inner = execute_single(Call(ALICE, 5, b""))
+    assert moved(MULTICALL3, "aggregate((address,bytes)[])", [(ACCOUNT, inner)]) == ()
+
+
+def test_calls_the_account_makes_through_itself_use_the_budget() -> None:
+    wide = Call(ACCOUNT, 0, execute_batch(*[Call(TOKEN, 0, TRANSFER)] * (ITEM_BUDGET // 2)))
+    *movements, last = movements_of([wide] * 3, ACCOUNT)
+    assert len(movements) == ITEM_BUDGET
+    assert (last.kind, last.call, last.ambiguous) == (MovementKind.UNATTRIBUTED, 2, True)
+
+
 def nested(depth: int) -> bytes:
     data = TRANSFER
     for _ in range(depth):
