@@ -155,7 +155,7 @@ class Gate:
         except UpstreamUnavailable as error:
             self._recorder.answered(decision.decision_id, UpstreamAnswer(error_message=error.problem))
             if operation is not None and not preview and error.may_have_been_sent:
-                await self._follower.accepted(operation, reservation)
+                await self._follower.accepted(operation, reservation, judgement.enable_nonce)
             elif reservation is not None:
                 self._follower.refused(reservation)
             raise
@@ -166,7 +166,7 @@ class Gate:
             if reservation is not None:
                 self._follower.refused(reservation)
             return forwarded
-        await self._follower.accepted(operation, reservation)
+        await self._follower.accepted(operation, reservation, judgement.enable_nonce)
         result = forwarded.reply.result
         if isinstance(result, Mapping):  # pimlico_sendUserOperationNow waits, and answers with the receipt
             await self._follower.observe(result)

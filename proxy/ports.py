@@ -69,8 +69,13 @@ class Upstream(Protocol):
 class Follower(Protocol):
     """Sees to what comes after a verdict."""
 
-    async def accepted(self, operation: DecodedOperation, reservation: Reservation | None) -> None:
-        """The bundler took the operation, or may have: keep what it holds and follow it to its end."""
+    async def accepted(
+        self, operation: DecodedOperation, reservation: Reservation | None, enable_nonce: int | None
+    ) -> None:
+        """The bundler took the operation, or may have: keep what it holds and follow it to its end.
+
+        `enable_nonce` is the nonce by which an ENABLE envelope was judged, where it is known.
+        """
 
     def refused(self, reservation: Reservation) -> None:
         """The bundler did not take it: it holds nothing."""

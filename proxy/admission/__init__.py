@@ -40,12 +40,14 @@ __all__ = [
 class Judgement:
     """A verdict and what it rests on.
 
-    `operation` is `None` when it could not be read, `reservation` when nothing is held for it.
+    `operation` is `None` when it could not be read, `reservation` when nothing is held for it. `enable_nonce` is the
+    nonce by which an ENABLE envelope was judged.
     """
 
     verdict: Verdict
     operation: DecodedOperation | None = None
     reservation: Reservation | None = None
+    enable_nonce: int | None = None
 
 
 class Admission:
@@ -150,7 +152,12 @@ class Admission:
         held = self._sources.ledger.reserve(reservation, used)
         if isinstance(held, Refusal):
             return Judgement(verdict=Reject((held.reason(),)), operation=operation)
-        return Judgement(verdict=Allow(fit.notes), operation=operation, reservation=reservation)
+        return Judgement(
+            verdict=Allow(fit.notes),
+            operation=operation,
+            reservation=reservation,
+            enable_nonce=_enable_nonce(operation, fit),
+        )
 
 
 def _is_readable(operation: DecodedOperation) -> bool:
@@ -159,3 +166,10 @@ def _is_readable(operation: DecodedOperation) -> bool:
     if execution is None or execution.call_type not in (CallType.SINGLE, CallType.BATCH):
         return False
     return not any(isinstance(act, Unreadable) for act in operation.acts)
+
+
+def _enable_nonce(operation: DecodedOperation, fit: Fit) -> int | None:
+    """The nonce under the owner's signature; judging the envelope has moved it on by one."""
+    enabling = operation.claim is not None and operation.claim.envelope.enable is not None
+    after = fit.accepted.enabled.enable_nonce if enabling and fit.accepted is not None else None
+    return None if after is None else after - 1

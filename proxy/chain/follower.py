@@ -23,8 +23,10 @@ class OperationFollower:
         self._session_modules = session_modules
         self._clock = clock
 
-    async def accepted(self, operation: DecodedOperation, reservation: Reservation | None) -> None:
-        changes = changes_of(operation, self._session_modules)
+    async def accepted(
+        self, operation: DecodedOperation, reservation: Reservation | None, enable_nonce: int | None
+    ) -> None:
+        changes = changes_of(operation, self._session_modules, enable_nonce=enable_nonce)
         if reservation is None:
             if not changes:
                 return  # an owner's operation that is none of the sessions' business

@@ -126,7 +126,7 @@ class Tracker:
         """
         now = self._clock()
         self._ledger.accept(operation.user_op_hash)
-        pending = self._registry.expect(operation.changes, now)
+        pending = self._registry.expect(operation.changes, now, session=operation.reservation.session)
         self._begin(operation, now)
         await self._keep(Outcome(sessions=pending, begun=operation))
 
@@ -135,7 +135,7 @@ class Tracker:
         now = self._clock()
         for operation in operations:
             self._ledger.restore(operation.reservation)
-            self._registry.expect(operation.changes, now)
+            self._registry.expect(operation.changes, now, session=operation.reservation.session)
             self._begin(operation, now)
 
     async def observe(self, receipt: Receipt | None) -> bool:

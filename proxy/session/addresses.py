@@ -141,13 +141,13 @@ VALIDATOR_KINDS: Final = {
     _at("0x000000000013fdB5234E4E3162a810F54d9f7E98"): ValidatorKind.OWNABLE,
     _at("0x2483DA3A338895199E5e538530213157e931Bf06"): ValidatorKind.OWNABLE,
     _at("0x0000000000E9E6E96Bcaa3c113187CdB7E38AED9"): ValidatorKind.OWNABLE,
-    _at("0x00000072F286204Bb934eD49D8969E86F7dEC7b1"): ValidatorKind.ECDSA,
+    _at("0x00000072F286204Bb934eD49D8969E86F7dEC7b1"): ValidatorKind.ECDSA,  # Startale ECDSAValidator
     _at("0x00000004171351c442B202678c48D8AB5B321E8f"): ValidatorKind.ECDSA,  # Nexus K1Validator 1.0.0
     _at("0x0000002D6DB27c52E3C11c1Cf24072004AC75cBa"): ValidatorKind.ECDSA,  # Nexus K1Validator 1.0.1
     _at("0x0000000000578c4cB0e472a5462da43C495C3F33"): ValidatorKind.WEBAUTHN,
     _at("0x7ab16Ff354AcB328452F1D445b3Ddee9a91e9e69"): ValidatorKind.WEBAUTHN,
 }
-"""Session validators that can be checked here, by address."""
+"""Session validators whose signature format is known, by address."""
 
 _OTHER_NAMES: Final = {
     _at("0xe9eA54d063975cDee9e06b7636d5563d95a7A23C"): "IntentExecutionPolicy",

@@ -39,10 +39,14 @@ from proxy.userop.session_data import SessionData
 
 @dataclass(frozen=True, slots=True)
 class SessionEnabled:
-    """An ENABLE envelope: the session comes into force at validation, and the enable nonce grows by one."""
+    """An ENABLE envelope: the session comes into force at validation, and the enable nonce grows by one.
+
+    `nonce` is the one the owner signed for, where it is known.
+    """
 
     module: Address
     session: SessionData
+    nonce: int | None = None
 
 
 SessionChange = SessionAct | SessionEnabled | Unreadable
@@ -123,13 +127,18 @@ def _permission_ids(change: SessionChange) -> tuple[Hash32, ...]:
     return (change.permission_id,)
 
 
-def changes_of(decoded: DecodedOperation, session_modules: Collection[Address]) -> Changes:
-    """The changes an operation will make; empty (and false) for one that grants, edits and removes nothing."""
+def changes_of(
+    decoded: DecodedOperation, session_modules: Collection[Address], *, enable_nonce: int | None = None
+) -> Changes:
+    """The changes an operation will make; empty (and false) for one that grants, edits and removes nothing.
+
+    `enable_nonce` is the nonce by which an ENABLE envelope was judged, where it is known.
+    """
     claim = decoded.claim
     before, after = _split(decoded, session_modules) if decoded.acts else ((), ())
     at_validation = _of_sessions(before, session_modules)
     if claim is not None and claim.envelope.enable is not None:
-        at_validation += (SessionEnabled(claim.module, claim.envelope.enable.session),)
+        at_validation += (SessionEnabled(claim.module, claim.envelope.enable.session, enable_nonce),)
     return Changes(
         user_op_hash=decoded.user_op_hash,
         chain_id=decoded.chain_id,
@@ -162,6 +171,8 @@ def make_change(state: SessionState, change: SessionChange) -> SessionState | Re
             return _enabled(state, change.sessions)
         case SessionEnabled():
             # the nonce grows before the session is stored (SmartSession._enablePolicies)
+            if change.nonce is not None:
+                state = state.with_enable_nonce(change.nonce)
             return transitions.enable(transitions.revoke_enable_signature(state), change.session)
         case SessionRemoved() | SessionsCleared():
             return transitions.remove_session(state)

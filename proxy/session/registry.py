@@ -27,6 +27,11 @@ class _Holder(NamedTuple):
     account: Address
 
 
+class _Awaited(NamedTuple):
+    changes: Changes
+    holders: frozenset[_Holder]
+
+
 class Registry:
     """The index. Look-ups take the same time however many sessions there are."""
 
@@ -37,8 +42,8 @@ class Registry:
         self._counts = dict.fromkeys(Status, 0)
         self._declared: dict[tuple[int, Address, Hash32], tuple[DeclaredSession, ...]] = {}
         self._declared_uses: dict[Counter, int] = {}
-        self._awaited: dict[Hash32, Changes] = {}
-        self._awaited_by: dict[_Holder, tuple[Hash32, ...]] = {}
+        self._awaited: dict[Hash32, _Awaited] = {}
+        self._awaited_by: dict[_Holder, dict[Hash32, None]] = {}  # in the order they were accepted
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -97,21 +102,23 @@ class Registry:
 
     # what operations in flight will change
 
-    def expect(self, changes: Changes, now: float) -> tuple[KnownSession, ...]:
+    def expect(self, changes: Changes, now: float, *, session: SessionKey | None = None) -> tuple[KnownSession, ...]:
         """The bundler accepted an operation that will make these changes. Returns the sessions now pending.
 
-        A session in force stays as it is: a removal revokes, and a grant grants, when it is mined.
+        `session` is the one that signed it. A session in force stays as it is: a removal revokes, and a grant grants,
+        when it is mined.
         """
         if changes.user_op_hash in self._awaited:
             return ()
-        self._awaited[changes.user_op_hash] = changes
-        for holder in _holders(changes):
-            self._awaited_by[holder] = (*self._awaited_by.get(holder, ()), changes.user_op_hash)
+        awaited = _Awaited(changes, _holders(changes, session))
+        self._awaited[changes.user_op_hash] = awaited
+        for holder in awaited.holders:
+            self._awaited_by.setdefault(holder, {})[changes.user_op_hash] = None
         pending = []
         for key, change in changes.granted():
             known = self._sessions.get(key)
             if known is None or known.status is Status.REMOVED:
-                session = KnownSession(
+                granted = KnownSession(
                     key=key,
                     status=Status.PENDING,
                     source=source_of(change),
@@ -120,17 +127,20 @@ class Registry:
                     granted_by=changes.user_op_hash,
                     updated_at=now,
                 )
-                self.put(session)
-                pending.append(session)
+                self.put(granted)
+                pending.append(granted)
         return tuple(pending)
 
     def awaited(self, key: SessionKey) -> tuple[Hash32, ...]:
-        """The accepted operations that may change this session when they are mined, oldest first."""
-        return self._awaited_by.get(_Holder(key.chain_id, key.module, key.account), ())
+        """The accepted operations that may change this session, or what it has used, when they are mined.
+
+        Oldest first; they are those of all sessions that the account has at the module.
+        """
+        return tuple(self._awaited_by.get(_Holder(key.chain_id, key.module, key.account), ()))
 
     def removal_awaited(self, key: SessionKey) -> bool:
         """Whether an accepted operation will remove this session."""
-        return any(self._awaited[user_op_hash].removes(key) for user_op_hash in self.awaited(key))
+        return any(self._awaited[user_op_hash].changes.removes(key) for user_op_hash in self.awaited(key))
 
     def mined(
         self,
@@ -171,14 +181,15 @@ class Registry:
         return tuple(self._sessions[key] for key in self._discard_grants(changes, now))
 
     def _stop_awaiting(self, user_op_hash: Hash32) -> Changes | None:
-        changes = self._awaited.pop(user_op_hash, None)
-        for holder in () if changes is None else _holders(changes):
-            left = tuple(each for each in self._awaited_by.get(holder, ()) if each != user_op_hash)
-            if left:
-                self._awaited_by[holder] = left
-            else:
-                self._awaited_by.pop(holder, None)
-        return changes
+        awaited = self._awaited.pop(user_op_hash, None)
+        if awaited is None:
+            return None
+        for holder in awaited.holders:
+            waiting = self._awaited_by[holder]
+            del waiting[user_op_hash]
+            if not waiting:
+                del self._awaited_by[holder]
+        return awaited.changes
 
     def _make(self, changes: Changes, change: SessionChange, block: int | None, now: float) -> list[SessionKey]:
         keys = changes.keys(change)
@@ -224,10 +235,13 @@ class Registry:
 
     def _grant_awaited(self, key: SessionKey) -> Hash32 | None:
         for user_op_hash in self.awaited(key):
-            if any(granted == key for granted, _ in self._awaited[user_op_hash].granted()):
+            if any(granted == key for granted, _ in self._awaited[user_op_hash].changes.granted()):
                 return user_op_hash
         return None
 
 
-def _holders(changes: Changes) -> list[_Holder]:
-    return [_Holder(changes.chain_id, module, changes.account) for module in changes.modules()]
+def _holders(changes: Changes, session: SessionKey | None) -> frozenset[_Holder]:
+    holders = {_Holder(changes.chain_id, module, changes.account) for module in changes.modules()}
+    if session is not None:
+        holders.add(_Holder(session.chain_id, session.module, session.account))
+    return frozenset(holders)

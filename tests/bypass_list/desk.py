@@ -187,7 +187,9 @@ class _Bundler:
 class _Aside:
     """Follower and recorder of a gate whose verdicts are all that matters."""
 
-    async def accepted(self, operation: DecodedOperation, reservation: Reservation | None) -> None:
+    async def accepted(
+        self, operation: DecodedOperation, reservation: Reservation | None, enable_nonce: int | None
+    ) -> None:
         return None
 
     def refused(self, reservation: Reservation) -> None:

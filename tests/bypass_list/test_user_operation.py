@@ -26,9 +26,11 @@ from proxy.userop.session_data import EnableSession
 from proxy.userop.signature import (
     KernelEnable,
     ModuleEnable,
+    SessionEnvelope,
     SessionMode,
     encode_kernel_enable,
     encode_module_enable,
+    encode_session_envelope,
 )
 from proxy.userop.user_operation import parse_user_operation, print_user_operation
 from tests.bypass_list.desk import (
@@ -172,6 +174,30 @@ def test_l_the_session_behind_a_bootstrap_that_runs_first_is_found() -> None:
     assert decoded.claim is not None
     assert decoded.claim.envelope.permission_id == GRANT.permission_id
     assert SessionsEnabled(MODULE, (GRANT,)) in decoded.acts
+
+
+ROOT_NONCE = int.from_bytes(NEXUS_LANE + b"\x00" + bytes(20) + bytes(8), "big")
+
+
+async def test_k_a_session_that_signs_where_the_nonce_names_no_module_is_refused() -> None:
+    desk = Desk(GRANT)
+    reason = await desk.refusal(use(GRANT, GOOD, nonce=ROOT_NONCE))
+    assert reason.code is Code.UNDECODABLE
+    assert "names no session module" in reason.sentence
+
+
+async def test_k_a_grant_that_is_enabled_where_the_nonce_names_no_module_is_refused() -> None:
+    signed = EnableSession(chain_digest_index=0, digests=(), session=GRANT, permission_enable_signature=b"\x01")
+    envelope = SessionEnvelope(
+        mode=SessionMode.ENABLE, permission_id=GRANT.permission_id, signature=b"\x02" * 65, enable=signed
+    )
+    op = an_operation(GOOD, nonce=ROOT_NONCE, signature=encode_session_envelope(envelope))
+    assert (await Desk().refusal(op)).code is Code.UNDECODABLE
+
+
+async def test_k_an_owners_signature_that_only_begins_like_a_sessions_passes() -> None:
+    unknown = a_session(action(TOKEN, TRANSFER, spending((TOKEN, 1))))
+    await Desk().allowed(use(unknown, GOOD, nonce=ROOT_NONCE))
 
 
 @pytest.mark.parametrize("mode", [1, 2])

@@ -216,6 +216,14 @@ async def test_settle_now_asks_once_for_each_and_says_whether_anything_ended() -
     assert (scene.used(), scene.ledger.in_flight(USES)) == (1, 1)
 
 
+async def test_what_a_session_awaits_can_be_settled_now_and_ends_its_use_in_flight() -> None:
+    scene = Scene()
+    scene.registry.put(IN_FORCE)
+    scene.bundler.mine(await scene.accept(1, ONE_USE))
+    assert await scene.tracker.settle_now(scene.registry.awaited(KEY))
+    assert (scene.used(), scene.ledger.in_flight(USES), scene.registry.awaited(KEY)) == (1, 0, ())
+
+
 async def test_an_accepted_replacement_holds_alone_and_the_first_is_still_followed() -> None:
     scene = Scene()
     scene.registry.put(IN_FORCE)

@@ -95,6 +95,8 @@ def test_an_enable_envelope_stands_at_validation() -> None:
     changes = changes_of(decoded(signature=enabling()), MODULES)
     assert changes.at_validation == (SessionEnabled(MODULE, GRANT),)
     assert changes.on_success == ()
+    judged = changes_of(decoded(signature=enabling()), MODULES, enable_nonce=3)
+    assert judged.at_validation == (SessionEnabled(MODULE, GRANT, 3),)
 
 
 def test_sessions_a_signature_installs_stand_at_validation_and_those_of_calls_do_not() -> None:

@@ -136,6 +136,15 @@ def test_an_enable_envelope_moves_the_enable_nonce_and_an_owners_grant_does_not(
         assert after.state.enable_nonce == nonce
 
 
+def test_an_enable_envelope_of_a_session_never_heard_of_tells_the_nonce_it_was_judged_by() -> None:
+    for nonce, after_it in ((None, None), (0, 1), (6, 7)):
+        registry = Registry()
+        registry.expect(changes(at_validation=(SessionEnabled(SMART_SESSION, GRANT, nonce),)), now=2.0)
+        (after,) = mined(registry)
+        assert after.state is not None
+        assert after.state.enable_nonce == after_it
+
+
 def test_a_dropped_grant_is_not_pending_any_more() -> None:
     registry = Registry()
     registry.expect(changes(GRANTED), now=2.0)
@@ -314,6 +323,21 @@ def test_the_same_operation_is_expected_and_mined_once() -> None:
     assert registry.awaited(KEY) == (OP,)
     assert len(mined(registry)) == 1
     assert mined(registry) == ()
+
+
+def test_an_operation_that_only_uses_a_session_is_awaited_by_it_until_it_has_ended() -> None:
+    for end in ("mined", "dropped"):
+        registry = registry_with(known())
+        registry.expect(changes(), now=2.0, session=KEY)
+        registry.expect(changes(op=OTHER_OP), now=2.0, session=KEY)
+        assert registry.awaited(KEY) == (OP, OTHER_OP)
+        assert not registry.removal_awaited(KEY)
+        if end == "mined":
+            mined(registry)
+        else:
+            registry.dropped(OP, now=3.0)
+        assert registry.awaited(KEY) == (OTHER_OP,)
+        assert registry.awaited(replace(KEY, account=STRANGER)) == ()
 
 
 def test_a_grant_expected_for_a_session_in_force_changes_nothing_yet() -> None:

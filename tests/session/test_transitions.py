@@ -12,7 +12,7 @@ from proxy.session.revert import BARE, Revert
 from proxy.session.state import ConfigId, SessionState, SessionStatus
 from proxy.session.transitions import Contracts
 from proxy.userop.primitives import ZERO_ADDRESS, Address, Hash32
-from proxy.userop.session_data import ERC7739Data, action_id_of
+from proxy.userop.session_data import ERC7739Data, SessionData, action_id_of
 from tests.session.builders import (
     APPROVE,
     FRIEND,
@@ -97,9 +97,8 @@ def test_a_policy_listed_twice_stands_once_with_the_later_init_data() -> None:
         (replace(session(action(TOKEN, TRANSFER, sudo)), session_validator=SUDO), None),
     ],
 )
-def test_refuses_grants_that_the_module_refuses(grant: object, error: str | None) -> None:
-    assert hasattr(grant, "permission_id")
-    assert revert_of(transitions.enable(SessionState(key=key_of(grant)), grant)) == error  # type: ignore[arg-type]  # see above
+def test_refuses_grants_that_the_module_refuses(grant: SessionData, error: str | None) -> None:
+    assert revert_of(transitions.enable(SessionState(key=key_of(grant)), grant)) == error
 
 
 def test_an_unknown_policy_is_listed_without_a_configuration_unless_it_has_no_code() -> None:

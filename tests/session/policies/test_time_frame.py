@@ -75,6 +75,17 @@ def test_signatures_are_good_from_the_first_second_until_before_the_last(now: in
     assert policy.check_1271(TimeFrame(2000, 1000), signed, key_of(TIME)) is allowed
 
 
+def test_signatures_are_good_for_ever_where_there_is_no_end() -> None:
+    policy = POLICIES[TIME].erc1271
+    assert policy is not None
+    for frame, now, allowed in (
+        (TimeFrame(0, 5), 2**40, True),
+        (TimeFrame(0, 5), 4, False),
+        (TimeFrame(5, 0), 0, True),
+    ):
+        assert policy.check_1271(frame, SignedAction(STRANGER, Hash32(bytes(32)), now), key_of(TIME)) is allowed
+
+
 def test_signatures_without_a_frame_revert() -> None:
     policy = POLICIES[TIME].erc1271
     assert policy is not None

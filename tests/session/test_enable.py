@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from proxy.errors import Code
+from proxy.session import transitions
+from proxy.session.counters import Charge, Counter
+from proxy.session.enable_digest import multichain_digest, session_digest
+from proxy.session.facts import EnableNonceFact, EnableSignatureFact
+from proxy.session.outcome import Accepted, NeedsFacts, Refused, Verdict
+from proxy.session.revert import INDEX_OUT_OF_RANGE, Revert
+from proxy.session.signers import INVALID, VALID
+from proxy.session.state import SessionState, SessionStatus
+from proxy.userop.primitives import Hash32
+from proxy.userop.session_data import ChainDigest, EnableSession, SessionData
+from proxy.userop.signature import SessionEnvelope, SessionMode
+from tests.session.builders import (
+    ACCOUNT,
+    TOKEN,
+    TRANSFER,
+    USAGE,
+    action,
+    approve,
+    enabled,
+    judge,
+    key_of,
+    session,
+    sudo,
+    transfer,
+    usage,
+)
+
+GRANT = session(action(TOKEN, TRANSFER, sudo), user_op=[usage(3)])
+FRESH = SessionState(key=key_of(GRANT), enable_nonce=0)
+
+
+def signed_for(
+    grant: SessionData, *, nonce: int = 0, mode: SessionMode = SessionMode.ENABLE, chain_id: int = 1, index: int = 0
+) -> EnableSession:
+    key = key_of(grant)
+    digest = session_digest(grant, account=ACCOUNT, smart_session=key.module, mode=mode, nonce=nonce)
+    return EnableSession(
+        chain_digest_index=index,
+        digests=(ChainDigest(chain_id, digest),),
+        session=grant,
+        permission_enable_signature=b"\x05" * 65,
+    )
+
+
+def envelope(grant: EnableSession, mode: SessionMode = SessionMode.ENABLE) -> SessionEnvelope:
+    return SessionEnvelope(mode=mode, permission_id=grant.session.permission_id, signature=b"\x01" * 65, enable=grant)
+
+
+def play(
+    state: SessionState,
+    grant: EnableSession,
+    *,
+    mode: SessionMode = SessionMode.ENABLE,
+    owner: object = VALID,
+    amount: int = 1,
+    **options: object,
+) -> Verdict:
+    digest = multichain_digest(grant.digests)
+    asked = EnableSignatureFact(ACCOUNT, digest, grant.permission_enable_signature)
+    answers = {} if owner is None else {asked: owner}
+    return judge(state, transfer(amount), envelope=envelope(grant, mode), options={"answers": answers, **options})
+
+
+def accepted(verdict: Verdict) -> Accepted:
+    assert isinstance(verdict, Accepted), verdict
+    return verdict
+
+
+def refused(verdict: Verdict) -> Refused:
+    assert isinstance(verdict, Refused), verdict
+    return verdict
+
+
+def error_of(verdict: Verdict) -> str | None:
+    revert = refused(verdict).revert
+    assert revert is not None
+    return revert.error
+
+
+@pytest.mark.parametrize("mode", [SessionMode.ENABLE, SessionMode.UNSAFE_ENABLE])
+def test_enables_uses_and_moves_the_nonce_in_one_operation(mode: SessionMode) -> None:
+    verdict = accepted(play(FRESH, signed_for(GRANT, mode=mode), mode=mode))
+    assert verdict.enabled.enabled
+    assert verdict.state.enable_nonce == 1
+    counter = Counter(*FRESH.config_key(USAGE, FRESH.user_op_config_id))
+    assert verdict.state.used == {counter: 1}
+    assert FRESH.status is SessionStatus.NEVER_ENABLED
+
+
+def test_a_grant_enables_once() -> None:
+    grant = signed_for(GRANT)
+    after = accepted(play(FRESH, grant)).state
+    verdict = refused(play(after, grant))
+    assert verdict.reason.code is Code.SESSION_SCOPE
+    assert error_of(verdict) == "HashMismatch"
+    assert accepted(play(after, signed_for(GRANT, nonce=1))).state.enable_nonce == 2
+
+
+def test_a_revoked_enable_signature_enables_nothing() -> None:
+    assert error_of(play(transitions.revoke_enable_signature(FRESH), signed_for(GRANT))) == "HashMismatch"
+
+
+def test_the_mode_is_signed() -> None:
+    grant = signed_for(GRANT, mode=SessionMode.ENABLE)
+    verdict = refused(play(FRESH, grant, mode=SessionMode.UNSAFE_ENABLE))
+    unsafe = signed_for(GRANT, mode=SessionMode.UNSAFE_ENABLE).digests[0].session_digest
+    assert verdict.revert == Revert("HashMismatch", (grant.digests[0].session_digest, unsafe))
+
+
+def test_the_chain_and_the_index_must_be_those_of_the_grant() -> None:
+    assert refused(play(FRESH, signed_for(GRANT, chain_id=10))).revert == Revert("ChainIdMismatch", (10,))
+    assert refused(play(FRESH, signed_for(GRANT, index=1))).revert == INDEX_OUT_OF_RANGE
+
+
+def test_the_grant_must_be_what_was_signed() -> None:
+    widened = replace(signed_for(GRANT), session=session(action(TOKEN, TRANSFER, sudo), user_op=[usage(4)]))
+    assert error_of(play(FRESH, widened)) == "HashMismatch"
+
+
+def test_the_owner_must_have_signed_and_is_asked() -> None:
+    verdict = refused(play(FRESH, signed_for(GRANT), owner=INVALID))
+    assert error_of(verdict) == "InvalidEnableSignature"
+    asked = play(FRESH, signed_for(GRANT), owner=None)
+    assert isinstance(asked, NeedsFacts)
+    assert [type(fact) for fact in asked.facts] == [EnableSignatureFact]
+
+
+def test_an_unproven_owner_passes_with_a_note_or_is_refused_where_configured() -> None:
+    alert = accepted(play(FRESH, signed_for(GRANT), owner=None, enable_signature="alert"))
+    assert alert.notes == ("the owner's signature on the grant was not checked here",)
+    rejected = refused(play(FRESH, signed_for(GRANT), owner=None, enable_signature="reject"))
+    assert "cannot be checked here" in rejected.reason.sentence
+    assert error_of(rejected) == "InvalidEnableSignature"
+
+
+def test_asks_for_an_unknown_nonce_and_for_nothing_else() -> None:
+    verdict = play(replace(FRESH, enable_nonce=None), signed_for(GRANT), owner=None)
+    assert verdict == NeedsFacts((EnableNonceFact(),))
+
+
+def test_a_grant_that_the_module_refuses_names_its_error() -> None:
+    broken = session(action(TOKEN, TRANSFER, usage(0)))
+    state = SessionState(key=key_of(broken), enable_nonce=0)
+    verdict = refused(play(state, signed_for(broken)))
+    assert error_of(verdict) == "PolicyNotInitialized"
+    assert "init data" in verdict.reason.sentence
+
+
+def test_the_calls_are_held_against_the_session_just_enabled() -> None:
+    grant = signed_for(GRANT)
+    digest = EnableSignatureFact(ACCOUNT, multichain_digest(grant.digests), grant.permission_enable_signature)
+    verdict = judge(FRESH, approve(1), envelope=envelope(grant), options={"answers": {digest: VALID}})
+    assert error_of(verdict) == "NoPoliciesSet"
+
+
+def test_enabling_again_gives_used_up_policies_a_fresh_start() -> None:
+    state = enabled(GRANT)
+    counter = Counter(*state.config_key(USAGE, state.user_op_config_id))
+    spent = state.with_charges([Charge(counter, 3, 3)])
+    assert isinstance(judge(spent, transfer(1)), Refused)
+    assert accepted(play(spent, signed_for(GRANT))).state.used == {counter: 1}
+
+
+def test_a_session_may_be_enabled_again_after_removal() -> None:
+    removed = transitions.remove_session(enabled(GRANT))
+    assert isinstance(removed, SessionState)
+    assert accepted(play(removed, signed_for(GRANT))).state.enabled
+
+
+def test_one_signature_may_cover_several_chains() -> None:
+    grant = signed_for(GRANT)
+    elsewhere = ChainDigest(10, Hash32(b"\x77" * 32))
+    both = replace(grant, chain_digest_index=1, digests=(elsewhere, *grant.digests))
+    assert accepted(play(FRESH, both))
