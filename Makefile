@@ -1,0 +1,48 @@
+# Four verbs do the daily work: setup, test, demo, bench. `make help` lists the rest.
+
+PYTHON ?= python3
+VENV := .venv
+IN_VENV := $(VENV)/bin
+PYTHON_READY := $(VENV)/.ready
+ONCE ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup node-packages test lint format demo bench clean
+
+help: ## list what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(PYTHON_READY) node-packages ## everything needed, from package registries; instant the second time
+
+$(PYTHON_READY): requirements-dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("sessiongate needs Python 3.11 or newer; try make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(IN_VENV)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-dev.lock
+	$(IN_VENV)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+# npm knows best what is missing; the script looks before it asks
+node-packages: $(PYTHON_READY)
+	@$(IN_VENV)/python -m tests.e2e.rig
+
+test: setup lint ## lint, types and every test, the end-to-end flows included
+	$(IN_VENV)/python -m pytest
+
+lint: $(PYTHON_READY) ## ruff and mypy
+	$(IN_VENV)/ruff check --quiet .
+	$(IN_VENV)/ruff format --check --quiet .
+	$(IN_VENV)/mypy --strict --no-error-summary proxy
+
+format: $(PYTHON_READY) ## put all Python into shape
+	$(IN_VENV)/ruff format .
+	$(IN_VENV)/ruff check --fix .
+
+demo: setup ## a session's story, live, on this machine; ONCE=1 ends after it
+	@$(IN_VENV)/python -m tests.e2e.demo $(if $(ONCE),--once)
+
+bench: setup ## requests a second and latency beside bare aiohttp and nginx; microseconds a decision
+	@$(IN_VENV)/python -m tests.bench
+
+clean: ## all that was installed or built here
+	rm -rf $(VENV) tests/e2e/node_modules tests/e2e/build .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""What the gate costs, beside what others cost: `python -m tests.bench`."""

@@ -1,0 +1,31 @@
+"""The benchmark runs, and what it measures is what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.bench.__main__ import SERVERS, measure
+from tests.bench.decision import decision_parts
+from tests.bench.load import Figures
+from tests.bench.operations import distinct_uses
+
+
+def test_every_request_of_the_load_reaches_the_upstream_through_every_server(
+    program: Callable[[str, str], str], tmp_path: Path
+) -> None:
+    program("wrk", "wrk")
+    program("nginx", "nginx-light")
+    measured = measure(tmp_path, seconds=1, connections=4, operations=2_000)  # fails on any request lost
+    assert measured.keys() == {"no proxy at all", *SERVERS}
+    assert all(isinstance(figures, Figures) and figures.requests > 0 for figures in measured.values())
+
+
+def test_the_load_has_no_operation_twice() -> None:
+    nonces = [op.nonce for op in distinct_uses(50)]
+    assert len(set(nonces)) == 50
+
+
+def test_the_measured_decision_is_one_that_allows() -> None:
+    parts = decision_parts(repeats=1)  # asserts the verdict before it measures
+    assert [part.name for part in parts][-2:] == ["bytes to verdict", "check the signature"]

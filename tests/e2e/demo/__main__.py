@@ -1,0 +1,86 @@
+"""Boots the rig and the gate, tells the story, then stays up until Ctrl-C.
+
+python -m tests.e2e.demo           stays up
+python -m tests.e2e.demo --once    ends after the story: exit code 0 only if every step went as told
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+
+from tests.e2e.children import ChildFailed, bound
+from tests.e2e.gate import CHAIN, Gate
+from tests.e2e.rig import CHAIN_ID, HERE, Rig, node_binary
+
+
+def main(arguments: list[str]) -> int:
+    signal.signal(signal.SIGTERM, _as_interrupt)
+    colourful = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    with tempfile.TemporaryDirectory(prefix="sessiongate-demo-") as folder:
+        rig, gate = Rig(Path(folder)), Gate.in_folder(Path(folder) / "gate")
+        try:
+            print("Starting a chain, a bundler and the gate …", flush=True)
+            rig.start()
+            gate.start(rig)
+            _introduce(rig, gate, colourful)
+            code = _tell_story(rig, gate)
+            if "--once" not in arguments:
+                _stay(rig, gate)
+        except ChildFailed as failed:
+            print(failed, file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            return 130
+        finally:
+            gate.stop()
+            rig.stop()
+    return code
+
+
+def _as_interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _introduce(rig: Rig, gate: Gate, colourful: bool) -> None:
+    bold = "\x1b[1m{}\x1b[0m".format if colourful else str
+    print(f"\n{bold('sessiongate: the life of a session')}\n")
+    print(f"   dapp (Startale SDK)  →  gate {gate.url}  →  bundler (alto)  →  chain {CHAIN_ID} (anvil)", flush=True)
+
+
+def _tell_story(rig: Rig, gate: Gate) -> int:
+    environment = {
+        "RIG": str(rig.state_file),
+        "BUNDLER_URL": gate.url,
+        "RUN": "demo",
+        "REPORT": os.devnull,
+    }
+    story = subprocess.run(
+        bound([node_binary(), "demo/story.mjs"]), cwd=HERE, env={**os.environ, **environment}, check=False
+    )
+    return story.returncode
+
+
+def _stay(rig: Rig, gate: Gate) -> None:
+    print("\nStill running; Ctrl-C ends everything.\n")
+    for name, url in {
+        "RPC": gate.url,
+        "metrics": f"{gate.admin}/metrics",
+        "health": f"{gate.admin}/readyz",
+        "audit": f"{gate.admin}/audit?chain={CHAIN}",
+        "chain": rig.node,
+    }.items():
+        print(f"   {name:<8} {url}")
+    sys.stdout.flush()
+    with suppress(KeyboardInterrupt):  # the wanted end: what counts is how the story went
+        signal.pause()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,101 @@
+"""The gate as ops run it: its own process, its own configuration file, its own database."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import urllib.request
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.e2e.children import Child, free_ports, is_ok
+from tests.e2e.rig import CHAIN_ID, Rig
+
+ROOT = Path(__file__).parents[2]
+CHAIN = "local"
+
+
+@dataclass
+class Gate:
+    """One gate in front of the rig's recorder. Ports and database stay the same from life to life."""
+
+    folder: Path
+    port: int
+    admin_port: int
+    child: Child | None = None
+
+    @classmethod
+    def in_folder(cls, folder: Path) -> Gate:
+        folder.mkdir(parents=True, exist_ok=True)
+        port, admin_port = free_ports(2)
+        return cls(folder, port, admin_port)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/{CHAIN}"
+
+    @property
+    def admin(self) -> str:
+        return f"http://127.0.0.1:{self.admin_port}"
+
+    @property
+    def config_file(self) -> Path:
+        return self.folder / "sessiongate.yaml"
+
+    def start(self, rig: Rig, *, mode: str = "enforce", node: bool = True) -> Gate:
+        """Starts it and waits until it is ready. Without `node` it knows only what it has kept or seen."""
+        self.config_file.write_text(
+            f"listen: 127.0.0.1:{self.port}\n"
+            f"admin_listen: 127.0.0.1:{self.admin_port}\n"
+            f"mode: {mode}\n"
+            "ledger: sqlite:gate.db\n"
+            "chains:\n"
+            f"  {CHAIN}:\n"
+            f"    chain_id: {CHAIN_ID}\n"
+            f"    bundlers: [{rig.recorder}/bundler]\n"
+            + (f"    node: {rig.node}\n" if node else "")
+            + "    poll_seconds: 0.1\n"
+        )
+        command: list[str | Path] = [sys.executable, "-m", "proxy.cli", "serve", "--config", self.config_file]
+        self.child = Child.start("gate", command, self.folder / "gate.log", cwd=ROOT)
+        self.child.wait_until(lambda: is_ok(f"{self.admin}/readyz"), "readiness", seconds=30)
+        return self
+
+    def stop(self) -> None:
+        if self.child is not None:
+            self.child.stop()
+
+    def kill(self) -> None:
+        assert self.child is not None
+        self.child.kill()
+
+    def command(self, *arguments: str) -> str:
+        """What `sessiongate ARGUMENTS` prints for this gate's configuration."""
+        done = subprocess.run(
+            [sys.executable, "-m", "proxy.cli", *arguments, "--config", str(self.config_file)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def show(self, path: str) -> Any:
+        """An answer of the admin listener, as JSON."""
+        with urllib.request.urlopen(self.admin + path, timeout=10) as response:
+            return json.load(response)
+
+    def verdicts(self) -> Counter[str]:
+        """How often each code was the verdict, as the metrics count it."""
+        with urllib.request.urlopen(f"{self.admin}/metrics", timeout=10) as response:
+            families = list(text_string_to_metric_families(response.read().decode()))
+        samples = [sample for family in families for sample in family.samples]
+        counted = [sample for sample in samples if sample.name == "sessiongate_verdicts_total" and sample.value]
+        return Counter({sample.labels["code"]: int(sample.value) for sample in counted})
