@@ -1,0 +1,58 @@
+"""Whether a session key signed: the session validators whose rules are known, checked without the chain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from proxy.session.addresses import VALIDATOR_KINDS, ValidatorKind
+from proxy.session.signers.ecdsa import check_ecdsa
+from proxy.session.signers.multi_signer import check_multi_signer
+from proxy.session.signers.ownable import check_ownable
+from proxy.session.signers.secp256k1 import recover, signed_message_hash
+from proxy.session.signers.verdict import (
+    BAD_INIT_DATA,
+    INVALID,
+    TOO_SHORT,
+    UNDECODABLE,
+    UNKNOWN,
+    VALID,
+    SignatureOutcome,
+    SignatureVerdict,
+)
+from proxy.session.signers.webauthn import NOT_SORTED, check_webauthn, check_webauthn_v0
+from proxy.userop.primitives import Address, Hash32
+
+__all__ = [
+    "BAD_INIT_DATA",
+    "INVALID",
+    "NOT_SORTED",
+    "TOO_SHORT",
+    "UNDECODABLE",
+    "UNKNOWN",
+    "VALID",
+    "SignatureOutcome",
+    "SignatureVerdict",
+    "check_session_signature",
+    "recover",
+    "signed_message_hash",
+]
+
+_CHECKS: Final[Mapping[ValidatorKind, Callable[[bytes, Hash32, bytes], SignatureVerdict]]] = {
+    ValidatorKind.OWNABLE: check_ownable,
+    ValidatorKind.ECDSA: check_ecdsa,
+    ValidatorKind.WEBAUTHN: check_webauthn,
+    ValidatorKind.WEBAUTHN_V0: check_webauthn_v0,
+    ValidatorKind.MULTI_SIGNER: check_multi_signer,
+}
+
+
+def check_session_signature(
+    validator: Address, init_data: bytes, user_op_hash: Hash32, signature: bytes
+) -> SignatureVerdict:
+    """What the session validator says to the session key's signature over `user_op_hash`.
+
+    `init_data` is the session's validator configuration. `UNKNOWN` is not a pass: it means ask the chain.
+    """
+    kind = VALIDATOR_KINDS.get(validator)
+    return UNKNOWN if kind is None else _CHECKS[kind](init_data, user_op_hash, signature)
