@@ -45,6 +45,8 @@ class ValidatorKind(StrEnum):
     OWNABLE = "ownable"
     ECDSA = "ecdsa"
     WEBAUTHN = "webauthn"
+    WEBAUTHN_V0 = "webauthn-v0"  # another encoding of the same assertion
+    MULTI_SIGNER = "multi-signer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,16 +147,24 @@ VALIDATOR_KINDS: Final = {
     _at("0x00000004171351c442B202678c48D8AB5B321E8f"): ValidatorKind.ECDSA,  # Nexus K1Validator 1.0.0
     _at("0x0000002D6DB27c52E3C11c1Cf24072004AC75cBa"): ValidatorKind.ECDSA,  # Nexus K1Validator 1.0.1
     _at("0x0000000000578c4cB0e472a5462da43C495C3F33"): ValidatorKind.WEBAUTHN,
-    _at("0x7ab16Ff354AcB328452F1D445b3Ddee9a91e9e69"): ValidatorKind.WEBAUTHN,
+    _at("0x7ab16Ff354AcB328452F1D445b3Ddee9a91e9e69"): ValidatorKind.WEBAUTHN_V0,
+    _at("0xcaF0461410340F8F366f1F7F7716cF1D90b6bdA4"): ValidatorKind.MULTI_SIGNER,  # MultiKeySigner on Base Sepolia
+    _at("0x3cA2D7D588FA66248a49c1C885997e5017aF9Dc7"): ValidatorKind.MULTI_SIGNER,  # MultiKeySigner on Sepolia
 }
 """Session validators whose signature format is known, by address."""
 
 _OTHER_NAMES: Final = {
     _at("0xe9eA54d063975cDee9e06b7636d5563d95a7A23C"): "IntentExecutionPolicy",
     _at("0xA09B47De6E510cBdC18B97E9239bEDCb44fb4901"): "IntentExecutionPolicy",
+    _at("0x62E3588C6d861C9f986E82EC3757434EDF16ce91"): "Permit2ClaimPolicy",
     _at("0x000000000052e9685932845660777DF43C2dC496"): "SmartSessionCompatibilityFallback",
     _at("0xBad7E91C4F2803978cd6c7C3Fe80B5Fd7f7B0b50"): "SmartSessionCompatibilityFallback",
 }
+
+
+def is_published_policy(address: Address) -> bool:
+    """Whether the contract has a name, though its behaviour may not be known."""
+    return address in POLICIES or address in _OTHER_NAMES
 
 
 def name_of_policy(address: Address) -> str:

@@ -19,6 +19,8 @@ from proxy.userop.acts import (
     ActionDisabled,
     ActionPoliciesDisabled,
     ActionPoliciesEnabled,
+    EmissaryConfigRemoved,
+    EmissaryConfigSet,
     EnableSignatureRevoked,
     Erc1271PoliciesDisabled,
     Erc1271PoliciesEnabled,
@@ -136,15 +138,16 @@ def changes_of(
     """
     claim = decoded.claim
     before, after = _split(decoded, session_modules) if decoded.acts else ((), ())
-    at_validation = _of_sessions(before, session_modules)
+    account = decoded.op.sender
+    at_validation = _of_sessions(before, account, session_modules)
     if claim is not None and claim.envelope.enable is not None:
         at_validation += (SessionEnabled(claim.module, claim.envelope.enable.session, enable_nonce),)
     return Changes(
         user_op_hash=decoded.user_op_hash,
         chain_id=decoded.chain_id,
-        account=decoded.op.sender,
+        account=account,
         at_validation=at_validation,
-        on_success=_of_sessions(after, session_modules),
+        on_success=_of_sessions(after, account, session_modules),
     )
 
 
@@ -155,12 +158,27 @@ def _split(decoded: DecodedOperation, session_modules: Collection[Address]) -> t
     return decoded.acts[: len(decoded.acts) - len(by_calls)], by_calls
 
 
-def _of_sessions(acts: Iterable[Act], session_modules: Collection[Address]) -> tuple[SessionChange, ...]:
-    return tuple(
-        act
-        for act in acts
-        if isinstance(act, SessionAct) or (isinstance(act, Unreadable) and act.module in session_modules)
-    )
+def _of_sessions(
+    acts: Iterable[Act], account: Address, session_modules: Collection[Address]
+) -> tuple[SessionChange, ...]:
+    return tuple(change for act in acts if (change := _change_of(act, account, session_modules)) is not None)
+
+
+def _change_of(act: Act, account: Address, session_modules: Collection[Address]) -> SessionChange | None:
+    """What an act changes about sessions of `account`.
+
+    The emissary also takes signed grants and removals for others from anybody. Those of another account change none
+    of this one, and whether they are rightly signed is not known here.
+    """
+    match act:
+        case EmissaryConfigSet() if act.account == account:
+            return SessionsEnabled(act.module, (act.enable.session,))
+        case EmissaryConfigRemoved() if act.account == account:
+            return SessionRemoved(act.module, act.permission_id)
+        case Unreadable() if act.module in session_modules:
+            return act
+        case _:
+            return act if isinstance(act, SessionAct) else None
 
 
 def make_change(state: SessionState, change: SessionChange) -> SessionState | Revert:

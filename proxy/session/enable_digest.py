@@ -6,7 +6,7 @@ of all chains at once, in a domain that names neither chain nor contract. Source
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from proxy.userop.primitives import Address, Hash32, keccak256
@@ -23,12 +23,16 @@ from proxy.userop.session_data import (
 )
 from proxy.userop.signature import SessionMode
 
-_TYPES: Final = {
+POLICY_TYPES: Final = {
     "PolicyData": "(address policy,bytes initData)",
     "ActionData": "(bytes4 actionTargetSelector,address actionTarget,PolicyData[] actionPolicies)",
     # the member is contentNames in the ABI; the signed type says contentName
     "ERC7739Context": "(bytes32 appDomainSeparator,string[] contentName)",
     "ERC7739Data": "(ERC7739Context[] allowedERC7739Content,PolicyData[] erc1271Policies)",
+}
+"""The signed types that every kind of session is made of."""
+_TYPES: Final = {
+    **POLICY_TYPES,
     "SignedPermissions": "(bool permitGenericPolicy,bool permitAdminAccess,bool ignoreSecurityAttestations,"
     "bool permitERC4337Paymaster,PolicyData[] userOpPolicies,ERC7739Data erc7739Policies,ActionData[] actions)",
     "SignedSession": "(address account,SignedPermissions permissions,address sessionValidator,"
@@ -36,27 +40,31 @@ _TYPES: Final = {
     "ChainSession": "(uint64 chainId,SignedSession session)",
     "MultiChainSession": "(ChainSession[] sessionsAndChainIds)",
 }
-_SESSION_TYPES: Final = ("ActionData", "ERC7739Context", "ERC7739Data", "PolicyData")
 
 
-def _typehash(primary: str, *referenced: str) -> Hash32:
+def typehash(types: Mapping[str, str], primary: str, *referenced: str) -> Hash32:
     """EIP-712: the primary type, then the types it refers to in alphabetical order."""
-    return keccak256("".join(name + _TYPES[name] for name in (primary, *sorted(referenced))).encode())
+    return keccak256("".join(name + types[name] for name in (primary, *sorted(referenced))).encode())
 
 
-_POLICY_DATA: Final = _typehash("PolicyData")
-_ACTION_DATA: Final = _typehash("ActionData", "PolicyData")
-_CONTEXT: Final = _typehash("ERC7739Context")
-_ERC7739_DATA: Final = _typehash("ERC7739Data", "ERC7739Context", "PolicyData")
-_PERMISSIONS: Final = _typehash("SignedPermissions", *_SESSION_TYPES)
-_SESSION: Final = _typehash("SignedSession", "SignedPermissions", *_SESSION_TYPES)
-_CHAIN_SESSION: Final = _typehash("ChainSession", "SignedPermissions", "SignedSession", *_SESSION_TYPES)
-_MULTI_CHAIN_SESSION: Final = _typehash(
-    "MultiChainSession", "ChainSession", "SignedPermissions", "SignedSession", *_SESSION_TYPES
+def domain_separator(name: str) -> Hash32:
+    """The EIP-712 domain of a name in version 1, which is the same on every chain."""
+    return keccak256(
+        keccak256(b"EIP712Domain(string name,string version)") + keccak256(name.encode()) + keccak256(b"1")
+    )
+
+
+_POLICY_DATA: Final = typehash(POLICY_TYPES, "PolicyData")
+_ACTION_DATA: Final = typehash(POLICY_TYPES, "ActionData", "PolicyData")
+_CONTEXT: Final = typehash(POLICY_TYPES, "ERC7739Context")
+_ERC7739_DATA: Final = typehash(POLICY_TYPES, "ERC7739Data", "ERC7739Context", "PolicyData")
+_PERMISSIONS: Final = typehash(_TYPES, "SignedPermissions", *POLICY_TYPES)
+_SESSION: Final = typehash(_TYPES, "SignedSession", "SignedPermissions", *POLICY_TYPES)
+_CHAIN_SESSION: Final = typehash(_TYPES, "ChainSession", "SignedPermissions", "SignedSession", *POLICY_TYPES)
+_MULTI_CHAIN_SESSION: Final = typehash(
+    _TYPES, "MultiChainSession", "ChainSession", "SignedPermissions", "SignedSession", *POLICY_TYPES
 )
-_DOMAIN: Final = keccak256(
-    keccak256(b"EIP712Domain(string name,string version)") + keccak256(b"SmartSession") + keccak256(b"1")
-)
+_DOMAIN: Final = domain_separator("SmartSession")
 
 
 def session_digest(
@@ -67,66 +75,79 @@ def session_digest(
     UNSAFE_ENABLE differs in one signed flag, ignoreSecurityAttestations.
     """
     flags = {action.selector for action in session.actions if action.target == FLAG_TARGET}
-    permissions = _hash(
+    permissions = hash_struct(
         _PERMISSIONS,
-        _flag(FALLBACK_SELECTOR in flags),
-        _flag(SMART_SESSION_CALL_SELECTOR in flags),
-        _flag(mode is SessionMode.UNSAFE_ENABLE),
-        _flag(session.permit_erc4337_paymaster),
-        _hash_policies(session.user_op_policies),
-        _hash_erc7739(session.erc7739_policies),
-        _hash_all(_hash_action(action) for action in session.actions),
+        flag_word(FALLBACK_SELECTOR in flags),
+        flag_word(SMART_SESSION_CALL_SELECTOR in flags),
+        flag_word(mode is SessionMode.UNSAFE_ENABLE),
+        flag_word(session.permit_erc4337_paymaster),
+        hash_policies(session.user_op_policies),
+        hash_erc7739(session.erc7739_policies),
+        hash_all(hash_action(action) for action in session.actions),
     )
-    return _hash(
+    return hash_struct(
         _SESSION,
-        _word(account),
+        address_word(account),
         permissions,
-        _word(session.session_validator),
+        address_word(session.session_validator),
         keccak256(session.session_validator_init_data),
         session.salt,
-        _word(smart_session),
+        address_word(smart_session),
         nonce.to_bytes(32, "big"),
     )
 
 
 def multichain_digest(digests: Sequence[ChainDigest]) -> Hash32:
     """What the owner signs: the EIP-712 digest over the session digests of all chains, in the order given."""
-    chains = (_hash(_CHAIN_SESSION, digest.chain_id.to_bytes(32, "big"), digest.session_digest) for digest in digests)
-    return keccak256(b"\x19\x01" + _DOMAIN + _hash(_MULTI_CHAIN_SESSION, _hash_all(chains)))
+    chains = (
+        hash_struct(_CHAIN_SESSION, digest.chain_id.to_bytes(32, "big"), digest.session_digest) for digest in digests
+    )
+    return keccak256(b"\x19\x01" + _DOMAIN + hash_struct(_MULTI_CHAIN_SESSION, hash_all(chains)))
 
 
-def _hash(*words: bytes) -> Hash32:
+def hash_struct(*words: bytes) -> Hash32:
+    """keccak256 of a type hash and the encoded members."""
     return keccak256(b"".join(words))
 
 
-def _hash_all(hashes: Iterable[bytes]) -> Hash32:
+def hash_all(hashes: Iterable[bytes]) -> Hash32:
+    """An array of structs."""
     return keccak256(b"".join(hashes))
 
 
-def _word(address: Address) -> bytes:
+def address_word(address: Address) -> bytes:
+    """An address as a member."""
     return address.rjust(32, b"\0")
 
 
-def _flag(value: bool) -> bytes:
+def flag_word(value: bool) -> bytes:
+    """A boolean as a member."""
     return int(value).to_bytes(32, "big")
 
 
-def _hash_policies(policies: Sequence[PolicyData]) -> Hash32:
-    return _hash_all(_hash(_POLICY_DATA, _word(each.policy), keccak256(each.init_data)) for each in policies)
+def hash_policies(policies: Sequence[PolicyData]) -> Hash32:
+    """PolicyData[]."""
+    return hash_all(
+        hash_struct(_POLICY_DATA, address_word(each.policy), keccak256(each.init_data)) for each in policies
+    )
 
 
-def _hash_action(action: ActionData) -> Hash32:
-    return _hash(_ACTION_DATA, action.selector.ljust(32, b"\0"), _word(action.target), _hash_policies(action.policies))
+def hash_action(action: ActionData) -> Hash32:
+    """ActionData."""
+    return hash_struct(
+        _ACTION_DATA, action.selector.ljust(32, b"\0"), address_word(action.target), hash_policies(action.policies)
+    )
 
 
-def _hash_erc7739(data: ERC7739Data) -> Hash32:
-    return _hash(
+def hash_erc7739(data: ERC7739Data) -> Hash32:
+    """ERC7739Data."""
+    return hash_struct(
         _ERC7739_DATA,
-        _hash_all(_hash_context(context) for context in data.contexts),
-        _hash_policies(data.erc1271_policies),
+        hash_all(_hash_context(context) for context in data.contexts),
+        hash_policies(data.erc1271_policies),
     )
 
 
 def _hash_context(context: ERC7739Context) -> Hash32:
-    names = _hash_all(keccak256(name.encode()) for name in context.content_names)
-    return _hash(_CONTEXT, context.app_domain_separator, names)
+    names = hash_all(keccak256(name.encode()) for name in context.content_names)
+    return hash_struct(_CONTEXT, context.app_domain_separator, names)

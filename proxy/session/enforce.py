@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 
 from proxy.errors import Reason, Undecodable
 from proxy.session import reasons
-from proxy.session.addresses import MODULE_KINDS, ModuleKind
+from proxy.session.addresses import MODULE_KINDS, VALIDATOR_KINDS, ModuleKind
 from proxy.session.counters import Counter
+from proxy.session.emissary_grant import enable_at_emissary
 from proxy.session.enable import enable_in_operation
 from proxy.session.facts import (
     Answers,
+    EmissaryNonceFact,
     EnableNonceFact,
     EnableSignatureFact,
     MissingFact,
@@ -30,8 +32,9 @@ from proxy.session.revert import BARE, Revert
 from proxy.session.signers import SignatureOutcome, SignatureVerdict, check_session_signature
 from proxy.session.state import SessionState
 from proxy.session.transitions import PUBLISHED, Contracts
-from proxy.session.validity import Window
+from proxy.session.validity import UINT48_MAX, Window
 from proxy.userop.decode import DecodedOperation
+from proxy.userop.emissary_abi import EmissaryEnable
 from proxy.userop.execution import EXECUTE, EXECUTE_USER_OP, Call, CallType, DecodingError, ExecType, Execution
 from proxy.userop.primitives import Address, Hash32, print_checksummed
 from proxy.userop.session_data import (
@@ -116,6 +119,7 @@ class _Enforcement:
     contracts: Contracts
     missing: list[MissingFact] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    unproven: bool = False  # whether nobody could tell that the owner signed the grant
 
     def verdict(self, now: int | None) -> Verdict:
         """The checks in the order of the contract; the window last, as the entry point does."""
@@ -123,10 +127,11 @@ class _Enforcement:
             refused = self._enable()
             if refused is not None:
                 return refused
-            if EnableNonceFact() in self.missing:
+            if EnableNonceFact() in self.missing or EmissaryNonceFact() in self.missing:
                 return NeedsFacts(tuple(self.missing))
         run = PolicyRun(
             state=self.state,
+            valid_until=self._grant_holds_until(),
             in_flight=self.in_flight,
             unknown_policy=self.unknown_policy,
             answers=self.answers,
@@ -134,6 +139,8 @@ class _Enforcement:
             missing=self.missing,
             notes=self.notes,
         )
+        if self.envelope.claim_policy_data is not None:
+            self.notes.append("signed in the form for claims: claim policies judge no operation and were not asked")
         refused = self._check_session(run) or self._check_execution(run) or self._check_signature()
         if refused is None and now is not None:
             refused = self._check_window(Window(run.valid_after, run.valid_until), now)
@@ -152,26 +159,38 @@ class _Enforcement:
         grant = self.envelope.enable
         if grant is None:
             return None
-        after = enable_in_operation(self.state, grant, self.envelope.mode, self._owner_accepts, self.contracts)
-        if isinstance(after, EnableNonceFact):
+        after: SessionState | Revert | EnableNonceFact | EmissaryNonceFact
+        if isinstance(grant, EmissaryEnable):
+            answer = self.answers.get(EmissaryNonceFact(), self.state.enable_nonce)
+            nonce = answer if isinstance(answer, int) else None
+            after = enable_at_emissary(self.state, grant, nonce, self._owner_accepts, self.contracts)
+        else:
+            after = enable_in_operation(self.state, grant, self.envelope.mode, self._owner_accepts, self.contracts)
+        if isinstance(after, EnableNonceFact | EmissaryNonceFact):
             self.missing.append(after)
             return None
         if isinstance(after, Revert):
-            if after.error == "InvalidEnableSignature" and self.enable_signature == "reject":
-                return Refused(reason=reasons.unproven_grant(), revert=after)
-            return Refused(reason=reasons.refused_grant(after), revert=after)
+            reason = reasons.unproven_grant() if self.unproven else reasons.refused_grant(after)
+            return Refused(reason=reason, revert=after)
         self.state = after
         return None
+
+    def _grant_holds_until(self) -> int:
+        """The last second at which an ENABLE envelope enables; only grants of the emissary expire."""
+        grant = self.envelope.enable
+        return min(grant.expires - 1, UINT48_MAX) if isinstance(grant, EmissaryEnable) else UINT48_MAX
 
     def _owner_accepts(self, fact: EnableSignatureFact) -> bool:
         answer = self.answers.get(fact)
         if isinstance(answer, SignatureVerdict) and answer.outcome is not SignatureOutcome.UNKNOWN:
             return answer.outcome is SignatureOutcome.VALID
-        if self.enable_signature == "ask":
+        if self.enable_signature == "reject":
+            self.unproven = True
+        elif self.enable_signature == "ask":
             self.missing.append(fact)
-        elif self.enable_signature == "alert":
+        else:
             self.notes.append("the owner's signature on the grant was not checked here")
-        return self.enable_signature != "reject"
+        return not self.unproven
 
     def _check_session(self, run: PolicyRun) -> Refused | None:
         """Enabled, paymaster permitted, user-operation policies."""
@@ -297,7 +316,9 @@ class _Enforcement:
 
     def _doubt_validator(self, fact: SessionSignatureFact) -> Refused | None:
         if self.unknown_validator == "reject":
-            return Refused(reason=reasons.unknown_validator(fact.validator))
+            known = fact.validator in VALIDATOR_KINDS
+            reason = reasons.undecided_signature if known else reasons.unknown_validator
+            return Refused(reason=reason(fact.validator))
         if self.unknown_validator == "ask":
             self.missing.append(fact)
         else:

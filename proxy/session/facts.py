@@ -58,6 +58,14 @@ class EnableNonceFact:
 
 
 @dataclass(frozen=True, slots=True)
+class EmissaryNonceFact:
+    """getNonce(account, lock tag) of the emissary, then `answers`.
+
+    All sessions of an account share it, and every grant and removal moves it on: it is good for one operation only.
+    """
+
+
+@dataclass(frozen=True, slots=True)
 class BaseFeeFact:
     """The base fee of the latest block, then the `base_fee` argument."""
 
@@ -103,13 +111,14 @@ MissingFact = (
     | SessionValidatorFact
     | PaymasterFlagFact
     | EnableNonceFact
+    | EmissaryNonceFact
     | BaseFeeFact
     | PolicyCheckFact
     | SessionSignatureFact
     | EnableSignatureFact
 )
-AskedFact = PolicyCheckFact | SessionSignatureFact | EnableSignatureFact
+AskedFact = PolicyCheckFact | SessionSignatureFact | EnableSignatureFact | EmissaryNonceFact
 """The facts that are good for one operation."""
 Answer = int | Revert | SignatureVerdict
-"""A policy's validation data or revert, or a signature's verdict."""
+"""A policy's validation data or revert, a signature's verdict, or a nonce."""
 Answers = Mapping[AskedFact, Answer]

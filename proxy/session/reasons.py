@@ -144,6 +144,14 @@ def unknown_validator(validator: Address) -> Reason:
     )
 
 
+def undecided_signature(validator: Address) -> Reason:
+    """A signature on which releases of a known validator differ, where nobody can be asked."""
+    return scope(
+        f"whether the session validator {print_checksummed(validator)} accepts this signature cannot be told here",
+        "sign once with each key that the session needs, and add nothing",
+    )
+
+
 def unknown_policy(policy: Address) -> Reason:
     """A policy that cannot be checked, where such are refused."""
     name = name_of_policy(policy)
@@ -199,6 +207,19 @@ _ENABLE_WORDS: Final = {
     "InvalidEnableSignature": (
         "the account does not accept the owner's signature on the grant",
         "have the owner sign it",
+    ),
+    "InvalidUserSignature": (
+        "the account does not accept the owner's signature on the grant",
+        "have the owner sign it",
+    ),
+    "InvalidAllocatorSignature": (
+        "the grant is bound to an allocator's lock, and whether the allocator agrees cannot be told here",
+        "grant the session without an allocator, or have the account itself call setConfig",
+    ),
+    "InvalidEmissaryEnableData": ("the grant has expired", "have the owner sign one that is still valid"),
+    "UnsafeFallbackNotAllowed": (
+        "the grant lets the session call the session module itself, which the emissary never allows",
+        "leave that action out",
     ),
     "UnsupportedPolicy": (
         "the grant uses a policy in a way that it does not support",

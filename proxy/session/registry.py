@@ -42,6 +42,7 @@ class Registry:
         self._counts = dict.fromkeys(Status, 0)
         self._declared: dict[tuple[int, Address, Hash32], tuple[DeclaredSession, ...]] = {}
         self._declared_uses: dict[Counter, int] = {}
+        self._mined_at: dict[SessionKey, int] = {}
         self._awaited: dict[Hash32, _Awaited] = {}
         self._awaited_by: dict[_Holder, dict[Hash32, None]] = {}  # in the order they were accepted
 
@@ -66,6 +67,8 @@ class Registry:
             self._counts[old.status] -= 1
         self._sessions[key] = session
         self._counts[session.status] += 1
+        if session.block is not None and session.block >= self._mined_at.get(key, session.block + 1):
+            del self._mined_at[key]
 
     def held_by(self, chain_id: int, module: Address, account: Address) -> tuple[KnownSession, ...]:
         """The sessions known of an account at one module."""
@@ -170,6 +173,56 @@ class Registry:
             touched.update(dict.fromkeys(self._discard_grants(changes, now)))
         return tuple(self._sessions[key] for key in touched)
 
+    def adds_charges(self, session: SessionKey | None, block: int | None) -> bool:
+        """Whether what an operation of `session`, mined at `block`, has used is still to be added to what is known;
+        otherwise its reading has that already, or there is none to add to."""
+        known = None if session is None else self._sessions.get(session)
+        return known is not None and known.state is not None and not read_since(known, block)
+
+    def mined_at(self, key: SessionKey) -> int | None:
+        """The newest block in which an operation used or changed this session, if that is after its last reading."""
+        return self._mined_at.get(key)
+
+    def unmined(
+        self,
+        changes: Changes,
+        *,
+        charges: Iterable[Charge] = (),
+        session: SessionKey | None = None,
+        added: bool,
+        readable: bool,
+        now: float,
+    ) -> tuple[KnownSession, ...]:
+        """The chain has taken a mined operation back: it has used nothing yet, and changed nothing.
+
+        Use that was `added` is taken off again. What it changed cannot be undone here: where the node is `readable`,
+        the sessions concerned have to be read before they are judged again; otherwise they stay as they are, for the
+        operation will be mined anew. Returns the sessions that changed.
+        """
+        charged = tuple(charges)
+        for charge in charged:
+            if charge.counter.policy == DECLARED_POLICY:
+                left = self._declared_uses.get(charge.counter, 0) - charge.amount
+                self._declared_uses[charge.counter] = max(left, 0)
+        touched: dict[SessionKey, None] = {} if session is None else {session: None}
+        for change in changes.that_stand(success=True):
+            touched |= dict.fromkeys(self._keys_touched(changes, change))
+        unmade = []
+        for key in touched:
+            known = self._sessions.get(key)
+            self._mined_at.pop(key, None)
+            if known is None or known.state is None or known.status is not Status.IN_FORCE:
+                continue
+            if readable:
+                self.put(replace(known, state=None, block=None, updated_at=now))
+            elif key == session and added:
+                on_chain = [each for each in charged if each.counter.policy != DECLARED_POLICY]
+                self.put(replace(known, state=known.state.without_charges(on_chain), updated_at=now))
+            else:
+                continue
+            unmade.append(key)
+        return tuple(self._sessions[key] for key in unmade)
+
     def dropped(self, user_op_hash: Hash32, now: float) -> tuple[KnownSession, ...]:
         """The operation will never be mined: what only it would have granted is not pending any more.
 
@@ -192,20 +245,22 @@ class Registry:
         return awaited.changes
 
     def _make(self, changes: Changes, change: SessionChange, block: int | None, now: float) -> list[SessionKey]:
-        keys = changes.keys(change)
-        if isinstance(change, SessionsCleared | Unreadable):
-            known_here = self.held_by(changes.chain_id, change.module, changes.account)
-            keys = tuple(known.key for known in known_here)
         made = []
-        for key in keys:
+        for key in self._keys_touched(changes, change):
             known = self._sessions.get(key)
             if known is not None and read_since(known, block):
                 continue
+            self._note_block(key, block)
             after = after_change(known, key, change, now)
             if after is not None:
                 self.put(after)
                 made.append(key)
         return made
+
+    def _keys_touched(self, changes: Changes, change: SessionChange) -> tuple[SessionKey, ...]:
+        if not isinstance(change, SessionsCleared | Unreadable):
+            return changes.keys(change)
+        return tuple(known.key for known in self.held_by(changes.chain_id, change.module, changes.account))
 
     def _charge(self, key: SessionKey, charges: tuple[Charge, ...], block: int | None, now: float) -> bool:
         on_chain = []
@@ -215,10 +270,17 @@ class Registry:
             else:
                 on_chain.append(charge)
         known = self._sessions.get(key)
-        if not on_chain or known is None or known.state is None or read_since(known, block):
+        if not on_chain or known is None or read_since(known, block):
+            return False
+        self._note_block(key, block)
+        if known.state is None:
             return False
         self.put(replace(known, state=known.state.with_charges(on_chain), updated_at=now))
         return True
+
+    def _note_block(self, key: SessionKey, block: int | None) -> None:
+        if block is not None:
+            self._mined_at[key] = max(block, self._mined_at.get(key, block))
 
     def _discard_grants(self, changes: Changes, now: float) -> list[SessionKey]:
         """A session still pending for want of this operation is not coming any more, unless another one grants it."""

@@ -37,6 +37,15 @@ _SIGNATURES: Final = (
     "InvalidEnableSignature(address,bytes32)",
     "DecodingError()",
     "InvalidSignature()",
+    # the emissary
+    "InvalidEmissaryEnableData()",
+    "InvalidUserSignature()",
+    "InvalidAllocatorSignature()",
+    "UnsafeFallbackNotAllowed()",
+    # the session validators
+    "NotSorted()",
+    "InvalidSignatureLength()",
+    "UnknownSignerType()",
     # the policies
     "PolicyNotInitialized(bytes32,address,address)",
     "ValueLimitExceeded(bytes32,uint256,uint256)",

@@ -139,6 +139,13 @@ class SessionState:
             used[charge.counter] = used.get(charge.counter, 0) + charge.amount
         return replace(self, used=used)
 
+    def without_charges(self, charges: Iterable[Charge]) -> SessionState:
+        """The same as if an operation had never been: what it used is not used any more."""
+        used = dict(self.used)
+        for charge in charges:
+            used[charge.counter] = max(used.get(charge.counter, 0) - charge.amount, 0)
+        return replace(self, used=used)
+
     def without_policy_knowledge(self) -> SessionState:
         """The same lists with every configuration and counter forgotten, to be read again."""
         return replace(self, configs={}, used={})

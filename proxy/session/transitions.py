@@ -10,12 +10,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from proxy.session.addresses import POLICIES, PolicyContract
+from proxy.session.addresses import MODULE_KINDS, POLICIES, ModuleKind, PolicyContract
 from proxy.session.policies.policy import PolicyKind
 from proxy.session.revert import BARE, Revert
 from proxy.session.state import ConfigId, SessionState, SessionStatus
 from proxy.userop.primitives import ZERO_ADDRESS, Address, Hash32
-from proxy.userop.session_data import ActionData, ERC7739Data, PolicyData, SessionData, action_id_of
+from proxy.userop.session_data import (
+    FLAG_TARGET,
+    SMART_SESSION_CALL_SELECTOR,
+    ActionData,
+    ERC7739Data,
+    PolicyData,
+    SessionData,
+    action_id_of,
+)
 
 _Item = TypeVar("_Item")
 
@@ -43,8 +51,11 @@ def enable(state: SessionState, session: SessionData, contracts: Contracts = PUB
     """One session of enableSessions, and what an ENABLE envelope adds.
 
     Adds what is named and initialises it afresh (counters back to zero or to what the init data say), overwrites the
-    paymaster flag, keeps everything that is not named.
+    paymaster flag, keeps everything that is not named. The emissary does the same by setConfig and its own ENABLE.
     """
+    at_emissary = MODULE_KINDS.get(state.key.module) is ModuleKind.EMISSARY
+    if at_emissary and permits_module_calls(session):
+        return Revert("UnsafeFallbackNotAllowed")
     after = _enable_user_op(state, session.user_op_policies, contracts)
     if not isinstance(after, Revert):
         after = _enable_erc1271(after, session.erc7739_policies, contracts)
@@ -60,6 +71,15 @@ def enable(state: SessionState, session: SessionData, contracts: Contracts = PUB
         permits_paymaster=session.permit_erc4337_paymaster,
         session_validator=session.session_validator,
         session_validator_init_data=session.session_validator_init_data,
+        # there it is the account's, and any other of its sessions moves it on
+        enable_nonce=None if at_emissary else after.enable_nonce,
+    )
+
+
+def permits_module_calls(session: SessionData) -> bool:
+    """Whether the session may call the session module itself, which the emissary does not grant (HashLibV2)."""
+    return any(
+        action.target == FLAG_TARGET and action.selector == SMART_SESSION_CALL_SELECTOR for action in session.actions
     )
 
 

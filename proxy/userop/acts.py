@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from proxy.userop.emissary_abi import EmissaryEnable
 from proxy.userop.primitives import Address, Hash32, Selector
 from proxy.userop.session_data import ActionData, ERC7739Context, ERC7739Data, PolicyData, SessionData
 
@@ -120,7 +121,21 @@ class PaymasterPermitted:
 
 @dataclass(frozen=True, slots=True)
 class EmissaryConfigSet:
-    """setConfig of the emissary: a session of the newer kind for `account`."""
+    """setConfig of the emissary: a session of the newer kind for `account`, which need not be the caller."""
+
+    module: Address
+    account: Address
+    enable: EmissaryEnable
+
+    @property
+    def permission_id(self) -> Hash32:
+        """Of the session that is set."""
+        return self.enable.session.permission_id
+
+
+@dataclass(frozen=True, slots=True)
+class EmissaryConfigRemoved:
+    """removeConfig of the emissary, for `account`, which need not be the caller."""
 
     module: Address
     account: Address
@@ -128,12 +143,11 @@ class EmissaryConfigSet:
 
 
 @dataclass(frozen=True, slots=True)
-class EmissaryConfigRemoved:
-    """removeConfig of the emissary."""
+class EmissaryNonceRevoked:
+    """revokeNonce of the emissary: grants signed for the present nonce of `lock_tag` (12 bytes) are void."""
 
     module: Address
-    account: Address
-    permission_id: Hash32
+    lock_tag: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,4 +237,7 @@ SessionAct = (
 AccountAct = ModuleInstalled | ModuleUninstalled | AccountUpgraded | OwnersChanged | ControlChanged
 """What the account stores."""
 
-Act = SessionAct | EmissaryConfigSet | EmissaryConfigRemoved | AccountAct | Unreadable
+EmissaryAct = EmissaryConfigSet | EmissaryConfigRemoved | EmissaryNonceRevoked
+"""What the emissary stores."""
+
+Act = SessionAct | EmissaryAct | AccountAct | Unreadable

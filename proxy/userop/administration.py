@@ -21,6 +21,7 @@ from proxy.userop.acts import (
     ControlChanged,
     EmissaryConfigRemoved,
     EmissaryConfigSet,
+    EmissaryNonceRevoked,
     EnableSignatureRevoked,
     Erc1271PoliciesDisabled,
     Erc1271PoliciesEnabled,
@@ -38,8 +39,9 @@ from proxy.userop.acts import (
 )
 from proxy.userop.administration_account import account_acts, acts_of_install
 from proxy.userop.administration_birth import acts_in_factory_data, acts_in_setup
-from proxy.userop.administration_sessions import EMISSARIES, VALIDATOR_TYPE, session_module_acts
+from proxy.userop.administration_sessions import VALIDATOR_TYPE, session_module_acts
 from proxy.userop.arguments import Arguments, Budget, selector
+from proxy.userop.emissary_abi import EMISSARIES
 from proxy.userop.execution import EXECUTE, EXECUTE_USER_OP, Call
 from proxy.userop.inspection import calls_for_inspection
 from proxy.userop.primitives import Address, Selector
@@ -56,6 +58,7 @@ __all__ = [
     "ControlChanged",
     "EmissaryConfigRemoved",
     "EmissaryConfigSet",
+    "EmissaryNonceRevoked",
     "EnableSignatureRevoked",
     "Erc1271PoliciesDisabled",
     "Erc1271PoliciesEnabled",

@@ -21,6 +21,7 @@ from proxy.userop.acts import (
 )
 from proxy.userop.administration_sessions import VALIDATOR_TYPE, sessions_in_init_data
 from proxy.userop.arguments import selector
+from proxy.userop.emissary_abi import EMISSARIES
 from proxy.userop.execution import Call
 from proxy.userop.primitives import Address, Selector
 
@@ -50,6 +51,8 @@ def acts_of_install(
         sessions = sessions_in_init_data(init_data)
     except Undecodable as problem:
         return (installed, Unreadable(module, _INSTALL_MODULE, str(problem)))
+    if sessions and module in EMISSARIES:
+        return (installed, Unreadable(module, _INSTALL_MODULE, "the emissary takes no sessions when it is installed"))
     return (installed, SessionsEnabled(module, sessions)) if sessions else (installed,)
 
 

@@ -17,6 +17,7 @@ from proxy.userop.acts import (
     ActionPoliciesEnabled,
     EmissaryConfigRemoved,
     EmissaryConfigSet,
+    EmissaryNonceRevoked,
     EnableSignatureRevoked,
     Erc1271PoliciesDisabled,
     Erc1271PoliciesEnabled,
@@ -29,6 +30,14 @@ from proxy.userop.acts import (
     UserOpPoliciesEnabled,
 )
 from proxy.userop.arguments import selector
+from proxy.userop.emissary_abi import (
+    EMISSARIES,
+    EMISSARY_CONFIG,
+    EMISSARY_DISABLE,
+    EMISSARY_ENABLE,
+    config_from_members,
+    enable_from_members,
+)
 from proxy.userop.execution import Call
 from proxy.userop.primitives import Address, Hash32, Selector
 from proxy.userop.session_abi import (
@@ -45,17 +54,10 @@ from proxy.userop.session_abi import (
 )
 from proxy.userop.session_data import ERC7739Context, SessionData
 
-EMISSARIES: Final = frozenset(
-    Address(bytes.fromhex(address))
-    for address in ("ad568b3f825a8d5ffc06dd3253526b64d810ae89", "60731de80d78548875f8a67c4fec2a8660194e0c")
-)
-"""Published emissary deployments (release, development)."""
-
 VALIDATOR_TYPE: Final = 1
 """ERC-7579 module type id of a validator."""
 
 _ADDRESSES: Final = abi.list_of(abi.ADDRESS)
-_EMISSARY_CONFIG: Final = abi.tuple_of(abi.UINT8, abi.UINT8, abi.ADDRESS, abi.BYTES32)
 _KERNEL_VALIDATOR: Final = abi.tuple_of(abi.BYTES, abi.BYTES, abi.BYTES)
 _WHERE: Final = "callData"
 _INIT_DATA: Final = "initData"
@@ -89,7 +91,7 @@ def session_module_acts(call: Call) -> tuple[Act, ...]:
     """The acts of a call to a session module; one `Unreadable` when it is no write that can be read exactly."""
     if call.selector in _VIEWS:
         return ()
-    read = _READERS.get(call.selector)
+    read = (_EMISSARY_READERS if call.target in EMISSARIES else _READERS).get(call.selector)
     if read is None or len(call.data) < 4:
         return (Unreadable(call.target, call.selector, "no function of the session module that is known here"),)
     try:
@@ -115,12 +117,12 @@ def _contexts(members: Sequence[Any]) -> tuple[ERC7739Context, ...]:
     return tuple(ERC7739Context(Hash32(separator), names) for separator, names in members)
 
 
-def _emissary_config_set(module: Address, account: Address, config: Sequence[Any]) -> Act:
-    return EmissaryConfigSet(module, account, Hash32(config[3]))
+def _emissary_config_set(module: Address, account: Address, config: Sequence[Any], enable: Sequence[Any]) -> Act:
+    return EmissaryConfigSet(module, account, enable_from_members(config, enable, _WHERE))
 
 
-def _emissary_config_removed(module: Address, account: Address, config: Sequence[Any]) -> Act:
-    return EmissaryConfigRemoved(module, account, Hash32(config[3]))
+def _emissary_config_removed(module: Address, account: Address, config: Sequence[Any], _disable: Sequence[Any]) -> Act:
+    return EmissaryConfigRemoved(module, account, config_from_members(config, _WHERE).permission_id)
 
 
 _BY_SIGNATURE: Final[dict[str, Reader]] = {
@@ -159,12 +161,20 @@ _BY_SIGNATURE: Final[dict[str, Reader]] = {
     "onUninstall(bytes)": _reader([abi.BYTES], lambda module, _data: SessionsCleared(module)),
 }
 
-_READERS: Final[dict[Selector, Reader]] = {
-    **{selector(signature): reader for signature, reader in _BY_SIGNATURE.items()},
-    # setConfig and removeConfig: what follows the config carries signatures, which are not needed to say what happens
-    Selector(bytes.fromhex("a45edb84")): _reader([abi.ADDRESS, _EMISSARY_CONFIG], _emissary_config_set),
-    Selector(bytes.fromhex("60e637cc")): _reader([abi.ADDRESS, _EMISSARY_CONFIG], _emissary_config_removed),
+_EMISSARY_BY_SIGNATURE: Final[dict[str, Reader]] = {
+    f"setConfig(address,{EMISSARY_CONFIG.name},{EMISSARY_ENABLE.name})": _reader(
+        [abi.ADDRESS, EMISSARY_CONFIG, EMISSARY_ENABLE], _emissary_config_set
+    ),
+    f"removeConfig(address,{EMISSARY_CONFIG.name},{EMISSARY_DISABLE.name})": _reader(
+        [abi.ADDRESS, EMISSARY_CONFIG, EMISSARY_DISABLE], _emissary_config_removed
+    ),
+    "revokeNonce(bytes12)": _reader([abi.fixed_bytes(12)], EmissaryNonceRevoked),
+    # the sessions stay stored, but an account that has taken the emissary off asks it no more
+    "onUninstall(bytes)": _reader([abi.BYTES], lambda module, _data: SessionsCleared(module)),
 }
+
+_READERS: Final = {selector(signature): reader for signature, reader in _BY_SIGNATURE.items()}
+_EMISSARY_READERS: Final = {selector(signature): reader for signature, reader in _EMISSARY_BY_SIGNATURE.items()}
 
 _VIEWS: Final = frozenset(
     Selector(bytes.fromhex(text))

@@ -18,6 +18,7 @@ from proxy.userop.administration import (
     acts_of,
     acts_of_install,
 )
+from proxy.userop.emissary import decode_envelope
 from proxy.userop.entry_point import EntryPoint, EntryPointVersion
 from proxy.userop.execution import Call, CallType, Execution, decode_execution
 from proxy.userop.inspection import calls_for_inspection
@@ -39,7 +40,6 @@ from proxy.userop.signature import (
     decode_account_preparation,
     decode_kernel_enable,
     decode_module_enable,
-    decode_session_envelope,
 )
 from proxy.userop.transfers import Movement, movements_of
 from proxy.userop.user_op_hash import user_op_hash
@@ -121,16 +121,16 @@ def decode_claim(
     module, layout = named
     if entry_point.version is EntryPointVersion.V06:
         raise Undecodable("nonce", "names a session module, which takes no v0.6 operations")
-    wrapping = _unwrap(op, layout)
+    wrapping = _unwrap(op, layout, module)
     return SessionClaim(
         module=module,
         layout=layout,
-        envelope=decode_session_envelope(op.signature if wrapping is None else wrapping.inner),
+        envelope=decode_envelope(module, op.signature if wrapping is None else wrapping.inner),
         module_enable=wrapping,
     )
 
 
-def _unwrap(op: UserOperation, layout: NonceLayout) -> Wrapping | None:
+def _unwrap(op: UserOperation, layout: NonceLayout, module: Address) -> Wrapping | None:
     """What the account itself reads off the signature before the validator sees it."""
     if layout is NonceLayout.NEXUS:
         mode = nexus_mode(op.nonce)
@@ -138,7 +138,7 @@ def _unwrap(op: UserOperation, layout: NonceLayout) -> Wrapping | None:
             return decode_module_enable(op.signature)
         if mode == NexusMode.PREPARE:
             # Startale knows no such mode and hands the signature on whole: refuse what could be read both ways
-            if _is_plain_envelope(op.signature):
+            if _is_plain_envelope(module, op.signature):
                 raise Undecodable("signature", "means one thing to Nexus and another to Startale accounts")
             return decode_account_preparation(op.signature)
     elif layout is NonceLayout.KERNEL:
@@ -150,9 +150,9 @@ def _unwrap(op: UserOperation, layout: NonceLayout) -> Wrapping | None:
     return None
 
 
-def _is_plain_envelope(signature: bytes) -> bool:
+def _is_plain_envelope(module: Address, signature: bytes) -> bool:
     try:
-        decode_session_envelope(signature)
+        decode_envelope(module, signature)
     except Undecodable:
         return False
     return True

@@ -128,18 +128,27 @@ def members_of_policies(policies: Sequence[PolicyData]) -> list[tuple[Any, ...]]
     return [(policy.policy, policy.init_data) for policy in policies]
 
 
+def members_of_actions(actions: Sequence[ActionData]) -> list[tuple[Any, ...]]:
+    """`ACTION_DATA` members, for encoding."""
+    return [(action.selector, action.target, members_of_policies(action.policies)) for action in actions]
+
+
+def members_of_erc7739(data: ERC7739Data) -> tuple[Any, ...]:
+    """`ERC7739_DATA` members, for encoding."""
+    return (
+        [(context.app_domain_separator, context.content_names) for context in data.contexts],
+        members_of_policies(data.erc1271_policies),
+    )
+
+
 def members_of_session(session: SessionData) -> tuple[Any, ...]:
     """`SESSION` members, for encoding."""
-    erc7739 = session.erc7739_policies
     return (
         session.session_validator,
         session.session_validator_init_data,
         session.salt,
         members_of_policies(session.user_op_policies),
-        (
-            [(context.app_domain_separator, context.content_names) for context in erc7739.contexts],
-            members_of_policies(erc7739.erc1271_policies),
-        ),
-        [(action.selector, action.target, members_of_policies(action.policies)) for action in session.actions],
+        members_of_erc7739(session.erc7739_policies),
+        members_of_actions(session.actions),
         session.permit_erc4337_paymaster,
     )

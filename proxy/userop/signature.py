@@ -12,6 +12,7 @@ from typing import Final
 
 from proxy.errors import Undecodable
 from proxy.userop import abi, fastlz
+from proxy.userop.emissary_abi import EmissaryEnable, encode_emissary_enable
 from proxy.userop.primitives import Address, Hash32
 from proxy.userop.session_abi import decode_enable, encode_enable
 from proxy.userop.session_data import EnableSession
@@ -38,13 +39,15 @@ class SessionMode(IntEnum):
 class SessionEnvelope:
     """A permission id and the session key's signature; `enable` is what an ENABLE mode also grants.
 
-    The permission id is not signed: a key that serves two permissions may claim either.
+    The permission id is not signed: a key that serves two permissions may claim either. `claim_policy_data` is there
+    in the form in which the emissary takes signatures on claims ("notarized"): what its claim policies are handed.
     """
 
     mode: SessionMode
     permission_id: Hash32
     signature: bytes
-    enable: EnableSession | None = None
+    enable: EnableSession | EmissaryEnable | None = None
+    claim_policy_data: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,9 +108,14 @@ def decode_session_envelope(signature: bytes) -> SessionEnvelope:
 def encode_session_envelope(envelope: SessionEnvelope) -> bytes:
     """The signature bytes; for an ENABLE mode the permission id follows from the session and is not written."""
     mode = bytes((envelope.mode,))
-    if envelope.enable is None:
-        return mode + envelope.permission_id + envelope.signature
-    return mode + fastlz.deflate(encode_enable(envelope.enable, envelope.signature))
+    if isinstance(envelope.enable, EmissaryEnable):
+        return mode + fastlz.deflate(encode_emissary_enable(envelope.enable, envelope.signature))
+    if envelope.enable is not None:
+        return mode + fastlz.deflate(encode_enable(envelope.enable, envelope.signature))
+    if envelope.claim_policy_data is not None:
+        offset = (64 + len(envelope.signature)).to_bytes(32, "big")
+        return mode + envelope.permission_id + offset + envelope.signature + envelope.claim_policy_data
+    return mode + envelope.permission_id + envelope.signature
 
 
 def decode_module_enable(signature: bytes) -> ModuleEnable:

@@ -29,5 +29,6 @@ def test_counters_of_another_account_policy_or_slot_are_others() -> None:
 def test_charges_on_one_counter_become_one_with_the_sum() -> None:
     charges = [Charge(COUNTER, 1, 9), Charge(ANOTHER, 5, 7), Charge(COUNTER, 2, 9)]
     assert merge_charges(charges) == (Charge(COUNTER, 3, 9), Charge(ANOTHER, 5, 7))
+    assert merge_charges([charges[0], charges[2]]) == (Charge(COUNTER, 3, 9),)
     assert merge_charges(charges[:1]) == (Charge(COUNTER, 1, 9),)
     assert merge_charges([]) == ()

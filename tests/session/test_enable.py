@@ -140,6 +140,12 @@ def test_an_unproven_owner_passes_with_a_note_or_is_refused_where_configured() -
     assert error_of(rejected) == "InvalidEnableSignature"
 
 
+def test_a_grant_that_is_known_to_be_wrong_is_not_called_unproven() -> None:
+    for grant, owner in ((signed_for(GRANT, nonce=5), None), (signed_for(GRANT), INVALID)):
+        verdict = refused(play(FRESH, grant, owner=owner, enable_signature="reject"))
+        assert "cannot be checked here" not in verdict.reason.sentence
+
+
 def test_asks_for_an_unknown_nonce_and_for_nothing_else() -> None:
     verdict = play(replace(FRESH, enable_nonce=None), signed_for(GRANT), owner=None)
     assert verdict == NeedsFacts((EnableNonceFact(),))

@@ -141,6 +141,18 @@ def test_disabling_swaps_the_last_policy_into_the_gap() -> None:
     assert state_of(transitions.disable_user_op_policies(state, [GAS])).user_op_policies == (TIME, USAGE, VALUE)
 
 
+def test_disabling_one_policy_leaves_the_configurations_and_counters_of_the_others_alone() -> None:
+    state = enabled(GRANT)
+    config_id = state.user_op_config_id
+    used, value = (Counter(*state.config_key(policy, config_id)) for policy in (USAGE, VALUE))
+    state = state.with_charges([Charge(used, 4, 5), Charge(value, 6, 7)])
+    after = state_of(transitions.disable_user_op_policies(state, [VALUE]))
+    assert after.used == {used: 4}
+    assert dict(after.configs) == {
+        config: stored for config, stored in state.configs.items() if config != ConfigId(VALUE, config_id)
+    }
+
+
 def test_a_disabled_policy_that_is_enabled_again_starts_at_zero_and_stands_last() -> None:
     state = enabled(GRANT)
     counter = Counter(*state.config_key(USAGE, state.user_op_config_id))

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from proxy.userop import abi
+from proxy.userop.emissary_abi import EmissaryConfig, EmissaryEnable
 from proxy.userop.entry_point import ENTRY_POINT_BY_VERSION, EntryPointVersion
 from proxy.userop.execution import EXECUTE, Call
-from proxy.userop.primitives import Address, Hash32, Selector
+from proxy.userop.primitives import ZERO_ADDRESS, Address, Hash32, Selector
 from proxy.userop.session_data import (
     ActionData,
     ChainDigest,
@@ -111,3 +112,27 @@ def an_enable_session(**changes: Any) -> EnableSession:
 def an_enable_envelope(mode: SessionMode = SessionMode.ENABLE, **changes: Any) -> SessionEnvelope:
     enable = an_enable_session(**changes)
     return SessionEnvelope(mode=mode, permission_id=enable.session.permission_id, signature=b"\x51" * 65, enable=enable)
+
+
+def an_emissary_enable(session: SessionData | None = None, **changes: Any) -> EmissaryEnable:
+    """A grant as the SDK makes it, but with something in every place."""
+    granted = session or a_session(user_op_policies=(), permit_erc4337_paymaster=False)
+    fields: dict[str, Any] = {
+        "config": EmissaryConfig(scope=0, reset_period=6, allocator=ZERO_ADDRESS, permission_id=granted.permission_id),
+        "chain_digest_index": 1,
+        "digests": (ChainDigest(1, Hash32(b"\x01" * 32)), ChainDigest(CHAIN_ID, Hash32(b"\x02" * 32))),
+        "session": granted,
+        "claim_policies": (PolicyData(Address(b"\x04" * 20), b"\x0c" * 5),),
+        "expires": 2**256 - 1,
+        "user_signature": b"\x0e" * 65,
+        "allocator_signature": bytes(32),
+    }
+    return EmissaryEnable(**{**fields, **changes})
+
+
+def an_emissary_envelope(**changes: Any) -> SessionEnvelope:
+    """ENABLE with that grant."""
+    enable = an_emissary_enable(**changes)
+    return SessionEnvelope(
+        mode=SessionMode.ENABLE, permission_id=enable.session.permission_id, signature=b"\x51" * 65, enable=enable
+    )

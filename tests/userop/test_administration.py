@@ -25,9 +25,9 @@ from proxy.userop.administration import (
 )
 from proxy.userop.administration_account import _READERS as ACCOUNT_READERS
 from proxy.userop.administration_sessions import _READERS as SESSION_READERS
-from proxy.userop.administration_sessions import EMISSARIES
 from proxy.userop.arguments import ITEM_BUDGET, selector
 from proxy.userop.decode import DecodedOperation, decode_operation
+from proxy.userop.emissary_abi import EMISSARIES
 from proxy.userop.entry_point import ENTRY_POINTS
 from proxy.userop.execution import EXECUTE, Call
 from proxy.userop.primitives import Address, Hash32

@@ -22,6 +22,7 @@ from proxy.userop.acts import (
     Unreadable,
 )
 from proxy.userop.administration_account import _READERS, account_acts, acts_of_install, acts_of_uninstall
+from proxy.userop.emissary_abi import EMISSARY
 from proxy.userop.execution import Call
 from proxy.userop.primitives import Address, Selector
 from proxy.userop.session_abi import encode_sessions
@@ -215,3 +216,10 @@ def test_an_install_of_arbitrary_data_is_always_said(module_type: int, data: byt
 def test_a_multi_type_install_never_drops_a_type(types: list[int], datas: list[bytes]) -> None:
     found = acts_of_install(0, ALICE, encode(["uint256[]", "bytes[]"], [types, datas]), MODULES)
     assert [act.module_type for act in found if isinstance(act, ModuleInstalled)] == types
+
+
+def test_the_emissary_is_installed_without_sessions() -> None:
+    assert acts_of_install(1, EMISSARY, b"", {EMISSARY}) == (ModuleInstalled(1, EMISSARY, b""),)
+    installed, unreadable = acts_of_install(1, EMISSARY, WITH_SESSION, {EMISSARY})
+    assert installed == ModuleInstalled(1, EMISSARY, WITH_SESSION)
+    assert isinstance(unreadable, Unreadable)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from proxy.userop.acts import (
     ActionPoliciesEnabled,
     EmissaryConfigRemoved,
     EmissaryConfigSet,
+    EmissaryNonceRevoked,
     EnableSignatureRevoked,
     Erc1271PoliciesDisabled,
     Erc1271PoliciesEnabled,
@@ -29,14 +31,15 @@ from proxy.userop.acts import (
     UserOpPoliciesEnabled,
 )
 from proxy.userop.administration_sessions import (
+    _EMISSARY_READERS,
     _READERS,
-    EMISSARIES,
     session_module_acts,
     sessions_in_init_data,
 )
+from proxy.userop.emissary_abi import EMISSARY, EmissaryConfig, EmissaryEnable
 from proxy.userop.execution import Call
 from proxy.userop.primitives import Hash32, Selector
-from proxy.userop.session_data import ActionData, ERC7739Context, ERC7739Data, PolicyData, SessionData
+from proxy.userop.session_data import ActionData, ChainDigest, ERC7739Context, ERC7739Data, PolicyData, SessionData
 from tests.userop.calldata import ALICE, BOB, MODULE, TOKEN, call
 
 PERMISSION = Hash32(b"\x50" * 32)
@@ -127,9 +130,13 @@ WRITES: list[tuple[str, tuple[Any, ...], Act]] = [
 def test_every_write_of_the_table_is_known() -> None:
     wanted = (
         "21712407 f867b08e 454c9d82 d056b06d 4e33ad2e 6e79eee0 96e72962 f5297b77 02a1a4cd f9b80369 2e644d8d 6d61fe70 "
-        "8a91b0e3 a45edb84 60e637cc"
+        "8a91b0e3"
     )
     assert {key.hex() for key in _READERS} == set(wanted.split())
+
+
+def test_every_write_of_the_emissary_is_known() -> None:
+    assert {key.hex() for key in _EMISSARY_READERS} == {"a45edb84", "60e637cc", "226f44c0", "8a91b0e3"}
 
 
 @pytest.mark.parametrize(("signature", "arguments", "act"), WRITES, ids=[write[0].split("(")[0] for write in WRITES])
@@ -171,22 +178,72 @@ def test_looking_something_up_is_no_act() -> None:
     assert session_module_acts(call(MODULE, "getNonce(bytes32,address)", PERMISSION, ALICE)) == ()
 
 
-def test_a_session_of_the_emissary_being_configured_is_recognised() -> None:
-    (emissary, *_) = sorted(EMISSARIES)
-    config = (1, 2, BOB, PERMISSION)
-    enable: tuple[Any, ...] = (b"", b"sig", 2**40, (0, [(1, bytes(32))], (*SESSION_VALUE[:3], [], [], ([], []))))
-    signature = f"setConfig(address,{EMISSARY_CONFIG},{EMISSARY_ENABLE})"
-    whole = call(emissary, signature, ALICE, config, enable)
+SET_CONFIG = f"setConfig(address,{EMISSARY_CONFIG},{EMISSARY_ENABLE})"
+REMOVE_CONFIG = f"removeConfig(address,{EMISSARY_CONFIG},{EMISSARY_DISABLE})"
+GRANTED = replace(SESSION_DATA, user_op_policies=(), permit_erc4337_paymaster=False)
+CONFIG = (1, 7, BOB, GRANTED.permission_id)
+ENABLE: tuple[Any, ...] = (
+    b"allocator",
+    b"owner",
+    2**40,
+    (0, [(1, bytes(32))], (*SESSION_VALUE[:3], SESSION_VALUE[5], [(BOB, b"claim")], SESSION_VALUE[4])),
+)
+
+
+def test_a_session_of_the_emissary_being_set_is_read_whole() -> None:
+    whole = call(EMISSARY, SET_CONFIG, ALICE, CONFIG, ENABLE)
     assert whole.selector.hex() == "a45edb84"
-    assert session_module_acts(whole) == (EmissaryConfigSet(emissary, ALICE, PERMISSION),)
+    enable = EmissaryEnable(
+        config=EmissaryConfig(scope=1, reset_period=7, allocator=BOB, permission_id=GRANTED.permission_id),
+        chain_digest_index=0,
+        digests=(ChainDigest(1, Hash32(bytes(32))),),
+        session=GRANTED,
+        claim_policies=(PolicyData(BOB, b"claim"),),
+        expires=2**40,
+        user_signature=b"owner",
+        allocator_signature=b"allocator",
+    )
+    assert session_module_acts(whole) == (EmissaryConfigSet(EMISSARY, ALICE, enable),)
+
+
+@pytest.mark.parametrize(
+    "config", [(*CONFIG[:3], PERMISSION), (2, *CONFIG[1:]), (1, 8, *CONFIG[2:])], ids=["id", "scope", "reset period"]
+)
+def test_a_config_that_the_emissary_refuses_is_unreadable(config: tuple[Any, ...]) -> None:
+    (act,) = session_module_acts(call(EMISSARY, SET_CONFIG, ALICE, config, ENABLE))
+    assert isinstance(act, Unreadable)
 
 
 def test_a_session_of_the_emissary_being_removed_is_recognised() -> None:
-    (emissary, *_) = sorted(EMISSARIES)
-    signature = f"removeConfig(address,{EMISSARY_CONFIG},{EMISSARY_DISABLE})"
-    whole = call(emissary, signature, ALICE, (1, 2, BOB, PERMISSION), (b"", b"sig", 2**40, (0, [])))
+    whole = call(EMISSARY, REMOVE_CONFIG, ALICE, (1, 2, BOB, PERMISSION), (b"", b"sig", 2**40, (0, [])))
     assert whole.selector.hex() == "60e637cc"
-    assert session_module_acts(whole) == (EmissaryConfigRemoved(emissary, ALICE, PERMISSION),)
+    assert session_module_acts(whole) == (EmissaryConfigRemoved(EMISSARY, ALICE, PERMISSION),)
+
+
+def test_a_removal_cut_short_is_unreadable() -> None:
+    whole = call(EMISSARY, REMOVE_CONFIG, ALICE, (1, 2, BOB, PERMISSION), (b"", b"sig", 2**40, (0, [])))
+    (act,) = session_module_acts(Call(EMISSARY, 0, whole.data[:-32]))
+    assert isinstance(act, Unreadable)
+
+
+def test_voiding_grants_at_the_emissary_is_recognised() -> None:
+    lock_tag = b"\x10" * 12
+    assert session_module_acts(call(EMISSARY, "revokeNonce(bytes12)", lock_tag)) == (
+        EmissaryNonceRevoked(EMISSARY, lock_tag),
+    )
+
+
+def test_each_kind_of_module_has_its_own_functions() -> None:
+    (at_module,) = session_module_acts(Call(MODULE, 0, call(EMISSARY, SET_CONFIG, ALICE, CONFIG, ENABLE).data))
+    (at_emissary,) = session_module_acts(Call(EMISSARY, 0, call(MODULE, "removeSession(bytes32)", PERMISSION).data))
+    assert isinstance(at_module, Unreadable)
+    assert isinstance(at_emissary, Unreadable)
+
+
+@given(st.sampled_from(sorted(_EMISSARY_READERS)), st.binary(max_size=300))
+def test_a_write_to_the_emissary_with_arbitrary_arguments_is_one_act(selector: Selector, arguments: bytes) -> None:
+    (act,) = session_module_acts(Call(EMISSARY, 0, selector + arguments))
+    assert act.module == EMISSARY  # type: ignore[union-attr]  # every act of a write to a session module names it
 
 
 SESSIONS = encode([f"{SESSION}[]"], [[SESSION_VALUE]])

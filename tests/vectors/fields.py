@@ -40,21 +40,25 @@ def read_actions(entries: list[Mapping[str, Any]]) -> tuple[ActionData, ...]:
     )
 
 
+def read_erc7739(entry: Mapping[str, Any]) -> ERC7739Data:
+    """An ERC7739Data struct as the files spell it."""
+    return ERC7739Data(
+        contexts=tuple(
+            ERC7739Context(Hash32(read_hex(each["appDomainSeparator"])), tuple(each["contentNames"]))
+            for each in entry["allowedERC7739Content"]
+        ),
+        erc1271_policies=read_policies(entry["erc1271Policies"]),
+    )
+
+
 def read_session(entry: Mapping[str, Any]) -> SessionData:
     """A Session struct as the files spell it."""
-    erc7739 = entry["erc7739Policies"]
     return SessionData(
         session_validator=Address(read_hex(entry["sessionValidator"])),
         session_validator_init_data=read_hex(entry["sessionValidatorInitData"]),
         salt=Hash32(read_hex(entry["salt"])),
         user_op_policies=read_policies(entry["userOpPolicies"]),
-        erc7739_policies=ERC7739Data(
-            contexts=tuple(
-                ERC7739Context(Hash32(read_hex(each["appDomainSeparator"])), tuple(each["contentNames"]))
-                for each in erc7739["allowedERC7739Content"]
-            ),
-            erc1271_policies=read_policies(erc7739["erc1271Policies"]),
-        ),
+        erc7739_policies=read_erc7739(entry["erc7739Policies"]),
         actions=read_actions(entry["actions"]),
         permit_erc4337_paymaster=entry["permitERC4337Paymaster"],
     )

@@ -177,9 +177,11 @@ def _comparable(said: Mapping[str, Any], got: Mapping[str, Any]) -> dict[str, An
     """
     comparable: dict[str, Any] = {name: said[name] for name in ("length", "used") if name in said}
     if isinstance(said.get("used"), list):
-        comparable["used"] = [
-            read_int(use) if mine is not None else None for use, mine in zip(said["used"], got["used"], strict=True)
-        ]
+        mine = got.get("used")
+        if mine is None:  # never initialised: the getter says nothing was used
+            return comparable | {"used": sum(read_int(use) for use in said["used"])}
+        pairs = zip(said["used"], mine, strict=True)
+        comparable["used"] = [None if counted is None else read_int(use) for use, counted in pairs]
     return comparable
 
 

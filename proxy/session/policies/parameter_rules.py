@@ -17,7 +17,7 @@ from proxy.session.policies.policy import Reverted, malformed, over_limit
 from proxy.session.revert import BARE, OVERFLOW
 from proxy.userop import abi
 from proxy.userop.execution import Call
-from proxy.userop.primitives import UINT256_MAX
+from proxy.userop.primitives import UINT256_MAX, print_checksummed
 
 _UINT64_MAX: Final = 2**64 - 1
 _LOW_128: Final = 2**128 - 1
@@ -161,8 +161,10 @@ def _argument(rule: ParameterRule) -> str:
 
 
 def _value(word: int) -> str:
-    """A number people can read: decimal when small, hex when it looks like an address or a hash."""
-    return str(word) if word < 2**128 else f"0x{word:064x}"
+    """A word as people read it: a number while it is small, an address while it fits one, else all 32 bytes."""
+    if word < 1 << 128:
+        return str(word)
+    return print_checksummed(word.to_bytes(20, "big")) if word < 1 << 160 else f"0x{word:064x}"
 
 
 def value_over(name: str, value: int, limit: int) -> Reason:

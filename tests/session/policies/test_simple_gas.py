@@ -74,6 +74,11 @@ def test_overflow_is_a_panic_even_where_the_gas_alone_is_over_the_limit() -> Non
     assert error_of(used.user_op(declaring(0, fee=1, pre_verification_gas=UINT256_MAX))[0]) == "Panic"
 
 
+def test_the_greatest_number_is_over_the_limit_and_no_overflow() -> None:
+    outcome, _ = deploy(gas(1, 1)).user_op(declaring(0, fee=1, pre_verification_gas=UINT256_MAX))
+    assert isinstance(outcome, Failed)
+
+
 def test_neither_limit_may_be_zero_nor_the_init_data_short() -> None:
     for init_data in (gas(0, 1).init_data, gas(1, 0).init_data, gas(1, 1).init_data[:31], b""):
         assert refused_init(PolicyData(GAS, init_data)).error == "PolicyNotInitialized"

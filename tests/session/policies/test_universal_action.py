@@ -74,6 +74,22 @@ def test_an_overflowing_sum_is_a_panic() -> None:
     assert error_of(contract.call(with_words(1))[0]) == "Panic"
 
 
+def test_a_sum_that_is_the_greatest_number_is_no_overflow() -> None:
+    contract = deploy(uni_action(rule(Condition.NOT_EQUAL, 0, 0, limit=UINT256_MAX, used=UINT256_MAX - 1)))
+    assert passes(contract.call(with_words(1))[0])
+
+
+def test_shows_numbers_addresses_and_hashes_as_what_they_are() -> None:
+    shown = [2**128 - 1, 2**128, 2**160]
+    contract = deploy(uni_action(rule(Condition.EQUAL, 0, 0)))
+    sentences = [reason_of(contract.call(with_words(word))[0]) for word in shown]
+    assert [sentence.rpartition(" ")[2] for sentence in sentences] == [
+        str(2**128 - 1),
+        "0x0000000100000000000000000000000000000000",
+        f"0x{2**160:064x}",
+    ]
+
+
 def test_all_rules_must_hold_and_the_first_that_fails_is_named() -> None:
     contract = deploy(uni_action(rule(Condition.EQUAL, 0, 1), rule(Condition.EQUAL, 32, 2)))
     assert passes(contract.call(with_words(1, 2))[0])

@@ -72,6 +72,13 @@ def test_counts_uses_in_flight_against_the_limit_and_says_so() -> None:
     assert outcome.reason.retryable
 
 
+def test_a_use_that_will_just_fit_once_nothing_is_in_flight_is_worth_a_retry() -> None:
+    full = Deployed(USAGE, UsageLimit(3), {Counter(*key_of(USAGE)): 2}, in_flight=lambda counter: 1)
+    outcome, _ = full.call(call())
+    assert isinstance(outcome, Failed)
+    assert outcome.reason.retryable
+
+
 def test_a_use_that_the_chain_alone_refuses_is_not_worth_a_retry() -> None:
     full = Deployed(USAGE, UsageLimit(3), {Counter(*key_of(USAGE)): 3}, in_flight=lambda counter: 1)
     outcome, _ = full.call(call())

@@ -78,6 +78,11 @@ def test_overflow_is_a_panic_and_not_a_pass() -> None:
     assert error_of(deploy(value_limit(UINT256_MAX)).user_op(both)[0]) == "Panic"
 
 
+def test_a_batch_that_sums_to_the_greatest_number_is_no_overflow() -> None:
+    batch = view(call(value=UINT256_MAX - 1), call(value=1))
+    assert passes(deploy(value_limit(UINT256_MAX)).user_op(batch)[0])
+
+
 def test_refuses_a_limit_of_zero_at_once_or_in_the_older_generation_at_every_check() -> None:
     assert refused_init(value_limit(0)).error == "PolicyNotInitialized"
     old = deploy(value_limit(0), at=VALUE_V1)
