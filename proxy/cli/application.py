@@ -12,6 +12,7 @@ from proxy.cli.check import check
 from proxy.cli.decode import decode
 from proxy.cli.explain import explain
 from proxy.cli.freezes import freeze, unfreeze
+from proxy.cli.lint import lint
 from proxy.cli.serve import serve
 from proxy.cli.sessions import list_sessions, show_session
 
@@ -47,6 +48,7 @@ application.command()(serve)
 application.command()(check)
 application.command()(decode)
 application.command()(explain)
+application.command()(lint)
 application.add_typer(sessions, name="sessions")
 sessions.command("list")(list_sessions)
 sessions.command("show")(show_session)

@@ -7,9 +7,17 @@ from typing import Annotated
 
 import typer
 
-from proxy.cli.describe import Described, describe_act, describe_call, describe_envelope, describe_operation, plain
+from proxy.cli.describe import Described, describe_act, describe_call, describe_operation, describe_signature, plain
 from proxy.cli.options import ExitCode, JsonOption, read_address
-from proxy.cli.reading import Pasted, PastedCallData, PastedOperation, PastedSignature, read_input, read_pasted
+from proxy.cli.reading import (
+    Pasted,
+    PastedCallData,
+    PastedOperation,
+    PastedSignature,
+    read_envelope,
+    read_input,
+    read_pasted,
+)
 from proxy.cli.render import print_tree
 from proxy.errors import RpcError, Undecodable
 from proxy.session.addresses import SESSION_MODULES
@@ -18,7 +26,6 @@ from proxy.userop.decode import decode_operation
 from proxy.userop.entry_point import EntryPointVersion
 from proxy.userop.inspection import calls_for_inspection
 from proxy.userop.primitives import ZERO_ADDRESS, Address
-from proxy.userop.signature import decode_session_envelope
 from proxy.userop.transfers import movements_of
 
 EntryPointOption = Annotated[
@@ -83,7 +90,7 @@ def _describe(item: Pasted, chain_id: int | None, modules: frozenset[Address], a
             described = describe_operation(decoded, hash_is_known=chain_id is not None)
             return {"kind": described.pop("kind"), "method": method, **described}
         case PastedSignature(data):
-            return {"kind": "session signature", **describe_envelope(decode_session_envelope(data))}
+            return {"kind": "session signature", **describe_signature(*read_envelope(data))}
         case PastedCallData(data):
             return _describe_call_data(data, modules, account)
 

@@ -13,13 +13,14 @@ from typing import Final
 from pydantic.alias_generators import to_camel
 
 from proxy.cli.functions import function_name
-from proxy.session.addresses import MODULE_KINDS, POLICIES, VALIDATOR_KINDS, name_of_policy
+from proxy.session.addresses import MODULE_KINDS, POLICIES, VALIDATOR_KINDS, is_published_policy, name_of_policy
 from proxy.session.counters import ConfigKey
 from proxy.session.policies.policy import Initialised
 from proxy.userop.decode import DecodedOperation, SessionClaim
+from proxy.userop.emissary_abi import EmissaryEnable
 from proxy.userop.execution import Call, CallType, ExecType, Execution
 from proxy.userop.nonce import nonce_key, nonce_sequence
-from proxy.userop.primitives import ZERO_ADDRESS, Hash32, print_bytes, print_checksummed, print_uint
+from proxy.userop.primitives import ZERO_ADDRESS, Address, Hash32, print_bytes, print_checksummed, print_uint
 from proxy.userop.session_data import (
     FALLBACK_SELECTOR,
     FLAG_TARGET,
@@ -36,7 +37,9 @@ from proxy.userop.user_operation import UserOperation
 Described = dict[str, object]
 
 _COUNTED_IN_LENGTH: Final = frozenset({"signature", "enable_signature", "permission_enable_signature", "inner"})
-_SMALL_NUMBERS: Final = frozenset({"call", "chain_id", "module_type", "threshold", "chain_digest_index", "until"})
+_SMALL_NUMBERS: Final = frozenset(
+    {"call", "chain_id", "module_type", "threshold", "chain_digest_index", "until", "scope", "reset_period"}
+)
 
 
 def plain(value: object, name: str = "") -> object:
@@ -61,6 +64,8 @@ def _plain_container(value: object, name: str) -> object:
         return describe_action(value)
     if isinstance(value, SessionData):
         return describe_session(value)
+    if isinstance(value, EnableSession | EmissaryEnable):
+        return _describe_enable(value)
     if isinstance(value, Mapping):
         return {str(plain(key)): plain(item) for key, item in value.items()}
     if isinstance(value, Sequence | frozenset):
@@ -104,32 +109,52 @@ def describe_operation(decoded: DecodedOperation, *, hash_is_known: bool) -> Des
 
 def describe_claim(claim: SessionClaim) -> Described:
     """The session that an operation claims, and what its account does before asking the module."""
-    kind = MODULE_KINDS.get(claim.module)
     return {
-        "module": print_checksummed(claim.module),
-        "moduleKind": None if kind is None else kind.value,
+        **_describe_module(claim.module),
         "nonceLayout": claim.layout.value,
         **describe_envelope(claim.envelope),
         "before": None if claim.module_enable is None else _describe_wrapping(claim.module_enable),
     }
 
 
+def describe_signature(envelope: SessionEnvelope, module: Address | None) -> Described:
+    """A session signature by itself, and the module that it is for where that is told."""
+    return {**({} if module is None else _describe_module(module)), **describe_envelope(envelope)}
+
+
+def _describe_module(module: Address) -> Described:
+    kind = MODULE_KINDS.get(module)
+    return {"module": print_checksummed(module), "moduleKind": None if kind is None else kind.value}
+
+
 def describe_envelope(envelope: SessionEnvelope) -> Described:
     """A session signature: mode, permission id, and the grant that an ENABLE mode carries."""
-    return {
+    described: Described = {
         "mode": envelope.mode.label,
         "permissionId": print_bytes(envelope.permission_id),
         "sessionKeySignature": in_length(envelope.signature),
         "enable": None if envelope.enable is None else _describe_enable(envelope.enable),
     }
+    if envelope.claim_policy_data is not None:
+        described["claimPolicyData"] = in_length(envelope.claim_policy_data)
+    return described
 
 
-def _describe_enable(enable: EnableSession) -> Described:
-    return {
+def _describe_enable(enable: EnableSession | EmissaryEnable) -> Described:
+    described: Described = {
         "chainDigestIndex": enable.chain_digest_index,
         "digests": [plain(digest) for digest in enable.digests],
         "session": describe_session(enable.session),
-        "permissionEnableSignature": in_length(enable.permission_enable_signature),
+    }
+    if isinstance(enable, EnableSession):
+        return {**described, "permissionEnableSignature": in_length(enable.permission_enable_signature)}
+    return {
+        **described,
+        "claimPolicies": [describe_policy(policy) for policy in enable.claim_policies],
+        "config": plain(enable.config),
+        "expires": plain(enable.expires),
+        "userSignature": in_length(enable.user_signature),
+        "allocatorSignature": in_length(enable.allocator_signature),
     }
 
 
@@ -174,7 +199,7 @@ def describe_policy(data: PolicyData) -> Described:
     """A policy contract and, where its code is known, what its init data comes to."""
     contract = POLICIES.get(data.policy)
     described: Described = {
-        "name": name_of_policy(data.policy) if contract else "unknown policy",
+        "name": name_of_policy(data.policy) if is_published_policy(data.policy) else "unknown policy",
         "policy": print_checksummed(data.policy),
         "initData": print_bytes(data.init_data),
     }

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Final
 
 from proxy.cli.options import fail
-from proxy.errors import InvalidParams
+from proxy.errors import InvalidParams, Undecodable
 from proxy.strict_json import Flawed, read_json
+from proxy.userop.emissary import decode_emissary_envelope, without_emissary_prefix
+from proxy.userop.emissary_abi import EMISSARY
 from proxy.userop.entry_point import ENTRY_POINT_BY_ADDRESS, ENTRY_POINT_BY_VERSION, EntryPoint, EntryPointVersion
 from proxy.userop.execution import EXECUTE, EXECUTE_USER_OP
-from proxy.userop.primitives import parse_address, parse_bytes
+from proxy.userop.primitives import Address, parse_address, parse_bytes
+from proxy.userop.signature import SessionEnvelope, decode_session_envelope
 from proxy.userop.user_operation import UserOperation, parse_user_operation
 
 _DEPTH: Final = 64
@@ -32,7 +35,7 @@ class PastedOperation:
 
 @dataclass(frozen=True, slots=True)
 class PastedSignature:
-    """The signature field of a session's operation."""
+    """The signature field of a session's operation, or an emissary's address and envelope."""
 
     data: bytes
 
@@ -70,11 +73,31 @@ def read_pasted(text: str, entry_point: EntryPointVersion | None) -> list[Pasted
     if text.startswith("0x"):
         data = parse_bytes(text, "hex")
         is_envelope = data and data[0] <= _LONGEST_MODE and not data.startswith((EXECUTE, EXECUTE_USER_OP))
-        return [PastedSignature(data) if is_envelope else PastedCallData(data)]
+        if is_envelope or without_emissary_prefix(data) is not None:
+            return [PastedSignature(data)]
+        return [PastedCallData(data)]
     value = read_json(text.encode(), max_depth=_DEPTH)
     if isinstance(value, list) and value and all(isinstance(item, dict) and "method" in item for item in value):
         return [_read_value(item, entry_point) for item in value]
     return [_read_value(value, entry_point)]
+
+
+def read_envelope(data: bytes) -> tuple[SessionEnvelope, Address | None]:
+    """The envelope in a pasted signature, and the module that it is for where the signature tells.
+
+    A signature cut out of an operation names no module: it is read as the Smart Sessions module does, and as the
+    emissary does only if the former cannot read it. Raises `Undecodable`.
+    """
+    if (prefixed := without_emissary_prefix(data)) is not None:
+        emissary, envelope = prefixed
+        return decode_emissary_envelope(envelope), emissary
+    try:
+        return decode_session_envelope(data), None
+    except Undecodable as problem:
+        try:
+            return decode_emissary_envelope(data), EMISSARY
+        except Undecodable:
+            raise problem from None
 
 
 def _read_value(value: object, entry_point: EntryPointVersion | None) -> Pasted:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,6 +20,7 @@ from proxy.userop.session_abi import encode_sessions
 from proxy.userop.session_data import ActionData, EnableSession, PolicyData, SessionData
 from proxy.userop.signature import SessionEnvelope, SessionMode, encode_session_envelope
 from tests.cli.conftest import Run
+from tests.vectors.registry import SAMPLE
 
 MODULE = Address(bytes.fromhex("00000000008bdaba73cd9815d79069c247eb4bda"))
 ACCOUNT = Address(b"\x11" * 20)
@@ -169,6 +171,65 @@ def test_decodes_what_an_enable_signature_grants(run: Run) -> None:
     assert session["actions"][0]["policies"] == [
         {"name": "unknown policy", "policy": print_checksummed(b"\x99" * 20), "initData": "0x01"}
     ]
+
+
+EMISSARY_VECTORS = json.loads((SAMPLE / "emissary.json").read_bytes())["vectors"]
+
+
+def of_the_emissary(kind: str) -> dict[str, Any]:
+    vector: dict[str, Any] = next(each for each in EMISSARY_VECTORS if each["kind"] == kind)
+    return vector
+
+
+@pytest.mark.parametrize("kind", ["enable", "prefixed"])
+def test_decodes_what_a_signature_for_the_emissary_grants(run: Run, kind: str) -> None:
+    vector = of_the_emissary(kind)
+    printed = decoded(run, vector["packed"])
+    assert (printed["moduleKind"], printed["mode"]) == ("emissary", "enable")
+    assert printed["permissionId"] == vector["expected"]["permissionId"]
+    enable = printed["enable"]
+    assert isinstance(enable, dict)
+    assert enable["config"]["permissionId"] == printed["permissionId"]
+    assert enable["userSignature"] == "65 bytes"
+    assert enable["session"]["permissionId"] == printed["permissionId"]
+
+
+def test_decodes_a_signature_on_a_claim(run: Run) -> None:
+    vector = [each for each in EMISSARY_VECTORS if each["kind"] == "notarized"][1]
+    printed = decoded(run, vector["module"] + vector["packed"][2:])
+    assert printed["permissionId"] == vector["expected"]["permissionId"]
+    assert printed["sessionKeySignature"] == "65 bytes"
+    assert printed["claimPolicyData"] == "52 bytes"
+
+
+def test_decodes_an_operation_of_a_session_of_the_emissary(run: Run) -> None:
+    vector = of_the_emissary("enable")
+    nonce = vector["module"] + bytes(4).hex() + bytes(8).hex()
+    printed = decoded(run, {**OPERATION, "nonce": nonce, "signature": vector["packed"]})
+    session = printed["session"]
+    assert isinstance(session, dict)
+    assert (session["moduleKind"], session["permissionId"]) == ("emissary", vector["expected"]["permissionId"])
+
+
+def test_names_published_policies_whose_behaviour_is_not_known(run: Run) -> None:
+    vector = next(each for each in EMISSARY_VECTORS if each["kind"] == "enable" and "scoped" in each["note"])
+    (fallback,) = [
+        action
+        for action in decoded(run, vector["packed"])["enable"]["session"]["actions"]  # type: ignore[index]  # JSON
+        if action["selector"] == "0x00000001"
+    ]
+    assert [policy["name"] for policy in fallback["policies"]] == ["IntentExecutionPolicy"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "act"), [("setConfig", "EmissaryConfigSet"), ("removeConfig", "EmissaryConfigRemoved")]
+)
+def test_finds_sessions_of_the_emissary_in_call_data(run: Run, kind: str, act: str) -> None:
+    vector = of_the_emissary(kind)
+    call_data = execute_single(Address(bytes.fromhex(vector["module"][2:])), 0, bytes.fromhex(vector["data"][2:]))
+    (found,) = decoded(run, print_bytes(call_data))["acts"]  # type: ignore[misc]  # JSON
+    assert found["act"] == act
+    assert vector["expected"]["permissionId"] in json.dumps(found)
 
 
 def test_decodes_bare_call_data_and_finds_grants_in_it(run: Run) -> None:

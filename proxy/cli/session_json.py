@@ -1,0 +1,139 @@
+"""Sessions in JSON as the SDKs print them: the fields of the Session struct in camelCase, bytes as 0x-hex."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from proxy.errors import InvalidParams
+from proxy.strict_json import Flawed, read_json
+from proxy.userop.primitives import Hash32, Selector, json_type, parse_address, parse_bytes, parse_hash
+from proxy.userop.session_data import (
+    ActionData,
+    ERC7739Context,
+    ERC7739Data,
+    PolicyData,
+    SessionData,
+)
+
+_DEPTH: Final = 64
+_MARK: Final = "sessionValidator"
+_CLAIM_POLICIES: Final = "claimPolicies"
+
+
+@dataclass(frozen=True, slots=True)
+class PrintedSession:
+    """A session, and for one of the emissary's its claim policies."""
+
+    session: SessionData
+    claim_policies: tuple[PolicyData, ...] | None
+
+
+def sessions_in(text: str) -> list[PrintedSession]:
+    """Every session in a JSON text, however deep; empty when there is none.
+
+    Raises `ParseError` and `InvalidParams`, which names the field.
+    """
+    value = read_json(text.encode(), max_depth=_DEPTH)
+    return [PrintedSession(_session(item, path), _claim_policies(item, path)) for item, path in _found(value, "")]
+
+
+def _claim_policies(value: Mapping[str, object], path: str) -> tuple[PolicyData, ...] | None:
+    if _CLAIM_POLICIES not in value:
+        return None
+    return _policies(value[_CLAIM_POLICIES], f"{path}.{_CLAIM_POLICIES}")
+
+
+def _found(value: object, path: str) -> Iterator[tuple[Mapping[str, object], str]]:
+    if isinstance(value, Flawed):
+        if _MARK in value.members:
+            raise InvalidParams(value.path or "session", value.problem)
+        return
+    if isinstance(value, dict):
+        if _MARK in value:
+            yield value, path or "session"
+            return
+        for key, item in value.items():
+            yield from _found(item, f"{path}.{key}" if path else key)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _found(item, f"{path}[{index}]")
+
+
+def _session(value: Mapping[str, object], path: str) -> SessionData:
+    erc7739 = _object(value.get("erc7739Policies", {}), f"{path}.erc7739Policies")
+    return SessionData(
+        session_validator=parse_address(value[_MARK], f"{path}.{_MARK}"),
+        session_validator_init_data=parse_bytes(
+            value.get("sessionValidatorInitData"), f"{path}.sessionValidatorInitData"
+        ),
+        salt=Hash32(parse_hash(value.get("salt"), f"{path}.salt")),
+        user_op_policies=_policies(value.get("userOpPolicies", []), f"{path}.userOpPolicies"),
+        erc7739_policies=ERC7739Data(
+            contexts=_contexts(erc7739.get("allowedERC7739Content", []), f"{path}.erc7739Policies"),
+            erc1271_policies=_policies(erc7739.get("erc1271Policies", []), f"{path}.erc7739Policies.erc1271Policies"),
+        ),
+        actions=_actions(value.get("actions", []), f"{path}.actions"),
+        permit_erc4337_paymaster=_flag(value.get("permitERC4337Paymaster", False), f"{path}.permitERC4337Paymaster"),
+    )
+
+
+def _actions(value: object, path: str) -> tuple[ActionData, ...]:
+    return tuple(_action(_object(item, where), where) for item, where in _items(value, path))
+
+
+def _action(value: Mapping[str, object], path: str) -> ActionData:
+    selector = parse_bytes(value.get("actionTargetSelector"), f"{path}.actionTargetSelector")
+    if len(selector) != 4:
+        raise InvalidParams(f"{path}.actionTargetSelector", f"wanted 4 bytes, got {len(selector)}")
+    return ActionData(
+        selector=Selector(selector),
+        target=parse_address(value.get("actionTarget"), f"{path}.actionTarget"),
+        policies=_policies(value.get("actionPolicies", []), f"{path}.actionPolicies"),
+    )
+
+
+def _policies(value: object, path: str) -> tuple[PolicyData, ...]:
+    return tuple(
+        PolicyData(
+            parse_address(policy.get("policy"), f"{where}.policy"),
+            parse_bytes(policy.get("initData"), f"{where}.initData"),
+        )
+        for item, where in _items(value, path)
+        for policy in (_object(item, where),)
+    )
+
+
+def _contexts(value: object, path: str) -> tuple[ERC7739Context, ...]:
+    return tuple(
+        _context(_object(item, where), where) for item, where in _items(value, f"{path}.allowedERC7739Content")
+    )
+
+
+def _context(value: Mapping[str, object], path: str) -> ERC7739Context:
+    names = []
+    for item, where in _items(value.get("contentNames", []), f"{path}.contentNames"):
+        if not isinstance(item, str):
+            raise InvalidParams(where, f"wanted a string, got {json_type(item)}")
+        names.append(item)
+    return ERC7739Context(parse_hash(value.get("appDomainSeparator"), f"{path}.appDomainSeparator"), tuple(names))
+
+
+def _items(value: object, path: str) -> Iterator[tuple[object, str]]:
+    if not isinstance(value, list):
+        raise InvalidParams(path, f"wanted an array, got {json_type(value)}")
+    for index, item in enumerate(value):
+        yield item, f"{path}[{index}]"
+
+
+def _object(value: object, path: str) -> Mapping[str, object]:
+    if not isinstance(value, dict):
+        raise InvalidParams(path, f"wanted an object, got {json_type(value)}")
+    return value
+
+
+def _flag(value: object, path: str) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidParams(path, f"wanted true or false, got {json_type(value)}")
+    return value
