@@ -60,10 +60,16 @@ class FakeNode:
         if method == "eth_chainId":
             return {"result": "0x74c"}
         if method == "eth_getBlockByNumber":
-            block = {"number": print_uint(self.block), "timestamp": print_uint(self.timestamp)}
+            number = self.block if params[0] == "latest" else int(params[0], 16)
+            if number > self.block:
+                return {"result": None}
+            block = {"number": print_uint(number), "hash": print_bytes(hash_of_block(number))}
+            block["timestamp"] = print_uint(self.timestamp)
             return {"result": block if self.base_fee is None else {**block, "baseFeePerGas": print_uint(self.base_fee)}}
         if method == "eth_getCode":
             return {"result": print_bytes(self.codes.get(bytes.fromhex(params[0][2:]), b""))}
+        if method == "eth_getLogs":
+            return {"result": []}
         to, data = (bytes.fromhex(params[0][name][2:]) for name in ("to", "data"))
         answer = self.calls.get((to, data), b"")
         if isinstance(answer, Reverts):
@@ -81,6 +87,11 @@ class FakeNode:
     def calls_asked(self) -> list[list[Any]]:
         """The parameters of each `eth_call`."""
         return [params for method, params in self.asked if method == "eth_call"]
+
+
+def hash_of_block(number: int) -> Hash32:
+    """What `FakeNode` has for one."""
+    return Hash32(number.to_bytes(32, "big"))
 
 
 @dataclass
@@ -107,6 +118,10 @@ class Shelf:
         self.kept.append(outcome)
         if outcome.ended:
             self.ended.set()
+
+    def note(self, outcome: Outcome) -> None:
+        if not self.broken:
+            self.kept.append(outcome)
 
 
 @dataclass

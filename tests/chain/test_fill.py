@@ -13,6 +13,7 @@ from proxy.errors import StateUnavailable
 from proxy.session.facts import (
     AllowedTargetFact,
     BaseFeeFact,
+    EmissaryNonceFact,
     EnableNonceFact,
     EnableSignatureFact,
     PaymasterFlagFact,
@@ -26,6 +27,7 @@ from proxy.session.outcome import Accepted, NeedsFacts, Refused
 from proxy.session.policies.policy import PolicyKind
 from proxy.session.revert import Revert
 from proxy.session.signers import SignatureOutcome
+from proxy.userop.emissary_abi import EMISSARY
 from proxy.userop.primitives import Address, Hash32
 from tests.chain.builders import FakeNode, Reverts
 from tests.chain.test_hydrate import KEY, NO_PAYMASTER, PROBE, STATE
@@ -115,6 +117,13 @@ async def test_several_facts_of_one_session_are_all_put_in(node: Node, chain: Fa
         .with_paymaster(False)
     )
     assert (filled.state, filled.base_fee, filled.answers) == (wanted, 7, {})
+
+
+async def test_the_nonce_of_the_emissary_is_an_answer_and_never_part_of_the_state(node: Node, chain: FakeNode) -> None:
+    state = replace(STATE, key=replace(KEY, module=EMISSARY))
+    chain.view(EMISSARY, views.EMISSARY_GET_NONCE, KEY.account, bytes(12), returns=(4,))
+    filled = await fill(node, state, [EmissaryNonceFact()], OP)
+    assert (filled.state, filled.answers) == (state, {EmissaryNonceFact(): 4})
 
 
 async def test_a_chain_without_base_fee_cannot_tell_it(node: Node, chain: FakeNode) -> None:

@@ -10,8 +10,8 @@ from aiohttp import web
 
 from proxy.chain.node import Head, Node, Reverted
 from proxy.errors import StateUnavailable
-from proxy.userop.primitives import Address
-from tests.chain.builders import Answer, FakeNode, Reverts
+from proxy.userop.primitives import Address, Hash32
+from tests.chain.builders import Answer, FakeNode, Reverts, hash_of_block
 
 CONTRACT = Address(b"\xc0" * 20)
 SENDER = Address(b"\x5e" * 20)
@@ -119,7 +119,7 @@ async def test_a_node_that_is_gone_is_a_missing_fact_that_names_no_url(chain: Fa
 
 
 async def test_the_newest_block_has_number_time_and_base_fee(node: Node, chain: FakeNode) -> None:
-    assert await node.head() == Head(number=100, timestamp=1_700_000_000, base_fee=7)
+    assert await node.head() == Head(number=100, hash=hash_of_block(100), timestamp=1_700_000_000, base_fee=7)
     chain.base_fee = None
     assert (await node.head()).base_fee is None
 
@@ -167,3 +167,79 @@ async def test_a_client_that_was_closed_may_be_used_again(node: Node) -> None:
 async def test_the_revert_data_of_a_contract_comes_through_whole(node: Node, chain: FakeNode) -> None:
     chain.calls[CONTRACT, b"\x01"] = Reverts(b"\x52\x6d\x0d\xa5" + bytes(32))
     assert await node.call(CONTRACT, b"\x01") == Reverted(b"\x52\x6d\x0d\xa5" + bytes(32))
+
+
+TOPIC, OTHER_TOPIC = Hash32(b"\x01" * 32), Hash32(b"\x02" * 32)
+
+
+def _raw_log(block: int) -> dict[str, object]:
+    return {
+        "address": "0x" + "c0" * 20,
+        "topics": ["0x" + "01" * 32],
+        "data": "0x",
+        "blockNumber": hex(block),
+        "blockHash": "0x" + "0b" * 32,
+        "transactionHash": "0x" + "0c" * 32,
+        "logIndex": "0x3",
+        "removed": False,
+    }
+
+
+def _result(result: object) -> Any:
+    return lambda body: web.json_response({"jsonrpc": "2.0", "id": body["id"], "result": result})
+
+
+async def test_logs_are_asked_for_by_address_first_topic_and_blocks(node: Node, chain: FakeNode) -> None:
+    chain.reply = _result([_raw_log(16), _raw_log(32)])
+    logs = await node.logs([CONTRACT], [TOPIC, OTHER_TOPIC], 16, 32)
+    assert [(log.address, log.block, log.log_index) for log in logs] == [(CONTRACT, 16, 3), (CONTRACT, 32, 3)]
+    assert chain.asked == [
+        (
+            "eth_getLogs",
+            [
+                {
+                    "address": ["0x" + "c0" * 20],
+                    "topics": [["0x" + "01" * 32, "0x" + "02" * 32]],
+                    "fromBlock": "0x10",
+                    "toBlock": "0x20",
+                }
+            ],
+        )
+    ]
+
+
+async def test_the_logs_of_no_address_or_topic_are_none_and_not_all(node: Node, chain: FakeNode) -> None:
+    assert await node.logs([], [TOPIC], 16, 32) == ()
+    assert await node.logs([CONTRACT], [], 16, 32) == ()
+    assert chain.asked == []
+
+
+@pytest.mark.parametrize(
+    "result",
+    [None, {}, [None], [{}], [_raw_log(16), {**_raw_log(17), "data": "0x1"}], [_raw_log(15)], [_raw_log(33)]],
+    ids=["null", "object", "null log", "no parts", "bad data", "block before", "block after"],
+)
+async def test_logs_that_cannot_be_read_or_were_not_asked_for_are_a_missing_fact(
+    node: Node, chain: FakeNode, result: object
+) -> None:
+    chain.reply = _result(result)
+    with pytest.raises(StateUnavailable, match="the logs of blocks 16 to 32"):
+        await node.logs([CONTRACT], [TOPIC], 16, 32)
+
+
+async def test_more_logs_than_are_taken_at_once_are_a_missing_fact(node: Node, chain: FakeNode) -> None:
+    chain.reply = _result([{**_raw_log(16), "data": "0x" + "00" * (5 * 1024 * 1024)}])
+    with pytest.raises(StateUnavailable, match="the logs of blocks 16 to 32"):
+        await node.logs([CONTRACT], [TOPIC], 16, 32)
+
+
+async def test_the_hash_of_a_block_is_read_and_none_for_one_that_is_not_there(node: Node, chain: FakeNode) -> None:
+    assert await node.block_hash(100) == hash_of_block(100)
+    assert await node.block_hash(101) is None
+
+
+@pytest.mark.parametrize("block", [5, {}, {"number": "0x11", "hash": "0x" + "0b" * 32}, {"number": "0x10"}])
+async def test_another_block_than_was_asked_for_is_a_missing_fact(node: Node, chain: FakeNode, block: object) -> None:
+    chain.reply = _result(block)
+    with pytest.raises(StateUnavailable, match="block 16"):
+        await node.block_hash(16)

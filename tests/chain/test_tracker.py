@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.chain.tracker import Mined, Outcome, Patience, Tracker, read_receipt
+from proxy.chain.tracker import Mined, Patience, Tracker, read_receipt
 from proxy.ledger.memory import MemoryLedger
 from proxy.session.counters import Charge, Counter
 from proxy.session.declared import DECLARED_POLICY
@@ -293,7 +293,8 @@ async def test_uses_of_declared_sessions_are_kept_with_the_end_of_the_operation(
     op = await scene.accept(1, Charge(declared, 1, 9))
     scene.bundler.mine(op)
     await scene.later(1)
-    assert scene.shelf.kept[-1] == Outcome(declared_uses={declared: 1}, ended=(op,))
+    kept = scene.shelf.kept[-1]
+    assert (kept.declared_uses, kept.ended) == ({declared: 1}, (op,))
 
 
 async def test_after_a_restart_operations_hold_and_end_as_before() -> None:

@@ -1,0 +1,40 @@
+"""The watcher of one chain as the gate runs it: its client at the node, its place on disk, its number to look at."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from proxy.chain.hydrate import is_readable
+from proxy.chain.node import Node
+from proxy.chain.reader import NodeReader
+from proxy.chain.refresh import refreshing
+from proxy.chain.tracker import Tracker
+from proxy.chain.watcher import Watcher
+from proxy.config import Chain
+from proxy.edge.metrics import Metrics
+from proxy.edge.store import Store
+from proxy.session.registry import Registry
+
+CALLS_AT_ONCE: Final = 4
+"""Of the watcher's client: reading many sessions again is no reason to keep a request waiting."""
+
+
+def watcher_of(
+    name: str, chain: Chain, node: Node, *, registry: Registry, store: Store, tracker: Tracker, metrics: Metrics
+) -> Watcher:
+    """Watches the session modules of `chain` whose sessions can be read; takes up where it was before a restart."""
+    reader = NodeReader(node, registry, store.save_session, time.time)
+    watcher = Watcher(
+        chain_id=chain.chain_id,
+        modules=[module for module in chain.session_modules if is_readable(module)],
+        source=node,
+        registry=registry,
+        refresh=refreshing(reader, registry, tracker.settle_now),
+        keeper=store,
+        clock=time.time,
+        poll_seconds=chain.poll_seconds,
+        cursor=store.cursors().get(chain.chain_id),
+    )
+    metrics.before_each_scrape(lambda: metrics.watch_lag(name, watcher.lag_seconds))
+    return watcher

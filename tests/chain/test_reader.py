@@ -1,0 +1,274 @@
+"""What the node says goes into the registry and onto the disk, and nothing that was settled meanwhile is lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from proxy.chain.node import Node
+from proxy.chain.reader import NodeReader
+from proxy.errors import StateUnavailable
+from proxy.session.counters import Charge, Counter
+from proxy.session.facts import BaseFeeFact, PolicyConfigFact
+from proxy.session.known import KnownSession, Source, Status
+from proxy.session.registry import Registry
+from proxy.session.state import SessionState, SessionStatus
+from proxy.userop.decode import DecodedOperation
+from proxy.userop.primitives import Address
+from tests.admission.builders import TWICE, key_of, known
+from tests.bypass_list.desk import reading, single, use
+from tests.chain.builders import FakeNode
+from tests.chain.on_chain import put_absent, put_session
+from tests.session.builders import ACCOUNT, NOW, USAGE, enabled, transfer
+
+KEY = key_of(TWICE)
+STATE = enabled(TWICE)
+OPERATION = reading(use(TWICE, single(transfer(1))))
+((ACTION_ID, _),) = STATE.actions.items()
+USES = Counter(*STATE.config_key(USAGE, STATE.action_config_id(ACTION_ID)))
+
+
+def after_uses(number: int) -> SessionState:
+    return STATE.with_charges([Charge(USES, number, 2)])
+
+
+@dataclass
+class Disk:
+    """Keeps sessions; `on_keeping` happens while it writes."""
+
+    kept: list[KnownSession] = field(default_factory=list)
+    broken: bool = False
+    on_keeping: Callable[[], None] = lambda: None
+
+    async def keep(self, session: KnownSession) -> None:
+        if self.broken:
+            raise StateUnavailable("the store could not be written")
+        self.kept.append(session)
+        await asyncio.sleep(0)
+        self.on_keeping()
+
+
+@dataclass
+class Scene:
+    chain: FakeNode
+    node: Node
+    registry: Registry = field(default_factory=Registry)
+    disk: Disk = field(default_factory=Disk)
+
+    def __post_init__(self) -> None:
+        self.reader = NodeReader(self.node, self.registry, self.disk.keep, lambda: float(NOW))
+
+    def meanwhile(self, change: Callable[[], None], *, times: int = 1) -> None:
+        """Let `change` happen while the node answers, the first so many times."""
+        left = [times]
+
+        def reply(body: dict[str, object]) -> None:
+            if body["method"] == "eth_call" and left[0]:
+                left[0] -= 1
+                change()
+
+        self.chain.reply = reply
+
+
+@pytest.fixture
+def scene(chain: FakeNode, node: Node) -> Scene:
+    put_absent(chain, KEY)
+    return Scene(chain, node)
+
+
+# sessions
+
+
+async def test_a_session_the_chain_has_becomes_known_and_is_kept(scene: Scene) -> None:
+    put_session(scene.chain, after_uses(1))
+    state = await scene.reader.session(KEY)
+    session = scene.registry.get(KEY)
+    assert session is not None
+    assert session.state is state
+    assert (session.status, session.source, session.block) == (Status.IN_FORCE, Source.NODE, 100)
+    assert session.state is not None
+    assert session.state.used[USES] == 1
+    assert scene.disk.kept == [session]
+
+
+async def test_a_session_the_chain_does_not_have_is_not_added(scene: Scene) -> None:
+    assert await scene.reader.session(KEY) is None
+    assert scene.registry.get(KEY) is None
+    assert not scene.disk.kept
+
+
+async def test_a_session_in_force_that_the_chain_has_no_more_loses_its_force(scene: Scene) -> None:
+    scene.registry.put(known(TWICE))
+    state = await scene.reader.session(KEY)
+    assert state is not None
+    assert state.status is SessionStatus.REMOVED
+    session = scene.registry.get(KEY)
+    assert session is not None
+    assert session.status is Status.REMOVED
+    assert scene.disk.kept == [session]
+
+
+@pytest.mark.parametrize("status", [Status.PENDING, Status.REMOVED])
+async def test_a_session_not_in_force_stays_as_it_is_while_the_chain_does_not_have_it(
+    scene: Scene, status: Status
+) -> None:
+    before = known(TWICE, status=status)
+    scene.registry.put(before)
+    assert await scene.reader.session(KEY) is None
+    assert scene.registry.get(KEY) is before
+
+
+@pytest.mark.parametrize("status", [Status.PENDING, Status.REMOVED, Status.IN_FORCE])
+async def test_a_session_the_chain_has_is_in_force_and_stays_known_for_where_it_came_from(
+    scene: Scene, status: Status
+) -> None:
+    scene.registry.put(known(TWICE, status=status, source=Source.ENABLE))
+    put_session(scene.chain, STATE)
+    await scene.reader.session(KEY)
+    session = scene.registry.get(KEY)
+    assert session is not None
+    assert (session.status, session.source, session.granted_by) == (Status.IN_FORCE, Source.ENABLE, None)
+
+
+async def test_what_a_grant_told_of_its_actions_stays_known(scene: Scene) -> None:
+    scene.registry.put(known(TWICE))
+    put_session(scene.chain, STATE)
+    state = await scene.reader.session(KEY)
+    assert state is not None
+    assert state.targets == STATE.targets
+    assert state.targets
+
+
+async def test_a_use_settled_while_the_node_was_asked_is_not_lost(scene: Scene) -> None:
+    scene.registry.put(known(TWICE))
+    put_session(scene.chain, STATE)
+
+    def settle() -> None:
+        scene.registry.put(known(TWICE, state=after_uses(1)))
+        put_session(scene.chain, after_uses(1))
+
+    scene.meanwhile(settle)
+    state = await scene.reader.session(KEY)
+    assert state is not None
+    assert state.used[USES] == 1
+    session = scene.registry.get(KEY)
+    assert session is not None
+    assert session.state is state
+
+
+async def test_a_session_first_heard_of_while_the_node_was_asked_is_read_again(scene: Scene) -> None:
+    put_session(scene.chain, STATE)
+    scene.meanwhile(lambda: scene.registry.put(known(TWICE, source=Source.ENABLE)))
+    await scene.reader.session(KEY)
+    session = scene.registry.get(KEY)
+    assert session is not None
+    assert (session.source, session.block) == (Source.ENABLE, 100)
+
+
+async def test_a_session_that_never_holds_still_is_doubt(scene: Scene) -> None:
+    scene.registry.put(known(TWICE))
+    put_session(scene.chain, STATE)
+    scene.meanwhile(lambda: scene.registry.put(known(TWICE)), times=1000)
+    with pytest.raises(StateUnavailable, match="faster than it can be read"):
+        await scene.reader.session(KEY)
+    assert not scene.disk.kept
+
+
+async def test_a_node_that_does_not_answer_is_doubt(scene: Scene) -> None:
+    scene.chain.calls.clear()
+    with pytest.raises(StateUnavailable):
+        await scene.reader.session(KEY)
+
+
+async def test_a_reading_that_cannot_be_kept_is_doubt(scene: Scene) -> None:
+    put_session(scene.chain, STATE)
+    scene.disk.broken = True
+    with pytest.raises(StateUnavailable):
+        await scene.reader.session(KEY)
+
+
+# facts
+
+FACT = PolicyConfigFact(USAGE, STATE.action_config_id(ACTION_ID))
+PARTIAL = replace(STATE, configs={})
+
+
+def put_partial(scene: Scene) -> SessionState:
+    """The registry knows the session without its policy's configuration, which the chain has."""
+    scene.registry.put(known(TWICE, state=PARTIAL))
+    put_session(scene.chain, STATE)
+    return PARTIAL
+
+
+async def find(scene: Scene, state: SessionState, operation: DecodedOperation = OPERATION) -> SessionState:
+    return (await scene.reader.find(operation, state, [FACT])).state
+
+
+async def test_a_fact_that_outlives_the_operation_goes_into_the_registry_and_onto_the_disk(scene: Scene) -> None:
+    state = await find(scene, put_partial(scene))
+    session = scene.registry.get(KEY)
+    assert session is not None
+    assert session.state is state
+    assert state.configs.keys() == STATE.configs.keys()
+    assert scene.disk.kept == [session]
+
+
+async def test_a_fact_about_a_session_that_is_not_registered_is_for_this_operation_only(scene: Scene) -> None:
+    put_session(scene.chain, STATE)
+    assert (await find(scene, PARTIAL)).configs.keys() == STATE.configs.keys()
+    assert scene.registry.get(KEY) is None
+    assert not scene.disk.kept
+
+
+async def test_facts_that_are_good_once_leave_the_registry_alone(scene: Scene) -> None:
+    before = known(TWICE)
+    scene.registry.put(before)
+    assert before.state is not None
+    found = await scene.reader.find(OPERATION, before.state, [BaseFeeFact()])
+    assert found.base_fee == 7
+    assert found.state is before.state
+    assert scene.registry.get(KEY) is before
+    assert not scene.disk.kept
+
+
+async def test_a_use_settled_while_a_fact_was_asked_for_is_in_the_state_that_comes_back(scene: Scene) -> None:
+    state = put_partial(scene)
+    charged = replace(PARTIAL, used={USES: 1})
+    scene.meanwhile(lambda: scene.registry.put(known(TWICE, state=charged)))
+    assert await find(scene, state) is charged
+    assert not scene.disk.kept
+
+
+async def test_a_use_settled_while_a_passing_fact_was_asked_for_is_in_the_state_that_comes_back(scene: Scene) -> None:
+    scene.registry.put(known(TWICE, state=STATE))
+    charged = after_uses(2)
+
+    def reply(body: dict[str, object]) -> None:
+        scene.registry.put(known(TWICE, state=charged))
+
+    scene.chain.reply = reply
+    found = await scene.reader.find(OPERATION, STATE, [BaseFeeFact()])
+    assert found.state is charged
+    assert found.base_fee == 7
+
+
+async def test_a_use_settled_while_a_fact_was_written_down_is_in_the_state_that_comes_back(scene: Scene) -> None:
+    state = put_partial(scene)
+    scene.disk.on_keeping = lambda: scene.registry.put(known(TWICE, state=after_uses(2)))
+    assert (await find(scene, state)).used[USES] == 2
+
+
+async def test_a_session_changed_beyond_reading_while_a_fact_was_asked_for_is_doubt(scene: Scene) -> None:
+    state = put_partial(scene)
+    scene.meanwhile(lambda: scene.registry.put(replace(known(TWICE), state=None)))
+    with pytest.raises(StateUnavailable):
+        await find(scene, state)
+
+
+async def test_the_delegate_of_an_account_is_read_from_its_code(scene: Scene) -> None:
+    assert await scene.reader.delegate(ACCOUNT) is None
+    scene.chain.codes[ACCOUNT] = bytes.fromhex("ef0100") + b"\xde" * 20
+    assert await scene.reader.delegate(ACCOUNT) == Address(b"\xde" * 20)
