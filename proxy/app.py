@@ -13,34 +13,41 @@ from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import uvloop
 
 from proxy.admission import Admission, RecentReads, Sources, Terms
-from proxy.chain.follower import OperationFollower
+from proxy.chain.disagreements import Disagreements
+from proxy.chain.follower import LedgerFailure, OperationFollower
 from proxy.chain.node import Node
 from proxy.chain.reader import NodeReader
+from proxy.chain.refresh import refreshing, sparing
+from proxy.chain.tracker import Outcome as TrackedOutcome
 from proxy.chain.tracker import Patience, Receipt, Tracker
-from proxy.config import Chain, Config, FeeMethods, Previews
+from proxy.chain.witness import NodeWitness
+from proxy.config import Chain, Config, FeeMethods, LedgerFail, Previews
 from proxy.edge.admin import AdminServer
 from proxy.edge.admin_guard import AdminAccess
 from proxy.edge.audit_writer import AuditWriter
 from proxy.edge.backend import FROZEN, GateBackend, ServedChain
 from proxy.edge.clients import Client, Clients
-from proxy.edge.database import open_database
+from proxy.edge.database import Synchronous, open_database
 from proxy.edge.fees import FEE_METHODS, FeeTranslator, NodeFees, Translated
 from proxy.edge.metrics import Metrics
 from proxy.edge.recorder import EdgeRecorder
 from proxy.edge.server import Hooks, RpcServer, ServerSettings
 from proxy.edge.store import Store
 from proxy.edge.upstream import Health, Upstream, UpstreamSettings
+from proxy.edge.watching import CALLS_AT_ONCE, watcher_of
 from proxy.errors import StateUnavailable, UpstreamUnavailable
 from proxy.gate import Gate, GateSettings
 from proxy.jsonrpc import Limits, Request, print_json
 from proxy.judge.decision import Decision
 from proxy.ledger.memory import MemoryLedger
+from proxy.ledger.operations import AcceptedOperation, Ended
 from proxy.ports import Answer, Forwarded, RequestContext
+from proxy.session.known import KnownSession
 from proxy.session.registry import Registry
 from proxy.userop.primitives import Hash32, print_bytes
 
@@ -59,13 +66,38 @@ class Running:
     metrics: Metrics
 
 
+class _Memory(Protocol):
+    """What becomes known while serving, as far as it outlives this process. See `Store`."""
+
+    async def keep(self, outcome: TrackedOutcome) -> None: ...
+
+    def note(self, outcome: TrackedOutcome) -> None: ...
+
+    async def save_session(self, session: KnownSession) -> None: ...
+
+
+class _NoMemory:
+    """For a look at things that leaves no trace: a running gate may be using the same file."""
+
+    async def keep(self, outcome: TrackedOutcome) -> None:  # noqa: ARG002  # to forget is the point
+        return None
+
+    def note(self, outcome: TrackedOutcome) -> None:  # noqa: ARG002  # to forget is the point
+        return None
+
+    async def save_session(self, session: KnownSession) -> None:  # noqa: ARG002  # to forget is the point
+        return None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Shared:
     """What all chains have in common. Leaving `stack` stops what runs, in the opposite order."""
 
     config: Config
     registry: Registry
-    store: Store
+    memory: _Memory
+    in_flight: tuple[AcceptedOperation, ...]  # before the restart
+    ended: tuple[Ended, ...]  # likewise, as far as a reorganisation could bring them back
     recorder: EdgeRecorder
     metrics: Metrics
     stack: AsyncExitStack
@@ -96,7 +128,7 @@ async def _serve(config: Config) -> None:
 async def start(config: Config, stack: AsyncExitStack) -> Running:
     """Build the gate and listen; leaving `stack` stops it, in the opposite order."""
     path = _ledger_path(config, stack)
-    store = Store(path)
+    store = Store(path, synchronous=Synchronous(config.ledger_synchronous))
     stack.callback(store.close)
     metrics = _metrics(config)
     audit = AuditWriter(partial(open_database, path), retention_days=config.audit.retention_days)
@@ -106,12 +138,14 @@ async def start(config: Config, stack: AsyncExitStack) -> Running:
     shared = _Shared(
         config=config,
         registry=registry,
-        store=store,
+        memory=store,
+        in_flight=store.operations_in_flight(),
+        ended=store.operations_ended(),
         recorder=EdgeRecorder(metrics, audit),
         metrics=metrics,
         stack=stack,
     )
-    chains = {name: await _start_chain(name, chain, shared) for name, chain in config.chains.items()}
+    chains = {name: await _start_chain(name, chain, shared, store) for name, chain in config.chains.items()}
     _watch_state(metrics, registry, store, chains, stack)
 
     def answer(request: Request, context: RequestContext) -> Awaitable[Answer | None]:
@@ -127,8 +161,23 @@ async def start(config: Config, stack: AsyncExitStack) -> Running:
     return Running(rpc_port=server.port, admin_port=admin_port, registry=registry, metrics=metrics)
 
 
-async def _start_chain(name: str, chain: Chain, shared: _Shared) -> ServedChain:
-    config, registry, store, stack = shared.config, shared.registry, shared.store, shared.stack
+async def _start_chain(name: str, chain: Chain, shared: _Shared, store: Store) -> ServedChain:
+    """Build it, watch its bundlers and its sessions, follow its operations."""
+    served, tracker = await _build_chain(name, chain, shared)
+    for task in (served.upstream.watch(_PROBE_SECONDS), tracker.run()):
+        _run_in_background(task, shared.stack)
+    if chain.node is not None:
+        node = Node(chain.node.url, timeout_seconds=shared.config.limits.node_seconds, concurrency=CALLS_AT_ONCE)
+        shared.stack.push_async_callback(node.close)
+        watcher = watcher_of(
+            name, chain, node, registry=shared.registry, store=store, tracker=tracker, metrics=shared.metrics
+        )
+        _run_in_background(watcher.run(), shared.stack)
+    return served
+
+
+async def _build_chain(name: str, chain: Chain, shared: _Shared) -> tuple[ServedChain, Tracker]:
+    config, registry, memory, stack = shared.config, shared.registry, shared.memory, shared.stack
 
     def on_health(endpoint: str, health: Health) -> None:
         shared.metrics.upstream_up(endpoint, up=health is Health.HEALTHY)
@@ -138,40 +187,66 @@ async def _start_chain(name: str, chain: Chain, shared: _Shared) -> ServedChain:
     if node is not None:
         stack.push_async_callback(node.close)
     ledger = MemoryLedger()
+    witness = None if node is None else NodeWitness(node)
+    reader = None
+    if node is not None:
+        reader = NodeReader(node, registry, memory.save_session, time.time, ledger=ledger, witness=witness)
     tracker = Tracker(
         registry=registry,
         ledger=ledger,
-        keeper=store,
+        keeper=memory,
         receipt=partial(_ask_receipt, upstream),
         clock=time.time,
-        patience=Patience(first=min(0.5, chain.poll_seconds), longest=max(15.0, chain.poll_seconds)),
+        patience=Patience(
+            first=min(0.5, chain.poll_seconds),
+            longest=max(15.0, chain.poll_seconds),
+            look_back=max(1.0, chain.poll_seconds),
+        ),
+        witness=witness,
+        reread=None if reader is None else reader.session,
     )
-    in_flight = store.operations_in_flight()
-    tracker.restore(each for each in in_flight if each.reservation.slot.chain_id == chain.chain_id)
+    tracker.restore(
+        (each for each in shared.in_flight if each.reservation.slot.chain_id == chain.chain_id),
+        (each for each in shared.ended if each.operation.reservation.slot.chain_id == chain.chain_id),
+    )
+    terms = _terms(chain)
+    reads = RecentReads(terms.fresh_seconds)
+    refresh = None if reader is None else sparing(refreshing(reader, registry, tracker.settle_now), reads, time.time)
+    disagreements = Disagreements(count=partial(shared.metrics.disagreed, name), refresh=refresh)
+    stack.push_async_callback(disagreements.close)
     gate = Gate(
         _gate_settings(chain, config),
         admission=Admission(
             Sources(
-                terms=(terms := _terms(chain)),
+                terms=terms,
                 registry=registry,
                 ledger=ledger,
                 settlement=tracker.settle_now,
-                reader=None if node is None else NodeReader(node, registry, store.save_session, time.time),
+                reader=reader,
                 clock=time.time,
-                reads=RecentReads(terms.fresh_seconds),
+                reads=reads,
+                reconciled=tracker.reconciled,
             )
         ),
         upstream=upstream,
         fees=partial(_answer_fees, FeeTranslator(upstream, None if node is None else partial(_node_fees, node))),
-        follower=OperationFollower(tracker, ledger, frozenset(chain.session_modules), time.time),
+        follower=OperationFollower(
+            tracker,
+            ledger,
+            frozenset(chain.session_modules),
+            time.time,
+            disagreements.note,
+            failure=LedgerFailure(
+                open=config.ledger_fail is LedgerFail.OPEN,
+                sent_unheld=partial(shared.metrics.failed_open, "ledger"),
+            ),
+        ),
         recorder=shared.recorder,
         clock=time.time,
         stopwatch=time.perf_counter,
         new_id=_new_decision_id,
     )
-    for task in (upstream.watch(_PROBE_SECONDS), tracker.run()):
-        _run_in_background(task, stack)
-    return ServedChain(name=name, chain_id=chain.chain_id, gate=gate, upstream=upstream, node=node)
+    return ServedChain(name=name, chain_id=chain.chain_id, gate=gate, upstream=upstream, node=node), tracker
 
 
 def _terms(chain: Chain) -> Terms:
@@ -214,12 +289,14 @@ async def _explain_once(config: Config, question: Mapping[str, object]) -> Decis
         shared = _Shared(
             config=config,
             registry=restored_registry(config, store),
-            store=store,
+            memory=_NoMemory(),
+            in_flight=store.operations_in_flight(),
+            ended=(),
             recorder=EdgeRecorder(metrics, None),
             metrics=metrics,
             stack=stack,
         )
-        chain = await _start_chain(name, config.chains[name], shared)
+        chain, _ = await _build_chain(name, config.chains[name], shared)
         return await chain.gate.explain(name, question["operation"], question["entryPoint"])
 
 

@@ -62,6 +62,7 @@ class Reason:
     call: int | None = None  # index into the operation's calls
     wanted: str | None = None
     got: str | None = None
+    missing: str | None = None  # who should have had the fact that a verdict lacked: node, ledger
     retryable: bool = False
 
     def at_call(self, index: int) -> Reason:
@@ -123,11 +124,12 @@ class Undecodable(SessiongateError):
 
 
 class StateUnavailable(SessiongateError):
-    """A fact the verdict needs cannot be had now; `what` names it."""
+    """A fact the verdict needs cannot be had now; `what` names it, `fact` who should have had it (node, ledger)."""
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, *, fact: str = "node") -> None:
         super().__init__(what)
         self.what = what
+        self.fact = fact
 
 
 class UpstreamUnavailable(SessiongateError):

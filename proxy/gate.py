@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from traceback import format_tb
 from typing import Final
 
 from proxy.admission import Admission, Judgement, Purpose
-from proxy.errors import InvalidParams, MethodNotFound, RpcError, UpstreamUnavailable
+from proxy.admission.reasons import unavailable
+from proxy.errors import InvalidParams, MethodNotFound, RpcError, StateUnavailable, UpstreamUnavailable
 from proxy.jsonrpc import Request, print_error, print_json, print_result
 from proxy.judge.decision import Decision, UpstreamAnswer
 from proxy.judge.verdict import Mode, Reject
@@ -35,6 +37,10 @@ class GateSettings:
     entry_points: Mapping[Address, EntryPoint]
     allow_methods: frozenset[str] = frozenset()
     fee_methods: frozenset[str] = frozenset()
+
+
+class _BrokenAfterSendingError(Exception):
+    """Something of ours broke when the operation was, or may have been, on its way. The cause is chained."""
 
 
 class Gate:
@@ -79,10 +85,11 @@ class Gate:
         except UpstreamUnavailable as error:
             outcome = Outcome.UNAVAILABLE
             return Answer(print_error(request.id, *error_of_upstream(error, submit=method_class is MethodClass.SUBMIT)))
-        except Exception:  # a promise of ours is broken: in doubt nothing is let through, and the caller is answered
+        except Exception as error:  # a promise of ours is broken: nothing is let through, and the caller is answered
             decision_id = self._new_id()
-            _LOG.exception("request %s failed", decision_id)
-            return Answer(print_error(request.id, *internal_error(decision_id)))
+            sent = isinstance(error, _BrokenAfterSendingError)
+            _LOG.error("request %s failed: %s", decision_id, _traceback(error.__cause__ or error if sent else error))
+            return Answer(print_error(request.id, *internal_error(decision_id, may_have_been_sent=sent)))
         else:
             return answer
         finally:
@@ -135,44 +142,99 @@ class Gate:
             return self._pass_on(request, await self._post(request.method, params, submit=not preview))
         started = self._stopwatch()
         judgement = await self._admission.judge(op, entry_point, purpose=Purpose.PREVIEW if preview else Purpose.SUBMIT)
-        seconds = self._stopwatch() - started
-        decision = self._decide(request.method, judgement, op, context)
-        enforced = isinstance(decision.verdict, Reject) and self._settings.mode is Mode.ENFORCE
-        self._recorder.decided(decision, forwarding=not enforced, seconds=seconds)
+        if not preview:
+            judgement = await self._hold(judgement)
+        try:
+            decision = self._decide(request.method, judgement, op, context)
+            enforced = isinstance(decision.verdict, Reject) and self._settings.mode is Mode.ENFORCE
+            self._recorder.decided(decision, forwarding=not enforced, seconds=self._stopwatch() - started)
+        except BaseException:
+            self._give_back(judgement)
+            raise
         if isinstance(decision.verdict, Reject) and enforced:
             error = error_of_reason(decision.verdict.first, decision)
             return Answer(print_error(request.id, *error)), Outcome.REJECTED
-        forwarded = await self._forward(request.method, params, judgement, decision, preview)
+        if preview:
+            forwarded = await self._preview(request.method, params, decision)
+        else:
+            forwarded = await self._submit(request.method, params, judgement, decision)
         return self._pass_on(request, forwarded)
 
-    async def _forward(
-        self, method: str, params: bytes, judgement: Judgement, decision: Decision, preview: bool
-    ) -> Forwarded:
-        """Send what was judged, and see to what it holds: a refusal gives it back, an acceptance keeps it."""
-        operation, reservation = judgement.operation, judgement.reservation
+    async def _hold(self, judgement: Judgement) -> Judgement:
+        """What an allowed operation holds has to survive the end of this process before anything is sent."""
+        operation = judgement.operation
+        if operation is None or isinstance(judgement.verdict, Reject):
+            return judgement
         try:
-            forwarded = await self._post(method, params, submit=not preview)
+            reservation = await self._follower.hold(operation, judgement.reservation, judgement.enable_nonce)
+        except StateUnavailable as error:
+            return replace(judgement, verdict=Reject((unavailable(error),)), reservation=None)
+        judgement = replace(judgement, reservation=reservation)
+        if (frozen := self._admission.frozen(operation)) is None:
+            return judgement
+        self._give_back(judgement)
+        return replace(judgement, verdict=Reject((frozen,)), reservation=None)
+
+    async def _preview(self, method: str, params: bytes, decision: Decision) -> Forwarded:
+        """Send what was judged; nothing is held for it."""
+        try:
+            forwarded = await self._post(method, params, submit=False)
         except UpstreamUnavailable as error:
             self._recorder.answered(decision.decision_id, UpstreamAnswer(error_message=error.problem))
-            if operation is not None and not preview and error.may_have_been_sent:
-                await self._follower.accepted(operation, reservation, judgement.enable_nonce)
-            elif reservation is not None:
-                self._follower.refused(reservation)
             raise
-        self._recorder.answered(decision.decision_id, _answer_of(forwarded))
-        if preview or operation is None:
-            return forwarded
-        if forwarded.reply.is_error:
-            if reservation is not None:
-                self._follower.refused(reservation)
-            return forwarded
-        await self._follower.accepted(operation, reservation, judgement.enable_nonce)
-        result = forwarded.reply.result
-        if isinstance(result, Mapping):  # pimlico_sendUserOperationNow waits, and answers with the receipt
-            await self._follower.observe(result)
-        elif result != print_bytes(operation.user_op_hash):
-            _LOG.error("%s names the operation of decision %s otherwise", forwarded.endpoint, decision.decision_id)
+        self._recorder.answered(decision.decision_id, _answer_of(forwarded, "preview"))
         return forwarded
+
+    async def _submit(self, method: str, params: bytes, judgement: Judgement, decision: Decision) -> Forwarded:
+        try:
+            return await self._send(method, params, judgement, decision)
+        except UpstreamUnavailable:
+            raise
+        except Exception as error:
+            raise _BrokenAfterSendingError from error
+
+    async def _send(self, method: str, params: bytes, judgement: Judgement, decision: Decision) -> Forwarded:
+        """Send what was judged, and see to what it holds: a refusal gives it back, an acceptance keeps it."""
+        try:
+            forwarded = await self._post(method, params, submit=True)
+        except UpstreamUnavailable as error:
+            if error.may_have_been_sent:
+                await self._keep(judgement, answered=False)
+            else:
+                self._give_back(judgement)
+            self._recorder.answered(decision.decision_id, UpstreamAnswer(error_message=error.problem))
+            raise
+        except BaseException:  # broken, or the gate is being stopped: how far it got is not known
+            await self._keep(judgement, answered=False)
+            raise
+        await self._settle(judgement, forwarded, decision)
+        return forwarded
+
+    async def _settle(self, judgement: Judgement, forwarded: Forwarded, decision: Decision) -> None:
+        """The bundler has spoken on an operation."""
+        operation, reply = judgement.operation, forwarded.reply
+        answer = _answer_of(forwarded, "receipt")
+        if reply.is_error:
+            self._give_back(judgement, answer)
+        else:
+            await self._keep(judgement)
+        self._recorder.answered(decision.decision_id, answer)
+        if reply.is_error or operation is None:
+            return
+        if isinstance(reply.result, Mapping):  # pimlico_sendUserOperationNow waits, and answers with the receipt
+            await self._follower.observe(reply.result)
+        elif reply.result != print_bytes(operation.user_op_hash):
+            _LOG.error("%s names the operation of decision %s otherwise", forwarded.endpoint, decision.decision_id)
+
+    async def _keep(self, judgement: Judgement, *, answered: bool = True) -> None:
+        if judgement.operation is not None:
+            await self._follower.accepted(
+                judgement.operation, judgement.reservation, judgement.enable_nonce, answered=answered
+            )
+
+    def _give_back(self, judgement: Judgement, answer: UpstreamAnswer | None = None) -> None:
+        if judgement.reservation is not None:
+            self._follower.refused(judgement.reservation, answer)
 
     async def _post(self, method: str, params: bytes, *, submit: bool) -> Forwarded:
         started = self._stopwatch()
@@ -191,9 +253,7 @@ class Gate:
             served = ", ".join(
                 f"{print_checksummed(each.address)} ({each.version})" for each in self._settings.entry_points.values()
             )
-            raise InvalidParams(
-                "params[1]", f"entry point {print_checksummed(address)} is not served here; {served} is"
-            )
+            raise InvalidParams(field, f"entry point {print_checksummed(address)} is not served here; {served} is")
         return entry_point
 
     def _decide(self, method: str, judgement: Judgement, op: UserOperation, context: RequestContext) -> Decision:
@@ -220,8 +280,14 @@ def _print_params(op: UserOperation, entry_point: EntryPoint, rest: list[object]
     return print_json([print_user_operation(op), print_bytes(entry_point.address), *rest])
 
 
-def _answer_of(forwarded: Forwarded) -> UpstreamAnswer:
+def _answer_of(forwarded: Forwarded, otherwise: str) -> UpstreamAnswer:
+    """The answer in short; `otherwise` names a result that is no text."""
     reply = forwarded.reply
     if reply.is_error:
         return UpstreamAnswer(error_code=reply.error_code, error_message=reply.error_message)
-    return UpstreamAnswer(result=reply.result if isinstance(reply.result, str) else "receipt")
+    return UpstreamAnswer(result=reply.result if isinstance(reply.result, str) else otherwise)
+
+
+def _traceback(error: BaseException) -> str:
+    """What broke and where. Without the exception's own text, which may quote an operation or a URL."""
+    return f"{type(error).__name__}\n{''.join(format_tb(error.__traceback__))}"

@@ -69,16 +69,28 @@ class Upstream(Protocol):
 class Follower(Protocol):
     """Sees to what comes after a verdict."""
 
-    async def accepted(
+    async def hold(
         self, operation: DecodedOperation, reservation: Reservation | None, enable_nonce: int | None
-    ) -> None:
-        """The bundler took the operation, or may have: keep what it holds and follow it to its end.
+    ) -> Reservation | None:
+        """The operation is about to be sent: returns when what it holds would survive the end of this process.
 
-        `enable_nonce` is the nonce by which an ENABLE envelope was judged, where it is known.
+        `enable_nonce` is the nonce by which an ENABLE envelope was judged, where it is known. Returns the reservation
+        that stands for the operation from now on, `None` when nothing need be known of it. Raises `StateUnavailable`;
+        then nothing is held.
         """
 
-    def refused(self, reservation: Reservation) -> None:
-        """The bundler did not take it: it holds nothing."""
+    async def accepted(
+        self,
+        operation: DecodedOperation,
+        reservation: Reservation | None,
+        enable_nonce: int | None,
+        *,
+        answered: bool = True,
+    ) -> None:
+        """The bundler took the operation, or may have if it has not `answered`: follow it to its end."""
+
+    def refused(self, reservation: Reservation, answer: UpstreamAnswer | None = None) -> None:
+        """The bundler did not take it, by its `answer` if it gave one: it holds nothing."""
 
     async def observe(self, receipt: object) -> None:
         """A receipt passed through the gate."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from proxy.errors import Code, Reason, UpstreamUnavailable
 from proxy.judge.decision import Decision
 from proxy.userop.primitives import print_bytes, print_checksummed
+
+_LOOK_FIRST: Final = "look for the operation's receipt by its hash before sending again"
 
 
 def error_of_reason(reason: Reason, decision: Decision) -> tuple[Code, str, dict[str, object]]:
@@ -30,13 +34,16 @@ def error_of_upstream(error: UpstreamUnavailable, *, submit: bool) -> tuple[Code
     if submit:
         data["mayHaveBeenSent"] = error.may_have_been_sent
     if submit and error.may_have_been_sent:
-        data["remedy"] = "look for the operation's receipt by its hash before sending again"
+        data["remedy"] = _LOOK_FIRST
     else:
         data["remedy"] = "send again; if it persists, the operator of this gate has to look at its bundler"
     return Code.UPSTREAM_UNAVAILABLE, f"no bundler answered: {error.problem}", data
 
 
-def internal_error(decision_id: str) -> tuple[Code, str, dict[str, object]]:
+def internal_error(decision_id: str, *, may_have_been_sent: bool) -> tuple[Code, str, dict[str, object]]:
     """We broke a promise; nothing about how is told."""
     data: dict[str, object] = {"decisionId": decision_id, "retryable": False}
-    return Code.INTERNAL_ERROR, "internal error of this gate; nothing was forwarded by this request", data
+    if not may_have_been_sent:
+        return Code.INTERNAL_ERROR, "internal error of this gate; this request submitted nothing", data
+    data |= {"mayHaveBeenSent": True, "remedy": _LOOK_FIRST}
+    return Code.INTERNAL_ERROR, "internal error of this gate; the operation may have been sent", data

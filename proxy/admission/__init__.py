@@ -17,10 +17,11 @@ from proxy.session.counters import Counter, SessionKey
 from proxy.session.validity import UINT48_MAX
 from proxy.userop.acts import Unreadable
 from proxy.userop.decode import DecodedOperation, SessionClaim, decode_operation
+from proxy.userop.emissary import decode_emissary_envelope
 from proxy.userop.entry_point import EntryPoint, EntryPointVersion
 from proxy.userop.execution import CallType
 from proxy.userop.primitives import Address
-from proxy.userop.signature import decode_session_envelope
+from proxy.userop.signature import SessionEnvelope, decode_session_envelope
 from proxy.userop.user_operation import EIP7702_MARKER, UserOperation
 
 __all__ = [
@@ -106,9 +107,8 @@ class Admission:
         An account whose root or default validator is the session module (Kernel validation type 00, Nexus validator
         zero) would take it, and nothing in its nonce would tell.
         """
-        try:
-            envelope = decode_session_envelope(operation.op.signature)
-        except Undecodable:
+        envelope = _envelope_in(operation.op.signature)
+        if envelope is None:
             return False
         if envelope.enable is not None:
             return True
@@ -116,19 +116,35 @@ class Admission:
             SessionKey(self._terms.chain_id, module, operation.op.sender, envelope.permission_id)
             for module in self._terms.session_modules
         )
-        return any(self._registry.get(key) is not None or self._registry.declared(key) is not None for key in keys)
+        return any(self._is_known(key) for key in keys)
+
+    def _is_known(self, key: SessionKey) -> bool:
+        registry = self._registry
+        return bool(registry.get(key) or registry.declared(key) or registry.freezes.on(key))
 
     async def _judge_session(self, operation: DecodedOperation, claim: SessionClaim, purpose: Purpose) -> Judgement:
+        if (frozen := self.frozen(operation)) is not None:
+            return Judgement(verdict=Reject((frozen,)), operation=operation)
         key = SessionKey(self._terms.chain_id, claim.module, operation.op.sender, claim.envelope.permission_id)
-        freeze = self._registry.freezes.on(key)
-        if freeze is not None:
-            return Judgement(verdict=Reject((reasons.frozen(freeze),)), operation=operation)
+        await self._sources.reconciled(key)
         fit = await Hearing(self._sources, operation, claim, key, purpose).fit()
+        # again: it may have been frozen while others were asked
+        if (frozen := self.frozen(operation)) is not None:
+            return Judgement(verdict=Reject((frozen,)), operation=operation)
         if isinstance(fit, Reason):
             return Judgement(verdict=Reject((fit,)), operation=operation)
         if purpose is not Purpose.SUBMIT:
             return Judgement(verdict=Allow(fit.notes), operation=operation)
         return self._reserve(operation, key, fit)
+
+    def frozen(self, operation: DecodedOperation) -> Reason | None:
+        """Why an operation must not go out whatever its session says, also one that was let through a moment ago."""
+        claim = operation.claim
+        if claim is None:
+            return None
+        key = SessionKey(self._terms.chain_id, claim.module, operation.op.sender, claim.envelope.permission_id)
+        freeze = self._registry.freezes.on(key)
+        return None if freeze is None else reasons.frozen(freeze)
 
     def _reserve(self, operation: DecodedOperation, key: SessionKey, fit: Fit) -> Judgement:
         """Hold what the operation uses. Nothing may give way between verdict and reservation: they are one step."""
@@ -158,6 +174,16 @@ class Admission:
             reservation=reservation,
             enable_nonce=_enable_nonce(operation, fit),
         )
+
+
+def _envelope_in(signature: bytes) -> SessionEnvelope | None:
+    """A session envelope of any module's. The permission id stands in the same place in all."""
+    for decode in (decode_session_envelope, decode_emissary_envelope):
+        try:
+            return decode(signature)
+        except Undecodable:
+            continue
+    return None
 
 
 def _is_readable(operation: DecodedOperation) -> bool:

@@ -18,7 +18,14 @@ from proxy.session.changes import SessionEnabled, changes_of, make_change
 from proxy.session.counters import SessionKey
 from proxy.session.declared import DeclaredFit, judge_declared
 from proxy.session.enforce import Accepted, Doubt, NeedsFacts, Refused, enforce
-from proxy.session.facts import Answer, AskedFact, EnableNonceFact, EnableSignatureFact, MissingFact
+from proxy.session.facts import (
+    Answer,
+    AskedFact,
+    EmissaryNonceFact,
+    EnableNonceFact,
+    EnableSignatureFact,
+    MissingFact,
+)
 from proxy.session.registry import Status
 from proxy.session.signers import SignatureOutcome, SignatureVerdict, check_session_signature
 from proxy.session.state import SessionState
@@ -139,6 +146,8 @@ class Hearing:
             return read
         if known is not None and known.status is Status.PENDING and not enabling:
             return reasons.pending(known)
+        if known is not None and known.status is Status.IN_FORCE and known.state is None:
+            raise StateUnavailable("the session was changed in a way that only its chain can tell")
         return known.state if known is not None and known.state is not None else SessionState(key=self._key)
 
     def _installed_on_the_way(self, state: SessionState) -> SessionState:
@@ -156,11 +165,21 @@ class Hearing:
 
     async def _read(self) -> SessionState | None:
         """The session as the node has it now; `None` when it has none, or was asked a moment ago."""
-        if self._reader is None or self._reads.is_recent(self._key, self._now):
+        reader = self._reader
+        if reader is None:
             return None
-        self._reads.note(self._key, self._now)
-        await self._settlement(self._registry.awaited(self._key))
-        return await self._reader.session(self._key)
+
+        async def ask() -> SessionState | None:
+            await self._settlement(self._registry.awaited(self._key))
+            return await reader.session(self._key)
+
+        if await self._reads.once(self._key, self._now, ask) is None:
+            return None
+        # what was read is in the registry, with whatever has been settled since
+        known = self._registry.get(self._key)
+        if known is None or known.state is None:
+            raise StateUnavailable("the session changes faster than it can be read")
+        return known.state
 
     async def _newer(self, state: SessionState) -> SessionState | None:
         """A reading newer than the one just judged by; `None` when there is none, so that a refusal stands."""
@@ -187,7 +206,7 @@ class Hearing:
     def _without_node(self, state: SessionState, facts: Iterable[MissingFact]) -> SessionState:
         """The enable nonce can be told from the digest that was signed over it; nothing else can be told at all."""
         for fact in facts:
-            if not isinstance(fact, EnableNonceFact):
+            if not isinstance(fact, EnableNonceFact | EmissaryNonceFact):
                 raise StateUnavailable(f"{reasons.in_words(fact)}, and no node is configured to ask")
         for nonce in range(_MOST_NONCES):
             tried = state.with_enable_nonce(nonce)

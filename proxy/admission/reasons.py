@@ -30,7 +30,8 @@ def unavailable(error: StateUnavailable) -> Reason:
     return Reason(
         code=Code.STATE_UNAVAILABLE,
         sentence=f"not decided, because a fact cannot be had now: {error.what}",
-        remedy="try again; if it persists, the operator of this gate has to look at its node",
+        remedy=f"try again; if it persists, the operator of this gate has to look at its {error.fact}",
+        missing=error.fact,
         retryable=True,
     )
 

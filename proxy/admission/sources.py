@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final, Literal, Protocol
 
+from proxy.errors import StateUnavailable
 from proxy.ledger.reservation import Ledger
 from proxy.session.counters import SessionKey
 from proxy.session.enforce import Doubt
@@ -69,29 +71,79 @@ Settlement = Callable[[Sequence[Hash32]], Awaitable[bool]]
 """Asks what became of accepted operations, once; whether any of them ended."""
 
 
+@dataclass(slots=True)
+class _Reading:
+    at: float
+    task: asyncio.Task[SessionState | None] | None = None  # `None` when it has ended
+    failure: str | None = None
+
+
 class RecentReads:
-    """When each session was last read, so that refusals cannot be used to flood the node. Bounded."""
+    """At most one reading of each session per `seconds`, so that refusals cannot be used to flood the node. Bounded."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._at: OrderedDict[SessionKey, float] = OrderedDict()
+        self._readings: OrderedDict[SessionKey, _Reading] = OrderedDict()
 
-    def is_recent(self, key: SessionKey, now: float) -> bool:
-        """Whether this session was read so short a time ago that another reading would tell nothing."""
-        at = self._at.get(key)
-        return at is not None and now - at < self._seconds
+    async def once(
+        self, key: SessionKey, now: float, read: Callable[[], Awaitable[SessionState | None]]
+    ) -> SessionState | None:
+        """What `read` says; whoever comes while it is under way waits for the same reading.
 
-    def note(self, key: SessionKey, now: float) -> None:
-        """It is being read now (unix seconds)."""
-        self._at[key] = now
-        self._at.move_to_end(key)
-        if len(self._at) > _MOST_REMEMBERED_READS:
-            self._at.popitem(last=False)
+        So soon after one (`now` in unix seconds) that another would tell nothing new, the answer is `None`. Raises
+        `StateUnavailable` when the reading fails, or has just failed.
+        """
+        last = self._readings.get(key)
+        if last is None or (last.task is None and now - last.at >= self._seconds):
+            return await asyncio.shield(self._begin(key, now, read))
+        if last.task is not None:
+            return await asyncio.shield(last.task)
+        if last.failure is not None:
+            raise StateUnavailable(last.failure)
+        return None
+
+    def _begin(
+        self, key: SessionKey, now: float, read: Callable[[], Awaitable[SessionState | None]]
+    ) -> asyncio.Task[SessionState | None]:
+        reading = _Reading(now)
+
+        async def run() -> SessionState | None:
+            reading.failure = "the session could not be read a moment ago"
+            try:
+                state = await read()
+            except StateUnavailable as error:
+                reading.failure = error.what
+                raise
+            finally:
+                reading.task = None
+            reading.failure = None
+            return state
+
+        task = reading.task = asyncio.create_task(run())
+        task.add_done_callback(_take_note)
+        self._readings[key] = reading
+        self._readings.move_to_end(key)
+        if len(self._readings) > _MOST_REMEMBERED_READS:
+            self._readings.popitem(last=False)
+        return task
+
+
+def _take_note(ended: asyncio.Task[SessionState | None]) -> None:
+    """A failure that nobody waits for any more is in the books all the same."""
+    if not ended.cancelled():
+        ended.exception()
+
+
+async def _nothing_to_reconcile(_key: SessionKey) -> None:
+    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
-    """Everything a verdict of one chain draws on. `reader` is `None` without a node; `clock` gives unix seconds."""
+    """Everything a verdict of one chain draws on. `reader` is `None` without a node; `clock` gives unix seconds.
+
+    `reconciled` returns when it was asked what became of a session's operations that a restart found in flight.
+    """
 
     terms: Terms
     registry: Registry
@@ -100,3 +152,4 @@ class Sources:
     reader: ChainReader | None
     clock: Callable[[], float]
     reads: RecentReads
+    reconciled: Callable[[SessionKey], Awaitable[None]] = _nothing_to_reconcile

@@ -12,6 +12,7 @@ from proxy.chain.policy_views import read_policy, read_target, read_token
 from proxy.chain.views import (
     CHECK_ACTION,
     CHECK_USER_OP,
+    EMISSARY_GET_NONCE,
     GET_NONCE,
     GET_SESSION_VALIDATOR,
     IS_VALID_SIGNATURE,
@@ -21,11 +22,13 @@ from proxy.chain.views import (
 )
 from proxy.errors import StateUnavailable
 from proxy.session.counters import SessionKey
+from proxy.session.emissary_grant import NO_LOCK_TAG
 from proxy.session.facts import (
     AllowedTargetFact,
     Answer,
     AskedFact,
     BaseFeeFact,
+    EmissaryNonceFact,
     EnableNonceFact,
     EnableSignatureFact,
     MissingFact,
@@ -90,6 +93,10 @@ async def _told(node: Node, state: SessionState, fact: MissingFact, op: UserOper
             if base_fee is None:
                 raise StateUnavailable("the newest block has no base fee")
             return lambda filled: replace(filled, base_fee=base_fee)
+        case EmissaryNonceFact():
+            key = state.key
+            (nonce,) = await ask(node, key.module, EMISSARY_GET_NONCE, key.account, NO_LOCK_TAG)
+            return _answer(fact, nonce)
         case PolicyCheckFact():
             return _answer(fact, await _check_policy(node, state.key.module, fact, op))
         case SessionSignatureFact():

@@ -1,35 +1,117 @@
-"""What comes after a verdict: an accepted operation is kept and followed, a refused one gives back what it held."""
+"""What comes after a verdict: what an operation holds is kept before it is sent, and followed until it has ended."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Final
 
 from proxy.admission.hearing import slot_of
-from proxy.chain.tracker import AcceptedOperation, Tracker
+from proxy.chain.disagreements import contradicts
+from proxy.chain.tracker import Tracker
+from proxy.errors import StateUnavailable
+from proxy.judge.decision import UpstreamAnswer
+from proxy.ledger.operations import AcceptedOperation, Stage
 from proxy.ledger.reservation import Ledger, Reservation
 from proxy.session.changes import changes_of
+from proxy.session.counters import Counter, SessionKey
 from proxy.userop.decode import DecodedOperation
 from proxy.userop.primitives import Address
 
+_LEDGER_SECONDS: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerFailure:
+    """What becomes of an operation whose reservation cannot be made durable.
+
+    `open` sends it all the same, held in memory only; otherwise it is rejected. `seconds` is how long to wait for the
+    ledger. `sent_unheld` is told of each that is sent.
+    """
+
+    open: bool
+    sent_unheld: Callable[[], None]
+    seconds: float = _LEDGER_SECONDS
+
 
 class OperationFollower:
-    """See `proxy.ports.Follower` for the meaning of each call. `clock` gives unix seconds."""
+    """See `proxy.ports.Follower` for the meaning of each call.
+
+    `clock` gives unix seconds. `contradicted` hears of each session of which the bundler knows better.
+    """
 
     def __init__(
-        self, tracker: Tracker, ledger: Ledger, session_modules: Collection[Address], clock: Callable[[], float]
+        self,
+        tracker: Tracker,
+        ledger: Ledger,
+        session_modules: Collection[Address],
+        clock: Callable[[], float],
+        contradicted: Callable[[SessionKey], None],
+        *,
+        failure: LedgerFailure | None = None,
     ) -> None:
         self._tracker = tracker
         self._ledger = ledger
         self._session_modules = session_modules
         self._clock = clock
+        self._contradicted = contradicted
+        self._failure = failure or LedgerFailure(open=False, sent_unheld=_nobody_to_tell)
+
+    async def hold(
+        self, operation: DecodedOperation, reservation: Reservation | None, enable_nonce: int | None
+    ) -> Reservation | None:
+        held = self._followed(operation, reservation, enable_nonce)
+        if held is None:
+            return None
+        if reservation is None:
+            self._ledger.reserve(held.reservation, _nothing_used)
+        try:
+            async with asyncio.timeout(self._failure.seconds):
+                await self._tracker.hold(held)
+        except (StateUnavailable, TimeoutError) as error:
+            if self._failure.open:
+                self._failure.sent_unheld()
+                return held.reservation
+            self._tracker.let_go(held.user_op_hash)
+            if isinstance(error, TimeoutError):
+                what = f"the ledger did not answer in {self._failure.seconds:g} s"
+                raise StateUnavailable(what, fact="ledger") from None
+            raise
+        except BaseException:
+            self._tracker.let_go(held.user_op_hash)
+            raise
+        return held.reservation
 
     async def accepted(
-        self, operation: DecodedOperation, reservation: Reservation | None, enable_nonce: int | None
+        self,
+        operation: DecodedOperation,
+        reservation: Reservation | None,
+        enable_nonce: int | None,
+        *,
+        answered: bool = True,
     ) -> None:
+        followed = self._followed(operation, reservation, enable_nonce)
+        if followed is not None:
+            await self._tracker.follow(followed, Stage.ACCEPTED if answered else Stage.UNKNOWN)
+
+    def refused(self, reservation: Reservation, answer: UpstreamAnswer | None = None) -> None:
+        self._tracker.let_go(reservation.user_op_hash)
+        if answer is not None and reservation.session is not None and contradicts(answer):
+            self._contradicted(reservation.session)
+
+    async def observe(self, receipt: object) -> None:
+        if isinstance(receipt, Mapping):
+            await self._tracker.observe(receipt)
+
+    def _followed(
+        self, operation: DecodedOperation, reservation: Reservation | None, enable_nonce: int | None
+    ) -> AcceptedOperation | None:
+        """What is to be known of an operation; `None` for one that is none of the sessions' business."""
         changes = changes_of(operation, self._session_modules, enable_nonce=enable_nonce)
         if reservation is None:
             if not changes:
-                return  # an owner's operation that is none of the sessions' business
+                return None
             reservation = Reservation(
                 user_op_hash=operation.user_op_hash,
                 slot=slot_of(operation),
@@ -37,13 +119,12 @@ class OperationFollower:
                 charges=(),
                 valid_until=None,
             )
-        await self._tracker.follow(
-            AcceptedOperation(reservation=reservation, changes=changes, accepted_at=self._clock())
-        )
+        return AcceptedOperation(reservation=reservation, changes=changes, accepted_at=self._clock())
 
-    def refused(self, reservation: Reservation) -> None:
-        self._ledger.release(reservation.user_op_hash)
 
-    async def observe(self, receipt: object) -> None:
-        if isinstance(receipt, Mapping):
-            await self._tracker.observe(receipt)
+def _nothing_used(_counter: Counter) -> int:
+    return 0
+
+
+def _nobody_to_tell() -> None:
+    return None

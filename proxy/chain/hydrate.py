@@ -9,6 +9,7 @@ from typing import Final
 from proxy.chain.node import Node, Reverted
 from proxy.chain.policy_views import read_policy
 from proxy.chain.views import (
+    EMISSARY_IS_PERMISSION_ENABLED,
     GET_ACTION_POLICIES,
     GET_ENABLED_ACTIONS,
     GET_ERC1271_POLICIES,
@@ -25,7 +26,7 @@ from proxy.session.addresses import MODULE_KINDS, ModuleKind
 from proxy.session.counters import SessionKey
 from proxy.session.revert import SELECTOR_BY_ERROR
 from proxy.session.state import SessionState, SessionStatus
-from proxy.userop.primitives import print_bytes
+from proxy.userop.primitives import Address, print_bytes
 
 MOST_ACTIONS: Final = 512
 """Actions of one session that are read; a session with more cannot be judged here."""
@@ -42,19 +43,34 @@ class Reading:
     block: int
 
 
+def is_readable(module: Address) -> bool:
+    """Whether a module's sessions can be read from the chain whole: the emissary publishes too few views."""
+    return MODULE_KINDS.get(module) is not ModuleKind.EMISSARY
+
+
 async def hydrate(node: Node, key: SessionKey, *, timeout_seconds: float = 5.0) -> Reading:
     """Read one session: enabled or not, validator, policies, actions, counters, enable nonce, paymaster flag.
 
+    Of a session of the emissary only that it is not enabled can be read: see `_hydrate_emissary`.
     Raises `StateUnavailable` when any of it cannot be had in time; half a session is none.
     """
-    if MODULE_KINDS.get(key.module) is ModuleKind.EMISSARY:
-        raise StateUnavailable("sessions of the emissary are not read from the chain")
     try:
         async with asyncio.timeout(timeout_seconds):
-            return await _hydrate(node, key)
+            return await (_hydrate if is_readable(key.module) else _hydrate_emissary)(node, key)
     except TimeoutError:
         what = f"session {print_bytes(key.permission_id)}"
         raise StateUnavailable(f"{what} could not be read from the node in {timeout_seconds:g} s") from None
+
+
+async def _hydrate_emissary(node: Node, key: SessionKey) -> Reading:
+    """Of the emissary only one view is published: it tells that there is no session, but not what one may do."""
+    block = (await node.head()).number
+    names = (key.account, key.permission_id)
+    (enabled,) = await ask(node, key.module, EMISSARY_IS_PERMISSION_ENABLED, *names, block=block)
+    if enabled:
+        what = f"session {print_bytes(key.permission_id)}"
+        raise StateUnavailable(f"{what} is enabled at the emissary, which does not tell what it may do")
+    return Reading(SessionState(key=key), block)
 
 
 async def _hydrate(node: Node, key: SessionKey) -> Reading:

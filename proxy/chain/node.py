@@ -1,4 +1,4 @@
-"""One chain's node, asked over JSON-RPC: contract views, code, the newest block. Reads only.
+"""One chain's node, asked over JSON-RPC: contract views, code, blocks, logs. Reads only.
 
 Every failure is `StateUnavailable` that names what could not be had; a revert of the contract that was asked is an
 answer (`Reverted`), not a failure.
@@ -11,15 +11,16 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import orjson
 from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector
 
+from proxy.chain.logs import Log, parse_log
 from proxy.errors import InvalidParams, StateUnavailable
-from proxy.userop.primitives import Address, parse_bytes, parse_uint, print_bytes, print_uint
+from proxy.userop.primitives import Address, Hash32, parse_bytes, parse_hash, parse_uint, print_bytes, print_uint
 
 _DELEGATION_PREFIX: Final = bytes.fromhex("ef0100")  # EIP-7702 delegation designator
 _REVERT_CODES: Final = frozenset({3, -32015})  # go-ethereum and most others; Nethermind
@@ -40,6 +41,7 @@ class Head:
     """The newest block. `base_fee` is in wei per gas, `None` on a chain without EIP-1559."""
 
     number: int
+    hash: Hash32
     timestamp: int  # unix seconds
     base_fee: int | None
 
@@ -86,9 +88,55 @@ class Node:
         base_fee = block.get("baseFeePerGas")
         return Head(
             number=_uint(block.get("number"), what),
+            hash=_hash(block.get("hash"), what),
             timestamp=_uint(block.get("timestamp"), what),
             base_fee=None if base_fee is None else _uint(base_fee, what),
         )
+
+    async def block_hash(self, number: int) -> Hash32 | None:
+        """The hash of a block; `None` when the node has no such block. Raises `StateUnavailable`."""
+        what = f"block {number}"
+        block = _result(await self._request("eth_getBlockByNumber", [print_uint(number), False], what), what)
+        if block is None:
+            return None
+        if not isinstance(block, Mapping) or _uint(block.get("number"), what) != number:
+            raise StateUnavailable(f"{what}: the node answers with something else")
+        return _hash(block.get("hash"), what)
+
+    async def logs(
+        self,
+        addresses: Collection[Address],
+        topics: Collection[Hash32],
+        first: int,
+        last: int,
+        *,
+        indexed: Sequence[Hash32] = (),
+    ) -> tuple[Log, ...]:
+        """The logs of `addresses` whose first topic is one of `topics`, of blocks `first` to `last`, both included.
+
+        `indexed` are the topics that have to follow the first.
+
+        Raises `StateUnavailable`, also when they are more than the node gives or this gate takes at once.
+        """
+        if not addresses or not topics:
+            return ()  # to a node, an empty list means any
+        what = f"the logs of blocks {first} to {last}"
+        wanted = {
+            "address": [print_bytes(address) for address in addresses],
+            "topics": [[print_bytes(topic) for topic in topics], *(print_bytes(topic) for topic in indexed)],
+            "fromBlock": print_uint(first),
+            "toBlock": print_uint(last),
+        }
+        found = _result(await self._request("eth_getLogs", [wanted], what), what)
+        if not isinstance(found, list):
+            raise StateUnavailable(f"{what}: the node's answer is not an array")
+        try:
+            logs = tuple(parse_log(log, "log") for log in found)
+        except InvalidParams as error:
+            raise StateUnavailable(f"{what}: {error}") from None
+        if not all(first <= log.block <= last for log in logs):
+            raise StateUnavailable(f"{what}: the node answers with logs of another block")
+        return logs
 
     async def code(self, address: Address, *, block: int | None = None) -> bytes:
         """The code at an address, empty when it has none. Raises `StateUnavailable`."""
@@ -163,6 +211,13 @@ def _bytes(value: object, what: str) -> bytes:
 def _uint(value: object, what: str) -> int:
     try:
         return parse_uint(value, what)
+    except InvalidParams as error:
+        raise StateUnavailable(str(error)) from None
+
+
+def _hash(value: object, what: str) -> Hash32:
+    try:
+        return parse_hash(value, what)
     except InvalidParams as error:
         raise StateUnavailable(str(error)) from None
 

@@ -2,28 +2,33 @@
 
 The registry may change while the node is being asked, because operations settle. What was read is put in place of
 what was known only when that has not changed meanwhile; otherwise it is read again, so that no settled use is lost.
+Nor does a reading count from before the block in which an operation was last mined: the node is behind the bundler.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Final
 
 from proxy.admission import Found
+from proxy.chain.exact import ExactReading, read_exactly, tokens_met
 from proxy.chain.fill import fill
-from proxy.chain.hydrate import Reading, hydrate
+from proxy.chain.hydrate import is_readable
 from proxy.chain.node import Node
+from proxy.chain.witness import Witness
 from proxy.errors import StateUnavailable
+from proxy.ledger.reservation import Ledger
 from proxy.session.counters import SessionKey
-from proxy.session.facts import MissingFact
+from proxy.session.facts import MissingFact, PolicyConfigFact, TokenLimitFact
 from proxy.session.known import KnownSession, Source, Status
 from proxy.session.registry import Registry
-from proxy.session.state import SessionState, SessionStatus
+from proxy.session.state import ConfigId, SessionState, SessionStatus
 from proxy.userop.decode import DecodedOperation
 from proxy.userop.primitives import Address
 
 _MOST_READINGS: Final = 3
+_MOST_BLOCKS_BEHIND: Final = 64
 
 Keep = Callable[[KnownSession], Awaitable[None]]
 """Writes a session to disk; raises `StateUnavailable`."""
@@ -32,22 +37,53 @@ Keep = Callable[[KnownSession], Awaitable[None]]
 class NodeReader:
     """See `proxy.admission.ChainReader` for the meaning of each call. `clock` gives unix seconds."""
 
-    def __init__(self, node: Node, registry: Registry, keep: Keep, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        node: Node,
+        registry: Registry,
+        keep: Keep,
+        clock: Callable[[], float],
+        *,
+        ledger: Ledger | None = None,
+        witness: Witness | None = None,
+    ) -> None:
+        self._ledger = ledger
+        self._witness = witness
         self._node = node
         self._registry = registry
         self._keep = keep
         self._clock = clock
 
     async def session(self, key: SessionKey) -> SessionState | None:
+        return await self._session(key, ())
+
+    async def _session(self, key: SessionKey, asked: Collection[TokenLimitFact]) -> SessionState | None:
+        """The same, with these tokens of its spending limits beside those met before."""
         for _ in range(_MOST_READINGS):
             known = self._registry.get(key)
-            reading = await hydrate(self._node, key)
+            held = () if self._ledger is None else self._ledger.of_session(key)
+            tokens = tokens_met(None if known is None else known.state, held)
+            for fact in asked:
+                tokens.setdefault(ConfigId(fact.policy, fact.config_id), set()).add(fact.token)
+            exact = await read_exactly(self._node, self._witness, key, held, tokens)
             if self._registry.get(key) is known:
-                return await self._take(key, known, reading)
+                if known is not None and self._is_behind(known, exact.reading.block):
+                    return _as_known(known)
+                return await self._take(key, known, exact)
         raise StateUnavailable("the session changes faster than it can be read")
 
-    async def _take(self, key: SessionKey, known: KnownSession | None, reading: Reading) -> SessionState | None:
+    def _is_behind(self, known: KnownSession, block: int) -> bool:
+        """Whether more is known than the chain told at `block`; a chain that went back much further is a new one."""
+        newest = max(self._registry.mined_at(known.key) or 0, known.block or 0)
+        return block < newest <= block + _MOST_BLOCKS_BEHIND
+
+    async def _take(self, key: SessionKey, known: KnownSession | None, exact: ExactReading) -> SessionState | None:
         """Know the session as it was read; one that the chain does not have is not added, but loses its force."""
+        reading = exact.reading
+        if self._ledger is not None:
+            self._ledger.uncount(key)
+            for slot in exact.counted:
+                self._ledger.count(slot, reading.block)
         enabled = reading.state.enabled
         if not enabled and (known is None or known.status is not Status.IN_FORCE):
             return None
@@ -70,21 +106,49 @@ class NodeReader:
         return state
 
     async def find(self, operation: DecodedOperation, state: SessionState, facts: Sequence[MissingFact]) -> Found:
-        for _ in range(_MOST_READINGS):
-            known = self._registry.get(state.key)
-            registered = known is not None and known.state is state
-            filled = await fill(self._node, state, facts, operation.op)
-            found = Found(state=filled.state, answers=filled.answers, base_fee=filled.base_fee)
-            if known is None or not registered or filled.state is state:
-                return found
-            if self._registry.get(state.key) is known:
-                after = replace(known, state=filled.state, updated_at=self._clock())
-                self._registry.put(after)
-                await self._keep(after)
-                return found
-            newer = self._registry.get(state.key)
-            state = newer.state if newer is not None and newer.state is not None else state
-        raise StateUnavailable("the session changes faster than it can be read")
+        """As the protocol has it. A state that has changed in the registry meanwhile is returned as it is there now,
+        perhaps without what was asked for: the verdict then asks again."""
+        known = self._registry.get(state.key)
+        if known is not None and known.state is state and self._moves_counters(state.key, facts):
+            return await self._find_exactly(state.key, facts)
+        filled = await fill(self._node, state, facts, operation.op)
+        found = Found(state=filled.state, answers=filled.answers, base_fee=filled.base_fee)
+        if known is None or known.state is not state:
+            return found
+        if self._moves_counters(state.key, facts):
+            return await self._find_exactly(state.key, facts)
+        if filled.state is not state and self._registry.get(state.key) is known:
+            after = replace(known, state=filled.state, updated_at=self._clock())
+            self._registry.put(after)
+            await self._keep(after)
+        newest = self._registry.get(state.key)
+        if newest is None or newest.state is None:
+            raise StateUnavailable("the session changes faster than it can be read")
+        return replace(found, state=newest.state)
+
+    def _moves_counters(self, key: SessionKey, facts: Sequence[MissingFact]) -> bool:
+        """Whether counters are asked for of a session whose counters may be moving: a fact alone is of another block
+        than the rest of what is known, and would count an operation mined in between twice or not at all."""
+        if not is_readable(key.module) or not any(
+            isinstance(fact, TokenLimitFact | PolicyConfigFact) for fact in facts
+        ):
+            return False
+        held = self._ledger is not None and self._ledger.of_session(key)
+        return bool(held) or self._registry.mined_at(key) is not None
+
+    async def _find_exactly(self, key: SessionKey, facts: Sequence[MissingFact]) -> Found:
+        """The whole session anew, with the counters that were asked for."""
+        state = await self._session(key, [fact for fact in facts if isinstance(fact, TokenLimitFact)])
+        if state is None:
+            raise StateUnavailable("the session is not enabled any more")
+        return Found(state=state)
 
     async def delegate(self, account: Address) -> Address | None:
         return await self._node.delegate(account)
+
+
+def _as_known(known: KnownSession) -> SessionState:
+    """What is known while the node is behind it."""
+    if known.state is None or known.status is not Status.IN_FORCE:
+        raise StateUnavailable("the node is behind the block in which this session was last changed")
+    return known.state

@@ -1,70 +1,47 @@
-"""Follows accepted operations to their end: mined, so that what they used and changed is counted, or dropped.
+"""Follows operations to their end: mined, so that what they used and changed is counted, or dropped.
 
 The bundler is asked for receipts (`eth_getUserOperationReceipt`) with patience that grows with the operation's age;
-a receipt that a client fetches through the gate serves as well. The registry and the ledger learn of an end at once,
-the store with them in one transaction, so that a restart neither forgets an operation nor counts it twice.
+a receipt that a client fetches through the gate serves as well. Where a node can be asked, the entry point's nonce and
+events decide what the bundler does not tell. The registry and the ledger learn of an end at once, the store with them
+in one transaction, so that a restart neither forgets an operation nor counts it twice. A block that the chain takes
+back puts its operations back in flight.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final, Protocol
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
 
-from proxy.errors import InvalidParams, SessiongateError
-from proxy.ledger.reservation import Ledger, Reservation
-from proxy.session.changes import Changes
-from proxy.session.counters import Counter
-from proxy.session.declared import DECLARED_POLICY
-from proxy.session.registry import KnownSession, Registry
-from proxy.userop.primitives import Hash32, parse_hash, parse_uint, print_bytes
+from proxy.chain.endings import Endings
+from proxy.chain.outcome import Keeper, Outcome
+from proxy.chain.receipts import Receipt, read_receipt
+from proxy.chain.settled import Settled
+from proxy.chain.witness import Fate, Witness
+from proxy.errors import SessiongateError, StateUnavailable
+from proxy.ledger.operations import AcceptedOperation, Ended, Mined, Stage
+from proxy.ledger.reservation import Ledger
+from proxy.session.counters import SessionKey
+from proxy.session.registry import Registry
+from proxy.userop.primitives import Hash32, print_bytes
+
+__all__ = [
+    "AcceptedOperation",
+    "Keeper",
+    "Mined",
+    "Outcome",
+    "Patience",
+    "Receipt",
+    "Tracker",
+    "read_receipt",
+]
 
 _LOG: Final = logging.getLogger(__name__)
 
-Receipt = Mapping[str, object]
-"""The `result` of `eth_getUserOperationReceipt` (ERC-7769)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AcceptedOperation:
-    """An operation the bundler took, or may have taken: what it holds and what it will change once mined."""
-
-    reservation: Reservation
-    changes: Changes
-    accepted_at: float  # unix seconds
-
-    @property
-    def user_op_hash(self) -> Hash32:
-        """The operation's name everywhere."""
-        return self.reservation.user_op_hash
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What became known at once, to be kept in one transaction."""
-
-    sessions: tuple[KnownSession, ...] = ()
-    declared_uses: Mapping[Counter, int] = field(default_factory=dict)
-    begun: AcceptedOperation | None = None
-    ended: tuple[Hash32, ...] = ()
-
-
-class Keeper(Protocol):
-    """Where outcomes outlive a restart."""
-
-    async def keep(self, outcome: Outcome) -> None:
-        """Returns when the outcome is on disk. Raises `StateUnavailable`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mined:
-    """What a receipt says. `success` is that of the execution; validation has always succeeded."""
-
-    user_op_hash: Hash32
-    success: bool
-    block: int | None
+Reread = Callable[[SessionKey], Awaitable[object]]
+"""Reads a session from the node into the registry. Raises `StateUnavailable`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +55,9 @@ class Patience:
     lag: float = 60.0  # after the end of its validity window an operation may still be waiting for its receipt
     timeout: float = 5.0  # for one question
     at_once: int = 8  # questions at a time
+    questions: int = 3  # to the bundler, before the chain is asked as well
+    look_back: float = 4.0  # between two looks whether the chain still has the blocks of mined operations
+    final: float = 900.0  # a block so old stays
 
 
 @dataclass(slots=True)
@@ -85,12 +65,14 @@ class _Followed:
     operation: AcceptedOperation
     due: float
     interval: float
+    asked: int = 0
 
 
 class Tracker:
     """Follows the operations of one chain.
 
-    `receipt` asks the bundler: the receipt, or `None` while there is none. `clock` gives unix seconds.
+    `receipt` asks the bundler: the receipt, or `None` while there is none. `witness` and `reread` ask the node and
+    are `None` without one. `clock` gives unix seconds.
     """
 
     def __init__(
@@ -102,6 +84,8 @@ class Tracker:
         receipt: Callable[[Hash32], Awaitable[Receipt | None]],
         clock: Callable[[], float],
         patience: Patience | None = None,
+        witness: Witness | None = None,
+        reread: Reread | None = None,
     ) -> None:
         self._registry = registry
         self._ledger = ledger
@@ -109,39 +93,116 @@ class Tracker:
         self._receipt = receipt
         self._clock = clock
         self._patience = patience or Patience()
+        self._witness = witness
+        self._reread = reread
         self._followed: dict[Hash32, _Followed] = {}
-        self._unkept: list[Outcome] = []
+        self._settled = Settled(self._patience.final)
+        self._on_disk: set[Hash32] = set()  # about to be sent, not yet followed
+        self._unreconciled: dict[Hash32, asyncio.Task[None] | None] = {}
+        self._endings = Endings(registry, ledger, keeper, self._settled, clock, seconds=self._patience.timeout)
         self._places = asyncio.Semaphore(self._patience.at_once)
         self._wake = asyncio.Event()
+        self._looked_back_at = clock()
 
     def __len__(self) -> int:
         """How many operations are being followed."""
         return len(self._followed)
 
-    async def follow(self, operation: AcceptedOperation) -> None:
-        """The bundler took this operation. Returns when it is kept on disk: only then tell the client.
+    # before and after an operation is sent
 
-        Its reservation is accepted in the ledger, and what it grants is pending. A store that fails does not undo
+    async def hold(self, operation: AcceptedOperation) -> None:
+        """Returns when what the operation holds would outlive this process: only then send it.
+
+        Raises `StateUnavailable`; then, and when cancelled, `let_go` is due.
+        """
+        await self._keeper.keep(Outcome(begun=operation))
+        self._on_disk.add(operation.user_op_hash)
+
+    def let_go(self, user_op_hash: Hash32) -> None:
+        """The bundler did not take the operation, or it was not sent: one attempt less, and with the last one gone
+        nothing is held."""
+        if self._ledger.release(user_op_hash) is not None:
+            self._on_disk.discard(user_op_hash)
+            self._keeper.note(Outcome(ended=(user_op_hash,)))
+
+    async def follow(self, operation: AcceptedOperation, stage: Stage = Stage.ACCEPTED) -> None:
+        """The bundler took this operation; or no answer came, and it may have. What it grants is pending.
+
+        Returns when it is kept on disk, at once where `hold` has seen to that. A store that fails does not undo
         that: what could not be kept is tried again.
         """
-        now = self._clock()
-        self._ledger.accept(operation.user_op_hash)
+        now, user_op_hash = self._clock(), operation.user_op_hash
+        if self._settled.is_mined(user_op_hash):
+            # sent again after it was mined, to a bundler that answers with its hash once more
+            self._ledger.expire(user_op_hash)
+            self._on_disk.discard(user_op_hash)
+            self._keeper.note(Outcome(ended=(user_op_hash,)))
+            return
+        if stage is Stage.UNKNOWN:
+            self._ledger.doubt(user_op_hash)
+        else:
+            self._ledger.accept(user_op_hash)
         pending = self._registry.expect(operation.changes, now, session=operation.reservation.session)
         self._begin(operation, now)
-        await self._keep(Outcome(sessions=pending, begun=operation))
+        if user_op_hash in self._on_disk:
+            self._on_disk.discard(user_op_hash)
+            self._keeper.note(Outcome(sessions=pending, answered=(user_op_hash, stage)))
+        else:
+            await self._endings.keep(Outcome(sessions=pending, begun=operation, answered=(user_op_hash, stage)))
 
-    def restore(self, operations: Iterable[AcceptedOperation]) -> None:
-        """Follow again what was in flight before a restart; to be called before the first request."""
+    # after a restart
+
+    def restore(self, operations: Iterable[AcceptedOperation], ended: Iterable[Ended] = ()) -> None:
+        """Follow again what was in flight before a restart; to be called before the first request.
+
+        What became of it meanwhile is asked once before the first verdict that depends on it: see `reconciled`.
+        """
         now = self._clock()
+        for each in ended:
+            self._settled.remember(each)
         for operation in operations:
+            if self._settled.is_mined(operation.user_op_hash):
+                # it was about to be sent again
+                self._keeper.note(Outcome(ended=(operation.user_op_hash,)))
+                continue
             self._ledger.restore(operation.reservation)
             self._registry.expect(operation.changes, now, session=operation.reservation.session)
             self._begin(operation, now)
+            self._unreconciled[operation.user_op_hash] = None
+
+    async def reconciled(self, key: SessionKey) -> None:
+        """Returns when it was asked once what became of each operation that was in flight before the restart and
+        may have used or changed this session. Never raises; what nobody can tell stays in flight."""
+        if self._unreconciled:
+            await asyncio.gather(*(self._reconcile(each) for each in self._registry.awaited(key)))
+
+    async def _reconcile(self, user_op_hash: Hash32) -> None:
+        if user_op_hash not in self._unreconciled:
+            return
+        task = self._unreconciled[user_op_hash]
+        if task is None:
+            task = self._unreconciled[user_op_hash] = asyncio.create_task(self._find_out(user_op_hash))
+        await asyncio.shield(task)
+
+    async def _find_out(self, user_op_hash: Hash32) -> None:
+        try:
+            if not await self._ask(user_op_hash):
+                await self._ask_chain(user_op_hash)
+        finally:
+            del self._unreconciled[user_op_hash]
+
+    # receipts
 
     async def observe(self, receipt: Receipt | None) -> bool:
         """A receipt went through the gate. Whether it ended an operation that was being followed."""
         mined = None if receipt is None else read_receipt(receipt)
-        if mined is None or mined.user_op_hash not in self._followed:
+        if mined is None:
+            return False
+        ended = self._settled.get(mined.user_op_hash)
+        if ended is not None and (ended.mined is None or _moved(ended.mined, mined)):
+            # dropped too soon, or mined again elsewhere
+            await self._bring_back(ended)
+        if mined.user_op_hash not in self._followed:
             return False
         await self._end_mined(mined)
         return True
@@ -162,7 +223,9 @@ class Tracker:
             await self._sleep()
 
     async def _round(self) -> None:
-        await self._keep_again()
+        await self._endings.keep_again(self._followed)
+        await asyncio.gather(*(self._reconcile(each) for each in tuple(self._unreconciled)))
+        await self._look_back()
         now = self._clock()
         due = [each for each, followed in self._followed.items() if followed.due <= now]
         await asyncio.gather(*(self._ask_or_give_up(each) for each in due))
@@ -173,6 +236,8 @@ class Tracker:
         wait = self._patience.longest
         if self._followed:
             wait = min(followed.due for followed in self._followed.values()) - self._clock()
+        if len(self._settled):
+            wait = min(wait, self._patience.look_back)
         try:
             async with asyncio.timeout(min(max(wait, _SHORTEST_SLEEP), self._patience.longest)):
                 await self._wake.wait()
@@ -188,8 +253,12 @@ class Tracker:
         now = self._clock()
         followed.due = now + followed.interval
         followed.interval = min(followed.interval * self._patience.growth, self._patience.longest)
-        if now >= self._deadline(followed.operation):
-            await self._end_dropped(followed.operation, now)
+        followed.asked += 1
+        late = now >= self._deadline(followed.operation)
+        if (late or followed.asked >= self._patience.questions) and await self._ask_chain(user_op_hash):
+            return
+        if late and user_op_hash in self._followed:
+            await self._end_dropped(followed.operation)
 
     def _deadline(self, operation: AcceptedOperation) -> float:
         """When an operation without a receipt counts as dropped."""
@@ -217,93 +286,100 @@ class Tracker:
             return False
         return True
 
+    async def _ask_chain(self, user_op_hash: Hash32) -> bool:
+        """Whether the chain knows how the operation ended. Never raises."""
+        followed = self._followed.get(user_op_hash)
+        if self._witness is None or followed is None:
+            return False
+        try:
+            async with self._places, asyncio.timeout(self._patience.timeout):
+                fate = await self._witness.fate(followed.operation.reservation.slot, user_op_hash)
+        except (TimeoutError, StateUnavailable) as error:
+            _LOG.info("what became of %s cannot be told: %s", print_bytes(user_op_hash), error)
+            return False
+        if fate is Fate.OPEN:
+            return False
+        if isinstance(fate, Mined):
+            await self._end_mined(fate)
+        elif user_op_hash in self._followed:
+            _LOG.info("the nonce of %s was used by another operation", print_bytes(user_op_hash))
+            await self._end_dropped(followed.operation)
+            # nobody here knows what that other operation has used
+            await self._read_again([followed.operation.reservation.session])
+        return True
+
     def _begin(self, operation: AcceptedOperation, now: float) -> None:
         first = self._patience.first
         self._followed.setdefault(operation.user_op_hash, _Followed(operation, now + first, first))
         self._wake.set()
 
+    # endings
+
     async def _end_mined(self, mined: Mined) -> None:
         followed = self._followed.pop(mined.user_op_hash, None)
         if followed is None:
             return
-        reservation, now = followed.operation.reservation, self._clock()
-        sessions = self._registry.mined(
-            mined.user_op_hash,
-            success=mined.success,
-            charges=reservation.charges,
-            session=reservation.session,
-            block=mined.block,
-            now=now,
-        )
-        self._ledger.settle(mined.user_op_hash)
-        uses = {
-            charge.counter: self._registry.declared_uses(charge.counter)
-            for charge in reservation.charges
-            if charge.counter.policy == DECLARED_POLICY
-        }
-        displaced, discarded = self._end_rivals(reservation, now)
-        await self._keep(
-            Outcome(sessions=(*sessions, *discarded), declared_uses=uses, ended=(mined.user_op_hash, *displaced))
-        )
-
-    def _end_rivals(self, mined: Reservation, now: float) -> tuple[list[Hash32], list[KnownSession]]:
-        """Operations with the nonce of one that was mined can never be mined."""
-        rivals = [
-            each for each, followed in self._followed.items() if followed.operation.reservation.slot == mined.slot
-        ]
-        discarded: list[KnownSession] = []
+        slot = followed.operation.reservation.slot
+        rivals = [each.operation for each in self._followed.values() if each.operation.reservation.slot == slot]
         for rival in rivals:
-            del self._followed[rival]
-            self._ledger.expire(rival)
-            discarded += self._registry.dropped(rival, now)
-        return rivals, discarded
+            del self._followed[rival.user_op_hash]
+        self._on_disk.discard(mined.user_op_hash)
+        await self._endings.mined(followed.operation, mined, rivals)
 
-    async def _keep(self, outcome: Outcome) -> None:
+    async def _end_dropped(self, operation: AcceptedOperation) -> None:
+        self._followed.pop(operation.user_op_hash, None)
+        await self._endings.dropped(operation)
+
+    # a chain that takes blocks back
+
+    async def _look_back(self) -> None:
+        """Bring back the operations of blocks that the chain has no more."""
+        now = self._clock()
+        self._settled.forget_old(now)
+        pause = self._patience.look_back if self._witness is not None else self._patience.longest
+        if not len(self._settled) or now - self._looked_back_at < pause:
+            return
+        self._looked_back_at = now
         try:
-            await self._keeper.keep(outcome)
-        except SessiongateError as error:
-            _LOG.error("what became of operations could not be kept, trying again: %s", error)
-            self._unkept.append(outcome)
+            async with asyncio.timeout(self._patience.timeout):
+                gone = await self._settled.off_chain(self._block_hash)
+        except (TimeoutError, SessiongateError, OSError) as error:
+            _LOG.info("whether mined operations are still on the chain cannot be told: %s", type(error).__name__)
+            return
+        for ended in gone:
+            await self._bring_back(ended)
 
-    async def _keep_again(self) -> None:
-        """Keep what could not be kept before, as it stands now: later outcomes may be on disk already."""
-        unkept, self._unkept = self._unkept, []
-        for outcome in unkept:
-            begun = outcome.begun
-            await self._keep(
-                Outcome(
-                    sessions=tuple(self._registry.get(old.key) or old for old in outcome.sessions),
-                    declared_uses={each: self._registry.declared_uses(each) for each in outcome.declared_uses},
-                    begun=begun if begun is not None and begun.user_op_hash in self._followed else None,
-                    ended=tuple(each for each in outcome.ended if each not in self._followed),
-                )
-            )
+    async def _block_hash(self, mined: Mined) -> Hash32 | None:
+        """The hash of a mined operation's block now, by the node, or else by the bundler's receipt."""
+        if self._witness is not None and mined.block is not None:
+            return await self._witness.block_hash(mined.block)
+        receipt = await self._receipt(mined.user_op_hash)
+        again = None if receipt is None else read_receipt(receipt)
+        return None if again is None else again.block_hash
 
-    async def _end_dropped(self, operation: AcceptedOperation, now: float) -> None:
-        dropped = operation.user_op_hash
-        self._followed.pop(dropped, None)
-        self._ledger.expire(dropped)
-        await self._keep(Outcome(sessions=self._registry.dropped(dropped, now), ended=(dropped,)))
+    async def _bring_back(self, ended: Ended) -> None:
+        """What has ended is in flight again."""
+        now = self._clock()
+        back, sessions = self._endings.undo(ended, readable=self._reread is not None)
+        for operation in back:
+            _LOG.info("operation %s is in flight again", print_bytes(operation.user_op_hash))
+            self._begin(operation, now)
+        await self._endings.keep_undone(back, sessions)
+        await self._read_again(known.key for known in sessions)
+
+    async def _read_again(self, keys: Iterable[SessionKey | None]) -> None:
+        """Ask the node about these sessions now; what it does not tell is asked again when a verdict needs it."""
+        for key in keys:
+            if key is None or self._reread is None or self._registry.get(key) is None:
+                continue
+            try:
+                await self._reread(key)
+            except StateUnavailable as error:
+                _LOG.info("session %s could not be read again: %s", print_bytes(key.permission_id), error.what)
 
 
 _SHORTEST_SLEEP: Final = 0.05
 
 
-def read_receipt(receipt: Receipt) -> Mined | None:
-    """What a receipt says; `None` for one that cannot be read (and so ends nothing).
-
-    `userOpHash` and `success` must be there; the block number is that of the bundle's receipt.
-    """
-    bundle = receipt.get("receipt")
-    number = bundle.get("blockNumber") if isinstance(bundle, Mapping) else None
-    success = receipt.get("success")
-    if not isinstance(success, bool):
-        return None
-    try:
-        return Mined(
-            user_op_hash=parse_hash(receipt.get("userOpHash"), "userOpHash"),
-            success=success,
-            block=None if number is None else parse_uint(number, "receipt.blockNumber"),
-        )
-    except InvalidParams:
-        return None
+def _moved(before: Mined, now: Mined) -> bool:
+    return before.block_hash is not None and now.block_hash is not None and before.block_hash != now.block_hash

@@ -1,7 +1,8 @@
 """Asking contracts: the views of session modules, policies, validators and accounts, each with its exact types.
 
 Sources: the published ABI of erc7579/smartsessions (`ISmartSession.sol` and the policy contracts), ERC-1271,
-ERC-7579 `IStatelessValidator`. The order of (account, id) differs from view to view.
+ERC-7579 `IStatelessValidator`; for the emissary @rhinestone/sdk `smart-sessions`. The order of (account, id) differs
+from view to view.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ PACKED_USER_OPERATION: Final = abi.tuple_of(
 
 IS_PERMISSION_ENABLED: Final = _view("isPermissionEnabled", (abi.BYTES32, abi.ADDRESS), abi.BOOL)
 GET_NONCE: Final = _view("getNonce", (abi.BYTES32, abi.ADDRESS), abi.UINT256)
+EMISSARY_IS_PERMISSION_ENABLED: Final = _view("isPermissionEnabled", (abi.ADDRESS, abi.BYTES32), abi.BOOL)
+EMISSARY_GET_NONCE: Final = _view("getNonce", (abi.ADDRESS, abi.fixed_bytes(12)), abi.UINT256)
 GET_SESSION_VALIDATOR: Final = _view("getSessionValidatorAndConfig", (abi.ADDRESS, abi.BYTES32), abi.ADDRESS, abi.BYTES)
 GET_USER_OP_POLICIES: Final = _view("getUserOpPolicies", (abi.ADDRESS, abi.BYTES32), _ADDRESSES)
 GET_ERC1271_POLICIES: Final = _view("getERC1271Policies", (abi.ADDRESS, abi.BYTES32), _ADDRESSES)

@@ -69,6 +69,21 @@ class FeeMethods(StrEnum):
     PASS = "pass"  # noqa: S105  # the word "pass", not a password
 
 
+class LedgerSynchronous(StrEnum):
+    """What a reservation survives from the moment its operation is sent."""
+
+    NORMAL = "normal"  # the end of the gate, kill -9 included
+    FULL = "full"  # a power cut
+    EXTRA = "extra"  # a power cut, also on file systems that lose a directory's newest entries
+
+
+class LedgerFail(StrEnum):
+    """What becomes of an operation whose reservation cannot be written."""
+
+    CLOSED = "closed"  # rejected
+    OPEN = "open"  # sent, held in memory only
+
+
 class Settings(BaseModel):
     """What all parts of the configuration have in common: frozen, and no key that is not listed."""
 
@@ -214,6 +229,10 @@ class Config(Settings):
     admin_token: SecretStr | None = Field(None, min_length=16)  # required beyond this machine
     mode: Mode = Mode.ENFORCE
     ledger: LedgerText = LedgerPlace(Path("sessiongate.db"))
+    ledger_synchronous: LedgerSynchronous = LedgerSynchronous.NORMAL
+    ledger_fail: LedgerFail = LedgerFail.CLOSED
+    ledger_retention_days: int = Field(90, ge=1, le=36_500)  # of removed sessions
+    session_queries: bool = False  # answer sessiongate_getSession
     previews: Previews = Previews.JUDGE
     limits: Limits = Limits()
     chains: Mapping[ChainName, Chain] = Field(min_length=1, examples=["{soneium: {chain_id: 1868, …}}"])

@@ -120,12 +120,11 @@ class GateBackend:
 
     async def unfreeze(self, permission_id: Hash32, account: Address | None, chain: str | None) -> int:
         chain_id = self._chain_id(chain)
-        standing = tuple(self._registry.freezes)
         lifted = self._registry.freezes.lift(permission_id, account=account, chain_id=chain_id)
         try:
             await self._store.drop_freezes(lifted)
         except StateUnavailable:
-            for freeze in standing:
+            for freeze in lifted:
                 self._registry.freezes.put(freeze)
             raise
         return len(lifted)

@@ -6,8 +6,11 @@ The audit trail has a table of its own in the same file, which its writer makes 
 from __future__ import annotations
 
 import sqlite3
+from enum import StrEnum
 from pathlib import Path
 from typing import Final
+
+from proxy.ledger.sqlite import TABLES
 
 MIGRATIONS: Final = (
     """CREATE TABLE sessions (
@@ -29,26 +32,41 @@ MIGRATIONS: Final = (
         slot BLOB NOT NULL, uses INTEGER NOT NULL,
         PRIMARY KEY (module, account, policy, config_id, slot)
     ) WITHOUT ROWID""",
+    """CREATE TABLE cursors (
+        chain_id INTEGER NOT NULL PRIMARY KEY, block INTEGER NOT NULL, block_hash BLOB NOT NULL
+    ) WITHOUT ROWID""",
+    *TABLES,
+    "CREATE TABLE probes (id INTEGER NOT NULL PRIMARY KEY, written_at REAL NOT NULL)",
 )
 """Statements that made the tables, in order. Only ever appended to: `PRAGMA user_version` counts those done."""
 
 
-def open_database(path: Path | str) -> sqlite3.Connection:
+class Synchronous(StrEnum):
+    """What a committed write outlives."""
+
+    NORMAL = "normal"  # the end of the process, `kill -9` included; a power cut may take the last moments
+    FULL = "full"  # a power cut
+    EXTRA = "extra"  # a power cut, on file systems that lose a directory's newest entries as well
+
+
+def open_database(path: Path | str, *, synchronous: Synchronous = Synchronous.FULL) -> sqlite3.Connection:
     """A connection to the gate's database, made and brought up to date when needed.
 
-    Write-ahead log, so that readers and the writer never wait for one another; full synchronisation, so that what was
-    committed outlives a power cut. May be used from any one thread at a time. Raises `sqlite3.Error`, also when the
-    file was written by a newer release.
+    Write-ahead log, so that readers and the writer never wait for one another. May be used from any one thread at a
+    time. Raises `sqlite3.Error`, also when the file was written by a newer release.
     """
-    connection = sqlite3.connect(path, timeout=10.0, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA synchronous = {synchronous.name}")
         _migrate(connection)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+_BUSY_SECONDS: Final = 5.0
 
 
 def _migrate(connection: sqlite3.Connection) -> None:

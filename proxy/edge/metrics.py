@@ -127,6 +127,10 @@ class Metrics:
         self._decision_seconds = _bind(decision, self._chains)
         fail_open = self._counter("fail_open_total", "Verdicts given although a fact was missing.", "what")
         self._fail_open = _bind(fail_open, FACTS)
+        disagreements = self._counter(
+            "disagreements_total", "Session operations that this gate had allowed and the bundler refused.", "chain"
+        )
+        self._disagreements = _bind(disagreements, self._chains)
         unavailable = self._counter("state_unavailable_total", "Facts that could not be had for a verdict.", "what")
         self._state_unavailable = _bind(unavailable, FACTS)
 
@@ -135,6 +139,8 @@ class Metrics:
         build.labels(__version__).set(1)
         sessions = self._gauge("sessions", "Sessions in the registry.", "chain", "state")
         self._sessions = _bind(sessions, self._chains, SESSION_STATES)
+        lag = self._gauge("watch_lag_seconds", "For how long the node may know more than the registry.", "chain")
+        self._watch_lag = _bind(lag, self._chains)
         self._ledger_writable = self._gauge("ledger_writable", "1 when the ledger took the last write.")
         dropped = self._counter("audit_dropped_total", "Audit records lost: queue full, or not writable.")
         self._audit_dropped = dropped
@@ -194,6 +200,14 @@ class Metrics:
     def state_unavailable(self, what: str) -> None:
         """Count a fact, one of `FACTS`, that could not be had when a verdict needed it."""
         self._of(self._state_unavailable, what).inc()
+
+    def disagreed(self, chain: str) -> None:
+        """Count a session operation that was allowed here and refused by the bundler on the session's account."""
+        self._of(self._disagreements, chain).inc()
+
+    def watch_lag(self, chain: str, seconds: float) -> None:
+        """Set for how long what is known of a chain's sessions may be out of date."""
+        self._of(self._watch_lag, chain).set(seconds)
 
     def sessions(self, counts: Mapping[tuple[str, str], int]) -> None:
         """Set how many sessions there are by (chain, state); what is not named is zero."""

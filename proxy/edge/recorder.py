@@ -24,7 +24,7 @@ class EdgeRecorder:
         verdict = decision.verdict
         self._metrics.decided(decision.chain, verdict, decision.mode, seconds)
         if isinstance(verdict, Reject) and verdict.first.code is Code.STATE_UNAVAILABLE:
-            self._metrics.state_unavailable("node")
+            self._metrics.state_unavailable(verdict.first.missing or "node")
         if self._audit is not None:
             self._audit.record(decision, forwarding=forwarding)
 

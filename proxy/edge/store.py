@@ -1,28 +1,28 @@
-"""What a restart must not forget: sessions, freezes, operations in flight. SQLite, one writer thread.
+"""What a restart must not forget: sessions, freezes, operations in flight. SQLite, one writer.
 
-Reads happen at start, before the first request. Writes are handed to the thread, which commits what has gathered as
-one transaction; a write is on disk when its `await` returns. The audit trail shares the file, with a connection of
-its own.
+Reads happen at start, before the first request. Writes gather into one transaction at a time
+(`proxy.ledger.group_commit`); a write is on disk when its `await` returns. The audit trail shares the file, with a
+connection of its own.
 """
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
-from queue import SimpleQueue
-from threading import Thread
 from typing import Any, Final
 
 import orjson
 
-from proxy.chain.tracker import AcceptedOperation, Outcome
-from proxy.edge.database import open_database
-from proxy.edge.records import record_from_json, record_to_json
+from proxy.chain.outcome import Outcome
+from proxy.chain.trail import Cursor
+from proxy.edge.database import Synchronous, open_database
 from proxy.errors import StateUnavailable
+from proxy.ledger import sqlite as operations
+from proxy.ledger.group_commit import GroupCommit, Statement
+from proxy.ledger.operations import AcceptedOperation, Ended, Stage
 from proxy.session.codec import state_from_json, state_to_json
 from proxy.session.counters import Counter, SessionKey
 from proxy.session.freezes import Freeze
@@ -32,34 +32,9 @@ from proxy.userop.primitives import Address, Hash32
 _SAVE_SESSION: Final = "INSERT OR REPLACE INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _SAVE_FREEZE: Final = "INSERT OR REPLACE INTO freezes VALUES (?, ?, ?, ?, ?)"
 _DROP_FREEZE: Final = "DELETE FROM freezes WHERE permission_id = ? AND account = ? AND chain_id = ?"
-_SAVE_OPERATION: Final = "INSERT OR REPLACE INTO operations_in_flight VALUES (?, ?, ?)"
-_DROP_OPERATION: Final = "DELETE FROM operations_in_flight WHERE user_op_hash = ?"
 _SAVE_USES: Final = "INSERT OR REPLACE INTO declared_uses VALUES (?, ?, ?, ?, ?, ?)"
-_MOST_JOBS_A_COMMIT: Final = 256
-
-Statement = tuple[str, Sequence[object]]
-
-
-@dataclass(slots=True)
-class _Job:
-    statements: Sequence[Statement]
-    loop: asyncio.AbstractEventLoop
-    done: asyncio.Future[None]
-
-    def end(self, error: Exception | None) -> None:
-        """Tell the waiting task, which may have gone away, as may its loop."""
-        try:
-            self.loop.call_soon_threadsafe(self._settle, error)
-        except RuntimeError:
-            return  # the loop is closed: nobody waits
-
-    def _settle(self, error: Exception | None) -> None:
-        if self.done.done():
-            return
-        if error is None:
-            self.done.set_result(None)
-        else:
-            self.done.set_exception(StateUnavailable(f"the store could not be written ({type(error).__name__})"))
+_SAVE_CURSOR: Final = "INSERT OR REPLACE INTO cursors VALUES (?, ?, ?)"
+_PROBE: Final = "INSERT OR REPLACE INTO probes VALUES (1, ?)"
 
 
 class Store:
@@ -68,21 +43,14 @@ class Store:
     Making one opens the file and brings its tables up to date; raises `sqlite3.Error` when that fails.
     """
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, *, synchronous: Synchronous = Synchronous.FULL) -> None:
         self._path = path
-        self._connection = open_database(path)
-        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
-        self._closed = False
-        self._writer = Thread(target=self._write, name="store", daemon=True)
-        self._writer.start()
+        self._connection = open_database(path, synchronous=synchronous)
+        self._writer = GroupCommit(self._connection)
 
     def close(self) -> None:
         """Write what was handed over and close the file. Blocks until that is done."""
-        if not self._closed:
-            self._closed = True
-            self._jobs.put(None)
-            self._writer.join()
-            self._connection.close()
+        self._writer.close()
 
     # reading: blocks, for the start of the gate and for the command line
 
@@ -96,93 +64,77 @@ class Store:
 
     def operations_in_flight(self) -> tuple[AcceptedOperation, ...]:
         """The operations whose end is not known, oldest first. Raises `StateUnavailable` as above."""
-        rows = self._rows("SELECT record FROM operations_in_flight ORDER BY accepted_at")
-        return tuple(record_from_json(record, AcceptedOperation) for (record,) in rows)
+        return tuple(operation for operation, _ in self.stages_in_flight())
+
+    def stages_in_flight(self) -> tuple[tuple[AcceptedOperation, Stage], ...]:
+        """The same, each with how far it had come."""
+        with self._reader() as reader:
+            return tuple(operations.in_flight(reader))
+
+    def operations_ended(self) -> tuple[Ended, ...]:
+        """The operations that a reorganisation could bring back, oldest first. Raises as above."""
+        with self._reader() as reader:
+            return tuple(operations.ended(reader))
 
     def declared_uses(self) -> Mapping[Counter, int]:
         """What mined operations have used of declared sessions."""
         return {Counter(*row[:5]): row[5] for row in self._rows("SELECT * FROM declared_uses")}
 
+    def cursors(self) -> Mapping[int, Cursor]:
+        """By chain id, the block up to which session logs have been seen to."""
+        rows = self._rows("SELECT chain_id, block, block_hash FROM cursors")
+        return {chain_id: Cursor(block, Hash32(block_hash)) for chain_id, block, block_hash in rows}
+
     # writing: on disk when the await returns; raises `StateUnavailable` when it could not be written
 
     async def keep(self, outcome: Outcome) -> None:
         """What became of operations, in one transaction."""
-        statements: list[Statement] = [_save_session(session) for session in outcome.sessions]
-        statements += [(_SAVE_USES, (*counter, uses)) for counter, uses in outcome.declared_uses.items()]
-        if (begun := outcome.begun) is not None:
-            record = record_to_json(begun)
-            statements.append((_SAVE_OPERATION, (begun.user_op_hash, begun.accepted_at, record)))
-        statements += [(_DROP_OPERATION, (user_op_hash,)) for user_op_hash in outcome.ended]
-        await self._submit(statements)
+        await self._writer.write(_statements(outcome))
+
+    def note(self, outcome: Outcome) -> None:
+        """The same, and nobody waits for it: it may be lost."""
+        self._writer.post(_statements(outcome))
 
     async def save_session(self, session: KnownSession) -> None:
         """A session as now known."""
-        await self._submit([_save_session(session)])
+        await self._writer.write([_save_session(session)])
+
+    async def save_cursor(self, chain_id: int, cursor: Cursor) -> None:
+        """Up to here the chain's session logs have been seen to."""
+        await self._writer.write([(_SAVE_CURSOR, (chain_id, *cursor))])
 
     async def save_freeze(self, freeze: Freeze) -> None:
         """A freeze, in place of one of the same scope."""
-        await self._submit([(_SAVE_FREEZE, (*_scope(freeze), freeze.since, freeze.note))])
+        await self._writer.write([(_SAVE_FREEZE, (*_scope(freeze), freeze.since, freeze.note))])
 
     async def drop_freezes(self, freezes: Sequence[Freeze]) -> None:
         """Freezes that were lifted."""
-        await self._submit([(_DROP_FREEZE, _scope(freeze)) for freeze in freezes])
+        await self._writer.write([(_DROP_FREEZE, _scope(freeze)) for freeze in freezes])
 
     async def check_writable(self) -> None:
-        """Write nothing, but as a write would. Raises `StateUnavailable`."""
-        await self._submit([("DELETE FROM freezes WHERE 0", ())])
+        """Write something. Raises `StateUnavailable`."""
+        await self._writer.write([(_PROBE, (time.time(),))])
+
+    def _reader(self) -> closing[sqlite3.Connection]:
+        return closing(sqlite3.connect(self._path, timeout=10.0))
 
     def _rows(self, query: str) -> Iterator[Sequence[Any]]:
-        with closing(sqlite3.connect(self._path, timeout=10.0)) as reader:
+        with self._reader() as reader:
             yield from reader.execute(query)
 
-    async def _submit(self, statements: Sequence[Statement]) -> None:
-        if not statements:
-            return
-        if self._closed:
-            raise StateUnavailable("the store is closed")
-        loop = asyncio.get_running_loop()
-        job = _Job(statements, loop, loop.create_future())
-        self._jobs.put(job)
-        await job.done
 
-    def _write(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            jobs = [job]
-            last = False
-            while not self._jobs.empty() and len(jobs) < _MOST_JOBS_A_COMMIT:
-                if (more := self._jobs.get()) is None:
-                    last = True
-                    break
-                jobs.append(more)
-            self._commit(jobs)
-            if last:
-                return
-
-    def _commit(self, jobs: Sequence[_Job]) -> None:
-        try:
-            self._transact([statement for job in jobs for statement in job.statements])
-        except Exception as error:
-            # whatever it is, those who wait must hear of it
-            if len(jobs) == 1:
-                jobs[0].end(error)
-                return
-            # one of them is at fault: each for itself, so that the others are kept
-            for job in jobs:
-                self._commit([job])
-        else:
-            for job in jobs:
-                job.end(None)
-
-    def _transact(self, statements: Sequence[Statement]) -> None:
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            for sql, values in statements:
-                self._connection.execute(sql, values)
-            self._connection.execute("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            raise
+def _statements(outcome: Outcome) -> list[Statement]:
+    statements: list[Statement] = []
+    if outcome.begun is not None:
+        statements.append(operations.begin(outcome.begun))
+    if outcome.answered is not None:
+        statements.append(operations.advance(*outcome.answered))
+    statements += [_save_session(session) for session in outcome.sessions]
+    statements += [(_SAVE_USES, (*counter, uses)) for counter, uses in outcome.declared_uses.items()]
+    statements += operations.end(outcome.ended, outcome.remembered)
+    for operation in outcome.revived:
+        statements += operations.revive(operation)
+    return statements
 
 
 def _scope(freeze: Freeze) -> tuple[bytes, bytes, int]:

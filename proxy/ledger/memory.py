@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from proxy.ledger.reservation import Held, NonceSlot, Refusal, Reservation
-from proxy.session.counters import Counter
+from proxy.ledger.reservation import Held, NonceSlot, Refusal, Reservation, is_on_chain
+from proxy.session.counters import Counter, SessionKey
 from proxy.userop.primitives import Hash32
 
 
@@ -20,10 +20,14 @@ class _Hold:
 
 @dataclass(slots=True)
 class _Slot:
-    """The operations that compete for one nonce, and the most that any of them takes of each counter."""
+    """The operations that compete for one nonce, and the most that any of them takes of each counter.
+
+    `counted` is the block at which the chain was found to have counted one of them.
+    """
 
     holds: dict[Hash32, _Hold] = field(default_factory=dict)
     amounts: dict[Counter, int] = field(default_factory=dict)
+    counted: int | None = None
 
 
 class MemoryLedger:
@@ -33,6 +37,7 @@ class MemoryLedger:
         self._slots: dict[NonceSlot, _Slot] = {}
         self._slot_of: dict[Hash32, NonceSlot] = {}
         self._in_flight: dict[Counter, int] = {}
+        self._by_session: dict[SessionKey, dict[Hash32, None]] = {}
 
     def __len__(self) -> int:
         """How many operations are in flight."""
@@ -76,6 +81,13 @@ class MemoryLedger:
                 self._drop(other.reservation.user_op_hash)
         return tuple(other.reservation for other in displaced)
 
+    def doubt(self, user_op_hash: Hash32) -> None:
+        slot = self._find(user_op_hash)
+        if slot is not None:
+            hold = slot.holds[user_op_hash]
+            hold.attempts = max(hold.attempts - 1, 0)
+            hold.accepted = True
+
     def release(self, user_op_hash: Hash32) -> Reservation | None:
         slot = self._find(user_op_hash)
         if slot is None:
@@ -102,6 +114,28 @@ class MemoryLedger:
         if reservation.user_op_hash not in self._slot_of:
             self._hold(_Hold(reservation, reservation.amounts(), attempts=0, accepted=True))
 
+    def of_session(self, session: SessionKey) -> tuple[Reservation, ...]:
+        return tuple(
+            self._slots[self._slot_of[each]].holds[each].reservation for each in self._by_session.get(session, ())
+        )
+
+    def count(self, place: NonceSlot, block: int) -> None:
+        slot = self._slots.get(place)
+        if slot is not None:
+            slot.counted = block
+            self._recount(slot)
+
+    def uncount(self, session: SessionKey) -> None:
+        for reservation in self.of_session(session):
+            slot = self._slots[reservation.slot]
+            if slot.counted is not None:
+                slot.counted = None
+                self._recount(slot)
+
+    def counted_at(self, user_op_hash: Hash32) -> int | None:
+        slot = self._find(user_op_hash)
+        return None if slot is None else slot.counted
+
     def _check(
         self, reservation: Reservation, used: Callable[[Counter], int]
     ) -> tuple[Refusal | None, dict[Counter, int]]:
@@ -124,12 +158,19 @@ class MemoryLedger:
         slot = self._slots.setdefault(place, _Slot())
         slot.holds[hold.reservation.user_op_hash] = hold
         self._slot_of[hold.reservation.user_op_hash] = place
+        if (session := hold.reservation.session) is not None:
+            self._by_session.setdefault(session, {})[hold.reservation.user_op_hash] = None
         self._recount(slot)
 
     def _drop(self, user_op_hash: Hash32) -> Reservation:
         place = self._slot_of.pop(user_op_hash)
         slot = self._slots[place]
         hold = slot.holds.pop(user_op_hash)
+        if (session := hold.reservation.session) is not None:
+            of_session = self._by_session[session]
+            del of_session[user_op_hash]
+            if not of_session:
+                del self._by_session[session]
         self._recount(slot)
         if not slot.holds:
             del self._slots[place]
@@ -145,7 +186,7 @@ class MemoryLedger:
         amounts: dict[Counter, int] = {}
         for hold in slot.holds.values():
             for counter, amount in hold.amounts.items():
-                if amount > amounts.get(counter, 0):
+                if amount > amounts.get(counter, 0) and not (slot.counted is not None and is_on_chain(counter)):
                     amounts[counter] = amount
         slot.amounts = amounts
         for counter, amount in amounts.items():

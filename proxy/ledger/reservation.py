@@ -12,7 +12,13 @@ from typing import NamedTuple, Protocol
 
 from proxy.errors import Code, Reason
 from proxy.session.counters import Charge, Counter, SessionKey
+from proxy.session.declared import DECLARED_POLICY
 from proxy.userop.primitives import Address, Hash32, print_bytes
+
+
+def is_on_chain(counter: Counter) -> bool:
+    """Whether a policy contract keeps this counter; otherwise it is counted here alone."""
+    return counter.policy != DECLARED_POLICY
 
 
 class NonceSlot(NamedTuple):
@@ -81,8 +87,8 @@ class Refusal:
             if self.in_flight
             else "ask for less, or have the account's owner grant a new session",
             policy=policy,
-            wanted=str(self.wanted),
-            got=str(left),
+            wanted=f"at most {left}",
+            got=str(self.wanted),
             retryable=self.in_flight > 0 and self.used + self.wanted <= self.limit,
         )
 
@@ -90,8 +96,8 @@ class Refusal:
 class Ledger(Protocol):
     """Reservations of operations in flight. Each call is one atomic step.
 
-    An attempt to send begins with `reserve` and ends with `accept` or `release`; an accepted operation ends with
-    `settle` or `expire`.
+    An attempt to send begins with `reserve` and ends with `accept`, `doubt` or `release`; an operation that was, or
+    may have been, accepted ends with `settle` or `expire`.
     """
 
     def reserve(self, reservation: Reservation, used: Callable[[Counter], int]) -> Held | Refusal:
@@ -112,6 +118,9 @@ class Ledger(Protocol):
         """The bundler took the operation, or may have: its reservation stays and displaces the others that were
         accepted in its slot, which are returned."""
 
+    def doubt(self, user_op_hash: Hash32) -> None:
+        """No answer came to an attempt: its reservation stays, beside those of the others in its slot."""
+
     def release(self, user_op_hash: Hash32) -> Reservation | None:
         """One attempt to send failed. The reservation goes, and is returned, unless another attempt of the same
         operation is under way or was accepted."""
@@ -123,4 +132,19 @@ class Ledger(Protocol):
         """The operation was dropped or can no longer be mined: it holds nothing."""
 
     def restore(self, reservation: Reservation) -> None:
-        """Hold again what was accepted before a restart, whatever the limits say now."""
+        """Hold again what may be mined, whatever the limits say: after a restart, or when the chain went back."""
+
+    # what a reading of the chain has counted already
+
+    def of_session(self, session: SessionKey) -> tuple[Reservation, ...]:
+        """What operations of one session hold, oldest first."""
+
+    def count(self, place: NonceSlot, block: int) -> None:
+        """The slot's nonce was used at `block`, at which the session was read: the use of its policies' counters is
+        in that reading and not in flight any more. What is counted here alone stays in flight until `settle`."""
+
+    def uncount(self, session: SessionKey) -> None:
+        """The reading on which `count` rested is not good any more: all of the session's is in flight again."""
+
+    def counted_at(self, user_op_hash: Hash32) -> int | None:
+        """The block by which the operation's slot was counted, if it was."""

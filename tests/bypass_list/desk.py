@@ -187,12 +187,22 @@ class _Bundler:
 class _Aside:
     """Follower and recorder of a gate whose verdicts are all that matters."""
 
-    async def accepted(
+    async def hold(
         self, operation: DecodedOperation, reservation: Reservation | None, enable_nonce: int | None
+    ) -> Reservation | None:
+        return reservation
+
+    async def accepted(
+        self,
+        operation: DecodedOperation,
+        reservation: Reservation | None,
+        enable_nonce: int | None,
+        *,
+        answered: bool = True,
     ) -> None:
         return None
 
-    def refused(self, reservation: Reservation) -> None:
+    def refused(self, reservation: Reservation, answer: UpstreamAnswer | None = None) -> None:
         return None
 
     async def observe(self, receipt: object) -> None:

@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 
 from proxy.chain.tracker import Outcome
+from proxy.chain.trail import Cursor
 from proxy.edge.database import MIGRATIONS, open_database
-from proxy.edge.records import record_from_json, record_to_json
 from proxy.edge.store import Store
 from proxy.errors import StateUnavailable
+from proxy.ledger.records import record_from_json, record_to_json
 from proxy.ledger.reservation import Reservation
 from proxy.session.changes import Changes, SessionEnabled
 from proxy.session.counters import Charge, Counter, SessionKey
@@ -113,6 +114,16 @@ async def test_an_operation_in_flight_comes_back_exactly_until_it_has_ended(stor
     assert store.operations_in_flight() == (OPERATION,)
     await store.keep(Outcome(ended=(OPERATION.user_op_hash,)))
     assert store.operations_in_flight() == ()
+
+
+async def test_the_cursor_of_each_chain_comes_back_as_last_saved(store: Store, path: Path) -> None:
+    assert store.cursors() == {}
+    await store.save_cursor(1, Cursor(2**62, Hash32(b"\x01" * 32)))
+    await store.save_cursor(10, Cursor(0, Hash32(b"\x02" * 32)))
+    await store.save_cursor(1, Cursor(7, Hash32(b"\x03" * 32)))
+    again = Store(path)
+    assert again.cursors() == {1: Cursor(7, Hash32(b"\x03" * 32)), 10: Cursor(0, Hash32(b"\x02" * 32))}
+    again.close()
 
 
 async def test_operations_come_back_in_the_order_they_were_accepted(store: Store) -> None:
@@ -232,7 +243,9 @@ def test_a_half_migrated_database_is_brought_up_to_date(path: Path) -> None:
     connection = open_database(path)
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     connection.close()
-    assert tables == {"sessions", "freezes", "operations_in_flight", "declared_uses"}
+    assert tables == {
+        *("sessions", "freezes", "operations_in_flight", "operations_ended", "declared_uses", "cursors", "probes")
+    }
 
 
 def test_a_database_of_a_newer_release_is_left_alone(path: Path) -> None:

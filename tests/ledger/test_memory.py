@@ -197,7 +197,7 @@ def test_a_view_asked_for_early_sees_later_changes_of_its_own_slot() -> None:
 def test_a_refusal_says_what_is_left_and_may_be_retried_only_if_time_can_help() -> None:
     waits = Refusal(SPEND, 100, 10, 60, 31).reason()
     assert waits.code is Code.LIMIT_EXCEEDED
-    assert (waits.got, waits.wanted, waits.retryable) == ("30", "31", True)
+    assert (waits.got, waits.wanted, waits.retryable) == ("31", "at most 30", True)
     assert "60 of it in flight" in waits.sentence
     assert not Refusal(SPEND, 100, 70, 10, 31).reason().retryable
     assert not Refusal(SPEND, 100, 70, 0, 31).reason().retryable

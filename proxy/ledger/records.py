@@ -10,8 +10,8 @@ import dataclasses
 import json
 from typing import Any, Final, TypeVar, get_args
 
-from proxy.chain.tracker import AcceptedOperation
 from proxy.errors import StateUnavailable
+from proxy.ledger.operations import AcceptedOperation
 from proxy.ledger.reservation import NonceSlot, Reservation
 from proxy.session.changes import Changes, SessionEnabled
 from proxy.session.counters import Charge, Counter, SessionKey

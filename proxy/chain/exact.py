@@ -1,0 +1,76 @@
+"""A session read together with which of its operations in flight that reading has counted already.
+
+Use on chain and use in flight are added up, so each operation must be in exactly one of them. The entry point's nonces
+tell: they are asked at the block at which the session was read, for a nonce is used in the very step that validates
+the operation and moves the policies' counters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from proxy.chain.hydrate import Reading, hydrate
+from proxy.chain.node import Node
+from proxy.chain.policy_views import read_token
+from proxy.chain.views import together
+from proxy.chain.witness import Witness
+from proxy.ledger.reservation import NonceSlot, Reservation
+from proxy.session.counters import SessionKey
+from proxy.session.policies.erc20_spending_limit import SpendingLimits
+from proxy.session.state import ConfigId, SessionState
+from proxy.userop.primitives import Address
+
+Tokens = Mapping[ConfigId, Collection[Address]]
+"""The tokens of spending limits, which no view enumerates."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExactReading:
+    """A reading, and the slots of operations in flight whose use is in it."""
+
+    reading: Reading
+    counted: frozenset[NonceSlot]
+
+
+async def read_exactly(
+    node: Node, witness: Witness | None, key: SessionKey, held: Iterable[Reservation], tokens: Tokens
+) -> ExactReading:
+    """Read a session with these tokens, all at one block. Raises `StateUnavailable`.
+
+    `held` is what its operations hold at the time of the call: one sent later cannot be in the reading.
+    """
+    slots = frozenset(reservation.slot for reservation in held)
+    reading = await hydrate(node, key)
+    state = await _with_tokens(node, reading.state, tokens, reading.block)
+    counted = await witness.used(slots, reading.block) if witness is not None and slots else frozenset[NonceSlot]()
+    return ExactReading(replace(reading, state=state), counted)
+
+
+async def _with_tokens(node: Node, state: SessionState, tokens: Tokens, block: int) -> SessionState:
+    wanted = [
+        (config, token)
+        for config, limits in state.configs.items()
+        if isinstance(limits, SpendingLimits)
+        for token in tokens.get(config, ())
+    ]
+    answers = await together(
+        *(read_token(node, state.config_key(*config), token, block=block) for config, token in wanted)
+    )
+    for (config, token), (limit, used) in zip(wanted, answers, strict=True):
+        state = state.with_token_limit(*config, token, limit, used)
+    return state
+
+
+def tokens_met(state: SessionState | None, held: Iterable[Reservation]) -> dict[ConfigId, set[Address]]:
+    """The tokens whose limits are known, or that operations in flight spend."""
+    met: dict[ConfigId, set[Address]] = {}
+    for config, limits in state.configs.items() if state is not None else ():
+        if isinstance(limits, SpendingLimits):
+            met[config] = set(limits.limits)
+    for reservation in held:
+        for charge in reservation.charges:
+            counter = charge.counter
+            if len(counter.slot) == 20:
+                met.setdefault(ConfigId(counter.policy, counter.config_id), set()).add(Address(counter.slot))
+    return met

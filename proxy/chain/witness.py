@@ -1,0 +1,91 @@
+"""What the chain itself says of an operation, whatever its bundler says: the entry point's nonces and events."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from enum import Enum, auto
+from typing import Final, Protocol
+
+from proxy.chain.node import Node
+from proxy.chain.views import View, ask, together
+from proxy.errors import StateUnavailable, Undecodable
+from proxy.ledger.operations import Mined
+from proxy.ledger.reservation import NonceSlot
+from proxy.userop import abi
+from proxy.userop.primitives import Address, Hash32, keccak256
+
+_KEY_SHIFT: Final = 64  # the nonce: a key of 192 bits, then a sequence number of 64 (ERC-4337)
+_NONCE_TYPES: Final = abi.tuple_of(abi.ADDRESS, abi.uint(192))
+GET_ENTRY_POINT_NONCE: Final = View(
+    "getNonce", keccak256(b"getNonce(address,uint192)")[:4], _NONCE_TYPES, abi.tuple_of(abi.UINT256)
+)
+"""The next unused nonce of a sender and key (ERC-4337, NonceManager)."""
+USER_OPERATION_EVENT: Final = keccak256(b"UserOperationEvent(bytes32,address,address,uint256,bool,uint256,uint256)")
+"""Emitted by the entry point for every operation it has executed (ERC-4337)."""
+_EVENT: Final = abi.tuple_of(abi.UINT256, abi.BOOL, abi.UINT256, abi.UINT256)  # nonce, success, gas cost, gas used
+_BLOCKS_SEARCHED: Final = 2_000
+
+
+class Fate(Enum):
+    """What became of an operation that has not been found mined."""
+
+    OPEN = auto()  # its nonce is unused
+    TAKEN = auto()  # its nonce was used by another operation
+
+
+class Witness(Protocol):
+    """What is asked of the chain. Every method raises `StateUnavailable`."""
+
+    async def fate(self, slot: NonceSlot, user_op_hash: Hash32) -> Mined | Fate:
+        """What became of an operation, as of the newest block."""
+
+    async def used(self, slots: Collection[NonceSlot], block: int) -> frozenset[NonceSlot]:
+        """Those of the slots whose nonce had been used at a block."""
+
+    async def block_hash(self, number: int) -> Hash32 | None:
+        """The hash of a block, `None` when there is no such block."""
+
+
+class NodeWitness:
+    """See `Witness` for the meaning of each call."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    async def fate(self, slot: NonceSlot, user_op_hash: Hash32) -> Mined | Fate:
+        head = (await self._node.head()).number
+        if not await self.used((slot,), head):
+            return Fate.OPEN
+        first = max(head - _BLOCKS_SEARCHED, 0)
+        logs = await self._node.logs(
+            (slot.entry_point,), (Hash32(USER_OPERATION_EVENT),), first, head, indexed=(user_op_hash,)
+        )
+        for log in reversed(logs):
+            if log.topics[1:2] == (user_op_hash,) and log.address == slot.entry_point and not log.removed:
+                return Mined(
+                    user_op_hash=user_op_hash, success=_success(log.data), block=log.block, block_hash=log.block_hash
+                )
+        return Fate.TAKEN
+
+    async def used(self, slots: Collection[NonceSlot], block: int) -> frozenset[NonceSlot]:
+        lanes = list({(slot.entry_point, slot.sender, slot.nonce >> _KEY_SHIFT) for slot in slots})
+        nonces = await together(*(self._next_nonce(*lane, block) for lane in lanes))
+        unused = dict(zip(lanes, nonces, strict=True))
+        return frozenset(
+            slot for slot in slots if slot.nonce < unused[slot.entry_point, slot.sender, slot.nonce >> _KEY_SHIFT]
+        )
+
+    async def block_hash(self, number: int) -> Hash32 | None:
+        return await self._node.block_hash(number)
+
+    async def _next_nonce(self, entry_point: Address, sender: Address, key: int, block: int) -> int:
+        nonce: int = (await ask(self._node, entry_point, GET_ENTRY_POINT_NONCE, sender, key, block=block))[0]
+        return nonce
+
+
+def _success(data: bytes) -> bool:
+    try:
+        _, success, _, _ = abi.decode(_EVENT, data, "UserOperationEvent")
+    except Undecodable as error:
+        raise StateUnavailable(f"the entry point's event cannot be read: {error.problem}") from None
+    return bool(success)

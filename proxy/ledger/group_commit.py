@@ -1,0 +1,157 @@
+"""Group commit: writes of many tasks, gathered by one thread into one SQLite transaction at a time.
+
+While one transaction is being made durable the next one gathers, so that the cost of durability is shared by all
+who wait for it, and nobody waits longer for company.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from queue import SimpleQueue
+from threading import Thread
+from typing import Final
+
+from proxy.errors import StateUnavailable
+
+Statement = tuple[str, Sequence[object]]
+
+_LOG: Final = logging.getLogger(__name__)
+_MOST_JOBS_A_COMMIT: Final = 256
+_WORDS: Final = {
+    sqlite3.SQLITE_BUSY: "it is locked by another process",
+    sqlite3.SQLITE_LOCKED: "it is locked by another process",
+    sqlite3.SQLITE_FULL: "the disk is full",
+    sqlite3.SQLITE_IOERR: "the disk cannot be written, or is full",
+    sqlite3.SQLITE_READONLY: "it is read-only",
+    sqlite3.SQLITE_CORRUPT: "it is damaged",
+    sqlite3.SQLITE_NOTADB: "it is no database",
+    sqlite3.SQLITE_CANTOPEN: "it cannot be opened",
+}
+
+
+def in_words(error: BaseException) -> str:
+    """What went wrong with a database, in words an operator can act on; nothing of what was being written."""
+    if isinstance(error, sqlite3.Error):
+        code = getattr(error, "sqlite_errorcode", None)
+        if code is not None and (words := _WORDS.get(code & 0xFF)) is not None:
+            return words
+    return type(error).__name__
+
+
+@dataclass(slots=True)
+class _Job:
+    statements: Sequence[Statement]
+    loop: asyncio.AbstractEventLoop | None = None  # `None` when nobody waits
+    done: asyncio.Future[None] | None = None
+
+
+class GroupCommit:
+    """The one writer of a database. `connection` must not be in a transaction, nor be used by anybody else."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._closed = False
+        self._thread = Thread(target=self._write, name="ledger", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Write what was handed over and close the connection. Blocks until that is done."""
+        if not self._closed:
+            self._closed = True
+            self._jobs.put(None)
+            self._thread.join()
+            self._connection.close()
+
+    async def write(self, statements: Sequence[Statement]) -> None:
+        """Returns when the statements, all or none, are committed. Raises `StateUnavailable`.
+
+        A caller who stops waiting does not stop the write.
+        """
+        if not statements:
+            return
+        if self._closed:
+            raise StateUnavailable("the ledger is closed", fact="ledger")
+        loop = asyncio.get_running_loop()
+        done = loop.create_future()
+        self._jobs.put(_Job(statements, loop, done))
+        await done
+
+    def post(self, statements: Sequence[Statement]) -> None:
+        """Hand statements over that nobody waits for, to be written after all that were handed over before.
+
+        A write that fails is logged and lost: only for what may be lost.
+        """
+        if statements and not self._closed:
+            self._jobs.put(_Job(statements))
+
+    def _write(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            jobs = [job]
+            last = False
+            while len(jobs) < _MOST_JOBS_A_COMMIT and not self._jobs.empty():
+                if (more := self._jobs.get()) is None:
+                    last = True
+                    break
+                jobs.append(more)
+            self._commit(jobs)
+            if last:
+                return
+
+    def _commit(self, jobs: Sequence[_Job]) -> None:
+        try:
+            self._transact([statement for job in jobs for statement in job.statements])
+        except sqlite3.OperationalError as error:
+            # of the file, not of one job: locked, full, read-only
+            _end(jobs, error)
+        except Exception as error:
+            # whatever it is, those who wait must hear of it
+            if len(jobs) == 1:
+                _end(jobs, error)
+                return
+            # one of them is at fault: each for itself, so that the others are kept
+            for job in jobs:
+                self._commit([job])
+        else:
+            _end(jobs, None)
+
+    def _transact(self, statements: Sequence[Statement]) -> None:
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for sql, values in statements:
+                connection.execute(sql, values)
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+
+def _end(jobs: Sequence[_Job], error: Exception | None) -> None:
+    """Tell those who wait, one wake-up for each loop."""
+    waiting: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
+    for job in jobs:
+        if job.loop is not None and job.done is not None:
+            waiting.setdefault(job.loop, []).append(job.done)
+        elif error is not None:
+            _LOG.warning("the ledger could not be written: %s", in_words(error))
+    for loop, futures in waiting.items():
+        try:
+            loop.call_soon_threadsafe(_settle, futures, error)
+        except RuntimeError:
+            continue  # the loop is closed: nobody waits
+
+
+def _settle(futures: Sequence[asyncio.Future[None]], error: Exception | None) -> None:
+    for future in futures:
+        if future.done():
+            continue  # whoever waited has gone away
+        if error is None:
+            future.set_result(None)
+        else:
+            future.set_exception(StateUnavailable(f"the ledger could not be written: {in_words(error)}", fact="ledger"))

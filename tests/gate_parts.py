@@ -1,0 +1,199 @@
+"""A gate without sockets: its bundler, its follower and its recorder are lists that a test looks into."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from proxy.admission import Admission
+from proxy.errors import UpstreamUnavailable
+from proxy.gate import Gate, GateSettings
+from proxy.jsonrpc import Reply, Request, print_request, read_reply
+from proxy.judge.decision import Decision, UpstreamAnswer
+from proxy.judge.verdict import Mode
+from proxy.ledger.memory import MemoryLedger
+from proxy.ledger.reservation import Reservation
+from proxy.methods import MethodClass
+from proxy.ports import Forwarded, Outcome, RequestContext
+from proxy.strict_json import print_json
+from proxy.userop.decode import DecodedOperation
+from proxy.userop.primitives import print_checksummed
+from proxy.userop.user_operation import UserOperation, print_user_operation
+from tests.admission.builders import Room
+from tests.bypass_list.desk import V06, V07, V09
+from tests.session.builders import NOW
+
+CONTEXT = RequestContext("soneium", "trading-dapp", "127.0.0.1")
+SEND = "eth_sendUserOperation"
+ESTIMATE = "eth_estimateUserOperationGas"
+ENTRY_POINT = print_checksummed(V07.address)
+
+
+@dataclass(frozen=True)
+class Sent:
+    """One request as it went to the bundler."""
+
+    method: str
+    params: bytes
+    submit: bool
+
+    @property
+    def operation(self) -> Any:
+        return json.loads(self.params)[0]
+
+
+@dataclass(frozen=True)
+class Answered:
+    reply: Reply
+    endpoint: str = "soneium#0"
+    status: int = 200
+
+
+def result(value: object, status: int = 200) -> Answered:
+    """A bundler's result."""
+    return Answered(read_reply(b'{"jsonrpc":"2.0","id":1,"result":%b}' % print_json(value), 1), status=status)
+
+
+def error(code: int, message: str, status: int = 200) -> Answered:
+    """A bundler's error."""
+    said = print_json({"code": code, "message": message})
+    return Answered(read_reply(b'{"jsonrpc":"2.0","id":1,"error":%b}' % said, 1), status=status)
+
+
+UNREACHED = UpstreamUnavailable("soneium#0 cannot be reached", may_have_been_sent=False)
+TIMED_OUT = UpstreamUnavailable("soneium#0 did not answer within 30 s", may_have_been_sent=True)
+
+
+@dataclass
+class FakeUpstream:
+    """Answers in turn; the last answer stays. An exception is raised."""
+
+    answers: list[Answered | BaseException] = field(default_factory=lambda: [result("taken")])
+    sent: list[Sent] = field(default_factory=list)
+
+    async def post(self, method: str, params: bytes, *, submit: bool) -> Forwarded:
+        print_request(1, method, params)
+        self.sent.append(Sent(method, params, submit))
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+
+@dataclass
+class FakeFollower:
+    """Remembers what it was told and tells the ledger, as the real one does."""
+
+    ledger: MemoryLedger
+    broken: Exception | None = None
+    accepted_: list[tuple[DecodedOperation, Reservation | None, int | None]] = field(default_factory=list)
+    refused_: list[tuple[Reservation, UpstreamAnswer | None]] = field(default_factory=list)
+    observed: list[object] = field(default_factory=list)
+    on_holding: Callable[[], None] = lambda: None
+
+    async def hold(
+        self, operation: DecodedOperation, reservation: Reservation | None, enable_nonce: int | None
+    ) -> Reservation | None:
+        self.on_holding()
+        return reservation
+
+    async def accepted(
+        self,
+        operation: DecodedOperation,
+        reservation: Reservation | None,
+        enable_nonce: int | None,
+        *,
+        answered: bool = True,
+    ) -> None:
+        self.accepted_.append((operation, reservation, enable_nonce))
+        if reservation is not None:
+            self.ledger.accept(reservation.user_op_hash)
+        if self.broken is not None:
+            raise self.broken
+
+    def refused(self, reservation: Reservation, answer: UpstreamAnswer | None = None) -> None:
+        self.refused_.append((reservation, answer))
+        self.ledger.release(reservation.user_op_hash)
+
+    async def observe(self, receipt: object) -> None:
+        self.observed.append(receipt)
+        if self.broken is not None:
+            raise self.broken
+
+
+@dataclass
+class FakeRecorder:
+    """Everything that is counted and written down."""
+
+    broken: Exception | None = None
+    decisions: list[tuple[Decision, bool]] = field(default_factory=list)
+    answers: list[tuple[str, UpstreamAnswer]] = field(default_factory=list)
+    exchanges: list[str] = field(default_factory=list)
+    ends: list[tuple[RequestContext, MethodClass, Outcome]] = field(default_factory=list)
+
+    def decided(self, decision: Decision, *, forwarding: bool, seconds: float) -> None:
+        self.decisions.append((decision, forwarding))
+        if self.broken is not None:
+            raise self.broken
+
+    def forwarded(self, endpoint: str, seconds: float) -> None:
+        self.exchanges.append(endpoint)
+
+    def answered(self, decision_id: str, answer: UpstreamAnswer) -> None:
+        self.answers.append((decision_id, answer))
+
+    def ended(self, context: RequestContext, method_class: MethodClass, outcome: Outcome) -> None:
+        self.ends.append((context, method_class, outcome))
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        return [outcome for _, _, outcome in self.ends]
+
+
+class Scene:
+    """A gate with `room` behind it."""
+
+    def __init__(
+        self,
+        room: Room | None = None,
+        *,
+        admission: Admission | None = None,
+        fees: Callable[[str], Awaitable[Forwarded | object]] | None = None,
+        **settings: Any,
+    ) -> None:
+        self.room = room or Room()
+        self.upstream = FakeUpstream()
+        self.follower = FakeFollower(self.room.ledger)
+        self.recorder = FakeRecorder()
+        self._ids = 0
+        entry_points = {entry_point.address: entry_point for entry_point in (V06, V07, V09)}
+        defaults: dict[str, Any] = {"mode": Mode.ENFORCE, "judge_previews": True, "entry_points": entry_points}
+        self.gate = Gate(
+            GateSettings(**{**defaults, **settings}),
+            admission=admission or self.room.admission,
+            upstream=self.upstream,
+            fees=fees or self._no_fees,
+            follower=self.follower,
+            recorder=self.recorder,
+            clock=lambda: float(NOW),
+            stopwatch=lambda: 0.0,
+            new_id=self._new_id,
+        )
+
+    def _new_id(self) -> str:
+        self._ids += 1
+        return f"d-{self._ids}"
+
+    async def _no_fees(self, method: str) -> Forwarded:
+        raise AssertionError(f"{method} is no fee method here")
+
+    async def ask(self, method: str, *params: object, request_id: str | None = "1") -> Any:
+        """The reply as a client reads it; `None` when there is none."""
+        answer = await self.gate.answer(Request(request_id, method, list(params)), CONTEXT)
+        return None if answer is None else json.loads(answer.body)
+
+    async def send(self, op: UserOperation, method: str = SEND) -> Any:
+        """The reply to a submission (or a preview) of an operation."""
+        return await self.ask(method, print_user_operation(op), ENTRY_POINT)
