@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-_VARYING = re.compile(r"0x[0-9a-fA-F]+|\b[0-9]{5,}\b")
+# alto words a taken nonce by how far the first operation has got by then, which is a matter of milliseconds
+_VARYING = re.compile(r"0x[0-9a-fA-F]+|\b[0-9]{5,}\b|(?<=AA25 invalid account nonce: ).*")
 
 
 def shape(value: object) -> object:

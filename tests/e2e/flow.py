@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from tests.e2e.children import bound
 from tests.e2e.rig import HERE, Rig, node_binary
@@ -35,7 +35,7 @@ class FlowFailed(AssertionError):
 
 
 class RunningFlow:
-    """A flow in progress: `wait` for its end, or walk it from pause to pause."""
+    """A flow in progress: `wait` for its end, or walk it from pause to pause. Leaving the `with` ends it."""
 
     def __init__(
         self, rig: Rig, flow: Flow, *, run: str, bundler_url: str, account_index: int, pause_after: tuple[str, ...] = ()
@@ -59,6 +59,13 @@ class RunningFlow:
             stderr=subprocess.STDOUT,
             text=True,
         )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_failure: object) -> None:
+        self.process.kill()
+        self.process.communicate()
 
     def until_paused(self, step: str) -> None:
         """Returns when the flow waits after `step`."""
@@ -86,4 +93,5 @@ class RunningFlow:
 
 
 def run_flow(rig: Rig, flow: Flow, *, run: str, bundler_url: str, account_index: int) -> list[dict[str, Any]]:
-    return RunningFlow(rig, flow, run=run, bundler_url=bundler_url, account_index=account_index).wait()
+    with RunningFlow(rig, flow, run=run, bundler_url=bundler_url, account_index=account_index) as running:
+        return running.wait()

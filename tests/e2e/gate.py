@@ -47,8 +47,11 @@ class Gate:
     def config_file(self) -> Path:
         return self.folder / "sessiongate.yaml"
 
-    def start(self, rig: Rig, *, mode: str = "enforce", node: bool = True) -> Gate:
-        """Starts it and waits until it is ready. Without `node` it knows only what it has kept or seen."""
+    def start(self, rig: Rig, *, mode: str = "enforce", node: bool = True, bundler: str | None = None) -> Gate:
+        """Starts it and waits until it is ready. Without `node` it knows only what it has kept or seen.
+
+        `bundler` is something else to put it in front of than the rig's, another gate perhaps.
+        """
         self.config_file.write_text(
             f"listen: 127.0.0.1:{self.port}\n"
             f"admin_listen: 127.0.0.1:{self.admin_port}\n"
@@ -57,7 +60,7 @@ class Gate:
             "chains:\n"
             f"  {CHAIN}:\n"
             f"    chain_id: {CHAIN_ID}\n"
-            f"    bundlers: [{rig.recorder}/bundler]\n"
+            f"    bundlers: [{bundler or f'{rig.recorder}/bundler'}]\n"
             + (f"    node: {rig.node}\n" if node else "")
             + "    poll_seconds: 0.1\n"
         )

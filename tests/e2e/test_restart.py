@@ -14,6 +14,11 @@ from tests.e2e.rig import Rig
 UNKNOWN_PERMISSION = "0x" + "abab".rjust(64, "0")  # the one the flow invents
 
 
+def memory(gate: Gate) -> dict[str, Any]:
+    """Everything a gate remembers, as its admin listener tells it."""
+    return {kind: gate.show(f"/{kind}")[kind] for kind in ("sessions", "freezes", "audit")}
+
+
 def code_or_success(ending: Ending) -> object:
     return ending.code if isinstance(ending, Rejected) else True
 
@@ -25,24 +30,21 @@ def outcome(step: dict[str, Any]) -> object:
 
 def test_a_killed_gate_comes_back_with_its_sessions_freezes_and_audit(rig: Rig, own_gate: Gate) -> None:
     own_gate.start(rig)
-    flow = RunningFlow(
+    with RunningFlow(
         rig, STARTALE, run="startale-killed", bundler_url=own_gate.url, account_index=300, pause_after=("use-batch",)
-    )
-    flow.until_paused("use-batch")
-    own_gate.command("freeze", UNKNOWN_PERMISSION)
-    known, frozen, audited = (own_gate.show(path) for path in ("/sessions", "/freezes", "/audit"))
-    assert known
-    assert frozen
-    assert audited
+    ) as flow:
+        flow.until_paused("use-batch")
+        own_gate.command("freeze", UNKNOWN_PERMISSION)
+        before = memory(own_gate)
+        assert all(before.values()), before
 
-    own_gate.kill()
-    own_gate.start(rig, node=False)  # without a node it can only know what it has kept
+        own_gate.kill()
+        own_gate.start(rig, node=False)  # without a node it can only know what it has kept
 
-    assert own_gate.show("/sessions") == known
-    assert own_gate.show("/freezes") == frozen
-    assert own_gate.show("/audit") == audited
-    flow.go_on()
-    assert {step["step"]: outcome(step) for step in flow.wait()} == {
+        assert memory(own_gate) == before
+        flow.go_on()
+        ended = {step["step"]: outcome(step) for step in flow.wait()}
+    assert ended == {
         **{step: code_or_success(ending) for step, ending in ENDINGS[STARTALE].items()},
         "unknown-permission.send": Code.SESSION_REVOKED,  # frozen in the life before
     }
