@@ -19,16 +19,21 @@ from proxy.methods import MethodClass
 from proxy.ports import Forwarded, Outcome, RequestContext
 from proxy.strict_json import print_json
 from proxy.userop.decode import DecodedOperation
-from proxy.userop.primitives import print_checksummed
+from proxy.userop.execution import Call
+from proxy.userop.primitives import print_bytes, print_checksummed
 from proxy.userop.user_operation import UserOperation, print_user_operation
-from tests.admission.builders import Room
-from tests.bypass_list.desk import V06, V07, V09
-from tests.session.builders import NOW
+from tests.admission.builders import TWICE, Room
+from tests.bypass_list.desk import V06, V07, V09, an_operation, reading, single, use
+from tests.session.builders import NOW, STRANGER, transfer
 
 CONTEXT = RequestContext("soneium", "trading-dapp", "127.0.0.1")
 SEND = "eth_sendUserOperation"
 ESTIMATE = "eth_estimateUserOperationGas"
 ENTRY_POINT = print_checksummed(V07.address)
+GOOD = use(TWICE, single(transfer(1)))
+OUTSIDE = use(TWICE, single(Call(STRANGER, 0, bytes.fromhex("a9059cbb"))))
+STUB = an_operation(single(transfer(1)), signature=b"\0" + TWICE.permission_id + b"\xff" * 65)
+HASH = print_bytes(reading(GOOD).user_op_hash)
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,8 @@ class Sent:
 
 @dataclass(frozen=True)
 class Answered:
+    """One answer of the bundler."""
+
     reply: Reply
     endpoint: str = "soneium#0"
     status: int = 200
@@ -197,3 +204,10 @@ class Scene:
     async def send(self, op: UserOperation, method: str = SEND) -> Any:
         """The reply to a submission (or a preview) of an operation."""
         return await self.ask(method, print_user_operation(op), ENTRY_POINT)
+
+
+def scene(**settings: Any) -> Scene:
+    """A gate that knows the session TWICE, before a bundler that takes GOOD."""
+    made = Scene(Room(TWICE), **settings)
+    made.upstream.answers = [result(HASH)]
+    return made

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -13,39 +12,29 @@ from proxy.jsonrpc import NumberLiteral, Request
 from proxy.judge.verdict import Mode, Reject
 from proxy.methods import METHODS, MethodClass
 from proxy.ports import Outcome
-from proxy.userop.execution import Call
 from proxy.userop.primitives import print_bytes, print_checksummed
 from proxy.userop.user_operation import UserOperation, print_user_operation
-from tests.admission.builders import TWICE, Room, lane
-from tests.bypass_list.desk import V08, V09, an_operation, batch, reading, single, use
+from tests.admission.builders import TWICE, lane
+from tests.bypass_list.desk import V08, V09, batch, reading, use
 from tests.gate_parts import (
     CONTEXT,
     ENTRY_POINT,
     ESTIMATE,
+    GOOD,
+    HASH,
+    OUTSIDE,
     SEND,
+    STUB,
     Answered,
-    Scene,
     error,
     result,
+    scene,
 )
 from tests.session.builders import ACCOUNT, STRANGER, transfer
 
 SUBMITS = [name for name, method in METHODS.items() if method.method_class is MethodClass.SUBMIT]
 PREVIEWS = [name for name, method in METHODS.items() if method.method_class is MethodClass.PREVIEW]
 PASSES = [name for name, method in METHODS.items() if method.method_class is MethodClass.PASS]
-
-GOOD = use(TWICE, single(transfer(1)))
-OUTSIDE = use(TWICE, single(Call(STRANGER, 0, bytes.fromhex("a9059cbb"))))
-STUB = an_operation(single(transfer(1)), signature=b"\0" + TWICE.permission_id + b"\xff" * 65)
-HASH = print_bytes(reading(GOOD).user_op_hash)
-
-
-def scene(**settings: Any) -> Scene:
-    """A gate that knows the session TWICE, before a bundler that takes GOOD."""
-    made = Scene(Room(TWICE), **settings)
-    made.upstream.answers = [result(HASH)]
-    return made
-
 
 # what was judged is what is sent
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from typing import Any
 
 import pytest
 
@@ -13,36 +12,26 @@ from proxy.errors import Code, InvalidParams
 from proxy.judge.verdict import Allow, Reject
 from proxy.methods import METHODS, MethodClass
 from proxy.ports import Outcome
-from proxy.userop.execution import Call
 from proxy.userop.primitives import print_bytes, print_checksummed
 from proxy.userop.user_operation import UserOperation, print_user_operation
 from tests.admission.builders import TWICE, Room, key_of
-from tests.bypass_list.desk import STRANGERS_KEY, V08, an_operation, reading, single, use
+from tests.bypass_list.desk import STRANGERS_KEY, V08, use
 from tests.gate_parts import (
     CONTEXT,
     ENTRY_POINT,
+    GOOD,
+    HASH,
+    OUTSIDE,
     TIMED_OUT,
     Scene,
     result,
+    scene,
 )
-from tests.session.builders import NOW, STRANGER, transfer
+from tests.session.builders import NOW
 
 SUBMITS = [name for name, method in METHODS.items() if method.method_class is MethodClass.SUBMIT]
 PREVIEWS = [name for name, method in METHODS.items() if method.method_class is MethodClass.PREVIEW]
 PASSES = [name for name, method in METHODS.items() if method.method_class is MethodClass.PASS]
-
-GOOD = use(TWICE, single(transfer(1)))
-OUTSIDE = use(TWICE, single(Call(STRANGER, 0, bytes.fromhex("a9059cbb"))))
-STUB = an_operation(single(transfer(1)), signature=b"\0" + TWICE.permission_id + b"\xff" * 65)
-HASH = print_bytes(reading(GOOD).user_op_hash)
-
-
-def scene(**settings: Any) -> Scene:
-    """A gate that knows the session TWICE, before a bundler that takes GOOD."""
-    made = Scene(Room(TWICE), **settings)
-    made.upstream.answers = [result(HASH)]
-    return made
-
 
 # whatever happens
 

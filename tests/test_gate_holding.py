@@ -9,40 +9,30 @@ import pytest
 
 from proxy.errors import Code
 from proxy.judge.decision import UpstreamAnswer
+from proxy.judge.verdict import Reject
 from proxy.methods import METHODS, MethodClass
 from proxy.ports import Outcome
-from proxy.userop.execution import Call
-from proxy.userop.primitives import print_bytes
+from proxy.session.freezes import Freeze
 from proxy.userop.user_operation import UserOperation
-from tests.admission.builders import TWICE, Room, enabling, granting, lane
-from tests.bypass_list.desk import an_operation, reading, single, use
+from tests.admission.builders import TWICE, enabling, granting, lane
+from tests.bypass_list.desk import single, use
 from tests.gate_parts import (
     ESTIMATE,
+    GOOD,
+    HASH,
     TIMED_OUT,
     UNREACHED,
     Answered,
     Scene,
     error,
     result,
+    scene,
 )
-from tests.session.builders import STRANGER, transfer
+from tests.session.builders import NOW, transfer
 
 SUBMITS = [name for name, method in METHODS.items() if method.method_class is MethodClass.SUBMIT]
 PREVIEWS = [name for name, method in METHODS.items() if method.method_class is MethodClass.PREVIEW]
 PASSES = [name for name, method in METHODS.items() if method.method_class is MethodClass.PASS]
-
-GOOD = use(TWICE, single(transfer(1)))
-OUTSIDE = use(TWICE, single(Call(STRANGER, 0, bytes.fromhex("a9059cbb"))))
-STUB = an_operation(single(transfer(1)), signature=b"\0" + TWICE.permission_id + b"\xff" * 65)
-HASH = print_bytes(reading(GOOD).user_op_hash)
-
-
-def scene(**settings: Any) -> Scene:
-    """A gate that knows the session TWICE, before a bundler that takes GOOD."""
-    made = Scene(Room(TWICE), **settings)
-    made.upstream.answers = [result(HASH)]
-    return made
-
 
 # what is held
 
@@ -142,6 +132,18 @@ async def test_a_replacement_takes_the_place_of_what_it_replaces() -> None:
     await gate.send(use(TWICE, single(transfer(1)), max_fee_per_gas=3 * 10**9))
     assert len(gate.room.ledger) == 1
     assert "result" in await gate.send(replace_nonce(8))
+
+
+async def test_a_session_frozen_while_its_operation_was_written_down_is_not_sent() -> None:
+    gate = scene()
+    freeze = Freeze(permission_id=TWICE.permission_id, since=float(NOW))
+    gate.follower.on_holding = lambda: gate.room.registry.freezes.put(freeze)
+    assert (await gate.send(GOOD))["error"]["code"] == Code.SESSION_REVOKED
+    assert not gate.upstream.sent
+    assert len(gate.room.ledger) == 0
+    ((decision, forwarding),) = gate.recorder.decisions
+    assert isinstance(decision.verdict, Reject)
+    assert not forwarding
 
 
 async def test_an_owners_operation_is_followed_for_what_it_grants() -> None:

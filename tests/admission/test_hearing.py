@@ -7,20 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.admission import Purpose
 from proxy.errors import Code, StateUnavailable
 from proxy.judge.verdict import Allow, Reject
-from proxy.session.addresses import SMART_SESSION
 from proxy.session.counters import Charge, Counter
-from proxy.session.declared import DeclaredAction, DeclaredSession
-from proxy.session.facts import EnableNonceFact, EnableSignatureFact, PolicyCheckFact, SessionSignatureFact
 from proxy.session.known import KnownSession, Source, Status
-from proxy.session.signers import INVALID, UNKNOWN, VALID
 from proxy.session.state import SessionState, SessionStatus
-from proxy.userop.primitives import Address, Hash32
-from proxy.userop.session_data import PolicyData
+from proxy.userop.primitives import Hash32
 from tests.admission.builders import (
-    SESSION_KEY_ADDRESS,
     TWICE,
     Room,
     enabling,
@@ -28,19 +21,13 @@ from tests.admission.builders import (
     known,
     lane,
 )
-from tests.bypass_list.desk import CHAIN_ID, STRANGERS_KEY, a_session, single, use
+from tests.bypass_list.desk import STRANGERS_KEY, a_session, single, use
 from tests.session.builders import (
-    ACCOUNT,
-    NOW,
     STRANGER,
     TOKEN,
     TRANSFER,
-    UNKNOWN_POLICY,
     action,
     enabled,
-    gas,
-    sudo,
-    time_frame,
     transfer,
     usage,
 )
@@ -300,208 +287,3 @@ async def test_a_session_changed_beyond_what_can_be_read_is_read_from_the_node()
     room = Room(sessions=ON_CHAIN)
     room.registry.put(replace(known(TWICE), state=None))
     await room.allowed(USE)
-
-
-# facts
-
-
-async def test_the_enable_nonce_is_found_by_what_the_owner_signed() -> None:
-    await Room().allowed(enabling(TWICE, ONCE, enable_nonce=15))
-
-
-async def test_an_enable_nonce_out_of_reach_is_refused() -> None:
-    assert (await Room().refusal(enabling(TWICE, ONCE, enable_nonce=16))).code is Code.SESSION_SCOPE
-
-
-async def test_a_known_enable_nonce_is_the_only_one_that_counts() -> None:
-    room = Room()
-    room.registry.put(known(TWICE, state=replace(enabled(TWICE), enable_nonce=1)))
-    assert (await room.refusal(enabling(TWICE, ONCE, enable_nonce=0))).code is Code.SESSION_SCOPE
-    await room.allowed(enabling(TWICE, ONCE, enable_nonce=1))
-
-
-def room_that_knows_the_nonce(answer: object) -> Room:
-    room = Room(sessions={})
-    room.registry.put(known(TWICE, state=replace(enabled(TWICE), enable_nonce=0)))
-    room.node.answers[EnableSignatureFact] = answer  # type: ignore[assignment]  # what the test is about
-    return room
-
-
-async def test_the_owners_signature_on_a_grant_is_asked_of_the_account() -> None:
-    room = room_that_knows_the_nonce(VALID)
-    judgement = await room.allowed(enabling(TWICE, ONCE))
-    assert judgement.verdict == Allow()
-    assert [type(fact) for fact in room.node.facts] == [EnableSignatureFact]
-
-
-async def test_a_grant_that_the_account_does_not_take_is_refused() -> None:
-    reason = await room_that_knows_the_nonce(INVALID).refusal(enabling(TWICE, ONCE))
-    assert reason.code is Code.SESSION_SCOPE
-
-
-async def test_an_account_that_is_not_there_yet_is_left_to_the_entry_point_with_a_note() -> None:
-    judgement = await room_that_knows_the_nonce(UNKNOWN).allowed(enabling(TWICE, ONCE))
-    assert isinstance(judgement.verdict, Allow)
-    assert "owner's signature" in judgement.verdict.notes[0]
-
-
-async def test_a_preview_of_a_grant_asks_for_no_signature() -> None:
-    room = room_that_knows_the_nonce(INVALID)
-    await room.allowed(enabling(TWICE, ONCE), Purpose.PREVIEW)
-    assert not room.node.facts
-
-
-async def test_the_node_is_asked_for_an_enable_nonce_that_is_not_known() -> None:
-    room = Room(node=True)
-    room.node.answers[EnableSignatureFact] = VALID
-    room.node.state_after = SessionState(key=key_of(TWICE), enable_nonce=3)
-    assert (await room.allowed(enabling(TWICE, ONCE, enable_nonce=3))).enable_nonce == 3
-    assert [type(fact) for fact in room.node.facts] == [EnableNonceFact, EnableSignatureFact]
-
-
-GAS_BOUND = a_session(action(TOKEN, TRANSFER, sudo), user_op=[gas(10**7, 10**18)])
-
-
-async def test_a_fact_that_only_a_node_can_tell_is_doubt_without_one() -> None:
-    reason = await Room(GAS_BOUND).refusal(use(GAS_BOUND, ONCE))
-    assert reason.code is Code.STATE_UNAVAILABLE
-    assert "no node is configured" in reason.sentence
-
-
-async def test_the_base_fee_of_the_node_is_what_a_gas_policy_is_judged_by() -> None:
-    room = Room(GAS_BOUND, node=True)
-    room.node.base_fee = 7
-    await room.allowed(use(GAS_BOUND, ONCE))
-
-
-async def test_facts_that_cannot_be_had_are_doubt() -> None:
-    room = Room(GAS_BOUND, node=True)  # it answers, and never with the base fee
-    reason = await room.refusal(use(GAS_BOUND, ONCE))
-    assert (reason.code, reason.retryable) == (Code.STATE_UNAVAILABLE, True)
-    assert len(room.node.facts) <= 6
-
-
-FOREIGN_POLICY = a_session(action(TOKEN, TRANSFER, PolicyData(UNKNOWN_POLICY, b"")))
-
-
-@pytest.mark.parametrize("setting", ["ask", "reject"])
-async def test_a_policy_nobody_can_judge_is_refused(setting: str) -> None:
-    assert (await Room(FOREIGN_POLICY, unknown_policy=setting).refusal(use(FOREIGN_POLICY, ONCE))).policy
-
-
-async def test_a_policy_nobody_can_judge_passes_with_a_note_where_the_settings_say_so() -> None:
-    judgement = await Room(FOREIGN_POLICY, unknown_policy="alert").allowed(use(FOREIGN_POLICY, ONCE))
-    assert isinstance(judgement.verdict, Allow)
-    assert judgement.verdict.notes
-
-
-@pytest.mark.parametrize(("answer", "passes"), [(0, True), (1, False)])
-async def test_an_unknown_policy_is_asked_itself(answer: int, passes: bool) -> None:
-    room = Room(FOREIGN_POLICY, node=True)
-    room.node.answers[PolicyCheckFact] = answer
-    judgement = await room.judge(use(FOREIGN_POLICY, ONCE))
-    assert isinstance(judgement.verdict, Allow) is passes
-
-
-FOREIGN_VALIDATOR = replace(TWICE, session_validator=Address(b"\x77" * 20))
-
-
-@pytest.mark.parametrize(
-    ("answer", "code"), [(VALID, None), (INVALID, Code.SESSION_SCOPE), (UNKNOWN, Code.STATE_UNAVAILABLE)]
-)
-async def test_an_unknown_session_validator_is_asked_itself(answer: object, code: Code | None) -> None:
-    room = Room(FOREIGN_VALIDATOR, node=True)
-    room.node.answers[SessionSignatureFact] = answer  # type: ignore[assignment]  # a signature's verdict
-    verdict = (await room.judge(use(FOREIGN_VALIDATOR, ONCE))).verdict
-    assert (verdict.first.code if isinstance(verdict, Reject) else None) == code
-
-
-async def test_an_unknown_session_validator_is_refused_where_nobody_can_be_asked() -> None:
-    await Room(FOREIGN_VALIDATOR).refusal(use(FOREIGN_VALIDATOR, ONCE))
-
-
-# declared sessions
-
-
-def declared(**changes: object) -> DeclaredSession:
-    act = DeclaredAction(target=TOKEN, selector=TRANSFER, **changes)  # type: ignore[arg-type]  # fields of the action
-    return DeclaredSession(
-        chain_id=CHAIN_ID,
-        account=ACCOUNT,
-        permission_id=TWICE.permission_id,
-        session_key=SESSION_KEY_ADDRESS,
-        actions=(act,),
-    )
-
-
-def with_declared(room: Room, **changes: object) -> Room:
-    room.registry.declare([declared(**changes)])
-    return room
-
-
-async def test_a_declared_session_needs_no_node() -> None:
-    room = with_declared(Room(), max_uses=1)
-    judgement = await room.allowed(USE)
-    assert judgement.reservation is not None
-    assert len(judgement.reservation.charges) == 1
-    assert (await room.refusal(use(TWICE, ONCE, nonce=lane(1)))).code is Code.LIMIT_EXCEEDED
-
-
-async def test_a_declared_session_may_do_what_is_declared_and_no_more() -> None:
-    room = with_declared(Room())
-    assert (await room.refusal(use(TWICE, single(transfer(1, token=STRANGER))))).code is Code.SESSION_SCOPE
-    assert (await room.refusal(use(TWICE, ONCE, key=STRANGERS_KEY))).code is Code.SESSION_SCOPE
-
-
-async def test_a_stub_signature_is_not_held_against_a_preview_of_a_declared_session() -> None:
-    room = with_declared(Room())
-    await room.allowed(use(TWICE, ONCE, key=STRANGERS_KEY), Purpose.PREVIEW)
-
-
-async def test_with_a_node_the_chain_must_have_a_declared_session_too() -> None:
-    assert (await with_declared(Room(node=True)).refusal(USE)).code is Code.SESSION_UNKNOWN
-    await with_declared(Room(sessions=ON_CHAIN)).allowed(USE)
-
-
-async def test_a_declared_session_is_doubt_while_its_node_is_down() -> None:
-    assert (await with_declared(Room(sessions=DOWN)).refusal(USE)).code is Code.STATE_UNAVAILABLE
-
-
-async def test_both_the_declaration_and_the_chain_have_to_agree() -> None:
-    assert (await with_declared(Room(TWICE), max_value=1).allowed(USE)).reservation is not None
-    narrow = with_declared(Room(TWICE), max_uses=1)
-    await narrow.allowed(USE)
-    assert (await narrow.refusal(use(TWICE, ONCE, nonce=lane(1)))).code is Code.LIMIT_EXCEEDED
-    wide = with_declared(Room(TWICE), max_uses=10)
-    await wide.allowed(use(TWICE, ONCE, nonce=lane(1)))
-    await wide.allowed(use(TWICE, ONCE, nonce=lane(2)))
-    assert (await wide.refusal(use(TWICE, ONCE, nonce=lane(3)))).code is Code.LIMIT_EXCEEDED
-
-
-async def test_a_declared_session_that_the_chain_removed_is_refused() -> None:
-    room = with_declared(Room())
-    room.registry.put(REMOVED)
-    assert (await room.refusal(USE)).code is Code.SESSION_REVOKED
-
-
-@pytest.mark.parametrize(("valid_until", "code"), [(NOW, None), (NOW - 1, Code.SESSION_NOT_VALID_NOW)])
-async def test_a_declared_action_ends_when_it_says(valid_until: int, code: Code | None) -> None:
-    verdict = (await with_declared(Room(), valid_until=valid_until).judge(USE)).verdict
-    assert (verdict.first.code if isinstance(verdict, Reject) else None) == code
-
-
-async def test_of_two_windows_the_earlier_end_is_the_reservations() -> None:
-    grant = a_session(action(TOKEN, TRANSFER, sudo), user_op=[time_frame(NOW + 60)])
-    room = Room(grant)
-    session = replace(declared(valid_until=NOW + 30), permission_id=grant.permission_id)
-    room.registry.declare([session])
-    judgement = await room.allowed(use(grant, ONCE))
-    assert judgement.reservation is not None
-    assert judgement.reservation.valid_until == NOW + 30
-
-
-async def test_the_session_of_another_module_is_another_session() -> None:
-    room = Room(session_modules=frozenset({SMART_SESSION, Address(b"\x5e" * 20)}))
-    other = replace(key_of(TWICE), module=Address(b"\x5e" * 20))
-    room.registry.put(replace(known(TWICE), key=other))
-    assert (await room.refusal(USE)).code is Code.SESSION_UNKNOWN
