@@ -190,7 +190,15 @@ async def _build_chain(name: str, chain: Chain, shared: _Shared) -> tuple[Served
     witness = None if node is None else NodeWitness(node)
     reader = None
     if node is not None:
-        reader = NodeReader(node, registry, memory.save_session, time.time, ledger=ledger, witness=witness)
+        reader = NodeReader(
+            node,
+            registry,
+            memory.save_session,
+            time.time,
+            ledger=ledger,
+            witness=witness,
+            look_back=lambda: tracker.look_back(),  # noqa: PLW0108  # it is made below
+        )
     tracker = Tracker(
         registry=registry,
         ledger=ledger,

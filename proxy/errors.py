@@ -51,7 +51,8 @@ class Reason:
     """Why an operation is refused, in words for the dapp developer who reads it.
 
     `sentence` says what and where, `remedy` the cure. `wanted` and `got` are already printed (base units,
-    0x-hex), never secrets or signatures. `retryable` is true when the same operation may pass later.
+    0x-hex), never secrets or signatures. `retryable` is true when the same operation may pass
+    later though nobody does anything about it.
     """
 
     code: Code

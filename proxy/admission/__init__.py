@@ -134,7 +134,7 @@ class Admission:
         if isinstance(fit, Reason):
             return Judgement(verdict=Reject((fit,)), operation=operation)
         if purpose is not Purpose.SUBMIT:
-            return Judgement(verdict=Allow(fit.notes), operation=operation)
+            return Judgement(verdict=Allow(fit.notes, fit.waived), operation=operation)
         return self._reserve(operation, key, fit)
 
     def frozen(self, operation: DecodedOperation) -> Reason | None:
@@ -169,7 +169,7 @@ class Admission:
         if isinstance(held, Refusal):
             return Judgement(verdict=Reject((held.reason(),)), operation=operation)
         return Judgement(
-            verdict=Allow(fit.notes),
+            verdict=Allow(fit.notes, fit.waived),
             operation=operation,
             reservation=reservation,
             enable_nonce=_enable_nonce(operation, fit),

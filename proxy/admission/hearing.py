@@ -26,6 +26,7 @@ from proxy.session.facts import (
     EnableSignatureFact,
     MissingFact,
 )
+from proxy.session.outcome import Waived
 from proxy.session.registry import Status
 from proxy.session.signers import SignatureOutcome, SignatureVerdict, check_session_signature
 from proxy.session.state import SessionState
@@ -45,6 +46,7 @@ class Fit:
     accepted: Accepted | None
     declared: DeclaredFit | None
     notes: tuple[str, ...] = ()
+    waived: tuple[Waived, ...] = ()
 
 
 class Hearing:
@@ -74,16 +76,18 @@ class Hearing:
         declared = self._registry.declared(self._key)
         accepted: Accepted | None = None
         notes: tuple[str, ...] = ()
+        waived: tuple[Waived, ...] = ()
         if declared is None or self._reader is not None or self._registry.get(self._key) is not None:
             verdict = await self._chain_verdict()
             if isinstance(verdict, Accepted):
-                accepted, notes = verdict, verdict.notes
+                accepted, notes, waived = verdict, verdict.notes, verdict.waived
             elif verdict.code is Code.SESSION_UNKNOWN and self._terms.unknown_session != "reject":
                 notes = (f"not known on chain, let through: {verdict.sentence}",)
+                waived = (Waived.SESSION,) if self._terms.unknown_session == "alert" else ()
             else:
                 return verdict
         if declared is None:
-            return Fit(accepted, None, notes)
+            return Fit(accepted, None, notes, waived)
         fit = judge_declared(
             self._operation,
             self._claim,
@@ -93,7 +97,7 @@ class Hearing:
             now=int(self._now),
             check_signature=not self._preview,
         )
-        return fit if isinstance(fit, Reason) else Fit(accepted, fit, notes)
+        return fit if isinstance(fit, Reason) else Fit(accepted, fit, notes, waived)
 
     async def _chain_verdict(self) -> Accepted | Reason:
         state = await self._state()

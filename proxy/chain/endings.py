@@ -48,14 +48,15 @@ class Endings:
     async def mined(self, operation: AcceptedOperation, mined: Mined, rivals: Sequence[AcceptedOperation]) -> None:
         """The operation was mined: what it used is counted, once, and `rivals` for its nonce never will be."""
         reservation, now = operation.reservation, self._clock()
-        block = mined.block if mined.block is not None else self._ledger.counted_at(mined.user_op_hash)
-        added = self._registry.adds_charges(reservation.session, block)
+        counted = self._ledger.is_counted(mined.user_op_hash)
+        added = self._registry.adds_charges(reservation.session, mined.block, counted=counted)
         sessions = self._registry.mined(
             mined.user_op_hash,
             success=mined.success,
             charges=reservation.charges,
             session=reservation.session,
-            block=block,
+            block=mined.block,
+            counted=counted,
             now=now,
         )
         self._ledger.settle(mined.user_op_hash)
@@ -118,6 +119,11 @@ class Endings:
     def _local_uses(self, reservation: Reservation) -> dict[Counter, int]:
         counters = (charge.counter for charge in reservation.charges)
         return {counter: self._registry.declared_uses(counter) for counter in counters if not is_on_chain(counter)}
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether there is something that the store has yet to take."""
+        return bool(self._unkept)
 
     async def keep(self, outcome: Outcome) -> None:
         """Hand over to the store; what it does not take is kept for `keep_again`. Never raises for that."""

@@ -35,7 +35,10 @@ Keep = Callable[[KnownSession], Awaitable[None]]
 
 
 class NodeReader:
-    """See `proxy.admission.ChainReader` for the meaning of each call. `clock` gives unix seconds."""
+    """See `proxy.admission.ChainReader` for the meaning of each call. `clock` gives unix seconds.
+
+    `ledger` and `witness` tell what is in flight and in a reading too, `look_back` what is in neither any more.
+    """
 
     def __init__(
         self,
@@ -46,7 +49,9 @@ class NodeReader:
         *,
         ledger: Ledger | None = None,
         witness: Witness | None = None,
+        look_back: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        self._look_back = look_back
         self._ledger = ledger
         self._witness = witness
         self._node = node
@@ -66,6 +71,9 @@ class NodeReader:
             for fact in asked:
                 tokens.setdefault(ConfigId(fact.policy, fact.config_id), set()).add(fact.token)
             exact = await read_exactly(self._node, self._witness, key, held, tokens)
+            if self._look_back is not None:
+                # a chain that went back has not counted what was settled before: that is in flight again first
+                await self._look_back()
             if self._registry.get(key) is known:
                 if known is not None and self._is_behind(known, exact.reading.block):
                     return _as_known(known)

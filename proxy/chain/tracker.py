@@ -54,6 +54,7 @@ class Patience:
     give_up: float = 600.0  # no receipt for so long: the bundler has dropped it
     lag: float = 60.0  # after the end of its validity window an operation may still be waiting for its receipt
     timeout: float = 5.0  # for one question
+    store: float = 2.0  # for the store to take what became known, and before it is asked again
     at_once: int = 8  # questions at a time
     questions: int = 3  # to the bundler, before the chain is asked as well
     look_back: float = 4.0  # between two looks whether the chain still has the blocks of mined operations
@@ -99,7 +100,7 @@ class Tracker:
         self._settled = Settled(self._patience.final)
         self._on_disk: set[Hash32] = set()  # about to be sent, not yet followed
         self._unreconciled: dict[Hash32, asyncio.Task[None] | None] = {}
-        self._endings = Endings(registry, ledger, keeper, self._settled, clock, seconds=self._patience.timeout)
+        self._endings = Endings(registry, ledger, keeper, self._settled, clock, seconds=self._patience.store)
         self._places = asyncio.Semaphore(self._patience.at_once)
         self._wake = asyncio.Event()
         self._looked_back_at = clock()
@@ -238,6 +239,8 @@ class Tracker:
             wait = min(followed.due for followed in self._followed.values()) - self._clock()
         if len(self._settled):
             wait = min(wait, self._patience.look_back)
+        if self._endings.is_behind:
+            wait = min(wait, self._patience.store)
         try:
             async with asyncio.timeout(min(max(wait, _SHORTEST_SLEEP), self._patience.longest)):
                 await self._wake.wait()
@@ -333,13 +336,17 @@ class Tracker:
     # a chain that takes blocks back
 
     async def _look_back(self) -> None:
-        """Bring back the operations of blocks that the chain has no more."""
         now = self._clock()
         self._settled.forget_old(now)
         pause = self._patience.look_back if self._witness is not None else self._patience.longest
-        if not len(self._settled) or now - self._looked_back_at < pause:
+        if now - self._looked_back_at >= pause:
+            await self.look_back()
+
+    async def look_back(self) -> None:
+        """Bring back the operations of blocks that the chain has no more. Never raises for what cannot be told."""
+        if not len(self._settled):
             return
-        self._looked_back_at = now
+        self._looked_back_at = self._clock()
         try:
             async with asyncio.timeout(self._patience.timeout):
                 gone = await self._settled.off_chain(self._block_hash)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlite3
 
 from proxy.cli.options import DEFAULT_CONFIG, ConfigOption, FileArgument, fail, load
+from proxy.errors import StateUnavailable
+from proxy.ledger.group_commit import in_words
 
 
 def serve(file: FileArgument = None, config: ConfigOption = DEFAULT_CONFIG) -> None:
@@ -25,4 +27,13 @@ def serve(file: FileArgument = None, config: ConfigOption = DEFAULT_CONFIG) -> N
     except OSError as error:
         fail(f"cannot serve: {error.strerror or error}")
     except sqlite3.Error as error:
-        fail(f"the ledger {settings.ledger} cannot be used: {error}")
+        fail(f"the ledger {settings.ledger} cannot be used: {error}{_cure(error)}")
+    except StateUnavailable as error:
+        fail(f"the ledger {settings.ledger} cannot be used: {error.what}")
+
+
+def _cure(error: sqlite3.Error) -> str:
+    code = getattr(error, "sqlite_errorcode", 0)
+    if code & 0xFF not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return ""
+    return f"; {in_words(error)}: restore it from a copy, or move it away and the gate begins anew"

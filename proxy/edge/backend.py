@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -21,6 +22,7 @@ from proxy.session.known import KnownSession
 from proxy.session.registry import Registry
 from proxy.userop.primitives import Address, Hash32, print_bytes, print_checksummed
 
+_STORE_SECONDS: Final = 1.0
 FROZEN: Final = "frozen"
 """A state of sessions beside `Status`: held at this gate, whatever the chain says."""
 
@@ -59,9 +61,12 @@ class GateBackend:
 
     async def _check_store(self) -> Check:
         try:
-            await self._store.check_writable()
+            async with asyncio.timeout(_STORE_SECONDS):
+                await self._store.check_writable()
         except StateUnavailable as error:
             return Check("ledger", ok=False, why=error.what)
+        except TimeoutError:
+            return Check("ledger", ok=False, why=f"a write takes more than {_STORE_SECONDS:g} s; is it locked?")
         return Check("ledger", ok=True, why="writable")
 
     async def list_sessions(self, wanted: SessionFilter) -> Sequence[Json]:

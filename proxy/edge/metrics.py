@@ -30,6 +30,7 @@ from proxy.errors import Code
 from proxy.judge.verdict import Mode, Reject, Verdict
 from proxy.methods import MethodClass
 from proxy.ports import Outcome
+from proxy.session.outcome import Waived
 
 # one more gauge per counter that nothing here reads
 disable_created_metrics()  # type: ignore[no-untyped-call]  # prometheus-client leaves this one function untyped
@@ -44,8 +45,8 @@ METHOD_CLASSES: Final = (*(each.value for each in MethodClass), OTHER)
 
 OUTCOMES: Final = (*(each.value for each in Outcome), OTHER)
 
-FACTS: Final = ("upstream", "node", "registry", "ledger", "audit", OTHER)
-"""What can be missing when a verdict is due."""
+FACTS: Final = ("upstream", "node", "registry", "ledger", "audit", *Waived, OTHER)
+"""What can be missing, or unknown, when a verdict is due."""
 
 SESSION_STATES: Final = ("pending", "in_force", "removed", "frozen", OTHER)
 """Where sessions stand in the registry; `frozen` counts freezes by ops, whatever the session's own state."""

@@ -6,7 +6,7 @@ from proxy.edge.audit_writer import AuditWriter
 from proxy.edge.metrics import Metrics
 from proxy.errors import Code
 from proxy.judge.decision import Decision, UpstreamAnswer
-from proxy.judge.verdict import Reject
+from proxy.judge.verdict import Allow, Reject
 from proxy.methods import MethodClass
 from proxy.ports import Outcome, RequestContext
 
@@ -25,6 +25,9 @@ class EdgeRecorder:
         self._metrics.decided(decision.chain, verdict, decision.mode, seconds)
         if isinstance(verdict, Reject) and verdict.first.code is Code.STATE_UNAVAILABLE:
             self._metrics.state_unavailable(verdict.first.missing or "node")
+        elif isinstance(verdict, Allow):
+            for each in verdict.waived:
+                self._metrics.failed_open(each)
         if self._audit is not None:
             self._audit.record(decision, forwarding=forwarding)
 

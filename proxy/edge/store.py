@@ -113,7 +113,8 @@ class Store:
 
     async def check_writable(self) -> None:
         """Write something. Raises `StateUnavailable`."""
-        await self._writer.write([(_PROBE, (time.time(),))])
+        await self._writer.write([(_PROBE, (time.time(),))], probe=True)
+        self._writer.check()
 
     def _reader(self) -> closing[sqlite3.Connection]:
         return closing(sqlite3.connect(self._path, timeout=10.0))

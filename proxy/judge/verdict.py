@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from proxy.errors import Reason
+from proxy.session.outcome import Waived
 
 
 class Mode(StrEnum):
@@ -19,9 +20,13 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Allow:
-    """The operation fits everything this gate knows. `notes` are remarks for the audit, not for the caller."""
+    """The operation fits everything this gate knows. `notes` are remarks for the audit, not for the caller.
+
+    `waived` names what could not be judged and passes only because a setting lets it.
+    """
 
     notes: tuple[str, ...] = ()
+    waived: tuple[Waived, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -21,6 +22,7 @@ Statement = tuple[str, Sequence[object]]
 
 _LOG: Final = logging.getLogger(__name__)
 _MOST_JOBS_A_COMMIT: Final = 256
+_FRESH_SECONDS: Final = 10.0
 _WORDS: Final = {
     sqlite3.SQLITE_BUSY: "it is locked by another process",
     sqlite3.SQLITE_LOCKED: "it is locked by another process",
@@ -47,6 +49,7 @@ class _Job:
     statements: Sequence[Statement]
     loop: asyncio.AbstractEventLoop | None = None  # `None` when nobody waits
     done: asyncio.Future[None] | None = None
+    probe: bool = False
 
 
 class GroupCommit:
@@ -56,6 +59,7 @@ class GroupCommit:
         self._connection = connection
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._closed = False
+        self._failure: tuple[str, float] | None = None  # of the last write: why, and when (monotonic)
         self._thread = Thread(target=self._write, name="ledger", daemon=True)
         self._thread.start()
 
@@ -67,8 +71,10 @@ class GroupCommit:
             self._thread.join()
             self._connection.close()
 
-    async def write(self, statements: Sequence[Statement]) -> None:
+    async def write(self, statements: Sequence[Statement], *, probe: bool = False) -> None:
         """Returns when the statements, all or none, are committed. Raises `StateUnavailable`.
+
+        The success of a `probe` does not make up for the failure of a write.
 
         A caller who stops waiting does not stop the write.
         """
@@ -78,7 +84,7 @@ class GroupCommit:
             raise StateUnavailable("the ledger is closed", fact="ledger")
         loop = asyncio.get_running_loop()
         done = loop.create_future()
-        self._jobs.put(_Job(statements, loop, done))
+        self._jobs.put(_Job(statements, loop, done, probe))
         await done
 
     def post(self, statements: Sequence[Statement]) -> None:
@@ -88,6 +94,12 @@ class GroupCommit:
         """
         if statements and not self._closed:
             self._jobs.put(_Job(statements))
+
+    def check(self) -> None:
+        """Raises `StateUnavailable` when the last write failed, a moment ago: on a full disk a small one may still
+        find room where those that matter do not."""
+        if self._failure is not None and time.monotonic() - self._failure[1] < _FRESH_SECONDS:
+            raise StateUnavailable(f"the ledger could not be written: {self._failure[0]}", fact="ledger")
 
     def _write(self) -> None:
         while (job := self._jobs.get()) is not None:
@@ -107,6 +119,7 @@ class GroupCommit:
             self._transact([statement for job in jobs for statement in job.statements])
         except sqlite3.OperationalError as error:
             # of the file, not of one job: locked, full, read-only
+            self._failure = in_words(error), time.monotonic()
             _end(jobs, error)
         except Exception as error:
             # whatever it is, those who wait must hear of it
@@ -117,6 +130,8 @@ class GroupCommit:
             for job in jobs:
                 self._commit([job])
         else:
+            if any(job.done is not None and not job.probe for job in jobs):
+                self._failure = None
             _end(jobs, None)
 
     def _transact(self, statements: Sequence[Statement]) -> None:

@@ -16,6 +16,7 @@ class _Hold:
     amounts: dict[Counter, int]
     attempts: int  # sends under way whose answer is not known
     accepted: bool
+    unread: bool = False  # restored, and no reading has told since whether the chain has counted it
 
 
 @dataclass(slots=True)
@@ -112,7 +113,7 @@ class MemoryLedger:
 
     def restore(self, reservation: Reservation) -> None:
         if reservation.user_op_hash not in self._slot_of:
-            self._hold(_Hold(reservation, reservation.amounts(), attempts=0, accepted=True))
+            self._hold(_Hold(reservation, reservation.amounts(), attempts=0, accepted=True, unread=True))
 
     def of_session(self, session: SessionKey) -> tuple[Reservation, ...]:
         return tuple(
@@ -131,10 +132,14 @@ class MemoryLedger:
             if slot.counted is not None:
                 slot.counted = None
                 self._recount(slot)
+            for hold in slot.holds.values():
+                hold.unread = False
 
-    def counted_at(self, user_op_hash: Hash32) -> int | None:
+    def is_counted(self, user_op_hash: Hash32) -> bool | None:
         slot = self._find(user_op_hash)
-        return None if slot is None else slot.counted
+        if slot is None or slot.holds[user_op_hash].unread:
+            return None
+        return slot.counted is not None
 
     def _check(
         self, reservation: Reservation, used: Callable[[Counter], int]

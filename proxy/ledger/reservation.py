@@ -146,5 +146,6 @@ class Ledger(Protocol):
     def uncount(self, session: SessionKey) -> None:
         """The reading on which `count` rested is not good any more: all of the session's is in flight again."""
 
-    def counted_at(self, user_op_hash: Hash32) -> int | None:
-        """The block by which the operation's slot was counted, if it was."""
+    def is_counted(self, user_op_hash: Hash32) -> bool | None:
+        """Whether what is known of the session has the operation's use already; `None` when the ledger cannot tell,
+        because the operation was restored after that was read."""

@@ -25,7 +25,7 @@ from proxy.session.facts import (
     SessionSignatureFact,
     SessionValidatorFact,
 )
-from proxy.session.outcome import Accepted, NeedsFacts, Refused, Verdict
+from proxy.session.outcome import Accepted, NeedsFacts, Refused, Verdict, Waived
 from proxy.session.policies.policy import PolicyKind, UserOpView
 from proxy.session.policy_run import Doubt, PolicyRun, Subject
 from proxy.session.revert import BARE, Revert
@@ -119,6 +119,7 @@ class _Enforcement:
     contracts: Contracts
     missing: list[MissingFact] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    waived: list[Waived] = field(default_factory=list)
     unproven: bool = False  # whether nobody could tell that the owner signed the grant
 
     def verdict(self, now: int | None) -> Verdict:
@@ -138,6 +139,7 @@ class _Enforcement:
             contracts=self.contracts,
             missing=self.missing,
             notes=self.notes,
+            waived=self.waived,
         )
         if self.envelope.claim_policy_data is not None:
             self.notes.append("signed in the form for claims: claim policies judge no operation and were not asked")
@@ -153,6 +155,7 @@ class _Enforcement:
             charges=run.charges(),
             enabled=self.state,
             notes=tuple(self.notes),
+            waived=tuple(dict.fromkeys(self.waived)),
         )
 
     def _enable(self) -> Refused | None:
@@ -324,6 +327,7 @@ class _Enforcement:
         else:
             shown = print_checksummed(fact.validator)
             self.notes.append(f"session validator {shown} is not known here and was not checked")
+            self.waived.append(Waived.VALIDATOR)
         return None
 
     def _check_window(self, window: Window, now: int) -> Refused | None:

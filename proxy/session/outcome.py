@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from proxy.errors import Reason
 from proxy.session.counters import Charge
@@ -10,6 +11,14 @@ from proxy.session.facts import MissingFact
 from proxy.session.revert import Revert
 from proxy.session.state import SessionState
 from proxy.session.validity import Window, window_of
+
+
+class Waived(StrEnum):
+    """What could not be judged and was let pass, because the settings say so. A closed set, fit for a metric label."""
+
+    SESSION = "session"  # a permission id that is known nowhere
+    POLICY = "policy"  # a policy contract that is not mirrored here
+    VALIDATOR = "validator"  # a session validator that is not mirrored here
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +33,7 @@ class Accepted:
     charges: tuple[Charge, ...]
     enabled: SessionState
     notes: tuple[str, ...] = ()
+    waived: tuple[Waived, ...] = ()
 
     @property
     def window(self) -> Window:

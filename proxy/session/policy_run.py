@@ -19,7 +19,7 @@ from proxy.session.facts import (
     PolicyConfigFact,
     TokenLimitFact,
 )
-from proxy.session.outcome import Refused
+from proxy.session.outcome import Refused, Waived
 from proxy.session.policies.policy import Asks, Config, Fact, Failed, Outcome, Passed, PolicyKind, UserOpView
 from proxy.session.policies.sudo import SudoPolicy
 from proxy.session.revert import Revert, policy_check_reverted
@@ -60,6 +60,7 @@ class PolicyRun:
     valid_until: int = UINT48_MAX
     missing: list[MissingFact] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    waived: list[Waived] = field(default_factory=list)
     _charges: list[Charge] = field(default_factory=list)
     _pending: dict[Counter, int] = field(default_factory=dict)
 
@@ -117,6 +118,7 @@ class PolicyRun:
             return self._refuse(reasons.unknown_policy(policy), self._violation(policy), subject)
         if self.unknown_policy == "alert":
             self._note(f"policy {name_of_policy(policy)} is not known here and was not checked")
+            self.waived.append(Waived.POLICY)
             return None
         fact = PolicyCheckFact(policy, subject.config_id, subject.kind, subject.call)
         answer = self.answers.get(fact)

@@ -43,7 +43,6 @@ def not_enabled(state: SessionState) -> Reason:
         code=Code.SESSION_UNKNOWN,
         sentence=f"session {shown} is not enabled for account {account}",
         remedy="have the owner enable it first, or send it in ENABLE mode with the owner's signature",
-        retryable=True,
     )
 
 

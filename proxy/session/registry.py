@@ -154,18 +154,20 @@ class Registry:
         session: SessionKey | None = None,
         block: int | None,
         now: float,
+        counted: bool | None = None,
     ) -> tuple[KnownSession, ...]:
         """Make the changes of a mined operation and count what it used; returns the sessions that changed.
 
         What happened at validation, `charges` on `session` included, stands; what the calls did stands only with
-        `success`. A session whose state was read at `block` or later has all of it already.
+        `success`. A session whose state was read at `block` or later has all of it already; `counted` knows better
+        whether it has the charges, where that is known.
         """
         changes = self._stop_awaiting(user_op_hash)
         touched: dict[SessionKey, None] = {}
         if changes is not None:
             for change in changes.at_validation:
                 touched.update(dict.fromkeys(self._make(changes, change, block, now)))
-        if session is not None and self._charge(session, tuple(charges), block, now):
+        if session is not None and self._charge(session, tuple(charges), block, now, counted):
             touched[session] = None
         if changes is not None:
             for change in changes.on_success if success else ():
@@ -173,11 +175,11 @@ class Registry:
             touched.update(dict.fromkeys(self._discard_grants(changes, now)))
         return tuple(self._sessions[key] for key in touched)
 
-    def adds_charges(self, session: SessionKey | None, block: int | None) -> bool:
+    def adds_charges(self, session: SessionKey | None, block: int | None, *, counted: bool | None = None) -> bool:
         """Whether what an operation of `session`, mined at `block`, has used is still to be added to what is known;
         otherwise its reading has that already, or there is none to add to."""
         known = None if session is None else self._sessions.get(session)
-        return known is not None and known.state is not None and not read_since(known, block)
+        return known is not None and known.state is not None and not _has_charges(known, block, counted)
 
     def mined_at(self, key: SessionKey) -> int | None:
         """The newest block in which an operation used or changed this session, if that is after its last reading."""
@@ -262,7 +264,9 @@ class Registry:
             return changes.keys(change)
         return tuple(known.key for known in self.held_by(changes.chain_id, change.module, changes.account))
 
-    def _charge(self, key: SessionKey, charges: tuple[Charge, ...], block: int | None, now: float) -> bool:
+    def _charge(
+        self, key: SessionKey, charges: tuple[Charge, ...], block: int | None, now: float, counted: bool | None
+    ) -> bool:
         on_chain = []
         for charge in charges:
             if charge.counter.policy == DECLARED_POLICY:
@@ -270,7 +274,7 @@ class Registry:
             else:
                 on_chain.append(charge)
         known = self._sessions.get(key)
-        if not on_chain or known is None or read_since(known, block):
+        if not on_chain or known is None or _has_charges(known, block, counted):
             return False
         self._note_block(key, block)
         if known.state is None:
@@ -300,6 +304,10 @@ class Registry:
             if any(granted == key for granted, _ in self._awaited[user_op_hash].changes.granted()):
                 return user_op_hash
         return None
+
+
+def _has_charges(known: KnownSession, block: int | None, counted: bool | None) -> bool:
+    return read_since(known, block) if counted is None else counted and known.state is not None
 
 
 def _holders(changes: Changes, session: SessionKey | None) -> frozenset[_Holder]:

@@ -11,6 +11,7 @@ from proxy.errors import Code, StateUnavailable
 from proxy.judge.verdict import Allow, Reject
 from proxy.session.counters import Charge, Counter
 from proxy.session.known import KnownSession, Source, Status
+from proxy.session.outcome import Waived
 from proxy.session.state import SessionState, SessionStatus
 from proxy.userop.primitives import Hash32
 from tests.admission.builders import (
@@ -83,6 +84,7 @@ async def test_an_unknown_session_passes_with_a_note_where_the_settings_say_so(s
     judgement = await room.allowed(USE)
     assert isinstance(judgement.verdict, Allow)
     assert "not known on chain" in judgement.verdict.notes[0]
+    assert judgement.verdict.waived == ((Waived.SESSION,) if setting == "alert" else ())
     assert judgement.reservation is not None
     assert judgement.reservation.charges == ()
 

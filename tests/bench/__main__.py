@@ -21,6 +21,7 @@ from tests.bench import servers
 from tests.bench.decision import decision_parts
 from tests.bench.load import Figures, drive
 from tests.bench.operations import RECORDED, distinct_uses, hash_of, read, submission
+from tests.bench.policies import operation_costs, policy_costs, signature_costs
 
 Server = Callable[[Path, int], AbstractContextManager[str]]
 
@@ -45,6 +46,7 @@ def main(arguments: list[str]) -> int:
         measured = measure(Path(folder), options.seconds, options.connections, options.operations)
     print_servers(measured)
     print_decision()
+    print_policies()
     return 0
 
 
@@ -123,6 +125,22 @@ def print_decision() -> None:
     print("\none decision, single-call USE operation as recorded, best of five rounds:")
     for part in decision_parts(DECISIONS):
         print(f"  {part.name:<22}{part.microseconds:>8.1f} µs")
+
+
+def print_policies() -> None:
+    print("\none verdict by policy, decoded operation, signature not counted:")
+    print(f"  {'':<32}{'as action':>12}{'as user-op':>12}")
+    for row in policy_costs(DECISIONS):
+        print(f"  {row.name:<32}{_in_microseconds(row.action):>12}{_in_microseconds(row.user_op):>12}")
+    for part in operation_costs(DECISIONS):
+        print(f"  {part.name:<32}{_in_microseconds(part.microseconds):>12}")
+    print("\none session key's signature, by the kind of its validator:")
+    for part in signature_costs(DECISIONS // 10):
+        print(f"  {part.name:<32}{_in_microseconds(part.microseconds):>12}")
+
+
+def _in_microseconds(cost: float | None) -> str:
+    return "—" if cost is None else f"{cost:.1f} µs"
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from tests.bench.__main__ import SERVERS, measure
 from tests.bench.decision import decision_parts
 from tests.bench.load import Figures
 from tests.bench.operations import distinct_uses
+from tests.bench.policies import operation_costs, policy_costs, signature_costs
 
 
 def test_every_request_of_the_load_reaches_the_upstream_through_every_server(
@@ -29,3 +30,23 @@ def test_the_load_has_no_operation_twice() -> None:
 def test_the_measured_decision_is_one_that_allows() -> None:
     parts = decision_parts(repeats=1)  # asserts the verdict before it measures
     assert [part.name for part in parts][-2:] == ["bytes to verdict", "check the signature"]
+
+
+def test_every_policy_is_measured_in_each_use_that_its_contract_allows() -> None:
+    rows = policy_costs(repeats=1)  # asserts each verdict before it measures
+    assert {row.name.partition(",")[0]: (row.action is not None, row.user_op is not None) for row in rows} == {
+        "sudo": (True, True),
+        "universal action": (True, False),
+        "arg policy": (True, False),
+        "spending limit": (True, False),
+        "contract whitelist": (True, False),
+        "time frame": (True, True),
+        "usage limit": (True, True),
+        "value limit": (True, True),
+        "simple gas": (False, True),
+    }
+
+
+def test_batches_refusals_and_every_kind_of_signature_are_measured() -> None:
+    assert len(operation_costs(repeats=1)) == 3
+    assert len(signature_costs(repeats=1)) == 6

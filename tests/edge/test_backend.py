@@ -16,6 +16,7 @@ from proxy.edge.backend import FROZEN, GateBackend, ServedChain
 from proxy.edge.store import Store
 from proxy.edge.upstream import Upstream
 from proxy.errors import InvalidParams, StateUnavailable
+from proxy.session.addresses import SMART_SESSION
 from proxy.session.freezes import Freeze
 from proxy.session.known import Status
 from proxy.userop.primitives import Hash32, print_bytes, print_checksummed
@@ -24,7 +25,7 @@ from tests.admission.builders import TWICE, Room, key_of, known, lane
 from tests.bypass_list.desk import CHAIN_ID, V07, single, use
 from tests.edge.recording_bundler import RecordingBundler
 from tests.gate_parts import ENTRY_POINT, Scene
-from tests.session.builders import ACCOUNT, NOW, SMART_SESSION, STRANGER, transfer
+from tests.session.builders import ACCOUNT, NOW, STRANGER, transfer
 
 ID = TWICE.permission_id
 GOOD = use(TWICE, single(transfer(1)))
@@ -218,7 +219,7 @@ async def test_a_failed_lifting_brings_back_nothing_but_what_it_lifted(office: O
         office.room.registry.freezes.lift(other)
         raise StateUnavailable("the store could not be written")
 
-    office.disk.drop_freezes = fail_after_another_was_lifted  # type: ignore[method-assign]  # happens meanwhile
+    office.disk.drop_freezes = fail_after_another_was_lifted  # type: ignore[method-assign, assignment]  # happens meanwhile
     with pytest.raises(StateUnavailable):
         await office.backend.unfreeze(ID, None, None)
     assert [freeze.permission_id for freeze in office.room.registry.freezes] == [ID]

@@ -13,9 +13,10 @@ from proxy.edge.database import open_database
 from proxy.edge.metrics import Metrics
 from proxy.edge.recorder import EdgeRecorder
 from proxy.judge.decision import UpstreamAnswer
-from proxy.judge.verdict import Mode
+from proxy.judge.verdict import Allow, Mode
 from proxy.methods import MethodClass
 from proxy.ports import Outcome, Recorder, RequestContext
+from proxy.session.outcome import Waived
 from tests.edge.builders import OUT_OF_SCOPE, decision, gate_metrics
 
 
@@ -81,3 +82,12 @@ def test_a_gate_without_a_trail_does_not_claim_that_writing_fails() -> None:
     recorder.answered("d-1", UpstreamAnswer())
     assert value(metrics, "audit_writable") == 1
     assert value(metrics, "audit_dropped_total") == 0
+
+
+def test_what_passes_only_because_a_setting_lets_it_is_counted_as_failing_open() -> None:
+    metrics = gate_metrics()
+    recorder = EdgeRecorder(metrics, None)
+    recorder.decided(decision(), forwarding=True, seconds=0.1)
+    assert value(metrics, "fail_open_total", what="session") == 0
+    recorder.decided(decision(verdict=Allow(waived=(Waived.SESSION, Waived.POLICY))), forwarding=True, seconds=0.1)
+    assert [value(metrics, "fail_open_total", what=each) for each in Waived] == [1, 1, 0]

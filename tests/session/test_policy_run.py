@@ -214,3 +214,11 @@ def test_lets_an_unknown_validator_pass_with_a_note_or_refuses_it_where_configur
     assert "was not checked" in accepted(alert).notes[0]
     reject = judge(state, transfer(1), options={"check_signature": unsure, "unknown_validator": "reject"})
     assert refused(reject).reason.code is Code.SESSION_SCOPE
+
+
+def test_calls_a_published_validator_undecided_and_only_another_one_unknown() -> None:
+    published = enabled(session(action(TOKEN, TRANSFER, sudo)))
+    other = enabled(replace(session(action(TOKEN, TRANSFER, sudo)), session_validator=STRANGER))
+    options = {"check_signature": unsure, "unknown_validator": "reject"}
+    assert "cannot be told here" in refused(judge(published, transfer(1), options=options)).reason.sentence
+    assert "is not known to this gate" in refused(judge(other, transfer(1), options=options)).reason.sentence
