@@ -1,0 +1,98 @@
+"""A bundler with a chain behind it: it takes operations, loses some answers, and mines what it took in its own time."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from proxy.userop.primitives import Hash32, parse_hash, print_bytes
+from proxy.userop.user_operation import parse_user_operation
+from tests.bypass_list.desk import V07, reading
+from tests.edge.recording_bundler import Answer, Recorded, RecordingBundler
+
+
+@dataclass
+class Spending:
+    """One session on the chain."""
+
+    limit: int
+    used: int = 0
+    pending: dict[Hash32, int] = field(default_factory=dict)  # by hash, the amounts that may still be mined
+    mined: dict[Hash32, int] = field(default_factory=dict)
+
+    @property
+    def committed(self) -> int:
+        return self.used + sum(self.pending.values())
+
+
+@dataclass
+class World:
+    """`faults` lists every broken promise; `database` is where the gate has to have written before it sends."""
+
+    random: Random
+    sessions: Mapping[Hash32, Spending]  # by permission id
+    database: Path
+    faults: list[str] = field(default_factory=list)
+    arrived: int = 0
+    troubled: bool = True
+
+    def bundler(self) -> RecordingBundler:
+        answers: Any = {"eth_sendUserOperation": self._submit, "eth_getUserOperationReceipt": self._receipt}
+        return RecordingBundler(chain_id=1, answers=answers)
+
+    async def _submit(self, recorded: Recorded) -> Answer:
+        op = parse_user_operation(recorded.params[0], V07.version)
+        operation = reading(op)
+        user_op_hash = operation.user_op_hash
+        assert operation.claim is not None
+        session = self.sessions[operation.claim.envelope.permission_id]
+        self.arrived += 1
+        if not self._is_on_disk(user_op_hash):
+            self.faults.append(f"{print_bytes(user_op_hash)} was sent before its reservation was on disk")
+        luck = self.random.random() if self.troubled else 1.0
+        if luck < 0.15:
+            return Answer(error={"code": -32500, "message": "AA10 a bundler's whim"})
+        if user_op_hash not in session.mined:
+            session.pending[user_op_hash] = _amount(operation.calls[0].data)
+        if session.committed > session.limit:
+            self.faults.append(f"{session.committed} of {session.limit} may be spent")
+        if luck < 0.25:
+            return Answer(raw=b"", status=502)  # it was taken, and the answer is lost
+        if luck < 0.35:
+            await asyncio.sleep(0.05)
+        return Answer(result=print_bytes(user_op_hash))
+
+    def _is_on_disk(self, user_op_hash: Hash32) -> bool:
+        with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=5)) as reader:
+            found = "SELECT 1 FROM operations_in_flight WHERE user_op_hash = ?"
+            return reader.execute(found, (user_op_hash,)).fetchone() is not None
+
+    async def _receipt(self, recorded: Recorded) -> Answer:
+        user_op_hash = parse_hash(recorded.params[0], "hash")
+        for session in self.sessions.values():
+            if user_op_hash in session.mined:
+                block = {"blockNumber": "0x10", "blockHash": "0x" + "bb" * 32}
+                return Answer(result={"userOpHash": print_bytes(user_op_hash), "success": True, "receipt": block})
+        return Answer(result=None)
+
+    def mine(self, share: float) -> None:
+        """Mine some of what is pending; the chain itself would refuse what passes the limit."""
+        for session in self.sessions.values():
+            for user_op_hash in list(session.pending):
+                if self.random.random() < share:
+                    amount = session.pending.pop(user_op_hash)
+                    session.mined[user_op_hash] = amount
+                    session.used += amount
+                    if session.used > session.limit:
+                        self.faults.append(f"{session.used} of {session.limit} was spent")
+
+
+def _amount(call_data: bytes) -> int:
+    """The amount of transfer(address,uint256)."""
+    return int.from_bytes(call_data[36:68], "big")
