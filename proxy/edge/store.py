@@ -34,6 +34,8 @@ _SAVE_FREEZE: Final = "INSERT OR REPLACE INTO freezes VALUES (?, ?, ?, ?, ?)"
 _DROP_FREEZE: Final = "DELETE FROM freezes WHERE permission_id = ? AND account = ? AND chain_id = ?"
 _SAVE_USES: Final = "INSERT OR REPLACE INTO declared_uses VALUES (?, ?, ?, ?, ?, ?)"
 _SAVE_CURSOR: Final = "INSERT OR REPLACE INTO cursors VALUES (?, ?, ?)"
+_ENDED_SECONDS: Final = 3_600.0
+"""No reorganisation brings back what ended so long ago."""
 _PROBE: Final = "INSERT OR REPLACE INTO probes VALUES (1, ?)"
 
 
@@ -88,8 +90,11 @@ class Store:
     # writing: on disk when the await returns; raises `StateUnavailable` when it could not be written
 
     async def keep(self, outcome: Outcome) -> None:
-        """What became of operations, in one transaction."""
-        await self._writer.write(_statements(outcome))
+        """What became of operations, in one transaction; what ended long ago goes with it."""
+        statements = _statements(outcome)
+        if outcome.ended:
+            statements.append(operations.prune(time.time() - _ENDED_SECONDS))
+        await self._writer.write(statements)
 
     def note(self, outcome: Outcome) -> None:
         """The same, and nobody waits for it: it may be lost."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +16,14 @@ from tests.edge.builders import gate_metrics
 DEPLOY = Path(__file__).parents[2] / "deploy"
 
 
-def program(name: str) -> str:
-    """The path of an installed program; a test without it has shown nothing, so it fails and is not skipped."""
-    found = shutil.which(name)
-    if found is None:
-        pytest.fail(f"{name} is not installed: apt-get install prometheus", pytrace=False)
-    return found
+@pytest.fixture(scope="session")
+def promtool(program: Callable[[str, str], str]) -> str:
+    return program("promtool", "prometheus")
 
 
 @pytest.fixture(scope="session")
-def promtool() -> str:
-    return program("promtool")
-
-
-@pytest.fixture(scope="session")
-def prometheus() -> str:
-    return program("prometheus")
+def prometheus(program: Callable[[str, str], str]) -> str:
+    return program("prometheus", "prometheus")
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deploy.conftest import DEPLOY, program
+from tests.deploy.conftest import DEPLOY
 from tests.deploy.promql import missing_from, names_in
 
 CASES = DEPLOY / "prometheus" / "alerts.test.yml"
@@ -94,9 +94,3 @@ def test_a_metric_or_label_that_does_not_exist_is_noticed(
 
 def test_a_metric_name_inside_a_label_value_is_no_metric() -> None:
     assert names_in('up{job="sessiongate_requests_total"}').metrics == {"up"}
-
-
-def test_a_missing_program_is_a_failure_that_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", "")
-    with pytest.raises(pytest.fail.Exception, match="apt-get install prometheus"):
-        program("promtool")

@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from proxy.chain.trail import Cursor
 from proxy.edge.database import MIGRATIONS, open_database
 from proxy.edge.store import Store
 from proxy.errors import StateUnavailable
+from proxy.ledger.operations import Ended, Mined
 from proxy.ledger.records import record_from_json, record_to_json
 from proxy.ledger.reservation import Reservation
 from proxy.session.changes import Changes, SessionEnabled
@@ -114,6 +116,16 @@ async def test_an_operation_in_flight_comes_back_exactly_until_it_has_ended(stor
     assert store.operations_in_flight() == (OPERATION,)
     await store.keep(Outcome(ended=(OPERATION.user_op_hash,)))
     assert store.operations_in_flight() == ()
+
+
+async def test_what_ended_long_ago_is_forgotten_when_the_next_operation_ends(store: Store) -> None:
+    mined = Mined(user_op_hash=OPERATION.user_op_hash, success=True, block=7, block_hash=None)
+    for ended_at, kept in ((time.time() - 4_000.0, 0), (time.time() - 3_000.0, 1)):
+        await store.keep(Outcome(begun=OPERATION))
+        ended = Ended(operation=OPERATION, ended_at=ended_at, mined=mined, added=True)
+        await store.keep(Outcome(ended=(OPERATION.user_op_hash,), remembered=(ended,)))
+        await store.keep(Outcome(ended=(Hash32(b"\x0e" * 32),)))
+        assert len(store.operations_ended()) == kept
 
 
 async def test_the_cursor_of_each_chain_comes_back_as_last_saved(store: Store, path: Path) -> None:
