@@ -33,9 +33,15 @@ class Answered:
     answer: object
 
 
-Ending = Same | Rejected | Answered
+@dataclass(frozen=True)
+class Bundlers:
+    """The bundler's own answer, whichever it is: it hangs on how far the bundler has got with an earlier operation."""
+
+
+Ending = Same | Rejected | Answered | Bundlers
 
 SAME = Same()
+BUNDLERS = Bundlers()
 SCOPE = Rejected(Code.SESSION_SCOPE)
 LIMIT = Rejected(Code.LIMIT_EXCEEDED)
 UNKNOWN = Rejected(Code.SESSION_UNKNOWN)
@@ -166,8 +172,8 @@ _OPERATIONS: dict[str, Ending] = {
     "usage-2nd": LIMIT,
     "waiting": SAME,
     "waiting-again": SAME,
-    "same-nonce-other-op": SAME,
-    "same-nonce-higher-fee": SAME,
+    "same-nonce-other-op": BUNDLERS,
+    "same-nonce-higher-fee": BUNDLERS,
     "no-funds": SAME,
     "pre-verification-gas-low": SAME,
     "fee-zero": SAME,

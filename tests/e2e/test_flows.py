@@ -6,7 +6,7 @@ import pytest
 
 from tests.e2e.comparing import contains, refusal_of, shape
 from tests.e2e.conftest import FlowRuns
-from tests.e2e.endings import ENDINGS, Answered, Rejected, Same
+from tests.e2e.endings import ENDINGS, Answered, Bundlers, Rejected, Same
 from tests.e2e.flow import Flow
 
 SEND = "eth_sendUserOperation"
@@ -64,3 +64,13 @@ def test_a_step_the_gate_answers_itself_has_its_own_answer(
 ) -> None:
     ended = flows.gated(flow)[step]
     assert contains(ended.get("answer", ended), ending.answer), ended
+
+
+@of_kind(Bundlers)
+def test_a_step_that_hangs_on_the_bundlers_haste_reaches_it_and_gets_its_answer(
+    flows: FlowRuns, flow: Flow, step: str, ending: Bundlers
+) -> None:
+    refusal = refusal_of(flows.gated(flow)[step])
+    assert refusal is None or "data" not in refusal, refusal
+    assert refusal is None or "AA25" in refusal["message"], refusal
+    assert flows.asked_of_bundler(flow, step, SEND) == 1
