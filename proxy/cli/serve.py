@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
+from proxy.cli.ledger_file import sole_holder
 from proxy.cli.options import DEFAULT_CONFIG, ConfigOption, FileArgument, fail, load
 from proxy.errors import StateUnavailable
 from proxy.ledger.group_commit import in_words
@@ -23,7 +24,8 @@ def serve(file: FileArgument = None, config: ConfigOption = DEFAULT_CONFIG) -> N
     from proxy.app import serve as serve_gate  # noqa: PLC0415
 
     try:
-        serve_gate(settings)
+        with sole_holder(settings.ledger.path):
+            serve_gate(settings)
     except OSError as error:
         fail(f"cannot serve: {error.strerror or error}")
     except sqlite3.Error as error:

@@ -30,6 +30,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from proxy.edge.admin_guard import AdminAccess, refuse
 from proxy.edge.admin_query import FreezeRequest, Query, SessionFilter, audit_filter, read_explain, read_freeze
 from proxy.edge.audit import AuditFilter, read_audit
+from proxy.edge.http_log import HTTP_LOG
 from proxy.edge.metrics import Metrics
 from proxy.errors import RpcError, StateUnavailable
 from proxy.userop.primitives import Address, Hash32, parse_hash
@@ -93,7 +94,7 @@ class AdminServer:
 
     async def start(self, host: str, port: int) -> int:
         """Listen; the port listened on. Raises `OSError` when it is taken."""
-        self._runner = web.AppRunner(self.application(), access_log=None)
+        self._runner = web.AppRunner(self.application(), access_log=None, logger=HTTP_LOG)
         await self._runner.setup()
         await web.TCPSite(self._runner, host, port).start()
         bound: int = self._runner.addresses[0][1]

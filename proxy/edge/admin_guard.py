@@ -87,4 +87,6 @@ def is_loopback(host: str) -> bool:
 def _has_token(request: web.BaseRequest, token: str) -> bool:
     scheme, _, sent = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
     # compared as bytes: compare_digest takes no text beyond ASCII
-    return scheme.lower() == "bearer" and hmac.compare_digest(sent.strip().encode(), token.encode())
+    return scheme.lower() == "bearer" and hmac.compare_digest(
+        sent.strip().encode("utf-8", "surrogateescape"), token.encode()
+    )

@@ -14,6 +14,7 @@ from typing import Final, Self
 from aiohttp import web
 
 from proxy.edge.clients import Clients
+from proxy.edge.http_log import HTTP_LOG
 from proxy.errors import InvalidRequest, RpcError
 from proxy.jsonrpc import NULL_ID, Batch, Limits, Malformed, Request, parse_body, print_error
 from proxy.ports import Answer, RequestContext
@@ -79,6 +80,7 @@ class RpcServer:
         server = web.Server(
             self._handle,
             access_log=None,
+            logger=HTTP_LOG,
             auto_decompress=False,
             keepalive_timeout=self._settings.keepalive_seconds,
             lingering_time=2.0,
