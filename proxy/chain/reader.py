@@ -7,9 +7,11 @@ Nor does a reading count from before the block in which an operation was last mi
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Final
+from weakref import WeakValueDictionary
 
 from proxy.admission import Found
 from proxy.chain.exact import ExactReading, read_exactly, tokens_met
@@ -29,6 +31,7 @@ from proxy.userop.primitives import Address
 
 _MOST_READINGS: Final = 3
 _MOST_BLOCKS_BEHIND: Final = 64
+_LONGEST_QUEUE_SECONDS: Final = 5.0
 
 Keep = Callable[[KnownSession], Awaitable[None]]
 """Writes a session to disk; raises `StateUnavailable`."""
@@ -52,6 +55,8 @@ class NodeReader:
         look_back: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._look_back = look_back
+        # a lock lives as long as somebody holds it or waits for it
+        self._turns: WeakValueDictionary[SessionKey, asyncio.Lock] = WeakValueDictionary()
         self._ledger = ledger
         self._witness = witness
         self._node = node
@@ -115,7 +120,28 @@ class NodeReader:
 
     async def find(self, operation: DecodedOperation, state: SessionState, facts: Sequence[MissingFact]) -> Found:
         """As the protocol has it. A state that has changed in the registry meanwhile is returned as it is there now,
-        perhaps without what was asked for: the verdict then asks again."""
+        perhaps without what was asked for: the verdict then asks again.
+
+        One question about a session at a time: those who come while it is asked find the answer in the registry.
+        """
+        known = self._registry.get(state.key)
+        turn = self._turns.setdefault(state.key, asyncio.Lock())
+        try:
+            async with asyncio.timeout(_LONGEST_QUEUE_SECONDS):
+                await turn.acquire()
+        except TimeoutError:
+            raise StateUnavailable("the node is slow to tell others about this session") from None
+        try:
+            newest = self._registry.get(state.key)
+            if known is not None and known.state is state and newest is not known:
+                if newest is None or newest.state is None:
+                    raise StateUnavailable("the session changes faster than it can be read")
+                return Found(state=newest.state)
+            return await self._find(operation, state, facts)
+        finally:
+            turn.release()
+
+    async def _find(self, operation: DecodedOperation, state: SessionState, facts: Sequence[MissingFact]) -> Found:
         known = self._registry.get(state.key)
         if known is not None and known.state is state and self._moves_counters(state.key, facts):
             return await self._find_exactly(state.key, facts)

@@ -216,6 +216,13 @@ async def test_a_fact_that_outlives_the_operation_goes_into_the_registry_and_ont
     assert scene.disk.kept == [session]
 
 
+async def test_a_burst_of_first_uses_asks_once_and_everybody_has_the_answer(scene: Scene) -> None:
+    state = put_partial(scene)
+    states = await asyncio.gather(*(find(scene, state) for _ in range(30)))
+    assert all(each.configs.keys() == STATE.configs.keys() for each in states)
+    assert len(scene.disk.kept) == 1
+
+
 async def test_a_fact_about_a_session_that_is_not_registered_is_for_this_operation_only(scene: Scene) -> None:
     put_session(scene.chain, STATE)
     assert (await find(scene, PARTIAL)).configs.keys() == STATE.configs.keys()
