@@ -18,6 +18,7 @@ from typing import Final, Protocol
 import uvloop
 
 from proxy.admission import Admission, RecentReads, Sources, Terms
+from proxy.admission.enquiry import Enquiry
 from proxy.chain.disagreements import Disagreements
 from proxy.chain.follower import LedgerFailure, OperationFollower
 from proxy.chain.node import Node
@@ -30,10 +31,11 @@ from proxy.config import Chain, Config, FeeMethods, LedgerFail, Previews
 from proxy.edge.admin import AdminServer
 from proxy.edge.admin_guard import AdminAccess
 from proxy.edge.audit_writer import AuditWriter
-from proxy.edge.backend import FROZEN, GateBackend, ServedChain
+from proxy.edge.backend import GateBackend, ServedChain
 from proxy.edge.clients import Client, Clients
 from proxy.edge.database import Synchronous, open_database
 from proxy.edge.fees import FEE_METHODS, FeeTranslator, NodeFees, Translated
+from proxy.edge.housekeeping import count_sessions, prune, try_ledger
 from proxy.edge.metrics import Metrics
 from proxy.edge.recorder import EdgeRecorder
 from proxy.edge.server import Hooks, RpcServer, ServerSettings
@@ -146,7 +148,7 @@ async def start(config: Config, stack: AsyncExitStack) -> Running:
         stack=stack,
     )
     chains = {name: await _start_chain(name, chain, shared, store) for name, chain in config.chains.items()}
-    _watch_state(metrics, registry, store, chains, stack)
+    _keep_house(config, registry, store, metrics, stack)
 
     def answer(request: Request, context: RequestContext) -> Awaitable[Answer | None]:
         return chains[context.chain].gate.answer(request, context)
@@ -222,20 +224,20 @@ async def _build_chain(name: str, chain: Chain, shared: _Shared) -> tuple[Served
     refresh = None if reader is None else sparing(refreshing(reader, registry, tracker.settle_now), reads, time.time)
     disagreements = Disagreements(count=partial(shared.metrics.disagreed, name), refresh=refresh)
     stack.push_async_callback(disagreements.close)
+    sources = Sources(
+        terms=terms,
+        registry=registry,
+        ledger=ledger,
+        settlement=tracker.settle_now,
+        reader=reader,
+        clock=time.time,
+        reads=reads,
+        reconciled=tracker.reconciled,
+    )
     gate = Gate(
         _gate_settings(chain, config),
-        admission=Admission(
-            Sources(
-                terms=terms,
-                registry=registry,
-                ledger=ledger,
-                settlement=tracker.settle_now,
-                reader=reader,
-                clock=time.time,
-                reads=reads,
-                reconciled=tracker.reconciled,
-            )
-        ),
+        admission=Admission(sources),
+        enquiry=Enquiry(sources) if config.session_queries else None,
         upstream=upstream,
         fees=partial(_answer_fees, FeeTranslator(upstream, None if node is None else partial(_node_fees, node))),
         follower=OperationFollower(
@@ -271,8 +273,8 @@ def _terms(chain: Chain) -> Terms:
 def restored_registry(config: Config, store: Store) -> Registry:
     """What was known before the restart, and what the configuration declares."""
     registry = Registry()
-    for session in store.sessions():
-        registry.put(session)
+    for key, packed in store.packed_sessions():
+        registry.restore(key, packed)
     for freeze in store.freezes():
         registry.freezes.put(freeze)
     registry.restore_declared_uses(store.declared_uses())
@@ -363,32 +365,11 @@ def _metrics(config: Config) -> Metrics:
     )
 
 
-def _watch_state(
-    metrics: Metrics, registry: Registry, store: Store, chains: Mapping[str, ServedChain], stack: AsyncExitStack
-) -> None:
-    names = {chain.chain_id: name for name, chain in chains.items()}
-
-    def count_sessions() -> None:
-        counts: dict[tuple[str, str], int] = {}
-        for session in registry:
-            name = names.get(session.key.chain_id, "other")
-            counts[name, session.status] = counts.get((name, session.status), 0) + 1
-            if registry.freezes.on(session.key) is not None:
-                counts[name, FROZEN] = counts.get((name, FROZEN), 0) + 1
-        metrics.sessions(counts)
-
-    async def check_store() -> None:
-        while True:
-            try:
-                await store.check_writable()
-            except StateUnavailable:
-                metrics.ledger_writable(writable=False)
-            else:
-                metrics.ledger_writable(writable=True)
-            await asyncio.sleep(_PROBE_SECONDS)
-
-    metrics.before_each_scrape(count_sessions)
-    _run_in_background(check_store(), stack)
+def _keep_house(config: Config, registry: Registry, store: Store, metrics: Metrics, stack: AsyncExitStack) -> None:
+    names = {chain.chain_id: name for name, chain in config.chains.items()}
+    metrics.before_each_scrape(partial(count_sessions, metrics, registry, names))
+    _run_in_background(try_ledger(metrics, store), stack)
+    _run_in_background(prune(registry, store, retention_days=config.ledger_retention_days, chains=tuple(names)), stack)
 
 
 def _run_in_background(work: Awaitable[None], stack: AsyncExitStack) -> None:

@@ -9,6 +9,7 @@ from traceback import format_tb
 from typing import Final
 
 from proxy.admission import Admission, Judgement, Purpose
+from proxy.admission.enquiry import Enquiry
 from proxy.admission.reasons import unavailable
 from proxy.errors import InvalidParams, MethodNotFound, RpcError, StateUnavailable, UpstreamUnavailable
 from proxy.jsonrpc import Request, print_error, print_json, print_result
@@ -58,7 +59,9 @@ class Gate:
         clock: Callable[[], float],
         stopwatch: Callable[[], float],
         new_id: Callable[[], str],
+        enquiry: Enquiry | None = None,
     ) -> None:
+        self._enquiry = enquiry
         self._settings = settings
         self._admission = admission
         self._upstream = upstream
@@ -111,12 +114,30 @@ class Gate:
         match method_class:
             case MethodClass.DENY:
                 raise denial(request.method)
+            case MethodClass.OWN:
+                return await self._answer_ourselves(request)
             case MethodClass.PASS:
                 check_arity(request.method, len(request.params))
                 return await self._relay(request)
             case MethodClass.SUBMIT | MethodClass.PREVIEW:
                 check_arity(request.method, len(request.params))
                 return await self._judge(request, method_class, context)
+
+    async def _answer_ourselves(self, request: Request) -> tuple[Answer, Outcome]:
+        """What is left of a session, for who can name it; as unknown as any other method where that is not wanted."""
+        if self._enquiry is None:
+            raise MethodNotFound(
+                f"{request.method} is not served here; the operator may set session_queries: true",
+                data={"method": request.method, "setting": "session_queries"},
+            )
+        check_arity(request.method, len(request.params))
+        try:
+            answer = await self._enquiry.answer(request.params)
+        except StateUnavailable as error:
+            reason = unavailable(error)
+            data = {"reason": reason.code.label, "retryable": True, "remedy": reason.remedy}
+            return Answer(print_error(request.id, reason.code, reason.sentence, data)), Outcome.UNAVAILABLE
+        return Answer(print_result(request.id or "null", answer)), Outcome.ANSWERED
 
     async def _relay(self, request: Request) -> tuple[Answer, Outcome]:
         """A method that submits nothing. The upstream's answer, unchanged but for the id."""

@@ -23,6 +23,7 @@ class MethodClass(StrEnum):
     SUBMIT = "submit"  # carries an operation and hands it in: judged, recorded, forwarded as printed by us
     PREVIEW = "preview"  # carries an operation and hands nothing in: judged, nothing recorded
     PASS = "pass"  # relayed; submits nothing  # noqa: S105 (a verb, no password)
+    OWN = "own"  # answered by this gate; nobody else is asked
     DENY = "deny"  # answered with -32601, never relayed
 
 
@@ -93,6 +94,8 @@ _METHODS: Final = (
     _pass("pimlico_sponsorUserOperation", *_OPERATION, optional=("context", "stateOverrides")),
     _pass("pm_supportedEntryPoints"),
     _pass("pm_getFeeQuotes", *_OPERATION, optional=("context", "chainId")),
+    # answered where `session_queries` is on
+    _method("sessiongate_getSession", MethodClass.OWN, ("account",), ("permissionId", "module")),
 )
 
 METHODS: Final = {method.name: method for method in _METHODS}

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from proxy.admission import Admission
+from proxy.admission.enquiry import Enquiry
 from proxy.errors import UpstreamUnavailable
 from proxy.gate import Gate, GateSettings
 from proxy.jsonrpc import Reply, Request, print_request, read_reply
@@ -168,6 +169,7 @@ class Scene:
         *,
         admission: Admission | None = None,
         fees: Callable[[str], Awaitable[Forwarded | object]] | None = None,
+        enquiry: Enquiry | None = None,
         **settings: Any,
     ) -> None:
         self.room = room or Room()
@@ -187,6 +189,7 @@ class Scene:
             clock=lambda: float(NOW),
             stopwatch=lambda: 0.0,
             new_id=self._new_id,
+            enquiry=enquiry,
         )
 
     def _new_id(self) -> str:

@@ -103,6 +103,7 @@ class Tracker:
         self._endings = Endings(registry, ledger, keeper, self._settled, clock, seconds=self._patience.store)
         self._places = asyncio.Semaphore(self._patience.at_once)
         self._wake = asyncio.Event()
+        self._stale: dict[SessionKey, None] = {}  # sessions to be read since a restart
         self._looked_back_at = clock()
 
     def __len__(self) -> int:
@@ -170,12 +171,20 @@ class Tracker:
             self._registry.expect(operation.changes, now, session=operation.reservation.session)
             self._begin(operation, now)
             self._unreconciled[operation.user_op_hash] = None
+            if self._reread is not None and (session := operation.reservation.session) is not None:
+                # whether its last reading has counted the operation is not known any more: read it again, and until
+                # then rather count twice than not at all
+                self._registry.forget_block(session)
+                self._stale[session] = None
 
     async def reconciled(self, key: SessionKey) -> None:
         """Returns when it was asked once what became of each operation that was in flight before the restart and
         may have used or changed this session. Never raises; what nobody can tell stays in flight."""
         if self._unreconciled:
             await asyncio.gather(*(self._reconcile(each) for each in self._registry.awaited(key)))
+        if key in self._stale:
+            del self._stale[key]
+            await self._read_again([key])
 
     async def _reconcile(self, user_op_hash: Hash32) -> None:
         if user_op_hash not in self._unreconciled:
@@ -226,6 +235,7 @@ class Tracker:
     async def _round(self) -> None:
         await self._endings.keep_again(self._followed)
         await asyncio.gather(*(self._reconcile(each) for each in tuple(self._unreconciled)))
+        await asyncio.gather(*(self.reconciled(each) for each in tuple(self._stale)))
         await self._look_back()
         now = self._clock()
         due = [each for each, followed in self._followed.items() if followed.due <= now]

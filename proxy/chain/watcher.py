@@ -156,7 +156,8 @@ class Watcher:
                 if self._is_watched(session) and session.block is not None and session.block > shared
             ]
             for key in read_there:
-                self._forget_block(key)
+                # no reading of a newer chain is behind it
+                self._registry.forget_block(key)
             await self._read_again([*trail.touched_after(shared), *read_there], head.block)
             trail.cut(shared)
         elif trail.newest.block >= head.block:
@@ -164,12 +165,6 @@ class Watcher:
         await self._scan(trail, head.block)
         trail.reached(head)
         return True
-
-    def _forget_block(self, key: SessionKey) -> None:
-        """The block at which a session was read is not on the chain: no reading of a newer one is behind it."""
-        known = self._registry.get(key)
-        if known is not None:
-            self._registry.put(replace(known, block=None))
 
     async def _scan(self, trail: Trail, last: int) -> None:
         first = trail.first_to_scan

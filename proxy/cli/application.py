@@ -12,6 +12,7 @@ from proxy.cli.check import check
 from proxy.cli.decode import decode
 from proxy.cli.explain import explain
 from proxy.cli.freezes import freeze, unfreeze
+from proxy.cli.ledger import prune, show, verify
 from proxy.cli.lint import lint
 from proxy.cli.serve import serve
 from proxy.cli.sessions import list_sessions, show_session
@@ -24,6 +25,8 @@ application = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 sessions = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The sessions this gate knows.")
+
+ledger = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What this gate must not forget.")
 
 
 def _print_version(wanted: bool) -> None:
@@ -52,6 +55,10 @@ application.command()(lint)
 application.add_typer(sessions, name="sessions")
 sessions.command("list")(list_sessions)
 sessions.command("show")(show_session)
+application.add_typer(ledger, name="ledger")
+ledger.command()(verify)
+ledger.command()(show)
+ledger.command()(prune)
 application.command()(freeze)
 application.command()(unfreeze)
 application.command()(audit)

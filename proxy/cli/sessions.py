@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from heapq import nlargest
 from pathlib import Path
@@ -30,9 +30,13 @@ from proxy.cli.options import (
 from proxy.cli.render import console, print_tree
 from proxy.config import Config
 from proxy.edge.audit import AuditFilter, read_audit
+from proxy.ledger.memory import MemoryLedger
+from proxy.ledger.reservation import Ledger
+from proxy.session.counters import Counter
 from proxy.session.declared import DeclaredSession
 from proxy.session.freezes import Freeze
 from proxy.session.known import KnownSession, Status
+from proxy.session.remaining import remaining, remaining_of_declared
 from proxy.userop.primitives import Hash32, print_bytes, print_checksummed
 
 _RECENT_DECISIONS = 10
@@ -101,11 +105,15 @@ def show_session(
     with opened(path) as store:
         freezes = tuple(freeze for freeze in store.freezes() if freeze.permission_id == permission_id)
         known = [session for session in store.sessions() if session.key.permission_id == permission_id]
+        ledger = MemoryLedger()
+        for operation in store.operations_in_flight():
+            ledger.restore(operation.reservation)
+        uses = store.declared_uses()
     declared = [session for session in settings.declared_sessions() if session.permission_id == permission_id]
     described: Described = {
         "permissionId": print_bytes(permission_id),
-        "sessions": [_describe_known(settings, session, freezes) for session in known],
-        "declared": [plain(session) for session in declared],
+        "sessions": [_describe_known(settings, session, freezes, ledger) for session in known],
+        "declared": [_describe_declared(settings, session, ledger, uses) for session in declared],
         "freezes": [_describe_freeze(settings, freeze) for freeze in freezes],
         "latestDecisions": _latest_decisions(path, permission_id),
     }
@@ -161,7 +169,18 @@ def _print_table(rows: list[dict[str, object]]) -> None:
     console().print(table, crop=False)
 
 
-def _describe_known(settings: Config, session: KnownSession, freezes: Iterable[Freeze]) -> Described:
+def _describe_declared(
+    settings: Config, session: DeclaredSession, ledger: Ledger, uses: Mapping[Counter, int]
+) -> Described:
+    described = plain(session)
+    module = session.module or settings.chains[_chain_name(settings, session.chain_id)].session_modules[0]
+    return {
+        **(described if isinstance(described, dict) else {}),
+        "remaining": remaining_of_declared(session, module, lambda counter: uses.get(counter, 0), ledger.in_flight),
+    }
+
+
+def _describe_known(settings: Config, session: KnownSession, freezes: Iterable[Freeze], ledger: Ledger) -> Described:
     row = _row(settings, session, freezes)
     del row["permissionId"]
     return {
@@ -170,6 +189,8 @@ def _describe_known(settings: Config, session: KnownSession, freezes: Iterable[F
         "grantedBy": None if session.granted_by is None else print_bytes(session.granted_by),
         "readAtBlock": session.block,
         "state": "to be read from the chain" if session.state is None else describe_state(session.state),
+        "operationsInFlight": [print_bytes(each.user_op_hash) for each in ledger.of_session(session.key)],
+        "remaining": [] if session.state is None else remaining(session.state, ledger.in_flight),
     }
 
 

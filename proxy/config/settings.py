@@ -231,6 +231,8 @@ class Config(Settings):
     ledger: LedgerText = LedgerPlace(Path("sessiongate.db"))
     ledger_synchronous: LedgerSynchronous = LedgerSynchronous.NORMAL
     ledger_fail: LedgerFail = LedgerFail.CLOSED
+    ledger_retention_days: int = Field(90, ge=1, le=36_500)  # of removed sessions
+    session_queries: bool = False  # answer sessiongate_getSession
     previews: Previews = Previews.JUDGE
     limits: Limits = Limits()
     chains: Mapping[ChainName, Chain] = Field(min_length=1, examples=["{soneium: {chain_id: 1868, …}}"])

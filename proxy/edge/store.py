@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
@@ -27,6 +27,7 @@ from proxy.session.codec import state_from_json, state_to_json
 from proxy.session.counters import Counter, SessionKey
 from proxy.session.freezes import Freeze
 from proxy.session.known import KnownSession, Source, Status
+from proxy.session.shelf import PackedSession
 from proxy.userop.primitives import Address, Hash32
 
 _SAVE_SESSION: Final = "INSERT OR REPLACE INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -34,6 +35,7 @@ _SAVE_FREEZE: Final = "INSERT OR REPLACE INTO freezes VALUES (?, ?, ?, ?, ?)"
 _DROP_FREEZE: Final = "DELETE FROM freezes WHERE permission_id = ? AND account = ? AND chain_id = ?"
 _SAVE_USES: Final = "INSERT OR REPLACE INTO declared_uses VALUES (?, ?, ?, ?, ?, ?)"
 _SAVE_CURSOR: Final = "INSERT OR REPLACE INTO cursors VALUES (?, ?, ?)"
+_PRUNE_SESSIONS: Final = "DELETE FROM sessions WHERE status = ? AND updated_at < ?"
 _ENDED_SECONDS: Final = 3_600.0
 """No reorganisation brings back what ended so long ago."""
 _PROBE: Final = "INSERT OR REPLACE INTO probes VALUES (1, ?)"
@@ -59,6 +61,10 @@ class Store:
     def sessions(self) -> Iterator[KnownSession]:
         """Every session kept. Raises `StateUnavailable` at one that cannot be read."""
         return map(_session, self._rows("SELECT * FROM sessions"))
+
+    def packed_sessions(self) -> Iterator[tuple[SessionKey, PackedSession]]:
+        """The same without looking into them. Raises `StateUnavailable` at one that is no session at all."""
+        return map(_packed_session, self._rows("SELECT * FROM sessions"))
 
     def freezes(self) -> tuple[Freeze, ...]:
         """Every freeze that stands."""
@@ -116,6 +122,18 @@ class Store:
         """Freezes that were lifted."""
         await self._writer.write([(_DROP_FREEZE, _scope(freeze)) for freeze in freezes])
 
+    async def prune(self, *, removed_before: float, chains: Collection[int]) -> None:
+        """Forget sessions removed before this time (unix seconds), operations that ended for good, and where other
+        chains than these were looked at last."""
+        known = ",".join("?" * len(chains))
+        await self._writer.write(
+            [
+                (_PRUNE_SESSIONS, (Status.REMOVED, removed_before)),
+                operations.prune(time.time() - _ENDED_SECONDS),
+                (f"DELETE FROM cursors WHERE chain_id NOT IN ({known})", tuple(chains)),  # noqa: S608  # placeholders
+            ]
+        )
+
     async def check_writable(self) -> None:
         """Write something. Raises `StateUnavailable`."""
         await self._writer.write([(_PROBE, (time.time(),))], probe=True)
@@ -157,6 +175,24 @@ def _freeze(row: Sequence[Any]) -> Freeze:
         since=since,
         note=note,
     )
+
+
+def _packed_session(row: Sequence[Any]) -> tuple[SessionKey, PackedSession]:
+    state = row[6]
+    if state is not None and not (state.startswith('{"key":{') and state.endswith("}")):
+        _session(row)  # raises for what is no state
+    try:
+        packed = PackedSession(
+            status=Status(row[4]),
+            source=Source(row[5]),
+            updated_at=row[9],
+            granted_by=None if row[7] is None else Hash32(row[7]),
+            block=row[8],
+            state=None if state is None else state.encode(),
+        )
+    except (ValueError, TypeError) as error:
+        raise StateUnavailable(f"a stored session cannot be read ({type(error).__name__})", fact="ledger") from error
+    return SessionKey(row[0], Address(row[1]), Address(row[2]), Hash32(row[3])), packed
 
 
 def _save_session(session: KnownSession) -> Statement:

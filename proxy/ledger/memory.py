@@ -16,7 +16,8 @@ class _Hold:
     amounts: dict[Counter, int]
     attempts: int  # sends under way whose answer is not known
     accepted: bool
-    unread: bool = False  # restored, and no reading has told since whether the chain has counted it
+    restored: bool = False  # held without a check: it may have been replaced since
+    unread: bool = False  # and no reading has told since whether the chain has counted it
 
 
 @dataclass(slots=True)
@@ -46,12 +47,16 @@ class MemoryLedger:
 
     def reserve(self, reservation: Reservation, used: Callable[[Counter], int]) -> Held | Refusal:
         slot = self._slots.get(reservation.slot)
-        if slot is not None and (standing := slot.holds.get(reservation.user_op_hash)) is not None:
+        standing = None if slot is None else slot.holds.get(reservation.user_op_hash)
+        if standing is not None and not standing.restored:
             standing.attempts += 1
             return Held(standing.reservation, again=True)
         refusal, amounts = self._check(reservation, used)
         if refusal is not None:
             return refusal
+        if standing is not None:
+            standing.attempts += 1
+            return Held(standing.reservation, again=True)
         replaces = () if slot is None else tuple(slot.holds)
         self._hold(_Hold(reservation, amounts, attempts=1, accepted=False))
         return Held(reservation, replaces=replaces)
@@ -113,7 +118,7 @@ class MemoryLedger:
 
     def restore(self, reservation: Reservation) -> None:
         if reservation.user_op_hash not in self._slot_of:
-            self._hold(_Hold(reservation, reservation.amounts(), attempts=0, accepted=True, unread=True))
+            self._hold(_Hold(reservation, reservation.amounts(), attempts=0, accepted=True, restored=True, unread=True))
 
     def of_session(self, session: SessionKey) -> tuple[Reservation, ...]:
         return tuple(

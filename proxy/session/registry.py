@@ -15,6 +15,7 @@ from proxy.session.counters import Charge, Counter, SessionKey
 from proxy.session.declared import DECLARED_POLICY, DeclaredSession
 from proxy.session.freezes import Freezes
 from proxy.session.known import KnownSession, Source, Status, after_change, read_since, source_of
+from proxy.session.shelf import PackedSession, Shelf
 from proxy.userop.acts import SessionsCleared, Unreadable
 from proxy.userop.primitives import Address, Hash32
 
@@ -37,9 +38,8 @@ class Registry:
 
     def __init__(self) -> None:
         self.freezes = Freezes()
-        self._sessions: dict[SessionKey, KnownSession] = {}
-        self._ids_of: dict[_Holder, tuple[Hash32, ...]] = {}
-        self._counts = dict.fromkeys(Status, 0)
+        self._sessions = Shelf()
+        self._counts: dict[tuple[int, Status], int] = {}
         self._declared: dict[tuple[int, Address, Hash32], tuple[DeclaredSession, ...]] = {}
         self._declared_uses: dict[Counter, int] = {}
         self._mined_at: dict[SessionKey, int] = {}
@@ -50,7 +50,7 @@ class Registry:
         return len(self._sessions)
 
     def __iter__(self) -> Iterator[KnownSession]:
-        return iter(self._sessions.values())
+        return iter(self._sessions)
 
     def get(self, key: SessionKey) -> KnownSession | None:
         """The session, or `None` when it was never heard of."""
@@ -59,25 +59,56 @@ class Registry:
     def put(self, session: KnownSession) -> None:
         """Know this session from now on, in place of what was known of it."""
         key = session.key
-        old = self._sessions.get(key)
-        if old is None:
-            holder = _Holder(key.chain_id, key.module, key.account)
-            self._ids_of[holder] = (*self._ids_of.get(holder, ()), key.permission_id)
-        else:
-            self._counts[old.status] -= 1
-        self._sessions[key] = session
-        self._counts[session.status] += 1
+        self._count(key, self._sessions.status_of(key), -1)
+        self._sessions.put(session)
+        self._count(key, session.status, 1)
         if session.block is not None and session.block >= self._mined_at.get(key, session.block + 1):
             del self._mined_at[key]
 
     def held_by(self, chain_id: int, module: Address, account: Address) -> tuple[KnownSession, ...]:
         """The sessions known of an account at one module."""
-        ids = self._ids_of.get(_Holder(chain_id, module, account), ())
-        return tuple(self._sessions[SessionKey(chain_id, module, account, each)] for each in ids)
+        held = (key for key in self._sessions.of_account(account) if (key.chain_id, key.module) == (chain_id, module))
+        return self._known(held)
+
+    def keys(self) -> Iterator[SessionKey]:
+        """The name of every session; cheap, unlike going through the sessions themselves."""
+        return self._sessions.keys()
 
     def counts(self) -> Mapping[Status, int]:
         """How many sessions are known in each status."""
+        counts = dict.fromkeys(Status, 0)
+        for (_, status), number in self._counts.items():
+            counts[status] += number
+        return counts
+
+    def counts_by_chain(self) -> Mapping[tuple[int, Status], int]:
+        """How many sessions are known, by chain id and status."""
         return dict(self._counts)
+
+    def restore(self, key: SessionKey, packed: PackedSession) -> None:
+        """Know a session as a restart found it, without looking into it."""
+        self._sessions.put_packed(key, packed)
+        self._count(key, packed.status, 1)
+
+    def forget_removed(self, before: float) -> int:
+        """Know nothing any more of the sessions removed before a time (unix seconds); how many they were."""
+        old = self._sessions.removed_before(before)
+        for key in old:
+            self._forget(key)
+        return len(old)
+
+    def _forget(self, key: SessionKey) -> None:
+        self._count(key, self._sessions.status_of(key), -1)
+        self._sessions.remove(key)
+        self._mined_at.pop(key, None)
+
+    def _count(self, key: SessionKey, status: Status | None, number: int) -> None:
+        if status is not None:
+            name = (key.chain_id, status)
+            self._counts[name] = self._counts.get(name, 0) + number
+
+    def _known(self, keys: Iterable[SessionKey]) -> tuple[KnownSession, ...]:
+        return tuple(known for key in keys if (known := self._sessions.get(key)) is not None)
 
     # sessions of the configuration
 
@@ -173,7 +204,7 @@ class Registry:
             for change in changes.on_success if success else ():
                 touched.update(dict.fromkeys(self._make(changes, change, block, now)))
             touched.update(dict.fromkeys(self._discard_grants(changes, now)))
-        return tuple(self._sessions[key] for key in touched)
+        return self._known(touched)
 
     def adds_charges(self, session: SessionKey | None, block: int | None, *, counted: bool | None = None) -> bool:
         """Whether what an operation of `session`, mined at `block`, has used is still to be added to what is known;
@@ -184,6 +215,12 @@ class Registry:
     def mined_at(self, key: SessionKey) -> int | None:
         """The newest block in which an operation used or changed this session, if that is after its last reading."""
         return self._mined_at.get(key)
+
+    def forget_block(self, key: SessionKey) -> None:
+        """At which block a session was read does not say any more what its reading has counted."""
+        known = self._sessions.get(key)
+        if known is not None and known.block is not None:
+            self.put(replace(known, block=None))
 
     def unmined(
         self,
@@ -223,7 +260,7 @@ class Registry:
             else:
                 continue
             unmade.append(key)
-        return tuple(self._sessions[key] for key in unmade)
+        return self._known(unmade)
 
     def dropped(self, user_op_hash: Hash32, now: float) -> tuple[KnownSession, ...]:
         """The operation will never be mined: what only it would have granted is not pending any more.
@@ -233,7 +270,7 @@ class Registry:
         changes = self._stop_awaiting(user_op_hash)
         if changes is None:
             return ()
-        return tuple(self._sessions[key] for key in self._discard_grants(changes, now))
+        return self._known(self._discard_grants(changes, now))
 
     def _stop_awaiting(self, user_op_hash: Hash32) -> Changes | None:
         awaited = self._awaited.pop(user_op_hash, None)
@@ -262,7 +299,8 @@ class Registry:
     def _keys_touched(self, changes: Changes, change: SessionChange) -> tuple[SessionKey, ...]:
         if not isinstance(change, SessionsCleared | Unreadable):
             return changes.keys(change)
-        return tuple(known.key for known in self.held_by(changes.chain_id, change.module, changes.account))
+        held = self._sessions.of_account(changes.account)
+        return tuple(key for key in held if (key.chain_id, key.module) == (changes.chain_id, change.module))
 
     def _charge(
         self, key: SessionKey, charges: tuple[Charge, ...], block: int | None, now: float, counted: bool | None

@@ -19,6 +19,7 @@ from proxy.userop.primitives import print_bytes
 from proxy.userop.user_operation import print_user_operation
 from tests.bench import servers
 from tests.bench.decision import decision_parts
+from tests.bench.ledger import SESSIONS, print_ledger
 from tests.bench.load import Figures, drive
 from tests.bench.operations import RECORDED, distinct_uses, hash_of, read, submission
 from tests.bench.policies import operation_costs, policy_costs, signature_costs
@@ -41,12 +42,14 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--seconds", type=int, default=5, help="of load on each server")
     parser.add_argument("--connections", type=int, default=32, help="clients that wait for their answers")
     parser.add_argument("--operations", type=int, default=OPERATIONS, help="distinct operations, sent in turn")
+    parser.add_argument("--sessions", type=int, default=SESSIONS, help="known to the gate, for what each weighs")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="sessiongate-bench-") as folder:
         measured = measure(Path(folder), options.seconds, options.connections, options.operations)
     print_servers(measured)
     print_decision()
     print_policies()
+    print_ledger(options.sessions)
     return 0
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tests.bench.__main__ import SERVERS, measure
 from tests.bench.decision import decision_parts
+from tests.bench.ledger import CALLERS, rates, weigh
 from tests.bench.load import Figures
 from tests.bench.operations import distinct_uses
 from tests.bench.policies import operation_costs, policy_costs, signature_costs
@@ -50,3 +51,13 @@ def test_every_policy_is_measured_in_each_use_that_its_contract_allows() -> None
 def test_batches_refusals_and_every_kind_of_signature_are_measured() -> None:
     assert len(operation_costs(repeats=1)) == 3
     assert len(signature_costs(repeats=1)) == 6
+
+
+def test_reservations_are_measured_in_memory_and_on_disk_for_every_number_of_callers(tmp_path: Path) -> None:
+    measured = rates(tmp_path, repeats=128)  # asserts that each was held
+    assert [rate.callers for rate in measured] == list(CALLERS) * 3
+    assert {rate.name for rate in measured} == {"memory", "SQLite, normal", "SQLite, full"}
+
+
+def test_a_known_session_weighs_less_than_a_kibibyte() -> None:
+    assert weigh(40_000).bytes_each <= 1_024

@@ -308,4 +308,5 @@ def test_every_served_method_is_in_one_closed_table() -> None:
         MethodClass.SUBMIT,
         MethodClass.PREVIEW,
         MethodClass.PASS,
+        MethodClass.OWN,
     }

@@ -47,16 +47,18 @@ class Gate:
     def config_file(self) -> Path:
         return self.folder / "sessiongate.yaml"
 
-    def start(self, rig: Rig, *, mode: str = "enforce", node: bool = True, bundler: str | None = None) -> Gate:
+    def start(
+        self, rig: Rig, *, mode: str = "enforce", node: bool = True, bundler: str | None = None, more: str = ""
+    ) -> Gate:
         """Starts it and waits until it is ready. Without `node` it knows only what it has kept or seen.
 
-        `bundler` is something else to put it in front of than the rig's, another gate perhaps.
+        `bundler` is something else to put it in front of than the rig's, another gate perhaps. `more` are settings.
         """
         self.config_file.write_text(
             f"listen: 127.0.0.1:{self.port}\n"
             f"admin_listen: 127.0.0.1:{self.admin_port}\n"
             f"mode: {mode}\n"
-            "ledger: sqlite:gate.db\n"
+            f"ledger: sqlite:gate.db\n{more}"
             "chains:\n"
             f"  {CHAIN}:\n"
             f"    chain_id: {CHAIN_ID}\n"

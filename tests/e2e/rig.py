@@ -101,6 +101,7 @@ class Rig:
             "--port": str(port),
             "--block-time": "100",  # receipts in tenths of a second
             "--max-bundle-interval": "200",
+            "--mempool-max-parallel-ops": "256",  # of one account, on different nonce keys
             "--log-level": "info",
             "--json": "true",
         }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -9,7 +11,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from proxy.errors import Code
 from proxy.ledger.memory import MemoryLedger
 from proxy.ledger.reservation import Held, Ledger, Refusal, Reservation
-from tests.ledger.builders import counter, operation_hash, reservation
+from proxy.session.counters import Charge
+from proxy.session.declared import DECLARED_POLICY
+from tests.ledger.builders import SESSION, counter, operation_hash, reservation
 
 SPEND = counter()
 
@@ -254,3 +258,50 @@ class LedgerMachine(RuleBasedStateMachine):
 
 LedgerMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
 TestLedgerMachine = LedgerMachine.TestCase
+
+
+def test_an_attempt_that_was_never_answered_holds_on_and_displaces_nobody() -> None:
+    ledger = MemoryLedger()
+    reserve(ledger, reservation(1, 80))
+    ledger.accept(operation_hash(1))
+    reserve(ledger, reservation(2, 10, nonce=1))
+    ledger.doubt(operation_hash(2))
+    assert ledger.in_flight(SPEND) == 80
+    assert ledger.release(operation_hash(2)) is None
+    assert {each.user_op_hash for each in ledger.of_session(SESSION)} == {operation_hash(1), operation_hash(2)}
+
+
+def test_what_a_reading_has_counted_is_not_in_flight_but_for_what_is_counted_here_alone() -> None:
+    ledger = MemoryLedger()
+    local = SPEND._replace(policy=DECLARED_POLICY)
+    both = replace(reservation(1, 80), charges=(Charge(SPEND, 80, 100), Charge(local, 1, 3)))
+    reserve(ledger, both)
+    reserve(ledger, reservation(2, 5))
+    assert ledger.is_counted(operation_hash(1)) is False
+    ledger.count(both.slot, 7)
+    assert (ledger.in_flight(SPEND), ledger.in_flight(local)) == (5, 1)
+    assert ledger.is_counted(operation_hash(1)) is True
+    ledger.uncount(SESSION)
+    assert (ledger.in_flight(SPEND), ledger.in_flight(local)) == (85, 1)
+    ledger.count(both.slot, 8)
+    ledger.settle(operation_hash(1))
+    assert (ledger.in_flight(SPEND), ledger.in_flight(local)) == (5, 0)
+
+
+def test_whether_a_restored_operation_is_counted_is_not_known_before_a_reading() -> None:
+    ledger = MemoryLedger()
+    ledger.restore(reservation(1, 80))
+    assert ledger.is_counted(operation_hash(1)) is None
+    ledger.uncount(SESSION)
+    assert ledger.is_counted(operation_hash(1)) is False
+    assert ledger.is_counted(operation_hash(9)) is None
+
+
+def test_a_restored_operation_is_sent_again_only_if_it_fits_beside_the_others() -> None:
+    ledger = MemoryLedger()
+    ledger.restore(reservation(1, 50))
+    ledger.restore(reservation(2, 10, nonce=1))  # one of the two has replaced the other
+    ledger.restore(reservation(3, 60))
+    assert isinstance(reserve(ledger, reservation(1, 50)), Refusal)
+    assert reserve(ledger, reservation(2, 10, nonce=1)) == Held(reservation(2, 10, nonce=1), again=True)
+    assert ledger.in_flight(SPEND) == 110

@@ -30,7 +30,8 @@ OPERATIONS = [
     enabling(FREE, single(transfer(2))),
     granting(FREE),
 ]
-CARRYING = sorted(name for name, method in METHODS.items() if method.method_class is not MethodClass.PASS)
+_CARRYING = (MethodClass.SUBMIT, MethodClass.PREVIEW)
+CARRYING = sorted(name for name, method in METHODS.items() if method.method_class in _CARRYING)
 SUBMITTING = frozenset(name for name, method in METHODS.items() if method.method_class is MethodClass.SUBMIT)
 
 quick = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

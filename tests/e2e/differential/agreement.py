@@ -69,7 +69,7 @@ fees, and the mempool's own limits are the bundler's to judge. Nor two operation
 looks at each as if no other were under way, the gate counts what is in flight.
 """
 
-ASKED_LAST = re.compile("metered|policy that is no contract|next nonce")
+ASKED_LAST = re.compile("metered|policy that is no contract|next nonce|two keys: .*claims")
 """Operations of which the node is always asked something. That comes last, and only where nothing else refuses: so
 the gate may name a reason that the module would have met later."""
 _ASKED_ABOUT = frozenset({"ERC20SpendingLimitPolicy", "ContractWhitelistPolicy"})

@@ -20,9 +20,12 @@ from proxy.userop.primitives import print_bytes
 from proxy.userop.user_operation import print_user_operation
 from tests.e2e.differential.agreement import Answer, Known, disagreement, known_as
 from tests.e2e.differential.dice import Dice
-from tests.e2e.differential.enabling import OWNER_ACTS, an_enable, by_owner, enable_sessions
-from tests.e2e.differential.grants import FAMILIES, Grant, make_grant
-from tests.e2e.differential.operations import Attempt, a_use
+from tests.e2e.differential.draft import Attempt
+from tests.e2e.differential.enabling import an_enable
+from tests.e2e.differential.families import FAMILIES, make_grant
+from tests.e2e.differential.grants import Grant
+from tests.e2e.differential.operations import a_use
+from tests.e2e.differential.owner import OWNER_ACTS, by_owner, enable_sessions
 from tests.e2e.differential.wallet import Wallet, hash_of, open_wallet, rpc
 from tests.e2e.gate import Gate
 from tests.e2e.rig import ENTRY_POINT, Rig

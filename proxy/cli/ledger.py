@@ -1,0 +1,177 @@
+"""`sessiongate ledger verify`, `sessiongate ledger show` and `sessiongate ledger prune`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from proxy.cli.describe import Described
+from proxy.cli.ledger_file import opened
+from proxy.cli.options import DEFAULT_CONFIG, ConfigOption, ExitCode, JsonOption, fail, ledger_path, load
+from proxy.cli.render import print_tree
+from proxy.edge.store import Store
+from proxy.errors import StateUnavailable
+from proxy.ledger.group_commit import in_words
+from proxy.ledger.operations import AcceptedOperation, Stage
+from proxy.userop.primitives import print_bytes, print_checksummed
+
+_TABLES = ("sessions", "freezes", "operations_in_flight", "operations_ended", "declared_uses", "cursors")
+_DAY = 86_400.0
+
+
+def verify(config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption = False) -> None:
+    """Check the ledger: the file, and that every record in it can be read.
+
+    Nothing is changed; a gate may be running. Exit code 1 when something is wrong.
+
+    \b
+    Examples:
+      sessiongate ledger verify
+    """
+    path = ledger_path(load(config))
+    faults = _faults(path)
+    if as_json:
+        typer.echo(json.dumps({"ok": not faults, "faults": faults}, indent=2))
+    else:
+        for fault in faults:
+            typer.echo(fault)
+        if not faults:
+            typer.echo(f"{path}: whole, and every record can be read")
+    if faults:
+        raise typer.Exit(ExitCode.REFUSED)
+
+
+def show(config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption = False) -> None:
+    """Show how large the ledger is, and every operation in flight with what it holds.
+
+    \b
+    Examples:
+      sessiongate ledger show
+      sessiongate ledger show --json
+    """
+    path = ledger_path(load(config))
+    with opened(path) as store:
+        in_flight = store.stages_in_flight()
+    shown: Described = {
+        "bytes": sum(each.stat().st_size for each in _files(path)),
+        "records": _counts(path),
+        "inFlight": [_describe(operation, stage) for operation, stage in in_flight],
+    }
+    if as_json:
+        typer.echo(json.dumps({"path": str(path), **shown}, indent=2))
+    else:
+        print_tree(str(path), shown)
+
+
+def prune(
+    *,
+    days: Annotated[
+        int | None, typer.Option("--days", min=1, help="Of removed sessions, keep these; default as in the settings.")
+    ] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Forget what is not needed any more, and give the space back.
+
+    Sessions removed longer ago than the settings keep them, operations that ended before any chain could take
+    their block back, and the traces of chains that are not configured. A running gate does the same by itself
+    every hour, except for giving space back.
+
+    \b
+    Examples:
+      sessiongate ledger prune
+      sessiongate ledger prune --days 7
+    """
+    settings = load(config)
+    path = ledger_path(settings)
+    before = _counts(path)
+    keep_days = settings.ledger_retention_days if days is None else days
+    chains = [chain.chain_id for chain in settings.chains.values()]
+    with opened(path) as store:
+        asyncio.run(store.prune(removed_before=time.time() - keep_days * _DAY, chains=chains))
+    try:
+        with closing(sqlite3.connect(path, timeout=10.0, isolation_level=None)) as connection:
+            connection.execute("VACUUM")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    except sqlite3.Error as error:
+        fail(f"the space could not be given back: {in_words(error)}")
+    after = _counts(path)
+    pruned = {table: before[table] - after[table] for table in _TABLES}
+    if as_json:
+        typer.echo(json.dumps({"pruned": pruned, "left": after}, indent=2))
+    else:
+        print_tree("pruned", {**pruned, "left": after})
+
+
+def _faults(path: Path) -> list[str]:
+    try:
+        with closing(sqlite3.connect(path, timeout=10.0)) as connection:
+            found = [text for (text,) in connection.execute("PRAGMA integrity_check(20)") if text != "ok"]
+        with closing(Store(path)) as store:
+            for name, records in _records(store):
+                found += _unreadable(name, records)
+    except sqlite3.Error as error:
+        return [f"{path}: {in_words(error)} ({error})"]
+    return found
+
+
+def _records(store: Store) -> tuple[tuple[str, Callable[[], Iterable[object]]], ...]:
+    return (
+        ("sessions", store.sessions),
+        ("freezes", store.freezes),
+        ("operations in flight", store.operations_in_flight),
+        ("operations that have ended", store.operations_ended),
+        ("uses of declared sessions", store.declared_uses),
+        ("cursors", store.cursors),
+    )
+
+
+def _unreadable(name: str, records: Callable[[], Iterable[object]]) -> list[str]:
+    try:
+        for _ in records():
+            continue
+    except (StateUnavailable, ValueError, TypeError) as error:
+        return [f"{name}: {error}"]
+    return []
+
+
+def _files(path: Path) -> list[Path]:
+    return [each for each in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))) if each.exists()]
+
+
+def _counts(path: Path) -> dict[str, int]:
+    try:
+        with closing(sqlite3.connect(path, timeout=10.0)) as connection:
+            return {
+                table: connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608  # names of ours
+                for table in _TABLES
+            }
+    except sqlite3.Error as error:
+        fail(f"the ledger at {path} cannot be read: {error}")
+
+
+def _describe(operation: AcceptedOperation, stage: Stage) -> Described:
+    reservation = operation.reservation
+    session = reservation.session
+    return {
+        "name": print_bytes(operation.user_op_hash),
+        "stage": stage.value,
+        "since": operation.accepted_at,
+        "chainId": reservation.slot.chain_id,
+        "sender": print_checksummed(reservation.slot.sender),
+        "nonce": hex(reservation.slot.nonce),
+        "permissionId": None if session is None else print_bytes(session.permission_id),
+        "holds": [
+            {"policy": print_checksummed(counter.policy), "slot": print_bytes(counter.slot), "amount": str(amount)}
+            for counter, amount in reservation.amounts().items()
+        ],
+        "changes": bool(operation.changes),
+    }

@@ -1,0 +1,124 @@
+"""What is left of every limit of a session: used on chain, held by operations in flight, still to be had.
+
+The three are told apart, for what is in flight may come back. Amounts are in base units, as 0x-hex; times are unix
+seconds. Dicts as they are answered and printed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from proxy.session.addresses import name_of_policy
+from proxy.session.counters import Counter
+from proxy.session.declared import DeclaredSession, use_counter
+from proxy.session.policies.arg import ArgRules
+from proxy.session.policies.erc20_spending_limit import SpendingLimits
+from proxy.session.policies.policy import Config
+from proxy.session.policies.simple_gas import COST_SLOT, GAS_SLOT, GasLimits
+from proxy.session.policies.time_frame import TimeFrame
+from proxy.session.policies.universal_action import ActionRules
+from proxy.session.policies.usage_limit import UsageLimit
+from proxy.session.policies.value_limit import ValueLimit
+from proxy.session.state import ConfigId, SessionState
+from proxy.session.validity import UINT48_MAX
+from proxy.userop.primitives import Address, Hash32, print_bytes, print_checksummed, print_uint
+
+Json = dict[str, Any]
+Amounts = Callable[[Counter], int]
+
+
+def remaining(state: SessionState, in_flight: Amounts) -> list[Json]:
+    """The limits and time frames of a session's policies, in the order in which the module asks them.
+
+    A policy whose limits are not known here is listed without any.
+    """
+    described = [
+        _of_policy(state, policy, state.user_op_config_id, {"on": "userOperation"}, in_flight)
+        for policy in state.user_op_policies
+    ]
+    for action_id, policies in state.actions.items():
+        place = _action(state, action_id)
+        config_id = state.action_config_id(action_id)
+        described += [_of_policy(state, policy, config_id, place, in_flight) for policy in policies]
+    return described
+
+
+def remaining_of_declared(session: DeclaredSession, module: Address, used: Amounts, in_flight: Amounts) -> list[Json]:
+    """The same for the actions of a declared session."""
+    described = []
+    for action in session.actions:
+        entry: Json = {
+            "on": "action",
+            "target": print_checksummed(action.target),
+            "selector": print_bytes(action.selector),
+            "policy": "declared session",
+        }
+        if action.valid_after or action.valid_until < UINT48_MAX:
+            entry |= _window(action.valid_after, action.valid_until)
+        counter = use_counter(session, module, action)
+        limits = [] if action.max_uses is None else [action.max_uses]
+        entry["limits"] = [_limit("uses", {}, counter, limit, used=used, in_flight=in_flight) for limit in limits]
+        described.append(entry)
+    return described
+
+
+def _action(state: SessionState, action_id: Hash32) -> Json:
+    place: Json = {"on": "action", "actionId": print_bytes(action_id)}
+    if (known := state.targets.get(action_id)) is not None:
+        place |= {"target": print_checksummed(known[0]), "selector": print_bytes(known[1])}
+    return place
+
+
+def _of_policy(state: SessionState, policy: Address, config_id: Hash32, place: Json, in_flight: Amounts) -> Json:
+    config = state.configs.get(ConfigId(policy, config_id))
+    entry: Json = {**place, "policy": name_of_policy(policy), "address": print_checksummed(policy)}
+    if isinstance(config, TimeFrame):
+        entry |= _window(config.valid_after, config.valid_until or UINT48_MAX)
+    entry["limits"] = [
+        _limit(
+            of,
+            more,
+            Counter(*state.config_key(policy, config_id), slot),
+            limit,
+            used=lambda counter: state.used.get(counter, 0),
+            in_flight=in_flight,
+        )
+        for of, more, slot, limit in _limits(config)
+    ]
+    return entry
+
+
+def _limits(config: Config | None) -> Iterator[tuple[str, Json, bytes, int]]:
+    """What each limit is of, what else names it, its counter's slot, and the limit itself."""
+    match config:
+        case UsageLimit(limit):
+            yield "uses", {}, b"", limit
+        case ValueLimit(limit):
+            yield "value", {}, b"", limit
+        case GasLimits(gas, cost):
+            yield "gas", {}, GAS_SLOT, gas
+            yield "gasCost", {}, COST_SLOT, cost
+        case SpendingLimits(limits):
+            for token, limit in limits.items():
+                yield "token", {"token": print_checksummed(token)}, token, limit
+        case ActionRules(rules=rules) | ArgRules(rules=rules):
+            for index, rule in enumerate(rules):
+                if rule.is_limited:
+                    yield "argument", {"offset": print_uint(rule.offset)}, bytes([index]), rule.limit
+
+
+def _limit(of: str, more: Json, counter: Counter, limit: int, *, used: Amounts, in_flight: Amounts) -> Json:
+    on_chain, flying = used(counter), in_flight(counter)
+    return {
+        "of": of,
+        **more,
+        "limit": print_uint(limit),
+        "used": print_uint(on_chain),
+        "inFlight": print_uint(flying),
+        "left": print_uint(max(limit - on_chain - flying, 0)),
+    }
+
+
+def _window(valid_after: int, valid_until: int) -> Json:
+    return {"validAfter": valid_after, "validUntil": None if valid_until >= UINT48_MAX else valid_until}

@@ -1,0 +1,116 @@
+"""sessiongate_getSession answers who can name a session, and asks nobody else but the node."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from proxy.admission.enquiry import Enquiry
+from proxy.errors import Code, InvalidParams, StateUnavailable
+from proxy.session.freezes import Freeze
+from proxy.session.known import Status
+from proxy.userop.primitives import print_bytes, print_checksummed
+from tests.admission.builders import TWICE, Room, key_of, known, lane
+from tests.bypass_list.desk import MODULE, reading, single, use
+from tests.gate_parts import Scene
+from tests.session.builders import ACCOUNT, STRANGER, enabled, transfer
+
+NAMES = [print_checksummed(ACCOUNT), print_bytes(TWICE.permission_id)]
+NAMED = {"account": NAMES[0], "permissionId": NAMES[1]}
+
+
+def enquiry(room: Room) -> Enquiry:
+    return Enquiry(room.admission._sources)
+
+
+async def test_what_is_on_chain_and_in_flight_is_told_apart() -> None:
+    room = Room(TWICE)
+    op = use(TWICE, single(transfer(1)), nonce=lane(1))
+    await room.allowed(op)
+    (session,) = await enquiry(room).answer(NAMES)
+    (limit,) = session["policies"][0]["limits"]
+    assert [limit[name] for name in ("limit", "used", "inFlight", "left")] == ["0x2", "0x0", "0x1", "0x1"]
+    assert session["operationsInFlight"] == [print_bytes(reading(op).user_op_hash)]
+    assert (session["status"], session["frozen"], session["account"]) == ("in_force", False, NAMES[0])
+
+
+@pytest.mark.parametrize("params", [NAMES, [*NAMES, print_checksummed(MODULE)], [NAMED], [{**NAMED, "module": None}]])
+async def test_a_session_is_named_by_account_and_permission_id(params: list[Any]) -> None:
+    assert len(await enquiry(Room(TWICE)).answer(params)) == 1
+
+
+@pytest.mark.parametrize(
+    ("params", "field"),
+    [
+        ([], "account"),
+        ([NAMES[1], NAMES[0]], "account"),
+        ([NAMES[0]], "permissionId"),
+        ([{"account": NAMES[0]}], "permissionId"),
+        ([*NAMES, "0x12"], "module"),
+        ([{**NAMED, "owner": "x"}], "params[0].owner"),
+    ],
+)
+async def test_what_names_no_session_is_refused(params: list[Any], field: str) -> None:
+    with pytest.raises(InvalidParams) as refused:
+        await enquiry(Room(TWICE)).answer(params)
+    assert refused.value.field == field
+
+
+async def test_another_account_with_the_same_permission_id_is_another_session() -> None:
+    assert await enquiry(Room(TWICE)).answer([print_checksummed(STRANGER), NAMES[1]]) == []
+
+
+async def test_a_frozen_session_says_so() -> None:
+    room = Room(TWICE)
+    room.registry.freezes.put(Freeze(permission_id=TWICE.permission_id, since=1.0))
+    (session,) = await enquiry(room).answer(NAMES)
+    assert session["frozen"]
+
+
+async def test_a_session_never_heard_of_is_asked_of_the_node_once() -> None:
+    room = Room(sessions={key_of(TWICE): enabled(TWICE)})
+    asked = enquiry(room)
+    assert len(await asked.answer(NAMES)) == 1
+    assert len(await asked.answer(NAMES)) == 1
+    assert room.node.asked == [key_of(TWICE)]
+
+
+async def test_a_session_that_has_to_be_read_is_read() -> None:
+    room = Room(sessions={key_of(TWICE): enabled(TWICE)})
+    room.registry.put(replace(known(TWICE, status=Status.IN_FORCE), state=None))
+    (session,) = await enquiry(room).answer(NAMES)
+    assert session["policies"][0]["limits"]
+
+
+async def test_a_node_that_does_not_answer_is_said() -> None:
+    room = Room(sessions={key_of(TWICE): StateUnavailable("the node")})
+    with pytest.raises(StateUnavailable):
+        await enquiry(room).answer(NAMES)
+
+
+# through the gate
+
+
+async def test_the_gate_answers_itself_and_forwards_nothing() -> None:
+    room = Room(TWICE)
+    gate = Scene(room, enquiry=enquiry(room))
+    answer = await gate.ask("sessiongate_getSession", *NAMES)
+    assert answer["result"][0]["permissionId"] == NAMES[1]
+    assert gate.upstream.sent == []
+
+
+async def test_where_it_is_not_wanted_it_is_not_served() -> None:
+    gate = Scene(Room(TWICE))
+    answer = await gate.ask("sessiongate_getSession", *NAMES)
+    assert answer["error"]["code"] == Code.METHOD_NOT_FOUND
+    assert answer["error"]["data"]["setting"] == "session_queries"
+    assert gate.upstream.sent == []
+
+
+async def test_doubt_is_an_answer_too() -> None:
+    room = Room(sessions={key_of(TWICE): StateUnavailable("the node")})
+    answer = await Scene(room, enquiry=enquiry(room)).ask("sessiongate_getSession", *NAMES)
+    assert answer["error"]["code"] == Code.STATE_UNAVAILABLE
+    assert answer["error"]["data"]["retryable"]

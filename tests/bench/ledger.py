@@ -1,0 +1,206 @@
+"""What a reservation costs, in memory and on disk, alone and in company; and what a million sessions weigh.
+
+python -m tests.bench.ledger [--sessions N]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+from pathlib import Path
+from random import Random
+
+import orjson
+
+from proxy.chain.outcome import Outcome
+from proxy.edge.database import Synchronous
+from proxy.edge.store import Store
+from proxy.ledger.memory import MemoryLedger
+from proxy.ledger.operations import AcceptedOperation
+from proxy.ledger.reservation import Held, NonceSlot, Reservation
+from proxy.session.changes import Changes
+from proxy.session.codec import state_to_json
+from proxy.session.counters import Charge, Counter, SessionKey
+from proxy.session.known import Source, Status
+from proxy.session.registry import Registry
+from proxy.session.shelf import PackedSession
+from proxy.session.state import SessionState
+from proxy.userop.primitives import Address, Hash32
+from tests.bench.decision import decode, granted_state
+from tests.bench.operations import ENTRY_POINT, RECORDED, read
+
+CALLERS = (1, 8, 64)
+RESERVATIONS = 4_000
+SESSIONS = 1_000_000
+FEW_SESSIONS = 1_000
+LIMIT = 1 << 60
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Reservations a second by so many callers at once, and microseconds from call to answer."""
+
+    name: str
+    callers: int
+    per_second: float
+    microseconds: float
+
+
+@dataclass(frozen=True)
+class Weight:
+    """So many sessions known: resident bytes each, and microseconds for what a verdict asks of ledger and registry."""
+
+    sessions: int
+    bytes_each: float
+    reserve_microseconds: float
+    again_microseconds: float  # for a session used lately
+    first_microseconds: float  # for one that was not
+
+
+def operations(key: SessionKey) -> Iterator[AcceptedOperation]:
+    """Operations of one session that spend one unit each, no two with the same nonce."""
+    counter = Counter(key.module, key.account, Address(b"\x90" * 20), Hash32(b"\xc0" * 32), b"\x70" * 20)
+    for number in count(1):
+        name = Hash32(number.to_bytes(32, "big"))
+        slot = NonceSlot(key.chain_id, ENTRY_POINT.address, key.account, number)
+        charges = (Charge(counter, 1, LIMIT),)
+        yield AcceptedOperation(
+            reservation=Reservation(user_op_hash=name, slot=slot, session=key, charges=charges, valid_until=None),
+            changes=Changes(user_op_hash=name, chain_id=key.chain_id, account=key.account),
+            accepted_at=1.0,
+        )
+
+
+def rates(folder: Path, repeats: int = RESERVATIONS) -> list[Rate]:
+    """Reserved and let go again; on disk each is durable before the caller goes on."""
+
+    async def nothing_more(_operation: AcceptedOperation) -> None:
+        return None
+
+    found = [asyncio.run(_rate("memory", nothing_more, callers, repeats)) for callers in CALLERS]
+    for synchronous in (Synchronous.NORMAL, Synchronous.FULL):
+        for callers in CALLERS:
+            store = Store(folder / f"{synchronous}-{callers}.db", synchronous=synchronous)
+
+            async def hold(operation: AcceptedOperation, store: Store = store) -> None:
+                await store.keep(Outcome(begun=operation))
+                store.note(Outcome(ended=(operation.user_op_hash,)))
+
+            found.append(asyncio.run(_rate(f"SQLite, {synchronous}", hold, callers, repeats)))
+            store.close()
+    return found
+
+
+async def _rate(name: str, durable: Callable[[AcceptedOperation], Awaitable[None]], callers: int, repeats: int) -> Rate:
+    ledger, key = MemoryLedger(), _key(0)
+    supply = operations(key)
+    waits: list[float] = []
+
+    async def caller() -> None:
+        for _ in range(repeats // callers):
+            operation = next(supply)
+            started = time.perf_counter()
+            held = ledger.reserve(operation.reservation, lambda _: 0)
+            await durable(operation)
+            waits.append(time.perf_counter() - started)
+            assert isinstance(held, Held)
+            ledger.release(operation.user_op_hash)
+
+    started = time.perf_counter()
+    await asyncio.gather(*(caller() for _ in range(callers)))
+    seconds = time.perf_counter() - started
+    assert len(ledger) == 0
+    return Rate(name, callers, len(waits) / seconds, 1e6 * sum(waits) / len(waits))
+
+
+def _key(number: int) -> SessionKey:
+    account, permission = number.to_bytes(20, "big"), (number * 0x9E3779B97F4A7C15 % 2**256).to_bytes(32, "big")
+    return SessionKey(1946, Address(b"\x5e" * 20), Address(account), Hash32(permission))
+
+
+def weigh(sessions: int) -> Weight:
+    """In a process of its own, whose memory holds nothing else."""
+    command = [sys.executable, "-m", "tests.bench.ledger", "--weigh", str(sessions)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=1200)
+    return Weight(**json.loads(done.stdout))
+
+
+def _weigh(sessions: int) -> Weight:
+    granted = granted_state(decode(read(RECORDED["use"][0])))
+    ledger, registry = MemoryLedger(), Registry()
+    gc.collect()
+    before = _resident()
+    for number in range(sessions):
+        registry.restore(*_packed(granted, number))
+    gc.collect()
+    bytes_each = (_resident() - before) / sessions
+    random = Random(1)
+    numbers = [random.randrange(sessions) for _ in range(2_000)]
+    supplies = [operations(_key(number)) for number in numbers]
+    reserve = _microseconds(numbers, lambda index: ledger.reserve(next(supplies[index]).reservation, lambda _: 0))
+    first = _microseconds(numbers, lambda index: registry.get(_key(numbers[index])))
+    again = _microseconds(numbers, lambda index: registry.get(_key(numbers[index])))
+    return Weight(sessions, bytes_each, reserve, again, first)
+
+
+def _packed(granted: SessionState, number: int) -> tuple[SessionKey, PackedSession]:
+    """A session as the recorded one, with names of its own throughout, as nothing two sessions share compresses."""
+    key = _key(number)
+    text = orjson.dumps(state_to_json(replace(granted, key=key)))
+    for config_id in {name.config_id for name in granted.configs}:
+        own = (int.from_bytes(key.permission_id, "big") ^ int.from_bytes(config_id, "big")).to_bytes(32, "big")
+        text = text.replace(config_id.hex().encode(), own.hex().encode())
+    return key, PackedSession(Status.IN_FORCE, Source.GRANT, float(number), None, None, text)
+
+
+def _microseconds(numbers: Sequence[int], work: Callable[[int], object]) -> float:
+    started = time.perf_counter()
+    for index in range(len(numbers)):
+        work(index)
+    return 1e6 * (time.perf_counter() - started) / len(numbers)
+
+
+def _resident() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def print_ledger(sessions: int = SESSIONS) -> None:
+    print("\nreservations, each durable before its caller goes on:")
+    print(f"  {'':<20}{'callers':>8}{'a second':>12}{'µs each':>10}")
+    with tempfile.TemporaryDirectory(prefix="sessiongate-bench-") as folder:
+        for rate in rates(Path(folder)):
+            print(f"  {rate.name:<20}{rate.callers:>8}{rate.per_second:>12,.0f}{rate.microseconds:>10.1f}")
+    print("\nsessions known:")
+    print(f"  {'':<12}{'bytes each':>12}{'reserve':>12}{'look up':>12}{'look up, not used lately':>28}")
+    for weight in (weigh(FEW_SESSIONS), weigh(sessions)):
+        print(
+            f"  {weight.sessions:<12,}{weight.bytes_each:>12,.0f}{weight.reserve_microseconds:>9.1f} µs"
+            f"{weight.again_microseconds:>9.1f} µs{weight.first_microseconds:>25.1f} µs"
+        )
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.ledger")
+    parser.add_argument("--sessions", type=int, default=SESSIONS)
+    parser.add_argument("--weigh", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.weigh:
+        print(json.dumps(_weigh(options.weigh).__dict__))
+    else:
+        print_ledger(options.sessions)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,177 @@
+"""A reading and what is in flight add up to what was used: each operation is in exactly one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+
+import pytest
+
+from proxy.chain.exact import tokens_met
+from proxy.chain.node import Node
+from proxy.chain.reader import NodeReader
+from proxy.chain.witness import Fate
+from proxy.errors import StateUnavailable
+from proxy.ledger.memory import MemoryLedger
+from proxy.ledger.operations import Mined
+from proxy.ledger.reservation import NonceSlot
+from proxy.session.counters import Charge, Counter
+from proxy.session.facts import PolicyConfigFact
+from proxy.session.known import KnownSession
+from proxy.session.policies.erc20_spending_limit import SpendingLimits
+from proxy.session.registry import Registry
+from proxy.session.state import ConfigId
+from proxy.userop.primitives import Hash32
+from tests.admission.builders import TWICE, key_of, known
+from tests.chain.builders import Clock, FakeNode, accepted
+from tests.chain.on_chain import put_session
+from tests.chain.test_reader import OPERATION, USES, after_uses
+from tests.session.builders import SPENDING, TOKEN, USAGE
+
+KEY = key_of(TWICE)
+
+
+class Used:
+    """A witness that finds these nonces used at the block of a reading."""
+
+    def __init__(self, *slots: NonceSlot) -> None:
+        self.slots = frozenset(slots)
+        self.blocks: list[int] = []
+
+    async def used(self, slots: Collection[NonceSlot], block: int) -> frozenset[NonceSlot]:
+        self.blocks.append(block)
+        return self.slots & frozenset(slots)
+
+    async def fate(self, slot: NonceSlot, user_op_hash: Hash32) -> Mined | Fate:
+        return Fate.OPEN
+
+    async def block_hash(self, number: int) -> Hash32 | None:
+        return None
+
+
+class Scene:
+    def __init__(self, chain: FakeNode, node: Node, *used: int) -> None:
+        self.chain, self.registry, self.ledger = chain, Registry(), MemoryLedger()
+        operations = [accepted(number, KEY, Charge(USES, 1, 2)) for number in (1, 2)]
+        for operation in operations:
+            self.ledger.reserve(operation.reservation, lambda _: 0)
+        self.witness = Used(*(operations[number - 1].reservation.slot for number in used))
+        self.operations = operations
+        self.reader = NodeReader(node, self.registry, self._keep, Clock(), ledger=self.ledger, witness=self.witness)
+
+    async def _keep(self, session: KnownSession) -> None:
+        return None
+
+    def known(self) -> KnownSession:
+        session = self.registry.get(KEY)
+        assert session is not None
+        return session
+
+    @property
+    def balance(self) -> tuple[int, int]:
+        state = self.known().state
+        assert state is not None
+        return state.used.get(USES, 0), self.ledger.in_flight(USES)
+
+    def mine(self, number: int, block: int) -> None:
+        """Its receipt comes."""
+        operation = self.operations[number - 1]
+        self.registry.mined(
+            operation.user_op_hash,
+            success=True,
+            charges=operation.reservation.charges,
+            session=KEY,
+            block=block,
+            counted=self.ledger.is_counted(operation.user_op_hash),
+            now=1.0,
+        )
+        self.ledger.settle(operation.user_op_hash)
+
+
+async def test_what_the_reading_has_counted_is_not_in_flight_any_more(chain: FakeNode, node: Node) -> None:
+    scene = Scene(chain, node, 1)
+    put_session(chain, after_uses(1))
+    await scene.reader.session(KEY)
+    assert scene.balance == (1, 1)
+    assert scene.witness.blocks == [100]
+    scene.mine(1, block=100)
+    assert scene.balance == (1, 1)
+    scene.mine(2, block=101)
+    assert scene.balance == (2, 0)
+
+
+async def test_what_the_reading_has_not_counted_is_still_in_flight_whatever_block_its_receipt_names(
+    chain: FakeNode, node: Node
+) -> None:
+    scene = Scene(chain, node)
+    put_session(chain, after_uses(0))
+    await scene.reader.session(KEY)
+    assert scene.balance == (0, 2)
+    scene.mine(1, block=99)  # a chain that has gone back since
+    assert scene.balance == (1, 1)
+
+
+async def test_each_reading_says_anew_what_it_has_counted(chain: FakeNode, node: Node) -> None:
+    scene = Scene(chain, node, 1)
+    put_session(chain, after_uses(1))
+    await scene.reader.session(KEY)
+    scene.witness.slots = frozenset()
+    put_session(chain, after_uses(0))
+    await scene.reader.session(KEY)
+    assert scene.balance == (0, 2)
+
+
+async def test_a_node_behind_the_last_mined_operation_does_not_take_its_use_back(chain: FakeNode, node: Node) -> None:
+    scene = Scene(chain, node)
+    scene.registry.put(known(TWICE))
+    scene.mine(1, block=101)
+    put_session(chain, after_uses(0))
+    await scene.reader.session(KEY)
+    assert scene.balance == (1, 1)
+    chain.block = 101
+    put_session(chain, after_uses(1))
+    await scene.reader.session(KEY)
+    assert scene.balance == (1, 1)
+    assert scene.known().block == 101
+
+
+async def test_a_chain_that_begins_anew_is_read_all_the_same(chain: FakeNode, node: Node) -> None:
+    scene = Scene(chain, node)
+    scene.registry.put(known(TWICE, block=10_000))
+    put_session(chain, after_uses(1))
+    await scene.reader.session(KEY)
+    assert scene.known().block == 100
+
+
+async def test_a_node_behind_is_doubt_where_nothing_else_is_known(chain: FakeNode, node: Node) -> None:
+    scene = Scene(chain, node)
+    scene.registry.put(known(TWICE))
+    scene.mine(1, block=101)
+    scene.registry.put(replace(known(TWICE), state=None))
+    put_session(chain, after_uses(0))
+    with pytest.raises(StateUnavailable, match="behind"):
+        await scene.reader.session(KEY)
+
+
+async def test_a_counter_asked_for_while_operations_are_in_flight_is_read_with_all_the_others(
+    chain: FakeNode, node: Node
+) -> None:
+    scene = Scene(chain, node, 1)
+    put_session(chain, after_uses(1))
+    state = replace(after_uses(0), configs={})
+    scene.registry.put(known(TWICE, state=state, block=90))
+    ((policy, config_id),) = after_uses(0).configs
+    assert policy == USAGE
+    found = await scene.reader.find(OPERATION, state, [PolicyConfigFact(policy, config_id)])
+    assert found.state is scene.known().state
+    assert (scene.balance, scene.known().block) == ((1, 1), 100)
+
+
+def test_the_tokens_to_read_are_those_known_and_those_in_flight() -> None:
+    config = ConfigId(SPENDING, Hash32(b"\xc0" * 32))
+    state = replace(after_uses(0), configs={config: SpendingLimits({TOKEN: 5}, complete=False)})
+    other = ConfigId(SPENDING, Hash32(b"\xc1" * 32))
+    counter = Counter(KEY.module, KEY.account, *other, b"\x99" * 20)
+    in_flight = accepted(1, KEY, Charge(counter, 1, 2), Charge(USES, 1, 2)).reservation
+    assert tokens_met(state, [in_flight]) == {config: {TOKEN}, other: {b"\x99" * 20}}
+    assert tokens_met(None, []) == {}

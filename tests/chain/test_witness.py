@@ -1,0 +1,94 @@
+"""The entry point's nonces and events say what became of an operation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from proxy.chain.node import Node
+from proxy.chain.witness import GET_ENTRY_POINT_NONCE, USER_OPERATION_EVENT, Fate, NodeWitness
+from proxy.errors import StateUnavailable
+from proxy.ledger.operations import Mined
+from proxy.ledger.reservation import NonceSlot
+from proxy.userop import abi
+from proxy.userop.primitives import Address, Hash32, print_bytes
+from tests.chain.builders import FakeNode, hash_of_block
+
+ENTRY_POINT = Address(b"\xee" * 20)
+SENDER = Address(b"\xac" * 20)
+KEY = 0x1234
+OP = Hash32(b"\x0b" * 32)
+DATA = abi.tuple_of(abi.UINT256, abi.BOOL, abi.UINT256, abi.UINT256)
+
+
+def slot(sequence: int, key: int = KEY) -> NonceSlot:
+    return NonceSlot(1, ENTRY_POINT, SENDER, key << 64 | sequence)
+
+
+def put_nonce(chain: FakeNode, sequence: int, key: int = KEY) -> None:
+    chain.view(ENTRY_POINT, GET_ENTRY_POINT_NONCE, SENDER, key, returns=(key << 64 | sequence,))
+
+
+def put_events(chain: FakeNode, *logs: dict[str, Any]) -> None:
+    def reply(body: dict[str, Any]) -> web.StreamResponse | None:
+        if body["method"] != "eth_getLogs":
+            return None
+        assert body["params"][0]["topics"] == [[print_bytes(USER_OPERATION_EVENT)], print_bytes(OP)]
+        return web.json_response({"jsonrpc": "2.0", "id": body["id"], "result": list(logs)})
+
+    chain.reply = reply
+
+
+def event(block: int, *, success: bool, removed: bool = False) -> dict[str, Any]:
+    return {
+        "address": print_bytes(ENTRY_POINT),
+        "topics": [print_bytes(USER_OPERATION_EVENT), print_bytes(OP), "0x" + "00" * 32, "0x" + "00" * 32],
+        "data": print_bytes(abi.encode(DATA, (5, success, 1, 1))),
+        "blockNumber": hex(block),
+        "blockHash": print_bytes(hash_of_block(block)),
+        "transactionHash": "0x" + "77" * 32,
+        "logIndex": "0x0",
+        "removed": removed,
+    }
+
+
+async def test_a_nonce_is_used_when_the_next_one_is_beyond_it(chain: FakeNode, node: Node) -> None:
+    put_nonce(chain, 5)
+    put_nonce(chain, 0, key=9)
+    slots = [slot(4), slot(5), slot(6), slot(0, key=9)]
+    assert await NodeWitness(node).used(slots, 77) == {slot(4)}
+    assert [params[1] for params in chain.calls_asked()] == ["0x4d", "0x4d"]  # one question for each key
+
+
+async def test_an_unused_nonce_is_open(chain: FakeNode, node: Node) -> None:
+    put_nonce(chain, 5)
+    assert await NodeWitness(node).fate(slot(5), OP) is Fate.OPEN
+
+
+@pytest.mark.parametrize("success", [True, False])
+async def test_the_event_tells_that_it_was_mined_where_and_how(chain: FakeNode, node: Node, success: bool) -> None:
+    put_nonce(chain, 6)
+    put_events(chain, event(90, success=success))
+    assert await NodeWitness(node).fate(slot(5), OP) == Mined(
+        user_op_hash=OP, success=success, block=90, block_hash=hash_of_block(90)
+    )
+
+
+async def test_a_used_nonce_without_its_event_was_taken_by_another_operation(chain: FakeNode, node: Node) -> None:
+    put_nonce(chain, 6)
+    put_events(chain, event(90, success=True, removed=True))
+    assert await NodeWitness(node).fate(slot(5), OP) is Fate.TAKEN
+
+
+async def test_an_event_that_cannot_be_read_is_doubt(chain: FakeNode, node: Node) -> None:
+    put_nonce(chain, 6)
+    put_events(chain, {**event(90, success=True), "data": "0x"})
+    with pytest.raises(StateUnavailable):
+        await NodeWitness(node).fate(slot(5), OP)
+
+
+async def test_an_entry_point_that_is_not_there_is_doubt(chain: FakeNode, node: Node) -> None:
+    with pytest.raises(StateUnavailable):
+        await NodeWitness(node).used([slot(1)], 77)

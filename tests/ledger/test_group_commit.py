@@ -1,0 +1,96 @@
+"""Group commit: whoever waits hears the truth, and the order is that of handing over."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from proxy.errors import StateUnavailable
+from proxy.ledger.group_commit import GroupCommit, in_words
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "group.db"
+
+
+@pytest.fixture
+def connection(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0.05)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("CREATE TABLE seen (number INTEGER PRIMARY KEY)")
+    return connection
+
+
+@pytest.fixture
+def writer(connection: sqlite3.Connection) -> Iterator[GroupCommit]:
+    writer = GroupCommit(connection)
+    yield writer
+    writer.close()
+
+
+def seen(path: Path) -> list[int]:
+    reader = sqlite3.connect(path)
+    try:
+        return [number for (number,) in reader.execute("SELECT number FROM seen ORDER BY number")]
+    finally:
+        reader.close()
+
+
+def insert(number: int) -> list[tuple[str, tuple[int]]]:
+    return [("INSERT INTO seen VALUES (?)", (number,))]
+
+
+async def test_what_a_write_waited_for_is_committed(writer: GroupCommit, path: Path) -> None:
+    await asyncio.gather(*(writer.write(insert(number)) for number in range(300)))
+    assert seen(path) == list(range(300))
+
+
+async def test_what_nobody_waits_for_is_written_before_what_is_handed_over_later(
+    writer: GroupCommit, path: Path
+) -> None:
+    writer.post(insert(1))
+    await writer.write([("DELETE FROM seen WHERE number = 1", ())])
+    assert seen(path) == []
+
+
+async def test_one_that_fails_does_not_take_its_company_along(writer: GroupCommit, path: Path) -> None:
+    results = await asyncio.gather(*(writer.write(insert(number)) for number in (1, 2, 2, 3)), return_exceptions=True)
+    assert [type(result) for result in results].count(StateUnavailable) == 1
+    assert seen(path) == [1, 2, 3]
+
+
+async def test_a_lock_fails_all_that_wait_for_it_and_the_last_failure_is_remembered_until_a_write_succeeds(
+    writer: GroupCommit, path: Path
+) -> None:
+    writer.check()
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    results = await asyncio.gather(*(writer.write(insert(number)) for number in (1, 2)), return_exceptions=True)
+    other.execute("ROLLBACK")
+    other.close()
+    assert [str(result) for result in results] == [
+        "the ledger could not be written: it is locked by another process"
+    ] * 2
+    assert all(isinstance(result, StateUnavailable) and result.fact == "ledger" for result in results)
+    await writer.write(insert(3), probe=True)
+    with pytest.raises(StateUnavailable, match="locked"):
+        writer.check()
+    await writer.write(insert(4))
+    writer.check()
+
+
+async def test_after_closing_nothing_is_taken(writer: GroupCommit) -> None:
+    writer.close()
+    writer.post(insert(1))
+    with pytest.raises(StateUnavailable, match="closed"):
+        await writer.write(insert(1))
+
+
+def test_what_is_told_of_a_failure_is_never_what_was_being_written() -> None:
+    assert in_words(ValueError("a secret")) == "ValueError"
+    assert in_words(sqlite3.OperationalError("near 'secret'")) == "OperationalError"
