@@ -8,7 +8,7 @@ import secrets
 import signal
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass
 from functools import partial
@@ -35,9 +35,10 @@ from proxy.edge.backend import GateBackend, ServedChain
 from proxy.edge.clients import Client, Clients
 from proxy.edge.database import Synchronous, open_database
 from proxy.edge.fees import FEE_METHODS, FeeTranslator, NodeFees, Translated
-from proxy.edge.housekeeping import count_sessions, prune, try_ledger
+from proxy.edge.housekeeping import count_sessions, prune, save_counts, try_ledger
 from proxy.edge.metrics import Metrics
 from proxy.edge.recorder import EdgeRecorder
+from proxy.edge.rule_book import RuleBook, open_rules, start_rules
 from proxy.edge.server import Hooks, RpcServer, ServerSettings
 from proxy.edge.store import Store
 from proxy.edge.upstream import Health, Upstream, UpstreamSettings
@@ -48,6 +49,7 @@ from proxy.jsonrpc import Limits, Request, print_json
 from proxy.judge.decision import Decision
 from proxy.ledger.memory import MemoryLedger
 from proxy.ledger.operations import AcceptedOperation, Ended
+from proxy.ledger.rule_counts import RuleCounts
 from proxy.ports import Answer, Forwarded, RequestContext
 from proxy.session.known import KnownSession
 from proxy.session.registry import Registry
@@ -97,6 +99,8 @@ class _Shared:
 
     config: Config
     registry: Registry
+    counts: RuleCounts  # rules may count over all chains
+    rules: RuleBook
     memory: _Memory
     in_flight: tuple[AcceptedOperation, ...]  # before the restart
     ended: tuple[Ended, ...]  # likewise, as far as a reorganisation could bring them back
@@ -137,9 +141,14 @@ async def start(config: Config, stack: AsyncExitStack) -> Running:
     audit.start()
     stack.callback(audit.stop)
     registry = restored_registry(config, store)
+    counts = restored_counts(store)
+    rules = start_rules(config, metrics, stack)
+    await rules.keep_counts_in(partial(_keep_counts_of, counts, store))
     shared = _Shared(
         config=config,
         registry=registry,
+        counts=counts,
+        rules=rules,
         memory=store,
         in_flight=store.operations_in_flight(),
         ended=store.operations_ended(),
@@ -149,11 +158,12 @@ async def start(config: Config, stack: AsyncExitStack) -> Running:
     )
     chains = {name: await _start_chain(name, chain, shared, store) for name, chain in config.chains.items()}
     _keep_house(config, registry, store, metrics, stack)
+    _run_in_background(save_counts(shared.counts, store), stack)
 
     def answer(request: Request, context: RequestContext) -> Awaitable[Answer | None]:
         return chains[context.chain].gate.answer(request, context)
 
-    backend = GateBackend(chains, registry, store, time.time)
+    backend = GateBackend(chains, registry, store, time.time, rules)
     admin = AdminServer(backend, metrics=metrics, audit_path=path, access=_admin_access(config))
     admin_port = await admin.start(config.admin_listen.host, config.admin_listen.port)
     stack.push_async_callback(admin.stop)
@@ -188,7 +198,7 @@ async def _build_chain(name: str, chain: Chain, shared: _Shared) -> tuple[Served
     node = None if chain.node is None else Node(chain.node.url, timeout_seconds=config.limits.node_seconds)
     if node is not None:
         stack.push_async_callback(node.close)
-    ledger = MemoryLedger()
+    ledger = MemoryLedger(shared.counts)
     witness = None if node is None else NodeWitness(node)
     reader = None
     if node is not None:
@@ -233,6 +243,7 @@ async def _build_chain(name: str, chain: Chain, shared: _Shared) -> tuple[Served
         clock=time.time,
         reads=reads,
         reconciled=tracker.reconciled,
+        rules=lambda: shared.rules.judge,
     )
     gate = Gate(
         _gate_settings(chain, config),
@@ -282,6 +293,18 @@ def restored_registry(config: Config, store: Store) -> Registry:
     return registry
 
 
+async def _keep_counts_of(counts: RuleCounts, store: Store, identities: Collection[bytes]) -> None:
+    counts.keep_only(identities)
+    await store.keep_only(identities)
+
+
+def restored_counts(store: Store) -> RuleCounts:
+    """What rules had counted and learnt before the restart."""
+    counts = RuleCounts()
+    counts.restore(store.rule_rows())
+    return counts
+
+
 def explain_once(config: Config, question: Mapping[str, object]) -> Decision:
     """The verdict on an operation, made without a running gate from settings, ledger and node.
 
@@ -299,6 +322,8 @@ async def _explain_once(config: Config, question: Mapping[str, object]) -> Decis
         shared = _Shared(
             config=config,
             registry=restored_registry(config, store),
+            counts=restored_counts(store),
+            rules=open_rules(config, metrics),
             memory=_NoMemory(),
             in_flight=store.operations_in_flight(),
             ended=(),

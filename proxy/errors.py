@@ -150,10 +150,12 @@ class ConfigFault:
     line: int
     problem: str
     suggestion: str | None = None
+    column: int | None = None  # known of rules
 
     def __str__(self) -> str:
         cure = f"; {self.suggestion}" if self.suggestion else ""
-        return f"{self.path}:{self.line}: {self.problem}{cure}"
+        column = "" if self.column is None else f"{self.column}:"
+        return f"{self.path}:{self.line}:{column} {self.problem}{cure}"
 
 
 class ConfigErrors(SessiongateError):

@@ -14,6 +14,7 @@ from proxy.admission.reasons import unavailable
 from proxy.errors import InvalidParams, MethodNotFound, RpcError, StateUnavailable, UpstreamUnavailable
 from proxy.jsonrpc import Request, print_error, print_json, print_result
 from proxy.judge.decision import Decision, UpstreamAnswer
+from proxy.judge.reading import Request as AskedBy
 from proxy.judge.verdict import Mode, Reject
 from proxy.methods import MethodClass, check_arity, classify, denial, refusal_of_notification
 from proxy.ports import Answer, Follower, Forwarded, Outcome, Recorder, RequestContext, Upstream
@@ -105,7 +106,8 @@ class Gate:
         """
         served = self._entry_point(entry_point, "entryPoint")
         op = parse_user_operation(operation, served.version, field="operation")
-        judgement = await self._admission.judge(op, served, purpose=Purpose.EXPLAIN)
+        asked_by = AskedBy(chain=chain, client="explain", method="eth_sendUserOperation")
+        judgement = await self._admission.judge(op, served, purpose=Purpose.EXPLAIN, request=asked_by)
         return self._decide("explain", judgement, op, RequestContext(chain, "explain", None))
 
     async def _serve(
@@ -162,7 +164,9 @@ class Gate:
         if self._settings.mode is Mode.OFF or (preview and not self._settings.judge_previews):
             return self._pass_on(request, await self._post(request.method, params, submit=not preview))
         started = self._stopwatch()
-        judgement = await self._admission.judge(op, entry_point, purpose=Purpose.PREVIEW if preview else Purpose.SUBMIT)
+        asked_by = AskedBy(chain=context.chain, client=context.client, method=request.method, preview=preview)
+        purpose = Purpose.PREVIEW if preview else Purpose.SUBMIT
+        judgement = await self._admission.judge(op, entry_point, purpose=purpose, request=asked_by)
         if not preview:
             judgement = await self._hold(judgement)
         try:
@@ -293,6 +297,9 @@ class Gate:
             permission_id=None if claim is None else claim.envelope.permission_id,
             session_mode=None if claim is None else claim.envelope.mode.name.lower(),
             calls=() if operation is None else operation.calls,
+            facts=judgement.facts,
+            hits=judgement.finding.hits,
+            opened=judgement.finding.opened,
         )
 
 

@@ -24,12 +24,15 @@ def _room(name: str, *below: str) -> None:
 _room("errors")
 _room("userop", "errors")
 _room("strict_json", "userop")
+_room("document", "errors")
+_room("written", "userop")
 _room("jsonrpc", "strict_json")
 _room("methods", "strict_json")
 _room("session", "userop")
-_room("judge", "session")
-_room("ledger", "session")
+_room("judge", "session", "document", "written")
+_room("ledger", "judge")
 _room("config", "judge", "methods")
+_room("rehearsal", "judge", "ledger")
 _room("admission", "judge", "ledger")
 _room("refusal", "judge")
 _room("ports", "judge", "ledger", "jsonrpc", "methods")
@@ -37,9 +40,11 @@ _room("gate", "admission", "ports", "refusal")
 _room("chain", "gate")
 _room("edge", "chain", "gate", "config")
 _room("app", "edge")
-_room("cli", "app")
+_room("cli", "app", "rehearsal")
 
-PURE_ROOMS = frozenset({"errors", "jsonrpc", "judge", "methods", "session", "strict_json", "userop"})
+PURE_ROOMS = frozenset(
+    {"document", "errors", "jsonrpc", "judge", "methods", "session", "strict_json", "userop", "written"}
+)
 IMPURE_MODULES = frozenset(
     [
         *("aiohttp", "asyncio", "asyncpg", "logging", "os", "prometheus_client", "random"),

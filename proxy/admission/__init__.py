@@ -1,20 +1,21 @@
-"""Whether an operation is let through: its claim, the session behind it, the chain's verdict, what it reserves.
+"""Whether an operation is let through: its claim, the session behind it, the chain's verdict, ops' rules, what it
+reserves.
 
-The verdict itself is pure and made elsewhere (`session.enforce`); this room finds out what that needs to know.
+The verdicts themselves are pure and made elsewhere (`session.enforce`, `judge.evaluate`); this room finds out what
+they need to know.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from proxy.admission import reasons
-from proxy.admission.hearing import Fit, Hearing, slot_of
+from proxy.admission.conclusion import UNNAMED_REQUEST, Conclusion, Heard
+from proxy.admission.hearing import Hearing
+from proxy.admission.judgement import Judgement
 from proxy.admission.sources import ChainReader, Found, Purpose, RecentReads, Settlement, Sources, Terms
 from proxy.errors import Reason, StateUnavailable, Undecodable
+from proxy.judge.reading import Request
 from proxy.judge.verdict import Allow, Reject, Verdict
-from proxy.ledger.reservation import Refusal, Reservation
-from proxy.session.counters import Counter, SessionKey
-from proxy.session.validity import UINT48_MAX
+from proxy.session.counters import SessionKey
 from proxy.userop.acts import Unreadable
 from proxy.userop.decode import DecodedOperation, SessionClaim, decode_operation
 from proxy.userop.emissary import decode_emissary_envelope
@@ -37,20 +38,6 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judgement:
-    """A verdict and what it rests on.
-
-    `operation` is `None` when it could not be read, `reservation` when nothing is held for it. `enable_nonce` is the
-    nonce by which an ENABLE envelope was judged.
-    """
-
-    verdict: Verdict
-    operation: DecodedOperation | None = None
-    reservation: Reservation | None = None
-    enable_nonce: int | None = None
-
-
 class Admission:
     """Judges the operations of one chain."""
 
@@ -59,30 +46,42 @@ class Admission:
         self._terms = sources.terms
         self._registry = sources.registry
         self._reader = sources.reader
+        self._conclusion = Conclusion(sources)
 
     async def judge(
-        self, op: UserOperation, entry_point: EntryPoint, *, purpose: Purpose = Purpose.SUBMIT
+        self,
+        op: UserOperation,
+        entry_point: EntryPoint,
+        *,
+        purpose: Purpose = Purpose.SUBMIT,
+        request: Request = UNNAMED_REQUEST,
     ) -> Judgement:
         """The verdict on an operation; one to be submitted that is allowed comes with a reservation already held.
 
         Never raises for what is wrong with the operation or the world: that is what a rejection is for.
         """
+        heard = await self._hear(op, entry_point, purpose)
+        # nothing gives way from here on: the verdicts, the rules' counts and the reservation are one step
+        return self._conclusion.draw(op, entry_point, heard, purpose, request)
+
+    async def _hear(self, op: UserOperation, entry_point: EntryPoint, purpose: Purpose) -> Heard:
+        """What the chain and the session say."""
         try:
             delegate = await self._delegate(op, entry_point)
             operation = decode_operation(
                 op, entry_point, self._terms.chain_id, self._terms.session_modules, delegate=delegate
             )
         except Undecodable as error:
-            return Judgement(verdict=Reject((reasons.undecodable(error),)))
+            return Heard(verdict=Reject((reasons.undecodable(error),)))
         except StateUnavailable as error:
-            return Judgement(verdict=Reject((reasons.unavailable(error),)))
+            return Heard(verdict=Reject((reasons.unavailable(error),)))
         claim = operation.claim
         if claim is None:
-            return Judgement(verdict=self._judge_foreign(operation), operation=operation)
+            return Heard(verdict=self._judge_foreign(operation), operation=operation)
         try:
-            return await self._judge_session(operation, claim, purpose)
+            return await self._hear_session(operation, claim, purpose)
         except StateUnavailable as error:
-            return Judgement(verdict=Reject((reasons.unavailable(error),)), operation=operation)
+            return Heard(verdict=Reject((reasons.unavailable(error),)), operation=operation)
 
     async def _delegate(self, op: UserOperation, entry_point: EntryPoint) -> Address | None:
         """The sender's EIP-7702 delegate where the hash depends on it and the operation does not bring it along."""
@@ -122,20 +121,18 @@ class Admission:
         registry = self._registry
         return bool(registry.get(key) or registry.declared(key) or registry.freezes.on(key))
 
-    async def _judge_session(self, operation: DecodedOperation, claim: SessionClaim, purpose: Purpose) -> Judgement:
+    async def _hear_session(self, operation: DecodedOperation, claim: SessionClaim, purpose: Purpose) -> Heard:
         if (frozen := self.frozen(operation)) is not None:
-            return Judgement(verdict=Reject((frozen,)), operation=operation)
+            return Heard(verdict=Reject((frozen,)), operation=operation)
         key = SessionKey(self._terms.chain_id, claim.module, operation.op.sender, claim.envelope.permission_id)
         await self._sources.reconciled(key)
         fit = await Hearing(self._sources, operation, claim, key, purpose).fit()
         # again: it may have been frozen while others were asked
         if (frozen := self.frozen(operation)) is not None:
-            return Judgement(verdict=Reject((frozen,)), operation=operation)
+            return Heard(verdict=Reject((frozen,)), operation=operation)
         if isinstance(fit, Reason):
-            return Judgement(verdict=Reject((fit,)), operation=operation)
-        if purpose is not Purpose.SUBMIT:
-            return Judgement(verdict=Allow(fit.notes, fit.waived), operation=operation)
-        return self._reserve(operation, key, fit)
+            return Heard(verdict=Reject((fit,)), operation=operation, session=key)
+        return Heard(verdict=Allow(fit.notes, fit.waived), operation=operation, session=key, fit=fit)
 
     def frozen(self, operation: DecodedOperation) -> Reason | None:
         """Why an operation must not go out whatever its session says, also one that was let through a moment ago."""
@@ -145,35 +142,6 @@ class Admission:
         key = SessionKey(self._terms.chain_id, claim.module, operation.op.sender, claim.envelope.permission_id)
         freeze = self._registry.freezes.on(key)
         return None if freeze is None else reasons.frozen(freeze)
-
-    def _reserve(self, operation: DecodedOperation, key: SessionKey, fit: Fit) -> Judgement:
-        """Hold what the operation uses. Nothing may give way between verdict and reservation: they are one step."""
-        charges = fit.accepted.charges if fit.accepted is not None else ()
-        valid_until = fit.accepted.valid_until if fit.accepted is not None else UINT48_MAX
-        if fit.declared is not None:
-            charges += fit.declared.charges
-            valid_until = min(valid_until, fit.declared.window.valid_until)
-        reservation = Reservation(
-            user_op_hash=operation.user_op_hash,
-            slot=slot_of(operation),
-            session=key,
-            charges=charges,
-            valid_until=valid_until if valid_until < UINT48_MAX else None,
-        )
-        on_chain = fit.accepted.enabled.used if fit.accepted is not None else {}
-
-        def used(counter: Counter) -> int:
-            return on_chain.get(counter, 0) + self._registry.declared_uses(counter)
-
-        held = self._sources.ledger.reserve(reservation, used)
-        if isinstance(held, Refusal):
-            return Judgement(verdict=Reject((held.reason(),)), operation=operation)
-        return Judgement(
-            verdict=Allow(fit.notes, fit.waived),
-            operation=operation,
-            reservation=reservation,
-            enable_nonce=_enable_nonce(operation, fit),
-        )
 
 
 def _envelope_in(signature: bytes) -> SessionEnvelope | None:
@@ -192,10 +160,3 @@ def _is_readable(operation: DecodedOperation) -> bool:
     if execution is None or execution.call_type not in (CallType.SINGLE, CallType.BATCH):
         return False
     return not any(isinstance(act, Unreadable) for act in operation.acts)
-
-
-def _enable_nonce(operation: DecodedOperation, fit: Fit) -> int | None:
-    """The nonce under the owner's signature; judging the envelope has moved it on by one."""
-    enabling = operation.claim is not None and operation.claim.envelope.enable is not None
-    after = fit.accepted.enabled.enable_nonce if enabling and fit.accepted is not None else None
-    return None if after is None else after - 1

@@ -10,6 +10,7 @@ from enum import Enum, auto
 from typing import Final, Literal, Protocol
 
 from proxy.errors import StateUnavailable
+from proxy.judge.evaluate import RuleJudge
 from proxy.ledger.reservation import Ledger
 from proxy.session.counters import SessionKey
 from proxy.session.enforce import Doubt
@@ -134,6 +135,10 @@ def _take_note(ended: asyncio.Task[SessionState | None]) -> None:
         ended.exception()
 
 
+def _no_rules() -> RuleJudge | None:
+    return None
+
+
 async def _nothing_to_reconcile(_key: SessionKey) -> None:
     return None
 
@@ -143,6 +148,7 @@ class Sources:
     """Everything a verdict of one chain draws on. `reader` is `None` without a node; `clock` gives unix seconds.
 
     `reconciled` returns when it was asked what became of a session's operations that a restart found in flight.
+    `rules` gives the rules of this moment, `None` where ops wrote none; they are asked for once for each judgement.
     """
 
     terms: Terms
@@ -153,3 +159,4 @@ class Sources:
     clock: Callable[[], float]
     reads: RecentReads
     reconciled: Callable[[SessionKey], Awaitable[None]] = _nothing_to_reconcile
+    rules: Callable[[], RuleJudge | None] = _no_rules

@@ -11,7 +11,7 @@ from proxy.chain.outcome import Keeper, Outcome
 from proxy.chain.settled import Settled
 from proxy.errors import SessiongateError
 from proxy.ledger.operations import AcceptedOperation, Ended, Mined
-from proxy.ledger.reservation import Ledger, Reservation, is_on_chain
+from proxy.ledger.reservation import NO_ROWS, Ledger, Reservation, RuleRows, is_on_chain
 from proxy.session.counters import Counter, SessionKey
 from proxy.session.known import KnownSession
 from proxy.session.registry import Registry
@@ -60,38 +60,45 @@ class Endings:
             now=now,
         )
         self._ledger.settle(mined.user_op_hash)
+        counted_at, rules = self._ledger.conclude(reservation, now, success=mined.success)
         for rival in rivals:
             self._ledger.expire(rival.user_op_hash)
             sessions += self._registry.dropped(rival.user_op_hash, now)
         remembered = (
-            Ended(operation=operation, ended_at=now, mined=mined, added=added),
+            Ended(operation=operation, ended_at=now, mined=mined, added=added, counted_at=counted_at),
             *(Ended(operation=rival, ended_at=now, mined=None) for rival in rivals),
         )
-        await self._end(remembered, sessions, self._local_uses(reservation))
+        await self._end(remembered, sessions, self._local_uses(reservation), rules)
 
     async def dropped(self, operation: AcceptedOperation) -> None:
         """The operation will not be mined, as far as anybody can tell: it holds nothing."""
         now = self._clock()
         self._ledger.expire(operation.user_op_hash)
         sessions = self._registry.dropped(operation.user_op_hash, now)
-        await self._end((Ended(operation=operation, ended_at=now, mined=None),), sessions, {})
+        await self._end((Ended(operation=operation, ended_at=now, mined=None),), sessions, {}, NO_ROWS)
 
     async def _end(
-        self, remembered: tuple[Ended, ...], sessions: tuple[KnownSession, ...], uses: dict[Counter, int]
+        self,
+        remembered: tuple[Ended, ...],
+        sessions: tuple[KnownSession, ...],
+        uses: dict[Counter, int],
+        rules: RuleRows,
     ) -> None:
         for each in remembered:
             self._settled.remember(each)
         ended = tuple(each.operation.user_op_hash for each in remembered)
-        await self.keep(Outcome(sessions=sessions, declared_uses=uses, ended=ended, remembered=remembered))
+        await self.keep(Outcome(sessions=sessions, declared_uses=uses, ended=ended, remembered=remembered, rules=rules))
 
-    def undo(self, ended: Ended, *, readable: bool) -> tuple[tuple[AcceptedOperation, ...], tuple[KnownSession, ...]]:
+    def undo(self, ended: Ended, *, readable: bool) -> Outcome:
         """What has ended is in flight again, and what it used is not used yet; `readable` sessions are to be read
-        anew. Returns the operations that are in flight again and the sessions that changed."""
+        anew. Returns what is to be kept of that before anything else: nothing, when it is in flight already."""
         if self._settled.get(ended.operation.user_op_hash) is not ended:
-            return (), ()
+            return Outcome()
         now = self._clock()
         back = self._settled.take_out(ended.operation.user_op_hash)
         sessions: dict[SessionKey, KnownSession] = {}
+        uses: dict[Counter, int] = {}
+        rules = NO_ROWS
         for each in back:
             operation = each.operation
             changed: tuple[KnownSession, ...] = ()
@@ -104,17 +111,14 @@ class Endings:
                     readable=readable,
                     now=now,
                 )
+                if each.counted_at is not None:
+                    rules = self._ledger.reopen(operation.reservation, each.counted_at, success=each.mined.success)
             self._ledger.restore(operation.reservation)
             changed += self._registry.expect(operation.changes, now, session=operation.reservation.session)
             sessions |= {known.key: known for known in changed}
-        return tuple(each.operation for each in back), tuple(sessions.values())
-
-    async def keep_undone(self, back: Sequence[AcceptedOperation], sessions: Sequence[KnownSession]) -> None:
-        """Keep what was undone."""
-        uses: dict[Counter, int] = {}
-        for operation in back:
             uses |= self._local_uses(operation.reservation)
-        await self.keep(Outcome(sessions=tuple(sessions), declared_uses=uses, revived=tuple(back)))
+        revived = tuple(each.operation for each in back)
+        return Outcome(sessions=tuple(sessions.values()), declared_uses=uses, revived=revived, rules=rules)
 
     def _local_uses(self, reservation: Reservation) -> dict[Counter, int]:
         counters = (charge.counter for charge in reservation.charges)
@@ -148,6 +152,7 @@ class Endings:
                     ended=tuple(each for each in outcome.ended if each not in followed),
                     remembered=tuple(each for each in outcome.remembered if self._is_remembered(each)),
                     revived=tuple(each for each in outcome.revived if each.user_op_hash in followed),
+                    rules=self._ledger.rows_now(outcome.rules),
                 )
             )
 

@@ -65,7 +65,7 @@ class OperationFollower:
         if held is None:
             return None
         if reservation is None:
-            self._ledger.reserve(held.reservation, _nothing_used)
+            self._ledger.reserve(held.reservation, _nothing_used, self._clock())
         try:
             async with asyncio.timeout(self._failure.seconds):
                 await self._tracker.hold(held)

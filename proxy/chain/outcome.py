@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from proxy.ledger.operations import AcceptedOperation, Ended, Stage
+from proxy.ledger.reservation import NO_ROWS, RuleRows
 from proxy.session.counters import Counter
 from proxy.session.known import KnownSession
 from proxy.userop.primitives import Hash32
@@ -17,7 +18,8 @@ class Outcome:
     """What became known at once, to be kept in one transaction.
 
     `begun` is to be held from now on, `answered` says how far it has come. `ended` hold nothing any more;
-    `remembered` are those of them that the chain could bring back, and `revived` those it has brought back.
+    `remembered` are those of them that the chain could bring back, and `revived` those it has brought back. `rules`
+    are counts of rules that changed, as they stand.
     """
 
     sessions: tuple[KnownSession, ...] = ()
@@ -27,6 +29,7 @@ class Outcome:
     ended: tuple[Hash32, ...] = ()
     remembered: tuple[Ended, ...] = ()
     revived: tuple[AcceptedOperation, ...] = ()
+    rules: RuleRows = NO_ROWS
 
 
 class Keeper(Protocol):

@@ -377,12 +377,12 @@ class Tracker:
     async def _bring_back(self, ended: Ended) -> None:
         """What has ended is in flight again."""
         now = self._clock()
-        back, sessions = self._endings.undo(ended, readable=self._reread is not None)
-        for operation in back:
+        undone = self._endings.undo(ended, readable=self._reread is not None)
+        for operation in undone.revived:
             _LOG.info("operation %s is in flight again", print_bytes(operation.user_op_hash))
             self._begin(operation, now)
-        await self._endings.keep_undone(back, sessions)
-        await self._read_again(known.key for known in sessions)
+        await self._endings.keep(undone)
+        await self._read_again(known.key for known in undone.sessions)
 
     async def _read_again(self, keys: Iterable[SessionKey | None]) -> None:
         """Ask the node about these sessions now; what it does not tell is asked again when a verdict needs it."""

@@ -49,6 +49,10 @@ class AdminClient:
         """Where the listener should be, for messages."""
         return str(Listen(self._host, self._port))
 
+    def get(self, path: str) -> Answer:
+        """Read what `path` names. Raises `NoGateError`."""
+        return self._send("GET", path, None)
+
     def post(self, path: str, body: Mapping[str, object]) -> Answer:
         """Send a JSON object. Raises `NoGateError`."""
         return self._send("POST", path, json.dumps(body).encode())

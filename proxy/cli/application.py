@@ -14,6 +14,13 @@ from proxy.cli.explain import explain
 from proxy.cli.freezes import freeze, unfreeze
 from proxy.cli.ledger import prune, show, verify
 from proxy.cli.lint import lint
+from proxy.cli.rules.backtest import backtest_rules
+from proxy.cli.rules.check import check_rules
+from proxy.cli.rules.coverage import coverage
+from proxy.cli.rules.explain import explain_rule
+from proxy.cli.rules.list import list_rules
+from proxy.cli.rules.reload import reload_rules
+from proxy.cli.rules.test import run_rule_cases
 from proxy.cli.serve import serve
 from proxy.cli.sessions import list_sessions, show_session
 
@@ -26,6 +33,7 @@ application = typer.Typer(
 )
 sessions = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The sessions this gate knows.")
 
+rules = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What ops say: check, test, try and reload it.")
 ledger = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What this gate must not forget.")
 
 
@@ -55,6 +63,14 @@ application.command()(lint)
 application.add_typer(sessions, name="sessions")
 sessions.command("list")(list_sessions)
 sessions.command("show")(show_session)
+application.add_typer(rules, name="rules")
+rules.command("check")(check_rules)
+rules.command("test")(run_rule_cases)
+rules.command("backtest")(backtest_rules)
+rules.command("explain")(explain_rule)
+rules.command("coverage")(coverage)
+rules.command("list")(list_rules)
+rules.command("reload")(reload_rules)
 application.add_typer(ledger, name="ledger")
 ledger.command()(verify)
 ledger.command()(show)

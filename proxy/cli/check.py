@@ -9,7 +9,8 @@ import typer
 
 from proxy.cli.options import DEFAULT_CONFIG, ConfigOption, ExitCode, FileArgument, JsonOption
 from proxy.cli.render import print_tree
-from proxy.config import Chain, Config, load_config
+from proxy.config import Chain, Config
+from proxy.edge.rule_reading import load_with_rules
 from proxy.errors import ConfigErrors
 from proxy.userop.primitives import print_bytes, print_checksummed
 
@@ -20,7 +21,7 @@ def check(
     *,
     as_json: JsonOption = False,
 ) -> None:
-    """Report every fault of a settings file at once.
+    """Report every fault of a settings file, and of the rule files it names, at once.
 
     Each with its line and a cure. Nothing is contacted and no secret is printed. Exit code 1 when there are
     faults.
@@ -31,7 +32,7 @@ def check(
       sessiongate check deploy/sessiongate.yaml --json
     """
     try:
-        settings = load_config(file or config, os.environ)
+        settings = load_with_rules(file or config, os.environ)
     except ConfigErrors as errors:
         _print_faults(errors, as_json=as_json)
         raise typer.Exit(ExitCode.REFUSED) from None
@@ -45,7 +46,13 @@ def check(
 def _print_faults(errors: ConfigErrors, *, as_json: bool) -> None:
     if as_json:
         faults = [
-            {"file": fault.path, "line": fault.line, "problem": fault.problem, "suggestion": fault.suggestion}
+            {
+                "file": fault.path,
+                "line": fault.line,
+                **({} if fault.column is None else {"column": fault.column}),
+                "problem": fault.problem,
+                "suggestion": fault.suggestion,
+            }
             for fault in errors.faults
         ]
         typer.echo(json.dumps({"ok": False, "faults": faults}, indent=2))

@@ -21,9 +21,10 @@ from proxy.edge.store import Store
 from proxy.errors import StateUnavailable
 from proxy.ledger.group_commit import in_words
 from proxy.ledger.operations import AcceptedOperation, Stage
+from proxy.ledger.rule_tables import NAMES
 from proxy.userop.primitives import print_bytes, print_checksummed
 
-_TABLES = ("sessions", "freezes", "operations_in_flight", "operations_ended", "declared_uses", "cursors")
+_TABLES = ("sessions", "freezes", "operations_in_flight", "operations_ended", "declared_uses", "cursors", *NAMES)
 _DAY = 86_400.0
 
 
@@ -82,8 +83,8 @@ def prune(
     """Forget what is not needed any more, and give the space back.
 
     Sessions removed longer ago than the settings keep them, operations that ended before any chain could take
-    their block back, and the traces of chains that are not configured. A running gate does the same by itself
-    every hour, except for giving space back.
+    their block back, what rules count no more, and the traces of chains that are not configured. A running gate
+    does the same by itself every hour, except for giving space back.
 
     \b
     Examples:
@@ -131,6 +132,7 @@ def _records(store: Store) -> tuple[tuple[str, Callable[[], Iterable[object]]], 
         ("operations that have ended", store.operations_ended),
         ("uses of declared sessions", store.declared_uses),
         ("cursors", store.cursors),
+        ("what rules have counted", store.rule_rows),
     )
 
 
@@ -173,5 +175,6 @@ def _describe(operation: AcceptedOperation, stage: Stage) -> Described:
             {"policy": print_checksummed(counter.policy), "slot": print_bytes(counter.slot), "amount": str(amount)}
             for counter, amount in reservation.amounts().items()
         ],
+        "ruleCharges": len(reservation.rule_charges),
         "changes": bool(operation.changes),
     }

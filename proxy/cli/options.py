@@ -70,9 +70,14 @@ def load(path: Path) -> Config:
     try:
         return load_config(path, os.environ)
     except ConfigErrors as errors:
-        for fault in errors.faults:
-            typer.echo(str(fault), err=True)
-        raise typer.Exit(ExitCode.UNUSABLE) from None
+        end_with(errors)
+
+
+def end_with(errors: ConfigErrors) -> NoReturn:
+    """End the command with every fault on stderr."""
+    for fault in errors.faults:
+        typer.echo(str(fault), err=True)
+    raise typer.Exit(ExitCode.UNUSABLE) from None
 
 
 def ledger_path(config: Config) -> Path:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 
 from proxy.cli.ledger_file import sole_holder
-from proxy.cli.options import DEFAULT_CONFIG, ConfigOption, FileArgument, fail, load
-from proxy.errors import StateUnavailable
+from proxy.cli.options import DEFAULT_CONFIG, ConfigOption, FileArgument, end_with, fail
+from proxy.edge.rule_reading import load_with_rules
+from proxy.errors import ConfigErrors, StateUnavailable
 from proxy.ledger.group_commit import in_words
 
 
@@ -19,13 +21,18 @@ def serve(file: FileArgument = None, config: ConfigOption = DEFAULT_CONFIG) -> N
       sessiongate serve /etc/sessiongate/sessiongate.yaml
       SESSIONGATE_MODE=shadow sessiongate serve
     """
-    settings = load(file or config)
+    try:
+        settings = load_with_rules(file or config, os.environ)
+    except ConfigErrors as errors:
+        end_with(errors)
     # imported late: the other commands start without the server
     from proxy.app import serve as serve_gate  # noqa: PLC0415
 
     try:
         with sole_holder(settings.ledger.path):
             serve_gate(settings)
+    except ConfigErrors as errors:  # a rule file changed in the meantime
+        end_with(errors)
     except OSError as error:
         fail(f"cannot serve: {error.strerror or error}")
     except sqlite3.Error as error:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from proxy.config.document import Document, Location, did_you_mean
 from proxy.config.settings import Client, Config, DeclaredSessionSettings, UnknownContract
+from proxy.document import Document, Location, did_you_mean
 from proxy.session.addresses import VALIDATOR_KINDS
 from proxy.session.declared import DECLARABLE_VALIDATORS
 
@@ -17,7 +17,6 @@ def check_agreement(document: Document, values: object, config: Config | None) -
         _check_chains(document, config)
         _check_clients(document, config.clients)
         _check_sessions(document, config)
-        _check_rules(document, config)
 
 
 def _check_references(document: Document, values: dict[str, object], chains: dict[str, object]) -> None:
@@ -115,10 +114,3 @@ def _check_actions(document: Document, index: int, session: DeclaredSessionSetti
             document.fault(place, f"{name} repeats target and selector of actions[{first}]", "keep one of the two")
         if action.valid_after > action.valid_until:
             document.fault(place, f"{name} ends before it begins", "swap validAfter and validUntil")
-
-
-def _check_rules(document: Document, config: Config) -> None:
-    if config.rules:
-        # a rule that is read by nobody must not look as if it protected somebody
-        problem = "rules are not enforced by this version of the gate"
-        document.fault(document.place_of(("rules",)), problem, "leave the list empty")

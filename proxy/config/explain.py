@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from proxy.config.document import Document, Location, did_you_mean, print_location
 from proxy.config.fields import FAULT_TYPE, kind_of, shorten
 from proxy.config.overrides import ShapeAt
 from proxy.config.settings import Audit, Chain, Client, Config, Cors, DeclaredActionSettings, Limits
 from proxy.config.settings import DeclaredSessionSettings as Declared
+from proxy.document import Document, Location, did_you_mean, print_location
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails

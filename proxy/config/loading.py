@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Union, get_args, get_origin
@@ -10,12 +12,12 @@ from typing import Annotated, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from proxy.config.checks import check_agreement
-from proxy.config.document import Document, Location, Place, read_yaml
 from proxy.config.endpoints import LedgerPlace
 from proxy.config.explain import explain
 from proxy.config.overrides import Shape, apply_overrides
 from proxy.config.settings import Config
 from proxy.config.variables import expand
+from proxy.document import Document, Location, Place, read_yaml
 from proxy.errors import ConfigErrors, ConfigFault
 
 
@@ -65,10 +67,42 @@ def _in_order(document: Document) -> list[ConfigFault]:
 
 
 def _from_folder(config: Config, folder: Path) -> Config:
+    update: dict[str, object] = {}
     place = config.ledger.path
-    if place is None or place.is_absolute():
-        return config
-    return config.model_copy(update={"ledger": LedgerPlace(folder / place)})
+    if place is not None and not place.is_absolute():
+        update["ledger"] = LedgerPlace(folder / place)
+    if config.rules:
+        update["rules"] = tuple(_pattern_from(folder, pattern) for pattern in config.rules)
+    return config.model_copy(update=update) if update else config
+
+
+def _pattern_from(folder: Path, pattern: str) -> str:
+    # absolute, so that it means the same to whoever reads it later; a bracket in the folder's name is no pattern
+    return pattern if Path(pattern).is_absolute() else str(Path(escape(str(folder.absolute()))) / pattern)
+
+
+@dataclass(frozen=True, slots=True)
+class RulePattern:
+    """One entry of `rules:`, starting at the folder of the settings, and where it is written."""
+
+    pattern: str
+    place: Place
+
+
+def rule_patterns(path: Path | str, environ: Mapping[str, str]) -> tuple[RulePattern, ...]:
+    """The entries of `rules:` as far as they can be read, although other settings may be faulty."""
+    try:
+        document = _read_file(Path(path))
+    except ConfigErrors:
+        return ()
+    apply_overrides(document, environ, shape_at)
+    values = expand(document, environ)
+    written = values.get("rules") if isinstance(values, dict) else None
+    return tuple(
+        RulePattern(_pattern_from(Path(path).parent, pattern), document.place_of(("rules", index)))
+        for index, pattern in enumerate(written if isinstance(written, list) else ())
+        if isinstance(pattern, str)
+    )
 
 
 def shape_at(location: Location) -> Shape:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-from proxy.config.document import Document, Location, Place, did_you_mean, fold, print_location, read_yaml
 from proxy.config.variables import referenced_variables
+from proxy.document import Document, Location, Place, did_you_mean, fold, print_location, read_yaml
 
 PREFIX: Final = "SESSIONGATE_"
 CONFIG_VARIABLE: Final = "SESSIONGATE_CONFIG"

@@ -11,7 +11,6 @@ from typing import Annotated, Final
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from pydantic.alias_generators import to_camel
 
-from proxy.config.document import did_you_mean
 from proxy.config.endpoints import EndpointText, LedgerPlace, LedgerText, Listen, ListenText, Origin
 from proxy.config.fields import (
     AddressText,
@@ -23,6 +22,7 @@ from proxy.config.fields import (
     fault,
     shorten,
 )
+from proxy.document import did_you_mean
 from proxy.judge.verdict import Mode
 from proxy.methods import METHODS, refusal_of_allow
 from proxy.session.addresses import SESSION_MODULES
@@ -221,6 +221,15 @@ def _read_chain_name(value: object) -> object:
 ChainName = Annotated[str, BeforeValidator(_read_chain_name)]
 
 
+def _read_rule_pattern(value: object) -> object:
+    if isinstance(value, str) and not value.strip():
+        raise fault("an empty text names no rule file", "write the path of a file, or a pattern: rules/*.yaml")
+    return value
+
+
+RulePatternText = Annotated[str, BeforeValidator(_read_rule_pattern)]
+
+
 class Config(Settings):
     """Everything that can be set."""
 
@@ -239,7 +248,7 @@ class Config(Settings):
     clients: tuple[Client, ...] = ()  # empty: anybody who reaches the listener may call
     cors: Cors = Cors()
     sessions: tuple[DeclaredSessionSettings, ...] = ()
-    rules: tuple[str, ...] = ()  # files, * allowed; relative to this file
+    rules: tuple[RulePatternText, ...] = ()  # files, * allowed; relative to this file, absolute once read
     audit: Audit = Audit()
 
     def declared_sessions(self) -> tuple[DeclaredSession, ...]:

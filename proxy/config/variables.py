@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from proxy.config.document import Document, Location, Place, did_you_mean
+from proxy.document import Document, Location, Place, did_you_mean
 
 _REFERENCE = re.compile(r"\$(?:\$|\{([^{}]*)(\}?))")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")

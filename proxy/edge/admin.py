@@ -9,6 +9,8 @@
     POST /freezes                     {"permissionId", "account"?, "chain"?, "note"?}
     DELETE /freezes/{permission_id}   ?account= &chain=
     POST /explain                     {"operation", "entryPoint", "chain"?}: the verdict, nothing is sent
+    GET  /rules                       every rule in force: mode, mode under the gate's, severity, hits since start
+    POST /rules/reload                {}: read the rule files again; 422 with every fault when the old set stays
     GET  /audit                       ?since= &until= &chain= &client= &account= &permissionId= &userOpHash=
                                       &decisionId= &verdict= &code= &after= &limit=
 
@@ -79,6 +81,12 @@ class AdminBackend(Protocol):
         Raises `RpcError` for what cannot be read.
         """
 
+    async def list_rules(self) -> Json:
+        """The digest of the rules in force, and each of them."""
+
+    async def reload_rules(self) -> Json:
+        """Read the rule files again: `ok`, the digest in force, `faults`, `warnings`, `difference`."""
+
 
 class AdminServer:
     """The second listener. `host` is loopback unless ops say otherwise, port 0 picks a free one."""
@@ -119,6 +127,8 @@ class AdminServer:
                 web.post("/freezes", self._freeze),
                 web.delete("/freezes/{permission_id}", self._unfreeze),
                 web.post("/explain", self._explain),
+                web.get("/rules", self._list_rules),
+                web.post("/rules/reload", self._reload_rules),
                 web.get("/audit", self._list_audit),
             ]
         )
@@ -175,6 +185,17 @@ class AdminServer:
     async def _explain(self, request: web.Request) -> web.Response:
         chain, operation, entry_point = read_explain(await request.read())
         return _json(await self._backend.explain(chain, operation, entry_point))
+
+    async def _list_rules(self, request: web.Request) -> web.Response:
+        Query(request.query).end()
+        return _json(await self._backend.list_rules())
+
+    async def _reload_rules(self, _request: web.Request) -> web.Response:
+        # whoever leaves before the answer does not leave half of a reload behind
+        answer = await asyncio.shield(asyncio.ensure_future(self._backend.reload_rules()))
+        if answer["ok"]:
+            return _json(answer)
+        return _json({"error": "the rule files are faulty; the set before stays in force", **answer}, 422)
 
     async def _list_audit(self, request: web.Request) -> web.Response:
         wanted = audit_filter(Query(request.query))

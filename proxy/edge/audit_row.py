@@ -1,12 +1,13 @@
 """One decision as a row of the audit trail: the table, what is written, what is read back.
 
-Kept are the decision, who asked, what the operation would have called (target, selector, value) and what the bundler
-answered; never a signature, and no call data beyond the selector.
+Kept are the decision, who asked, what the operation would have called (target, selector, value), the facts that rules
+saw of it, the rules that fired, and what the bundler answered; never a signature, and no call data beyond the selector.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ import orjson
 
 from proxy.errors import Code, Reason
 from proxy.judge.decision import Decision, UpstreamAnswer
+from proxy.judge.evaluate import Hit
+from proxy.judge.facts_json import facts_to_json
 from proxy.judge.verdict import Allow, Reject
 from proxy.userop.primitives import print_bytes
 
@@ -39,6 +42,8 @@ AUDIT_SCHEMA: Final = (
         permission_id BLOB,
         session_mode TEXT,
         calls TEXT NOT NULL,
+        facts TEXT,
+        rules TEXT,
         forward TEXT NOT NULL CHECK (forward IN ('none', 'pending', 'answered', 'unknown')),
         upstream_result TEXT,
         upstream_error_code INTEGER,
@@ -52,9 +57,12 @@ AUDIT_SCHEMA: Final = (
 )
 """The table and its indices; each statement may be run again."""
 
+LATER_AUDIT_COLUMNS: Final = {"facts": "TEXT", "rules": "TEXT"}
+"""Columns that a table made by an earlier release lacks."""
+
 AUDIT_FIELDS: Final = (
     *("decision_id", "unix_time", "chain", "client", "method", "mode", "verdict", "code", "reasons", "notes"),
-    *("user_op_hash", "account", "permission_id", "session_mode", "calls"),
+    *("user_op_hash", "account", "permission_id", "session_mode", "calls", "facts", "rules"),
     *("forward", "upstream_result", "upstream_error_code", "upstream_error_message"),
 )
 """The columns of a row but its id, in the order in which rows are written and read."""
@@ -102,6 +110,17 @@ class AuditCall:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AuditHit:
+    """One rule that fired: in which mode, and why. `unknown` when it fired for want of a fact."""
+
+    rule: str
+    mode: str
+    severity: str
+    sentence: str
+    unknown: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AuditRow:
     """One decision as recorded. `row_id` grows with every decision and is never reused."""
 
@@ -121,6 +140,8 @@ class AuditRow:
     permission_id: bytes | None
     session_mode: str | None
     calls: tuple[AuditCall, ...]
+    facts: str | None  # JSON of `proxy.judge.facts_json`; None in rows of releases that kept none
+    rules: tuple[AuditHit, ...]
     forward: Forward
     upstream: UpstreamAnswer | None
 
@@ -147,6 +168,7 @@ class AuditRow:
                 {"target": _hex(call.target), "selector": _hex(call.selector), "value": str(call.value)}
                 for call in self.calls
             ],
+            "rules": [dataclasses.asdict(hit) for hit in self.rules],
             "forward": self.forward.value,
             "upstream": None if self.upstream is None else _without_none(self.upstream),
         }
@@ -165,8 +187,16 @@ def row_of(decision: Decision, forward: Forward) -> Columns:
         _json([_shown(note) for note in notes]),
         *(decision.user_op_hash, decision.account, decision.permission_id, decision.session_mode),
         _json([[call.target.hex(), call.selector.hex(), hex(call.value)] for call in decision.calls]),
+        None if decision.facts is None else json.dumps(facts_to_json(decision.facts), separators=(",", ":")),
+        _json([_hit_json(hit) for hit in decision.hits]),
         *((forward.value, None, None, None) if decision.upstream is None else answer_columns(decision.upstream)),
     )
+
+
+def _hit_json(hit: Hit) -> dict[str, object]:
+    rule = hit.rule
+    told = {"rule": rule.id, "mode": hit.mode.value, "severity": rule.severity.value, "sentence": _shown(hit.sentence)}
+    return told | ({"unknown": True} if hit.unknown else {})
 
 
 def _reason_json(reason: Reason) -> dict[str, object]:
@@ -222,6 +252,7 @@ def read_row(columns: Sequence[Any]) -> AuditRow:
         "reasons": tuple(AuditReason(**reason) for reason in orjson.loads(row["reasons"])),
         "notes": tuple(orjson.loads(row["notes"])),
         "calls": tuple(calls),
+        "rules": tuple(AuditHit(**hit) for hit in orjson.loads(row["rules"] or "[]")),
         "forward": forward,
         "upstream": upstream if forward is Forward.ANSWERED else None,
     }

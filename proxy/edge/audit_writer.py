@@ -29,6 +29,7 @@ from proxy.edge.audit_row import (
     ANSWER_FIELDS,
     AUDIT_FIELDS,
     AUDIT_SCHEMA,
+    LATER_AUDIT_COLUMNS,
     Columns,
     Forward,
     answer_columns,
@@ -125,6 +126,7 @@ class AuditWriter:
             with _transaction(connection):
                 for statement in AUDIT_SCHEMA:
                     connection.execute(statement)
+                _add_later_columns(connection)
                 connection.execute(_ORPHANS)
         except sqlite3.Error:
             connection.close()
@@ -248,6 +250,13 @@ class AuditWriter:
         except sqlite3.Error as error:
             _log.error("audit not pruned: %s", error)
             return False
+
+
+def _add_later_columns(connection: sqlite3.Connection) -> None:
+    there = {name for _, name, *_ in connection.execute("PRAGMA table_info(audit)")}
+    for name, kind in LATER_AUDIT_COLUMNS.items():
+        if name not in there:
+            connection.execute(f"ALTER TABLE audit ADD COLUMN {name} {kind}")
 
 
 @contextmanager

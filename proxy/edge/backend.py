@@ -12,10 +12,13 @@ from proxy.chain.node import Node
 from proxy.edge.admin import Check, Json
 from proxy.edge.admin_query import FreezeRequest, SessionFilter
 from proxy.edge.audit_row import Forward, read_row, row_of
+from proxy.edge.rule_book import RuleBook
+from proxy.edge.rule_metrics import Reason
 from proxy.edge.store import Store
 from proxy.edge.upstream import Upstream
 from proxy.errors import InvalidParams, StateUnavailable
 from proxy.gate import Gate
+from proxy.judge.parse import RuleFault
 from proxy.session.codec import state_to_json
 from proxy.session.freezes import Freeze
 from proxy.session.known import KnownSession
@@ -42,12 +45,18 @@ class GateBackend:
     """See `proxy.edge.admin.AdminBackend` for the meaning of each call. `clock` gives unix seconds."""
 
     def __init__(
-        self, chains: Mapping[str, ServedChain], registry: Registry, store: Store, clock: Callable[[], float]
+        self,
+        chains: Mapping[str, ServedChain],
+        registry: Registry,
+        store: Store,
+        clock: Callable[[], float],
+        rules: RuleBook,
     ) -> None:
         self._chains = chains
         self._registry = registry
         self._store = store
         self._clock = clock
+        self._rules = rules
         self._names = {chain.chain_id: name for name, chain in chains.items()}
 
     async def readiness(self) -> Sequence[Check]:
@@ -157,6 +166,46 @@ class GateBackend:
             raise InvalidParams("chain", f"wanted one of {', '.join(self._chains)}")
         decision = await self._chains[name].gate.explain(name, operation, entry_point)
         return read_row((0, *row_of(decision, Forward.NONE))).as_json()
+
+    async def list_rules(self) -> Json:
+        book = self._rules
+        return {
+            "digest": book.ruleset.digest,
+            "rules": [
+                {
+                    "id": rule.id,
+                    "description": rule.description,
+                    "mode": rule.mode.value,
+                    "effectiveMode": book.effective_mode(rule.mode).value,
+                    "severity": rule.severity.value,
+                    "tags": list(rule.tags),
+                    "place": f"{rule.place.path}:{rule.place.line}",
+                    "hits": book.hits_of(rule.id),
+                }
+                for rule in book.ruleset.rules
+            ],
+        }
+
+    async def reload_rules(self) -> Json:
+        result = await self._rules.reload(Reason.ADMIN)
+        return {
+            "ok": result.ok,
+            "digest": result.digest,
+            "faults": [_describe_fault(fault) for fault in result.faults],
+            "warnings": [_describe_fault(warning) for warning in result.warnings],
+            "difference": result.difference.as_json(),
+        }
+
+
+def _describe_fault(fault: RuleFault) -> Json:
+    return {
+        "file": fault.place.path,
+        "line": fault.place.line,
+        "column": fault.place.column,
+        "rule": fault.rule,
+        "problem": fault.problem,
+        "suggestion": fault.suggestion,
+    }
 
 
 def _upstream_checks(chain: ServedChain) -> Iterable[Check]:

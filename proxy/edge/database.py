@@ -10,7 +10,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from proxy.ledger.sqlite import TABLES
+from proxy.ledger import rule_tables
+from proxy.ledger.sqlite import LATER_COLUMNS, TABLES
 
 MIGRATIONS: Final = (
     """CREATE TABLE sessions (
@@ -37,6 +38,8 @@ MIGRATIONS: Final = (
     ) WITHOUT ROWID""",
     *TABLES,
     "CREATE TABLE probes (id INTEGER NOT NULL PRIMARY KEY, written_at REAL NOT NULL)",
+    *LATER_COLUMNS,
+    *rule_tables.TABLES,
 )
 """Statements that made the tables, in order. Only ever appended to: `PRAGMA user_version` counts those done."""
 

@@ -8,14 +8,17 @@ import time
 from collections.abc import Collection, Mapping
 from typing import Final
 
+from proxy.chain.outcome import Outcome
 from proxy.edge.backend import FROZEN
 from proxy.edge.metrics import OTHER, Metrics
 from proxy.edge.store import Store
 from proxy.errors import StateUnavailable
+from proxy.ledger.rule_counts import RuleCounts
 from proxy.session.registry import Registry
 
 _LOG: Final = logging.getLogger(__name__)
 _PROBE_SECONDS: Final = 10.0
+_SAVE_SECONDS: Final = 2.0
 _PRUNE_SECONDS: Final = 3_600.0
 _DAY: Final = 86_400.0
 
@@ -43,6 +46,16 @@ async def try_ledger(metrics: Metrics, store: Store) -> None:
         else:
             metrics.ledger_writable(writable=True)
         await asyncio.sleep(_PROBE_SECONDS)
+
+
+async def save_counts(counts: RuleCounts, store: Store) -> None:
+    """Every few seconds, and at last when cancelled, hand over what rules have counted of requests and rejections."""
+    try:
+        while True:
+            await asyncio.sleep(_SAVE_SECONDS)
+            store.note(Outcome(rules=counts.take_unsaved()))
+    finally:
+        store.note(Outcome(rules=counts.take_unsaved()))
 
 
 async def prune(registry: Registry, store: Store, *, retention_days: int, chains: Collection[int]) -> None:

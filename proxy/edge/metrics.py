@@ -2,8 +2,9 @@
 
 One prefix, `sessiongate_`, and labels from closed sets only: names out of the configuration, enums of ours, and
 `other` for whatever is neither. No address, permission id, URL, method name or message off the wire ever becomes
-a label, so the number of series is fixed at start. Every series exists from the first scrape on, at zero: an alert
-on `increase()` then sees the first event and not only the second.
+a label, so the number of series is fixed at start, but for the ids of rules, which change with the rules' files (see
+`rule_metrics`). Every series exists from the first scrape on, at zero: an alert on `increase()` then sees the first
+event and not only the second.
 
 The methods called per request only look a bound child up and add to it.
 """
@@ -26,6 +27,7 @@ from prometheus_client import (
 from prometheus_client.metrics import MetricWrapperBase
 
 from proxy import __version__
+from proxy.edge.rule_metrics import RuleMetrics, RuleName
 from proxy.errors import Code
 from proxy.judge.verdict import Mode, Reject, Verdict
 from proxy.methods import MethodClass
@@ -76,7 +78,7 @@ class Metrics:
     """All counters of one gate, around a registry of its own.
 
     `chains`, `upstreams` and `clients` are the names in the configuration. An upstream's name must not be its URL,
-    which may carry a key.
+    which may carry a key. `rules` holds what is counted of rules.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class Metrics:
         self._bind_traffic()
         self._bind_verdicts()
         self._bind_state()
+        self.rules = RuleMetrics(self._registry)
         ProcessCollector(registry=self._registry)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
@@ -179,6 +182,10 @@ class Metrics:
         known = chain if chain in self._chains else OTHER
         self._verdicts[known, code, mode].inc()
         self._decision_seconds[known].observe(seconds)
+
+    def rules_decided(self, hits: Iterable[RuleName], opened: Iterable[str] = ()) -> None:
+        """Count the rules that fired on one operation, and the ids of those that let it pass for want of a fact."""
+        self.rules.decided(hits, opened)
 
     def upstream_answered(self, upstream: str, seconds: float) -> None:
         """Record how long an upstream took to answer, with a result or an error."""

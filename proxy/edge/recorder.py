@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from proxy.edge.audit_writer import AuditWriter
 from proxy.edge.metrics import Metrics
+from proxy.edge.rule_metrics import RuleName
 from proxy.errors import Code
 from proxy.judge.decision import Decision, UpstreamAnswer
 from proxy.judge.verdict import Allow, Reject
@@ -23,6 +24,9 @@ class EdgeRecorder:
     def decided(self, decision: Decision, *, forwarding: bool, seconds: float) -> None:
         verdict = decision.verdict
         self._metrics.decided(decision.chain, verdict, decision.mode, seconds)
+        if decision.hits or decision.opened:
+            hits = (RuleName(hit.rule.id, hit.mode, hit.rule.severity) for hit in decision.hits)
+            self._metrics.rules_decided(hits, decision.opened)
         if isinstance(verdict, Reject) and verdict.first.code is Code.STATE_UNAVAILABLE:
             self._metrics.state_unavailable(verdict.first.missing or "node")
         elif isinstance(verdict, Allow):

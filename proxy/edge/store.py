@@ -20,9 +20,11 @@ from proxy.chain.outcome import Outcome
 from proxy.chain.trail import Cursor
 from proxy.edge.database import Synchronous, open_database
 from proxy.errors import StateUnavailable
+from proxy.ledger import rule_tables
 from proxy.ledger import sqlite as operations
 from proxy.ledger.group_commit import GroupCommit, Statement
 from proxy.ledger.operations import AcceptedOperation, Ended, Stage
+from proxy.ledger.reservation import RuleRows
 from proxy.session.codec import state_from_json, state_to_json
 from proxy.session.counters import Counter, SessionKey
 from proxy.session.freezes import Freeze
@@ -93,6 +95,11 @@ class Store:
         rows = self._rows("SELECT chain_id, block, block_hash FROM cursors")
         return {chain_id: Cursor(block, Hash32(block_hash)) for chain_id, block, block_hash in rows}
 
+    def rule_rows(self) -> RuleRows:
+        """What rules have counted and learnt. Raises `StateUnavailable` as above."""
+        with self._reader() as reader:
+            return rule_tables.load(reader)
+
     # writing: on disk when the await returns; raises `StateUnavailable` when it could not be written
 
     async def keep(self, outcome: Outcome) -> None:
@@ -122,14 +129,19 @@ class Store:
         """Freezes that were lifted."""
         await self._writer.write([(_DROP_FREEZE, _scope(freeze)) for freeze in freezes])
 
+    async def keep_only(self, rules: Collection[bytes]) -> None:
+        """Forget what other rules than these, by their identities, have counted and learnt."""
+        await self._writer.write(rule_tables.keep_only(rules))
+
     async def prune(self, *, removed_before: float, chains: Collection[int]) -> None:
-        """Forget sessions removed before this time (unix seconds), operations that ended for good, and where other
-        chains than these were looked at last."""
+        """Forget sessions removed before this time (unix seconds), operations that ended for good, what rules count
+        no more, and where other chains than these were looked at last."""
         known = ",".join("?" * len(chains))
         await self._writer.write(
             [
                 (_PRUNE_SESSIONS, (Status.REMOVED, removed_before)),
                 operations.prune(time.time() - _ENDED_SECONDS),
+                *rule_tables.prune(time.time()),
                 (f"DELETE FROM cursors WHERE chain_id NOT IN ({known})", tuple(chains)),  # noqa: S608  # placeholders
             ]
         )
@@ -158,7 +170,7 @@ def _statements(outcome: Outcome) -> list[Statement]:
     statements += operations.end(outcome.ended, outcome.remembered)
     for operation in outcome.revived:
         statements += operations.revive(operation)
-    return statements
+    return statements + rule_tables.save(outcome.rules)
 
 
 def _scope(freeze: Freeze) -> tuple[bytes, bytes, int]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from proxy.judge.evaluate import Hit
+from proxy.judge.facts import Facts
 from proxy.judge.verdict import Mode, Verdict
 from proxy.userop.execution import Call
 from proxy.userop.primitives import Address, Hash32
@@ -22,7 +24,9 @@ class UpstreamAnswer:
 class Decision:
     """One audited verdict. No signature and no call data beyond the selector is kept.
 
-    `unix_time` is in seconds. `account` … `calls` are empty when the operation could not be read that far.
+    `facts` is what rules saw, so that other rules can be tried on it later; `hits` are the rules that fired, `opened`
+    the ids of those that let pass for want of a fact. `unix_time` is in seconds. `account` … `calls` are empty when the
+    operation could not be read that far.
     `upstream` is `None` when nothing was forwarded.
     """
 
@@ -39,3 +43,6 @@ class Decision:
     session_mode: str | None = None  # use | enable | unsafe_enable; None for owner and foreign operations
     calls: tuple[Call, ...] = ()
     upstream: UpstreamAnswer | None = None
+    facts: Facts | None = None
+    hits: tuple[Hit, ...] = ()
+    opened: tuple[str, ...] = ()

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field, replace
 
-from proxy.ledger.reservation import Held, NonceSlot, Refusal, Reservation, is_on_chain
+from proxy.judge.counts import CountKey, Counts, Lesson
+from proxy.judge.rule import Window
+from proxy.ledger.reservation import (
+    Concluded,
+    Held,
+    NonceSlot,
+    Refusal,
+    Reservation,
+    RuleRefusal,
+    RuleRows,
+    is_on_chain,
+)
+from proxy.ledger.rule_counts import NOTHING, RuleCounts, RuleUse, SlotCounts
 from proxy.session.counters import Counter, SessionKey
 from proxy.userop.primitives import Hash32
 
@@ -30,12 +42,17 @@ class _Slot:
     holds: dict[Hash32, _Hold] = field(default_factory=dict)
     amounts: dict[Counter, int] = field(default_factory=dict)
     counted: int | None = None
+    rules: RuleUse = NOTHING
 
 
 class MemoryLedger:
-    """See `proxy.ledger.reservation.Ledger` for the meaning of each call."""
+    """See `proxy.ledger.reservation.Ledger` for the meaning of each call.
 
-    def __init__(self) -> None:
+    `rules` are the counts that it shares with the ledgers of other chains; without, it has its own.
+    """
+
+    def __init__(self, rules: RuleCounts | None = None) -> None:
+        self._rules = RuleCounts() if rules is None else rules
         self._slots: dict[NonceSlot, _Slot] = {}
         self._slot_of: dict[Hash32, NonceSlot] = {}
         self._in_flight: dict[Counter, int] = {}
@@ -45,7 +62,9 @@ class MemoryLedger:
         """How many operations are in flight."""
         return len(self._slot_of)
 
-    def reserve(self, reservation: Reservation, used: Callable[[Counter], int]) -> Held | Refusal:
+    def reserve(
+        self, reservation: Reservation, used: Callable[[Counter], int], now: float
+    ) -> Held | Refusal | RuleRefusal:
         slot = self._slots.get(reservation.slot)
         standing = None if slot is None else slot.holds.get(reservation.user_op_hash)
         if standing is not None and not standing.restored:
@@ -54,6 +73,12 @@ class MemoryLedger:
         refusal, amounts = self._check(reservation, used)
         if refusal is not None:
             return refusal
+        if reservation.rule_charges:
+            held = self._rules.check(reservation.rule_charges, NOTHING if slot is None else slot.rules, now)
+            if isinstance(held, RuleRefusal):
+                return held
+            if len(held) != len(reservation.rule_charges):
+                reservation = replace(reservation, rule_charges=held)
         if standing is not None:
             standing.attempts += 1
             return Held(standing.reservation, again=True)
@@ -146,6 +171,33 @@ class MemoryLedger:
             return None
         return slot.counted is not None
 
+    # what rules count
+
+    def counts(self, slot: NonceSlot, now: float) -> Counts:
+        return SlotCounts(self._rules, lambda: self._rules_in(slot), now)
+
+    def rate(self, key: CountKey, window: Window, amount: int, limit: int, now: float) -> bool:
+        return self._rules.rate(key, window, amount, limit, now)
+
+    def learn_now(self, lesson: Lesson, now: float, *, success: bool) -> None:
+        self._rules.learn_now(lesson, now, success=success)
+
+    def conclude(self, reservation: Reservation, now: float, *, success: bool) -> Concluded:
+        return self._rules.conclude(reservation, now, success=success)
+
+    def reopen(self, reservation: Reservation, at: int, *, success: bool) -> RuleRows:
+        return self._rules.reopen(reservation, at, success=success)
+
+    def rows_now(self, rows: RuleRows) -> RuleRows:
+        return self._rules.rows_now(rows)
+
+    def keep_only(self, identities: Collection[bytes]) -> None:
+        self._rules.keep_only(identities)
+
+    def _rules_in(self, place: NonceSlot) -> RuleUse:
+        slot = self._slots.get(place)
+        return NOTHING if slot is None else slot.rules
+
     def _check(
         self, reservation: Reservation, used: Callable[[Counter], int]
     ) -> tuple[Refusal | None, dict[Counter, int]]:
@@ -201,3 +253,16 @@ class MemoryLedger:
         slot.amounts = amounts
         for counter, amount in amounts.items():
             self._in_flight[counter] = self._in_flight.get(counter, 0) + amount
+        self._recount_rules(slot)
+
+    def _recount_rules(self, slot: _Slot) -> None:
+        use = NOTHING
+        for hold in slot.holds.values():
+            if hold.reservation.rule_charges:
+                use = RuleUse() if use is NOTHING else use
+                use.grow(hold.reservation.rule_charges)
+        if use is NOTHING and slot.rules is NOTHING:
+            return
+        self._rules.let_go(slot.rules)
+        self._rules.hold(use)
+        slot.rules = use

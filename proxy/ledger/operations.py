@@ -56,10 +56,12 @@ class Ended:
     """An operation that is not in flight any more, as long as a reorganisation of the chain could bring it back.
 
     `mined` is `None` for one that was dropped. `added` says whether its charges were added to what was known of its
-    session; otherwise a reading of the chain had them already.
+    session; otherwise a reading of the chain had them already. `counted_at` (unix seconds) is the moment at which it
+    was counted in the windows of rules.
     """
 
     operation: AcceptedOperation
     ended_at: float  # unix seconds
     mined: Mined | None
     added: bool = False
+    counted_at: int | None = None

@@ -1,7 +1,8 @@
 """Records of the pure rooms as JSON text, exactly and back: what the store keeps of operations in flight.
 
 A record is an object with its class's name under `type` and its fields beside it; bytes are 0x-hex, text is
-`{"text": …}`, integers are JSON numbers of any size, tuples are arrays. Only the classes listed here are ever made.
+`{"text": …}`, a unit of the calendar `{"unit": …}`, a time zone `{"zone": …}`, integers are JSON numbers of any size,
+tuples are arrays. Only the classes listed here are ever made.
 """
 
 from __future__ import annotations
@@ -9,8 +10,11 @@ from __future__ import annotations
 import dataclasses
 import json
 from typing import Any, Final, TypeVar, get_args
+from zoneinfo import ZoneInfo
 
 from proxy.errors import StateUnavailable
+from proxy.judge.counts import CountKey, Lesson, RuleCharge
+from proxy.judge.rule import Calendar, Window
 from proxy.ledger.operations import AcceptedOperation
 from proxy.ledger.reservation import NonceSlot, Reservation
 from proxy.session.changes import Changes, SessionEnabled
@@ -22,6 +26,7 @@ _CLASSES: Final[tuple[type[Any], ...]] = (  # Any: their constructors have nothi
     *get_args(SessionAct),
     *(SessionEnabled, Unreadable, SessionData, ActionData, PolicyData, ERC7739Context, ERC7739Data),
     *(AcceptedOperation, Changes, Reservation, NonceSlot, SessionKey, Charge, Counter),
+    *(*get_args(RuleCharge), *get_args(Lesson), *get_args(Window), CountKey),
 )
 _BY_NAME: Final = {record.__name__: record for record in _CLASSES}
 _FIELDS: Final = {
@@ -55,6 +60,10 @@ def _plain(value: object) -> object:
         return {"type": type(value).__name__, **{name: _plain(getattr(value, name)) for name in names}}
     if isinstance(value, bytes):
         return "0x" + value.hex()
+    if isinstance(value, Calendar):
+        return {"unit": value.value}
+    if isinstance(value, ZoneInfo):
+        return {"zone": value.key}
     if isinstance(value, str):
         return {"text": value}
     if isinstance(value, tuple):
@@ -73,5 +82,9 @@ def _record(value: object) -> object:
         return value
     if value.keys() == {"text"}:
         return value["text"]
+    if value.keys() == {"unit"}:
+        return Calendar(value["unit"])
+    if value.keys() == {"zone"}:
+        return ZoneInfo(value["zone"])
     made = _BY_NAME[value["type"]]
     return made(**{name: _record(item) for name, item in value.items() if name != "type"})

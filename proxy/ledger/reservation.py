@@ -6,11 +6,14 @@ operation has used its charges even when its execution reverted; one that was dr
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from proxy.errors import Code, Reason
+from proxy.judge.counts import CountKey, Counts, History, Lesson, RuleCharge
+from proxy.judge.rule import Window
+from proxy.judge.windows import BucketRow, MarkRow
 from proxy.session.counters import Charge, Counter, SessionKey
 from proxy.session.declared import DECLARED_POLICY
 from proxy.userop.primitives import Address, Hash32, print_bytes
@@ -39,6 +42,7 @@ class Reservation:
 
     `session` is `None` and `charges` empty for an operation that no session signed. `valid_until` (unix seconds,
     inclusive) is the end of the operation's validity window, `None` when it has none: past it, it cannot be mined.
+    `rule_charges` are what it adds to the windows of rules, `lessons` what their histories learn from it.
     """
 
     user_op_hash: Hash32
@@ -46,6 +50,8 @@ class Reservation:
     session: SessionKey | None
     charges: tuple[Charge, ...]
     valid_until: int | None
+    rule_charges: tuple[RuleCharge, ...] = ()
+    lessons: tuple[Lesson, ...] = ()
 
     def amounts(self) -> dict[Counter, int]:
         """How much each counter grows: the charges of a batch added up."""
@@ -58,7 +64,8 @@ class Reservation:
 @dataclass(frozen=True, slots=True)
 class Held:
     """The reservation stands. `again` when this operation held it already; `replaces` names the operations with
-    the same slot that it will displace once the bundler accepts it."""
+    the same slot that it will displace once the bundler accepts it. `reservation` is what is held: without the charges
+    of rules that refuse nobody and would have."""
 
     reservation: Reservation
     again: bool = False
@@ -93,6 +100,44 @@ class Refusal:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class RuleRefusal:
+    """A rule's count would pass its limit: `used` in the window, `in_flight` by other operations, `wanted` by this
+    one. Of different things `in_flight` and `wanted` are those that are not among the others."""
+
+    key: CountKey
+    limit: int
+    used: int
+    in_flight: int
+    wanted: int
+
+
+class HistoryRow(NamedTuple):
+    """A history for the store, and when it learnt last (unix seconds); `None` when it is to be forgotten."""
+
+    key: CountKey
+    history: History | None
+    updated: float
+
+
+class RuleRows(NamedTuple):
+    """Counts and histories of rules as they stand, for the store."""
+
+    buckets: tuple[BucketRow, ...] = ()
+    marks: tuple[MarkRow, ...] = ()
+    histories: tuple[HistoryRow, ...] = ()
+
+
+NO_ROWS: Final = RuleRows()
+
+
+class Concluded(NamedTuple):
+    """At which moment a mined operation was counted in the windows of rules, and what that changed."""
+
+    at: int  # unix seconds
+    rows: RuleRows
+
+
 class Ledger(Protocol):
     """Reservations of operations in flight. Each call is one atomic step.
 
@@ -100,12 +145,16 @@ class Ledger(Protocol):
     may have been, accepted ends with `settle` or `expire`.
     """
 
-    def reserve(self, reservation: Reservation, used: Callable[[Counter], int]) -> Held | Refusal:
-        """Check every charge against its limit and hold all of them, or hold none.
+    def reserve(
+        self, reservation: Reservation, used: Callable[[Counter], int], now: float
+    ) -> Held | Refusal | RuleRefusal:
+        """Check every charge against its limit, those of the chain's counters first, and hold all of them, or none.
 
-        `used` gives what the chain has counted so far. The same hash again is the same reservation. Another hash
-        in the same slot is held beside the standing one (the larger of both counts, for only one can be mined)
-        until `accept` or `release` says which of them stands.
+        Of a rule whose charges are not binding none is held when one of them passes its limit; the operation is held
+        without them. `used` gives what the chain has counted so far.
+
+        The same hash again is the same reservation. Another hash in the same slot is held beside the standing one
+        (the larger of both counts, for only one can be mined) until `accept` or `release` says which of them stands.
         """
 
     def in_flight(self, counter: Counter) -> int:
@@ -149,3 +198,27 @@ class Ledger(Protocol):
     def is_counted(self, user_op_hash: Hash32) -> bool | None:
         """Whether what is known of the session has the operation's use already; `None` when the ledger cannot tell,
         because the operation was restored after that was read."""
+
+    # what rules count
+
+    def counts(self, slot: NonceSlot, now: float) -> Counts:
+        """What rules have counted, as an operation in `slot` is judged by it at this time."""
+
+    def rate(self, key: CountKey, window: Window, amount: int, limit: int, now: float) -> bool:
+        """Count a request at once, whatever becomes of it. Whether it fits; one that does not is not counted."""
+
+    def learn_now(self, lesson: Lesson, now: float, *, success: bool) -> None:
+        """A history learns at once, of what never comes to a receipt."""
+
+    def conclude(self, reservation: Reservation, now: float, *, success: bool) -> Concluded:
+        """The operation was mined: its rule charges go into their windows, of one that reverted only those that
+        last and the different things it brought, and histories learn from it. Goes with `settle`, in one step."""
+
+    def reopen(self, reservation: Reservation, at: int, *, success: bool) -> RuleRows:
+        """The chain took back what `conclude` has counted at that moment. Histories stay learnt."""
+
+    def rows_now(self, rows: RuleRows) -> RuleRows:
+        """These rows as they stand now."""
+
+    def keep_only(self, identities: Collection[bytes]) -> None:
+        """Only rules of these identities count from now on: forget what others have counted and learnt."""

@@ -27,11 +27,14 @@ TABLES: Final = (
 )
 """Statements that make the tables, for the list of migrations."""
 
+LATER_COLUMNS: Final = ("ALTER TABLE operations_ended ADD COLUMN counted_at INTEGER",)
+"""Statements that came later, likewise."""
+
 _BEGIN: Final = "INSERT INTO operations_in_flight VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
 _STAGE: Final = "UPDATE operations_in_flight SET stage = ? WHERE user_op_hash = ?"
 _DROP: Final = "DELETE FROM operations_in_flight WHERE user_op_hash = ?"
 _REMEMBER: Final = """INSERT OR REPLACE INTO operations_ended
-    SELECT user_op_hash, ?, ?, ?, ?, ?, accepted_at, record FROM operations_in_flight WHERE user_op_hash = ?"""
+    SELECT user_op_hash, ?, ?, ?, ?, ?, accepted_at, record, ? FROM operations_in_flight WHERE user_op_hash = ?"""
 _FORGET: Final = "DELETE FROM operations_ended WHERE user_op_hash = ?"
 _PRUNE: Final = "DELETE FROM operations_ended WHERE ended_at < ?"
 
@@ -52,7 +55,7 @@ def end(ended: Iterable[Hash32], remembered: Iterable[Ended]) -> list[Statement]
     for each in remembered:
         mined = each.mined
         how = (None, None, None) if mined is None else (mined.success, mined.block, mined.block_hash)
-        statements.append((_REMEMBER, (each.ended_at, *how, each.added, each.operation.user_op_hash)))
+        statements.append((_REMEMBER, (each.ended_at, *how, each.added, each.counted_at, each.operation.user_op_hash)))
     return statements + [(_DROP, (user_op_hash,)) for user_op_hash in ended]
 
 
@@ -74,8 +77,8 @@ def in_flight(connection: sqlite3.Connection) -> Iterator[tuple[AcceptedOperatio
 
 def ended(connection: sqlite3.Connection) -> Iterator[Ended]:
     """What a reorganisation could still bring back, oldest first. Raises `StateUnavailable` as above."""
-    rows = "SELECT ended_at, success, block, block_hash, added, record FROM operations_ended ORDER BY ended_at"
-    for row in connection.execute(rows):
+    columns = "ended_at, success, block, block_hash, added, counted_at, record"
+    for row in connection.execute(f"SELECT {columns} FROM operations_ended ORDER BY ended_at"):  # noqa: S608  # ours
         yield _ended(row)
 
 
@@ -87,7 +90,7 @@ def _stage(text: str) -> Stage:
 
 
 def _ended(row: Sequence[Any]) -> Ended:  # Any: what SQLite has in the columns
-    ended_at, success, block, block_hash, added, record = row
+    ended_at, success, block, block_hash, added, counted_at, record = row
     operation = record_from_json(record, AcceptedOperation)
     mined = None
     if success is not None:
@@ -97,4 +100,4 @@ def _ended(row: Sequence[Any]) -> Ended:  # Any: what SQLite has in the columns
             block=block,
             block_hash=None if block_hash is None else Hash32(block_hash),
         )
-    return Ended(operation=operation, ended_at=ended_at, mined=mined, added=bool(added))
+    return Ended(operation=operation, ended_at=ended_at, mined=mined, added=bool(added), counted_at=counted_at)

@@ -9,6 +9,7 @@ from typing import Any
 
 from proxy.admission import Admission, Found, Judgement, Purpose, RecentReads, Sources, Terms
 from proxy.errors import Reason
+from proxy.judge.evaluate import RuleJudge
 from proxy.judge.verdict import Allow, Reject
 from proxy.ledger.memory import MemoryLedger
 from proxy.session.addresses import SMART_SESSION
@@ -185,8 +186,10 @@ class Room:
         *grants: SessionData,
         node: bool = False,
         sessions: Mapping[SessionKey, SessionState | Exception] | None = None,
+        rules: RuleJudge | None = None,
         **terms: Any,
     ) -> None:
+        self.rules = rules
         self.registry = Registry()
         self.ledger = MemoryLedger()
         self.now = float(NOW)
@@ -205,6 +208,7 @@ class Room:
                 reader=self.reader,
                 clock=lambda: self.now,
                 reads=RecentReads(self.terms.fresh_seconds),
+                rules=lambda: self.rules,
             )
         )
 

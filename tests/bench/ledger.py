@@ -25,9 +25,12 @@ import orjson
 from proxy.chain.outcome import Outcome
 from proxy.edge.database import Synchronous
 from proxy.edge.store import Store
+from proxy.judge.counts import CountKey, WindowCharge
+from proxy.judge.rule import Sliding
 from proxy.ledger.memory import MemoryLedger
 from proxy.ledger.operations import AcceptedOperation
 from proxy.ledger.reservation import Held, NonceSlot, Reservation
+from proxy.ledger.rule_counts import RuleCounts
 from proxy.session.changes import Changes
 from proxy.session.codec import state_to_json
 from proxy.session.counters import Charge, Counter, SessionKey
@@ -44,6 +47,8 @@ RESERVATIONS = 4_000
 SESSIONS = 1_000_000
 FEW_SESSIONS = 1_000
 LIMIT = 1 << 60
+KEYS = 1_000_000
+FEW_KEYS = 1_000
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,18 @@ class Weight:
     reserve_microseconds: float
     again_microseconds: float  # for a session used lately
     first_microseconds: float  # for one that was not
+
+
+@dataclass(frozen=True)
+class KeyWeight:
+    """So many counts of rules kept: resident bytes each, and microseconds to reserve with three windows, to reserve
+    with none, and to count what was mined in three."""
+
+    keys: int
+    bytes_each: float
+    reserve_microseconds: float
+    bare_microseconds: float
+    conclude_microseconds: float
 
 
 def operations(key: SessionKey) -> Iterator[AcceptedOperation]:
@@ -110,7 +127,7 @@ async def _rate(name: str, durable: Callable[[AcceptedOperation], Awaitable[None
         for _ in range(repeats // callers):
             operation = next(supply)
             started = time.perf_counter()
-            held = ledger.reserve(operation.reservation, lambda _: 0)
+            held = ledger.reserve(operation.reservation, lambda _: 0, 1_000.0)
             await durable(operation)
             waits.append(time.perf_counter() - started)
             assert isinstance(held, Held)
@@ -126,6 +143,56 @@ async def _rate(name: str, durable: Callable[[AcceptedOperation], Awaitable[None
 def _key(number: int) -> SessionKey:
     account, permission = number.to_bytes(20, "big"), (number * 0x9E3779B97F4A7C15 % 2**256).to_bytes(32, "big")
     return SessionKey(1946, Address(b"\x5e" * 20), Address(account), Hash32(permission))
+
+
+def weigh_keys(keys: int) -> KeyWeight:
+    """In a process of its own likewise."""
+    command = [sys.executable, "-m", "tests.bench.ledger", "--weigh-keys", str(keys)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=1200)
+    return KeyWeight(**json.loads(done.stdout))
+
+
+def _weigh_keys(keys: int) -> KeyWeight:
+    rules, random = RuleCounts(), Random(1)
+    ledger = MemoryLedger(rules)
+    gc.collect()
+    before = _resident()
+    for number in range(keys):
+        rules.conclude(_by_rules(number, (number,)), 1.7e9, success=True)
+    gc.collect()
+    bytes_each = (_resident() - before) / keys
+    numbers = range(20_000)
+    wanted = [_by_rules(keys + number, [random.randrange(keys) for _ in range(3)]) for number in numbers]
+    bare = [_by_rules(2 * keys + number, ()) for number in range(len(wanted), 2 * len(wanted))]
+    gc.collect()
+    gc.freeze()
+    reserve = _microseconds(numbers, lambda index: ledger.reserve(wanted[index], lambda _: 0, 1.7e9))
+    nothing = _microseconds(numbers, lambda index: ledger.reserve(bare[index], lambda _: 0, 1.7e9))
+    conclude = _microseconds(numbers, lambda index: ledger.conclude(wanted[index], 1.7e9, success=True))
+    return KeyWeight(keys, bytes_each, reserve, nothing, conclude)
+
+
+def _by_rules(number: int, groups: Sequence[int]) -> Reservation:
+    """An operation that these groups of one rule count, in windows of a day."""
+    key, rule = _key(number), b"r" * 16
+    return Reservation(
+        user_op_hash=Hash32(number.to_bytes(32, "big")),
+        slot=NonceSlot(key.chain_id, ENTRY_POINT.address, key.account, number),
+        session=key,
+        charges=(),
+        valid_until=None,
+        rule_charges=tuple(
+            WindowCharge(
+                key=CountKey(rule, _key(group).permission_id),
+                window=Sliding(86_400),
+                amount=10**6,
+                limit=LIMIT,
+                binding=True,
+                lasting=False,
+            )
+            for group in groups
+        ),
+    )
 
 
 def weigh(sessions: int) -> Weight:
@@ -147,7 +214,9 @@ def _weigh(sessions: int) -> Weight:
     random = Random(1)
     numbers = [random.randrange(sessions) for _ in range(2_000)]
     supplies = [operations(_key(number)) for number in numbers]
-    reserve = _microseconds(numbers, lambda index: ledger.reserve(next(supplies[index]).reservation, lambda _: 0))
+    reserve = _microseconds(
+        numbers, lambda index: ledger.reserve(next(supplies[index]).reservation, lambda _: 0, 1_000.0)
+    )
     first = _microseconds(numbers, lambda index: registry.get(_key(numbers[index])))
     again = _microseconds(numbers, lambda index: registry.get(_key(numbers[index])))
     return Weight(sessions, bytes_each, reserve, again, first)
@@ -189,14 +258,25 @@ def print_ledger(sessions: int = SESSIONS) -> None:
             f"{weight.again_microseconds:>9.1f} µs{weight.first_microseconds:>25.1f} µs"
         )
 
+    print("\ncounts of rules kept:")
+    print(f"  {'':<12}{'bytes each':>12}{'3 windows':>12}{'none':>12}{'mined, 3 windows':>20}")
+    for kept in (weigh_keys(FEW_KEYS), weigh_keys(KEYS)):
+        print(
+            f"  {kept.keys:<12,}{kept.bytes_each:>12,.0f}{kept.reserve_microseconds:>9.1f} µs"
+            f"{kept.bare_microseconds:>9.1f} µs{kept.conclude_microseconds:>17.1f} µs"
+        )
+
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.ledger")
     parser.add_argument("--sessions", type=int, default=SESSIONS)
     parser.add_argument("--weigh", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--weigh-keys", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.weigh:
         print(json.dumps(_weigh(options.weigh).__dict__))
+    elif options.weigh_keys:
+        print(json.dumps(_weigh_keys(options.weigh_keys).__dict__))
     else:
         print_ledger(options.sessions)
     return 0

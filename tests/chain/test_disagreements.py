@@ -152,7 +152,7 @@ def a_reservation(ledger: MemoryLedger, session: SessionKey | None) -> Reservati
     reservation = Reservation(
         user_op_hash=made.user_op_hash, slot=made.slot, session=session, charges=(), valid_until=None
     )
-    ledger.reserve(reservation, lambda _: 0)
+    ledger.reserve(reservation, lambda _: 0, 1_000.0)
     return reservation
 
 

@@ -54,7 +54,7 @@ class Scene:
         self.chain, self.registry, self.ledger = chain, Registry(), MemoryLedger()
         operations = [accepted(number, KEY, Charge(USES, 1, 2)) for number in (1, 2)]
         for operation in operations:
-            self.ledger.reserve(operation.reservation, lambda _: 0)
+            self.ledger.reserve(operation.reservation, lambda _: 0, 1_000.0)
         self.witness = Used(*(operations[number - 1].reservation.slot for number in used))
         self.operations = operations
         self.reader = NodeReader(node, self.registry, self._keep, Clock(), ledger=self.ledger, witness=self.witness)

@@ -65,7 +65,7 @@ class Scene:
     async def accept(self, number: int, *charges: Charge, **of_operation: object) -> Hash32:
         """Reserve, send and follow."""
         operation = accepted(number, KEY, *charges, **of_operation)  # type: ignore[arg-type]  # passed through
-        self.ledger.reserve(operation.reservation, lambda _: 0)
+        self.ledger.reserve(operation.reservation, lambda _: 0, 1_000.0)
         await self.tracker.follow(operation)
         return operation.user_op_hash
 

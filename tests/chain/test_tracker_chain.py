@@ -78,7 +78,7 @@ class Scene:
 
     async def accept(self, number: int, *charges: Charge, **of_operation: object) -> Hash32:
         operation = accepted(number, KEY, *charges, **of_operation)  # type: ignore[arg-type]  # passed through
-        self.ledger.reserve(operation.reservation, lambda _: 0)
+        self.ledger.reserve(operation.reservation, lambda _: 0, 1_000.0)
         await self.tracker.hold(operation)
         await self.tracker.follow(operation)
         return operation.user_op_hash
@@ -115,7 +115,7 @@ class Scene:
 async def test_what_is_held_is_on_disk_and_nothing_is_written_again_before_the_answer_goes_out() -> None:
     scene = Scene()
     operation = accepted(1, KEY, ONE_USE)
-    scene.ledger.reserve(operation.reservation, lambda _: 0)
+    scene.ledger.reserve(operation.reservation, lambda _: 0, 1_000.0)
     await scene.tracker.hold(operation)
     assert [outcome.begun for outcome in scene.shelf.kept] == [operation]
     await scene.tracker.follow(operation)
@@ -127,7 +127,7 @@ async def test_a_ledger_that_does_not_write_is_told_and_nothing_stays_held() -> 
     scene = Scene()
     scene.shelf.broken = True
     operation = accepted(1, KEY, ONE_USE)
-    scene.ledger.reserve(operation.reservation, lambda _: 0)
+    scene.ledger.reserve(operation.reservation, lambda _: 0, 1_000.0)
     with pytest.raises(StateUnavailable):
         await scene.tracker.hold(operation)
     scene.tracker.let_go(operation.user_op_hash)
@@ -137,7 +137,7 @@ async def test_a_ledger_that_does_not_write_is_told_and_nothing_stays_held() -> 
 async def test_a_refused_operation_is_not_on_disk_any_more() -> None:
     scene = Scene()
     operation = accepted(1, KEY, ONE_USE)
-    scene.ledger.reserve(operation.reservation, lambda _: 0)
+    scene.ledger.reserve(operation.reservation, lambda _: 0, 1_000.0)
     await scene.tracker.hold(operation)
     scene.tracker.let_go(operation.user_op_hash)
     assert scene.shelf.kept[-1].ended == (operation.user_op_hash,)
@@ -148,7 +148,7 @@ async def test_an_answer_that_never_came_keeps_what_is_held_and_what_it_would_re
     scene = Scene()
     await scene.accept(1, ONE_USE, ONE_USE, nonce=5)
     replacement = accepted(2, KEY, ONE_USE, nonce=5)
-    scene.ledger.reserve(replacement.reservation, lambda _: 0)
+    scene.ledger.reserve(replacement.reservation, lambda _: 0, 1_000.0)
     await scene.tracker.hold(replacement)
     await scene.tracker.follow(replacement, Stage.UNKNOWN)
     assert scene.balance == (0, 2)

@@ -103,6 +103,9 @@ def test_only_what_nobody_needs_is_pruned(run: Run, kept: Path) -> None:
         "operations_ended": 0,
         "declared_uses": 0,
         "cursors": 1,
+        "rule_windows": 0,
+        "rule_marks": 0,
+        "rule_histories": 0,
     }
     with closing(Store(kept)) as store:
         assert {session.key for session in store.sessions()} == {removed(2, 0).key, removed(3, 0).key}

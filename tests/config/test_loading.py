@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.config import Config, LedgerPlace, load_config
+from proxy.config.loading import rule_patterns
+from proxy.edge.rule_watch import matches
 from proxy.errors import ConfigErrors
 from proxy.session.addresses import SESSION_MODULES
 from proxy.session.declared import DeclaredAction
@@ -300,10 +302,28 @@ def test_any_tree_of_settings_is_a_configuration_or_a_list_of_faults(tmp_path: P
     check()
 
 
-def test_a_rule_file_is_a_fault_as_long_as_nothing_enforces_rules(tmp_path: Path) -> None:
-    text = (FILES / "good.yaml").read_text(encoding="utf-8") + "\nrules: [rules/spending.yaml]\n"
-    with pytest.raises(ConfigErrors) as caught:
+def test_rule_files_start_at_the_folder_of_the_settings_and_stay_where_they_are_absolute(tmp_path: Path) -> None:
+    folder = tmp_path / "with [brackets]"
+    folder.mkdir()
+    text = (FILES / "good.yaml").read_text(encoding="utf-8") + "\nrules: [rules/*.yaml, /etc/rules/own.yaml]\n"
+    (folder / "rules").mkdir()
+    (folder / "rules" / "a.yaml").write_text("rules: []\n")
+    config = load_config(write(folder, text), SECRETS)
+    assert matches(config.rules[0]) == [str(folder / "rules" / "a.yaml")]
+    assert config.rules[1] == "/etc/rules/own.yaml"
+
+
+def test_the_places_of_rule_files_are_told_although_other_settings_are_faulty(tmp_path: Path) -> None:
+    path = write(tmp_path, "mod: off\nrules:\n  - rules/*.yaml\n  - {a: b}\n  - own.yaml\n")
+    found = rule_patterns(path, {})
+    assert [(each.pattern, each.place.line) for each in found] == [
+        (str(tmp_path / "rules/*.yaml"), 3),
+        (str(tmp_path / "own.yaml"), 5),
+    ]
+    assert rule_patterns(tmp_path / "absent.yaml", {}) == ()
+
+
+def test_an_empty_text_names_no_rule_file(tmp_path: Path) -> None:
+    text = (FILES / "good.yaml").read_text(encoding="utf-8") + "\nrules: [' ']\n"
+    with pytest.raises(ConfigErrors, match=r"rules\[0\]: an empty text names no rule file"):
         load_config(write(tmp_path, text), SECRETS)
-    (fault,) = caught.value.faults
-    assert "not enforced" in fault.problem
-    assert fault.line == text.splitlines().index("rules: [rules/spending.yaml]") + 1

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config.document import Document, read_yaml
 from proxy.config.variables import expand
+from proxy.document import Document, read_yaml
 
 
 def read(text: str, environ: Mapping[str, str]) -> tuple[object, list[str]]:

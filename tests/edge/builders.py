@@ -63,6 +63,44 @@ def gate_metrics() -> Metrics:
     return Metrics(chains=["soneium"], upstreams=["soneium-1", "soneium-2"], clients=["trading-dapp"])
 
 
+RULES: Mapping[str, object] = {
+    "digest": "d1",
+    "rules": [
+        {"id": "burst", "mode": "enforce", "effectiveMode": "alert", "severity": "high", "hits": 7, "place": "a.yaml:3"}
+    ],
+}
+RELOADED: Mapping[str, object] = {
+    "ok": True,
+    "digest": "d2",
+    "faults": [],
+    "warnings": [],
+    "difference": {
+        "added": ["new-target"],
+        "removed": [],
+        "changed": [
+            {"rule": "burst", "countsAnew": False, "fields": [{"field": "mode", "before": "alert", "after": "enforce"}]}
+        ],
+        "tokens": [],
+        "reordered": False,
+    },
+}
+FAULTY: Mapping[str, object] = {
+    **RELOADED,
+    "ok": False,
+    "digest": "d1",
+    "faults": [
+        {
+            "file": "rules/a.yaml",
+            "line": 4,
+            "column": 12,
+            "rule": "burst",
+            "problem": 'unknown key "limt"',
+            "suggestion": 'did you mean "limit"?',
+        }
+    ],
+}
+
+
 class FakeBackend:
     """An admin backend in memory, ready unless told otherwise."""
 
@@ -73,6 +111,8 @@ class FakeBackend:
         )
         self.freezes: list[FreezeRequest] = []
         self.asked: list[SessionFilter] = []
+        self.reload: Mapping[str, object] = RELOADED
+        self.reloads = 0
 
     async def readiness(self) -> Sequence[Check]:
         return self.checks
@@ -100,6 +140,13 @@ class FakeBackend:
         if not isinstance(operation, dict):
             raise InvalidParams("operation", "wanted a user operation object")
         return {"verdict": "allow", "chain": chain, "entryPoint": entry_point, "limit": 2**255}
+
+    async def list_rules(self) -> Mapping[str, object]:
+        return RULES
+
+    async def reload_rules(self) -> Mapping[str, object]:
+        self.reloads += 1
+        return self.reload
 
     def _session(self) -> dict[str, object]:
         return {"permissionId": print_bytes(PERMISSION), "account": print_bytes(ACCOUNT), "limit": 2**255}

@@ -24,8 +24,11 @@ from proxy.edge.database import open_database
 from proxy.errors import StateUnavailable
 from tests.edge.builders import (
     ACCOUNT,
+    FAULTY,
     OUT_OF_SCOPE,
     PERMISSION,
+    RELOADED,
+    RULES,
     FakeBackend,
     decision,
     gate_metrics,
@@ -273,3 +276,34 @@ async def test_reachable_from_elsewhere_and_without_a_token_nothing_can_be_chang
         answer = await call("POST", "/freezes", json={"permissionId": PERMISSION_TEXT})
         assert (answer.status, call.backend.freezes) == (403, [])
         assert (await call("GET", "/sessions")).status == 200
+
+
+async def test_the_rules_in_force_are_listed(call: Caller) -> None:
+    answer = await call("GET", "/rules")
+    assert (answer.status, answer.body) == (200, RULES)
+    assert (await call("GET", "/rules?mode=enforce")).status == 400
+
+
+async def test_a_reload_says_what_changed(call: Caller) -> None:
+    answer = await call("POST", "/rules/reload", json={})
+    assert (answer.status, answer.body, call.backend.reloads) == (200, RELOADED, 1)
+
+
+async def test_a_reload_of_faulty_files_is_no_success_and_has_every_fault(call: Caller) -> None:
+    call.backend.reload = FAULTY
+    answer = await call("POST", "/rules/reload", json={})
+    assert answer.status == 422
+    assert answer.body == {"error": "the rule files are faulty; the set before stays in force", **FAULTY}
+
+
+async def test_rules_are_reloaded_by_nobody_without_the_token_and_by_no_form_or_page_of_another_site() -> None:
+    async with listening(access=AdminAccess(token=TOKEN)) as call:
+        page = {"origin": "https://attacker.example", "authorization": f"Bearer {TOKEN}"}
+        form = {"content-type": "text/plain", "authorization": f"Bearer {TOKEN}"}
+        assert (await call("POST", "/rules/reload", json={})).status == 401
+        assert (await call("POST", "/rules/reload", json={}, headers=page)).status == 403
+        assert (await call("POST", "/rules/reload", data="{}", headers=form)).status == 415
+        assert (await call("GET", "/rules/reload")).status == 405
+        assert call.backend.reloads == 0
+        token = {"authorization": f"Bearer {TOKEN}"}
+        assert (await call("POST", "/rules/reload", json={}, headers=token)).status == 200

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import pytest
@@ -13,6 +15,7 @@ from proxy.chain.node import Node
 from proxy.edge.admin import AdminBackend
 from proxy.edge.admin_query import FreezeRequest, SessionFilter
 from proxy.edge.backend import FROZEN, GateBackend, ServedChain
+from proxy.edge.rule_book import RuleBook, open_rules
 from proxy.edge.store import Store
 from proxy.edge.upstream import Upstream
 from proxy.errors import InvalidParams, StateUnavailable
@@ -23,8 +26,10 @@ from proxy.userop.primitives import Hash32, print_bytes, print_checksummed
 from proxy.userop.user_operation import print_user_operation
 from tests.admission.builders import TWICE, Room, key_of, known, lane
 from tests.bypass_list.desk import CHAIN_ID, V07, single, use
+from tests.edge.builders import gate_metrics
 from tests.edge.recording_bundler import RecordingBundler
 from tests.gate_parts import ENTRY_POINT, Scene
+from tests.running_gate import settings
 from tests.session.builders import ACCOUNT, NOW, STRANGER, transfer
 
 ID = TWICE.permission_id
@@ -64,6 +69,19 @@ class Office:
     disk: Disk
     bundler: RecordingBundler
     gate: Scene
+    rules: RuleBook
+    rule_file: Path
+
+
+RULE = """\
+rules:
+  - id: burst
+    description: Not too many at once.
+    mode: enforce
+    severity: high
+    match: {session: true}
+    limit: {count: ops, max: 5, per: session, window: 1h}
+"""
 
 
 @asynccontextmanager
@@ -71,12 +89,16 @@ async def an_office(node: Node | None = None) -> AsyncIterator[Office]:
     room, disk = Room(TWICE), Disk()
     gate = Scene(room)
     async with (
+        AsyncExitStack() as stack,
         RecordingBundler(chain_id=CHAIN_ID) as bundler,
         Upstream("soneium", [bundler.url], chain_id=CHAIN_ID, entry_points=frozenset({V07.address})) as upstream,
     ):
         served = ServedChain(name="soneium", chain_id=CHAIN_ID, gate=gate.gate, upstream=upstream, node=node)
-        backend = GateBackend({"soneium": served}, room.registry, cast(Store, disk), lambda: float(NOW))
-        yield Office(backend, room, disk, bundler, gate)
+        rule_file = Path(stack.enter_context(TemporaryDirectory())) / "rules.yaml"
+        rule_file.write_text(RULE)
+        rules = open_rules(settings(bundler.url, rules=[str(rule_file)], mode="alert"), gate_metrics())
+        backend = GateBackend({"soneium": served}, room.registry, cast(Store, disk), lambda: float(NOW), rules)
+        yield Office(backend, room, disk, bundler, gate, rules, rule_file)
 
 
 @pytest.fixture
@@ -298,3 +320,55 @@ async def test_explain_tells_why_not(office: Office) -> None:
 async def test_explain_names_the_chains_there_are(office: Office) -> None:
     with pytest.raises(InvalidParams, match="soneium"):
         await office.backend.explain("base", print_user_operation(GOOD), ENTRY_POINT)
+
+
+# rules
+
+
+async def test_rules_are_listed_with_the_mode_the_gate_leaves_them(office: Office) -> None:
+    shown = await office.backend.list_rules()
+    assert shown == {
+        "digest": office.rules.ruleset.digest,
+        "rules": [
+            {
+                "id": "burst",
+                "description": "Not too many at once.",
+                "mode": "enforce",
+                "effectiveMode": "alert",
+                "severity": "high",
+                "tags": [],
+                "place": f"{office.rules.ruleset.rules[0].place.path}:2",
+                "hits": 0,
+            }
+        ],
+    }
+
+
+async def test_a_reload_tells_what_it_changed(office: Office) -> None:
+    office.rule_file.write_text(RULE.replace("severity: high", "severity: low"))
+    told = await office.backend.reload_rules()
+    assert (told["ok"], told["faults"], told["digest"]) == (True, [], office.rules.ruleset.digest)
+    assert told["difference"] == {
+        "added": [],
+        "removed": [],
+        "changed": [
+            {
+                "rule": "burst",
+                "countsAnew": False,
+                "fields": [{"field": "severity", "before": "high", "after": "low"}],
+            }
+        ],
+        "tokens": [],
+        "reordered": False,
+    }
+
+
+async def test_a_reload_of_faulty_files_tells_every_fault_and_what_stays_in_force(office: Office) -> None:
+    before = office.rules.ruleset.digest
+    office.rule_file.write_text(RULE.replace("limit:", "limt:"))
+    told = await office.backend.reload_rules()
+    assert (told["ok"], told["digest"]) == (False, before)
+    (fault,) = cast(list[dict[str, Any]], told["faults"])
+    assert (fault["line"], fault["column"]) == (7, 5)
+    assert "limt" in fault["problem"]
+    assert "limit" in fault["suggestion"]

@@ -9,10 +9,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from proxy import __version__
 from proxy.edge.metrics import ALLOW, METHOD_CLASSES, OUTCOMES, SECONDS, SESSION_STATES, Metrics
+from proxy.edge.rule_metrics import RuleName
 from proxy.errors import Code
 from proxy.judge.verdict import Allow, Mode
 from proxy.methods import MethodClass
 from proxy.session.known import Status
+from proxy.session.lint.findings import Severity
 from tests.edge.builders import OUT_OF_SCOPE, gate_metrics
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -137,6 +139,7 @@ def test_no_text_off_the_wire_makes_a_new_series(texts: list[str]) -> None:
     metrics.failed_open(chain)
     metrics.state_unavailable(chain)
     metrics.sessions({(chain, outcome): 1})
+    metrics.rules_decided([RuleName(chain, Mode.ENFORCE, Severity.LOW)], [client])
     assert series(metrics) == before
 
 

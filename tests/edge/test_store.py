@@ -256,7 +256,8 @@ def test_a_half_migrated_database_is_brought_up_to_date(path: Path) -> None:
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     connection.close()
     assert tables == {
-        *("sessions", "freezes", "operations_in_flight", "operations_ended", "declared_uses", "cursors", "probes")
+        *("sessions", "freezes", "operations_in_flight", "operations_ended", "declared_uses", "cursors", "probes"),
+        *("rule_windows", "rule_marks", "rule_histories"),
     }
 
 

@@ -19,7 +19,7 @@ SPEND = counter()
 
 
 def reserve(ledger: Ledger, wanted: Reservation, on_chain: int = 0) -> Held | Refusal:
-    return ledger.reserve(wanted, lambda _: on_chain)
+    return ledger.reserve(wanted, lambda _: on_chain, 1_000.0)
 
 
 def test_holds_exactly_the_limit() -> None:
@@ -221,7 +221,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(number=st.integers(1, 12), nonce=st.integers(1, 4), amounts=st.lists(st.integers(0, 60), max_size=3))
     def attempt(self, number: int, nonce: int, amounts: list[int]) -> None:
         wanted = self.open.get(number) or reservation(number, *amounts, nonce=nonce, limit=self.LIMIT)
-        answer = self.ledger.reserve(wanted, lambda _: self.on_chain)
+        answer = self.ledger.reserve(wanted, lambda _: self.on_chain, 1_000.0)
         if isinstance(answer, Held):
             self.open[number] = answer.reservation
 

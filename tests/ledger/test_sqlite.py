@@ -26,7 +26,13 @@ def operation(number: int, at: float = 1.0) -> AcceptedOperation:
 
 def ended(number: int, at: float, *, mined: bool = True) -> Ended:
     receipt = Mined(user_op_hash=operation_hash(number), success=False, block=7, block_hash=Hash32(b"\x07" * 32))
-    return Ended(operation=operation(number), ended_at=at, mined=receipt if mined else None, added=mined)
+    return Ended(
+        operation=operation(number),
+        ended_at=at,
+        mined=receipt if mined else None,
+        added=mined,
+        counted_at=9 if mined else None,
+    )
 
 
 @pytest.fixture

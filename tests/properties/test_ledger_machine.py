@@ -1,7 +1,11 @@
 """Any interleaving of sends, answers lost, receipts, replacements, readings, reorganisations and crashes.
 
 The model is a chain that counts, a bundler with one place for each nonce, and a disk that loses what nobody waited
-for. What may be spent never passes the limit; when all is quiet, the gate knows what the chain has counted.
+for. What may be spent never passes the limit, neither the chain's nor those of two rules: one adds up what is spent
+and gets back what reverts, one counts operations. When all is quiet, the gate knows what the chain has counted.
+
+An operation reverts or it does not, wherever it is mined: what succeeds only after a reorganisation spends what was
+given back, and no gate can help that.
 """
 
 from __future__ import annotations
@@ -24,9 +28,13 @@ from proxy.chain.reader import NodeReader
 from proxy.chain.tracker import Patience, Tracker
 from proxy.chain.witness import Fate
 from proxy.errors import StateUnavailable
+from proxy.judge.counts import CountKey, WindowCharge
+from proxy.judge.rule import Sliding
+from proxy.judge.windows import BucketRow
 from proxy.ledger.memory import MemoryLedger
 from proxy.ledger.operations import AcceptedOperation, Ended, Mined, Stage
-from proxy.ledger.reservation import Held, NonceSlot, Reservation
+from proxy.ledger.reservation import Held, NonceSlot, Reservation, RuleRows
+from proxy.ledger.rule_counts import RuleCounts
 from proxy.session.counters import Charge, Counter, SessionKey
 from proxy.session.known import KnownSession, Source, Status
 from proxy.session.registry import Registry
@@ -41,6 +49,20 @@ GRANT = session(action(TOKEN, TRANSFER, usage(LIMIT)))
 KEY = key_of(GRANT)
 STATE = enabled(GRANT)
 USES = Counter(SMART_SESSION, KEY.account, USAGE, STATE.action_config_id(next(iter(STATE.actions))))
+SPEND_LIMIT = 8
+COUNT_LIMIT = 4
+MONTH = Sliding(30 * 86_400)
+SPEND = CountKey(b"s" * 16, b"")
+COUNT = CountKey(b"c" * 16, KEY.permission_id)
+
+
+def by_rules(operation: AcceptedOperation) -> AcceptedOperation:
+    """What two rules count of it as well."""
+    spend = WindowCharge(
+        key=SPEND, window=MONTH, amount=amount_of(operation), limit=SPEND_LIMIT, binding=True, lasting=False
+    )
+    one = WindowCharge(key=COUNT, window=MONTH, amount=1, limit=COUNT_LIMIT, binding=True, lasting=True)
+    return replace(operation, reservation=replace(operation.reservation, rule_charges=(spend, one)))
 
 
 @dataclass(frozen=True)
@@ -59,6 +81,10 @@ class Chain:
 
     blocks: list[Block] = field(default_factory=list)
     made: int = 0
+    reverts: set[Hash32] = field(default_factory=set)  # wherever they are mined
+
+    def spent(self, operations: Iterable[AcceptedOperation]) -> int:
+        return sum(amount_of(each) for each in operations if each.user_op_hash not in self.reverts)
 
     def add(self, operations: Iterable[AcceptedOperation]) -> None:
         self.made += 1
@@ -74,7 +100,8 @@ class Chain:
     def find(self, user_op_hash: Hash32) -> Mined | None:
         for number, block in enumerate(self.blocks, 1):
             if any(each.user_op_hash == user_op_hash for each in block.mined):
-                return Mined(user_op_hash=user_op_hash, success=True, block=number, block_hash=block.hash)
+                success = user_op_hash not in self.reverts
+                return Mined(user_op_hash=user_op_hash, success=success, block=number, block_hash=block.hash)
         return None
 
     # as a witness
@@ -105,6 +132,7 @@ class Disk:
     sessions: dict[SessionKey, KnownSession] = field(default_factory=dict)
     in_flight: dict[Hash32, AcceptedOperation] = field(default_factory=dict)
     ended: dict[Hash32, Ended] = field(default_factory=dict)
+    buckets: dict[tuple[CountKey, int], BucketRow] = field(default_factory=dict)
     notes: list[Outcome] = field(default_factory=list)
 
     async def keep(self, outcome: Outcome) -> None:
@@ -135,6 +163,7 @@ class Disk:
         for operation in outcome.revived:
             self.in_flight.setdefault(operation.user_op_hash, operation)
             self.ended.pop(operation.user_op_hash, None)
+        self.buckets |= {(row.key, row.start): row for row in outcome.rules.buckets}
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -161,7 +190,9 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def _begin(self) -> None:
         """A life of the gate, from what the disk has."""
-        self.registry, self.ledger = Registry(), MemoryLedger()
+        self.registry, self.rules = Registry(), RuleCounts()
+        self.rules.restore(RuleRows(buckets=tuple(self.disk.buckets.values())))
+        self.ledger = MemoryLedger(self.rules)
         for known in self.disk.sessions.values():
             self.registry.put(known)
         witness = Witness(self.chain)
@@ -195,7 +226,7 @@ class LedgerMachine(RuleBasedStateMachine):
         if mined is None or mined.block is None or mined.block_hash is None:
             return None
         block = {"blockNumber": print_uint(mined.block), "blockHash": print_bytes(mined.block_hash)}
-        return {"userOpHash": print_bytes(user_op_hash), "success": True, "receipt": block}
+        return {"userOpHash": print_bytes(user_op_hash), "success": mined.success, "receipt": block}
 
     async def _read_exactly(
         self, _node: object, witness: Witness, _key: SessionKey, held: Iterable[Reservation], _tokens: Tokens
@@ -220,7 +251,9 @@ class LedgerMachine(RuleBasedStateMachine):
         state = self.run(self._state())
         if state is None:
             return False
-        return isinstance(self.ledger.reserve(operation.reservation, lambda each: state.used.get(each, 0)), Held)
+        return isinstance(
+            self.ledger.reserve(operation.reservation, lambda each: state.used.get(each, 0), self.clock.now), Held
+        )
 
     def _arrive(self, operation: AcceptedOperation, *, willing: bool = True) -> bool:
         """At the bundler: it takes one operation for each unused nonce, the latest."""
@@ -230,6 +263,9 @@ class LedgerMachine(RuleBasedStateMachine):
         self.pool[slot] = operation
         committed = self.chain.used() + sum(amount_of(each) for each in self.pool.values())
         assert committed <= LIMIT, f"{committed} of {LIMIT} may be spent"
+        mined, pending = self.chain.mined(), self.pool.values()
+        assert self.chain.spent(mined) + self.chain.spent(pending) <= SPEND_LIMIT
+        assert len(mined) + len(pending) <= COUNT_LIMIT
         return True
 
     # what clients and the bundler do
@@ -237,13 +273,16 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(
         nonce=st.integers(0, NONCES - 1),
         amount=st.integers(1, 5),
+        reverts=st.booleans(),
         fortune=st.sampled_from(
             ["taken", "taken", "refused", "answer lost", "never arrives", "crash before", "crash after"]
         ),
     )
-    def send(self, nonce: int, amount: int, fortune: str) -> None:
+    def send(self, nonce: int, amount: int, reverts: bool, fortune: str) -> None:
         self.numbers += 1
-        operation = accepted(self.numbers, KEY, Charge(USES, amount, LIMIT), nonce=nonce, at=self.clock.now)
+        operation = by_rules(accepted(self.numbers, KEY, Charge(USES, amount, LIMIT), nonce=nonce, at=self.clock.now))
+        if reverts:
+            self.chain.reverts.add(operation.user_op_hash)
         self._send(operation, fortune)
 
     @precondition(lambda self: self.sent)
@@ -348,6 +387,7 @@ class LedgerMachine(RuleBasedStateMachine):
         assert state.used.get(USES, 0) == self.chain.used()
         assert self.ledger.in_flight(USES) == 0
         assert not self.disk.in_flight
+        self._rules_agree()
         left = LIMIT - self.chain.used()
         self.numbers += 1
         over = accepted(self.numbers, KEY, Charge(USES, left + 1, LIMIT), nonce=NONCES, at=self.clock.now)
@@ -355,6 +395,16 @@ class LedgerMachine(RuleBasedStateMachine):
         if left:
             exactly = accepted(self.numbers, KEY, Charge(USES, left, LIMIT), nonce=NONCES, at=self.clock.now)
             assert self._reserve(exactly)
+
+    def _rules_agree(self) -> None:
+        counts = self.ledger.counts(NonceSlot(0, KEY.module, KEY.account, 0), self.clock.now)
+        mined = self.chain.mined()
+        assert counts.total(SPEND, MONTH) == self.chain.spent(mined)
+        assert counts.total(COUNT, MONTH) == len(mined)
+        on_disk = {SPEND: 0, COUNT: 0}
+        for row in self.disk.buckets.values():
+            on_disk[row.key] += row.amount
+        assert on_disk == {SPEND: self.chain.spent(mined), COUNT: len(mined)}
 
 
 LedgerMachine.TestCase.settings = settings(

@@ -1,4 +1,4 @@
-"""A configuration file as values that remember where they stand.
+"""A YAML file of settings or rules as values that remember where they stand.
 
 The file is YAML, but every scalar is read as the text that was written: what is a number is decided by the
 setting it is for. So `0x…` never becomes a number, `v0.7` never a float and `no` never a boolean.
@@ -24,10 +24,11 @@ _NULLS = frozenset({"", "~", "null"})
 
 
 class Place(NamedTuple):
-    """Where a key or a value was written: a file or the name of an environment variable, and a line from 1."""
+    """Where a key or a value was written: a file or the name of an environment variable, line and column from 1."""
 
     path: str
     line: int
+    column: int = 1
 
 
 @dataclass(slots=True)
@@ -35,13 +36,15 @@ class Document:
     """What one reading gathers: the values, where each stands, and every fault met on the way.
 
     `data` is made of dicts, lists, `None` and texts as they were written, references not replaced. `keys` holds
-    the places of keys, `values` those of values. A location in `broken` has been reported already, so that nobody
+    the places of keys, `values` those of values, `texts` where the first letter of a text on one line stands. A
+    location in `broken` has been reported already, so that nobody
     complains about it twice.
     """
 
     data: object = None
     keys: dict[Location, Place] = field(default_factory=dict)
     values: dict[Location, Place] = field(default_factory=dict)
+    texts: dict[Location, Place] = field(default_factory=dict)
     broken: set[Location] = field(default_factory=set)
     faults: list[ConfigFault] = field(default_factory=list)
 
@@ -130,7 +133,7 @@ def read_yaml(document: Document, text: str, path: str, at: Location = ()) -> ob
     """
     try:
         node = yaml.compose(_set_aside(text), Loader=_Loader)
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:
         _report_syntax(document, error, text, path, at)
         return None
     document.values[at] = Place(path, 1)
@@ -144,15 +147,17 @@ def _report_syntax(document: Document, error: Exception, text: str, path: str, a
     document.values[at] = Place(path, 1)
     if isinstance(error, yaml.MarkedYAMLError):
         mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark is not None else 1
+        line, column = (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
         problem = _bring_back(" ".join(part for part in (error.context, error.problem) if part))
         written = text.splitlines()[line - 1 : line]
-        document.fault(Place(path, line), f"not YAML: {problem}", _syntax_cure(error, "".join(written)))
+        document.fault(Place(path, line, column), f"not YAML: {problem}", _syntax_cure(error, "".join(written)))
     elif isinstance(error, yaml.reader.ReaderError):
         line = text.count("\n", 0, error.position) + 1
         document.fault(Place(path, line), "not YAML: a control character", "remove it")
-    else:
+    elif isinstance(error, RecursionError):
         document.fault(Place(path, 1), "not YAML as this gate reads it: nested too deeply")
+    else:
+        document.fault(Place(path, 1), "not YAML: an escape that stands for no character", "write the character itself")
 
 
 def _syntax_cure(error: yaml.MarkedYAMLError, written: str) -> str | None:
@@ -168,14 +173,24 @@ def _syntax_cure(error: yaml.MarkedYAMLError, written: str) -> str | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
+_MOST_VALUES = 200_000  # aliases of aliases can write out far more than the file holds
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(slots=True)
 class _Reader:
     document: Document
     path: str
+    count: int = 0
 
     def read(self, node: Node, at: Location, around: tuple[Node, ...]) -> object:
         place = self._place(node)
         self.document.values.setdefault(at, place)
+        self.count += 1
+        if self.count > _MOST_VALUES:
+            if self.count == _MOST_VALUES + 1:
+                self._break(at, place, f"more than {_MOST_VALUES} values, aliases written out", "use fewer aliases")
+            return None
         if any(node is outer for outer in around):
             self._break(at, place, "an alias that contains itself", "write the value out")
             return None
@@ -187,7 +202,13 @@ class _Reader:
         if isinstance(node, SequenceNode):
             items = enumerate(node.value)
             return [self.read(item, (*at, index), (*around, node)) for index, item in items]
-        is_plain = isinstance(node, ScalarNode) and node.style is None
+        if _SURROGATE.search(node.value):
+            self._break(at, place, "an escape that stands for half a character", "write the character itself")
+            return None
+        style = node.style if isinstance(node, ScalarNode) else None
+        is_plain = isinstance(node, ScalarNode) and style is None
+        if style in (None, "'", '"') and node.start_mark.line == node.end_mark.line:
+            self.document.texts[at] = Place(place.path, place.line, place.column + (style is not None))
         return None if is_plain and node.value in _NULLS else _bring_back(node.value)
 
     def _has_default_tag(self, node: Node) -> bool:
@@ -216,4 +237,4 @@ class _Reader:
         self.document.fault(place, problem, cure)
 
     def _place(self, node: Node) -> Place:
-        return Place(self.path, node.start_mark.line + 1)
+        return Place(self.path, node.start_mark.line + 1, node.start_mark.column + 1)

@@ -1,0 +1,179 @@
+"""The end of a judgement, in one step: the chain's verdict, the rules', and what is held for both.
+
+Nothing here waits for anybody, so that no other operation comes between a count that was read and what is held.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from proxy.admission.hearing import Fit, slot_of
+from proxy.admission.judgement import Judgement
+from proxy.admission.sources import Purpose, Sources
+from proxy.errors import Code, Reason
+from proxy.judge.counts import OutcomeLesson
+from proxy.judge.evaluate import NOTHING, Finding
+from proxy.judge.facts import ALLOWED
+from proxy.judge.reading import Request, Standing, facts_of
+from proxy.judge.verdict import Allow, Reject, Verdict
+from proxy.ledger.reservation import Held, NonceSlot, Refusal, Reservation, RuleRefusal
+from proxy.session.counters import Charge, Counter, SessionKey
+from proxy.session.validity import UINT48_MAX
+from proxy.userop.decode import DecodedOperation
+from proxy.userop.entry_point import EntryPoint
+from proxy.userop.nonce import nonce_key
+from proxy.userop.user_operation import UserOperation
+
+UNNAMED_REQUEST: Final = Request(chain="", client="", method="")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """What the chain and the session say. `fit` is there for a session's operation that both take."""
+
+    verdict: Verdict
+    operation: DecodedOperation | None = None
+    session: SessionKey | None = None
+    fit: Fit | None = None
+
+
+class Conclusion:
+    """Draws the judgement from what was heard. Never waits."""
+
+    def __init__(self, sources: Sources) -> None:
+        self._chain_id = sources.terms.chain_id
+        self._registry = sources.registry
+        self._ledger = sources.ledger
+        self._rules = sources.rules
+        self._clock = sources.clock
+
+    def draw(
+        self, op: UserOperation, entry_point: EntryPoint, heard: Heard, purpose: Purpose, request: Request
+    ) -> Judgement:
+        """The judgement; see `Admission.judge`."""
+        now = self._clock()
+        slot = NonceSlot(self._chain_id, entry_point.address, op.sender, op.nonce)
+        charges = _wanted(heard)
+        facts = facts_of(
+            op,
+            entry_point,
+            self._chain_id,
+            heard.operation,
+            request=request,
+            standing=self._standing(heard, slot, charges),
+            now=now,
+        )
+        judge = self._rules()
+        finding = NOTHING if judge is None else judge.consider(facts, self._ledger.counts(slot, now))
+        verdict = heard.verdict
+        if isinstance(verdict, Allow) and (rejections := finding.rejections):
+            verdict = Reject(tuple(hit.reason() for hit in rejections))
+        refused = isinstance(verdict, Reject)
+        if purpose is not Purpose.EXPLAIN:
+            self._count_at_once(finding, refused=refused, now=now)
+        judgement = Judgement(verdict=verdict, operation=heard.operation, facts=facts, finding=finding)
+        if refused or purpose is not Purpose.SUBMIT or heard.operation is None:
+            return judgement
+        return self._reserve(judgement, heard.operation, heard, charges)
+
+    def _standing(self, heard: Heard, slot: NonceSlot, charges: tuple[Charge, ...]) -> Standing:
+        """What is in flight beside the operation, and how full its session's limits become."""
+        verdict = heard.verdict
+        label = verdict.first.code.label if isinstance(verdict, Reject) else ALLOWED
+        if heard.session is None or heard.operation is None:
+            return Standing(verdict=label)
+        held = self._ledger.of_session(heard.session)
+        lanes = {nonce_key(each.slot.nonce) for each in held}
+        lanes.add(nonce_key(slot.nonce))
+        own = heard.operation.user_op_hash
+        return Standing(
+            verdict=label,
+            replaces=any(each.slot == slot and each.user_op_hash != own for each in held),
+            lanes=len(lanes),
+            limit_used_percent=self._fullest(heard, slot, charges),
+        )
+
+    def _fullest(self, heard: Heard, slot: NonceSlot, charges: tuple[Charge, ...]) -> int | None:
+        beside = self._ledger.in_flight_beside(slot)
+        fullest: int | None = None
+        for charge in charges:
+            if charge.limit:
+                used = self._used(heard, charge.counter) + beside(charge.counter) + charge.amount
+                fullest = max(fullest or 0, used * 100 // charge.limit)
+        return fullest
+
+    def _used(self, heard: Heard, counter: Counter) -> int:
+        accepted = None if heard.fit is None else heard.fit.accepted
+        on_chain = 0 if accepted is None else accepted.enabled.used.get(counter, 0)
+        return on_chain + self._registry.declared_uses(counter)
+
+    def _count_at_once(self, finding: Finding, *, refused: bool, now: float) -> None:
+        """What is counted whatever becomes of the operation, and whether it makes a row of refusals longer."""
+        for rate in finding.rates:
+            self._ledger.rate(rate.key, rate.window, rate.amount, rate.limit, now)
+        for key in finding.rows:
+            self._ledger.learn_now(OutcomeLesson(key=key), now, success=not refused)
+
+    def _reserve(
+        self, judgement: Judgement, operation: DecodedOperation, heard: Heard, charges: tuple[Charge, ...]
+    ) -> Judgement:
+        """Hold what the operation uses, of its session and of the rules' counts."""
+        finding = judgement.finding
+        if heard.fit is None and not finding.charges and not finding.lessons:
+            return judgement
+        reservation = Reservation(
+            user_op_hash=operation.user_op_hash,
+            slot=slot_of(operation),
+            session=heard.session,
+            charges=charges,
+            valid_until=_valid_until(heard.fit),
+            rule_charges=finding.charges,
+            lessons=finding.lessons,
+        )
+        held = self._ledger.reserve(reservation, lambda counter: self._used(heard, counter), self._clock())
+        if isinstance(held, Held):
+            return replace(judgement, reservation=held.reservation, enable_nonce=_enable_nonce(operation, heard.fit))
+        reason = held.reason() if isinstance(held, Refusal) else self._refused_by_rule(held)
+        return replace(judgement, verdict=Reject((reason,)))
+
+    def _refused_by_rule(self, refusal: RuleRefusal) -> Reason:
+        """A count that has grown since the rule read it: another gate on the same ledger was faster."""
+        judge = self._rules()
+        rule = None if judge is None else judge.rule_of(refusal.key)
+        left = max(refusal.limit - refusal.used - refusal.in_flight, 0)
+        return Reason(
+            code=Code.RULE_REJECTED,
+            sentence=f"rule {'' if rule is None else rule.id}: {left} left of {refusal.limit}, {refusal.wanted} asked",
+            remedy="wait until the operations in flight are mined, or ask for less",
+            rule=None if rule is None else rule.id,
+            wanted=f"at most {left}",
+            got=str(refusal.wanted),
+            retryable=True,
+        )
+
+
+def _wanted(heard: Heard) -> tuple[Charge, ...]:
+    fit = heard.fit
+    if fit is None:
+        return ()
+    charges = fit.accepted.charges if fit.accepted is not None else ()
+    return charges if fit.declared is None else charges + fit.declared.charges
+
+
+def _valid_until(fit: Fit | None) -> int | None:
+    if fit is None:
+        return None
+    valid_until = fit.accepted.valid_until if fit.accepted is not None else UINT48_MAX
+    if fit.declared is not None:
+        valid_until = min(valid_until, fit.declared.window.valid_until)
+    return valid_until if valid_until < UINT48_MAX else None
+
+
+def _enable_nonce(operation: DecodedOperation, fit: Fit | None) -> int | None:
+    """The nonce under the owner's signature; judging the envelope has moved it on by one."""
+    if fit is None or fit.accepted is None:
+        return None
+    enabling = operation.claim is not None and operation.claim.envelope.enable is not None
+    after = fit.accepted.enabled.enable_nonce if enabling else None
+    return None if after is None else after - 1

@@ -1,0 +1,27 @@
+"""A verdict with all that it rests on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from proxy.judge.evaluate import NOTHING, Finding
+from proxy.judge.facts import Facts
+from proxy.judge.verdict import Verdict
+from proxy.ledger.reservation import Reservation
+from proxy.userop.decode import DecodedOperation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """A verdict and what it rests on.
+
+    `operation` is `None` when it could not be read, `reservation` when nothing is held for it. `enable_nonce` is the
+    nonce by which an ENABLE envelope was judged. `facts` is what the rules saw, `finding` what they said.
+    """
+
+    verdict: Verdict
+    operation: DecodedOperation | None = None
+    reservation: Reservation | None = None
+    enable_nonce: int | None = None
+    facts: Facts | None = None
+    finding: Finding = NOTHING

@@ -1,0 +1,141 @@
+"""Operations of the past, from the audit trail or from recorded traffic, for rules to be held against."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from proxy.cli.options import fail
+from proxy.edge.audit import AuditFilter, read_audit
+from proxy.edge.audit_row import AuditRow, Forward
+from proxy.errors import Code, InvalidParams, StateUnavailable, Undecodable
+from proxy.judge.facts import ALLOWED, Facts
+from proxy.judge.facts_json import facts_from_json
+from proxy.judge.reading import Request, Standing, facts_of
+from proxy.methods import MethodClass, classify
+from proxy.rehearsal.backtest import Recorded
+from proxy.rehearsal.case import Ending
+from proxy.session.addresses import SESSION_MODULES
+from proxy.userop.decode import decode_operation
+from proxy.userop.entry_point import ENTRY_POINT_BY_ADDRESS
+from proxy.userop.primitives import parse_address
+from proxy.userop.user_operation import parse_user_operation
+
+
+@dataclass(slots=True)
+class Past:
+    """What is read on the way: `unread` counts what could not be judged again."""
+
+    unread: int = 0
+
+    def audit(self, path: Path, since: float | None, until: float | None) -> Iterator[Recorded]:
+        """The decisions of the audit trail, oldest first; those without facts are counted and left out."""
+        try:
+            for row in read_audit(path, AuditFilter(since=since, until=until)):
+                facts = _facts_in(row)
+                if facts is None:
+                    self.unread += 1
+                else:
+                    yield Recorded(facts=facts, ending=_ending_of(row))
+        except sqlite3.Error as error:
+            fail(f"the ledger at {path} cannot be read: {error}")
+
+    def traffic(self, lines: list[str], chain: str, chain_id: int) -> Iterator[Recorded]:
+        """Recorded requests: `{"request": …, "response": …, "time": unix seconds}` a line. Without a time, one second
+        passes from each to the next."""
+        now = 0.0
+        for line in lines:
+            try:
+                record = json.loads(line)
+            except (ValueError, RecursionError):
+                self.unread += 1
+                continue
+            if not isinstance(record, dict) or not isinstance(request := record.get("request"), dict):
+                self.unread += 1
+                continue
+            time = record.get("time")
+            now = float(time) if isinstance(time, int | float) else now + 1.0
+            found = self._request(request, chain, chain_id, now)
+            if found is not None:
+                response = record.get("response")
+                answered = isinstance(response, dict) and "error" in response
+                yield Recorded(facts=found, ending=Ending.REFUSED if answered else Ending.SUCCEEDS)
+
+    def _request(self, request: Mapping[str, object], chain: str, chain_id: int, now: float) -> Facts | None:
+        method, params = request.get("method"), request.get("params")
+        kind = classify(method) if isinstance(method, str) else MethodClass.PASS
+        if not isinstance(method, str) or kind not in (MethodClass.SUBMIT, MethodClass.PREVIEW):
+            return None
+        preview = kind is MethodClass.PREVIEW
+        try:
+            if not isinstance(params, list) or len(params) < 2:
+                raise InvalidParams("params", "wanted an operation and an entry point")
+            entry_point = ENTRY_POINT_BY_ADDRESS.get(parse_address(params[1], "params[1]"))
+            if entry_point is None:
+                raise InvalidParams("params[1]", "not an entry point this gate knows")
+            op = parse_user_operation(params[0], entry_point.version, estimate=preview)
+        except InvalidParams:
+            self.unread += 1
+            return None
+        try:
+            operation = decode_operation(op, entry_point, chain_id, SESSION_MODULES)
+        except Undecodable:
+            operation = None
+        return facts_of(
+            op,
+            entry_point,
+            chain_id,
+            operation,
+            request=Request(chain=chain, client="recorded", method=method, preview=preview),
+            standing=Standing(verdict=Code.UNDECODABLE.label if operation is None else ALLOWED, lanes=1),
+            now=now,
+        )
+
+
+def _facts_in(row: AuditRow) -> Facts | None:
+    try:
+        return None if row.facts is None else facts_from_json(json.loads(row.facts))
+    except (StateUnavailable, ValueError):
+        return None
+
+
+def _ending_of(row: AuditRow) -> Ending:
+    """What is taken to have become of an operation: the audit tells what the bundler answered, no more."""
+    match row.forward:
+        case Forward.ANSWERED if row.upstream is not None and row.upstream.error_code is not None:
+            return Ending.REFUSED
+        case Forward.PENDING | Forward.UNKNOWN:
+            return Ending.IN_FLIGHT
+        case _:
+            return Ending.SUCCEEDS
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of recorded traffic."""
+    try:
+        return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
+        fail(f"{path} cannot be read: {error}")
+
+
+@contextmanager
+def progress(what: str, total: int | None) -> Iterator[Progress]:
+    """A bar on stderr, so that stdout holds the answer alone; it goes when all is done."""
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}"),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    with bar:
+        bar.add_task(what, total=total)
+        yield bar

@@ -1,0 +1,111 @@
+"""`sessiongate rules test`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from proxy.cli.options import DEFAULT_CONFIG, ConfigOption, ExitCode, JsonOption
+from proxy.cli.render import console
+from proxy.cli.rules.sets import load_cases, load_rules
+from proxy.judge.rule import Rule
+from proxy.rehearsal.run_cases import Failure, Outcome, run_cases
+
+FilesArgument = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="[FILES]...", show_default=False, help="Rule files, in place of those of the settings."),
+]
+
+
+def run_rule_cases(
+    files: FilesArgument = None, config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption = False
+) -> None:
+    """Run the cases beside the rules.
+
+    The cases of rules/NAME.yaml stand in rules/NAME.cases.yaml. Each is held against its one rule, as if that
+    enforced. Exit code 1 when a step comes out otherwise than expected, when a rule has no step that fires or
+    none that passes, or when a file is faulty.
+
+    \b
+    Examples:
+      sessiongate rules test
+      sessiongate rules test rules/*.yaml --json
+    """
+    rules = load_rules(files or (), config)
+    cases = load_cases(rules)
+    outcome = run_cases(cases, rules.ruleset)
+    if as_json:
+        typer.echo(json.dumps({"cases": len(cases), **_as_json(outcome)}, indent=2))
+    else:
+        _print(outcome, len(cases), len(rules.ruleset.rules))
+    if not outcome.ok:
+        raise typer.Exit(ExitCode.REFUSED)
+
+
+def _word(fires: bool) -> str:
+    return "fires" if fires else "passes"
+
+
+def _as_json(outcome: Outcome) -> dict[str, object]:
+    return {
+        "ok": outcome.ok,
+        "steps": outcome.steps,
+        "failures": [
+            {
+                "rule": failure.case.rule,
+                "case": failure.case.name,
+                "file": failure.step.place.path,
+                "line": failure.step.place.line,
+                "column": failure.step.place.column,
+                "step": failure.step.number,
+                "turn": failure.step.turn,
+                "after": failure.step.after,
+                "expected": _word(failure.step.fires),
+                "got": _word(failure.fired),
+                "why": failure.why,
+                "counted": list(failure.counted),
+            }
+            for failure in outcome.failures
+        ],
+        "withoutFiring": [rule.id for rule in outcome.unfired],
+        "withoutPassing": [rule.id for rule in outcome.unpassed],
+    }
+
+
+def _print(outcome: Outcome, cases: int, rules: int) -> None:
+    out = console()
+    for failure in outcome.failures:
+        for line in _lines(failure):
+            out.print(line)
+    for missing, rules_without in (("fires", outcome.unfired), ("passes", outcome.unpassed)):
+        for rule in rules_without:
+            out.print(Text(f"{_place(rule)}: rule {rule.id} has no case with a step that {missing}", style="red"))
+    wrong = f", {len(outcome.failures)} of them not as expected" if outcome.failures else ""
+    out.print(f"{rules} rules, {cases} cases, {outcome.steps} steps{wrong}")
+
+
+def _lines(failure: Failure) -> list[Text]:
+    step = failure.step
+    turn = f", time {step.turn} of {step.turns}" if step.turns > 1 else ""
+    place = f"{step.place.path}:{step.place.line}:{step.place.column}"
+    lines = [
+        Text(f"{place}: {failure.case.rule}: {failure.case.name}", style="bold"),
+        Text(f"    step {step.number}{turn}, {in_time(step.after)} after the start"),
+        Text(f"  - {_word(step.fires)}", style="green"),
+        Text(f"  + {_word(failure.fired)}{f': {failure.why}' if failure.why else ''}", style="red"),
+    ]
+    return lines + [Text(f"    counted before: {each}", style="dim") for each in failure.counted]
+
+
+def in_time(seconds: int) -> str:
+    """So many seconds as people write them in cases: `24h10m`."""
+    parts = ((seconds // 3_600, "h"), (seconds // 60 % 60, "m"), (seconds % 60, "s"))
+    return "".join(f"{number}{unit}" for number, unit in parts if number) or "0s"
+
+
+def _place(rule: Rule) -> str:
+    return f"{rule.place.path}:{rule.place.line}:{rule.place.column}"

@@ -1,0 +1,137 @@
+"""What is counted of rules. Their ids come from files that ops write, so the series are those of the set in force: a
+reload makes the series of new rules, at zero, and takes away those of rules that are gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from proxy.judge.verdict import Mode
+from proxy.session.lint.findings import Severity
+
+GONE: Final = "other"
+"""All labels of a hit by a rule that a reload took away, or changed in mode or severity, while it was judging."""
+
+NO_RULES: Final = "none"
+"""The digest label until a set has been read."""
+
+
+class Reason(StrEnum):
+    """Why the rules were read again."""
+
+    FILE = "file"  # one of their files changed
+    SIGNAL = "signal"  # SIGHUP
+    ADMIN = "admin"  # POST /rules/reload
+
+
+class Result(StrEnum):
+    """What came of it."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"  # the files are faulty: the last good set stays in force
+
+
+class RuleName(NamedTuple):
+    """A rule as its series are labelled; `mode` is the rule's own, lowered to the gate's."""
+
+    rule: str
+    mode: Mode
+    severity: Severity
+
+
+class RuleMetrics:
+    """The counters and gauges of rules, in the registry of one gate."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._hits = Counter(
+            "sessiongate_rule_hits_total",
+            "Operations a rule fired on; in `enforce` they were rejected, otherwise they would have been.",
+            ["rule", "mode", "severity"],
+            registry=registry,
+        )
+        self._opened = Counter(
+            "sessiongate_rule_opened_total",
+            "Operations a rule could not judge for want of a fact and, with `fail: open`, let pass.",
+            ["rule"],
+            registry=registry,
+        )
+        self._loaded = Gauge(
+            "sessiongate_rules_loaded", "Rules in force, those in mode off left out.", registry=registry
+        )
+        self._info = Gauge(
+            "sessiongate_rules_info", "Always 1; the label names the set in force.", ["digest"], registry=registry
+        )
+        self._reloads = Counter(
+            "sessiongate_rules_reload_total",
+            "Times the rule files were read again.",
+            ["reason", "result"],
+            registry=registry,
+        )
+        for reason in Reason:
+            for result in Result:
+                self._reloads.labels(reason, result)
+        self._successful = Gauge(
+            "sessiongate_rules_last_reload_successful",
+            "1 when the rule files as they were read last are in force.",
+            registry=registry,
+        )
+        self._succeeded_at = Gauge(
+            "sessiongate_rules_last_reload_success_timestamp_seconds",
+            "When rule files were last read without fault, in unix seconds.",
+            registry=registry,
+        )
+        self._digest = NO_RULES
+        self._info.labels(NO_RULES).set(1)
+        self._gone = self._hits.labels(GONE, GONE, GONE)
+        self._opened_gone = self._opened.labels(GONE)
+        self._hits_of: dict[RuleName, Counter] = {}
+        self._opened_of: dict[str, Counter] = {}
+        self._since_start: dict[str, int] = {}
+
+    def in_force(self, rules: Collection[RuleName], digest: str) -> None:
+        """From now on these rules judge; those in mode `off` are not among them."""
+        wanted = dict.fromkeys(rules)
+        for name in [name for name in self._hits_of if name not in wanted]:
+            del self._hits_of[name]
+            self._hits.remove(*name)
+        ids = dict.fromkeys(name.rule for name in rules)
+        for rule in [rule for rule in self._opened_of if rule not in ids]:
+            del self._opened_of[rule]
+            self._opened.remove(rule)
+            self._since_start.pop(rule, None)
+        for name in wanted:
+            self._hits_of.setdefault(name, self._hits.labels(*name))
+        for rule in ids:
+            self._opened_of.setdefault(rule, self._opened.labels(rule))
+        self._loaded.set(len(ids))
+        if digest != self._digest:
+            self._info.remove(self._digest)
+            self._info.labels(digest).set(1)
+            self._digest = digest
+
+    def decided(self, hits: Iterable[RuleName], opened: Iterable[str] = ()) -> None:
+        """Count the rules that fired on one operation, and those that let it pass for want of a fact."""
+        for name in hits:
+            self._hits_of.get(name, self._gone).inc()
+            if name.rule in self._opened_of:
+                self._since_start[name.rule] = self._since_start.get(name.rule, 0) + 1
+        for rule in opened:
+            self._opened_of.get(rule, self._opened_gone).inc()
+
+    def hits_of(self, rule: str) -> int:
+        """On how many operations a rule in force has fired since the gate started, whatever its mode was."""
+        return self._since_start.get(rule, 0)
+
+    def reloaded(self, reason: Reason, result: Result) -> None:
+        """Count a reload."""
+        self._reloads.labels(reason, result).inc()
+
+    def read(self, *, good: bool, now: float) -> None:
+        """Record whether the files as they were read just now, in unix seconds, are in force."""
+        self._successful.set(good)
+        if good:
+            self._succeeded_at.set(now)

@@ -1,0 +1,117 @@
+"""What rules count and remember: the names of counts, what one operation adds, and what a judge may ask of them.
+
+The ledger keeps them (`proxy.ledger`), so that one step holds everything an operation uses. A window's amount is held
+while the operation is in flight and counted in the window once it is mined; a history learns from what was mined.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from proxy.judge.rule import Window
+
+
+class CountKey(NamedTuple):
+    """One count of one rule: the rule's identity (16 bytes) and the group it is for, such as a session's name."""
+
+    rule: bytes
+    group: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowCharge:
+    """An operation adds `amount` to a window: what is there, what is in flight and this must stay within `limit`.
+
+    One that is not `binding` belongs to a rule that refuses nobody: past the limit it is not held, and nothing else
+    happens. `lasting` amounts stay when the operation reverts on chain, as uses do; value that moved does not.
+    """
+
+    key: CountKey
+    window: Window
+    amount: int
+    limit: int
+    binding: bool
+    lasting: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DistinctCharge:
+    """An operation brings `mark` (8 bytes, of a hash) into a window of at most `limit` different ones."""
+
+    key: CountKey
+    window: Window
+    mark: bytes
+    limit: int
+    binding: bool
+
+
+RuleCharge = WindowCharge | DistinctCharge
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarksLesson:
+    """What a mined operation teaches a history of things seen: `marks` of 8 bytes each."""
+
+    key: CountKey
+    marks: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValueLesson:
+    """What a mined operation teaches a history of amounts."""
+
+    key: CountKey
+    value: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutcomeLesson:
+    """A row of operations grows by one when the operation reverted on chain, and ends when it succeeded."""
+
+    key: CountKey
+
+
+Lesson = MarksLesson | ValueLesson | OutcomeLesson
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What a history of things remembers: how many operations since when, and the latest marks, oldest first."""
+
+    operations: int
+    since: float  # unix seconds
+    marks: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Amounts:
+    """What a history of amounts remembers: how many operations, and the latest amounts, oldest first."""
+
+    operations: int
+    recent: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """How many operations in a row have ended in the outcome that is counted."""
+
+    length: int
+
+
+History = Seen | Amounts | Row
+
+
+class Counts(Protocol):
+    """What has been counted, as it stands for one operation at one moment: operations in its nonce's place are left
+    out, for only one of them can be mined. Raises `StateUnavailable` where the ledger cannot tell."""
+
+    def total(self, key: CountKey, window: Window) -> int:
+        """The amounts in the window and in flight."""
+
+    def marks(self, key: CountKey, window: Window, most: int) -> Collection[bytes]:
+        """The different marks in the window and in flight; of more than `most` + 1, the latest `most` + 1."""
+
+    def history(self, key: CountKey) -> History | None:
+        """What was learnt so far."""

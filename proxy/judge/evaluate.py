@@ -1,0 +1,257 @@
+"""The rules held against one operation: every one of them, in one pass, and one finding out of all.
+
+Precedence: reject beats alert beats shadow; among rejections the gravest severity, then the order of the files. The
+gate's own mode is a ceiling on the mode of each rule. No rule sees what another said, so the order in which they are
+asked changes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from proxy.errors import Code, Reason, StateUnavailable
+from proxy.judge.checks import CHECKS, Answer, Asked, Outcome
+from proxy.judge.counts import CountKey, Counts, Lesson, RuleCharge, WindowCharge
+from proxy.judge.expression import Expression
+from proxy.judge.facts import Facts, GrantFacts
+from proxy.judge.match import Index, Test, matcher
+from proxy.judge.rule import Fail, Limit, Rate, Rule, Ruleset
+from proxy.judge.verdict import Mode
+from proxy.userop.primitives import print_bytes
+
+_RANK: Final = {mode: rank for rank, mode in enumerate((Mode.OFF, Mode.SHADOW, Mode.ALERT, Mode.ENFORCE))}
+_REMEDY: Final = "ask the operator of this gate why this rule is there, or change the operation"
+
+
+def lower(mode: Mode, ceiling: Mode) -> Mode:
+    """The weaker of two modes."""
+    return min(mode, ceiling, key=_RANK.__getitem__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hit:
+    """A rule that fired. `mode` is the rule's under the gate's ceiling. `unknown` when it fired for want of a fact."""
+
+    rule: Rule
+    mode: Mode
+    sentence: str
+    wanted: str | None = None
+    got: str | None = None
+    unknown: bool = False
+    retryable: bool = False
+
+    def reason(self) -> Reason:
+        """What a refused caller is told."""
+        return Reason(
+            code=Code.RATE_LIMITED if isinstance(self.rule.check, Rate) else Code.RULE_REJECTED,
+            sentence=f"rule {self.rule.id}: {self.sentence}",
+            remedy=self.rule.remedy or _REMEDY,
+            rule=self.rule.id,
+            wanted=self.wanted,
+            got=self.got,
+            retryable=self.retryable,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What a set of rules says of one operation, and what is to be counted for it.
+
+    `hits` stand in the order of precedence. `charges` and `lessons` are for an operation that goes out, `rates` are
+    counted at once whatever becomes of it, `rows` grow when it is refused here and end when it goes out. `opened`
+    names the rules that let it pass for want of a fact.
+    """
+
+    hits: tuple[Hit, ...] = ()
+    charges: tuple[RuleCharge, ...] = ()
+    lessons: tuple[Lesson, ...] = ()
+    rates: tuple[WindowCharge, ...] = ()
+    rows: tuple[CountKey, ...] = ()
+    opened: tuple[str, ...] = ()
+
+    @property
+    def rejections(self) -> tuple[Hit, ...]:
+        """The hits that refuse the operation, the one the caller is told first."""
+        return tuple(hit for hit in self.hits if hit.mode is Mode.ENFORCE)
+
+    @property
+    def verdict(self) -> str:
+        """`reject`, `alert` or `allow`."""
+        if not self.hits or self.hits[0].mode is Mode.SHADOW:
+            return "allow"
+        return "reject" if self.hits[0].mode is Mode.ENFORCE else "alert"
+
+
+NOTHING: Final = Finding()
+"""What no rules say."""
+
+
+class RuleJudge(Protocol):
+    """Whoever holds rules against operations."""
+
+    def consider(self, facts: Facts, counts: Counts) -> Finding:
+        """See `Judge`."""
+
+    def rule_of(self, key: CountKey) -> Rule | None:
+        """See `Judge`."""
+
+
+@dataclass(slots=True)
+class _Prepared:
+    """A rule made ready: what is the same for every operation is worked out once."""
+
+    rule: Rule
+    mode: Mode
+    fits: Test
+    exempt: tuple[tuple[Test, Expression | None], ...]
+    per_grant: bool  # it is asked once for each session that is granted
+
+
+class Judge:
+    """Holds one ruleset against operations, under the ceiling of the gate's mode."""
+
+    def __init__(self, ruleset: Ruleset, *, ceiling: Mode = Mode.ENFORCE) -> None:
+        self.ruleset = ruleset
+        active = [rule for rule in ruleset.rules if rule.mode is not Mode.OFF and ceiling is not Mode.OFF]
+        self._index = Index(active)
+        self._rules = [_prepare(rule, ceiling) for rule in active]
+        self._by_identity = {rule.identity: rule for rule in active}
+
+    def rule_of(self, key: CountKey) -> Rule | None:
+        """The rule that a count is kept for."""
+        return self._by_identity.get(key.rule)
+
+    def consider(self, facts: Facts, counts: Counts) -> Finding:
+        """What the rules say. `counts` is bound to the moment of the facts and to the place of the operation's nonce.
+
+        Never raises for what a count or a fact cannot tell: that is what a rule's `fail` is for.
+        """
+        positions = self._index.candidates(facts)
+        if not positions:
+            return NOTHING
+        gathered = _Gathered()
+        for position in positions:
+            prepared = self._rules[position]
+            if prepared.fits(facts):
+                self._ask(prepared, facts, counts, gathered)
+        return gathered.finding()
+
+    def _ask(self, prepared: _Prepared, facts: Facts, counts: Counts, gathered: _Gathered) -> None:
+        rule = prepared.rule
+        concerned, about = _concerned(prepared, facts)
+        if concerned is False:
+            return
+        if concerned is None:
+            gathered.fail(prepared, "what it asks for cannot be told of this operation")
+            return
+        if rule.check is None:
+            gathered.hits.append(Hit(rule=rule, mode=prepared.mode, sentence=about or _sentence(rule)))
+            return
+        asked = Asked(rule, facts, counts, self.ruleset.tokens, binding=prepared.mode is Mode.ENFORCE)
+        try:
+            outcome = CHECKS[type(rule.check)](asked, rule.check)
+        except StateUnavailable as error:
+            gathered.fail(prepared, f"what it counts cannot be told now: {error.what}")
+            return
+        gathered.take(prepared, outcome)
+
+
+def _prepare(rule: Rule, ceiling: Mode) -> _Prepared:
+    expressions = [rule.when, *(each.when for each in rule.exemptions)]
+    return _Prepared(
+        rule=rule,
+        mode=lower(rule.mode, ceiling),
+        fits=matcher(rule.match),
+        exempt=tuple((matcher(each.match), each.when) for each in rule.exemptions),
+        per_grant=any(each is not None and each.per_grant for each in expressions),
+    )
+
+
+def _concerned(prepared: _Prepared, facts: Facts) -> tuple[bool | None, str | None]:
+    """Whether the condition holds and no exception does; for a rule on granted sessions, and of which of them."""
+    if not prepared.per_grant:
+        return _applies(prepared, facts, None), None
+    unknown = False
+    for grant in facts.grants:
+        applies = _applies(prepared, facts, grant)
+        if applies:
+            return True, f"{_sentence(prepared.rule)} (session {print_bytes(grant.permission_id)})"
+        unknown = unknown or applies is None
+    return (None if unknown else False), None
+
+
+def _applies(prepared: _Prepared, facts: Facts, grant: GrantFacts | None) -> bool | None:
+    when = prepared.rule.when
+    holds = True if when is None else when.holds(facts, grant)
+    if holds is False:
+        return False
+    for fits, exception in prepared.exempt:
+        if fits(facts):
+            exempt = True if exception is None else exception.holds(facts, grant)
+            if exempt:
+                return False
+            if exempt is None:
+                holds = None
+    return holds
+
+
+def _sentence(rule: Rule) -> str:
+    return rule.description.rstrip(".")
+
+
+class _Gathered:
+    """What the rules have said so far."""
+
+    def __init__(self) -> None:
+        self.hits: list[Hit] = []
+        self.charges: list[RuleCharge] = []
+        self.lessons: list[Lesson] = []
+        self.rates: list[WindowCharge] = []
+        self.rows: list[CountKey] = []
+        self.opened: list[str] = []
+
+    def fail(self, prepared: _Prepared, sentence: str) -> None:
+        """A rule that cannot be answered."""
+        rule = prepared.rule
+        if rule.fail is Fail.OPEN:
+            self.opened.append(rule.id)
+            return
+        self.hits.append(Hit(rule=rule, mode=prepared.mode, sentence=sentence, unknown=True))
+
+    def take(self, prepared: _Prepared, outcome: Outcome) -> None:
+        """A check's answer; of a rule that fired nothing is charged, as when it enforces."""
+        rule = prepared.rule
+        match outcome.answer:
+            case Answer.UNKNOWN:
+                self.fail(prepared, outcome.sentence)
+            case Answer.FIRES:
+                self.hits.append(
+                    Hit(
+                        rule=rule,
+                        mode=prepared.mode,
+                        sentence=outcome.sentence or _sentence(rule),
+                        wanted=outcome.wanted,
+                        got=outcome.got,
+                        retryable=outcome.retryable,
+                    )
+                )
+            case Answer.QUIET if isinstance(rule.check, Rate):
+                self.rates += [each for each in outcome.charges if isinstance(each, WindowCharge)]
+            case Answer.QUIET if isinstance(rule.check, Limit):
+                self.charges += outcome.charges
+        self.lessons += outcome.lessons
+        self.rows += outcome.rows
+
+    def finding(self) -> Finding:
+        """All of it, in the order of precedence."""
+        if len(self.hits) > 1:
+            self.hits.sort(key=lambda hit: (-_RANK[hit.mode], -hit.rule.severity.rank, hit.rule.order))
+        return Finding(
+            hits=tuple(self.hits),
+            charges=tuple(self.charges),
+            lessons=tuple(self.lessons),
+            rates=tuple(self.rates),
+            rows=tuple(self.rows),
+            opened=tuple(self.opened),
+        )

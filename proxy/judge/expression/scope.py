@@ -1,0 +1,28 @@
+"""What an expression may name besides fields: tokens, lists and macros."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from proxy.judge.tokens import Tokens
+
+
+@dataclass(frozen=True, slots=True)
+class NamedList:
+    """A list of a rule file: `of` says of what (address, selector, permission_id, text, client).
+
+    Its values are bytes of the width of `of`, or texts.
+    """
+
+    of: str
+    values: frozenset[bytes] | frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Everything that the rule files define for their expressions."""
+
+    tokens: Tokens = field(default_factory=Tokens)
+    lists: Mapping[str, NamedList] = field(default_factory=dict)
+    macros: Mapping[str, str] = field(default_factory=dict)

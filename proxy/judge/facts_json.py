@@ -1,0 +1,82 @@
+"""Facts as JSON and back, exactly: what the audit keeps of an operation, so that rules can be tried on the past.
+
+Bytes are 0x-hex, integers are JSON integers of any size, absent and empty fields are left out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, Final, cast
+
+from proxy.errors import StateUnavailable
+from proxy.judge.facts import CallFacts, Facts, GrantFacts, MoveFacts
+from proxy.userop.movement import AssetKind, MovementKind
+
+Json = dict[str, Any]
+
+_TEXTS: Final = frozenset(
+    {"chain", "client", "method", "verdict", "entry_point", "mode", "call_type", "acts", "how", "findings"}
+)
+
+_NESTED: Final[Mapping[str, type[Any]]] = {"calls": CallFacts, "moves": MoveFacts, "grants": GrantFacts}
+_ENUMS: Final[Mapping[str, Callable[[Any], Any]]] = {"kind": MovementKind, "asset": AssetKind}
+
+
+def facts_to_json(facts: Facts) -> Json:
+    """The facts as an object of JSON values."""
+    return _to_json(facts)
+
+
+def facts_from_json(value: object) -> Facts:
+    """The facts from such an object. Raises `StateUnavailable` when it is none."""
+    try:
+        facts = _from_json(Facts, value)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise StateUnavailable(f"stored facts cannot be read ({type(error).__name__})", fact="ledger") from error
+    return cast(Facts, facts)
+
+
+def _to_json(record: Any) -> Json:
+    """Any: one of the fact records."""
+    described: Json = {}
+    for name, default in _DEFAULTS[type(record)].items():
+        value = getattr(record, name)
+        if value == default and default is not dataclasses.MISSING:
+            continue
+        described[name] = _plain(value)
+    return described
+
+
+def _plain(value: object) -> object:
+    if type(value) in _DEFAULTS:
+        return _to_json(value)
+    if isinstance(value, bytes):
+        return "0x" + value.hex()
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, str) else value
+
+
+def _from_json(record: type[Any], value: Any) -> Any:
+    fields: dict[str, Any] = {}
+    for name, item in value.items():
+        if (nested := _NESTED.get(name)) is not None:
+            fields[name] = tuple(_from_json(nested, each) for each in item)
+        elif (enum := _ENUMS.get(name)) is not None and record is MoveFacts:
+            fields[name] = enum(item)
+        else:
+            fields[name] = tuple(item) if name in _TEXTS and isinstance(item, list) else _typed(name, item)
+    return record(**fields)
+
+
+def _typed(name: str, item: object) -> object:
+    if isinstance(item, str) and name not in _TEXTS:
+        return bytes.fromhex(item.removeprefix("0x"))
+    return tuple(_typed(name, each) for each in item) if isinstance(item, list) else item
+
+
+_DEFAULTS: Final = {
+    record: {field.name: field.default for field in dataclasses.fields(record)}
+    for record in (Facts, CallFacts, MoveFacts, GrantFacts)
+}

@@ -1,0 +1,42 @@
+"""What is read, what comes of it, and what can be wrong with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from proxy.judge.rule import Place, Ruleset
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One file: its name as faults show it, and its text."""
+
+    path: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleFault:
+    """One fault, or one warning: where it stands, what is wrong, and the cure when one is known.
+
+    `rule` is the id of the rule it is about; `None` outside of rules.
+    """
+
+    place: Place
+    problem: str
+    suggestion: str | None = None
+    rule: str | None = None
+
+    def __str__(self) -> str:
+        """`rules/spending.yaml:4:12: unknown key 'limt'; did you mean "limit"?`."""
+        cure = f"; {self.suggestion}" if self.suggestion else ""
+        return f"{self.place.path}:{self.place.line}:{self.place.column}: {self.problem}{cure}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parsed:
+    """What came of reading: a set of rules, or `None` and every fault. Warnings stand in nobody's way."""
+
+    ruleset: Ruleset | None
+    faults: tuple[RuleFault, ...] = ()
+    warnings: tuple[RuleFault, ...] = ()

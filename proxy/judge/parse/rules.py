@@ -1,0 +1,174 @@
+"""Rules as they are written, overrides laid over them, and the rule each one comes to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final, TypeVar
+
+from proxy.document import Place, did_you_mean
+from proxy.judge.parse.checks import CHECKS
+from proxy.judge.parse.identity import identity_of
+from proxy.judge.parse.matches import read_match
+from proxy.judge.parse.terms import Terms
+from proxy.judge.parse.written import Reading, Written
+from proxy.judge.rule import Check, Exemption, Fail, Match, Per, Rule
+from proxy.judge.verdict import Mode
+from proxy.session.lint.findings import Severity
+from proxy.written import kind_of, shorten
+
+Value = TypeVar("Value")
+
+_ID: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,99}\Z", re.ASCII)
+_TEXTS: Final = ("id", "description", "mode", "severity", "fail", "remedy", "tags", "match", "when")
+RULE_KEYS: Final = (*_TEXTS, *CHECKS, "except", "extends", "append")
+_ADDING: Final = ("tags", "match", "except")
+
+
+@dataclass(slots=True)
+class Draft:
+    """A rule as written: under each key the values that make it up, more than one where an override adds."""
+
+    id: str
+    place: Place
+    fields: dict[str, list[Written]] = field(default_factory=dict)
+
+    def last(self, key: str) -> Written | None:
+        """The value that counts for a key."""
+        return self.fields[key][-1] if key in self.fields else None
+
+
+def gather(entries: Iterable[Written]) -> dict[str, Draft]:
+    """Every rule of all files by id, in their order, overrides laid over them."""
+    drafts: dict[str, Draft] = {}
+    for entry in entries:
+        fields = entry.fields(RULE_KEYS, "a rule")
+        checks = [key for key in CHECKS if key in fields]
+        for stray in checks[1:]:
+            fields.pop(stray).fault_at_key(f"a rule has one check, this one has {checks[0]} already", "make it two")
+        if not isinstance(entry.value, dict):
+            continue
+        if "extends" in fields:
+            _override(entry, fields, drafts)
+        else:
+            _begin(entry, fields, drafts)
+    return drafts
+
+
+def _begin(entry: Written, fields: dict[str, Written], drafts: dict[str, Draft]) -> None:
+    if "append" in fields:
+        fields.pop("append").fault_at_key("append is for a rule that extends another", "leave it out")
+    if "id" not in fields:
+        entry.fault("a rule needs an id", "add id: a-name-of-its-own")
+        return
+    name = fields["id"].text()
+    if name is None:
+        return
+    if not _ID.match(name):
+        fields["id"].fault(f"{shorten(name)} is no id", "lower-case letters, digits and -, such as usdc-per-day")
+    elif name in drafts:
+        first = drafts[name].place
+        problem = f'the id "{name}" is taken by the rule at {first.path}:{first.line}'
+        fields["id"].fault(problem, f"give it another id, or write extends: {name}")
+    else:
+        drafts[name] = Draft(name, fields["id"].place, {key: [value] for key, value in fields.items()})
+
+
+def _override(entry: Written, fields: dict[str, Written], drafts: dict[str, Draft]) -> None:
+    if "id" in fields:
+        fields.pop("id").fault_at_key("a rule that extends another keeps its id", "leave out id")
+    name = fields.pop("extends").text()
+    adds = "append" in fields and fields.pop("append").truth() is True
+    draft = None if name is None else drafts.get(name)
+    if draft is None:
+        if name is not None:
+            cure = did_you_mean(name, drafts) or "it must stand before this one"
+            entry.child("extends").fault(f"there is no rule {shorten(name)} to extend", cure)
+        return
+    if any(key in CHECKS for key in fields):
+        for key in CHECKS:
+            draft.fields.pop(key, None)
+    for key, value in fields.items():
+        draft.fields[key] = [*draft.fields.get(key, ()), value] if adds and key in _ADDING else [value]
+
+
+def build(draft: Draft, order: int, terms: Terms, readings: Iterable[Reading]) -> Rule | None:
+    """The rule a draft comes to; its faults are marked with its id."""
+    found = next(iter(readings)).found
+    before = len(found)
+    rule = _build(draft, order, terms)
+    found[before:] = [replace(fault, rule=draft.id) for fault in found[before:]]
+    return None if len(found) > before else rule
+
+
+def _build(draft: Draft, order: int, terms: Terms) -> Rule | None:
+    described, whose = draft.last("description"), draft.last("id")
+    if described is None and whose is not None:
+        whose.fault(f"rule {draft.id} has no description", "add description: what it is for, in a sentence")
+    description = None if described is None else described.text()
+    mode = _word(draft, "mode", Mode.SHADOW, {each.value: each for each in Mode})
+    severity = _word(draft, "severity", Severity.MEDIUM, {each.value: each for each in Severity})
+    usual = Fail.CLOSED if mode is Mode.ENFORCE else Fail.OPEN
+    fail = _word(draft, "fail", usual, {each.value: each for each in Fail})
+    match = read_match(draft.fields.get("match", ()), terms)
+    when = None if (condition := draft.last("when")) is None else terms.expression(condition)
+    check = _check(draft, match, terms)
+    remedy = None if (cure := draft.last("remedy")) is None else cure.text()
+    return Rule(
+        id=draft.id,
+        description=description or "",
+        mode=mode,
+        severity=severity,
+        fail=fail,
+        match=match,
+        place=draft.place,
+        order=order,
+        identity=identity_of(draft.id, match, when, check),
+        when=when,
+        check=check,
+        exemptions=_exemptions(draft, terms),
+        remedy=remedy,
+        tags=_tags(draft),
+    )
+
+
+def _word(draft: Draft, key: str, default: Value, known: Mapping[str, Value]) -> Value:
+    written = draft.last(key)
+    word = None if written is None else written.one_of(dict(known))
+    return default if word is None else word
+
+
+def _check(draft: Draft, match: Match, terms: Terms) -> Check | None:
+    for key, read in CHECKS.items():
+        if (written := draft.last(key)) is not None:
+            check = read(written, terms)
+            if check is not None and match.session is False and Per.SESSION in getattr(check, "per", ()):
+                written.child("per").fault("match.session is false, so there is no session", "count per account")
+            return check
+    return None
+
+
+def _tags(draft: Draft) -> tuple[str, ...]:
+    entries = [entry for part in draft.fields.get("tags", ()) for entry in part.each()]
+    return tuple(dict.fromkeys(tag for entry in entries if (tag := entry.text()) is not None))
+
+
+def _exemptions(draft: Draft, terms: Terms) -> tuple[Exemption, ...]:
+    entries = [entry for part in draft.fields.get("except", ()) for entry in part.each()]
+    return tuple(found for entry in entries if (found := _exemption(entry, terms)) is not None)
+
+
+def _exemption(entry: Written, terms: Terms) -> Exemption | None:
+    fields = entry.fields(("match", "when", "because"), "except")
+    if not isinstance(entry.value, dict):
+        return None
+    if "match" not in fields and "when" not in fields:
+        entry.fault(f"{kind_of(entry.value)} exempts everything", "add match or when to it")
+        return None
+    # what is exempt has come through the rule's own match: nothing is asked that is not written
+    everything = Match(preview=None, verdicts=None)
+    match = read_match([fields["match"]], terms, everything) if "match" in fields else everything
+    when = terms.expression(fields["when"]) if "when" in fields else None
+    because = fields["because"].text() if "because" in fields else None
+    return Exemption(match=match, when=when, because=because)

@@ -1,0 +1,164 @@
+"""What rules are written with: tokens, named lists and macros, and the names a deployment knows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Final
+
+from proxy.document import did_you_mean
+from proxy.judge.expression import Expression, NamedList, Scope, compile_expression
+from proxy.judge.parse.written import Written
+from proxy.judge.tokens import NATIVE, RESERVED_SYMBOLS, USD, Asset, Token, TokenPlace, Tokens, parse_amount
+from proxy.written import read_address, read_hash, read_selector, shorten
+
+KINDS: Final = ("address", "selector", "permission_id", "text", "client")
+_READERS: Final = {"address": read_address, "selector": read_selector, "permission_id": read_hash}
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}\Z", re.ASCII)
+_SYMBOL: Final = re.compile(r"[A-Za-z][A-Za-z0-9]{0,31}\Z", re.ASCII)
+_WORD: Final = re.compile(r"\$([A-Za-z_][A-Za-z0-9_-]*)|([A-Za-z_][A-Za-z0-9_]*)", re.ASCII)
+MOST_CHAIN: Final = 2**64 - 1
+MOST_DECIMALS: Final = 77
+
+
+@dataclass(slots=True)
+class Terms:
+    """Everything a rule may name. `used` gathers the names of lists (`$name`) and macros that something names."""
+
+    scope: Scope
+    chains: Mapping[str, int] | None
+    clients: Collection[str] | None
+    used: set[str] = field(default_factory=set)
+
+    def members(self, written: Written, kind: str) -> Iterable[bytes | str]:
+        """The values of one entry: itself, or all of the list it names."""
+        value = written.value
+        if isinstance(value, str) and value.startswith("$"):
+            named = self.scope.lists.get(value[1:])
+            self.used.add(value)
+            if named is None:
+                written.fault(f"there is no list {shorten(value)}", did_you_mean(value[1:], self.scope.lists))
+            elif named.of != kind and {named.of, kind} != {"text", "client"}:
+                written.fault(f"{value} is a list of {named.of}, wanted {kind}")
+            else:
+                return named.values
+            return ()
+        return read_member(written, kind)
+
+    def expression(self, written: Written) -> Expression | None:
+        """A condition; its faults are told at their columns."""
+        if (text := written.text()) is None:
+            return None
+        self.mark(text)
+        outcome = compile_expression(text, self.scope)
+        if isinstance(outcome, Expression):
+            return outcome
+        for each in outcome:
+            written.reading.fault(written.place_in(each.offset), each.problem, each.suggestion)
+        return None
+
+    def mark(self, text: str) -> None:
+        """Remember every list and macro that a text names, also by way of macros."""
+        waiting = [text]
+        while waiting:
+            for listed, word in _WORD.findall(waiting.pop()):
+                if listed:
+                    self.used.add(f"${listed}")
+                elif word in self.scope.macros and word not in self.used:
+                    self.used.add(word)
+                    waiting.append(self.scope.macros[word])
+
+    def assets(self, symbol: str) -> Iterable[Asset] | None:
+        """A token on all its chains; `None` for a symbol nobody listed."""
+        token = self.scope.tokens.named(symbol)
+        if token is None:
+            return None
+        if token.native:
+            return [Asset(0, None)]
+        return [Asset(chain_id, place.address) for chain_id, place in token.places.items()]
+
+
+def read_member(written: Written, kind: str) -> Iterable[bytes | str]:
+    """One value of a kind, or none when it is faulty."""
+    member: bytes | str | None = written.read(_READERS[kind]) if kind in _READERS else written.text()
+    return () if member is None else (member,)
+
+
+def read_list(written: Written) -> NamedList | None:
+    """A named list."""
+    fields = written.fields(("of", "values"), "a list", ("of", "values"))
+    kind = fields["of"].one_of({each: each for each in KINDS}) if "of" in fields else None
+    if kind is None or "values" not in fields:
+        return None
+    members = [member for each in fields["values"].each() for member in read_member(each, kind)]
+    return NamedList(kind, frozenset(members))  # type: ignore[arg-type]  # one kind is of one type
+
+
+def is_name(written: Written, name: str) -> bool:
+    """Whether a list or macro may be called so; reported when not."""
+    if _NAME.match(name):
+        return True
+    written.fault_at_key(f"{shorten(name)} is no name", "begin with a letter; letters, digits, _ and - follow")
+    return False
+
+
+def read_tokens(files: Iterable[Written]) -> Tokens:
+    """The tokens of all token files."""
+    found: dict[str, Token] = {}
+    first: dict[str, Written] = {}
+    for file in files:
+        if file.value is None or "tokens" not in (fields := file.fields(("tokens",), "a token file", ("tokens",))):
+            continue
+        for symbol, written in fields["tokens"].items():
+            if symbol in first:
+                place = first[symbol].key_place
+                written.fault_at_key(f"{symbol} is listed twice, first at {place.path}:{place.line}", "keep one")
+                continue
+            first[symbol] = written
+            token = _read_token(written, symbol)
+            if token is not None:
+                found[symbol] = token
+    return Tokens(found)
+
+
+def _read_token(written: Written, symbol: str) -> Token | None:
+    fields = written.fields(("native", "price", "on"), f"token {shorten(symbol)}")
+    native = "native" in fields and fields["native"].truth() is True
+    if not _SYMBOL.match(symbol) or (symbol in RESERVED_SYMBOLS and not (native and symbol == NATIVE)):
+        written.fault_at_key(f"{shorten(symbol)} cannot name a token", "letters and digits, and no unit such as USD")
+        return None
+    if native and "on" in fields:
+        fields["on"].fault_at_key(f"{symbol} is native, so it is on every chain", "leave out on")
+    if not native and "on" not in fields:
+        written.fault_at_key(f"token {symbol} needs on", "add on: {1868: {address: 0x…, decimals: 6}}")
+    price = _read_price(fields["price"]) if "price" in fields else None
+    places = {} if native or "on" not in fields else _read_places(fields["on"])
+    return Token(symbol, places, price, native)
+
+
+def _read_price(written: Written) -> Fraction | None:
+    if (text := written.text()) is None:
+        return None
+    amount = parse_amount(text, Tokens())
+    if isinstance(amount, str):
+        written.fault(amount, "write 3000 USD")
+        return None
+    if amount.symbol != USD or amount.digits <= 0:
+        written.fault(f"{shorten(text)} is no price above 0 in USD", "write 3000 USD")
+        return None
+    return amount.digits
+
+
+def _read_places(written: Written) -> dict[int, TokenPlace]:
+    places = {}
+    for chain, each in written.items():
+        fields = each.fields(("address", "decimals"), "a token's chain", ("address", "decimals"))
+        address = fields["address"].read(read_address) if "address" in fields else None
+        decimals = fields["decimals"].integer(0, MOST_DECIMALS) if "decimals" in fields else None
+        if not chain.isascii() or not chain.isdigit() or len(chain) > 20 or not 1 <= int(chain) <= MOST_CHAIN:
+            each.fault_at_key(f"{shorten(chain)} is no chain id", "write its number, such as 1868")
+        elif address is not None and decimals is not None:
+            places[int(chain)] = TokenPlace(address, decimals)
+    return places

@@ -1,0 +1,243 @@
+"""From an operation that was decoded to the facts that rules are held against."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from proxy.judge.facts import CallFacts, Facts, GrantFacts, MoveFacts
+from proxy.session.lint import Finding, lint, lint_addition, lint_enable
+from proxy.session.lint.grant import Grant, configs_of
+from proxy.session.lint.reading import read_session
+from proxy.session.policies.time_frame import TimeFrame
+from proxy.session.transitions import PUBLISHED
+from proxy.userop.acts import (
+    ActionPoliciesEnabled,
+    EmissaryConfigSet,
+    Erc1271PoliciesEnabled,
+    SessionsEnabled,
+    UserOpPoliciesEnabled,
+)
+from proxy.userop.decode import DecodedOperation
+from proxy.userop.emissary_abi import EmissaryEnable
+from proxy.userop.entry_point import EntryPoint
+from proxy.userop.execution import CallType
+from proxy.userop.movement import Movement
+from proxy.userop.primitives import Address, Hash32
+from proxy.userop.session_data import EnableSession, PolicyData, SessionData
+from proxy.userop.signature import SessionMode
+from proxy.userop.user_operation import UserOperation
+
+_CALL_TYPES: Final = {each.value: each.name.lower() for each in CallType}
+_NO_HASH: Final = Hash32(bytes(32))
+_HUMP: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """How an operation came in: the chain's and the client's name, the method, and whether it only asks."""
+
+    chain: str
+    client: str
+    method: str
+    preview: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What is known of an operation beyond itself; the defaults are those of one that was refused early."""
+
+    verdict: str
+    replaces: bool = False
+    lanes: int = 0
+    limit_used_percent: int | None = None
+
+
+def facts_of(
+    op: UserOperation,
+    entry_point: EntryPoint,
+    chain_id: int,
+    operation: DecodedOperation | None,
+    *,
+    request: Request,
+    standing: Standing,
+    now: float,
+) -> Facts:
+    """The facts of an operation at unix time `now`; `operation` is `None` when it could not be read."""
+    claim = None if operation is None else operation.claim
+    execution = None if operation is None else operation.execution
+    gas = _gas(op)
+    return Facts(
+        unix_time=now,
+        chain_id=chain_id,
+        chain=request.chain,
+        client=request.client,
+        method=request.method,
+        preview=request.preview,
+        verdict=standing.verdict,
+        account=op.sender,
+        entry_point=entry_point.version.value,
+        user_op_hash=_NO_HASH if operation is None else operation.user_op_hash,
+        nonce=op.nonce,
+        # one that cannot be read is refused only when it claims a session
+        session=operation is None or claim is not None,
+        permission_id=None if claim is None else claim.envelope.permission_id,
+        module=None if claim is None else claim.module,
+        mode=None if claim is None else claim.envelope.mode.label,
+        call_type=None if execution is None or execution.call_type is None else _CALL_TYPES.get(execution.call_type),
+        calls=()
+        if operation is None
+        else tuple(
+            CallFacts(target=call.target, selector=call.selector, value=call.value, size=len(call.data))
+            for call in operation.calls
+        ),
+        moves=() if operation is None else tuple(map(_move, operation.movements)),
+        acts=() if operation is None or not operation.acts else tuple(map(_name_of, operation.acts)),
+        grants=() if operation is None else tuple(_grants(operation, int(now))),
+        paymaster=_paymaster(op),
+        factory=_factory(op),
+        eip7702=op.eip7702_auth is not None,
+        gas=gas,
+        call_gas=op.call_gas_limit or 0,
+        max_cost=gas * (op.max_fee_per_gas or 0),
+        replaces=standing.replaces,
+        lanes=standing.lanes,
+        limit_used_percent=standing.limit_used_percent,
+    )
+
+
+def _gas(op: UserOperation) -> int:
+    limits = (
+        op.call_gas_limit,
+        op.verification_gas_limit,
+        op.pre_verification_gas,
+        op.paymaster_verification_gas_limit,
+        op.paymaster_post_op_gas_limit,
+    )
+    return sum(limit for limit in limits if limit)
+
+
+def _paymaster(op: UserOperation) -> Address | None:
+    if op.paymaster_and_data:
+        return Address(op.paymaster_and_data[:20])
+    return op.paymaster
+
+
+def _factory(op: UserOperation) -> Address | None:
+    if op.init_code:
+        return Address(op.init_code[:20])
+    return None if op.factory is None else Address(op.factory.ljust(20, b"\0"))
+
+
+def _move(movement: Movement) -> MoveFacts:
+    return MoveFacts(
+        call=movement.call,
+        kind=movement.kind,
+        asset=movement.asset,
+        token=movement.token,
+        amount=movement.amount,
+        counterparty=movement.counterparty,
+        holder=movement.holder,
+        unlimited=movement.unlimited,
+    )
+
+
+def _name_of(act: object) -> str:
+    """`ModuleInstalled` as `module_installed`."""
+    return _HUMP.sub("_", type(act).__name__).lower()
+
+
+def _grants(operation: DecodedOperation, now: int) -> Iterator[GrantFacts]:
+    claim, account = operation.claim, operation.op.sender
+    if claim is not None and claim.envelope.enable is not None:
+        yield _enabled(claim.envelope.enable, claim.envelope.mode, claim.module, account, now=now)
+    for act in operation.acts:
+        match act:
+            case SessionsEnabled(module, sessions):
+                for session in sessions:
+                    findings = lint(session, now=now, account=account, module=module)
+                    yield _granted(session, module, account, how="call", findings=findings)
+            case UserOpPoliciesEnabled() | ActionPoliciesEnabled() | Erc1271PoliciesEnabled():
+                yield GrantFacts(
+                    permission_id=act.permission_id,
+                    module=act.module,
+                    how="call",
+                    findings=_ids(lint_addition(act, now=now, account=account)),
+                    targets=tuple(each.target for each in act.actions)
+                    if isinstance(act, ActionPoliciesEnabled)
+                    else (),
+                    policies=tuple(dict.fromkeys(each.policy for each in _policies_added(act))),
+                )
+            case EmissaryConfigSet(module, holder, enable):
+                yield _enabled(enable, SessionMode.ENABLE, module, holder, now=now, how="call")
+            case _:
+                pass
+
+
+def _enabled(
+    enable: EnableSession | EmissaryEnable,
+    mode: SessionMode,
+    module: Address,
+    account: Address,
+    *,
+    now: int,
+    how: str | None = None,
+) -> GrantFacts:
+    findings = lint_enable(enable, mode, now=now, account=account, module=module)
+    claims = enable.claim_policies if isinstance(enable, EmissaryEnable) else ()
+    return _granted(enable.session, module, account, how=how or mode.label, findings=findings, claims=claims)
+
+
+def _granted(
+    session: SessionData,
+    module: Address,
+    account: Address,
+    *,
+    how: str,
+    findings: tuple[Finding, ...],
+    claims: tuple[PolicyData, ...] = (),
+) -> GrantFacts:
+    policies = [*session.user_op_policies, *session.erc7739_policies.erc1271_policies, *claims]
+    policies += [policy for action in session.actions for policy in action.policies]
+    return GrantFacts(
+        permission_id=session.permission_id,
+        module=module,
+        how=how,
+        findings=_ids(findings),
+        valid_until=_end_of(read_session(session, account, module, PUBLISHED, claims)),
+        targets=tuple(dict.fromkeys(action.target for action in session.actions)),
+        policies=tuple(dict.fromkeys(each.policy for each in policies)),
+    )
+
+
+def _ids(findings: tuple[Finding, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(finding.id for finding in findings))
+
+
+def _policies_added(
+    act: UserOpPoliciesEnabled | ActionPoliciesEnabled | Erc1271PoliciesEnabled,
+) -> Iterator[PolicyData]:
+    match act:
+        case UserOpPoliciesEnabled():
+            yield from act.policies
+        case ActionPoliciesEnabled():
+            for action in act.actions:
+                yield from action.policies
+        case Erc1271PoliciesEnabled():
+            yield from act.erc7739_policies.erc1271_policies
+
+
+def _end_of(grant: Grant) -> int | None:
+    """When the last action of the session ends; `None` when one never does, or nothing can be called at all."""
+    ends: list[int] = []
+    for action in grant.actions:
+        if action.is_dummy:
+            continue
+        frames = configs_of(grant.bearing_on(action), TimeFrame)
+        until = [frame.valid_until for frame in frames if frame.valid_until]
+        if not until:
+            return None
+        ends.append(min(until))
+    return max(ends, default=None)

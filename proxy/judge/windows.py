@@ -1,0 +1,346 @@
+"""Windows of time: what was counted lately for each key, in memory that is bounded for one key and gone with the last.
+
+A sliding window is cut into buckets of a 240th of its length, of one second at least. An amount falls into the bucket
+of its moment, and a bucket counts until its end has left the window: no amount leaves early, and none later than the
+width of one bucket. A calendar window has one bucket, its hour, day, week or month.
+
+Time is handed in. A clock that steps back a little stands still here until it has caught up, so that a step lowers no
+count; one that is set back further is followed, and what was counted in what is now the future counts on.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from datetime import UTC, date, datetime, timedelta
+from typing import Final, NamedTuple
+
+from proxy.judge.counts import CountKey
+from proxy.judge.rule import Calendar, OnCalendar, Sliding, Window
+
+_BUCKETS: Final = 240
+_STEP_BACK_SECONDS: Final = 3_600
+_SWEPT_A_CALL: Final = 2
+_HOUR: Final = 3_600
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Bucket(NamedTuple):
+    """A piece of a window, in unix seconds: it holds what happens from `start` on, and counts until `expires`."""
+
+    start: int
+    expires: int
+
+
+def width_of(window: Sliding) -> int:
+    """How long the buckets of a sliding window are, in seconds."""
+    return max(1, -(-window.seconds // _BUCKETS))
+
+
+def bucket_of(window: Window, at: int) -> Bucket:
+    """The bucket into which a moment falls. Buckets of calendar windows follow the zone's changes of the clock, so
+    that a day may have 23 or 25 hours; an hour always has 60 minutes."""
+    if isinstance(window, Sliding):
+        width = width_of(window)
+        start = at - at % width
+        return Bucket(start, start + width + window.seconds)
+    local = (_EPOCH + timedelta(seconds=at)).astimezone(window.zone)
+    if window.unit is Calendar.HOUR:
+        offset = int((local.utcoffset() or timedelta()).total_seconds())
+        start = at - (at + offset) % _HOUR
+        return Bucket(start, start + _HOUR)
+    first = local.date()
+    if window.unit is Calendar.DAY:
+        after = first + timedelta(days=1)
+    elif window.unit is Calendar.WEEK:
+        first -= timedelta(days=first.weekday())
+        after = first + timedelta(days=7)
+    else:
+        first = first.replace(day=1)
+        after = (first + timedelta(days=31)).replace(day=1)
+    return Bucket(_midnight(window, first), _midnight(window, after))
+
+
+def _midnight(window: OnCalendar, day: date) -> int:
+    """When a day begins; where the clock is put forward at midnight, the moment of that."""
+    return int(datetime(day.year, day.month, day.day, tzinfo=window.zone).timestamp())
+
+
+class Sums:
+    """The amounts of one key by bucket, oldest first, and their total."""
+
+    __slots__ = ("_buckets", "_total")
+
+    def __init__(self) -> None:
+        self._buckets: list[tuple[int, int, int]] = []  # start, expires, amount
+        self._total = 0
+
+    def __len__(self) -> int:
+        return len(self._buckets)
+
+    def total(self, now: int) -> int:
+        """What counts now."""
+        self.forget(now)
+        return self._total
+
+    def amount_in(self, start: int) -> tuple[int, int]:
+        """What the bucket that starts then holds, and when it expires; zeros when there is none."""
+        place = self._place(start)
+        return (0, 0) if place is None else (self._buckets[place][2], self._buckets[place][1])
+
+    def add(self, bucket: Bucket, amount: int) -> None:
+        """Count an amount; a negative one takes back as much as is there."""
+        place = self._place(bucket.start)
+        if place is not None:
+            start, expires, before = self._buckets[place]
+            after = max(before + amount, 0)
+            self._total += after - before
+            if after:
+                self._buckets[place] = (start, expires, after)
+            else:
+                del self._buckets[place]
+        elif amount > 0:
+            entry = (*bucket, amount)
+            self._buckets.insert(bisect_left(self._buckets, entry), entry)
+            self._total += amount
+
+    def forget(self, now: int) -> bool:
+        """Let go of what counts no more. Whether nothing is left."""
+        expired = 0
+        for _, expires, amount in self._buckets:
+            if expires > now:
+                break
+            self._total -= amount
+            expired += 1
+        if expired:
+            del self._buckets[:expired]
+        return not self._buckets
+
+    def _place(self, start: int) -> int | None:
+        buckets = self._buckets
+        if buckets and buckets[-1][0] == start:  # nearly always
+            return len(buckets) - 1
+        place = bisect_left(buckets, (start,))
+        return place if place < len(buckets) and buckets[place][0] == start else None
+
+
+class Mark(NamedTuple):
+    """When a mark stops to count; how often it came in the bucket that ends then, 0 when that is not known; and when
+    it would have stopped before that, 0 when it was new."""
+
+    expires: int
+    times: int
+    earlier: int
+
+
+class Marks:
+    """The different marks of one key: the latest of them, one more than any limit that was asked about.
+
+    That is enough to tell exactly whether a limit is passed: the ones forgotten stop to count before those kept.
+    """
+
+    __slots__ = ("_crowded_until", "_marks")
+
+    def __init__(self) -> None:
+        self._marks: dict[bytes, Mark] = {}  # the latest last
+        self._crowded_until = 0  # until then some that count were forgotten
+
+    def __len__(self) -> int:
+        return len(self._marks)
+
+    def present(self, now: int) -> Mapping[bytes, Mark]:
+        """Those that count now, the latest last."""
+        self.forget(now)
+        return self._marks
+
+    def add(self, mark: bytes, expires: int, most: int) -> None:
+        """It came, in the bucket that counts until then; no more than `most` + 1 are kept."""
+        before = self._marks.pop(mark, None)
+        if before is None:
+            self._marks[mark] = Mark(expires, 1, 0)
+        elif before.expires >= expires:
+            times = before.times + 1 if before.times and before.expires == expires else before.times
+            self._marks[mark] = before._replace(times=times)
+        else:
+            self._marks[mark] = Mark(expires, 1, before.expires)
+        while len(self._marks) > most + 1:
+            first = min(self._marks, key=lambda each: self._marks[each].expires)
+            self._crowded_until = max(self._crowded_until, self._marks.pop(first).expires)
+
+    def take_back(self, mark: bytes, expires: int, now: int) -> None:
+        """It did not come in that bucket after all. In doubt it stays, never longer than it would have."""
+        known = self._marks.get(mark)
+        if known is None or known.expires != expires or not known.times or self._crowded_until > now:
+            return
+        if known.times > 1:
+            self._marks[mark] = known._replace(times=known.times - 1)
+        elif known.earlier:
+            self._marks[mark] = Mark(known.earlier, 0, 0)
+        else:
+            del self._marks[mark]
+
+    def put(self, mark: bytes, known: Mark) -> None:
+        """As it was before a restart."""
+        self._marks[mark] = known
+
+    def forget(self, now: int) -> bool:
+        """Let go of what counts no more. Whether nothing is left."""
+        if any(known.expires <= now for known in self._marks.values()):
+            self._marks = {mark: known for mark, known in self._marks.items() if known.expires > now}
+        return not self._marks
+
+
+class BucketRow(NamedTuple):
+    """What a bucket holds, for the store; nothing when it is to be forgotten."""
+
+    key: CountKey
+    start: int
+    expires: int
+    amount: int
+
+
+class MarkRow(NamedTuple):
+    """What is known of a mark, for the store; `None` when it is to be forgotten."""
+
+    key: CountKey
+    mark: bytes
+    known: Mark | None
+
+
+class Windows:
+    """The windows of all keys. What counts no more is swept out bit by bit, whenever something is counted."""
+
+    def __init__(self) -> None:
+        self._sums: dict[CountKey, Sums] = {}
+        self._marks: dict[CountKey, Marks] = {}
+        self._ring: deque[CountKey] = deque()  # every key of the two once, the next one to be swept first
+        self._now = 0
+        self._periods: dict[OnCalendar, Bucket] = {}
+
+    def __len__(self) -> int:
+        """For how many keys something is kept."""
+        return len(self._ring)
+
+    def moment(self, now: float) -> int:
+        """The time by which things are counted: `now`, or what it was before the clock stepped back."""
+        second = int(now)
+        if second > self._now or second < self._now - _STEP_BACK_SECONDS:
+            self._now = second
+        return self._now
+
+    # amounts
+
+    def total(self, key: CountKey, now: float) -> int:
+        """The amounts in the window."""
+        sums = self._sums.get(key)
+        return 0 if sums is None else sums.total(self.moment(now))
+
+    def add(self, key: CountKey, window: Window, amount: int, now: float) -> BucketRow:
+        """Count an amount now."""
+        at = self.moment(now)
+        self._sweep(at)
+        sums = self._sums.get(key)
+        if sums is None:
+            sums = self._sums[key] = Sums()
+            self._enter(key, self._marks)
+        sums.forget(at)
+        bucket = self._bucket(window, at)
+        sums.add(bucket, amount)
+        return self.bucket(key, bucket)
+
+    def take_back(self, key: CountKey, window: Window, amount: int, at: int) -> BucketRow:
+        """What was counted at that moment was not."""
+        bucket = bucket_of(window, at)
+        if (sums := self._sums.get(key)) is not None:
+            sums.add(bucket, -amount)
+        return self.bucket(key, bucket)
+
+    def bucket(self, key: CountKey, bucket: Bucket) -> BucketRow:
+        """A bucket as it stands."""
+        sums = self._sums.get(key)
+        amount, expires = (0, 0) if sums is None else sums.amount_in(bucket.start)
+        return BucketRow(key, bucket.start, expires or bucket.expires, amount)
+
+    # different things
+
+    def marks(self, key: CountKey, now: float) -> Mapping[bytes, Mark]:
+        """The marks in the window, the latest last."""
+        marks = self._marks.get(key)
+        return {} if marks is None else marks.present(self.moment(now))
+
+    def add_mark(self, key: CountKey, window: Window, mark: bytes, most: int, now: float) -> MarkRow:
+        """A mark came now; of more than `most` + 1 the latest `most` + 1 are kept."""
+        at = self.moment(now)
+        self._sweep(at)
+        marks = self._marks.get(key)
+        if marks is None:
+            marks = self._marks[key] = Marks()
+            self._enter(key, self._sums)
+        marks.forget(at)
+        marks.add(mark, self._bucket(window, at).expires, most)
+        return self.mark(key, mark)
+
+    def take_back_mark(self, key: CountKey, window: Window, mark: bytes, at: int) -> MarkRow:
+        """What came at that moment did not."""
+        if (marks := self._marks.get(key)) is not None:
+            marks.take_back(mark, bucket_of(window, at).expires, self._now)
+        return self.mark(key, mark)
+
+    def mark(self, key: CountKey, mark: bytes) -> MarkRow:
+        """A mark as it stands."""
+        marks = self._marks.get(key)
+        return MarkRow(key, mark, None if marks is None else marks.present(0).get(mark))
+
+    # from and for elsewhere
+
+    def restore(self, buckets: Iterable[BucketRow], marks: Iterable[MarkRow]) -> None:
+        """What was counted before a restart."""
+        for row in buckets:
+            if row.key not in self._sums:
+                self._sums[row.key] = Sums()
+                self._enter(row.key, self._marks)
+            self._sums[row.key].add(Bucket(row.start, row.expires), row.amount)
+        for each in sorted(marks, key=lambda row: 0 if row.known is None else row.known.expires):
+            if each.known is None:
+                continue
+            if each.key not in self._marks:
+                self._marks[each.key] = Marks()
+                self._enter(each.key, self._sums)
+            self._marks[each.key].put(each.mark, each.known)
+
+    def keep_only(self, rules: Collection[bytes]) -> None:
+        """Forget what other rules than these have counted."""
+        self._sums = {key: sums for key, sums in self._sums.items() if key.rule in rules}
+        self._marks = {key: marks for key, marks in self._marks.items() if key.rule in rules}
+        self._ring = deque(dict.fromkeys((*self._sums, *self._marks)))
+
+    def keys(self) -> Iterator[CountKey]:
+        """The keys for which something is kept."""
+        return iter(self._ring)
+
+    def _enter(self, key: CountKey, other: Mapping[CountKey, object]) -> None:
+        if key not in other:
+            self._ring.append(key)
+
+    def _bucket(self, window: Window, at: int) -> Bucket:
+        if isinstance(window, Sliding):
+            return bucket_of(window, at)
+        # an hour of a calendar costs more to find than to remember
+        period = self._periods.get(window)
+        if period is None or not period.start <= at < period.expires:
+            period = self._periods[window] = bucket_of(window, at)
+        return period
+
+    def _sweep(self, now: int) -> None:
+        for _ in range(min(_SWEPT_A_CALL, len(self._ring))):
+            key = self._ring.popleft()
+            sums, marks = self._sums.get(key), self._marks.get(key)
+            if sums is not None and sums.forget(now):
+                del self._sums[key]
+                sums = None
+            if marks is not None and marks.forget(now):
+                del self._marks[key]
+                marks = None
+            if sums is not None or marks is not None:
+                self._ring.append(key)

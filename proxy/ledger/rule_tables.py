@@ -1,0 +1,103 @@
+"""What rules count and remember on disk: the windows, marks and histories of `proxy.ledger.rule_counts`, row by row.
+
+A row is written as it stands, in the transaction that ends the operation that changed it. What is counted at once,
+requests and rows of rejections, is written every few seconds and may be lost for the last moments before a crash.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection
+from typing import Final
+
+from proxy.errors import StateUnavailable
+from proxy.judge.counts import CountKey
+from proxy.judge.history import history_from_text, history_to_text
+from proxy.judge.windows import BucketRow, Mark, MarkRow
+from proxy.ledger.group_commit import Statement
+from proxy.ledger.reservation import HistoryRow, RuleRows
+
+TABLES: Final = (
+    """CREATE TABLE rule_windows (
+        rule BLOB NOT NULL, grp BLOB NOT NULL, bucket INTEGER NOT NULL, amount TEXT NOT NULL, expires INTEGER NOT NULL,
+        PRIMARY KEY (rule, grp, bucket)
+    ) WITHOUT ROWID""",
+    "CREATE INDEX rule_windows_expires ON rule_windows (expires)",
+    """CREATE TABLE rule_marks (
+        rule BLOB NOT NULL, grp BLOB NOT NULL, mark BLOB NOT NULL, expires INTEGER NOT NULL, times INTEGER NOT NULL,
+        earlier INTEGER NOT NULL, PRIMARY KEY (rule, grp, mark)
+    ) WITHOUT ROWID""",
+    "CREATE INDEX rule_marks_expires ON rule_marks (expires)",
+    """CREATE TABLE rule_histories (
+        rule BLOB NOT NULL, grp BLOB NOT NULL, state TEXT NOT NULL, updated REAL NOT NULL, PRIMARY KEY (rule, grp)
+    ) WITHOUT ROWID""",
+    "CREATE INDEX rule_histories_updated ON rule_histories (updated)",
+)
+"""Statements that make the tables, for the list of migrations."""
+
+NAMES: Final = ("rule_windows", "rule_marks", "rule_histories")
+
+HISTORY_SECONDS: Final = 90 * 86_400.0
+"""A history that learnt nothing for so long is forgotten."""
+
+_GRACE_SECONDS: Final = 3_600.0
+"""What has expired is kept a little longer, in case the clock is set back."""
+
+_SAVE_BUCKET: Final = "INSERT OR REPLACE INTO rule_windows VALUES (?, ?, ?, ?, ?)"
+_DROP_BUCKET: Final = "DELETE FROM rule_windows WHERE rule = ? AND grp = ? AND bucket = ?"
+_SAVE_MARK: Final = "INSERT OR REPLACE INTO rule_marks VALUES (?, ?, ?, ?, ?, ?)"
+_DROP_MARK: Final = "DELETE FROM rule_marks WHERE rule = ? AND grp = ? AND mark = ?"
+_SAVE_HISTORY: Final = "INSERT OR REPLACE INTO rule_histories VALUES (?, ?, ?, ?)"
+_DROP_HISTORY: Final = "DELETE FROM rule_histories WHERE rule = ? AND grp = ?"
+
+
+def save(rows: RuleRows) -> list[Statement]:
+    """Keep these rows as they stand."""
+    statements: list[Statement] = []
+    for bucket in rows.buckets:
+        if bucket.amount:
+            statements.append((_SAVE_BUCKET, (*bucket.key, bucket.start, str(bucket.amount), bucket.expires)))
+        else:
+            statements.append((_DROP_BUCKET, (*bucket.key, bucket.start)))
+    for mark in rows.marks:
+        if mark.known is not None:
+            statements.append((_SAVE_MARK, (*mark.key, mark.mark, *mark.known)))
+        else:
+            statements.append((_DROP_MARK, (*mark.key, mark.mark)))
+    for row in rows.histories:
+        if row.history is not None:
+            statements.append((_SAVE_HISTORY, (*row.key, history_to_text(row.history), row.updated)))
+        else:
+            statements.append((_DROP_HISTORY, row.key))
+    return statements
+
+
+def prune(now: float) -> list[Statement]:
+    """Forget what counts no more (unix seconds)."""
+    return [
+        ("DELETE FROM rule_windows WHERE expires < ?", (now - _GRACE_SECONDS,)),
+        ("DELETE FROM rule_marks WHERE expires < ?", (now - _GRACE_SECONDS,)),
+        ("DELETE FROM rule_histories WHERE updated < ?", (now - HISTORY_SECONDS,)),
+    ]
+
+
+def keep_only(rules: Collection[bytes]) -> list[Statement]:
+    """Forget what other rules than these have counted and learnt."""
+    known = ",".join("?" * len(rules))
+    return [(f"DELETE FROM {name} WHERE rule NOT IN ({known})", tuple(rules)) for name in NAMES]  # noqa: S608  # ours
+
+
+def load(connection: sqlite3.Connection) -> RuleRows:
+    """All that is kept. Raises `StateUnavailable` at a row that cannot be read."""
+    buckets = connection.execute("SELECT rule, grp, bucket, expires, amount FROM rule_windows ORDER BY bucket")
+    marks = connection.execute("SELECT rule, grp, mark, expires, times, earlier FROM rule_marks")
+    histories = connection.execute("SELECT rule, grp, state, updated FROM rule_histories")
+    try:
+        return RuleRows(
+            tuple(BucketRow(CountKey(*row[:2]), row[2], row[3], int(row[4])) for row in buckets),
+            tuple(MarkRow(CountKey(rule, grp), mark, Mark(*known)) for rule, grp, mark, *known in marks),
+            tuple(HistoryRow(CountKey(rule, grp), history_from_text(text), at) for rule, grp, text, at in histories),
+        )
+    except (ValueError, TypeError) as error:
+        what = f"a stored count of a rule cannot be read ({type(error).__name__})"
+        raise StateUnavailable(what, fact="ledger") from error

@@ -1,0 +1,1 @@
+"""Rules tried before they count: on cases written beside them, and on the past. No clock, no disk."""

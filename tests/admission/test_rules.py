@@ -1,0 +1,201 @@
+"""Ops' rules beside the chain's verdict: one step judges by both and holds for both."""
+
+from __future__ import annotations
+
+import pytest
+
+from proxy.admission import Purpose
+from proxy.errors import Code
+from proxy.judge.facts import Facts
+from proxy.judge.verdict import Allow, Mode, Reject
+from proxy.session.freezes import Freeze
+from proxy.userop.movement import MovementKind
+from proxy.userop.user_operation import UserOperation
+from tests.admission.builders import TWICE, Room, enabling, granting, lane
+from tests.bypass_list.desk import (
+    NEXUS_NONCE,
+    OWNER_NONCE,
+    STRANGERS_KEY,
+    a_session,
+    an_operation,
+    batch,
+    single,
+    use,
+)
+from tests.judge.builders import judge_of
+from tests.session.builders import ACCOUNT, FRIEND, NOW, TOKEN, TRANSFER, action, sudo, transfer, usage
+
+TEN_TIMES = a_session(action(TOKEN, TRANSFER, usage(10)))
+FEW = """
+- {id: few, description: d, mode: %s, match: {session: true}, limit: {count: ops, max: 2, per: session, window: 1h}}
+"""
+NEVER = "- {id: never, description: Not on our watch., mode: %s, match: {session: true}}"
+
+
+def operation(number: int, amount: int = 1) -> UserOperation:
+    return use(TEN_TIMES, single(transfer(amount)), nonce=lane(number))
+
+
+def room_with(rules: str, *, ceiling: Mode = Mode.ENFORCE) -> Room:
+    return Room(TEN_TIMES, rules=judge_of(rules, ceiling=ceiling))
+
+
+async def facts_seen(op: UserOperation, room: Room | None = None) -> Facts:
+    judgement = await (room or Room(TEN_TIMES, TWICE)).judge(op)
+    assert judgement.facts is not None
+    return judgement.facts
+
+
+async def test_an_enforcing_rule_refuses_what_the_chain_would_take_and_nothing_is_held() -> None:
+    room = room_with(NEVER % "enforce")
+    reason = await room.refusal(operation(1))
+    assert (reason.code, reason.rule) == (Code.RULE_REJECTED, "never")
+    assert len(room.ledger) == 0
+
+
+@pytest.mark.parametrize("mode", ["shadow", "alert"])
+async def test_a_rule_that_only_watches_lets_pass_and_is_recorded(mode: str) -> None:
+    judgement = await room_with(NEVER % mode).allowed(operation(1))
+    assert [(hit.rule.id, hit.mode.value) for hit in judgement.finding.hits] == [("never", mode)]
+    assert judgement.reservation is not None
+
+
+async def test_the_chains_refusal_comes_first_and_rules_of_its_verdict_are_heard_too() -> None:
+    room = room_with(
+        "- {id: strangers, description: d, mode: alert, match: {verdict: session_scope}}\n" + NEVER % "enforce"
+    )
+    judgement = await room.judge(use(TEN_TIMES, single(transfer(1)), key=STRANGERS_KEY))
+    assert isinstance(judgement.verdict, Reject)
+    assert judgement.verdict.first.code is Code.SESSION_SCOPE
+    assert [hit.rule.id for hit in judgement.finding.hits] == ["strangers"]
+
+
+async def test_thirty_at_once_never_pass_a_limit_of_two() -> None:
+    room = room_with(FEW % "enforce")
+    judgements = await room.judge_all(operation(number) for number in range(5))
+    assert [isinstance(each.verdict, Allow) for each in judgements].count(True) == 2
+    assert len(room.ledger) == 2
+
+
+async def test_the_same_operation_again_is_counted_once() -> None:
+    room = room_with(FEW % "enforce")
+    first = await room.allowed(operation(1))
+    again = await room.allowed(operation(1))
+    assert first.reservation == again.reservation
+    await room.allowed(operation(2))
+    assert (await room.refusal(operation(3))).rule == "few"
+
+
+async def test_what_the_bundler_refused_is_not_counted() -> None:
+    room = room_with(FEW % "enforce")
+    for number in range(4):
+        judgement = await room.allowed(operation(number))
+        assert judgement.operation is not None
+        room.ledger.release(judgement.operation.user_op_hash)
+    assert (await room.allowed(operation(9))).reservation is not None
+
+
+async def test_a_preview_and_an_explanation_hold_nothing_and_hear_the_same_refusal() -> None:
+    rules = (
+        NEVER % "enforce"
+        + "\n- {id: asks, description: d, mode: enforce, match: {preview: true}, when: len(op.calls) == 1}"
+    )
+    room = room_with(rules)
+    assert (await room.refusal(operation(1), Purpose.EXPLAIN)).rule == "never"
+    assert len(room.ledger) == 0
+
+
+async def test_an_owners_operation_is_held_for_the_rules_that_count_it() -> None:
+    room = room_with(
+        """
+        - id: owners
+          description: d
+          mode: enforce
+          match: {session: false}
+          limit: {count: ops, max: 1, per: account, window: 1h}
+        """
+    )
+    first = await room.allowed(an_operation(single(transfer(1)), nonce=OWNER_NONCE, signature=b"\x01" * 65))
+    assert first.reservation is not None
+    second = await room.judge(an_operation(single(transfer(1)), nonce=OWNER_NONCE + 1, signature=b"\x01" * 65))
+    assert isinstance(second.verdict, Reject)
+    assert second.verdict.first.rule == "owners"
+
+
+async def test_a_row_of_refusals_is_counted_and_ends_with_one_that_goes_out() -> None:
+    rule = """
+    - id: probing
+      description: d
+      mode: alert
+      match: {session: true, verdict: any}
+      streak: {of: rejected, length: 2, per: session}
+    """
+    room = room_with(rule)
+    bad = use(TEN_TIMES, single(transfer(1)), key=STRANGERS_KEY)
+    assert [len((await room.judge(bad)).finding.hits) for _ in range(3)] == [0, 0, 1]
+    await room.allowed(operation(1))
+    assert len((await room.judge(bad)).finding.hits) == 0
+
+
+async def test_a_set_that_is_swapped_is_in_force_with_the_next_judgement_and_counts_go_on() -> None:
+    room = room_with(FEW % "shadow")
+    for number in range(2):
+        await room.allowed(operation(number))
+    room.rules = judge_of(FEW % "enforce")
+    assert (await room.refusal(operation(2))).rule == "few"
+    room.rules = None
+    await room.allowed(operation(3))
+
+
+# what rules see
+
+
+async def test_facts_tell_who_calls_what_and_what_moves() -> None:
+    seen = await facts_seen(operation(3, amount=7))
+    assert (seen.session, seen.mode, seen.verdict, seen.account) == (True, "use", "allow", ACCOUNT)
+    (call,) = seen.calls
+    assert (call.target, call.selector, call.value) == (TOKEN, TRANSFER, 0)
+    (move,) = seen.moves
+    assert (move.kind, move.token, move.amount, move.counterparty) == (MovementKind.SPEND, TOKEN, 7, FRIEND)
+    assert (seen.gas, seen.max_cost) == (298_000, 298_000 * 2 * 10**9)
+    assert (seen.paymaster, seen.factory, seen.eip7702, seen.call_type) == (None, None, False, "single")
+
+
+async def test_facts_tell_how_full_the_limits_become_and_what_is_in_flight() -> None:
+    room = Room(TWICE)
+    first = await facts_seen(use(TWICE, single(transfer(1)), nonce=lane(1)), room)
+    second = await facts_seen(use(TWICE, single(transfer(1)), nonce=lane(2)), room)
+    assert [(each.limit_used_percent, each.lanes, each.replaces) for each in (first, second)] == [
+        (50, 1, False),
+        (100, 2, False),
+    ]
+    rival = await facts_seen(use(TWICE, single(transfer(2)), nonce=lane(1)), room)
+    assert rival.replaces
+
+
+async def test_facts_of_a_granting_operation_tell_what_a_reviewer_would_say() -> None:
+    wide = a_session(action(TOKEN, TRANSFER, sudo))
+    by_owner = await facts_seen(granting(wide))
+    (grant,) = by_owner.grants
+    assert (by_owner.session, by_owner.acts, grant.how, grant.permission_id) == (
+        False,
+        ("sessions_enabled",),
+        "call",
+        wide.permission_id,
+    )
+    assert {"sudo_action", "no_expiry", "token_uncapped"} & set(grant.findings)
+    assert grant.valid_until is None
+    by_envelope = await facts_seen(enabling(wide, single(transfer(1))))
+    assert [(each.how, each.permission_id) for each in by_envelope.grants] == [("enable", wide.permission_id)]
+
+
+async def test_an_operation_that_cannot_be_read_still_has_facts() -> None:
+    broken = an_operation(batch(), nonce=NEXUS_NONCE, signature=b"\x07" + TWICE.permission_id)
+    seen = await facts_seen(broken)
+    assert (seen.verdict, seen.account, seen.session, seen.permission_id) == ("undecodable", ACCOUNT, True, None)
+
+
+async def test_a_frozen_session_has_its_verdict_among_the_facts() -> None:
+    room = Room(TWICE)
+    room.registry.freezes.put(Freeze(permission_id=TWICE.permission_id, since=float(NOW)))
+    assert (await facts_seen(use(TWICE, single(transfer(1))), room)).verdict == "session_revoked"

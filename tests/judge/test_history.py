@@ -1,0 +1,88 @@
+"""Histories learn in bounded memory, and a few outliers move no median."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.judge.counts import Amounts, CountKey, History, MarksLesson, OutcomeLesson, Row, Seen, ValueLesson
+from proxy.judge.history import MOST_AMOUNTS, MOST_MARKS, deviates, history_from_text, history_to_text, learn
+
+KEY = CountKey(b"r" * 16, b"one")
+marks = st.binary(min_size=8, max_size=8)
+histories = (
+    st.builds(
+        Seen,
+        operations=st.integers(0),
+        since=st.floats(0, 2e9),
+        marks=st.lists(marks, max_size=20, unique=True).map(tuple),
+    )
+    | st.builds(Amounts, operations=st.integers(0), recent=st.lists(st.integers(0, 2**256), max_size=64).map(tuple))
+    | st.builds(Row, length=st.integers(0))
+)
+
+
+def mark(number: int) -> bytes:
+    return number.to_bytes(8, "big")
+
+
+def test_marks_are_known_from_the_first_time_on_and_the_oldest_of_too_many_is_forgotten() -> None:
+    history: History | None = None
+    for number in range(MOST_MARKS + 1):
+        history = learn(history, MarksLesson(key=KEY, marks=(mark(number),)), 10.0 + number, success=True)
+    assert isinstance(history, Seen)
+    assert (history.operations, history.since) == (MOST_MARKS + 1, 10.0)
+    assert mark(0) not in history.marks
+    assert history.marks[0] == mark(1)
+    again = learn(history, MarksLesson(key=KEY, marks=(mark(1), mark(1))), 900.0, success=False)
+    assert isinstance(again, Seen)
+    assert (again.marks[-1], len(again.marks)) == (mark(1), MOST_MARKS)
+
+
+def test_the_latest_amounts_are_remembered() -> None:
+    history: History | None = None
+    for value in range(MOST_AMOUNTS + 2):
+        history = learn(history, ValueLesson(key=KEY, value=value), 1.0, success=True)
+    assert history == Amounts(operations=MOST_AMOUNTS + 2, recent=tuple(range(2, MOST_AMOUNTS + 2)))
+
+
+def test_a_row_grows_with_each_revert_and_ends_with_a_success() -> None:
+    row = learn(learn(None, OutcomeLesson(key=KEY), 1.0, success=False), OutcomeLesson(key=KEY), 2.0, success=False)
+    assert row == Row(length=2)
+    assert learn(row, OutcomeLesson(key=KEY), 3.0, success=True) == Row(length=0)
+
+
+@given(histories)
+def test_a_history_comes_back_from_its_text_exactly(history: History) -> None:
+    assert history_from_text(history_to_text(history)) == history
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", '["seen",1,2.0,"00"]', '["row","x"]', '["amounts",1,["x"]]', "nothing"])
+def test_what_is_no_history_is_not_passed_over(text: str) -> None:
+    with pytest.raises(ValueError, match=r"history|Expecting|non-hex"):
+        history_from_text(text)
+
+
+def test_a_deviation_is_beyond_the_factor_and_not_at_it() -> None:
+    usual = [90, 100, 100, 110, 120]  # median 100, deviations 10 0 0 10 20
+    assert not deviates(usual, 150, 5)
+    assert deviates(usual, 151, 5)
+
+
+def test_equal_amounts_allow_a_tenth_of_themselves_and_tiny_ones_allow_one() -> None:
+    assert not deviates([1_000] * 9, 1_300, 3)
+    assert deviates([1_000] * 9, 1_301, 3)
+    assert not deviates([2] * 9, 5, 3)
+    assert deviates([2] * 9, 6, 3)
+
+
+def test_nothing_deviates_from_no_history() -> None:
+    assert not deviates([], 2**256, 1)
+
+
+@given(st.lists(st.integers(90, 110), min_size=11, max_size=64), st.data())
+def test_outliers_of_fewer_than_a_third_hide_nothing_and_accuse_nobody(usual: list[int], data: st.DataObject) -> None:
+    outliers = data.draw(st.lists(st.integers(10**6, 10**30), max_size=len(usual) // 3))
+    assert deviates(usual + outliers, 10**5, 5)
+    assert not deviates(usual + outliers, 110, 5)

@@ -1,0 +1,284 @@
+"""What the ledger promises about the counts of rules: one step with everything else, on every chain the same."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from proxy.edge.database import open_database
+from proxy.errors import StateUnavailable
+from proxy.judge.counts import (
+    CountKey,
+    DistinctCharge,
+    Lesson,
+    MarksLesson,
+    OutcomeLesson,
+    Row,
+    RuleCharge,
+    Seen,
+    ValueLesson,
+    WindowCharge,
+)
+from proxy.judge.rule import Calendar, OnCalendar, Sliding, Window
+from proxy.ledger import rule_tables
+from proxy.ledger.memory import MemoryLedger
+from proxy.ledger.records import record_from_json, record_to_json
+from proxy.ledger.reservation import Held, NonceSlot, Refusal, Reservation, RuleRefusal
+from proxy.ledger.rule_counts import RuleCounts
+from tests.ledger.builders import operation_hash, reservation
+
+NOW = 1_700_000_000
+DAY = Sliding(86_400)
+KEY = CountKey(b"r" * 16, b"one")
+OTHER = CountKey(b"s" * 16, b"one")
+
+
+def spend(
+    amount: int, *, key: CountKey = KEY, limit: int = 10, binding: bool = True, lasting: bool = False
+) -> WindowCharge:
+    return WindowCharge(key=key, window=DAY, amount=amount, limit=limit, binding=binding, lasting=lasting)
+
+
+def brings(number: int, *, limit: int = 2, binding: bool = True) -> DistinctCharge:
+    return DistinctCharge(key=KEY, window=DAY, mark=mark(number), limit=limit, binding=binding)
+
+
+def mark(number: int) -> bytes:
+    return bytes([number]) * 8
+
+
+def charged(
+    number: int, *charges: RuleCharge, nonce: int | None = None, lessons: tuple[Lesson, ...] = ()
+) -> Reservation:
+    return replace(reservation(number, 1, nonce=nonce), rule_charges=charges, lessons=lessons)
+
+
+def reserve(ledger: MemoryLedger, wanted: Reservation, now: float = NOW) -> Held | Refusal | RuleRefusal:
+    return ledger.reserve(wanted, lambda _: 0, now)
+
+
+def mined(ledger: MemoryLedger, wanted: Reservation, *, success: bool = True, now: float = NOW) -> None:
+    ledger.settle(wanted.user_op_hash)
+    ledger.conclude(wanted, now, success=success)
+
+
+def total(ledger: MemoryLedger, key: CountKey = KEY, nonce: int = 99, now: float = NOW) -> int:
+    return ledger.counts(slot(nonce), now).total(key, DAY)
+
+
+def slot(nonce: int) -> NonceSlot:
+    return reservation(1, nonce=nonce).slot
+
+
+def test_what_is_mined_and_what_is_in_flight_fit_the_limit_exactly_and_not_one_more() -> None:
+    ledger = MemoryLedger()
+    first = charged(1, spend(6))
+    assert isinstance(reserve(ledger, first), Held)
+    mined(ledger, first)
+    assert isinstance(reserve(ledger, charged(2, spend(3))), Held)
+    assert reserve(ledger, charged(3, spend(2))) == RuleRefusal(KEY, 10, 6, 3, 2)
+    assert isinstance(reserve(ledger, charged(3, spend(1))), Held)
+    assert total(ledger) == 10
+
+
+def test_charges_of_one_count_are_added_up() -> None:
+    assert isinstance(reserve(MemoryLedger(), charged(1, spend(5), spend(5))), Held)
+    assert reserve(MemoryLedger(), charged(1, spend(5), spend(6))) == RuleRefusal(KEY, 10, 0, 0, 11)
+
+
+def test_what_one_rule_refuses_is_held_by_none_and_by_no_counter_of_the_chain() -> None:
+    ledger = MemoryLedger()
+    assert isinstance(reserve(ledger, charged(1, spend(1, key=OTHER), spend(11))), RuleRefusal)
+    assert (total(ledger, OTHER), len(ledger)) == (0, 0)
+    over = replace(reservation(1, 101), rule_charges=(spend(1),))
+    assert isinstance(reserve(ledger, over), Refusal)
+    assert total(ledger) == 0
+
+
+def test_a_rule_that_refuses_nobody_counts_nothing_of_what_it_would_have_refused() -> None:
+    ledger = MemoryLedger()
+    elsewhere = KEY._replace(group=b"two")
+    wanted = charged(1, spend(11, binding=False), spend(1, key=elsewhere, binding=False), spend(3, key=OTHER))
+    held = reserve(ledger, wanted)
+    assert isinstance(held, Held)
+    assert held.reservation.rule_charges == (spend(3, key=OTHER),)
+    assert (total(ledger), total(ledger, elsewhere), total(ledger, OTHER)) == (0, 0, 3)
+    assert reserve(ledger, wanted) == Held(held.reservation, again=True)
+    assert isinstance(reserve(ledger, charged(2, spend(10, binding=False))), Held)
+    assert total(ledger) == 10
+
+
+def test_of_rivals_for_one_nonce_the_largest_counts_and_a_replacement_is_judged_without_them() -> None:
+    ledger = MemoryLedger()
+    reserve(ledger, charged(1, spend(8)))
+    ledger.accept(operation_hash(1))
+    assert total(ledger, nonce=1) == 0
+    assert isinstance(reserve(ledger, charged(2, spend(10), nonce=1)), Held)
+    assert total(ledger) == 10
+    ledger.release(operation_hash(2))
+    assert total(ledger) == 8
+    reserve(ledger, charged(3, spend(2), nonce=1))
+    ledger.accept(operation_hash(3))
+    assert total(ledger) == 2
+
+
+def test_what_is_dropped_or_released_counts_nowhere() -> None:
+    ledger = MemoryLedger()
+    for number in (1, 2):
+        reserve(ledger, charged(number, spend(5), brings(1, limit=9)))
+    ledger.release(operation_hash(1))
+    ledger.expire(operation_hash(2))
+    assert total(ledger) == 0
+    assert ledger.counts(slot(9), NOW).marks(KEY, DAY, 2) == frozenset()
+
+
+def test_a_reverted_operation_gives_value_back_and_keeps_its_uses_and_marks() -> None:
+    ledger = MemoryLedger()
+    wanted = charged(1, spend(5), spend(1, key=OTHER, lasting=True), brings(1))
+    reserve(ledger, wanted)
+    mined(ledger, wanted, success=False)
+    assert (total(ledger), total(ledger, OTHER)) == (0, 1)
+    assert ledger.counts(slot(9), NOW).marks(KEY, DAY, 2) == {mark(1)}
+
+
+@pytest.mark.parametrize("success", [True, False])
+def test_what_the_chain_takes_back_leaves_the_bucket_it_went_into_and_histories_stay_learnt(success: bool) -> None:
+    ledger = MemoryLedger()
+    wanted = charged(1, spend(5), spend(1, key=OTHER, lasting=True), brings(1), lessons=(OutcomeLesson(key=OTHER),))
+    earlier = charged(2, spend(2))
+    mined(ledger, earlier)
+    concluded = ledger.conclude(wanted, NOW + 4_000, success=success)
+    ledger.reopen(wanted, concluded.at, success=success)
+    later = NOW + 5_000
+    assert (total(ledger, now=later), total(ledger, OTHER, now=later)) == (2, 0)
+    assert ledger.counts(slot(9), later).marks(KEY, DAY, 2) == frozenset()
+    assert ledger.counts(slot(9), later).history(OTHER) == (None if success else Row(length=1))
+
+
+def test_different_marks_are_counted_once_wherever_they_are() -> None:
+    ledger = MemoryLedger()
+    first = charged(1, brings(1))
+    reserve(ledger, first)
+    mined(ledger, first)
+    assert isinstance(reserve(ledger, charged(2, brings(1))), Held)
+    assert isinstance(reserve(ledger, charged(3, brings(2))), Held)
+    assert reserve(ledger, charged(4, brings(3))) == RuleRefusal(KEY, 2, 1, 1, 1)
+    assert isinstance(reserve(ledger, charged(5, brings(3), nonce=3)), Held)
+    assert ledger.counts(slot(3), NOW).marks(KEY, DAY, 2) == {mark(1)}
+    assert len(ledger.counts(slot(9), NOW).marks(KEY, DAY, 1)) == 2
+
+
+def test_ledgers_of_two_chains_share_what_rules_count() -> None:
+    rules = RuleCounts()
+    here, there = MemoryLedger(rules), MemoryLedger(rules)
+    reserve(here, charged(1, spend(6)))
+    assert reserve(there, charged(1, spend(5))) == RuleRefusal(KEY, 10, 0, 6, 5)
+    mined(here, charged(1, spend(6)))
+    assert reserve(there, charged(1, spend(5))) == RuleRefusal(KEY, 10, 6, 0, 5)
+
+
+def test_requests_are_counted_at_once_up_to_the_limit_and_come_back_after_the_window() -> None:
+    ledger, minute = MemoryLedger(), Sliding(60)
+    assert [ledger.rate(KEY, minute, 1, 2, NOW) for _ in range(3)] == [True, True, False]
+    assert not ledger.rate(KEY, minute, 1, 2, NOW + 60)
+    assert ledger.rate(KEY, minute, 1, 2, NOW + 61)
+
+
+def test_rows_of_rejections_grow_at_once_and_end_with_what_was_not_rejected() -> None:
+    rules = RuleCounts()
+    ledger = MemoryLedger(rules)
+    for _ in range(2):
+        ledger.learn_now(OutcomeLesson(key=KEY), NOW, success=False)
+    assert ledger.counts(slot(1), NOW).history(KEY) == Row(length=2)
+    ledger.learn_now(OutcomeLesson(key=KEY), NOW, success=True)
+    ledger.learn_now(OutcomeLesson(key=OTHER), NOW, success=True)
+    assert ledger.counts(slot(1), NOW).history(KEY) is None
+    assert len(rules) == 0  # a row of none costs nothing
+
+
+def test_what_rules_that_are_gone_have_counted_is_forgotten_and_no_more_of_it_comes() -> None:
+    ledger = MemoryLedger()
+    flying = charged(2, spend(1), spend(1, key=OTHER), lessons=(OutcomeLesson(key=KEY),))
+    mined(ledger, charged(1, spend(5), spend(5, key=OTHER)))
+    reserve(ledger, flying)
+    ledger.keep_only({OTHER.rule})
+    mined(ledger, flying, success=True)
+    assert (total(ledger), total(ledger, OTHER)) == (0, 6)
+    assert ledger.counts(slot(1), NOW).history(KEY) is None
+
+
+WINDOWS: list[Window] = [DAY, OnCalendar(Calendar.MONTH, ZoneInfo("Europe/Berlin"))]
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+def test_rule_charges_and_lessons_are_kept_with_the_reservation_exactly(window: Window) -> None:
+    lessons: tuple[Lesson, ...] = (
+        MarksLesson(key=KEY, marks=(mark(1), mark(2))),
+        ValueLesson(key=KEY, value=2**256),
+        OutcomeLesson(key=OTHER),
+    )
+    wanted = charged(1, replace(spend(2**255), window=window), replace(brings(3), window=window), lessons=lessons)
+    assert record_from_json(record_to_json(wanted), Reservation) == wanted
+
+
+def test_a_zone_that_is_not_known_any_more_is_not_passed_over() -> None:
+    text = record_to_json(charged(1, replace(spend(1), window=WINDOWS[1]))).replace("Europe/Berlin", "Nowhere/Land")
+    with pytest.raises(StateUnavailable):
+        record_from_json(text, Reservation)
+
+
+def test_counts_and_histories_come_back_from_disk_and_what_is_taken_back_is_gone_there_too() -> None:
+    database, rules = open_database(":memory:"), RuleCounts()
+    ledger = MemoryLedger(rules)
+    lessons = (MarksLesson(key=OTHER, marks=(mark(7),)),)
+    wanted = charged(1, spend(2**200, limit=2**255), brings(1), lessons=lessons)
+    at, rows = ledger.conclude(wanted, NOW, success=True)
+    rules.rate(OTHER, DAY, 3, 9, NOW)
+    for statement in (*rule_tables.save(rows), *rule_tables.save(rules.take_unsaved())):
+        database.execute(*statement)
+    again = RuleCounts()
+    again.restore(rule_tables.load(database))
+    restored = MemoryLedger(again)
+    assert (total(restored), total(restored, OTHER)) == (2**200, 3)
+    assert restored.counts(slot(9), NOW).marks(KEY, DAY, 2) == {mark(1)}
+    assert restored.counts(slot(9), NOW).history(OTHER) == Seen(operations=1, since=NOW, marks=(mark(7),))
+    for statement in rule_tables.save(restored.reopen(wanted, at, success=True)):
+        database.execute(*statement)
+    left = rule_tables.load(database)
+    assert ([row.key for row in left.buckets], left.marks) == ([OTHER], ())
+    for statement in rule_tables.keep_only([KEY.rule]):
+        database.execute(*statement)
+    assert rule_tables.load(database) == ((), (), ())
+
+
+def test_what_counts_no_more_is_pruned_an_hour_later_and_nothing_else() -> None:
+    database, ledger = open_database(":memory:"), MemoryLedger()
+    rows = ledger.conclude(charged(1, spend(1), brings(1), lessons=(ValueLesson(key=KEY, value=1),)), NOW, success=True)
+    for statement in rule_tables.save(rows.rows):
+        database.execute(*statement)
+    expires = rows.rows.buckets[0].expires
+
+    def left_after(now: float) -> tuple[int, ...]:
+        for statement in rule_tables.prune(now):
+            database.execute(*statement)
+        return tuple(map(len, rule_tables.load(database)))
+
+    assert left_after(expires + 3_600) == (1, 1, 1)
+    assert left_after(expires + 3_601) == (0, 0, 1)
+    assert left_after(NOW + rule_tables.HISTORY_SECONDS + 1) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "INSERT INTO rule_windows VALUES (x'00', x'00', 1, 'much', 2)",
+        "INSERT INTO rule_histories VALUES (x'00', x'00', '{}', 1.0)",
+    ],
+)
+def test_a_count_that_cannot_be_read_is_not_passed_over(damage: str) -> None:
+    database = open_database(":memory:")
+    database.execute(damage)
+    with pytest.raises(StateUnavailable, match="count of a rule"):
+        rule_tables.load(database)
