@@ -105,6 +105,16 @@ def test_the_gate_takes_the_settings_compose_gives_it(services: dict[str, dict[s
     assert config.ledger.path.parent in writable
 
 
+def test_the_rules_we_ship_are_mounted_where_the_settings_look_for_them(services: dict[str, dict[str, Any]]) -> None:
+    mounts = {volume.split(":")[1]: volume.split(":")[0] for volume in services["gate"]["volumes"]}
+    settings = mounts["/etc/sessiongate/sessiongate.yaml"]
+    patterns = yaml.safe_load((DEPLOY / settings).read_text())["rules"]
+    assert patterns
+    for pattern in patterns:
+        folder, _, name = pattern.rpartition("/")
+        assert list((DEPLOY / mounts[f"/etc/sessiongate/{folder}"]).glob(name)), pattern
+
+
 def test_prometheus_scrapes_the_admin_listener_of_the_gate(services: dict[str, dict[str, Any]]) -> None:
     content = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
     (job,) = content["scrape_configs"]
