@@ -212,7 +212,8 @@ def start_rules(config: Config, metrics: Metrics, stack: AsyncExitStack) -> Rule
     stack.push_async_callback(stop)
     begin(book.watch())
     if threading.current_thread() is threading.main_thread():  # nowhere else can signals be taken
-        loop = asyncio.get_running_loop()
+        loop, before = asyncio.get_running_loop(), signal.getsignal(signal.SIGHUP)
         loop.add_signal_handler(signal.SIGHUP, lambda: begin(book.reload(Reason.SIGNAL)))
+        stack.callback(signal.signal, signal.SIGHUP, before)
         stack.callback(loop.remove_signal_handler, signal.SIGHUP)
     return book

@@ -1,0 +1,213 @@
+"""One chain's parts: its bundlers, its node, its ledger, what follows its operations, and the gate in front of them."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from proxy.admission import Admission, RecentReads, Sources, Terms
+from proxy.admission.enquiry import Enquiry
+from proxy.app.background import run_in_background
+from proxy.app.memory import Memory
+from proxy.chain.disagreements import Disagreements
+from proxy.chain.follower import LedgerFailure, OperationFollower
+from proxy.chain.node import Node
+from proxy.chain.reader import NodeReader
+from proxy.chain.refresh import refreshing, sparing
+from proxy.chain.tracker import Patience, Receipt, Tracker
+from proxy.chain.witness import NodeWitness
+from proxy.config import Chain, Config, FeeMethods, LedgerFail, Previews
+from proxy.edge.backend import ServedChain
+from proxy.edge.fees import FEE_METHODS, FeeTranslator, NodeFees, Translated
+from proxy.edge.metrics import Metrics
+from proxy.edge.recorder import EdgeRecorder
+from proxy.edge.rule_book import RuleBook
+from proxy.edge.store import Store
+from proxy.edge.upstream import Health, Upstream, UpstreamSettings
+from proxy.edge.watching import CALLS_AT_ONCE, watcher_of
+from proxy.errors import StateUnavailable, UpstreamUnavailable
+from proxy.gate import Gate, GateSettings
+from proxy.jsonrpc import print_json
+from proxy.ledger.memory import MemoryLedger
+from proxy.ledger.operations import AcceptedOperation, Ended
+from proxy.ledger.rule_counts import RuleCounts
+from proxy.ports import Forwarded
+from proxy.session.registry import Registry
+from proxy.userop.primitives import Hash32, print_bytes
+
+_PROBE_SECONDS: Final = 10.0
+_DECISION_ID_BYTES: Final = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shared:
+    """What all chains have in common. Leaving `stack` stops what runs, in the opposite order."""
+
+    config: Config
+    registry: Registry
+    counts: RuleCounts  # rules may count over all chains
+    rules: RuleBook
+    memory: Memory
+    in_flight: tuple[AcceptedOperation, ...]  # before the restart
+    ended: tuple[Ended, ...]  # likewise, as far as a reorganisation could bring them back
+    recorder: EdgeRecorder
+    metrics: Metrics
+    stack: AsyncExitStack
+
+
+async def start_chain(name: str, chain: Chain, shared: Shared, store: Store) -> ServedChain:
+    """Build it, watch its bundlers and its sessions, follow its operations."""
+    served, tracker = await build_chain(name, chain, shared)
+    for task in (served.upstream.watch(_PROBE_SECONDS), tracker.run()):
+        run_in_background(task, shared.stack)
+    if chain.node is not None:
+        node = Node(chain.node.url, timeout_seconds=shared.config.limits.node_seconds, concurrency=CALLS_AT_ONCE)
+        shared.stack.push_async_callback(node.close)
+        watcher = watcher_of(
+            name, chain, node, registry=shared.registry, store=store, tracker=tracker, metrics=shared.metrics
+        )
+        run_in_background(watcher.run(), shared.stack)
+    return served
+
+
+async def build_chain(name: str, chain: Chain, shared: Shared) -> tuple[ServedChain, Tracker]:
+    """The parts of one chain, nothing of it going on yet."""
+    config, registry, memory, stack = shared.config, shared.registry, shared.memory, shared.stack
+
+    def on_health(endpoint: str, health: Health) -> None:
+        shared.metrics.upstream_up(endpoint, up=health is Health.HEALTHY)
+
+    upstream = await stack.enter_async_context(_upstream(name, chain, config, on_health))
+    node = None if chain.node is None else Node(chain.node.url, timeout_seconds=config.limits.node_seconds)
+    if node is not None:
+        stack.push_async_callback(node.close)
+    ledger = MemoryLedger(shared.counts)
+    witness = None if node is None else NodeWitness(node)
+    reader = None
+    if node is not None:
+        reader = NodeReader(
+            node,
+            registry,
+            memory.save_session,
+            time.time,
+            ledger=ledger,
+            witness=witness,
+            look_back=lambda: tracker.look_back(),  # noqa: PLW0108  # it is made below
+        )
+    tracker = Tracker(
+        registry=registry,
+        ledger=ledger,
+        keeper=memory,
+        receipt=partial(_ask_receipt, upstream),
+        clock=time.time,
+        patience=Patience(
+            first=min(0.5, chain.poll_seconds),
+            longest=max(15.0, chain.poll_seconds),
+            look_back=max(1.0, chain.poll_seconds),
+        ),
+        witness=witness,
+        reread=None if reader is None else reader.session,
+    )
+    tracker.restore(
+        (each for each in shared.in_flight if each.reservation.slot.chain_id == chain.chain_id),
+        (each for each in shared.ended if each.operation.reservation.slot.chain_id == chain.chain_id),
+    )
+    terms = _terms(chain)
+    reads = RecentReads(terms.fresh_seconds)
+    refresh = None if reader is None else sparing(refreshing(reader, registry, tracker.settle_now), reads, time.time)
+    disagreements = Disagreements(count=partial(shared.metrics.disagreed, name), refresh=refresh)
+    stack.push_async_callback(disagreements.close)
+    sources = Sources(
+        terms=terms,
+        registry=registry,
+        ledger=ledger,
+        settlement=tracker.settle_now,
+        reader=reader,
+        clock=time.time,
+        reads=reads,
+        reconciled=tracker.reconciled,
+        rules=lambda: shared.rules.judge,
+    )
+    gate = Gate(
+        _gate_settings(chain, config),
+        admission=Admission(sources),
+        enquiry=Enquiry(sources) if config.session_queries else None,
+        upstream=upstream,
+        fees=partial(_answer_fees, FeeTranslator(upstream, None if node is None else partial(_node_fees, node))),
+        follower=OperationFollower(
+            tracker,
+            ledger,
+            frozenset(chain.session_modules),
+            time.time,
+            disagreements.note,
+            failure=LedgerFailure(
+                open=config.ledger_fail is LedgerFail.OPEN,
+                sent_unheld=partial(shared.metrics.failed_open, "ledger"),
+            ),
+        ),
+        recorder=shared.recorder,
+        clock=time.time,
+        stopwatch=time.perf_counter,
+        new_id=_new_decision_id,
+    )
+    return ServedChain(name=name, chain_id=chain.chain_id, gate=gate, upstream=upstream, node=node), tracker
+
+
+def _terms(chain: Chain) -> Terms:
+    return Terms(
+        chain_id=chain.chain_id,
+        session_modules=frozenset(chain.session_modules),
+        unknown_session=chain.unknown_session.value,
+        unknown_policy=chain.unknown_policy.value,
+        unknown_validator=chain.unknown_validator.value,
+        strict_accounts=frozenset(chain.strict_accounts),
+    )
+
+
+def _upstream(name: str, chain: Chain, config: Config, on_health: Callable[[str, Health], None]) -> Upstream:
+    return Upstream(
+        name,
+        [bundler.url for bundler in chain.bundlers],
+        chain_id=chain.chain_id,
+        entry_points=frozenset(entry_point.address for entry_point in chain.entry_points),
+        settings=UpstreamSettings(total_seconds=config.limits.request_seconds),
+        on_health=on_health,
+    )
+
+
+def _gate_settings(chain: Chain, config: Config) -> GateSettings:
+    return GateSettings(
+        mode=config.mode,
+        judge_previews=config.previews is Previews.JUDGE,
+        entry_points={entry_point.address: entry_point for entry_point in chain.entry_points},
+        allow_methods=frozenset(chain.allow_methods),
+        fee_methods=FEE_METHODS if chain.fee_methods is FeeMethods.TRANSLATE else frozenset(),
+    )
+
+
+async def _ask_receipt(upstream: Upstream, user_op_hash: Hash32) -> Receipt | None:
+    answered = await upstream.post("eth_getUserOperationReceipt", print_json([print_bytes(user_op_hash)]), submit=False)
+    if answered.reply.is_error:
+        raise UpstreamUnavailable("the bundler answers a question for a receipt with an error", may_have_been_sent=True)
+    return answered.reply.result if isinstance(answered.reply.result, Mapping) else None
+
+
+async def _answer_fees(translator: FeeTranslator, method: str) -> Forwarded | object:
+    answered = await translator.answer(method)
+    return answered.result if isinstance(answered, Translated) else answered
+
+
+async def _node_fees(node: Node) -> NodeFees:
+    head = await node.head()
+    if head.base_fee is None:
+        raise StateUnavailable("the newest block has no base fee")
+    return NodeFees(base_fee=head.base_fee, max_priority_fee=await node.max_priority_fee())
+
+
+def _new_decision_id() -> str:
+    return secrets.token_hex(_DECISION_ID_BYTES)

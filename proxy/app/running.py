@@ -1,0 +1,157 @@
+"""The running gate: its parts started in order and stopped in the opposite one; and a gate that only explains."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import Awaitable, Mapping
+from contextlib import AsyncExitStack, closing
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import uvloop
+
+from proxy.app.background import run_in_background
+from proxy.app.chain import Shared, build_chain, start_chain
+from proxy.app.memory import NoMemory, keep_counts_of, ledger_path, restored_counts, restored_registry
+from proxy.app.settings import admin_access, metrics_of, server_settings
+from proxy.config import Config
+from proxy.edge.admin import AdminServer
+from proxy.edge.audit_writer import AuditWriter
+from proxy.edge.backend import GateBackend
+from proxy.edge.database import Synchronous, open_database
+from proxy.edge.housekeeping import count_sessions, prune, save_counts, try_ledger
+from proxy.edge.metrics import Metrics
+from proxy.edge.recorder import EdgeRecorder
+from proxy.edge.rule_book import open_rules, start_rules
+from proxy.edge.server import Hooks, RpcServer
+from proxy.edge.store import Store
+from proxy.jsonrpc import Request
+from proxy.judge.decision import Decision
+from proxy.ports import Answer, RequestContext
+from proxy.session.registry import Registry
+
+_LOG: Final = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """A gate that listens: the ports it was given, and the parts that tests look into."""
+
+    rpc_port: int
+    admin_port: int
+    registry: Registry
+    metrics: Metrics
+
+
+def serve(config: Config) -> None:
+    """Run until SIGTERM or SIGINT. Raises `OSError` for an address in use, `sqlite3.Error` for an unusable ledger."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    uvloop.run(_serve(config))
+
+
+async def _serve(config: Config) -> None:
+    # until rules are there to be read again, and once more while stopping, it means nothing
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    async with AsyncExitStack() as stack:
+        running = await start(config, stack)
+        host, admin_host = config.listen.host, config.admin_listen.host
+        _LOG.info(
+            "listening on %s port %d, admin on %s port %d, mode %s, chains %s",
+            *(host, running.rpc_port, admin_host, running.admin_port, config.mode, ", ".join(config.chains)),
+        )
+        await stopping.wait()
+        _LOG.info("stopping: finishing what is in flight")
+
+
+async def start(config: Config, stack: AsyncExitStack) -> Running:
+    """Build the gate and listen; leaving `stack` stops it, in the opposite order."""
+    path = ledger_path(config, stack)
+    store = Store(path, synchronous=Synchronous(config.ledger_synchronous))
+    stack.callback(store.close)
+    metrics = metrics_of(config)
+    audit = AuditWriter(partial(open_database, path), retention_days=config.audit.retention_days)
+    audit.start()
+    stack.callback(audit.stop)
+    registry = restored_registry(config, store)
+    counts = restored_counts(store)
+    rules = start_rules(config, metrics, stack)
+    await rules.keep_counts_in(partial(keep_counts_of, counts, store))
+    shared = Shared(
+        config=config,
+        registry=registry,
+        counts=counts,
+        rules=rules,
+        memory=store,
+        in_flight=store.operations_in_flight(),
+        ended=store.operations_ended(),
+        recorder=EdgeRecorder(metrics, audit),
+        metrics=metrics,
+        stack=stack,
+    )
+    chains = {name: await start_chain(name, chain, shared, store) for name, chain in config.chains.items()}
+    _keep_house(config, registry, store, metrics, stack)
+    run_in_background(save_counts(shared.counts, store), stack)
+
+    def answer(request: Request, context: RequestContext) -> Awaitable[Answer | None]:
+        return chains[context.chain].gate.answer(request, context)
+
+    backend = GateBackend(chains, registry, store, time.time, rules)
+    admin = AdminServer(backend, metrics=metrics, audit_path=path, access=admin_access(config))
+    admin_port = await admin.start(config.admin_listen.host, config.admin_listen.port)
+    stack.push_async_callback(admin.stop)
+    hooks = Hooks(began=metrics.began, ended=metrics.ended, turned_away=partial(_turned_away, metrics))
+    server = await RpcServer(answer, server_settings(config), hooks).start(config.listen.host, config.listen.port)
+    stack.push_async_callback(server.stop)
+    return Running(rpc_port=server.port, admin_port=admin_port, registry=registry, metrics=metrics)
+
+
+def explain_once(config: Config, question: Mapping[str, object]) -> Decision:
+    """The verdict on an operation, made without a running gate from settings, ledger and node.
+
+    `question` has `chain`, `operation` and `entryPoint`. Nothing is sent or recorded. Raises `RpcError` for what
+    cannot be read.
+    """
+    return uvloop.run(_explain_once(config, question))
+
+
+async def _explain_once(config: Config, question: Mapping[str, object]) -> Decision:
+    name = str(question["chain"])
+    metrics = metrics_of(config)
+    async with AsyncExitStack() as stack:
+        store = stack.enter_context(closing(Store(ledger_path(config, stack))))
+        shared = Shared(
+            config=config,
+            registry=restored_registry(config, store),
+            counts=restored_counts(store),
+            rules=open_rules(config, metrics),
+            memory=NoMemory(),
+            in_flight=store.operations_in_flight(),
+            ended=(),
+            recorder=EdgeRecorder(metrics, None),
+            metrics=metrics,
+            stack=stack,
+        )
+        chain, _ = await build_chain(name, config.chains[name], shared)
+        return await chain.gate.explain(name, question["operation"], question["entryPoint"])
+
+
+def _keep_house(config: Config, registry: Registry, store: Store, metrics: Metrics, stack: AsyncExitStack) -> None:
+    names = {chain.chain_id: name for name, chain in config.chains.items()}
+    metrics.before_each_scrape(partial(count_sessions, metrics, registry, names))
+    run_in_background(try_ledger(metrics, store), stack)
+    run_in_background(prune(registry, store, retention_days=config.ledger_retention_days, chains=tuple(names)), stack)
+
+
+def _turned_away(metrics: Metrics, chain: str, client: str, outcome: str) -> None:
+    if outcome == "disconnected":
+        metrics.disconnected(chain)
+    else:
+        metrics.request(chain, "other", outcome, client)
