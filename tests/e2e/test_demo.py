@@ -22,5 +22,5 @@ def test_every_step_of_the_demo_goes_as_told() -> None:
         check=False,
     )
     assert told.returncode == 0, told.stdout + told.stderr
-    assert (told.stdout.count("✔ mined"), told.stdout.count("✘ rejected")) == (6, 3)
+    assert (told.stdout.count("✔ mined"), told.stdout.count("✘ rejected")) == (7, 4)
     assert "\x1b[" not in told.stdout

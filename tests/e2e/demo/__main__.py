@@ -16,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 
 from tests.e2e.children import ChildFailed, bound
+from tests.e2e.demo.rules import write_rules
 from tests.e2e.gate import CHAIN, Gate
 from tests.e2e.rig import CHAIN_ID, HERE, Rig, node_binary
 
@@ -28,7 +29,8 @@ def main(arguments: list[str]) -> int:
         try:
             print("Starting a chain, a bundler and the gate …", flush=True)
             rig.start()
-            gate.start(rig)
+            write_rules(gate.folder)
+            gate.start(rig, more="rules: [rules/*.yaml]\n")
             _introduce(rig, gate, colourful)
             code = _tell_story(rig, gate)
             if "--once" not in arguments:
@@ -74,6 +76,7 @@ def _stay(rig: Rig, gate: Gate) -> None:
         "metrics": f"{gate.admin}/metrics",
         "health": f"{gate.admin}/readyz",
         "audit": f"{gate.admin}/audit?chain={CHAIN}",
+        "rules": f"{gate.admin}/rules",
         "chain": rig.node,
     }.items():
         print(f"   {name:<8} {url}")

@@ -122,7 +122,14 @@ await rejected("increment(), signed by another key", -32054, () =>
     stranger.usePermission({ calls: [counter("increment")], ...scene.GAS })
 )
 
-chapter(6, "The owner revokes the permission, the session key tries once more")
+chapter(6, "The permission would allow it; a rule of the gate's operators does not")
+remark("450 TUSD an hour for each session, 400 of them are gone")
+const small = token("transfer", [keys.owner.address, 50n])
+const more = token("transfer", [keys.owner.address, 51n])
+await rejected("transfer 51 TUSD", -32050, () => session.usePermission({ calls: [more], ...scene.GAS }))
+await allowed("transfer 50 TUSD", () => session.usePermission({ calls: [small] }))
+
+chapter(7, "The owner revokes the permission, the session key tries once more")
 await allowed("removeSession, signed by the owner", async () => (await grantor.revokeSession({ permissionId })).userOpHash)
 await rejected("increment()", -32052, () => session.usePermission({ calls: [counter("increment")], ...scene.GAS }))
 
