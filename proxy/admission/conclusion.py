@@ -83,7 +83,10 @@ class Conclusion:
         label = verdict.first.code.label if isinstance(verdict, Reject) else ALLOWED
         if heard.session is None or heard.operation is None:
             return Standing(verdict=label)
+        fullest = self._fullest(heard, slot, charges)
         held = self._ledger.of_session(heard.session)
+        if not held:
+            return Standing(verdict=label, lanes=1, limit_used_percent=fullest)
         lanes = {nonce_key(each.slot.nonce) for each in held}
         lanes.add(nonce_key(slot.nonce))
         own = heard.operation.user_op_hash
@@ -91,7 +94,7 @@ class Conclusion:
             verdict=label,
             replaces=any(each.slot == slot and each.user_op_hash != own for each in held),
             lanes=len(lanes),
-            limit_used_percent=self._fullest(heard, slot, charges),
+            limit_used_percent=fullest,
         )
 
     def _fullest(self, heard: Heard, slot: NonceSlot, charges: tuple[Charge, ...]) -> int | None:

@@ -16,7 +16,7 @@ ALLOWED: Final = "allow"
 """The verdict of the chain on an operation that fits; otherwise it is the label of a `Code`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # not frozen: made for every operation, and nobody writes to it
 class CallFacts:
     """One call of the operation. `value` in wei; `selector` is VALUE_SELECTOR for a call without a function."""
 
@@ -26,7 +26,7 @@ class CallFacts:
     size: int = 0  # bytes of call data
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # not frozen: made for every operation, and nobody writes to it
 class MoveFacts:
     """Value that a call moves; see `proxy.userop.movement.Movement`. Amounts in base units, `None` when not told."""
 
@@ -57,7 +57,7 @@ class GrantFacts:
     policies: tuple[Address, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # not frozen: made for every operation, and nobody writes to it
 class Facts:
     """One operation as rules see it. Amounts in wei, times in unix seconds.
 
