@@ -27,14 +27,15 @@ def read_rule_files(
     """
     faults: list[RuleFault] = []
     paths: dict[Path, Path] = {}
-    for pattern in patterns:
-        found = _matching(base, pattern)
-        if not found:
+    found = {pattern: _matching(base, pattern) for pattern in patterns}
+    for path in (each for named in found.values() for each in named if _is_rule_file(each)):
+        paths.setdefault(path.resolve(), path)
+    for pattern, named in found.items():
+        # a shell writes *.yaml out, so case and token files are named along with the rules: but not they alone
+        if not named or not paths:
             problem = f"{pattern} matches no rule file"
             cure = "correct the path, or remove it from the list"
             faults.append(RuleFault(place=Place(pattern, 1), problem=problem, suggestion=cure))
-        for path in found:
-            paths.setdefault(path.resolve(), path)
     sources = _read_all(paths.values(), faults)
     # of the path as it is named, not of what a link points to: that is where people put the tokens
     places = [path.absolute().parent for path in paths.values()]
@@ -46,11 +47,11 @@ def read_rule_files(
 def _matching(base: Path, pattern: str) -> list[Path]:
     literal = base / pattern
     if literal.is_file():  # also one whose name holds what would be a wildcard
-        return [literal] if _is_rule_file(literal) else []
+        return [literal]
     # an absolute pattern stays what it is; Path.glob would not take it
     whole = os.path.join(glob.escape(str(base)), pattern)  # noqa: PTH118
     named = sorted(glob.glob(whole, recursive=True))  # noqa: PTH207
-    return [path for path in map(Path, named) if path.is_file() and _is_rule_file(path)]
+    return [path for path in map(Path, named) if path.is_file()]
 
 
 def _shown(path: Path) -> str:

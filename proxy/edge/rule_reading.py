@@ -50,16 +50,20 @@ def load_with_rules(path: Path | str, environ: Mapping[str, str]) -> Config:
 def _parse(patterns: Sequence[str], config: Config | None) -> Parsed:
     sources, tokens, unread = read_rule_files(patterns, Path())
     # with faulty settings their chains are not known well enough to hold rules against them
-    clients = None if config is None or not config.clients else [client.name for client in config.clients]
     parsed = parse_rules(
         sources,
         tokens,
         chains=None if config is None else {name: chain.chain_id for name, chain in config.chains.items()},
-        clients=None if clients is None else [_ANONYMOUS, *clients],
+        clients=None if config is None else known_clients(config),
     )
     if not unread:
         return parsed
     return Parsed(ruleset=None, faults=(*unread, *parsed.faults), warnings=parsed.warnings)
+
+
+def known_clients(config: Config) -> list[str] | None:
+    """The clients that rules may name; any of them where the settings name none."""
+    return [_ANONYMOUS, *(client.name for client in config.clients)] if config.clients else None
 
 
 def as_config_faults(faults: Sequence[RuleFault]) -> list[ConfigFault]:

@@ -11,6 +11,7 @@ import typer
 from proxy.cli.options import ExitCode, fail, load
 from proxy.config import Config
 from proxy.edge.rule_files import read_rule_files
+from proxy.edge.rule_reading import known_clients
 from proxy.judge.parse import parse_rules
 from proxy.judge.rule import Ruleset
 from proxy.judge.verdict import Mode
@@ -45,7 +46,7 @@ def load_rules(files: Sequence[Path], config: Path) -> RuleSet:
         sources,
         tokens,
         chains=None if settings is None else {name: chain.chain_id for name, chain in settings.chains.items()},
-        clients=None if settings is None else [client.name for client in settings.clients] or None,
+        clients=None if settings is None else known_clients(settings),
     )
     faults = [*unread, *parsed.faults]
     _end_with([str(each) for each in faults])

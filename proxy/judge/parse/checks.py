@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -22,6 +23,9 @@ _SPLITS: Final = {  # by what an amount can be told apart within one operation
     Sum.VALUE: (Per.TARGET, Per.RECIPIENT),
     Sum.CALLS: (Per.TARGET,),
 }
+_NOT_POSITIVE: Final = re.compile(r"-[0-9]{1,100}\Z|0{1,100}\Z", re.ASCII)
+_NOTHING: Final = ("the limit is not above 0", "to allow nothing, leave the limit out and match instead")
+_MOST_COUNT: Final = 2**63
 MOST_FACTOR: Final = 1_000_000
 MOST_LENGTH: Final = 1_000_000
 
@@ -73,10 +77,18 @@ def _amount_of(fields: Mapping[str, Written], what: Sum, terms: Terms, around: W
     return AmountOf(what, asset=known.symbol)
 
 
+def _positive(written: Written, most: int = 2**256) -> int | None:
+    """A limit that is a plain number."""
+    if isinstance(written.value, str) and _NOT_POSITIVE.match(written.value):
+        written.fault(*_NOTHING)
+        return None
+    return written.integer(1, most)
+
+
 def _maximum(written: Written, amount: AmountOf, terms: Terms) -> Mapping[int, int] | None:
     """The limit in base units: by chain where decimals differ, else under 0."""
     if amount.what not in (*_OF_ASSETS, *_IN_COINS):
-        number = written.integer(1)
+        number = _positive(written)
         return None if number is None else {0: number}
     tokens = terms.scope.tokens
     symbol = USD if amount.usd else amount.asset or tokens.native.symbol
@@ -94,7 +106,7 @@ def _maximum(written: Written, amount: AmountOf, terms: Terms) -> Mapping[int, i
         written.fault(f"{shorten(text)} is not an amount of {symbol}", f"write it in {symbol}")
         return None
     if parsed.digits <= 0:
-        written.fault("the limit is not above 0", "to allow nothing, leave the limit out and match instead")
+        written.fault(*_NOTHING)
         return None
     token = tokens.named(symbol)
     chains = [0] if token is None or token.native else list(token.places)
@@ -133,7 +145,7 @@ def read_limit(written: Written, terms: Terms) -> Limit | None:
             fields[key].fault_at_key(f"a limit on {kind} has no {key}", "leave it out")
     of = fields[kind].word(Of) if kind == "distinct" else None
     counted = fields[kind].one_of({"ops": True}) if kind == "count" else of
-    number, per = fields["max"].integer(1, 2**63) if "max" in fields else None, _per(fields)
+    number, per = _positive(fields["max"], _MOST_COUNT) if "max" in fields else None, _per(fields)
     if counted is None or number is None or per is None or window is None:
         return None
     return Limit(kind=kind, maximum={0: number}, per=per, window=window, of=of)
@@ -142,7 +154,7 @@ def read_limit(written: Written, terms: Terms) -> Limit | None:
 def read_rate(written: Written, _terms: Terms) -> Rate | None:
     """`rate`: requests, whatever becomes of them."""
     fields = written.fields(("max", "per", "window"), "rate", ("max", "window"))
-    maximum = fields["max"].integer(1, 2**63) if "max" in fields else None
+    maximum = _positive(fields["max"], _MOST_COUNT) if "max" in fields else None
     seconds = read_duration(fields["window"]) if "window" in fields else None
     per = _per(fields)
     if maximum is None or seconds is None or per is None:

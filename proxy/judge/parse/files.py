@@ -9,9 +9,11 @@ from proxy.judge.expression import NamedList, Scope
 from proxy.judge.parse.faults import Parsed, RuleFault, Source
 from proxy.judge.parse.identity import digest_of
 from proxy.judge.parse.rules import build, gather
-from proxy.judge.parse.terms import Terms, is_name, read_list, read_tokens
+from proxy.judge.parse.terms import Terms, is_list_name, is_macro_name, read_list, read_tokens
 from proxy.judge.parse.written import Reading, Written
+from proxy.judge.reachability import never_fires, shadowing
 from proxy.judge.rule import Rule, Ruleset
+from proxy.judge.verdict import Mode
 
 
 def parse_rules(
@@ -40,8 +42,8 @@ def parse_rules(
         elif (text := written.text()) is not None:
             macros[name] = text
     terms = Terms(Scope(known, lists, macros), chains, clients)
-    rules = _rules(sections, terms, files)
-    warnings = tuple(
+    rules, switched = _rules(sections, terms)
+    unused = [
         RuleFault(
             place=written.key_place,
             problem=f"nothing uses {'the list' if name.startswith('$') else 'the macro'} {name}",
@@ -49,9 +51,12 @@ def parse_rules(
         )
         for name, written in defined
         if name not in terms.used
-    )
+    ]
+    order = _by_place(sources, tokens)
     if found:
-        return Parsed(ruleset=None, faults=tuple(sorted(found, key=_by_place(sources, tokens))), warnings=warnings)
+        # what else may be said of rules hangs on what they were meant to be
+        return Parsed(ruleset=None, faults=tuple(sorted(found, key=order)), warnings=tuple(sorted(unused, key=order)))
+    warnings = tuple(sorted([*unused, *_unreachable(rules, switched, terms)], key=order))
     return Parsed(ruleset=Ruleset(rules=rules, tokens=known, digest=digest_of(rules, terms.scope)), warnings=warnings)
 
 
@@ -78,9 +83,9 @@ def _definitions(sections: Sequence[dict[str, Written]]) -> Iterator[tuple[str, 
     """Every list as `$name` and every macro as its name; a second one of a name is a fault."""
     first: dict[str, Place] = {}
     for section in sections:
-        for key, mark in (("lists", "$"), ("macros", "")):
+        for key, mark, is_known_name in (("lists", "$", is_list_name), ("macros", "", is_macro_name)):
             for name, written in section[key].items() if key in section else ():
-                if not is_name(written, name):
+                if not is_known_name(written, name):
                     continue
                 if (place := first.get(mark + name)) is not None:
                     written.fault_at_key(f"{mark}{name} is there already, at {place.path}:{place.line}", "keep one")
@@ -89,8 +94,31 @@ def _definitions(sections: Sequence[dict[str, Written]]) -> Iterator[tuple[str, 
                 yield mark + name, written
 
 
-def _rules(sections: Sequence[dict[str, Written]], terms: Terms, files: Sequence[Written]) -> tuple[Rule, ...]:
-    readings = [file.reading for file in files]
+def _rules(sections: Sequence[dict[str, Written]], terms: Terms) -> tuple[tuple[Rule, ...], set[str]]:
+    """The rules, and the ids of those whose mode an override set."""
     entries = (entry for section in sections if "rules" in section for entry in section["rules"].each())
-    built = [build(draft, order, terms, readings) for order, draft in enumerate(gather(entries).values())]
-    return tuple(rule for rule in built if rule is not None)
+    drafts, strays = gather(entries)
+    built = [build(draft, order, terms) for order, draft in enumerate(drafts.values())]
+    for stray in strays:
+        build(stray, 0, terms)
+    switched = {draft.id for draft in drafts.values() if "mode" in draft.overridden}
+    return tuple(rule for rule in built if rule is not None), switched
+
+
+def _unreachable(rules: Sequence[Rule], switched: Collection[str], terms: Terms) -> Iterator[RuleFault]:
+    for rule in rules:
+        if rule.mode is Mode.OFF and rule.id not in switched:
+            # one that an override switched off was switched off on purpose
+            yield _warning(
+                rule, f"rule {rule.id} is off and nothing switches it on", "write mode: shadow, or remove it"
+            )
+        elif (reason := never_fires(rule, terms.scope.tokens, terms.chains)) is not None:
+            yield _warning(rule, f"rule {rule.id} can never fire: {reason}", "correct it, or remove it")
+    for rule, over in shadowing(rules):
+        where = f"{over.place.path}:{over.place.line}"
+        problem = f"rule {rule.id} never counts: {over.id} at {where} refuses all that it matches, before it"
+        yield _warning(rule, problem, "remove one, or narrow the match of the other")
+
+
+def _warning(rule: Rule, problem: str, cure: str) -> RuleFault:
+    return RuleFault(place=rule.place, problem=problem, suggestion=cure, rule=rule.id)

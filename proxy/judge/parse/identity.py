@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from proxy.document import Place
 from proxy.judge.expression import Expression, Scope
-from proxy.judge.rule import Check, Limit, Match, Rate, Rule
+from proxy.judge.rule import Check, Deviation, FirstSeen, Limit, Match, Rate, Rule, Streak
 from proxy.userop.primitives import keccak256
 
 _IDENTITY_BYTES: Final = 16
@@ -41,14 +41,25 @@ def normal(value: Any) -> str:
     return ascii(value) if isinstance(value, str) else f"{type(value).__name__} {value}"
 
 
-def identity_of(name: str, match: Match, when: Expression | None, check: Check | None) -> bytes:
-    """16 bytes that stay while the same is counted: neither a limit's height nor mode, severity or texts are in it."""
+def identity_of(
+    name: str, match: Match, when: Expression | None, check: Check | None, meanings: Mapping[str, object]
+) -> bytes:
+    """16 bytes that stay while the same is counted: neither a limit's height nor mode, severity or texts are in it.
+
+    `meanings` are the macros and lists that `when` names.
+    """
     counted = check
     if isinstance(check, Limit):
         counted = replace(check, maximum={})
     elif isinstance(check, Rate):
         counted = replace(check, maximum=0)
-    return keccak256(normal((name, match, when, counted)).encode())[:_IDENTITY_BYTES]
+    elif isinstance(check, FirstSeen):
+        counted = replace(check, after_operations=0, after_seconds=0)
+    elif isinstance(check, Deviation):
+        counted = replace(check, factor=0, after_operations=0)
+    elif isinstance(check, Streak):
+        counted = replace(check, length=0)
+    return keccak256(normal((name, match, when, counted, meanings)).encode())[:_IDENTITY_BYTES]
 
 
 def digest_of(rules: tuple[Rule, ...], scope: Scope) -> str:

@@ -9,10 +9,11 @@ from typing import Final, TypeVar
 
 from proxy.document import Place, did_you_mean
 from proxy.judge.parse.checks import CHECKS
+from proxy.judge.parse.faults import RuleFault
 from proxy.judge.parse.identity import identity_of
 from proxy.judge.parse.matches import read_match
 from proxy.judge.parse.terms import Terms
-from proxy.judge.parse.written import Reading, Written
+from proxy.judge.parse.written import Written
 from proxy.judge.rule import Check, Exemption, Fail, Match, Per, Rule
 from proxy.judge.verdict import Mode
 from proxy.session.lint.findings import Severity
@@ -32,50 +33,65 @@ class Draft:
 
     id: str
     place: Place
+    found: list[RuleFault]
     fields: dict[str, list[Written]] = field(default_factory=dict)
+    overridden: set[str] = field(default_factory=set)  # keys that an override gave
 
     def last(self, key: str) -> Written | None:
         """The value that counts for a key."""
         return self.fields[key][-1] if key in self.fields else None
 
 
-def gather(entries: Iterable[Written]) -> dict[str, Draft]:
-    """Every rule of all files by id, in their order, overrides laid over them."""
+def gather(entries: Iterable[Written]) -> tuple[dict[str, Draft], list[Draft]]:
+    """Every rule of all files by id, in their order, overrides laid over them.
+
+    Beside them what is no rule, reported already: it is to be read for its other faults only.
+    """
     drafts: dict[str, Draft] = {}
+    strays: list[Draft] = []
     for entry in entries:
+        found = entry.reading.found
+        before = len(found)
         fields = entry.fields(RULE_KEYS, "a rule")
+        if not isinstance(entry.value, dict):
+            continue
+        named = fields.get("extends", fields.get("id"))
         checks = [key for key in CHECKS if key in fields]
         for stray in checks[1:]:
             fields.pop(stray).fault_at_key(f"a rule has one check, this one has {checks[0]} already", "make it two")
-        if not isinstance(entry.value, dict):
-            continue
-        if "extends" in fields:
-            _override(entry, fields, drafts)
-        else:
-            _begin(entry, fields, drafts)
-    return drafts
+        missed = (_override if "extends" in fields else _begin)(entry, fields, drafts)
+        if missed is not None:
+            strays.append(missed)
+        name = named.value if named is not None else None
+        if isinstance(name, str) and name in drafts:
+            found[before:] = [replace(fault, rule=name) for fault in found[before:]]
+    return drafts, strays
 
 
-def _begin(entry: Written, fields: dict[str, Written], drafts: dict[str, Draft]) -> None:
+def _begin(entry: Written, fields: dict[str, Written], drafts: dict[str, Draft]) -> Draft | None:
     if "append" in fields:
         fields.pop("append").fault_at_key("append is for a rule that extends another", "leave it out")
+    draft = Draft("", entry.place, entry.reading.found, {key: [value] for key, value in fields.items()})
     if "id" not in fields:
         entry.fault("a rule needs an id", "add id: a-name-of-its-own")
-        return
+        return draft
     name = fields["id"].text()
     if name is None:
-        return
+        return draft
     if not _ID.match(name):
         fields["id"].fault(f"{shorten(name)} is no id", "lower-case letters, digits and -, such as usdc-per-day")
-    elif name in drafts:
-        first = drafts[name].place
-        problem = f'the id "{name}" is taken by the rule at {first.path}:{first.line}'
-        fields["id"].fault(problem, f"give it another id, or write extends: {name}")
-    else:
-        drafts[name] = Draft(name, fields["id"].place, {key: [value] for key, value in fields.items()})
+        return draft
+    draft.id, draft.place = name, fields["id"].place
+    if name not in drafts:
+        drafts[name] = draft
+        return None
+    first = drafts[name].place
+    problem = f'the id "{name}" is taken by the rule at {first.path}:{first.line}'
+    fields["id"].fault(problem, f"give it another id, or write extends: {name}")
+    return draft
 
 
-def _override(entry: Written, fields: dict[str, Written], drafts: dict[str, Draft]) -> None:
+def _override(entry: Written, fields: dict[str, Written], drafts: dict[str, Draft]) -> Draft | None:
     if "id" in fields:
         fields.pop("id").fault_at_key("a rule that extends another keeps its id", "leave out id")
     name = fields.pop("extends").text()
@@ -85,27 +101,30 @@ def _override(entry: Written, fields: dict[str, Written], drafts: dict[str, Draf
         if name is not None:
             cure = did_you_mean(name, drafts) or "it must stand before this one"
             entry.child("extends").fault(f"there is no rule {shorten(name)} to extend", cure)
-        return
+        return Draft("", entry.place, entry.reading.found, {key: [value] for key, value in fields.items()})
     if any(key in CHECKS for key in fields):
         for key in CHECKS:
             draft.fields.pop(key, None)
     for key, value in fields.items():
         draft.fields[key] = [*draft.fields.get(key, ()), value] if adds and key in _ADDING else [value]
+    draft.overridden.update(fields)
+    return None
 
 
-def build(draft: Draft, order: int, terms: Terms, readings: Iterable[Reading]) -> Rule | None:
+def build(draft: Draft, order: int, terms: Terms) -> Rule | None:
     """The rule a draft comes to; its faults are marked with its id."""
-    found = next(iter(readings)).found
+    found = draft.found
     before = len(found)
     rule = _build(draft, order, terms)
-    found[before:] = [replace(fault, rule=draft.id) for fault in found[before:]]
+    found[before:] = [replace(fault, rule=draft.id or None) for fault in found[before:]]
     return None if len(found) > before else rule
 
 
 def _build(draft: Draft, order: int, terms: Terms) -> Rule | None:
     described, whose = draft.last("description"), draft.last("id")
-    if described is None and whose is not None:
-        whose.fault(f"rule {draft.id} has no description", "add description: what it is for, in a sentence")
+    if described is None and whose is not None and not _misspelt(whose, "description"):
+        name = f"rule {draft.id}" if draft.id else "this rule"
+        whose.fault(f"{name} has no description", "add description: what it is for, in a sentence")
     description = None if described is None else described.text()
     mode = _word(draft, "mode", Mode.SHADOW, {each.value: each for each in Mode})
     severity = _word(draft, "severity", Severity.MEDIUM, {each.value: each for each in Severity})
@@ -124,13 +143,19 @@ def _build(draft: Draft, order: int, terms: Terms) -> Rule | None:
         match=match,
         place=draft.place,
         order=order,
-        identity=identity_of(draft.id, match, when, check),
+        identity=identity_of(draft.id, match, when, check, {} if when is None else terms.meanings(when.source)),
         when=when,
         check=check,
         exemptions=_exemptions(draft, terms),
         remedy=remedy,
         tags=_tags(draft),
     )
+
+
+def _misspelt(sibling: Written, key: str) -> bool:
+    """Whether a key beside this one was probably meant to be `key`: that one is reported as unknown."""
+    around = sibling.reading.written(sibling.at[:-1])
+    return isinstance(around, dict) and any(each not in RULE_KEYS and did_you_mean(each, [key]) for each in around)
 
 
 def _word(draft: Draft, key: str, default: Value, known: Mapping[str, Value]) -> Value:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Final
 
-from proxy.document import did_you_mean
-from proxy.judge.expression import Expression, NamedList, Scope, compile_expression
+from proxy.document import Place, did_you_mean
+from proxy.judge.expression import RESERVED_NAMES, Expression, NamedList, Scope, compile_expression
 from proxy.judge.parse.written import Written
 from proxy.judge.tokens import NATIVE, RESERVED_SYMBOLS, USD, Asset, Token, TokenPlace, Tokens, parse_amount
 from proxy.written import read_address, read_hash, read_selector, shorten
@@ -17,7 +17,10 @@ from proxy.written import read_address, read_hash, read_selector, shorten
 KINDS: Final = ("address", "selector", "permission_id", "text", "client")
 _READERS: Final = {"address": read_address, "selector": read_selector, "permission_id": read_hash}
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}\Z", re.ASCII)
+_MACRO: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}\Z", re.ASCII)
+_NO_MACROS: Final = RESERVED_NAMES | {"and", "or", "not", "in", "for", "if", "true", "false", "none"}
 _SYMBOL: Final = re.compile(r"[A-Za-z][A-Za-z0-9]{0,31}\Z", re.ASCII)
+_CHAIN: Final = re.compile(r"[1-9][0-9]{0,19}\Z", re.ASCII)
 _WORD: Final = re.compile(r"\$([A-Za-z_][A-Za-z0-9_-]*)|([A-Za-z_][A-Za-z0-9_]*)", re.ASCII)
 MOST_CHAIN: Final = 2**64 - 1
 MOST_DECIMALS: Final = 77
@@ -51,7 +54,7 @@ class Terms:
         """A condition; its faults are told at their columns."""
         if (text := written.text()) is None:
             return None
-        self.mark(text)
+        self.used.update(self.meanings(text))
         outcome = compile_expression(text, self.scope)
         if isinstance(outcome, Expression):
             return outcome
@@ -59,16 +62,18 @@ class Terms:
             written.reading.fault(written.place_in(each.offset), each.problem, each.suggestion)
         return None
 
-    def mark(self, text: str) -> None:
-        """Remember every list and macro that a text names, also by way of macros."""
+    def meanings(self, text: str) -> Mapping[str, object]:
+        """What stands behind every list (`$name`) and macro that a text names, also by way of macros."""
+        found: dict[str, object] = {}
         waiting = [text]
         while waiting:
             for listed, word in _WORD.findall(waiting.pop()):
                 if listed:
-                    self.used.add(f"${listed}")
-                elif word in self.scope.macros and word not in self.used:
-                    self.used.add(word)
+                    found[f"${listed}"] = self.scope.lists.get(listed)
+                elif word in self.scope.macros and word not in found:
+                    found[word] = self.scope.macros[word]
                     waiting.append(self.scope.macros[word])
+        return found
 
     def assets(self, symbol: str) -> Iterable[Asset] | None:
         """A token on all its chains; `None` for a symbol nobody listed."""
@@ -96,11 +101,24 @@ def read_list(written: Written) -> NamedList | None:
     return NamedList(kind, frozenset(members))  # type: ignore[arg-type]  # one kind is of one type
 
 
-def is_name(written: Written, name: str) -> bool:
-    """Whether a list or macro may be called so; reported when not."""
+def is_list_name(written: Written, name: str) -> bool:
+    """Whether a list may be called so; reported when not."""
     if _NAME.match(name):
         return True
     written.fault_at_key(f"{shorten(name)} is no name", "begin with a letter; letters, digits, _ and - follow")
+    return False
+
+
+def is_macro_name(written: Written, name: str) -> bool:
+    """Whether a macro may be called so, and expressions can name it; reported when not."""
+    if name in _NO_MACROS:
+        written.fault_at_key(f"{name} means something already", "give the macro another name")
+        return False
+    if _MACRO.match(name):
+        return True
+    cure = "begin with a letter; letters, digits and _ follow"
+    plain = name.replace("-", "_")
+    written.fault_at_key(f"{shorten(name)} is no name of a macro", f"write {plain}" if _MACRO.match(plain) else cure)
     return False
 
 
@@ -108,19 +126,43 @@ def read_tokens(files: Iterable[Written]) -> Tokens:
     """The tokens of all token files."""
     found: dict[str, Token] = {}
     first: dict[str, Written] = {}
+    addresses: dict[tuple[int, bytes | None], tuple[str, Place]] = {}
     for file in files:
         if file.value is None or "tokens" not in (fields := file.fields(("tokens",), "a token file", ("tokens",))):
             continue
         for symbol, written in fields["tokens"].items():
             if symbol in first:
                 place = first[symbol].key_place
-                written.fault_at_key(f"{symbol} is listed twice, first at {place.path}:{place.line}", "keep one")
+                written.fault_at_key(f"{symbol} is listed twice, first at {_at(place)}", "keep one")
                 continue
             first[symbol] = written
             token = _read_token(written, symbol)
-            if token is not None:
-                found[symbol] = token
+            if token is None:
+                continue
+            if token.native and (other := next((each for each in found.values() if each.native), None)) is not None:
+                place = first[other.symbol].key_place
+                problem = f"{symbol} is a second native coin, {other.symbol} is one already at {_at(place)}"
+                written.fault_at_key(problem, "every chain has one coin under one name here: keep one")
+                continue
+            _claim(written, token, addresses)
+            found[symbol] = token
     return Tokens(found)
+
+
+def _claim(written: Written, token: Token, taken: dict[tuple[int, bytes | None], tuple[str, Place]]) -> None:
+    """Two tokens at one address could not be told apart in what an operation moves."""
+    for chain_id, place in token.places.items():
+        asset = (chain_id, place.address)
+        where = written.child("on").child(str(chain_id)).child("address")
+        if asset in taken:
+            symbol, first = taken[asset]
+            problem = f"{token.symbol} is at the address of {symbol} on chain {chain_id}, listed at {_at(first)}"
+            where.fault(problem, "keep one of the two")
+        taken.setdefault(asset, (token.symbol, where.place))
+
+
+def _at(place: Place) -> str:
+    return f"{place.path}:{place.line}"
 
 
 def _read_token(written: Written, symbol: str) -> Token | None:
@@ -157,7 +199,7 @@ def _read_places(written: Written) -> dict[int, TokenPlace]:
         fields = each.fields(("address", "decimals"), "a token's chain", ("address", "decimals"))
         address = fields["address"].read(read_address) if "address" in fields else None
         decimals = fields["decimals"].integer(0, MOST_DECIMALS) if "decimals" in fields else None
-        if not chain.isascii() or not chain.isdigit() or len(chain) > 20 or not 1 <= int(chain) <= MOST_CHAIN:
+        if not _CHAIN.match(chain) or int(chain) > MOST_CHAIN:
             each.fault_at_key(f"{shorten(chain)} is no chain id", "write its number, such as 1868")
         elif address is not None and decimals is not None:
             places[int(chain)] = TokenPlace(address, decimals)

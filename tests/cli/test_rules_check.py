@@ -1,0 +1,101 @@
+"""`sessiongate rules check` tells every fault of rule files with its place, and fails when there is one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Run, write_settings
+
+GOOD = "rules:\n  - {id: a, description: It is., match: {client: dapp}}\n"
+FAULTY = "rules:\n  - {id: a, description: It is., mode: alrt}\n  - {id: b, description: It is., severty: low}\n"
+WARNED = "rules:\n  - {id: a, description: It is., match: {session: false, mode: use}}\n"
+
+
+def _write(folder: Path, text: str, name: str = "a.yaml") -> None:
+    (folder / "rules").mkdir(exist_ok=True)
+    (folder / "rules" / name).write_text(text, encoding="utf-8")
+
+
+def _name_rules_in_settings(folder: Path) -> None:
+    write_settings(folder, port=1)
+    path = folder / "sessiongate.yaml"
+    path.write_text(f"{path.read_text(encoding='utf-8')}rules: [rules/*.yaml]\n", encoding="utf-8")
+
+
+def test_sound_files_are_counted_and_their_set_is_named(run: Run, tmp_path: Path) -> None:
+    _write(tmp_path, GOOD)
+    result = run("rules", "check", "rules/a.yaml")
+    assert result.exit_code == 0
+    assert result.stderr == ""
+    first, last = result.stdout.splitlines()
+    assert first == "rules/a.yaml: 1 rule"
+    assert last.startswith("set ")
+
+
+def test_every_fault_comes_with_file_line_column_and_cure(run: Run, tmp_path: Path) -> None:
+    _write(tmp_path, FAULTY)
+    result = run("rules", "check", "rules/a.yaml")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines() == [
+        "rules/a.yaml:2:40: 'alrt' is none of off, shadow, alert, enforce; did you mean \"alert\"?",
+        "rules/a.yaml:3:34: unknown key 'severty' in a rule; did you mean \"severity\"?",
+        "2 to mend",
+    ]
+
+
+def test_without_files_those_of_the_settings_are_checked_with_names_of_chains_and_clients(
+    run: Run, tmp_path: Path
+) -> None:
+    _write(tmp_path, "rules:\n  - {id: a, description: It is., match: {chain: sonium}}\n")
+    _name_rules_in_settings(tmp_path)
+    result = run("rules", "check")
+    assert result.exit_code == 1
+    assert "rules/a.yaml:2:49: there is no chain 'sonium'; did you mean \"soneium\"?" in result.stderr
+    assert run("rules", "check", "rules/a.yaml").exit_code == 0
+
+
+def test_warnings_fail_only_when_asked_to(run: Run, tmp_path: Path) -> None:
+    _write(tmp_path, WARNED)
+    result = run("rules", "check", "rules/a.yaml")
+    assert result.exit_code == 0
+    assert "rules/a.yaml:2:10: rule a can never fire" in result.stderr
+    assert result.stderr.rstrip().endswith("(warning)")
+    assert run("rules", "check", "rules/a.yaml", "--strict").exit_code == 1
+
+
+@pytest.mark.parametrize(("text", "faults", "warnings"), [(GOOD, 0, 0), (FAULTY, 2, 0), (WARNED, 0, 1)])
+def test_json_is_for_machines(run: Run, tmp_path: Path, text: str, faults: int, warnings: int) -> None:
+    ok = not faults
+    _write(tmp_path, text)
+    result = run("rules", "check", "rules/a.yaml", "--json")
+    body = json.loads(result.stdout)
+    assert result.exit_code == (0 if ok else 1)
+    assert (body["ok"], len(body["faults"]), len(body["warnings"])) == (ok, faults, warnings)
+    assert (body["digest"] is None) == (not ok)
+    for each in (*body["faults"], *body["warnings"]):
+        assert each.keys() == {"file", "line", "column", "rule", "problem", "suggestion"}
+        assert (each["file"], each["rule"] in ("a", "b")) == ("rules/a.yaml", True)
+
+
+def test_a_file_that_is_not_there_is_a_fault(run: Run, tmp_path: Path) -> None:
+    result = run("rules", "check", "rules/none.yaml")
+    assert result.exit_code == 1
+    assert "rules/none.yaml matches no rule file" in result.stderr
+
+
+def test_files_as_a_shell_writes_them_out_are_checked(run: Run, tmp_path: Path) -> None:
+    _write(tmp_path, GOOD)
+    _write(tmp_path, "cases: []\n", "a.cases.yaml")
+    _write(tmp_path, "tokens: {ETH: {native: true}}\n", "tokens.yaml")
+    result = run("rules", "check", "rules/a.cases.yaml", "rules/a.yaml", "rules/tokens.yaml", "--strict")
+    assert result.exit_code == 0
+
+
+@pytest.mark.parametrize("command", ["check", "test", "backtest", "explain", "coverage", "list", "reload"])
+def test_every_command_on_rules_is_there_and_explains_itself(run: Run, command: str) -> None:
+    result = run("rules", command, "--help")
+    assert result.exit_code == 0
+    assert "Examples:" in result.stdout
