@@ -77,7 +77,7 @@ async def start_chain(name: str, chain: Chain, shared: Shared, store: Store) -> 
 
 async def build_chain(name: str, chain: Chain, shared: Shared) -> tuple[ServedChain, Tracker]:
     """The parts of one chain, nothing of it going on yet."""
-    config, registry, memory, stack = shared.config, shared.registry, shared.memory, shared.stack
+    config, stack = shared.config, shared.stack
 
     def on_health(endpoint: str, health: Health) -> None:
         shared.metrics.upstream_up(endpoint, up=health is Health.HEALTHY)
@@ -87,22 +87,67 @@ async def build_chain(name: str, chain: Chain, shared: Shared) -> tuple[ServedCh
     if node is not None:
         stack.push_async_callback(node.close)
     ledger = MemoryLedger(shared.counts)
-    witness = None if node is None else NodeWitness(node)
-    reader = None
+    tracker, reader = _followers(chain, shared, ledger, upstream, node)
+    terms = _terms(chain)
+    reads = RecentReads(terms.fresh_seconds)
+    refresh = (
+        None if reader is None else sparing(refreshing(reader, shared.registry, tracker.settle_now), reads, time.time)
+    )
+    disagreements = Disagreements(count=partial(shared.metrics.disagreed, name), refresh=refresh)
+    stack.push_async_callback(disagreements.close)
+    sources = Sources(
+        terms=terms,
+        registry=shared.registry,
+        ledger=ledger,
+        settlement=tracker.settle_now,
+        reader=reader,
+        clock=time.time,
+        reads=reads,
+        reconciled=tracker.reconciled,
+        rules=lambda: shared.rules.judge,
+    )
+    failure = LedgerFailure(
+        open=config.ledger_fail is LedgerFail.OPEN, sent_unheld=partial(shared.metrics.failed_open, "ledger")
+    )
+    modules = frozenset(chain.session_modules)
+    gate = Gate(
+        _gate_settings(chain, config),
+        admission=Admission(sources),
+        enquiry=Enquiry(sources) if config.session_queries else None,
+        upstream=upstream,
+        fees=partial(_answer_fees, FeeTranslator(upstream, None if node is None else partial(_node_fees, node))),
+        follower=OperationFollower(tracker, ledger, modules, time.time, disagreements.note, failure=failure),
+        recorder=shared.recorder,
+        clock=time.time,
+        stopwatch=time.perf_counter,
+        new_id=_new_decision_id,
+    )
+    return ServedChain(name=name, chain_id=chain.chain_id, gate=gate, upstream=upstream, node=node), tracker
+
+
+def _followers(
+    chain: Chain, shared: Shared, ledger: MemoryLedger, upstream: Upstream, node: Node | None
+) -> tuple[Tracker, NodeReader | None]:
+    """What follows operations to their end, going on where the last life of the gate stopped; and what reads sessions.
+
+    Each asks the other: a reading has to know what is in flight, an end may call for a reading.
+    """
+    witness, reader = None, None
     if node is not None:
+        witness = NodeWitness(node)
         reader = NodeReader(
             node,
-            registry,
-            memory.save_session,
+            shared.registry,
+            shared.memory.save_session,
             time.time,
             ledger=ledger,
             witness=witness,
             look_back=lambda: tracker.look_back(),  # noqa: PLW0108  # it is made below
         )
     tracker = Tracker(
-        registry=registry,
+        registry=shared.registry,
         ledger=ledger,
-        keeper=memory,
+        keeper=shared.memory,
         receipt=partial(_ask_receipt, upstream),
         clock=time.time,
         patience=Patience(
@@ -117,45 +162,7 @@ async def build_chain(name: str, chain: Chain, shared: Shared) -> tuple[ServedCh
         (each for each in shared.in_flight if each.reservation.slot.chain_id == chain.chain_id),
         (each for each in shared.ended if each.operation.reservation.slot.chain_id == chain.chain_id),
     )
-    terms = _terms(chain)
-    reads = RecentReads(terms.fresh_seconds)
-    refresh = None if reader is None else sparing(refreshing(reader, registry, tracker.settle_now), reads, time.time)
-    disagreements = Disagreements(count=partial(shared.metrics.disagreed, name), refresh=refresh)
-    stack.push_async_callback(disagreements.close)
-    sources = Sources(
-        terms=terms,
-        registry=registry,
-        ledger=ledger,
-        settlement=tracker.settle_now,
-        reader=reader,
-        clock=time.time,
-        reads=reads,
-        reconciled=tracker.reconciled,
-        rules=lambda: shared.rules.judge,
-    )
-    gate = Gate(
-        _gate_settings(chain, config),
-        admission=Admission(sources),
-        enquiry=Enquiry(sources) if config.session_queries else None,
-        upstream=upstream,
-        fees=partial(_answer_fees, FeeTranslator(upstream, None if node is None else partial(_node_fees, node))),
-        follower=OperationFollower(
-            tracker,
-            ledger,
-            frozenset(chain.session_modules),
-            time.time,
-            disagreements.note,
-            failure=LedgerFailure(
-                open=config.ledger_fail is LedgerFail.OPEN,
-                sent_unheld=partial(shared.metrics.failed_open, "ledger"),
-            ),
-        ),
-        recorder=shared.recorder,
-        clock=time.time,
-        stopwatch=time.perf_counter,
-        new_id=_new_decision_id,
-    )
-    return ServedChain(name=name, chain_id=chain.chain_id, gate=gate, upstream=upstream, node=node), tracker
+    return tracker, reader
 
 
 def _terms(chain: Chain) -> Terms:

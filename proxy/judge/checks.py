@@ -31,7 +31,6 @@ from proxy.judge.history import deviates
 from proxy.judge.measure import measure, measured_by, print_measure
 from proxy.judge.rule import (
     AmountOf,
-    Calendar,
     Deviation,
     FirstSeen,
     Limit,
@@ -40,7 +39,6 @@ from proxy.judge.rule import (
     Rate,
     Rule,
     Schedule,
-    Sliding,
     Streak,
     Sum,
     Window,
@@ -330,7 +328,7 @@ _UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "m"))
 def in_words(window: Window) -> str:
     """`in 24h`, `this day (Europe/Berlin)`."""
     if isinstance(window, OnCalendar):
-        return f"this {Calendar(window.unit).value} ({window.zone.key})"
+        return f"this {window.unit.value} ({window.zone.key})"
     for seconds, unit in _UNITS:
         if window.seconds % seconds == 0:
             return f"in {window.seconds // seconds}{unit}"
@@ -346,5 +344,3 @@ CHECKS: Final[Mapping[type[Any], Callable[[Asked, Any], Outcome]]] = {
     Schedule: _schedule,
 }
 """By the class of a rule's check, which each of them takes."""
-
-__all__ = ["CHECKS", "Answer", "Asked", "Outcome", "Sliding", "in_words"]

@@ -113,8 +113,7 @@ def test_what_the_rule_refused_is_not_counted() -> None:
 def test_in_every_pack_no_expectation_could_be_the_other_way_round(path: Path) -> None:
     tokens = [Source("tokens.yaml", (FOLDER / "tokens.yaml").read_text(encoding="utf-8"))]
     parsed = parse_rules([Source(path.name, path.read_text(encoding="utf-8"))], tokens, chains=None, clients=None)
-    if parsed.ruleset is None:
-        pytest.skip("the pack itself does not load; its own tests tell")
+    assert parsed.ruleset is not None, parsed.faults
     written = path.with_suffix(".cases.yaml")
     file = read_cases(written.read_text(encoding="utf-8"), written.name, parsed.ruleset.tokens)
     assert file.faults == ()
