@@ -24,7 +24,9 @@ class Endings:
     """Registry and ledger learn of an end at once and in one step, the store with them in one transaction.
 
     `clock` gives unix seconds. `seconds` is how long to wait for the store; what it does not take is kept here and
-    handed over again.
+    handed over again. Outcomes are handed over in the order in which they came about, without giving way between
+    that and the handing over: the store keeps none without those before it, so that no sum is on disk beside an
+    operation in flight that it has counted already.
     """
 
     def __init__(
@@ -153,6 +155,7 @@ class Endings:
                     remembered=tuple(each for each in outcome.remembered if self._is_remembered(each)),
                     revived=tuple(each for each in outcome.revived if each.user_op_hash in followed),
                     rules=self._ledger.rows_now(outcome.rules),
+                    again=True,
                 )
             )
 

@@ -21,6 +21,7 @@ class Settled:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._ended: OrderedDict[Hash32, Ended] = OrderedDict()
+        self._line: frozenset[Hash32] = frozenset()  # blocks that were on the chain together, each below the next
 
     def __len__(self) -> int:
         return len(self._ended)
@@ -60,19 +61,33 @@ class Settled:
         return (ended, *rivals)
 
     async def off_chain(self, block_hash: BlockHash) -> tuple[Ended, ...]:
-        """The mined operations whose blocks the chain has no more: from the newest down to one that it has."""
+        """The mined operations whose blocks the chain has no more.
+
+        Asked from the newest down. A block that the chain has answers for those below it that were found with it
+        before, and for no others: an operation may be mined, and seen, after the chain went back, above the place of
+        one that is gone. What was found so far is remembered when this raises.
+        """
+        newest_first: list[tuple[int, Ended, Mined, Hash32]] = []
+        for ended in self:
+            mined = ended.mined
+            if mined is not None and mined.block is not None and mined.block_hash is not None:
+                newest_first.append((mined.block, ended, mined, mined.block_hash))
+        newest_first.sort(key=lambda each: each[0], reverse=True)
         gone: list[Ended] = []
-        known: dict[Hash32, bool] = {}
-        mined = [(each.mined.block, each) for each in self if each.mined is not None and each.mined.block is not None]
-        for _, ended in sorted(mined, key=lambda each: each[0], reverse=True):
-            receipt = ended.mined
-            if receipt is None or receipt.block_hash is None:
-                continue
-            if receipt.block_hash not in known:
-                known[receipt.block_hash] = await block_hash(receipt) == receipt.block_hash
-            if known[receipt.block_hash]:
-                break
-            gone.append(ended)
+        there: dict[Hash32, bool] = {}
+        line: frozenset[Hash32] = frozenset()  # that of before, once one of its blocks was found
+        try:
+            for _, ended, mined, name in newest_first:
+                if name not in there:
+                    there[name] = name in line or await block_hash(mined) == name
+                if not there[name]:
+                    gone.append(ended)
+                elif name in self._line:
+                    line = self._line
+        finally:
+            remembered = frozenset(name for _, _, _, name in newest_first)
+            gone_too = frozenset(name for name, is_there in there.items() if not is_there)
+            self._line = (remembered & (line | there.keys())) - gone_too
         return tuple(each for each in gone if self._ended.get(each.operation.user_op_hash) is each)
 
     def _dropped_in(self, slot: NonceSlot) -> tuple[Ended, ...]:

@@ -107,7 +107,7 @@ class Store:
         statements = _statements(outcome)
         if outcome.ended:
             statements.append(operations.prune(time.time() - _ENDED_SECONDS))
-        await self._writer.write(statements)
+        await self._writer.write(statements, owed=outcome.ends and not outcome.again)
 
     def note(self, outcome: Outcome) -> None:
         """The same, and nobody waits for it: it may be lost."""

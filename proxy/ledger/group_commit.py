@@ -2,6 +2,10 @@
 
 While one transaction is being made durable the next one gathers, so that the cost of durability is shared by all
 who wait for it, and nobody waits longer for company.
+
+What is `owed` when the file cannot be written goes before whatever is written next, in the same transaction. So rows
+that hold a sum never reach the disk without the records of all that went into it, and a process that dies meanwhile
+leaves what it would have left a moment earlier.
 """
 
 from __future__ import annotations
@@ -50,6 +54,7 @@ class _Job:
     loop: asyncio.AbstractEventLoop | None = None  # `None` when nobody waits
     done: asyncio.Future[None] | None = None
     probe: bool = False
+    owed: bool = False
 
 
 class GroupCommit:
@@ -59,6 +64,7 @@ class GroupCommit:
         self._connection = connection
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._closed = False
+        self._owed: list[_Job] = []  # the writing thread's own
         self._failure: tuple[str, float] | None = None  # of the last write: why, and when (monotonic)
         self._thread = Thread(target=self._write, name="ledger", daemon=True)
         self._thread.start()
@@ -71,10 +77,11 @@ class GroupCommit:
             self._thread.join()
             self._connection.close()
 
-    async def write(self, statements: Sequence[Statement], *, probe: bool = False) -> None:
+    async def write(self, statements: Sequence[Statement], *, probe: bool = False, owed: bool = False) -> None:
         """Returns when the statements, all or none, are committed. Raises `StateUnavailable`.
 
-        The success of a `probe` does not make up for the failure of a write.
+        The success of a `probe` does not make up for the failure of a write. What is `owed` is written later where
+        the file cannot be written now, and no later than anything else; its caller hears of the failure all the same.
 
         A caller who stops waiting does not stop the write.
         """
@@ -84,7 +91,7 @@ class GroupCommit:
             raise StateUnavailable("the ledger is closed", fact="ledger")
         loop = asyncio.get_running_loop()
         done = loop.create_future()
-        self._jobs.put(_Job(statements, loop, done, probe))
+        self._jobs.put(_Job(statements, loop, done, probe, owed))
         await done
 
     def post(self, statements: Sequence[Statement]) -> None:
@@ -112,22 +119,26 @@ class GroupCommit:
                 jobs.append(more)
             self._commit(jobs)
             if last:
-                return
+                break
+        if self._owed:
+            self._commit([])
 
     def _commit(self, jobs: Sequence[_Job]) -> None:
+        owed, self._owed = self._owed, []
         try:
-            self._transact([statement for job in jobs for statement in job.statements])
+            self._transact([statement for job in (*owed, *jobs) for statement in job.statements])
         except sqlite3.OperationalError as error:
             # of the file, not of one job: locked, full, read-only
             self._failure = in_words(error), time.monotonic()
+            self._owed = [*owed, *(_Job(job.statements, owed=True) for job in jobs if job.owed)]
             _end(jobs, error)
         except Exception as error:
             # whatever it is, those who wait must hear of it
-            if len(jobs) == 1:
-                _end(jobs, error)
+            if len(owed) + len(jobs) == 1:
+                _end([*owed, *jobs], error)
                 return
             # one of them is at fault: each for itself, so that the others are kept
-            for job in jobs:
+            for job in (*owed, *jobs):
                 self._commit([job])
         else:
             if any(job.done is not None and not job.probe for job in jobs):

@@ -71,6 +71,20 @@ async def test_a_ledger_that_is_slow_holds_nothing_and_is_told_to_forget(monkeyp
     assert at.shelf.kept[-1].ended == (reservation.user_op_hash,)
 
 
+async def test_a_ledger_that_is_slow_lets_through_where_it_is_to_fail_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    at = scene(TWICE)
+    reservation = await at.reserve(GOOD)
+
+    async def never(outcome: Outcome) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(at.shelf, "keep", never)
+    told: list[str] = []
+    assert await failing(at, opened=True, told=told).hold(reading(GOOD), reservation, None) == reservation
+    assert told == ["sent"]
+    assert len(at.room.ledger) == 1
+
+
 async def test_a_caller_who_leaves_meanwhile_leaves_nothing_held(monkeypatch: pytest.MonkeyPatch) -> None:
     at = scene(TWICE)
     reservation = await at.reserve(GOOD)

@@ -257,6 +257,44 @@ async def test_only_operations_of_blocks_that_are_gone_come_back() -> None:
     assert scene.ledger.in_flight(USES) == 1
 
 
+async def test_a_block_that_is_gone_is_noticed_below_one_that_came_after_it() -> None:
+    scene = Scene()
+    scene.mine(await scene.accept(1, ONE_USE), block=201, block_hash=1)
+    await scene.later(1)
+    await scene.later(2)
+    assert scene.chain is not None
+    scene.bundler.receipts.clear()
+    scene.mine(await scene.accept(2, ONE_USE), block=202, block_hash=2)
+    scene.chain.blocks[201] = Hash32(b"\x99" * 32)
+    await scene.later(0.6)  # the second one is seen before anybody looks back
+    await scene.later(2)
+    assert scene.ledger.in_flight(USES) == 1
+
+
+async def test_what_was_found_below_a_block_is_not_asked_for_again_while_that_one_is_there() -> None:
+    scene = Scene()
+    asked: list[int] = []
+    assert scene.chain is not None
+    block_hash = scene.chain.block_hash
+
+    async def count(number: int) -> Hash32 | None:
+        asked.append(number)
+        return await block_hash(number)
+
+    scene.chain.block_hash = count  # type: ignore[method-assign]  # the same, and counts
+    for number in (1, 2, 3):
+        scene.mine(await scene.accept(number, ONE_USE), block=200 + number, block_hash=number)
+    await scene.later(1)
+    await scene.later(2)
+    assert asked == [203, 202, 201]
+    scene.mine(await scene.accept(4, ONE_USE), block=204, block_hash=4)
+    await scene.later(2)  # looks back, then sees the fourth
+    await scene.later(2)
+    await scene.later(2)
+    assert asked[3:] == [203, 204, 203, 204]
+    assert scene.balance == (4, 0)
+
+
 async def test_an_operation_that_lost_its_nonce_comes_back_with_the_one_that_took_it() -> None:
     scene = Scene()
     first = await scene.accept(1, ONE_USE, nonce=5)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
-from proxy.chain.tracker import Patience, Tracker
+from proxy.chain.tracker import Keeper, Patience, Tracker
+from proxy.edge.store import Store
 from proxy.judge.counts import CountKey, OutcomeLesson, Row, WindowCharge
 from proxy.judge.rule import Sliding
 from proxy.ledger.memory import MemoryLedger
@@ -22,7 +26,7 @@ HOUR = Sliding(3_600)
 
 
 class Scene:
-    def __init__(self) -> None:
+    def __init__(self, keeper: Keeper | None = None) -> None:
         self.registry, self.ledger, self.clock = Registry(), MemoryLedger(), Clock()
         self.shelf, self.bundler = Shelf(), Bundler()
         self.registry.put(
@@ -31,7 +35,7 @@ class Scene:
         self.tracker = Tracker(
             registry=self.registry,
             ledger=self.ledger,
-            keeper=self.shelf,
+            keeper=keeper or self.shelf,
             receipt=self.bundler.receipt,
             clock=self.clock,
             patience=Patience(),
@@ -98,6 +102,26 @@ async def test_what_could_not_be_kept_is_kept_later_as_it_stands_then() -> None:
     await scene.later(3)
     kept = [outcome for outcome in scene.shelf.kept if outcome.rules.buckets]
     assert {row.amount for outcome in kept for row in outcome.rules.buckets} == {10}
+
+
+async def test_a_crash_after_a_write_that_failed_and_one_that_did_not_counts_nothing_twice(tmp_path: Path) -> None:
+    path = tmp_path / "gate.db"
+    with closing(Store(path)) as store:
+        store._connection.execute("PRAGMA busy_timeout = 50")
+        scene = Scene(store)
+        first, second = await scene.accept(1), await scene.accept(2)
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            await scene.tracker.observe(scene.bundler.mine(first.user_op_hash))
+            other.execute("ROLLBACK")
+        await scene.tracker.observe(scene.bundler.mine(second.user_op_hash))
+        assert scene.tracker._endings.is_behind
+        # the gate dies here: what the file has now is what the next one finds
+        assert store.operations_in_flight() == ()
+        assert [row.amount for row in store.rule_rows().buckets] == [10]
+        await scene.later(3)
+        assert not scene.tracker._endings.is_behind
+        assert [row.amount for row in store.rule_rows().buckets] == [10]
 
 
 async def test_what_ended_and_is_in_flight_again_leaves_the_window_it_went_into() -> None:

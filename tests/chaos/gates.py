@@ -166,6 +166,20 @@ def used_on_disk(gate: GateProcess, grant: SessionData) -> int:
     return session.state.used.get(spent(grant), 0)
 
 
+def counted_on_disk(gate: GateProcess) -> dict[bytes, dict[Hash32, int]]:
+    """What rules have counted for sessions: by the rule's identity and the session's permission id."""
+    store = Store(gate.database)
+    try:
+        rows = store.rule_rows().buckets
+    finally:
+        store.close()
+    counted: dict[bytes, dict[Hash32, int]] = {}
+    for row in rows:
+        by_session, permission_id = counted.setdefault(row.key.rule, {}), Hash32(row.key.group[-32:])
+        by_session[permission_id] = by_session.get(permission_id, 0) + row.amount
+    return counted
+
+
 def in_flight_on_disk(gate: GateProcess) -> list[Hash32]:
     store = Store(gate.database)
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,9 +19,12 @@ from tests.edge.recording_bundler import Answer, Recorded, RecordingBundler
 
 @dataclass
 class Spending:
-    """One session on the chain."""
+    """One session on the chain, and what two rules allow it: so much spent, so many operations."""
 
     limit: int
+    most_spent: int | None = None
+    most_operations: int | None = None
+    reverting: bool = False  # some of its operations revert, the same ones wherever they are mined
     used: int = 0
     pending: dict[Hash32, int] = field(default_factory=dict)  # by hash, the amounts that may still be mined
     mined: dict[Hash32, int] = field(default_factory=dict)
@@ -29,6 +32,23 @@ class Spending:
     @property
     def committed(self) -> int:
         return self.used + sum(self.pending.values())
+
+    def reverts(self, user_op_hash: Hash32) -> bool:
+        return self.reverting and user_op_hash[0] % 5 < 2
+
+    @property
+    def spent(self) -> int:
+        """What a rule has counted: a reverted operation gave its value back."""
+        return sum(amount for user_op_hash, amount in self.mined.items() if not self.reverts(user_op_hash))
+
+    def faults(self) -> Iterator[str]:
+        if self.committed > self.limit:
+            yield f"{self.committed} of {self.limit} may be spent"
+        may_be_spent, operations = self.spent + sum(self.pending.values()), len(self.mined) + len(self.pending)
+        if self.most_spent is not None and may_be_spent > self.most_spent:
+            yield f"{may_be_spent} of the {self.most_spent} of a rule may be spent"
+        if self.most_operations is not None and operations > self.most_operations:
+            yield f"there may be {operations} operations, of a rule's {self.most_operations}"
 
 
 @dataclass
@@ -60,8 +80,7 @@ class World:
             return Answer(error={"code": -32500, "message": "AA10 a bundler's whim"})
         if user_op_hash not in session.mined:
             session.pending[user_op_hash] = _amount(operation.calls[0].data)
-        if session.committed > session.limit:
-            self.faults.append(f"{session.committed} of {session.limit} may be spent")
+        self.faults += session.faults()
         if luck < 0.25:
             return Answer(raw=b"", status=502)  # it was taken, and the answer is lost
         if luck < 0.35:
@@ -70,15 +89,18 @@ class World:
 
     def _is_on_disk(self, user_op_hash: Hash32) -> bool:
         with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=5)) as reader:
-            found = "SELECT 1 FROM operations_in_flight WHERE user_op_hash = ?"
-            return reader.execute(found, (user_op_hash,)).fetchone() is not None
+            held = "SELECT 1 FROM operations_in_flight WHERE user_op_hash = ?"
+            # it was sent once more, and the first time it was sent has been mined since
+            mined = "SELECT 1 FROM operations_ended WHERE user_op_hash = ? AND success IS NOT NULL"
+            return any(reader.execute(found, (user_op_hash,)).fetchone() is not None for found in (held, mined))
 
     async def _receipt(self, recorded: Recorded) -> Answer:
         user_op_hash = parse_hash(recorded.params[0], "hash")
         for session in self.sessions.values():
             if user_op_hash in session.mined:
                 block = {"blockNumber": "0x10", "blockHash": "0x" + "bb" * 32}
-                return Answer(result={"userOpHash": print_bytes(user_op_hash), "success": True, "receipt": block})
+                success = not session.reverts(user_op_hash)
+                return Answer(result={"userOpHash": print_bytes(user_op_hash), "success": success, "receipt": block})
         return Answer(result=None)
 
     def mine(self, share: float) -> None:

@@ -84,6 +84,46 @@ async def test_a_lock_fails_all_that_wait_for_it_and_the_last_failure_is_remembe
     writer.check()
 
 
+async def test_what_is_owed_goes_before_whatever_is_written_next(writer: GroupCommit, path: Path) -> None:
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    for statements in (insert(1), [("UPDATE seen SET number = number + 10", ())]):
+        with pytest.raises(StateUnavailable, match="locked"):
+            await writer.write(statements, owed=True)
+    with pytest.raises(StateUnavailable, match="locked"):
+        await writer.write(insert(2))
+    other.execute("ROLLBACK")
+    other.close()
+    await writer.write(insert(3))
+    assert seen(path) == [3, 11]
+    await writer.write(insert(4))
+    assert seen(path) == [3, 4, 11]
+
+
+async def test_what_is_owed_and_can_never_be_written_does_not_stop_the_rest(writer: GroupCommit, path: Path) -> None:
+    await writer.write(insert(1))
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    for number in (1, 2):
+        with pytest.raises(StateUnavailable, match="locked"):
+            await writer.write(insert(number), owed=True)
+    other.execute("ROLLBACK")
+    other.close()
+    await writer.write(insert(3))
+    assert seen(path) == [1, 2, 3]
+
+
+async def test_what_is_owed_at_the_end_is_tried_once_more(writer: GroupCommit, path: Path) -> None:
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StateUnavailable, match="locked"):
+        await writer.write(insert(1), owed=True)
+    other.execute("ROLLBACK")
+    other.close()
+    writer.close()
+    assert seen(path) == [1]
+
+
 async def test_after_closing_nothing_is_taken(writer: GroupCommit) -> None:
     writer.close()
     writer.post(insert(1))

@@ -1,8 +1,9 @@
 """Any interleaving of sends, answers lost, receipts, replacements, readings, reorganisations and crashes.
 
-The model is a chain that counts, a bundler with one place for each nonce, and a disk that loses what nobody waited
-for. What may be spent never passes the limit, neither the chain's nor those of two rules: one adds up what is spent
-and gets back what reverts, one counts operations. When all is quiet, the gate knows what the chain has counted.
+The model is a chain that counts, a bundler with one place for each nonce, and a disk that is full now and then and
+loses what nobody waited for. What may be spent never passes the limit, neither the chain's nor those of two rules: one
+adds up what is spent and gets back what reverts, one counts operations. When all is quiet, the gate knows what the
+chain has counted.
 
 An operation reverts or it does not, wherever it is mined: what succeeds only after a reorganisation spends what was
 given back, and no gate can help that.
@@ -127,15 +128,21 @@ class Witness:
 
 @dataclass
 class Disk:
-    """What a restart finds. Notes are written when somebody waits for something later, or never."""
+    """What a restart finds. Notes are written when somebody waits for something later, or never. While it is `full`
+    nothing is; what ends operations goes before whatever is written next, as `proxy.ledger.group_commit` has it."""
 
     sessions: dict[SessionKey, KnownSession] = field(default_factory=dict)
     in_flight: dict[Hash32, AcceptedOperation] = field(default_factory=dict)
     ended: dict[Hash32, Ended] = field(default_factory=dict)
     buckets: dict[tuple[CountKey, int], BucketRow] = field(default_factory=dict)
     notes: list[Outcome] = field(default_factory=list)
+    full: bool = False
+    owed: list[Outcome] = field(default_factory=list)
+    lost: bool = False  # a note that nobody will hand over again
 
     async def keep(self, outcome: Outcome) -> None:
+        if self.full and outcome.ends and not outcome.again:
+            self.owed.append(outcome)
         self.flush()
         self._write(outcome)
 
@@ -147,9 +154,13 @@ class Disk:
         self.sessions[known.key] = known
 
     def flush(self) -> None:
-        for outcome in self.notes:
+        notes, self.notes = self.notes, []
+        if self.full:
+            self.lost |= bool(notes)
+            raise StateUnavailable("the disk is full", fact="ledger")
+        owed, self.owed = self.owed, []
+        for outcome in (*owed, *notes):
             self._write(outcome)
-        self.notes.clear()
 
     def _write(self, outcome: Outcome) -> None:
         if outcome.begun is not None:
@@ -294,7 +305,11 @@ class LedgerMachine(RuleBasedStateMachine):
     def _send(self, operation: AcceptedOperation, fortune: str) -> None:
         if not self._reserve(operation):
             return
-        self.run(self.tracker.hold(operation))
+        try:
+            self.run(self.tracker.hold(operation))
+        except StateUnavailable:
+            self.tracker.let_go(operation.user_op_hash)
+            return
         assert operation.user_op_hash in self.disk.in_flight
         self.sent[operation.user_op_hash] = operation
         if fortune == "crash before":
@@ -361,21 +376,34 @@ class LedgerMachine(RuleBasedStateMachine):
     def look_back(self) -> None:
         self.run(self.tracker.look_back())
 
+    @rule(full=st.booleans())
+    def fill_the_disk(self, full: bool) -> None:
+        self.disk.full = full
+
     @rule(keeps_notes=st.booleans())
     def crash(self, keeps_notes: bool) -> None:
-        if keeps_notes:
+        if keeps_notes and not self.disk.full:
             self.disk.flush()
         self.disk.notes.clear()
+        self.disk.owed.clear()
+        self.disk.lost = False
         self._begin()
 
     @invariant()
     def what_is_in_flight_is_on_disk(self) -> None:
         in_flight = {each.user_op_hash for each in self.ledger.of_session(KEY)}
-        assert in_flight <= self.disk.in_flight.keys()
+        # that the chain took one back may be owed: then the disk has how it had ended, and in which block
+        owed = {each.user_op_hash for outcome in self.disk.owed for each in outcome.revived}
+        assert in_flight <= self.disk.in_flight.keys() | (owed & self.disk.ended.keys())
 
     def _settle_all(self) -> None:
         """When all is quiet the gate and the chain agree, and what is left can be spent to the last unit."""
+        self.disk.full = False
+        if self.disk.lost:
+            self.crash(keeps_notes=True)
         self.chain.add([self.pool.pop(slot) for slot in sorted(self.pool)])
+        for _ in range(self.chain.made - len(self.chain.blocks)):
+            self.chain.add(())  # until it is as high as ever before: a node that went back may be one that is behind
         self.run(self.tracker.look_back())
         self.run(self._read())
         for user_op_hash in self.sent:
