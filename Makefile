@@ -40,7 +40,7 @@ format: $(PYTHON_READY) ## put all Python into shape
 demo: setup ## a session's story, live, on this machine; ONCE=1 ends after it
 	@$(IN_VENV)/python -m tests.e2e.demo $(if $(ONCE),--once)
 
-bench: setup ## requests a second and latency beside bare aiohttp and nginx; microseconds a decision
+bench: setup ## requests a second and latency beside bare aiohttp and nginx; microseconds a decision, policy and rule
 	@$(IN_VENV)/python -m tests.bench
 
 clean: ## all that was installed or built here

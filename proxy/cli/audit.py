@@ -77,9 +77,9 @@ def audit(
 ) -> None:
     """List or follow what this gate decided.
 
-    Oldest first: who asked, what for, what was said and what the bundler answered. Every record names both
-    userOpHash and permission id, so that either leads to the other. With --json one object a line. Exit code
-    1 when nothing matches.
+    Oldest first: who asked, what for, what was said, which rules fired and what the bundler answered. Every
+    record names both userOpHash and permission id, so that either leads to the other. With --json one object
+    a line. Exit code 1 when nothing matches.
 
     \b
     Examples:
@@ -141,6 +141,10 @@ def _print_row(row: AuditRow) -> None:
         out.print(Text.assemble((f"    {f'call {index}':<11}", "cyan"), _call_in_words(call)))
     for reason in row.reasons:
         out.print(Text.assemble(("    reason     ", "cyan"), f"{reason.sentence}; {reason.remedy}"))
+    for hit in row.rules:
+        out.print(
+            Text.assemble(("    rule       ", "cyan"), f"{hit.rule} ({hit.severity}, {hit.mode}): {hit.sentence}")
+        )
     for note in row.notes:
         out.print(Text.assemble(("    note       ", "cyan"), note))
     out.print(Text.assemble(("    bundler    ", "cyan"), _answer_in_words(row)))

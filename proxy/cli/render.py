@@ -13,8 +13,8 @@ from rich.tree import Tree
 _WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _LONGEST_LEAF = 160
 _WIDTH = 4_000
-_HEADINGS = ("name", "kind", "act")
-_ONLY_IF_TRUE = frozenset({"unlimited", "ambiguous"})
+_HEADINGS = ("name", "kind", "act", "rule")
+_ONLY_IF_TRUE = frozenset({"unlimited", "ambiguous", "unknown"})
 _TIMES = frozenset({"validAfter", "validUntil", "until", "expires"})
 _EARLIEST, _LATEST = 10**9, 10**11  # unix seconds of 2001 and 5138; smaller and larger numbers mean something else
 

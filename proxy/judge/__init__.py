@@ -1,1 +1,1 @@
-"""What ops say: the verdict of this gate on an operation. No I/O, no clock."""
+"""What ops say: rules, the facts they see, what they count, and the verdict on an operation. No I/O, no clock."""

@@ -26,11 +26,12 @@ from proxy.judge.counts import (
     WindowCharge,
 )
 from proxy.judge.facts import Facts
-from proxy.judge.group import chain_part, groups_of, join, marks_of
+from proxy.judge.group import MOST_PLACES, chain_part, groups_of, join, marks_of, spread
 from proxy.judge.history import deviates
 from proxy.judge.measure import measure, measured_by, print_measure
 from proxy.judge.rule import (
     AmountOf,
+    Check,
     Deviation,
     FirstSeen,
     Limit,
@@ -97,6 +98,15 @@ _QUIET: Final = Outcome(answer=Answer.QUIET)
 
 def _unknown(what: str) -> Outcome:
     return Outcome(answer=Answer.UNKNOWN, sentence=f"{what} cannot be told of this operation")
+
+
+def answer(asked: Asked, check: Check) -> Outcome:
+    """What a check says. One operation that would be counted in too many places is told by no count."""
+    if not isinstance(check, Schedule):
+        of = check.of if isinstance(check, Limit | FirstSeen) else None
+        if spread(asked.facts, check.per, of) > MOST_PLACES:
+            return Outcome(answer=Answer.UNKNOWN, sentence=f"it would be counted in more than {MOST_PLACES} places")
+    return _CHECKS[type(check)](asked, check)
 
 
 # limits
@@ -335,7 +345,7 @@ def in_words(window: Window) -> str:
     return f"in {window.seconds}s"
 
 
-CHECKS: Final[Mapping[type[Any], Callable[[Asked, Any], Outcome]]] = {
+_CHECKS: Final[Mapping[type[Any], Callable[[Asked, Any], Outcome]]] = {
     Limit: _limit,
     Rate: _rate,
     FirstSeen: _first_seen,

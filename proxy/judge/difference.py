@@ -10,8 +10,9 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from proxy.judge.expression import Expression
-from proxy.judge.rule import Place, Rule, Ruleset
-from proxy.judge.tokens import Asset
+from proxy.judge.measure import print_measure
+from proxy.judge.rule import Limit, Place, Rule, Ruleset
+from proxy.judge.tokens import Asset, Tokens
 from proxy.userop.primitives import print_bytes
 
 _NOT_CONTENT: Final = frozenset({"place", "order", "identity"})
@@ -104,7 +105,9 @@ def difference(before: Ruleset, after: Ruleset) -> Difference:
     return Difference(
         added=tuple(name for name in new if name not in old),
         removed=tuple(name for name in old if name not in new),
-        changed=tuple(change for pair in both if (change := _change(*pair)) is not None),
+        changed=tuple(
+            change for one, other in both if (change := _change(one, before.tokens, other, after.tokens)) is not None
+        ),
         tokens=tuple(
             symbol
             for symbol in sorted(symbols)
@@ -114,10 +117,27 @@ def difference(before: Ruleset, after: Ruleset) -> Difference:
     )
 
 
-def _change(before: Rule, after: Rule) -> RuleChange | None:
-    changes = tuple(_changes(before, after, ""))
+def _change(before: Rule, old_tokens: Tokens, after: Rule, new_tokens: Tokens) -> RuleChange | None:
+    changes = tuple(
+        FieldChange(each.field, _maximum(before, old_tokens, each.before), _maximum(after, new_tokens, each.after))
+        if each.field == "check.maximum"
+        else each
+        for each in _changes(before, after, "")
+    )
     counts_anew = before.identity != after.identity
     return RuleChange(after.id, changes, counts_anew) if changes or counts_anew else None
+
+
+def _maximum(rule: Rule, tokens: Tokens, otherwise: str) -> str:
+    """The most that a limit allows in people's units, which are the same on nearly every chain."""
+    limit = rule.check
+    if not isinstance(limit, Limit):
+        return otherwise
+    printed = [
+        str(most) if limit.amount is None else print_measure(most, limit.amount, chain_id, tokens)
+        for chain_id, most in limit.maximum.items()
+    ]
+    return _shorten(", ".join(dict.fromkeys(printed)))
 
 
 def _changes(before: object, after: object, path: str) -> Iterator[FieldChange]:

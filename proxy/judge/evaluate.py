@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from proxy.errors import Code, Reason, StateUnavailable
-from proxy.judge.checks import CHECKS, Answer, Asked, Outcome
+from proxy.judge.checks import Answer, Asked, Outcome, answer
 from proxy.judge.counts import CountKey, Counts, Lesson, RuleCharge, WindowCharge
 from proxy.judge.expression import Expression
 from proxy.judge.facts import Facts, GrantFacts
@@ -150,7 +150,7 @@ class Judge:
             return
         asked = Asked(rule, facts, counts, self.ruleset.tokens, binding=prepared.mode is Mode.ENFORCE)
         try:
-            outcome = CHECKS[type(rule.check)](asked, rule.check)
+            outcome = answer(asked, rule.check)
         except StateUnavailable as error:
             gathered.fail(prepared, f"what it counts cannot be told now: {error.what}")
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from math import prod
 from typing import Final
 
 from proxy.judge.facts import Facts
@@ -11,6 +12,10 @@ from proxy.judge.rule import Of, Per
 from proxy.userop.primitives import keccak256
 
 MARK_BYTES: Final = 8
+
+MOST_PLACES: Final = 1_024
+"""In more places no rule counts one operation: a thousand calls that pay a thousand people have a million pairs."""
+_FEW: Final = 32  # squared it is no more than that
 
 
 def groups_of(facts: Facts, per: tuple[Per, ...]) -> list[bytes]:
@@ -26,6 +31,13 @@ def groups_of(facts: Facts, per: tuple[Per, ...]) -> list[bytes]:
 def join(first: bytes, second: bytes) -> bytes:
     """Two parts in one, so that no other two make the same."""
     return len(first).to_bytes(2, "big") + first + second
+
+
+def spread(facts: Facts, per: tuple[Per, ...], of: Of | None) -> int:
+    """In how many places a rule would count an operation, groups × things; 0 where it can only be few."""
+    if len(facts.calls) <= _FEW and len(facts.moves) <= _FEW:
+        return 0
+    return prod(len(_PARTS[each](facts)) for each in per) * (1 if of is None else len(set(_THINGS[of](facts))))
 
 
 def session_part(facts: Facts) -> list[bytes]:

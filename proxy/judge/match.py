@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
@@ -18,7 +19,10 @@ LEAVING: Final = (MovementKind.SPEND, MovementKind.EXPOSURE)
 
 def matcher(match: Match) -> Test:
     """One test out of all that a match asks, the cheapest first."""
-    tests = tuple(_tests(match))
+    return _all_of(*_kind_tests(match), *_value_tests(match))
+
+
+def _all_of(*tests: Test) -> Test:
     if not tests:
         return lambda _facts: True
     if len(tests) == 1:
@@ -33,26 +37,32 @@ def matcher(match: Match) -> Test:
     return fits
 
 
-def _tests(match: Match) -> Iterator[Test]:
+def _kind_tests(match: Match) -> Iterator[Test]:
+    """What is asked of nothing but the operation's kind; see `_kind_of`."""
     if (preview := match.preview) is not None:
         yield lambda facts: facts.preview is preview
     if (verdicts := match.verdicts) is not None:
         yield _verdict_test(verdicts)
     if (session := match.session) is not None:
         yield lambda facts: facts.session is session
+    if (session_modes := match.session_modes) is not None:
+        yield lambda facts: facts.mode in session_modes
     if (grant := match.grant) is not None:
         yield lambda facts: bool(facts.grants) is grant
     if (any_paymaster := match.any_paymaster) is not None:
         yield lambda facts: (facts.paymaster is not None) is any_paymaster
     if (any_act := match.any_act) is not None:
         yield lambda facts: bool(facts.acts) is any_act
+    if (any_move := match.any_move) is not None:
+        yield lambda facts: _moves_any(facts) is any_move
+
+
+def _value_tests(match: Match) -> Iterator[Test]:
     yield from _member_tests(match)
     if match.targets is not None or match.selectors is not None:
         yield _call_test(match)
     if (acts := match.acts) is not None:
         yield lambda facts: not acts.isdisjoint(facts.acts)
-    if (any_move := match.any_move) is not None:
-        yield lambda facts: any(move.kind in LEAVING for move in facts.moves) is any_move
     if (moves := match.moves) is not None:
         yield lambda facts: any(asset in moves for asset in assets_of(facts))
 
@@ -68,7 +78,6 @@ _MEMBERS: Final[tuple[tuple[str, Callable[[Facts], object]], ...]] = (
     ("permission_ids", lambda facts: facts.permission_id),
     ("clients", lambda facts: facts.client),
     ("chains", lambda facts: facts.chain),
-    ("session_modes", lambda facts: facts.mode),
     ("modules", lambda facts: facts.module),
     ("paymasters", lambda facts: facts.paymaster),
     ("methods", lambda facts: facts.method),
@@ -98,6 +107,13 @@ def _call_test(match: Match) -> Test:
     return some_call
 
 
+def _moves_any(facts: Facts) -> bool:
+    for move in facts.moves:  # noqa: SIM110  # as above
+        if move.kind in LEAVING:
+            return True
+    return False
+
+
 def assets_of(facts: Facts) -> Iterator[Asset]:
     """What leaves the account or is exposed; a native coin also under the name it has on every chain."""
     for move in facts.moves:
@@ -109,7 +125,8 @@ def assets_of(facts: Facts) -> Iterator[Asset]:
                 yield ANY_COIN
 
 
-# the index: a rule is filed under the values of one of its keys, the one that fits the fewest operations
+# the index: a rule is filed under the values of one of its keys. One that names no value at all is filed by the kinds
+# of operation it fits, of which there are few
 
 _FILED: Final[tuple[tuple[str, Callable[[Facts], Iterable[object]]], ...]] = (
     ("permission_ids", lambda facts: (facts.permission_id,)),
@@ -125,31 +142,60 @@ _FILED: Final[tuple[tuple[str, Callable[[Facts], Iterable[object]]], ...]] = (
     ("chains", lambda facts: (facts.chain,)),
 )
 
+_Kind = tuple[object, ...]
+
+
+def _kind_of(facts: Facts) -> _Kind:
+    """What `_kind_tests` look at, each from a closed set."""
+    return (
+        facts.preview,
+        facts.verdict,
+        facts.session,
+        facts.mode,
+        bool(facts.grants),
+        facts.paymaster is not None,
+        bool(facts.acts),
+        _moves_any(facts),
+    )
+
 
 class Index:
     """The rules that may concern an operation, in the order of the set."""
 
     def __init__(self, rules: Sequence[Rule]) -> None:
-        self._always: list[int] = []
-        self._files: list[tuple[Callable[[Facts], Iterable[object]], dict[object, list[int]]]] = []
+        matches = [rule.match for rule in rules]
+        crowds = Counter(
+            (name, value) for match in matches for name, _ in _FILED for value in getattr(match, name) or ()
+        )
         by_name: dict[str, dict[object, list[int]]] = {}
-        for position, rule in enumerate(rules):
-            name = next((name for name, _ in _FILED if getattr(rule.match, name) is not None), None)
+        self._by_kind: list[tuple[int, Test]] = []
+        for position, match in enumerate(matches):
+            name = _least_crowded(match, crowds)
             if name is None:
-                self._always.append(position)
+                self._by_kind.append((position, _all_of(*_kind_tests(match))))
                 continue
             filed = by_name.setdefault(name, {})
-            for value in getattr(rule.match, name):
+            for value in getattr(match, name):
                 filed.setdefault(value, []).append(position)
         self._files = [(read, by_name[name]) for name, read in _FILED if name in by_name]
+        self._of_kind: dict[_Kind, list[int]] = {}
 
     def candidates(self, facts: Facts) -> list[int]:
         """Positions of the rules whose filed key fits; the rest of their match is still to be tested."""
-        if not self._files:
-            return self._always
-        found = set(self._always)
+        kind = _kind_of(facts)
+        of_kind = self._of_kind.get(kind)
+        if of_kind is None:
+            of_kind = self._of_kind[kind] = [position for position, fits in self._by_kind if fits(facts)]
+        found: set[int] = set()
         for read, filed in self._files:
             for value in read(facts):
                 if (positions := filed.get(value)) is not None:
                     found.update(positions)
-        return sorted(found)
+        return sorted(found.union(of_kind)) if found else of_kind
+
+
+def _least_crowded(match: Match, crowds: Counter[tuple[str, object]]) -> str | None:
+    """Of the keys with values, the one under whose values the fewest rules stand: many rules may name one token, and
+    each of them another session."""
+    named = [name for name, _ in _FILED if getattr(match, name) is not None]
+    return min(named, key=lambda name: sum(crowds[name, value] for value in getattr(match, name)), default=None)

@@ -122,6 +122,34 @@ async def test_an_owners_operation_is_held_for_the_rules_that_count_it() -> None
     assert second.verdict.first.rule == "owners"
 
 
+@pytest.mark.parametrize("ending", ["refused", "dropped"])
+async def test_operations_of_invented_accounts_that_never_get_mined_leave_nothing_behind(ending: str) -> None:
+    room = room_with(
+        """
+        - {id: uses, description: d, mode: enforce, limit: {count: ops, max: 5, per: account, window: 90d}}
+        - {id: people, description: d, mode: alert, limit: {distinct: target, max: 5, per: account, window: 90d}}
+        - {id: new, description: d, mode: alert, first_seen: {of: target, per: account}}
+        - {id: costly, description: d, mode: alert, deviation: {of: gas, per: account, factor: 2, after: 3 ops}}
+        - {id: row, description: d, mode: alert, streak: {of: reverted, length: 2, per: account}}
+        - {id: turned-away, description: d, mode: alert, streak: {of: rejected, length: 2, per: account}}
+        """
+    )
+    counts = room.ledger._rules
+    for number in range(50):
+        account = type(ACCOUNT)(number.to_bytes(20, "big"))
+        op = an_operation(single(transfer(1)), nonce=OWNER_NONCE, signature=b"\x01" * 65, sender=account)
+        judgement = await room.allowed(op)
+        assert judgement.reservation is not None
+        assert counts.in_flight(judgement.reservation.rule_charges[0].key) == 1
+        name = judgement.reservation.user_op_hash
+        if ending == "refused":
+            room.ledger.release(name)
+        else:
+            room.ledger.accept(name)
+            room.ledger.expire(name)
+    assert (len(room.ledger), len(counts), counts._amounts, counts._marks) == (0, 0, {}, {})
+
+
 async def test_a_row_of_refusals_is_counted_and_ends_with_one_that_goes_out() -> None:
     rule = """
     - id: probing

@@ -23,6 +23,7 @@ from tests.bench.ledger import SESSIONS, print_ledger
 from tests.bench.load import Figures, drive
 from tests.bench.operations import RECORDED, distinct_uses, hash_of, read, submission
 from tests.bench.policies import operation_costs, policy_costs, signature_costs
+from tests.bench.rules import print_rules
 
 Server = Callable[[Path, int], AbstractContextManager[str]]
 
@@ -49,6 +50,7 @@ def main(arguments: list[str]) -> int:
     print_servers(measured)
     print_decision()
     print_policies()
+    print_rules()
     print_ledger(options.sessions)
     return 0
 

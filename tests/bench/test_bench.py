@@ -11,6 +11,7 @@ from tests.bench.ledger import CALLERS, rates, weigh
 from tests.bench.load import Figures
 from tests.bench.operations import distinct_uses
 from tests.bench.policies import operation_costs, policy_costs, signature_costs
+from tests.bench.rules import KINDS, crowd_cost, facts_cost, rule_costs
 
 
 def test_every_request_of_the_load_reaches_the_upstream_through_every_server(
@@ -51,6 +52,16 @@ def test_every_policy_is_measured_in_each_use_that_its_contract_allows() -> None
 def test_batches_refusals_and_every_kind_of_signature_are_measured() -> None:
     assert len(operation_costs(repeats=1)) == 3
     assert len(signature_costs(repeats=1)) == 6
+
+
+def test_every_kind_of_rule_is_measured() -> None:
+    assert [part.name for part in rule_costs(repeats=1)] == list(KINDS)  # asserts what each says before it measures
+    assert facts_cost(repeats=1).microseconds > 0
+
+
+def test_a_thousand_rules_of_which_five_fit_cost_at_most_three_times_those_five() -> None:
+    crowd = crowd_cost(repeats=200)
+    assert crowd.ratio <= 3, crowd
 
 
 def test_reservations_are_measured_in_memory_and_on_disk_for_every_number_of_callers(tmp_path: Path) -> None:

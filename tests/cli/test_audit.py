@@ -24,6 +24,7 @@ from tests.edge.builders import (
     USER_OP_HASH,
     decision,
 )
+from tests.judge.builders import Scene, facts, judge_of
 
 
 @pytest.fixture
@@ -77,6 +78,20 @@ def test_tells_people_who_asked_for_what_and_what_was_said(run: Run) -> None:
 def test_tells_people_what_the_bundler_answered(run: Run) -> None:
     printed = run("audit", "--permission-id", print_bytes(OTHER_PERMISSION)).stdout
     assert "bundler    error -32500: AA23 reverted" in printed
+
+
+def test_tells_people_which_rules_fired_those_in_shadow_too(run: Run, tmp_path: Path) -> None:
+    rules = """
+    - {id: refuses, description: No operations., mode: enforce}
+    - {id: listens, description: An operation., mode: shadow, severity: low}
+    """
+    writer = AuditWriter(lambda: open_database(tmp_path / "ledger.db"))
+    writer.start()
+    writer.record(decision("a", hits=Scene(judge_of(rules)).look(facts()).hits))
+    writer.stop()
+    printed = run("audit").stdout
+    assert "    rule       refuses (medium, enforce): No operations\n" in printed
+    assert "    rule       listens (low, shadow): An operation\n" in printed
 
 
 @pytest.mark.usefixtures("trail")

@@ -51,6 +51,18 @@ def test_the_verdict_is_the_exit_code(run: Run, gate: FakeBackend, monkeypatch: 
     assert "sentence: out of scope" in result.stdout
 
 
+def test_the_rules_that_fired_are_told(run: Run, gate: FakeBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def judged(*_arguments: object) -> Mapping[str, object]:
+        hit = {"rule": "small-change", "mode": "shadow", "severity": "low", "sentence": "too much", "unknown": False}
+        return {"verdict": "allow", "rules": [hit]}
+
+    monkeypatch.setattr(gate, "explain", judged)
+    printed = run("explain", json.dumps(OPERATION)).stdout
+    for wanted in ("rules", "0: small-change", "mode: shadow", "severity: low", "sentence: too much"):
+        assert wanted in printed
+    assert "unknown" not in printed
+
+
 def test_what_the_gate_cannot_read_is_told(run: Run, gate: FakeBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     async def refuse(*_arguments: object) -> Mapping[str, object]:
         raise InvalidParams("operation.nonce", "odd")

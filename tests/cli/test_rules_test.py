@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -66,3 +67,21 @@ def test_faulty_rules_are_told_and_no_case_is_run(tmp_path: Path) -> None:
     result = run("test", str(write_rules(tmp_path, rules="rules:\n  - id: daily\n    limt: 5\n")))
     assert (result.exit_code, result.stdout) == (1, "")
     assert "a.yaml:3" in result.stderr
+
+
+def test_faults_of_rules_and_of_cases_are_json_too(tmp_path: Path) -> None:
+    for written, line in ((write_rules(tmp_path, rules="rules: ["), 1), (write_rules(tmp_path, cases="cases: 1"), 1)):
+        result = run("test", str(written), "--json")
+        told = json.loads(result.stdout)
+        assert (result.exit_code, told["ok"], told["faults"][0]["line"]) == (1, False, line)
+        assert told["faults"][0]["problem"] in result.stderr
+
+
+def test_a_pipe_in_the_place_of_cases_is_not_waited_for(tmp_path: Path) -> None:
+    path = write_rules(tmp_path)
+    cases = path.with_suffix(".cases.yaml")
+    cases.unlink()
+    os.mkfifo(cases)
+    result = run("test", str(path))
+    assert result.exit_code != 0
+    assert "it is no file" in result.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 from proxy.judge.difference import difference
 from proxy.judge.parse import Source, parse_rules
 from proxy.judge.rule import Ruleset
+from tests.judge.builders import judge_of
 
 RULE = """\
   - id: {id}
@@ -44,9 +45,17 @@ def test_a_new_maximum_and_mode_are_told_with_what_they_were_and_the_counts_stay
     (change,) = difference(ruleset(rule()), after).changed
     assert {(each.field, each.before, each.after) for each in change.changes} >= {("mode", "alert", "shadow")}
     (maximum,) = [each for each in change.changes if each.field == "check.maximum"]
-    assert (maximum.before, maximum.after) == ("{0: 5}", "{0: 6}")
+    assert (maximum.before, maximum.after) == ("5", "6")
     assert not change.counts_anew
     assert "anew" not in str(change)
+
+
+def test_a_maximum_is_told_in_peoples_units_once_for_all_chains() -> None:
+    daily = (
+        "- {id: d, description: d, mode: alert, limit: {sum: spend, token: USDC, max: %s, per: session, window: 1d}}"
+    )
+    (change,) = difference(judge_of(daily % "500").ruleset, judge_of(daily % "600.5 USDC").ruleset).changed
+    assert [(each.before, each.after) for each in change.changes] == [("500 USDC", "600.5 USDC")]
 
 
 def test_what_is_counted_anew_is_told() -> None:

@@ -129,6 +129,29 @@ def test_a_ledger_that_cannot_tell_obeys_fail(check: str, fail: str, fires: bool
     assert finding.opened == (() if fires else ("counts",))
 
 
+@pytest.mark.parametrize(
+    "check",
+    [
+        "limit: {count: ops, max: 5, per: [target, recipient], window: 1h}",
+        "limit: {distinct: recipient, max: 5, per: target, window: 1h}",
+        "rate: {max: 5, per: [recipient, target], window: 1h}",
+        "first_seen: {of: recipient, per: target}",
+        "when: any(any(m.counterparty == c.target for m in op.moves) for c in op.calls)",
+    ],
+)
+@pytest.mark.parametrize(("calls", "unknown"), [(30, False), (300, True)])
+def test_an_operation_that_would_keep_the_judge_busy_for_long_obeys_fail(check: str, calls: int, unknown: bool) -> None:
+    judge = judge_of(f"- {{id: pairs, description: d, mode: enforce, {check}}}")
+    people = [type(ALICE)(number.to_bytes(20, "big")) for number in range(calls)]
+    seen = facts(
+        calls=tuple(replace(facts().calls[0], target=each) for each in people),
+        moves=tuple(spend(1, to=type(ALICE)(b"\1" + each[1:])) for each in people),
+    )
+    finding = Scene(judge).look(seen)
+    assert any(hit.unknown for hit in finding.hits) is unknown
+    assert len(finding.charges) + len(finding.rates) <= 1_024
+
+
 def test_a_price_nobody_gave_makes_a_limit_in_dollars_obey_fail() -> None:
     judge = judge_of(
         "- {id: usd, description: d, mode: enforce, limit: {sum: spend, unit: USD, max: 100, per: session, window: 1d}}"
@@ -337,6 +360,30 @@ def test_of_a_thousand_rules_only_those_filed_under_what_is_there_are_asked() ->
     many = "\n".join(
         f'- {{id: r{number}, description: d, mode: alert, match: {{target: "0x{number:040x}"}}}}'
         for number in range(1, 996)
+    )
+    judge = judge_of(many + ONE_OF_EACH)
+    assert len(judge._index.candidates(facts())) == 6
+    assert ids(Scene(judge).look(facts())) == ["refuses-gravely", "refuses-too", "refuses-late", "warns", "listens"]
+
+
+@pytest.mark.parametrize(
+    "match",
+    [
+        f'{{target: "0x{SHOP.hex()}", selector: "0x%08x"}}',
+        "{session: false}",
+        "{grant: true}",
+        "{mode: enable}",
+        "{verdict: session_revoked}",
+        "{preview: true}",
+        "{paymaster: any}",
+        "{act: any}",
+        "{moves: any}",
+    ],
+)
+def test_rules_that_name_no_value_of_their_own_are_not_asked_in_vain_either(match: str) -> None:
+    many = "\n".join(
+        f"- {{id: r{number}, description: d, mode: alert, match: {match % number if '%' in match else match}}}"
+        for number in range(200)
     )
     judge = judge_of(many + ONE_OF_EACH)
     assert len(judge._index.candidates(facts())) == 6

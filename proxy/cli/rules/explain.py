@@ -76,7 +76,7 @@ def in_words(rule: Rule, rules: RuleSet, cases: list[Case]) -> dict[str, object]
         "mode": rule.mode.value,
         "effectiveMode": lower(rule.mode, rules.ceiling).value,
         "severity": rule.severity.value,
-        "whenAFactIsMissing": f"fails {rule.fail.value}: "
+        "missingFact": f"fails {rule.fail.value}: "
         + ("as if it had fired" if rule.fail.value == "closed" else "lets pass, and that is counted"),
         "matches": match_in_words(rule.match, tokens),
         "when": None if rule.when is None else rule.when.source,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,16 +11,14 @@ import typer
 
 from proxy.cli.options import ExitCode, fail, load
 from proxy.config import Config
-from proxy.edge.rule_files import read_rule_files
+from proxy.edge.rule_files import MOST_BYTES, read_rule_files
 from proxy.edge.rule_reading import known_clients
-from proxy.judge.parse import parse_rules
+from proxy.judge.parse import RuleFault, parse_rules
 from proxy.judge.rule import Ruleset
 from proxy.judge.verdict import Mode
 from proxy.rehearsal.case import Case, CaseFault
 from proxy.rehearsal.cases import read_cases
 from proxy.rehearsal.run_cases import faults_of
-
-_LARGEST: int = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +35,9 @@ class RuleSet:
         return Mode.ENFORCE if self.settings is None else self.settings.mode
 
 
-def load_rules(files: Sequence[Path], config: Path) -> RuleSet:
-    """The rules of `files`, or of the settings when none are given; faulty ones end the command, all told on stderr."""
+def load_rules(files: Sequence[Path], config: Path, *, as_json: bool = False) -> RuleSet:
+    """The rules of `files`, or of the settings when none are given; faulty ones end the command, all told on stderr,
+    or as JSON."""
     settings = None if files else load(config)
     base = Path() if settings is None else config.parent
     patterns = [str(file) for file in files] if settings is None else settings.rules
@@ -48,8 +48,7 @@ def load_rules(files: Sequence[Path], config: Path) -> RuleSet:
         chains=None if settings is None else {name: chain.chain_id for name, chain in settings.chains.items()},
         clients=None if settings is None else known_clients(settings),
     )
-    faults = [*unread, *parsed.faults]
-    _end_with([str(each) for each in faults])
+    _end_with([*unread, *parsed.faults], as_json=as_json)
     if parsed.ruleset is None:
         fail("the rules cannot be read", ExitCode.REFUSED)
     return RuleSet(
@@ -57,8 +56,8 @@ def load_rules(files: Sequence[Path], config: Path) -> RuleSet:
     )
 
 
-def load_cases(rules: RuleSet) -> list[Case]:
-    """The cases beside the files of rules; faulty ones end the command, all told on stderr."""
+def load_cases(rules: RuleSet, *, as_json: bool = False) -> list[Case]:
+    """The cases beside the files of rules; faulty ones end the command likewise."""
     cases: list[Case] = []
     faults: list[CaseFault] = []
     for path in dict.fromkeys(rules.paths):
@@ -68,7 +67,7 @@ def load_cases(rules: RuleSet) -> list[Case]:
         file = read_cases(_text(written), str(written), rules.ruleset.tokens)
         cases += file.cases
         faults += file.faults
-    _end_with([str(each) for each in [*faults, *faults_of(cases, rules.ruleset)]])
+    _end_with([*faults, *faults_of(cases, rules.ruleset)], as_json=as_json)
     return cases
 
 
@@ -77,15 +76,29 @@ def _found(path: str, base: Path) -> Path:
 
 
 def _text(path: Path) -> str:
+    if not path.is_file():  # a pipe would be waited for
+        fail(f"{path} cannot be read: it is no file")
     try:
-        with path.open(encoding="utf-8") as file:
-            return file.read(_LARGEST)
+        data = path.read_bytes() if path.stat().st_size <= MOST_BYTES else b""
+        text = data.decode("utf-8-sig")
     except (OSError, ValueError) as error:
         fail(f"{path} cannot be read: {error}")
+    if not data:
+        fail(f"{path} cannot be read: it is empty, or larger than {MOST_BYTES >> 20} MiB")
+    return text
 
 
-def _end_with(faults: Sequence[str]) -> None:
-    if faults:
-        for each in faults:
-            typer.echo(each, err=True)
-        raise typer.Exit(ExitCode.REFUSED)
+def _end_with(faults: Sequence[RuleFault | CaseFault], *, as_json: bool) -> None:
+    if not faults:
+        return
+    for each in faults:
+        typer.echo(str(each), err=True)
+    if as_json:
+        typer.echo(json.dumps({"ok": False, "faults": [_as_json(each) for each in faults]}, indent=2))
+    raise typer.Exit(ExitCode.REFUSED)
+
+
+def _as_json(fault: RuleFault | CaseFault) -> dict[str, object]:
+    place = fault.place
+    told: dict[str, object] = {"file": place.path, "line": place.line, "column": place.column}
+    return told | {"problem": fault.problem, "suggestion": fault.suggestion}

@@ -35,8 +35,8 @@ def run_rule_cases(
       sessiongate rules test
       sessiongate rules test rules/*.yaml --json
     """
-    rules = load_rules(files or (), config)
-    cases = load_cases(rules)
+    rules = load_rules(files or (), config, as_json=as_json)
+    cases = load_cases(rules, as_json=as_json)
     outcome = run_cases(cases, rules.ruleset)
     if as_json:
         typer.echo(json.dumps({"cases": len(cases), **_as_json(outcome)}, indent=2))

@@ -2,13 +2,15 @@
 
 An expression is read once (`lexer`, `parser`), checked and compiled to closures (`checker`), and then only called. It
 reaches the fields of the table in `fields` and nothing else; it has no loops but those over the parts of an
-operation, no exponents and no recursion, so what it may cost is known before it runs.
+operation, no exponents and no recursion, so what it may cost is known before it runs: one loop inside another is not
+run on operations of many parts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 from proxy.judge.expression.checker import RESERVED_NAMES, check
 from proxy.judge.expression.faults import ExpressionFault
@@ -19,6 +21,7 @@ from proxy.judge.facts import Facts, GrantFacts
 
 __all__ = [
     "FIELDS",
+    "MOST_PARTS",
     "RESERVED_NAMES",
     "Expression",
     "ExpressionFault",
@@ -27,6 +30,10 @@ __all__ = [
     "Scope",
     "compile_expression",
 ]
+
+
+MOST_PARTS: Final = 256
+"""Calls or moves of an operation that a loop inside another looks at; of one that has more, its answer is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +48,14 @@ class Expression:
     fields: frozenset[str] = field(compare=False)
     per_grant: bool = field(compare=False)
     const: bool | None = field(compare=False, repr=False)
+    _nested: bool = field(compare=False, repr=False)
     _run: Callable[[Facts, GrantFacts | None, tuple[object, ...]], bool | None] = field(compare=False, repr=False)
 
     def holds(self, facts: Facts, grant: GrantFacts | None = None) -> bool | None:
-        """The answer; `None` when a fact it hangs on is missing. Never raises."""
+        """The answer; `None` when a fact it hangs on is missing, or finding out takes too long. Never raises."""
         if grant is None and self.per_grant:
+            return None
+        if self._nested and (len(facts.calls) > MOST_PARTS or len(facts.moves) > MOST_PARTS):
             return None
         return self._run(facts, grant, ())
 
@@ -56,4 +66,4 @@ def compile_expression(source: str, scope: Scope) -> Expression | tuple[Expressi
     part = check(source, scope, notes)
     if notes.faults:
         return tuple(sorted(notes.faults, key=lambda fault: (fault.offset, fault.length)))
-    return Expression(source, frozenset(notes.fields), notes.per_grant, part.known, part.run)
+    return Expression(source, frozenset(notes.fields), notes.per_grant, part.known, notes.nested, part.run)

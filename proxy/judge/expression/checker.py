@@ -338,6 +338,7 @@ class _Checker:
             return notes.complain(node, f"{node.variable} already means something here", "take another name")
         if place.quantifiers == MAX_QUANTIFIERS:
             return notes.complain(node, f"more than {MAX_QUANTIFIERS} of any, all, count, sum inside each other")
+        notes.nested = notes.nested or place.quantifiers > 0
         over = self.part(node.over, place)
         if over.broken:
             return over

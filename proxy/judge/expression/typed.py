@@ -54,6 +54,7 @@ class Notes:
     faults: list[ExpressionFault] = field(default_factory=list)
     fields: set[str] = field(default_factory=set)
     per_grant: bool = False
+    nested: bool = False  # any, all, count or sum inside another
     parts: int = 0
     macro: str | None = None  # the outermost macro that is being read, and where it was named
     macro_node: tree.Node | None = None
