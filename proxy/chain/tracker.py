@@ -17,6 +17,7 @@ from typing import Final
 
 from proxy.chain.endings import Endings
 from proxy.chain.outcome import Keeper, Outcome
+from proxy.chain.patience import Patience
 from proxy.chain.receipts import Receipt, read_receipt
 from proxy.chain.settled import Settled
 from proxy.chain.witness import Fate, Witness
@@ -42,23 +43,6 @@ _LOG: Final = logging.getLogger(__name__)
 
 Reread = Callable[[SessionKey], Awaitable[object]]
 """Reads a session from the node into the registry. Raises `StateUnavailable`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
-    """How long and how often to ask for a receipt, in seconds."""
-
-    first: float = 0.5  # between the first two questions about an operation
-    longest: float = 15.0  # the interval grows up to this
-    growth: float = 1.5
-    give_up: float = 600.0  # no receipt for so long: the bundler has dropped it
-    lag: float = 60.0  # after the end of its validity window an operation may still be waiting for its receipt
-    timeout: float = 5.0  # for one question
-    store: float = 2.0  # for the store to take what became known, and before it is asked again
-    at_once: int = 8  # questions at a time
-    questions: int = 3  # to the bundler, before the chain is asked as well
-    look_back: float = 4.0  # between two looks whether the chain still has the blocks of mined operations
-    final: float = 900.0  # a block so old stays
 
 
 @dataclass(slots=True)

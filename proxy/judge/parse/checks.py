@@ -26,6 +26,8 @@ _SPLITS: Final = {  # by what an amount can be told apart within one operation
 _NOT_POSITIVE: Final = re.compile(r"-[0-9]{1,100}\Z|0{1,100}\Z", re.ASCII)
 _NOTHING: Final = ("the limit is not above 0", "to allow nothing, leave the limit out and match instead")
 _MOST_COUNT: Final = 2**63
+_MOST_DIFFERENT: Final = 1_000
+"""Each of them is remembered, and looked through for every operation."""
 MOST_FACTOR: Final = 1_000_000
 MOST_LENGTH: Final = 1_000_000
 
@@ -145,7 +147,8 @@ def read_limit(written: Written, terms: Terms) -> Limit | None:
             fields[key].fault_at_key(f"a limit on {kind} has no {key}", "leave it out")
     of = fields[kind].word(Of) if kind == "distinct" else None
     counted = fields[kind].one_of({"ops": True}) if kind == "count" else of
-    number, per = _positive(fields["max"], _MOST_COUNT) if "max" in fields else None, _per(fields)
+    most = _MOST_DIFFERENT if kind == "distinct" else _MOST_COUNT
+    number, per = _positive(fields["max"], most) if "max" in fields else None, _per(fields)
     if counted is None or number is None or per is None or window is None:
         return None
     return Limit(kind=kind, maximum={0: number}, per=per, window=window, of=of)
