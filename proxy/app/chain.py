@@ -18,6 +18,7 @@ from proxy.chain.disagreements import Disagreements
 from proxy.chain.follower import LedgerFailure, OperationFollower
 from proxy.chain.node import Node
 from proxy.chain.reader import NodeReader
+from proxy.chain.receipts import receipt_of_inclusion
 from proxy.chain.refresh import refreshing, sparing
 from proxy.chain.tracker import Patience, Receipt, Tracker
 from proxy.chain.witness import NodeWitness
@@ -157,6 +158,7 @@ def _followers(
         ),
         witness=witness,
         reread=None if reader is None else reader.session,
+        inclusion=partial(_ask_inclusion, upstream),
     )
     tracker.restore(
         (each for each in shared.in_flight if each.reservation.slot.chain_id == chain.chain_id),
@@ -198,9 +200,18 @@ def _gate_settings(chain: Chain, config: Config) -> GateSettings:
 
 
 async def _ask_receipt(upstream: Upstream, user_op_hash: Hash32) -> Receipt | None:
-    answered = await upstream.post("eth_getUserOperationReceipt", print_json([print_bytes(user_op_hash)]), submit=False)
+    return await _ask_about(upstream, "eth_getUserOperationReceipt", user_op_hash)
+
+
+async def _ask_inclusion(upstream: Upstream, user_op_hash: Hash32) -> Receipt | None:
+    found = await _ask_about(upstream, "eth_getUserOperationByHash", user_op_hash)
+    return None if found is None else receipt_of_inclusion(found, user_op_hash)
+
+
+async def _ask_about(upstream: Upstream, method: str, user_op_hash: Hash32) -> Mapping[str, object] | None:
+    answered = await upstream.post(method, print_json([print_bytes(user_op_hash)]), submit=False)
     if answered.reply.is_error:
-        raise UpstreamUnavailable("the bundler answers a question for a receipt with an error", may_have_been_sent=True)
+        raise UpstreamUnavailable(f"the bundler answers {method} with an error", may_have_been_sent=True)
     return answered.reply.result if isinstance(answered.reply.result, Mapping) else None
 
 

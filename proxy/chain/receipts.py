@@ -1,4 +1,4 @@
-"""What a bundler's receipt says of an operation (`eth_getUserOperationReceipt`, ERC-7769)."""
+"""What a bundler says of an operation's end (`eth_getUserOperationReceipt`, `eth_getUserOperationByHash`, ERC-7769)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from proxy.errors import InvalidParams
 from proxy.ledger.operations import Mined
-from proxy.userop.primitives import parse_hash, parse_uint
+from proxy.userop.primitives import Hash32, parse_hash, parse_uint, print_bytes
 
 Receipt = Mapping[str, object]
 """The `result` of `eth_getUserOperationReceipt`."""
@@ -32,3 +32,15 @@ def read_receipt(receipt: Receipt) -> Mined | None:
         )
     except InvalidParams:
         return None
+
+
+def receipt_of_inclusion(found: Mapping[str, object], user_op_hash: Hash32) -> Receipt | None:
+    """The receipt that an answer of `eth_getUserOperationByHash` stands for; `None` when it names no block.
+
+    It does not tell how the execution ended. The chain counts at validation, so it counts as one that succeeded: what
+    nobody can deny was used is used.
+    """
+    if found.get("blockNumber") is None:
+        return None
+    block = {"blockNumber": found.get("blockNumber"), "blockHash": found.get("blockHash")}
+    return {"userOpHash": print_bytes(user_op_hash), "success": True, "receipt": block}

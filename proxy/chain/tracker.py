@@ -41,6 +41,9 @@ __all__ = [
 
 _LOG: Final = logging.getLogger(__name__)
 
+AskReceipt = Callable[[Hash32], Awaitable[Receipt | None]]
+"""Asks a bundler about one operation. Raises `SessiongateError`."""
+
 Reread = Callable[[SessionKey], Awaitable[object]]
 """Reads a session from the node into the registry. Raises `StateUnavailable`."""
 
@@ -56,8 +59,9 @@ class _Followed:
 class Tracker:
     """Follows the operations of one chain.
 
-    `receipt` asks the bundler: the receipt, or `None` while there is none. `witness` and `reread` ask the node and
-    are `None` without one. `clock` gives unix seconds.
+    `receipt` asks the bundler: the receipt, or `None` while there is none; `inclusion` whether it knows of a block all
+    the same. That it knows of none means nothing: some bundlers do not tell what waits with them. `witness` and
+    `reread` ask the node and are `None` without one. `clock` gives unix seconds.
     """
 
     def __init__(
@@ -66,12 +70,14 @@ class Tracker:
         registry: Registry,
         ledger: Ledger,
         keeper: Keeper,
-        receipt: Callable[[Hash32], Awaitable[Receipt | None]],
+        receipt: AskReceipt,
         clock: Callable[[], float],
         patience: Patience | None = None,
         witness: Witness | None = None,
         reread: Reread | None = None,
+        inclusion: AskReceipt | None = None,
     ) -> None:
+        self._inclusion = inclusion
         self._registry = registry
         self._ledger = ledger
         self._keeper = keeper
@@ -180,8 +186,8 @@ class Tracker:
 
     async def _find_out(self, user_op_hash: Hash32) -> None:
         try:
-            if not await self._ask(user_op_hash):
-                await self._ask_chain(user_op_hash)
+            if not await self._ask(user_op_hash) and not await self._ask_chain(user_op_hash):
+                await self._ask_inclusion(user_op_hash)
         finally:
             del self._unreconciled[user_op_hash]
 
@@ -254,7 +260,7 @@ class Tracker:
         late = now >= self._deadline(followed.operation)
         if (late or followed.asked >= self._patience.questions) and await self._ask_chain(user_op_hash):
             return
-        if late and user_op_hash in self._followed:
+        if late and not await self._ask_inclusion(user_op_hash) and user_op_hash in self._followed:
             await self._end_dropped(followed.operation)
 
     def _deadline(self, operation: AcceptedOperation) -> float:
@@ -263,11 +269,17 @@ class Tracker:
         valid_until = operation.reservation.valid_until
         return deadline if valid_until is None else min(deadline, valid_until + self._patience.lag)
 
-    async def _ask(self, user_op_hash: Hash32) -> bool:
+    async def _ask_inclusion(self, user_op_hash: Hash32) -> bool:
+        """Whether the bundler knows in which block the operation is, though it has no receipt. Never raises."""
+        if self._inclusion is None or user_op_hash not in self._followed:
+            return False
+        return await self._ask(user_op_hash, self._inclusion)
+
+    async def _ask(self, user_op_hash: Hash32, question: AskReceipt | None = None) -> bool:
         """Whether a receipt came and ended the operation. Never raises."""
         try:
             async with self._places, asyncio.timeout(self._patience.timeout):
-                receipt = await self._receipt(user_op_hash)
+                receipt = await (question or self._receipt)(user_op_hash)
             if receipt is None:
                 return False
             mined = read_receipt(receipt)
