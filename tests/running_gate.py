@@ -24,6 +24,7 @@ from tests.edge.recording_bundler import Answer, Recorded, RecordingBundler
 SEND = "eth_sendUserOperation"
 ESTIMATE = "eth_estimateUserOperationGas"
 RECEIPT = "eth_getUserOperationReceipt"
+BY_HASH = "eth_getUserOperationByHash"
 ENTRY_POINT = print_checksummed(V07.address)
 GAS = {"preVerificationGas": "0x1", "verificationGasLimit": "0x2", "callGasLimit": "0x3"}
 BUNDLER_KEY = "hush-bundler-key"
