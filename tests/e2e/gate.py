@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 import urllib.request
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from prometheus_client.core import Sample
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.e2e.children import Child, free_ports, is_ok
@@ -97,10 +99,20 @@ class Gate:
         with urllib.request.urlopen(self.admin + path, timeout=10) as response:
             return json.load(response)
 
+    def audit(self, query: str = "") -> list[dict[str, Any]]:
+        """The audit trail, once everything decided so far is on file."""
+        deadline = time.monotonic() + 20
+        while any(sample.value for sample in self._samples("sessiongate_audit_queue")) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        rows: list[dict[str, Any]] = self.show(f"/audit{query}")["audit"]
+        return rows
+
     def verdicts(self) -> Counter[str]:
         """How often each code was the verdict, as the metrics count it."""
+        counted = [sample for sample in self._samples("sessiongate_verdicts_total") if sample.value]
+        return Counter({sample.labels["code"]: int(sample.value) for sample in counted})
+
+    def _samples(self, name: str) -> list[Sample]:
         with urllib.request.urlopen(f"{self.admin}/metrics", timeout=10) as response:
             families = list(text_string_to_metric_families(response.read().decode()))
-        samples = [sample for family in families for sample in family.samples]
-        counted = [sample for sample in samples if sample.name == "sessiongate_verdicts_total" and sample.value]
-        return Counter({sample.labels["code"]: int(sample.value) for sample in counted})
+        return [sample for family in families for sample in family.samples if sample.name == name]

@@ -16,7 +16,7 @@ def test_the_shipped_packs_hear_what_is_wrong_and_stay_quiet_about_the_rest(rig:
     for index, flow in enumerate((STARTALE, NEXUS)):
         run_flow(rig, flow, run=f"{flow.name}-packs", bundler_url=own_gate.url, account_index=600 + index)
     fired: Counter[tuple[str, str]] = Counter()
-    for row in own_gate.show("/audit?limit=1000")["audit"]:
+    for row in own_gate.audit("?limit=1000"):
         assert not any(reason.get("rule") for reason in row["reasons"]), "a pack refuses nobody"
         fired.update((hit["rule"], row["verdict"]) for hit in row["rules"])
 

@@ -16,7 +16,8 @@ UNKNOWN_PERMISSION = "0x" + "abab".rjust(64, "0")  # the one the flow invents
 
 def memory(gate: Gate) -> dict[str, Any]:
     """Everything a gate remembers, as its admin listener tells it."""
-    return {kind: gate.show(f"/{kind}")[kind] for kind in ("sessions", "freezes", "audit")}
+    known = {kind: gate.show(f"/{kind}")[kind] for kind in ("sessions", "freezes")}
+    return {**known, "audit": gate.audit()}
 
 
 def code_or_success(ending: Ending) -> object:

@@ -52,7 +52,7 @@ def write(gate: Gate, mode: str, *, most: int = 20, where: str = "rules") -> Pat
 def hits(gate: Gate) -> dict[str, list[str]]:
     """Modes in which the rule fired, by the verdict of the operation."""
     fired: dict[str, list[str]] = {}
-    for row in gate.show("/audit")["audit"]:
+    for row in gate.audit():
         for hit in row["rules"]:
             fired.setdefault(row["verdict"], []).append(hit["mode"])
     return fired
@@ -81,6 +81,7 @@ def test_the_same_operation_is_allowed_before_a_rule_and_rejected_after_it(rig: 
         aside = str(write(own_gate, "enforce", where="aside"))
         assert f"{aside}: 1 rule" in own_gate.command("rules", "check", aside)
         own_gate.command("rules", "test", aside)
+        own_gate.audit()  # what was decided is on file
         past = json.loads(own_gate.command("rules", "backtest", "--new", aside, "--json"))
         assert [change["rules"] for change in past["newlyRejected"]] == [["small-change"]], past
         rule = write(own_gate, "shadow")

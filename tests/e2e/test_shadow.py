@@ -19,7 +19,7 @@ def test_shadow_changes_nothing_for_the_dapp_and_records_each_rejection(flows: F
         step: shape(ended) for step, ended in flows.direct(STARTALE).items()
     }
     expected = Counter(ending.code for ending in ENDINGS[STARTALE].values() if isinstance(ending, Rejected))
-    rejected = own_gate.show("/audit?verdict=reject&limit=1000")["audit"]
+    rejected = own_gate.audit("?verdict=reject&limit=1000")
     assert Counter(row["code"] for row in rejected) == expected
     assert {row["mode"] for row in rejected} == {"shadow"}
     counted = own_gate.verdicts()
