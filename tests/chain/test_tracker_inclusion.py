@@ -43,12 +43,6 @@ class Asked(Scene):
             raise found
         return None if found is None else receipt_of_inclusion(found, user_op_hash)
 
-    def used(self) -> int:
-        known = self.registry.get(KEY)
-        assert known is not None
-        assert known.state is not None
-        return known.state.used.get(USES, 0)
-
 
 async def test_after_a_restart_an_operation_in_a_block_is_counted_before_the_first_verdict() -> None:
     scene = Asked()
