@@ -23,13 +23,13 @@ from proxy.chain.refresh import refreshing, sparing
 from proxy.chain.tracker import Patience, Receipt, Tracker
 from proxy.chain.witness import NodeWitness
 from proxy.config import Chain, Config, FeeMethods, LedgerFail, Previews
-from proxy.edge.backend import ServedChain
-from proxy.edge.fees import FEE_METHODS, FeeTranslator, NodeFees, Translated
-from proxy.edge.metrics import Metrics
-from proxy.edge.recorder import EdgeRecorder
-from proxy.edge.rule_book import RuleBook
-from proxy.edge.store import Store
-from proxy.edge.upstream import Health, Upstream, UpstreamSettings
+from proxy.edge.admin.backend import ServedChain
+from proxy.edge.dialects.fees import FEE_METHODS, FeeTranslator, NodeFees, Translated
+from proxy.edge.http.upstream import Health, Upstream, UpstreamSettings
+from proxy.edge.rule_files.book import RuleBook
+from proxy.edge.storage.store import Store
+from proxy.edge.telemetry.metrics import Metrics
+from proxy.edge.telemetry.recorder import EdgeRecorder
 from proxy.edge.watching import CALLS_AT_ONCE, watcher_of
 from proxy.errors import StateUnavailable, UpstreamUnavailable
 from proxy.gate import Gate, GateSettings

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from proxy.chain.tracker import Outcome as TrackedOutcome
 from proxy.config import Config
-from proxy.edge.store import Store
+from proxy.edge.storage.store import Store
 from proxy.ledger.rule_counts import RuleCounts
 from proxy.session.known import KnownSession
 from proxy.session.registry import Registry

@@ -19,16 +19,16 @@ from proxy.app.chain import Shared, build_chain, start_chain
 from proxy.app.memory import NoMemory, keep_counts_of, ledger_path, restored_counts, restored_registry
 from proxy.app.settings import admin_access, metrics_of, server_settings
 from proxy.config import Config
-from proxy.edge.admin import AdminServer
-from proxy.edge.audit_writer import AuditWriter
-from proxy.edge.backend import GateBackend
-from proxy.edge.database import Synchronous, open_database
-from proxy.edge.housekeeping import count_sessions, prune, save_counts, try_ledger
-from proxy.edge.metrics import Metrics
-from proxy.edge.recorder import EdgeRecorder
-from proxy.edge.rule_book import open_rules, start_rules
-from proxy.edge.server import Hooks, RpcServer
-from proxy.edge.store import Store
+from proxy.edge.admin.backend import GateBackend
+from proxy.edge.admin.server import AdminServer
+from proxy.edge.audit.writer import AuditWriter
+from proxy.edge.http.server import Hooks, RpcServer
+from proxy.edge.rule_files.book import open_rules, start_rules
+from proxy.edge.storage.database import Synchronous, open_database
+from proxy.edge.storage.housekeeping import count_sessions, prune, save_counts, try_ledger
+from proxy.edge.storage.store import Store
+from proxy.edge.telemetry.metrics import Metrics
+from proxy.edge.telemetry.recorder import EdgeRecorder
 from proxy.jsonrpc import Request
 from proxy.judge.decision import Decision
 from proxy.ports import Answer, RequestContext

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from proxy.config import Config
-from proxy.edge.admin_guard import AdminAccess
-from proxy.edge.clients import Client, Clients
-from proxy.edge.metrics import Metrics
-from proxy.edge.server import ServerSettings
+from proxy.edge.admin.guard import AdminAccess
+from proxy.edge.http.clients import Client, Clients
+from proxy.edge.http.server import ServerSettings
+from proxy.edge.telemetry.metrics import Metrics
 from proxy.jsonrpc import Limits
 
 

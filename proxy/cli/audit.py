@@ -28,8 +28,8 @@ from proxy.cli.options import (
 )
 from proxy.cli.render import console
 from proxy.config.fields import read_time
-from proxy.edge.audit import AuditFilter, follow_audit, read_audit
-from proxy.edge.audit_row import AuditCall, AuditRow, Forward
+from proxy.edge.audit.reading import AuditFilter, follow_audit, read_audit
+from proxy.edge.audit.row import AuditCall, AuditRow, Forward
 from proxy.errors import Code
 from proxy.userop.primitives import Hash32, print_bytes, print_checksummed
 

@@ -10,7 +10,7 @@ import typer
 from proxy.cli.options import DEFAULT_CONFIG, ConfigOption, ExitCode, FileArgument, JsonOption
 from proxy.cli.render import print_tree
 from proxy.config import Chain, Config
-from proxy.edge.rule_reading import load_with_rules
+from proxy.edge.rule_files.reading import load_with_rules
 from proxy.errors import ConfigErrors
 from proxy.userop.primitives import print_bytes, print_checksummed
 

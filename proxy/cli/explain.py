@@ -14,7 +14,7 @@ from proxy.cli.options import DEFAULT_CONFIG, ChainOption, ConfigOption, ExitCod
 from proxy.cli.reading import PastedOperation, read_input, read_pasted
 from proxy.cli.render import print_tree
 from proxy.config import Config
-from proxy.edge.audit_row import Forward, read_row, row_of
+from proxy.edge.audit.row import Forward, read_row, row_of
 from proxy.errors import RpcError, SessiongateError
 from proxy.userop.entry_point import EntryPointVersion
 from proxy.userop.primitives import print_checksummed

@@ -17,7 +17,7 @@ from proxy.cli.describe import Described
 from proxy.cli.ledger_file import opened
 from proxy.cli.options import DEFAULT_CONFIG, ConfigOption, ExitCode, JsonOption, fail, ledger_path, load
 from proxy.cli.render import print_tree
-from proxy.edge.store import Store
+from proxy.edge.storage.store import Store
 from proxy.errors import StateUnavailable
 from proxy.ledger.group_commit import in_words
 from proxy.ledger.operations import AcceptedOperation, Stage

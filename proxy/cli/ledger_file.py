@@ -10,7 +10,7 @@ from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 
 from proxy.cli.options import fail
-from proxy.edge.store import Store
+from proxy.edge.storage.store import Store
 from proxy.errors import StateUnavailable
 from proxy.session.freezes import Freeze, Freezes
 from proxy.userop.primitives import Address, Hash32

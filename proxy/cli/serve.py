@@ -7,7 +7,7 @@ import sqlite3
 
 from proxy.cli.ledger_file import sole_holder
 from proxy.cli.options import DEFAULT_CONFIG, ConfigOption, FileArgument, end_with, fail
-from proxy.edge.rule_reading import load_with_rules
+from proxy.edge.rule_files.reading import load_with_rules
 from proxy.errors import ConfigErrors, StateUnavailable
 from proxy.ledger.group_commit import in_words
 

@@ -29,7 +29,7 @@ from proxy.cli.options import (
 )
 from proxy.cli.render import console, print_tree
 from proxy.config import Config
-from proxy.edge.audit import AuditFilter, read_audit
+from proxy.edge.audit.reading import AuditFilter, read_audit
 from proxy.ledger.memory import MemoryLedger
 from proxy.ledger.reservation import Ledger
 from proxy.session.counters import Counter

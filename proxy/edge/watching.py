@@ -12,8 +12,8 @@ from proxy.chain.refresh import refreshing
 from proxy.chain.tracker import Tracker
 from proxy.chain.watcher import Watcher
 from proxy.config import Chain
-from proxy.edge.metrics import Metrics
-from proxy.edge.store import Store
+from proxy.edge.storage.store import Store
+from proxy.edge.telemetry.metrics import Metrics
 from proxy.session.registry import Registry
 
 CALLS_AT_ONCE: Final = 4

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.edge.audit import read_audit
+from proxy.edge.audit.reading import read_audit
 from tests.admission.builders import (
     TWICE,
     known,

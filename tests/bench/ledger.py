@@ -23,8 +23,8 @@ from random import Random
 import orjson
 
 from proxy.chain.outcome import Outcome
-from proxy.edge.database import Synchronous
-from proxy.edge.store import Store
+from proxy.edge.storage.database import Synchronous
+from proxy.edge.storage.store import Store
 from proxy.judge.counts import CountKey, WindowCharge
 from proxy.judge.rule import Sliding
 from proxy.ledger.memory import MemoryLedger

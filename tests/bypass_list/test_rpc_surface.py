@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from proxy.edge.server import RpcServer, ServerSettings
+from proxy.edge.http.server import RpcServer, ServerSettings
 from proxy.errors import Code, InvalidParams, InvalidRequest, ParseError, RpcError
 from proxy.jsonrpc import Batch, Limits, Malformed, Request, Single, parse_body, print_result
 from proxy.methods import METHODS, MethodClass, check_arity, classify, refusal_of_allow, refusal_of_notification

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from proxy.chain.tracker import Keeper, Patience, Tracker
-from proxy.edge.store import Store
+from proxy.edge.storage.store import Store
 from proxy.judge.counts import CountKey, OutcomeLesson, Row, WindowCharge
 from proxy.judge.rule import Sliding
 from proxy.ledger.memory import MemoryLedger

@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from proxy.cli import application
-from proxy.edge.admin import AdminServer
-from proxy.edge.admin_guard import AdminAccess
+from proxy.edge.admin.guard import AdminAccess
+from proxy.edge.admin.server import AdminServer
 from tests.edge.builders import FakeBackend, gate_metrics
 
 TOKEN = "hush-sixteen-letters"

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from proxy.cli.audit import read_since
-from proxy.edge.audit_writer import AuditWriter
-from proxy.edge.database import open_database
+from proxy.edge.audit.writer import AuditWriter
+from proxy.edge.storage.database import open_database
 from proxy.judge.decision import UpstreamAnswer
 from proxy.judge.verdict import Mode
 from proxy.userop.primitives import print_bytes, print_checksummed
@@ -105,7 +105,7 @@ def test_follow_ends_quietly_at_ctrl_c(run: Run, monkeypatch: pytest.MonkeyPatch
     def interrupt(_seconds: float) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("proxy.edge.audit.time.sleep", interrupt)
+    monkeypatch.setattr("proxy.edge.audit.reading.time.sleep", interrupt)
     result = run("audit", "--follow", "--json")
     assert (result.exit_code, ids(result.stdout)) == (0, ["a", "b", "c"])
 

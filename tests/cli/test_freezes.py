@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.edge.store import Store
+from proxy.edge.storage.store import Store
 from proxy.session.freezes import Freeze
 from proxy.userop.primitives import Address, Hash32
 from tests.cli.conftest import Run

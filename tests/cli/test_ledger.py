@@ -13,7 +13,7 @@ import pytest
 
 from proxy.chain.outcome import Outcome
 from proxy.chain.trail import Cursor
-from proxy.edge.store import Store
+from proxy.edge.storage.store import Store
 from proxy.ledger.operations import AcceptedOperation, Ended
 from proxy.session.changes import Changes
 from proxy.session.counters import SessionKey

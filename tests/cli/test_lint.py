@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from proxy.cli import application
 from proxy.cli.session_json import sessions_in
-from proxy.edge.store import Store
+from proxy.edge.storage.store import Store
 from proxy.errors import InvalidParams
 from proxy.session.addresses import SMART_SESSION
 from proxy.session.counters import SessionKey

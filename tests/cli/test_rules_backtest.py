@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.edge.audit_writer import AuditWriter
-from proxy.edge.database import open_database
+from proxy.edge.audit.writer import AuditWriter
+from proxy.edge.storage.database import open_database
 from proxy.judge.decision import UpstreamAnswer
 from tests.cli.conftest import Run
 from tests.cli.rules_commands import run as run_rules

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from proxy.edge.audit_writer import AuditWriter
-from proxy.edge.database import open_database
-from proxy.edge.store import Store
+from proxy.edge.audit.writer import AuditWriter
+from proxy.edge.storage.database import open_database
+from proxy.edge.storage.store import Store
 from proxy.session.addresses import SMART_SESSION
 from proxy.session.counters import Counter, SessionKey
 from proxy.session.freezes import Freeze

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from proxy.config import Config, LedgerPlace, load_config
 from proxy.config.loading import rule_patterns
-from proxy.edge.rule_watch import matches
+from proxy.edge.rule_files.watch import matches
 from proxy.errors import ConfigErrors
 from proxy.session.addresses import SESSION_MODULES
 from proxy.session.declared import DeclaredAction

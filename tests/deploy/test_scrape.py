@@ -14,9 +14,9 @@ import aiohttp
 import pytest
 import yaml
 
-from proxy.edge.admin import AdminServer
-from proxy.edge.admin_guard import AdminAccess
-from proxy.edge.metrics import Metrics
+from proxy.edge.admin.guard import AdminAccess
+from proxy.edge.admin.server import AdminServer
+from proxy.edge.telemetry.metrics import Metrics
 from proxy.judge.verdict import Allow, Mode
 from tests.deploy.conftest import DEPLOY
 from tests.edge.builders import REVOKED, FakeBackend, gate_metrics

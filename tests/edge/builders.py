@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from proxy.edge.admin import Check
-from proxy.edge.admin_query import FreezeRequest, SessionFilter
-from proxy.edge.metrics import Metrics
+from proxy.edge.admin.query import FreezeRequest, SessionFilter
+from proxy.edge.admin.server import Check
+from proxy.edge.telemetry.metrics import Metrics
 from proxy.errors import Code, InvalidParams, Reason
 from proxy.judge.decision import Decision
 from proxy.judge.verdict import Allow, Mode, Reject

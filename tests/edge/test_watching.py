@@ -11,7 +11,7 @@ from proxy.chain.node import Node
 from proxy.chain.tracker import Tracker
 from proxy.chain.trail import Cursor
 from proxy.config import Chain
-from proxy.edge.store import Store
+from proxy.edge.storage.store import Store
 from proxy.edge.watching import watcher_of
 from proxy.ledger.memory import MemoryLedger
 from proxy.session.addresses import MODULE_KINDS, ModuleKind

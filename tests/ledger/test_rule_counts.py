@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from proxy.edge.database import open_database
+from proxy.edge.storage.database import open_database
 from proxy.errors import StateUnavailable
 from proxy.judge.counts import (
     CountKey,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.edge.database import open_database
+from proxy.edge.storage.database import open_database
 from proxy.errors import StateUnavailable
 from proxy.ledger import sqlite as table
 from proxy.ledger.group_commit import Statement

@@ -10,8 +10,8 @@ import typer
 
 from proxy.cli.options import DEFAULT_CONFIG, ConfigOption, ExitCode, JsonOption, load
 from proxy.cli.rules.test import FilesArgument
-from proxy.edge.rule_files import read_rule_files
-from proxy.edge.rule_reading import read_rules
+from proxy.edge.rule_files.files import read_rule_files
+from proxy.edge.rule_files.reading import read_rules
 from proxy.judge.parse import Parsed, RuleFault, parse_rules
 from proxy.judge.rule import Ruleset
 

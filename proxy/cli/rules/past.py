@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from proxy.cli.options import fail
-from proxy.edge.audit import AuditFilter, read_audit
-from proxy.edge.audit_row import AuditRow, Forward
+from proxy.edge.audit.reading import AuditFilter, read_audit
+from proxy.edge.audit.row import AuditRow, Forward
 from proxy.errors import Code, InvalidParams, StateUnavailable, Undecodable
 from proxy.judge.facts import ALLOWED, Facts
 from proxy.judge.facts_json import facts_from_json

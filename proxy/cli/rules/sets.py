@@ -11,8 +11,8 @@ import typer
 
 from proxy.cli.options import ExitCode, fail, load
 from proxy.config import Config
-from proxy.edge.rule_files import MOST_BYTES, read_rule_files
-from proxy.edge.rule_reading import known_clients
+from proxy.edge.rule_files.files import MOST_BYTES, read_rule_files
+from proxy.edge.rule_files.reading import known_clients
 from proxy.judge.parse import RuleFault, parse_rules
 from proxy.judge.rule import Ruleset
 from proxy.judge.verdict import Mode

@@ -1,0 +1,228 @@
+"""What the admin listener shows and changes, answered from the parts of a running gate."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+
+from proxy.chain.node import Node
+from proxy.edge.admin.query import FreezeRequest, SessionFilter
+from proxy.edge.admin.server import Check, Json
+from proxy.edge.audit.row import Forward, read_row, row_of
+from proxy.edge.http.upstream import Upstream
+from proxy.edge.rule_files.book import RuleBook
+from proxy.edge.storage.store import Store
+from proxy.edge.telemetry.rule_metrics import Reason
+from proxy.errors import InvalidParams, StateUnavailable
+from proxy.gate import Gate
+from proxy.judge.parse import RuleFault
+from proxy.session.codec import state_to_json
+from proxy.session.freezes import Freeze
+from proxy.session.known import KnownSession
+from proxy.session.registry import Registry
+from proxy.userop.primitives import Address, Hash32, print_bytes, print_checksummed
+
+_STORE_SECONDS: Final = 1.0
+FROZEN: Final = "frozen"
+"""A state of sessions beside `Status`: held at this gate, whatever the chain says."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedChain:
+    """The parts of one configured chain."""
+
+    name: str
+    chain_id: int
+    gate: Gate
+    upstream: Upstream
+    node: Node | None
+
+
+class GateBackend:
+    """See `proxy.edge.admin.server.AdminBackend` for the meaning of each call. `clock` gives unix seconds."""
+
+    def __init__(
+        self,
+        chains: Mapping[str, ServedChain],
+        registry: Registry,
+        store: Store,
+        clock: Callable[[], float],
+        rules: RuleBook,
+    ) -> None:
+        self._chains = chains
+        self._registry = registry
+        self._store = store
+        self._clock = clock
+        self._rules = rules
+        self._names = {chain.chain_id: name for name, chain in chains.items()}
+
+    async def readiness(self) -> Sequence[Check]:
+        checks = [await self._check_store()]
+        for chain in self._chains.values():
+            await chain.upstream.probe()
+            checks += _upstream_checks(chain)
+            if chain.node is not None:
+                checks.append(await _check_node(chain, chain.node))
+        return checks
+
+    async def _check_store(self) -> Check:
+        try:
+            async with asyncio.timeout(_STORE_SECONDS):
+                await self._store.check_writable()
+        except StateUnavailable as error:
+            return Check("ledger", ok=False, why=error.what)
+        except TimeoutError:
+            return Check("ledger", ok=False, why=f"a write takes more than {_STORE_SECONDS:g} s; is it locked?")
+        return Check("ledger", ok=True, why="writable")
+
+    async def list_sessions(self, wanted: SessionFilter) -> Sequence[Json]:
+        matching = (session for session in self._registry if self._matches(session, wanted))
+        newest = sorted(matching, key=lambda session: session.updated_at, reverse=True)
+        return [self._summary(session) for session in islice(newest, wanted.limit)]
+
+    def _matches(self, session: KnownSession, wanted: SessionFilter) -> bool:
+        if wanted.chain is not None and self._names.get(session.key.chain_id) != wanted.chain:
+            return False
+        if wanted.account is not None and session.key.account != wanted.account:
+            return False
+        if wanted.state == FROZEN:
+            return self._registry.freezes.on(session.key) is not None
+        return wanted.state is None or session.status == wanted.state
+
+    async def show_session(self, permission_id: Hash32) -> Sequence[Json]:
+        found = [session for session in self._registry if session.key.permission_id == permission_id]
+        return [
+            {**self._summary(session), "onChain": None if session.state is None else state_to_json(session.state)}
+            for session in found
+        ]
+
+    def _summary(self, session: KnownSession) -> dict[str, object]:
+        key = session.key
+        freeze = self._registry.freezes.on(key)
+        return {
+            "chain": self._names.get(key.chain_id, str(key.chain_id)),
+            "permissionId": print_bytes(key.permission_id),
+            "account": print_checksummed(key.account),
+            "module": print_checksummed(key.module),
+            "status": session.status.value,
+            "source": session.source.value,
+            "frozen": None if freeze is None else self._describe(freeze),
+            "removalPending": self._registry.removal_awaited(key),
+            "grantedBy": None if session.granted_by is None else print_bytes(session.granted_by),
+            "readAtBlock": session.block,
+            "updatedAt": session.updated_at,
+        }
+
+    async def list_freezes(self) -> Sequence[Json]:
+        return [self._describe(freeze) for freeze in self._registry.freezes]
+
+    async def freeze(self, wanted: FreezeRequest) -> Json:
+        freeze = Freeze(
+            permission_id=wanted.permission_id,
+            account=wanted.account,
+            chain_id=self._chain_id(wanted.chain),
+            since=self._clock(),
+            note=wanted.note,
+        )
+        # in force first: a disk that refuses must not keep a session usable
+        self._registry.freezes.put(freeze)
+        await self._store.save_freeze(freeze)
+        return self._describe(freeze)
+
+    async def unfreeze(self, permission_id: Hash32, account: Address | None, chain: str | None) -> int:
+        chain_id = self._chain_id(chain)
+        lifted = self._registry.freezes.lift(permission_id, account=account, chain_id=chain_id)
+        try:
+            await self._store.drop_freezes(lifted)
+        except StateUnavailable:
+            for freeze in lifted:
+                self._registry.freezes.put(freeze)
+            raise
+        return len(lifted)
+
+    def _chain_id(self, name: str | None) -> int | None:
+        if name is None:
+            return None
+        chain = self._chains.get(name)
+        if chain is None:
+            raise InvalidParams("chain", f"not configured; wanted one of {', '.join(self._chains)}")
+        return chain.chain_id
+
+    def _describe(self, freeze: Freeze) -> dict[str, object]:
+        return {
+            "permissionId": print_bytes(freeze.permission_id),
+            "account": None if freeze.account is None else print_checksummed(freeze.account),
+            "chain": None if freeze.chain_id is None else self._names.get(freeze.chain_id, str(freeze.chain_id)),
+            "since": freeze.since,
+            "note": freeze.note,
+        }
+
+    async def explain(self, chain: str | None, operation: object, entry_point: object) -> Json:
+        name = next(iter(self._chains)) if chain is None and len(self._chains) == 1 else chain
+        if name is None or name not in self._chains:
+            raise InvalidParams("chain", f"wanted one of {', '.join(self._chains)}")
+        decision = await self._chains[name].gate.explain(name, operation, entry_point)
+        return read_row((0, *row_of(decision, Forward.NONE))).as_json()
+
+    async def list_rules(self) -> Json:
+        book = self._rules
+        return {
+            "digest": book.ruleset.digest,
+            "rules": [
+                {
+                    "id": rule.id,
+                    "description": rule.description,
+                    "mode": rule.mode.value,
+                    "effectiveMode": book.effective_mode(rule.mode).value,
+                    "severity": rule.severity.value,
+                    "tags": list(rule.tags),
+                    "place": f"{rule.place.path}:{rule.place.line}",
+                    "hits": book.hits_of(rule.id),
+                }
+                for rule in book.ruleset.rules
+            ],
+        }
+
+    async def reload_rules(self) -> Json:
+        result = await self._rules.reload(Reason.ADMIN)
+        return {
+            "ok": result.ok,
+            "digest": result.digest,
+            "faults": [_describe_fault(fault) for fault in result.faults],
+            "warnings": [_describe_fault(warning) for warning in result.warnings],
+            "difference": result.difference.as_json(),
+        }
+
+
+def _describe_fault(fault: RuleFault) -> Json:
+    return {
+        "file": fault.place.path,
+        "line": fault.place.line,
+        "column": fault.place.column,
+        "rule": fault.rule,
+        "problem": fault.problem,
+        "suggestion": fault.suggestion,
+    }
+
+
+def _upstream_checks(chain: ServedChain) -> Iterable[Check]:
+    healthy = [endpoint for endpoint in chain.upstream.endpoints if endpoint.problem is None]
+    if healthy and chain.upstream.healthy:
+        yield Check(f"upstream {chain.name}", ok=True, why=f"{healthy[0].name} serves the chain and its entry points")
+    else:
+        problems = "; ".join(f"{endpoint.name} {endpoint.problem}" for endpoint in chain.upstream.endpoints)
+        yield Check(f"upstream {chain.name}", ok=False, why=problems)
+
+
+async def _check_node(chain: ServedChain, node: Node) -> Check:
+    name = f"node {chain.name}"
+    try:
+        found = await node.chain_id()
+    except StateUnavailable as error:
+        return Check(name, ok=False, why=error.what)
+    if found != chain.chain_id:
+        return Check(name, ok=False, why=f"serves chain {found}, wanted {chain.chain_id}")
+    return Check(name, ok=True, why=f"serves chain {found}")

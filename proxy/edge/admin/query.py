@@ -1,0 +1,178 @@
+"""What the admin listener is asked: query strings and bodies read strictly, into records.
+
+Everything raises `InvalidParams` that names the parameter; one that is not known is an error, not ignored: a filter
+misspelt would otherwise show, or freeze, more than was meant.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from proxy.edge.audit.reading import AuditFilter
+from proxy.errors import InvalidParams
+from proxy.strict_json import Flawed, read_json
+from proxy.userop.primitives import Address, Hash32, json_type, parse_address, parse_hash
+
+_DEPTH: Final = 32
+_MOST_ROWS: Final = 10_000
+_USUAL_ROWS: Final = 100
+_LONGEST_NOTE: Final = 500
+_VERDICTS: Final = ("allow", "reject")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FreezeRequest:
+    """Which session ops want stopped: on one account or on all, on one chain or on all."""
+
+    permission_id: Hash32
+    account: Address | None = None
+    chain: str | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionFilter:
+    """Which sessions to list; every field given must match."""
+
+    chain: str | None = None
+    account: Address | None = None
+    state: str | None = None
+    limit: int = _USUAL_ROWS
+
+    @classmethod
+    def read(cls, query: Query) -> SessionFilter:
+        """From `?chain= &account= &state= &limit=`."""
+        wanted = cls(
+            chain=query.text("chain"),
+            account=query.address("account"),
+            state=query.text("state"),
+            limit=query.limit(),
+        )
+        query.end()
+        return wanted
+
+
+class Query:
+    """A query string, read parameter by parameter; `end` complains of what nobody asked for."""
+
+    def __init__(self, parameters: Mapping[str, str]) -> None:
+        self._left = dict(parameters)
+        if len(parameters) != len(self._left):
+            raise InvalidParams("query", "a parameter is given twice")
+
+    def text(self, name: str) -> str | None:
+        """The parameter as it stands, None when absent."""
+        return self._left.pop(name, None)
+
+    def address(self, name: str) -> Address | None:
+        """20 bytes of hex."""
+        text = self.text(name)
+        return None if text is None else parse_address(text, name)
+
+    def hash(self, name: str) -> Hash32 | None:
+        """32 bytes of hex."""
+        text = self.text(name)
+        return None if text is None else parse_hash(text, name)
+
+    def seconds(self, name: str) -> float | None:
+        """Unix seconds, fractions allowed."""
+        text = self.text(name)
+        if text is None:
+            return None
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        if not math.isfinite(number):
+            raise InvalidParams(name, "wanted unix seconds")
+        return number
+
+    def integer(self, name: str) -> int | None:
+        """A decimal integer of at most 18 digits, negative ones included."""
+        text = self.text(name)
+        if text is None:
+            return None
+        if not (text.isascii() and text.removeprefix("-").isdigit() and len(text) <= 18):
+            raise InvalidParams(name, "wanted a decimal integer")
+        return int(text)
+
+    def limit(self) -> int:
+        """`limit=`, between 1 and 10,000; 100 when absent."""
+        limit = self.integer("limit")
+        if limit is None:
+            return _USUAL_ROWS
+        if not 1 <= limit <= _MOST_ROWS:
+            raise InvalidParams("limit", f"wanted 1 to {_MOST_ROWS}")
+        return limit
+
+    def end(self) -> None:
+        """Raise `InvalidParams` when a parameter is left that nothing has read."""
+        if self._left:
+            raise InvalidParams(ascii(min(self._left))[1:-1][:40], "unknown parameter")
+
+
+def audit_filter(query: Query) -> AuditFilter:
+    """The filter of `GET /audit`."""
+    verdict = query.text("verdict")
+    if verdict is not None and verdict not in _VERDICTS:
+        raise InvalidParams("verdict", f"wanted {' or '.join(_VERDICTS)}")
+    wanted = AuditFilter(
+        since=query.seconds("since"),
+        until=query.seconds("until"),
+        chain=query.text("chain"),
+        client=query.text("client"),
+        account=query.address("account"),
+        permission_id=query.hash("permissionId"),
+        user_op_hash=query.hash("userOpHash"),
+        decision_id=query.text("decisionId"),
+        verdict=verdict,
+        code=query.integer("code"),
+        after_id=query.integer("after"),
+        limit=query.limit(),
+    )
+    query.end()
+    return wanted
+
+
+def read_freeze(body: bytes) -> FreezeRequest:
+    """`{"permissionId", "account"?, "chain"?, "note"?}`."""
+    fields = _read_object(body, ("permissionId", "account", "chain", "note"))
+    account = fields.get("account")
+    note = _text(fields, "note") or ""
+    if len(note) > _LONGEST_NOTE:
+        raise InvalidParams("note", f"longer than {_LONGEST_NOTE} characters")
+    return FreezeRequest(
+        permission_id=parse_hash(fields.get("permissionId"), "permissionId"),
+        account=None if account is None else parse_address(account, "account"),
+        chain=_text(fields, "chain"),
+        note=note,
+    )
+
+
+def read_explain(body: bytes) -> tuple[str | None, object, object]:
+    """`{"operation", "entryPoint", "chain"?}` as (chain, operation, entry point), the latter two still unread."""
+    fields = _read_object(body, ("operation", "entryPoint", "chain"))
+    return _text(fields, "chain"), fields.get("operation"), fields.get("entryPoint")
+
+
+def _read_object(body: bytes, keys: tuple[str, ...]) -> Mapping[str, object]:
+    value = read_json(body, max_depth=_DEPTH)
+    if isinstance(value, Flawed):
+        raise InvalidParams(value.path or "body", value.problem)
+    if not isinstance(value, dict):
+        raise InvalidParams("body", f"wanted an object, got {json_type(value)}")
+    for key in value:
+        if key not in keys:
+            raise InvalidParams(ascii(key)[1:-1][:40], f"unknown field; there are {', '.join(keys)}")
+    return value
+
+
+def _text(fields: Mapping[str, object], name: str) -> str | None:
+    value = fields.get(name)
+    # type() and not isinstance(): a number kept as text is a str subclass
+    if value is not None and type(value) is not str:
+        raise InvalidParams(name, f"wanted a string, got {json_type(value)}")
+    return value

@@ -1,0 +1,237 @@
+"""The admin listener: metrics and health for machines, sessions, freezes and the audit trail for ops.
+
+    GET  /metrics                     Prometheus text format
+    GET  /healthz                     200 as long as the process answers
+    GET  /readyz                      every check by name; 503 when one fails
+    GET  /sessions                    ?chain= &account= &state= &limit=
+    GET  /sessions/{permission_id}    on every chain and account that holds it
+    GET  /freezes
+    POST /freezes                     {"permissionId", "account"?, "chain"?, "note"?}
+    DELETE /freezes/{permission_id}   ?account= &chain=
+    POST /explain                     {"operation", "entryPoint", "chain"?}: the verdict, nothing is sent
+    GET  /rules                       every rule in force: mode, mode under the gate's, severity, hits since start
+    POST /rules/reload                {}: read the rule files again; 422 with every fault when the old set stays
+    GET  /audit                       ?since= &until= &chain= &client= &account= &permissionId= &userOpHash=
+                                      &decisionId= &verdict= &code= &after= &limit=
+
+Answers are JSON, errors `{"error": text}`. It listens apart from the RPC: dapps never reach it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from proxy.edge.admin.guard import AdminAccess, refuse
+from proxy.edge.admin.query import FreezeRequest, Query, SessionFilter, audit_filter, read_explain, read_freeze
+from proxy.edge.audit.reading import AuditFilter, read_audit
+from proxy.edge.http.http_log import HTTP_LOG
+from proxy.edge.telemetry.metrics import Metrics
+from proxy.errors import RpcError, StateUnavailable
+from proxy.userop.primitives import Address, Hash32, parse_hash
+
+READINESS_SECONDS: Final = 5.0
+"""A check that takes longer counts as failed."""
+
+_LARGEST_BODY: Final = 1_048_576
+
+Json = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that must hold before traffic is welcome; `why` says what was found, good or bad."""
+
+    name: str
+    ok: bool
+    why: str
+
+
+class AdminBackend(Protocol):
+    """What this listener shows and changes. `Json` values are ready to print: bytes as 0x-hex, amounts as text."""
+
+    async def readiness(self) -> Sequence[Check]:
+        """Every check: the upstreams' chain id and entry points, the ledger."""
+
+    async def list_sessions(self, wanted: SessionFilter) -> Sequence[Json]:
+        """The known sessions that match, newest first, at most `wanted.limit`."""
+
+    async def show_session(self, permission_id: Hash32) -> Sequence[Json]:
+        """All that is known of a permission id, one item per chain and account; empty when unknown."""
+
+    async def list_freezes(self) -> Sequence[Json]:
+        """The freezes in force."""
+
+    async def freeze(self, wanted: FreezeRequest) -> Json:
+        """Freeze, durable when this returns; the freeze as it stands. The session need not be known."""
+
+    async def unfreeze(self, permission_id: Hash32, account: Address | None, chain: str | None) -> int:
+        """Lift the freezes that match; how many there were."""
+
+    async def explain(self, chain: str | None, operation: object, entry_point: object) -> Json:
+        """The verdict on an operation, and why; nothing is sent, reserved or recorded.
+
+        Raises `RpcError` for what cannot be read.
+        """
+
+    async def list_rules(self) -> Json:
+        """The digest of the rules in force, and each of them."""
+
+    async def reload_rules(self) -> Json:
+        """Read the rule files again: `ok`, the digest in force, `faults`, `warnings`, `difference`."""
+
+
+class AdminServer:
+    """The second listener. `host` is loopback unless ops say otherwise, port 0 picks a free one."""
+
+    def __init__(
+        self, backend: AdminBackend, *, metrics: Metrics, audit_path: Path | None, access: AdminAccess
+    ) -> None:
+        self._backend = backend
+        self._metrics = metrics
+        self._audit_path = audit_path
+        self._access = access
+        self._runner: web.AppRunner | None = None
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen; the port listened on. Raises `OSError` when it is taken."""
+        self._runner = web.AppRunner(self.application(), access_log=None, logger=HTTP_LOG)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, host, port).start()
+        bound: int = self._runner.addresses[0][1]
+        return bound
+
+    async def stop(self) -> None:
+        """Stop listening, after the answers under way."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    def application(self) -> web.Application:
+        """The routes behind the guard."""
+        application = web.Application(middlewares=[self._guarded, _errors_as_json], client_max_size=_LARGEST_BODY)
+        application.add_routes(
+            [
+                web.get("/metrics", self._show_metrics),
+                web.get("/healthz", self._show_health),
+                web.get("/readyz", self._show_readiness),
+                web.get("/sessions", self._list_sessions),
+                web.get("/sessions/{permission_id}", self._show_session),
+                web.get("/freezes", self._list_freezes),
+                web.post("/freezes", self._freeze),
+                web.delete("/freezes/{permission_id}", self._unfreeze),
+                web.post("/explain", self._explain),
+                web.get("/rules", self._list_rules),
+                web.post("/rules/reload", self._reload_rules),
+                web.get("/audit", self._list_audit),
+            ]
+        )
+        return application
+
+    @web.middleware
+    async def _guarded(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        refusal = refuse(request, self._access)
+        response = _error(refusal.status, refusal.why) if refusal else await handler(request)
+        response.headers["cache-control"] = "no-store"
+        response.headers["x-content-type-options"] = "nosniff"
+        return response
+
+    async def _show_metrics(self, _request: web.Request) -> web.Response:
+        # gauges are read where their truth may be read, on the loop; printing takes milliseconds and goes to a thread
+        self._metrics.refresh()
+        body = await asyncio.to_thread(self._metrics.render)
+        return web.Response(body=body, headers={"content-type": CONTENT_TYPE_LATEST})
+
+    async def _show_health(self, _request: web.Request) -> web.Response:
+        return _json({"alive": True})
+
+    async def _show_readiness(self, _request: web.Request) -> web.Response:
+        try:
+            checks = await asyncio.wait_for(self._backend.readiness(), READINESS_SECONDS)
+        except TimeoutError:
+            checks = [Check("readiness", ok=False, why=f"no result within {READINESS_SECONDS:g} s")]
+        ready = all(check.ok for check in checks)
+        return _json({"ready": ready, "checks": [asdict(check) for check in checks]}, 200 if ready else 503)
+
+    async def _list_sessions(self, request: web.Request) -> web.Response:
+        wanted = SessionFilter.read(Query(request.query))
+        return _json({"sessions": list(await self._backend.list_sessions(wanted))})
+
+    async def _show_session(self, request: web.Request) -> web.Response:
+        found = await self._backend.show_session(_permission_id(request))
+        if not found:
+            return _error(404, "no session of that permission id is known")
+        return _json({"sessions": list(found)})
+
+    async def _list_freezes(self, _request: web.Request) -> web.Response:
+        return _json({"freezes": list(await self._backend.list_freezes())})
+
+    async def _freeze(self, request: web.Request) -> web.Response:
+        return _json(await self._backend.freeze(read_freeze(await request.read())), 201)
+
+    async def _unfreeze(self, request: web.Request) -> web.Response:
+        query = Query(request.query)
+        account, chain = query.address("account"), query.text("chain")
+        query.end()
+        lifted = await self._backend.unfreeze(_permission_id(request), account, chain)
+        return _json({"lifted": lifted}) if lifted else _error(404, "no such freeze")
+
+    async def _explain(self, request: web.Request) -> web.Response:
+        chain, operation, entry_point = read_explain(await request.read())
+        return _json(await self._backend.explain(chain, operation, entry_point))
+
+    async def _list_rules(self, request: web.Request) -> web.Response:
+        Query(request.query).end()
+        return _json(await self._backend.list_rules())
+
+    async def _reload_rules(self, _request: web.Request) -> web.Response:
+        # whoever leaves before the answer does not leave half of a reload behind
+        answer = await asyncio.shield(asyncio.ensure_future(self._backend.reload_rules()))
+        if answer["ok"]:
+            return _json(answer)
+        return _json({"error": "the rule files are faulty; the set before stays in force", **answer}, 422)
+
+    async def _list_audit(self, request: web.Request) -> web.Response:
+        wanted = audit_filter(Query(request.query))
+        if self._audit_path is None:
+            return _error(404, "this gate keeps its audit in memory only")
+        rows = await asyncio.to_thread(_read_rows, self._audit_path, wanted)
+        return _json({"audit": rows})
+
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@web.middleware
+async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except RpcError as error:
+        return _error(400, error.message, error.data)
+    except StateUnavailable as error:
+        return _error(503, f"not available: {error.what}")
+    except web.HTTPException as error:
+        return _error(error.status, error.reason)
+
+
+def _permission_id(request: web.Request) -> Hash32:
+    return parse_hash(request.match_info["permission_id"], "permission_id")
+
+
+def _read_rows(path: Path, wanted: AuditFilter) -> list[Json]:
+    return [row.as_json() for row in read_audit(path, wanted)]
+
+
+def _json(value: Json, status: int = 200) -> web.Response:
+    # the standard library's printer: integers have no 64-bit bound here
+    return web.Response(text=json.dumps(value) + "\n", status=status, content_type="application/json")
+
+
+def _error(status: int, why: str, data: Json | None = None) -> web.Response:
+    return _json({"error": why} if data is None else {"error": why, "data": data}, status)

@@ -1,0 +1,1 @@
+"""The audit trail: written without holding a request up, read back, pruned."""

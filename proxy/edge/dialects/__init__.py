@@ -1,0 +1,1 @@
+"""What SDKs and bundlers call the same thing, translated."""

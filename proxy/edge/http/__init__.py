@@ -1,0 +1,1 @@
+"""HTTP with dapps on one side and bundlers on the other."""

@@ -1,0 +1,1 @@
+"""Rules from disk: read, watched, swapped whole."""

@@ -1,0 +1,219 @@
+"""The rules in force: read at start, read again when told or when their files change, swapped whole.
+
+Whoever judges takes `judge` once for each judgement and so sees one set only. Reading and parsing happen in a thread:
+requests are answered meanwhile, by the set in force. What is faulty changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import threading
+import time
+from collections.abc import Awaitable, Callable, Collection
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from proxy.config import Config
+from proxy.document import Place
+from proxy.edge.rule_files.reading import as_config_faults, read_rules
+from proxy.edge.rule_files.watch import LOOK_SECONDS, Marks, Watch, look
+from proxy.edge.telemetry.metrics import Metrics
+from proxy.edge.telemetry.rule_metrics import Reason, Result, RuleName
+from proxy.errors import ConfigErrors, StateUnavailable
+from proxy.judge.difference import NO_DIFFERENCE, Difference, difference
+from proxy.judge.evaluate import Judge, lower
+from proxy.judge.parse import Parsed, RuleFault
+from proxy.judge.rule import Ruleset
+from proxy.judge.verdict import Mode
+
+_LOG: Final = logging.getLogger(__name__)
+_READINGS: Final = 5
+_REST_SECONDS: Final = 0.2
+
+Keep = Callable[[Collection[bytes]], Awaitable[None]]
+"""Told the identities of the rules in force: what others have counted may be forgotten."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReloadResult:
+    """What came of reading the rules again. With faults the set before stays in force, and `digest` is that one's."""
+
+    digest: str
+    faults: tuple[RuleFault, ...] = ()
+    warnings: tuple[RuleFault, ...] = ()
+    difference: Difference = NO_DIFFERENCE
+
+    @property
+    def ok(self) -> bool:
+        """Whether the files as they were read are in force."""
+        return not self.faults
+
+
+class RuleBook:
+    """The rules of all chains. `read` gives them as the files are now, `look` tells whether these have changed."""
+
+    def __init__(
+        self, read: Callable[[], Parsed], look: Callable[[], Marks], *, ceiling: Mode, metrics: Metrics
+    ) -> None:
+        self._read = read
+        self._look = look
+        self._ceiling = ceiling
+        self._metrics = metrics
+        self._judge = Judge(Ruleset(), ceiling=ceiling)
+        self._watch = Watch(look)
+        self._keepers: list[Keep] = []
+        self._one_at_a_time = asyncio.Lock()
+
+    @property
+    def judge(self) -> Judge:
+        """The rules in force. A reload makes another one and never changes this: take it once for each judgement."""
+        return self._judge
+
+    @property
+    def ruleset(self) -> Ruleset:
+        """What is in force."""
+        return self._judge.ruleset
+
+    def load(self) -> None:
+        """Read the rules at start. Raises `ConfigErrors` with every fault: a gate does not begin without its rules."""
+        marks = self._look()
+        parsed = self._read()
+        if parsed.ruleset is None:
+            raise ConfigErrors(as_config_faults(parsed.faults))
+        self._watch.read(marks)
+        self._put(Judge(parsed.ruleset, ceiling=self._ceiling))
+        for warning in parsed.warnings:
+            _LOG.warning("rules: %s", warning)
+
+    async def keep_counts_in(self, keep: Keep) -> None:
+        """Have `keep` told the identities of the rules in force, now and after each reload."""
+        self._keepers.append(keep)
+        await self._tell(keep)
+
+    async def reload(self, reason: Reason) -> ReloadResult:
+        """Read the rules again and, when nothing is faulty, put them in force. Reloads wait for one another."""
+        async with self._one_at_a_time:
+            result = Result.FAILURE
+            try:
+                parsed = await self._read_at_rest()
+                outcome = self._refuse(parsed, reason) if parsed.ruleset is None else self._take(parsed, reason)
+                result = Result.SUCCESS if outcome.ok else Result.FAILURE
+            finally:
+                # also when something breaks in here: the files as they are now are not in force then
+                self._metrics.rules.reloaded(reason, result)
+                self._metrics.rules.read(good=result is Result.SUCCESS, now=time.time())
+            if outcome.ok:
+                for keep in self._keepers:
+                    await self._tell(keep)
+            return outcome
+
+    async def watch(self) -> None:
+        """Reload whenever the files have changed and come to rest."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            try:
+                if await asyncio.to_thread(self._watch.is_due):
+                    await self.reload(Reason.FILE)
+            except Exception:
+                # the next change must be seen all the same
+                _LOG.exception("reading the rules again failed; the set before stays in force")
+
+    def effective_mode(self, mode: Mode) -> Mode:
+        """The mode of a rule under the gate's own."""
+        return lower(mode, self._ceiling)
+
+    def hits_of(self, rule: str) -> int:
+        """On how many operations a rule has fired since the gate started."""
+        return self._metrics.rules.hits_of(rule)
+
+    async def _read_at_rest(self) -> Parsed:
+        """The files as they were at one moment: what changes while it is read is read again."""
+        for _ in range(_READINGS):
+            before = await asyncio.to_thread(self._look)
+            parsed = await asyncio.to_thread(self._read)
+            self._watch.read(before)
+            if await asyncio.to_thread(self._look) == before:
+                return parsed
+            await asyncio.sleep(_REST_SECONDS)
+        restless = RuleFault(
+            place=parsed.faults[0].place if parsed.faults else Place("rules", 1),
+            problem="the files changed each time they were read",
+            suggestion="put a file in place by renaming it, then reload",
+        )
+        return Parsed(ruleset=None, faults=(restless, *parsed.faults), warnings=parsed.warnings)
+
+    def _refuse(self, parsed: Parsed, reason: Reason) -> ReloadResult:
+        digest = self.ruleset.digest
+        for fault in parsed.faults:
+            _LOG.error("rules: %s", fault)
+        _LOG.error("rules not reloaded (%s): %d faults; set %s stays in force", reason, len(parsed.faults), digest)
+        return ReloadResult(digest=digest, faults=parsed.faults, warnings=parsed.warnings)
+
+    def _take(self, parsed: Parsed, reason: Reason) -> ReloadResult:
+        assert parsed.ruleset is not None  # noqa: S101  # the caller has looked
+        before, after = self.ruleset, parsed.ruleset
+        changes = difference(before, after)
+        self._put(Judge(after, ceiling=self._ceiling))
+        for warning in parsed.warnings:
+            _LOG.warning("rules: %s", warning)
+        _LOG.info(
+            "rules reloaded (%s): %d rules, set %s%s",
+            *(reason, len(after.rules), after.digest, "" if changes else ", nothing changed"),
+        )
+        for line in changes.lines(after):
+            _LOG.info("rules: %s", line)
+        return ReloadResult(digest=after.digest, warnings=parsed.warnings, difference=changes)
+
+    def _put(self, judge: Judge) -> None:
+        names = [
+            RuleName(rule.id, mode, rule.severity)
+            for rule in judge.ruleset.rules
+            if (mode := self.effective_mode(rule.mode)) is not Mode.OFF
+        ]
+        # the series first: no hit by the new set finds its own missing
+        self._metrics.rules.in_force(names, judge.ruleset.digest)
+        self._metrics.rules.read(good=True, now=time.time())
+        self._judge = judge
+
+    async def _tell(self, keep: Keep) -> None:
+        try:
+            await keep(frozenset(rule.identity for rule in self.ruleset.rules))
+        except StateUnavailable as error:
+            _LOG.warning("counts of rules that are gone could not be removed: %s", error.what)
+
+
+def open_rules(config: Config, metrics: Metrics) -> RuleBook:
+    """The rules that the settings name, read once. Raises `ConfigErrors` with every fault in them."""
+    book = RuleBook(partial(read_rules, config), partial(look, config.rules), ceiling=config.mode, metrics=metrics)
+    book.load()
+    return book
+
+
+def start_rules(config: Config, metrics: Metrics, stack: AsyncExitStack) -> RuleBook:
+    """The same, read again when a file changes and on SIGHUP until `stack` is left."""
+    book = open_rules(config, metrics)
+    tasks: set[asyncio.Task[object]] = set()
+
+    def begin(work: Awaitable[object]) -> None:
+        task = asyncio.ensure_future(work)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    async def stop() -> None:
+        running = list(tasks)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+    stack.push_async_callback(stop)
+    begin(book.watch())
+    if threading.current_thread() is threading.main_thread():  # nowhere else can signals be taken
+        loop, before = asyncio.get_running_loop(), signal.getsignal(signal.SIGHUP)
+        loop.add_signal_handler(signal.SIGHUP, lambda: begin(book.reload(Reason.SIGNAL)))
+        stack.callback(signal.signal, signal.SIGHUP, before)
+        stack.callback(loop.remove_signal_handler, signal.SIGHUP)
+    return book

@@ -1,0 +1,1 @@
+"""The database file: what a restart must not forget."""

@@ -1,0 +1,90 @@
+"""The gate's one database file: how it is opened, and the tables of the store.
+
+The audit trail has a table of its own in the same file, which its writer makes (`proxy.edge.audit.row`).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+from proxy.ledger import rule_tables
+from proxy.ledger.sqlite import LATER_COLUMNS, TABLES
+
+MIGRATIONS: Final = (
+    """CREATE TABLE sessions (
+        chain_id INTEGER NOT NULL, module BLOB NOT NULL, account BLOB NOT NULL, permission_id BLOB NOT NULL,
+        status TEXT NOT NULL, source TEXT NOT NULL, state TEXT, granted_by BLOB, block INTEGER,
+        updated_at REAL NOT NULL,
+        PRIMARY KEY (chain_id, module, account, permission_id)
+    ) WITHOUT ROWID""",
+    """CREATE TABLE freezes (
+        permission_id BLOB NOT NULL, account BLOB NOT NULL, chain_id INTEGER NOT NULL,
+        since REAL NOT NULL, note TEXT NOT NULL,
+        PRIMARY KEY (permission_id, account, chain_id)
+    ) WITHOUT ROWID""",
+    """CREATE TABLE operations_in_flight (
+        user_op_hash BLOB NOT NULL PRIMARY KEY, accepted_at REAL NOT NULL, record TEXT NOT NULL
+    ) WITHOUT ROWID""",
+    """CREATE TABLE declared_uses (
+        module BLOB NOT NULL, account BLOB NOT NULL, policy BLOB NOT NULL, config_id BLOB NOT NULL,
+        slot BLOB NOT NULL, uses INTEGER NOT NULL,
+        PRIMARY KEY (module, account, policy, config_id, slot)
+    ) WITHOUT ROWID""",
+    """CREATE TABLE cursors (
+        chain_id INTEGER NOT NULL PRIMARY KEY, block INTEGER NOT NULL, block_hash BLOB NOT NULL
+    ) WITHOUT ROWID""",
+    *TABLES,
+    "CREATE TABLE probes (id INTEGER NOT NULL PRIMARY KEY, written_at REAL NOT NULL)",
+    *LATER_COLUMNS,
+    *rule_tables.TABLES,
+)
+"""Statements that made the tables, in order. Only ever appended to: `PRAGMA user_version` counts those done."""
+
+
+class Synchronous(StrEnum):
+    """What a committed write outlives."""
+
+    NORMAL = "normal"  # the end of the process, `kill -9` included; a power cut may take the last moments
+    FULL = "full"  # a power cut
+    EXTRA = "extra"  # a power cut, on file systems that lose a directory's newest entries as well
+
+
+def open_database(path: Path | str, *, synchronous: Synchronous = Synchronous.FULL) -> sqlite3.Connection:
+    """A connection to the gate's database, made and brought up to date when needed.
+
+    Write-ahead log, so that readers and the writer never wait for one another. May be used from any one thread at a
+    time. Raises `sqlite3.Error`, also when the file was written by a newer release.
+    """
+    connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {synchronous.name}")
+        _migrate(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+_BUSY_SECONDS: Final = 5.0
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    if connection.execute("PRAGMA user_version").fetchone()[0] == len(MIGRATIONS):
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        # read again under the lock: another connection may have migrated meanwhile
+        (done,) = connection.execute("PRAGMA user_version").fetchone()
+        if done > len(MIGRATIONS):
+            raise sqlite3.DatabaseError(f"database of schema {done}, this release knows {len(MIGRATIONS)}")
+        for statement in MIGRATIONS[done:]:
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")

@@ -1,0 +1,71 @@
+"""What a running gate does beside serving: its ledger is tried, its old data pruned, its sessions counted."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Collection, Mapping
+from typing import Final
+
+from proxy.chain.outcome import Outcome
+from proxy.edge.admin.backend import FROZEN
+from proxy.edge.storage.store import Store
+from proxy.edge.telemetry.metrics import OTHER, Metrics
+from proxy.errors import StateUnavailable
+from proxy.ledger.rule_counts import RuleCounts
+from proxy.session.registry import Registry
+
+_LOG: Final = logging.getLogger(__name__)
+_PROBE_SECONDS: Final = 10.0
+_SAVE_SECONDS: Final = 2.0
+_PRUNE_SECONDS: Final = 3_600.0
+_DAY: Final = 86_400.0
+
+
+def count_sessions(metrics: Metrics, registry: Registry, names: Mapping[int, str]) -> None:
+    """Set the gauges of sessions; `names` are those of chains by their ids."""
+    counts: dict[tuple[str, str], int] = {}
+    for (chain_id, status), number in registry.counts_by_chain().items():
+        name = names.get(chain_id, OTHER)
+        counts[name, status] = counts.get((name, status), 0) + number
+    for key in registry.keys() if len(registry.freezes) else ():
+        if registry.freezes.on(key) is not None:
+            name = names.get(key.chain_id, OTHER)
+            counts[name, FROZEN] = counts.get((name, FROZEN), 0) + 1
+    metrics.sessions(counts)
+
+
+async def try_ledger(metrics: Metrics, store: Store) -> None:
+    """Write something every few seconds, so that a ledger that takes no writes is seen before an operation needs it."""
+    while True:
+        try:
+            await store.check_writable()
+        except StateUnavailable:
+            metrics.ledger_writable(writable=False)
+        else:
+            metrics.ledger_writable(writable=True)
+        await asyncio.sleep(_PROBE_SECONDS)
+
+
+async def save_counts(counts: RuleCounts, store: Store) -> None:
+    """Every few seconds, and at last when cancelled, hand over what rules have counted of requests and rejections."""
+    try:
+        while True:
+            await asyncio.sleep(_SAVE_SECONDS)
+            store.note(Outcome(rules=counts.take_unsaved()))
+    finally:
+        store.note(Outcome(rules=counts.take_unsaved()))
+
+
+async def prune(registry: Registry, store: Store, *, retention_days: int, chains: Collection[int]) -> None:
+    """Now and then forget what nobody needs, so that the ledger's size stays bounded."""
+    while True:
+        before = time.time() - retention_days * _DAY
+        try:
+            await store.prune(removed_before=before, chains=chains)
+        except StateUnavailable as error:
+            _LOG.warning("old data could not be pruned: %s", error.what)
+        else:
+            registry.forget_removed(before)
+        await asyncio.sleep(_PRUNE_SECONDS)

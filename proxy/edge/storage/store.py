@@ -1,0 +1,231 @@
+"""What a restart must not forget: sessions, freezes, operations in flight. SQLite, one writer.
+
+Reads happen at start, before the first request. Writes gather into one transaction at a time
+(`proxy.ledger.group_commit`); a write is on disk when its `await` returns. The audit trail shares the file, with a
+connection of its own.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from proxy.chain.outcome import Outcome
+from proxy.chain.trail import Cursor
+from proxy.edge.storage.database import Synchronous, open_database
+from proxy.errors import StateUnavailable
+from proxy.ledger import rule_tables
+from proxy.ledger import sqlite as operations
+from proxy.ledger.group_commit import GroupCommit, Statement
+from proxy.ledger.operations import AcceptedOperation, Ended, Stage
+from proxy.ledger.reservation import RuleRows
+from proxy.session.codec import state_from_json, state_to_json
+from proxy.session.counters import Counter, SessionKey
+from proxy.session.freezes import Freeze
+from proxy.session.known import KnownSession, Source, Status
+from proxy.session.shelf import PackedSession
+from proxy.userop.primitives import Address, Hash32
+
+_SAVE_SESSION: Final = "INSERT OR REPLACE INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_SAVE_FREEZE: Final = "INSERT OR REPLACE INTO freezes VALUES (?, ?, ?, ?, ?)"
+_DROP_FREEZE: Final = "DELETE FROM freezes WHERE permission_id = ? AND account = ? AND chain_id = ?"
+_SAVE_USES: Final = "INSERT OR REPLACE INTO declared_uses VALUES (?, ?, ?, ?, ?, ?)"
+_SAVE_CURSOR: Final = "INSERT OR REPLACE INTO cursors VALUES (?, ?, ?)"
+_PRUNE_SESSIONS: Final = "DELETE FROM sessions WHERE status = ? AND updated_at < ?"
+_ENDED_SECONDS: Final = 3_600.0
+"""No reorganisation brings back what ended so long ago."""
+_PROBE: Final = "INSERT OR REPLACE INTO probes VALUES (1, ?)"
+
+
+class Store:
+    """The gate's memory on disk. One `Store` per process writes; any number may read.
+
+    Making one opens the file and brings its tables up to date; raises `sqlite3.Error` when that fails.
+    """
+
+    def __init__(self, path: Path | str, *, synchronous: Synchronous = Synchronous.FULL) -> None:
+        self._path = path
+        self._connection = open_database(path, synchronous=synchronous)
+        self._writer = GroupCommit(self._connection)
+
+    def close(self) -> None:
+        """Write what was handed over and close the file. Blocks until that is done."""
+        self._writer.close()
+
+    # reading: blocks, for the start of the gate and for the command line
+
+    def sessions(self) -> Iterator[KnownSession]:
+        """Every session kept. Raises `StateUnavailable` at one that cannot be read."""
+        return map(_session, self._rows("SELECT * FROM sessions"))
+
+    def packed_sessions(self) -> Iterator[tuple[SessionKey, PackedSession]]:
+        """The same without looking into them. Raises `StateUnavailable` at one that is no session at all."""
+        return map(_packed_session, self._rows("SELECT * FROM sessions"))
+
+    def freezes(self) -> tuple[Freeze, ...]:
+        """Every freeze that stands."""
+        return tuple(map(_freeze, self._rows("SELECT * FROM freezes ORDER BY since")))
+
+    def operations_in_flight(self) -> tuple[AcceptedOperation, ...]:
+        """The operations whose end is not known, oldest first. Raises `StateUnavailable` as above."""
+        return tuple(operation for operation, _ in self.stages_in_flight())
+
+    def stages_in_flight(self) -> tuple[tuple[AcceptedOperation, Stage], ...]:
+        """The same, each with how far it had come."""
+        with self._reader() as reader:
+            return tuple(operations.in_flight(reader))
+
+    def operations_ended(self) -> tuple[Ended, ...]:
+        """The operations that a reorganisation could bring back, oldest first. Raises as above."""
+        with self._reader() as reader:
+            return tuple(operations.ended(reader))
+
+    def declared_uses(self) -> Mapping[Counter, int]:
+        """What mined operations have used of declared sessions."""
+        return {Counter(*row[:5]): row[5] for row in self._rows("SELECT * FROM declared_uses")}
+
+    def cursors(self) -> Mapping[int, Cursor]:
+        """By chain id, the block up to which session logs have been seen to."""
+        rows = self._rows("SELECT chain_id, block, block_hash FROM cursors")
+        return {chain_id: Cursor(block, Hash32(block_hash)) for chain_id, block, block_hash in rows}
+
+    def rule_rows(self) -> RuleRows:
+        """What rules have counted and learnt. Raises `StateUnavailable` as above."""
+        with self._reader() as reader:
+            return rule_tables.load(reader)
+
+    # writing: on disk when the await returns; raises `StateUnavailable` when it could not be written
+
+    async def keep(self, outcome: Outcome) -> None:
+        """What became of operations, in one transaction; what ended long ago goes with it."""
+        statements = _statements(outcome)
+        if outcome.ended:
+            statements.append(operations.prune(time.time() - _ENDED_SECONDS))
+        await self._writer.write(statements, owed=outcome.ends and not outcome.again)
+
+    def note(self, outcome: Outcome) -> None:
+        """The same, and nobody waits for it: it may be lost."""
+        self._writer.post(_statements(outcome))
+
+    async def save_session(self, session: KnownSession) -> None:
+        """A session as now known."""
+        await self._writer.write([_save_session(session)])
+
+    async def save_cursor(self, chain_id: int, cursor: Cursor) -> None:
+        """Up to here the chain's session logs have been seen to."""
+        await self._writer.write([(_SAVE_CURSOR, (chain_id, *cursor))])
+
+    async def save_freeze(self, freeze: Freeze) -> None:
+        """A freeze, in place of one of the same scope."""
+        await self._writer.write([(_SAVE_FREEZE, (*_scope(freeze), freeze.since, freeze.note))])
+
+    async def drop_freezes(self, freezes: Sequence[Freeze]) -> None:
+        """Freezes that were lifted."""
+        await self._writer.write([(_DROP_FREEZE, _scope(freeze)) for freeze in freezes])
+
+    async def keep_only(self, rules: Collection[bytes]) -> None:
+        """Forget what other rules than these, by their identities, have counted and learnt."""
+        await self._writer.write(rule_tables.keep_only(rules))
+
+    async def prune(self, *, removed_before: float, chains: Collection[int]) -> None:
+        """Forget sessions removed before this time (unix seconds), operations that ended for good, what rules count
+        no more, and where other chains than these were looked at last."""
+        known = ",".join("?" * len(chains))
+        await self._writer.write(
+            [
+                (_PRUNE_SESSIONS, (Status.REMOVED, removed_before)),
+                operations.prune(time.time() - _ENDED_SECONDS),
+                *rule_tables.prune(time.time()),
+                (f"DELETE FROM cursors WHERE chain_id NOT IN ({known})", tuple(chains)),  # noqa: S608  # placeholders
+            ]
+        )
+
+    async def check_writable(self) -> None:
+        """Write something. Raises `StateUnavailable`."""
+        await self._writer.write([(_PROBE, (time.time(),))], probe=True)
+        self._writer.check()
+
+    def _reader(self) -> closing[sqlite3.Connection]:
+        return closing(sqlite3.connect(self._path, timeout=10.0))
+
+    def _rows(self, query: str) -> Iterator[Sequence[Any]]:
+        with self._reader() as reader:
+            yield from reader.execute(query)
+
+
+def _statements(outcome: Outcome) -> list[Statement]:
+    statements: list[Statement] = []
+    if outcome.begun is not None:
+        statements.append(operations.begin(outcome.begun))
+    if outcome.answered is not None:
+        statements.append(operations.advance(*outcome.answered))
+    statements += [_save_session(session) for session in outcome.sessions]
+    statements += [(_SAVE_USES, (*counter, uses)) for counter, uses in outcome.declared_uses.items()]
+    statements += operations.end(outcome.ended, outcome.remembered)
+    for operation in outcome.revived:
+        statements += operations.revive(operation)
+    return statements + rule_tables.save(outcome.rules)
+
+
+def _scope(freeze: Freeze) -> tuple[bytes, bytes, int]:
+    # a primary key takes no NULLs: no account is empty, no chain has the id 0
+    return freeze.permission_id, freeze.account or b"", freeze.chain_id or 0
+
+
+def _freeze(row: Sequence[Any]) -> Freeze:
+    permission_id, account, chain_id, since, note = row
+    return Freeze(
+        permission_id=Hash32(permission_id),
+        account=Address(account) if account else None,
+        chain_id=chain_id or None,
+        since=since,
+        note=note,
+    )
+
+
+def _packed_session(row: Sequence[Any]) -> tuple[SessionKey, PackedSession]:
+    state = row[6]
+    if state is not None and not (state.startswith('{"key":{') and state.endswith("}")):
+        _session(row)  # raises for what is no state
+    try:
+        packed = PackedSession(
+            status=Status(row[4]),
+            source=Source(row[5]),
+            updated_at=row[9],
+            granted_by=None if row[7] is None else Hash32(row[7]),
+            block=row[8],
+            state=None if state is None else state.encode(),
+        )
+    except (ValueError, TypeError) as error:
+        raise StateUnavailable(f"a stored session cannot be read ({type(error).__name__})", fact="ledger") from error
+    return SessionKey(row[0], Address(row[1]), Address(row[2]), Hash32(row[3])), packed
+
+
+def _save_session(session: KnownSession) -> Statement:
+    key = session.key
+    state = None if session.state is None else orjson.dumps(state_to_json(session.state)).decode()
+    names = (key.chain_id, key.module, key.account, key.permission_id)
+    rest = (session.status, session.source, state, session.granted_by, session.block, session.updated_at)
+    return _SAVE_SESSION, (*names, *rest)
+
+
+def _session(row: Sequence[Any]) -> KnownSession:
+    chain_id, module, account, permission_id, status, source, state, granted_by, block, updated_at = row
+    try:
+        return KnownSession(
+            key=SessionKey(chain_id, Address(module), Address(account), Hash32(permission_id)),
+            status=Status(status),
+            source=Source(source),
+            state=None if state is None else state_from_json(orjson.loads(state)),
+            granted_by=None if granted_by is None else Hash32(granted_by),
+            block=block,
+            updated_at=updated_at,
+        )
+    except (ValueError, TypeError, KeyError) as error:
+        raise StateUnavailable(f"a stored session cannot be read ({type(error).__name__})") from error

@@ -1,0 +1,253 @@
+"""What this gate counts, for Prometheus.
+
+One prefix, `sessiongate_`, and labels from closed sets only: names out of the configuration, enums of ours, and
+`other` for whatever is neither. No address, permission id, URL, method name or message off the wire ever becomes
+a label, so the number of series is fixed at start, but for the ids of rules, which change with the rules' files (see
+`rule_metrics`). Every series exists from the first scrape on, at zero: an alert on `increase()` then sees the first
+event and not only the second.
+
+The methods called per request only look a bound child up and add to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from itertools import product
+from typing import Final, TypeVar
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.metrics import MetricWrapperBase
+
+from proxy import __version__
+from proxy.edge.telemetry.rule_metrics import RuleMetrics, RuleName
+from proxy.errors import Code
+from proxy.judge.verdict import Mode, Reject, Verdict
+from proxy.methods import MethodClass
+from proxy.ports import Outcome
+from proxy.session.outcome import Waived
+
+# one more gauge per counter that nothing here reads
+disable_created_metrics()  # type: ignore[no-untyped-call]  # prometheus-client leaves this one function untyped
+
+OTHER: Final = "other"
+"""The label of whatever is outside its closed set."""
+
+ALLOW: Final = "allow"
+"""The `code` label of an allowed operation; a rejected one has the label of its first reason's code."""
+
+METHOD_CLASSES: Final = (*(each.value for each in MethodClass), OTHER)
+
+OUTCOMES: Final = (*(each.value for each in Outcome), OTHER)
+
+FACTS: Final = ("upstream", "node", "registry", "ledger", "audit", *Waived, OTHER)
+"""What can be missing, or unknown, when a verdict is due."""
+
+SESSION_STATES: Final = ("pending", "in_force", "removed", "frozen", OTHER)
+"""Where sessions stand in the registry; `frozen` counts freezes by ops, whatever the session's own state."""
+
+SECONDS: Final = (
+    *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025),
+    *(0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
+)
+"""Bucket bounds: a decision takes tens of microseconds, a bundler up to several seconds."""
+
+_MetricT = TypeVar("_MetricT", bound=MetricWrapperBase)
+_Key = str | tuple[str, ...]
+
+
+def _bind(metric: _MetricT, *label_sets: Collection[str]) -> dict[_Key, _MetricT]:
+    """Every child of `metric`, made now; the key is the label itself or the tuple of labels."""
+    if len(label_sets) == 1:
+        return {label: metric.labels(label) for label in label_sets[0]}
+    return {labels: metric.labels(*labels) for labels in product(*label_sets)}
+
+
+def _closed(labels: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*labels, OTHER)))
+
+
+class Metrics:
+    """All counters of one gate, around a registry of its own.
+
+    `chains`, `upstreams` and `clients` are the names in the configuration. An upstream's name must not be its URL,
+    which may carry a key. `rules` holds what is counted of rules.
+    """
+
+    def __init__(
+        self, *, chains: Collection[str], upstreams: Collection[str] = (), clients: Collection[str] = ()
+    ) -> None:
+        self._registry = CollectorRegistry()
+        self._refreshers: list[Callable[[], None]] = []
+        self._chains = _closed(chains)
+        self._upstreams = _closed(upstreams)
+        self._clients = _closed(clients)
+        self._bind_traffic()
+        self._bind_verdicts()
+        self._bind_state()
+        self.rules = RuleMetrics(self._registry)
+        ProcessCollector(registry=self._registry)
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"sessiongate_{name}", text, labels, registry=self._registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(f"sessiongate_{name}", text, labels, registry=self._registry)
+
+    def _histogram(self, name: str, text: str, *labels: str) -> Histogram:
+        return Histogram(f"sessiongate_{name}", text, labels, registry=self._registry, buckets=SECONDS)
+
+    def _bind_traffic(self) -> None:
+        requests = self._counter(
+            "requests_total", "JSON-RPC requests, each batch element for itself.", "chain", "method_class", "outcome"
+        )
+        self._requests = _bind(requests, self._chains, METHOD_CLASSES, OUTCOMES)
+        by_client = self._counter("client_requests_total", "The same requests by client.", "client", "outcome")
+        self._client_requests = _bind(by_client, self._clients, OUTCOMES)
+        self._in_flight = _bind(self._gauge("in_flight", "Requests being answered now.", "chain"), self._chains)
+        upstream = self._histogram("upstream_seconds", "From forwarding to the upstream's answer.", "upstream")
+        self._upstream_seconds = _bind(upstream, self._upstreams)
+        up = self._gauge("upstream_up", "1 when the upstream answered last, as the right chain.", "upstream")
+        self._upstream_up = _bind(up, [name for name in self._upstreams if name != OTHER])
+        gone = self._counter("client_disconnects_total", "Callers who left before their answer.", "chain")
+        self._disconnects = _bind(gone, self._chains)
+
+    def _bind_verdicts(self) -> None:
+        verdicts = self._counter(
+            "verdicts_total",
+            "Verdicts; `code` is `allow` or the first reason's. Outside `enforce` a rejection is a would-be one.",
+            *("chain", "code", "mode"),
+        )
+        codes = (ALLOW, *(code.label for code in Code))
+        self._verdicts = _bind(verdicts, self._chains, codes, tuple(Mode))
+        decision = self._histogram("decision_seconds", "From a parsed operation to its verdict.", "chain")
+        self._decision_seconds = _bind(decision, self._chains)
+        fail_open = self._counter("fail_open_total", "Verdicts given although a fact was missing.", "what")
+        self._fail_open = _bind(fail_open, FACTS)
+        disagreements = self._counter(
+            "disagreements_total", "Session operations that this gate had allowed and the bundler refused.", "chain"
+        )
+        self._disagreements = _bind(disagreements, self._chains)
+        unavailable = self._counter("state_unavailable_total", "Facts that could not be had for a verdict.", "what")
+        self._state_unavailable = _bind(unavailable, FACTS)
+
+    def _bind_state(self) -> None:
+        build = self._gauge("build_info", "Always 1; the version is in the label.", "version")
+        build.labels(__version__).set(1)
+        sessions = self._gauge("sessions", "Sessions in the registry.", "chain", "state")
+        self._sessions = _bind(sessions, self._chains, SESSION_STATES)
+        lag = self._gauge("watch_lag_seconds", "For how long the node may know more than the registry.", "chain")
+        self._watch_lag = _bind(lag, self._chains)
+        self._ledger_writable = self._gauge("ledger_writable", "1 when the ledger took the last write.")
+        dropped = self._counter("audit_dropped_total", "Audit records lost: queue full, or not writable.")
+        self._audit_dropped = dropped
+        self._audit_queue = self._gauge("audit_queue", "Audit records waiting to be written.")
+        self._audit_writable = self._gauge("audit_writable", "1 when the last batch of audit records was written.")
+
+    def request(self, chain: str, method_class: str, outcome: str, client: str = OTHER) -> None:
+        """Count one answered request, in the one place where every request ends."""
+        child = self._requests.get((chain, method_class, outcome))
+        if child is None:
+            child = self._requests[
+                chain if chain in self._chains else OTHER,
+                method_class if method_class in METHOD_CLASSES else OTHER,
+                outcome if outcome in OUTCOMES else OTHER,
+            ]
+        child.inc()
+        by_client = self._client_requests.get((client, outcome))
+        if by_client is None:
+            by_client = self._client_requests[
+                client if client in self._clients else OTHER, outcome if outcome in OUTCOMES else OTHER
+            ]
+        by_client.inc()
+
+    def began(self, chain: str) -> None:
+        """One more request of this chain is in flight."""
+        self._of(self._in_flight, chain).inc()
+
+    def ended(self, chain: str) -> None:
+        """One request of this chain less is in flight."""
+        self._of(self._in_flight, chain).dec()
+
+    def decided(self, chain: str, verdict: Verdict, mode: Mode, seconds: float) -> None:
+        """Count a verdict under `mode`, and the time it took."""
+        code = verdict.first.code.label if isinstance(verdict, Reject) else ALLOW
+        known = chain if chain in self._chains else OTHER
+        self._verdicts[known, code, mode].inc()
+        self._decision_seconds[known].observe(seconds)
+
+    def rules_decided(self, hits: Iterable[RuleName], opened: Iterable[str] = ()) -> None:
+        """Count the rules that fired on one operation, and the ids of those that let it pass for want of a fact."""
+        self.rules.decided(hits, opened)
+
+    def upstream_answered(self, upstream: str, seconds: float) -> None:
+        """Record how long an upstream took to answer, with a result or an error."""
+        self._of(self._upstream_seconds, upstream).observe(seconds)
+
+    def upstream_up(self, upstream: str, *, up: bool) -> None:
+        """Record whether an upstream is fit for use. An upstream that is not configured has no health."""
+        child = self._upstream_up.get(upstream)
+        if child is not None:
+            child.set(up)
+
+    def disconnected(self, chain: str) -> None:
+        """Count a caller who left before the answer."""
+        self._of(self._disconnects, chain).inc()
+
+    def failed_open(self, what: str) -> None:
+        """Count a verdict given without the fact `what`, one of `FACTS`."""
+        self._of(self._fail_open, what).inc()
+
+    def state_unavailable(self, what: str) -> None:
+        """Count a fact, one of `FACTS`, that could not be had when a verdict needed it."""
+        self._of(self._state_unavailable, what).inc()
+
+    def disagreed(self, chain: str) -> None:
+        """Count a session operation that was allowed here and refused by the bundler on the session's account."""
+        self._of(self._disagreements, chain).inc()
+
+    def watch_lag(self, chain: str, seconds: float) -> None:
+        """Set for how long what is known of a chain's sessions may be out of date."""
+        self._of(self._watch_lag, chain).set(seconds)
+
+    def sessions(self, counts: Mapping[tuple[str, str], int]) -> None:
+        """Set how many sessions there are by (chain, state); what is not named is zero."""
+        for key, child in self._sessions.items():
+            child.set(counts.get((key[0], key[1]), 0))
+
+    def ledger_writable(self, *, writable: bool) -> None:
+        """Record whether the ledger takes writes."""
+        self._ledger_writable.set(writable)
+
+    def audit_dropped(self, count: int) -> None:
+        """Count audit records that are lost."""
+        self._audit_dropped.inc(count)
+
+    def audit_state(self, *, queued: int, writable: bool) -> None:
+        """Record how far the audit writer is behind, and whether its last batch was written."""
+        self._audit_queue.set(queued)
+        self._audit_writable.set(writable)
+
+    def before_each_scrape(self, refresh: Callable[[], None]) -> None:
+        """Have `refresh` called by `refresh()`: it sets gauges whose truth lies elsewhere."""
+        self._refreshers.append(refresh)
+
+    def refresh(self) -> None:
+        """Bring the gauges up to date; call it where the things they count may be read, before `render`."""
+        for refresher in self._refreshers:
+            refresher()
+
+    def render(self) -> bytes:
+        """Every series in Prometheus' text format 0.0.4; may be called from any thread."""
+        return generate_latest(self._registry)
+
+    def _of(self, children: dict[_Key, _MetricT], label: str) -> _MetricT:
+        child = children.get(label)
+        return child if child is not None else children[OTHER]

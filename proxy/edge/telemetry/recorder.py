@@ -1,0 +1,55 @@
+"""The one place where every request is counted and every decision is written down."""
+
+from __future__ import annotations
+
+from proxy.edge.audit.writer import AuditWriter
+from proxy.edge.telemetry.metrics import Metrics
+from proxy.edge.telemetry.rule_metrics import RuleName
+from proxy.errors import Code
+from proxy.judge.decision import Decision, UpstreamAnswer
+from proxy.judge.verdict import Allow, Reject
+from proxy.methods import MethodClass
+from proxy.ports import Outcome, RequestContext
+
+
+class EdgeRecorder:
+    """See `proxy.ports.Recorder` for the meaning of each call. `audit` is `None` where no trail is kept."""
+
+    def __init__(self, metrics: Metrics, audit: AuditWriter | None) -> None:
+        self._metrics = metrics
+        self._audit = audit
+        self._dropped = 0
+        metrics.before_each_scrape(self._refresh)
+
+    def decided(self, decision: Decision, *, forwarding: bool, seconds: float) -> None:
+        verdict = decision.verdict
+        self._metrics.decided(decision.chain, verdict, decision.mode, seconds)
+        if decision.hits or decision.opened:
+            hits = (RuleName(hit.rule.id, hit.mode, hit.rule.severity) for hit in decision.hits)
+            self._metrics.rules_decided(hits, decision.opened)
+        if isinstance(verdict, Reject) and verdict.first.code is Code.STATE_UNAVAILABLE:
+            self._metrics.state_unavailable(verdict.first.missing or "node")
+        elif isinstance(verdict, Allow):
+            for each in verdict.waived:
+                self._metrics.failed_open(each)
+        if self._audit is not None:
+            self._audit.record(decision, forwarding=forwarding)
+
+    def forwarded(self, endpoint: str, seconds: float) -> None:
+        self._metrics.upstream_answered(endpoint, seconds)
+
+    def answered(self, decision_id: str, answer: UpstreamAnswer) -> None:
+        if self._audit is not None:
+            self._audit.answered(decision_id, answer)
+
+    def ended(self, context: RequestContext, method_class: MethodClass, outcome: Outcome) -> None:
+        self._metrics.request(context.chain, method_class, outcome, context.client)
+
+    def _refresh(self) -> None:
+        if self._audit is None:
+            self._metrics.audit_state(queued=0, writable=True)
+            return
+        dropped = self._audit.dropped
+        self._metrics.audit_dropped(dropped - self._dropped)
+        self._dropped = dropped
+        self._metrics.audit_state(queued=self._audit.queued, writable=self._audit.writable)

@@ -1,0 +1,169 @@
+"""The audit trail read back: filters, order, following."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from proxy.edge.audit.reading import AuditFilter, follow_audit, read_audit
+from proxy.edge.audit.row import Forward
+from proxy.edge.audit.writer import AuditWriter
+from proxy.edge.storage.database import open_database
+from proxy.errors import Code
+from proxy.judge.decision import UpstreamAnswer
+from proxy.userop.primitives import Hash32
+from tests.edge.builders import (
+    ACCOUNT,
+    NOW,
+    OTHER_ACCOUNT,
+    OTHER_PERMISSION,
+    OUT_OF_SCOPE,
+    PERMISSION,
+    REVOKED,
+    USER_OP_HASH,
+    decision,
+)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "gate.db"
+
+
+@pytest.fixture
+def writer(path: Path) -> Iterator[AuditWriter]:
+    writer = AuditWriter(lambda: open_database(path))
+    writer.start()
+    yield writer
+    writer.stop()
+
+
+@pytest.fixture
+def trail(path: Path) -> Path:
+    writer = AuditWriter(lambda: open_database(path))
+    writer.start()
+    writer.record(decision("a", unix_time=NOW))
+    writer.record(decision("b", unix_time=NOW + 1, verdict=OUT_OF_SCOPE, client="other-dapp"))
+    writer.record(decision("c", unix_time=NOW + 2, verdict=REVOKED, permission_id=OTHER_PERMISSION))
+    writer.record(decision("d", unix_time=NOW + 3, account=OTHER_ACCOUNT, chain="base"))
+    writer.record(decision("e", unix_time=NOW + 4, user_op_hash=Hash32(bytes(32)), permission_id=None))
+    writer.stop()
+    return path
+
+
+def ids(path: Path, **wanted: object) -> str:
+    rows = read_audit(path, AuditFilter(**wanted))  # type: ignore[arg-type]  # keyword fields
+    return "".join(row.decision_id for row in rows)
+
+
+def test_reads_everything_oldest_first(trail: Path) -> None:
+    assert ids(trail) == "abcde"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        ({"since": NOW + 1}, "bcde"),
+        ({"since": NOW + 1.001}, "cde"),
+        ({"until": NOW + 1}, "a"),
+        ({"until": NOW + 1.001}, "ab"),
+        ({"permission_id": PERMISSION}, "abd"),
+        ({"permission_id": OTHER_PERMISSION}, "c"),
+        ({"account": ACCOUNT}, "abce"),
+        ({"account": OTHER_ACCOUNT}, "d"),
+        ({"user_op_hash": USER_OP_HASH}, "abcd"),
+        ({"decision_id": "d"}, "d"),
+        ({"chain": "base"}, "d"),
+        ({"client": "other-dapp"}, "b"),
+        ({"verdict": "allow"}, "ade"),
+        ({"verdict": "reject"}, "bc"),
+        ({"code": int(Code.SESSION_REVOKED)}, "c"),
+        ({"limit": 2}, "de"),
+        ({"after_id": 3}, "de"),
+        ({"until_id": 3}, "abc"),
+        ({"permission_id": PERMISSION, "verdict": "allow", "limit": 1}, "d"),
+        ({"chain": "nowhere"}, ""),
+    ],
+)
+def test_each_filter_keeps_what_it_says(trail: Path, wanted: dict[str, object], expected: str) -> None:
+    assert ids(trail, **wanted) == expected
+
+
+def test_a_permission_id_joins_to_the_operations_it_signed(trail: Path) -> None:
+    hashes = {row.user_op_hash for row in read_audit(trail, AuditFilter(permission_id=PERMISSION))}
+    assert hashes == {USER_OP_HASH}
+    permissions = {row.permission_id for row in read_audit(trail, AuditFilter(user_op_hash=USER_OP_HASH))}
+    assert permissions == {PERMISSION, OTHER_PERMISSION}
+
+
+def test_a_trail_that_does_not_exist_is_an_error_and_is_not_made(path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        list(read_audit(path))
+    assert not path.exists()
+
+
+def test_a_database_without_a_trail_is_an_empty_trail(path: Path) -> None:
+    open_database(path).close()
+    assert list(read_audit(path)) == []
+    assert list(follow_audit(path, until=lambda: True)) == []
+
+
+def test_reading_cannot_write(trail: Path) -> None:
+    before = trail.read_bytes()
+    assert ids(trail, chain="base'; DELETE FROM audit; --") == ""
+    assert trail.read_bytes() == before
+
+
+def test_the_searches_ops_make_use_an_index(trail: Path) -> None:
+    connection = open_database(trail)
+    for column in ("permission_id", "user_op_hash", "account", "decision_id"):
+        plan = connection.execute(f"EXPLAIN QUERY PLAN SELECT * FROM audit WHERE {column} = ?", (b"",)).fetchall()
+        assert "USING INDEX" in plan[0][3]
+    connection.close()
+
+
+def test_following_shows_what_was_there_and_then_what_comes(path: Path, writer: AuditWriter) -> None:
+    writer.record(decision("a"))
+    rows = follow_audit(path, poll_seconds=0.01)
+    assert next(rows).decision_id == "a"
+    writer.record(decision("b"))
+    assert next(rows).decision_id == "b"
+    writer.record(decision("c", chain="base"))
+    assert next(rows).decision_id == "c"
+
+
+def test_following_shows_a_forwarded_decision_once_with_its_answer(path: Path, writer: AuditWriter) -> None:
+    writer.record(decision("a"), forwarding=True)
+    writer.record(decision("b"))
+    rows = follow_audit(path, poll_seconds=0.01)
+    assert next(rows).decision_id == "b"
+    writer.answered("a", UpstreamAnswer(result="0x1"))
+    answered = next(rows)
+    assert (answered.decision_id, answered.forward) == ("a", Forward.ANSWERED)
+    writer.record(decision("c"))
+    assert next(rows).decision_id == "c"
+
+
+def test_following_does_not_wait_for_an_answer_for_ever(path: Path, writer: AuditWriter) -> None:
+    writer.record(decision("a"), forwarding=True)
+    rows = follow_audit(path, poll_seconds=0.01, patience_seconds=0)
+    shown = next(rows)
+    assert (shown.decision_id, shown.forward) == ("a", Forward.PENDING)
+
+
+def test_following_heeds_the_filter_and_ends_when_told(trail: Path) -> None:
+    rows = follow_audit(trail, AuditFilter(verdict="reject", limit=1), poll_seconds=0.01, until=lambda: True)
+    assert [row.decision_id for row in rows] == ["c"]
+
+
+def test_following_with_a_limit_still_shows_every_new_row(path: Path, writer: AuditWriter) -> None:
+    for name in "abc":
+        writer.record(decision(name))
+    rows = follow_audit(path, AuditFilter(limit=1), poll_seconds=0.05)
+    while next(rows).decision_id != "c":
+        pass
+    for name in "defg":
+        writer.record(decision(name))
+    assert [next(rows).decision_id for _ in range(4)] == ["d", "e", "f", "g"]

@@ -1,0 +1,119 @@
+"""What the audit trail keeps of a decision, and what it must not keep."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.edge.audit.row import AUDIT_FIELDS, AuditRow, Forward, read_row, row_of
+from proxy.errors import Code, Reason
+from proxy.judge.decision import Decision, UpstreamAnswer
+from proxy.judge.verdict import Allow, Reject
+from proxy.userop.execution import Call
+from tests.edge.builders import ACCOUNT, NOW, OUT_OF_SCOPE, PERMISSION, TARGET, USER_OP_HASH, decision
+
+
+def kept(made: Decision, forward: Forward = Forward.NONE) -> AuditRow:
+    return read_row((1, *row_of(made, forward)))
+
+
+def answer(**fields: object) -> UpstreamAnswer | None:
+    return kept(decision(upstream=UpstreamAnswer(**fields))).upstream  # type: ignore[arg-type]  # keyword fields
+
+
+def test_keeps_who_asked_what_and_what_was_said() -> None:
+    row = kept(decision(verdict=OUT_OF_SCOPE))
+    assert (row.decision_id, row.unix_time, row.chain, row.client) == ("d-1", NOW, "soneium", "trading-dapp")
+    assert (row.method, row.mode, row.session_mode) == ("eth_sendUserOperation", "enforce", "use")
+    assert (row.user_op_hash, row.account, row.permission_id) == (USER_OP_HASH, ACCOUNT, PERMISSION)
+    assert (row.verdict, row.code) == ("reject", Code.SESSION_SCOPE)
+    assert [(reason.code, reason.call) for reason in row.reasons] == [(-32054, 0), (-32055, None)]
+    assert row.reasons[0].sentence == OUT_OF_SCOPE.first.sentence
+    assert row.reasons[0].remedy == OUT_OF_SCOPE.first.remedy
+    assert row.reasons[1].policy == "usage limit"
+
+
+def test_keeps_target_selector_and_value_of_each_call_exactly() -> None:
+    calls = (Call(TARGET, 2**256 - 1, b"\xa9\x05\x9c\xbb\x01"), Call(ACCOUNT, 0, b""))
+    first, second = kept(decision(calls=calls)).calls
+    assert (first.target, first.selector, first.value) == (TARGET, bytes.fromhex("a9059cbb"), 2**256 - 1)
+    assert (second.target, second.selector, second.value) == (ACCOUNT, bytes.fromhex("ffffffff"), 0)
+
+
+def test_keeps_no_call_data_beyond_the_selector() -> None:
+    columns = row_of(decision(), Forward.NONE)
+    assert not any("5e5e" in str(column) for column in columns)
+
+
+@pytest.mark.parametrize("prefix", ["0x", ""])
+def test_a_signature_quoted_in_an_upstream_message_is_cut(prefix: str) -> None:
+    quoted = answer(error_code=-32507, error_message=f"bad signature {prefix}{'5e' * 65} for account")
+    assert quoted is not None
+    assert quoted.error_message == f"bad signature {prefix}5e5e5e5e… for account"
+
+
+def test_a_hash_in_an_upstream_answer_is_kept_whole() -> None:
+    accepted = answer(result="0x" + "f1" * 32)
+    assert accepted == UpstreamAnswer(result="0x" + "f1" * 32)
+
+
+def test_a_signature_quoted_in_a_reason_is_cut() -> None:
+    reason = Reason(code=Code.UNDECODABLE, sentence="signature 0x" + "5e" * 65, remedy="none", got="0x" + "5e" * 65)
+    (recorded,) = kept(decision(verdict=Reject((reason,)))).reasons
+    assert recorded.sentence == "signature 0x5e5e5e5e…"
+    assert recorded.got == "0x5e5e5e5e…"
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"), [(2**63 - 1, 2**63 - 1), (2**63, None), (-(2**63), -(2**63)), (-(2**63) - 1, None)]
+)
+def test_an_upstream_code_beyond_64_bits_is_left_out(code: int, expected: int | None) -> None:
+    told = answer(error_code=code)
+    assert told is not None
+    assert told.error_code == expected
+
+
+def test_an_unread_operation_leaves_its_fields_empty() -> None:
+    row = kept(decision(user_op_hash=None, account=None, permission_id=None, session_mode=None, calls=()))
+    assert (row.user_op_hash, row.account, row.permission_id, row.session_mode, row.calls) == (None,) * 4 + ((),)
+
+
+def test_printed_form_has_hex_for_bytes_and_decimal_text_for_wei() -> None:
+    printed = kept(decision(verdict=OUT_OF_SCOPE)).as_json()
+    assert printed["permissionId"] == "0x" + "b1" * 32
+    assert printed["calls"] == [{"target": "0x" + "c0" * 20, "selector": "0xa9059cbb", "value": str(10**18)}]
+    assert (printed["verdict"], printed["code"], printed["reason"]) == ("reject", -32054, "session_scope")
+    assert printed["upstream"] is None
+    assert json.loads(json.dumps(printed)) == printed
+
+
+def test_an_allowed_decision_prints_its_notes_and_no_code() -> None:
+    printed = kept(decision(verdict=Allow(notes=("owner operation",)), upstream=UpstreamAnswer(result="0x1"))).as_json()
+    assert (printed["code"], printed["reason"], printed["notes"]) == (None, None, ["owner operation"])
+    assert (printed["forward"], printed["upstream"]) == ("answered", {"result": "0x1"})
+
+
+@given(st.text(), st.text(), st.text(alphabet=st.characters()), st.integers())
+def test_any_text_from_outside_can_be_kept(method: str, message: str, note: str, code: int) -> None:
+    made = decision(
+        method=method,
+        verdict=Allow(notes=(note,)),
+        upstream=UpstreamAnswer(result=message, error_code=code, error_message=message),
+    )
+    columns = row_of(made, Forward.NONE)
+    connection = sqlite3.connect(":memory:")
+    try:
+        # every value can be bound as a parameter, so that none can stop a batch
+        connection.execute(f"SELECT {', '.join('?' * len(AUDIT_FIELDS))}", columns)
+    finally:
+        connection.close()
+    assert kept(made).decision_id == "d-1"
+
+
+def test_a_lone_surrogate_is_replaced(tmp_path: Path) -> None:
+    assert kept(decision(method="eth_\ud800")).method == "eth_?"

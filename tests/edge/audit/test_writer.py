@@ -1,0 +1,292 @@
+"""The audit trail is complete, holds nobody up, and says so when it is not."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from proxy.edge.audit.reading import AuditFilter, read_audit
+from proxy.edge.audit.row import AuditRow, Forward
+from proxy.edge.audit.writer import AuditWriter
+from proxy.edge.storage.database import open_database
+from proxy.judge.decision import UpstreamAnswer
+from proxy.judge.verdict import Allow, Mode
+from tests.edge.builders import NOW, OUT_OF_SCOPE, decision
+
+ACCEPTED = UpstreamAnswer(result="0x" + "f1" * 32)
+PATIENCE_SECONDS = 20.0
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "gate.db"
+
+
+@contextmanager
+def writing(path: Path, **settings: object) -> Iterator[AuditWriter]:
+    writer = AuditWriter(lambda: open_database(path), **settings)  # type: ignore[arg-type]  # keyword settings
+    writer.start()
+    try:
+        yield writer
+    finally:
+        writer.stop()
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "not reached in time"
+        time.sleep(0.01)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Somebody else holds the write lock: a disk that is too slow."""
+    connection = open_database(path)
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        connection.execute("ROLLBACK")
+        connection.close()
+
+
+def rows(path: Path) -> list[AuditRow]:
+    return list(read_audit(path))
+
+
+def test_stopping_writes_everything_recorded_before(path: Path) -> None:
+    with writing(path) as writer:
+        for number in range(5_000):
+            assert writer.record(decision(f"d-{number}"))
+    assert [row.decision_id for row in rows(path)] == [f"d-{number}" for number in range(5_000)]
+    assert writer.dropped == 0
+    assert writer.queued == 0
+
+
+def test_a_record_is_on_file_without_anybody_asking(path: Path) -> None:
+    with writing(path) as writer:
+        writer.record(decision())
+        wait_until(lambda: len(rows(path)) == 1)
+
+
+def test_a_forwarded_decision_is_pending_until_its_answer(path: Path) -> None:
+    with writing(path) as writer:
+        writer.record(decision(), forwarding=True)
+        wait_until(lambda: len(rows(path)) == 1)
+        assert rows(path)[0].forward is Forward.PENDING
+        assert rows(path)[0].upstream is None
+        writer.answered("d-1", ACCEPTED)
+    (row,) = rows(path)
+    assert row.forward is Forward.ANSWERED
+    assert row.upstream == ACCEPTED
+
+
+def test_an_answer_in_the_same_transaction_as_its_decision_is_joined(path: Path) -> None:
+    with writing(path, commit_seconds=0.2) as writer:
+        writer.record(decision("d-1"), forwarding=True)
+        writer.record(decision("d-2"), forwarding=True)
+        writer.answered("d-1", ACCEPTED)
+        writer.answered("d-2", UpstreamAnswer(error_code=-32500, error_message="AA23 reverted"))
+    first, second = rows(path)
+    assert first.upstream == ACCEPTED
+    assert second.upstream == UpstreamAnswer(error_code=-32500, error_message="AA23 reverted")
+
+
+def test_a_rejection_that_nobody_forwards_has_no_upstream(path: Path) -> None:
+    with writing(path) as writer:
+        writer.record(decision(verdict=OUT_OF_SCOPE))
+    (row,) = rows(path)
+    assert row.forward is Forward.NONE
+    assert row.upstream is None
+
+
+def test_a_would_be_rejection_in_shadow_keeps_verdict_and_answer(path: Path) -> None:
+    with writing(path) as writer:
+        writer.record(decision(verdict=OUT_OF_SCOPE, mode=Mode.SHADOW, upstream=ACCEPTED))
+    (row,) = rows(path)
+    assert (row.mode, row.verdict, row.forward) == ("shadow", "reject", Forward.ANSWERED)
+
+
+def test_a_full_queue_drops_at_once_and_counts_what_it_drops(path: Path) -> None:
+    with writing(path, queue_limit=10) as writer, locked(path):
+        taken = [writer.record(decision(f"d-{number}")) for number in range(15)]
+        assert taken == [True] * 10 + [False] * 5
+        assert (writer.queued, writer.dropped) == (10, 5)
+    assert len(rows(path)) == 10
+    assert (writer.queued, writer.dropped) == (0, 5)
+
+
+def test_a_disk_that_refuses_for_a_while_loses_nothing(path: Path) -> None:
+    flaky = _Flaky(open_database(path))
+    writer = AuditWriter(lambda: flaky)  # type: ignore[arg-type, return-value]  # stands in for a connection
+    writer.start()
+    flaky.refuses = True
+    writer.record(decision())
+    wait_until(lambda: not writer.writable)
+    assert writer.queued == 1
+    flaky.refuses = False
+    wait_until(lambda: writer.writable)
+    writer.stop()
+    assert len(rows(path)) == 1
+    assert writer.dropped == 0
+
+
+def test_what_a_refusing_disk_never_took_is_counted_at_the_end(path: Path) -> None:
+    flaky = _Flaky(open_database(path))
+    writer = AuditWriter(lambda: flaky)  # type: ignore[arg-type, return-value]  # stands in for a connection
+    writer.start()
+    flaky.refuses = True
+    writer.record(decision("d-1"))
+    writer.record(decision("d-2"))
+    writer.stop()
+    assert writer.dropped == 2
+    assert rows(path) == []
+
+
+class _Flaky:
+    """A connection whose disk can be full."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self.refuses = False
+
+    def execute(self, statement: str, *rest: object) -> sqlite3.Cursor:
+        if self.refuses and statement.startswith("BEGIN"):
+            raise sqlite3.OperationalError("database or disk is full")
+        return self._connection.execute(statement, *rest)  # type: ignore[arg-type]  # passed on
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._connection, name)
+
+
+def test_one_record_that_cannot_be_kept_does_not_stop_the_trail(path: Path) -> None:
+    with writing(path) as writer:
+        writer.record(decision("d-1"))
+        writer.record(decision("d-2", verdict=Allow(notes=(object(),))))  # type: ignore[arg-type]  # the fault
+        writer.record(decision("d-3"))
+    assert [row.decision_id for row in rows(path)] == ["d-1", "d-3"]
+    assert writer.dropped == 1
+
+
+def test_a_decision_id_given_twice_keeps_the_first_and_counts_the_second(path: Path) -> None:
+    with writing(path) as writer:
+        writer.record(decision("d-1", client="first"))
+        wait_until(lambda: len(rows(path)) == 1)
+        writer.record(decision("d-1", client="second"))
+    assert [row.client for row in rows(path)] == ["first"]
+    assert writer.dropped == 1
+
+
+def test_nothing_is_taken_after_the_end(path: Path) -> None:
+    with writing(path) as writer:
+        pass
+    assert not writer.record(decision())
+    assert writer.dropped == 1
+
+
+def test_a_file_that_is_no_database_is_refused_at_the_start(path: Path) -> None:
+    path.write_bytes(b"not a database at all" * 100)
+    with pytest.raises(sqlite3.DatabaseError), writing(path):
+        pytest.fail("must not start")
+
+
+def test_rows_past_retention_go_and_younger_ones_stay(path: Path) -> None:
+    day = 86_400
+    with writing(path) as writer:
+        writer.record(decision("older", unix_time=NOW - 30 * day - 1))
+        writer.record(decision("just-within", unix_time=NOW - 30 * day))
+        writer.record(decision("fresh", unix_time=NOW))
+    with writing(path, retention_days=30, clock=lambda: NOW):
+        wait_until(lambda: len(rows(path)) == 2)
+    assert [row.decision_id for row in rows(path)] == ["just-within", "fresh"]
+
+
+def test_ids_are_not_reused_after_the_newest_row_was_pruned(path: Path) -> None:
+    with writing(path) as writer:
+        writer.record(decision("old", unix_time=0))
+    (old,) = rows(path)
+    with writing(path, retention_days=1) as writer:
+        wait_until(lambda: rows(path) == [])
+        writer.record(decision("new", unix_time=time.time()))
+    (new,) = rows(path)
+    assert new.row_id > old.row_id
+
+
+def test_recording_does_not_wait_for_a_locked_database(path: Path) -> None:
+    done = threading.Event()
+    with writing(path) as writer, locked(path):
+
+        def record_many() -> None:
+            for number in range(1_000):
+                writer.record(decision(f"d-{number}"))
+            done.set()
+
+        threading.Thread(target=record_many).start()
+        # the lock is still held: had one call waited for it, this would never come
+        assert done.wait(PATIENCE_SECONDS)
+    assert len(rows(path)) == 1_000
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from proxy.edge.audit.writer import AuditWriter
+from proxy.edge.storage.database import open_database
+from tests.edge.builders import decision
+
+writer = AuditWriter(lambda: open_database(Path(sys.argv[1])))
+writer.start()
+number = 0
+while True:
+    for _ in range(50):
+        writer.record(decision(f"d-{number}"), forwarding=True)
+        number += 1
+    while writer.queued:
+        time.sleep(0.001)
+    print(number, flush=True)
+"""
+
+
+def test_kill_9_loses_no_decision_that_was_on_file_and_marks_open_ones_unknown(path: Path) -> None:
+    root = Path(__file__).parents[3]
+    gate = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(path)], stdout=subprocess.PIPE, text=True, cwd=root, env={**os.environ}
+    )
+    assert gate.stdout is not None
+    with gate.stdout:
+        on_file = [int(gate.stdout.readline()) for _ in range(20)][-1]
+        gate.send_signal(signal.SIGKILL)
+        gate.wait()
+    found = rows(path)
+    assert [row.decision_id for row in found[:on_file]] == [f"d-{number}" for number in range(on_file)]
+    assert {row.forward for row in found} == {Forward.PENDING}
+    with writing(path):
+        assert {row.forward for row in rows(path)} == {Forward.UNKNOWN}
+
+
+def test_an_answer_that_no_decision_waits_for_changes_nothing(path: Path) -> None:
+    with writing(path) as writer:
+        writer.record(decision("d-1"))
+        writer.answered("d-2", ACCEPTED)
+    (row,) = rows(path)
+    assert row.forward is Forward.NONE
+
+
+def test_reading_goes_on_while_the_writer_writes(path: Path) -> None:
+    with writing(path) as writer:
+        for number in range(2_000):
+            writer.record(decision(f"d-{number}"))
+            if number % 200 == 0:
+                assert len(list(read_audit(path, AuditFilter(limit=5)))) <= 5
+    assert len(rows(path)) == 2_000

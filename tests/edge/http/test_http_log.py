@@ -1,0 +1,35 @@
+"""What a server says of a request it could not read tells nothing that was in it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from proxy.edge.http.server import RpcServer, ServerSettings
+from proxy.jsonrpc import Request
+from proxy.ports import Answer, RequestContext
+
+
+async def _never(_request: Request, _context: RequestContext) -> Answer | None:
+    raise AssertionError("nothing readable was sent")
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"POST /local HTTP/1.1\r\nHost: x\r\nX-Api-Key: SECRETKEY\x01\r\n\r\n",
+        b"POST /local?apikey=SECRETKEY junk HTTP/1.1\r\nHost: x\r\n\r\n",
+    ],
+)
+async def test_no_key_of_a_broken_request_is_logged(request_bytes: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    server = await RpcServer(_never, ServerSettings(chains=("local",))).start("127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(request_bytes)
+    assert b" 400 " in await reader.readline()
+    writer.close()
+    await writer.wait_closed()
+    await server.stop()
+    assert caplog.records
+    assert "SECRETKEY" not in caplog.text
+    assert "Traceback" not in caplog.text

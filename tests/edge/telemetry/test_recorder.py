@@ -1,0 +1,93 @@
+"""Every decision is counted and written down."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from proxy.edge.audit.reading import read_audit
+from proxy.edge.audit.row import Forward
+from proxy.edge.audit.writer import AuditWriter
+from proxy.edge.storage.database import open_database
+from proxy.edge.telemetry.metrics import Metrics
+from proxy.edge.telemetry.recorder import EdgeRecorder
+from proxy.judge.decision import UpstreamAnswer
+from proxy.judge.verdict import Allow, Mode
+from proxy.methods import MethodClass
+from proxy.ports import Outcome, Recorder, RequestContext
+from proxy.session.outcome import Waived
+from tests.edge.builders import OUT_OF_SCOPE, decision, gate_metrics
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float:
+    metrics.refresh()
+    samples = [s for f in text_string_to_metric_families(metrics.render().decode()) for s in f.samples]
+    (found,) = [s.value for s in samples if s.name == f"sessiongate_{name}" and s.labels == labels]
+    return found
+
+
+def test_it_is_what_the_gate_asks_for() -> None:
+    recorder: Recorder = EdgeRecorder(gate_metrics(), None)
+    recorder.forwarded("soneium-1", 0.01)
+
+
+def test_a_decision_is_counted_and_on_file_with_its_answer(tmp_path: Path) -> None:
+    metrics = gate_metrics()
+    audit = AuditWriter(lambda: open_database(tmp_path / "gate.db"))
+    audit.start()
+    recorder = EdgeRecorder(metrics, audit)
+    recorder.decided(decision("a"), forwarding=True, seconds=0.00004)
+    recorder.decided(decision("b", verdict=OUT_OF_SCOPE, mode=Mode.SHADOW), forwarding=False, seconds=0.00004)
+    recorder.answered("a", UpstreamAnswer(result="0x1"))
+    audit.stop()
+    first, second = read_audit(tmp_path / "gate.db")
+    assert (first.decision_id, first.forward, first.upstream) == ("a", Forward.ANSWERED, UpstreamAnswer(result="0x1"))
+    assert (second.decision_id, second.forward) == ("b", Forward.NONE)
+    assert value(metrics, "verdicts_total", chain="soneium", code="allow", mode="enforce") == 1
+    assert value(metrics, "verdicts_total", chain="soneium", code="session_scope", mode="shadow") == 1
+    assert value(metrics, "decision_seconds_count", chain="soneium") == 2
+
+
+def test_every_end_of_a_request_is_counted_under_its_outcome() -> None:
+    metrics = gate_metrics()
+    recorder = EdgeRecorder(metrics, None)
+    context = RequestContext("soneium", "trading-dapp", None)
+    for outcome in Outcome:
+        recorder.ended(context, MethodClass.SUBMIT, outcome)
+    for outcome in Outcome:
+        labels = {"chain": "soneium", "method_class": "submit", "outcome": outcome.value}
+        assert value(metrics, "requests_total", **labels) == 1
+    assert value(metrics, "requests_total", chain="soneium", method_class="submit", outcome="other") == 0
+
+
+def test_records_the_audit_lost_are_counted_once_however_often_it_is_scraped(tmp_path: Path) -> None:
+    metrics = gate_metrics()
+    audit = AuditWriter(lambda: open_database(tmp_path / "gate.db"))
+    audit.start()
+    recorder = EdgeRecorder(metrics, audit)
+    assert value(metrics, "audit_writable") == 1
+    audit.stop()
+    recorder.decided(decision("after the end"), forwarding=False, seconds=0.1)
+    assert value(metrics, "audit_dropped_total") == 1
+    assert value(metrics, "audit_dropped_total") == 1
+    recorder.answered("after the end", UpstreamAnswer())
+    assert value(metrics, "audit_dropped_total") == 2
+
+
+def test_a_gate_without_a_trail_does_not_claim_that_writing_fails() -> None:
+    metrics = gate_metrics()
+    recorder = EdgeRecorder(metrics, None)
+    recorder.decided(decision(), forwarding=True, seconds=0.1)
+    recorder.answered("d-1", UpstreamAnswer())
+    assert value(metrics, "audit_writable") == 1
+    assert value(metrics, "audit_dropped_total") == 0
+
+
+def test_what_passes_only_because_a_setting_lets_it_is_counted_as_failing_open() -> None:
+    metrics = gate_metrics()
+    recorder = EdgeRecorder(metrics, None)
+    recorder.decided(decision(), forwarding=True, seconds=0.1)
+    assert value(metrics, "fail_open_total", what="session") == 0
+    recorder.decided(decision(verdict=Allow(waived=(Waived.SESSION, Waived.POLICY))), forwarding=True, seconds=0.1)
+    assert [value(metrics, "fail_open_total", what=each) for each in Waived] == [1, 1, 0]

@@ -1,0 +1,106 @@
+"""The series of rules are those of the set in force, from the first scrape on and not longer."""
+
+from __future__ import annotations
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from proxy.edge.telemetry.metrics import Metrics
+from proxy.edge.telemetry.rule_metrics import Reason, Result, RuleName
+from proxy.judge.verdict import Mode
+from proxy.session.lint.findings import Severity
+from tests.edge.builders import gate_metrics
+
+SPENDING = RuleName("usdc-per-day", Mode.ENFORCE, Severity.CRITICAL)
+SPENDING_IN_SHADOW = SPENDING._replace(mode=Mode.SHADOW)
+BURST = RuleName("burst", Mode.ALERT, Severity.LOW)
+
+
+def samples(metrics: Metrics, name: str) -> dict[tuple[str, ...], float]:
+    """The values of a metric by its labels, in the order of their names; `other` left out."""
+    return {
+        tuple(sample.labels[label] for label in sorted(sample.labels)): sample.value
+        for family in text_string_to_metric_families(metrics.render().decode())
+        for sample in family.samples
+        if sample.name == f"sessiongate_{name}" and "other" not in sample.labels.values()
+    }
+
+
+def other(metrics: Metrics) -> float:
+    (found,) = [
+        sample.value
+        for family in text_string_to_metric_families(metrics.render().decode())
+        for sample in family.samples
+        if sample.name == "sessiongate_rule_hits_total" and sample.labels["mode"] == "other"
+    ]
+    return found
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    metrics = gate_metrics()
+    metrics.rules.in_force([SPENDING, BURST], "d1")
+    return metrics
+
+
+def test_every_rule_in_force_has_its_series_at_zero_before_it_fires(metrics: Metrics) -> None:
+    assert samples(metrics, "rule_hits_total") == {
+        ("enforce", "usdc-per-day", "critical"): 0,
+        ("alert", "burst", "low"): 0,
+    }
+    assert samples(metrics, "rule_opened_total") == {("usdc-per-day",): 0, ("burst",): 0}
+    assert samples(metrics, "rules_loaded") == {(): 2}
+    assert set(samples(metrics, "rules_reload_total").values()) == {0}
+
+
+def test_a_hit_counts_for_its_rule_and_for_no_other(metrics: Metrics) -> None:
+    metrics.rules_decided([SPENDING, BURST], ["burst"])
+    metrics.rules_decided([SPENDING])
+    assert samples(metrics, "rule_hits_total") == {
+        ("enforce", "usdc-per-day", "critical"): 2,
+        ("alert", "burst", "low"): 1,
+    }
+    assert samples(metrics, "rule_opened_total") == {("usdc-per-day",): 0, ("burst",): 1}
+
+
+def test_a_rule_that_is_gone_leaves_no_series_and_the_others_keep_their_numbers(metrics: Metrics) -> None:
+    metrics.rules_decided([SPENDING, BURST])
+    metrics.rules.in_force([BURST], "d2")
+    assert samples(metrics, "rule_hits_total") == {("alert", "burst", "low"): 1}
+    assert samples(metrics, "rule_opened_total") == {("burst",): 0}
+    assert samples(metrics, "rules_loaded") == {(): 1}
+
+
+def test_a_rule_in_another_mode_begins_a_series_but_its_hits_since_the_start_go_on(metrics: Metrics) -> None:
+    metrics.rules_decided([SPENDING])
+    metrics.rules.in_force([SPENDING_IN_SHADOW, BURST], "d2")
+    metrics.rules_decided([SPENDING_IN_SHADOW])
+    assert samples(metrics, "rule_hits_total")["shadow", "usdc-per-day", "critical"] == 1
+    assert ("enforce", "usdc-per-day", "critical") not in samples(metrics, "rule_hits_total")
+    assert metrics.rules.hits_of("usdc-per-day") == 2
+
+
+def test_a_hit_by_a_set_that_a_reload_replaced_meanwhile_is_counted_and_makes_no_series(metrics: Metrics) -> None:
+    metrics.rules.in_force([BURST], "d2")
+    metrics.rules_decided([SPENDING], ["usdc-per-day"])
+    assert samples(metrics, "rule_hits_total") == {("alert", "burst", "low"): 0}
+    assert samples(metrics, "rule_opened_total") == {("burst",): 0}
+    assert other(metrics) == 1
+    assert metrics.rules.hits_of("usdc-per-day") == 0
+
+
+def test_one_series_names_the_set_in_force() -> None:
+    metrics = gate_metrics()
+    assert samples(metrics, "rules_info") == {("none",): 1}
+    for digest in ("d1", "d2", "d2"):
+        metrics.rules.in_force([BURST], digest)
+        assert samples(metrics, "rules_info") == {(digest,): 1}
+
+
+def test_the_last_success_and_its_time_outlive_a_failure(metrics: Metrics) -> None:
+    metrics.rules.read(good=True, now=1_700_000_000.5)
+    metrics.rules.read(good=False, now=1_700_000_100.0)
+    metrics.rules.reloaded(Reason.FILE, Result.FAILURE)
+    assert samples(metrics, "rules_last_reload_successful") == {(): 0}
+    assert samples(metrics, "rules_last_reload_success_timestamp_seconds") == {(): 1_700_000_000.5}
+    assert samples(metrics, "rules_reload_total")["file", "failure"] == 1
