@@ -1,0 +1,104 @@
+"""What a stretch of blocks says, in chain order: the one form in which the chain's word reaches the settlement.
+
+Whoever follows the chain, by a node's blocks or by a bundler's receipts, makes these; the settlement takes them in
+and keeps each with its cursor in one transaction. Records only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from proxy.session.counters import SessionKey
+from proxy.userop.primitives import Address, Hash32
+
+
+class BlockName(NamedTuple):
+    """A block, whatever happens to the chain: another branch has other hashes."""
+
+    number: int
+    hash: Hash32
+
+
+class Place(NamedTuple):
+    """Where in the chain a log stands; ordered as the chain is."""
+
+    block: int
+    log_index: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationMined:
+    """The entry point's UserOperationEvent. `success` is that of the execution: validation has always succeeded.
+
+    Every sender's operation in a slice is one of these, ours or not: an operation of another hash in a nonce slot of
+    ours says that the nonce was used by another. `permission_ids` are the session claims under which the bundle's call
+    data carries this hash, `None` where that could not be read. Amounts are in wei and gas.
+    """
+
+    place: Place
+    block: BlockName
+    timestamp: int  # of the block, unix seconds
+    transaction: Hash32
+    entry_point: Address
+    user_op_hash: Hash32
+    sender: Address
+    nonce: int
+    success: bool
+    gas_cost: int
+    gas_used: int
+    base_fee: int | None = None
+    revert_reason: bytes | None = None
+    permission_ids: tuple[Hash32, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionTouched:
+    """A log of a session module: something of this session changed here. What, only a reading tells."""
+
+    place: Place
+    block: BlockName
+    key: SessionKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slice:
+    """All that concerns us in blocks `first` to `last.number`, both included, proven to be of one chain.
+
+    `parent` is the block before `first`, `None` where the slice begins what is known of a chain. `blocks` are those of
+    its blocks that are known by hash, ascending, `last` among them. `events` are in chain order.
+    """
+
+    chain_id: int
+    first: int
+    last: BlockName
+    parent: BlockName | None
+    timestamp: int  # of the last block, unix seconds
+    blocks: tuple[BlockName, ...]
+    events: tuple[OperationMined | SessionTouched, ...]
+
+
+class SliceTaker(Protocol):
+    """The settlement, as whoever follows the chain sees it."""
+
+    @property
+    def cursor(self) -> BlockName | None:
+        """The block up to which everything is settled and kept; `None` before the first slice."""
+
+    def trail(self) -> tuple[BlockName, ...]:
+        """Settled blocks known by hash, newest first, across restarts: where a common ancestor is looked for."""
+
+    def senders(self) -> frozenset[Address]:
+        """Whose operations are in flight or remembered as unmined: at least these must be looked for."""
+
+    async def settle(self, part: Slice) -> None:
+        """Take in the stretch that follows the cursor, in chain order, and keep it with its cursor.
+
+        Raises `StateUnavailable` when it could not be kept: then nothing of it counts, and it is to be offered again.
+        """
+
+    async def undo(self, ancestor: BlockName) -> None:
+        """The chain has left the blocks after `ancestor`: undo what stood on them and move the cursor back."""
+
+    async def start_at(self, block: BlockName, timestamp: int) -> None:
+        """Nothing before this block will be told: what was in flight is decided by the nonces at this block."""
