@@ -31,11 +31,12 @@ _room("methods", "strict_json")
 _room("session", "userop")
 _room("judge", "session", "document", "written")
 _room("ledger", "judge")
+_room("happening", "session")
 _room("config", "judge", "methods")
 _room("rehearsal", "judge", "ledger")
 _room("admission", "judge", "ledger")
 _room("refusal", "judge")
-_room("ports", "judge", "ledger", "jsonrpc", "methods")
+_room("ports", "judge", "ledger", "jsonrpc", "methods", "happening")
 _room("gate", "admission", "ports", "refusal")
 _room("chain", "gate")
 _room("edge", "chain", "gate", "config")
@@ -43,7 +44,7 @@ _room("app", "edge")
 _room("cli", "app", "rehearsal")
 
 PURE_ROOMS = frozenset(
-    {"document", "errors", "jsonrpc", "judge", "methods", "session", "strict_json", "userop", "written"}
+    {"document", "errors", "happening", "jsonrpc", "judge", "methods", "session", "strict_json", "userop", "written"}
 )
 IMPURE_MODULES = frozenset(
     [

@@ -27,6 +27,8 @@ from prometheus_client import (
 from prometheus_client.metrics import MetricWrapperBase
 
 from proxy import __version__
+from proxy.edge.telemetry.health_metrics import HealthMetrics
+from proxy.edge.telemetry.operation_metrics import OperationMetrics
 from proxy.edge.telemetry.rule_metrics import RuleMetrics, RuleName
 from proxy.errors import Code
 from proxy.judge.verdict import Mode, Reject, Verdict
@@ -78,11 +80,17 @@ class Metrics:
     """All counters of one gate, around a registry of its own.
 
     `chains`, `upstreams` and `clients` are the names in the configuration. An upstream's name must not be its URL,
-    which may carry a key. `rules` holds what is counted of rules.
+    which may carry a key. `rules` holds what is counted of rules, `operations` of operations after they were sent,
+    `health` of the gate's own condition.
     """
 
     def __init__(
-        self, *, chains: Collection[str], upstreams: Collection[str] = (), clients: Collection[str] = ()
+        self,
+        *,
+        chains: Collection[str],
+        upstreams: Collection[str] = (),
+        clients: Collection[str] = (),
+        sinks: Collection[str] = (),
     ) -> None:
         self._registry = CollectorRegistry()
         self._refreshers: list[Callable[[], None]] = []
@@ -93,6 +101,8 @@ class Metrics:
         self._bind_verdicts()
         self._bind_state()
         self.rules = RuleMetrics(self._registry)
+        self.operations = OperationMetrics(self._registry, self._chains)
+        self.health = HealthMetrics(self._registry, sinks)
         ProcessCollector(registry=self._registry)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:

@@ -1,0 +1,127 @@
+"""What is counted of the gate itself: its loop, its queues, its disk, and the alerts it sends."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from enum import StrEnum
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from proxy.happening import HappeningKind
+
+QUEUES: Final = ("audit", "ledger", "alerts")
+"""What waits inside the gate to be written or sent."""
+
+PLACES: Final = ("ledger", "audit")
+"""What is kept on disk."""
+
+
+class Sent(StrEnum):
+    """What came of handing an alert to a sink."""
+
+    TAKEN = "taken"
+    FAILED = "failed"  # it is tried again
+    GIVEN_UP = "given_up"  # refused for good, or tried too often
+
+
+class HealthMetrics:
+    """Counters and gauges of one gate's own condition. `sinks` are the names of `alerts:` in the settings."""
+
+    def __init__(self, registry: CollectorRegistry, sinks: Collection[str] = ()) -> None:
+        self._sinks = frozenset(sinks)
+        self._loop_lag = Gauge(
+            "sessiongate_loop_lag_seconds",
+            "The longest that the event loop kept anybody waiting since the scrape before.",
+            registry=registry,
+        )
+        self._queue = Gauge(
+            "sessiongate_queue_depth", "What waits to be written or sent.", ["queue"], registry=registry
+        )
+        self._disk = Gauge(
+            "sessiongate_disk_free_bytes", "Room left on the disk of the file.", ["what"], registry=registry
+        )
+        self._disk_share = Gauge(
+            "sessiongate_disk_free_ratio", "The same as a share of the disk.", ["what"], registry=registry
+        )
+        self._telling = Gauge(
+            "sessiongate_alerts_configured",
+            "1 when this gate tells single happenings itself (`alerts:` in its settings); the rules then leave them.",
+            registry=registry,
+        )
+        self._telling.set(bool(self._sinks))
+        self._happenings = Counter(
+            "sessiongate_happenings_total", "Single happenings worth telling.", ["kind"], registry=registry
+        )
+        self._active = Gauge("sessiongate_alerts_active", "Alerts told and not resolved.", registry=registry)
+        self._folded = Counter(
+            "sessiongate_alerts_folded_total",
+            "Happenings told without naming their session, because too many alerts were active.",
+            registry=registry,
+        )
+        self._sent = Counter(
+            "sessiongate_alerts_sent_total",
+            "Messages to sinks, by what came of it.",
+            ["sink", "result"],
+            registry=registry,
+        )
+        self._dropped = Counter(
+            "sessiongate_alerts_dropped_total", "Alerts a sink was not told of.", ["sink"], registry=registry
+        )
+        self._untold = Gauge(
+            "sessiongate_alerts_waiting_seconds",
+            "How long the oldest message to a sink waits.",
+            ["sink"],
+            registry=registry,
+        )
+        for queue in QUEUES:
+            self._queue.labels(queue)
+        for kind in HappeningKind:
+            self._happenings.labels(kind)
+        for sink in self._sinks:
+            self._dropped.labels(sink)
+            self._untold.labels(sink)
+            for result in Sent:
+                self._sent.labels(sink, result)
+
+    def loop_lag(self, seconds: float) -> None:
+        """Set the longest wait for the event loop."""
+        self._loop_lag.set(seconds)
+
+    def queue(self, name: str, depth: int) -> None:
+        """Set how much waits in a queue, one of `QUEUES`."""
+        if name in QUEUES:
+            self._queue.labels(name).set(depth)
+
+    def disk(self, what: str, *, free: int, total: int) -> None:
+        """Set the room left, in bytes, on the disk that holds `what`, one of `PLACES`."""
+        if what in PLACES:
+            self._disk.labels(what).set(free)
+            self._disk_share.labels(what).set(free / total if total else 0.0)
+
+    def happened(self, kind: HappeningKind) -> None:
+        """Count a happening."""
+        self._happenings.labels(kind).inc()
+
+    def active(self, count: int) -> None:
+        """Set how many alerts are active."""
+        self._active.set(count)
+
+    def folded(self) -> None:
+        """Count a happening whose session no alert names."""
+        self._folded.inc()
+
+    def sent(self, sink: str, result: Sent) -> None:
+        """Count a message to a sink."""
+        if sink in self._sinks:
+            self._sent.labels(sink, result).inc()
+
+    def dropped(self, sink: str, count: int) -> None:
+        """Count alerts that a sink is not told of."""
+        if sink in self._sinks:
+            self._dropped.labels(sink).inc(count)
+
+    def waiting(self, sink: str, seconds: float) -> None:
+        """Set for how long the oldest message to a sink has waited."""
+        if sink in self._sinks:
+            self._untold.labels(sink).set(seconds)

@@ -1,0 +1,121 @@
+"""What is counted of operations after they were sent, and of the chain's word on them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+CAUSES: Final = (
+    *("mined", "nonce_used", "grant_nonce_used", "expired", "refused", "released", "unmined"),
+    "other",
+)
+"""Why an operation holds nothing any more: mined; its nonce, or its grant's, used by another; its validity over;
+refused by the bundler; released by an operator; given up because the chain never showed it."""
+
+PAST_GATE: Final = ("use", "grant")
+"""What happens to a session on chain without having come through the gate."""
+
+INCLUSION_SECONDS: Final = (0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 13.0, 21.0, 34.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
+"""Bucket bounds: a block's time on a fast chain, to half an hour."""
+
+_OTHER: Final = "other"
+
+
+class OperationMetrics:
+    """Counters and gauges of operations in flight and of their ends. `chains` are the configured names and `other`."""
+
+    def __init__(self, registry: CollectorRegistry, chains: Collection[str]) -> None:
+        self._chains = frozenset(chains)
+        self._in_flight = Gauge(
+            "sessiongate_operations_in_flight",
+            "Operations that were sent and whose end is not known.",
+            ["chain"],
+            registry=registry,
+        )
+        self._oldest = Gauge(
+            "sessiongate_oldest_in_flight_seconds",
+            "Age of the operation that has been in flight for longest; 0 when there is none.",
+            ["chain"],
+            registry=registry,
+        )
+        self._ended = Counter(
+            "sessiongate_operations_ended_total",
+            "Operations that hold nothing any more, by why: `unmined` were accepted and never seen on chain.",
+            ["chain", "cause"],
+            registry=registry,
+        )
+        self._reverted = Counter(
+            "sessiongate_operations_reverted_total",
+            "Operations mined whose calls failed.",
+            ["chain"],
+            registry=registry,
+        )
+        self._inclusion = Histogram(
+            "sessiongate_inclusion_seconds",
+            "From the bundler's acceptance to the block.",
+            ["chain"],
+            registry=registry,
+            buckets=INCLUSION_SECONDS,
+        )
+        self._past = Counter(
+            "sessiongate_past_gate_total",
+            "Uses and grants of known sessions on chain that did not come through this gate.",
+            ["chain", "what"],
+            registry=registry,
+        )
+        self._state_age = Gauge(
+            "sessiongate_state_age_seconds",
+            "Since what is known of the chain was last confirmed, on the monotonic clock.",
+            ["chain"],
+            registry=registry,
+        )
+        self._settlement_lag = Gauge(
+            "sessiongate_settlement_lag_blocks",
+            "Blocks between the head and the one settled last.",
+            ["chain"],
+            registry=registry,
+        )
+        for chain in chains:
+            for gauge in (self._in_flight, self._oldest, self._state_age, self._settlement_lag):
+                gauge.labels(chain)
+            for counter, values in ((self._ended, CAUSES), (self._past, PAST_GATE)):
+                for value in values:
+                    counter.labels(chain, value)
+            self._reverted.labels(chain)
+            self._inclusion.labels(chain)
+
+    def in_flight(self, chain: str, count: int, oldest_seconds: float) -> None:
+        """Set how many operations are in flight, and the age of the oldest (0 for none)."""
+        known = self._known(chain)
+        self._in_flight.labels(known).set(count)
+        self._oldest.labels(known).set(max(oldest_seconds, 0.0))
+
+    def ended(self, chain: str, cause: str) -> None:
+        """Count an end, by one of `CAUSES`."""
+        self._ended.labels(self._known(chain), cause if cause in CAUSES else _OTHER).inc()
+
+    def mined(self, chain: str, *, success: bool, seconds: float | None) -> None:
+        """Count an inclusion, `seconds` after the bundler's acceptance (None: not known)."""
+        known = self._known(chain)
+        self._ended.labels(known, "mined").inc()
+        if not success:
+            self._reverted.labels(known).inc()
+        if seconds is not None:
+            self._inclusion.labels(known).observe(max(seconds, 0.0))
+
+    def past_gate(self, chain: str, what: str) -> None:
+        """Count what happened to a session past the gate, one of `PAST_GATE`."""
+        self._past.labels(self._known(chain), "grant" if what == "grant" else "use").inc()
+
+    def state_age(self, chain: str, seconds: float) -> None:
+        """Set for how long nothing has confirmed what is known of the chain."""
+        self._state_age.labels(self._known(chain)).set(seconds)
+
+    def settlement_lag(self, chain: str, blocks: int) -> None:
+        """Set how many blocks the settlement is behind the head."""
+        self._settlement_lag.labels(self._known(chain)).set(blocks)
+
+    def _known(self, chain: str) -> str:
+        return chain if chain in self._chains else _OTHER
