@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
@@ -11,6 +12,7 @@ from proxy.judge.decision import Decision, UpstreamAnswer
 from proxy.ledger.reservation import Reservation
 from proxy.methods import MethodClass
 from proxy.userop.decode import DecodedOperation
+from proxy.userop.primitives import Address, Hash32
 
 
 class Outcome(StrEnum):
@@ -32,6 +34,44 @@ class RequestContext:
     chain: str
     client: str
     remote: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationEnd:
+    """What became of an operation after its verdict. `cause` is one of the settlement's closed set of ends.
+
+    `seconds` run from the bundler's acceptance on; what is not known of the end, or has no meaning for it, is `None`.
+    """
+
+    chain: str
+    user_op_hash: Hash32
+    cause: str
+    account: Address | None = None
+    permission_id: Hash32 | None = None
+    success: bool | None = None  # of what was mined: False when it reverted
+    revert_reason: str | None = None
+    transaction: Hash32 | None = None
+    block: int | None = None
+    gas_used: int | None = None
+    cost: int | None = None  # wei
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Happening:
+    """Something people or files did to the gate: a freeze, a reload, a release, a write through the admin listener.
+
+    `what` is a short name in snake case, `who` a role, a peer or a signal, never a secret; `details` are short JSON
+    values.
+    """
+
+    what: str
+    who: str
+    why: str = ""
+    chain: str | None = None
+    account: Address | None = None
+    permission_id: Hash32 | None = None
+    details: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,3 +150,9 @@ class Recorder(Protocol):
 
     def ended(self, context: RequestContext, method_class: MethodClass, outcome: Outcome) -> None:
         """The one place where every request ends."""
+
+    def operation_ended(self, end: OperationEnd) -> None:
+        """What became of an operation is known."""
+
+    def happened(self, happening: Happening) -> None:
+        """Somebody changed something of the gate."""

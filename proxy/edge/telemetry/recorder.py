@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from typing import Final
+
 from proxy.edge.audit.writer import AuditWriter
 from proxy.edge.telemetry.metrics import Metrics
 from proxy.edge.telemetry.rule_metrics import RuleName
@@ -9,7 +12,10 @@ from proxy.errors import Code
 from proxy.judge.decision import Decision, UpstreamAnswer
 from proxy.judge.verdict import Allow, Reject
 from proxy.methods import MethodClass
-from proxy.ports import Outcome, RequestContext
+from proxy.ports import Happening, OperationEnd, Outcome, RequestContext
+from proxy.userop.primitives import print_bytes
+
+_LOG: Final = logging.getLogger(__name__)
 
 
 class EdgeRecorder:
@@ -44,6 +50,15 @@ class EdgeRecorder:
 
     def ended(self, context: RequestContext, method_class: MethodClass, outcome: Outcome) -> None:
         self._metrics.request(context.chain, method_class, outcome, context.client)
+
+    def operation_ended(self, end: OperationEnd) -> None:
+        _LOG.info(
+            "operation %s of %s ended: %s%s",
+            *(print_bytes(end.user_op_hash), end.chain, end.cause, ", reverted" if end.success is False else ""),
+        )
+
+    def happened(self, happening: Happening) -> None:
+        _LOG.info("%s by %s%s", happening.what, happening.who, f": {happening.why}" if happening.why else "")
 
     def _refresh(self) -> None:
         if self._audit is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from proxy.edge.audit.reading import read_audit
@@ -15,9 +16,10 @@ from proxy.edge.telemetry.recorder import EdgeRecorder
 from proxy.judge.decision import UpstreamAnswer
 from proxy.judge.verdict import Allow, Mode
 from proxy.methods import MethodClass
-from proxy.ports import Outcome, Recorder, RequestContext
+from proxy.ports import OperationEnd, Outcome, Recorder, RequestContext
 from proxy.session.outcome import Waived
-from tests.edge.builders import OUT_OF_SCOPE, decision, gate_metrics
+from proxy.userop.primitives import print_bytes
+from tests.edge.builders import OUT_OF_SCOPE, USER_OP_HASH, decision, gate_metrics
 
 
 def value(metrics: Metrics, name: str, **labels: str) -> float:
@@ -91,3 +93,10 @@ def test_what_passes_only_because_a_setting_lets_it_is_counted_as_failing_open()
     assert value(metrics, "fail_open_total", what="session") == 0
     recorder.decided(decision(verdict=Allow(waived=(Waived.SESSION, Waived.POLICY))), forwarding=True, seconds=0.1)
     assert [value(metrics, "fail_open_total", what=each) for each in Waived] == [1, 1, 0]
+
+
+def test_the_end_of_an_operation_is_logged_by_its_hash_and_cause(caplog: pytest.LogCaptureFixture) -> None:
+    recorder: Recorder = EdgeRecorder(gate_metrics(), None)
+    with caplog.at_level("INFO"):
+        recorder.operation_ended(OperationEnd(chain="soneium", user_op_hash=USER_OP_HASH, cause="mined", success=False))
+    assert caplog.messages == [f"operation {print_bytes(USER_OP_HASH)} of soneium ended: mined, reverted"]
