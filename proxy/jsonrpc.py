@@ -14,7 +14,7 @@ from typing import Final
 import orjson
 
 from proxy.errors import InvalidParams, InvalidRequest, RpcError, SessiongateError
-from proxy.strict_json import DEEPEST, Flawed, NumberLiteral, print_json, read_json, shown
+from proxy.strict_json import DEEPEST, MOST_ELEMENTS, Flawed, NumberLiteral, print_json, read_json, shown
 from proxy.userop.primitives import json_type
 
 __all__ = [
@@ -42,14 +42,15 @@ NULL_ID: Final = "null"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How much one body may ask for: bytes, elements of a batch, levels of nesting (at most 128)."""
+    """How much one body may ask for: bytes, requests in a batch, levels of nesting (at most 128), elements in all."""
 
     max_bytes: int = 512 * 1024
     max_batch: int = 50
     max_depth: int = 32
+    max_elements: int = MOST_ELEMENTS
 
     def __post_init__(self) -> None:
-        if min(self.max_bytes, self.max_batch, self.max_depth) < 1 or self.max_depth > DEEPEST:
+        if min(self.max_bytes, self.max_batch, self.max_depth, self.max_elements) < 1 or self.max_depth > DEEPEST:
             raise ValueError(f"limits start at 1, and max_depth ends at {DEEPEST}: {self}")
 
 
@@ -96,7 +97,7 @@ def parse_body(body: bytes, limits: Limits) -> Single | Batch:
     """
     if len(body) > limits.max_bytes:
         raise InvalidRequest(f"body of {len(body)} bytes; at most {limits.max_bytes} are read")
-    value = read_json(body, max_depth=limits.max_depth)
+    value = read_json(body, max_depth=limits.max_depth, max_elements=limits.max_elements)
     if not isinstance(value, list):
         return Single(_read_item(value))
     if not value:

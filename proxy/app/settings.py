@@ -28,7 +28,12 @@ def server_settings(config: Config) -> ServerSettings:
     return ServerSettings(
         chains=tuple(config.chains),
         clients=clients,
-        limits=Limits(max_bytes=limits.max_body_bytes, max_batch=limits.max_batch, max_depth=limits.max_depth),
+        limits=Limits(
+            max_bytes=limits.max_body_bytes,
+            max_batch=limits.max_batch,
+            max_depth=limits.max_depth,
+            max_elements=limits.max_elements,
+        ),
     )
 
 

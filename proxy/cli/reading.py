@@ -76,7 +76,7 @@ def read_pasted(text: str, entry_point: EntryPointVersion | None) -> list[Pasted
         if is_envelope or without_emissary_prefix(data) is not None:
             return [PastedSignature(data)]
         return [PastedCallData(data)]
-    value = read_json(text.encode(), max_depth=_DEPTH)
+    value = read_json(text.encode(), max_depth=_DEPTH, max_elements=len(text))
     if isinstance(value, list) and value and all(isinstance(item, dict) and "method" in item for item in value):
         return [_read_value(item, entry_point) for item in value]
     return [_read_value(value, entry_point)]

@@ -35,7 +35,7 @@ def sessions_in(text: str) -> list[PrintedSession]:
 
     Raises `ParseError` and `InvalidParams`, which names the field.
     """
-    value = read_json(text.encode(), max_depth=_DEPTH)
+    value = read_json(text.encode(), max_depth=_DEPTH, max_elements=len(text))
     return [PrintedSession(_session(item, path), _claim_policies(item, path)) for item, path in _found(value, "")]
 
 

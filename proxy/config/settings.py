@@ -96,6 +96,7 @@ class Limits(Settings):
     max_body_bytes: int = Field(524_288, ge=1_024, le=67_108_864)
     max_batch: int = Field(50, ge=1, le=10_000)
     max_depth: int = Field(32, ge=8, le=128)
+    max_elements: int = Field(4_096, ge=256, le=1_000_000)  # of one body's JSON
     request_seconds: float = Field(30, gt=0, le=600)  # for one answer of a bundler
     node_seconds: float = Field(5, gt=0, le=120)  # for one answer of a node
 
