@@ -18,7 +18,6 @@ from proxy.userop.primitives import (
     json_type,
     parse_address,
     parse_bytes,
-    parse_hash,
     parse_uint,
     print_bytes,
     print_uint,
@@ -136,7 +135,7 @@ def parse_user_operation(
 ) -> UserOperation:
     """Read an operation in the shape that `version` takes.
 
-    `null` for an optional field is the same as leaving it out. With `estimate` the five gas fields and the
+    `null` for an optional field, or for a key that no operation has, is the same as leaving it out. With `estimate` the five gas fields and the
     signature's content are optional as in `eth_estimateUserOperationGas`; on a send they are required.
     Raises `InvalidParams` naming the first field at fault.
     """
@@ -144,7 +143,9 @@ def parse_user_operation(
         raise InvalidParams(field, f"wanted a user operation object, got {json_type(value)}")
     allowed = _KEYS[version]
     if not value.keys() <= allowed:
-        raise _unknown_key(value, allowed, version, field)
+        value = _without_empty(value, allowed)
+        if not value.keys() <= allowed:
+            raise _unknown_key(value, allowed, version, field)
     fields: dict[str, object] = {
         "sender": parse_address(_required(value, "sender", field), f"{field}.sender"),
         "nonce": parse_uint(_required(value, "nonce", field), f"{field}.nonce"),
@@ -179,6 +180,11 @@ def _required(value: Mapping[str, object], key: str, field: str) -> object:
     return item
 
 
+def _without_empty(value: Mapping[str, object], allowed: frozenset[str]) -> dict[str, object]:
+    """A key that nobody knows carries nothing when its value is `null`: clients print fields of theirs so."""
+    return {key: item for key, item in value.items() if item is not None or key in allowed}
+
+
 def _unknown_key(
     value: Mapping[str, object], allowed: frozenset[str], version: EntryPointVersion, field: str
 ) -> InvalidParams:
@@ -199,7 +205,8 @@ def _shown(key: str) -> str:
 def _parse_factory(value: Mapping[str, object], fields: dict[str, object], field: str) -> None:
     factory, data = value.get("factory"), value.get("factoryData")
     if factory is None:
-        if data is not None:
+        # bundlers and the hash take empty data without a factory for none at all, and clients send it
+        if data is not None and parse_bytes(data, f"{field}.factoryData"):
             raise InvalidParams(f"{field}.factoryData", "present without factory")
         return
     if factory == "0x7702":
@@ -236,22 +243,42 @@ def _parse_paymaster(value: Mapping[str, object], fields: dict[str, object], fie
             raise InvalidParams(f"{field}.paymasterSignature", "present without paymaster")
 
 
-_AUTHORIZATION_KEYS: Final = frozenset({"chainId", "address", "nonce", "yParity", "r", "s"})
+_AUTHORIZATION_KEYS: Final = frozenset({"chainId", "address", "nonce", "yParity", "v", "r", "s"})
+_PARITY_OF_V: Final = {0: 0, 1: 1, 27: 0, 28: 1}
 
 
 def _parse_authorization(value: object, field: str) -> Authorization:
+    """`r` and `s` are quantities: clients write them minimal, and one in eight of those has fewer than 64 digits."""
     if not isinstance(value, dict):
         raise InvalidParams(field, f"wanted an EIP-7702 authorization object, got {json_type(value)}")
+    value = _without_empty(value, _AUTHORIZATION_KEYS)
     if unknown := value.keys() - _AUTHORIZATION_KEYS:
         raise InvalidParams(f"{field}.{_shown(min(unknown))}", "unknown field")
     return Authorization(
         chain_id=parse_uint(_required(value, "chainId", field), f"{field}.chainId", 64),
         address=parse_address(_required(value, "address", field), f"{field}.address"),
         nonce=parse_uint(_required(value, "nonce", field), f"{field}.nonce", 64),
-        y_parity=parse_uint(_required(value, "yParity", field), f"{field}.yParity"),
-        r=parse_hash(_required(value, "r", field), f"{field}.r"),
-        s=parse_hash(_required(value, "s", field), f"{field}.s"),
+        y_parity=_parse_parity(value, field),
+        r=_parse_scalar(_required(value, "r", field), f"{field}.r"),
+        s=_parse_scalar(_required(value, "s", field), f"{field}.s"),
     )
+
+
+def _parse_parity(value: Mapping[str, object], field: str) -> int:
+    """`yParity`, or its deprecated twin `v`, which says the same where both are there."""
+    old = value.get("v")
+    if old is None:
+        return parse_uint(_required(value, "yParity", field), f"{field}.yParity")
+    parity = _PARITY_OF_V.get(parse_uint(old, f"{field}.v"))
+    if parity is None:
+        raise InvalidParams(f"{field}.v", "wanted 0x0, 0x1, 0x1b or 0x1c")
+    if value.get("yParity") is not None and parse_uint(value["yParity"], f"{field}.yParity") != parity:
+        raise InvalidParams(f"{field}.v", "says another parity than yParity")
+    return parity
+
+
+def _parse_scalar(value: object, field: str) -> Hash32:
+    return Hash32(parse_uint(value, field).to_bytes(32, "big"))
 
 
 _UINT_KEYS: Final = (("nonce", "nonce"), *_GAS_FIELDS.items(), *_PAYMASTER_GAS_FIELDS.items())

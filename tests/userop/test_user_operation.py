@@ -109,6 +109,29 @@ def test_takes_null_for_an_optional_field_that_is_absent(key: str) -> None:
     assert parse_user_operation({**COMMON, key: None}, V07) == parse_user_operation(COMMON, V07)
 
 
+@pytest.mark.parametrize("key", ["colour", "initCode", "aggregator", "paymasterSignature", "callGaslimit"])
+def test_leaves_out_a_key_it_does_not_know_when_it_carries_nothing(key: str) -> None:
+    assert print_user_operation(parse_user_operation({**COMMON, key: None}, V07)) == COMMON
+
+
+def test_leaves_out_empty_fields_of_the_split_shape_in_the_old_one() -> None:
+    assert print_user_operation(parse_user_operation({**OLD, "factory": None, "paymaster": None}, V06)) == OLD
+
+
+@pytest.mark.parametrize("factory", [{}, {"factory": None}])
+def test_takes_empty_factory_data_without_a_factory_for_none(factory: dict[str, None]) -> None:
+    op = parse_user_operation({**COMMON, **factory, "factoryData": "0x", "paymasterData": "0x"}, V07)
+    assert op.packed_init_code() == b""
+    assert "factoryData" not in print_user_operation(op)
+
+
+@pytest.mark.parametrize("data", ["0x0", "0x00", "", 0])
+def test_refuses_factory_data_without_a_factory_that_is_not_empty(data: object) -> None:
+    with pytest.raises(InvalidParams) as caught:
+        parse_user_operation({**COMMON, "factory": None, "factoryData": data}, V07)
+    assert caught.value.field == "params[0].factoryData"
+
+
 @pytest.mark.parametrize(
     ("extra", "version"),
     [
@@ -199,6 +222,42 @@ class TestAuthorization:
             parse_user_operation({**COMMON, "eip7702Auth": value}, V08)
         assert caught.value.message.isprintable()
         assert len(caught.value.message) < 400
+
+    @pytest.mark.parametrize("key", ["r", "s"])
+    @pytest.mark.parametrize("digits", [1, 2, 62, 63, 64])
+    def test_reads_r_and_s_as_quantities_and_sends_words(self, key: str, digits: int) -> None:
+        op = parse_user_operation({**COMMON, "eip7702Auth": {**AUTHORIZATION, key: "0x" + "9" * digits}}, V08)
+        printed = print_user_operation(op)["eip7702Auth"]
+        assert printed == {**AUTHORIZATION, key: "0x" + ("9" * digits).rjust(64, "0")}
+
+    @pytest.mark.parametrize("value", ["0x", "0x" + "1" * 65, "99", "0X99", 153, "0x9_9"])
+    def test_refuses_r_and_s_that_are_no_quantities_below_two_to_the_256(self, value: object) -> None:
+        with pytest.raises(InvalidParams) as caught:
+            parse_user_operation({**COMMON, "eip7702Auth": {**AUTHORIZATION, "r": value}}, V08)
+        assert caught.value.field == "params[0].eip7702Auth.r"
+
+    @pytest.mark.parametrize("twin", [None, "0x1", "0x1c"])
+    def test_reads_the_deprecated_twin_of_the_parity_and_leaves_it_out(self, twin: str | None) -> None:
+        op = parse_user_operation({**COMMON, "eip7702Auth": {**AUTHORIZATION, "v": twin}}, V08)
+        assert print_user_operation(op)["eip7702Auth"] == AUTHORIZATION
+
+    @pytest.mark.parametrize(("v", "parity"), [("0x0", 0), ("0x1", 1), ("0x1b", 0), ("0x1c", 1)])
+    def test_takes_the_parity_from_its_twin_where_it_stands_alone(self, v: str, parity: int) -> None:
+        auth = {**without(AUTHORIZATION, "yParity"), "v": v}
+        read = parse_user_operation({**COMMON, "eip7702Auth": auth}, V08).eip7702_auth
+        assert read is not None
+        assert read.y_parity == parity
+
+    @pytest.mark.parametrize("v", ["0x0", "0x1b", "0x2", "0x25", 28])
+    def test_refuses_a_twin_that_says_otherwise_or_nothing(self, v: object) -> None:
+        with pytest.raises(InvalidParams) as caught:
+            parse_user_operation({**COMMON, "eip7702Auth": {**AUTHORIZATION, "v": v}}, V08)
+        assert caught.value.field == "params[0].eip7702Auth.v"
+
+    def test_leaves_out_unknown_members_that_carry_nothing(self) -> None:
+        auth = {**AUTHORIZATION, "contractAddress": None, "type": None}
+        op = parse_user_operation({**COMMON, "eip7702Auth": auth}, V08)
+        assert print_user_operation(op)["eip7702Auth"] == AUTHORIZATION
 
     @pytest.mark.parametrize("key", ["chainId", "nonce"])
     def test_refuses_numbers_wider_than_the_tuple_has(self, key: str) -> None:
