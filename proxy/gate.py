@@ -12,7 +12,7 @@ from proxy.admission import Admission, Judgement, Purpose
 from proxy.admission.enquiry import Enquiry
 from proxy.admission.reasons import unavailable
 from proxy.errors import InvalidParams, MethodNotFound, RpcError, StateUnavailable, UpstreamUnavailable
-from proxy.jsonrpc import Request, print_error, print_json, print_result
+from proxy.jsonrpc import Reply, Request, print_error, print_json, print_result
 from proxy.judge.decision import Decision, UpstreamAnswer
 from proxy.judge.reading import Request as AskedBy
 from proxy.judge.verdict import Mode, Reject
@@ -20,7 +20,7 @@ from proxy.methods import MethodClass, check_arity, classify, denial, refusal_of
 from proxy.ports import Answer, Follower, Forwarded, Outcome, Recorder, RequestContext, Upstream
 from proxy.refusal import error_of_reason, error_of_upstream, internal_error
 from proxy.userop.entry_point import EntryPoint
-from proxy.userop.primitives import Address, parse_address, print_bytes, print_checksummed
+from proxy.userop.primitives import Address, parse_address, parse_hash, print_bytes, print_checksummed
 from proxy.userop.user_operation import UserOperation, parse_user_operation, print_user_operation
 
 _LOG: Final = logging.getLogger(__name__)
@@ -188,7 +188,7 @@ class Gate:
     async def _hold(self, judgement: Judgement) -> Judgement:
         """What an allowed operation holds has to survive the end of this process before anything is sent."""
         operation = judgement.operation
-        if operation is None or isinstance(judgement.verdict, Reject):
+        if operation is None or operation.told_hash is None or isinstance(judgement.verdict, Reject):
             return judgement
         try:
             reservation = await self._follower.hold(operation, judgement.reservation, judgement.enable_nonce)
@@ -237,7 +237,9 @@ class Gate:
 
     async def _settle(self, judgement: Judgement, forwarded: Forwarded, decision: Decision) -> None:
         """The bundler has spoken on an operation."""
-        operation, reply = judgement.operation, forwarded.reply
+        reply = forwarded.reply
+        judgement = _named_by(judgement, reply)
+        operation = judgement.operation
         answer = _answer_of(forwarded, "receipt")
         if reply.is_error:
             self._give_back(judgement, answer)
@@ -248,11 +250,11 @@ class Gate:
             return
         if isinstance(reply.result, Mapping):  # pimlico_sendUserOperationNow waits, and answers with the receipt
             await self._follower.observe(reply.result)
-        elif reply.result != print_bytes(operation.user_op_hash):
+        elif operation.told_hash is None or reply.result != print_bytes(operation.told_hash):
             _LOG.error("%s names the operation of decision %s otherwise", forwarded.endpoint, decision.decision_id)
 
     async def _keep(self, judgement: Judgement, *, answered: bool = True) -> None:
-        if judgement.operation is not None:
+        if judgement.operation is not None and judgement.operation.told_hash is not None:
             await self._follower.accepted(
                 judgement.operation, judgement.reservation, judgement.enable_nonce, answered=answered
             )
@@ -292,7 +294,7 @@ class Gate:
             method=method,
             mode=self._settings.mode,
             verdict=judgement.verdict,
-            user_op_hash=None if operation is None else operation.user_op_hash,
+            user_op_hash=None if operation is None else operation.told_hash,
             account=op.sender,
             permission_id=None if claim is None else claim.envelope.permission_id,
             session_mode=None if claim is None else claim.envelope.mode.name.lower(),
@@ -306,6 +308,20 @@ class Gate:
 def _print_params(op: UserOperation, entry_point: EntryPoint, rest: list[object]) -> bytes:
     """What was judged, printed by us: no byte of the client's goes on that was not understood."""
     return print_json([print_user_operation(op), print_bytes(entry_point.address), *rest])
+
+
+def _named_by(judgement: Judgement, reply: Reply) -> Judgement:
+    """An operation whose hash could not be told is followed under the one that the bundler gives it."""
+    operation, result = judgement.operation, reply.result
+    if reply.is_error or operation is None or operation.told_hash is not None:
+        return judgement
+    if isinstance(result, Mapping):
+        result = result.get("userOpHash")
+    try:
+        named = parse_hash(result, "result")
+    except InvalidParams:
+        return judgement
+    return replace(judgement, operation=replace(operation, told_hash=named))
 
 
 def _answer_of(forwarded: Forwarded, otherwise: str) -> UpstreamAnswer:

@@ -21,8 +21,10 @@ from proxy.userop.decode import DecodedOperation, SessionClaim, decode_operation
 from proxy.userop.emissary import decode_emissary_envelope
 from proxy.userop.entry_point import EntryPoint, EntryPointVersion
 from proxy.userop.execution import CallType
+from proxy.userop.nonce import find_session_module
 from proxy.userop.primitives import Address
 from proxy.userop.signature import SessionEnvelope, decode_session_envelope
+from proxy.userop.user_op_hash import DelegateUnknown
 from proxy.userop.user_operation import EIP7702_MARKER, UserOperation
 
 __all__ = [
@@ -67,10 +69,9 @@ class Admission:
     async def _hear(self, op: UserOperation, entry_point: EntryPoint, purpose: Purpose) -> Heard:
         """What the chain and the session say."""
         try:
-            delegate = await self._delegate(op, entry_point)
-            operation = decode_operation(
-                op, entry_point, self._terms.chain_id, self._terms.session_modules, delegate=delegate
-            )
+            operation = await self._decode(op, entry_point, purpose)
+        except DelegateUnknown as error:
+            return Heard(verdict=Reject((reasons.delegate_unknown(error),)))
         except Undecodable as error:
             return Heard(verdict=Reject((reasons.undecodable(error),)))
         except StateUnavailable as error:
@@ -82,6 +83,20 @@ class Admission:
             return await self._hear_session(operation, claim, purpose)
         except StateUnavailable as error:
             return Heard(verdict=Reject((reasons.unavailable(error),)), operation=operation)
+
+    async def _decode(self, op: UserOperation, entry_point: EntryPoint, purpose: Purpose) -> DecodedOperation:
+        """Read the operation; whom its hash depends on is asked for only where something needs the hash."""
+        terms, preview = self._terms, purpose is Purpose.PREVIEW
+        delegate = None
+        if not preview:
+            try:
+                delegate = await self._delegate(op, entry_point)
+            except StateUnavailable:
+                if find_session_module(op.nonce, terms.session_modules) is not None:
+                    raise
+        return decode_operation(
+            op, entry_point, terms.chain_id, terms.session_modules, delegate=delegate, preview=preview
+        )
 
     async def _delegate(self, op: UserOperation, entry_point: EntryPoint) -> Address | None:
         """The sender's EIP-7702 delegate where the hash depends on it and the operation does not bring it along."""

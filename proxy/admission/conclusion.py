@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
+from proxy.admission import reasons
 from proxy.admission.hearing import Fit, slot_of
 from proxy.admission.judgement import Judgement
 from proxy.admission.sources import Purpose, Sources
@@ -16,6 +17,7 @@ from proxy.judge.counts import OutcomeLesson
 from proxy.judge.evaluate import NOTHING, Finding
 from proxy.judge.facts import ALLOWED
 from proxy.judge.reading import Request, Standing, facts_of
+from proxy.judge.rule import Fail
 from proxy.judge.verdict import Allow, Reject, Verdict
 from proxy.ledger.reservation import Held, NonceSlot, Refusal, Reservation, RuleRefusal
 from proxy.session.counters import Charge, Counter, SessionKey
@@ -73,6 +75,8 @@ class Conclusion:
         if purpose is not Purpose.EXPLAIN:
             self._count_at_once(finding, refused=refused, now=now)
         judgement = Judgement(verdict=verdict, operation=heard.operation, facts=facts, finding=finding)
+        if not refused and heard.operation is not None and heard.operation.told_hash is None:
+            return judgement if purpose is Purpose.PREVIEW else self._without_hash(judgement)
         if refused or purpose is not Purpose.SUBMIT or heard.operation is None:
             return judgement
         return self._reserve(judgement, heard.operation, heard, charges)
@@ -89,7 +93,7 @@ class Conclusion:
             return Standing(verdict=label, lanes=1, limit_used_percent=fullest)
         lanes = {nonce_key(each.slot.nonce) for each in held}
         lanes.add(nonce_key(slot.nonce))
-        own = heard.operation.user_op_hash
+        own = heard.operation.told_hash
         return Standing(
             verdict=label,
             replaces=any(each.slot == slot and each.user_op_hash != own for each in held),
@@ -139,6 +143,15 @@ class Conclusion:
             return replace(judgement, reservation=held.reservation, enable_nonce=_enable_nonce(operation, heard.fit))
         reason = held.reason() if isinstance(held, Refusal) else self._refused_by_rule(held)
         return replace(judgement, verdict=Reject((reason,)))
+
+    def _without_hash(self, judgement: Judgement) -> Judgement:
+        """Of an operation that cannot be named nothing is held, so that no rule that refuses can do without a name."""
+        judge = self._rules()
+        binding = (charge.key for charge in judgement.finding.charges if charge.binding)
+        for rule in (None if judge is None else judge.rule_of(key) for key in binding):
+            if rule is not None and rule.fail is Fail.CLOSED:
+                return replace(judgement, verdict=Reject((reasons.hash_unknown(rule.id),)))
+        return judgement
 
     def _refused_by_rule(self, refusal: RuleRefusal) -> Reason:
         """A count that has grown since the rule read it: another gate on the same ledger was faster."""

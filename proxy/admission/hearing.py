@@ -31,7 +31,6 @@ from proxy.session.registry import Status
 from proxy.session.signers import SignatureOutcome, SignatureVerdict, check_session_signature
 from proxy.session.state import SessionState
 from proxy.userop.decode import DecodedOperation, SessionClaim
-from proxy.userop.primitives import Address, Hash32
 
 _MOST_ROUNDS: Final = 6
 """How often one operation may send us to the node before we say that its facts cannot be had."""
@@ -125,7 +124,7 @@ class Hearing:
             base_fee=self._base_fee,
             in_flight=self._in_flight,
             now=int(self._now),
-            check_signature=_take_stub if self._preview else check_session_signature,
+            check_signature=None if self._preview else check_session_signature,
             unknown_policy=self._asking(self._terms.unknown_policy),
             unknown_validator=self._asking(self._terms.unknown_validator),
             enable_signature=self._enable_signature,
@@ -224,7 +223,3 @@ def slot_of(operation: DecodedOperation) -> NonceSlot:
     """The place on chain that the operation competes for."""
     op = operation.op
     return NonceSlot(operation.chain_id, operation.entry_point.address, op.sender, op.nonce)
-
-
-def _take_stub(_validator: Address, _init_data: bytes, _user_op_hash: Hash32, _signature: bytes) -> SignatureVerdict:
-    return SignatureVerdict(SignatureOutcome.VALID)

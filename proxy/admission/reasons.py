@@ -25,6 +25,28 @@ def undecodable(error: Undecodable) -> Reason:
     )
 
 
+def delegate_unknown(error: Undecodable) -> Reason:
+    """A session's operation of a delegated account whose code was not told."""
+    return Reason(
+        code=Code.UNDECODABLE,
+        sentence=f"what the session key signed cannot be told: {error}",
+        remedy="send the account's eip7702Auth along, or delegate the account first; the operator may set a node",
+        got=error.where,
+    )
+
+
+def hash_unknown(rule: str) -> Reason:
+    """A rule counts an operation to its end, and nobody can tell how it will be named there."""
+    return Reason(
+        code=Code.STATE_UNAVAILABLE,
+        sentence=f"rule {rule} counts this operation until it is mined, and its hash cannot be told: it covers the"
+        " sender's EIP-7702 delegate, which is not known",
+        remedy="send the account's eip7702Auth along, or have the operator of this gate set a node",
+        rule=rule,
+        missing="node",
+    )
+
+
 def unavailable(error: StateUnavailable) -> Reason:
     """Doubt: a fact is missing and cannot be had now."""
     return Reason(

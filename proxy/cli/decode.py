@@ -86,7 +86,7 @@ def decode(
 def _describe(item: Pasted, chain_id: int | None, modules: frozenset[Address], account: Address) -> Described:
     match item:
         case PastedOperation(op, entry_point, method, _):
-            decoded = decode_operation(op, entry_point, chain_id or 0, modules)
+            decoded = decode_operation(op, entry_point, chain_id or 0, modules, preview=True)
             described = describe_operation(decoded, hash_is_known=chain_id is not None)
             return {"kind": described.pop("kind"), "method": method, **described}
         case PastedSignature(data):

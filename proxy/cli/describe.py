@@ -86,7 +86,7 @@ def describe_operation(decoded: DecodedOperation, *, hash_is_known: bool) -> Des
     op = decoded.op
     return {
         "kind": "owner or foreign operation" if decoded.claim is None else "session operation",
-        "userOpHash": print_bytes(decoded.user_op_hash) if hash_is_known else None,
+        "userOpHash": print_bytes(decoded.told_hash) if hash_is_known and decoded.told_hash else None,
         "entryPoint": f"{decoded.entry_point.version} {print_checksummed(decoded.entry_point.address)}",
         "sender": print_checksummed(op.sender),
         "nonce": {

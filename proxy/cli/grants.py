@@ -98,7 +98,7 @@ class Reviewer:
             case PastedCallData(data):
                 yield from self._call_data(data)
             case PastedOperation(op, entry_point):
-                decoded = decode_operation(op, entry_point, 0, self.modules)
+                decoded = decode_operation(op, entry_point, 0, self.modules, preview=True)
                 if decoded.claim is not None:
                     yield from self._envelope(decoded.claim.envelope, op.sender, decoded.claim.module)
                 for act in decoded.acts:

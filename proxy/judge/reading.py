@@ -79,7 +79,7 @@ def facts_of(
         verdict=standing.verdict,
         account=op.sender,
         entry_point=entry_point.version.value,
-        user_op_hash=_NO_HASH if operation is None else operation.user_op_hash,
+        user_op_hash=_NO_HASH if operation is None else operation.told_hash or _NO_HASH,
         nonce=op.nonce,
         # one that cannot be read is refused only when it claims a session
         session=operation is None or claim is not None,

@@ -58,7 +58,7 @@ def enforce(
     base_fee: int | None,
     in_flight: Callable[[Counter], int] | None,
     now: int | None,
-    check_signature: SignatureCheck = check_session_signature,
+    check_signature: SignatureCheck | None = check_session_signature,
     unknown_policy: Doubt = "ask",
     unknown_validator: Doubt = "ask",
     enable_signature: Doubt = "ask",
@@ -71,7 +71,8 @@ def enforce(
     `base_fee` is the block's, in wei per gas. `in_flight` gives what accepted operations will add to a counter.
     `now` is the expected block time in unix seconds; `None` leaves the window to the caller. `answers` are replies
     to facts asked earlier for this operation. `unreadable` takes the place of an execution that could not be
-    decoded, for the verdict the chain would give. Raises `ValueError` for an operation of another session.
+    decoded, for the verdict the chain would give. A preview, whose signature is a stub, has no `check_signature`.
+    Raises `ValueError` for an operation of another session.
     """
     claim = operation.claim
     if claim is None or claim.envelope.permission_id != state.key.permission_id:
@@ -111,7 +112,7 @@ class _Enforcement:
     view: UserOpView
     state: SessionState
     in_flight: Callable[[Counter], int] | None
-    check_signature: SignatureCheck
+    check_signature: SignatureCheck | None
     unknown_policy: Doubt
     unknown_validator: Doubt
     enable_signature: Doubt
@@ -292,6 +293,8 @@ class _Enforcement:
     def _check_signature(self) -> Refused | None:
         """The session validator's word, after every policy."""
         state, envelope = self.state, self.envelope
+        if self.check_signature is None:
+            return None
         if state.session_validator is None:
             self.missing.append(SessionValidatorFact())
             return None

@@ -42,7 +42,7 @@ from proxy.userop.signature import (
     decode_module_enable,
 )
 from proxy.userop.transfers import Movement, movements_of
-from proxy.userop.user_op_hash import user_op_hash
+from proxy.userop.user_op_hash import DelegateUnknown, user_op_hash
 from proxy.userop.user_operation import UserOperation
 
 
@@ -63,6 +63,7 @@ class SessionClaim:
 class DecodedOperation:
     """An operation and everything that can be read from it alone.
 
+    `told_hash` is `None` where the hash covers an EIP-7702 delegate that nobody told, and nothing judged needs it.
     `claim` is `None` for owner and foreign operations. `execution` is `None` when such an operation's call data is
     not an `execute` we can read; a session's is always there. For a session's `execute`, `calls` are its calls as
     the module sees them; otherwise they are a best effort.
@@ -71,12 +72,19 @@ class DecodedOperation:
     op: UserOperation
     entry_point: EntryPoint
     chain_id: int
-    user_op_hash: Hash32
+    told_hash: Hash32 | None
     claim: SessionClaim | None
     execution: Execution | None
     calls: tuple[Call, ...]
     movements: tuple[Movement, ...]
     acts: tuple[Act, ...]
+
+    @property
+    def user_op_hash(self) -> Hash32:
+        """The hash, of an operation that has to have one: whatever is signed by a session or held in a ledger."""
+        if self.told_hash is None:
+            raise ValueError("the hash of this operation could not be told")
+        return self.told_hash
 
 
 def decode_operation(
@@ -86,11 +94,13 @@ def decode_operation(
     session_modules: Collection[Address],
     *,
     delegate: Address | None = None,
+    preview: bool = False,
 ) -> DecodedOperation:
-    """Read an operation. `delegate` is the sender's EIP-7702 delegate on chain, when there is one.
+    """Read an operation. `delegate` is the sender's EIP-7702 delegate on chain, when there is one. In a `preview`
+    the signature is a stub, so that nothing needs the hash it would sign.
 
     Raises `Undecodable` when a session module is named and the operation cannot be read exactly as it would read it,
-    and for any operation whose hash cannot be told (see `user_op_hash`).
+    `DelegateUnknown` among it for a session's hash that cannot be told (see `user_op_hash`).
     """
     claim = decode_claim(op, entry_point, session_modules)
     if claim is None:
@@ -102,13 +112,24 @@ def decode_operation(
         op=op,
         entry_point=entry_point,
         chain_id=chain_id,
-        user_op_hash=user_op_hash(op, entry_point, chain_id, delegate=delegate),
+        told_hash=_hash_of(op, entry_point, chain_id, delegate, needed=claim is not None and not preview),
         claim=claim,
         execution=execution,
         calls=calls,
         movements=movements_of(calls, op.sender),
         acts=_acts(op, claim, calls, session_modules),
     )
+
+
+def _hash_of(
+    op: UserOperation, entry_point: EntryPoint, chain_id: int, delegate: Address | None, *, needed: bool
+) -> Hash32 | None:
+    try:
+        return user_op_hash(op, entry_point, chain_id, delegate=delegate)
+    except DelegateUnknown:
+        if needed:
+            raise
+        return None
 
 
 def decode_claim(

@@ -15,6 +15,14 @@ from proxy.userop.entry_point import EntryPoint, EntryPointVersion
 from proxy.userop.primitives import Address, Hash32, keccak256
 from proxy.userop.user_operation import EIP7702_MARKER, UserOperation
 
+
+class DelegateUnknown(Undecodable):
+    """The hash covers the sender's EIP-7702 delegate, which only the chain can tell."""
+
+    def __init__(self) -> None:
+        super().__init__("factory", "the sender's EIP-7702 delegate is part of the hash and not known")
+
+
 PACKED_USER_OPERATION_TYPEHASH: Final = keccak256(
     b"PackedUserOperation(address sender,uint256 nonce,bytes initCode,bytes callData,bytes32 accountGasLimits,"
     b"uint256 preVerificationGas,bytes32 gasFees,bytes paymasterAndData)"
@@ -40,7 +48,8 @@ def user_op_hash(
     """The userOpHash as the entry point computes it; absent gas fields of an estimate count as zero.
 
     `delegate` is the address in the sender's EIP-7702 designator, needed from v0.8 on when the factory is the
-    EIP-7702 marker and the operation carries no authorization. Raises `Undecodable` when it is missing then.
+    EIP-7702 marker and the operation carries no authorization. Raises `DelegateUnknown` when it is missing then,
+    and `Undecodable` for a paymaster signature that cannot be packed.
     """
     if entry_point.version is EntryPointVersion.V06:
         return _hash_v06(op, entry_point, chain_id)
@@ -137,7 +146,7 @@ def _with_delegate(init_code: bytes, delegate: Address | None) -> bytes:
     if len(init_code) < 2 or init_code[:20].ljust(20, b"\0") != _MARKER:
         return init_code
     if delegate is None:
-        raise Undecodable("factory", "the sender's EIP-7702 delegate is part of the hash and not known")
+        raise DelegateUnknown
     return delegate + init_code[20:]
 
 

@@ -135,9 +135,9 @@ def parse_user_operation(
 ) -> UserOperation:
     """Read an operation in the shape that `version` takes.
 
-    `null` for an optional field, or for a key that no operation has, is the same as leaving it out. With `estimate` the five gas fields and the
-    signature's content are optional as in `eth_estimateUserOperationGas`; on a send they are required.
-    Raises `InvalidParams` naming the first field at fault.
+    `null` for an optional field, or for a key that no operation has, is the same as leaving it out. With `estimate`
+    the five gas fields and the signature's content are optional as in `eth_estimateUserOperationGas`; on a send they
+    are required. Raises `InvalidParams` naming the first field at fault.
     """
     if not isinstance(value, dict):
         raise InvalidParams(field, f"wanted a user operation object, got {json_type(value)}")

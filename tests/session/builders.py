@@ -183,7 +183,7 @@ def operation(
         op=op,
         entry_point=ENTRY_POINT_BY_VERSION[version],
         chain_id=1,
-        user_op_hash=Hash32(b"\x0b" * 32),
+        told_hash=Hash32(b"\x0b" * 32),
         claim=SessionClaim(module=state.key.module, layout=NonceLayout.VALIDATOR_FIRST, envelope=claimed),
         execution=execution,
         calls=execution.calls,

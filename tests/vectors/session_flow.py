@@ -165,7 +165,7 @@ class Flow:
             op=op,
             entry_point=self.entry_point,
             chain_id=self.chain_id,
-            user_op_hash=Hash32(read_hex(step["userOpHash"])),
+            told_hash=Hash32(read_hex(step["userOpHash"])),
             claim=SessionClaim(module=self.module, layout=NonceLayout.VALIDATOR_FIRST, envelope=envelope),
             execution=execution,
             calls=execution.calls,
