@@ -270,6 +270,9 @@ class Rule:
     exemptions: tuple[Exemption, ...] = ()
     remedy: str | None = None
     tags: tuple[str, ...] = ()
+    owner: str | None = None  # whom to ask about it
+    runbook: str | None = None  # where it says what to do when it fires
+    notify: tuple[str, ...] = ()  # names of alert sinks that hear of it in place of those the settings route it to
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

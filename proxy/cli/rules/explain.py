@@ -91,6 +91,9 @@ def in_words(rule: Rule, rules: RuleSet, cases: list[Case]) -> dict[str, object]
         ],
         "remedy": rule.remedy,
         "tags": list(rule.tags),
+        "owner": rule.owner,
+        "runbook": rule.runbook,
+        "notify": list(rule.notify),
         "cases": [
             f"{case.name} ({sum(step.fires for step in case.steps)} of {len(case.steps)} operations fire)"
             for case in cases

@@ -23,8 +23,9 @@ Value = TypeVar("Value")
 
 _ID: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,99}\Z", re.ASCII)
 _TEXTS: Final = ("id", "description", "mode", "severity", "fail", "remedy", "tags", "match", "when")
-RULE_KEYS: Final = (*_TEXTS, *CHECKS, "except", "extends", "append")
-_ADDING: Final = ("tags", "match", "except")
+_HEARD: Final = ("owner", "runbook", "notify")
+RULE_KEYS: Final = (*_TEXTS, *_HEARD, *CHECKS, "except", "extends", "append")
+_ADDING: Final = ("tags", "notify", "match", "except")
 
 
 @dataclass(slots=True)
@@ -133,7 +134,7 @@ def _build(draft: Draft, order: int, terms: Terms) -> Rule | None:
     match = read_match(draft.fields.get("match", ()), terms)
     when = None if (condition := draft.last("when")) is None else terms.expression(condition)
     check = _check(draft, match, terms)
-    remedy = None if (cure := draft.last("remedy")) is None else cure.text()
+    remedy, owner, runbook = (_text(draft, key) for key in ("remedy", "owner", "runbook"))
     return Rule(
         id=draft.id,
         description=description or "",
@@ -148,7 +149,10 @@ def _build(draft: Draft, order: int, terms: Terms) -> Rule | None:
         check=check,
         exemptions=_exemptions(draft, terms),
         remedy=remedy,
-        tags=_tags(draft),
+        tags=_words(draft, "tags"),
+        owner=owner,
+        runbook=runbook,
+        notify=_words(draft, "notify"),
     )
 
 
@@ -174,9 +178,13 @@ def _check(draft: Draft, match: Match, terms: Terms) -> Check | None:
     return None
 
 
-def _tags(draft: Draft) -> tuple[str, ...]:
-    entries = [entry for part in draft.fields.get("tags", ()) for entry in part.each()]
-    return tuple(dict.fromkeys(tag for entry in entries if (tag := entry.text()) is not None))
+def _text(draft: Draft, key: str) -> str | None:
+    return None if (written := draft.last(key)) is None else written.text()
+
+
+def _words(draft: Draft, key: str) -> tuple[str, ...]:
+    entries = [entry for part in draft.fields.get(key, ()) for entry in part.each()]
+    return tuple(dict.fromkeys(word for entry in entries if (word := entry.text()) is not None))
 
 
 def _exemptions(draft: Draft, terms: Terms) -> tuple[Exemption, ...]:

@@ -18,7 +18,8 @@ rules:
     match: {{target: {SHOP}, session: true}}
     limit: {{count: ops, max: 3, per: session, window: 1h}}
     except: [{{match: {{client: bot}}, because: ours}}]
-  - {{id: b, description: Second.}}
+  - id: b
+    description: Second.
 """
 
 
@@ -82,3 +83,17 @@ def test_of_two_overrides_the_later_one_counts() -> None:
 def test_a_fault_of_an_override_is_told_where_the_override_stands_and_of_which_rule() -> None:
     (fault,) = read(BASE, "rules:\n  - {extends: a, mode: enforc}\n").faults
     assert (fault.place.path, fault.place.line, fault.place.column, fault.rule) == ("rules/b.yaml", 2, 24, "a")
+
+
+def test_who_owns_a_rule_and_who_is_told_is_kept_overridden_and_added_to() -> None:
+    told = "owner: treasury, runbook: https://runbooks.example/a, notify: [soc]"
+    rule = _first(told)
+    assert (rule.owner, rule.runbook, rule.notify) == ("treasury", "https://runbooks.example/a", ("soc",))
+    base = BASE.replace("tags: [one]", "tags: [one]\n    notify: soc\n    owner: treasury")
+    rule = ruleset(base, "rules:\n  - {extends: a, append: true, notify: [oncall, soc]}\n").rules[0]
+    assert (rule.owner, rule.notify) == ("treasury", ("soc", "oncall"))
+
+
+def test_an_owner_that_is_no_text_is_a_fault_at_its_place() -> None:
+    (fault,) = read(BASE + "    owner: [x]\n").faults
+    assert (fault.rule, fault.problem) == ("b", "wanted a text, got a list")
