@@ -7,10 +7,10 @@ PYTHON_READY := $(VENV)/.ready
 ONCE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup node-packages test lint format demo bench clean
+.PHONY: help setup node-packages test test-clocks lint format demo bench clean
 
 help: ## list what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(PYTHON_READY) node-packages ## everything needed, from package registries; instant the second time
 
@@ -27,6 +27,9 @@ node-packages: $(PYTHON_READY)
 
 test: setup lint ## lint, types and every test, the end-to-end flows included
 	$(IN_VENV)/python -m pytest
+
+test-clocks: setup ## the suite on a Sunday night, at the end of a month, at both changes of summer time
+	$(IN_VENV)/python -m tests.clocks
 
 lint: $(PYTHON_READY) ## ruff and mypy
 	$(IN_VENV)/ruff check --quiet .
