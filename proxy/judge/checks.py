@@ -6,7 +6,7 @@ A check answers from the facts and from what was counted before; it changes noth
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum, auto
 from typing import Any, Final
@@ -26,14 +26,15 @@ from proxy.judge.counts import (
     WindowCharge,
 )
 from proxy.judge.facts import Facts
-from proxy.judge.group import MOST_PLACES, chain_part, groups_of, join, marks_of, spread
+from proxy.judge.group import MOST_PLACES, chain_part, groups_of, join, mark_of, marks_of, spread
 from proxy.judge.history import deviates
-from proxy.judge.measure import measure, measured_by, print_measure
+from proxy.judge.measure import measure, measured_by, measured_by_recipient, print_measure
 from proxy.judge.rule import (
     AmountOf,
     Check,
     Deviation,
     FirstSeen,
+    Floor,
     Limit,
     OnCalendar,
     Per,
@@ -45,11 +46,16 @@ from proxy.judge.rule import (
     Window,
 )
 from proxy.judge.tokens import Tokens
+from proxy.judge.verdict import Mode
 
 _SPLITTING: Final = (Per.TARGET, Per.RECIPIENT, Per.TOKEN)
 """What one operation may have several of, each with an amount of its own."""
 _GIVEN_BACK: Final = (Sum.SPEND, Sum.EXPOSURE, Sum.VALUE)
 """What a reverted operation has not moved; gas, calls and uses are gone all the same."""
+
+
+Allowed = Callable[[str, bytes, float], bool]
+"""Whether ops allowed a thing by hand: the rule's id, the thing's mark, the time (unix seconds)."""
 
 
 class Answer(Enum):
@@ -82,7 +88,18 @@ class Asked:
     facts: Facts
     counts: Counts
     tokens: Tokens
-    binding: bool
+    mode: Mode
+    allowed: Allowed
+
+    @property
+    def binding(self) -> bool:
+        """Whether what is counted refuses."""
+        return self.mode is Mode.ENFORCE
+
+    @property
+    def overflows(self) -> bool:
+        """Whether what goes over is counted all the same: it goes out, and somebody has to hear how much it was."""
+        return self.mode is Mode.ALERT
 
     def key(self, group: bytes) -> CountKey:
         """The name of the rule's count for a group."""
@@ -191,23 +208,39 @@ def _within(
     if window is None:
         return _unknown("the window")
     charges = []
+    fired: Outcome | None = None
     for key, amount in amounts:
         if not amount:
             continue
         used = asked.counts.total(key, window)
-        if used + amount > maximum:
-            left, got = words.printed(max(maximum - used, 0)), words.printed(amount)
-            return Outcome(
-                answer=Answer.FIRES,
-                sentence=f"{words.printed(maximum)} {words.name} allowed {in_words(window)}, {left} left, {got} asked",
-                wanted=f"at most {left}",
-                got=got,
-                retryable=amount <= maximum,
-            )
+        if used + amount > maximum and fired is None:
+            fired = _over(window, maximum, used, amount, words)
+            if not asked.overflows:
+                return fired
         charges.append(
-            WindowCharge(key=key, window=window, amount=amount, limit=maximum, binding=asked.binding, lasting=lasting)
+            WindowCharge(
+                key=key,
+                window=window,
+                amount=amount,
+                limit=maximum,
+                binding=asked.binding,
+                lasting=lasting,
+                overflows=asked.overflows,
+            )
         )
-    return Outcome(answer=Answer.QUIET, charges=charges)
+    return Outcome(answer=Answer.QUIET, charges=charges) if fired is None else replace(fired, charges=charges)
+
+
+def _over(window: Window, maximum: int, used: int, amount: int, words: _Words) -> Outcome:
+    left, got = words.printed(max(maximum - used, 0)), words.printed(amount)
+    how_full = f"{left} left" if used <= maximum else f"{words.printed(used)} counted"
+    return Outcome(
+        answer=Answer.FIRES,
+        sentence=f"{words.printed(maximum)} {words.name} allowed {in_words(window)}, {how_full}, {got} asked",
+        wanted=f"at most {left}",
+        got=got,
+        retryable=amount <= maximum,
+    )
 
 
 def _distinct(asked: Asked, limit: Limit, maximum: int) -> Outcome:
@@ -215,23 +248,33 @@ def _distinct(asked: Asked, limit: Limit, maximum: int) -> Outcome:
         return _unknown("the window")
     new = marks_of(asked.facts, limit.of)
     charges = []
+    fired: Outcome | None = None
     for key in asked.keys(limit.per) if new else ():
         known = asked.counts.marks(key, limit.window, maximum)
         together = len({*known, *new})
-        if together > maximum and not set(new) <= set(known):
+        if together > maximum and not set(new) <= set(known) and fired is None:
             things = limit.of.value.replace("_", " ")
-            return Outcome(
+            fired = Outcome(
                 answer=Answer.FIRES,
                 sentence=f"{maximum} different {things}s allowed {in_words(limit.window)}, this is one more",
                 wanted=f"at most {maximum}",
                 got=str(together),
                 retryable=len(new) <= maximum,
             )
+            if not asked.overflows:
+                return fired
         charges += [
-            DistinctCharge(key=key, window=limit.window, mark=mark, limit=maximum, binding=asked.binding)
+            DistinctCharge(
+                key=key,
+                window=limit.window,
+                mark=mark,
+                limit=maximum,
+                binding=asked.binding,
+                overflows=asked.overflows,
+            )
             for mark in new
         ]
-    return Outcome(answer=Answer.QUIET, charges=charges)
+    return Outcome(answer=Answer.QUIET, charges=charges) if fired is None else replace(fired, charges=charges)
 
 
 _LIMITS: Final[Mapping[str, Callable[[Asked, Limit, int], Outcome]]] = {
@@ -251,21 +294,61 @@ def _rate(asked: Asked, check: Rate) -> Outcome:
 
 
 def _first_seen(asked: Asked, check: FirstSeen) -> Outcome:
-    marks = marks_of(asked.facts, check.of)
-    if not marks:
-        return _QUIET
-    lessons = [MarksLesson(key=key, marks=marks) for key in asked.keys(check.per)]
-    for lesson in lessons:
-        seen = asked.counts.history(lesson.key)
-        operations, since, known = (
-            (seen.operations, seen.since, seen.marks) if isinstance(seen, Seen) else (0, asked.facts.unix_time, ())
-        )
-        ready = operations >= check.after_operations and asked.facts.unix_time - since >= check.after_seconds
-        if ready and not set(marks) <= set(known):
-            thing = check.of.value.replace("_", " ")
-            sentence = f"a {thing} never seen before in {operations} operations"
+    taught, _ = _reaching(asked, check, check.learn_above)
+    told, untold = _reaching(asked, check, check.above)
+    keys = asked.keys(check.per) if taught or told or untold else []
+    lessons = [MarksLesson(key=key, marks=taught) for key in keys if taught]
+    unknown = False
+    for key in keys:
+        seen = asked.counts.history(key)
+        if not isinstance(seen, Seen):
+            seen = Seen(operations=0, since=asked.facts.unix_time, sights=())
+        age = asked.facts.unix_time - seen.since
+        if seen.operations < check.after_operations or age < check.after_seconds:
+            continue
+        strangers = _strangers(asked, check, seen, told)
+        if strangers:
+            sentence = _first_sight(check, strangers, seen)
             return Outcome(answer=Answer.FIRES, sentence=sentence, lessons=lessons)
+        unknown = unknown or bool(_strangers(asked, check, seen, untold))
+    if unknown:
+        return replace(_unknown("how much somebody unknown gets"), lessons=lessons)
     return Outcome(answer=Answer.QUIET, lessons=lessons)
+
+
+def _reaching(asked: Asked, check: FirstSeen, floor: Floor | None) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
+    """The things that reach a floor, and those of which that cannot be told; all of them where there is no floor."""
+    if floor is None:
+        return marks_of(asked.facts, check.of), ()
+    least = floor.least_on(asked.facts.chain_id)
+    if least is None:
+        return (), ()
+    told, untold = [], []
+    for recipient, amount in measured_by_recipient(asked.facts, floor.amount, asked.tokens).items():
+        if amount is None:
+            untold.append(mark_of(recipient))
+        elif amount >= least:
+            told.append(mark_of(recipient))
+    return tuple(told), tuple(untold)
+
+
+def _strangers(asked: Asked, check: FirstSeen, seen: Seen, marks: Sequence[bytes]) -> list[bytes]:
+    """Those that were not seen often and long enough to be known."""
+    if not marks:
+        return []
+    now = asked.facts.unix_time
+    known = {
+        sight.mark for sight in seen.sights if sight.times >= check.times and now - sight.first >= check.over_seconds
+    }
+    return [mark for mark in marks if mark not in known and not asked.allowed(asked.rule.id, mark, now)]
+
+
+def _first_sight(check: FirstSeen, strangers: Sequence[bytes], seen: Seen) -> str:
+    thing = check.of.value.replace("_", " ")
+    times = next((sight.times for sight in seen.sights if sight.mark == strangers[0]), 0)
+    if not times:
+        return f"a {thing} never seen before in {seen.operations} operations"
+    return f"a {thing} seen in {times} of {seen.operations} operations, which is not enough to be known"
 
 
 def _deviation(asked: Asked, check: Deviation) -> Outcome:

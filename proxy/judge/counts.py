@@ -24,8 +24,9 @@ class CountKey(NamedTuple):
 class WindowCharge:
     """An operation adds `amount` to a window: what is there, what is in flight and this must stay within `limit`.
 
-    One that is not `binding` belongs to a rule that refuses nobody: past the limit it is not held, and nothing else
-    happens. `lasting` amounts stay when the operation reverts on chain, as uses do; value that moved does not.
+    One that is not `binding` belongs to a rule that refuses nobody: past the limit it is held all the same where it
+    `overflows`, and otherwise it is not. `lasting` amounts stay when the operation reverts on chain, as uses do; value
+    that moved does not.
     """
 
     key: CountKey
@@ -34,17 +35,20 @@ class WindowCharge:
     limit: int
     binding: bool
     lasting: bool
+    overflows: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DistinctCharge:
-    """An operation brings `mark` (8 bytes, of a hash) into a window of at most `limit` different ones."""
+    """An operation brings `mark` (8 bytes, of a hash) into a window of at most `limit` different ones; `binding` and
+    `overflows` as above."""
 
     key: CountKey
     window: Window
     mark: bytes
     limit: int
     binding: bool
+    overflows: bool = False
 
 
 RuleCharge = WindowCharge | DistinctCharge
@@ -76,13 +80,21 @@ class OutcomeLesson:
 Lesson = MarksLesson | ValueLesson | OutcomeLesson
 
 
+class Sight(NamedTuple):
+    """One thing that a history has seen: in how many operations, and when first (unix seconds)."""
+
+    mark: bytes
+    times: int
+    first: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """What a history of things remembers: how many operations since when, and the latest marks, oldest first."""
+    """What a history of things remembers: how many operations since when, and the things, the latest seen last."""
 
     operations: int
     since: float  # unix seconds
-    marks: tuple[bytes, ...]
+    sights: tuple[Sight, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,16 +7,16 @@ asked changes nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from proxy.errors import Code, Reason, StateUnavailable
-from proxy.judge.checks import Answer, Asked, Outcome, answer
+from proxy.judge.checks import Allowed, Answer, Asked, Outcome, answer
 from proxy.judge.counts import CountKey, Counts, Lesson, RuleCharge, WindowCharge
 from proxy.judge.expression import Expression
 from proxy.judge.facts import Facts, GrantFacts
-from proxy.judge.match import Index, Test, matcher
-from proxy.judge.rule import Fail, Limit, Rate, Rule, Ruleset
+from proxy.judge.match import UNKNOWN_ASSET, Index, Test, matcher
+from proxy.judge.rule import Fail, Limit, Match, Rate, Rule, Ruleset
 from proxy.judge.verdict import Mode
 from proxy.userop.primitives import print_bytes
 
@@ -97,13 +97,25 @@ class RuleJudge(Protocol):
         """See `Judge`."""
 
 
+_UNTOLD: Final = "what it asks for cannot be told of this operation"
+
+
+def _nothing_allowed(_rule: str, _mark: bytes, _now: float) -> bool:
+    return False
+
+
 @dataclass(slots=True)
 class _Prepared:
-    """A rule made ready: what is the same for every operation is worked out once."""
+    """A rule made ready: what is the same for every operation is worked out once.
+
+    `match` and `fits` take in what may be one of the assets that the rule names; `surely` says whether it is one.
+    """
 
     rule: Rule
     mode: Mode
+    match: Match
     fits: Test
+    surely: Test | None
     exempt: tuple[tuple[Test, Expression | None], ...]
     per_grant: bool  # it is asked once for each session that is granted
 
@@ -111,11 +123,12 @@ class _Prepared:
 class Judge:
     """Holds one ruleset against operations, under the ceiling of the gate's mode."""
 
-    def __init__(self, ruleset: Ruleset, *, ceiling: Mode = Mode.ENFORCE) -> None:
+    def __init__(self, ruleset: Ruleset, *, ceiling: Mode = Mode.ENFORCE, allowed: Allowed | None = None) -> None:
         self.ruleset = ruleset
+        self._allowed = allowed or _nothing_allowed
         active = [rule for rule in ruleset.rules if rule.mode is not Mode.OFF and ceiling is not Mode.OFF]
-        self._index = Index(active)
         self._rules = [_prepare(rule, ceiling) for rule in active]
+        self._index = Index([prepared.match for prepared in self._rules])
         self._by_identity = {rule.identity: rule for rule in active}
 
     def rule_of(self, key: CountKey) -> Rule | None:
@@ -140,36 +153,58 @@ class Judge:
     def _ask(self, prepared: _Prepared, facts: Facts, counts: Counts, gathered: _Gathered) -> None:
         rule = prepared.rule
         concerned, about = _concerned(prepared, facts)
-        if concerned is False:
-            return
+        teaches = concerned if rule.learn is None else _teaches(prepared, facts)
         if concerned is None:
-            gathered.fail(prepared, "what it asks for cannot be told of this operation")
+            gathered.fail(prepared, _UNTOLD)
+        if not (concerned or teaches):
             return
         if rule.check is None:
             gathered.hits.append(Hit(rule=rule, mode=prepared.mode, sentence=about or _sentence(rule)))
             return
-        asked = Asked(rule, facts, counts, self.ruleset.tokens, binding=prepared.mode is Mode.ENFORCE)
+        asked = Asked(rule, facts, counts, self.ruleset.tokens, prepared.mode, self._allowed)
         try:
             outcome = answer(asked, rule.check)
         except StateUnavailable as error:
             gathered.fail(prepared, f"what it counts cannot be told now: {error.what}")
             return
-        gathered.take(prepared, outcome)
+        if concerned:
+            gathered.take(prepared, outcome)
+        if teaches:
+            gathered.learn(outcome)
 
 
 def _prepare(rule: Rule, ceiling: Mode) -> _Prepared:
     expressions = [rule.when, *(each.when for each in rule.exemptions)]
+    match = rule.match
+    if rule.check is None and match.moves:
+        # it fires because such a token moves: a call of which nobody knows what it moves may move it
+        match = replace(match, moves=match.moves | {UNKNOWN_ASSET})
     return _Prepared(
         rule=rule,
         mode=lower(rule.mode, ceiling),
-        fits=matcher(rule.match),
+        match=match,
+        fits=matcher(match),
+        surely=None if match is rule.match else matcher(rule.match),
         exempt=tuple((matcher(each.match), each.when) for each in rule.exemptions),
         per_grant=any(each is not None and each.per_grant for each in expressions),
     )
 
 
+def _teaches(prepared: _Prepared, facts: Facts) -> bool:
+    """Whether the operation teaches the rule's history; what an exception takes out does not."""
+    learn = prepared.rule.learn
+    return learn is not None and learn.holds(facts, None) is True and _exempted(prepared, facts, None) is False
+
+
 def _concerned(prepared: _Prepared, facts: Facts) -> tuple[bool | None, str | None]:
     """Whether the condition holds and no exception does; for a rule on granted sessions, and of which of them."""
+    concerned, about = _asked_of(prepared, facts)
+    if concerned and prepared.surely is not None and not prepared.surely(facts):
+        return None, None
+    return concerned, about
+
+
+def _asked_of(prepared: _Prepared, facts: Facts) -> tuple[bool | None, str | None]:
     if not prepared.per_grant:
         return _applies(prepared, facts, None), None
     unknown = False
@@ -186,14 +221,20 @@ def _applies(prepared: _Prepared, facts: Facts, grant: GrantFacts | None) -> boo
     holds = True if when is None else when.holds(facts, grant)
     if holds is False:
         return False
+    exempt = _exempted(prepared, facts, grant)
+    return False if exempt else None if exempt is None else holds
+
+
+def _exempted(prepared: _Prepared, facts: Facts, grant: GrantFacts | None) -> bool | None:
+    """Whether an exception takes the operation out."""
+    unknown = False
     for fits, exception in prepared.exempt:
         if fits(facts):
             exempt = True if exception is None else exception.holds(facts, grant)
             if exempt:
-                return False
-            if exempt is None:
-                holds = None
-    return holds
+                return True
+            unknown = unknown or exempt is None
+    return None if unknown else False
 
 
 def _sentence(rule: Rule) -> str:
@@ -220,8 +261,11 @@ class _Gathered:
         self.hits.append(Hit(rule=rule, mode=prepared.mode, sentence=sentence, unknown=True))
 
     def take(self, prepared: _Prepared, outcome: Outcome) -> None:
-        """A check's answer; of a rule that fired nothing is charged, as when it enforces."""
+        """A check's answer. Of a rule that fired nothing is charged, as when it enforces; but an alert lets the
+        operation out, so what it adds is counted."""
         rule = prepared.rule
+        if isinstance(rule.check, Limit):
+            self.charges += outcome.charges
         match outcome.answer:
             case Answer.UNKNOWN:
                 self.fail(prepared, outcome.sentence)
@@ -238,8 +282,9 @@ class _Gathered:
                 )
             case Answer.QUIET if isinstance(rule.check, Rate):
                 self.rates += [each for each in outcome.charges if isinstance(each, WindowCharge)]
-            case Answer.QUIET if isinstance(rule.check, Limit):
-                self.charges += outcome.charges
+
+    def learn(self, outcome: Outcome) -> None:
+        """What the operation teaches, whether the rule has asked about it or not."""
         self.lessons += outcome.lessons
         self.rows += outcome.rows
 

@@ -49,7 +49,12 @@ def session_part(facts: Facts) -> list[bytes]:
 
 def marks_of(facts: Facts, of: Of) -> tuple[bytes, ...]:
     """The things of one kind in an operation, as marks of 8 bytes: two differ unless their hashes begin alike."""
-    return tuple(dict.fromkeys(keccak256(thing)[:MARK_BYTES] for thing in _THINGS[of](facts)))
+    return tuple(dict.fromkeys(mark_of(thing) for thing in _THINGS[of](facts)))
+
+
+def mark_of(thing: bytes) -> bytes:
+    """One thing as a mark."""
+    return keccak256(thing)[:MARK_BYTES]
 
 
 def chain_part(facts: Facts) -> bytes:

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from statistics import median_low
 from typing import Final
 
-from proxy.judge.counts import Amounts, History, Lesson, MarksLesson, Row, Seen, ValueLesson
+from proxy.judge.counts import Amounts, History, Lesson, MarksLesson, Row, Seen, Sight, ValueLesson
 
 MOST_MARKS: Final = 512
-"""Marks that are remembered. An older one is forgotten and may be told as new again; one that is new is taken for a
-known one only when their 8 bytes of hash agree, by chance in less than 512 / 2^64 of all cases."""
+"""Things that are remembered. Of too many, the one seen least often among the half not seen for longest is forgotten,
+so that many strangers do not push out somebody who is paid every day; it may be told as new again. One that is new is
+taken for a known one only when their 8 bytes of hash agree, by chance in less than 512 / 2^64 of all cases."""
 
 MOST_AMOUNTS: Final = 64
 """Amounts that are remembered."""
@@ -24,18 +25,32 @@ ROW_SECONDS: Final = 86_400
 
 
 def learn(history: History | None, lesson: Lesson, now: float, *, success: bool) -> History:
-    """The history after an operation that ended like this. One of another kind than the lesson's begins anew."""
+    """The history after an operation that ended like this. One of another kind than the lesson's begins anew.
+
+    What reverted has paid nobody and moved nothing: it teaches no thing and no amount.
+    """
     if isinstance(lesson, MarksLesson):
-        seen = history if isinstance(history, Seen) else Seen(operations=0, since=now, marks=())
-        fresh = tuple(dict.fromkeys(lesson.marks))
-        marks = (*(mark for mark in seen.marks if mark not in fresh), *fresh)
-        return Seen(operations=seen.operations + 1, since=min(seen.since, now), marks=marks[-MOST_MARKS:])
+        seen = history if isinstance(history, Seen) else Seen(operations=0, since=now, sights=())
+        return _see(seen, lesson.marks, now) if success else seen
     if isinstance(lesson, ValueLesson):
         amounts = history if isinstance(history, Amounts) else Amounts(operations=0, recent=())
+        if not success:
+            return amounts
         recent = (*amounts.recent, lesson.value)
         return Amounts(operations=amounts.operations + 1, recent=recent[-MOST_AMOUNTS:])
     row = history if isinstance(history, Row) else Row(length=0)
     return Row(length=0 if success else row.length + 1)
+
+
+def _see(seen: Seen, marks: Sequence[bytes], now: float) -> Seen:
+    known = {sight.mark: sight for sight in seen.sights}
+    for mark in dict.fromkeys(marks):
+        before = known.pop(mark, None)
+        known[mark] = Sight(mark, 1, now) if before is None else Sight(mark, before.times + 1, min(before.first, now))
+    sights = list(known.values())
+    while len(sights) > MOST_MARKS:
+        del sights[min(range(len(sights) // 2), key=lambda place: sights[place].times)]
+    return Seen(operations=seen.operations + 1, since=min(seen.since, now), sights=tuple(sights))
 
 
 def deviates(amounts: Sequence[int], value: int, factor: int) -> bool:
@@ -55,7 +70,8 @@ def deviates(amounts: Sequence[int], value: int, factor: int) -> bool:
 def history_to_text(history: History) -> str:
     """The history as one line of JSON."""
     if isinstance(history, Seen):
-        plain: list[object] = ["seen", history.operations, history.since, b"".join(history.marks).hex()]
+        sights = [[sight.mark.hex(), sight.times, sight.first] for sight in history.sights]
+        plain: list[object] = ["sights", history.operations, history.since, sights]
     elif isinstance(history, Amounts):
         plain = ["amounts", history.operations, list(history.recent)]
     else:
@@ -66,12 +82,23 @@ def history_to_text(history: History) -> str:
 def history_from_text(text: str) -> History:
     """The same history. Raises `ValueError` for what is none."""
     match json.loads(text):
+        case ["sights", int(operations), int(since) | float(since), [*sights]]:
+            return Seen(operations=operations, since=since, sights=tuple(map(_sight, sights)))
         case ["seen", int(operations), int(since) | float(since), str(marks)] if len(marks) % 16 == 0:
+            # of an earlier release, which did not count how often: what it knew stays known
             packed = bytes.fromhex(marks)
             each = tuple(packed[start : start + 8] for start in range(0, len(packed), 8))
-            return Seen(operations=operations, since=since, marks=each)
+            often = max(operations, 1)
+            return Seen(operations=operations, since=since, sights=tuple(Sight(mark, often, since) for mark in each))
         case ["amounts", int(operations), [*recent]] if all(isinstance(amount, int) for amount in recent):
             return Amounts(operations=operations, recent=tuple(recent))
         case ["row", int(length)]:
             return Row(length=length)
     raise ValueError("it is no history")
+
+
+def _sight(written: object) -> Sight:
+    match written:
+        case [str(mark), int(times), int(first) | float(first)] if len(mark) == 16 and times > 0:
+            return Sight(bytes.fromhex(mark), times, first)
+    raise ValueError("it is no sight of a history")

@@ -7,11 +7,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from proxy.judge.facts import ALLOWED, Facts
-from proxy.judge.rule import ANY_COIN, REJECTED, Match, Rule
+from proxy.judge.rule import ANY_COIN, REJECTED, Match
 from proxy.judge.tokens import Asset
 from proxy.userop.movement import AssetKind, MovementKind
 
 Test = Callable[[Facts], bool]
+
+UNKNOWN_ASSET: Final = Asset(-1, None)
+"""In a match made ready: something moves, and nobody can tell what."""
+
+_UNTOLD: Final = (MovementKind.OPAQUE, MovementKind.UNATTRIBUTED)
 
 LEAVING: Final = (MovementKind.SPEND, MovementKind.EXPOSURE)
 """Value that leaves the account, or that others may take later."""
@@ -120,9 +125,15 @@ def assets_of(facts: Facts) -> Iterator[Asset]:
         if move.kind in LEAVING:
             if move.token is not None:
                 yield Asset(facts.chain_id, move.token)
+                if move.asset is AssetKind.VAULT_ASSET:
+                    yield UNKNOWN_ASSET  # what the vault holds leaves, and its call data does not name that
             elif move.asset is AssetKind.NATIVE:
                 yield Asset(facts.chain_id, None)
                 yield ANY_COIN
+            else:
+                yield UNKNOWN_ASSET
+        elif move.kind in _UNTOLD:
+            yield UNKNOWN_ASSET
 
 
 # the index: a rule is filed under the values of one of its keys. One that names no value at all is filed by the kinds
@@ -160,10 +171,9 @@ def _kind_of(facts: Facts) -> _Kind:
 
 
 class Index:
-    """The rules that may concern an operation, in the order of the set."""
+    """The rules that may concern an operation, by their matches and in the order of the set."""
 
-    def __init__(self, rules: Sequence[Rule]) -> None:
-        matches = [rule.match for rule in rules]
+    def __init__(self, matches: Sequence[Match]) -> None:
         crowds = Counter(
             (name, value) for match in matches for name, _ in _FILED for value in getattr(match, name) or ()
         )

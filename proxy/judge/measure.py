@@ -49,6 +49,16 @@ def measure_moves(facts: Facts, amount_of: AmountOf, tokens: Tokens) -> list[tup
     return [(move, amount) for move, amount in moved_each(facts, kind, worth) if amount != 0]
 
 
+def measured_by_recipient(facts: Facts, amount_of: AmountOf, tokens: Tokens) -> dict[bytes, int | None]:
+    """How much each counterparty gets of a spend or exposure, in order of first appearance; `None` when not told."""
+    amounts: dict[bytes, int | None] = {}
+    for move, amount in measure_moves(facts, amount_of, tokens):
+        if move.counterparty is not None:
+            before = amounts.get(move.counterparty, 0)
+            amounts[move.counterparty] = None if before is None or amount is None else before + amount
+    return amounts
+
+
 def measured_by(facts: Facts, amount_of: AmountOf, tokens: Tokens, per: Per) -> Grouped | None:
     """The amount of an operation by target, recipient or token, in order of first appearance.
 

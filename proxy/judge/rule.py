@@ -25,6 +25,7 @@ __all__ = [
     "Exemption",
     "Fail",
     "FirstSeen",
+    "Floor",
     "Hours",
     "Limit",
     "Match",
@@ -47,6 +48,9 @@ REJECTED: Final = "rejected"
 
 
 ANY_COIN: Final = Asset(0, None)
+
+SINCE_SECOND_RELEASE: Final = {"later": True}
+"""Marks a field that came later: at its default a rule is the one it was, and keeps what it has counted."""
 
 
 class Fail(StrEnum):
@@ -192,13 +196,33 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Floor:
+    """So much of an amount or more, by chain id as the maximum of a limit is."""
+
+    amount: AmountOf
+    least: Mapping[int, int]
+
+    def least_on(self, chain_id: int) -> int | None:
+        """The floor on a chain; `None` where its token does not exist."""
+        return self.least.get(chain_id, self.least.get(0))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FirstSeen:
-    """Something not seen before, once there is a history of `after_operations` or `after_seconds`."""
+    """Something that is not known yet, once there is a history of `after_operations` or `after_seconds`.
+
+    Known is what was seen in `times` operations, the first of them `over_seconds` ago. `above` and `learn_above` are
+    for recipients: who gets less than `above` is not asked about, who gets less than `learn_above` is not learnt.
+    """
 
     of: Of
     per: tuple[Per, ...]
     after_operations: int = 0
     after_seconds: int = 0
+    times: int = field(default=1, metadata=SINCE_SECOND_RELEASE)
+    over_seconds: int = field(default=0, metadata=SINCE_SECOND_RELEASE)
+    above: Floor | None = field(default=None, metadata=SINCE_SECOND_RELEASE)
+    learn_above: Floor | None = field(default=None, metadata=SINCE_SECOND_RELEASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,6 +290,7 @@ class Rule:
     order: int
     identity: bytes  # 16 bytes
     when: Expression | None = None
+    learn: Expression | None = None  # which operations teach the history; without, those that `when` holds for
     check: Check | None = None
     exemptions: tuple[Exemption, ...] = ()
     remedy: str | None = None

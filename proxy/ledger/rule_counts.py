@@ -112,7 +112,8 @@ class RuleCounts:
 
     def check(self, charges: tuple[RuleCharge, ...], own: RuleUse, now: float) -> tuple[RuleCharge, ...] | RuleRefusal:
         """The charges that are to be held, judged beside what the operation's own slot holds. The first binding one
-        that passes its limit refuses; of a rule that refuses nobody none is held when one of them does."""
+        that passes its limit refuses; of a rule that refuses nobody none is held when one of them does, unless they
+        overflow."""
         left_out: set[bytes] = set()
         for key, of_key in _by_key(charges).items():
             refusal = self._refusal(key, of_key, own, now)
@@ -120,7 +121,8 @@ class RuleCounts:
                 continue
             if any(charge.binding for charge in of_key):
                 return refusal
-            left_out.add(key.rule)
+            if not any(charge.overflows for charge in of_key):
+                left_out.add(key.rule)
         if not left_out:
             return charges
         return tuple(charge for charge in charges if charge.key.rule not in left_out)

@@ -107,7 +107,7 @@ def _in_words(found: int | Collection[bytes] | History | None, step: Step, rule:
         case Seen():
             return (
                 f"{_many(found.operations, 'operation')} since {int(step.facts.unix_time - found.since)} s, "
-                + _many(len(found.marks), "different thing")
+                + _many(len(found.sights), "different thing")
             )
         case Amounts():
             return (

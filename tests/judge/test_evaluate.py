@@ -168,11 +168,40 @@ def test_a_price_nobody_gave_makes_a_limit_in_dollars_obey_fail() -> None:
 DAILY = "- {id: daily, description: d, mode: %s, limit: {sum: spend, token: USDC, max: 500, per: session, window: 24h}}"
 
 
-@pytest.mark.parametrize("mode", ["shadow", "alert", "enforce"])
-def test_the_counters_of_a_rule_run_as_if_it_enforced_whatever_its_mode(mode: str) -> None:
+@pytest.mark.parametrize("mode", ["shadow", "enforce"])
+def test_a_rule_in_shadow_counts_what_it_would_have_let_out_if_it_enforced(mode: str) -> None:
     scene = Scene(judge_of(DAILY % mode))
     fires = [bool(scene.send(facts(moves=(spend(amount * 10**6),))).hits) for amount in (300, 201, 200, 1)]
     assert fires == [False, True, False, True]
+
+
+def test_an_alert_counts_all_that_went_out_and_says_how_much_it_was() -> None:
+    scene = Scene(judge_of(DAILY % "alert"))
+    for amount in (490, 400):
+        scene.send(facts(moves=(spend(amount * 10**6),)))
+    (hit,) = scene.send(facts(moves=(spend(10 * 10**6),))).hits
+    assert hit.sentence == "500 USDC spend allowed in 1d, 890 USDC counted, 10 USDC asked"
+    assert (hit.wanted, hit.got) == ("at most 0 USDC", "10 USDC")
+
+
+def test_an_alert_on_different_things_remembers_those_over_its_limit() -> None:
+    scene = Scene(
+        judge_of(
+            """
+            - {id: few, description: d, mode: alert, limit: {distinct: recipient, max: 1, per: session, window: 1h}}
+            """
+        )
+    )
+    to_alice, to_shop = (facts(moves=(spend(1, to=to),)) for to in (ALICE, SHOP))
+    assert [ids(scene.send(each)) for each in (to_alice, to_shop, to_shop)] == [[], ["few"], []]
+
+
+def test_a_rule_that_enforces_after_it_alerted_inherits_what_was_counted() -> None:
+    scene = Scene(judge_of(DAILY % "alert"))
+    for amount in (490, 400):
+        scene.send(facts(moves=(spend(amount * 10**6),)))
+    scene.judge = judge_of(DAILY % "enforce")
+    assert ids(scene.send(facts(moves=(spend(1),)))) == ["daily"]
 
 
 def test_value_that_did_not_move_is_given_back_and_uses_are_not() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.judge.counts import Amounts, CountKey, History, MarksLesson, OutcomeLesson, Row, Seen, ValueLesson
+from proxy.judge.counts import Amounts, CountKey, History, MarksLesson, OutcomeLesson, Row, Seen, Sight, ValueLesson
 from proxy.judge.history import MOST_AMOUNTS, MOST_MARKS, deviates, history_from_text, history_to_text, learn
 
 KEY = CountKey(b"r" * 16, b"one")
@@ -16,7 +16,7 @@ histories = (
         Seen,
         operations=st.integers(0),
         since=st.floats(0, 2e9),
-        marks=st.lists(marks, max_size=20, unique=True).map(tuple),
+        sights=st.lists(st.builds(Sight, marks, st.integers(1), st.floats(0, 2e9)), max_size=20).map(tuple),
     )
     | st.builds(Amounts, operations=st.integers(0), recent=st.lists(st.integers(0, 2**256), max_size=64).map(tuple))
     | st.builds(Row, length=st.integers(0))
@@ -27,17 +27,37 @@ def mark(number: int) -> bytes:
     return number.to_bytes(8, "big")
 
 
-def test_marks_are_known_from_the_first_time_on_and_the_oldest_of_too_many_is_forgotten() -> None:
+def seen_after(*operations: tuple[int, ...], success: bool = True) -> Seen:
     history: History | None = None
-    for number in range(MOST_MARKS + 1):
-        history = learn(history, MarksLesson(key=KEY, marks=(mark(number),)), 10.0 + number, success=True)
+    for moment, numbers in enumerate(operations):
+        lesson = MarksLesson(key=KEY, marks=tuple(mark(number) for number in numbers))
+        history = learn(history, lesson, 10.0 + moment, success=success)
     assert isinstance(history, Seen)
-    assert (history.operations, history.since) == (MOST_MARKS + 1, 10.0)
-    assert mark(0) not in history.marks
-    assert history.marks[0] == mark(1)
-    again = learn(history, MarksLesson(key=KEY, marks=(mark(1), mark(1))), 900.0, success=False)
-    assert isinstance(again, Seen)
-    assert (again.marks[-1], len(again.marks)) == (mark(1), MOST_MARKS)
+    return history
+
+
+def test_a_thing_is_known_with_how_often_and_since_when_it_was_seen_and_the_oldest_of_too_many_is_forgotten() -> None:
+    history = seen_after(*((number,) for number in range(MOST_MARKS + 1)), (1, 1))
+    assert (history.operations, history.since) == (MOST_MARKS + 2, 10.0)
+    assert mark(0) not in {sight.mark for sight in history.sights}
+    assert (history.sights[-1], len(history.sights)) == (Sight(mark(1), 2, 11.0), MOST_MARKS)
+
+
+def test_many_strangers_do_not_push_out_somebody_who_is_paid_often() -> None:
+    history = seen_after(*[(7,)] * 60, *((number,) for number in range(1_000, 1_000 + 2 * MOST_MARKS)))
+    assert Sight(mark(7), 60, 10.0) in history.sights
+
+
+def test_what_reverted_has_paid_nobody_and_teaches_neither_a_thing_nor_an_amount() -> None:
+    assert seen_after((1,), (2,), success=False) == Seen(operations=0, since=10.0, sights=())
+    amounts = learn(None, ValueLesson(key=KEY, value=9), 1.0, success=False)
+    assert amounts == Amounts(operations=0, recent=())
+
+
+def test_what_an_earlier_release_knew_stays_known() -> None:
+    text = '["seen", 30, 5.0, "00000000000000010000000000000002"]'
+    sights = (Sight(mark(1), 30, 5.0), Sight(mark(2), 30, 5.0))
+    assert history_from_text(text) == Seen(operations=30, since=5.0, sights=sights)
 
 
 def test_the_latest_amounts_are_remembered() -> None:

@@ -18,6 +18,7 @@ from proxy.judge.counts import (
     Row,
     RuleCharge,
     Seen,
+    Sight,
     ValueLesson,
     WindowCharge,
 )
@@ -243,7 +244,8 @@ def test_counts_and_histories_come_back_from_disk_and_what_is_taken_back_is_gone
     restored = MemoryLedger(again)
     assert (total(restored), total(restored, OTHER)) == (2**200, 3)
     assert restored.counts(slot(9), NOW).marks(KEY, DAY, 2) == {mark(1)}
-    assert restored.counts(slot(9), NOW).history(OTHER) == Seen(operations=1, since=NOW, marks=(mark(7),))
+    seen = Seen(operations=1, since=NOW, sights=(Sight(mark(7), 1, NOW),))
+    assert restored.counts(slot(9), NOW).history(OTHER) == seen
     for statement in rule_tables.save(restored.reopen(wanted, at, success=True)):
         database.execute(*statement)
     left = rule_tables.load(database)

@@ -81,8 +81,16 @@ def applied(sign: str, left: Run, right: Run, *, fixed: object = None, nullable:
 
 
 def is_missing(inner: Run, *, wanted: bool) -> Run:
-    """`inner == none`, or `!= none` where it is not wanted: the one question that a missing value answers."""
-    return lambda facts, grant, bound: (inner(facts, grant, bound) is None) is wanted
+    """`inner == none`, or `!= none` where it is not wanted: the one question that a missing value answers.
+
+    Bytes of no length are what the native coin has for a token: there is none.
+    """
+
+    def run(facts: Facts, grant: GrantFacts | None, bound: Bound) -> bool:
+        value = inner(facts, grant, bound)
+        return (value is None or value == b"") is wanted
+
+    return run
 
 
 def negation(inner: Run) -> Run:

@@ -54,6 +54,10 @@ class Field:
         return f"{self.type.words}, may be missing" if self.type.nullable else self.type.words
 
 
+NO_TOKEN: Final = b""
+"""What the native coin has for a token: it equals none, and that is known."""
+
+
 def _snake(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
@@ -85,6 +89,12 @@ def _weekday(facts: Facts, _record: Facts) -> int:
 
 def _duration(facts: Facts, grant: Any) -> int | None:
     return None if grant.valid_until is None else grant.valid_until - int(facts.unix_time)
+
+
+def _token(_facts: Facts, move: Any) -> bytes | None:
+    if move.asset is AssetKind.NATIVE:
+        return NO_TOKEN
+    return None if move.asset is AssetKind.VAULT_ASSET else move.token
 
 
 _OPERATION: Final = (
@@ -180,8 +190,8 @@ _MOVE: Final = (
     Field(
         "move.token",
         optional(ADDRESS),
-        "The token; missing for the native coin and unknown assets.",
-        lambda _, m: m.token,
+        "The token. The native coin has none and equals no token; missing where call data does not tell the asset.",
+        _token,
     ),
     Field(
         "move.amount",

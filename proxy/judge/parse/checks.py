@@ -10,7 +10,7 @@ from proxy.document import did_you_mean
 from proxy.judge.parse.terms import Terms
 from proxy.judge.parse.windows import read_duration, read_schedule, read_window
 from proxy.judge.parse.written import Written
-from proxy.judge.rule import AmountOf, Check, Deviation, FirstSeen, Limit, Of, Per, Rate, Sliding, Streak, Sum
+from proxy.judge.rule import AmountOf, Check, Deviation, FirstSeen, Floor, Limit, Of, Per, Rate, Sliding, Streak, Sum
 from proxy.judge.tokens import NATIVE, USD, parse_amount
 from proxy.written import kind_of, shorten
 
@@ -183,14 +183,43 @@ def _after(written: Written | None) -> tuple[int, int] | None:
     return None if seconds is None else (0, seconds)
 
 
-def read_first_seen(written: Written, _terms: Terms) -> FirstSeen | None:
+def read_first_seen(written: Written, terms: Terms) -> FirstSeen | None:
     """`first_seen`."""
-    fields = written.fields(("of", "per", "after"), "first_seen", ("of",))
+    fields = written.fields(("of", "per", "after", "amount", "at_least", "known"), "first_seen", ("of",))
     of = fields["of"].word(Of) if "of" in fields else None
     per, after = _per(fields), _after(fields.get("after"))
-    if of is None or per is None or after is None:
+    known = fields["known"].fields(("times", "over", "at_least"), "known") if "known" in fields else {}
+    floors = {name: each for name, each in (("above", fields), ("learn_above", known)) if "at_least" in each}
+    for each in floors.values() if of is not Of.RECIPIENT else ():
+        each["at_least"].fault_at_key("only a recipient gets an amount", "leave it out, or write of: recipient")
+    amounts = {each.value: each for each in _OF_ASSETS}
+    what = fields["amount"].one_of(amounts) if "amount" in fields else Sum.SPEND
+    if "amount" in fields and not floors:
+        fields["amount"].fault_at_key("amount says of what at_least is, and there is none", "add at_least: 100 USD")
+    read = {name: None if what is None else _floor(each["at_least"], what, terms) for name, each in floors.items()}
+    times = known["times"].integer(1, MOST_LENGTH) if "times" in known else 1
+    over = read_duration(known["over"]) if "over" in known else 0
+    if of is None or per is None or after is None or times is None or over is None or None in read.values():
         return None
-    return FirstSeen(of=of, per=per, after_operations=after[0], after_seconds=after[1])
+    return FirstSeen(
+        of=of, per=per, after_operations=after[0], after_seconds=after[1], times=times, over_seconds=over, **read
+    )
+
+
+def _floor(written: Written, what: Sum, terms: Terms) -> Floor | None:
+    """`at_least: 250 USD`: an amount that carries its unit."""
+    text = written.text()
+    symbol = "" if text is None else text.strip().rpartition(" ")[2]
+    token = terms.scope.tokens.named(symbol)
+    if symbol != USD and token is None:
+        known = [*terms.scope.tokens.by_symbol, NATIVE, USD]
+        written.fault(
+            f"{shorten(text or '')} has no unit that the rules know", did_you_mean(symbol, known) or "250 USD"
+        )
+        return None
+    amount = AmountOf(what, usd=True) if token is None else AmountOf(what, asset=token.symbol)
+    least = _maximum(written, amount, terms)
+    return None if least is None else Floor(amount=amount, least=least)
 
 
 def read_deviation(written: Written, terms: Terms) -> Deviation | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import Field, fields, is_dataclass, replace
 from enum import Enum
 from fractions import Fraction
 from typing import Any, Final
@@ -28,7 +28,7 @@ def normal(value: Any) -> str:
     if isinstance(value, Place):
         return ""
     if is_dataclass(value):
-        inside = [f"{each.name}={normal(getattr(value, each.name))}" for each in fields(value) if each.compare]
+        inside = [f"{each.name}={normal(getattr(value, each.name))}" for each in fields(value) if _counts(each, value)]
         return f"{type(value).__name__}({', '.join(inside)})"
     if isinstance(value, Mapping):
         return "{" + ", ".join(sorted(f"{normal(key)}: {normal(item)}" for key, item in value.items())) + "}"
@@ -41,12 +41,17 @@ def normal(value: Any) -> str:
     return ascii(value) if isinstance(value, str) else f"{type(value).__name__} {value}"
 
 
+def _counts(each: Field[Any], value: Any) -> bool:
+    return each.compare and not (each.metadata.get("later") and getattr(value, each.name) == each.default)
+
+
 def identity_of(
-    name: str, match: Match, when: Expression | None, check: Check | None, meanings: Mapping[str, object]
+    name: str, match: Match, counts: Expression | None, check: Check | None, meanings: Mapping[str, object]
 ) -> bytes:
     """16 bytes that stay while the same is counted: neither a limit's height nor mode, severity or texts are in it.
 
-    `meanings` are the macros and lists that `when` names.
+    `counts` says which operations are counted or learnt from: `learn` where the rule has one, else `when`. `meanings`
+    are the macros and lists that it names.
     """
     counted = check
     if isinstance(check, Limit):
@@ -54,12 +59,12 @@ def identity_of(
     elif isinstance(check, Rate):
         counted = replace(check, maximum=0)
     elif isinstance(check, FirstSeen):
-        counted = replace(check, after_operations=0, after_seconds=0)
+        counted = replace(check, after_operations=0, after_seconds=0, times=1, over_seconds=0, above=None)
     elif isinstance(check, Deviation):
         counted = replace(check, factor=0, after_operations=0)
     elif isinstance(check, Streak):
         counted = replace(check, length=0)
-    return keccak256(normal((name, match, when, counted, meanings)).encode())[:_IDENTITY_BYTES]
+    return keccak256(normal((name, match, counts, counted, meanings)).encode())[:_IDENTITY_BYTES]
 
 
 def digest_of(rules: tuple[Rule, ...], scope: Scope) -> str:

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
 from proxy.document import Place, did_you_mean
+from proxy.judge.expression import Expression
 from proxy.judge.parse.checks import CHECKS
 from proxy.judge.parse.faults import RuleFault
 from proxy.judge.parse.identity import identity_of
 from proxy.judge.parse.matches import read_match
 from proxy.judge.parse.terms import Terms
 from proxy.judge.parse.written import Written
-from proxy.judge.rule import Check, Exemption, Fail, Match, Per, Rule
+from proxy.judge.rule import Check, Deviation, Exemption, Fail, FirstSeen, Match, Per, Rule, Streak
 from proxy.judge.verdict import Mode
 from proxy.session.lint.findings import Severity
 from proxy.written import kind_of, shorten
@@ -22,7 +23,7 @@ from proxy.written import kind_of, shorten
 Value = TypeVar("Value")
 
 _ID: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,99}\Z", re.ASCII)
-_TEXTS: Final = ("id", "description", "mode", "severity", "fail", "remedy", "tags", "match", "when")
+_TEXTS: Final = ("id", "description", "mode", "severity", "fail", "remedy", "tags", "match", "when", "learn")
 _HEARD: Final = ("owner", "runbook", "notify")
 RULE_KEYS: Final = (*_TEXTS, *_HEARD, *CHECKS, "except", "extends", "append")
 _ADDING: Final = ("tags", "notify", "match", "except")
@@ -135,6 +136,8 @@ def _build(draft: Draft, order: int, terms: Terms) -> Rule | None:
     when = None if (condition := draft.last("when")) is None else terms.expression(condition)
     check = _check(draft, match, terms)
     remedy, owner, runbook = (_text(draft, key) for key in ("remedy", "owner", "runbook"))
+    learn = _learn(draft, check, terms)
+    counts = when if learn is None else learn
     return Rule(
         id=draft.id,
         description=description or "",
@@ -144,8 +147,9 @@ def _build(draft: Draft, order: int, terms: Terms) -> Rule | None:
         match=match,
         place=draft.place,
         order=order,
-        identity=identity_of(draft.id, match, when, check, {} if when is None else terms.meanings(when.source)),
+        identity=identity_of(draft.id, match, counts, check, {} if counts is None else terms.meanings(counts.source)),
         when=when,
+        learn=learn,
         check=check,
         exemptions=_exemptions(draft, terms),
         remedy=remedy,
@@ -185,6 +189,18 @@ def _text(draft: Draft, key: str) -> str | None:
 def _words(draft: Draft, key: str) -> tuple[str, ...]:
     entries = [entry for part in draft.fields.get(key, ()) for entry in part.each()]
     return tuple(dict.fromkeys(word for entry in entries if (word := entry.text()) is not None))
+
+
+def _learn(draft: Draft, check: Check | None, terms: Terms) -> Expression | None:
+    """`learn`: which operations teach a history, apart from those that `when` asks about."""
+    if (written := draft.last("learn")) is None:
+        return None
+    learn = terms.expression(written)
+    if not isinstance(check, FirstSeen | Deviation | Streak):
+        written.fault_at_key("learn is for first_seen, deviation and streak", "leave it out")
+    elif learn is not None and learn.per_grant:
+        written.fault("an operation teaches once, whatever it grants", "ask about op, not about grant")
+    return learn
 
 
 def _exemptions(draft: Draft, terms: Terms) -> tuple[Exemption, ...]:

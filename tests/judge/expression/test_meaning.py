@@ -215,7 +215,7 @@ def test_every_field_can_be_written_in_an_expression(name: str) -> None:
         question = f"all({question} for x in op.{record}s)"
     expression = compiled(question)
     assert name in expression.fields
-    missing = name in ("op.paymaster", "op.factory", "op.limit_used_percent", "move.token")
+    missing = name in ("op.paymaster", "op.factory", "op.limit_used_percent")
     assert expression.holds(GOOD, GRANT) is (None if missing else True)
 
 
