@@ -7,6 +7,10 @@ import shutil
 from collections.abc import Callable
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("house", deadline=None)  # a busy machine is no fault
+settings.load_profile("house")
 
 
 @pytest.fixture(scope="session")
