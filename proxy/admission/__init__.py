@@ -17,7 +17,7 @@ from proxy.judge.reading import Request
 from proxy.judge.verdict import Allow, Reject, Verdict
 from proxy.session.counters import SessionKey
 from proxy.userop.acts import Unreadable
-from proxy.userop.decode import DecodedOperation, SessionClaim, decode_operation
+from proxy.userop.decode import DecodedOperation, SessionClaim, decode_operation, misnaming_of
 from proxy.userop.emissary import decode_emissary_envelope
 from proxy.userop.entry_point import EntryPoint, EntryPointVersion
 from proxy.userop.execution import CallType
@@ -139,6 +139,8 @@ class Admission:
     async def _hear_session(self, operation: DecodedOperation, claim: SessionClaim, purpose: Purpose) -> Heard:
         if (frozen := self.frozen(operation)) is not None:
             return Heard(verdict=Reject((frozen,)), operation=operation)
+        if (misnamed := misnaming_of(operation.op.nonce, claim.layout)) is not None:
+            return Heard(verdict=Reject((reasons.undecodable(misnamed),)), operation=operation)
         key = SessionKey(self._terms.chain_id, claim.module, operation.op.sender, claim.envelope.permission_id)
         await self._sources.reconciled(key)
         fit = await Hearing(self._sources, operation, claim, key, purpose).fit()

@@ -6,6 +6,7 @@ from proxy.errors import Code, Reason, StateUnavailable, Undecodable
 from proxy.session.facts import MissingFact
 from proxy.session.freezes import Freeze
 from proxy.session.registry import KnownSession
+from proxy.userop.decode import MisnamedModule
 from proxy.userop.primitives import Address, print_bytes, print_checksummed
 
 
@@ -17,10 +18,13 @@ def in_words(fact: MissingFact) -> str:
 
 def undecodable(error: Undecodable) -> Reason:
     """A claim to a session that cannot be read exactly as the chain would read it."""
+    remedy = "build the signature and call data with the session SDK's own encoders"
+    if isinstance(error, MisnamedModule):
+        remedy = "for a session's operation write 01 into byte 1 of the nonce; the owner's names no session module"
     return Reason(
         code=Code.UNDECODABLE,
         sentence=f"the operation cannot be read exactly as the chain would read it: {error}",
-        remedy="build the signature and call data with the session SDK's own encoders",
+        remedy=remedy,
         got=error.where,
     )
 

@@ -24,10 +24,12 @@ from proxy.userop.execution import Call, CallType, Execution, decode_execution
 from proxy.userop.inspection import calls_for_inspection
 from proxy.userop.nonce import (
     KernelMode,
+    KernelType,
     NexusMode,
     NonceLayout,
     find_session_module,
     kernel_mode,
+    kernel_type,
     nexus_mode,
 )
 from proxy.userop.primitives import Address, Hash32
@@ -44,6 +46,10 @@ from proxy.userop.signature import (
 from proxy.userop.transfers import Movement, movements_of
 from proxy.userop.user_op_hash import DelegateUnknown, user_op_hash
 from proxy.userop.user_operation import UserOperation
+
+
+class MisnamedModule(Undecodable):
+    """A nonce that has a session module's address where its account looks for something else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,13 +148,24 @@ def decode_claim(
     module, layout = named
     if entry_point.version is EntryPointVersion.V06:
         raise Undecodable("nonce", "names a session module, which takes no v0.6 operations")
-    wrapping = _unwrap(op, layout, module)
-    return SessionClaim(
-        module=module,
-        layout=layout,
-        envelope=decode_envelope(module, op.signature if wrapping is None else wrapping.inner),
-        module_enable=wrapping,
-    )
+    try:
+        wrapping = _unwrap(op, layout, module)
+        envelope = decode_envelope(module, op.signature if wrapping is None else wrapping.inner)
+    except Undecodable as error:
+        # the signature is not the module's to read: whoever is told what is wrong with it looks in the wrong place
+        raise misnaming_of(op.nonce, layout) or error from None
+    return SessionClaim(module=module, layout=layout, envelope=envelope, module_enable=wrapping)
+
+
+def misnaming_of(nonce: int, layout: NonceLayout) -> MisnamedModule | None:
+    """Why the session module is not heard although the nonce has its address: Kernel takes it for something else."""
+    if layout is not NonceLayout.KERNEL or (found := kernel_type(nonce)) == KernelType.VALIDATOR:
+        return None
+    meant = {
+        KernelType.ROOT: "which Kernel reads as its root validator, whatever address follows",
+        KernelType.PERMISSION: "which Kernel reads as a permission of its own, not as a validator",
+    }.get(found, "which Kernel does not know")
+    return MisnamedModule("nonce", f"names the session module under type {found:02x}, {meant}: a session needs type 01")
 
 
 def _unwrap(op: UserOperation, layout: NonceLayout, module: Address) -> Wrapping | None:

@@ -35,6 +35,14 @@ class KernelMode:
     ENABLE: Final = 0x01
 
 
+class KernelType:
+    """The type byte (1:2) of a Kernel v3 nonce: what it takes the validator's bytes for (`ValidationTypeLib.sol`)."""
+
+    ROOT: Final = 0x00  # the bytes are ignored: the account's root validator decides
+    VALIDATOR: Final = 0x01
+    PERMISSION: Final = 0x02  # the id of a permission of Kernel's own
+
+
 def find_session_module(nonce: int, modules: Collection[Address]) -> tuple[Address, NonceLayout] | None:
     """The listed module that the nonce names at any of the three places, and where; `None` when there is none."""
     data = nonce.to_bytes(32, "big")
@@ -60,6 +68,11 @@ def nonce_sequence(nonce: int) -> int:
 def nexus_mode(nonce: int) -> int:
     """Byte 3:4, the mode of a `NonceLayout.NEXUS` nonce."""
     return nonce >> 224 & 0xFF
+
+
+def kernel_type(nonce: int) -> int:
+    """Byte 1:2, the validation type of a `NonceLayout.KERNEL` nonce."""
+    return nonce >> 240 & 0xFF
 
 
 def kernel_mode(nonce: int) -> int:

@@ -10,6 +10,7 @@ import pytest
 from proxy.admission import Purpose
 from proxy.errors import Code, StateUnavailable
 from proxy.judge.verdict import Allow, Reject
+from proxy.session.addresses import SMART_SESSION
 from proxy.session.freezes import Freeze
 from proxy.userop.execution import Call
 from proxy.userop.primitives import Address, Hash32
@@ -294,3 +295,23 @@ async def test_a_spending_limit_counts_what_is_in_flight() -> None:
     await room.allowed(use(grant, single(transfer(60))))
     assert (await room.refusal(use(grant, single(transfer(41)), nonce=lane(1)))).code is Code.LIMIT_EXCEEDED
     await room.allowed(use(grant, single(transfer(40)), nonce=lane(2)))
+
+
+# Kernel
+
+
+@pytest.mark.parametrize("validation_type", [0x00, 0x02, 0x07])
+@pytest.mark.parametrize("purpose", list(Purpose))
+async def test_a_session_under_a_kernel_type_that_is_no_validators_is_not_allowed_as_one(
+    validation_type: int, purpose: Purpose
+) -> None:
+    def nonce(of_type: int) -> int:
+        return int.from_bytes(b"\0" + bytes([of_type]) + SMART_SESSION + bytes(10), "big")
+
+    room = Room(TWICE)
+    reason = await room.refusal(use(TWICE, ONCE, nonce=nonce(validation_type)), purpose)
+    assert reason.code is Code.UNDECODABLE
+    assert "a session needs type 01" in reason.sentence
+    assert "01" in reason.remedy
+    assert len(room.ledger) == 0
+    await room.allowed(use(TWICE, ONCE, nonce=nonce(0x01)), purpose)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from proxy.errors import Undecodable
 from proxy.userop import abi
 from proxy.userop.acts import ModuleInstalled, SessionsEnabled
-from proxy.userop.decode import DecodedOperation, decode_operation
+from proxy.userop.decode import DecodedOperation, MisnamedModule, decode_operation, misnaming_of
 from proxy.userop.entry_point import EntryPoint
 from proxy.userop.execution import Call
 from proxy.userop.nonce import NonceLayout
@@ -209,6 +209,28 @@ class TestKernelEnable:
     def test_refuses_a_mode_that_is_not_known(self) -> None:
         with pytest.raises(Undecodable, match="unknown Kernel validation mode 2"):
             decode(nonce=KERNEL_NONCE | 0x02 << 248)
+
+
+@pytest.mark.parametrize(
+    ("validation_type", "meant"), [(0x00, "root validator"), (0x02, "a permission of its own"), (0x03, "does not know")]
+)
+@pytest.mark.parametrize("signature", [b"\x99" * 65, b""])
+@pytest.mark.parametrize("mode", [0x00, 0x01])
+def test_what_no_session_signed_is_told_that_the_module_is_not_heard_under_a_kernel_type_that_is_no_validators(
+    validation_type: int, meant: str, signature: bytes, mode: int
+) -> None:
+    nonce = KERNEL_NONCE ^ (0x01 ^ validation_type) << 240 | mode << 248
+    with pytest.raises(MisnamedModule, match=rf"type 0{validation_type}.*{meant}.*a session needs type 01"):
+        decode(nonce=nonce, signature=signature)
+
+
+@pytest.mark.parametrize("validation_type", [0x00, 0x02, 0xFF])
+def test_a_session_is_found_and_told_that_its_nonce_does_not_reach_the_module(validation_type: int) -> None:
+    nonce = KERNEL_NONCE ^ (0x01 ^ validation_type) << 240
+    claim = decode(nonce=nonce).claim
+    assert claim is not None
+    assert "type 01" in str(misnaming_of(nonce, claim.layout))
+    assert misnaming_of(KERNEL_NONCE, claim.layout) is None
 
 
 class TestOwnerOperations:

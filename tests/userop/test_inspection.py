@@ -11,6 +11,7 @@ from proxy.userop import abi
 from proxy.userop.execution import Call
 from proxy.userop.inspection import MAX_BYTES, MAX_CALLS, calls_for_inspection
 from proxy.userop.primitives import ZERO_ADDRESS, Address
+from proxy.userop.wrappers import WRAPPER_BY_SELECTOR, WRAPPERS
 from tests.userop.builders import ACCOUNT, RECIPIENT, TRANSFER, batch, encode_calls, execute, single
 
 PAY = Call(RECIPIENT, 7, b"")
@@ -110,9 +111,80 @@ def test_opens_the_call_inside_the_safe_launchpad(selector: str) -> None:
     assert calls_for_inspection(encoded(selector, types, setup), ACCOUNT) == (TRANSFER,)
 
 
+ONE = "0x" + "01" * 20
+CALLS = [(ADDRESSES[0], 0, TRANSFER.data), (ADDRESSES[1], 7, b"")]
+BATCHED_CALL = "((address,uint256,bytes)[],bool)"
+
+
+@pytest.mark.parametrize(
+    ("call_data", "calls"),
+    [
+        pytest.param(
+            encoded("76276c82", ["address", "uint256", "bytes"], *CALLS[0]), (TRANSFER,), id="Trust execute4337Op"
+        ),
+        pytest.param(encoded("26da7d88", ["(address,uint256,bytes)[]"], CALLS), TWO, id="Trust execute4337Ops"),
+        pytest.param(encoded("80c5c7d0", ["address", "uint256", "bytes"], *CALLS[1]), (PAY,), id="execFromEntryPoint"),
+        pytest.param(encoded("8dd7712f", [BATCHED_CALL], (CALLS, True)), TWO, id="Calibur after executeUserOp"),
+        pytest.param(encoded("99e1d016", [BATCHED_CALL], (CALLS, False)), TWO, id="Calibur execute"),
+        pytest.param(
+            encoded("8dd7712f", [BATCHED_CALL], ([("0x" + "00" * 20, 5, b"\x01\x02\x03\x04")], True)),
+            (Call(ACCOUNT, 5, b"\x01\x02\x03\x04"),),
+            id="Calibur's zero target is the account",
+        ),
+        pytest.param(encoded("8dd7712f", [BATCHED_CALL], ([], True)), (), id="Calibur with nothing to do"),
+        pytest.param(
+            encoded("991fde68", ["address", "bytes", "bytes"], ONE, b"setup", single(TRANSFER)),
+            (TRANSFER,),
+            id="Safe launchpad",
+        ),
+        pytest.param(
+            encoded("1f9ffc26", ["address", "bytes", "bytes", "bytes"], ONE, b"setup", single(TRANSFER), b"signed"),
+            (TRANSFER,),
+            id="Safe launchpad with a signature",
+        ),
+        pytest.param(
+            encoded(
+                "1e48143b",
+                ["address", "address", "bytes", "address", "bytes", "address", "bytes"],
+                *(ONE, ONE, b"signer", ONE, b"setup", ONE, batch(*TWO)),
+            ),
+            TWO,
+            id="Safe signer launchpad",
+        ),
+        pytest.param(
+            encoded(
+                "7dfb7ec6",
+                ["address", "address", "uint256", "uint256", "uint176", "address", "bytes", "address", "bytes"],
+                *(ONE, ONE, 2, 3, 4, ONE, b"setup", ONE, single(TRANSFER)),
+            ),
+            (TRANSFER,),
+            id="Safe passkey launchpad",
+        ),
+        pytest.param(
+            encoded(
+                "dcc661d5",
+                ["address", "uint256", "uint256", "uint176", "address", "uint256", "bytes", "uint8"],
+                *(ONE, 2, 3, 4, *CALLS[1], 0),
+            ),
+            (PAY,),
+            id="Safe passkey launchpad promotes the account",
+        ),
+    ],
+)
+def test_opens_the_wrappers_of_real_wallets(call_data: bytes, calls: tuple[Call, ...]) -> None:
+    assert calls_for_inspection(call_data, ACCOUNT) == calls
+
+
+def test_every_wrapper_has_a_selector_of_its_own_and_says_where_it_was_read() -> None:
+    assert len(WRAPPER_BY_SELECTOR) == len(WRAPPERS)
+    assert all(wrapper.source for wrapper in WRAPPERS)
+
+
 @pytest.mark.parametrize(
     "call_data",
     [
+        pytest.param(encoded("8dd7712f", [BATCHED_CALL], (CALLS, True))[:-32], id="cut Calibur batch"),
+        pytest.param(encoded("991fde68", ["address", "bytes", "bytes"], ONE, b"setup", b""), id="empty launchpad"),
         pytest.param(b"", id="empty"),
         pytest.param(bytes.fromhex("9517e29f") + bytes(96), id="unknown function"),
         pytest.param(single(TRANSFER)[:60], id="cut execute"),
@@ -170,9 +242,7 @@ def test_leaves_wrappers_closed_whose_shared_data_would_not_end() -> None:
     assert sum(len(call.data) for call in calls) <= max(MAX_BYTES, len(call_data))
 
 
-@given(
-    st.binary(max_size=300), st.sampled_from(["e9ae5c53", "b61d27f6", "34fcd5be", "47e1da2a", "a3aa6b32", "8dd7712f"])
-)
-def test_answers_any_call_data_with_calls(data: bytes, selector: str) -> None:
-    calls = calls_for_inspection(bytes.fromhex(selector) + data, ACCOUNT)
+@given(st.binary(max_size=300), st.sampled_from(list(WRAPPER_BY_SELECTOR)), st.sampled_from([b"", bytes(31) + b"\x20"]))
+def test_answers_any_call_data_with_calls(data: bytes, selector: bytes, offset: bytes) -> None:
+    calls = calls_for_inspection(selector + offset + data, ACCOUNT)
     assert len(calls) <= MAX_CALLS

@@ -71,13 +71,17 @@ def test_counts_a_burn_as_a_spend_to_nobody(signature: str, arguments: tuple[Any
     assert not movement.ambiguous
 
 
-def test_counts_a_transfer_to_oneself_in_full_as_the_policy_does() -> None:
-    movement = single(TOKEN, "transfer(address,uint256)", ACCOUNT, 7)
-    assert (movement.kind, movement.amount) == (MovementKind.SPEND, 7)
-
-
-def test_counts_nothing_for_a_transfer_from_oneself_to_oneself() -> None:
-    assert moved(TOKEN, "transferFrom(address,address,uint256)", ACCOUNT, ACCOUNT, 7) == ()
+@pytest.mark.parametrize(
+    ("signature", "arguments"),
+    [
+        ("transfer(address,uint256)", (ACCOUNT, 7)),
+        ("transferAndCall(address,uint256)", (ACCOUNT, 7)),
+        ("transferFrom(address,address,uint256)", (ACCOUNT, ACCOUNT, 7)),
+        ("safeTransferFrom(address,address,uint256)", (ACCOUNT, ACCOUNT, 7)),
+    ],
+)
+def test_counts_nothing_for_what_stays_with_the_account(signature: str, arguments: tuple[object, ...]) -> None:
+    assert moved(TOKEN, signature, *arguments) == ()
 
 
 def test_a_transfer_from_a_stranger_to_the_account_is_an_inflow() -> None:

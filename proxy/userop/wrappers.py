@@ -1,0 +1,246 @@
+"""The functions of accounts that wrap other calls: one line each, with where it was read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from proxy.errors import Undecodable
+from proxy.userop import abi
+from proxy.userop.arguments import selector
+from proxy.userop.execution import Call, CallType, decode_batch, decode_single, execution_calldata
+from proxy.userop.primitives import ZERO_ADDRESS, Address, Selector
+
+Reader = Callable[[bytes, Address], Sequence[Call] | None]
+"""From call data, selector included, and the account whose it is. `None`, or `Undecodable`: it stays closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wrapper:
+    """A function of an account that makes it call what is in its arguments."""
+
+    signature: str
+    selector: Selector
+    read: Reader
+    source: str
+
+
+_WHERE: Final = "callData"
+_TO_VALUE_DATA: Final = abi.tuple_of(abi.ADDRESS, abi.UINT256, abi.BYTES)
+_TO_VALUE_DATA_OPERATION: Final = abi.tuple_of(abi.ADDRESS, abi.UINT256, abi.BYTES, abi.UINT8)
+_TARGETS_DATAS: Final = abi.tuple_of(abi.list_of(abi.ADDRESS), abi.list_of(abi.BYTES))
+_TARGETS_VALUES_DATAS: Final = abi.tuple_of(abi.list_of(abi.ADDRESS), abi.list_of(abi.UINT256), abi.list_of(abi.BYTES))
+_BYTES_LIST: Final = abi.tuple_of(abi.list_of(abi.BYTES))
+_BYTES_ARGUMENT: Final = abi.tuple_of(abi.BYTES)
+# the setupSafe tuple is read up to its last member only: two releases differ in the list before it
+_SETUP_SAFE: Final = abi.tuple_of(
+    abi.tuple_of(
+        abi.ADDRESS,
+        abi.list_of(abi.ADDRESS),
+        abi.UINT256,
+        abi.ADDRESS,
+        abi.BYTES,
+        abi.ADDRESS,
+        abi.list_of(abi.tuple_of(abi.ADDRESS, abi.BYTES)),
+        abi.BYTES,
+    )
+)
+
+_BATCHED_CALL: Final = abi.tuple_of(
+    abi.tuple_of(abi.list_of(abi.tuple_of(abi.ADDRESS, abi.UINT256, abi.BYTES)), abi.BOOL)
+)
+_PROMOTE: Final = abi.tuple_of(
+    abi.ADDRESS, abi.UINT256, abi.UINT256, abi.UINT256, abi.ADDRESS, abi.UINT256, abi.BYTES, abi.UINT8
+)
+
+_MULTI_SEND: Final = bytes.fromhex("8d80ff0a")
+_BATCH_OF_BATCHES: Final = bytes.fromhex("78210002")
+"""ERC-7821 mode selector (6:10 of the mode): abi.encode(bytes[]), a batch in each."""
+
+
+def _execute(data: bytes, account: Address) -> Sequence[Call] | None:
+    if len(data) < 36:
+        return None
+    plain = execution_calldata(data)
+    call_type = data[4]
+    if call_type == CallType.SINGLE:
+        return (decode_single(plain),)
+    if call_type == CallType.BATCH:
+        if data[10:14] == _BATCH_OF_BATCHES:
+            (batches,) = abi.decode(_BYTES_LIST, plain, _WHERE)
+            calls = [call for batch in batches for call in decode_batch(batch)]
+        else:
+            calls = list(decode_batch(plain))
+        # ERC-7821: target zero is the account itself
+        return [Call(account, call.value, call.data) if call.target == ZERO_ADDRESS else call for call in calls]
+    if call_type == CallType.DELEGATECALL and len(plain) >= 20:
+        return _delegated(Address(plain[:20]), plain[20:])
+    return None
+
+
+def _execute_user_op(data: bytes, account: Address) -> Sequence[Call]:
+    """Another call of the account, or what Calibur puts there: a batch without a selector of its own.
+
+    A batch begins with the offset of its tuple, which as a selector would be zeros.
+    """
+    if data[4:35] == bytes(31):
+        return _batched_call(data, account)
+    return (Call(account, 0, data[4:]),)
+
+
+def _batched_call(data: bytes, account: Address) -> Sequence[Call]:
+    ((members, _revert_on_failure),) = _decode(_BATCHED_CALL, data)
+    return [Call(account if target == ZERO_ADDRESS else target, value, inner) for target, value, inner in members]
+
+
+def _to_value_data(data: bytes, _account: Address) -> Sequence[Call]:
+    target, value, inner = _decode(_TO_VALUE_DATA, data)
+    return (Call(target, value, inner),)
+
+
+def _to_value_data_operation(data: bytes, _account: Address) -> Sequence[Call]:
+    target, value, inner, operation = _decode(_TO_VALUE_DATA_OPERATION, data)
+    if operation == 1:  # Safe and Kernel v2: 0 call, 1 delegatecall
+        return _delegated(target, inner)
+    return (Call(target, value, inner),)
+
+
+def _batch(data: bytes, _account: Address) -> Sequence[Call]:
+    return decode_batch(data[4:])
+
+
+def _targets_datas(data: bytes, _account: Address) -> Sequence[Call] | None:
+    targets, datas = _decode(_TARGETS_DATAS, data)
+    return _zipped(targets, [0] * len(targets), datas)
+
+
+def _targets_values_datas(data: bytes, _account: Address) -> Sequence[Call] | None:
+    targets, values, datas = _decode(_TARGETS_VALUES_DATAS, data)
+    # several accounts let the list of values be empty for all zero
+    return _zipped(targets, values or [0] * len(targets), datas)
+
+
+def _zipped(targets: Sequence[Address], values: Sequence[int], datas: Sequence[bytes]) -> Sequence[Call] | None:
+    if not len(targets) == len(values) == len(datas):
+        return None
+    return [Call(*members) for members in zip(targets, values, datas, strict=True)]
+
+
+def _setup_safe(data: bytes, account: Address) -> Sequence[Call] | None:
+    ((*_, call_data),) = _decode(_SETUP_SAFE, data)
+    return _then(call_data, account)
+
+
+def _word_says_where(index: int) -> Reader:
+    """A function whose argument `index` is the call data that the account goes on with."""
+
+    def read(data: bytes, account: Address) -> Sequence[Call] | None:
+        types = abi.tuple_of(*(abi.UINT256,) * index, abi.BYTES)
+        return _then(_decode(types, data)[index], account)
+
+    return read
+
+
+def _then(call_data: bytes, account: Address) -> Sequence[Call] | None:
+    return (Call(account, 0, call_data),) if call_data else None
+
+
+def _promote(data: bytes, _account: Address) -> Sequence[Call]:
+    *_, target, value, inner, operation = _decode(_PROMOTE, data)
+    return _delegated(target, inner) if operation == 1 else (Call(target, value, inner),)
+
+
+def _delegated(target: Address, data: bytes) -> Sequence[Call]:
+    """Code run as the account: Safe's MultiSend is opened, anything else is shown as a call of the account."""
+    if data.startswith(_MULTI_SEND):
+        try:
+            (packed,) = _decode(_BYTES_ARGUMENT, data)
+            return _multi_send(packed)
+        except Undecodable:
+            pass
+    return (Call(target, 0, data),)
+
+
+def _multi_send(packed: bytes) -> Sequence[Call]:
+    """operation(1) ‖ to(20) ‖ value(32) ‖ length(32) ‖ data, again and again (Safe `MultiSend.sol`)."""
+    calls = []
+    at = 0
+    while at < len(packed):
+        length = int.from_bytes(packed[at + 53 : at + 85], "big")
+        end = at + 85 + length
+        if end > len(packed):
+            raise Undecodable(_WHERE, "a multiSend transaction reaches past the end")
+        value = int.from_bytes(packed[at + 21 : at + 53], "big")
+        calls.append(Call(Address(packed[at + 1 : at + 21]), value, packed[at + 85 : end]))
+        at = end
+    return calls
+
+
+def _decode(types: abi.AbiType, data: bytes) -> tuple[Any, ...]:
+    return abi.decode(types, data[4:], _WHERE)
+
+
+def _wrapper(signature: str, read: Reader, source: str) -> Wrapper:
+    return Wrapper(signature, selector(signature), read, source)
+
+
+_PACKED_OPERATION: Final = "(address,uint256,bytes,bytes,bytes32,uint256,bytes32,bytes,bytes)"
+_INIT_DATA: Final = "(address,address[],uint256,address,bytes,address,%s,bytes)"
+_PASSKEY_INIT: Final = "initializeThenUserOp(address,address,uint256,uint256,%s,address,bytes,address,bytes)"
+
+WRAPPERS: Final = (
+    _wrapper("execute(bytes32,bytes)", _execute, "ERC-7579 IERC7579Execution; ERC-7821"),
+    _wrapper("executeFromExecutor(bytes32,bytes)", _execute, "ERC-7579 IERC7579Execution"),
+    _wrapper(f"executeUserOp({_PACKED_OPERATION},bytes32)", _execute_user_op, "ERC-4337 IAccountExecute"),
+    _wrapper("execute(address,uint256,bytes)", _to_value_data, "eth-infinitism SimpleAccount"),
+    _wrapper("execFromEntryPoint(address,uint256,bytes)", _to_value_data, "eth-infinitism SimpleAccount 0.4"),
+    _wrapper("execute_ncC(address,uint256,bytes)", _to_value_data, "Biconomy SmartAccount v2"),
+    _wrapper("executeCall(address,uint256,bytes)", _to_value_data, "Biconomy SmartAccount v2"),
+    _wrapper("execute4337Op(address,uint256,bytes)", _to_value_data, "Trust Wallet wallet-core, Biz account"),
+    _wrapper("execute(address,uint256,bytes,uint8)", _to_value_data_operation, "ZeroDev Kernel v2"),
+    _wrapper("executeUserOp(address,uint256,bytes,uint8)", _to_value_data_operation, "Safe Safe4337Module"),
+    _wrapper("executeUserOpWithErrorString(address,uint256,bytes,uint8)", _to_value_data_operation, "Safe4337Module"),
+    _wrapper(
+        "execTransaction(address,uint256,bytes,uint8,uint256,uint256,uint256,address,address,bytes)",
+        _to_value_data_operation,
+        "Safe",
+    ),
+    _wrapper("execTransactionFromModule(address,uint256,bytes,uint8)", _to_value_data_operation, "Safe ModuleManager"),
+    _wrapper(
+        "execTransactionFromModuleReturnData(address,uint256,bytes,uint8)",
+        _to_value_data_operation,
+        "Safe ModuleManager",
+    ),
+    _wrapper("executeBatch((address,uint256,bytes)[])", _batch, "eth-infinitism SimpleAccount 0.8; Coinbase"),
+    _wrapper("execute4337Ops((address,uint256,bytes)[])", _batch, "Trust Wallet wallet-core, Biz account"),
+    _wrapper("executeBatch(address[],bytes[])", _targets_datas, "eth-infinitism SimpleAccount 0.6"),
+    _wrapper("executeBatch(address[],uint256[],bytes[])", _targets_values_datas, "eth-infinitism SimpleAccount 0.7"),
+    _wrapper("executeBatch_y6U(address[],uint256[],bytes[])", _targets_values_datas, "Biconomy SmartAccount v2"),
+    _wrapper("executeBatchCall(address[],uint256[],bytes[])", _targets_values_datas, "Biconomy SmartAccount v2"),
+    _wrapper("execute(((address,uint256,bytes)[],bool))", _batched_call, "Uniswap Calibur BatchedCall"),
+    _wrapper(f"setupSafe({_INIT_DATA % '(address,bytes,uint256)[]'})", _setup_safe, "Safe7579 launchpad"),
+    _wrapper(f"setupSafe({_INIT_DATA % '(address,bytes)[]'})", _setup_safe, "Safe7579 launchpad, earlier"),
+    _wrapper("initializeThenUserOp(address,bytes,bytes)", _word_says_where(2), "Safe passkey SafeOpLaunchpad"),
+    _wrapper("initializeThenUserOp(address,bytes,bytes,bytes)", _word_says_where(2), "Safe passkey SafeOpLaunchpad"),
+    _wrapper(
+        "initializeThenUserOp(address,address,bytes,address,bytes,address,bytes)",
+        _word_says_where(6),
+        "Safe passkey SafeSignerLaunchpad; Safe7579 launchpad, first",
+    ),
+    *(
+        _wrapper(_PASSKEY_INIT % verifiers, _word_says_where(8), "Safe passkey SafeSignerLaunchpad")
+        for verifiers in ("uint176", "uint192", "address")
+    ),
+    *(
+        _wrapper(
+            f"promoteAccountAndExecuteUserOp(address,uint256,uint256,{verifiers},address,uint256,bytes,uint8)",
+            _promote,
+            "Safe passkey SafeSignerLaunchpad 0.2",
+        )
+        for verifiers in ("uint176", "uint192")
+    ),
+)
+"""The functions by which an entry point has accounts make other calls, and where each was read."""
+
+WRAPPER_BY_SELECTOR: Final = {bytes(wrapper.selector): wrapper for wrapper in WRAPPERS}
