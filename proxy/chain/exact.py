@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from proxy.chain.hydrate import Reading, hydrate
 from proxy.chain.node import Node
 from proxy.chain.policy_views import read_token
-from proxy.chain.views import together
+from proxy.chain.together import together
 from proxy.chain.witness import Witness
 from proxy.ledger.reservation import NonceSlot, Reservation
 from proxy.session.counters import SessionKey

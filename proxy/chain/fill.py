@@ -9,6 +9,7 @@ from typing import Final
 from proxy.chain.hydrate import permits_paymaster_of
 from proxy.chain.node import Node, Reverted
 from proxy.chain.policy_views import read_policy, read_target, read_token
+from proxy.chain.together import together
 from proxy.chain.views import (
     CHECK_ACTION,
     CHECK_USER_OP,
@@ -18,7 +19,6 @@ from proxy.chain.views import (
     IS_VALID_SIGNATURE,
     VALIDATE_SIGNATURE,
     ask,
-    together,
 )
 from proxy.errors import StateUnavailable
 from proxy.session.counters import SessionKey

@@ -8,6 +8,7 @@ from typing import Final
 
 from proxy.chain.node import Node, Reverted
 from proxy.chain.policy_views import read_policy
+from proxy.chain.together import together
 from proxy.chain.views import (
     EMISSARY_IS_PERMISSION_ENABLED,
     GET_ACTION_POLICIES,
@@ -19,7 +20,6 @@ from proxy.chain.views import (
     IS_PERMISSION_ENABLED,
     VALIDATE_USER_OP,
     ask,
-    together,
 )
 from proxy.errors import StateUnavailable
 from proxy.session.addresses import MODULE_KINDS, ModuleKind

@@ -1,32 +1,38 @@
-"""One chain's node, asked over JSON-RPC: contract views, code, blocks, logs. Reads only.
+"""One chain's node, asked over JSON-RPC: contract views, code, blocks, logs, transactions. Reads only.
 
 Every failure is `StateUnavailable` that names what could not be had; a revert of the contract that was asked is an
-answer (`Reverted`), not a failure.
-
-Plain JSON-RPC, not web3.py: importing that raises the interpreter's recursion limit a hundredfold (py_ecc does), after
-which deeply nested input ends the process instead of raising, and its HTTP provider logs the node's URL, key and all.
+answer (`Reverted`), not a failure. How the node is reached, `proxy.chain.web3_asking` says.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import orjson
-from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector
-
+from proxy.chain.asking import Asking, Question, Response
+from proxy.chain.blocks.header import Header, parse_header
+from proxy.chain.blocks.source import LogFilter, Transaction
+from proxy.chain.lane import Lane
 from proxy.chain.logs import Log, parse_log
+from proxy.chain.together import together
 from proxy.errors import InvalidParams, StateUnavailable
-from proxy.userop.primitives import Address, Hash32, parse_bytes, parse_hash, parse_uint, print_bytes, print_uint
+from proxy.userop.primitives import (
+    Address,
+    Hash32,
+    parse_address,
+    parse_bytes,
+    parse_hash,
+    parse_uint,
+    print_bytes,
+    print_uint,
+)
 
 _DELEGATION_PREFIX: Final = bytes.fromhex("ef0100")  # EIP-7702 delegation designator
 _REVERT_CODES: Final = frozenset({3, -32015})  # go-ethereum and most others; Nethermind
-_MOST_ANSWER_BYTES: Final = 4 * 1024 * 1024
-_HEADERS: Final = {"content-type": "application/json"}
 _SHOWN: Final = 120
+_LOGS_A_STEP: Final = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,31 +42,17 @@ class Reverted:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Head:
-    """The newest block. `base_fee` is in wei per gas, `None` on a chain without EIP-1559."""
-
-    number: int
-    hash: Hash32
-    timestamp: int  # unix seconds
-    base_fee: int | None
-
-
 class Node:
-    """A client for one node. Calls may run at once; at most `concurrency` of them are sent at a time."""
+    """A client for one node, a lane of its own: calls may run at once; `concurrency` exchanges at most at a time."""
 
-    def __init__(self, url: str, *, timeout_seconds: float = 2.0, concurrency: int = 16) -> None:
-        self._url = url
-        self._timeout = timeout_seconds
-        self._places = asyncio.Semaphore(concurrency)
-        self._ids = itertools.count(1)
-        self._session: ClientSession | None = None
+    def __init__(self, url: str | Asking, *, timeout_seconds: float = 2.0, concurrency: int = 16) -> None:
+        self._asking = _reach(url) if isinstance(url, str) else url
+        self._lane = Lane(self._asking, timeout_seconds=timeout_seconds, places=concurrency)
 
     async def close(self) -> None:
         """Close the connections; the client may be used again afterwards."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        await self._lane.close()
+        await self._asking.close()
 
     async def call(
         self, to: Address, data: bytes, *, block: int | None = None, sender: Address | None = None
@@ -79,64 +71,84 @@ class Node:
             return reverted
         return _bytes(_result(answer, what), what)
 
-    async def head(self) -> Head:
-        """The newest block's number, time and base fee. Raises `StateUnavailable`."""
+    async def head(self) -> Header:
+        """The newest block. Raises `StateUnavailable`."""
         what = "the newest block"
-        block = _result(await self._request("eth_getBlockByNumber", ["latest", False], what), what)
-        if not isinstance(block, Mapping):
+        header = _header(_result(await self._request("eth_getBlockByNumber", ["latest", False], what), what), what)
+        if header is None:
             raise StateUnavailable(f"{what}: the node has none")
-        base_fee = block.get("baseFeePerGas")
-        return Head(
-            number=_uint(block.get("number"), what),
-            hash=_hash(block.get("hash"), what),
-            timestamp=_uint(block.get("timestamp"), what),
-            base_fee=None if base_fee is None else _uint(base_fee, what),
-        )
+        return header
+
+    async def headers(self, numbers: Sequence[int]) -> tuple[Header | None, ...]:
+        """The blocks of these numbers, in order; `None` for one that the node has not got."""
+        return tuple(await together(*(self.header(number) for number in numbers)))
+
+    async def header(self, number: int) -> Header | None:
+        """One block; `None` when the node has no such block. Raises `StateUnavailable`."""
+        what = f"block {number}"
+        answer = _result(await self._request("eth_getBlockByNumber", [print_uint(number), False], what), what)
+        header = _header(answer, what)
+        if header is not None and header.number != number:
+            raise StateUnavailable(f"{what}: the node answers with something else")
+        return header
 
     async def block_hash(self, number: int) -> Hash32 | None:
         """The hash of a block; `None` when the node has no such block. Raises `StateUnavailable`."""
-        what = f"block {number}"
-        block = _result(await self._request("eth_getBlockByNumber", [print_uint(number), False], what), what)
-        if block is None:
-            return None
-        if not isinstance(block, Mapping) or _uint(block.get("number"), what) != number:
-            raise StateUnavailable(f"{what}: the node answers with something else")
-        return _hash(block.get("hash"), what)
+        header = await self.header(number)
+        return None if header is None else header.hash
 
-    async def logs(
-        self,
-        addresses: Collection[Address],
-        topics: Collection[Hash32],
-        first: int,
-        last: int,
-        *,
-        indexed: Sequence[Hash32] = (),
-    ) -> tuple[Log, ...]:
-        """The logs of `addresses` whose first topic is one of `topics`, of blocks `first` to `last`, both included.
-
-        `indexed` are the topics that have to follow the first.
+    async def logs_between(self, first: int, last: int, wanted: LogFilter) -> tuple[Log, ...]:
+        """The logs of blocks `first` to `last`, both included.
 
         Raises `StateUnavailable`, also when they are more than the node gives or this gate takes at once.
         """
-        if not addresses or not topics:
-            return ()  # to a node, an empty list means any
         what = f"the logs of blocks {first} to {last}"
-        wanted = {
-            "address": [print_bytes(address) for address in addresses],
-            "topics": [[print_bytes(topic) for topic in topics], *(print_bytes(topic) for topic in indexed)],
-            "fromBlock": print_uint(first),
-            "toBlock": print_uint(last),
-        }
-        found = _result(await self._request("eth_getLogs", [wanted], what), what)
-        if not isinstance(found, list):
-            raise StateUnavailable(f"{what}: the node's answer is not an array")
-        try:
-            logs = tuple(parse_log(log, "log") for log in found)
-        except InvalidParams as error:
-            raise StateUnavailable(f"{what}: {error}") from None
+        logs = await self._logs({"fromBlock": print_uint(first), "toBlock": print_uint(last)}, wanted, what)
         if not all(first <= log.block <= last for log in logs):
             raise StateUnavailable(f"{what}: the node answers with logs of another block")
         return logs
+
+    async def logs_of(self, block: Hash32, wanted: LogFilter) -> tuple[Log, ...]:
+        """The logs of one block, by its hash. Raises `StateUnavailable` as above."""
+        return await self._logs({"blockHash": print_bytes(block)}, wanted, f"the logs of block {print_bytes(block)}")
+
+    async def _logs(self, where: Mapping[str, object], wanted: LogFilter, what: str) -> tuple[Log, ...]:
+        question: dict[str, object] = dict(where)
+        if wanted.addresses:
+            question["address"] = [print_bytes(address) for address in wanted.addresses]
+        if wanted.topics:
+            question["topics"] = [[print_bytes(each) for each in some] or None for some in wanted.topics]
+        found = _result(await self._request("eth_getLogs", [question], what), what)
+        if not isinstance(found, list):
+            raise StateUnavailable(f"{what}: the node's answer is not an array")
+        logs: list[Log] = []
+        try:
+            for count, log in enumerate(found):
+                logs.append(parse_log(log, "log"))
+                if count % _LOGS_A_STEP == _LOGS_A_STEP - 1:
+                    await asyncio.sleep(0)  # nothing holds the loop for long
+        except InvalidParams as error:
+            raise StateUnavailable(f"{what}: {error}") from None
+        return tuple(logs)
+
+    async def transactions(self, hashes: Sequence[Hash32]) -> tuple[Transaction | None, ...]:
+        """The transactions of these hashes, in order; `None` for one that the node has not got."""
+        return tuple(await together(*(self._transaction(each) for each in hashes)))
+
+    async def _transaction(self, name: Hash32) -> Transaction | None:
+        what = f"transaction {print_bytes(name)}"
+        found = _result(await self._request("eth_getTransactionByHash", [print_bytes(name)], what), what)
+        if found is None:
+            return None
+        if not isinstance(found, Mapping) or _hash(found.get("hash"), what) != name:
+            raise StateUnavailable(f"{what}: the node answers with something else")
+        to = found.get("to")
+        try:
+            return Transaction(
+                to=None if to is None else parse_address(to, "to"), call_data=parse_bytes(found.get("input"), "input")
+            )
+        except InvalidParams as error:
+            raise StateUnavailable(f"{what}: {error}") from None
 
     async def code(self, address: Address, *, block: int | None = None) -> bytes:
         """The code at an address, empty when it has none. Raises `StateUnavailable`."""
@@ -161,32 +173,22 @@ class Node:
         what = "the node's priority fee"
         return _uint(_result(await self._request("eth_maxPriorityFeePerGas", [], what), what), what)
 
-    async def _request(self, method: str, params: list[object], what: str) -> Mapping[str, object]:
-        request = {"jsonrpc": "2.0", "id": next(self._ids), "method": method, "params": params}
-        try:
-            async with self._places, asyncio.timeout(self._timeout):
-                answer = orjson.loads(await self._post(orjson.dumps(request)))
-        except TimeoutError:
-            raise StateUnavailable(f"{what}: the node did not answer in {self._timeout:g} s") from None
-        except (ClientError, OSError, ValueError) as error:
-            # the type only: the text may hold the node's URL, and a URL may hold a key
-            raise StateUnavailable(f"{what}: the node could not be asked ({type(error).__name__})") from None
-        if not isinstance(answer, dict):
-            raise StateUnavailable(f"{what}: the node's answer is not a JSON-RPC response")
-        return answer
+    async def _request(self, method: str, params: list[object], what: str) -> Response:
+        return await self._lane.ask(Question(method, params), what)
 
-    async def _post(self, body: bytes) -> bytes:
-        """The answer's body, whatever its HTTP status: some nodes send a JSON-RPC error with 4xx or 5xx."""
-        if self._session is None:
-            # no limits of its own: places and timeout bound what is sent
-            self._session = ClientSession(connector=TCPConnector(limit=0), timeout=ClientTimeout(total=None))
-        async with self._session.post(self._url, data=body, headers=_HEADERS) as response:
-            answer = bytearray()
-            async for chunk in response.content.iter_any():
-                answer += chunk
-                if len(answer) > _MOST_ANSWER_BYTES:
-                    raise ValueError(f"an answer of more than {_MOST_ANSWER_BYTES} bytes")
-            return bytes(answer)
+
+def _reach(url: str) -> Asking:
+    # a second of start and some megabytes, which only a chain with a node is to pay for
+    from proxy.chain.web3_asking import Web3Asking  # noqa: PLC0415
+
+    return Web3Asking(url)
+
+
+def _header(value: object, what: str) -> Header | None:
+    try:
+        return None if value is None else parse_header(value, "block")
+    except InvalidParams as error:
+        raise StateUnavailable(f"{what}: {error}") from None
 
 
 def _at(block: int | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from proxy.chain.node import Node, Reverted
+from proxy.chain.together import together
 from proxy.chain.views import (
     ACTION_CONFIGS,
     GET_GAS_CONFIG,
@@ -15,7 +16,6 @@ from proxy.chain.views import (
     ask,
     ask_raw,
     read,
-    together,
 )
 from proxy.errors import StateUnavailable, Undecodable
 from proxy.session.addresses import POLICIES

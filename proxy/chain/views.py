@@ -7,18 +7,15 @@ from view to view.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from proxy.chain.node import Node, Reverted
 from proxy.errors import StateUnavailable, Undecodable
 from proxy.userop import abi
 from proxy.userop.abi import AbiType
 from proxy.userop.primitives import Address, keccak256, print_bytes
-
-_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +98,3 @@ def read(at: Address, view: View, answer: bytes) -> tuple[Any, ...]:
         return abi.decode(view.results, answer, view.name)
     except Undecodable as error:
         raise StateUnavailable(f"{view.name} at {print_bytes(at)} cannot be read: {error.problem}") from None
-
-
-async def together(*questions: Coroutine[Any, Any, _Answer]) -> list[_Answer]:
-    """All answers, in order. The first failure is raised and the questions still open are cancelled."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(question) for question in questions]
-    except BaseExceptionGroup as failures:
-        raise failures.exceptions[0] from None
-    return [task.result() for task in tasks]

@@ -14,12 +14,13 @@ from dataclasses import replace
 from math import inf
 from typing import Final, Protocol
 
+from proxy.chain.blocks.header import Header
+from proxy.chain.blocks.source import LogFilter
 from proxy.chain.logs import Log
-from proxy.chain.node import Head
 from proxy.chain.refresh import Refresh
 from proxy.chain.session_logs import SESSION_TOPICS, session_touched
+from proxy.chain.together import together
 from proxy.chain.trail import Cursor, LogName, Touch, Trail
-from proxy.chain.views import together
 from proxy.errors import StateUnavailable
 from proxy.session.counters import SessionKey
 from proxy.session.known import KnownSession, Status
@@ -39,13 +40,11 @@ _LONGEST_PAUSE: Final = 30.0
 class BlockSource(Protocol):
     """What is asked of the node; see `proxy.chain.node.Node`. Every method raises `StateUnavailable`."""
 
-    async def head(self) -> Head: ...
+    async def head(self) -> Header: ...
 
     async def block_hash(self, number: int) -> Hash32 | None: ...
 
-    async def logs(
-        self, addresses: Collection[Address], topics: Collection[Hash32], first: int, last: int
-    ) -> tuple[Log, ...]: ...
+    async def logs_between(self, first: int, last: int, wanted: LogFilter) -> tuple[Log, ...]: ...
 
 
 class WatchKeeper(Protocol):
@@ -80,6 +79,7 @@ class Watcher:
         self._chain_id = chain_id
         self._modules = frozenset(modules)
         self._source = source
+        self._wanted = LogFilter(addresses=tuple(self._modules), topics=(SESSION_TOPICS,))
         self._registry = registry
         self._refresh = refresh
         self._keeper = keeper
@@ -171,7 +171,7 @@ class Watcher:
         while first <= last:
             end = min(first + self._span - 1, last)
             try:
-                logs = await self._source.logs(self._modules, SESSION_TOPICS, first, end)
+                logs = await self._source.logs_between(first, end, self._wanted)
             except StateUnavailable:
                 if end == first:
                     raise

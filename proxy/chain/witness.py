@@ -6,8 +6,11 @@ from collections.abc import Collection
 from enum import Enum, auto
 from typing import Final, Protocol
 
+from proxy.chain.blocks.events import USER_OPERATION_EVENT
+from proxy.chain.blocks.source import LogFilter
 from proxy.chain.node import Node
-from proxy.chain.views import View, ask, together
+from proxy.chain.together import together
+from proxy.chain.views import View, ask
 from proxy.errors import StateUnavailable, Undecodable
 from proxy.ledger.operations import Mined
 from proxy.ledger.reservation import NonceSlot
@@ -20,8 +23,6 @@ GET_ENTRY_POINT_NONCE: Final = View(
     "getNonce", keccak256(b"getNonce(address,uint192)")[:4], _NONCE_TYPES, abi.tuple_of(abi.UINT256)
 )
 """The next unused nonce of a sender and key (ERC-4337, NonceManager)."""
-USER_OPERATION_EVENT: Final = keccak256(b"UserOperationEvent(bytes32,address,address,uint256,bool,uint256,uint256)")
-"""Emitted by the entry point for every operation it has executed (ERC-4337)."""
 _EVENT: Final = abi.tuple_of(abi.UINT256, abi.BOOL, abi.UINT256, abi.UINT256)  # nonce, success, gas cost, gas used
 _BLOCKS_SEARCHED: Final = 2_000
 
@@ -57,9 +58,8 @@ class NodeWitness:
         if not await self.used((slot,), head):
             return Fate.OPEN
         first = max(head - _BLOCKS_SEARCHED, 0)
-        logs = await self._node.logs(
-            (slot.entry_point,), (Hash32(USER_OPERATION_EVENT),), first, head, indexed=(user_op_hash,)
-        )
+        wanted = LogFilter(addresses=(slot.entry_point,), topics=((USER_OPERATION_EVENT,), (user_op_hash,)))
+        logs = await self._node.logs_between(first, head, wanted)
         for log in reversed(logs):
             if log.topics[1:2] == (user_op_hash,) and log.address == slot.entry_point and not log.removed:
                 return Mined(

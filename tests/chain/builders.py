@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import web
 from aiohttp.test_utils import TestServer
@@ -41,6 +41,8 @@ class FakeNode:
     calls: dict[tuple[bytes, bytes], Answer] = field(default_factory=dict)
     codes: dict[bytes, bytes] = field(default_factory=dict)
     asked: list[tuple[str, list[Any]]] = field(default_factory=list)
+    batches: bool = True  # whether it takes any; it answers them in another order
+    sizes: list[int] = field(default_factory=list)  # how many questions came together
     reply: Callable[[dict[str, Any]], web.StreamResponse | None] = lambda _: None
 
     def view(self, at: Address, view: View, *arguments: object, returns: tuple[object, ...] | Answer) -> None:
@@ -50,11 +52,24 @@ class FakeNode:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         body = json.loads(await request.read())
-        self.asked.append((body["method"], body["params"]))
+        if isinstance(body, list) and not self.batches:
+            return web.json_response({"jsonrpc": "2.0", "id": None, "error": {"code": -32600, "message": "no batches"}})
+        for each in body if isinstance(body, list) else [body]:
+            self.asked.append((each["method"], each["params"]))
+        if isinstance(body, list):
+            self.sizes.append(len(body))
+            return web.json_response([self._in_batch(each) for each in reversed(body)])
+        self.sizes.append(1)
         if (special := self.reply(body)) is not None:
             return special
-        answer = self._answer(body["method"], body["params"])
-        return web.json_response({"jsonrpc": "2.0", "id": body["id"], **answer})
+        return web.json_response(self._response(body))
+
+    def _in_batch(self, body: dict[str, Any]) -> object:
+        special = self.reply(body)
+        return self._response(body) if special is None else json.loads(cast(web.Response, special).text or "")
+
+    def _response(self, body: dict[str, Any]) -> dict[str, object]:
+        return {"jsonrpc": "2.0", "id": body["id"], **self._answer(body["method"], body["params"])}
 
     def _answer(self, method: str, params: list[Any]) -> dict[str, object]:
         if method == "eth_chainId":
@@ -64,6 +79,7 @@ class FakeNode:
             if number > self.block:
                 return {"result": None}
             block = {"number": print_uint(number), "hash": print_bytes(hash_of_block(number))}
+            block["parentHash"] = print_bytes(hash_of_block(max(number - 1, 0)))
             block["timestamp"] = print_uint(self.timestamp)
             return {"result": block if self.base_fee is None else {**block, "baseFeePerGas": print_uint(self.base_fee)}}
         if method == "eth_getCode":

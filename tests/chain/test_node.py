@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from proxy.chain.node import Head, Node, Reverted
+from proxy.chain.blocks.header import Header
+from proxy.chain.blocks.source import LogFilter, Transaction
+from proxy.chain.node import Node, Reverted
 from proxy.errors import StateUnavailable
 from proxy.userop.primitives import Address, Hash32
 from tests.chain.builders import Answer, FakeNode, Reverts, hash_of_block
@@ -119,7 +121,9 @@ async def test_a_node_that_is_gone_is_a_missing_fact_that_names_no_url(chain: Fa
 
 
 async def test_the_newest_block_has_number_time_and_base_fee(node: Node, chain: FakeNode) -> None:
-    assert await node.head() == Head(number=100, hash=hash_of_block(100), timestamp=1_700_000_000, base_fee=7)
+    assert await node.head() == Header(
+        number=100, hash=hash_of_block(100), parent=hash_of_block(99), timestamp=1_700_000_000, base_fee=7
+    )
     chain.base_fee = None
     assert (await node.head()).base_fee is None
 
@@ -137,7 +141,7 @@ async def test_the_chain_id_is_read(node: Node) -> None:
     assert await node.chain_id() == 1868
 
 
-async def test_many_calls_at_once_are_sent_a_few_at_a_time_and_all_answered(chain: FakeNode) -> None:
+async def _most_at_once(chain: FakeNode, questions: int) -> int:
     under_way = most = 0
 
     async def count(request: web.Request) -> web.StreamResponse:
@@ -152,10 +156,51 @@ async def test_many_calls_at_once_are_sent_a_few_at_a_time_and_all_answered(chai
     chain.handle = count  # type: ignore[method-assign]  # counts on the way
     server = await chain.start()
     node = Node(str(server.make_url("/")), concurrency=3)
-    assert await asyncio.gather(*(node.chain_id() for _ in range(30))) == [1868] * 30
-    assert 1 <= most <= 3
+    assert await asyncio.gather(*(node.chain_id() for _ in range(questions))) == [1868] * questions
     await node.close()
     await server.close()
+    return most
+
+
+async def test_many_calls_at_once_go_together_a_few_exchanges_at_a_time(chain: FakeNode) -> None:
+    assert 1 <= await _most_at_once(chain, 200) <= 3
+    assert sum(chain.sizes) == 200
+    assert len(chain.sizes) <= 10
+
+
+async def test_a_node_that_takes_no_batches_is_asked_one_by_one(chain: FakeNode) -> None:
+    chain.batches = False
+    await _most_at_once(chain, 100)
+    assert chain.sizes == [1] * 100
+
+
+async def test_each_question_of_a_batch_has_its_own_answer_or_failure(node: Node, chain: FakeNode) -> None:
+    chain.calls[CONTRACT, b"\x01"] = b"\xaa"
+    chain.calls[CONTRACT, b"\x02"] = Reverts(b"\xbb")
+    chain.calls[CONTRACT, b"\x03"] = {"code": -32000, "message": "missing trie node"}
+    calls = (node.call(CONTRACT, bytes([data])) for data in (1, 2, 3, 4))
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    assert answers[:2] == [b"\xaa", Reverted(b"\xbb")]
+    assert isinstance(answers[2], StateUnavailable)
+    assert answers[3] == b""
+    assert chain.sizes == [4]
+
+
+async def test_blocks_are_read_together_and_one_that_is_not_there_is_none(node: Node, chain: FakeNode) -> None:
+    there, missing = await node.headers([100, 101])
+    assert there is not None
+    assert (there.number, there.hash) == (100, hash_of_block(100))
+    assert missing is None
+
+
+async def test_a_transaction_is_read_and_none_for_one_that_is_not_there(node: Node, chain: FakeNode) -> None:
+    found = {"hash": "0x" + "0c" * 32, "to": "0x" + "c0" * 20, "input": "0x0102"}
+    chain.reply = _result(found)
+    assert await node.transactions([Hash32(b"\x0c" * 32)]) == (Transaction(to=CONTRACT, call_data=b"\x01\x02"),)
+    with pytest.raises(StateUnavailable):
+        await node.transactions([Hash32(b"\x0d" * 32)])
+    chain.reply = _result(None)
+    assert await node.transactions([Hash32(b"\x0c" * 32)]) == (None,)
 
 
 async def test_a_client_that_was_closed_may_be_used_again(node: Node) -> None:
@@ -191,7 +236,7 @@ def _result(result: object) -> Any:
 
 async def test_logs_are_asked_for_by_address_first_topic_and_blocks(node: Node, chain: FakeNode) -> None:
     chain.reply = _result([_raw_log(16), _raw_log(32)])
-    logs = await node.logs([CONTRACT], [TOPIC, OTHER_TOPIC], 16, 32)
+    logs = await node.logs_between(16, 32, LogFilter(addresses=(CONTRACT,), topics=((TOPIC, OTHER_TOPIC),)))
     assert [(log.address, log.block, log.log_index) for log in logs] == [(CONTRACT, 16, 3), (CONTRACT, 32, 3)]
     assert chain.asked == [
         (
@@ -208,12 +253,6 @@ async def test_logs_are_asked_for_by_address_first_topic_and_blocks(node: Node, 
     ]
 
 
-async def test_the_logs_of_no_address_or_topic_are_none_and_not_all(node: Node, chain: FakeNode) -> None:
-    assert await node.logs([], [TOPIC], 16, 32) == ()
-    assert await node.logs([CONTRACT], [], 16, 32) == ()
-    assert chain.asked == []
-
-
 @pytest.mark.parametrize(
     "result",
     [None, {}, [None], [{}], [_raw_log(16), {**_raw_log(17), "data": "0x1"}], [_raw_log(15)], [_raw_log(33)]],
@@ -224,13 +263,13 @@ async def test_logs_that_cannot_be_read_or_were_not_asked_for_are_a_missing_fact
 ) -> None:
     chain.reply = _result(result)
     with pytest.raises(StateUnavailable, match="the logs of blocks 16 to 32"):
-        await node.logs([CONTRACT], [TOPIC], 16, 32)
+        await node.logs_between(16, 32, LogFilter(addresses=(CONTRACT,), topics=((TOPIC,),)))
 
 
 async def test_more_logs_than_are_taken_at_once_are_a_missing_fact(node: Node, chain: FakeNode) -> None:
     chain.reply = _result([{**_raw_log(16), "data": "0x" + "00" * (5 * 1024 * 1024)}])
     with pytest.raises(StateUnavailable, match="the logs of blocks 16 to 32"):
-        await node.logs([CONTRACT], [TOPIC], 16, 32)
+        await node.logs_between(16, 32, LogFilter(addresses=(CONTRACT,), topics=((TOPIC,),)))
 
 
 async def test_the_hash_of_a_block_is_read_and_none_for_one_that_is_not_there(node: Node, chain: FakeNode) -> None:

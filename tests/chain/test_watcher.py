@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from proxy.chain.blocks.header import Header
+from proxy.chain.blocks.source import LogFilter
 from proxy.chain.logs import Log
-from proxy.chain.node import Head
 from proxy.chain.session_logs import SESSION_TOPICS
 from proxy.chain.trail import OVERLAP, Cursor
 from proxy.chain.watcher import Watcher, _pause
@@ -21,7 +22,7 @@ from proxy.session.counters import SessionKey
 from proxy.session.known import KnownSession, Source, Status
 from proxy.session.registry import Registry
 from proxy.session.state import SessionState
-from proxy.userop.primitives import Address, Hash32
+from proxy.userop.primitives import Hash32
 from tests.chain.builders import Clock
 from tests.session.builders import ACCOUNT, SMART_SESSION, STRANGER, word
 
@@ -90,20 +91,18 @@ class Chain:
         if self.down:
             raise StateUnavailable("the node could not be asked")
 
-    async def head(self) -> Head:
+    async def head(self) -> Header:
         self._answer()
-        return Head(number=self.newest, hash=self.hashes[-1], timestamp=0, base_fee=None)
+        return Header(number=self.newest, hash=self.hashes[-1], parent=Hash32(bytes(32)), timestamp=0)
 
     async def block_hash(self, number: int) -> Hash32 | None:
         self._answer()
         return self.hashes[number] if number <= self.newest else None
 
-    async def logs(
-        self, addresses: Collection[Address], topics: Collection[Hash32], first: int, last: int
-    ) -> tuple[Log, ...]:
+    async def logs_between(self, first: int, last: int, wanted: LogFilter) -> tuple[Log, ...]:
         self._answer()
-        assert set(addresses) == {SMART_SESSION}
-        assert set(topics) == set(SESSION_TOPICS)
+        assert set(wanted.addresses) == {SMART_SESSION}
+        assert list(map(set, wanted.topics)) == [set(SESSION_TOPICS)]
         if last - first + 1 > self.most_blocks:
             raise StateUnavailable("query exceeds max block range")
         self.asked.append((first, last))
@@ -439,18 +438,18 @@ async def test_blocks_seen_to_before_a_failure_are_not_asked_for_again() -> None
     scene = Scene()
     scene.chain.mine(1, (key(), True))
     scene.chain.mine(5_000)
-    answer = scene.chain.logs
+    answer = scene.chain.logs_between
 
-    async def fail_late(addresses: object, topics: object, first: int, last: int) -> tuple[Log, ...]:
+    async def fail_late(first: int, last: int, wanted: LogFilter) -> tuple[Log, ...]:
         if first > FIRST + 3_000:
             raise StateUnavailable("the node could not be asked")
-        return await answer({SMART_SESSION}, SESSION_TOPICS, first, last)
+        return await answer(first, last, wanted)
 
-    scene.chain.logs = fail_late  # type: ignore[method-assign]  # fails on the way
+    scene.chain.logs_between = fail_late  # type: ignore[method-assign]  # fails on the way
     with pytest.raises(StateUnavailable):
         await scene.look()
     reached = scene.chain.asked[-1][1]
-    scene.chain.logs = answer  # type: ignore[method-assign]  # well again
+    scene.chain.logs_between = answer  # type: ignore[method-assign]  # well again
     scene.chain.asked.clear()
     assert await scene.look() == []
     assert scene.chain.asked[0][0] == reached + 1 - OVERLAP
@@ -537,7 +536,7 @@ async def test_watching_goes_on_when_the_node_was_down_and_when_something_of_our
     failures = iter([ValueError("a fault of ours"), OSError("no more files")])
     asked = 0
 
-    async def head() -> Head:
+    async def head() -> Header:
         nonlocal asked
         asked += 1
         for failure in failures:

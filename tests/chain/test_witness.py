@@ -35,7 +35,7 @@ def put_events(chain: FakeNode, *logs: dict[str, Any]) -> None:
     def reply(body: dict[str, Any]) -> web.StreamResponse | None:
         if body["method"] != "eth_getLogs":
             return None
-        assert body["params"][0]["topics"] == [[print_bytes(USER_OPERATION_EVENT)], print_bytes(OP)]
+        assert body["params"][0]["topics"] == [[print_bytes(USER_OPERATION_EVENT)], [print_bytes(OP)]]
         return web.json_response({"jsonrpc": "2.0", "id": body["id"], "result": list(logs)})
 
     chain.reply = reply

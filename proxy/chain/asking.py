@@ -1,0 +1,34 @@
+"""What a node answers to JSON-RPC requests, before anybody looks into the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+Response = Mapping[str, object]
+"""A JSON-RPC response as it came: `result` or `error`."""
+
+
+class Question(NamedTuple):
+    """One JSON-RPC request."""
+
+    method: str
+    params: list[object]
+
+
+class NotAsked(Exception):
+    """The node could not be asked, or what it sent is no answer. The message names no URL: that may hold a key."""
+
+
+class Asking(Protocol):
+    """A way to a node. Bounded in bytes, not in time: whoever asks has a deadline."""
+
+    async def one(self, question: Question) -> Response:
+        """The answer to one question. Raises `NotAsked`."""
+
+    async def many(self, questions: Sequence[Question]) -> Sequence[Response]:
+        """The answers to several, sent at once, in the order of the questions. Raises `NotAsked`, also where the node
+        does not take several at once."""
+
+    async def close(self) -> None:
+        """Close the connections; it may be used again afterwards."""

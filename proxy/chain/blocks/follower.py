@@ -1,0 +1,235 @@
+"""Blocks read in order, from the last one that was settled to the newest, and handed on as slices.
+
+Headers are linked to one another by their parents' hashes, so that what is handed on is of one chain. Where a block
+does not stand on the last one settled, the chain was reorganised: the newest settled block that is still on it is
+looked for, and what stood after that is undone. A node that is not as far as another one was is no reorganisation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import pairwise, takewhile
+from typing import Final
+
+from proxy.chain.blocks.events import Executed, read_claims, read_executed, read_reason
+from proxy.chain.blocks.header import Header
+from proxy.chain.blocks.proof import ProvenLogs
+from proxy.chain.blocks.source import BlockSource
+from proxy.chain.logs import Log
+from proxy.chain.session_logs import session_touched
+from proxy.chain.settlement.slices import BlockName, OperationMined, Place, SessionTouched, Slice, SliceTaker
+from proxy.errors import StateUnavailable
+from proxy.userop.entry_point import EntryPoint
+from proxy.userop.nonce import find_session_module
+from proxy.userop.primitives import Address, Hash32
+
+_LOG: Final = logging.getLogger(__name__)
+MOST_BLOCKS_BEHIND: Final = 50_000
+"""Of a longer stretch the blocks are not read: what is known is read again, and nonces tell of what was in flight."""
+_BLOCKS_A_SLICE: Final = 64
+_NEAR: Final = 128
+"""Blocks before the newest that are kept by hash: so deep a reorganisation is walked back block by block."""
+_ANCESTORS_A_CALL: Final = 16
+
+
+class BlockFollower:
+    """Follows one chain. `watches` says whether an account has sessions known here, in flight or not."""
+
+    def __init__(
+        self,
+        *,
+        chain_id: int,
+        modules: Collection[Address],
+        entry_points: Collection[EntryPoint],
+        source: BlockSource,
+        taker: SliceTaker,
+        watches: Callable[[Address], bool],
+    ) -> None:
+        self._chain_id = chain_id
+        self._modules = frozenset(modules)
+        self._entry_points = {entry_point.address: entry_point for entry_point in entry_points}
+        self._source = source
+        self._taker = taker
+        self._watches = watches
+        self._logs = ProvenLogs(source, self._modules, self._entry_points)
+        self._lost = False  # the last look found nothing of what was settled
+
+    async def look(self) -> Header:
+        """Settle everything up to the node's newest block, which is returned. Raises `StateUnavailable`.
+
+        May be repeated, and given up at any moment: each slice counts whole or not at all.
+        """
+        head = await self._source.head()
+        cursor = self._taker.cursor
+        if cursor is None or head.number > cursor.number + MOST_BLOCKS_BEHIND:
+            await self._start_at(head)
+            return head
+        if not await self._stand_on(cursor, head):
+            return head
+        while (cursor := self._taker.cursor) is not None and cursor.number < head.number:
+            await self._step(cursor, head)
+        return head
+
+    async def _step(self, cursor: BlockName, head: Header) -> None:
+        last = min(cursor.number + _BLOCKS_A_SLICE, head.number)
+        headers = await self._headers(range(cursor.number + 1, last + 1))
+        if headers[0].parent != cursor.hash or not _is_linked(headers):
+            raise StateUnavailable(f"the blocks after {cursor.number}: the chain moved while it was read")
+        if headers[-1].number == head.number and headers[-1].hash != head.hash:
+            raise StateUnavailable(f"block {last}: the node's answers are of two branches")
+        await self._taker.settle(await self._slice(cursor, headers, head))
+
+    async def _headers(self, numbers: Sequence[int]) -> list[Header]:
+        """Those that the node has, from the first on; it may be some blocks behind the one that told the newest."""
+        found = await self._source.headers(numbers)
+        headers = [header for header in takewhile(lambda header: header is not None, found) if header is not None]
+        if not headers:
+            raise StateUnavailable(f"block {numbers[0]}: the node that answers has not got it")
+        return headers
+
+    # where the chain stands
+
+    async def _stand_on(self, cursor: BlockName, head: Header) -> bool:
+        """Have the cursor on the node's chain; false when the node is behind it."""
+        if head.number < cursor.number:
+            return await self._walk_back(head)
+        (there,) = await self._source.headers([cursor.number]) if head.number > cursor.number else (head,)
+        if there is None:
+            raise StateUnavailable(f"block {cursor.number}: the node that answers has not got it")
+        if there.hash == cursor.hash:
+            self._lost = False
+            return True
+        return await self._walk_back(head)
+
+    async def _walk_back(self, head: Header) -> bool:
+        """Undo what is on the node's chain no more; false when all that it can tell of is, and it is only behind."""
+        if (of_chain := await self._source.chain_id()) != self._chain_id:
+            raise StateUnavailable(f"the node is of chain {of_chain}, not {self._chain_id}")
+        trail = [block for block in self._taker.trail() if block.number <= head.number]
+        for at in range(0, len(trail), _ANCESTORS_A_CALL):
+            part = trail[at : at + _ANCESTORS_A_CALL]
+            found = await self._source.headers([block.number for block in part])
+            for place, (block, header) in enumerate(zip(part, found, strict=True)):
+                if header is None:
+                    raise StateUnavailable(f"block {block.number}: the node that answers has not got it")
+                if header.hash == block.hash:
+                    if at + place == 0 and (self._taker.cursor or block).number > head.number:
+                        return False
+                    if block != self._taker.cursor:
+                        _LOG.info("chain %d was reorganised after block %d", self._chain_id, block.number)
+                        await self._taker.undo(block)
+                    return True
+        if not trail:
+            return False  # far behind, or of a chain begun anew: that will show once it is as far
+        if not self._lost:
+            self._lost = True  # once may be a node's mistake
+            raise StateUnavailable("the node has none of the blocks that were settled")
+        _LOG.warning("chain %d has none of the blocks that were settled: beginning anew", self._chain_id)
+        await self._start_at(head)
+        return True
+
+    async def _start_at(self, head: Header) -> None:
+        if (of_chain := await self._source.chain_id()) != self._chain_id:
+            raise StateUnavailable(f"the node is of chain {of_chain}, not {self._chain_id}")
+        self._lost = False
+        await self._taker.start_at(BlockName(head.number, head.hash), head.timestamp)
+
+    # what the blocks say
+
+    async def _slice(self, cursor: BlockName, headers: Sequence[Header], head: Header) -> Slice:
+        senders = self._taker.senders()
+        logs = await self._logs.of(headers, senders)
+        by_number = {header.number: header for header in headers}
+        executed = [
+            (log, event)
+            for log in logs
+            if log.address in self._entry_points
+            and (event := read_executed(log)) is not None
+            and self._concerns(event, senders)
+        ]
+        claims = await self._claims(executed)
+        reasons = dict(reason for log in logs if log.address in self._entry_points and (reason := read_reason(log)))
+        events: list[OperationMined | SessionTouched] = []
+        for log in logs:
+            key = session_touched(log, self._chain_id, self._modules)
+            if key is not None:
+                block = BlockName(log.block, log.block_hash)
+                events.append(SessionTouched(place=Place(log.block, log.log_index), block=block, key=key))
+        for log, event in executed:
+            events.append(_mined(log, event, by_number[log.block], reasons, claims))
+        events.sort(key=lambda event: event.place)
+        newest = headers[-1]
+        kept = [header for header in headers if header.number > head.number - _NEAR] or [newest]
+        return Slice(
+            chain_id=self._chain_id,
+            first=headers[0].number,
+            last=_name(newest),
+            parent=cursor,
+            timestamp=newest.timestamp,
+            blocks=tuple(map(_name, kept)),
+            events=tuple(events),
+        )
+
+    def _concerns(self, event: Executed, senders: Collection[Address]) -> bool:
+        """An operation of a sender in flight, or of a session of a watched account that did not come through here."""
+        if event.sender in senders:
+            return True
+        return find_session_module(event.nonce, self._modules) is not None and self._watches(event.sender)
+
+    async def _claims(self, executed: Sequence[tuple[Log, Executed]]) -> dict[tuple[Address, int], tuple[Hash32, ...]]:
+        """Under which permission ids the operations were mined, as far as their bundles can be had and read."""
+        wanted: dict[Hash32, set[tuple[Address, int]]] = {}
+        entry_points: dict[Hash32, Address] = {}
+        for log, event in executed:
+            wanted.setdefault(log.transaction_hash, set()).add((event.sender, event.nonce))
+            entry_points[log.transaction_hash] = log.address
+        if not wanted:
+            return {}
+        try:
+            transactions = await self._source.transactions(list(wanted))
+        except StateUnavailable as error:
+            # then every claim of these operations stays charged
+            _LOG.info("the bundles of chain %d cannot be had: %s", self._chain_id, error.what)
+            return {}
+        claims: dict[tuple[Address, int], tuple[Hash32, ...]] = {}
+        for name, transaction in zip(wanted, transactions, strict=True):
+            entry_point = self._entry_points[entry_points[name]]
+            if transaction is not None and transaction.to == entry_point.address:
+                claims |= read_claims(transaction.call_data, entry_point, self._modules, wanted[name]) or {}
+            await asyncio.sleep(0)
+        return claims
+
+
+def _mined(
+    log: Log,
+    event: Executed,
+    header: Header,
+    reasons: Mapping[Hash32, bytes],
+    claims: Mapping[tuple[Address, int], tuple[Hash32, ...]],
+) -> OperationMined:
+    return OperationMined(
+        place=Place(log.block, log.log_index),
+        block=_name(header),
+        timestamp=header.timestamp,
+        transaction=log.transaction_hash,
+        entry_point=log.address,
+        user_op_hash=event.user_op_hash,
+        sender=event.sender,
+        nonce=event.nonce,
+        success=event.success,
+        gas_cost=event.gas_cost,
+        gas_used=event.gas_used,
+        base_fee=header.base_fee,
+        revert_reason=None if event.success else reasons.get(event.user_op_hash),
+        permission_ids=claims.get((event.sender, event.nonce)),
+    )
+
+
+def _name(header: Header) -> BlockName:
+    return BlockName(header.number, header.hash)
+
+
+def _is_linked(headers: Sequence[Header]) -> bool:
+    return all(child.parent == parent.hash for parent, child in pairwise(headers))

@@ -1,0 +1,112 @@
+"""Questions on their way to a node: so many exchanges at a time, and what waits goes together.
+
+While all places are taken questions queue; whoever gets a place next takes several of them in one batch, as long as the
+node takes batches. A batch that fails is asked again one by one, and the next ones are smaller.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+from typing import Final
+
+from proxy.chain.asking import Asking, NotAsked, Question, Response
+from proxy.errors import StateUnavailable
+
+_MOST_IN_A_BATCH: Final = 32
+
+
+@dataclass(slots=True)
+class _Waiting:
+    question: Question
+    answer: asyncio.Future[Response]
+
+
+class Lane:
+    """A way to one node with places of its own. `timeout_seconds` is for one exchange, after it got its place."""
+
+    def __init__(self, asking: Asking, *, timeout_seconds: float, places: int) -> None:
+        self._asking = asking
+        self._timeout = timeout_seconds
+        self._places = places
+        self._queue: deque[_Waiting] = deque()
+        self._workers: set[asyncio.Task[None]] = set()
+        self._most = _MOST_IN_A_BATCH
+
+    async def ask(self, question: Question, what: str) -> Response:
+        """The node's answer. Raises `StateUnavailable` naming `what` could not be had."""
+        waiting = _Waiting(question, asyncio.get_running_loop().create_future())
+        self._queue.append(waiting)
+        if len(self._workers) < self._places:
+            worker = asyncio.create_task(self._work())
+            self._workers.add(worker)
+            worker.add_done_callback(self._workers.discard)
+        try:
+            return await waiting.answer
+        except TimeoutError:
+            raise StateUnavailable(f"{what}: the node did not answer in {self._timeout:g} s") from None
+        except NotAsked as error:
+            raise StateUnavailable(f"{what}: the node could not be asked ({error})") from None
+
+    async def close(self) -> None:
+        """Stop asking."""
+        workers = tuple(self._workers)
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+        while self._queue:
+            self._queue.popleft().answer.cancel()
+
+    async def _work(self) -> None:
+        while part := self._next():
+            try:
+                await self._exchange(part)
+            finally:
+                for waiting in part:
+                    waiting.answer.cancel()  # only where it was not answered: this worker was stopped
+
+    def _next(self) -> list[_Waiting]:
+        """What goes together; nothing of it is wanted any more by those who gave up waiting."""
+        part: list[_Waiting] = []
+        while self._queue and len(part) < self._most:
+            waiting = self._queue.popleft()
+            if not waiting.answer.done():
+                part.append(waiting)
+        return part
+
+    async def _exchange(self, part: list[_Waiting]) -> None:
+        if len(part) > 1:
+            try:
+                async with asyncio.timeout(self._timeout):
+                    answers = await self._asking.many([waiting.question for waiting in part])
+            except TimeoutError as error:
+                return _fail(part, error)
+            except NotAsked:
+                self._most = max(self._most // 2, 1)
+            else:
+                for waiting, answer in zip(part, answers, strict=True):
+                    _tell(waiting, answer)
+                return None
+        await asyncio.gather(*(self._one(waiting) for waiting in part))
+        return None
+
+    async def _one(self, waiting: _Waiting) -> None:
+        try:
+            async with asyncio.timeout(self._timeout):
+                answer = await self._asking.one(waiting.question)
+        except (TimeoutError, NotAsked) as error:
+            _fail([waiting], error)
+        else:
+            _tell(waiting, answer)
+
+
+def _tell(waiting: _Waiting, answer: Response) -> None:
+    if not waiting.answer.done():
+        waiting.answer.set_result(answer)
+
+
+def _fail(part: list[_Waiting], error: Exception) -> None:
+    for waiting in part:
+        if not waiting.answer.done():
+            waiting.answer.set_exception(error)

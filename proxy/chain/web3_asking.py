@@ -1,0 +1,113 @@
+"""A node asked through web3: the one place that imports it.
+
+Importing web3 imports py_ecc, which raises the interpreter's recursion limit a hundredfold; deeply nested input would
+then end the process instead of raising. The limit is put back before anything else happens. The loggers of web3 and
+of what it stands on print URLs, and a node's URL may hold its key: they are silent here, and failures are told by
+their type. The HTTP session is ours, so that answers are bounded while they arrive, and read by a parser that does
+not recurse.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Any, Final, cast
+
+import orjson
+from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector
+
+from proxy.chain.asking import NotAsked, Question, Response
+
+_RECURSION_LIMIT: Final = sys.getrecursionlimit()
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # web3 imports what websockets calls its legacy
+    from web3 import AsyncWeb3
+    from web3.exceptions import Web3Exception, Web3RPCError
+    from web3.providers.async_base import AsyncJSONBaseProvider
+    from web3.types import RPCEndpoint, RPCRequest, RPCResponse
+
+sys.setrecursionlimit(_RECURSION_LIMIT)
+for _name in ("web3", "websockets"):
+    logging.getLogger(_name).setLevel(logging.CRITICAL + 1)
+
+MOST_ANSWER_BYTES: Final = 4 * 1024 * 1024
+_HEADERS: Final = {"content-type": "application/json"}
+
+
+class BoundedHttpProvider(AsyncJSONBaseProvider):
+    """web3's way to a node over HTTP, with a session of our own. Never tries twice, keeps no answers, logs nothing."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self._url = url
+        self._session: ClientSession | None = None
+
+    async def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:  # Any: web3's own signature
+        """The answer to one request. Raises `ClientError`, `OSError` or `ValueError`."""
+        return cast(RPCResponse, await self._exchange(self.form_request(method, params)))
+
+    async def make_batch_request(
+        self, requests: list[tuple[RPCEndpoint, Any]]
+    ) -> list[RPCResponse] | RPCResponse:  # Any: as above
+        """The answers to several, in order; what the node sent instead where it takes no batches. Raises as above."""
+        formed = [self.form_request(method, params) for method, params in requests]
+        answer = await self._exchange(formed)
+        if not isinstance(answer, list):
+            return cast(RPCResponse, answer)
+        by_id = {each["id"]: each for each in answer if isinstance(each, dict) and isinstance(each.get("id"), int)}
+        if len(answer) != len(formed) or any(each["id"] not in by_id for each in formed):
+            raise ValueError("the answers to a batch are not those to its requests")
+        return [cast(RPCResponse, by_id[each["id"]]) for each in formed]
+
+    async def disconnect(self) -> None:
+        """Close the connections; the next request opens new ones."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def _exchange(self, body: RPCRequest | list[RPCRequest]) -> object:
+        """The body of the answer, whatever its HTTP status: some nodes send a JSON-RPC error with 4xx or 5xx."""
+        if self._session is None:
+            # no limits of its own: whoever asks bounds how much and for how long
+            self._session = ClientSession(connector=TCPConnector(limit=0), timeout=ClientTimeout(total=None))
+        async with self._session.post(self._url, data=orjson.dumps(body), headers=_HEADERS) as response:
+            answer = bytearray()
+            async for chunk in response.content.iter_any():
+                answer += chunk
+                if len(answer) > MOST_ANSWER_BYTES:
+                    raise ValueError(f"an answer of more than {MOST_ANSWER_BYTES} bytes")
+        return cast(object, orjson.loads(answer))
+
+
+class Web3Asking:
+    """See `proxy.chain.asking.Asking`."""
+
+    def __init__(self, url: str) -> None:
+        # no middleware: it would ask on its own, format, and guess
+        self._provider = BoundedHttpProvider(url)
+        self._web3: AsyncWeb3[BoundedHttpProvider] = AsyncWeb3(self._provider, middleware=[])
+
+    async def one(self, question: Question) -> Response:
+        try:
+            result = await self._web3.manager.coro_request(RPCEndpoint(question.method), question.params)
+        except Web3RPCError as error:
+            return {"error": (error.rpc_response or {}).get("error", str(error))}
+        except (Web3Exception, ClientError, OSError, ValueError, TypeError, AttributeError) as error:
+            # the type only: the text may hold the node's URL; web3 stumbles over answers that are no objects
+            raise NotAsked(type(error).__name__) from None
+        return {"result": result}
+
+    async def many(self, questions: Sequence[Question]) -> Sequence[Response]:
+        requests = [(RPCEndpoint(each.method), cast(Any, each.params)) for each in questions]  # Any: web3's own
+        try:
+            answers = await self._provider.make_batch_request(requests)
+        except (ClientError, OSError, ValueError) as error:
+            raise NotAsked(type(error).__name__) from None
+        if not isinstance(answers, list):
+            raise NotAsked("no batches")
+        return [cast(Response, each) for each in answers]
+
+    async def close(self) -> None:
+        await self._provider.disconnect()

@@ -1,0 +1,357 @@
+"""What became of operations is read from blocks, in order, each once, whatever the node and the chain do."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from proxy.chain.blocks.events import USER_OPERATION_EVENT
+from proxy.chain.blocks.follower import MOST_BLOCKS_BEHIND, BlockFollower
+from proxy.chain.blocks.header import bloom_of_item, may_hold
+from proxy.chain.blocks.source import Transaction
+from proxy.chain.settlement.slices import OperationMined
+from proxy.errors import StateUnavailable
+from proxy.userop.primitives import Address, Hash32
+from tests.chain.blocks.builders import (
+    V07,
+    Backend,
+    Balancer,
+    Books,
+    FakeChain,
+    a_hash,
+    a_key,
+    executed,
+    follower_of,
+    noise,
+    reverted,
+    touched,
+)
+from tests.session.builders import ACCOUNT, SMART_SESSION, STRANGER, word
+
+SESSION_NONCE = int.from_bytes(bytes(4) + SMART_SESSION + bytes(8), "big")
+
+
+@pytest.fixture
+def chain() -> FakeChain:
+    return FakeChain()
+
+
+@pytest.fixture
+def books() -> Books:
+    return Books()
+
+
+async def test_the_first_look_begins_at_the_newest_block(chain: FakeChain, books: Books) -> None:
+    chain.mine(executed(1))
+    await follower_of(Backend(chain), books).look()
+    assert books.started_at == [chain.name()]
+    assert books.mined == []
+
+
+async def test_every_operation_of_a_sender_in_flight_is_told_once_and_in_order(chain: FakeChain, books: Books) -> None:
+    follower = follower_of(Backend(chain), books)
+    await follower.look()
+    chain.mine(executed(1), touched(a_key()), executed(2, sender=STRANGER))
+    chain.mine(executed(3))
+    await follower.look()
+    await follower.look()
+    assert books.mined == [1, 3]
+    assert books.touched == [a_key()]
+    assert books.cursor == chain.name()
+
+
+async def test_what_an_event_says_is_told_whole(chain: FakeChain, books: Books) -> None:
+    follower = follower_of(Backend(chain), books)
+    await follower.look()
+    header = chain.mine(noise(), reverted(1, b"no"), executed(1, nonce=5, success=False))
+    await follower.look()
+    (event,) = books.slices[-1].events
+    assert isinstance(event, OperationMined)
+    assert (event.user_op_hash, event.sender, event.nonce, event.success) == (a_hash(1), ACCOUNT, 5, False)
+    assert (event.gas_cost, event.gas_used, event.revert_reason, event.base_fee) == (7_001, 901, b"no", 7)
+    assert (event.timestamp, event.block, event.place) == (header.timestamp, chain.name(), (header.number, 2))
+
+
+async def test_an_operation_of_a_watched_session_that_came_another_way_is_told(chain: FakeChain, books: Books) -> None:
+    books.senders_in_flight = set()
+    follower = follower_of(Backend(chain), books, STRANGER)
+    await follower.look()
+    chain.mine(executed(1, sender=STRANGER, nonce=SESSION_NONCE), executed(2, sender=STRANGER, nonce=7))
+    await follower.look()
+    assert books.mined == [1]
+
+
+# a node behind a balancer
+
+
+async def test_two_backends_three_blocks_apart_lose_no_operation(chain: FakeChain, books: Books) -> None:
+    chain.mine(blocks=5)
+    follower = follower_of(Balancer(Backend(chain), Backend(chain, behind=3)), books)
+    await _look(follower, times=8)
+    for number in range(1, 31):
+        chain.mine(executed(number), noise(number))
+        await _look(follower, times=1)
+    chain.mine(blocks=4)
+    await _look(follower, times=12)
+    assert books.mined == list(range(1, 31))
+
+
+@pytest.mark.parametrize("blocks", [1, 3, 40])
+async def test_a_backend_that_answers_with_no_logs_moves_nothing(chain: FakeChain, books: Books, blocks: int) -> None:
+    honest = Backend(chain)
+    await follower_of(honest, books).look()
+    before = books.cursor
+    for number in range(blocks):
+        chain.mine(executed(number + 1))
+    with pytest.raises(StateUnavailable):
+        await follower_of(Backend(chain, answers_empty=True), books).look()
+    assert books.cursor == before
+    await follower_of(honest, books).look()
+    assert books.mined == list(range(1, blocks + 1))
+
+
+async def test_where_every_second_answer_is_empty_each_operation_is_found(chain: FakeChain, books: Books) -> None:
+    follower = follower_of(Balancer(Backend(chain), Backend(chain, answers_empty=True)), books)
+    await _look(follower, times=2)
+    for number in range(1, 21):
+        chain.mine(executed(number))
+        await _look(follower, times=3)
+    await _look(follower, times=6)
+    assert books.mined == list(range(1, 21))
+
+
+async def test_on_a_chain_without_filters_an_empty_answer_is_asked_for_twice(books: Books) -> None:
+    chain = FakeChain(blooms=False)
+    follower = follower_of(Balancer(Backend(chain), Backend(chain), Backend(chain, answers_empty=True)), books)
+    await _look(follower, times=1)
+    chain.mine(executed(1))
+    await _look(follower, times=3)
+    assert books.mined == [1]
+
+
+async def test_a_quiet_block_costs_no_question_for_logs(chain: FakeChain, books: Books) -> None:
+    node = Backend(chain)
+    follower = follower_of(node, books)
+    await follower.look()
+    chain.mine(noise())
+    await follower.look()
+    node.asked.clear()
+    chain.mine(noise(3), blocks=5)
+    await follower.look()
+    assert [question[0] for question in node.asked] == ["head", "headers", "headers"]
+
+
+async def test_a_filter_that_lets_through_what_is_not_there_is_seen_through(chain: FakeChain, books: Books) -> None:
+    follower = follower_of(Backend(chain), books)
+    await follower.look()
+    chain.mine(*(noise(number) for number in range(3_000)))
+    assert may_hold(chain.headers[-1].bloom, V07.address, USER_OPERATION_EVENT)
+    await follower.look()
+    assert books.cursor == chain.name()
+    assert books.slices[-1].events == ()
+
+
+async def test_a_block_with_too_many_operations_of_others_is_asked_for_ours(chain: FakeChain, books: Books) -> None:
+    follower = follower_of(Backend(chain, most_logs=10), books)
+    await follower.look()
+    others = [executed(100 + number, sender=STRANGER) for number in range(40)]
+    chain.mine(*others, executed(1), touched(a_key()))
+    await follower.look()
+    assert books.mined == [1]
+    assert books.touched == [a_key()]
+
+
+async def test_a_long_stretch_is_read_in_parts_that_the_node_answers_for(chain: FakeChain, books: Books) -> None:
+    follower = follower_of(Backend(chain, most_logs=7), books)
+    await follower.look()
+    for number in range(1, 201):
+        chain.mine(executed(number))
+    await follower.look()
+    assert books.mined == list(range(1, 201))
+
+
+async def test_a_block_that_the_node_says_it_has_not_got_moves_nothing(chain: FakeChain, books: Books) -> None:
+    await follower_of(Backend(chain), books).look()
+    before = books.cursor
+    chain.mine(executed(1), blocks=3)
+    with pytest.raises(StateUnavailable):
+        await follower_of(Backend(chain, null_blocks=True), books).look()
+    assert books.cursor == before
+
+
+async def test_a_node_that_lags_undoes_nothing(chain: FakeChain, books: Books) -> None:
+    chain.mine(blocks=10)
+    await follower_of(Backend(chain), books).look()
+    chain.mine(executed(1), blocks=3)
+    await follower_of(Backend(chain), books).look()
+    await follower_of(Backend(chain, behind=2), books).look()
+    await follower_of(Backend(chain, behind=12), books).look()
+    assert books.undone_to == []
+    assert books.cursor == chain.name()
+
+
+async def test_a_node_of_another_chain_undoes_nothing_and_begins_nothing(chain: FakeChain, books: Books) -> None:
+    await follower_of(Backend(chain), books).look()
+    other = FakeChain(chain.first, salt=1)
+    other.mine(blocks=5)
+    stranger = Backend(other, of_chain=1)
+    for _ in range(3):
+        with pytest.raises(StateUnavailable):
+            await follower_of(stranger, books).look()
+        with pytest.raises(StateUnavailable):
+            await follower_of(stranger, Books()).look()
+    assert books.started_at == [chain.name()]
+    assert books.undone_to == []
+
+
+# reorganisations
+
+
+@pytest.mark.parametrize("depth", [1, 6, 64])
+async def test_a_reorganisation_undoes_what_stood_on_the_blocks_that_are_gone(
+    chain: FakeChain, books: Books, depth: int
+) -> None:
+    follower = follower_of(Backend(chain), books)
+    await follower.look()
+    chain.mine(executed(1), touched(a_key(1)))
+    chain.mine(blocks=6)
+    await follower.look()
+    for number in range(depth):
+        chain.mine(executed(100 + number), touched(a_key(2)))
+        if number % 5 == 0:
+            await follower.look()
+    await follower.look()
+    ancestor = chain.name(back=depth)
+    chain.reorganise(depth, [executed(100)], [executed(500), touched(a_key(3))])
+    chain.mine()
+    await follower.look()
+    assert books.undone_to == [ancestor]
+    assert books.mined == [1, 100, 500] if depth > 1 else [1, 100]
+    assert a_key(2) not in books.touched
+    assert books.cursor == chain.name()
+
+
+async def test_a_reorganisation_at_the_same_height_is_noticed(chain: FakeChain, books: Books) -> None:
+    follower = follower_of(Backend(chain), books)
+    await follower.look()
+    chain.mine(executed(1), blocks=2)
+    await follower.look()
+    chain.reorganise(1, [executed(2)])
+    await follower.look()
+    assert books.mined == [2]
+
+
+async def test_a_reorganisation_deeper_than_anything_known_begins_anew_when_seen_twice(
+    chain: FakeChain, books: Books
+) -> None:
+    follower = follower_of(Backend(chain), books)
+    await follower.look()
+    chain.mine(blocks=3)
+    await follower.look()
+    chain.reorganise(4, [], [], [], [], [])
+    with pytest.raises(StateUnavailable):
+        await follower.look()
+    assert len(books.started_at) == 1
+    await follower.look()
+    assert books.started_at[-1] == chain.name()
+
+
+async def test_a_stretch_longer_than_can_be_read_begins_anew(chain: FakeChain, books: Books) -> None:
+    follower = follower_of(Backend(chain), books)
+    await follower.look()
+    far = FakeChain(chain.first + MOST_BLOCKS_BEHIND + 2)
+    await follower_of(Backend(far), books).look()
+    assert books.started_at[-1] == far.name()
+
+
+async def test_a_slice_that_could_not_be_kept_is_offered_again(chain: FakeChain, books: Books) -> None:
+    follower = follower_of(Backend(chain), books)
+    await follower.look()
+    chain.mine(executed(1))
+    books.broken = True
+    with pytest.raises(StateUnavailable):
+        await follower.look()
+    books.broken = False
+    await follower.look()
+    assert books.mined == [1]
+
+
+# which claim was mined
+
+
+async def test_a_bundle_that_cannot_be_read_tells_no_claim(chain: FakeChain, books: Books) -> None:
+    follower = follower_of(Backend(chain), books)
+    await follower.look()
+    bundle = Hash32(word(1))
+    chain.transactions[bundle] = Transaction(to=V07.address, call_data=b"\x76\x5e\x82\x7fbroken")
+    chain.mine(executed(1, transaction=bundle), executed(2, transaction=Hash32(word(2))))
+    await follower.look()
+    assert [event.permission_ids for event in books.slices[-1].events if isinstance(event, OperationMined)] == [
+        None,
+        None,
+    ]
+
+
+# whatever happens
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("mine"), st.integers(1, 4)),
+            st.tuples(st.just("reorganise"), st.integers(1, 20)),
+            st.tuples(st.just("look"), st.integers(1, 3)),
+        ),
+        max_size=30,
+    ),
+    st.lists(
+        st.fixed_dictionaries({"behind": st.integers(0, 3), "answers_empty": st.booleans()}), min_size=0, max_size=2
+    ),
+)
+async def test_at_rest_what_stands_is_what_the_chain_has(
+    steps: list[tuple[str, int]], others: list[dict[str, int]]
+) -> None:
+    chain, books, number = FakeChain(), Books(), 0
+    chain.mine(blocks=30)
+    backends = [Backend(chain, behind=each["behind"], answers_empty=bool(each["answers_empty"])) for each in others]
+    follower = follower_of(Balancer(Backend(chain), *backends), books)
+    honest = follower_of(Backend(chain), books)
+    await honest.look()
+    for step, count in steps:
+        if step == "mine":
+            for _ in range(count):
+                number += 1
+                chain.mine(executed(number), noise(number))
+        elif step == "reorganise" and count < len(chain.headers) - 31:
+            chain.reorganise(count)
+            chain.mine()
+        else:
+            await _look(follower, times=count)
+    await honest.look()
+    on_chain = [
+        int.from_bytes(log.topics[1], "big") - 0xAA00_0000
+        for header in chain.headers
+        for log in chain.logs[header.hash]
+        if log.address == V07.address
+    ]
+    assert books.mined == on_chain
+    assert books.cursor == chain.name()
+
+
+@given(st.lists(st.binary(min_size=20, max_size=32), max_size=20), st.binary(min_size=20, max_size=20))
+def test_a_filter_never_denies_what_is_in_it(items: list[bytes], item: bytes) -> None:
+    bloom = 0
+    for each in [*items, item]:
+        bloom |= bloom_of_item(each)
+    assert may_hold(bloom, Address(item))
+
+
+async def _look(follower: BlockFollower, times: int) -> None:
+    """Failures of single looks are what the next ones are for."""
+    for _ in range(times):
+        try:
+            await follower.look()
+        except StateUnavailable:
+            continue

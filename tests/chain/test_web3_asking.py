@@ -1,0 +1,39 @@
+"""web3 is met on our terms: it changes nothing in the process, says nothing, and its answers are bounded."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+_CHECK = """
+import logging, sys
+logging.basicConfig(level=logging.DEBUG)
+before = sys.getrecursionlimit()
+from proxy.chain.node import Node
+assert "web3" not in sys.modules, "who has no node does not load it"
+node = Node("http://127.0.0.1:9/hush-key")
+assert "web3" in sys.modules
+assert "py_ecc" in sys.modules, "what raises the limit has been imported"
+assert sys.getrecursionlimit() == before, sys.getrecursionlimit()
+for name in logging.root.manager.loggerDict:
+    if name.split(".")[0] in ("web3", "websockets"):
+        assert not logging.getLogger(name).isEnabledFor(logging.CRITICAL), name
+def deep(levels):
+    return deep(levels - 1) if levels else None
+try:
+    deep(50_000)
+except RecursionError:
+    print("bounded")
+"""
+
+
+def test_the_recursion_limit_that_an_import_raises_is_put_back_and_its_loggers_are_silent() -> None:
+    run = subprocess.run([sys.executable, "-c", _CHECK], capture_output=True, text=True, check=False)
+    assert run.stdout == "bounded\n", run.stderr
+
+
+def test_one_place_imports_web3() -> None:
+    root = Path(__file__).parents[2] / "proxy"
+    found = [path for path in root.rglob("*.py") if "import web3" in (text := path.read_text()) or "from web3" in text]
+    assert [path.name for path in found] == ["web3_asking.py"]
