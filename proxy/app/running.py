@@ -22,7 +22,8 @@ from proxy.config import Config
 from proxy.edge.admin.backend import GateBackend
 from proxy.edge.admin.server import AdminServer
 from proxy.edge.audit.writer import AuditWriter
-from proxy.edge.http.server import Hooks, RpcServer
+from proxy.edge.http.server import RpcServer
+from proxy.edge.http.service import Hooks
 from proxy.edge.rule_files.book import open_rules, start_rules
 from proxy.edge.storage.database import Synchronous, open_database
 from proxy.edge.storage.housekeeping import count_sessions, prune, save_counts, try_ledger
