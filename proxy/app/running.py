@@ -16,6 +16,7 @@ import uvloop
 
 from proxy.app.background import run_in_background
 from proxy.app.chain import Shared, build_chain, start_chain
+from proxy.app.descriptors import descriptors_of
 from proxy.app.memory import NoMemory, keep_counts_of, ledger_path, restored_counts, restored_registry
 from proxy.app.settings import admin_access, metrics_of, server_settings
 from proxy.config import Config
@@ -74,6 +75,7 @@ async def _serve(config: Config) -> None:
 
 async def start(config: Config, stack: AsyncExitStack) -> Running:
     """Build the gate and listen; leaving `stack` stops it, in the opposite order."""
+    descriptors = descriptors_of(config)
     path = ledger_path(config, stack)
     store = Store(path, synchronous=Synchronous(config.ledger_synchronous))
     stack.callback(store.close)
@@ -96,6 +98,7 @@ async def start(config: Config, stack: AsyncExitStack) -> Running:
         recorder=EdgeRecorder(metrics, audit),
         metrics=metrics,
         stack=stack,
+        bundler_connections=descriptors.bundlers,
     )
     chains = {name: await start_chain(name, chain, shared, store) for name, chain in config.chains.items()}
     _keep_house(config, registry, store, metrics, stack)
@@ -109,7 +112,9 @@ async def start(config: Config, stack: AsyncExitStack) -> Running:
     admin_port = await admin.start(config.admin_listen.host, config.admin_listen.port)
     stack.push_async_callback(admin.stop)
     hooks = Hooks(began=metrics.began, ended=metrics.ended, turned_away=partial(_turned_away, metrics))
-    server = await RpcServer(answer, server_settings(config), hooks).start(config.listen.host, config.listen.port)
+    server = await RpcServer(answer, server_settings(config, descriptors), hooks).start(
+        config.listen.host, config.listen.port
+    )
     stack.push_async_callback(server.stop)
     return Running(rpc_port=server.port, admin_port=admin_port, registry=registry, metrics=metrics)
 

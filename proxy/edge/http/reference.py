@@ -67,7 +67,10 @@ class AiohttpListener:
     async def _read(self, request: web.BaseRequest) -> bytes:
         try:
             if request.content.is_eof():
-                return request.content.read_nowait()
+                body = request.content.read_nowait()
+                if len(body) > self._limit:
+                    raise self._too_long()
+                return body
             async with asyncio.timeout(self._settings.body_seconds):
                 if request.headers.get("Expect", "").lower() == "100-continue":
                     await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -84,9 +87,12 @@ class AiohttpListener:
         async for chunk in request.content.iter_any():
             length += len(chunk)
             if length > self._limit:
-                raise InvalidRequest(f"body of more than {self._limit} bytes; at most {self._limit} are read")
+                raise self._too_long()
             chunks.append(chunk)
         return b"".join(chunks)
+
+    def _too_long(self) -> InvalidRequest:
+        return InvalidRequest(f"body of more than {self._limit} bytes; at most {self._limit} are read")
 
     def _respond(self, request: web.BaseRequest, answer: HttpAnswer) -> web.Response:
         response = web.Response(status=answer.status, body=answer.body or None, headers=answer.headers)

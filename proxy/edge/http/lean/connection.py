@@ -271,7 +271,7 @@ class Connection(asyncio.Protocol):
             self._enter(Phase.WAITING)
 
     def _write(self, answer: HttpAnswer, *, last: bool) -> None:
-        body = b"" if self._head is not None and self._head.method == "HEAD" else answer.body
+        body = None if self._head is not None and self._head.method == "HEAD" else answer.body
         self._open().write(print_answer(answer.status, answer.headers, body, date=self._house.date(), last=last))
 
     # --- leaving

@@ -16,7 +16,9 @@ from proxy.edge.http.wire.fields import (
     read_fields,
 )
 
-_REQUEST_LINE: Final = re.compile(rb"(" + TOKEN + rb") ([!-~]+) HTTP/1\.([01])\r\n")
+# RFC 9112 §3.2: a path, a whole URL, or the asterisk of OPTIONS
+_TARGET: Final = rb"/[!-~]*|https?://[!-~]+|\*"
+_REQUEST_LINE: Final = re.compile(rb"(" + TOKEN + rb") (" + _TARGET + rb") HTTP/1\.([01])\r\n")
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: [\t -~\x80-\xff]*)?\r\n")
 _NO_CONTENT, _NOT_MODIFIED, _OK = 204, 304, 200
 

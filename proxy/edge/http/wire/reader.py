@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final, Generic, Protocol, TypeVar
 
-from proxy.edge.http.wire.fields import CHUNKED, UNTIL_CLOSED, BrokenHttp, read_fields
+from proxy.edge.http.wire.fields import CHUNKED, TOKEN, UNTIL_CLOSED, BrokenHttp, read_fields
 
 
 class Stage(Enum):
@@ -49,6 +49,8 @@ Head = TypeVar("Head", bound=HasLength)
 
 _END_OF_HEAD: Final = b"\r\n\r\n"
 _BLANK: Final = b"\r\n"
+_NO_BEGINNING: Final = re.compile(rb"(?!" + TOKEN + rb"|\r\Z)")
+_BARE_LINE_FEED: Final = re.compile(rb"(?<!\r)\n")
 # chunk extensions are allowed for and mean nothing (RFC 9112 §7.1.1)
 _CHUNK_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,8})(?:;[\t -~\x80-\xff]*)?\r\n")
 _LONGEST_CHUNK_LINE: Final = 256
@@ -151,6 +153,9 @@ class MessageReader(Generic[Head]):
         if (len(buffer) if end < 0 else end) > self._bounds.head_bytes:
             raise BrokenHttp(f"a head of more than {self._bounds.head_bytes} bytes", 431)
         if end < 0:
+            # what will never be a head need not be waited for
+            if buffer and (_NO_BEGINNING.match(buffer) or _BARE_LINE_FEED.search(buffer, max(0, self._searched - 1))):
+                raise BrokenHttp("not HTTP/1.1")
             self._searched = max(0, len(buffer) - 3)
             return None
         raw = bytes(memoryview(buffer)[: end + 2])
