@@ -64,6 +64,7 @@ class Reason:
     wanted: str | None = None
     got: str | None = None
     missing: str | None = None  # who should have had the fact that a verdict lacked: node, ledger
+    signed: bool | None = None  # of a session revoked or frozen, whether its key signed; None where nobody looked
     retryable: bool = False
 
     def at_call(self, index: int) -> Reason:

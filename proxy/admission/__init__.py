@@ -7,15 +7,18 @@ they need to know.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from proxy.admission import reasons
 from proxy.admission.conclusion import UNNAMED_REQUEST, Conclusion, Heard
 from proxy.admission.hearing import Hearing
 from proxy.admission.judgement import Judgement
 from proxy.admission.sources import ChainReader, Found, Purpose, RecentReads, Settlement, Sources, Terms
-from proxy.errors import Reason, StateUnavailable, Undecodable
+from proxy.errors import Code, Reason, StateUnavailable, Undecodable
 from proxy.judge.reading import Request
 from proxy.judge.verdict import Allow, Reject, Verdict
 from proxy.session.counters import SessionKey
+from proxy.session.signers import SignatureOutcome, check_session_signature
 from proxy.userop.acts import Unreadable
 from proxy.userop.decode import DecodedOperation, SessionClaim, decode_operation, misnaming_of
 from proxy.userop.emissary import decode_emissary_envelope
@@ -138,7 +141,9 @@ class Admission:
 
     async def _hear_session(self, operation: DecodedOperation, claim: SessionClaim, purpose: Purpose) -> Heard:
         if (frozen := self.frozen(operation)) is not None:
-            return Heard(verdict=Reject((frozen,)), operation=operation)
+            return Heard(
+                verdict=Reject((self._with_word_on_key(operation, claim, frozen, purpose),)), operation=operation
+            )
         if (misnamed := misnaming_of(operation.op.nonce, claim.layout)) is not None:
             return Heard(verdict=Reject((reasons.undecodable(misnamed),)), operation=operation)
         key = SessionKey(self._terms.chain_id, claim.module, operation.op.sender, claim.envelope.permission_id)
@@ -148,8 +153,23 @@ class Admission:
         if (frozen := self.frozen(operation)) is not None:
             return Heard(verdict=Reject((frozen,)), operation=operation)
         if isinstance(fit, Reason):
+            fit = self._with_word_on_key(operation, claim, fit, purpose)
             return Heard(verdict=Reject((fit,)), operation=operation, session=key)
         return Heard(verdict=Allow(fit.notes, fit.waived), operation=operation, session=key, fit=fit)
+
+    def _with_word_on_key(
+        self, operation: DecodedOperation, claim: SessionClaim, reason: Reason, purpose: Purpose
+    ) -> Reason:
+        """Whether the key of a session that is revoked or frozen signed: its holder still tries, or a stranger does."""
+        if reason.code is not Code.SESSION_REVOKED or purpose is Purpose.PREVIEW:
+            return reason
+        key = SessionKey(self._terms.chain_id, claim.module, operation.op.sender, claim.envelope.permission_id)
+        signer = self._registry.signer_of(key)
+        if signer is None or operation.told_hash is None:
+            return reason
+        verdict = check_session_signature(*signer, operation.told_hash, claim.envelope.signature)
+        signed = {SignatureOutcome.UNKNOWN: None, SignatureOutcome.VALID: True}.get(verdict.outcome, False)
+        return replace(reason, signed=signed)
 
     def frozen(self, operation: DecodedOperation) -> Reason | None:
         """Why an operation must not go out whatever its session says, also one that was let through a moment ago."""

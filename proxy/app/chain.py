@@ -33,6 +33,7 @@ from proxy.edge.telemetry.recorder import EdgeRecorder
 from proxy.edge.watching import CALLS_AT_ONCE, watcher_of
 from proxy.errors import StateUnavailable, UpstreamUnavailable
 from proxy.gate import Gate, GateSettings
+from proxy.happening import Alerts
 from proxy.jsonrpc import print_json
 from proxy.ledger.memory import MemoryLedger
 from proxy.ledger.operations import AcceptedOperation, Ended
@@ -57,9 +58,9 @@ class Shared:
     in_flight: tuple[AcceptedOperation, ...]  # before the restart
     ended: tuple[Ended, ...]  # likewise, as far as a reorganisation could bring them back
     recorder: EdgeRecorder
+    alerts: Alerts  # tells ops of single happenings
     metrics: Metrics
     stack: AsyncExitStack
-    bundler_connections: int = 100  # at most, of each chain
 
 
 async def start_chain(name: str, chain: Chain, shared: Shared, store: Store) -> ServedChain:
@@ -84,7 +85,7 @@ async def build_chain(name: str, chain: Chain, shared: Shared) -> tuple[ServedCh
     def on_health(endpoint: str, health: Health) -> None:
         shared.metrics.upstream_up(endpoint, up=health is Health.HEALTHY)
 
-    upstream = await stack.enter_async_context(_upstream(name, chain, shared, on_health))
+    upstream = await stack.enter_async_context(_upstream(name, chain, config, on_health))
     node = None if chain.node is None else Node(chain.node.url, timeout_seconds=config.limits.node_seconds)
     if node is not None:
         stack.push_async_callback(node.close)
@@ -179,15 +180,13 @@ def _terms(chain: Chain) -> Terms:
     )
 
 
-def _upstream(name: str, chain: Chain, shared: Shared, on_health: Callable[[str, Health], None]) -> Upstream:
+def _upstream(name: str, chain: Chain, config: Config, on_health: Callable[[str, Health], None]) -> Upstream:
     return Upstream(
         name,
         [bundler.url for bundler in chain.bundlers],
         chain_id=chain.chain_id,
         entry_points=frozenset(entry_point.address for entry_point in chain.entry_points),
-        settings=UpstreamSettings(
-            total_seconds=shared.config.limits.request_seconds, max_connections=shared.bundler_connections
-        ),
+        settings=UpstreamSettings(total_seconds=config.limits.request_seconds),
         on_health=on_health,
     )
 

@@ -16,21 +16,22 @@ import uvloop
 
 from proxy.app.background import run_in_background
 from proxy.app.chain import Shared, build_chain, start_chain
-from proxy.app.descriptors import descriptors_of
 from proxy.app.memory import NoMemory, keep_counts_of, ledger_path, restored_counts, restored_registry
 from proxy.app.settings import admin_access, metrics_of, server_settings
 from proxy.config import Config
 from proxy.edge.admin.backend import GateBackend
 from proxy.edge.admin.server import AdminServer
+from proxy.edge.alerts.build import instance_of, open_desk
+from proxy.edge.alerts.desk import AlertDesk
 from proxy.edge.audit.writer import AuditWriter
-from proxy.edge.http.server import RpcServer
-from proxy.edge.http.service import Hooks
+from proxy.edge.http.server import Hooks, RpcServer
 from proxy.edge.rule_files.book import open_rules, start_rules
 from proxy.edge.storage.database import Synchronous, open_database
 from proxy.edge.storage.housekeeping import count_sessions, prune, save_counts, try_ledger
 from proxy.edge.storage.store import Store
 from proxy.edge.telemetry.metrics import Metrics
 from proxy.edge.telemetry.recorder import EdgeRecorder
+from proxy.happening import Silence
 from proxy.jsonrpc import Request
 from proxy.judge.decision import Decision
 from proxy.ports import Answer, RequestContext
@@ -47,6 +48,7 @@ class Running:
     admin_port: int
     registry: Registry
     metrics: Metrics
+    alerts: AlertDesk
 
 
 def serve(config: Config) -> None:
@@ -75,7 +77,6 @@ async def _serve(config: Config) -> None:
 
 async def start(config: Config, stack: AsyncExitStack) -> Running:
     """Build the gate and listen; leaving `stack` stops it, in the opposite order."""
-    descriptors = descriptors_of(config)
     path = ledger_path(config, stack)
     store = Store(path, synchronous=Synchronous(config.ledger_synchronous))
     stack.callback(store.close)
@@ -86,6 +87,9 @@ async def start(config: Config, stack: AsyncExitStack) -> Running:
     registry = restored_registry(config, store)
     counts = restored_counts(store)
     rules = start_rules(config, metrics, stack)
+    alerts = await open_desk(
+        config.alerts, metrics, stack, instance=instance_of(config.alerts, config.admin_listen), path=path
+    )
     await rules.keep_counts_in(partial(keep_counts_of, counts, store))
     shared = Shared(
         config=config,
@@ -95,10 +99,10 @@ async def start(config: Config, stack: AsyncExitStack) -> Running:
         memory=store,
         in_flight=store.operations_in_flight(),
         ended=store.operations_ended(),
-        recorder=EdgeRecorder(metrics, audit),
+        recorder=EdgeRecorder(metrics, audit, partial(alerts.tell, rule_of=rules.rule)),
+        alerts=alerts,
         metrics=metrics,
         stack=stack,
-        bundler_connections=descriptors.bundlers,
     )
     chains = {name: await start_chain(name, chain, shared, store) for name, chain in config.chains.items()}
     _keep_house(config, registry, store, metrics, stack)
@@ -112,11 +116,9 @@ async def start(config: Config, stack: AsyncExitStack) -> Running:
     admin_port = await admin.start(config.admin_listen.host, config.admin_listen.port)
     stack.push_async_callback(admin.stop)
     hooks = Hooks(began=metrics.began, ended=metrics.ended, turned_away=partial(_turned_away, metrics))
-    server = await RpcServer(answer, server_settings(config, descriptors), hooks).start(
-        config.listen.host, config.listen.port
-    )
+    server = await RpcServer(answer, server_settings(config), hooks).start(config.listen.host, config.listen.port)
     stack.push_async_callback(server.stop)
-    return Running(rpc_port=server.port, admin_port=admin_port, registry=registry, metrics=metrics)
+    return Running(rpc_port=server.port, admin_port=admin_port, registry=registry, metrics=metrics, alerts=alerts)
 
 
 def explain_once(config: Config, question: Mapping[str, object]) -> Decision:
@@ -142,6 +144,7 @@ async def _explain_once(config: Config, question: Mapping[str, object]) -> Decis
             in_flight=store.operations_in_flight(),
             ended=(),
             recorder=EdgeRecorder(metrics, None),
+            alerts=Silence(),
             metrics=metrics,
             stack=stack,
         )

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from proxy.app.descriptors import Descriptors
 from proxy.config import Config
 from proxy.edge.admin.guard import AdminAccess
 from proxy.edge.http.clients import Client, Clients
-from proxy.edge.http.listener import ListenerSettings
-from proxy.edge.http.server import ServerSettings, Transport
+from proxy.edge.http.server import ServerSettings
 from proxy.edge.telemetry.metrics import Metrics
 from proxy.jsonrpc import Limits
 
 
-def server_settings(config: Config, descriptors: Descriptors) -> ServerSettings:
+def server_settings(config: Config) -> ServerSettings:
     """Who may call, and how much at once."""
     clients = Clients(
         (
@@ -26,22 +24,8 @@ def server_settings(config: Config, descriptors: Descriptors) -> ServerSettings:
         ),
         origins=frozenset(config.cors.origins),
     )
-    limits, connections = config.limits, config.connections
-    bounds = ListenerSettings(
-        head_seconds=connections.head_seconds,
-        body_seconds=connections.body_seconds,
-        keepalive_seconds=connections.idle_seconds,
-        stalled_seconds=connections.stalled_seconds,
-        unread_bytes=connections.max_unread_bytes,
-        waiting_bytes=connections.max_waiting_bytes,
-        connections=descriptors.callers,
-        connections_per_peer=connections.max_per_peer,
-        backlog=descriptors.backlog,
-    )
+    limits = config.limits
     return ServerSettings(
-        transport=Transport(config.transport),
-        bounds=bounds,
-        batch_answer_bytes=connections.max_batch_answer_bytes,
         chains=tuple(config.chains),
         clients=clients,
         limits=Limits(
@@ -65,4 +49,5 @@ def metrics_of(config: Config) -> Metrics:
         chains=tuple(config.chains),
         upstreams=tuple(f"{name}#{i}" for name, chain in config.chains.items() for i in range(len(chain.bundlers))),
         clients=("anonymous", *(client.name for client in config.clients)),
+        sinks=config.alerts.sinks,
     )

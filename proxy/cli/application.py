@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from proxy import __version__
+from proxy.cli.alerts import send_test
 from proxy.cli.audit import audit
 from proxy.cli.check import check
 from proxy.cli.decode import decode
@@ -34,6 +35,7 @@ application = typer.Typer(
 sessions = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The sessions this gate knows.")
 
 rules = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What ops say: check, test, try and reload it.")
+alerts = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Who is told of what happens.")
 ledger = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What this gate must not forget.")
 
 
@@ -75,6 +77,8 @@ application.add_typer(ledger, name="ledger")
 ledger.command()(verify)
 ledger.command()(show)
 ledger.command()(prune)
+application.add_typer(alerts, name="alerts")
+alerts.command("test")(send_test)
 application.command()(freeze)
 application.command()(unfreeze)
 application.command()(audit)

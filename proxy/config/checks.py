@@ -17,6 +17,7 @@ def check_agreement(document: Document, values: object, config: Config | None) -
         _check_chains(document, config)
         _check_clients(document, config.clients)
         _check_sessions(document, config)
+        _check_sinks(document, config)
 
 
 def _check_references(document: Document, values: dict[str, object], chains: dict[str, object]) -> None:
@@ -84,6 +85,17 @@ def _check_clients(document: Document, clients: tuple[Client, ...]) -> None:
         if first != index:
             problem = f'clients "{clients[first].name}" and "{client.name}" have the same api_key'
             document.fault(place, problem, "give each its own key")
+
+
+def _check_sinks(document: Document, config: Config) -> None:
+    names = dict.fromkeys(config.alerts.alertmanager_names, "alerts.alertmanager")
+    for kind, sinks in (("webhooks", config.alerts.webhooks), ("pagerduty", config.alerts.pagerduty)):
+        for index, sink in enumerate(sinks):
+            own = f"alerts.{kind}[{index}]"
+            first = names.setdefault(sink.name, own)
+            if first != own:
+                place = document.place_of(("alerts", kind, index))
+                document.fault(place, f'{first} is called "{sink.name}" already', "give each sink its own name")
 
 
 def _check_sessions(document: Document, config: Config) -> None:

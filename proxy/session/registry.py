@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from proxy.session.changes import Changes, SessionChange
 from proxy.session.counters import Charge, Counter, SessionKey
@@ -19,7 +19,17 @@ from proxy.session.shelf import PackedSession, Shelf
 from proxy.userop.acts import SessionsCleared, Unreadable
 from proxy.userop.primitives import Address, Hash32
 
-__all__ = ["KnownSession", "Registry", "Source", "Status"]
+_FORMER_SIGNERS: Final = 4_096
+"""Of so many removed sessions it is remembered who signed for them."""
+
+__all__ = ["KnownSession", "Registry", "Signer", "Source", "Status"]
+
+
+class Signer(NamedTuple):
+    """Who signs for a session: the contract that checks, and how it is set up for the session."""
+
+    validator: Address
+    init_data: bytes
 
 
 class _Holder(NamedTuple):
@@ -43,6 +53,7 @@ class Registry:
         self._declared: dict[tuple[int, Address, Hash32], tuple[DeclaredSession, ...]] = {}
         self._declared_uses: dict[Counter, int] = {}
         self._mined_at: dict[SessionKey, int] = {}
+        self._former_signers: dict[SessionKey, Signer] = {}
         self._awaited: dict[Hash32, _Awaited] = {}
         self._awaited_by: dict[_Holder, dict[Hash32, None]] = {}  # in the order they were accepted
 
@@ -59,11 +70,28 @@ class Registry:
     def put(self, session: KnownSession) -> None:
         """Know this session from now on, in place of what was known of it."""
         key = session.key
+        if session.status is Status.REMOVED:
+            self._remember_signer(key)
         self._count(key, self._sessions.status_of(key), -1)
         self._sessions.put(session)
         self._count(key, session.status, 1)
         if session.block is not None and session.block >= self._mined_at.get(key, session.block + 1):
             del self._mined_at[key]
+
+    def signer_of(self, key: SessionKey) -> Signer | None:
+        """Who signs for a session, or did before it was removed, as far as that is still known."""
+        known = self._sessions.get(key)
+        if known is not None and known.state is not None and known.state.session_validator is not None:
+            return Signer(known.state.session_validator, known.state.session_validator_init_data)
+        return self._former_signers.get(key)
+
+    def _remember_signer(self, key: SessionKey) -> None:
+        # the module forgets the key of a session that is removed; ops want to know whether its holder still tries
+        if (signer := self.signer_of(key)) is None:
+            return
+        self._former_signers[key] = signer
+        if len(self._former_signers) > _FORMER_SIGNERS:
+            del self._former_signers[next(iter(self._former_signers))]
 
     def held_by(self, chain_id: int, module: Address, account: Address) -> tuple[KnownSession, ...]:
         """The sessions known of an account at one module."""

@@ -27,7 +27,7 @@ from proxy.errors import ConfigErrors, StateUnavailable
 from proxy.judge.difference import NO_DIFFERENCE, Difference, difference
 from proxy.judge.evaluate import Judge, lower
 from proxy.judge.parse import Parsed, RuleFault
-from proxy.judge.rule import Ruleset
+from proxy.judge.rule import Rule, Ruleset
 from proxy.judge.verdict import Mode
 
 _LOG: Final = logging.getLogger(__name__)
@@ -64,6 +64,7 @@ class RuleBook:
         self._ceiling = ceiling
         self._metrics = metrics
         self._judge = Judge(Ruleset(), ceiling=ceiling)
+        self._by_id: dict[str, Rule] = {}
         self._watch = Watch(look)
         self._keepers: list[Keep] = []
         self._one_at_a_time = asyncio.Lock()
@@ -77,6 +78,10 @@ class RuleBook:
     def ruleset(self) -> Ruleset:
         """What is in force."""
         return self._judge.ruleset
+
+    def rule(self, name: str) -> Rule | None:
+        """A rule in force, by its id."""
+        return self._by_id.get(name)
 
     def load(self) -> None:
         """Read the rules at start. Raises `ConfigErrors` with every fault: a gate does not begin without its rules."""
@@ -177,6 +182,7 @@ class RuleBook:
         # the series first: no hit by the new set finds its own missing
         self._metrics.rules.in_force(names, judge.ruleset.digest)
         self._metrics.rules.read(good=True, now=time.time())
+        self._by_id = {rule.id: rule for rule in judge.ruleset.rules}
         self._judge = judge
 
     async def _tell(self, keep: Keep) -> None:

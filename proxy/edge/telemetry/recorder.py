@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Final
 
+from proxy.edge.alerts.sources import is_of_note
 from proxy.edge.audit.writer import AuditWriter
 from proxy.edge.telemetry.metrics import Metrics
 from proxy.edge.telemetry.rule_metrics import RuleName
@@ -19,11 +21,17 @@ _LOG: Final = logging.getLogger(__name__)
 
 
 class EdgeRecorder:
-    """See `proxy.ports.Recorder` for the meaning of each call. `audit` is `None` where no trail is kept."""
+    """See `proxy.ports.Recorder` for the meaning of each call. `audit` is `None` where no trail is kept.
 
-    def __init__(self, metrics: Metrics, audit: AuditWriter | None) -> None:
+    `tell` is handed each decision that ops may want to hear of at once; it never waits and never raises.
+    """
+
+    def __init__(
+        self, metrics: Metrics, audit: AuditWriter | None, tell: Callable[[Decision], None] | None = None
+    ) -> None:
         self._metrics = metrics
         self._audit = audit
+        self._tell = tell
         self._dropped = 0
         metrics.before_each_scrape(self._refresh)
 
@@ -40,6 +48,8 @@ class EdgeRecorder:
                 self._metrics.failed_open(each)
         if self._audit is not None:
             self._audit.record(decision, forwarding=forwarding)
+        if self._tell is not None and is_of_note(decision):
+            self._tell(decision)
 
     def forwarded(self, endpoint: str, seconds: float) -> None:
         self._metrics.upstream_answered(endpoint, seconds)

@@ -1,0 +1,1 @@
+"""Single happenings told to people: Alertmanager, webhooks, PagerDuty."""

@@ -1,0 +1,251 @@
+"""A running gate tells what happens: to Alertmanager, to webhooks and to PagerDuty, also after a restart."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proxy.edge.alerts.board import ActiveAlert
+from proxy.edge.alerts.sink import Sink
+from proxy.happening import HappeningKind
+from proxy.judge.verdict import Mode
+from proxy.session.known import Status
+from proxy.session.transitions import emptied
+from tests.admission.builders import TWICE, known
+from tests.app.builders import GOOD, OUTSIDE, SESSION_ID, audited, use_number
+from tests.edge.alerts.builders import RecordingSink, happening, recording_sink
+from tests.running_gate import HonestBundler, RunningGate, running_gate
+
+HOOK_SECRET = "hush-hook-secret-of-ours"
+ROUTING_KEY = "hush-routing-key"
+RULES = """\
+rules:
+  - id: small
+    description: Fires on every operation of a session.
+    mode: alert
+    severity: {severity}
+    tags: [{tag}]
+    match: {{session: true}}
+"""
+
+
+@pytest.fixture
+async def sink() -> AsyncIterator[RecordingSink]:
+    async with recording_sink() as running:
+        yield running
+
+
+def write_rules(folder: Path, *, severity: str = "high", tag: str = "money", extra: str = "") -> Path:
+    path = folder / "rules.yaml"
+    beside = path.with_suffix(".new")
+    beside.write_text(RULES.format(severity=severity, tag=tag) + extra)
+    beside.rename(path)
+    return path
+
+
+@asynccontextmanager
+async def alerting(alerts: dict[str, Any], folder: Path, **top: Any) -> AsyncIterator[RunningGate]:
+    rules = [str(write_rules(folder))] if not (folder / "rules.yaml").exists() else [str(folder / "rules.yaml")]
+    async with running_gate(rules=rules, alerts={"instance": "gate-1", **alerts}, **top) as gate:
+        gate.running.registry.put(known(TWICE))
+        yield gate
+
+
+def hook(sink: RecordingSink, **more: Any) -> dict[str, Any]:
+    return {"name": "soc", "url": sink.url, "secret": HOOK_SECRET, **more}
+
+
+async def test_a_rule_that_fires_reaches_alertmanager_webhook_and_pagerduty(
+    sink: RecordingSink, tmp_path: Path
+) -> None:
+    alerts = {
+        "alertmanager": sink.url,
+        "webhooks": [{**hook(sink), "url": f"{sink.url}/hook"}],
+        "pagerduty": [{"name": "oncall", "url": f"{sink.url}/pd", "routing_key": ROUTING_KEY}],
+    }
+    async with alerting(alerts, tmp_path) as gate:
+        assert "result" in await gate.send(GOOD)
+        await sink.until(lambda: len(sink.received) == 3, "each sink was told")
+        bodies = [each.body for each in sink.received]
+        (posted,) = next(body for body in bodies if isinstance(body, list))
+        webhook = next(body for body in bodies if "dedupeKey" in body)
+        incident = next(body for body in bodies if "routing_key" in body)
+        assert posted["labels"] == webhook["labels"]
+        assert webhook["labels"]["session"] == SESSION_ID
+        assert (webhook["labels"]["rule"], webhook["labels"]["severity"]) == ("small", "high")
+        assert incident["dedup_key"] == webhook["dedupeKey"]
+        ids = [row["decisionId"] for row in await audited(gate, 1)]
+        assert webhook["decisions"] == ids
+        assert await gate.metric("alerts_sent_total", sink="soc", result="taken") == 1
+        assert await gate.metric("happenings_total", kind="rule_fired") == 1
+
+
+async def test_an_active_alert_is_sent_again_and_again_with_an_end_that_is_its_last_hit_and_the_wait(
+    sink: RecordingSink, tmp_path: Path
+) -> None:
+    alerts = {"alertmanager": sink.url, "resend_seconds": 0.05, "resolve_after_seconds": 600}
+    async with alerting(alerts, tmp_path) as gate:
+        await gate.send(GOOD)
+        await sink.until(lambda: len(sink.received) >= 3, "it was sent three times")
+    ends = {each.body[0]["endsAt"] for each in sink.received}
+    assert len(ends) == 1
+
+
+async def test_after_a_restart_alertmanager_hears_of_it_again_and_the_webhook_does_not(tmp_path: Path) -> None:
+    async with recording_sink() as manager, recording_sink() as soc, HonestBundler() as bundler:
+        alerts = {"alertmanager": manager.url, "webhooks": [hook(soc)]}
+        ledger = tmp_path / "gate.db"
+        async with alerting(alerts, tmp_path, ledger=ledger, bundler=bundler) as gate:
+            await gate.send(GOOD)
+            await soc.until(lambda: len(soc.received) == len(manager.received) == 1, "both were told")
+        before = manager.received.copy()
+        manager.received.clear()
+        async with alerting(alerts, tmp_path, ledger=ledger, bundler=bundler) as gate:
+            await manager.until(lambda: bool(manager.received), "Alertmanager was told again")
+            assert [alert.count for alert in gate.running.alerts.active] == [1]
+        assert manager.received[0].body == before[0].body
+        assert len(soc.received) == 1
+
+
+async def test_what_no_sink_could_be_told_before_a_restart_is_told_after_it(tmp_path: Path) -> None:
+    async with recording_sink(answers=[503] * 3) as soc, HonestBundler() as bundler:
+        alerts = {"webhooks": [hook(soc)]}
+        ledger = tmp_path / "gate.db"
+        async with alerting(alerts, tmp_path, ledger=ledger, bundler=bundler) as gate:
+            await gate.send(GOOD)
+            await soc.arrived.wait()
+            soc.answers[:] = [503] * 100
+        soc.answers.clear()
+        already = len(soc.received)
+        async with alerting(alerts, tmp_path, ledger=ledger, bundler=bundler):
+            await soc.until(lambda: len(soc.received) == already + 1, "it was told after the restart")
+
+
+async def test_one_that_is_over_is_told_to_be_over(sink: RecordingSink, tmp_path: Path) -> None:
+    async with alerting({"webhooks": [hook(sink)], "resolve_after_seconds": 1}, tmp_path) as gate:
+        await gate.send(GOOD)
+        await sink.until(lambda: len(sink.received) == 2, "its end was told")
+        assert [each.body["status"] for each in sink.received] == ["firing", "resolved"]
+        await gate.until(lambda: not gate.running.alerts.active, "the board is clear")
+
+
+async def test_severity_and_tags_choose_the_sink_notify_overrules_them_and_nothing_is_unheard(tmp_path: Path) -> None:
+    extra = (
+        "  - {id: named, description: d, mode: alert, severity: info, notify: [money], match: {session: true}}\n"
+        "  - {id: nobodys, description: d, mode: alert, severity: info, match: {session: true}}\n"
+    )
+    write_rules(tmp_path, extra=extra)
+    async with recording_sink() as first, recording_sink() as second:
+        alerts = {
+            "webhooks": [
+                hook(first, min_severity="critical"),
+                hook(second, name="money", tags=["money"], min_severity="medium"),
+            ]
+        }
+        async with alerting(alerts, tmp_path) as gate:
+            await gate.send(GOOD)
+            await first.until(lambda: len(first.received) + len(second.received) == 3, "all three were told")
+    assert [each.body["labels"]["rule"] for each in first.received] == ["nobodys"]
+    assert {each.body["labels"]["rule"] for each in second.received} == {"small", "named"}
+
+
+async def test_a_hit_right_after_a_reload_is_told(sink: RecordingSink, tmp_path: Path) -> None:
+    async with alerting({"webhooks": [hook(sink)]}, tmp_path) as gate:
+        for number in range(5):
+            new = f"  - {{id: new-{number}, description: d, mode: enforce, match: {{session: true}}}}\n"
+            write_rules(tmp_path, extra=new)
+            assert (await gate.change("POST", "/rules/reload", {}))["ok"]
+            assert (await gate.send(use_number(number)))["error"]["data"]["rule"] == f"new-{number}"
+
+        def heard() -> set[str]:
+            return {each.body["labels"]["rule"] for each in sink.received}
+
+        wanted = {f"new-{number}" for number in range(5)}
+        await sink.until(lambda: wanted <= heard(), "each new rule was heard")
+
+
+async def test_a_sink_that_hangs_with_ten_thousand_hits_queued_leaves_the_loop_to_the_verdicts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at = 0
+    offer = Sink.offer
+
+    def counting(sink: Sink, alert: ActiveAlert) -> None:
+        nonlocal looked_at
+        looked_at += 1
+        offer(sink, alert)
+
+    monkeypatch.setattr(Sink, "offer", counting)
+    async with (
+        recording_sink(hang=True) as sink,
+        alerting({"webhooks": [hook(sink)], "alertmanager": sink.url, "max_active": 500}, tmp_path) as gate,
+    ):
+        desk = gate.running.alerts
+        for number in range(10_000):
+            desk.raise_(happening(number, unix_time=time.time()))
+        await sink.arrived.wait()
+        # two sinks, 500 alerts and one for all the other sessions: the hits beyond cost no work at all
+        await gate.until(lambda: looked_at >= 2 * 501, "all were looked at")
+        before = looked_at
+        for _ in range(20):
+            assert "result" in await gate.send(GOOD)
+        assert looked_at - before <= 2 * 20
+        assert sum(alert.count for alert in desk.active) == 10_000 + 20
+        sink.released.set()
+
+
+async def test_a_frozen_session_used_is_told_with_the_word_on_its_key(sink: RecordingSink, tmp_path: Path) -> None:
+    async with alerting({"webhooks": [hook(sink)]}, tmp_path) as gate:
+        await gate.change("POST", "/freezes", {"permissionId": SESSION_ID, "note": "lost phone"})
+        await gate.send(GOOD)
+
+        def of_note() -> list[Any]:
+            return [each.body for each in sink.received if each.body["labels"]["alertname"].endswith("SessionUse")]
+
+        await sink.until(lambda: bool(of_note()), "it was told")
+        (body,) = of_note()
+        assert "lost phone" in body["annotations"]["summary"]
+        assert body["annotations"]["summary"].endswith("; its key signed.")
+        assert body["labels"]["severity"] == "critical"
+
+
+async def test_in_mode_alert_a_would_be_rejection_is_told(sink: RecordingSink, tmp_path: Path) -> None:
+    async with alerting({"webhooks": [hook(sink)]}, tmp_path, mode=Mode.ALERT.value) as gate:
+        await gate.send(OUTSIDE)
+
+        def kinds() -> set[str]:
+            return {each.body["labels"]["alertname"] for each in sink.received}
+
+        await sink.until(lambda: "SessiongateWouldHaveRejected" in kinds(), "it was told")
+
+
+async def test_without_sinks_nothing_is_kept_and_all_is_counted(tmp_path: Path) -> None:
+    async with alerting({}, tmp_path) as gate:
+        await gate.send(GOOD)
+        assert gate.running.alerts.active == []
+        assert await gate.metric("happenings_total", kind=HappeningKind.RULE_FIRED.value) == 1
+
+
+async def test_a_session_removed_on_chain_and_used_is_told_with_the_word_on_its_key_which_was_kept(
+    sink: RecordingSink, tmp_path: Path
+) -> None:
+    async with alerting({"webhooks": [hook(sink)]}, tmp_path) as gate:
+        session = known(TWICE)
+        assert session.state is not None
+        gate.running.registry.put(replace(session, status=Status.REMOVED, state=emptied(session.state)))
+        await gate.send(GOOD)
+        stranger = replace(GOOD, signature=GOOD.signature[:-65] + OUTSIDE.signature[-65:])
+        await gate.send(stranger)
+
+        def words() -> list[str]:
+            notes = [each.body["annotations"]["summary"] for each in sink.received]
+            return sorted(note.rpartition("; ")[2] for note in notes if "removed" in note)
+
+        await sink.until(lambda: len(words()) == 2, "both were told")
+        assert words() == ["its key did not sign.", "its key signed."]

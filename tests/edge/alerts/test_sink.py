@@ -1,0 +1,225 @@
+"""A sink is told once, again when it goes on, and when it is over; what it does not take is tried again or counted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+
+from proxy.edge.alerts.board import ActiveAlert, Board
+from proxy.edge.alerts.sink import Due, Reply, Sink, SinkTerms
+from proxy.edge.telemetry.health_metrics import HealthMetrics
+from tests.edge.alerts.builders import NOW, happening
+
+
+class Clock:
+    """Unix seconds and monotonic ones, moved by hand."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Post:
+    """What arrives, and what is answered: TAKEN unless told otherwise."""
+
+    def __init__(self, *replies: Reply) -> None:
+        self.replies = list(replies)
+        self.got: list[list[Due]] = []
+
+    async def __call__(self, dues: Sequence[Due]) -> Reply:
+        self.got.append(list(dues))
+        return self.replies.pop(0) if self.replies else Reply.TAKEN
+
+    @property
+    def told(self) -> list[tuple[int, bool]]:
+        """Of each message the session and whether it was over."""
+        return [(int.from_bytes(due.alert.key.permission_id or b""), due.resolved) for dues in self.got for due in dues]
+
+
+@asynccontextmanager
+async def telling(post: Post, clock: Clock, **terms: Any) -> AsyncIterator[tuple[Sink, CollectorRegistry]]:
+    registry = CollectorRegistry()
+    sink = Sink(
+        SinkTerms(name="soc", **terms),
+        post,
+        metrics=HealthMetrics(registry, ["soc"]),
+        clock=clock,
+        stopwatch=clock,
+        chance=lambda: 0.0,
+    )
+    task = asyncio.ensure_future(sink.run())
+    yield sink, registry
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def board() -> Board:
+    return Board(max_active=10_000, resolve_after_seconds=900)
+
+
+def counted(registry: CollectorRegistry, name: str, **labels: str) -> float | None:
+    return registry.get_sample_value(f"sessiongate_alerts_{name}_total", {"sink": "soc", **labels})
+
+
+async def test_an_alert_that_goes_on_is_told_once_and_again_after_the_repeat_interval() -> None:
+    post, clock, active = Post(), Clock(), board()
+    async with telling(post, clock, repeat_seconds=3600) as (sink, _):
+        for _ in range(50):
+            sink.offer(active.note(happening()))
+        await sink.idle()
+        clock.now += 3599
+        sink.offer(active.note(happening()))
+        assert post.told == [(1, False)]
+        clock.now += 1
+        sink.offer(active.note(happening()))
+        await sink.idle()
+        assert post.told == [(1, False), (1, False)]
+
+
+async def test_nothing_new_is_not_repeated_however_long_ago() -> None:
+    post, clock, active = Post(), Clock(), board()
+    async with telling(post, clock, repeat_seconds=10) as (sink, _):
+        alert = active.note(happening())
+        sink.offer(alert)
+        await sink.idle()
+        clock.now += 1000
+        sink.offer(alert)
+        assert len(post.got) == 1
+
+
+async def test_one_that_is_over_before_it_could_be_told_is_told_all_the_same() -> None:
+    post, clock, active = Post(Reply.LATER), Clock(), board()
+    async with telling(post, clock) as (sink, _):
+        alert = active.note(happening())
+        sink.offer(alert)
+        sink.end(alert)
+        await sink.idle()
+    assert post.told == [(1, False), (1, False), (1, True)]
+
+
+async def test_one_that_begins_again_while_its_end_is_untold_is_told_as_going_on() -> None:
+    post, clock, active = Post(), Clock(), board()
+    async with telling(post, clock) as (sink, _):
+        sink.offer(active.note(happening()))
+        await sink.idle()
+        sink.end(active.note(happening()))
+        sink.offer(active.note(happening()))
+        await sink.idle()
+    assert post.told == [(1, False), (1, False)]
+
+
+async def test_a_steady_sink_hears_every_change_many_at_once() -> None:
+    post, clock, active = Post(), Clock(), board()
+    async with telling(post, clock, steady=True, batch=64) as (sink, _):
+        for number in range(100):
+            sink.offer(active.note(happening(number)))
+        await sink.idle()
+        sink.offer(active.note(happening(5)))
+        await sink.idle()
+    assert [len(dues) for dues in post.got] == [64, 36, 1]
+
+
+async def test_what_no_place_is_left_for_is_dropped_and_counted_exactly() -> None:
+    post, clock, active = Post(), Clock(), board()
+    async with telling(post, clock, queue_limit=10) as (sink, registry):
+        for number in range(25):
+            sink.offer(active.note(happening(number)))
+        await sink.idle()
+        assert counted(registry, "dropped") == 15
+        assert counted(registry, "sent", result="taken") == len(post.told) == 10
+
+
+async def test_a_message_it_refuses_is_given_up_and_the_others_of_its_batch_are_not() -> None:
+    post, clock, active = Post(Reply.NEVER, Reply.TAKEN, Reply.NEVER, Reply.TAKEN), Clock(), board()
+    async with telling(post, clock, steady=True, batch=3) as (sink, registry):
+        for number in range(3):
+            sink.offer(active.note(happening(number)))
+        await sink.idle()
+        assert counted(registry, "sent", result="taken") == 2
+        assert counted(registry, "sent", result="given_up") == 1
+        assert counted(registry, "dropped") == 1
+
+
+async def test_a_message_that_cannot_be_made_does_not_end_the_telling() -> None:
+    active = board()
+
+    class Broken(Post):
+        async def __call__(self, dues: Sequence[Due]) -> Reply:
+            if not self.got:
+                self.got.append([])
+                raise ValueError("no such label")
+            return await super().__call__(dues)
+
+    post = Broken()
+    async with telling(post, Clock()) as (sink, registry):
+        sink.offer(active.note(happening(1)))
+        sink.offer(active.note(happening(2)))
+        await sink.idle()
+        assert counted(registry, "dropped") == 1
+    assert post.told == [(2, False)]
+
+
+async def test_a_sink_back_from_the_dead_hears_all_it_was_owed() -> None:
+    post, clock, active = Post(Reply.LATER, Reply.LATER), Clock(), board()
+    async with telling(post, clock) as (sink, registry):
+        for number in range(3):
+            sink.offer(active.note(happening(number)))
+        clock.now += 30
+        assert sink.oldest_seconds() == 30
+        await sink.idle()
+        assert counted(registry, "sent", result="failed") == 2
+        assert sink.oldest_seconds() == 0
+    assert set(post.told) == {(0, False), (1, False), (2, False)}
+
+
+@pytest.mark.parametrize("after", [86_399.0, 86_401.0])
+async def test_after_a_day_without_an_answer_a_message_is_given_up_not_before(after: float) -> None:
+    post, clock, active = Post(Reply.LATER), Clock(), board()
+    async with telling(post, clock) as (sink, registry):
+        sink.offer(active.note(happening()))
+        clock.now += after
+        await sink.idle()
+        assert (counted(registry, "sent", result="given_up") == 1) is (after > 86_400)
+
+
+async def test_no_more_messages_a_minute_than_allowed() -> None:
+    post, clock, active = Post(), Clock(), board()
+    async with telling(post, clock, per_minute=6_000) as (sink, _):
+        alerts: list[ActiveAlert] = [active.note(happening(number)) for number in range(3)]
+        for alert in alerts:
+            sink.offer(alert)
+        await sink.idle()
+    # the bucket held a minute's, and none was waited for; what it holds is what was not spent
+    assert len(post.told) == 3
+    assert sink._allowance == 6_000 - 3
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.sampled_from(["hit", "end"])), max_size=30))
+async def test_whatever_happens_each_alert_told_begins_before_it_ends(events: list[tuple[int, str]]) -> None:
+    post, clock, active = Post(), Clock(), board()
+    alerts: dict[int, ActiveAlert] = {}
+    async with telling(post, clock, repeat_seconds=1) as (sink, _):
+        for number, what in events:
+            if what == "hit":
+                alerts[number] = active.note(happening(number))
+                sink.offer(alerts[number])
+            elif number in alerts:
+                sink.end(alerts.pop(number))
+            clock.now += 1
+            await asyncio.sleep(0)
+        await sink.idle()
+    for number in range(5):
+        told = [resolved for each, resolved in post.told if each == number]
+        assert bool(told) == any(each == (number, "hit") for each in events)
+        assert not told or told[0] is False
+        assert all(not (one and other) for one, other in pairwise(told))
