@@ -58,7 +58,7 @@ class OperationEnd:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Happening:
+class Deed:
     """Something people or files did to the gate: a freeze, a reload, a release, a write through the admin listener.
 
     `what` is a short name in snake case, `who` a role, a peer or a signal, never a secret; `details` are short JSON
@@ -154,5 +154,5 @@ class Recorder(Protocol):
     def operation_ended(self, end: OperationEnd) -> None:
         """What became of an operation is known."""
 
-    def happened(self, happening: Happening) -> None:
+    def noted(self, deed: Deed) -> None:
         """Somebody changed something of the gate."""

@@ -17,7 +17,7 @@ from proxy.judge.verdict import Mode
 from proxy.ledger.memory import MemoryLedger
 from proxy.ledger.reservation import Reservation
 from proxy.methods import MethodClass
-from proxy.ports import Forwarded, Happening, OperationEnd, Outcome, RequestContext
+from proxy.ports import Deed, Forwarded, OperationEnd, Outcome, RequestContext
 from proxy.strict_json import print_json
 from proxy.userop.decode import DecodedOperation
 from proxy.userop.execution import Call
@@ -141,7 +141,7 @@ class FakeRecorder:
     exchanges: list[str] = field(default_factory=list)
     ends: list[tuple[RequestContext, MethodClass, Outcome]] = field(default_factory=list)
     operation_ends: list[OperationEnd] = field(default_factory=list)
-    happenings: list[Happening] = field(default_factory=list)
+    deeds: list[Deed] = field(default_factory=list)
 
     def decided(self, decision: Decision, *, forwarding: bool, seconds: float) -> None:
         self.decisions.append((decision, forwarding))
@@ -160,8 +160,8 @@ class FakeRecorder:
     def operation_ended(self, end: OperationEnd) -> None:
         self.operation_ends.append(end)
 
-    def happened(self, happening: Happening) -> None:
-        self.happenings.append(happening)
+    def noted(self, deed: Deed) -> None:
+        self.deeds.append(deed)
 
     @property
     def outcomes(self) -> list[Outcome]:

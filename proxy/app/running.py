@@ -17,17 +17,17 @@ import uvloop
 from proxy.app.background import run_in_background
 from proxy.app.chain import Shared, build_chain, start_chain
 from proxy.app.memory import NoMemory, keep_counts_of, ledger_path, restored_counts, restored_registry
-from proxy.app.settings import admin_access, metrics_of, server_settings
+from proxy.app.settings import admin_access, audit_writer, metrics_of, server_settings, tell_heads_of
 from proxy.config import Config
 from proxy.edge.admin.backend import GateBackend
 from proxy.edge.admin.server import AdminServer
 from proxy.edge.alerts.build import instance_of, open_desk
 from proxy.edge.alerts.desk import AlertDesk
-from proxy.edge.audit.writer import AuditWriter
+from proxy.edge.audit.reading import Trail
 from proxy.edge.http.server import Hooks, RpcServer
 from proxy.edge.rule_files.book import open_rules, start_rules
-from proxy.edge.storage.database import Synchronous, open_database
-from proxy.edge.storage.housekeeping import count_sessions, prune, save_counts, try_ledger
+from proxy.edge.storage.database import Synchronous
+from proxy.edge.storage.housekeeping import count_sessions, measure_disk, prune, save_counts, try_ledger
 from proxy.edge.storage.store import Store
 from proxy.edge.telemetry.metrics import Metrics
 from proxy.edge.telemetry.recorder import EdgeRecorder
@@ -81,9 +81,12 @@ async def start(config: Config, stack: AsyncExitStack) -> Running:
     store = Store(path, synchronous=Synchronous(config.ledger_synchronous))
     stack.callback(store.close)
     metrics = metrics_of(config)
-    audit = AuditWriter(partial(open_database, path), retention_days=config.audit.retention_days)
+    audit = audit_writer(config, path)
     audit.start()
+    # stopped after the writer, so that the head that is told last is the newest
+    run_in_background(tell_heads_of(config, audit), stack)
     stack.callback(audit.stop)
+    metrics.before_each_scrape(partial(measure_disk, metrics, path))
     registry = restored_registry(config, store)
     counts = restored_counts(store)
     rules = start_rules(config, metrics, stack)
@@ -111,8 +114,8 @@ async def start(config: Config, stack: AsyncExitStack) -> Running:
     def answer(request: Request, context: RequestContext) -> Awaitable[Answer | None]:
         return chains[context.chain].gate.answer(request, context)
 
-    backend = GateBackend(chains, registry, store, time.time, rules)
-    admin = AdminServer(backend, metrics=metrics, audit_path=path, access=admin_access(config))
+    backend = GateBackend(chains, registry, store, time.time, rules, audit=audit)
+    admin = AdminServer(backend, metrics=metrics, audit=Trail(audit.path, path), access=admin_access(config))
     admin_port = await admin.start(config.admin_listen.host, config.admin_listen.port)
     stack.push_async_callback(admin.stop)
     hooks = Hooks(began=metrics.began, ended=metrics.ended, turned_away=partial(_turned_away, metrics))

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+import time
+from hashlib import blake2b
+from pathlib import Path
+
+from proxy import __version__
 from proxy.config import Config
 from proxy.edge.admin.guard import AdminAccess
+from proxy.edge.audit.chain import chain_key
+from proxy.edge.audit.heads import HeadSinks, tell_heads
+from proxy.edge.audit.sampling import RefusalRate
+from proxy.edge.audit.space import Budget
+from proxy.edge.audit.writer import AuditWriter, WriterSettings
 from proxy.edge.http.clients import Client, Clients
 from proxy.edge.http.server import ServerSettings
 from proxy.edge.telemetry.metrics import Metrics
@@ -51,3 +61,40 @@ def metrics_of(config: Config) -> Metrics:
         clients=("anonymous", *(client.name for client in config.clients)),
         sinks=config.alerts.sinks,
     )
+
+
+def audit_writer(config: Config, ledger: Path) -> AuditWriter:
+    """What writes the trail, beside the ledger where no other place is set."""
+    audit = config.audit
+    path = config.audit_path or ledger.with_name("audit.db")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    budget = Budget(
+        max_bytes=audit.max_bytes,
+        reserve_bytes=audit.reserve_bytes,
+        retention_seconds=audit.retention_days * 86_400.0,
+    )
+    rate = audit.refusals_per_second
+    settings = WriterSettings(
+        key=chain_key(None if audit.key is None else audit.key.get_secret_value()),
+        budget=budget,
+        rate=RefusalRate(per_second=rate, burst=max(20 * rate, 1)),
+        told={"version": __version__, "settings": settings_digests(config)},
+    )
+    return AuditWriter(path, settings, earlier=ledger)
+
+
+async def tell_heads_of(config: Config, audit: AuditWriter) -> None:
+    """Tell the newest record to those whom the settings name; returns at once where they name nobody."""
+    heads = config.audit.heads
+    if heads.file is None and heads.webhook is None:
+        return
+    webhook = None if heads.webhook is None else heads.webhook.url
+    sinks = HeadSinks(file=heads.file, webhook=webhook, every_seconds=heads.every_seconds)
+    await tell_heads(lambda: audit.head, sinks, key=audit.key_name, clock=time.time)
+
+
+def settings_digests(config: Config) -> dict[str, str]:
+    """A digest of each part of the settings, so that a change between two starts is seen, and where. No secret is in
+    it: secrets are masked and URLs shortened before."""
+    told = {name: repr(getattr(config, name)) for name in sorted(type(config).model_fields)}
+    return {name: blake2b(text.encode(), digest_size=8).hexdigest() for name, text in told.items()}

@@ -21,8 +21,8 @@ from proxy.cli.options import (
     ConfigOption,
     ExitCode,
     JsonOption,
+    audit_trail,
     fail,
-    ledger_path,
     load,
     read_hash,
 )
@@ -88,7 +88,7 @@ def audit(
       sessiongate audit --user-op-hash 0x50d6d8…
       sessiongate audit --follow --json | jq .reasons
     """
-    path = ledger_path(load(config))
+    trail = audit_trail(load(config))
     wanted = AuditFilter(
         since=since,
         account=account,
@@ -100,13 +100,13 @@ def audit(
     print_row = _print_json if as_json else _print_row
     count = 0
     try:
-        for row in follow_audit(path, wanted) if follow else read_audit(path, wanted):
+        for row in follow_audit(trail, wanted) if follow else read_audit(trail, wanted):
             count += 1
             print_row(row)
     except KeyboardInterrupt:
         return
     except sqlite3.Error as error:
-        fail(f"the ledger at {path} cannot be read: {error}")
+        fail(f"the audit trail at {trail.path} cannot be read: {error}")
     if not count:
         typer.echo("no decision matches", err=True)
         raise typer.Exit(ExitCode.REFUSED)

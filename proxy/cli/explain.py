@@ -14,13 +14,15 @@ from proxy.cli.options import DEFAULT_CONFIG, ChainOption, ConfigOption, ExitCod
 from proxy.cli.reading import PastedOperation, read_input, read_pasted
 from proxy.cli.render import print_tree
 from proxy.config import Config
-from proxy.edge.audit.row import Forward, read_row, row_of
+from proxy.edge.audit.row import row_of
 from proxy.errors import RpcError, SessiongateError
 from proxy.userop.entry_point import EntryPointVersion
 from proxy.userop.primitives import print_checksummed
 
 # what a record of the audit has besides: here nothing was recorded, asked by a client or forwarded
-_NOT_ABOUT_A_VERDICT = frozenset({"verdict", "id", "decisionId", "time", "client", "method", "forward", "upstream"})
+_NOT_ABOUT_A_VERDICT = frozenset(
+    {"verdict", "id", "decisionId", "time", "client", "method", "forward", "upstream", "estimate", "end"}
+)
 
 
 def explain(
@@ -98,4 +100,4 @@ def _explain_offline(settings: Config, body: Mapping[str, object]) -> Mapping[st
     from proxy.app import explain_once  # noqa: PLC0415
 
     decision = explain_once(settings, body)
-    return read_row((0, *row_of(decision, Forward.NONE))).as_json()
+    return row_of(decision).as_json()

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from heapq import nlargest
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -29,7 +28,7 @@ from proxy.cli.options import (
 )
 from proxy.cli.render import console, print_tree
 from proxy.config import Config
-from proxy.edge.audit.reading import AuditFilter, read_audit
+from proxy.edge.audit.reading import AuditFilter, Trail, read_audit
 from proxy.ledger.memory import MemoryLedger
 from proxy.ledger.reservation import Ledger
 from proxy.session.counters import Counter
@@ -115,7 +114,7 @@ def show_session(
         "sessions": [_describe_known(settings, session, freezes, ledger) for session in known],
         "declared": [_describe_declared(settings, session, ledger, uses) for session in declared],
         "freezes": [_describe_freeze(settings, freeze) for freeze in freezes],
-        "latestDecisions": _latest_decisions(path, permission_id),
+        "latestDecisions": _latest_decisions(Trail(settings.audit_path or path, path), permission_id),
     }
     if as_json:
         typer.echo(json.dumps(described, indent=2))
@@ -203,7 +202,7 @@ def _describe_freeze(settings: Config, freeze: Freeze) -> Described:
     }
 
 
-def _latest_decisions(path: Path, permission_id: Hash32) -> list[Described]:
+def _latest_decisions(trail: Trail, permission_id: Hash32) -> list[Described]:
     return [
         {
             "time": _moment(row.unix_time),
@@ -211,7 +210,7 @@ def _latest_decisions(path: Path, permission_id: Hash32) -> list[Described]:
             "userOpHash": None if row.user_op_hash is None else print_bytes(row.user_op_hash),
             "reason": row.reasons[0].sentence if row.reasons else None,
         }
-        for row in read_audit(path, AuditFilter(permission_id=permission_id, limit=_RECENT_DECISIONS))
+        for row in read_audit(trail, AuditFilter(permission_id=permission_id, limit=_RECENT_DECISIONS))
     ]
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from proxy.config.fields import FAULT_TYPE, kind_of, shorten
 from proxy.config.overrides import ShapeAt
-from proxy.config.settings import Audit, Chain, Client, Config, Cors, DeclaredActionSettings, Limits
+from proxy.config.settings import Audit, AuditHeads, Chain, Client, Config, Cors, DeclaredActionSettings, Limits
 from proxy.config.settings import DeclaredSessionSettings as Declared
 from proxy.document import Document, Location, did_you_mean, print_location
 
@@ -38,6 +38,7 @@ _HOMES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("under limits", Limits),
     ("under cors", Cors),
     ("under audit", Audit),
+    ("under audit.heads", AuditHeads),
     ("in an entry of sessions", Declared),
     ("in an action of a session", DeclaredActionSettings),
 )

@@ -71,9 +71,16 @@ def _from_folder(config: Config, folder: Path) -> Config:
     place = config.ledger.path
     if place is not None and not place.is_absolute():
         update["ledger"] = LedgerPlace(folder / place)
+    heads = config.audit.heads
+    update["audit"] = config.audit.model_copy(
+        update={
+            "path": None if config.audit.path is None else folder / config.audit.path,
+            "heads": heads.model_copy(update={"file": None if heads.file is None else folder / heads.file}),
+        }
+    )
     if config.rules:
         update["rules"] = tuple(_pattern_from(folder, pattern) for pattern in config.rules)
-    return config.model_copy(update=update) if update else config
+    return config.model_copy(update=update)
 
 
 def _pattern_from(folder: Path, pattern: str) -> str:

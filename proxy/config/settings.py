@@ -22,6 +22,7 @@ from proxy.config.fields import (
     SelectorText,
     UnixSeconds,
     fault,
+    kind_of,
     shorten,
 )
 from proxy.document import did_you_mean
@@ -148,10 +149,35 @@ class Cors(Settings):
     origins: tuple[Origin, ...] = ("*",)
 
 
-class Audit(Settings):
-    """How long decisions are kept."""
+def _read_path(value: object) -> object:
+    if not isinstance(value, str) or not value.strip() or value.endswith("/"):
+        shown = shorten(value) if isinstance(value, str) else kind_of(value)
+        raise fault(f"{shown} names no file", "write a path: /var/lib/sessiongate/audit.db")
+    return Path(value)
 
+
+PathText = Annotated[Path, BeforeValidator(_read_path)]
+"""A file; relative to the folder of the settings' file."""
+
+
+class AuditHeads(Settings):
+    """Where the newest record is told, out of reach of who can write the trail: what is cut off is noticed there."""
+
+    file: PathText | None = None  # one JSON object a line is appended
+    webhook: EndpointText | None = None  # the same object is posted
+    every_seconds: float = Field(60, ge=1, le=86_400)
+
+
+class Audit(Settings):
+    """Where decisions are kept, how many of them, and how changes to them are noticed."""
+
+    path: PathText | None = None  # default: beside the ledger, NAME.audit.db
     retention_days: int = Field(90, ge=1, le=36_500)
+    max_bytes: int = Field(1_073_741_824, ge=1_048_576, le=2**50)  # past it the oldest records go
+    reserve_bytes: int | None = Field(None, ge=0, le=2**50)  # of the disk, for the ledger alone; default: a tenth
+    refusals_per_second: float = Field(10, gt=0, le=100_000)  # of a client, that are kept whole; others are counted
+    key: SecretStr | None = Field(None, min_length=16)  # without it the trail shows accidents, not malice
+    heads: AuditHeads = AuditHeads()
 
 
 class _CamelSettings(Settings):
@@ -252,3 +278,10 @@ class Config(Settings):
     def declared_sessions(self) -> tuple[DeclaredSession, ...]:
         """The sessions declared by hand, with the ids of their chains."""
         return tuple(session.declared(self.chains[session.chain].chain_id) for session in self.sessions)
+
+    @property
+    def audit_path(self) -> Path | None:
+        """Where decisions are kept; `None` for memory, as the ledger."""
+        if self.audit.path is not None or self.ledger.path is None:
+            return self.audit.path
+        return self.ledger.path.with_name(f"{self.ledger.path.stem}.audit.db")

@@ -1,17 +1,21 @@
 """Facts as JSON and back, exactly: what the audit keeps of an operation, so that rules can be tried on the past.
 
-Bytes are 0x-hex, integers are JSON integers of any size, absent and empty fields are left out.
+Bytes are 0x-hex, integers beyond 64 bits decimal text, absent and empty fields are left out. Integers of any size are
+read, too: so earlier releases wrote them.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from operator import attrgetter
 from typing import Any, Final, cast
 
 from proxy.errors import StateUnavailable
 from proxy.judge.facts import CallFacts, Facts, GrantFacts, MoveFacts
 from proxy.userop.movement import AssetKind, MovementKind
+
+_INT64: Final = 2**63
 
 Json = dict[str, Any]
 
@@ -39,23 +43,29 @@ def facts_from_json(value: object) -> Facts:
 
 def _to_json(record: Any) -> Json:
     """Any: one of the fact records."""
-    described: Json = {}
-    for name, default in _DEFAULTS[type(record)].items():
-        value = getattr(record, name)
-        if value == default and default is not dataclasses.MISSING:
-            continue
-        described[name] = _plain(value)
-    return described
+    names, defaults, fetch = _SHAPES[type(record)]
+    return {
+        name: _PRINTERS.get(type(value), _plain)(value)
+        for name, default, value in zip(names, defaults, fetch(record), strict=True)
+        if value != default
+    }
 
 
 def _plain(value: object) -> object:
-    if type(value) in _DEFAULTS:
+    if type(value) in _SHAPES:
         return _to_json(value)
     if isinstance(value, bytes):
         return "0x" + value.hex()
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
     return str(value) if isinstance(value, str) else value
+
+
+def _integer(value: int) -> object:
+    # beyond 64 bits most readers of JSON guess
+    return value if -_INT64 <= value < _INT64 else str(value)
+
+
+def _same(value: object) -> object:
+    return value
 
 
 def _from_json(record: type[Any], value: Any) -> Any:
@@ -72,11 +82,31 @@ def _from_json(record: type[Any], value: Any) -> Any:
 
 def _typed(name: str, item: object) -> object:
     if isinstance(item, str) and name not in _TEXTS:
-        return bytes.fromhex(item.removeprefix("0x"))
+        return int(item) if name in _INTEGERS else bytes.fromhex(item.removeprefix("0x"))
     return tuple(_typed(name, each) for each in item) if isinstance(item, list) else item
 
 
-_DEFAULTS: Final = {
-    record: {field.name: field.default for field in dataclasses.fields(record)}
-    for record in (Facts, CallFacts, MoveFacts, GrantFacts)
+_RECORDS: Final = (Facts, CallFacts, MoveFacts, GrantFacts)
+
+_INTEGERS: Final = frozenset(
+    field.name for record in _RECORDS for field in dataclasses.fields(record) if str(field.type).startswith("int")
+)
+
+_SHAPES: Final = {
+    record: (
+        tuple(field.name for field in dataclasses.fields(record)),
+        tuple(field.default for field in dataclasses.fields(record)),
+        attrgetter(*(field.name for field in dataclasses.fields(record))),
+    )
+    for record in _RECORDS
+}
+
+_PRINTERS: Final[Mapping[type[Any], Callable[[Any], object]]] = {
+    int: _integer,
+    bool: _same,
+    float: _same,
+    str: _same,
+    bytes: lambda value: "0x" + value.hex(),
+    tuple: lambda value: [_PRINTERS.get(type(item), _plain)(item) for item in value],
+    **dict.fromkeys(_RECORDS, _to_json),
 }

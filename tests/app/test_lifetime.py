@@ -148,7 +148,7 @@ async def test_explain_without_a_gate_knows_the_ledger_and_writes_nothing_into_i
         bundler.mine(grant)
         for number in (1, 2):
             assert "result" in await gate.send(use_number(number))
-    before = {table: rows_of(ledger, table) for table in ("sessions", "operations_in_flight", "audit")}
+    before = {table: rows_of(ledger, table) for table in ("sessions", "operations_in_flight")}
     asked = len(bundler.requests)
     put_session(chain, enabled(TWICE))
     config = settings(bundler.url, node_url=node_url, ledger=f"sqlite://{ledger}")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.edge.audit.reading import read_audit
+from proxy.edge.audit.reading import Trail, read_audit
 from tests.admission.builders import (
     TWICE,
     known,
@@ -71,7 +71,7 @@ async def test_no_key_and_no_signature_is_told_to_anyone(
         async with gate.http.get(f"{gate.admin}/readyz") as response:
             heard.append(await response.text())
         await bundler.start()
-    rows = [row.as_json() for row in read_audit(ledger)]
+    rows = [row.as_json() for row in read_audit(Trail(ledger.with_name(f"{ledger.stem}.audit.db")))]
     assert len(rows) >= 10
     heard += [json.dumps(rows), caplog.text, repr(settings(bundler.url, node_url="http://127.0.0.1:9/"))]
     everything = "".join(heard)

@@ -66,7 +66,7 @@ def write_settings(folder: Path, *, port: int) -> None:
 def gate(run: Run, tmp_path: Path) -> Iterator[FakeBackend]:
     """An admin listener that the settings name, and what stands behind it."""
     backend = FakeBackend()
-    server = AdminServer(backend, metrics=gate_metrics(), audit_path=None, access=AdminAccess(token=TOKEN))
+    server = AdminServer(backend, metrics=gate_metrics(), audit=None, access=AdminAccess(token=TOKEN))
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()

@@ -9,11 +9,11 @@ import pytest
 
 from proxy.cli.audit import read_since
 from proxy.edge.audit.writer import AuditWriter
-from proxy.edge.storage.database import open_database
 from proxy.judge.decision import UpstreamAnswer
 from proxy.judge.verdict import Mode
 from proxy.userop.primitives import print_bytes, print_checksummed
 from tests.cli.conftest import Run
+from tests.edge.audit.trails import record
 from tests.edge.builders import (
     ACCOUNT,
     NOW,
@@ -29,12 +29,12 @@ from tests.judge.builders import Scene, facts, judge_of
 
 @pytest.fixture
 def trail(tmp_path: Path) -> None:
-    writer = AuditWriter(lambda: open_database(tmp_path / "ledger.db"))
+    writer = AuditWriter(tmp_path / "ledger.audit.db")
     writer.start()
-    writer.record(decision("a", unix_time=NOW))
-    writer.record(decision("b", unix_time=NOW + 1, verdict=OUT_OF_SCOPE, mode=Mode.SHADOW))
+    record(writer, decision("a", unix_time=NOW))
+    record(writer, decision("b", unix_time=NOW + 1, verdict=OUT_OF_SCOPE, mode=Mode.SHADOW))
     answer = UpstreamAnswer(error_code=-32500, error_message="AA23 reverted")
-    writer.record(decision("c", unix_time=NOW + 2, permission_id=OTHER_PERMISSION, user_op_hash=None, upstream=answer))
+    record(writer, decision("c", unix_time=NOW + 2, permission_id=OTHER_PERMISSION, user_op_hash=None, upstream=answer))
     writer.stop()
 
 
@@ -85,9 +85,9 @@ def test_tells_people_which_rules_fired_those_in_shadow_too(run: Run, tmp_path: 
     - {id: refuses, description: No operations., mode: enforce}
     - {id: listens, description: An operation., mode: shadow, severity: low}
     """
-    writer = AuditWriter(lambda: open_database(tmp_path / "ledger.db"))
+    writer = AuditWriter(tmp_path / "ledger.audit.db")
     writer.start()
-    writer.record(decision("a", hits=Scene(judge_of(rules)).look(facts()).hits))
+    record(writer, decision("a", hits=Scene(judge_of(rules)).look(facts()).hits))
     writer.stop()
     printed = run("audit").stdout
     assert "    rule       refuses (medium, enforce): No operations\n" in printed
@@ -111,7 +111,7 @@ def test_follow_ends_quietly_at_ctrl_c(run: Run, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_ledger_that_is_none_ends_the_command(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "ledger.db").write_bytes(b"this is no database at all, but a text of some length" * 20)
+    (tmp_path / "ledger.audit.db").write_bytes(b"this is no database at all, but a text of some length" * 20)
     result = run("audit")
     assert result.exit_code == 2
     assert "cannot be read: file is not a database" in result.stderr

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from proxy.edge.audit.writer import AuditWriter
-from proxy.edge.storage.database import open_database
 from proxy.judge.decision import UpstreamAnswer
 from tests.cli.conftest import Run
 from tests.cli.rules_commands import run as run_rules
 from tests.cli.rules_commands import write_rules
+from tests.edge.audit.trails import record
 from tests.edge.builders import decision
 from tests.rehearsal.builders import facts
 
@@ -67,17 +67,17 @@ def test_an_unreadable_line_is_counted_and_stops_nothing(sets: tuple[str, str], 
 def test_a_ledger_that_is_not_there_is_said(sets: tuple[str, str]) -> None:
     result = run_rules("backtest", "--new", sets[1], "--old", sets[0])
     assert result.exit_code == 1
-    assert "there is no ledger" in result.stderr
+    assert "there is no audit trail" in result.stderr
 
 
 def test_the_audit_trail_is_judged_again_and_rows_without_facts_are_counted(
     sets: tuple[str, str], tmp_path: Path
 ) -> None:
-    writer = AuditWriter(lambda: open_database(tmp_path / "ledger.db"))
+    writer = AuditWriter(tmp_path / "ledger.audit.db")
     writer.start()
-    writer.record(decision("a", facts=facts(), upstream=UpstreamAnswer(result="0x01")))
-    writer.record(decision("b", facts=facts(verdict="session_scope")))
-    writer.record(decision("c"))
+    record(writer, decision("a", facts=facts(), upstream=UpstreamAnswer(result="0x01")))
+    record(writer, decision("b", facts=facts(verdict="session_scope")))
+    record(writer, decision("c"))
     writer.stop()
     result = run_rules("backtest", "--old", sets[0], "--new", sets[1], "--json")
     told = json.loads(result.stdout)

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from proxy.edge.audit.writer import AuditWriter
-from proxy.edge.storage.database import open_database
 from proxy.edge.storage.store import Store
 from proxy.session.addresses import SMART_SESSION
 from proxy.session.counters import Counter, SessionKey
@@ -23,6 +22,7 @@ from proxy.session.state import SessionState, SessionStatus
 from proxy.userop.primitives import Address, Hash32, Selector, print_bytes, print_checksummed
 from proxy.userop.session_data import action_id_of
 from tests.cli.conftest import DECLARED, Run
+from tests.edge.audit.trails import record
 from tests.edge.builders import ACCOUNT, NOW, OTHER_ACCOUNT, PERMISSION, USER_OP_HASH, decision
 
 USAGE_LIMIT = Address(bytes.fromhex("00000000001d4479fa2a947026204d0283cede4b"))
@@ -146,9 +146,9 @@ def test_shows_policies_with_their_limits_and_what_is_used(run: Run) -> None:
 
 @pytest.mark.usefixtures("kept")
 def test_a_permission_id_leads_to_its_operations(run: Run, tmp_path: Path) -> None:
-    writer = AuditWriter(lambda: open_database(tmp_path / "ledger.db"))
+    writer = AuditWriter(tmp_path / "ledger.audit.db")
     writer.start()
-    writer.record(decision())
+    record(writer, decision())
     writer.stop()
     shown = json.loads(run("sessions", "show", print_bytes(PERMISSION), "--json").stdout)
     assert [item["userOpHash"] for item in shown["latestDecisions"]] == [print_bytes(USER_OP_HASH)]

@@ -114,7 +114,7 @@ async def gate() -> AsyncIterator[tuple[str, Metrics]]:
     metrics = gate_metrics()
     metrics.ledger_writable(writable=True)
     metrics.audit_state(queued=0, writable=True)
-    server = AdminServer(FakeBackend(), metrics=metrics, audit_path=None, access=AdminAccess())
+    server = AdminServer(FakeBackend(), metrics=metrics, audit=None, access=AdminAccess())
     port = await server.start("127.0.0.1", 0)
     yield f"127.0.0.1:{port}", metrics
     await server.stop()

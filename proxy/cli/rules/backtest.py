@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from proxy.cli.audit import read_since
-from proxy.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, chain_id_of, fail, ledger_path, load
+from proxy.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, audit_trail, chain_id_of, fail, load
 from proxy.cli.render import console
 from proxy.cli.rules.past import Past, progress, read_lines
 from proxy.cli.rules.sets import load_rules
@@ -69,7 +69,7 @@ def backtest_rules(
             fail(f"choose a chain with --chain: {', '.join(settings.chains)}")
         stream, total = past.traffic(lines, name, chain_id_of(settings, name) or 0), len(lines)
     else:
-        stream, total = past.audit(ledger_path(settings), since, until), None
+        stream, total = past.audit(audit_trail(settings), since, until), None
     with progress("judging the past", total) as bar:
         found = backtest(
             before.ruleset,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from proxy.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, ledger_path, load
+from proxy.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, audit_trail, load
 from proxy.cli.render import console
 from proxy.cli.rules.backtest import SinceOption, UntilOption
 from proxy.cli.rules.past import Past, progress
@@ -39,9 +39,9 @@ def coverage(
     if cases:
         found = coverage_of_cases(rules.ruleset, load_cases(rules))
     else:
-        path = ledger_path(load(config))
+        trail = audit_trail(load(config))
         with progress("judging the past", None) as bar:
-            stream = past.audit(path, since, until)
+            stream = past.audit(trail, since, until)
             found = coverage_of_past(rules.ruleset, stream, heard=lambda: bar.advance(bar.task_ids[0]))
     if as_json:
         typer.echo(json.dumps({"rules": [_as_json(each) for each in found], "notReadable": past.unread}, indent=2))

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from proxy.cli.options import fail
-from proxy.edge.audit.reading import AuditFilter, read_audit
+from proxy.edge.audit.reading import AuditFilter, Trail, read_audit
 from proxy.edge.audit.row import AuditRow, Forward
 from proxy.errors import Code, InvalidParams, StateUnavailable, Undecodable
 from proxy.judge.facts import ALLOWED, Facts
@@ -35,17 +35,17 @@ class Past:
 
     unread: int = 0
 
-    def audit(self, path: Path, since: float | None, until: float | None) -> Iterator[Recorded]:
+    def audit(self, trail: Trail, since: float | None, until: float | None) -> Iterator[Recorded]:
         """The decisions of the audit trail, oldest first; those without facts are counted and left out."""
         try:
-            for row in read_audit(path, AuditFilter(since=since, until=until)):
+            for row in read_audit(trail, AuditFilter(since=since, until=until)):
                 facts = _facts_in(row)
                 if facts is None:
                     self.unread += 1
                 else:
                     yield Recorded(facts=facts, ending=_ending_of(row))
         except sqlite3.Error as error:
-            fail(f"the ledger at {path} cannot be read: {error}")
+            fail(f"the audit trail at {trail.path} cannot be read: {error}")
 
     def traffic(self, lines: list[str], chain: str, chain_id: int) -> Iterator[Recorded]:
         """Recorded requests: `{"request": …, "response": …, "time": unix seconds}` a line. Without a time, one second
@@ -101,7 +101,7 @@ class Past:
 
 def _facts_in(row: AuditRow) -> Facts | None:
     try:
-        return None if row.facts is None else facts_from_json(json.loads(row.facts))
+        return None if row.facts is None or row.cut else facts_from_json(json.loads(row.facts))
     except (StateUnavailable, ValueError):
         return None
 

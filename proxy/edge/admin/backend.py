@@ -9,9 +9,11 @@ from itertools import islice
 from typing import Final
 
 from proxy.chain.node import Node
+from proxy.edge.admin.audit_check import check_audit
 from proxy.edge.admin.query import FreezeRequest, SessionFilter
 from proxy.edge.admin.server import Check, Json
-from proxy.edge.audit.row import Forward, read_row, row_of
+from proxy.edge.audit.row import row_of
+from proxy.edge.audit.writer import AuditWriter
 from proxy.edge.http.upstream import Upstream
 from proxy.edge.rule_files.book import RuleBook
 from proxy.edge.storage.store import Store
@@ -51,7 +53,10 @@ class GateBackend:
         store: Store,
         clock: Callable[[], float],
         rules: RuleBook,
+        *,
+        audit: AuditWriter | None = None,
     ) -> None:
+        self._audit = audit
         self._chains = chains
         self._registry = registry
         self._store = store
@@ -61,6 +66,8 @@ class GateBackend:
 
     async def readiness(self) -> Sequence[Check]:
         checks = [await self._check_store()]
+        if self._audit is not None:
+            checks.append(check_audit(self._audit))
         for chain in self._chains.values():
             await chain.upstream.probe()
             checks += _upstream_checks(chain)
@@ -165,7 +172,7 @@ class GateBackend:
         if name is None or name not in self._chains:
             raise InvalidParams("chain", f"wanted one of {', '.join(self._chains)}")
         decision = await self._chains[name].gate.explain(name, operation, entry_point)
-        return read_row((0, *row_of(decision, Forward.NONE))).as_json()
+        return row_of(decision).as_json()
 
     async def list_rules(self) -> Json:
         book = self._rules

@@ -23,7 +23,6 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Final, Protocol
 
 from aiohttp import web
@@ -31,7 +30,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from proxy.edge.admin.guard import AdminAccess, refuse
 from proxy.edge.admin.query import FreezeRequest, Query, SessionFilter, audit_filter, read_explain, read_freeze
-from proxy.edge.audit.reading import AuditFilter, read_audit
+from proxy.edge.audit.reading import AuditFilter, Trail, read_audit
 from proxy.edge.http.http_log import HTTP_LOG
 from proxy.edge.telemetry.metrics import Metrics
 from proxy.errors import RpcError, StateUnavailable
@@ -91,12 +90,10 @@ class AdminBackend(Protocol):
 class AdminServer:
     """The second listener. `host` is loopback unless ops say otherwise, port 0 picks a free one."""
 
-    def __init__(
-        self, backend: AdminBackend, *, metrics: Metrics, audit_path: Path | None, access: AdminAccess
-    ) -> None:
+    def __init__(self, backend: AdminBackend, *, metrics: Metrics, audit: Trail | None, access: AdminAccess) -> None:
         self._backend = backend
         self._metrics = metrics
-        self._audit_path = audit_path
+        self._audit = audit
         self._access = access
         self._runner: web.AppRunner | None = None
 
@@ -199,9 +196,9 @@ class AdminServer:
 
     async def _list_audit(self, request: web.Request) -> web.Response:
         wanted = audit_filter(Query(request.query))
-        if self._audit_path is None:
-            return _error(404, "this gate keeps its audit in memory only")
-        rows = await asyncio.to_thread(_read_rows, self._audit_path, wanted)
+        if self._audit is None:
+            return _error(404, "this gate keeps no audit trail")
+        rows = await asyncio.to_thread(_read_rows, self._audit, wanted)
         return _json({"audit": rows})
 
 
@@ -224,8 +221,8 @@ def _permission_id(request: web.Request) -> Hash32:
     return parse_hash(request.match_info["permission_id"], "permission_id")
 
 
-def _read_rows(path: Path, wanted: AuditFilter) -> list[Json]:
-    return [row.as_json() for row in read_audit(path, wanted)]
+def _read_rows(trail: Trail, wanted: AuditFilter) -> list[Json]:
+    return [row.as_json() for row in read_audit(trail, wanted)]
 
 
 def _json(value: Json, status: int = 200) -> web.Response:

@@ -1,79 +1,23 @@
-"""One decision as a row of the audit trail: the table, what is written, what is read back.
-
-Kept are the decision, who asked, what the operation would have called (target, selector, value), the facts that rules
-saw of it, the rules that fired, and what the bundler answered; never a signature, and no call data beyond the selector.
-"""
+"""What the audit trail tells, read back: one decision with its answer and its end, or one record of another kind."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
 import orjson
 
-from proxy.errors import Code, Reason
+from proxy.edge.audit.printing import print_decision
+from proxy.edge.audit.schema import CONTENT
+from proxy.errors import Code, StateUnavailable
 from proxy.judge.decision import Decision, UpstreamAnswer
-from proxy.judge.evaluate import Hit
-from proxy.judge.facts_json import facts_to_json
-from proxy.judge.verdict import Allow, Reject
+from proxy.judge.facts_json import facts_from_json
 from proxy.userop.primitives import print_bytes
 
-AUDIT_SCHEMA: Final = (
-    # AUTOINCREMENT: an id is never given twice, so a reader that follows by id misses nothing after pruning
-    """CREATE TABLE IF NOT EXISTS audit (
-        id INTEGER PRIMARY KEY AUTOINCREMENT,
-        decision_id TEXT NOT NULL UNIQUE,
-        unix_time REAL NOT NULL,
-        chain TEXT NOT NULL,
-        client TEXT NOT NULL,
-        method TEXT NOT NULL,
-        mode TEXT NOT NULL,
-        verdict TEXT NOT NULL CHECK (verdict IN ('allow', 'reject')),
-        code INTEGER,
-        reasons TEXT NOT NULL,
-        notes TEXT NOT NULL,
-        user_op_hash BLOB,
-        account BLOB,
-        permission_id BLOB,
-        session_mode TEXT,
-        calls TEXT NOT NULL,
-        facts TEXT,
-        rules TEXT,
-        forward TEXT NOT NULL CHECK (forward IN ('none', 'pending', 'answered', 'unknown')),
-        upstream_result TEXT,
-        upstream_error_code INTEGER,
-        upstream_error_message TEXT
-    )""",
-    "CREATE INDEX IF NOT EXISTS audit_by_permission_id ON audit (permission_id, id)",
-    "CREATE INDEX IF NOT EXISTS audit_by_user_op_hash ON audit (user_op_hash)",
-    "CREATE INDEX IF NOT EXISTS audit_by_account ON audit (account, id)",
-    "CREATE INDEX IF NOT EXISTS audit_by_time ON audit (unix_time)",
-    "CREATE INDEX IF NOT EXISTS audit_pending ON audit (id) WHERE forward = 'pending'",
-)
-"""The table and its indices; each statement may be run again."""
-
-LATER_AUDIT_COLUMNS: Final = {"facts": "TEXT", "rules": "TEXT"}
-"""Columns that a table made by an earlier release lacks."""
-
-AUDIT_FIELDS: Final = (
-    *("decision_id", "unix_time", "chain", "client", "method", "mode", "verdict", "code", "reasons", "notes"),
-    *("user_op_hash", "account", "permission_id", "session_mode", "calls", "facts", "rules"),
-    *("forward", "upstream_result", "upstream_error_code", "upstream_error_message"),
-)
-"""The columns of a row but its id, in the order in which rows are written and read."""
-
-ANSWER_FIELDS: Final = AUDIT_FIELDS[-4:]
-"""The columns that wait for the upstream."""
-
-Columns = tuple[object, ...]
-
-_LONGEST_TEXT: Final = 500
-_LONG_HEX: Final = re.compile(r"((?:0x)?[0-9a-fA-F]{8})[0-9a-fA-F]{57,}")
 _CODES: Final = frozenset(Code)
 
 
@@ -121,6 +65,46 @@ class AuditHit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEnd:
+    """What became of an operation. `told` has its cause, and what is known of success, transaction, block, gas used,
+    cost (wei, as text) and seconds from acceptance."""
+
+    unix_time: float
+    told: Mapping[str, object]
+
+    def as_json(self) -> dict[str, object]:
+        """For `GET /audit` and `--json`."""
+        return {"time": self.unix_time, **self.told}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEntry:
+    """A record that is no decision: a start, a freeze, a gap, refusals counted, an end."""
+
+    row_id: int
+    kind: str
+    unix_time: float
+    chain: str | None
+    decision_id: str | None
+    user_op_hash: bytes | None
+    account: bytes | None
+    permission_id: bytes | None
+    detail: Mapping[str, object]
+
+    def as_json(self) -> dict[str, object]:
+        """For `GET /audit` and `--json`."""
+        told = {
+            "chain": self.chain,
+            "decisionId": self.decision_id,
+            "userOpHash": _hex(self.user_op_hash),
+            "account": _hex(self.account),
+            "permissionId": _hex(self.permission_id),
+        }
+        known = {name: value for name, value in told.items() if value is not None}
+        return {"id": self.row_id, "kind": self.kind, "time": self.unix_time, **known, "detail": dict(self.detail)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AuditRow:
     """One decision as recorded. `row_id` grows with every decision and is never reused."""
 
@@ -144,6 +128,9 @@ class AuditRow:
     rules: tuple[AuditHit, ...]
     forward: Forward
     upstream: UpstreamAnswer | None
+    estimate: bool = False  # nothing was handed in
+    cut: Mapping[str, object] = dataclasses.field(default_factory=dict)  # how many there were of what is not all here
+    end: AuditEnd | None = None
 
     def as_json(self) -> dict[str, object]:
         """The row for `GET /audit` and `--json`: bytes in 0x-hex, values in wei as decimal text."""
@@ -171,92 +158,118 @@ class AuditRow:
             "rules": [dataclasses.asdict(hit) for hit in self.rules],
             "forward": self.forward.value,
             "upstream": None if self.upstream is None else _without_none(self.upstream),
+            "estimate": self.estimate,
+            "end": None if self.end is None else self.end.as_json(),
+            **({"cut": dict(self.cut)} if self.cut else {}),
         }
 
 
-def row_of(decision: Decision, forward: Forward) -> Columns:
-    """The columns of a decision, in the order of `AUDIT_FIELDS`."""
-    verdict = decision.verdict
-    reasons = verdict.reasons if isinstance(verdict, Reject) else ()
-    notes = verdict.notes if isinstance(verdict, Allow) else ()
-    return (
-        *(decision.decision_id, decision.unix_time, decision.chain, decision.client),
-        *(_shown(decision.method), decision.mode.value, "reject" if isinstance(verdict, Reject) else "allow"),
-        int(reasons[0].code) if reasons else None,
-        _json([_reason_json(reason) for reason in reasons]),
-        _json([_shown(note) for note in notes]),
-        *(decision.user_op_hash, decision.account, decision.permission_id, decision.session_mode),
-        _json([[call.target.hex(), call.selector.hex(), hex(call.value)] for call in decision.calls]),
-        None if decision.facts is None else json.dumps(facts_to_json(decision.facts), separators=(",", ":")),
-        _json([_hit_json(hit) for hit in decision.hits]),
-        *((forward.value, None, None, None) if decision.upstream is None else answer_columns(decision.upstream)),
+def row_of(decision: Decision, *, forwarding: bool = False) -> AuditRow:
+    """What the trail would tell of a decision, were it recorded."""
+    columns = dict(zip(CONTENT, (0, 0, None, *print_decision(decision, forwarding=forwarding)), strict=True))
+    return decision_row(columns, answer=decision.upstream, end=None, open_run=True)
+
+
+def decision_row(
+    columns: Mapping[str, Any], *, answer: UpstreamAnswer | None, end: AuditEnd | None, open_run: bool
+) -> AuditRow:
+    """A record of a decision, with what other records tell of it; `open_run` while its gate still runs."""
+    facts = _facts_text(columns)
+    detail = orjson.loads(columns["detail"] or "{}")
+    if answer is not None:
+        forward = Forward.ANSWERED
+    elif not columns["forwarding"]:
+        forward = Forward.NONE
+    else:
+        forward = Forward.PENDING if open_run else Forward.UNKNOWN
+    return AuditRow(
+        row_id=columns["id"],
+        **{name: columns[name] for name in _SAME},
+        estimate=bool(columns["estimate"]),
+        reasons=tuple(AuditReason(**reason) for reason in orjson.loads(columns["reasons"] or "[]")),
+        notes=tuple(orjson.loads(columns["notes"] or "[]")),
+        calls=_calls(columns["calls"], facts),
+        facts=None if facts is None else json.dumps(facts, separators=(",", ":")),
+        cut=detail.get("cut", {}),
+        rules=tuple(AuditHit(**hit) for hit in orjson.loads(columns["rules"] or "[]")),
+        forward=forward,
+        upstream=answer,
+        end=end,
     )
 
 
-def _hit_json(hit: Hit) -> dict[str, object]:
-    rule = hit.rule
-    told = {"rule": rule.id, "mode": hit.mode.value, "severity": rule.severity.value, "sentence": _shown(hit.sentence)}
-    return told | ({"unknown": True} if hit.unknown else {})
+def earlier_row(columns: Mapping[str, Any]) -> AuditRow:
+    """A row of the table that earlier releases kept. What was pending then has no answer any more."""
+    forward = Forward(columns["forward"])
+    answer = UpstreamAnswer(
+        result=columns["upstream_result"],
+        error_code=columns["upstream_error_code"],
+        error_message=columns["upstream_error_message"],
+    )
+    facts = None if columns["facts"] is None else json.loads(columns["facts"])
+    return AuditRow(
+        row_id=columns["id"],
+        **{name: columns[name] for name in _SAME},
+        estimate=bool(facts and facts.get("preview")),
+        reasons=tuple(AuditReason(**reason) for reason in orjson.loads(columns["reasons"])),
+        notes=tuple(orjson.loads(columns["notes"])),
+        calls=_calls(columns["calls"], facts),
+        facts=columns["facts"],
+        cut={},
+        rules=tuple(AuditHit(**hit) for hit in orjson.loads(columns["rules"] or "[]")),
+        forward=Forward.UNKNOWN if forward is Forward.PENDING else forward,
+        upstream=answer if forward is Forward.ANSWERED else None,
+        end=None,
+    )
 
 
-def _reason_json(reason: Reason) -> dict[str, object]:
-    columns = {
-        "code": int(reason.code),
-        "sentence": _shown(reason.sentence),
-        "remedy": _shown(reason.remedy),
-        "policy": reason.policy,
-        "rule": reason.rule,
-        "call": reason.call,
-        "wanted": _shown(reason.wanted),
-        "got": _shown(reason.got),
-    }
-    return {name: value for name, value in columns.items() if value is not None}
+def read_answer(detail: str) -> UpstreamAnswer:
+    """The answer in an `answer` record."""
+    told = orjson.loads(detail)
+    return UpstreamAnswer(result=told.get("result"), error_code=told.get("code"), error_message=told.get("message"))
 
 
-def answer_columns(answer: UpstreamAnswer) -> Columns:
-    """The columns that an answer fills: the last of `AUDIT_FIELDS`, `ANSWER_FIELDS`."""
-    code = answer.error_code
-    # SQLite's integers have 64 bits, an upstream's need not
-    kept = code if code is None or -(2**63) <= code < 2**63 else None
-    return (Forward.ANSWERED.value, _shown(answer.result), kept, _shown(answer.error_message))
+def read_end(unix_time: float, detail: str) -> AuditEnd:
+    """The end in an `end` record."""
+    return AuditEnd(unix_time=unix_time, told=orjson.loads(detail))
 
 
-def _shown(text: str | None) -> str | None:
-    """Text from outside, fit to keep: valid UTF-8, short, and with hex longer than a hash cut, as it may be a
-    signature or call data that a bundler quotes in its message."""
-    if text is None:
+def _facts_text(columns: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The facts whole: what stands in columns of their own is not in them twice."""
+    if columns["facts"] is None:
         return None
-    valid = text[: 4 * _LONGEST_TEXT].encode("utf-8", "replace").decode()
-    return _LONG_HEX.sub(r"\1…", valid)[:_LONGEST_TEXT]
-
-
-def _json(value: object) -> str:
-    return orjson.dumps(value).decode()
-
-
-def read_row(columns: Sequence[Any]) -> AuditRow:
-    """A row read back: the id, then the columns in the order of `AUDIT_FIELDS`."""
-    row_id, *values = columns
-    row = dict(zip(AUDIT_FIELDS, values, strict=True))
-    forward = Forward(row["forward"])
-    upstream = UpstreamAnswer(
-        result=row.pop("upstream_result"),
-        error_code=row.pop("upstream_error_code"),
-        error_message=row.pop("upstream_error_message"),
-    )
-    calls = (
-        AuditCall(target=bytes.fromhex(target), selector=bytes.fromhex(selector), value=int(value, 16))
-        for target, selector, value in orjson.loads(row["calls"])
-    )
-    row |= {
-        "reasons": tuple(AuditReason(**reason) for reason in orjson.loads(row["reasons"])),
-        "notes": tuple(orjson.loads(row["notes"])),
-        "calls": tuple(calls),
-        "rules": tuple(AuditHit(**hit) for hit in orjson.loads(row["rules"] or "[]")),
-        "forward": forward,
-        "upstream": upstream if forward is Forward.ANSWERED else None,
+    said = {
+        "chain": columns["chain"],
+        "client": columns["client"],
+        "method": columns["method"],
+        "account": _hex(columns["account"]),
+        "user_op_hash": _hex(columns["user_op_hash"]),
+        "permission_id": _hex(columns["permission_id"]),
+        "mode": columns["session_mode"],
+        **orjson.loads(columns["facts"]),
     }
-    return AuditRow(row_id=row_id, **row)
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def _calls(calls: str | None, facts: Mapping[str, Any] | None) -> tuple[AuditCall, ...]:
+    if calls is not None:
+        return tuple(
+            AuditCall(target=bytes.fromhex(target), selector=bytes.fromhex(selector), value=int(value, 16))
+            for target, selector, value in orjson.loads(calls)
+        )
+    if facts is None or not facts.get("calls"):
+        return ()
+    try:
+        read = facts_from_json({**facts, "moves": [], "grants": []}).calls
+    except StateUnavailable:
+        return ()
+    return tuple(AuditCall(target=call.target, selector=call.selector, value=call.value) for call in read)
+
+
+_SAME: Final = (
+    *("decision_id", "unix_time", "chain", "client", "method", "mode", "verdict", "code"),
+    *("user_op_hash", "account", "permission_id", "session_mode"),
+)
 
 
 def _without_none(record: AuditReason | UpstreamAnswer) -> dict[str, object]:

@@ -1,271 +1,318 @@
 """The audit trail being written, without ever holding a request up.
 
-`record` and `answered` put a note into a bounded queue and return; one thread of its own takes what has gathered
-every `commit_seconds` and commits it as one transaction. What that promises:
+What is recorded waits in a bounded queue (`proxy.edge.audit.door`); one thread of its own takes what has gathered
+every `commit_seconds`, prints it and commits it as one transaction. What that promises:
 
-- A decision is in the queue before its operation is forwarded, as `pending`, and gets its answer later. Were the gate
-  killed, each decision older than `commit_seconds` plus one commit (milliseconds) is on file; of the youngest some may
-  be missing. The write-ahead log is not synced at each commit, so this holds for the end of the process, and after a
-  power cut for all but the last moments.
-- A row still `pending` when the gate starts is marked `unknown`: the operation may have been sent.
+- A decision is in the queue before its operation is forwarded; the answer and the end are records of their own. Were
+  the gate killed, each record older than `commit_seconds` plus one commit (milliseconds) is on file; of the youngest
+  some may be missing. The write-ahead log is not synced at each commit, so this holds for the end of the process, and
+  after a power cut for all but the last moments.
+- A forwarded decision without an answer is `pending` while its gate runs, and `unknown` from the next start on.
 - `stop` writes all that was recorded before it.
-- When the disk is slower than the traffic, or refuses, records are lost from the full queue on, and every lost one is
-  counted: the trail has holes only where `dropped` says so.
+- When the disk is slower than the traffic, or refuses, records are lost from the full queue on. Every lost one is
+  counted, and the trail itself says which: it has holes only where a gap record stands.
+- The file never grows past its budget, and never into what of the disk is reserved for the ledger.
 """
 
 from __future__ import annotations
 
+import fcntl
 import logging
+import os
+import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from queue import Empty, SimpleQueue
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
-from proxy.edge.audit.row import (
-    ANSWER_FIELDS,
-    AUDIT_FIELDS,
-    AUDIT_SCHEMA,
-    LATER_AUDIT_COLUMNS,
-    Columns,
-    Forward,
-    answer_columns,
-    row_of,
-)
-from proxy.judge.decision import Decision, UpstreamAnswer
+from proxy.edge.audit.appending import Appender, Head
+from proxy.edge.audit.chain import GENESIS, NO_KEY, ChainKey
+from proxy.edge.audit.door import Bounds, Door, Note, print_gap
+from proxy.edge.audit.earlier import EarlierTrail
+from proxy.edge.audit.printing import Columns, print_own
+from proxy.edge.audit.sampling import RefusalRate
+from proxy.edge.audit.schema import RecordKind, open_trail
+from proxy.edge.audit.space import Budget, Disk, cap, disk_of, used_bytes
 
-_INSERT: Final = (
-    f"INSERT INTO audit ({', '.join(AUDIT_FIELDS)})"  # noqa: S608  # names of this package only
-    f" VALUES ({', '.join('?' * len(AUDIT_FIELDS))}) ON CONFLICT (decision_id) DO NOTHING"
-)
-_ANSWER: Final = (
-    f"UPDATE audit SET {', '.join(f'{name} = ?' for name in ANSWER_FIELDS)}"  # noqa: S608  # names of this package only
-    " WHERE decision_id = ?"
-)
-_ORPHANS: Final = f"UPDATE audit SET forward = '{Forward.UNKNOWN}' WHERE forward = '{Forward.PENDING}'"  # noqa: S608  # enum values only
-_PRUNE: Final = "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE unix_time < ? ORDER BY unix_time LIMIT ?)"
-
-_PRUNE_BATCH: Final = 2_000
 _PRUNE_EVERY_SECONDS: Final = 600.0
 _RETRY_SECONDS: Final = 0.5
+_PRINTED_AT_ONCE: Final = 32
+"""After so many the thread lets others have the interpreter."""
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class _Recorded:
-    decision: Decision
-    forward: Forward
+class DiskReservedError(sqlite3.OperationalError):
+    """Only the reserve is left of the disk, and it is the ledger's."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Answered:
-    decision_id: str
-    answer: UpstreamAnswer
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriterSettings:
+    """What the configuration says of the trail. `told` goes into the record of each start."""
 
-
-_Note = _Recorded | _Answered
+    key: ChainKey = NO_KEY
+    budget: Budget = field(default_factory=lambda: Budget(max_bytes=1 << 30))
+    bounds: Bounds = field(default_factory=Bounds)
+    rate: RefusalRate = field(default_factory=RefusalRate)
+    commit_seconds: float = 0.02
+    told: Mapping[str, object] = field(default_factory=dict)
 
 
 class AuditWriter:
-    """Writes decisions to the `audit` table through a connection of its own.
+    """Writes records to the trail at `path`; only one may, at any time.
 
-    `connect` gives an autocommit connection (`isolation_level=None`) that any thread may use. `queue_limit` is in notes
-    (a decision and its answer are two), `retention_days` of `None` keeps everything. `record` and `answered` are for
-    one thread, the event loop's.
+    `earlier` is a database in which an earlier release kept its trail. `clock` gives unix seconds, `disk` the room on
+    the file system of a path, `connect` an autocommit connection to the file.
     """
 
     def __init__(
         self,
-        connect: Callable[[], sqlite3.Connection],
+        path: Path,
+        settings: WriterSettings | None = None,
         *,
-        queue_limit: int = 20_000,
-        commit_seconds: float = 0.02,
-        retention_days: float | None = None,
+        earlier: Path | None = None,
         clock: Callable[[], float] = time.time,
+        disk: Callable[[Path], Disk] = disk_of,
+        connect: Callable[[Path], sqlite3.Connection] = open_trail,
     ) -> None:
-        self._connect = connect
-        self._queue: SimpleQueue[_Note | None] = SimpleQueue()
-        self._queue_limit = queue_limit
-        self._commit_seconds = commit_seconds
-        self._retention_days = retention_days
+        self._path = path
+        self._settings = settings or WriterSettings()
+        self._earlier = None if earlier is None else EarlierTrail(earlier)
         self._clock = clock
+        self._disk = disk
+        self._connect = connect
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
-        self._dropped_at_door = 0
         self._dropped_by_thread = 0
-        self._taken = 0
-        self._done = 0
         self._writable = False
+        self._head: Head | None = None
+        self._used = 0
+        self._hold: int | None = None
+        self.door = Door(self._settings.bounds, self._settings.rate, clock=clock)
 
     @property
     def dropped(self) -> int:
-        """Notes lost since the start."""
-        # two numbers, each added to by one thread only; so are _taken and _done
-        return self._dropped_at_door + self._dropped_by_thread
+        """Records lost since the start."""
+        # two numbers, each added to by one thread only
+        return self.door.lost + self._dropped_by_thread
 
     @property
     def queued(self) -> int:
-        """Notes not yet on file."""
-        return self._taken - self._done
+        """Records not yet on file."""
+        return self.door.queued
 
     @property
     def writable(self) -> bool:
         """Whether the last transaction succeeded; false before the first."""
         return self._writable
 
+    @property
+    def head(self) -> Head | None:
+        """The newest record on file."""
+        return self._head
+
+    @property
+    def used(self) -> int:
+        """Bytes that the records take."""
+        return self._used
+
+    @property
+    def path(self) -> Path:
+        """The file of the trail."""
+        return self._path
+
+    @property
+    def budget(self) -> Budget:
+        """How much room the trail may take."""
+        return self._settings.budget
+
+    @property
+    def key_name(self) -> str:
+        """Which key the trail is written with."""
+        return self._settings.key.name
+
+    def room(self) -> Disk:
+        """The file system that the trail is on. Raises `OSError`."""
+        return self._disk(self._path.parent)
+
     def start(self) -> None:
-        """Make the table if it is not there, close the last run's books, start writing. Raises `sqlite3.Error`."""
-        connection = self._connect()
+        """Open the trail, made if it is not there, and start writing. Raises `sqlite3.Error`."""
+        self._hold = _hold(self._path)
         try:
-            # only a power cut could cost the last commits; syncing each would hold up the ledger's own
-            connection.execute("PRAGMA synchronous = NORMAL")
-            with _transaction(connection):
-                for statement in AUDIT_SCHEMA:
-                    connection.execute(statement)
-                _add_later_columns(connection)
-                connection.execute(_ORPHANS)
+            connection = self._connect(self._path)
+            try:
+                cap(connection, self._settings.budget)
+                appender = self._begin(connection)
+            except sqlite3.Error:
+                connection.close()
+                raise
         except sqlite3.Error:
-            connection.close()
+            self._let_go()
             raise
         self._writable = True
-        self._thread = threading.Thread(target=self._run, args=(connection,), name="audit-writer", daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(connection, appender), name="audit-writer", daemon=True)
         self._thread.start()
+
+    def _begin(self, connection: sqlite3.Connection) -> Appender:
+        first = 1 if self._earlier is None else self._earlier.newest_id() + 1
+        appender = Appender(connection, self._settings.key, first_id=first)
+        detail = {"writer": secrets.token_hex(8), **self._settings.told}
+        if appender.head.hash == GENESIS:
+            detail["begins"] = first
+        try:
+            appender.begin(self._clock(), **detail)
+        except sqlite3.OperationalError as error:
+            if not _is_full(error) or not appender.prune(older_than=None, unix_time=self._clock(), why="size"):
+                raise
+            appender.begin(self._clock(), **detail)
+        self._head = appender.head
+        self._used = used_bytes(connection)
+        return appender
 
     def stop(self, timeout_seconds: float = 10.0) -> None:
         """Write what is queued and end. A disk that refuses is tried once more."""
         self._stopping.set()
-        self._queue.put(None)
+        self.door.close()
         if self._thread is not None:
             self._thread.join(timeout_seconds)
+        self._let_go()
 
-    def record(self, decision: Decision, *, forwarding: bool = False) -> bool:
-        """Put a decision on record; `forwarding` when its operation is about to be sent. False when it is lost."""
-        if decision.upstream is not None:
-            return self._put(_Recorded(decision, Forward.ANSWERED))
-        return self._put(_Recorded(decision, Forward.PENDING if forwarding else Forward.NONE))
+    def _let_go(self) -> None:
+        if self._hold is not None:
+            os.close(self._hold)
+            self._hold = None
 
-    def answered(self, decision_id: str, answer: UpstreamAnswer) -> bool:
-        """Put the upstream's answer to a decision recorded before. False when it is lost."""
-        return self._put(_Answered(decision_id, answer))
+    # the thread
 
-    def _put(self, note: _Note) -> bool:
-        if self._taken - self._done >= self._queue_limit or self._stopping.is_set():
-            self._dropped_at_door += 1
-            return False
-        self._taken += 1
-        self._queue.put(note)
-        return True
-
-    def _run(self, connection: sqlite3.Connection) -> None:
+    def _run(self, connection: sqlite3.Connection, appender: Appender) -> None:
         prune_at = time.monotonic()
-        with closing(connection):
-            while (notes := self._gather(prune_at - time.monotonic())) is not None:
-                if notes:
-                    self._write_until_done(connection, notes)
-                self._done += len(notes)
-                if time.monotonic() >= prune_at and not self._stopping.is_set():
-                    more = self._prune(connection)
-                    prune_at = time.monotonic() + (0.0 if more else _PRUNE_EVERY_SECONDS)
-
-    def _gather(self, patience_seconds: float) -> list[_Note] | None:
-        """What has come in and what comes within `commit_seconds` of it; nothing when all is quiet, None at the end."""
         try:
-            note = self._queue.get(timeout=max(patience_seconds, 0.0))
-        except Empty:
-            return []
-        # one wake-up per transaction, not per note
-        if note is not None:
-            self._stopping.wait(self._commit_seconds)
-        notes: list[_Note] = []
-        while note is not None:
-            notes.append(note)
-            try:
-                note = self._queue.get_nowait()
-            except Empty:
-                return notes
-        if not notes:
-            return None
-        self._queue.put(None)  # the end, for the next round
-        return notes
+            while not self._stopping.is_set():
+                if self.door.wait(max(prune_at - time.monotonic(), 0.0)):
+                    # one wake-up per transaction, not per note
+                    self._stopping.wait(self._settings.commit_seconds)
+                    self._write(connection, appender, self.door.take())
+                if time.monotonic() >= prune_at and not self._stopping.is_set():
+                    self.door.tell_left_out()
+                    more = self._prune_old(appender)
+                    prune_at = time.monotonic() + (0.0 if more else _PRUNE_EVERY_SECONDS)
+            self._write(connection, appender, self.door.take())
+            with suppress(sqlite3.Error):
+                self._append(appender, [(None, print_own(RecordKind.STOP, self._clock(), lost=self.dropped))])
+        except Exception:
+            # a promise of ours is broken: from here on all is lost, counted, and told by `writable`
+            self._writable = False
+            _log.exception("the audit trail is not written any more")
+        finally:
+            connection.close()
 
-    def _write_until_done(self, connection: sqlite3.Connection, notes: Sequence[_Note]) -> None:
-        rows, answers = self._prepare(notes)
+    def _write(self, connection: sqlite3.Connection, appender: Appender, notes: Sequence[Note]) -> None:
+        records = self._printed(notes)
+        if records:
+            self._write_until_done(connection, appender, records)
+        self.door.done(sum(note.weight > 0 for note in notes), sum(note.weight for note in notes))
+
+    def _printed(self, notes: Sequence[Note]) -> list[tuple[int | None, Columns]]:
+        records: list[tuple[int | None, Columns]] = []
+        for number, note in enumerate(notes, start=1):
+            try:
+                columns = note.columns()
+            except Exception:
+                # one record that cannot be printed must not stop the trail
+                self._dropped_by_thread += 1
+                _log.exception("audit record lost")
+                columns = print_gap(note.seq, note.seq, self._clock(), "not printable")
+            records.append((note.seq, columns))
+            if number % _PRINTED_AT_ONCE == 0:
+                time.sleep(0)
+        return records
+
+    def _write_until_done(
+        self, connection: sqlite3.Connection, appender: Appender, records: Sequence[tuple[int | None, Columns]]
+    ) -> None:
         while True:
             stopping = self._stopping.is_set()
             try:
-                self._write(connection, rows, answers)
+                self._append(appender, records)
             except sqlite3.OperationalError as error:  # full, locked, unwritable: it may pass
+                if (
+                    _is_full(error)
+                    and used_bytes(connection) > self.budget.max_bytes // 2
+                    and self._made_room(appender)
+                ):
+                    continue
                 self._writable = False
                 _log.error("audit not written, %d waiting: %s", self.queued, error)
                 if stopping:
-                    self._dropped_by_thread += len(rows) + len(answers)
+                    self._dropped_by_thread += len(records)
                     return
                 self._stopping.wait(_RETRY_SECONDS)
             except sqlite3.Error as error:
                 self._writable = False
-                self._dropped_by_thread += len(rows) + len(answers)
-                _log.error("audit not written, %d lost: %s", len(rows) + len(answers), error)
+                self._dropped_by_thread += len(records)
+                _log.error("audit not written, %d lost: %s", len(records), error)
                 return
             else:
                 self._writable = True
+                self._keep_within_budget(connection, appender)
                 return
 
-    def _prepare(self, notes: Sequence[_Note]) -> tuple[list[Columns], list[Columns]]:
-        rows: dict[str, Columns] = {}
-        answers: list[Columns] = []
-        for note in notes:
-            try:
-                match note:
-                    case _Recorded(decision, forward):
-                        rows[decision.decision_id] = row_of(decision, forward)
-                    case _Answered(decision_id, answer) if decision_id in rows:
-                        rows[decision_id] = (*rows[decision_id][: -len(ANSWER_FIELDS)], *answer_columns(answer))
-                    case _Answered(decision_id, answer):
-                        answers.append((*answer_columns(answer), decision_id))
-            except (TypeError, ValueError, OverflowError):
-                # one record that cannot be printed must not stop the trail
-                self._dropped_by_thread += 1
-                _log.exception("audit record lost")
-        return list(rows.values()), answers
+    def _append(self, appender: Appender, records: Sequence[tuple[int | None, Columns]]) -> None:
+        with suppress(OSError):  # a disk that cannot be asked is tried
+            disk = self.room()
+            if disk.free < (reserve := self.budget.reserve_of(disk)):
+                raise DiskReservedError(f"{disk.free} bytes left of the disk, {reserve} are the ledger's")
+        appender.append(records)
+        self._head = appender.head
 
-    def _write(self, connection: sqlite3.Connection, rows: Sequence[Columns], answers: Sequence[Columns]) -> None:
-        with _transaction(connection):
-            inserted = connection.executemany(_INSERT, rows).rowcount if rows else 0
-            if answers:
-                connection.executemany(_ANSWER, answers)
-        self._dropped_by_thread += len(rows) - inserted
+    # room
 
-    def _prune(self, connection: sqlite3.Connection) -> bool:
-        """Delete one batch of rows past retention; whether there may be more."""
-        if self._retention_days is None:
-            return False
-        oldest = self._clock() - self._retention_days * 86_400
+    def _made_room(self, appender: Appender) -> bool:
         try:
-            with _transaction(connection):
-                return connection.execute(_PRUNE, (oldest, _PRUNE_BATCH)).rowcount == _PRUNE_BATCH
+            return appender.prune(older_than=None, unix_time=self._clock(), why="size") > 0
         except sqlite3.Error as error:
             _log.error("audit not pruned: %s", error)
             return False
 
+    def _keep_within_budget(self, connection: sqlite3.Connection, appender: Appender) -> None:
+        self._used = used_bytes(connection)
+        while self._used > self.budget.prune_from and self._made_room(appender):
+            self._head = appender.head
+            self._used = used_bytes(connection)
 
-def _add_later_columns(connection: sqlite3.Connection) -> None:
-    there = {name for _, name, *_ in connection.execute("PRAGMA table_info(audit)")}
-    for name, kind in LATER_AUDIT_COLUMNS.items():
-        if name not in there:
-            connection.execute(f"ALTER TABLE audit ADD COLUMN {name} {kind}")
+    def _prune_old(self, appender: Appender) -> bool:
+        """Take one batch of records past retention; whether there may be more."""
+        if self.budget.retention_seconds is None:
+            return False
+        oldest = self._clock() - self.budget.retention_seconds
+        try:
+            gone = appender.prune(older_than=oldest, unix_time=self._clock(), why="age")
+            earlier = 0 if self._earlier is None else self._earlier.prune(oldest)
+        except sqlite3.Error as error:
+            _log.error("audit not pruned: %s", error)
+            return False
+        self._head = appender.head
+        return gone + earlier > 0
 
 
-@contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute("BEGIN IMMEDIATE")
+def _is_full(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+
+
+def _hold(path: Path) -> int:
+    """A lock on the file for as long as its writer lives. Raises `sqlite3.Error` when another has it."""
     try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    except OSError as error:
+        raise sqlite3.OperationalError(f"unable to open the audit trail {path}: {error.strerror}") from error
+    try:
+        # flock and not fcntl: SQLite's own locks on the same file are of the other kind
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise sqlite3.OperationalError(f"the audit trail {path} is being written by another gate") from None
+    return descriptor

@@ -6,10 +6,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Collection, Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 from proxy.chain.outcome import Outcome
 from proxy.edge.admin.backend import FROZEN
+from proxy.edge.audit.space import disk_of
 from proxy.edge.storage.store import Store
 from proxy.edge.telemetry.metrics import OTHER, Metrics
 from proxy.errors import StateUnavailable
@@ -34,6 +37,13 @@ def count_sessions(metrics: Metrics, registry: Registry, names: Mapping[int, str
             name = names.get(key.chain_id, OTHER)
             counts[name, FROZEN] = counts.get((name, FROZEN), 0) + 1
     metrics.sessions(counts)
+
+
+def measure_disk(metrics: Metrics, ledger: Path) -> None:
+    """Set how much room the ledger's disk has left; a disk that cannot be asked keeps the last value."""
+    with suppress(OSError):
+        disk = disk_of(ledger.parent)
+        metrics.health.disk("ledger", free=disk.free, total=disk.total)
 
 
 async def try_ledger(metrics: Metrics, store: Store) -> None:

@@ -158,6 +158,10 @@ class Metrics:
         self._ledger_writable = self._gauge("ledger_writable", "1 when the ledger took the last write.")
         dropped = self._counter("audit_dropped_total", "Audit records lost: queue full, or not writable.")
         self._audit_dropped = dropped
+        self._audit_left_out = self._counter(
+            "audit_refusals_left_out_total", "Refusals past a client's rate: counted in the audit, not kept one by one."
+        )
+        self._left_out = 0
         self._audit_queue = self._gauge("audit_queue", "Audit records waiting to be written.")
         self._audit_writable = self._gauge("audit_writable", "1 when the last batch of audit records was written.")
 
@@ -239,6 +243,11 @@ class Metrics:
     def audit_dropped(self, count: int) -> None:
         """Count audit records that are lost."""
         self._audit_dropped.inc(count)
+
+    def audit_left_out(self, total: int) -> None:
+        """Bring the count of refusals that are counted and not kept up to `total` since the start."""
+        self._audit_left_out.inc(total - self._left_out)
+        self._left_out = total
 
     def audit_state(self, *, queued: int, writable: bool) -> None:
         """Record how far the audit writer is behind, and whether its last batch was written."""

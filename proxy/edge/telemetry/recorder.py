@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from proxy.edge.alerts.sources import is_of_note
@@ -14,7 +15,7 @@ from proxy.errors import Code
 from proxy.judge.decision import Decision, UpstreamAnswer
 from proxy.judge.verdict import Allow, Reject
 from proxy.methods import MethodClass
-from proxy.ports import Happening, OperationEnd, Outcome, RequestContext
+from proxy.ports import Deed, OperationEnd, Outcome, RequestContext
 from proxy.userop.primitives import print_bytes
 
 _LOG: Final = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ class EdgeRecorder:
             for each in verdict.waived:
                 self._metrics.failed_open(each)
         if self._audit is not None:
-            self._audit.record(decision, forwarding=forwarding)
+            self._audit.door.decided(decision, forwarding=forwarding)
         if self._tell is not None and is_of_note(decision):
             self._tell(decision)
 
@@ -56,7 +57,7 @@ class EdgeRecorder:
 
     def answered(self, decision_id: str, answer: UpstreamAnswer) -> None:
         if self._audit is not None:
-            self._audit.answered(decision_id, answer)
+            self._audit.door.answered(decision_id, answer)
 
     def ended(self, context: RequestContext, method_class: MethodClass, outcome: Outcome) -> None:
         self._metrics.request(context.chain, method_class, outcome, context.client)
@@ -66,9 +67,13 @@ class EdgeRecorder:
             "operation %s of %s ended: %s%s",
             *(print_bytes(end.user_op_hash), end.chain, end.cause, ", reverted" if end.success is False else ""),
         )
+        if self._audit is not None:
+            self._audit.door.ended(end)
 
-    def happened(self, happening: Happening) -> None:
-        _LOG.info("%s by %s%s", happening.what, happening.who, f": {happening.why}" if happening.why else "")
+    def noted(self, deed: Deed) -> None:
+        _LOG.info("%s by %s%s", deed.what, deed.who, f": {deed.why}" if deed.why else "")
+        if self._audit is not None:
+            self._audit.door.noted(deed)
 
     def _refresh(self) -> None:
         if self._audit is None:
@@ -78,3 +83,8 @@ class EdgeRecorder:
         self._metrics.audit_dropped(dropped - self._dropped)
         self._dropped = dropped
         self._metrics.audit_state(queued=self._audit.queued, writable=self._audit.writable)
+        self._metrics.health.queue("audit", self._audit.queued)
+        self._metrics.audit_left_out(self._audit.door.left_out)
+        with suppress(OSError):  # a disk that cannot be asked keeps the last value
+            disk = self._audit.room()
+            self._metrics.health.disk("audit", free=disk.free, total=disk.total)

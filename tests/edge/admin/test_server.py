@@ -19,9 +19,10 @@ from proxy.edge.admin import server as admin
 from proxy.edge.admin.guard import AdminAccess
 from proxy.edge.admin.query import SessionFilter
 from proxy.edge.admin.server import AdminServer, Check
+from proxy.edge.audit.reading import Trail
 from proxy.edge.audit.writer import AuditWriter
-from proxy.edge.storage.database import open_database
 from proxy.errors import StateUnavailable
+from tests.edge.audit.trails import record
 from tests.edge.builders import (
     ACCOUNT,
     FAULTY,
@@ -62,10 +63,10 @@ class Caller:
 
 @asynccontextmanager
 async def listening(
-    backend: FakeBackend | None = None, *, audit_path: Path | None = None, access: AdminAccess | None = None
+    backend: FakeBackend | None = None, *, audit: Trail | None = None, access: AdminAccess | None = None
 ) -> AsyncIterator[Caller]:
     backend = backend or FakeBackend()
-    server = AdminServer(backend, metrics=gate_metrics(), audit_path=audit_path, access=access or AdminAccess())
+    server = AdminServer(backend, metrics=gate_metrics(), audit=audit, access=access or AdminAccess())
     port = await server.start("127.0.0.1", 0)
     try:
         async with aiohttp.ClientSession() as http:
@@ -174,12 +175,12 @@ async def test_a_fact_that_is_missing_is_503() -> None:
 
 async def test_the_audit_is_read_with_filters(tmp_path: Path) -> None:
     path = tmp_path / "gate.db"
-    writer = AuditWriter(lambda: open_database(path))
+    writer = AuditWriter(path)
     writer.start()
-    writer.record(decision("a"))
-    writer.record(decision("b", verdict=OUT_OF_SCOPE))
+    record(writer, decision("a"))
+    record(writer, decision("b", verdict=OUT_OF_SCOPE))
     writer.stop()
-    async with listening(audit_path=path) as call:
+    async with listening(audit=Trail(path)) as call:
         everything = await call("GET", "/audit")
         rejected = await call("GET", f"/audit?verdict=reject&permissionId={PERMISSION_TEXT}")
         newest = await call("GET", "/audit?limit=1")

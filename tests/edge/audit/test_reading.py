@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from proxy.edge.audit.reading import AuditFilter, follow_audit, read_audit
+from proxy.edge.audit.reading import AuditFilter, Trail, follow_audit, read_audit
 from proxy.edge.audit.row import Forward
+from proxy.edge.audit.schema import open_trail
 from proxy.edge.audit.writer import AuditWriter
-from proxy.edge.storage.database import open_database
 from proxy.errors import Code
 from proxy.judge.decision import UpstreamAnswer
 from proxy.userop.primitives import Hash32
+from tests.edge.audit.trails import record
 from tests.edge.builders import (
     ACCOUNT,
     NOW,
@@ -34,7 +36,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def writer(path: Path) -> Iterator[AuditWriter]:
-    writer = AuditWriter(lambda: open_database(path))
+    writer = AuditWriter(path)
     writer.start()
     yield writer
     writer.stop()
@@ -42,19 +44,19 @@ def writer(path: Path) -> Iterator[AuditWriter]:
 
 @pytest.fixture
 def trail(path: Path) -> Path:
-    writer = AuditWriter(lambda: open_database(path))
+    writer = AuditWriter(path)
     writer.start()
-    writer.record(decision("a", unix_time=NOW))
-    writer.record(decision("b", unix_time=NOW + 1, verdict=OUT_OF_SCOPE, client="other-dapp"))
-    writer.record(decision("c", unix_time=NOW + 2, verdict=REVOKED, permission_id=OTHER_PERMISSION))
-    writer.record(decision("d", unix_time=NOW + 3, account=OTHER_ACCOUNT, chain="base"))
-    writer.record(decision("e", unix_time=NOW + 4, user_op_hash=Hash32(bytes(32)), permission_id=None))
+    record(writer, decision("a", unix_time=NOW))
+    record(writer, decision("b", unix_time=NOW + 1, verdict=OUT_OF_SCOPE, client="other-dapp"))
+    record(writer, decision("c", unix_time=NOW + 2, verdict=REVOKED, permission_id=OTHER_PERMISSION))
+    record(writer, decision("d", unix_time=NOW + 3, account=OTHER_ACCOUNT, chain="base"))
+    record(writer, decision("e", unix_time=NOW + 4, user_op_hash=Hash32(bytes(32)), permission_id=None))
     writer.stop()
     return path
 
 
 def ids(path: Path, **wanted: object) -> str:
-    rows = read_audit(path, AuditFilter(**wanted))  # type: ignore[arg-type]  # keyword fields
+    rows = read_audit(Trail(path), AuditFilter(**wanted))  # type: ignore[arg-type]  # keyword fields
     return "".join(row.decision_id for row in rows)
 
 
@@ -81,8 +83,8 @@ def test_reads_everything_oldest_first(trail: Path) -> None:
         ({"verdict": "reject"}, "bc"),
         ({"code": int(Code.SESSION_REVOKED)}, "c"),
         ({"limit": 2}, "de"),
-        ({"after_id": 3}, "de"),
-        ({"until_id": 3}, "abc"),
+        ({"after_id": 4}, "de"),
+        ({"until_id": 4}, "abc"),
         ({"permission_id": PERMISSION, "verdict": "allow", "limit": 1}, "d"),
         ({"chain": "nowhere"}, ""),
     ],
@@ -92,78 +94,78 @@ def test_each_filter_keeps_what_it_says(trail: Path, wanted: dict[str, object], 
 
 
 def test_a_permission_id_joins_to_the_operations_it_signed(trail: Path) -> None:
-    hashes = {row.user_op_hash for row in read_audit(trail, AuditFilter(permission_id=PERMISSION))}
+    hashes = {row.user_op_hash for row in read_audit(Trail(trail), AuditFilter(permission_id=PERMISSION))}
     assert hashes == {USER_OP_HASH}
-    permissions = {row.permission_id for row in read_audit(trail, AuditFilter(user_op_hash=USER_OP_HASH))}
+    permissions = {row.permission_id for row in read_audit(Trail(trail), AuditFilter(user_op_hash=USER_OP_HASH))}
     assert permissions == {PERMISSION, OTHER_PERMISSION}
 
 
 def test_a_trail_that_does_not_exist_is_an_error_and_is_not_made(path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        list(read_audit(path))
+        list(read_audit(Trail(path)))
     assert not path.exists()
 
 
 def test_a_database_without_a_trail_is_an_empty_trail(path: Path) -> None:
-    open_database(path).close()
-    assert list(read_audit(path)) == []
-    assert list(follow_audit(path, until=lambda: True)) == []
+    sqlite3.connect(path).close()
+    assert list(read_audit(Trail(path))) == []
+    assert list(follow_audit(Trail(path), until=lambda: True)) == []
 
 
 def test_reading_cannot_write(trail: Path) -> None:
     before = trail.read_bytes()
-    assert ids(trail, chain="base'; DELETE FROM audit; --") == ""
+    assert ids(trail, chain="base'; DELETE FROM records; --") == ""
     assert trail.read_bytes() == before
 
 
 def test_the_searches_ops_make_use_an_index(trail: Path) -> None:
-    connection = open_database(trail)
+    connection = open_trail(trail)
     for column in ("permission_id", "user_op_hash", "account", "decision_id"):
-        plan = connection.execute(f"EXPLAIN QUERY PLAN SELECT * FROM audit WHERE {column} = ?", (b"",)).fetchall()
+        plan = connection.execute(f"EXPLAIN QUERY PLAN SELECT * FROM records WHERE {column} = ?", (b"",)).fetchall()
         assert "USING INDEX" in plan[0][3]
     connection.close()
 
 
 def test_following_shows_what_was_there_and_then_what_comes(path: Path, writer: AuditWriter) -> None:
-    writer.record(decision("a"))
-    rows = follow_audit(path, poll_seconds=0.01)
+    record(writer, decision("a"))
+    rows = follow_audit(Trail(path), poll_seconds=0.01)
     assert next(rows).decision_id == "a"
-    writer.record(decision("b"))
+    record(writer, decision("b"))
     assert next(rows).decision_id == "b"
-    writer.record(decision("c", chain="base"))
+    record(writer, decision("c", chain="base"))
     assert next(rows).decision_id == "c"
 
 
 def test_following_shows_a_forwarded_decision_once_with_its_answer(path: Path, writer: AuditWriter) -> None:
-    writer.record(decision("a"), forwarding=True)
-    writer.record(decision("b"))
-    rows = follow_audit(path, poll_seconds=0.01)
+    record(writer, decision("a"), forwarding=True)
+    record(writer, decision("b"))
+    rows = follow_audit(Trail(path), poll_seconds=0.01)
     assert next(rows).decision_id == "b"
-    writer.answered("a", UpstreamAnswer(result="0x1"))
+    writer.door.answered("a", UpstreamAnswer(result="0x1"))
     answered = next(rows)
     assert (answered.decision_id, answered.forward) == ("a", Forward.ANSWERED)
-    writer.record(decision("c"))
+    record(writer, decision("c"))
     assert next(rows).decision_id == "c"
 
 
 def test_following_does_not_wait_for_an_answer_for_ever(path: Path, writer: AuditWriter) -> None:
-    writer.record(decision("a"), forwarding=True)
-    rows = follow_audit(path, poll_seconds=0.01, patience_seconds=0)
+    record(writer, decision("a"), forwarding=True)
+    rows = follow_audit(Trail(path), poll_seconds=0.01, patience_seconds=0)
     shown = next(rows)
     assert (shown.decision_id, shown.forward) == ("a", Forward.PENDING)
 
 
 def test_following_heeds_the_filter_and_ends_when_told(trail: Path) -> None:
-    rows = follow_audit(trail, AuditFilter(verdict="reject", limit=1), poll_seconds=0.01, until=lambda: True)
+    rows = follow_audit(Trail(trail), AuditFilter(verdict="reject", limit=1), poll_seconds=0.01, until=lambda: True)
     assert [row.decision_id for row in rows] == ["c"]
 
 
 def test_following_with_a_limit_still_shows_every_new_row(path: Path, writer: AuditWriter) -> None:
     for name in "abc":
-        writer.record(decision(name))
-    rows = follow_audit(path, AuditFilter(limit=1), poll_seconds=0.05)
+        record(writer, decision(name))
+    rows = follow_audit(Trail(path), AuditFilter(limit=1), poll_seconds=0.05)
     while next(rows).decision_id != "c":
         pass
     for name in "defg":
-        writer.record(decision(name))
+        record(writer, decision(name))
     assert [next(rows).decision_id for _ in range(4)] == ["d", "e", "f", "g"]

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.edge.audit.row import AUDIT_FIELDS, AuditRow, Forward, read_row, row_of
+from proxy.edge.audit.printing import print_answer, print_decision
+from proxy.edge.audit.row import AuditRow, read_answer, row_of
 from proxy.errors import Code, Reason
 from proxy.judge.decision import Decision, UpstreamAnswer
 from proxy.judge.verdict import Allow, Reject
@@ -18,12 +19,13 @@ from proxy.userop.execution import Call
 from tests.edge.builders import ACCOUNT, NOW, OUT_OF_SCOPE, PERMISSION, TARGET, USER_OP_HASH, decision
 
 
-def kept(made: Decision, forward: Forward = Forward.NONE) -> AuditRow:
-    return read_row((1, *row_of(made, forward)))
+def kept(made: Decision) -> AuditRow:
+    return row_of(made)
 
 
 def answer(**fields: object) -> UpstreamAnswer | None:
-    return kept(decision(upstream=UpstreamAnswer(**fields))).upstream  # type: ignore[arg-type]  # keyword fields
+    printed = print_answer("d-1", UpstreamAnswer(**fields), NOW)  # type: ignore[arg-type]  # keyword fields
+    return read_answer(str(printed[-1]))
 
 
 def test_keeps_who_asked_what_and_what_was_said() -> None:
@@ -46,7 +48,7 @@ def test_keeps_target_selector_and_value_of_each_call_exactly() -> None:
 
 
 def test_keeps_no_call_data_beyond_the_selector() -> None:
-    columns = row_of(decision(), Forward.NONE)
+    columns = print_decision(decision(), forwarding=False)
     assert not any("5e5e" in str(column) for column in columns)
 
 
@@ -105,11 +107,11 @@ def test_any_text_from_outside_can_be_kept(method: str, message: str, note: str,
         verdict=Allow(notes=(note,)),
         upstream=UpstreamAnswer(result=message, error_code=code, error_message=message),
     )
-    columns = row_of(made, Forward.NONE)
+    columns = print_decision(made, forwarding=False)
     connection = sqlite3.connect(":memory:")
     try:
         # every value can be bound as a parameter, so that none can stop a batch
-        connection.execute(f"SELECT {', '.join('?' * len(AUDIT_FIELDS))}", columns)
+        connection.execute(f"SELECT {', '.join('?' * len(columns))}", columns)
     finally:
         connection.close()
     assert kept(made).decision_id == "d-1"

@@ -15,12 +15,15 @@ from pathlib import Path
 
 import pytest
 
-from proxy.edge.audit.reading import AuditFilter, read_audit
-from proxy.edge.audit.row import AuditRow, Forward
-from proxy.edge.audit.writer import AuditWriter
-from proxy.edge.storage.database import open_database
+from proxy.edge.audit.door import Bounds
+from proxy.edge.audit.reading import AuditFilter, Trail, read_audit
+from proxy.edge.audit.row import Forward
+from proxy.edge.audit.schema import open_trail
+from proxy.edge.audit.space import Budget
+from proxy.edge.audit.writer import AuditWriter, WriterSettings
 from proxy.judge.decision import UpstreamAnswer
 from proxy.judge.verdict import Allow, Mode
+from tests.edge.audit.trails import record, rows, writing
 from tests.edge.builders import NOW, OUT_OF_SCOPE, decision
 
 ACCEPTED = UpstreamAnswer(result="0x" + "f1" * 32)
@@ -32,14 +35,8 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "gate.db"
 
 
-@contextmanager
-def writing(path: Path, **settings: object) -> Iterator[AuditWriter]:
-    writer = AuditWriter(lambda: open_database(path), **settings)  # type: ignore[arg-type]  # keyword settings
-    writer.start()
-    try:
-        yield writer
-    finally:
-        writer.stop()
+def keeping_days(days: int) -> WriterSettings:
+    return WriterSettings(budget=Budget(max_bytes=1 << 30, retention_seconds=days * 86_400.0))
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -52,7 +49,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Somebody else holds the write lock: a disk that is too slow."""
-    connection = open_database(path)
+    connection = open_trail(path)
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -61,14 +58,10 @@ def locked(path: Path) -> Iterator[None]:
         connection.close()
 
 
-def rows(path: Path) -> list[AuditRow]:
-    return list(read_audit(path))
-
-
 def test_stopping_writes_everything_recorded_before(path: Path) -> None:
     with writing(path) as writer:
         for number in range(5_000):
-            assert writer.record(decision(f"d-{number}"))
+            assert record(writer, decision(f"d-{number}"))
     assert [row.decision_id for row in rows(path)] == [f"d-{number}" for number in range(5_000)]
     assert writer.dropped == 0
     assert writer.queued == 0
@@ -76,28 +69,28 @@ def test_stopping_writes_everything_recorded_before(path: Path) -> None:
 
 def test_a_record_is_on_file_without_anybody_asking(path: Path) -> None:
     with writing(path) as writer:
-        writer.record(decision())
+        record(writer, decision())
         wait_until(lambda: len(rows(path)) == 1)
 
 
 def test_a_forwarded_decision_is_pending_until_its_answer(path: Path) -> None:
     with writing(path) as writer:
-        writer.record(decision(), forwarding=True)
+        record(writer, decision(), forwarding=True)
         wait_until(lambda: len(rows(path)) == 1)
         assert rows(path)[0].forward is Forward.PENDING
         assert rows(path)[0].upstream is None
-        writer.answered("d-1", ACCEPTED)
+        writer.door.answered("d-1", ACCEPTED)
     (row,) = rows(path)
     assert row.forward is Forward.ANSWERED
     assert row.upstream == ACCEPTED
 
 
 def test_an_answer_in_the_same_transaction_as_its_decision_is_joined(path: Path) -> None:
-    with writing(path, commit_seconds=0.2) as writer:
-        writer.record(decision("d-1"), forwarding=True)
-        writer.record(decision("d-2"), forwarding=True)
-        writer.answered("d-1", ACCEPTED)
-        writer.answered("d-2", UpstreamAnswer(error_code=-32500, error_message="AA23 reverted"))
+    with writing(path, settings=WriterSettings(commit_seconds=0.2)) as writer:
+        record(writer, decision("d-1"), forwarding=True)
+        record(writer, decision("d-2"), forwarding=True)
+        writer.door.answered("d-1", ACCEPTED)
+        writer.door.answered("d-2", UpstreamAnswer(error_code=-32500, error_message="AA23 reverted"))
     first, second = rows(path)
     assert first.upstream == ACCEPTED
     assert second.upstream == UpstreamAnswer(error_code=-32500, error_message="AA23 reverted")
@@ -105,7 +98,7 @@ def test_an_answer_in_the_same_transaction_as_its_decision_is_joined(path: Path)
 
 def test_a_rejection_that_nobody_forwards_has_no_upstream(path: Path) -> None:
     with writing(path) as writer:
-        writer.record(decision(verdict=OUT_OF_SCOPE))
+        record(writer, decision(verdict=OUT_OF_SCOPE))
     (row,) = rows(path)
     assert row.forward is Forward.NONE
     assert row.upstream is None
@@ -113,14 +106,14 @@ def test_a_rejection_that_nobody_forwards_has_no_upstream(path: Path) -> None:
 
 def test_a_would_be_rejection_in_shadow_keeps_verdict_and_answer(path: Path) -> None:
     with writing(path) as writer:
-        writer.record(decision(verdict=OUT_OF_SCOPE, mode=Mode.SHADOW, upstream=ACCEPTED))
+        record(writer, decision(verdict=OUT_OF_SCOPE, mode=Mode.SHADOW, upstream=ACCEPTED))
     (row,) = rows(path)
     assert (row.mode, row.verdict, row.forward) == ("shadow", "reject", Forward.ANSWERED)
 
 
 def test_a_full_queue_drops_at_once_and_counts_what_it_drops(path: Path) -> None:
-    with writing(path, queue_limit=10) as writer, locked(path):
-        taken = [writer.record(decision(f"d-{number}")) for number in range(15)]
+    with writing(path, settings=WriterSettings(bounds=Bounds(notes=10))) as writer, locked(path):
+        taken = [record(writer, decision(f"d-{number}")) for number in range(15)]
         assert taken == [True] * 10 + [False] * 5
         assert (writer.queued, writer.dropped) == (10, 5)
     assert len(rows(path)) == 10
@@ -128,11 +121,11 @@ def test_a_full_queue_drops_at_once_and_counts_what_it_drops(path: Path) -> None
 
 
 def test_a_disk_that_refuses_for_a_while_loses_nothing(path: Path) -> None:
-    flaky = _Flaky(open_database(path))
-    writer = AuditWriter(lambda: flaky)  # type: ignore[arg-type, return-value]  # stands in for a connection
+    flaky = _Flaky(open_trail(path))
+    writer = AuditWriter(path, connect=lambda _path: flaky)  # type: ignore[arg-type, return-value]  # stands in for a connection
     writer.start()
     flaky.refuses = True
-    writer.record(decision())
+    record(writer, decision())
     wait_until(lambda: not writer.writable)
     assert writer.queued == 1
     flaky.refuses = False
@@ -143,12 +136,12 @@ def test_a_disk_that_refuses_for_a_while_loses_nothing(path: Path) -> None:
 
 
 def test_what_a_refusing_disk_never_took_is_counted_at_the_end(path: Path) -> None:
-    flaky = _Flaky(open_database(path))
-    writer = AuditWriter(lambda: flaky)  # type: ignore[arg-type, return-value]  # stands in for a connection
+    flaky = _Flaky(open_trail(path))
+    writer = AuditWriter(path, connect=lambda _path: flaky)  # type: ignore[arg-type, return-value]  # stands in for a connection
     writer.start()
     flaky.refuses = True
-    writer.record(decision("d-1"))
-    writer.record(decision("d-2"))
+    record(writer, decision("d-1"))
+    record(writer, decision("d-2"))
     writer.stop()
     assert writer.dropped == 2
     assert rows(path) == []
@@ -172,26 +165,17 @@ class _Flaky:
 
 def test_one_record_that_cannot_be_kept_does_not_stop_the_trail(path: Path) -> None:
     with writing(path) as writer:
-        writer.record(decision("d-1"))
-        writer.record(decision("d-2", verdict=Allow(notes=(object(),))))  # type: ignore[arg-type]  # the fault
-        writer.record(decision("d-3"))
+        record(writer, decision("d-1"))
+        record(writer, decision("d-2", verdict=Allow(notes=(object(),))))  # type: ignore[arg-type]  # the fault
+        record(writer, decision("d-3"))
     assert [row.decision_id for row in rows(path)] == ["d-1", "d-3"]
-    assert writer.dropped == 1
-
-
-def test_a_decision_id_given_twice_keeps_the_first_and_counts_the_second(path: Path) -> None:
-    with writing(path) as writer:
-        writer.record(decision("d-1", client="first"))
-        wait_until(lambda: len(rows(path)) == 1)
-        writer.record(decision("d-1", client="second"))
-    assert [row.client for row in rows(path)] == ["first"]
     assert writer.dropped == 1
 
 
 def test_nothing_is_taken_after_the_end(path: Path) -> None:
     with writing(path) as writer:
         pass
-    assert not writer.record(decision())
+    assert not record(writer, decision())
     assert writer.dropped == 1
 
 
@@ -203,22 +187,22 @@ def test_a_file_that_is_no_database_is_refused_at_the_start(path: Path) -> None:
 
 def test_rows_past_retention_go_and_younger_ones_stay(path: Path) -> None:
     day = 86_400
-    with writing(path) as writer:
-        writer.record(decision("older", unix_time=NOW - 30 * day - 1))
-        writer.record(decision("just-within", unix_time=NOW - 30 * day))
-        writer.record(decision("fresh", unix_time=NOW))
-    with writing(path, retention_days=30, clock=lambda: NOW):
+    with writing(path, clock=lambda: NOW - 31 * day) as writer:
+        record(writer, decision("older", unix_time=NOW - 30 * day - 1))
+        record(writer, decision("just-within", unix_time=NOW - 30 * day))
+        record(writer, decision("fresh", unix_time=NOW))
+    with writing(path, settings=keeping_days(30), clock=lambda: NOW):
         wait_until(lambda: len(rows(path)) == 2)
     assert [row.decision_id for row in rows(path)] == ["just-within", "fresh"]
 
 
 def test_ids_are_not_reused_after_the_newest_row_was_pruned(path: Path) -> None:
-    with writing(path) as writer:
-        writer.record(decision("old", unix_time=0))
+    with writing(path, clock=lambda: 0) as writer:
+        record(writer, decision("old", unix_time=0))
     (old,) = rows(path)
-    with writing(path, retention_days=1) as writer:
+    with writing(path, settings=keeping_days(1)) as writer:
         wait_until(lambda: rows(path) == [])
-        writer.record(decision("new", unix_time=time.time()))
+        record(writer, decision("new", unix_time=time.time()))
     (new,) = rows(path)
     assert new.row_id > old.row_id
 
@@ -229,7 +213,7 @@ def test_recording_does_not_wait_for_a_locked_database(path: Path) -> None:
 
         def record_many() -> None:
             for number in range(1_000):
-                writer.record(decision(f"d-{number}"))
+                record(writer, decision(f"d-{number}"))
             done.set()
 
         threading.Thread(target=record_many).start()
@@ -242,15 +226,14 @@ KILLED = """
 import sys, time
 from pathlib import Path
 from proxy.edge.audit.writer import AuditWriter
-from proxy.edge.storage.database import open_database
 from tests.edge.builders import decision
 
-writer = AuditWriter(lambda: open_database(Path(sys.argv[1])))
+writer = AuditWriter(Path(sys.argv[1]))
 writer.start()
 number = 0
 while True:
     for _ in range(50):
-        writer.record(decision(f"d-{number}"), forwarding=True)
+        writer.door.decided(decision(f"d-{number}"), forwarding=True)
         number += 1
     while writer.queued:
         time.sleep(0.001)
@@ -277,8 +260,8 @@ def test_kill_9_loses_no_decision_that_was_on_file_and_marks_open_ones_unknown(p
 
 def test_an_answer_that_no_decision_waits_for_changes_nothing(path: Path) -> None:
     with writing(path) as writer:
-        writer.record(decision("d-1"))
-        writer.answered("d-2", ACCEPTED)
+        record(writer, decision("d-1"))
+        writer.door.answered("d-2", ACCEPTED)
     (row,) = rows(path)
     assert row.forward is Forward.NONE
 
@@ -286,7 +269,7 @@ def test_an_answer_that_no_decision_waits_for_changes_nothing(path: Path) -> Non
 def test_reading_goes_on_while_the_writer_writes(path: Path) -> None:
     with writing(path) as writer:
         for number in range(2_000):
-            writer.record(decision(f"d-{number}"))
+            record(writer, decision(f"d-{number}"))
             if number % 200 == 0:
-                assert len(list(read_audit(path, AuditFilter(limit=5)))) <= 5
+                assert len(list(read_audit(Trail(path), AuditFilter(limit=5)))) <= 5
     assert len(rows(path)) == 2_000

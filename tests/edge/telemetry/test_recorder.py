@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from proxy.edge.audit.reading import read_audit
+from proxy.edge.audit.reading import Trail, read_audit
 from proxy.edge.audit.row import Forward
 from proxy.edge.audit.writer import AuditWriter
-from proxy.edge.storage.database import open_database
 from proxy.edge.telemetry.metrics import Metrics
 from proxy.edge.telemetry.recorder import EdgeRecorder
 from proxy.judge.decision import UpstreamAnswer
@@ -36,14 +35,14 @@ def test_it_is_what_the_gate_asks_for() -> None:
 
 def test_a_decision_is_counted_and_on_file_with_its_answer(tmp_path: Path) -> None:
     metrics = gate_metrics()
-    audit = AuditWriter(lambda: open_database(tmp_path / "gate.db"))
+    audit = AuditWriter(tmp_path / "gate.db")
     audit.start()
     recorder = EdgeRecorder(metrics, audit)
     recorder.decided(decision("a"), forwarding=True, seconds=0.00004)
     recorder.decided(decision("b", verdict=OUT_OF_SCOPE, mode=Mode.SHADOW), forwarding=False, seconds=0.00004)
     recorder.answered("a", UpstreamAnswer(result="0x1"))
     audit.stop()
-    first, second = read_audit(tmp_path / "gate.db")
+    first, second = read_audit(Trail(tmp_path / "gate.db"))
     assert (first.decision_id, first.forward, first.upstream) == ("a", Forward.ANSWERED, UpstreamAnswer(result="0x1"))
     assert (second.decision_id, second.forward) == ("b", Forward.NONE)
     assert value(metrics, "verdicts_total", chain="soneium", code="allow", mode="enforce") == 1
@@ -65,7 +64,7 @@ def test_every_end_of_a_request_is_counted_under_its_outcome() -> None:
 
 def test_records_the_audit_lost_are_counted_once_however_often_it_is_scraped(tmp_path: Path) -> None:
     metrics = gate_metrics()
-    audit = AuditWriter(lambda: open_database(tmp_path / "gate.db"))
+    audit = AuditWriter(tmp_path / "gate.db")
     audit.start()
     recorder = EdgeRecorder(metrics, audit)
     assert value(metrics, "audit_writable") == 1

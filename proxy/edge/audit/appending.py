@@ -1,0 +1,106 @@
+"""Records put at the end of the trail, linked to what stands there, and pruned from its beginning."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import orjson
+
+from proxy.edge.audit.chain import GENESIS, ChainKey
+from proxy.edge.audit.printing import Columns, print_own
+from proxy.edge.audit.schema import CONTENT, RecordKind, transaction
+
+_INSERT: Final = (
+    f"INSERT INTO records ({', '.join(CONTENT)}, hash)"  # noqa: S608  # names of this package only
+    f" VALUES ({', '.join('?' * (len(CONTENT) + 1))})"
+)
+_FIRED: Final = "INSERT OR IGNORE INTO fired VALUES (?, ?)"
+_HEAD: Final = "INSERT OR REPLACE INTO head VALUES (1, ?, ?, ?)"
+_RULES: Final = CONTENT.index("rules")
+
+_PRUNE_BATCH: Final = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The newest record: its place in the chain, and its hash."""
+
+    id: int
+    hash: bytes
+
+
+class Appender:
+    """The end of a trail, for the one thread that writes it. `first_id` is where a new trail begins."""
+
+    def __init__(self, connection: sqlite3.Connection, key: ChainKey, *, first_id: int = 1) -> None:
+        self._connection = connection
+        self._key = key
+        self._run = 0
+        newest = connection.execute("SELECT id, hash FROM records ORDER BY id DESC LIMIT 1").fetchone()
+        sealed = connection.execute("SELECT id, hash FROM head").fetchone()
+        # where the two differ records were cut off: their places stay empty, so that it shows for good
+        ends = [Head(*found) for found in (sealed, newest) if found is not None]
+        self.head = max(ends, key=lambda head: head.id, default=Head(first_id - 1, GENESIS))
+
+    def begin(self, unix_time: float, **detail: object) -> None:
+        """Start a run: what is written from now on belongs to it. Raises `sqlite3.Error`."""
+        self._run = self.head.id + 1
+        self.append([(None, print_own(RecordKind.START, unix_time, key=self._key.name, **detail))])
+
+    def append(self, records: Sequence[tuple[int | None, Columns]]) -> None:
+        """Write records, each with its number from the queue, in one transaction. Raises `sqlite3.Error`."""
+        with transaction(self._connection):
+            head = self._insert(records)
+        self.head = head
+
+    def _insert(self, records: Sequence[tuple[int | None, Columns]]) -> Head:
+        at, before = self.head.id, self.head.hash
+        rows, fired = [], []
+        for seq, columns in records:
+            at += 1
+            content = (at, self._run, seq, *columns)
+            before = self._key.link(before, content)
+            rows.append((*content, before))
+            if (rules := content[_RULES]) is not None:
+                fired += [(hit["rule"], at) for hit in orjson.loads(str(rules))]
+        self._connection.executemany(_INSERT, rows)
+        if fired:
+            self._connection.executemany(_FIRED, fired)
+        self._connection.execute(_HEAD, (at, before, self._key.seal(at, before)))
+        return Head(at, before)
+
+    def prune(self, *, older_than: float | None, unix_time: float, why: str) -> int:
+        """Take one batch of records from the beginning; the newest always stays.
+
+        With `older_than` (unix seconds) only those before it. A checkpoint tells in their place through which record,
+        by its hash. Returns how many went. Raises `sqlite3.Error`.
+        """
+        with transaction(self._connection):
+            batch = self._connection.execute(
+                "SELECT id, unix_time, hash FROM records ORDER BY id LIMIT ?", (_PRUNE_BATCH + 1,)
+            ).fetchall()
+            gone = batch[: min(_PRUNE_BATCH, max(len(batch) // 2, 1))] if older_than is None else batch[:_PRUNE_BATCH]
+            if older_than is not None:
+                young = next((place for place, row in enumerate(gone) if row[1] >= older_than), len(gone))
+                gone = gone[:young]
+            if not gone or gone[-1][0] >= self.head.id:
+                gone = gone[:-1]
+            if not gone:
+                return 0
+            through, _, last_hash = gone[-1]
+            self._connection.execute("DELETE FROM records WHERE id <= ?", (through,))
+            self._connection.execute("DELETE FROM fired WHERE id <= ?", (through,))
+            checkpoint = print_own(
+                RecordKind.CHECKPOINT,
+                unix_time,
+                through=through,
+                hash=last_hash.hex(),
+                records=len(gone),
+                why=why,
+            )
+            head = self._insert([(None, checkpoint)])
+        self.head = head
+        return len(gone)

@@ -1,0 +1,99 @@
+"""What the records of a trail tell of the trail itself, and with which key each run of a gate wrote."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+import orjson
+
+from proxy.edge.audit.chain import KEYLESS, NO_KEY, ChainKey
+from proxy.edge.audit.remarks import Audited, StoredRecord, Tampering, detail_of
+from proxy.edge.audit.schema import RecordKind
+
+
+class Keyring:
+    """Which key a run was written with."""
+
+    def __init__(self, connection: sqlite3.Connection, keys: Sequence[ChainKey], found: Audited) -> None:
+        self._connection = connection
+        self._keys = {key.name: key for key in (NO_KEY, *keys)}
+        self._usual = next((key for key in keys if key.name != KEYLESS), NO_KEY)
+        self._found = found
+        self._runs: dict[object, ChainKey | None] = {}
+
+    def all(self) -> Sequence[ChainKey]:
+        """Those that sign: without a key where none is at hand."""
+        return [self._usual, *self._keys.values()] if self._usual is NO_KEY else [self._usual]
+
+    def of_run(self, run: object) -> ChainKey | None:
+        """The key; `None` when it is not at hand, which is told once a run."""
+        if run not in self._runs:
+            self._runs[run] = self._find(run)
+        return self._runs[run]
+
+    def _find(self, run: object) -> ChainKey | None:
+        start = self._connection.execute("SELECT kind, detail FROM records WHERE id = ?", (run,)).fetchone()
+        if type(run) is not int or start is None or start[0] != RecordKind.START:
+            return self._usual
+        name = str(detail_of(start[1]).get("key"))
+        if name == KEYLESS and self._usual is not NO_KEY:
+            self._found.remark(Tampering.KEY, run, run, "the run that begins here was written without a key")
+        if name not in self._keys:
+            self._found.remark(Tampering.KEY, run, run, f"the run that begins here needs the key {name}")
+        return self._keys.get(name)
+
+
+class Books:
+    """Runs that ended in no order, numbers that were lost, and whether rules lead to the records they fired on."""
+
+    def __init__(self, connection: sqlite3.Connection, found: Audited) -> None:
+        self._connection = connection
+        self._found = found
+        self._open_run: object = None
+        self._seq: int | None = None
+        self._fired = 0
+        self._last = 0
+
+    def note(self, record: StoredRecord) -> None:
+        """One record, in the order of the chain."""
+        kind, seq = record.of("kind"), record.of("seq")
+        if kind == RecordKind.START:
+            if self._open_run is not None:
+                words = "the run that ended here was killed, or lost power: it wrote no stop"
+                self._found.remark(Tampering.CRASH, self._last, self._last, words)
+            self._seq = 0
+        self._open_run = None if kind == RecordKind.STOP else record.of("run")
+        if record.id != self._last + 1 and kind != RecordKind.START:
+            self._seq = None  # what is missing between is told already
+        if kind == RecordKind.GAP:
+            detail = detail_of(record.of("detail"))
+            words = f"{detail.get('lost')} records lost before they were written: {detail.get('why')}"
+            self._found.remark(Tampering.GAP, record.id, record.id, words)
+            self._seq = None
+        if type(seq) is int:
+            if self._seq is not None and seq != self._seq + 1:
+                words = f"numbers {self._seq + 1} to {seq - 1} were never written"
+                self._found.remark(Tampering.GAP, record.id, record.id, words)
+            self._seq = seq
+        self._last = record.id
+        if (rules := record.of("rules")) is not None:
+            self._note_rules(record.id, rules)
+
+    def _note_rules(self, record_id: int, rules: object) -> None:
+        try:
+            fired = {hit["rule"] for hit in orjson.loads(str(rules))}
+        except (orjson.JSONDecodeError, TypeError, KeyError):
+            return  # it does not fit its hash either
+        query = "SELECT count(*) FROM fired WHERE rule = ? AND id = ?"
+        there = sum(self._connection.execute(query, (rule, record_id)).fetchone()[0] for rule in fired)
+        if there != len(fired):
+            self._found.remark(Tampering.INDEX, record_id, record_id, "it cannot be found by every rule that fired")
+        self._fired += there
+
+    def close(self, pruned: int) -> None:
+        """The end of the trail."""
+        (indexed,) = self._connection.execute("SELECT count(*) FROM fired WHERE id > ?", (pruned,)).fetchone()
+        if indexed != self._fired:
+            words = "records can be found by rules that did not fire on them"
+            self._found.remark(Tampering.INDEX, self._found.first, self._found.last, words)

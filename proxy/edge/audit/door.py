@@ -1,0 +1,201 @@
+"""Where records come in: numbered, bounded in number and in bytes, and never waited for.
+
+Whoever records puts a note here and goes on; the writer's thread takes all that has gathered. A note that finds no
+room is lost, its number is not: the next one that finds room is preceded by a note of the gap.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from proxy.edge.audit.printing import print_answer, print_decision, print_deed, print_end, print_own
+from proxy.edge.audit.sampling import RefusalRate, Sampler, Uncounted
+from proxy.edge.audit.schema import RecordKind
+from proxy.judge.decision import Decision, UpstreamAnswer
+from proxy.methods import MethodClass, classify
+from proxy.ports import Deed, OperationEnd
+
+_BASE_BYTES: Final = 2_048
+_ITEM_BYTES: Final = 512
+_SAMPLED_SECONDS: Final = 10.0
+
+_Printed = tuple[object, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much may wait to be written."""
+
+    notes: int = 20_000
+    bytes: int = 33_554_432
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One record to be: its number, what it weighs in the queue, and how its columns are printed."""
+
+    seq: int
+    weight: int
+    columns: Callable[[], _Printed]
+
+
+class Door:
+    """The way in for one run of a gate. `clock` gives unix seconds, `monotonic` those that only grow."""
+
+    def __init__(
+        self,
+        bounds: Bounds,
+        rate: RefusalRate,
+        *,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._bounds = bounds
+        self._sampler = Sampler(rate)
+        self._clock = clock
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._notes: list[Note] = []
+        self._waiting = threading.Event()
+        self._seq = 0
+        self._bytes = 0
+        self._count = 0
+        self._closed = False
+        self._lost = 0
+        self._lost_since: int | None = None
+        self._told_at = monotonic()
+
+    @property
+    def lost(self) -> int:
+        """Records that found no room, since the start."""
+        return self._lost
+
+    @property
+    def queued(self) -> int:
+        """Records taken in that are not on file yet."""
+        return self._count
+
+    @property
+    def queued_bytes(self) -> int:
+        """What they weigh."""
+        return self._bytes
+
+    @property
+    def left_out(self) -> int:
+        """Refusals counted and not kept, since the start."""
+        return self._sampler.left_out
+
+    # in: from any thread, never waits for the disk
+
+    def decided(self, decision: Decision, *, forwarding: bool) -> bool:
+        """A verdict. False when it is lost."""
+        if not forwarding:
+            now = self._monotonic()
+            estimate = classify(decision.method) is MethodClass.PREVIEW
+            with self._lock:
+                keeps = self._sampler.keeps(decision, now, estimate=estimate)
+            if not keeps:
+                if now - self._told_at >= _SAMPLED_SECONDS:
+                    self.tell_left_out()
+                return True
+        items = len(decision.calls) + (0 if decision.facts is None else len(decision.facts.moves))
+        weight = _BASE_BYTES + items * _ITEM_BYTES
+        if decision.calls:
+            weight += sum([len(call.data) for call in decision.calls])
+        return self._put(weight, lambda: print_decision(decision, forwarding=forwarding))
+
+    def answered(self, decision_id: str, answer: UpstreamAnswer) -> bool:
+        """What a bundler said to the operation of a decision. False when it is lost."""
+        now = self._clock()
+        weight = _ITEM_BYTES + len(answer.result or "") + len(answer.error_message or "")
+        return self._put(weight, lambda: print_answer(decision_id, answer, now))
+
+    def ended(self, end: OperationEnd) -> bool:
+        """What became of an operation. False when it is lost."""
+        now = self._clock()
+        weight = _ITEM_BYTES + len(end.revert_reason or "")
+        return self._put(weight, lambda: print_end(end, now))
+
+    def noted(self, deed: Deed) -> bool:
+        """What somebody did to the gate. False when it is lost."""
+        now = self._clock()
+        return self._put(_BASE_BYTES, lambda: print_deed(deed, now))
+
+    def tell_left_out(self) -> None:
+        """Record how many refusals were counted and not kept."""
+        with self._lock:
+            self._told_at = self._monotonic()
+            counts = self._sampler.take()
+        for name, count in counts.items():
+            self._put(_ITEM_BYTES, _printer_of(name, count, self._clock()))
+
+    def _put(self, weight: int, columns: Callable[[], _Printed]) -> bool:
+        with self._lock:
+            self._seq += 1
+            full = self._count >= self._bounds.notes or self._bytes + weight > self._bounds.bytes
+            if full or self._closed:
+                self._lost += 1
+                if self._lost_since is None:
+                    self._lost_since = self._seq
+                return False
+            self._tell_gap(before=self._seq)
+            self._notes.append(Note(self._seq, weight, columns))
+            self._count += 1
+            self._bytes += weight
+        if not self._waiting.is_set():
+            self._waiting.set()
+        return True
+
+    def _tell_gap(self, *, before: int) -> None:
+        if (first := self._lost_since) is not None:
+            self._lost_since = None
+            now = self._clock()
+            self._notes.append(Note(before - 1, 0, lambda: print_gap(first, before - 1, now, "no room in the queue")))
+
+    # out: the writer's thread
+
+    def wait(self, seconds: float) -> bool:
+        """Until something has come in, or so long."""
+        return self._waiting.wait(seconds)
+
+    def take(self) -> list[Note]:
+        """All that has come in; it counts as queued until it is `done`."""
+        with self._lock:
+            self._waiting.clear()
+            notes, self._notes = self._notes, []
+        return notes
+
+    def done(self, notes: int, weight: int) -> None:
+        """So many of what was taken are on file, or lost for good."""
+        with self._lock:
+            self._count -= notes
+            self._bytes -= weight
+
+    def close(self) -> None:
+        """Take nothing more; what was lost at the last is told."""
+        self.tell_left_out()
+        with self._lock:
+            self._closed = True
+            self._tell_gap(before=self._seq + 1)
+        self._waiting.set()
+
+
+def print_gap(first: int, last: int, unix_time: float, why: str) -> _Printed:
+    """Records lost before they were written; the gap has the number of the last of them."""
+    return print_own(RecordKind.GAP, unix_time, first=first, last=last, lost=last - first + 1, why=why)
+
+
+def _printer_of(name: Uncounted, count: int, unix_time: float) -> Callable[[], _Printed]:
+    return lambda: print_own(
+        RecordKind.SAMPLED,
+        unix_time,
+        chain=name.chain,
+        client=name.client,
+        code=name.code,
+        estimate=name.estimate,
+        refusals=count,
+    )

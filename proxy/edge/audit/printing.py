@@ -1,0 +1,214 @@
+"""From what happened to the columns of a record, printed once and bounded in bytes.
+
+Never kept are a signature, and call data beyond the selector. An operation's lists are cut at `MOST_ITEMS`; what was
+cut is counted, and a digest stands for the whole.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from hashlib import blake2b
+from typing import Any, Final
+
+import orjson
+
+from proxy.edge.audit.schema import RecordKind
+from proxy.errors import Reason
+from proxy.judge.decision import Decision, UpstreamAnswer
+from proxy.judge.evaluate import Hit
+from proxy.judge.facts_json import facts_to_json
+from proxy.judge.verdict import Allow, Reject
+from proxy.methods import MethodClass, classify
+from proxy.ports import Deed, OperationEnd
+from proxy.userop.primitives import print_bytes
+
+MOST_ITEMS: Final = 32
+"""So many calls, moves, acts or grants of an operation are kept; within a grant a quarter."""
+
+MOST_BYTES: Final = 16_384
+"""Facts longer than this are cut once more, to a quarter of the items."""
+
+Columns = tuple[object, ...]
+"""The content of a record after `id`, `run` and `seq`."""
+
+_LONGEST_TEXT: Final = 500
+_MOST_REASONS: Final = 32
+_LONG_HEX: Final = re.compile(r"((?:0x)?[0-9a-fA-F]{8})[0-9a-fA-F]{57,}")
+_DIGEST_BYTES: Final = 16
+
+
+def print_decision(decision: Decision, *, forwarding: bool) -> Columns:
+    """A verdict; `forwarding` when its operation goes, or went, to a bundler."""
+    verdict = decision.verdict
+    refused = isinstance(verdict, Reject)
+    reasons = verdict.reasons[:_MOST_REASONS] if isinstance(verdict, Reject) else ()
+    notes = verdict.notes[:_MOST_REASONS] if isinstance(verdict, Allow) else ()
+    calls, facts, cut = _print_operation(decision)
+    return (
+        RecordKind.DECISION.value,
+        float(decision.unix_time),
+        *(decision.decision_id, decision.chain, decision.client, shown(decision.method), decision.mode.value),
+        "reject" if refused else "allow",
+        int(reasons[0].code) if reasons else None,
+        *(decision.user_op_hash, decision.account, decision.permission_id, decision.session_mode),
+        int(forwarding),
+        int(classify(decision.method) is MethodClass.PREVIEW),
+        _json([_reason_json(reason) for reason in reasons]) if reasons else None,
+        _json([shown(note) for note in notes]) if notes else None,
+        *(calls, facts),
+        _json([_hit_json(hit) for hit in decision.hits[:MOST_ITEMS]]) if decision.hits else None,
+        _json({"cut": cut}) if cut else None,
+    )
+
+
+def print_answer(decision_id: str, answer: UpstreamAnswer, unix_time: float) -> Columns:
+    """What the bundler said to the operation of a decision."""
+    code = answer.error_code
+    told = {
+        "result": shown(answer.result),
+        # integers of 64 bits here, an upstream's need not be
+        "code": code if code is None or -(2**63) <= code < 2**63 else None,
+        "message": shown(answer.error_message),
+    }
+    return _other(RecordKind.ANSWER, unix_time, decision_id=decision_id, detail=_without_none(told))
+
+
+def print_end(end: OperationEnd, unix_time: float) -> Columns:
+    """What became of an operation."""
+    told = {
+        "cause": str(end.cause),
+        "success": end.success,
+        "revertReason": shown(end.revert_reason),
+        "transaction": None if end.transaction is None else print_bytes(end.transaction),
+        "block": end.block,
+        "gasUsed": None if end.gas_used is None else str(end.gas_used),
+        "cost": None if end.cost is None else str(end.cost),
+        "seconds": end.seconds,
+    }
+    return _other(
+        RecordKind.END,
+        unix_time,
+        chain=end.chain,
+        operation=(end.user_op_hash, end.account, end.permission_id),
+        detail=_without_none(told),
+    )
+
+
+def print_deed(deed: Deed, unix_time: float) -> Columns:
+    """What somebody did to the gate."""
+    details = {str(shown(name)): _brief(value) for name, value in list(deed.details.items())[:MOST_ITEMS]}
+    told = {"what": shown(deed.what), "who": shown(deed.who), "why": shown(deed.why), **details}
+    return _other(
+        RecordKind.DEED,
+        unix_time,
+        chain=deed.chain,
+        operation=(None, deed.account, deed.permission_id),
+        detail=told,
+    )
+
+
+def print_own(kind: RecordKind, unix_time: float, **detail: object) -> Columns:
+    """What the trail tells of itself."""
+    return _other(kind, unix_time, detail=detail)
+
+
+def _other(
+    kind: RecordKind,
+    unix_time: float,
+    *,
+    decision_id: str | None = None,
+    chain: str | None = None,
+    operation: tuple[bytes | None, bytes | None, bytes | None] = (None, None, None),
+    detail: Mapping[str, object],
+) -> Columns:
+    return (
+        *(kind.value, float(unix_time), decision_id, chain, None, None, None, None, None, *operation),
+        *(None, None, None, None, None, None, None, None, _json(detail)),
+    )
+
+
+def _print_operation(decision: Decision) -> tuple[str | None, str | None, Mapping[str, object]]:
+    """Calls, facts, and what was cut of them. Calls stand in the facts where there are any."""
+    if decision.facts is None:
+        calls = [[call.target.hex(), call.selector.hex(), hex(call.value)] for call in decision.calls]
+        kept, cut = _cut({"calls": calls}, MOST_ITEMS)
+        return (_json(kept["calls"]) if calls else None), None, cut
+    whole = facts_to_json(decision.facts)
+    facts, cut = _cut(whole, MOST_ITEMS)
+    # what stands in a column of its own is not said twice
+    for name, said in (
+        *(("chain", decision.chain), ("client", decision.client), ("method", decision.method)),
+        *(("account", _hex(decision.account)), ("user_op_hash", _hex(decision.user_op_hash))),
+        *(("permission_id", _hex(decision.permission_id)), ("mode", decision.session_mode)),
+    ):
+        if name in facts and facts[name] == said:
+            del facts[name]
+        elif said is not None:
+            facts.setdefault(name, None)
+    printed = orjson.dumps(facts)
+    if len(printed) > MOST_BYTES:
+        shorter, cut = _cut(whole, MOST_ITEMS // 4)
+        printed = orjson.dumps({name: shorter.get(name) for name in facts})
+    return None, printed.decode(), cut
+
+
+def _cut(described: Mapping[str, Any], most: int) -> tuple[dict[str, Any], Mapping[str, object]]:
+    """The object with each of its lists no longer than `most`; how long they were, and a digest of those."""
+    counts = {name: len(value) for name, value in described.items() if type(value) is list and len(value) > most}
+    kept = {name: value[:most] if name in counts else value for name, value in described.items()}
+    nested = False
+    if grants := kept.get("grants"):
+        kept["grants"] = [_cut(grant, most // 4)[0] for grant in grants]
+        nested = kept["grants"] != grants
+    if not counts and not nested:
+        return kept, {}
+    told = {name: described[name] for name in ("calls", "moves", "acts", "grants") if name in described}
+    return kept, {**counts, "digest": blake2b(orjson.dumps(told), digest_size=_DIGEST_BYTES).hexdigest()}
+
+
+def _hit_json(hit: Hit) -> dict[str, object]:
+    rule = hit.rule
+    told = {"rule": rule.id, "mode": hit.mode.value, "severity": rule.severity.value, "sentence": shown(hit.sentence)}
+    return told | ({"unknown": True} if hit.unknown else {})
+
+
+def _reason_json(reason: Reason) -> dict[str, object]:
+    columns = {
+        "code": int(reason.code),
+        "sentence": shown(reason.sentence),
+        "remedy": shown(reason.remedy),
+        "policy": reason.policy,
+        "rule": reason.rule,
+        "call": reason.call,
+        "wanted": shown(reason.wanted),
+        "got": shown(reason.got),
+    }
+    return _without_none(columns)
+
+
+def shown(text: str | None) -> str | None:
+    """Text from outside, fit to keep: valid UTF-8, short, and with hex longer than a hash cut, as it may be a
+    signature or call data that a bundler quotes in its message."""
+    if text is None:
+        return None
+    if len(text) <= 64 and text.isascii():
+        return text
+    valid = text[: 4 * _LONGEST_TEXT].encode("utf-8", "replace").decode()
+    return _LONG_HEX.sub(r"\1…", valid)[:_LONGEST_TEXT]
+
+
+def _brief(value: object) -> object:
+    return value if value is None or type(value) in (bool, float) else shown(str(value))
+
+
+def _without_none(told: Mapping[str, object]) -> dict[str, object]:
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _json(value: object) -> str:
+    return orjson.dumps(value).decode()
+
+
+def _hex(data: bytes | None) -> str | None:
+    return None if data is None else print_bytes(data)
