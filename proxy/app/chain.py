@@ -61,6 +61,7 @@ class Shared:
     alerts: Alerts  # tells ops of single happenings
     metrics: Metrics
     stack: AsyncExitStack
+    bundler_connections: int = 100  # at most, of each chain
 
 
 async def start_chain(name: str, chain: Chain, shared: Shared, store: Store) -> ServedChain:
@@ -85,7 +86,7 @@ async def build_chain(name: str, chain: Chain, shared: Shared) -> tuple[ServedCh
     def on_health(endpoint: str, health: Health) -> None:
         shared.metrics.upstream_up(endpoint, up=health is Health.HEALTHY)
 
-    upstream = await stack.enter_async_context(_upstream(name, chain, config, on_health))
+    upstream = await stack.enter_async_context(_upstream(name, chain, shared, on_health))
     node = None if chain.node is None else Node(chain.node.url, timeout_seconds=config.limits.node_seconds)
     if node is not None:
         stack.push_async_callback(node.close)
@@ -180,13 +181,15 @@ def _terms(chain: Chain) -> Terms:
     )
 
 
-def _upstream(name: str, chain: Chain, config: Config, on_health: Callable[[str, Health], None]) -> Upstream:
+def _upstream(name: str, chain: Chain, shared: Shared, on_health: Callable[[str, Health], None]) -> Upstream:
     return Upstream(
         name,
         [bundler.url for bundler in chain.bundlers],
         chain_id=chain.chain_id,
         entry_points=frozenset(entry_point.address for entry_point in chain.entry_points),
-        settings=UpstreamSettings(total_seconds=config.limits.request_seconds),
+        settings=UpstreamSettings(
+            total_seconds=shared.config.limits.request_seconds, max_connections=shared.bundler_connections
+        ),
         on_health=on_health,
     )
 

@@ -16,6 +16,7 @@ import uvloop
 
 from proxy.app.background import run_in_background
 from proxy.app.chain import Shared, build_chain, start_chain
+from proxy.app.descriptors import descriptors_of
 from proxy.app.memory import NoMemory, keep_counts_of, ledger_path, restored_counts, restored_registry
 from proxy.app.settings import admin_access, audit_writer, metrics_of, server_settings, tell_heads_of
 from proxy.config import Config
@@ -24,7 +25,8 @@ from proxy.edge.admin.server import AdminServer
 from proxy.edge.alerts.build import instance_of, open_desk
 from proxy.edge.alerts.desk import AlertDesk
 from proxy.edge.audit.reading import Trail
-from proxy.edge.http.server import Hooks, RpcServer
+from proxy.edge.http.server import RpcServer
+from proxy.edge.http.service import Hooks
 from proxy.edge.rule_files.book import open_rules, start_rules
 from proxy.edge.storage.database import Synchronous
 from proxy.edge.storage.housekeeping import count_sessions, measure_disk, prune, save_counts, try_ledger
@@ -77,6 +79,7 @@ async def _serve(config: Config) -> None:
 
 async def start(config: Config, stack: AsyncExitStack) -> Running:
     """Build the gate and listen; leaving `stack` stops it, in the opposite order."""
+    descriptors = descriptors_of(config)
     path = ledger_path(config, stack)
     store = Store(path, synchronous=Synchronous(config.ledger_synchronous))
     stack.callback(store.close)
@@ -106,6 +109,7 @@ async def start(config: Config, stack: AsyncExitStack) -> Running:
         alerts=alerts,
         metrics=metrics,
         stack=stack,
+        bundler_connections=descriptors.bundlers,
     )
     chains = {name: await start_chain(name, chain, shared, store) for name, chain in config.chains.items()}
     _keep_house(config, registry, store, metrics, stack)
@@ -119,7 +123,9 @@ async def start(config: Config, stack: AsyncExitStack) -> Running:
     admin_port = await admin.start(config.admin_listen.host, config.admin_listen.port)
     stack.push_async_callback(admin.stop)
     hooks = Hooks(began=metrics.began, ended=metrics.ended, turned_away=partial(_turned_away, metrics))
-    server = await RpcServer(answer, server_settings(config), hooks).start(config.listen.host, config.listen.port)
+    server = await RpcServer(answer, server_settings(config, descriptors), hooks).start(
+        config.listen.host, config.listen.port
+    )
     stack.push_async_callback(server.stop)
     return Running(rpc_port=server.port, admin_port=admin_port, registry=registry, metrics=metrics, alerts=alerts)
 

@@ -7,6 +7,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from proxy import __version__
+from proxy.app.descriptors import Descriptors
 from proxy.config import Config
 from proxy.edge.admin.guard import AdminAccess
 from proxy.edge.audit.chain import chain_key
@@ -15,12 +16,13 @@ from proxy.edge.audit.sampling import RefusalRate
 from proxy.edge.audit.space import Budget
 from proxy.edge.audit.writer import AuditWriter, WriterSettings
 from proxy.edge.http.clients import Client, Clients
-from proxy.edge.http.server import ServerSettings
+from proxy.edge.http.listener import ListenerSettings
+from proxy.edge.http.server import ServerSettings, Transport
 from proxy.edge.telemetry.metrics import Metrics
 from proxy.jsonrpc import Limits
 
 
-def server_settings(config: Config) -> ServerSettings:
+def server_settings(config: Config, descriptors: Descriptors) -> ServerSettings:
     """Who may call, and how much at once."""
     clients = Clients(
         (
@@ -34,8 +36,22 @@ def server_settings(config: Config) -> ServerSettings:
         ),
         origins=frozenset(config.cors.origins),
     )
-    limits = config.limits
+    limits, connections = config.limits, config.connections
+    bounds = ListenerSettings(
+        head_seconds=connections.head_seconds,
+        body_seconds=connections.body_seconds,
+        keepalive_seconds=connections.idle_seconds,
+        stalled_seconds=connections.stalled_seconds,
+        unread_bytes=connections.max_unread_bytes,
+        waiting_bytes=connections.max_waiting_bytes,
+        connections=descriptors.callers,
+        connections_per_peer=connections.max_per_peer,
+        backlog=descriptors.backlog,
+    )
     return ServerSettings(
+        transport=Transport(config.transport),
+        bounds=bounds,
+        batch_answer_bytes=connections.max_batch_answer_bytes,
         chains=tuple(config.chains),
         clients=clients,
         limits=Limits(

@@ -87,6 +87,13 @@ class LedgerFail(StrEnum):
     OPEN = "open"  # sent, held in memory only
 
 
+class HttpTransport(StrEnum):
+    """What carries the bytes of dapps and bundlers."""
+
+    LEAN = "lean"  # protocols of the gate's own on the event loop
+    AIOHTTP = "aiohttp"  # the reference that the lean one is held against
+
+
 class Limits(Settings):
     """Bounds on one request, and on waiting for others."""
 
@@ -96,6 +103,20 @@ class Limits(Settings):
     max_elements: int = Field(4_096, ge=256, le=1_000_000)  # of one body's JSON
     request_seconds: float = Field(30, gt=0, le=600)  # for one answer of a bundler
     node_seconds: float = Field(5, gt=0, le=120)  # for one answer of a node
+
+
+class Connections(Settings):
+    """Bounds on the connections of callers: how many, how long each step may take, how much they may hold together."""
+
+    max: int = Field(1_024, ge=16, le=100_000)
+    max_per_peer: int = Field(256, ge=1, le=100_000)
+    head_seconds: float = Field(10, gt=0, le=600)
+    body_seconds: float = Field(10, gt=0, le=600)
+    idle_seconds: float = Field(75, gt=0, le=3_600)
+    stalled_seconds: float = Field(20, gt=0, le=600)  # in which none of an answer is taken
+    max_batch_answer_bytes: int = Field(4_194_304, ge=65_536, le=67_108_864)
+    max_unread_bytes: int = Field(67_108_864, ge=1_048_576)  # of answers, over all callers
+    max_waiting_bytes: int = Field(67_108_864, ge=1_048_576)  # of requests not whole yet, likewise
 
 
 def _read_method(value: object) -> object:
@@ -259,6 +280,7 @@ class Config(Settings):
     listen: ListenText = Listen("127.0.0.1", 8080)
     admin_listen: ListenText = Listen("127.0.0.1", 9090)
     admin_token: SecretStr | None = Field(None, min_length=16)  # required beyond this machine
+    transport: HttpTransport = HttpTransport.LEAN
     mode: Mode = Mode.ENFORCE
     ledger: LedgerText = LedgerPlace(Path("sessiongate.db"))
     ledger_synchronous: LedgerSynchronous = LedgerSynchronous.NORMAL
@@ -267,6 +289,7 @@ class Config(Settings):
     session_queries: bool = False  # answer sessiongate_getSession
     previews: Previews = Previews.JUDGE
     limits: Limits = Limits()
+    connections: Connections = Connections()
     chains: Mapping[ChainName, Chain] = Field(min_length=1, examples=["{soneium: {chain_id: 1868, …}}"])
     clients: tuple[Client, ...] = ()  # empty: anybody who reaches the listener may call
     cors: Cors = Cors()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from proxy.judge.facts import ALLOWED, Facts
-from proxy.judge.rule import ANY_COIN, REJECTED, Match
+from proxy.judge.rule import ANY_CHAIN, ANY_COIN, REJECTED, Match
 from proxy.judge.tokens import Asset
 from proxy.userop.movement import AssetKind, MovementKind
 
@@ -125,6 +125,7 @@ def assets_of(facts: Facts) -> Iterator[Asset]:
         if move.kind in LEAVING:
             if move.token is not None:
                 yield Asset(facts.chain_id, move.token)
+                yield Asset(ANY_CHAIN, move.token)
                 if move.asset is AssetKind.VAULT_ASSET:
                     yield UNKNOWN_ASSET  # what the vault holds leaves, and its call data does not name that
             elif move.asset is AssetKind.NATIVE:

@@ -11,7 +11,7 @@ from typing import Final
 
 from proxy.judge.expression import Expression
 from proxy.judge.facts import ALLOWED
-from proxy.judge.rule import REJECTED, Deviation, Hours, Limit, Match, Rule, Schedule
+from proxy.judge.rule import REJECTED, Deviation, Fail, Hours, Limit, Match, Rule, Schedule
 from proxy.judge.tokens import Tokens
 from proxy.judge.verdict import Mode
 
@@ -86,6 +86,23 @@ def _covers_the_week(hours: Sequence[Hours]) -> bool:
             start = day * _DAY_MINUTES + each.start
             minutes.update(minute % (_WEEK * _DAY_MINUTES) for minute in range(start, start + length))
     return len(minutes) == _WEEK * _DAY_MINUTES
+
+
+_UNTOLD: Final = frozenset({"move.token", "move.amount", "move.counterparty"})
+
+
+def refuses_unknown(rule: Rule) -> str | None:
+    """Which operations a rule that fails closed refuses because nobody can tell what they do; `None` for few."""
+    if rule.fail is not Fail.CLOSED:
+        return None
+    if rule.check is None and rule.match.moves is not None:
+        return "operations with a call of which nobody can tell what it moves, such as one of an unknown function"
+    if rule.when is not None and rule.when.fields & _UNTOLD:
+        return "operations with a move that call data does not tell in full, such as that of an unknown function"
+    check = rule.check
+    if isinstance(check, Limit) and check.amount is not None and check.amount.usd:
+        return "operations that move a token without a price"
+    return None
 
 
 def shadowing(rules: Sequence[Rule]) -> Iterator[tuple[Rule, Rule]]:

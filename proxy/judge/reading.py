@@ -23,7 +23,7 @@ from proxy.userop.acts import (
 from proxy.userop.decode import DecodedOperation
 from proxy.userop.emissary_abi import EmissaryEnable
 from proxy.userop.entry_point import EntryPoint
-from proxy.userop.execution import CallType
+from proxy.userop.execution import Call, CallType
 from proxy.userop.movement import Movement
 from proxy.userop.primitives import Address, Hash32
 from proxy.userop.session_data import EnableSession, PolicyData, SessionData
@@ -87,13 +87,8 @@ def facts_of(
         module=None if claim is None else claim.module,
         mode=None if claim is None else claim.envelope.mode.label,
         call_type=None if execution is None or execution.call_type is None else _CALL_TYPES.get(execution.call_type),
-        calls=()
-        if operation is None
-        else tuple(
-            CallFacts(target=call.target, selector=call.selector, value=call.value, size=len(call.data))
-            for call in operation.calls
-        ),
-        moves=() if operation is None else tuple(map(_move, operation.movements)),
+        calls=() if operation is None else tuple(map(facts_of_call, operation.calls)),
+        moves=() if operation is None else tuple(map(facts_of_movement, operation.movements)),
         acts=() if operation is None or not operation.acts else tuple(map(_name_of, operation.acts)),
         grants=() if operation is None else tuple(_grants(operation, int(now))),
         paymaster=_paymaster(op),
@@ -131,7 +126,13 @@ def _factory(op: UserOperation) -> Address | None:
     return None if op.factory is None else Address(op.factory.ljust(20, b"\0"))
 
 
-def _move(movement: Movement) -> MoveFacts:
+def facts_of_call(call: Call) -> CallFacts:
+    """A call as rules see it."""
+    return CallFacts(target=call.target, selector=call.selector, value=call.value, size=len(call.data))
+
+
+def facts_of_movement(movement: Movement) -> MoveFacts:
+    """A movement as rules see it."""
     return MoveFacts(
         call=movement.call,
         kind=movement.kind,

@@ -16,6 +16,7 @@ from proxy.session.lint.findings import Severity
 from proxy.userop.primitives import Address, Hash32, Selector
 
 __all__ = [
+    "ANY_CHAIN",
     "ANY_COIN",
     "REJECTED",
     "AmountOf",
@@ -47,7 +48,10 @@ REJECTED: Final = "rejected"
 """In `match: {verdict: …}`: any verdict of the chain but `allow`."""
 
 
-ANY_COIN: Final = Asset(0, None)
+ANY_CHAIN: Final = 0
+"""In an asset of a match: on whichever chain."""
+
+ANY_COIN: Final = Asset(ANY_CHAIN, None)
 
 SINCE_SECOND_RELEASE: Final = {"later": True}
 """Marks a field that came later: at its default a rule is the one it was, and keeps what it has counted."""

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final, get_args
 
 from proxy.document import Location
 from proxy.errors import Code
 from proxy.judge.facts import ALLOWED, CallFacts, Facts, GrantFacts, MoveFacts
 from proxy.rehearsal.case import Ending
+from proxy.rehearsal.written_calls import read_calls
 from proxy.rehearsal.written_fields import (
-    UINT256,
     Desk,
     Fields,
     number_up_to,
     one_of,
     read_duration,
     read_flag,
-    read_function,
     read_number,
     read_text,
 )
@@ -28,7 +27,6 @@ from proxy.userop.entry_point import EntryPointVersion
 from proxy.userop.execution import CallType
 from proxy.userop.movement import AssetKind, MovementKind
 from proxy.userop.primitives import Address, Hash32, keccak256
-from proxy.userop.session_data import VALUE_SELECTOR
 from proxy.written import fault, kind_of, shorten
 
 STEP_KEYS: Final = (
@@ -39,21 +37,13 @@ STEP_KEYS: Final = (
 )
 """Every key of a step."""
 
-_CALL_KEYS: Final = ("to", "function", "value", "size")
-_SHORT_KEYS: Final = ("amount", "to", "unlimited", "holder", "token")
 _MOVE_KEYS: Final = ("kind", "asset", "token", "amount", "counterparty", "holder", "unlimited", "call")
 _GRANT_KEYS: Final = ("session", "module", "how", "findings", "valid_for", "targets", "policies")
-_SHORT_FORMS: Final = {
-    "spend": (MovementKind.SPEND, "recipient"),
-    "approve": (MovementKind.EXPOSURE, "spender"),
-    "inflow": (MovementKind.INFLOW, "sender"),
-}
 _MODES: Final = ("use", "enable", "unsafe_enable")
 _HUMP: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 ACT_NAMES: Final = tuple(sorted(_HUMP.sub("_", act.__name__).lower() for act in get_args(Act)))
 """What `acts` may name."""
 _VERDICTS: Final = (ALLOWED, *(code.label for code in Code))
-_TRANSFER: Final = read_function("transfer(address,uint256)")
 _SUBMIT: Final = "eth_sendUserOperation"
 
 
@@ -103,10 +93,7 @@ def step_facts(fields: Fields, around: Surroundings, sequence: Sequence, after: 
     again = fields.get("same_nonce", read_flag, False)
     chain = fields.get("chain", one_of(tuple(around.chains)), around.chain)
     chain_id = around.chains[chain]
-    calls = _calls(fields)
-    moves = _moves(fields, account, chain_id, calls)
-    if not fields.has("calls") and (sent := _sent(moves)):
-        calls = (CallFacts(target=calls[0].target, selector=calls[0].selector, value=sent, size=calls[0].size),)
+    calls, moves = _calls_and_moves(fields, account, chain_id)
     nonce = sequence.take(account, fields.get("nonce_key", number_up_to(2**192 - 1), 0), again=again)
     return Facts(
         unix_time=float(now),
@@ -153,100 +140,16 @@ def _party(fields: Fields, key: str) -> Address | None:
     return fields.get(key, fields.desk.address, None) if fields.values.get(key) != "none" else None
 
 
-def _calls(fields: Fields) -> tuple[CallFacts, ...]:
-    desk = fields.desk
-    if not fields.has("calls"):
-        return (CallFacts(target=desk.address("target"), selector=_TRANSFER, value=0, size=68),)
-    return tuple(_call(desk.fields(at, item, _CALL_KEYS)) for at, item in fields.items("calls"))
-
-
-def _call(fields: Fields) -> CallFacts:
-    desk = fields.desk
-    # a call that names a value and no function hands over coins and calls nothing
-    bare = fields.has("value") and not fields.has("function")
-    return CallFacts(
-        target=fields.get("to", desk.address, desk.address("target")),
-        selector=fields.get("function", read_function, VALUE_SELECTOR if bare else _TRANSFER),
-        value=fields.get("value", desk.coins, 0),
-        size=fields.get("size", number_up_to(2**32), 0 if bare else 68),
-    )
-
-
-def _sent(moves: tuple[MoveFacts, ...]) -> int:
-    """What leaves the account in the chain's coin."""
-    native = (move for move in moves if move.asset is AssetKind.NATIVE and move.kind is MovementKind.SPEND)
-    return sum(move.amount or 0 for move in native)
-
-
-def _moves(fields: Fields, account: Address, chain_id: int, calls: tuple[CallFacts, ...]) -> tuple[MoveFacts, ...]:
-    desk = fields.desk
-    moves = []
-    for name, (kind, other) in _SHORT_FORMS.items():
-        plain = MoveFacts(
-            call=0,
-            kind=kind,
-            asset=AssetKind.ERC20,
-            token=None,
-            amount=None,
-            counterparty=fields.get("to", desk.address, desk.address(other)),
-            holder=account,
-        )
-        moves += [_short(desk, at, item, plain, chain_id) for at, item in fields.items(name)]
-    moves += [_full(desk.fields(at, item, _MOVE_KEYS), account) for at, item in fields.items("moves")]
-    if not moves:
-        # the gate finds these by itself in an operation that it reads
-        moves = [_handed(index, call, account) for index, call in enumerate(calls) if call.value]
-    return tuple(moves)
-
-
-def _handed(index: int, call: CallFacts, account: Address) -> MoveFacts:
-    return MoveFacts(
-        call=index,
-        kind=MovementKind.SPEND,
-        asset=AssetKind.NATIVE,
-        token=None,
-        amount=call.value,
-        counterparty=call.target,
-        holder=account,
-    )
-
-
-def _short(desk: Desk, at: Location, item: object, plain: MoveFacts, chain_id: int) -> MoveFacts:
-    spelled = isinstance(item, dict)
-    fields = desk.fields(at, item, _SHORT_KEYS) if spelled else Fields(desk, at, {"amount": item})
-    written = fields.values.get("amount")
-    unlimited = fields.get("unlimited", read_flag, False)
-    units: tuple[Address | None, int | None] = (None, None)
-    if fields.has("token"):
-        # base units, for a token that nobody listed may have any decimals
-        units = (fields.get("token", desk.address, None), fields.get("amount", read_number, None))
-    elif written is None:
-        desk.fault(at, "amount is missing", "write it as 500 USDC")
-    else:
-        where = (*at, "amount") if spelled else at
-        units = desk.read(where, written, lambda value: _units(desk, value, chain_id), units)
-    token, amount = units
-    return replace(
-        plain,
-        asset=AssetKind.NATIVE if token is None else AssetKind.ERC20,
-        token=token,
-        amount=UINT256 - 1 if unlimited else amount,
-        counterparty=fields.get("to", desk.address, plain.counterparty),
-        holder=fields.get("holder", desk.address, plain.holder),
-        unlimited=unlimited,
-    )
-
-
-def _units(desk: Desk, value: object, chain_id: int) -> tuple[Address | None, int | None]:
-    amount = desk.amount(value)
-    token = desk.tokens.named(amount.symbol)
-    place = None if token is None else token.on(chain_id)
-    if place is None:
-        raise fault(f"{amount.symbol} is no token on chain {chain_id}", "name one that tokens.yaml lists there")
-    units = amount.on(chain_id, desk.tokens)
-    if units is None or units >= UINT256:
-        raise fault(f"{shorten(str(value))} does not fit into 256 bits of {amount.symbol}")
-    return place.address, units
+def _calls_and_moves(
+    fields: Fields, account: Address, chain_id: int
+) -> tuple[tuple[CallFacts, ...], tuple[MoveFacts, ...]]:
+    calls, moves = read_calls(fields, account, chain_id)
+    full = tuple(_full(fields.desk.fields(at, item, _MOVE_KEYS), account) for at, item in fields.items("moves"))
+    if not full:
+        return calls, moves
+    # what is written in full stands beside what is written in short, and in place of what no call was written for
+    in_short = any(fields.has(name) for name in ("calls", "spend", "approve", "inflow"))
+    return calls, (*moves, *full) if in_short else full
 
 
 def _full(fields: Fields, account: Address) -> MoveFacts:

@@ -54,7 +54,55 @@ def test_without_files_those_of_the_settings_are_checked_with_names_of_chains_an
     result = run("rules", "check")
     assert result.exit_code == 1
     assert "rules/a.yaml:2:49: there is no chain 'sonium'; did you mean \"soneium\"?" in result.stderr
-    assert run("rules", "check", "rules/a.yaml").exit_code == 0
+    # files that are given are held against the settings that are found; without settings nobody knows better
+    assert run("rules", "check", "rules/a.yaml").exit_code == 1
+    assert run("rules", "check", "rules/a.yaml", "--config", "none.yaml").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("asks", "problem"),
+    [
+        ("match: {chain: sonium}", "there is no chain 'sonium'; did you mean \"soneium\"?"),
+        ("match: {client: dap}", "there is no client 'dap'; did you mean \"dapp\"?"),
+        ('when: op.chain == "sonium"', "op.chain is one of soneium; did you mean soneium?"),
+        ('when: op.client in ["dap"]', "op.client is one of anonymous, dapp; did you mean dapp?"),
+    ],
+)
+def test_a_misspelt_chain_or_client_is_a_fault_wherever_a_rule_names_it(
+    run: Run, tmp_path: Path, asks: str, problem: str
+) -> None:
+    _write(tmp_path, f"rules:\n  - id: a\n    description: It is.\n    {asks}\n")
+    write_settings(tmp_path, port=1)
+    path = tmp_path / "sessiongate.yaml"
+    path.write_text(
+        f"{path.read_text(encoding='utf-8')}clients: [{{name: dapp, api_key: a-key-of-the-dapp}}]\n", encoding="utf-8"
+    )
+    result = run("rules", "check", "rules/a.yaml")
+    assert result.exit_code == 1
+    assert problem in result.stderr
+
+
+ENFORCING = "rules:\n  - {id: a, description: It is., mode: enforce, %s}\n"
+
+
+@pytest.mark.parametrize(
+    ("asks", "warns"),
+    [
+        ("match: {moves: 0x00000000000000000000000000000000000000A1}", True),
+        ("when: any(m.token == 0x00000000000000000000000000000000000000A1 for m in op.moves)", True),
+        ("limit: {sum: spend, unit: USD, max: 5, per: session, window: 24h}", True),
+        ("match: {moves: 0x00000000000000000000000000000000000000A1}, fail: closed", False),
+        ("match: {moves: 0x00000000000000000000000000000000000000A1}, fail: open", False),
+        ("match: {session: true}, limit: {count: ops, max: 5, per: session, window: 24h}", False),
+    ],
+)
+def test_a_rule_that_refuses_what_nobody_can_read_without_saying_so_is_warned_of(
+    run: Run, tmp_path: Path, asks: str, warns: bool
+) -> None:
+    _write(tmp_path, ENFORCING % asks)
+    result = run("rules", "check", "rules/a.yaml")
+    assert result.exit_code == 0, result.stderr
+    assert ("rule a enforces, and so refuses operations" in result.stderr) is warns
 
 
 def test_warnings_fail_only_when_asked_to(run: Run, tmp_path: Path) -> None:

@@ -21,8 +21,80 @@ def test_a_step_that_says_nothing_is_an_ordinary_session_operation() -> None:
     assert found.permission_id == keccak256(b"session")
     assert found.account == keccak256(b"account")[-20:]
     assert found.unix_time == START == 1_772_442_000
-    assert [(call.selector.hex(), call.value) for call in found.calls] == [("a9059cbb", 0)]
-    assert found.moves == ()
+    assert [(call.target, call.value, call.size) for call in found.calls] == [(keccak256(b"target")[-20:], 0, 4)]
+    # a function that nobody knows: the gate cannot tell what it moves, and says so
+    assert [(move.kind, move.asset, move.token) for move in found.moves] == [("unattributed", "unknown", None)]
+
+
+@pytest.mark.parametrize(
+    ("step", "calls", "moves"),
+    [
+        (
+            "spend: 500 USDC, to: alice",
+            [("USDC", "a9059cbb", 0)],
+            [("spend", "USDC", 500_000_000, "alice", "account")],
+        ),
+        (
+            "spend: 0.5 ETH, to: alice",
+            [("alice", "ffffffff", 5 * 10**17)],
+            [("spend", None, 5 * 10**17, "alice", "account")],
+        ),
+        (
+            "spend: {amount: 5 USDC, holder: bob, to: alice}",
+            [("USDC", "23b872dd", 0)],
+            [("spend", "USDC", 5_000_000, "alice", "bob")],
+        ),
+        ("spend: 5 USDC, to: account", [("USDC", "a9059cbb", 0)], []),
+        (
+            "approve: {unlimited: true, token: 0x00000000000000000000000000000000000000dc, to: router}",
+            [("USDC", "095ea7b3", 0)],
+            [("exposure", "USDC", 2**256 - 1, "router", "account")],
+        ),
+        ("inflow: 7 USDC, to: bob", [("USDC", "23b872dd", 0)], [("inflow", "USDC", 7_000_000, "account", "bob")]),
+        (
+            'calls: [{to: pot, function: "transfer(address,uint256)", args: [alice, 9]}]',
+            [("pot", "a9059cbb", 0)],
+            [("spend", "pot", 9, "alice", "account")],
+        ),
+        (
+            "spend: [1 USDC, 2 USDC], to: alice, calls: [{to: game, function: play()}]",
+            [("game", "93e84cd9", 0), ("USDC", "a9059cbb", 0), ("USDC", "a9059cbb", 0)],
+            [
+                ("unattributed", None, None, "game", "account"),
+                ("spend", "USDC", 1_000_000, "alice", "account"),
+                ("spend", "USDC", 2_000_000, "alice", "account"),
+            ],
+        ),
+    ],
+)
+def test_what_is_written_in_short_is_made_into_call_data_and_read_back_as_the_gate_reads_it(
+    step: str, calls: list[tuple[str, str, int]], moves: list[tuple[str, str | None, int | None, str, str]]
+) -> None:
+    def named(name: str | None) -> bytes | None:
+        return USDC if name == "USDC" else None if name is None else keccak256(name.encode())[-20:]
+
+    found = facts(step)
+    assert [(call.target, call.selector.hex(), call.value) for call in found.calls] == [
+        (named(target), selector, value) for target, selector, value in calls
+    ]
+    assert [(m.kind, m.token, m.amount, m.counterparty, m.holder) for m in found.moves] == [
+        (kind, named(token), amount, named(to), named(holder)) for kind, token, amount, to, holder in moves
+    ]
+
+
+@pytest.mark.parametrize(
+    ("step", "problem"),
+    [
+        ("inflow: 1 ETH", "the chain's coin is handed over, inflow is for tokens"),
+        ("approve: 1 ETH", "the chain's coin is handed over, approve is for tokens"),
+        ("calls: [{to: pot, args: [1]}]", "arguments need a function with its types"),
+        ('calls: [{to: pot, function: "f(uint8)", args: [256]}]', "these are no arguments of"),
+        ('calls: [{to: pot, function: "f(uint8)", args: [1, 2]}]', "these are no arguments of"),
+    ],
+)
+def test_what_no_call_data_can_say_is_a_fault_of_the_case(step: str, problem: str) -> None:
+    (fault,) = case_file(steps(f"{step}, expect: passes")).faults
+    assert problem in fault.problem
 
 
 def test_an_owner_signed_operation_has_no_session_no_module_and_no_mode() -> None:

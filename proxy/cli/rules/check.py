@@ -9,10 +9,10 @@ from typing import Annotated
 import typer
 
 from proxy.cli.options import DEFAULT_CONFIG, ConfigOption, ExitCode, JsonOption, load
+from proxy.cli.rules.sets import parse_files
 from proxy.cli.rules.test import FilesArgument
-from proxy.edge.rule_files.files import read_rule_files
 from proxy.edge.rule_files.reading import read_rules
-from proxy.judge.parse import Parsed, RuleFault, parse_rules
+from proxy.judge.parse import Parsed, RuleFault
 from proxy.judge.rule import Ruleset
 
 
@@ -25,8 +25,9 @@ def check_rules(
 ) -> None:
     """Report every fault of all rule files at once, with file:line:column and a cure.
 
-    Without files those of the settings are checked, chain and client names included. Warnings tell of rules that can
-    never fire or never matter. Exit code 1 when something is wrong.
+    Without files those of the settings are checked. Names of chains and clients are held against the settings, where
+    they are given or found. Warnings tell of rules that can never fire or never matter, or that refuse what nobody can
+    read. Exit code 1 when something is wrong.
 
     \b
     Examples:
@@ -34,21 +35,13 @@ def check_rules(
       sessiongate rules check rules/*.yaml --strict
       sessiongate rules check rules/*.yaml --json
     """
-    parsed = read_rules(load(config)) if not files else _read(files)
+    parsed = read_rules(load(config)) if not files else parse_files([str(file) for file in files], Path(), config)[0]
     failed = bool(parsed.faults) or (strict and bool(parsed.warnings))
     if as_json:
         typer.echo(json.dumps(_described(parsed, ok=not failed), indent=2))
     else:
         _print(parsed)
     raise typer.Exit(ExitCode.REFUSED if failed else ExitCode.OK)
-
-
-def _read(files: list[Path]) -> Parsed:
-    sources, tokens, unread = read_rule_files([str(file) for file in files], Path())
-    parsed = parse_rules(sources, tokens, chains=None, clients=None)
-    if not unread:
-        return parsed
-    return Parsed(ruleset=None, faults=(*unread, *parsed.faults), warnings=parsed.warnings)
 
 
 def _print(parsed: Parsed) -> None:

@@ -17,6 +17,7 @@ from proxy.document import did_you_mean
 from proxy.judge.evaluate import lower
 from proxy.judge.measure import print_measure
 from proxy.judge.rule import (
+    ANY_CHAIN,
     AmountOf,
     Check,
     Deviation,
@@ -120,7 +121,7 @@ def _thing(value: object, tokens: Tokens) -> str:
         token = tokens.at(value)
         name = token.symbol if token is not None else print_checksummed(value.address or b"")
         # the native coin stands for that of every chain
-        return name if value.address is None else f"{name} on chain {value.chain_id}"
+        return name if value.chain_id == ANY_CHAIN or value.address is None else f"{name} on chain {value.chain_id}"
     if isinstance(value, bytes):
         return print_checksummed(value) if len(value) == 20 else print_bytes(value)
     return str(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +11,11 @@ from pathlib import Path
 import typer
 
 from proxy.cli.options import ExitCode, fail, load
-from proxy.config import Config
+from proxy.config import Config, load_config
 from proxy.edge.rule_files.files import MOST_BYTES, read_rule_files
 from proxy.edge.rule_files.reading import known_clients
-from proxy.judge.parse import RuleFault, parse_rules
+from proxy.errors import ConfigErrors
+from proxy.judge.parse import Parsed, RuleFault, Source, parse_rules
 from proxy.judge.rule import Ruleset
 from proxy.judge.verdict import Mode
 from proxy.rehearsal.case import Case, CaseFault
@@ -40,20 +42,40 @@ def load_rules(files: Sequence[Path], config: Path, *, as_json: bool = False) ->
     or as JSON."""
     settings = None if files else load(config)
     base = Path() if settings is None else config.parent
-    patterns = [str(file) for file in files] if settings is None else settings.rules
-    sources, tokens, unread = read_rule_files(patterns, base)
-    parsed = parse_rules(
-        sources,
-        tokens,
-        chains=None if settings is None else {name: chain.chain_id for name, chain in settings.chains.items()},
-        clients=None if settings is None else known_clients(settings),
-    )
-    _end_with([*unread, *parsed.faults], as_json=as_json)
+    parsed, sources = parse_files([str(file) for file in files] if settings is None else settings.rules, base, config)
+    _end_with(parsed.faults, as_json=as_json)
     if parsed.ruleset is None:
         fail("the rules cannot be read", ExitCode.REFUSED)
     return RuleSet(
         ruleset=parsed.ruleset, paths=tuple(_found(source.path, base) for source in sources), settings=settings
     )
+
+
+def parse_files(patterns: Sequence[str], base: Path, config: Path) -> tuple[Parsed, Sequence[Source]]:
+    """The rules of files, and what was read. Chains and clients that they name are held against the settings, where
+    there are any: a name that is misspelt makes a rule that never fires."""
+    sources, tokens, unread = read_rule_files(patterns, base)
+    names = _named_in(config)
+    parsed = parse_rules(
+        sources,
+        tokens,
+        chains=None if names is None else {name: chain.chain_id for name, chain in names.chains.items()},
+        clients=None if names is None else known_clients(names),
+    )
+    if unread:
+        parsed = Parsed(ruleset=None, faults=(*unread, *parsed.faults), warnings=parsed.warnings)
+    return parsed, sources
+
+
+def _named_in(config: Path) -> Config | None:
+    """The settings that chains and clients are named in; `None` where there are none to be found."""
+    if not config.exists():
+        return None
+    try:
+        return load_config(config, os.environ)
+    except ConfigErrors as errors:
+        typer.echo(f"{errors.faults[0]} (warning: so chains and clients of rules are not checked)", err=True)
+        return None
 
 
 def load_cases(rules: RuleSet, *, as_json: bool = False) -> list[Case]:

@@ -216,6 +216,10 @@ class _Checker:
     def _read(self, node: tree.Node, field: Field, place: _Place, base: str) -> Typed:
         self._notes.fields.add(field.name)
         kind = field.type
+        named = {"op.chain": self._scope.chains, "op.client": self._scope.clients}.get(field.name)
+        if named is not None:
+            # a name that is misspelt would make a question that is never answered with yes
+            kind = one_of(*sorted(named))
         if kind.sort is Sort.AMOUNT and kind.unit == NATIVE:
             kind = replace(kind, unit=self._scope.tokens.native.symbol)
         if (variable := place.variables.get(base)) is not None:

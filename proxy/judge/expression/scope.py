@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from proxy.judge.tokens import Tokens
@@ -21,8 +21,11 @@ class NamedList:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Everything that the rule files define for their expressions."""
+    """Everything that the rule files define for their expressions, and the names of chains and clients that the
+    settings have; `None` where they are not known."""
 
     tokens: Tokens = field(default_factory=Tokens)
     lists: Mapping[str, NamedList] = field(default_factory=dict)
     macros: Mapping[str, str] = field(default_factory=dict)
+    chains: Collection[str] | None = None
+    clients: Collection[str] | None = None

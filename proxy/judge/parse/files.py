@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from proxy.document import Place, read_yaml
 from proxy.judge.expression import NamedList, Scope
@@ -11,7 +12,7 @@ from proxy.judge.parse.identity import digest_of
 from proxy.judge.parse.rules import build, gather
 from proxy.judge.parse.terms import Terms, is_list_name, is_macro_name, read_list, read_tokens
 from proxy.judge.parse.written import Reading, Written
-from proxy.judge.reachability import never_fires, shadowing
+from proxy.judge.reachability import never_fires, refuses_unknown, shadowing
 from proxy.judge.rule import Rule, Ruleset
 from proxy.judge.verdict import Mode
 
@@ -41,8 +42,8 @@ def parse_rules(
                 lists[name[1:]] = named
         elif (text := written.text()) is not None:
             macros[name] = text
-    terms = Terms(Scope(known, lists, macros), chains, clients)
-    rules, switched = _rules(sections, terms)
+    terms = Terms(Scope(known, lists, macros, chains, clients), chains, clients)
+    rules, by_hand = _rules(sections, terms)
     unused = [
         RuleFault(
             place=written.key_place,
@@ -56,7 +57,8 @@ def parse_rules(
     if found:
         # what else may be said of rules hangs on what they were meant to be
         return Parsed(ruleset=None, faults=tuple(sorted(found, key=order)), warnings=tuple(sorted(unused, key=order)))
-    warnings = tuple(sorted([*unused, *_unreachable(rules, switched, terms)], key=order))
+    told = [*unused, *_unreachable(rules, by_hand.switched, terms), *_refusing(rules, by_hand.decided)]
+    warnings = tuple(sorted(told, key=order))
     return Parsed(ruleset=Ruleset(rules=rules, tokens=known, digest=digest_of(rules, terms.scope)), warnings=warnings)
 
 
@@ -94,15 +96,25 @@ def _definitions(sections: Sequence[dict[str, Written]]) -> Iterator[tuple[str, 
                 yield mark + name, written
 
 
-def _rules(sections: Sequence[dict[str, Written]], terms: Terms) -> tuple[tuple[Rule, ...], set[str]]:
-    """The rules, and the ids of those whose mode an override set."""
+class _ByHand(NamedTuple):
+    """Ids of rules: those whose mode an override set, and those that say themselves what a missing fact means."""
+
+    switched: frozenset[str]
+    decided: frozenset[str]
+
+
+def _rules(sections: Sequence[dict[str, Written]], terms: Terms) -> tuple[tuple[Rule, ...], _ByHand]:
+    """The rules, and what was written of them."""
     entries = (entry for section in sections if "rules" in section for entry in section["rules"].each())
     drafts, strays = gather(entries)
     built = [build(draft, order, terms) for order, draft in enumerate(drafts.values())]
     for stray in strays:
         build(stray, 0, terms)
-    switched = {draft.id for draft in drafts.values() if "mode" in draft.overridden}
-    return tuple(rule for rule in built if rule is not None), switched
+    by_hand = _ByHand(
+        frozenset(draft.id for draft in drafts.values() if "mode" in draft.overridden),
+        frozenset(draft.id for draft in drafts.values() if "fail" in draft.fields),
+    )
+    return tuple(rule for rule in built if rule is not None), by_hand
 
 
 def _unreachable(rules: Sequence[Rule], switched: Collection[str], terms: Terms) -> Iterator[RuleFault]:
@@ -118,6 +130,14 @@ def _unreachable(rules: Sequence[Rule], switched: Collection[str], terms: Terms)
         where = f"{over.place.path}:{over.place.line}"
         problem = f"rule {rule.id} never counts: {over.id} at {where} refuses all that it matches, before it"
         yield _warning(rule, problem, "remove one, or narrow the match of the other")
+
+
+def _refusing(rules: Sequence[Rule], decided: Collection[str]) -> Iterator[RuleFault]:
+    """Rules that enforce, and refuse what nobody can read without having been told to."""
+    for rule in rules:
+        if rule.mode is Mode.ENFORCE and rule.id not in decided and (what := refuses_unknown(rule)) is not None:
+            cure = "write fail: closed if that is meant, or fail: open to let them pass and count them"
+            yield _warning(rule, f"rule {rule.id} enforces, and so refuses {what}", cure)
 
 
 def _warning(rule: Rule, problem: str, cure: str) -> RuleFault:

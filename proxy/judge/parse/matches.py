@@ -12,7 +12,7 @@ from proxy.errors import Code
 from proxy.judge.facts import ALLOWED
 from proxy.judge.parse.terms import Terms, read_member
 from proxy.judge.parse.written import Written
-from proxy.judge.rule import REJECTED, Match
+from proxy.judge.rule import ANY_CHAIN, REJECTED, Match
 from proxy.judge.tokens import Asset
 from proxy.userop import acts
 from proxy.written import shorten
@@ -125,9 +125,8 @@ def _assets(entry: Written, terms: Terms) -> Iterable[Asset]:
                 for chain_id, place in token.places.items()
                 if place.address == address
             }
-            if not (known := chain_ids or listed):
-                entry.fault(f"{shorten(value)} is no token that the rules list", "add it to tokens.yaml")
-            for chain_id in sorted(known):
+            # without settings, and not among the tokens: the contract at this address on whichever chain
+            for chain_id in sorted(chain_ids or listed or {ANY_CHAIN}):
                 yield Asset(chain_id, address)  # type: ignore[arg-type]  # members of the kind address are addresses
         return
     assets = terms.assets(value)

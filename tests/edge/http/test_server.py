@@ -16,13 +16,16 @@ from hypothesis import strategies as st
 from multidict import CIMultiDictProxy
 
 from proxy.edge.http.clients import Client, Clients
-from proxy.edge.http.server import Hooks, RpcServer, ServerSettings
+from proxy.edge.http.listener import ListenerSettings
+from proxy.edge.http.server import RpcServer, ServerSettings, Transport
+from proxy.edge.http.service import Hooks
 from proxy.errors import Code, MethodNotFound
 from proxy.jsonrpc import Limits, Request, print_result
 from proxy.ports import Answer, RequestContext
 
 LIMITS = Limits(max_bytes=2048, max_batch=4, max_depth=8)
-SETTINGS = ServerSettings(chains=["soneium"], limits=LIMITS, batch_concurrency=2, body_seconds=0.3)
+BOUNDS = ListenerSettings(body_seconds=0.3, linger_seconds=0.2)
+SETTINGS = ServerSettings(chains=["soneium"], limits=LIMITS, batch_concurrency=2, bounds=BOUNDS)
 CALL = b'{"jsonrpc":"2.0","id":"a","method":"echo","params":["x"]}'
 JSON = {"Content-Type": "application/json"}
 
@@ -94,8 +97,14 @@ class Caller:
         return reply["error"]["code"], reply["error"]["message"], reply["id"]
 
 
+@pytest.fixture(params=Transport)
+def served(request: pytest.FixtureRequest) -> ServerSettings:
+    """The settings, for each of the servers: what is said here holds for both."""
+    return replace(SETTINGS, transport=request.param)
+
+
 @asynccontextmanager
-async def listening(gate: Gate, changed: ServerSettings = SETTINGS) -> AsyncIterator[Caller]:
+async def listening(gate: Gate, changed: ServerSettings) -> AsyncIterator[Caller]:
     server = await RpcServer(gate.answer, changed, gate.hooks).start("127.0.0.1", 0)
     try:
         async with aiohttp.ClientSession(skip_auto_headers=["Content-Type"]) as session:
@@ -110,8 +119,8 @@ async def gate() -> Gate:
 
 
 @pytest.fixture
-async def call(gate: Gate) -> AsyncIterator[Caller]:
-    async with listening(gate) as caller:
+async def call(gate: Gate, served: ServerSettings) -> AsyncIterator[Caller]:
+    async with listening(gate, served) as caller:
         yield caller
 
 
@@ -128,8 +137,8 @@ async def test_a_single_chain_is_served_at_its_name_and_at_the_root(call: Caller
     assert (await call(path=path))[2] == b'{"jsonrpc":"2.0","id":"a","result":["echo","x"]}'
 
 
-async def test_of_two_chains_none_is_served_at_the_root(gate: Gate) -> None:
-    async with listening(gate, replace(SETTINGS, chains=["soneium", "minato"])) as call:
+async def test_of_two_chains_none_is_served_at_the_root(gate: Gate, served: ServerSettings) -> None:
+    async with listening(gate, replace(served, chains=["soneium", "minato"])) as call:
         assert (await call.error(path="/"))[0] == Code.INVALID_REQUEST
         await call(path="/minato")
     assert [context.chain for _, context in gate.asked] == ["minato"]
@@ -310,8 +319,8 @@ Listening = Callable[[], AbstractAsyncContextManager[Caller]]
 
 
 @pytest.fixture
-def guarded(gate: Gate) -> Listening:
-    return lambda: listening(gate, replace(SETTINGS, chains=["soneium", "minato"], clients=CLIENTS))
+def guarded(gate: Gate, served: ServerSettings) -> Listening:
+    return lambda: listening(gate, replace(served, chains=["soneium", "minato"], clients=CLIENTS))
 
 
 @pytest.mark.parametrize(
@@ -380,8 +389,8 @@ async def test_a_page_can_read_answers_and_refusals(guarded: Listening) -> None:
         assert "Access-Control-Allow-Origin" not in (await call(Origin="https://evil.example"))[1]
 
 
-async def test_any_page_may_call_when_so_configured(gate: Gate) -> None:
-    async with listening(gate, replace(SETTINGS, clients=Clients(origins={"*"}))) as call:
+async def test_any_page_may_call_when_so_configured(gate: Gate, served: ServerSettings) -> None:
+    async with listening(gate, replace(served, clients=Clients(origins={"*"}))) as call:
         assert (await call(None, "/", "OPTIONS", Origin="https://any.example"))[0] == 204
         assert (await call(Origin="https://any.example"))[1]["Access-Control-Allow-Origin"] == "*"
         assert "Access-Control-Allow-Origin" not in (await call())[1]
@@ -399,8 +408,8 @@ async def _refused(port: int) -> None:
         writer.close()
 
 
-async def test_what_is_in_flight_is_finished_before_the_listener_stops(gate: Gate) -> None:
-    server = await RpcServer(gate.answer, SETTINGS, gate.hooks).start("127.0.0.1", 0)
+async def test_what_is_in_flight_is_finished_before_the_listener_stops(gate: Gate, served: ServerSettings) -> None:
+    server = await RpcServer(gate.answer, served, gate.hooks).start("127.0.0.1", 0)
     port = server.port
     gate.open.clear()
     async with aiohttp.ClientSession() as session:
@@ -415,8 +424,10 @@ async def test_what_is_in_flight_is_finished_before_the_listener_stops(gate: Gat
         await stopping
 
 
-async def test_what_hangs_does_not_keep_the_listener_from_stopping(gate: Gate) -> None:
-    server = await RpcServer(gate.answer, replace(SETTINGS, shutdown_seconds=0.05)).start("127.0.0.1", 0)
+async def test_what_hangs_does_not_keep_the_listener_from_stopping(gate: Gate, served: ServerSettings) -> None:
+    server = await RpcServer(gate.answer, replace(served, bounds=replace(BOUNDS, shutdown_seconds=0.05))).start(
+        "127.0.0.1", 0
+    )
     gate.open.clear()
     async with aiohttp.ClientSession() as session:
         calling = asyncio.create_task(Caller(session, server)())
@@ -441,18 +452,18 @@ async def test_a_request_is_finished_although_its_caller_has_left(gate: Gate, ca
     assert gate.in_flight == 0
 
 
-async def test_stopping_twice_is_stopping(gate: Gate) -> None:
-    server = await RpcServer(gate.answer, SETTINGS).start("127.0.0.1", 0)
+async def test_stopping_twice_is_stopping(gate: Gate, served: ServerSettings) -> None:
+    server = await RpcServer(gate.answer, served).start("127.0.0.1", 0)
     await server.stop()
     await server.stop()
     with pytest.raises(AssertionError):
         _ = server.port
 
 
-def test_arbitrary_bodies_are_answered_with_json_rpc() -> None:
+def test_arbitrary_bodies_are_answered_with_json_rpc(served: ServerSettings) -> None:
     with asyncio.Runner() as runner:
         gate = Gate()
-        context = listening(gate)
+        context = listening(gate, served)
         call = runner.run(context.__aenter__())
 
         @settings(max_examples=60, deadline=None)

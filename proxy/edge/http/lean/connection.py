@@ -1,0 +1,381 @@
+"""One connection of a caller, from its first byte to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from enum import Enum, auto
+from http import HTTPStatus
+from math import inf
+from typing import TYPE_CHECKING, Final, cast
+
+from proxy.edge.http.http_log import HTTP_LOG
+from proxy.edge.http.messages import HttpAnswer, HttpRequest, plain
+from proxy.edge.http.service import Call
+from proxy.edge.http.wire.fields import BrokenHttp
+from proxy.edge.http.wire.heads import RequestHead, read_request_head
+from proxy.edge.http.wire.printing import CONTINUE, print_answer
+from proxy.edge.http.wire.reader import MessageReader, Stage, TooLongError
+from proxy.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from proxy.edge.http.lean.house import House
+
+_READ_AHEAD: Final = 64 * 1024
+"""So much of later requests is taken in while one is being answered; then the caller has to wait."""
+
+_HIGH_WATER: Final = 64 * 1024
+"""An answer of which more than this is not taken keeps the next request waiting."""
+
+
+_TOO_MANY: Final = plain(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections\n", Retry_After="1")
+
+
+class Admission(Enum):
+    """What becomes of a new connection."""
+
+    WELCOME = auto()
+    TOO_MANY_OF_PEER = auto()
+    FULL = auto()
+
+
+class Phase(Enum):
+    """Where a connection stands. In each but `SERVING` it is given up after a time."""
+
+    WAITING = auto()  # between two requests
+    HEAD = auto()  # a head has begun, or the first one has not yet
+    BODY = auto()
+    SERVING = auto()
+    LEAVING = auto()  # answered for the last time: the answer is on its way out, and nothing more is read
+
+
+class Connection(asyncio.Protocol):
+    """Requests are answered one at a time, in the order they came."""
+
+    __slots__ = (
+        "_call",
+        "_ended",
+        "_head",
+        "_house",
+        "_left",
+        "_paused_reading",
+        "_reader",
+        "_stalled",
+        "_task",
+        "_transport",
+        "held",
+        "peer",
+        "phase",
+        "unread",
+    )
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._reader: MessageReader[RequestHead] = MessageReader(read_request_head, house.read_bounds)
+        self._transport: asyncio.Transport | None = None
+        self._head: RequestHead | None = None
+        self._call: Call | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._ended = False  # the caller sends nothing more
+        self._paused_reading = False
+        self._stalled = False  # the caller takes nothing for now
+        self._left: float = inf  # of the last answer, when last looked at
+        self.phase = Phase.SERVING
+        self.peer: str | None = None
+        self.held = 0  # bytes that arrived of requests not whole yet, as the house counts them
+        self.unread = 0  # bytes of answers not taken, likewise
+
+    # --- what the event loop tells
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(_HIGH_WATER)
+        peername = transport.get_extra_info("peername")
+        self.peer = peername[0] if isinstance(peername, tuple) else None
+        match self._house.admit(self):
+            case Admission.WELCOME:
+                self._enter(Phase.HEAD)
+            case Admission.TOO_MANY_OF_PEER:
+                self._leave_with(_TOO_MANY)
+            case Admission.FULL:
+                self._leave_with(_TOO_MANY, linger=False)
+
+    def data_received(self, data: bytes) -> None:
+        if self.phase is Phase.LEAVING:
+            return
+        self._reader.feed(data)
+        if self.phase is not Phase.SERVING:
+            self._read_on()
+        elif self._reader.buffered > _READ_AHEAD and not self._paused_reading:
+            self._paused_reading = True
+            self._open().pause_reading()
+        self._house.holds(self, self._reader.buffered)
+
+    def eof_received(self) -> bool:
+        """The caller has no more to say, but may well wait for its answer."""
+        self._ended = True
+        match self.phase:
+            case Phase.SERVING:
+                return True
+            case Phase.HEAD | Phase.BODY if self._reader.head is not None or self._reader.buffered:
+                self._broken_off()
+                return True
+        return self.phase is Phase.LEAVING and self._call is not None
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self.phase is Phase.LEAVING and error is not None:
+            self._was_left()
+        if self.phase is Phase.BODY and self._call is not None:
+            self._call.end()
+        self._transport = None
+        self.phase = Phase.LEAVING
+        self._house.forget(self)
+
+    def pause_writing(self) -> None:
+        self._stalled = True
+        self._house.stalls(self, self._open().get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        self._stalled = False
+        self._house.flows(self)
+        if self.phase is Phase.SERVING and self._task is None:
+            self._next()
+
+    # --- reading
+
+    def _read_on(self) -> None:
+        """Go on with what has arrived, up to the next request that is whole."""
+        if self.phase in (Phase.SERVING, Phase.LEAVING):
+            return
+        try:
+            stage = self._reader.advance()
+        except BrokenHttp as broken:
+            self._broken(broken)
+            return
+        except TooLongError as error:
+            self._refuse_body(_too_long(error, self._house.read_bounds.body_bytes))
+            return
+        if self._ended and stage in (Stage.HEAD, Stage.BODY):
+            self._broken_off()
+            return
+        match stage:
+            case Stage.COMPLETE:
+                self._serve()
+            case Stage.BODY:
+                self._await_body()
+            case Stage.HEAD:
+                self._enter(Phase.HEAD)
+            case Stage.NOTHING:
+                if self._ended:
+                    self._close()
+                elif self.phase is not Phase.HEAD or self._head is not None:  # a newcomer's time goes on running
+                    self._enter(Phase.WAITING)
+
+    def _broken(self, broken: BrokenHttp) -> None:
+        HTTP_LOG.info("broken HTTP")
+        if self._reader.head is not None:
+            self._refuse_body("body broken off or badly encoded")
+        else:
+            self._leave_with(plain(HTTPStatus(broken.status), f"{broken.problem}\n"))
+
+    def _broken_off(self) -> None:
+        if self._reader.head is not None:
+            self._refuse_body("body broken off or badly encoded")
+        else:
+            self._leave_with(plain(HTTPStatus.BAD_REQUEST, "request broken off\n"))
+
+    def _await_body(self) -> None:
+        if self.phase is Phase.BODY:
+            return
+        head = self._reader.head
+        assert head is not None  # noqa: S101 - its body is what is missing
+        received = self._receive(head)
+        if isinstance(received, HttpAnswer):
+            self._leave_with(received)
+            return
+        self._call = received
+        self._enter(Phase.BODY)
+        if head.expects_continue:
+            self._open().write(CONTINUE)
+
+    def _refuse_body(self, problem: str) -> None:
+        """The body cannot be had: its caller is told so, and the connection cannot be used again."""
+        if self._call is None:
+            head = self._reader.head
+            assert head is not None  # noqa: S101 - only what has a head has a body
+            received = self._receive(head)
+            if isinstance(received, HttpAnswer):
+                self._leave_with(received)
+                return
+            self._call = received
+        answer = self._call.refuse(InvalidRequest(problem))
+        self._call.end()
+        self._call = None
+        self._leave_with(answer)
+
+    def _receive(self, head: RequestHead) -> HttpAnswer | Call:
+        self._head = head
+        length = head.length if head.length >= 0 else None
+        return self._house.service.receive(HttpRequest(head.method, head.target, head.fields, length, self.peer))
+
+    # --- answering
+
+    def _serve(self) -> None:
+        head, body = self._reader.take()
+        received: HttpAnswer | Call = self._receive(head) if self._call is None else self._call
+        self._enter(Phase.SERVING)
+        if isinstance(received, HttpAnswer):
+            self._answered(received)
+            return
+        self._call = None
+        self._task = self._house.begin(self, self._answer(received, body))
+
+    async def _answer(self, call: Call, body: bytes) -> None:
+        try:
+            answer = await call.answer(body)
+        except Exception:  # a promise of ours is broken: the caller is answered, and nothing of it is told
+            HTTP_LOG.exception("a request failed")
+            answer = plain(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error\n")
+        finally:
+            self._task = None
+            self._house.finished(self)
+            call.end()
+        if not self._is_open:
+            call.nobody_waited()
+            return
+        if self._ended:
+            self._call = call  # whether it was still there shows when the answer arrives
+        self._answered(answer)
+
+    def _answered(self, answer: HttpAnswer) -> None:
+        head = self._head
+        if self._house.draining or head is None or head.last or (self._ended and not self._reader.buffered):
+            self._leave_with(answer, linger=self._ended)
+            return
+        self._write(answer, last=False)
+        if not self._stalled:
+            self._next()
+
+    def _next(self) -> None:
+        """The answer is out: on to the next request, a turn of the loop later if it is there already."""
+        self._house.holds(self, self._reader.buffered)
+        if self._paused_reading:
+            self._paused_reading = False
+            self._open().resume_reading()
+        if self._house.draining:
+            self._close()
+        elif self._reader.buffered or self._ended:
+            self._enter(Phase.HEAD)
+            self._house.soon(self._read_on)
+        else:
+            self._enter(Phase.WAITING)
+
+    def _write(self, answer: HttpAnswer, *, last: bool) -> None:
+        body = None if self._head is not None and self._head.method == "HEAD" else answer.body
+        self._open().write(print_answer(answer.status, answer.headers, body, date=self._house.date(), last=last))
+
+    # --- leaving
+
+    def _leave_with(self, answer: HttpAnswer, *, linger: bool = True) -> None:
+        """Answer for the last time.
+
+        `linger` where the caller may be sending still: what comes is dropped for a while, as a reset would eat the
+        answer on its way.
+        """
+        self._enter(Phase.LEAVING)
+        self._reader.drop()
+        self._house.holds(self, 0)
+        if not self._is_open:
+            return
+        transport = self._open()
+        self._write(answer, last=True)
+        if self._paused_reading:
+            self._paused_reading = False
+            transport.resume_reading()
+        if not linger or not transport.can_write_eof():
+            transport.close()
+            return
+        try:
+            transport.write_eof()
+        except OSError:  # reset already
+            self._was_left()
+
+    def _close(self) -> None:
+        self._enter(Phase.LEAVING)
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Break it off."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def drain(self) -> None:
+        """Nothing more is wanted of it but the answer it owes."""
+        if self.phase in (Phase.WAITING, Phase.HEAD):
+            self._close()
+
+    def give_up(self) -> None:
+        """Its time in this phase is over."""
+        match self.phase:
+            case Phase.HEAD if self._reader.buffered:
+                self._leave_with(plain(HTTPStatus.REQUEST_TIMEOUT, "the request did not arrive in time\n"))
+            case Phase.BODY:
+                self._refuse_body(f"body did not arrive within {self._house.settings.body_seconds:g} s")
+            case Phase.LEAVING:
+                self._depart()
+            case _:
+                self._close()
+
+    def _depart(self) -> None:
+        transport = self._transport
+        if transport is None:
+            return
+        left = transport.get_write_buffer_size()
+        if left and (self._stalled or left < self._left):  # it is still being read; who stalls is given up elsewhere
+            self._left = left
+            self._house.enter(self)
+            return
+        if _was_reset(transport):
+            self._was_left()
+        self.abort()
+
+    def _was_left(self) -> None:
+        """The answer came back: the half-closed connection was a closed one."""
+        if self._call is not None:
+            self._call.nobody_waited()
+            self._call = None
+        self.abort()
+
+    def progress(self) -> bool:
+        """Whether the caller has taken any of its answer since it was last asked."""
+        left = self._open().get_write_buffer_size()
+        if left >= self.unread:
+            return False
+        self._house.stalls(self, left)
+        return True
+
+    def _enter(self, phase: Phase) -> None:
+        if phase is not self.phase:
+            self._house.leave(self)
+            self.phase = phase
+            self._house.enter(self)
+
+    @property
+    def _is_open(self) -> bool:
+        return self._transport is not None and not self._transport.is_closing()
+
+    def _open(self) -> asyncio.Transport:
+        assert self._transport is not None, "asked only while connected"  # noqa: S101 - our own promise
+        return self._transport
+
+
+def _too_long(error: TooLongError, limit: int) -> str:
+    said = f"{error.length} bytes" if error.length is not None else f"more than {limit} bytes"
+    return f"body of {said}; at most {limit} are read"
+
+
+def _was_reset(transport: asyncio.BaseTransport) -> bool:
+    """Whether the answer came back: a caller that is gone and one that has only stopped talking look alike before."""
+    sock = transport.get_extra_info("socket")
+    return sock is not None and sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0

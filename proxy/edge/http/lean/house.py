@@ -1,0 +1,186 @@
+"""All connections of one listener: how many there may be, how long each may take, how much they may hold together."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from email.utils import formatdate
+from typing import Any, Final
+
+from proxy.edge.http.deadlines import Deadlines
+from proxy.edge.http.lean.connection import Admission, Connection, Phase
+from proxy.edge.http.listener import ListenerSettings
+from proxy.edge.http.service import Service
+from proxy.edge.http.wire.reader import ReadBounds
+
+# who has to go when there is no room: those that are leaving anyway, those that never asked anything, the idle
+_FIRST_TO_GO: Final = (Phase.LEAVING, Phase.HEAD, Phase.WAITING)
+
+
+class House:
+    """Keeps count, so that no caller and no number of callers takes what the others need."""
+
+    def __init__(
+        self,
+        service: Service,
+        settings: ListenerSettings,
+        loop: asyncio.AbstractEventLoop,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.service = service
+        self.settings = settings
+        self.read_bounds = ReadBounds(head_bytes=settings.head_bytes, body_bytes=service.settings.limits.max_bytes)
+        self.draining = False
+        self._loop = loop
+        self._clock = clock
+        self._connections: set[Connection] = set()
+        self._of_peer: Counter[str] = Counter()
+        self._serving: dict[Connection, asyncio.Task[None]] = {}
+        self._queues = {
+            Phase.WAITING: Deadlines(loop, settings.keepalive_seconds, Connection.give_up),
+            Phase.HEAD: Deadlines(loop, settings.head_seconds, Connection.give_up),
+            Phase.BODY: Deadlines(loop, settings.body_seconds, Connection.give_up),
+            Phase.LEAVING: Deadlines(loop, settings.linger_seconds, Connection.give_up),
+        }
+        self._stalled = Deadlines(loop, settings.stalled_seconds, self._still_stalled)
+        self._waiting_bytes = 0
+        self._unread_bytes = 0
+        self._empty: asyncio.Event = asyncio.Event()
+        self._date = (0, b"")
+
+    # --- who is in
+
+    def admit(self, connection: Connection) -> Admission:
+        """Whether there is room for it; if need be, another one that does nothing goes."""
+        self._connections.add(connection)
+        peer = connection.peer
+        if peer is not None:
+            self._of_peer[peer] += 1
+        if len(self._connections) > self.settings.connections and not self._make_room():
+            return Admission.FULL
+        if peer is not None and self._of_peer[peer] > self.settings.connections_per_peer:
+            return Admission.TOO_MANY_OF_PEER
+        return Admission.WELCOME
+
+    def _make_room(self) -> bool:
+        for phase in _FIRST_TO_GO:
+            first = self._queues[phase].first
+            if first is not None:
+                self._queues[phase].stop(first)  # it is gone a turn of the loop later only
+                first.abort()
+                return True
+        return False
+
+    def forget(self, connection: Connection) -> None:
+        """It is gone, though its request may still be being answered."""
+        self._connections.discard(connection)
+        peer = connection.peer
+        if peer is not None:
+            self._of_peer[peer] -= 1
+            if not self._of_peer[peer]:
+                del self._of_peer[peer]
+        for queue in self._queues.values():
+            queue.stop(connection)
+        self.holds(connection, 0)
+        self.flows(connection)
+        self._note_empty()
+
+    # --- how long things take
+
+    def enter(self, connection: Connection) -> None:
+        """It has come to a phase that is bounded in time."""
+        queue = self._queues.get(connection.phase)
+        if queue is not None:
+            queue.start(connection)
+
+    def leave(self, connection: Connection) -> None:
+        """Its phase is over."""
+        queue = self._queues.get(connection.phase)
+        if queue is not None:
+            queue.stop(connection)
+
+    def soon(self, call: Callable[[], None]) -> None:
+        """In the next turn of the loop, so that nobody takes a whole turn."""
+        self._loop.call_soon(call)
+
+    def begin(self, connection: Connection, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """A request is being answered."""
+        task = self._loop.create_task(work)
+        self._serving[connection] = task
+        return task
+
+    def finished(self, connection: Connection) -> None:
+        """It has been."""
+        self._serving.pop(connection, None)
+        self._note_empty()
+
+    def date(self) -> bytes:
+        """The time as HTTP prints it."""
+        now = int(self._clock())
+        if now != self._date[0]:
+            self._date = (now, formatdate(now, usegmt=True).encode("ascii"))
+        return self._date[1]
+
+    # --- how much is held
+
+    def holds(self, connection: Connection, arrived: int) -> None:
+        """So much has arrived of requests that are not whole."""
+        if arrived == connection.held:
+            return
+        self._waiting_bytes += arrived - connection.held
+        connection.held = arrived
+        if self._waiting_bytes > self.settings.waiting_bytes:
+            slowest = self._queues[Phase.BODY].first or self._queues[Phase.HEAD].first
+            (slowest or connection).abort()
+
+    def stalls(self, connection: Connection, unread: int) -> None:
+        """Its caller takes no more of its answer for now: so much of it is left."""
+        self._unread_bytes += unread - connection.unread
+        connection.unread = unread
+        self._stalled.start(connection)
+        while self._unread_bytes > self.settings.unread_bytes:
+            longest = self._stalled.first
+            if longest is None:
+                return
+            self.flows(longest)
+            longest.abort()
+
+    def flows(self, connection: Connection) -> None:
+        """Its caller reads again, or is gone."""
+        self._unread_bytes -= connection.unread
+        connection.unread = 0
+        self._stalled.stop(connection)
+
+    def _still_stalled(self, connection: Connection) -> None:
+        if not connection.progress():
+            connection.abort()
+
+    # --- the end
+
+    async def close(self) -> None:
+        """Let what is being answered be answered, within `shutdown_seconds`; then break off what is left."""
+        self.draining = True
+        for connection in tuple(self._connections):
+            connection.drain()
+        self._note_empty()
+        try:
+            async with asyncio.timeout(self.settings.shutdown_seconds):
+                await self._empty.wait()
+        except TimeoutError:
+            await self._break_off()
+        for queue in (*self._queues.values(), self._stalled):
+            queue.close()
+
+    async def _break_off(self) -> None:
+        tasks = tuple(self._serving.values())
+        for task in tasks:
+            task.cancel()
+        for connection in tuple(self._connections):
+            connection.abort()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _note_empty(self) -> None:
+        if self.draining and not self._connections and not self._serving:
+            self._empty.set()

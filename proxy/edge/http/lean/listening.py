@@ -1,0 +1,38 @@
+"""The lean listener: a socket, and the house of its connections."""
+
+from __future__ import annotations
+
+import asyncio
+from ssl import SSLContext
+
+from proxy.edge.http.lean.connection import Connection
+from proxy.edge.http.lean.house import House
+from proxy.edge.http.listener import ListenerSettings
+from proxy.edge.http.service import Service
+
+
+class LeanListener:
+    """Carries a service. A request is finished even when its caller has left."""
+
+    def __init__(self, service: Service, settings: ListenerSettings) -> None:
+        self._service = service
+        self._settings = settings
+        self._house: House | None = None
+        self._server: asyncio.Server | None = None
+
+    async def start(self, host: str, port: int, ssl: SSLContext | None = None) -> int:
+        """Listen; the port."""
+        loop = asyncio.get_running_loop()
+        house = self._house = House(self._service, self._settings, loop)
+        self._server = await loop.create_server(
+            lambda: Connection(house), host, port, backlog=self._settings.backlog, ssl=ssl
+        )
+        bound: int = self._server.sockets[0].getsockname()[1]
+        return bound
+
+    async def stop(self) -> None:
+        """Accept nothing more, finish what is in flight, close."""
+        if self._server is not None and self._house is not None:
+            self._server.close()
+            await self._house.close()
+            self._server = None

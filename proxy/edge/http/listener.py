@@ -1,0 +1,27 @@
+"""What every listener is bounded by, whichever server it is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListenerSettings:
+    """Bounds on connections, in seconds, bytes and numbers.
+
+    `stalled_seconds` is how long a caller may take no part of its answer. `waiting_bytes` bounds what has arrived of
+    requests that are not whole, `unread_bytes` the answers that callers do not take, each over all connections.
+    """
+
+    head_seconds: float = 10.0  # from the first connection on, or from the first byte of a later request
+    body_seconds: float = 10.0
+    keepalive_seconds: float = 75.0
+    stalled_seconds: float = 20.0
+    linger_seconds: float = 2.0
+    shutdown_seconds: float = 30.0
+    head_bytes: int = 16 * 1024
+    unread_bytes: int = 64 * 1024 * 1024
+    waiting_bytes: int = 64 * 1024 * 1024
+    connections: int = 1024
+    connections_per_peer: int = 256
+    backlog: int = 1024

@@ -1,0 +1,41 @@
+"""What the RPC listener takes in and gives out, whichever server carries it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """A request up to its body. Names of headers are looked up whatever their case; `length` as far as it is declared.
+
+    `peer` is the address at the other end of the connection, `None` where the system does not tell.
+    """
+
+    method: str
+    target: str
+    headers: Mapping[str, str]
+    length: int | None
+    peer: str | None
+
+    @property
+    def path(self) -> str:
+        """The path without its query, in which nothing is read here, and without slashes at its end."""
+        return self.target.partition("?")[0].rstrip("/") or "/"
+
+
+@dataclass(frozen=True, slots=True)
+class HttpAnswer:
+    """What goes back. `headers` are those beside content-length, connection and date."""
+
+    status: int
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def plain(status: HTTPStatus, text: str, **headers: str) -> HttpAnswer:
+    """An answer in words, for whoever speaks HTTP and no JSON-RPC."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return HttpAnswer(status, text.encode(), {"Content-Type": "text/plain; charset=utf-8", **named})

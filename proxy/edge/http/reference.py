@@ -1,0 +1,102 @@
+"""The RPC listener on aiohttp's server: the reference that the lean one is held against, answer for answer."""
+
+from __future__ import annotations
+
+import asyncio
+from ssl import SSLContext
+
+from aiohttp import web
+
+from proxy.edge.http.http_log import HTTP_LOG
+from proxy.edge.http.listener import ListenerSettings
+from proxy.edge.http.messages import HttpAnswer, HttpRequest
+from proxy.edge.http.service import Call, Service
+from proxy.errors import InvalidRequest
+
+
+class AiohttpListener:
+    """Carries a service. A request is finished even when its caller has left."""
+
+    def __init__(self, service: Service, settings: ListenerSettings) -> None:
+        self._service = service
+        self._settings = settings
+        self._limit = service.settings.limits.max_bytes
+        # the low-level server: no router, no middlewares, and no access log that would see keys in URLs
+        server = web.Server(
+            self._handle,
+            access_log=None,
+            logger=HTTP_LOG,
+            auto_decompress=False,
+            keepalive_timeout=settings.keepalive_seconds,
+            lingering_time=settings.linger_seconds,
+        )
+        self._runner = web.ServerRunner(server, shutdown_timeout=settings.shutdown_seconds)
+
+    async def start(self, host: str, port: int, ssl: SSLContext | None = None) -> int:
+        """Listen; the port."""
+        await self._runner.setup()
+        await web.TCPSite(self._runner, host, port, backlog=self._settings.backlog, ssl_context=ssl).start()
+        bound: int = self._runner.addresses[0][1]
+        return bound
+
+    async def stop(self) -> None:
+        """Accept nothing more, finish what is in flight, close."""
+        await self._runner.cleanup()
+
+    async def _handle(self, request: web.BaseRequest) -> web.Response:
+        received = self._service.receive(
+            HttpRequest(request.method, request.raw_path, request.headers, request.content_length, request.remote)
+        )
+        if isinstance(received, HttpAnswer):
+            return self._respond(request, received)
+        try:
+            return await self._serve(request, received)
+        finally:
+            received.end()
+
+    async def _serve(self, request: web.BaseRequest, call: Call) -> web.Response:
+        try:
+            body = await self._read(request)
+        except InvalidRequest as error:
+            return self._respond(request, call.refuse(error))
+        answer = await call.answer(body)
+        if request.transport is None:
+            call.nobody_waited()
+        return self._respond(request, answer)
+
+    async def _read(self, request: web.BaseRequest) -> bytes:
+        try:
+            if request.content.is_eof():
+                body = request.content.read_nowait()
+                if len(body) > self._limit:
+                    raise self._too_long()
+                return body
+            async with asyncio.timeout(self._settings.body_seconds):
+                if request.headers.get("Expect", "").lower() == "100-continue":
+                    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                    request.writer.output_size = 0
+                return await self._read_at_most(request)
+        except TimeoutError:
+            raise InvalidRequest(f"body did not arrive within {self._settings.body_seconds:g} s") from None
+        except web.RequestPayloadError:
+            raise InvalidRequest("body broken off or badly encoded") from None
+
+    async def _read_at_most(self, request: web.BaseRequest) -> bytes:
+        chunks: list[bytes] = []
+        length = 0
+        async for chunk in request.content.iter_any():
+            length += len(chunk)
+            if length > self._limit:
+                raise self._too_long()
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+    def _too_long(self) -> InvalidRequest:
+        return InvalidRequest(f"body of more than {self._limit} bytes; at most {self._limit} are read")
+
+    def _respond(self, request: web.BaseRequest, answer: HttpAnswer) -> web.Response:
+        response = web.Response(status=answer.status, body=answer.body or None, headers=answer.headers)
+        if not request.content.is_eof():
+            # the rest of the body is not waited for; the next request needs a new connection
+            response.force_close()
+        return response

@@ -1,0 +1,226 @@
+"""What is served over HTTP, whichever server carries it: requests to the gate, replies out.
+
+It speaks HTTP and knows no method. Every JSON-RPC error is HTTP 200, whoever says it; only the status that an upstream
+answered a single request with is kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Final
+
+from proxy.edge.http.clients import Clients
+from proxy.edge.http.messages import HttpAnswer, HttpRequest, plain
+from proxy.errors import Code, InvalidRequest, RpcError
+from proxy.jsonrpc import NULL_ID, Batch, Limits, Malformed, Request, parse_body, print_error
+from proxy.ports import Answer, RequestContext
+
+NOBODY: Final = "other"
+"""Chain and client of a request that was refused before either was known; the label for what is in no closed set."""
+
+INVALID: Final = "invalid"
+DENIED: Final = "denied"
+DISCONNECTED: Final = "disconnected"
+
+_JSON: Final = "application/json"
+_SMALL: Final = 4096  # an answer no longer than this is always given, so that no submission is left unanswered
+
+AnswerRequest = Callable[[Request, RequestContext], Awaitable[Answer | None]]
+"""Answers one request; `None` for a notification. May raise `RpcError`, nothing else."""
+
+
+def _ignore(*_: str) -> None:
+    return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hooks:
+    """What the listener tells the metrics, by labels from closed sets.
+
+    `began(chain)`, `ended(chain)` around every POST to a chain; `turned_away(chain, client, outcome)` for each
+    request that the gate never saw (`invalid`, `denied`) and each answer nobody waited for (`disconnected`).
+    """
+
+    began: Callable[[str], None] = _ignore
+    ended: Callable[[str], None] = _ignore
+    turned_away: Callable[[str, str, str], None] = _ignore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceSettings:
+    """What is served and within which bounds. With one chain, `/` is that chain too."""
+
+    chains: Sequence[str]
+    clients: Clients = field(default_factory=Clients)
+    limits: Limits = field(default_factory=Limits)
+    batch_concurrency: int = 8
+    batch_answer_bytes: int = 4 * 1024 * 1024
+    max_age_seconds: int = 7200  # how long a browser may remember a preflight
+
+
+class Service:
+    """Tells what becomes of a request: an answer at once, or a `Call` that wants its body."""
+
+    def __init__(self, answer: AnswerRequest, settings: ServiceSettings, hooks: Hooks | None = None) -> None:
+        self.answer = answer
+        self.settings = settings
+        self.hooks = hooks or Hooks()
+        self._routes = {f"/{chain}": chain for chain in settings.chains}
+        if len(settings.chains) == 1:
+            self._routes["/"] = settings.chains[0]
+
+    def receive(self, request: HttpRequest) -> HttpAnswer | Call:
+        """Decide by the head alone. A `Call` that is returned has to be ended."""
+        match request.method:
+            case "POST":
+                return self._post(request)
+            case "OPTIONS":
+                return self._preflight(request)
+            case "GET":
+                return self._explain(request)
+        return HttpAnswer(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": "GET, OPTIONS, POST"})
+
+    def _post(self, request: HttpRequest) -> HttpAnswer | Call:
+        chain = self._routes.get(request.path)
+        if chain is None:
+            self.hooks.turned_away(NOBODY, NOBODY, DENIED)
+            return self.refusal(request, InvalidRequest("nothing is served at this path; POST to /{chain}"))
+        try:
+            client = self.settings.clients.identify(request.headers, chain)
+        except InvalidRequest as refusal:
+            self.hooks.turned_away(chain, NOBODY, DENIED)
+            return self.refusal(request, refusal)
+        try:
+            _refuse_media_type(request)
+            limit = self.settings.limits.max_bytes
+            if (request.length or 0) > limit:
+                raise InvalidRequest(f"body of {request.length} bytes; at most {limit} are read")
+        except RpcError as error:
+            self.hooks.turned_away(chain, client, INVALID)
+            return self.refusal(request, error)
+        return Call(self, request, RequestContext(chain, client, request.peer))
+
+    def refusal(self, request: HttpRequest, error: RpcError) -> HttpAnswer:
+        """A JSON-RPC error for a body that was not read, or could not be."""
+        return self.respond(request, Answer(_print(NULL_ID, error)))
+
+    def respond(self, request: HttpRequest, answer: Answer | None) -> HttpAnswer:
+        """The answer as the page or program that asked may read it."""
+        headers = self.settings.clients.cors(request.headers)
+        if answer is None:  # notifications only
+            return HttpAnswer(HTTPStatus.NO_CONTENT, headers=headers)
+        headers["Content-Type"] = _JSON
+        return HttpAnswer(answer.http_status, answer.body, headers)
+
+    def _preflight(self, request: HttpRequest) -> HttpAnswer:
+        headers = self.settings.clients.cors(request.headers)
+        if not headers:
+            return plain(HTTPStatus.FORBIDDEN, "this origin may not call\n")
+        headers["Access-Control-Allow-Methods"] = "POST"
+        headers["Access-Control-Allow-Headers"] = "content-type, x-api-key, authorization"
+        headers["Access-Control-Max-Age"] = str(self.settings.max_age_seconds)
+        return HttpAnswer(HTTPStatus.NO_CONTENT, headers=headers)
+
+    def _explain(self, request: HttpRequest) -> HttpAnswer:
+        path = request.path
+        if path not in self._routes and path != "/":
+            return plain(HTTPStatus.NOT_FOUND, "nothing is served at this path\n")
+        return plain(HTTPStatus.OK, _EXPLANATION.format(path=path if path in self._routes else "/{chain}"))
+
+
+class Call:
+    """One POST to a chain from its head to its answer. `end` it, whatever happens."""
+
+    __slots__ = ("_context", "_request", "_service")
+
+    def __init__(self, service: Service, request: HttpRequest, context: RequestContext) -> None:
+        self._service = service
+        self._request = request
+        self._context = context
+        service.hooks.began(context.chain)
+
+    def end(self) -> None:
+        """Nothing more comes of it."""
+        self._service.hooks.ended(self._context.chain)
+
+    def nobody_waited(self) -> None:
+        """Its caller had left before the answer."""
+        self._service.hooks.turned_away(self._context.chain, self._context.client, DISCONNECTED)
+
+    def refuse(self, error: RpcError) -> HttpAnswer:
+        """The answer when its body cannot be had."""
+        self._service.hooks.turned_away(self._context.chain, self._context.client, INVALID)
+        return self._service.refusal(self._request, error)
+
+    async def answer(self, body: bytes) -> HttpAnswer:
+        """The answer to its body."""
+        try:
+            parsed = parse_body(body, self._service.settings.limits)
+        except RpcError as error:
+            return self.refuse(error)
+        answer = await (self._batch(parsed) if isinstance(parsed, Batch) else self._item(parsed.item))
+        return self._service.respond(self._request, answer)
+
+    async def _item(self, item: Request | Malformed) -> Answer | None:
+        if isinstance(item, Malformed):
+            self._service.hooks.turned_away(self._context.chain, self._context.client, INVALID)
+            return Answer(_print(item.id, item.error))
+        try:
+            return await self._service.answer(item, self._context)
+        except RpcError as error:
+            return Answer(_print(item.id, error))
+
+    async def _batch(self, batch: Batch) -> Answer | None:
+        places = asyncio.Semaphore(self._service.settings.batch_concurrency)
+        room = self._service.settings.batch_answer_bytes
+
+        async def answer(item: Request | Malformed) -> Answer | None:
+            nonlocal room
+            async with places:
+                if room <= 0:
+                    return _no_room(item, self._service.settings.batch_answer_bytes, asked=False)
+                given = await self._item(item)
+                if given is not None and len(given.body) > max(room, _SMALL):
+                    given = _no_room(item, self._service.settings.batch_answer_bytes, asked=True)
+                room -= 0 if given is None else len(given.body)
+                return given
+
+        answers = await asyncio.gather(*(answer(item) for item in batch.items))
+        bodies = [each.body for each in answers if each is not None]
+        return Answer(b"[%b]" % b",".join(bodies)) if bodies else None
+
+
+def _no_room(item: Request | Malformed, limit: int, *, asked: bool) -> Answer | None:
+    """What an element hears when the answers to its batch are longer than is kept at once."""
+    if item.id is None:
+        return None
+    done = "was answered, and its answer left out" if asked else "was not sent"
+    message = f"the answers to this batch are longer than {limit} bytes: this request {done}; ask for less at once"
+    return Answer(print_error(item.id, Code.INVALID_REQUEST, message, {"sent": asked}))
+
+
+def _print(request_id: str | None, error: RpcError) -> bytes:
+    return print_error(request_id, error.code, error.message, error.data)
+
+
+_EXPLANATION: Final = """\
+This is sessiongate, a gate before an ERC-4337 bundler. It speaks JSON-RPC 2.0 over POST to {path}:
+
+  curl -H 'content-type: application/json' -d '{{"jsonrpc":"2.0","id":1,"method":"eth_chainId","params":[]}}' URL
+
+Give your SDK this URL where it asks for the bundler's.
+"""
+
+
+def _refuse_media_type(request: HttpRequest) -> None:
+    declared = request.headers.get("Content-Type", "")
+    if declared != _JSON:
+        media_type, _, parameters = declared.partition(";")
+        charset = parameters.strip().lower().replace('"', "")
+        if media_type.strip().lower() != _JSON or charset not in ("", "charset=utf-8", "charset=utf8"):
+            raise InvalidRequest(f"content-type: wanted {_JSON} in UTF-8")
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise InvalidRequest("content-encoding: a compressed body is not read")

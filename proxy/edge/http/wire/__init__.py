@@ -1,0 +1,1 @@
+"""HTTP/1.1 as bytes: heads, bodies and how they are framed. Pure: no socket, no clock, no task."""

@@ -1,0 +1,238 @@
+"""Bytes in, messages out: one message at a time, however the bytes were cut on their way."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final, Generic, Protocol, TypeVar
+
+from proxy.edge.http.wire.fields import CHUNKED, TOKEN, UNTIL_CLOSED, BrokenHttp, read_fields
+
+
+class Stage(Enum):
+    """How far a reader has come with the bytes it has."""
+
+    NOTHING = auto()  # not one byte of the next message is there
+    HEAD = auto()  # some of its head
+    BODY = auto()  # its whole head and not all of its body
+    COMPLETE = auto()
+
+
+class TooLongError(Exception):
+    """A body is longer than is read. `length` is what its head declares, `None` where it declares nothing."""
+
+    def __init__(self, length: int | None) -> None:
+        super().__init__("a body too long to be read")
+        self.length = length
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadBounds:
+    """How much of one message is kept: bytes of its head, of its body, and pieces that the body may come in."""
+
+    head_bytes: int = 16 * 1024
+    body_bytes: int = 512 * 1024
+    chunks: int = 4096  # of one byte each they would cost more than they carry
+
+
+class HasLength(Protocol):
+    """What a reader wants to know of a head."""
+
+    @property
+    def length(self) -> int:
+        """Of the body: bytes, `CHUNKED` or `UNTIL_CLOSED`."""
+
+
+Head = TypeVar("Head", bound=HasLength)
+
+_END_OF_HEAD: Final = b"\r\n\r\n"
+_BLANK: Final = b"\r\n"
+_NO_BEGINNING: Final = re.compile(rb"(?!" + TOKEN + rb"|\r\Z)")
+_BARE_LINE_FEED: Final = re.compile(rb"(?<!\r)\n")
+# chunk extensions are allowed for and mean nothing (RFC 9112 §7.1.1)
+_CHUNK_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,8})(?:;[\t -~\x80-\xff]*)?\r\n")
+_LONGEST_CHUNK_LINE: Final = 256
+
+
+class MessageReader(Generic[Head]):
+    """Feed it what arrives, then ask `advance` how far that goes; `take` the message once it is complete.
+
+    The same head sent again on a connection means the same again: it is read once.
+    """
+
+    __slots__ = (
+        "_body",
+        "_bounds",
+        "_buffer",
+        "_chunk_left",
+        "_chunks",
+        "_ended",
+        "_head",
+        "_last_head",
+        "_last_raw",
+        "_read_head",
+        "_searched",
+        "_trailer",
+    )
+
+    def __init__(self, read_head: Callable[[bytes], Head], bounds: ReadBounds) -> None:
+        self._read_head = read_head
+        self._bounds = bounds
+        self._buffer = bytearray()
+        self._last_raw = b""
+        self._last_head: Head | None = None
+        self._reset()
+
+    def _reset(self) -> None:
+        self._head: Head | None = None
+        self._searched = 0
+        self._body = bytearray()
+        self._chunk_left = 0
+        self._chunks = 0
+        self._trailer = False
+        self._ended = False
+
+    @property
+    def head(self) -> Head | None:
+        """The head of the message being read, once it is whole."""
+        return self._head
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that have arrived and belong to no message taken so far."""
+        return len(self._buffer) + len(self._body)
+
+    def feed(self, data: bytes) -> None:
+        """More bytes have arrived."""
+        self._buffer += data
+
+    def feed_end(self) -> None:
+        """No more will arrive: what ends with its connection is complete."""
+        self._ended = True
+
+    def drop(self) -> None:
+        """Let go of all that has arrived: nothing more is read."""
+        self._buffer.clear()
+        self._body = bytearray()
+
+    def advance(self) -> Stage:
+        """Read on as far as the bytes go. Raises `BrokenHttp`, `TooLongError`; then nothing more can be read."""
+        head = self._head or self._find_head()
+        if head is None:
+            return Stage.HEAD if self._buffer else Stage.NOTHING
+        length = head.length
+        if length > self._bounds.body_bytes:
+            raise TooLongError(length)
+        if length >= 0:
+            return Stage.COMPLETE if len(self._buffer) >= length else Stage.BODY
+        if length == UNTIL_CLOSED:
+            return self._until_closed()
+        return Stage.COMPLETE if self._read_chunks() else Stage.BODY
+
+    def take(self) -> tuple[Head, bytes]:
+        """The message that `advance` called complete; the bytes behind it stay for the next one."""
+        head = self._head
+        assert head is not None, "only a complete message is taken"  # noqa: S101 - our own promise
+        if head.length > 0:
+            body = bytes(memoryview(self._buffer)[: head.length])
+            del self._buffer[: head.length]
+        else:
+            body = bytes(self._body)
+        self._head = None
+        if head.length < 0:
+            self._reset()
+        return head, body
+
+    def _find_head(self) -> Head | None:
+        buffer = self._buffer
+        while buffer.startswith(_BLANK):  # before a request line they mean nothing (RFC 9112 §2.2)
+            del buffer[:2]
+        end = buffer.find(_END_OF_HEAD, self._searched)
+        if (len(buffer) if end < 0 else end) > self._bounds.head_bytes:
+            raise BrokenHttp(f"a head of more than {self._bounds.head_bytes} bytes", 431)
+        if end < 0:
+            # what will never be a head need not be waited for
+            if buffer and (_NO_BEGINNING.match(buffer) or _BARE_LINE_FEED.search(buffer, max(0, self._searched - 1))):
+                raise BrokenHttp("not HTTP/1.1")
+            self._searched = max(0, len(buffer) - 3)
+            return None
+        raw = bytes(memoryview(buffer)[: end + 2])
+        if raw != self._last_raw or self._last_head is None:
+            self._last_head, self._last_raw = self._read_head(raw), raw
+        self._head, self._searched = self._last_head, 0
+        del buffer[: end + 4]
+        return self._head
+
+    def _until_closed(self) -> Stage:
+        self._body += self._buffer
+        self._buffer.clear()
+        if len(self._body) > self._bounds.body_bytes:
+            raise TooLongError(None)
+        return Stage.COMPLETE if self._ended else Stage.BODY
+
+    def _read_chunks(self) -> bool:
+        """Whether the last chunk and the trailer have arrived. What was read is let go of at once, in one piece."""
+        position = 0
+        try:
+            while not self._trailer:
+                if self._chunk_left:
+                    position = self._read_chunk_data(position)
+                    if self._chunk_left:
+                        return False
+                found = _CHUNK_LINE.match(self._buffer, position)
+                if found is None:
+                    self._refuse_chunk_line(position)
+                    return False
+                position = found.end()
+                self._chunk_left = int(found[1], 16)
+                self._trailer = self._chunk_left == 0
+                self._chunks += 1
+                if self._chunks > self._bounds.chunks:
+                    raise BrokenHttp(f"a body in more than {self._bounds.chunks} chunks", 413)
+                if len(self._body) + self._chunk_left > self._bounds.body_bytes:
+                    raise TooLongError(None)
+                if self._chunk_left:
+                    self._chunk_left += 2  # its CRLF
+        finally:
+            del self._buffer[:position]
+        return self._read_trailer()
+
+    def _read_chunk_data(self, position: int) -> int:
+        there = min(self._chunk_left, len(self._buffer) - position)
+        piece = memoryview(self._buffer)[position : position + there]
+        ending = max(0, there - max(0, self._chunk_left - 2))  # how much of the CRLF has come
+        data = there - ending
+        rest = bytes(piece[data:])
+        self._body += piece[:data]
+        piece.release()
+        expected = b"\r\n"[2 - self._chunk_left :] if self._chunk_left < 2 else b"\r\n"
+        if rest != expected[:ending]:
+            raise BrokenHttp("a chunk is longer or shorter than it says")
+        self._chunk_left -= there
+        return position + there
+
+    def _refuse_chunk_line(self, position: int) -> None:
+        rest = bytes(self._buffer[position : position + _LONGEST_CHUNK_LINE])
+        whole = b"\n" in rest or len(rest) == _LONGEST_CHUNK_LINE
+        if whole or re.fullmatch(rb"(?:[0-9A-Fa-f]{1,8}(?:;[\t -~\x80-\xff]*)?\r?)?", rest) is None:
+            raise BrokenHttp("a chunk's size is malformed")
+
+    def _read_trailer(self) -> bool:
+        """Trailer fields are held to the same grammar, and mean nothing."""
+        buffer = self._buffer
+        if buffer.startswith(_BLANK):
+            del buffer[:2]
+            return True
+        end = buffer.find(_END_OF_HEAD)
+        if (len(buffer) if end < 0 else end) > self._bounds.head_bytes:
+            raise BrokenHttp(f"a trailer of more than {self._bounds.head_bytes} bytes", 431)
+        if end < 0:
+            return False
+        read_fields(bytes(buffer[: end + 2]), 0)
+        del buffer[: end + 4]
+        return True
+
+
+__all__ = ["CHUNKED", "UNTIL_CLOSED", "MessageReader", "ReadBounds", "Stage", "TooLongError"]

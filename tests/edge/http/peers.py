@@ -1,0 +1,134 @@
+"""A listener before a gate that echoes, and peers that write bytes to it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+
+from proxy.edge.http.listener import ListenerSettings
+from proxy.edge.http.server import RpcServer, ServerSettings, Transport
+from proxy.edge.http.service import Hooks
+from proxy.errors import MethodNotFound
+from proxy.jsonrpc import Limits, Request, print_result
+from proxy.ports import Answer, RequestContext
+
+SETTINGS = ServerSettings(chains=["soneium"], limits=Limits(max_bytes=2048, max_batch=50, max_depth=8))
+
+
+@dataclass
+class EchoGate:
+    """Answers a request with its method and params; `long` with as many bytes as its parameter says."""
+
+    asked: list[Request] = field(default_factory=list)
+    open: asyncio.Event = field(default_factory=asyncio.Event)
+    entered: asyncio.Event = field(default_factory=asyncio.Event)
+    turned_away: list[tuple[str, str, str]] = field(default_factory=list)
+    in_flight: int = 0
+
+    def __post_init__(self) -> None:
+        self.open.set()
+
+    @property
+    def hooks(self) -> Hooks:
+        return Hooks(began=self._began, ended=self._ended, turned_away=lambda *labels: self.turned_away.append(labels))
+
+    def _began(self, _chain: str) -> None:
+        self.in_flight += 1
+
+    def _ended(self, _chain: str) -> None:
+        self.in_flight -= 1
+
+    async def answer(self, request: Request, context: RequestContext) -> Answer | None:
+        self.asked.append(request)
+        self.entered.set()
+        await self.open.wait()
+        match request.method:
+            case "deny":
+                raise MethodNotFound("no", data={"method": "deny"})
+            case "break":
+                raise ZeroDivisionError
+            case "long":
+                return Answer(print_result(request.id or "null", "x" * int(str(request.params[0]))))
+        if request.id is None:
+            return None
+        return Answer(
+            print_result(request.id, [request.method, *request.params]), 500 * (request.method == "fail") or 200
+        )
+
+
+@dataclass
+class Peer:
+    """One connection, and what it has been told."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    @classmethod
+    async def at(cls, port: int) -> Peer:
+        # a small window, so that answers nobody reads pile up where they came from
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
+        return cls(*await asyncio.open_connection(sock=sock, limit=2**24))
+
+    async def say(self, data: bytes) -> None:
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def hear(self) -> tuple[int, dict[str, str], bytes]:
+        """The next answer: status, headers in lower case, body. Raises `IncompleteReadError` when there is none."""
+        head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        fields = [line.partition(":") for line in head[1:] if line]
+        headers = {name.lower(): value.strip() for name, _, value in fields}
+        body = await self.reader.readexactly(int(headers.get("content-length", 0)))
+        return int(head[0].split(" ")[1]), headers, body
+
+    async def ended(self) -> bool:
+        """Whether the listener has closed the connection, once it has said everything."""
+        try:
+            return await self.reader.read(1) == b""
+        except ConnectionError:
+            return True
+
+    async def rest(self) -> bytes:
+        """All that is still to come."""
+        try:
+            return await self.reader.read()
+        except ConnectionError:
+            return b""
+
+    def leave(self) -> None:
+        self.writer.transport.abort()
+
+
+@dataclass
+class Line:
+    """A listener that peers can call at."""
+
+    server: RpcServer
+    peers: list[Peer] = field(default_factory=list)
+
+    async def peer(self, said: bytes = b"") -> Peer:
+        """A new connection, on which this is said."""
+        peer = await Peer.at(self.server.port)
+        self.peers.append(peer)
+        await peer.say(said)
+        return peer
+
+
+@asynccontextmanager
+async def listener(gate: EchoGate, transport: Transport = Transport.LEAN, **bounds: float) -> AsyncIterator[Line]:
+    """A listener with these bounds; its peers leave with it."""
+    settings = replace(SETTINGS, transport=transport, bounds=replace(ListenerSettings(shutdown_seconds=0.2), **bounds))
+    server = await RpcServer(gate.answer, settings, gate.hooks).start("127.0.0.1", 0)
+    line = Line(server)
+    try:
+        yield line
+    finally:
+        for peer in line.peers:
+            peer.leave()
+        await server.stop()

@@ -1,0 +1,106 @@
+"""Whatever carries the bytes, the answer is the same; and what could be read in two ways is answered and not served."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from proxy.edge.http.server import Transport
+from tests.edge.http.corpus import BAD_CHUNKS, SERVED, TRICKS, post
+from tests.edge.http.peers import EchoGate, listener
+
+OWN_WORDS = {"date", "server", "connection"}
+"""Headers in which a server may speak for itself."""
+
+
+async def _told(transport: Transport, request: bytes) -> tuple[tuple[int, dict[str, str], bytes], EchoGate]:
+    gate = EchoGate()
+    async with listener(gate, transport, linger_seconds=0.05) as line:
+        peer = await line.peer(request)
+        status, headers, body = await peer.hear()
+    return (status, {name: value for name, value in headers.items() if name not in OWN_WORDS}, body), gate
+
+
+@pytest.mark.parametrize("name", SERVED)
+async def test_the_lean_listener_answers_as_aiohttp_does(name: str) -> None:
+    (lean, lean_gate), (reference, reference_gate) = [await _told(each, SERVED[name]) for each in Transport]
+    assert lean == reference
+    assert lean_gate.asked == reference_gate.asked
+    assert lean_gate.turned_away == reference_gate.turned_away
+    assert lean_gate.in_flight == reference_gate.in_flight == 0
+
+
+AIOHTTP_SERVES = frozenset({"a coding more", "two spaces"})
+"""Tricks that only the lean listener refuses."""
+
+
+@pytest.mark.parametrize(
+    ("transport", "name"),
+    [
+        *((Transport.LEAN, name) for name in TRICKS),
+        *((Transport.AIOHTTP, name) for name in TRICKS if name not in AIOHTTP_SERVES),
+    ],
+)
+async def test_what_could_be_read_in_two_ways_is_refused_and_the_connection_ends(
+    transport: Transport, name: str
+) -> None:
+    gate = EchoGate()
+    async with listener(gate, transport, linger_seconds=0.05) as line:
+        peer = await line.peer(TRICKS[name] + post())  # what follows must not be taken for a request, either
+        status, _, body = await peer.hear()
+        assert status in (400, 417, 431), body
+        assert await peer.rest() == b""
+    assert gate.asked == []
+
+
+@pytest.mark.parametrize("name", BAD_CHUNKS)
+async def test_a_body_whose_chunks_cannot_be_read_is_refused(name: str) -> None:
+    (status, _, body), gate = await _told(Transport.LEAN, BAD_CHUNKS[name] + post())
+    assert status == 200
+    assert json.loads(body)["error"]["message"] in ("body broken off or badly encoded", _TOO_LONG)
+    assert gate.asked == []
+    assert gate.turned_away == [("soneium", "anonymous", "invalid")]
+    assert gate.in_flight == 0
+
+
+_TOO_LONG = "body of more than 2048 bytes; at most 2048 are read"
+
+
+@pytest.mark.parametrize("name", TRICKS)
+async def test_no_refusal_quotes_what_came_or_names_a_version(name: str) -> None:
+    secret = b"X-Api-Key: hush-hush\r\n"
+    request = TRICKS[name].replace(b"Host: gate", secret + b"Host: gate")
+    (_, _, body), _ = await _told(Transport.LEAN, request)
+    assert b"hush" not in body
+    assert len(body) < 100
+    async with listener(EchoGate()) as line:
+        peer = await line.peer(request)
+        assert "server" not in (await peer.hear())[1]
+
+
+async def test_a_request_without_a_host_is_refused() -> None:
+    (status, _, _), gate = await _told(Transport.LEAN, post().replace(b"Host: gate\r\n", b""))
+    assert (status, gate.asked) == (400, [])
+    (status, _, _), gate = await _told(Transport.LEAN, post().replace(b"Host: gate\r\n", b"Host: a\r\nHost: b\r\n"))
+    assert (status, gate.asked) == (400, [])
+
+
+async def test_an_expectation_nobody_can_meet_is_refused() -> None:
+    (status, _, _), gate = await _told(Transport.LEAN, post(fields=b"Expect: wonders\r\n"))
+    assert (status, gate.asked) == (417, [])
+
+
+async def test_http_1_0_is_answered_and_its_connection_ends() -> None:
+    gate = EchoGate()
+    async with listener(gate) as line:
+        peer = await line.peer(post(line=b"POST / HTTP/1.0"))
+        status, headers, _ = await peer.hear()
+        assert (status, headers["connection"]) == (200, "close")
+        assert await peer.ended()
+
+
+async def test_a_promise_broken_is_an_answer_that_tells_nothing() -> None:
+    (status, _, body), gate = await _told(Transport.LEAN, post(b'{"jsonrpc":"2.0","id":1,"method":"break"}'))
+    assert (status, body) == (500, b"internal error\n")
+    assert gate.in_flight == 0
