@@ -25,6 +25,7 @@ from proxy.chain.witness import NodeWitness
 from proxy.config import Chain, Config, FeeMethods, LedgerFail, Previews
 from proxy.edge.admin.backend import ServedChain
 from proxy.edge.dialects.fees import FEE_METHODS, FeeTranslator, NodeFees, Translated
+from proxy.edge.http.listener import Transport
 from proxy.edge.http.upstream import Health, Upstream, UpstreamSettings
 from proxy.edge.rule_files.book import RuleBook
 from proxy.edge.storage.store import Store
@@ -188,7 +189,9 @@ def _upstream(name: str, chain: Chain, shared: Shared, on_health: Callable[[str,
         chain_id=chain.chain_id,
         entry_points=frozenset(entry_point.address for entry_point in chain.entry_points),
         settings=UpstreamSettings(
-            total_seconds=shared.config.limits.request_seconds, max_connections=shared.bundler_connections
+            total_seconds=shared.config.limits.request_seconds,
+            max_connections=shared.bundler_connections,
+            transport=Transport(shared.config.transport),
         ),
         on_health=on_health,
     )

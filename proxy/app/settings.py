@@ -16,8 +16,8 @@ from proxy.edge.audit.sampling import RefusalRate
 from proxy.edge.audit.space import Budget
 from proxy.edge.audit.writer import AuditWriter, WriterSettings
 from proxy.edge.http.clients import Client, Clients
-from proxy.edge.http.listener import ListenerSettings
-from proxy.edge.http.server import ServerSettings, Transport
+from proxy.edge.http.listener import ListenerSettings, Transport
+from proxy.edge.http.server import ServerSettings
 from proxy.edge.telemetry.metrics import Metrics
 from proxy.jsonrpc import Limits
 

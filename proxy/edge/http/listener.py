@@ -1,8 +1,16 @@
-"""What every listener is bounded by, whichever server it is made of."""
+"""What carries the bytes, and what every listener is bounded by, whichever server it is made of."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Transport(StrEnum):
+    """What carries the bytes."""
+
+    LEAN = "lean"  # protocols on the event loop
+    AIOHTTP = "aiohttp"  # the reference
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import StrEnum
 from ssl import SSLContext
 from typing import Protocol, Self
 
 from proxy.edge.http.lean.listening import LeanListener
-from proxy.edge.http.listener import ListenerSettings
+from proxy.edge.http.listener import ListenerSettings, Transport
 from proxy.edge.http.reference import AiohttpListener
 from proxy.edge.http.service import AnswerRequest, Hooks, Service, ServiceSettings
-
-
-class Transport(StrEnum):
-    """What carries the bytes."""
-
-    LEAN = "lean"  # protocols on the event loop
-    AIOHTTP = "aiohttp"  # the reference
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

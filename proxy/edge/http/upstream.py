@@ -14,20 +14,16 @@ from itertools import count
 from types import TracebackType
 from typing import Final, Self
 
-import aiohttp
 from yarl import URL
 
+from proxy.edge.http.client import ClientSettings, HttpClient, NoReplyError, UnreachedError
+from proxy.edge.http.lean.pool import Pool
+from proxy.edge.http.listener import Transport
+from proxy.edge.http.reference_client import AiohttpClient
 from proxy.errors import InvalidParams, UpstreamUnavailable
 from proxy.jsonrpc import Reply, ReplyError, print_request, read_reply
 from proxy.userop.primitives import Address, parse_address, parse_uint, print_checksummed
 
-_HEADERS: Final = {
-    # exactly this: alto refuses the media type when a charset follows it
-    "Content-Type": "application/json",
-    "Accept": "application/json",
-    "Accept-Encoding": "identity",
-    "User-Agent": "sessiongate",
-}
 _NO_PARAMS: Final = b"[]"
 _WAITS_FOR_INCLUSION: Final = frozenset({"pimlico_sendUserOperationNow"})
 
@@ -42,6 +38,7 @@ class UpstreamSettings:
     probe_seconds: float = 5.0
     keepalive_seconds: float = 15.0
     max_connections: int = 1000
+    transport: Transport = Transport.LEAN
     max_reply_bytes: int = 16 * 1024 * 1024
 
 
@@ -79,10 +76,6 @@ class UpstreamReply:
         return self.reply.body
 
 
-class _NotAReplyError(Exception):
-    """The answer is too long to be read; its text names the bound."""
-
-
 class Upstream:
     """The bundlers of one chain behind one `post`. Use as an asynchronous context manager."""
 
@@ -105,31 +98,24 @@ class Upstream:
         self._settings = settings or UpstreamSettings()
         self._on_health = on_health
         self._ids = count(1)
-        self._session: aiohttp.ClientSession | None = None
-        self._timeout, self._patient, self._probing = (
-            aiohttp.ClientTimeout(total=total, connect=self._settings.connect_seconds)
-            for total in (
-                self._settings.total_seconds,
-                self._settings.inclusion_seconds,
-                self._settings.probe_seconds,
-            )
-        )
+        self._client: HttpClient | None = None
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=self._settings.max_connections, keepalive_timeout=self._settings.keepalive_seconds
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=False,
+        settings = self._settings
+        bounds = ClientSettings(
+            connect_seconds=settings.connect_seconds,
+            keepalive_seconds=settings.keepalive_seconds,
+            max_connections=settings.max_connections,
+            max_reply_bytes=settings.max_reply_bytes,
         )
+        self._client = Pool(bounds) if settings.transport is Transport.LEAN else AiohttpClient(bounds)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._session is not None:
-            await self._session.close()
+        if self._client is not None:
+            await self._client.close()
 
     @property
     def healthy(self) -> bool:
@@ -153,10 +139,11 @@ class Upstream:
         repeated otherwise. A read goes to the next one on any failure. Raises `UpstreamUnavailable`.
         """
         failure: UpstreamUnavailable | None = None
-        bounds = self._patient if method in _WAITS_FOR_INCLUSION else self._timeout
+        patient = method in _WAITS_FOR_INCLUSION
+        seconds = self._settings.inclusion_seconds if patient else self._settings.total_seconds
         for endpoint in self._order():
             try:
-                answer = await self._exchange(endpoint, method, params, bounds)
+                answer = await self._exchange(endpoint, method, params, seconds)
             except UpstreamUnavailable as error:
                 if submit and error.may_have_been_sent:
                     raise
@@ -170,45 +157,20 @@ class Upstream:
             raise UpstreamUnavailable(f"no usable bundler: {problems}", may_have_been_sent=False)
         raise failure
 
-    async def _exchange(
-        self, endpoint: Endpoint, method: str, params: bytes, bounds: aiohttp.ClientTimeout
-    ) -> UpstreamReply:
-        assert self._session is not None, "Upstream is used inside its context"  # noqa: S101 - our own promise
+    async def _exchange(self, endpoint: Endpoint, method: str, params: bytes, seconds: float) -> UpstreamReply:
+        assert self._client is not None, "Upstream is used inside its context"  # noqa: S101 - our own promise
         our_id = next(self._ids)
         try:
-            async with self._session.post(
-                endpoint.url,
-                data=print_request(our_id, method, params),
-                headers=_HEADERS,
-                timeout=bounds,
-                allow_redirects=False,
-            ) as response:
-                body = await self._read(response)
-                return UpstreamReply(endpoint.name, response.status, our_id, read_reply(body, our_id))
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
+            answer = await self._client.post(endpoint.url, print_request(our_id, method, params), seconds)
+            return UpstreamReply(endpoint.name, answer.status, our_id, read_reply(answer.body, our_id))
+        except UnreachedError:
             self._note(endpoint, Health.UNREACHABLE, "cannot be reached")
             raise UpstreamUnavailable(f"{endpoint.name} cannot be reached", may_have_been_sent=False) from None
-        except TimeoutError:
-            problem = f"{endpoint.name} did not answer within {bounds.total:g} s"
+        except NoReplyError as error:
+            problem = f"{endpoint.name} {error.problem}"
         except ReplyError as error:
-            problem = f"{endpoint.name} answered HTTP {response.status} with a body that is {error}"
-        except _NotAReplyError as error:
-            problem = f"{endpoint.name} {error}"
-        except (aiohttp.ClientError, OSError):
-            problem = f"{endpoint.name} broke off the connection"
-        # from None: the chained exception would print the URL
+            problem = f"{endpoint.name} answered HTTP {answer.status} with a body that is {error}"
         raise UpstreamUnavailable(problem, may_have_been_sent=True) from None
-
-    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
-        limit = self._settings.max_reply_bytes
-        chunks: list[bytes] = []
-        length = 0
-        async for chunk in response.content.iter_any():
-            length += len(chunk)
-            if length > limit:
-                raise _NotAReplyError(f"answered with more than {limit} bytes")
-            chunks.append(chunk)
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     def _note(self, endpoint: Endpoint, health: Health, problem: str | None = None) -> None:
         endpoint.health, endpoint.problem = health, problem
@@ -227,8 +189,11 @@ class Upstream:
 
     async def _probe(self, endpoint: Endpoint) -> None:
         try:
-            chain = await self._exchange(endpoint, "eth_chainId", _NO_PARAMS, self._probing)
-            supported = await self._exchange(endpoint, "eth_supportedEntryPoints", _NO_PARAMS, self._probing)
+            seconds = self._settings.probe_seconds
+            chain = await self._exchange(endpoint, "eth_chainId", _NO_PARAMS, seconds)
+            supported = await self._exchange(
+                endpoint, "eth_supportedEntryPoints", _NO_PARAMS, self._settings.probe_seconds
+            )
         except UpstreamUnavailable as error:
             self._note(endpoint, Health.UNREACHABLE, error.problem.removeprefix(f"{endpoint.name} "))
             return

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
-from proxy.edge.http.listener import ListenerSettings
-from proxy.edge.http.server import RpcServer, ServerSettings, Transport
+from proxy.edge.http.listener import ListenerSettings, Transport
+from proxy.edge.http.server import RpcServer, ServerSettings
 from proxy.edge.http.service import Hooks
 from proxy.errors import MethodNotFound
 from proxy.jsonrpc import Limits, Request, print_result

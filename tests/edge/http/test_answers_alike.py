@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from proxy.edge.http.server import Transport
+from proxy.edge.http.listener import Transport
 from tests.edge.http.corpus import BAD_CHUNKS, SERVED, TRICKS, post
 from tests.edge.http.peers import EchoGate, listener
 

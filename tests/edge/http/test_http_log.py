@@ -7,7 +7,8 @@ import logging
 
 import pytest
 
-from proxy.edge.http.server import RpcServer, ServerSettings, Transport
+from proxy.edge.http.listener import Transport
+from proxy.edge.http.server import RpcServer, ServerSettings
 from proxy.jsonrpc import Request
 from proxy.ports import Answer, RequestContext
 

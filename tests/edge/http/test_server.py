@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from multidict import CIMultiDictProxy
 
 from proxy.edge.http.clients import Client, Clients
-from proxy.edge.http.listener import ListenerSettings
-from proxy.edge.http.server import RpcServer, ServerSettings, Transport
+from proxy.edge.http.listener import ListenerSettings, Transport
+from proxy.edge.http.server import RpcServer, ServerSettings
 from proxy.edge.http.service import Hooks
 from proxy.errors import Code, MethodNotFound
 from proxy.jsonrpc import Limits, Request, print_result

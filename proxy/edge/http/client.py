@@ -1,0 +1,69 @@
+"""What asks a bundler over HTTP: one POST, one answer, or one way in which there was none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from yarl import URL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientSettings:
+    """Bounds on connections to bundlers, in seconds, bytes and numbers."""
+
+    connect_seconds: float = 3.0
+    keepalive_seconds: float = 15.0
+    max_connections: int = 1000
+    max_reply_bytes: int = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class HttpReply:
+    """A status and a whole body, uncompressed."""
+
+    status: int
+    body: bytes
+
+
+class UnreachedError(Exception):
+    """No connection could be had: not one byte of the request was sent."""
+
+
+class NoReplyError(Exception):
+    """The request was, or may have been, sent, and there is no whole answer to it.
+
+    `status` is known when the answer had begun; `silent` when it was given up for the time it took. The text says what
+    happened, for a sentence that begins with the endpoint's name, and quotes nothing.
+    """
+
+    def __init__(self, problem: str, *, status: int | None = None, silent: bool = False) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.status = status
+        self.silent = silent
+
+
+class HttpClient(Protocol):
+    """Keeps connections to bundlers."""
+
+    async def post(self, url: URL, body: bytes, seconds: float) -> HttpReply:
+        """Send JSON and wait so long for the answer. Raises `UnreachedError`, `NoReplyError`; follows no redirect."""
+
+    async def close(self) -> None:
+        """Break off what is left."""
+
+
+def too_long(limit: int, status: int | None) -> NoReplyError:
+    """An answer of which more was coming than is kept."""
+    return NoReplyError(f"answered with more than {limit} bytes", status=status)
+
+
+def too_late(seconds: float, status: int | None) -> NoReplyError:
+    """An answer that did not come in time."""
+    return NoReplyError(f"did not answer within {seconds:g} s", status=status, silent=True)
+
+
+def broken_off(status: int | None) -> NoReplyError:
+    """A connection that ended before its answer, or an answer that is no HTTP."""
+    return NoReplyError("broke off the connection", status=status)

@@ -1,0 +1,148 @@
+"""One connection to a bundler: one question at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import zlib
+from typing import TYPE_CHECKING, Final, cast
+
+from proxy.edge.http.client import HttpReply, NoReplyError, broken_off, too_late, too_long
+from proxy.edge.http.wire.fields import BrokenHttp
+from proxy.edge.http.wire.heads import ReplyHead, read_reply_head
+from proxy.edge.http.wire.reader import MessageReader, ReadBounds, Stage, TooLongError
+
+if TYPE_CHECKING:
+    from proxy.edge.http.lean.pool import Place, Pool
+
+_SWITCHING: Final = 101
+_INTERIM: Final = 200
+_HEAD_BYTES: Final = 64 * 1024
+_CHUNKS: Final = 65_536
+_AUTOMATIC: Final = 32 + zlib.MAX_WBITS  # gzip or zlib, whichever it is
+_KEEP_ALIVE: Final = re.compile(r"timeout=([0-9]{1,6})(?![0-9])", re.IGNORECASE)
+
+
+class BundlerConnection(asyncio.Protocol):
+    """Opened by a pool, which is told when it is free again and when it is gone."""
+
+    __slots__ = ("_pool", "_reader", "_seconds", "_transport", "_waiter", "good_until", "place")
+
+    def __init__(self, pool: Pool, place: Place) -> None:
+        self._pool = pool
+        self._reader = _new_reader(pool.settings.max_reply_bytes)
+        self._transport: asyncio.Transport | None = None
+        self._waiter: asyncio.Future[HttpReply] | None = None
+        self._seconds = 0.0
+        self.place = place
+        self.good_until: float | None = None  # by the loop's clock; the bundler has said so
+
+    def ask(self, request: bytes, waiter: asyncio.Future[HttpReply], seconds: float) -> None:
+        """Send a whole request. `waiter` gets the reply, or the exception in its place."""
+        assert self._transport is not None  # noqa: S101 - only what is open is asked
+        self._waiter, self._seconds = waiter, seconds
+        self._transport.write(request)
+
+    @property
+    def usable(self) -> bool:
+        """Whether another question may be put, as far as this side knows."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    def abort(self) -> None:
+        """Break it off."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def give_up(self) -> None:
+        """The answer has taken too long."""
+        self._fail(too_late(self._seconds, self._status))
+
+    # --- what the event loop tells
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        if self._waiter is None:  # it was asked nothing: whatever this answers, it is no answer to the next question
+            self.abort()
+            return
+        self._reader.feed(data)
+        self._read_on()
+
+    def eof_received(self) -> None:
+        if self._waiter is not None:
+            self._reader.feed_end()
+            self._read_on()
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        self._transport = None
+        self._fail(broken_off(self._status))
+        self._pool.gone(self)
+
+    # ---
+
+    @property
+    def _status(self) -> int | None:
+        head = self._reader.head
+        return None if head is None else head.status
+
+    def _read_on(self) -> None:
+        try:
+            while self._reader.advance() is Stage.COMPLETE:
+                head, body = self._reader.take()
+                if head.status == _SWITCHING:
+                    raise BrokenHttp("nobody asked for another protocol")
+                if head.status >= _INTERIM:
+                    self._answer(head, body)
+                    return
+        except TooLongError:
+            self._fail(too_long(self._pool.settings.max_reply_bytes, self._status))
+        except BrokenHttp:
+            self._fail(broken_off(self._status))
+
+    def _answer(self, head: ReplyHead, body: bytes) -> None:
+        try:
+            reply = HttpReply(head.status, _uncompressed(head, body, self._pool.settings.max_reply_bytes))
+        except NoReplyError as failure:
+            self._fail(failure)
+            return
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(reply)
+        if head.last or self._reader.buffered:
+            self.abort()
+            return
+        hint = head.fields.get("Keep-Alive")
+        if hint is not None and (found := _KEEP_ALIVE.search(hint)) is not None:
+            self.good_until = self._pool.now() + int(found[1]) - 1  # the answer was on its way for some time
+        self._pool.free(self)
+
+    def _fail(self, failure: NoReplyError) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_exception(failure)
+        self.abort()
+
+
+def _new_reader(max_reply_bytes: int) -> MessageReader[ReplyHead]:
+    bounds = ReadBounds(head_bytes=_HEAD_BYTES, body_bytes=max_reply_bytes, chunks=_CHUNKS)
+    return MessageReader(read_reply_head, bounds)
+
+
+def _uncompressed(head: ReplyHead, body: bytes, limit: int) -> bytes:
+    """What a bundler compressed although nobody asked. Raises `NoReplyError`."""
+    coding = head.fields.get("Content-Encoding", "identity").lower()
+    if coding == "identity" or not body:
+        return body
+    if coding not in ("gzip", "x-gzip", "deflate"):
+        raise broken_off(head.status)
+    inflater = zlib.decompressobj(_AUTOMATIC)
+    try:
+        plain = inflater.decompress(body, limit + 1)
+    except zlib.error:
+        raise broken_off(head.status) from None
+    if len(plain) > limit:
+        raise too_long(limit, head.status)
+    if not inflater.eof:
+        raise broken_off(head.status)
+    return plain

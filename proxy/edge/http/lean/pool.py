@@ -1,0 +1,180 @@
+"""Connections to bundlers, kept between questions: no task, and no timer of its own, for any of them."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from base64 import b64encode
+from collections import deque
+from dataclasses import dataclass, field
+
+from yarl import URL
+
+from proxy.edge.http.client import ClientSettings, HttpReply, UnreachedError
+from proxy.edge.http.deadlines import Deadlines
+from proxy.edge.http.lean.outgoing import BundlerConnection
+
+
+@dataclass(slots=True, eq=False)
+class Place:
+    """A bundler's URL taken apart: where to connect, what every request to it begins with, who is free there."""
+
+    host: str
+    port: int
+    tls: bool
+    head: bytes = field(repr=False)
+    idle: dict[BundlerConnection, None] = field(default_factory=dict)  # the one used last at the end
+
+
+class Pool:
+    """See `HttpClient`. Made inside a running event loop."""
+
+    def __init__(self, settings: ClientSettings) -> None:
+        self.settings = settings
+        self._loop = asyncio.get_running_loop()
+        self._places: dict[URL, Place] = {}
+        self._open: set[BundlerConnection] = set()
+        self._opening = 0
+        self._queue: deque[asyncio.Future[None]] = deque()  # who waits for a connection to be free
+        self._resting = Deadlines(self._loop, settings.keepalive_seconds, BundlerConnection.abort)
+        self._answers: dict[float, Deadlines[BundlerConnection]] = {}
+        self._tls: ssl.SSLContext | None = None
+        self._closing: asyncio.Event | None = None
+
+    def now(self) -> float:
+        """By the loop's clock."""
+        return self._loop.time()
+
+    async def post(self, url: URL, body: bytes, seconds: float) -> HttpReply:
+        """Send JSON and wait so long for the answer."""
+        place = self._places.get(url)
+        if place is None:
+            place = self._places[url] = _place_of(url)
+        connection = self._take_idle(place) or await self._acquire(place)
+        waiter: asyncio.Future[HttpReply] = self._loop.create_future()
+        deadlines = self._answers.get(seconds)
+        if deadlines is None:
+            deadlines = self._answers[seconds] = Deadlines(self._loop, seconds, BundlerConnection.give_up)
+        deadlines.start(connection)
+        try:
+            connection.ask(b"%b%d\r\n\r\n%b" % (place.head, len(body), body), waiter, seconds)
+            return await waiter
+        except asyncio.CancelledError:
+            connection.abort()
+            raise
+        finally:
+            deadlines.stop(connection)
+
+    def free(self, connection: BundlerConnection) -> None:
+        """It has answered."""
+        if self._closing is not None:
+            connection.abort()
+            return
+        connection.place.idle[connection] = None
+        self._resting.start(connection)
+        self._wake()
+
+    def gone(self, connection: BundlerConnection) -> None:
+        """It has ended."""
+        self._open.discard(connection)
+        self._resting.stop(connection)
+        connection.place.idle.pop(connection, None)
+        self._wake()
+        if self._closing is not None and not self._open:
+            self._closing.set()
+
+    async def close(self) -> None:
+        """Break off what is left."""
+        self._closing = asyncio.Event()
+        for connection in tuple(self._open):
+            connection.abort()
+        if self._open:
+            await self._closing.wait()
+        for deadlines in (self._resting, *self._answers.values()):
+            deadlines.close()
+
+    def _take_idle(self, place: Place) -> BundlerConnection | None:
+        while place.idle:
+            connection, _ = place.idle.popitem()  # the one used last: those that are too many rest, and are closed
+            self._resting.stop(connection)
+            if connection.usable and (connection.good_until is None or self.now() < connection.good_until):
+                return connection
+            connection.abort()
+        return None
+
+    async def _acquire(self, place: Place) -> BundlerConnection:
+        """A connection, opened if there may be another one. Raises `UnreachedError`."""
+        try:
+            async with asyncio.timeout(self.settings.connect_seconds):
+                while True:
+                    if (connection := self._take_idle(place)) is not None:
+                        return connection
+                    if len(self._open) + self._opening < self.settings.max_connections:
+                        return await self._connect(place)
+                    resting = self._resting.first
+                    if resting is not None:  # another bundler's
+                        self._resting.stop(resting)
+                        resting.abort()
+                    await self._wait()
+        except (OSError, TimeoutError, UnicodeError):  # also what TLS and IDNA say
+            raise UnreachedError from None  # the chained exception would print the address
+
+    async def _wait(self) -> None:
+        turn = self._loop.create_future()
+        self._queue.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._wake()  # it was this one's turn: the next one's now
+            raise
+
+    def _wake(self) -> None:
+        while self._queue:
+            turn = self._queue.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+
+    async def _connect(self, place: Place) -> BundlerConnection:
+        self._opening += 1
+        try:
+            _, connection = await self._loop.create_connection(
+                lambda: BundlerConnection(self, place),
+                place.host,
+                place.port,
+                ssl=self._tls_context() if place.tls else None,
+                server_hostname=place.host if place.tls else None,
+            )
+        except BaseException:
+            self._wake()
+            raise
+        finally:
+            self._opening -= 1
+        self._open.add(connection)
+        if not connection.usable:  # gone before it could be used
+            self._open.discard(connection)
+            raise UnreachedError
+        return connection
+
+    def _tls_context(self) -> ssl.SSLContext:
+        if self._tls is None:
+            self._tls = ssl.create_default_context()
+        return self._tls
+
+
+def _place_of(url: URL) -> Place:
+    host, port = url.raw_host, url.port
+    assert host is not None  # noqa: S101 - refused when the endpoint was made
+    assert port is not None  # noqa: S101 - http and https have one
+    secret = ""
+    if url.user is not None or url.password is not None:
+        pair = f"{url.user or ''}:{url.password or ''}".encode()
+        secret = f"Authorization: Basic {b64encode(pair).decode('ascii')}\r\n"
+    head = (
+        f"POST {url.raw_path_qs} HTTP/1.1\r\nHost: {url.host_port_subcomponent}\r\n{secret}"
+        # exactly this: alto refuses the media type when a charset follows it
+        "Content-Type: application/json\r\nAccept: application/json\r\nAccept-Encoding: identity\r\n"
+        "User-Agent: sessiongate\r\nContent-Length: "
+    )
+    return Place(host, port, url.scheme == "https", head.encode("ascii"))
