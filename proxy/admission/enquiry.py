@@ -44,7 +44,7 @@ class Enquiry:
         failures = []
         for key in keys:
             try:
-                await sources.reads.once(key, sources.clock(), partial(reader.session, key))
+                await sources.reads.once(key, partial(reader.session, key))
             except StateUnavailable as error:
                 failures.append(error)
         if len(failures) == len(keys):

@@ -59,6 +59,7 @@ class Hearing:
         self._reader = sources.reader
         self._settlement = sources.settlement
         self._reads = sources.reads
+        self._stale = sources.stale
         self._operation = operation
         self._claim = claim
         self._key = key
@@ -66,6 +67,8 @@ class Hearing:
         self._now = sources.clock()
         self._in_flight = sources.ledger.in_flight_beside(slot_of(operation))
         self._answers: dict[AskedFact, Answer] = {}
+        self._notes: tuple[str, ...] = ()
+        self._waived: tuple[Waived, ...] = ()
         self._base_fee: int | None = None
         # nobody to ask, or only a stub to show: the bundler's simulation checks the owner's signature then
         self._enable_signature: Doubt = "alert" if self._preview or self._reader is None else "ask"
@@ -79,7 +82,7 @@ class Hearing:
         if declared is None or self._reader is not None or self._registry.get(self._key) is not None:
             verdict = await self._chain_verdict()
             if isinstance(verdict, Accepted):
-                accepted, notes, waived = verdict, verdict.notes, verdict.waived
+                accepted, notes, waived = verdict, verdict.notes + self._notes, verdict.waived + self._waived
             elif verdict.code is Code.SESSION_UNKNOWN and self._terms.unknown_session != "reject":
                 notes = (f"not known on chain, let through: {verdict.sentence}",)
                 waived = (Waived.SESSION,) if self._terms.unknown_session == "alert" else ()
@@ -138,20 +141,48 @@ class Hearing:
     async def _state(self) -> SessionState | Reason:
         """The session as last known; learnt from the node when it is not known, settled when it is pending."""
         enabling = self._claim.envelope.enable is not None
+        is_old = self._is_old()
         known = self._registry.get(self._key)
         if known is not None and known.status is Status.PENDING and not enabling:
             await self._settlement(self._registry.awaited(self._key))
             known = self._registry.get(self._key)
-        if known is not None and known.state is not None and known.status is not Status.PENDING:
-            return known.state
-        read = await self._read()
+        state = None if known is None or known.status is Status.PENDING else known.state
+        if state is not None and not is_old:
+            return state
+        try:
+            read = await self._read()
+        except StateUnavailable as error:
+            if state is None or not is_old:
+                raise
+            self._let_pass_old(error)
+            return state
         if read is not None:
             return read
+        if is_old:
+            known = self._registry.get(self._key)  # just now it was read
         if known is not None and known.status is Status.PENDING and not enabling:
             return reasons.pending(known)
         if known is not None and known.status is Status.IN_FORCE and known.state is None:
             raise StateUnavailable("the session was changed in a way that only its chain can tell")
         return known.state if known is not None and known.state is not None else SessionState(key=self._key)
+
+    def _is_old(self) -> bool:
+        """Whether what is known of the chain is too old, and its node can be asked instead. Raises `StateUnavailable`
+        where it cannot, unless the settings let such operations pass."""
+        stale = self._stale()
+        if stale is None:
+            return False
+        if stale.readable:
+            return True
+        self._let_pass_old(StateUnavailable(stale.what))
+        return False
+
+    def _let_pass_old(self, error: StateUnavailable) -> None:
+        """Judge by what is known although it is old. Raises `error` unless the settings say so."""
+        if self._terms.stale_state == "closed":
+            raise error
+        self._notes = (f"judged on old knowledge: {error.what}",)
+        self._waived = (Waived.STATE,)
 
     def _installed_on_the_way(self, state: SessionState) -> SessionState:
         """The state once the account's birth and its module-enable have been: they come before validation."""
@@ -176,7 +207,7 @@ class Hearing:
             await self._settlement(self._registry.awaited(self._key))
             return await reader.session(self._key)
 
-        if await self._reads.once(self._key, self._now, ask) is None:
+        if await self._reads.once(self._key, ask) is None:
             return None
         # what was read is in the registry, with whatever has been settled since
         known = self._registry.get(self._key)

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 from proxy.errors import StateUnavailable
 from proxy.judge.evaluate import RuleJudge
@@ -23,6 +23,8 @@ from proxy.userop.primitives import Address, Hash32
 UnknownSession = Literal["reject", "alert", "allow"]
 
 _MOST_REMEMBERED_READS: Final = 10_000
+_LONGEST_ABSENCE: Final = 8
+"""So many times longer at most an absent session is not read again, where newer blocks are heard of late."""
 
 
 class Purpose(Enum):
@@ -43,6 +45,7 @@ class Terms:
     unknown_policy: Doubt = "ask"
     unknown_validator: Doubt = "ask"
     strict_accounts: frozenset[Address] = frozenset()
+    stale_state: Literal["closed", "open"] = "closed"
     fresh_seconds: float = 2.0
 
 
@@ -68,6 +71,13 @@ class ChainReader(Protocol):
         """The EIP-7702 delegate of an account, `None` when it has none."""
 
 
+class Staleness(NamedTuple):
+    """Why what is known of the chain is too old to count. `readable`: whether its node, asked now, tells what is."""
+
+    what: str
+    readable: bool
+
+
 Settlement = Callable[[Sequence[Hash32]], Awaitable[bool]]
 """Asks what became of accepted operations, once; whether any of them ended."""
 
@@ -77,36 +87,49 @@ class _Reading:
     at: float
     task: asyncio.Task[SessionState | None] | None = None  # `None` when it has ended
     failure: str | None = None
+    absent_at: int | None = None  # the newest block when the chain had no such session
 
 
 class RecentReads:
-    """At most one reading of each session per `seconds`, so that refusals cannot be used to flood the node. Bounded."""
+    """At most one reading of each session per `seconds`, so that refusals cannot be used to flood the node. Bounded.
 
-    def __init__(self, seconds: float) -> None:
+    A session that the chain has not got is not read again before there is a newer block: `newest` gives the number of
+    the newest one, `None` where that is not known. `clock` gives seconds; one that is set is no good.
+    """
+
+    def __init__(
+        self, seconds: float, clock: Callable[[], float], newest: Callable[[], int | None] = lambda: None
+    ) -> None:
         self._seconds = seconds
+        self._clock = clock
+        self._newest = newest
         self._readings: OrderedDict[SessionKey, _Reading] = OrderedDict()
 
-    async def once(
-        self, key: SessionKey, now: float, read: Callable[[], Awaitable[SessionState | None]]
-    ) -> SessionState | None:
+    async def once(self, key: SessionKey, read: Callable[[], Awaitable[SessionState | None]]) -> SessionState | None:
         """What `read` says; whoever comes while it is under way waits for the same reading.
 
-        So soon after one (`now` in unix seconds) that another would tell nothing new, the answer is `None`. Raises
-        `StateUnavailable` when the reading fails, or has just failed.
+        So soon after one that another would tell nothing new, the answer is `None`. Raises `StateUnavailable` when the
+        reading fails, or has just failed.
         """
         last = self._readings.get(key)
-        if last is None or (last.task is None and now - last.at >= self._seconds):
-            return await asyncio.shield(self._begin(key, now, read))
+        if last is None or (last.task is None and self._is_due(last)):
+            return await asyncio.shield(self._begin(key, read))
         if last.task is not None:
             return await asyncio.shield(last.task)
         if last.failure is not None:
             raise StateUnavailable(last.failure)
         return None
 
+    def _is_due(self, last: _Reading) -> bool:
+        passed = self._clock() - last.at
+        if last.absent_at is not None and last.absent_at == self._newest():
+            return passed >= _LONGEST_ABSENCE * self._seconds
+        return passed >= self._seconds
+
     def _begin(
-        self, key: SessionKey, now: float, read: Callable[[], Awaitable[SessionState | None]]
+        self, key: SessionKey, read: Callable[[], Awaitable[SessionState | None]]
     ) -> asyncio.Task[SessionState | None]:
-        reading = _Reading(now)
+        reading, newest = _Reading(self._clock()), self._newest()
 
         async def run() -> SessionState | None:
             reading.failure = "the session could not be read a moment ago"
@@ -118,6 +141,7 @@ class RecentReads:
             finally:
                 reading.task = None
             reading.failure = None
+            reading.absent_at = newest if state is None else None
             return state
 
         task = reading.task = asyncio.create_task(run())
@@ -139,6 +163,10 @@ def _no_rules() -> RuleJudge | None:
     return None
 
 
+def _never_stale() -> Staleness | None:
+    return None
+
+
 async def _nothing_to_reconcile(_key: SessionKey) -> None:
     return None
 
@@ -148,6 +176,7 @@ class Sources:
     """Everything a verdict of one chain draws on. `reader` is `None` without a node; `clock` gives unix seconds.
 
     `reconciled` returns when it was asked what became of a session's operations that a restart found in flight.
+    `stale` tells whether what is known of the chain is too old.
     `rules` gives the rules of this moment, `None` where ops wrote none; they are asked for once for each judgement.
     """
 
@@ -160,3 +189,4 @@ class Sources:
     reads: RecentReads
     reconciled: Callable[[SessionKey], Awaitable[None]] = _nothing_to_reconcile
     rules: Callable[[], RuleJudge | None] = _no_rules
+    stale: Callable[[], Staleness | None] = _never_stale

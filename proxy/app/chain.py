@@ -14,6 +14,7 @@ from proxy.admission import Admission, RecentReads, Sources, Terms
 from proxy.admission.enquiry import Enquiry
 from proxy.app.background import run_in_background
 from proxy.app.memory import Memory
+from proxy.chain.age import ChainAge
 from proxy.chain.disagreements import Disagreements
 from proxy.chain.follower import LedgerFailure, OperationFollower
 from proxy.chain.node import Node
@@ -70,11 +71,18 @@ async def start_chain(name: str, chain: Chain, shared: Shared, store: Store) -> 
     served, tracker = await build_chain(name, chain, shared)
     for task in (served.upstream.watch(_PROBE_SECONDS), tracker.run()):
         run_in_background(task, shared.stack)
-    if chain.node is not None:
+    if chain.node is not None and served.age is not None:
         node = Node(chain.node.url, timeout_seconds=shared.config.limits.node_seconds, concurrency=CALLS_AT_ONCE)
         shared.stack.push_async_callback(node.close)
         watcher = watcher_of(
-            name, chain, node, registry=shared.registry, store=store, tracker=tracker, metrics=shared.metrics
+            name,
+            chain,
+            node,
+            registry=shared.registry,
+            store=store,
+            tracker=tracker,
+            metrics=shared.metrics,
+            age=served.age,
         )
         run_in_background(watcher.run(), shared.stack)
     return served
@@ -94,10 +102,9 @@ async def build_chain(name: str, chain: Chain, shared: Shared) -> tuple[ServedCh
     ledger = MemoryLedger(shared.counts)
     tracker, reader = _followers(chain, shared, ledger, upstream, node)
     terms = _terms(chain)
-    reads = RecentReads(terms.fresh_seconds)
-    refresh = (
-        None if reader is None else sparing(refreshing(reader, shared.registry, tracker.settle_now), reads, time.time)
-    )
+    age = None if node is None else ChainAge(time.monotonic, bound=chain.max_state_age)
+    reads = RecentReads(terms.fresh_seconds, time.monotonic, lambda: None if age is None else age.number)
+    refresh = None if reader is None else sparing(refreshing(reader, shared.registry, tracker.settle_now), reads)
     disagreements = Disagreements(count=partial(shared.metrics.disagreed, name), refresh=refresh)
     stack.push_async_callback(disagreements.close)
     sources = Sources(
@@ -110,6 +117,7 @@ async def build_chain(name: str, chain: Chain, shared: Shared) -> tuple[ServedCh
         reads=reads,
         reconciled=tracker.reconciled,
         rules=lambda: shared.rules.judge,
+        stale=lambda: None if age is None else age.stale(),
     )
     failure = LedgerFailure(
         open=config.ledger_fail is LedgerFail.OPEN, sent_unheld=partial(shared.metrics.failed_open, "ledger")
@@ -127,7 +135,7 @@ async def build_chain(name: str, chain: Chain, shared: Shared) -> tuple[ServedCh
         stopwatch=time.perf_counter,
         new_id=_new_decision_id,
     )
-    return ServedChain(name=name, chain_id=chain.chain_id, gate=gate, upstream=upstream, node=node), tracker
+    return ServedChain(name=name, chain_id=chain.chain_id, gate=gate, upstream=upstream, age=age), tracker
 
 
 def _followers(
@@ -179,6 +187,7 @@ def _terms(chain: Chain) -> Terms:
         unknown_policy=chain.unknown_policy.value,
         unknown_validator=chain.unknown_validator.value,
         strict_accounts=frozenset(chain.strict_accounts),
+        stale_state=chain.node_fail.value,
     )
 
 

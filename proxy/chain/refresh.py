@@ -26,10 +26,10 @@ def refreshing(reader: ChainReader, registry: Registry, settlement: Settlement) 
     return refresh
 
 
-def sparing(refresh: Refresh, reads: RecentReads, clock: Callable[[], float]) -> Refresh:
-    """Reads a session no more often than `reads` lets anyone; `clock` gives unix seconds."""
+def sparing(refresh: Refresh, reads: RecentReads) -> Refresh:
+    """Reads a session no more often than `reads` lets anyone."""
 
     async def refresh_sparingly(key: SessionKey) -> SessionState | None:
-        return await reads.once(key, clock(), lambda: refresh(key))
+        return await reads.once(key, lambda: refresh(key))
 
     return refresh_sparingly

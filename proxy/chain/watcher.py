@@ -14,6 +14,7 @@ from dataclasses import replace
 from math import inf
 from typing import Final, Protocol
 
+from proxy.chain.age import ChainAge
 from proxy.chain.blocks.header import Header
 from proxy.chain.blocks.source import LogFilter
 from proxy.chain.logs import Log
@@ -75,6 +76,7 @@ class Watcher:
         clock: Callable[[], float],
         poll_seconds: float,
         cursor: Cursor | None = None,
+        age: ChainAge | None = None,
     ) -> None:
         self._chain_id = chain_id
         self._modules = frozenset(modules)
@@ -86,6 +88,7 @@ class Watcher:
         self._clock = clock
         self._poll_seconds = poll_seconds
         self._trail = None if cursor is None else Trail(cursor)
+        self._age = age
         self._span = _MOST_BLOCKS_A_CALL
         self._up_to_date_at = clock()
         self._kept_at = -inf
@@ -114,6 +117,8 @@ class Watcher:
         """Bring the registry up to date with the node's newest block. Raises `StateUnavailable`; may be repeated."""
         newest = await self._source.head()
         head = Cursor(newest.number, newest.hash)
+        if self._age is not None:
+            self._age.heard(newest)
         trail = self._trail
         shared = None if trail is None else await self._shared(trail, head)
         if trail is None or shared is None:
@@ -121,6 +126,8 @@ class Watcher:
         elif not await self._follow(trail, shared, head):
             return
         self._up_to_date_at = self._clock()
+        if self._age is not None:
+            self._age.confirmed()
         if self._up_to_date_at - self._kept_at >= _KEEP_SECONDS:
             await self._keeper.save_cursor(self._chain_id, head)
             self._kept_at = self._up_to_date_at

@@ -68,6 +68,12 @@ def _check_chains(document: Document, config: Config) -> None:
                 problem = f"{key}: ask has nobody to ask, chain {name} has no node"
                 document.fault(document.place_of(location), problem, f"add node: https://…, or {key}: reject")
 
+        ages = ("chains", name, "max_state_age"), ("chains", name, "poll_seconds")
+        if chain.node is not None and chain.max_state_age < 3 * chain.poll_seconds:
+            place = document.place_of(next((each for each in ages if document.written(each) is not None), ages[0]))
+            problem = f"poll_seconds: {chain.poll_seconds:g} lets known state grow older than max_state_age allows"
+            document.fault(place, problem, f"max_state_age: {3 * chain.poll_seconds:g} or more, or poll more often")
+
 
 def _check_clients(document: Document, clients: tuple[Client, ...]) -> None:
     names: dict[str, int] = {}

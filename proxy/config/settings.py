@@ -80,6 +80,13 @@ class LedgerSynchronous(StrEnum):
     EXTRA = "extra"  # a power cut, also on file systems that lose a directory's newest entries
 
 
+class NodeFail(StrEnum):
+    """What becomes of a known session's operations when what is known of the chain is too old."""
+
+    CLOSED = "closed"
+    OPEN = "open"  # judged all the same, and counted
+
+
 class LedgerFail(StrEnum):
     """What becomes of an operation whose reservation cannot be written."""
 
@@ -153,6 +160,8 @@ class Chain(Settings):
     allow_methods: tuple[Method, ...] = ()  # relayed to the bundler beside those every bundler serves
     strict_accounts: tuple[AddressText, ...] = ()  # whose other operations must be readable exactly, too
     poll_seconds: float = Field(2, ge=0.05, le=300)  # between two looks at what was mined
+    max_state_age: float = Field(60, ge=1, le=86_400)  # seconds; nothing is judged by what is known of older state
+    node_fail: NodeFail = NodeFail.CLOSED  # past that age
 
 
 class Client(Settings):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Final
 
+from proxy.chain.age import ChainAge
 from proxy.chain.hydrate import is_readable
 from proxy.chain.node import Node
 from proxy.chain.reader import NodeReader
@@ -21,7 +22,15 @@ CALLS_AT_ONCE: Final = 4
 
 
 def watcher_of(
-    name: str, chain: Chain, node: Node, *, registry: Registry, store: Store, tracker: Tracker, metrics: Metrics
+    name: str,
+    chain: Chain,
+    node: Node,
+    *,
+    registry: Registry,
+    store: Store,
+    tracker: Tracker,
+    metrics: Metrics,
+    age: ChainAge,
 ) -> Watcher:
     """Watches the session modules of `chain` whose sessions can be read; takes up where it was before a restart."""
     reader = NodeReader(node, registry, store.save_session, time.time)
@@ -35,6 +44,7 @@ def watcher_of(
         clock=time.time,
         poll_seconds=chain.poll_seconds,
         cursor=store.cursors().get(chain.chain_id),
+        age=age,
     )
-    metrics.before_each_scrape(lambda: metrics.watch_lag(name, watcher.lag_seconds))
+    metrics.before_each_scrape(lambda: metrics.chain_state(name, age.seconds, stale=age.stale() is not None))
     return watcher

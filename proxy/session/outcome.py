@@ -19,6 +19,7 @@ class Waived(StrEnum):
     SESSION = "session"  # a permission id that is known nowhere
     POLICY = "policy"  # a policy contract that is not mirrored here
     VALIDATOR = "validator"  # a session validator that is not mirrored here
+    STATE = "state"  # what is known of the chain is too old
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from proxy.admission import Admission, Found, Judgement, Purpose, RecentReads, Sources, Terms
+from proxy.admission.sources import Staleness
 from proxy.errors import Reason
 from proxy.judge.evaluate import RuleJudge
 from proxy.judge.verdict import Allow, Reject
@@ -193,6 +194,8 @@ class Room:
         self.registry = Registry()
         self.ledger = MemoryLedger()
         self.now = float(NOW)
+        self.newest: int | None = None
+        self.stale: Staleness | None = None
         self.settled: list[tuple[Hash32, ...]] = []
         self.on_settling: Callable[[], None] = _nothing
         self.reader = FakeReader(self.registry, dict(sessions or {})) if node or sessions is not None else None
@@ -207,7 +210,8 @@ class Room:
                 settlement=self._settle,
                 reader=self.reader,
                 clock=lambda: self.now,
-                reads=RecentReads(self.terms.fresh_seconds),
+                reads=RecentReads(self.terms.fresh_seconds, lambda: self.now, lambda: self.newest),
+                stale=lambda: self.stale,
                 rules=lambda: self.rules,
             )
         )

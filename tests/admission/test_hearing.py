@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from proxy.admission.sources import Staleness
 from proxy.errors import Code, StateUnavailable
 from proxy.judge.verdict import Allow, Reject
 from proxy.session.counters import Charge, Counter
@@ -289,3 +290,66 @@ async def test_a_session_changed_beyond_what_can_be_read_is_read_from_the_node()
     room = Room(sessions=ON_CHAIN)
     room.registry.put(replace(known(TWICE), state=None))
     await room.allowed(USE)
+
+
+# what is known is too old
+
+BLIND = Staleness("the chain's state: nothing was heard of it for 61 s", readable=False)
+BEHIND = Staleness("the chain's state: its newest blocks are not read yet, 61 s behind", readable=True)
+
+
+async def test_a_known_session_is_not_judged_by_what_is_too_old_to_know() -> None:
+    room = Room(TWICE, sessions=DOWN)
+    room.stale = BLIND
+    reason = await room.refusal(USE)
+    assert reason.code is Code.STATE_UNAVAILABLE
+    assert "61 s" in reason.sentence
+    assert reason.retryable
+
+
+async def test_nor_is_a_session_read_from_a_node_that_stands_still() -> None:
+    room = Room(sessions=ON_CHAIN)
+    room.stale = BLIND
+    assert (await room.refusal(USE)).code is Code.STATE_UNAVAILABLE
+    assert room.node.asked == []
+
+
+async def test_where_the_settings_say_so_old_knowledge_is_judged_by_and_told() -> None:
+    room = Room(TWICE, sessions=DOWN, stale_state="open")
+    room.stale = BLIND
+    verdict = (await room.allowed(USE)).verdict
+    assert isinstance(verdict, Allow)
+    assert verdict.waived == (Waived.STATE,)
+    assert any("61 s" in note for note in verdict.notes)
+
+
+async def test_while_missed_blocks_are_read_a_session_is_judged_by_a_reading_of_its_own() -> None:
+    room = Room(TWICE, sessions={})
+    room.node.on_keeping = lambda: room.registry.put(REMOVED)
+    room.stale = BEHIND
+    assert (await room.refusal(USE)).code is Code.SESSION_REVOKED
+    assert room.node.asked == [key_of(TWICE)]
+    there = Room(TWICE, sessions=ON_CHAIN)
+    there.stale = BEHIND
+    await there.allowed(USE)
+    assert there.node.asked == [key_of(TWICE)]
+
+
+@pytest.mark.parametrize(("setting", "allowed"), [("closed", False), ("open", True)])
+async def test_while_missed_blocks_are_read_and_the_node_fails_the_settings_say(setting: str, allowed: bool) -> None:
+    room = Room(TWICE, sessions=DOWN, stale_state=setting)
+    room.stale = BEHIND
+    judgement = await room.judge(USE)
+    assert isinstance(judgement.verdict, Allow) is allowed
+
+
+async def test_a_session_that_is_not_there_is_asked_for_once_a_block() -> None:
+    room = Room(sessions={})
+    room.newest = 100
+    for _ in range(4):
+        await room.refusal(USE)
+        room.now += room.terms.fresh_seconds
+    assert len(room.node.asked) == 1
+    room.newest = 101
+    await room.refusal(USE)
+    assert len(room.node.asked) == 2

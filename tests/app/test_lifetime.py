@@ -37,6 +37,7 @@ from tests.running_gate import (
     HonestBundler,
     RunningGate,
     hash_of,
+    request,
     running_gate,
     settings,
     submission,
@@ -173,6 +174,7 @@ async def test_a_gate_is_ready_when_everything_it_needs_answers(gate: RunningGat
 
 async def test_a_gate_without_its_bundler_is_not_ready(gate: RunningGate) -> None:
     await gate.bundler.stop()
+    await gate.ask(request("eth_chainId"))
     async with gate.http.get(f"{gate.admin}/readyz") as response:
         assert response.status == 503
 

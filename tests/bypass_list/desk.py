@@ -118,7 +118,7 @@ class Desk:
                 settlement=_nothing_settles,
                 reader=None,
                 clock=lambda: NOW,
-                reads=RecentReads(2.0),
+                reads=RecentReads(2.0, lambda: NOW),
             )
         )
 

@@ -201,7 +201,7 @@ async def test_readings_are_spared_so_soon_after_one() -> None:
         read.append(of)
         return SessionState(key=of)
 
-    sparingly = sparing(refresh, RecentReads(2.0), clock)
+    sparingly = sparing(refresh, RecentReads(2.0, clock))
     for seconds in (0.0, 1.9, 0.1):
         clock.now += seconds
         await sparingly(key())

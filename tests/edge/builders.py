@@ -114,7 +114,9 @@ class FakeBackend:
         self.reload: Mapping[str, object] = RELOADED
         self.reloads = 0
 
-    async def readiness(self) -> Sequence[Check]:
+    async def readiness(self, name: str | None = None) -> Sequence[Check]:
+        if name not in (None, "soneium"):
+            raise InvalidParams("chain", "not configured")
         return self.checks
 
     async def list_sessions(self, wanted: SessionFilter) -> Sequence[Mapping[str, object]]:

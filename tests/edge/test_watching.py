@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from proxy.chain.age import ChainAge
 from proxy.chain.node import Node
 from proxy.chain.tracker import Tracker
 from proxy.chain.trail import Cursor
@@ -50,14 +51,24 @@ async def test_the_readable_modules_are_watched_from_the_kept_block_on_and_the_l
     await store.save_cursor(1, Cursor(90, hash_of_block(90)))
     registry, metrics = Registry(), gate_metrics()
     tracker = Tracker(registry=registry, ledger=MemoryLedger(), keeper=store, receipt=Bundler().receipt, clock=Clock())
-    watcher = watcher_of("soneium", CHAIN, node, registry=registry, store=store, tracker=tracker, metrics=metrics)
+    clock = Clock()
+    watcher = watcher_of(
+        "soneium",
+        CHAIN,
+        node,
+        registry=registry,
+        store=store,
+        tracker=tracker,
+        metrics=metrics,
+        age=ChainAge(clock, bound=60),
+    )
     await watcher.look()
     ((query,),) = [params for method, params in chain.asked if method == "eth_getLogs"]
     readable = {module for module, kind in MODULE_KINDS.items() if kind is not ModuleKind.EMISSARY}
     assert set(query["address"]) == {print_bytes(module) for module in readable}
     assert (query["fromBlock"], query["toBlock"]) == (hex(90 + 1 - 8), hex(100))
     assert store.cursors() == {1: Cursor(100, hash_of_block(100))}
-    metrics.watch_lag("soneium", 1_000_000.0)
+    clock.now += 61
     metrics.refresh()
     (line,) = [each for each in metrics.render().decode().splitlines() if 'watch_lag_seconds{chain="soneium"}' in each]
-    assert float(line.split()[-1]) < 1_000
+    assert float(line.split()[-1]) == 61

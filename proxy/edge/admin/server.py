@@ -3,6 +3,7 @@
     GET  /metrics                     Prometheus text format
     GET  /healthz                     200 as long as the process answers
     GET  /readyz                      every check by name; 503 when one fails
+    GET  /readyz/{chain}              likewise, those of one chain
     GET  /sessions                    ?chain= &account= &state= &limit=
     GET  /sessions/{permission_id}    on every chain and account that holds it
     GET  /freezes
@@ -56,8 +57,9 @@ class Check:
 class AdminBackend(Protocol):
     """What this listener shows and changes. `Json` values are ready to print: bytes as 0x-hex, amounts as text."""
 
-    async def readiness(self) -> Sequence[Check]:
-        """Every check: the upstreams' chain id and entry points, the ledger."""
+    async def readiness(self, name: str | None = None) -> Sequence[Check]:
+        """Every check, of one chain or of all: the ledger; upstreams and nodes as they were found last, which costs
+        them nothing. Raises `InvalidParams` for a chain that is not configured."""
 
     async def list_sessions(self, wanted: SessionFilter) -> Sequence[Json]:
         """The known sessions that match, newest first, at most `wanted.limit`."""
@@ -118,6 +120,7 @@ class AdminServer:
                 web.get("/metrics", self._show_metrics),
                 web.get("/healthz", self._show_health),
                 web.get("/readyz", self._show_readiness),
+                web.get("/readyz/{chain}", self._show_readiness),
                 web.get("/sessions", self._list_sessions),
                 web.get("/sessions/{permission_id}", self._show_session),
                 web.get("/freezes", self._list_freezes),
@@ -148,9 +151,10 @@ class AdminServer:
     async def _show_health(self, _request: web.Request) -> web.Response:
         return _json({"alive": True})
 
-    async def _show_readiness(self, _request: web.Request) -> web.Response:
+    async def _show_readiness(self, request: web.Request) -> web.Response:
         try:
-            checks = await asyncio.wait_for(self._backend.readiness(), READINESS_SECONDS)
+            readiness = self._backend.readiness(request.match_info.get("chain"))
+            checks = await asyncio.wait_for(readiness, READINESS_SECONDS)
         except TimeoutError:
             checks = [Check("readiness", ok=False, why=f"no result within {READINESS_SECONDS:g} s")]
         ready = all(check.ok for check in checks)

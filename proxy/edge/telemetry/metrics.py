@@ -155,6 +155,8 @@ class Metrics:
         self._sessions = _bind(sessions, self._chains, SESSION_STATES)
         lag = self._gauge("watch_lag_seconds", "For how long the node may know more than the registry.", "chain")
         self._watch_lag = _bind(lag, self._chains)
+        stale = self._gauge("chain_state_stale", "1 when what is known of a chain is too old to judge by.", "chain")
+        self._chain_stale = _bind(stale, self._chains)
         self._ledger_writable = self._gauge("ledger_writable", "1 when the ledger took the last write.")
         dropped = self._counter("audit_dropped_total", "Audit records lost: queue full, or not writable.")
         self._audit_dropped = dropped
@@ -227,9 +229,10 @@ class Metrics:
         """Count a session operation that was allowed here and refused by the bundler on the session's account."""
         self._of(self._disagreements, chain).inc()
 
-    def watch_lag(self, chain: str, seconds: float) -> None:
-        """Set for how long what is known of a chain's sessions may be out of date."""
+    def chain_state(self, chain: str, seconds: float, *, stale: bool) -> None:
+        """Set for how long what is known of a chain's sessions may be out of date, and whether that is too long."""
         self._of(self._watch_lag, chain).set(seconds)
+        self._of(self._chain_stale, chain).set(stale)
 
     def sessions(self, counts: Mapping[tuple[str, str], int]) -> None:
         """Set how many sessions there are by (chain, state); what is not named is zero."""

@@ -11,7 +11,8 @@ from typing import Any, cast
 
 import pytest
 
-from proxy.chain.node import Node
+from proxy.chain.age import ChainAge
+from proxy.chain.blocks.header import Header
 from proxy.edge.admin.backend import FROZEN, GateBackend, ServedChain
 from proxy.edge.admin.query import FreezeRequest, SessionFilter
 from proxy.edge.admin.server import AdminBackend
@@ -71,6 +72,7 @@ class Office:
     gate: Scene
     rules: RuleBook
     rule_file: Path
+    upstream: Upstream
 
 
 RULE = """\
@@ -85,7 +87,7 @@ rules:
 
 
 @asynccontextmanager
-async def an_office(node: Node | None = None) -> AsyncIterator[Office]:
+async def an_office(age: ChainAge | None = None) -> AsyncIterator[Office]:
     room, disk = Room(TWICE), Disk()
     gate = Scene(room)
     async with (
@@ -93,12 +95,13 @@ async def an_office(node: Node | None = None) -> AsyncIterator[Office]:
         RecordingBundler(chain_id=CHAIN_ID) as bundler,
         Upstream("soneium", [bundler.url], chain_id=CHAIN_ID, entry_points=frozenset({V07.address})) as upstream,
     ):
-        served = ServedChain(name="soneium", chain_id=CHAIN_ID, gate=gate.gate, upstream=upstream, node=node)
+        served = ServedChain(name="soneium", chain_id=CHAIN_ID, gate=gate.gate, upstream=upstream, age=age)
+        await upstream.probe()
         rule_file = Path(stack.enter_context(TemporaryDirectory())) / "rules.yaml"
         rule_file.write_text(RULE)
         rules = open_rules(settings(bundler.url, rules=[str(rule_file)], mode="alert"), gate_metrics())
         backend = GateBackend({"soneium": served}, room.registry, cast(Store, disk), lambda: float(NOW), rules)
-        yield Office(backend, room, disk, bundler, gate, rules, rule_file)
+        yield Office(backend, room, disk, bundler, gate, rules, rule_file, upstream)
 
 
 @pytest.fixture
@@ -270,35 +273,36 @@ async def test_a_ledger_that_takes_no_writes_is_not_ready(office: Office) -> Non
 
 async def test_a_bundler_that_is_gone_is_not_ready_and_named_without_its_url(office: Office) -> None:
     await office.bundler.stop()
+    await office.upstream.probe()
     _, upstream = await office.backend.readiness()
     assert not upstream.ok
     assert "soneium#0" in upstream.why
     assert "127.0.0.1" not in upstream.why
 
 
-@pytest.mark.parametrize(("served", "ok"), [(CHAIN_ID, True), (CHAIN_ID + 1, False)])
-async def test_a_node_is_ready_when_it_serves_the_chain(served: int, ok: bool) -> None:
-    node = _OfChain(served)
-    async with an_office(cast(Node, node)) as office:
+HEAD = Header(number=7, hash=Hash32(bytes(32)), parent=Hash32(bytes(32)), timestamp=0)
+
+
+async def test_a_node_is_ready_when_its_newest_block_is_known_and_costs_nothing_to_look_at() -> None:
+    now = 0.0
+    age = ChainAge(lambda: now, bound=60)
+    async with an_office(age) as office:
         check = (await office.backend.readiness())[-1]
-        assert (check.name, check.ok) == ("node soneium", ok)
-        assert str(served) in check.why
-
-
-async def test_a_node_that_does_not_answer_is_not_ready() -> None:
-    async with an_office(cast(Node, _OfChain(None))) as office:
+        assert (check.name, check.ok, check.why) == ("node soneium", False, "nothing was heard of it yet")
+        age.failed("the newest block: the node is of chain 1")
+        assert (await office.backend.readiness("soneium"))[-1].why == "the newest block: the node is of chain 1"
+        age.heard(HEAD)
+        age.confirmed()
+        check = (await office.backend.readiness("soneium"))[-1]
+        assert (check.ok, check.why) == (True, "block 7, known as of 0 s ago")
+        now = 61.0
         check = (await office.backend.readiness())[-1]
-        assert (check.ok, check.why) == (False, "the chain id")
+        assert (check.ok, check.why) == (False, "the chain's state: nothing was heard of it for 61 s")
 
 
-@dataclass
-class _OfChain:
-    number: int | None
-
-    async def chain_id(self) -> int:
-        if self.number is None:
-            raise StateUnavailable("the chain id")
-        return self.number
+async def test_a_chain_that_is_not_configured_cannot_be_ready(office: Office) -> None:
+    with pytest.raises(InvalidParams, match="soneium"):
+        await office.backend.readiness("minato")
 
 
 # explain

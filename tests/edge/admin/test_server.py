@@ -110,9 +110,14 @@ async def test_not_ready_when_one_check_fails_and_says_which(call: Caller) -> No
     assert [check["name"] for check in answer.body["checks"] if not check["ok"]] == ["upstream soneium-2"]
 
 
+async def test_one_chain_may_be_asked_for_alone(call: Caller) -> None:
+    assert (await call("GET", "/readyz/soneium")).status == 200
+    assert (await call("GET", "/readyz/minato")).status == 400
+
+
 async def test_a_check_that_hangs_is_a_failed_check(monkeypatch: pytest.MonkeyPatch) -> None:
     class Hanging(FakeBackend):
-        async def readiness(self) -> Sequence[Check]:
+        async def readiness(self, name: str | None = None) -> Sequence[Check]:
             await asyncio.Event().wait()
             return ()
 

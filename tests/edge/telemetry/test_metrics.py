@@ -100,7 +100,7 @@ def test_state_of_the_ledger_the_audit_and_the_upstreams_is_shown() -> None:
     metrics.state_unavailable("ledger")
     metrics.disconnected("soneium")
     metrics.disagreed("soneium")
-    metrics.watch_lag("soneium", 2.5)
+    metrics.chain_state("soneium", 2.5, stale=True)
     assert value(metrics, "ledger_writable") == 1
     assert value(metrics, "audit_queue") == 7
     assert value(metrics, "audit_writable") == 1
@@ -111,6 +111,7 @@ def test_state_of_the_ledger_the_audit_and_the_upstreams_is_shown() -> None:
     assert value(metrics, "client_disconnects_total", chain="soneium") == 1
     assert value(metrics, "disagreements_total", chain="soneium") == 1
     assert value(metrics, "watch_lag_seconds", chain="soneium") == 2.5
+    assert value(metrics, "chain_state_stale", chain="soneium") == 1
     metrics.upstream_up("soneium-1", up=False)
     assert value(metrics, "upstream_up", upstream="soneium-1") == 0
 
@@ -135,7 +136,7 @@ def test_no_text_off_the_wire_makes_a_new_series(texts: list[str]) -> None:
     metrics.upstream_up(chain, up=True)
     metrics.disconnected(chain)
     metrics.disagreed(chain)
-    metrics.watch_lag(chain, 1.0)
+    metrics.chain_state(chain, 1.0, stale=False)
     metrics.failed_open(chain)
     metrics.state_unavailable(chain)
     metrics.sessions({(chain, outcome): 1})
