@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from proxy.config.settings import Client, Config, DeclaredSessionSettings, UnknownContract
 from proxy.document import Document, Location, did_you_mean
-from proxy.session.addresses import VALIDATOR_KINDS
-from proxy.session.declared import DECLARABLE_VALIDATORS
+from proxy.session.declared import is_declarable
 
 
 def check_agreement(document: Document, values: object, config: Config | None) -> None:
@@ -113,7 +112,7 @@ def _check_sessions(document: Document, config: Config) -> None:
         if first != index:
             problem = f"sessions[{index}] declares the same session as sessions[{first}]"
             document.fault(place, problem, "put all actions into one entry")
-        if session.validator and VALIDATOR_KINDS.get(session.validator) not in DECLARABLE_VALIDATORS:
+        if session.validator and not is_declarable(session.validator):
             document.fault(
                 document.place_of(("sessions", index, "validator")),
                 f"sessions[{index}].validator is none that checks one ECDSA signature",

@@ -93,6 +93,10 @@ SESSION_MODULES: Final = frozenset(MODULE_KINDS)
 SMART_SESSION: Final = _at("0x00000000008bDABA73cD9815d79069c247Eb4bDA")
 """The current module."""
 
+VALIDATOR_DATA_BOUNDS: Final = {SMART_SESSION: 320}
+"""Bytes of sessionValidatorInitData that a module can store, where it was measured (FlatBytesLib: ten words). Longer
+ones can never be enabled: everything that would store them reverts without data. Policies' init data may be longer."""
+
 _SUDO, _UNI_ACTION, _ARG = SudoPolicy(), UniActionPolicy(), ArgPolicy()
 _SPENDING, _SPENDING_V1 = ERC20SpendingLimitPolicy(), ERC20SpendingLimitPolicyV1()
 _TIME, _TIME_V1 = TimeFramePolicy(), TimeFramePolicyV1()

@@ -14,7 +14,7 @@ from typing import Final
 from proxy.errors import Code, Reason
 from proxy.session.addresses import VALIDATOR_KINDS, ValidatorKind
 from proxy.session.counters import Charge, Counter, SessionKey, merge_charges
-from proxy.session.signers import SignatureOutcome, check_session_signature
+from proxy.session.signers import OWNABLE_FORMS, SignatureOutcome, check_session_signature, is_checked_here
 from proxy.session.validity import UINT48_MAX, Window
 from proxy.userop.decode import DecodedOperation, SessionClaim
 from proxy.userop.execution import EXECUTE, Call, CallType, ExecType
@@ -25,8 +25,8 @@ DECLARED_POLICY: Final = Address(keccak256(b"sessiongate: declared session")[12:
 """Stands for the policy contract in the counters of declared sessions; no contract can be there."""
 DECLARABLE_VALIDATORS: Final = (ValidatorKind.OWNABLE, ValidatorKind.ECDSA)
 """A declared session has one key, which signs by ECDSA."""
-_OWNABLE: Final = Address(bytes.fromhex("000000000013fdB5234E4E3162a810F54d9f7E98"))
-_ECDSA: Final = Address(bytes.fromhex("00000072F286204Bb934eD49D8969E86F7dEC7b1"))
+_ANY_ECDSA: Final = (*OWNABLE_FORMS, Address(bytes.fromhex("00000072F286204Bb934eD49D8969E86F7dEC7b1")))
+"""Between them these take every form in which one key signs."""
 _NAME: Final = "declared session"
 
 
@@ -111,26 +111,30 @@ def judge_declared(
     if now is not None and not judged.window.holds(now, operation.entry_point.version):
         return _not_now(judged.window, now)
     if check_signature and not is_signed_by_session_key(session, operation.user_op_hash, claim.envelope.signature):
+        form = None if session.validator is None else OWNABLE_FORMS.get(session.validator)
+        takes = "" if form is None else f"; its validator takes {form.wanted}: {form.sdk_call}"
         return _scope(
             "the signature is not the declared session key's",
-            f"sign the userOpHash with the key of {print_checksummed(session.session_key)}",
+            f"sign the userOpHash with the key of {print_checksummed(session.session_key)}{takes}",
         )
     return judged
 
 
 def is_signed_by_session_key(session: DeclaredSession, user_op_hash: Hash32, signature: bytes) -> bool:
     """Whether the declared key signed, in the form its validator takes; either form when no validator is declared."""
-    if session.validator is None:
-        kinds: tuple[ValidatorKind | None, ...] = DECLARABLE_VALIDATORS
-    else:
-        kinds = (VALIDATOR_KINDS.get(session.validator),)
+    validators = _ANY_ECDSA if session.validator is None else (session.validator,)
     one_owner = b"".join(number.to_bytes(32, "big") for number in (1, 0x40, 1)) + bytes(12) + session.session_key
-    forms = {ValidatorKind.OWNABLE: (_OWNABLE, one_owner), ValidatorKind.ECDSA: (_ECDSA, bytes(session.session_key))}
+    configured = {ValidatorKind.OWNABLE: one_owner, ValidatorKind.ECDSA: bytes(session.session_key)}
     return any(
-        check_session_signature(*forms[kind], user_op_hash, signature).outcome is SignatureOutcome.VALID
-        for kind in kinds
-        if kind in forms
+        check_session_signature(each, configured[kind], user_op_hash, signature).outcome is SignatureOutcome.VALID
+        for each in validators
+        if (kind := VALIDATOR_KINDS.get(each)) in configured
     )
+
+
+def is_declarable(validator: Address) -> bool:
+    """Whether the validator checks one ECDSA signature in a form that is known."""
+    return VALIDATOR_KINDS.get(validator) in DECLARABLE_VALIDATORS and is_checked_here(validator)
 
 
 def _fault_of_execution(operation: DecodedOperation) -> Reason | None:

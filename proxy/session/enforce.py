@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from proxy.errors import Reason, Undecodable
 from proxy.session import reasons
-from proxy.session.addresses import MODULE_KINDS, VALIDATOR_KINDS, ModuleKind
+from proxy.session.addresses import MODULE_KINDS, ModuleKind
 from proxy.session.counters import Counter
 from proxy.session.emissary_grant import enable_at_emissary
 from proxy.session.enable import enable_in_operation
@@ -29,9 +29,17 @@ from proxy.session.outcome import Accepted, NeedsFacts, Refused, Verdict, Waived
 from proxy.session.policies.policy import PolicyKind, UserOpView
 from proxy.session.policy_run import Doubt, PolicyRun, Subject
 from proxy.session.revert import BARE, Revert
-from proxy.session.signers import SignatureOutcome, SignatureVerdict, check_session_signature
+from proxy.session.signers import (
+    OWNABLE_FORMS,
+    OwnableForm,
+    SignatureOutcome,
+    SignatureVerdict,
+    check_session_signature,
+    is_checked_here,
+    other_form,
+)
 from proxy.session.state import SessionState
-from proxy.session.transitions import PUBLISHED, Contracts
+from proxy.session.transitions import PUBLISHED, Contracts, excess_of_validator_data
 from proxy.session.validity import UINT48_MAX, Window
 from proxy.userop.decode import DecodedOperation
 from proxy.userop.emissary_abi import EmissaryEnable
@@ -41,6 +49,7 @@ from proxy.userop.session_data import (
     FALLBACK_ACTION_ID,
     FLAG_TARGET,
     SMART_SESSION_CALL_ACTION_ID,
+    EnableSession,
     action_id_of,
 )
 from proxy.userop.signature import SessionEnvelope
@@ -174,10 +183,17 @@ class _Enforcement:
             self.missing.append(after)
             return None
         if isinstance(after, Revert):
-            reason = reasons.unproven_grant() if self.unproven else reasons.refused_grant(after)
-            return Refused(reason=reason, revert=after)
+            return Refused(reason=self._refused_grant(grant, after), revert=after)
         self.state = after
         return None
+
+    def _refused_grant(self, grant: EnableSession | EmissaryEnable, revert: Revert) -> Reason:
+        if self.unproven:
+            return reasons.unproven_grant()
+        excess = excess_of_validator_data(self.state.key.module, grant.session)
+        if excess is not None and revert == BARE:
+            return reasons.too_much_validator_data(*excess)
+        return reasons.refused_grant(revert, _form_of_owner(grant))
 
     def _grant_holds_until(self) -> int:
         """The last second at which an ENABLE envelope enables; only grants of the emissary expire."""
@@ -313,16 +329,21 @@ class _Enforcement:
             case SignatureOutcome.VALID:
                 return None
             case SignatureOutcome.INVALID:
-                return Refused(reason=reasons.bad_signature())
+                return Refused(reason=self._bad_signature(subject))
             case SignatureOutcome.MALFORMED:
                 revert = verdict.revert or BARE
                 return Refused(reason=reasons.malformed_signature(revert), revert=revert)
             case SignatureOutcome.UNKNOWN:
                 return self._doubt_validator(SessionSignatureFact(*subject))
 
+    def _bad_signature(self, subject: tuple[Address, bytes, Hash32, bytes]) -> Reason:
+        validator, init_data, digest, signature = subject
+        form = OWNABLE_FORMS.get(validator)
+        return reasons.bad_signature(form, None if form is None else other_form(form, init_data, digest, signature))
+
     def _doubt_validator(self, fact: SessionSignatureFact) -> Refused | None:
         if self.unknown_validator == "reject":
-            known = fact.validator in VALIDATOR_KINDS
+            known = is_checked_here(fact.validator)
             reason = reasons.undecided_signature if known else reasons.unknown_validator
             return Refused(reason=reason(fact.validator))
         if self.unknown_validator == "ask":
@@ -339,3 +360,9 @@ class _Enforcement:
             self.notes.append("valid by block number: left to the entry point")
             return None
         return None if window.holds(now, version) else Refused(reason=reasons.outside_window(window, now))
+
+
+def _form_of_owner(grant: EnableSession | EmissaryEnable) -> OwnableForm | None:
+    """What the validator takes that the owner's signature names: in front of it, on Kernel after a byte of 01."""
+    signed = grant.user_signature if isinstance(grant, EmissaryEnable) else grant.permission_enable_signature
+    return OWNABLE_FORMS.get(Address(signed[:20])) or OWNABLE_FORMS.get(Address(signed[1:21]))

@@ -8,6 +8,7 @@ from typing import Final
 from proxy.errors import Code, Reason
 from proxy.session.addresses import name_of_policy
 from proxy.session.revert import Revert
+from proxy.session.signers import OwnableForm
 from proxy.session.state import SessionState, SessionStatus
 from proxy.session.validity import Window
 from proxy.userop.execution import Call
@@ -18,9 +19,9 @@ _ANOTHER_GRANT: Final = "have the owner grant a session that allows it"
 _EXECUTE_SIMPLY: Final = "use execute(bytes32,bytes) with call type 0x00 or 0x01 and execution type 0x00"
 
 
-def scope(sentence: str, remedy: str) -> Reason:
+def scope(sentence: str, remedy: str, *, wanted: str | None = None, got: str | None = None) -> Reason:
     """Outside what the session may do."""
-    return Reason(code=Code.SESSION_SCOPE, sentence=sentence, remedy=remedy)
+    return Reason(code=Code.SESSION_SCOPE, sentence=sentence, remedy=remedy, wanted=wanted, got=got)
 
 
 def at_call(reason: Reason, index: int, calls: int) -> Reason:
@@ -118,11 +119,22 @@ def undecodable(problem: str) -> Reason:
     return Reason(code=Code.UNDECODABLE, sentence=problem, remedy="encode the call data as ERC-7579 execute")
 
 
-def bad_signature() -> Reason:
-    """The session validator said no."""
+def bad_signature(wanted: OwnableForm | None = None, got: OwnableForm | None = None) -> Reason:
+    """The session validator said no. `wanted` is the form it takes, where releases differ; `got` another's."""
+    remedy = "sign the userOpHash of exactly these fields with the session key, for this chain and entry point"
+    if wanted is None:
+        return scope("the signature is not the session key's over this operation's userOpHash", remedy)
+    if got is None:
+        return scope(
+            "the signature is not the session key's over this operation's userOpHash",
+            f"{remedy}; this validator takes {wanted.wanted}: {wanted.sdk_call}",
+            wanted=wanted.wanted,
+        )
     return scope(
-        "the signature is not the session key's over this operation's userOpHash",
-        "sign the userOpHash of exactly these fields with the session key, for this chain and entry point",
+        f"the session key signed {got.wanted}, and this release of the OwnableValidator takes {wanted.wanted}",
+        f"sign with {wanted.sdk_call}",
+        wanted=wanted.wanted,
+        got=got.wanted,
     )
 
 
@@ -178,6 +190,17 @@ def unproven_grant() -> Reason:
     return scope(
         "the owner's signature on the grant cannot be checked here",
         "have the owner enable the session in an operation of its own first",
+    )
+
+
+def too_much_validator_data(size: int, most: int) -> Reason:
+    """A session that no module of this release can store."""
+    return scope(
+        f"the session can never be enabled: its session validator's init data have {size} bytes, and the session"
+        f" module stores at most {most}",
+        "name fewer keys in the session validator (an OwnableValidator has room for 7), or use one with shorter data",
+        wanted=f"at most {most} bytes of sessionValidatorInitData",
+        got=f"{size} bytes",
     )
 
 
@@ -237,11 +260,15 @@ _ENABLE_WORDS: Final = {
 }
 
 
-def refused_grant(revert: Revert) -> Reason:
-    """Why an ENABLE envelope enables nothing."""
+def refused_grant(revert: Revert, form: OwnableForm | None = None) -> Reason:
+    """Why an ENABLE envelope enables nothing. `form` is what the validator of the owner's signature takes, if told."""
     problem, remedy = _ENABLE_WORDS.get(
         revert.error or "",
         (f"the grant cannot be enabled{f': {revert.error}' if revert.error else ''}", "check the grant"),
     )
+    if form is not None and revert.error in ("InvalidEnableSignature", "InvalidUserSignature"):
+        wanted, call = (text.replace("userOpHash", "digest") for text in (form.wanted, form.sdk_call))
+        remedy = f"{remedy}; the OwnableValidator that the signature names takes {wanted}: {call}"
+        return scope(problem, remedy, wanted=wanted)
     got = print_bytes(revert.args[0]) if revert.args and isinstance(revert.args[0], bytes) else None
-    return replace(scope(problem, remedy), got=got)
+    return scope(problem, remedy, got=got)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from proxy.session.addresses import MODULE_KINDS, POLICIES, ModuleKind, PolicyContract
+from proxy.session.addresses import MODULE_KINDS, POLICIES, VALIDATOR_DATA_BOUNDS, ModuleKind, PolicyContract
 from proxy.session.policies.policy import PolicyKind
 from proxy.session.revert import BARE, Revert
 from proxy.session.state import ConfigId, SessionState, SessionStatus
@@ -65,6 +65,8 @@ def enable(state: SessionState, session: SessionData, contracts: Contracts = PUB
         return after
     if (fault := _fault_of_validator(session.session_validator)) is not None:
         return fault
+    if excess_of_validator_data(state.key.module, session) is not None:
+        return BARE
     return replace(
         after,
         status=SessionStatus.ENABLED,
@@ -74,6 +76,12 @@ def enable(state: SessionState, session: SessionData, contracts: Contracts = PUB
         # there it is the account's, and any other of its sessions moves it on
         enable_nonce=None if at_emissary else after.enable_nonce,
     )
+
+
+def excess_of_validator_data(module: Address, session: SessionData) -> tuple[int, int] | None:
+    """Bytes of the session validator's init data and how many of them the module can store, if those are fewer."""
+    bound, size = VALIDATOR_DATA_BOUNDS.get(module), len(session.session_validator_init_data)
+    return (size, bound) if bound is not None and size > bound else None
 
 
 def permits_module_calls(session: SessionData) -> bool:

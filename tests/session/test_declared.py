@@ -16,6 +16,7 @@ from proxy.session.declared import (
     DeclaredAction,
     DeclaredFit,
     DeclaredSession,
+    is_declarable,
     judge_declared,
     use_counter,
 )
@@ -47,6 +48,11 @@ gift = Call(FRIEND, 5, b"")
 def address_of(key: PrivateKey) -> Address:
     return Address(keccak256(key.public_key.format(compressed=False)[1:])[12:])
 
+
+ECDSA_VALIDATORS = [each for each, kind in VALIDATOR_KINDS.items() if kind is ValidatorKind.ECDSA]
+OWNABLE_RELEASE = Address(bytes.fromhex("000000000013fdB5234E4E3162a810F54d9f7E98"))
+OWNABLE_BETA = Address(bytes.fromhex("0000000000E9E6E96Bcaa3c113187CdB7E38AED9"))
+OWNABLE_V0 = Address(bytes.fromhex("2483DA3A338895199E5e538530213157e931Bf06"))
 
 SESSION = DeclaredSession(
     chain_id=CHAIN,
@@ -225,10 +231,29 @@ def test_takes_the_session_keys_signature_over_the_hash_or_its_message(prepare: 
 
 
 @pytest.mark.parametrize(
-    "validator", [v for v, kind in VALIDATOR_KINDS.items() if kind in (ValidatorKind.OWNABLE, ValidatorKind.ECDSA)]
+    ("validator", "prepare", "taken"),
+    [
+        *((v, prepare, True) for v in ECDSA_VALIDATORS for prepare in (plain, signed_message_hash)),
+        (OWNABLE_RELEASE, plain, True),
+        (OWNABLE_RELEASE, signed_message_hash, False),
+        (OWNABLE_BETA, plain, False),
+        (OWNABLE_BETA, signed_message_hash, True),
+        (OWNABLE_V0, plain, False),
+        (OWNABLE_V0, signed_message_hash, False),
+    ],
 )
-def test_takes_the_signature_in_the_form_of_the_declared_validator(validator: Address) -> None:
-    assert isinstance(judge(operation(transfer), replace(SESSION, validator=validator)), DeclaredFit)
+def test_takes_the_signature_in_the_form_of_the_declared_validator_only(
+    validator: Address, prepare: Callable[[bytes], bytes], taken: bool
+) -> None:
+    decided = judge(operation(transfer, prepare=prepare), replace(SESSION, validator=validator))
+    assert isinstance(decided, DeclaredFit) is taken
+    assert is_declarable(validator) is (validator != OWNABLE_V0)
+
+
+def test_names_the_form_that_the_declared_validator_takes() -> None:
+    wrong = refusal(operation(transfer, prepare=signed_message_hash), replace(SESSION, validator=OWNABLE_RELEASE))
+    assert "the bare userOpHash" in wrong.remedy
+    assert "account.sign({ hash" in wrong.remedy
 
 
 def test_refuses_a_strangers_signature_but_not_in_a_preview() -> None:

@@ -6,11 +6,12 @@ import pytest
 
 from proxy.errors import Code
 from proxy.session import transitions
+from proxy.session.addresses import MODULE_KINDS, ModuleKind
 from proxy.session.counters import Charge, Counter
 from proxy.session.enable_digest import multichain_digest, session_digest
 from proxy.session.facts import EnableNonceFact, EnableSignatureFact
 from proxy.session.outcome import Accepted, NeedsFacts, Refused, Verdict
-from proxy.session.revert import INDEX_OUT_OF_RANGE, Revert
+from proxy.session.revert import BARE, INDEX_OUT_OF_RANGE, Revert
 from proxy.session.signers import INVALID, VALID
 from proxy.session.state import SessionState, SessionStatus
 from proxy.userop.primitives import Hash32
@@ -30,6 +31,7 @@ from tests.session.builders import (
     sudo,
     transfer,
     usage,
+    word,
 )
 
 GRANT = session(action(TOKEN, TRANSFER, sudo), user_op=[usage(3)])
@@ -92,6 +94,54 @@ def test_enables_uses_and_moves_the_nonce_in_one_operation(mode: SessionMode) ->
     counter = Counter(*FRESH.config_key(USAGE, FRESH.user_op_config_id))
     assert verdict.state.used == {counter: 1}
     assert FRESH.status is SessionStatus.NEVER_ENABLED
+
+
+def with_owners(count: int) -> SessionData:
+    data = word(1) + word(0x40) + word(count) + b"".join(word(number + 1) for number in range(count))
+    return replace(GRANT, session_validator_init_data=data)
+
+
+@pytest.mark.parametrize("check_signature", [lambda *_: VALID, None])
+def test_a_validators_init_data_that_the_module_cannot_store_enable_nothing(check_signature: object) -> None:
+    for count, fits in ((7, True), (8, False)):
+        grant = with_owners(count)
+        fresh = SessionState(key=key_of(grant), enable_nonce=0)
+        verdict = play(fresh, signed_for(grant), check_signature=check_signature)
+        if fits:
+            assert accepted(verdict).enabled.enabled
+            continue
+        assert refused(verdict).revert == BARE
+        assert "have 352 bytes" in refused(verdict).reason.sentence
+        assert "at most 320" in refused(verdict).reason.sentence
+        assert not refused(verdict).reason.retryable
+        assert refused(play(fresh, signed_for(grant), owner=None)).reason == refused(verdict).reason
+
+
+def test_other_releases_of_the_module_are_not_held_to_a_bound_that_was_not_measured() -> None:
+    grant = with_owners(8)
+    older = next(module for module, kind in MODULE_KINDS.items() if kind is ModuleKind.V1)
+    state = SessionState(key=replace(key_of(grant), module=older))
+    assert isinstance(transitions.enable(state, grant), SessionState)
+    assert transitions.enable(replace(state, key=key_of(grant)), grant) == BARE
+
+
+@pytest.mark.parametrize("prefix", [b"", b"\x01"])
+@pytest.mark.parametrize(
+    ("validator", "call"),
+    [
+        ("000000000013fdB5234E4E3162a810F54d9f7E98", "account.sign({ hash: digest })"),
+        ("0000000000E9E6E96Bcaa3c113187CdB7E38AED9", "account.signMessage({ message: { raw: digest } })"),
+    ],
+)
+def test_an_owners_signature_that_is_refused_is_told_the_form_its_validator_takes(
+    prefix: bytes, validator: str, call: str
+) -> None:
+    signature = prefix + bytes.fromhex(validator) + b"\x05" * 65
+    verdict = refused(play(FRESH, replace(signed_for(GRANT), permission_enable_signature=signature), owner=INVALID))
+    assert verdict.revert is not None
+    assert verdict.revert.error == "InvalidEnableSignature"
+    assert call in verdict.reason.remedy
+    assert verdict.reason.wanted is not None
 
 
 def test_a_grant_enables_once() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -11,18 +12,19 @@ from proxy.session.counters import Charge, Counter
 from proxy.session.enforce import enforce
 from proxy.session.outcome import Accepted, NeedsFacts, Refused, Verdict
 from proxy.session.revert import BARE, Revert
-from proxy.session.signers import BAD_INIT_DATA, INVALID, TOO_SHORT, UNKNOWN
+from proxy.session.signers import BAD_INIT_DATA, INVALID, TOO_SHORT, UNKNOWN, check_session_signature
 from proxy.session.state import SessionState
 from proxy.session.validity import UINT48_MAX
 from proxy.userop.entry_point import EntryPointVersion
 from proxy.userop.execution import EXECUTE, EXECUTE_USER_OP, CallType, DecodingError, Execution
-from proxy.userop.primitives import Selector
+from proxy.userop.primitives import Address, Selector
 from proxy.userop.session_data import (
     FLAG_TARGET,
     SMART_SESSION_CALL_SELECTOR,
     VALUE_SELECTOR,
     action_id_of,
 )
+from proxy.userop.signature import SessionEnvelope, SessionMode
 from tests.session.builders import (
     ACCOUNT,
     APPROVE,
@@ -54,6 +56,46 @@ from tests.session.builders import (
     value_limit,
     with_key,
 )
+from tests.session.signers.keys import Key, owners_data
+
+RELEASE = Address(bytes.fromhex("000000000013fdB5234E4E3162a810F54d9f7E98"))
+BETA = Address(bytes.fromhex("0000000000E9E6E96Bcaa3c113187CdB7E38AED9"))
+
+
+@pytest.mark.parametrize(
+    ("validator", "sign", "call"),
+    [
+        (RELEASE, Key.sign_message, "account.sign({ hash: userOpHash })"),
+        (BETA, Key.sign, "account.signMessage({ message: { raw: userOpHash } })"),
+    ],
+)
+def test_a_signature_in_another_releases_form_is_refused_and_told_which_call_makes_the_right_one(
+    validator: Address, sign: Callable[[Key, bytes], bytes], call: str
+) -> None:
+    key = Key(7)
+    granted = replace(
+        session(action(TOKEN, TRANSFER, sudo)),
+        session_validator=validator,
+        session_validator_init_data=owners_data(1, key.address),
+    )
+    state = enabled(granted)
+
+    def judged(signature: bytes) -> Verdict:
+        claimed = SessionEnvelope(mode=SessionMode.USE, permission_id=state.key.permission_id, signature=signature)
+        return judge(state, transfer(1), envelope=claimed, options={"check_signature": check_session_signature})
+
+    digest = operation(state, transfer(1)).user_op_hash
+    other_form = refused(judged(sign(key, digest)))
+    assert other_form.revert is None
+    assert call in other_form.reason.remedy
+    assert other_form.reason.wanted != other_form.reason.got
+    assert other_form.reason.got is not None
+    stranger = refused(judged(sign(Key(8), digest)))
+    assert call in stranger.reason.remedy
+    assert stranger.reason.got is None
+    right = Key.sign if sign is Key.sign_message else Key.sign_message
+    assert isinstance(judged(right(key, digest)), Accepted)
+
 
 SIMPLE = enabled(session(action(TOKEN, TRANSFER, sudo)))
 

@@ -29,7 +29,7 @@ from proxy.judge.expression.types import (
 )
 from proxy.judge.facts import ALLOWED, Facts
 from proxy.judge.tokens import NATIVE
-from proxy.session.lint.findings import KINDS
+from proxy.session.lint.findings import GRANT_REVERTS, KINDS
 from proxy.userop.acts import Act
 from proxy.userop.entry_point import EntryPointVersion
 from proxy.userop.execution import CallType
@@ -144,6 +144,12 @@ _OPERATION: Final = (
         lambda _, op: op.acts,
     ),
     Field("op.grants", list_of(GRANT), "The sessions the operation brings into force.", lambda _, op: op.grants),
+    Field(
+        "op.grant_would_revert",
+        BOOL,
+        "Whether the chain would not take a grant of it: it is mined then, and brings nothing into force.",
+        lambda _, op: any(not GRANT_REVERTS.isdisjoint(grant.findings) for grant in op.grants),
+    ),
     Field("op.paymaster", optional(ADDRESS), "Who pays for gas instead of the account.", lambda _, op: op.paymaster),
     Field("op.factory", optional(ADDRESS), "Who deploys the account with this operation.", lambda _, op: op.factory),
     Field("op.eip7702", BOOL, "Whether an EIP-7702 authorisation is attached.", lambda _, op: op.eip7702),

@@ -14,7 +14,9 @@ from proxy.session.addresses import MODULE_KINDS, SMART_SESSION, ModuleKind, nam
 from proxy.session.lint.enabling import review_enabling, review_listing
 from proxy.session.lint.findings import (
     DEFAULT_THRESHOLDS,
+    GRANT_REVERTS,
     KINDS,
+    LEADING,
     WHOLE_SESSION,
     Finding,
     Kind,
@@ -30,6 +32,7 @@ from proxy.session.lint.reading import Addition, read_addition, read_session, re
 from proxy.session.lint.scope import review_scope
 from proxy.session.lint.signing import review_claims, review_salt, review_signing, review_validator
 from proxy.session.lint.tokens import review_tokens
+from proxy.session.lint.usable import review_usable
 from proxy.session.state import SessionState
 from proxy.session.transitions import PUBLISHED, Contracts
 from proxy.userop.emissary_abi import EMISSARY, EmissaryEnable
@@ -39,6 +42,7 @@ from proxy.userop.signature import SessionMode
 
 __all__ = [
     "DEFAULT_THRESHOLDS",
+    "GRANT_REVERTS",
     "KINDS",
     "NOT_READ",
     "Addition",
@@ -130,6 +134,7 @@ def lint_addition(
 
 def _review(grant: Grant, now: int, thresholds: Thresholds) -> Iterator[Finding]:
     yield from review_enabling(grant)
+    yield from review_usable(grant)
     yield from review_scope(grant, thresholds)
     yield from review_tokens(grant, thresholds)
     yield from review_limits(grant, now, thresholds)
@@ -188,5 +193,5 @@ def _unread(where: Where, sentence: str) -> Finding:
 
 
 def _sorted(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """The gravest first; among equals in the order of the session."""
-    return tuple(sorted(dict.fromkeys(findings), key=lambda found: -found.severity.rank))
+    """The gravest first, and before those what makes the session useless; among equals in the order of the session."""
+    return tuple(sorted(dict.fromkeys(findings), key=lambda found: (found.id not in LEADING, -found.severity.rank)))

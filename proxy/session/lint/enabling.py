@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from proxy.session.addresses import POLICIES, SMART_SESSION, Generation, name_of_policy
+from proxy.session.addresses import POLICIES, SMART_SESSION, VALIDATOR_DATA_BOUNDS, Generation, name_of_policy
 from proxy.session.lint.findings import WHOLE_SESSION, Finding, Part, Where, finding
 from proxy.session.lint.grant import Grant, ReadAction, ReadPolicy
-from proxy.session.policies.arg import ArgRules
+from proxy.session.lint.usable import always_reverts, misread_time_frame
 from proxy.session.policies.simple_gas import SimpleGasPolicy
-from proxy.session.policies.time_frame import TimeFrame, TimeFramePolicy, TimeFramePolicyV1
-from proxy.session.policies.universal_action import ActionRules
-from proxy.session.policies.usage_limit import UsageLimit, UsageLimitPolicy
-from proxy.session.policies.value_limit import ValueLimit, ValueLimitPolicy
+from proxy.session.policies.time_frame import TimeFramePolicy, TimeFramePolicyV1
+from proxy.session.policies.usage_limit import UsageLimitPolicy
+from proxy.session.policies.value_limit import ValueLimitPolicy
 from proxy.session.revert import Revert
 from proxy.userop.primitives import ZERO_ADDRESS, Address, print_checksummed
 from proxy.userop.session_data import FALLBACK_SELECTOR, FLAG_TARGET, SMART_SESSION_CALL_SELECTOR, SessionData
@@ -77,6 +76,15 @@ def _duplicates(
 
 
 def _validator_faults(grant: Grant) -> Iterator[Finding]:
+    bound = VALIDATOR_DATA_BOUNDS.get(grant.module or SMART_SESSION)
+    if bound is not None and len(grant.session_validator_init_data) > bound:
+        yield finding(
+            "cannot_be_enabled",
+            Where(Part.VALIDATOR),
+            f"the session validator's init data have {len(grant.session_validator_init_data)} bytes, and the session"
+            f" module stores at most {bound}: enableSessions and ENABLE revert without data",
+            "name fewer keys (an OwnableValidator has room for 7), or use a validator with shorter init data",
+        )
     validator = grant.session_validator
     if validator is None or (validator != ZERO_ADDRESS and validator not in POLICIES):
         return
@@ -133,15 +141,16 @@ def _policy_faults(policy: ReadPolicy) -> Iterator[Finding]:
     if policy.revert is not None:
         yield _refused(policy, policy.revert)
         return
-    if _is_misread_time_frame(policy):
+    misread = misread_time_frame(policy)
+    if misread is not None:
+        older = len(policy.init_data or b"") == _OLDER_TIME_FRAME
         yield finding(
-            "time_frame_of_older_generation",
+            "time_frame_of_older_generation" if older else "policy_always_reverts",
             policy.where,
-            "the 32-byte form of the older TimeFramePolicy: this one reads validUntil 0 and validAfter 0, and every"
-            " check of it reverts",
+            f"{misread}, and every check of it reverts",
             "encode uint48 validUntil and uint48 validAfter in 12 bytes",
         )
-    elif _always_reverts(policy):
+    elif always_reverts(policy):
         yield finding(
             "policy_always_reverts",
             policy.where,
@@ -183,30 +192,6 @@ def _refused(policy: ReadPolicy, revert: Revert) -> Finding:
     )
 
 
-def _is_misread_time_frame(policy: ReadPolicy) -> bool:
-    return (
-        policy.init_data is not None
-        and len(policy.init_data) == _OLDER_TIME_FRAME
-        and policy.contract is not None
-        and not isinstance(policy.contract.policy, TimeFramePolicyV1)
-        and policy.config == TimeFrame(0, 0)
-        and any(policy.init_data)
-    )
-
-
-def _always_reverts(policy: ReadPolicy) -> bool:
-    match policy.config:
-        case TimeFrame(valid_until, valid_after):
-            return not (valid_until or valid_after)
-        case UsageLimit(limit) | ValueLimit(limit):
-            # the contracts of 2025 refuse it at initialisation
-            return limit == 0
-        case ActionRules(rules=rules) | ArgRules(rules=rules):
-            return not rules
-        case _:
-            return False
-
-
 def _ignored_init_data(policy: ReadPolicy) -> Iterator[Finding]:
     if policy.init_data is None or policy.contract is None:
         return
@@ -219,7 +204,7 @@ def _ignored_init_data(policy: ReadPolicy) -> Iterator[Finding]:
             read = 16
         case _:
             return
-    if len(policy.init_data) > read and not _is_misread_time_frame(policy):
+    if len(policy.init_data) > read and misread_time_frame(policy) is None:
         yield finding(
             "init_data_ignored",
             policy.where,

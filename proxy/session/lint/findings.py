@@ -73,6 +73,10 @@ class Finding:
 
 _TABLE: Final = {
     Severity.CRITICAL: {
+        # what makes the session useless: told before anything else
+        "cannot_be_enabled": "a grant that the session module or a policy would revert on",
+        "policy_in_wrong_slot": "a policy listed where it does not work, so that the grant reverts",
+        "never_usable": "policies that refuse every operation, so that the session can never be used",
         # what the key may do
         "fallback_any_call": "a fallback action whose policies narrow neither targets nor arguments",
         "session_module_call": "the action that lets a session call the session module, and so grant itself more",
@@ -80,9 +84,6 @@ _TABLE: Final = {
         "own_account_target": "an action on the account itself: modules, owners, upgrades",
         # who may sign
         "anyone_signs": "a session validator configuration that does not take a key to satisfy",
-        # what the chain would refuse
-        "cannot_be_enabled": "a grant that the session module or a policy would revert on",
-        "policy_in_wrong_slot": "a policy listed where it does not work, so that the grant reverts",
     },
     Severity.HIGH: {
         "sudo_action": "SudoPolicy on a real target with nothing that narrows the arguments",
@@ -148,6 +149,12 @@ KINDS: Final = {
     name: Kind(name, severity, looks_for) for severity, kinds in _TABLE.items() for name, looks_for in kinds.items()
 }
 """Every kind of finding by its id. Ids and severities are part of the interface: rules refer to them."""
+
+
+GRANT_REVERTS: Final = frozenset({"cannot_be_enabled", "policy_in_wrong_slot"})
+"""The findings that say that the chain does not take the grant."""
+LEADING: Final = GRANT_REVERTS | {"never_usable", "validator_never_signs"}
+"""The findings that are told first: nothing else matters of a session that cannot be used."""
 
 
 def finding(name: str, where: Where, sentence: str, remedy: str) -> Finding:

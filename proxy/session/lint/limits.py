@@ -9,7 +9,9 @@ from typing import Final
 
 from proxy.session.lint.findings import WHOLE_SESSION, Finding, Part, Thresholds, Where, finding
 from proxy.session.lint.grant import RULE_POLICIES, Grant, ReadAction, configs_of, has_unread, rule_configs
+from proxy.session.lint.signing import review_validator
 from proxy.session.lint.tokens import SET_APPROVAL_FOR_ALL, TOKEN_FUNCTIONS
+from proxy.session.lint.usable import never_passes
 from proxy.session.policies.erc20_spending_limit import ERC20SpendingLimitPolicy, SpendingLimits
 from proxy.session.policies.simple_gas import GasLimits, SimpleGasPolicy
 from proxy.session.policies.time_frame import TimeFrame, TimeFramePolicy
@@ -24,7 +26,8 @@ _TAKE_NO_VALUE: Final = frozenset({*TOKEN_FUNCTIONS, SET_APPROVAL_FOR_ALL})
 def review_limits(grant: Grant, now: int, thresholds: Thresholds) -> Iterator[Finding]:
     """Time, uses and value of every action; gas of the session. Actions that allow nothing are passed over."""
     actions = [action for action in grant.actions if action.policies and not action.is_dummy]
-    yield from _Times(grant, actions, now, thresholds).review()
+    if not any(each.id == "validator_never_signs" for each in review_validator(grant)):
+        yield from _Times(grant, actions, now, thresholds).review()
     yield from _uses(grant, actions, thresholds)
     for action in actions:
         yield from _value(grant, action, thresholds)
@@ -46,8 +49,10 @@ class _Times:
             yield from _gathered(windows, len(self.actions), check)
 
     def _window(self, action: ReadAction) -> Window | None:
-        """When the action may be used: every time frame above it and on it; `None` when one is not known."""
+        """When the action may be used: every time frame above it and on it; `None` when one is not known, or never."""
         bearing = self.grant.bearing_on(action)
+        if never_passes(self.grant, action.policies):
+            return None  # no time at all: that is told as what it is
         if has_unread(bearing, TimeFramePolicy.name):
             return None
         frames = configs_of(bearing, TimeFrame)

@@ -8,7 +8,7 @@ from typing import Final
 from proxy.session.addresses import VALIDATOR_KINDS, ValidatorKind
 from proxy.session.signers.ecdsa import check_ecdsa
 from proxy.session.signers.multi_signer import check_multi_signer
-from proxy.session.signers.ownable import check_ownable
+from proxy.session.signers.ownable import OWNABLE_FORMS, OwnableForm, check_ownable, other_form
 from proxy.session.signers.secp256k1 import recover, signed_message_hash
 from proxy.session.signers.verdict import (
     BAD_INIT_DATA,
@@ -27,19 +27,22 @@ __all__ = [
     "BAD_INIT_DATA",
     "INVALID",
     "NOT_SORTED",
+    "OWNABLE_FORMS",
     "TOO_SHORT",
     "UNDECODABLE",
     "UNKNOWN",
     "VALID",
+    "OwnableForm",
     "SignatureOutcome",
     "SignatureVerdict",
     "check_session_signature",
+    "is_checked_here",
+    "other_form",
     "recover",
     "signed_message_hash",
 ]
 
 _CHECKS: Final[Mapping[ValidatorKind, Callable[[bytes, Hash32, bytes], SignatureVerdict]]] = {
-    ValidatorKind.OWNABLE: check_ownable,
     ValidatorKind.ECDSA: check_ecdsa,
     ValidatorKind.WEBAUTHN: check_webauthn,
     ValidatorKind.WEBAUTHN_V0: check_webauthn_v0,
@@ -55,4 +58,16 @@ def check_session_signature(
     `init_data` is the session's validator configuration. `UNKNOWN` is not a pass: it means ask the chain.
     """
     kind = VALIDATOR_KINDS.get(validator)
-    return UNKNOWN if kind is None else _CHECKS[kind](init_data, user_op_hash, signature)
+    if kind is None:
+        return UNKNOWN
+    if kind is ValidatorKind.OWNABLE:
+        form = OWNABLE_FORMS.get(validator)
+        return UNKNOWN if form is None else check_ownable(form, init_data, user_op_hash, signature)
+    return _CHECKS[kind](init_data, user_op_hash, signature)
+
+
+def is_checked_here(validator: Address) -> bool:
+    """Whether what the validator wants signed is known."""
+    return validator in VALIDATOR_KINDS and (
+        VALIDATOR_KINDS[validator] is not ValidatorKind.OWNABLE or validator in OWNABLE_FORMS
+    )

@@ -1,10 +1,12 @@
-"""Several secp256k1 owners with a threshold.
+"""Several secp256k1 owners with a threshold, in releases that want different things signed.
 
-Source: rhinestonewtf/core-modules `OwnableValidator.validateSignatureWithData` with rhinestonewtf/checknsignatures.
+Source: rhinestonewtf/core-modules `OwnableValidator.validateSignatureWithData` with rhinestonewtf/checknsignatures;
+which release takes which form was measured on the byte-exact contracts.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
@@ -29,12 +31,41 @@ def _owners(init_data: bytes) -> tuple[int, tuple[Address, ...]] | None:
     return threshold, owners
 
 
-def check_ownable(init_data: bytes, digest: Hash32, signature: bytes) -> SignatureVerdict:
-    """threshold × 65 bytes in any order; fewer than 65 bytes at the end are ignored.
+@dataclass(frozen=True, slots=True)
+class OwnableForm:
+    """What one release takes for a signature of an operation.
 
-    Releases differ in whether the validator adds the EIP-191 prefix before all else, and the SDKs sign both ways at
-    one address, so the prefixed hash is tried first and the bare one after it.
+    `prefixes`: the validator itself puts the EIP-191 prefix before the hash, always. `reads_all`: every 65 bytes are
+    recovered, those beyond the threshold too. `wanted` and `sdk_call` name the form for people.
     """
+
+    prefixes: bool
+    reads_all: bool
+    wanted: str
+    sdk_call: str
+
+
+BARE_HASH: Final = OwnableForm(
+    prefixes=False,
+    reads_all=True,
+    wanted="the bare userOpHash with v 27 or 28, or its EIP-191 form with 4 added to v",
+    sdk_call="account.sign({ hash: userOpHash }) of a viem account",
+)
+MESSAGE: Final = OwnableForm(
+    prefixes=True,
+    reads_all=False,
+    wanted="the EIP-191 form of the userOpHash with v 27 or 28",
+    sdk_call="account.signMessage({ message: { raw: userOpHash } }) of a viem account",
+)
+OWNABLE_FORMS: Final = {
+    Address(bytes.fromhex("000000000013fdB5234E4E3162a810F54d9f7E98")): BARE_HASH,  # release, module-sdk's default
+    Address(bytes.fromhex("0000000000E9E6E96Bcaa3c113187CdB7E38AED9")): MESSAGE,  # beta, Startale's session validator
+}
+"""By address, as measured on the byte-exact contracts. Releases that are not here are asked at the chain."""
+
+
+def check_ownable(form: OwnableForm, init_data: bytes, digest: Hash32, signature: bytes) -> SignatureVerdict:
+    """threshold × 65 bytes in any order; fewer than 65 bytes at the end are ignored."""
     configured = _owners(init_data)
     if configured is None:
         return BAD_INIT_DATA
@@ -46,19 +77,30 @@ def check_ownable(init_data: bytes, digest: Hash32, signature: bytes) -> Signatu
         return TOO_SHORT
     if threshold > len(owners):
         return INVALID
-    verdict = _count(signed_message_hash(digest), threshold, owners, signature)
-    return verdict if verdict is not INVALID else _count(digest, threshold, owners, signature)
+    signed = signed_message_hash(digest) if form.prefixes else digest
+    return _count(form, signed, threshold, owners, signature)
 
 
-def _count(digest: Hash32, threshold: int, owners: tuple[Address, ...], signature: bytes) -> SignatureVerdict:
-    """Releases also differ in whether signatures beyond the threshold are read: where that decides, ask the chain."""
+def other_form(form: OwnableForm, init_data: bytes, digest: Hash32, signature: bytes) -> OwnableForm | None:
+    """The release whose form a signature is in that was refused for its form."""
+    for other in OWNABLE_FORMS.values():
+        if other is not form and check_ownable(other, init_data, digest, signature) is VALID:
+            return other
+    return None
+
+
+def _count(
+    form: OwnableForm, digest: Hash32, threshold: int, owners: tuple[Address, ...], signature: bytes
+) -> SignatureVerdict:
+    """Where it decides whether signatures beyond the threshold are read, and that is not known, ask the chain."""
     count = len(signature) // SIGNATURE
     if count > _MOST_SIGNATURES:
         return UNKNOWN
+    every = signature[: count * SIGNATURE]
+    if form.reads_all or count == threshold:
+        return _count_owners(digest, threshold, owners, every)
     verdict = _count_owners(digest, threshold, owners, signature[: threshold * SIGNATURE])
-    if count == threshold:
-        return verdict
-    return verdict if _count_owners(digest, threshold, owners, signature[: count * SIGNATURE]) is verdict else UNKNOWN
+    return verdict if _count_owners(digest, threshold, owners, every) is verdict else UNKNOWN
 
 
 def _count_owners(digest: Hash32, threshold: int, owners: tuple[Address, ...], signature: bytes) -> SignatureVerdict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -190,6 +191,7 @@ READINGS: dict[str, object] = {
     "move.unlimited": False,
     "move.call": 0,
     "move.is_self_holder": True,
+    "op.grant_would_revert": False,
     **{f"grant.{name}": getattr(GRANT, name) for name in ("permission_id", "module", "how", "findings")},
     **{f"grant.{name}": getattr(GRANT, name) for name in ("valid_until", "targets", "policies")},
     "grant.duration": 86_400,
@@ -203,6 +205,15 @@ def test_every_field_is_read_and_documented(name: str) -> None:
     assert field.read(GOOD, RECORDS[name.partition(".")[0]]) == READINGS[name]
     assert field.doc.endswith(".")
     assert field.type_in_words
+
+
+@pytest.mark.parametrize("finding", ["cannot_be_enabled", "policy_in_wrong_slot"])
+def test_a_grant_that_the_chain_would_not_take_is_a_fact_of_its_operation(finding: str) -> None:
+    expression = compiled("op.grant_would_revert")
+    broken = replace(GRANT, findings=("no_expiry", finding))
+    assert expression.holds(replace(GOOD, grants=(GRANT, broken))) is True
+    assert expression.holds(replace(GOOD, grants=(GRANT,))) is False
+    assert expression.holds(replace(GOOD, grants=())) is False
 
 
 @pytest.mark.parametrize("name", FIELDS)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.session.addresses import SESSION_MODULES, SMART_SESSION
-from proxy.session.lint import lint
+from proxy.session.lint import Severity, lint
 from proxy.session.revert import Revert
 from proxy.session.state import SessionState
 from proxy.session.transitions import enable
@@ -26,10 +26,13 @@ from tests.session.builders import (
     UNI_ACTION,
     USAGE,
     action,
+    arg,
     fallback,
     key_of,
+    node,
     only,
     rule,
+    session,
     spending,
     sudo,
     time_frame,
@@ -80,7 +83,82 @@ PAIRS: Pairs = {
     "action_without_policies": (tight(tight_play, action(TOKEN, TRANSFER)), tight(tight_play)),
     "unreachable_action": (tight(tight_play, action(FLAG_TARGET, PLAY, sudo)), tight(tight_play, fallback(sudo))),
     "nothing_allowed": (tight(play()), tight(play(sudo))),
+    "never_usable": (tight(play(no_rules)), tight(play(no_rules), action(TOKEN, TRANSFER, usage(1)))),
 }
+only_one = (0, 0, 0, 1, 0, 0)
+PACKED = UNTIL.to_bytes(6, "big") + bytes(6)
+ABI_ENCODED = word(NOW) + word(UNTIL)
+
+
+@pytest.mark.parametrize("data", [ABI_ENCODED, older_time_frame, bytes(31) + b"\x01", word(UNTIL) * 3])
+@pytest.mark.parametrize("erc1271", [(), (sudo,)])
+def test_leads_with_a_user_operation_policy_that_no_operation_passes(
+    data: bytes, erc1271: tuple[PolicyData, ...]
+) -> None:
+    grant = tight(fallback(sudo), user_op=(PolicyData(TIME, data),), erc7739_policies=ERC7739Data((), erc1271))
+    first, *rest = lint(grant, now=NOW)
+    assert (first.id, first.severity) == ("never_usable", Severity.CRITICAL)
+    assert "first 12 bytes" in first.sentence
+    assert "uint48 validUntil" in first.remedy
+    assert "getTimeFramePolicy" in first.remedy
+    assert {"no_expiry", "far_expiry", "expired"}.isdisjoint(finding.id for finding in rest)
+
+
+def test_says_whose_encoding_the_time_frame_has() -> None:
+    first, *_ = lint(tight(user_op=(PolicyData(TIME, ABI_ENCODED),)), now=NOW)
+    assert "Rhinestone SDK" in first.sentence
+    assert "never_usable" not in found(tight(user_op=(PolicyData(TIME, PACKED),)))
+
+
+@pytest.mark.parametrize(
+    "policies",
+    [
+        (PolicyData(V1_USAGE, bytes(32)),),
+        (usage(1), PolicyData(V1_USAGE, bytes(16))),
+        (usage(1), PolicyData(V1_TIME, bytes(32))),
+    ],
+)
+def test_knows_every_policy_that_refuses_every_operation(policies: tuple[PolicyData, ...]) -> None:
+    assert lint(tight(user_op=policies), now=NOW)[0].id == "never_usable"
+
+
+def test_an_expression_whose_first_rule_is_too_deep_makes_its_action_useless() -> None:
+    def chain(levels: int) -> PolicyData:
+        return arg([only_one], [node("rule"), *[node("not", left=n) for n in range(levels)]], root=levels)
+
+    assert "never_usable" in found(tight(play(chain(81))))
+    assert "never_usable" not in found(tight(play(chain(80))))
+
+
+def test_a_validator_that_nobody_satisfies_leads_too_and_is_not_said_to_last_for_ever() -> None:
+    grant = session(fallback(sudo))
+    found_now = [finding.id for finding in lint(replace(grant, session_validator_init_data=owners(0, 1)), now=NOW)]
+    assert found_now[0] == "validator_never_signs"
+    assert "no_expiry" not in found_now
+    assert "no_expiry" in found(grant)
+
+
+def owners(threshold: int, count: int) -> bytes:
+    return word(threshold) + word(0x40) + word(count) + b"".join(word(number + 1) for number in range(count))
+
+
+@pytest.mark.parametrize(("count", "fits"), [(7, True), (8, False), (20, False)])
+def test_leads_with_init_data_that_the_module_cannot_store(count: int, fits: bool) -> None:
+    grant = replace(session(fallback(sudo)), session_validator_init_data=owners(1, count))
+    first = lint(grant, now=NOW, module=SMART_SESSION)[0]
+    if fits:
+        assert "cannot_be_enabled" not in found(grant)
+        return
+    assert (first.id, str(first.where)) == ("cannot_be_enabled", "sessionValidator")
+    assert f"have {len(grant.session_validator_init_data)} bytes" in first.sentence
+    assert "at most 320" in first.sentence
+    older = next(module for module in SESSION_MODULES if module != SMART_SESSION)
+    assert "cannot_be_enabled" not in found(grant, module=older)
+
+
+def test_policies_init_data_may_be_longer_than_a_validators() -> None:
+    assert "cannot_be_enabled" not in found(tight(play(uni_action(only_one))))
+    assert len(uni_action(only_one).init_data) > 320
 
 
 @pytest.mark.parametrize("kind", PAIRS)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.session.policies.arg import ArgPolicy
+from proxy.session.policies.arg import MAX_DEPTH, ArgPolicy
 from proxy.session.policies.parameter_rules import Condition
 from proxy.session.policies.policy import Failed, Passed, Reverted
 from proxy.session.revert import BARE, STACK_OVERFLOW
@@ -104,11 +104,31 @@ def test_an_expression_that_doubles_at_every_level_is_given_up() -> None:
     assert outcome.revert == STACK_OVERFLOW
 
 
-def test_a_chain_of_every_node_there_may_be_is_walked_to_its_end() -> None:
-    chain = [node("rule"), *[node("not", left=level) for level in range(254)]]
-    contract = deploy(arg([ONE], chain, root=254))
+@pytest.mark.parametrize("kind", ["not", "and", "or"])
+def test_a_rule_as_deep_as_the_chains_stack_was_seen_to_take_is_asked(kind: str) -> None:
+    chain = [node("rule"), *[node(kind, left=level, right=0) for level in range(MAX_DEPTH)]]
+    contract = deploy(arg([ONE], chain, root=MAX_DEPTH))
     assert passes(contract.call(with_words(1))[0])
     assert not passes(contract.call(with_words(2))[0])
+
+
+@pytest.mark.parametrize("kind", ["not", "and", "or"])
+@pytest.mark.parametrize("depth", [MAX_DEPTH + 1, 100, 254])
+def test_a_rule_deeper_than_the_chains_stack_takes_is_refused(kind: str, depth: int) -> None:
+    chain = [node("rule"), *[node(kind, left=level, right=0) for level in range(depth)]]
+    outcome, _ = deploy(arg([ONE], chain, root=depth)).call(with_words(1))
+    assert isinstance(outcome, Reverted)
+    assert outcome.revert == BARE
+    assert "deeper than the chain's stack takes" in outcome.reason.sentence
+
+
+def test_depth_that_is_never_gone_into_does_not_count() -> None:
+    deep = [node("rule"), *[node("not", left=level) for level in range(100)]]
+    tree = [*deep, node("or", left=0, right=100)]
+    assert passes(deploy(arg([ONE], tree, root=101)).call(with_words(1))[0])
+    outcome, _ = deploy(arg([ONE], tree, root=101)).call(with_words(2))
+    assert isinstance(outcome, Reverted)
+    assert outcome.revert == BARE
 
 
 @pytest.mark.parametrize(

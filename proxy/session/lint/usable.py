@@ -1,0 +1,97 @@
+"""Whether a session can be used at all: what makes every operation of it fail is the first thing to be told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from proxy.session.addresses import name_of_policy
+from proxy.session.lint.findings import WHOLE_SESSION, Finding, finding
+from proxy.session.lint.grant import Grant, ReadPolicy
+from proxy.session.policies.arg import MAX_DEPTH, ArgRules
+from proxy.session.policies.time_frame import TimeFrame, TimeFramePolicyV1
+from proxy.session.policies.universal_action import ActionRules
+from proxy.session.policies.usage_limit import UsageLimit
+from proxy.session.policies.value_limit import ValueLimit
+
+_OLDER_TIME_FRAME: Final = 32
+_TWO_WORDS: Final = 64
+
+
+def review_usable(grant: Grant) -> Iterator[Finding]:
+    """A policy on every operation, or one on each action, that no check of can pass."""
+    for policy in grant.user_op_policies:
+        if (why := why_never_passed(policy)) is not None:
+            yield _never_usable(f"{policy.where}: {why}", _remedy(policy))
+            return
+    actions = [action for action in grant.actions if action.policies and not action.is_dummy]
+    whys = [next(filter(None, map(why_never_passed, action.policies)), None) for action in actions]
+    if actions and grant.is_whole and all(whys):
+        yield _never_usable(f"every action: {whys[0]}", _remedy(*actions[0].policies))
+
+
+def never_passes(grant: Grant, policies: tuple[ReadPolicy, ...]) -> bool:
+    """Whether calls that must satisfy these policies, and those of every operation, are always refused."""
+    return any(why_never_passed(policy) for policy in (*grant.user_op_policies, *policies))
+
+
+def why_never_passed(policy: ReadPolicy) -> str | None:
+    """Why no check of a policy can pass; `None` when one may."""
+    name = name_of_policy(policy.address)
+    if (misread := misread_time_frame(policy)) is not None:
+        return f"{misread}, and every check of it reverts"
+    if always_reverts(policy):
+        return f"{name} is configured with nothing, and every check of it reverts"
+    return None
+
+
+def misread_time_frame(policy: ReadPolicy) -> str | None:
+    """What a time frame was meant to be whose first 12 bytes are zeros, and whose encoding that is."""
+    data = policy.init_data
+    if data is None or policy.contract is None or policy.config != TimeFrame(0, 0) or not any(data):
+        return None
+    if isinstance(policy.contract.policy, TimeFramePolicyV1):
+        return None
+    reads = "this one reads the first 12 bytes, validUntil 0 and validAfter 0"
+    if len(data) == _OLDER_TIME_FRAME:
+        return f"the 32-byte form of the older TimeFramePolicy: {reads}"
+    if len(data) == _TWO_WORDS:
+        return f"abi.encode of two words, as releases of the Rhinestone SDK wrote time frames: {reads}"
+    return f"{len(data)} bytes that begin with zeros: {reads}"
+
+
+def always_reverts(policy: ReadPolicy) -> bool:
+    """Whether the configuration makes every check revert."""
+    match policy.config:
+        case TimeFrame(valid_until, valid_after):
+            return not (valid_until or valid_after)
+        case UsageLimit(limit) | ValueLimit(limit):
+            # the contracts of 2025 refuse it at initialisation
+            return limit == 0
+        case ActionRules(rules=rules):
+            return not rules
+        case ArgRules(rules=rules):
+            return not rules or _first_path(policy.config) > MAX_DEPTH
+        case _:
+            return False
+
+
+def _first_path(config: ArgRules) -> int:
+    """How deep the evaluation goes before it comes to its first rule; it always does."""
+    index, depth = config.root, 0
+    while config.nodes[index].has_children and depth <= MAX_DEPTH:
+        index, depth = config.nodes[index].left, depth + 1
+    return depth
+
+
+def _remedy(*policies: ReadPolicy) -> str:
+    if any(misread_time_frame(policy) is not None for policy in policies):
+        return (
+            "pack uint48 validUntil and uint48 validAfter into 12 bytes, in this order, as getTimeFramePolicy of"
+            " @rhinestone/module-sdk does"
+        )
+    return "give the policy limits that an operation can meet, or leave it out"
+
+
+def _never_usable(why: str, remedy: str) -> Finding:
+    return finding("never_usable", WHOLE_SESSION, f"the session can never be used: {why}", remedy)
