@@ -116,7 +116,7 @@ class _Prepared:
     match: Match
     fits: Test
     surely: Test | None
-    exempt: tuple[tuple[Test, Expression | None], ...]
+    exempt: tuple[tuple[Test, Expression | None, float | None], ...]
     per_grant: bool  # it is asked once for each session that is granted
 
 
@@ -185,7 +185,7 @@ def _prepare(rule: Rule, ceiling: Mode) -> _Prepared:
         match=match,
         fits=matcher(match),
         surely=None if match is rule.match else matcher(rule.match),
-        exempt=tuple((matcher(each.match), each.when) for each in rule.exemptions),
+        exempt=tuple((matcher(each.match), each.when, each.until) for each in rule.exemptions),
         per_grant=any(each is not None and each.per_grant for each in expressions),
     )
 
@@ -228,8 +228,8 @@ def _applies(prepared: _Prepared, facts: Facts, grant: GrantFacts | None) -> boo
 def _exempted(prepared: _Prepared, facts: Facts, grant: GrantFacts | None) -> bool | None:
     """Whether an exception takes the operation out."""
     unknown = False
-    for fits, exception in prepared.exempt:
-        if fits(facts):
+    for fits, exception, until in prepared.exempt:
+        if (until is None or facts.unix_time < until) and fits(facts):
             exempt = True if exception is None else exception.holds(facts, grant)
             if exempt:
                 return True

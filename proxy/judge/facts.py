@@ -91,6 +91,8 @@ class Facts:
     gas: int = 0  # all gas limits of the operation added up
     call_gas: int = 0
     max_cost: int = 0  # wei: all gas limits at the highest fee
+    max_fee: int = 0  # wei per gas: the highest fee
+    priority_fee: int = 0  # wei per gas: the tip
     replaces: bool = False  # another operation with this nonce is in flight
     lanes: int = 0  # nonce keys on which the session has operations in flight, this one's included
     limit_used_percent: int | None = None  # of the fullest on-chain limit of the session, this operation included

@@ -44,7 +44,7 @@ def _reasons(rule: Rule, tokens: Tokens, chains: Mapping[str, int] | None) -> It
             yield f"match lists no {each.name.replace('_', ' ')}"
     for exemption in rule.exemptions:
         constant = True if exemption.when is None else exemption.when.const
-        if constant is True and is_wider(exemption.match, match):
+        if exemption.until is None and constant is True and is_wider(exemption.match, match):
             yield "an exception of its own covers all of it"
     yield from _check_reasons(rule, tokens, chains)
 

@@ -97,6 +97,8 @@ def facts_of(
         gas=gas,
         call_gas=op.call_gas_limit or 0,
         max_cost=gas * (op.max_fee_per_gas or 0),
+        max_fee=op.max_fee_per_gas or 0,
+        priority_fee=op.max_priority_fee_per_gas or 0,
         replaces=standing.replaces,
         lanes=standing.lanes,
         limit_used_percent=standing.limit_used_percent,

@@ -272,11 +272,12 @@ Check = Limit | Rate | FirstSeen | Deviation | Streak | Schedule
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exemption:
-    """`except`: what a rule does not apply to, as data, and why."""
+    """`except`: what a rule does not apply to, as data, why, and until when (unix seconds, exclusive)."""
 
     match: Match
     when: Expression | None = None
-    because: str | None = None
+    reason: str | None = None
+    until: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -306,8 +307,12 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ruleset:
-    """The rules that judge together, in file order. `digest` names the set: hex of a hash over all that was read."""
+    """The rules that judge together, in file order. `digest` names the set: hex of a hash over all that was read.
+
+    `listed` says how many values each list has that stands in a file of its own.
+    """
 
     rules: tuple[Rule, ...] = ()
     tokens: Tokens = field(default_factory=Tokens)
     digest: str = ""
+    listed: Mapping[str, int] = field(default_factory=dict)

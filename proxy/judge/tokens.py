@@ -48,17 +48,30 @@ class TokenPlace:
 _NATIVE_PLACE: Final = TokenPlace(None, NATIVE_DECIMALS)
 
 
+class Price(NamedTuple):
+    """What one whole token is worth in USD, and until when (unix seconds) that may be relied on."""
+
+    usd: Fraction
+    until: float
+
+
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token by its symbol. `price` is the fixed reference price in USD of one whole token, where ops gave one.
+    """A token by its symbol. `price` is the reference price in USD of one whole token, where ops gave one.
 
-    The native coin has no `places`: it is on every chain, with 18 decimals.
+    A price of a feed may be relied on until `price_until` (unix seconds); a fixed one for ever. The native coin has no
+    `places`: it is on every chain, with 18 decimals.
     """
 
     symbol: str
     places: Mapping[int, TokenPlace] = field(default_factory=dict)
     price: Fraction | None = None
     native: bool = False
+    price_until: float | None = None
+
+    def price_at(self, unix_time: float) -> Fraction | None:
+        """The price, `None` where there is none that may be relied on at that time."""
+        return None if self.price_until is not None and unix_time > self.price_until else self.price
 
     def on(self, chain_id: int) -> TokenPlace | None:
         """Where the token is on a chain; `None` when it is not there."""

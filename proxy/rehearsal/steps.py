@@ -32,7 +32,8 @@ from proxy.written import fault, kind_of, shorten
 STEP_KEYS: Final = (
     *("at", "expect", "repeat", "every", "session", "account", "client", "chain", "method", "preview", "mode"),
     *("module", "nonce_key", "same_nonce", "entry_point", "calls", "call_type", "spend", "approve", "inflow", "to"),
-    *("moves", "acts", "grants", "paymaster", "factory", "eip7702", "gas", "call_gas", "max_cost", "lanes"),
+    *("moves", "acts", "grants", "paymaster", "factory", "eip7702", "gas", "call_gas", "max_cost", "max_fee"),
+    *("priority_fee", "lanes"),
     *("replaces", "limit_used_percent", "verdict", "then"),
 )
 """Every key of a step."""
@@ -122,6 +123,8 @@ def step_facts(fields: Fields, around: Surroundings, sequence: Sequence, after: 
         gas=fields.get("gas", read_number, 500_000),
         call_gas=fields.get("call_gas", read_number, 200_000),
         max_cost=fields.get("max_cost", desk.coins, 0),
+        max_fee=fields.get("max_fee", desk.coins, 0),
+        priority_fee=fields.get("priority_fee", desk.coins, 0),
         replaces=fields.get("replaces", read_flag, again),
         lanes=fields.get("lanes", number_up_to(2**32), 1 if session else 0),
         limit_used_percent=fields.get("limit_used_percent", number_up_to(1_000_000), None),

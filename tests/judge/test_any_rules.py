@@ -97,7 +97,7 @@ def rule_texts(draw: st.DrawFn, name: str) -> str:
         f"match: {match}",
         *([] if when is None else [f"when: '{when}'"]),
         *([] if check is None else [check]),
-        *([] if draw(st.booleans()) else ["except: [{match: {client: friend}, because: a friend}]"]),
+        *([] if draw(st.booleans()) else ["except: [{match: {client: friend}, reason: a friend}]"]),
     ]
     return f"- {{{', '.join(parts)}}}"
 

@@ -376,7 +376,7 @@ def test_an_exception_is_data_and_silences_its_rule_only() -> None:
           mode: enforce
           match: {{session: true}}
           except:
-            - {{match: {{target: "0x{SHOP.hex()}"}}, when: len(op.calls) == 1, because: our shop}}
+            - {{match: {{target: "0x{SHOP.hex()}"}}, when: len(op.calls) == 1, reason: our shop}}
         - {{id: other, description: d, mode: alert}}
         """
     )
@@ -430,7 +430,7 @@ def test_a_rule_on_granted_sessions_is_asked_of_each_and_so_are_its_exceptions()
           mode: alert
           match: {grant: true}
           when: '"sudo_action" in grant.findings'
-          except: [{when: '"expired" in grant.findings', because: it is over}]
+          except: [{when: '"expired" in grant.findings', reason: it is over}]
         """
     )
 

@@ -134,9 +134,7 @@ def test_a_history_learns_from_what_learn_says_and_the_rule_asks_about_what_when
 
 def test_what_an_exception_takes_out_neither_fires_nor_teaches() -> None:
     scene = Scene(
-        judge_of(
-            LEARNS % "learn: spend(USDC) > 0 USDC" + '  except: [{when: op.client == "payroll", because: known}]\n'
-        )
+        judge_of(LEARNS % "learn: spend(USDC) > 0 USDC" + '  except: [{when: op.client == "payroll", reason: known}]\n')
     )
     for _ in range(30):
         scene.send(replace(paid(100, BOB), client="payroll"))

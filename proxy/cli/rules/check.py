@@ -54,6 +54,8 @@ def _print(parsed: Parsed) -> None:
         return
     for path, number in _by_file(parsed.ruleset).items():
         typer.echo(f"{path}: {number} {'rule' if number == 1 else 'rules'}")
+    for name, number in parsed.ruleset.listed.items():
+        typer.echo(f"list {name}: {number} {'value' if number == 1 else 'values'}")
     typer.echo(f"set {parsed.ruleset.digest}")
 
 
@@ -70,6 +72,7 @@ def _described(parsed: Parsed, *, ok: bool) -> dict[str, object]:
         "ok": ok,
         "digest": None if ruleset is None else ruleset.digest,
         "rules": None if ruleset is None else [rule.id for rule in ruleset.rules],
+        "lists": None if ruleset is None else dict(ruleset.listed),
         "faults": [_fault(each) for each in parsed.faults],
         "warnings": [_fault(each) for each in parsed.warnings],
     }

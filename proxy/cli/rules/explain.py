@@ -86,7 +86,8 @@ def in_words(rule: Rule, rules: RuleSet, cases: list[Case]) -> dict[str, object]
             {
                 "matches": match_in_words(each.match, tokens),
                 "when": None if each.when is None else each.when.source,
-                "because": each.because,
+                "reason": each.reason,
+                "until": each.until,
             }
             for each in rule.exemptions
         ],

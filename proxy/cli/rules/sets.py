@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import typer
 
 from proxy.cli.options import ExitCode, fail, load
 from proxy.config import Config, load_config
-from proxy.edge.rule_files.files import MOST_BYTES, read_rule_files
+from proxy.edge.rule_files.files import MOST_BYTES, read_beside, read_rule_files
 from proxy.edge.rule_files.reading import known_clients
 from proxy.errors import ConfigErrors
 from proxy.judge.parse import Parsed, RuleFault, Source, parse_rules
@@ -61,9 +61,10 @@ def parse_files(patterns: Sequence[str], base: Path, config: Path) -> tuple[Pars
         tokens,
         chains=None if names is None else {name: chain.chain_id for name, chain in names.chains.items()},
         clients=None if names is None else known_clients(names),
+        beside=read_beside,
     )
     if unread:
-        parsed = Parsed(ruleset=None, faults=(*unread, *parsed.faults), warnings=parsed.warnings)
+        parsed = replace(parsed, ruleset=None, faults=(*unread, *parsed.faults))
     return parsed, sources
 
 

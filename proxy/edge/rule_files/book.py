@@ -54,18 +54,20 @@ class ReloadResult:
 
 
 class RuleBook:
-    """The rules of all chains. `read` gives them as the files are now, `look` tells whether these have changed."""
+    """The rules of all chains. `read` gives them as the files are now, `look` tells whether these have changed, or
+    those that they were found to name."""
 
     def __init__(
-        self, read: Callable[[], Parsed], look: Callable[[], Marks], *, ceiling: Mode, metrics: Metrics
+        self, read: Callable[[], Parsed], look: Callable[[Collection[str]], Marks], *, ceiling: Mode, metrics: Metrics
     ) -> None:
-        self._read = read
-        self._look = look
+        self._read_files = read
+        self._look_at = look
+        self._beside: tuple[str, ...] = ()
         self._ceiling = ceiling
         self._metrics = metrics
         self._judge = Judge(Ruleset(), ceiling=ceiling)
         self._by_id: dict[str, Rule] = {}
-        self._watch = Watch(look)
+        self._watch = Watch(self._look)
         self._keepers: list[Keep] = []
         self._one_at_a_time = asyncio.Lock()
 
@@ -87,12 +89,24 @@ class RuleBook:
         """Read the rules at start. Raises `ConfigErrors` with every fault: a gate does not begin without its rules."""
         marks = self._look()
         parsed = self._read()
+        if self._beside:
+            # files that were not looked at before they were read
+            marks = self._look()
+            parsed = self._read()
         if parsed.ruleset is None:
             raise ConfigErrors(as_config_faults(parsed.faults))
         self._watch.read(marks)
         self._put(Judge(parsed.ruleset, ceiling=self._ceiling))
         for warning in parsed.warnings:
             _LOG.warning("rules: %s", warning)
+
+    def _look(self) -> Marks:
+        return self._look_at(self._beside)
+
+    def _read(self) -> Parsed:
+        parsed = self._read_files()
+        self._beside = parsed.beside
+        return parsed
 
     async def keep_counts_in(self, keep: Keep) -> None:
         """Have `keep` told the identities of the rules in force, now and after each reload."""
@@ -139,7 +153,10 @@ class RuleBook:
         """The files as they were at one moment: what changes while it is read is read again."""
         for _ in range(_READINGS):
             before = await asyncio.to_thread(self._look)
+            named = self._beside
             parsed = await asyncio.to_thread(self._read)
+            if self._beside != named:
+                continue  # it names other files now, which were not looked at before they were read
             self._watch.read(before)
             if await asyncio.to_thread(self._look) == before:
                 return parsed

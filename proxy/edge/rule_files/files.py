@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from proxy.document import Place
-from proxy.judge.parse import RuleFault, Source
+from proxy.judge.parse import Beside, RuleFault, Source
 
 MOST_BYTES: Final = 4 * 1024 * 1024
 TOKENS: Final = "tokens.yaml"
@@ -42,6 +42,15 @@ def read_rule_files(
     beside = [folder / TOKENS for place in places for folder in (place.parent, place)]
     tokens = {path.resolve(): path for path in beside if path.is_file()}
     return sources, _read_all(tokens.values(), faults), tuple(faults)
+
+
+def read_beside(source: str, name: str) -> Beside:
+    """A file that a rule or token file names, relative to the folder of that one."""
+    path = Path(source).parent / name
+    if not path.is_file():  # a pipe would be waited for
+        return Beside(_shown(path), None, "there is no such file")
+    text = _read(path)
+    return Beside(_shown(path), None, text.problem) if isinstance(text, RuleFault) else Beside(_shown(path), text)
 
 
 def _matching(base: Path, pattern: str) -> list[Path]:

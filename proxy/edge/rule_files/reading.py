@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from proxy.config import Config, load_config
 from proxy.config.loading import rule_patterns
-from proxy.edge.rule_files.files import read_rule_files
+from proxy.edge.rule_files.files import read_beside, read_rule_files
 from proxy.edge.rule_files.watch import matches
 from proxy.errors import ConfigErrors, ConfigFault
 from proxy.judge.parse import Parsed, RuleFault, parse_rules
@@ -55,10 +56,11 @@ def _parse(patterns: Sequence[str], config: Config | None) -> Parsed:
         tokens,
         chains=None if config is None else {name: chain.chain_id for name, chain in config.chains.items()},
         clients=None if config is None else known_clients(config),
+        beside=read_beside,
     )
     if not unread:
         return parsed
-    return Parsed(ruleset=None, faults=(*unread, *parsed.faults), warnings=parsed.warnings)
+    return replace(parsed, ruleset=None, faults=(*unread, *parsed.faults))
 
 
 def known_clients(config: Config) -> list[str] | None:

@@ -7,7 +7,7 @@ the mounts and network disks on which change notices do not.
 from __future__ import annotations
 
 import glob
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -38,11 +38,13 @@ class FileMark(NamedTuple):
 Marks = frozenset[FileMark]
 
 
-def look(patterns: Sequence[str]) -> Marks:
-    """The rule files there are, and the tokens.yaml of their folders and of the folders around them."""
+def look(patterns: Sequence[str], beside: Iterable[str] = ()) -> Marks:
+    """The rule files there are, the tokens.yaml of their folders and of the folders around them, and the files
+    `beside` that they name."""
     found = {Path(path) for pattern in patterns for path in matches(pattern) if not path.endswith(_CASES)}
     folders = {folder for path in found for folder in (path.parent, path.parent.parent)}
-    return frozenset(mark for path in found | {folder / "tokens.yaml" for folder in folders} for mark in _mark(path))
+    tokens = {folder / "tokens.yaml" for folder in folders}
+    return frozenset(mark for path in {*found, *tokens, *map(Path, beside)} for mark in _mark(path))
 
 
 def _mark(path: Path) -> list[FileMark]:

@@ -9,8 +9,8 @@ from proxy.judge.facts import Facts, MoveFacts
 from proxy.judge.tokens import USD_DECIMALS, Asset, Token, Tokens
 from proxy.userop.movement import AssetKind, MovementKind
 
-Worth = Callable[[int, MoveFacts], int | None]
-"""From a chain id and a move to how much it is; `None` when that cannot be told."""
+Worth = Callable[[Facts, MoveFacts], int | None]
+"""From an operation and a move of it to how much it is; `None` when that cannot be told."""
 
 # the asset is decided by a contract at run time: it may be any, also the one that is asked for
 _UNNAMED: Final = frozenset({AssetKind.UNKNOWN, AssetKind.VAULT_ASSET})
@@ -19,8 +19,8 @@ _UNNAMED: Final = frozenset({AssetKind.UNKNOWN, AssetKind.VAULT_ASSET})
 def worth_in_token(token: Token) -> Worth:
     """How much of `token` a move is, in base units: 0 for another asset and where the token is not."""
 
-    def worth(chain_id: int, move: MoveFacts) -> int | None:
-        place = token.on(chain_id)
+    def worth(facts: Facts, move: MoveFacts) -> int | None:
+        place = token.on(facts.chain_id)
         if place is None:
             return 0
         if move.asset in _UNNAMED:
@@ -33,21 +33,22 @@ def worth_in_token(token: Token) -> Worth:
 
 
 def worth_in_usd(tokens: Tokens) -> Worth:
-    """How much a move is worth at the reference prices, in 10^-18 USD, rounded up."""
+    """How much a move is worth at the reference prices of its time, in 10^-18 USD, rounded up."""
 
-    def worth(chain_id: int, move: MoveFacts) -> int | None:
+    def worth(facts: Facts, move: MoveFacts) -> int | None:
         if move.amount == 0:
             return 0
         if move.amount is None or move.asset in _UNNAMED:
             return None
         if move.token is None and move.asset is not AssetKind.NATIVE:
             return None
-        token = tokens.at(Asset(chain_id, None if move.asset is AssetKind.NATIVE else move.token))
-        place = None if token is None else token.on(chain_id)
-        if token is None or token.price is None or place is None:
+        token = tokens.at(Asset(facts.chain_id, None if move.asset is AssetKind.NATIVE else move.token))
+        place = None if token is None else token.on(facts.chain_id)
+        price = None if token is None else token.price_at(facts.unix_time)
+        if price is None or place is None:
             return None
-        numerator = move.amount * token.price.numerator * 10**USD_DECIMALS
-        denominator: int = token.price.denominator * 10**place.decimals
+        numerator = move.amount * price.numerator * 10**USD_DECIMALS
+        denominator: int = price.denominator * 10**place.decimals
         return -(-numerator // denominator)
 
     return worth
@@ -58,7 +59,7 @@ def moved(facts: Facts, kind: MovementKind, worth: Worth) -> int | None:
     total = 0
     for move in facts.moves:
         if move.kind is kind:
-            amount = worth(facts.chain_id, move)
+            amount = worth(facts, move)
             if amount is None:
                 return None
             total += amount
@@ -67,4 +68,4 @@ def moved(facts: Facts, kind: MovementKind, worth: Worth) -> int | None:
 
 def moved_each(facts: Facts, kind: MovementKind, worth: Worth) -> Iterable[tuple[MoveFacts, int | None]]:
     """Each move of a kind, and how much it is; moves of other assets are 0."""
-    return ((move, worth(facts.chain_id, move)) for move in facts.moves if move.kind is kind)
+    return ((move, worth(facts, move)) for move in facts.moves if move.kind is kind)

@@ -156,6 +156,8 @@ _OPERATION: Final = (
     Field("op.gas", UNSIGNED, "All gas limits added up.", lambda _, op: op.gas),
     Field("op.call_gas", UNSIGNED, "The gas limit of the calls.", lambda _, op: op.call_gas),
     Field("op.max_cost", _ETH, "What all gas limits cost at the highest fee.", lambda _, op: op.max_cost),
+    Field("op.max_fee", _ETH, "The highest fee for one unit of gas, such as 20 gwei.", lambda _, op: op.max_fee),
+    Field("op.priority_fee", _ETH, "The tip for one unit of gas.", lambda _, op: op.priority_fee),
     Field("op.value", _ETH, "The native coin that all calls send along; `value` for short.", _value),
     Field("op.replaces", BOOL, "Whether another operation with this nonce is in flight.", lambda _, op: op.replaces),
     Field(

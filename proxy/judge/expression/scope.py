@@ -12,11 +12,12 @@ from proxy.judge.tokens import Tokens
 class NamedList:
     """A list of a rule file: `of` says of what (address, selector, permission_id, text, client).
 
-    Its values are bytes of the width of `of`, or texts.
+    Its values are bytes of the width of `of`, or texts. `file` is where they stand, if not in the rule file itself.
     """
 
     of: str
     values: frozenset[bytes] | frozenset[str]
+    file: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from proxy.judge.rule import Place, Ruleset
@@ -13,6 +14,24 @@ class Source:
 
     path: str
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """A file that a rule file names: its path as faults show it, and its text, or else why it cannot be read."""
+
+    path: str
+    text: str | None
+    problem: str = ""
+
+
+ReadBeside = Callable[[str, str], Beside]
+"""Reads a file that a rule file names: from the path of the one and the name in it."""
+
+
+def nothing_beside(_source: str, name: str) -> Beside:
+    """For rules that stand alone."""
+    return Beside(name, None, "no file can be read here")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,3 +59,4 @@ class Parsed:
     ruleset: Ruleset | None
     faults: tuple[RuleFault, ...] = ()
     warnings: tuple[RuleFault, ...] = ()
+    beside: tuple[str, ...] = ()  # paths of the files that the rules name

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from proxy.document import Place, read_yaml
 from proxy.judge.expression import NamedList, Scope
-from proxy.judge.parse.faults import Parsed, RuleFault, Source
+from proxy.judge.parse.faults import Parsed, ReadBeside, RuleFault, Source, nothing_beside
+from proxy.judge.parse.feeds import Shelf
 from proxy.judge.parse.identity import digest_of
 from proxy.judge.parse.rules import build, gather
 from proxy.judge.parse.terms import Terms, is_list_name, is_macro_name, read_list, read_tokens
@@ -23,22 +24,25 @@ def parse_rules(
     *,
     chains: Mapping[str, int] | None,
     clients: Collection[str] | None,
+    beside: ReadBeside = nothing_beside,
 ) -> Parsed:
-    """The rules of `sources` in their order, or every fault in them and in the token files.
+    """The rules of `sources` in their order, or every fault in them, in the token files and in what these name.
 
-    `chains` (name to id) and `clients` are those of the settings; `None`: their names are not checked.
+    `chains` (name to id) and `clients` are those of the settings; `None`: their names are not checked. `beside` reads
+    the files that rule and token files name: lists and prices.
     """
+    shelf = Shelf(beside)
     found: list[RuleFault] = []
     token_files = [_read(source, found) for source in tokens]
     files = [_read(source, found) for source in sources]
     sections = [_sections(file) for file in files]
-    known = read_tokens(token_files)
+    known = read_tokens(token_files, shelf)
     defined = list(_definitions(sections))
     lists: dict[str, NamedList] = {}
     macros: dict[str, str] = {}
     for name, written in defined:
         if name.startswith("$"):
-            if (named := read_list(written)) is not None:
+            if (named := read_list(written, shelf)) is not None:
                 lists[name[1:]] = named
         elif (text := written.text()) is not None:
             macros[name] = text
@@ -56,10 +60,17 @@ def parse_rules(
     order = _by_place(sources, tokens)
     if found:
         # what else may be said of rules hangs on what they were meant to be
-        return Parsed(ruleset=None, faults=tuple(sorted(found, key=order)), warnings=tuple(sorted(unused, key=order)))
+        faults, unused = sorted(found, key=order), sorted(unused, key=order)
+        return Parsed(ruleset=None, faults=tuple(faults), warnings=tuple(unused), beside=shelf.paths)
     told = [*unused, *_unreachable(rules, by_hand.switched, terms), *_refusing(rules, by_hand.decided)]
     warnings = tuple(sorted(told, key=order))
-    return Parsed(ruleset=Ruleset(rules=rules, tokens=known, digest=digest_of(rules, terms.scope)), warnings=warnings)
+    ruleset = Ruleset(
+        rules=rules,
+        tokens=known,
+        digest=digest_of(rules, terms.scope),
+        listed={name: len(each.values) for name, each in lists.items() if each.file is not None},
+    )
+    return Parsed(ruleset=ruleset, warnings=warnings, beside=shelf.paths)
 
 
 def _by_place(sources: Sequence[Source], tokens: Sequence[Source]) -> Callable[[RuleFault], tuple[int, int, int]]:

@@ -14,6 +14,7 @@ from proxy.judge.parse.faults import RuleFault
 from proxy.judge.parse.identity import identity_of
 from proxy.judge.parse.matches import read_match
 from proxy.judge.parse.terms import Terms
+from proxy.judge.parse.windows import read_until
 from proxy.judge.parse.written import Written
 from proxy.judge.rule import Check, Deviation, Exemption, Fail, FirstSeen, Match, Per, Rule, Streak
 from proxy.judge.verdict import Mode
@@ -209,7 +210,7 @@ def _exemptions(draft: Draft, terms: Terms) -> tuple[Exemption, ...]:
 
 
 def _exemption(entry: Written, terms: Terms) -> Exemption | None:
-    fields = entry.fields(("match", "when", "because"), "except")
+    fields = entry.fields(("match", "when", "reason", "until"), "except")
     if not isinstance(entry.value, dict):
         return None
     if "match" not in fields and "when" not in fields:
@@ -219,5 +220,6 @@ def _exemption(entry: Written, terms: Terms) -> Exemption | None:
     everything = Match(preview=None, verdicts=None)
     match = read_match([fields["match"]], terms, everything) if "match" in fields else everything
     when = terms.expression(fields["when"]) if "when" in fields else None
-    because = fields["because"].text() if "because" in fields else None
-    return Exemption(match=match, when=when, because=because)
+    reason = fields["reason"].text() if "reason" in fields else None
+    until = read_until(fields["until"]) if "until" in fields else None
+    return Exemption(match=match, when=when, reason=reason, until=until)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Final
 
+from pydantic_core import PydanticCustomError
+
 from proxy.document import Place, did_you_mean
 from proxy.judge.expression import RESERVED_NAMES, Expression, NamedList, Scope, compile_expression
+from proxy.judge.parse.feeds import Shelf, lines_of, read_prices
 from proxy.judge.parse.written import Written
-from proxy.judge.tokens import NATIVE, RESERVED_SYMBOLS, USD, Asset, Token, TokenPlace, Tokens, parse_amount
+from proxy.judge.tokens import NATIVE, RESERVED_SYMBOLS, USD, Asset, Price, Token, TokenPlace, Tokens, parse_amount
 from proxy.written import read_address, read_hash, read_selector, shorten
 
 KINDS: Final = ("address", "selector", "permission_id", "text", "client")
@@ -69,7 +72,9 @@ class Terms:
         while waiting:
             for listed, word in _WORD.findall(waiting.pop()):
                 if listed:
-                    found[f"${listed}"] = self.scope.lists.get(listed)
+                    named = self.scope.lists.get(listed)
+                    # what stands in a file of its own is refreshed, and the rule stays the one it was
+                    found[f"${listed}"] = named if named is None or named.file is None else (named.of, named.file)
                 elif word in self.scope.macros and word not in found:
                     found[word] = self.scope.macros[word]
                     waiting.append(self.scope.macros[word])
@@ -91,14 +96,34 @@ def read_member(written: Written, kind: str) -> Iterable[bytes | str]:
     return () if member is None else (member,)
 
 
-def read_list(written: Written) -> NamedList | None:
-    """A named list."""
-    fields = written.fields(("of", "values"), "a list", ("of", "values"))
+def read_list(written: Written, shelf: Shelf) -> NamedList | None:
+    """A named list: its values written here, or in a file of their own."""
+    fields = written.fields(("of", "values", "file"), "a list", ("of",))
     kind = fields["of"].one_of({each: each for each in KINDS}) if "of" in fields else None
-    if kind is None or "values" not in fields:
+    if isinstance(written.value, dict) and ("values" in fields) == ("file" in fields):
+        written.fault("a list has either values or a file", "add values: [a, b], or file: names.txt")
         return None
+    if kind is None:
+        return None
+    if "file" in fields:
+        return _list_from_file(fields["file"], kind, shelf)
     members = [member for each in fields["values"].each() for member in read_member(each, kind)]
     return NamedList(kind, frozenset(members))  # type: ignore[arg-type]  # one kind is of one type
+
+
+def _list_from_file(written: Written, kind: str, shelf: Shelf) -> NamedList | None:
+    found = shelf.text(written)
+    if found is None:
+        return None
+    path, text = found
+    members: set[bytes | str] = set()
+    for place, value in lines_of(text, path):
+        try:
+            members.add(_READERS[kind](value) if kind in _READERS else value)
+        except PydanticCustomError as error:
+            context = error.context or {}
+            written.reading.fault(place, str(context.get("problem")), context.get("suggestion"))
+    return NamedList(kind, frozenset(members), file=path)  # type: ignore[arg-type]  # one kind is of one type
 
 
 def is_list_name(written: Written, name: str) -> bool:
@@ -122,13 +147,17 @@ def is_macro_name(written: Written, name: str) -> bool:
     return False
 
 
-def read_tokens(files: Iterable[Written]) -> Tokens:
-    """The tokens of all token files."""
+def read_tokens(files: Iterable[Written], shelf: Shelf) -> Tokens:
+    """The tokens of all token files, with the prices of the feeds that these name."""
+    fed: dict[str, Price] = {}
     found: dict[str, Token] = {}
     first: dict[str, Written] = {}
     addresses: dict[tuple[int, bytes | None], tuple[str, Place]] = {}
     for file in files:
-        if file.value is None or "tokens" not in (fields := file.fields(("tokens",), "a token file", ("tokens",))):
+        fields = {} if file.value is None else file.fields(("tokens", "prices"), "a token file", ("tokens",))
+        if "prices" in fields:
+            fed |= read_prices(fields["prices"], shelf)
+        if "tokens" not in fields:
             continue
         for symbol, written in fields["tokens"].items():
             if symbol in first:
@@ -146,7 +175,12 @@ def read_tokens(files: Iterable[Written]) -> Tokens:
                 continue
             _claim(written, token, addresses)
             found[symbol] = token
-    return Tokens(found)
+    return Tokens({symbol: _priced(token, fed.get(symbol)) for symbol, token in found.items()})
+
+
+def _priced(token: Token, fed: Price | None) -> Token:
+    """A price of a feed stands in place of one that is written, also when it is too old to be used."""
+    return token if fed is None else replace(token, price=fed.usd, price_until=fed.until)
 
 
 def _claim(written: Written, token: Token, taken: dict[tuple[int, bytes | None], tuple[str, Place]]) -> None:

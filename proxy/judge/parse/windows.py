@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -16,6 +17,7 @@ LONGEST: Final = 90 * DAY
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": DAY}
 _DURATION: Final = re.compile(r"([0-9]{1,9})(s|m|h|d)\Z", re.ASCII)
 _CLOCK: Final = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])\Z|24:00\Z", re.ASCII)
+_DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z", re.ASCII)
 _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
@@ -31,6 +33,23 @@ def read_duration(written: Written) -> int | None:
         return seconds
     written.fault(f"{match[0]} is out of bounds", "a time span is from 1s to 90d")
     return None
+
+
+def read_until(written: Written) -> float | None:
+    """The end of something, exclusive, in unix seconds: `2026-12-31` is past with that day in UTC, a time with its
+    offset with that moment."""
+    if (text := written.text()) is None:
+        return None
+    try:
+        if _DATE.match(text):
+            return (datetime.fromisoformat(text).replace(tzinfo=UTC) + timedelta(days=1)).timestamp()
+        moment = datetime.fromisoformat(text)
+    except (ValueError, OverflowError):
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        written.fault(f"{shorten(text)} is no date", "write 2026-12-31, or 2026-12-31T18:00:00Z")
+        return None
+    return moment.timestamp()
 
 
 def read_zone(written: Written | None) -> ZoneInfo | None:

@@ -16,6 +16,7 @@ import pytest
 from proxy.edge.rule_files import book as rule_book
 from proxy.edge.rule_files import reading as rule_reading
 from proxy.edge.rule_files.book import RuleBook, start_rules
+from proxy.edge.rule_files.files import read_beside, read_rule_files
 from proxy.edge.rule_files.watch import look
 from proxy.edge.telemetry.metrics import Metrics
 from proxy.edge.telemetry.rule_metrics import Reason, RuleName
@@ -84,6 +85,34 @@ async def until(ready: object, book: RuleBook) -> None:
             return
         await asyncio.sleep(0.01)
     raise AssertionError(ids(book))
+
+
+async def test_a_list_that_a_rule_names_is_read_again_when_its_file_changes(
+    tmp_path: Path, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rule_book, "LOOK_SECONDS", 0.02)
+    (tmp_path / "friends.txt").write_text("alice\n")
+    (tmp_path / "a.yaml").write_text(
+        "lists: {friends: {of: client, file: friends.txt}}\n"
+        "rules: [{id: strangers, description: d, match: {client: $friends}}]\n"
+    )
+
+    def read_with_lists() -> Parsed:
+        sources, tokens, _ = read_rule_files(["*.yaml"], tmp_path)
+        return parse_rules(sources, tokens, chains=None, clients=None, beside=read_beside)
+
+    book = RuleBook(read_with_lists, partial(look, [str(tmp_path / "*.yaml")]), ceiling=Mode.ENFORCE, metrics=metrics)
+    book.load()
+    assert dict(book.ruleset.listed) == {"friends": 1}
+    watching = asyncio.create_task(book.watch())
+    (tmp_path / "friends.new").write_text("alice\nbob\n")
+    (tmp_path / "friends.new").rename(tmp_path / "friends.txt")
+    for _ in range(500):
+        if dict(book.ruleset.listed) == {"friends": 2}:
+            break
+        await asyncio.sleep(0.02)
+    watching.cancel()
+    assert dict(book.ruleset.listed) == {"friends": 2}
 
 
 # at start

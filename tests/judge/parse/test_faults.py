@@ -62,7 +62,7 @@ OF_RULES = {
     ),
     "an unknown mode": (_rule("mode: ▸alrt"), "'alrt' is none of off, shadow, alert, enforce", 'mean "alert"?'),
     "an exception without match and when": (
-        _rule("except: [▸{because: of me}]"),
+        _rule("except: [▸{reason: of me}]"),
         "a mapping exempts everything",
         "add match or when to it",
     ),

@@ -17,7 +17,7 @@ rules:
     tags: [one]
     match: {{target: {SHOP}, session: true}}
     limit: {{count: ops, max: 3, per: session, window: 1h}}
-    except: [{{match: {{client: bot}}, because: ours}}]
+    except: [{{match: {{client: bot}}, reason: ours}}]
   - id: b
     description: Second.
 """
@@ -53,21 +53,21 @@ def test_a_check_takes_the_place_of_the_check_there_was() -> None:
 
 
 def test_without_append_match_tags_and_exceptions_are_replaced() -> None:
-    rule = _first(f"tags: two, match: {{target: {OTHER}}}, except: {{when: op.preview, because: no}}")
+    rule = _first(f"tags: two, match: {{target: {OTHER}}}, except: {{when: op.preview, reason: no}}")
     assert rule.tags == ("two",)
     assert rule.match.session is None
     assert rule.match.targets == frozenset({bytes.fromhex(OTHER[2:])})
-    assert [each.because for each in rule.exemptions] == ["no"]
+    assert [each.reason for each in rule.exemptions] == ["no"]
 
 
 def test_append_adds_to_match_tags_and_exceptions_and_replaces_the_rest() -> None:
     rule = _first(
-        f"append: true, tags: two, match: {{target: {OTHER}}}, except: {{when: op.preview, because: no}}, mode: alert"
+        f"append: true, tags: two, match: {{target: {OTHER}}}, except: {{when: op.preview, reason: no}}, mode: alert"
     )
     assert rule.tags == ("one", "two")
     assert rule.match.session is True
     assert rule.match.targets == frozenset(bytes.fromhex(each[2:]) for each in (SHOP, OTHER))
-    assert [each.because for each in rule.exemptions] == ["ours", "no"]
+    assert [each.reason for each in rule.exemptions] == ["ours", "no"]
     assert rule.mode is Mode.ALERT
 
 
