@@ -11,13 +11,14 @@ from typing import Final
 from proxy.admission import Admission, Judgement, Purpose
 from proxy.admission.enquiry import Enquiry
 from proxy.admission.reasons import unavailable
+from proxy.bundler_answers import Meaning, meaning_of_answer
 from proxy.errors import InvalidParams, MethodNotFound, RpcError, StateUnavailable, UpstreamUnavailable
 from proxy.jsonrpc import Reply, Request, print_error, print_json, print_result
 from proxy.judge.decision import Decision, UpstreamAnswer
 from proxy.judge.reading import Request as AskedBy
 from proxy.judge.verdict import Mode, Reject
 from proxy.methods import MethodClass, check_arity, classify, denial, refusal_of_notification
-from proxy.ports import Answer, Follower, Forwarded, Outcome, Recorder, RequestContext, Upstream
+from proxy.ports import Answer, Follower, Forwarded, OperationPlace, Outcome, Recorder, RequestContext, Upstream
 from proxy.refusal import error_of_reason, error_of_upstream, internal_error
 from proxy.userop.entry_point import EntryPoint
 from proxy.userop.primitives import Address, parse_address, parse_hash, print_bytes, print_checksummed
@@ -162,7 +163,8 @@ class Gate:
         op = parse_user_operation(request.params[0], entry_point.version, estimate=preview)
         params = _print_params(op, entry_point, request.params[2:])
         if self._settings.mode is Mode.OFF or (preview and not self._settings.judge_previews):
-            return self._pass_on(request, await self._post(request.method, params, submit=not preview))
+            place = None if preview else _place_of(op, entry_point)
+            return self._pass_on(request, await self._post(request.method, params, submit=not preview, place=place))
         started = self._stopwatch()
         asked_by = AskedBy(chain=context.chain, client=context.client, method=request.method, preview=preview)
         purpose = Purpose.PREVIEW if preview else Purpose.SUBMIT
@@ -182,7 +184,8 @@ class Gate:
         if preview:
             forwarded = await self._preview(request.method, params, decision)
         else:
-            forwarded = await self._submit(request.method, params, judgement, decision)
+            place = _place_of(op, entry_point)
+            forwarded = await self._submit(request.method, params, judgement, decision, place)
         return self._pass_on(request, forwarded)
 
     async def _hold(self, judgement: Judgement) -> Judgement:
@@ -210,18 +213,22 @@ class Gate:
         self._recorder.answered(decision.decision_id, _answer_of(forwarded, "preview"))
         return forwarded
 
-    async def _submit(self, method: str, params: bytes, judgement: Judgement, decision: Decision) -> Forwarded:
+    async def _submit(
+        self, method: str, params: bytes, judgement: Judgement, decision: Decision, place: OperationPlace
+    ) -> Forwarded:
         try:
-            return await self._send(method, params, judgement, decision)
+            return await self._send(method, params, judgement, decision, place)
         except UpstreamUnavailable:
             raise
         except Exception as error:
             raise _BrokenAfterSendingError from error
 
-    async def _send(self, method: str, params: bytes, judgement: Judgement, decision: Decision) -> Forwarded:
-        """Send what was judged, and see to what it holds: a refusal gives it back, an acceptance keeps it."""
+    async def _send(
+        self, method: str, params: bytes, judgement: Judgement, decision: Decision, place: OperationPlace
+    ) -> Forwarded:
+        """Send what was judged, and see to what it holds: a refusal gives it back, anything else keeps it."""
         try:
-            forwarded = await self._post(method, params, submit=True)
+            forwarded = await self._post(method, params, submit=True, place=place)
         except UpstreamUnavailable as error:
             if error.may_have_been_sent:
                 await self._keep(judgement, answered=False)
@@ -236,22 +243,27 @@ class Gate:
         return forwarded
 
     async def _settle(self, judgement: Judgement, forwarded: Forwarded, decision: Decision) -> None:
-        """The bundler has spoken on an operation."""
+        """The bundler has answered a send. Only words that mean refusal give back what the operation holds."""
         reply = forwarded.reply
         judgement = _named_by(judgement, reply)
         operation = judgement.operation
         answer = _answer_of(forwarded, "receipt")
-        if reply.is_error:
-            self._give_back(judgement, answer)
-        else:
-            await self._keep(judgement)
+        told_hash = None if operation is None else operation.told_hash
+        name = None if told_hash is None else print_bytes(told_hash)
+        meaning = meaning_of_answer(reply, forwarded.status, name)
+        match meaning:
+            case Meaning.REFUSED:
+                self._give_back(judgement, answer)
+            case Meaning.ACCEPTED | Meaning.UNKNOWN:
+                await self._keep(judgement, answered=meaning is Meaning.ACCEPTED)
         self._recorder.answered(decision.decision_id, answer)
-        if reply.is_error or operation is None:
+        if operation is None:
             return
+        if meaning is Meaning.UNKNOWN:
+            what = "answers" if reply.is_error else "names"
+            _LOG.error("%s %s the operation of decision %s otherwise", forwarded.endpoint, what, decision.decision_id)
         if isinstance(reply.result, Mapping):  # pimlico_sendUserOperationNow waits, and answers with the receipt
             await self._follower.observe(reply.result)
-        elif operation.told_hash is None or reply.result != print_bytes(operation.told_hash):
-            _LOG.error("%s names the operation of decision %s otherwise", forwarded.endpoint, decision.decision_id)
 
     async def _keep(self, judgement: Judgement, *, answered: bool = True) -> None:
         if judgement.operation is not None and judgement.operation.told_hash is not None:
@@ -263,9 +275,11 @@ class Gate:
         if judgement.reservation is not None:
             self._follower.refused(judgement.reservation, answer)
 
-    async def _post(self, method: str, params: bytes, *, submit: bool) -> Forwarded:
+    async def _post(
+        self, method: str, params: bytes, *, submit: bool, place: OperationPlace | None = None
+    ) -> Forwarded:
         started = self._stopwatch()
-        forwarded = await self._upstream.post(method, params, submit=submit)
+        forwarded = await self._upstream.post(method, params, submit=submit, place=place)
         self._recorder.forwarded(forwarded.endpoint, self._stopwatch() - started)
         return forwarded
 
@@ -303,6 +317,10 @@ class Gate:
             hits=judgement.finding.hits,
             opened=judgement.finding.opened,
         )
+
+
+def _place_of(op: UserOperation, entry_point: EntryPoint) -> OperationPlace:
+    return OperationPlace(entry_point.address, op.sender, op.nonce)
 
 
 def _print_params(op: UserOperation, entry_point: EntryPoint, rest: list[object]) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from proxy.jsonrpc import Reply
 from proxy.judge.decision import Decision, UpstreamAnswer
@@ -82,6 +82,14 @@ class Answer:
     http_status: int = 200
 
 
+class OperationPlace(NamedTuple):
+    """The nonce of an operation at its entry point: of all with the same place on one chain at most one is mined."""
+
+    entry_point: Address
+    sender: Address
+    nonce: int
+
+
 @runtime_checkable
 class Forwarded(Protocol):
     """What an upstream answered."""
@@ -102,8 +110,12 @@ class Forwarded(Protocol):
 class Upstream(Protocol):
     """The bundlers of one chain."""
 
-    async def post(self, method: str, params: bytes, *, submit: bool) -> Forwarded:
-        """Ask; `params` is a printed JSON array. Raises `UpstreamUnavailable`."""
+    async def post(self, method: str, params: bytes, *, submit: bool, place: OperationPlace | None = None) -> Forwarded:
+        """Ask; `params` is a printed JSON array. Raises `UpstreamUnavailable`.
+
+        `place` is that of the operation a submission carries: as long as one with the same nonce key is in flight at a
+        bundler, it goes there.
+        """
 
 
 class Follower(Protocol):

@@ -28,6 +28,7 @@ _room("document", "errors")
 _room("written", "userop")
 _room("jsonrpc", "strict_json")
 _room("methods", "strict_json")
+_room("bundler_answers", "jsonrpc")
 _room("session", "userop")
 _room("judge", "session", "document", "written")
 _room("ledger", "judge")
@@ -37,14 +38,26 @@ _room("rehearsal", "judge", "ledger")
 _room("admission", "judge", "ledger")
 _room("refusal", "judge")
 _room("ports", "judge", "ledger", "jsonrpc", "methods", "happening")
-_room("gate", "admission", "ports", "refusal")
+_room("gate", "admission", "bundler_answers", "ports", "refusal")
 _room("chain", "gate")
 _room("edge", "chain", "gate", "config")
 _room("app", "edge")
 _room("cli", "app", "rehearsal")
 
 PURE_ROOMS = frozenset(
-    {"document", "errors", "happening", "jsonrpc", "judge", "methods", "session", "strict_json", "userop", "written"}
+    {
+        "bundler_answers",
+        "document",
+        "errors",
+        "happening",
+        "jsonrpc",
+        "judge",
+        "methods",
+        "session",
+        "strict_json",
+        "userop",
+        "written",
+    }
 )
 IMPURE_MODULES = frozenset(
     [

@@ -26,8 +26,9 @@ from proxy.chain.witness import NodeWitness
 from proxy.config import Chain, Config, FeeMethods, LedgerFail, Previews
 from proxy.edge.admin.backend import ServedChain
 from proxy.edge.dialects.fees import FEE_METHODS, FeeTranslator, NodeFees, Translated
+from proxy.edge.http.endpoints import Health
 from proxy.edge.http.listener import Transport
-from proxy.edge.http.upstream import Health, Upstream, UpstreamSettings
+from proxy.edge.http.upstream import Upstream, UpstreamSettings
 from proxy.edge.rule_files.book import RuleBook
 from proxy.edge.storage.store import Store
 from proxy.edge.telemetry.metrics import Metrics
@@ -39,8 +40,9 @@ from proxy.happening import Alerts
 from proxy.jsonrpc import print_json
 from proxy.ledger.memory import MemoryLedger
 from proxy.ledger.operations import AcceptedOperation, Ended
+from proxy.ledger.reservation import NonceSlot
 from proxy.ledger.rule_counts import RuleCounts
-from proxy.ports import Forwarded
+from proxy.ports import Forwarded, OperationPlace
 from proxy.session.registry import Registry
 from proxy.userop.primitives import Hash32, print_bytes
 
@@ -95,11 +97,15 @@ async def build_chain(name: str, chain: Chain, shared: Shared) -> tuple[ServedCh
     def on_health(endpoint: str, health: Health) -> None:
         shared.metrics.upstream_up(endpoint, up=health is Health.HEALTHY)
 
-    upstream = await stack.enter_async_context(_upstream(name, chain, shared, on_health))
+    ledger = MemoryLedger(shared.counts)
+
+    def in_flight(place: OperationPlace) -> bool:
+        return ledger.occupied(NonceSlot(chain.chain_id, *place))
+
+    upstream = await stack.enter_async_context(_upstream(name, chain, shared, on_health, in_flight))
     node = None if chain.node is None else Node(chain.node.url, timeout_seconds=config.limits.node_seconds)
     if node is not None:
         stack.push_async_callback(node.close)
-    ledger = MemoryLedger(shared.counts)
     tracker, reader = _followers(chain, shared, ledger, upstream, node)
     terms = _terms(chain)
     age = None if node is None else ChainAge(time.monotonic, bound=chain.max_state_age)
@@ -191,7 +197,13 @@ def _terms(chain: Chain) -> Terms:
     )
 
 
-def _upstream(name: str, chain: Chain, shared: Shared, on_health: Callable[[str, Health], None]) -> Upstream:
+def _upstream(
+    name: str,
+    chain: Chain,
+    shared: Shared,
+    on_health: Callable[[str, Health], None],
+    in_flight: Callable[[OperationPlace], bool],
+) -> Upstream:
     return Upstream(
         name,
         [bundler.url for bundler in chain.bundlers],
@@ -203,6 +215,8 @@ def _upstream(name: str, chain: Chain, shared: Shared, on_health: Callable[[str,
             transport=Transport(shared.config.transport),
         ),
         on_health=on_health,
+        on_rest=shared.metrics.upstream_rests,
+        in_flight=in_flight,
     )
 
 
@@ -226,7 +240,7 @@ async def _ask_inclusion(upstream: Upstream, user_op_hash: Hash32) -> Receipt | 
 
 
 async def _ask_about(upstream: Upstream, method: str, user_op_hash: Hash32) -> Mapping[str, object] | None:
-    answered = await upstream.post(method, print_json([print_bytes(user_op_hash)]), submit=False)
+    answered = await upstream.find(method, print_json([print_bytes(user_op_hash)]))
     if answered.reply.is_error:
         raise UpstreamUnavailable(f"the bundler answers {method} with an error", may_have_been_sent=True)
     return answered.reply.result if isinstance(answered.reply.result, Mapping) else None

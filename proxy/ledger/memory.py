@@ -86,6 +86,9 @@ class MemoryLedger:
         self._hold(_Hold(reservation, amounts, attempts=1, accepted=False))
         return Held(reservation, replaces=replaces)
 
+    def occupied(self, place: NonceSlot) -> bool:
+        return place in self._slots
+
     def in_flight(self, counter: Counter) -> int:
         return self._in_flight.get(counter, 0)
 

@@ -157,6 +157,9 @@ class Ledger(Protocol):
         (the larger of both counts, for only one can be mined) until `accept` or `release` says which of them stands.
         """
 
+    def occupied(self, place: NonceSlot) -> bool:
+        """Whether an operation in this place is held."""
+
     def in_flight(self, counter: Counter) -> int:
         """How much of `counter` operations in flight will use, at most."""
 

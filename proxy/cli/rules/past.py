@@ -8,10 +8,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from proxy.bundler_answers import Meaning, meaning_of_error
 from proxy.cli.options import fail
 from proxy.edge.audit.reading import AuditFilter, Trail, read_audit
 from proxy.edge.audit.row import AuditRow, Forward
@@ -106,11 +108,20 @@ def _facts_in(row: AuditRow) -> Facts | None:
         return None
 
 
+_ENDINGS: Final = {
+    Meaning.REFUSED: Ending.REFUSED,
+    Meaning.ACCEPTED: Ending.SUCCEEDS,
+    Meaning.UNKNOWN: Ending.IN_FLIGHT,
+}
+
+
 def _ending_of(row: AuditRow) -> Ending:
     """What is taken to have become of an operation: the audit tells what the bundler answered, no more."""
     match row.forward:
         case Forward.ANSWERED if row.upstream is not None and row.upstream.error_code is not None:
-            return Ending.REFUSED
+            # under which HTTP status it came is not on record
+            meaning = meaning_of_error(row.upstream.error_code, row.upstream.error_message, 200)
+            return _ENDINGS[meaning]
         case Forward.PENDING | Forward.UNKNOWN:
             return Ending.IN_FLIGHT
         case _:

@@ -7,24 +7,32 @@ Nothing of the client's request goes upstream but what the gate printed: no head
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass
 from itertools import count
 from types import TracebackType
 from typing import Final, Self
 
-from yarl import URL
-
+from proxy.bundler_answers import TOOK_NOTHING, Meaning, meaning_of_error
+from proxy.edge.http.bundler_health import Kind, Placements, Sign
 from proxy.edge.http.client import ClientSettings, HttpClient, NoReplyError, UnreachedError
+from proxy.edge.http.endpoints import Endpoint, Health, endpoint_at, misfit_of
 from proxy.edge.http.lean.pool import Pool
 from proxy.edge.http.listener import Transport
 from proxy.edge.http.reference_client import AiohttpClient
-from proxy.errors import InvalidParams, UpstreamUnavailable
+from proxy.errors import UpstreamUnavailable
 from proxy.jsonrpc import Reply, ReplyError, print_request, read_reply
-from proxy.userop.primitives import Address, parse_address, parse_uint, print_checksummed
+from proxy.ports import OperationPlace
+from proxy.userop.primitives import Address
 
+_LOG: Final = logging.getLogger(__name__)
 _NO_PARAMS: Final = b"[]"
+_RESTS: Final = {
+    True: "rests from every {kind}: another is asked where there is one",
+    False: "is asked every {kind} again",
+}
 _WAITS_FOR_INCLUSION: Final = frozenset({"pimlico_sendUserOperationNow"})
 
 
@@ -42,25 +50,6 @@ class UpstreamSettings:
     max_reply_bytes: int = 16 * 1024 * 1024
 
 
-class Health(StrEnum):
-    """What is known of an endpoint. A closed set, fit for a metric label."""
-
-    UNKNOWN = "unknown"
-    HEALTHY = "healthy"
-    UNREACHABLE = "unreachable"  # used only when no other endpoint is left
-    MISCONFIGURED = "misconfigured"  # another chain, or an entry point missing: never used
-
-
-@dataclass(slots=True, eq=False)
-class Endpoint:
-    """One bundler URL and what is known of it. `problem` is in words, and free of secrets."""
-
-    name: str
-    url: URL = field(repr=False)
-    health: Health = Health.UNKNOWN
-    problem: str | None = None
-
-
 @dataclass(frozen=True, slots=True)
 class UpstreamReply:
     """A bundler's answer: its HTTP status, and the JSON-RPC reply as it came, still under our id."""
@@ -76,8 +65,19 @@ class UpstreamReply:
         return self.reply.body
 
 
+class _ExchangeError(UpstreamUnavailable):
+    """A bundler, or a gateway before it, was reached and gave no reply. What was turned away was not taken."""
+
+    def __init__(self, problem: str, *, silent: bool, turned_away: bool) -> None:
+        super().__init__(problem, may_have_been_sent=not turned_away)
+        self.silent = silent
+
+
 class Upstream:
-    """The bundlers of one chain behind one `post`. Use as an asynchronous context manager."""
+    """The bundlers of one chain behind one `post`. Use as an asynchronous context manager.
+
+    `in_flight` says whether anything is held that takes a place on chain; `stopwatch` gives monotonic seconds.
+    """
 
     def __init__(
         self,
@@ -88,15 +88,21 @@ class Upstream:
         entry_points: frozenset[Address],
         settings: UpstreamSettings | None = None,
         on_health: Callable[[str, Health], None] = lambda _name, _health: None,
+        on_rest: Callable[[str, Kind, bool], None] = lambda _name, _kind, _rests: None,
+        in_flight: Callable[[OperationPlace], bool] = lambda _place: False,
+        stopwatch: Callable[[], float] = time.monotonic,
     ) -> None:
         self.chain = chain
-        self.endpoints = tuple(_endpoint(f"{chain}#{index}", url) for index, url in enumerate(urls))
+        self.endpoints = tuple(endpoint_at(f"{chain}#{index}", url) for index, url in enumerate(urls))
         if not self.endpoints:
             raise ValueError(f"{chain}: no bundler")
         self._chain_id = chain_id
         self._entry_points = entry_points
         self._settings = settings or UpstreamSettings()
         self._on_health = on_health
+        self._on_rest = on_rest
+        self._placements = Placements(in_flight)
+        self._stopwatch = stopwatch
         self._ids = count(1)
         self._client: HttpClient | None = None
 
@@ -124,53 +130,158 @@ class Upstream:
 
     @property
     def preferred(self) -> str:
-        """The name of the endpoint the next request goes to first."""
-        return next(iter(self._order()), self.endpoints[0]).name
+        """The name of the endpoint the next read goes to first."""
+        return next(iter(self._order(Kind.READ)), self.endpoints[0]).name
 
-    def _order(self) -> list[Endpoint]:
-        """Reachable endpoints in configured order, then those that could not be reached when last tried."""
+    def _order(self, kind: Kind, place: OperationPlace | None = None) -> list[Endpoint]:
+        """Whom to ask, one after the other.
+
+        Endpoints in configured order, then those resting from such questions, then those that could not be reached
+        when last tried. What may be at one with this very nonce goes to that one only; what follows on the same nonce
+        key, to that one first.
+        """
+        now = self._stopwatch()
         usable = [endpoint for endpoint in self.endpoints if endpoint.health is not Health.MISCONFIGURED]
-        return sorted(usable, key=lambda endpoint: endpoint.health is Health.UNREACHABLE)
+        ordered = sorted(
+            usable,
+            key=lambda endpoint: (endpoint.health is Health.UNREACHABLE, endpoint.breakers[kind].is_resting(now)),
+        )
+        if place is None:
+            return ordered
+        if (there := self._placements.bundler_of(place, now)) is not None:
+            return [endpoint for endpoint in ordered if endpoint is self.endpoints[there]]
+        if (first := self._placements.bundler_of_key(place, now)) is not None:
+            ordered.sort(key=lambda endpoint: endpoint is not self.endpoints[first])
+        return ordered
 
-    async def post(self, method: str, params: bytes, *, submit: bool) -> UpstreamReply:
+    async def post(
+        self, method: str, params: bytes, *, submit: bool, place: OperationPlace | None = None
+    ) -> UpstreamReply:
         """Ask the first healthy endpoint; `params` is a printed JSON array.
 
         A submission goes to the next endpoint only when none of its bytes can have reached this one, and is never
-        repeated otherwise. A read goes to the next one on any failure. Raises `UpstreamUnavailable`.
+        repeated otherwise; an operation that may be at one bundler goes to no other. A read goes to the next one on any
+        failure, and when a gateway turns it away. Raises `UpstreamUnavailable`.
         """
-        failure: UpstreamUnavailable | None = None
         patient = method in _WAITS_FOR_INCLUSION
         seconds = self._settings.inclusion_seconds if patient else self._settings.total_seconds
-        for endpoint in self._order():
+        if submit:
+            return await self._send(method, params, seconds, place)
+        failure: UpstreamUnavailable | None = None
+        turned_away: UpstreamReply | None = None
+        for endpoint in self._order(Kind.READ):
             try:
-                answer = await self._exchange(endpoint, method, params, seconds)
+                answer = await self._ask(endpoint, Kind.READ, method, params, seconds)
             except UpstreamUnavailable as error:
-                if submit and error.may_have_been_sent:
+                failure = error
+            else:
+                if answer.status not in TOOK_NOTHING:
+                    return answer
+                turned_away = turned_away or answer
+        if turned_away is not None:
+            return turned_away
+        raise failure or self._nobody()
+
+    async def _send(self, method: str, params: bytes, seconds: float, place: OperationPlace | None) -> UpstreamReply:
+        failure: UpstreamUnavailable | None = None
+        stood = place is not None and self._placements.bundler_of(place, self._stopwatch()) is not None
+        for endpoint in self._order(Kind.SEND, place):
+            if place is not None:
+                self._placements.sent(place, self.endpoints.index(endpoint), self._stopwatch())
+            try:
+                answer = await self._ask(endpoint, Kind.SEND, method, params, seconds)
+            except UpstreamUnavailable as error:
+                if error.may_have_been_sent:
+                    raise
+                if place is not None and not stood:
+                    self._placements.never_sent(place)
+                if isinstance(error, _ExchangeError):  # a gateway had it in hand, and nobody repeats a send
                     raise
                 failure = error
             else:
-                if endpoint.health is Health.UNREACHABLE:
-                    self._note(endpoint, Health.UNKNOWN)
+                if place is not None:
+                    self._told(place, _meaning_of(answer), stood=stood)
                 return answer
-        if failure is None:
-            problems = "; ".join(f"{endpoint.name} {endpoint.problem}" for endpoint in self.endpoints)
-            raise UpstreamUnavailable(f"no usable bundler: {problems}", may_have_been_sent=False)
-        raise failure
+        raise failure or self._nobody()
+
+    def _told(self, place: OperationPlace, meaning: Meaning, *, stood: bool) -> None:
+        """The bundler has answered a send; `stood` when one with this nonce was there before, which stays there."""
+        if meaning is Meaning.ACCEPTED:
+            self._placements.answered(place)
+        elif meaning is Meaning.REFUSED and not stood:
+            self._placements.never_sent(place)
+
+    async def find(self, method: str, params: bytes) -> UpstreamReply:
+        """Ask one endpoint after the other until one answers with something other than null.
+
+        Where none does, the first answer that is no error, or else the first answer at all. Raises
+        `UpstreamUnavailable` when nobody answers.
+        """
+        failure: UpstreamUnavailable | None = None
+        answers: list[UpstreamReply] = []
+        for endpoint in self._order(Kind.READ):
+            try:
+                answer = await self._ask(endpoint, Kind.READ, method, params, self._settings.total_seconds)
+            except UpstreamUnavailable as error:
+                failure = error
+                continue
+            if not answer.reply.is_error and answer.reply.result is not None:
+                return answer
+            answers.append(answer)
+        if answers:
+            return next((each for each in answers if not each.reply.is_error), answers[0])
+        raise failure or self._nobody()
+
+    def _nobody(self) -> UpstreamUnavailable:
+        problems = "; ".join(f"{endpoint.name} {endpoint.problem}" for endpoint in self.endpoints)
+        return UpstreamUnavailable(f"no usable bundler: {problems}", may_have_been_sent=False)
+
+    async def _ask(self, endpoint: Endpoint, kind: Kind, method: str, params: bytes, seconds: float) -> UpstreamReply:
+        """One exchange, and what it tells of the endpoint. Raises `UpstreamUnavailable`."""
+        breaker = endpoint.breakers[kind]
+        on_trial = breaker.begin(self._stopwatch())
+        try:
+            answer = await self._exchange(endpoint, method, params, seconds)
+        except UpstreamUnavailable as error:
+            if isinstance(error, _ExchangeError):
+                self._sign(endpoint, kind, Sign.SILENT if error.silent else Sign.FAILED)
+            elif on_trial:
+                self._sign(endpoint, kind, Sign.FAILED)
+            raise
+        except BaseException:
+            if on_trial:
+                breaker.given_up()
+            raise
+        failed = answer.status in TOOK_NOTHING or (kind is Kind.SEND and _meaning_of(answer) is Meaning.UNKNOWN)
+        self._sign(endpoint, kind, Sign.FAILED if failed else Sign.ANSWERED)
+        if endpoint.health is Health.UNREACHABLE:
+            self._note(endpoint, Health.UNKNOWN)
+        return answer
+
+    def _sign(self, endpoint: Endpoint, kind: Kind, sign: Sign) -> None:
+        now, breaker = self._stopwatch(), endpoint.breakers[kind]
+        rested = breaker.rests_until is not None
+        breaker.note(sign, now)
+        if rested != (rests := breaker.rests_until is not None):
+            _LOG.warning("%s %s", endpoint.name, _RESTS[rests].format(kind=kind))
+            self._on_rest(endpoint.name, kind, rests)
 
     async def _exchange(self, endpoint: Endpoint, method: str, params: bytes, seconds: float) -> UpstreamReply:
         assert self._client is not None, "Upstream is used inside its context"  # noqa: S101 - our own promise
         our_id = next(self._ids)
+        silent = False
         try:
             answer = await self._client.post(endpoint.url, print_request(our_id, method, params), seconds)
+            status: int | None = answer.status
             return UpstreamReply(endpoint.name, answer.status, our_id, read_reply(answer.body, our_id))
         except UnreachedError:
             self._note(endpoint, Health.UNREACHABLE, "cannot be reached")
             raise UpstreamUnavailable(f"{endpoint.name} cannot be reached", may_have_been_sent=False) from None
         except NoReplyError as error:
-            problem = f"{endpoint.name} {error.problem}"
+            problem, status, silent = f"{endpoint.name} {error.problem}", error.status, error.silent
         except ReplyError as error:
             problem = f"{endpoint.name} answered HTTP {answer.status} with a body that is {error}"
-        raise UpstreamUnavailable(problem, may_have_been_sent=True) from None
+        raise _ExchangeError(problem, silent=silent, turned_away=status in TOOK_NOTHING) from None
 
     def _note(self, endpoint: Endpoint, health: Health, problem: str | None = None) -> None:
         endpoint.health, endpoint.problem = health, problem
@@ -191,39 +302,19 @@ class Upstream:
         try:
             seconds = self._settings.probe_seconds
             chain = await self._exchange(endpoint, "eth_chainId", _NO_PARAMS, seconds)
-            supported = await self._exchange(
-                endpoint, "eth_supportedEntryPoints", _NO_PARAMS, self._settings.probe_seconds
-            )
+            supported = await self._exchange(endpoint, "eth_supportedEntryPoints", _NO_PARAMS, seconds)
         except UpstreamUnavailable as error:
             self._note(endpoint, Health.UNREACHABLE, error.problem.removeprefix(f"{endpoint.name} "))
             return
         if chain.reply.is_error or supported.reply.is_error:
             self._note(endpoint, Health.UNREACHABLE, "answers its probe with an error")
             return
-        problem = self._misfit(chain.reply, supported.reply)
+        problem = misfit_of(chain.reply, supported.reply, chain_id=self._chain_id, entry_points=self._entry_points)
         self._note(endpoint, Health.MISCONFIGURED if problem else Health.HEALTHY, problem)
 
-    def _misfit(self, chain: Reply, supported: Reply) -> str | None:
-        """Why an endpoint that answered is not a bundler for this chain."""
-        try:
-            chain_id = parse_uint(chain.result, "eth_chainId")
-            if not isinstance(supported.result, list):
-                return "answers eth_supportedEntryPoints with no list"
-            entry_points = {parse_address(item, "eth_supportedEntryPoints") for item in supported.result}
-        except InvalidParams as error:
-            return f"gives no usable answer to {error.field}"
-        if chain_id != self._chain_id:
-            return f"serves chain {chain_id}, configured is {self._chain_id}"
-        if missing := self._entry_points - entry_points:
-            return f"does not serve entry point {', '.join(sorted(map(print_checksummed, missing)))}"
-        return None
 
-
-def _endpoint(name: str, text: str) -> Endpoint:
-    try:
-        url = URL(text)
-    except ValueError:
-        raise ValueError(f"{name}: not a URL") from None
-    if url.scheme not in ("http", "https") or not url.host:
-        raise ValueError(f"{name}: not an http or https URL")
-    return Endpoint(name, url)
+def _meaning_of(answer: UpstreamReply) -> Meaning:
+    reply = answer.reply
+    if not reply.is_error:
+        return Meaning.ACCEPTED
+    return meaning_of_error(reply.error_code, reply.error_message, answer.status)

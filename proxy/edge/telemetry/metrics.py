@@ -126,6 +126,10 @@ class Metrics:
         self._upstream_seconds = _bind(upstream, self._upstreams)
         up = self._gauge("upstream_up", "1 when the upstream answered last, as the right chain.", "upstream")
         self._upstream_up = _bind(up, [name for name in self._upstreams if name != OTHER])
+        rests = self._gauge(
+            "upstream_resting", "1 while another bundler is asked instead, by kind of question.", "upstream", "kind"
+        )
+        self._upstream_rests = _bind(rests, [name for name in self._upstreams if name != OTHER], ("read", "send"))
         gone = self._counter("client_disconnects_total", "Callers who left before their answer.", "chain")
         self._disconnects = _bind(gone, self._chains)
 
@@ -212,6 +216,12 @@ class Metrics:
         child = self._upstream_up.get(upstream)
         if child is not None:
             child.set(up)
+
+    def upstream_rests(self, upstream: str, kind: str, rests: bool) -> None:  # a callback's
+        """Record whether an upstream is left alone with one kind of question."""
+        child = self._upstream_rests.get((upstream, kind))
+        if child is not None:
+            child.set(rests)
 
     def disconnected(self, chain: str) -> None:
         """Count a caller who left before the answer."""

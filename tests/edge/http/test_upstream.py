@@ -9,7 +9,8 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.edge.http.upstream import Health, Upstream, UpstreamSettings
+from proxy.edge.http.endpoints import Health
+from proxy.edge.http.upstream import Upstream, UpstreamSettings
 from proxy.errors import UpstreamUnavailable
 from proxy.userop.entry_point import ENTRY_POINTS
 from proxy.userop.primitives import Address

@@ -1,0 +1,167 @@
+"""How a bundler fares, by the kind of what it is asked, and where the operations of a nonce key are. Pure.
+
+A bundler may answer its probes and hang in every send, so each kind has its own breaker. Seconds are monotonic.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from proxy.ports import OperationPlace
+from proxy.userop.nonce import nonce_key
+from proxy.userop.primitives import Address
+
+
+class Kind(StrEnum):
+    """What a bundler is asked; probes have their own word (`proxy.edge.http.upstream.Health`). Fit for a label."""
+
+    READ = "read"
+    SEND = "send"
+
+
+class Sign(StrEnum):
+    """How one exchange went."""
+
+    ANSWERED = "answered"  # with a JSON-RPC reply, be it an error
+    FAILED = "failed"  # broken off, no reply, or turned away by a gateway (401, 403, 429)
+    SILENT = "silent"  # not answered in time
+
+
+_MOST_FAILURES: Final = 3
+_FIRST_REST: Final = 5.0
+_LONGEST_REST: Final = 300.0
+
+
+@dataclass(slots=True)
+class Breaker:
+    """Lets a bundler rest from one kind of question after it failed three times in a row, or was silent to one send.
+
+    After the rest one question goes to it on trial. Answered, all is well again; otherwise it rests twice as long, up
+    to five minutes.
+    """
+
+    kind: Kind
+    failures: int = 0
+    rests_until: float | None = None
+    rest_seconds: float = _FIRST_REST
+    on_trial: bool = False
+
+    def is_resting(self, now: float) -> bool:
+        """Whether another bundler should be asked if there is one; not so when a trial is due."""
+        return self.rests_until is not None and (self.on_trial or now < self.rests_until)
+
+    def begin(self, now: float) -> bool:
+        """A question is about to be asked. Whether it is the one on trial."""
+        if self.rests_until is None or self.is_resting(now):
+            return False
+        self.on_trial = True
+        return True
+
+    def given_up(self) -> None:
+        """The question on trial was given up by who asked it, and told nothing."""
+        self.on_trial = False
+
+    def note(self, sign: Sign, now: float) -> None:
+        """A question, on trial or not, went so."""
+        if sign is Sign.ANSWERED:
+            self.failures, self.rests_until, self.rest_seconds, self.on_trial = 0, None, _FIRST_REST, False
+            return
+        self.failures += 1
+        if self.rests_until is not None:
+            if not self.on_trial:
+                return  # asked before the rest began, or for want of another
+            self.rest_seconds = min(self.rest_seconds * 2, _LONGEST_REST)
+        elif self.failures < _MOST_FAILURES and not (self.kind is Kind.SEND and sign is Sign.SILENT):
+            return
+        self.on_trial = False
+        self.rests_until = now + self.rest_seconds
+
+
+@dataclass(slots=True)
+class _Placed:
+    bundler: int
+    in_doubt_until: float
+
+
+_Lane = OrderedDict[OperationPlace, _Placed]
+_LaneKey = tuple[Address, Address, int]  # entry point, sender, nonce key
+
+DOUBT_SECONDS: Final = 600.0
+
+
+class Placements:
+    """Which bundler has the operations of a nonce key. As long as one is in flight there, the others follow it.
+
+    So no operation reaches two bundlers, a replacement reaches the mempool of what it replaces, and sequences arrive
+    in one place. `in_flight` says whether anything with this nonce is held; what nobody holds (an owner's operation)
+    is taken to be there for ten minutes when nobody knows whether it arrived. Nothing is ever walked as a whole.
+    """
+
+    def __init__(self, in_flight: Callable[[OperationPlace], bool]) -> None:
+        self._in_flight = in_flight
+        self._lanes: OrderedDict[_LaneKey, _Lane] = OrderedDict()
+
+    def __len__(self) -> int:
+        """How many nonce keys are remembered."""
+        return len(self._lanes)
+
+    def bundler_of_key(self, place: OperationPlace, now: float) -> int | None:
+        """The number of the bundler that has something in flight on the same nonce key; `None` when none has."""
+        key = _lane_of(place)
+        first = None if key not in self._lanes else self._first_in_flight(key, now)
+        return None if first is None else first.bundler
+
+    def bundler_of(self, place: OperationPlace, now: float) -> int | None:
+        """The number of the bundler that an operation with this very nonce was sent to and is in flight at."""
+        placed = self._placed(place)
+        return placed.bundler if placed is not None and self._is_there(place, placed, now) else None
+
+    def sent(self, place: OperationPlace, bundler: int, now: float) -> None:
+        """An operation is on its way to a bundler. Nobody knows yet whether it arrives, but whoever holds it."""
+        doubt = 0.0 if self._in_flight(place) else now + DOUBT_SECONDS
+        self._lanes.setdefault(_lane_of(place), OrderedDict())[place] = _Placed(bundler, doubt)
+        for _ in range(min(2, len(self._lanes))):  # two for each that comes: what ended does not pile up
+            oldest = next(iter(self._lanes))
+            if self._first_in_flight(oldest, now) is not None:
+                self._lanes.move_to_end(oldest)
+
+    def answered(self, place: OperationPlace) -> None:
+        """The bundler said what became of it: it is there as long as it is held, and no longer."""
+        placed = self._placed(place)
+        if placed is not None:
+            placed.in_doubt_until = 0.0
+
+    def never_sent(self, place: OperationPlace) -> None:
+        """No byte of it can have arrived."""
+        key = _lane_of(place)
+        lane = self._lanes.get(key)
+        if lane is not None:
+            lane.pop(place, None)
+            if not lane:
+                del self._lanes[key]
+
+    def _placed(self, place: OperationPlace) -> _Placed | None:
+        lane = self._lanes.get(_lane_of(place))
+        return None if lane is None else lane.get(place)
+
+    def _first_in_flight(self, key: _LaneKey, now: float) -> _Placed | None:
+        """The oldest that is in flight still; those before it that ended are forgotten, the nonce key with the last."""
+        lane = self._lanes[key]
+        while lane:
+            place, placed = next(iter(lane.items()))
+            if self._is_there(place, placed, now):
+                return placed
+            del lane[place]
+        del self._lanes[key]
+        return None
+
+    def _is_there(self, place: OperationPlace, placed: _Placed, now: float) -> bool:
+        return now < placed.in_doubt_until or self._in_flight(place)
+
+
+def _lane_of(place: OperationPlace) -> _LaneKey:
+    return place.entry_point, place.sender, nonce_key(place.nonce)

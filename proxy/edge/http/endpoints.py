@@ -1,0 +1,61 @@
+"""One bundler endpoint: its URL, which carries an API key, and what is known of it, which is free of secrets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from yarl import URL
+
+from proxy.edge.http.bundler_health import Breaker, Kind
+from proxy.errors import InvalidParams
+from proxy.jsonrpc import Reply
+from proxy.userop.primitives import Address, parse_address, parse_uint, print_checksummed
+
+
+class Health(StrEnum):
+    """What is known of an endpoint. A closed set, fit for a metric label."""
+
+    UNKNOWN = "unknown"
+    HEALTHY = "healthy"
+    UNREACHABLE = "unreachable"  # used only when no other endpoint is left
+    MISCONFIGURED = "misconfigured"  # another chain, or an entry point missing: never used
+
+
+@dataclass(slots=True, eq=False)
+class Endpoint:
+    """One bundler URL and what is known of it. `problem` is in words, and free of secrets."""
+
+    name: str
+    url: URL = field(repr=False)
+    health: Health = Health.UNKNOWN
+    problem: str | None = None
+    breakers: Mapping[Kind, Breaker] = field(default_factory=lambda: {kind: Breaker(kind) for kind in Kind})
+
+
+def misfit_of(chain: Reply, supported: Reply, *, chain_id: int, entry_points: frozenset[Address]) -> str | None:
+    """Why an endpoint that answered its probe is not a bundler for this chain; `None` when it is."""
+    try:
+        served = parse_uint(chain.result, "eth_chainId")
+        if not isinstance(supported.result, list):
+            return "answers eth_supportedEntryPoints with no list"
+        there = {parse_address(item, "eth_supportedEntryPoints") for item in supported.result}
+    except InvalidParams as error:
+        return f"gives no usable answer to {error.field}"
+    if served != chain_id:
+        return f"serves chain {served}, configured is {chain_id}"
+    if missing := entry_points - there:
+        return f"does not serve entry point {', '.join(sorted(map(print_checksummed, missing)))}"
+    return None
+
+
+def endpoint_at(name: str, text: str) -> Endpoint:
+    """The endpoint at a URL. Raises `ValueError`, which does not quote it."""
+    try:
+        url = URL(text)
+    except ValueError:
+        raise ValueError(f"{name}: not a URL") from None
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ValueError(f"{name}: not an http or https URL")
+    return Endpoint(name, url)

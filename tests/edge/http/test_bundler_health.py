@@ -1,0 +1,202 @@
+"""A bundler that hangs in one kind of question is left with that kind, tried again later; no operation is at two."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from proxy.edge.http.bundler_health import DOUBT_SECONDS, Breaker, Kind, Placements, Sign
+from proxy.ports import OperationPlace
+from proxy.userop.primitives import Address
+
+ENTRY_POINT = Address(b"\xee" * 20)
+ALICE, BOB = Address(b"\xaa" * 20), Address(b"\xbb" * 20)
+
+
+def place(sequence: int, key: int = 0, sender: Address = ALICE) -> OperationPlace:
+    return OperationPlace(ENTRY_POINT, sender, key << 64 | sequence)
+
+
+# --- breaker --------------------------------------------------------------------------------------------------
+
+
+def noted(breaker: Breaker, signs: Iterable[Sign], now: float = 0) -> Breaker:
+    for sign in signs:
+        breaker.note(sign, now)
+    return breaker
+
+
+def test_one_send_without_an_answer_is_enough() -> None:
+    assert noted(Breaker(Kind.SEND), [Sign.SILENT]).is_resting(0)
+
+
+def test_other_failures_count_three_in_a_row() -> None:
+    for kind, sign in ((Kind.SEND, Sign.FAILED), (Kind.READ, Sign.FAILED), (Kind.READ, Sign.SILENT)):
+        assert not noted(Breaker(kind), [sign] * 2).is_resting(0)
+        assert not noted(Breaker(kind), [sign, sign, Sign.ANSWERED, sign, sign]).is_resting(0)
+        assert noted(Breaker(kind), [sign] * 3).is_resting(0)
+
+
+def test_after_its_rest_one_question_is_tried_and_the_others_wait_for_it() -> None:
+    breaker = noted(Breaker(Kind.SEND), [Sign.SILENT])
+    assert breaker.is_resting(4.9)
+    assert not breaker.is_resting(5)
+    assert breaker.begin(5)
+    assert breaker.is_resting(5)
+    assert not breaker.begin(5)
+    breaker.note(Sign.ANSWERED, 6)
+    assert not breaker.is_resting(6)
+    assert not breaker.begin(6)
+
+
+def test_a_trial_that_fails_doubles_the_rest_up_to_five_minutes() -> None:
+    breaker = noted(Breaker(Kind.SEND), [Sign.SILENT])
+    now, rests = 0.0, []
+    for _ in range(8):
+        assert breaker.rests_until is not None
+        rests.append(breaker.rests_until - now)
+        now = breaker.rests_until
+        assert breaker.begin(now)
+        breaker.note(Sign.FAILED, now)
+    assert rests == [5, 10, 20, 40, 80, 160, 300, 300]
+
+
+def test_a_trial_whose_caller_left_is_tried_again() -> None:
+    breaker = noted(Breaker(Kind.SEND), [Sign.SILENT])
+    assert breaker.begin(5)
+    breaker.given_up()
+    assert breaker.begin(5)
+
+
+def test_questions_asked_before_the_rest_do_not_lengthen_it() -> None:
+    breaker = noted(Breaker(Kind.SEND), [Sign.SILENT] * 50)
+    assert breaker.rests_until == 5
+
+
+@given(st.lists(st.tuples(st.sampled_from([*Sign, None]), st.floats(0, 400)), max_size=40), st.sampled_from(Kind))
+def test_a_breaker_never_rests_for_good_and_has_one_trial_at_most(
+    steps: list[tuple[Sign | None, float]], kind: Kind
+) -> None:
+    breaker, now = Breaker(kind), 0.0
+    for sign, later in steps:
+        now += later
+        resting = breaker.is_resting(now)
+        on_trial = breaker.begin(now)
+        assert not (resting and on_trial)
+        if sign is None:
+            if on_trial:
+                breaker.given_up()
+        else:
+            breaker.note(sign, now)
+        assert not breaker.on_trial
+        assert not breaker.is_resting(now + 300)
+
+
+# --- placements -----------------------------------------------------------------------------------------------
+
+
+def test_what_follows_on_a_nonce_key_goes_where_the_first_is_in_flight() -> None:
+    held = {place(1)}
+    placements = Placements(held.__contains__)
+    placements.sent(place(1), 1, now=0)
+    placements.answered(place(1))
+    assert placements.bundler_of_key(place(2), 0) == 1
+    assert placements.bundler_of_key(place(2, key=7), 0) is None
+    assert placements.bundler_of_key(place(2, sender=BOB), 0) is None
+    held.clear()
+    assert placements.bundler_of_key(place(2), 0) is None
+    assert len(placements) == 0
+
+
+def test_what_nobody_holds_is_there_as_long_as_it_is_in_doubt() -> None:
+    placements = Placements(lambda _place: False)
+    placements.sent(place(1), 0, now=0)
+    assert placements.bundler_of(place(1), DOUBT_SECONDS - 1) == 0
+    assert placements.bundler_of(place(1), DOUBT_SECONDS) is None
+
+
+def test_what_never_left_is_nowhere() -> None:
+    placements = Placements(lambda _place: True)
+    placements.sent(place(1), 0, now=0)
+    placements.never_sent(place(1))
+    assert placements.bundler_of(place(1), 0) is None
+    assert placements.bundler_of_key(place(2), 0) is None
+
+
+class Sending(RuleBasedStateMachine):
+    """Against a model that remembers everything."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.held: set[OperationPlace] = set()
+        self.at: dict[OperationPlace, tuple[int, float]] = {}
+        self.placements = Placements(self.held.__contains__)
+
+    places = st.builds(place, st.integers(0, 2), st.integers(0, 1), st.sampled_from([ALICE, BOB]))
+
+    def is_there(self, where: OperationPlace) -> bool:
+        return where in self.at and (where in self.held or self.now < self.at[where][1])
+
+    @rule(where=places, bundler=st.integers(0, 1), held=st.booleans())
+    def send(self, where: OperationPlace, bundler: int, held: bool) -> None:
+        there = self.placements.bundler_of(where, self.now)
+        assert there == (self.at[where][0] if self.is_there(where) else None)
+        goes_to = bundler if there is None else there
+        if held:
+            self.held.add(where)
+        self.placements.sent(where, goes_to, self.now)
+        self.at[where] = (goes_to, 0.0 if where in self.held else self.now + DOUBT_SECONDS)
+
+    @rule(where=places)
+    def answer(self, where: OperationPlace) -> None:
+        self.placements.answered(where)
+        if where in self.at:
+            self.at[where] = (self.at[where][0], 0.0)
+
+    @rule(where=places)
+    def end(self, where: OperationPlace) -> None:
+        self.held.discard(where)
+
+    @rule(seconds=st.sampled_from([1.0, 300.0, DOUBT_SECONDS]))
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+
+    @invariant()
+    def only_what_was_sent_is_remembered(self) -> None:
+        assert len(self.placements) <= 4
+
+
+TestSending = Sending.TestCase
+
+
+def test_ten_thousand_nonce_keys_that_ended_are_not_kept() -> None:
+    held: set[OperationPlace] = set()
+    placements = Placements(held.__contains__)
+    for key in range(10_000):
+        held.add(place(0, key))
+        placements.sent(place(0, key), 0, now=float(key))
+        placements.answered(place(0, key))
+        held.clear()
+    assert len(placements) < 10
+
+
+def test_a_crowded_nonce_key_costs_no_more_than_an_empty_one() -> None:
+    asked: list[OperationPlace] = []
+
+    def in_flight(where: OperationPlace) -> bool:
+        asked.append(where)
+        return True
+
+    placements = Placements(in_flight)
+    for sequence in range(5_000):
+        placements.sent(place(sequence), 0, now=0)
+        placements.answered(place(sequence))
+    asked.clear()
+    placements.bundler_of_key(place(5_000), 0)
+    placements.bundler_of(place(4_000), 0)
+    placements.sent(place(5_000), 0, now=0)
+    assert len(asked) < 5
