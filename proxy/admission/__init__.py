@@ -7,6 +7,7 @@ they need to know.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 from proxy.admission import reasons
@@ -18,9 +19,13 @@ from proxy.errors import Code, Reason, StateUnavailable, Undecodable
 from proxy.judge.reading import Request
 from proxy.judge.verdict import Allow, Reject, Verdict
 from proxy.session.counters import SessionKey
+from proxy.session.enforce import SignatureCheck
+from proxy.session.proof import OnceChecked, refused_unproven
+from proxy.session.registry import Status
 from proxy.session.signers import SignatureOutcome, check_session_signature
 from proxy.userop.acts import Unreadable
-from proxy.userop.decode import DecodedOperation, SessionClaim, decode_operation, misnaming_of
+from proxy.userop.budget import Budget, Overspent
+from proxy.userop.decode import DecodedOperation, SessionClaim, decode_calls, decode_head, misnaming_of
 from proxy.userop.emissary import decode_emissary_envelope
 from proxy.userop.entry_point import EntryPoint, EntryPointVersion
 from proxy.userop.execution import CallType
@@ -72,23 +77,44 @@ class Admission:
     async def _hear(self, op: UserOperation, entry_point: EntryPoint, purpose: Purpose) -> Heard:
         """What the chain and the session say."""
         try:
-            operation = await self._decode(op, entry_point, purpose)
+            head = await self._decode_head(op, entry_point, purpose)
         except DelegateUnknown as error:
             return Heard(verdict=Reject((reasons.delegate_unknown(error),)))
         except Undecodable as error:
             return Heard(verdict=Reject((reasons.undecodable(error),)))
         except StateUnavailable as error:
             return Heard(verdict=Reject((reasons.unavailable(error),)))
-        claim = operation.claim
-        if claim is None:
-            return Heard(verdict=self._judge_foreign(operation), operation=operation)
+        check = OnceChecked()
         try:
-            return await self._hear_session(operation, claim, purpose)
+            if (unproven := self._refuse_unproven(head, purpose, check)) is not None:
+                return Heard(verdict=Reject((unproven,)), operation=head)
+            operation = decode_calls(head, self._terms.session_modules)
+            if operation.budget.is_drawn_upon:
+                await asyncio.sleep(0)  # what comes next is as long again, and others wait
+            if operation.claim is None:
+                return Heard(verdict=self._judge_foreign(operation), operation=operation)
+        except Undecodable as error:
+            return Heard(verdict=Reject((reasons.undecodable(error),)))
+        try:
+            return await self._hear_session(operation, operation.claim, purpose, check)
         except StateUnavailable as error:
             return Heard(verdict=Reject((reasons.unavailable(error),)), operation=operation)
 
-    async def _decode(self, op: UserOperation, entry_point: EntryPoint, purpose: Purpose) -> DecodedOperation:
-        """Read the operation; whom its hash depends on is asked for only where something needs the hash."""
+    def _refuse_unproven(self, head: DecodedOperation, purpose: Purpose, check: SignatureCheck) -> Reason | None:
+        """Why an operation is not its session's, as far as that is known before anything dear is done for it."""
+        claim = head.claim
+        if claim is None or purpose is Purpose.PREVIEW or misnaming_of(head.op.nonce, claim.layout) is not None:
+            return None
+        key = SessionKey(self._terms.chain_id, claim.module, head.op.sender, claim.envelope.permission_id)
+        known = self._registry.get(key)
+        # of one that is revoked or frozen it is told apart further on who tries
+        if known is None or known.state is None or known.status is Status.REMOVED or self.frozen(head) is not None:
+            return None
+        refused = refused_unproven(head, known.state, check)
+        return None if refused is None else refused.reason
+
+    async def _decode_head(self, op: UserOperation, entry_point: EntryPoint, purpose: Purpose) -> DecodedOperation:
+        """Read who signed what; whom its hash depends on is asked for only where something needs the hash."""
         terms, preview = self._terms, purpose is Purpose.PREVIEW
         delegate = None
         if not preview:
@@ -97,9 +123,7 @@ class Admission:
             except StateUnavailable:
                 if find_session_module(op.nonce, terms.session_modules) is not None:
                     raise
-        return decode_operation(
-            op, entry_point, terms.chain_id, terms.session_modules, delegate=delegate, preview=preview
-        )
+        return decode_head(op, entry_point, terms.chain_id, terms.session_modules, delegate=delegate, preview=preview)
 
     async def _delegate(self, op: UserOperation, entry_point: EntryPoint) -> Address | None:
         """The sender's EIP-7702 delegate where the hash depends on it and the operation does not bring it along."""
@@ -139,7 +163,9 @@ class Admission:
         registry = self._registry
         return bool(registry.get(key) or registry.declared(key) or registry.freezes.on(key))
 
-    async def _hear_session(self, operation: DecodedOperation, claim: SessionClaim, purpose: Purpose) -> Heard:
+    async def _hear_session(
+        self, operation: DecodedOperation, claim: SessionClaim, purpose: Purpose, check: SignatureCheck
+    ) -> Heard:
         if (frozen := self.frozen(operation)) is not None:
             return Heard(
                 verdict=Reject((self._with_word_on_key(operation, claim, frozen, purpose),)), operation=operation
@@ -148,7 +174,7 @@ class Admission:
             return Heard(verdict=Reject((reasons.undecodable(misnamed),)), operation=operation)
         key = SessionKey(self._terms.chain_id, claim.module, operation.op.sender, claim.envelope.permission_id)
         await self._sources.reconciled(key)
-        fit = await Hearing(self._sources, operation, claim, key, purpose).fit()
+        fit = await Hearing(self._sources, operation, claim, key, purpose, check_signature=check).fit()
         # again: it may have been frozen while others were asked
         if (frozen := self.frozen(operation)) is not None:
             return Heard(verdict=Reject((frozen,)), operation=operation)
@@ -182,10 +208,12 @@ class Admission:
 
 
 def _envelope_in(signature: bytes) -> SessionEnvelope | None:
-    """A session envelope of any module's. The permission id stands in the same place in all."""
+    """A session envelope of any module's. The permission id stands in the same place in all. Raises `Overspent`."""
     for decode in (decode_session_envelope, decode_emissary_envelope):
         try:
-            return decode(signature)
+            return decode(signature, Budget())
+        except Overspent:
+            raise  # it may be one
         except Undecodable:
             continue
     return None

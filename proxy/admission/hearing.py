@@ -17,7 +17,7 @@ from proxy.ledger.reservation import NonceSlot
 from proxy.session.changes import SessionEnabled, changes_of, make_change
 from proxy.session.counters import SessionKey
 from proxy.session.declared import DeclaredFit, judge_declared
-from proxy.session.enforce import Accepted, Doubt, NeedsFacts, Refused, enforce
+from proxy.session.enforce import Accepted, Doubt, NeedsFacts, Refused, SignatureCheck, enforce
 from proxy.session.facts import (
     Answer,
     AskedFact,
@@ -28,7 +28,7 @@ from proxy.session.facts import (
 )
 from proxy.session.outcome import Waived
 from proxy.session.registry import Status
-from proxy.session.signers import SignatureOutcome, SignatureVerdict, check_session_signature
+from proxy.session.signers import SignatureOutcome, SignatureVerdict
 from proxy.session.state import SessionState
 from proxy.userop.decode import DecodedOperation, SessionClaim
 
@@ -52,7 +52,14 @@ class Hearing:
     """One operation of one session, judged as often as new facts come in."""
 
     def __init__(
-        self, sources: Sources, operation: DecodedOperation, claim: SessionClaim, key: SessionKey, purpose: Purpose
+        self,
+        sources: Sources,
+        operation: DecodedOperation,
+        claim: SessionClaim,
+        key: SessionKey,
+        purpose: Purpose,
+        *,
+        check_signature: SignatureCheck,
     ) -> None:
         self._terms = sources.terms
         self._registry = sources.registry
@@ -63,6 +70,7 @@ class Hearing:
         self._operation = operation
         self._claim = claim
         self._key = key
+        self._check_signature = check_signature
         self._preview = purpose is Purpose.PREVIEW
         self._now = sources.clock()
         self._in_flight = sources.ledger.in_flight_beside(slot_of(operation))
@@ -127,11 +135,12 @@ class Hearing:
             base_fee=self._base_fee,
             in_flight=self._in_flight,
             now=int(self._now),
-            check_signature=None if self._preview else check_session_signature,
+            check_signature=None if self._preview else self._check_signature,
             unknown_policy=self._asking(self._terms.unknown_policy),
             unknown_validator=self._asking(self._terms.unknown_validator),
             enable_signature=self._enable_signature,
             answers=self._answers,
+            budget=self._operation.budget,
         )
 
     def _asking(self, doubt: Doubt) -> Doubt:

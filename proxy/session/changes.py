@@ -33,7 +33,6 @@ from proxy.userop.acts import (
     UserOpPoliciesDisabled,
     UserOpPoliciesEnabled,
 )
-from proxy.userop.administration import acts_in_setup, acts_of
 from proxy.userop.decode import DecodedOperation
 from proxy.userop.primitives import Address, Hash32
 from proxy.userop.session_data import SessionData
@@ -137,7 +136,7 @@ def changes_of(
     `enable_nonce` is the nonce by which an ENABLE envelope was judged, where it is known.
     """
     claim = decoded.claim
-    before, after = _split(decoded, session_modules) if decoded.acts else ((), ())
+    before, after = _split(decoded)
     account = decoded.op.sender
     at_validation = _of_sessions(before, account, session_modules)
     if claim is not None and claim.envelope.enable is not None:
@@ -151,11 +150,10 @@ def changes_of(
     )
 
 
-def _split(decoded: DecodedOperation, session_modules: Collection[Address]) -> tuple[tuple[Act, ...], tuple[Act, ...]]:
+def _split(decoded: DecodedOperation) -> tuple[tuple[Act, ...], tuple[Act, ...]]:
     """The acts of birth and signature, and those of the calls, which come last in a reading."""
-    op = decoded.op
-    by_calls = acts_in_setup(op.call_data, session_modules) + acts_of(decoded.calls, op.sender, session_modules)
-    return decoded.acts[: len(decoded.acts) - len(by_calls)], by_calls
+    at = len(decoded.acts) - decoded.acts_of_calls
+    return decoded.acts[:at], decoded.acts[at:]
 
 
 def _of_sessions(

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+from proxy.userop.budget import Budget
 from proxy.userop.primitives import Address, Hash32
+
+_UNRATIONED: Final = 1 << 62
+"""Of a meter that is read outside the judgement of an operation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,7 @@ class Usage:
 class Meter:
     """Reads the effective use of one configuration's counters; it writes nothing."""
 
-    __slots__ = ("_in_flight", "_key", "_on_chain", "_pending")
+    __slots__ = ("_in_flight", "_key", "_on_chain", "_pending", "budget")
 
     def __init__(
         self,
@@ -76,7 +80,9 @@ class Meter:
         on_chain: Mapping[Counter, int],
         pending: Mapping[Counter, int] | None = None,
         in_flight: Callable[[Counter], int] | None = None,
+        budget: Budget | None = None,
     ) -> None:
+        self.budget = Budget(_UNRATIONED) if budget is None else budget  # pays for what a policy looks at
         self._key = key
         self._on_chain = on_chain
         self._pending = pending or {}
@@ -88,7 +94,7 @@ class Meter:
 
     def settled(self) -> Meter:
         """The same counters as if nothing were in flight."""
-        return Meter(self._key, self._on_chain, self._pending)
+        return Meter(self._key, self._on_chain, self._pending, budget=self.budget)
 
     def used(self, slot: bytes = b"") -> int:
         """Use on chain + in flight + by earlier calls of this operation."""

@@ -41,6 +41,7 @@ from proxy.session.signers import (
 from proxy.session.state import SessionState
 from proxy.session.transitions import PUBLISHED, Contracts, excess_of_validator_data
 from proxy.session.validity import UINT48_MAX, Window
+from proxy.userop.budget import Budget, Overspent
 from proxy.userop.decode import DecodedOperation
 from proxy.userop.emissary_abi import EmissaryEnable
 from proxy.userop.execution import EXECUTE, EXECUTE_USER_OP, Call, CallType, DecodingError, ExecType, Execution
@@ -54,7 +55,16 @@ from proxy.userop.session_data import (
 )
 from proxy.userop.signature import SessionEnvelope
 
-__all__ = ["Accepted", "Doubt", "NeedsFacts", "Refused", "SignatureCheck", "Verdict", "enforce"]
+__all__ = [
+    "Accepted",
+    "Doubt",
+    "NeedsFacts",
+    "Refused",
+    "SignatureCheck",
+    "Verdict",
+    "enforce",
+    "refused_for_signature",
+]
 
 SignatureCheck = Callable[[Address, bytes, Hash32, bytes], SignatureVerdict]
 """(session validator, its init data, user_op_hash, signature) → verdict."""
@@ -74,6 +84,7 @@ def enforce(
     answers: Answers | None = None,
     contracts: Contracts = PUBLISHED,
     unreadable: Undecodable | None = None,
+    budget: Budget | None = None,
 ) -> Verdict:
     """Judge an operation that claims the session of `state`.
 
@@ -81,7 +92,7 @@ def enforce(
     `now` is the expected block time in unix seconds; `None` leaves the window to the caller. `answers` are replies
     to facts asked earlier for this operation. `unreadable` takes the place of an execution that could not be
     decoded, for the verdict the chain would give. A preview, whose signature is a stub, has no `check_signature`.
-    Raises `ValueError` for an operation of another session.
+    What `budget` does not pay for is refused. Raises `ValueError` for an operation of another session.
     """
     claim = operation.claim
     if claim is None or claim.envelope.permission_id != state.key.permission_id:
@@ -100,8 +111,27 @@ def enforce(
         enable_signature=enable_signature,
         answers={} if answers is None else answers,
         contracts=contracts,
+        budget=Budget() if budget is None else budget,
     )
-    return run.verdict(now)
+    try:
+        return run.verdict(now)
+    except Overspent as overspent:
+        return Refused(reason=reasons.overspent(overspent))
+
+
+def refused_for_signature(verdict: SignatureVerdict, subject: tuple[Address, bytes, Hash32, bytes]) -> Refused | None:
+    """How the module refuses what its session validator does not take; `None` where it is taken or only may be."""
+    match verdict.outcome:
+        case SignatureOutcome.INVALID:
+            validator, init_data, digest, signature = subject
+            form = OWNABLE_FORMS.get(validator)
+            other = None if form is None else other_form(form, init_data, digest, signature)
+            return Refused(reason=reasons.bad_signature(form, other))
+        case SignatureOutcome.MALFORMED:
+            revert = verdict.revert or BARE
+            return Refused(reason=reasons.malformed_signature(revert), revert=revert)
+        case SignatureOutcome.VALID | SignatureOutcome.UNKNOWN:
+            return None
 
 
 def _reading(operation: DecodedOperation, unreadable: Undecodable | None) -> Execution | Revert:
@@ -127,6 +157,7 @@ class _Enforcement:
     enable_signature: Doubt
     answers: Answers
     contracts: Contracts
+    budget: Budget
     missing: list[MissingFact] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     waived: list[Waived] = field(default_factory=list)
@@ -147,6 +178,7 @@ class _Enforcement:
             unknown_policy=self.unknown_policy,
             answers=self.answers,
             contracts=self.contracts,
+            budget=self.budget,
             missing=self.missing,
             notes=self.notes,
             waived=self.waived,
@@ -325,21 +357,9 @@ class _Enforcement:
             answer = self.answers.get(SessionSignatureFact(*subject))
             if isinstance(answer, SignatureVerdict):
                 verdict = answer
-        match verdict.outcome:
-            case SignatureOutcome.VALID:
-                return None
-            case SignatureOutcome.INVALID:
-                return Refused(reason=self._bad_signature(subject))
-            case SignatureOutcome.MALFORMED:
-                revert = verdict.revert or BARE
-                return Refused(reason=reasons.malformed_signature(revert), revert=revert)
-            case SignatureOutcome.UNKNOWN:
-                return self._doubt_validator(SessionSignatureFact(*subject))
-
-    def _bad_signature(self, subject: tuple[Address, bytes, Hash32, bytes]) -> Reason:
-        validator, init_data, digest, signature = subject
-        form = OWNABLE_FORMS.get(validator)
-        return reasons.bad_signature(form, None if form is None else other_form(form, init_data, digest, signature))
+        if verdict.outcome is SignatureOutcome.UNKNOWN:
+            return self._doubt_validator(SessionSignatureFact(*subject))
+        return refused_for_signature(verdict, subject)
 
     def _doubt_validator(self, fact: SessionSignatureFact) -> Refused | None:
         if self.unknown_validator == "reject":

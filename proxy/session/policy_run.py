@@ -26,6 +26,7 @@ from proxy.session.revert import Revert, policy_check_reverted
 from proxy.session.state import ConfigId, SessionState
 from proxy.session.transitions import Contracts
 from proxy.session.validity import UINT48_MAX, failed, pack
+from proxy.userop.budget import POLICY, Budget
 from proxy.userop.execution import Call
 from proxy.userop.primitives import Address, Hash32
 
@@ -56,6 +57,7 @@ class PolicyRun:
     unknown_policy: Doubt
     answers: Answers
     contracts: Contracts
+    budget: Budget
     valid_after: int = 0
     valid_until: int = UINT48_MAX
     missing: list[MissingFact] = field(default_factory=list)
@@ -74,8 +76,9 @@ class PolicyRun:
         return merge_charges(self._charges)
 
     def check(self, policies: Iterable[Address], subject: Subject) -> Refused | None:
-        """Every policy of one list, in order; the first that refuses decides."""
+        """Every policy of one list, in order; the first that refuses decides. Raises `Overspent`."""
         for policy in policies:
+            self.budget.draw(POLICY)
             contract = self.contracts.policies.get(policy)
             refused = self._check_known(contract, subject) if contract else self._check_unknown(policy, subject)
             if refused is not None:
@@ -89,7 +92,7 @@ class PolicyRun:
             self.missing.append(PolicyConfigFact(policy, subject.config_id))
             return None
         key = self.state.config_key(policy, subject.config_id)
-        meter = Meter(key, self.state.used, self._pending, self.in_flight)
+        meter = Meter(key, self.state.used, self._pending, self.in_flight, self.budget)
         outcome = _ask(contract, config, subject, meter, key)
         if isinstance(outcome, Passed):
             self._take(outcome)

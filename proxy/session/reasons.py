@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from proxy.errors import Code, Reason
+from proxy.errors import Code, Reason, Undecodable
 from proxy.session.addresses import name_of_policy
 from proxy.session.revert import Revert
 from proxy.session.signers import OwnableForm
@@ -117,6 +117,16 @@ def empty_batch() -> Reason:
 def undecodable(problem: str) -> Reason:
     """Call data that the module cannot read."""
     return Reason(code=Code.UNDECODABLE, sentence=problem, remedy="encode the call data as ERC-7579 execute")
+
+
+def overspent(problem: Undecodable) -> Reason:
+    """An operation that would take more work to judge than one may."""
+    return Reason(
+        code=Code.UNDECODABLE,
+        sentence=str(problem),
+        remedy="put fewer calls into one operation, or send several",
+        got=problem.where,
+    )
 
 
 def bad_signature(wanted: OwnableForm | None = None, got: OwnableForm | None = None) -> Reason:

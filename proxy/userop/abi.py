@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from proxy.errors import Undecodable
+from proxy.userop.budget import Budget
 from proxy.userop.primitives import Address
 
 READ_LIMIT: Final = 1 << 18
@@ -181,12 +182,20 @@ BYTES4: Final = fixed_bytes(4)
 BYTES32: Final = fixed_bytes(32)
 
 
-def decode(types: AbiType, data: bytes, where: str, *, read_limit: int = READ_LIMIT) -> tuple[Any, ...]:
+def decode(types: AbiType, data: bytes, where: str, budget: Budget | None = None) -> tuple[Any, ...]:
     """abi.decode of the members of the tuple type `types`.
 
-    Raises `Undecodable` naming `where` for anything Solidity would revert on, and for more than `read_limit` bytes.
+    Raises `Undecodable` naming `where` for anything Solidity would revert on, and for more bytes than `READ_LIMIT` or
+    than `budget`, which pays for them, still has.
     """
-    return types.read(_Reader(data, where, read_limit), 0)  # type: ignore[no-any-return]  # a tuple type reads a tuple
+    if budget is None:
+        return types.read(_Reader(data, where, READ_LIMIT), 0)  # type: ignore[no-any-return]  # a tuple type reads a tuple
+    limit = min(READ_LIMIT, budget.readable)
+    reader = _Reader(data, where, limit)
+    try:
+        return types.read(reader, 0)  # type: ignore[no-any-return]  # as above
+    finally:
+        budget.draw_read(limit - reader.budget)
 
 
 def encode(types: AbiType, values: Sequence[Any]) -> bytes:

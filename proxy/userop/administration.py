@@ -40,7 +40,8 @@ from proxy.userop.acts import (
 from proxy.userop.administration_account import account_acts, acts_of_install
 from proxy.userop.administration_birth import acts_in_factory_data, acts_in_setup
 from proxy.userop.administration_sessions import VALIDATOR_TYPE, session_module_acts
-from proxy.userop.arguments import Arguments, Budget, selector
+from proxy.userop.arguments import Arguments, selector
+from proxy.userop.budget import Budget
 from proxy.userop.emissary_abi import EMISSARIES
 from proxy.userop.execution import EXECUTE, EXECUTE_USER_OP, Call
 from proxy.userop.inspection import calls_for_inspection
@@ -98,13 +99,15 @@ _MUST_OPEN: Final = frozenset((EXECUTE, EXECUTE_USER_OP, Selector(bytes.fromhex(
 """Wrappers whose inner calls have to be known: one of them that cannot be opened may hide an act."""
 
 
-def acts_of(calls: Sequence[Call], account: Address, session_modules: Collection[Address]) -> tuple[Act, ...]:
+def acts_of(
+    calls: Sequence[Call], account: Address, session_modules: Collection[Address], budget: Budget | None = None
+) -> tuple[Act, ...]:
     """The acts of `calls` made by `account`, in order, wrappers of the account's own calls opened.
 
     Never raises: a call to a session module or to the account itself that administers and cannot be read is an
     `Unreadable`.
     """
-    budget = Budget()
+    budget = Budget() if budget is None else budget
     acts: list[Act] = []
     for call in calls:
         acts += _acts(call, account, session_modules, budget, 0)
@@ -115,16 +118,16 @@ def _acts(
     call: Call, account: Address, session_modules: Collection[Address], budget: Budget, depth: int
 ) -> Sequence[Act]:
     if call.target in session_modules or call.target in EMISSARIES:
-        return session_module_acts(call)
+        return session_module_acts(call, budget)
     if call.target != account:
         return ()
-    found = account_acts(call, session_modules)
+    found = account_acts(call, session_modules, budget)
     if found is not None:
         return found
     if call.selector in _AT_RUN_TIME:
         return (Unreadable(account, call.selector, "its calls are put together while it runs"),)
     if call.selector == _INITIALIZE_ACCOUNT:
-        return acts_in_factory_data(call.data[4:], session_modules)
+        return acts_in_factory_data(call.data[4:], session_modules, budget)
     try:
         inner = _inner_calls(call, account, budget)
     except Undecodable as problem:
@@ -139,9 +142,8 @@ def _inner_calls(call: Call, account: Address, budget: Budget) -> Sequence[Call]
     if call.selector == _MULTICALL:
         arguments = Arguments(call.data[4:], budget)
         return [Call(account, 0, data) for data in arguments.blobs(0)]
-    opened = calls_for_inspection(call.data, account)
+    opened = calls_for_inspection(call.data, account, budget)
     if opened != (Call(account, 0, call.data),):
-        budget.draw(len(opened))
         return opened
     if call.selector in _MUST_OPEN:
         raise Undecodable("callData", "a call of the account to itself that cannot be opened")

@@ -21,6 +21,7 @@ from proxy.userop.acts import (
 )
 from proxy.userop.administration_sessions import VALIDATOR_TYPE, sessions_in_init_data
 from proxy.userop.arguments import selector
+from proxy.userop.budget import Budget
 from proxy.userop.emissary_abi import EMISSARIES
 from proxy.userop.execution import Call
 from proxy.userop.primitives import Address, Selector
@@ -36,19 +37,23 @@ _MODULE_ARGUMENTS: Final = (abi.UINT256, abi.ADDRESS, abi.BYTES)
 
 
 def acts_of_install(
-    module_type: int, module: Address, init_data: bytes, session_modules: Collection[Address]
+    module_type: int,
+    module: Address,
+    init_data: bytes,
+    session_modules: Collection[Address],
+    budget: Budget | None = None,
 ) -> tuple[Act, ...]:
     """What installing `module` does: the module itself, and the sessions that come with a session module.
 
     Never raises; what cannot be read is an `Unreadable` beside the `ModuleInstalled`.
     """
     if module_type == MULTI_TYPE:
-        return _multi_type_install(module, init_data, session_modules)
+        return _multi_type_install(module, init_data, session_modules, budget)
     installed = ModuleInstalled(module_type, module, init_data)
     if module_type != VALIDATOR_TYPE or module not in session_modules:
         return (installed,)
     try:
-        sessions = sessions_in_init_data(init_data)
+        sessions = sessions_in_init_data(init_data, budget)
     except Undecodable as problem:
         return (installed, Unreadable(module, _INSTALL_MODULE, str(problem)))
     if sessions and module in EMISSARIES:
@@ -66,20 +71,24 @@ def acts_of_uninstall(
     return (uninstalled,)
 
 
-def account_acts(call: Call, session_modules: Collection[Address]) -> tuple[Act, ...] | None:
+def account_acts(
+    call: Call, session_modules: Collection[Address], budget: Budget | None = None
+) -> tuple[Act, ...] | None:
     """The acts of a call of the account to itself; `None` when its function administers nothing known here."""
     read = _READERS.get(call.selector)
     if read is None or len(call.data) < 4:
         return None
     try:
-        return tuple(read(call.data[4:], session_modules))
+        return tuple(read(call.data[4:], session_modules, budget))
     except Undecodable as problem:
         return (Unreadable(call.target, call.selector, str(problem)),)
 
 
-def _multi_type_install(module: Address, init_data: bytes, session_modules: Collection[Address]) -> tuple[Act, ...]:
+def _multi_type_install(
+    module: Address, init_data: bytes, session_modules: Collection[Address], budget: Budget | None
+) -> tuple[Act, ...]:
     try:
-        types, datas = abi.decode(_MULTI_TYPE_DATA, init_data, "initData")
+        types, datas = abi.decode(_MULTI_TYPE_DATA, init_data, "initData", budget)
     except Undecodable as problem:
         return (ModuleInstalled(MULTI_TYPE, module, init_data), Unreadable(module, _INSTALL_MODULE, str(problem)))
     acts: list[Act] = []
@@ -89,26 +98,28 @@ def _multi_type_install(module: Address, init_data: bytes, session_modules: Coll
         if module_type == MULTI_TYPE:
             acts.append(ModuleInstalled(MULTI_TYPE, module, data))
         else:
-            acts += acts_of_install(module_type, module, data, session_modules)
+            acts += acts_of_install(module_type, module, data, session_modules, budget)
     return tuple(acts)
 
 
-Reader = Callable[[bytes, Collection[Address]], Iterable[Act]]
+Reader = Callable[[bytes, Collection[Address], Budget | None], Iterable[Act]]
+_Within = tuple[Collection[Address], Budget | None]
+"""The session modules that are looked for, and what pays for it."""
 
 
 def _reader(members: Sequence[abi.AbiType], build: Callable[..., Iterable[Act]]) -> Reader:
-    """A reader of the arguments `members`; `build` gets the session modules and the decoded arguments."""
+    """A reader of the arguments `members`; `build` gets session modules and budget, and the decoded arguments."""
     types = abi.tuple_of(*members)
 
-    def read(arguments: bytes, session_modules: Collection[Address]) -> Iterable[Act]:
-        return build(session_modules, *abi.decode(types, arguments, _WHERE))
+    def read(arguments: bytes, session_modules: Collection[Address], budget: Budget | None) -> Iterable[Act]:
+        return build((session_modules, budget), *abi.decode(types, arguments, _WHERE, budget))
 
     return read
 
 
 def _plain(members: Sequence[abi.AbiType], build: Callable[..., Act]) -> Reader:
     """As `_reader`, for one act that no session module has a part in."""
-    return _reader(members, lambda _modules, *arguments: (build(*arguments),))
+    return _reader(members, lambda _within, *arguments: (build(*arguments),))
 
 
 def _sets(control: Control, members: Sequence[abi.AbiType], at: int | None = 0) -> Reader:
@@ -116,12 +127,12 @@ def _sets(control: Control, members: Sequence[abi.AbiType], at: int | None = 0) 
     return _plain(members, lambda *arguments: ControlChanged(control, None if at is None else arguments[at]))
 
 
-def _install(session_modules: Collection[Address], module_type: int, module: Address, data: bytes) -> Iterable[Act]:
-    return acts_of_install(module_type, module, data, session_modules)
+def _install(within: _Within, module_type: int, module: Address, data: bytes) -> Iterable[Act]:
+    return acts_of_install(module_type, module, data, *within)
 
 
-def _uninstall(session_modules: Collection[Address], module_type: int, module: Address, data: bytes) -> Iterable[Act]:
-    return acts_of_uninstall(module_type, module, data, session_modules)
+def _uninstall(within: _Within, module_type: int, module: Address, data: bytes) -> Iterable[Act]:
+    return acts_of_uninstall(module_type, module, data, within[0])
 
 
 def _kernel_validator(validation_id: bytes) -> Address | None:
@@ -130,7 +141,7 @@ def _kernel_validator(validation_id: bytes) -> Address | None:
 
 
 def _kernel_install(
-    session_modules: Collection[Address], ids: Sequence[bytes], _configs: Any, datas: Sequence[bytes], _hooks: Any
+    within: _Within, ids: Sequence[bytes], _configs: Any, datas: Sequence[bytes], _hooks: Any
 ) -> Iterable[Act]:
     if len(ids) != len(datas):
         raise Undecodable(_WHERE, "as many validations as their data wanted")
@@ -139,25 +150,23 @@ def _kernel_install(
         if validator is None:
             yield ControlChanged(Control.PERMISSION)
         else:
-            yield from acts_of_install(VALIDATOR_TYPE, validator, data, session_modules)
+            yield from acts_of_install(VALIDATOR_TYPE, validator, data, *within)
 
 
-def _kernel_uninstall(
-    session_modules: Collection[Address], validation_id: bytes, data: bytes, _hook_data: bytes
-) -> Iterable[Act]:
+def _kernel_uninstall(within: _Within, validation_id: bytes, data: bytes, _hook_data: bytes) -> Iterable[Act]:
     validator = _kernel_validator(validation_id)
     if validator is None:
         return (ControlChanged(Control.PERMISSION),)
-    return acts_of_uninstall(VALIDATOR_TYPE, validator, data, session_modules)
+    return acts_of_uninstall(VALIDATOR_TYPE, validator, data, within[0])
 
 
 def _kernel_root(
-    session_modules: Collection[Address], validation_id: bytes, _hook: Address, data: bytes, _hook_data: bytes
+    within: _Within, validation_id: bytes, _hook: Address, data: bytes, _hook_data: bytes
 ) -> Iterable[Act]:
     validator = _kernel_validator(validation_id)
     yield ControlChanged(Control.ROOT_VALIDATOR, validator)
     if validator is not None:
-        yield from acts_of_install(VALIDATOR_TYPE, validator, data, session_modules)
+        yield from acts_of_install(VALIDATOR_TYPE, validator, data, *within)
 
 
 def _kernel_access(validation_id: bytes, _selector: bytes, _allowed: bool) -> Act:

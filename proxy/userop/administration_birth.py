@@ -15,6 +15,7 @@ from proxy.userop.acts import Act, Unreadable
 from proxy.userop.administration_account import acts_of_install
 from proxy.userop.administration_sessions import VALIDATOR_TYPE
 from proxy.userop.arguments import selector
+from proxy.userop.budget import Budget
 from proxy.userop.primitives import ZERO_ADDRESS, Address, Selector
 from proxy.userop.session_data import selector_of
 
@@ -25,7 +26,9 @@ _INSTALL_MODULE: Final = selector("installModule(uint256,address,bytes)")
 _WHERE: Final = "factoryData"
 
 
-def acts_in_factory_data(factory_data: bytes, session_modules: Collection[Address]) -> tuple[Act, ...]:
+def acts_in_factory_data(
+    factory_data: bytes, session_modules: Collection[Address], budget: Budget | None = None
+) -> tuple[Act, ...]:
     """Session modules installed by factory data (or a bootstrap's init data), with their sessions. Never raises."""
     acts: list[Act] = []
     done = 0  # init data that has been read may name the module again, as an action's target: no installation
@@ -40,7 +43,7 @@ def acts_in_factory_data(factory_data: bytes, session_modules: Collection[Addres
         except Undecodable as problem:
             acts.append(Unreadable(module, selector_of(factory_data), str(problem)))
         else:
-            acts += acts_of_install(VALIDATOR_TYPE, module, init_data, session_modules)
+            acts += acts_of_install(VALIDATOR_TYPE, module, init_data, session_modules, budget)
     return tuple(acts)
 
 
@@ -109,7 +112,9 @@ _INIT_SAFE7579_ARGUMENTS: Final = abi.tuple_of(
 _INIT_SAFE7579_TYPES: Final = (2, 3, 4)  # executors, fallbacks, hooks
 
 
-def acts_in_setup(call_data: bytes, session_modules: Collection[Address]) -> tuple[Act, ...]:
+def acts_in_setup(
+    call_data: bytes, session_modules: Collection[Address], budget: Budget | None = None
+) -> tuple[Act, ...]:
     """Modules installed by the launchpad's setupSafe, the call data of an account's first operation.
 
     Nothing for other call data. The call inside it is an ordinary call of the account. Never raises: a setup that
@@ -119,25 +124,28 @@ def acts_in_setup(call_data: bytes, session_modules: Collection[Address]) -> tup
     if types is None:
         return ()
     try:
-        ((_, _, _, _, setup_data, _safe7579, validators, _),) = abi.decode(types, call_data[4:], "callData")
+        ((_, _, _, _, setup_data, _safe7579, validators, _),) = abi.decode(types, call_data[4:], "callData", budget)
         return (
-            *_other_modules(setup_data, session_modules),
-            *(act for members in validators for act in _validator_acts(members, session_modules)),
+            *_other_modules(setup_data, session_modules, budget),
+            *(act for members in validators for act in _validator_acts(members, session_modules, budget)),
         )
     except Undecodable as problem:
         named = next((module for module in session_modules if call_data.find(module) >= 0), ZERO_ADDRESS)
         return (Unreadable(named, selector_of(call_data), str(problem)),)
 
 
-def _validator_acts(members: Sequence[Any], session_modules: Collection[Address]) -> tuple[Act, ...]:
+def _validator_acts(
+    members: Sequence[Any], session_modules: Collection[Address], budget: Budget | None
+) -> tuple[Act, ...]:
     module, init_data, *module_type = members
-    return acts_of_install(module_type[0] if module_type else VALIDATOR_TYPE, module, init_data, session_modules)
+    kind = module_type[0] if module_type else VALIDATOR_TYPE
+    return acts_of_install(kind, module, init_data, session_modules, budget)
 
 
-def _other_modules(setup_data: bytes, session_modules: Collection[Address]) -> Iterator[Act]:
+def _other_modules(setup_data: bytes, session_modules: Collection[Address], budget: Budget | None) -> Iterator[Act]:
     if selector_of(setup_data) != _INIT_SAFE7579:
         return
-    _, *lists, _, _ = abi.decode(_INIT_SAFE7579_ARGUMENTS, setup_data[4:], "callData")
+    _, *lists, _, _ = abi.decode(_INIT_SAFE7579_ARGUMENTS, setup_data[4:], "callData", budget)
     for module_type, modules in zip(_INIT_SAFE7579_TYPES, lists, strict=True):
         for module, init_data in modules:
-            yield from acts_of_install(module_type, module, init_data, session_modules)
+            yield from acts_of_install(module_type, module, init_data, session_modules, budget)

@@ -30,6 +30,7 @@ from proxy.userop.acts import (
     UserOpPoliciesEnabled,
 )
 from proxy.userop.arguments import selector
+from proxy.userop.budget import GRANT, Budget
 from proxy.userop.emissary_abi import (
     EMISSARIES,
     EMISSARY_CONFIG,
@@ -59,35 +60,46 @@ VALIDATOR_TYPE: Final = 1
 
 _ADDRESSES: Final = abi.list_of(abi.ADDRESS)
 _KERNEL_VALIDATOR: Final = abi.tuple_of(abi.BYTES, abi.BYTES, abi.BYTES)
+_BYTES: Final = abi.tuple_of(abi.BYTES)
+_REVIEWED: Final = (
+    SessionsEnabled,
+    UserOpPoliciesEnabled,
+    ActionPoliciesEnabled,
+    Erc1271PoliciesEnabled,
+    EmissaryConfigSet,
+)
 _WHERE: Final = "callData"
 _INIT_DATA: Final = "initData"
 
 
-def sessions_in_init_data(init_data: bytes) -> tuple[SessionData, ...]:
+def sessions_in_init_data(init_data: bytes, budget: Budget | None = None) -> tuple[SessionData, ...]:
     """The sessions a session module is installed with.
 
     Empty, or 01|02 ‖ abi.encode(Session[]) (`SmartSession.onInstall`); Kernel wraps that as
     hook(20) ‖ abi.encode(bytes validatorData, bytes hookData, bytes selectorData). Raises `Undecodable`.
     """
     try:
-        return _sessions_after_mode(init_data)
+        return _sessions_after_mode(init_data, budget)
     except Undecodable as problem:
         try:
-            validator_data, _, _ = abi.decode(_KERNEL_VALIDATOR, init_data[20:], _INIT_DATA)
+            validator_data, _, _ = abi.decode(_KERNEL_VALIDATOR, init_data[20:], _INIT_DATA, budget)
         except Undecodable:
             raise problem from None
-        return _sessions_after_mode(validator_data)
+        return _sessions_after_mode(validator_data, budget)
 
 
-def _sessions_after_mode(init_data: bytes) -> tuple[SessionData, ...]:
+def _sessions_after_mode(init_data: bytes, budget: Budget | None) -> tuple[SessionData, ...]:
     if not init_data:
         return ()
     if init_data[0] not in (1, 2):
         raise Undecodable(_INIT_DATA, f"mode byte {init_data[0]} where 1 or 2 is wanted")
-    return decode_sessions(init_data[1:])
+    sessions = decode_sessions(init_data[1:], budget)
+    if budget is not None:
+        budget.draw(GRANT * len(sessions))
+    return sessions
 
 
-def session_module_acts(call: Call) -> tuple[Act, ...]:
+def session_module_acts(call: Call, budget: Budget | None = None) -> tuple[Act, ...]:
     """The acts of a call to a session module; one `Unreadable` when it is no write that can be read exactly."""
     if call.selector in _VIEWS:
         return ()
@@ -95,22 +107,30 @@ def session_module_acts(call: Call) -> tuple[Act, ...]:
     if read is None or len(call.data) < 4:
         return (Unreadable(call.target, call.selector, "no function of the session module that is known here"),)
     try:
-        return (read(call.target, call.data[4:]),)
+        return (read(call.target, call.data[4:], budget),)
     except Undecodable as problem:
         return (Unreadable(call.target, call.selector, str(problem)),)
 
 
-Reader = Callable[[Address, bytes], Act]
+Reader = Callable[[Address, bytes, Budget | None], Act]
 
 
 def _reader(members: Sequence[abi.AbiType], build: Callable[..., Act]) -> Reader:
     """A reader of the arguments `members`; `build` gets the module and the decoded arguments."""
     types = abi.tuple_of(*members)
 
-    def read(module: Address, arguments: bytes) -> Act:
-        return build(module, *abi.decode(types, arguments, _WHERE))
+    def read(module: Address, arguments: bytes, budget: Budget | None) -> Act:
+        act = build(module, *abi.decode(types, arguments, _WHERE, budget))
+        if budget is not None and isinstance(act, _REVIEWED):
+            budget.draw(GRANT * (len(act.sessions) if isinstance(act, SessionsEnabled) else 1))
+        return act
 
     return read
+
+
+def _installed(module: Address, arguments: bytes, budget: Budget | None) -> Act:
+    (init_data,) = abi.decode(_BYTES, arguments, _WHERE, budget)
+    return SessionsEnabled(module, sessions_in_init_data(init_data, budget))
 
 
 def _contexts(members: Sequence[Any]) -> tuple[ERC7739Context, ...]:
@@ -157,7 +177,7 @@ _BY_SIGNATURE: Final[dict[str, Reader]] = {
     "revokeEnableSignature(bytes32)": _reader([abi.BYTES32], EnableSignatureRevoked),
     "setPermit4337Paymaster(bytes32,bool)": _reader([abi.BYTES32, abi.BOOL], PaymasterPermitted),
     # the account may call both itself, past its own list of modules
-    "onInstall(bytes)": _reader([abi.BYTES], lambda module, data: SessionsEnabled(module, sessions_in_init_data(data))),
+    "onInstall(bytes)": _installed,
     "onUninstall(bytes)": _reader([abi.BYTES], lambda module, _data: SessionsCleared(module)),
 }
 

@@ -11,31 +11,15 @@ from collections.abc import Iterator
 from typing import Final
 
 from proxy.errors import Undecodable
+from proxy.userop.budget import ITEM, Budget
 from proxy.userop.primitives import Address, Selector, keccak256
 
-ITEM_BUDGET: Final = 1024
-"""Array items and nested calls read in one operation before a reader gives up."""
 _OFFSET_LIMIT: Final = 1 << 32
 
 
 def selector(signature: str) -> Selector:
     """The selector of a function signature: the first four bytes of its hash (Solidity ABI specification)."""
     return Selector(keccak256(signature.encode())[:4])
-
-
-class Budget:
-    """How many more array items and nested calls may be read. Shared by all readers of one operation."""
-
-    __slots__ = ("left",)
-
-    def __init__(self, left: int = ITEM_BUDGET) -> None:
-        self.left = left
-
-    def draw(self, count: int) -> None:
-        """Take `count` items. Raises `Undecodable` when there are fewer left; what was left stays."""
-        if count > self.left:
-            raise Undecodable("callData", f"more than {ITEM_BUDGET} nested items")
-        self.left -= count
 
 
 class Arguments:
@@ -120,7 +104,7 @@ class Arguments:
         """The count and the items of the array at word `index`, each item of `words` head words."""
         start = self._base + self._offset(index)
         count = self._length_at(start)
-        self.budget.draw(count)
+        self.budget.draw(ITEM * count)
         if start + 32 + 32 * words * count > len(self.data):
             raise Undecodable("callData", f"array at argument {index} runs past the end of the data")
         self._reach(start + 32 + 32 * words * count)

@@ -7,7 +7,7 @@ bytes in two ways.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from proxy.errors import Undecodable
 from proxy.userop.administration import (
@@ -18,6 +18,7 @@ from proxy.userop.administration import (
     acts_of,
     acts_of_install,
 )
+from proxy.userop.budget import Budget, Overspent
 from proxy.userop.emissary import decode_envelope
 from proxy.userop.entry_point import EntryPoint, EntryPointVersion
 from proxy.userop.execution import Call, CallType, Execution, decode_execution
@@ -84,6 +85,8 @@ class DecodedOperation:
     calls: tuple[Call, ...]
     movements: tuple[Movement, ...]
     acts: tuple[Act, ...]
+    acts_of_calls: int = 0  # how many of the acts, the last ones, stand only when the calls succeed
+    budget: Budget = field(default_factory=Budget, compare=False, repr=False)  # what may still be spent on it
 
     @property
     def user_op_hash(self) -> Hash32:
@@ -108,22 +111,54 @@ def decode_operation(
     Raises `Undecodable` when a session module is named and the operation cannot be read exactly as it would read it,
     `DelegateUnknown` among it for a session's hash that cannot be told (see `user_op_hash`).
     """
-    claim = decode_claim(op, entry_point, session_modules)
-    if claim is None:
-        execution, calls = _owner_execution(op)
-    else:
-        execution = decode_execution(op.call_data)
-        calls = _session_calls(op, execution)
+    head = decode_head(op, entry_point, chain_id, session_modules, delegate=delegate, preview=preview)
+    return decode_calls(head, session_modules)
+
+
+def decode_head(
+    op: UserOperation,
+    entry_point: EntryPoint,
+    chain_id: int,
+    session_modules: Collection[Address],
+    *,
+    delegate: Address | None = None,
+    preview: bool = False,
+) -> DecodedOperation:
+    """As `decode_operation`, without a look at what is called: claim and hash, which tell who signed, cost little."""
+    budget = Budget()
+    claim = decode_claim(op, entry_point, session_modules, budget)
     return DecodedOperation(
         op=op,
         entry_point=entry_point,
         chain_id=chain_id,
         told_hash=_hash_of(op, entry_point, chain_id, delegate, needed=claim is not None and not preview),
         claim=claim,
+        execution=None,
+        calls=(),
+        movements=(),
+        acts=(),
+        budget=budget,
+    )
+
+
+def decode_calls(head: DecodedOperation, session_modules: Collection[Address]) -> DecodedOperation:
+    """The whole reading of an operation whose head was read. Raises `Undecodable`."""
+    op, claim, budget = head.op, head.claim, head.budget
+    if claim is None:
+        execution, calls = _owner_execution(op, budget)
+    else:
+        execution = decode_execution(op.call_data, budget)
+        calls = _session_calls(op, execution, budget)
+    movements = movements_of(calls, op.sender, budget=budget)
+    before = _acts_before(op, claim, session_modules, budget)
+    after = acts_in_setup(op.call_data, session_modules, budget) + acts_of(calls, op.sender, session_modules, budget)
+    return replace(
+        head,
         execution=execution,
         calls=calls,
-        movements=movements_of(calls, op.sender),
-        acts=_acts(op, claim, calls, session_modules),
+        movements=movements,
+        acts=before + after,
+        acts_of_calls=len(after),
     )
 
 
@@ -139,7 +174,7 @@ def _hash_of(
 
 
 def decode_claim(
-    op: UserOperation, entry_point: EntryPoint, session_modules: Collection[Address]
+    op: UserOperation, entry_point: EntryPoint, session_modules: Collection[Address], budget: Budget | None = None
 ) -> SessionClaim | None:
     """The session claim of an operation; `None` when its nonce names no listed module. Raises `Undecodable`."""
     named = find_session_module(op.nonce, session_modules)
@@ -149,8 +184,8 @@ def decode_claim(
     if entry_point.version is EntryPointVersion.V06:
         raise Undecodable("nonce", "names a session module, which takes no v0.6 operations")
     try:
-        wrapping = _unwrap(op, layout, module)
-        envelope = decode_envelope(module, op.signature if wrapping is None else wrapping.inner)
+        wrapping = _unwrap(op, layout, module, budget)
+        envelope = decode_envelope(module, op.signature if wrapping is None else wrapping.inner, budget)
     except Undecodable as error:
         # the signature is not the module's to read: whoever is told what is wrong with it looks in the wrong place
         raise misnaming_of(op.nonce, layout) or error from None
@@ -168,7 +203,7 @@ def misnaming_of(nonce: int, layout: NonceLayout) -> MisnamedModule | None:
     return MisnamedModule("nonce", f"names the session module under type {found:02x}, {meant}: a session needs type 01")
 
 
-def _unwrap(op: UserOperation, layout: NonceLayout, module: Address) -> Wrapping | None:
+def _unwrap(op: UserOperation, layout: NonceLayout, module: Address, budget: Budget | None) -> Wrapping | None:
     """What the account itself reads off the signature before the validator sees it."""
     if layout is NonceLayout.NEXUS:
         mode = nexus_mode(op.nonce)
@@ -176,72 +211,74 @@ def _unwrap(op: UserOperation, layout: NonceLayout, module: Address) -> Wrapping
             return decode_module_enable(op.signature)
         if mode == NexusMode.PREPARE:
             # Startale knows no such mode and hands the signature on whole: refuse what could be read both ways
-            if _is_plain_envelope(module, op.signature):
+            if _is_plain_envelope(module, op.signature, budget):
                 raise Undecodable("signature", "means one thing to Nexus and another to Startale accounts")
-            return decode_account_preparation(op.signature)
+            return decode_account_preparation(op.signature, budget)
     elif layout is NonceLayout.KERNEL:
         mode = kernel_mode(op.nonce)
         if mode == KernelMode.ENABLE:
-            return decode_kernel_enable(op.signature)
+            return decode_kernel_enable(op.signature, budget)
         if mode != KernelMode.DEFAULT:
             raise Undecodable("nonce", f"unknown Kernel validation mode {mode}")
     return None
 
 
-def _is_plain_envelope(module: Address, signature: bytes) -> bool:
+def _is_plain_envelope(module: Address, signature: bytes, budget: Budget | None) -> bool:
     try:
-        decode_envelope(module, signature)
+        decode_envelope(module, signature, budget)
     except Undecodable:
         return False
     return True
 
 
-def _session_calls(op: UserOperation, execution: Execution) -> tuple[Call, ...]:
+def _session_calls(op: UserOperation, execution: Execution, budget: Budget) -> tuple[Call, ...]:
     if execution.is_execute and execution.call_type in (CallType.SINGLE, CallType.BATCH):
         return execution.calls
-    return calls_for_inspection(op.call_data, op.sender)
+    return calls_for_inspection(op.call_data, op.sender, budget)
 
 
-def _owner_execution(op: UserOperation) -> tuple[Execution | None, tuple[Call, ...]]:
-    calls = calls_for_inspection(op.call_data, op.sender)
+def _owner_execution(op: UserOperation, budget: Budget) -> tuple[Execution | None, tuple[Call, ...]]:
     try:
-        execution = decode_execution(op.call_data)
+        calls = calls_for_inspection(op.call_data, op.sender, budget)
+        execution = decode_execution(op.call_data, budget)
+    except Overspent:
+        return None, (Call(op.sender, 0, op.call_data),)
     except Undecodable:
         return None, calls
     return (execution if execution.is_execute else None), calls
 
 
-def _acts(
-    op: UserOperation,
-    claim: SessionClaim | None,
-    calls: tuple[Call, ...],
-    session_modules: Collection[Address],
+def _acts_before(
+    op: UserOperation, claim: SessionClaim | None, session_modules: Collection[Address], budget: Budget
 ) -> tuple[Act, ...]:
-    """In the order the account performs them: at its birth, before validation, in its calls."""
+    """What the account does before its calls, in order: at its birth, then before validation."""
     acts: tuple[Act, ...] = ()
     if op.factory_data:
-        acts += acts_in_factory_data(op.factory_data, session_modules)
+        acts += acts_in_factory_data(op.factory_data, session_modules, budget)
     elif op.init_code:
-        acts += acts_in_factory_data(op.init_code[20:], session_modules)
+        acts += acts_in_factory_data(op.init_code[20:], session_modules, budget)
     if claim is None:
-        acts += _acts_in_owner_signature(op, session_modules)
-        acts += acts_in_setup(op.call_data, session_modules)
+        acts += _acts_in_owner_signature(op, session_modules, budget)
     elif claim.module_enable is not None:
-        acts += _acts_in_wrapping(claim.module_enable, claim.module, session_modules)
-    return acts + acts_of(calls, op.sender, session_modules)
+        acts += _acts_in_wrapping(claim.module_enable, claim.module, session_modules, budget)
+    return acts
 
 
-def _acts_in_wrapping(wrapping: Wrapping, module: Address, session_modules: Collection[Address]) -> tuple[Act, ...]:
+def _acts_in_wrapping(
+    wrapping: Wrapping, module: Address, session_modules: Collection[Address], budget: Budget
+) -> tuple[Act, ...]:
     match wrapping:
         case ModuleEnable():
-            return acts_of_install(wrapping.module_type, wrapping.module, wrapping.init_data, session_modules)
+            return acts_of_install(wrapping.module_type, wrapping.module, wrapping.init_data, session_modules, budget)
         case KernelEnable():
-            return acts_of_install(VALIDATOR_TYPE, module, wrapping.validator_data, session_modules)
+            return acts_of_install(VALIDATOR_TYPE, module, wrapping.validator_data, session_modules, budget)
         case AccountPreparation():
-            return acts_in_factory_data(wrapping.init_data, session_modules)
+            return acts_in_factory_data(wrapping.init_data, session_modules, budget)
 
 
-def _acts_in_owner_signature(op: UserOperation, session_modules: Collection[Address]) -> tuple[Act, ...]:
+def _acts_in_owner_signature(
+    op: UserOperation, session_modules: Collection[Address], budget: Budget
+) -> tuple[Act, ...]:
     """A session module that a Nexus or Startale account installs on its owner's word.
 
     Whether it is such an account is not known here: other nonces have a 01 in the same place by chance, so only data
@@ -255,4 +292,4 @@ def _acts_in_owner_signature(op: UserOperation, session_modules: Collection[Addr
         return ()
     if enable.module not in session_modules:
         return ()
-    return acts_of_install(enable.module_type, enable.module, enable.init_data, session_modules)
+    return acts_of_install(enable.module_type, enable.module, enable.init_data, session_modules, budget)

@@ -12,6 +12,7 @@ from typing import Final
 
 from proxy.errors import Undecodable
 from proxy.userop import abi, fastlz
+from proxy.userop.budget import Budget
 from proxy.userop.emissary_abi import EMISSARIES, decode_emissary_enable
 from proxy.userop.primitives import Address, Hash32
 from proxy.userop.signature import SessionEnvelope, SessionMode, decode_session_envelope
@@ -29,12 +30,14 @@ _ABI_SIGNATURES: Final = (
 """What session validators of the SDK take besides one or more ECDSA signatures."""
 
 
-def decode_envelope(module: Address, signature: bytes) -> SessionEnvelope:
+def decode_envelope(module: Address, signature: bytes, budget: Budget | None = None) -> SessionEnvelope:
     """The session envelope as `module` reads it. Raises `Undecodable`."""
-    return decode_emissary_envelope(signature) if module in EMISSARIES else decode_session_envelope(signature)
+    if module in EMISSARIES:
+        return decode_emissary_envelope(signature, budget)
+    return decode_session_envelope(signature, budget)
 
 
-def decode_emissary_envelope(signature: bytes) -> SessionEnvelope:
+def decode_emissary_envelope(signature: bytes, budget: Budget | None = None) -> SessionEnvelope:
     """Read the signature that the emissary is handed.
 
     USE: 00 ‖ permissionId ‖ signature. Notarized: 00 ‖ permissionId ‖ uint256(64 + length) ‖ signature ‖ policy data.
@@ -50,10 +53,10 @@ def decode_emissary_envelope(signature: bytes) -> SessionEnvelope:
     if mode == SessionMode.USE:
         if len(signature) < 33:
             raise Undecodable(_WHERE, "USE mode without a whole permission id")
-        return _use_or_notarized(Hash32(signature[1:33]), signature[33:])
+        return _use_or_notarized(Hash32(signature[1:33]), signature[33:], budget)
     if mode != SessionMode.ENABLE:
         raise Undecodable(_WHERE, f"session mode {mode}, which the emissary does not have")
-    enable, inner = decode_emissary_enable(fastlz.inflate(signature[1:]))
+    enable, inner = decode_emissary_enable(fastlz.inflate(signature[1:], budget), budget)
     return SessionEnvelope(
         mode=SessionMode.ENABLE, permission_id=enable.session.permission_id, signature=inner, enable=enable
     )
@@ -68,7 +71,7 @@ def without_emissary_prefix(data: bytes) -> tuple[Address, bytes] | None:
     return (emissary, data[20:]) if emissary in EMISSARIES else None
 
 
-def _use_or_notarized(permission_id: Hash32, rest: bytes) -> SessionEnvelope:
+def _use_or_notarized(permission_id: Hash32, rest: bytes, budget: Budget | None) -> SessionEnvelope:
     """Which of the two forms it is.
 
     Unless the first word of `rest` is an offset into it, only USE is possible. If it is, `rest` as a whole could
@@ -81,8 +84,8 @@ def _use_or_notarized(permission_id: Hash32, rest: bytes) -> SessionEnvelope:
     if not 32 <= end <= len(rest):
         return use
     inner = rest[32:end]
-    is_use = _is_abi_signature(rest)
-    is_notarized = (bool(inner) and len(inner) % _ECDSA == 0) or _is_abi_signature(inner)
+    is_use = _is_abi_signature(rest, budget)
+    is_notarized = (bool(inner) and len(inner) % _ECDSA == 0) or _is_abi_signature(inner, budget)
     if is_use == is_notarized:
         raise Undecodable(_WHERE, "may be a session key's signature as well as one on a claim")
     if is_use:
@@ -92,11 +95,11 @@ def _use_or_notarized(permission_id: Hash32, rest: bytes) -> SessionEnvelope:
     )
 
 
-def _is_abi_signature(data: bytes) -> bool:
+def _is_abi_signature(data: bytes, budget: Budget | None) -> bool:
     """Whether this is, to the byte, how the SDK encodes a signature that is no plain ECDSA."""
     for types in _ABI_SIGNATURES:
         try:
-            if abi.encode(types, abi.decode(types, data, _WHERE)) == data:
+            if abi.encode(types, abi.decode(types, data, _WHERE, budget)) == data:
                 return True
         except Undecodable:
             continue

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from proxy.errors import Undecodable
 from proxy.userop import abi
+from proxy.userop.budget import Budget
 from proxy.userop.primitives import Address, Hash32
 from proxy.userop.session_abi import (
     ACTION_DATA,
@@ -81,12 +82,12 @@ class EmissaryEnable:
     allocator_signature: bytes
 
 
-def decode_emissary_enable(plain: bytes) -> tuple[EmissaryEnable, bytes]:
+def decode_emissary_enable(plain: bytes, budget: Budget | None = None) -> tuple[EmissaryEnable, bytes]:
     """abi.decode(plain, (enable data, config, bytes)): what is enabled, and the session key's signature.
 
     Raises `Undecodable`.
     """
-    enable, config, signature = abi.decode(_ENABLE_SIGNATURE, plain, "signature")
+    enable, config, signature = abi.decode(_ENABLE_SIGNATURE, plain, "signature", budget)
     return enable_from_members(config, enable, "signature"), signature
 
 

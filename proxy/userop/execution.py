@@ -11,6 +11,7 @@ from enum import IntEnum
 from typing import Final
 
 from proxy.errors import Undecodable
+from proxy.userop.budget import ITEM, Budget
 from proxy.userop.primitives import Address, Selector
 from proxy.userop.session_data import selector_of
 
@@ -79,11 +80,12 @@ class Execution:
         return self.selector == EXECUTE
 
 
-def decode_execution(call_data: bytes) -> Execution:
+def decode_execution(call_data: bytes, budget: Budget | None = None) -> Execution:
     """Read an operation's call data.
 
-    Raises `DecodingError` where the module reverts with that error, `Undecodable` where it reverts bare. A dirty
-    high byte in the target of any entry of a batch refuses the whole batch, though the chain notices it entry by entry.
+    Raises `DecodingError` where the module reverts with that error, `Undecodable` where it reverts bare, `Overspent`
+    where `budget` does not pay for so many calls. A dirty high byte in the target of any entry of a batch refuses the
+    whole batch, though the chain notices it entry by entry.
     """
     if len(call_data) < 4:
         return Execution(None)
@@ -96,7 +98,7 @@ def decode_execution(call_data: bytes) -> Execution:
     if call_type == CallType.SINGLE:
         calls = (decode_single(execution_calldata(call_data)),)
     elif call_type == CallType.BATCH:
-        calls = decode_batch(execution_calldata(call_data))
+        calls = decode_batch(execution_calldata(call_data), budget)
     else:
         calls = ()
     return Execution(EXECUTE, call_type, exec_type, calls)
@@ -123,10 +125,11 @@ def decode_single(data: bytes) -> Call:
     return Call(Address(data[:20]), int.from_bytes(data[20:52], "big"), data[52:])
 
 
-def decode_batch(data: bytes) -> tuple[Call, ...]:
+def decode_batch(data: bytes, budget: Budget | None = None) -> tuple[Call, ...]:
     """abi.encode(Execution[]), entries of (address target, uint256 value, bytes callData).
 
-    All offsets and lengths are checked before any target is looked at. Raises `DecodingError` and `Undecodable`.
+    All offsets and lengths are checked before any target is looked at. Raises `DecodingError` and `Undecodable`, among
+    it `Overspent`.
     """
     last_word = len(data) - 32
     array = _offset(data, 0, last_word)
@@ -136,6 +139,8 @@ def decode_batch(data: bytes) -> tuple[Call, ...]:
     heads = array + 32
     if array + 32 * count > last_word:
         raise DecodingError(_WHERE, "the batch has fewer entries than it says")
+    if budget is not None:
+        budget.draw(ITEM * count)
     entries = []
     total = 64 * count
     for index in reversed(range(count)):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from proxy.errors import Undecodable
+from proxy.userop.budget import Budget
 
 OUTPUT_LIMIT: Final = 65536
 """Bytes an enable signature may inflate to; the largest SDK-built one seen has a few thousand."""
@@ -18,13 +19,16 @@ _LITERAL_RUN: Final = 32
 _LONGEST_COPY: Final = 264
 
 
-def inflate(stream: bytes, *, limit: int = OUTPUT_LIMIT) -> bytes:
-    """The plain bytes of a stream. Raises `Undecodable` for a broken stream or more than `limit` bytes of output."""
+def inflate(stream: bytes, budget: Budget | None = None, *, limit: int = OUTPUT_LIMIT) -> bytes:
+    """The plain bytes of a stream. Raises `Undecodable` for a broken stream or more than `limit` bytes of output, and
+    `Overspent` for one of more pieces than `budget` pays for."""
     if len(stream) > limit + limit // _LITERAL_RUN + 1:
         raise Undecodable(_WHERE, "compressed data is longer than is read at once")
     out = bytearray()
     at, end = 0, len(stream)
     while at < end:
+        if budget is not None:
+            budget.draw(1)
         control = stream[at]
         kind = control >> 5
         if kind == 0:

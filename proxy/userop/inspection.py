@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from proxy.errors import Undecodable
+from proxy.userop.budget import Budget, Overspent
 from proxy.userop.execution import Call
 from proxy.userop.primitives import Address
 from proxy.userop.wrappers import WRAPPER_BY_SELECTOR
@@ -22,28 +23,36 @@ MAX_BYTES: Final = 1 << 20
 """Call data of all calls shown; a wrapper that would exceed it stays closed."""
 
 
-def calls_for_inspection(call_data: bytes, sender: Address) -> tuple[Call, ...]:
+def calls_for_inspection(call_data: bytes, sender: Address, budget: Budget | None = None) -> tuple[Call, ...]:
     """The calls an account probably makes for this call data, wrappers opened as far as they are understood.
 
-    Call data that is not understood is one call of the account to itself. At most `MAX_CALLS`, never raises.
+    Call data that is not understood is one call of the account to itself. At most `MAX_CALLS`. Raises `Overspent` where
+    a `budget` is given that does not pay for what the outer wrapper describes; whatever else is not paid for stays
+    closed.
     """
+    paying = Budget() if budget is None else budget
     calls = [Call(sender, 0, call_data)]
-    for _ in range(MAX_DEPTH):
-        opened = _open_once(calls, sender)
+    for depth in range(MAX_DEPTH):
+        try:
+            opened = _open_once(calls, sender, paying)
+        except Overspent:
+            if depth == 0 and budget is not None:
+                raise
+            break
         if opened is None:
             break
         calls = opened
     return tuple(calls)
 
 
-def _open_once(calls: Sequence[Call], account: Address) -> list[Call] | None:
+def _open_once(calls: Sequence[Call], account: Address, budget: Budget) -> list[Call] | None:
     """Every wrapper replaced by what is in it, as long as there is room; `None` when nothing could be opened."""
     opened: list[Call] = []
     count = len(calls)
     size = sum(len(call.data) for call in calls)
     changed = False
     for call in calls:
-        inner = _inside(call, account) if call.target == account else None
+        inner = _inside(call, account, budget) if call.target == account else None
         if inner is None:
             opened.append(call)
             continue
@@ -57,12 +66,14 @@ def _open_once(calls: Sequence[Call], account: Address) -> list[Call] | None:
     return opened if changed else None
 
 
-def _inside(call: Call, account: Address) -> Sequence[Call] | None:
+def _inside(call: Call, account: Address, budget: Budget) -> Sequence[Call] | None:
     """The calls a call of the account to itself stands for; `None` when it is no wrapper we can open."""
     wrapper = WRAPPER_BY_SELECTOR.get(call.data[:4])
     if wrapper is None:
         return None
     try:
-        return wrapper.read(call.data, account)
+        return wrapper.read(call.data, account, budget)
+    except Overspent:
+        raise
     except Undecodable:
         return None

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from proxy.userop import abi
+from proxy.userop.budget import Budget
 from proxy.userop.primitives import Address, Hash32, Selector
 from proxy.userop.session_data import (
     ActionData,
@@ -36,12 +37,12 @@ _SESSION_ARGUMENT: Final = abi.tuple_of(SESSION)
 _ENABLE_SIGNATURE: Final = abi.tuple_of(ENABLE_SESSION, abi.BYTES)
 
 
-def decode_sessions(arguments: bytes) -> tuple[SessionData, ...]:
+def decode_sessions(arguments: bytes, budget: Budget | None = None) -> tuple[SessionData, ...]:
     """The sessions of abi.encode(Session[]): arguments of enableSessions, or onInstall data after its mode byte.
 
     Raises `Undecodable`.
     """
-    (sessions,) = abi.decode(_SESSIONS_ARGUMENT, arguments, "sessions")
+    (sessions,) = abi.decode(_SESSIONS_ARGUMENT, arguments, "sessions", budget)
     return tuple(session_from_members(session) for session in sessions)
 
 
@@ -61,12 +62,12 @@ def encode_session(session: SessionData) -> bytes:
     return abi.encode(_SESSION_ARGUMENT, [members_of_session(session)])
 
 
-def decode_enable(plain: bytes) -> tuple[EnableSession, bytes]:
+def decode_enable(plain: bytes, budget: Budget | None = None) -> tuple[EnableSession, bytes]:
     """abi.decode(plain, (EnableSession, bytes)): what is enabled, and the session key's signature.
 
     Raises `Undecodable`.
     """
-    (index, digests, session, owner_signature), signature = abi.decode(_ENABLE_SIGNATURE, plain, "signature")
+    (index, digests, session, owner_signature), signature = abi.decode(_ENABLE_SIGNATURE, plain, "signature", budget)
     enable = EnableSession(
         chain_digest_index=index,
         digests=tuple(ChainDigest(chain_id, Hash32(digest)) for chain_id, digest in digests),

@@ -12,6 +12,7 @@ from typing import Final
 
 from proxy.errors import Undecodable
 from proxy.userop import abi, fastlz
+from proxy.userop.budget import Budget
 from proxy.userop.emissary_abi import EmissaryEnable, encode_emissary_enable
 from proxy.userop.primitives import Address, Hash32
 from proxy.userop.session_abi import decode_enable, encode_enable
@@ -84,7 +85,7 @@ class AccountPreparation:
 Wrapping = ModuleEnable | KernelEnable | AccountPreparation
 
 
-def decode_session_envelope(signature: bytes) -> SessionEnvelope:
+def decode_session_envelope(signature: bytes, budget: Budget | None = None) -> SessionEnvelope:
     """Read the signature that the Smart Sessions module is handed.
 
     USE: 00 ‖ permissionId ‖ signature. ENABLE: 01 or 02 ‖ FastLZ(abi.encode(EnableSession, bytes signature)).
@@ -99,7 +100,7 @@ def decode_session_envelope(signature: bytes) -> SessionEnvelope:
         return SessionEnvelope(mode=SessionMode.USE, permission_id=Hash32(signature[1:33]), signature=signature[33:])
     if mode > SessionMode.UNSAFE_ENABLE:
         raise Undecodable(_WHERE, f"unknown session mode {mode}")
-    enable, inner = decode_enable(fastlz.inflate(signature[1:]))
+    enable, inner = decode_enable(fastlz.inflate(signature[1:], budget), budget)
     return SessionEnvelope(
         mode=SessionMode(mode), permission_id=enable.session.permission_id, signature=inner, enable=enable
     )
@@ -157,7 +158,7 @@ def _counted(data: bytes, at: int) -> tuple[bytes, int]:
     return data[at + 4 : end], end
 
 
-def decode_kernel_enable(signature: bytes) -> KernelEnable:
+def decode_kernel_enable(signature: bytes, budget: Budget | None = None) -> KernelEnable:
     """hook(20) ‖ abi.encode(validatorData, hookData, selectorData, enableSignature, inner signature).
 
     Raises `Undecodable`.
@@ -165,7 +166,7 @@ def decode_kernel_enable(signature: bytes) -> KernelEnable:
     if len(signature) < 20:
         raise Undecodable(_WHERE, "Kernel enable data without a hook")
     validator_data, hook_data, selector_data, enable_signature, inner = abi.decode(
-        _KERNEL_ENABLE, signature[20:], _WHERE
+        _KERNEL_ENABLE, signature[20:], _WHERE, budget
     )
     return KernelEnable(
         hook=Address(signature[:20]),
@@ -189,10 +190,10 @@ def encode_kernel_enable(enable: KernelEnable) -> bytes:
     return enable.hook + abi.encode(_KERNEL_ENABLE, parts)
 
 
-def decode_account_preparation(signature: bytes) -> AccountPreparation:
+def decode_account_preparation(signature: bytes, budget: Budget | None = None) -> AccountPreparation:
     """salt and delegation word ‖ offset of initData ‖ offset of the inner signature ‖ both. Raises `Undecodable`."""
     if len(signature) < _PREPARE_MINIMUM:
         raise Undecodable(_WHERE, "account preparation data is too short")
     types = abi.tuple_of(abi.BYTES32, abi.BYTES, abi.BYTES)
-    _, init_data, inner = abi.decode(types, signature, _WHERE)
+    _, init_data, inner = abi.decode(types, signature, _WHERE, budget)
     return AccountPreparation(init_data=init_data, inner=inner)

@@ -11,7 +11,8 @@ from dataclasses import replace
 from typing import Final
 
 from proxy.errors import Undecodable
-from proxy.userop.arguments import Arguments, Budget, selector
+from proxy.userop.arguments import Arguments, selector
+from proxy.userop.budget import Budget
 from proxy.userop.entry_point import ENTRY_POINT_BY_ADDRESS
 from proxy.userop.execution import Call
 from proxy.userop.inspection import calls_for_inspection
@@ -65,14 +66,18 @@ _OPAQUE_HANDLE_OPS: Final = frozenset(
 
 
 def movements_of(
-    calls: Sequence[Call], account: Address, *, wrapped_native: Collection[Address] = WRAPPED_NATIVE
+    calls: Sequence[Call],
+    account: Address,
+    *,
+    wrapped_native: Collection[Address] = WRAPPED_NATIVE,
+    budget: Budget | None = None,
 ) -> tuple[Movement, ...]:
     """What `calls` of `account` move, in order; every movement carries the index of its call.
 
     A call with ETH for anyone but the account has a native movement besides what its function does. Nested calls
-    are followed to `MAX_DEPTH`, and no more than `ITEM_BUDGET` nested calls and array items in all. Never raises.
+    are followed to `MAX_DEPTH`, and no more nested calls and array items than `budget` pays for. Never raises.
     """
-    reading = _Reading(account, wrapped_native)
+    reading = _Reading(account, wrapped_native, Budget() if budget is None else budget)
     movements: list[Movement] = []
     for index, call in enumerate(calls):
         movements += reading.call(index, call, account, 0)
@@ -84,10 +89,10 @@ class _Reading:
 
     __slots__ = ("_account", "_budget", "_wrapped_native")
 
-    def __init__(self, account: Address, wrapped_native: Collection[Address]) -> None:
+    def __init__(self, account: Address, wrapped_native: Collection[Address], budget: Budget) -> None:
         self._account = account
         self._wrapped_native = wrapped_native
-        self._budget = Budget()
+        self._budget = budget
 
     def call(self, index: int, call: Call, caller: Address, depth: int) -> Sequence[Movement]:
         """The movements of one call of `caller`; `index` is the top-level call it belongs to."""
@@ -140,9 +145,8 @@ class _Reading:
     def _nested(self, scope: Scope, call: Call) -> tuple[Address, Sequence[Call]] | None:
         """Who calls, and what, when the call is a wrapper around others."""
         if call.target == self._account:
-            inner = calls_for_inspection(call.data, self._account)
+            inner = calls_for_inspection(call.data, self._account, self._budget)
             if inner != (Call(call.target, 0, call.data),):
-                self._budget.draw(len(inner))
                 return scope.caller, inner
         if (position := _MULTICALLS.get(scope.selector)) is not None:
             # the target delegates to itself: msg.sender stays, and so does the one msg.value already counted

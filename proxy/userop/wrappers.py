@@ -9,11 +9,12 @@ from typing import Any, Final
 from proxy.errors import Undecodable
 from proxy.userop import abi
 from proxy.userop.arguments import selector
+from proxy.userop.budget import ITEM, Budget, Overspent
 from proxy.userop.execution import Call, CallType, decode_batch, decode_single, execution_calldata
 from proxy.userop.primitives import ZERO_ADDRESS, Address, Selector
 
-Reader = Callable[[bytes, Address], Sequence[Call] | None]
-"""From call data, selector included, and the account whose it is. `None`, or `Undecodable`: it stays closed."""
+Reader = Callable[[bytes, Address, Budget], Sequence[Call] | None]
+"""From call data, selector included, the account whose it is, and what pays. `None`, `Undecodable`: it stays closed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ _BATCH_OF_BATCHES: Final = bytes.fromhex("78210002")
 """ERC-7821 mode selector (6:10 of the mode): abi.encode(bytes[]), a batch in each."""
 
 
-def _execute(data: bytes, account: Address) -> Sequence[Call] | None:
+def _execute(data: bytes, account: Address, budget: Budget) -> Sequence[Call] | None:
     if len(data) < 36:
         return None
     plain = execution_calldata(data)
@@ -68,76 +69,80 @@ def _execute(data: bytes, account: Address) -> Sequence[Call] | None:
         return (decode_single(plain),)
     if call_type == CallType.BATCH:
         if data[10:14] == _BATCH_OF_BATCHES:
-            (batches,) = abi.decode(_BYTES_LIST, plain, _WHERE)
-            calls = [call for batch in batches for call in decode_batch(batch)]
+            (batches,) = abi.decode(_BYTES_LIST, plain, _WHERE, budget)
+            calls = [call for batch in batches for call in decode_batch(batch, budget)]
         else:
-            calls = list(decode_batch(plain))
+            calls = list(decode_batch(plain, budget))
         # ERC-7821: target zero is the account itself
         return [Call(account, call.value, call.data) if call.target == ZERO_ADDRESS else call for call in calls]
     if call_type == CallType.DELEGATECALL and len(plain) >= 20:
-        return _delegated(Address(plain[:20]), plain[20:])
+        return _delegated(Address(plain[:20]), plain[20:], budget)
     return None
 
 
-def _execute_user_op(data: bytes, account: Address) -> Sequence[Call]:
+def _execute_user_op(data: bytes, account: Address, budget: Budget) -> Sequence[Call]:
     """Another call of the account, or what Calibur puts there: a batch without a selector of its own.
 
     A batch begins with the offset of its tuple, which as a selector would be zeros.
     """
     if data[4:35] == bytes(31):
-        return _batched_call(data, account)
+        return _batched_call(data, account, budget)
     return (Call(account, 0, data[4:]),)
 
 
-def _batched_call(data: bytes, account: Address) -> Sequence[Call]:
-    ((members, _revert_on_failure),) = _decode(_BATCHED_CALL, data)
+def _batched_call(data: bytes, account: Address, budget: Budget) -> Sequence[Call]:
+    ((members, _revert_on_failure),) = _decode(_BATCHED_CALL, data, budget)
+    budget.draw(ITEM * len(members))
     return [Call(account if target == ZERO_ADDRESS else target, value, inner) for target, value, inner in members]
 
 
-def _to_value_data(data: bytes, _account: Address) -> Sequence[Call]:
-    target, value, inner = _decode(_TO_VALUE_DATA, data)
+def _to_value_data(data: bytes, _account: Address, budget: Budget) -> Sequence[Call]:
+    target, value, inner = _decode(_TO_VALUE_DATA, data, budget)
     return (Call(target, value, inner),)
 
 
-def _to_value_data_operation(data: bytes, _account: Address) -> Sequence[Call]:
-    target, value, inner, operation = _decode(_TO_VALUE_DATA_OPERATION, data)
+def _to_value_data_operation(data: bytes, _account: Address, budget: Budget) -> Sequence[Call]:
+    target, value, inner, operation = _decode(_TO_VALUE_DATA_OPERATION, data, budget)
     if operation == 1:  # Safe and Kernel v2: 0 call, 1 delegatecall
-        return _delegated(target, inner)
+        return _delegated(target, inner, budget)
     return (Call(target, value, inner),)
 
 
-def _batch(data: bytes, _account: Address) -> Sequence[Call]:
-    return decode_batch(data[4:])
+def _batch(data: bytes, _account: Address, budget: Budget) -> Sequence[Call]:
+    return decode_batch(data[4:], budget)
 
 
-def _targets_datas(data: bytes, _account: Address) -> Sequence[Call] | None:
-    targets, datas = _decode(_TARGETS_DATAS, data)
-    return _zipped(targets, [0] * len(targets), datas)
+def _targets_datas(data: bytes, _account: Address, budget: Budget) -> Sequence[Call] | None:
+    targets, datas = _decode(_TARGETS_DATAS, data, budget)
+    return _zipped(targets, [0] * len(targets), datas, budget)
 
 
-def _targets_values_datas(data: bytes, _account: Address) -> Sequence[Call] | None:
-    targets, values, datas = _decode(_TARGETS_VALUES_DATAS, data)
+def _targets_values_datas(data: bytes, _account: Address, budget: Budget) -> Sequence[Call] | None:
+    targets, values, datas = _decode(_TARGETS_VALUES_DATAS, data, budget)
     # several accounts let the list of values be empty for all zero
-    return _zipped(targets, values or [0] * len(targets), datas)
+    return _zipped(targets, values or [0] * len(targets), datas, budget)
 
 
-def _zipped(targets: Sequence[Address], values: Sequence[int], datas: Sequence[bytes]) -> Sequence[Call] | None:
+def _zipped(
+    targets: Sequence[Address], values: Sequence[int], datas: Sequence[bytes], budget: Budget
+) -> Sequence[Call] | None:
     if not len(targets) == len(values) == len(datas):
         return None
+    budget.draw(ITEM * len(targets))
     return [Call(*members) for members in zip(targets, values, datas, strict=True)]
 
 
-def _setup_safe(data: bytes, account: Address) -> Sequence[Call] | None:
-    ((*_, call_data),) = _decode(_SETUP_SAFE, data)
+def _setup_safe(data: bytes, account: Address, budget: Budget) -> Sequence[Call] | None:
+    ((*_, call_data),) = _decode(_SETUP_SAFE, data, budget)
     return _then(call_data, account)
 
 
 def _word_says_where(index: int) -> Reader:
     """A function whose argument `index` is the call data that the account goes on with."""
 
-    def read(data: bytes, account: Address) -> Sequence[Call] | None:
+    def read(data: bytes, account: Address, budget: Budget) -> Sequence[Call] | None:
         types = abi.tuple_of(*(abi.UINT256,) * index, abi.BYTES)
-        return _then(_decode(types, data)[index], account)
+        return _then(_decode(types, data, budget)[index], account)
 
     return read
 
@@ -146,23 +151,25 @@ def _then(call_data: bytes, account: Address) -> Sequence[Call] | None:
     return (Call(account, 0, call_data),) if call_data else None
 
 
-def _promote(data: bytes, _account: Address) -> Sequence[Call]:
-    *_, target, value, inner, operation = _decode(_PROMOTE, data)
-    return _delegated(target, inner) if operation == 1 else (Call(target, value, inner),)
+def _promote(data: bytes, _account: Address, budget: Budget) -> Sequence[Call]:
+    *_, target, value, inner, operation = _decode(_PROMOTE, data, budget)
+    return _delegated(target, inner, budget) if operation == 1 else (Call(target, value, inner),)
 
 
-def _delegated(target: Address, data: bytes) -> Sequence[Call]:
+def _delegated(target: Address, data: bytes, budget: Budget) -> Sequence[Call]:
     """Code run as the account: Safe's MultiSend is opened, anything else is shown as a call of the account."""
     if data.startswith(_MULTI_SEND):
         try:
-            (packed,) = _decode(_BYTES_ARGUMENT, data)
-            return _multi_send(packed)
+            (packed,) = _decode(_BYTES_ARGUMENT, data, budget)
+            return _multi_send(packed, budget)
+        except Overspent:
+            raise
         except Undecodable:
             pass
     return (Call(target, 0, data),)
 
 
-def _multi_send(packed: bytes) -> Sequence[Call]:
+def _multi_send(packed: bytes, budget: Budget) -> Sequence[Call]:
     """operation(1) ‖ to(20) ‖ value(32) ‖ length(32) ‖ data, again and again (Safe `MultiSend.sol`)."""
     calls = []
     at = 0
@@ -171,14 +178,15 @@ def _multi_send(packed: bytes) -> Sequence[Call]:
         end = at + 85 + length
         if end > len(packed):
             raise Undecodable(_WHERE, "a multiSend transaction reaches past the end")
+        budget.draw(ITEM)
         value = int.from_bytes(packed[at + 21 : at + 53], "big")
         calls.append(Call(Address(packed[at + 1 : at + 21]), value, packed[at + 85 : end]))
         at = end
     return calls
 
 
-def _decode(types: abi.AbiType, data: bytes) -> tuple[Any, ...]:
-    return abi.decode(types, data[4:], _WHERE)
+def _decode(types: abi.AbiType, data: bytes, budget: Budget) -> tuple[Any, ...]:
+    return abi.decode(types, data[4:], _WHERE, budget)
 
 
 def _wrapper(signature: str, read: Reader, source: str) -> Wrapper:

@@ -115,7 +115,7 @@ class Desk:
                 terms=Terms(chain_id=CHAIN_ID, session_modules=MODULES),
                 registry=self.registry,
                 ledger=self.ledger,
-                settlement=_nothing_settles,
+                settlement=nothing_settles,
                 reader=None,
                 clock=lambda: NOW,
                 reads=RecentReads(2.0, lambda: NOW),
@@ -124,14 +124,14 @@ class Desk:
 
     async def ask(self, method: str, *params: object) -> tuple[dict[str, Any], list[str]]:
         """The gate's reply to a request, and the methods that reached the bundler behind it."""
-        bundler = _Bundler()
+        bundler = Bundler()
         gate = Gate(
             GateSettings(mode=Mode.ENFORCE, judge_previews=True, entry_points={V06.address: V06, V07.address: V07}),
             admission=self._admission,
             upstream=bundler,
             fees=bundler.fees,
-            follower=_Aside(),
-            recorder=_Aside(),
+            follower=Aside(),
+            recorder=Aside(),
             clock=lambda: NOW,
             stopwatch=lambda: 0.0,
             new_id=lambda: "d-1",
@@ -170,7 +170,7 @@ class _Forwarded:
     status: int = 200
 
 
-class _Bundler:
+class Bundler:
     """Takes everything and remembers what it was asked."""
 
     def __init__(self) -> None:
@@ -184,7 +184,7 @@ class _Bundler:
         return await self.post(method, b"[]", submit=False)
 
 
-class _Aside:
+class Aside:
     """Follower and recorder of a gate whose verdicts are all that matters."""
 
     async def hold(
@@ -221,5 +221,6 @@ class _Aside:
         return None
 
 
-async def _nothing_settles(_hashes: object) -> bool:
+async def nothing_settles(_hashes: object) -> bool:
+    """A settlement that has no news."""
     return False

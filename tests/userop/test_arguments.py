@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.errors import Undecodable
-from proxy.userop.arguments import ITEM_BUDGET, Arguments, Budget, selector
+from proxy.userop.arguments import Arguments, selector
+from proxy.userop.budget import ITEM, ITEM_BUDGET, Budget
 
 
 def read(data: bytes, left: int = ITEM_BUDGET) -> Arguments:
-    return Arguments(data, Budget(left))
+    return Arguments(data, Budget(ITEM * left))
 
 
 @pytest.mark.parametrize(

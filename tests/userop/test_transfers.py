@@ -7,7 +7,7 @@ from eth_abi.abi import encode
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.userop.arguments import ITEM_BUDGET
+from proxy.userop.budget import ITEM_BUDGET
 from proxy.userop.entry_point import ENTRY_POINTS
 from proxy.userop.execution import Call
 from proxy.userop.primitives import Address

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from proxy.session.policies.policy import (
 )
 from proxy.session.revert import BARE, OVERFLOW, STACK_OVERFLOW, Revert
 from proxy.userop import abi
+from proxy.userop.budget import STEP
 from proxy.userop.execution import Call
 
 MAX_RULES: Final = 128
@@ -74,12 +75,13 @@ class ArgRules(Config):
     rules: tuple[ParameterRule, ...]
     nodes: tuple[Node, ...]
     root: int
+    may_pass_for_being_used_up: bool = field(init=False)
+    """Whether a limited rule that no longer passes could make the expression hold: there is a `not`."""
 
-    @property
-    def may_pass_for_being_used_up(self) -> bool:
-        """Whether a limited rule that no longer passes could make the expression hold: there is a `not`."""
+    def __post_init__(self) -> None:
         negates = any(node.type is NodeType.NOT for node in self.nodes)
-        return negates and any(rule.is_limited for rule in self.rules)
+        may = negates and any(rule.is_limited for rule in self.rules)
+        object.__setattr__(self, "may_pass_for_being_used_up", may)  # told once, not for every call
 
 
 class ArgPolicy:
@@ -149,6 +151,7 @@ class _Evaluation:
     def holds(self, index: int, depth: int) -> bool | Reverted:
         nodes = self._config.nodes
         self._steps += 1
+        self.run.budget.draw(STEP)
         if depth >= len(nodes) or self._steps > MAX_STEPS:
             # a path longer than the tree is a cycle, which no check of the contract refuses
             return Reverted(STACK_OVERFLOW, _endless(self._name))

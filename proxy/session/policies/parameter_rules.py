@@ -16,6 +16,7 @@ from proxy.session.counters import Charge, Meter
 from proxy.session.policies.policy import Reverted, malformed, over_limit
 from proxy.session.revert import BARE, OVERFLOW
 from proxy.userop import abi
+from proxy.userop.budget import RULE as RULE_CHECK
 from proxy.userop.execution import Call
 from proxy.userop.primitives import UINT256_MAX, print_checksummed
 
@@ -97,7 +98,7 @@ def rules_from_members(members: Sequence[Any]) -> tuple[tuple[ParameterRule, ...
 class RuleRun:
     """One check of one call: what its limited rules have charged so far."""
 
-    __slots__ = ("_call", "_meter", "_name", "_rules", "_spent")
+    __slots__ = ("_call", "_meter", "_name", "_rules", "_spent", "budget")
 
     def __init__(self, name: str, rules: Sequence[ParameterRule], call: Call, meter: Meter) -> None:
         self._name = name
@@ -105,9 +106,11 @@ class RuleRun:
         self._call = call
         self._meter = meter
         self._spent: dict[int, int] = {}
+        self.budget = meter.budget
 
     def check(self, index: int) -> Reason | Reverted | None:
-        """Judge rule `index`: `None` if it passes (a limited one is then charged), else why not."""
+        """Judge rule `index`: `None` if it passes (a limited one is then charged), else why not. Raises `Overspent`."""
+        self.budget.draw(RULE_CHECK)
         rule = self._rules[index]
         start = 4 + rule.offset
         data = self._call.data

@@ -1,0 +1,47 @@
+"""The session key's signature, which is checked before anything that costs more than it."""
+
+from __future__ import annotations
+
+from proxy.session.enforce import SignatureCheck, refused_for_signature
+from proxy.session.outcome import Refused
+from proxy.session.signers import SignatureVerdict, check_session_signature
+from proxy.session.state import SessionState
+from proxy.userop.decode import DecodedOperation
+from proxy.userop.primitives import Address, Hash32
+
+
+class OnceChecked:
+    """A `SignatureCheck` that remembers what it said: an operation is judged more than once, its signature is not."""
+
+    __slots__ = ("_check", "_said")
+
+    def __init__(self, check: SignatureCheck = check_session_signature) -> None:
+        self._check = check
+        self._said: dict[tuple[Address, bytes, Hash32, bytes], SignatureVerdict] = {}
+
+    def __call__(
+        self, validator: Address, init_data: bytes, user_op_hash: Hash32, signature: bytes
+    ) -> SignatureVerdict:
+        subject = (validator, init_data, user_op_hash, signature)
+        said = self._said.get(subject)
+        if said is None:
+            said = self._said[subject] = self._check(*subject)
+        return said
+
+
+def refused_unproven(head: DecodedOperation, state: SessionState, check: SignatureCheck) -> Refused | None:
+    """How the signature of a USE operation fails, for which nothing but its head has to be read.
+
+    Who signs for a session is part of its name, so that even old knowledge of it tells. `None` where the signature is
+    good, where only the chain can tell, and for an ENABLE, which brings its key along and so proves nothing by it.
+    """
+    claim = head.claim
+    if claim is None or claim.envelope.enable is not None or state.session_validator is None:
+        return None
+    subject = (
+        state.session_validator,
+        state.session_validator_init_data,
+        head.user_op_hash,
+        claim.envelope.signature,
+    )
+    return refused_for_signature(check(*subject), subject)

@@ -1,0 +1,85 @@
+"""Requests that are made to cost: operations whose parts share their bytes, and everything around them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, Final
+
+from proxy.userop import abi
+from proxy.userop.arguments import selector
+from proxy.userop.execution import EXECUTE, Call
+from proxy.userop.user_operation import UserOperation, print_user_operation
+from tests.bypass_list.desk import OWNER_NONCE, STRANGERS_KEY, V07, an_operation, single, use
+from tests.cost.counter import FREE, TREE
+from tests.session.builders import ACCOUNT, TOKEN, transfer, word
+
+_EXECUTE: Final = abi.tuple_of(abi.BYTES32, abi.BYTES)
+MULTICALL: Final = selector("multicall(bytes[])")
+
+
+def submission(op: UserOperation, method: str = "eth_sendUserOperation") -> bytes:
+    """One request that submits it."""
+    params = [print_user_operation(op), "0x" + V07.address.hex()]
+    return json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
+
+
+def execute(plain: bytes, mode: bytes = b"\x01") -> bytes:
+    """execute(bytes32,bytes)."""
+    return EXECUTE + abi.encode(_EXECUTE, [mode.ljust(32, b"\0"), plain])
+
+
+def many_of(call: Call, times: int) -> bytes:
+    """abi.encode(Execution[]) in which every entry is the same few bytes."""
+    padded = call.data + bytes(-len(call.data) % 32)
+    entry = word(call.target) + word(call.value) + word(0x60) + word(len(call.data)) + padded
+    return word(0x20) + word(times) + word(32 * times) * times + entry
+
+
+def multicall(data: bytes, times: int) -> bytes:
+    """multicall(bytes[]) in which every item is the same bytes."""
+    return MULTICALL + word(0x20) + word(times) + word(32 * times) * times + word(len(data)) + data
+
+
+def nested_multicall(data: bytes, levels: Sequence[int]) -> bytes:
+    """Multicalls inside multicalls."""
+    for times in levels:
+        data = multicall(data, times)
+    return data
+
+
+def by_owner(call_data: bytes, **changes: Any) -> UserOperation:
+    """An operation that no session answers for."""
+    return an_operation(call_data, **{"nonce": OWNER_NONCE, "signature": b"\x0e" * 65, **changes})
+
+
+def padded_use(size: int) -> bytes:
+    """A valid USE as long as `size` bytes, or as short as one can be: what every other request is measured by."""
+    body = submission(use(FREE, single(transfer(1))))
+    missing = max(size - len(body), 0) // 2
+    if missing == 0:
+        return body
+    call = transfer(1)
+    return submission(use(FREE, single(Call(call.target, 0, call.data + bytes(missing)))))
+
+
+_ALIASED: Final = execute(many_of(Call(ACCOUNT, 0, execute(many_of(transfer(1), 256))), 120))
+NAMED: Final = {
+    "an inner batch of 256 under 120 calls of the account to itself": submission(by_owner(_ALIASED)),
+    "the same, signed by nobody for a session": submission(use(FREE, _ALIASED, key=STRANGERS_KEY)),
+    "the same, signed by a session": submission(use(FREE, _ALIASED)),
+    "multicalls of nine of nine of nine": submission(
+        by_owner(single(Call(TOKEN, 0, nested_multicall(transfer(1).data, (9, 9, 9)))))
+    ),
+    "7,000 calls that are one": submission(use(FREE, execute(many_of(transfer(1), 7000)))),
+    "7,000 calls that are one, under an expression of 121 nodes": submission(
+        use(TREE, execute(many_of(transfer(1), 7000)))
+    ),
+    "400 calls that are one, under an expression of 121 nodes": submission(
+        use(TREE, execute(many_of(transfer(1), 400)))
+    ),
+    "keys given twice": b"{" + b",".join(b'"k%d":1' % (number % 20_000) for number in range(40_000)) + b"}",
+    "plain numbers": b"[" + b",".join([b"1"] * 200_000) + b"]",
+    "plain numbers and half a character": b'["\\ud800",' + b",".join([b"1.5"] * 4_000) + b"]",
+}
+"""What an attack of an hour found, kept by name."""

@@ -1,0 +1,157 @@
+"""A gate without sockets that is handed bodies: from bytes to reply, with the shipped rules and every kind of session.
+
+What is left out is the listener, the bundler and the disk; everything that reads, judges and prints is here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from proxy.admission import Admission, RecentReads, Sources, Terms
+from proxy.errors import RpcError
+from proxy.gate import Gate, GateSettings
+from proxy.jsonrpc import Limits, Malformed, Request, Single, parse_body, print_error
+from proxy.judge.evaluate import Judge
+from proxy.judge.parse import Source, parse_rules
+from proxy.judge.verdict import Mode
+from proxy.ledger.memory import MemoryLedger
+from proxy.ports import RequestContext
+from proxy.session.registry import Registry
+from tests.admission.builders import known
+from tests.bypass_list import desk
+from tests.bypass_list.desk import CHAIN_ID, MODULES, V06, V07, a_session
+from tests.session.builders import (
+    NOW,
+    TOKEN,
+    TRANSFER,
+    action,
+    arg,
+    fallback,
+    node,
+    rule,
+    spending,
+    sudo,
+    uni_action,
+    usage,
+    value_limit,
+)
+
+LIMITS = Limits()
+_RULES = Path(__file__).parents[2] / "rules"
+_MUCH = 10**30
+
+
+def _doubling(levels: int) -> list[int]:
+    """A tree of `or` whose children are shared, so that it is walked twice as often at every level."""
+    return [node("rule"), *(node("or", left=level, right=level) for level in range(levels))]
+
+
+FREE = a_session(action(TOKEN, TRANSFER, sudo), salt=77)
+"""Transfers of one token, without limit."""
+LIMITED = a_session(
+    action(
+        TOKEN,
+        TRANSFER,
+        usage(10**9),
+        spending((TOKEN, _MUCH)),
+        value_limit(_MUCH),
+        uni_action(*[rule(4, 32, _MUCH, limit=_MUCH)] * 16),
+    ),
+    salt=78,
+)
+"""The same under four policies, one of them with sixteen limited rules."""
+TREE = a_session(
+    action(TOKEN, TRANSFER, arg([rule(0, 0, 1)], [*_doubling(120)], root=120)),
+    salt=79,
+)
+"""The same under an expression of 121 nodes that no call fits: all of it is walked."""
+ANYTHING = a_session(fallback(sudo), salt=80)
+"""Any call to anybody."""
+SESSIONS = (FREE, LIMITED, TREE, ANYTHING)
+
+
+class Counter:
+    """Serves bodies one after the other, each as if it were the first."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._rules = _shipped_rules()
+
+    def close(self) -> None:
+        self._loop.close()
+
+    def serve(self, body: bytes) -> list[Any]:
+        """The replies to a body, parsed."""
+        return [json.loads(reply) for reply in self.prepare(body)()]
+
+    def prepare(self, body: bytes) -> Any:
+        """What serves the body once, with a gate of its own; making the gate is not part of the work."""
+        gate = self._gate()
+
+        def work() -> list[bytes]:
+            return self._loop.run_until_complete(_serve(gate, body))
+
+        return work
+
+    def _gate(self) -> Gate:
+        registry = Registry()
+        for grant in SESSIONS:
+            registry.put(known(grant))
+        admission = Admission(
+            Sources(
+                terms=Terms(chain_id=CHAIN_ID, session_modules=MODULES),
+                registry=registry,
+                ledger=MemoryLedger(),
+                settlement=desk.nothing_settles,
+                reader=None,
+                clock=lambda: NOW,
+                reads=RecentReads(2.0, lambda: NOW),
+                rules=lambda: self._rules,
+            )
+        )
+        bundler = desk.Bundler()
+        return Gate(
+            GateSettings(mode=Mode.ENFORCE, judge_previews=True, entry_points={V06.address: V06, V07.address: V07}),
+            admission=admission,
+            upstream=bundler,
+            fees=bundler.fees,
+            follower=desk.Aside(),
+            recorder=desk.Aside(),
+            clock=lambda: NOW,
+            stopwatch=lambda: 0.0,
+            new_id=lambda: "d-1",
+        )
+
+
+async def _serve(gate: Gate, body: bytes) -> list[bytes]:
+    try:
+        parsed = parse_body(body, LIMITS)
+    except RpcError as error:  # the listener answers whatever the body deserves
+        return [print_error(None, error.code, error.message)]
+    items = (parsed.item,) if isinstance(parsed, Single) else parsed.items
+    return [await _answer(gate, item) for item in items]
+
+
+async def _answer(gate: Gate, item: Request | Malformed) -> bytes:
+    if isinstance(item, Malformed):
+        return print_error(item.id, item.error.code, item.error.message, item.error.data)
+    answer = await gate.answer(item, RequestContext("chain", "client", None))
+    return b"null" if answer is None else answer.body
+
+
+@cache
+def _shipped_rules() -> Judge:
+    """All packs together, as they ship."""
+    packs = [path for path in sorted(_RULES.glob("*.yaml")) if "cases" not in path.name and path.name != "tokens.yaml"]
+    parsed = parse_rules(
+        [Source(path.name, path.read_text()) for path in packs],
+        [Source("tokens.yaml", (_RULES / "tokens.yaml").read_text())],
+        chains=None,
+        clients=None,
+    )
+    assert parsed.ruleset is not None, parsed.faults
+    return Judge(parsed.ruleset)
