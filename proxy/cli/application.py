@@ -8,7 +8,8 @@ import typer
 
 from proxy import __version__
 from proxy.cli.alerts import send_test
-from proxy.cli.audit import audit
+from proxy.cli.audit.list import audit
+from proxy.cli.audit.verify import verify as verify_audit
 from proxy.cli.check import check
 from proxy.cli.decode import decode
 from proxy.cli.explain import explain
@@ -81,4 +82,7 @@ application.add_typer(alerts, name="alerts")
 alerts.command("test")(send_test)
 application.command()(freeze)
 application.command()(unfreeze)
-application.command()(audit)
+audits = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
+audits.callback()(audit)
+audits.command("verify")(verify_audit)
+application.add_typer(audits, name="audit")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from enum import IntEnum
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -10,6 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from proxy.config import Config, load_config
+from proxy.config.moments import read_moment
 from proxy.config.overrides import CONFIG_VARIABLE
 from proxy.edge.audit.reading import Trail
 from proxy.errors import ConfigErrors, InvalidParams
@@ -51,6 +53,14 @@ def read_hash(text: str) -> Hash32:
         return parse_hash(text, "it")
     except InvalidParams as error:
         raise typer.BadParameter(error.problem) from None
+
+
+def read_since(text: str) -> float:
+    """A moment given as an argument: `2h` ago, a date, unix seconds."""
+    try:
+        return read_moment(text, time.time())
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 PermissionId = Annotated[Hash32, typer.Argument(parser=read_hash, metavar="PERMISSION_ID", show_default=False)]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.cli.audit import read_since
+from proxy.cli.options import read_since
 from proxy.edge.audit.writer import AuditWriter
 from proxy.judge.decision import UpstreamAnswer
 from proxy.judge.verdict import Mode
@@ -118,7 +118,7 @@ def test_a_ledger_that_is_none_ends_the_command(run: Run, tmp_path: Path) -> Non
 
 
 def test_since_counts_back_from_now(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxy.cli.audit.time.time", lambda: NOW)
+    monkeypatch.setattr("proxy.cli.options.time.time", lambda: NOW)
     assert read_since("90s") == NOW - 90
     assert read_since("15m") == NOW - 900
     assert read_since("2h") == NOW - 7200

@@ -9,8 +9,7 @@ from typing import Annotated
 
 import typer
 
-from proxy.cli.audit import read_since
-from proxy.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, audit_trail, chain_id_of, fail, load
+from proxy.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, audit_trail, chain_id_of, fail, load, read_since
 from proxy.cli.render import console
 from proxy.cli.rules.past import Past, progress, read_lines
 from proxy.cli.rules.sets import load_rules

@@ -6,13 +6,14 @@ misspelt would otherwise show, or freeze, more than was meant.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from enum import StrEnum
+from typing import Final, TypeVar
 
-from proxy.edge.audit.reading import AuditFilter
-from proxy.errors import InvalidParams
+from proxy.config.moments import read_moment
+from proxy.edge.audit.reading import Asked, AuditFilter
+from proxy.errors import Code, InvalidParams
 from proxy.strict_json import Flawed, read_json
 from proxy.userop.primitives import Address, Hash32, json_type, parse_address, parse_hash
 
@@ -21,6 +22,24 @@ _MOST_ROWS: Final = 10_000
 _USUAL_ROWS: Final = 100
 _LONGEST_NOTE: Final = 500
 _VERDICTS: Final = ("allow", "reject")
+
+
+_ChoiceT = TypeVar("_ChoiceT", bound=StrEnum)
+
+
+class AuditShow(StrEnum):
+    """Which records of the audit to list."""
+
+    DECISIONS = "decisions"
+    ENTRIES = "entries"  # all that are no decisions, answers or ends
+
+
+class AuditFormat(StrEnum):
+    """How to print them."""
+
+    JSON = "json"
+    JSONL = "jsonl"
+    CSV = "csv"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +77,8 @@ class SessionFilter:
 class Query:
     """A query string, read parameter by parameter; `end` complains of what nobody asked for."""
 
-    def __init__(self, parameters: Mapping[str, str]) -> None:
+    def __init__(self, parameters: Mapping[str, str], *, now: float = 0.0) -> None:
+        self._now = now
         self._left = dict(parameters)
         if len(parameters) != len(self._left):
             raise InvalidParams("query", "a parameter is given twice")
@@ -77,18 +97,34 @@ class Query:
         text = self.text(name)
         return None if text is None else parse_hash(text, name)
 
-    def seconds(self, name: str) -> float | None:
-        """Unix seconds, fractions allowed."""
+    def moment(self, name: str) -> float | None:
+        """A moment as people write it: `2h` ago, a date, unix seconds."""
         text = self.text(name)
         if text is None:
             return None
         try:
-            number = float(text)
+            return read_moment(text, self._now)
+        except ValueError as error:
+            raise InvalidParams(name, str(error)) from None
+
+    def choice(self, name: str, choices: type[_ChoiceT]) -> _ChoiceT | None:
+        """One of a closed set."""
+        text = self.text(name)
+        if text is None:
+            return None
+        try:
+            return choices(text)
         except ValueError:
-            number = math.nan
-        if not math.isfinite(number):
-            raise InvalidParams(name, "wanted unix seconds")
-        return number
+            raise InvalidParams(name, f"wanted {', '.join(choices)}") from None
+
+    def code(self, name: str) -> int | None:
+        """A code by its number or its name."""
+        text = self.text(name)
+        named = {code.label: int(code) for code in Code}
+        if text is None or text in named:
+            return None if text is None else named[text]
+        self._left[name] = text
+        return self.integer(name)
 
     def integer(self, name: str) -> int | None:
         """A decimal integer of at most 18 digits, negative ones included."""
@@ -120,8 +156,8 @@ def audit_filter(query: Query) -> AuditFilter:
     if verdict is not None and verdict not in _VERDICTS:
         raise InvalidParams("verdict", f"wanted {' or '.join(_VERDICTS)}")
     wanted = AuditFilter(
-        since=query.seconds("since"),
-        until=query.seconds("until"),
+        since=query.moment("since"),
+        until=query.moment("until"),
         chain=query.text("chain"),
         client=query.text("client"),
         account=query.address("account"),
@@ -129,12 +165,23 @@ def audit_filter(query: Query) -> AuditFilter:
         user_op_hash=query.hash("userOpHash"),
         decision_id=query.text("decisionId"),
         verdict=verdict,
-        code=query.integer("code"),
+        code=query.code("code"),
+        rule=query.text("rule"),
+        asked=query.choice("asked", Asked),
         after_id=query.integer("after"),
+        until_id=None if (before := query.integer("before")) is None else before - 1,
         limit=query.limit(),
     )
     query.end()
     return wanted
+
+
+def audit_listing(query: Query) -> tuple[AuditShow, AuditFormat]:
+    """What `GET /audit` is to show, and how; the rest is its filter."""
+    return (
+        query.choice("show", AuditShow) or AuditShow.DECISIONS,
+        query.choice("format", AuditFormat) or AuditFormat.JSON,
+    )
 
 
 def read_freeze(body: bytes) -> FreezeRequest:

@@ -13,7 +13,8 @@
     GET  /rules                       every rule in force: mode, mode under the gate's, severity, hits since start
     POST /rules/reload                {}: read the rule files again; 422 with every fault when the old set stays
     GET  /audit                       ?since= &until= &chain= &client= &account= &permissionId= &userOpHash=
-                                      &decisionId= &verdict= &code= &after= &limit=
+                                      &decisionId= &verdict= &code= &rule= &asked= &after= &before= &limit=
+                                      &show= &format=
 
 Answers are JSON, errors `{"error": text}`. It listens apart from the RPC: dapps never reach it.
 """
@@ -22,6 +23,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Final, Protocol
@@ -29,9 +31,18 @@ from typing import Final, Protocol
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from proxy.edge.admin.audit_page import read_page
 from proxy.edge.admin.guard import AdminAccess, refuse
-from proxy.edge.admin.query import FreezeRequest, Query, SessionFilter, audit_filter, read_explain, read_freeze
-from proxy.edge.audit.reading import AuditFilter, Trail, read_audit
+from proxy.edge.admin.query import (
+    FreezeRequest,
+    Query,
+    SessionFilter,
+    audit_filter,
+    audit_listing,
+    read_explain,
+    read_freeze,
+)
+from proxy.edge.audit.reading import Trail
 from proxy.edge.http.http_log import HTTP_LOG
 from proxy.edge.telemetry.metrics import Metrics
 from proxy.errors import RpcError, StateUnavailable
@@ -199,11 +210,13 @@ class AdminServer:
         return _json({"error": "the rule files are faulty; the set before stays in force", **answer}, 422)
 
     async def _list_audit(self, request: web.Request) -> web.Response:
-        wanted = audit_filter(Query(request.query))
+        query = Query(request.query, now=time.time())
+        show, form = audit_listing(query)
+        wanted = audit_filter(query)
         if self._audit is None:
             return _error(404, "this gate keeps no audit trail")
-        rows = await asyncio.to_thread(_read_rows, self._audit, wanted)
-        return _json({"audit": rows})
+        page = await asyncio.to_thread(read_page, self._audit, wanted, show, form)
+        return web.Response(body=page.body, content_type=page.content_type, headers=page.headers)
 
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -223,10 +236,6 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
 
 def _permission_id(request: web.Request) -> Hash32:
     return parse_hash(request.match_info["permission_id"], "permission_id")
-
-
-def _read_rows(trail: Trail, wanted: AuditFilter) -> list[Json]:
-    return [row.as_json() for row in read_audit(trail, wanted)]
 
 
 def _json(value: Json, status: int = 200) -> web.Response:

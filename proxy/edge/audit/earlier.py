@@ -41,8 +41,10 @@ class EarlierTrail:
             (newest,) = connection.execute(query).fetchone()
         return int(newest)
 
-    def rows(self, condition: str, parameters: list[object], limit: int | None) -> Iterator[dict[str, Any]]:
-        """The rows that match, oldest first, each with its `id`; with `limit` the newest that many."""
+    def rows(
+        self, condition: str, parameters: list[object], *, limit: int | None, newest_first: bool
+    ) -> Iterator[dict[str, Any]]:
+        """The rows that match, in the order of their `id`, at most `limit`."""
         if not self._path.exists():
             return
         with closing(open_trail_reader(self._path)) as connection:
@@ -50,10 +52,9 @@ class EarlierTrail:
                 return
             connection.row_factory = sqlite3.Row
             # conditions come from this package; every value is bound
-            query = f"SELECT * FROM audit WHERE {condition} ORDER BY id"  # noqa: S608
-            if limit is not None:
-                query = f"SELECT * FROM ({query} DESC LIMIT ?) ORDER BY id"  # noqa: S608
-                parameters = [*parameters, limit]
+            order = "DESC" if newest_first else "ASC"
+            query = f"SELECT * FROM audit WHERE {condition} ORDER BY id {order} LIMIT ?"  # noqa: S608
+            parameters = [*parameters, -1 if limit is None else limit]
             for row in connection.execute(query, parameters):
                 found = dict(row)
                 yield {name: found.get(name) for name in ("id", *EARLIER_FIELDS)}

@@ -100,21 +100,25 @@ def read_audit(trail: Trail, wanted: AuditFilter | None = None) -> Iterator[Audi
     Reads beside a running gate without holding it up. Raises `FileNotFoundError` when there is no trail at all.
     """
     wanted = wanted or AuditFilter()
-    earlier = None if trail.earlier is None else EarlierTrail(trail.earlier)
-    if not trail.path.exists():
-        if trail.earlier is None or not trail.earlier.exists():
-            raise FileNotFoundError(trail.path)
-        yield from _earlier_rows(earlier, wanted)
+    if wanted.limit is not None:
+        yield from reversed(list(read_newest(trail, wanted)))
         return
-    with closing(open_trail_reader(trail.path)) as connection:
-        if wanted.limit is None:
-            yield from _earlier_rows(earlier, wanted)
+    yield from _earlier_rows(trail, wanted)
+    if trail.path.exists():
+        with closing(open_trail_reader(trail.path)) as connection:
             yield from _rows(connection, wanted)
-            return
-        newest = list(_rows(connection, wanted))
-        if (left := wanted.limit - len(newest)) > 0:
-            yield from _earlier_rows(earlier, replace(wanted, limit=left))
-        yield from newest
+
+
+def read_newest(trail: Trail, wanted: AuditFilter) -> Iterator[AuditRow]:
+    """The same, newest first."""
+    left = wanted.limit
+    if trail.path.exists():
+        with closing(open_trail_reader(trail.path)) as connection:
+            for row in _rows(connection, wanted, newest_first=True):
+                left = None if left is None else left - 1
+                yield row
+    if left is None or left > 0:
+        yield from _earlier_rows(trail, replace(wanted, limit=left), newest_first=True)
 
 
 def read_entries(
@@ -189,20 +193,25 @@ def _reread(connection: sqlite3.Connection, row_ids: Collection[int]) -> Iterato
         yield from _rows(connection, AuditFilter(after_id=row_id - 1, until_id=row_id))
 
 
-def _earlier_rows(earlier: EarlierTrail | None, wanted: AuditFilter) -> Iterator[AuditRow]:
-    if earlier is not None:
+def _earlier_rows(trail: Trail, wanted: AuditFilter, *, newest_first: bool = False) -> Iterator[AuditRow]:
+    if trail.earlier is not None and trail.earlier.exists():
         condition, parameters = wanted.where(earlier=True)
-        yield from map(earlier_row, earlier.rows(condition, parameters, wanted.limit))
+        rows = EarlierTrail(trail.earlier).rows(condition, parameters, limit=wanted.limit, newest_first=newest_first)
+        yield from map(earlier_row, rows)
+    elif not trail.path.exists():
+        raise FileNotFoundError(trail.path)
 
 
-def _rows(connection: sqlite3.Connection, wanted: AuditFilter) -> Iterator[AuditRow]:
+def _rows(connection: sqlite3.Connection, wanted: AuditFilter, *, newest_first: bool = False) -> Iterator[AuditRow]:
     if not has_table(connection, "records"):
         return
     condition, parameters = wanted.where()
     # only names and conditions written in this file are put together here; every value is bound
     query = f"SELECT {', '.join(CONTENT)} FROM records WHERE {_DECISIONS} AND {condition} ORDER BY id"  # noqa: S608
+    if newest_first:
+        query += " DESC"
     if wanted.limit is not None:
-        query = f"SELECT * FROM ({query} DESC LIMIT ?) ORDER BY id"  # noqa: S608
+        query += " LIMIT ?"
         parameters.append(wanted.limit)
     found = connection.execute(query, parameters)
     while page := list(islice(found, _PAGE)):

@@ -1,0 +1,1 @@
+"""`sessiongate audit` and what belongs to it."""
