@@ -16,6 +16,7 @@ import uvloop
 
 from proxy.app.background import run_in_background
 from proxy.app.chain import Shared, build_chain, start_chain
+from proxy.app.deeds import note_reload
 from proxy.app.descriptors import descriptors_of
 from proxy.app.memory import NoMemory, keep_counts_of, ledger_path, restored_counts, restored_registry
 from proxy.app.settings import admin_access, audit_writer, metrics_of, server_settings, tell_heads_of
@@ -25,6 +26,7 @@ from proxy.edge.admin.server import AdminServer
 from proxy.edge.alerts.build import instance_of, open_desk
 from proxy.edge.alerts.desk import AlertDesk
 from proxy.edge.audit.reading import Trail
+from proxy.edge.audit.writer import AuditWriter
 from proxy.edge.http.server import RpcServer
 from proxy.edge.http.service import Hooks
 from proxy.edge.rule_files.book import open_rules, start_rules
@@ -50,6 +52,8 @@ class Running:
     admin_port: int
     registry: Registry
     metrics: Metrics
+    recorder: EdgeRecorder
+    audit: AuditWriter
     alerts: AlertDesk
 
 
@@ -111,6 +115,7 @@ async def start(config: Config, stack: AsyncExitStack) -> Running:
         stack=stack,
         bundler_connections=descriptors.bundlers,
     )
+    rules.heard_by(partial(note_reload, shared.recorder))
     chains = {name: await start_chain(name, chain, shared, store) for name, chain in config.chains.items()}
     _keep_house(config, registry, store, metrics, stack)
     run_in_background(save_counts(shared.counts, store), stack)
@@ -119,7 +124,13 @@ async def start(config: Config, stack: AsyncExitStack) -> Running:
         return chains[context.chain].gate.answer(request, context)
 
     backend = GateBackend(chains, registry, store, time.time, rules, audit=audit)
-    admin = AdminServer(backend, metrics=metrics, audit=Trail(audit.path, path), access=admin_access(config))
+    admin = AdminServer(
+        backend,
+        metrics=metrics,
+        audit=Trail(audit.path, path),
+        access=admin_access(config),
+        noted=shared.recorder.noted,
+    )
     admin_port = await admin.start(config.admin_listen.host, config.admin_listen.port)
     stack.push_async_callback(admin.stop)
     hooks = Hooks(began=metrics.began, ended=metrics.ended, turned_away=partial(_turned_away, metrics))
@@ -127,7 +138,15 @@ async def start(config: Config, stack: AsyncExitStack) -> Running:
         config.listen.host, config.listen.port
     )
     stack.push_async_callback(server.stop)
-    return Running(rpc_port=server.port, admin_port=admin_port, registry=registry, metrics=metrics, alerts=alerts)
+    return Running(
+        rpc_port=server.port,
+        admin_port=admin_port,
+        registry=registry,
+        metrics=metrics,
+        recorder=shared.recorder,
+        audit=audit,
+        alerts=alerts,
+    )
 
 
 def explain_once(config: Config, question: Mapping[str, object]) -> Decision:

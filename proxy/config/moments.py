@@ -9,7 +9,7 @@ from typing import Final
 
 _AGO: Final = re.compile(r"(\d{1,9})([smhdw])\Z")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
-_NUMBER: Final = re.compile(r"\d{1,12}(\.\d{1,9})?\Z")
+_NUMBER: Final = re.compile(r"\d{1,15}(\.\d{1,9})?\Z")
 _MILLISECONDS_FROM: Final = 10**11  # as seconds this is the year 5138
 
 HOW: Final = "write 15m, 2h, 7d or 2w for so long ago, a date (2026-11-27, UTC), 2026-11-27T14:00Z, or unix seconds"

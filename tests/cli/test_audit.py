@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -31,7 +32,8 @@ from tests.judge.builders import Scene, facts, judge_of
 def trail(tmp_path: Path) -> None:
     writer = AuditWriter(tmp_path / "ledger.audit.db")
     writer.start()
-    record(writer, decision("a", unix_time=NOW))
+    hits = Scene(judge_of("- {id: refuses, description: No operations., mode: shadow}")).look(facts()).hits
+    record(writer, decision("a", unix_time=NOW, hits=hits))
     record(writer, decision("b", unix_time=NOW + 1, verdict=OUT_OF_SCOPE, mode=Mode.SHADOW))
     answer = UpstreamAnswer(error_code=-32500, error_message="AA23 reverted")
     record(writer, decision("c", unix_time=NOW + 2, permission_id=OTHER_PERMISSION, user_op_hash=None, upstream=answer))
@@ -53,6 +55,14 @@ def ids(output: str) -> list[str]:
         (["--user-op-hash", print_bytes(USER_OP_HASH), "--verdict", "allow"], ["a"]),
         (["--account", print_checksummed(ACCOUNT)], ["a", "b", "c"]),
         (["--since", str(int(NOW) + 1)], ["b", "c"]),
+        (["--since", "2023-11-14T22:13:21", "--until", "2023-11-14 22:13:22"], ["b"]),
+        (["--session", print_bytes(OTHER_PERMISSION)], ["c"]),
+        (["--hash", print_bytes(USER_OP_HASH), "--code", "session_scope"], ["b"]),
+        (["--code", "-32054"], ["b"]),
+        (["--decision-id", "c"], ["c"]),
+        (["--chain", "soneium", "--client", "trading-dapp", "--all"], ["a", "b", "c"]),
+        (["--show", "sends"], ["a", "b", "c"]),
+        (["--rule", "refuses"], ["a"]),
     ],
 )
 def test_finds_decisions(run: Run, arguments: list[str], found: list[str]) -> None:
@@ -92,6 +102,31 @@ def test_tells_people_which_rules_fired_those_in_shadow_too(run: Run, tmp_path: 
     printed = run("audit").stdout
     assert "    rule       refuses (medium, enforce): No operations\n" in printed
     assert "    rule       listens (low, shadow): An operation\n" in printed
+
+
+@pytest.mark.usefixtures("trail")
+def test_csv_has_a_heading_and_a_row_for_each_decision(run: Run) -> None:
+    heading, *rows = csv.reader(run("audit", "--csv").stdout.splitlines())
+    assert [row[heading.index("decisionId")] for row in rows] == ["a", "b", "c"]
+    assert rows[1][heading.index("reason")] == "session_scope"
+    assert rows[2][heading.index("upstreamCode")] == "-32500"
+
+
+def test_a_cell_that_a_spreadsheet_would_run_is_quoted(run: Run, tmp_path: Path) -> None:
+    writer = AuditWriter(tmp_path / "ledger.audit.db")
+    writer.start()
+    record(writer, decision("a", upstream=UpstreamAnswer(error_code=-1, error_message="=cmd|' /C calc'!A0")))
+    writer.stop()
+    assert "'=cmd" in run("audit", "--csv").stdout
+
+
+@pytest.mark.usefixtures("trail")
+def test_starts_and_stops_are_listed_apart(run: Run) -> None:
+    kinds = [json.loads(line)["kind"] for line in run("audit", "--show", "trail", "--json").stdout.splitlines()]
+    assert kinds == ["start", "stop"]
+    assert "  stop\n" in run("audit", "--show", "trail").stdout
+    assert run("audit", "--show", "deeds").exit_code == 1
+    assert run("audit", "--show", "deeds", "--csv").exit_code == 2
 
 
 @pytest.mark.usefixtures("trail")

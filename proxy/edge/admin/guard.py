@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 
-_READING: Final = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
+READING: Final = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +42,7 @@ def refuse(request: web.BaseRequest, access: AdminAccess) -> Refusal | None:
     host = request.headers.get(hdrs.HOST, "")
     if not is_host_ours(host, access.hosts):
         return Refusal(421, "this listener does not answer to that host name")
-    if request.method in _READING:
+    if request.method in READING:
         return None
     origin = request.headers.get(hdrs.ORIGIN)
     if origin is not None and urlsplit(origin).netloc != host:

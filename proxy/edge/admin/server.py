@@ -32,7 +32,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from proxy.edge.admin.audit_page import read_page
-from proxy.edge.admin.guard import AdminAccess, refuse
+from proxy.edge.admin.guard import READING, AdminAccess, refuse
 from proxy.edge.admin.query import (
     FreezeRequest,
     Query,
@@ -46,6 +46,7 @@ from proxy.edge.audit.reading import Trail
 from proxy.edge.http.http_log import HTTP_LOG
 from proxy.edge.telemetry.metrics import Metrics
 from proxy.errors import RpcError, StateUnavailable
+from proxy.ports import Deed
 from proxy.userop.primitives import Address, Hash32, parse_hash
 
 READINESS_SECONDS: Final = 5.0
@@ -53,7 +54,23 @@ READINESS_SECONDS: Final = 5.0
 
 _LARGEST_BODY: Final = 1_048_576
 
+_CHANGE_NOTHING: Final = frozenset({"/explain"})
+
 Json = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a handler knows of the change it makes, for the record of it."""
+
+    what: str
+    why: str = ""
+    permission_id: Hash32 | None = None
+    account: Address | None = None
+    chain: str | None = None
+
+
+_DEED: Final = web.RequestKey("deed", Told)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +120,16 @@ class AdminBackend(Protocol):
 class AdminServer:
     """The second listener. `host` is loopback unless ops say otherwise, port 0 picks a free one."""
 
-    def __init__(self, backend: AdminBackend, *, metrics: Metrics, audit: Trail | None, access: AdminAccess) -> None:
+    def __init__(
+        self,
+        backend: AdminBackend,
+        *,
+        metrics: Metrics,
+        audit: Trail | None,
+        access: AdminAccess,
+        noted: Callable[[Deed], None] = lambda _deed: None,
+    ) -> None:
+        self._noted = noted
         self._backend = backend
         self._metrics = metrics
         self._audit = audit
@@ -125,7 +151,9 @@ class AdminServer:
 
     def application(self) -> web.Application:
         """The routes behind the guard."""
-        application = web.Application(middlewares=[self._guarded, _errors_as_json], client_max_size=_LARGEST_BODY)
+        application = web.Application(
+            middlewares=[self._guarded, self._written_down, _errors_as_json], client_max_size=_LARGEST_BODY
+        )
         application.add_routes(
             [
                 web.get("/metrics", self._show_metrics),
@@ -151,6 +179,26 @@ class AdminServer:
         response = _error(refusal.status, refusal.why) if refusal else await handler(request)
         response.headers["cache-control"] = "no-store"
         response.headers["x-content-type-options"] = "nosniff"
+        return response
+
+    @web.middleware
+    async def _written_down(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Every change goes on record, with who asked for it and what came of it; so does one that failed."""
+        if request.method in READING or request.path in _CHANGE_NOTHING:
+            return await handler(request)
+        response = await handler(request)
+        told = request.get(_DEED) or Told("admin_write")
+        self._noted(
+            Deed(
+                what=told.what,
+                who=f"{'token' if self._access.token else 'this machine'} from {request.remote or 'nowhere'}",
+                why=told.why,
+                chain=told.chain,
+                account=told.account,
+                permission_id=told.permission_id,
+                details={"request": f"{request.method} {request.path}", "status": response.status},
+            )
+        )
         return response
 
     async def _show_metrics(self, _request: web.Request) -> web.Response:
@@ -185,13 +233,19 @@ class AdminServer:
         return _json({"freezes": list(await self._backend.list_freezes())})
 
     async def _freeze(self, request: web.Request) -> web.Response:
-        return _json(await self._backend.freeze(read_freeze(await request.read())), 201)
+        wanted = read_freeze(await request.read())
+        request[_DEED] = Told(
+            "freeze", wanted.note, permission_id=wanted.permission_id, account=wanted.account, chain=wanted.chain
+        )
+        return _json(await self._backend.freeze(wanted), 201)
 
     async def _unfreeze(self, request: web.Request) -> web.Response:
         query = Query(request.query)
         account, chain = query.address("account"), query.text("chain")
         query.end()
-        lifted = await self._backend.unfreeze(_permission_id(request), account, chain)
+        permission_id = _permission_id(request)
+        request[_DEED] = Told("unfreeze", permission_id=permission_id, account=account, chain=chain)
+        lifted = await self._backend.unfreeze(permission_id, account, chain)
         return _json({"lifted": lifted}) if lifted else _error(404, "no such freeze")
 
     async def _explain(self, request: web.Request) -> web.Response:

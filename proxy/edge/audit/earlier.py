@@ -53,11 +53,12 @@ class EarlierTrail:
             connection.row_factory = sqlite3.Row
             # conditions come from this package; every value is bound
             order = "DESC" if newest_first else "ASC"
-            query = f"SELECT * FROM audit WHERE {condition} ORDER BY id {order} LIMIT ?"  # noqa: S608
+            there = {row[1] for row in connection.execute("PRAGMA table_info(audit)")}
+            missing = "".join(f", NULL AS {name}" for name in EARLIER_FIELDS if name not in there)
+            query = f"SELECT * FROM (SELECT *{missing} FROM audit) WHERE {condition} ORDER BY id {order} LIMIT ?"  # noqa: S608
             parameters = [*parameters, -1 if limit is None else limit]
             for row in connection.execute(query, parameters):
-                found = dict(row)
-                yield {name: found.get(name) for name in ("id", *EARLIER_FIELDS)}
+                yield dict(row)
 
     def prune(self, older_than: float) -> int:
         """Delete one batch of rows before this time; how many went. Raises `sqlite3.Error`."""

@@ -69,6 +69,7 @@ class RuleBook:
         self._by_id: dict[str, Rule] = {}
         self._watch = Watch(self._look)
         self._keepers: list[Keep] = []
+        self._hearers: list[Callable[[Reason, ReloadResult], None]] = []
         self._one_at_a_time = asyncio.Lock()
 
     @property
@@ -113,6 +114,10 @@ class RuleBook:
         self._keepers.append(keep)
         await self._tell(keep)
 
+    def heard_by(self, hearer: Callable[[Reason, ReloadResult], None]) -> None:
+        """Have `hearer` told of each reload, also of one that changed nothing because the files are faulty."""
+        self._hearers.append(hearer)
+
     async def reload(self, reason: Reason) -> ReloadResult:
         """Read the rules again and, when nothing is faulty, put them in force. Reloads wait for one another."""
         async with self._one_at_a_time:
@@ -125,6 +130,8 @@ class RuleBook:
                 # also when something breaks in here: the files as they are now are not in force then
                 self._metrics.rules.reloaded(reason, result)
                 self._metrics.rules.read(good=result is Result.SUCCESS, now=time.time())
+            for hearer in self._hearers:
+                hearer(reason, outcome)
             if outcome.ok:
                 for keep in self._keepers:
                     await self._tell(keep)

@@ -1,0 +1,62 @@
+"""Moments are read as people write them, and nothing is taken for a moment that is none."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.config.moments import read_moment
+
+NOW = 1_700_000_000.0
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        *(("90s", NOW - 90), ("15m", NOW - 900), ("2h", NOW - 7_200), ("7d", NOW - 604_800), ("2w", NOW - 1_209_600)),
+        *(("now", NOW), ("1700000000", NOW), ("1699999999.5", NOW - 0.5)),
+        *(("2023-11-14", 1_699_920_000), ("2023-11-14 22:13:20", NOW), ("2023-11-14T22:13", NOW - 20)),
+        *(("2023-11-14T22:13:20Z", NOW), ("2023-11-14T23:13:20+01:00", NOW)),
+    ],
+)
+def test_a_moment_is_read_as_people_write_it(text: str, moment: float) -> None:
+    assert read_moment(text, NOW) == moment
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "yesterday", "2026-13-40", "-5", "1e9", "nan", "inf", "0x10", "１２", "5 h", "1969-12-31", "h", "9" * 13],
+)
+def test_what_is_no_moment_says_how_to_write_one(text: str) -> None:
+    with pytest.raises(ValueError, match="write"):
+        read_moment(text, NOW)
+
+
+def test_milliseconds_are_told() -> None:
+    with pytest.raises(ValueError, match="write seconds: 1700000000"):
+        read_moment("1700000000000", NOW)
+
+
+@given(st.text())
+def test_any_text_is_a_moment_or_a_sentence(text: str) -> None:
+    try:
+        moment = read_moment(text, NOW)
+    except ValueError as error:
+        told = str(error)
+    else:
+        told = "write"
+        assert moment >= NOW - 604_800 * 1e9
+    assert "write" in told
+
+
+ZONES = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
+
+
+@given(st.datetimes(datetime(1971, 1, 1), datetime(2999, 1, 1), timezones=ZONES))  # noqa: DTZ001  # bounds have no zone
+def test_every_iso_date_with_an_offset_is_read_exactly(moment: datetime) -> None:
+    assert read_moment(moment.isoformat(), NOW) == moment.timestamp()
+    bare = moment.astimezone(UTC).replace(tzinfo=None)
+    assert read_moment(bare.isoformat(" "), NOW) == moment.timestamp()
