@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +18,7 @@ from proxy.chain.age import ChainAge
 from proxy.chain.disagreements import Disagreements
 from proxy.chain.follower import LedgerFailure, OperationFollower
 from proxy.chain.node import Node
+from proxy.chain.quiet import QuietReadings
 from proxy.chain.reader import NodeReader
 from proxy.chain.receipts import receipt_of_inclusion
 from proxy.chain.refresh import refreshing, sparing
@@ -70,16 +71,16 @@ class Shared:
 
 async def start_chain(name: str, chain: Chain, shared: Shared, store: Store) -> ServedChain:
     """Build it, watch its bundlers and its sessions, follow its operations."""
-    served, tracker = await build_chain(name, chain, shared)
+    built = await build_chain(name, chain, shared)
+    served, tracker, nodeside = built.served, built.tracker, built.nodeside
     for task in (served.upstream.watch(_PROBE_SECONDS), tracker.run()):
         run_in_background(task, shared.stack)
-    if chain.node is not None and served.age is not None:
-        node = Node(chain.node.url, timeout_seconds=shared.config.limits.node_seconds, concurrency=CALLS_AT_ONCE)
-        shared.stack.push_async_callback(node.close)
+    if nodeside is not None and served.age is not None:
         watcher = watcher_of(
             name,
             chain,
-            node,
+            nodeside.background,
+            nodeside.reader,
             registry=shared.registry,
             store=store,
             tracker=tracker,
@@ -87,10 +88,31 @@ async def start_chain(name: str, chain: Chain, shared: Shared, store: Store) -> 
             age=served.age,
         )
         run_in_background(watcher.run(), shared.stack)
+        run_in_background(nodeside.quiet.run(), shared.stack)
     return served
 
 
-async def build_chain(name: str, chain: Chain, shared: Shared) -> tuple[ServedChain, Tracker]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeSide:
+    """What asks the node of a chain. Requests and the background have clients of their own: no reading that nobody
+    waits for keeps a request waiting."""
+
+    node: Node
+    background: Node
+    reader: NodeReader
+    quiet: QuietReadings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuiltChain:
+    """One chain's parts; without a node there is no `nodeside`."""
+
+    served: ServedChain
+    tracker: Tracker
+    nodeside: NodeSide | None
+
+
+async def build_chain(name: str, chain: Chain, shared: Shared) -> BuiltChain:
     """The parts of one chain, nothing of it going on yet."""
     config, stack = shared.config, shared.stack
 
@@ -103,14 +125,14 @@ async def build_chain(name: str, chain: Chain, shared: Shared) -> tuple[ServedCh
         return ledger.occupied(NonceSlot(chain.chain_id, *place))
 
     upstream = await stack.enter_async_context(_upstream(name, chain, shared, on_health, in_flight))
-    node = None if chain.node is None else Node(chain.node.url, timeout_seconds=config.limits.node_seconds)
-    if node is not None:
-        stack.push_async_callback(node.close)
-    tracker, reader = _followers(chain, shared, ledger, upstream, node)
+    tracker, nodeside = _followers(name, chain, shared, ledger, upstream)
+    node, reader = (None, None) if nodeside is None else (nodeside.node, nodeside.reader)
     terms = _terms(chain)
     age = None if node is None else ChainAge(time.monotonic, bound=chain.max_state_age)
     reads = RecentReads(terms.fresh_seconds, time.monotonic, lambda: None if age is None else age.number)
-    refresh = None if reader is None else sparing(refreshing(reader, shared.registry, tracker.settle_now), reads)
+    refresh = None
+    if reader is not None:
+        refresh = sparing(refreshing(reader.reread, shared.registry, tracker.settle_now), reads)
     disagreements = Disagreements(count=partial(shared.metrics.disagreed, name), refresh=refresh)
     stack.push_async_callback(disagreements.close)
     sources = Sources(
@@ -141,28 +163,49 @@ async def build_chain(name: str, chain: Chain, shared: Shared) -> tuple[ServedCh
         stopwatch=time.perf_counter,
         new_id=_new_decision_id,
     )
-    return ServedChain(name=name, chain_id=chain.chain_id, gate=gate, upstream=upstream, age=age), tracker
+    served = ServedChain(name=name, chain_id=chain.chain_id, gate=gate, upstream=upstream, age=age)
+    return BuiltChain(served=served, tracker=tracker, nodeside=nodeside)
+
+
+def _nodeside(
+    name: str, chain: Chain, shared: Shared, ledger: MemoryLedger, look_back: Callable[[], Awaitable[None]]
+) -> NodeSide | None:
+    if chain.node is None:
+        return None
+    seconds = shared.config.limits.node_seconds
+    node = Node(chain.node.url, timeout_seconds=seconds)
+    background = Node(chain.node.url, timeout_seconds=seconds, concurrency=CALLS_AT_ONCE)
+    for each in (node, background):
+        shared.stack.push_async_callback(each.close)
+    reader = NodeReader(
+        node,
+        shared.registry,
+        shared.memory.save_session,
+        time.time,
+        ledger=ledger,
+        witness=NodeWitness(background),
+        look_back=look_back,
+        background=background,
+        seconds=seconds,
+        taken=lambda key, agrees: quiet.taken(key, agrees),  # noqa: PLW0108  # it is made below
+    )
+    quiet = QuietReadings(
+        reader.reread,
+        lambda key: not ledger.of_session(key),
+        time.monotonic,
+        differed=lambda _key: shared.metrics.drifted(name),
+    )
+    return NodeSide(node=node, background=background, reader=reader, quiet=quiet)
 
 
 def _followers(
-    chain: Chain, shared: Shared, ledger: MemoryLedger, upstream: Upstream, node: Node | None
-) -> tuple[Tracker, NodeReader | None]:
+    name: str, chain: Chain, shared: Shared, ledger: MemoryLedger, upstream: Upstream
+) -> tuple[Tracker, NodeSide | None]:
     """What follows operations to their end, going on where the last life of the gate stopped; and what reads sessions.
 
     Each asks the other: a reading has to know what is in flight, an end may call for a reading.
     """
-    witness, reader = None, None
-    if node is not None:
-        witness = NodeWitness(node)
-        reader = NodeReader(
-            node,
-            shared.registry,
-            shared.memory.save_session,
-            time.time,
-            ledger=ledger,
-            witness=witness,
-            look_back=lambda: tracker.look_back(),  # noqa: PLW0108  # it is made below
-        )
+    nodeside = _nodeside(name, chain, shared, ledger, lambda: tracker.look_back())  # noqa: PLW0108  # made below
     tracker = Tracker(
         registry=shared.registry,
         ledger=ledger,
@@ -174,15 +217,15 @@ def _followers(
             longest=max(15.0, chain.poll_seconds),
             look_back=max(1.0, chain.poll_seconds),
         ),
-        witness=witness,
-        reread=None if reader is None else reader.session,
+        witness=None if nodeside is None else NodeWitness(nodeside.background),
+        reread=None if nodeside is None else nodeside.reader.reread,
         inclusion=partial(_ask_inclusion, upstream),
     )
     tracker.restore(
         (each for each in shared.in_flight if each.reservation.slot.chain_id == chain.chain_id),
         (each for each in shared.ended if each.operation.reservation.slot.chain_id == chain.chain_id),
     )
-    return tracker, reader
+    return tracker, nodeside
 
 
 def _terms(chain: Chain) -> Terms:

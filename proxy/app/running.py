@@ -176,7 +176,7 @@ async def _explain_once(config: Config, question: Mapping[str, object]) -> Decis
             metrics=metrics,
             stack=stack,
         )
-        chain, _ = await build_chain(name, config.chains[name], shared)
+        chain = (await build_chain(name, config.chains[name], shared)).served
         return await chain.gate.explain(name, question["operation"], question["entryPoint"])
 
 

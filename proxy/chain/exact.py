@@ -7,6 +7,7 @@ the operation and moves the policies' counters.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -15,6 +16,7 @@ from proxy.chain.node import Node
 from proxy.chain.policy_views import read_token
 from proxy.chain.together import together
 from proxy.chain.witness import Witness
+from proxy.errors import StateUnavailable
 from proxy.ledger.reservation import NonceSlot, Reservation
 from proxy.session.counters import SessionKey
 from proxy.session.policies.erc20_spending_limit import SpendingLimits
@@ -43,8 +45,14 @@ async def read_exactly(
     slots = frozenset(reservation.slot for reservation in held)
     reading = await hydrate(node, key)
     state = await _with_tokens(node, reading.state, tokens, reading.block)
-    counted = await witness.used(slots, reading.block) if witness is not None and slots else frozenset[NonceSlot]()
+    counted, there = await asyncio.gather(_counted(witness, slots, reading.block), node.block_hash(reading.block))
+    if there != reading.block_hash:
+        raise StateUnavailable("the block at which the session was read is not on the chain any more")
     return ExactReading(replace(reading, state=state), counted)
+
+
+async def _counted(witness: Witness | None, slots: Collection[NonceSlot], block: int) -> frozenset[NonceSlot]:
+    return await witness.used(slots, block) if witness is not None and slots else frozenset()
 
 
 async def _with_tokens(node: Node, state: SessionState, tokens: Tokens, block: int) -> SessionState:

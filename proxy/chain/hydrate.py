@@ -26,7 +26,7 @@ from proxy.session.addresses import MODULE_KINDS, ModuleKind
 from proxy.session.counters import SessionKey
 from proxy.session.revert import SELECTOR_BY_ERROR
 from proxy.session.state import SessionState, SessionStatus
-from proxy.userop.primitives import Address, print_bytes
+from proxy.userop.primitives import Address, Hash32, print_bytes
 
 MOST_ACTIONS: Final = 512
 """Actions of one session that are read; a session with more cannot be judged here."""
@@ -41,6 +41,7 @@ class Reading:
 
     state: SessionState
     block: int
+    block_hash: Hash32
 
 
 def is_readable(module: Address) -> bool:
@@ -64,17 +65,19 @@ async def hydrate(node: Node, key: SessionKey, *, timeout_seconds: float = 5.0) 
 
 async def _hydrate_emissary(node: Node, key: SessionKey) -> Reading:
     """Of the emissary only one view is published: it tells that there is no session, but not what one may do."""
-    block = (await node.head()).number
+    head = await node.head()
+    block = head.number
     names = (key.account, key.permission_id)
     (enabled,) = await ask(node, key.module, EMISSARY_IS_PERMISSION_ENABLED, *names, block=block)
     if enabled:
         what = f"session {print_bytes(key.permission_id)}"
         raise StateUnavailable(f"{what} is enabled at the emissary, which does not tell what it may do")
-    return Reading(SessionState(key=key), block)
+    return Reading(SessionState(key=key), block, head.hash)
 
 
 async def _hydrate(node: Node, key: SessionKey) -> Reading:
-    block = (await node.head()).number
+    head = await node.head()
+    block = head.number
     module, account, permission_id = key.module, key.account, key.permission_id
     (enabled,), (nonce,) = await together(
         ask(node, module, IS_PERMISSION_ENABLED, permission_id, account, block=block),
@@ -82,9 +85,9 @@ async def _hydrate(node: Node, key: SessionKey) -> Reading:
     )
     state = SessionState(key=key, enable_nonce=nonce)
     if not enabled:
-        return Reading(state, block)
+        return Reading(state, block, head.hash)
     state = await _read_lists(node, state, block)
-    return Reading(await _read_configs(node, state, block), block)
+    return Reading(await _read_configs(node, state, block), block, head.hash)
 
 
 async def _read_lists(node: Node, state: SessionState, block: int) -> SessionState:

@@ -8,7 +8,8 @@ Nor does a reading count from before the block in which an operation was last mi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Final
 from weakref import WeakValueDictionary
@@ -31,7 +32,7 @@ from proxy.userop.primitives import Address
 
 _MOST_READINGS: Final = 3
 _MOST_BLOCKS_BEHIND: Final = 64
-_LONGEST_QUEUE_SECONDS: Final = 5.0
+_SECONDS: Final = 5.0
 
 Keep = Callable[[KnownSession], Awaitable[None]]
 """Writes a session to disk; raises `StateUnavailable`."""
@@ -40,7 +41,10 @@ Keep = Callable[[KnownSession], Awaitable[None]]
 class NodeReader:
     """See `proxy.admission.ChainReader` for the meaning of each call. `clock` gives unix seconds.
 
-    `ledger` and `witness` tell what is in flight and in a reading too, `look_back` what is in neither any more.
+    One reader of a chain serves requests and settlement: who else reads would not know what is in flight. Requests
+    ask through `node`, and wait for `seconds` in all; whatever is not waited for asks through `background`.
+    `ledger` and `witness` tell what is in flight and in a reading too, `look_back` what is in neither any more; `taken`
+    is told of each reading, and of whether it was what was known.
     """
 
     def __init__(
@@ -53,7 +57,13 @@ class NodeReader:
         ledger: Ledger | None = None,
         witness: Witness | None = None,
         look_back: Callable[[], Awaitable[None]] | None = None,
+        background: Node | None = None,
+        seconds: float = _SECONDS,
+        taken: Callable[[SessionKey, bool], None] | None = None,
     ) -> None:
+        self._background = node if background is None else background
+        self._seconds = seconds
+        self._taken = taken
         self._look_back = look_back
         # a lock lives as long as somebody holds it or waits for it
         self._turns: WeakValueDictionary[SessionKey, asyncio.Lock] = WeakValueDictionary()
@@ -65,9 +75,14 @@ class NodeReader:
         self._clock = clock
 
     async def session(self, key: SessionKey) -> SessionState | None:
-        return await self._session(key, ())
+        async with _within(self._seconds):
+            return await self._session(self._node, key, ())
 
-    async def _session(self, key: SessionKey, asked: Collection[TokenLimitFact]) -> SessionState | None:
+    async def reread(self, key: SessionKey) -> SessionState | None:
+        """The same for nobody who waits. Raises `StateUnavailable`."""
+        return await self._session(self._background, key, ())
+
+    async def _session(self, node: Node, key: SessionKey, asked: Collection[TokenLimitFact]) -> SessionState | None:
         """The same, with these tokens of its spending limits beside those met before."""
         for _ in range(_MOST_READINGS):
             known = self._registry.get(key)
@@ -75,7 +90,7 @@ class NodeReader:
             tokens = tokens_met(None if known is None else known.state, held)
             for fact in asked:
                 tokens.setdefault(ConfigId(fact.policy, fact.config_id), set()).add(fact.token)
-            exact = await read_exactly(self._node, self._witness, key, held, tokens)
+            exact = await read_exactly(node, self._witness, key, held, tokens)
             if self._look_back is not None:
                 # a chain that went back has not counted what was settled before: that is in flight again first
                 await self._look_back()
@@ -115,6 +130,8 @@ class NodeReader:
             updated_at=self._clock(),
         )
         self._registry.put(after)
+        if self._taken is not None:
+            self._taken(key, known is not None and known.state == state)
         await self._keep(after)
         return state
 
@@ -124,22 +141,21 @@ class NodeReader:
 
         One question about a session at a time: those who come while it is asked find the answer in the registry.
         """
+        async with _within(self._seconds):
+            return await self._find_in_turn(operation, state, facts)
+
+    async def _find_in_turn(
+        self, operation: DecodedOperation, state: SessionState, facts: Sequence[MissingFact]
+    ) -> Found:
         known = self._registry.get(state.key)
         turn = self._turns.setdefault(state.key, asyncio.Lock())
-        try:
-            async with asyncio.timeout(_LONGEST_QUEUE_SECONDS):
-                await turn.acquire()
-        except TimeoutError:
-            raise StateUnavailable("the node is slow to tell others about this session") from None
-        try:
+        async with turn:
             newest = self._registry.get(state.key)
             if known is not None and known.state is state and newest is not known:
                 if newest is None or newest.state is None:
                     raise StateUnavailable("the session changes faster than it can be read")
                 return Found(state=newest.state)
             return await self._find(operation, state, facts)
-        finally:
-            turn.release()
 
     async def _find(self, operation: DecodedOperation, state: SessionState, facts: Sequence[MissingFact]) -> Found:
         known = self._registry.get(state.key)
@@ -172,13 +188,24 @@ class NodeReader:
 
     async def _find_exactly(self, key: SessionKey, facts: Sequence[MissingFact]) -> Found:
         """The whole session anew, with the counters that were asked for."""
-        state = await self._session(key, [fact for fact in facts if isinstance(fact, TokenLimitFact)])
+        state = await self._session(self._node, key, [fact for fact in facts if isinstance(fact, TokenLimitFact)])
         if state is None:
             raise StateUnavailable("the session is not enabled any more")
         return Found(state=state)
 
     async def delegate(self, account: Address) -> Address | None:
-        return await self._node.delegate(account)
+        async with _within(self._seconds):
+            return await self._node.delegate(account)
+
+
+@asynccontextmanager
+async def _within(seconds: float) -> AsyncIterator[None]:
+    """Queueing and asking together are given so long. Raises `StateUnavailable` when it is over."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise StateUnavailable(f"the node did not tell within {seconds:g} s") from None
 
 
 def _as_known(known: KnownSession) -> SessionState:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from proxy.admission import ChainReader, RecentReads, Settlement
+from proxy.admission import RecentReads, Settlement
 from proxy.session.counters import SessionKey
 from proxy.session.registry import Registry
 from proxy.session.state import SessionState
@@ -13,15 +13,15 @@ Refresh = Callable[[SessionKey], Awaitable[SessionState | None]]
 """Reads a session into the registry; `None` when it is not enabled. Raises `StateUnavailable`."""
 
 
-def refreshing(reader: ChainReader, registry: Registry, settlement: Settlement) -> Refresh:
-    """Reads by `reader`, once the operations that may change the session have been settled as far as they are mined.
+def refreshing(read: Refresh, registry: Registry, settlement: Settlement) -> Refresh:
+    """Reads by `read`, once the operations that may change the session have been settled as far as they are mined.
 
     Otherwise what such an operation used would be in the reading and in flight too, until its receipt comes.
     """
 
     async def refresh(key: SessionKey) -> SessionState | None:
         await settlement(registry.awaited(key))
-        return await reader.session(key)
+        return await read(key)
 
     return refresh
 

@@ -25,6 +25,7 @@ def watcher_of(
     name: str,
     chain: Chain,
     node: Node,
+    reader: NodeReader,
     *,
     registry: Registry,
     store: Store,
@@ -33,13 +34,12 @@ def watcher_of(
     age: ChainAge,
 ) -> Watcher:
     """Watches the session modules of `chain` whose sessions can be read; takes up where it was before a restart."""
-    reader = NodeReader(node, registry, store.save_session, time.time)
     watcher = Watcher(
         chain_id=chain.chain_id,
         modules=[module for module in chain.session_modules if is_readable(module)],
         source=node,
         registry=registry,
-        refresh=refreshing(reader, registry, tracker.settle_now),
+        refresh=refreshing(reader.reread, registry, tracker.settle_now),
         keeper=store,
         clock=time.time,
         poll_seconds=chain.poll_seconds,

@@ -189,7 +189,7 @@ async def test_a_session_is_read_after_what_may_have_changed_it_was_settled() ->
         order.append(hashes)
         return True
 
-    refresh = refreshing(Reader(), registry, settlement)  # type: ignore[arg-type]  # no more than is asked of it
+    refresh = refreshing(Reader().session, registry, settlement)
     assert await refresh(key()) is None
     assert order == [registry.awaited(key()), key()]
 

@@ -17,7 +17,7 @@ from proxy.session.state import ConfigId, SessionState
 from proxy.userop import abi
 from proxy.userop.emissary_abi import EMISSARY
 from proxy.userop.primitives import Address, Hash32
-from tests.chain.builders import FakeNode, Reverts
+from tests.chain.builders import FakeNode, Reverts, hash_of_block
 from tests.session.builders import (
     ACCOUNT,
     APPROVE,
@@ -131,7 +131,7 @@ async def test_reads_the_session_that_was_granted(node: Node, chain: FakeNode) -
         # what is behind an action id cannot be read back
         targets={},
     )
-    assert reading == Reading(wanted, 100)
+    assert reading == Reading(wanted, 100, hash_of_block(100))
 
 
 async def test_everything_is_read_at_one_block(node: Node, chain: FakeNode) -> None:
@@ -151,7 +151,7 @@ async def test_the_order_of_actions_and_policies_is_the_chains(node: Node, chain
 async def test_a_session_that_is_not_enabled_has_its_enable_nonce_and_nothing_else(node: Node, chain: FakeNode) -> None:
     chain.view(SMART_SESSION, views.IS_PERMISSION_ENABLED, KEY.permission_id, KEY.account, returns=(False,))
     chain.view(SMART_SESSION, views.GET_NONCE, KEY.permission_id, KEY.account, returns=(4,))
-    assert await hydrate(node, KEY) == Reading(SessionState(key=KEY, enable_nonce=4), 100)
+    assert await hydrate(node, KEY) == Reading(SessionState(key=KEY, enable_nonce=4), 100, hash_of_block(100))
     assert len(chain.calls_asked()) == 2
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
+from aiohttp import web
 
 from proxy.chain.node import Node
 from proxy.chain.reader import NodeReader
@@ -279,3 +281,77 @@ async def test_the_delegate_of_an_account_is_read_from_its_code(scene: Scene) ->
     assert await scene.reader.delegate(ACCOUNT) is None
     scene.chain.codes[ACCOUNT] = bytes.fromhex("ef0100") + b"\xde" * 20
     assert await scene.reader.delegate(ACCOUNT) == Address(b"\xde" * 20)
+
+
+# how long, through which client, and of which chain
+
+
+class SilentNode(FakeNode):
+    """Takes questions and says nothing."""
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+@pytest.mark.parametrize("ask", ["session", "find", "delegate"])
+async def test_who_waits_is_given_up_on_after_one_deadline_over_queueing_and_asking(ask: str) -> None:
+    server = await SilentNode().start()
+    node = Node(str(server.make_url("/")), timeout_seconds=60)
+    registry = Registry()
+    registry.put(known(TWICE))
+    reader = NodeReader(node, registry, Disk().keep, lambda: float(NOW), seconds=0.02)
+    for _ in range(3):  # the second comes to a queue
+        with pytest.raises(StateUnavailable, match=r"did not tell within 0\.02 s"):
+            await {
+                "session": lambda: reader.session(KEY),
+                "find": lambda: reader.find(OPERATION, STATE, [BaseFeeFact()]),
+                "delegate": lambda: reader.delegate(ACCOUNT),
+            }[ask]()
+    await node.close()
+    await server.close()
+
+
+async def test_what_nobody_waits_for_is_read_through_a_client_of_its_own(scene: Scene) -> None:
+    silent = await SilentNode().start()
+    busy = Node(str(silent.make_url("/")), timeout_seconds=60)
+    put_session(scene.chain, after_uses(1))
+    reader = NodeReader(scene.node, scene.registry, scene.disk.keep, lambda: float(NOW), background=busy)
+    rereads = [asyncio.create_task(reader.reread(KEY)) for _ in range(40)]
+    await asyncio.sleep(0)
+    assert await reader.session(KEY) is not None
+    for task in rereads:
+        task.cancel()
+    await asyncio.gather(*rereads, return_exceptions=True)
+    await busy.close()
+    await silent.close()
+
+
+async def test_a_session_read_at_a_block_that_has_gone_meanwhile_is_doubt(scene: Scene) -> None:
+    put_session(scene.chain, after_uses(1))
+
+    def elsewhere(body: dict[str, Any]) -> web.StreamResponse | None:
+        if body["method"] != "eth_getBlockByNumber" or body["params"][0] == "latest":
+            return None
+        block = {"number": body["params"][0], "hash": "0x" + "ee" * 32, "parentHash": "0x" + "ed" * 32}
+        return web.json_response({"jsonrpc": "2.0", "id": body["id"], "result": {**block, "timestamp": "0x1"}})
+
+    scene.chain.reply = elsewhere
+    with pytest.raises(StateUnavailable, match="not on the chain any more"):
+        await scene.reader.session(KEY)
+    assert scene.registry.get(KEY) is None
+
+
+async def test_each_reading_is_told_and_whether_it_is_what_was_known(scene: Scene) -> None:
+    told: list[bool] = []
+    scene.reader = NodeReader(
+        scene.node,
+        scene.registry,
+        scene.disk.keep,
+        lambda: float(NOW),
+        taken=lambda _, agrees: told.append(agrees),
+    )
+    for uses in (1, 1, 2, 2):
+        put_session(scene.chain, after_uses(uses))
+        await scene.reader.session(KEY)
+    assert told == [False, True, False, True]

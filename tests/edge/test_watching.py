@@ -9,6 +9,7 @@ import pytest
 
 from proxy.chain.age import ChainAge
 from proxy.chain.node import Node
+from proxy.chain.reader import NodeReader
 from proxy.chain.tracker import Tracker
 from proxy.chain.trail import Cursor
 from proxy.config import Chain
@@ -56,6 +57,7 @@ async def test_the_readable_modules_are_watched_from_the_kept_block_on_and_the_l
         "soneium",
         CHAIN,
         node,
+        NodeReader(node, registry, store.save_session, clock),
         registry=registry,
         store=store,
         tracker=tracker,

@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import pairwise, takewhile
-from typing import Final
+from typing import Final, NamedTuple, Protocol
 
 from proxy.chain.blocks.events import Executed, read_claims, read_executed, read_reason
 from proxy.chain.blocks.header import Header
@@ -21,6 +21,7 @@ from proxy.chain.logs import Log
 from proxy.chain.session_logs import session_touched
 from proxy.chain.settlement.slices import BlockName, OperationMined, Place, SessionTouched, Slice, SliceTaker
 from proxy.errors import StateUnavailable
+from proxy.session.counters import SessionKey
 from proxy.userop.entry_point import EntryPoint
 from proxy.userop.nonce import find_session_module
 from proxy.userop.primitives import Address, Hash32
@@ -34,8 +35,34 @@ _NEAR: Final = 128
 _ANCESTORS_A_CALL: Final = 16
 
 
+class Acquaintance(Protocol):
+    """What this gate knows of accounts, sessions and operations, as far as blocks are held against it."""
+
+    def watches(self, account: Address) -> bool:
+        """Whether a session of this account is known, in flight or not."""
+
+    def is_ours(self, user_op_hash: Hash32) -> bool:
+        """Whether the operation came through here, as far back as that is remembered."""
+
+    def sessions_of(self, module: Address, account: Address) -> Sequence[SessionKey]:
+        """The known sessions of an account at a module."""
+
+    def used(self, event: OperationMined, sessions: Sequence[SessionKey], *, ours: bool) -> None:
+        """An operation of these sessions was mined, and settled. Never raises."""
+
+
+class _Use(NamedTuple):
+    event: OperationMined
+    sessions: tuple[SessionKey, ...]
+    ours: bool
+
+
 class BlockFollower:
-    """Follows one chain. `watches` says whether an account has sessions known here, in flight or not."""
+    """Follows one chain. `heard` is told each newest block that the node names.
+
+    A session used by an operation that did not come through here has changed as by an event of its module: what it has
+    used, only a reading tells.
+    """
 
     def __init__(
         self,
@@ -45,14 +72,16 @@ class BlockFollower:
         entry_points: Collection[EntryPoint],
         source: BlockSource,
         taker: SliceTaker,
-        watches: Callable[[Address], bool],
+        knows: Acquaintance,
+        heard: Callable[[Header], None] = lambda _: None,
     ) -> None:
         self._chain_id = chain_id
         self._modules = frozenset(modules)
         self._entry_points = {entry_point.address: entry_point for entry_point in entry_points}
         self._source = source
         self._taker = taker
-        self._watches = watches
+        self._knows = knows
+        self._heard = heard
         self._logs = ProvenLogs(source, self._modules, self._entry_points)
         self._lost = False  # the last look found nothing of what was settled
 
@@ -62,6 +91,7 @@ class BlockFollower:
         May be repeated, and given up at any moment: each slice counts whole or not at all.
         """
         head = await self._source.head()
+        self._heard(head)
         cursor = self._taker.cursor
         if cursor is None or head.number > cursor.number + MOST_BLOCKS_BEHIND:
             await self._start_at(head)
@@ -79,7 +109,10 @@ class BlockFollower:
             raise StateUnavailable(f"the blocks after {cursor.number}: the chain moved while it was read")
         if headers[-1].number == head.number and headers[-1].hash != head.hash:
             raise StateUnavailable(f"block {last}: the node's answers are of two branches")
-        await self._taker.settle(await self._slice(cursor, headers, head))
+        part, uses = await self._slice(cursor, headers, head)
+        await self._taker.settle(part)
+        for use in uses:
+            self._knows.used(use.event, use.sessions, ours=use.ours)
 
     async def _headers(self, numbers: Sequence[int]) -> list[Header]:
         """Those that the node has, from the first on; it may be some blocks behind the one that told the newest."""
@@ -138,7 +171,7 @@ class BlockFollower:
 
     # what the blocks say
 
-    async def _slice(self, cursor: BlockName, headers: Sequence[Header], head: Header) -> Slice:
+    async def _slice(self, cursor: BlockName, headers: Sequence[Header], head: Header) -> tuple[Slice, Sequence[_Use]]:
         senders = self._taker.senders()
         logs = await self._logs.of(headers, senders)
         by_number = {header.number: header for header in headers}
@@ -157,12 +190,19 @@ class BlockFollower:
             if key is not None:
                 block = BlockName(log.block, log.block_hash)
                 events.append(SessionTouched(place=Place(log.block, log.log_index), block=block, key=key))
+        uses = []
         for log, event in executed:
-            events.append(_mined(log, event, by_number[log.block], reasons, claims))
+            mined = _mined(log, event, by_number[log.block], reasons, claims)
+            events.append(mined)
+            if sessions := self._sessions_used(mined):
+                use = _Use(mined, sessions, self._knows.is_ours(mined.user_op_hash))
+                uses.append(use)
+                if not use.ours:
+                    events += [SessionTouched(place=mined.place, block=mined.block, key=key) for key in sessions]
         events.sort(key=lambda event: event.place)
         newest = headers[-1]
         kept = [header for header in headers if header.number > head.number - _NEAR] or [newest]
-        return Slice(
+        part = Slice(
             chain_id=self._chain_id,
             first=headers[0].number,
             last=_name(newest),
@@ -171,12 +211,23 @@ class BlockFollower:
             blocks=tuple(map(_name, kept)),
             events=tuple(events),
         )
+        return part, uses
+
+    def _sessions_used(self, mined: OperationMined) -> tuple[SessionKey, ...]:
+        """Those that the operation was validated by; all it may have been where its bundle cannot be read."""
+        named = find_session_module(mined.nonce, self._modules)
+        if named is None:
+            return ()
+        module = named[0]
+        if mined.permission_ids is None:
+            return tuple(self._knows.sessions_of(module, mined.sender))
+        return tuple(SessionKey(self._chain_id, module, mined.sender, each) for each in mined.permission_ids)
 
     def _concerns(self, event: Executed, senders: Collection[Address]) -> bool:
         """An operation of a sender in flight, or of a session of a watched account that did not come through here."""
         if event.sender in senders:
             return True
-        return find_session_module(event.nonce, self._modules) is not None and self._watches(event.sender)
+        return find_session_module(event.nonce, self._modules) is not None and self._knows.watches(event.sender)
 
     async def _claims(self, executed: Sequence[tuple[Log, Executed]]) -> dict[tuple[Address, int], tuple[Hash32, ...]]:
         """Under which permission ids the operations were mined, as far as their bundles can be had and read."""

@@ -159,6 +159,10 @@ class Metrics:
         self._sessions = _bind(sessions, self._chains, SESSION_STATES)
         lag = self._gauge("watch_lag_seconds", "For how long the node may know more than the registry.", "chain")
         self._watch_lag = _bind(lag, self._chains)
+        drifts = self._counter(
+            "session_drift_total", "Sessions that, read once they were quiet, were not what was known.", "chain"
+        )
+        self._drifts = _bind(drifts, self._chains)
         stale = self._gauge("chain_state_stale", "1 when what is known of a chain is too old to judge by.", "chain")
         self._chain_stale = _bind(stale, self._chains)
         self._ledger_writable = self._gauge("ledger_writable", "1 when the ledger took the last write.")
@@ -238,6 +242,10 @@ class Metrics:
     def disagreed(self, chain: str) -> None:
         """Count a session operation that was allowed here and refused by the bundler on the session's account."""
         self._of(self._disagreements, chain).inc()
+
+    def drifted(self, chain: str) -> None:
+        """Count a session that, read once it was quiet, was not what was known of it."""
+        self._of(self._drifts, chain).inc()
 
     def chain_state(self, chain: str, seconds: float, *, stale: bool) -> None:
         """Set for how long what is known of a chain's sessions may be out of date, and whether that is too long."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from proxy.chain.blocks.events import REVERT_REASON, USER_OPERATION_EVENT
-from proxy.chain.blocks.follower import BlockFollower
+from proxy.chain.blocks.follower import Acquaintance, BlockFollower
 from proxy.chain.blocks.header import Header, bloom_of_item
 from proxy.chain.blocks.source import BlockSource, LogFilter, Transaction
 from proxy.chain.logs import Log
@@ -243,7 +243,7 @@ class Books:
         assert part.first == part.parent.number + 1
         assert part.blocks[-1] == part.last
         assert list(part.blocks) == sorted(part.blocks)
-        assert [event.place for event in part.events] == sorted({event.place for event in part.events})
+        assert [event.place for event in part.events] == sorted(event.place for event in part.events)
         self.slices.append(part)
         self.blocks += part.blocks
         self.cursor = part.last
@@ -276,7 +276,35 @@ class Books:
         return [event.key for part in self.slices for event in part.events if isinstance(event, SessionTouched)]
 
 
-def follower_of(source: BlockSource, books: Books, *watched: Address) -> BlockFollower:
+@dataclass
+class Knowledge(Acquaintance):
+    """Accounts and operations by name."""
+
+    watched: set[Address] = field(default_factory=set)
+    ours: set[Hash32] = field(default_factory=set)
+    sessions: dict[Address, list[SessionKey]] = field(default_factory=dict)
+    uses: list[tuple[Hash32, tuple[SessionKey, ...], bool]] = field(default_factory=list)
+
+    def watches(self, account: Address) -> bool:
+        return account in self.watched or account in self.sessions
+
+    def is_ours(self, user_op_hash: Hash32) -> bool:
+        return user_op_hash in self.ours
+
+    def sessions_of(self, module: Address, account: Address) -> Sequence[SessionKey]:
+        return self.sessions.get(account, [])
+
+    def used(self, event: OperationMined, sessions: Sequence[SessionKey], *, ours: bool) -> None:
+        self.uses.append((event.user_op_hash, tuple(sessions), ours))
+
+
+def _deaf(_header: Header) -> None:
+    return None
+
+
+def follower_of(
+    source: BlockSource, books: Books, knows: Knowledge | None = None, heard: Callable[[Header], None] = _deaf
+) -> BlockFollower:
     """Of the v0.7 entry point and one module."""
     return BlockFollower(
         chain_id=CHAIN_ID,
@@ -284,5 +312,6 @@ def follower_of(source: BlockSource, books: Books, *watched: Address) -> BlockFo
         entry_points=[V07],
         source=source,
         taker=books,
-        watches=lambda account: account in watched,
+        knows=Knowledge() if knows is None else knows,
+        heard=heard,
     )

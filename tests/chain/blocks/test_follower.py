@@ -6,12 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.chain.blocks.events import USER_OPERATION_EVENT
+from proxy.chain.blocks.events import _BUNDLE, USER_OPERATION_EVENT
 from proxy.chain.blocks.follower import MOST_BLOCKS_BEHIND, BlockFollower
 from proxy.chain.blocks.header import bloom_of_item, may_hold
 from proxy.chain.blocks.source import Transaction
 from proxy.chain.settlement.slices import OperationMined
 from proxy.errors import StateUnavailable
+from proxy.userop import abi
 from proxy.userop.primitives import Address, Hash32
 from tests.chain.blocks.builders import (
     V07,
@@ -19,6 +20,7 @@ from tests.chain.blocks.builders import (
     Balancer,
     Books,
     FakeChain,
+    Knowledge,
     a_hash,
     a_key,
     executed,
@@ -75,11 +77,45 @@ async def test_what_an_event_says_is_told_whole(chain: FakeChain, books: Books) 
 
 async def test_an_operation_of_a_watched_session_that_came_another_way_is_told(chain: FakeChain, books: Books) -> None:
     books.senders_in_flight = set()
-    follower = follower_of(Backend(chain), books, STRANGER)
+    follower = follower_of(Backend(chain), books, Knowledge(watched={STRANGER}))
     await follower.look()
     chain.mine(executed(1, sender=STRANGER, nonce=SESSION_NONCE), executed(2, sender=STRANGER, nonce=7))
     await follower.look()
     assert books.mined == [1]
+
+
+async def test_a_session_used_past_the_gate_is_doubtful_and_told(chain: FakeChain, books: Books) -> None:
+    knows = Knowledge(ours={a_hash(1)}, sessions={ACCOUNT: [a_key(1), a_key(2)]})
+    follower = follower_of(Backend(chain), books, knows)
+    await follower.look()
+    bundle = Hash32(word(7))
+    operation = (ACCOUNT, SESSION_NONCE + 1, b"", b"", bytes(32), 0, bytes(32), b"", b"\0" + word(2) + bytes(65))
+    call_data = bytes.fromhex("765e827f") + abi.encode(_BUNDLE, ((operation,), STRANGER))
+    chain.transactions[bundle] = Transaction(to=V07.address, call_data=call_data)
+    ours, past = executed(1, nonce=SESSION_NONCE), executed(2, nonce=SESSION_NONCE + 1, transaction=bundle)
+    chain.mine(ours, past, executed(3, nonce=SESSION_NONCE + 2))
+    await follower.look()
+    # the bundle names the session; where it cannot be read it may be any of the account's
+    assert books.touched == [a_key(2), a_key(1), a_key(2)]
+    assert knows.uses == [
+        (a_hash(1), (a_key(1), a_key(2)), True),
+        (a_hash(2), (a_key(2),), False),
+        (a_hash(3), (a_key(1), a_key(2)), False),
+    ]
+
+
+async def test_a_use_is_told_only_when_it_is_settled(chain: FakeChain, books: Books) -> None:
+    knows = Knowledge(sessions={ACCOUNT: [a_key()]})
+    follower = follower_of(Backend(chain), books, knows)
+    await follower.look()
+    chain.mine(executed(1, nonce=SESSION_NONCE))
+    books.broken = True
+    with pytest.raises(StateUnavailable):
+        await follower.look()
+    assert knows.uses == []
+    books.broken = False
+    await follower.look()
+    assert len(knows.uses) == 1
 
 
 # a node behind a balancer

@@ -1,0 +1,120 @@
+"""The follower of one chain at work: a look every so often, sooner when something was heard, and how old that leaves
+what is known."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from proxy.chain.age import ChainAge
+from proxy.chain.blocks.follower import BlockFollower
+from proxy.chain.blocks.source import BlockSource
+from proxy.chain.settlement.slices import SliceTaker
+from proxy.errors import StateUnavailable
+
+_LOG: Final = logging.getLogger(__name__)
+_LONGEST_PAUSE: Final = 30.0
+_SEEDS: Final = 16
+"""Blocks that are looked at once to learn how often this chain makes one."""
+
+
+class BlockWatch:
+    """`age` is told what became of each look; `clock` gives unix seconds. One look at a time: who comes while one is
+    under way waits for that one."""
+
+    def __init__(
+        self,
+        follower: BlockFollower,
+        source: BlockSource,
+        taker: SliceTaker,
+        age: ChainAge,
+        *,
+        chain_id: int,
+        poll_seconds: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self._follower = follower
+        self._source = source
+        self._taker = taker
+        self._age = age
+        self._chain_id = chain_id
+        self._poll_seconds = poll_seconds
+        self._clock = clock
+        self._is_seeded = False
+        self._looking: asyncio.Task[bool] | None = None
+        self._heard = asyncio.Event()
+        self._failures = 0
+
+    @property
+    def lag_blocks(self) -> int:
+        """How many blocks the settlement is behind the newest one that was heard of."""
+        cursor, newest = self._taker.cursor, self._age.number
+        return 0 if cursor is None or newest is None else max(newest - cursor.number, 0)
+
+    def wake(self) -> None:
+        """There may be a new block: look now."""
+        self._heard.set()
+
+    async def run(self) -> None:
+        """Look until cancelled. No failure of the node or the store ends it."""
+        try:
+            while True:
+                self._heard.clear()
+                await self.catch_up()
+                await self._sleep(min(self._poll_seconds * 2.0 ** min(self._failures, 8), self._longest_pause))
+        finally:
+            if self._looking is not None:
+                self._looking.cancel()
+                await asyncio.gather(self._looking, return_exceptions=True)
+
+    async def catch_up(self) -> None:
+        """Returns when all blocks up to the newest are settled, or cannot be. Never raises."""
+        if self._looking is None:
+            self._looking = asyncio.create_task(self._look())
+        await asyncio.shield(self._looking)
+
+    async def _look(self) -> bool:
+        try:
+            if not self._is_seeded:
+                await self._seed()
+            head = await self._follower.look()
+            cursor = self._taker.cursor
+            if cursor is not None and cursor.number >= head.number:
+                self._age.confirmed()
+            self._failures = 0
+        except StateUnavailable as error:
+            self._fail(error.what)
+        except Exception:
+            _LOG.exception("reading the blocks of chain %d failed; trying again", self._chain_id)
+            self._fail("its blocks cannot be read: see the log of the gate")
+        finally:
+            self._looking = None
+        return self._failures == 0
+
+    def _fail(self, why: str) -> None:
+        self._failures += 1
+        self._age.failed(why)
+        if self._failures == 1 or self._failures % 10 == 0:
+            _LOG.warning("the blocks of chain %d cannot be read, %d times now: %s", self._chain_id, self._failures, why)
+
+    async def _seed(self) -> None:
+        """Learn what chain this is, and how often it makes a block."""
+        if (of_chain := await self._source.chain_id()) != self._chain_id:
+            raise StateUnavailable(f"the node is of chain {of_chain}, not {self._chain_id}")
+        head = await self._source.head()
+        found = await self._source.headers(range(max(head.number - _SEEDS, 0), head.number + 1))
+        self._age.seed([header for header in found if header is not None], self._clock())
+        self._is_seeded = True
+
+    async def _sleep(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._heard.wait()
+        except TimeoutError:
+            pass
+
+    @property
+    def _longest_pause(self) -> float:
+        return max(_LONGEST_PAUSE, self._poll_seconds)

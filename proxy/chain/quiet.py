@@ -1,0 +1,94 @@
+"""Sessions read again once they are quiet, and compared with what is known of them.
+
+What is known is counted forward from a reading with each operation that is mined. A node may have answered wrongly
+once (from another state than was asked for), so a session whose operations have all been settled for a while is read
+anew; where that is not what is known, the reading stands, and is looked at in the same way a while later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from proxy.errors import StateUnavailable
+from proxy.session.counters import SessionKey
+from proxy.userop.primitives import print_bytes
+
+_LOG: Final = logging.getLogger(__name__)
+
+
+class QuietReadings:
+    """`reread` reads a session in the background, and tells `taken` what came of it; `is_quiet` says that nothing of a
+    session is in flight. `monotonic` gives seconds.
+
+    A session is due `seconds` after it was noted last; `pause` lies between two readings.
+    """
+
+    def __init__(
+        self,
+        reread: Callable[[SessionKey], Awaitable[object]],
+        is_quiet: Callable[[SessionKey], bool],
+        monotonic: Callable[[], float],
+        *,
+        differed: Callable[[SessionKey], None],
+        seconds: float = 30.0,
+        pause: float = 0.25,
+    ) -> None:
+        self._reread = reread
+        self._is_quiet = is_quiet
+        self._monotonic = monotonic
+        self._differed = differed
+        self._seconds = seconds
+        self._pause = pause
+        self._noted: OrderedDict[SessionKey, float] = OrderedDict()  # by when they were, the oldest first
+        self._comparing: SessionKey | None = None
+
+    def __len__(self) -> int:
+        """How many are to be read."""
+        return len(self._noted)
+
+    def note(self, key: SessionKey) -> None:
+        """Something of this session was settled."""
+        self._noted[key] = self._monotonic()
+        self._noted.move_to_end(key)
+
+    def taken(self, key: SessionKey, agrees: bool) -> None:  # as the reader tells it
+        """A session was read, by whomever, and was as it was known or not."""
+        if key != self._comparing:
+            self.note(key)
+        elif not agrees:
+            _LOG.warning("session %s is not what it was known for: its reading stands", print_bytes(key.permission_id))
+            self._differed(key)
+            self.note(key)
+
+    async def run(self) -> None:
+        """Read until cancelled. No failure of the node ends it."""
+        while True:
+            was_due = await self.read_next()
+            await asyncio.sleep(self._pause if was_due else min(self._seconds, 1.0))
+
+    async def read_next(self) -> bool:
+        """Read the session that has been due for longest. Whether there was one."""
+        if not self._noted:
+            return False
+        key, noted_at = next(iter(self._noted.items()))
+        if self._monotonic() - noted_at < self._seconds:
+            return False
+        if not self._is_quiet(key):
+            self.note(key)
+            return True
+        del self._noted[key]
+        self._comparing = key
+        try:
+            await self._reread(key)
+        except StateUnavailable as error:
+            _LOG.info("session %s could not be compared: %s", print_bytes(key.permission_id), error.what)
+            self.note(key)
+        except Exception:
+            _LOG.exception("comparing session %s failed", print_bytes(key.permission_id))
+        finally:
+            self._comparing = None
+        return True
