@@ -17,7 +17,7 @@ from proxy.edge.rule_files import book as rule_book
 from proxy.edge.rule_files import reading as rule_reading
 from proxy.edge.rule_files.book import RuleBook, start_rules
 from proxy.edge.rule_files.files import read_beside, read_rule_files
-from proxy.edge.rule_files.watch import look
+from proxy.edge.rule_files.watch import Watch, look
 from proxy.edge.telemetry.metrics import Metrics
 from proxy.edge.telemetry.rule_metrics import Reason, RuleName
 from proxy.errors import ConfigErrors, StateUnavailable
@@ -306,34 +306,58 @@ async def test_a_changed_a_new_and_a_deleted_file_are_noticed(running: RuleBook,
     await until(["second"], running)
 
 
-async def test_a_half_written_file_is_not_read(running: RuleBook, folder: Path, metrics: Metrics) -> None:
+async def test_a_half_written_file_is_not_read(
+    running: RuleBook, folder: Path, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
     text = "rules:\n" + rule("one") + rule("two")
+    pieces = [text[start : start + 20] for start in range(0, len(text), 20)]
+    look = Watch.is_due
     with (folder / "a.yaml").open("w") as file:
-        for letter in text:
-            file.write(letter)
-            file.flush()
-            await asyncio.sleep(0.005)
-    await until(["one", "two"], running)
+
+        def a_piece_more_at_each_look(watch: Watch) -> bool:
+            if pieces:
+                file.write(pieces.pop(0))
+                file.flush()
+            return look(watch)
+
+        monkeypatch.setattr(Watch, "is_due", a_piece_more_at_each_look)
+        await until(["one", "two"], running)
     assert samples(metrics, "rules_reload_total")["file", "failure"] == 0
     assert samples(metrics, "rules_reload_total")["file", "success"] == 1
 
 
+@pytest.fixture
+async def looks(monkeypatch: pytest.MonkeyPatch) -> asyncio.Semaphore:
+    """Released once for each look at the files."""
+    looked, loop, look = asyncio.Semaphore(0), asyncio.get_running_loop(), Watch.is_due
+
+    def counted(watch: Watch) -> bool:
+        loop.call_soon_threadsafe(looked.release)
+        return look(watch)
+
+    monkeypatch.setattr(Watch, "is_due", counted)
+    return looked
+
+
 async def test_a_faulty_file_is_told_once_and_not_at_each_look(
-    running: RuleBook, folder: Path, metrics: Metrics
+    running: RuleBook, folder: Path, metrics: Metrics, looks: asyncio.Semaphore
 ) -> None:
     write(folder / "a.yaml", "faulty")
-    await asyncio.sleep(0.5)
+    while not samples(metrics, "rules_reload_total")["file", "failure"]:
+        await looks.acquire()
+    for _ in range(10):
+        await looks.acquire()
     assert samples(metrics, "rules_reload_total")["file", "failure"] == 1
     write(folder / "a.yaml", rule("mended"))
     await until(["mended"], running)
 
 
 async def test_what_breaks_in_a_reading_does_not_end_the_watch(
-    running: RuleBook, folder: Path, caplog: pytest.LogCaptureFixture
+    running: RuleBook, folder: Path, caplog: pytest.LogCaptureFixture, looks: asyncio.Semaphore
 ) -> None:
     (folder / "b.yaml").mkdir()
-    await asyncio.sleep(0.3)
-    assert "reading the rules again failed" in caplog.text
+    while "reading the rules again failed" not in caplog.text:
+        await looks.acquire()
     (folder / "b.yaml").rmdir()
     write(folder / "a.yaml", rule("mended"))
     await until(["mended"], running)
