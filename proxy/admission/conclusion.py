@@ -57,6 +57,7 @@ class Conclusion:
         now = self._clock()
         slot = NonceSlot(self._chain_id, entry_point.address, op.sender, op.nonce)
         charges = _wanted(heard)
+        judge = self._rules()
         facts = facts_of(
             op,
             entry_point,
@@ -65,8 +66,8 @@ class Conclusion:
             request=request,
             standing=self._standing(heard, slot, charges),
             now=now,
+            asked=frozenset() if judge is None else judge.asked,
         )
-        judge = self._rules()
         finding = NOTHING if judge is None else judge.consider(facts, self._ledger.counts(slot, now))
         verdict = heard.verdict
         if isinstance(verdict, Allow) and (rejections := finding.rejections):

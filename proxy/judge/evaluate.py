@@ -11,14 +11,15 @@ from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from proxy.errors import Code, Reason, StateUnavailable
-from proxy.judge.checks import Allowed, Answer, Asked, Outcome, answer
+from proxy.judge.asked import Allowed, Answer, Asked, Outcome
+from proxy.judge.checks import answer
 from proxy.judge.counts import CountKey, Counts, Lesson, RuleCharge, WindowCharge
 from proxy.judge.expression import Expression
 from proxy.judge.facts import Facts, GrantFacts
 from proxy.judge.match import UNKNOWN_ASSET, Index, Test, matcher
 from proxy.judge.rule import Fail, Limit, Match, Rate, Rule, Ruleset
 from proxy.judge.verdict import Mode
-from proxy.userop.primitives import print_bytes
+from proxy.userop.primitives import Selector, print_bytes
 
 _RANK: Final = {mode: rank for rank, mode in enumerate((Mode.OFF, Mode.SHADOW, Mode.ALERT, Mode.ENFORCE))}
 _REMEDY: Final = "ask the operator of this gate why this rule is there, or change the operation"
@@ -96,6 +97,10 @@ class RuleJudge(Protocol):
     def rule_of(self, key: CountKey) -> Rule | None:
         """See `Judge`."""
 
+    @property
+    def asked(self) -> frozenset[Selector]:
+        """See `Judge`."""
+
 
 _UNTOLD: Final = "what it asks for cannot be told of this operation"
 
@@ -129,11 +134,23 @@ class Judge:
         active = [rule for rule in ruleset.rules if rule.mode is not Mode.OFF and ceiling is not Mode.OFF]
         self._rules = [_prepare(rule, ceiling) for rule in active]
         self._index = Index([prepared.match for prepared in self._rules])
+        self._asked = frozenset(
+            function
+            for rule in active
+            for each in _expressions(rule)
+            if each is not None
+            for function in each.functions
+        )
         self._by_identity = {rule.identity: rule for rule in active}
 
     def rule_of(self, key: CountKey) -> Rule | None:
         """The rule that a count is kept for."""
         return self._by_identity.get(key.rule)
+
+    @property
+    def asked(self) -> frozenset[Selector]:
+        """The functions whose arguments some rule looks into."""
+        return self._asked
 
     def consider(self, facts: Facts, counts: Counts) -> Finding:
         """What the rules say. `counts` is bound to the moment of the facts and to the place of the operation's nonce.
@@ -188,6 +205,10 @@ def _prepare(rule: Rule, ceiling: Mode) -> _Prepared:
         exempt=tuple((matcher(each.match), each.when, each.until) for each in rule.exemptions),
         per_grant=any(each is not None and each.per_grant for each in expressions),
     )
+
+
+def _expressions(rule: Rule) -> tuple[Expression | None, ...]:
+    return rule.when, rule.learn, *(each.when for each in rule.exemptions)
 
 
 def _teaches(prepared: _Prepared, facts: Facts) -> bool:

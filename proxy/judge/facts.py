@@ -12,18 +12,26 @@ from typing import Final
 from proxy.userop.movement import AssetKind, MovementKind
 from proxy.userop.primitives import Address, Hash32, Selector
 
+MOST_ARGUMENTS: Final = 4_096
+"""Bytes of arguments of one call that rules may look into."""
+
 ALLOWED: Final = "allow"
 """The verdict of the chain on an operation that fits; otherwise it is the label of a `Code`."""
 
 
 @dataclass(slots=True, kw_only=True)  # not frozen: made for every operation, and nobody writes to it
 class CallFacts:
-    """One call of the operation. `value` in wei; `selector` is VALUE_SELECTOR for a call without a function."""
+    """One call of the operation. `value` in wei; `selector` is VALUE_SELECTOR for a call without a function.
+
+    `arguments` is what follows the selector, of calls of the functions whose arguments rules ask about; otherwise, and
+    where it is longer than `MOST_ARGUMENTS`, it is empty.
+    """
 
     target: Address
     selector: Selector
     value: int
     size: int = 0  # bytes of call data
+    arguments: bytes = b""
 
 
 @dataclass(slots=True, kw_only=True)  # not frozen: made for every operation, and nobody writes to it

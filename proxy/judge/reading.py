@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from proxy.judge.facts import CallFacts, Facts, GrantFacts, MoveFacts
+from proxy.judge.facts import MOST_ARGUMENTS, CallFacts, Facts, GrantFacts, MoveFacts
 from proxy.session.lint import Finding, lint, lint_addition, lint_enable
 from proxy.session.lint.grant import Grant, configs_of
 from proxy.session.lint.reading import read_session
@@ -25,7 +25,7 @@ from proxy.userop.emissary_abi import EmissaryEnable
 from proxy.userop.entry_point import EntryPoint
 from proxy.userop.execution import Call, CallType
 from proxy.userop.movement import Movement
-from proxy.userop.primitives import Address, Hash32
+from proxy.userop.primitives import Address, Hash32, Selector
 from proxy.userop.session_data import EnableSession, PolicyData, SessionData
 from proxy.userop.signature import SessionMode
 from proxy.userop.user_operation import UserOperation
@@ -64,8 +64,10 @@ def facts_of(
     request: Request,
     standing: Standing,
     now: float,
+    asked: Collection[Selector] = (),
 ) -> Facts:
-    """The facts of an operation at unix time `now`; `operation` is `None` when it could not be read."""
+    """The facts of an operation at unix time `now`; `operation` is `None` when it could not be read. `asked` are the
+    functions whose arguments rules look into."""
     claim = None if operation is None else operation.claim
     execution = None if operation is None else operation.execution
     gas = _gas(op)
@@ -87,7 +89,7 @@ def facts_of(
         module=None if claim is None else claim.module,
         mode=None if claim is None else claim.envelope.mode.label,
         call_type=None if execution is None or execution.call_type is None else _CALL_TYPES.get(execution.call_type),
-        calls=() if operation is None else tuple(map(facts_of_call, operation.calls)),
+        calls=() if operation is None else tuple(facts_of_call(call, asked) for call in operation.calls),
         moves=() if operation is None else tuple(map(facts_of_movement, operation.movements)),
         acts=() if operation is None or not operation.acts else tuple(map(_name_of, operation.acts)),
         grants=() if operation is None else tuple(_grants(operation, int(now))),
@@ -128,9 +130,12 @@ def _factory(op: UserOperation) -> Address | None:
     return None if op.factory is None else Address(op.factory.ljust(20, b"\0"))
 
 
-def facts_of_call(call: Call) -> CallFacts:
-    """A call as rules see it."""
-    return CallFacts(target=call.target, selector=call.selector, value=call.value, size=len(call.data))
+def facts_of_call(call: Call, asked: Collection[Selector] | None = None) -> CallFacts:
+    """A call as rules see it, with its arguments where its function is one of `asked` (`None`: all are)."""
+    selector, size = call.selector, len(call.data)
+    wanted = (asked is None or selector in asked) and 4 <= size <= MOST_ARGUMENTS + 4
+    arguments = call.data[4:] if wanted else b""
+    return CallFacts(target=call.target, selector=selector, value=call.value, size=size, arguments=arguments)
 
 
 def facts_of_movement(movement: Movement) -> MoveFacts:

@@ -118,6 +118,24 @@ def fixed_bytes(size: int) -> AbiType:
     return AbiType(f"bytes{size}", False, 32, read, lambda value: bytes(value).ljust(32, b"\0"))
 
 
+def integer(bits: int) -> AbiType:
+    """A signed integer of `bits` bits in two's complement, as an int."""
+
+    def read(reader: _Reader, at: int) -> int:
+        number = int.from_bytes(reader.take(at, 32), "big", signed=True)
+        if not -(1 << (bits - 1)) <= number < 1 << (bits - 1):
+            raise Undecodable(reader.where, f"int{bits} at {at} is out of its range")
+        return number
+
+    return AbiType(f"int{bits}", False, 32, read, lambda value: int(value).to_bytes(32, "big", signed=True))
+
+
+def array_of(item: AbiType, size: int) -> AbiType:
+    """An array of fixed size, as a tuple of items."""
+    whole = tuple_of(*(item,) * size)
+    return AbiType(f"{item.name}[{size}]", whole.dynamic, whole.head, whole.read, whole.write)
+
+
 def list_of(item: AbiType) -> AbiType:
     """A dynamic array, as a tuple of items."""
 

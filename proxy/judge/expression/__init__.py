@@ -18,6 +18,7 @@ from proxy.judge.expression.fields import FIELDS, Field
 from proxy.judge.expression.scope import NamedList, Scope
 from proxy.judge.expression.typed import Notes
 from proxy.judge.facts import Facts, GrantFacts
+from proxy.userop.primitives import Selector
 
 __all__ = [
     "FIELDS",
@@ -40,12 +41,14 @@ MOST_PARTS: Final = 256
 class Expression:
     """A question about an operation. Two of the same text are equal.
 
-    `fields` are the names in `FIELDS` of all that is read; `per_grant` says that the rule is judged once for each
-    session the operation grants; `const` is the answer where it is the same for every operation.
+    `fields` are the names in `FIELDS` of all that is read, `functions` those whose arguments are; `per_grant` says that
+    the rule is judged once for each session the operation grants; `const` is the answer where it is the same for every
+    operation.
     """
 
     source: str
     fields: frozenset[str] = field(compare=False)
+    functions: frozenset[Selector] = field(compare=False)
     per_grant: bool = field(compare=False)
     const: bool | None = field(compare=False, repr=False)
     _nested: bool = field(compare=False, repr=False)
@@ -66,4 +69,5 @@ def compile_expression(source: str, scope: Scope) -> Expression | tuple[Expressi
     part = check(source, scope, notes)
     if notes.faults:
         return tuple(sorted(notes.faults, key=lambda fault: (fault.offset, fault.length)))
-    return Expression(source, frozenset(notes.fields), notes.per_grant, part.known, notes.nested, part.run)
+    fields, functions = frozenset(notes.fields), frozenset(notes.functions)
+    return Expression(source, fields, functions, notes.per_grant, part.known, notes.nested, part.run)

@@ -9,6 +9,7 @@ from typing import Final
 
 from proxy.judge.expression import closures, tree
 from proxy.judge.expression.amounts import moved, worth_in_token, worth_in_usd
+from proxy.judge.expression.argument import argument
 from proxy.judge.expression.arithmetic import calculate, negate
 from proxy.judge.expression.comparisons import adapted, comparable, compare, contains, misfit
 from proxy.judge.expression.faults import Unreadable, did_you_mean
@@ -16,7 +17,7 @@ from proxy.judge.expression.fields import Field, fields_of
 from proxy.judge.expression.literals import literal, number
 from proxy.judge.expression.parser import MAX_DEPTH, parse
 from proxy.judge.expression.scope import Scope
-from proxy.judge.expression.typed import MAX_PARTS, Notes, Typed, broken
+from proxy.judge.expression.typed import MAX_PARTS, Notes, Typed, Variable, broken
 from proxy.judge.expression.types import (
     ADDRESS,
     BOOL,
@@ -39,7 +40,7 @@ MAX_QUANTIFIERS: Final = 2
 """How many may stand inside each other."""
 
 _MOVED: Final = {"spend": MovementKind.SPEND, "exposure": MovementKind.EXPOSURE}
-FUNCTIONS: Final = frozenset({"len", *_MOVED, *closures.QUANTIFIERS})
+FUNCTIONS: Final = frozenset({"arg", "len", *_MOVED, *closures.QUANTIFIERS})
 RESERVED_NAMES: Final = frozenset({"op", "grant", "value", *FUNCTIONS})
 """No macro and no variable may be called so."""
 
@@ -53,18 +54,10 @@ _LISTS: Final[Mapping[str, Type]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Variable:
-    """What a quantifier calls each part: its type, and how deep the quantifier stands."""
-
-    type: Type
-    depth: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Place:
     """Where the checker stands: variables in sight, quantifiers around, nesting, macros being read."""
 
-    variables: Mapping[str, _Variable]
+    variables: Mapping[str, Variable]
     quantifiers: int = 0
     level: int = 0
     macros: tuple[str, ...] = ()
@@ -291,17 +284,19 @@ class _Checker:
             return self._notes.complain(
                 node, f"{name} looks at each part of a list", f"write {name}(… for c in op.calls)"
             )
+        if name == "arg":
+            return argument(self._notes, node, place.variables)
         if len(node.arguments) != 1:
             return self._notes.complain(node, f"{name} takes one thing, not {len(node.arguments)}")
-        argument = node.arguments[0]
+        inside = node.arguments[0]
         if name in _MOVED:
-            return self._moved(node, argument)
-        inner = self.part(argument, place)
+            return self._moved(node, inside)
+        inner = self.part(inside, place)
         if inner.broken:
             return inner
         if inner.type.sort is not Sort.LIST:
             return self._notes.complain(
-                node, f"{self._notes.shown(argument)} is {inner.type.words}; len counts the parts of a list"
+                node, f"{self._notes.shown(inside)} is {inner.type.words}; len counts the parts of a list"
             )
         return Typed(node=node, type=UNSIGNED, run=closures.length(inner.run))
 
@@ -348,7 +343,7 @@ class _Checker:
             return over
         if over.type.element is None:
             return notes.complain(node.over, f"{notes.shown(node.over)} is {over.type.words}, no list")
-        variable = _Variable(type=over.type.element, depth=place.quantifiers)
+        variable = Variable(type=over.type.element, depth=place.quantifiers)
         inside = replace(
             place, variables={**place.variables, node.variable: variable}, quantifiers=place.quantifiers + 1
         )

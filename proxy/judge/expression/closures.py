@@ -158,6 +158,16 @@ def gathered(items: tuple[Run, ...]) -> Run:
     return lambda facts, grant, bound: tuple(item(facts, grant, bound) for item in items)
 
 
+def of_one_call(read: Callable[[Facts], Any]) -> Run:
+    """An argument of the one call of a function."""
+    return lambda facts, _grant, _bound: read(facts)
+
+
+def of_this_call(read: Callable[[Any], Any], depth: int) -> Run:
+    """An argument of the call that the quantifier at `depth` is looking at."""
+    return lambda _facts, _grant, bound: read(bound[depth])
+
+
 def length(inner: Run) -> Run:
     """How many parts a list has."""
 

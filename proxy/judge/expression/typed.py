@@ -10,6 +10,7 @@ from proxy.judge.expression import tree
 from proxy.judge.expression.closures import Run, constant
 from proxy.judge.expression.faults import ExpressionFault
 from proxy.judge.expression.types import BROKEN, Sort, Type
+from proxy.userop.primitives import Selector
 
 MAX_PARTS: Final = 1_000
 """Of one expression, macros written out."""
@@ -41,6 +42,14 @@ class Typed:
         return self.type.sort is Sort.NONE
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variable:
+    """What a quantifier calls each part: its type, and how deep the quantifier stands."""
+
+    type: Type
+    depth: int
+
+
 def broken(node: tree.Node) -> Typed:
     """A part that has been complained of: it fits everywhere, so that one mistake makes one fault."""
     return Typed(node=node, type=BROKEN, run=constant(None))
@@ -53,6 +62,7 @@ class Notes:
     source: str
     faults: list[ExpressionFault] = field(default_factory=list)
     fields: set[str] = field(default_factory=set)
+    functions: set[Selector] = field(default_factory=set)  # whose arguments are read
     per_grant: bool = False
     nested: bool = False  # any, all, count or sum inside another
     parts: int = 0

@@ -95,6 +95,8 @@ GOOD: Final = Facts(
     gas=500_000,
     call_gas=100_000,
     max_cost=10**15,
+    max_fee=30 * 10**9,
+    priority_fee=2 * 10**9,
     lanes=1,
 )
 

@@ -172,7 +172,10 @@ READINGS: dict[str, object] = {
     **{f"op.{name}": getattr(GOOD, name) for name in ("account", "entry_point", "nonce", "session", "permission_id")},
     **{f"op.{name}": getattr(GOOD, name) for name in ("module", "mode", "call_type", "calls", "moves", "acts")},
     **{f"op.{name}": getattr(GOOD, name) for name in ("grants", "paymaster", "factory", "eip7702", "gas", "call_gas")},
-    **{f"op.{name}": getattr(GOOD, name) for name in ("max_cost", "replaces", "lanes", "limit_used_percent")},
+    **{
+        f"op.{name}": getattr(GOOD, name)
+        for name in ("max_cost", "max_fee", "priority_fee", "replaces", "lanes", "limit_used_percent")
+    },
     "op.nonce_key": 7,
     "op.value": 10**18,
     "op.hour": 22,
