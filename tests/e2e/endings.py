@@ -105,6 +105,7 @@ _RHINESTONE: dict[str, Ending] = {
     "spending-limit-exceeded.send": LIMIT,
     "approve-exceeded.send": LIMIT,
     "calls-smart-sessions.send": SCOPE,
+    "signed-as-message.send": SCOPE,  # signMessage of the SDKs' guides: AA24 at this release of the validator
     "wrong-session-key.send": SCOPE,
     "unknown-permission.send": UNKNOWN,
     **{f"enable-{step}": ending for step, ending in _ENABLE.items()},

@@ -4,14 +4,20 @@ pragma solidity ^0.8.25;
 import "./Types.sol";
 
 /// Stands in for the multi-owner ECDSA validator the SDKs call OwnableValidator: same ABI, same configuration
-/// (abi.encode(uint256 threshold, address[] owners)), signatures as 65-byte chunks. It takes the three forms
-/// in use: over the hash itself, over its EIP-191 form (what `signMessage` of the SDKs yields), and eth_sign
-/// with v + 4.
+/// (abi.encode(uint256 threshold, address[] owners)), signatures as 65-byte chunks.
+/// A session key's signature is taken as the release at this address was measured to take it: the release of 2025
+/// over the hash itself, or over its EIP-191 form with v + 4, every chunk read; the beta (`prefixes`) over the
+/// EIP-191 form always, as many chunks read as the threshold has. What owners sign was not measured: any form is taken.
 contract OwnableValidator {
+    bool public immutable prefixes;
     mapping(address account => uint256) public threshold;
     mapping(address account => address[]) private _owners;
 
     error InvalidSignature();
+
+    constructor(bool prefixes_) {
+        prefixes = prefixes_;
+    }
 
     function onInstall(bytes calldata data) external {
         require(threshold[msg.sender] == 0, "already installed");
@@ -62,42 +68,51 @@ contract OwnableValidator {
         returns (bool)
     {
         (uint256 count, address[] memory owners) = abi.decode(data, (uint256, address[]));
-        return _signed(hash, signature, count, owners);
+        uint256 chunks = prefixes ? count : signature.length / 65;
+        return _enough(prefixes ? _prefixed(hash) : hash, signature, count, chunks, owners);
     }
 
+    /// An owner's signature, in any form.
     function _signed(bytes32 hash, bytes calldata signature, uint256 count, address[] memory owners)
         private
         pure
         returns (bool)
     {
+        return _enough(hash, signature, count, count, owners)
+            || _enough(_prefixed(hash), signature, count, count, owners);
+    }
+
+    function _enough(
+        bytes32 digest,
+        bytes calldata signature,
+        uint256 count,
+        uint256 chunks,
+        address[] memory owners
+    ) private pure returns (bool) {
         if (count == 0) return false;
         if (signature.length < 65 * count) revert InvalidSignature();
+        bool[] memory seen = new bool[](owners.length);
         uint256 valid;
-        address previous;
-        for (uint256 i; i < count; ++i) {
-            address owner = _ownerWho(hash, signature[65 * i:65 * i + 65], owners);
-            if (owner == address(0) || owner == previous) continue;
-            previous = owner;
-            ++valid;
+        for (uint256 i; i < chunks; ++i) {
+            address signer = _signer(digest, signature[65 * i:65 * i + 65]);
+            for (uint256 j; signer != address(0) && j < owners.length; ++j) {
+                if (owners[j] != signer || seen[j]) continue;
+                seen[j] = true;
+                ++valid;
+            }
         }
         return valid >= count;
     }
 
-    /// The owner who made one signature, zero when none of them did.
-    function _ownerWho(bytes32 hash, bytes calldata signature, address[] memory owners)
-        private
-        pure
-        returns (address)
-    {
-        bytes32 prefixed = keccak256(abi.encodePacked("\x19Ethereum Signed Message:\n32", hash));
+    /// Who made one signature: over the digest, or with v + 4 over the digest's EIP-191 form.
+    function _signer(bytes32 digest, bytes calldata signature) private pure returns (address) {
         bytes32 r = bytes32(signature[0:32]);
         bytes32 s = bytes32(signature[32:64]);
         uint8 v = uint8(signature[64]);
-        address overHash = ecrecover(hash, v, r, s);
-        address overPrefixed = ecrecover(prefixed, v > 30 ? v - 4 : v, r, s);
-        for (uint256 i; i < owners.length; ++i) {
-            if (owners[i] == overHash || owners[i] == overPrefixed) return owners[i];
-        }
-        return address(0);
+        return v > 30 ? ecrecover(_prefixed(digest), v - 4, r, s) : ecrecover(digest, v, r, s);
+    }
+
+    function _prefixed(bytes32 hash) private pure returns (bytes32) {
+        return keccak256(abi.encodePacked("\x19Ethereum Signed Message:\n32", hash));
     }
 }

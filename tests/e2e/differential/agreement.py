@@ -94,7 +94,9 @@ def _scope(sentence: str, *, policy: bool = False) -> Saying:
 
 SAYINGS: Mapping[str, Saying] = {
     "AA22": Saying(frozenset({Code.SESSION_NOT_VALID_NOW}), "not valid now"),
-    "AA24": _scope("signature is not the session key's|accepts this signature cannot be told"),
+    "AA24": _scope(
+        "signature is not the session key's|takes the bare|takes the EIP-191|accepts this signature cannot be told"
+    ),
     "InvalidPermissionId": Saying(frozenset({Code.SESSION_UNKNOWN, Code.SESSION_REVOKED}), "not enabled|removed"),
     "PaymasterValidationNotEnabled": _scope("does not permit"),
     "NoPoliciesSet": _scope("not among the session's actions|no action for|may not call|needs at least one"),

@@ -15,6 +15,7 @@ from proxy.userop.user_operation import UserOperation
 from tests.e2e.differential.dice import Dice
 from tests.e2e.differential.grants import Grant, Order
 from tests.e2e.differential.wallet import (
+    OWNABLE_BETA,
     Wallet,
     batch,
     hash_of,
@@ -70,8 +71,12 @@ class Draft:
     def signature(self, digest: Hash32) -> bytes:
         if self.twist_signature is not None:
             return self.twist_signature(self, digest)
-        by = self.rng.choice([sign, personal_sign])
-        return b"".join(by(key, digest) for key in self.grant.keys)
+        return b"".join(self.signed_by(key, digest) for key in self.grant.keys)
+
+    def signed_by(self, key: PrivateKey, digest: Hash32) -> bytes:
+        """By one key, in the form that the release of the session's validator takes."""
+        by = personal_sign if self.grant.session.session_validator == OWNABLE_BETA else sign
+        return by(key, digest)
 
     def finish(self, taken: Callable[[], None] = lambda: None) -> Attempt:
         op = self.wallet.operation(self.call_data, **self.fields)

@@ -39,10 +39,9 @@ from tests.e2e.differential.grants import (
     send_value,
     token_call,
 )
-from tests.e2e.differential.wallet import COUNTER, PAYMASTER, TOKEN, Wallet, address_of
+from tests.e2e.differential.wallet import COUNTER, OWNABLE, OWNABLE_BETA, PAYMASTER, TOKEN, Wallet, address_of
 from tests.session.builders import (
     action,
-    address,
     fallback,
     gas,
     only,
@@ -56,8 +55,6 @@ from tests.session.builders import (
     word,
 )
 
-OWNABLE = address("0x000000000013fdB5234E4E3162a810F54d9f7E98")
-OWNABLE_BETA = address("0x0000000000e9e6e96bcaa3c113187cdb7e38aed9")
 DAY = 86_400
 
 EQUAL, GREATER, LESS, AT_LEAST, AT_MOST, NOT_EQUAL, IN_RANGE = range(7)

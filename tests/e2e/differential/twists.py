@@ -165,11 +165,11 @@ DATA_TWISTS: Mapping[str, Twist] = {
 
 
 def _by_all(draft: Draft, digest: Hash32) -> bytes:
-    return b"".join(sign(key, digest) for key in draft.grant.keys)
+    return b"".join(draft.signed_by(key, digest) for key in draft.grant.keys)
 
 
 def _by_stranger(draft: Draft, digest: Hash32) -> bytes:
-    return sign(draft.stranger, digest) * len(draft.grant.keys)
+    return draft.signed_by(draft.stranger, digest) * len(draft.grant.keys)
 
 
 def _eth_sign(draft: Draft, digest: Hash32) -> bytes:
@@ -177,11 +177,24 @@ def _eth_sign(draft: Draft, digest: Hash32) -> bytes:
     return b"".join(each[:64] + bytes((each[64] + 4,)) for each in signed)
 
 
+def _bare(draft: Draft, digest: Hash32) -> bytes:
+    return b"".join(sign(key, digest) for key in draft.grant.keys)
+
+
+def _as_message(draft: Draft, digest: Hash32) -> bytes:
+    return b"".join(personal_sign(key, digest) for key in draft.grant.keys)
+
+
+def _stranger_first(draft: Draft, digest: Hash32) -> bytes:
+    """More signatures than the threshold: releases differ in whether they read them."""
+    return draft.signed_by(draft.stranger, digest) + _by_all(draft, digest)
+
+
 def _malleable(draft: Draft, digest: Hash32) -> bytes:
     """The other s on the curve: the precompile does not mind."""
     mirrored = []
     for key in draft.grant.keys:
-        signature = sign(key, digest)
+        signature = draft.signed_by(key, digest)
         s = ORDER_OF_SECP256K1 - int.from_bytes(signature[32:64], "big")
         mirrored.append(signature[:32] + s.to_bytes(32, "big") + bytes((55 - signature[64],)))
     return b"".join(mirrored)
@@ -189,22 +202,22 @@ def _malleable(draft: Draft, digest: Hash32) -> bytes:
 
 def _with_v(v: int) -> Callable[[Draft, Hash32], bytes]:
     def sign_with(draft: Draft, digest: Hash32) -> bytes:
-        return b"".join(sign(key, digest)[:64] + bytes((v,)) for key in draft.grant.keys)
+        return b"".join(draft.signed_by(key, digest)[:64] + bytes((v,)) for key in draft.grant.keys)
 
     return sign_with
 
 
 def _once(draft: Draft, digest: Hash32) -> bytes:
     """By the first key alone; too short where there are two."""
-    return sign(draft.grant.keys[0], digest)
+    return draft.signed_by(draft.grant.keys[0], digest)
 
 
 def _first_twice(draft: Draft, digest: Hash32) -> bytes:
-    return sign(draft.grant.keys[0], digest) * len(draft.grant.keys)
+    return draft.signed_by(draft.grant.keys[0], digest) * len(draft.grant.keys)
 
 
 def _backwards(draft: Draft, digest: Hash32) -> bytes:
-    return b"".join(sign(key, digest) for key in reversed(draft.grant.keys))
+    return b"".join(draft.signed_by(key, digest) for key in reversed(draft.grant.keys))
 
 
 def _signed_as(how: Callable[[Draft, Hash32], bytes]) -> Twist:
@@ -218,13 +231,16 @@ SIGNATURE_TWISTS: Mapping[str, Twist] = {
     "by a stranger": _signed_as(_by_stranger),
     "another digest": _signed_as(lambda draft, digest: _by_all(draft, Hash32(digest[::-1]))),
     "eth_sign": _signed_as(_eth_sign),
+    "over the bare hash": _signed_as(_bare),
+    "as a message": _signed_as(_as_message),
+    "a stranger's before it": _signed_as(_stranger_first),
     "malleable": _signed_as(_malleable),
     "v of 1": _signed_as(_with_v(1)),
     "v of 29": _signed_as(_with_v(29)),
     "one key": _signed_as(_once),
     "one key twice": _signed_as(_first_twice),
     "other order": _signed_as(_backwards),
-    "64 bytes": _signed_as(lambda draft, digest: sign(draft.grant.keys[0], digest)[:64]),
+    "64 bytes": _signed_as(lambda draft, digest: draft.signed_by(draft.grant.keys[0], digest)[:64]),
     "empty signature": _signed_as(lambda draft, digest: b""),
     "zeros": _signed_as(lambda draft, digest: bytes(65 * len(draft.grant.keys))),
     "bytes after it": _signed_as(lambda draft, digest: _by_all(draft, digest) + b"\x01\x02"),

@@ -83,7 +83,7 @@ async function build(session, { lane = nextLane++, calls = [counter("increment")
     const op = { sender, nonce, callData: await account.encodeCalls(calls), ...LIMITS, ...change, signature: "0x" }
     const hash = getUserOperationHash({ chainId: chain.id, entryPointAddress: entryPoint07Address, entryPointVersion: "0.7", userOperation: op })
     op.signature = sdk.encodeSmartSessionSignature({
-        mode: sdk.SmartSessionMode.USE, permissionId: sdk.getPermissionId({ session }), signature: await keys.session.signMessage({ message: { raw: hash } })
+        mode: sdk.SmartSessionMode.USE, permissionId: sdk.getPermissionId({ session }), signature: await keys.session.sign({ hash })
     })
     return formatUserOperationRequest(op)
 }

@@ -42,7 +42,7 @@ async function use(step, permissionId, gas = GAS) {
         const stub = envelope(sdk.getOwnableValidatorMockSignature({ threshold: 1 }))
         const op = await gate.prepareUserOperation({ account, calls: [counter("increment")], nonce, signature: stub, ...FEES, ...gas })
         const hash = getUserOperationHash({ chainId: chain.id, entryPointAddress: entryPoint07Address, entryPointVersion: "0.7", userOperation: op })
-        return gate.sendUserOperation({ ...op, signature: envelope(await keys.session.signMessage({ message: { raw: hash } })) })
+        return gate.sendUserOperation({ ...op, signature: envelope(await keys.session.sign({ hash })) })
     }
     await scene.attempt(step, send, gate)
 }

@@ -47,7 +47,7 @@ async function send(lane, calls, gas) {
     const stub = envelope(sdk.getOwnableValidatorMockSignature({ threshold: 1 }))
     const op = await bundler.prepareUserOperation({ account, calls, nonce, signature: stub, ...FEES, ...gas })
     const hash = getUserOperationHash({ chainId: chain.id, entryPointAddress: entryPoint07Address, entryPointVersion: "0.7", userOperation: op })
-    const signature = envelope(await keys.session.signMessage({ message: { raw: hash } }))
+    const signature = envelope(await keys.session.sign({ hash }))
     return bundler.sendUserOperation({ ...op, signature })
 }
 

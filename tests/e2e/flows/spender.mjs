@@ -51,7 +51,7 @@ export async function transfer(permissionId, { lane, amount, to = keys.stranger.
     const stub = envelope(sdk.getOwnableValidatorMockSignature({ threshold: 1 }))
     const op = { sender: account.address, nonce: key << 64n, callData, signature: stub, ...FEES, ...GAS }
     const hash = getUserOperationHash({ chainId: chain.id, entryPointAddress: entryPoint07Address, entryPointVersion: "0.7", userOperation: op })
-    return { ...op, signature: envelope(await keys.session.signMessage({ message: { raw: hash } })) }
+    return { ...op, signature: envelope(await keys.session.sign({ hash })) }
 }
 
 const hexed = (op) => JSON.parse(JSON.stringify(op, (_, value) => (typeof value === "bigint" ? toHex(value) : value)))

@@ -68,8 +68,8 @@ async function placeSmartSessions() {
     await rpc(node, "anvil_setCode", [at.ENGINE, modulekit("SmartSessionsPrecompiles.sol", "SMART_SESSION_DEPLOYED_BYTECODE")])
     await place(at.SMART_SESSIONS, own("SmartSession", at.ENGINE))
     await place(at.REGISTRY, own("AllowAllRegistry"))
-    await place(at.OWNABLE_VALIDATOR, own("OwnableValidator"))
-    await place(at.OWNABLE_VALIDATOR_BETA, own("OwnableValidator"))
+    await place(at.OWNABLE_VALIDATOR, own("OwnableValidator", false))
+    await place(at.OWNABLE_VALIDATOR_BETA, own("OwnableValidator", true)) // this release prefixes what it checks
     const policies = {
         SudoPolicy: DEFAULT_CONSTANTS.SUDO_POLICY_ADDRESS,
         TimeFramePolicy: DEFAULT_CONSTANTS.TIME_FRAME_POLICY_ADDRESS,
