@@ -8,15 +8,16 @@ from typing import Annotated
 import typer
 
 from proxy.cli.describe import Described, describe_act, describe_call, describe_operation, describe_signature, plain
-from proxy.cli.options import ExitCode, JsonOption, read_address
+from proxy.cli.options import DEFAULT_CONFIG, ChainOption, ConfigOption, ExitCode, JsonOption, read_address
+from proxy.cli.pasted import pasted_items
 from proxy.cli.reading import (
     Pasted,
     PastedCallData,
+    PastedHash,
     PastedOperation,
     PastedSignature,
     read_envelope,
     read_input,
-    read_pasted,
 )
 from proxy.cli.render import print_tree
 from proxy.errors import RpcError, Undecodable
@@ -25,7 +26,7 @@ from proxy.userop.administration import acts_of
 from proxy.userop.decode import decode_operation
 from proxy.userop.entry_point import EntryPointVersion
 from proxy.userop.inspection import calls_for_inspection
-from proxy.userop.primitives import ZERO_ADDRESS, Address
+from proxy.userop.primitives import ZERO_ADDRESS, Address, print_bytes
 from proxy.userop.transfers import movements_of
 
 EntryPointOption = Annotated[
@@ -40,7 +41,7 @@ def decode(
         typer.Argument(
             metavar="INPUT",
             show_default=False,
-            help="JSON, 0x-hex, the name of a file that holds either, or - for standard input.",
+            help="JSON, 0x-hex, what a program printed, the name of a file that holds it, or - for standard input.",
         ),
     ],
     *,
@@ -56,6 +57,8 @@ def decode(
         Address | None,
         typer.Option("--account", parser=read_address, metavar="ADDRESS", help="Whose call data it is, if bare."),
     ] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    chain: ChainOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say what an operation, a signature or call data means.
@@ -67,11 +70,12 @@ def decode(
       sessiongate decode request.json --chain-id 1868
       sessiongate decode '["{…}", "0x0000000071727De22E5E9d8BAf0edAc6f37da032"]' --json
       sessiongate decode 0x00b0e670e6…       a session signature: mode and permission id
-      pbpaste | sessiongate decode -         whatever was copied
+      sessiongate decode 0x5a51…             an operation's hash, asked at the bundler of the settings
+      pbpaste | sessiongate decode -         whatever was copied: answers, packed forms, what SDKs print
     """
     modules = SESSION_MODULES | frozenset(module or ())
     try:
-        found = read_pasted(read_input(pasted), entry_point)
+        found = pasted_items(read_input(pasted), entry_point, config, chain)
         described = [_describe(item, chain_id, modules, account or Address(ZERO_ADDRESS)) for item in found]
     except (RpcError, Undecodable) as error:
         typer.echo(f"not readable: {error}", err=True)
@@ -85,14 +89,17 @@ def decode(
 
 def _describe(item: Pasted, chain_id: int | None, modules: frozenset[Address], account: Address) -> Described:
     match item:
-        case PastedOperation(op, entry_point, method, _):
+        case PastedOperation(op, entry_point, method, _, converted):
             decoded = decode_operation(op, entry_point, chain_id or 0, modules, preview=True)
             described = describe_operation(decoded, hash_is_known=chain_id is not None)
-            return {"kind": described.pop("kind"), "method": method, **described}
+            told = {"converted": list(converted)} if converted else {}
+            return {"kind": described.pop("kind"), "method": method, **described, **told}
         case PastedSignature(data):
             return {"kind": "session signature", **describe_signature(*read_envelope(data))}
         case PastedCallData(data):
             return _describe_call_data(data, modules, account)
+        case PastedHash(data):
+            raise TypeError(f"{print_bytes(data)} was to be looked up")
 
 
 def _describe_call_data(data: bytes, modules: frozenset[Address], account: Address) -> Described:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from proxy.cli.admin_client import AdminClient, NoGateError
 from proxy.cli.decode import EntryPointOption
-from proxy.cli.options import DEFAULT_CONFIG, ChainOption, ConfigOption, ExitCode, JsonOption, fail, load
-from proxy.cli.reading import PastedOperation, read_input, read_pasted
+from proxy.cli.options import DEFAULT_CONFIG, ChainOption, ConfigOption, ExitCode, JsonOption, fail, load, only_chain
+from proxy.cli.pasted import pasted_items
+from proxy.cli.reading import PastedOperation, read_input
 from proxy.cli.render import print_tree
 from proxy.config import Config
 from proxy.edge.audit.row import row_of
-from proxy.errors import RpcError, SessiongateError
+from proxy.errors import RpcError, SessiongateError, Undecodable
 from proxy.userop.entry_point import EntryPointVersion
 from proxy.userop.primitives import print_checksummed
 
@@ -28,7 +30,9 @@ _NOT_ABOUT_A_VERDICT = frozenset(
 def explain(
     pasted: Annotated[
         str,
-        typer.Argument(metavar="INPUT", show_default=False, help="An operation or a request: JSON, a file, or -."),
+        typer.Argument(
+            metavar="INPUT", show_default=False, help="An operation in any form, or its hash: itself, a file, or -."
+        ),
     ],
     *,
     config: ConfigOption = DEFAULT_CONFIG,
@@ -49,9 +53,10 @@ def explain(
       sessiongate explain request.json
       sessiongate explain operation.json --chain soneium --entry-point v0.7
       sessiongate explain request.json --offline --json
+      sessiongate explain 0x5a51…            an operation's hash, asked at the bundler
     """
     settings = load(config)
-    body = _question(pasted, entry_point, _only_chain(settings, chain))
+    body = _question(pasted, entry_point, config, only_chain(settings, chain))
     try:
         verdict = _explain_offline(settings, body) if offline else _ask_gate(settings, body)
     except SessiongateError as error:
@@ -64,18 +69,10 @@ def explain(
     raise typer.Exit(ExitCode.OK if verdict.get("verdict") == "allow" else ExitCode.REFUSED)
 
 
-def _only_chain(settings: Config, chain: str | None) -> str:
-    if chain is None and len(settings.chains) == 1:
-        return next(iter(settings.chains))
-    if chain is None or chain not in settings.chains:
-        fail(f"choose a chain with --chain: {', '.join(settings.chains)}")
-    return chain
-
-
-def _question(pasted: str, entry_point: EntryPointVersion | None, chain: str) -> Mapping[str, object]:
+def _question(pasted: str, entry_point: EntryPointVersion | None, config: Path, chain: str) -> Mapping[str, object]:
     try:
-        found = read_pasted(read_input(pasted), entry_point)
-    except RpcError as error:
+        found = pasted_items(read_input(pasted), entry_point, config, chain)
+    except (RpcError, Undecodable) as error:
         fail(f"not readable: {error}", ExitCode.REFUSED)
     if len(found) != 1 or not isinstance(found[0], PastedOperation):
         fail("wanted exactly one operation; bare signatures and call data have no verdict")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from proxy.cli.reading import Pasted, PastedCallData, PastedOperation, PastedSignature, read_envelope, read_pasted
+from proxy.cli.reading import Pasted, PastedCallData, PastedOperation, PastedSignature, read_envelope
 from proxy.cli.session_json import PrintedSession, sessions_in
 from proxy.errors import Undecodable
 from proxy.session.known import KnownSession
@@ -31,7 +31,6 @@ from proxy.userop.acts import (
 from proxy.userop.administration import acts_of
 from proxy.userop.decode import decode_operation
 from proxy.userop.emissary_abi import EMISSARY, EmissaryEnable
-from proxy.userop.entry_point import EntryPointVersion
 from proxy.userop.inspection import calls_for_inspection
 from proxy.userop.primitives import ZERO_ADDRESS, Address, Hash32, print_checksummed
 from proxy.userop.session_abi import decode_sessions
@@ -62,12 +61,13 @@ class Reviewer:
     account: Address | None = None
     module: Address | None = None
 
-    def pasted(self, text: str, entry_point: EntryPointVersion | None) -> list[Review]:
-        """Every grant in `text`. Raises `RpcError` and `Undecodable` when it cannot be read."""
-        text = text.strip()
-        if not text.startswith("0x") and (sessions := sessions_in(text)):
-            return [self._printed(session) for session in sessions]
-        return [review for item in read_pasted(text, entry_point) for review in self._item(item)]
+    def sessions(self, text: str) -> list[Review]:
+        """Every session that is written out in `text`. Raises `RpcError` when it cannot be read."""
+        return [] if text.startswith("0x") else [self._printed(session) for session in sessions_in(text)]
+
+    def grants(self, items: Iterable[Pasted]) -> list[Review]:
+        """Every grant in what was pasted. Raises `Undecodable` when it cannot be read."""
+        return [review for item in items for review in self._item(item)]
 
     def known(self, session: KnownSession) -> Review:
         """A session of the registry."""

@@ -6,6 +6,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Annotated, Final
 
 import typer
@@ -28,6 +29,7 @@ from proxy.cli.options import (
     read_address,
     read_hash,
 )
+from proxy.cli.pasted import pasted_items
 from proxy.cli.reading import read_input
 from proxy.cli.render import console
 from proxy.config import Config
@@ -102,7 +104,8 @@ def lint(
     Examples:
       sessiongate lint session.json                  as an SDK prints it
       sessiongate lint 0x01… --account 0x1111…       an ENABLE signature
-      sessiongate lint request.json --json           an operation that grants sessions
+      sessiongate lint request.json --json           an operation that grants sessions, in any form
+      sessiongate lint 0x5a51…                       its hash, asked at the bundler of the settings
       sessiongate lint --permission-id 0xb0e6…       a session in the gate's ledger
       sessiongate lint --kinds                       everything that is looked for
     """
@@ -122,7 +125,7 @@ def lint(
         known = _known_sessions(load(config), permission_id, chain, account)
         reviews = [reviewer.known(session) for session in known]
     else:
-        reviews = _reviews(reviewer, pasted or "", entry_point)
+        reviews = _reviews(reviewer, pasted or "", entry_point, config, chain)
     if as_json:
         typer.echo(json.dumps({"sessions": [_describe(review) for review in reviews]}, indent=2))
     else:
@@ -131,9 +134,12 @@ def lint(
         raise typer.Exit(ExitCode.REFUSED)
 
 
-def _reviews(reviewer: Reviewer, pasted: str, entry_point: EntryPointOption) -> list[Review]:
+def _reviews(
+    reviewer: Reviewer, pasted: str, entry_point: EntryPointOption, config: Path, chain: str | None
+) -> list[Review]:
     try:
-        reviews = reviewer.pasted(read_input(pasted), entry_point)
+        text = read_input(pasted).strip()
+        reviews = reviewer.sessions(text) or reviewer.grants(pasted_items(text, entry_point, config, chain))
     except (RpcError, Undecodable) as error:
         fail(f"not readable: {error}", ExitCode.REFUSED)
     if not reviews:

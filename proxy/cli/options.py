@@ -84,6 +84,15 @@ def load(path: Path) -> Config:
         end_with(errors)
 
 
+def only_chain(config: Config, chain: str | None) -> str:
+    """The chain that was named, or the only one there is; otherwise the command ends."""
+    if chain is None and len(config.chains) == 1:
+        return next(iter(config.chains))
+    if chain is None or chain not in config.chains:
+        fail(f"choose a chain with --chain: {', '.join(config.chains)}")
+    return chain
+
+
 def end_with(errors: ConfigErrors) -> NoReturn:
     """End the command with every fault on stderr."""
     for fault in errors.faults:

@@ -1,36 +1,49 @@
-"""What people paste: an operation, a JSON-RPC request, a signature, call data. Told apart by its looks."""
+"""What people paste: an operation, a request, an answer, a signature, call data, a hash. Told apart by its looks.
+
+The forms that a request does not have are converted, and what was converted is told (`forms`, `literals`).
+"""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from proxy.cli.forms import Written, as_request, in_answer, in_entry_point_call
+from proxy.cli.literals import read_literal
 from proxy.cli.options import fail
-from proxy.errors import InvalidParams, Undecodable
+from proxy.errors import InvalidParams, ParseError, Undecodable
 from proxy.strict_json import Flawed, read_json
 from proxy.userop.emissary import decode_emissary_envelope, without_emissary_prefix
 from proxy.userop.emissary_abi import EMISSARY
-from proxy.userop.entry_point import ENTRY_POINT_BY_ADDRESS, ENTRY_POINT_BY_VERSION, EntryPoint, EntryPointVersion
+from proxy.userop.entry_point import ENTRY_POINT_BY_ADDRESS, EntryPoint, EntryPointVersion
 from proxy.userop.execution import EXECUTE, EXECUTE_USER_OP
-from proxy.userop.primitives import Address, parse_address, parse_bytes
+from proxy.userop.primitives import Address, Hash32, parse_address, parse_bytes
 from proxy.userop.signature import SessionEnvelope, decode_session_envelope
 from proxy.userop.user_operation import UserOperation, parse_user_operation
 
 _DEPTH: Final = 64
 _LARGEST_INPUT: Final = 16 * 1024 * 1024
+_HASH: Final = 32
+_LONGEST_PARAMS: Final = 3
+_JSON_OF_REQUEST: Final = ('{"jsonrpc"', '[{"jsonrpc"')
 _LONGEST_MODE: Final = 2  # 0, 1 and 2 are the modes a session envelope starts with
 
 
 @dataclass(frozen=True, slots=True)
 class PastedOperation:
-    """An operation; `method` when it came inside a request. `written` is its JSON, for asking a gate about it."""
+    """An operation; `method` when it came inside a request. `written` is its JSON, for asking a gate about it.
+
+    `converted` says what had to be turned into the form of a request.
+    """
 
     op: UserOperation
     entry_point: EntryPoint
     method: str | None
     written: object
+    converted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +60,14 @@ class PastedCallData:
     data: bytes
 
 
-Pasted = PastedOperation | PastedSignature | PastedCallData
+@dataclass(frozen=True, slots=True)
+class PastedHash:
+    """32 bytes: the hash of an operation, which its bundler knows."""
+
+    data: Hash32
+
+
+Pasted = PastedOperation | PastedSignature | PastedCallData | PastedHash
 
 
 def read_input(argument: str) -> str:
@@ -55,7 +75,7 @@ def read_input(argument: str) -> str:
     if argument == "-":
         return sys.stdin.read(_LARGEST_INPUT)
     text = argument.strip()
-    if text.startswith(("{", "[", "0x")):
+    if text.startswith(("{", "[", "0x", "`")) or "{" in text or "\n" in text:
         return text
     try:
         with Path(argument).open(encoding="utf-8") as file:
@@ -65,21 +85,47 @@ def read_input(argument: str) -> str:
 
 
 def read_pasted(text: str, entry_point: EntryPointVersion | None) -> list[Pasted]:
-    """What `text` holds: one thing, or each element of a JSON-RPC batch.
+    """What `text` holds: one thing, or each element of a JSON-RPC batch or of a bundle.
 
-    Raises `ParseError` and `InvalidParams` when it cannot be read.
+    Raises `ParseError`, `InvalidParams` and `Undecodable` when it cannot be read.
     """
     text = text.strip()
     if text.startswith("0x"):
-        data = parse_bytes(text, "hex")
-        is_envelope = data and data[0] <= _LONGEST_MODE and not data.startswith((EXECUTE, EXECUTE_USER_OP))
-        if is_envelope or without_emissary_prefix(data) is not None:
-            return [PastedSignature(data)]
-        return [PastedCallData(data)]
-    value = read_json(text.encode(), max_depth=_DEPTH, max_elements=len(text))
-    if isinstance(value, list) and value and all(isinstance(item, dict) and "method" in item for item in value):
+        return _read_hex(parse_bytes(text, "hex"), entry_point)
+    value = read_text(text)
+    if isinstance(value, list) and value and all(isinstance(item, dict) and _is_message(item) for item in value):
         return [_read_value(item, entry_point) for item in value]
     return [_read_value(value, entry_point)]
+
+
+def read_answer(result: object, entry_point: EntryPointVersion | None) -> PastedOperation:
+    """The operation in a bundler's answer to eth_getUserOperationByHash. Raises `InvalidParams`."""
+    return _read_operation(result, None, entry_point, "result", None)
+
+
+def _read_hex(data: bytes, entry_point: EntryPointVersion | None) -> list[Pasted]:
+    if len(data) == _HASH:
+        return [PastedHash(Hash32(data))]
+    if (bundle := in_entry_point_call(data, entry_point)) is not None:
+        return [_as_pasted(each, "operation", None) for each in bundle]
+    is_envelope = data and data[0] <= _LONGEST_MODE and not data.startswith((EXECUTE, EXECUTE_USER_OP))
+    if is_envelope or without_emissary_prefix(data) is not None:
+        return [PastedSignature(data)]
+    return [PastedCallData(data)]
+
+
+def read_text(text: str) -> object:
+    """JSON, or an object as a program prints it. Raises `ParseError` and `InvalidParams`."""
+    try:
+        return read_json(text.encode(), max_depth=_DEPTH, max_elements=len(text))
+    except ParseError:
+        if text.startswith(_JSON_OF_REQUEST):
+            raise
+        return read_literal(text)
+
+
+def _is_message(value: Mapping[str, object]) -> bool:
+    return "method" in value or "result" in value
 
 
 def read_envelope(data: bytes) -> tuple[SessionEnvelope, Address | None]:
@@ -103,36 +149,39 @@ def read_envelope(data: bytes) -> tuple[SessionEnvelope, Address | None]:
 def _read_value(value: object, entry_point: EntryPointVersion | None) -> Pasted:
     if isinstance(value, Flawed):
         raise InvalidParams(value.path or "input", value.problem)
+    value = in_answer(value)
     if isinstance(value, dict) and "params" in value:
         method = value.get("method")
         params = value["params"]
         return _read_params(params, "params", str(method) if isinstance(method, str) else None, entry_point)
-    if isinstance(value, list):
+    if isinstance(value, list) and len(value) <= _LONGEST_PARAMS:
         return _read_params(value, "params", None, entry_point)
-    return _read_operation(value, _chosen(value, entry_point), "operation", None)
+    if isinstance(value, str) and value.startswith("0x"):
+        (pasted, *more) = _read_hex(parse_bytes(value, "hex"), entry_point)
+        if more:
+            raise InvalidParams("input", f"holds {len(more) + 1} operations; paste them by themselves")
+        return pasted
+    return _read_operation(value, None, entry_point, "operation", None)
 
 
-def _read_params(params: object, field: str, method: str | None, entry_point: EntryPointVersion | None) -> Pasted:
+def _read_params(params: object, field: str, method: str | None, version: EntryPointVersion | None) -> PastedOperation:
     if not isinstance(params, list) or not params:
         raise InvalidParams(field, "wanted [userOperation, entryPoint]")
-    operation = params[0]
-    if entry_point is None and len(params) > 1:
+    entry_point = None
+    if version is None and len(params) > 1:
         address = parse_address(params[1], f"{field}[1]")
-        known = ENTRY_POINT_BY_ADDRESS.get(address)
-        if known is None:
+        entry_point = ENTRY_POINT_BY_ADDRESS.get(address)
+        if entry_point is None:
             raise InvalidParams(f"{field}[1]", "no entry point this gate can read; choose with --entry-point")
-        return _read_operation(operation, known, f"{field}[0]", method)
-    return _read_operation(operation, _chosen(operation, entry_point), f"{field}[0]", method)
+    return _read_operation(params[0], entry_point, version, f"{field}[0]", method)
 
 
-def _chosen(operation: object, version: EntryPointVersion | None) -> EntryPoint:
-    """The entry point asked for, else the one that the operation's shape suggests: v0.6 or v0.7."""
-    if version is None:
-        old = isinstance(operation, dict) and "initCode" in operation
-        version = EntryPointVersion.V06 if old else EntryPointVersion.V07
-    return ENTRY_POINT_BY_VERSION[version]
+def _read_operation(
+    value: object, entry_point: EntryPoint | None, version: EntryPointVersion | None, field: str, method: str | None
+) -> PastedOperation:
+    return _as_pasted(as_request(value, entry_point, version), field, method)
 
 
-def _read_operation(value: object, entry_point: EntryPoint, field: str, method: str | None) -> PastedOperation:
-    op = parse_user_operation(value, entry_point.version, field=field, estimate=True)
-    return PastedOperation(op, entry_point, method, value)
+def _as_pasted(written: Written, field: str, method: str | None) -> PastedOperation:
+    op = parse_user_operation(written.operation, written.entry_point.version, field=field, estimate=True)
+    return PastedOperation(op, written.entry_point, method, written.operation, written.converted)

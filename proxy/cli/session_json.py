@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from proxy.cli.reading import read_text
 from proxy.errors import InvalidParams
-from proxy.strict_json import Flawed, read_json
+from proxy.strict_json import Flawed
 from proxy.userop.primitives import Hash32, Selector, json_type, parse_address, parse_bytes, parse_hash
 from proxy.userop.session_data import (
     ActionData,
@@ -17,7 +18,6 @@ from proxy.userop.session_data import (
     SessionData,
 )
 
-_DEPTH: Final = 64
 _MARK: Final = "sessionValidator"
 _CLAIM_POLICIES: Final = "claimPolicies"
 
@@ -31,12 +31,12 @@ class PrintedSession:
 
 
 def sessions_in(text: str) -> list[PrintedSession]:
-    """Every session in a JSON text, however deep; empty when there is none.
+    """Every session in a JSON text, or in what a program printed, however deep; empty when there is none.
 
     Raises `ParseError` and `InvalidParams`, which names the field.
     """
-    value = read_json(text.encode(), max_depth=_DEPTH, max_elements=len(text))
-    return [PrintedSession(_session(item, path), _claim_policies(item, path)) for item, path in _found(value, "")]
+    found = _found(read_text(text), "")
+    return [PrintedSession(_session(item, path), _claim_policies(item, path)) for item, path in found]
 
 
 def _claim_policies(value: Mapping[str, object], path: str) -> tuple[PolicyData, ...] | None:

@@ -317,3 +317,9 @@ def print_user_operation(op: UserOperation) -> dict[str, object]:
             "s": print_bytes(authorization.s),
         }
     return printed
+
+
+UINT_KEYS: Final = tuple(key for key, _ in _UINT_KEYS)
+"""The fields that hold quantities, by their names in requests."""
+BYTES_KEYS: Final = tuple(key for key, _ in _BYTES_KEYS)
+"""The fields that hold bytes and addresses."""

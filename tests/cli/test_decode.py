@@ -263,7 +263,7 @@ def test_people_see_a_tree_with_whole_ids(run: Run) -> None:
         "0xabc",
         "0x00ab",
         "0x01" + "ff" * 10,
-        json.dumps({**OPERATION, "nonce": 1}),
+        json.dumps({**OPERATION, "nonce": 1.5}),
         json.dumps({**OPERATION, "extra": "0x"}),
         json.dumps([OPERATION, "0x" + "11" * 20]),
         json.dumps({"method": "eth_chainId", "params": []}),

@@ -1,0 +1,282 @@
+"""The forms in which operations are written down outside of requests, turned into the one that is judged.
+
+Bundlers' answers, PackedUserOperation, the input of handleOps and getUserOpHash, decimal quantities and what SDKs
+print. What was converted is said. The wire is never read so.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
+
+from proxy.errors import InvalidParams
+from proxy.strict_json import NumberLiteral
+from proxy.userop import abi
+from proxy.userop.arguments import selector
+from proxy.userop.entry_point import ENTRY_POINT_BY_ADDRESS, ENTRY_POINT_BY_VERSION, EntryPoint, EntryPointVersion
+from proxy.userop.primitives import parse_address, parse_bytes, print_bytes, print_uint
+from proxy.userop.user_op_hash import PAYMASTER_SIGNATURE_MAGIC
+from proxy.userop.user_operation import BYTES_KEYS, EIP7702_MARKER, UINT_KEYS
+
+_OLD_KEYS: Final = (
+    *("sender", "nonce", "initCode", "callData", "callGasLimit", "verificationGasLimit", "preVerificationGas"),
+    *("maxFeePerGas", "maxPriorityFeePerGas", "paymasterAndData", "signature"),
+)
+_PACKED_KEYS: Final = (
+    *("sender", "nonce", "initCode", "callData", "accountGasLimits", "preVerificationGas", "gasFees"),
+    *("paymasterAndData", "signature"),
+)
+_OLD: Final = abi.tuple_of(
+    *(abi.ADDRESS, abi.UINT256, abi.BYTES, abi.BYTES), *(abi.UINT256,) * 5, *(abi.BYTES, abi.BYTES)
+)
+_PACKED: Final = abi.tuple_of(
+    *(abi.ADDRESS, abi.UINT256, abi.BYTES, abi.BYTES, abi.BYTES32, abi.UINT256, abi.BYTES32, abi.BYTES, abi.BYTES)
+)
+_KEYS_OF: Final = {_OLD.name: _OLD_KEYS, _PACKED.name: _PACKED_KEYS}
+_BOUNDARY: Final = re.compile(r"_([a-z0-9])")
+_AMOUNT: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?) (gwei|wei|ether)\Z")
+_UNITS: Final = {"wei": 1, "gwei": 10**9, "ether": 10**18}
+_INTEGER: Final = re.compile(r"[0-9]+(?:_[0-9]+)*n?\Z")
+_AROUND: Final = frozenset(
+    ("userOpHash", "hash", "chainId", "entryPoint", "entryPointAddress", "blockNumber", "blockHash", "transactionHash")
+)
+"""What answers, explorers and SDKs write beside an operation's own fields."""
+_PAYMASTER_HEAD: Final = 52
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """An operation in the form of a request, and what had to be converted for that."""
+
+    operation: object
+    entry_point: EntryPoint
+    converted: tuple[str, ...] = ()
+
+
+def in_entry_point_call(data: bytes, version: EntryPointVersion | None) -> list[Written] | None:
+    """The operations in the input of handleOps, handleAggregatedOps or getUserOpHash; `None` for another call.
+
+    Raises `Undecodable`.
+    """
+    found = _ENTRY_POINT_CALLS.get(data[:4])
+    if found is None:
+        return None
+    name, struct, types = found
+    decoded = abi.decode(types, data[4:], name)
+    if name == "getUserOpHash":
+        operations: Sequence[Sequence[object]] = [decoded[0]]
+    elif name == "handleOps":
+        operations = decoded[0]
+    else:
+        operations = [operation for group in decoded[0] for operation in group[0]]
+    keys = _KEYS_OF[struct.name]
+    return [
+        _written(dict(zip(keys, map(_printed, operation), strict=True)), None, version, [f"the input of {name}"])
+        for operation in operations
+    ]
+
+
+def in_answer(value: object) -> object:
+    """What a JSON-RPC answer has as its result; anything else as it is."""
+    if isinstance(value, Mapping) and "result" in value and "method" not in value:
+        return value["result"]
+    return value
+
+
+def as_request(value: object, entry_point: EntryPoint | None, version: EntryPointVersion | None) -> Written:
+    """One operation, in whatever form, as a request has it. Raises `InvalidParams`."""
+    notes: list[str] = []
+    if isinstance(value, Mapping) and isinstance(value.get("userOperation"), Mapping):
+        notes.append("an answer of eth_getUserOperationByHash")
+        entry_point = entry_point or _entry_point_in(value)
+        value = value["userOperation"]
+    if isinstance(value, Sequence) and not isinstance(value, str | NumberLiteral):
+        keys = {len(keys): keys for keys in _KEYS_OF.values()}.get(len(value))
+        if keys is None:
+            raise InvalidParams("operation", "wanted an object, or the members of a struct in their order")
+        notes.append(f"a struct of {len(keys)} members without their names")
+        value = dict(zip(keys, value, strict=True))
+    if not isinstance(value, Mapping):
+        return Written(value, entry_point or ENTRY_POINT_BY_VERSION[version or EntryPointVersion.V07])
+    return _written(value, entry_point, version, notes)
+
+
+def _written(
+    value: Mapping[str, object], entry_point: EntryPoint | None, version: EntryPointVersion | None, notes: list[str]
+) -> Written:
+    operation = _with_our_names(value, notes)
+    if version is not None:
+        entry_point = ENTRY_POINT_BY_VERSION[version]
+    entry_point = entry_point or _entry_point_in(operation)
+    packed = "accountGasLimits" in operation or "gasFees" in operation
+    split = operation.get("factory") is not None or operation.get("paymaster") is not None
+    if entry_point is None:
+        old = "initCode" in operation and not packed and not split
+        entry_point = ENTRY_POINT_BY_VERSION[EntryPointVersion.V06 if old else EntryPointVersion.V07]
+    _convert_values(operation, notes)
+    if packed:
+        _unpack(operation, entry_point, notes)
+    _leave_out(operation, notes)
+    if operation.get("signature") is None:
+        operation["signature"] = "0x"
+        notes.append("signature: not there, read as empty")
+    return Written(operation, entry_point, tuple(notes))
+
+
+def _with_our_names(value: Mapping[str, object], notes: list[str]) -> dict[str, object]:
+    """Members by the names of requests; snake case, as Python and Rust print it, is understood."""
+    renamed: dict[str, object] = {}
+    for key, item in value.items():
+        name = _BOUNDARY.sub(lambda match: match[1].upper(), key)
+        name = {"callGas": "callGasLimit", "verificationGas": "verificationGasLimit"}.get(name, name)
+        if name in renamed:
+            raise InvalidParams(f"operation.{name}", "given twice, in two spellings")
+        if name != key:
+            notes.append(f"{key}: read as {name}")
+        renamed[name] = item
+    return renamed
+
+
+def _entry_point_in(value: Mapping[str, object]) -> EntryPoint | None:
+    named = value.get("entryPoint") or value.get("entryPointAddress")
+    if not isinstance(named, str):
+        return None
+    found = ENTRY_POINT_BY_ADDRESS.get(parse_address(named, "entryPoint"))
+    if found is None:
+        raise InvalidParams("entryPoint", "no entry point this gate can read; choose with --entry-point")
+    return found
+
+
+def _convert_values(operation: dict[str, object], notes: list[str]) -> None:
+    for key in (*UINT_KEYS, "preVerificationGas"):
+        if key in operation and (number := _number(operation[key])) is not None:
+            notes.append(f"{key}: {_shown(operation[key])} read as {print_uint(number)}")
+            operation[key] = print_uint(number)
+    for key in (*BYTES_KEYS, "accountGasLimits", "gasFees"):
+        if key in operation and (data := _bytes(operation[key])) is not None:
+            notes.append(f"{key}: read as bytes")
+            operation[key] = print_bytes(data)
+    authorization = operation.get("eip7702Auth", operation.get("authorization"))
+    if isinstance(authorization, Mapping):
+        auth = {"address" if key == "contractAddress" else key: item for key, item in authorization.items()}
+        for key in ("chainId", "nonce", "yParity", "v", "r", "s"):
+            if key in auth and (number := _number(auth[key])) is not None:
+                auth[key] = print_uint(number)
+        operation.pop("authorization", None)
+        operation["eip7702Auth"] = auth
+
+
+def _number(value: object) -> int | None:
+    """A quantity in another spelling than a request's; `None` for one that is spelt so, or is none."""
+    if isinstance(value, NumberLiteral):
+        return _integral(value.text)
+    if isinstance(value, Mapping):  # ethers' BigNumber, and what JSON makes of it
+        inner = value.get("hex", value.get("_hex"))
+        return int(inner, 16) if isinstance(inner, str) and re.fullmatch(r"0x[0-9a-fA-F]{1,64}", inner) else None
+    if not isinstance(value, str):
+        return None
+    if value == "0x":
+        return 0
+    if _INTEGER.match(value):
+        return int(value.rstrip("n").replace("_", ""))
+    if (amount := _AMOUNT.match(value)) is not None:
+        return _integral(str(Decimal(amount[1]) * _UNITS[amount[2]]))
+    return None
+
+
+def _integral(text: str) -> int | None:
+    """A number without a fraction; `None` for a negative one, a fraction, or one that no field can hold."""
+    if len(text) > 100:
+        return None
+    number = Decimal(text)
+    if number < 0 or number.adjusted() > 100 or number != number.to_integral_value():
+        return None
+    return int(number)
+
+
+def _bytes(value: object) -> bytes | None:
+    """Bytes as Node prints them, or an empty text."""
+    if value == "":
+        return b""
+    members = value.get("data") if isinstance(value, Mapping) and value.get("type") == "Buffer" else None
+    if not isinstance(members, Sequence):
+        return None
+    numbers = [_number(each) for each in members]
+    return bytes(each for each in numbers if each is not None and each < 256) if None not in numbers else None
+
+
+def _unpack(operation: dict[str, object], entry_point: EntryPoint, notes: list[str]) -> None:
+    """PackedUserOperation into the fields of a request. Raises `InvalidParams`."""
+    notes.append("a PackedUserOperation")
+    for key, high, low in (
+        ("accountGasLimits", "verificationGasLimit", "callGasLimit"),
+        ("gasFees", "maxPriorityFeePerGas", "maxFeePerGas"),
+    ):
+        word = parse_bytes(operation.pop(key, None), f"operation.{key}")
+        if len(word) != 32:
+            raise InvalidParams(f"operation.{key}", "wanted 32 bytes: two numbers of 16")
+        operation[high] = print_uint(int.from_bytes(word[:16], "big"))
+        operation[low] = print_uint(int.from_bytes(word[16:], "big"))
+    if init_code := parse_bytes(operation.pop("initCode", "0x"), "operation.initCode"):
+        if len(init_code) < 20 and not EIP7702_MARKER.ljust(20, b"\0").startswith(init_code):
+            raise InvalidParams("operation.initCode", "wanted a factory of 20 bytes and its data")
+        marked = init_code[:20].ljust(20, b"\0") == EIP7702_MARKER.ljust(20, b"\0")
+        operation["factory"] = print_bytes(EIP7702_MARKER if marked else init_code[:20])
+        operation["factoryData"] = print_bytes(init_code[20:])
+    if paymaster := parse_bytes(operation.pop("paymasterAndData", "0x"), "operation.paymasterAndData"):
+        _unpack_paymaster(paymaster, operation, entry_point)
+
+
+def _unpack_paymaster(packed: bytes, operation: dict[str, object], entry_point: EntryPoint) -> None:
+    if len(packed) < _PAYMASTER_HEAD:
+        raise InvalidParams("operation.paymasterAndData", "wanted a paymaster, two gas limits and its data")
+    data = packed[_PAYMASTER_HEAD:]
+    if entry_point.version is EntryPointVersion.V09 and data.endswith(PAYMASTER_SIGNATURE_MAGIC) and len(data) >= 10:
+        length = int.from_bytes(data[-10:-8], "big")
+        if 0 < length <= len(data) - 10:
+            operation["paymasterSignature"] = print_bytes(data[-10 - length : -10])
+            data = data[: -10 - length]
+    operation["paymaster"] = print_bytes(packed[:20])
+    operation["paymasterVerificationGasLimit"] = print_uint(int.from_bytes(packed[20:36], "big"))
+    operation["paymasterPostOpGasLimit"] = print_uint(int.from_bytes(packed[36:52], "big"))
+    operation["paymasterData"] = print_bytes(data)
+
+
+def _leave_out(operation: dict[str, object], notes: list[str]) -> None:
+    """What stands beside an operation and is none of its fields; of what nobody knows the reader says that it is so."""
+    for key, split in (("initCode", "factory"), ("paymasterAndData", "paymaster")):
+        if operation.get(split) is not None and operation.get(key) in ("0x", None):
+            operation.pop(key, None)
+    beside = sorted(_AROUND.intersection(operation))
+    notes += [f"{key}: stands beside the operation" for key in beside if operation.pop(key) is not None]
+
+
+def _printed(member: object) -> str:
+    if isinstance(member, int):
+        return print_uint(member)
+    if isinstance(member, bytes):
+        return print_bytes(member)
+    raise TypeError("a member of these structs is a number or bytes")
+
+
+def _shown(value: object) -> str:
+    text = value.text if isinstance(value, NumberLiteral) else value if isinstance(value, str) else "an object"
+    return text if len(text) <= 80 else f"{text[:80]}…"
+
+
+def _call(name: str, struct: abi.AbiType) -> tuple[bytes, tuple[str, abi.AbiType, abi.AbiType]]:
+    if name == "getUserOpHash":
+        return bytes(selector(f"{name}({struct.name})")), (name, struct, abi.tuple_of(struct))
+    if name == "handleOps":
+        types = abi.tuple_of(abi.list_of(struct), abi.ADDRESS)
+        return bytes(selector(f"{name}({struct.name}[],address)")), (name, struct, types)
+    types = abi.tuple_of(abi.list_of(abi.tuple_of(abi.list_of(struct), abi.ADDRESS, abi.BYTES)), abi.ADDRESS)
+    return bytes(selector(f"{name}(({struct.name}[],address,bytes)[],address)")), (name, struct, types)
+
+
+_ENTRY_POINT_CALLS: Final = dict(
+    _call(name, struct) for name in ("handleOps", "handleAggregatedOps", "getUserOpHash") for struct in (_OLD, _PACKED)
+)
