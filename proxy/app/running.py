@@ -29,14 +29,16 @@ from proxy.edge.audit.reading import Trail
 from proxy.edge.audit.writer import AuditWriter
 from proxy.edge.http.server import RpcServer
 from proxy.edge.http.service import Hooks
-from proxy.edge.rule_files.book import open_rules, start_rules
+from proxy.edge.rule_files.book import RuleBook, open_rules, start_rules
 from proxy.edge.storage.database import Synchronous
 from proxy.edge.storage.housekeeping import count_sessions, measure_disk, prune, save_counts, try_ledger
 from proxy.edge.storage.store import Store
 from proxy.edge.telemetry.metrics import Metrics
 from proxy.edge.telemetry.recorder import EdgeRecorder
+from proxy.edge.telemetry.vigil import LoopLag, watch_loop
 from proxy.happening import Silence
 from proxy.jsonrpc import Request
+from proxy.judge.counts import CountKey
 from proxy.judge.decision import Decision
 from proxy.ports import Answer, RequestContext
 from proxy.session.registry import Registry
@@ -101,6 +103,7 @@ async def start(config: Config, stack: AsyncExitStack) -> Running:
         config.alerts, metrics, stack, instance=instance_of(config.alerts, config.admin_listen), path=path
     )
     await rules.keep_counts_in(partial(keep_counts_of, counts, store))
+    counts.on_use = partial(_note_use, rules, metrics)
     shared = Shared(
         config=config,
         registry=registry,
@@ -109,7 +112,7 @@ async def start(config: Config, stack: AsyncExitStack) -> Running:
         memory=store,
         in_flight=store.operations_in_flight(),
         ended=store.operations_ended(),
-        recorder=EdgeRecorder(metrics, audit, partial(alerts.tell, rule_of=rules.rule)),
+        recorder=EdgeRecorder(metrics, audit, partial(alerts.tell, rule_of=rules.rule), alerts),
         alerts=alerts,
         metrics=metrics,
         stack=stack,
@@ -119,6 +122,9 @@ async def start(config: Config, stack: AsyncExitStack) -> Running:
     chains = {name: await start_chain(name, chain, shared, store) for name, chain in config.chains.items()}
     _keep_house(config, registry, store, metrics, stack)
     run_in_background(save_counts(shared.counts, store), stack)
+    lag = LoopLag()
+    metrics.before_each_scrape(lambda: metrics.health.loop_lag(lag.take()))
+    run_in_background(watch_loop(lag, alerts), stack)
 
     def answer(request: Request, context: RequestContext) -> Awaitable[Answer | None]:
         return chains[context.chain].gate.answer(request, context)
@@ -185,6 +191,12 @@ def _keep_house(config: Config, registry: Registry, store: Store, metrics: Metri
     metrics.before_each_scrape(partial(count_sessions, metrics, registry, names))
     run_in_background(try_ledger(metrics, store), stack)
     run_in_background(prune(registry, store, retention_days=config.ledger_retention_days, chains=tuple(names)), stack)
+
+
+def _note_use(rules: RuleBook, metrics: Metrics, key: CountKey, used: int, limit: int) -> None:
+    rule = rules.judge.rule_of(key)
+    if rule is not None:
+        metrics.rules.budget_used(rule.id, used, limit, time.monotonic())
 
 
 def _turned_away(metrics: Metrics, chain: str, client: str, outcome: str) -> None:

@@ -59,10 +59,15 @@ class _Learnt(NamedTuple):
     updated: float
 
 
+OnUse = Callable[[CountKey, int, int], None]
+"""Told of each count that a charge meets: its key, what is used of it, in flight included, and its limit."""
+
+
 class RuleCounts:
     """The counts of all rules. Nothing is kept of rules that `keep_only` did not name last."""
 
     def __init__(self) -> None:
+        self.on_use: OnUse | None = None
         self._windows = Windows()
         self._histories: dict[CountKey, _Learnt] = {}  # what learnt last is last
         self._amounts: dict[CountKey, int] = {}
@@ -138,7 +143,10 @@ class RuleCounts:
             used, in_flight, wanted = len(present), len(held), len(new)
         else:
             used, in_flight = self._windows.total(key, now), self.in_flight(key, own)
-        if used + in_flight + wanted <= limit:
+        fits = used + in_flight + wanted <= limit
+        if self.on_use is not None:
+            self.on_use(key, used + in_flight + (wanted if fits else 0), limit)
+        if fits:
             return None
         return RuleRefusal(key, limit, used, in_flight, wanted)
 

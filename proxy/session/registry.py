@@ -154,6 +154,13 @@ class Registry:
                 return session
         return None
 
+    def declared_by_chain(self) -> Mapping[int, int]:
+        """How many sessions are declared, by chain id."""
+        counts: dict[int, int] = {}
+        for (chain_id, _, _), sessions in self._declared.items():
+            counts[chain_id] = counts.get(chain_id, 0) + len(sessions)
+        return counts
+
     def declared_uses(self, counter: Counter) -> int:
         """What mined operations have used of a declared session's action."""
         return self._declared_uses.get(counter, 0)

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.edge.builders import gate_metrics
+from tests.deploy.load import full_metrics
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 
@@ -24,6 +24,16 @@ def promtool(program: Callable[[str, str], str]) -> str:
 @pytest.fixture(scope="session")
 def prometheus(program: Callable[[str, str], str]) -> str:
     return program("prometheus", "prometheus")
+
+
+@pytest.fixture(scope="session")
+def alertmanager(program: Callable[[str, str], str]) -> str:
+    return program("prometheus-alertmanager", "prometheus-alertmanager")
+
+
+@pytest.fixture(scope="session")
+def amtool(program: Callable[[str, str], str]) -> str:
+    return program("amtool", "prometheus-alertmanager")
 
 
 @pytest.fixture(scope="session")
@@ -43,7 +53,7 @@ def dashboard() -> dict[str, Any]:
 def exposed() -> dict[str, frozenset[str]]:
     """The labels of every metric a gate exposes, by name."""
     labels: dict[str, frozenset[str]] = {}
-    for family in text_string_to_metric_families(gate_metrics().render().decode()):
+    for family in text_string_to_metric_families(full_metrics().render().decode()):
         for sample in family.samples:
             labels[sample.name] = labels.get(sample.name, frozenset()) | sample.labels.keys()
     return labels

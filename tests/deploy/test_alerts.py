@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections import Counter
 from pathlib import Path
@@ -9,10 +10,14 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from proxy.cli import application
+from proxy.edge.alerts.message import ALERT_NAMES
 from tests.deploy.conftest import DEPLOY
 from tests.deploy.promql import missing_from, names_in
 
+RUNBOOK = DEPLOY / "RUNBOOK.md"
 CASES = DEPLOY / "prometheus" / "alerts.test.yml"
 
 
@@ -58,9 +63,87 @@ def test_every_alert_stands_on_metrics_and_labels_that_exist(
 
 def test_every_alert_says_how_bad_it_is_and_what_to_do(alerts: list[dict[str, Any]]) -> None:
     for alert in alerts:
-        assert alert["labels"]["severity"] in ("warning", "critical")
+        of_the_rule = "severity" in str(_groupings(alert["expr"]))
+        assert of_the_rule or alert["labels"]["severity"] in ("none", "warning", "critical")
         assert alert["annotations"]["summary"].endswith(".")
         assert alert["annotations"]["description"].endswith(".")
+
+
+def _groupings(expression: str) -> frozenset[str]:
+    return names_in(expression).grouped
+
+
+def sections() -> dict[str, str]:
+    """What the runbook says of each alert."""
+    parts = RUNBOOK.read_text().split("\n### ")[1:]
+    return {part.partition("\n")[0]: part.partition("\n")[2].partition("\n## ")[0].strip() for part in parts}
+
+
+def test_every_alert_has_its_section_of_the_runbook_and_no_section_is_of_nothing(alerts: list[dict[str, Any]]) -> None:
+    names = [alert["alert"] for alert in alerts]
+    assert list(sections()) == [*names, *ALERT_NAMES.values()]
+    assert all(len(text.split()) > 5 for text in sections().values())
+    for alert in alerts:
+        assert alert["annotations"]["runbook_url"] == f"deploy/RUNBOOK.md#{alert['alert'].lower()}"
+
+
+def test_no_happening_is_named_as_an_alert_of_prometheus_is(alerts: list[dict[str, Any]]) -> None:
+    assert not {alert["alert"] for alert in alerts} & set(ALERT_NAMES.values())
+
+
+def test_whatever_the_gate_tells_itself_the_rules_leave_to_it(alerts: list[dict[str, Any]]) -> None:
+    left = {
+        alert["alert"] for alert in alerts if "unless on (instance) sessiongate_alerts_configured == 1" in alert["expr"]
+    }
+    assert left == {
+        "SessiongateRevokedSessionUsed",
+        "SessiongateWouldReject",
+        "SessiongateFailingOpen",
+        "SessiongateRuleFired",
+        "SessiongateRuleFailingOpen",
+        "SessiongateNeverMined",
+        "SessiongateUsedPastGate",
+    }
+
+
+COMMAND = re.compile(r"`sessiongate ([^`]+)`")
+
+
+def test_every_command_in_the_runbook_and_in_the_alerts_is_one_that_exists(alerts: list[dict[str, Any]]) -> None:
+    texts = [RUNBOOK.read_text(), *(alert["annotations"]["description"] for alert in alerts)]
+    stand_ins = {"PERMISSION_ID": "0x" + "11" * 32, "ACCOUNT": "0x" + "22" * 20, "RULE": "a-rule", "NAME": "soc"}
+    typed = {" ".join(command.split()) for text in texts for command in COMMAND.findall(text)}
+    assert len(typed) > 8
+    for command in typed:
+        arguments = [stand_ins.get(word, word) for word in command.replace("{{ $labels.rule }}", "a-rule").split()]
+        if arguments[0] == "check":
+            arguments = ["check"]
+        done = CliRunner().invoke(application, [*arguments, "--help"])
+        assert done.exit_code == 0, (command, done.output)
+        shown = " ".join(done.output.split())
+        assert all(word in shown for word in arguments if word.startswith("--")), (command, shown)
+
+
+@pytest.mark.parametrize("name", ["alertmanager.yml", "examples.yml"])
+def test_alertmanager_takes_its_configuration_and_the_examples(amtool: str, name: str) -> None:
+    done = run(amtool, "check-config", DEPLOY / "alertmanager" / name)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("labels", "receiver"),
+    [
+        ({"alertname": "SessiongateHeartbeat", "severity": "none"}, "heartbeat"),
+        ({"alertname": "SessiongateRuleHit", "severity": "critical"}, "chat-and-mail"),
+        ({"alertname": "SessiongateRuleHit", "severity": "medium", "tags": ",money,spend,"}, "treasury,chat"),
+        ({"alertname": "SessiongateRuleHit", "severity": "medium", "tags": ",moneyed,"}, "chat"),
+    ],
+)
+def test_the_examples_lead_each_alert_where_they_say(amtool: str, labels: dict[str, str], receiver: str) -> None:
+    pairs = [f"{name}={value}" for name, value in labels.items()]
+    config = f"--config.file={DEPLOY / 'alertmanager' / 'examples.yml'}"
+    done = run(amtool, "config", "routes", "test", config, *pairs)
+    assert (done.returncode, done.stdout.strip()) == (0, receiver), done.stderr
 
 
 def test_the_alerts_operators_were_promised_are_there(alerts: list[dict[str, Any]]) -> None:

@@ -21,7 +21,7 @@ from proxy.judge.verdict import Allow, Mode
 from tests.deploy.conftest import DEPLOY
 from tests.edge.builders import REVOKED, FakeBackend, gate_metrics
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 180.0
 
 
 class Watching:

@@ -17,7 +17,7 @@ ALERT_NAMES: Final[Mapping[HappeningKind, str]] = {
     HappeningKind.WOULD_REJECT: "SessiongateWouldHaveRejected",
     HappeningKind.FAILED_OPEN: "SessiongateFailOpenPass",
     HappeningKind.HOLD_RELEASED: "SessiongateHoldReleased",
-    HappeningKind.NEVER_MINED: "SessiongateNeverMined",
+    HappeningKind.NEVER_MINED: "SessiongateNeverMinedOperation",
     HappeningKind.REVERTED: "SessiongateOperationReverted",
     HappeningKind.USE_PAST_GATE: "SessiongateUsePastGate",
     HappeningKind.GRANT_PAST_GATE: "SessiongateGrantPastGate",

@@ -12,6 +12,7 @@ from proxy.judge.evaluate import Hit
 from proxy.judge.rule import Rule
 from proxy.judge.verdict import Allow, Mode, Reject
 from proxy.methods import MethodClass, classify
+from proxy.ports import OperationEnd
 from proxy.session.lint.findings import Severity
 from proxy.userop.primitives import print_bytes, print_checksummed
 
@@ -50,6 +51,31 @@ def happenings_of(decision: Decision, rule_of: RuleOf) -> Iterator[Happening]:
         yield _of_revoked(decision, verdict)
     elif decision.mode is Mode.ALERT and verdict.first.rule is None:  # a rule's is told as its hit
         yield _of_would_be(decision, verdict)
+
+
+def happening_of_end(end: OperationEnd, now: float) -> Happening | None:
+    """The end of an operation, where ops want to hear of it: given up unmined, or its hold released by hand."""
+    whose = f"operation {_short(print_bytes(end.user_op_hash))}"
+    if end.permission_id is not None:
+        whose = f"{whose} of session {_short(print_bytes(end.permission_id))}"
+    match end.cause:
+        case "unmined":
+            kind, what = HappeningKind.NEVER_MINED, f"{whose} was accepted by the bundler and never seen on chain"
+        case "released":
+            kind, what = HappeningKind.HOLD_RELEASED, f"what {whose} held was released by an operator"
+        case _:
+            return None
+    after = "" if end.seconds is None else f", {end.seconds:.0f} s after it was accepted"
+    return Happening(
+        kind=kind,
+        severity=Severity.MEDIUM,
+        unix_time=now,
+        what=f"{what}{after}",
+        chain=end.chain,
+        account=end.account,
+        permission_id=end.permission_id,
+        user_op_hash=end.user_op_hash,
+    )
 
 
 def _of_hit(decision: Decision, hit: Hit) -> Happening:

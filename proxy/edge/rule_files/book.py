@@ -22,7 +22,7 @@ from proxy.document import Place
 from proxy.edge.rule_files.reading import as_config_faults, read_rules
 from proxy.edge.rule_files.watch import LOOK_SECONDS, Marks, Watch, look
 from proxy.edge.telemetry.metrics import Metrics
-from proxy.edge.telemetry.rule_metrics import Reason, Result, RuleName
+from proxy.edge.telemetry.rule_metrics import Reason, Result, RuleInfo, RuleName
 from proxy.errors import ConfigErrors, StateUnavailable
 from proxy.judge.difference import NO_DIFFERENCE, Difference, difference
 from proxy.judge.evaluate import Judge, lower
@@ -205,6 +205,12 @@ class RuleBook:
         ]
         # the series first: no hit by the new set finds its own missing
         self._metrics.rules.in_force(names, judge.ruleset.digest)
+        self._metrics.rules.described(
+            [
+                RuleInfo(rule.id, self.effective_mode(rule.mode), rule.severity, rule.owner or "", rule.runbook or "")
+                for rule in judge.ruleset.rules
+            ]
+        )
         self._metrics.rules.read(good=True, now=time.time())
         self._by_id = {rule.id: rule for rule in judge.ruleset.rules}
         self._judge = judge

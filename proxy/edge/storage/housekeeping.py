@@ -14,7 +14,7 @@ from proxy.chain.outcome import Outcome
 from proxy.edge.admin.backend import FROZEN
 from proxy.edge.audit.space import disk_of
 from proxy.edge.storage.store import Store
-from proxy.edge.telemetry.metrics import OTHER, Metrics
+from proxy.edge.telemetry.metrics import DECLARED, OTHER, Metrics
 from proxy.errors import StateUnavailable
 from proxy.ledger.rule_counts import RuleCounts
 from proxy.session.registry import Registry
@@ -32,6 +32,9 @@ def count_sessions(metrics: Metrics, registry: Registry, names: Mapping[int, str
     for (chain_id, status), number in registry.counts_by_chain().items():
         name = names.get(chain_id, OTHER)
         counts[name, status] = counts.get((name, status), 0) + number
+    for chain_id, number in registry.declared_by_chain().items():
+        name = names.get(chain_id, OTHER)
+        counts[name, DECLARED] = counts.get((name, DECLARED), 0) + number
     for key in registry.keys() if len(registry.freezes) else ():
         if registry.freezes.on(key) is not None:
             name = names.get(key.chain_id, OTHER)

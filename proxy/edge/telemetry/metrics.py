@@ -52,8 +52,11 @@ OUTCOMES: Final = (*(each.value for each in Outcome), OTHER)
 FACTS: Final = ("upstream", "node", "registry", "ledger", "audit", *Waived, OTHER)
 """What can be missing, or unknown, when a verdict is due."""
 
-SESSION_STATES: Final = ("pending", "in_force", "removed", "frozen", OTHER)
-"""Where sessions stand in the registry; `frozen` counts freezes by ops, whatever the session's own state."""
+DECLARED: Final = "declared"
+
+SESSION_STATES: Final = ("pending", "in_force", "removed", "frozen", DECLARED, OTHER)
+"""Where sessions stand in the registry; `frozen` counts freezes by ops, whatever the session's own state, `declared`
+the sessions of the settings, whatever the chain knows of them."""
 
 SECONDS: Final = (
     *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025),
@@ -250,6 +253,7 @@ class Metrics:
     def chain_state(self, chain: str, seconds: float, *, stale: bool) -> None:
         """Set for how long what is known of a chain's sessions may be out of date, and whether that is too long."""
         self._of(self._watch_lag, chain).set(seconds)
+        self.operations.state_age(chain, seconds)
         self._of(self._chain_stale, chain).set(stale)
 
     def sessions(self, counts: Mapping[tuple[str, str], int]) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
-from proxy.edge.alerts.sources import is_of_note
+from proxy.edge.alerts.sources import happening_of_end, is_of_note
 from proxy.edge.audit.writer import AuditWriter
 from proxy.edge.telemetry.metrics import Metrics
 from proxy.edge.telemetry.rule_metrics import RuleName
 from proxy.errors import Code
+from proxy.happening import Alerts, Silence
 from proxy.judge.decision import Decision, UpstreamAnswer
 from proxy.judge.verdict import Allow, Reject
 from proxy.methods import MethodClass
@@ -19,17 +21,24 @@ from proxy.ports import Deed, OperationEnd, Outcome, RequestContext
 from proxy.userop.primitives import print_bytes
 
 _LOG: Final = logging.getLogger(__name__)
+_MINED: Final = "mined"
 
 
 class EdgeRecorder:
     """See `proxy.ports.Recorder` for the meaning of each call. `audit` is `None` where no trail is kept.
 
-    `tell` is handed each decision that ops may want to hear of at once; it never waits and never raises.
+    `tell` is handed each decision that ops may want to hear of at once; it never waits and never raises. `alerts` hears
+    of operations whose end nobody expects.
     """
 
     def __init__(
-        self, metrics: Metrics, audit: AuditWriter | None, tell: Callable[[Decision], None] | None = None
+        self,
+        metrics: Metrics,
+        audit: AuditWriter | None,
+        tell: Callable[[Decision], None] | None = None,
+        alerts: Alerts | None = None,
     ) -> None:
+        self._alerts = Silence() if alerts is None else alerts
         self._metrics = metrics
         self._audit = audit
         self._tell = tell
@@ -67,6 +76,12 @@ class EdgeRecorder:
             "operation %s of %s ended: %s%s",
             *(print_bytes(end.user_op_hash), end.chain, end.cause, ", reverted" if end.success is False else ""),
         )
+        if end.cause == _MINED:
+            self._metrics.operations.mined(end.chain, success=end.success is not False, seconds=end.seconds)
+        else:
+            self._metrics.operations.ended(end.chain, end.cause)
+        if (happening := happening_of_end(end, time.time())) is not None:
+            self._alerts.raise_(happening)
         if self._audit is not None:
             self._audit.door.ended(end)
 

@@ -16,6 +16,9 @@ from proxy.session.lint.findings import Severity
 GONE: Final = "other"
 """All labels of a hit by a rule that a reload took away, or changed in mode or severity, while it was judging."""
 
+BUDGET_SECONDS: Final = 300.0
+"""For so long the fullest window that was met stands for its rule."""
+
 NO_RULES: Final = "none"
 """The digest label until a set has been read."""
 
@@ -41,6 +44,16 @@ class RuleName(NamedTuple):
     rule: str
     mode: Mode
     severity: Severity
+
+
+class RuleInfo(NamedTuple):
+    """What a rule says of itself, for alerts on its series."""
+
+    rule: str
+    mode: Mode
+    severity: Severity
+    owner: str
+    runbook: str
 
 
 class RuleMetrics:
@@ -84,6 +97,22 @@ class RuleMetrics:
             "When rule files were last read without fault, in unix seconds.",
             registry=registry,
         )
+        self._rule_info = Gauge(
+            "sessiongate_rule_info",
+            "Always 1; the labels say who owns a rule in force and where its runbook is.",
+            ["rule", "mode", "severity", "owner", "runbook"],
+            registry=registry,
+        )
+        self._budget = Gauge(
+            "sessiongate_rule_budget_used_ratio",
+            "Of the fullest window that an operation met lately, the share of the rule's limit that was used.",
+            ["rule", "severity"],
+            registry=registry,
+        )
+        self._severities: dict[str, Severity] = {}
+        self._infos: dict[RuleInfo, None] = {}
+        self._budget_of: dict[str, Gauge] = {}
+        self._fullest: dict[str, tuple[float, float]] = {}
         self._digest = NO_RULES
         self._info.labels(NO_RULES).set(1)
         self._gone = self._hits.labels(GONE, GONE, GONE)
@@ -112,6 +141,38 @@ class RuleMetrics:
             self._info.remove(self._digest)
             self._info.labels(digest).set(1)
             self._digest = digest
+
+    def described(self, rules: Collection[RuleInfo]) -> None:
+        """Who owns the rules in force, and where it says what to do when they fire."""
+        wanted = dict.fromkeys(rules)
+        for info in [info for info in self._infos if info not in wanted]:
+            self._rule_info.remove(*info)
+        for info in wanted:
+            self._rule_info.labels(*info).set(1)
+        severities = {info.rule: info.severity for info in rules}
+        for info in self._infos:
+            if severities.get(info.rule) != info.severity and self._budget_of.pop(info.rule, None) is not None:
+                self._budget.remove(info.rule, info.severity)
+                self._fullest.pop(info.rule, None)
+        self._infos = wanted
+        self._severities = severities
+
+    def budget_used(self, rule: str, used: int, limit: int, now: float) -> None:
+        """Record how much of a limit a window has used, in flight included; `now` in any seconds that only grow.
+
+        The fullest window of the last minutes counts: one that is fuller takes its place at once, one that is less
+        full only when nothing fuller was met for `BUDGET_SECONDS`.
+        """
+        if limit <= 0 or rule not in self._severities:
+            return
+        ratio = used / limit
+        before = self._fullest.get(rule)
+        if before is None or ratio >= before[0] or now - before[1] > BUDGET_SECONDS:
+            self._fullest[rule] = (ratio, now)
+            gauge = self._budget_of.get(rule)
+            if gauge is None:
+                gauge = self._budget_of[rule] = self._budget.labels(rule, self._severities[rule])
+            gauge.set(ratio)
 
     def decided(self, hits: Iterable[RuleName], opened: Iterable[str] = ()) -> None:
         """Count the rules that fired on one operation, and those that let it pass for want of a fact."""

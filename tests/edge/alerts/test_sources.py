@@ -7,16 +7,17 @@ from typing import Any
 
 import pytest
 
-from proxy.edge.alerts.sources import happenings_of, is_of_note
+from proxy.edge.alerts.sources import happening_of_end, happenings_of, is_of_note
 from proxy.errors import Code, Reason
 from proxy.happening import Happening, HappeningKind
 from proxy.judge.decision import Decision
 from proxy.judge.evaluate import Hit
 from proxy.judge.rule import Rule
 from proxy.judge.verdict import Allow, Mode, Reject
+from proxy.ports import OperationEnd
 from proxy.session.lint.findings import Severity
 from proxy.session.outcome import Waived
-from tests.edge.builders import OUT_OF_SCOPE, REVOKED, decision
+from tests.edge.builders import ACCOUNT, OUT_OF_SCOPE, PERMISSION, REVOKED, USER_OP_HASH, decision
 from tests.judge.parse.reading import ruleset
 
 RULE = ruleset(
@@ -130,3 +131,27 @@ def test_an_allowed_operation_is_not_looked_at_twice() -> None:
 def test_no_call_data_and_no_signature_is_in_what_is_told() -> None:
     for each in (decision(hits=(hit(Mode.ALERT),)), decision(verdict=REVOKED)):
         assert "5e5e" not in repr(told(each))
+
+
+@pytest.mark.parametrize(
+    ("cause", "kind"),
+    [("unmined", HappeningKind.NEVER_MINED), ("released", HappeningKind.HOLD_RELEASED)],
+)
+def test_an_operation_given_up_or_released_by_hand_is_told_with_its_session(cause: str, kind: HappeningKind) -> None:
+    end = OperationEnd(
+        chain="soneium",
+        user_op_hash=USER_OP_HASH,
+        cause=cause,
+        account=ACCOUNT,
+        permission_id=PERMISSION,
+        seconds=601.0,
+    )
+    told_of = happening_of_end(end, 1_700_000_000.0)
+    assert told_of is not None
+    assert (told_of.kind, told_of.permission_id, told_of.user_op_hash) == (kind, PERMISSION, USER_OP_HASH)
+    assert "601 s after it was accepted" in told_of.what
+
+
+@pytest.mark.parametrize("cause", ["mined", "nonce_used", "expired", "refused", "anything"])
+def test_an_end_that_is_nothing_special_is_not_told(cause: str) -> None:
+    assert happening_of_end(OperationEnd(chain="soneium", user_op_hash=USER_OP_HASH, cause=cause), 1.0) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from proxy.edge.audit.row import Forward
 from proxy.edge.audit.writer import AuditWriter
 from proxy.edge.telemetry.metrics import Metrics
 from proxy.edge.telemetry.recorder import EdgeRecorder
+from proxy.happening import Happening, HappeningKind
 from proxy.judge.decision import UpstreamAnswer
 from proxy.judge.verdict import Allow, Mode
 from proxy.methods import MethodClass
@@ -19,6 +21,14 @@ from proxy.ports import OperationEnd, Outcome, Recorder, RequestContext
 from proxy.session.outcome import Waived
 from proxy.userop.primitives import print_bytes
 from tests.edge.builders import OUT_OF_SCOPE, USER_OP_HASH, decision, gate_metrics
+
+
+class Heard:
+    def __init__(self) -> None:
+        self.happenings: list[Happening] = []
+
+    def raise_(self, happening: Happening) -> None:
+        self.happenings.append(happening)
 
 
 def value(metrics: Metrics, name: str, **labels: str) -> float:
@@ -99,3 +109,17 @@ def test_the_end_of_an_operation_is_logged_by_its_hash_and_cause(caplog: pytest.
     with caplog.at_level("INFO"):
         recorder.operation_ended(OperationEnd(chain="soneium", user_op_hash=USER_OP_HASH, cause="mined", success=False))
     assert caplog.messages == [f"operation {print_bytes(USER_OP_HASH)} of soneium ended: mined, reverted"]
+
+
+def test_the_ends_of_operations_are_counted_by_why_and_one_nobody_expects_is_told() -> None:
+    metrics, heard = gate_metrics(), Heard()
+    recorder = EdgeRecorder(metrics, None, alerts=heard)
+    end = OperationEnd(chain="soneium", user_op_hash=USER_OP_HASH, cause="mined", success=False, seconds=2.0)
+    recorder.operation_ended(end)
+    recorder.operation_ended(replace(end, cause="unmined", success=None))
+    shown = metrics.render().decode()
+    assert 'sessiongate_operations_ended_total{cause="mined",chain="soneium"} 1.0' in shown
+    assert 'sessiongate_operations_ended_total{cause="unmined",chain="soneium"} 1.0' in shown
+    assert 'sessiongate_operations_reverted_total{chain="soneium"} 1.0' in shown
+    assert 'sessiongate_inclusion_seconds_count{chain="soneium"} 1.0' in shown
+    assert [each.kind for each in heard.happenings] == [HappeningKind.NEVER_MINED]

@@ -6,7 +6,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from proxy.edge.telemetry.metrics import Metrics
-from proxy.edge.telemetry.rule_metrics import Reason, Result, RuleName
+from proxy.edge.telemetry.rule_metrics import BUDGET_SECONDS, Reason, Result, RuleInfo, RuleName
 from proxy.judge.verdict import Mode
 from proxy.session.lint.findings import Severity
 from tests.edge.builders import gate_metrics
@@ -104,3 +104,34 @@ def test_the_last_success_and_its_time_outlive_a_failure(metrics: Metrics) -> No
     assert samples(metrics, "rules_last_reload_successful") == {(): 0}
     assert samples(metrics, "rules_last_reload_success_timestamp_seconds") == {(): 1_700_000_000.5}
     assert samples(metrics, "rules_reload_total")["file", "failure"] == 1
+
+
+def test_a_rule_in_force_says_who_owns_it_and_a_reload_takes_it_back() -> None:
+    metrics = gate_metrics()
+    info = RuleInfo("cap", Mode.ENFORCE, Severity.CRITICAL, "treasury", "https://run.example/cap")
+    metrics.rules.described([info])
+    line = 'sessiongate_rule_info{mode="enforce",owner="treasury",rule="cap",runbook="https://run.example/cap",'
+    assert line in metrics.render().decode()
+    metrics.rules.described([info._replace(owner="ops")])
+    assert line not in metrics.render().decode()
+
+
+def test_the_fullest_window_stands_for_its_rule_until_it_was_not_met_for_a_while() -> None:
+    metrics = gate_metrics()
+    metrics.rules.described([RuleInfo("cap", Mode.ENFORCE, Severity.HIGH, "", "")])
+
+    def shown() -> float:
+        (line,) = [each for each in metrics.render().decode().splitlines() if "_budget_used_ratio{" in each]
+        return float(line.split()[-1])
+
+    metrics.rules.budget_used("cap", 90, 100, 0.0)
+    metrics.rules.budget_used("cap", 10, 100, 1.0)
+    assert shown() == 0.9
+    metrics.rules.budget_used("cap", 95, 100, 2.0)
+    assert shown() == 0.95
+    metrics.rules.budget_used("cap", 20, 100, 2.0 + BUDGET_SECONDS + 1)
+    assert shown() == 0.2
+    metrics.rules.budget_used("gone", 5, 10, 0.0)
+    metrics.rules.budget_used("cap", 5, 0, 0.0)
+    metrics.rules.described([])
+    assert "_budget_used_ratio{" not in metrics.render().decode()
