@@ -48,7 +48,7 @@ from proxy.session.registry import Registry
 from proxy.userop.primitives import Hash32, print_bytes
 
 _PROBE_SECONDS: Final = 10.0
-_DECISION_ID_BYTES: Final = 12
+_RANDOM_BYTES: Final = 8  # of a decision's id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -302,4 +302,5 @@ async def _node_fees(node: Node) -> NodeFees:
 
 
 def _new_decision_id() -> str:
-    return secrets.token_hex(_DECISION_ID_BYTES)
+    # the time comes first: where they are looked up by id, what is new stands together
+    return f"{time.time_ns() // 1_000_000 & 0xFFFF_FFFF_FFFF:012x}{secrets.token_hex(_RANDOM_BYTES)}"

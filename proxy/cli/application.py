@@ -9,6 +9,7 @@ import typer
 from proxy import __version__
 from proxy.cli.alerts import send_test
 from proxy.cli.audit.list import audit
+from proxy.cli.audit.replay import replay
 from proxy.cli.audit.verify import verify as verify_audit
 from proxy.cli.check import check
 from proxy.cli.decode import decode
@@ -85,4 +86,5 @@ application.command()(unfreeze)
 audits = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
 audits.callback()(audit)
 audits.command("verify")(verify_audit)
+audits.command("replay")(replay)
 application.add_typer(audits, name="audit")

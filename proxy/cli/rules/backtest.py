@@ -50,9 +50,9 @@ def backtest_rules(
     """Judge the past again: who would be newly rejected, who newly allowed, how many alerts a day.
 
     The old and the new set are held against the audit trail, oldest decision first, each with counts of its own.
-    An operation that was refused for the chain's reasons stays refused. What became of one on chain is not in
-    the trail: one that the bundler answered with a hash is taken to have been mined, successfully; so is one
-    that was refused then and would pass now. One without an answer is taken to be in flight still.
+    An operation that was refused for the chain's reasons stays refused. Of an operation whose
+    end is not in the trail, one that the bundler answered with a hash is taken to have been mined, successfully;
+    so is one that was refused then and would pass now. One without an answer is taken to be in flight still.
 
     \b
     Examples:

@@ -41,11 +41,10 @@ class Past:
         """The decisions of the audit trail, oldest first; those without facts are counted and left out."""
         try:
             for row in read_audit(trail, AuditFilter(since=since, until=until)):
-                facts = _facts_in(row)
-                if facts is None:
+                if (recorded := recorded_in(row)) is None:
                     self.unread += 1
                 else:
-                    yield Recorded(facts=facts, ending=_ending_of(row))
+                    yield recorded
         except sqlite3.Error as error:
             fail(f"the audit trail at {trail.path} cannot be read: {error}")
 
@@ -101,6 +100,12 @@ class Past:
         )
 
 
+def recorded_in(row: AuditRow) -> Recorded | None:
+    """The operation of a decision; `None` where its facts were not kept, or not whole."""
+    facts = _facts_in(row)
+    return None if facts is None else Recorded(facts=facts, ending=_ending_of(row))
+
+
 def _facts_in(row: AuditRow) -> Facts | None:
     try:
         return None if row.facts is None or row.cut else facts_from_json(json.loads(row.facts))
@@ -116,7 +121,12 @@ _ENDINGS: Final = {
 
 
 def _ending_of(row: AuditRow) -> Ending:
-    """What is taken to have become of an operation: the audit tells what the bundler answered, no more."""
+    """What became of an operation, where its end is known; else what is taken to have become of it by the answer."""
+    if row.end is not None:
+        mined = row.end.told.get("cause") == "mined"
+        if mined:
+            return Ending.REVERTS if row.end.told.get("success") is False else Ending.SUCCEEDS
+        return Ending.DROPPED
     match row.forward:
         case Forward.ANSWERED if row.upstream is not None and row.upstream.error_code is not None:
             # under which HTTP status it came is not on record

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from proxy.edge.audit.printing import print_answer, print_decision, print_deed, print_end, print_own
 from proxy.edge.audit.sampling import RefusalRate, Sampler, Uncounted
@@ -34,8 +34,7 @@ class Bounds:
     bytes: int = 33_554_432
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
+class Note(NamedTuple):
     """One record to be: its number, what it weighs in the queue, and how its columns are printed."""
 
     seq: int

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from hashlib import blake2b
+from operator import attrgetter
 from typing import Any, Final
 
 import orjson
@@ -28,6 +29,13 @@ MOST_ITEMS: Final = 32
 
 MOST_BYTES: Final = 16_384
 """Facts longer than this are cut once more, to a quarter of the items."""
+
+_IN_COLUMNS: Final = ("chain", "client", "method", "account", "user_op_hash", "permission_id", "mode")
+"""Facts that a record has columns for."""
+
+_TOLD: Final = attrgetter(*_IN_COLUMNS)
+_COLUMNS: Final = attrgetter(*_IN_COLUMNS[:-1], "session_mode")
+_NOTHING: Final[Mapping[str, object]] = {}
 
 Columns = tuple[object, ...]
 """The content of a record after `id`, `run` and `seq`."""
@@ -136,16 +144,12 @@ def _print_operation(decision: Decision) -> tuple[str | None, str | None, Mappin
         return (_json(kept["calls"]) if calls else None), None, cut
     whole = facts_to_json(decision.facts)
     facts, cut = _cut(whole, MOST_ITEMS)
-    # what stands in a column of its own is not said twice
-    for name, said in (
-        *(("chain", decision.chain), ("client", decision.client), ("method", decision.method)),
-        *(("account", _hex(decision.account)), ("user_op_hash", _hex(decision.user_op_hash))),
-        *(("permission_id", _hex(decision.permission_id)), ("mode", decision.session_mode)),
-    ):
-        if name in facts and facts[name] == said:
-            del facts[name]
-        elif said is not None:
-            facts.setdefault(name, None)
+    # what stands in a column of its own is not said twice; a fact that is not there and has a column is said to be none
+    for name, told, column in zip(_IN_COLUMNS, _TOLD(decision.facts), _COLUMNS(decision), strict=True):
+        if told == column:
+            facts.pop(name, None)
+        elif told is None:
+            facts[name] = None
     printed = orjson.dumps(facts)
     if len(printed) > MOST_BYTES:
         shorter, cut = _cut(whole, MOST_ITEMS // 4)
@@ -153,8 +157,10 @@ def _print_operation(decision: Decision) -> tuple[str | None, str | None, Mappin
     return None, printed.decode(), cut
 
 
-def _cut(described: Mapping[str, Any], most: int) -> tuple[dict[str, Any], Mapping[str, object]]:
+def _cut(described: dict[str, Any], most: int) -> tuple[dict[str, Any], Mapping[str, object]]:
     """The object with each of its lists no longer than `most`; how long they were, and a digest of those."""
+    if "grants" not in described and not any(type(v) is list and len(v) > most for v in described.values()):
+        return described, _NOTHING
     counts = {name: len(value) for name, value in described.items() if type(value) is list and len(value) > most}
     kept = {name: value[:most] if name in counts else value for name, value in described.items()}
     nested = False
@@ -208,7 +214,3 @@ def _without_none(told: Mapping[str, object]) -> dict[str, object]:
 
 def _json(value: object) -> str:
     return orjson.dumps(value).decode()
-
-
-def _hex(data: bytes | None) -> str | None:
-    return None if data is None else print_bytes(data)

@@ -239,11 +239,13 @@ class AuditWriter:
             try:
                 self._append(appender, records)
             except sqlite3.OperationalError as error:  # full, locked, unwritable: it may pass
-                if (
-                    _is_full(error)
-                    and used_bytes(connection) > self.budget.max_bytes // 2
-                    and self._made_room(appender)
-                ):
+                if _is_full(error) and self._made_room_for(connection, appender):
+                    continue
+                if _is_full(error) and len(records) > 1:
+                    # more at once than the budget holds, or so it may be
+                    half = len(records) // 2
+                    self._write_until_done(connection, appender, records[:half])
+                    records = records[half:]
                     continue
                 self._writable = False
                 _log.error("audit not written, %d waiting: %s", self.queued, error)
@@ -270,6 +272,10 @@ class AuditWriter:
         self._head = appender.head
 
     # room
+
+    def _made_room_for(self, connection: sqlite3.Connection, appender: Appender) -> bool:
+        """Whether the oldest went; they stay where it is not the trail that fills the disk."""
+        return used_bytes(connection) > self.budget.max_bytes // 2 and self._made_room(appender)
 
     def _made_room(self, appender: Appender) -> bool:
         try:

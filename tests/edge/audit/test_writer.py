@@ -17,9 +17,11 @@ import pytest
 
 from proxy.edge.audit.door import Bounds
 from proxy.edge.audit.reading import AuditFilter, Trail, read_audit
+from proxy.edge.audit.remarks import Tampering
 from proxy.edge.audit.row import Forward
 from proxy.edge.audit.schema import open_trail
 from proxy.edge.audit.space import Budget
+from proxy.edge.audit.verify import verify_trail
 from proxy.edge.audit.writer import AuditWriter, WriterSettings
 from proxy.judge.decision import UpstreamAnswer
 from proxy.judge.verdict import Allow, Mode
@@ -254,8 +256,11 @@ def test_kill_9_loses_no_decision_that_was_on_file_and_marks_open_ones_unknown(p
     found = rows(path)
     assert [row.decision_id for row in found[:on_file]] == [f"d-{number}" for number in range(on_file)]
     assert {row.forward for row in found} == {Forward.PENDING}
+    assert verify_trail(path).remarks == []
     with writing(path):
         assert {row.forward for row in rows(path)} == {Forward.UNKNOWN}
+    # whoever looks later sees that this life of a gate was cut short, and that nobody changed a record
+    assert [remark.what for remark in verify_trail(path).remarks] == [Tampering.CRASH]
 
 
 def test_an_answer_that_no_decision_waits_for_changes_nothing(path: Path) -> None:

@@ -1,0 +1,121 @@
+"""`sessiongate audit replay`."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from proxy.cli.options import DEFAULT_CONFIG, ConfigOption, ExitCode, JsonOption, audit_trail, fail, load, read_since
+from proxy.cli.render import print_tree
+from proxy.cli.rules.past import recorded_in
+from proxy.cli.rules.sets import load_rules
+from proxy.edge.audit.reading import AuditFilter, Trail, read_audit
+from proxy.edge.audit.row import AuditRow
+from proxy.judge.evaluate import Finding
+from proxy.judge.facts import ALLOWED
+from proxy.judge.rule import Ruleset
+from proxy.judge.verdict import Mode
+from proxy.rehearsal.rehearse import Rehearsal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replayed:
+    """A decision judged again: what rules find now, after how many decisions before it, of which how many untold."""
+
+    row: AuditRow
+    finding: Finding
+    before: int
+    unread: int
+
+
+def replay(
+    decision_id: Annotated[str, typer.Argument(metavar="DECISION_ID", show_default=False, help="As a caller got it.")],
+    *,
+    files: Annotated[
+        list[Path] | None,
+        typer.Option("--rules", metavar="FILE", help="Rules to judge by; by default those of the settings."),
+    ] = None,
+    since: Annotated[
+        float | None,
+        typer.Option("--since", parser=read_since, metavar="TIME", help="Count from here; by default from the first."),
+    ] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Judge one decision again, and say where it would be another today.
+
+    The rules are judged again: from the facts that the decision was made on, with what rules count made anew from the
+    decisions before it in the trail. What the session allowed is not: it is told as it was recorded, and marked so.
+    Exit code 1 when the rules would say something else.
+
+    \b
+    Examples:
+      sessiongate audit replay 0192f0c1a2b3c4d5e6f70819
+      sessiongate audit replay 0192f0c1a2b3c4d5e6f70819 --rules rules/new.yaml --json
+    """
+    settings = load(config)
+    rules = load_rules(files or (), config)
+    found = _replayed(audit_trail(settings), decision_id, rules.ruleset, settings.mode, since)
+    told = _as_json(found, rules.ruleset.digest)
+    if as_json:
+        typer.echo(json.dumps(told, indent=2))
+    else:
+        print_tree(f"decision {decision_id}", told)
+    same = told["rules"]
+    raise typer.Exit(ExitCode.OK if isinstance(same, Mapping) and same["same"] else ExitCode.REFUSED)
+
+
+def _replayed(trail: Trail, decision_id: str, ruleset: Ruleset, ceiling: Mode, since: float | None) -> Replayed:
+    try:
+        wanted = next(iter(read_audit(trail, AuditFilter(decision_id=decision_id))), None)
+        if wanted is None:
+            fail("no decision of that id is in the trail", ExitCode.REFUSED)
+        recorded = recorded_in(wanted)
+        if recorded is None:
+            fail("its facts were not kept, or not whole: it cannot be judged again", ExitCode.REFUSED)
+        rehearsal = Rehearsal(ruleset, ceiling=ceiling)
+        before = unread = 0
+        for row in read_audit(trail, AuditFilter(since=since, until_id=wanted.row_id - 1)):
+            if (each := recorded_in(row)) is None:
+                unread += 1
+            else:
+                before += 1
+                rehearsal.hear(each.facts, each.ending)
+    except (sqlite3.Error, FileNotFoundError) as error:
+        fail(f"the audit trail at {trail.path} cannot be read: {error}")
+    finding = rehearsal.hear(recorded.facts, recorded.ending).finding
+    return Replayed(row=wanted, finding=finding, before=before, unread=unread)
+
+
+def _as_json(found: Replayed, digest: str) -> dict[str, object]:
+    row = found.row
+    now = [{"rule": hit.rule.id, "mode": hit.mode.value, "sentence": hit.sentence} for hit in found.finding.hits]
+    then = [{"rule": hit.rule, "mode": hit.mode, "sentence": hit.sentence} for hit in row.rules]
+    facts = json.loads(row.facts or "{}")
+    return {
+        "decisionId": row.decision_id,
+        "verdict": {"how": "recorded", "was": row.verdict, "reasons": [reason.sentence for reason in row.reasons]},
+        "rules": {
+            "how": "recomputed",
+            "same": {(hit["rule"], hit["mode"]) for hit in now} == {(hit["rule"], hit["mode"]) for hit in then},
+            "digest": digest,
+            "decisionsBefore": found.before,
+            "notReadable": found.unread,
+            "now": now,
+            "then": then,
+            "passForWantOfAFact": list(found.finding.opened),
+        },
+        "session": {
+            "how": "recorded",
+            "verdict": facts.get("verdict", ALLOWED),
+            "limitUsedPercent": facts.get("limit_used_percent"),
+            "why": "its state and what was in flight are not kept with the decision",
+        },
+        "counts": {"how": "recomputed", "from": "the decisions before it, and their ends as far as they are known"},
+    }

@@ -1,0 +1,133 @@
+"""The way into the trail is bounded in number and in bytes, counts what it turns away, and numbers what it takes."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.edge.audit.door import Bounds, Door
+from proxy.edge.audit.sampling import RefusalRate
+from proxy.errors import Code, Reason
+from proxy.judge.decision import UpstreamAnswer
+from proxy.judge.verdict import Reject
+from proxy.userop.execution import Call
+from tests.edge.builders import ACCOUNT, OUT_OF_SCOPE, decision
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def a_door(bounds: Bounds | None = None, rate: RefusalRate | None = None) -> tuple[Door, Clock]:
+    clock = Clock()
+    return Door(bounds or Bounds(), rate or RefusalRate(), clock=clock, monotonic=clock), clock
+
+
+def details(door: Door, kind: str) -> list[str]:
+    printed = [note.columns() for note in door.take()]
+    return [str(columns[-1]) for columns in printed if columns[0] == kind]
+
+
+def refused(code: Code, **changes: object) -> Reject:
+    return Reject((Reason(code=code, sentence="no", remedy="none", **changes),))  # type: ignore[arg-type]  # keywords
+
+
+def test_what_one_large_operation_holds_in_the_queue_counts_in_bytes() -> None:
+    door, _ = a_door(Bounds(notes=1_000, bytes=1_000_000))
+    large = decision(calls=(Call(ACCOUNT, 0, bytes(400_000)),))
+    assert [door.decided(large, forwarding=True) for _ in range(4)] == [True, True, False, False]
+    assert door.queued_bytes < 1_000_000
+    assert (door.queued, door.lost) == (2, 2)
+
+
+def test_room_that_is_given_back_is_there_again() -> None:
+    door, _ = a_door(Bounds(notes=2))
+    assert [door.decided(decision(), forwarding=True) for _ in range(3)] == [True, True, False]
+    taken = door.take()
+    assert door.queued == 2  # not on file yet
+    door.done(len(taken), sum(note.weight for note in taken))
+    assert door.decided(decision(), forwarding=True)
+    assert door.queued == 1
+
+
+@given(st.lists(st.sampled_from(["put", "take"]), max_size=60), st.integers(1, 5))
+def test_every_number_is_a_record_or_in_exactly_one_gap(steps: list[str], most: int) -> None:
+    door, _ = a_door(Bounds(notes=most))
+    put, told = 0, []
+
+    def take() -> None:
+        notes = door.take()
+        for note in notes:
+            columns = note.columns()
+            if columns[0] == "gap":
+                first = int(str(columns[-1]).partition('"first":')[2].partition(",")[0])
+                told.extend(range(first, note.seq + 1))
+            else:
+                told.append(note.seq)
+        real = [note for note in notes if note.weight]
+        door.done(len(real), sum(note.weight for note in real))
+
+    for step in steps:
+        if step == "put":
+            put += 1
+            door.answered("d", UpstreamAnswer(result="0x1"))
+        else:
+            take()
+    door.close()
+    take()
+    assert told == list(range(1, put + 1))
+
+
+def test_refusals_past_the_rate_are_counted_exactly_by_code_and_the_rest_is_kept() -> None:
+    door, clock = a_door(rate=RefusalRate(per_second=1, burst=3))
+    for _ in range(10):
+        door.decided(decision(verdict=refused(Code.UNDECODABLE)), forwarding=False)
+    clock.now += 2
+    for _ in range(5):
+        door.decided(decision(verdict=refused(Code.SESSION_UNKNOWN)), forwarding=False)
+    door.tell_left_out()
+    printed = [note.columns() for note in door.take()]
+    kept = [columns for columns in printed if columns[0] == "decision"]
+    counts = sorted(str(columns[-1]) for columns in printed if columns[0] == "sampled")
+    assert (len(kept), door.left_out) == (5, 10)
+    assert [f'"refusals":{count}' in told for told, count in zip(counts, (3, 7), strict=True)] == [True, True]
+
+
+def test_a_flood_of_strangers_hides_no_refusal_of_a_sessions_own_key() -> None:
+    door, _ = a_door(rate=RefusalRate(per_second=1, burst=2))
+    for _ in range(50):
+        door.decided(decision(verdict=refused(Code.UNDECODABLE), permission_id=None), forwarding=False)
+    door.take()
+    door.decided(decision("own", verdict=refused(Code.LIMIT_EXCEEDED)), forwarding=False)
+    assert len(door.take()) == 1
+
+
+def test_one_client_s_flood_hides_no_refusal_of_another() -> None:
+    door, _ = a_door(rate=RefusalRate(per_second=1, burst=2))
+    for _ in range(50):
+        door.decided(decision(verdict=OUT_OF_SCOPE, client="loud"), forwarding=False)
+    door.take()
+    door.decided(decision(verdict=OUT_OF_SCOPE, client="quiet"), forwarding=False)
+    assert len(door.take()) == 1
+
+
+def test_what_is_forwarded_is_never_left_out() -> None:
+    door, _ = a_door(rate=RefusalRate(per_second=1, burst=1))
+    for _ in range(20):
+        door.decided(decision(verdict=OUT_OF_SCOPE), forwarding=True)
+    assert len(door.take()) == 20
+
+
+def test_many_kinds_of_refusals_take_no_memory_without_end() -> None:
+    door, _ = a_door(rate=RefusalRate(per_second=1e-9, burst=1))
+    for number in range(3_000):
+        for _ in range(2):
+            door.decided(decision(verdict=OUT_OF_SCOPE, chain=f"c{number}"), forwarding=False)
+    door.tell_left_out()
+    told = details(door, "sampled")
+    assert len(told) <= 1_025
+    assert sum(int(each.partition('"refusals":')[2].rstrip("}")) for each in told) == door.left_out
