@@ -7,7 +7,7 @@ PYTHON_READY := $(VENV)/.ready
 ONCE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup node-packages test test-clocks lint format demo bench clean
+.PHONY: help setup node-packages test test-clocks lint format demo bench fuzz-cost clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ demo: setup ## a session's story, live, on this machine; ONCE=1 ends after it
 
 bench: setup ## requests a second and latency beside bare aiohttp and nginx; microseconds a decision, policy and rule
 	@$(IN_VENV)/python -m tests.bench
+
+fuzz-cost: setup ## look for requests that cost more than they may; ROUNDS=n for longer, SEED=n for other ones
+	@$(IN_VENV)/python -m tests.cost.search $(or $(ROUNDS),2000) $(or $(SEED),1)
 
 clean: ## all that was installed or built here
 	rm -rf $(VENV) tests/e2e/node_modules tests/e2e/build .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

@@ -41,7 +41,7 @@ from proxy.userop.administration_account import account_acts, acts_of_install
 from proxy.userop.administration_birth import acts_in_factory_data, acts_in_setup
 from proxy.userop.administration_sessions import VALIDATOR_TYPE, session_module_acts
 from proxy.userop.arguments import Arguments, selector
-from proxy.userop.budget import Budget
+from proxy.userop.budget import ITEM, Budget
 from proxy.userop.emissary_abi import EMISSARIES
 from proxy.userop.execution import EXECUTE, EXECUTE_USER_OP, Call
 from proxy.userop.inspection import calls_for_inspection
@@ -121,6 +121,17 @@ def _acts(
         return session_module_acts(call, budget)
     if call.target != account:
         return ()
+    try:
+        budget.draw(ITEM)
+        return _acts_of_account(call, account, session_modules, budget, depth)
+    except Undecodable as problem:
+        return (Unreadable(account, call.selector, str(problem)),)
+
+
+def _acts_of_account(
+    call: Call, account: Address, session_modules: Collection[Address], budget: Budget, depth: int
+) -> Sequence[Act]:
+    """What a call of the account to itself does. Raises `Undecodable` where that cannot be told."""
     found = account_acts(call, session_modules, budget)
     if found is not None:
         return found
@@ -128,10 +139,7 @@ def _acts(
         return (Unreadable(account, call.selector, "its calls are put together while it runs"),)
     if call.selector == _INITIALIZE_ACCOUNT:
         return acts_in_factory_data(call.data[4:], session_modules, budget)
-    try:
-        inner = _inner_calls(call, account, budget)
-    except Undecodable as problem:
-        return (Unreadable(account, call.selector, str(problem)),)
+    inner = _inner_calls(call, account, budget)
     if inner and depth == MAX_DEPTH:
         return (Unreadable(account, call.selector, "calls nested too deep"),)
     return [act for item in inner for act in _acts(item, account, session_modules, budget, depth + 1)]

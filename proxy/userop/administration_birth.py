@@ -15,7 +15,7 @@ from proxy.userop.acts import Act, Unreadable
 from proxy.userop.administration_account import acts_of_install
 from proxy.userop.administration_sessions import VALIDATOR_TYPE
 from proxy.userop.arguments import selector
-from proxy.userop.budget import Budget
+from proxy.userop.budget import MENTION, Budget, Overspent
 from proxy.userop.primitives import ZERO_ADDRESS, Address, Selector
 from proxy.userop.session_data import selector_of
 
@@ -29,8 +29,13 @@ _WHERE: Final = "factoryData"
 def acts_in_factory_data(
     factory_data: bytes, session_modules: Collection[Address], budget: Budget | None = None
 ) -> tuple[Act, ...]:
-    """Session modules installed by factory data (or a bootstrap's init data), with their sessions. Never raises."""
+    """Session modules installed by factory data (or a bootstrap's init data), with their sessions.
+
+    Raises `Overspent` where `budget` does not pay for what it names, and nothing else.
+    """
     acts: list[Act] = []
+    if budget is not None:
+        budget.draw(MENTION * (1 + len(session_modules)) + len(factory_data) // 1024)
     done = 0  # init data that has been read may name the module again, as an action's target: no installation
     for count, (at, module) in enumerate(_mentions(factory_data, session_modules)):
         if count == MAX_MENTIONS:
@@ -39,7 +44,11 @@ def acts_in_factory_data(
         if at < done:
             continue
         try:
+            if budget is not None:
+                budget.draw(MENTION)
             init_data, done = _init_data_after(factory_data, at)
+        except Overspent:
+            raise
         except Undecodable as problem:
             acts.append(Unreadable(module, selector_of(factory_data), str(problem)))
         else:

@@ -113,11 +113,13 @@ class Arguments:
     def blobs(self, index: int) -> Iterator[bytes]:
         """The items of the `bytes[]` at word `index`."""
         count, items = self.array(index, 1)
+        self.budget.draw(ITEM * count)  # each is a call, read in turn
         return (items.blob(item) for item in range(count))
 
     def tuples(self, index: int) -> Iterator[Arguments]:
         """The items of an array of dynamic tuples at word `index`."""
         count, items = self.array(index, 1)
+        self.budget.draw(ITEM * count)
         return (items.tail(item) for item in range(count))
 
     def _at(self, base: int) -> Arguments:

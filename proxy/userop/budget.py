@@ -17,6 +17,8 @@ ITEM: Final = 8
 """Units of one call opened, or one array item read: all that is later made of it included."""
 ITEM_BUDGET: Final = UNITS // ITEM
 """Calls and array items that one operation may describe in all."""
+MENTION: Final = 16
+"""Units of one place in a factory's data that names a session module."""
 POLICY: Final = 5
 """Units of one policy asked about one call; whatever it looks at beyond that it draws itself."""
 RULE: Final = 4

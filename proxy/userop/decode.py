@@ -144,13 +144,13 @@ def decode_head(
 def decode_calls(head: DecodedOperation, session_modules: Collection[Address]) -> DecodedOperation:
     """The whole reading of an operation whose head was read. Raises `Undecodable`."""
     op, claim, budget = head.op, head.claim, head.budget
+    before = _acts_before(op, claim, session_modules, budget)
     if claim is None:
         execution, calls = _owner_execution(op, budget)
     else:
         execution = decode_execution(op.call_data, budget)
         calls = _session_calls(op, execution, budget)
     movements = movements_of(calls, op.sender, budget=budget)
-    before = _acts_before(op, claim, session_modules, budget)
     after = acts_in_setup(op.call_data, session_modules, budget) + acts_of(calls, op.sender, session_modules, budget)
     return replace(
         head,

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from proxy.errors import Undecodable
-from proxy.userop.budget import Budget, Overspent
+from proxy.userop.budget import ITEM, Budget, Overspent
 from proxy.userop.execution import Call
 from proxy.userop.primitives import Address
 from proxy.userop.wrappers import WRAPPER_BY_SELECTOR
@@ -71,6 +71,7 @@ def _inside(call: Call, account: Address, budget: Budget) -> Sequence[Call] | No
     wrapper = WRAPPER_BY_SELECTOR.get(call.data[:4])
     if wrapper is None:
         return None
+    budget.draw(ITEM)
     try:
         return wrapper.read(call.data, account, budget)
     except Overspent:

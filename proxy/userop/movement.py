@@ -67,6 +67,26 @@ class Movement:
     ambiguous: bool = False
 
 
+def as_ambiguous(movement: Movement) -> Movement:
+    """The same movement with the word that contracts may read it otherwise."""
+    if movement.ambiguous:
+        return movement
+    return Movement(  # replace() takes five times as long, and this is done for every move of a nested call
+        call=movement.call,
+        kind=movement.kind,
+        asset=movement.asset,
+        token=movement.token,
+        amount=movement.amount,
+        counterparty=movement.counterparty,
+        holder=movement.holder,
+        selector=movement.selector,
+        token_id=movement.token_id,
+        until=movement.until,
+        unlimited=movement.unlimited,
+        ambiguous=True,
+    )
+
+
 @dataclass(slots=True)  # not frozen: made for every call judged, and a frozen one takes three times as long to make
 class Scope:
     """The call being read: who calls what, for whose account. A reader turns it and `arguments` into movements."""
@@ -90,6 +110,7 @@ class Scope:
         token_id: int | None = None,
         until: int | None = None,
         unlimited: bool = False,
+        ambiguous: bool = False,
     ) -> Movement:
         """A movement of this call; `token` is the target unless it is given or none is known."""
         if token is None and asset not in (AssetKind.NATIVE, AssetKind.UNKNOWN):
@@ -106,6 +127,7 @@ class Scope:
             token_id=token_id,
             until=until,
             unlimited=unlimited,
+            ambiguous=ambiguous,
         )
 
     def moved(

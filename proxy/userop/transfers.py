@@ -7,16 +7,15 @@ Wrapped-native contracts, entry points and Permit2 are known by address, token f
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import replace
 from typing import Final
 
 from proxy.errors import Undecodable
 from proxy.userop.arguments import Arguments, selector
-from proxy.userop.budget import Budget
+from proxy.userop.budget import ITEM, Budget
 from proxy.userop.entry_point import ENTRY_POINT_BY_ADDRESS
 from proxy.userop.execution import Call
 from proxy.userop.inspection import calls_for_inspection
-from proxy.userop.movement import AssetKind, Movement, MovementKind, Scope
+from proxy.userop.movement import AssetKind, Movement, MovementKind, Scope, as_ambiguous
 from proxy.userop.primitives import Address, Selector
 from proxy.userop.transfers_permit2 import PERMIT2, PERMIT2_READERS
 from proxy.userop.transfers_tokens import TOKEN_READERS
@@ -103,7 +102,7 @@ class _Reading:
         except Undecodable:
             return [*self._native(scope, call), _unattributed(scope, ambiguous=True)]
         if arguments.end and not arguments.exact:
-            movements = [replace(movement, ambiguous=True) for movement in movements]
+            movements = [as_ambiguous(movement) for movement in movements]
             # read as moving nothing, but not beyond doubt
             return movements or [_unattributed(scope, ambiguous=True)]
         return movements
@@ -145,8 +144,10 @@ class _Reading:
     def _nested(self, scope: Scope, call: Call) -> tuple[Address, Sequence[Call]] | None:
         """Who calls, and what, when the call is a wrapper around others."""
         if call.target == self._account:
+            self._budget.draw(ITEM)
             inner = calls_for_inspection(call.data, self._account, self._budget)
             if inner != (Call(call.target, 0, call.data),):
+                self._budget.draw(ITEM * len(inner))
                 return scope.caller, inner
         if (position := _MULTICALLS.get(scope.selector)) is not None:
             # the target delegates to itself: msg.sender stays, and so does the one msg.value already counted
@@ -157,8 +158,13 @@ class _Reading:
 
 
 def _unattributed(scope: Scope, *, ambiguous: bool = False) -> Movement:
-    movement = scope.movement(MovementKind.UNATTRIBUTED, None, asset=AssetKind.UNKNOWN, counterparty=scope.target)
-    return replace(movement, ambiguous=True) if ambiguous else movement
+    return scope.movement(
+        MovementKind.UNATTRIBUTED,
+        None,
+        asset=AssetKind.UNKNOWN,
+        counterparty=scope.target,
+        ambiguous=ambiguous,
+    )
 
 
 def _unwrapped(scope: Scope) -> tuple[Movement, ...]:

@@ -14,11 +14,9 @@ from tests.admission.builders import Room, enabling
 from tests.bypass_list.desk import STRANGERS_KEY, single, use
 from tests.cost.bodies import NAMED, execute, many_of, padded_use, submission
 from tests.cost.counter import FREE, LIMITED, Counter
+from tests.cost.search import MOST
 from tests.cost.units import units_of
 from tests.session.builders import transfer
-
-MOST = 25
-"""How many times the work of a valid USE of the same size a request may cause."""
 
 
 @pytest.fixture(scope="module")

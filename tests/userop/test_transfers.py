@@ -229,10 +229,14 @@ def test_eth_the_account_would_send_at_another_callers_bidding_is_not_counted() 
 
 
 def test_calls_the_account_makes_through_itself_use_the_budget() -> None:
-    wide = Call(ACCOUNT, 0, execute_batch(*[Call(TOKEN, 0, TRANSFER)] * (ITEM_BUDGET // 2)))
+    wide = Call(ACCOUNT, 0, execute_batch(*[Call(TOKEN, 0, TRANSFER)] * (NESTED // 2 - 2)))
     *movements, last = movements_of([wide] * 3, ACCOUNT)
-    assert len(movements) == ITEM_BUDGET
+    assert len(movements) == NESTED - 4
     assert (last.kind, last.call, last.ambiguous) == (MovementKind.UNATTRIBUTED, 2, True)
+
+
+NESTED = ITEM_BUDGET // 2
+"""A nested call is read as an item first and as a call then."""
 
 
 def nested(depth: int) -> bytes:
@@ -253,20 +257,20 @@ def test_one_multicall_deeper_is_unattributed_and_ambiguous() -> None:
 
 
 def test_reads_exactly_as_many_nested_calls_as_the_budget_has() -> None:
-    movements = moved(TOKEN, "multicall(bytes[])", [TRANSFER] * ITEM_BUDGET)
-    assert len(movements) == ITEM_BUDGET
+    movements = moved(TOKEN, "multicall(bytes[])", [TRANSFER] * NESTED)
+    assert len(movements) == NESTED
     assert {item.kind for item in movements} == {MovementKind.SPEND}
 
 
 def test_one_nested_call_more_is_unattributed() -> None:
-    movement = single(TOKEN, "multicall(bytes[])", [TRANSFER] * (ITEM_BUDGET + 1))
+    movement = single(TOKEN, "multicall(bytes[])", [TRANSFER] * (NESTED + 1))
     assert (movement.kind, movement.ambiguous) == (MovementKind.UNATTRIBUTED, True)
 
 
 def test_the_budget_is_one_for_all_calls_of_an_operation() -> None:
-    wide = call(TOKEN, "multicall(bytes[])", [TRANSFER] * ITEM_BUDGET)
+    wide = call(TOKEN, "multicall(bytes[])", [TRANSFER] * NESTED)
     movements = movements_of([wide, wide, Call(TOKEN, 0, TRANSFER)], ACCOUNT)
-    assert len(movements) == ITEM_BUDGET + 2
+    assert len(movements) == NESTED + 2
     assert (movements[-2].kind, movements[-2].call) == (MovementKind.UNATTRIBUTED, 1)
     assert (movements[-1].kind, movements[-1].call) == (MovementKind.SPEND, 2)
 

@@ -1,0 +1,212 @@
+"""Recipes for costly requests: who signs an operation and what it calls, so that it can be changed and signed anew."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from random import Random
+from typing import Final
+
+from proxy.userop import fastlz
+from proxy.userop.arguments import selector
+from proxy.userop.execution import EXECUTE_USER_OP, Call
+from proxy.userop.primitives import Address
+from proxy.userop.session_abi import SESSION, encode_sessions
+from proxy.userop.session_data import ActionData, PolicyData
+from proxy.userop.transfers_tokens import TOKEN_READERS
+from proxy.userop.user_operation import UserOperation
+from proxy.userop.wrappers import WRAPPERS
+from tests.admission.builders import enabling
+from tests.bypass_list.desk import MODULE, STRANGERS_KEY, a_session, single, use
+from tests.cost.bodies import by_owner, execute, many_of, multicall, submission
+from tests.cost.counter import SESSIONS
+from tests.session.builders import ACCOUNT, STRANGER, TOKEN, TRANSFER, action, arg, node, rule, sudo, transfer, word
+
+MOST_BYTES: Final = 240_000
+"""Call data of a body that the gate still reads."""
+
+SIGNERS: Final = ("session 0", "session 1", "session 2", "session 3", "owner", "stranger", "grant", "raw grant")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Who signs (`SIGNERS`), what is called, what an account is born with, and what else the signature holds."""
+
+    signer: str
+    call_data: bytes
+    factory_data: bytes = b""
+    extra: bytes = b""
+    copies: int = 1
+
+    def body(self) -> bytes:
+        """The request, signed."""
+        one = submission(self._operation())
+        return one if self.copies == 1 else b"[" + b",".join([one] * self.copies) + b"]"
+
+    def _operation(self) -> UserOperation:
+        born = {"factory": STRANGER, "factory_data": self.factory_data} if self.factory_data else {}
+        if self.signer.startswith("session"):
+            op = use(SESSIONS[int(self.signer[-1])], self.call_data, **born)
+            return replace(op, signature=op.signature + self.extra)
+        if self.signer == "stranger":
+            return use(SESSIONS[0], self.call_data, key=STRANGERS_KEY, **born)
+        if self.signer == "grant":
+            return enabling(_wide_grant(), self.call_data, owner=b"\x05" * 65 + self.extra, **born)
+        if self.signer == "raw grant":
+            op = use(SESSIONS[0], self.call_data, **born)
+            return replace(op, signature=b"\x01" + (self.extra or b"\0A"))
+        return by_owner(self.call_data, signature=b"\x0e" * 65 + self.extra, **born)
+
+    def pack(self) -> bytes:
+        """For a file."""
+        fields = {
+            "signer": self.signer,
+            "callData": self.call_data.hex(),
+            "factoryData": self.factory_data.hex(),
+            "extra": self.extra.hex(),
+            "copies": self.copies,
+        }
+        return gzip.compress(json.dumps(fields).encode(), mtime=0)
+
+
+def unpack(packed: bytes) -> Recipe:
+    """The inverse of `Recipe.pack`."""
+    fields = json.loads(gzip.decompress(packed))
+    return Recipe(
+        fields["signer"],
+        bytes.fromhex(fields["callData"]),
+        bytes.fromhex(fields["factoryData"]),
+        bytes.fromhex(fields["extra"]),
+        fields["copies"],
+    )
+
+
+@cache
+def _wide_grant() -> object:
+    """A session of many actions, each under a policy of its own expression."""
+    tree = arg(
+        [rule(0, 0, 1)] * 8, [node("rule"), *(node("or", left=level, right=level) for level in range(40))], root=40
+    )
+    return a_session(*(ActionData(TRANSFER, Address(word(number)[12:]), (sudo, tree)) for number in range(20)), salt=91)
+
+
+_GRANTS: Final = selector(f"enableSessions({SESSION.name}[])") + encode_sessions(
+    [a_session(action(TOKEN, TRANSFER, PolicyData(policy.policy, policy.init_data))) for policy in (sudo,)]
+)
+_LEAVES: Final[tuple[Callable[[], bytes], ...]] = (
+    lambda: transfer(1).data,
+    lambda: b"",
+    lambda: _GRANTS,
+    lambda: selector("removeSession(bytes32)") + bytes(32),
+    lambda: (
+        selector("installModule(uint256,address,bytes)") + word(1) + word(MODULE) + word(0x60) + word(1) + word(b"\x01")
+    ),
+    lambda: selector("onInstall(bytes)") + word(0x20) + word(0),
+    lambda: selector("initializeAccount(bytes)") + word(MODULE) * 20,
+)
+_TARGETS: Final = (TOKEN, ACCOUNT, MODULE, STRANGER)
+
+
+def seeds() -> list[Recipe]:
+    """Where the search begins."""
+    calls = [single(transfer(1)), execute(many_of(transfer(1), 60)), EXECUTE_USER_OP + single(transfer(1)), _GRANTS]
+    return [Recipe(signer, data) for signer in SIGNERS for data in calls]
+
+
+def changed(recipe: Recipe, others: Sequence[Recipe], random: Random) -> Recipe:
+    """The recipe with one thing about it changed, at random."""
+    way = random.choice(
+        (_wrapped, _wrapped, _wrapped, _leaf, _word, _word, _grown, _spliced, _signed, _born, _more, _batched)
+    )
+    after = way(recipe, others, random)
+    return after if len(after.call_data) <= MOST_BYTES and len(after.extra) <= 60_000 else recipe
+
+
+def _wrapped(recipe: Recipe, _others: Sequence[Recipe], random: Random) -> Recipe:
+    times = random.choice((1, 2, 9, 40, 120, 256, 512))
+    target = random.choice(_TARGETS)
+    inner = Call(target, random.choice((0, 1)), recipe.call_data)
+    token = random.choice(list(TOKEN_READERS))
+    wrapper = random.choice(WRAPPERS)
+    makers: list[Callable[[], bytes]] = [
+        lambda: execute(many_of(inner, times)),
+        lambda: execute(many_of(inner, times), random.choice((b"\x01\x00\0\0\0\0\x78\x21\x00\x02", b"\xff", b"\x00"))),
+        lambda: single(inner),
+        lambda: multicall(recipe.call_data, times),
+        lambda: EXECUTE_USER_OP + recipe.call_data,
+        lambda: token + recipe.call_data,
+        lambda: wrapper.selector + many_of(inner, times),
+        lambda: selector("aggregate((address,bytes)[])") + _aggregate(inner, times),
+    ]
+    return replace(recipe, call_data=random.choice(makers)())
+
+
+def _aggregate(call: Call, times: int) -> bytes:
+    item = word(call.target) + word(0x40) + word(len(call.data)) + call.data
+    return word(0x20) + word(times) + word(32 * times) * times + item
+
+
+def _leaf(recipe: Recipe, _others: Sequence[Recipe], random: Random) -> Recipe:
+    call = Call(random.choice(_TARGETS), 0, random.choice(_LEAVES)())
+    return replace(recipe, call_data=execute(many_of(call, random.choice((1, 20, 300, 512)))))
+
+
+def _word(recipe: Recipe, _others: Sequence[Recipe], random: Random) -> Recipe:
+    """One word of the call data set to a small number, often a length or an offset."""
+    data = bytearray(recipe.call_data)
+    if len(data) < 36:
+        return recipe
+    at = 4 + 32 * random.randrange((len(data) - 4) // 32)
+    data[at : at + 32] = word(
+        random.choice((0, 1, 32, 64, 96, 256, 512, 1024, len(data) - 4, random.randrange(1, 4096)))
+    )
+    return replace(recipe, call_data=bytes(data))
+
+
+def _grown(recipe: Recipe, _others: Sequence[Recipe], random: Random) -> Recipe:
+    """A piece of the call data written several times over."""
+    data = recipe.call_data
+    start = random.randrange(len(data) + 1)
+    piece = data[start : start + 32 * random.randrange(1, 20)]
+    return replace(recipe, call_data=data[:start] + piece * random.choice((2, 8, 64)) + data[start:])
+
+
+def _spliced(recipe: Recipe, others: Sequence[Recipe], random: Random) -> Recipe:
+    other = random.choice(others).call_data
+    at, start = random.randrange(len(recipe.call_data) + 1), random.randrange(len(other) + 1)
+    return replace(recipe, call_data=recipe.call_data[:at] + other[start:])
+
+
+def _signed(recipe: Recipe, _others: Sequence[Recipe], random: Random) -> Recipe:
+    return replace(recipe, signer=random.choice(SIGNERS))
+
+
+def _born(recipe: Recipe, _others: Sequence[Recipe], random: Random) -> Recipe:
+    """What a factory is handed: addresses of the module, and grants behind some."""
+    mention = word(MODULE) + word(0x40) + word(0)
+    data = b"".join(
+        random.choice((mention, word(MODULE), _GRANTS, word(0x60))) for _ in range(random.choice((1, 5, 40)))
+    )
+    return replace(recipe, factory_data=data if random.random() < 0.7 else b"")
+
+
+def _more(recipe: Recipe, _others: Sequence[Recipe], random: Random) -> Recipe:
+    """More behind the signature: more signatures, a stream of short runs, one that inflates, words of an encoding."""
+    extra = random.choice(
+        (
+            b"\x1b" * 65 * random.choice((1, 8, 64, 500)),
+            b"\0A" * random.choice((100, 3_000, 30_000)),
+            fastlz.deflate(word(0x20) * random.choice((10, 500, 2_000))),
+            b"".join(word(random.choice((0x20, 0x40, 1, 300))) for _ in range(random.choice((10, 400)))),
+            b"",
+        )
+    )
+    return replace(recipe, extra=extra)
+
+
+def _batched(recipe: Recipe, _others: Sequence[Recipe], random: Random) -> Recipe:
+    copies = random.choice((1, 1, 1, 50))
+    return replace(recipe, copies=copies if len(recipe.call_data) * copies < MOST_BYTES // 2 else 1)
