@@ -52,6 +52,7 @@ def server_settings(config: Config, descriptors: Descriptors) -> ServerSettings:
         transport=Transport(config.transport),
         bounds=bounds,
         batch_answer_bytes=connections.max_batch_answer_bytes,
+        all_batches_bytes=connections.max_unread_bytes,
         chains=tuple(config.chains),
         clients=clients,
         limits=Limits(

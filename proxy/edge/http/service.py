@@ -58,6 +58,7 @@ class ServiceSettings:
     limits: Limits = field(default_factory=Limits)
     batch_concurrency: int = 8
     batch_answer_bytes: int = 4 * 1024 * 1024
+    all_batches_bytes: int = 64 * 1024 * 1024  # answers collected for batches that are not whole yet
     max_age_seconds: int = 7200  # how long a browser may remember a preflight
 
 
@@ -68,6 +69,7 @@ class Service:
         self.answer = answer
         self.settings = settings
         self.hooks = hooks or Hooks()
+        self.room = settings.all_batches_bytes
         self._routes = {f"/{chain}": chain for chain in settings.chains}
         if len(settings.chains) == 1:
             self._routes["/"] = settings.chains[0]
@@ -174,32 +176,38 @@ class Call:
             return Answer(_print(item.id, error))
 
     async def _batch(self, batch: Batch) -> Answer | None:
-        places = asyncio.Semaphore(self._service.settings.batch_concurrency)
-        room = self._service.settings.batch_answer_bytes
+        service = self._service
+        limit = service.settings.batch_answer_bytes
+        places = asyncio.Semaphore(service.settings.batch_concurrency)
+        held, full = 0, False
 
         async def answer(item: Request | Malformed) -> Answer | None:
-            nonlocal room
+            nonlocal held, full
             async with places:
-                if room <= 0:
-                    return _no_room(item, self._service.settings.batch_answer_bytes, asked=False)
+                if full and item.id is not None:
+                    return _no_room(item.id, limit, asked=False)
                 given = await self._item(item)
-                if given is not None and len(given.body) > max(room, _SMALL):
-                    given = _no_room(item, self._service.settings.batch_answer_bytes, asked=True)
-                room -= 0 if given is None else len(given.body)
+                if given is None:
+                    return None
+                if item.id is not None and len(given.body) > max(_SMALL, min(limit - held, service.room)):
+                    full, given = True, _no_room(item.id, limit, asked=True)
+                held += len(given.body)
+                service.room -= len(given.body)
                 return given
 
-        answers = await asyncio.gather(*(answer(item) for item in batch.items))
+        try:
+            answers = await asyncio.gather(*(answer(item) for item in batch.items))
+        finally:
+            service.room += held
         bodies = [each.body for each in answers if each is not None]
         return Answer(b"[%b]" % b",".join(bodies)) if bodies else None
 
 
-def _no_room(item: Request | Malformed, limit: int, *, asked: bool) -> Answer | None:
-    """What an element hears when the answers to its batch are longer than is kept at once."""
-    if item.id is None:
-        return None
-    done = "was answered, and its answer left out" if asked else "was not sent"
-    message = f"the answers to this batch are longer than {limit} bytes: this request {done}; ask for less at once"
-    return Answer(print_error(item.id, Code.INVALID_REQUEST, message, {"sent": asked}))
+def _no_room(request_id: str, limit: int, *, asked: bool) -> Answer:
+    """What an element hears when the answers to its batch, or to all batches together, are longer than is kept."""
+    done = "it was answered, and the answer left out" if asked else "it was not sent"
+    message = f"the answers to this batch are longer than the {limit} bytes there is room for: {done}; ask for less"
+    return Answer(print_error(request_id, Code.INVALID_REQUEST, message, {"sent": asked}))
 
 
 def _print(request_id: str | None, error: RpcError) -> bytes:

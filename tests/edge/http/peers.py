@@ -73,7 +73,7 @@ class Peer:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         sock.setblocking(False)
         await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
-        return cls(*await asyncio.open_connection(sock=sock, limit=2**24))
+        return cls(*await asyncio.open_connection(sock=sock, limit=2**14))
 
     async def say(self, data: bytes) -> None:
         self.writer.write(data)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from ssl import SSLContext
+from typing import Final
 
 from proxy.edge.http.lean.connection import Connection
 from proxy.edge.http.lean.house import House
 from proxy.edge.http.listener import ListenerSettings
 from proxy.edge.http.service import Service
+
+_SEND_BUFFER: Final = 128 * 1024
+"""What the system holds of an answer that is not taken: without it, megabytes, in which no progress would show."""
 
 
 class LeanListener:
@@ -27,6 +32,8 @@ class LeanListener:
         self._server = await loop.create_server(
             lambda: Connection(house), host, port, backlog=self._settings.backlog, ssl=ssl
         )
+        for sock in self._server.sockets:  # callers' sockets inherit it
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
         bound: int = self._server.sockets[0].getsockname()[1]
         return bound
 

@@ -1,0 +1,325 @@
+"""Callers who are slow, silent, gone or too many take nothing from the others; answers come in the order asked."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from proxy.edge.http.listener import ListenerSettings
+from proxy.edge.http.server import RpcServer
+from tests.edge.http.corpus import CALL, JSON, SERVED, chunked, post
+from tests.edge.http.peers import SETTINGS, EchoGate, Peer, listener
+
+ANSWER = b'{"jsonrpc":"2.0","id":"a","result":["echo","x"]}'
+HEAD = post().partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+
+
+def call(number: int, method: str = "echo", *params: object) -> bytes:
+    return post(json.dumps({"jsonrpc": "2.0", "id": number, "method": method, "params": params}).encode())
+
+
+async def until(ready: Callable[[], bool]) -> None:
+    """Let the loop turn until something has happened."""
+    for _ in range(5000):
+        if ready():
+            return
+        await asyncio.sleep(0.001)
+    raise AssertionError("waited in vain")
+
+
+# --- in order
+
+
+async def test_requests_sent_at_once_are_answered_in_order() -> None:
+    gate = EchoGate()
+    async with listener(gate) as line:
+        peer = await line.peer(b"".join(call(number) for number in range(50)))
+        assert [json.loads((await peer.hear())[2])["id"] for _ in range(50)] == list(range(50))
+
+
+async def test_answers_of_every_kind_keep_their_order() -> None:
+    gate = EchoGate()
+    look = SERVED["a look at nothing"]
+    async with listener(gate) as line:
+        peer = await line.peer(call(1) + look + chunked(CALL) + look + call(2) + SERVED["no JSON"])
+        assert [(await peer.hear())[0] for _ in range(6)] == [200, 404, 200, 404, 200, 200]
+
+
+async def test_a_request_waits_for_the_answer_to_the_one_before() -> None:
+    gate = EchoGate()
+    gate.open.clear()
+    async with listener(gate) as line:
+        peer = await line.peer(call(1) + call(2))
+        await gate.entered.wait()
+        other = await line.peer(call(3))
+        await until(lambda: len(gate.asked) == 2)
+        assert sorted(str(request.id) for request in gate.asked) == ["1", "3"]
+        gate.open.set()
+        assert json.loads((await peer.hear())[2])["id"] == 1
+        assert json.loads((await peer.hear())[2])["id"] == 2
+        assert json.loads((await other.hear())[2])["id"] == 3
+
+
+async def test_who_sends_ahead_is_read_no_further_than_need_be() -> None:
+    gate = EchoGate()
+    gate.open.clear()
+    async with listener(gate) as line:
+        peer = await line.peer()
+        sending = asyncio.create_task(peer.say(call(1) * 200_000))
+        await gate.entered.wait()
+        for _ in range(50):
+            await asyncio.sleep(0.001)
+        assert not sending.done()
+        peer.leave()
+        await asyncio.wait([sending])
+        sending.exception()
+        gate.open.set()
+
+
+async def test_a_body_that_comes_in_pieces_is_waited_for() -> None:
+    async with listener(EchoGate()) as line:
+        peer = await line.peer(HEAD)
+        for each in CALL:
+            await peer.say(bytes([each]))
+        assert (await peer.hear())[2] == ANSWER
+
+
+async def test_who_expects_to_be_told_to_go_on_is_told_only_if_the_body_is_wanted() -> None:
+    gate = EchoGate()
+    async with listener(gate) as line:
+        expecting = HEAD.replace(JSON, JSON + b"Expect: 100-continue\r\n")
+        peer = await line.peer(expecting)
+        assert await peer.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        await peer.say(CALL)
+        assert (await peer.hear())[2] == ANSWER
+        too_long = await line.peer(expecting.replace(b"Content-Length: 57", b"Content-Length: 5700"))
+        assert b"at most 2048" in (await too_long.hear())[2]
+        assert await too_long.ended()
+
+
+# --- half closed
+
+
+@pytest.mark.parametrize("requests", [1, 3])
+async def test_who_has_stopped_talking_still_hears_every_answer(requests: int) -> None:
+    gate = EchoGate()
+    gate.open.clear()
+    async with listener(gate, linger_seconds=0.05) as line:
+        peer = await line.peer(post() * requests)
+        peer.writer.write_eof()
+        await gate.entered.wait()
+        gate.open.set()
+        for _ in range(requests):
+            assert (await peer.hear())[2] == ANSWER
+        assert await peer.ended()
+    assert gate.turned_away == []
+
+
+@pytest.mark.parametrize(("said", "told"), [(HEAD[:30], b" 400 "), (HEAD, b"broken off"), (HEAD + CALL[:9], b"broken")])
+async def test_who_stops_in_the_middle_is_told_so(said: bytes, told: bytes) -> None:
+    gate = EchoGate()
+    async with listener(gate, linger_seconds=0.05) as line:
+        peer = await line.peer(said)
+        peer.writer.write_eof()
+        assert told in await peer.rest()
+    assert gate.asked == []
+    assert gate.in_flight == 0
+
+
+async def test_who_says_nothing_and_stops_is_let_go() -> None:
+    async with listener(EchoGate()) as line:
+        peer = await line.peer()
+        peer.writer.write_eof()
+        assert await peer.rest() == b""
+
+
+# --- slow and silent
+
+
+async def test_a_head_that_trickles_is_not_waited_for_for_ever() -> None:
+    async with listener(EchoGate(), head_seconds=0.05, linger_seconds=0.05) as line:
+        peer = await line.peer(b"POST / HTTP/1.1\r\n")
+        for _ in range(4):
+            await asyncio.sleep(0.02)
+            with_more = b"X-Slow: 1\r\n"
+            peer.writer.write(with_more)
+        assert b" 408 " in (await peer.rest()).partition(b"\r\n")[0]
+
+
+async def test_a_silent_newcomer_is_shown_out() -> None:
+    async with listener(EchoGate(), head_seconds=0.02) as line:
+        assert await (await line.peer()).rest() == b""
+
+
+async def test_a_body_that_trickles_is_refused_and_its_connection_ends() -> None:
+    gate = EchoGate()
+    async with listener(gate, body_seconds=0.05, linger_seconds=0.05) as line:
+        peer = await line.peer(HEAD + CALL[:5])
+        assert b"did not arrive within 0.05 s" in await peer.rest()
+    assert (gate.asked, gate.in_flight) == ([], 0)
+
+
+async def test_an_idle_connection_is_closed_and_one_in_use_is_not() -> None:
+    gate = EchoGate()
+    gate.open.clear()
+    async with listener(gate, keepalive_seconds=0.02) as line:
+        peer = await line.peer(post())
+        await gate.entered.wait()
+        await asyncio.sleep(0.06)
+        gate.open.set()
+        assert (await peer.hear())[2] == ANSWER
+        assert await peer.ended()
+
+
+# --- who does not read
+
+
+async def test_who_takes_no_answer_is_dropped() -> None:
+    gate = EchoGate()
+    async with listener(gate, stalled_seconds=0.05) as line:
+        peer = await line.peer(call(1, "long", "8_000_000"))
+        await until(lambda: gate.in_flight == 0)
+        await asyncio.sleep(0.2)
+        heard = await peer.rest()
+        assert len(heard) < 8_000_000
+
+
+async def test_who_reads_slowly_is_not_dropped() -> None:
+    async with listener(EchoGate(), stalled_seconds=0.3) as line:
+        peer = await line.peer(call(1, "long", "4_000_000").replace(JSON, JSON + b"Connection: close\r\n"))
+        heard = 0
+        while chunk := await peer.reader.read(200_000):
+            heard += len(chunk)
+            await asyncio.sleep(0.02)
+        assert heard > 4_000_000
+
+
+async def test_no_request_is_begun_for_who_has_not_taken_the_last_answer() -> None:
+    gate = EchoGate()
+    async with listener(gate) as line:
+        peer = await line.peer(call(1, "long", "8_000_000") + call(2))
+        await until(lambda: bool(gate.asked) and gate.in_flight == 0)
+        for _ in range(20):
+            await asyncio.sleep(0.001)
+        assert len(gate.asked) == 1
+        assert len((await peer.hear())[2]) > 8_000_000
+        assert json.loads((await peer.hear())[2])["id"] == 2
+
+
+async def test_answers_nobody_takes_are_bounded_over_all_callers_and_the_longest_stalled_goes_first() -> None:
+    gate = EchoGate()
+    async with listener(gate, unread_bytes=12_000_000) as line:
+        peers = []
+        for number in range(4):
+            peers.append(await line.peer(call(number, "long", "8_000_000")))
+            await until(lambda: bool(gate.asked) and gate.in_flight == 0)
+        heard = [await asyncio.wait_for(_length(peer), 10) for peer in peers]
+        whole = [length > 8_000_000 for length in heard]
+        assert whole == sorted(whole)  # those dropped are those that had stalled longest
+        assert (whole[0], whole[-1]) == (False, True)
+
+
+async def _length(peer: Peer) -> int:
+    try:
+        return len((await peer.hear())[2])
+    except (ConnectionError, asyncio.IncompleteReadError):
+        return 0
+
+
+async def test_the_answers_to_a_batch_are_bounded_and_each_element_is_told() -> None:
+    gate = EchoGate()
+    items = [{"jsonrpc": "2.0", "id": number, "method": "long", "params": ["60000"]} for number in range(10)]
+    limit = replace(SETTINGS, batch_answer_bytes=200_000, batch_concurrency=2)
+    server = await RpcServer(gate.answer, limit, gate.hooks).start("127.0.0.1", 0)
+    peer = await Peer.at(server.port)
+    await peer.say(post(json.dumps(items).encode()))
+    replies = json.loads((await peer.hear())[2])
+    peer.leave()
+    await server.stop()
+    assert [reply["id"] for reply in replies] == list(range(10))
+    answered = [reply for reply in replies if "result" in reply]
+    assert 3 <= len(answered) < 10
+    assert len(gate.asked) < 10
+    sent = {reply["id"] for reply in replies if reply.get("error", {}).get("data", {}).get("sent")}
+    assert len(gate.asked) == len(answered) + len(sent)
+
+
+# --- too many
+
+
+async def test_a_silent_connection_makes_room_for_a_newcomer_and_one_in_use_does_not() -> None:
+    gate = EchoGate()
+    gate.open.clear()
+    async with listener(gate, connections=4) as line:
+        busy = await line.peer(post())
+        await gate.entered.wait()
+        silent = [await line.peer() for _ in range(3)]
+        newcomer = await line.peer(call(7))
+        assert await silent[0].ended()
+        await until(lambda: len(gate.asked) == 2)
+        gate.open.set()
+        assert json.loads((await newcomer.hear())[2])["id"] == 7
+        assert (await busy.hear())[2] == ANSWER
+
+
+async def test_who_comes_when_all_are_busy_is_told_to_come_again() -> None:
+    gate = EchoGate()
+    gate.open.clear()
+    async with listener(gate, connections=2) as line:
+        busy = [await line.peer(post()), await line.peer(post())]
+        await until(lambda: len(gate.asked) == 2)
+        newcomer = await line.peer()
+        status, headers, _ = await newcomer.hear()
+        assert (status, headers["retry-after"], headers["connection"]) == (503, "1", "close")
+        gate.open.set()
+        assert [(await peer.hear())[2] for peer in busy] == [ANSWER] * 2
+
+
+async def test_one_address_has_only_so_many_connections() -> None:
+    async with listener(EchoGate(), connections_per_peer=2) as line:
+        first = await line.peer(post())
+        await line.peer()
+        assert (await (await line.peer()).hear())[0] == 503
+        assert (await first.hear())[2] == ANSWER
+
+
+async def test_a_thousand_silent_connections_do_not_keep_a_caller_waiting() -> None:
+    async with listener(EchoGate(), connections=50, connections_per_peer=10_000) as line:
+        for _ in range(300):
+            await line.peer()
+        assert (await (await line.peer(post())).hear())[2] == ANSWER
+
+
+async def test_bodies_that_are_never_whole_are_bounded_over_all_callers() -> None:
+    gate = EchoGate()
+    async with listener(gate, waiting_bytes=8_000, connections_per_peer=1000) as line:
+        peers = [await line.peer(HEAD.replace(b"57", b"2000") + b" " * 1900) for _ in range(6)]
+        assert await peers[0].ended()
+        assert (await (await line.peer(post())).hear())[2] == ANSWER
+
+
+# --- leaving and stopping
+
+
+async def test_while_stopping_the_last_answer_says_that_it_is_the_last() -> None:
+    gate = EchoGate()
+    gate.open.clear()
+    bounds = ListenerSettings(shutdown_seconds=5, linger_seconds=0.05)
+    server = await RpcServer(gate.answer, replace(SETTINGS, bounds=bounds), gate.hooks).start("127.0.0.1", 0)
+    idle, busy = await Peer.at(server.port), await Peer.at(server.port)
+    await busy.say(call(1) + call(2))
+    await gate.entered.wait()
+    stopping = asyncio.create_task(server.stop())
+    assert await idle.ended()
+    gate.open.set()
+    _, headers, body = await busy.hear()
+    assert (headers["connection"], json.loads(body)["id"]) == ("close", 1)
+    assert await busy.rest() == b""
+    await stopping
+    assert len(gate.asked) == 1
+    for peer in (idle, busy):
+        peer.leave()
