@@ -115,9 +115,8 @@ async def test_silent_connections_beyond_its_descriptors_disturb_nobody(gate: Ga
 async def test_callers_who_never_read_their_batches_take_little_memory(gate: Gate, bundler: RecordingBundler) -> None:
     item = {"jsonrpc": "2.0", "id": 1, "method": "eth_getUserOperationByHash", "params": ["0x" + "00" * 32]}
     body = json.dumps([item] * 50).encode()
-    request = b"POST / HTTP/1.1\r\nHost: gate\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(
-        body
-    )
+    head = b"POST / HTTP/1.1\r\nHost: gate\r\nContent-Type: application/json\r\n"
+    head += b"Content-Length: %d\r\n\r\n" % len(body)
     loop = asyncio.get_running_loop()
     before = gate.most_resident
     readers = [await gate.connect() for _ in range(20)]
