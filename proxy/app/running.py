@@ -22,6 +22,8 @@ from proxy.app.memory import NoMemory, keep_counts_of, ledger_path, restored_cou
 from proxy.app.settings import admin_access, audit_writer, metrics_of, server_settings, tell_heads_of
 from proxy.config import Config
 from proxy.edge.admin.backend import GateBackend
+from proxy.edge.admin.rule_desk import RuleDesk
+from proxy.edge.admin.rule_routes import RuleRoutes
 from proxy.edge.admin.server import AdminServer
 from proxy.edge.alerts.build import instance_of, open_desk
 from proxy.edge.alerts.desk import AlertDesk
@@ -99,6 +101,8 @@ async def start(config: Config, stack: AsyncExitStack) -> Running:
     registry = restored_registry(config, store)
     counts = restored_counts(store)
     rules = start_rules(config, metrics, stack)
+    for allowance in store.allowances():
+        rules.allowances.put(allowance)
     alerts = await open_desk(
         config.alerts, metrics, stack, instance=instance_of(config.alerts, config.admin_listen), path=path
     )
@@ -129,6 +133,7 @@ async def start(config: Config, stack: AsyncExitStack) -> Running:
     def answer(request: Request, context: RequestContext) -> Awaitable[Answer | None]:
         return chains[context.chain].gate.answer(request, context)
 
+    desk = RuleDesk(rules, counts, store, {name: chain.chain_id for name, chain in config.chains.items()})
     backend = GateBackend(chains, registry, store, time.time, rules, audit=audit)
     admin = AdminServer(
         backend,
@@ -136,6 +141,7 @@ async def start(config: Config, stack: AsyncExitStack) -> Running:
         audit=Trail(audit.path, path),
         access=admin_access(config),
         noted=shared.recorder.noted,
+        more=RuleRoutes(desk).routes(),
     )
     admin_port = await admin.start(config.admin_listen.host, config.admin_listen.port)
     stack.push_async_callback(admin.stop)

@@ -20,6 +20,14 @@ from proxy.cli.lint import lint
 from proxy.cli.rules.backtest import backtest_rules
 from proxy.cli.rules.check import check_rules
 from proxy.cli.rules.coverage import coverage
+from proxy.cli.rules.desk import (
+    allow_thing,
+    diff_rules,
+    disallow_thing,
+    list_allowances,
+    reset_rule,
+    show_budget,
+)
 from proxy.cli.rules.explain import explain_rule
 from proxy.cli.rules.list import list_rules
 from proxy.cli.rules.reload import reload_rules
@@ -75,6 +83,12 @@ rules.command("explain")(explain_rule)
 rules.command("coverage")(coverage)
 rules.command("list")(list_rules)
 rules.command("reload")(reload_rules)
+rules.command("diff")(diff_rules)
+rules.command("budget")(show_budget)
+rules.command("reset")(reset_rule)
+rules.command("allow")(allow_thing)
+rules.command("disallow")(disallow_thing)
+rules.command("allowances")(list_allowances)
 application.add_typer(ledger, name="ledger")
 ledger.command()(verify)
 ledger.command()(show)

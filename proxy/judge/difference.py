@@ -13,6 +13,7 @@ from proxy.judge.expression import Expression
 from proxy.judge.measure import print_measure
 from proxy.judge.rule import Limit, Place, Rule, Ruleset
 from proxy.judge.tokens import Asset, Tokens
+from proxy.judge.verdict import Mode
 from proxy.userop.primitives import print_bytes
 
 _NOT_CONTENT: Final = frozenset({"place", "order", "identity"})
@@ -39,10 +40,12 @@ class RuleChange:
     rule: str
     changes: tuple[FieldChange, ...]
     counts_anew: bool
+    inherits: bool = False  # it refuses from now on, by a count in which there is what was over the limit
 
     def __str__(self) -> str:
         told = ", ".join(str(change) for change in self.changes)
-        return f"{self.rule}: {told or 'what it counts'}{'; it counts anew' if self.counts_anew else ''}"
+        anew = "; it counts anew" if self.counts_anew else ""
+        return f"{self.rule}: {told or 'what it counts'}{anew}{f'; {INHERITS}' if self.inherits else ''}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +84,7 @@ class Difference:
                 {
                     "rule": change.rule,
                     "countsAnew": change.counts_anew,
+                    "inherits": change.inherits,
                     "fields": [
                         {"field": each.field, "before": each.before, "after": each.after} for each in change.changes
                     ],
@@ -91,6 +95,9 @@ class Difference:
             "reordered": self.reordered,
         }
 
+
+INHERITS: Final = "it inherits what it has counted, and refuses at once where that is over its limit"
+"""Said of a rule that only alerted and is to enforce."""
 
 NO_DIFFERENCE: Final = Difference()
 """Two sets that say the same."""
@@ -125,7 +132,9 @@ def _change(before: Rule, old_tokens: Tokens, after: Rule, new_tokens: Tokens) -
         for each in _changes(before, after, "")
     )
     counts_anew = before.identity != after.identity
-    return RuleChange(after.id, changes, counts_anew) if changes or counts_anew else None
+    enforces = before.mode is Mode.ALERT and after.mode is Mode.ENFORCE
+    inherits = enforces and not counts_anew and isinstance(after.check, Limit) and after.check.window is not None
+    return RuleChange(after.id, changes, counts_anew, inherits) if changes or counts_anew else None
 
 
 def _maximum(rule: Rule, tokens: Tokens, otherwise: str) -> str:

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable
 from math import prod
 from typing import Final
 
+from proxy.errors import InvalidParams
 from proxy.judge.facts import Facts
 from proxy.judge.match import LEAVING
 from proxy.judge.rule import Of, Per
-from proxy.userop.primitives import keccak256
+from proxy.userop.primitives import keccak256, parse_address, parse_bytes, print_bytes, print_checksummed
 
 MARK_BYTES: Final = 8
 
@@ -50,6 +51,66 @@ def session_part(facts: Facts) -> list[bytes]:
 def marks_of(facts: Facts, of: Of) -> tuple[bytes, ...]:
     """The things of one kind in an operation, as marks of 8 bytes: two differ unless their hashes begin alike."""
     return tuple(dict.fromkeys(mark_of(thing) for thing in _THINGS[of](facts)))
+
+
+def group_in_words(group: bytes, per: tuple[Per, ...]) -> dict[str, str]:
+    """The group of a count as people read it, by what it is counted per: chain ids as numbers, bytes as 0x-hex."""
+    if not per:
+        return {}
+    if len(per) == 1:
+        parts = [group]
+    else:
+        size = int.from_bytes(group[:2], "big")
+        parts = [group[2 : 2 + size], group[2 + size :]]
+    told: dict[str, str] = {}
+    for what, part in zip(per, parts, strict=True):
+        told |= _in_words(what, part)
+    return told
+
+
+def _in_words(what: Per, part: bytes) -> dict[str, str]:
+    if what is Per.CLIENT:
+        return {"client": part.decode(errors="replace")}
+    if what is Per.RECIPIENT:
+        return {"recipient": print_checksummed(part)}
+    told = {"chainId": str(int.from_bytes(part[:32], "big"))}
+    rest = part[32:]
+    if what is Per.SESSION:
+        told |= {
+            "module": print_checksummed(rest[:20]),
+            "account": print_checksummed(rest[20:40]),
+            "permissionId": print_bytes(rest[40:]),
+        }
+    elif what is not Per.CHAIN:
+        told[what.value] = print_checksummed(rest) if rest else "native"
+    return told
+
+
+def thing_of(of: Of, text: str, chain_id: int | None) -> bytes | str:
+    """The thing that a text names, as histories know it; otherwise, what is wrong.
+
+    Targets, functions, tokens and accounts are told apart by chain, so they need one.
+    """
+    if of is Of.CLIENT:
+        return text.encode()
+    if of is Of.NONCE_KEY:
+        known = text.isascii() and text.isdigit() and int(text) < 2**192
+        return int(text).to_bytes(24, "big") if known else "wanted a decimal number below 2^192"
+    if of is Of.SESSION:
+        return "a session cannot be allowed by hand"
+    address, _, selector = text.partition(":")
+    try:
+        named = parse_address(address, "it")
+        function = parse_bytes(selector, "it") if of is Of.SELECTOR else b""
+    except InvalidParams as error:
+        return error.problem
+    if of is Of.SELECTOR and len(function) != 4:
+        return "write the contract and the function: 0x…:0xa9059cbb"
+    if of in (Of.RECIPIENT, Of.PAYMASTER):
+        return named
+    if chain_id is None:
+        return f"a {of.value} is of one chain: name it"
+    return chain_id.to_bytes(32, "big") + named + function
 
 
 def mark_of(thing: bytes) -> bytes:

@@ -315,6 +315,17 @@ class Windows:
         self._marks = {key: marks for key, marks in self._marks.items() if key.rule in rules}
         self._ring = deque(dict.fromkeys((*self._sums, *self._marks)))
 
+    def has(self, key: CountKey) -> bool:
+        """Whether something is kept for this key."""
+        return key in self._sums or key in self._marks
+
+    def drop(self, keys: Collection[CountKey]) -> None:
+        """Forget what these keys have counted."""
+        for key in keys:
+            self._sums.pop(key, None)
+            self._marks.pop(key, None)
+        self._ring = deque(key for key in self._ring if key in self._sums or key in self._marks)
+
     def keys(self) -> Iterator[CountKey]:
         """The keys for which something is kept."""
         return iter(self._ring)

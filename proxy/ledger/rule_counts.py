@@ -7,7 +7,7 @@ runs in one thread and gives way nowhere, which makes each call one atomic step.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -226,6 +226,32 @@ class RuleCounts:
         if learnt is None or (isinstance(learnt.history, Row) and now - learnt.updated >= ROW_SECONDS):
             return None
         return learnt.history
+
+    # what ops ask and do
+
+    def keys_now(self) -> Iterator[CountKey]:
+        """The keys for which something is counted or in flight, as they are now."""
+        return iter({*self._windows.keys(), *self._amounts, *self._marks})
+
+    def used(self, key: CountKey, now: float) -> tuple[int, int]:
+        """What is counted in a window, and what is in flight: amounts, or different things."""
+        present = self._windows.marks(key, now)
+        if present or key in self._marks:
+            return len(present), sum(mark not in present for mark in self._marks.get(key, ()))
+        return self._windows.total(key, now), self.in_flight(key)
+
+    def forget(self, rule: bytes, group: bytes | None) -> int:
+        """Forget what a rule has counted and learnt, of one group or of all; for how many keys there was something.
+        What is in flight stays held."""
+        if group is None:
+            keys = {key for key in (*self._windows.keys(), *self._histories) if key.rule == rule}
+        else:
+            keys = {key for key in (CountKey(rule, group),) if key in self._histories or self._windows.has(key)}
+        self._windows.drop(keys)
+        for key in keys:
+            self._histories.pop(key, None)
+        self._unsaved = {name: bucket for name, bucket in self._unsaved.items() if name[0] not in keys}
+        return len(keys)
 
     # rules that come and go
 

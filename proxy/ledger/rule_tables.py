@@ -87,6 +87,13 @@ def keep_only(rules: Collection[bytes]) -> list[Statement]:
     return [(f"DELETE FROM {name} WHERE rule NOT IN ({known})", tuple(rules)) for name in NAMES]  # noqa: S608  # ours
 
 
+def forget(rule: bytes, group: bytes | None) -> list[Statement]:
+    """Forget what a rule has counted and learnt, of one group or of all."""
+    if group is None:
+        return [(f"DELETE FROM {name} WHERE rule = ?", (rule,)) for name in NAMES]  # noqa: S608  # ours
+    return [(f"DELETE FROM {name} WHERE rule = ? AND grp = ?", (rule, group)) for name in NAMES]  # noqa: S608  # ours
+
+
 def load(connection: sqlite3.Connection) -> RuleRows:
     """All that is kept. Raises `StateUnavailable` at a row that cannot be read."""
     buckets = connection.execute("SELECT rule, grp, bucket, expires, amount FROM rule_windows ORDER BY bucket")

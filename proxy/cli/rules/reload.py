@@ -10,6 +10,7 @@ import typer
 
 from proxy.cli.admin_client import AdminClient, NoGateError
 from proxy.cli.options import DEFAULT_CONFIG, ConfigOption, ExitCode, JsonOption, fail, load
+from proxy.judge.difference import INHERITS
 
 
 def reload_rules(config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption = False) -> None:
@@ -34,28 +35,29 @@ def reload_rules(config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption =
         typer.echo(json.dumps(body, indent=2))
     else:
         for warning in body["warnings"]:
-            typer.echo(f"{_fault(warning)} (warning)", err=True)
+            typer.echo(f"{fault_told(warning)} (warning)", err=True)
         for fault in body["faults"]:
-            typer.echo(_fault(fault))
-        for line in _changes(body) if body["ok"] else (f"{answer.error}: {body['digest']}",):
+            typer.echo(fault_told(fault))
+        for line in changes_told(body) if body["ok"] else (f"{answer.error}: {body['digest']}",):
             typer.echo(line, err=not body["ok"])
     if not body["ok"]:
         raise typer.Exit(ExitCode.REFUSED)
 
 
-def _fault(fault: Mapping[str, Any]) -> str:
+def fault_told(fault: Mapping[str, Any]) -> str:
     cure = f"; {fault['suggestion']}" if fault["suggestion"] else ""
     return f"{fault['file']}:{fault['line']}:{fault['column']}: {fault['problem']}{cure}"
 
 
-def _changes(body: Mapping[str, Any]) -> Iterator[str]:
+def changes_told(body: Mapping[str, Any]) -> Iterator[str]:
     difference = body["difference"]
     yield from (f"added {rule}" for rule in difference["added"])
     yield from (f"removed {rule}" for rule in difference["removed"])
     for change in difference["changed"]:
         fields = ", ".join(f"{each['field']} {each['before']} → {each['after']}" for each in change["fields"])
         anew = "; it counts anew" if change["countsAnew"] else ""
-        yield f"changed {change['rule']}: {fields or 'what it counts'}{anew}"
+        inherits = f"; {INHERITS}" if change.get("inherits") else ""
+        yield f"changed {change['rule']}: {fields or 'what it counts'}{anew}{inherits}"
     if difference["tokens"]:
         yield f"changed tokens {', '.join(difference['tokens'])}"
     if difference["reordered"]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
+from xml.etree.ElementTree import Element, SubElement, tostring  # written, never read
 
 import typer
 from rich.text import Text
@@ -13,6 +15,7 @@ from proxy.cli.options import DEFAULT_CONFIG, ConfigOption, ExitCode, JsonOption
 from proxy.cli.render import console
 from proxy.cli.rules.sets import load_cases, load_rules
 from proxy.judge.rule import Rule
+from proxy.rehearsal.case import Case
 from proxy.rehearsal.run_cases import Failure, Outcome, run_cases
 
 FilesArgument = Annotated[
@@ -22,7 +25,13 @@ FilesArgument = Annotated[
 
 
 def run_rule_cases(
-    files: FilesArgument = None, config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption = False
+    files: FilesArgument = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    *,
+    junit: Annotated[
+        Path | None, typer.Option("--junit", metavar="FILE", help="Write the outcome as JUnit XML as well.")
+    ] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Run the cases beside the rules.
 
@@ -34,10 +43,13 @@ def run_rule_cases(
     Examples:
       sessiongate rules test
       sessiongate rules test rules/*.yaml --json
+      sessiongate rules test --junit rules.xml
     """
     rules = load_rules(files or (), config, as_json=as_json)
     cases = load_cases(rules, as_json=as_json)
     outcome = run_cases(cases, rules.ruleset)
+    if junit is not None:
+        junit.write_text(junit_of(cases, outcome), encoding="utf-8")
     if as_json:
         typer.echo(json.dumps({"cases": len(cases), **_as_json(outcome)}, indent=2))
     else:
@@ -74,6 +86,33 @@ def _as_json(outcome: Outcome) -> dict[str, object]:
         "withoutFiring": [rule.id for rule in outcome.unfired],
         "withoutPassing": [rule.id for rule in outcome.unpassed],
     }
+
+
+def junit_of(cases: Sequence[Case], outcome: Outcome) -> str:
+    """The outcome as JUnit XML: a test case for each case, and one for each rule without a step of either kind."""
+    suite = Element("testsuite", name="sessiongate rules")
+    failed: dict[int, list[Failure]] = {}
+    for failure in outcome.failures:
+        failed.setdefault(id(failure.case), []).append(failure)
+    wrong = 0
+    for case in cases:
+        place = case.steps[0].place if case.steps else None
+        entry = SubElement(suite, "testcase", classname=case.rule, name=case.name)
+        if place is not None:
+            entry.set("file", place.path)
+            entry.set("line", str(place.line))
+        if failures := failed.get(id(case)):
+            wrong += 1
+            text = "\n".join(line.plain for failure in failures for line in _lines(failure))
+            SubElement(entry, "failure", message=f"{len(failures)} steps not as expected").text = text
+    for missing, rules in (("fires", outcome.unfired), ("passes", outcome.unpassed)):
+        for rule in rules:
+            wrong += 1
+            entry = SubElement(suite, "testcase", classname=rule.id, name=f"has a step that {missing}")
+            SubElement(entry, "failure", message=f"no case has a step that {missing}").text = _place(rule)
+    suite.set("tests", str(len(suite)))
+    suite.set("failures", str(wrong))
+    return tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
 
 
 def _print(outcome: Outcome, cases: int, rules: int) -> None:

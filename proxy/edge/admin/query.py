@@ -74,6 +74,17 @@ class SessionFilter:
         return wanted
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AllowanceRequest:
+    """What is to be allowed: a thing of a rule, as people write it; `until` in unix seconds, `None` for no end."""
+
+    rule: str
+    thing: str
+    chain: str | None
+    until: float | None
+    reason: str
+
+
 class Query:
     """A query string, read parameter by parameter; `end` complains of what nobody asked for."""
 
@@ -197,6 +208,37 @@ def read_freeze(body: bytes) -> FreezeRequest:
         chain=_text(fields, "chain"),
         note=note,
     )
+
+
+def read_reset(body: bytes) -> tuple[str, str | None]:
+    """`{"rule", "key"?}`."""
+    fields = _read_object(body, ("rule", "key"))
+    return _needed(fields, "rule"), _text(fields, "key")
+
+
+def read_allowance(body: bytes) -> AllowanceRequest:
+    """`{"rule", "thing", "chain"?, "until"?, "reason"}`, `until` in unix seconds."""
+    fields = _read_object(body, ("rule", "thing", "chain", "until", "reason"))
+    until = fields.get("until")
+    if until is not None and (isinstance(until, bool) or not isinstance(until, int | float)):
+        raise InvalidParams("until", "wanted unix seconds")
+    reason = _needed(fields, "reason")
+    if len(reason) > _LONGEST_NOTE:
+        raise InvalidParams("reason", f"longer than {_LONGEST_NOTE} characters")
+    return AllowanceRequest(
+        rule=_needed(fields, "rule"),
+        thing=_needed(fields, "thing"),
+        chain=_text(fields, "chain"),
+        until=None if until is None else float(until),
+        reason=reason,
+    )
+
+
+def _needed(fields: Mapping[str, object], name: str) -> str:
+    text = _text(fields, name)
+    if not text:
+        raise InvalidParams(name, "missing")
+    return text
 
 
 def read_explain(body: bytes) -> tuple[str | None, object, object]:

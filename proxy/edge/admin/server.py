@@ -70,7 +70,8 @@ class Told:
     chain: str | None = None
 
 
-_DEED: Final = web.RequestKey("deed", Told)
+DEED: Final = web.RequestKey("deed", Told)
+"""Where a handler puts it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +129,10 @@ class AdminServer:
         audit: Trail | None,
         access: AdminAccess,
         noted: Callable[[Deed], None] = lambda _deed: None,
+        more: Sequence[web.RouteDef] = (),
     ) -> None:
         self._noted = noted
+        self._more = more
         self._backend = backend
         self._metrics = metrics
         self._audit = audit
@@ -169,6 +172,7 @@ class AdminServer:
                 web.get("/rules", self._list_rules),
                 web.post("/rules/reload", self._reload_rules),
                 web.get("/audit", self._list_audit),
+                *self._more,
             ]
         )
         return application
@@ -176,7 +180,7 @@ class AdminServer:
     @web.middleware
     async def _guarded(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         refusal = refuse(request, self._access)
-        response = _error(refusal.status, refusal.why) if refusal else await handler(request)
+        response = error_as_json(refusal.status, refusal.why) if refusal else await handler(request)
         response.headers["cache-control"] = "no-store"
         response.headers["x-content-type-options"] = "nosniff"
         return response
@@ -187,7 +191,7 @@ class AdminServer:
         if request.method in READING or request.path in _CHANGE_NOTHING:
             return await handler(request)
         response = await handler(request)
-        told = request.get(_DEED) or Told("admin_write")
+        told = request.get(DEED) or Told("admin_write")
         self._noted(
             Deed(
                 what=told.what,
@@ -208,7 +212,7 @@ class AdminServer:
         return web.Response(body=body, headers={"content-type": CONTENT_TYPE_LATEST})
 
     async def _show_health(self, _request: web.Request) -> web.Response:
-        return _json({"alive": True})
+        return as_json({"alive": True})
 
     async def _show_readiness(self, request: web.Request) -> web.Response:
         try:
@@ -217,58 +221,58 @@ class AdminServer:
         except TimeoutError:
             checks = [Check("readiness", ok=False, why=f"no result within {READINESS_SECONDS:g} s")]
         ready = all(check.ok for check in checks)
-        return _json({"ready": ready, "checks": [asdict(check) for check in checks]}, 200 if ready else 503)
+        return as_json({"ready": ready, "checks": [asdict(check) for check in checks]}, 200 if ready else 503)
 
     async def _list_sessions(self, request: web.Request) -> web.Response:
         wanted = SessionFilter.read(Query(request.query))
-        return _json({"sessions": list(await self._backend.list_sessions(wanted))})
+        return as_json({"sessions": list(await self._backend.list_sessions(wanted))})
 
     async def _show_session(self, request: web.Request) -> web.Response:
         found = await self._backend.show_session(_permission_id(request))
         if not found:
-            return _error(404, "no session of that permission id is known")
-        return _json({"sessions": list(found)})
+            return error_as_json(404, "no session of that permission id is known")
+        return as_json({"sessions": list(found)})
 
     async def _list_freezes(self, _request: web.Request) -> web.Response:
-        return _json({"freezes": list(await self._backend.list_freezes())})
+        return as_json({"freezes": list(await self._backend.list_freezes())})
 
     async def _freeze(self, request: web.Request) -> web.Response:
         wanted = read_freeze(await request.read())
-        request[_DEED] = Told(
+        request[DEED] = Told(
             "freeze", wanted.note, permission_id=wanted.permission_id, account=wanted.account, chain=wanted.chain
         )
-        return _json(await self._backend.freeze(wanted), 201)
+        return as_json(await self._backend.freeze(wanted), 201)
 
     async def _unfreeze(self, request: web.Request) -> web.Response:
         query = Query(request.query)
         account, chain = query.address("account"), query.text("chain")
         query.end()
         permission_id = _permission_id(request)
-        request[_DEED] = Told("unfreeze", permission_id=permission_id, account=account, chain=chain)
+        request[DEED] = Told("unfreeze", permission_id=permission_id, account=account, chain=chain)
         lifted = await self._backend.unfreeze(permission_id, account, chain)
-        return _json({"lifted": lifted}) if lifted else _error(404, "no such freeze")
+        return as_json({"lifted": lifted}) if lifted else error_as_json(404, "no such freeze")
 
     async def _explain(self, request: web.Request) -> web.Response:
         chain, operation, entry_point = read_explain(await request.read())
-        return _json(await self._backend.explain(chain, operation, entry_point))
+        return as_json(await self._backend.explain(chain, operation, entry_point))
 
     async def _list_rules(self, request: web.Request) -> web.Response:
         Query(request.query).end()
-        return _json(await self._backend.list_rules())
+        return as_json(await self._backend.list_rules())
 
     async def _reload_rules(self, _request: web.Request) -> web.Response:
         # whoever leaves before the answer does not leave half of a reload behind
         answer = await asyncio.shield(asyncio.ensure_future(self._backend.reload_rules()))
         if answer["ok"]:
-            return _json(answer)
-        return _json({"error": "the rule files are faulty; the set before stays in force", **answer}, 422)
+            return as_json(answer)
+        return as_json({"error": "the rule files are faulty; the set before stays in force", **answer}, 422)
 
     async def _list_audit(self, request: web.Request) -> web.Response:
         query = Query(request.query, now=time.time())
         show, form = audit_listing(query)
         wanted = audit_filter(query)
         if self._audit is None:
-            return _error(404, "this gate keeps no audit trail")
+            return error_as_json(404, "this gate keeps no audit trail")
         page = await asyncio.to_thread(read_page, self._audit, wanted, show, form)
         return web.Response(body=page.body, content_type=page.content_type, headers=page.headers)
 
@@ -281,21 +285,23 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
     try:
         return await handler(request)
     except RpcError as error:
-        return _error(400, error.message, error.data)
+        return error_as_json(400, error.message, error.data)
     except StateUnavailable as error:
-        return _error(503, f"not available: {error.what}")
+        return error_as_json(503, f"not available: {error.what}")
     except web.HTTPException as error:
-        return _error(error.status, error.reason)
+        return error_as_json(error.status, error.reason)
 
 
 def _permission_id(request: web.Request) -> Hash32:
     return parse_hash(request.match_info["permission_id"], "permission_id")
 
 
-def _json(value: Json, status: int = 200) -> web.Response:
+def as_json(value: Json, status: int = 200) -> web.Response:
+    """An answer."""
     # the standard library's printer: integers have no 64-bit bound here
     return web.Response(text=json.dumps(value) + "\n", status=status, content_type="application/json")
 
 
-def _error(status: int, why: str, data: Json | None = None) -> web.Response:
-    return _json({"error": why} if data is None else {"error": why, "data": data}, status)
+def error_as_json(status: int, why: str, data: Json | None = None) -> web.Response:
+    """Why there is none."""
+    return as_json({"error": why} if data is None else {"error": why, "data": data}, status)

@@ -24,6 +24,7 @@ from proxy.edge.rule_files.watch import LOOK_SECONDS, Marks, Watch, look
 from proxy.edge.telemetry.metrics import Metrics
 from proxy.edge.telemetry.rule_metrics import Reason, Result, RuleInfo, RuleName
 from proxy.errors import ConfigErrors, StateUnavailable
+from proxy.judge.allowance import Allowances
 from proxy.judge.difference import NO_DIFFERENCE, Difference, difference
 from proxy.judge.evaluate import Judge, lower
 from proxy.judge.parse import Parsed, RuleFault
@@ -65,6 +66,7 @@ class RuleBook:
         self._beside: tuple[str, ...] = ()
         self._ceiling = ceiling
         self._metrics = metrics
+        self.allowances = Allowances()
         self._judge = Judge(Ruleset(), ceiling=ceiling)
         self._by_id: dict[str, Rule] = {}
         self._watch = Watch(self._look)
@@ -97,9 +99,17 @@ class RuleBook:
         if parsed.ruleset is None:
             raise ConfigErrors(as_config_faults(parsed.faults))
         self._watch.read(marks)
-        self._put(Judge(parsed.ruleset, ceiling=self._ceiling))
+        self._put(self._judge_of(parsed.ruleset))
         for warning in parsed.warnings:
             _LOG.warning("rules: %s", warning)
+
+    def _judge_of(self, ruleset: Ruleset) -> Judge:
+        return Judge(ruleset, ceiling=self._ceiling, allowed=self.allowances.covers)
+
+    async def preview(self) -> tuple[Parsed, Difference]:
+        """The files as they are now, and what a reload would change; nothing is put in force."""
+        parsed = await asyncio.to_thread(self._read_files)
+        return parsed, NO_DIFFERENCE if parsed.ruleset is None else difference(self.ruleset, parsed.ruleset)
 
     def _look(self) -> Marks:
         return self._look_at(self._beside)
@@ -186,7 +196,7 @@ class RuleBook:
         assert parsed.ruleset is not None  # noqa: S101  # the caller has looked
         before, after = self.ruleset, parsed.ruleset
         changes = difference(before, after)
-        self._put(Judge(after, ceiling=self._ceiling))
+        self._put(self._judge_of(after))
         for warning in parsed.warnings:
             _LOG.warning("rules: %s", warning)
         _LOG.info(

@@ -40,6 +40,10 @@ MIGRATIONS: Final = (
     "CREATE TABLE probes (id INTEGER NOT NULL PRIMARY KEY, written_at REAL NOT NULL)",
     *LATER_COLUMNS,
     *rule_tables.TABLES,
+    """CREATE TABLE allowances (
+        rule TEXT NOT NULL, mark BLOB NOT NULL, thing TEXT NOT NULL, since REAL NOT NULL, until REAL,
+        reason TEXT NOT NULL, PRIMARY KEY (rule, mark)
+    ) WITHOUT ROWID""",
 )
 """Statements that made the tables, in order. Only ever appended to: `PRAGMA user_version` counts those done."""
 

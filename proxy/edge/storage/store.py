@@ -20,6 +20,7 @@ from proxy.chain.outcome import Outcome
 from proxy.chain.trail import Cursor
 from proxy.edge.storage.database import Synchronous, open_database
 from proxy.errors import StateUnavailable
+from proxy.judge.allowance import Allowance
 from proxy.ledger import rule_tables
 from proxy.ledger import sqlite as operations
 from proxy.ledger.group_commit import GroupCommit, Statement
@@ -86,6 +87,12 @@ class Store:
         with self._reader() as reader:
             return tuple(operations.ended(reader))
 
+    def allowances(self) -> tuple[Allowance, ...]:
+        """What ops allow by hand."""
+        columns = "rule, mark, thing, since, until, reason"
+        rows = self._rows(f"SELECT {columns} FROM allowances ORDER BY since")  # noqa: S608  # ours
+        return tuple(Allowance(**dict(zip(columns.split(", "), row, strict=True))) for row in rows)
+
     def declared_uses(self) -> Mapping[Counter, int]:
         """What mined operations have used of declared sessions."""
         return {Counter(*row[:5]): row[5] for row in self._rows("SELECT * FROM declared_uses")}
@@ -128,6 +135,19 @@ class Store:
     async def drop_freezes(self, freezes: Sequence[Freeze]) -> None:
         """Freezes that were lifted."""
         await self._writer.write([(_DROP_FREEZE, _scope(freeze)) for freeze in freezes])
+
+    async def save_allowance(self, allowance: Allowance) -> None:
+        """What ops allow a rule's history by hand, in place of the same thing allowed before."""
+        row = (allowance.rule, allowance.mark, allowance.thing, allowance.since, allowance.until, allowance.reason)
+        await self._writer.write([("INSERT OR REPLACE INTO allowances VALUES (?, ?, ?, ?, ?, ?)", row)])
+
+    async def drop_allowance(self, rule: str, mark: bytes) -> None:
+        """Allow it no more."""
+        await self._writer.write([("DELETE FROM allowances WHERE rule = ? AND mark = ?", (rule, mark))])
+
+    async def forget_counts(self, rule: bytes, group: bytes | None) -> None:
+        """Forget what a rule, by its identity, has counted and learnt, of one group or of all."""
+        await self._writer.write(rule_tables.forget(rule, group))
 
     async def keep_only(self, rules: Collection[bytes]) -> None:
         """Forget what other rules than these, by their identities, have counted and learnt."""

@@ -359,6 +359,7 @@ async def test_a_reload_tells_what_it_changed(office: Office) -> None:
             {
                 "rule": "burst",
                 "countsAnew": False,
+                "inherits": False,
                 "fields": [{"field": "severity", "before": "high", "after": "low"}],
             }
         ],

@@ -1,0 +1,196 @@
+"""What ops ask of the rules in force and do to them: what is left or would change, to count anew, to allow by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+from proxy.edge.admin.query import AllowanceRequest
+from proxy.edge.admin.server import Json
+from proxy.edge.rule_files.book import RuleBook
+from proxy.edge.storage.store import Store
+from proxy.errors import InvalidParams, StateUnavailable
+from proxy.judge.allowance import Allowance
+from proxy.judge.asked import in_words
+from proxy.judge.counts import CountKey
+from proxy.judge.group import group_in_words, mark_of, thing_of
+from proxy.judge.measure import print_measure
+from proxy.judge.parse import RuleFault
+from proxy.judge.rule import FirstSeen, Limit, Rate, Rule
+from proxy.ledger.rule_counts import RuleCounts
+
+_AT_ONCE: Final = 2_000
+"""Keys that are looked at before others get their turn."""
+
+
+class RuleDesk:
+    """Answers from a running gate. `chains` are the ids of its chains by name, `clock` gives unix seconds."""
+
+    def __init__(
+        self,
+        book: RuleBook,
+        counts: RuleCounts,
+        store: Store,
+        chains: Mapping[str, int],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._book = book
+        self._counts = counts
+        self._store = store
+        self._chains = chains
+        self._clock = clock
+
+    async def difference(self) -> Json:
+        """What a reload of the files as they are now would change; nothing is put in force."""
+        parsed, changes = await self._book.preview()
+        return {
+            "ok": parsed.ruleset is not None,
+            "inForce": self._book.ruleset.digest,
+            "digest": None if parsed.ruleset is None else parsed.ruleset.digest,
+            "faults": [_fault(each) for each in parsed.faults],
+            "warnings": [_fault(each) for each in parsed.warnings],
+            "difference": changes.as_json(),
+        }
+
+    async def budget(self, rule: str | None, limit: int) -> Json:
+        """What is counted, in flight and left of each window, the fullest first, at most `limit` of them."""
+        rules = {each.identity: each for each in self._counting(rule)}
+        rows: list[tuple[int, dict[str, object]]] = []
+        for looked, key in enumerate(self._counts.keys_now(), 1):
+            if looked % _AT_ONCE == 0:
+                await asyncio.sleep(0)
+            found = rules.get(key.rule)
+            if found is not None:
+                rows += self._row(found, key)
+        rows.sort(key=lambda row: row[0], reverse=True)
+        return {"keys": len(rows), "budgets": [row for _, row in rows[:limit]]}
+
+    def _counting(self, name: str | None) -> list[Rule]:
+        rules = [each for each in self._book.ruleset.rules if isinstance(each.check, Limit | Rate)]
+        if name is None:
+            return rules
+        self._rule(name)
+        return [each for each in rules if each.id == name]
+
+    def _row(self, rule: Rule, key: CountKey) -> Iterator[tuple[int, dict[str, object]]]:
+        check, now = rule.check, self._clock()
+        if not isinstance(check, Limit | Rate) or check.window is None:
+            return
+        group = group_in_words(key.group, check.per)
+        chain_id = int(group.get("chainId", "0"))
+        most = check.maximum_on(chain_id) if isinstance(check, Limit) else check.maximum
+        if most is None:
+            return
+        used, in_flight = self._counts.used(key, now)
+        if not used and not in_flight:
+            return
+
+        def shown(amount: int) -> str:
+            if isinstance(check, Limit) and check.amount is not None:
+                return print_measure(amount, check.amount, chain_id, self._book.ruleset.tokens)
+            return str(amount)
+
+        yield (
+            (used + in_flight) * 100 // most,
+            {
+                "rule": rule.id,
+                "mode": self._book.effective_mode(rule.mode).value,
+                "for": group,
+                "key": key.group.hex(),
+                "window": in_words(check.window),
+                "limit": shown(most),
+                "used": shown(used),
+                "inFlight": shown(in_flight),
+                "left": shown(max(most - used - in_flight, 0)),
+                "percent": (used + in_flight) * 100 // most,
+            },
+        )
+
+    async def reset(self, rule: str, key: str | None) -> Json:
+        """Forget what a rule has counted and learnt, of one key or of all. What is in flight stays held."""
+        found = self._rule(rule)
+        try:
+            group = None if key is None else bytes.fromhex(key.removeprefix("0x"))
+        except ValueError:
+            raise InvalidParams("key", "no hex; copy it from rules budget") from None
+        forgotten = self._counts.forget(found.identity, group)
+        if group is not None and not forgotten:
+            raise InvalidParams("key", "the rule counts nothing under it; copy it from rules budget")
+        await self._store.forget_counts(found.identity, group)
+        return {"rule": rule, "key": key, "forgotten": forgotten}
+
+    # by hand
+
+    async def allowances(self) -> Json:
+        """What is allowed by hand."""
+        now = self._clock()
+        told = sorted(self._book.allowances, key=lambda each: each.since)
+        return {"allowances": [_allowance(each, now) for each in told]}
+
+    async def allow(self, wanted: AllowanceRequest) -> Json:
+        """Take a thing for known, on disk when this returns."""
+        mark = self._mark(wanted.rule, wanted.thing, wanted.chain)
+        now = self._clock()
+        if wanted.until is not None and wanted.until <= now:
+            raise InvalidParams("until", "that is past")
+        allowance = Allowance(
+            rule=wanted.rule, mark=mark, thing=wanted.thing, since=now, until=wanted.until, reason=wanted.reason
+        )
+        await self._store.save_allowance(allowance)
+        self._book.allowances.put(allowance)
+        return _allowance(allowance, now)
+
+    async def disallow(self, rule: str, thing: str, chain: str | None) -> int:
+        """Allow it no more; how many there were."""
+        mark = self._mark(rule, thing, chain)
+        dropped = self._book.allowances.drop(rule, mark)
+        if dropped is None:
+            return 0
+        try:
+            await self._store.drop_allowance(rule, mark)
+        except StateUnavailable:
+            self._book.allowances.put(dropped)
+            raise
+        return 1
+
+    def _rule(self, name: str) -> Rule:
+        rule = self._book.rule(name)
+        if rule is None:
+            raise InvalidParams("rule", "no rule in force has this id")
+        return rule
+
+    def _mark(self, name: str, thing: str, chain: str | None) -> bytes:
+        check = self._rule(name).check
+        if not isinstance(check, FirstSeen):
+            raise InvalidParams("rule", "only a rule of first_seen knows things by name")
+        if chain is not None and chain not in self._chains:
+            raise InvalidParams("chain", f"not configured; wanted one of {', '.join(self._chains)}")
+        chain_id = next(iter(self._chains.values())) if len(self._chains) == 1 else self._chains.get(chain or "")
+        found = thing_of(check.of, thing, chain_id)
+        if isinstance(found, str):
+            raise InvalidParams("thing", found)
+        return mark_of(found)
+
+
+def _allowance(allowance: Allowance, now: float) -> dict[str, object]:
+    return {
+        "rule": allowance.rule,
+        "thing": allowance.thing,
+        "since": allowance.since,
+        "until": allowance.until,
+        "ended": allowance.until is not None and allowance.until <= now,
+        "reason": allowance.reason,
+    }
+
+
+def _fault(fault: RuleFault) -> dict[str, Any]:  # Any: texts, numbers and none
+    return {
+        "file": fault.place.path,
+        "line": fault.place.line,
+        "column": fault.place.column,
+        "rule": fault.rule,
+        "problem": fault.problem,
+        "suggestion": fault.suggestion,
+    }

@@ -1,0 +1,67 @@
+"""The routes of the admin listener for the rules in force.
+
+GET    /rules/difference          what a reload would change
+GET    /rules/budget              ?rule= &limit=: what is left of each window, the fullest first
+POST   /rules/reset               {"rule", "key"?}: forget what it has counted and learnt
+GET    /rules/allowances
+POST   /rules/allowances          {"rule", "thing", "chain"?, "until"?, "reason"}: take a thing for known
+DELETE /rules/allowances          ?rule= &thing= &chain=
+"""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from proxy.edge.admin.query import Query, read_allowance, read_reset
+from proxy.edge.admin.rule_desk import RuleDesk
+from proxy.edge.admin.server import DEED, Told, as_json, error_as_json
+
+
+class RuleRoutes:
+    """Made for one desk."""
+
+    def __init__(self, desk: RuleDesk) -> None:
+        self._desk = desk
+
+    def routes(self) -> list[web.RouteDef]:
+        """To be added to the admin application, behind its guard."""
+        return [
+            web.get("/rules/difference", self._difference),
+            web.get("/rules/budget", self._budget),
+            web.post("/rules/reset", self._reset),
+            web.get("/rules/allowances", self._allowances),
+            web.post("/rules/allowances", self._allow),
+            web.delete("/rules/allowances", self._disallow),
+        ]
+
+    async def _difference(self, request: web.Request) -> web.Response:
+        Query(request.query).end()
+        return as_json(await self._desk.difference())
+
+    async def _budget(self, request: web.Request) -> web.Response:
+        query = Query(request.query)
+        rule, limit = query.text("rule"), query.limit()
+        query.end()
+        return as_json(await self._desk.budget(rule, limit))
+
+    async def _reset(self, request: web.Request) -> web.Response:
+        rule, key = read_reset(await request.read())
+        request[DEED] = Told("rules_reset", f"{rule} {key or 'all keys'}")
+        return as_json(await self._desk.reset(rule, key))
+
+    async def _allowances(self, request: web.Request) -> web.Response:
+        Query(request.query).end()
+        return as_json(await self._desk.allowances())
+
+    async def _allow(self, request: web.Request) -> web.Response:
+        wanted = read_allowance(await request.read())
+        request[DEED] = Told("rules_allow", f"{wanted.rule} {wanted.thing}: {wanted.reason}", chain=wanted.chain)
+        return as_json(await self._desk.allow(wanted), 201)
+
+    async def _disallow(self, request: web.Request) -> web.Response:
+        query = Query(request.query)
+        rule, thing, chain = query.text("rule"), query.text("thing"), query.text("chain")
+        query.end()
+        request[DEED] = Told("rules_disallow", f"{rule} {thing}", chain=chain)
+        dropped = await self._desk.disallow(rule or "", thing or "", chain)
+        return as_json({"dropped": dropped}) if dropped else error_as_json(404, "no such allowance")
