@@ -8,7 +8,7 @@ from functools import partial
 from proxy.admission.sources import Sources
 from proxy.errors import InvalidParams, StateUnavailable
 from proxy.session.counters import SessionKey
-from proxy.session.known import Status
+from proxy.session.known import KnownSession, Status
 from proxy.session.remaining import Json, remaining, remaining_of_declared
 from proxy.userop.primitives import Address, Hash32, parse_address, parse_hash, print_bytes, print_checksummed
 
@@ -62,15 +62,26 @@ class Enquiry:
             "account": print_checksummed(key.account),
             "permissionId": print_bytes(key.permission_id),
             "module": print_checksummed(key.module),
-            "status": "declared" if known is None else known.status.value,
+            "status": "declared" if known is None else known.standing,
             "frozen": registry.freezes.on(key) is not None,
             "readAtBlock": None if known is None or known.block is None else hex(known.block),
             "operationsInFlight": [print_bytes(each.user_op_hash) for each in sources.ledger.of_session(key)],
-            "policies": [] if known is None or known.state is None else remaining(known.state, in_flight),
+            "policies": self._policies(key, known),
         }
         if declared is not None:
-            described["policies"] += remaining_of_declared(declared, key.module, registry.declared_uses, in_flight)
+            of_declared = remaining_of_declared(declared, key.module, registry.declared_uses, in_flight)
+            described["policies"] = [*(described["policies"] or ()), *of_declared]
         return described
+
+    def _policies(self, key: SessionKey, known: KnownSession | None) -> list[Json] | None:
+        """What is left of each limit; `None` while it is not known which there are, which is not the same as none."""
+        sources = self._sources
+        state = None if known is None else known.state
+        if known is not None and known.status is Status.PENDING:
+            state = sources.registry.granted_state(key) or state
+        if state is None:
+            return [] if known is None else None
+        return remaining(state, sources.ledger.in_flight)
 
 
 def _read_names(params: Sequence[object]) -> tuple[Address, Hash32, Address | None]:

@@ -16,6 +16,7 @@ from proxy.chain.views import (
     EMISSARY_GET_NONCE,
     GET_NONCE,
     GET_SESSION_VALIDATOR,
+    IS_MODULE_INSTALLED,
     IS_VALID_SIGNATURE,
     VALIDATE_SIGNATURE,
     ask,
@@ -43,6 +44,9 @@ from proxy.session.policies.policy import PolicyKind
 from proxy.session.revert import Revert
 from proxy.session.signers import SignatureOutcome, SignatureVerdict
 from proxy.session.state import SessionState
+from proxy.userop.administration import VALIDATOR_TYPE
+from proxy.userop.emissary_abi import EMISSARIES
+from proxy.userop.nonce import KernelMode, NexusMode, kernel_mode, nexus_mode
 from proxy.userop.primitives import Address, print_bytes
 from proxy.userop.user_operation import UserOperation
 
@@ -102,7 +106,12 @@ async def _told(node: Node, state: SessionState, fact: MissingFact, op: UserOper
         case SessionSignatureFact():
             return _answer(fact, await _check_session_signature(node, state.key.module, fact))
         case EnableSignatureFact():
-            return _answer(fact, await check_enable_signature(node, state.key.module, fact))
+            verdict = await check_enable_signature(node, state.key.module, fact)
+            if verdict == _VALID and await _is_absent(node, state.key.module, op):
+                verdict = SignatureVerdict(
+                    SignatureOutcome.MALFORMED, Revert("ValidatorNotInstalled", (state.key.module,))
+                )
+            return _answer(fact, verdict)
 
 
 def _into_state(change: Callable[[SessionState], SessionState]) -> _Put:
@@ -184,6 +193,25 @@ async def check_enable_signature(node: Node, module: Address, fact: EnableSignat
     if isinstance(answer, Reverted):
         return SignatureVerdict(SignatureOutcome.MALFORMED, Revert(raw=answer.data))
     return _VALID if len(answer) >= 32 and answer[:4] == _ACCEPTED else _INVALID
+
+
+async def _is_absent(node: Node, module: Address, op: UserOperation) -> bool:
+    """Whether the account says that it has no such validator (ERC-7579), and nothing installs it on the way.
+
+    What cannot be told is no absence: the bundler's simulation comes to the same end.
+    """
+    if module in EMISSARIES or op.factory or op.init_code or _installs_before_validation(op.nonce):
+        return False
+    try:
+        answer = await node.call(op.sender, IS_MODULE_INSTALLED.call_data(VALIDATOR_TYPE, module, b""))
+    except StateUnavailable:
+        return False
+    return not isinstance(answer, Reverted) and len(answer) == 32 and not any(answer)
+
+
+def _installs_before_validation(nonce: int) -> bool:
+    """Modes in which Nexus, Startale and Kernel accounts may install a validator before they ask it."""
+    return nexus_mode(nonce) in (NexusMode.MODULE_ENABLE, NexusMode.PREPARE) or kernel_mode(nonce) == KernelMode.ENABLE
 
 
 def packed(op: UserOperation) -> tuple[object, ...]:

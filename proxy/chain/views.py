@@ -72,6 +72,7 @@ CHECK_ACTION: Final = _view("checkAction", (abi.BYTES32, abi.ADDRESS, abi.ADDRES
 CHECK_USER_OP: Final = _view("checkUserOpPolicy", (abi.BYTES32, PACKED_USER_OPERATION), abi.UINT256)
 
 VALIDATE_SIGNATURE: Final = _view("validateSignatureWithData", (abi.BYTES32, abi.BYTES, abi.BYTES), abi.BOOL)
+IS_MODULE_INSTALLED: Final = _view("isModuleInstalled", (abi.UINT256, abi.ADDRESS, abi.BYTES), abi.BOOL)
 IS_VALID_SIGNATURE: Final = _view("isValidSignature", (abi.BYTES32, abi.BYTES), abi.BYTES4)
 
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from proxy.cli.describe import Described, function_or_selector, plain
 from proxy.session.addresses import VALIDATOR_KINDS, name_of_policy
+from proxy.session.policies.erc20_spending_limit import SpendingLimits
+from proxy.session.policies.policy import Config
+from proxy.session.remaining import name_of_slot
 from proxy.session.state import ConfigId, SessionState
 from proxy.userop.primitives import Address, Hash32, print_bytes, print_checksummed
 
@@ -42,6 +47,13 @@ def _describe_action(state: SessionState, action_id: Hash32, policies: tuple[Add
     return {**described, "policies": [_describe_policy(state, policy, config_id) for policy in policies]}
 
 
+def _as_listed(config: Config) -> Config:
+    """Without the tokens that were asked about and are not listed: no limit can be zero."""
+    if not isinstance(config, SpendingLimits):
+        return config
+    return replace(config, limits={token: limit for token, limit in config.limits.items() if limit})
+
+
 def _describe_policy(state: SessionState, policy: Address, config_id: Hash32) -> Described:
     config = state.configs.get(ConfigId(policy, config_id))
     key = state.config_key(policy, config_id)
@@ -49,6 +61,6 @@ def _describe_policy(state: SessionState, policy: Address, config_id: Hash32) ->
     return {
         "name": name_of_policy(policy),
         "policy": print_checksummed(policy),
-        "limits": "not read yet" if config is None else plain(config),
-        "used": {str(plain(slot)) if slot else "all": str(use) for slot, use in used.items()},
+        "limits": "not read yet" if config is None else plain(_as_listed(config)),
+        "used": {name_of_slot(slot): str(use) for slot, use in used.items()},
     }

@@ -132,7 +132,7 @@ def _row(settings: Config, session: KnownSession, freezes: Iterable[Freeze]) -> 
         "account": print_checksummed(key.account),
         "chain": _chain_name(settings, key.chain_id),
         "module": print_checksummed(key.module),
-        "status": session.status.value,
+        "status": session.standing,
         "frozen": any(freeze.covers(key) for freeze in freezes),
         "source": session.source.value,
         "updatedAt": _moment(session.updated_at),

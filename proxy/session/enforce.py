@@ -162,6 +162,7 @@ class _Enforcement:
     notes: list[str] = field(default_factory=list)
     waived: list[Waived] = field(default_factory=list)
     unproven: bool = False  # whether nobody could tell that the owner signed the grant
+    not_installed: bool = False  # whether the account says that it has no such validator
 
     def verdict(self, now: int | None) -> Verdict:
         """The checks in the order of the contract; the window last, as the entry point does."""
@@ -215,13 +216,16 @@ class _Enforcement:
             self.missing.append(after)
             return None
         if isinstance(after, Revert):
-            return Refused(reason=self._refused_grant(grant, after), revert=after)
+            revert = Revert("ValidatorNotInstalled", (self.state.key.module,)) if self.not_installed else after
+            return Refused(reason=self._refused_grant(grant, after), revert=revert)
         self.state = after
         return None
 
     def _refused_grant(self, grant: EnableSession | EmissaryEnable, revert: Revert) -> Reason:
         if self.unproven:
             return reasons.unproven_grant()
+        if self.not_installed:
+            return reasons.not_installed(self.state.key.module)
         excess = excess_of_validator_data(self.state.key.module, grant.session)
         if excess is not None and revert == BARE:
             return reasons.too_much_validator_data(*excess)
@@ -235,6 +239,7 @@ class _Enforcement:
     def _owner_accepts(self, fact: EnableSignatureFact) -> bool:
         answer = self.answers.get(fact)
         if isinstance(answer, SignatureVerdict) and answer.outcome is not SignatureOutcome.UNKNOWN:
+            self.not_installed = answer.revert is not None and answer.revert.error == "ValidatorNotInstalled"
             return answer.outcome is SignatureOutcome.VALID
         if self.enable_signature == "reject":
             self.unproven = True

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Final
 
 from proxy.session.changes import SessionChange, SessionEnabled, make_change
 from proxy.session.counters import SessionKey
 from proxy.session.revert import Revert
-from proxy.session.state import SessionState
+from proxy.session.state import SessionState, SessionStatus
 from proxy.userop.acts import SessionRemoved, SessionsCleared, SessionsEnabled, Unreadable
 from proxy.userop.primitives import Hash32
 
@@ -19,6 +20,10 @@ class Status(StrEnum):
     PENDING = "pending"  # an operation that the bundler accepted grants it, and is not mined yet
     IN_FORCE = "in_force"
     REMOVED = "removed"
+
+
+NOT_GRANTED: Final = "not_granted"
+"""How a session stands whose grant was mined without success, or never mined, or which never had one."""
 
 
 class Source(StrEnum):
@@ -46,6 +51,12 @@ class KnownSession:
     granted_by: Hash32 | None = None
     block: int | None = None
 
+    @property
+    def standing(self) -> str:
+        """The status in a word for people: one whose grant failed was never there to be removed."""
+        never = self.state is not None and self.state.status is SessionStatus.NEVER_ENABLED
+        return NOT_GRANTED if self.status is Status.REMOVED and never else self.status.value
+
 
 def read_since(known: KnownSession, block: int | None) -> bool:
     """Whether the state was read from the chain when the operation of `block` had already been mined."""
@@ -65,7 +76,8 @@ def after_change(known: KnownSession | None, key: SessionKey, change: SessionCha
         # its grant is still to be mined, so nothing that was mined before it can have touched it
         return None
     if isinstance(change, SessionRemoved | SessionsCleared):
-        state = SessionState(key=key) if known is None or known.state is None else known.state
+        unseen = SessionState(key=key, status=SessionStatus.ENABLED)
+        state = unseen if known is None or known.state is None else known.state
         source = Source.GRANT if known is None else known.source
         return KnownSession(key=key, status=Status.REMOVED, source=source, state=_made(state, change), updated_at=now)
     if known is None or known.status is not Status.IN_FORCE or known.state is None:

@@ -195,6 +195,16 @@ def asked_policy_refuses(policy: Address) -> Reason:
     )
 
 
+def not_installed(module: Address) -> Reason:
+    """An ENABLE at an account that does not have the session module."""
+    shown = print_checksummed(module)
+    return scope(
+        f"the account has not installed the session module {shown} as a validator (ValidatorNotInstalled)",
+        f"have the owner install it first: installModule(1, {shown}, 0x)",
+        wanted="the session module among the account's validators",
+    )
+
+
 def unproven_grant() -> Reason:
     """An enable signature that cannot be checked, where such are refused."""
     return scope(

@@ -10,12 +10,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Final, NamedTuple
 
-from proxy.session.changes import Changes, SessionChange
+from proxy.session.changes import Changes, SessionChange, make_change
 from proxy.session.counters import Charge, Counter, SessionKey
 from proxy.session.declared import DECLARED_POLICY, DeclaredSession
 from proxy.session.freezes import Freezes
 from proxy.session.known import KnownSession, Source, Status, after_change, read_since, source_of
+from proxy.session.revert import Revert
 from proxy.session.shelf import PackedSession, Shelf
+from proxy.session.state import SessionState
 from proxy.userop.acts import SessionsCleared, Unreadable
 from proxy.userop.primitives import Address, Hash32
 
@@ -367,10 +369,23 @@ class Registry:
             if known is None or known.status is not Status.PENDING or known.granted_by != changes.user_op_hash:
                 continue
             other = self._grant_awaited(key)
-            status = Status.REMOVED if other is None else Status.PENDING
-            self.put(replace(known, status=status, granted_by=other, updated_at=now))
+            if other is None:
+                never = SessionState(key=key) if known.state is None else known.state
+                known = replace(known, status=Status.REMOVED, state=never)
+            self.put(replace(known, granted_by=other, updated_at=now))
             discarded.append(key)
         return discarded
+
+    def granted_state(self, key: SessionKey) -> SessionState | None:
+        """How a pending session will stand when its grant has been mined; `None` for what cannot be told."""
+        known = self._sessions.get(key)
+        if known is None or known.granted_by not in self._awaited:
+            return None
+        state: SessionState | Revert = SessionState(key=key) if known.state is None else known.state
+        for granted, change in self._awaited[known.granted_by].changes.granted():
+            if granted == key and isinstance(state, SessionState):
+                state = make_change(state, change)
+        return state if isinstance(state, SessionState) else None
 
     def _grant_awaited(self, key: SessionKey) -> Hash32 | None:
         for user_op_hash in self.awaited(key):

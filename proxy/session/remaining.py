@@ -7,7 +7,7 @@ seconds. Dicts as they are answered and printed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Final
 
 from proxy.session.addresses import name_of_policy
 from proxy.session.counters import Counter
@@ -23,6 +23,8 @@ from proxy.session.policies.value_limit import ValueLimit
 from proxy.session.state import ConfigId, SessionState
 from proxy.session.validity import UINT48_MAX
 from proxy.userop.primitives import Address, Hash32, print_bytes, print_checksummed, print_uint
+
+_SLOT_NAMES: Final = {b"": "all", GAS_SLOT: "gas", COST_SLOT: "gasCost"}
 
 Json = dict[str, Any]
 Amounts = Callable[[Counter], int]
@@ -101,11 +103,22 @@ def _limits(config: Config | None) -> Iterator[tuple[str, Json, bytes, int]]:
             yield "gasCost", {}, COST_SLOT, cost
         case SpendingLimits(limits):
             for token, limit in limits.items():
+                if not limit:
+                    continue  # it was asked about once and is not listed: no limit can be zero
                 yield "token", {"token": print_checksummed(token)}, token, limit
         case ActionRules(rules=rules) | ArgRules(rules=rules):
             for index, rule in enumerate(rules):
                 if rule.is_limited:
                     yield "argument", {"offset": print_uint(rule.offset)}, bytes([index]), rule.limit
+
+
+def name_of_slot(slot: bytes) -> str:
+    """What a counter of a policy counts, in a word: `all` where it has but one."""
+    if len(slot) == 20:
+        return print_checksummed(slot)
+    if len(slot) == 1:
+        return f"rule {slot[0]}"
+    return _SLOT_NAMES.get(slot) or print_bytes(slot)
 
 
 def _limit(of: str, more: Json, counter: Counter, limit: int, *, used: Amounts, in_flight: Amounts) -> Json:

@@ -37,6 +37,8 @@ _SIGNATURES: Final = (
     "InvalidEnableSignature(address,bytes32)",
     "DecodingError()",
     "InvalidSignature()",
+    # the account
+    "ValidatorNotInstalled(address)",
     # the emissary
     "InvalidEmissaryEnableData()",
     "InvalidUserSignature()",

@@ -9,13 +9,14 @@ import pytest
 
 from proxy.admission.enquiry import Enquiry
 from proxy.errors import Code, InvalidParams, StateUnavailable
+from proxy.session.changes import changes_of
 from proxy.session.freezes import Freeze
 from proxy.session.known import Status
 from proxy.userop.primitives import print_bytes, print_checksummed
-from tests.admission.builders import TWICE, Room, key_of, known, lane
+from tests.admission.builders import TWICE, Room, granting, key_of, known, lane
 from tests.bypass_list.desk import MODULE, reading, single, use
 from tests.gate_parts import Scene
-from tests.session.builders import ACCOUNT, STRANGER, enabled, transfer
+from tests.session.builders import ACCOUNT, NOW, STRANGER, enabled, transfer
 
 NAMES = [print_checksummed(ACCOUNT), print_bytes(TWICE.permission_id)]
 NAMED = {"account": NAMES[0], "permissionId": NAMES[1]}
@@ -82,6 +83,22 @@ async def test_a_session_that_has_to_be_read_is_read() -> None:
     room.registry.put(replace(known(TWICE, status=Status.IN_FORCE), state=None))
     (session,) = await enquiry(room).answer(NAMES)
     assert session["policies"][0]["limits"]
+
+
+async def test_a_pending_session_shows_the_limits_it_will_have() -> None:
+    room = Room()
+    operation = reading(granting(TWICE))
+    room.registry.expect(changes_of(operation, room.terms.session_modules), float(NOW))
+    (session,) = await enquiry(room).answer(NAMES)
+    assert session["status"] == "pending"
+    assert session["policies"][0]["limits"][0]["limit"] == "0x2"
+
+
+async def test_policies_that_are_not_known_yet_are_not_said_to_be_none() -> None:
+    room = Room()
+    room.registry.put(replace(known(TWICE, status=Status.PENDING), state=None))
+    (session,) = await enquiry(room).answer(NAMES)
+    assert session["policies"] is None
 
 
 async def test_a_node_that_does_not_answer_is_said() -> None:

@@ -12,7 +12,7 @@ from proxy.session.enable_digest import multichain_digest, session_digest
 from proxy.session.facts import EnableNonceFact, EnableSignatureFact
 from proxy.session.outcome import Accepted, NeedsFacts, Refused, Verdict
 from proxy.session.revert import BARE, INDEX_OUT_OF_RANGE, Revert
-from proxy.session.signers import INVALID, VALID
+from proxy.session.signers import INVALID, VALID, SignatureOutcome, SignatureVerdict
 from proxy.session.state import SessionState, SessionStatus
 from proxy.userop.primitives import Hash32
 from proxy.userop.session_data import ChainDigest, EnableSession, SessionData
@@ -142,6 +142,14 @@ def test_an_owners_signature_that_is_refused_is_told_the_form_its_validator_take
     assert verdict.revert.error == "InvalidEnableSignature"
     assert call in verdict.reason.remedy
     assert verdict.reason.wanted is not None
+
+
+def test_a_grant_at_an_account_without_the_module_enables_nothing_and_says_what_to_install() -> None:
+    absent = SignatureVerdict(SignatureOutcome.MALFORMED, Revert("ValidatorNotInstalled", (FRESH.key.module,)))
+    verdict = refused(play(FRESH, signed_for(GRANT), owner=absent))
+    assert verdict.revert == absent.revert
+    assert "ValidatorNotInstalled" in verdict.reason.sentence
+    assert "installModule" in verdict.reason.remedy
 
 
 def test_a_grant_enables_once() -> None:

@@ -13,6 +13,7 @@ from proxy.session.counters import Charge, Counter, SessionKey
 from proxy.session.declared import DECLARED_POLICY, DeclaredSession
 from proxy.session.known import KnownSession, Source, Status
 from proxy.session.registry import Registry
+from proxy.session.state import SessionState
 from proxy.userop.acts import (
     EnableSignatureRevoked,
     PaymasterPermitted,
@@ -117,6 +118,36 @@ def test_a_grant_whose_calls_reverted_grants_nothing() -> None:
     registry.expect(changes(GRANTED), now=2.0)
     (after,) = mined(registry, success=False)
     assert (after.status, after.granted_by) == (Status.REMOVED, None)
+
+
+@pytest.mark.parametrize("before", [None, SessionState(key=KEY, enable_nonce=3)])
+def test_a_session_whose_grant_failed_is_not_said_to_have_been_removed(before: SessionState | None) -> None:
+    registry = Registry()
+    if before is not None:
+        registry.put(known(status=Status.REMOVED, source=Source.NODE, state=before))
+    registry.expect(changes(at_validation=(ENABLED,)), now=2.0)
+    (after,) = registry.dropped(OP, now=3.0)
+    assert after.standing == "not_granted"
+
+
+def test_a_session_that_was_there_is_said_to_have_been_removed() -> None:
+    registry = registry_with(known())
+    registry.expect(changes(REMOVED), now=2.0)
+    (after,) = mined(registry)
+    assert after.standing == "removed"
+    registry.expect(changes(GRANTED, op=OTHER_OP), now=3.0)
+    (after,) = registry.dropped(OTHER_OP, now=4.0)
+    assert after.standing == "removed"
+
+
+def test_how_a_pending_session_will_stand_can_be_told() -> None:
+    registry = Registry()
+    registry.expect(changes(GRANTED), now=2.0)
+    state = registry.granted_state(KEY)
+    assert state is not None
+    assert (state.enabled, state.actions) == (True, STATE.actions)
+    mined(registry)
+    assert registry.granted_state(KEY) is None
 
 
 def test_an_enable_envelope_stands_even_when_the_execution_reverted() -> None:

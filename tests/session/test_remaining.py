@@ -5,7 +5,7 @@ from __future__ import annotations
 from proxy.session.counters import Charge, Counter
 from proxy.session.declared import DeclaredAction, DeclaredSession, use_counter
 from proxy.session.policies.simple_gas import COST_SLOT, GAS_SLOT
-from proxy.session.remaining import remaining, remaining_of_declared
+from proxy.session.remaining import name_of_slot, remaining, remaining_of_declared
 from proxy.session.state import SessionState
 from proxy.userop.primitives import Hash32, print_bytes, print_checksummed
 from tests.session.builders import (
@@ -49,6 +49,18 @@ def limits(state: SessionState, in_flight: dict[Counter, int]) -> list[tuple[obj
     described = remaining(state, lambda counter: in_flight.get(counter, 0))
     names = ("of", "limit", "used", "inFlight", "left")
     return [tuple(limit[name] for name in names) for policy in described for limit in policy["limits"]]
+
+
+def test_a_token_that_is_not_listed_has_no_limit_to_show() -> None:
+    config_id = STATE.action_config_id(ACTION_ID)
+    asked = STATE.with_token_limit(SPENDING, config_id, FRIEND, 0, 0)
+    assert limits(asked, {}) == limits(STATE, {})
+
+
+def test_every_counter_has_a_name() -> None:
+    assert [name_of_slot(slot) for slot in (b"", GAS_SLOT, COST_SLOT, b"\x02")] == ["all", "gas", "gasCost", "rule 2"]
+    assert name_of_slot(TOKEN) == print_checksummed(TOKEN)
+    assert name_of_slot(b"\x01\x02") == "0x0102"
 
 
 def test_nothing_used_leaves_every_limit_whole_in_the_order_of_the_policies() -> None:

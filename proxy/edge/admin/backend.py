@@ -116,7 +116,7 @@ class GateBackend:
             "permissionId": print_bytes(key.permission_id),
             "account": print_checksummed(key.account),
             "module": print_checksummed(key.module),
-            "status": session.status.value,
+            "status": session.standing,
             "source": session.source.value,
             "frozen": None if freeze is None else self._describe(freeze),
             "removalPending": self._registry.removal_awaited(key),
