@@ -44,9 +44,10 @@ def alerts() -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="session")
-def dashboard() -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((DEPLOY / "grafana" / "dashboards" / "sessiongate.json").read_text())
-    return content
+def dashboards() -> dict[str, dict[str, Any]]:
+    """Every dashboard, by its uid."""
+    folder = DEPLOY / "grafana" / "dashboards"
+    return {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
 
 
 @pytest.fixture(scope="session")

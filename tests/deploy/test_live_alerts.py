@@ -181,7 +181,7 @@ async def test_every_alert_fires_and_every_alert_resolves(
     # a gate without `alerts:`: whatever it counts, Prometheus has to tell
     metrics = full_metrics(sinks=())
     names = {alert["alert"] for alert in alerts}
-    server = AdminServer(FakeBackend(), metrics=metrics, audit_path=None, access=AdminAccess())
+    server = AdminServer(FakeBackend(), metrics=metrics, audit=None, access=AdminAccess())
     port = free_port()
     seen: set[str] = set()
     async with watched(f"127.0.0.1:{port}", prometheus, alertmanager, tmp_path) as manager:
@@ -215,7 +215,7 @@ async def test_alerts_about_sinks_fire_at_a_gate_that_has_some_and_what_it_tells
     prometheus: str, alertmanager: str, tmp_path: Path
 ) -> None:
     metrics = full_metrics()
-    server = AdminServer(FakeBackend(), metrics=metrics, audit_path=None, access=AdminAccess())
+    server = AdminServer(FakeBackend(), metrics=metrics, audit=None, access=AdminAccess())
     port = await server.start("127.0.0.1", 0)
     async with watched(f"127.0.0.1:{port}", prometheus, alertmanager, tmp_path) as manager:
         try:

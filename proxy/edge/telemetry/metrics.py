@@ -25,6 +25,7 @@ from prometheus_client import (
     generate_latest,
 )
 from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.registry import Collector
 
 from proxy import __version__
 from proxy.edge.telemetry.health_metrics import HealthMetrics
@@ -287,6 +288,10 @@ class Metrics:
         """Bring the gauges up to date; call it where the things they count may be read, before `render`."""
         for refresher in self._refreshers:
             refresher()
+
+    def collectors(self) -> Collection[Collector]:
+        """What makes the series."""
+        return tuple(self._registry._collector_to_names)  # the registry has no public list of them
 
     def render(self) -> bytes:
         """Every series in Prometheus' text format 0.0.4; may be called from any thread."""
