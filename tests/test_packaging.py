@@ -23,3 +23,15 @@ def test_the_lock_files_name_no_index_and_pin_by_hash() -> None:
         pins = [line for line in lock.splitlines() if "==" in line and not line.startswith((" ", "#"))]
         assert len(pins) > 10
         assert lock.count("--hash=sha256:") >= len(pins)
+
+
+def test_the_wheel_brings_the_rules_the_example_settings_and_the_unit() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    held: set[str] = set()
+    for folder, patterns in project["tool"]["setuptools"]["data-files"].items():
+        found = {f"{folder}/{path.name}" for pattern in patterns for path in ROOT.glob(pattern)}
+        assert found, folder
+        held |= found
+    share = "share/sessiongate"
+    shipped = {f"{share}/{path.relative_to(ROOT)}" for path in (ROOT / "rules").rglob("*") if path.is_file()}
+    assert held == shipped | {f"{share}/sessiongate.example.yaml", f"{share}/systemd/sessiongate.service"}

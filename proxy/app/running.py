@@ -6,8 +6,8 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import Awaitable, Mapping
-from contextlib import AsyncExitStack, closing
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -35,6 +35,7 @@ from proxy.edge.rule_files.book import RuleBook, open_rules, start_rules
 from proxy.edge.storage.database import Synchronous
 from proxy.edge.storage.housekeeping import count_sessions, measure_disk, prune, save_counts, try_ledger
 from proxy.edge.storage.store import Store
+from proxy.edge.telemetry.logs import OperationLog, set_up_log
 from proxy.edge.telemetry.metrics import Metrics
 from proxy.edge.telemetry.recorder import EdgeRecorder
 from proxy.edge.telemetry.vigil import LoopLag, watch_loop
@@ -59,11 +60,12 @@ class Running:
     recorder: EdgeRecorder
     audit: AuditWriter
     alerts: AlertDesk
+    stop_welcoming: Callable[[], None]  # /readyz says no from then on
 
 
 def serve(config: Config) -> None:
     """Run until SIGTERM or SIGINT. Raises `OSError` for an address in use, `sqlite3.Error` for an unusable ledger."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    set_up_log(config.log)
     uvloop.run(_serve(config))
 
 
@@ -82,7 +84,21 @@ async def _serve(config: Config) -> None:
             *(host, running.rpc_port, admin_host, running.admin_port, config.mode, ", ".join(config.chains)),
         )
         await stopping.wait()
+        await _lame_duck(running, stopping, config.drain_seconds)
         _LOG.info("stopping: finishing what is in flight")
+
+
+async def _lame_duck(running: Running, stopping: asyncio.Event, seconds: float) -> None:
+    """Say that nothing more is welcome, and serve on until load balancers have heard it; a second word to stop ends
+    the wait."""
+    running.stop_welcoming()
+    if not seconds:
+        return
+    _LOG.info("told to stop: not ready any more, serving for another %g s", seconds)
+    stopping.clear()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await stopping.wait()
 
 
 async def start(config: Config, stack: AsyncExitStack) -> Running:
@@ -116,7 +132,9 @@ async def start(config: Config, stack: AsyncExitStack) -> Running:
         memory=store,
         in_flight=store.operations_in_flight(),
         ended=store.operations_ended(),
-        recorder=EdgeRecorder(metrics, audit, partial(alerts.tell, rule_of=rules.rule), alerts),
+        recorder=EdgeRecorder(
+            metrics, audit, partial(alerts.tell, rule_of=rules.rule), alerts, OperationLog(config.log.operations)
+        ),
         alerts=alerts,
         metrics=metrics,
         stack=stack,
@@ -158,6 +176,7 @@ async def start(config: Config, stack: AsyncExitStack) -> Running:
         recorder=shared.recorder,
         audit=audit,
         alerts=alerts,
+        stop_welcoming=backend.stop_welcoming,
     )
 
 

@@ -25,6 +25,7 @@ from proxy.config.fields import (
     kind_of,
     shorten,
 )
+from proxy.config.service import LogSettings
 from proxy.document import did_you_mean
 from proxy.judge.verdict import Mode
 from proxy.methods import METHODS, refusal_of_allow
@@ -306,6 +307,8 @@ class Config(Settings):
     rules: tuple[RulePatternText, ...] = ()  # files, * allowed; relative to this file, absolute once read
     audit: Audit = Audit()
     alerts: AlertSettings = AlertSettings()
+    log: LogSettings = LogSettings()
+    drain_seconds: float = Field(0, ge=0, le=600)  # between the word to stop and the listener's end
 
     def declared_sessions(self) -> tuple[DeclaredSession, ...]:
         """The sessions declared by hand, with the ids of their chains."""

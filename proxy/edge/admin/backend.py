@@ -62,9 +62,16 @@ class GateBackend:
         self._store = store
         self._clock = clock
         self._rules = rules
+        self._stopping = False
         self._names = {chain.chain_id: name for name, chain in chains.items()}
 
+    def stop_welcoming(self) -> None:
+        """From now on nothing is ready: whoever balances load sends its traffic elsewhere before the listener ends."""
+        self._stopping = True
+
     async def readiness(self, name: str | None = None) -> Sequence[Check]:
+        if self._stopping:
+            return [Check("stopping", ok=False, why="told to stop; what is in flight is finished")]
         chains = self._chains if name is None else {name: self._chains[name]} if name in self._chains else None
         if chains is None:
             raise InvalidParams("chain", f"not configured; wanted one of {', '.join(self._chains)}")

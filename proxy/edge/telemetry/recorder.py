@@ -10,6 +10,7 @@ from typing import Final
 
 from proxy.edge.alerts.sources import happening_of_end, is_of_note
 from proxy.edge.audit.writer import AuditWriter
+from proxy.edge.telemetry.logs import OperationLog
 from proxy.edge.telemetry.metrics import Metrics
 from proxy.edge.telemetry.rule_metrics import RuleName
 from proxy.errors import Code
@@ -28,7 +29,7 @@ class EdgeRecorder:
     """See `proxy.ports.Recorder` for the meaning of each call. `audit` is `None` where no trail is kept.
 
     `tell` is handed each decision that ops may want to hear of at once; it never waits and never raises. `alerts` hears
-    of operations whose end nobody expects.
+    of operations whose end nobody expects, `log` has a line of operations.
     """
 
     def __init__(
@@ -37,7 +38,9 @@ class EdgeRecorder:
         audit: AuditWriter | None,
         tell: Callable[[Decision], None] | None = None,
         alerts: Alerts | None = None,
+        log: OperationLog | None = None,
     ) -> None:
+        self._log = log
         self._alerts = Silence() if alerts is None else alerts
         self._metrics = metrics
         self._audit = audit
@@ -58,6 +61,8 @@ class EdgeRecorder:
                 self._metrics.failed_open(each)
         if self._audit is not None:
             self._audit.door.decided(decision, forwarding=forwarding)
+        if self._log is not None:
+            self._log.decided(decision, seconds)
         if self._tell is not None and is_of_note(decision):
             self._tell(decision)
 

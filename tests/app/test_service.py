@@ -1,0 +1,208 @@
+"""A gate as a process of its own: what it logs, how it stops, and that no secret is in anything it leaves behind."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+import pytest
+
+from proxy.userop.primitives import print_bytes, print_checksummed
+from tests.admission.builders import SESSION_KEY_ADDRESS, TWICE
+from tests.app.builders import GOOD, OUTSIDE, SESSION_ID, use_number
+from tests.bypass_list.desk import CHAIN_ID
+from tests.deploy.test_scrape import free_port
+from tests.edge.alerts.builders import RecordingSink, recording_sink
+from tests.running_gate import HonestBundler, submission
+from tests.session.builders import ACCOUNT, TOKEN
+
+CANARIES = {
+    "bundler": "canary-bundler-key",
+    "client": "canary-client-key",
+    "hook": "canary-hook-secret",
+    "pager": "canary-pager-key",
+    "token": "canary-admin-token",
+}
+SETTINGS = """\
+listen: 127.0.0.1:{rpc}
+admin_listen: 127.0.0.1:{admin}
+admin_token: {token}
+ledger: sqlite:gate.db
+log: {{format: {format}, level: debug, operations: all}}
+drain_seconds: 60
+rules: [rules.yaml]
+clients: [{{name: dapp, api_key: {client}}}]
+alerts:
+  webhooks: [{{name: soc, url: "{sink}/hook?key={hook}", secret: {hook}}}]
+  pagerduty: [{{name: oncall, url: "{sink}/pd", routing_key: {pager}}}]
+chains:
+  soneium: {{chain_id: {chain_id}, bundlers: ["{bundler_url}?apikey={bundler}"], poll_seconds: 0.05}}
+sessions:
+  - permissionId: {permission}
+    account: {account}
+    chain: soneium
+    sessionKey: {session_key}
+    actions: [{{target: {target}, selector: "transfer(address,uint256)"}}]
+"""
+RULES = "rules:\n  - {id: watch, description: d, mode: alert, severity: low, match: {session: true}}\n"
+
+
+class Process:
+    def __init__(self, process: asyncio.subprocess.Process, folder: Path, ports: tuple[int, int]) -> None:
+        self.process = process
+        self.folder = folder
+        self.rpc, self.admin = (f"http://127.0.0.1:{port}" for port in ports)
+        self.http = aiohttp.ClientSession()
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "gate.log").read_text()
+
+    async def ready(self) -> tuple[int, Any]:
+        try:
+            async with self.http.get(f"{self.admin}/readyz") as response:
+                return response.status, await response.json()
+        except aiohttp.ClientConnectionError:
+            return 0, None
+
+    async def until_ready(self) -> None:
+        for _ in range(3_000):
+            assert self.process.returncode is None, self.log
+            if (await self.ready())[0] == 200:
+                return
+            await asyncio.sleep(0.02)
+        raise AssertionError(self.log)
+
+    async def send(self, op: Any, key: str = CANARIES["client"]) -> Any:
+        headers = {"x-api-key": key}
+        async with self.http.post(f"{self.rpc}/soneium", json=submission(op), headers=headers) as response:
+            return await response.json()
+
+
+@asynccontextmanager
+async def serving(folder: Path, bundler: HonestBundler, sink: RecordingSink, style: str) -> AsyncIterator[Process]:
+    ports = free_port(), free_port()
+    text = SETTINGS.format(
+        rpc=ports[0],
+        admin=ports[1],
+        format=style,
+        sink=sink.url,
+        chain_id=CHAIN_ID,
+        bundler_url=bundler.url,
+        permission=print_bytes(TWICE.permission_id),
+        account=print_checksummed(ACCOUNT),
+        session_key=print_checksummed(SESSION_KEY_ADDRESS),
+        target=print_checksummed(TOKEN),
+        **CANARIES,
+    )
+    (folder / "sessiongate.yaml").write_text(text)
+    (folder / "rules.yaml").write_text(RULES)
+    with (folder / "gate.log").open("wb") as log:
+        command = (sys.executable, "-m", "proxy.cli", "serve", str(folder / "sessiongate.yaml"))
+        process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log)
+    gate = Process(process, folder, ports)
+    try:
+        await gate.until_ready()
+        yield gate
+    finally:
+        await gate.http.close()
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[tuple[Path, HonestBundler, RecordingSink]]:
+    async with HonestBundler() as bundler, recording_sink() as sink:
+        yield tmp_path, bundler, sink
+
+
+async def test_told_to_stop_it_is_not_ready_at_once_and_serves_on_until_the_second_word(
+    world: tuple[Path, HonestBundler, RecordingSink],
+) -> None:
+    async with serving(*world, "console") as gate:
+        gate.process.send_signal(signal.SIGTERM)
+        status, told = 200, None
+        while status == 200:
+            status, told = await gate.ready()
+        assert status == 503
+        assert "told to stop" in json.dumps(told)
+        assert "error" in await gate.send(OUTSIDE)  # an answer of the gate's: it serves
+        gate.process.send_signal(signal.SIGTERM)
+        assert await gate.process.wait() == 0
+        assert "serving for another 60 s" in gate.log
+
+
+async def test_json_lines_have_one_canonical_line_an_operation_with_its_decision_and_its_reason(
+    world: tuple[Path, HonestBundler, RecordingSink],
+) -> None:
+    async with serving(*world, "json") as gate:
+        answer = await gate.send(OUTSIDE)
+        decision = answer["error"]["data"]["decisionId"]
+        lines = [json.loads(line) for line in gate.log.splitlines()]
+    told = [line for line in lines if line["logger"] == "proxy.operations"]
+    (line,) = [line for line in told if line["decision"] == decision]
+    assert (line["verdict"], line["chain"], line["client"], line["session"]) == (
+        "reject",
+        "soneium",
+        "dapp",
+        SESSION_ID,
+    )
+    assert line["code"] == answer["error"]["data"]["reason"]
+    assert line["reason"] == answer["error"]["message"]
+    assert {"time", "level", "logger", "message"} <= line.keys()
+
+
+def forms(secret: bytes) -> dict[str, bytes]:
+    """A secret as it may leak: as it is, in hex, in base64 at each offset, as a URL has it."""
+    found = {"plain": secret, "hex": secret.hex().encode(), "HEX": secret.hex().upper().encode()}
+    for offset in range(3):
+        # the letters that hang on neighbouring bytes are left out
+        found[f"base64+{offset}"] = base64.b64encode(b"\0" * offset + secret)[4 if offset else 0 : -4]
+        found[f"base64url+{offset}"] = base64.urlsafe_b64encode(b"\0" * offset + secret)[4 if offset else 0 : -4]
+    found["url"] = quote(secret, safe="").encode()
+    return found
+
+
+async def test_no_planted_secret_is_in_log_database_or_sinks_in_any_form(
+    world: tuple[Path, HonestBundler, RecordingSink],
+) -> None:
+    folder, bundler, sink = world
+    signature, calldata = GOOD.signature[33:], GOOD.call_data[4:]
+    unsigned = replace(GOOD, signature=GOOD.signature[:33] + b"\x5e" * 65)
+    async with serving(folder, bundler, sink, "json") as gate:
+        for op in (GOOD, OUTSIDE, unsigned, use_number(1), replace(GOOD, signature=b"\x07" + b"\x5e" * 64)):
+            await gate.send(op)
+        await gate.send(GOOD, key="canary-wrong-key-of-a-client")
+        bundler.hang_up = True
+        await gate.send(use_number(2))
+        await sink.until(lambda: len(sink.received) >= 2, "the sinks were told")
+        gate.process.send_signal(signal.SIGTERM)
+        gate.process.send_signal(signal.SIGTERM)
+        while (await gate.ready())[0]:
+            gate.process.send_signal(signal.SIGTERM)
+        assert await gate.process.wait() == 0
+    left = {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.suffix != ".yaml"}
+    assert {"gate.db", "gate.log"} <= left.keys()
+    told = {f"sink {number}": each.raw for number, each in enumerate(sink.received)}
+    secrets = {**{name: value.encode() for name, value in CANARIES.items()}, "wrong": b"canary-wrong-key-of-a-client"}
+    secrets |= {"signature": signature, "bad signature": b"\x5e" * 65, "call data": calldata[:96]}
+    leaks = [
+        (name, form, where)
+        for name, secret in secrets.items()
+        for form, text in forms(secret).items()
+        for where, content in (*left.items(), *told.items())
+        # PagerDuty is told its own key, as its interface wants it
+        if text in content and not (name == "pager" and text == secret and b"routing_key" in content)
+    ]
+    assert leaks == []
