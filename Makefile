@@ -43,6 +43,9 @@ format: $(PYTHON_READY) ## put all Python into shape
 demo: setup ## a session's story, live, on this machine; ONCE=1 ends after it
 	@$(IN_VENV)/python -m tests.e2e.demo $(if $(ONCE),--once)
 
+walk: setup ## what ops live by, on the live rig: Prometheus, Alertmanager and the gate, without containers
+	@$(IN_VENV)/python -m tests.e2e.walk
+
 bench: setup ## requests a second and latency beside bare aiohttp and nginx; microseconds a decision, policy and rule
 	@$(IN_VENV)/python -m tests.bench
 

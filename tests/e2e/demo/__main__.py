@@ -11,14 +11,15 @@ import signal
 import subprocess
 import sys
 import tempfile
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import FrameType
 
-from tests.e2e.children import ChildFailed, bound
+from tests.e2e.children import ChildFailed, bound, free_ports
 from tests.e2e.demo.rules import write_rules
 from tests.e2e.gate import CHAIN, Gate
 from tests.e2e.rig import CHAIN_ID, HERE, Rig, node_binary
+from tests.e2e.watchers import are_installed, watching
 
 
 def main(arguments: list[str]) -> int:
@@ -34,7 +35,7 @@ def main(arguments: list[str]) -> int:
             _introduce(rig, gate, colourful)
             code = _tell_story(rig, gate)
             if "--once" not in arguments:
-                _stay(rig, gate)
+                _stay(rig, gate, Path(folder))
         except ChildFailed as failed:
             print(failed, file=sys.stderr)
             return 1
@@ -69,20 +70,27 @@ def _tell_story(rig: Rig, gate: Gate) -> int:
     return story.returncode
 
 
-def _stay(rig: Rig, gate: Gate) -> None:
-    print("\nStill running; Ctrl-C ends everything.\n")
-    for name, url in {
+def _stay(rig: Rig, gate: Gate, folder: Path) -> None:
+    shown = {
         "RPC": gate.url,
         "metrics": f"{gate.admin}/metrics",
         "health": f"{gate.admin}/readyz",
         "audit": f"{gate.admin}/audit?chain={CHAIN}",
         "rules": f"{gate.admin}/rules",
         "chain": rig.node,
-    }.items():
-        print(f"   {name:<8} {url}")
-    sys.stdout.flush()
-    with suppress(KeyboardInterrupt):  # the wanted end: what counts is how the story went
-        signal.pause()
+    }
+    with ExitStack() as stack:
+        if are_installed():
+            (port,) = free_ports(1)
+            watchers = stack.enter_context(watching(folder / "watchers", port, f"127.0.0.1:{gate.admin_port}"))
+            shown |= {"graphs": f"{watchers.prometheus}/graph", "alerts": f"{watchers.prometheus}/alerts"}
+            shown["told"] = watchers.alertmanager
+        print("\nStill running; Ctrl-C ends everything.\n")
+        for name, url in shown.items():
+            print(f"   {name:<8} {url}")
+        sys.stdout.flush()
+        with suppress(KeyboardInterrupt):  # the wanted end: what counts is how the story went
+            signal.pause()
 
 
 if __name__ == "__main__":

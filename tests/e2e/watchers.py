@@ -1,0 +1,102 @@
+"""Prometheus and Alertmanager beside a gate on this machine, without containers, by the configurations we ship."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.e2e.children import Child, free_ports, is_ok
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+
+
+def program(name: str) -> str | None:
+    """Where a program is, also where Debian puts those of administrators."""
+    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+
+
+@dataclass(frozen=True)
+class Watchers:
+    """The two, and where they listen."""
+
+    prometheus: str
+    alertmanager: str
+
+    def firing(self) -> Mapping[str, Mapping[str, Any]]:
+        """The newest alert of each name that Alertmanager holds."""
+        return {alert["labels"]["alertname"]: alert for alert in _get(f"{self.alertmanager}/api/v2/alerts")}
+
+    def value(self, query: str) -> float:
+        """What Prometheus answers to a query, all series added up; 0 where there are none."""
+        found = _get(f"{self.prometheus}/api/v1/query?{urllib.parse.urlencode({'query': query})}")
+        return sum(float(each["value"][1]) for each in found["data"]["result"])
+
+
+def are_installed() -> bool:
+    """Whether both can be started here."""
+    return program("prometheus") is not None and program("prometheus-alertmanager") is not None
+
+
+@contextmanager
+def watching(folder: Path, alertmanager_port: int, gate: str, *, pace: str = "1s") -> Iterator[Watchers]:
+    """Both, for as long as the context lasts; `gate` is the admin listener's host and port, scraped at `pace`."""
+    server, manager = program("prometheus"), program("prometheus-alertmanager")
+    assert server is not None, "Debian: apt-get install prometheus"
+    assert manager is not None, "Debian: apt-get install prometheus-alertmanager"
+    folder.mkdir(parents=True, exist_ok=True)
+    (port,) = free_ports(1)
+    told = Watchers(f"http://127.0.0.1:{port}", f"http://127.0.0.1:{alertmanager_port}")
+    content = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
+    content["global"] = {"scrape_interval": pace, "scrape_timeout": pace, "evaluation_interval": pace}
+    content["rule_files"] = [str(DEPLOY / "prometheus" / "alerts.yml")]
+    content["scrape_configs"][0]["static_configs"][0]["targets"] = [gate]
+    content["alerting"]["alertmanagers"][0]["static_configs"][0]["targets"] = [f"127.0.0.1:{alertmanager_port}"]
+    configuration = folder / "prometheus.yml"
+    configuration.write_text(yaml.safe_dump(content))
+    children = [
+        Child.start(
+            "alertmanager",
+            [
+                manager,
+                f"--config.file={DEPLOY / 'alertmanager' / 'alertmanager.yml'}",
+                f"--storage.path={folder / 'alertmanager'}",
+                f"--web.listen-address=127.0.0.1:{alertmanager_port}",
+                "--cluster.listen-address=",
+            ],
+            folder / "alertmanager.log",
+            cwd=folder,
+        ),
+        Child.start(
+            "prometheus",
+            [
+                server,
+                f"--config.file={configuration}",
+                f"--storage.tsdb.path={folder / 'data'}",
+                f"--web.listen-address=127.0.0.1:{port}",
+            ],
+            folder / "prometheus.log",
+            cwd=folder,
+        ),
+    ]
+    try:
+        for child, url in zip(children, (told.alertmanager, told.prometheus), strict=True):
+            child.wait_until(lambda url=url: is_ok(f"{url}/-/ready"), "readiness")  # type: ignore[misc]
+        yield told
+    finally:
+        for child in reversed(children):
+            child.stop()
+
+
+def _get(url: str) -> Any:
+    with urllib.request.urlopen(url, timeout=10) as response:
+        return json.load(response)
