@@ -14,7 +14,7 @@ from proxy.admission.reasons import unavailable
 from proxy.bundler_answers import Meaning, meaning_of_answer
 from proxy.errors import InvalidParams, MethodNotFound, RpcError, StateUnavailable, UpstreamUnavailable
 from proxy.jsonrpc import Reply, Request, print_error, print_json, print_result
-from proxy.judge.decision import Decision, UpstreamAnswer
+from proxy.judge.decision import Decision, UpstreamAnswer, Whole
 from proxy.judge.reading import Request as AskedBy
 from proxy.judge.verdict import Mode, Reject
 from proxy.methods import MethodClass, check_arity, classify, denial, refusal_of_notification
@@ -40,6 +40,7 @@ class GateSettings:
     entry_points: Mapping[Address, EntryPoint]
     allow_methods: frozenset[str] = frozenset()
     fee_methods: frozenset[str] = frozenset()
+    keep_whole: bool = False  # call data, and what a session's verdict rested on, go on record with it
 
 
 class _BrokenAfterSendingError(Exception):
@@ -109,7 +110,7 @@ class Gate:
         op = parse_user_operation(operation, served.version, field="operation")
         asked_by = AskedBy(chain=chain, client="explain", method="eth_sendUserOperation")
         judgement = await self._admission.judge(op, served, purpose=Purpose.EXPLAIN, request=asked_by)
-        return self._decide("explain", judgement, op, RequestContext(chain, "explain", None))
+        return self._decide("explain", judgement, op, served, RequestContext(chain, "explain", None))
 
     async def _serve(
         self, request: Request, method_class: MethodClass, context: RequestContext
@@ -172,7 +173,7 @@ class Gate:
         if not preview:
             judgement = await self._hold(judgement)
         try:
-            decision = self._decide(request.method, judgement, op, context)
+            decision = self._decide(request.method, judgement, op, entry_point, context)
             enforced = isinstance(decision.verdict, Reject) and self._settings.mode is Mode.ENFORCE
             self._recorder.decided(decision, forwarding=not enforced, seconds=self._stopwatch() - started)
         except BaseException:
@@ -297,8 +298,11 @@ class Gate:
             raise InvalidParams(field, f"entry point {print_checksummed(address)} is not served here; {served} is")
         return entry_point
 
-    def _decide(self, method: str, judgement: Judgement, op: UserOperation, context: RequestContext) -> Decision:
+    def _decide(
+        self, method: str, judgement: Judgement, op: UserOperation, entry_point: EntryPoint, context: RequestContext
+    ) -> Decision:
         operation = judgement.operation
+        whole = Whole(op, entry_point.address, judgement.grounds) if self._settings.keep_whole else None
         claim = None if operation is None else operation.claim
         return Decision(
             decision_id=self._new_id(),
@@ -316,6 +320,7 @@ class Gate:
             facts=judgement.facts,
             hits=judgement.finding.hits,
             opened=judgement.finding.opened,
+            whole=whole,
         )
 
 

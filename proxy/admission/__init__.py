@@ -174,14 +174,16 @@ class Admission:
             return Heard(verdict=Reject((reasons.undecodable(misnamed),)), operation=operation)
         key = SessionKey(self._terms.chain_id, claim.module, operation.op.sender, claim.envelope.permission_id)
         await self._sources.reconciled(key)
-        fit = await Hearing(self._sources, operation, claim, key, purpose, check_signature=check).fit()
+        hearing = Hearing(self._sources, operation, claim, key, purpose, check_signature=check)
+        fit = await hearing.fit()
         # again: it may have been frozen while others were asked
         if (frozen := self.frozen(operation)) is not None:
             return Heard(verdict=Reject((frozen,)), operation=operation)
         if isinstance(fit, Reason):
             fit = self._with_word_on_key(operation, claim, fit, purpose)
-            return Heard(verdict=Reject((fit,)), operation=operation, session=key)
-        return Heard(verdict=Allow(fit.notes, fit.waived), operation=operation, session=key, fit=fit)
+            return Heard(verdict=Reject((fit,)), operation=operation, session=key, grounds=hearing.grounds)
+        allowed = Allow(fit.notes, fit.waived)
+        return Heard(verdict=allowed, operation=operation, session=key, fit=fit, grounds=hearing.grounds)
 
     def _with_word_on_key(
         self, operation: DecodedOperation, claim: SessionClaim, reason: Reason, purpose: Purpose

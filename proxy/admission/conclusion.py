@@ -21,6 +21,7 @@ from proxy.judge.rule import Fail
 from proxy.judge.verdict import Allow, Reject, Verdict
 from proxy.ledger.reservation import Held, NonceSlot, Refusal, Reservation, RuleRefusal
 from proxy.session.counters import Charge, Counter, SessionKey
+from proxy.session.grounds import Grounds
 from proxy.session.validity import UINT48_MAX
 from proxy.userop.decode import DecodedOperation
 from proxy.userop.entry_point import EntryPoint
@@ -38,6 +39,7 @@ class Heard:
     operation: DecodedOperation | None = None
     session: SessionKey | None = None
     fit: Fit | None = None
+    grounds: Grounds | None = None
 
 
 class Conclusion:
@@ -75,7 +77,9 @@ class Conclusion:
         refused = isinstance(verdict, Reject)
         if purpose is not Purpose.EXPLAIN:
             self._count_at_once(finding, refused=refused, now=now)
-        judgement = Judgement(verdict=verdict, operation=heard.operation, facts=facts, finding=finding)
+        judgement = Judgement(
+            verdict=verdict, operation=heard.operation, facts=facts, finding=finding, grounds=heard.grounds
+        )
         if not refused and heard.operation is not None and heard.operation.told_hash is None:
             return judgement if purpose is Purpose.PREVIEW else self._without_hash(judgement)
         if refused or purpose is not Purpose.SUBMIT or heard.operation is None:

@@ -26,6 +26,7 @@ from proxy.session.facts import (
     EnableSignatureFact,
     MissingFact,
 )
+from proxy.session.grounds import Grounds
 from proxy.session.outcome import Waived
 from proxy.session.registry import Status
 from proxy.session.signers import SignatureOutcome, SignatureVerdict
@@ -78,6 +79,8 @@ class Hearing:
         self._notes: tuple[str, ...] = ()
         self._waived: tuple[Waived, ...] = ()
         self._base_fee: int | None = None
+        self.grounds: Grounds | None = None
+        """What the last verdict of the chain's rules rested on, where that is kept."""
         # nobody to ask, or only a stub to show: the bundler's simulation checks the owner's signature then
         self._enable_signature: Doubt = "alert" if self._preview or self._reader is None else "ask"
 
@@ -129,11 +132,21 @@ class Hearing:
         raise StateUnavailable("the facts of this session change faster than they can be read")
 
     def _enforce(self, state: SessionState) -> Accepted | Refused | NeedsFacts:
+        in_flight = self._in_flight
+        if self._terms.keep_grounds:
+            self.grounds = Grounds(
+                state=state,
+                base_fee=self._base_fee,
+                now=int(self._now),
+                unknown_policy=self._asking(self._terms.unknown_policy),
+                unknown_validator=self._asking(self._terms.unknown_validator),
+            )
+            in_flight = self.grounds.noting(in_flight)
         return enforce(
             self._operation,
             state,
             base_fee=self._base_fee,
-            in_flight=self._in_flight,
+            in_flight=in_flight,
             now=int(self._now),
             check_signature=None if self._preview else self._check_signature,
             unknown_policy=self._asking(self._terms.unknown_policy),

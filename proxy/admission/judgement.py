@@ -8,6 +8,7 @@ from proxy.judge.evaluate import NOTHING, Finding
 from proxy.judge.facts import Facts
 from proxy.judge.verdict import Verdict
 from proxy.ledger.reservation import Reservation
+from proxy.session.grounds import Grounds
 from proxy.userop.decode import DecodedOperation
 
 
@@ -16,7 +17,8 @@ class Judgement:
     """A verdict and what it rests on.
 
     `operation` is `None` when it could not be read, `reservation` when nothing is held for it. `enable_nonce` is the
-    nonce by which an ENABLE envelope was judged. `facts` is what the rules saw, `finding` what they said.
+    nonce by which an ENABLE envelope was judged. `facts` is what the rules saw, `finding` what they said, `grounds`
+    what the session's verdict rested on, where that is kept.
     """
 
     verdict: Verdict
@@ -25,3 +27,4 @@ class Judgement:
     enable_nonce: int | None = None
     facts: Facts | None = None
     finding: Finding = NOTHING
+    grounds: Grounds | None = None

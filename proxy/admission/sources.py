@@ -47,6 +47,7 @@ class Terms:
     strict_accounts: frozenset[Address] = frozenset()
     stale_state: Literal["closed", "open"] = "closed"
     fresh_seconds: float = 2.0
+    keep_grounds: bool = False  # what a session's verdict rested on is handed on with it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

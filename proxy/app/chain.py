@@ -6,7 +6,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
@@ -24,7 +24,7 @@ from proxy.chain.receipts import receipt_of_inclusion
 from proxy.chain.refresh import refreshing, sparing
 from proxy.chain.tracker import Patience, Receipt, Tracker
 from proxy.chain.witness import NodeWitness
-from proxy.config import Chain, Config, FeeMethods, LedgerFail, Previews
+from proxy.config import AuditKeep, Chain, Config, FeeMethods, LedgerFail, Previews
 from proxy.edge.admin.backend import ServedChain
 from proxy.edge.dialects.fees import FEE_METHODS, FeeTranslator, NodeFees, Translated
 from proxy.edge.http.endpoints import Health
@@ -127,7 +127,7 @@ async def build_chain(name: str, chain: Chain, shared: Shared) -> BuiltChain:
     upstream = await stack.enter_async_context(_upstream(name, chain, shared, on_health, in_flight))
     tracker, nodeside = _followers(name, chain, shared, ledger, upstream)
     node, reader = (None, None) if nodeside is None else (nodeside.node, nodeside.reader)
-    terms = _terms(chain)
+    terms = replace(_terms(chain), keep_grounds=config.audit.keep is AuditKeep.CALLDATA)
     age = None if node is None else ChainAge(time.monotonic, bound=chain.max_state_age)
     reads = RecentReads(terms.fresh_seconds, time.monotonic, lambda: None if age is None else age.number)
     refresh = None
@@ -269,6 +269,7 @@ def _gate_settings(chain: Chain, config: Config) -> GateSettings:
         judge_previews=config.previews is Previews.JUDGE,
         entry_points={entry_point.address: entry_point for entry_point in chain.entry_points},
         allow_methods=frozenset(chain.allow_methods),
+        keep_whole=config.audit.keep is AuditKeep.CALLDATA,
         fee_methods=FEE_METHODS if chain.fee_methods is FeeMethods.TRANSLATE else frozenset(),
     )
 

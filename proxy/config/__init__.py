@@ -3,6 +3,7 @@
 from proxy.config.endpoints import Endpoint, LedgerPlace, Listen
 from proxy.config.loading import load_config
 from proxy.config.settings import (
+    AuditKeep,
     Chain,
     Client,
     Config,
@@ -17,6 +18,7 @@ from proxy.config.settings import (
 )
 
 __all__ = [
+    "AuditKeep",
     "Chain",
     "Client",
     "Config",

@@ -191,6 +191,13 @@ PathText = Annotated[Path, BeforeValidator(_read_path)]
 """A file; relative to the folder of the settings' file."""
 
 
+class AuditKeep(StrEnum):
+    """How much of an operation goes on record."""
+
+    FACTS = "facts"  # what rules see of it
+    CALLDATA = "calldata"  # and its call data, its session's state, and what was in flight; never a signature
+
+
 class AuditHeads(Settings):
     """Where the newest record is told, out of reach of who can write the trail: what is cut off is noticed there."""
 
@@ -207,6 +214,7 @@ class Audit(Settings):
     max_bytes: int = Field(1_073_741_824, ge=1_048_576, le=2**50)  # past it the oldest records go
     reserve_bytes: int | None = Field(None, ge=0, le=2**50)  # of the disk, for the ledger alone; default: a tenth
     refusals_per_second: float = Field(10, gt=0, le=100_000)  # of a client, that are kept whole; others are counted
+    keep: AuditKeep = AuditKeep.FACTS
     key: SecretStr | None = Field(None, min_length=16)  # without it the trail shows accidents, not malice
     heads: AuditHeads = AuditHeads()
 

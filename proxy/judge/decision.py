@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from proxy.judge.evaluate import Hit
 from proxy.judge.facts import Facts
 from proxy.judge.verdict import Mode, Verdict
+from proxy.session.grounds import Grounds
 from proxy.userop.execution import Call
 from proxy.userop.primitives import Address, Hash32
+from proxy.userop.user_operation import UserOperation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,9 +22,19 @@ class UpstreamAnswer:
     error_message: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """The operation as it was asked about, and what its session's verdict rested on, for a trail that keeps both."""
+
+    op: UserOperation
+    entry_point: Address
+    grounds: Grounds | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """One audited verdict. No signature and no call data beyond the selector is kept.
+    """One audited verdict. No signature is kept, and no call data beyond the selector unless the settings want the
+    `whole`.
 
     `facts` is what rules saw, so that other rules can be tried on it later; `hits` are the rules that fired, `opened`
     the ids of those that let pass for want of a fact. `unix_time` is in seconds. `account` … `calls` are empty when the
@@ -46,3 +58,4 @@ class Decision:
     facts: Facts | None = None
     hits: tuple[Hit, ...] = ()
     opened: tuple[str, ...] = ()
+    whole: Whole | None = None

@@ -11,15 +11,21 @@ from typing import Any
 
 import pytest
 
+from proxy.cli.audit.session_again import NotRecomputableError, judge_session_again
 from proxy.edge.audit.chain import chain_key
 from proxy.edge.audit.heads import read_heads
+from proxy.edge.audit.reading import Trail, read_audit
 from proxy.edge.audit.verify import verify_trail
+from proxy.errors import Code
+from proxy.judge.facts import ALLOWED
 from proxy.ports import OperationEnd
+from proxy.session.outcome import Accepted, Refused
 from proxy.userop.execution import Call
 from proxy.userop.primitives import Hash32, print_bytes
+from proxy.userop.user_operation import UserOperation
 from tests.admission.builders import TWICE, known
 from tests.app.builders import GOOD, OUTSIDE, SESSION_ID, audited, use_number
-from tests.bypass_list.desk import batch, use
+from tests.bypass_list.desk import CHAIN_ID, batch, use
 from tests.running_gate import ESTIMATE, HonestBundler, RunningGate, hash_of, running_gate, submission
 from tests.session.builders import STRANGER, transfer
 
@@ -218,3 +224,50 @@ async def test_pages_go_back_to_the_beginning_without_a_record_twice_or_missing(
             break
         before = f"&before={page['before']}"
     assert seen == expected
+
+
+@pytest.mark.parametrize(("op", "verdict"), [(GOOD, "allow"), (OUTSIDE, "session_scope")], ids=["allowed", "refused"])
+async def test_a_trail_that_keeps_call_data_lets_the_session_s_verdict_be_given_again(
+    tmp_path: Path, op: UserOperation, verdict: str
+) -> None:
+    ledger = tmp_path / "gate.db"
+    async with running_gate(ledger=ledger, audit={"keep": "calldata"}) as gate:
+        gate.running.registry.put(known(TWICE))
+        await gate.send(use_number(7))  # in flight beside it
+        await gate.send(op)
+        await audited(gate, 2)
+    row = list(read_audit(Trail(trail_of(ledger))))[-1]
+    assert row.whole is not None
+    assert row.whole["operation"]["callData"] == print_bytes(op.call_data)
+    again = judge_session_again(row, CHAIN_ID)
+    assert isinstance(again, Accepted | Refused)
+    assert (ALLOWED if isinstance(again, Accepted) else again.reason.code.label) == verdict
+    with closing(sqlite3.connect(trail_of(ledger))) as reader:
+        details = [detail for (detail,) in reader.execute("SELECT detail FROM records WHERE kind = 'decision'")]
+    assert not [detail for detail in details if op.signature[-65:].hex() in detail]
+
+
+async def test_what_was_in_flight_is_among_the_grounds(tmp_path: Path) -> None:
+    ledger = tmp_path / "gate.db"
+    async with running_gate(ledger=ledger, audit={"keep": "calldata"}) as gate:
+        gate.running.registry.put(known(TWICE))
+        for number in range(3):
+            await gate.send(use_number(number))
+        await audited(gate, 3)
+    first, _, third = read_audit(Trail(trail_of(ledger)))
+    assert isinstance(judge_session_again(first, CHAIN_ID), Accepted)
+    refused = judge_session_again(third, CHAIN_ID)
+    assert isinstance(refused, Refused)
+    assert refused.reason.code is Code.LIMIT_EXCEEDED
+
+
+async def test_a_trail_that_keeps_facts_only_says_that_a_verdict_cannot_be_given_again(tmp_path: Path) -> None:
+    ledger = tmp_path / "gate.db"
+    async with running_gate(ledger=ledger) as gate:
+        gate.running.registry.put(known(TWICE))
+        await gate.send(GOOD)
+        await audited(gate, 1)
+    (row,) = read_audit(Trail(trail_of(ledger)))
+    assert row.whole is None
+    with pytest.raises(NotRecomputableError, match="facts only"):
+        judge_session_again(row, CHAIN_ID)

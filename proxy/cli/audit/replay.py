@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from proxy.cli.audit.session_again import NotRecomputableError, judge_session_again
 from proxy.cli.options import DEFAULT_CONFIG, ConfigOption, ExitCode, JsonOption, audit_trail, fail, load, read_since
 from proxy.cli.render import print_tree
 from proxy.cli.rules.past import recorded_in
@@ -22,6 +23,7 @@ from proxy.judge.facts import ALLOWED
 from proxy.judge.rule import Ruleset
 from proxy.judge.verdict import Mode
 from proxy.rehearsal.rehearse import Rehearsal
+from proxy.session.outcome import Accepted, NeedsFacts, Refused
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +53,9 @@ def replay(
     """Judge one decision again, and say where it would be another today.
 
     The rules are judged again: from the facts that the decision was made on, with what rules count made anew from the
-    decisions before it in the trail. What the session allowed is not: it is told as it was recorded, and marked so.
-    Exit code 1 when the rules would say something else.
+    decisions before it in the trail. So is what the session allows, on the state and the amounts in flight that were
+    recorded, where the trail keeps them (audit.keep: calldata). What is only repeated is marked as recorded. Exit code
+    1 when the rules would say something else.
 
     \b
     Examples:
@@ -62,7 +65,10 @@ def replay(
     settings = load(config)
     rules = load_rules(files or (), config)
     found = _replayed(audit_trail(settings), decision_id, rules.ruleset, settings.mode, since)
-    told = _as_json(found, rules.ruleset.digest)
+    chain = settings.chains.get(found.row.chain)
+    if chain is None:
+        fail(f"its chain {found.row.chain} is not in the settings any more", ExitCode.REFUSED)
+    told = _as_json(found, rules.ruleset.digest, chain.chain_id)
     if as_json:
         typer.echo(json.dumps(told, indent=2))
     else:
@@ -93,7 +99,23 @@ def _replayed(trail: Trail, decision_id: str, ruleset: Ruleset, ceiling: Mode, s
     return Replayed(row=wanted, finding=finding, before=before, unread=unread)
 
 
-def _as_json(found: Replayed, digest: str) -> dict[str, object]:
+def _session_again(row: AuditRow, chain_id: int) -> dict[str, object]:
+    """The session's verdict made anew on the recorded grounds, or why it is only repeated."""
+    try:
+        again = judge_session_again(row, chain_id)
+    except NotRecomputableError as error:
+        return {"how": "recorded", "why": str(error)}
+    told: dict[str, object] = {"how": "recomputed", "recorded": ["the signature", "the state", "what was in flight"]}
+    match again:
+        case Accepted():
+            return {**told, "now": ALLOWED}
+        case Refused(reason=reason):
+            return {**told, "now": reason.code.label, "sentence": reason.sentence}
+        case NeedsFacts():
+            return {"how": "recorded", "why": "it hung on what the node was asked for this operation alone"}
+
+
+def _as_json(found: Replayed, digest: str, chain_id: int) -> dict[str, object]:
     row = found.row
     now = [{"rule": hit.rule.id, "mode": hit.mode.value, "sentence": hit.sentence} for hit in found.finding.hits]
     then = [{"rule": hit.rule, "mode": hit.mode, "sentence": hit.sentence} for hit in row.rules]
@@ -112,10 +134,9 @@ def _as_json(found: Replayed, digest: str) -> dict[str, object]:
             "passForWantOfAFact": list(found.finding.opened),
         },
         "session": {
-            "how": "recorded",
-            "verdict": facts.get("verdict", ALLOWED),
+            "was": facts.get("verdict", ALLOWED),
             "limitUsedPercent": facts.get("limit_used_percent"),
-            "why": "its state and what was in flight are not kept with the decision",
+            **_session_again(row, chain_id),
         },
         "counts": {"how": "recomputed", "from": "the decisions before it, and their ends as far as they are known"},
     }

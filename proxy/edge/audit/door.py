@@ -21,6 +21,7 @@ from proxy.ports import Deed, OperationEnd
 
 _BASE_BYTES: Final = 2_048
 _ITEM_BYTES: Final = 512
+_WHOLE_BYTES: Final = 8_192
 _SAMPLED_SECONDS: Final = 10.0
 
 _Printed = tuple[object, ...]
@@ -105,6 +106,8 @@ class Door:
         weight = _BASE_BYTES + items * _ITEM_BYTES
         if decision.calls:
             weight += sum([len(call.data) for call in decision.calls])
+        if decision.whole is not None:
+            weight += _WHOLE_BYTES + len(decision.whole.op.call_data)
         return self._put(weight, lambda: print_decision(decision, forwarding=forwarding))
 
     def answered(self, decision_id: str, answer: UpstreamAnswer) -> bool:

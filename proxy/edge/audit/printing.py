@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from hashlib import blake2b
 from operator import attrgetter
 from typing import Any, Final
@@ -16,13 +17,15 @@ import orjson
 
 from proxy.edge.audit.schema import RecordKind
 from proxy.errors import Reason
-from proxy.judge.decision import Decision, UpstreamAnswer
+from proxy.judge.decision import Decision, UpstreamAnswer, Whole
 from proxy.judge.evaluate import Hit
 from proxy.judge.facts_json import facts_to_json
 from proxy.judge.verdict import Allow, Reject
 from proxy.methods import MethodClass, classify
 from proxy.ports import Deed, OperationEnd
+from proxy.session.grounds import grounds_to_json
 from proxy.userop.primitives import print_bytes
+from proxy.userop.user_operation import UserOperation, print_user_operation
 
 MOST_ITEMS: Final = 32
 """So many calls, moves, acts or grants of an operation are kept; within a grant a quarter."""
@@ -66,7 +69,7 @@ def print_decision(decision: Decision, *, forwarding: bool) -> Columns:
         _json([shown(note) for note in notes]) if notes else None,
         *(calls, facts),
         _json([_hit_json(hit) for hit in decision.hits[:MOST_ITEMS]]) if decision.hits else None,
-        _json({"cut": cut}) if cut else None,
+        _json(_detail(cut, decision.whole)) if cut or decision.whole is not None else None,
     )
 
 
@@ -155,6 +158,29 @@ def _print_operation(decision: Decision) -> tuple[str | None, str | None, Mappin
         shorter, cut = _cut(whole, MOST_ITEMS // 4)
         printed = orjson.dumps({name: shorter.get(name) for name in facts})
     return None, printed.decode(), cut
+
+
+def _detail(cut: Mapping[str, object], whole: Whole | None) -> dict[str, object]:
+    told: dict[str, object] = {"cut": cut} if cut else {}
+    if whole is not None:
+        told["whole"] = {
+            "operation": print_user_operation(_unsigned(whole.op)),
+            "entryPoint": print_bytes(whole.entry_point),
+            "grounds": None if whole.grounds is None else grounds_to_json(whole.grounds),
+        }
+    return told
+
+
+def _unsigned(op: UserOperation) -> UserOperation:
+    """The operation without what proves anything: its own signature, the paymaster's, an authorisation's."""
+    return replace(
+        op,
+        signature=b"",
+        paymaster_and_data=None if op.paymaster_and_data is None else op.paymaster_and_data[:20],
+        paymaster_data=None if op.paymaster_data is None else bytes(len(op.paymaster_data)),
+        paymaster_signature=None,
+        eip7702_auth=None,
+    )
 
 
 def _cut(described: dict[str, Any], most: int) -> tuple[dict[str, Any], Mapping[str, object]]:

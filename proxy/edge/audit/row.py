@@ -131,6 +131,7 @@ class AuditRow:
     estimate: bool = False  # nothing was handed in
     cut: Mapping[str, object] = dataclasses.field(default_factory=dict)  # how many there were of what is not all here
     end: AuditEnd | None = None
+    whole: Mapping[str, Any] | None = None  # operation, entryPoint and grounds, where the trail keeps them
 
     def as_json(self) -> dict[str, object]:
         """The row for `GET /audit` and `--json`: bytes in 0x-hex, values in wei as decimal text."""
@@ -161,6 +162,7 @@ class AuditRow:
             "estimate": self.estimate,
             "end": None if self.end is None else self.end.as_json(),
             **({"cut": dict(self.cut)} if self.cut else {}),
+            **({"whole": dict(self.whole)} if self.whole else {}),
         }
 
 
@@ -191,6 +193,7 @@ def decision_row(
         calls=_calls(columns["calls"], facts),
         facts=None if facts is None else json.dumps(facts, separators=(",", ":")),
         cut=detail.get("cut", {}),
+        whole=detail.get("whole"),
         rules=tuple(AuditHit(**hit) for hit in orjson.loads(columns["rules"] or "[]")),
         forward=forward,
         upstream=answer,
