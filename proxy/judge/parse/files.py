@@ -67,7 +67,7 @@ def parse_rules(
     ruleset = Ruleset(
         rules=rules,
         tokens=known,
-        digest=digest_of(rules, terms.scope),
+        digest=digest_of(rules, terms.scope, terms.normal),
         listed={name: len(each.values) for name, each in lists.items() if each.file is not None},
     )
     return Parsed(ruleset=ruleset, warnings=warnings, beside=shelf.paths)

@@ -17,42 +17,82 @@ from proxy.userop.primitives import keccak256
 _IDENTITY_BYTES: Final = 16
 
 
-def normal(value: Any) -> str:
-    """One text for equal values, and different ones for different values."""
-    if isinstance(value, Expression):
-        return normal(value.source)
-    if isinstance(value, Enum):
-        return normal(value.value)
-    if isinstance(value, ZoneInfo):
-        return f"zone {value.key}"
-    if isinstance(value, Place):
-        return ""
-    if is_dataclass(value):
-        inside = [f"{each.name}={normal(getattr(value, each.name))}" for each in fields(value) if _counts(each, value)]
-        return f"{type(value).__name__}({', '.join(inside)})"
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(sorted(f"{normal(key)}: {normal(item)}" for key, item in value.items())) + "}"
-    if isinstance(value, frozenset):
-        return "{" + ", ".join(sorted(map(normal, value))) + "}"
-    if isinstance(value, tuple):
-        return "(" + ", ".join(map(normal, value)) + ")"
-    if isinstance(value, bytes):
-        return f"0x{value.hex()}"
-    return ascii(value) if isinstance(value, str) else f"{type(value).__name__} {value}"
+class Normal:
+    """Puts values into one text: the same for equal values, and different ones for different values.
+
+    Records are put into words once each, as long as this lives: the same match is in a rule and in its identity.
+    """
+
+    def __init__(self) -> None:
+        self._told: dict[int, tuple[object, str]] = {}  # by id; the record is kept, so that its id stays its own
+
+    def text(self, value: Any) -> str:  # one line a kind
+        """The text of a value."""
+        kind = type(value)
+        if kind is str:
+            return ascii(value)
+        if value is None or kind is bool or kind is int:
+            return f"{kind.__name__} {value}"
+        if kind is tuple:
+            return "(" + ", ".join(map(self.text, value)) + ")"
+        if kind is frozenset:
+            return "{" + ", ".join(sorted(map(self.text, value))) + "}"
+        if kind is Expression:
+            return ascii(value.source)
+        if isinstance(value, Enum):
+            return self.text(value.value)
+        if isinstance(value, ZoneInfo):
+            return f"zone {value.key}"
+        if kind is Place:
+            return ""
+        if is_dataclass(value):
+            return self._record(value)
+        return self._other(value)
+
+    def _record(self, value: Any) -> str:
+        known = self._told.get(id(value))
+        if known is None:
+            kind = type(value)
+            compared = _COMPARED.get(kind)
+            if compared is None:
+                compared = _COMPARED[kind] = tuple(each for each in fields(value) if each.compare)
+            inside = [
+                f"{each.name}={self.text(found)}"
+                for each in compared
+                if not ((found := getattr(value, each.name)) == each.default and each.metadata.get("later"))
+            ]
+            known = self._told[id(value)] = value, f"{kind.__name__}({', '.join(inside)})"
+        return known[1]
+
+    def _other(self, value: Any) -> str:
+        if isinstance(value, Mapping):
+            inside = sorted(f"{self.text(key)}: {self.text(item)}" for key, item in value.items())
+            return "{" + ", ".join(inside) + "}"
+        if isinstance(value, frozenset):
+            return "{" + ", ".join(sorted(map(self.text, value))) + "}"
+        if isinstance(value, tuple):
+            return "(" + ", ".join(map(self.text, value)) + ")"
+        if isinstance(value, bytes):
+            return f"0x{value.hex()}"
+        return ascii(value) if isinstance(value, str) else f"{type(value).__name__} {value}"
 
 
-def _counts(each: Field[Any], value: Any) -> bool:
-    return each.compare and not (each.metadata.get("later") and getattr(value, each.name) == each.default)
+_COMPARED: Final[dict[type[Any], tuple[Field[Any], ...]]] = {}
 
 
 def identity_of(
-    name: str, match: Match, counts: Expression | None, check: Check | None, meanings: Mapping[str, object]
+    normal: Normal,
+    name: str,
+    match: Match,
+    check: Check | None,
+    condition: tuple[Expression | None, Mapping[str, object]],
 ) -> bytes:
     """16 bytes that stay while the same is counted: neither a limit's height nor mode, severity or texts are in it.
 
-    `counts` says which operations are counted or learnt from: `learn` where the rule has one, else `when`. `meanings`
-    are the macros and lists that it names.
+    `condition` says which operations are counted or learnt from, `learn` where the rule has one, else `when`; with the
+    macros and lists that it names.
     """
+    counts, meanings = condition
     counted = check
     if isinstance(check, Limit):
         counted = replace(check, maximum={})
@@ -64,16 +104,16 @@ def identity_of(
         counted = replace(check, factor=0, after_operations=0)
     elif isinstance(check, Streak):
         counted = replace(check, length=0)
-    return keccak256(normal((name, match, counts, counted, meanings)).encode())[:_IDENTITY_BYTES]
+    return keccak256(normal.text((name, match, counts, counted, meanings)).encode())[:_IDENTITY_BYTES]
 
 
-def digest_of(rules: tuple[Rule, ...], scope: Scope) -> str:
+def digest_of(rules: tuple[Rule, ...], scope: Scope, normal: Normal) -> str:
     """Hex of a hash over all that rules say, whatever file and line they stand in, and in their order."""
     tokens = {
         symbol: (token.native, token.places, None if token.price is None else _printed(token.price))
         for symbol, token in scope.tokens.by_symbol.items()
     }
-    return keccak256(normal((rules, tokens, scope.lists, scope.macros)).encode()).hex()
+    return keccak256(normal.text((rules, tokens, scope.lists, scope.macros)).encode()).hex()
 
 
 def _printed(price: Fraction) -> str:

@@ -139,6 +139,7 @@ def _build(draft: Draft, order: int, terms: Terms) -> Rule | None:
     remedy, owner, runbook = (_text(draft, key) for key in ("remedy", "owner", "runbook"))
     learn = _learn(draft, check, terms)
     counts = when if learn is None else learn
+    meanings: Mapping[str, object] = {} if counts is None else terms.meanings(counts.source)
     return Rule(
         id=draft.id,
         description=description or "",
@@ -148,7 +149,7 @@ def _build(draft: Draft, order: int, terms: Terms) -> Rule | None:
         match=match,
         place=draft.place,
         order=order,
-        identity=identity_of(draft.id, match, counts, check, {} if counts is None else terms.meanings(counts.source)),
+        identity=identity_of(terms.normal, draft.id, match, check, (counts, meanings)),
         when=when,
         learn=learn,
         check=check,

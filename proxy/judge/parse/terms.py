@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 from proxy.document import Place, did_you_mean
 from proxy.judge.expression import RESERVED_NAMES, Expression, NamedList, Scope, compile_expression
 from proxy.judge.parse.feeds import Shelf, lines_of, read_prices
+from proxy.judge.parse.identity import Normal
 from proxy.judge.parse.written import Written
 from proxy.judge.tokens import NATIVE, RESERVED_SYMBOLS, USD, Asset, Price, Token, TokenPlace, Tokens, parse_amount
 from proxy.written import read_address, read_hash, read_selector, shorten
@@ -37,6 +38,8 @@ class Terms:
     chains: Mapping[str, int] | None
     clients: Collection[str] | None
     used: set[str] = field(default_factory=set)
+    normal: Normal = field(default_factory=Normal)
+    _compiled: dict[str, Expression] = field(default_factory=dict)
 
     def members(self, written: Written, kind: str) -> Iterable[bytes | str]:
         """The values of one entry: itself, or all of the list it names."""
@@ -57,9 +60,12 @@ class Terms:
         """A condition; its faults are told at their columns."""
         if (text := written.text()) is None:
             return None
+        if (known := self._compiled.get(text)) is not None:
+            return known
         self.used.update(self.meanings(text))
         outcome = compile_expression(text, self.scope)
         if isinstance(outcome, Expression):
+            self._compiled[text] = outcome
             return outcome
         for each in outcome:
             written.reading.fault(written.place_in(each.offset), each.problem, each.suggestion)
