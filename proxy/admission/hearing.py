@@ -127,7 +127,7 @@ class Hearing:
                 case Refused():
                     newer = await self._newer(state)
                     if newer is None:
-                        return verdict.reason
+                        return self._final(verdict.reason)
                     state = self._installed_on_the_way(newer)
         raise StateUnavailable("the facts of this session change faster than they can be read")
 
@@ -244,6 +244,15 @@ class Hearing:
         except StateUnavailable:
             return None
         return None if read is None or read == state else read
+
+    def _final(self, reason: Reason) -> Reason:
+        """A removal is final only by a reading of the newest block: what is older may have been granted again since."""
+        newest = self._reads.newest
+        if reason.code is not Code.SESSION_REVOKED or self._reader is None or newest is None:
+            return reason
+        known = self._registry.get(self._key)
+        is_new = known is not None and known.block is not None and known.block >= newest
+        return reason if is_new else reasons.perhaps_granted_again(reason)
 
     async def _find(self, state: SessionState, facts: Sequence[MissingFact]) -> SessionState:
         if self._reader is None:

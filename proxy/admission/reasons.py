@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from proxy.errors import Code, Reason, StateUnavailable, Undecodable
 from proxy.session.facts import MissingFact
 from proxy.session.freezes import Freeze
@@ -78,6 +80,15 @@ def hidden_claim() -> Reason:
         sentence="the signature is a session's, and the nonce names no session module",
         remedy="name the session module in the nonce key, so that the session can be judged",
         got="signature",
+    )
+
+
+def perhaps_granted_again(reason: Reason) -> Reason:
+    """A removal that was known of before the newest block: somebody else may have granted the session again since."""
+    return replace(
+        reason,
+        remedy="send again in a moment if it was granted again; otherwise ask the owner for a new session",
+        retryable=True,
     )
 
 

@@ -106,6 +106,11 @@ class RecentReads:
         self._newest = newest
         self._readings: OrderedDict[SessionKey, _Reading] = OrderedDict()
 
+    @property
+    def newest(self) -> int | None:
+        """The number of the newest block that was processed; `None` where that is not known."""
+        return self._newest()
+
     async def once(self, key: SessionKey, read: Callable[[], Awaitable[SessionState | None]]) -> SessionState | None:
         """What `read` says; whoever comes while it is under way waits for the same reading.
 

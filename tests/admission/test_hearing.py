@@ -353,3 +353,16 @@ async def test_a_session_that_is_not_there_is_asked_for_once_a_block() -> None:
     room.newest = 101
     await room.refusal(USE)
     assert len(room.node.asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("read_at", "newest", "retryable"), [(7, 8, True), (8, 8, False), (9, 8, False), (7, None, False)]
+)
+async def test_a_removal_is_final_only_by_a_reading_of_the_newest_block(
+    read_at: int | None, newest: int | None, retryable: bool
+) -> None:
+    room = Room(node=True)
+    room.newest = newest
+    room.registry.put(replace(REMOVED, block=read_at))
+    reason = await room.refusal(USE)
+    assert (reason.code, reason.retryable) == (Code.SESSION_REVOKED, retryable)
