@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
-from collections.abc import Collection
-from contextlib import AsyncExitStack
+import time
+from collections.abc import Collection, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
-from typing import Protocol
+from traceback import extract_tb
+from typing import Final, Protocol
 
 from proxy.chain.tracker import Outcome as TrackedOutcome
 from proxy.config import Config
 from proxy.edge.storage.store import Store
+from proxy.errors import StateUnavailable
+from proxy.happening import Alerts, Happening, HappeningKind
 from proxy.ledger.rule_counts import RuleCounts
 from proxy.session.known import KnownSession
+from proxy.session.lint.findings import Severity
 from proxy.session.registry import Registry
+
+_LOG: Final = logging.getLogger(__name__)
 
 
 class Memory(Protocol):
@@ -71,3 +79,30 @@ def ledger_path(config: Config, stack: AsyncExitStack) -> Path:
         return config.ledger.path
     folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="sessiongate-"))
     return Path(folder) / "ledger.db"
+
+
+def tell_of_missing(store: Store, path: Path, alerts: Alerts) -> None:
+    """Say so when the ledger has lost what was once on disk. The gate goes on with what is left."""
+    if not store.missing:
+        return
+    what = (
+        f"The ledger lacks the last {store.missing} of the writes that were committed to it: its write-ahead log was "
+        "removed, cut short or damaged, or an older copy took its place. Operations in flight may be held no more."
+    )
+    _LOG.error("%s: %s", path, what)
+    alerts.raise_(
+        Happening(kind=HappeningKind.LEDGER_REWOUND, severity=Severity.CRITICAL, unix_time=time.time(), what=what)
+    )
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """What is on disk and cannot be read is told without a word of what stands there. Raises `StateUnavailable`."""
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        place = next(
+            (frame.name for frame in reversed(extract_tb(error.__traceback__)) if "proxy" in frame.filename), ""
+        )
+        why = f"a stored row cannot be read ({type(error).__name__} in {place})"
+        raise StateUnavailable(f"{why}; `sessiongate ledger verify` names it", fact="ledger") from None

@@ -18,7 +18,15 @@ from proxy.app.background import run_in_background
 from proxy.app.chain import Shared, build_chain, start_chain
 from proxy.app.deeds import note_reload
 from proxy.app.descriptors import descriptors_of
-from proxy.app.memory import NoMemory, keep_counts_of, ledger_path, restored_counts, restored_registry
+from proxy.app.memory import (
+    NoMemory,
+    keep_counts_of,
+    ledger_path,
+    reading,
+    restored_counts,
+    restored_registry,
+    tell_of_missing,
+)
 from proxy.app.settings import admin_access, audit_writer, metrics_of, server_settings, tell_heads_of
 from proxy.config import Config
 from proxy.edge.admin.backend import GateBackend
@@ -33,7 +41,8 @@ from proxy.edge.http.server import RpcServer
 from proxy.edge.http.service import Hooks
 from proxy.edge.rule_files.book import RuleBook, open_rules, start_rules
 from proxy.edge.storage.database import Synchronous
-from proxy.edge.storage.housekeeping import count_sessions, measure_disk, prune, save_counts, try_ledger
+from proxy.edge.storage.holding import hold
+from proxy.edge.storage.housekeeping import count_sessions, measure_disk, prune, save_counts, try_ledger, watch_file
 from proxy.edge.storage.store import Store
 from proxy.edge.telemetry.logs import OperationLog, set_up_log
 from proxy.edge.telemetry.metrics import Metrics
@@ -105,23 +114,31 @@ async def start(config: Config, stack: AsyncExitStack) -> Running:
     """Build the gate and listen; leaving `stack` stops it, in the opposite order."""
     descriptors = descriptors_of(config)
     path = ledger_path(config, stack)
-    store = Store(path, synchronous=Synchronous(config.ledger_synchronous))
+    held = hold(path)
+    stack.callback(held.close)
+    # a ledger in memory does not outlive the process: no power cut need be waited for
+    synchronous = Synchronous.NORMAL if config.ledger.path is None else Synchronous(config.ledger_synchronous)
+    store = Store(path, synchronous=synchronous)
     stack.callback(store.close)
     metrics = metrics_of(config)
+    run_in_background(watch_file(metrics, held, store), stack)
     audit = audit_writer(config, path)
     audit.start()
     # stopped after the writer, so that the head that is told last is the newest
     run_in_background(tell_heads_of(config, audit), stack)
     stack.callback(audit.stop)
     metrics.before_each_scrape(partial(measure_disk, metrics, path))
-    registry = restored_registry(config, store)
-    counts = restored_counts(store)
+    with reading():
+        registry = restored_registry(config, store)
+        counts = restored_counts(store)
+        in_flight, ended = store.operations_in_flight(), store.operations_ended()
     rules = start_rules(config, metrics, stack)
     for allowance in store.allowances():
         rules.allowances.put(allowance)
     alerts = await open_desk(
         config.alerts, metrics, stack, instance=instance_of(config.alerts, config.admin_listen), path=path
     )
+    tell_of_missing(store, path, alerts)
     await rules.keep_counts_in(partial(keep_counts_of, counts, store))
     counts.on_use = partial(_note_use, rules, metrics)
     shared = Shared(
@@ -130,8 +147,8 @@ async def start(config: Config, stack: AsyncExitStack) -> Running:
         counts=counts,
         rules=rules,
         memory=store,
-        in_flight=store.operations_in_flight(),
-        ended=store.operations_ended(),
+        in_flight=in_flight,
+        ended=ended,
         recorder=EdgeRecorder(
             metrics, audit, partial(alerts.tell, rule_of=rules.rule), alerts, OperationLog(config.log.operations)
         ),

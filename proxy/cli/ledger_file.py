@@ -6,7 +6,6 @@ import asyncio
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 
 from proxy.cli.options import fail
@@ -43,26 +42,3 @@ def drop_freezes(path: Path, permission_id: Hash32, *, account: Address | None, 
         lifted = standing.lift(permission_id, account=account, chain_id=chain_id)
         asyncio.run(store.drop_freezes(lifted))
     return len(lifted)
-
-
-@contextmanager
-def sole_holder(path: Path | None) -> Iterator[None]:
-    """Hold a ledger against a second gate, whose reservations this one would not see.
-
-    Raises `StateUnavailable` when another gate holds it. A ledger in memory is nobody else's.
-    """
-    if path is None:
-        yield
-        return
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = path.with_name(f"{path.name}.lock").open("a")
-    except OSError:
-        yield  # where no lock can be made no ledger can be kept, which the store says better
-        return
-    with lock:
-        try:
-            flock(lock, LOCK_EX | LOCK_NB)
-        except BlockingIOError:
-            raise StateUnavailable("another gate holds it", fact="ledger") from None
-        yield

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sqlite3
 
-from proxy.cli.ledger_file import sole_holder
 from proxy.cli.options import DEFAULT_CONFIG, ConfigOption, FileArgument, end_with, fail
 from proxy.edge.rule_files.reading import load_with_rules
 from proxy.errors import ConfigErrors, StateUnavailable
@@ -29,8 +28,7 @@ def serve(file: FileArgument = None, config: ConfigOption = DEFAULT_CONFIG) -> N
     from proxy.app import serve as serve_gate  # noqa: PLC0415
 
     try:
-        with sole_holder(settings.ledger.path):
-            serve_gate(settings)
+        serve_gate(settings)
     except ConfigErrors as errors:  # a rule file changed in the meantime
         end_with(errors)
     except OSError as error:

@@ -14,7 +14,7 @@ import asyncio
 import logging
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
 from threading import Thread
@@ -23,6 +23,7 @@ from typing import Final
 from proxy.errors import StateUnavailable
 
 Statement = tuple[str, Sequence[object]]
+Count = Callable[[sqlite3.Connection], Callable[[], None]]
 
 _LOG: Final = logging.getLogger(__name__)
 _MOST_JOBS_A_COMMIT: Final = 256
@@ -58,10 +59,16 @@ class _Job:
 
 
 class GroupCommit:
-    """The one writer of a database. `connection` must not be in a transaction, nor be used by anybody else."""
+    """The one writer of a database. `connection` must not be in a transaction, nor be used by anybody else.
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    `count` is called in each transaction before it is committed, and what it returns afterwards. As long as `displaced`
+    says why the file is not where it should be, only what is owed is written.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, count: Count | None = None) -> None:
+        self.displaced: str | None = None
         self._connection = connection
+        self._count = count
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._closed = False
         self._owed: list[_Job] = []  # the writing thread's own
@@ -89,6 +96,8 @@ class GroupCommit:
             return
         if self._closed:
             raise StateUnavailable("the ledger is closed", fact="ledger")
+        if self.displaced is not None and not owed:
+            raise StateUnavailable(f"the ledger is not where it was: {self.displaced}", fact="ledger")
         loop = asyncio.get_running_loop()
         done = loop.create_future()
         self._jobs.put(_Job(statements, loop, done, probe, owed))
@@ -151,11 +160,14 @@ class GroupCommit:
         try:
             for sql, values in statements:
                 connection.execute(sql, values)
+            done = None if self._count is None else self._count(connection)
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+        if done is not None:
+            done()
 
 
 def _end(jobs: Sequence[_Job], error: Exception | None) -> None:

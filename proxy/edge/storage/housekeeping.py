@@ -13,6 +13,7 @@ from typing import Final
 from proxy.chain.outcome import Outcome
 from proxy.edge.admin.backend import FROZEN
 from proxy.edge.audit.space import disk_of
+from proxy.edge.storage.holding import HeldFile
 from proxy.edge.storage.store import Store
 from proxy.edge.telemetry.metrics import DECLARED, OTHER, Metrics
 from proxy.errors import StateUnavailable
@@ -22,6 +23,7 @@ from proxy.session.registry import Registry
 _LOG: Final = logging.getLogger(__name__)
 _PROBE_SECONDS: Final = 10.0
 _SAVE_SECONDS: Final = 2.0
+LOOK_SECONDS: Final = 2.0
 _PRUNE_SECONDS: Final = 3_600.0
 _DAY: Final = 86_400.0
 
@@ -59,6 +61,26 @@ async def try_ledger(metrics: Metrics, store: Store) -> None:
         else:
             metrics.ledger_writable(writable=True)
         await asyncio.sleep(_PROBE_SECONDS)
+
+
+async def watch_file(metrics: Metrics, held: HeldFile, store: Store) -> None:
+    """Look every other second whether the database is where it was. While it is not, nothing new is held in it."""
+    told: str | None = None
+    while True:
+        trouble = await asyncio.to_thread(held.trouble)
+        if trouble != told:
+            if trouble is None:
+                _LOG.warning("the ledger %s is where it was again", held.path)
+            else:
+                _LOG.error(
+                    "the ledger %s is not where it was: %s. What is held now would be lost at the next start: put the "
+                    "file back, or stop the gate",
+                    *(held.path, trouble),
+                )
+            told = trouble
+            store.displaced(trouble)
+        metrics.health.ledger_in_place(in_place=trouble is None)
+        await asyncio.sleep(LOOK_SECONDS)
 
 
 async def save_counts(counts: RuleCounts, store: Store) -> None:

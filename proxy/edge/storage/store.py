@@ -19,6 +19,7 @@ import orjson
 from proxy.chain.outcome import Outcome
 from proxy.chain.trail import Cursor
 from proxy.edge.storage.database import Synchronous, open_database
+from proxy.edge.storage.tally import Tally
 from proxy.errors import StateUnavailable
 from proxy.judge.allowance import Allowance
 from proxy.ledger import rule_tables
@@ -53,11 +54,22 @@ class Store:
     def __init__(self, path: Path | str, *, synchronous: Synchronous = Synchronous.FULL) -> None:
         self._path = path
         self._connection = open_database(path, synchronous=synchronous)
-        self._writer = GroupCommit(self._connection)
+        self._tally = Tally(self._connection, Path(path))
+        self._writer = GroupCommit(self._connection, self._tally.count)
 
     def close(self) -> None:
         """Write what was handed over and close the file. Blocks until that is done."""
         self._writer.close()
+        self._tally.close()
+
+    @property
+    def missing(self) -> int:
+        """How many commits were on disk once and are not any more: a lost log, or an older copy."""
+        return self._tally.missing
+
+    def displaced(self, why: str | None) -> None:
+        """The file that is open is not the one at its path, for this reason; or is again."""
+        self._writer.displaced = why
 
     # reading: blocks, for the start of the gate and for the command line
 

@@ -44,6 +44,10 @@ class HealthMetrics:
         self._disk_share = Gauge(
             "sessiongate_disk_free_ratio", "The same as a share of the disk.", ["what"], registry=registry
         )
+        self._in_place = Gauge(
+            "sessiongate_ledger_in_place", "1 while the open database is the file at its path.", registry=registry
+        )
+        self._in_place.set(1)
         self._telling = Gauge(
             "sessiongate_alerts_configured",
             "1 when this gate tells single happenings itself (`alerts:` in its settings); the rules then leave them.",
@@ -92,6 +96,10 @@ class HealthMetrics:
         """Set how much waits in a queue, one of `QUEUES`."""
         if name in QUEUES:
             self._queue.labels(name).set(depth)
+
+    def ledger_in_place(self, *, in_place: bool) -> None:
+        """Set whether the open database is the one that the next start will find."""
+        self._in_place.set(in_place)
 
     def disk(self, what: str, *, free: int, total: int) -> None:
         """Set the room left, in bytes, on the disk that holds `what`, one of `PLACES`."""
