@@ -75,6 +75,22 @@ OperationOption = Annotated[
 ]
 
 
+DecisionOption = Annotated[str | None, typer.Option("--decision-id", metavar="ID", help="This one.")]
+ClientOption = Annotated[str | None, typer.Option("--client", metavar="NAME", help="Asked by this client.")]
+RuleOption = Annotated[str | None, typer.Option("--rule", metavar="ID", help="On which this rule fired.")]
+CodeOption = Annotated[
+    int | None, typer.Option("--code", parser=read_code, metavar="CODE", help="session_scope, or -32054.")
+]
+VerdictOption = Annotated[VerdictName | None, typer.Option("--verdict", help="What was said.")]
+SinceOption = Annotated[
+    float | None,
+    typer.Option("--since", parser=read_since, metavar="TIME", help="15m, 2h, 7d, 2026-11-27, unix seconds."),
+]
+UntilOption = Annotated[
+    float | None, typer.Option("--until", parser=read_since, metavar="TIME", help="The same; exclusive.")
+]
+
+
 def audit(  # the options of a command
     context: typer.Context,
     config: ConfigOption = DEFAULT_CONFIG,
@@ -83,22 +99,15 @@ def audit(  # the options of a command
     show: Annotated[Shown, typer.Option("--show", help="What to list.")] = Shown.DECISIONS,
     permission_id: SessionOption = None,
     user_op_hash: OperationOption = None,
-    decision_id: Annotated[str | None, typer.Option("--decision-id", metavar="ID", help="This one.")] = None,
+    decision_id: DecisionOption = None,
     account: AccountOption = None,
     chain: ChainOption = None,
-    client: Annotated[str | None, typer.Option("--client", metavar="NAME", help="Asked by this client.")] = None,
-    rule: Annotated[str | None, typer.Option("--rule", metavar="ID", help="On which this rule fired.")] = None,
-    code: Annotated[
-        int | None, typer.Option("--code", parser=read_code, metavar="CODE", help="session_scope, or -32054.")
-    ] = None,
-    verdict: Annotated[VerdictName | None, typer.Option("--verdict", help="What was said.")] = None,
-    since: Annotated[
-        float | None,
-        typer.Option("--since", parser=read_since, metavar="TIME", help="15m, 2h, 7d, 2026-11-27, unix seconds."),
-    ] = None,
-    until: Annotated[
-        float | None, typer.Option("--until", parser=read_since, metavar="TIME", help="The same; exclusive.")
-    ] = None,
+    client: ClientOption = None,
+    rule: RuleOption = None,
+    code: CodeOption = None,
+    verdict: VerdictOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most the newest that many.")] = 50,
     everything: Annotated[bool, typer.Option("--all", help="All that match, whatever --limit says.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, decisions only.")] = False,
@@ -136,6 +145,12 @@ def audit(  # the options of a command
         asked=Asked(show.value) if show in (Shown.SENDS, Shown.ESTIMATES) else None,
         limit=None if everything else limit,
     )
+    _print_or_fail(trail, wanted, show, follow=follow, as_json=as_json, as_csv=as_csv)
+
+
+def _print_or_fail(
+    trail: Trail, wanted: AuditFilter, show: Shown, *, follow: bool, as_json: bool, as_csv: bool
+) -> None:
     if show in _KINDS and (as_csv or follow):
         fail(f"--show {show} is listed, in words or with --json")
     try:
