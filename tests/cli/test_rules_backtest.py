@@ -29,7 +29,7 @@ def sets(run: Run, tmp_path: Path) -> tuple[str, str]:
 
 
 def backtest(old: str, new: str, *more: str) -> dict[str, object]:
-    result = run_rules("backtest", "--old", old, "--new", new, "--traffic", str(TRAFFIC), "--json", *more)
+    result = run_rules("backtest", "--old", old, "--new", new, "--traffic", str(TRAFFIC), "--json", "--rows", *more)
     assert result.exit_code == 0, result.output
     told: dict[str, object] = json.loads(result.stdout)
     return told
@@ -37,22 +37,57 @@ def backtest(old: str, new: str, *more: str) -> dict[str, object]:
 
 def test_a_rule_against_sessions_newly_rejects_them_and_back_again_newly_allows_them(sets: tuple[str, str]) -> None:
     forth, back = backtest(*sets), backtest(*reversed(sets))
-    assert isinstance(forth["newlyRejected"], list)
-    assert forth["newlyRejected"]
-    assert all(change["rules"] == ["nobody"] and change["permissionId"] for change in forth["newlyRejected"])
-    assert (forth["newlyAllowed"], back["newlyRejected"]) == ([], [])
-    assert forth["newlyRejected"] == back["newlyAllowed"]
+    rejected, allowed = forth["newlyRejected"], forth["newlyAllowed"]
+    assert isinstance(rejected, dict)
+    assert isinstance(allowed, dict)
+    assert rejected["rows"]
+    assert all(change["rules"] == ["nobody"] and change["permissionId"] for change in rejected["rows"])
+    assert (rejected["operations"], rejected["rules"]) == (len(rejected["rows"]), {"nobody": len(rejected["rows"])})
+    assert allowed["rows"] == []
+    assert rejected == back["newlyAllowed"]
+
+
+def test_rows_are_told_on_demand_only(sets: tuple[str, str]) -> None:
+    told = run_rules("backtest", "--old", sets[0], "--new", sets[1], "--traffic", str(TRAFFIC), "--json").stdout
+    assert "rows" not in told
+    assert json.loads(told)["newlyRejected"]["operations"] > 0
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        [1_772_442_000, 1_772_442_600],
+        [1_772_442_000_000, 1_772_442_600_000],
+        ["2026-03-02T09:00:00Z", "2026-03-02T10:10:00+01:00"],
+    ],
+)
+@pytest.mark.parametrize("name", ["time", "timestamp", "ts", "at"])
+def test_traffic_is_judged_at_the_times_it_was_recorded_at(
+    sets: tuple[str, str], tmp_path: Path, times: list[object], name: str
+) -> None:
+    lines = [json.loads(line) for line in TRAFFIC.read_text(encoding="utf-8").splitlines()]
+    sends = [line for line in lines if line["request"]["method"] == "eth_sendUserOperation"][:2]
+    path = tmp_path / "timed.jsonl"
+    path.write_text("".join(json.dumps({**line, name: at}) + "\n" for line, at in zip(sends, times, strict=True)))
+    told = json.loads(
+        run_rules("backtest", "--old", sets[0], "--new", sets[1], "--traffic", str(path), "--json", "--rows").stdout
+    )
+    rows = told["newlyRejected"]["rows"] + told["newlyAllowed"]["rows"]
+    assert told["withoutTime"] == 0
+    assert set(told["days"]) == {"2026-03-02"}
+    assert {row["time"] for row in rows} <= {1_772_442_000.0, 1_772_442_600.0}
 
 
 def test_people_see_who_a_histogram_and_totals(sets: tuple[str, str], tmp_path: Path) -> None:
     alert = str(tmp_path / "rules" / "alert.yaml")
-    printed = run_rules("backtest", "--old", sets[0], "--new", sets[1], "--traffic", str(TRAFFIC)).stdout
-    assert printed.startswith("newly rejected: ")
+    printed = run_rules("backtest", "--old", sets[0], "--new", sets[1], "--traffic", str(TRAFFIC), "--rows").stdout
+    assert "operations" in printed.splitlines()[0]
+    assert "newly rejected: " in printed
     assert "  nobody: No operation of an owner" in printed
-    assert "1970-01-01  old" in printed
+    assert "without a recorded time" in printed
     assert "█" in printed
     printed = run_rules("backtest", "--old", sets[0], "--new", alert, "--traffic", str(TRAFFIC)).stdout
-    assert printed.startswith("newly rejected: 0\nnewly allowed: 0\n")
+    assert "newly rejected: 0\nnewly allowed: 0\n" in printed
     assert "alert nobody: " in printed
 
 
@@ -82,6 +117,6 @@ def test_the_audit_trail_is_judged_again_and_rows_without_facts_are_counted(
     result = run_rules("backtest", "--old", sets[0], "--new", sets[1], "--json")
     told = json.loads(result.stdout)
     assert (told["operations"], told["refusedByTheChain"], told["notReadable"]) == (2, 1, 1)
-    assert len(told["newlyRejected"]) == 1
+    assert told["newlyRejected"]["operations"] == 1
     printed = run_rules("coverage", sets[1]).stdout
     assert printed.startswith("nobody (enforce): fired 1 time, last 2026-03-02 09:00\n")

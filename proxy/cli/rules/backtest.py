@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -45,6 +47,7 @@ def backtest_rules(
     traffic: TrafficOption = None,
     chain: RecordedChainOption = None,
     config: ConfigOption = DEFAULT_CONFIG,
+    rows: Annotated[bool, typer.Option("--rows", help="Each operation that is answered differently, too.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Judge the past again: who would be newly rejected, who newly allowed, how many alerts a day.
@@ -66,7 +69,8 @@ def backtest_rules(
         name = chain or next(iter(settings.chains))
         if chain is None and len(settings.chains) != 1:
             fail(f"choose a chain with --chain: {', '.join(settings.chains)}")
-        stream, total = past.traffic(lines, name, chain_id_of(settings, name) or 0), len(lines)
+        stream = past.traffic(lines, name, chain_id_of(settings, name) or 0, traffic.stat().st_mtime)
+        total: int | None = len(lines)
     else:
         stream, total = past.audit(audit_trail(settings), since, until), None
     with progress("judging the past", total) as bar:
@@ -78,18 +82,19 @@ def backtest_rules(
             heard=lambda: bar.advance(bar.task_ids[0]),
         )
     if as_json:
-        typer.echo(json.dumps(_as_json(found, past.unread), indent=2))
+        typer.echo(json.dumps(_as_json(found, past, rows=rows), indent=2))
     else:
-        _print(found, past.unread)
+        _print(found, past, rows=rows)
 
 
-def _as_json(found: Comparison, unread: int) -> dict[str, object]:
+def _as_json(found: Comparison, past: Past, *, rows: bool) -> dict[str, object]:
     return {
         "operations": found.operations,
         "refusedByTheChain": found.refused,
-        "notReadable": unread,
-        "newlyRejected": [_change(each) for each in found.newly_rejected],
-        "newlyAllowed": [_change(each) for each in found.newly_allowed],
+        "notReadable": past.unread,
+        "withoutTime": past.untimed,
+        "newlyRejected": _summed(found.newly_rejected, rows=rows),
+        "newlyAllowed": _summed(found.newly_allowed, rows=rows),
         "fired": {"old": dict(found.fired_before), "new": dict(found.fired_after)},
         "passedForWantOfAFact": dict(found.opened),
         "days": {
@@ -101,6 +106,18 @@ def _as_json(found: Comparison, unread: int) -> dict[str, object]:
             for day, each in sorted(found.days.items())
         },
     }
+
+
+def _summed(changes: Sequence[Change], *, rows: bool) -> dict[str, object]:
+    """Who is concerned and by which rules; each operation only where that is wanted."""
+    told: dict[str, object] = {
+        "operations": len(changes),
+        "rules": dict(Counter(rule for change in changes for rule in change.rules).most_common()),
+        "clients": dict(Counter(change.client for change in changes).most_common()),
+        "accounts": len({change.account for change in changes}),
+        "sessions": len({change.permission_id for change in changes if change.permission_id is not None}),
+    }
+    return {**told, "rows": [_change(each) for each in changes]} if rows else told
 
 
 def _change(change: Change) -> dict[str, object]:
@@ -116,12 +133,18 @@ def _change(change: Change) -> dict[str, object]:
     }
 
 
-def _print(found: Comparison, unread: int) -> None:
+def _print(found: Comparison, past: Past, *, rows: bool) -> None:
     out = console()
+    missing = f", {past.unread} records without facts or not readable" if past.unread else ""
+    out.print(f"{found.operations} operations, {found.refused} refused by the chain{missing}", markup=False)
+    if past.untimed:
+        out.print(f"{past.untimed} without a recorded time: taken to be a second apart", markup=False)
     for title, changes in (("newly rejected", found.newly_rejected), ("newly allowed", found.newly_allowed)):
-        out.print(f"{title}: {len(changes)}", markup=False)
-        for change in changes:
+        out.print(f"{title}: {_sum_in_words(changes)}", markup=False)
+        for change in changes if rows else ():
             out.print(f"  {_line(change)}", markup=False)
+    if not rows and (found.newly_rejected or found.newly_allowed):
+        out.print("each of them: --rows", markup=False)
     most = max((max(_heights(found, day)) for day in found.days), default=0)
     if most:
         out.print("rejections and alerts a day, old and new", markup=False)
@@ -131,8 +154,16 @@ def _print(found: Comparison, unread: int) -> None:
             out.print(f"  {day if name == 'old' else ' ' * 10}  {name}  {bar} {height}", markup=False)
         for rule, count in sorted(found.days[day].alerts_after.items()):
             out.print(f"              alert {rule}: {count}", markup=False)
-    missing = f", {unread} records without facts or not readable" if unread else ""
-    out.print(f"{found.operations} operations, {found.refused} refused by the chain{missing}", markup=False)
+
+
+def _sum_in_words(changes: Sequence[Change]) -> str:
+    if not changes:
+        return "0"
+    rules = Counter(rule for change in changes for rule in change.rules).most_common()
+    accounts = len({change.account for change in changes})
+    sessions = len({change.permission_id for change in changes if change.permission_id is not None})
+    by_rule = ", ".join(f"{rule} {count}" for rule, count in rules)
+    return f"{len(changes)} operations of {accounts} accounts and {sessions} sessions ({by_rule})"
 
 
 def _heights(found: Comparison, day: str) -> tuple[int, int]:

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -33,9 +34,11 @@ from proxy.userop.user_operation import parse_user_operation
 
 @dataclass(slots=True)
 class Past:
-    """What is read on the way: `unread` counts what could not be judged again."""
+    """What is read on the way: `unread` counts what could not be judged again, `untimed` the operations whose time
+    nobody recorded."""
 
     unread: int = 0
+    untimed: int = 0
 
     def audit(self, trail: Trail, since: float | None, until: float | None) -> Iterator[Recorded]:
         """The decisions of the audit trail, oldest first; those without facts are counted and left out."""
@@ -48,10 +51,13 @@ class Past:
         except sqlite3.Error as error:
             fail(f"the audit trail at {trail.path} cannot be read: {error}")
 
-    def traffic(self, lines: list[str], chain: str, chain_id: int) -> Iterator[Recorded]:
-        """Recorded requests: `{"request": …, "response": …, "time": unix seconds}` a line. Without a time, one second
-        passes from each to the next."""
-        now = 0.0
+    def traffic(self, lines: list[str], chain: str, chain_id: int, end: float) -> Iterator[Recorded]:
+        """Recorded requests: `{"request": …, "response": …, "time": …}` a line.
+
+        The time may be called `timestamp`, `ts` or `at` as well, and be unix seconds, milliseconds, or a date and time
+        with its offset. Without one, a second passes from each line to the next, the last of them at `end`.
+        """
+        now = end - len(lines)
         for line in lines:
             try:
                 record = json.loads(line)
@@ -61,10 +67,11 @@ class Past:
             if not isinstance(record, dict) or not isinstance(request := record.get("request"), dict):
                 self.unread += 1
                 continue
-            time = record.get("time")
-            now = float(time) if isinstance(time, int | float) else now + 1.0
+            recorded = _time_of(record)
+            now = now + 1.0 if recorded is None else recorded
             found = self._request(request, chain, chain_id, now)
             if found is not None:
+                self.untimed += recorded is None
                 response = record.get("response")
                 answered = isinstance(response, dict) and "error" in response
                 yield Recorded(facts=found, ending=Ending.REFUSED if answered else Ending.SUCCEEDS)
@@ -104,6 +111,25 @@ def recorded_in(row: AuditRow) -> Recorded | None:
     """The operation of a decision; `None` where its facts were not kept, or not whole."""
     facts = _facts_in(row)
     return None if facts is None else Recorded(facts=facts, ending=_ending_of(row))
+
+
+def _time_of(record: Mapping[str, object]) -> float | None:
+    """When a request was recorded, in unix seconds."""
+    written = next((record[name] for name in _TIMES if name in record), None)
+    if isinstance(written, bool) or not isinstance(written, int | float | str):
+        return None
+    if isinstance(written, str):
+        try:
+            moment = datetime.fromisoformat(written)
+        except ValueError:
+            return None
+        return None if moment.tzinfo is None else moment.timestamp()
+    seconds = written / 1_000 if written > _MILLISECONDS_FROM else float(written)
+    return seconds if 0 <= seconds < 2**33 else None
+
+
+_TIMES: Final = ("time", "timestamp", "ts", "at")
+_MILLISECONDS_FROM: Final = 10**11  # as seconds, far beyond the year 5000
 
 
 def _facts_in(row: AuditRow) -> Facts | None:
