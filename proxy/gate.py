@@ -75,6 +75,10 @@ class Gate:
         self._stopwatch = stopwatch
         self._new_id = new_id
 
+    def take(self, settings: GateSettings) -> None:
+        """Serve by these settings from the next request on."""
+        self._settings = settings
+
     async def answer(self, request: Request, context: RequestContext) -> Answer | None:
         """Serve one request; `None` for a notification. Whatever happens, it is counted and it is answered."""
         method_class = classify(request.method, self._settings.allow_methods)

@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -185,15 +186,19 @@ async def running_gate(
     headers: dict[str, str] | None = None,
     node_url: str | None = None,
     chain: dict[str, Any] | None = None,
+    reread: Callable[[Config], Config] | None = None,
     **top: Any,
 ) -> AsyncIterator[RunningGate]:
-    """A gate for as long as the context lasts. A bundler that is handed in is not stopped with it."""
+    """A gate for as long as the context lasts. A bundler that is handed in is not stopped with it.
+
+    `reread` makes of its settings those that a reload finds.
+    """
     async with AsyncExitStack() as stack:
         if bundler is None:
             bundler = await stack.enter_async_context(HonestBundler())
         if ledger is not None:
             top["ledger"] = f"sqlite://{ledger}"
         config = settings(bundler.url, node_url=node_url, chain=chain, **top)
-        running = await start(config, stack)
+        running = await start(config, stack, None if reread is None else partial(reread, config))
         http = await stack.enter_async_context(aiohttp.ClientSession())
         yield RunningGate(running, bundler, http, headers or {})

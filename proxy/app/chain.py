@@ -152,7 +152,7 @@ async def build_chain(name: str, chain: Chain, shared: Shared) -> BuiltChain:
     )
     modules = frozenset(chain.session_modules)
     gate = Gate(
-        _gate_settings(chain, config),
+        gate_settings(chain, config),
         admission=Admission(sources),
         enquiry=Enquiry(sources) if config.session_queries else None,
         upstream=upstream,
@@ -263,7 +263,8 @@ def _upstream(
     )
 
 
-def _gate_settings(chain: Chain, config: Config) -> GateSettings:
+def gate_settings(chain: Chain, config: Config) -> GateSettings:
+    """What the gate of one chain takes of the settings."""
     return GateSettings(
         mode=config.mode,
         judge_previews=config.previews is Previews.JUDGE,

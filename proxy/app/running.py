@@ -15,7 +15,7 @@ from typing import Final
 import uvloop
 
 from proxy.app.background import run_in_background
-from proxy.app.chain import Shared, build_chain, start_chain
+from proxy.app.chain import Shared, build_chain, gate_settings, start_chain
 from proxy.app.deeds import note_reload
 from proxy.app.descriptors import descriptors_of
 from proxy.app.memory import (
@@ -27,6 +27,7 @@ from proxy.app.memory import (
     restored_registry,
     tell_of_missing,
 )
+from proxy.app.reload import SettingsReload
 from proxy.app.settings import admin_access, audit_writer, metrics_of, server_settings, tell_heads_of
 from proxy.config import Config
 from proxy.edge.admin.backend import GateBackend
@@ -72,13 +73,16 @@ class Running:
     stop_welcoming: Callable[[], None]  # /readyz says no from then on
 
 
-def serve(config: Config) -> None:
-    """Run until SIGTERM or SIGINT. Raises `OSError` for an address in use, `sqlite3.Error` for an unusable ledger."""
+def serve(config: Config, reread: Callable[[], Config] | None = None) -> None:
+    """Run until SIGTERM or SIGINT; on SIGHUP read rules and settings again, these by `reread`.
+
+    Raises `OSError` for an address in use, `sqlite3.Error` for an unusable ledger.
+    """
     set_up_log(config.log)
-    uvloop.run(_serve(config))
+    uvloop.run(_serve(config, reread))
 
 
-async def _serve(config: Config) -> None:
+async def _serve(config: Config, reread: Callable[[], Config] | None) -> None:
     # until rules are there to be read again, and once more while stopping, it means nothing
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     stopping = asyncio.Event()
@@ -86,7 +90,7 @@ async def _serve(config: Config) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     async with AsyncExitStack() as stack:
-        running = await start(config, stack)
+        running = await start(config, stack, reread)
         host, admin_host = config.listen.host, config.admin_listen.host
         _LOG.info(
             "listening on %s port %d, admin on %s port %d, mode %s, chains %s",
@@ -110,7 +114,7 @@ async def _lame_duck(running: Running, stopping: asyncio.Event, seconds: float) 
             await stopping.wait()
 
 
-async def start(config: Config, stack: AsyncExitStack) -> Running:
+async def start(config: Config, stack: AsyncExitStack, reread: Callable[[], Config] | None = None) -> Running:
     """Build the gate and listen; leaving `stack` stops it, in the opposite order."""
     descriptors = descriptors_of(config)
     path = ledger_path(config, stack)
@@ -185,6 +189,17 @@ async def start(config: Config, stack: AsyncExitStack) -> Running:
         config.listen.host, config.listen.port
     )
     stack.push_async_callback(server.stop)
+
+    def put_in_force(new: Config) -> None:
+        metrics.know_clients(client.name for client in new.clients)
+        server.take(server_settings(new, descriptors))
+        rules.lower_to(new.mode)
+        for name, chain in chains.items():
+            chain.gate.take(gate_settings(new.chains[name], new))
+
+    reload = SettingsReload(config, reread=reread or (lambda: config), apply=put_in_force, noted=shared.recorder.noted)
+    rules.also_on_signal.append(partial(reload.reload, "SIGHUP"))
+    backend.settings = reload
     return Running(
         rpc_port=server.port,
         admin_port=admin_port,

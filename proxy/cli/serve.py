@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from functools import partial
 
 from proxy.cli.options import DEFAULT_CONFIG, ConfigOption, FileArgument, end_with, fail
 from proxy.edge.rule_files.reading import load_with_rules
@@ -28,7 +29,7 @@ def serve(file: FileArgument = None, config: ConfigOption = DEFAULT_CONFIG) -> N
     from proxy.app import serve as serve_gate  # noqa: PLC0415
 
     try:
-        serve_gate(settings)
+        serve_gate(settings, partial(load_with_rules, file or config, os.environ))
     except ConfigErrors as errors:  # a rule file changed in the meantime
         end_with(errors)
     except OSError as error:

@@ -13,7 +13,7 @@ from tests.cli.conftest import Run
 @pytest.mark.parametrize("arguments", [[], ["sessiongate.yaml"], ["--config", "sessiongate.yaml"]])
 def test_serves_the_settings(run: Run, monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
     served: list[Config] = []
-    monkeypatch.setattr("proxy.app.serve", served.append)
+    monkeypatch.setattr("proxy.app.serve", lambda config, _reread: served.append(config))
     assert run("serve", *arguments).exit_code == 0
     assert [list(config.chains) for config in served] == [["soneium"]]
 
@@ -28,7 +28,7 @@ def test_serves_the_settings(run: Run, monkeypatch: pytest.MonkeyPatch, argument
 def test_what_keeps_the_gate_from_serving_is_told_in_a_sentence(
     run: Run, monkeypatch: pytest.MonkeyPatch, error: Exception, told: str
 ) -> None:
-    def refuse(_config: Config) -> None:
+    def refuse(_config: Config, _reread: object) -> None:
         raise error
 
     monkeypatch.setattr("proxy.app.serve", refuse)

@@ -146,6 +146,9 @@ class FakeBackend:
     async def list_rules(self) -> Mapping[str, object]:
         return RULES
 
+    async def reload_settings(self) -> Mapping[str, object]:
+        return {"ok": True, "faults": [], "inForce": ["mode"], "needsRestart": []}
+
     async def reload_rules(self) -> Mapping[str, object]:
         self.reloads += 1
         return self.reload

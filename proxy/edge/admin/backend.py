@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Final
+from typing import Final, Protocol
 
 from proxy.chain.age import ChainAge
 from proxy.edge.admin.audit_check import check_audit
@@ -43,6 +43,29 @@ class ServedChain:
     age: ChainAge | None
 
 
+class SettingsRead(Protocol):
+    """What came of reading the settings again, by the paths of settings."""
+
+    @property
+    def in_force(self) -> Sequence[str]:
+        """Changed, and in force."""
+
+    @property
+    def needs_restart(self) -> Sequence[str]:
+        """Changed, and not in force before a restart."""
+
+    @property
+    def faults(self) -> Sequence[str]:
+        """Why nothing is."""
+
+
+class ReloadsSettings(Protocol):
+    """Whoever reads the settings again."""
+
+    async def reload(self, who: str) -> SettingsRead:
+        """On the word of `who`."""
+
+
 class GateBackend:
     """See `proxy.edge.admin.server.AdminBackend` for the meaning of each call. `clock` gives unix seconds."""
 
@@ -63,7 +86,19 @@ class GateBackend:
         self._clock = clock
         self._rules = rules
         self._stopping = False
+        self.settings: ReloadsSettings | None = None
         self._names = {chain.chain_id: name for name, chain in chains.items()}
+
+    async def reload_settings(self) -> Json:
+        if self.settings is None:
+            return {"ok": False, "faults": ["this gate has no file to read again"], "inForce": [], "needsRestart": []}
+        outcome = await self.settings.reload("admin")
+        return {
+            "ok": not outcome.faults,
+            "faults": list(outcome.faults),
+            "inForce": list(outcome.in_force),
+            "needsRestart": list(outcome.needs_restart),
+        }
 
     def stop_welcoming(self) -> None:
         """From now on nothing is ready: whoever balances load sends its traffic elsewhere before the listener ends."""

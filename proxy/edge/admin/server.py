@@ -11,6 +11,7 @@
     DELETE /freezes/{permission_id}   ?account= &chain=
     POST /explain                     {"operation", "entryPoint", "chain"?}: the verdict, nothing is sent
     GET  /rules                       every rule in force: mode, mode under the gate's, severity, hits since start
+    POST /settings/reload             {}: read the settings again: what is in force, what needs a restart; 422 with faults
     POST /rules/reload                {}: read the rule files again; 422 with every fault when the old set stays
     GET  /audit                       ?since= &until= &chain= &client= &account= &permissionId= &userOpHash=
                                       &decisionId= &verdict= &code= &rule= &asked= &after= &before= &limit=
@@ -114,6 +115,9 @@ class AdminBackend(Protocol):
     async def list_rules(self) -> Json:
         """The digest of the rules in force, and each of them."""
 
+    async def reload_settings(self) -> Json:
+        """Read the settings again: `ok`, `faults`, and the paths `inForce` and `needsRestart`."""
+
     async def reload_rules(self) -> Json:
         """Read the rule files again: `ok`, the digest in force, `faults`, `warnings`, `difference`."""
 
@@ -171,6 +175,7 @@ class AdminServer:
                 web.post("/explain", self._explain),
                 web.get("/rules", self._list_rules),
                 web.post("/rules/reload", self._reload_rules),
+                web.post("/settings/reload", self._reload_settings),
                 web.get("/audit", self._list_audit),
                 *self._more,
             ]
@@ -266,6 +271,12 @@ class AdminServer:
         if answer["ok"]:
             return as_json(answer)
         return as_json({"error": "the rule files are faulty; the set before stays in force", **answer}, 422)
+
+    async def _reload_settings(self, _request: web.Request) -> web.Response:
+        answer = await asyncio.shield(asyncio.ensure_future(self._backend.reload_settings()))
+        if answer["ok"]:
+            return as_json(answer)
+        return as_json({"error": "the settings are faulty; those before stay in force", **answer}, 422)
 
     async def _list_audit(self, request: web.Request) -> web.Response:
         query = Query(request.query, now=time.time())

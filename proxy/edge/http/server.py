@@ -32,7 +32,7 @@ class RpcServer:
     """One listener. `start` binds, `stop` lets what is in flight finish within `shutdown_seconds`."""
 
     def __init__(self, answer: AnswerRequest, settings: ServerSettings, hooks: Hooks | None = None) -> None:
-        service = Service(answer, settings, hooks)
+        self._service = service = Service(answer, settings, hooks)
         self._listener: _Listener = (
             LeanListener(service, settings.bounds)
             if settings.transport is Transport.LEAN
@@ -50,6 +50,10 @@ class RpcServer:
         """The port it listens on."""
         assert self._port is not None, "known after start"  # noqa: S101 - our own promise
         return self._port
+
+    def take(self, settings: ServerSettings) -> None:
+        """Who may call, and how large a request may be, from the next request on; bounds of connections stay."""
+        self._service.settings = settings
 
     async def stop(self) -> None:
         """Accept nothing more, finish what is in flight, close."""

@@ -67,6 +67,7 @@ class RuleBook:
         self._ceiling = ceiling
         self._metrics = metrics
         self.allowances = Allowances()
+        self.also_on_signal: list[Callable[[], Awaitable[object]]] = []
         self._judge = Judge(Ruleset(), ceiling=ceiling)
         self._by_id: dict[str, Rule] = {}
         self._watch = Watch(self._look)
@@ -157,6 +158,18 @@ class RuleBook:
             except Exception:
                 # the next change must be seen all the same
                 _LOG.exception("reading the rules again failed; the set before stays in force")
+
+    async def signalled(self) -> None:
+        """SIGHUP: read the rules again, and whatever else is read again with them."""
+        await self.reload(Reason.SIGNAL)
+        for also in self.also_on_signal:
+            await also()
+
+    def lower_to(self, ceiling: Mode) -> None:
+        """From now on the gate's own mode is this one."""
+        if ceiling is not self._ceiling:
+            self._ceiling = ceiling
+            self._put(self._judge_of(self.ruleset))
 
     def effective_mode(self, mode: Mode) -> Mode:
         """The mode of a rule under the gate's own."""
@@ -259,7 +272,7 @@ def start_rules(config: Config, metrics: Metrics, stack: AsyncExitStack) -> Rule
     begin(book.watch())
     if threading.current_thread() is threading.main_thread():  # nowhere else can signals be taken
         loop, before = asyncio.get_running_loop(), signal.getsignal(signal.SIGHUP)
-        loop.add_signal_handler(signal.SIGHUP, lambda: begin(book.reload(Reason.SIGNAL)))
+        loop.add_signal_handler(signal.SIGHUP, lambda: begin(book.signalled()))
         stack.callback(signal.signal, signal.SIGHUP, before)
         stack.callback(loop.remove_signal_handler, signal.SIGHUP)
     return book

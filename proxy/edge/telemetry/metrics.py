@@ -124,6 +124,7 @@ class Metrics:
         )
         self._requests = _bind(requests, self._chains, METHOD_CLASSES, OUTCOMES)
         by_client = self._counter("client_requests_total", "The same requests by client.", "client", "outcome")
+        self._by_client = by_client
         self._client_requests = _bind(by_client, self._clients, OUTCOMES)
         self._in_flight = _bind(self._gauge("in_flight", "Requests being answered now.", "chain"), self._chains)
         upstream = self._histogram("upstream_seconds", "From forwarding to the upstream's answer.", "upstream")
@@ -195,6 +196,12 @@ class Metrics:
                 client if client in self._clients else OTHER, outcome if outcome in OUTCOMES else OTHER
             ]
         by_client.inc()
+
+    def know_clients(self, clients: Iterable[str]) -> None:
+        """Count these clients by their names from now on, beside those known before."""
+        new = [name for name in clients if name not in self._clients]
+        self._clients = (*self._clients, *new)
+        self._client_requests.update(_bind(self._by_client, new, OUTCOMES))
 
     def began(self, chain: str) -> None:
         """One more request of this chain is in flight."""
