@@ -11,7 +11,7 @@
     DELETE /freezes/{permission_id}   ?account= &chain=
     POST /explain                     {"operation", "entryPoint", "chain"?}: the verdict, nothing is sent
     GET  /rules                       every rule in force: mode, mode under the gate's, severity, hits since start
-    POST /settings/reload             {}: read the settings again: what is in force, what needs a restart; 422 with faults
+    POST /settings/reload             {}: read the settings again; 422 with every fault when those before stay
     POST /rules/reload                {}: read the rule files again; 422 with every fault when the old set stays
     GET  /audit                       ?since= &until= &chain= &client= &account= &permissionId= &userOpHash=
                                       &decisionId= &verdict= &code= &rule= &asked= &after= &before= &limit=
