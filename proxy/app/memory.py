@@ -74,9 +74,13 @@ async def keep_counts_of(counts: RuleCounts, store: Store, identities: Collectio
 
 def ledger_path(config: Config, stack: AsyncExitStack) -> Path:
     """Where the database is; a ledger in memory is a file that nobody finds again."""
-    if config.ledger.path is not None:
-        config.ledger.path.parent.mkdir(parents=True, exist_ok=True)
-        return config.ledger.path
+    path = config.ledger.path
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists() or path.stat().st_size == 0:
+            # a path that is mistyped is an empty ledger: nothing in flight, no freeze, no count
+            _LOG.warning("there is no ledger at %s yet: this gate begins with a new one and remembers nothing", path)
+        return path
     folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="sessiongate-"))
     return Path(folder) / "ledger.db"
 
