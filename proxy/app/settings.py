@@ -77,6 +77,7 @@ def metrics_of(config: Config) -> Metrics:
         upstreams=tuple(f"{name}#{i}" for name, chain in config.chains.items() for i in range(len(chain.bundlers))),
         clients=("anonymous", *(client.name for client in config.clients)),
         sinks=config.alerts.sinks,
+        sessions=config.metrics.sessions,
     )
 
 

@@ -17,6 +17,7 @@ def check_agreement(document: Document, values: object, config: Config | None) -
         _check_clients(document, config.clients)
         _check_sessions(document, config)
         _check_sinks(document, config)
+        _check_named_sessions(document, config)
 
 
 def _check_references(document: Document, values: dict[str, object], chains: dict[str, object]) -> None:
@@ -90,6 +91,16 @@ def _check_clients(document: Document, clients: tuple[Client, ...]) -> None:
         if first != index:
             problem = f'clients "{clients[first].name}" and "{client.name}" have the same api_key'
             document.fault(place, problem, "give each its own key")
+
+
+def _check_named_sessions(document: Document, config: Config) -> None:
+    names: dict[str, int] = {}
+    for index, session in enumerate(config.metrics.sessions):
+        first = names.setdefault(session.name, index)
+        if first != index:
+            place = document.place_of(("metrics", "sessions", index))
+            problem = f'metrics.sessions[{first}] is called "{session.name}" already'
+            document.fault(place, problem, "give each session its own name")
 
 
 def _check_sinks(document: Document, config: Config) -> None:

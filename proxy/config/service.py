@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from pydantic import Field
+
 from proxy.config.base import Settings
+from proxy.config.fields import AddressText, HashText
 
 
 class LogFormat(StrEnum):
@@ -37,3 +40,17 @@ class LogSettings(Settings):
     format: LogFormat = LogFormat.CONSOLE
     level: LogLevel = LogLevel.INFO
     operations: LoggedOperations = LoggedOperations.NOTABLE
+
+
+class NamedSession(Settings):
+    """A session that has series of its own, under a name of ops'."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$", examples=["market-maker"])
+    permission_id: HashText = Field(examples=["0x…"])
+    account: AddressText | None = None  # None: of any account
+
+
+class MetricSettings(Settings):
+    """What is counted beyond what every gate counts."""
+
+    sessions: tuple[NamedSession, ...] = Field((), max_length=100)

@@ -25,7 +25,7 @@ from proxy.config.fields import (
     kind_of,
     shorten,
 )
-from proxy.config.service import LogSettings
+from proxy.config.service import LogSettings, MetricSettings
 from proxy.document import did_you_mean
 from proxy.judge.verdict import Mode
 from proxy.methods import METHODS, refusal_of_allow
@@ -316,6 +316,7 @@ class Config(Settings):
     audit: Audit = Audit()
     alerts: AlertSettings = AlertSettings()
     log: LogSettings = LogSettings()
+    metrics: MetricSettings = MetricSettings()
     drain_seconds: float = Field(0, ge=0, le=600)  # between the word to stop and the listener's end
 
     def declared_sessions(self) -> tuple[DeclaredSession, ...]:

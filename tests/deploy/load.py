@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from proxy.config.service import NamedSession
 from proxy.edge.telemetry.health_metrics import PLACES, QUEUES, Sent
 from proxy.edge.telemetry.metrics import Metrics
 from proxy.edge.telemetry.operation_metrics import CAUSES, PAST_GATE
@@ -9,7 +10,8 @@ from proxy.edge.telemetry.rule_metrics import Reason, Result, RuleInfo, RuleName
 from proxy.happening import HappeningKind
 from proxy.judge.verdict import Allow, Mode
 from proxy.session.lint.findings import Severity
-from tests.edge.builders import OUT_OF_SCOPE, REVOKED
+from proxy.userop.primitives import print_bytes
+from tests.edge.builders import OUT_OF_SCOPE, PERMISSION, REVOKED
 
 CHAIN = "soneium"
 RULES = (
@@ -22,7 +24,11 @@ SOME = 1_000_000
 def full_metrics(*, sinks: tuple[str, ...] = ("alertmanager", "soc")) -> Metrics:
     """A gate with one chain, two upstreams, a client, two rules and two sinks, all of it well."""
     metrics = Metrics(
-        chains=[CHAIN], upstreams=["soneium#0", "soneium#1"], clients=["anonymous", "trading-dapp"], sinks=sinks
+        chains=[CHAIN],
+        upstreams=["soneium#0", "soneium#1"],
+        clients=["anonymous", "trading-dapp"],
+        sinks=sinks,
+        sessions=[NamedSession(name="market-maker", permission_id=print_bytes(PERMISSION))],
     )
     metrics.rules.in_force([RuleName(*info[:3]) for info in RULES], "d1")
     metrics.rules.described(RULES)
@@ -64,6 +70,7 @@ def some_traffic(metrics: Metrics) -> None:
     metrics.disconnected(CHAIN)
     for verdict in (Allow(), Allow(), OUT_OF_SCOPE, REVOKED):
         metrics.decided(CHAIN, verdict, Mode.ENFORCE, 0.00004)
+    metrics.session_decided(PERMISSION, None, Allow())
     for upstream in ("soneium#0", "soneium#1"):
         metrics.upstream_answered(upstream, 0.02)
     metrics.rules_decided([RuleName(*info[:3]) for info in RULES], ["cap"])

@@ -28,6 +28,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
 
 from proxy import __version__
+from proxy.config.service import NamedSession
 from proxy.edge.telemetry.health_metrics import HealthMetrics
 from proxy.edge.telemetry.operation_metrics import OperationMetrics
 from proxy.edge.telemetry.rule_metrics import RuleMetrics, RuleName
@@ -36,6 +37,7 @@ from proxy.judge.verdict import Mode, Reject, Verdict
 from proxy.methods import MethodClass
 from proxy.ports import Outcome
 from proxy.session.outcome import Waived
+from proxy.userop.primitives import Address, Hash32
 
 # one more gauge per counter that nothing here reads
 disable_created_metrics()  # type: ignore[no-untyped-call]  # prometheus-client leaves this one function untyped
@@ -95,6 +97,7 @@ class Metrics:
         upstreams: Collection[str] = (),
         clients: Collection[str] = (),
         sinks: Collection[str] = (),
+        sessions: Collection[NamedSession] = (),
     ) -> None:
         self._registry = CollectorRegistry()
         self._refreshers: list[Callable[[], None]] = []
@@ -107,6 +110,7 @@ class Metrics:
         self.rules = RuleMetrics(self._registry)
         self.operations = OperationMetrics(self._registry, self._chains)
         self.health = HealthMetrics(self._registry, sinks)
+        self._bind_named_sessions(sessions)
         ProcessCollector(registry=self._registry)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
@@ -179,6 +183,26 @@ class Metrics:
         self._left_out = 0
         self._audit_queue = self._gauge("audit_queue", "Audit records waiting to be written.")
         self._audit_writable = self._gauge("audit_writable", "1 when the last batch of audit records was written.")
+
+    def _bind_named_sessions(self, sessions: Collection[NamedSession]) -> None:
+        named = self._counter(
+            "named_session_operations_total",
+            "Verdicts on operations of the sessions that the settings name under `metrics`.",
+            *("session", "code"),
+        )
+        codes = (ALLOW, *(code.label for code in Code))
+        self._named_sessions = {
+            (session.permission_id, session.account): {code: named.labels(session.name, code) for code in codes}
+            for session in sessions
+        }
+
+    def session_decided(self, permission_id: Hash32, account: Address | None, verdict: Verdict) -> None:
+        """Count a verdict for the session's own series, where the settings name it."""
+        if not self._named_sessions:
+            return
+        found = self._named_sessions.get((permission_id, account)) or self._named_sessions.get((permission_id, None))
+        if found is not None:
+            found[verdict.first.code.label if isinstance(verdict, Reject) else ALLOW].inc()
 
     def request(self, chain: str, method_class: str, outcome: str, client: str = OTHER) -> None:
         """Count one answered request, in the one place where every request ends."""

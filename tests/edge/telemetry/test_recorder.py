@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from proxy.config.service import NamedSession
 from proxy.edge.audit.reading import Trail, read_audit
 from proxy.edge.audit.row import Forward
 from proxy.edge.audit.writer import AuditWriter
@@ -20,7 +21,16 @@ from proxy.methods import MethodClass
 from proxy.ports import OperationEnd, Outcome, Recorder, RequestContext
 from proxy.session.outcome import Waived
 from proxy.userop.primitives import print_bytes
-from tests.edge.builders import OUT_OF_SCOPE, USER_OP_HASH, decision, gate_metrics
+from tests.edge.builders import (
+    ACCOUNT,
+    OTHER_ACCOUNT,
+    OTHER_PERMISSION,
+    OUT_OF_SCOPE,
+    PERMISSION,
+    USER_OP_HASH,
+    decision,
+    gate_metrics,
+)
 
 
 class Heard:
@@ -123,3 +133,24 @@ def test_the_ends_of_operations_are_counted_by_why_and_one_nobody_expects_is_tol
     assert 'sessiongate_operations_reverted_total{chain="soneium"} 1.0' in shown
     assert 'sessiongate_inclusion_seconds_count{chain="soneium"} 1.0' in shown
     assert [each.kind for each in heard.happenings] == [HappeningKind.NEVER_MINED]
+
+
+def test_a_session_that_the_settings_name_has_series_of_its_own_and_no_other_has() -> None:
+    named = NamedSession.model_validate({"name": "mm", "permission_id": print_bytes(PERMISSION)})
+    metrics = Metrics(chains=["soneium"], sessions=[named])
+    recorder = EdgeRecorder(metrics, None)
+    for each in (decision(), decision(verdict=OUT_OF_SCOPE), decision(permission_id=OTHER_PERMISSION)):
+        recorder.decided(each, forwarding=False, seconds=0.001)
+    assert value(metrics, "named_session_operations_total", session="mm", code="allow") == 1
+    assert value(metrics, "named_session_operations_total", session="mm", code="session_scope") == 1
+    assert OTHER_PERMISSION.hex() not in metrics.render().decode()
+    assert PERMISSION.hex() not in metrics.render().decode()
+
+
+def test_of_two_accounts_with_one_permission_id_the_named_one_is_counted() -> None:
+    fields = {"name": "mm", "permission_id": print_bytes(PERMISSION), "account": print_bytes(ACCOUNT)}
+    metrics = Metrics(chains=["soneium"], sessions=[NamedSession.model_validate(fields)])
+    recorder = EdgeRecorder(metrics, None)
+    for account in (ACCOUNT, OTHER_ACCOUNT):
+        recorder.decided(decision(account=account), forwarding=False, seconds=0.001)
+    assert value(metrics, "named_session_operations_total", session="mm", code="allow") == 1
