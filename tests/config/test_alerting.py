@@ -8,6 +8,7 @@ import pytest
 
 from proxy.config import load_config
 from proxy.config.alerting import PagerDuty
+from proxy.edge.rule_files.reading import load_with_rules
 from proxy.errors import ConfigErrors
 
 CHAINS = "chains: {soneium: {chain_id: 1868, bundlers: [https://bundler.example]}}\n"
@@ -66,3 +67,16 @@ def test_pagerduty_is_known_by_its_own_address() -> None:
 def test_a_url_from_the_environment_reaches_a_list(tmp_path: Path) -> None:
     config = load_config(write(tmp_path, ""), {"SESSIONGATE_ALERTS__ALERTMANAGER__0": "http://127.0.0.1:9093"})
     assert config.alerts.sinks == ("alertmanager",)
+
+
+def test_a_rule_that_notifies_nobody_there_is_is_a_fault_at_the_rule(tmp_path: Path) -> None:
+    rules = "rules:\n  - {id: a, description: d, notify: [sco, soc], match: {session: true}}\n"
+    (tmp_path / "rules.yaml").write_text(rules, encoding="utf-8")
+    hook = "alerts: {webhooks: [{name: soc, url: https://a.example, secret: hush-hush-hush-hush}]}\n"
+    path = write(tmp_path, f"rules: [rules.yaml]\n{hook}")
+    with pytest.raises(ConfigErrors) as caught:
+        load_with_rules(path, {})
+    (fault,) = caught.value.faults
+    assert (fault.line, fault.problem, fault.suggestion) == (2, 'there is no sink "sco"', 'did you mean "soc"?')
+    # a gate that tells nobody loads the same rules
+    assert load_with_rules(write(tmp_path, "rules: [rules.yaml]\n"), {}).rules

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from proxy.config import Config, load_config
 from proxy.config.loading import rule_patterns
+from proxy.document import did_you_mean
 from proxy.edge.rule_files.files import read_beside, read_rule_files
 from proxy.edge.rule_files.watch import matches
 from proxy.errors import ConfigErrors, ConfigFault
@@ -58,9 +59,20 @@ def _parse(patterns: Sequence[str], config: Config | None) -> Parsed:
         clients=None if config is None else known_clients(config),
         beside=read_beside,
     )
+    unread = (*unread, *_unknown_sinks(parsed, config))
     if not unread:
         return parsed
     return replace(parsed, ruleset=None, faults=(*unread, *parsed.faults))
+
+
+def _unknown_sinks(parsed: Parsed, config: Config | None) -> Iterator[RuleFault]:
+    """Each `notify` that names nobody; where the settings name no sink at all, none is missed."""
+    sinks = () if config is None else config.alerts.sinks
+    for rule in parsed.ruleset.rules if parsed.ruleset is not None and sinks else ():
+        for name in rule.notify:
+            if name not in sinks:
+                cure = did_you_mean(name, sinks) or f"alerts: in the settings names {', '.join(sinks)}"
+                yield RuleFault(place=rule.place, problem=f'there is no sink "{name}"', suggestion=cure, rule=rule.id)
 
 
 def known_clients(config: Config) -> list[str] | None:
