@@ -16,6 +16,7 @@ from proxy.edge.audit.sampling import RefusalRate
 from proxy.edge.audit.space import Budget
 from proxy.edge.audit.writer import AuditWriter, WriterSettings
 from proxy.edge.http.clients import Client, Clients
+from proxy.edge.http.forwarded import ForwardedBy, TrustedProxies
 from proxy.edge.http.listener import ListenerSettings, Transport
 from proxy.edge.http.server import ServerSettings
 from proxy.edge.telemetry.metrics import Metrics
@@ -51,6 +52,7 @@ def server_settings(config: Config, descriptors: Descriptors) -> ServerSettings:
     return ServerSettings(
         transport=Transport(config.transport),
         bounds=bounds,
+        proxies=TrustedProxies(config.trusted_proxies, ForwardedBy(config.forwarded_by)),
         batch_answer_bytes=connections.max_batch_answer_bytes,
         all_batches_bytes=connections.max_unread_bytes,
         chains=tuple(config.chains),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import SplitResult, urlsplit
@@ -111,6 +112,20 @@ def read_listen(value: object) -> Listen:
     return Listen(host.strip("[]"), int(port))
 
 
+def read_network(value: object) -> IPv4Network | IPv6Network:
+    """A network, or one address: `10.0.0.0/8`, `fd00::/8`, `127.0.0.1`."""
+    text = value if isinstance(value, str) else kind_of(value)
+    try:
+        return ip_network(text)
+    except ValueError:
+        pass
+    try:
+        proper = ip_network(text, strict=False)
+    except ValueError:
+        raise fault(f"{shorten(text)} is no network", "write it as 10.0.0.0/8, or one address as 10.0.0.1") from None
+    raise fault(f"{shorten(text)} is an address inside a network", f"write {proper}, or the address alone")
+
+
 @dataclass(frozen=True, slots=True)
 class LedgerPlace:
     """Where sessions, reservations and audit are kept. `path` is `None` for memory: a restart forgets all."""
@@ -137,5 +152,6 @@ def read_ledger(value: object) -> LedgerPlace:
 
 EndpointText = Annotated[Endpoint, BeforeValidator(read_endpoint)]
 Origin = Annotated[str, BeforeValidator(read_origin)]
+NetworkText = Annotated[IPv4Network | IPv6Network, BeforeValidator(read_network)]
 ListenText = Annotated[Listen, BeforeValidator(read_listen)]
 LedgerText = Annotated[LedgerPlace, BeforeValidator(read_ledger)]

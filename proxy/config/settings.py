@@ -13,7 +13,7 @@ from pydantic.alias_generators import to_camel
 
 from proxy.config.alerting import AlertSettings
 from proxy.config.base import Settings
-from proxy.config.endpoints import EndpointText, LedgerPlace, LedgerText, Listen, ListenText, Origin
+from proxy.config.endpoints import EndpointText, LedgerPlace, LedgerText, Listen, ListenText, NetworkText, Origin
 from proxy.config.fields import (
     AddressText,
     Amount,
@@ -100,6 +100,13 @@ class HttpTransport(StrEnum):
 
     LEAN = "lean"  # protocols of the gate's own on the event loop
     AIOHTTP = "aiohttp"  # the reference that the lean one is held against
+
+
+class ForwardedHeader(StrEnum):
+    """In which header trusted proxies name who called them."""
+
+    X_FORWARDED_FOR = "x-forwarded-for"
+    FORWARDED = "forwarded"
 
 
 class Limits(Settings):
@@ -308,6 +315,8 @@ class Config(Settings):
     previews: Previews = Previews.JUDGE
     limits: Limits = Limits()
     connections: Connections = Connections()
+    trusted_proxies: tuple[NetworkText, ...] = ()  # whose word on who calls is taken
+    forwarded_by: ForwardedHeader = ForwardedHeader.X_FORWARDED_FOR
     chains: Mapping[ChainName, Chain] = Field(min_length=1, examples=["{soneium: {chain_id: 1868, …}}"])
     clients: tuple[Client, ...] = ()  # empty: anybody who reaches the listener may call
     cors: Cors = Cors()

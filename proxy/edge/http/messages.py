@@ -6,17 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
+from multidict import CIMultiDictProxy
+
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """A request up to its body. Names of headers are looked up whatever their case; `length` as far as it is declared.
+    """A request up to its body. `length` as far as it is declared.
 
     `peer` is the address at the other end of the connection, `None` where the system does not tell.
     """
 
     method: str
     target: str
-    headers: Mapping[str, str]
+    headers: CIMultiDictProxy[str]
     length: int | None
     peer: str | None
 

@@ -13,6 +13,7 @@ from http import HTTPStatus
 from typing import Final
 
 from proxy.edge.http.clients import Clients
+from proxy.edge.http.forwarded import TrustedProxies
 from proxy.edge.http.messages import HttpAnswer, HttpRequest, plain
 from proxy.errors import Code, InvalidRequest, RpcError
 from proxy.jsonrpc import NULL_ID, Batch, Limits, Malformed, Request, parse_body, print_error
@@ -55,6 +56,7 @@ class ServiceSettings:
 
     chains: Sequence[str]
     clients: Clients = field(default_factory=Clients)
+    proxies: TrustedProxies = field(default_factory=TrustedProxies)
     limits: Limits = field(default_factory=Limits)
     batch_concurrency: int = 8
     batch_answer_bytes: int = 4 * 1024 * 1024
@@ -103,7 +105,8 @@ class Service:
         except RpcError as error:
             self.hooks.turned_away(chain, client, INVALID)
             return self.refusal(request, error)
-        return Call(self, request, RequestContext(chain, client, request.peer))
+        caller = self.settings.proxies.caller(request.peer, request.headers)
+        return Call(self, request, RequestContext(chain, client, caller))
 
     def refusal(self, request: HttpRequest, error: RpcError) -> HttpAnswer:
         """A JSON-RPC error for a body that was not read, or could not be."""

@@ -60,7 +60,8 @@ class House:
             self._of_peer[peer] += 1
         if len(self._connections) > self.settings.connections and not self._make_room():
             return Admission.FULL
-        if peer is not None and self._of_peer[peer] > self.settings.connections_per_peer:
+        too_many = peer is not None and self._of_peer[peer] > self.settings.connections_per_peer
+        if too_many and not self.service.settings.proxies.trusts(peer):
             return Admission.TOO_MANY_OF_PEER
         return Admission.WELCOME
 
