@@ -11,6 +11,7 @@ from proxy.edge.http.http_log import HTTP_LOG
 from proxy.edge.http.listener import ListenerSettings
 from proxy.edge.http.messages import HttpAnswer, HttpRequest
 from proxy.edge.http.service import Call, Service
+from proxy.edge.http.websocket import WebSockets, wants_websocket
 from proxy.errors import InvalidRequest
 
 
@@ -20,6 +21,7 @@ class AiohttpListener:
     def __init__(self, service: Service, settings: ListenerSettings) -> None:
         self._service = service
         self._settings = settings
+        self._websockets = WebSockets(service, settings)
         self._limit = service.settings.limits.max_bytes
         # the low-level server: no router, no middlewares, and no access log that would see keys in URLs
         server = web.Server(
@@ -41,12 +43,14 @@ class AiohttpListener:
 
     async def stop(self) -> None:
         """Accept nothing more, finish what is in flight, close."""
+        await self._websockets.close()
         await self._runner.cleanup()
 
-    async def _handle(self, request: web.BaseRequest) -> web.Response:
-        received = self._service.receive(
-            HttpRequest(request.method, request.raw_path, request.headers, request.content_length, request.remote)
-        )
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        asked = HttpRequest(request.method, request.raw_path, request.headers, request.content_length, request.remote)
+        if wants_websocket(asked):
+            return await self._websockets.handle(request)
+        received = self._service.receive(asked)
         if isinstance(received, HttpAnswer):
             return self._respond(request, received)
         try:

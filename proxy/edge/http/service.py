@@ -108,6 +108,24 @@ class Service:
         caller = self.settings.proxies.caller(request.peer, request.headers)
         return Call(self, request, RequestContext(chain, client, caller))
 
+    def open(self, request: HttpRequest) -> HttpAnswer | Line:
+        """Decide on a WebSocket by the head of its first request."""
+        chain = self._routes.get(request.path)
+        if chain is None:
+            self.hooks.turned_away(NOBODY, NOBODY, DENIED)
+            return plain(HTTPStatus.NOT_FOUND, "nothing is served at this path\n")
+        try:
+            client = self.settings.clients.identify(request.headers, chain)
+        except InvalidRequest as refusal:
+            self.hooks.turned_away(chain, NOBODY, DENIED)
+            return plain(HTTPStatus.FORBIDDEN, f"{refusal}\n")
+        # browsers let any page open a WebSocket: which may is for the server to say
+        if "Origin" in request.headers and not self.settings.clients.cors(request.headers):
+            self.hooks.turned_away(chain, client, DENIED)
+            return plain(HTTPStatus.FORBIDDEN, "this origin may not call\n")
+        caller = self.settings.proxies.caller(request.peer, request.headers)
+        return Line(self, request, RequestContext(chain, client, caller))
+
     def refusal(self, request: HttpRequest, error: RpcError) -> HttpAnswer:
         """A JSON-RPC error for a body that was not read, or could not be."""
         return self.respond(request, Answer(_print(NULL_ID, error)))
@@ -134,6 +152,19 @@ class Service:
         if path not in self._routes and path != "/":
             return plain(HTTPStatus.NOT_FOUND, "nothing is served at this path\n")
         return plain(HTTPStatus.OK, _EXPLANATION.format(path=path if path in self._routes else "/{chain}"))
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A WebSocket to a chain: each of its messages is a call."""
+
+    service: Service
+    request: HttpRequest
+    context: RequestContext
+
+    def call(self) -> Call:
+        """The call that a message is. It has to be ended."""
+        return Call(self.service, self.request, self.context)
 
 
 class Call:

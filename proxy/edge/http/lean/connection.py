@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from enum import Enum, auto
 from http import HTTPStatus
 from math import inf
 from typing import TYPE_CHECKING, Final, cast
 
 from proxy.edge.http.http_log import HTTP_LOG
+from proxy.edge.http.lean.phases import Admission, Phase
 from proxy.edge.http.messages import HttpAnswer, HttpRequest, plain
 from proxy.edge.http.service import Call
 from proxy.edge.http.wire.fields import BrokenHttp
@@ -31,24 +31,6 @@ _HIGH_WATER: Final = 64 * 1024
 _TOO_MANY: Final = plain(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections\n", Retry_After="1")
 
 
-class Admission(Enum):
-    """What becomes of a new connection."""
-
-    WELCOME = auto()
-    TOO_MANY_OF_PEER = auto()
-    FULL = auto()
-
-
-class Phase(Enum):
-    """Where a connection stands. In each but `SERVING` it is given up after a time."""
-
-    WAITING = auto()  # between two requests
-    HEAD = auto()  # a head has begun, or the first one has not yet
-    BODY = auto()
-    SERVING = auto()
-    LEAVING = auto()  # answered for the last time: the answer is on its way out, and nothing more is read
-
-
 class Connection(asyncio.Protocol):
     """Requests are answered one at a time, in the order they came."""
 
@@ -63,6 +45,7 @@ class Connection(asyncio.Protocol):
         "_stalled",
         "_task",
         "_transport",
+        "_websocket",
         "held",
         "peer",
         "phase",
@@ -80,6 +63,7 @@ class Connection(asyncio.Protocol):
         self._paused_reading = False
         self._stalled = False  # the caller takes nothing for now
         self._left: float = inf  # of the last answer, when last looked at
+        self._websocket: asyncio.Protocol | None = None  # what the connection went on as
         self.phase = Phase.SERVING
         self.peer: str | None = None
         self.held = 0  # bytes that arrived of requests not whole yet, as the house counts them
@@ -101,6 +85,9 @@ class Connection(asyncio.Protocol):
                 self._leave_with(_TOO_MANY, linger=False)
 
     def data_received(self, data: bytes) -> None:
+        if self._websocket is not None:
+            self._websocket.data_received(data)
+            return
         if self.phase is Phase.LEAVING:
             return
         self._reader.feed(data)
@@ -113,6 +100,9 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """The caller has no more to say, but may well wait for its answer."""
+        if self._websocket is not None:
+            self._websocket.eof_received()
+            return False
         self._ended = True
         match self.phase:
             case Phase.SERVING:
@@ -123,6 +113,8 @@ class Connection(asyncio.Protocol):
         return self.phase is Phase.LEAVING and self._call is not None
 
     def connection_lost(self, error: Exception | None) -> None:
+        if self._websocket is not None:
+            self._websocket.connection_lost(error)
         if self.phase is Phase.LEAVING and error is not None:
             self._was_left()
         if self.phase is Phase.BODY and self._call is not None:
@@ -132,13 +124,17 @@ class Connection(asyncio.Protocol):
         self._house.forget(self)
 
     def pause_writing(self) -> None:
+        if self._websocket is not None:
+            self._websocket.pause_writing()
         self._stalled = True
         self._house.stalls(self, self._open().get_write_buffer_size())
 
     def resume_writing(self) -> None:
         self._stalled = False
         self._house.flows(self)
-        if self.phase is Phase.SERVING and self._task is None:
+        if self._websocket is not None:
+            self._websocket.resume_writing()
+        elif self.phase is Phase.SERVING and self._task is None:
             self._next()
 
     # --- reading
@@ -222,6 +218,9 @@ class Connection(asyncio.Protocol):
 
     def _serve(self) -> None:
         head, body = self._reader.take()
+        if head.method == "GET" and head.fields.get("Upgrade", "").lower() == "websocket" and not body:
+            self._go_on_as_websocket()
+            return
         received: HttpAnswer | Call = self._receive(head) if self._call is None else self._call
         self._enter(Phase.SERVING)
         if isinstance(received, HttpAnswer):
@@ -229,6 +228,14 @@ class Connection(asyncio.Protocol):
             return
         self._call = None
         self._task = self._house.begin(self, self._answer(received, body))
+
+    def _go_on_as_websocket(self) -> None:
+        """From here on every byte is for the WebSocket's own protocol; the house still counts the connection."""
+        self._enter(Phase.SERVING)
+        self._websocket = websocket = self._house.websocket()
+        websocket.connection_made(self._open())
+        websocket.data_received(self._reader.give_back())
+        self._house.holds(self, 0)
 
     async def _answer(self, call: Call, body: bytes) -> None:
         try:

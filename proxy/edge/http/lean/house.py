@@ -10,7 +10,8 @@ from email.utils import formatdate
 from typing import Any, Final
 
 from proxy.edge.http.deadlines import Deadlines
-from proxy.edge.http.lean.connection import Admission, Connection, Phase
+from proxy.edge.http.lean.connection import Connection
+from proxy.edge.http.lean.phases import Admission, Phase
 from proxy.edge.http.listener import ListenerSettings
 from proxy.edge.http.service import Service
 from proxy.edge.http.wire.reader import ReadBounds
@@ -27,10 +28,12 @@ class House:
         service: Service,
         settings: ListenerSettings,
         loop: asyncio.AbstractEventLoop,
+        websocket: Callable[[], asyncio.Protocol],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.service = service
         self.settings = settings
+        self.websocket = websocket
         self.read_bounds = ReadBounds(head_bytes=settings.head_bytes, body_bytes=service.settings.limits.max_bytes)
         self.draining = False
         self._loop = loop

@@ -117,6 +117,12 @@ class MessageReader(Generic[Head]):
         self._buffer.clear()
         self._body = bytearray()
 
+    def give_back(self) -> bytes:
+        """The head of the message taken last, which had no body, and all that has arrived behind it."""
+        given = self._last_raw + _BLANK + bytes(self._buffer)
+        self.drop()
+        return given
+
     def advance(self) -> Stage:
         """Read on as far as the bytes go. Raises `BrokenHttp`, `TooLongError`; then nothing more can be read."""
         head = self._head or self._find_head()

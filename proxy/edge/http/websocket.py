@@ -1,0 +1,96 @@
+"""JSON-RPC over WebSocket, on the path where it is served over POST: the same service, a message in place of a body."""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+from typing import Final
+
+from aiohttp import WSCloseCode, WSMsgType, web
+
+from proxy.edge.http.http_log import HTTP_LOG
+from proxy.edge.http.listener import ListenerSettings
+from proxy.edge.http.messages import HttpAnswer, HttpRequest
+from proxy.edge.http.service import Call, Line, Service
+
+_HEARTBEAT_SECONDS: Final = 30.0
+"""A caller that answers no ping for so long is gone."""
+
+_AT_ONCE: Final = 8
+"""Messages of one connection that are answered at once; then it is read no further."""
+
+
+def wants_websocket(request: HttpRequest) -> bool:
+    """Whether a request asks to go on as a WebSocket."""
+    return request.method == "GET" and request.headers.get("Upgrade", "").lower() == "websocket"
+
+
+class WebSockets:
+    """Every WebSocket of one listener."""
+
+    def __init__(self, service: Service, settings: ListenerSettings) -> None:
+        self._service = service
+        self._settings = settings
+        self._open: set[web.WebSocketResponse] = set()
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer messages until either side leaves. What may not call is answered over HTTP."""
+        opened = self._service.open(
+            HttpRequest(request.method, request.raw_path, request.headers, None, request.remote)
+        )
+        if isinstance(opened, HttpAnswer):
+            return web.Response(status=opened.status, body=opened.body, headers=opened.headers)
+        if len(self._open) >= max(1, self._settings.connections // 2):
+            return web.Response(status=HTTPStatus.SERVICE_UNAVAILABLE, text="too many WebSockets\n")
+        socket = web.WebSocketResponse(
+            # the service says itself what is too long, and under which bound
+            max_msg_size=self._service.settings.limits.max_bytes + 1024,
+            heartbeat=_HEARTBEAT_SECONDS,
+            compress=False,
+        )
+        await socket.prepare(request)
+        self._open.add(socket)
+        try:
+            await self._serve(socket, opened)
+        finally:
+            self._open.discard(socket)
+        return socket
+
+    async def close(self) -> None:
+        """Tell every caller that the gate goes away."""
+        for socket in tuple(self._open):
+            await socket.close(code=WSCloseCode.GOING_AWAY)
+
+    async def _serve(self, socket: web.WebSocketResponse, line: Line) -> None:
+        places = asyncio.Semaphore(_AT_ONCE)
+        async with asyncio.TaskGroup() as answering:
+            async for message in socket:
+                if message.type is not WSMsgType.TEXT:
+                    await socket.close(code=WSCloseCode.UNSUPPORTED_DATA)
+                    return
+                await places.acquire()
+                task = answering.create_task(self._answer(socket, line.call(), message.data.encode()))
+                task.add_done_callback(lambda _task: places.release())
+
+    async def _answer(self, socket: web.WebSocketResponse, call: Call, body: bytes) -> None:
+        try:
+            answer = await call.answer(body)
+        except Exception:  # a promise of ours is broken: nothing of it is told
+            HTTP_LOG.exception("a request failed")
+            await socket.close(code=WSCloseCode.INTERNAL_ERROR)
+            return
+        finally:
+            call.end()
+        if socket.closed:
+            call.nobody_waited()
+        elif answer.body:
+            await self._send(socket, call, answer.body)
+
+    async def _send(self, socket: web.WebSocketResponse, call: Call, body: bytes) -> None:
+        try:
+            async with asyncio.timeout(self._settings.stalled_seconds):
+                await socket.send_str(body.decode())
+        except TimeoutError:  # it takes nothing: what it is owed would only grow
+            await socket.close(code=WSCloseCode.TRY_AGAIN_LATER, drain=False)
+        except ConnectionError:
+            call.nobody_waited()
