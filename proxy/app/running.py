@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, closing, suppress
 from dataclasses import dataclass
 from functools import partial
+from ssl import SSLContext
 from typing import Final
 
 import uvloop
@@ -29,7 +30,7 @@ from proxy.app.memory import (
 )
 from proxy.app.reload import SettingsReload
 from proxy.app.settings import admin_access, audit_writer, metrics_of, server_settings, tell_heads_of
-from proxy.config import Config
+from proxy.config import Config, Tls
 from proxy.edge.admin.backend import GateBackend
 from proxy.edge.admin.rule_desk import RuleDesk
 from proxy.edge.admin.rule_routes import RuleRoutes
@@ -38,6 +39,7 @@ from proxy.edge.alerts.build import instance_of, open_desk
 from proxy.edge.alerts.desk import AlertDesk
 from proxy.edge.audit.reading import Trail
 from proxy.edge.audit.writer import AuditWriter
+from proxy.edge.http.certificates import Certificates
 from proxy.edge.http.server import RpcServer
 from proxy.edge.http.service import Hooks
 from proxy.edge.rule_files.book import RuleBook, open_rules, start_rules
@@ -57,6 +59,8 @@ from proxy.ports import Answer, RequestContext
 from proxy.session.registry import Registry
 
 _LOG: Final = logging.getLogger(__name__)
+_CERTIFICATE_SECONDS: Final = 10.0
+"""Between two looks at the files of a certificate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,11 +186,11 @@ async def start(config: Config, stack: AsyncExitStack, reread: Callable[[], Conf
         noted=shared.recorder.noted,
         more=RuleRoutes(desk).routes(),
     )
-    admin_port = await admin.start(config.admin_listen.host, config.admin_listen.port)
+    admin_port = await admin.start(config.admin_listen.host, config.admin_listen.port, _tls_of(config.admin_tls, stack))
     stack.push_async_callback(admin.stop)
     hooks = Hooks(began=metrics.began, ended=metrics.ended, turned_away=partial(_turned_away, metrics))
     server = await RpcServer(answer, server_settings(config, descriptors), hooks).start(
-        config.listen.host, config.listen.port
+        config.listen.host, config.listen.port, _tls_of(config.tls, stack)
     )
     stack.push_async_callback(server.stop)
 
@@ -210,6 +214,15 @@ async def start(config: Config, stack: AsyncExitStack, reread: Callable[[], Conf
         alerts=alerts,
         stop_welcoming=backend.stop_welcoming,
     )
+
+
+def _tls_of(tls: Tls | None, stack: AsyncExitStack) -> SSLContext | None:
+    """What a listener needs for TLS, kept up with its files."""
+    if tls is None:
+        return None
+    certificates = Certificates(tls.certificate, tls.key)
+    run_in_background(certificates.watch(_CERTIFICATE_SECONDS), stack)
+    return certificates.context
 
 
 def explain_once(config: Config, question: Mapping[str, object]) -> Decision:

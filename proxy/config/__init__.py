@@ -13,6 +13,7 @@ from proxy.config.settings import (
     Limits,
     NodeFail,
     Previews,
+    Tls,
     UnknownContract,
     UnknownSession,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "Listen",
     "NodeFail",
     "Previews",
+    "Tls",
     "UnknownContract",
     "UnknownSession",
     "load_config",

@@ -78,6 +78,10 @@ def _from_folder(config: Config, folder: Path) -> Config:
             "heads": heads.model_copy(update={"file": None if heads.file is None else folder / heads.file}),
         }
     )
+    for name, tls in (("tls", config.tls), ("admin_tls", config.admin_tls)):
+        if tls is not None:
+            files = {"certificate": folder / tls.certificate, "key": folder / tls.key}
+            update[name] = tls.model_copy(update=files)
     if config.rules:
         update["rules"] = tuple(_pattern_from(folder, pattern) for pattern in config.rules)
     return config.model_copy(update=update)

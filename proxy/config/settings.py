@@ -299,12 +299,21 @@ def _read_rule_pattern(value: object) -> object:
 RulePatternText = Annotated[str, BeforeValidator(_read_rule_pattern)]
 
 
+class Tls(Settings):
+    """A certificate with its chain, and its key, both PEM; taken anew when the files change."""
+
+    certificate: PathText = Field(examples=["/etc/sessiongate/gate.pem"])
+    key: PathText = Field(examples=["/etc/sessiongate/gate.key"])
+
+
 class Config(Settings):
     """Everything that can be set."""
 
     listen: ListenText = Listen("127.0.0.1", 8080)
     admin_listen: ListenText = Listen("127.0.0.1", 9090)
     admin_token: SecretStr | None = Field(None, min_length=16)  # required beyond this machine
+    tls: Tls | None = None  # for listen
+    admin_tls: Tls | None = None  # for admin_listen
     transport: HttpTransport = HttpTransport.LEAN
     mode: Mode = Mode.ENFORCE
     ledger: LedgerText = LedgerPlace(Path("sessiongate.db"))

@@ -27,6 +27,7 @@ import json
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from ssl import SSLContext
 from typing import Final, Protocol
 
 from aiohttp import web
@@ -143,11 +144,11 @@ class AdminServer:
         self._access = access
         self._runner: web.AppRunner | None = None
 
-    async def start(self, host: str, port: int) -> int:
+    async def start(self, host: str, port: int, ssl: SSLContext | None = None) -> int:
         """Listen; the port listened on. Raises `OSError` when it is taken."""
         self._runner = web.AppRunner(self.application(), access_log=None, logger=HTTP_LOG)
         await self._runner.setup()
-        await web.TCPSite(self._runner, host, port).start()
+        await web.TCPSite(self._runner, host, port, ssl_context=ssl).start()
         bound: int = self._runner.addresses[0][1]
         return bound
 

@@ -38,8 +38,14 @@ class LeanListener:
             self._websockets.handle, access_log=None, logger=HTTP_LOG, keepalive_timeout=self._settings.linger_seconds
         )
         house = self._house = House(self._service, self._settings, loop, self._upgraded)
+        handshake_seconds = None if ssl is None else self._settings.head_seconds
         self._server = await loop.create_server(
-            lambda: Connection(house), host, port, backlog=self._settings.backlog, ssl=ssl
+            lambda: Connection(house),
+            host,
+            port,
+            backlog=self._settings.backlog,
+            ssl=ssl,
+            ssl_handshake_timeout=handshake_seconds,
         )
         for sock in self._server.sockets:  # callers' sockets inherit it
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
