@@ -1,11 +1,10 @@
-"""Rules hold for every method that submits, alone and in batches, and for what only asks; nothing else listens."""
+"""Rules hold for every method that submits, alone and in batches, over HTTP and WebSocket, and for what only asks."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import aiohttp
 import pytest
 
 from proxy.errors import Code
@@ -75,9 +74,15 @@ async def test_an_owners_operation_is_judged_by_the_rules_it_concerns(ruled: Run
     assert ruled.bundler.sent == []
 
 
-async def test_there_is_no_other_door_than_http_requests(ruled: RunningGate) -> None:
-    with pytest.raises(aiohttp.WSServerHandshakeError):
-        await ruled.http.ws_connect(ruled.url)
+async def test_what_comes_over_a_websocket_is_judged_by_the_rules(ruled: RunningGate) -> None:
+    async with ruled.http.ws_connect(ruled.url) as socket:
+        for method in CARRYING:
+            await socket.send_json(submission(GOOD, method))
+            assert refused_by(await socket.receive_json()) == (Code.RULE_REJECTED, "no-transfers")
+        await socket.send_json([submission(use_number(number), request_id=number) for number in range(3)])
+        answers = await socket.receive_json()
+    assert [refused_by(answer) for answer in answers] == [(Code.RULE_REJECTED, "no-transfers")] * 3
+    assert ruled.bundler.sent == []
 
 
 async def test_every_rule_that_fired_is_in_the_audit_those_in_shadow_too(ruled: RunningGate) -> None:
