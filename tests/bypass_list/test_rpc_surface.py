@@ -167,11 +167,20 @@ async def test_f_no_other_path_reaches_the_gate_or_the_bundler(served: tuple[str
     assert not reached
 
 
-async def test_f_a_websocket_is_not_opened(served: tuple[str, list[Request]]) -> None:
-    url, _ = served
+async def test_f_a_websocket_reads_as_strictly_as_http_does(served: tuple[str, list[Request]]) -> None:
+    url, reached = served
+    doubled = json.dumps(request()).replace('"method":', '"method": "eth_chainId", "method":')
+    tricks = [doubled, json.dumps(request(params={"op": OPERATION})), json.dumps([[request()]]), "{", "[]"]
     async with aiohttp.ClientSession() as client:
-        with pytest.raises(aiohttp.WSServerHandshakeError):
-            await client.ws_connect(f"{url}/soneium")
+        async with client.ws_connect(f"{url}/soneium") as socket:
+            for trick in tricks:
+                await socket.send_str(trick)
+                answer = await socket.receive_json()
+                assert "error" in (answer[0] if isinstance(answer, list) else answer), trick
+        for path in ("/rpc", "/soneium/ws", "/SONEIUM"):
+            with pytest.raises(aiohttp.WSServerHandshakeError):
+                await client.ws_connect(f"{url}{path}")
+    assert not reached
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd"])
