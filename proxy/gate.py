@@ -12,7 +12,7 @@ from proxy.admission import Admission, Judgement, Purpose
 from proxy.admission.enquiry import Enquiry
 from proxy.admission.reasons import unavailable
 from proxy.bundler_answers import Meaning, meaning_of_answer
-from proxy.errors import InvalidParams, MethodNotFound, RpcError, StateUnavailable, UpstreamUnavailable
+from proxy.errors import Code, InvalidParams, MethodNotFound, Reason, RpcError, StateUnavailable, UpstreamUnavailable
 from proxy.jsonrpc import Reply, Request, print_error, print_json, print_result
 from proxy.judge.decision import Decision, UpstreamAnswer, Whole
 from proxy.judge.reading import Request as AskedBy
@@ -123,7 +123,7 @@ class Gate:
             case MethodClass.DENY:
                 raise denial(request.method)
             case MethodClass.OWN:
-                return await self._answer_ourselves(request)
+                return await self._answer_ourselves(request, context)
             case MethodClass.PASS:
                 check_arity(request.method, len(request.params))
                 return await self._relay(request)
@@ -131,7 +131,7 @@ class Gate:
                 check_arity(request.method, len(request.params))
                 return await self._judge(request, method_class, context)
 
-    async def _answer_ourselves(self, request: Request) -> tuple[Answer, Outcome]:
+    async def _answer_ourselves(self, request: Request, context: RequestContext) -> tuple[Answer, Outcome]:
         """What is left of a session, for who can name it; as unknown as any other method where that is not wanted."""
         if self._enquiry is None:
             raise MethodNotFound(
@@ -140,11 +140,13 @@ class Gate:
             )
         check_arity(request.method, len(request.params))
         try:
-            answer = await self._enquiry.answer(request.params)
+            answer = await self._enquiry.answer(request.params, client=context.client, peer=context.remote or "")
         except StateUnavailable as error:
-            reason = unavailable(error)
-            data = {"reason": reason.code.label, "retryable": True, "remedy": reason.remedy}
-            return Answer(print_error(request.id, reason.code, reason.sentence, data)), Outcome.UNAVAILABLE
+            answer = unavailable(error)
+        if isinstance(answer, Reason):
+            data = {"reason": answer.code.label, "retryable": True, "remedy": answer.remedy}
+            outcome = Outcome.UNAVAILABLE if answer.code is Code.STATE_UNAVAILABLE else Outcome.REJECTED
+            return Answer(print_error(request.id, answer.code, answer.sentence, data)), outcome
         return Answer(print_result(request.id or "null", answer)), Outcome.ANSWERED
 
     async def _relay(self, request: Request) -> tuple[Answer, Outcome]:
@@ -171,7 +173,13 @@ class Gate:
             place = None if preview else _place_of(op, entry_point)
             return self._pass_on(request, await self._post(request.method, params, submit=not preview, place=place))
         started = self._stopwatch()
-        asked_by = AskedBy(chain=context.chain, client=context.client, method=request.method, preview=preview)
+        asked_by = AskedBy(
+            chain=context.chain,
+            client=context.client,
+            method=request.method,
+            preview=preview,
+            peer=context.remote or "",
+        )
         purpose = Purpose.PREVIEW if preview else Purpose.SUBMIT
         judgement = await self._admission.judge(op, entry_point, purpose=purpose, request=asked_by)
         if not preview:

@@ -15,6 +15,7 @@ from proxy.admission.conclusion import UNNAMED_REQUEST, Conclusion, Heard
 from proxy.admission.hearing import Hearing
 from proxy.admission.judgement import Judgement
 from proxy.admission.sources import ChainReader, Found, Purpose, RecentReads, Settlement, Sources, Terms
+from proxy.admission.turns import Asker
 from proxy.errors import Code, Reason, StateUnavailable, Undecodable
 from proxy.judge.reading import Request
 from proxy.judge.verdict import Allow, Reject, Verdict
@@ -70,11 +71,11 @@ class Admission:
 
         Never raises for what is wrong with the operation or the world: that is what a rejection is for.
         """
-        heard = await self._hear(op, entry_point, purpose)
+        heard = await self._hear(op, entry_point, purpose, request)
         # nothing gives way from here on: the verdicts, the rules' counts and the reservation are one step
         return self._conclusion.draw(op, entry_point, heard, purpose, request)
 
-    async def _hear(self, op: UserOperation, entry_point: EntryPoint, purpose: Purpose) -> Heard:
+    async def _hear(self, op: UserOperation, entry_point: EntryPoint, purpose: Purpose, request: Request) -> Heard:
         """What the chain and the session say."""
         try:
             head = await self._decode_head(op, entry_point, purpose)
@@ -96,7 +97,7 @@ class Admission:
         except Undecodable as error:
             return Heard(verdict=Reject((reasons.undecodable(error),)))
         try:
-            return await self._hear_session(operation, operation.claim, purpose, check)
+            return await self._hear_session(operation, operation.claim, purpose, check, request)
         except StateUnavailable as error:
             return Heard(verdict=Reject((reasons.unavailable(error),)), operation=operation)
 
@@ -164,7 +165,12 @@ class Admission:
         return bool(registry.get(key) or registry.declared(key) or registry.freezes.on(key))
 
     async def _hear_session(
-        self, operation: DecodedOperation, claim: SessionClaim, purpose: Purpose, check: SignatureCheck
+        self,
+        operation: DecodedOperation,
+        claim: SessionClaim,
+        purpose: Purpose,
+        check: SignatureCheck,
+        request: Request,
     ) -> Heard:
         if (frozen := self.frozen(operation)) is not None:
             return Heard(
@@ -174,7 +180,8 @@ class Admission:
             return Heard(verdict=Reject((reasons.undecodable(misnamed),)), operation=operation)
         key = SessionKey(self._terms.chain_id, claim.module, operation.op.sender, claim.envelope.permission_id)
         await self._sources.reconciled(key)
-        hearing = Hearing(self._sources, operation, claim, key, purpose, check_signature=check)
+        asker = Asker(request.client, request.peer, key.account)
+        hearing = Hearing(self._sources, operation, claim, key, purpose, check_signature=check, asker=asker)
         fit = await hearing.fit()
         # again: it may have been frozen while others were asked
         if (frozen := self.frozen(operation)) is not None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from functools import partial
 
 from proxy.admission.sources import Sources
-from proxy.errors import InvalidParams, StateUnavailable
+from proxy.admission.turns import Asker
+from proxy.errors import InvalidParams, Reason, StateUnavailable
 from proxy.session.counters import SessionKey
 from proxy.session.known import KnownSession, Status
 from proxy.session.remaining import Json, remaining, remaining_of_declared
@@ -21,14 +23,19 @@ class Enquiry:
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
 
-    async def answer(self, params: Sequence[object]) -> list[Json]:
-        """The sessions of that name, one for each module that has it. Raises `InvalidParams`, `StateUnavailable`."""
+    async def answer(self, params: Sequence[object], *, client: str = "", peer: str = "") -> list[Json] | Reason:
+        """The sessions of that name, one for each module that has it; or why they are not looked for.
+
+        Raises `InvalidParams`, `StateUnavailable`.
+        """
         account, permission_id, module = _read_names(params)
         modules = sorted(self._sources.terms.session_modules) if module is None else [module]
         keys = [SessionKey(self._sources.terms.chain_id, each, account, permission_id) for each in modules]
         known = [key for key in keys if self._is_known(key)]
         if not known:
-            await self._read(keys)
+            refusal = await self._look_for(keys, Asker(client, peer, account))
+            if refusal is not None:
+                return refusal
             known = [key for key in keys if self._is_known(key)]
         return [await self._describe(key) for key in known]
 
@@ -36,19 +43,30 @@ class Enquiry:
         registry = self._sources.registry
         return registry.get(key) is not None or registry.declared(key) is not None
 
+    async def _look_for(self, keys: Sequence[SessionKey], asker: Asker) -> Reason | None:
+        """Read in turn with everybody else who names what nobody here has heard of."""
+        first = self._sources.first
+        if first is None or self._sources.reader is None:
+            await self._read(keys)
+            return None
+
+        async def look() -> bool:
+            await self._read(keys)
+            return any(map(self._is_known, keys))
+
+        return await first.look(asker, look)
+
     async def _read(self, keys: Sequence[SessionKey]) -> None:
         """Ask the node for a session that was never heard of; a module that is not on this chain has none."""
         sources, reader = self._sources, self._sources.reader
         if reader is None:
             return
-        failures = []
-        for key in keys:
-            try:
-                await sources.reads.once(key, partial(reader.session, key))
-            except StateUnavailable as error:
-                failures.append(error)
-        if len(failures) == len(keys):
-            raise failures[0]
+        reads = (sources.reads.once(key, partial(reader.session, key)) for key in keys)
+        answers = await asyncio.gather(*reads, return_exceptions=True)
+        failures = [answer for answer in answers if isinstance(answer, BaseException)]
+        grave = [failure for failure in failures if not isinstance(failure, StateUnavailable)]
+        if grave or len(failures) == len(keys):
+            raise (grave or failures)[0]
 
     async def _describe(self, key: SessionKey) -> Json:
         sources = self._sources

@@ -12,6 +12,7 @@ from typing import Final
 
 from proxy.admission import reasons
 from proxy.admission.sources import Purpose, Sources
+from proxy.admission.turns import Asker
 from proxy.errors import Code, Reason, StateUnavailable
 from proxy.ledger.reservation import NonceSlot
 from proxy.session.changes import SessionEnabled, changes_of, make_change
@@ -61,6 +62,7 @@ class Hearing:
         purpose: Purpose,
         *,
         check_signature: SignatureCheck,
+        asker: Asker | None = None,
     ) -> None:
         self._terms = sources.terms
         self._registry = sources.registry
@@ -68,6 +70,8 @@ class Hearing:
         self._settlement = sources.settlement
         self._reads = sources.reads
         self._stale = sources.stale
+        self._first = sources.first
+        self._asker = asker
         self._operation = operation
         self._claim = claim
         self._key = key
@@ -172,16 +176,15 @@ class Hearing:
         if state is not None and not is_old:
             return state
         try:
-            read = await self._read()
+            read = await (self._read() if known is not None else self._read_first())
         except StateUnavailable as error:
             if state is None or not is_old:
                 raise
             self._let_pass_old(error)
             return state
         if read is not None:
-            return read
-        if is_old:
-            known = self._registry.get(self._key)  # just now it was read
+            return read  # what was read, or why nothing was
+        known = self._registry.get(self._key)  # others may have read it while this one waited
         if known is not None and known.status is Status.PENDING and not enabling:
             return reasons.pending(known)
         if known is not None and known.status is Status.IN_FORCE and known.state is None:
@@ -236,6 +239,22 @@ class Hearing:
         if known is None or known.state is None:
             raise StateUnavailable("the session changes faster than it can be read")
         return known.state
+
+    async def _read_first(self) -> SessionState | Reason | None:
+        """The same for a session that nobody here has heard of: in turn, and within its asker's budget."""
+        if self._first is None or self._asker is None or self._reader is None:
+            return await self._read()
+        read: list[SessionState | None] = []
+
+        async def look() -> bool:
+            if (known := self._registry.get(self._key)) is not None and known.state is not None:
+                return True  # read for somebody else meanwhile
+            read.append(await self._read())
+            # a grant is not there before it is mined: nobody is held to that
+            return read[0] is not None or self._claim.envelope.enable is not None
+
+        refusal = await self._first.look(self._asker, look)
+        return refusal if refusal is not None else next(iter(read), None)
 
     async def _newer(self, state: SessionState) -> SessionState | None:
         """A reading newer than the one just judged by; `None` when there is none, so that a refusal stands."""

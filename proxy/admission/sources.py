@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final, Literal, NamedTuple, Protocol
 
+from proxy.admission.turns import FirstReadings
 from proxy.errors import StateUnavailable
 from proxy.judge.evaluate import RuleJudge
 from proxy.ledger.reservation import Ledger
@@ -182,7 +183,7 @@ class Sources:
     """Everything a verdict of one chain draws on. `reader` is `None` without a node; `clock` gives unix seconds.
 
     `reconciled` returns when it was asked what became of a session's operations that a restart found in flight.
-    `stale` tells whether what is known of the chain is too old.
+    `stale` tells whether what is known of the chain is too old. `first` bounds what strangers may have looked for.
     `rules` gives the rules of this moment, `None` where ops wrote none; they are asked for once for each judgement.
     """
 
@@ -196,3 +197,4 @@ class Sources:
     reconciled: Callable[[SessionKey], Awaitable[None]] = _nothing_to_reconcile
     rules: Callable[[], RuleJudge | None] = _no_rules
     stale: Callable[[], Staleness | None] = _never_stale
+    first: FirstReadings | None = None

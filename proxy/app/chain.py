@@ -12,6 +12,7 @@ from typing import Final
 
 from proxy.admission import Admission, RecentReads, Sources, Terms
 from proxy.admission.enquiry import Enquiry
+from proxy.admission.turns import AbsentBudget, FirstReadings, Turns
 from proxy.app.background import run_in_background
 from proxy.app.memory import Memory
 from proxy.chain.age import ChainAge
@@ -49,6 +50,9 @@ from proxy.userop.primitives import Hash32, print_bytes
 
 _PROBE_SECONDS: Final = 10.0
 _RANDOM_BYTES: Final = 8  # of a decision's id
+FIRST_READINGS_AT_ONCE: Final = 48
+"""Of sessions that nobody here has heard of; the node is asked about them in batches, or by so many calls at once."""
+CALLS_FOR_REQUESTS: Final = 96
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +150,11 @@ async def build_chain(name: str, chain: Chain, shared: Shared) -> BuiltChain:
         reconciled=tracker.reconciled,
         rules=lambda: shared.rules.judge,
         stale=lambda: None if age is None else age.stale(),
+        first=FirstReadings(
+            Turns(FIRST_READINGS_AT_ONCE),
+            AbsentBudget(config.limits.absent_sessions, time.monotonic),
+            seconds=config.limits.node_seconds,
+        ),
     )
     failure = LedgerFailure(
         open=config.ledger_fail is LedgerFail.OPEN, sent_unheld=partial(shared.metrics.failed_open, "ledger")
@@ -173,7 +182,7 @@ def _nodeside(
     if chain.node is None:
         return None
     seconds = shared.config.limits.node_seconds
-    node = Node(chain.node.url, timeout_seconds=seconds)
+    node = Node(chain.node.url, timeout_seconds=seconds, concurrency=CALLS_FOR_REQUESTS)
     background = Node(chain.node.url, timeout_seconds=seconds, concurrency=CALLS_AT_ONCE)
     for each in (node, background):
         shared.stack.push_async_callback(each.close)

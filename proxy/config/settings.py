@@ -117,7 +117,8 @@ class Limits(Settings):
     max_depth: int = Field(32, ge=8, le=128)
     max_elements: int = Field(4_096, ge=256, le=1_000_000)  # of one body's JSON
     request_seconds: float = Field(30, gt=0, le=600)  # for one answer of a bundler
-    node_seconds: float = Field(5, gt=0, le=120)  # for one answer of a node
+    node_seconds: float = Field(5, gt=0, le=120)  # for what a request needs of a node, waiting for its turn included
+    absent_sessions: float = Field(20, gt=0, le=100_000)  # a second that one client and address may name in vain
 
 
 class Connections(Settings):

@@ -37,12 +37,14 @@ _HUMP: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """How an operation came in: the chain's and the client's name, the method, and whether it only asks."""
+    """How an operation came in: the chain's and the client's name, the method, whether it only asks, and the peer's
+    address, where there is one."""
 
     chain: str
     client: str
     method: str
     preview: bool = False
+    peer: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 from proxy.admission import Admission, Found, Judgement, Purpose, RecentReads, Sources, Terms
 from proxy.admission.sources import Staleness
+from proxy.admission.turns import AbsentBudget, FirstReadings, Turns
 from proxy.errors import Reason
 from proxy.judge.evaluate import RuleJudge
 from proxy.judge.verdict import Allow, Reject
@@ -195,6 +196,7 @@ class Room:
         self.ledger = MemoryLedger()
         self.now = float(NOW)
         self.newest: int | None = None
+        self.first = FirstReadings(Turns(4), AbsentBudget(1.0, lambda: self.now), seconds=5.0)
         self.stale: Staleness | None = None
         self.settled: list[tuple[Hash32, ...]] = []
         self.on_settling: Callable[[], None] = _nothing
@@ -212,6 +214,7 @@ class Room:
                 clock=lambda: self.now,
                 reads=RecentReads(self.terms.fresh_seconds, lambda: self.now, lambda: self.newest),
                 stale=lambda: self.stale,
+                first=self.first,
                 rules=lambda: self.rules,
             )
         )

@@ -15,6 +15,7 @@ from proxy.session.known import KnownSession, Source, Status
 from proxy.session.outcome import Waived
 from proxy.session.state import SessionState, SessionStatus
 from proxy.userop.primitives import Hash32
+from proxy.userop.user_operation import UserOperation
 from tests.admission.builders import (
     TWICE,
     Room,
@@ -366,3 +367,33 @@ async def test_a_removal_is_final_only_by_a_reading_of_the_newest_block(
     room.registry.put(replace(REMOVED, block=read_at))
     reason = await room.refusal(USE)
     assert (reason.code, reason.retryable) == (Code.SESSION_REVOKED, retryable)
+
+
+# ids that nobody has heard of
+
+
+def random_use(number: int) -> UserOperation:
+    return use(a_session(action(TOKEN, TRANSFER, usage(2)), salt=1_000 + number), ONCE, nonce=lane(number))
+
+
+async def test_who_names_too_many_sessions_in_vain_hears_of_the_budget_and_known_sessions_stay_usable() -> None:
+    room = Room(TWICE, sessions={})
+    reasons = [await room.refusal(random_use(number)) for number in range(12)]
+    assert [reason.code for reason in reasons[:10]] == [Code.SESSION_UNKNOWN] * 10
+    assert {reason.code for reason in reasons[10:]} == {Code.RATE_LIMITED}
+    assert "limits.absent_sessions" in reasons[-1].sentence
+    assert len(room.node.asked) == 10
+    await room.allowed(USE)
+    room.now += 1
+    assert (await room.refusal(random_use(20))).code is Code.SESSION_UNKNOWN
+
+
+async def test_a_first_use_whose_turn_does_not_come_is_doubt() -> None:
+    room = Room(sessions=ON_CHAIN)
+    room.first._seconds = 0.01
+    room.node.free.clear()
+    waiting = [asyncio.create_task(room.refusal(random_use(number))) for number in range(4)]
+    await asyncio.sleep(0)
+    assert (await room.refusal(USE)).code is Code.STATE_UNAVAILABLE
+    room.node.free.set()
+    await asyncio.gather(*waiting)
