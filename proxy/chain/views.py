@@ -7,73 +7,76 @@ from view to view.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from proxy.chain import contract_abi
 from proxy.chain.node import Node, Reverted
 from proxy.errors import StateUnavailable, Undecodable
-from proxy.userop import abi
-from proxy.userop.abi import AbiType
 from proxy.userop.primitives import Address, keccak256, print_bytes
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One function: its name, selector, argument types and result types."""
+    """One function: its name, selector, argument types and result types, as the ABI specification writes them."""
 
     name: str
     selector: bytes
-    arguments: AbiType
-    results: AbiType
+    arguments: tuple[str, ...]
+    results: tuple[str, ...]
 
     def call_data(self, *arguments: object) -> bytes:
         """selector ‖ abi.encode(arguments)."""
-        return self.selector + abi.encode(self.arguments, arguments)
+        return self.selector + contract_abi.encode(self.arguments, arguments)
 
 
-def _view(name: str, arguments: Sequence[AbiType], *results: AbiType) -> View:
-    types = abi.tuple_of(*arguments)
-    selector = keccak256(f"{name}{types.name}".encode())[:4]
-    return View(name, selector, types, abi.tuple_of(*results))
+def view_of(signature: str, *results: str) -> View:
+    """A view by its signature, `name(type,…)`."""
+    name, _, rest = signature.partition("(")
+    return View(name, keccak256(signature.encode())[:4], _split(rest[:-1]), results)
 
 
-_ADDRESSES: Final = abi.list_of(abi.ADDRESS)
-_CONFIG: Final = (abi.BYTES32, abi.ADDRESS, abi.ADDRESS)  # configId, multiplexer, account
-PACKED_USER_OPERATION: Final = abi.tuple_of(
-    *(abi.ADDRESS, abi.UINT256, abi.BYTES, abi.BYTES, abi.BYTES32, abi.UINT256, abi.BYTES32, abi.BYTES, abi.BYTES)
-)
-"""PackedUserOperation (ERC-4337, v0.7 and later)."""
+def _split(types: str) -> tuple[str, ...]:
+    """The types between commas that stand in no tuple."""
+    parts, depth, part = [], 0, ""
+    for char in types:
+        depth += (char == "(") - (char == ")")
+        if char == "," and not depth:
+            parts.append(part)
+            part = ""
+        else:
+            part += char
+    return (*parts, part) if part else ()
 
-IS_PERMISSION_ENABLED: Final = _view("isPermissionEnabled", (abi.BYTES32, abi.ADDRESS), abi.BOOL)
-GET_NONCE: Final = _view("getNonce", (abi.BYTES32, abi.ADDRESS), abi.UINT256)
-EMISSARY_IS_PERMISSION_ENABLED: Final = _view("isPermissionEnabled", (abi.ADDRESS, abi.BYTES32), abi.BOOL)
-EMISSARY_GET_NONCE: Final = _view("getNonce", (abi.ADDRESS, abi.fixed_bytes(12)), abi.UINT256)
-GET_SESSION_VALIDATOR: Final = _view("getSessionValidatorAndConfig", (abi.ADDRESS, abi.BYTES32), abi.ADDRESS, abi.BYTES)
-GET_USER_OP_POLICIES: Final = _view("getUserOpPolicies", (abi.ADDRESS, abi.BYTES32), _ADDRESSES)
-GET_ERC1271_POLICIES: Final = _view("getERC1271Policies", (abi.ADDRESS, abi.BYTES32), _ADDRESSES)
-GET_ENABLED_ACTIONS: Final = _view("getEnabledActions", (abi.ADDRESS, abi.BYTES32), abi.list_of(abi.BYTES32))
-GET_ACTION_POLICIES: Final = _view("getActionPolicies", (abi.ADDRESS, abi.BYTES32, abi.BYTES32), _ADDRESSES)
-VALIDATE_USER_OP: Final = _view("validateUserOp", (PACKED_USER_OPERATION, abi.BYTES32), abi.UINT256)
 
-GET_USAGE_LIMIT: Final = _view("getUsageLimit", _CONFIG, abi.UINT256)
-GET_VALUE_LIMIT: Final = _view("getValueLimit", _CONFIG, abi.UINT256)
-GET_USED: Final = _view("getUsed", _CONFIG, abi.UINT256)
-GET_TIME_FRAME: Final = _view("getTimeFrameConfig", _CONFIG, abi.UINT256)
-GET_GAS_CONFIG: Final = _view("getGasConfig", _CONFIG, *(abi.UINT256,) * 4)
-ACTION_CONFIGS: Final = _view("actionConfigs", _CONFIG)
-GET_TOKEN_DATA: Final = _view(
-    "getPolicyData", (abi.BYTES32, abi.ADDRESS, abi.ADDRESS, abi.ADDRESS), *(abi.UINT256,) * 3
-)
-IS_TARGET_ALLOWED: Final = _view(
-    "isContractWhitelisted", (abi.BYTES32, abi.ADDRESS, abi.ADDRESS, abi.ADDRESS), abi.BOOL
-)
-CHECK_ACTION: Final = _view("checkAction", (abi.BYTES32, abi.ADDRESS, abi.ADDRESS, abi.UINT256, abi.BYTES), abi.UINT256)
-CHECK_USER_OP: Final = _view("checkUserOpPolicy", (abi.BYTES32, PACKED_USER_OPERATION), abi.UINT256)
+_CONFIG: Final = "bytes32,address,address"  # configId, multiplexer, account
+_PACKED: Final = "(address,uint256,bytes,bytes,bytes32,uint256,bytes32,bytes,bytes)"  # ERC-4337, v0.7 and later
 
-VALIDATE_SIGNATURE: Final = _view("validateSignatureWithData", (abi.BYTES32, abi.BYTES, abi.BYTES), abi.BOOL)
-IS_MODULE_INSTALLED: Final = _view("isModuleInstalled", (abi.UINT256, abi.ADDRESS, abi.BYTES), abi.BOOL)
-IS_VALID_SIGNATURE: Final = _view("isValidSignature", (abi.BYTES32, abi.BYTES), abi.BYTES4)
+IS_PERMISSION_ENABLED: Final = view_of("isPermissionEnabled(bytes32,address)", "bool")
+GET_NONCE: Final = view_of("getNonce(bytes32,address)", "uint256")
+EMISSARY_IS_PERMISSION_ENABLED: Final = view_of("isPermissionEnabled(address,bytes32)", "bool")
+EMISSARY_GET_NONCE: Final = view_of("getNonce(address,bytes12)", "uint256")
+GET_SESSION_VALIDATOR: Final = view_of("getSessionValidatorAndConfig(address,bytes32)", "address", "bytes")
+GET_USER_OP_POLICIES: Final = view_of("getUserOpPolicies(address,bytes32)", "address[]")
+GET_ERC1271_POLICIES: Final = view_of("getERC1271Policies(address,bytes32)", "address[]")
+GET_ENABLED_ACTIONS: Final = view_of("getEnabledActions(address,bytes32)", "bytes32[]")
+GET_ACTION_POLICIES: Final = view_of("getActionPolicies(address,bytes32,bytes32)", "address[]")
+VALIDATE_USER_OP: Final = view_of(f"validateUserOp({_PACKED},bytes32)", "uint256")
+
+GET_USAGE_LIMIT: Final = view_of(f"getUsageLimit({_CONFIG})", "uint256")
+GET_VALUE_LIMIT: Final = view_of(f"getValueLimit({_CONFIG})", "uint256")
+GET_USED: Final = view_of(f"getUsed({_CONFIG})", "uint256")
+GET_TIME_FRAME: Final = view_of(f"getTimeFrameConfig({_CONFIG})", "uint256")
+GET_GAS_CONFIG: Final = view_of(f"getGasConfig({_CONFIG})", *("uint256",) * 4)
+ACTION_CONFIGS: Final = view_of(f"actionConfigs({_CONFIG})")
+GET_TOKEN_DATA: Final = view_of("getPolicyData(bytes32,address,address,address)", *("uint256",) * 3)
+IS_TARGET_ALLOWED: Final = view_of("isContractWhitelisted(bytes32,address,address,address)", "bool")
+CHECK_ACTION: Final = view_of("checkAction(bytes32,address,address,uint256,bytes)", "uint256")
+CHECK_USER_OP: Final = view_of(f"checkUserOpPolicy(bytes32,{_PACKED})", "uint256")
+
+VALIDATE_SIGNATURE: Final = view_of("validateSignatureWithData(bytes32,bytes,bytes)", "bool")
+IS_VALID_SIGNATURE: Final = view_of("isValidSignature(bytes32,bytes)", "bytes4")
+IS_MODULE_INSTALLED: Final = view_of("isModuleInstalled(uint256,address,bytes)", "bool")
 
 
 async def ask(
@@ -96,6 +99,6 @@ def read(at: Address, view: View, answer: bytes) -> tuple[Any, ...]:
     if not answer:
         raise StateUnavailable(f"{view.name} at {print_bytes(at)}: no contract there, or none with this view")
     try:
-        return abi.decode(view.results, answer, view.name)
+        return contract_abi.decode(view.results, answer, view.name)
     except Undecodable as error:
         raise StateUnavailable(f"{view.name} at {print_bytes(at)} cannot be read: {error.problem}") from None

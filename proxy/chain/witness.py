@@ -6,24 +6,21 @@ from collections.abc import Collection
 from enum import Enum, auto
 from typing import Final, Protocol
 
+from proxy.chain import contract_abi
 from proxy.chain.blocks.events import USER_OPERATION_EVENT
 from proxy.chain.blocks.source import LogFilter
 from proxy.chain.node import Node
 from proxy.chain.together import together
-from proxy.chain.views import View, ask
+from proxy.chain.views import ask, view_of
 from proxy.errors import StateUnavailable, Undecodable
 from proxy.ledger.operations import Mined
 from proxy.ledger.reservation import NonceSlot
-from proxy.userop import abi
-from proxy.userop.primitives import Address, Hash32, keccak256
+from proxy.userop.primitives import Address, Hash32
 
 _KEY_SHIFT: Final = 64  # the nonce: a key of 192 bits, then a sequence number of 64 (ERC-4337)
-_NONCE_TYPES: Final = abi.tuple_of(abi.ADDRESS, abi.uint(192))
-GET_ENTRY_POINT_NONCE: Final = View(
-    "getNonce", keccak256(b"getNonce(address,uint192)")[:4], _NONCE_TYPES, abi.tuple_of(abi.UINT256)
-)
+GET_ENTRY_POINT_NONCE: Final = view_of("getNonce(address,uint192)", "uint256")
 """The next unused nonce of a sender and key (ERC-4337, NonceManager)."""
-_EVENT: Final = abi.tuple_of(abi.UINT256, abi.BOOL, abi.UINT256, abi.UINT256)  # nonce, success, gas cost, gas used
+_EVENT: Final = ("uint256", "bool", "uint256", "uint256")  # nonce, success, gas cost, gas used
 _BLOCKS_SEARCHED: Final = 2_000
 
 
@@ -85,7 +82,7 @@ class NodeWitness:
 
 def _success(data: bytes) -> bool:
     try:
-        _, success, _, _ = abi.decode(_EVENT, data, "UserOperationEvent")
+        _, success, _, _ = contract_abi.decode(_EVENT, data, "UserOperationEvent")
     except Undecodable as error:
         raise StateUnavailable(f"the entry point's event cannot be read: {error.problem}") from None
     return bool(success)

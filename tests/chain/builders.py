@@ -11,13 +11,13 @@ from typing import Any, cast
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from proxy.chain import contract_abi
 from proxy.chain.tracker import AcceptedOperation, Outcome
 from proxy.chain.views import View
 from proxy.errors import StateUnavailable
 from proxy.ledger.reservation import NonceSlot, Reservation
 from proxy.session.changes import Changes, SessionChange
 from proxy.session.counters import Charge, SessionKey
-from proxy.userop import abi
 from proxy.userop.primitives import Address, Hash32, print_bytes, print_uint
 
 Answer = bytes | BaseException | Mapping[str, object]
@@ -47,7 +47,7 @@ class FakeNode:
 
     def view(self, at: Address, view: View, *arguments: object, returns: tuple[object, ...] | Answer) -> None:
         """Let `view` at an address return values, bytes or an error."""
-        data = abi.encode(view.results, returns) if isinstance(returns, tuple) else returns
+        data = contract_abi.encode(view.results, returns) if isinstance(returns, tuple) else returns
         self.calls[at, view.call_data(*arguments)] = data
 
     async def handle(self, request: web.Request) -> web.StreamResponse:

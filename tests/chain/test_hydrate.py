@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.chain import views
+from proxy.chain import contract_abi, views
 from proxy.chain.hydrate import MOST_ACTIONS, Reading, hydrate, permits_paymaster_of
 from proxy.chain.node import Node
 from proxy.errors import StateUnavailable
@@ -14,7 +14,6 @@ from proxy.session.counters import Counter
 from proxy.session.policies.erc20_spending_limit import SpendingLimits
 from proxy.session.policies.simple_gas import COST_SLOT, GAS_SLOT
 from proxy.session.state import ConfigId, SessionState
-from proxy.userop import abi
 from proxy.userop.emissary_abi import EMISSARY
 from proxy.userop.primitives import Address, Hash32
 from tests.chain.builders import FakeNode, Reverts, hash_of_block
@@ -271,4 +270,8 @@ def test_views_have_the_published_selectors() -> None:
 def test_call_data_is_the_abi_encoding_of_the_arguments() -> None:
     data = views.GET_ACTION_POLICIES.call_data(ACCOUNT, KEY.permission_id, bytes(32))
     assert data == views.GET_ACTION_POLICIES.selector + bytes(12) + ACCOUNT + KEY.permission_id + bytes(32)
-    assert abi.decode(views.GET_ACTION_POLICIES.arguments, data[4:], "") == (ACCOUNT, KEY.permission_id, bytes(32))
+    assert contract_abi.decode(views.GET_ACTION_POLICIES.arguments, data[4:], "") == (
+        ACCOUNT,
+        KEY.permission_id,
+        bytes(32),
+    )

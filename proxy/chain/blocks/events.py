@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from proxy.chain import contract_abi
 from proxy.chain.logs import Log
 from proxy.errors import Undecodable
 from proxy.userop import abi
@@ -24,8 +25,8 @@ REVERT_REASON: Final = keccak256(b"UserOperationRevertReason(bytes32,address,uin
 """Emitted before it where the calls reverted with data; hash and sender are topics."""
 OPERATION_TOPICS: Final = (USER_OPERATION_EVENT, REVERT_REASON)
 
-_EXECUTED: Final = abi.tuple_of(abi.UINT256, abi.BOOL, abi.UINT256, abi.UINT256)  # nonce, success, gas cost, gas used
-_REASON: Final = abi.tuple_of(abi.UINT256, abi.BYTES)  # nonce, what the calls reverted with
+_EXECUTED: Final = ("uint256", "bool", "uint256", "uint256")  # nonce, success, gas cost, gas used
+_REASON: Final = ("uint256", "bytes")  # nonce, what the calls reverted with
 _MOST_REASON_BYTES: Final = 1 << 12
 
 _PACKED: Final = abi.tuple_of(
@@ -57,7 +58,7 @@ def read_executed(log: Log) -> Executed | None:
     if len(log.topics) != 4 or log.topics[0] != USER_OPERATION_EVENT or any(log.topics[2][:12]):
         return None
     try:
-        nonce, success, gas_cost, gas_used = abi.decode(_EXECUTED, log.data, "UserOperationEvent")
+        nonce, success, gas_cost, gas_used = contract_abi.decode(_EXECUTED, log.data, "UserOperationEvent")
     except Undecodable:
         return None
     return Executed(
@@ -75,7 +76,7 @@ def read_reason(log: Log) -> tuple[Hash32, bytes] | None:
     if len(log.topics) != 3 or log.topics[0] != REVERT_REASON:
         return None
     try:
-        _, reason = abi.decode(_REASON, log.data, "UserOperationRevertReason")
+        _, reason = contract_abi.decode(_REASON, log.data, "UserOperationRevertReason")
     except Undecodable:
         return None
     return log.topics[1], reason[:_MOST_REASON_BYTES]
