@@ -182,8 +182,8 @@ def _nodeside(
     if chain.node is None:
         return None
     seconds = shared.config.limits.node_seconds
-    node = Node(chain.node.url, timeout_seconds=seconds, concurrency=CALLS_FOR_REQUESTS)
-    background = Node(chain.node.url, timeout_seconds=seconds, concurrency=CALLS_AT_ONCE)
+    node = Node(chain.node.urls, timeout_seconds=seconds, concurrency=CALLS_FOR_REQUESTS)
+    background = Node(chain.node.urls, timeout_seconds=seconds, concurrency=CALLS_AT_ONCE)
     for each in (node, background):
         shared.stack.push_async_callback(each.close)
     reader = NodeReader(

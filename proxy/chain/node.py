@@ -16,6 +16,7 @@ from proxy.chain.blocks.header import Header, parse_header
 from proxy.chain.blocks.source import LogFilter, Transaction
 from proxy.chain.lane import Lane
 from proxy.chain.logs import Log, parse_log
+from proxy.chain.several import SeveralAsking
 from proxy.chain.together import together
 from proxy.errors import InvalidParams, StateUnavailable
 from proxy.userop.primitives import (
@@ -45,9 +46,19 @@ class Reverted:
 class Node:
     """A client for one node, a lane of its own: calls may run at once; `concurrency` exchanges at most at a time."""
 
-    def __init__(self, url: str | Asking, *, timeout_seconds: float = 2.0, concurrency: int = 16) -> None:
-        self._asking = _reach(url) if isinstance(url, str) else url
+    def __init__(
+        self, url: str | Sequence[str] | Asking, *, timeout_seconds: float = 2.0, concurrency: int = 16
+    ) -> None:
+        """`url` may be those of several nodes of the chain, in the order in which they are preferred."""
+        self._asking = _reach(url) if isinstance(url, str | Sequence) else url
+        self._timeout = timeout_seconds
         self._lane = Lane(self._asking, timeout_seconds=timeout_seconds, places=concurrency)
+
+    def elsewhere(self) -> Node | None:
+        """A client for another node of the chain than the one that is asked now, where there is one."""
+        if not isinstance(self._asking, SeveralAsking):
+            return None
+        return Node(self._asking.another(), timeout_seconds=self._timeout)
 
     async def close(self) -> None:
         """Close the connections; the client may be used again afterwards."""
@@ -177,11 +188,13 @@ class Node:
         return await self._lane.ask(Question(method, params), what)
 
 
-def _reach(url: str) -> Asking:
+def _reach(url: str | Sequence[str]) -> Asking:
     # a second of start and some megabytes, which only a chain with a node is to pay for
     from proxy.chain.web3_asking import Web3Asking  # noqa: PLC0415
 
-    return Web3Asking(url)
+    urls = [url] if isinstance(url, str) else url
+    nodes = [Web3Asking(each) for each in urls]
+    return nodes[0] if len(nodes) == 1 else SeveralAsking(nodes)
 
 
 def _header(value: object, what: str) -> Header | None:

@@ -62,6 +62,9 @@ class NodeWitness:
                 return Mined(
                     user_op_hash=user_op_hash, success=_success(log.data), block=log.block, block_hash=log.block_hash
                 )
+        elsewhere = self._node.elsewhere()
+        if elsewhere is not None and await NodeWitness(elsewhere).fate(slot, user_op_hash) is not Fate.TAKEN:
+            raise StateUnavailable("what became of the operation: two nodes say different things")
         return Fate.TAKEN
 
     async def used(self, slots: Collection[NonceSlot], block: int) -> frozenset[NonceSlot]:

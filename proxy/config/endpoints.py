@@ -45,6 +45,38 @@ def read_endpoint(value: object) -> Endpoint:
     return Endpoint(value, _shown_url(parts))
 
 
+@dataclass(frozen=True, slots=True)
+class NodeEndpoints:
+    """One or more nodes of a chain, in the order in which they are preferred."""
+
+    endpoints: tuple[Endpoint, ...]
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """To be asked, and not to be printed."""
+        return tuple(endpoint.url for endpoint in self.endpoints)
+
+    @property
+    def url(self) -> str:
+        """Of the one that is preferred."""
+        return self.endpoints[0].url
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self.endpoints))
+
+
+def read_nodes(value: object) -> NodeEndpoints:
+    """The URL of a node, or a list of those of several nodes of the chain."""
+    if not isinstance(value, list | tuple):
+        return NodeEndpoints((read_endpoint(value),))
+    if not value:
+        raise fault("the list names no node", "name one, or leave node: out")
+    endpoints = tuple(map(read_endpoint, value))
+    if len({endpoint.url for endpoint in endpoints}) < len(endpoints):
+        raise fault("the list names one node twice", "name each once")
+    return NodeEndpoints(endpoints)
+
+
 def _split_url(value: str) -> SplitResult:
     if any(character.isspace() for character in value):
         raise fault("the URL contains a space", "remove it, or write %20")
@@ -150,6 +182,7 @@ def read_ledger(value: object) -> LedgerPlace:
     raise fault(f"{shorten(text)} is no ledger this gate can keep", cure)
 
 
+NodesText = Annotated[NodeEndpoints, BeforeValidator(read_nodes)]
 EndpointText = Annotated[Endpoint, BeforeValidator(read_endpoint)]
 Origin = Annotated[str, BeforeValidator(read_origin)]
 NetworkText = Annotated[IPv4Network | IPv6Network, BeforeValidator(read_network)]

@@ -13,7 +13,16 @@ from pydantic.alias_generators import to_camel
 
 from proxy.config.alerting import AlertSettings
 from proxy.config.base import Settings
-from proxy.config.endpoints import EndpointText, LedgerPlace, LedgerText, Listen, ListenText, NetworkText, Origin
+from proxy.config.endpoints import (
+    EndpointText,
+    LedgerPlace,
+    LedgerText,
+    Listen,
+    ListenText,
+    NetworkText,
+    NodesText,
+    Origin,
+)
 from proxy.config.fields import (
     AddressText,
     Amount,
@@ -157,7 +166,7 @@ class Chain(Settings):
 
     chain_id: int = Field(ge=1, lt=2**64, examples=["1868"])
     bundlers: tuple[EndpointText, ...] = Field(min_length=1, examples=["[https://bundler.example/rpc]"])
-    node: EndpointText | None = None  # for session state; without it sessions are declared or seen being granted
+    node: NodesText | None = None  # one, or a list; without it sessions are declared or seen being granted
     entry_points: tuple[EntryPointText, ...] = Field((ENTRY_POINT_BY_VERSION[EntryPointVersion.V07],), min_length=1)
     session_modules: Annotated[tuple[AddressText, ...], BeforeValidator(_read_modules)] = Field(
         PUBLISHED_SESSION_MODULES, min_length=1

@@ -42,6 +42,7 @@ class FakeNode:
     codes: dict[bytes, bytes] = field(default_factory=dict)
     asked: list[tuple[str, list[Any]]] = field(default_factory=list)
     batches: bool = True  # whether it takes any; it answers them in another order
+    hangs: bool = False
     sizes: list[int] = field(default_factory=list)  # how many questions came together
     reply: Callable[[dict[str, Any]], web.StreamResponse | None] = lambda _: None
 
@@ -51,6 +52,8 @@ class FakeNode:
         self.calls[at, view.call_data(*arguments)] = data
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
+        if self.hangs:
+            await asyncio.Event().wait()
         body = json.loads(await request.read())
         if isinstance(body, list) and not self.batches:
             return web.json_response({"jsonrpc": "2.0", "id": None, "error": {"code": -32600, "message": "no batches"}})

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic_core import PydanticCustomError
 
-from proxy.config.endpoints import Listen, read_endpoint, read_ledger, read_listen, read_origin
+from proxy.config.endpoints import Listen, read_endpoint, read_ledger, read_listen, read_nodes, read_origin
 from proxy.config.fields import (
     read_address,
     read_amount,
@@ -216,3 +216,28 @@ def test_a_ledger_that_cannot_be_kept_is_refused(text: str) -> None:
 def test_a_ledger_prints_as_it_is_written() -> None:
     for text in ("memory", "sqlite:///var/lib/ledger.db"):
         assert str(read_ledger(text)) == text
+
+
+def test_a_node_is_one_url_or_a_list_of_them_and_shows_no_key() -> None:
+    one, several = (
+        read_nodes("https://a.example/rpc"),
+        read_nodes(["https://a.example/", "https://b.example/?key=hush"]),
+    )
+    assert one.urls == ("https://a.example/rpc",)
+    assert several.urls == ("https://a.example/", "https://b.example/?key=hush")
+    assert "hush" not in str(several) + repr(several)
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ([], "names no node"),
+        (["https://a.example/", "https://a.example/"], "one node twice"),
+        (["https://a.example/", "ftp://b.example/"], "not http or https"),
+        (7, "wanted a URL"),
+    ],
+    ids=["none", "twice", "scheme", "number"],
+)
+def test_what_is_no_list_of_nodes_says_why(value: object, problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        read_nodes(value)

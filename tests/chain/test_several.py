@@ -1,0 +1,133 @@
+"""Another node is asked when one does not answer; one that is on another chain is not."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from proxy.chain.node import Node
+from proxy.chain.several import SeveralAsking
+from proxy.chain.web3_asking import Web3Asking
+from proxy.chain.witness import GET_ENTRY_POINT_NONCE, Fate, NodeWitness
+from proxy.errors import StateUnavailable
+from proxy.ledger.reservation import NonceSlot
+from proxy.userop.primitives import Address, Hash32
+from tests.chain.builders import FakeNode, hash_of_block
+from tests.session.builders import ACCOUNT
+
+SLOT = NonceSlot(1868, Address(b"\xee" * 20), ACCOUNT, 4)
+
+
+class Pair:
+    """Two nodes of a chain and a client for both."""
+
+    def __init__(self, servers: list[TestServer], tables: list[FakeNode]) -> None:
+        self.servers = servers
+        self.first, self.second = tables
+        self.asking = SeveralAsking([Web3Asking(str(server.make_url("/"))) for server in servers])
+        self.node = Node(self.asking, timeout_seconds=2.0)
+
+    async def stop_first(self) -> None:
+        await self.servers[0].close()
+
+
+@pytest.fixture
+async def pair() -> AsyncIterator[Pair]:
+    tables = [FakeNode(), FakeNode()]
+    servers = [await table.start() for table in tables]
+    made = Pair(servers, tables)
+    yield made
+    await made.node.close()
+    for server in servers:
+        await server.close()
+
+
+def elsewhere(table: FakeNode) -> None:
+    """Its blocks have other hashes from here on."""
+
+    def reply(body: dict[str, object]) -> web.StreamResponse | None:
+        if body["method"] != "eth_getBlockByNumber":
+            return None
+        block = {"number": "0x64", "hash": "0x" + "ee" * 32, "parentHash": "0x" + "ed" * 32, "timestamp": "0x1"}
+        return web.json_response({"jsonrpc": "2.0", "id": body["id"], "result": block})
+
+    table.reply = reply
+
+
+async def test_the_first_is_asked_while_it_answers(pair: Pair) -> None:
+    for _ in range(3):
+        assert (await pair.node.head()).hash == hash_of_block(100)
+    assert pair.second.asked == []
+
+
+async def test_another_is_asked_in_the_same_question_when_one_is_gone(pair: Pair) -> None:
+    await pair.node.head()
+    await pair.stop_first()
+    assert await pair.node.chain_id() == 1868
+    assert pair.asking.at == 1
+    assert ("eth_getBlockByNumber", ["0x64", False]) in pair.second.asked
+    assert (await pair.node.head()).number == 100
+
+
+async def test_a_node_with_other_blocks_is_not_asked(pair: Pair) -> None:
+    await pair.node.head()
+    elsewhere(pair.second)
+    await pair.stop_first()
+    with pytest.raises(StateUnavailable):
+        await pair.node.chain_id()
+    assert pair.asking.at == 0
+    assert {method for method, _ in pair.second.asked} == {"eth_getBlockByNumber"}
+
+
+async def test_a_node_that_has_not_got_the_blocks_yet_is_not_asked(pair: Pair) -> None:
+    await pair.node.head()
+    pair.second.block = 90
+    await pair.stop_first()
+    with pytest.raises(StateUnavailable):
+        await pair.node.chain_id()
+    pair.second.block = 100
+    assert await pair.node.chain_id() == 1868
+
+
+async def test_nodes_may_differ_over_the_newest_blocks(pair: Pair) -> None:
+    await pair.node.headers(list(range(80, 101)))
+    pair.second.block = 95
+    await pair.stop_first()
+    assert await pair.node.chain_id() == 1868
+
+
+async def test_a_node_that_hangs_is_left_after_a_while(pair: Pair) -> None:
+    await pair.node.head()
+    pair.first.hangs = True
+    node = Node(pair.asking, timeout_seconds=0.02)
+    for _ in range(2):
+        with pytest.raises(StateUnavailable, match="did not answer"):
+            await node.chain_id()
+    assert await Node(pair.asking, timeout_seconds=2.0).chain_id() == 1868
+    assert pair.asking.at == 1
+
+
+def used_on(table: FakeNode, next_nonce: int) -> None:
+    key = SLOT.nonce >> 64
+    table.view(SLOT.entry_point, GET_ENTRY_POINT_NONCE, SLOT.sender, key, returns=(next_nonce,))
+
+
+@pytest.mark.parametrize(("second", "told"), [(5, True), (4, False)])
+async def test_before_a_nonce_counts_as_taken_two_nodes_have_to_say_so(pair: Pair, second: int, told: bool) -> None:
+    used_on(pair.first, 5)
+    used_on(pair.second, second)
+    witness = NodeWitness(pair.node)
+    if told:
+        assert await witness.fate(SLOT, Hash32(b"\x01" * 32)) is Fate.TAKEN
+    else:
+        with pytest.raises(StateUnavailable, match="two nodes"):
+            await witness.fate(SLOT, Hash32(b"\x01" * 32))
+
+
+async def test_an_operation_that_is_open_needs_no_second_opinion(pair: Pair) -> None:
+    used_on(pair.first, 4)
+    assert await NodeWitness(pair.node).fate(SLOT, Hash32(b"\x01" * 32)) is Fate.OPEN
+    assert pair.second.asked == []
