@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 Response = Mapping[str, object]
@@ -29,6 +29,9 @@ class Asking(Protocol):
     async def many(self, questions: Sequence[Question]) -> Sequence[Response]:
         """The answers to several, sent at once, in the order of the questions. Raises `NotAsked`, also where the node
         does not take several at once."""
+
+    def tell_heads(self, heard: Callable[[], None]) -> None:
+        """Call this at each new block that the node tells of by itself, from the next connection on; where it can."""
 
     async def close(self) -> None:
         """Close the connections; it may be used again afterwards."""

@@ -7,7 +7,7 @@ answer (`Reverted`), not a failure. How the node is reached, `proxy.chain.web3_a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -53,6 +53,10 @@ class Node:
         self._asking = _reach(url) if isinstance(url, str | Sequence) else url
         self._timeout = timeout_seconds
         self._lane = Lane(self._asking, timeout_seconds=timeout_seconds, places=concurrency)
+
+    def tell_heads(self, heard: Callable[[], None]) -> None:
+        """Call this when the node tells of a new block by itself, which one reached by WebSocket does."""
+        self._asking.tell_heads(heard)
 
     def elsewhere(self) -> Node | None:
         """A client for another node of the chain than the one that is asked now, where there is one."""

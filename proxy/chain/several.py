@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from proxy.chain.asking import Asking, NotAsked, Question, Response
@@ -69,6 +69,10 @@ class SeveralAsking:
             if question.method == _BLOCK:
                 self._note(answer)
         return answers
+
+    def tell_heads(self, heard: Callable[[], None]) -> None:
+        for node in self._nodes:
+            node.tell_heads(heard)
 
     async def close(self) -> None:
         for node in self._nodes:

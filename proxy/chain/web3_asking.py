@@ -9,14 +9,15 @@ not recurse.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 
 import orjson
-from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector
+from aiohttp import ClientError, ClientSession, ClientTimeout, ClientWebSocketResponse, TCPConnector, WSMsgType
 
 from proxy.chain.asking import NotAsked, Question, Response
 
@@ -81,13 +82,105 @@ class BoundedHttpProvider(AsyncJSONBaseProvider):
         return cast(object, orjson.loads(answer))
 
 
-class Web3Asking:
-    """See `proxy.chain.asking.Asking`."""
+class BoundedSocketProvider(AsyncJSONBaseProvider):
+    """web3's way to a node over a WebSocket of our own: its own provider keeps the loop busy while it waits.
+
+    One connection for all questions, opened when there is one; each connection subscribes to new heads.
+    """
 
     def __init__(self, url: str) -> None:
+        super().__init__()
+        self._url = url
+        self._connecting = asyncio.Lock()
+        self._session: ClientSession | None = None
+        self._socket: ClientWebSocketResponse | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._waiting: dict[object, asyncio.Future[RPCResponse]] = {}
+        self.heard: Callable[[], None] | None = None
+
+    async def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:  # Any: web3's own signature
+        """The answer to one request. Raises `ClientError`, `OSError` or `ValueError`."""
+        request = self.form_request(method, params)
+        return (await self._exchange(request, [request]))[0]
+
+    async def make_batch_request(
+        self, requests: list[tuple[RPCEndpoint, Any]]
+    ) -> list[RPCResponse] | RPCResponse:  # Any: as above
+        """The answers to several, in order. Raises as above."""
+        formed = [self.form_request(method, params) for method, params in requests]
+        return await self._exchange(formed, formed)
+
+    async def disconnect(self) -> None:
+        """Close the connection; the next request opens another."""
+        reading, self._reading = self._reading, None
+        session, self._session, self._socket = self._session, None, None
+        if reading is not None:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+        if session is not None:
+            await session.close()
+
+    async def _exchange(self, body: object, requests: Sequence[RPCRequest]) -> list[RPCResponse]:
+        socket = await self._connected()
+        loop = asyncio.get_running_loop()
+        answers: dict[object, asyncio.Future[RPCResponse]] = {each["id"]: loop.create_future() for each in requests}
+        self._waiting |= answers
+        try:
+            await socket.send_str(orjson.dumps(body).decode())
+            return list(await asyncio.gather(*answers.values()))
+        finally:
+            for name in answers:
+                self._waiting.pop(name, None)
+
+    async def _connected(self) -> ClientWebSocketResponse:
+        async with self._connecting:
+            if self._socket is not None and not self._socket.closed:
+                return self._socket
+            await self.disconnect()
+            self._session = ClientSession(timeout=ClientTimeout(total=None))
+            self._socket = await self._session.ws_connect(self._url, max_msg_size=MOST_ANSWER_BYTES, heartbeat=30.0)
+            self._reading = asyncio.create_task(self._read(self._socket))
+            if self.heard is not None:
+                wanted = self.form_request(RPCEndpoint("eth_subscribe"), ["newHeads"])
+                await self._socket.send_str(orjson.dumps(wanted).decode())
+            return self._socket
+
+    async def _read(self, socket: ClientWebSocketResponse) -> None:
+        try:
+            async for message in socket:
+                if message.type is not WSMsgType.TEXT:
+                    continue
+                try:
+                    answer = orjson.loads(message.data)
+                except ValueError:
+                    break  # whose answer it was cannot be told
+                for each in answer if isinstance(answer, list) else [answer]:
+                    self._take(each)
+        finally:
+            await socket.close()
+            for waiting in self._waiting.values():
+                if not waiting.done():
+                    waiting.set_exception(ClientError("the connection has ended"))
+
+    def _take(self, answer: object) -> None:
+        if not isinstance(answer, dict):
+            return
+        name = answer.get("id")
+        waiting = self._waiting.get(name) if isinstance(name, int) else None
+        if waiting is not None and not waiting.done():
+            waiting.set_result(cast(RPCResponse, answer))
+        elif answer.get("method") == "eth_subscription" and self.heard is not None:
+            self.heard()
+
+
+class Web3Asking:
+    """See `proxy.chain.asking.Asking`. Over HTTP, or a WebSocket where the URL says so."""
+
+    def __init__(self, url: str) -> None:
+        self._socket = BoundedSocketProvider(url) if url.startswith(("ws://", "wss://")) else None
+        self._provider: BoundedSocketProvider | BoundedHttpProvider = self._socket or BoundedHttpProvider(url)
         # no middleware: it would ask on its own, format, and guess
-        self._provider = BoundedHttpProvider(url)
-        self._web3: AsyncWeb3[BoundedHttpProvider] = AsyncWeb3(self._provider, middleware=[])
+        self._web3: AsyncWeb3[Any] = AsyncWeb3(self._provider, middleware=[])  # Any: either provider
 
     async def one(self, question: Question) -> Response:
         try:
@@ -108,6 +201,10 @@ class Web3Asking:
         if not isinstance(answers, list):
             raise NotAsked("no batches")
         return [cast(Response, each) for each in answers]
+
+    def tell_heads(self, heard: Callable[[], None]) -> None:
+        if self._socket is not None:
+            self._socket.heard = heard
 
     async def close(self) -> None:
         await self._provider.disconnect()

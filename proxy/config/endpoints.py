@@ -26,18 +26,19 @@ class Endpoint:
         return self.shown
 
 
+_NODE_SCHEMES = ("wss", "ws", "https", "http")
 _SHOWN_SEGMENT = re.compile(r"[A-Za-z0-9._~-]{0,15}\Z")
 
 
-def read_endpoint(value: object) -> Endpoint:
-    """An http or https URL."""
+def read_endpoint(value: object, schemes: tuple[str, ...] = ("https", "http")) -> Endpoint:
+    """An http or https URL, or one of other schemes."""
     if not isinstance(value, str):
         raise fault(f"wanted a URL, got {kind_of(value)}", "write it as https://host/path")
     parts = _split_url(value)
-    if parts.scheme not in {"http", "https"}:
-        close = get_close_matches(parts.scheme, ("https", "http"), n=1)
+    if parts.scheme not in schemes:
+        close = get_close_matches(parts.scheme, schemes, n=1)
         cure = f'did you mean "{close[0]}"?' if close else "write it as https://host/path"
-        raise fault(f"the URL's scheme is {shorten(parts.scheme)}, not http or https", cure)
+        raise fault(f"the URL's scheme is {shorten(parts.scheme)}, not {' or '.join(reversed(schemes))}", cure)
     if not parts.hostname:
         raise fault("the URL names no host", "write it as https://host/path")
     if parts.fragment:
@@ -68,10 +69,10 @@ class NodeEndpoints:
 def read_nodes(value: object) -> NodeEndpoints:
     """The URL of a node, or a list of those of several nodes of the chain."""
     if not isinstance(value, list | tuple):
-        return NodeEndpoints((read_endpoint(value),))
+        return NodeEndpoints((read_endpoint(value, _NODE_SCHEMES),))
     if not value:
         raise fault("the list names no node", "name one, or leave node: out")
-    endpoints = tuple(map(read_endpoint, value))
+    endpoints = tuple(read_endpoint(each, _NODE_SCHEMES) for each in value)
     if len({endpoint.url for endpoint in endpoints}) < len(endpoints):
         raise fault("the list names one node twice", "name each once")
     return NodeEndpoints(endpoints)

@@ -6,7 +6,7 @@ The node here answers everything that was asked once each step, as a node does t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from proxy.admission.sources import RecentReads
@@ -44,6 +44,9 @@ class StepwiseNode(Asking):
             raise NotAsked("no batches")
         await self._turn()
         return [self.table._answer(each.method, each.params) for each in questions]
+
+    def tell_heads(self, heard: Callable[[], None]) -> None:
+        return None
 
     async def close(self) -> None:
         await asyncio.sleep(0)
