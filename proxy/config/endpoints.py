@@ -57,6 +57,11 @@ class NodeEndpoints:
         """To be asked, and not to be printed."""
         return tuple(endpoint.url for endpoint in self.endpoints)
 
+    @property
+    def url(self) -> str:
+        """Of the one that is preferred."""
+        return self.endpoints[0].url
+
     def __str__(self) -> str:
         return ", ".join(map(str, self.endpoints))
 
