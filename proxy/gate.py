@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from traceback import format_tb
 from typing import Final
 
@@ -27,19 +27,19 @@ from proxy.userop.user_operation import UserOperation, parse_user_operation, pri
 _LOG: Final = logging.getLogger(__name__)
 _RECEIPT: Final = "eth_getUserOperationReceipt"
 
-FeeAnswer = Callable[[str], Awaitable[Forwarded | object]]
-"""Answers a fee method: the bundler's reply where it knows the method, else the result we made of another."""
+DialectAnswer = Callable[[str, list[object]], Awaitable[Forwarded | object]]
+"""Answers a method of one bundler's dialect: the bundler's reply where it knows it, else what we made of another."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateSettings:
-    """What the configuration says about serving one chain. `fee_methods` are answered by `fees`, all others relayed."""
+    """What the configuration says about serving one chain. Methods of `dialects` are not relayed, but answered so."""
 
     mode: Mode
     judge_previews: bool
     entry_points: Mapping[Address, EntryPoint]
     allow_methods: frozenset[str] = frozenset()
-    fee_methods: frozenset[str] = frozenset()
+    dialects: Mapping[str, DialectAnswer] = field(default_factory=dict)
     keep_whole: bool = False  # call data, and what a session's verdict rested on, go on record with it
 
 
@@ -56,7 +56,6 @@ class Gate:
         *,
         admission: Admission,
         upstream: Upstream,
-        fees: FeeAnswer,
         follower: Follower,
         recorder: Recorder,
         clock: Callable[[], float],
@@ -68,7 +67,6 @@ class Gate:
         self._settings = settings
         self._admission = admission
         self._upstream = upstream
-        self._fees = fees
         self._follower = follower
         self._recorder = recorder
         self._clock = clock
@@ -151,8 +149,8 @@ class Gate:
 
     async def _relay(self, request: Request) -> tuple[Answer, Outcome]:
         """A method that submits nothing. The upstream's answer, unchanged but for the id."""
-        if request.method in self._settings.fee_methods:
-            answered = await self._fees(request.method)
+        if (translated := self._settings.dialects.get(request.method)) is not None:
+            answered = await translated(request.method, request.params)
             if not isinstance(answered, Forwarded):
                 return Answer(print_result(request.id or "null", answered)), Outcome.ANSWERED
         else:

@@ -76,7 +76,12 @@ _METHODS: Final = (
     _pass("pimlico_getUserOperationStatus", "userOpHash"),
     _pass("pimlico_getTokenQuotes", "tokens", "entryPoint", "chainId"),
     _pass("pimlico_getSupportedTokens", optional=("context",)),
+    _pass("pm_validateSponsorshipPolicies", "userOperation", "entryPoint", "policyIds"),  # as permissionless sends it
     _pass("pimlico_validateSponsorshipPolicies", "userOperation", "entryPoint", "policyIds"),
+    _pass("biconomy_getGasFeeValues"),
+    _pass("biconomy_getUserOperationStatus", "userOpHash"),
+    _pass("zd_getUserOperationGasPrice"),
+    _pass("thirdweb_getUserOperationGasPrice"),
     _pass("rundler_maxPriorityFeePerGas"),
     _pass("rundler_getUserOperationGasPrice"),
     _pass("rundler_getUserOperationStatus", "userOpHash", optional=("blockOption",)),

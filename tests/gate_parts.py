@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -176,7 +176,6 @@ class Scene:
         room: Room | None = None,
         *,
         admission: Admission | None = None,
-        fees: Callable[[str], Awaitable[Forwarded | object]] | None = None,
         enquiry: Enquiry | None = None,
         **settings: Any,
     ) -> None:
@@ -191,7 +190,6 @@ class Scene:
             GateSettings(**{**defaults, **settings}),
             admission=admission or self.room.admission,
             upstream=self.upstream,
-            fees=fees or self._no_fees,
             follower=self.follower,
             recorder=self.recorder,
             clock=lambda: float(NOW),
@@ -203,9 +201,6 @@ class Scene:
     def _new_id(self) -> str:
         self._ids += 1
         return f"d-{self._ids}"
-
-    async def _no_fees(self, method: str) -> Forwarded:
-        raise AssertionError(f"{method} is no fee method here")
 
     async def ask(self, method: str, *params: object, request_id: str | None = "1") -> Any:
         """The reply as a client reads it; `None` when there is none."""

@@ -266,25 +266,26 @@ async def test_an_estimate_may_leave_gas_out_and_a_submission_may_not() -> None:
     assert (await gate.ask(SEND, bare, ENTRY_POINT))["error"]["code"] == Code.INVALID_PARAMS
 
 
-# fees
+# dialects
 
 
-async def test_a_fee_method_is_answered_by_whoever_knows_it() -> None:
-    async def fees(method: str) -> object:
-        return {"slow": method}
+async def test_a_method_of_another_bundlers_dialect_is_answered_by_whoever_knows_it() -> None:
+    async def status(method: str, params: list[object]) -> object:
+        return {"status": method, "of": params}
 
-    gate = scene(fees=fees, fee_methods=frozenset({"pimlico_getUserOperationGasPrice"}))
-    answer = await gate.ask("pimlico_getUserOperationGasPrice", request_id='"x"')
-    assert answer == {"jsonrpc": "2.0", "id": "x", "result": {"slow": "pimlico_getUserOperationGasPrice"}}
+    gate = scene(dialects={"pimlico_getUserOperationStatus": status})
+    answer = await gate.ask("pimlico_getUserOperationStatus", HASH, request_id='"x"')
+    told = {"status": "pimlico_getUserOperationStatus", "of": [HASH]}
+    assert answer == {"jsonrpc": "2.0", "id": "x", "result": told}
     assert gate.recorder.outcomes == [Outcome.ANSWERED]
     assert not gate.upstream.sent
 
 
-async def test_a_fee_method_the_bundler_knows_is_answered_in_its_words() -> None:
-    async def fees(_method: str) -> object:
+async def test_a_method_of_a_dialect_that_the_bundler_knows_is_answered_in_its_words() -> None:
+    async def fees(_method: str, _params: list[object]) -> object:
         return error(-32000, "too busy")
 
-    gate = scene(fees=fees, fee_methods=frozenset({"pimlico_getUserOperationGasPrice"}))
+    gate = scene(dialects={"pimlico_getUserOperationGasPrice": fees})
     answer = await gate.ask("pimlico_getUserOperationGasPrice")
     assert answer["error"] == {"code": -32000, "message": "too busy"}
     assert gate.recorder.outcomes == [Outcome.UPSTREAM_ERROR]

@@ -14,6 +14,7 @@ from proxy.admission import Admission, RecentReads, Sources, Terms
 from proxy.admission.enquiry import Enquiry
 from proxy.admission.turns import AbsentBudget, FirstReadings, Turns
 from proxy.app.background import run_in_background
+from proxy.app.dialects import dialects_of
 from proxy.app.memory import Memory
 from proxy.chain.age import ChainAge
 from proxy.chain.disagreements import Disagreements
@@ -25,9 +26,8 @@ from proxy.chain.receipts import receipt_of_inclusion
 from proxy.chain.refresh import refreshing, sparing
 from proxy.chain.tracker import Patience, Receipt, Tracker
 from proxy.chain.witness import NodeWitness
-from proxy.config import AuditKeep, Chain, Config, FeeMethods, LedgerFail, Previews
+from proxy.config import AuditKeep, Chain, Config, LedgerFail, Previews
 from proxy.edge.admin.backend import ServedChain
-from proxy.edge.dialects.fees import FEE_METHODS, FeeTranslator, NodeFees, Translated
 from proxy.edge.http.endpoints import Health
 from proxy.edge.http.listener import Transport
 from proxy.edge.http.upstream import Upstream, UpstreamSettings
@@ -36,7 +36,7 @@ from proxy.edge.storage.store import Store
 from proxy.edge.telemetry.metrics import Metrics
 from proxy.edge.telemetry.recorder import EdgeRecorder
 from proxy.edge.watching import CALLS_AT_ONCE, watcher_of
-from proxy.errors import StateUnavailable, UpstreamUnavailable
+from proxy.errors import UpstreamUnavailable
 from proxy.gate import Gate, GateSettings
 from proxy.happening import Alerts
 from proxy.jsonrpc import print_json
@@ -44,7 +44,7 @@ from proxy.ledger.memory import MemoryLedger
 from proxy.ledger.operations import AcceptedOperation, Ended
 from proxy.ledger.reservation import NonceSlot
 from proxy.ledger.rule_counts import RuleCounts
-from proxy.ports import Forwarded, OperationPlace
+from proxy.ports import OperationPlace
 from proxy.session.registry import Registry
 from proxy.userop.primitives import Hash32, print_bytes
 
@@ -161,11 +161,10 @@ async def build_chain(name: str, chain: Chain, shared: Shared) -> BuiltChain:
     )
     modules = frozenset(chain.session_modules)
     gate = Gate(
-        gate_settings(chain, config),
+        replace(gate_settings(chain, config), dialects=dialects_of(chain, upstream, node)),
         admission=Admission(sources),
         enquiry=Enquiry(sources) if config.session_queries else None,
         upstream=upstream,
-        fees=partial(_answer_fees, FeeTranslator(upstream, None if node is None else partial(_node_fees, node))),
         follower=OperationFollower(tracker, ledger, modules, time.time, disagreements.note, failure=failure),
         recorder=shared.recorder,
         clock=time.time,
@@ -280,7 +279,6 @@ def gate_settings(chain: Chain, config: Config) -> GateSettings:
         entry_points={entry_point.address: entry_point for entry_point in chain.entry_points},
         allow_methods=frozenset(chain.allow_methods),
         keep_whole=config.audit.keep is AuditKeep.CALLDATA,
-        fee_methods=FEE_METHODS if chain.fee_methods is FeeMethods.TRANSLATE else frozenset(),
     )
 
 
@@ -298,18 +296,6 @@ async def _ask_about(upstream: Upstream, method: str, user_op_hash: Hash32) -> M
     if answered.reply.is_error:
         raise UpstreamUnavailable(f"the bundler answers {method} with an error", may_have_been_sent=True)
     return answered.reply.result if isinstance(answered.reply.result, Mapping) else None
-
-
-async def _answer_fees(translator: FeeTranslator, method: str) -> Forwarded | object:
-    answered = await translator.answer(method)
-    return answered.result if isinstance(answered, Translated) else answered
-
-
-async def _node_fees(node: Node) -> NodeFees:
-    head = await node.head()
-    if head.base_fee is None:
-        raise StateUnavailable("the newest block has no base fee")
-    return NodeFees(base_fee=head.base_fee, max_priority_fee=await node.max_priority_fee())
 
 
 def _new_decision_id() -> str:

@@ -75,8 +75,8 @@ class Previews(StrEnum):
     PASS = "pass"  # noqa: S105  # the word "pass", not a password
 
 
-class FeeMethods(StrEnum):
-    """Whether a fee method that the bundler does not know is answered from one that it knows."""
+class Dialects(StrEnum):
+    """Whether a method of another bundler's dialect is answered from one that this bundler knows."""
 
     TRANSLATE = "translate"
     PASS = "pass"  # noqa: S105  # the word "pass", not a password
@@ -174,7 +174,8 @@ class Chain(Settings):
     unknown_session: UnknownSession = UnknownSession.REJECT
     unknown_policy: UnknownContract = UnknownContract.ASK  # without a node nobody can be asked: rejected
     unknown_validator: UnknownContract = UnknownContract.ASK
-    fee_methods: FeeMethods = FeeMethods.TRANSLATE
+    fee_methods: Dialects = Dialects.TRANSLATE
+    status_methods: Dialects = Dialects.TRANSLATE
     allow_methods: tuple[Method, ...] = ()  # relayed to the bundler beside those every bundler serves
     strict_accounts: tuple[AddressText, ...] = ()  # whose other operations must be readable exactly, too
     poll_seconds: float = Field(2, ge=0.05, le=300)  # between two looks at what was mined

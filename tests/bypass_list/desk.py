@@ -129,7 +129,6 @@ class Desk:
             GateSettings(mode=Mode.ENFORCE, judge_previews=True, entry_points={V06.address: V06, V07.address: V07}),
             admission=self._admission,
             upstream=bundler,
-            fees=bundler.fees,
             follower=Aside(),
             recorder=Aside(),
             clock=lambda: NOW,
@@ -179,9 +178,6 @@ class Bundler:
     async def post(self, method: str, params: bytes, *, submit: bool, place: object = None) -> Forwarded:
         self.asked.append(method)
         return _Forwarded(read_reply(b'{"jsonrpc":"2.0","id":1,"result":"taken"}', 1))
-
-    async def fees(self, method: str) -> Forwarded:
-        return await self.post(method, b"[]", submit=False)
 
 
 class Aside:

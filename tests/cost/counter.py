@@ -118,7 +118,6 @@ class Counter:
             GateSettings(mode=Mode.ENFORCE, judge_previews=True, entry_points={V06.address: V06, V07.address: V07}),
             admission=admission,
             upstream=bundler,
-            fees=bundler.fees,
             follower=desk.Aside(),
             recorder=desk.Aside(),
             clock=lambda: NOW,

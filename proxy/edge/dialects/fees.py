@@ -1,38 +1,83 @@
 """Fee methods across bundlers: every SDK asks for one bundler's, and a bundler knows only its own.
 
 What the client asked for is asked first and relayed unchanged when the bundler knows it. Otherwise the answer is made
-from a fee method that it does know, or from the node. Shapes: `rundler_maxPriorityFeePerGas` is a quantity;
-`pimlico_getUserOperationGasPrice` has `slow`, `standard` and `fast`, each with `maxFeePerGas` and
-`maxPriorityFeePerGas`; `skandha_getGasPrice` and `voltaire_feesPerGas` are one such pair;
-`rundler_getUserOperationGasPrice` carries one as `suggested`. All fees are in wei per gas.
+from a fee method that it does know, or from the node. All fees are in wei per gas.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final, Protocol
+from enum import Enum
+from typing import Final
 
+from proxy.edge.dialects.asking import Asking, DialectUpstream, Translated, is_unknown_method, member
 from proxy.edge.http.upstream import UpstreamReply
 from proxy.errors import InvalidParams, StateUnavailable
-from proxy.jsonrpc import Reply
 from proxy.userop.primitives import parse_uint, print_uint
 
-_RUNDLER_PRIORITY: Final = "rundler_maxPriorityFeePerGas"
-_RUNDLER_PRICE: Final = "rundler_getUserOperationGasPrice"
-_PIMLICO: Final = "pimlico_getUserOperationGasPrice"
-_SKANDHA: Final = "skandha_getGasPrice"
-_VOLTAIRE: Final = "voltaire_feesPerGas"
 
-FEE_METHODS: Final = frozenset({_RUNDLER_PRIORITY, _PIMLICO, _SKANDHA, _VOLTAIRE})
+class FeeShape(Enum):
+    """How a fee method answers. A pair is `maxFeePerGas` with `maxPriorityFeePerGas`."""
+
+    PRIORITY = "priority"  # one quantity, the priority fee
+    PAIR = "pair"
+    TIERS = "tiers"  # `slow`, `standard` and `fast`, each a pair
+    TIERS_AND_PAIR = "tiers and pair"  # both in one object: one name that SDKs read in two ways
+    SUGGESTED = "suggested"  # a pair as `suggested`, beside the `priorityFee` on its own
+
+
+@dataclass(frozen=True, slots=True)
+class FeeDialect:
+    """One fee method: its name, its shape, who asks for it or answers so."""
+
+    method: str
+    shape: FeeShape
+    source: str
+
+
+FEE_DIALECTS: Final = (
+    # in the order in which a bundler is asked for them: what tells most comes first
+    FeeDialect(
+        "pimlico_getUserOperationGasPrice",
+        FeeShape.TIERS,
+        "alto src/rpc/methods; permissionless actions/pimlico; @rhinestone/sdk accounts/utils reads `fast`",
+    ),
+    FeeDialect(
+        "zd_getUserOperationGasPrice",
+        FeeShape.TIERS_AND_PAIR,
+        "@zerodev/sdk actions/account-client reads `standard`; its bundlers stand behind Pimlico's shape",
+    ),
+    FeeDialect(
+        "biconomy_getGasFeeValues",
+        FeeShape.TIERS_AND_PAIR,
+        "@biconomy/abstractjs decorators/bundler reads the tiers, @biconomy/account bundler/Bundler the pair",
+    ),
+    FeeDialect("thirdweb_getUserOperationGasPrice", FeeShape.PAIR, "thirdweb wallets/smart/lib/bundler"),
+    FeeDialect("rundler_getUserOperationGasPrice", FeeShape.SUGGESTED, "rundler crates/rpc; @alchemy/aa-infra"),
+    FeeDialect(
+        "skandha_getGasPrice",
+        FeeShape.PAIR,
+        "@etherspot/modular-sdk base/HttpRpcClient; permissionless actions/etherspot; skandha packages/api",
+    ),
+    FeeDialect("voltaire_feesPerGas", FeeShape.PAIR, "voltaire rpc/rpc_http_server"),
+    FeeDialect(
+        "rundler_maxPriorityFeePerGas",
+        FeeShape.PRIORITY,
+        "@startale-scs/aa-sdk decorators/bundler; @account-kit/infra middleware; rundler crates/rpc",
+    ),
+)
+"""Every fee method that is translated. viem, userop.js and abstractionkit ask for none: they read fees from a node
+(`node_reads` serves those that have one URL for everything)."""
+
+FEE_METHODS: Final = frozenset(dialect.method for dialect in FEE_DIALECTS)
 """The methods that can be answered from another one. All take no params."""
 
-_SOURCES: Final = (_PIMLICO, _RUNDLER_PRICE, _SKANDHA, _VOLTAIRE, _RUNDLER_PRIORITY)
 _TIERS: Final = {"slow": 120, "standard": 150, "fast": 200}
 """Headroom over the base fee, in percent. The base fee grows by at most 12.5 % a block: 150 % lasts three blocks."""
 
 _NO_PARAMS: Final = b"[]"
+_SHAPES: Final = {dialect.method: dialect.shape for dialect in FEE_DIALECTS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,78 +96,53 @@ class NodeFees:
     max_priority_fee: int
 
 
-@dataclass(frozen=True, slots=True)
-class Translated:
-    """An answer made here; `result` is the JSON-RPC result in the shape of the method asked for."""
-
-    result: object
-
-
-class FeeUpstream(Protocol):
-    """The part of `Upstream` that is used here."""
-
-    @property
-    def preferred(self) -> str:
-        """The name of the endpoint the next request goes to."""
-
-    async def post(self, method: str, params: bytes, *, submit: bool) -> UpstreamReply:
-        """Ask it. Raises `UpstreamUnavailable`."""
-
-
 class FeeTranslator:
     """Answers the fee methods of one chain. Remembers which of them each endpoint does not know."""
 
-    def __init__(self, upstream: FeeUpstream, node_fees: Callable[[], Awaitable[NodeFees]] | None = None) -> None:
+    def __init__(self, upstream: DialectUpstream, node_fees: Callable[[], Awaitable[NodeFees]] | None = None) -> None:
         """`node_fees` raises `StateUnavailable` when the node does not answer."""
-        self._upstream = upstream
+        self._asking = Asking(upstream)
         self._node_fees = node_fees
-        self._unknown: set[tuple[str, str]] = set()
 
     async def answer(self, method: str) -> UpstreamReply | Translated:
         """Answer one of `FEE_METHODS`. The bundler's own error is relayed when nothing can answer.
 
         Raises `UpstreamUnavailable`.
         """
-        native = await self._ask(method)
-        if native is not None and not _is_unknown_method(native.reply):
+        native = await self._asking.ask(method, _NO_PARAMS)
+        if native is not None and not is_unknown_method(native.reply):
             return native
         result = await self._translate(method)
         if result is not None:
             return Translated(result)
-        return native or await self._upstream.post(method, _NO_PARAMS, submit=False)
-
-    async def _ask(self, method: str) -> UpstreamReply | None:
-        """The bundler's answer; `None`, unasked, when it is known not to know the method."""
-        if (self._upstream.preferred, method) in self._unknown:
-            return None
-        answer = await self._upstream.post(method, _NO_PARAMS, submit=False)
-        if _is_unknown_method(answer.reply):
-            self._unknown.add((answer.endpoint, method))
-        return answer
+        return native or await self._asking.insist(method, _NO_PARAMS)
 
     async def _translate(self, method: str) -> object | None:
-        for source in _SOURCES:
-            if source != method and (answer := await self._ask(source)) is not None and not answer.reply.is_error:
-                tiers = await self._read(source, answer.reply.result)
+        for dialect in FEE_DIALECTS:
+            if dialect.method == method:
+                continue
+            answer = await self._asking.ask(dialect.method, _NO_PARAMS)
+            if answer is not None and not answer.reply.is_error:
+                tiers = await self._read(dialect, answer.reply.result)
                 if tiers is not None:
-                    return _print(method, tiers)
+                    return _print(_SHAPES[method], tiers)
         node = await self._ask_node()
-        return None if node is None else _print(method, _tiers_of(node))
+        return None if node is None else _print(_SHAPES[method], _tiers_of(node))
 
-    async def _read(self, source: str, result: object) -> dict[str, FeePair] | None:
+    async def _read(self, dialect: FeeDialect, result: object) -> dict[str, FeePair] | None:
         """A bundler's answer as three tiers; `None` when it cannot be used."""
         try:
-            if source == _RUNDLER_PRIORITY:
-                priority = parse_uint(result, source)
+            if dialect.shape is FeeShape.PRIORITY:
+                priority = parse_uint(result, dialect.method)
                 node = await self._ask_node()
                 # without a base fee the tiers would promise a max fee that nobody knows
                 return None if node is None else _tiers_of(NodeFees(node.base_fee, priority))
-            if source == _PIMLICO:
-                return {tier: _read_pair(_member(result, tier), tier) for tier in _TIERS}
-            pair = _read_pair(_member(result, "suggested") if source == _RUNDLER_PRICE else result, source)
+            if member(result, "standard") is not None:
+                return {tier: _read_pair(member(result, tier), tier) for tier in _TIERS}
+            pair = member(result, "suggested") if dialect.shape is FeeShape.SUGGESTED else result
+            return dict.fromkeys(_TIERS, _read_pair(pair, dialect.method))
         except InvalidParams:
             return None
-        return dict.fromkeys(_TIERS, pair)
 
     async def _ask_node(self) -> NodeFees | None:
         if self._node_fees is None:
@@ -133,28 +153,10 @@ class FeeTranslator:
             return None
 
 
-_UNKNOWN_CODES: Final = frozenset({-32601, -32004})  # JSON-RPC 2.0; EIP-1474 "method not supported"
-_UNKNOWN_WORDS: Final = re.compile(
-    r"method .{0,80}(not found|not supported|not available|does not exist|unknown)|(unknown|unsupported) method"
-    r"|invalid discriminator",
-    re.IGNORECASE,
-)
-
-
-def _is_unknown_method(reply: Reply) -> bool:
-    return reply.is_error and (
-        reply.error_code in _UNKNOWN_CODES or bool(_UNKNOWN_WORDS.search(reply.error_message or ""))
-    )
-
-
-def _member(value: object, key: str) -> object:
-    return value.get(key) if isinstance(value, dict) else None
-
-
 def _read_pair(value: object, field: str) -> FeePair:
     return FeePair(
-        parse_uint(_member(value, "maxFeePerGas"), f"{field}.maxFeePerGas"),
-        parse_uint(_member(value, "maxPriorityFeePerGas"), f"{field}.maxPriorityFeePerGas"),
+        parse_uint(member(value, "maxFeePerGas"), f"{field}.maxFeePerGas"),
+        parse_uint(member(value, "maxPriorityFeePerGas"), f"{field}.maxPriorityFeePerGas"),
     )
 
 
@@ -165,14 +167,20 @@ def _tiers_of(fees: NodeFees) -> dict[str, FeePair]:
     }
 
 
-def _print(method: str, tiers: dict[str, FeePair]) -> object:
-    if method == _RUNDLER_PRIORITY:
-        return print_uint(tiers["standard"].max_priority_fee)
-    printed = {
-        tier: {
-            "maxFeePerGas": print_uint(pair.max_fee),
-            "maxPriorityFeePerGas": print_uint(pair.max_priority_fee),
-        }
-        for tier, pair in tiers.items()
-    }
-    return printed if method == _PIMLICO else printed["standard"]
+def _print(shape: FeeShape, tiers: dict[str, FeePair]) -> object:
+    standard = _print_pair(tiers["standard"])
+    match shape:
+        case FeeShape.PRIORITY:
+            return standard["maxPriorityFeePerGas"]
+        case FeeShape.PAIR:
+            return standard
+        case FeeShape.TIERS:
+            return {tier: _print_pair(pair) for tier, pair in tiers.items()}
+        case FeeShape.TIERS_AND_PAIR:
+            return {tier: _print_pair(pair) for tier, pair in tiers.items()} | standard
+        case FeeShape.SUGGESTED:
+            return {"priorityFee": standard["maxPriorityFeePerGas"], "suggested": standard}
+
+
+def _print_pair(pair: FeePair) -> dict[str, str]:
+    return {"maxFeePerGas": print_uint(pair.max_fee), "maxPriorityFeePerGas": print_uint(pair.max_priority_fee)}

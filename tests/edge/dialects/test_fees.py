@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from proxy.edge.dialects.fees import FEE_METHODS, FeeTranslator, NodeFees, Translated
+from proxy.edge.dialects.asking import Translated
+from proxy.edge.dialects.fees import FEE_METHODS, FeeTranslator, NodeFees
 from proxy.edge.http.upstream import Upstream, UpstreamReply
 from proxy.errors import StateUnavailable, UpstreamUnavailable
 from proxy.methods import METHODS, MethodClass
@@ -15,6 +16,8 @@ from tests.edge.recording_bundler import Answer, RecordingBundler
 
 RUNDLER, PIMLICO = "rundler_maxPriorityFeePerGas", "pimlico_getUserOperationGasPrice"
 SKANDHA, VOLTAIRE = "skandha_getGasPrice", "voltaire_feesPerGas"
+BICONOMY, ZERODEV = "biconomy_getGasFeeValues", "zd_getUserOperationGasPrice"
+THIRDWEB, ALCHEMY = "thirdweb_getUserOperationGasPrice", "rundler_getUserOperationGasPrice"
 
 # as a real alto answers
 ALTO_PRICE = {
@@ -26,6 +29,15 @@ UNEVEN_PRICE = {
     "fast": {"maxFeePerGas": "0x33", "maxPriorityFeePerGas": "0x3"},
 }
 PAIR = {"maxFeePerGas": "0x22", "maxPriorityFeePerGas": "0x2"}
+ASKED = [
+    (RUNDLER, "0x2"),
+    (SKANDHA, PAIR),
+    (VOLTAIRE, PAIR),
+    (THIRDWEB, PAIR),
+    (BICONOMY, UNEVEN_PRICE | PAIR),
+    (ZERODEV, UNEVEN_PRICE | PAIR),
+    (ALCHEMY, {"priorityFee": "0x2", "suggested": PAIR}),
+]
 
 
 @pytest.fixture
@@ -70,7 +82,7 @@ async def test_a_startale_client_is_answered_by_alto(bundler: RecordingBundler, 
     assert await translated(FeeTranslator(upstream), RUNDLER) == "0x3b9aca00"
 
 
-@pytest.mark.parametrize(("asked", "result"), [(RUNDLER, "0x2"), (SKANDHA, PAIR), (VOLTAIRE, PAIR)])
+@pytest.mark.parametrize(("asked", "result"), ASKED)
 async def test_alto_answers_with_its_standard_price(
     bundler: RecordingBundler, upstream: Upstream, asked: str, result: object
 ) -> None:
@@ -83,7 +95,9 @@ async def test_alto_answers_with_its_standard_price(
     [
         (SKANDHA, PAIR),
         (VOLTAIRE, PAIR),
-        ("rundler_getUserOperationGasPrice", {"currentPriorityFee": "0x1", "baseFee": "0x1", "suggested": PAIR}),
+        (ALCHEMY, {"priorityFee": "0x1", "baseFee": "0x1", "blockNumber": "0x9", "suggested": PAIR}),
+        (THIRDWEB, PAIR),
+        (BICONOMY, PAIR),  # as its older bundlers answer
     ],
 )
 async def test_one_price_serves_for_all_tiers(
@@ -91,6 +105,14 @@ async def test_one_price_serves_for_all_tiers(
 ) -> None:
     bundler.answers[known] = Answer(result=answer)
     assert await translated(FeeTranslator(upstream), PIMLICO) == dict.fromkeys(("slow", "standard", "fast"), PAIR)
+
+
+@pytest.mark.parametrize("known", [BICONOMY, ZERODEV])
+async def test_bundlers_with_tiers_of_their_own_serve_a_pimlico_client(
+    bundler: RecordingBundler, upstream: Upstream, known: str
+) -> None:
+    bundler.answers[known] = Answer(result=UNEVEN_PRICE)
+    assert await translated(FeeTranslator(upstream), PIMLICO) == UNEVEN_PRICE
 
 
 async def test_rundler_answers_a_pimlico_client_with_its_priority_fee_over_the_nodes_base_fee(

@@ -1,0 +1,43 @@
+"""Who answers the methods of single bundlers' dialects on one chain."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from proxy.chain.node import Node
+from proxy.config import Chain, Dialects
+from proxy.edge.dialects.asking import Translated
+from proxy.edge.dialects.fees import FEE_METHODS, FeeTranslator, NodeFees
+from proxy.edge.dialects.statuses import STATUS_METHODS, StatusTranslator
+from proxy.edge.http.upstream import Upstream
+from proxy.errors import StateUnavailable
+from proxy.gate import DialectAnswer
+from proxy.ports import Forwarded
+
+
+def dialects_of(chain: Chain, upstream: Upstream, node: Node | None) -> dict[str, DialectAnswer]:
+    """By method: the translators that the settings leave on."""
+    answers: dict[str, DialectAnswer] = {}
+    if chain.fee_methods is Dialects.TRANSLATE:
+        fees = FeeTranslator(upstream, None if node is None else partial(_node_fees, node))
+        answers |= dict.fromkeys(FEE_METHODS, partial(_answer_fees, fees))
+    if chain.status_methods is Dialects.TRANSLATE:
+        answers |= dict.fromkeys(STATUS_METHODS, partial(_answer_status, StatusTranslator(upstream)))
+    return answers
+
+
+async def _answer_fees(translator: FeeTranslator, method: str, _params: list[object]) -> Forwarded | object:
+    answered = await translator.answer(method)
+    return answered.result if isinstance(answered, Translated) else answered
+
+
+async def _answer_status(translator: StatusTranslator, method: str, params: list[object]) -> Forwarded | object:
+    answered = await translator.answer(method, params)
+    return answered.result if isinstance(answered, Translated) else answered
+
+
+async def _node_fees(node: Node) -> NodeFees:
+    head = await node.head()
+    if head.base_fee is None:
+        raise StateUnavailable("the newest block has no base fee")
+    return NodeFees(base_fee=head.base_fee, max_priority_fee=await node.max_priority_fee())
