@@ -141,6 +141,7 @@ class UpstreamUnavailable(SessiongateError):
         super().__init__(problem)
         self.problem = problem
         self.may_have_been_sent = may_have_been_sent
+        self.decision_id: str | None = None  # of the operation that was to be sent, where there was a verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

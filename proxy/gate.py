@@ -46,6 +46,10 @@ class GateSettings:
 class _BrokenAfterSendingError(Exception):
     """Something of ours broke when the operation was, or may have been, on its way. The cause is chained."""
 
+    def __init__(self, decision_id: str) -> None:
+        super().__init__()
+        self.decision_id = decision_id
+
 
 class Gate:
     """Serves one chain. `clock` gives unix seconds, `stopwatch` monotonic ones, `new_id` an unused decision id."""
@@ -92,12 +96,14 @@ class Gate:
             return Answer(print_error(request.id, error.code, error.message, error.data))
         except UpstreamUnavailable as error:
             outcome = Outcome.UNAVAILABLE
-            return Answer(print_error(request.id, *error_of_upstream(error, submit=method_class is MethodClass.SUBMIT)))
+            told = error_of_upstream(error, submit=method_class is MethodClass.SUBMIT)
+            return Answer(print_error(request.id, *told), decision_id=error.decision_id)
         except Exception as error:  # a promise of ours is broken: nothing is let through, and the caller is answered
-            decision_id = self._new_id()
             sent = isinstance(error, _BrokenAfterSendingError)
+            decision_id = error.decision_id if isinstance(error, _BrokenAfterSendingError) else self._new_id()
             _LOG.error("request %s failed: %s", decision_id, _traceback(error.__cause__ or error if sent else error))
-            return Answer(print_error(request.id, *internal_error(decision_id, may_have_been_sent=sent)))
+            told = internal_error(decision_id, may_have_been_sent=sent)
+            return Answer(print_error(request.id, *told), decision_id=decision_id)
         else:
             return answer
         finally:
@@ -191,13 +197,18 @@ class Gate:
             raise
         if isinstance(decision.verdict, Reject) and enforced:
             error = error_of_reason(decision.verdict.first, decision)
-            return Answer(print_error(request.id, *error)), Outcome.REJECTED
-        if preview:
-            forwarded = await self._preview(request.method, params, decision)
-        else:
-            place = _place_of(op, entry_point)
-            forwarded = await self._submit(request.method, params, judgement, decision, place)
-        return self._pass_on(request, forwarded)
+            return Answer(print_error(request.id, *error), decision_id=decision.decision_id), Outcome.REJECTED
+        try:
+            if preview:
+                forwarded = await self._preview(request.method, params, decision)
+            else:
+                place = _place_of(op, entry_point)
+                forwarded = await self._submit(request.method, params, judgement, decision, place)
+        except UpstreamUnavailable as error:
+            error.decision_id = decision.decision_id
+            raise
+        answer, outcome = self._pass_on(request, forwarded)
+        return replace(answer, decision_id=decision.decision_id), outcome
 
     async def _hold(self, judgement: Judgement) -> Judgement:
         """What an allowed operation holds has to survive the end of this process before anything is sent."""
@@ -232,7 +243,7 @@ class Gate:
         except UpstreamUnavailable:
             raise
         except Exception as error:
-            raise _BrokenAfterSendingError from error
+            raise _BrokenAfterSendingError(decision.decision_id) from error
 
     async def _send(
         self, method: str, params: bytes, judgement: Judgement, decision: Decision, place: OperationPlace

@@ -76,10 +76,14 @@ class Deed:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The printed reply to one request. `http_status` counts for a request that is no element of a batch."""
+    """The printed reply to one request. `http_status` counts for a request that is no element of a batch.
+
+    `decision_id` is that of the verdict on the operation that the request carried, whatever became of it.
+    """
 
     body: bytes
     http_status: int = 200
+    decision_id: str | None = None
 
 
 class OperationPlace(NamedTuple):

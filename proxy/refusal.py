@@ -30,7 +30,8 @@ def error_of_reason(reason: Reason, decision: Decision) -> tuple[Code, str, dict
 
 def error_of_upstream(error: UpstreamUnavailable, *, submit: bool) -> tuple[Code, str, dict[str, object]]:
     """No bundler answered. After a submission the caller must know whether it may be on its way."""
-    data: dict[str, object] = {"reason": Code.UPSTREAM_UNAVAILABLE.label, "retryable": True}
+    data: dict[str, object] = {} if error.decision_id is None else {"decisionId": error.decision_id}
+    data |= {"reason": Code.UPSTREAM_UNAVAILABLE.label, "retryable": True}
     if submit:
         data["mayHaveBeenSent"] = error.may_have_been_sent
     if submit and error.may_have_been_sent:

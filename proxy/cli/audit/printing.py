@@ -65,6 +65,7 @@ def print_row(row: AuditRow) -> None:
         ("" if row.mode == "enforce" else f"  (mode {row.mode})", "yellow"),
     )
     out.print(head)
+    out.print(Text.assemble(("    decision   ", "cyan"), row.decision_id))
     for name, value in (
         ("userOpHash", row.user_op_hash),
         ("permission", row.permission_id),

@@ -15,6 +15,9 @@ ANONYMOUS: Final = "anonymous"
 
 ANY_ORIGIN: Final = "*"
 
+DECISION_HEADER: Final = "X-Sessiongate-Decision-Id"
+"""Names the verdict on the operation that was asked about, whatever became of it; of a batch the verdicts in order."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Client:
@@ -79,9 +82,10 @@ class Clients:
         if origin is None:
             return {}
         if ANY_ORIGIN in self._all_origins:
-            return {"Access-Control-Allow-Origin": ANY_ORIGIN}
+            return {"Access-Control-Allow-Origin": ANY_ORIGIN, "Access-Control-Expose-Headers": DECISION_HEADER}
         if origin in self._all_origins:
-            return {"Access-Control-Allow-Origin": origin, "Vary": "Origin"}
+            exposed = {"Access-Control-Expose-Headers": DECISION_HEADER}
+            return {"Access-Control-Allow-Origin": origin, "Vary": "Origin", **exposed}
         return {}
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Final
 
-from proxy.edge.http.clients import Clients
+from proxy.edge.http.clients import DECISION_HEADER, Clients
 from proxy.edge.http.forwarded import TrustedProxies
 from proxy.edge.http.messages import HttpAnswer, HttpRequest, plain
 from proxy.errors import Code, InvalidRequest, RpcError
@@ -27,6 +27,7 @@ DENIED: Final = "denied"
 DISCONNECTED: Final = "disconnected"
 
 _JSON: Final = "application/json"
+_NO_DECISION: Final = "-"  # of an element of a batch that carried no operation
 _SMALL: Final = 4096  # an answer no longer than this is always given, so that no submission is left unanswered
 
 AnswerRequest = Callable[[Request, RequestContext], Awaitable[Answer | None]]
@@ -136,6 +137,8 @@ class Service:
         if answer is None:  # notifications only
             return HttpAnswer(HTTPStatus.NO_CONTENT, headers=headers)
         headers["Content-Type"] = _JSON
+        if answer.decision_id is not None:
+            headers[DECISION_HEADER] = answer.decision_id
         return HttpAnswer(answer.http_status, answer.body, headers)
 
     def _preflight(self, request: HttpRequest) -> HttpAnswer:
@@ -224,7 +227,7 @@ class Call:
                 if given is None:
                     return None
                 if item.id is not None and len(given.body) > max(_SMALL, min(limit - held, service.room)):
-                    full, given = True, _no_room(item.id, limit, asked=True)
+                    full, given = True, replace(_no_room(item.id, limit, asked=True), decision_id=given.decision_id)
                 held += len(given.body)
                 service.room -= len(given.body)
                 return given
@@ -233,8 +236,12 @@ class Call:
             answers = await asyncio.gather(*(answer(item) for item in batch.items))
         finally:
             service.room += held
-        bodies = [each.body for each in answers if each is not None]
-        return Answer(b"[%b]" % b",".join(bodies)) if bodies else None
+        given = [each for each in answers if each is not None]
+        if not given:
+            return None
+        ids = [each.decision_id or _NO_DECISION for each in given]
+        told = ", ".join(ids) if any(each.decision_id for each in given) else None
+        return Answer(b"[%b]" % b",".join([each.body for each in given]), decision_id=told)
 
 
 def _no_room(request_id: str, limit: int, *, asked: bool) -> Answer:

@@ -1,0 +1,74 @@
+"""Whatever becomes of an operation, who asked about it holds the id of the decision, and ops find it in the trail."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.app.builders import GOOD, OUTSIDE, audited, use_number
+from tests.edge.recording_bundler import Answer
+from tests.running_gate import ESTIMATE, SEND, RunningGate, request, submission
+
+HEADER = "X-Sessiongate-Decision-Id"
+PAGE = {"Origin": "https://dapp.example"}
+
+
+async def asked(gate: RunningGate, body: object, **headers: str) -> tuple[Any, Any]:
+    """The headers of an answer, and the answer."""
+    sent = {"content-type": "application/json", **headers}
+    async with gate.http.post(gate.url, data=json.dumps(body), headers=sent) as response:
+        return response.headers, await response.json()
+
+
+@pytest.mark.parametrize("method", [SEND, ESTIMATE])
+async def test_an_allowed_operation_is_answered_with_the_id_of_its_decision(gate: RunningGate, method: str) -> None:
+    headers, answer = await asked(gate, submission(GOOD, method))
+    assert "result" in answer
+    (row,) = await audited(gate, 1)
+    assert headers[HEADER] == row["decisionId"]
+
+
+async def test_a_refused_operation_bears_the_same_id_in_its_error_and_in_the_header(gate: RunningGate) -> None:
+    headers, answer = await asked(gate, submission(OUTSIDE))
+    assert headers[HEADER] == answer["error"]["data"]["decisionId"]
+
+
+async def test_an_operation_that_the_bundler_refuses_bears_its_id_beside_the_bundlers_own_words(
+    gate: RunningGate,
+) -> None:
+    error = {"code": -32500, "message": "AA21 didn't pay prefund"}
+    gate.bundler.answers[SEND] = Answer(error=error)
+    headers, answer = await asked(gate, submission(GOOD))
+    assert answer["error"] == error
+    (row,) = await audited(gate, 1)
+    assert headers[HEADER] == row["decisionId"]
+
+
+async def test_an_operation_that_no_bundler_answered_bears_its_id(gate: RunningGate) -> None:
+    gate.bundler.answers[SEND] = Answer(raw=b"<html>", status=502, content_type="text/html")
+    headers, answer = await asked(gate, submission(GOOD))
+    (row,) = await audited(gate, 1)
+    assert headers[HEADER] == answer["error"]["data"]["decisionId"] == row["decisionId"]
+
+
+async def test_a_batch_names_its_decisions_in_the_order_of_its_answers(gate: RunningGate) -> None:
+    batch = [submission(use_number(1)), request("eth_chainId"), submission(OUTSIDE)]
+    headers, answers = await asked(gate, batch)
+    first, read, refused = headers[HEADER].split(", ")
+    assert read == "-"
+    assert refused == answers[2]["error"]["data"]["decisionId"]
+    assert {first, refused} == {row["decisionId"] for row in await audited(gate, 2)}
+
+
+async def test_what_carries_no_operation_has_no_decision(gate: RunningGate) -> None:
+    headers, _ = await asked(gate, request("eth_chainId"))
+    assert HEADER not in headers
+    headers, _ = await asked(gate, [request("eth_chainId")])
+    assert HEADER not in headers
+
+
+async def test_a_page_may_read_the_id(gate: RunningGate) -> None:
+    headers, _ = await asked(gate, submission(GOOD), **PAGE)
+    assert HEADER in headers["Access-Control-Expose-Headers"]
