@@ -372,7 +372,9 @@ def _answer_of(forwarded: Forwarded, otherwise: str) -> UpstreamAnswer:
     """The answer in short; `otherwise` names a result that is no text."""
     reply = forwarded.reply
     if reply.is_error:
-        return UpstreamAnswer(error_code=reply.error_code, error_message=reply.error_message)
+        return UpstreamAnswer(
+            error_code=reply.error_code, error_message=reply.error_message, error_data=reply.error_data
+        )
     return UpstreamAnswer(result=reply.result if isinstance(reply.result, str) else otherwise)
 
 

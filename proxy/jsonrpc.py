@@ -177,6 +177,9 @@ def print_error(request_id: str | None, code: int, message: str, data: Mapping[s
     return b'{"jsonrpc":"2.0","id":%b,"error":%b}' % ((request_id or NULL_ID).encode(), print_json(error))
 
 
+_REVERT_NAMES: Final = ("revertData", "revert_data", "inner_revert_data", "data", "reason")
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """An upstream's reply, kept as the bytes it came as. Exactly one of `result` and `error` means something.
@@ -202,6 +205,14 @@ class Reply:
         """The error's message."""
         message = self.error.get("message") if isinstance(self.error, dict) else None
         return message if isinstance(message, str) else None
+
+    @property
+    def error_data(self) -> str | None:
+        """The error's data where they are a text, or what a contract reverted with inside them (rundler, ERC-7769)."""
+        data = self.error.get("data") if isinstance(self.error, dict) else None
+        if isinstance(data, dict):
+            data = next((data[name] for name in _REVERT_NAMES if isinstance(data.get(name), str)), None)
+        return data if isinstance(data, str) else None
 
     def with_id(self, literal: str) -> bytes:
         """The reply under another id: every other byte as the upstream sent it."""

@@ -11,6 +11,7 @@ import typer
 
 from proxy.cli.admin_client import AdminClient, NoGateError
 from proxy.cli.decode import EntryPointOption
+from proxy.cli.errors_explained import error_in, explain_error
 from proxy.cli.options import DEFAULT_CONFIG, ChainOption, ConfigOption, ExitCode, JsonOption, fail, load, only_chain
 from proxy.cli.pasted import pasted_items
 from proxy.cli.reading import PastedOperation, read_input
@@ -31,7 +32,7 @@ def explain(
     pasted: Annotated[
         str,
         typer.Argument(
-            metavar="INPUT", show_default=False, help="An operation in any form, or its hash: itself, a file, or -."
+            metavar="INPUT", show_default=False, help="An operation in any form, its hash, an error; a file, or -."
         ),
     ],
     *,
@@ -43,7 +44,7 @@ def explain(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what the verdict on an operation would be, and why.
+    """Say what the verdict on an operation would be, and why; or what a bundler's error means.
 
     Nothing is sent, reserved or recorded. A running gate is asked, for it knows what is in flight; when none
     answers, the verdict is made here and says so. Exit code 1 when the operation would be rejected.
@@ -54,7 +55,11 @@ def explain(
       sessiongate explain operation.json --chain soneium --entry-point v0.7
       sessiongate explain request.json --offline --json
       sessiongate explain 0x5a51…            an operation's hash, asked at the bundler
+      sessiongate explain 'AA23 reverted 0x8ce1…'     a bundler's error, or what a contract reverted with
     """
+    if (error := error_in(pasted)) is not None:
+        explain_error(error, as_json=as_json)
+        return
     settings = load(config)
     body = _question(pasted, entry_point, config, only_chain(settings, chain))
     try:

@@ -20,6 +20,7 @@ class UpstreamAnswer:
     result: str | None = None  # short text of the result: the hash of an accepted operation
     error_code: int | None = None
     error_message: str | None = None
+    error_data: str | None = None  # a text beside the message, mostly what a contract reverted with
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import Final
 
 from proxy.userop.primitives import keccak256
 
-_SIGNATURES: Final = (
+SIGNATURES: Final = (
     "Panic(uint256)",
     # the session module
     "InvalidUserOpSender(address)",
@@ -62,7 +62,9 @@ _SIGNATURES: Final = (
     "TooManyRules()",
     "TooManyNodes()",
 )
-SELECTOR_BY_ERROR: Final = {text.partition("(")[0]: keccak256(text.encode())[:4] for text in _SIGNATURES}
+"""Errors that this package can predict, as Solidity declares them."""
+
+SELECTOR_BY_ERROR: Final = {text.partition("(")[0]: keccak256(text.encode())[:4] for text in SIGNATURES}
 """The first four bytes of the revert data of each error that this package can predict."""
 
 

@@ -159,3 +159,18 @@ def test_since_counts_back_from_now(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read_since("2h") == NOW - 7200
     assert read_since("7d") == NOW - 604_800
     assert read_since("2023-11-14T22:13:20Z") == NOW
+
+
+def test_the_plain_list_names_the_decision_and_puts_the_bundlers_error_into_words(run: Run, tmp_path: Path) -> None:
+    writer = AuditWriter(tmp_path / "ledger.audit.db")
+    writer.start()
+    said = UpstreamAnswer(error_code=-32500, error_message="AA21 didn't pay prefund")
+    record(writer, decision("decision-7", upstream=said))
+    writer.stop()
+    printed = run("audit", "--decision-id", "decision-7").stdout
+    assert "decision   decision-7" in printed
+    assert "error -32500: AA21 didn't pay prefund" in printed
+    assert "meaning    AA21: deposit and balance of the account do not cover" in printed
+    (row,) = (json.loads(line) for line in run("audit", "--decision-id", "decision-7", "--json").stdout.splitlines())
+    assert row["upstream"]["error_message"] == "AA21 didn't pay prefund"
+    assert row["meaning"].startswith("AA21: ")

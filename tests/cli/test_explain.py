@@ -10,6 +10,7 @@ import pytest
 from proxy.config import Config
 from proxy.errors import InvalidParams
 from proxy.judge.verdict import Reject
+from proxy.session.revert import Revert
 from tests.cli.conftest import Run
 from tests.cli.test_decode import CALL_DATA, OPERATION, REQUEST, V07
 from tests.edge.builders import OUT_OF_SCOPE, FakeBackend, decision
@@ -107,3 +108,32 @@ def test_the_chain_must_be_a_configured_one(run: Run) -> None:
     result = run("explain", json.dumps(REQUEST), "--chain", "base")
     assert result.exit_code == 2
     assert "choose a chain with --chain: soneium" in result.stderr
+
+
+# errors
+
+
+@pytest.mark.parametrize(
+    "pasted",
+    [
+        "AA25 invalid account nonce",
+        'UserOperation failed validation with reason: "AA25 invalid account nonce"',
+        '{"code": -32500, "message": "AA25 invalid account nonce"}',
+        '{"jsonrpc": "2.0", "id": 1, "error": {"code": -32500, "message": "AA25 invalid account nonce"}}',
+    ],
+)
+def test_a_bundlers_error_is_put_into_words(run: Run, pasted: str) -> None:
+    result = run("explain", pasted)
+    assert result.exit_code == 0
+    assert result.stdout == "AA25: the nonce is used already, or skips one: read it again from the entry point\n"
+
+
+def test_what_a_contract_reverted_with_is_put_into_words(run: Run) -> None:
+    data = Revert("UnsupportedExecutionType").data
+    told = json.loads(run("explain", "0x" + data.hex(), "--json").stdout)
+    assert told["meaning"].startswith("UnsupportedExecutionType(): ")
+
+
+def test_an_error_of_which_nothing_is_known_is_said_to_be_one(run: Run) -> None:
+    result = run("explain", '{"code": -32000, "message": "no"}')
+    assert (result.exit_code, result.stderr) == (1, "sessiongate: nothing is known of this error here\n")

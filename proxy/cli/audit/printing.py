@@ -90,8 +90,12 @@ def print_row(row: AuditRow) -> None:
             Text.assemble(("    shortened  ", "cyan"), ", ".join(f"{key} {item}" for key, item in row.cut.items()))
         )
     out.print(Text.assemble(("    bundler    ", "cyan"), _answer_in_words(row)))
+    if row.meaning is not None:
+        out.print(Text.assemble(("    meaning    ", "cyan"), row.meaning))
     if row.end is not None:
         out.print(Text.assemble(("    end        ", "cyan"), _end_in_words(row.end.told)))
+        if row.end.meaning is not None:
+            out.print(Text.assemble(("    meaning    ", "cyan"), row.end.meaning))
 
 
 def _call_in_words(call: AuditCall) -> str:
@@ -105,7 +109,8 @@ def _answer_in_words(row: AuditRow) -> str:
         case Forward.NONE, _:
             return "never asked"
         case Forward.ANSWERED, answer if answer is not None and answer.error_message is not None:
-            return f"error {answer.error_code}: {answer.error_message}"
+            data = "" if answer.error_data is None else f" ({answer.error_data})"
+            return f"error {answer.error_code}: {answer.error_message}{data}"
         case Forward.ANSWERED, answer if answer is not None:
             return f"accepted{f', {answer.result}' if answer.result else ''}"
         case Forward.PENDING, _:

@@ -23,6 +23,7 @@ from proxy.judge.facts_json import facts_to_json
 from proxy.judge.verdict import Allow, Reject
 from proxy.methods import MethodClass, classify
 from proxy.ports import Deed, OperationEnd
+from proxy.session.chain_words import is_revert_data
 from proxy.session.grounds import grounds_to_json
 from proxy.userop.primitives import print_bytes
 from proxy.userop.user_operation import UserOperation, print_user_operation
@@ -46,6 +47,8 @@ Columns = tuple[object, ...]
 _LONGEST_TEXT: Final = 500
 _MOST_REASONS: Final = 32
 _LONG_HEX: Final = re.compile(r"((?:0x)?[0-9a-fA-F]{8})[0-9a-fA-F]{57,}")
+_SAYS_REVERT: Final = re.compile(r"revert[a-z]*\W{1,3}(?:(?:with|reason|data)\W{1,3}){0,2}$", re.IGNORECASE)
+_LONGEST_QUOTE: Final = 8_192
 _DIGEST_BYTES: Final = 16
 
 
@@ -80,7 +83,8 @@ def print_answer(decision_id: str, answer: UpstreamAnswer, unix_time: float) -> 
         "result": shown(answer.result),
         # integers of 64 bits here, an upstream's need not be
         "code": code if code is None or -(2**63) <= code < 2**63 else None,
-        "message": shown(answer.error_message),
+        "message": quoted(answer.error_message),
+        "data": quoted(answer.error_data, revert=True),
     }
     return _other(RecordKind.ANSWER, unix_time, decision_id=decision_id, detail=_without_none(told))
 
@@ -90,7 +94,7 @@ def print_end(end: OperationEnd, unix_time: float) -> Columns:
     told = {
         "cause": str(end.cause),
         "success": end.success,
-        "revertReason": shown(end.revert_reason),
+        "revertReason": quoted(end.revert_reason, revert=True),
         "transaction": None if end.transaction is None else print_bytes(end.transaction),
         "block": end.block,
         "gasUsed": None if end.gas_used is None else str(end.gas_used),
@@ -228,6 +232,30 @@ def shown(text: str | None) -> str | None:
         return text
     valid = text[: 4 * _LONGEST_TEXT].encode("utf-8", "replace").decode()
     return _LONG_HEX.sub(r"\1…", valid)[:_LONGEST_TEXT]
+
+
+def quoted(text: str | None, *, revert: bool = False) -> str | None:
+    """The same for what a bundler or the chain said: what a contract reverted with is kept whole.
+
+    `revert` is for text that is said to be nothing else.
+    """
+    if text is None or (len(text) <= _LONGEST_TEXT and _LONG_HEX.search(text) is None):
+        return shown(text)
+    valid = text[:_LONGEST_QUOTE].encode("utf-8", "replace").decode()
+    whole = 0
+
+    def cut(hex_digits: re.Match[str]) -> str:
+        nonlocal whole
+        said_to_be = (
+            revert or _SAYS_REVERT.search(valid, max(hex_digits.start() - 32, 0), hex_digits.start()) is not None
+        )
+        if not is_revert_data(hex_digits[0].removeprefix("0x"), said_to_be=said_to_be):
+            return f"{hex_digits[1]}…"
+        whole += len(hex_digits[0])
+        return hex_digits[0]
+
+    kept = _LONG_HEX.sub(cut, valid)
+    return kept[: _LONGEST_TEXT + whole]
 
 
 def _brief(value: object) -> object:

@@ -16,6 +16,7 @@ from proxy.edge.audit.schema import CONTENT
 from proxy.errors import Code, StateUnavailable
 from proxy.judge.decision import Decision, UpstreamAnswer
 from proxy.judge.facts_json import facts_from_json
+from proxy.session.chain_words import in_words
 from proxy.userop.primitives import print_bytes
 
 _CODES: Final = frozenset(Code)
@@ -74,7 +75,14 @@ class AuditEnd:
 
     def as_json(self) -> dict[str, object]:
         """For `GET /audit` and `--json`."""
-        return {"time": self.unix_time, **self.told}
+        meaning = self.meaning
+        return {"time": self.unix_time, **self.told, **({} if meaning is None else {"meaning": meaning})}
+
+    @property
+    def meaning(self) -> str | None:
+        """What the calls reverted with, in words; `None` where that is not known."""
+        reason = self.told.get("revertReason")
+        return in_words(reason) if isinstance(reason, str) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,11 +167,20 @@ class AuditRow:
             "rules": [dataclasses.asdict(hit) for hit in self.rules],
             "forward": self.forward.value,
             "upstream": None if self.upstream is None else _without_none(self.upstream),
+            **({} if self.meaning is None else {"meaning": self.meaning}),
             "estimate": self.estimate,
             "end": None if self.end is None else self.end.as_json(),
             **({"cut": dict(self.cut)} if self.cut else {}),
             **({"whole": dict(self.whole)} if self.whole else {}),
         }
+
+    @property
+    def meaning(self) -> str | None:
+        """The bundler's error in words; `None` where nothing is known of it."""
+        if self.upstream is None or self.upstream.error_message is None:
+            return None
+        said = f"{self.upstream.error_message} {self.upstream.error_data or ''}"
+        return in_words(said, self.upstream.error_code)
 
 
 def row_of(decision: Decision, *, forwarding: bool = False) -> AuditRow:
@@ -229,7 +246,12 @@ def earlier_row(columns: Mapping[str, Any]) -> AuditRow:
 def read_answer(detail: str) -> UpstreamAnswer:
     """The answer in an `answer` record."""
     told = orjson.loads(detail)
-    return UpstreamAnswer(result=told.get("result"), error_code=told.get("code"), error_message=told.get("message"))
+    return UpstreamAnswer(
+        result=told.get("result"),
+        error_code=told.get("code"),
+        error_message=told.get("message"),
+        error_data=told.get("data"),
+    )
 
 
 def read_end(unix_time: float, detail: str) -> AuditEnd:

@@ -15,6 +15,7 @@ from proxy.edge.audit.row import AuditRow, read_answer, row_of
 from proxy.errors import Code, Reason
 from proxy.judge.decision import Decision, UpstreamAnswer
 from proxy.judge.verdict import Allow, Reject
+from proxy.session.revert import Revert
 from proxy.userop.execution import Call
 from tests.edge.builders import ACCOUNT, NOW, OUT_OF_SCOPE, PERMISSION, TARGET, USER_OP_HASH, decision
 
@@ -57,6 +58,29 @@ def test_a_signature_quoted_in_an_upstream_message_is_cut(prefix: str) -> None:
     quoted = answer(error_code=-32507, error_message=f"bad signature {prefix}{'5e' * 65} for account")
     assert quoted is not None
     assert quoted.error_message == f"bad signature {prefix}5e5e5e5e… for account"
+
+
+VIOLATION = "0x" + Revert("PolicyViolation", (b"\xab" * 32, b"\xcd" * 20)).data.hex()
+
+
+def test_what_a_contract_reverted_with_is_kept_whole() -> None:
+    told = answer(error_code=-32500, error_message=f"AA23 reverted {VIOLATION}", error_data=VIOLATION)
+    assert told is not None
+    assert told.error_message == f"AA23 reverted {VIOLATION}"
+    assert told.error_data == VIOLATION
+
+
+def test_a_signature_beside_revert_data_is_cut_all_the_same() -> None:
+    told = answer(error_message=f"AA23 reverted {VIOLATION} for signature 0x{'5e' * 65}")
+    assert told is not None
+    assert told.error_message == f"AA23 reverted {VIOLATION} for signature 0x5e5e5e5e…"
+
+
+def test_an_unknown_error_is_kept_where_it_is_said_to_be_one() -> None:
+    unknown = "0x12345678" + "00" * 64
+    told = answer(error_message=f"execution reverted: {unknown}", error_data=unknown)
+    assert told is not None
+    assert (told.error_message, told.error_data) == (f"execution reverted: {unknown}", unknown)
 
 
 def test_a_hash_in_an_upstream_answer_is_kept_whole() -> None:

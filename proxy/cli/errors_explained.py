@@ -1,0 +1,72 @@
+"""`sessiongate explain` of an error: what a bundler answered, or what a contract reverted with, in words."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import typer
+
+from proxy.cli.options import ExitCode, fail
+from proxy.cli.reading import read_text
+from proxy.errors import RpcError
+from proxy.session.chain_words import in_words, revert_in_words
+from proxy.userop.primitives import parse_bytes
+
+_AA: Final = re.compile(r"\bAA[0-9]{2}\b", re.ASCII)
+_DATA: Final = ("data", "revertData")
+
+
+class SaidError(NamedTuple):
+    """An error as a bundler words it."""
+
+    message: str
+    code: int | None = None
+
+
+def error_in(argument: str) -> SaidError | None:
+    """The error that was pasted; `None` where that is something else. A file is read as what is in it."""
+    text = argument.strip()
+    if text.startswith("0x"):
+        return _error_in_data(text)
+    if not text.startswith(("{", "[")):
+        return SaidError(text) if _AA.search(text) and not Path(text[:255]).exists() else None
+    try:
+        value = read_text(text)
+    except RpcError:
+        return None
+    return _error_in_object(value)
+
+
+def _error_in_data(text: str) -> SaidError | None:
+    try:
+        data = parse_bytes(text, "hex")
+    except RpcError:
+        return None
+    return None if revert_in_words(data) is None else SaidError(text)
+
+
+def _error_in_object(value: object) -> SaidError | None:
+    if not isinstance(value, Mapping) or "method" in value:
+        return None
+    error = value.get("error", value)
+    if not isinstance(error, Mapping) or not isinstance(error.get("message"), str):
+        return None
+    code, data = error.get("code"), error.get("data")
+    if isinstance(data, Mapping):
+        data = next((data[name] for name in _DATA if isinstance(data.get(name), str)), None)
+    message = f"{error['message']} {data}" if isinstance(data, str) else str(error["message"])
+    return SaidError(message, code if type(code) is int else None)
+
+
+def explain_error(error: SaidError, *, as_json: bool) -> None:
+    """Print it in words; ends the command when nothing is known of it."""
+    words = in_words(error.message, error.code)
+    if words is None:
+        fail("nothing is known of this error here", ExitCode.REFUSED)
+    typer.echo(
+        json.dumps({"code": error.code, "message": error.message, "meaning": words}, indent=2) if as_json else words
+    )
