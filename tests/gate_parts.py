@@ -117,13 +117,13 @@ class FakeFollower:
     ) -> None:
         self.accepted_.append((operation, reservation, enable_nonce))
         if reservation is not None:
-            self.ledger.accept(reservation.user_op_hash)
+            self.ledger.accept(reservation.name)
         if self.broken is not None:
             raise self.broken
 
     def refused(self, reservation: Reservation, answer: UpstreamAnswer | None = None) -> None:
         self.refused_.append((reservation, answer))
-        self.ledger.release(reservation.user_op_hash)
+        self.ledger.release(reservation.name)
 
     async def observe(self, receipt: object) -> None:
         self.observed.append(receipt)

@@ -19,13 +19,12 @@ from proxy.judge.facts import ALLOWED
 from proxy.judge.reading import Request, Standing, facts_of
 from proxy.judge.rule import Fail
 from proxy.judge.verdict import Allow, Reject, Verdict
-from proxy.ledger.reservation import Held, NonceSlot, Refusal, Reservation, RuleRefusal
+from proxy.ledger.reservation import UNKNOWN_NONCE, Basis, Held, NonceSlot, Reservation, RuleRefusal
 from proxy.session.counters import Charge, Counter, SessionKey
 from proxy.session.grounds import Grounds
 from proxy.session.validity import UINT48_MAX
 from proxy.userop.decode import DecodedOperation
 from proxy.userop.entry_point import EntryPoint
-from proxy.userop.nonce import nonce_key
 from proxy.userop.user_operation import UserOperation
 
 UNNAMED_REQUEST: Final = Request(chain="", client="", method="")
@@ -93,18 +92,10 @@ class Conclusion:
         if heard.session is None or heard.operation is None:
             return Standing(verdict=label)
         fullest = self._fullest(heard, slot, charges)
-        held = self._ledger.of_session(heard.session)
-        if not held:
+        held = self._ledger.standing(slot, heard.session, heard.operation.told_hash)
+        if held is None:
             return Standing(verdict=label, lanes=1, limit_used_percent=fullest)
-        lanes = {nonce_key(each.slot.nonce) for each in held}
-        lanes.add(nonce_key(slot.nonce))
-        own = heard.operation.told_hash
-        return Standing(
-            verdict=label,
-            replaces=any(each.slot == slot and each.user_op_hash != own for each in held),
-            lanes=len(lanes),
-            limit_used_percent=fullest,
-        )
+        return Standing(verdict=label, replaces=held.replaces, lanes=held.lanes, limit_used_percent=fullest)
 
     def _fullest(self, heard: Heard, slot: NonceSlot, charges: tuple[Charge, ...]) -> int | None:
         beside = self._ledger.in_flight_beside(slot)
@@ -134,6 +125,7 @@ class Conclusion:
         finding = judgement.finding
         if heard.fit is None and not finding.charges and not finding.lessons:
             return judgement
+        enable_nonce = _enable_nonce(operation, heard.fit)
         reservation = Reservation(
             user_op_hash=operation.user_op_hash,
             slot=slot_of(operation),
@@ -142,12 +134,21 @@ class Conclusion:
             valid_until=_valid_until(heard.fit),
             rule_charges=finding.charges,
             lessons=finding.lessons,
+            grant=_grant(operation, enable_nonce),
         )
-        held = self._ledger.reserve(reservation, lambda counter: self._used(heard, counter), self._clock())
+        held = self._ledger.reserve(reservation, self._basis(heard, charges), self._clock())
         if isinstance(held, Held):
-            return replace(judgement, reservation=held.reservation, enable_nonce=_enable_nonce(operation, heard.fit))
-        reason = held.reason() if isinstance(held, Refusal) else self._refused_by_rule(held)
+            return replace(judgement, reservation=held.reservation, enable_nonce=enable_nonce)
+        reason = self._refused_by_rule(held) if isinstance(held, RuleRefusal) else held.reason()
         return replace(judgement, verdict=Reject((reason,)))
+
+    def _basis(self, heard: Heard, charges: tuple[Charge, ...]) -> Basis:
+        """What the verdict rests on, in values: nothing has given way since it was drawn."""
+        session = heard.session
+        return Basis(
+            used={charge.counter: self._used(heard, charge.counter) for charge in charges},
+            revision=None if session is None else self._registry.revision(session),
+        )
 
     def _without_hash(self, judgement: Judgement) -> Judgement:
         """Of an operation that cannot be named nothing is held, so that no rule that refuses can do without a name."""
@@ -189,6 +190,13 @@ def _valid_until(fit: Fit | None) -> int | None:
     if fit.declared is not None:
         valid_until = min(valid_until, fit.declared.window.valid_until)
     return valid_until if valid_until < UINT48_MAX else None
+
+
+def _grant(operation: DecodedOperation, enable_nonce: int | None) -> int | None:
+    """The enable nonce that the operation uses up, if it is an ENABLE."""
+    if operation.claim is None or operation.claim.envelope.enable is None:
+        return None
+    return UNKNOWN_NONCE if enable_nonce is None else enable_nonce
 
 
 def _enable_nonce(operation: DecodedOperation, fit: Fit | None) -> int | None:

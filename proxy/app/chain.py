@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,44 +15,34 @@ from proxy.admission.enquiry import Enquiry
 from proxy.admission.turns import AbsentBudget, FirstReadings, Turns
 from proxy.app.background import run_in_background
 from proxy.app.dialects import dialects_of
-from proxy.app.memory import Memory
+from proxy.app.memory import Memory, Remains
+from proxy.app.settling import Settling, settling_of
+from proxy.app.telling import Telling
 from proxy.chain.age import ChainAge
+from proxy.chain.blocks.watch import BlockWatch
 from proxy.chain.disagreements import Disagreements
 from proxy.chain.follower import LedgerFailure, OperationFollower
-from proxy.chain.node import Node
-from proxy.chain.quiet import QuietReadings
-from proxy.chain.reader import NodeReader
-from proxy.chain.receipts import receipt_of_inclusion
 from proxy.chain.refresh import refreshing, sparing
-from proxy.chain.tracker import Patience, Receipt, Tracker
-from proxy.chain.witness import NodeWitness
 from proxy.config import AuditKeep, Chain, Config, LedgerFail, Previews
 from proxy.edge.admin.backend import ServedChain
 from proxy.edge.http.endpoints import Health
 from proxy.edge.http.listener import Transport
 from proxy.edge.http.upstream import Upstream, UpstreamSettings
 from proxy.edge.rule_files.book import RuleBook
-from proxy.edge.storage.store import Store
 from proxy.edge.telemetry.metrics import Metrics
 from proxy.edge.telemetry.recorder import EdgeRecorder
-from proxy.edge.watching import CALLS_AT_ONCE, watcher_of
-from proxy.errors import UpstreamUnavailable
 from proxy.gate import Gate, GateSettings
 from proxy.happening import Alerts
-from proxy.jsonrpc import print_json
 from proxy.ledger.memory import MemoryLedger
-from proxy.ledger.operations import AcceptedOperation, Ended
-from proxy.ledger.reservation import NonceSlot
+from proxy.ledger.reservation import Caps, NonceSlot
 from proxy.ledger.rule_counts import RuleCounts
 from proxy.ports import OperationPlace
 from proxy.session.registry import Registry
-from proxy.userop.primitives import Hash32, print_bytes
 
 _PROBE_SECONDS: Final = 10.0
 _RANDOM_BYTES: Final = 8  # of a decision's id
 FIRST_READINGS_AT_ONCE: Final = 48
 """Of sessions that nobody here has heard of; the node is asked about them in batches, or by so many calls at once."""
-CALLS_FOR_REQUESTS: Final = 96
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +54,7 @@ class Shared:
     counts: RuleCounts  # rules may count over all chains
     rules: RuleBook
     memory: Memory
-    in_flight: tuple[AcceptedOperation, ...]  # before the restart
-    ended: tuple[Ended, ...]  # likewise, as far as a reorganisation could bring them back
+    remains: Remains  # of the operations before the restart
     recorder: EdgeRecorder
     alerts: Alerts  # tells ops of single happenings
     metrics: Metrics
@@ -73,47 +62,26 @@ class Shared:
     bundler_connections: int = 100  # at most, of each chain
 
 
-async def start_chain(name: str, chain: Chain, shared: Shared, store: Store) -> ServedChain:
+async def start_chain(name: str, chain: Chain, shared: Shared) -> ServedChain:
     """Build it, watch its bundlers and its sessions, follow its operations."""
     built = await build_chain(name, chain, shared)
-    served, tracker, nodeside = built.served, built.tracker, built.nodeside
-    for task in (served.upstream.watch(_PROBE_SECONDS), tracker.run()):
+    served, lookout, nodeside = built.served, built.settling.lookout, built.settling.nodeside
+    for task in (served.upstream.watch(_PROBE_SECONDS), lookout.run()):
         run_in_background(task, shared.stack)
     if nodeside is not None and served.age is not None:
-        watcher = watcher_of(
-            name,
-            chain,
-            nodeside.background,
-            nodeside.reader,
-            registry=shared.registry,
-            store=store,
-            tracker=tracker,
-            metrics=shared.metrics,
-            age=served.age,
-        )
-        run_in_background(watcher.run(), shared.stack)
-        run_in_background(nodeside.quiet.run(), shared.stack)
+        watch, age = nodeside.watch, served.age
+        for work in (watch.run(), nodeside.quiet.run()):
+            run_in_background(work, shared.stack)
+        shared.metrics.before_each_scrape(partial(_show_state, name, shared.metrics, watch, age))
     return served
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NodeSide:
-    """What asks the node of a chain. Requests and the background have clients of their own: no reading that nobody
-    waits for keeps a request waiting."""
-
-    node: Node
-    background: Node
-    reader: NodeReader
-    quiet: QuietReadings
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class BuiltChain:
-    """One chain's parts; without a node there is no `nodeside`."""
+    """One chain's parts."""
 
     served: ServedChain
-    tracker: Tracker
-    nodeside: NodeSide | None
+    settling: Settling
 
 
 async def build_chain(name: str, chain: Chain, shared: Shared) -> BuiltChain:
@@ -123,31 +91,48 @@ async def build_chain(name: str, chain: Chain, shared: Shared) -> BuiltChain:
     def on_health(endpoint: str, health: Health) -> None:
         shared.metrics.upstream_up(endpoint, up=health is Health.HEALTHY)
 
-    ledger = MemoryLedger(shared.counts)
+    ledger = MemoryLedger(shared.counts, sessions=shared.registry, caps=_caps(config))
 
     def in_flight(place: OperationPlace) -> bool:
         return ledger.occupied(NonceSlot(chain.chain_id, *place))
 
     upstream = await stack.enter_async_context(_upstream(name, chain, shared, on_health, in_flight))
-    tracker, nodeside = _followers(name, chain, shared, ledger, upstream)
+    telling = Telling(name, recorder=shared.recorder, metrics=shared.metrics, alerts=shared.alerts, clock=time.time)
+    age = None if chain.node is None else ChainAge(time.monotonic, bound=chain.max_state_age)
+    settling = settling_of(
+        chain,
+        registry=shared.registry,
+        ledger=ledger,
+        memory=shared.memory,
+        remains=shared.remains,
+        upstream=upstream,
+        telling=telling,
+        age=age,
+        node_seconds=config.limits.node_seconds,
+        drifted=partial(shared.metrics.drifted, name),
+    )
+    stack.push_async_callback(settling.close)
+    settlement, lookout, nodeside = settling.settlement, settling.lookout, settling.nodeside
     node, reader = (None, None) if nodeside is None else (nodeside.node, nodeside.reader)
+    shared.metrics.before_each_scrape(
+        lambda: shared.metrics.operations.in_flight(name, len(settlement), settlement.oldest_seconds())
+    )
     terms = replace(_terms(chain), keep_grounds=config.audit.keep is AuditKeep.CALLDATA)
-    age = None if node is None else ChainAge(time.monotonic, bound=chain.max_state_age)
     reads = RecentReads(terms.fresh_seconds, time.monotonic, lambda: None if age is None else age.number)
     refresh = None
     if reader is not None:
-        refresh = sparing(refreshing(reader.reread, shared.registry, tracker.settle_now), reads)
+        refresh = sparing(refreshing(reader.reread, shared.registry, lookout.settle_now), reads)
     disagreements = Disagreements(count=partial(shared.metrics.disagreed, name), refresh=refresh)
     stack.push_async_callback(disagreements.close)
     sources = Sources(
         terms=terms,
         registry=shared.registry,
         ledger=ledger,
-        settlement=tracker.settle_now,
+        settlement=lookout.settle_now,
         reader=reader,
         clock=time.time,
         reads=reads,
-        reconciled=tracker.reconciled,
+        reconciled=lookout.reconciled,
         rules=lambda: shared.rules.judge,
         stale=lambda: None if age is None else age.stale(),
         first=FirstReadings(
@@ -165,75 +150,27 @@ async def build_chain(name: str, chain: Chain, shared: Shared) -> BuiltChain:
         admission=Admission(sources),
         enquiry=Enquiry(sources) if config.session_queries else None,
         upstream=upstream,
-        follower=OperationFollower(tracker, ledger, modules, time.time, disagreements.note, failure=failure),
+        follower=OperationFollower(lookout, ledger, modules, time.time, disagreements.note, failure=failure),
         recorder=shared.recorder,
         clock=time.time,
         stopwatch=time.perf_counter,
         new_id=_new_decision_id,
     )
-    served = ServedChain(name=name, chain_id=chain.chain_id, gate=gate, upstream=upstream, age=age)
-    return BuiltChain(served=served, tracker=tracker, nodeside=nodeside)
-
-
-def _nodeside(
-    name: str, chain: Chain, shared: Shared, ledger: MemoryLedger, look_back: Callable[[], Awaitable[None]]
-) -> NodeSide | None:
-    if chain.node is None:
-        return None
-    seconds = shared.config.limits.node_seconds
-    node = Node(chain.node.urls, timeout_seconds=seconds, concurrency=CALLS_FOR_REQUESTS)
-    background = Node(chain.node.urls, timeout_seconds=seconds, concurrency=CALLS_AT_ONCE)
-    for each in (node, background):
-        shared.stack.push_async_callback(each.close)
-    reader = NodeReader(
-        node,
-        shared.registry,
-        shared.memory.save_session,
-        time.time,
-        ledger=ledger,
-        witness=NodeWitness(background),
-        look_back=look_back,
-        background=background,
-        seconds=seconds,
-        taken=lambda key, agrees: quiet.taken(key, agrees),  # noqa: PLW0108  # it is made below
+    served = ServedChain(
+        name=name, chain_id=chain.chain_id, gate=gate, upstream=upstream, age=age, release=settlement.release
     )
-    quiet = QuietReadings(
-        reader.reread,
-        lambda key: not ledger.of_session(key),
-        time.monotonic,
-        differed=lambda _key: shared.metrics.drifted(name),
-    )
-    return NodeSide(node=node, background=background, reader=reader, quiet=quiet)
+    return BuiltChain(served=served, settling=settling)
 
 
-def _followers(
-    name: str, chain: Chain, shared: Shared, ledger: MemoryLedger, upstream: Upstream
-) -> tuple[Tracker, NodeSide | None]:
-    """What follows operations to their end, going on where the last life of the gate stopped; and what reads sessions.
+def _show_state(name: str, metrics: Metrics, watch: BlockWatch, age: ChainAge) -> None:
+    metrics.chain_state(name, age.seconds, stale=age.stale() is not None)
+    metrics.operations.state_age(name, age.seconds)
+    metrics.operations.settlement_lag(name, watch.lag_blocks)
 
-    Each asks the other: a reading has to know what is in flight, an end may call for a reading.
-    """
-    nodeside = _nodeside(name, chain, shared, ledger, lambda: tracker.look_back())  # noqa: PLW0108  # made below
-    tracker = Tracker(
-        registry=shared.registry,
-        ledger=ledger,
-        keeper=shared.memory,
-        receipt=partial(_ask_receipt, upstream),
-        clock=time.time,
-        patience=Patience(
-            first=min(0.5, chain.poll_seconds),
-            longest=max(15.0, chain.poll_seconds),
-            look_back=max(1.0, chain.poll_seconds),
-        ),
-        witness=None if nodeside is None else NodeWitness(nodeside.background),
-        reread=None if nodeside is None else nodeside.reader.reread,
-        inclusion=partial(_ask_inclusion, upstream),
-    )
-    tracker.restore(
-        (each for each in shared.in_flight if each.reservation.slot.chain_id == chain.chain_id),
-        (each for each in shared.ended if each.operation.reservation.slot.chain_id == chain.chain_id),
-    )
-    return tracker, nodeside
+
+def _caps(config: Config) -> Caps:
+    limits = config.limits
+    return Caps(session=limits.in_flight_per_session, account=limits.in_flight_per_account)
 
 
 def _terms(chain: Chain) -> Terms:
@@ -280,22 +217,6 @@ def gate_settings(chain: Chain, config: Config) -> GateSettings:
         allow_methods=frozenset(chain.allow_methods),
         keep_whole=config.audit.keep is AuditKeep.CALLDATA,
     )
-
-
-async def _ask_receipt(upstream: Upstream, user_op_hash: Hash32) -> Receipt | None:
-    return await _ask_about(upstream, "eth_getUserOperationReceipt", user_op_hash)
-
-
-async def _ask_inclusion(upstream: Upstream, user_op_hash: Hash32) -> Receipt | None:
-    found = await _ask_about(upstream, "eth_getUserOperationByHash", user_op_hash)
-    return None if found is None else receipt_of_inclusion(found, user_op_hash)
-
-
-async def _ask_about(upstream: Upstream, method: str, user_op_hash: Hash32) -> Mapping[str, object] | None:
-    answered = await upstream.find(method, print_json([print_bytes(user_op_hash)]))
-    if answered.reply.is_error:
-        raise UpstreamUnavailable(f"the bundler answers {method} with an error", may_have_been_sent=True)
-    return answered.reply.result if isinstance(answered.reply.result, Mapping) else None
 
 
 def _new_decision_id() -> str:

@@ -5,18 +5,22 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from traceback import extract_tb
 from typing import Final, Protocol
 
-from proxy.chain.tracker import Outcome as TrackedOutcome
+from proxy.chain.settlement.outcome import Outcome, SettledUpTo
+from proxy.chain.settlement.slices import BlockName
 from proxy.config import Config
 from proxy.edge.storage.store import Store
 from proxy.errors import StateUnavailable
 from proxy.happening import Alerts, Happening, HappeningKind
+from proxy.ledger.operations import Ended, EndedName, InFlight
 from proxy.ledger.rule_counts import RuleCounts
+from proxy.session.counters import HoldName
 from proxy.session.known import KnownSession
 from proxy.session.lint.findings import Severity
 from proxy.session.registry import Registry
@@ -27,21 +31,47 @@ _LOG: Final = logging.getLogger(__name__)
 class Memory(Protocol):
     """What becomes known while serving, as far as it outlives this process. See `Store`."""
 
-    async def keep(self, outcome: TrackedOutcome) -> None: ...
+    async def keep(self, outcome: Outcome) -> None: ...
 
-    def note(self, outcome: TrackedOutcome) -> None: ...
+    def note(self, outcome: Outcome) -> None: ...
+
+    async def recall(self, names: Collection[HoldName]) -> tuple[Ended, ...]: ...
 
     async def save_session(self, session: KnownSession) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remains:
+    """What a start finds of operations: what was in flight, what a reorganisation could bring back, and by chain id
+    how far blocks were settled."""
+
+    flights: tuple[InFlight, ...] = ()
+    ended: tuple[EndedName, ...] = ()
+    settled: Mapping[int, SettledUpTo] = field(default_factory=dict)
+    blocks: Mapping[int, tuple[BlockName, ...]] = field(default_factory=dict)
+
+
+def remains_in(store: Store) -> Remains:
+    """All of it. Raises `StateUnavailable` at what cannot be read."""
+    return Remains(
+        flights=store.flights(),
+        ended=store.ended_names(),
+        settled=store.settled(),
+        blocks=store.settled_blocks(),
+    )
 
 
 class NoMemory:
     """For a look at things that leaves no trace: a running gate may be using the same file."""
 
-    async def keep(self, outcome: TrackedOutcome) -> None:  # noqa: ARG002  # to forget is the point
+    async def keep(self, outcome: Outcome) -> None:  # noqa: ARG002  # to forget is the point
         return None
 
-    def note(self, outcome: TrackedOutcome) -> None:  # noqa: ARG002  # to forget is the point
+    def note(self, outcome: Outcome) -> None:  # noqa: ARG002  # to forget is the point
         return None
+
+    async def recall(self, names: Collection[HoldName]) -> tuple[Ended, ...]:  # noqa: ARG002  # nothing ended here
+        return ()
 
     async def save_session(self, session: KnownSession) -> None:  # noqa: ARG002  # to forget is the point
         return None

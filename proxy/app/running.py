@@ -8,7 +8,7 @@ import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from ssl import SSLContext
 from typing import Final
@@ -24,6 +24,7 @@ from proxy.app.memory import (
     keep_counts_of,
     ledger_path,
     reading,
+    remains_in,
     restored_counts,
     restored_registry,
     tell_of_missing,
@@ -139,7 +140,7 @@ async def start(config: Config, stack: AsyncExitStack, reread: Callable[[], Conf
     with reading():
         registry = restored_registry(config, store)
         counts = restored_counts(store)
-        in_flight, ended = store.operations_in_flight(), store.operations_ended()
+        remains = remains_in(store)
     rules = start_rules(config, metrics, stack)
     for allowance in store.allowances():
         rules.allowances.put(allowance)
@@ -155,8 +156,7 @@ async def start(config: Config, stack: AsyncExitStack, reread: Callable[[], Conf
         counts=counts,
         rules=rules,
         memory=store,
-        in_flight=in_flight,
-        ended=ended,
+        remains=remains,
         recorder=EdgeRecorder(
             metrics, audit, partial(alerts.tell, rule_of=rules.rule), alerts, OperationLog(config.log.operations)
         ),
@@ -166,7 +166,7 @@ async def start(config: Config, stack: AsyncExitStack, reread: Callable[[], Conf
         bundler_connections=descriptors.bundlers,
     )
     rules.heard_by(partial(note_reload, shared.recorder))
-    chains = {name: await start_chain(name, chain, shared, store) for name, chain in config.chains.items()}
+    chains = {name: await start_chain(name, chain, shared) for name, chain in config.chains.items()}
     _keep_house(config, registry, store, metrics, stack)
     run_in_background(save_counts(shared.counts, store), stack)
     lag = LoopLag()
@@ -245,8 +245,7 @@ async def _explain_once(config: Config, question: Mapping[str, object]) -> Decis
             counts=restored_counts(store),
             rules=open_rules(config, metrics),
             memory=NoMemory(),
-            in_flight=store.operations_in_flight(),
-            ended=(),
+            remains=replace(remains_in(store), ended=()),
             recorder=EdgeRecorder(metrics, None),
             alerts=Silence(),
             metrics=metrics,

@@ -9,13 +9,13 @@ from typing import Final
 
 from proxy.admission.hearing import slot_of
 from proxy.chain.disagreements import contradicts
-from proxy.chain.tracker import Tracker
+from proxy.chain.settlement.lookout import Lookout
 from proxy.errors import StateUnavailable
 from proxy.judge.decision import UpstreamAnswer
 from proxy.ledger.operations import AcceptedOperation, Stage
-from proxy.ledger.reservation import Ledger, Reservation
+from proxy.ledger.reservation import NOTHING_USED, Held, Ledger, Reservation
 from proxy.session.changes import changes_of
-from proxy.session.counters import Counter, SessionKey
+from proxy.session.counters import SessionKey
 from proxy.userop.decode import DecodedOperation
 from proxy.userop.primitives import Address
 
@@ -43,7 +43,7 @@ class OperationFollower:
 
     def __init__(
         self,
-        tracker: Tracker,
+        lookout: Lookout,
         ledger: Ledger,
         session_modules: Collection[Address],
         clock: Callable[[], float],
@@ -51,7 +51,8 @@ class OperationFollower:
         *,
         failure: LedgerFailure | None = None,
     ) -> None:
-        self._tracker = tracker
+        self._settlement = lookout.settlement
+        self._lookout = lookout
         self._ledger = ledger
         self._session_modules = session_modules
         self._clock = clock
@@ -65,21 +66,24 @@ class OperationFollower:
         if held is None:
             return None
         if reservation is None:
-            self._ledger.reserve(held.reservation, _nothing_used, self._clock())
+            answer = self._ledger.reserve(held.reservation, NOTHING_USED, self._clock())
+            if not isinstance(answer, Held):
+                raise StateUnavailable("too much of this account is in flight to know of one more", fact="ledger")
         try:
             async with asyncio.timeout(self._failure.seconds):
-                await self._tracker.hold(held)
+                await self._settlement.hold(held)
         except (StateUnavailable, TimeoutError) as error:
             if self._failure.open:
                 self._failure.sent_unheld()
+                self._settlement.hold_unkept(held)
                 return held.reservation
-            self._tracker.let_go(held.user_op_hash)
+            self._settlement.let_go(held)
             if isinstance(error, TimeoutError):
                 what = f"the ledger did not answer in {self._failure.seconds:g} s"
                 raise StateUnavailable(what, fact="ledger") from None
             raise
         except BaseException:
-            self._tracker.let_go(held.user_op_hash)
+            self._settlement.let_go(held)
             raise
         return held.reservation
 
@@ -93,16 +97,16 @@ class OperationFollower:
     ) -> None:
         followed = self._followed(operation, reservation, enable_nonce)
         if followed is not None:
-            await self._tracker.follow(followed, Stage.ACCEPTED if answered else Stage.UNKNOWN)
+            await self._settlement.follow(followed, Stage.ACCEPTED if answered else Stage.UNKNOWN)
 
     def refused(self, reservation: Reservation, answer: UpstreamAnswer | None = None) -> None:
-        self._tracker.let_go(reservation.user_op_hash)
+        self._settlement.refused(reservation, _said(answer))
         if answer is not None and reservation.session is not None and contradicts(answer):
             self._contradicted(reservation.session)
 
     async def observe(self, receipt: object) -> None:
         if isinstance(receipt, Mapping):
-            await self._tracker.observe(receipt)
+            await self._lookout.observe(receipt)
 
     def _followed(
         self, operation: DecodedOperation, reservation: Reservation | None, enable_nonce: int | None
@@ -122,8 +126,9 @@ class OperationFollower:
         return AcceptedOperation(reservation=reservation, changes=changes, accepted_at=self._clock())
 
 
-def _nothing_used(_counter: Counter) -> int:
-    return 0
+def _said(answer: UpstreamAnswer | None) -> str:
+    """What shows that it was not taken. A bundler's words may be a stranger's: its code is enough."""
+    return "never sent" if answer is None else f"the bundler's error {answer.error_code}"
 
 
 def _nobody_to_tell() -> None:

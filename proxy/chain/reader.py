@@ -111,7 +111,7 @@ class NodeReader:
         if self._ledger is not None:
             self._ledger.uncount(key)
             for slot in exact.counted:
-                self._ledger.count(slot, reading.block)
+                self._ledger.count(key, slot)
         enabled = reading.state.enabled
         if not enabled and (known is None or known.status is not Status.IN_FORCE):
             return None

@@ -15,7 +15,7 @@ from proxy.cli.check import check
 from proxy.cli.decode import decode
 from proxy.cli.explain import explain
 from proxy.cli.freezes import freeze, unfreeze
-from proxy.cli.ledger import prune, show, verify
+from proxy.cli.ledger import list_held, prune, release, show, verify
 from proxy.cli.lint import lint
 from proxy.cli.rules.backtest import backtest_rules
 from proxy.cli.rules.check import check_rules
@@ -93,6 +93,8 @@ application.add_typer(ledger, name="ledger")
 ledger.command()(verify)
 ledger.command()(show)
 ledger.command()(prune)
+ledger.command("list")(list_held)
+ledger.command()(release)
 application.add_typer(alerts, name="alerts")
 alerts.command("test")(send_test)
 application.command()(freeze)

@@ -13,19 +13,27 @@ from typing import Annotated
 
 import typer
 
+from proxy.cli.admin_client import AdminClient, NoGateError
 from proxy.cli.describe import Described
 from proxy.cli.ledger_file import opened
 from proxy.cli.options import DEFAULT_CONFIG, ConfigOption, ExitCode, JsonOption, fail, ledger_path, load
 from proxy.cli.render import print_tree
 from proxy.edge.storage.store import Store
-from proxy.errors import StateUnavailable
+from proxy.errors import InvalidParams, StateUnavailable
 from proxy.ledger.group_commit import in_words
 from proxy.ledger.operations import AcceptedOperation, Stage
 from proxy.ledger.rule_tables import NAMES
-from proxy.userop.primitives import print_bytes, print_checksummed
+from proxy.userop.primitives import parse_hash, print_bytes, print_checksummed
 
 _TABLES = ("sessions", "freezes", "operations_in_flight", "operations_ended", "declared_uses", "cursors", *NAMES)
 _DAY = 86_400.0
+_WHY = {
+    Stage.FORWARDED: "it was about to be sent",
+    Stage.ACCEPTED: "the bundler took it",
+    Stage.UNKNOWN: "no answer came: it may be on its way",
+    Stage.UNMINED: "not found for long: only what rules and declared limits count is held",
+    Stage.RELEASED: "an operator let go of it: nothing is held",
+}
 
 
 def verify(config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption = False) -> None:
@@ -60,16 +68,74 @@ def show(config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption = False) 
     """
     path = ledger_path(load(config))
     with opened(path) as store:
-        in_flight = store.stages_in_flight()
+        in_flight = store.flights()
     shown: Described = {
         "bytes": sum(each.stat().st_size for each in _files(path)),
         "records": _counts(path),
-        "inFlight": [_describe(operation, stage) for operation, stage in in_flight],
+        "inFlight": [_describe(flight.operation, flight.stage) for flight in in_flight],
     }
     if as_json:
         typer.echo(json.dumps({"path": str(path), **shown}, indent=2))
     else:
         print_tree(str(path), shown)
+
+
+def release(
+    user_op_hash: Annotated[str, typer.Argument(metavar="HASH", help="The operation's hash.")],
+    *,
+    reason: Annotated[str, typer.Option("--reason", help="Why; it goes on record.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Let go of everything that an operation in flight holds, in the running gate.
+
+    Its nonce is unused still: what is mined later passes what was granted in its place meanwhile. It is told
+    then. Give only what is known never to be mined, or use up its nonce.
+
+    \b
+    Examples:
+      sessiongate ledger release 0x5f16… --reason "its bundler is gone"
+    """
+    settings = load(config)
+    try:
+        name = parse_hash(user_op_hash, "HASH")
+        answer = AdminClient(settings).post(f"/operations/{print_bytes(name)}/release", {"note": reason})
+    except (InvalidParams, NoGateError) as error:
+        fail(str(error))
+    if answer.error is not None:
+        fail(f"the gate refuses: {answer.error}", ExitCode.REFUSED)
+    done = print_bytes(name)
+    typer.echo(json.dumps({"released": done}) if as_json else f"{done}: nothing is held for it")
+
+
+def list_held(
+    *,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="So many at most.")] = 50,
+    skip: Annotated[int, typer.Option("--skip", min=0, help="Pass over so many, the oldest first.")] = 0,
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """List what is held: by which operation, why, and until when; the oldest first.
+
+    \b
+    Examples:
+      sessiongate ledger list
+      sessiongate ledger list --limit 100 --skip 100 --json
+    """
+    with opened(ledger_path(load(config))) as store:
+        flights = store.flights(limit=limit, skip=skip)
+    held = [
+        {
+            **_describe(flight.operation, flight.stage),
+            "why": _WHY[flight.stage],
+            "until": _until(flight.operation),
+        }
+        for flight in flights
+    ]
+    if as_json:
+        typer.echo(json.dumps({"held": held}, indent=2))
+    else:
+        print_tree("held", {"held": held})
 
 
 def prune(
@@ -158,6 +224,12 @@ def _counts(path: Path) -> dict[str, int]:
             }
     except sqlite3.Error as error:
         fail(f"the ledger at {path} cannot be read: {error}")
+
+
+def _until(operation: AcceptedOperation) -> str:
+    valid_until = operation.reservation.valid_until
+    nonce = "its nonce is used"
+    return nonce if valid_until is None else f"{nonce}, or the chain is past {valid_until}"
 
 
 def _describe(operation: AcceptedOperation, stage: Stage) -> Described:

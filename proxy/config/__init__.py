@@ -16,6 +16,7 @@ from proxy.config.settings import (
     Tls,
     UnknownContract,
     UnknownSession,
+    UnminedRules,
 )
 
 __all__ = [
@@ -35,5 +36,6 @@ __all__ = [
     "Tls",
     "UnknownContract",
     "UnknownSession",
+    "UnminedRules",
     "load_config",
 ]

@@ -52,6 +52,13 @@ Too many is safe: a module that is not installed fails on chain. One too few wou
 """
 
 
+class UnminedRules(StrEnum):
+    """What rules and declared limits do with an operation that is not mined for `unmined_after`."""
+
+    HOLD = "hold"  # its share stays held until its nonce is used or its validity is over
+    RELEASE = "release"  # it is let go: mined later, it passes what was granted in its place
+
+
 class UnknownSession(StrEnum):
     """What becomes of a permission id that is found nowhere, the node included."""
 
@@ -128,6 +135,8 @@ class Limits(Settings):
     request_seconds: float = Field(30, gt=0, le=600)  # for one answer of a bundler
     node_seconds: float = Field(5, gt=0, le=120)  # for what a request needs of a node, waiting for its turn included
     absent_sessions: float = Field(20, gt=0, le=100_000)  # a second that one client and address may name in vain
+    in_flight_per_session: int = Field(20_000, ge=1, le=10_000_000)  # operations whose nonce is unused
+    in_flight_per_account: int = Field(40_000, ge=1, le=10_000_000)
 
 
 class Connections(Settings):
@@ -181,6 +190,8 @@ class Chain(Settings):
     poll_seconds: float = Field(2, ge=0.05, le=300)  # between two looks at what was mined
     max_state_age: float = Field(60, ge=1, le=86_400)  # seconds; nothing is judged by what is known of older state
     node_fail: NodeFail = NodeFail.CLOSED  # past that age
+    unmined_after: float = Field(600, ge=1, le=604_800)  # seconds of answered absence; then less is held
+    unmined_rules: UnminedRules = UnminedRules.HOLD
 
 
 class Client(Settings):

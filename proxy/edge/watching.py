@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from typing import Final
 
+from proxy.admission import Settlement
 from proxy.chain.age import ChainAge
 from proxy.chain.hydrate import is_readable
 from proxy.chain.node import Node
 from proxy.chain.reader import NodeReader
 from proxy.chain.refresh import refreshing
-from proxy.chain.tracker import Tracker
 from proxy.chain.watcher import Watcher
 from proxy.config import Chain
 from proxy.edge.storage.store import Store
@@ -29,7 +29,7 @@ def watcher_of(
     *,
     registry: Registry,
     store: Store,
-    tracker: Tracker,
+    settlement: Settlement,
     metrics: Metrics,
     age: ChainAge,
 ) -> Watcher:
@@ -39,7 +39,7 @@ def watcher_of(
         modules=[module for module in chain.session_modules if is_readable(module)],
         source=node,
         registry=registry,
-        refresh=refreshing(reader.reread, registry, tracker.settle_now),
+        refresh=refreshing(reader.reread, registry, settlement),
         keeper=store,
         clock=time.time,
         poll_seconds=chain.poll_seconds,

@@ -236,16 +236,16 @@ class Windows:
         sums = self._sums.get(key)
         return 0 if sums is None else sums.total(self.moment(now))
 
-    def add(self, key: CountKey, window: Window, amount: int, now: float) -> BucketRow:
-        """Count an amount now."""
-        at = self.moment(now)
-        self._sweep(at)
+    def add(self, key: CountKey, window: Window, amount: int, now: float, *, at: int | None = None) -> BucketRow:
+        """Count an amount now, or as of a moment before (unix seconds)."""
+        moment = self.moment(now)
+        self._sweep(moment)
         sums = self._sums.get(key)
         if sums is None:
             sums = self._sums[key] = Sums()
             self._enter(key, self._marks)
-        sums.forget(at)
-        bucket = self._bucket(window, at)
+        sums.forget(moment)
+        bucket = self._bucket(window, moment if at is None else at)
         sums.add(bucket, amount)
         return self.bucket(key, bucket)
 
@@ -269,16 +269,18 @@ class Windows:
         marks = self._marks.get(key)
         return {} if marks is None else marks.present(self.moment(now))
 
-    def add_mark(self, key: CountKey, window: Window, mark: bytes, most: int, now: float) -> MarkRow:
-        """A mark came now; of more than `most` + 1 the latest `most` + 1 are kept."""
-        at = self.moment(now)
-        self._sweep(at)
+    def add_mark(
+        self, key: CountKey, window: Window, mark: bytes, most: int, now: float, *, at: int | None = None
+    ) -> MarkRow:
+        """A mark came now, or at a moment before; of more than `most` + 1 the latest `most` + 1 are kept."""
+        moment = self.moment(now)
+        self._sweep(moment)
         marks = self._marks.get(key)
         if marks is None:
             marks = self._marks[key] = Marks()
             self._enter(key, self._sums)
-        marks.forget(at)
-        marks.add(mark, self._bucket(window, at).expires, most)
+        marks.forget(moment)
+        marks.add(mark, self._bucket(window, moment if at is None else at).expires, most)
         return self.mark(key, mark)
 
     def take_back_mark(self, key: CountKey, window: Window, mark: bytes, at: int) -> MarkRow:

@@ -14,6 +14,7 @@ import asyncio
 import logging
 import sqlite3
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -27,6 +28,8 @@ Count = Callable[[sqlite3.Connection], Callable[[], None]]
 
 _LOG: Final = logging.getLogger(__name__)
 _MOST_JOBS_A_COMMIT: Final = 256
+_MOST_PATIENT_A_COMMIT: Final = 2
+"""Few, so that nobody waits long for them."""
 _FRESH_SECONDS: Final = 10.0
 _WORDS: Final = {
     sqlite3.SQLITE_BUSY: "it is locked by another process",
@@ -56,6 +59,7 @@ class _Job:
     done: asyncio.Future[None] | None = None
     probe: bool = False
     owed: bool = False
+    patient: bool = False
 
 
 class GroupCommit:
@@ -84,11 +88,16 @@ class GroupCommit:
             self._thread.join()
             self._connection.close()
 
-    async def write(self, statements: Sequence[Statement], *, probe: bool = False, owed: bool = False) -> None:
+    async def write(
+        self, statements: Sequence[Statement], *, probe: bool = False, owed: bool = False, patient: bool = False
+    ) -> None:
         """Returns when the statements, all or none, are committed. Raises `StateUnavailable`.
 
         The success of a `probe` does not make up for the failure of a write. What is `owed` is written later where
         the file cannot be written now, and no later than anything else; its caller hears of the failure all the same.
+
+        What is `patient` has a lane of its own, of which little is written at a time: what is not never waits for
+        more than that. Order is kept within a lane.
 
         A caller who stops waiting does not stop the write.
         """
@@ -100,16 +109,17 @@ class GroupCommit:
             raise StateUnavailable(f"the ledger is not where it was: {self.displaced}", fact="ledger")
         loop = asyncio.get_running_loop()
         done = loop.create_future()
-        self._jobs.put(_Job(statements, loop, done, probe, owed))
+        self._jobs.put(_Job(statements, loop, done, probe, owed, patient))
         await done
 
-    def post(self, statements: Sequence[Statement]) -> None:
-        """Hand statements over that nobody waits for, to be written after all that were handed over before.
+    def post(self, statements: Sequence[Statement], *, patient: bool = False) -> None:
+        """Hand statements over that nobody waits for, to be written after all of their lane that were handed over
+        before.
 
         A write that fails is logged and lost: only for what may be lost.
         """
         if statements and not self._closed:
-            self._jobs.put(_Job(statements))
+            self._jobs.put(_Job(statements, patient=patient))
 
     def check(self) -> None:
         """Raises `StateUnavailable` when the last write failed, a moment ago: on a full disk a small one may still
@@ -118,16 +128,21 @@ class GroupCommit:
             raise StateUnavailable(f"the ledger could not be written: {self._failure[0]}", fact="ledger")
 
     def _write(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            jobs = [job]
-            last = False
-            while len(jobs) < _MOST_JOBS_A_COMMIT and not self._jobs.empty():
-                if (more := self._jobs.get()) is None:
+        urgent: deque[_Job] = deque()
+        patient: deque[_Job] = deque()
+        last = False
+        while True:
+            while not last and (not self._jobs.empty() or not (urgent or patient)):
+                job = self._jobs.get()
+                if job is None:
                     last = True
-                    break
-                jobs.append(more)
-            self._commit(jobs)
-            if last:
+                else:
+                    (patient if job.patient else urgent).append(job)
+            if urgent:
+                self._commit(_taken(urgent, _MOST_JOBS_A_COMMIT))
+            if patient:
+                self._commit(_taken(patient, _MOST_PATIENT_A_COMMIT))
+            if last and not urgent and not patient:
                 break
         if self._owed:
             self._commit([])
@@ -139,7 +154,7 @@ class GroupCommit:
         except sqlite3.OperationalError as error:
             # of the file, not of one job: locked, full, read-only
             self._failure = in_words(error), time.monotonic()
-            self._owed = [*owed, *(_Job(job.statements, owed=True) for job in jobs if job.owed)]
+            self._owed = [*owed, *(_Job(job.statements, owed=True, patient=True) for job in jobs if job.owed)]
             _end(jobs, error)
         except Exception as error:
             # whatever it is, those who wait must hear of it
@@ -168,6 +183,10 @@ class GroupCommit:
             raise
         if done is not None:
             done()
+
+
+def _taken(jobs: deque[_Job], most: int) -> list[_Job]:
+    return [jobs.popleft() for _ in range(min(most, len(jobs)))]
 
 
 def _end(jobs: Sequence[_Job], error: Exception | None) -> None:

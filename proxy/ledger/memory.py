@@ -3,74 +3,74 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from typing import Protocol
 
 from proxy.judge.counts import CountKey, Counts, Lesson
 from proxy.judge.rule import Window
 from proxy.ledger.reservation import (
+    Basis,
+    Caps,
     Concluded,
+    Grip,
     Held,
+    Hindered,
+    Hindrance,
     NonceSlot,
     Refusal,
     Reservation,
     RuleRefusal,
     RuleRows,
-    is_on_chain,
+    Standing,
 )
 from proxy.ledger.rule_counts import NOTHING, RuleCounts, RuleUse, SlotCounts
-from proxy.session.counters import Counter, SessionKey
+from proxy.ledger.slots import Hold, Slot, Slots
+from proxy.session.counters import Counter, HoldName, SessionKey
 from proxy.userop.primitives import Hash32
 
 
-@dataclass(slots=True)
-class _Hold:
-    reservation: Reservation
-    amounts: dict[Counter, int]
-    attempts: int  # sends under way whose answer is not known
-    accepted: bool
-    restored: bool = False  # held without a check: it may have been replaced since
-    unread: bool = False  # and no reading has told since whether the chain has counted it
+class Sessions(Protocol):
+    """What has to be so still when something is reserved; see `proxy.session.registry.Registry`."""
 
+    def revision(self, key: SessionKey) -> int:
+        """Grows whenever something changes of what is known of the session."""
 
-@dataclass(slots=True)
-class _Slot:
-    """The operations that compete for one nonce, and the most that any of them takes of each counter.
-
-    `counted` is the block at which the chain was found to have counted one of them.
-    """
-
-    holds: dict[Hash32, _Hold] = field(default_factory=dict)
-    amounts: dict[Counter, int] = field(default_factory=dict)
-    counted: int | None = None
-    rules: RuleUse = NOTHING
+    def is_frozen(self, key: SessionKey) -> bool:
+        """Whether ops hold the session."""
 
 
 class MemoryLedger:
     """See `proxy.ledger.reservation.Ledger` for the meaning of each call.
 
-    `rules` are the counts that it shares with the ledgers of other chains; without, it has its own.
+    `rules` are the counts that it shares with the ledgers of other chains; without, it has its own. Without `sessions`
+    no reservation is ever out of date.
     """
 
-    def __init__(self, rules: RuleCounts | None = None) -> None:
+    def __init__(
+        self, rules: RuleCounts | None = None, *, sessions: Sessions | None = None, caps: Caps | None = None
+    ) -> None:
         self._rules = RuleCounts() if rules is None else rules
-        self._slots: dict[NonceSlot, _Slot] = {}
-        self._slot_of: dict[Hash32, NonceSlot] = {}
-        self._in_flight: dict[Counter, int] = {}
-        self._by_session: dict[SessionKey, dict[Hash32, None]] = {}
+        self._sessions = sessions
+        self._caps = Caps() if caps is None else caps
+        self._slots = Slots(self._rules)
 
     def __len__(self) -> int:
-        """How many operations are in flight."""
-        return len(self._slot_of)
+        """How many operations are in flight, each under every claim."""
+        return len(self._slots)
 
-    def reserve(
-        self, reservation: Reservation, used: Callable[[Counter], int], now: float
-    ) -> Held | Refusal | RuleRefusal:
+    def reserve(self, reservation: Reservation, basis: Basis, now: float) -> Held | Refusal | RuleRefusal | Hindered:
         slot = self._slots.get(reservation.slot)
-        standing = None if slot is None else slot.holds.get(reservation.user_op_hash)
-        if standing is not None and not standing.restored:
+        standing = None if slot is None else slot.holds.get(reservation.name)
+        if standing is not None and not standing.restored and standing.grip is Grip.ALL:
+            # the same operation takes nothing more; whether its session is still what it was is asked all the same
+            if (hindered := self._outdated(reservation, basis)) is not None:
+                return hindered
             standing.attempts += 1
             return Held(standing.reservation, again=True)
-        refusal, amounts = self._check(reservation, used)
+        hindered = self._hindrance(reservation, basis, slot, new=standing is None)
+        if hindered is not None:
+            return hindered
+        refusal, amounts = self._check(reservation, basis)
         if refusal is not None:
             return refusal
         if reservation.rule_charges:
@@ -81,98 +81,92 @@ class MemoryLedger:
                 reservation = replace(reservation, rule_charges=held)
         if standing is not None:
             standing.attempts += 1
+            if standing.grip is not Grip.ALL:
+                self._slots.loosen(reservation.name, Grip.ALL)
             return Held(standing.reservation, again=True)
-        replaces = () if slot is None else tuple(slot.holds)
-        self._hold(_Hold(reservation, amounts, attempts=1, accepted=False))
+        replaces = () if slot is None else _others(slot, reservation)
+        self._slots.put(Hold(reservation, amounts, attempts=1, accepted=False))
         return Held(reservation, replaces=replaces)
 
     def occupied(self, place: NonceSlot) -> bool:
-        return place in self._slots
+        return self._slots.get(place) is not None
 
     def in_flight(self, counter: Counter) -> int:
-        return self._in_flight.get(counter, 0)
+        return self._slots.in_flight(counter)
 
     def in_flight_beside(self, slot: NonceSlot) -> Callable[[Counter], int]:
         def beside(counter: Counter) -> int:
             # looked up anew each time: the slot may have changed since the view was asked for
             own = self._slots.get(slot)
-            held = self._in_flight.get(counter, 0)
+            held = self._slots.in_flight(counter)
             return held if own is None else held - own.amounts.get(counter, 0)
 
         return beside
 
-    def accept(self, user_op_hash: Hash32) -> tuple[Reservation, ...]:
-        slot = self._find(user_op_hash)
-        if slot is None:
-            return ()
-        hold = slot.holds[user_op_hash]
-        hold.attempts = max(hold.attempts - 1, 0)
-        hold.accepted = True
-        displaced = [other for other in slot.holds.values() if other is not hold and other.accepted]
-        for other in displaced:
-            other.accepted = False
-            if not other.attempts:
-                self._drop(other.reservation.user_op_hash)
-        return tuple(other.reservation for other in displaced)
+    def standing(self, slot: NonceSlot, session: SessionKey, user_op_hash: Hash32 | None) -> Standing | None:
+        return self._slots.standing(slot, session, user_op_hash)
 
-    def doubt(self, user_op_hash: Hash32) -> None:
-        slot = self._find(user_op_hash)
-        if slot is not None:
-            hold = slot.holds[user_op_hash]
-            hold.attempts = max(hold.attempts - 1, 0)
-            hold.accepted = True
+    def accept(self, name: HoldName) -> None:
+        found = self._slots.find(name)
+        if found is not None:
+            found[1].attempts = max(found[1].attempts - 1, 0)
+            found[1].accepted = True
 
-    def release(self, user_op_hash: Hash32) -> Reservation | None:
-        slot = self._find(user_op_hash)
-        if slot is None:
+    def release(self, name: HoldName) -> Reservation | None:
+        found = self._slots.find(name)
+        if found is None:
             return None
-        hold = slot.holds[user_op_hash]
+        hold = found[1]
         hold.attempts = max(hold.attempts - 1, 0)
-        if hold.attempts or hold.accepted:
-            return None
-        return self._drop(user_op_hash)
+        return None if hold.attempts or hold.accepted else self._slots.drop(name)
 
-    def settle(self, user_op_hash: Hash32) -> tuple[Reservation, ...]:
-        slot = self._find(user_op_hash)
-        if slot is None:
-            return ()
-        held = tuple(hold.reservation for hold in slot.holds.values())
+    def held_in(self, slot: NonceSlot) -> tuple[Reservation, ...]:
+        found = self._slots.get(slot)
+        return () if found is None else tuple(hold.reservation for hold in found.holds.values())
+
+    def settle(self, slot: NonceSlot) -> tuple[Reservation, ...]:
+        held = self.held_in(slot)
         for reservation in held:
-            self._drop(reservation.user_op_hash)
+            self._slots.drop(reservation.name)
         return held
 
-    def expire(self, user_op_hash: Hash32) -> Reservation | None:
-        return self._drop(user_op_hash) if user_op_hash in self._slot_of else None
+    def grants_beside(self, reservation: Reservation) -> tuple[HoldName, ...]:
+        return self._slots.grants_beside(reservation)
 
-    def restore(self, reservation: Reservation) -> None:
-        if reservation.user_op_hash not in self._slot_of:
-            self._hold(_Hold(reservation, reservation.amounts(), attempts=0, accepted=True, restored=True, unread=True))
+    def grants_before(self, session: SessionKey, enable_nonce: int) -> tuple[HoldName, ...]:
+        return self._slots.grants_before(session, enable_nonce)
+
+    def expire(self, name: HoldName) -> Reservation | None:
+        return None if self._slots.find(name) is None else self._slots.drop(name)
+
+    def loosen(self, name: HoldName, grip: Grip) -> None:
+        if self._slots.find(name) is not None:
+            self._slots.loosen(name, grip)
+
+    def restore(self, reservation: Reservation, grip: Grip = Grip.ALL) -> None:
+        if self._slots.find(reservation.name) is None:
+            amounts = reservation.amounts()
+            hold = Hold(reservation, amounts, attempts=0, accepted=True, restored=True, unread=True, grip=grip)
+            self._slots.put(hold)
 
     def of_session(self, session: SessionKey) -> tuple[Reservation, ...]:
-        return tuple(
-            self._slots[self._slot_of[each]].holds[each].reservation for each in self._by_session.get(session, ())
-        )
+        return self._slots.of_session(session)
 
-    def count(self, place: NonceSlot, block: int) -> None:
-        slot = self._slots.get(place)
-        if slot is not None:
-            slot.counted = block
-            self._recount(slot)
+    def has_in_flight(self, session: SessionKey) -> bool:
+        """Whether anything of a session is held."""
+        return self._slots.number_of(session) > 0
+
+    def count(self, session: SessionKey, place: NonceSlot) -> None:
+        self._slots.count(session, place)
 
     def uncount(self, session: SessionKey) -> None:
-        for reservation in self.of_session(session):
-            slot = self._slots[reservation.slot]
-            if slot.counted is not None:
-                slot.counted = None
-                self._recount(slot)
-            for hold in slot.holds.values():
-                hold.unread = False
+        self._slots.uncount(session)
 
-    def is_counted(self, user_op_hash: Hash32) -> bool | None:
-        slot = self._find(user_op_hash)
-        if slot is None or slot.holds[user_op_hash].unread:
+    def is_counted(self, name: HoldName) -> bool | None:
+        found = self._slots.find(name)
+        if found is None or found[1].unread:
             return None
-        return slot.counted is not None
+        return name.session in found[0].counted
 
     # what rules count
 
@@ -185,8 +179,8 @@ class MemoryLedger:
     def learn_now(self, lesson: Lesson, now: float, *, success: bool) -> None:
         self._rules.learn_now(lesson, now, success=success)
 
-    def conclude(self, reservation: Reservation, now: float, *, success: bool) -> Concluded:
-        return self._rules.conclude(reservation, now, success=success)
+    def conclude(self, reservation: Reservation, now: float, *, success: bool, at: float | None = None) -> Concluded:
+        return self._rules.conclude(reservation, now, success=success, at=at)
 
     def reopen(self, reservation: Reservation, at: int, *, success: bool) -> RuleRows:
         return self._rules.reopen(reservation, at, success=success)
@@ -201,71 +195,46 @@ class MemoryLedger:
         slot = self._slots.get(place)
         return NOTHING if slot is None else slot.rules
 
-    def _check(
-        self, reservation: Reservation, used: Callable[[Counter], int]
-    ) -> tuple[Refusal | None, dict[Counter, int]]:
+    # what a reservation rests on
+
+    def _outdated(self, reservation: Reservation, basis: Basis) -> Hindered | None:
+        session = reservation.session
+        if session is None or self._sessions is None:
+            return None
+        if self._sessions.is_frozen(session):
+            return Hindered(Hindrance.FROZEN)
+        if basis.revision is not None and basis.revision != self._sessions.revision(session):
+            return Hindered(Hindrance.STALE)
+        return None
+
+    def _hindrance(self, reservation: Reservation, basis: Basis, slot: Slot | None, *, new: bool) -> Hindered | None:
+        if (outdated := self._outdated(reservation, basis)) is not None:
+            return outdated
+        if (rival := self._slots.rival_of(reservation)) is not None:
+            return Hindered(Hindrance.GRANT_RIVAL, rival=rival)
+        if not new:
+            return None
+        caps, session = self._caps, reservation.session
+        if session is not None and self._slots.number_of(session) >= caps.session:
+            return Hindered(Hindrance.SESSION_FULL, caps.session)
+        if self._slots.number_in(reservation.slot.sender) >= caps.account:
+            return Hindered(Hindrance.ACCOUNT_FULL, caps.account)
+        if slot is not None and len(slot.holds) >= caps.nonce:
+            return Hindered(Hindrance.NONCE_FULL, caps.nonce)
+        return None
+
+    def _check(self, reservation: Reservation, basis: Basis) -> tuple[Refusal | None, dict[Counter, int]]:
         in_flight = self.in_flight_beside(reservation.slot)
         amounts: dict[Counter, int] = {}
         for charge in reservation.charges:
             counter = charge.counter
             wanted = amounts[counter] = amounts.get(counter, 0) + charge.amount
-            before, beside = used(counter), in_flight(counter)
+            before, beside = basis.used.get(counter, 0), in_flight(counter)
             if before + beside + wanted > charge.limit:
                 return Refusal(counter, charge.limit, before, beside, wanted), amounts
         return None, amounts
 
-    def _find(self, user_op_hash: Hash32) -> _Slot | None:
-        place = self._slot_of.get(user_op_hash)
-        return None if place is None else self._slots[place]
 
-    def _hold(self, hold: _Hold) -> None:
-        place = hold.reservation.slot
-        slot = self._slots.setdefault(place, _Slot())
-        slot.holds[hold.reservation.user_op_hash] = hold
-        self._slot_of[hold.reservation.user_op_hash] = place
-        if (session := hold.reservation.session) is not None:
-            self._by_session.setdefault(session, {})[hold.reservation.user_op_hash] = None
-        self._recount(slot)
-
-    def _drop(self, user_op_hash: Hash32) -> Reservation:
-        place = self._slot_of.pop(user_op_hash)
-        slot = self._slots[place]
-        hold = slot.holds.pop(user_op_hash)
-        if (session := hold.reservation.session) is not None:
-            of_session = self._by_session[session]
-            del of_session[user_op_hash]
-            if not of_session:
-                del self._by_session[session]
-        self._recount(slot)
-        if not slot.holds:
-            del self._slots[place]
-        return hold.reservation
-
-    def _recount(self, slot: _Slot) -> None:
-        for counter, amount in slot.amounts.items():
-            left = self._in_flight[counter] - amount
-            if left:
-                self._in_flight[counter] = left
-            else:
-                del self._in_flight[counter]
-        amounts: dict[Counter, int] = {}
-        for hold in slot.holds.values():
-            for counter, amount in hold.amounts.items():
-                if amount > amounts.get(counter, 0) and not (slot.counted is not None and is_on_chain(counter)):
-                    amounts[counter] = amount
-        slot.amounts = amounts
-        for counter, amount in amounts.items():
-            self._in_flight[counter] = self._in_flight.get(counter, 0) + amount
-        self._recount_rules(slot)
-
-    def _recount_rules(self, slot: _Slot) -> None:
-        use = NOTHING
-        for hold in slot.holds.values():
-            if hold.reservation.rule_charges:
-                use = RuleUse() if use is NOTHING else use
-                use.grow(hold.reservation.rule_charges)
-        if use is NOTHING and slot.rules is NOTHING:
-            return
-        self._rules.let_go(slot.rules)
-        self._rules.hold(use)
-        slot.rules = use
+def _others(slot: Slot, reservation: Reservation) -> tuple[Hash32, ...]:
+    others = (name.user_op_hash for name in slot.holds if name.user_op_hash != reservation.user_op_hash)
+    return tuple(dict.fromkeys(others))

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from proxy.ledger.reservation import Reservation
 from proxy.session.changes import Changes
+from proxy.session.counters import HoldName
 from proxy.userop.primitives import Hash32
 
 
@@ -19,49 +20,128 @@ class Stage(StrEnum):
     FORWARDED = "forwarded"  # on disk; sent, or about to be
     ACCEPTED = "accepted"  # the bundler answered with its hash
     UNKNOWN = "unknown"  # no answer came: it may be on its way
+    UNMINED = "unmined"  # not found for so long that what the chain enforces itself is let go; its nonce is unused
+    RELEASED = "released"  # an operator let go of it; its nonce is unused
+
+
+class Cause(StrEnum):
+    """Why an operation holds less than it charges, or nothing. A closed set, fit for a metric label."""
+
+    MINED = "mined"
+    NONCE_USED = "nonce_used"  # another operation was mined with its nonce
+    GRANT_USED = "grant_nonce_used"  # its session's enable nonce was used by another grant
+    EXPIRED = "expired"  # the chain is past its validity window
+    REFUSED = "refused"  # by the bundler, in words that mean refusal; or it was never sent
+    RELEASED = "released"  # by an operator
+    UNMINED = "unmined"  # those who can know have answered for `unmined_after` that it is not there
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What shows an end. Which of it is there depends on the cause; an end without any does not come about.
+
+    `block` and `block_hash` are where the chain showed it, `timestamp` that block's (unix seconds); `transaction`
+    that of the operation that was mined, and `by` its hash where that is another one. `silent_seconds` is for how long
+    it was answered that the operation is not there. `said` are an operator's or the bundler's words.
+    """
+
+    block: int | None = None
+    block_hash: Hash32 | None = None
+    timestamp: int | None = None
+    transaction: Hash32 | None = None
+    by: Hash32 | None = None
+    silent_seconds: float | None = None
+    said: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AcceptedOperation:
     """An operation the bundler took, or may have taken: what it holds and what it will change once mined.
 
-    `accepted_at` (unix seconds) is when it was about to be sent.
+    `accepted_at` (unix seconds) is when it was about to be sent; `known_at` how many seconds its chain's settlement
+    had been told of by then.
     """
 
     reservation: Reservation
     changes: Changes
     accepted_at: float
+    known_at: float = 0.0
 
     @property
     def user_op_hash(self) -> Hash32:
         """The operation's name everywhere."""
         return self.reservation.user_op_hash
 
+    @property
+    def name(self) -> HoldName:
+        """The same with the session under which it came."""
+        return self.reservation.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InFlight:
+    """An operation as a restart finds it. `silent_seconds` is for how long it was answered that it is not there."""
+
+    operation: AcceptedOperation
+    stage: Stage
+    silent_seconds: float = 0.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mined:
-    """What a receipt says. `success` is that of the execution; validation has always succeeded.
+    """What the chain, or a bundler's receipt, says. `success` is that of the execution; validation has always
+    succeeded.
 
-    `block` and `block_hash` are `None` where the receipt does not tell.
+    What is `None` was not told. Amounts are in gas and wei, `timestamp` in unix seconds. `permission_ids` are the
+    sessions' claims under which the bundle carries the operation.
     """
 
     user_op_hash: Hash32
     success: bool
     block: int | None
     block_hash: Hash32 | None = None
+    timestamp: int | None = None
+    transaction: Hash32 | None = None
+    gas_used: int | None = None
+    gas_cost: int | None = None
+    base_fee: int | None = None
+    revert_reason: bytes | None = None
+    permission_ids: tuple[Hash32, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
     """An operation that is not in flight any more, as long as a reorganisation of the chain could bring it back.
 
-    `mined` is `None` for one that was dropped. `added` says whether its charges were added to what was known of its
+    `mined` is there for the one that was. `added` says whether its charges were added to what was known of its
     session; otherwise a reading of the chain had them already. `counted_at` (unix seconds) is the moment at which it
-    was counted in the windows of rules.
+    was counted in the windows of rules. `stage` is how far it had come; `restated`: it counted for more than
+    it held when it began.
     """
 
     operation: AcceptedOperation
     ended_at: float  # unix seconds
     mined: Mined | None
+    cause: Cause = Cause.NONCE_USED
+    evidence: Evidence = Evidence()
     added: bool = False
     counted_at: int | None = None
+    stage: Stage = Stage.ACCEPTED
+    restated: bool = False
+
+    @property
+    def name(self) -> HoldName:
+        """The operation and its claim."""
+        return self.operation.reservation.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndedName:
+    """The little of an ended operation that is kept at hand; the rest is read back when the chain takes it back."""
+
+    name: HoldName
+    chain_id: int
+    ended_at: float  # unix seconds
+    cause: Cause
+    block: int | None
+    block_hash: Hash32 | None

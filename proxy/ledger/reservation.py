@@ -6,15 +6,16 @@ operation has used its charges even when its execution reverted; one that was dr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import Final, NamedTuple, Protocol
 
 from proxy.errors import Code, Reason
-from proxy.judge.counts import CountKey, Counts, History, Lesson, RuleCharge
+from proxy.judge.counts import CountKey, Counts, History, Lesson, RuleCharge, WindowCharge
 from proxy.judge.rule import Window
 from proxy.judge.windows import BucketRow, MarkRow
-from proxy.session.counters import Charge, Counter, SessionKey
+from proxy.session.counters import Charge, Counter, HoldName, SessionKey
 from proxy.session.declared import DECLARED_POLICY
 from proxy.userop.primitives import Address, Hash32, print_bytes
 
@@ -42,7 +43,9 @@ class Reservation:
 
     `session` is `None` and `charges` empty for an operation that no session signed. `valid_until` (unix seconds,
     inclusive) is the end of the operation's validity window, `None` when it has none: past it, it cannot be mined.
-    `rule_charges` are what it adds to the windows of rules, `lessons` what their histories learn from it.
+    `rule_charges` are what it adds to the windows of rules, `lessons` what their histories learn from it. `grant` is
+    the session's enable nonce that it uses up, `UNKNOWN_NONCE` where that is not known, `None` when it grants nothing
+    by its signature.
     """
 
     user_op_hash: Hash32
@@ -52,6 +55,12 @@ class Reservation:
     valid_until: int | None
     rule_charges: tuple[RuleCharge, ...] = ()
     lessons: tuple[Lesson, ...] = ()
+    grant: int | None = None
+
+    @property
+    def name(self) -> HoldName:
+        """What this is held under."""
+        return HoldName(self.user_op_hash, self.session)
 
     def amounts(self) -> dict[Counter, int]:
         """How much each counter grows: the charges of a batch added up."""
@@ -61,11 +70,93 @@ class Reservation:
         return total
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Basis:
+    """What a verdict rests on: how much was `used` so far of each counter that is charged, and at which `revision` of
+    what is known of its session that was so; `None` where no session is concerned."""
+
+    used: Mapping[Counter, int] = field(default_factory=dict)
+    revision: int | None = None
+
+
+NOTHING_USED: Final = Basis()
+
+
+class Grip(StrEnum):
+    """How much of what an operation charges is still held for it, while its nonce is unused."""
+
+    ALL = "all"
+    LOCAL = "local"  # what nobody but this gate counts: rules, declared limits. The chain enforces the rest itself
+    NONE = "none"  # nothing; what becomes of it is told all the same
+
+
+class Hindrance(StrEnum):
+    """Why nothing is reserved though no limit is passed."""
+
+    STALE = "stale"  # what the verdict rests on has changed since
+    FROZEN = "frozen"
+    GRANT_RIVAL = "grant_rival"  # another operation in flight uses the same enable nonce
+    SESSION_FULL = "session_full"
+    ACCOUNT_FULL = "account_full"
+    NONCE_FULL = "nonce_full"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caps:
+    """How many operations may be in flight, or remembered because their nonce is unused, at once."""
+
+    session: int = 20_000
+    account: int = 40_000
+    nonce: int = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Hindered:
+    """Nothing is reserved, and why; `limit` is the cap that is reached, `rival` the operation in the way."""
+
+    by: Hindrance
+    limit: int = 0
+    rival: Hash32 | None = None
+
+    def reason(self) -> Reason:
+        """The refusal in words."""
+        if self.by is Hindrance.GRANT_RIVAL:
+            rival = "another operation" if self.rival is None else f"operation {print_bytes(self.rival)}"
+            return Reason(
+                code=Code.SESSION_UNKNOWN,
+                sentence=f"{rival}, which is not mined yet, uses the same enable nonce of this session",
+                remedy="wait for that operation's receipt, then use the session without a grant",
+                retryable=True,
+            )
+        if self.by is Hindrance.FROZEN:
+            return Reason(
+                code=Code.SESSION_REVOKED,
+                sentence="the session is frozen at this gate",
+                remedy="ask the operator of this gate to lift the freeze",
+            )
+        if self.by is Hindrance.STALE:
+            return Reason(
+                code=Code.STATE_UNAVAILABLE,
+                sentence="not decided, because the session changed while it was judged",
+                remedy="send the operation again",
+                missing="ledger",
+                retryable=True,
+            )
+        of = {Hindrance.SESSION_FULL: "session", Hindrance.ACCOUNT_FULL: "account"}.get(self.by, "nonce")
+        return Reason(
+            code=Code.RATE_LIMITED,
+            sentence=f"{self.limit} operations of this {of} are in flight or remembered unmined, the most there may be",
+            remedy="wait until operations are mined, or use up the nonces of those that never will be",
+            wanted=f"at most {self.limit}",
+            retryable=True,
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Held:
-    """The reservation stands. `again` when this operation held it already; `replaces` names the operations with
-    the same slot that it will displace once the bundler accepts it. `reservation` is what is held: without the charges
-    of rules that refuse nobody and would have."""
+    """The reservation stands. `again` when it was held already; `replaces` names the other operations in the same
+    slot, of which at most one is mined. `reservation` is what is held: without the charges of rules that refuse nobody
+    and would have."""
 
     reservation: Reservation
     again: bool = False
@@ -138,23 +229,29 @@ class Concluded(NamedTuple):
     rows: RuleRows
 
 
-class Ledger(Protocol):
-    """Reservations of operations in flight. Each call is one atomic step.
+class Standing(NamedTuple):
+    """What a session has in flight, as seen by one operation."""
 
-    An attempt to send begins with `reserve` and ends with `accept`, `doubt` or `release`; an operation that was, or
-    may have been, accepted ends with `settle` or `expire`.
+    replaces: bool  # another operation of the session has the same nonce
+    lanes: int  # different nonce keys, its own included
+
+
+class Ledger(Protocol):
+    """Reservations of operations in flight. Each call is one atomic step, and none takes longer for what else is held.
+
+    An attempt to send begins with `reserve` and ends with `accept` or `release`. What was, or may have been, accepted
+    is held until its nonce is used or its end is known otherwise: `settle`, `expire`, `loosen`.
     """
 
-    def reserve(
-        self, reservation: Reservation, used: Callable[[Counter], int], now: float
-    ) -> Held | Refusal | RuleRefusal:
-        """Check every charge against its limit, those of the chain's counters first, and hold all of them, or none.
+    def reserve(self, reservation: Reservation, basis: Basis, now: float) -> Held | Refusal | RuleRefusal | Hindered:
+        """Check all that the verdict rests on, the chain's counters first, and hold every charge, or none.
 
         Of a rule whose charges are not binding none is held when one of them passes its limit; the operation is held
-        without them. `used` gives what the chain has counted so far.
+        without them.
 
-        The same hash again is the same reservation. Another hash in the same slot is held beside the standing one
-        (the larger of both counts, for only one can be mined) until `accept` or `release` says which of them stands.
+        The same hash under the same session again is the same reservation. Another hash in the same slot, and the same
+        hash under another session, is held beside what stands there: of each counter the slot holds the most that any
+        of them takes, for only one can be mined.
         """
 
     def occupied(self, place: NonceSlot) -> bool:
@@ -166,24 +263,35 @@ class Ledger(Protocol):
     def in_flight_beside(self, slot: NonceSlot) -> Callable[[Counter], int]:
         """`in_flight` without what the operations in `slot` hold: the view for judging an operation in it."""
 
-    def accept(self, user_op_hash: Hash32) -> tuple[Reservation, ...]:
-        """The bundler took the operation, or may have: its reservation stays and displaces the others that were
-        accepted in its slot, which are returned."""
+    def standing(self, slot: NonceSlot, session: SessionKey, user_op_hash: Hash32 | None) -> Standing | None:
+        """What the session has in flight, seen by an operation in `slot`; `None` when that is nothing."""
 
-    def doubt(self, user_op_hash: Hash32) -> None:
-        """No answer came to an attempt: its reservation stays, beside those of the others in its slot."""
+    def accept(self, name: HoldName) -> None:
+        """The bundler took the operation, or may have: what it holds stays, beside that of the others in its slot."""
 
-    def release(self, user_op_hash: Hash32) -> Reservation | None:
+    def release(self, name: HoldName) -> Reservation | None:
         """One attempt to send failed. The reservation goes, and is returned, unless another attempt of the same
-        operation is under way or was accepted."""
+        operation is under way or was, or may have been, accepted."""
 
-    def settle(self, user_op_hash: Hash32) -> tuple[Reservation, ...]:
-        """The operation was mined: nothing in its slot is in flight any more. Returns what was held there."""
+    def held_in(self, slot: NonceSlot) -> tuple[Reservation, ...]:
+        """What the operations that compete for a nonce hold."""
 
-    def expire(self, user_op_hash: Hash32) -> Reservation | None:
-        """The operation was dropped or can no longer be mined: it holds nothing."""
+    def settle(self, slot: NonceSlot) -> tuple[Reservation, ...]:
+        """The nonce was used: nothing in its slot is in flight any more. Returns what was held there."""
 
-    def restore(self, reservation: Reservation) -> None:
+    def grants_beside(self, reservation: Reservation) -> tuple[HoldName, ...]:
+        """What else, under other nonces, uses the enable nonce that this reservation uses."""
+
+    def grants_before(self, session: SessionKey, enable_nonce: int) -> tuple[HoldName, ...]:
+        """What uses an earlier enable nonce of the session than this one, and is not in what was read of it."""
+
+    def expire(self, name: HoldName) -> Reservation | None:
+        """The operation can no longer be mined under this claim: it holds nothing."""
+
+    def loosen(self, name: HoldName, grip: Grip) -> None:
+        """Less is held from now on for an operation whose nonce is still unused."""
+
+    def restore(self, reservation: Reservation, grip: Grip = Grip.ALL) -> None:
         """Hold again what may be mined, whatever the limits say: after a restart, or when the chain went back."""
 
     # what a reading of the chain has counted already
@@ -191,14 +299,14 @@ class Ledger(Protocol):
     def of_session(self, session: SessionKey) -> tuple[Reservation, ...]:
         """What operations of one session hold, oldest first."""
 
-    def count(self, place: NonceSlot, block: int) -> None:
-        """The slot's nonce was used at `block`, at which the session was read: the use of its policies' counters is
-        in that reading and not in flight any more. What is counted here alone stays in flight until `settle`."""
+    def count(self, session: SessionKey, place: NonceSlot) -> None:
+        """The slot's nonce had been used when the session was read: the use of its policies' counters is in that
+        reading and not in flight any more. What is counted here alone stays in flight until `settle`."""
 
     def uncount(self, session: SessionKey) -> None:
         """The reading on which `count` rested is not good any more: all of the session's is in flight again."""
 
-    def is_counted(self, user_op_hash: Hash32) -> bool | None:
+    def is_counted(self, name: HoldName) -> bool | None:
         """Whether what is known of the session has the operation's use already; `None` when the ledger cannot tell,
         because the operation was restored after that was read."""
 
@@ -213,9 +321,11 @@ class Ledger(Protocol):
     def learn_now(self, lesson: Lesson, now: float, *, success: bool) -> None:
         """A history learns at once, of what never comes to a receipt."""
 
-    def conclude(self, reservation: Reservation, now: float, *, success: bool) -> Concluded:
+    def conclude(self, reservation: Reservation, now: float, *, success: bool, at: float | None = None) -> Concluded:
         """The operation was mined: its rule charges go into their windows, of one that reverted only those that
-        last and the different things it brought, and histories learn from it. Goes with `settle`, in one step."""
+        last and the different things it brought, and histories learn from it. Goes with `settle`, in one step.
+
+        `at` is the time of the block, where it is known."""
 
     def reopen(self, reservation: Reservation, at: int, *, success: bool) -> RuleRows:
         """The chain took back what `conclude` has counted at that moment. Histories stay learnt."""
@@ -225,3 +335,32 @@ class Ledger(Protocol):
 
     def keep_only(self, identities: Collection[bytes]) -> None:
         """Only rules of these identities count from now on: forget what others have counted and learnt."""
+
+
+UNKNOWN_NONCE: Final = -1
+
+
+def most_of(reservations: Sequence[Reservation]) -> Reservation:
+    """The first of several claims on one operation, with the most that any of them takes of each rule's count: for
+    when nobody can tell under which of them it was mined."""
+    first = reservations[0]
+    if len(reservations) == 1:
+        return first
+    by_key: dict[CountKey, list[RuleCharge]] = {}
+    marks: dict[tuple[CountKey, bytes], RuleCharge] = {}
+    for each in reservations:
+        of_claim: dict[CountKey, list[RuleCharge]] = {}
+        for charge in each.rule_charges:
+            if isinstance(charge, WindowCharge):
+                of_claim.setdefault(charge.key, []).append(charge)
+            else:
+                marks[charge.key, charge.mark] = charge
+        for key, charges in of_claim.items():
+            if _amount(charges) > _amount(by_key.get(key, ())):
+                by_key[key] = charges
+    amounts = (charge for of_key in by_key.values() for charge in of_key)
+    return replace(first, rule_charges=(*amounts, *marks.values()))
+
+
+def _amount(charges: Collection[RuleCharge]) -> int:
+    return sum(charge.amount for charge in charges if isinstance(charge, WindowCharge))

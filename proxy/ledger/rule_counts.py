@@ -152,19 +152,23 @@ class RuleCounts:
 
     # what has ended
 
-    def conclude(self, reservation: Reservation, now: float, *, success: bool) -> Concluded:
-        """The operation was mined: what it holds is counted in its windows, and histories learn from it."""
+    def conclude(self, reservation: Reservation, now: float, *, success: bool, at: float | None = None) -> Concluded:
+        """The operation was mined: what it holds is counted in its windows, and histories learn from it.
+
+        It is counted at the time of its block `at`, where that is known and not later than now."""
+        moment = self._windows.moment(now) if at is None else min(int(at), self._windows.moment(now))
         buckets, marks = [], []
         for charge in reservation.rule_charges:
             if not self._is_known(charge.key):
                 continue
             if isinstance(charge, DistinctCharge):
-                marks.append(self._windows.add_mark(charge.key, charge.window, charge.mark, charge.limit, now))
+                mark = self._windows.add_mark(charge.key, charge.window, charge.mark, charge.limit, now, at=moment)
+                marks.append(mark)
             elif success or charge.lasting:
-                buckets.append(self._windows.add(charge.key, charge.window, charge.amount, now))
+                buckets.append(self._windows.add(charge.key, charge.window, charge.amount, now, at=moment))
         lessons = [lesson for lesson in reservation.lessons if self._is_known(lesson.key)]
         histories = tuple(self._learn(lesson, now, success=success) for lesson in lessons)
-        return Concluded(self._windows.moment(now), RuleRows(tuple(buckets), tuple(marks), histories))
+        return Concluded(moment, RuleRows(tuple(buckets), tuple(marks), histories))
 
     def reopen(self, reservation: Reservation, at: int, *, success: bool) -> RuleRows:
         """The chain took back what was counted at that moment: it leaves its windows. Histories stay learnt."""

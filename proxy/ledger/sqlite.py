@@ -2,20 +2,22 @@
 
 An operation's row is committed before its first byte is sent, so that it holds what it reserved after a `kill -9`
 too. What becomes of it is written in the same transaction as what that does to its session. Operations that have
-ended stay for a while, in case the chain takes their block back.
+ended stay for a while, in case the chain takes their block back. Each claim on an operation has a row of its own.
 """
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from proxy.errors import StateUnavailable
 from proxy.ledger.group_commit import Statement
-from proxy.ledger.operations import AcceptedOperation, Ended, Mined, Stage
+from proxy.ledger.operations import AcceptedOperation, Cause, Ended, EndedName, Evidence, InFlight, Mined, Stage
 from proxy.ledger.records import record_from_json, record_to_json
-from proxy.userop.primitives import Hash32
+from proxy.session.counters import HoldName, SessionKey
+from proxy.userop.primitives import Address, Hash32, print_bytes
 
 TABLES: Final = (
     "ALTER TABLE operations_in_flight ADD COLUMN stage TEXT NOT NULL DEFAULT 'accepted'",
@@ -30,38 +32,83 @@ TABLES: Final = (
 LATER_COLUMNS: Final = ("ALTER TABLE operations_ended ADD COLUMN counted_at INTEGER",)
 """Statements that came later, likewise."""
 
-_BEGIN: Final = "INSERT INTO operations_in_flight VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
-_STAGE: Final = "UPDATE operations_in_flight SET stage = ? WHERE user_op_hash = ?"
-_DROP: Final = "DELETE FROM operations_in_flight WHERE user_op_hash = ?"
-_REMEMBER: Final = """INSERT OR REPLACE INTO operations_ended
-    SELECT user_op_hash, ?, ?, ?, ?, ?, accepted_at, record, ? FROM operations_in_flight WHERE user_op_hash = ?"""
-_FORGET: Final = "DELETE FROM operations_ended WHERE user_op_hash = ?"
+_CLAIM_IN_RECORD: Final = """coalesce(json_extract(record, '$.reservation.session.module') || '/'
+    || json_extract(record, '$.reservation.session.account') || '/'
+    || json_extract(record, '$.reservation.session.permission_id'), '')"""
+
+CLAIMS: Final = (
+    """CREATE TABLE claims_in_flight (
+        user_op_hash BLOB NOT NULL, claim TEXT NOT NULL, accepted_at REAL NOT NULL, record TEXT NOT NULL,
+        stage TEXT NOT NULL, silent REAL NOT NULL, PRIMARY KEY (user_op_hash, claim)
+    ) WITHOUT ROWID""",
+    f"""INSERT INTO claims_in_flight
+        SELECT user_op_hash, {_CLAIM_IN_RECORD}, accepted_at, record, stage, 0 FROM operations_in_flight""",  # noqa: S608  # ours
+    "DROP TABLE operations_in_flight",
+    "ALTER TABLE claims_in_flight RENAME TO operations_in_flight",
+    """CREATE TABLE claims_ended (
+        user_op_hash BLOB NOT NULL, claim TEXT NOT NULL, chain_id INTEGER NOT NULL, ended_at REAL NOT NULL,
+        cause TEXT NOT NULL, block INTEGER, block_hash BLOB, success INTEGER, added INTEGER NOT NULL,
+        counted_at INTEGER, accepted_at REAL NOT NULL, stage TEXT NOT NULL, silent REAL NOT NULL,
+        evidence TEXT NOT NULL, record TEXT NOT NULL, PRIMARY KEY (user_op_hash, claim)
+    ) WITHOUT ROWID""",
+    f"""INSERT INTO claims_ended
+        SELECT user_op_hash, {_CLAIM_IN_RECORD}, json_extract(record, '$.reservation.slot.chain_id'), ended_at,
+            iif(success IS NULL, 'nonce_used', 'mined'), block, block_hash, success, added, counted_at, accepted_at,
+            'accepted', 0, '{{}}', record
+        FROM operations_ended""",  # noqa: S608  # ours
+    "DROP TABLE operations_ended",
+    "ALTER TABLE claims_ended RENAME TO operations_ended",
+    # covers all that a start has to know of them
+    "CREATE INDEX operations_ended_at ON operations_ended (ended_at, chain_id, cause, block, block_hash)",
+)
+"""Statements that tell the claims on one operation apart, likewise."""
+
+_BEGIN: Final = "INSERT INTO operations_in_flight VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+_WHERE: Final = "WHERE user_op_hash = ? AND claim = ?"
+_STAGE: Final = "UPDATE operations_in_flight SET stage = ? WHERE user_op_hash = ? AND claim = ?"
+_SILENT: Final = "UPDATE operations_in_flight SET silent = ? WHERE user_op_hash = ? AND claim = ?"
+_DROP: Final = "DELETE FROM operations_in_flight WHERE user_op_hash = ? AND claim = ?"
+_REMEMBER: Final = f"""INSERT OR REPLACE INTO operations_ended
+    SELECT user_op_hash, claim, ?, ?, ?, ?, ?, ?, ?, ?, accepted_at, stage, silent, ?, coalesce(?, record)
+    FROM operations_in_flight {_WHERE}"""  # noqa: S608  # ours
+_FORGET: Final = "DELETE FROM operations_ended WHERE user_op_hash = ? AND claim = ?"
 _PRUNE: Final = "DELETE FROM operations_ended WHERE ended_at < ?"
 
 
-def begin(operation: AcceptedOperation, stage: Stage = Stage.FORWARDED) -> Statement:
+def begin(operation: AcceptedOperation, stage: Stage = Stage.FORWARDED, silent_seconds: float = 0.0) -> Statement:
     """Hold this operation; one that is held already stays as it is."""
-    return _BEGIN, (operation.user_op_hash, operation.accepted_at, record_to_json(operation), stage)
+    name = _name(operation.name)
+    return _BEGIN, (*name, operation.accepted_at, record_to_json(operation), stage, silent_seconds)
 
 
-def advance(user_op_hash: Hash32, stage: Stage) -> Statement:
+def advance(name: HoldName, stage: Stage) -> Statement:
     """The operation has come this far."""
-    return _STAGE, (stage, user_op_hash)
+    return _STAGE, (stage, *_name(name))
 
 
-def end(ended: Iterable[Hash32], remembered: Iterable[Ended]) -> list[Statement]:
+def silence(name: HoldName, seconds: float) -> Statement:
+    """For so long it was answered that the operation is not there."""
+    return _SILENT, (seconds, *_name(name))
+
+
+def end(ended: Iterable[HoldName], remembered: Iterable[Ended]) -> list[Statement]:
     """Operations that hold nothing any more, some of them remembered."""
     statements: list[Statement] = []
     for each in remembered:
-        mined = each.mined
-        how = (None, None, None) if mined is None else (mined.success, mined.block, mined.block_hash)
-        statements.append((_REMEMBER, (each.ended_at, *how, each.added, each.counted_at, each.operation.user_op_hash)))
-    return statements + [(_DROP, (user_op_hash,)) for user_op_hash in ended]
+        evidence = each.evidence
+        how = (each.cause, evidence.block, evidence.block_hash, None if each.mined is None else each.mined.success)
+        counted = (each.added, each.counted_at)
+        chain_id = each.operation.reservation.slot.chain_id
+        told = json.dumps(_told(evidence), separators=(",", ":"))
+        record = record_to_json(each.operation) if each.restated else None
+        statements.append((_REMEMBER, (chain_id, each.ended_at, *how, *counted, told, record, *_name(each.name))))
+    return statements + [(_DROP, _name(name)) for name in ended]
 
 
-def revive(operation: AcceptedOperation) -> tuple[Statement, Statement]:
+def revive(flight: InFlight) -> tuple[Statement, Statement]:
     """The operation had ended and is in flight again."""
-    return begin(operation, Stage.ACCEPTED), (_FORGET, (operation.user_op_hash,))
+    operation = flight.operation
+    return begin(operation, flight.stage, flight.silent_seconds), (_FORGET, _name(operation.name))
 
 
 def prune(before: float) -> Statement:
@@ -69,17 +116,67 @@ def prune(before: float) -> Statement:
     return _PRUNE, (before,)
 
 
-def in_flight(connection: sqlite3.Connection) -> Iterator[tuple[AcceptedOperation, Stage]]:
-    """What a restart has to hold again, oldest first. Raises `StateUnavailable` at a row that cannot be read."""
-    for record, stage in connection.execute("SELECT record, stage FROM operations_in_flight ORDER BY accepted_at"):
-        yield record_from_json(record, AcceptedOperation), _stage(stage)
+def in_flight(connection: sqlite3.Connection, *, limit: int | None = None, skip: int = 0) -> Iterator[InFlight]:
+    """What a restart has to hold again, oldest first, or a page of it. Raises `StateUnavailable` at a row that cannot
+    be read."""
+    page = "SELECT record, stage, silent FROM operations_in_flight ORDER BY accepted_at LIMIT ? OFFSET ?"
+    rows = connection.execute(page, (-1 if limit is None else limit, skip))
+    for record, stage, silent in rows:
+        operation = record_from_json(record, AcceptedOperation)
+        yield InFlight(operation=operation, stage=_stage(stage), silent_seconds=_number(silent))
 
 
-def ended(connection: sqlite3.Connection) -> Iterator[Ended]:
-    """What a reorganisation could still bring back, oldest first. Raises `StateUnavailable` as above."""
-    columns = "ended_at, success, block, block_hash, added, counted_at, record"
+def ended_names(connection: sqlite3.Connection) -> Iterator[EndedName]:
+    """What a reorganisation could still bring back, oldest first, by name. Raises `StateUnavailable` as above."""
+    columns = "ended_at, chain_id, cause, block, block_hash, user_op_hash, claim"
     for row in connection.execute(f"SELECT {columns} FROM operations_ended ORDER BY ended_at"):  # noqa: S608  # ours
-        yield _ended(row)
+        ended_at, chain_id, cause, block, block_hash, user_op_hash, claim = row
+        try:
+            yield EndedName(
+                name=HoldName(Hash32(user_op_hash), _session(chain_id, claim)),
+                chain_id=chain_id,
+                ended_at=_number(ended_at),
+                cause=Cause(cause),
+                block=None if block is None else int(block),
+                block_hash=None if block_hash is None else Hash32(block_hash),
+            )
+        except (ValueError, TypeError):
+            raise StateUnavailable("the end of a stored operation cannot be read", fact="ledger") from None
+
+
+def ended(connection: sqlite3.Connection, names: Collection[HoldName] | None = None) -> Iterator[Ended]:
+    """The whole of these, or of all, oldest first where all are wanted. Raises `StateUnavailable` as above."""
+    columns = (
+        "ended_at, cause, success, block, block_hash, added, counted_at, stage, evidence, record FROM operations_ended"
+    )
+    if names is None:
+        for row in connection.execute(f"SELECT {columns} ORDER BY ended_at"):  # ours
+            yield _ended(row)
+        return
+    for name in names:
+        for row in connection.execute(f"SELECT {columns} {_WHERE}", _name(name)):  # ours
+            yield _ended(row)
+
+
+def _name(name: HoldName) -> tuple[bytes, str]:
+    session = name.session
+    if session is None:
+        return name.user_op_hash, ""
+    parts = (session.module, session.account, session.permission_id)
+    return name.user_op_hash, "/".join(print_bytes(part) for part in parts)
+
+
+def _session(chain_id: int, claim: str) -> SessionKey | None:
+    if not claim:
+        return None
+    module, account, permission_id = (bytes.fromhex(part.removeprefix("0x")) for part in claim.split("/"))
+    return SessionKey(chain_id, Address(module), Address(account), Hash32(permission_id))
+
+
+def _number(value: object) -> float:
+    if not isinstance(value, int | float):
+        raise StateUnavailable("a stored time of an operation cannot be read", fact="ledger")
+    return value
 
 
 def _stage(text: str) -> Stage:
@@ -89,15 +186,55 @@ def _stage(text: str) -> Stage:
         raise StateUnavailable("the stage of a stored operation cannot be read", fact="ledger") from None
 
 
+def _told(evidence: Evidence) -> dict[str, object]:
+    """What is in no column of its own."""
+    told: dict[str, object] = {
+        "timestamp": evidence.timestamp,
+        "transaction": None if evidence.transaction is None else evidence.transaction.hex(),
+        "by": None if evidence.by is None else evidence.by.hex(),
+        "silent": evidence.silent_seconds,
+        "said": evidence.said,
+    }
+    return {name: value for name, value in told.items() if value is not None}
+
+
 def _ended(row: Sequence[Any]) -> Ended:  # Any: what SQLite has in the columns
-    ended_at, success, block, block_hash, added, counted_at, record = row
+    ended_at, cause, success, block, block_hash, added, counted_at, stage, evidence, record = row
     operation = record_from_json(record, AcceptedOperation)
-    mined = None
-    if success is not None:
-        mined = Mined(
-            user_op_hash=operation.user_op_hash,
-            success=bool(success),
+    try:
+        told = json.loads(evidence)
+        transaction, by = (
+            None if told.get(name) is None else Hash32(bytes.fromhex(told[name])) for name in ("transaction", "by")
+        )
+        shown = Evidence(
             block=block,
             block_hash=None if block_hash is None else Hash32(block_hash),
+            timestamp=told.get("timestamp"),
+            transaction=transaction,
+            by=by,
+            silent_seconds=told.get("silent"),
+            said=told.get("said"),
         )
-    return Ended(operation=operation, ended_at=ended_at, mined=mined, added=bool(added), counted_at=counted_at)
+        mined = None
+        if success is not None:
+            mined = Mined(
+                user_op_hash=operation.user_op_hash,
+                success=bool(success),
+                block=shown.block,
+                block_hash=shown.block_hash,
+                timestamp=shown.timestamp,
+                transaction=transaction,
+            )
+        return Ended(
+            operation=operation,
+            ended_at=ended_at,
+            mined=mined,
+            cause=Cause(cause),
+            evidence=shown,
+            added=bool(added),
+            counted_at=counted_at,
+            stage=_stage(stage),
+        )
+    except (ValueError, TypeError, AttributeError) as error:
+        what = f"the end of a stored operation cannot be read ({type(error).__name__})"
+        raise StateUnavailable(what, fact="ledger") from error

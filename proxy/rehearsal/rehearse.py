@@ -12,10 +12,10 @@ from proxy.judge.facts import ALLOWED, Facts
 from proxy.judge.rule import Rate, Ruleset, Window
 from proxy.judge.verdict import Mode
 from proxy.ledger.memory import MemoryLedger
-from proxy.ledger.reservation import Held, NonceSlot, Reservation
+from proxy.ledger.reservation import NOTHING_USED, Held, NonceSlot, Reservation
 from proxy.ledger.rule_counts import RuleCounts
 from proxy.rehearsal.case import Ending
-from proxy.session.counters import Counter, SessionKey
+from proxy.session.counters import SessionKey
 from proxy.userop.entry_point import ENTRY_POINT_BY_VERSION, EntryPointVersion
 from proxy.userop.primitives import Hash32
 
@@ -100,24 +100,20 @@ class Rehearsal:
             rule_charges=finding.charges,
             lessons=finding.lessons,
         )
-        held = ledger.reserve(wanted, _unused, now)
+        held = ledger.reserve(wanted, NOTHING_USED, now)
         if not isinstance(held, Held):
             return False
         if ending is Ending.REFUSED:
-            ledger.release(name)
+            ledger.release(wanted.name)
             return True
-        ledger.accept(name)
+        ledger.accept(wanted.name)
         if ending is Ending.DROPPED:
-            ledger.expire(name)
+            ledger.expire(wanted.name)
         elif ending in (Ending.SUCCEEDS, Ending.REVERTS):
-            ledger.settle(name)
+            ledger.settle(place)
             ledger.conclude(held.reservation, now, success=ending is Ending.SUCCEEDS)
             self._mined[name] = frozenset(hit.rule.id for hit in finding.hits)
         return True
-
-
-def _unused(_counter: Counter) -> int:
-    return 0
 
 
 def _session_of(facts: Facts) -> SessionKey | None:

@@ -23,6 +23,14 @@ class SessionKey:
     permission_id: Hash32
 
 
+class HoldName(NamedTuple):
+    """Names one claim on one operation: the hash does not cover the signature, so that the same operation may come
+    under several sessions. `session` is `None` for an operation that no session signed."""
+
+    user_op_hash: Hash32
+    session: SessionKey | None
+
+
 class ConfigKey(NamedTuple):
     """Names what one policy contract stores: by config id, then multiplexer (the session module), then account."""
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 from proxy.session.changes import Changes, SessionChange, make_change
-from proxy.session.counters import Charge, Counter, SessionKey
+from proxy.session.counters import Charge, Counter, HoldName, SessionKey
 from proxy.session.declared import DECLARED_POLICY, DeclaredSession
 from proxy.session.freezes import Freezes
 from proxy.session.known import KnownSession, Source, Status, after_change, read_since, source_of
@@ -56,8 +56,9 @@ class Registry:
         self._declared_uses: dict[Counter, int] = {}
         self._mined_at: dict[SessionKey, int] = {}
         self._former_signers: dict[SessionKey, Signer] = {}
-        self._awaited: dict[Hash32, _Awaited] = {}
-        self._awaited_by: dict[_Holder, dict[Hash32, None]] = {}  # in the order they were accepted
+        self._awaited: dict[HoldName, _Awaited] = {}
+        self._awaited_by: dict[_Holder, dict[HoldName, None]] = {}  # in the order they were accepted
+        self._revisions: dict[SessionKey, int] = {}  # of those that changed since the start
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -74,6 +75,7 @@ class Registry:
         key = session.key
         if session.status is Status.REMOVED:
             self._remember_signer(key)
+        self._revise(key)
         self._count(key, self._sessions.status_of(key), -1)
         self._sessions.put(session)
         self._count(key, session.status, 1)
@@ -95,10 +97,25 @@ class Registry:
         if len(self._former_signers) > _FORMER_SIGNERS:
             del self._former_signers[next(iter(self._former_signers))]
 
+    def revision(self, key: SessionKey) -> int:
+        """Grows whenever something changes of what is known of the session, or of what was used of its declaration."""
+        return self._revisions.get(key, 0)
+
+    def is_frozen(self, key: SessionKey) -> bool:
+        """Whether ops hold the session."""
+        return self.freezes.on(key) is not None
+
+    def _revise(self, key: SessionKey) -> None:
+        self._revisions[key] = self._revisions.get(key, 0) + 1
+
     def held_by(self, chain_id: int, module: Address, account: Address) -> tuple[KnownSession, ...]:
         """The sessions known of an account at one module."""
         held = (key for key in self._sessions.of_account(account) if (key.chain_id, key.module) == (chain_id, module))
         return self._known(held)
+
+    def knows_account(self, account: Address) -> bool:
+        """Whether a session of this account is known, on whichever chain."""
+        return bool(self._sessions.of_account(account))
 
     def keys(self) -> Iterator[SessionKey]:
         """The name of every session; cheap, unlike going through the sessions themselves."""
@@ -179,12 +196,13 @@ class Registry:
         `session` is the one that signed it. A session in force stays as it is: a removal revokes, and a grant grants,
         when it is mined.
         """
-        if changes.user_op_hash in self._awaited:
+        name = HoldName(changes.user_op_hash, session)
+        if name in self._awaited:
             return ()
         awaited = _Awaited(changes, _holders(changes, session))
-        self._awaited[changes.user_op_hash] = awaited
+        self._awaited[name] = awaited
         for holder in awaited.holders:
-            self._awaited_by.setdefault(holder, {})[changes.user_op_hash] = None
+            self._awaited_by.setdefault(holder, {})[name] = None
         pending = []
         for key, change in changes.granted():
             known = self._sessions.get(key)
@@ -207,11 +225,14 @@ class Registry:
 
         Oldest first; they are those of all sessions that the account has at the module.
         """
-        return tuple(self._awaited_by.get(_Holder(key.chain_id, key.module, key.account), ()))
+        return tuple(dict.fromkeys(name.user_op_hash for name in self._names_awaited(key)))
+
+    def _names_awaited(self, key: SessionKey) -> Iterable[HoldName]:
+        return self._awaited_by.get(_Holder(key.chain_id, key.module, key.account), ())
 
     def removal_awaited(self, key: SessionKey) -> bool:
         """Whether an accepted operation will remove this session."""
-        return any(self._awaited[user_op_hash].changes.removes(key) for user_op_hash in self.awaited(key))
+        return any(self._awaited[name].changes.removes(key) for name in self._names_awaited(key))
 
     def mined(
         self,
@@ -230,7 +251,7 @@ class Registry:
         `success`. A session whose state was read at `block` or later has all of it already; `counted` knows better
         whether it has the charges, where that is known.
         """
-        changes = self._stop_awaiting(user_op_hash)
+        changes = self._stop_awaiting(HoldName(user_op_hash, session))
         touched: dict[SessionKey, None] = {}
         if changes is not None:
             for change in changes.at_validation:
@@ -280,6 +301,8 @@ class Registry:
             if charge.counter.policy == DECLARED_POLICY:
                 left = self._declared_uses.get(charge.counter, 0) - charge.amount
                 self._declared_uses[charge.counter] = max(left, 0)
+                if session is not None:
+                    self._revise(session)
         touched: dict[SessionKey, None] = {} if session is None else {session: None}
         for change in changes.that_stand(success=True):
             touched |= dict.fromkeys(self._keys_touched(changes, change))
@@ -299,23 +322,23 @@ class Registry:
             unmade.append(key)
         return self._known(unmade)
 
-    def dropped(self, user_op_hash: Hash32, now: float) -> tuple[KnownSession, ...]:
-        """The operation will never be mined: what only it would have granted is not pending any more.
+    def dropped(self, name: HoldName, now: float) -> tuple[KnownSession, ...]:
+        """The operation will never be mined under this claim: what only it would have granted is not pending any more.
 
         Returns the sessions that changed.
         """
-        changes = self._stop_awaiting(user_op_hash)
+        changes = self._stop_awaiting(name)
         if changes is None:
             return ()
         return self._known(self._discard_grants(changes, now))
 
-    def _stop_awaiting(self, user_op_hash: Hash32) -> Changes | None:
-        awaited = self._awaited.pop(user_op_hash, None)
+    def _stop_awaiting(self, name: HoldName) -> Changes | None:
+        awaited = self._awaited.pop(name, None)
         if awaited is None:
             return None
         for holder in awaited.holders:
             waiting = self._awaited_by[holder]
-            del waiting[user_op_hash]
+            del waiting[name]
             if not waiting:
                 del self._awaited_by[holder]
         return awaited.changes
@@ -346,6 +369,7 @@ class Registry:
         for charge in charges:
             if charge.counter.policy == DECLARED_POLICY:
                 self._declared_uses[charge.counter] = self._declared_uses.get(charge.counter, 0) + charge.amount
+                self._revise(key)
             else:
                 on_chain.append(charge)
         known = self._sessions.get(key)
@@ -379,18 +403,21 @@ class Registry:
     def granted_state(self, key: SessionKey) -> SessionState | None:
         """How a pending session will stand when its grant has been mined; `None` for what cannot be told."""
         known = self._sessions.get(key)
-        if known is None or known.granted_by not in self._awaited:
+        if known is None or known.granted_by is None:
+            return None
+        name = next((each for each in self._names_awaited(key) if each.user_op_hash == known.granted_by), None)
+        if name is None:
             return None
         state: SessionState | Revert = SessionState(key=key) if known.state is None else known.state
-        for granted, change in self._awaited[known.granted_by].changes.granted():
+        for granted, change in self._awaited[name].changes.granted():
             if granted == key and isinstance(state, SessionState):
                 state = make_change(state, change)
         return state if isinstance(state, SessionState) else None
 
     def _grant_awaited(self, key: SessionKey) -> Hash32 | None:
-        for user_op_hash in self.awaited(key):
-            if any(granted == key for granted, _ in self._awaited[user_op_hash].changes.granted()):
-                return user_op_hash
+        for name in self._names_awaited(key):
+            if any(granted == key for granted, _ in self._awaited[name].changes.granted()):
+                return name.user_op_hash
         return None
 
 

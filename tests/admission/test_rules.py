@@ -90,8 +90,8 @@ async def test_what_the_bundler_refused_is_not_counted() -> None:
     room = room_with(FEW % "enforce")
     for number in range(4):
         judgement = await room.allowed(operation(number))
-        assert judgement.operation is not None
-        room.ledger.release(judgement.operation.user_op_hash)
+        assert judgement.reservation is not None
+        room.ledger.release(judgement.reservation.name)
     assert (await room.allowed(operation(9))).reservation is not None
 
 
@@ -141,7 +141,7 @@ async def test_operations_of_invented_accounts_that_never_get_mined_leave_nothin
         judgement = await room.allowed(op)
         assert judgement.reservation is not None
         assert counts.in_flight(judgement.reservation.rule_charges[0].key) == 1
-        name = judgement.reservation.user_op_hash
+        name = judgement.reservation.name
         if ending == "refused":
             room.ledger.release(name)
         else:

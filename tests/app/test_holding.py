@@ -104,3 +104,16 @@ async def test_a_mined_operation_has_used_its_share_for_good_even_when_it_revert
     await gate.until(lambda: used_of(gate) == 1, "it is settled")
     assert "result" in await gate.send(use_number(1))
     assert (await gate.send(use_number(2)))["error"]["code"] == Code.LIMIT_EXCEEDED
+
+
+async def test_an_operator_lets_go_of_a_hold_by_name_and_with_a_reason(gate: RunningGate) -> None:
+    gate.bundler.hang_up = True
+    await gate.send(GOOD)
+    gate.bundler.hang_up = False
+    path = f"/operations/{hash_of(GOOD)}/release"
+    assert "note" in (await gate.change("POST", path, {}))["error"]
+    assert await gate.change("POST", path, {"note": "its bundler is gone"}) == {"released": True}
+    assert "error" in await gate.change("POST", path, {"note": "again"})
+    assert await gate.metric("operations_ended_total", chain="soneium", cause="released") == 1
+    for number in (1, 2):
+        assert "result" in await gate.send(use_number(number)), "its share is free"

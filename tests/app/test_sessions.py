@@ -11,7 +11,6 @@ from tests.admission.builders import (
     TWICE,
     enabling,
     granting,
-    key_of,
     known,
     lane,
     removing,
@@ -67,9 +66,13 @@ async def test_a_receipt_that_a_client_fetches_brings_the_grant_into_force() -> 
         await gate.send(grant)
         name = gate.bundler.mine(grant)
         assert (await gate.ask(request(RECEIPT, name)))["result"]["success"] is True
-        session = gate.running.registry.get(key_of(TWICE))
-        assert session is not None
-        assert session.status is Status.IN_FORCE
+        await gate.until(lambda: status_of(gate) is Status.IN_FORCE, "it is asked for here as well")
+
+
+async def test_what_is_not_mined_at_once_is_asked_for_again_and_again() -> None:
+    async with running_gate() as gate:
+        await gate.send(granting(TWICE))
+        await gate.until(lambda: gate.bundler.methods.count(RECEIPT) > 5, "it was asked for often")
 
 
 async def test_a_grant_that_failed_grants_nothing() -> None:

@@ -22,14 +22,14 @@ from random import Random
 
 import orjson
 
-from proxy.chain.outcome import Outcome
+from proxy.chain.settlement.outcome import Outcome
 from proxy.edge.storage.database import Synchronous
 from proxy.edge.storage.store import Store
 from proxy.judge.counts import CountKey, WindowCharge
 from proxy.judge.rule import Sliding
 from proxy.ledger.memory import MemoryLedger
 from proxy.ledger.operations import AcceptedOperation
-from proxy.ledger.reservation import Held, NonceSlot, Reservation
+from proxy.ledger.reservation import NOTHING_USED, Held, NonceSlot, Reservation
 from proxy.ledger.rule_counts import RuleCounts
 from proxy.session.changes import Changes
 from proxy.session.codec import state_to_json
@@ -111,7 +111,7 @@ def rates(folder: Path, repeats: int = RESERVATIONS) -> list[Rate]:
 
             async def hold(operation: AcceptedOperation, store: Store = store) -> None:
                 await store.keep(Outcome(begun=operation))
-                store.note(Outcome(ended=(operation.user_op_hash,)))
+                store.note(Outcome(ended=(operation.name,)))
 
             found.append(asyncio.run(_rate(f"SQLite, {synchronous}", hold, callers, repeats)))
             store.close()
@@ -127,11 +127,11 @@ async def _rate(name: str, durable: Callable[[AcceptedOperation], Awaitable[None
         for _ in range(repeats // callers):
             operation = next(supply)
             started = time.perf_counter()
-            held = ledger.reserve(operation.reservation, lambda _: 0, 1_000.0)
+            held = ledger.reserve(operation.reservation, NOTHING_USED, 1_000.0)
             await durable(operation)
             waits.append(time.perf_counter() - started)
             assert isinstance(held, Held)
-            ledger.release(operation.user_op_hash)
+            ledger.release(operation.name)
 
     started = time.perf_counter()
     await asyncio.gather(*(caller() for _ in range(callers)))
@@ -166,8 +166,8 @@ def _weigh_keys(keys: int) -> KeyWeight:
     bare = [_by_rules(2 * keys + number, ()) for number in range(len(wanted), 2 * len(wanted))]
     gc.collect()
     gc.freeze()
-    reserve = _microseconds(numbers, lambda index: ledger.reserve(wanted[index], lambda _: 0, 1.7e9))
-    nothing = _microseconds(numbers, lambda index: ledger.reserve(bare[index], lambda _: 0, 1.7e9))
+    reserve = _microseconds(numbers, lambda index: ledger.reserve(wanted[index], NOTHING_USED, 1.7e9))
+    nothing = _microseconds(numbers, lambda index: ledger.reserve(bare[index], NOTHING_USED, 1.7e9))
     conclude = _microseconds(numbers, lambda index: ledger.conclude(wanted[index], 1.7e9, success=True))
     return KeyWeight(keys, bytes_each, reserve, nothing, conclude)
 
@@ -215,7 +215,7 @@ def _weigh(sessions: int) -> Weight:
     numbers = [random.randrange(sessions) for _ in range(2_000)]
     supplies = [operations(_key(number)) for number in numbers]
     reserve = _microseconds(
-        numbers, lambda index: ledger.reserve(next(supplies[index]).reservation, lambda _: 0, 1_000.0)
+        numbers, lambda index: ledger.reserve(next(supplies[index]).reservation, NOTHING_USED, 1_000.0)
     )
     first = _microseconds(numbers, lambda index: registry.get(_key(numbers[index])))
     again = _microseconds(numbers, lambda index: registry.get(_key(numbers[index])))

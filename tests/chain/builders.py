@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -12,12 +12,13 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from proxy.chain import contract_abi
-from proxy.chain.tracker import AcceptedOperation, Outcome
+from proxy.chain.settlement.outcome import Outcome
 from proxy.chain.views import View
 from proxy.errors import StateUnavailable
+from proxy.ledger.operations import AcceptedOperation, Ended
 from proxy.ledger.reservation import NonceSlot, Reservation
 from proxy.session.changes import Changes, SessionChange
-from proxy.session.counters import Charge, SessionKey
+from proxy.session.counters import Charge, HoldName, SessionKey
 from proxy.userop.primitives import Address, Hash32, print_bytes, print_uint
 
 Answer = bytes | BaseException | Mapping[str, object]
@@ -129,6 +130,7 @@ class Shelf:
 
     kept: list[Outcome] = field(default_factory=list)
     broken: bool = False
+    unreadable: bool = False
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def keep(self, outcome: Outcome) -> None:
@@ -141,6 +143,17 @@ class Shelf:
     def note(self, outcome: Outcome) -> None:
         if not self.broken:
             self.kept.append(outcome)
+
+    async def recall(self, names: Collection[HoldName]) -> tuple[Ended, ...]:
+        """What was remembered last under each name."""
+        if self.unreadable:
+            raise StateUnavailable("the store could not be read")
+        found: dict[HoldName, Ended] = {}
+        for outcome in self.kept:
+            found |= {ended.name: ended for ended in outcome.remembered}
+            for flight in outcome.revived:
+                found.pop(flight.operation.name, None)
+        return tuple(found[name] for name in names if name in found)
 
 
 @dataclass
@@ -157,20 +170,23 @@ class Bundler:
             raise answer
         return answer
 
-    def mine(self, user_op_hash: Hash32, *, success: bool = True, block: int = 200) -> dict[str, object]:
+    def mine(
+        self, user_op_hash: Hash32, *, success: bool = True, block: int = 200, block_hash: Hash32 | None = None
+    ) -> dict[str, object]:
         """Give the operation a receipt."""
-        receipt = a_receipt(user_op_hash, success=success, block=block)
+        receipt = a_receipt(user_op_hash, success=success, block=block, block_hash=block_hash)
         self.receipts[user_op_hash] = receipt
         return receipt
 
 
-def a_receipt(user_op_hash: Hash32, *, success: bool = True, block: int = 200) -> dict[str, object]:
+def a_receipt(
+    user_op_hash: Hash32, *, success: bool = True, block: int = 200, block_hash: Hash32 | None = None
+) -> dict[str, object]:
     """The parts of a receipt that matter here."""
-    return {
-        "userOpHash": print_bytes(user_op_hash),
-        "success": success,
-        "receipt": {"blockNumber": print_uint(block)},
-    }
+    bundle = {"blockNumber": print_uint(block)}
+    if block_hash is not None:
+        bundle["blockHash"] = print_bytes(block_hash)
+    return {"userOpHash": print_bytes(user_op_hash), "success": success, "receipt": bundle}
 
 
 def accepted(

@@ -11,16 +11,16 @@ from proxy.admission import RecentReads
 from proxy.chain.disagreements import Disagreements, contradicts
 from proxy.chain.follower import OperationFollower
 from proxy.chain.refresh import refreshing, sparing
-from proxy.chain.tracker import Tracker
 from proxy.errors import StateUnavailable
 from proxy.judge.decision import UpstreamAnswer
 from proxy.ledger.memory import MemoryLedger
-from proxy.ledger.reservation import Reservation
+from proxy.ledger.reservation import NOTHING_USED, Reservation
 from proxy.session.counters import SessionKey
 from proxy.session.registry import Registry
 from proxy.session.state import SessionState
 from proxy.userop.primitives import Hash32
-from tests.chain.builders import Bundler, Clock, Shelf, accepted
+from tests.chain.builders import Clock, accepted
+from tests.chain.settlement.builders import a_lookout
 from tests.session.builders import ACCOUNT, SMART_SESSION, word
 
 WITH_REASON = "UserOperation reverted with reason: "
@@ -143,8 +143,7 @@ async def test_closing_ends_what_is_under_way() -> None:
 
 
 def a_follower(ledger: MemoryLedger, heard: list[SessionKey]) -> OperationFollower:
-    tracker = Tracker(registry=Registry(), ledger=ledger, keeper=Shelf(), receipt=Bundler().receipt, clock=Clock())
-    return OperationFollower(tracker, ledger, {SMART_SESSION}, Clock(), heard.append)
+    return OperationFollower(a_lookout(ledger), ledger, {SMART_SESSION}, Clock(), heard.append)
 
 
 def a_reservation(ledger: MemoryLedger, session: SessionKey | None) -> Reservation:
@@ -152,7 +151,7 @@ def a_reservation(ledger: MemoryLedger, session: SessionKey | None) -> Reservati
     reservation = Reservation(
         user_op_hash=made.user_op_hash, slot=made.slot, session=session, charges=(), valid_until=None
     )
-    ledger.reserve(reservation, lambda _: 0, 1_000.0)
+    ledger.reserve(reservation, NOTHING_USED, 1_000.0)
     return reservation
 
 

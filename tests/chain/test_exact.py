@@ -14,7 +14,7 @@ from proxy.chain.witness import Fate
 from proxy.errors import StateUnavailable
 from proxy.ledger.memory import MemoryLedger
 from proxy.ledger.operations import Mined
-from proxy.ledger.reservation import NonceSlot
+from proxy.ledger.reservation import NOTHING_USED, NonceSlot
 from proxy.session.counters import Charge, Counter
 from proxy.session.facts import PolicyConfigFact
 from proxy.session.known import KnownSession
@@ -54,7 +54,7 @@ class Scene:
         self.chain, self.registry, self.ledger = chain, Registry(), MemoryLedger()
         operations = [accepted(number, KEY, Charge(USES, 1, 2)) for number in (1, 2)]
         for operation in operations:
-            self.ledger.reserve(operation.reservation, lambda _: 0, 1_000.0)
+            self.ledger.reserve(operation.reservation, NOTHING_USED, 1_000.0)
         self.witness = Used(*(operations[number - 1].reservation.slot for number in used))
         self.operations = operations
         self.reader = NodeReader(node, self.registry, self._keep, Clock(), ledger=self.ledger, witness=self.witness)
@@ -82,10 +82,10 @@ class Scene:
             charges=operation.reservation.charges,
             session=KEY,
             block=block,
-            counted=self.ledger.is_counted(operation.user_op_hash),
+            counted=self.ledger.is_counted(operation.name),
             now=1.0,
         )
-        self.ledger.settle(operation.user_op_hash)
+        self.ledger.settle(operation.reservation.slot)
 
 
 async def test_what_the_reading_has_counted_is_not_in_flight_any_more(chain: FakeNode, node: Node) -> None:

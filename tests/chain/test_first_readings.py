@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 from proxy.admission.sources import RecentReads
 from proxy.admission.turns import AbsentBudget, Asker, FirstReadings, Turns
-from proxy.app.chain import CALLS_FOR_REQUESTS, FIRST_READINGS_AT_ONCE
+from proxy.app.chain import FIRST_READINGS_AT_ONCE
+from proxy.app.settling import CALLS_FOR_REQUESTS
 from proxy.chain.asking import Asking, NotAsked, Question, Response
 from proxy.chain.node import Node
 from proxy.chain.reader import NodeReader

@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 import pytest
 
 from proxy.chain.follower import OperationFollower
-from proxy.chain.tracker import Tracker
+from proxy.chain.settlement.ends import End
+from proxy.chain.settlement.lookout import Lookout
+from proxy.chain.settlement.patience import Patience
+from proxy.chain.settlement.settlement import Settlement
 from proxy.judge.decision import UpstreamAnswer
 from proxy.judge.verdict import Allow
 from proxy.ledger.reservation import Reservation
@@ -18,7 +21,7 @@ from proxy.session.state import SessionStatus
 from proxy.userop.user_operation import UserOperation
 from tests.admission.builders import TWICE, Room, enabling, granting, key_of, lane, removing
 from tests.bypass_list.desk import MODULES, OWNER_NONCE, an_operation, reading, single, use
-from tests.chain.builders import Bundler, Clock, Shelf, a_receipt
+from tests.chain.builders import Bundler, Clock, Shelf
 from tests.session.builders import NOW, STRANGER, call, transfer
 
 ONCE = single(transfer(1))
@@ -34,16 +37,26 @@ class Scene:
     bundler: Bundler = field(default_factory=Bundler)
     clock: Clock = field(default_factory=lambda: Clock(float(NOW)))
     contradicted: list[SessionKey] = field(default_factory=list)
+    told: list[End] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.tracker = Tracker(
+        self.settlement = Settlement(
             registry=self.room.registry,
             ledger=self.room.ledger,
             keeper=self.shelf,
+            clock=self.clock,
+            patience=Patience(),
+            tell=self.told.append,
+        )
+        self.lookout = Lookout(
+            self.settlement,
+            registry=self.room.registry,
             receipt=self.bundler.receipt,
             clock=self.clock,
+            monotonic=self.clock,
+            patience=Patience(),
         )
-        self.follower = OperationFollower(self.tracker, self.room.ledger, MODULES, self.clock, self.contradicted.append)
+        self.follower = OperationFollower(self.lookout, self.room.ledger, MODULES, self.clock, self.contradicted.append)
 
     async def reserve(self, op: UserOperation) -> Reservation:
         """Judge it, and hold what it uses."""
@@ -60,7 +73,9 @@ class Scene:
 
     async def mine(self, op: UserOperation, *, success: bool = True) -> None:
         """Let its receipt pass by."""
-        await self.follower.observe(a_receipt(reading(op).user_op_hash, success=success))
+        receipt = self.bundler.mine(reading(op).user_op_hash, success=success)
+        await self.follower.observe(receipt)
+        await self.lookout.round()
 
 
 def scene(*grants: object) -> Scene:
@@ -70,7 +85,7 @@ def scene(*grants: object) -> Scene:
 async def test_an_accepted_operation_is_followed_and_on_disk() -> None:
     at = scene(TWICE)
     await at.accept(GOOD)
-    assert len(at.tracker) == 1
+    assert len(at.settlement) == 1
     (outcome,) = at.shelf.kept
     assert outcome.begun is not None
     assert outcome.begun.user_op_hash == reading(GOOD).user_op_hash
@@ -81,7 +96,7 @@ async def test_an_accepted_operation_is_followed_and_on_disk() -> None:
 async def test_an_owners_operation_that_changes_no_session_is_not_followed() -> None:
     at = scene()
     await at.accept(an_operation(single(call(STRANGER)), nonce=OWNER_NONCE, signature=b"\x0e" * 65))
-    assert len(at.tracker) == 0
+    assert len(at.settlement) == 0
     assert not at.shelf.kept
 
 
@@ -123,7 +138,7 @@ async def test_what_was_refused_holds_nothing() -> None:
     reservation = await at.reserve(GOOD)
     at.follower.refused(reservation)
     assert len(at.room.ledger) == 0
-    assert len(at.tracker) == 0
+    assert len(at.settlement) == 0
 
 
 async def test_a_refused_second_attempt_takes_nothing_from_the_accepted_first() -> None:

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from proxy.chain.follower import LedgerFailure, OperationFollower
-from proxy.chain.outcome import Outcome
+from proxy.chain.settlement.outcome import Outcome
 from proxy.errors import StateUnavailable
 from tests.admission.builders import TWICE, granting
 from tests.bypass_list.desk import MODULES, OWNER_NONCE, an_operation, reading, single
@@ -18,7 +18,7 @@ from tests.session.builders import STRANGER, call
 def failing(at: Scene, *, opened: bool, told: list[str] | None = None) -> OperationFollower:
     heard = told if told is not None else []
     failure = LedgerFailure(open=opened, sent_unheld=lambda: heard.append("sent"), seconds=0.05)
-    return OperationFollower(at.tracker, at.room.ledger, MODULES, at.clock, at.contradicted.append, failure=failure)
+    return OperationFollower(at.lookout, at.room.ledger, MODULES, at.clock, at.contradicted.append, failure=failure)
 
 
 async def test_what_is_about_to_be_sent_is_on_disk_first() -> None:
@@ -36,7 +36,7 @@ async def test_an_owners_grant_is_on_disk_first_too_and_goes_when_it_is_refused(
     assert reservation is not None
     assert reservation.charges == ()
     at.follower.refused(reservation)
-    assert at.shelf.kept[-1].ended == (reservation.user_op_hash,)
+    assert at.shelf.kept[-1].ended == (reservation.name,)
     assert len(at.room.ledger) == 0
 
 
@@ -68,7 +68,7 @@ async def test_a_ledger_that_is_slow_holds_nothing_and_is_told_to_forget(monkeyp
         await failing(at, opened=False).hold(reading(GOOD), reservation, None)
     assert told.value.fact == "ledger"
     assert len(at.room.ledger) == 0
-    assert at.shelf.kept[-1].ended == (reservation.user_op_hash,)
+    assert at.shelf.kept[-1].ended == (reservation.name,)
 
 
 async def test_a_ledger_that_is_slow_lets_through_where_it_is_to_fail_open(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +114,7 @@ async def test_where_it_is_to_fail_open_the_operation_goes_out_held_in_memory_an
     await follower.accepted(reading(GOOD), reservation, None)
     assert len(at.room.ledger) == 1
     at.shelf.broken = False
-    await at.tracker._round()
+    await at.lookout.round()
     begun = [outcome.begun for outcome in at.shelf.kept if outcome.begun is not None]
     assert [each.reservation for each in begun] == [reservation]
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import aiohttp
 
-from proxy.chain.outcome import Outcome
+from proxy.chain.settlement.outcome import Outcome
 from proxy.edge.storage.store import Store
 from proxy.session.counters import Counter
 from proxy.userop.primitives import Hash32, print_checksummed

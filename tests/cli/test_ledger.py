@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.chain.outcome import Outcome
+from proxy.chain.settlement.outcome import Outcome
 from proxy.chain.trail import Cursor
 from proxy.edge.storage.store import Store
 from proxy.ledger.operations import AcceptedOperation, Ended
@@ -43,7 +43,7 @@ def kept(tmp_path: Path) -> Path:
         await store.keep(Outcome(begun=operation(2)))
         gone = Ended(operation=operation(2), ended_at=time.time(), mined=None)
         sessions = (removed(1, 1.0), removed(2, time.time()), removed(3, 1.0, Status.IN_FORCE))
-        await store.keep(Outcome(ended=(operation_hash(2),), remembered=(gone,), sessions=sessions))
+        await store.keep(Outcome(ended=(operation(2).name,), remembered=(gone,), sessions=sessions))
         for chain_id in (1868, 5):
             await store.save_cursor(chain_id, Cursor(1, Hash32(b"\x01" * 32)))
 

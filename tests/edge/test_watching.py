@@ -10,7 +10,6 @@ import pytest
 from proxy.chain.age import ChainAge
 from proxy.chain.node import Node
 from proxy.chain.reader import NodeReader
-from proxy.chain.tracker import Tracker
 from proxy.chain.trail import Cursor
 from proxy.config import Chain
 from proxy.edge.storage.store import Store
@@ -19,7 +18,8 @@ from proxy.ledger.memory import MemoryLedger
 from proxy.session.addresses import MODULE_KINDS, ModuleKind
 from proxy.session.registry import Registry
 from proxy.userop.primitives import print_bytes
-from tests.chain.builders import Bundler, Clock, FakeNode, hash_of_block
+from tests.chain.builders import Clock, FakeNode, hash_of_block
+from tests.chain.settlement.builders import a_lookout
 from tests.edge.builders import gate_metrics
 
 CHAIN = Chain.model_validate({"chain_id": 1, "bundlers": ["http://127.0.0.1:1"], "node": "http://127.0.0.1:2"})
@@ -51,7 +51,7 @@ async def test_the_readable_modules_are_watched_from_the_kept_block_on_and_the_l
 ) -> None:
     await store.save_cursor(1, Cursor(90, hash_of_block(90)))
     registry, metrics = Registry(), gate_metrics()
-    tracker = Tracker(registry=registry, ledger=MemoryLedger(), keeper=store, receipt=Bundler().receipt, clock=Clock())
+    settle = a_lookout(MemoryLedger()).settle_now
     clock = Clock()
     watcher = watcher_of(
         "soneium",
@@ -60,7 +60,7 @@ async def test_the_readable_modules_are_watched_from_the_kept_block_on_and_the_l
         NodeReader(node, registry, store.save_session, clock),
         registry=registry,
         store=store,
-        tracker=tracker,
+        settlement=settle,
         metrics=metrics,
         age=ChainAge(clock, bound=60),
     )

@@ -11,7 +11,7 @@ from proxy.judge.facts import CallFacts, Facts, MoveFacts
 from proxy.judge.parse import Source, parse_rules
 from proxy.judge.verdict import Mode
 from proxy.ledger.memory import MemoryLedger
-from proxy.ledger.reservation import Held, NonceSlot, Reservation
+from proxy.ledger.reservation import NOTHING_USED, Held, NonceSlot, Reservation
 from proxy.userop.movement import AssetKind, MovementKind
 from proxy.userop.primitives import Address, Hash32, Selector
 
@@ -111,14 +111,14 @@ class Scene:
             rule_charges=finding.charges,
             lessons=finding.lessons,
         )
-        held = self.ledger.reserve(reservation, lambda _: 0, seen.unix_time)
+        held = self.ledger.reserve(reservation, NOTHING_USED, seen.unix_time)
         assert isinstance(held, Held)
-        self.ledger.accept(seen.user_op_hash)
+        self.ledger.accept(reservation.name)
         if then in ("mined", "reverted"):
             self.ledger.conclude(held.reservation, seen.unix_time, success=then == "mined")
-            self.ledger.settle(seen.user_op_hash)
+            self.ledger.settle(reservation.slot)
         elif then == "dropped":
-            self.ledger.expire(seen.user_op_hash)
+            self.ledger.expire(reservation.name)
         return finding
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from proxy.ledger.reservation import NonceSlot, Reservation
-from proxy.session.counters import Charge, Counter, SessionKey
+from proxy.session.counters import Charge, Counter, HoldName, SessionKey
 from proxy.userop.primitives import Address, Hash32
 
 MODULE = Address(b"\x5e" * 20)
@@ -22,6 +22,11 @@ def counter(name: bytes = b"spend") -> Counter:
 def operation_hash(number: int) -> Hash32:
     """A distinct hash for each number."""
     return Hash32(number.to_bytes(32, "big"))
+
+
+def hold_name(number: int) -> HoldName:
+    """What `reservation` of this number is held under."""
+    return HoldName(operation_hash(number), SESSION)
 
 
 def reservation(

@@ -2,24 +2,46 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from proxy.errors import Code
+from proxy.judge.counts import CountKey, WindowCharge
+from proxy.judge.rule import Sliding
 from proxy.ledger.memory import MemoryLedger
-from proxy.ledger.reservation import Held, Ledger, Refusal, Reservation
-from proxy.session.counters import Charge
+from proxy.ledger.reservation import (
+    UNKNOWN_NONCE,
+    Basis,
+    Caps,
+    Grip,
+    Held,
+    Hindered,
+    Hindrance,
+    Ledger,
+    Refusal,
+    Reservation,
+    RuleRefusal,
+    Standing,
+    most_of,
+)
+from proxy.session.counters import Charge, HoldName, SessionKey
 from proxy.session.declared import DECLARED_POLICY
-from tests.ledger.builders import SESSION, counter, operation_hash, reservation
+from proxy.userop.primitives import Hash32
+from tests.ledger.builders import SESSION, counter, hold_name, operation_hash, reservation
 
 SPEND = counter()
 
 
-def reserve(ledger: Ledger, wanted: Reservation, on_chain: int = 0) -> Held | Refusal:
-    return ledger.reserve(wanted, lambda _: on_chain, 1_000.0)
+def reserve(ledger: Ledger, wanted: Reservation, on_chain: int = 0) -> Held | Refusal | RuleRefusal | Hindered:
+    return ledger.reserve(wanted, basis(wanted, on_chain), 1_000.0)
+
+
+def basis(wanted: Reservation, on_chain: int, revision: int | None = None) -> Basis:
+    return Basis(used={charge.counter: on_chain for charge in wanted.charges}, revision=revision)
 
 
 def test_holds_exactly_the_limit() -> None:
@@ -73,9 +95,9 @@ def test_the_same_hash_again_is_the_same_reservation() -> None:
 def test_a_failed_second_attempt_leaves_the_accepted_first_standing() -> None:
     ledger = MemoryLedger()
     reserve(ledger, reservation(1, 100))
-    ledger.accept(operation_hash(1))
+    ledger.accept(hold_name(1))
     reserve(ledger, reservation(1, 100))
-    assert ledger.release(operation_hash(1)) is None
+    assert ledger.release(hold_name(1)) is None
     assert ledger.in_flight(SPEND) == 100
 
 
@@ -83,16 +105,16 @@ def test_one_failed_attempt_of_two_under_way_holds_on_and_the_second_lets_go() -
     ledger = MemoryLedger()
     reserve(ledger, reservation(1, 100))
     reserve(ledger, reservation(1, 100))
-    assert ledger.release(operation_hash(1)) is None
+    assert ledger.release(hold_name(1)) is None
     assert ledger.in_flight(SPEND) == 100
-    assert ledger.release(operation_hash(1)) == reservation(1, 100)
+    assert ledger.release(hold_name(1)) == reservation(1, 100)
     assert ledger.in_flight(SPEND) == 0
 
 
 def test_a_replacement_is_judged_without_what_it_replaces() -> None:
     ledger = MemoryLedger()
     reserve(ledger, reservation(1, 80))
-    ledger.accept(operation_hash(1))
+    ledger.accept(hold_name(1))
     replacement = reservation(2, 90, nonce=1)
     assert ledger.in_flight_beside(replacement.slot)(SPEND) == 0
     assert reserve(ledger, replacement) == Held(replacement, replaces=(operation_hash(1),))
@@ -101,39 +123,29 @@ def test_a_replacement_is_judged_without_what_it_replaces() -> None:
 def test_while_a_replacement_is_undecided_the_larger_of_both_counts() -> None:
     ledger = MemoryLedger()
     reserve(ledger, reservation(1, 80))
-    ledger.accept(operation_hash(1))
+    ledger.accept(hold_name(1))
     reserve(ledger, reservation(2, 90, nonce=1))
     assert ledger.in_flight(SPEND) == 90
 
 
-def test_an_accepted_replacement_displaces_the_first() -> None:
+def test_an_accepted_replacement_ends_nothing_and_the_larger_of_both_counts_until_the_nonce_is_used() -> None:
     ledger = MemoryLedger()
     reserve(ledger, reservation(1, 80))
-    ledger.accept(operation_hash(1))
+    ledger.accept(hold_name(1))
     reserve(ledger, reservation(2, 10, nonce=1))
-    assert ledger.accept(operation_hash(2)) == (reservation(1, 80),)
-    assert ledger.in_flight(SPEND) == 10
+    ledger.accept(hold_name(2))
+    assert ledger.in_flight(SPEND) == 80
+    assert len(ledger.settle(reservation(1).slot)) == 2
+    assert ledger.in_flight(SPEND) == 0
 
 
 def test_a_refused_replacement_leaves_the_first_standing() -> None:
     ledger = MemoryLedger()
     reserve(ledger, reservation(1, 80))
-    ledger.accept(operation_hash(1))
+    ledger.accept(hold_name(1))
     reserve(ledger, reservation(2, 90, nonce=1))
-    assert ledger.release(operation_hash(2)) == reservation(2, 90, nonce=1)
+    assert ledger.release(hold_name(2)) == reservation(2, 90, nonce=1)
     assert ledger.in_flight(SPEND) == 80
-
-
-def test_a_displaced_operation_still_being_sent_goes_when_that_attempt_fails() -> None:
-    ledger = MemoryLedger()
-    reserve(ledger, reservation(1, 80))
-    ledger.accept(operation_hash(1))
-    reserve(ledger, reservation(1, 80))
-    reserve(ledger, reservation(2, 10, nonce=1))
-    ledger.accept(operation_hash(2))
-    assert ledger.in_flight(SPEND) == 80
-    assert ledger.release(operation_hash(1)) == reservation(1, 80)
-    assert ledger.in_flight(SPEND) == 10
 
 
 def test_the_same_nonce_of_another_chain_is_another_slot() -> None:
@@ -153,27 +165,27 @@ def test_the_same_nonce_of_another_chain_is_another_slot() -> None:
 def test_settling_one_operation_empties_its_slot_once() -> None:
     ledger = MemoryLedger()
     reserve(ledger, reservation(1, 80))
-    ledger.accept(operation_hash(1))
+    ledger.accept(hold_name(1))
     reserve(ledger, reservation(2, 90, nonce=1))
-    assert ledger.settle(operation_hash(1)) == (reservation(1, 80), reservation(2, 90, nonce=1))
-    assert ledger.settle(operation_hash(1)) == ()
+    assert ledger.settle(reservation(1).slot) == (reservation(1, 80), reservation(2, 90, nonce=1))
+    assert ledger.settle(reservation(1).slot) == ()
     assert ledger.in_flight(SPEND) == 0
 
 
 def test_an_expired_operation_holds_nothing_even_when_accepted() -> None:
     ledger = MemoryLedger()
     reserve(ledger, reservation(1, 80))
-    ledger.accept(operation_hash(1))
-    assert ledger.expire(operation_hash(1)) == reservation(1, 80)
-    assert ledger.expire(operation_hash(1)) is None
+    ledger.accept(hold_name(1))
+    assert ledger.expire(hold_name(1)) == reservation(1, 80)
+    assert ledger.expire(hold_name(1)) is None
     assert ledger.in_flight(SPEND) == 0
 
 
 def test_answers_about_unknown_operations_are_empty() -> None:
     ledger = MemoryLedger()
-    assert ledger.accept(operation_hash(9)) == ()
-    assert ledger.release(operation_hash(9)) is None
-    assert ledger.settle(operation_hash(9)) == ()
+    ledger.accept(hold_name(9))
+    assert ledger.release(hold_name(9)) is None
+    assert ledger.settle(reservation(9).slot) == ()
     assert ledger.in_flight(SPEND) == 0
 
 
@@ -182,7 +194,7 @@ def test_a_restored_operation_counts_as_accepted_whatever_the_limit() -> None:
     ledger.restore(reservation(1, 150))
     ledger.restore(reservation(1, 150))
     assert ledger.in_flight(SPEND) == 150
-    assert ledger.release(operation_hash(1)) is None
+    assert ledger.release(hold_name(1)) is None
     assert ledger.in_flight(SPEND) == 150
 
 
@@ -194,7 +206,7 @@ def test_a_view_asked_for_early_sees_later_changes_of_its_own_slot() -> None:
     assert beside(SPEND) == 0
     reserve(ledger, reservation(2, 20))
     assert beside(SPEND) == 20
-    ledger.settle(operation_hash(1))
+    ledger.settle(reservation(1).slot)
     assert beside(SPEND) == 20
 
 
@@ -221,7 +233,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(number=st.integers(1, 12), nonce=st.integers(1, 4), amounts=st.lists(st.integers(0, 60), max_size=3))
     def attempt(self, number: int, nonce: int, amounts: list[int]) -> None:
         wanted = self.open.get(number) or reservation(number, *amounts, nonce=nonce, limit=self.LIMIT)
-        answer = self.ledger.reserve(wanted, lambda _: self.on_chain, 1_000.0)
+        answer = self.ledger.reserve(wanted, basis(wanted, self.on_chain), 1_000.0)
         if isinstance(answer, Held):
             self.open[number] = answer.reservation
 
@@ -229,14 +241,14 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(data=st.data(), verb=st.sampled_from(["accept", "release", "expire"]))
     def answer(self, data: st.DataObject, verb: str) -> None:
         number = data.draw(st.sampled_from(sorted(self.open)))
-        getattr(self.ledger, verb)(operation_hash(number))
+        getattr(self.ledger, verb)(hold_name(number))
 
     @precondition(lambda self: self.open)
     @rule(data=st.data())
     def mine(self, data: st.DataObject) -> None:
         number = data.draw(st.sampled_from(sorted(self.open)))
         mined = operation_hash(number)
-        for held in self.ledger.settle(mined):
+        for held in self.ledger.settle(self.open[number].slot):
             if held.user_op_hash == mined:
                 self.on_chain += sum(charge.amount for charge in held.charges)
 
@@ -263,11 +275,11 @@ TestLedgerMachine = LedgerMachine.TestCase
 def test_an_attempt_that_was_never_answered_holds_on_and_displaces_nobody() -> None:
     ledger = MemoryLedger()
     reserve(ledger, reservation(1, 80))
-    ledger.accept(operation_hash(1))
+    ledger.accept(hold_name(1))
     reserve(ledger, reservation(2, 10, nonce=1))
-    ledger.doubt(operation_hash(2))
+    ledger.accept(hold_name(2))
     assert ledger.in_flight(SPEND) == 80
-    assert ledger.release(operation_hash(2)) is None
+    assert ledger.release(hold_name(2)) is None
     assert {each.user_op_hash for each in ledger.of_session(SESSION)} == {operation_hash(1), operation_hash(2)}
 
 
@@ -277,24 +289,24 @@ def test_what_a_reading_has_counted_is_not_in_flight_but_for_what_is_counted_her
     both = replace(reservation(1, 80), charges=(Charge(SPEND, 80, 100), Charge(local, 1, 3)))
     reserve(ledger, both)
     reserve(ledger, reservation(2, 5))
-    assert ledger.is_counted(operation_hash(1)) is False
-    ledger.count(both.slot, 7)
+    assert ledger.is_counted(hold_name(1)) is False
+    ledger.count(SESSION, both.slot)
     assert (ledger.in_flight(SPEND), ledger.in_flight(local)) == (5, 1)
-    assert ledger.is_counted(operation_hash(1)) is True
+    assert ledger.is_counted(hold_name(1)) is True
     ledger.uncount(SESSION)
     assert (ledger.in_flight(SPEND), ledger.in_flight(local)) == (85, 1)
-    ledger.count(both.slot, 8)
-    ledger.settle(operation_hash(1))
+    ledger.count(SESSION, both.slot)
+    ledger.settle(reservation(1).slot)
     assert (ledger.in_flight(SPEND), ledger.in_flight(local)) == (5, 0)
 
 
 def test_whether_a_restored_operation_is_counted_is_not_known_before_a_reading() -> None:
     ledger = MemoryLedger()
     ledger.restore(reservation(1, 80))
-    assert ledger.is_counted(operation_hash(1)) is None
+    assert ledger.is_counted(hold_name(1)) is None
     ledger.uncount(SESSION)
-    assert ledger.is_counted(operation_hash(1)) is False
-    assert ledger.is_counted(operation_hash(9)) is None
+    assert ledger.is_counted(hold_name(1)) is False
+    assert ledger.is_counted(hold_name(9)) is None
 
 
 def test_a_restored_operation_is_sent_again_only_if_it_fits_beside_the_others() -> None:
@@ -305,3 +317,178 @@ def test_a_restored_operation_is_sent_again_only_if_it_fits_beside_the_others() 
     assert isinstance(reserve(ledger, reservation(1, 50)), Refusal)
     assert reserve(ledger, reservation(2, 10, nonce=1)) == Held(reservation(2, 10, nonce=1), again=True)
     assert ledger.in_flight(SPEND) == 110
+
+
+# the same operation under several sessions: its hash does not cover the signature
+
+OTHER = replace(SESSION, permission_id=Hash32(b"\x1e" * 32))
+
+
+def under(session: SessionKey, wanted: Reservation) -> Reservation:
+    return replace(wanted, session=session)
+
+
+def test_the_same_operation_under_another_session_is_charged_to_that_session_too() -> None:
+    ledger = MemoryLedger()
+    reserve(ledger, reservation(1, 1, limit=1))
+    other = under(OTHER, reservation(1, 1, limit=1, name=b"other"))
+    assert reserve(ledger, other) == Held(other)
+    assert ledger.in_flight(counter(b"other")) == 1
+    ledger.settle(reservation(2, nonce=7).slot)
+    assert isinstance(reserve(ledger, under(OTHER, reservation(2, 1, limit=1, name=b"other"))), Refusal)
+
+
+def test_under_both_sessions_it_holds_the_most_that_either_takes() -> None:
+    ledger = MemoryLedger()
+    reserve(ledger, reservation(1, 30))
+    reserve(ledger, under(OTHER, reservation(1, 50)))
+    assert ledger.in_flight(SPEND) == 50
+    assert ledger.release(HoldName(operation_hash(1), OTHER)) is not None
+    assert ledger.in_flight(SPEND) == 30
+
+
+def test_a_session_whose_reading_has_the_use_says_nothing_of_the_other_one() -> None:
+    ledger = MemoryLedger()
+    reserve(ledger, reservation(1, 30))
+    reserve(ledger, under(OTHER, reservation(1, 50, name=b"other")))
+    ledger.count(SESSION, reservation(1).slot)
+    assert (ledger.in_flight(SPEND), ledger.in_flight(counter(b"other"))) == (0, 50)
+
+
+def test_where_nobody_can_tell_under_which_session_it_was_mined_rules_count_the_most_of_each() -> None:
+    def spends(amount: int, group: bytes) -> WindowCharge:
+        key = CountKey(b"r" * 16, group)
+        return WindowCharge(key=key, window=Sliding(60), amount=amount, limit=99, binding=True, lasting=True)
+
+    here = replace(reservation(1, 1), rule_charges=(spends(2, b"both"), spends(1, b"here")))
+    there = replace(under(OTHER, here), rule_charges=(spends(5, b"both"), spends(4, b"there")))
+    counted = {charge.key.group: charge.amount for charge in most_of((here, there)).rule_charges}  # type: ignore[union-attr]  # amounts
+    assert counted == {b"both": 5, b"here": 1, b"there": 4}
+
+
+# one enable nonce serves one grant
+
+
+def granting(number: int, nonce: int, *, place: int | None = None) -> Reservation:
+    return replace(reservation(number, 1, nonce=place), grant=nonce)
+
+
+def test_of_two_grants_by_the_same_enable_nonce_the_second_is_told_to_wait() -> None:
+    ledger = MemoryLedger()
+    reserve(ledger, granting(1, 4))
+    refused = reserve(ledger, granting(2, 4))
+    assert refused == Hindered(Hindrance.GRANT_RIVAL, rival=operation_hash(1))
+    assert (refused.reason().code, refused.reason().retryable) == (Code.SESSION_UNKNOWN, True)
+    assert isinstance(reserve(ledger, granting(3, 5)), Held)
+    assert isinstance(reserve(ledger, granting(4, UNKNOWN_NONCE)), Held)
+    assert isinstance(reserve(ledger, granting(5, UNKNOWN_NONCE)), Hindered)
+
+
+def test_a_replacement_in_the_same_nonce_is_no_rival_of_the_grant_it_replaces() -> None:
+    ledger = MemoryLedger()
+    reserve(ledger, granting(1, 4))
+    assert isinstance(reserve(ledger, granting(2, 4, place=1)), Held)
+
+
+def test_a_grant_that_is_over_or_let_go_leaves_its_turn_to_another() -> None:
+    for finish in (
+        lambda ledger: ledger.release(hold_name(1)),
+        lambda ledger: ledger.settle(reservation(1).slot),
+        lambda ledger: ledger.loosen(hold_name(1), Grip.LOCAL),
+    ):
+        ledger = MemoryLedger()
+        reserve(ledger, granting(1, 4))
+        finish(ledger)
+        assert isinstance(reserve(ledger, granting(2, 4)), Held)
+
+
+def test_grants_under_earlier_enable_nonces_are_named_unless_the_reading_has_them() -> None:
+    ledger = MemoryLedger()
+    for number, nonce in ((1, 3), (2, 4), (3, 5), (4, UNKNOWN_NONCE)):
+        reserve(ledger, granting(number, nonce))
+    assert set(ledger.grants_before(SESSION, 5)) == {hold_name(1), hold_name(2)}
+    ledger.count(SESSION, reservation(2).slot)
+    assert ledger.grants_before(SESSION, 5) == (hold_name(1),)
+
+
+# what a verdict rests on
+
+
+@dataclass
+class Known:
+    """A session as the ledger asks about it."""
+
+    number: int = 7
+    frozen: bool = False
+
+    def revision(self, _key: SessionKey) -> int:
+        return self.number
+
+    def is_frozen(self, _key: SessionKey) -> bool:
+        return self.frozen
+
+
+def test_a_verdict_that_rests_on_what_has_changed_since_reserves_nothing() -> None:
+    known = Known()
+    ledger = MemoryLedger(sessions=known)
+    wanted = reservation(1, 1)
+    assert ledger.reserve(wanted, basis(wanted, 0, 6), 1_000.0) == Hindered(Hindrance.STALE)
+    assert isinstance(ledger.reserve(wanted, basis(wanted, 0, 7), 1_000.0), Held)
+    assert ledger.reserve(wanted, basis(wanted, 0, 6), 1_000.0) == Hindered(Hindrance.STALE)
+    known.frozen = True
+    assert ledger.reserve(reservation(2, 1), basis(wanted, 0, 7), 1_000.0) == Hindered(Hindrance.FROZEN)
+    assert ledger.in_flight(SPEND) == 1
+
+
+@pytest.mark.parametrize(
+    ("caps", "by"),
+    [
+        (Caps(session=2), Hindrance.SESSION_FULL),
+        (Caps(account=2), Hindrance.ACCOUNT_FULL),
+        (Caps(nonce=2), Hindrance.NONCE_FULL),
+    ],
+)
+def test_more_than_may_be_in_flight_at_once_is_refused_and_says_so(caps: Caps, by: Hindrance) -> None:
+    ledger = MemoryLedger(caps=caps)
+    reserve(ledger, reservation(1, 1, nonce=1))
+    reserve(ledger, reservation(2, 1, nonce=1))
+    ledger.loosen(hold_name(1), Grip.NONE)
+    refused = reserve(ledger, reservation(3, 1, nonce=1))
+    assert refused == Hindered(by, 2)
+    assert "at most 2" in str(refused.reason().wanted)
+    assert reserve(ledger, reservation(2, 1, nonce=1)) == Held(reservation(2, 1, nonce=1), again=True)
+
+
+@pytest.mark.parametrize(("grip", "left"), [(Grip.ALL, (80, 1)), (Grip.LOCAL, (0, 1)), (Grip.NONE, (0, 0))])
+def test_what_is_let_go_is_held_no_more_and_is_there_until_its_nonce_is_used(grip: Grip, left: tuple[int, int]) -> None:
+    ledger = MemoryLedger()
+    local = SPEND._replace(policy=DECLARED_POLICY)
+    both = replace(reservation(1, 80), charges=(Charge(SPEND, 80, 100), Charge(local, 1, 3)))
+    reserve(ledger, both)
+    ledger.loosen(hold_name(1), grip)
+    assert (ledger.in_flight(SPEND), ledger.in_flight(local)) == left
+    assert ledger.settle(both.slot) == (both,)
+
+
+def test_what_was_let_go_and_is_sent_again_is_held_again_if_it_fits() -> None:
+    ledger = MemoryLedger()
+    reserve(ledger, reservation(1, 80))
+    ledger.loosen(hold_name(1), Grip.LOCAL)
+    reserve(ledger, reservation(2, 30))
+    assert isinstance(reserve(ledger, reservation(1, 80)), Refusal)
+    ledger.settle(reservation(2).slot)
+    assert isinstance(reserve(ledger, reservation(1, 80)), Held)
+    assert ledger.in_flight(SPEND) == 80
+
+
+def test_a_session_knows_its_lanes_and_whether_it_replaces_something() -> None:
+    ledger = MemoryLedger()
+    assert ledger.standing(reservation(1).slot, SESSION, operation_hash(1)) is None
+    reserve(ledger, reservation(1, 1))
+    reserve(ledger, reservation(2, 1, nonce=(1 << 64) + 5))
+    assert ledger.standing(reservation(1).slot, SESSION, operation_hash(1)) == Standing(replaces=False, lanes=2)
+    assert ledger.standing(reservation(1).slot, SESSION, operation_hash(9)) == Standing(replaces=True, lanes=2)
+    third = reservation(3, nonce=2 << 64).slot
+    assert ledger.standing(third, SESSION, None) == Standing(replaces=False, lanes=3)
+    ledger.settle(reservation(2, nonce=(1 << 64) + 5).slot)
+    assert ledger.standing(third, SESSION, None) == Standing(replaces=False, lanes=2)

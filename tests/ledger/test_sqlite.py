@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from proxy.chain.settlement.ends import name_of
 from proxy.edge.storage.database import open_database
 from proxy.errors import StateUnavailable
 from proxy.ledger import sqlite as table
 from proxy.ledger.group_commit import Statement
-from proxy.ledger.operations import AcceptedOperation, Ended, Mined, Stage
+from proxy.ledger.operations import AcceptedOperation, Cause, Ended, Evidence, InFlight, Mined, Stage
 from proxy.session.changes import Changes
 from proxy.userop.primitives import Hash32
-from tests.ledger.builders import ACCOUNT, operation_hash, reservation
+from tests.ledger.builders import ACCOUNT, hold_name, operation_hash, reservation
 
 
 def operation(number: int, at: float = 1.0) -> AcceptedOperation:
@@ -25,13 +27,17 @@ def operation(number: int, at: float = 1.0) -> AcceptedOperation:
 
 
 def ended(number: int, at: float, *, mined: bool = True) -> Ended:
-    receipt = Mined(user_op_hash=operation_hash(number), success=False, block=7, block_hash=Hash32(b"\x07" * 32))
+    block_hash = Hash32(b"\x07" * 32)
+    receipt = Mined(user_op_hash=operation_hash(number), success=False, block=7, block_hash=block_hash, timestamp=70)
     return Ended(
         operation=operation(number),
         ended_at=at,
         mined=receipt if mined else None,
+        cause=Cause.MINED if mined else Cause.NONCE_USED,
+        evidence=Evidence(block=7, block_hash=block_hash, timestamp=70, by=None if mined else operation_hash(8)),
         added=mined,
         counted_at=9 if mined else None,
+        stage=Stage.FORWARDED,
     )
 
 
@@ -49,44 +55,61 @@ def run(database: sqlite3.Connection, statements: Sequence[Statement]) -> None:
 
 def test_what_was_begun_comes_back_exactly_with_how_far_it_came_oldest_first(database: sqlite3.Connection) -> None:
     run(database, [table.begin(operation(1, at=2.0)), table.begin(operation(2, at=1.0))])
-    run(database, [table.advance(operation_hash(2), Stage.UNKNOWN)])
+    run(database, [table.advance(hold_name(2), Stage.UNKNOWN)])
     assert list(table.in_flight(database)) == [
-        (operation(2, at=1.0), Stage.UNKNOWN),
-        (operation(1, at=2.0), Stage.FORWARDED),
+        InFlight(operation=operation(2, at=1.0), stage=Stage.UNKNOWN),
+        InFlight(operation=operation(1, at=2.0), stage=Stage.FORWARDED),
     ]
 
 
 def test_begun_again_it_stays_as_far_as_it_was(database: sqlite3.Connection) -> None:
-    run(database, [table.begin(operation(1)), table.advance(operation_hash(1), Stage.ACCEPTED)])
+    run(database, [table.begin(operation(1)), table.advance(hold_name(1), Stage.ACCEPTED)])
     run(database, [table.begin(operation(1, at=9.0))])
-    assert list(table.in_flight(database)) == [(operation(1), Stage.ACCEPTED)]
+    assert list(table.in_flight(database)) == [InFlight(operation=operation(1), stage=Stage.ACCEPTED)]
 
 
 def test_what_ended_is_not_in_flight_and_is_remembered_exactly(database: sqlite3.Connection) -> None:
     run(database, [table.begin(operation(number)) for number in (1, 2, 3)])
     remembered = [ended(1, 5.0), ended(2, 6.0, mined=False)]
-    run(database, table.end([operation_hash(number) for number in (1, 2, 3)], remembered))
+    run(database, table.end([hold_name(number) for number in (1, 2, 3)], remembered))
     assert list(table.in_flight(database)) == []
     assert list(table.ended(database)) == remembered
 
 
 def test_what_is_revived_is_in_flight_and_no_longer_remembered(database: sqlite3.Connection) -> None:
     run(database, [table.begin(operation(1))])
-    run(database, table.end([operation_hash(1)], [ended(1, 5.0)]))
-    run(database, table.revive(operation(1)))
-    assert list(table.in_flight(database)) == [(operation(1), Stage.ACCEPTED)]
+    run(database, table.end([hold_name(1)], [ended(1, 5.0)]))
+    run(database, table.revive(InFlight(operation=operation(1), stage=Stage.ACCEPTED)))
+    assert list(table.in_flight(database)) == [InFlight(operation=operation(1), stage=Stage.ACCEPTED)]
     assert list(table.ended(database)) == []
 
 
 def test_what_ended_before_a_time_is_pruned_and_nothing_else(database: sqlite3.Connection) -> None:
     run(database, [table.begin(operation(number)) for number in (1, 2, 3)])
-    run(database, table.end([operation_hash(1), operation_hash(2)], [ended(1, 5.0), ended(2, 6.0)]))
+    run(database, table.end([hold_name(1), hold_name(2)], [ended(1, 5.0), ended(2, 6.0)]))
     run(database, [table.prune(6.0)])
     assert list(table.ended(database)) == [ended(2, 6.0)]
-    assert [each.user_op_hash for each, _ in table.in_flight(database)] == [operation_hash(3)]
+    assert [each.operation.user_op_hash for each in table.in_flight(database)] == [operation_hash(3)]
 
 
 def test_a_stage_that_nobody_knows_is_not_passed_over(database: sqlite3.Connection) -> None:
     run(database, [table.begin(operation(1)), ("UPDATE operations_in_flight SET stage = 'dreaming'", ())])
     with pytest.raises(StateUnavailable, match="stage"):
         list(table.in_flight(database))
+
+
+def test_each_claim_on_one_operation_is_kept_and_ends_for_itself(database: sqlite3.Connection) -> None:
+    one = operation(1)
+    other = replace(one, reservation=replace(one.reservation, session=None))
+    run(database, [table.begin(one), table.begin(other)])
+    run(database, [table.advance(other.name, Stage.UNMINED), table.silence(other.name, 61.5)])
+    run(database, table.end([one.name], [ended(1, 5.0)]))
+    left = [InFlight(operation=other, stage=Stage.UNMINED, silent_seconds=61.5)]
+    assert list(table.in_flight(database)) == left
+    assert list(table.ended(database, [one.name, other.name])) == [ended(1, 5.0)]
+
+
+def test_what_a_start_keeps_at_hand_of_an_end_is_what_the_whole_of_it_says(database: sqlite3.Connection) -> None:
+    run(database, [table.begin(operation(1)), table.begin(operation(2))])
+    run(database, table.end([hold_name(1), hold_name(2)], [ended(1, 5.0), ended(2, 6.0, mined=False)]))
+    assert list(table.ended_names(database)) == [name_of(ended(1, 5.0)), name_of(ended(2, 6.0, mined=False))]

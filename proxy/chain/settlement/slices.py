@@ -6,6 +6,7 @@ and keeps each with its cursor in one transaction. Records only.
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -88,13 +89,15 @@ class SliceTaker(Protocol):
     def trail(self) -> tuple[BlockName, ...]:
         """Settled blocks known by hash, newest first, across restarts: where a common ancestor is looked for."""
 
-    def senders(self) -> frozenset[Address]:
-        """Whose operations are in flight or remembered as unmined: at least these must be looked for."""
+    def senders(self) -> Set[Address]:
+        """Whose operations are in flight or remembered as unmined: at least these must be looked for. A view of what
+        is so at any time."""
 
     async def settle(self, part: Slice) -> None:
         """Take in the stretch that follows the cursor, in chain order, and keep it with its cursor.
 
-        Raises `StateUnavailable` when it could not be kept: then nothing of it counts, and it is to be offered again.
+        What the store does not take now it takes later, and before anything that rests on it. Raises `ValueError` for
+        a stretch that does not follow, `StateUnavailable` when it is to be offered again.
         """
 
     async def undo(self, ancestor: BlockName) -> None:

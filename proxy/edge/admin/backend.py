@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final, Protocol
@@ -41,6 +41,7 @@ class ServedChain:
     gate: Gate
     upstream: Upstream
     age: ChainAge | None
+    release: Callable[[Hash32, str], Awaitable[bool]]
 
 
 class SettingsRead(Protocol):
@@ -166,6 +167,9 @@ class GateBackend:
             "readAtBlock": session.block,
             "updatedAt": session.updated_at,
         }
+
+    async def release(self, user_op_hash: Hash32, note: str) -> bool:
+        return any([await chain.release(user_op_hash, note) for chain in self._chains.values()])
 
     async def list_freezes(self) -> Sequence[Json]:
         return [self._describe(freeze) for freeze in self._registry.freezes]

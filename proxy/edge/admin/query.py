@@ -210,6 +210,14 @@ def read_freeze(body: bytes) -> FreezeRequest:
     )
 
 
+def read_note(body: bytes) -> str:
+    """`{"note"}`: why, which is not optional."""
+    note = _needed(_read_object(body, ("note",)), "note")
+    if len(note) > _LONGEST_NOTE:
+        raise InvalidParams("note", f"longer than {_LONGEST_NOTE} characters")
+    return note
+
+
 def read_reset(body: bytes) -> tuple[str, str | None]:
     """`{"rule", "key"?}`."""
     fields = _read_object(body, ("rule", "key"))

@@ -7,6 +7,7 @@
     GET  /sessions                    ?chain= &account= &state= &limit=
     GET  /sessions/{permission_id}    on every chain and account that holds it
     GET  /freezes
+    POST /operations/{hash}/release   {"note"}
     POST /freezes                     {"permissionId", "account"?, "chain"?, "note"?}
     DELETE /freezes/{permission_id}   ?account= &chain=
     POST /explain                     {"operation", "entryPoint", "chain"?}: the verdict, nothing is sent
@@ -43,6 +44,7 @@ from proxy.edge.admin.query import (
     audit_listing,
     read_explain,
     read_freeze,
+    read_note,
 )
 from proxy.edge.audit.reading import Trail
 from proxy.edge.http.http_log import HTTP_LOG
@@ -97,6 +99,9 @@ class AdminBackend(Protocol):
 
     async def show_session(self, permission_id: Hash32) -> Sequence[Json]:
         """All that is known of a permission id, one item per chain and account; empty when unknown."""
+
+    async def release(self, user_op_hash: Hash32, note: str) -> bool:
+        """Let go of all that an operation in flight holds. Whether it held anything."""
 
     async def list_freezes(self) -> Sequence[Json]:
         """The freezes in force."""
@@ -170,6 +175,7 @@ class AdminServer:
                 web.get("/readyz/{chain}", self._show_readiness),
                 web.get("/sessions", self._list_sessions),
                 web.get("/sessions/{permission_id}", self._show_session),
+                web.post("/operations/{user_op_hash}/release", self._release),
                 web.get("/freezes", self._list_freezes),
                 web.post("/freezes", self._freeze),
                 web.delete("/freezes/{permission_id}", self._unfreeze),
@@ -238,6 +244,13 @@ class AdminServer:
         if not found:
             return error_as_json(404, "no session of that permission id is known")
         return as_json({"sessions": list(found)})
+
+    async def _release(self, request: web.Request) -> web.Response:
+        note = read_note(await request.read())
+        user_op_hash = parse_hash(request.match_info["user_op_hash"], "user_op_hash")
+        request[DEED] = Told("hold_released", note)
+        is_released = await self._backend.release(user_op_hash, f"by the admin listener: {note}")
+        return as_json({"released": True}) if is_released else error_as_json(404, "no such operation holds anything")
 
     async def _list_freezes(self, _request: web.Request) -> web.Response:
         return as_json({"freezes": list(await self._backend.list_freezes())})

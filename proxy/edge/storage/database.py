@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from proxy.ledger import rule_tables
-from proxy.ledger.sqlite import LATER_COLUMNS, TABLES
+from proxy.ledger.sqlite import CLAIMS, LATER_COLUMNS, TABLES
 
 MIGRATIONS: Final = (
     """CREATE TABLE sessions (
@@ -43,6 +43,14 @@ MIGRATIONS: Final = (
     """CREATE TABLE allowances (
         rule TEXT NOT NULL, mark BLOB NOT NULL, thing TEXT NOT NULL, since REAL NOT NULL, until REAL,
         reason TEXT NOT NULL, PRIMARY KEY (rule, mark)
+    ) WITHOUT ROWID""",
+    *CLAIMS,
+    """CREATE TABLE settled (
+        chain_id INTEGER NOT NULL PRIMARY KEY, block INTEGER NOT NULL, block_hash BLOB NOT NULL,
+        timestamp INTEGER NOT NULL, known_seconds REAL NOT NULL
+    ) WITHOUT ROWID""",
+    """CREATE TABLE settled_blocks (
+        chain_id INTEGER NOT NULL, block INTEGER NOT NULL, block_hash BLOB NOT NULL, PRIMARY KEY (chain_id, block)
     ) WITHOUT ROWID""",
 )
 """Statements that made the tables, in order. Only ever appended to: `PRAGMA user_version` counts those done."""

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from proxy.chain.outcome import Outcome
+from proxy.chain.settlement.outcome import Outcome
 from proxy.edge.admin.backend import FROZEN
 from proxy.edge.audit.space import disk_of
 from proxy.edge.storage.holding import HeldFile

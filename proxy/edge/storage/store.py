@@ -7,6 +7,7 @@ connection of its own.
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -16,7 +17,8 @@ from typing import Any, Final
 
 import orjson
 
-from proxy.chain.outcome import Outcome
+from proxy.chain.settlement.outcome import Outcome, SettledUpTo
+from proxy.chain.settlement.slices import BlockName
 from proxy.chain.trail import Cursor
 from proxy.edge.storage.database import Synchronous, open_database
 from proxy.edge.storage.tally import Tally
@@ -24,11 +26,11 @@ from proxy.errors import StateUnavailable
 from proxy.judge.allowance import Allowance
 from proxy.ledger import rule_tables
 from proxy.ledger import sqlite as operations
-from proxy.ledger.group_commit import GroupCommit, Statement
-from proxy.ledger.operations import AcceptedOperation, Ended, Stage
+from proxy.ledger.group_commit import GroupCommit, Statement, in_words
+from proxy.ledger.operations import AcceptedOperation, Ended, EndedName, InFlight
 from proxy.ledger.reservation import RuleRows
 from proxy.session.codec import state_from_json, state_to_json
-from proxy.session.counters import Counter, SessionKey
+from proxy.session.counters import Counter, HoldName, SessionKey
 from proxy.session.freezes import Freeze
 from proxy.session.known import KnownSession, Source, Status
 from proxy.session.shelf import PackedSession
@@ -39,6 +41,11 @@ _SAVE_FREEZE: Final = "INSERT OR REPLACE INTO freezes VALUES (?, ?, ?, ?, ?)"
 _DROP_FREEZE: Final = "DELETE FROM freezes WHERE permission_id = ? AND account = ? AND chain_id = ?"
 _SAVE_USES: Final = "INSERT OR REPLACE INTO declared_uses VALUES (?, ?, ?, ?, ?, ?)"
 _SAVE_CURSOR: Final = "INSERT OR REPLACE INTO cursors VALUES (?, ?, ?)"
+_SAVE_SETTLED: Final = "INSERT OR REPLACE INTO settled VALUES (?, ?, ?, ?, ?)"
+_SAVE_BLOCK: Final = "INSERT OR REPLACE INTO settled_blocks VALUES (?, ?, ?)"
+_PRUNE_BLOCKS: Final = "DELETE FROM settled_blocks WHERE chain_id = ? AND block < ?"
+_CUT_BLOCKS: Final = "DELETE FROM settled_blocks WHERE chain_id = ? AND block > ?"
+_BLOCKS_KEPT: Final = 4_096
 _PRUNE_SESSIONS: Final = "DELETE FROM sessions WHERE status = ? AND updated_at < ?"
 _ENDED_SECONDS: Final = 3_600.0
 """No reorganisation brings back what ended so long ago."""
@@ -87,15 +94,20 @@ class Store:
 
     def operations_in_flight(self) -> tuple[AcceptedOperation, ...]:
         """The operations whose end is not known, oldest first. Raises `StateUnavailable` as above."""
-        return tuple(operation for operation, _ in self.stages_in_flight())
+        return tuple(flight.operation for flight in self.flights())
 
-    def stages_in_flight(self) -> tuple[tuple[AcceptedOperation, Stage], ...]:
-        """The same, each with how far it had come."""
+    def flights(self, *, limit: int | None = None, skip: int = 0) -> tuple[InFlight, ...]:
+        """The same, each with how far it had come; a page of them."""
         with self._reader() as reader:
-            return tuple(operations.in_flight(reader))
+            return tuple(operations.in_flight(reader, limit=limit, skip=skip))
+
+    def ended_names(self) -> tuple[EndedName, ...]:
+        """What a reorganisation could bring back, oldest first; more of it is read back only then. Raises as above."""
+        with self._reader() as reader:
+            return tuple(operations.ended_names(reader))
 
     def operations_ended(self) -> tuple[Ended, ...]:
-        """The operations that a reorganisation could bring back, oldest first. Raises as above."""
+        """The whole of these. Raises as above."""
         with self._reader() as reader:
             return tuple(operations.ended(reader))
 
@@ -114,6 +126,21 @@ class Store:
         rows = self._rows("SELECT chain_id, block, block_hash FROM cursors")
         return {chain_id: Cursor(block, Hash32(block_hash)) for chain_id, block, block_hash in rows}
 
+    def settled(self) -> Mapping[int, SettledUpTo]:
+        """By chain id, how far its blocks are settled."""
+        rows = self._rows("SELECT chain_id, block, block_hash, timestamp, known_seconds FROM settled")
+        return {
+            chain_id: SettledUpTo(chain_id, BlockName(int(block), Hash32(block_hash)), int(timestamp), float(known))
+            for chain_id, block, block_hash, timestamp, known in rows
+        }
+
+    def settled_blocks(self) -> Mapping[int, tuple[BlockName, ...]]:
+        """By chain id, the newest settled blocks that are known by hash, ascending."""
+        found: dict[int, list[BlockName]] = {}
+        for chain_id, block, block_hash in self._rows("SELECT * FROM settled_blocks ORDER BY block"):
+            found.setdefault(chain_id, []).append(BlockName(int(block), Hash32(block_hash)))
+        return {chain_id: tuple(blocks) for chain_id, blocks in found.items()}
+
     def rule_rows(self) -> RuleRows:
         """What rules have counted and learnt. Raises `StateUnavailable` as above."""
         with self._reader() as reader:
@@ -122,19 +149,32 @@ class Store:
     # writing: on disk when the await returns; raises `StateUnavailable` when it could not be written
 
     async def keep(self, outcome: Outcome) -> None:
-        """What became of operations, in one transaction; what ended long ago goes with it."""
+        """What became of operations, in one transaction. What is begun waits for nothing else; all that changes what
+        something before it has changed keeps its order. What ended long ago goes with what ends."""
         statements = _statements(outcome)
         if outcome.ended:
             statements.append(operations.prune(time.time() - _ENDED_SECONDS))
-        await self._writer.write(statements, owed=outcome.ends and not outcome.again)
+        owed = outcome.ends and not outcome.again
+        await self._writer.write(statements, owed=owed, patient=_is_patient(outcome))
 
     def note(self, outcome: Outcome) -> None:
         """The same, and nobody waits for it: it may be lost."""
-        self._writer.post(_statements(outcome))
+        self._writer.post(_statements(outcome), patient=_is_patient(outcome))
+
+    async def recall(self, names: Collection[HoldName]) -> tuple[Ended, ...]:
+        """How these operations ended, as kept. Raises `StateUnavailable`."""
+        return await asyncio.to_thread(self._recall, names)
+
+    def _recall(self, names: Collection[HoldName]) -> tuple[Ended, ...]:
+        try:
+            with self._reader() as reader:
+                return tuple(operations.ended(reader, names))
+        except sqlite3.Error as error:
+            raise StateUnavailable(f"the ledger could not be read: {in_words(error)}", fact="ledger") from error
 
     async def save_session(self, session: KnownSession) -> None:
         """A session as now known."""
-        await self._writer.write([_save_session(session)])
+        await self._writer.write([_save_session(session)], patient=True)
 
     async def save_cursor(self, chain_id: int, cursor: Cursor) -> None:
         """Up to here the chain's session logs have been seen to."""
@@ -163,7 +203,7 @@ class Store:
 
     async def keep_only(self, rules: Collection[bytes]) -> None:
         """Forget what other rules than these, by their identities, have counted and learnt."""
-        await self._writer.write(rule_tables.keep_only(rules))
+        await self._writer.write(rule_tables.keep_only(rules), patient=True)
 
     async def prune(self, *, removed_before: float, chains: Collection[int]) -> None:
         """Forget sessions removed before this time (unix seconds), operations that ended for good, what rules count
@@ -174,7 +214,10 @@ class Store:
                 (_PRUNE_SESSIONS, (Status.REMOVED, removed_before)),
                 operations.prune(time.time() - _ENDED_SECONDS),
                 *rule_tables.prune(time.time()),
-                (f"DELETE FROM cursors WHERE chain_id NOT IN ({known})", tuple(chains)),  # noqa: S608  # placeholders
+                *(
+                    (f"DELETE FROM {table} WHERE chain_id NOT IN ({known})", tuple(chains))  # noqa: S608  # ours
+                    for table in ("cursors", "settled", "settled_blocks")
+                ),
             ]
         )
 
@@ -195,14 +238,30 @@ def _statements(outcome: Outcome) -> list[Statement]:
     statements: list[Statement] = []
     if outcome.begun is not None:
         statements.append(operations.begin(outcome.begun))
-    if outcome.answered is not None:
-        statements.append(operations.advance(*outcome.answered))
+    statements += [operations.advance(name, stage) for name, stage in outcome.stages]
+    statements += [operations.silence(name, seconds) for name, seconds in outcome.silences]
     statements += [_save_session(session) for session in outcome.sessions]
     statements += [(_SAVE_USES, (*counter, uses)) for counter, uses in outcome.declared_uses.items()]
     statements += operations.end(outcome.ended, outcome.remembered)
-    for operation in outcome.revived:
-        statements += operations.revive(operation)
-    return statements + rule_tables.save(outcome.rules)
+    for flight in outcome.revived:
+        statements += operations.revive(flight)
+    statements += rule_tables.save(outcome.rules)
+    return statements if outcome.cursor is None else statements + _settled(outcome, outcome.cursor)
+
+
+def _settled(outcome: Outcome, cursor: SettledUpTo) -> list[Statement]:
+    block = cursor.block
+    statements: list[Statement] = []
+    if outcome.cut is not None:
+        statements.append((_CUT_BLOCKS, (cursor.chain_id, outcome.cut)))
+    statements += [(_SAVE_BLOCK, (cursor.chain_id, *each)) for each in outcome.blocks]
+    statements.append((_PRUNE_BLOCKS, (cursor.chain_id, block.number - _BLOCKS_KEPT)))
+    statements.append((_SAVE_SETTLED, (cursor.chain_id, *block, cursor.timestamp, cursor.known_seconds)))
+    return statements
+
+
+def _is_patient(outcome: Outcome) -> bool:
+    return outcome.ends or bool(outcome.sessions) or bool(outcome.declared_uses) or any(outcome.rules)
 
 
 def _scope(freeze: Freeze) -> tuple[bytes, bytes, int]:

@@ -95,13 +95,19 @@ async def an_office(age: ChainAge | None = None) -> AsyncIterator[Office]:
         RecordingBundler(chain_id=CHAIN_ID) as bundler,
         Upstream("soneium", [bundler.url], chain_id=CHAIN_ID, entry_points=frozenset({V07.address})) as upstream,
     ):
-        served = ServedChain(name="soneium", chain_id=CHAIN_ID, gate=gate.gate, upstream=upstream, age=age)
+        served = ServedChain(
+            name="soneium", chain_id=CHAIN_ID, gate=gate.gate, upstream=upstream, age=age, release=_holds_nothing
+        )
         await upstream.probe()
         rule_file = Path(stack.enter_context(TemporaryDirectory())) / "rules.yaml"
         rule_file.write_text(RULE)
         rules = open_rules(settings(bundler.url, rules=[str(rule_file)], mode="alert"), gate_metrics())
         backend = GateBackend({"soneium": served}, room.registry, cast(Store, disk), lambda: float(NOW), rules)
         yield Office(backend, room, disk, bundler, gate, rules, rule_file, upstream)
+
+
+async def _holds_nothing(_user_op_hash: Hash32, _note: str) -> bool:
+    return False
 
 
 @pytest.fixture

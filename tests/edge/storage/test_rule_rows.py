@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.chain.outcome import Outcome
+from proxy.chain.settlement.outcome import Outcome
 from proxy.edge.storage import housekeeping
 from proxy.edge.storage.store import Store
 from proxy.judge.counts import CountKey, OutcomeLesson, Row, WindowCharge
@@ -49,7 +49,7 @@ async def test_requests_and_rows_of_rejections_are_handed_over_at_the_latest_whe
     await asyncio.sleep(0)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    await store.check_writable()  # written after all that was handed over before
+    await store.keep_only([KEY.rule, OTHER.rule])  # written after all that was handed over before
     rows = store.rule_rows()
     assert [(row.key, row.amount) for row in rows.buckets] == [(KEY, 1)]
     assert [(row.key, row.history) for row in rows.histories] == [(OTHER, Row(length=1))]

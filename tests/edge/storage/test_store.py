@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.chain.tracker import Outcome
+from proxy.chain.settlement.outcome import Outcome
 from proxy.chain.trail import Cursor
 from proxy.edge.storage.database import MIGRATIONS, open_database
 from proxy.edge.storage.store import Store
@@ -24,7 +24,7 @@ from proxy.ledger.operations import Ended, Mined
 from proxy.ledger.records import record_from_json, record_to_json
 from proxy.ledger.reservation import Reservation
 from proxy.session.changes import Changes, SessionEnabled
-from proxy.session.counters import Charge, Counter, SessionKey
+from proxy.session.counters import Charge, Counter, HoldName, SessionKey
 from proxy.session.freezes import Freeze
 from proxy.session.known import KnownSession, Source, Status
 from proxy.userop.acts import SessionRemoved, SessionsCleared, Unreadable
@@ -114,7 +114,7 @@ async def test_a_session_saved_again_is_kept_once_as_last_known(store: Store) ->
 async def test_an_operation_in_flight_comes_back_exactly_until_it_has_ended(store: Store) -> None:
     await store.keep(Outcome(begun=OPERATION))
     assert store.operations_in_flight() == (OPERATION,)
-    await store.keep(Outcome(ended=(OPERATION.user_op_hash,)))
+    await store.keep(Outcome(ended=(OPERATION.name,)))
     assert store.operations_in_flight() == ()
 
 
@@ -123,8 +123,8 @@ async def test_what_ended_long_ago_is_forgotten_when_the_next_operation_ends(sto
     for ended_at, kept in ((time.time() - 4_000.0, 0), (time.time() - 3_000.0, 1)):
         await store.keep(Outcome(begun=OPERATION))
         ended = Ended(operation=OPERATION, ended_at=ended_at, mined=mined, added=True)
-        await store.keep(Outcome(ended=(OPERATION.user_op_hash,), remembered=(ended,)))
-        await store.keep(Outcome(ended=(Hash32(b"\x0e" * 32),)))
+        await store.keep(Outcome(ended=(OPERATION.name,), remembered=(ended,)))
+        await store.keep(Outcome(ended=(HoldName(Hash32(b"\x0e" * 32), None),)))
         assert len(store.operations_ended()) == kept
 
 
@@ -149,9 +149,7 @@ async def test_what_ends_an_operation_is_kept_whole_or_not_at_all(store: Store) 
     await store.keep(Outcome(begun=OPERATION))
     unwritable = replace(KNOWN, block=2**70)
     with pytest.raises(StateUnavailable):
-        await store.keep(
-            Outcome(sessions=(KNOWN, unwritable), declared_uses={COUNTER: 1}, ended=(OPERATION.user_op_hash,))
-        )
+        await store.keep(Outcome(sessions=(KNOWN, unwritable), declared_uses={COUNTER: 1}, ended=(OPERATION.name,)))
     assert store.operations_in_flight() == (OPERATION,)
     assert list(store.sessions()) == []
     assert store.declared_uses() == {}
@@ -257,7 +255,7 @@ def test_a_half_migrated_database_is_brought_up_to_date(path: Path) -> None:
     connection.close()
     assert tables == {
         *("sessions", "freezes", "operations_in_flight", "operations_ended", "declared_uses", "cursors", "probes"),
-        *("rule_windows", "rule_marks", "rule_histories"),
+        *("rule_windows", "rule_marks", "rule_histories", "settled", "settled_blocks", "allowances"),
     }
 
 

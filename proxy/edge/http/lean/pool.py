@@ -7,12 +7,22 @@ import ssl
 from base64 import b64encode
 from collections import deque
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from yarl import URL
 
 from proxy.edge.http.client import ClientSettings, HttpReply, UnreachedError
 from proxy.edge.http.deadlines import Deadlines
 from proxy.edge.http.lean.outgoing import BundlerConnection
+
+
+class _Question(NamedTuple):
+    connection: BundlerConnection
+    waiter: asyncio.Future[HttpReply]
+
+    def give_up(self) -> None:
+        """Its time is over."""
+        self.connection.give_up()
 
 
 @dataclass(slots=True, eq=False)
@@ -37,7 +47,7 @@ class Pool:
         self._opening = 0
         self._queue: deque[asyncio.Future[None]] = deque()  # who waits for a connection to be free
         self._resting = Deadlines(self._loop, settings.keepalive_seconds, BundlerConnection.abort)
-        self._answers: dict[float, Deadlines[BundlerConnection]] = {}
+        self._answers: dict[float, Deadlines[_Question]] = {}
         self._tls: ssl.SSLContext | None = None
         self._closing: asyncio.Event | None = None
 
@@ -54,8 +64,10 @@ class Pool:
         waiter: asyncio.Future[HttpReply] = self._loop.create_future()
         deadlines = self._answers.get(seconds)
         if deadlines is None:
-            deadlines = self._answers[seconds] = Deadlines(self._loop, seconds, BundlerConnection.give_up)
-        deadlines.start(connection)
+            deadlines = self._answers[seconds] = Deadlines(self._loop, seconds, _Question.give_up)
+        # of this question, not of its connection: that may carry the next one before this one is told its answer
+        question = _Question(connection, waiter)
+        deadlines.start(question)
         try:
             connection.ask(b"%b%d\r\n\r\n%b" % (place.head, len(body), body), waiter, seconds)
             return await waiter
@@ -63,7 +75,7 @@ class Pool:
             connection.abort()
             raise
         finally:
-            deadlines.stop(connection)
+            deadlines.stop(question)
 
     def free(self, connection: BundlerConnection) -> None:
         """It has answered."""
@@ -90,7 +102,8 @@ class Pool:
             connection.abort()
         if self._open:
             await self._closing.wait()
-        for deadlines in (self._resting, *self._answers.values()):
+        self._resting.close()
+        for deadlines in self._answers.values():
             deadlines.close()
 
     def _take_idle(self, place: Place) -> BundlerConnection | None:

@@ -15,7 +15,8 @@ Receipt = Mapping[str, object]
 def read_receipt(receipt: Receipt) -> Mined | None:
     """What a receipt says; `None` for one that cannot be read (and so ends nothing).
 
-    `userOpHash` and `success` must be there; the block's number and hash are those of the bundle's receipt.
+    `userOpHash` and `success` must be there; the block's number and hash are those of the bundle's receipt. Gas, cost
+    and transaction are taken where they can be read.
     """
     bundle = receipt.get("receipt")
     bundle = bundle if isinstance(bundle, Mapping) else {}
@@ -29,9 +30,17 @@ def read_receipt(receipt: Receipt) -> Mined | None:
             success=success,
             block=None if number is None else parse_uint(number, "receipt.blockNumber", 64),
             block_hash=None if block_hash is None else parse_hash(block_hash, "receipt.blockHash"),
+            transaction=_hash(bundle.get("transactionHash")),
+            gas_used=_amount(receipt.get("actualGasUsed")),
+            gas_cost=_amount(receipt.get("actualGasCost")),
         )
     except InvalidParams:
         return None
+
+
+def named_in(receipt: object) -> Hash32 | None:
+    """Which operation a receipt is about, if it is one."""
+    return _hash(receipt.get("userOpHash")) if isinstance(receipt, Mapping) else None
 
 
 def receipt_of_inclusion(found: Mapping[str, object], user_op_hash: Hash32) -> Receipt | None:
@@ -44,3 +53,17 @@ def receipt_of_inclusion(found: Mapping[str, object], user_op_hash: Hash32) -> R
         return None
     block = {"blockNumber": found.get("blockNumber"), "blockHash": found.get("blockHash")}
     return {"userOpHash": print_bytes(user_op_hash), "success": True, "receipt": block}
+
+
+def _hash(value: object) -> Hash32 | None:
+    try:
+        return parse_hash(value, "hash")
+    except InvalidParams:
+        return None
+
+
+def _amount(value: object) -> int | None:
+    try:
+        return parse_uint(value, "amount", 256)
+    except InvalidParams:
+        return None

@@ -1,0 +1,259 @@
+"""What sees to a chain's operations after their verdicts, and reads its sessions; taken up where it was before."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from proxy.app.memory import Memory, Remains
+from proxy.app.telling import Telling
+from proxy.chain.age import ChainAge
+from proxy.chain.blocks.follower import BlockFollower
+from proxy.chain.blocks.watch import BlockWatch
+from proxy.chain.hydrate import is_readable
+from proxy.chain.node import Node
+from proxy.chain.quiet import QuietReadings
+from proxy.chain.reader import Keep, NodeReader
+from proxy.chain.settlement.lookout import Lookout, NodeWord
+from proxy.chain.settlement.patience import Patience
+from proxy.chain.settlement.receipts import Receipt, receipt_of_inclusion
+from proxy.chain.settlement.settlement import Settlement
+from proxy.chain.settlement.slices import OperationMined
+from proxy.chain.settlement.taker import Taker
+from proxy.chain.witness import NodeWitness
+from proxy.config import Chain, UnminedRules
+from proxy.edge.http.upstream import Upstream
+from proxy.errors import UpstreamUnavailable
+from proxy.jsonrpc import print_json
+from proxy.ledger.memory import MemoryLedger
+from proxy.ledger.operations import Evidence
+from proxy.ledger.reservation import Grip
+from proxy.session.counters import SessionKey
+from proxy.session.known import KnownSession
+from proxy.session.registry import Registry
+from proxy.userop.primitives import Address, Hash32, print_bytes
+
+_FIRST_SECONDS: Final = 0.5
+CALLS_FOR_REQUESTS: Final = 96
+_CALLS_AT_ONCE: Final = 4
+"""Of the background: reading many sessions again is no reason to keep a request waiting."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeSide:
+    """What asks the node of a chain. Requests and the background have clients of their own: no reading that nobody
+    waits for keeps a request waiting."""
+
+    node: Node
+    background: Node
+    reader: NodeReader
+    quiet: QuietReadings
+    watch: BlockWatch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settling:
+    """The parts of one chain that know what became of its operations; without a node there is no `nodeside`."""
+
+    settlement: Settlement
+    lookout: Lookout
+    nodeside: NodeSide | None
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self.nodeside is not None:
+            for node in (self.nodeside.node, self.nodeside.background):
+                await node.close()
+
+
+class _Acquaintances:
+    """See `proxy.chain.blocks.follower.Acquaintance`."""
+
+    def __init__(
+        self, chain_id: int, registry: Registry, settlement: Settlement, telling: Telling, quiet: QuietReadings
+    ) -> None:
+        self._chain_id = chain_id
+        self._registry = registry
+        self._settlement = settlement
+        self._telling = telling
+        self._quiet = quiet
+
+    def watches(self, account: Address) -> bool:
+        return self._registry.knows_account(account)
+
+    def is_ours(self, user_op_hash: Hash32) -> bool:
+        is_in_flight = self._settlement.flights.get(user_op_hash) is not None
+        return is_in_flight or self._settlement.remembered.mined(user_op_hash) is not None
+
+    def sessions_of(self, module: Address, account: Address) -> Sequence[SessionKey]:
+        return tuple(known.key for known in self._registry.held_by(self._chain_id, module, account))
+
+    def used(self, _event: OperationMined, sessions: Sequence[SessionKey], *, ours: bool) -> None:
+        for key in sessions:
+            self._quiet.note(key)
+            if not ours:
+                self._telling.used_past_gate(key)
+
+
+def settling_of(
+    chain: Chain,
+    *,
+    registry: Registry,
+    ledger: MemoryLedger,
+    memory: Memory,
+    remains: Remains,
+    upstream: Upstream,
+    telling: Telling,
+    age: ChainAge | None,
+    node_seconds: float,
+    drifted: Callable[[], None],
+) -> Settling:
+    """Each asks the other: a reading has to know what is in flight, an end may call for a reading."""
+    patience = Patience(
+        first=min(_FIRST_SECONDS, chain.poll_seconds),
+        longest=max(15.0, chain.poll_seconds),
+        unmined_after=chain.unmined_after,
+        unmined_grip=Grip.NONE if chain.unmined_rules is UnminedRules.RELEASE else Grip.LOCAL,
+    )
+    settlement = Settlement(
+        registry=registry, ledger=ledger, keeper=memory, clock=time.time, patience=patience, tell=telling.ended
+    )
+    taker = Taker(
+        settlement,
+        chain_id=chain.chain_id,
+        registry=registry,
+        clock=time.time,
+        monotonic=time.monotonic,
+        patience=patience,
+    )
+    nodeside = None
+    if chain.node is not None and age is not None:
+        nodeside = _nodeside(
+            chain,
+            chain.node.urls,
+            registry=registry,
+            ledger=ledger,
+            keep=partial(_keep_reading, memory, settlement),
+            look_back=lambda: lookout.look_back(),  # noqa: PLW0108  # it is made below
+            settlement=settlement,
+            taker=taker,
+            telling=telling,
+            age=age,
+            seconds=node_seconds,
+            drifted=drifted,
+        )
+    lookout = Lookout(
+        settlement,
+        registry=registry,
+        receipt=partial(_ask_receipt, upstream),
+        clock=time.time,
+        monotonic=time.monotonic,
+        patience=patience,
+        inclusion=partial(_ask_inclusion, upstream),
+        node=None
+        if nodeside is None
+        else NodeWord(
+            witness=NodeWitness(nodeside.background),
+            reread=nodeside.reader.reread,
+            taker=taker,
+            catch_up=nodeside.watch.catch_up,
+            wake=nodeside.watch.wake,
+        ),
+    )
+    _take_up(chain.chain_id, remains, settlement, taker, lookout)
+    return Settling(settlement=settlement, lookout=lookout, nodeside=nodeside)
+
+
+def _nodeside(
+    chain: Chain,
+    urls: Sequence[str],
+    *,
+    registry: Registry,
+    ledger: MemoryLedger,
+    keep: Keep,
+    look_back: Callable[[], Awaitable[None]],
+    settlement: Settlement,
+    taker: Taker,
+    telling: Telling,
+    age: ChainAge,
+    seconds: float,
+    drifted: Callable[[], None],
+) -> NodeSide:
+    node = Node(urls, timeout_seconds=seconds, concurrency=CALLS_FOR_REQUESTS)
+    background = Node(urls, timeout_seconds=seconds, concurrency=_CALLS_AT_ONCE)
+    reader = NodeReader(
+        node,
+        registry,
+        keep,
+        time.time,
+        ledger=ledger,
+        witness=NodeWitness(background),
+        look_back=look_back,
+        background=background,
+        seconds=seconds,
+        taken=lambda key, agrees: quiet.taken(key, agrees),  # noqa: PLW0108  # it is made below
+    )
+    quiet = QuietReadings(
+        reader.reread, lambda key: not ledger.has_in_flight(key), time.monotonic, differed=lambda _key: drifted()
+    )
+    follower = BlockFollower(
+        chain_id=chain.chain_id,
+        modules=[module for module in chain.session_modules if is_readable(module)],
+        entry_points=chain.entry_points,
+        source=background,
+        taker=taker,
+        knows=_Acquaintances(chain.chain_id, registry, settlement, telling, quiet),
+        heard=age.heard,
+    )
+    watch = BlockWatch(
+        follower,
+        background,
+        taker,
+        age,
+        chain_id=chain.chain_id,
+        poll_seconds=chain.poll_seconds,
+        clock=time.time,
+    )
+    return NodeSide(node=node, background=background, reader=reader, quiet=quiet, watch=watch)
+
+
+def _take_up(chain_id: int, remains: Remains, settlement: Settlement, taker: Taker, lookout: Lookout) -> None:
+    """Go on where the last life of the gate stopped."""
+    flights = tuple(each for each in remains.flights if each.operation.reservation.slot.chain_id == chain_id)
+    taker.restore(remains.settled.get(chain_id), remains.blocks.get(chain_id, ()))
+    settlement.restore(flights, (each for each in remains.ended if each.chain_id == chain_id))
+    operations = [each.operation for each in flights]
+    lookout.restored(
+        (each.user_op_hash for each in operations),
+        (each.reservation.session for each in operations if each.reservation.session is not None),
+    )
+
+
+async def _keep_reading(memory: Memory, settlement: Settlement, known: KnownSession) -> None:
+    """A session that was read; grants that rest on an enable nonce it has passed are over."""
+    await memory.save_session(known)
+    nonce = None if known.state is None else known.state.enable_nonce
+    if nonce is not None and known.block is not None:
+        await settlement.enable_nonce_read(known.key, nonce, Evidence(block=known.block))
+
+
+async def _ask_receipt(upstream: Upstream, user_op_hash: Hash32) -> Receipt | None:
+    return await _ask_about(upstream, "eth_getUserOperationReceipt", user_op_hash)
+
+
+async def _ask_inclusion(upstream: Upstream, user_op_hash: Hash32) -> Receipt | None:
+    found = await _ask_about(upstream, "eth_getUserOperationByHash", user_op_hash)
+    return None if found is None else receipt_of_inclusion(found, user_op_hash)
+
+
+async def _ask_about(upstream: Upstream, method: str, user_op_hash: Hash32) -> Mapping[str, object] | None:
+    answered = await upstream.find(method, print_json([print_bytes(user_op_hash)]))
+    if answered.reply.is_error:
+        raise UpstreamUnavailable(f"the bundler answers {method} with an error", may_have_been_sent=True)
+    result = answered.reply.result
+    if result is not None and not isinstance(result, Mapping):
+        raise UpstreamUnavailable(f"the bundler answers {method} with something else", may_have_been_sent=True)
+    return result

@@ -1,0 +1,113 @@
+"""What the settlement hands to the store, in the order in which it came about, and until the store has it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection
+from typing import Final
+
+from proxy.chain.settlement.flights import Flights
+from proxy.chain.settlement.outcome import Keeper, Outcome, SettledUpTo
+from proxy.chain.settlement.remembered import Remembered
+from proxy.errors import SessiongateError
+from proxy.ledger.operations import Ended
+from proxy.ledger.reservation import Ledger
+from proxy.session.counters import HoldName
+from proxy.session.registry import Registry
+
+_LOG: Final = logging.getLogger(__name__)
+
+
+class Books:
+    """Outcomes are handed over without giving way between that and what they tell of: the store keeps none without
+    those before it, so that no sum is on disk beside an operation in flight that it has counted already.
+
+    `seconds` is how long to wait for the store; what it does not take is kept here and handed over again.
+    """
+
+    def __init__(
+        self,
+        keeper: Keeper,
+        registry: Registry,
+        ledger: Ledger,
+        remembered: Remembered,
+        flights: Flights,
+        *,
+        seconds: float,
+    ) -> None:
+        self._keeper = keeper
+        self._registry = registry
+        self._ledger = ledger
+        self._remembered = remembered
+        self._flights = flights
+        self._seconds = seconds
+        self._unkept: list[Outcome] = []
+        self._unwritten: dict[HoldName, Ended] = {}
+        self._cursor: SettledUpTo | None = None
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether there is something that the store has yet to take."""
+        return bool(self._unkept)
+
+    async def begin(self, outcome: Outcome) -> None:
+        """Returns when this is on disk. Raises `StateUnavailable`."""
+        await self._keeper.keep(outcome)
+
+    def note(self, outcome: Outcome) -> None:
+        """This may be lost."""
+        self._keeper.note(outcome)
+
+    async def keep(self, outcome: Outcome) -> None:
+        """Hand over to the store; what it does not take is kept for `keep_again`. Never raises for that."""
+        if not outcome:
+            return
+        self._unwritten.update((ended.name, ended) for ended in outcome.remembered)
+        if outcome.cursor is not None:
+            self._cursor = outcome.cursor
+        try:
+            async with asyncio.timeout(self._seconds):
+                await self._keeper.keep(outcome)
+        except (SessiongateError, TimeoutError) as error:
+            _LOG.error("what became of operations could not be kept, trying again: %s", str(error) or "too slow")
+            self._unkept.append(outcome)
+        else:
+            for ended in outcome.remembered:
+                if self._unwritten.get(ended.name) is ended:
+                    del self._unwritten[ended.name]
+
+    async def keep_again(self) -> None:
+        """Keep what could not be kept before, as it stands now: later outcomes may be on disk already."""
+        unkept, self._unkept = self._unkept, []
+        for outcome in unkept:
+            begun = outcome.begun
+            await self.keep(
+                Outcome(
+                    sessions=tuple(self._registry.get(old.key) or old for old in outcome.sessions),
+                    declared_uses={each: self._registry.declared_uses(each) for each in outcome.declared_uses},
+                    begun=begun if begun is not None and begun.name in self._flights else None,
+                    stages=tuple((name, stage) for name, stage in outcome.stages if name in self._flights),
+                    ended=tuple(each for each in outcome.ended if each not in self._flights),
+                    remembered=tuple(each for each in outcome.remembered if self._is_remembered(each)),
+                    revived=tuple(each for each in outcome.revived if each.operation.name in self._flights),
+                    rules=self._ledger.rows_now(outcome.rules),
+                    cursor=None if outcome.cursor is None else self._cursor,
+                    blocks=outcome.blocks,
+                    cut=outcome.cut,
+                    again=True,
+                )
+            )
+
+    async def recall(self, names: Collection[HoldName]) -> tuple[Ended, ...]:
+        """How these operations ended. Raises `StateUnavailable`."""
+        unwritten = {name: self._unwritten[name] for name in names if name in self._unwritten}
+        wanted = [name for name in names if name not in unwritten]
+        found = {ended.name: ended for ended in (await self._keeper.recall(wanted) if wanted else ())}
+        return tuple(
+            ended for name in names if (ended := self._unwritten.get(name) or unwritten.get(name) or found.get(name))
+        )
+
+    def _is_remembered(self, ended: Ended) -> bool:
+        known = self._remembered.get(ended.name)
+        return known is not None and (known.ended_at, known.block) == (ended.ended_at, ended.evidence.block)

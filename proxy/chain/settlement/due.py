@@ -1,0 +1,56 @@
+"""What is due when: a heap from which things may be taken out before their time."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from heapq import heapify, heappop, heappush
+from itertools import count
+from typing import Generic, TypeVar
+
+_Thing = TypeVar("_Thing", bound=Hashable)
+_SPARE = 1_000
+
+
+class DueHeap(Generic[_Thing]):
+    """Things by the time they are due, the earliest first; each has one time. Times are of one clock, whichever."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, _Thing]] = []
+        self._due: dict[_Thing, tuple[float, int]] = {}
+        self._numbers = count()
+
+    def __len__(self) -> int:
+        return len(self._due)
+
+    def __contains__(self, thing: object) -> bool:
+        return thing in self._due
+
+    def put(self, thing: _Thing, due: float) -> None:
+        """Due then, whatever was said of it before."""
+        entry = (due, next(self._numbers))
+        self._due[thing] = entry
+        heappush(self._heap, (*entry, thing))
+        if len(self._heap) > 2 * len(self._due) + _SPARE:
+            # half of it is out of date: as many were put since this was done last
+            self._heap = [(*entry, each) for each, entry in self._due.items()]
+            heapify(self._heap)
+
+    def discard(self, thing: _Thing) -> None:
+        """Never due."""
+        self._due.pop(thing, None)
+
+    def first(self) -> float | None:
+        """When the earliest is due; `None` when nothing is."""
+        while self._heap:
+            due, number, thing = self._heap[0]
+            if self._due.get(thing) == (due, number):
+                return due
+            heappop(self._heap)
+        return None
+
+    def pop_due(self, now: float) -> Iterator[_Thing]:
+        """Take out what is due, the earliest first."""
+        while (due := self.first()) is not None and due <= now:
+            thing = heappop(self._heap)[2]
+            del self._due[thing]
+            yield thing

@@ -1,0 +1,265 @@
+"""The one end of every operation: what it does to registry and ledger, and how it is undone when the chain goes back.
+
+Nothing here waits: whatever ends at once is gathered in a `Draft`, and handed to the store as one outcome.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
+
+from proxy.chain.settlement.flights import LET_GO, Flight, Flights
+from proxy.chain.settlement.outcome import Outcome, SettledUpTo
+from proxy.chain.settlement.remembered import Remembered
+from proxy.chain.settlement.slices import BlockName
+from proxy.ledger.operations import AcceptedOperation, Cause, Ended, EndedName, Evidence, InFlight, Mined, Stage
+from proxy.ledger.reservation import Grip, Ledger, NonceSlot, Reservation, RuleRows, is_on_chain, most_of
+from proxy.session.counters import Counter, HoldName, SessionKey
+from proxy.session.known import KnownSession
+from proxy.session.registry import Registry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    """An end to be told of. `late` says that something of it had been let go before."""
+
+    ended: Ended
+    late: bool = False
+
+
+@dataclass(slots=True)
+class Draft:
+    """What becomes known at once."""
+
+    sessions: dict[SessionKey, KnownSession] = field(default_factory=dict)
+    uses: dict[Counter, int] = field(default_factory=dict)
+    stages: list[tuple[HoldName, Stage]] = field(default_factory=list)
+    remembered: list[Ended] = field(default_factory=list)
+    revived: list[InFlight] = field(default_factory=list)
+    rules: list[RuleRows] = field(default_factory=list)
+    told: list[End] = field(default_factory=list)
+    to_read: dict[SessionKey, None] = field(default_factory=dict)
+
+    def outcome(
+        self, *, cursor: SettledUpTo | None = None, blocks: tuple[BlockName, ...] = (), cut: int | None = None
+    ) -> Outcome:
+        """For the store."""
+        return Outcome(
+            sessions=tuple(self.sessions.values()),
+            declared_uses=self.uses,
+            stages=tuple(self.stages),
+            ended=tuple(each.name for each in self.remembered),
+            remembered=tuple(self.remembered),
+            revived=tuple(self.revived),
+            rules=RuleRows(*(tuple(row for rows in self.rules for row in rows[kind]) for kind in range(3))),  # type: ignore[arg-type]  # of the kind's own rows
+            cursor=cursor,
+            blocks=blocks,
+            cut=cut,
+        )
+
+
+class Ends:
+    """`clock` gives unix seconds. `flights` are those of one chain; what ends leaves them here."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        ledger: Ledger,
+        remembered: Remembered,
+        flights: Flights,
+        *,
+        clock: Callable[[], float],
+        unmined_grip: Grip,
+    ) -> None:
+        self._registry = registry
+        self._ledger = ledger
+        self._remembered = remembered
+        self._flights = flights
+        self._clock = clock
+        self._unmined_grip = unmined_grip
+        self.readable = False
+        """Whether sessions can be read anew where the chain took something back."""
+
+    def mined(self, draft: Draft, slot: NonceSlot, mined: Mined) -> bool:
+        """An operation was mined in this slot. Whether it is one of ours; those that compete with it have ended too.
+
+        It counts under the claims that its bundle shows; where that is not known, or shows none that came through
+        here, under all that did.
+        """
+        held = self._ledger.held_in(slot)
+        if not held:
+            return False
+        ours = [each for each in held if each.user_op_hash == mined.user_op_hash]
+        shown = [each for each in ours if _is_shown(each, mined)]
+        counted = shown or ours
+        evidence = Evidence(
+            block=mined.block,
+            block_hash=mined.block_hash,
+            timestamp=mined.timestamp,
+            transaction=mined.transaction,
+            by=None if ours else mined.user_op_hash,
+        )
+        if counted:
+            self._count(draft, counted, mined, evidence)
+        names = {each.name for each in counted}
+        beside = replace(evidence, by=mined.user_op_hash)
+        for each in held:
+            if each.name not in names:
+                self.end(draft, each.name, Cause.NONCE_USED, beside)
+        if not ours:
+            # nobody here knows what that other operation has used
+            draft.to_read.update((each.session, None) for each in held if each.session is not None)
+        self._end_rival_grants(draft, counted, mined, beside)
+        return bool(ours)
+
+    def end(self, draft: Draft, name: HoldName, cause: Cause, evidence: Evidence) -> None:
+        """The operation will not be mined under this claim: it holds nothing."""
+        operation, stage = self._take(name)
+        self._ledger.expire(name)
+        if operation is None:
+            return
+        now = self._clock()
+        self._changed(draft, self._registry.dropped(name, now))
+        self._close(
+            draft,
+            Ended(operation=operation, ended_at=now, mined=None, cause=cause, evidence=evidence, stage=stage),
+            stage,
+        )
+
+    def loosen(self, draft: Draft, flight: Flight, cause: Cause, evidence: Evidence, grip: Grip) -> None:
+        """Less is held for an operation whose nonce is still unused; what becomes of it counts all the same."""
+        flight.stage = Stage.RELEASED if cause is Cause.RELEASED else Stage.UNMINED
+        now = self._clock()
+        for name, operation in flight.claims.items():
+            self._ledger.loosen(name, grip)
+            self._changed(draft, self._registry.dropped(name, now))
+            draft.stages.append((name, flight.stage))
+            ended = Ended(operation=operation, ended_at=now, mined=None, cause=cause, evidence=evidence)
+            draft.told.append(End(ended=ended))
+
+    def refused(self, operation: AcceptedOperation, evidence: Evidence) -> End:
+        """What the bundler did not take, or what was never sent: it held until now, and nobody else knows of it."""
+        cause, now = Cause.REFUSED, self._clock()
+        return End(ended=Ended(operation=operation, ended_at=now, mined=None, cause=cause, evidence=evidence))
+
+    def undo(self, draft: Draft, back: Collection[Ended]) -> None:
+        """What has ended holds again, and what it used is not used yet; sessions that can be are to be read anew
+        before they are judged. Those it was undone of are `revived`."""
+        now = self._clock()
+        for ended in back:
+            operation, name = ended.operation, ended.name
+            if self._remembered.take_out(name) is None:
+                continue
+            reservation = operation.reservation
+            if ended.mined is not None:
+                changed = self._registry.unmined(
+                    operation.changes,
+                    charges=reservation.charges,
+                    session=reservation.session,
+                    added=ended.added,
+                    readable=self.readable,
+                    now=now,
+                )
+                self._changed(draft, changed)
+                draft.to_read.update((known.key, None) for known in changed)
+                if ended.counted_at is not None:
+                    rows = self._ledger.reopen(reservation, ended.counted_at, success=ended.mined.success)
+                    draft.rules.append(rows)
+            stage = ended.stage
+            self._ledger.restore(reservation, grip_of(stage, self._unmined_grip))
+            if stage not in LET_GO:
+                self._changed(draft, self._registry.expect(operation.changes, now, session=reservation.session))
+            draft.uses |= self._local_uses(reservation)
+            draft.revived.append(InFlight(operation=operation, stage=stage))
+
+    def _count(self, draft: Draft, counted: Sequence[Reservation], mined: Mined, evidence: Evidence) -> None:
+        """What the mined operation has used is counted, once."""
+        now = self._clock()
+        first = most_of(counted)
+        counted_at, rules = self._ledger.conclude(first, now, success=mined.success, at=mined.timestamp)
+        draft.rules.append(rules)
+        for each in counted:
+            name = each.name
+            is_counted = self._ledger.is_counted(name)
+            operation, stage = self._take(name)
+            self._ledger.expire(name)
+            if operation is None:
+                continue
+            # of what was let go, nothing is awaited any more
+            self._registry.expect(operation.changes, now, session=name.session)
+            added = self._registry.adds_charges(name.session, mined.block, counted=is_counted)
+            changed = self._registry.mined(
+                each.user_op_hash,
+                success=mined.success,
+                charges=each.charges,
+                session=name.session,
+                block=mined.block,
+                counted=is_counted,
+                now=now,
+            )
+            self._changed(draft, changed)
+            draft.uses |= self._local_uses(each)
+            is_first = name == first.name
+            ended = Ended(
+                operation=replace(operation, reservation=first) if is_first else operation,
+                ended_at=now,
+                mined=mined,
+                cause=Cause.MINED,
+                evidence=evidence,
+                added=added,
+                counted_at=counted_at if is_first else None,
+                stage=stage,
+                restated=is_first and len(counted) > 1,
+            )
+            self._close(draft, ended, stage)
+            if len(counted) > 1 and name.session is not None:
+                draft.to_read[name.session] = None  # only one of them has used anything
+
+    def _end_rival_grants(self, draft: Draft, counted: Sequence[Reservation], mined: Mined, evidence: Evidence) -> None:
+        """Its enable nonce is used: no other grant that rests on it can be mined."""
+        for each in counted:
+            for rival in self._ledger.grants_beside(each):
+                self.end(draft, rival, Cause.GRANT_USED, replace(evidence, by=mined.user_op_hash))
+
+    def _close(self, draft: Draft, ended: Ended, stage: Stage) -> None:
+        draft.remembered.append(ended)
+        self._remembered.remember(name_of(ended))
+        draft.told.append(End(ended=ended, late=stage in LET_GO))
+
+    def _take(self, name: HoldName) -> tuple[AcceptedOperation | None, Stage]:
+        """The claim leaves the flights, and with the last one its operation."""
+        flight = self._flights.get(name.user_op_hash)
+        stage = Stage.ACCEPTED if flight is None else flight.stage
+        return self._flights.leave(name), stage
+
+    def _changed(self, draft: Draft, sessions: Collection[KnownSession]) -> None:
+        draft.sessions.update((known.key, known) for known in sessions)
+
+    def _local_uses(self, reservation: Reservation) -> dict[Counter, int]:
+        counters = (charge.counter for charge in reservation.charges)
+        return {counter: self._registry.declared_uses(counter) for counter in counters if not is_on_chain(counter)}
+
+
+def name_of(ended: Ended) -> EndedName:
+    """What is kept at hand of it."""
+    return EndedName(
+        name=ended.name,
+        chain_id=ended.operation.reservation.slot.chain_id,
+        ended_at=ended.ended_at,
+        cause=ended.cause,
+        block=ended.evidence.block,
+        block_hash=ended.evidence.block_hash,
+    )
+
+
+def grip_of(stage: Stage, unmined: Grip) -> Grip:
+    """What is held of an operation that has come this far."""
+    if stage is Stage.RELEASED:
+        return Grip.NONE
+    return unmined if stage is Stage.UNMINED else Grip.ALL
+
+
+def _is_shown(reservation: Reservation, mined: Mined) -> bool:
+    if mined.permission_ids is None:
+        return False
+    return reservation.session is None or reservation.session.permission_id in mined.permission_ids

@@ -1,0 +1,131 @@
+"""The operations of one chain in flight, and when something of each is due: kept as they change, never looked
+through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Set
+from dataclasses import dataclass
+from typing import Final
+
+from proxy.chain.settlement.due import DueHeap
+from proxy.chain.settlement.patience import Patience
+from proxy.ledger.operations import AcceptedOperation, Stage
+from proxy.ledger.reservation import NonceSlot
+from proxy.session.counters import HoldName
+from proxy.userop.primitives import Address, Hash32
+
+LET_GO: Final = frozenset({Stage.UNMINED, Stage.RELEASED})
+"""Of operations that have come so far, something is held no more."""
+
+
+@dataclass(slots=True)
+class Flight:
+    """An operation in flight, with every claim under which it came. `silent_seconds` is for how long it was answered
+    that it is not there."""
+
+    claims: dict[HoldName, AcceptedOperation]
+    stage: Stage
+    silent_seconds: float = 0.0
+
+    @property
+    def slot(self) -> NonceSlot:
+        """What it competes for, whatever its claim."""
+        return next(iter(self.claims.values())).reservation.slot
+
+
+class Flights:
+    """By hash. `on_gone` hears of each that is in flight no more."""
+
+    def __init__(self, patience: Patience) -> None:
+        self._patience = patience
+        self._flights: dict[Hash32, Flight] = {}
+        self._senders: dict[Address, int] = {}
+        self.unmined: DueHeap[Hash32] = DueHeap()
+        """By the seconds known at which something is let go."""
+        self._over: DueHeap[Hash32] = DueHeap()  # by the end of validity of a claim, in unix seconds
+        self.oldest: DueHeap[Hash32] = DueHeap()
+        """By when they were sent, in unix seconds."""
+        self.on_gone: Callable[[Hash32], None] = _nobody
+
+    def __len__(self) -> int:
+        return len(self._flights)
+
+    def __contains__(self, name: object) -> bool:
+        """Whether an operation is in flight under this claim."""
+        return isinstance(name, HoldName) and self.claim(name) is not None
+
+    def get(self, user_op_hash: Hash32) -> Flight | None:
+        """What is known of an operation in flight."""
+        return self._flights.get(user_op_hash)
+
+    def claim(self, name: HoldName) -> AcceptedOperation | None:
+        """The operation under this claim."""
+        flight = self._flights.get(name.user_op_hash)
+        return None if flight is None else flight.claims.get(name)
+
+    def hashes(self) -> tuple[Hash32, ...]:
+        """All of them. Takes as long as there are many: for a chain that begins anew."""
+        return tuple(self._flights)
+
+    def senders(self) -> Set[Address]:
+        """Whose they are: a view of what is so at any time."""
+        return self._senders.keys()
+
+    def begin(self, operation: AcceptedOperation, stage: Stage, silent_seconds: float = 0.0) -> Flight:
+        """In flight from now on, under this claim too."""
+        user_op_hash, reservation = operation.user_op_hash, operation.reservation
+        flight = self._flights.get(user_op_hash)
+        if flight is None:
+            flight = self._flights[user_op_hash] = Flight({}, stage, silent_seconds)
+            sender = reservation.slot.sender
+            self._senders[sender] = self._senders.get(sender, 0) + 1
+            self.oldest.put(user_op_hash, operation.accepted_at)
+            if stage not in LET_GO:
+                self.unmined.put(user_op_hash, operation.known_at + self._patience.unmined_after - silent_seconds)
+        flight.claims.setdefault(operation.name, operation)
+        if reservation.valid_until is not None and user_op_hash not in self._over:
+            self._over.put(user_op_hash, self._past(reservation.valid_until))
+        return flight
+
+    def leave(self, name: HoldName) -> AcceptedOperation | None:
+        """The claim is over, and with the last one its operation is in flight no more."""
+        flight = self._flights.get(name.user_op_hash)
+        operation = None if flight is None else flight.claims.pop(name, None)
+        if flight is None or operation is None or flight.claims:
+            return operation
+        del self._flights[name.user_op_hash]
+        sender = operation.reservation.slot.sender
+        if left := self._senders[sender] - 1:
+            self._senders[sender] = left
+        else:
+            del self._senders[sender]
+        for heap in (self.unmined, self._over, self.oldest):
+            heap.discard(name.user_op_hash)
+        self.on_gone(name.user_op_hash)
+        return operation
+
+    def is_over(self, flight: Flight, now: float) -> bool:
+        """Whether the validity of every claim has ended by then (unix seconds), and a margin."""
+        ends = [each.reservation.valid_until for each in flight.claims.values()]
+        return all(end is not None and now >= self._past(end) for end in ends)
+
+    def pop_over(self, now: float) -> Iterator[Flight]:
+        """Those for which that has come to be so."""
+        for user_op_hash in self._over.pop_due(now):
+            flight = self._flights[user_op_hash]
+            if self.is_over(flight, now):
+                yield flight
+                continue
+            # it is valid for longer under another claim
+            ends = [each.reservation.valid_until for each in flight.claims.values()]
+            later = [past for end in ends if end is not None and (past := self._past(end)) > now]
+            if later:
+                self._over.put(user_op_hash, min(later))
+
+    def _past(self, valid_until: int) -> float:
+        return valid_until + self._patience.margin + 1
+
+
+def _nobody(_user_op_hash: Hash32) -> None:
+    return None

@@ -1,0 +1,389 @@
+"""Who looks after the settlement: asks, reads and proves what it wants asked, read and proven, and keeps at it.
+
+Where a node's blocks are followed they tell everything, and bundlers are asked only while nothing is heard of them;
+without a node receipts are polled. A receipt that passes through the gate ends nothing: it makes the next look due.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from proxy.chain.settlement.due import DueHeap
+from proxy.chain.settlement.flights import LET_GO
+from proxy.chain.settlement.patience import Patience
+from proxy.chain.settlement.polling import AskReceipt, Polling
+from proxy.chain.settlement.receipts import named_in
+from proxy.chain.settlement.settlement import Settlement
+from proxy.chain.settlement.slices import BlockName
+from proxy.chain.settlement.taker import Taker
+from proxy.chain.witness import Fate, Witness
+from proxy.errors import StateUnavailable
+from proxy.ledger.operations import EndedName, Evidence, Mined, Stage
+from proxy.session.counters import SessionKey
+from proxy.session.known import Status
+from proxy.session.registry import Registry
+from proxy.userop.primitives import Hash32, print_bytes
+
+_LOG: Final = logging.getLogger(__name__)
+_AT_ONCE: Final = 4
+_SHORTEST_SLEEP: Final = 0.02
+_LONGEST_SLEEP: Final = 15.0
+_AGAIN_SECONDS: Final = 15.0
+
+_AT_HEAD: Final = Evidence(said="by the entry point's nonce at the node's newest block")
+
+Reread = Callable[[SessionKey], Awaitable[object]]
+"""Reads a session from the node into the registry. Raises `StateUnavailable`."""
+
+CatchUp = Callable[[], Awaitable[None]]
+"""Reads the blocks there are and returns when they are settled, or cannot be read. Never raises."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeWord:
+    """What a node tells. Where nobody follows its blocks, `taker` and `catch_up` are `None`; `wake` has new blocks
+    looked for soon."""
+
+    witness: Witness
+    reread: Reread
+    taker: Taker | None = None
+    catch_up: CatchUp | None = None
+    wake: Callable[[], None] = lambda: None
+
+
+class Lookout:
+    """`receipt` asks the bundler: the receipt, or `None` while there is none; `inclusion` whether it knows of a block
+    all the same. `node` is `None` without one.
+    """
+
+    def __init__(
+        self,
+        settlement: Settlement,
+        *,
+        registry: Registry,
+        receipt: AskReceipt,
+        clock: Callable[[], float],
+        monotonic: Callable[[], float],
+        patience: Patience,
+        inclusion: AskReceipt | None = None,
+        node: NodeWord | None = None,
+    ) -> None:
+        self.settlement = settlement
+        self._registry = registry
+        self._clock = clock
+        self._monotonic = monotonic
+        self._patience = patience
+        self._inclusion = inclusion
+        self._node = node
+        self._taker = None if node is None else node.taker
+        self.polling = Polling(receipt, self, patience, monotonic, on_due=settlement.awake.set)
+        self._rechecks: DueHeap[BlockName] = DueHeap()
+        self._recheck_of: dict[BlockName, tuple[Hash32, int]] = {}  # an operation of it, and how often it was looked at
+        self._restored: dict[Hash32, asyncio.Task[None] | None] = {}
+        self._stale: dict[SessionKey, asyncio.Task[None] | None] = {}
+        self._proving: DueHeap[Hash32] = DueHeap()
+        self._working: dict[str, asyncio.Task[None]] = {}
+        settlement.on_begun = self._begun
+        settlement.flights.on_gone = self._gone
+        settlement.ends.readable = node is not None
+
+    # what begins and ends
+
+    def _begun(self, user_op_hash: Hash32, stage: Stage) -> None:
+        if stage is not Stage.FORWARDED:
+            self.polling.begin(user_op_hash, remembered=stage in LET_GO)
+            self.settlement.awake.set()
+
+    def _gone(self, user_op_hash: Hash32) -> None:
+        self.polling.forget(user_op_hash)
+        self._restored.pop(user_op_hash, None)
+        self._proving.discard(user_op_hash)
+        self.settlement.to_prove.pop(user_op_hash, None)
+        self.settlement.unproven.discard(user_op_hash)
+
+    @property
+    def _is_told(self) -> bool:
+        """Whether the chain's blocks tell all there is to know."""
+        told = None if self._taker is None else self._taker.told_seconds_ago
+        return told is not None and told < self._patience.quiet
+
+    # after a restart
+
+    def restored(self, hashes: Iterable[Hash32], sessions: Iterable[SessionKey]) -> None:
+        """These were in flight before the restart, and these sessions were concerned. To be called before the first
+        request."""
+        self._restored.update(dict.fromkeys(hashes))
+        if self._node is None:
+            for block, user_op_hash in self.settlement.remembered.mined_blocks():
+                self._recheck(block, user_op_hash)
+        if self._node is not None:
+            for key in sessions:
+                # whether its last reading has counted the operation is not known any more: read it again, and until
+                # then rather count twice than not at all
+                self._registry.forget_block(key)
+                self._stale[key] = None
+
+    async def reconciled(self, key: SessionKey) -> None:
+        """Returns when this session was read once after a restart that found operations of it in flight, with its
+        nonces; or, without a node, when the bundler was asked about the oldest of them. Never raises; what nobody can
+        tell stays in flight."""
+        if key in self._stale:
+            task = self._stale[key]
+            if task is None:
+                task = self._stale[key] = asyncio.create_task(self._read_stale(key))
+            await asyncio.shield(task)
+        elif self._node is None and self._restored:
+            awaited = [each for each in self._registry.awaited(key) if each in self._restored]
+            await asyncio.gather(*(self._ask_restored(each) for each in awaited[: self._patience.at_once]))
+
+    async def _read_stale(self, key: SessionKey) -> None:
+        try:
+            await self._read_again(key, doubted=False)
+        finally:
+            self._stale.pop(key, None)
+
+    async def _ask_restored(self, user_op_hash: Hash32) -> None:
+        task = self._restored.get(user_op_hash)
+        if task is None:
+            task = self._restored[user_op_hash] = asyncio.create_task(self._find_out(user_op_hash))
+        await asyncio.shield(task)
+
+    async def _find_out(self, user_op_hash: Hash32) -> None:
+        try:
+            await self.polling.ask_now(user_op_hash)
+            await self._ask_inclusion(user_op_hash)
+        finally:
+            self._restored.pop(user_op_hash, None)
+
+    # receipts
+
+    async def observe(self, receipt: object) -> None:
+        """A receipt went through the gate: it is asked for here as well, and next."""
+        user_op_hash = named_in(receipt)
+        if user_op_hash is None:
+            return
+        if self.settlement.flights.get(user_op_hash) is not None:
+            self.polling.hurry(user_op_hash)
+        elif (ended := self.settlement.remembered.mined(user_op_hash)) is not None:
+            block = (
+                None if ended.block is None or ended.block_hash is None else BlockName(ended.block, ended.block_hash)
+            )
+            if block is not None and block in self._recheck_of:
+                self._rechecks.put(block, self._monotonic())
+        self.settlement.awake.set()
+
+    def _hurry_recheck(self, ended: EndedName) -> None:
+        if ended.block is not None and ended.block_hash is not None:
+            block = BlockName(ended.block, ended.block_hash)
+            if block in self._recheck_of:
+                self._rechecks.put(block, self._monotonic())
+
+    async def look_back(self) -> None:
+        """Find out now whether the chain has taken blocks back. Never raises for what cannot be told."""
+        await self._catch_up_now()
+
+    async def settle_now(self, hashes: Sequence[Hash32]) -> bool:
+        """Find out now what became of these operations, once. Whether any of them ended."""
+        asked = [each for each in dict.fromkeys(hashes) if self.settlement.flights.get(each) is not None]
+        if not asked:
+            return False
+        if self._is_told:
+            await self._catch_up_now()
+        else:
+            await asyncio.gather(*(self.polling.ask_now(each) for each in asked[:_AT_ONCE]))
+        return any(self.settlement.flights.get(each) is None for each in asked)
+
+    async def _catch_up_now(self) -> None:
+        if self._node is None or self._node.catch_up is None:
+            return
+        try:
+            async with asyncio.timeout(self._patience.timeout):
+                await self._node.catch_up()
+        except TimeoutError:
+            pass
+
+    async def found(self, mined: Mined) -> None:
+        """See `Answered`."""
+        await self.settlement.found(mined)
+        if mined.block is not None and mined.block_hash is not None and not self._is_told:
+            self._recheck(BlockName(mined.block, mined.block_hash), mined.user_op_hash)
+
+    async def absent(self, user_op_hash: Hash32, seconds: float, asked: int) -> None:
+        """See `Answered`. That the bundler knows nothing means little; the chain is asked where it can be."""
+        is_long = await self.settlement.silent(user_op_hash, seconds)
+        if (asked >= self._patience.questions or is_long) and self._node is not None:
+            await self._prove(user_op_hash, is_long=is_long)
+        elif is_long and not await self._ask_inclusion(user_op_hash):
+            flight = self.settlement.flights.get(user_op_hash)
+            if flight is not None:
+                await self.settlement.unmined(user_op_hash, Evidence(silent_seconds=flight.silent_seconds))
+
+    async def _ask_inclusion(self, user_op_hash: Hash32) -> bool:
+        """Whether the bundler knows in which block the operation is, though it has no receipt; or cannot tell."""
+        if self._inclusion is None or self.settlement.flights.get(user_op_hash) is None:
+            return False
+        answer = await self.polling.answer(user_op_hash, self._inclusion)
+        if isinstance(answer, Mined):
+            await self.found(answer)
+        return answer is not None
+
+    # what the chain itself says
+
+    async def _prove(self, user_op_hash: Hash32, *, is_long: bool) -> bool:
+        """Whether the chain could be asked what became of the operation. Never raises."""
+        flight = self.settlement.flights.get(user_op_hash)
+        if self._node is None or flight is None:
+            return False
+        slot = flight.slot
+        try:
+            async with asyncio.timeout(self._patience.timeout):
+                fate = await self._node.witness.fate(slot, user_op_hash)
+        except (TimeoutError, StateUnavailable) as error:
+            _LOG.info("what became of %s cannot be told: %s", print_bytes(user_op_hash), error)
+            return False
+        cursor = None if self._taker is None else self._taker.cursor
+        shown = _AT_HEAD if cursor is None else Evidence(block=cursor.number, block_hash=cursor.hash)
+        if isinstance(fate, Mined):
+            try:
+                await self.found(fate)
+            except StateUnavailable:
+                return False
+        elif fate is Fate.TAKEN:
+            await self.settlement.nonce_used(user_op_hash, shown)
+        elif is_long:
+            silent = max(flight.silent_seconds, self._patience.unmined_after)
+            await self.settlement.unmined(user_op_hash, replace(shown, silent_seconds=silent))
+        return True
+
+    async def _prove_all(self) -> None:
+        """What the settlement wants proven; what cannot be is asked again later."""
+        wanted, self.settlement.to_prove = self.settlement.to_prove, {}
+        if self._node is None:
+            return
+        now = self._monotonic()
+        for user_op_hash in wanted:
+            self._proving.put(user_op_hash, now)
+        left = self._proving.pop_due(now)
+
+        async def prove_some() -> None:
+            for user_op_hash in left:  # shared by all who prove
+                is_told = await self._prove(user_op_hash, is_long=self.settlement.is_unmined(user_op_hash))
+                if is_told:
+                    self.settlement.unproven.discard(user_op_hash)
+                elif self.settlement.flights.get(user_op_hash) is not None:
+                    self._proving.put(user_op_hash, now + _AGAIN_SECONDS)
+
+        await asyncio.gather(*(prove_some() for _ in range(_AT_ONCE)))
+
+    # a chain that takes blocks back, told by the bundler alone
+
+    def _recheck(self, block: BlockName, user_op_hash: Hash32) -> None:
+        if block not in self._recheck_of:
+            self._recheck_of[block] = (user_op_hash, 0)
+            self._rechecks.put(block, self._monotonic() + self._patience.rechecks[0])
+
+    async def _recheck_all(self) -> None:
+        for block in list(self._rechecks.pop_due(self._monotonic())):
+            user_op_hash, times = self._recheck_of.pop(block)
+            answer = await self.polling.answer(user_op_hash)
+            if isinstance(answer, Exception):
+                self._recheck_of[block] = (user_op_hash, times)
+                self._rechecks.put(block, self._monotonic() + self._patience.rechecks[0])
+            elif answer is None or (answer.block_hash is not None and answer.block_hash != block.hash):
+                names = self.settlement.remembered.shown_in(block)
+                await self.settlement.bring_back(names)
+                self.settlement.to_prove |= dict.fromkeys(name.user_op_hash for name in names)
+                for other in self._recheck_of:
+                    if other.number >= block.number:
+                        self._rechecks.put(other, self._monotonic())
+            elif times + 1 < len(self._patience.rechecks):
+                self._recheck_of[block] = (user_op_hash, times + 1)
+                pause = self._patience.rechecks[times + 1] - self._patience.rechecks[times]
+                self._rechecks.put(block, self._monotonic() + pause)
+
+    # sessions
+
+    async def _read_all(self) -> None:
+        wanted, self.settlement.to_read = self.settlement.to_read, {}
+        left = iter((*wanted, *(key for key, task in self._stale.items() if task is None)))
+
+        async def read_some() -> None:
+            for key in left:  # shared by all who read
+                await (self.reconciled(key) if key in self._stale else self._read_again(key))
+
+        await asyncio.gather(*(read_some() for _ in range(_AT_ONCE)))
+
+    async def _read_again(self, key: SessionKey, *, doubted: bool = True) -> None:
+        """A `doubted` session that cannot be read is not judged by what was known before."""
+        known = self._registry.get(key)
+        if self._node is None or known is None:
+            return
+        try:
+            await self._node.reread(key)
+        except StateUnavailable as error:
+            _LOG.warning("session %s cannot be read again: %s", print_bytes(key.permission_id), error.what)
+            known = self._registry.get(key)
+            if doubted and known is not None and known.status is Status.IN_FORCE and known.state is not None:
+                self._registry.put(replace(known, state=None, block=None, updated_at=self._clock()))
+
+    # keeping at it
+
+    async def run(self) -> None:
+        """Look until cancelled. No failure of the bundler, the node or the store ends it."""
+        try:
+            while True:
+                self.settlement.awake.clear()
+                for work in (self.settlement.books.keep_again, self._read_all, self._recheck_all, self._prove_all):
+                    self._start(work)
+                self._ask_due()
+                await self._sleep()
+        finally:
+            for task in self._working.values():
+                task.cancel()
+            await asyncio.gather(*self._working.values(), return_exceptions=True)
+            await self.polling.close()
+
+    def _start(self, work: Callable[[], Awaitable[None]]) -> None:
+        """One of a kind at a time."""
+        if work.__name__ in self._working:
+            return
+
+        async def do() -> None:
+            try:
+                await work()
+            except Exception:
+                _LOG.exception("a round of the settlement failed; the next one follows")
+            finally:
+                del self._working[work.__name__]
+
+        self._working[work.__name__] = asyncio.create_task(do())
+
+    def _ask_due(self) -> list[asyncio.Task[None]]:
+        return [] if self._is_told else self.polling.ask_due()
+
+    async def round(self) -> None:
+        """Everything that is due, once; returns when it is done."""
+        await self.settlement.books.keep_again()
+        await asyncio.gather(*self._ask_due())
+        await self._recheck_all()
+        await self._prove_all()
+        await self._read_all()
+
+    async def _sleep(self) -> None:
+        """Until something is due, or is begun."""
+        waits = [_LONGEST_SLEEP]
+        if not self._is_told and (due := self.polling.next_due()) is not None:
+            waits.append(due)
+        firsts = (self._rechecks.first(), self._proving.first())
+        waits += [first - self._monotonic() for first in firsts if first is not None]
+        if self.settlement.books.is_behind:
+            waits.append(self._patience.store)
+        try:
+            async with asyncio.timeout(max(min(waits), _SHORTEST_SLEEP)):
+                await self.settlement.awake.wait()
+        except TimeoutError:
+            pass

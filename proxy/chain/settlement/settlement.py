@@ -1,0 +1,345 @@
+"""The one settlement of a chain: what was sent is held until it is told what became of it, by who can know.
+
+Nobody's silence ends anything: a question that failed is no answer. Registry and ledger learn of an end at once and in
+one step, the store with them in one transaction, so that a restart neither forgets an operation nor counts it twice.
+Blocks come in by `proxy.chain.settlement.taker`, receipts by `proxy.chain.settlement.lookout`; both use this door.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
+from typing import Final
+
+from proxy.chain.settlement.books import Books
+from proxy.chain.settlement.ends import Draft, End, Ends, grip_of
+from proxy.chain.settlement.flights import LET_GO, Flight, Flights
+from proxy.chain.settlement.outcome import Keeper, Outcome
+from proxy.chain.settlement.patience import Patience
+from proxy.chain.settlement.remembered import Remembered
+from proxy.ledger.operations import AcceptedOperation, Cause, EndedName, Evidence, InFlight, Mined, Stage
+from proxy.ledger.reservation import UNKNOWN_NONCE, Grip, Ledger, Reservation
+from proxy.session.changes import SessionEnabled
+from proxy.session.counters import HoldName, SessionKey
+from proxy.session.registry import Registry
+from proxy.userop.primitives import Hash32, print_bytes
+
+_LOG: Final = logging.getLogger(__name__)
+_SILENCE_KEPT: Final = 60.0
+"""Seconds of silence between two notes of it."""
+
+
+class Settlement:
+    """`clock` gives unix seconds; `tell` hears of every end.
+
+    Whoever looks after it has those sessions read that `to_read` names and those operations proven by the chain that
+    `to_prove` names, and hears by `on_begun` of what is in flight from now on.
+    """
+
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        ledger: Ledger,
+        keeper: Keeper,
+        clock: Callable[[], float],
+        patience: Patience,
+        tell: Callable[[End], None],
+    ) -> None:
+        self._registry = registry
+        self._ledger = ledger
+        self._clock = clock
+        self._patience = patience
+        self._tell = tell
+        self.remembered = Remembered(patience.final)
+        self.flights = Flights(patience)
+        self.ends = Ends(
+            registry, ledger, self.remembered, self.flights, clock=clock, unmined_grip=patience.unmined_grip
+        )
+        self.books = Books(keeper, registry, ledger, self.remembered, self.flights, seconds=patience.store)
+        self._unkept: set[HoldName] = set()  # held in memory alone
+        self.known_seconds = 0.0
+        """For how long, altogether, the chain's blocks have told what became of operations."""
+        self.to_read: dict[SessionKey, None] = {}
+        self.to_prove: dict[Hash32, None] = {}
+        self.unproven: set[Hash32] = set()
+        """Of those, what no block that is told of from now on can show: before it is proven no cursor outlives this."""
+        self.awake = asyncio.Event()
+        self.on_begun: Callable[[Hash32, Stage], None] = _nobody
+
+    def __len__(self) -> int:
+        """How many operations are in flight, or remembered because their nonce is unused."""
+        return len(self.flights)
+
+    def oldest_seconds(self) -> float:
+        """For how long the oldest operation has been in flight; 0 when there is none."""
+        first = self.flights.oldest.first()
+        return 0.0 if first is None else max(self._clock() - first, 0.0)
+
+    # before and after an operation is sent
+
+    async def hold(self, operation: AcceptedOperation) -> None:
+        """Returns when what the operation holds would outlive this process: only then send it.
+
+        Raises `StateUnavailable`; then, and when cancelled, `let_go` is due.
+        """
+        operation = replace(operation, known_at=self.known_seconds)
+        await self.books.begin(Outcome(begun=operation))
+        self._begin(operation, Stage.FORWARDED)
+
+    def hold_unkept(self, operation: AcceptedOperation) -> None:
+        """The operation is sent although that could not be kept: `follow` tries again."""
+        self._begin(replace(operation, known_at=self.known_seconds), Stage.FORWARDED)
+        self._unkept.add(operation.name)
+
+    def let_go(self, operation: AcceptedOperation) -> None:
+        """The operation is not sent after all: one attempt less, and with the last one gone nothing is held."""
+        self.refused(operation.reservation, None)
+
+    def refused(self, reservation: Reservation, said: str | None) -> None:
+        """The same; where it was sent, the bundler `said` that it does not take it."""
+        name = reservation.name
+        if self._ledger.release(name) is None:
+            flight = self.flights.get(name.user_op_hash)
+            if flight is not None and flight.stage in LET_GO:
+                # it was sent once more, and is held no more than before
+                self._ledger.loosen(name, grip_of(flight.stage, self._patience.unmined_grip))
+            return
+        operation = self._leave(name)
+        self.books.note(Outcome(ended=(name,)))
+        if said is not None and operation is not None:
+            self._tell(self.ends.refused(operation, Evidence(said=said)))
+
+    async def follow(self, operation: AcceptedOperation, stage: Stage = Stage.ACCEPTED) -> None:
+        """The bundler took this operation; or no answer came, and it may have. What it grants is pending.
+
+        Returns when it is kept on disk, at once where `hold` has seen to that. A store that fails does not undo
+        that: what could not be kept is tried again.
+        """
+        name = operation.name
+        is_held = name in self.flights
+        ended = self.remembered.mined(name.user_op_hash) or (None if is_held else self.remembered.get(name))
+        if ended is not None:
+            # it ended before the answer came; or it was sent again after that, to a bundler that names it once more
+            await self._over_before((name,), {ended.name: Evidence(block=ended.block, block_hash=ended.block_hash)})
+            return
+        self._ledger.accept(name)
+        pending = self._registry.expect(operation.changes, self._clock(), session=operation.reservation.session)
+        if is_held:
+            await self._answered(name, stage, Outcome(sessions=pending))
+        else:
+            operation = replace(operation, known_at=self.known_seconds)
+            self._ledger.restore(operation.reservation)
+            self._begin(operation, stage)
+            self._prove_if_in_doubt(name.user_op_hash, stage)
+            self.on_begun(name.user_op_hash, stage)
+            await self.books.keep(Outcome(sessions=pending, begun=operation, stages=((name, stage),)))
+
+    async def _answered(self, name: HoldName, stage: Stage, known: Outcome) -> None:
+        """An answer came, or none, to what is held already."""
+        flight = self.flights.get(name.user_op_hash)
+        if flight is None:
+            return
+        if flight.stage in LET_GO:
+            # all of it is held again, from now on
+            flight.silent_seconds = 0.0
+            self.flights.unmined.put(name.user_op_hash, self.known_seconds + self._patience.unmined_after)
+            flight.stage = stage
+        elif stage is Stage.ACCEPTED or flight.stage is Stage.FORWARDED:
+            flight.stage = stage
+        if self.remembered.get(name) is not None:
+            self.to_prove[name.user_op_hash] = None  # its nonce was used before it was sent again
+        self._prove_if_in_doubt(name.user_op_hash, stage)
+        self.on_begun(name.user_op_hash, flight.stage)
+        known = replace(known, stages=((name, flight.stage),))
+        if name in self._unkept:
+            self._unkept.discard(name)
+            await self.books.keep(replace(known, begun=flight.claims[name]))
+        else:
+            self.books.note(known)
+
+    def restore(self, flights: Iterable[InFlight], ended: Iterable[EndedName] = ()) -> None:
+        """Take up what was there before a restart; to be called before the first request."""
+        now = self._clock()
+        for each in ended:
+            self.remembered.remember(each)
+        for flight in flights:
+            operation = flight.operation
+            mined = self.remembered.mined(operation.user_op_hash)
+            if mined is not None and mined.name == operation.name:
+                # it was about to be sent again
+                self.books.note(Outcome(ended=(operation.name,)))
+                continue
+            self._ledger.restore(_with_grant(operation), grip_of(flight.stage, self._patience.unmined_grip))
+            if flight.stage not in LET_GO:
+                self._registry.expect(operation.changes, now, session=operation.reservation.session)
+            self._begin(operation, flight.stage, flight.silent_seconds)
+            if mined is not None:
+                # under another session; this claim comes back with the block that showed that
+                draft, shown = Draft(), Evidence(block=mined.block, block_hash=mined.block_hash)
+                self.ends.end(draft, operation.name, Cause.NONCE_USED, replace(shown, by=operation.user_op_hash))
+                self.books.note(draft.outcome())
+                continue
+            self._prove_if_in_doubt(operation.user_op_hash, flight.stage)
+            self.on_begun(operation.user_op_hash, _as_sent(flight.stage))
+
+    def _begin(self, operation: AcceptedOperation, stage: Stage, silent_seconds: float = 0.0) -> None:
+        self.flights.begin(operation, stage, silent_seconds)
+        self.awake.set()
+
+    def _prove_if_in_doubt(self, user_op_hash: Hash32, stage: Stage) -> None:
+        """Nobody has said that its nonce was unused when it was sent; if it was not, no later block shows it."""
+        if stage in (Stage.FORWARDED, Stage.UNKNOWN):
+            self.to_prove[user_op_hash] = None
+
+    def _leave(self, name: HoldName) -> AcceptedOperation | None:
+        self._unkept.discard(name)
+        return self.flights.leave(name)
+
+    # what becomes known
+
+    async def found(self, mined: Mined) -> None:
+        """It was told that an operation was mined. Raises `StateUnavailable` when it cannot be read whether it was
+        counted before: it may have been sent again long after that, in doubt."""
+        flight = self.flights.get(mined.user_op_hash)
+        if flight is None:
+            return
+        names = tuple(flight.claims)
+        before = await self.books.recall(names)
+        shown = {ended.name: ended.evidence for ended in before if ended.cause is Cause.MINED}
+        if shown:
+            await self._over_before(names, shown)
+        elif self.flights.get(mined.user_op_hash) is flight:
+            draft = Draft()
+            self.ends.mined(draft, flight.slot, mined)
+            await self.close(draft)
+
+    async def _over_before(self, names: Iterable[HoldName], shown: Mapping[HoldName, Evidence]) -> None:
+        """The operation had ended, under the names that are `shown`, before it was sent again: it holds nothing. Under
+        another name it comes back with the block that showed that."""
+        draft = Draft()
+        for name in names:
+            if name in shown:
+                self._ledger.expire(name)
+                self._leave(name)
+                self._registry.dropped(name, self._clock())
+                self.books.note(Outcome(ended=(name,)))
+            else:
+                evidence = next(iter(shown.values()))
+                self.ends.end(draft, name, Cause.NONCE_USED, replace(evidence, by=name.user_op_hash))
+        await self.close(draft)
+
+    async def nonce_used(self, user_op_hash: Hash32, evidence: Evidence) -> None:
+        """The chain has shown that another operation used the nonce."""
+        flight = self.flights.get(user_op_hash)
+        if flight is None:
+            return
+        draft = Draft()
+        for held in self._ledger.held_in(flight.slot):
+            self.ends.end(draft, held.name, Cause.NONCE_USED, evidence)
+            if held.session is not None:
+                draft.to_read[held.session] = None  # nobody here knows what that other operation has used
+        await self.close(draft)
+
+    async def silent(self, user_op_hash: Hash32, seconds: float) -> bool:
+        """It was answered that an operation is not there, and for so many more seconds. One whose validity is over by
+        then has ended; for others, whether it is long enough for something to be let go (`unmined`)."""
+        flight = self.flights.get(user_op_hash)
+        if flight is None:
+            return False
+        before, now = flight.silent_seconds, self._clock()
+        flight.silent_seconds += seconds
+        if before // _SILENCE_KEPT != flight.silent_seconds // _SILENCE_KEPT:
+            self.books.note(Outcome(silences=tuple((name, flight.silent_seconds) for name in flight.claims)))
+        if self.flights.is_over(flight, now):
+            draft = Draft()
+            self.end_over(draft, flight, Evidence(timestamp=int(now), silent_seconds=flight.silent_seconds))
+            await self.close(draft)
+            return False
+        return flight.silent_seconds >= self._patience.unmined_after and flight.stage not in LET_GO
+
+    def is_unmined(self, user_op_hash: Hash32) -> bool:
+        """Whether an operation has been absent from the blocks for long enough for something to be let go."""
+        flight = self.flights.get(user_op_hash)
+        return flight is not None and flight.stage not in LET_GO and user_op_hash not in self.flights.unmined
+
+    async def unmined(self, user_op_hash: Hash32, evidence: Evidence) -> None:
+        """Those who can know have answered for long enough that it is not there: what the chain enforces itself is let
+        go."""
+        await self._loosen(user_op_hash, Cause.UNMINED, evidence, self._patience.unmined_grip)
+
+    async def release(self, user_op_hash: Hash32, said: str) -> bool:
+        """An operator lets go of all that an operation holds. Whether it held anything."""
+        flight = self.flights.get(user_op_hash)
+        if flight is None or flight.stage is Stage.RELEASED:
+            return False
+        await self._loosen(user_op_hash, Cause.RELEASED, Evidence(said=said), Grip.NONE)
+        return True
+
+    async def enable_nonce_read(self, session: SessionKey, enable_nonce: int, evidence: Evidence) -> None:
+        """The session was read with this enable nonce: grants under earlier ones cannot be mined any more, unless the
+        reading had one of them in it."""
+        names = self._ledger.grants_before(session, enable_nonce)
+        if names:
+            draft = Draft()
+            for name in names:
+                self.ends.end(draft, name, Cause.GRANT_USED, evidence)
+            await self.close(draft)
+
+    async def bring_back(self, names: Collection[HoldName]) -> None:
+        """What the chain has taken back is in flight again. Raises `StateUnavailable`."""
+        back = await self.books.recall(names)
+        draft = Draft()
+        self.ends.undo(draft, back)
+        for each in draft.revived:
+            _LOG.warning("operation %s is in flight again", print_bytes(each.operation.user_op_hash))
+            self._begin(each.operation, each.stage, each.silent_seconds)
+            self.on_begun(each.operation.user_op_hash, _as_sent(each.stage))
+        await self.close(draft)
+
+    async def _loosen(self, user_op_hash: Hash32, cause: Cause, evidence: Evidence, grip: Grip) -> None:
+        flight = self.flights.get(user_op_hash)
+        if flight is None:
+            return
+        draft = Draft()
+        self.ends.loosen(draft, flight, cause, evidence, grip)
+        self.flights.unmined.discard(user_op_hash)
+        self.on_begun(user_op_hash, flight.stage)
+        await self.close(draft)
+
+    def end_over(self, draft: Draft, flight: Flight, evidence: Evidence) -> None:
+        """The validity of every claim is over."""
+        for name in tuple(flight.claims):
+            self.ends.end(draft, name, Cause.EXPIRED, evidence)
+
+    async def close(self, draft: Draft, outcome: Outcome | None = None) -> None:
+        """Tell of what was gathered, have read what has to be, hand over the rest; `outcome`: that with its cursor."""
+        outcome = draft.outcome() if outcome is None else outcome
+        for end in draft.told:
+            self._tell(end)
+        if draft.to_read:
+            self.to_read |= draft.to_read
+            self.awake.set()
+        await self.books.keep(outcome)
+
+
+def _with_grant(operation: AcceptedOperation) -> Reservation:
+    """What it holds; of one that was kept before grants were told apart, with the enable nonce that it uses."""
+    reservation = operation.reservation
+    if reservation.grant is not None or reservation.session is None:
+        return reservation
+    for change in operation.changes.at_validation:
+        if isinstance(change, SessionEnabled) and change.session.permission_id == reservation.session.permission_id:
+            return replace(reservation, grant=UNKNOWN_NONCE if change.nonce is None else change.nonce)
+    return reservation
+
+
+def _as_sent(stage: Stage) -> Stage:
+    """What was about to be sent before a restart may have been."""
+    return Stage.UNKNOWN if stage is Stage.FORWARDED else stage
+
+
+def _nobody(_user_op_hash: Hash32, _stage: Stage) -> None:
+    return None

@@ -1,0 +1,157 @@
+"""The settlement as whoever follows the chain's blocks sees it: slices are settled in chain order, and undone."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Set
+from typing import Final
+
+from proxy.chain.settlement.ends import Draft
+from proxy.chain.settlement.outcome import Outcome, SettledUpTo
+from proxy.chain.settlement.patience import Patience
+from proxy.chain.settlement.settlement import Settlement
+from proxy.chain.settlement.slices import BlockName, OperationMined, Slice
+from proxy.ledger.operations import Evidence, Mined
+from proxy.ledger.reservation import NonceSlot
+from proxy.session.registry import Registry
+from proxy.userop.primitives import Address
+
+_A_PIECE: Final = 25
+"""Operations that end in one piece of work; a longer slice gives way in between."""
+_BLOCKS_KEPT: Final = 256
+
+
+class Taker:
+    """See `SliceTaker` for the meaning of each call. `monotonic` gives seconds that no change of the clock moves."""
+
+    def __init__(
+        self,
+        settlement: Settlement,
+        *,
+        chain_id: int,
+        registry: Registry,
+        clock: Callable[[], float],
+        monotonic: Callable[[], float],
+        patience: Patience,
+    ) -> None:
+        self._settlement = settlement
+        self._chain_id = chain_id
+        self._registry = registry
+        self._clock = clock
+        self._monotonic = monotonic
+        self._patience = patience
+        self._cursor: SettledUpTo | None = None
+        self._trail: deque[BlockName] = deque(maxlen=_BLOCKS_KEPT)  # newest last
+        self._told_at: float | None = None  # monotonic
+
+    def restore(self, cursor: SettledUpTo | None, trail: Iterable[BlockName]) -> None:
+        """Take up where it was before a restart. `trail` is ascending."""
+        self._cursor = cursor
+        self._trail.extend(trail)
+        if cursor is not None:
+            self._settlement.known_seconds = cursor.known_seconds
+
+    @property
+    def cursor(self) -> BlockName | None:
+        return None if self._cursor is None else self._cursor.block
+
+    @property
+    def told_seconds_ago(self) -> float | None:
+        """Since when nothing was told of blocks; `None` when nothing ever was in this life."""
+        return None if self._told_at is None else self._monotonic() - self._told_at
+
+    def trail(self) -> tuple[BlockName, ...]:
+        return tuple(reversed(self._trail))
+
+    def senders(self) -> Set[Address]:
+        return self._settlement.flights.senders()
+
+    async def settle(self, part: Slice) -> None:
+        """As the protocol has it. Raises `StateUnavailable` when what a bundler had told of cannot be read back."""
+        cursor, settlement = self._cursor, self._settlement
+        if part.chain_id != self._chain_id or (cursor is not None and part.parent != cursor.block):
+            raise ValueError(f"blocks {part.first} to {part.last.number} do not follow {cursor}")
+        for block in part.blocks:
+            # a bundler had told of a block that the chain has not got
+            if names := settlement.remembered.shown_beside(block):
+                await settlement.bring_back(names)
+        draft = Draft()
+        for event in part.events:
+            if isinstance(event, OperationMined):
+                slot = NonceSlot(part.chain_id, event.entry_point, event.sender, event.nonce)
+                settlement.ends.mined(draft, slot, _mined(event))
+            elif self._registry.get(event.key) is not None:
+                draft.to_read[event.key] = None
+            draft = await self._give_way(draft)
+        now = float(part.timestamp)
+        shown = Evidence(block=part.last.number, block_hash=part.last.hash, timestamp=part.timestamp)
+        for flight in settlement.flights.pop_over(now):
+            settlement.end_over(draft, flight, shown)
+            draft = await self._give_way(draft)
+        self._trail.extend(part.blocks)
+        self._move_to(part.last, part.timestamp)
+        settlement.remembered.forget_old(self._clock())
+        await settlement.close(draft, draft.outcome(cursor=self._kept_cursor, blocks=part.blocks))
+
+    async def undo(self, ancestor: BlockName) -> None:
+        """As the protocol has it. Raises `StateUnavailable` when what stood there cannot be read: to be repeated."""
+        names = self._settlement.remembered.shown_after(ancestor.number)
+        for first in range(0, len(names), _A_PIECE):
+            await self._settlement.bring_back(names[first : first + _A_PIECE])
+        while self._trail and self._trail[-1].number > ancestor.number:
+            self._trail.pop()
+        before = self._cursor
+        if before is not None:
+            known = self._settlement.known_seconds
+            self._cursor = before._replace(block=ancestor, known_seconds=known)
+            await self._settlement.books.keep(Outcome(cursor=self._kept_cursor, cut=ancestor.number))
+
+    async def start_at(self, block: BlockName, timestamp: int) -> None:
+        """As the protocol has it; what was in flight is to be proven one by one."""
+        settlement = self._settlement
+        settlement.to_prove |= dict.fromkeys(settlement.flights.hashes())
+        settlement.unproven.update(settlement.flights.hashes())
+        settlement.awake.set()
+        self._trail.clear()
+        self._trail.append(block)
+        self._move_to(block, timestamp)
+        await settlement.books.keep(Outcome(cursor=self._kept_cursor, blocks=(block,), cut=-1))
+
+    async def _give_way(self, draft: Draft) -> Draft:
+        """A piece is handed over whole; what comes next goes on from there, after a crash too."""
+        if len(draft.remembered) < _A_PIECE:
+            return draft
+        await self._settlement.close(draft)
+        return Draft()
+
+    @property
+    def _kept_cursor(self) -> SettledUpTo | None:
+        """What a restart goes on from: nothing, while something is to be proven that no later block shows."""
+        return None if self._settlement.unproven else self._cursor
+
+    def _move_to(self, block: BlockName, timestamp: int) -> None:
+        settlement, now = self._settlement, self._monotonic()
+        if self._told_at is not None:
+            # of a time in which nobody told of blocks only so much can count
+            settlement.known_seconds += min(now - self._told_at, self._patience.longest_step)
+        self._told_at = now
+        for user_op_hash in settlement.flights.unmined.pop_due(settlement.known_seconds):
+            settlement.to_prove[user_op_hash] = None
+            settlement.awake.set()
+        self._cursor = SettledUpTo(self._chain_id, block, timestamp, settlement.known_seconds)
+
+
+def _mined(event: OperationMined) -> Mined:
+    return Mined(
+        user_op_hash=event.user_op_hash,
+        success=event.success,
+        block=event.block.number,
+        block_hash=event.block.hash,
+        timestamp=event.timestamp,
+        transaction=event.transaction,
+        gas_used=event.gas_used,
+        gas_cost=event.gas_cost,
+        base_fee=event.base_fee,
+        revert_reason=event.revert_reason,
+        permission_ids=event.permission_ids,
+    )

@@ -1,0 +1,264 @@
+"""What operations hold, by the nonce they compete for; and the sums of it, kept as they change and never counted anew.
+
+Of all operations in one slot at most one is mined, so that a slot holds, of each counter, the most that any of them
+takes. The same operation under another session is one more of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from proxy.ledger.reservation import Grip, NonceSlot, Reservation, Standing, is_on_chain
+from proxy.ledger.rule_counts import NOTHING, RuleCounts, RuleUse
+from proxy.session.counters import Counter, HoldName, SessionKey
+from proxy.userop.nonce import nonce_key
+from proxy.userop.primitives import Address, Hash32
+
+
+@dataclass(slots=True)
+class Hold:
+    """One claim on one operation."""
+
+    reservation: Reservation
+    amounts: dict[Counter, int]
+    attempts: int  # sends under way whose answer is not known
+    accepted: bool
+    restored: bool = False  # held without a check: it may have been replaced since
+    unread: bool = False  # and no reading has told since whether the chain has counted it
+    grip: Grip = Grip.ALL
+
+
+@dataclass(slots=True)
+class Slot:
+    """The operations that compete for one nonce, and the most that any of them takes of each counter.
+
+    `counted` are the sessions whose last reading was found to have one of them in it already.
+    """
+
+    holds: dict[HoldName, Hold] = field(default_factory=dict)
+    amounts: dict[Counter, int] = field(default_factory=dict)
+    counted: set[SessionKey] = field(default_factory=set)
+    rules: RuleUse = NOTHING
+
+
+@dataclass(slots=True)
+class _OfSession:
+    names: dict[HoldName, NonceSlot] = field(default_factory=dict)  # oldest first
+    lanes: dict[int, int] = field(default_factory=dict)  # nonce key: how many of them
+    counted: dict[NonceSlot, None] = field(default_factory=dict)  # slots of it that a reading has counted
+    unread: dict[HoldName, None] = field(default_factory=dict)
+    grants: dict[int, dict[HoldName, None]] = field(default_factory=dict)  # by the enable nonce that they use
+
+
+class Slots:
+    """The slots of one chain with all sums."""
+
+    def __init__(self, rules: RuleCounts) -> None:
+        self._rules = rules
+        self._slots: dict[NonceSlot, Slot] = {}
+        self._names: dict[HoldName, NonceSlot] = {}
+        self._in_flight: dict[Counter, int] = {}
+        self._sessions: dict[SessionKey, _OfSession] = {}
+        self._accounts: dict[Address, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    # asking
+
+    def get(self, place: NonceSlot) -> Slot | None:
+        """What competes for a nonce."""
+        return self._slots.get(place)
+
+    def find(self, name: HoldName) -> tuple[Slot, Hold] | None:
+        """What is held under a name, and where."""
+        place = self._names.get(name)
+        if place is None:
+            return None
+        slot = self._slots[place]
+        return slot, slot.holds[name]
+
+    def in_flight(self, counter: Counter) -> int:
+        """The sum over all slots."""
+        return self._in_flight.get(counter, 0)
+
+    def of_session(self, session: SessionKey) -> tuple[Reservation, ...]:
+        """Oldest first."""
+        of_session = self._sessions.get(session)
+        if of_session is None:
+            return ()
+        return tuple(self._slots[place].holds[name].reservation for name, place in of_session.names.items())
+
+    def number_of(self, session: SessionKey) -> int:
+        """How many operations of a session are held."""
+        of_session = self._sessions.get(session)
+        return 0 if of_session is None else len(of_session.names)
+
+    def number_in(self, account: Address) -> int:
+        """The same of an account."""
+        return self._accounts.get(account, 0)
+
+    def standing(self, place: NonceSlot, session: SessionKey, user_op_hash: Hash32 | None) -> Standing | None:
+        """See `Ledger.standing`."""
+        of_session = self._sessions.get(session)
+        if of_session is None:
+            return None
+        slot = self._slots.get(place)
+        replaces = slot is not None and any(
+            other.session == session and other.user_op_hash != user_op_hash for other in slot.holds
+        )
+        return Standing(replaces, len(of_session.lanes) + (nonce_key(place.nonce) not in of_session.lanes))
+
+    def rival_of(self, reservation: Reservation) -> Hash32 | None:
+        """Another operation in flight, under another nonce, that uses up the same enable nonce."""
+        for name in self.grants_beside(reservation):
+            if self._slots[self._names[name]].holds[name].grip is Grip.ALL:
+                return name.user_op_hash
+        return None
+
+    def grants_beside(self, reservation: Reservation) -> tuple[HoldName, ...]:
+        """See `Ledger.grants_beside`."""
+        of_session = None if reservation.session is None else self._sessions.get(reservation.session)
+        if of_session is None or reservation.grant is None:
+            return ()
+        turn = of_session.grants.get(reservation.grant, {})
+        return tuple(name for name in turn if self._names[name] != reservation.slot)
+
+    def grants_before(self, session: SessionKey, enable_nonce: int) -> tuple[HoldName, ...]:
+        """See `Ledger.grants_before`."""
+        of_session = self._sessions.get(session)
+        if of_session is None:
+            return ()
+        return tuple(
+            name
+            for nonce, turn in of_session.grants.items()
+            if 0 <= nonce < enable_nonce
+            for name in turn
+            if session not in self._slots[self._names[name]].counted
+        )
+
+    # changing
+
+    def put(self, hold: Hold) -> None:
+        """Hold this from now on."""
+        reservation = hold.reservation
+        name, place = reservation.name, reservation.slot
+        slot = self._slots.get(place)
+        if slot is None:
+            slot = self._slots[place] = Slot()
+        slot.holds[name] = hold
+        self._names[name] = place
+        self._accounts[place.sender] = self._accounts.get(place.sender, 0) + 1
+        if name.session is not None:
+            of_session = self._sessions.get(name.session)
+            if of_session is None:
+                of_session = self._sessions[name.session] = _OfSession()
+            of_session.names[name] = place
+            lane = nonce_key(place.nonce)
+            of_session.lanes[lane] = of_session.lanes.get(lane, 0) + 1
+            if hold.unread:
+                of_session.unread[name] = None
+            if name.session in slot.counted:
+                of_session.counted[place] = None
+            if reservation.grant is not None:
+                of_session.grants.setdefault(reservation.grant, {})[name] = None
+        self._recount(slot)
+
+    def drop(self, name: HoldName) -> Reservation:
+        """Hold it no more."""
+        place = self._names.pop(name)
+        slot = self._slots[place]
+        hold = slot.holds.pop(name)
+        if left := self._accounts[place.sender] - 1:
+            self._accounts[place.sender] = left
+        else:
+            del self._accounts[place.sender]
+        self._drop_from_session(hold.reservation, slot)
+        self._recount(slot)
+        if not slot.holds:
+            del self._slots[place]
+        return hold.reservation
+
+    def loosen(self, name: HoldName, grip: Grip) -> None:
+        """Hold less of it."""
+        slot = self._slots[self._names[name]]
+        slot.holds[name].grip = grip
+        self._recount(slot)
+
+    def count(self, session: SessionKey, place: NonceSlot) -> None:
+        """See `Ledger.count`."""
+        slot, of_session = self._slots.get(place), self._sessions.get(session)
+        if slot is None or of_session is None:
+            return
+        slot.counted.add(session)
+        of_session.counted[place] = None
+        self._recount(slot)
+
+    def uncount(self, session: SessionKey) -> None:
+        """See `Ledger.uncount`."""
+        of_session = self._sessions.get(session)
+        if of_session is None:
+            return
+        for place in tuple(of_session.counted):
+            slot = self._slots[place]
+            slot.counted.discard(session)
+            self._recount(slot)
+        of_session.counted.clear()
+        for name in of_session.unread:
+            self._slots[of_session.names[name]].holds[name].unread = False
+        of_session.unread.clear()
+
+    def _drop_from_session(self, reservation: Reservation, slot: Slot) -> None:
+        name, place = reservation.name, reservation.slot
+        if name.session is None:
+            return
+        of_session = self._sessions[name.session]
+        del of_session.names[name]
+        of_session.unread.pop(name, None)
+        if reservation.grant is not None:
+            turn = of_session.grants[reservation.grant]
+            del turn[name]
+            if not turn:
+                del of_session.grants[reservation.grant]
+        if not any(other.session == name.session for other in slot.holds):
+            of_session.counted.pop(place, None)
+            slot.counted.discard(name.session)
+        lane = nonce_key(place.nonce)
+        of_session.lanes[lane] -= 1
+        if not of_session.lanes[lane]:
+            del of_session.lanes[lane]
+        if not of_session.names:
+            del self._sessions[name.session]
+
+    def _recount(self, slot: Slot) -> None:
+        """The sums follow one slot, whose operations are few."""
+        for counter, amount in slot.amounts.items():
+            left = self._in_flight[counter] - amount
+            if left:
+                self._in_flight[counter] = left
+            else:
+                del self._in_flight[counter]
+        amounts: dict[Counter, int] = {}
+        for hold in slot.holds.values():
+            if hold.grip is Grip.NONE:
+                continue
+            local = hold.grip is Grip.LOCAL or hold.reservation.session in slot.counted
+            for counter, amount in hold.amounts.items():
+                if amount > amounts.get(counter, 0) and not (local and is_on_chain(counter)):
+                    amounts[counter] = amount
+        slot.amounts = amounts
+        for counter, amount in amounts.items():
+            self._in_flight[counter] = self._in_flight.get(counter, 0) + amount
+        self._recount_rules(slot)
+
+    def _recount_rules(self, slot: Slot) -> None:
+        use = NOTHING
+        for hold in slot.holds.values():
+            if hold.reservation.rule_charges and hold.grip is not Grip.NONE:
+                use = RuleUse() if use is NOTHING else use
+                use.grow(hold.reservation.rule_charges)
+        if use is NOTHING and slot.rules is NOTHING:
+            return
+        self._rules.let_go(slot.rules)
+        self._rules.hold(use)
+        slot.rules = use

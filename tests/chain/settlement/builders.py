@@ -1,0 +1,265 @@
+"""A settlement with all that it needs, and blocks to feed it with, in few words."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+
+from proxy.chain.settlement.ends import End
+from proxy.chain.settlement.lookout import Lookout, NodeWord
+from proxy.chain.settlement.patience import Patience
+from proxy.chain.settlement.settlement import Settlement
+from proxy.chain.settlement.slices import BlockName, OperationMined, Place, SessionTouched, Slice
+from proxy.chain.settlement.taker import Taker
+from proxy.chain.witness import Fate
+from proxy.errors import StateUnavailable
+from proxy.ledger.memory import MemoryLedger
+from proxy.ledger.operations import AcceptedOperation, Cause, Mined, Stage
+from proxy.ledger.reservation import NOTHING_USED, Held, NonceSlot
+from proxy.session.counters import Charge, Counter, SessionKey
+from proxy.session.known import KnownSession, Source, Status
+from proxy.session.registry import Registry
+from proxy.userop.acts import SessionRemoved, SessionsEnabled
+from proxy.userop.primitives import Address, Hash32
+from tests.chain.builders import Bundler, Clock, Shelf, accepted
+from tests.session.builders import (
+    ACCOUNT,
+    SMART_SESSION,
+    TOKEN,
+    TRANSFER,
+    USAGE,
+    action,
+    enabled,
+    key_of,
+    session,
+    usage,
+)
+
+GRANT = session(action(TOKEN, TRANSFER, usage(3)))
+KEY = key_of(GRANT)
+STATE = enabled(GRANT)
+USES = Counter(SMART_SESSION, ACCOUNT, USAGE, STATE.action_config_id(next(iter(STATE.actions))))
+ONE_USE = Charge(USES, 1, 3)
+IN_FORCE = KnownSession(key=KEY, status=Status.IN_FORCE, source=Source.NODE, updated_at=1.0, state=STATE)
+GRANTED = SessionsEnabled(SMART_SESSION, (GRANT,))
+REMOVED = SessionRemoved(SMART_SESSION, KEY.permission_id)
+ENTRY_POINT = Address(b"\xee" * 20)
+
+
+def block(number: int, branch: int = 0) -> BlockName:
+    """Blocks of different branches have different hashes."""
+    return BlockName(number, Hash32(branch.to_bytes(4, "big") + number.to_bytes(28, "big")))
+
+
+@dataclass
+class Chain:
+    """A witness made of tables; an exception is raised."""
+
+    fates: dict[Hash32, Mined | Fate | Exception] = field(default_factory=dict)
+    asked: list[Hash32] = field(default_factory=list)
+
+    async def fate(self, _slot: NonceSlot, user_op_hash: Hash32) -> Mined | Fate:
+        self.asked.append(user_op_hash)
+        fate = self.fates.get(user_op_hash, Fate.OPEN)
+        if isinstance(fate, Exception):
+            raise fate
+        return fate
+
+    async def used(self, _slots: Collection[NonceSlot], _block: int) -> frozenset[NonceSlot]:
+        return frozenset()
+
+    async def block_hash(self, _number: int) -> Hash32 | None:
+        return None
+
+
+@dataclass
+class Scene:
+    """A settlement and everything around it. With a `chain` there is a node; its blocks are told by `tell`."""
+
+    registry: Registry = field(default_factory=Registry)
+    shelf: Shelf = field(default_factory=Shelf)
+    bundler: Bundler = field(default_factory=Bundler)
+    clock: Clock = field(default_factory=Clock)
+    monotonic: Clock = field(default_factory=lambda: Clock(5.0))
+    patience: Patience = field(default_factory=Patience)
+    chain: Chain | None = None
+    reread: list[SessionKey] = field(default_factory=list)
+    unreadable: bool = False
+    told: list[End] = field(default_factory=list)
+    woken: int = 0
+
+    def __post_init__(self) -> None:
+        self.ledger = MemoryLedger(sessions=self.registry)
+        self.settlement = Settlement(
+            registry=self.registry,
+            ledger=self.ledger,
+            keeper=self.shelf,
+            clock=self.clock,
+            patience=self.patience,
+            tell=self.told.append,
+        )
+        self.taker = Taker(
+            self.settlement,
+            chain_id=KEY.chain_id,
+            registry=self.registry,
+            clock=self.clock,
+            monotonic=self.monotonic,
+            patience=self.patience,
+        )
+        self.lookout = Lookout(
+            self.settlement,
+            registry=self.registry,
+            receipt=self.bundler.receipt,
+            clock=self.clock,
+            monotonic=self.monotonic,
+            patience=self.patience,
+            node=None
+            if self.chain is None
+            else NodeWord(witness=self.chain, reread=self._read, taker=self.taker, wake=self._wake),
+        )
+
+    def _wake(self) -> None:
+        self.woken += 1
+
+    async def _read(self, key: SessionKey) -> None:
+        self.reread.append(key)
+        if self.unreadable:
+            raise StateUnavailable("no answer")
+        known = self.registry.get(key)
+        assert known is not None
+        self.registry.put(replace(known, state=STATE, block=300))
+
+    # what is sent
+
+    async def accept(self, number: int, *charges: Charge, key: SessionKey = KEY, **of_operation: object) -> Hash32:
+        """Reserve, hold, send, and have it accepted."""
+        operation = self.reserve(number, *charges, key=key, **of_operation)
+        await self.settlement.hold(operation)
+        await self.settlement.follow(operation)
+        return operation.user_op_hash
+
+    def reserve(
+        self, number: int, *charges: Charge, key: SessionKey = KEY, **of_operation: object
+    ) -> AcceptedOperation:
+        """Only reserve."""
+        operation = accepted(number, key, *charges, **of_operation)  # type: ignore[arg-type]  # passed through
+        return self.reserved(operation)
+
+    def reserved(self, operation: AcceptedOperation) -> AcceptedOperation:
+        """The same with one that is made already."""
+        assert isinstance(self.ledger.reserve(operation.reservation, NOTHING_USED, self.clock.now), Held)
+        return operation
+
+    async def later(self, seconds: float) -> None:
+        """Let time pass, and everything that is due be done."""
+        self.clock.now += seconds
+        self.monotonic.now += seconds
+        await self.lookout.round()
+
+    # what is known
+
+    def status(self) -> Status | None:
+        """Of the session."""
+        known = self.registry.get(KEY)
+        return None if known is None else known.status
+
+    def used(self) -> int | None:
+        """What the session has used; `None` when it has to be read."""
+        known = self.registry.get(KEY)
+        assert known is not None
+        return None if known.state is None else known.state.used.get(USES, 0)
+
+    @property
+    def balance(self) -> tuple[int | None, int]:
+        """Used, and in flight."""
+        return self.used(), self.ledger.in_flight(USES)
+
+    @property
+    def causes(self) -> list[Cause]:
+        """Of the ends that were told, oldest first."""
+        return [end.ended.cause for end in self.told]
+
+    def stage(self, user_op_hash: Hash32) -> Stage | None:
+        """How far an operation in flight has come."""
+        flight = self.settlement.flights.get(user_op_hash)
+        return None if flight is None else flight.stage
+
+    # what the chain tells
+
+    async def tell(
+        self, number: int, *events: OperationMined | SessionTouched, timestamp: int | None = None, branch: int = 0
+    ) -> None:
+        """One block with these events; the settlement begins before the first that it is told of."""
+        if self.taker.cursor is None:
+            await self.taker.start_at(block(number - 1, branch), 0)
+        await self.taker.settle(
+            a_slice(self.taker.cursor, block(number, branch), events, timestamp or int(self.clock.now))
+        )
+        await self.lookout.round()
+
+
+def a_slice(
+    parent: BlockName | None,
+    last: BlockName,
+    events: Sequence[OperationMined | SessionTouched] = (),
+    timestamp: int = 1_000,
+) -> Slice:
+    """One that follows `parent`."""
+    return Slice(
+        chain_id=KEY.chain_id,
+        first=last.number if parent is None else parent.number + 1,
+        last=last,
+        parent=parent,
+        timestamp=timestamp,
+        blocks=(last,),
+        events=tuple(events),
+    )
+
+
+def mined(
+    user_op_hash: Hash32,
+    number: int,
+    *,
+    nonce: int,
+    success: bool = True,
+    claims: tuple[Hash32, ...] | None = None,
+    timestamp: int = 1_000,
+    branch: int = 0,
+    sender: Address = ACCOUNT,
+) -> OperationMined:
+    """In a block."""
+    return OperationMined(
+        place=Place(number, 0),
+        block=block(number, branch),
+        timestamp=timestamp,
+        transaction=Hash32(b"\x77" * 32),
+        entry_point=ENTRY_POINT,
+        user_op_hash=user_op_hash,
+        sender=sender,
+        nonce=nonce,
+        success=success,
+        gas_cost=70,
+        gas_used=7,
+        permission_ids=claims,
+    )
+
+
+def name(number: int) -> Hash32:
+    """The hash of operation `number`."""
+    return Hash32(number.to_bytes(32, "big"))
+
+
+def a_lookout(ledger: MemoryLedger) -> Lookout:
+    """With nothing else around it."""
+    clock, patience, registry = Clock(), Patience(), Registry()
+    settlement = Settlement(
+        registry=registry, ledger=ledger, keeper=Shelf(), clock=clock, patience=patience, tell=lambda _: None
+    )
+    return Lookout(
+        settlement,
+        registry=registry,
+        receipt=Bundler().receipt,
+        clock=clock,
+        monotonic=clock,
+        patience=patience,
+    )

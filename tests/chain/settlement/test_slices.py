@@ -1,0 +1,403 @@
+"""Blocks settle everything in them, in their order, and what stood on blocks that are gone is undone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from proxy.chain.settlement.slices import Place, SessionTouched
+from proxy.chain.witness import Fate
+from proxy.errors import StateUnavailable
+from proxy.judge.counts import CountKey, WindowCharge
+from proxy.judge.rule import Sliding
+from proxy.ledger.operations import AcceptedOperation, Cause, Evidence, InFlight, Mined, Stage
+from proxy.ledger.reservation import NonceSlot
+from proxy.session.changes import SessionEnabled
+from proxy.session.counters import Charge
+from proxy.session.known import Status
+from proxy.userop.primitives import Hash32
+from tests.chain.builders import accepted
+from tests.chain.settlement.builders import (
+    ENTRY_POINT,
+    GRANT,
+    GRANTED,
+    IN_FORCE,
+    KEY,
+    ONE_USE,
+    SMART_SESSION,
+    USES,
+    Chain,
+    Scene,
+    a_slice,
+    block,
+    mined,
+    name,
+)
+
+OTHER = replace(KEY, permission_id=Hash32(b"\x1e" * 32))
+RULE = CountKey(b"r" * 16, KEY.permission_id)
+HOUR = Sliding(3_600)
+
+
+def with_node(**parts: object) -> Scene:
+    scene = Scene(chain=Chain(), **parts)  # type: ignore[arg-type]  # passed through
+    scene.registry.put(IN_FORCE)
+    return scene
+
+
+def counted(number: int, amount: int = 1, **of: object) -> AcceptedOperation:
+    """An operation that a rule counts as well."""
+    operation = accepted(number, KEY, ONE_USE, **of)  # type: ignore[arg-type]  # passed through
+    charge = WindowCharge(key=RULE, window=HOUR, amount=amount, limit=99, binding=True, lasting=True)
+    return replace(operation, reservation=replace(operation.reservation, rule_charges=(charge,)))
+
+
+def by_rule(scene: Scene, at: float | None = None) -> int:
+    slot = NonceSlot(KEY.chain_id, ENTRY_POINT, KEY.account, 99)
+    return scene.ledger.counts(slot, at or scene.clock.now).total(RULE, HOUR)
+
+
+async def test_a_block_settles_what_is_in_it_with_all_that_it_says_and_in_one_piece_with_the_cursor() -> None:
+    scene = with_node()
+    op = await scene.accept(1, ONE_USE)
+    await scene.tell(10, mined(op, 10, nonce=1), timestamp=1_003)
+    assert scene.balance == (1, 0)
+    (outcome,) = [each for each in scene.shelf.kept if each.remembered]
+    assert outcome.cursor is not None
+    assert (outcome.cursor.block, outcome.blocks) == (block(10), (block(10),))
+    (end,) = scene.told
+    assert end.ended.mined is not None
+    assert (end.ended.mined.gas_cost, end.ended.mined.gas_used) == (70, 7)
+    assert (end.ended.evidence.block, end.ended.evidence.transaction) == (10, Hash32(b"\x77" * 32))
+    assert scene.taker.cursor == block(10)
+
+
+async def test_what_no_block_tells_of_stays_and_the_bundler_is_not_asked() -> None:
+    scene = with_node()
+    await scene.accept(1, ONE_USE)
+    for number in range(10, 30):
+        scene.clock.now += 2
+        scene.monotonic.now += 2
+        await scene.tell(number)
+    assert scene.balance == (0, 1)
+    assert scene.bundler.asked == []
+
+
+async def test_while_nothing_is_heard_of_blocks_the_bundler_is_asked_in_their_place() -> None:
+    scene = with_node()
+    op = await scene.accept(1, ONE_USE)
+    await scene.tell(10)
+    await scene.later(59)
+    assert scene.bundler.asked == []
+    scene.bundler.mine(op)
+    await scene.later(2)
+    assert scene.balance == (1, 0)
+
+
+async def test_a_nonce_used_by_an_operation_not_sent_here_ends_all_that_compete_for_it_and_has_sessions_read() -> None:
+    scene = with_node()
+    await scene.accept(1, ONE_USE, nonce=7)
+    await scene.accept(2, ONE_USE, nonce=7)
+    await scene.tell(10, mined(name(9), 10, nonce=7))
+    assert scene.balance == (0, 0)
+    assert scene.causes == [Cause.NONCE_USED, Cause.NONCE_USED]
+    assert {end.ended.evidence.by for end in scene.told} == {name(9)}
+    assert scene.reread == [KEY]
+
+
+async def test_a_stretch_that_does_not_follow_is_not_taken() -> None:
+    scene = with_node()
+    await scene.tell(10)
+    with pytest.raises(ValueError, match="follow"):
+        await scene.taker.settle(a_slice(block(10, branch=1), block(11)))
+    with pytest.raises(ValueError, match="follow"):
+        await scene.taker.settle(replace(a_slice(block(10), block(11)), chain_id=KEY.chain_id + 1))
+    assert scene.taker.cursor == block(10)
+
+
+async def test_what_the_store_does_not_take_now_it_takes_later_with_the_newest_cursor() -> None:
+    scene = with_node()
+    op = await scene.accept(1, ONE_USE)
+    await scene.tell(9)
+    scene.shelf.broken = True
+    await scene.tell(10, mined(op, 10, nonce=1))
+    await scene.tell(11)
+    scene.shelf.broken = False
+    await scene.later(1)
+    assert not scene.settlement.books.is_behind
+    assert scene.shelf.kept[-1].cursor is not None
+    assert scene.shelf.kept[-1].cursor.block == block(11)
+    assert any(each.ended == (accepted(1, KEY).name,) for each in scene.shelf.kept)
+
+
+async def test_a_large_block_is_handed_over_in_pieces_and_the_cursor_comes_with_the_last() -> None:
+    scene = with_node()
+    await scene.tell(9)
+    for number in range(1, 61):
+        await scene.accept(number)
+    before = len(scene.shelf.kept)
+    await scene.tell(10, *(mined(name(number), 10, nonce=number) for number in range(1, 61)))
+    pieces = scene.shelf.kept[before:]
+    assert [len(piece.remembered) for piece in pieces] == [25, 25, 10]
+    assert [piece.cursor is None for piece in pieces] == [True, True, False]
+
+
+# several sessions' claims on one operation
+
+
+@pytest.mark.parametrize(
+    ("claims", "used"),
+    [((KEY.permission_id,), 1), ((OTHER.permission_id,), 0), (None, 1), ((Hash32(b"\x77" * 32),), 1)],
+)
+async def test_it_counts_under_the_session_that_the_bundle_shows_or_else_under_all_that_it_came_under(
+    claims: tuple[Hash32, ...] | None, used: int
+) -> None:
+    scene = with_node()
+    other = USES._replace(config_id=Hash32(b"\xc1" * 32))
+    scene.registry.put(replace(IN_FORCE, key=OTHER))
+    op = await scene.accept(1, ONE_USE)
+    await scene.accept(1, Charge(other, 2, 3), key=OTHER)
+    assert (scene.ledger.in_flight(USES), scene.ledger.in_flight(other)) == (1, 2)
+    scene.unreadable = True
+    await scene.taker.start_at(block(9), 0)
+    await scene.taker.settle(a_slice(block(9), block(10), [mined(op, 10, nonce=1, claims=claims)]))
+    known = scene.registry.get(OTHER)
+    assert known is not None
+    assert known.state is not None
+    assert scene.used() == used
+    assert known.state.used.get(other, 0) == (0 if claims == (KEY.permission_id,) else 2)
+    assert (scene.ledger.in_flight(USES), scene.ledger.in_flight(other)) == (0, 0)
+    assert set(scene.settlement.to_read) == (
+        set() if claims in ((KEY.permission_id,), (OTHER.permission_id,)) else {KEY, OTHER}
+    )
+
+
+# time
+
+
+async def test_rules_count_at_the_time_of_the_block() -> None:
+    scene = with_node()
+    scene.clock.now = 10_000.0
+    operation = scene.reserved(counted(1, at=9_000.0))
+    await scene.settlement.hold(operation)
+    await scene.settlement.follow(operation)
+    await scene.tell(10, mined(name(1), 10, nonce=1, timestamp=7_000), timestamp=7_000)
+    assert by_rule(scene, 10_000) == 1
+    assert by_rule(scene, 7_000 + 3_600 + 15) == 0
+
+
+async def test_validity_ends_by_the_time_of_the_blocks_that_have_not_got_it() -> None:
+    scene = with_node()
+    await scene.accept(1, ONE_USE, valid_until=2_000)
+    scene.clock.now = 90_000.0
+    await scene.tell(10, timestamp=2_060)
+    assert scene.balance == (0, 1)
+    await scene.tell(11, timestamp=2_061)
+    await scene.tell(12, timestamp=2_062)
+    assert (scene.balance, scene.causes) == ((0, 0), [Cause.EXPIRED])
+    assert scene.told[0].ended.evidence == Evidence(block=11, block_hash=block(11).hash, timestamp=2_061)
+
+
+async def blocks(scene: Scene, first: int, number: int, seconds: float = 2.0) -> None:
+    for each in range(first, first + number):
+        scene.clock.now += seconds
+        scene.monotonic.now += seconds
+        await scene.tell(each)
+
+
+async def test_after_enough_blocks_without_it_and_an_unused_nonce_what_the_chain_enforces_is_let_go() -> None:
+    scene = with_node()
+    await scene.tell(9)
+    op = await scene.accept(1, ONE_USE)
+    await blocks(scene, 10, 299)
+    assert scene.balance == (0, 1)
+    await blocks(scene, 309, 2)
+    assert (scene.balance, scene.causes, scene.stage(op)) == ((0, 0), [Cause.UNMINED], Stage.UNMINED)
+    assert scene.told[0].ended.evidence.block == 309
+    await scene.tell(311, mined(op, 311, nonce=1))
+    assert scene.balance == (1, 0)
+    assert scene.told[-1].late
+
+
+async def test_a_chain_that_cannot_say_whether_the_nonce_is_used_lets_nothing_go() -> None:
+    scene = with_node()
+    assert scene.chain is not None
+    await scene.tell(9)
+    op = await scene.accept(1, ONE_USE)
+    scene.chain.fates[op] = StateUnavailable("no answer")
+    await blocks(scene, 10, 400)
+    assert scene.balance == (0, 1)
+    scene.chain.fates[op] = Fate.TAKEN
+    await blocks(scene, 410, 10)
+    assert scene.causes == [Cause.NONCE_USED]
+
+
+async def test_time_in_which_nobody_told_of_blocks_does_not_count_and_what_counted_outlives_a_restart() -> None:
+    scene = with_node()
+    await scene.tell(9)
+    await scene.accept(1, ONE_USE)
+    await blocks(scene, 10, 150)
+    scene.monotonic.now += 3_600
+    await scene.tell(160)
+    assert scene.balance == (0, 1)
+    cursor = next(outcome.cursor for outcome in reversed(scene.shelf.kept) if outcome.cursor is not None)
+    assert cursor.known_seconds == pytest.approx(330)
+    later = with_node()
+    later.taker.restore(cursor, [block(160)])
+    begun = next(outcome.begun for outcome in scene.shelf.kept if outcome.begun is not None)
+    later.settlement.restore([InFlight(operation=begun, stage=Stage.ACCEPTED)])
+    await blocks(later, 161, 135)
+    assert later.balance == (0, 1)
+    await blocks(later, 296, 2)
+    assert later.causes == [Cause.UNMINED]
+
+
+# grants
+
+
+async def test_a_grant_whose_enable_nonce_another_one_used_is_over() -> None:
+    scene = with_node()
+    first = accepted(1, KEY, at_validation=(SessionEnabled(SMART_SESSION, GRANT, 4),))
+    rival = replace(first, reservation=replace(accepted(2, KEY).reservation, grant=4))
+    scene.settlement.restore(
+        [InFlight(operation=operation, stage=Stage.ACCEPTED) for operation in (first, rival)],
+    )
+    await scene.tell(10, mined(name(1), 10, nonce=1))
+    assert scene.causes == [Cause.MINED, Cause.GRANT_USED]
+    assert scene.told[1].ended.evidence.by == name(1)
+    assert len(scene.settlement) == 0
+
+
+async def test_a_reading_that_is_past_the_enable_nonce_of_a_grant_ends_it_unless_it_has_that_grant() -> None:
+    scene = with_node()
+    operations = [
+        replace(accepted(number, KEY), reservation=replace(accepted(number, KEY).reservation, grant=nonce))
+        for number, nonce in ((1, 3), (2, 4), (3, 5))
+    ]
+    scene.settlement.restore([InFlight(operation=each, stage=Stage.ACCEPTED) for each in operations])
+    scene.ledger.count(KEY, operations[1].reservation.slot)
+    await scene.settlement.enable_nonce_read(KEY, 5, Evidence(block=50))
+    assert [(end.ended.operation.user_op_hash, end.ended.cause) for end in scene.told] == [(name(1), Cause.GRANT_USED)]
+
+
+# sessions
+
+
+async def test_a_session_that_was_touched_is_read_again_and_not_judged_by_what_was_known_where_it_cannot_be() -> None:
+    scene = with_node()
+    touched = SessionTouched(place=Place(10, 1), block=block(10), key=KEY)
+    await scene.tell(10, touched, replace(touched, key=OTHER))
+    assert scene.reread == [KEY]
+    scene.unreadable = True
+    await scene.tell(11, replace(touched, block=block(11)))
+    assert scene.used() is None
+
+
+# blocks that are gone
+
+
+async def test_what_stood_on_blocks_that_are_gone_is_in_flight_again_and_its_sessions_are_read() -> None:
+    scene = with_node()
+    op = await scene.accept(1, ONE_USE)
+    operation = scene.reserved(counted(2))
+    await scene.settlement.hold(operation)
+    await scene.settlement.follow(operation)
+    await scene.tell(10, mined(op, 10, nonce=1))
+    await scene.tell(11, mined(name(2), 11, nonce=2))
+    assert (scene.balance, by_rule(scene)) == ((2, 0), 1)
+    scene.unreadable = True
+    await scene.taker.undo(block(10))
+    assert (scene.used(), scene.ledger.in_flight(USES)) == (None, 1)
+    assert (scene.taker.cursor, scene.taker.trail()[0]) == (block(10), block(10))
+    assert scene.shelf.kept[-1].cut == 10
+    await scene.tell(11, mined(name(2), 11, nonce=2, branch=1), branch=1)
+    assert scene.ledger.in_flight(USES) == 0
+    assert by_rule(scene) == 1
+    assert scene.causes == [Cause.MINED, Cause.MINED, Cause.MINED]
+
+
+async def test_a_rival_comes_back_with_the_one_that_took_its_nonce_and_what_expired_with_its_block() -> None:
+    scene = with_node()
+    await scene.accept(1, ONE_USE, nonce=7)
+    await scene.accept(2, ONE_USE, nonce=7)
+    await scene.accept(3, ONE_USE, valid_until=1_000)
+    await scene.tell(10, mined(name(2), 10, nonce=7), timestamp=1_061)
+    assert len(scene.settlement) == 0
+    await scene.taker.undo(block(9))
+    assert len(scene.settlement) == 3
+    assert scene.ledger.in_flight(USES) == 2
+
+
+async def test_what_was_let_go_before_it_was_mined_is_still_let_go_when_its_block_is_gone() -> None:
+    scene = with_node()
+    op = await scene.accept(1, ONE_USE)
+    await scene.settlement.release(op, "by alice")
+    await scene.tell(10, mined(op, 10, nonce=1))
+    await scene.taker.undo(block(9))
+    assert (scene.stage(op), scene.ledger.in_flight(USES)) == (Stage.RELEASED, 0)
+
+
+async def test_a_grant_taken_back_is_not_in_force_before_it_is_read() -> None:
+    scene = Scene(chain=Chain())
+    op = await scene.accept(1, on_success=(GRANTED,))
+    await scene.tell(10, mined(op, 10, nonce=1))
+    assert scene.status() is Status.IN_FORCE
+    await scene.taker.undo(block(9))
+    known = scene.registry.get(KEY)
+    assert known is not None
+    assert known.state is None
+
+
+async def test_an_undoing_that_cannot_be_read_back_is_told_and_may_be_repeated() -> None:
+    scene = with_node()
+    op = await scene.accept(1, ONE_USE)
+    await scene.tell(10, mined(op, 10, nonce=1))
+    scene.shelf.unreadable = True
+    with pytest.raises(StateUnavailable):
+        await scene.taker.undo(block(9))
+    assert scene.taker.cursor == block(10)
+    scene.shelf.unreadable = False
+    await scene.taker.undo(block(9))
+    assert len(scene.settlement) == 1
+
+
+async def test_an_end_that_the_store_has_not_taken_yet_is_undone_all_the_same() -> None:
+    scene = with_node()
+    op = await scene.accept(1, ONE_USE)
+    await scene.tell(9)
+    scene.shelf.broken = True
+    await scene.tell(10, mined(op, 10, nonce=1))
+    await scene.taker.undo(block(9))
+    assert scene.stage(op) is Stage.ACCEPTED
+
+
+async def test_where_the_chain_begins_anew_the_nonces_tell_of_what_was_in_flight() -> None:
+    scene = with_node()
+    assert scene.chain is not None
+    for number in (1, 2, 3, 4):
+        await scene.accept(number, replace(ONE_USE, limit=9))
+    scene.chain.fates |= {
+        name(1): Mined(user_op_hash=name(1), success=True, block=90_000),
+        name(2): Fate.TAKEN,
+        name(3): Fate.OPEN,
+        name(4): StateUnavailable("no answer"),
+    }
+    await scene.taker.start_at(block(100_000), 1_000)
+    await scene.lookout.round()
+    assert sorted(each.user_op_hash for each in scene.ledger.of_session(KEY)) == [name(3), name(4)]
+    assert scene.taker.trail() == (block(100_000),)
+    scene.chain.fates[name(4)] = Fate.TAKEN
+    await scene.later(15)
+    assert [each.user_op_hash for each in scene.ledger.of_session(KEY)] == [name(3)]
+
+
+async def test_the_senders_looked_for_are_those_of_operations_in_flight_or_let_go() -> None:
+    scene = with_node()
+    senders = scene.taker.senders()
+    assert not senders
+    op = await scene.accept(1, ONE_USE)
+    await scene.settlement.release(op, "by alice")
+    assert set(senders) == {KEY.account}
+    await scene.tell(10, mined(op, 10, nonce=1))
+    assert not senders

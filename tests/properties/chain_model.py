@@ -1,0 +1,274 @@
+"""A chain that counts, a bundler with one place for each nonce, and a disk that is full now and then: for the state
+machines."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field, replace
+
+from proxy.chain.settlement.outcome import Outcome, SettledUpTo
+from proxy.chain.settlement.slices import BlockName, OperationMined, Place
+from proxy.chain.witness import Fate
+from proxy.errors import StateUnavailable
+from proxy.judge.counts import CountKey, WindowCharge
+from proxy.judge.rule import Sliding
+from proxy.judge.windows import BucketRow
+from proxy.ledger.operations import AcceptedOperation, Ended, InFlight, Mined, Stage
+from proxy.ledger.reservation import NonceSlot
+from proxy.session.counters import Charge, Counter, HoldName, SessionKey
+from proxy.session.known import KnownSession, Source, Status
+from proxy.userop.primitives import Hash32
+from tests.chain.builders import accepted
+from tests.session.builders import SMART_SESSION, TOKEN, TRANSFER, USAGE, action, enabled, key_of, session, usage
+
+LIMIT = 12
+NONCES = 6
+GRANTS = [session(action(TOKEN, TRANSFER, usage(LIMIT)), salt=number) for number in (1, 2)]
+KEYS = [key_of(grant) for grant in GRANTS]
+KEY = KEYS[0]
+STATES = dict(zip(KEYS, map(enabled, GRANTS), strict=True))
+USES = {
+    key: Counter(SMART_SESSION, key.account, USAGE, state.action_config_id(next(iter(state.actions))))
+    for key, state in STATES.items()
+}
+SPEND_LIMIT = 8
+COUNT_LIMIT = 4
+MONTH = Sliding(30 * 86_400)
+SPEND = CountKey(b"s" * 16, b"")
+
+
+def count_of(key: SessionKey) -> CountKey:
+    """How many operations a session sends."""
+    return CountKey(b"c" * 16, key.permission_id)
+
+
+def operation_of(
+    number: int, key: SessionKey, amount: int, *, nonce: int, at: float, grant: int | None = None
+) -> AcceptedOperation:
+    """An operation under one session, with what two rules count of it."""
+    spend = WindowCharge(key=SPEND, window=MONTH, amount=amount, limit=SPEND_LIMIT, binding=True, lasting=False)
+    one = WindowCharge(key=count_of(key), window=MONTH, amount=1, limit=COUNT_LIMIT, binding=True, lasting=True)
+    operation = accepted(number, key, Charge(USES[key], amount, LIMIT), nonce=nonce, at=at)
+    reservation = replace(operation.reservation, rule_charges=(spend, one), grant=grant)
+    return replace(operation, reservation=reservation)
+
+
+def key_of_claim(operation: AcceptedOperation) -> SessionKey:
+    """The session under which it came."""
+    key = operation.reservation.session
+    assert key is not None
+    return key
+
+
+def amount_of(operation: AcceptedOperation) -> int:
+    """What it spends."""
+    return operation.reservation.amounts()[USES[key_of_claim(operation)]]
+
+
+@dataclass(frozen=True)
+class Block:
+    """`burnt` are nonces that the owner used."""
+
+    hash: Hash32
+    mined: tuple[AcceptedOperation, ...]
+    burnt: tuple[NonceSlot, ...] = ()
+
+
+@dataclass
+class Chain:
+    """Blocks from number 1 on; a nonce is used once, and an enable nonce too."""
+
+    blocks: list[Block] = field(default_factory=list)
+    made: int = 0
+    reverts: set[Hash32] = field(default_factory=set)  # wherever they are mined
+    shows_claims: bool = True
+    silent: bool = False
+
+    def spent(self, operations: Iterable[AcceptedOperation]) -> int:
+        return sum(amount_of(each) for each in operations if each.user_op_hash not in self.reverts)
+
+    def add(self, operations: Iterable[AcceptedOperation], burnt: Iterable[NonceSlot] = ()) -> None:
+        self.made += 1
+        self.blocks.append(Block(Hash32(self.made.to_bytes(32, "big")), tuple(operations), tuple(burnt)))
+        assert all(self.used(key) <= LIMIT for key in KEYS), "the chain itself would not have it"
+
+    def used(self, key: SessionKey, block: int | None = None) -> int:
+        return sum(amount_of(each) for each in self.mined(block) if key_of_claim(each) == key)
+
+    def mined(self, block: int | None = None) -> list[AcceptedOperation]:
+        return [each for made in self.blocks[:block] for each in made.mined]
+
+    def taken(self, block: int | None = None) -> set[NonceSlot]:
+        return {each.reservation.slot for each in self.mined(block)} | {
+            slot for made in self.blocks[:block] for slot in made.burnt
+        }
+
+    def grants_used(self) -> set[tuple[SessionKey, int]]:
+        return {
+            (key_of_claim(each), each.reservation.grant) for each in self.mined() if each.reservation.grant is not None
+        }
+
+    def can_mine(self, operation: AcceptedOperation) -> bool:
+        """Validation, as far as it is in this model."""
+        grant = operation.reservation.grant
+        return operation.reservation.slot not in self.taken() and (
+            grant is None or (key_of_claim(operation), grant) not in self.grants_used()
+        )
+
+    def find(self, user_op_hash: Hash32) -> Mined | None:
+        for number, block in enumerate(self.blocks, 1):
+            if any(each.user_op_hash == user_op_hash for each in block.mined):
+                success = user_op_hash not in self.reverts
+                return Mined(user_op_hash=user_op_hash, success=success, block=number, block_hash=block.hash)
+        return None
+
+    def name(self, number: int) -> BlockName:
+        return BlockName(number, self.blocks[number - 1].hash if number else Hash32(bytes(32)))
+
+    def events(self, number: int) -> list[OperationMined]:
+        """What the entry point told in a block."""
+        block = self.blocks[number - 1]
+        told = []
+        for index, each in enumerate(block.mined):
+            slot, key = each.reservation.slot, key_of_claim(each)
+            told.append(
+                OperationMined(
+                    place=Place(number, index),
+                    block=self.name(number),
+                    timestamp=1_000,
+                    transaction=Hash32(b"\x77" * 32),
+                    entry_point=slot.entry_point,
+                    user_op_hash=each.user_op_hash,
+                    sender=slot.sender,
+                    nonce=slot.nonce,
+                    success=each.user_op_hash not in self.reverts,
+                    gas_cost=1,
+                    gas_used=1,
+                    permission_ids=(key.permission_id,) if self.shows_claims else None,
+                )
+            )
+        for index, slot in enumerate(block.burnt, len(told)):
+            burnt = Hash32(b"\xbb" * 24 + slot.nonce.to_bytes(8, "big"))
+            told.append(
+                OperationMined(
+                    place=Place(number, index),
+                    block=self.name(number),
+                    timestamp=1_000,
+                    transaction=Hash32(b"\x78" * 32),
+                    entry_point=slot.entry_point,
+                    user_op_hash=burnt,
+                    sender=slot.sender,
+                    nonce=slot.nonce,
+                    success=True,
+                    gas_cost=1,
+                    gas_used=1,
+                    permission_ids=(),
+                )
+            )
+        return told
+
+    # as a witness
+
+    async def fate(self, slot: NonceSlot, user_op_hash: Hash32) -> Mined | Fate:
+        if self.silent:
+            raise StateUnavailable("no answer")
+        if (mined := self.find(user_op_hash)) is not None:
+            return mined
+        return Fate.TAKEN if slot in self.taken() else Fate.OPEN
+
+    async def used_slots(self, slots: Collection[NonceSlot], block: int) -> frozenset[NonceSlot]:
+        return frozenset(slots) & self.taken(block)
+
+
+class Witness:
+    """The chain, as it is asked."""
+
+    def __init__(self, chain: Chain) -> None:
+        self.fate = chain.fate
+        self.used = chain.used_slots
+
+    async def block_hash(self, _number: int) -> Hash32 | None:
+        raise StateUnavailable("not asked here")
+
+
+@dataclass
+class Disk:
+    """What a restart finds. Notes are written when somebody waits for something later, or never. While it is `full`
+    nothing is; what ends operations goes before whatever is written next, as `proxy.ledger.group_commit` has it."""
+
+    sessions: dict[SessionKey, KnownSession] = field(
+        default_factory=lambda: {
+            key: KnownSession(key=key, status=Status.IN_FORCE, source=Source.NODE, updated_at=0.0, state=STATES[key])
+            for key in KEYS
+        }
+    )
+    in_flight: dict[HoldName, InFlight] = field(default_factory=dict)
+    ended: dict[HoldName, Ended] = field(default_factory=dict)
+    buckets: dict[tuple[CountKey, int], BucketRow] = field(default_factory=dict)
+    cursor: SettledUpTo | None = None
+    blocks: dict[int, BlockName] = field(default_factory=dict)
+    notes: list[Outcome] = field(default_factory=list)
+    full: bool = False
+    owed: list[Outcome] = field(default_factory=list)
+    lost: bool = False  # a note that nobody will hand over again
+
+    async def keep(self, outcome: Outcome) -> None:
+        if self.full and outcome.ends and not outcome.again:
+            self.owed.append(outcome)
+        self.flush()
+        self._write(outcome)
+
+    def note(self, outcome: Outcome) -> None:
+        self.notes.append(outcome)
+
+    async def recall(self, names: Collection[HoldName]) -> tuple[Ended, ...]:
+        return tuple(self.ended[name] for name in names if name in self.ended)
+
+    async def save_session(self, known: KnownSession) -> None:
+        self.flush()
+        self.sessions[known.key] = known
+
+    def crash(self, *, keeps_notes: bool) -> None:
+        """What nobody waited for may be gone."""
+        if keeps_notes and not self.full:
+            self.flush()
+        self.notes.clear()
+        self.owed.clear()
+        self.lost = False
+
+    def flush(self) -> None:
+        notes, self.notes = self.notes, []
+        if self.full:
+            self.lost |= bool(notes)
+            raise StateUnavailable("the disk is full", fact="ledger")
+        owed, self.owed = self.owed, []
+        for outcome in (*owed, *notes):
+            self._write(outcome)
+
+    def _write(self, outcome: Outcome) -> None:
+        if outcome.begun is not None:
+            begun = InFlight(operation=outcome.begun, stage=Stage.FORWARDED)
+            self.in_flight.setdefault(outcome.begun.name, begun)
+        for name, stage in outcome.stages:
+            if name in self.in_flight:
+                self.in_flight[name] = replace(self.in_flight[name], stage=stage)
+        for name, seconds in outcome.silences:
+            if name in self.in_flight:
+                self.in_flight[name] = replace(self.in_flight[name], silent_seconds=seconds)
+        self.sessions |= {known.key: known for known in outcome.sessions}
+        for ended in outcome.remembered:
+            if ended.name in self.in_flight:
+                # the record is as it was when it was begun, as in the table
+                operation = ended.operation if ended.restated else self.in_flight[ended.name].operation
+                self.ended[ended.name] = replace(ended, operation=operation)
+        for name in outcome.ended:
+            self.in_flight.pop(name, None)
+        for flight in outcome.revived:
+            self.in_flight.setdefault(flight.operation.name, flight)
+            self.ended.pop(flight.operation.name, None)
+        self.buckets |= {(row.key, row.start): row for row in outcome.rules.buckets}
+        if outcome.cut is not None:
+            self.blocks = {number: block for number, block in self.blocks.items() if number <= (outcome.cut or 0)}
+        if outcome.cursor is not None:
+            self.cursor = outcome.cursor
+            self.blocks |= {block.number: block for block in outcome.blocks}
