@@ -47,6 +47,23 @@ class Code(IntEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TokenLimit:
+    """A limit of one token that an operation would pass, for telling it in the token's own unit. All in base units.
+
+    `said` is the part of the reason's sentence that says it in base units.
+    """
+
+    token: bytes  # its address
+    verb: str  # transfer, approval
+    amount: int
+    left: int
+    limit: int
+    in_flight: int
+    this_operation: int  # by earlier calls of it
+    said: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reason:
     """Why an operation is refused, in words for the dapp developer who reads it.
 
@@ -66,6 +83,7 @@ class Reason:
     missing: str | None = None  # who should have had the fact that a verdict lacked: node, ledger
     signed: bool | None = None  # of a session revoked or frozen, whether its key signed; None where nobody looked
     retryable: bool = False
+    token_limit: TokenLimit | None = None  # of a limit of a token, what the sentence says of it
 
     def at_call(self, index: int) -> Reason:
         """The same reason, pointing at one call of a batch."""

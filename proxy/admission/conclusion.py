@@ -6,6 +6,7 @@ Nothing here waits for anybody, so that no other operation comes between a count
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from proxy.admission import reasons
@@ -22,6 +23,7 @@ from proxy.judge.verdict import Allow, Reject, Verdict
 from proxy.ledger.reservation import UNKNOWN_NONCE, Basis, Held, NonceSlot, Reservation, RuleRefusal
 from proxy.session.counters import Charge, Counter, SessionKey
 from proxy.session.grounds import Grounds
+from proxy.session.units import reason_in_units
 from proxy.session.validity import UINT48_MAX
 from proxy.userop.decode import DecodedOperation
 from proxy.userop.entry_point import EntryPoint
@@ -73,6 +75,9 @@ class Conclusion:
         verdict = heard.verdict
         if isinstance(verdict, Allow) and (rejections := finding.rejections):
             verdict = Reject(tuple(hit.reason() for hit in rejections))
+        elif isinstance(verdict, Reject) and judge is not None:
+            unit_of = partial(judge.unit_of, self._chain_id)
+            verdict = Reject(tuple(reason_in_units(reason, unit_of) for reason in verdict.reasons))
         refused = isinstance(verdict, Reject)
         if purpose is not Purpose.EXPLAIN:
             self._count_at_once(finding, refused=refused, now=now)

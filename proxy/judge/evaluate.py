@@ -18,8 +18,10 @@ from proxy.judge.expression import Expression
 from proxy.judge.facts import Facts, GrantFacts
 from proxy.judge.match import UNKNOWN_ASSET, Index, Test, matcher
 from proxy.judge.rule import Fail, Limit, Match, Rate, Rule, Ruleset
+from proxy.judge.tokens import Asset
 from proxy.judge.verdict import Mode
-from proxy.userop.primitives import Selector, print_bytes
+from proxy.session.units import Unit
+from proxy.userop.primitives import Address, Selector, print_bytes
 
 _RANK: Final = {mode: rank for rank, mode in enumerate((Mode.OFF, Mode.SHADOW, Mode.ALERT, Mode.ENFORCE))}
 _REMEDY: Final = "ask the operator of this gate why this rule is there, or change the operation"
@@ -101,6 +103,9 @@ class RuleJudge(Protocol):
     def asked(self) -> frozenset[Selector]:
         """See `Judge`."""
 
+    def unit_of(self, chain_id: int, token: Address) -> Unit | None:
+        """See `Judge`."""
+
 
 _UNTOLD: Final = "what it asks for cannot be told of this operation"
 
@@ -151,6 +156,12 @@ class Judge:
     def asked(self) -> frozenset[Selector]:
         """The functions whose arguments some rule looks into."""
         return self._asked
+
+    def unit_of(self, chain_id: int, token: Address) -> Unit | None:
+        """What a token that the rules list is called, and its decimals; `None` of one that they do not."""
+        listed = self.ruleset.tokens.at(Asset(chain_id, token))
+        place = None if listed is None else listed.on(chain_id)
+        return None if listed is None or place is None else Unit(listed.symbol, place.decimals)
 
     def consider(self, facts: Facts, counts: Counts) -> Finding:
         """What the rules say. `counts` is bound to the moment of the facts and to the place of the operation's nonce.

@@ -1,12 +1,14 @@
 """What is left of every limit of a session: used on chain, held by operations in flight, still to be had.
 
-The three are told apart, for what is in flight may come back. Amounts are in base units, as 0x-hex; times are unix
-seconds. Dicts as they are answered and printed.
+The three are told apart, for what is in flight may come back. Amounts are in base units, as 0x-hex; those of a token
+whose unit is known stand in it too (`inUnits`, decimal). Times are unix seconds. Dicts as they are answered and
+printed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, Final
 
 from proxy.session.addresses import name_of_policy
@@ -17,12 +19,14 @@ from proxy.session.policies.erc20_spending_limit import SpendingLimits
 from proxy.session.policies.policy import Config
 from proxy.session.policies.simple_gas import COST_SLOT, GAS_SLOT, GasLimits
 from proxy.session.policies.time_frame import TimeFrame
+from proxy.session.policies.token_calls import AMOUNT_OFFSETS
 from proxy.session.policies.universal_action import ActionRules
 from proxy.session.policies.usage_limit import UsageLimit
 from proxy.session.policies.value_limit import ValueLimit
 from proxy.session.state import ConfigId, SessionState
+from proxy.session.units import Unit, UnitOf, in_unit, no_units
 from proxy.session.validity import UINT48_MAX
-from proxy.userop.primitives import Address, Hash32, print_bytes, print_checksummed, print_uint
+from proxy.userop.primitives import Address, Hash32, Selector, print_bytes, print_checksummed, print_uint
 
 _SLOT_NAMES: Final = {b"": "all", GAS_SLOT: "gas", COST_SLOT: "gasCost"}
 
@@ -30,19 +34,19 @@ Json = dict[str, Any]
 Amounts = Callable[[Counter], int]
 
 
-def remaining(state: SessionState, in_flight: Amounts) -> list[Json]:
+def remaining(state: SessionState, in_flight: Amounts, unit_of: UnitOf = no_units) -> list[Json]:
     """The limits and time frames of a session's policies, in the order in which the module asks them.
 
-    A policy whose limits are not known here is listed without any.
+    A policy whose limits are not known here is listed without any. `unit_of` knows the units of tokens on its chain.
     """
+    told = _Telling(state, in_flight, unit_of)
     described = [
-        _of_policy(state, policy, state.user_op_config_id, {"on": "userOperation"}, in_flight)
-        for policy in state.user_op_policies
+        told.of_policy(policy, state.user_op_config_id, {"on": "userOperation"}) for policy in state.user_op_policies
     ]
     for action_id, policies in state.actions.items():
-        place = _action(state, action_id)
+        place = place_of_action(state, action_id)
         config_id = state.action_config_id(action_id)
-        described += [_of_policy(state, policy, config_id, place, in_flight) for policy in policies]
+        described += [told.of_policy(policy, config_id, place, state.targets.get(action_id)) for policy in policies]
     return described
 
 
@@ -65,30 +69,51 @@ def remaining_of_declared(session: DeclaredSession, module: Address, used: Amoun
     return described
 
 
-def _action(state: SessionState, action_id: Hash32) -> Json:
+def place_of_action(state: SessionState, action_id: Hash32) -> Json:
+    """Which action: its id, its target and selector where a grant told them."""
     place: Json = {"on": "action", "actionId": print_bytes(action_id)}
     if (known := state.targets.get(action_id)) is not None:
         place |= {"target": print_checksummed(known[0]), "selector": print_bytes(known[1])}
     return place
 
 
-def _of_policy(state: SessionState, policy: Address, config_id: Hash32, place: Json, in_flight: Amounts) -> Json:
-    config = state.configs.get(ConfigId(policy, config_id))
-    entry: Json = {**place, "policy": name_of_policy(policy), "address": print_checksummed(policy)}
-    if isinstance(config, TimeFrame):
-        entry |= _window(config.valid_after, config.valid_until or UINT48_MAX)
-    entry["limits"] = [
-        _limit(
-            of,
-            more,
-            Counter(*state.config_key(policy, config_id), slot),
-            limit,
-            used=lambda counter: state.used.get(counter, 0),
-            in_flight=in_flight,
-        )
-        for of, more, slot, limit in _limits(config)
-    ]
-    return entry
+@dataclass(frozen=True, slots=True)
+class _Telling:
+    state: SessionState
+    in_flight: Amounts
+    unit_of: UnitOf
+
+    def of_policy(
+        self, policy: Address, config_id: Hash32, place: Json, calls: tuple[Address, Selector] | None = None
+    ) -> Json:
+        """One policy at its place, with what is left of its limits; `calls` is what its action may call."""
+        state = self.state
+        config = state.configs.get(ConfigId(policy, config_id))
+        entry: Json = {**place, "policy": name_of_policy(policy), "address": print_checksummed(policy)}
+        if isinstance(config, TimeFrame):
+            entry |= _window(config.valid_after, config.valid_until or UINT48_MAX)
+        entry["limits"] = [
+            _limit(
+                of,
+                more,
+                Counter(*state.config_key(policy, config_id), slot),
+                limit,
+                used=lambda counter: state.used.get(counter, 0),
+                in_flight=self.in_flight,
+                unit=self._unit(of, slot, config, calls),
+            )
+            for of, more, slot, limit in _limits(config)
+        ]
+        return entry
+
+    def _unit(self, of: str, slot: bytes, config: Config | None, calls: tuple[Address, Selector] | None) -> Unit | None:
+        """The unit of what a limit counts, where that is an amount of a token."""
+        if of == "token":
+            return self.unit_of(Address(slot))
+        if calls is None or not isinstance(config, ActionRules | ArgRules):
+            return None
+        target, selector = calls
+        return self.unit_of(target) if AMOUNT_OFFSETS.get(selector) == config.rules[slot[0]].offset else None
 
 
 def _limits(config: Config | None) -> Iterator[tuple[str, Json, bytes, int]]:
@@ -121,16 +146,15 @@ def name_of_slot(slot: bytes) -> str:
     return _SLOT_NAMES.get(slot) or print_bytes(slot)
 
 
-def _limit(of: str, more: Json, counter: Counter, limit: int, *, used: Amounts, in_flight: Amounts) -> Json:
+def _limit(
+    of: str, more: Json, counter: Counter, limit: int, *, used: Amounts, in_flight: Amounts, unit: Unit | None = None
+) -> Json:
     on_chain, flying = used(counter), in_flight(counter)
-    return {
-        "of": of,
-        **more,
-        "limit": print_uint(limit),
-        "used": print_uint(on_chain),
-        "inFlight": print_uint(flying),
-        "left": print_uint(max(limit - on_chain - flying, 0)),
-    }
+    amounts = {"limit": limit, "used": on_chain, "inFlight": flying, "left": max(limit - on_chain - flying, 0)}
+    told: Json = {"of": of, **more, **{name: print_uint(amount) for name, amount in amounts.items()}}
+    if unit is not None:
+        told["inUnits"] = {"symbol": unit.symbol} | {name: in_unit(amount, unit) for name, amount in amounts.items()}
+    return told
 
 
 def _window(valid_after: int, valid_until: int) -> Json:

@@ -18,10 +18,12 @@ from proxy.session.policies.policy import (
     Outcome,
     Passed,
     Reverted,
+    Spent,
     charge_one,
     malformed,
     over_limit,
 )
+from proxy.session.policies.token_calls import APPROVE, TRANSFER, TRANSFER_FROM, VERBS
 from proxy.session.revert import BARE, INDEX_OUT_OF_RANGE, OVERFLOW, Revert
 from proxy.userop import abi
 from proxy.userop.execution import Call
@@ -29,16 +31,6 @@ from proxy.userop.primitives import UINT256_MAX, ZERO_ADDRESS, Address, print_ch
 
 _INIT_DATA: Final = abi.tuple_of(abi.list_of(abi.ADDRESS), abi.list_of(abi.UINT256))
 _NO_HIGH_BYTES: Final = bytes(12)
-_APPROVE: Final = bytes.fromhex("095ea7b3")
-_INCREASE_ALLOWANCE: Final = bytes.fromhex("39509351")
-_TRANSFER: Final = bytes.fromhex("a9059cbb")
-_TRANSFER_FROM: Final = bytes.fromhex("23b872dd")
-_VERBS: Final = {
-    _APPROVE: "approval",
-    _INCREASE_ALLOWANCE: "allowance increase",
-    _TRANSFER: "transfer",
-    _TRANSFER_FROM: "transferFrom",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +53,7 @@ class ERC20SpendingLimitPolicy:
     """
 
     name = "ERC20SpendingLimitPolicy"
-    counted: frozenset[bytes] = frozenset(_VERBS)
+    counted: frozenset[bytes] = frozenset(VERBS)
     own_transfers_are_free = True  # transferFrom to the account itself
     refuses_unequal_lengths = True
 
@@ -120,8 +112,9 @@ class ERC20SpendingLimitPolicy:
         if total > UINT256_MAX:
             return malformed(self.name, OVERFLOW, "more than 2^256 units spent", Code.LIMIT_EXCEEDED)
         if total > limit:
-            what = f"{_VERBS[call.data[:4]]} of {cost} of token {print_checksummed(token)}"
-            return Failed(over_limit(self.name, what, cost, limit, usage=meter.usage(token)))
+            spent = Spent(token, VERBS[call.data[:4]])
+            what = f"{spent.verb} of {cost} of token {print_checksummed(token)}"
+            return Failed(over_limit(self.name, what, cost, limit, usage=meter.usage(token), spent=spent))
         return Passed(charges=charge_one(meter, cost, limit, token))
 
     def _cost_of(self, call: Call, account: Address) -> int | Failed | Reverted:
@@ -131,9 +124,9 @@ class ERC20SpendingLimitPolicy:
             return malformed(self.name, BARE, "fewer than four bytes of call data")
         selector = data[:4]
         if selector not in self.counted:
-            allowed = ", ".join(_VERBS[each] for each in _VERBS if each in self.counted)
+            allowed = ", ".join(VERBS[each] for each in VERBS if each in self.counted)
             return Failed(self._refuse(f"selector 0x{selector.hex()} is none of those it allows: {allowed}"))
-        if selector != _TRANSFER_FROM:
+        if selector != TRANSFER_FROM:
             if len(data) < 68 or data[4:16] != _NO_HIGH_BYTES:
                 return malformed(self.name, BARE, "arguments (address, uint256) cannot be read")
             return int.from_bytes(data[36:68], "big")
@@ -155,6 +148,6 @@ class ERC20SpendingLimitPolicy:
 class ERC20SpendingLimitPolicyV1(ERC20SpendingLimitPolicy):
     """The generation of 2024: increaseAllowance is refused, transferFrom to the account itself costs in full."""
 
-    counted = frozenset({_APPROVE, _TRANSFER, _TRANSFER_FROM})
+    counted = frozenset({APPROVE, TRANSFER, TRANSFER_FROM})
     own_transfers_are_free = False
     refuses_unequal_lengths = False

@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from proxy.errors import Code, Reason, Undecodable
 from proxy.session.counters import Charge, Meter
-from proxy.session.policies.policy import Reverted, malformed, over_limit
+from proxy.session.policies.policy import Reverted, Spent, malformed, over_limit
+from proxy.session.policies.token_calls import AMOUNT_OFFSETS, VERBS
 from proxy.session.revert import BARE, OVERFLOW
 from proxy.userop import abi
 from proxy.userop.budget import RULE as RULE_CHECK
@@ -138,9 +139,18 @@ class RuleRun:
             return malformed(self._name, OVERFLOW, f"{_argument(rule)} adds up to more than 2^256")
         if total > rule.limit:
             what = f"{word} as {_argument(rule)}"
-            return over_limit(self._name, what, word, rule.limit, usage=self._meter.usage(slot))
+            return over_limit(
+                self._name, what, word, rule.limit, usage=self._meter.usage(slot), spent=self._spent_by(rule)
+            )
         self._spent[index] = spent + word
         return None
+
+    def _spent_by(self, rule: ParameterRule) -> Spent | None:
+        """The token that the call spends, where the argument is how much of it."""
+        selector = self._call.data[:4]
+        if AMOUNT_OFFSETS.get(selector) != rule.offset:
+            return None
+        return Spent(self._call.target, VERBS[selector])
 
     def _refuse(self, rule: ParameterRule, word: int) -> Reason:
         if rule.condition is Condition.IN_RANGE:

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
-from proxy.errors import Code, Reason
+from proxy.errors import Code, Reason, TokenLimit
 from proxy.session.counters import Charge, ConfigKey, Meter, Usage
 from proxy.session.revert import Revert
 from proxy.userop.execution import Call, Execution
@@ -167,7 +167,16 @@ def malformed(name: str, revert: Revert, problem: str, code: Code = Code.SESSION
     )
 
 
-def over_limit(name: str, what: str, amount: int, limit: int, *, usage: Usage, unit: str = "") -> Reason:
+class Spent(NamedTuple):
+    """Of which token a limit is, and what would spend it: `transfer`, `approval`."""
+
+    token: Address
+    verb: str
+
+
+def over_limit(
+    name: str, what: str, amount: int, limit: int, *, usage: Usage, unit: str = "", spent: Spent | None = None
+) -> Reason:
     """An exhausted counter, in words: what was asked, what is left, and how much of the use is in flight."""
     left = max(limit - usage.total, 0)
     of = f" {unit}" if unit else ""
@@ -188,6 +197,18 @@ def over_limit(name: str, what: str, amount: int, limit: int, *, usage: Usage, u
         wanted=f"at most {left}{of}",
         got=f"{amount}{of}",
         retryable=retryable,
+        token_limit=None
+        if spent is None
+        else TokenLimit(
+            token=spent.token,
+            verb=spent.verb,
+            amount=amount,
+            left=left,
+            limit=limit,
+            in_flight=usage.in_flight,
+            this_operation=usage.this_operation,
+            said=sentence,
+        ),
     )
 
 
