@@ -20,6 +20,7 @@ from proxy.errors import Code, Reason, StateUnavailable, Undecodable
 from proxy.judge.reading import Request
 from proxy.judge.verdict import Allow, Reject, Verdict
 from proxy.session.counters import SessionKey
+from proxy.session.declared import refused_unsigned
 from proxy.session.enforce import SignatureCheck
 from proxy.session.proof import OnceChecked, refused_unproven
 from proxy.session.registry import Status
@@ -107,12 +108,15 @@ class Admission:
         if claim is None or purpose is Purpose.PREVIEW or misnaming_of(head.op.nonce, claim.layout) is not None:
             return None
         key = SessionKey(self._terms.chain_id, claim.module, head.op.sender, claim.envelope.permission_id)
-        known = self._registry.get(key)
+        known, declared = self._registry.get(key), self._registry.declared(key)
         # of one that is revoked or frozen it is told apart further on who tries
-        if known is None or known.state is None or known.status is Status.REMOVED or self.frozen(head) is not None:
+        if (known is not None and known.status is Status.REMOVED) or self.frozen(head) is not None:
             return None
-        refused = refused_unproven(head, known.state, check)
-        return None if refused is None else refused.reason
+        if known is not None and known.state is not None:
+            refused = refused_unproven(head, known.state, check)
+            if refused is not None:
+                return refused.reason
+        return None if declared is None else refused_unsigned(head, declared, check)
 
     async def _decode_head(self, op: UserOperation, entry_point: EntryPoint, purpose: Purpose) -> DecodedOperation:
         """Read who signed what; whom its hash depends on is asked for only where something needs the hash."""

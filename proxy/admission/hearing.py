@@ -6,8 +6,9 @@ is read anew first, so that this gate does not refuse what the chain would allow
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from proxy.admission import reasons
@@ -16,8 +17,8 @@ from proxy.admission.turns import Asker
 from proxy.errors import Code, Reason, StateUnavailable
 from proxy.ledger.reservation import NonceSlot
 from proxy.session.changes import SessionEnabled, changes_of, make_change
-from proxy.session.counters import SessionKey
-from proxy.session.declared import DeclaredFit, judge_declared
+from proxy.session.counters import Counter, SessionKey
+from proxy.session.declared import DeclaredFit, DeclaredSession, judge_declared
 from proxy.session.enforce import Accepted, Doubt, NeedsFacts, Refused, SignatureCheck, enforce
 from proxy.session.facts import (
     Answer,
@@ -38,6 +39,10 @@ _MOST_ROUNDS: Final = 6
 """How often one operation may send us to the node before we say that its facts cannot be had."""
 _MOST_NONCES: Final = 16
 """How many enable nonces are tried for a grant when no node can tell the right one."""
+
+
+InFlight = Callable[[Counter], int]
+"""How much of a counter operations in flight will use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,16 +110,31 @@ class Hearing:
                 return verdict
         if declared is None:
             return Fit(accepted, None, notes, waived)
-        fit = judge_declared(
+        fit = self._judge_declared(declared, self._in_flight)
+        if isinstance(fit, Reason):
+            return self._as_told(fit, partial(self._judge_declared, declared, _nothing_in_flight))
+        return Fit(accepted, fit, notes, waived)
+
+    def _judge_declared(self, declared: DeclaredSession, in_flight: InFlight) -> DeclaredFit | Reason:
+        return judge_declared(
             self._operation,
             self._claim,
             declared,
             used=self._registry.declared_uses,
-            in_flight=self._in_flight,
+            in_flight=in_flight,
             now=int(self._now),
-            check_signature=not self._preview,
+            check_signature=None if self._preview else self._check_signature,
         )
-        return fit if isinstance(fit, Reason) else Fit(accepted, fit, notes, waived)
+
+    def _as_told(self, reason: Reason, alone: Callable[[], object]) -> Reason:
+        """A refusal as whoever asks may hear it. What is in flight is told to the session's key only, and nobody knows
+        who sent an estimate: it hears what it would with nothing in flight, or that something is."""
+        if not self._preview or reason.code is not Code.LIMIT_EXCEEDED:
+            return reason
+        verdict = alone()
+        if isinstance(verdict, Refused):
+            return verdict.reason
+        return verdict if isinstance(verdict, Reason) else reasons.taken_in_flight()
 
     async def _chain_verdict(self) -> Accepted | Reason:
         state = await self._state()
@@ -131,7 +151,7 @@ class Hearing:
                 case Refused():
                     newer = await self._newer(state)
                     if newer is None:
-                        return self._final(verdict.reason)
+                        return self._as_told(self._final(verdict.reason), partial(self._alone, state))
                     state = self._installed_on_the_way(newer)
         raise StateUnavailable("the facts of this session change faster than they can be read")
 
@@ -146,6 +166,12 @@ class Hearing:
                 unknown_validator=self._asking(self._terms.unknown_validator),
             )
             in_flight = self.grounds.noting(in_flight)
+        return self._asked_of(state, in_flight)
+
+    def _alone(self, state: SessionState) -> Accepted | Refused | NeedsFacts:
+        return self._asked_of(state, _nothing_in_flight)
+
+    def _asked_of(self, state: SessionState, in_flight: InFlight) -> Accepted | Refused | NeedsFacts:
         return enforce(
             self._operation,
             state,
@@ -298,6 +324,10 @@ class Hearing:
             if not (isinstance(verdict, Refused) and verdict.revert and verdict.revert.error == "HashMismatch"):
                 return tried
         return state.with_enable_nonce(0)
+
+
+def _nothing_in_flight(_counter: Counter) -> int:
+    return 0
 
 
 def slot_of(operation: DecodedOperation) -> NonceSlot:

@@ -14,7 +14,13 @@ from typing import Final
 from proxy.errors import Code, Reason
 from proxy.session.addresses import VALIDATOR_KINDS, ValidatorKind
 from proxy.session.counters import Charge, Counter, SessionKey, merge_charges
-from proxy.session.signers import OWNABLE_FORMS, SignatureOutcome, check_session_signature, is_checked_here
+from proxy.session.signers import (
+    OWNABLE_FORMS,
+    SignatureCheck,
+    SignatureOutcome,
+    check_session_signature,
+    is_checked_here,
+)
 from proxy.session.validity import UINT48_MAX, Window
 from proxy.userop.decode import DecodedOperation, SessionClaim
 from proxy.userop.execution import EXECUTE, Call, CallType, ExecType
@@ -91,18 +97,21 @@ def judge_declared(
     used: Callable[[Counter], int],
     in_flight: Callable[[Counter], int],
     now: int | None,
-    check_signature: bool = True,
+    check_signature: SignatureCheck | None = check_session_signature,
 ) -> DeclaredFit | Reason:
     """Hold an operation against a declared session; the first thing that does not fit is the answer.
 
-    `used` is what mined operations have counted, `in_flight` what accepted ones will. `now` is in unix seconds;
-    `None` leaves the window to the caller. A preview, whose signature is a stub, does without `check_signature`.
+    The signature comes first: whoever has not got the key learns nothing, and costs no more than that. `used` is what
+    mined operations have counted, `in_flight` what accepted ones will. `now` is in unix seconds; `None` leaves the
+    window to the caller. A preview, whose signature is a stub, does without `check_signature`.
     """
     key = SessionKey(operation.chain_id, claim.module, operation.op.sender, claim.envelope.permission_id)
     if not session.covers(key):
         return _scope(
             "the session is declared for another chain, module or account", "use the account it was granted for"
         )
+    if check_signature is not None and (unsigned := refused_unsigned(operation, session, check_signature)) is not None:
+        return unsigned
     if (fault := _fault_of_execution(operation)) is not None:
         return fault
     judged = _judge_calls(operation.calls, claim.module, session, used, in_flight)
@@ -110,23 +119,34 @@ def judge_declared(
         return judged
     if now is not None and not judged.window.holds(now, operation.entry_point.version):
         return _not_now(judged.window, now)
-    if check_signature and not is_signed_by_session_key(session, operation.user_op_hash, claim.envelope.signature):
-        form = None if session.validator is None else OWNABLE_FORMS.get(session.validator)
-        takes = "" if form is None else f"; its validator takes {form.wanted}: {form.sdk_call}"
-        return _scope(
-            "the signature is not the declared session key's",
-            f"sign the userOpHash with the key of {print_checksummed(session.session_key)}{takes}",
-        )
     return judged
 
 
-def is_signed_by_session_key(session: DeclaredSession, user_op_hash: Hash32, signature: bytes) -> bool:
+def refused_unsigned(head: DecodedOperation, session: DeclaredSession, check: SignatureCheck) -> Reason | None:
+    """Why an operation is not the declared key's, for which nothing but its head has to be read."""
+    claim = head.claim
+    if claim is None or is_signed_by_session_key(session, head.user_op_hash, claim.envelope.signature, check):
+        return None
+    form = None if session.validator is None else OWNABLE_FORMS.get(session.validator)
+    takes = "" if form is None else f"; its validator takes {form.wanted}: {form.sdk_call}"
+    return _scope(
+        "the signature is not the declared session key's",
+        f"sign the userOpHash with the key of {print_checksummed(session.session_key)}{takes}",
+    )
+
+
+def is_signed_by_session_key(
+    session: DeclaredSession,
+    user_op_hash: Hash32,
+    signature: bytes,
+    check: SignatureCheck = check_session_signature,
+) -> bool:
     """Whether the declared key signed, in the form its validator takes; either form when no validator is declared."""
     validators = _ANY_ECDSA if session.validator is None else (session.validator,)
     one_owner = b"".join(number.to_bytes(32, "big") for number in (1, 0x40, 1)) + bytes(12) + session.session_key
     configured = {ValidatorKind.OWNABLE: one_owner, ValidatorKind.ECDSA: bytes(session.session_key)}
     return any(
-        check_session_signature(each, configured[kind], user_op_hash, signature).outcome is SignatureOutcome.VALID
+        check(each, configured[kind], user_op_hash, signature).outcome is SignatureOutcome.VALID
         for each in validators
         if (kind := VALIDATOR_KINDS.get(each)) in configured
     )

@@ -32,6 +32,7 @@ from proxy.session.revert import BARE, Revert
 from proxy.session.signers import (
     OWNABLE_FORMS,
     OwnableForm,
+    SignatureCheck,
     SignatureOutcome,
     SignatureVerdict,
     check_session_signature,
@@ -65,9 +66,6 @@ __all__ = [
     "enforce",
     "refused_for_signature",
 ]
-
-SignatureCheck = Callable[[Address, bytes, Hash32, bytes], SignatureVerdict]
-"""(session validator, its init data, user_op_hash, signature) → verdict."""
 
 
 def enforce(

@@ -46,6 +46,7 @@ from tests.session.builders import (
 )
 
 ONCE = single(transfer(1))
+HUNDRED = a_session(action(TOKEN, TRANSFER, spending((TOKEN, 100))))
 FOUR_TIMES = a_session(action(TOKEN, TRANSFER, usage(4)))
 
 
@@ -158,6 +159,30 @@ async def test_a_preview_of_what_is_in_flight_already_does_not_count_itself() ->
     op = use(TWICE, batch(transfer(1), transfer(1)))
     await room.allowed(op)
     await room.allowed(op, Purpose.PREVIEW)
+
+
+@pytest.mark.parametrize("amount", [1, 40, 99])
+async def test_an_estimate_tells_nothing_of_the_amounts_in_flight(amount: int) -> None:
+    """The same words whatever is in flight, and of what the chain alone refuses the words that it has without."""
+    room, quiet = Room(HUNDRED), Room(HUNDRED)
+    await room.allowed(use(HUNDRED, single(transfer(amount))))
+    stub = b"\0" + HUNDRED.permission_id + b"\xff" * 65
+    fits = an_operation(single(transfer(100)), nonce=lane(7), signature=stub)
+    reason = await room.refusal(fits, Purpose.PREVIEW)
+    assert (reason.code, reason.wanted, reason.got, reason.retryable) == (Code.LIMIT_EXCEEDED, None, None, True)
+    assert not any(character.isdigit() for character in reason.sentence + reason.remedy)
+    too_much = an_operation(single(transfer(101)), nonce=lane(7), signature=stub)
+    refused = [await each.refusal(too_much, Purpose.PREVIEW) for each in (room, quiet)]
+    assert refused[0] == refused[1]
+    signed = await room.refusal(use(HUNDRED, single(transfer(100)), nonce=lane(7)))
+    assert signed.wanted == f"at most {100 - amount}"
+
+
+async def test_a_bad_signature_hears_the_same_whatever_is_in_flight() -> None:
+    room, quiet = Room(HUNDRED), Room(HUNDRED)
+    await room.allowed(use(HUNDRED, single(transfer(60))))
+    garbage = use(HUNDRED, single(transfer(60)), key=STRANGERS_KEY, nonce=lane(7))
+    assert await room.refusal(garbage) == await quiet.refusal(garbage)
 
 
 # frozen

@@ -20,7 +20,7 @@ from proxy.session.declared import (
     judge_declared,
     use_counter,
 )
-from proxy.session.signers import signed_message_hash
+from proxy.session.signers import check_session_signature, signed_message_hash
 from proxy.session.validity import UINT48_MAX, Window
 from proxy.userop.decode import DecodedOperation, decode_operation
 from proxy.userop.entry_point import ENTRY_POINT_BY_VERSION, EntryPointVersion
@@ -135,7 +135,7 @@ def judge(
         used=lambda _counter: used,
         in_flight=lambda _counter: in_flight,
         now=now,
-        check_signature=check_signature,
+        check_signature=check_session_signature if check_signature else None,
     )
 
 
@@ -260,6 +260,21 @@ def test_refuses_a_strangers_signature_but_not_in_a_preview() -> None:
     decoded = operation(transfer, key=STRANGER)
     assert "the signature is not the declared session key's" in refusal(decoded).sentence
     assert isinstance(judge(decoded, check_signature=False), DeclaredFit)
+
+
+def test_who_has_not_got_the_key_is_told_that_and_nothing_of_calls_or_uses() -> None:
+    outside = operation(Call(FRIEND, 0, b""), key=STRANGER)
+    assert "the signature is not the declared session key's" in refusal(outside).sentence
+    asked: list[Counter] = []
+
+    def noting(counter: Counter) -> int:
+        asked.append(counter)
+        return 0
+
+    decoded = operation(transfer, key=STRANGER)
+    assert decoded.claim is not None
+    judge_declared(decoded, decoded.claim, SESSION, used=noting, in_flight=noting, now=NOW)
+    assert asked == []
 
 
 def test_refuses_every_signature_of_a_validator_it_does_not_know() -> None:

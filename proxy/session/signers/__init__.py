@@ -33,6 +33,7 @@ __all__ = [
     "UNKNOWN",
     "VALID",
     "OwnableForm",
+    "SignatureCheck",
     "SignatureOutcome",
     "SignatureVerdict",
     "check_session_signature",
@@ -41,6 +42,9 @@ __all__ = [
     "recover",
     "signed_message_hash",
 ]
+
+SignatureCheck = Callable[[Address, bytes, Hash32, bytes], SignatureVerdict]
+"""(session validator, its init data, user_op_hash, signature) → verdict."""
 
 _CHECKS: Final[Mapping[ValidatorKind, Callable[[bytes, Hash32, bytes], SignatureVerdict]]] = {
     ValidatorKind.ECDSA: check_ecdsa,
