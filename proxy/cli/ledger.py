@@ -45,7 +45,7 @@ def verify(config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption = False
     Examples:
       sessiongate ledger verify
     """
-    path = ledger_path(load(config))
+    path = ledger_path(load(config, secrets=False))
     faults = _faults(path)
     if as_json:
         typer.echo(json.dumps({"ok": not faults, "faults": faults}, indent=2))
@@ -66,7 +66,7 @@ def show(config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption = False) 
       sessiongate ledger show
       sessiongate ledger show --json
     """
-    path = ledger_path(load(config))
+    path = ledger_path(load(config, secrets=False))
     with opened(path) as store:
         in_flight = store.flights()
     shown: Described = {
@@ -122,7 +122,7 @@ def list_held(
       sessiongate ledger list
       sessiongate ledger list --limit 100 --skip 100 --json
     """
-    with opened(ledger_path(load(config))) as store:
+    with opened(ledger_path(load(config, secrets=False))) as store:
         flights = store.flights(limit=limit, skip=skip)
     held = [
         {
@@ -157,7 +157,7 @@ def prune(
       sessiongate ledger prune
       sessiongate ledger prune --days 7
     """
-    settings = load(config)
+    settings = load(config, secrets=False)
     path = ledger_path(settings)
     before = _counts(path)
     keep_days = settings.ledger_retention_days if days is None else days

@@ -122,7 +122,7 @@ def lint(
         module=module,
     )
     if permission_id is not None:
-        known = _known_sessions(load(config), permission_id, chain, account)
+        known = _known_sessions(load(config, secrets=False), permission_id, chain, account)
         reviews = [reviewer.known(session) for session in known]
     else:
         reviews = _reviews(reviewer, pasted or "", entry_point, config, chain)

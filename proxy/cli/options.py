@@ -76,10 +76,13 @@ def fail(problem: str, code: ExitCode = ExitCode.UNUSABLE) -> NoReturn:
     raise typer.Exit(code)
 
 
-def load(path: Path) -> Config:
-    """The configuration; a faulty one ends the command with all its faults on stderr."""
+def load(path: Path, *, secrets: bool = True) -> Config:
+    """The configuration; a faulty one ends the command with all its faults on stderr.
+
+    A command that asks nobody needs no `secrets`: that they are not set where it is typed does not stop it.
+    """
     try:
-        return load_config(path, os.environ)
+        return load_config(path, os.environ, secrets=secrets)
     except ConfigErrors as errors:
         end_with(errors)
 

@@ -59,7 +59,7 @@ def list_sessions(
       sessiongate sessions list
       sessiongate sessions list --account 0x1111… --status in_force --json
     """
-    settings = load(config)
+    settings = load(config, secrets=False)
     chain_id = chain_id_of(settings, chain)
     with opened(ledger_path(settings)) as store:
         freezes = store.freezes()
@@ -99,7 +99,7 @@ def show_session(
     Examples:
       sessiongate sessions show 0xb0e670e6eed38639bac674022b56a22559c9c28219aa298667605fb2f225a609
     """
-    settings = load(config)
+    settings = load(config, secrets=False)
     path = ledger_path(settings)
     with opened(path) as store:
         freezes = tuple(freeze for freeze in store.freezes() if freeze.permission_id == permission_id)

@@ -5,27 +5,32 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from glob import escape
+from hashlib import blake2b
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Union, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 
 from proxy.config.checks import check_agreement
-from proxy.config.endpoints import LedgerPlace
+from proxy.config.endpoints import Endpoint, LedgerPlace, NodeEndpoints
 from proxy.config.explain import explain
 from proxy.config.overrides import Shape, apply_overrides
 from proxy.config.settings import Config
-from proxy.config.variables import expand
+from proxy.config.variables import expand, no_stand_in
 from proxy.document import Document, Location, Place, read_yaml
 from proxy.errors import ConfigErrors, ConfigFault
 
 
-def load_config(path: Path | str, environ: Mapping[str, str]) -> Config:
-    """Read the settings in `path`, overridden by `environ`. Raises `ConfigErrors` with every fault found."""
+def load_config(path: Path | str, environ: Mapping[str, str], *, secrets: bool = True) -> Config:
+    """Read the settings in `path`, overridden by `environ`. Raises `ConfigErrors` with every fault found.
+
+    Without `secrets`, keys and URLs that refer to what is not here are stood in for: enough to look at what a gate has
+    written, and nobody can be reached with them.
+    """
     document = _read_file(Path(path))
     apply_overrides(document, environ, shape_at)
-    values = expand(document, environ)
+    values = expand(document, environ, no_stand_in if secrets else _stand_in)
     config = _validate(document, values)
     if config is None or document.faults:
         raise ConfigErrors(_in_order(document))
@@ -48,6 +53,15 @@ def _read_file(path: Path) -> Document:
     if document.faults and document.data is None:
         raise ConfigErrors(_in_order(document))
     return document
+
+
+def _stand_in(location: Location, reference: str, whole: bool) -> str | None:
+    """For a secret, or a URL that may hold one; different for each, for no two clients may have the same key."""
+    around = {_annotation_at(location), _annotation_at(location[:-1])}
+    if not around & {SecretStr, Endpoint, NodeEndpoints}:
+        return None
+    text = f"unset-{blake2b(reference.encode(), digest_size=8).hexdigest()}"
+    return f"https://unset.invalid/{text}" if whole else text
 
 
 def _validate(document: Document, values: object) -> Config | None:

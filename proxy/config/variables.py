@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,18 +26,30 @@ def referenced_variables(value: object) -> Iterator[str]:
         yield from (match[1] for match in _REFERENCE.finditer(value) if match[1])
 
 
-def expand(document: Document, environ: Mapping[str, str]) -> object:
+StandIn = Callable[[Location, str, bool], str | None]
+"""What stands for a reference that leads nowhere, by its location, itself, and whether it is the whole text; `None`
+where nothing may."""
+
+
+def no_stand_in(_location: Location, _reference: str, _whole: bool) -> str | None:
+    """Where every reference is needed."""
+    return None
+
+
+def expand(document: Document, environ: Mapping[str, str], stand_in: StandIn = no_stand_in) -> object:
     """The document's values with every reference replaced, `$$` standing for a dollar sign.
 
-    What cannot be replaced is reported at its line; its location is then broken and its value `None`.
+    What cannot be replaced, and has no stand-in, is reported at its line; its location is then broken and its value
+    `None`.
     """
-    return _Expansion(document, environ).expand(document.data, ())
+    return _Expansion(document, environ, stand_in).expand(document.data, ())
 
 
 @dataclass(frozen=True, slots=True)
 class _Expansion:
     document: Document
     environ: Mapping[str, str]
+    stand_in: StandIn
 
     def expand(self, value: object, at: Location) -> object:
         if isinstance(value, dict):
@@ -50,7 +62,12 @@ class _Expansion:
         place = self.document.place_of(at)
         expanded, end = "", 0
         for match in _REFERENCE.finditer(text):
+            told = len(self.document.faults)
             replacement = "$" if match[0] == "$$" else self._look_up(match[1], place, closed=bool(match[2]))
+            if replacement is None and match[2] and _names_something(match[1]):
+                replacement = self.stand_in(at, match[1], match[0] == text)
+                if replacement is not None:
+                    del self.document.faults[told:]
             if replacement is None:
                 self.document.broken.add(at)
                 replacement = ""
@@ -88,3 +105,7 @@ class _Expansion:
         if len(content) > _SECRET_FILE_LIMIT:
             return fault(place, f"{path!r} is longer than {_SECRET_FILE_LIMIT} bytes", "a secret is one line")
         return text or fault(place, f"{path!r} is empty", "write the secret into it")
+
+
+def _names_something(reference: str) -> bool:
+    return reference.startswith("file:") or _NAME.match(reference) is not None

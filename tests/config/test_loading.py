@@ -327,3 +327,56 @@ def test_an_empty_text_names_no_rule_file(tmp_path: Path) -> None:
     text = (FILES / "good.yaml").read_text(encoding="utf-8") + "\nrules: [' ']\n"
     with pytest.raises(ConfigErrors, match=r"rules\[0\]: an empty text names no rule file"):
         load_config(write(tmp_path, text), SECRETS)
+
+
+# without secrets
+
+UNSET = """
+admin_listen: 0.0.0.0:9090
+admin_token: ${ADMIN_TOKEN}
+chains:
+  soneium:
+    chain_id: 1868
+    bundlers: ["${BUNDLER_URL}", "https://bundler.example/rpc?apikey=${BUNDLER_KEY}"]
+    node: ${NODE_URL}
+  other:
+    chain_id: 1
+    bundlers: ["https://${HOST}/rpc"]
+    node: ["${NODE_URL}", "wss://node.example/${NODE_KEY}"]
+clients:
+  - {name: one, api_key: "${ONE_KEY}"}
+  - {name: two, api_key: "${file:/nowhere/two}"}
+audit: {key: "${AUDIT_KEY}"}
+"""
+
+
+def test_who_needs_no_secrets_reads_the_settings_without_any_of_them(tmp_path: Path) -> None:
+    path = write(tmp_path, UNSET)
+    with pytest.raises(ConfigErrors):
+        load_config(path, {})
+    config = load_config(path, {}, secrets=False)
+    assert list(config.chains) == ["soneium", "other"]
+    assert config.ledger.path == tmp_path / "sessiongate.db"
+
+
+def test_secrets_that_are_there_are_read_all_the_same(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, UNSET), {"ADMIN_TOKEN": "hush-sixteen-letters"}, secrets=False)
+    assert config.admin_token is not None
+    assert config.admin_token.get_secret_value() == "hush-sixteen-letters"
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("mode: ${MODE}", "the variable MODE is not set"),
+        ("ledger: ${LEDGER}", "the variable LEDGER is not set"),
+        ("admin_token: ${NOT A NAME}", "${NOT A NAME} names no variable"),
+        ("admin_token: ${OPEN", "${ without its closing }"),
+        ("mode: shadowy", "'shadowy' is not a mode"),
+    ],
+)
+def test_what_is_no_secret_is_needed_by_everybody(tmp_path: Path, line: str, problem: str) -> None:
+    text = f"{line}\nchains: {{soneium: {{chain_id: 1868, bundlers: [https://bundler.example/rpc]}}}}\n"
+    with pytest.raises(ConfigErrors) as caught:
+        load_config(write(tmp_path, text), {}, secrets=False)
+    assert problem.partition(" is not a")[0] in str(caught.value)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import shlex
+import signal
 import subprocess
 import sys
+from itertools import takewhile
 
 from tests.e2e.gate import ROOT
 from tests.e2e.rig import install
@@ -24,3 +27,37 @@ def test_every_step_of_the_demo_goes_as_told() -> None:
     assert told.returncode == 0, told.stdout + told.stderr
     assert (told.stdout.count("✔ mined"), told.stdout.count("✘ rejected")) == (7, 4)
     assert "\x1b[" not in told.stdout
+
+
+def test_what_the_demo_invites_to_try_works_as_it_is_printed() -> None:
+    install()
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.e2e.demo"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as demo:
+        assert demo.stdout is not None
+        try:
+            printed = [line.strip() for line in takewhile(lambda line: "Still running" not in line, demo.stdout)]
+            start = printed.index("Try it, in another terminal:")
+            export, *commands = [line for line in printed[start + 1 :] if line]
+            variable, _, place = export.removeprefix("export ").partition("=")
+            assert variable == "SESSIONGATE_CONFIG"
+            assert len(commands) == 3
+            for command in commands:
+                tried = subprocess.run(
+                    shlex.split(command),
+                    cwd="/",
+                    env={**os.environ, variable: place},
+                    capture_output=True,
+                    text=True,
+                    timeout=60,
+                    check=False,
+                )
+                assert tried.returncode == 0, (command, tried.stdout, tried.stderr)
+                assert tried.stdout, command
+        finally:
+            demo.send_signal(signal.SIGTERM)
+        assert demo.wait(timeout=60) == 0

@@ -129,7 +129,7 @@ def audit(  # the options of a command
     """
     if context.invoked_subcommand is not None:
         return
-    trail = audit_trail(load(config))
+    trail = audit_trail(load(config, secrets=False))
     wanted = AuditFilter(
         since=since,
         until=until,

@@ -62,7 +62,7 @@ def backtest_rules(
       sessiongate rules backtest --new rules/spending.yaml --since 7d
       sessiongate rules backtest --old old.yaml --new new.yaml --traffic recorded.jsonl --json
     """
-    settings = load(config)
+    settings = load(config, secrets=False)
     before, after, past = load_rules(old or (), config), load_rules(new, config), Past()
     if traffic is not None:
         lines = read_lines(traffic)

@@ -35,7 +35,8 @@ def check_rules(
       sessiongate rules check rules/*.yaml --strict
       sessiongate rules check rules/*.yaml --json
     """
-    parsed = read_rules(load(config)) if not files else parse_files([str(file) for file in files], Path(), config)[0]
+    named = [str(file) for file in files or ()]
+    parsed = parse_files(named, Path(), config)[0] if named else read_rules(load(config, secrets=False))
     failed = bool(parsed.faults) or (strict and bool(parsed.warnings))
     if as_json:
         typer.echo(json.dumps(_described(parsed, ok=not failed), indent=2))

@@ -39,7 +39,7 @@ def coverage(
     if cases:
         found = coverage_of_cases(rules.ruleset, load_cases(rules))
     else:
-        trail = audit_trail(load(config))
+        trail = audit_trail(load(config, secrets=False))
         with progress("judging the past", None) as bar:
             stream = past.audit(trail, since, until)
             found = coverage_of_past(rules.ruleset, stream, heard=lambda: bar.advance(bar.task_ids[0]))

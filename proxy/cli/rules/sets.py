@@ -40,7 +40,7 @@ class RuleSet:
 def load_rules(files: Sequence[Path], config: Path, *, as_json: bool = False) -> RuleSet:
     """The rules of `files`, or of the settings when none are given; faulty ones end the command, all told on stderr,
     or as JSON."""
-    settings = None if files else load(config)
+    settings = None if files else load(config, secrets=False)
     base = Path() if settings is None else config.parent
     parsed, sources = parse_files([str(file) for file in files] if settings is None else settings.rules, base, config)
     _end_with(parsed.faults, as_json=as_json)
@@ -73,7 +73,7 @@ def _named_in(config: Path) -> Config | None:
     if not config.exists():
         return None
     try:
-        return load_config(config, os.environ)
+        return load_config(config, os.environ, secrets=False)
     except ConfigErrors as errors:
         typer.echo(f"{errors.faults[0]} (warning: so chains and clients of rules are not checked)", err=True)
         return None

@@ -21,6 +21,9 @@ from tests.e2e.gate import CHAIN, Gate
 from tests.e2e.rig import CHAIN_ID, HERE, Rig, node_binary
 from tests.e2e.watchers import are_installed, watching
 
+TO_TRY = ("sessions list", "audit --verdict reject", "explain 'AA24 signature error'")
+"""What the command can say of what was just shown."""
+
 
 def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, _as_interrupt)
@@ -70,6 +73,15 @@ def _tell_story(rig: Rig, gate: Gate) -> int:
     return story.returncode
 
 
+def _invite(gate: Gate) -> None:
+    """What to type next, in another terminal: the command finds this gate by one variable."""
+    print("\nTry it, in another terminal:\n")
+    print(f"   export SESSIONGATE_CONFIG={gate.config_file}")
+    command = Path(sys.executable).with_name("sessiongate")
+    for arguments in TO_TRY:
+        print(f"   {command} {arguments}")
+
+
 def _stay(rig: Rig, gate: Gate, folder: Path) -> None:
     shown = {
         "RPC": gate.url,
@@ -85,6 +97,7 @@ def _stay(rig: Rig, gate: Gate, folder: Path) -> None:
             watchers = stack.enter_context(watching(folder / "watchers", port, f"127.0.0.1:{gate.admin_port}"))
             shown |= {"graphs": f"{watchers.prometheus}/graph", "alerts": f"{watchers.prometheus}/alerts"}
             shown["told"] = watchers.alertmanager
+        _invite(gate)
         print("\nStill running; Ctrl-C ends everything.\n")
         for name, url in shown.items():
             print(f"   {name:<8} {url}")

@@ -1,0 +1,58 @@
+"""Whoever only looks at what a gate has written needs none of its secrets."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from proxy.edge.audit.writer import AuditWriter
+from proxy.edge.storage.store import Store
+from tests.cli.conftest import SECRETS, Run
+from tests.edge.audit.trails import record
+from tests.edge.builders import PERMISSION, decision
+
+RULES = "rules:\n  - {id: quiet, description: Watches., mode: shadow, match: {session: true}}\n"
+
+
+@pytest.fixture
+def unset(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """The same command where no secret is set; the gate has run before."""
+    for name in SECRETS:
+        monkeypatch.delenv(name)
+    Store(tmp_path / "ledger.db").close()
+    with closing(Store(tmp_path / "ledger.db")):
+        writer = AuditWriter(tmp_path / "ledger.audit.db")
+        writer.start()
+        record(writer, decision("a"))
+        writer.stop()
+    (tmp_path / "rules.yaml").write_text(RULES, encoding="utf-8")
+    settings = tmp_path / "sessiongate.yaml"
+    settings.write_text(settings.read_text(encoding="utf-8") + "rules: [rules.yaml]\n", encoding="utf-8")
+    return run
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["sessions", "list"],
+        ["audit"],
+        ["audit", "--session", "0x" + PERMISSION.hex()],
+        ["rules", "check"],
+        ["rules", "explain", "quiet"],
+        ["rules", "coverage"],
+        ["ledger", "verify"],
+        ["ledger", "show"],
+    ],
+)
+def test_looking_needs_no_secrets(unset: Run, command: list[str]) -> None:
+    result = unset(*command)
+    assert result.exit_code == 0, result.output
+
+
+def test_what_talks_to_the_gate_or_runs_it_needs_them(unset: Run) -> None:
+    for command in (["check"], ["rules", "list"], ["audit", "verify"]):
+        result = unset(*command)
+        assert result.exit_code != 0
+        assert "ADMIN_TOKEN is not set" in result.output
