@@ -6,6 +6,8 @@ A rejection is a value (`Reason`). An exception means that input broke a standar
     ├── RpcError            the request itself cannot be served: carries the JSON-RPC code to answer with
     │   ├── ParseError          -32700  the body is not JSON as we read it
     │   ├── InvalidRequest      -32600  not a JSON-RPC 2.0 request
+    │   │   └── NotLicensed         -32600  not this client's account, session, address or chain
+    │   ├── RateLimited         -32056  a client's budget is used up: names it
     │   ├── MethodNotFound      -32601  unknown, or denied by this gate
     │   └── InvalidParams       -32602  a parameter is malformed: names the field
     ├── Undecodable         -32057  well-formed, but not readable exactly as the chain would read it
@@ -19,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from math import ceil
 
 
 class Code(IntEnum):
@@ -115,6 +118,34 @@ class InvalidRequest(RpcError):
     """JSON, but not a JSON-RPC 2.0 request."""
 
     code = Code.INVALID_REQUEST
+
+
+class NotLicensed(InvalidRequest):
+    """What this client may not do, whoever else may; the settings of the gate say so."""
+
+    def __init__(self, message: str) -> None:
+        remedy = "the operator of this gate can widen what this client may do"
+        super().__init__(message, data={"reason": "not_licensed", "retryable": False, "remedy": remedy})
+
+
+class RateLimited(RpcError):
+    """A client has used up its budget of `a_second`; another is there after `wait_seconds`."""
+
+    code = Code.RATE_LIMITED
+
+    def __init__(self, budget: str, a_second: float, *, wait_seconds: float) -> None:
+        wanted = f"at most {a_second:g} a second"
+        super().__init__(
+            f"the budget {budget} is used up: {wanted}",
+            data={
+                "reason": self.code.label,
+                "budget": budget,
+                "wanted": wanted,
+                "retryable": True,
+                "retryAfterMs": ceil(wait_seconds * 1000),
+                "remedy": "send less often, or have the operator of this gate raise the budget",
+            },
+        )
 
 
 class MethodNotFound(RpcError):

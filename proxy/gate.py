@@ -40,6 +40,7 @@ class GateSettings:
     entry_points: Mapping[Address, EntryPoint]
     allow_methods: frozenset[str] = frozenset()
     dialects: Mapping[str, DialectAnswer] = field(default_factory=dict)
+    session_modules: frozenset[Address] = frozenset()
     keep_whole: bool = False  # call data, and what a session's verdict rested on, go on record with it
 
 
@@ -92,7 +93,7 @@ class Gate:
                 return None if refusal is None else Answer(print_error(None, refusal.code, refusal.message))
             answer, outcome = await self._serve(request, method_class, context)
         except RpcError as error:
-            outcome = Outcome.DENIED if isinstance(error, MethodNotFound) else Outcome.INVALID
+            outcome = Outcome.of(error)
             return Answer(print_error(request.id, error.code, error.message, error.data))
         except UpstreamUnavailable as error:
             outcome = Outcome.UNAVAILABLE
@@ -123,9 +124,10 @@ class Gate:
     async def _serve(
         self, request: Request, method_class: MethodClass, context: RequestContext
     ) -> tuple[Answer, Outcome]:
+        if method_class is MethodClass.DENY:
+            raise denial(request.method)
+        context.guest.admit(request.method, method_class, request.params)
         match method_class:
-            case MethodClass.DENY:
-                raise denial(request.method)
             case MethodClass.OWN:
                 return await self._answer_ourselves(request, context)
             case MethodClass.PASS:
@@ -144,7 +146,12 @@ class Gate:
             )
         check_arity(request.method, len(request.params))
         try:
-            answer = await self._enquiry.answer(request.params, client=context.client, peer=context.remote or "")
+            answer = await self._enquiry.answer(
+                request.params,
+                client=context.client,
+                peer=context.remote or "",
+                absent_rate=context.guest.absent_rate,
+            )
         except StateUnavailable as error:
             answer = unavailable(error)
         if isinstance(answer, Reason):
@@ -172,6 +179,7 @@ class Gate:
         preview = method_class is MethodClass.PREVIEW
         entry_point = self._entry_point(request.params[1])
         op = parse_user_operation(request.params[0], entry_point.version, estimate=preview)
+        context.guest.admit_operation(op, entry_point, self._settings.session_modules)
         params = _print_params(op, entry_point, request.params[2:])
         if self._settings.mode is Mode.OFF or (preview and not self._settings.judge_previews):
             place = None if preview else _place_of(op, entry_point)
@@ -183,6 +191,7 @@ class Gate:
             method=request.method,
             preview=preview,
             peer=context.remote or "",
+            absent_rate=context.guest.absent_rate,
         )
         purpose = Purpose.PREVIEW if preview else Purpose.SUBMIT
         judgement = await self._admission.judge(op, entry_point, purpose=purpose, request=asked_by)

@@ -36,6 +36,7 @@ class Method:
     min_params: int
     max_params: int
     shape: str  # the params in words, for error messages
+    names: tuple[str, ...] = ()
 
 
 _OPERATION: Final = ("userOperation", "entryPoint")
@@ -43,7 +44,8 @@ _OPERATION: Final = ("userOperation", "entryPoint")
 
 def _method(name: str, method_class: MethodClass, required: tuple[str, ...], optional: tuple[str, ...]) -> Method:
     shape = ", ".join((*required, *(f"{param}?" for param in optional)))
-    return Method(name, method_class, len(required), len(required) + len(optional), shape)
+    names = required + optional
+    return Method(name, method_class, len(required), len(names), shape, names)
 
 
 def _submit(name: str) -> Method:

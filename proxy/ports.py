@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple, Protocol, runtime_checkable
 
+from proxy.clients.licence import ANYBODY, Guest
+from proxy.errors import MethodNotFound, NotLicensed, RateLimited, RpcError
 from proxy.jsonrpc import Reply
 from proxy.judge.decision import Decision, UpstreamAnswer
 from proxy.ledger.reservation import Reservation
@@ -23,17 +25,30 @@ class Outcome(StrEnum):
     REJECTED = "rejected"
     INVALID = "invalid"
     DENIED = "denied"
+    RATE_LIMITED = "rate_limited"  # past a budget of its client
     UNAVAILABLE = "unavailable"
     INTERNAL_ERROR = "internal_error"
+
+    @classmethod
+    def of(cls, error: RpcError) -> Outcome:
+        """How a request ends that cannot be served."""
+        match error:
+            case RateLimited():
+                return cls.RATE_LIMITED
+            case MethodNotFound() | NotLicensed():
+                return cls.DENIED
+            case _:
+                return cls.INVALID
 
 
 @dataclass(frozen=True, slots=True)
 class RequestContext:
-    """Where a request came in: the chain's name, the client's name, the peer's address."""
+    """Where a request came in: the chain's name, the client's name, the peer's address, what the client may do."""
 
     chain: str
     client: str
     remote: str | None
+    guest: Guest = ANYBODY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,11 +33,12 @@ _room("session", "userop")
 _room("judge", "session", "document", "written")
 _room("ledger", "judge")
 _room("happening", "session")
-_room("config", "judge", "methods")
+_room("clients", "methods")
+_room("config", "judge", "clients")
 _room("rehearsal", "judge", "ledger")
 _room("admission", "judge", "ledger")
 _room("refusal", "judge")
-_room("ports", "judge", "ledger", "jsonrpc", "methods", "happening")
+_room("ports", "clients", "judge", "ledger", "jsonrpc", "methods", "happening")
 _room("gate", "admission", "bundler_answers", "ports", "refusal")
 _room("chain", "gate")
 _room("edge", "chain", "gate", "config")
@@ -47,6 +48,7 @@ _room("cli", "app", "rehearsal")
 PURE_ROOMS = frozenset(
     {
         "bundler_answers",
+        "clients",
         "document",
         "errors",
         "happening",

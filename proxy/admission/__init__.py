@@ -184,7 +184,7 @@ class Admission:
             return Heard(verdict=Reject((reasons.undecodable(misnamed),)), operation=operation)
         key = SessionKey(self._terms.chain_id, claim.module, operation.op.sender, claim.envelope.permission_id)
         await self._sources.reconciled(key)
-        asker = Asker(request.client, request.peer, key.account)
+        asker = Asker(request.client, request.peer, key.account, request.absent_rate)
         hearing = Hearing(self._sources, operation, claim, key, purpose, check_signature=check, asker=asker)
         fit = await hearing.fit()
         # again: it may have been frozen while others were asked

@@ -23,7 +23,9 @@ class Enquiry:
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
 
-    async def answer(self, params: Sequence[object], *, client: str = "", peer: str = "") -> list[Json] | Reason:
+    async def answer(
+        self, params: Sequence[object], *, client: str = "", peer: str = "", absent_rate: float | None = None
+    ) -> list[Json] | Reason:
         """The sessions of that name, one for each module that has it; or why they are not looked for.
 
         Raises `InvalidParams`, `StateUnavailable`.
@@ -33,7 +35,7 @@ class Enquiry:
         keys = [SessionKey(self._sources.terms.chain_id, each, account, permission_id) for each in modules]
         known = [key for key in keys if self._is_known(key)]
         if not known:
-            refusal = await self._look_for(keys, Asker(client, peer, account))
+            refusal = await self._look_for(keys, Asker(client, peer, account, absent_rate))
             if refusal is not None:
                 return refusal
             known = [key for key in keys if self._is_known(key)]

@@ -21,11 +21,13 @@ _BURST_SECONDS: Final = 10.0
 
 
 class Asker(NamedTuple):
-    """On whose behalf the node is asked."""
+    """On whose behalf the node is asked; `absent_rate` is how many ids a second the client itself may name in vain,
+    where its licence says so."""
 
     client: str
     peer: str
     account: Address
+    absent_rate: float | None = None
 
 
 class _Line:
@@ -101,7 +103,6 @@ class AbsentBudget:
 
     def __init__(self, a_second: float, clock: Callable[[], float]) -> None:
         self._a_second = a_second
-        self._most = max(a_second * _BURST_SECONDS, 1.0)
         self._clock = clock
         self._left: OrderedDict[tuple[str, str], tuple[float, float]] = OrderedDict()  # how much, and as of when
 
@@ -109,25 +110,40 @@ class AbsentBudget:
         """Why this client may not have another id looked for now; `None` while it may."""
         if self._left_of(asker) >= 1.0:
             return None
+        own = asker.absent_rate is not None
+        name = f"clients.{asker.client}.rates.absent_sessions" if own else "limits.absent_sessions"
+        whose = "" if own else " for one client and address"
+        rate = self._rate_of(asker)
         return Reason(
             code=Code.RATE_LIMITED,
             sentence="too many permission ids were named that are not on this chain: the budget"
-            f" limits.absent_sessions of {self._a_second:g} a second for one client and address is used up",
+            f" {name} of {rate:g} a second{whose} is used up",
             remedy="name sessions that exist; a known session is not affected",
-            wanted=f"at most {self._a_second:g} a second",
+            wanted=f"at most {rate:g} a second",
             retryable=True,
         )
 
     def spend(self, asker: Asker) -> None:
         """An id was looked for and is not there."""
-        self._left[asker.client, asker.peer] = (max(self._left_of(asker) - 1.0, 0.0), self._clock())
-        self._left.move_to_end((asker.client, asker.peer))
+        key = _key_of(asker)
+        self._left[key] = (max(self._left_of(asker) - 1.0, 0.0), self._clock())
+        self._left.move_to_end(key)
         if len(self._left) > _MOST_BUDGETS:
             self._left.popitem(last=False)
 
+    def _rate_of(self, asker: Asker) -> float:
+        return self._a_second if asker.absent_rate is None else asker.absent_rate
+
     def _left_of(self, asker: Asker) -> float:
-        left, at = self._left.get((asker.client, asker.peer), (self._most, self._clock()))
-        return min(left + (self._clock() - at) * self._a_second, self._most)
+        rate = self._rate_of(asker)
+        most = max(rate * _BURST_SECONDS, 1.0)
+        left, at = self._left.get(_key_of(asker), (most, self._clock()))
+        return min(left + (self._clock() - at) * rate, most)
+
+
+def _key_of(asker: Asker) -> tuple[str, str]:
+    """A client with a rate of its own has it whatever its address."""
+    return (asker.client, asker.peer if asker.absent_rate is None else "")
 
 
 class FirstReadings:

@@ -215,6 +215,7 @@ def gate_settings(chain: Chain, config: Config) -> GateSettings:
         judge_previews=config.previews is Previews.JUDGE,
         entry_points={entry_point.address: entry_point for entry_point in chain.entry_points},
         allow_methods=frozenset(chain.allow_methods),
+        session_modules=frozenset(chain.session_modules),
         keep_whole=config.audit.keep is AuditKeep.CALLDATA,
     )
 

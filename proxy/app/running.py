@@ -31,6 +31,7 @@ from proxy.app.memory import (
 )
 from proxy.app.reload import SettingsReload
 from proxy.app.settings import admin_access, audit_writer, metrics_of, server_settings, tell_heads_of
+from proxy.clients.rations import Rations
 from proxy.config import Config, Tls
 from proxy.edge.admin.backend import GateBackend
 from proxy.edge.admin.rule_desk import RuleDesk
@@ -188,15 +189,15 @@ async def start(config: Config, stack: AsyncExitStack, reread: Callable[[], Conf
     )
     admin_port = await admin.start(config.admin_listen.host, config.admin_listen.port, _tls_of(config.admin_tls, stack))
     stack.push_async_callback(admin.stop)
-    hooks = Hooks(began=metrics.began, ended=metrics.ended, turned_away=partial(_turned_away, metrics))
-    server = await RpcServer(answer, server_settings(config, descriptors), hooks).start(
+    rations = Rations(time.monotonic)
+    server = await RpcServer(answer, server_settings(config, descriptors, rations), _hooks(metrics)).start(
         config.listen.host, config.listen.port, _tls_of(config.tls, stack)
     )
     stack.push_async_callback(server.stop)
 
     def put_in_force(new: Config) -> None:
         metrics.know_clients(client.name for client in new.clients)
-        server.take(server_settings(new, descriptors))
+        server.take(server_settings(new, descriptors, rations))
         rules.lower_to(new.mode)
         for name, chain in chains.items():
             chain.gate.take(gate_settings(new.chains[name], new))
@@ -214,6 +215,10 @@ async def start(config: Config, stack: AsyncExitStack, reread: Callable[[], Conf
         alerts=alerts,
         stop_welcoming=backend.stop_welcoming,
     )
+
+
+def _hooks(metrics: Metrics) -> Hooks:
+    return Hooks(began=metrics.began, ended=metrics.ended, turned_away=partial(_turned_away, metrics))
 
 
 def _tls_of(tls: Tls | None, stack: AsyncExitStack) -> SSLContext | None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from proxy import __version__
 from proxy.app.descriptors import Descriptors
+from proxy.clients.licence import Licence
+from proxy.clients.rations import Rations
 from proxy.config import Config
 from proxy.edge.admin.guard import AdminAccess
 from proxy.edge.audit.chain import chain_key
@@ -15,7 +17,7 @@ from proxy.edge.audit.heads import HeadSinks, tell_heads
 from proxy.edge.audit.sampling import RefusalRate
 from proxy.edge.audit.space import Budget
 from proxy.edge.audit.writer import AuditWriter, WriterSettings
-from proxy.edge.http.clients import Client, Clients
+from proxy.edge.http.clients import USUAL_HEADERS, Client, Clients
 from proxy.edge.http.forwarded import ForwardedBy, TrustedProxies
 from proxy.edge.http.listener import ListenerSettings, Transport
 from proxy.edge.http.server import ServerSettings
@@ -23,20 +25,33 @@ from proxy.edge.telemetry.metrics import Metrics
 from proxy.jsonrpc import Limits
 
 
-def server_settings(config: Config, descriptors: Descriptors) -> ServerSettings:
-    """Who may call, and how much at once."""
-    clients = Clients(
+def clients_of(config: Config, rations: Rations) -> Clients:
+    """Who may call, and what each may do."""
+    return Clients(
         (
             Client(
                 name=client.name,
-                api_key=None if client.api_key is None else client.api_key.get_secret_value(),
+                keys=frozenset(client.key_digests),
                 origins=frozenset(client.origins),
+                networks=client.networks,
                 chains=frozenset(client.chains) or None,
+                licence=Licence(
+                    methods=frozenset(client.methods) or None,
+                    accounts=frozenset(client.accounts) or None,
+                    permission_ids=frozenset(client.permission_ids) or None,
+                    rates=client.rates.by_ration(),
+                ),
             )
             for client in config.clients
         ),
         origins=frozenset(config.cors.origins),
+        headers=tuple(dict.fromkeys((*USUAL_HEADERS, *config.cors.headers))),
+        rations=rations,
     )
+
+
+def server_settings(config: Config, descriptors: Descriptors, rations: Rations) -> ServerSettings:
+    """Who may call, and how much at once."""
     limits, connections = config.limits, config.connections
     bounds = ListenerSettings(
         head_seconds=connections.head_seconds,
@@ -56,7 +71,7 @@ def server_settings(config: Config, descriptors: Descriptors) -> ServerSettings:
         batch_answer_bytes=connections.max_batch_answer_bytes,
         all_batches_bytes=connections.max_unread_bytes,
         chains=tuple(config.chains),
-        clients=clients,
+        clients=clients_of(config, rations),
         limits=Limits(
             max_bytes=limits.max_body_bytes,
             max_batch=limits.max_batch,

@@ -1,11 +1,11 @@
 """One typed settings file, read strictly, every fault reported at once with its line and a cure."""
 
+from proxy.config.clients import Client
 from proxy.config.endpoints import Endpoint, LedgerPlace, Listen
 from proxy.config.loading import load_config
 from proxy.config.settings import (
     AuditKeep,
     Chain,
-    Client,
     Config,
     Dialects,
     LedgerFail,

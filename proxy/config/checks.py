@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from proxy.config.settings import Client, Config, DeclaredSessionSettings, UnknownContract
+from proxy.clients.keys import HASHED, is_hash
+from proxy.config.clients import Client
+from proxy.config.settings import Config, DeclaredSessionSettings, UnknownContract
 from proxy.document import Document, Location, did_you_mean
+from proxy.methods import METHODS
 from proxy.session.declared import is_declarable
 
 
@@ -14,7 +17,7 @@ def check_agreement(document: Document, values: object, config: Config | None) -
     if config is not None:
         _check_listeners(document, config)
         _check_chains(document, config)
-        _check_clients(document, config.clients)
+        _check_clients(document, config)
         _check_sessions(document, config)
         _check_sinks(document, config)
         _check_named_sessions(document, config)
@@ -75,22 +78,39 @@ def _check_chains(document: Document, config: Config) -> None:
             document.fault(place, problem, f"max_state_age: {3 * chain.poll_seconds:g} or more, or poll more often")
 
 
-def _check_clients(document: Document, clients: tuple[Client, ...]) -> None:
+def _check_clients(document: Document, config: Config) -> None:
+    served = {*METHODS, *(method for chain in config.chains.values() for method in chain.allow_methods)}
     names: dict[str, int] = {}
-    keys: dict[str, int] = {}
-    for index, client in enumerate(clients):
+    for index, client in enumerate(config.clients):
         place = document.place_of(("clients", index))
         if names.setdefault(client.name, index) != index:
             document.fault(place, f'two clients are called "{client.name}"', "give each its own name")
-        if client.api_key is None and not client.origins:
+        if not client.key_digests and not client.origins:
             problem = f'client "{client.name}" cannot be recognised'
             document.fault(place, problem, "give it an api_key or origins")
-        if client.api_key is None:
-            continue
-        first = keys.setdefault(client.api_key.get_secret_value(), index)
-        if first != index:
-            problem = f'clients "{clients[first].name}" and "{client.name}" have the same api_key'
-            document.fault(place, problem, "give each its own key")
+        for position, method in enumerate(client.methods):
+            if method not in served:
+                place = document.place_of(("clients", index, "methods", position))
+                document.fault(place, f"no chain serves {method}", did_you_mean(method, served))
+    _check_keys(document, config.clients)
+
+
+def _check_keys(document: Document, clients: tuple[Client, ...]) -> None:
+    owners: dict[bytes, int] = {}
+    for index, client in enumerate(clients):
+        place = document.place_of(("clients", index))
+        keys = client.api_keys if client.api_key is None else (client.api_key, *client.api_keys)
+        for key, digest in zip(keys, client.key_digests, strict=True):
+            written = key.get_secret_value()
+            if written.startswith(HASHED) and not is_hash(written):
+                cure = 'write sha256: and 64 hex digits, as from: printf %s "$KEY" | sha256sum'
+                document.fault(place, f'client "{client.name}" has a hash of a key that is none', cure)
+            first = owners.setdefault(digest, index)
+            if first != index:
+                problem = f'clients "{clients[first].name}" and "{client.name}" have the same api_key'
+                document.fault(place, problem, "give each its own key")
+        if len(set(client.key_digests)) < len(keys):
+            document.fault(place, f'client "{client.name}" has the same key twice', "leave one out")
 
 
 def _check_named_sessions(document: Document, config: Config) -> None:

@@ -8,9 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
+from proxy.config.clients import Client, ClientRates, Cors
 from proxy.config.fields import FAULT_TYPE, kind_of, shorten
 from proxy.config.overrides import ShapeAt
-from proxy.config.settings import Audit, AuditHeads, Chain, Client, Config, Cors, DeclaredActionSettings, Limits
+from proxy.config.settings import (
+    Audit,
+    AuditHeads,
+    Chain,
+    Config,
+    DeclaredActionSettings,
+    Limits,
+)
 from proxy.config.settings import DeclaredSessionSettings as Declared
 from proxy.document import Document, Location, did_you_mean, print_location
 
@@ -35,6 +43,7 @@ _HOMES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("at the top of the file", Config),
     ("under chains.<name>", Chain),
     ("in an entry of clients", Client),
+    ("under rates of a client", ClientRates),
     ("under limits", Limits),
     ("under cors", Cors),
     ("under audit", Audit),

@@ -13,6 +13,7 @@ from pydantic.alias_generators import to_camel
 
 from proxy.config.alerting import AlertSettings
 from proxy.config.base import Settings
+from proxy.config.clients import Client, Cors
 from proxy.config.endpoints import (
     EndpointText,
     LedgerPlace,
@@ -21,7 +22,6 @@ from proxy.config.endpoints import (
     ListenText,
     NetworkText,
     NodesText,
-    Origin,
 )
 from proxy.config.fields import (
     AddressText,
@@ -192,21 +192,6 @@ class Chain(Settings):
     node_fail: NodeFail = NodeFail.CLOSED  # past that age
     unmined_after: float = Field(600, ge=1, le=604_800)  # seconds of answered absence; then less is held
     unmined_rules: UnminedRules = UnminedRules.HOLD
-
-
-class Client(Settings):
-    """A dapp that may call, known by its key or by the origins its pages are served from."""
-
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", examples=["trading-dapp"])
-    api_key: SecretStr | None = Field(None, min_length=8)
-    origins: tuple[Origin, ...] = ()
-    chains: tuple[str, ...] = ()  # empty: all
-
-
-class Cors(Settings):
-    """Browser pages that may call besides the clients' own origins; `*` lets any page."""
-
-    origins: tuple[Origin, ...] = ("*",)
 
 
 def _read_path(value: object) -> object:

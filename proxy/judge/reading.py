@@ -37,14 +37,15 @@ _HUMP: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """How an operation came in: the chain's and the client's name, the method, whether it only asks, and the peer's
-    address, where there is one."""
+    """How an operation came in: the chain's and the client's name, the method, whether it only asks, the peer's
+    address, where there is one, and how many sessions a second the client may name in vain, by its licence."""
 
     chain: str
     client: str
     method: str
     preview: bool = False
     peer: str = ""
+    absent_rate: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -117,6 +117,20 @@ def test_a_budget_names_itself_when_it_is_used_up_and_fills_again() -> None:
     assert budget.refusal(ATTACKER) is None
 
 
+def test_a_client_with_a_budget_of_its_own_has_it_whatever_its_address() -> None:
+    clock = Clock()
+    budget = AbsentBudget(20.0, clock)
+    bound = ATTACKER._replace(absent_rate=0.2)
+    for _ in range(2):
+        assert budget.refusal(bound) is None
+        budget.spend(bound)
+    refused = budget.refusal(bound._replace(peer="10.0.0.99"))
+    assert refused is not None
+    assert "clients.dapp.rates.absent_sessions of 0.2 a second is used up" in refused.sentence
+    clock.now += 5.0
+    assert budget.refusal(bound) is None
+
+
 def test_budgets_take_bounded_room() -> None:
     budget = AbsentBudget(1.0, Clock())
     for number in range(20_000):

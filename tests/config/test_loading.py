@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -198,6 +199,35 @@ def test_settings_that_contradict_one_another_are_faults() -> None:
         "22: sessions[0].actions[0] ends before it begins",
         "23: sessions[0].actions[1] repeats target and selector of actions[0]",
     ]
+
+
+def test_a_client_is_held_against_what_there_is(tmp_path: Path) -> None:
+    digest = sha256(b"a-long-random-key").hexdigest()
+    text = "\n".join(
+        [
+            "chains: {one: {chain_id: 1, bundlers: [http://b], allow_methods: [eth_getLogs]}}",
+            "clients:",
+            "  - {name: a, api_key: a-long-random-key, methods: [eth_getLogs, eth_sendUserOperatio]}",
+            f"  - {{name: b, api_key: 'sha256:{digest}'}}",
+            f"  - {{name: c, api_keys: ['sha256:{digest[:-1]}']}}",
+            "  - {name: d, api_keys: [another-long-key, another-long-key]}",
+            "  - {name: e, api_keys: [one-more-long-key], networks: [10.0.0.1/8], rates: {operation: 3}}",
+            "cors: {headers: [X-Own, traceparent]}",
+        ]
+    )
+    assert [fault.partition(";")[0] for fault in faults_of(write(tmp_path, text))] == [
+        "7: clients[4].networks[0]: '10.0.0.1/8' is an address inside a network",
+        "7: unknown key 'operation' in clients[4].rates",
+        "8: cors.headers[0]: 'X-Own' cannot name a header",
+    ]
+    mended = text.replace("10.0.0.1/8", "10.0.0.0/8").replace("operation: 3", "operations: 3").replace("X-Own, ", "")
+    assert [fault.partition(";")[0] for fault in faults_of(write(tmp_path, mended))] == [
+        "3: no chain serves eth_sendUserOperatio",
+        '4: clients "a" and "b" have the same api_key',
+        '5: client "c" has a hash of a key that is none',
+        '6: client "d" has the same key twice',
+    ]
+    assert "long" not in " ".join(faults_of(write(tmp_path, mended)))
 
 
 def test_a_reference_to_a_chain_is_checked_although_other_things_are_faulty(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ class TrustedProxies:
         """Whether the word of this peer is taken."""
         if not self.networks or address is None:
             return False
-        read = _read(address)
+        read = read_ip(address)
         return read is not None and any(read in network for network in self.networks)
 
     def caller(self, peer: str | None, fields: Fields) -> str | None:
@@ -46,7 +46,7 @@ class TrustedProxies:
             return peer
         caller = peer
         for named in self._named(fields):
-            read = _read(named)
+            read = read_ip(named)
             if read is None:
                 break
             caller = str(read)
@@ -65,7 +65,8 @@ class TrustedProxies:
             yield (found[0][0] or found[0][1]) if len(found) == 1 else ""
 
 
-def _read(text: str) -> IPv4Address | IPv6Address | None:
+def read_ip(text: str) -> IPv4Address | IPv6Address | None:
+    """The address in a text, its port and brackets left aside; an IPv4 address in IPv6's clothes is IPv4."""
     text = text.strip()
     if (bracketed := _BRACKETED.match(text)) is not None:
         text = bracketed[1]

@@ -12,10 +12,13 @@ from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Final
 
+from proxy.clients.keys import key_in_segment, keys_in_query
+from proxy.clients.rations import Ration
 from proxy.edge.http.clients import DECISION_HEADER, Clients
 from proxy.edge.http.forwarded import TrustedProxies
 from proxy.edge.http.messages import HttpAnswer, HttpRequest, plain
-from proxy.errors import Code, InvalidRequest, RpcError
+from proxy.edge.http.openrpc import OPENRPC, OPENRPC_PATH
+from proxy.errors import Code, InvalidRequest, RateLimited, RpcError
 from proxy.jsonrpc import NULL_ID, Batch, Limits, Malformed, Request, parse_body, print_error
 from proxy.ports import Answer, RequestContext
 
@@ -24,6 +27,7 @@ NOBODY: Final = "other"
 
 INVALID: Final = "invalid"
 DENIED: Final = "denied"
+RATE_LIMITED: Final = "rate_limited"
 DISCONNECTED: Final = "disconnected"
 
 _JSON: Final = "application/json"
@@ -43,7 +47,8 @@ class Hooks:
     """What the listener tells the metrics, by labels from closed sets.
 
     `began(chain)`, `ended(chain)` around every POST to a chain; `turned_away(chain, client, outcome)` for each
-    request that the gate never saw (`invalid`, `denied`) and each answer nobody waited for (`disconnected`).
+    request that the gate never saw (`invalid`, `denied`, `rate_limited`) and each answer nobody waited for
+    (`disconnected`).
     """
 
     began: Callable[[str], None] = _ignore
@@ -88,13 +93,29 @@ class Service:
                 return self._explain(request)
         return HttpAnswer(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": "GET, OPTIONS, POST"})
 
+    def _find(self, request: HttpRequest) -> tuple[str | None, list[str]]:
+        """The chain that a path names, and the keys in the URL: `?apikey=`, and `/{chain}/{key}` where keys count."""
+        path, _, query = request.target.partition("?")
+        chain, keys = self._routes.get(request.path), keys_in_query(query) if query else []
+        if chain is None and self.settings.clients.take_keys:
+            head, _, last = path.rpartition("/")
+            chain = self._routes.get(head) if last else None
+            keys.append(key_in_segment(last))
+        return chain, keys
+
+    def identify(self, request: HttpRequest, chain: str, keys: Sequence[str]) -> RequestContext:
+        """Who calls, and what that client may do. Raises `InvalidRequest`."""
+        caller = self.settings.proxies.caller(request.peer, request.headers)
+        guest = self.settings.clients.identify(request.headers, chain, caller, keys)
+        return RequestContext(chain, guest.name, caller, guest)
+
     def _post(self, request: HttpRequest) -> HttpAnswer | Call:
-        chain = self._routes.get(request.path)
+        chain, keys = self._find(request)
         if chain is None:
             self.hooks.turned_away(NOBODY, NOBODY, DENIED)
             return self.refusal(request, InvalidRequest("nothing is served at this path; POST to /{chain}"))
         try:
-            client = self.settings.clients.identify(request.headers, chain)
+            context = self.identify(request, chain, keys)
         except InvalidRequest as refusal:
             self.hooks.turned_away(chain, NOBODY, DENIED)
             return self.refusal(request, refusal)
@@ -104,28 +125,26 @@ class Service:
             if (request.length or 0) > limit:
                 raise InvalidRequest(f"body of {request.length} bytes; at most {limit} are read")
         except RpcError as error:
-            self.hooks.turned_away(chain, client, INVALID)
+            self.hooks.turned_away(chain, context.client, INVALID)
             return self.refusal(request, error)
-        caller = self.settings.proxies.caller(request.peer, request.headers)
-        return Call(self, request, RequestContext(chain, client, caller))
+        return Call(self, request, context)
 
     def open(self, request: HttpRequest) -> HttpAnswer | Line:
         """Decide on a WebSocket by the head of its first request."""
-        chain = self._routes.get(request.path)
+        chain, keys = self._find(request)
         if chain is None:
             self.hooks.turned_away(NOBODY, NOBODY, DENIED)
             return plain(HTTPStatus.NOT_FOUND, "nothing is served at this path\n")
         try:
-            client = self.settings.clients.identify(request.headers, chain)
+            context = self.identify(request, chain, keys)
         except InvalidRequest as refusal:
             self.hooks.turned_away(chain, NOBODY, DENIED)
             return plain(HTTPStatus.FORBIDDEN, f"{refusal}\n")
         # browsers let any page open a WebSocket: which may is for the server to say
         if "Origin" in request.headers and not self.settings.clients.cors(request.headers):
-            self.hooks.turned_away(chain, client, DENIED)
+            self.hooks.turned_away(chain, context.client, DENIED)
             return plain(HTTPStatus.FORBIDDEN, "this origin may not call\n")
-        caller = self.settings.proxies.caller(request.peer, request.headers)
-        return Line(self, request, RequestContext(chain, client, caller))
+        return Line(self, request, chain, keys)
 
     def refusal(self, request: HttpRequest, error: RpcError) -> HttpAnswer:
         """A JSON-RPC error for a body that was not read, or could not be."""
@@ -146,15 +165,20 @@ class Service:
         if not headers:
             return plain(HTTPStatus.FORBIDDEN, "this origin may not call\n")
         headers["Access-Control-Allow-Methods"] = "POST"
-        headers["Access-Control-Allow-Headers"] = "content-type, x-api-key, authorization"
+        headers["Access-Control-Allow-Headers"] = self.settings.clients.allowed_headers
         headers["Access-Control-Max-Age"] = str(self.settings.max_age_seconds)
         return HttpAnswer(HTTPStatus.NO_CONTENT, headers=headers)
 
     def _explain(self, request: HttpRequest) -> HttpAnswer:
         path = request.path
-        if path not in self._routes and path != "/":
+        if path == OPENRPC_PATH:
+            return HttpAnswer(HTTPStatus.OK, OPENRPC, {"Content-Type": _JSON, "Access-Control-Allow-Origin": "*"})
+        if path in self._routes or path == "/":
+            return plain(HTTPStatus.OK, _EXPLANATION.format(path=path if path in self._routes else "/{chain}"))
+        chain, _ = self._find(request)
+        if chain is None:
             return plain(HTTPStatus.NOT_FOUND, "nothing is served at this path\n")
-        return plain(HTTPStatus.OK, _EXPLANATION.format(path=path if path in self._routes else "/{chain}"))
+        return plain(HTTPStatus.OK, _EXPLANATION.format(path=f"/{chain}/{{key}}"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,11 +187,17 @@ class Line:
 
     service: Service
     request: HttpRequest
-    context: RequestContext
+    chain: str
+    keys: Sequence[str] = field(repr=False)
 
     def call(self) -> Call:
-        """The call that a message is. It has to be ended."""
-        return Call(self.service, self.request, self.context)
+        """The call that a message is. It has to be ended. Raises `InvalidRequest` when its client may call no more."""
+        try:
+            context = self.service.identify(self.request, self.chain, self.keys)
+        except InvalidRequest:  # the settings were read again since it was opened
+            self.service.hooks.turned_away(self.chain, NOBODY, DENIED)
+            raise
+        return Call(self.service, self.request, context)
 
 
 class Call:
@@ -199,11 +229,23 @@ class Call:
         try:
             parsed = parse_body(body, self._service.settings.limits)
         except RpcError as error:
+            self._past_budget()  # counted all the same
             return self.refuse(error)
         answer = await (self._batch(parsed) if isinstance(parsed, Batch) else self._item(parsed.item))
         return self._service.respond(self._request, answer)
 
+    def _past_budget(self) -> RateLimited | None:
+        """Why its client may not ask anything more now; `None` counts another request of it."""
+        try:
+            self._context.guest.take(Ration.REQUESTS)
+        except RateLimited as refusal:
+            return refusal
+        return None
+
     async def _item(self, item: Request | Malformed) -> Answer | None:
+        if (refusal := self._past_budget()) is not None:
+            self._service.hooks.turned_away(self._context.chain, self._context.client, RATE_LIMITED)
+            return None if item.id is None else Answer(_print(item.id, refusal))
         if isinstance(item, Malformed):
             self._service.hooks.turned_away(self._context.chain, self._context.client, INVALID)
             return Answer(_print(item.id, item.error))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
 
@@ -12,6 +13,7 @@ from proxy.edge.http.http_log import HTTP_LOG
 from proxy.edge.http.listener import ListenerSettings
 from proxy.edge.http.messages import HttpAnswer, HttpRequest
 from proxy.edge.http.service import Call, Line, Service
+from proxy.errors import InvalidRequest
 
 _HEARTBEAT_SECONDS: Final = 30.0
 """A caller that answers no ping for so long is gone."""
@@ -23,6 +25,12 @@ _AT_ONCE: Final = 8
 def wants_websocket(request: HttpRequest) -> bool:
     """Whether a request asks to go on as a WebSocket."""
     return request.method == "GET" and request.headers.get("Upgrade", "").lower() == "websocket"
+
+
+def _refused(status: int, body: bytes, headers: Mapping[str, str]) -> web.Response:
+    response = web.Response(status=status, body=body, headers=headers)
+    response.force_close()  # what else comes on this connection is no WebSocket's, and was not read here
+    return response
 
 
 class WebSockets:
@@ -39,9 +47,9 @@ class WebSockets:
             HttpRequest(request.method, request.raw_path, request.headers, None, request.remote)
         )
         if isinstance(opened, HttpAnswer):
-            return web.Response(status=opened.status, body=opened.body, headers=opened.headers)
+            return _refused(opened.status, opened.body, opened.headers)
         if len(self._open) >= max(1, self._settings.connections // 2):
-            return web.Response(status=HTTPStatus.SERVICE_UNAVAILABLE, text="too many WebSockets\n")
+            return _refused(HTTPStatus.SERVICE_UNAVAILABLE, b"too many WebSockets\n", {})
         socket = web.WebSocketResponse(
             # the service says itself what is too long, and under which bound
             max_msg_size=self._service.settings.limits.max_bytes + 1024,
@@ -69,7 +77,12 @@ class WebSockets:
                     await socket.close(code=WSCloseCode.UNSUPPORTED_DATA)
                     return
                 await places.acquire()
-                task = answering.create_task(self._answer(socket, line.call(), message.data.encode()))
+                try:
+                    call = line.call()
+                except InvalidRequest:
+                    await socket.close(code=WSCloseCode.POLICY_VIOLATION, message=b"this client may call no more")
+                    return
+                task = answering.create_task(self._answer(socket, call, message.data.encode()))
                 task.add_done_callback(lambda _task: places.release())
 
     async def _answer(self, socket: web.WebSocketResponse, call: Call, body: bytes) -> None:

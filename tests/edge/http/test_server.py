@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDictProxy
 
+from proxy.clients.keys import digest_of
 from proxy.edge.http.clients import Client, Clients
 from proxy.edge.http.listener import ListenerSettings, Transport
 from proxy.edge.http.server import RpcServer, ServerSettings
@@ -310,8 +311,13 @@ async def test_other_http_methods_are_not_allowed(gate: Gate, call: Caller, meth
 DAPP, PAGE = "https://dapp.example", "https://page.example"
 CLIENTS = Clients(
     [
-        Client(name="trading", api_key="trading-key", origins=frozenset({DAPP}), chains=frozenset({"soneium"})),
-        Client(name="backend", api_key="backend-key"),
+        Client(
+            name="trading",
+            keys=frozenset({digest_of("trading-key")}),
+            origins=frozenset({DAPP}),
+            chains=frozenset({"soneium"}),
+        ),
+        Client(name="backend", keys=frozenset({digest_of("backend-key")})),
         Client(name="page", origins=frozenset({PAGE})),
     ]
 )
@@ -374,7 +380,7 @@ async def test_a_browser_learns_which_pages_may_call(guarded: Listening) -> None
         assert headers["Access-Control-Allow-Origin"] == DAPP
         assert headers["Vary"] == "Origin"
         assert headers["Access-Control-Allow-Methods"] == "POST"
-        assert headers["Access-Control-Allow-Headers"] == "content-type, x-api-key, authorization"
+        assert headers["Access-Control-Allow-Headers"].startswith("content-type, x-api-key, authorization, traceparent")
         assert "Access-Control-Allow-Credentials" not in headers
         for origin in ("https://evil.example", "null", DAPP + ".evil.example", DAPP.upper()):
             status, headers, _ = await call(None, "/soneium", "OPTIONS", Origin=origin)

@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from proxy.clients.keys import digest_of
 from proxy.edge.http.clients import Client, Clients
 from proxy.edge.http.listener import ListenerSettings, Transport
 from proxy.edge.http.server import RpcServer, ServerSettings
@@ -132,7 +133,7 @@ async def test_who_may_not_call_gets_no_websocket(
 
 
 async def test_a_client_is_known_by_its_key(served: ServerSettings) -> None:
-    clients = Clients([Client(name="trading", api_key="trading-key")])
+    clients = Clients([Client(name="trading", keys=frozenset({digest_of("trading-key")}))])
     async with listening(EchoGate(), replace(served, clients=clients)) as door:
         with pytest.raises(aiohttp.WSServerHandshakeError):
             await door.open()
@@ -172,3 +173,13 @@ async def test_a_gate_that_stops_says_good_bye(served: ServerSettings) -> None:
         stopping = asyncio.create_task(door.server.stop())
         assert (await socket.receive()).data == aiohttp.WSCloseCode.GOING_AWAY
         await stopping
+
+
+async def test_a_connection_on_which_no_websocket_was_opened_serves_requests_no_worse(served: ServerSettings) -> None:
+    async with listening(EchoGate(), served) as door:
+        for _ in range(3):
+            with pytest.raises(aiohttp.WSServerHandshakeError):
+                await door.open(Origin="https://evil.example")
+            url = f"http://127.0.0.1:{door.server.port}/soneium"
+            async with door.http.post(url, data=CALL, headers={"content-type": "application/json"}) as response:
+                assert (await response.json())["id"] == "a"
