@@ -17,7 +17,8 @@ from proxy.chain.hydrate import is_readable
 from proxy.chain.node import Node
 from proxy.chain.quiet import QuietReadings
 from proxy.chain.reader import Keep, NodeReader
-from proxy.chain.settlement.lookout import Lookout, NodeWord
+from proxy.chain.settlement.lookout import Lookout
+from proxy.chain.settlement.node_word import NodeWord
 from proxy.chain.settlement.patience import Patience
 from proxy.chain.settlement.receipts import Receipt, receipt_of_inclusion
 from proxy.chain.settlement.settlement import Settlement

@@ -36,12 +36,22 @@ _FIELDS: Final = {
     for record in _CLASSES
 }
 
+_LABELLED: Final = {
+    record: tuple(
+        (f'"type":"{record.__name__}","{name}":' if index == 0 else f'"{name}":', name)
+        for index, name in enumerate(names)
+    )
+    for record, names in _FIELDS.items()
+}
+"""By class, what stands before each of its fields, and the field."""
+_COMPACT: Final = (",", ":")
+
 _Record = TypeVar("_Record")
 
 
 def record_to_json(record: object) -> str:
     """The record as one line of JSON."""
-    return json.dumps(_plain(record), separators=(",", ":"))
+    return _print(record)
 
 
 def record_from_json(text: str, wanted: type[_Record]) -> _Record:
@@ -55,21 +65,25 @@ def record_from_json(text: str, wanted: type[_Record]) -> _Record:
     return record
 
 
-def _plain(value: object) -> object:
-    if (names := _FIELDS.get(type(value))) is not None:
-        return {"type": type(value).__name__, **{name: _plain(getattr(value, name)) for name in names}}
+def _print(value: object) -> str:
+    """One value as text. An operation's row is printed while its caller waits: no tree of objects is made for it."""
+    kind = type(value)
+    if value is None or kind is int:
+        return "null" if value is None else repr(value)
+    if (labelled := _LABELLED.get(kind)) is not None:
+        return "{" + ",".join([head + _print(getattr(value, name)) for head, name in labelled]) + "}"
     if isinstance(value, bytes):
-        return "0x" + value.hex()
-    if isinstance(value, Calendar):
-        return {"unit": value.value}
-    if isinstance(value, ZoneInfo):
-        return {"zone": value.key}
-    if isinstance(value, str):
-        return {"text": value}
+        return f'"0x{value.hex()}"'
     if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    if value is None or isinstance(value, bool | int | float):
-        return value
+        return "[" + ",".join([_print(item) for item in value]) + "]"
+    if isinstance(value, Calendar):
+        return json.dumps({"unit": value.value}, separators=_COMPACT)
+    if isinstance(value, ZoneInfo):
+        return json.dumps({"zone": value.key}, separators=_COMPACT)
+    if isinstance(value, str):
+        return json.dumps({"text": value}, separators=_COMPACT)
+    if isinstance(value, bool | int | float):
+        return json.dumps(value)
     raise TypeError(f"{type(value).__name__} is no record of the store")
 
 

@@ -7,7 +7,7 @@ ENABLE signatures; what the chain has made of them is `proxy.session.state`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Final
 
 from proxy.userop.primitives import Address, Hash32, Selector, keccak256
@@ -106,8 +106,9 @@ def permission_id_of(session_validator: Address, init_data: bytes, salt: Hash32)
     )
 
 
+@lru_cache(maxsize=16_384)
 def action_id_of(target: Address, selector: Selector) -> Hash32:
-    """keccak256(target ‖ selector), packed (IdLib.toActionId)."""
+    """keccak256(target ‖ selector), packed (IdLib.toActionId). Sessions do the same again and again."""
     return keccak256(target + selector)
 
 

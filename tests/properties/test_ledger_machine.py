@@ -28,7 +28,8 @@ from proxy.chain.exact import ExactReading, Tokens
 from proxy.chain.hydrate import Reading
 from proxy.chain.reader import NodeReader
 from proxy.chain.settlement.ends import End, name_of
-from proxy.chain.settlement.lookout import Lookout, NodeWord
+from proxy.chain.settlement.lookout import Lookout
+from proxy.chain.settlement.node_word import NodeWord
 from proxy.chain.settlement.patience import Patience
 from proxy.chain.settlement.settlement import Settlement
 from proxy.chain.settlement.slices import Slice

@@ -48,6 +48,11 @@ class DueHeap(Generic[_Thing]):
             heappop(self._heap)
         return None
 
+    def is_due(self, now: float) -> bool:
+        """Whether anything is."""
+        first = self.first()
+        return first is not None and first <= now
+
     def pop_due(self, now: float) -> Iterator[_Thing]:
         """Take out what is due, the earliest first."""
         while (due := self.first()) is not None and due <= now:

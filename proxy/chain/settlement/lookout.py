@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from math import inf
 from typing import Final
 
 from proxy.chain.settlement.due import DueHeap
 from proxy.chain.settlement.flights import LET_GO
+from proxy.chain.settlement.node_word import NodeWord
 from proxy.chain.settlement.patience import Patience
 from proxy.chain.settlement.polling import AskReceipt, Polling
 from proxy.chain.settlement.receipts import named_in
 from proxy.chain.settlement.settlement import Settlement
 from proxy.chain.settlement.slices import BlockName
-from proxy.chain.settlement.taker import Taker
-from proxy.chain.witness import Fate, Witness
+from proxy.chain.witness import Fate
 from proxy.errors import StateUnavailable
 from proxy.ledger.operations import EndedName, Evidence, Mined, Stage
 from proxy.session.counters import SessionKey
@@ -35,24 +36,6 @@ _LONGEST_SLEEP: Final = 15.0
 _AGAIN_SECONDS: Final = 15.0
 
 _AT_HEAD: Final = Evidence(said="by the entry point's nonce at the node's newest block")
-
-Reread = Callable[[SessionKey], Awaitable[object]]
-"""Reads a session from the node into the registry. Raises `StateUnavailable`."""
-
-CatchUp = Callable[[], Awaitable[None]]
-"""Reads the blocks there are and returns when they are settled, or cannot be read. Never raises."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeWord:
-    """What a node tells. Where nobody follows its blocks, `taker` and `catch_up` are `None`; `wake` has new blocks
-    looked for soon."""
-
-    witness: Witness
-    reread: Reread
-    taker: Taker | None = None
-    catch_up: CatchUp | None = None
-    wake: Callable[[], None] = lambda: None
 
 
 class Lookout:
@@ -80,13 +63,14 @@ class Lookout:
         self._inclusion = inclusion
         self._node = node
         self._taker = None if node is None else node.taker
-        self.polling = Polling(receipt, self, patience, monotonic, on_due=settlement.awake.set)
+        self.polling = Polling(receipt, self, patience, monotonic, on_due=self._wake_for_question)
         self._rechecks: DueHeap[BlockName] = DueHeap()
         self._recheck_of: dict[BlockName, tuple[Hash32, int]] = {}  # an operation of it, and how often it was looked at
         self._restored: dict[Hash32, asyncio.Task[None] | None] = {}
         self._stale: dict[SessionKey, asyncio.Task[None] | None] = {}
         self._proving: DueHeap[Hash32] = DueHeap()
         self._working: dict[str, asyncio.Task[None]] = {}
+        self._sleeps_until = inf  # by `monotonic`; while it does not sleep nothing is too late for it
         settlement.on_begun = self._begun
         settlement.flights.on_gone = self._gone
         settlement.ends.readable = node is not None
@@ -96,6 +80,12 @@ class Lookout:
     def _begun(self, user_op_hash: Hash32, stage: Stage) -> None:
         if stage is not Stage.FORWARDED:
             self.polling.begin(user_op_hash, remembered=stage in LET_GO)
+            self._wake_for_question()
+
+    def _wake_for_question(self) -> None:
+        """Only a question that is due sooner than anything else is worth a round."""
+        due = None if self._is_told else self.polling.next_due()
+        if due is not None and self._monotonic() + due < self._sleeps_until:
             self.settlement.awake.set()
 
     def _gone(self, user_op_hash: Hash32) -> None:
@@ -169,11 +159,7 @@ class Lookout:
         if self.settlement.flights.get(user_op_hash) is not None:
             self.polling.hurry(user_op_hash)
         elif (ended := self.settlement.remembered.mined(user_op_hash)) is not None:
-            block = (
-                None if ended.block is None or ended.block_hash is None else BlockName(ended.block, ended.block_hash)
-            )
-            if block is not None and block in self._recheck_of:
-                self._rechecks.put(block, self._monotonic())
+            self._hurry_recheck(ended)
         self.settlement.awake.set()
 
     def _hurry_recheck(self, ended: EndedName) -> None:
@@ -337,7 +323,7 @@ class Lookout:
         try:
             while True:
                 self.settlement.awake.clear()
-                for work in (self.settlement.books.keep_again, self._read_all, self._recheck_all, self._prove_all):
+                for work in self._work_to_do():
                     self._start(work)
                 self._ask_due()
                 await self._sleep()
@@ -346,6 +332,17 @@ class Lookout:
                 task.cancel()
             await asyncio.gather(*self._working.values(), return_exceptions=True)
             await self.polling.close()
+
+    def _work_to_do(self) -> Iterator[Callable[[], Awaitable[None]]]:
+        settlement, now = self.settlement, self._monotonic()
+        if settlement.books.is_behind:
+            yield settlement.books.keep_again
+        if settlement.to_read or self._stale:
+            yield self._read_all
+        if self._rechecks.is_due(now):
+            yield self._recheck_all
+        if settlement.to_prove or self._proving.is_due(now):
+            yield self._prove_all
 
     def _start(self, work: Callable[[], Awaitable[None]]) -> None:
         """One of a kind at a time."""
@@ -382,8 +379,12 @@ class Lookout:
         waits += [first - self._monotonic() for first in firsts if first is not None]
         if self.settlement.books.is_behind:
             waits.append(self._patience.store)
+        seconds = max(min(waits), _SHORTEST_SLEEP)
+        self._sleeps_until = self._monotonic() + seconds
         try:
-            async with asyncio.timeout(max(min(waits), _SHORTEST_SLEEP)):
+            async with asyncio.timeout(seconds):
                 await self.settlement.awake.wait()
         except TimeoutError:
             pass
+        finally:
+            self._sleeps_until = inf

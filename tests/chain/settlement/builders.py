@@ -6,7 +6,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 from proxy.chain.settlement.ends import End
-from proxy.chain.settlement.lookout import Lookout, NodeWord
+from proxy.chain.settlement.lookout import Lookout
+from proxy.chain.settlement.node_word import NodeWord
 from proxy.chain.settlement.patience import Patience
 from proxy.chain.settlement.settlement import Settlement
 from proxy.chain.settlement.slices import BlockName, OperationMined, Place, SessionTouched, Slice

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sqlite3
@@ -303,6 +304,11 @@ def test_a_record_of_another_class_is_refused() -> None:
     assert record_from_json(text, Reservation) == OPERATION.reservation
     with pytest.raises(StateUnavailable, match="something else"):
         record_from_json(text, Changes)
+
+
+def test_a_record_is_the_text_that_the_standard_library_would_print() -> None:
+    text = record_to_json(OPERATION)
+    assert json.dumps(json.loads(text), separators=(",", ":")) == text
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,28 @@
+"""What a node can be asked by who looks after the settlement."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from proxy.chain.settlement.taker import Taker
+from proxy.chain.witness import Witness
+from proxy.session.counters import SessionKey
+
+Reread = Callable[[SessionKey], Awaitable[object]]
+"""Reads a session from the node into the registry. Raises `StateUnavailable`."""
+
+CatchUp = Callable[[], Awaitable[None]]
+"""Reads the blocks there are and returns when they are settled, or cannot be read. Never raises."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeWord:
+    """What a node tells. Where nobody follows its blocks, `taker` and `catch_up` are `None`; `wake` has new blocks
+    looked for soon."""
+
+    witness: Witness
+    reread: Reread
+    taker: Taker | None = None
+    catch_up: CatchUp | None = None
+    wake: Callable[[], None] = lambda: None

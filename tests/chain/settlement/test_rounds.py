@@ -1,0 +1,60 @@
+"""What keeping an eye on operations costs while nothing happens to them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Mapping
+from typing import Any
+
+from proxy.chain.settlement.patience import Patience
+from proxy.userop.primitives import Hash32
+from tests.chain.builders import Bundler
+from tests.chain.settlement.builders import Scene
+
+
+async def test_operations_that_begin_while_a_question_is_due_anyway_make_no_task() -> None:
+    scene = Scene()
+    running = asyncio.create_task(scene.lookout.run())
+    await asyncio.sleep(0)
+    loop = asyncio.get_running_loop()
+    made: list[str] = []
+
+    def counted(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        made.append(work.__qualname__)
+        return asyncio.Task(work, loop=loop)
+
+    loop.set_task_factory(counted)  # type: ignore[arg-type]  # also called with a context by nobody here
+    try:
+        for number in range(20):
+            await scene.accept(number)
+            await asyncio.sleep(0)
+    finally:
+        loop.set_task_factory(None)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert made == []
+
+
+class Overheard(Bundler):
+    """Tells when it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard = asyncio.Event()
+
+    async def receipt(self, user_op_hash: Hash32) -> Mapping[str, object] | None:
+        self.heard.set()
+        return await super().receipt(user_op_hash)
+
+
+async def test_an_operation_that_begins_is_asked_about_when_its_time_has_come() -> None:
+    bundler = Overheard()
+    scene = Scene(bundler=bundler, patience=Patience(first=0.01))
+    running = asyncio.create_task(scene.lookout.run())
+    await asyncio.sleep(0)
+    user_op_hash = await scene.accept(1)
+    scene.monotonic.now += 1
+    await bundler.heard.wait()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert bundler.asked[0] == user_op_hash
