@@ -97,10 +97,16 @@ class Conclusion:
         if heard.session is None or heard.operation is None:
             return Standing(verdict=label)
         fullest = self._fullest(heard, slot, charges)
+        known, until = self._registry.get(heard.session), _valid_until(heard.fit)
         held = self._ledger.standing(slot, heard.session, heard.operation.told_hash)
-        if held is None:
-            return Standing(verdict=label, lanes=1, limit_used_percent=fullest)
-        return Standing(verdict=label, replaces=held.replaces, lanes=held.lanes, limit_used_percent=fullest)
+        return Standing(
+            verdict=label,
+            replaces=held is not None and held.replaces,
+            lanes=1 if held is None else held.lanes,
+            limit_used_percent=fullest,
+            session_since=None if known is None else known.since,
+            session_until=until,
+        )
 
     def _fullest(self, heard: Heard, slot: NonceSlot, charges: tuple[Charge, ...]) -> int | None:
         beside = self._ledger.in_flight_beside(slot)

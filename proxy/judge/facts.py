@@ -103,4 +103,6 @@ class Facts:
     priority_fee: int = 0  # wei per gas: the tip
     replaces: bool = False  # another operation with this nonce is in flight
     lanes: int = 0  # nonce keys on which the session has operations in flight, this one's included
+    session_since: float | None = None  # when this gate first knew of the session, unix seconds
+    session_until: int | None = None  # when the session ends, unix seconds; None: no end, or none that is known
     limit_used_percent: int | None = None  # of the fullest on-chain limit of the session, this operation included

@@ -56,6 +56,8 @@ class Standing:
     replaces: bool = False
     lanes: int = 0
     limit_used_percent: int | None = None
+    session_since: float | None = None
+    session_until: int | None = None
 
 
 def facts_of(
@@ -107,6 +109,8 @@ def facts_of(
         replaces=standing.replaces,
         lanes=standing.lanes,
         limit_used_percent=standing.limit_used_percent,
+        session_since=standing.session_since,
+        session_until=standing.session_until,
     )
 
 

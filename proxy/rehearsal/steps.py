@@ -34,7 +34,7 @@ STEP_KEYS: Final = (
     *("module", "nonce_key", "same_nonce", "entry_point", "calls", "call_type", "spend", "approve", "inflow", "to"),
     *("moves", "acts", "grants", "paymaster", "factory", "eip7702", "gas", "call_gas", "max_cost", "max_fee"),
     *("priority_fee", "lanes"),
-    *("replaces", "limit_used_percent", "verdict", "then"),
+    *("replaces", "limit_used_percent", "session_age", "session_left", "verdict", "then"),
 )
 """Every key of a step."""
 
@@ -127,6 +127,8 @@ def step_facts(fields: Fields, around: Surroundings, sequence: Sequence, after: 
         priority_fee=fields.get("priority_fee", desk.coins, 0),
         replaces=fields.get("replaces", read_flag, again),
         lanes=fields.get("lanes", number_up_to(2**32), 1 if session else 0),
+        session_since=None if (age := fields.get("session_age", read_duration, None)) is None else float(now - age),
+        session_until=None if (left := fields.get("session_left", read_duration, None)) is None else now + left,
         limit_used_percent=fields.get("limit_used_percent", number_up_to(1_000_000), None),
     )
 

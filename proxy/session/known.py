@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
@@ -40,7 +40,8 @@ class KnownSession:
 
     `state` is what the chain stores; `None` when it has to be read there before the session can be judged.
     `granted_by` is the operation that a pending session waits for. `block` is the block at which `state` was read,
-    `None` when it came about by what was seen here. `updated_at` is in unix seconds.
+    `None` when it came about by what was seen here. `updated_at` is in unix seconds, and so is `since`, when this gate
+    first knew of it; the registry sees to that one.
     """
 
     key: SessionKey
@@ -50,6 +51,7 @@ class KnownSession:
     state: SessionState | None = None
     granted_by: Hash32 | None = None
     block: int | None = None
+    since: float | None = field(default=None, compare=False)
 
     @property
     def standing(self) -> str:

@@ -76,11 +76,19 @@ class Registry:
         if session.status is Status.REMOVED:
             self._remember_signer(key)
         self._revise(key)
-        self._count(key, self._sessions.status_of(key), -1)
+        before = self._sessions.status_of(key)
+        if session.since is None:
+            session = replace(session, since=self._since(key, before) or session.updated_at)
+        self._count(key, before, -1)
         self._sessions.put(session)
         self._count(key, session.status, 1)
         if session.block is not None and session.block >= self._mined_at.get(key, session.block + 1):
             del self._mined_at[key]
+
+    def _since(self, key: SessionKey, status: Status | None) -> float | None:
+        """When the session was first known; one that was removed and is granted again begins anew."""
+        known = None if status in (None, Status.REMOVED) else self._sessions.get(key)
+        return None if known is None else known.since
 
     def signer_of(self, key: SessionKey) -> Signer | None:
         """Who signs for a session, or did before it was removed, as far as that is still known."""

@@ -47,6 +47,7 @@ class PackedSession(NamedTuple):
     block: int | None
     state: bytes | None
     dictionary: bytes | None = None
+    since: float | None = None
 
 
 def _text_of(packed: PackedSession) -> bytes:
@@ -72,12 +73,14 @@ def _unpack(key: SessionKey, packed: PackedSession) -> KnownSession:
         state=state,
         granted_by=packed.granted_by,
         block=packed.block,
+        since=packed.since,
     )
 
 
 def _stored(known: KnownSession) -> PackedSession:
     state = None if known.state is None else orjson.dumps(state_to_json(known.state))
-    return PackedSession(known.status, known.source, known.updated_at, known.granted_by, known.block, state)
+    fields = (known.status, known.source, known.updated_at, known.granted_by, known.block, state)
+    return PackedSession(*fields, since=known.since)
 
 
 class _Press:

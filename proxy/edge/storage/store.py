@@ -36,7 +36,10 @@ from proxy.session.known import KnownSession, Source, Status
 from proxy.session.shelf import PackedSession
 from proxy.userop.primitives import Address, Hash32
 
-_SAVE_SESSION: Final = "INSERT OR REPLACE INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_SAVE_SESSION: Final = """INSERT INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT DO UPDATE SET status = excluded.status, source = excluded.source, state = excluded.state,
+    granted_by = excluded.granted_by, block = excluded.block, updated_at = excluded.updated_at,
+    since = COALESCE(excluded.since, since)"""
 _SAVE_FREEZE: Final = "INSERT OR REPLACE INTO freezes VALUES (?, ?, ?, ?, ?)"
 _DROP_FREEZE: Final = "DELETE FROM freezes WHERE permission_id = ? AND account = ? AND chain_id = ?"
 _SAVE_USES: Final = "INSERT OR REPLACE INTO declared_uses VALUES (?, ?, ?, ?, ?, ?)"
@@ -292,6 +295,7 @@ def _packed_session(row: Sequence[Any]) -> tuple[SessionKey, PackedSession]:
             granted_by=None if row[7] is None else Hash32(row[7]),
             block=row[8],
             state=None if state is None else state.encode(),
+            since=row[10],
         )
     except (ValueError, TypeError) as error:
         raise StateUnavailable(f"a stored session cannot be read ({type(error).__name__})", fact="ledger") from error
@@ -303,11 +307,11 @@ def _save_session(session: KnownSession) -> Statement:
     state = None if session.state is None else orjson.dumps(state_to_json(session.state)).decode()
     names = (key.chain_id, key.module, key.account, key.permission_id)
     rest = (session.status, session.source, state, session.granted_by, session.block, session.updated_at)
-    return _SAVE_SESSION, (*names, *rest)
+    return _SAVE_SESSION, (*names, *rest, session.since)
 
 
 def _session(row: Sequence[Any]) -> KnownSession:
-    chain_id, module, account, permission_id, status, source, state, granted_by, block, updated_at = row
+    chain_id, module, account, permission_id, status, source, state, granted_by, block, updated_at, since = row
     try:
         return KnownSession(
             key=SessionKey(chain_id, Address(module), Address(account), Hash32(permission_id)),
@@ -317,6 +321,7 @@ def _session(row: Sequence[Any]) -> KnownSession:
             granted_by=None if granted_by is None else Hash32(granted_by),
             block=block,
             updated_at=updated_at,
+            since=since,
         )
     except (ValueError, TypeError, KeyError) as error:
         raise StateUnavailable(f"a stored session cannot be read ({type(error).__name__})") from error

@@ -91,6 +91,14 @@ def _duration(facts: Facts, grant: Any) -> int | None:
     return None if grant.valid_until is None else grant.valid_until - int(facts.unix_time)
 
 
+def _session_age(facts: Facts, _record: Facts) -> int | None:
+    return None if facts.session_since is None else max(int(facts.unix_time - facts.session_since), 0)
+
+
+def _session_left(facts: Facts, _record: Facts) -> int | None:
+    return None if facts.session_until is None else max(facts.session_until - int(facts.unix_time), 0)
+
+
 def _token(_facts: Facts, move: Any) -> bytes | None:
     if move.asset is AssetKind.NATIVE:
         return NO_TOKEN
@@ -171,6 +179,10 @@ _OPERATION: Final = (
         optional(UNSIGNED),
         "How full the session's fullest on-chain limit is, with this operation.",
         lambda _, op: op.limit_used_percent,
+    ),
+    Field("op.session_age", optional(DURATION), "Since this gate first knew of the session.", _session_age),
+    Field(
+        "op.session_left", optional(DURATION), "Until the session ends; missing when nothing ends it.", _session_left
     ),
     Field("op.hour", ranging(0, 23), "The hour of the day, UTC.", _hour),
     Field("op.weekday", ranging(0, 6), "The day of the week, UTC: 0 is Monday, 6 Sunday.", _weekday),

@@ -96,6 +96,8 @@ GOOD: Final = Facts(
     call_gas=100_000,
     max_cost=10**15,
     max_fee=30 * 10**9,
+    session_since=1_700_000_000.5 - 3_600,
+    session_until=1_700_000_000 + 600,
     priority_fee=2 * 10**9,
     lanes=1,
 )

@@ -179,6 +179,8 @@ READINGS: dict[str, object] = {
     "op.nonce_key": 7,
     "op.value": 10**18,
     "op.hour": 22,
+    "op.session_age": 3_600,
+    "op.session_left": 600,
     "op.weekday": 1,
     "op.time": 1_700_000_000,
     "call.target": ROUTER,
