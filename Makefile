@@ -7,7 +7,7 @@ PYTHON_READY := $(VENV)/.ready
 ONCE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup node-packages test test-clocks lint format demo bench fuzz-cost clean
+.PHONY: help setup node-packages test test-clocks lint format demo bench soak fuzz-cost clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,8 +46,11 @@ demo: setup ## a session's story, live, on this machine; ONCE=1 ends after it
 walk: setup ## what ops live by, on the live rig: Prometheus, Alertmanager and the gate, without containers
 	@$(IN_VENV)/python -m tests.e2e.walk
 
-bench: setup ## requests a second and latency beside bare aiohttp and nginx; microseconds a decision, policy and rule
+bench: setup ## beside aiohttp, nginx, haproxy and lean proxies: requests/s, latency, CPU, by kind, part and depth; QUICK=1
 	@$(IN_VENV)/python -m tests.bench
+
+soak: setup ## mixed load for SECONDS=n: memory, tasks, sockets and files stay flat
+	@$(IN_VENV)/python -m tests.bench.soak --seconds $(or $(SECONDS),120)
 
 fuzz-cost: setup ## look for requests that cost more than they may; ROUNDS=n for longer, SEED=n for other ones
 	@$(IN_VENV)/python -m tests.cost.search $(or $(ROUNDS),2000) $(or $(SEED),1)

@@ -1,129 +1,66 @@
-"""Side by side, in one run on this machine: bare aiohttp, nginx and the gate in front of the same upstream.
+"""Side by side, in one run on this machine: yardsticks and the gate in front of the same bundler and node.
 
-python -m tests.bench [--seconds N] [--connections N]
+python -m tests.bench [--quick] [--out FOLDER]
+
+Every server has one core; load and upstream share the other. Every operation is sent once, is mined, and is settled.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import os
 import sys
 import tempfile
-import urllib.request
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Final
 
-from proxy.userop.primitives import print_bytes
-from proxy.userop.user_operation import print_user_operation
-from tests.bench import servers
 from tests.bench.decision import decision_parts
 from tests.bench.ledger import SESSIONS, print_ledger
-from tests.bench.load import Figures, drive
-from tests.bench.operations import RECORDED, distinct_uses, hash_of, read, submission
 from tests.bench.policies import operation_costs, policy_costs, signature_costs
+from tests.bench.report import Report, print_report, write_report
 from tests.bench.rules import print_rules
+from tests.bench.scenes import QUICK, Plan, by_depth, by_part, side_by_side, steady
 
-Server = Callable[[Path, int], AbstractContextManager[str]]
-
-SERVERS: dict[str, Server] = {
-    "bare aiohttp": servers.bare_aiohttp,
-    "nginx": servers.nginx,
-    "gate, off": lambda folder, upstream: servers.gate(folder, upstream, "off"),
-    "gate, enforce": lambda folder, upstream: servers.gate(folder, upstream, "enforce"),
-}
-OPERATIONS = 20_000
-DECISIONS = 2_000
-WARM_UP_SECONDS = 1
+DECISIONS: Final = 2_000
+RESULTS: Final = Path(__file__).parent / "results"
 
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--seconds", type=int, default=5, help="of load on each server")
-    parser.add_argument("--connections", type=int, default=32, help="clients that wait for their answers")
-    parser.add_argument("--operations", type=int, default=OPERATIONS, help="distinct operations, sent in turn")
+    quick = os.environ.get("QUICK", "") not in ("", "0")
+    parser.add_argument("--quick", action="store_true", default=quick, help="two minutes; also QUICK=1")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="where bench.json and bench.svg go")
+    parser.add_argument("--operations", type=int, help="prepared for one gate; more where it is faster")
     parser.add_argument("--sessions", type=int, default=SESSIONS, help="known to the gate, for what each weighs")
     options = parser.parse_args(arguments)
+    plan = QUICK if options.quick else Plan()
+    if options.operations is not None:
+        plan = Plan(**{**vars(plan), "operations": options.operations})
     with tempfile.TemporaryDirectory(prefix="sessiongate-bench-") as folder:
-        measured = measure(Path(folder), options.seconds, options.connections, options.operations)
-    print_servers(measured)
-    print_decision()
-    print_policies()
-    print_rules()
-    print_ledger(options.sessions)
+        report = measured(Path(folder), plan)
+    print_report(report)
+    write_report(report, options.out)
+    print(f"\n{options.out / 'bench.json'}, {options.out / 'bench.svg'}")
+    if not options.quick:
+        print_decision()
+        print_policies()
+        print_rules()
+        print_ledger(options.sessions)
     return 0
 
 
-def measure(folder: Path, seconds: int, connections: int, operations: int) -> dict[str, Figures]:
-    """The figures of every server. Raises `AssertionError` when a request got lost on the way."""
-    bodies, hashes = write_load(folder, operations)
-    measured = {}
-    with servers.upstream(folder, hashes) as upstream:
-        origin = f"http://127.0.0.1:{upstream}"
-        measured["no proxy at all"] = drive(
-            origin, bodies, connections=connections, seconds=seconds, core=servers.CLIENT_CORE
-        )
-        for name, server in SERVERS.items():
-            print(f"measuring {name} …", file=sys.stderr, flush=True)
-            with server(folder, upstream) as url:
-                grant(url)
-                drive(url, bodies, connections=connections, seconds=WARM_UP_SECONDS, core=servers.CLIENT_CORE)
-                before = submitted(origin)
-                figures = drive(url, bodies, connections=connections, seconds=seconds, core=servers.CLIENT_CORE)
-                check_all_went_through(name, figures, submitted(origin) - before, connections)
-            measured[name] = figures
-    return measured
-
-
-def write_load(folder: Path, count: int) -> tuple[Path, Path]:
-    """The requests, one a line, and the hashes the upstream is to answer."""
-    bodies, hashes = folder / "bodies", folder / "hashes.json"
-    operations = list(distinct_uses(count))
-    bodies.write_bytes(b"".join(submission(print_user_operation(op)) + b"\n" for op in operations))
-    named = {hex(op.nonce): print_bytes(hash_of(op)) for op in (read(RECORDED["grant"]), *operations)}
-    hashes.write_text(json.dumps(named))
-    return bodies, hashes
-
-
-def grant(url: str) -> None:
-    """The owner's operation that grants the session, and its receipt: from then on the gate knows it in force."""
-    granted = ask(url, submission(RECORDED["grant"]))
-    question = {"jsonrpc": "2.0", "id": 2, "method": "eth_getUserOperationReceipt", "params": [granted]}
-    receipt = ask(url, json.dumps(question, separators=(",", ":")).encode())
-    assert receipt["success"], receipt
-
-
-def ask(url: str, body: bytes) -> Any:
-    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=10) as response:
-        answer = json.load(response)
-    assert "result" in answer, answer
-    return answer["result"]
-
-
-def submitted(origin: str) -> int:
-    with urllib.request.urlopen(origin, timeout=10) as response:
-        return int(response.read())
-
-
-def check_all_went_through(name: str, figures: Figures, arrived: int, connections: int) -> None:
-    """Fast answers prove nothing if they were refusals: the upstream must have had every operation."""
-    assert figures.failed == 0, f"{name}: {figures.failed} requests failed"
-    assert arrived >= figures.requests, f"{name}: {figures.requests} answered, {arrived} forwarded"
-    # each connection may have had a request under way when the warm-up was over, and again when this was
-    assert arrived <= figures.requests + 2 * connections, f"{name}: {figures.requests} answered, {arrived} forwarded"
-
-
-def print_servers(measured: dict[str, Figures]) -> None:
-    bare, nginx = measured["bare aiohttp"].per_second, measured["nginx"].per_second
-    print(f"\n{'':<18}{'requests/s':>12}{'p50 ms':>10}{'p99 ms':>10}{'÷ aiohttp':>12}{'÷ nginx':>10}")
-    for name, figures in measured.items():
-        print(
-            f"{name:<18}{figures.per_second:>12,.0f}{figures.p50 / 1000:>10.2f}{figures.p99 / 1000:>10.2f}"
-            f"{figures.per_second / bare:>12.2f}{figures.per_second / nginx:>10.2f}"
-        )
-    print("each server has one core; wrk and the upstream share the other")
+def measured(folder: Path, plan: Plan) -> Report:
+    """All figures. Raises `AssertionError` when a request got lost on the way."""
+    servers, halves, kinds, connections = side_by_side(folder, plan)
+    return Report(
+        servers=servers,
+        halves=halves,
+        kinds=kinds,
+        connections=connections,
+        parts=by_part(folder, plan),
+        depths=by_depth(folder, plan),
+        steady=steady(folder, plan),
+    )
 
 
 def print_decision() -> None:

@@ -2,31 +2,169 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
-from tests.bench.__main__ import SERVERS, measure
+import pytest
+
+from proxy.chain.blocks.events import read_claims, read_executed
+from proxy.chain.blocks.header import covers, parse_header
+from proxy.chain.logs import parse_log
+from proxy.session.addresses import SESSION_MODULES
+from tests.bench.corpus import KINDS, recorded_methods, write_corpus
 from tests.bench.decision import decision_parts
+from tests.bench.fake_chain import FakeChain
+from tests.bench.fixed_rate import percentile
 from tests.bench.ledger import CALLERS, rates, weigh
 from tests.bench.load import Figures
-from tests.bench.operations import distinct_uses
+from tests.bench.measure import Measured, check_all_went_through, middle
+from tests.bench.operations import ENTRY_POINT, distinct_uses
 from tests.bench.policies import operation_costs, policy_costs, signature_costs
-from tests.bench.rules import KINDS, crowd_cost, facts_cost, rule_costs
+from tests.bench.report import plot, ratios
+from tests.bench.rules import KINDS as RULE_KINDS
+from tests.bench.rules import crowd_cost, facts_cost, rule_costs
+from tests.bench.scenes import Plan, by_depth, few_rounds
+from tests.bench.servers import GATES, YARDSTICKS
+from tests.bench.upstream import World, read_known
+
+_IS_ENABLED = "adbc532f"  # isPermissionEnabled(bytes32,address)
+FIGURES = Figures(per_second=10, p50=1, p99=2, p999=3, requests=4, failed=0)
+MEASURED = Measured(
+    per_second=10, p50=1, p99=2, p999=3, cpu=4, settled_cpu=5, resident=6, settle_seconds=1, asked=7, requests=8
+)
 
 
-def test_every_request_of_the_load_reaches_the_upstream_through_every_server(
+def test_every_operation_reaches_the_upstream_through_every_server_and_is_mined_and_settled(
+    program: Callable[[str, str], str], tmp_path: Path
+) -> None:
+    for name, package in (("wrk", "wrk"), ("nginx", "nginx-light"), ("haproxy", "haproxy"), ("node", "nodejs")):
+        program(name, package)
+    names = (*YARDSTICKS, *GATES)
+    found = few_rounds(
+        tmp_path, names, seconds=1, rounds=1, block=0.2, age=0.2
+    )  # fails on any request lost or never mined
+    assert found.keys() == set(names)
+    assert all(each.requests > 0 for each in found.values())
+    assert found["gate, enforce"].settle_seconds is not None, "the gate never heard that its operations were mined"
+
+
+def test_operations_may_stay_in_flight_while_others_are_measured(
     program: Callable[[str, str], str], tmp_path: Path
 ) -> None:
     program("wrk", "wrk")
-    program("nginx", "nginx-light")
-    measured = measure(tmp_path, seconds=1, connections=4, operations=2_000)  # fails on any request lost
-    assert measured.keys() == {"no proxy at all", *SERVERS}
-    assert all(isinstance(figures, Figures) and figures.requests > 0 for figures in measured.values())
+    plan = Plan(operations=9_000, sessions=3, in_flight=(1, 20), apart_seconds=1, block=0.2, age=0.2)
+    found = by_depth(tmp_path, plan)
+    assert list(found) == [
+        *("one session, 1 in flight", "one session, 20 in flight"),
+        *("3 sessions, 1 in flight", "3 sessions, 20 in flight"),
+    ]
 
 
 def test_the_load_has_no_operation_twice() -> None:
     nonces = [op.nonce for op in distinct_uses(50)]
     assert len(set(nonces)) == 50
+
+
+def test_every_kind_of_request_is_prepared_as_often_as_asked_for(tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path, dict.fromkeys(KINDS, 5), sessions=2, parked=3)
+    assert {kind: len(bodies) for kind, bodies in corpus.bodies.items()} == dict.fromkeys(KINDS, 5)
+    assert len(corpus.parked) == 3
+    sent = corpus.bodies["use"] + corpus.bodies["enable"] + corpus.parked
+    assert len(set(sent)) == len(sent)
+
+
+def test_the_mix_has_the_methods_that_sdks_were_recorded_to_call() -> None:
+    methods = recorded_methods()
+    assert len(methods) > 200
+    assert {"eth_sendUserOperation", "eth_estimateUserOperationGas", "eth_getUserOperationReceipt"} <= set(methods)
+
+
+def test_what_the_upstream_mines_a_gate_can_prove(tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path, {"use": 20}, parked=1)
+    known = read_known(corpus.known)
+    world = World(known, age=0.0)
+    for nonce in known:
+        world.take(nonce)
+        world.take(nonce)  # sent twice, it is one operation
+    world.mine()
+    told = json.loads(world.counts())
+    assert (told["submitted"], told["distinct"], told["mined"], told["parked"]) == (44, 22, 21, 1)
+    block = parse_header(world.chain.answer("eth_getBlockByNumber", ["latest", False]), "block")
+    answer = world.chain.answer("eth_getLogs", [{"blockHash": "0x" + block.hash.hex()}])
+    assert isinstance(answer, list)
+    logs = [parse_log(json.loads(json.dumps(each)), "log") for each in answer]
+    assert len(logs) == 21
+    assert covers(logs, block.bloom)
+    executed = [read_executed(log) for log in logs]
+    assert {each.user_op_hash.hex() for each in executed if each} == {
+        each.hash[2:] for each in known.values() if not each.parked
+    }
+    claims = {}
+    for log, each in zip(logs, executed, strict=True):
+        assert each is not None
+        found = world.chain.answer("eth_getTransactionByHash", ["0x" + log.transaction_hash.hex()])
+        assert isinstance(found, dict)
+        bundle = bytes.fromhex(found["input"][2:])
+        read = read_claims(bundle, ENTRY_POINT, SESSION_MODULES, {(each.sender, each.nonce)})
+        assert read is not None
+        claims |= read
+    assert len(claims) == 21, "an operation is not in its bundle"
+
+
+def test_a_filter_that_does_not_fit_gets_no_logs(tmp_path: Path) -> None:
+    known = read_known(write_corpus(tmp_path, {"use": 1}).known)
+    chain = FakeChain(1_700_000_000)
+    chain.mine(known.values(), 1_700_000_001)
+    everything = {"fromBlock": "0x0", "toBlock": "0xffff"}
+    assert chain.answer("eth_getLogs", [everything])
+    assert chain.answer("eth_getLogs", [{**everything, "address": "0x" + "11" * 20}]) == []
+    assert chain.answer("eth_getLogs", [{**everything, "topics": [None, ["0x" + "11" * 32]]}]) == []
+
+
+def test_a_session_that_was_granted_is_never_said_to_be_missing(tmp_path: Path) -> None:
+    """The node of the benchmark has no contracts' storage: it reverts instead of answering as if there were none."""
+    known = read_known(write_corpus(tmp_path, {"enable": 1}).known)
+    chain = FakeChain(1_700_000_000)
+    (granted,) = [each for each in known.values() if each.grants]
+    assert granted.grants is not None
+    question = [{"to": "0x" + "00" * 20, "data": "0x" + _IS_ENABLED + granted.grants[2:] + "0" * 64}, "latest"]
+    assert int(str(chain.answer("eth_call", question)), 16) == 0
+    chain.mine([granted], 1_700_000_001)
+    with pytest.raises(ValueError, match="reverted"):
+        chain.answer("eth_call", question)
+
+
+@pytest.mark.parametrize(
+    ("changes", "arrived", "fault"),
+    [({"failed": 1}, 4, "failed"), ({"beyond": 1}, 4, "did not last"), ({}, 1, "arrived"), ({}, 9, "arrived")],
+)
+def test_a_load_that_lost_or_repeated_something_is_no_measurement(
+    changes: dict[str, int], arrived: int, fault: str
+) -> None:
+    bodies = [b'{"method":"eth_sendUserOperation"}'] * 20
+    check_all_went_through("one", FIGURES, bodies, 4, connections=2)
+    with pytest.raises(AssertionError, match=fault):
+        check_all_went_through("one", replace(FIGURES, **changes), bodies, arrived, connections=2)
+
+
+def test_what_was_not_settled_in_one_round_is_not_settled() -> None:
+    assert middle([MEASURED, replace(MEASURED, per_second=30), replace(MEASURED, per_second=20)]).per_second == 20
+    assert middle([MEASURED, replace(MEASURED, settle_seconds=None)]).settle_seconds is None
+
+
+def test_a_percentile_is_one_of_the_values() -> None:
+    ordered = [float(number) for number in range(1, 101)]
+    assert [percentile(ordered, share) for share in (0.5, 0.99, 0.999)] == [51.0, 100.0, 100.0]
+
+
+def test_the_plot_has_a_bar_for_every_server_and_is_whole_xml() -> None:
+    servers = {"bare aiohttp": MEASURED, "lean, recovers": MEASURED, "gate <off>": replace(MEASURED, cpu=2)}
+    drawn = ElementTree.fromstring(plot(ratios(servers)))
+    assert sum(each.tag.endswith("rect") for each in drawn) == 3
+    assert [each.text for each in drawn if each.text == "0.50"] == ["0.50"]
 
 
 def test_the_measured_decision_is_one_that_allows() -> None:
@@ -55,7 +193,7 @@ def test_batches_refusals_and_every_kind_of_signature_are_measured() -> None:
 
 
 def test_every_kind_of_rule_is_measured() -> None:
-    assert [part.name for part in rule_costs(repeats=1)] == list(KINDS)  # asserts what each says before it measures
+    assert [part.name for part in rule_costs(repeats=1)] == list(RULE_KINDS)  # asserts what each says first
     assert facts_cost(repeats=1).microseconds > 0
 
 

@@ -1,0 +1,200 @@
+"""What the benchmark looks at: side by side, by kind, by connections, by part, by what is in flight, and settlement."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from tests.bench.corpus import KINDS, Corpus, write_corpus
+from tests.bench.load import drive_at, write_bodies
+from tests.bench.measure import CONNECTIONS, Measured, grant, measure, middle, park
+from tests.bench.servers import CLIENT_CORE, PARTS, GateKind, Server, gate, stack_of_servers, upstream
+
+WARM_UP_SECONDS: Final = 1
+AT_HALF: Final = ("bare aiohttp", "lean, parses", "lean, recovers", "gate, off", "gate, enforce", "gate, packs")
+CONNECTION_COUNTS: Final = (1, 32, 256)
+_STEADY_RATE: Final = 60
+_STEADY_DELAY: Final = 0.1
+_STEADY_BLOCK: Final = 2.0
+
+Found = dict[str, Measured]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how often. `operations` are prepared for one gate; `sessions` is what many sessions are."""
+
+    seconds: float = 10
+    rounds: int = 3
+    operations: int = 40_000
+    sessions: int = 1_000
+    in_flight: tuple[int, ...] = (1, 1_000, 10_000)
+    apart_seconds: float = 4  # of load on each kind, number of connections, part and depth
+    steady_seconds: float = 20
+    block: float = 1.0  # seconds between two, and how old an operation is at least when it is mined
+    age: float = 2.0
+
+
+QUICK: Final = Plan(
+    seconds=1,
+    rounds=1,
+    operations=9_000,
+    sessions=50,
+    in_flight=(1, 300),
+    apart_seconds=1,
+    steady_seconds=4,
+    block=0.5,
+    age=0.5,
+)
+
+
+@dataclass(frozen=True)
+class AtHalf:
+    """At half of its own maximum, from the intended moment: microseconds more than without any proxy."""
+
+    rate: float
+    p50: float
+    p99: float
+    p999: float
+
+
+@dataclass(frozen=True)
+class Steady:
+    """So many operations a second for a while; `blocks` from the last answer until all is settled, `None`: never."""
+
+    rate: float
+    blocks: float | None
+    asked: float  # questions a second to bundler and node, sends apart
+
+
+def say(what: str) -> None:
+    print(f"measuring {what} …", file=sys.stderr, flush=True)
+
+
+def side_by_side(folder: Path, plan: Plan) -> tuple[Found, dict[str, AtHalf], Found, Found]:
+    """All servers with one kind of load in interleaved rounds; each at half its maximum; the gate by kind of request
+    and by number of connections."""
+    say("all servers: preparing")
+    each = max(round(plan.apart_seconds * 1_500), 1_500)
+    amounts = {kind: plan.operations if kind == "use" else each for kind in KINDS}
+    with ExitStack() as stack:
+        corpus = write_corpus(folder, amounts)
+        servers = stack_of_servers(stack, folder, corpus.known, block=plan.block, age=plan.age)
+        rounds: dict[str, list[Measured]] = {name: [] for name in servers}
+        for name, server in servers.items():
+            say(f"{name}, to warm it up")
+            grant(server, corpus)
+            measure(server, corpus, folder, seconds=WARM_UP_SECONDS)
+        for number in range(plan.rounds):
+            for name, server in servers.items():
+                say(f"{name}, round {number + 1} of {plan.rounds}")
+                rounds[name].append(measure(server, corpus, folder, seconds=plan.seconds))
+        found = {name: middle(some) for name, some in rounds.items()}
+        halves = _at_half(servers, found, corpus, folder, plan)
+        say("kinds of requests")
+        gate_ = servers["gate, enforce"]
+        kinds = {kind: measure(gate_, corpus, folder, kind=kind, seconds=plan.apart_seconds) for kind in KINDS}
+        say("numbers of connections")
+        connections = {
+            str(many): measure(gate_, corpus, folder, connections=many, seconds=plan.apart_seconds)
+            for many in CONNECTION_COUNTS
+        }
+    return found, halves, kinds, connections
+
+
+def _at_half(servers: dict[str, Server], found: Found, corpus: Corpus, folder: Path, plan: Plan) -> dict[str, AtHalf]:
+    halves = {}
+    for name in AT_HALF:
+        say(f"{name} at half its maximum")
+        rate = found[name].per_second / 2
+        server = servers[name]
+        bodies = write_bodies(folder / "direct", corpus.bodies["use"][: round(rate * plan.apart_seconds)])
+        # the yardsticks' upstream: the gates' own have chains that no stranger shall write to
+        direct = drive_at(
+            servers["bare aiohttp"].upstream, bodies, connections=CONNECTIONS, rate=rate, core=CLIENT_CORE
+        )
+        through = measure(server, corpus, folder, seconds=plan.apart_seconds, rate=rate)
+        halves[name] = AtHalf(rate, through.p50 - direct.p50, through.p99 - direct.p99, through.p999 - direct.p999)
+    return halves
+
+
+@contextmanager
+def one_gate(folder: Path, corpus: Corpus, kind: GateKind, **upstream_options: Any) -> Iterator[Server]:
+    """A gate by itself that knows the corpus's sessions and is warm."""
+    with (
+        upstream(folder, corpus.known, **upstream_options) as port,
+        gate(folder, port, "gate", kind) as server,
+    ):
+        grant(server, corpus)
+        measure(server, corpus, folder, seconds=WARM_UP_SECONDS, rate=100)
+        yield server
+
+
+def by_part(folder: Path, plan: Plan) -> Found:
+    """The gate with and without each part, in interleaved rounds."""
+    corpus = write_corpus(folder, {"use": max(plan.operations // 3, 4_000)}, name="parts")
+    rounds: dict[str, list[Measured]] = {name: [] for name in PARTS}
+    with ExitStack() as stack:
+        say("the gate with and without each part")
+        gates = {
+            name: stack.enter_context(one_gate(folder, corpus, kind, block=plan.block, age=plan.age))
+            for name, kind in PARTS.items()
+        }
+        for _ in range(plan.rounds):
+            for name, server in gates.items():
+                rounds[name].append(measure(server, corpus, folder, seconds=plan.apart_seconds))
+    return {name: middle(some) for name, some in rounds.items()}
+
+
+def by_depth(folder: Path, plan: Plan) -> Found:
+    """The gate with so many operations in flight that are not mined, in one session and in many."""
+    found: Found = {}
+    for sessions in (1, plan.sessions):
+        label = "one session" if sessions == 1 else f"{sessions:,} sessions"
+        say(f"{label} with many operations in flight")
+        corpus = write_corpus(
+            folder,
+            {"use": max(plan.operations // 3, 4_000)},
+            sessions=sessions,
+            parked=max(plan.in_flight),
+            name=f"depth-{sessions}",
+        )
+        with one_gate(folder, corpus, GateKind(), block=plan.block, age=plan.age) as server:
+            for depth in plan.in_flight:
+                park(server, corpus, folder, depth)
+                found[f"{label}, {depth:,} in flight"] = measure(server, corpus, folder, seconds=plan.apart_seconds)
+    return found
+
+
+def steady(folder: Path, plan: Plan) -> dict[str, Steady]:
+    """Sixty operations a second by a bundler that takes 100 ms, blocks every 2 s: is it settled, and how soon?"""
+    amount = round(_STEADY_RATE * plan.steady_seconds) + 500
+    corpus = write_corpus(folder, {"use": amount}, name="steady")
+    found = {}
+    for name, kind in (("with a node", GateKind()), ("without a node", GateKind(node=False))):
+        say(f"settlement {name}")
+        options = {"block": _STEADY_BLOCK, "age": 0.0, "delay": _STEADY_DELAY}
+        with one_gate(folder, corpus, kind, **options) as server:
+            got = measure(server, corpus, folder, seconds=plan.steady_seconds, rate=_STEADY_RATE)
+            blocks = None if got.settle_seconds is None else got.settle_seconds / _STEADY_BLOCK
+            found[name] = Steady(got.per_second, blocks, got.asked)
+    return found
+
+
+def few_rounds(folder: Path, names: Sequence[str], seconds: float, rounds: int, **options: float) -> Found:
+    """Some of the servers, for a quick look at their ratios."""
+    corpus = write_corpus(folder, {"use": round(2_000 * (seconds * rounds + 1))}, name="few")
+    with ExitStack() as stack:
+        servers = stack_of_servers(stack, folder, corpus.known, names, **options)
+        taken: dict[str, list[Measured]] = {name: [] for name in servers}
+        for server in servers.values():
+            grant(server, corpus)
+            measure(server, corpus, folder, seconds=WARM_UP_SECONDS)
+        for _ in range(rounds):
+            for name, server in servers.items():
+                taken[name].append(measure(server, corpus, folder, seconds=seconds))
+    return {name: middle(some) for name, some in taken.items()}
