@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from traceback import format_tb
 from typing import Final
 
@@ -33,14 +33,15 @@ DialectAnswer = Callable[[str, list[object]], Awaitable[Forwarded | object]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateSettings:
-    """What the configuration says about serving one chain. Methods of `dialects` are not relayed, but answered so."""
+    """What the configuration says about serving one chain. `translated` are the methods that are not relayed but
+    answered by the gate's `dialects`, as far as it has them."""
 
     mode: Mode
     judge_previews: bool
     entry_points: Mapping[Address, EntryPoint]
     allow_methods: frozenset[str] = frozenset()
-    dialects: Mapping[str, DialectAnswer] = field(default_factory=dict)
     session_modules: frozenset[Address] = frozenset()
+    translated: frozenset[str] = frozenset()
     keep_whole: bool = False  # call data, and what a session's verdict rested on, go on record with it
 
 
@@ -67,8 +68,10 @@ class Gate:
         stopwatch: Callable[[], float],
         new_id: Callable[[], str],
         enquiry: Enquiry | None = None,
+        dialects: Mapping[str, DialectAnswer] | None = None,
     ) -> None:
         self._enquiry = enquiry
+        self._dialects = dialects or {}
         self._settings = settings
         self._admission = admission
         self._upstream = upstream
@@ -103,7 +106,7 @@ class Gate:
             sent = isinstance(error, _BrokenAfterSendingError)
             decision_id = error.decision_id if isinstance(error, _BrokenAfterSendingError) else self._new_id()
             _LOG.error("request %s failed: %s", decision_id, _traceback(error.__cause__ or error if sent else error))
-            told = internal_error(decision_id, may_have_been_sent=sent)
+            told = internal_error(decision_id, submit=method_class is MethodClass.SUBMIT, may_have_been_sent=sent)
             return Answer(print_error(request.id, *told), decision_id=decision_id)
         else:
             return answer
@@ -162,8 +165,9 @@ class Gate:
 
     async def _relay(self, request: Request) -> tuple[Answer, Outcome]:
         """A method that submits nothing. The upstream's answer, unchanged but for the id."""
-        if (translated := self._settings.dialects.get(request.method)) is not None:
-            answered = await translated(request.method, request.params)
+        translator = self._dialects.get(request.method) if request.method in self._settings.translated else None
+        if translator is not None:
+            answered = await translator(request.method, request.params)
             if not isinstance(answered, Forwarded):
                 return Answer(print_result(request.id or "null", answered)), Outcome.ANSWERED
         else:

@@ -41,10 +41,14 @@ def error_of_upstream(error: UpstreamUnavailable, *, submit: bool) -> tuple[Code
     return Code.UPSTREAM_UNAVAILABLE, f"no bundler answered: {error.problem}", data
 
 
-def internal_error(decision_id: str, *, may_have_been_sent: bool) -> tuple[Code, str, dict[str, object]]:
-    """We broke a promise; nothing about how is told."""
+def internal_error(decision_id: str, *, submit: bool, may_have_been_sent: bool) -> tuple[Code, str, dict[str, object]]:
+    """We broke a promise; nothing about how is told.
+
+    A submission is not answered with -32603: clients take it for a hiccup of a node and send again by themselves.
+    """
     data: dict[str, object] = {"decisionId": decision_id, "retryable": False}
     if not may_have_been_sent:
-        return Code.INTERNAL_ERROR, "internal error of this gate; this request submitted nothing", data
+        code = Code.STATE_UNAVAILABLE if submit else Code.INTERNAL_ERROR
+        return code, "internal error of this gate; this request submitted nothing", data
     data |= {"mayHaveBeenSent": True, "remedy": _LOOK_FIRST}
-    return Code.INTERNAL_ERROR, "internal error of this gate; the operation may have been sent", data
+    return Code.UPSTREAM_UNAVAILABLE, "internal error of this gate; the operation may have been sent", data

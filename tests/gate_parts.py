@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from proxy.admission import Admission
 from proxy.admission.enquiry import Enquiry
 from proxy.errors import UpstreamUnavailable
-from proxy.gate import Gate, GateSettings
+from proxy.gate import DialectAnswer, Gate, GateSettings
 from proxy.jsonrpc import Reply, Request, print_request, read_reply
 from proxy.judge.decision import Decision, UpstreamAnswer
 from proxy.judge.verdict import Mode
@@ -177,6 +177,7 @@ class Scene:
         *,
         admission: Admission | None = None,
         enquiry: Enquiry | None = None,
+        dialects: Mapping[str, DialectAnswer] | None = None,
         **settings: Any,
     ) -> None:
         self.room = room or Room()
@@ -196,6 +197,7 @@ class Scene:
             stopwatch=lambda: 0.0,
             new_id=self._new_id,
             enquiry=enquiry,
+            dialects=dialects,
         )
 
     def _new_id(self) -> str:

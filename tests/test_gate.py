@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from proxy.errors import Code
+from proxy.gate import GateSettings
 from proxy.jsonrpc import NumberLiteral, Request
 from proxy.judge.verdict import Mode, Reject
 from proxy.methods import METHODS, MethodClass
@@ -268,14 +269,16 @@ async def test_an_estimate_may_leave_gas_out_and_a_submission_may_not() -> None:
 
 # dialects
 
+PRICE, STATUS = "pimlico_getUserOperationGasPrice", "pimlico_getUserOperationStatus"
+
 
 async def test_a_method_of_another_bundlers_dialect_is_answered_by_whoever_knows_it() -> None:
     async def status(method: str, params: list[object]) -> object:
         return {"status": method, "of": params}
 
-    gate = scene(dialects={"pimlico_getUserOperationStatus": status})
-    answer = await gate.ask("pimlico_getUserOperationStatus", HASH, request_id='"x"')
-    told = {"status": "pimlico_getUserOperationStatus", "of": [HASH]}
+    gate = scene(dialects={STATUS: status}, translated=frozenset({STATUS}))
+    answer = await gate.ask(STATUS, HASH, request_id='"x"')
+    told = {"status": STATUS, "of": [HASH]}
     assert answer == {"jsonrpc": "2.0", "id": "x", "result": told}
     assert gate.recorder.outcomes == [Outcome.ANSWERED]
     assert not gate.upstream.sent
@@ -285,7 +288,18 @@ async def test_a_method_of_a_dialect_that_the_bundler_knows_is_answered_in_its_w
     async def fees(_method: str, _params: list[object]) -> object:
         return error(-32000, "too busy")
 
-    gate = scene(dialects={"pimlico_getUserOperationGasPrice": fees})
-    answer = await gate.ask("pimlico_getUserOperationGasPrice")
+    gate = scene(dialects={PRICE: fees}, translated=frozenset({PRICE}))
+    answer = await gate.ask(PRICE)
     assert answer["error"] == {"code": -32000, "message": "too busy"}
     assert gate.recorder.outcomes == [Outcome.UPSTREAM_ERROR]
+
+
+async def test_settings_put_in_force_turn_translation_off_and_on_again() -> None:
+    async def fees(_method: str, _params: list[object]) -> object:
+        return "made here"
+
+    gate = scene(dialects={PRICE: fees})
+    gate.upstream.answers = [result("the bundler's")]
+    assert (await gate.ask(PRICE))["result"] == "the bundler's"
+    gate.gate.take(GateSettings(mode=Mode.ENFORCE, judge_previews=True, entry_points={}, translated=frozenset({PRICE})))
+    assert (await gate.ask(PRICE))["result"] == "made here"

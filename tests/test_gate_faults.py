@@ -68,7 +68,7 @@ async def test_a_fault_before_sending_is_an_internal_error_and_nothing_is_sent_o
 ) -> None:
     gate = broken(recorder=FAULT)
     answer = await gate.send(GOOD)
-    assert answer["error"]["code"] == Code.INTERNAL_ERROR
+    assert answer["error"]["code"] == Code.STATE_UNAVAILABLE
     assert "submitted nothing" in answer["error"]["message"]
     assert not gate.upstream.sent
     assert len(gate.room.ledger) == 0
@@ -83,7 +83,7 @@ async def test_a_fault_in_judging_is_an_internal_error_and_nothing_is_sent(caplo
     room = Room(sessions={key_of(TWICE): FAULT})
     gate = Scene(room)
     answer = await gate.send(GOOD)
-    assert answer["error"]["code"] == Code.INTERNAL_ERROR
+    assert answer["error"]["code"] == Code.STATE_UNAVAILABLE
     assert not gate.upstream.sent
     assert_nothing_leaks(caplog.text + json.dumps(answer))
 
@@ -96,7 +96,7 @@ async def test_a_fault_once_it_may_be_on_its_way_keeps_what_is_held_and_says_so(
     if where != "follower":
         gate.upstream.answers = [FAULT if where == "upstream" else TIMED_OUT]
     answer = await gate.send(GOOD)
-    assert answer["error"]["code"] == Code.INTERNAL_ERROR
+    assert answer["error"]["code"] == Code.UPSTREAM_UNAVAILABLE
     assert answer["error"]["data"]["mayHaveBeenSent"] is True
     assert len(gate.room.ledger) == 1
     assert gate.recorder.outcomes == [Outcome.INTERNAL_ERROR]

@@ -69,10 +69,17 @@ def test_a_read_nobody_answered_submitted_nothing() -> None:
     assert data["retryable"] is True
 
 
-@pytest.mark.parametrize("sent", [True, False])
-def test_an_internal_error_tells_nothing_but_whether_something_was_sent(sent: bool) -> None:
-    code, message, data = internal_error("d-7", may_have_been_sent=sent)
-    assert code is Code.INTERNAL_ERROR
+@pytest.mark.parametrize(
+    ("sent", "submit", "told"),
+    [
+        (True, True, Code.UPSTREAM_UNAVAILABLE),
+        (False, True, Code.STATE_UNAVAILABLE),
+        (False, False, Code.INTERNAL_ERROR),
+    ],
+)
+def test_an_internal_error_tells_nothing_but_whether_something_was_sent(sent: bool, submit: bool, told: Code) -> None:
+    code, message, data = internal_error("d-7", submit=submit, may_have_been_sent=sent)
+    assert code is told
     assert data["decisionId"] == "d-7"
     assert data.get("mayHaveBeenSent", False) is sent
     assert ("submitted nothing" in message) is not sent

@@ -14,7 +14,7 @@ from proxy.admission import Admission, RecentReads, Sources, Terms
 from proxy.admission.enquiry import Enquiry
 from proxy.admission.turns import AbsentBudget, FirstReadings, Turns
 from proxy.app.background import run_in_background
-from proxy.app.dialects import dialects_of
+from proxy.app.dialects import dialects_of, translated_of
 from proxy.app.memory import Memory, Remains
 from proxy.app.settling import Settling, settling_of
 from proxy.app.telling import Telling
@@ -27,6 +27,7 @@ from proxy.config import AuditKeep, Chain, Config, LedgerFail, Previews
 from proxy.edge.admin.backend import ServedChain
 from proxy.edge.http.endpoints import Health
 from proxy.edge.http.listener import Transport
+from proxy.edge.http.once import OnceSent
 from proxy.edge.http.upstream import Upstream, UpstreamSettings
 from proxy.edge.rule_files.book import RuleBook
 from proxy.edge.telemetry.metrics import Metrics
@@ -146,10 +147,11 @@ async def build_chain(name: str, chain: Chain, shared: Shared) -> BuiltChain:
     )
     modules = frozenset(chain.session_modules)
     gate = Gate(
-        replace(gate_settings(chain, config), dialects=dialects_of(chain, upstream, node)),
+        gate_settings(chain, config),
         admission=Admission(sources),
         enquiry=Enquiry(sources) if config.session_queries else None,
-        upstream=upstream,
+        dialects=dialects_of(upstream, node),
+        upstream=OnceSent(upstream, time.monotonic),
         follower=OperationFollower(lookout, ledger, modules, time.time, disagreements.note, failure=failure),
         recorder=shared.recorder,
         clock=time.time,
@@ -216,6 +218,7 @@ def gate_settings(chain: Chain, config: Config) -> GateSettings:
         entry_points={entry_point.address: entry_point for entry_point in chain.entry_points},
         allow_methods=frozenset(chain.allow_methods),
         session_modules=frozenset(chain.session_modules),
+        translated=translated_of(chain),
         keep_whole=config.audit.keep is AuditKeep.CALLDATA,
     )
 

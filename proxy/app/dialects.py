@@ -15,15 +15,21 @@ from proxy.gate import DialectAnswer
 from proxy.ports import Forwarded
 
 
-def dialects_of(chain: Chain, upstream: Upstream, node: Node | None) -> dict[str, DialectAnswer]:
-    """By method: the translators that the settings leave on."""
-    answers: dict[str, DialectAnswer] = {}
-    if chain.fee_methods is Dialects.TRANSLATE:
-        fees = FeeTranslator(upstream, None if node is None else partial(_node_fees, node))
-        answers |= dict.fromkeys(FEE_METHODS, partial(_answer_fees, fees))
-    if chain.status_methods is Dialects.TRANSLATE:
-        answers |= dict.fromkeys(STATUS_METHODS, partial(_answer_status, StatusTranslator(upstream)))
-    return answers
+def dialects_of(upstream: Upstream, node: Node | None) -> dict[str, DialectAnswer]:
+    """By method: who can answer it. `translated_of` says which of them do."""
+    fees = FeeTranslator(upstream, None if node is None else partial(_node_fees, node))
+    statuses = StatusTranslator(upstream)
+    return {
+        **dict.fromkeys(FEE_METHODS, partial(_answer_fees, fees)),
+        **dict.fromkeys(STATUS_METHODS, partial(_answer_status, statuses)),
+    }
+
+
+def translated_of(chain: Chain) -> frozenset[str]:
+    """The methods that the settings leave to the translators."""
+    fees = FEE_METHODS if chain.fee_methods is Dialects.TRANSLATE else frozenset()
+    statuses = STATUS_METHODS if chain.status_methods is Dialects.TRANSLATE else frozenset()
+    return fees | statuses
 
 
 async def _answer_fees(translator: FeeTranslator, method: str, _params: list[object]) -> Forwarded | object:

@@ -1,7 +1,8 @@
 """The settings read again while the gate serves: what can be put in force is, what needs a restart is named.
 
-In force at once: `mode`, `previews`, `clients`, `cors`, the sizes in `limits`, and of a chain `allow_methods` and
-`fee_methods`. A request that is under way is finished by the settings it was met by. A faulty file changes nothing.
+In force at once: `mode`, `previews`, `clients`, `cors`, the sizes in `limits`, and of a chain `allow_methods`,
+`fee_methods` and `status_methods`. A request that is under way is finished by the settings it was met by. A faulty file
+changes nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _LOG: Final = logging.getLogger(__name__)
 
 TOP: Final = ("mode", "previews", "clients", "cors")
 LIMITS: Final = ("max_body_bytes", "max_batch", "max_depth", "max_elements")
-OF_A_CHAIN: Final = ("allow_methods", "fee_methods")
+OF_A_CHAIN: Final = ("allow_methods", "fee_methods", "status_methods")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

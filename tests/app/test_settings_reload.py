@@ -14,6 +14,7 @@ from proxy.errors import Code, ConfigErrors, ConfigFault
 from proxy.judge.verdict import Mode
 from tests.admission.builders import TWICE, known
 from tests.app.builders import OUTSIDE
+from tests.edge.recording_bundler import Answer
 from tests.running_gate import RunningGate, request, running_gate, settings
 
 KEY = "hush-client-key"
@@ -79,6 +80,18 @@ async def test_a_size_that_changes_is_in_force() -> None:
         assert "error" in await gate.ask(batch)
 
 
+async def test_after_a_reload_sdks_are_answered_in_their_dialect_as_before() -> None:
+    file = Rereading()
+    async with running_gate(reread=file) as gate:
+        pair = {"maxFeePerGas": "0x2", "maxPriorityFeePerGas": "0x1"}
+        tiers = {"slow": pair, "standard": pair, "fast": pair}
+        gate.bundler.answers["pimlico_getUserOperationGasPrice"] = Answer(result=tiers)
+        for mode in ("shadow", "enforce"):
+            file.top = {"mode": mode}
+            await reload(gate)
+            assert (await gate.ask(request("rundler_maxPriorityFeePerGas")))["result"] == "0x1"
+
+
 async def test_what_needs_a_restart_is_named_and_the_rest_is_in_force_all_the_same() -> None:
     file = Rereading()
     async with running_gate(reread=file) as gate:
@@ -119,6 +132,7 @@ async def test_sighup_reads_the_settings_again() -> None:
         ("limits.max_batch", True),
         ("limits.node_seconds", False),
         ("chains.soneium.allow_methods", True),
+        ("chains.soneium.status_methods", True),
         ("chains.soneium.bundlers", False),
         ("chains.soneium", False),
         ("listen", False),

@@ -34,6 +34,7 @@ class Model:
     number: int
     grant: SessionData
     held: set[int] = field(default_factory=set)
+    doubtful: set[int] = field(default_factory=set)  # of those nobody has said whether they were taken
     mined: set[int] = field(default_factory=set)
 
     def operation(self, number: int) -> UserOperation:
@@ -85,7 +86,13 @@ def send(line: Line, model: Model, number: int, ending: str) -> None:
         assert answer["error"]["code"] == Code.LIMIT_EXCEEDED
         assert len(bundler.sent) == before
         return
+    if number in model.doubtful:  # a moment ago nobody answered: it is not sent again
+        assert answer["error"]["data"]["mayHaveBeenSent"] is True
+        assert len(bundler.sent) == before
+        return
     assert len(bundler.sent) == before + 1
+    if ending == "silence":
+        model.doubtful.add(number)
     if ending != "refused":
         assert ("result" in answer) is (ending == "taken")
         model.held.add(number)

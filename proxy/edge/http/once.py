@@ -1,0 +1,115 @@
+"""A send that a client repeats by itself reaches the bundler once.
+
+SDKs take some answers for a hiccup and send the same bytes again within a second: viem does so after -32603, after
+HTTP 408, 413, 429 and 5xx, and on a `custom` transport after every code it does not list. What the bundler answered to
+the first is then the answer to all of them. While the first has no answer yet, the others wait for it.
+
+Only answers that leave open whether the operation is on its way are remembered. One that was refused is not on its way,
+and what refused it may be cured by now; one that was taken and is sent again is the bundler's to answer. Bounded in
+number and bytes; a restart forgets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from proxy.bundler_answers import Meaning, meaning_of_error
+from proxy.edge.http.upstream import UpstreamReply
+from proxy.errors import UpstreamUnavailable
+from proxy.ports import OperationPlace
+
+REMEMBERED_SECONDS: Final = 10.0  # SDKs repeat for some seconds; past that somebody means it
+MOST_REMEMBERED: Final = 4_096
+MOST_BYTES: Final = 8 * 1024 * 1024
+
+_Ended = UpstreamReply | UpstreamUnavailable
+
+
+class OnceUpstream(Protocol):
+    """The part of `Upstream` that is used here."""
+
+    async def post(
+        self, method: str, params: bytes, *, submit: bool, place: OperationPlace | None = None
+    ) -> UpstreamReply:
+        """Ask it. Raises `UpstreamUnavailable`."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Remembered:
+    ended: _Ended
+    until: float  # monotonic seconds
+    size: int
+
+
+class OnceSent:
+    """An upstream that no identical send reaches twice in a row. `stopwatch` gives monotonic seconds."""
+
+    def __init__(self, upstream: OnceUpstream, stopwatch: Callable[[], float]) -> None:
+        self._upstream = upstream
+        self._stopwatch = stopwatch
+        self._under_way: dict[bytes, asyncio.Future[_Ended]] = {}
+        self._remembered: OrderedDict[bytes, _Remembered] = OrderedDict()  # the oldest first
+        self._bytes = 0
+
+    async def post(
+        self, method: str, params: bytes, *, submit: bool, place: OperationPlace | None = None
+    ) -> UpstreamReply:
+        """Ask the upstream, or give what it answered to these very bytes. Raises `UpstreamUnavailable`."""
+        if not submit:
+            return await self._upstream.post(method, params, submit=False)
+        key = hashlib.blake2b(method.encode() + b" " + params, digest_size=16).digest()
+        if (first := self._under_way.get(key)) is not None:
+            return _given(await asyncio.shield(first))
+        if (remembered := self._remembered.get(key)) is not None:
+            if self._stopwatch() < remembered.until:
+                return _given(remembered.ended)
+            self._forget(key)
+        return await self._send(key, method, params, place)
+
+    async def _send(self, key: bytes, method: str, params: bytes, place: OperationPlace | None) -> UpstreamReply:
+        under_way: asyncio.Future[_Ended] = asyncio.get_running_loop().create_future()
+        self._under_way[key] = under_way
+        # what those who wait are told when this one is broken off
+        ended: _Ended = UpstreamUnavailable("the send was broken off here", may_have_been_sent=True)
+        try:
+            ended = await self._upstream.post(method, params, submit=True, place=place)
+        except UpstreamUnavailable as error:
+            ended = error
+            raise
+        else:
+            return ended
+        finally:
+            del self._under_way[key]
+            under_way.set_result(ended)
+            self._remember(key, ended)
+
+    def _remember(self, key: bytes, ended: _Ended) -> None:
+        if not _leaves_open(ended):
+            return
+        size = len(ended.body) if isinstance(ended, UpstreamReply) else 0
+        self._remembered[key] = _Remembered(ended, self._stopwatch() + REMEMBERED_SECONDS, size)
+        self._bytes += size
+        while len(self._remembered) > MOST_REMEMBERED or self._bytes > MOST_BYTES:
+            self._forget(next(iter(self._remembered)))
+
+    def _forget(self, key: bytes) -> None:
+        self._bytes -= self._remembered.pop(key).size
+
+
+def _leaves_open(ended: _Ended) -> bool:
+    """Whether the operation may be on its way, for all that is known from this."""
+    if isinstance(ended, UpstreamUnavailable):
+        return ended.may_have_been_sent
+    reply = ended.reply
+    return reply.is_error and meaning_of_error(reply.error_code, reply.error_message, ended.status) is Meaning.UNKNOWN
+
+
+def _given(ended: _Ended) -> UpstreamReply:
+    if isinstance(ended, UpstreamUnavailable):
+        raise UpstreamUnavailable(ended.problem, may_have_been_sent=ended.may_have_been_sent)
+    return ended

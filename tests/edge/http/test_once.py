@@ -1,0 +1,160 @@
+"""What a client sends again by itself reaches the bundler once, and hears what the first one heard."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from proxy.edge.http.once import MOST_REMEMBERED, REMEMBERED_SECONDS, OnceSent
+from proxy.edge.http.upstream import Upstream
+from proxy.errors import UpstreamUnavailable
+from tests.edge.recording_bundler import Answer, RecordingBundler
+
+SEND = "eth_sendUserOperation"
+OP = b'[{"nonce":"0x1"},"0x2"]'
+
+
+class Watch:
+    """A clock that a test winds."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+async def bundler() -> AsyncIterator[RecordingBundler]:
+    async with RecordingBundler() as bundler:
+        yield bundler
+
+
+@pytest.fixture
+def watch() -> Watch:
+    return Watch()
+
+
+@pytest.fixture
+async def once(bundler: RecordingBundler, watch: Watch) -> AsyncIterator[OnceSent]:
+    async with Upstream("soneium", [bundler.url], chain_id=1946, entry_points=frozenset()) as upstream:
+        yield OnceSent(upstream, watch)
+
+
+async def heard(bundler: RecordingBundler) -> None:
+    """Until something has reached the bundler."""
+    for _ in range(100_000):
+        if bundler.requests:
+            return
+        await asyncio.sleep(0)
+    raise AssertionError("nothing reached the bundler")
+
+
+def error(code: int | None, message: str = "no", status: int = 200) -> Answer:
+    return Answer(error={"message": message} | ({} if code is None else {"code": code}), status=status)
+
+
+@pytest.mark.parametrize("answer", [error(-32603), error(-32000), error(None, status=500)])
+async def test_an_answer_that_leaves_it_open_answers_the_same_bytes_again(
+    once: OnceSent, bundler: RecordingBundler, watch: Watch, answer: Answer
+) -> None:
+    bundler.answers[SEND] = answer
+    first = await once.post(SEND, OP, submit=True)
+    bundler.answers[SEND] = Answer(result="0x" + "ab" * 32)
+    watch.now += REMEMBERED_SECONDS - 0.01
+    again = await once.post(SEND, OP, submit=True)
+    assert (again.body, again.status) == (first.body, first.status)
+    assert bundler.methods == [SEND]
+    watch.now += 0.02
+    assert not (await once.post(SEND, OP, submit=True)).reply.is_error
+    assert bundler.methods == [SEND, SEND]
+
+
+@pytest.mark.parametrize("answer", [error(-32500), error(-32500, status=500), error(-32602, "too little gas")])
+async def test_what_was_refused_may_be_cured_and_is_sent_again(
+    once: OnceSent, bundler: RecordingBundler, answer: Answer
+) -> None:
+    bundler.answers[SEND] = answer
+    await once.post(SEND, OP, submit=True)
+    bundler.answers[SEND] = Answer(result="0x" + "ab" * 32)
+    assert not (await once.post(SEND, OP, submit=True)).reply.is_error
+
+
+async def test_what_may_be_on_its_way_though_nobody_answered_is_not_sent_again(
+    once: OnceSent, bundler: RecordingBundler
+) -> None:
+    bundler.hang_up = True
+    for _ in range(3):
+        with pytest.raises(UpstreamUnavailable) as caught:
+            await once.post(SEND, OP, submit=True)
+        assert caught.value.may_have_been_sent
+    assert bundler.methods == [SEND]
+
+
+async def test_what_reached_nobody_is_sent_when_it_comes_again(once: OnceSent, bundler: RecordingBundler) -> None:
+    await bundler.stop()
+    with pytest.raises(UpstreamUnavailable):
+        await once.post(SEND, OP, submit=True)
+    await bundler.start()
+    assert not (await once.post(SEND, OP, submit=True)).reply.is_error
+
+
+async def test_those_that_come_while_the_first_is_under_way_hear_its_answer(
+    once: OnceSent, bundler: RecordingBundler
+) -> None:
+    bundler.hold()
+    sending = [asyncio.create_task(once.post(SEND, OP, submit=True)) for _ in range(5)]
+    await heard(bundler)
+    bundler.release()
+    answers = await asyncio.gather(*sending)
+    assert len({answer.body for answer in answers}) == 1
+    assert bundler.methods == [SEND]
+
+
+async def test_one_who_leaves_takes_the_answer_from_nobody_and_the_others_learn_that_it_may_be_out(
+    once: OnceSent, bundler: RecordingBundler
+) -> None:
+    bundler.hold()
+    first = asyncio.create_task(once.post(SEND, OP, submit=True))
+    await heard(bundler)
+    second, third = (asyncio.create_task(once.post(SEND, OP, submit=True)) for _ in range(2))
+    await asyncio.sleep(0)
+    second.cancel()
+    first.cancel()
+    with pytest.raises(UpstreamUnavailable) as caught:
+        await third
+    assert caught.value.may_have_been_sent
+    assert bundler.methods == [SEND]
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "submit"),
+    [(SEND, b'[{"nonce":"0x2"},"0x2"]', True), ("boost_sendUserOperation", OP, True), (SEND, OP, False)],
+)
+async def test_other_bytes_other_methods_and_reads_are_asked_anew(
+    once: OnceSent, bundler: RecordingBundler, method: str, params: bytes, submit: bool
+) -> None:
+    bundler.answers[SEND] = error(-32603)
+    await once.post(SEND, OP, submit=True)
+    await once.post(method, params, submit=submit)
+    assert bundler.methods == [SEND, method]
+
+
+async def test_what_was_taken_is_the_bundlers_to_answer_when_it_comes_again(
+    once: OnceSent, bundler: RecordingBundler
+) -> None:
+    await once.post(SEND, OP, submit=True)
+    bundler.answers[SEND] = error(-32602, "already known")
+    for _ in range(2):
+        assert (await once.post(SEND, OP, submit=True)).reply.error_message == "already known"
+    assert bundler.methods == [SEND] * 3
+
+
+async def test_the_memory_is_bounded(once: OnceSent, bundler: RecordingBundler) -> None:
+    bundler.answers[SEND] = Answer(error={"code": -32603, "message": "x" * 400_000})
+    for number in range(40):
+        await once.post(SEND, b"[%d]" % number, submit=True)
+    assert once._bytes <= 8 * 1024 * 1024
+    assert len(once._remembered) < 40 < MOST_REMEMBERED
