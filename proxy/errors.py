@@ -9,6 +9,7 @@ A rejection is a value (`Reason`). An exception means that input broke a standar
     │   │   └── NotLicensed         -32600  not this client's account, session, address or chain
     │   ├── RateLimited         -32056  a client's budget is used up: names it
     │   ├── MethodNotFound      -32601  unknown, or denied by this gate
+    │   ├── ReadsSpent      -32056  reads of the node past a client's budget
     │   └── InvalidParams       -32602  a parameter is malformed: names the field
     ├── Undecodable         -32057  well-formed, but not readable exactly as the chain would read it
     ├── StateUnavailable    -32058  node, registry or ledger missing or stale
@@ -152,6 +153,12 @@ class MethodNotFound(RpcError):
     """A method this gate does not serve."""
 
     code = Code.METHOD_NOT_FOUND
+
+
+class ReadsSpent(RpcError):
+    """A client has asked the node more than it may for the moment."""
+
+    code = Code.RATE_LIMITED
 
 
 class InvalidParams(RpcError):

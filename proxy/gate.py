@@ -27,8 +27,9 @@ from proxy.userop.user_operation import UserOperation, parse_user_operation, pri
 _LOG: Final = logging.getLogger(__name__)
 _RECEIPT: Final = "eth_getUserOperationReceipt"
 
-DialectAnswer = Callable[[str, list[object]], Awaitable[Forwarded | object]]
-"""Answers a method of one bundler's dialect: the bundler's reply where it knows it, else what we made of another."""
+DialectAnswer = Callable[[str, list[object], str], Awaitable[Forwarded | object]]
+"""Answers a method with these params for a client of this name, instead of a plain relay: a reply that goes on as it
+came, or a result made here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +136,7 @@ class Gate:
                 return await self._answer_ourselves(request, context)
             case MethodClass.PASS:
                 check_arity(request.method, len(request.params))
-                return await self._relay(request)
+                return await self._relay(request, context)
             case MethodClass.SUBMIT | MethodClass.PREVIEW:
                 check_arity(request.method, len(request.params))
                 return await self._judge(request, method_class, context)
@@ -163,11 +164,11 @@ class Gate:
             return Answer(print_error(request.id, answer.code, answer.sentence, data)), outcome
         return Answer(print_result(request.id or "null", answer)), Outcome.ANSWERED
 
-    async def _relay(self, request: Request) -> tuple[Answer, Outcome]:
+    async def _relay(self, request: Request, context: RequestContext) -> tuple[Answer, Outcome]:
         """A method that submits nothing. The upstream's answer, unchanged but for the id."""
         translator = self._dialects.get(request.method) if request.method in self._settings.translated else None
         if translator is not None:
-            answered = await translator(request.method, request.params)
+            answered = await translator(request.method, request.params, context.client)
             if not isinstance(answered, Forwarded):
                 return Answer(print_result(request.id or "null", answered)), Outcome.ANSWERED
         else:

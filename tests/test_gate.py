@@ -273,19 +273,19 @@ PRICE, STATUS = "pimlico_getUserOperationGasPrice", "pimlico_getUserOperationSta
 
 
 async def test_a_method_of_another_bundlers_dialect_is_answered_by_whoever_knows_it() -> None:
-    async def status(method: str, params: list[object]) -> object:
-        return {"status": method, "of": params}
+    async def status(method: str, params: list[object], client: str) -> object:
+        return {"status": method, "of": params, "for": client}
 
     gate = scene(dialects={STATUS: status}, translated=frozenset({STATUS}))
     answer = await gate.ask(STATUS, HASH, request_id='"x"')
-    told = {"status": STATUS, "of": [HASH]}
+    told = {"status": STATUS, "of": [HASH], "for": CONTEXT.client}
     assert answer == {"jsonrpc": "2.0", "id": "x", "result": told}
     assert gate.recorder.outcomes == [Outcome.ANSWERED]
     assert not gate.upstream.sent
 
 
 async def test_a_method_of_a_dialect_that_the_bundler_knows_is_answered_in_its_words() -> None:
-    async def fees(_method: str, _params: list[object]) -> object:
+    async def fees(_method: str, _params: list[object], _client: str) -> object:
         return error(-32000, "too busy")
 
     gate = scene(dialects={PRICE: fees}, translated=frozenset({PRICE}))
@@ -295,7 +295,7 @@ async def test_a_method_of_a_dialect_that_the_bundler_knows_is_answered_in_its_w
 
 
 async def test_settings_put_in_force_turn_translation_off_and_on_again() -> None:
-    async def fees(_method: str, _params: list[object]) -> object:
+    async def fees(_method: str, _params: list[object], _client: str) -> object:
         return "made here"
 
     gate = scene(dialects={PRICE: fees})

@@ -14,7 +14,7 @@ from proxy.admission import Admission, RecentReads, Sources, Terms
 from proxy.admission.enquiry import Enquiry
 from proxy.admission.turns import AbsentBudget, FirstReadings, Turns
 from proxy.app.background import run_in_background
-from proxy.app.dialects import dialects_of, translated_of
+from proxy.app.dialects import dialects_of, node_upstream, reads_of, translated_of
 from proxy.app.memory import Memory, Remains
 from proxy.app.settling import Settling, settling_of
 from proxy.app.telling import Telling
@@ -25,6 +25,7 @@ from proxy.chain.follower import LedgerFailure, OperationFollower
 from proxy.chain.refresh import refreshing, sparing
 from proxy.config import AuditKeep, Chain, Config, LedgerFail, Previews
 from proxy.edge.admin.backend import ServedChain
+from proxy.edge.dialects.node_reads import NodeReads
 from proxy.edge.http.endpoints import Health
 from proxy.edge.http.listener import Transport
 from proxy.edge.http.once import OnceSent
@@ -146,11 +147,14 @@ async def build_chain(name: str, chain: Chain, shared: Shared) -> BuiltChain:
         open=config.ledger_fail is LedgerFail.OPEN, sent_unheld=partial(shared.metrics.failed_open, "ledger")
     )
     modules = frozenset(chain.session_modules)
+    read_from = node_upstream(name, chain, config.limits.node_seconds, Transport(config.transport))
+    if read_from is not None:
+        await stack.enter_async_context(read_from)
     gate = Gate(
         gate_settings(chain, config),
         admission=Admission(sources),
         enquiry=Enquiry(sources) if config.session_queries else None,
-        dialects=dialects_of(upstream, node),
+        dialects=dialects_of(upstream, node, None if read_from is None else NodeReads(read_from, time.monotonic)),
         upstream=OnceSent(upstream, time.monotonic),
         follower=OperationFollower(lookout, ledger, modules, time.time, disagreements.note, failure=failure),
         recorder=shared.recorder,
@@ -216,7 +220,7 @@ def gate_settings(chain: Chain, config: Config) -> GateSettings:
         mode=config.mode,
         judge_previews=config.previews is Previews.JUDGE,
         entry_points={entry_point.address: entry_point for entry_point in chain.entry_points},
-        allow_methods=frozenset(chain.allow_methods),
+        allow_methods=frozenset(chain.allow_methods) | reads_of(chain),
         session_modules=frozenset(chain.session_modules),
         translated=translated_of(chain),
         keep_whole=config.audit.keep is AuditKeep.CALLDATA,

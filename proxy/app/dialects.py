@@ -8,20 +8,23 @@ from proxy.chain.node import Node
 from proxy.config import Chain, Dialects
 from proxy.edge.dialects.asking import Translated
 from proxy.edge.dialects.fees import FEE_METHODS, FeeTranslator, NodeFees
+from proxy.edge.dialects.node_reads import CONNECTIONS, LONGEST_ANSWER, NODE_READS, NodeReads
 from proxy.edge.dialects.statuses import STATUS_METHODS, StatusTranslator
-from proxy.edge.http.upstream import Upstream
+from proxy.edge.http.listener import Transport
+from proxy.edge.http.upstream import Upstream, UpstreamSettings
 from proxy.errors import StateUnavailable
 from proxy.gate import DialectAnswer
 from proxy.ports import Forwarded
 
 
-def dialects_of(upstream: Upstream, node: Node | None) -> dict[str, DialectAnswer]:
+def dialects_of(upstream: Upstream, node: Node | None, reads: NodeReads | None = None) -> dict[str, DialectAnswer]:
     """By method: who can answer it. `translated_of` says which of them do."""
     fees = FeeTranslator(upstream, None if node is None else partial(_node_fees, node))
     statuses = StatusTranslator(upstream)
     return {
         **dict.fromkeys(FEE_METHODS, partial(_answer_fees, fees)),
         **dict.fromkeys(STATUS_METHODS, partial(_answer_status, statuses)),
+        **({} if reads is None else dict.fromkeys(NODE_READS, reads.answer)),
     }
 
 
@@ -29,15 +32,34 @@ def translated_of(chain: Chain) -> frozenset[str]:
     """The methods that the settings leave to the translators."""
     fees = FEE_METHODS if chain.fee_methods is Dialects.TRANSLATE else frozenset()
     statuses = STATUS_METHODS if chain.status_methods is Dialects.TRANSLATE else frozenset()
-    return fees | statuses
+    return fees | statuses | reads_of(chain)
 
 
-async def _answer_fees(translator: FeeTranslator, method: str, _params: list[object]) -> Forwarded | object:
+def reads_of(chain: Chain) -> frozenset[str]:
+    """The reads that are served from the node."""
+    return NODE_READS if chain.node_reads else frozenset()
+
+
+def node_upstream(name: str, chain: Chain, seconds: float, transport: Transport) -> Upstream | None:
+    """Whom dapps' reads are put to: the chain's nodes by connections of their own; `None` where that is off."""
+    if chain.node is None or not chain.node_reads:
+        return None
+    bounds = UpstreamSettings(
+        total_seconds=seconds, max_connections=CONNECTIONS, max_reply_bytes=LONGEST_ANSWER, transport=transport
+    )
+    return Upstream(f"{name}/node", chain.node.urls, chain_id=chain.chain_id, entry_points=frozenset(), settings=bounds)
+
+
+async def _answer_fees(
+    translator: FeeTranslator, method: str, _params: list[object], _client: str
+) -> Forwarded | object:
     answered = await translator.answer(method)
     return answered.result if isinstance(answered, Translated) else answered
 
 
-async def _answer_status(translator: StatusTranslator, method: str, params: list[object]) -> Forwarded | object:
+async def _answer_status(
+    translator: StatusTranslator, method: str, params: list[object], _client: str
+) -> Forwarded | object:
     answered = await translator.answer(method, params)
     return answered.result if isinstance(answered, Translated) else answered
 

@@ -71,6 +71,10 @@ def _check_chains(document: Document, config: Config) -> None:
                 problem = f"{key}: ask has nobody to ask, chain {name} has no node"
                 document.fault(document.place_of(location), problem, f"add node: https://…, or {key}: reject")
 
+        if chain.node_reads and chain.node is None:
+            place = document.place_of(("chains", name, "node_reads"))
+            document.fault(place, f"node_reads has nobody to ask, chain {name} has no node", "add node: https://…")
+
         ages = ("chains", name, "max_state_age"), ("chains", name, "poll_seconds")
         if chain.node is not None and chain.max_state_age < 3 * chain.poll_seconds:
             place = document.place_of(next((each for each in ages if document.written(each) is not None), ages[0]))

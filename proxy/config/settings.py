@@ -185,6 +185,7 @@ class Chain(Settings):
     unknown_validator: UnknownContract = UnknownContract.ASK
     fee_methods: Dialects = Dialects.TRANSLATE
     status_methods: Dialects = Dialects.TRANSLATE
+    node_reads: bool = False  # serve a closed list of reads from the node, for SDKs with one URL for everything
     allow_methods: tuple[Method, ...] = ()  # relayed to the bundler beside those every bundler serves
     strict_accounts: tuple[AddressText, ...] = ()  # whose other operations must be readable exactly, too
     poll_seconds: float = Field(2, ge=0.05, le=300)  # between two looks at what was mined

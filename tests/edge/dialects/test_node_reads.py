@@ -1,0 +1,71 @@
+"""SDKs with one URL for everything read the chain through the gate: a closed list, bounded by client."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from proxy.edge.dialects.node_reads import NODE_READS, READS_AT_ONCE, READS_PER_SECOND, NodeReads
+from proxy.edge.http.upstream import Upstream
+from proxy.errors import ReadsSpent
+from proxy.methods import METHODS, refusal_of_allow
+from tests.edge.recording_bundler import Answer, RecordingBundler
+from tests.running_gate import request, running_gate
+
+
+class Watch:
+    """A clock that a test winds."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+async def node() -> AsyncIterator[RecordingBundler]:
+    async with RecordingBundler(answers={"eth_gasPrice": Answer(result="0x7")}) as node:
+        yield node
+
+
+@pytest.fixture
+async def upstream(node: RecordingBundler) -> AsyncIterator[Upstream]:
+    async with Upstream("soneium/node", [node.url], chain_id=1946, entry_points=frozenset()) as upstream:
+        yield upstream
+
+
+async def test_a_client_that_asks_too_much_is_told_so_and_others_are_served(
+    node: RecordingBundler, upstream: Upstream
+) -> None:
+    watch = Watch()
+    reads = NodeReads(upstream, watch)
+    for _ in range(int(READS_AT_ONCE)):
+        await reads.answer("eth_gasPrice", [], "greedy")
+    with pytest.raises(ReadsSpent):
+        await reads.answer("eth_gasPrice", [], "greedy")
+    assert (await reads.answer("eth_gasPrice", [], "modest")).reply.result == "0x7"
+    assert len(node.requests) == READS_AT_ONCE + 1
+    watch.now += 2 / READS_PER_SECOND
+    await reads.answer("eth_gasPrice", [], "greedy")
+
+
+def test_nothing_in_the_list_could_submit_or_administer_and_nothing_in_it_is_the_bundlers() -> None:
+    assert all(refusal_of_allow(method) is None for method in NODE_READS)
+    assert not NODE_READS & METHODS.keys()
+
+
+async def test_what_the_list_has_goes_to_the_node_and_the_rest_is_denied_as_ever(node: RecordingBundler) -> None:
+    async with running_gate(node_url=node.url, chain={"node_reads": "true"}) as gate:
+        assert (await gate.ask(request("eth_gasPrice")))["result"] == "0x7"
+        assert "eth_gasPrice" not in gate.bundler.methods
+        for denied in ("eth_sendRawTransaction", "eth_getLogs", "debug_traceCall", "eth_gasprice"):
+            assert (await gate.ask(request(denied)))["error"]["code"] == -32601
+            assert denied not in node.methods + gate.bundler.methods
+
+
+async def test_without_the_setting_nobody_is_asked(node: RecordingBundler) -> None:
+    async with running_gate(node_url=node.url) as gate:
+        assert (await gate.ask(request("eth_gasPrice")))["error"]["code"] == -32601
+        assert "eth_gasPrice" not in node.methods + gate.bundler.methods
