@@ -129,11 +129,14 @@ def in_flight(connection: sqlite3.Connection, *, limit: int | None = None, skip:
 def ended_names(connection: sqlite3.Connection) -> Iterator[EndedName]:
     """What a reorganisation could still bring back, oldest first, by name. Raises `StateUnavailable` as above."""
     columns = "ended_at, chain_id, cause, block, block_hash, user_op_hash, claim"
+    sessions: dict[tuple[int, str], SessionKey | None] = {}  # few, for many operations
     for row in connection.execute(f"SELECT {columns} FROM operations_ended ORDER BY ended_at"):  # noqa: S608  # ours
         ended_at, chain_id, cause, block, block_hash, user_op_hash, claim = row
         try:
+            if (chain_id, claim) not in sessions:
+                sessions[chain_id, claim] = _session(chain_id, claim)
             yield EndedName(
-                name=HoldName(Hash32(user_op_hash), _session(chain_id, claim)),
+                name=HoldName(Hash32(user_op_hash), sessions[chain_id, claim]),
                 chain_id=chain_id,
                 ended_at=_number(ended_at),
                 cause=Cause(cause),
