@@ -37,6 +37,11 @@ class Remembered:
         """How this operation was mined, under whichever claim, if it was lately."""
         return self._mined.get(user_op_hash)
 
+    def is_mined(self, name: HoldName) -> bool:
+        """Whether it was mined under just this claim, or counted under it for want of knowing."""
+        ended = self._ended.get(name)
+        return ended is not None and ended.cause is Cause.MINED
+
     def remember(self, ended: EndedName) -> None:
         """This operation has ended."""
         self.take_out(ended.name)

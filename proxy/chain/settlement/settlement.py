@@ -120,7 +120,9 @@ class Settlement:
         """
         name = operation.name
         is_held = name in self.flights
-        ended = self.remembered.mined(name.user_op_hash) or (None if is_held else self.remembered.get(name))
+        known = self.remembered.get(name)
+        ended = known if self.remembered.is_mined(name) else self.remembered.mined(name.user_op_hash)
+        ended = ended or (None if is_held else known)
         if ended is not None:
             # it ended before the answer came; or it was sent again after that, to a bundler that names it once more
             await self._over_before((name,), {ended.name: Evidence(block=ended.block, block_hash=ended.block_hash)})
@@ -168,7 +170,7 @@ class Settlement:
         for flight in flights:
             operation = flight.operation
             mined = self.remembered.mined(operation.user_op_hash)
-            if mined is not None and mined.name == operation.name:
+            if self.remembered.is_mined(operation.name):
                 # it was about to be sent again
                 self.books.note(Outcome(ended=(operation.name,)))
                 continue
