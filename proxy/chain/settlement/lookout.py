@@ -274,6 +274,8 @@ class Lookout:
 
     async def _recheck_all(self) -> None:
         for block in list(self._rechecks.pop_due(self._monotonic())):
+            if block not in self._recheck_of:
+                continue  # it was looked at just now, when one before it was found to be gone
             user_op_hash, times = self._recheck_of.pop(block)
             answer = await self.polling.answer(user_op_hash)
             if isinstance(answer, Exception):

@@ -299,6 +299,10 @@ class Settlement:
             _LOG.warning("operation %s is in flight again", print_bytes(each.operation.user_op_hash))
             self._begin(each.operation, each.stage, each.silent_seconds)
             self.on_begun(each.operation.user_op_hash, _as_sent(each.stage))
+            self._prove_if_in_doubt(each.operation.user_op_hash, each.stage)
+        # what a question to the chain had shown, and no event of a block, no later block may show
+        asked = (ended for ended in back if ended.cause is Cause.NONCE_USED and ended.evidence.by is None)
+        self.to_prove |= dict.fromkeys(ended.operation.user_op_hash for ended in asked)
         await self.close(draft)
 
     async def _loosen(self, user_op_hash: Hash32, cause: Cause, evidence: Evidence, grip: Grip) -> None:
