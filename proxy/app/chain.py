@@ -43,6 +43,8 @@ from proxy.session.registry import Registry
 
 _PROBE_SECONDS: Final = 10.0
 _RANDOM_BYTES: Final = 8  # of a decision's id
+_UNKNOWN_AGE: Final = 86_400.0
+"""In seconds, more than any bound."""
 FIRST_READINGS_AT_ONCE: Final = 48
 """Of sessions that nobody here has heard of; the node is asked about them in batches, or by so many calls at once."""
 
@@ -100,7 +102,7 @@ async def build_chain(name: str, chain: Chain, shared: Shared) -> BuiltChain:
 
     upstream = await stack.enter_async_context(_upstream(name, chain, shared, on_health, in_flight))
     telling = Telling(name, recorder=shared.recorder, metrics=shared.metrics, alerts=shared.alerts, clock=time.time)
-    age = None if chain.node is None else ChainAge(time.monotonic, bound=chain.max_state_age)
+    age = None if chain.node is None else _age_of(chain, shared)
     settling = settling_of(
         chain,
         registry=shared.registry,
@@ -143,9 +145,7 @@ async def build_chain(name: str, chain: Chain, shared: Shared) -> BuiltChain:
             seconds=config.limits.node_seconds,
         ),
     )
-    failure = LedgerFailure(
-        open=config.ledger_fail is LedgerFail.OPEN, sent_unheld=partial(shared.metrics.failed_open, "ledger")
-    )
+    failure = LedgerFailure(open=config.ledger_fail is LedgerFail.OPEN, sent_unheld=telling.sent_unheld)
     modules = frozenset(chain.session_modules)
     read_from = node_upstream(name, chain, config.limits.node_seconds, Transport(config.transport))
     if read_from is not None:
@@ -172,6 +172,16 @@ def _show_state(name: str, metrics: Metrics, watch: BlockWatch, age: ChainAge) -
     metrics.chain_state(name, age.seconds, stale=age.stale() is not None)
     metrics.operations.state_age(name, age.seconds)
     metrics.operations.settlement_lag(name, watch.lag_blocks)
+
+
+def _age_of(chain: Chain, shared: Shared) -> ChainAge:
+    """What was kept is as old as the last block that was settled; where that is not known, as old as it gets."""
+    settled = shared.remains.settled.get(chain.chain_id)
+    if settled is not None:
+        before = max(time.time() - settled.timestamp, 0.0)
+    else:
+        before = _UNKNOWN_AGE if len(shared.registry) else 0.0
+    return ChainAge(time.monotonic, bound=chain.max_state_age, before=before)
 
 
 def _caps(config: Config) -> Caps:

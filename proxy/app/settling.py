@@ -92,11 +92,14 @@ class _Acquaintances:
     def sessions_of(self, module: Address, account: Address) -> Sequence[SessionKey]:
         return tuple(known.key for known in self._registry.held_by(self._chain_id, module, account))
 
-    def used(self, _event: OperationMined, sessions: Sequence[SessionKey], *, ours: bool) -> None:
+    def used(self, event: OperationMined, sessions: Sequence[SessionKey], *, ours: bool) -> None:
         for key in sessions:
             self._quiet.note(key)
             if not ours:
-                self._telling.used_past_gate(key)
+                self._telling.used_past_gate(key, event.transaction)
+
+    def granted(self, key: SessionKey, transaction: Hash32) -> None:
+        self._telling.granted_past_gate(key, transaction)
 
 
 def settling_of(
@@ -218,6 +221,7 @@ def _nodeside(
         poll_seconds=chain.poll_seconds,
         clock=time.time,
     )
+    background.tell_heads(watch.wake)
     return NodeSide(node=node, background=background, reader=reader, quiet=quiet, watch=watch)
 
 

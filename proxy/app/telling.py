@@ -9,11 +9,11 @@ from typing import Final
 from proxy.chain.settlement.ends import End
 from proxy.edge.telemetry.metrics import Metrics
 from proxy.happening import Alerts, Happening, HappeningKind
-from proxy.ledger.operations import Ended
+from proxy.ledger.operations import AcceptedOperation, Ended
 from proxy.ports import OperationEnd, Recorder
 from proxy.session.counters import SessionKey
 from proxy.session.lint.findings import Severity
-from proxy.userop.primitives import print_bytes
+from proxy.userop.primitives import Hash32, print_bytes, print_checksummed
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -58,15 +58,42 @@ class Telling:
         if end.late:
             self._tell_late(ended)
 
-    def used_past_gate(self, key: SessionKey) -> None:
-        """A session known here was used by an operation that did not come through here."""
+    def used_past_gate(self, key: SessionKey, transaction: Hash32) -> None:
+        """An account known here used a session by an operation that did not come through here."""
         self._metrics.operations.past_gate(self._chain, "use")
+        self._tell_of_session(HappeningKind.USE_PAST_GATE, key, "used", transaction)
+
+    def granted_past_gate(self, key: SessionKey, transaction: Hash32) -> None:
+        """An account known here granted a session by nothing that came through here."""
+        self._metrics.operations.past_gate(self._chain, "grant")
+        self._tell_of_session(HappeningKind.GRANT_PAST_GATE, key, "granted", transaction)
+
+    def sent_unheld(self, operation: AcceptedOperation) -> None:
+        """An operation is sent although the ledger could not keep what it holds."""
+        session = operation.reservation.session
+        self._metrics.failed_open("ledger")
         self._alerts.raise_(
             Happening(
-                kind=HappeningKind.USE_PAST_GATE,
+                kind=HappeningKind.FAILED_OPEN,
+                severity=Severity.CRITICAL,
+                unix_time=self._clock(),
+                what="the operation was sent although the ledger could not keep what it holds, and says fail: open",
+                chain=self._chain,
+                account=operation.reservation.slot.sender,
+                permission_id=None if session is None else session.permission_id,
+                user_op_hash=operation.user_op_hash,
+            )
+        )
+
+    def _tell_of_session(self, kind: HappeningKind, key: SessionKey, did: str, transaction: Hash32) -> None:
+        what = f"was {did} on chain by nothing that this gate saw, in transaction {print_bytes(transaction)}"
+        _LOG.warning("session %s of %s %s", print_bytes(key.permission_id), print_checksummed(key.account), what)
+        self._alerts.raise_(
+            Happening(
+                kind=kind,
                 severity=Severity.HIGH,
                 unix_time=self._clock(),
-                what="the session was used on chain by an operation that did not come through this gate",
+                what=f"the session {what}",
                 chain=self._chain,
                 account=key.account,
                 permission_id=key.permission_id,

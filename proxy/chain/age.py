@@ -41,6 +41,7 @@ class ChainAge:
         now = monotonic()
         self._confirmed_at = now - before
         self._heard_at = now - before
+        self._is_heard = False
         self._moved_at = now
         self.trouble: str | None = None
         """Why the last look came to nothing; `None` when it did not."""
@@ -67,6 +68,7 @@ class ChainAge:
         """The node has answered with its newest block."""
         now = self._monotonic()
         self._heard_at = now
+        self._is_heard = True
         name = (head.number, head.hash)
         if self._head is None:
             self._moved_at = now
@@ -121,6 +123,8 @@ class ChainAge:
         """Why what is known does not count any more; `None` while it does."""
         if self._bound is None or self.seconds <= self._bound:
             return None
+        if not self._is_heard and self.trouble is None:
+            return Staleness("the chain's state: it is from before the start, and no block was looked at yet", True)
         now = self._monotonic()
         unheard, still = now - self._heard_at, now - self._moved_at
         if unheard > self._bound:

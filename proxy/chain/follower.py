@@ -31,7 +31,7 @@ class LedgerFailure:
     """
 
     open: bool
-    sent_unheld: Callable[[], None]
+    sent_unheld: Callable[[AcceptedOperation], None]
     seconds: float = _LEDGER_SECONDS
 
 
@@ -74,7 +74,7 @@ class OperationFollower:
                 await self._settlement.hold(held)
         except (StateUnavailable, TimeoutError) as error:
             if self._failure.open:
-                self._failure.sent_unheld()
+                self._failure.sent_unheld(held)
                 self._settlement.hold_unkept(held)
                 return held.reservation
             self._settlement.let_go(held)
@@ -131,5 +131,5 @@ def _said(answer: UpstreamAnswer | None) -> str:
     return "never sent" if answer is None else f"the bundler's error {answer.error_code}"
 
 
-def _nobody_to_tell() -> None:
+def _nobody_to_tell(_operation: AcceptedOperation) -> None:
     return None

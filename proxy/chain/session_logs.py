@@ -40,6 +40,12 @@ _WORDS: Final = {
 }
 SESSION_TOPICS: Final = tuple(_WORDS)
 """The first topics of all events that tell of a change to a session."""
+_CREATED: Final = keccak256(b"SessionCreated(bytes32,address)")
+
+
+def is_grant(log: Log) -> bool:
+    """Whether a log that tells of a session says that it was granted, by a call of its account."""
+    return log.topics[:1] == (_CREATED,)
 
 
 def session_touched(log: Log, chain_id: int, modules: Collection[Address]) -> SessionKey | None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 from typing import Any
 
 from proxy.app import explain_once
+from proxy.chain.witness import GET_ENTRY_POINT_NONCE
 from proxy.errors import Code
 from proxy.judge.verdict import Allow, Reject
 from proxy.userop.primitives import print_bytes
@@ -27,7 +29,7 @@ from tests.app.builders import (
     use_number,
     used_of,
 )
-from tests.bypass_list.desk import a_session, use
+from tests.bypass_list.desk import CHAIN_ID, V07, a_session, use
 from tests.chain.builders import FakeNode
 from tests.chain.on_chain import put_session
 from tests.running_gate import (
@@ -42,7 +44,7 @@ from tests.running_gate import (
     settings,
     submission,
 )
-from tests.session.builders import TOKEN, TRANSFER, action, enabled, usage
+from tests.session.builders import ACCOUNT, TOKEN, TRANSFER, action, enabled, usage
 
 # a new life
 
@@ -152,6 +154,10 @@ async def test_explain_without_a_gate_knows_the_ledger_and_writes_nothing_into_i
     before = {table: rows_of(ledger, table) for table in ("sessions", "operations_in_flight")}
     asked = len(bundler.requests)
     put_session(chain, enabled(TWICE))
+    chain.chain_id, chain.timestamp = CHAIN_ID, int(time.time())
+    for number in (1, 2):
+        nonce = use_number(number).nonce
+        chain.view(V07.address, GET_ENTRY_POINT_NONCE, ACCOUNT, nonce >> 64, returns=(nonce,))
     config = settings(bundler.url, node_url=node_url, ledger=f"sqlite://{ledger}")
     question = {"chain": "soneium", "operation": print_user_operation(GOOD), "entryPoint": ENTRY_POINT}
     decision = await asyncio.to_thread(explain_once, config, question)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
 
 from proxy.app.telling import Telling
 from proxy.chain.settlement.ends import End
+from proxy.edge.telemetry.metrics import Metrics
 from proxy.happening import Happening, HappeningKind
 from proxy.ledger.operations import Cause, Ended, Evidence, Mined
 from proxy.ports import OperationEnd
+from proxy.session.counters import SessionKey
+from proxy.userop.primitives import Hash32, print_bytes
 from tests.chain.builders import accepted
 from tests.chain.settlement.builders import KEY, name
 from tests.edge.builders import gate_metrics
@@ -31,8 +35,8 @@ class Ears:
 MINED = Mined(user_op_hash=name(1), success=False, block=7, gas_used=5, gas_cost=50, revert_reason=b"\x01\x02")
 
 
-def telling(ears: Ears) -> Telling:
-    return Telling("soneium", recorder=ears, metrics=gate_metrics(), alerts=ears, clock=lambda: 9.0)  # type: ignore[arg-type]  # hears the rest of nothing
+def telling(ears: Ears, metrics: Metrics | None = None) -> Telling:
+    return Telling("soneium", recorder=ears, metrics=metrics or gate_metrics(), alerts=ears, clock=lambda: 9.0)  # type: ignore[arg-type]  # hears the rest of nothing
 
 
 @pytest.mark.parametrize(("late", "kinds"), [(False, []), (True, [HappeningKind.NEVER_MINED])])
@@ -62,12 +66,31 @@ def test_an_end_is_told_with_where_and_how_it_was_mined(late: bool, kinds: list[
     assert [happening.kind for happening in ears.happenings] == kinds
 
 
-def test_a_use_past_the_gate_is_told_with_its_session() -> None:
-    ears = Ears()
-    telling(ears).used_past_gate(KEY)
+@pytest.mark.parametrize(
+    ("tell", "what", "kind"),
+    [
+        (Telling.used_past_gate, "use", HappeningKind.USE_PAST_GATE),
+        (Telling.granted_past_gate, "grant", HappeningKind.GRANT_PAST_GATE),
+    ],
+)
+def test_what_went_past_the_gate_is_counted_and_told_with_its_session(
+    tell: Callable[[Telling, SessionKey, Hash32], None],
+    what: str,
+    kind: HappeningKind,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ears, metrics = Ears(), gate_metrics()
+    tell(telling(ears, metrics), KEY, name(3))
     (happening,) = ears.happenings
-    assert (happening.kind, happening.account, happening.permission_id) == (
-        HappeningKind.USE_PAST_GATE,
-        KEY.account,
-        KEY.permission_id,
-    )
+    assert (happening.kind, happening.account, happening.permission_id) == (kind, KEY.account, KEY.permission_id)
+    assert print_bytes(name(3)) in happening.what
+    assert print_bytes(KEY.permission_id) in caplog.text
+    assert f'sessiongate_past_gate_total{{chain="soneium",what="{what}"}} 1.0' in metrics.render().decode()
+
+
+def test_an_operation_that_the_ledger_did_not_keep_and_that_was_sent_is_told() -> None:
+    ears, metrics = Ears(), gate_metrics()
+    telling(ears, metrics).sent_unheld(accepted(1, KEY))
+    (happening,) = ears.happenings
+    assert (happening.kind, happening.user_op_hash) == (HappeningKind.FAILED_OPEN, name(1))
+    assert 'sessiongate_fail_open_total{what="ledger"} 1.0' in metrics.render().decode()

@@ -36,6 +36,7 @@ class Reverts(Exception):
 class FakeNode:
     """Answers `eth_call` by (address, call data), and the rest as set; what it was asked is in `asked`."""
 
+    chain_id: int = 1868
     block: int = 100
     timestamp: int = 1_700_000_000
     base_fee: int | None = 7
@@ -77,7 +78,7 @@ class FakeNode:
 
     def _answer(self, method: str, params: list[Any]) -> dict[str, object]:
         if method == "eth_chainId":
-            return {"result": "0x74c"}
+            return {"result": print_uint(self.chain_id)}
         if method == "eth_getBlockByNumber":
             number = self.block if params[0] == "latest" else int(params[0], 16)
             if number > self.block:

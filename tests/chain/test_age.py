@@ -150,3 +150,17 @@ def test_the_longest_rest_of_the_last_hour_is_what_a_search_would_find(steps: li
     recent = [rest for rest, at in rests if at >= chain.clock.now - 3_600] or [rest for rest, _ in rests[-1:]]
     expected = max(4 * max(recent), 10.0) if len(rests) >= 3 else None
     assert chain.age.frozen_bound == expected
+
+
+def test_what_was_kept_is_as_old_as_it_was_and_its_node_is_asked_until_blocks_were_looked_at() -> None:
+    chain = Chain(before=BOUND + 1)
+    assert chain.age.seconds == BOUND + 1
+    stale = chain.age.stale()
+    assert stale is not None
+    assert stale.readable
+    chain.age.failed("down")
+    stale = chain.age.stale()
+    assert stale is not None
+    assert not stale.readable
+    chain.live(1, each=1)
+    assert chain.age.stale() is None

@@ -17,7 +17,7 @@ from tests.session.builders import STRANGER, call
 
 def failing(at: Scene, *, opened: bool, told: list[str] | None = None) -> OperationFollower:
     heard = told if told is not None else []
-    failure = LedgerFailure(open=opened, sent_unheld=lambda: heard.append("sent"), seconds=0.05)
+    failure = LedgerFailure(open=opened, sent_unheld=lambda _: heard.append("sent"), seconds=0.05)
     return OperationFollower(at.lookout, at.room.ledger, MODULES, at.clock, at.contradicted.append, failure=failure)
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.chain.logs import Log
-from proxy.chain.session_logs import SESSION_TOPICS, session_touched
+from proxy.chain.session_logs import SESSION_TOPICS, is_grant, session_touched
 from proxy.session.counters import SessionKey
 from proxy.userop.primitives import Address, Hash32
 from tests.session.builders import ACCOUNT, SMART_SESSION, STRANGER, word
@@ -119,3 +119,9 @@ def test_no_log_raises_and_what_is_named_stands_in_its_data(topics: list[Hash32]
         assert len(topics) == 1
         assert data.startswith(key.permission_id)
         assert word(key.account) in data
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_only_a_session_that_was_created_was_granted(event: str) -> None:
+    assert is_grant(log_of(event)) is (event == "SessionCreated")
+    assert not is_grant(replace(log_of(event), topics=()))

@@ -18,7 +18,7 @@ from proxy.chain.blocks.header import Header
 from proxy.chain.blocks.proof import ProvenLogs
 from proxy.chain.blocks.source import BlockSource
 from proxy.chain.logs import Log
-from proxy.chain.session_logs import session_touched
+from proxy.chain.session_logs import is_grant, session_touched
 from proxy.chain.settlement.slices import BlockName, OperationMined, Place, SessionTouched, Slice, SliceTaker
 from proxy.errors import StateUnavailable
 from proxy.session.counters import SessionKey
@@ -49,6 +49,10 @@ class Acquaintance(Protocol):
 
     def used(self, event: OperationMined, sessions: Sequence[SessionKey], *, ours: bool) -> None:
         """An operation of these sessions was mined, and settled. Never raises."""
+
+    def granted(self, key: SessionKey, transaction: Hash32) -> None:
+        """A session of a watched account was granted in this transaction by nothing that came through here. Never
+        raises."""
 
 
 class _Use(NamedTuple):
@@ -109,8 +113,10 @@ class BlockFollower:
             raise StateUnavailable(f"the blocks after {cursor.number}: the chain moved while it was read")
         if headers[-1].number == head.number and headers[-1].hash != head.hash:
             raise StateUnavailable(f"block {last}: the node's answers are of two branches")
-        part, uses = await self._slice(cursor, headers, head)
+        part, uses, grants = await self._slice(cursor, headers, head)
         await self._taker.settle(part)
+        for key, transaction in grants:
+            self._knows.granted(key, transaction)
         for use in uses:
             self._knows.used(use.event, use.sessions, ours=use.ours)
 
@@ -171,7 +177,9 @@ class BlockFollower:
 
     # what the blocks say
 
-    async def _slice(self, cursor: BlockName, headers: Sequence[Header], head: Header) -> tuple[Slice, Sequence[_Use]]:
+    async def _slice(
+        self, cursor: BlockName, headers: Sequence[Header], head: Header
+    ) -> tuple[Slice, Sequence[_Use], Sequence[tuple[SessionKey, Hash32]]]:
         senders = self._taker.senders()
         logs = await self._logs.of(headers, senders)
         by_number = {header.number: header for header in headers}
@@ -184,6 +192,7 @@ class BlockFollower:
         ]
         claims = await self._claims(executed)
         reasons = dict(reason for log in logs if log.address in self._entry_points and (reason := read_reason(log)))
+        grants = self._granted_past(logs, executed)
         events: list[OperationMined | SessionTouched] = []
         for log in logs:
             key = session_touched(log, self._chain_id, self._modules)
@@ -211,7 +220,29 @@ class BlockFollower:
             blocks=tuple(map(_name, kept)),
             events=tuple(events),
         )
-        return part, uses
+        return part, uses, grants
+
+    def _granted_past(
+        self, logs: Sequence[Log], executed: Sequence[tuple[Log, Executed]]
+    ) -> list[tuple[SessionKey, Hash32]]:
+        """Sessions of watched accounts that were granted by no operation of ours, and where.
+
+        An entry point tells of an operation right after its calls: the next operation of that transaction is the one
+        whose calls made the log, if any did.
+        """
+        of_transaction: dict[Hash32, list[tuple[int, Executed]]] = {}
+        for log, event in executed:
+            of_transaction.setdefault(log.transaction_hash, []).append((log.log_index, event))
+        found = []
+        for log in logs:
+            key = session_touched(log, self._chain_id, self._modules) if is_grant(log) else None
+            if key is None or not self._knows.watches(key.account):
+                continue
+            after = [each for each in of_transaction.get(log.transaction_hash, ()) if each[0] > log.log_index]
+            by = min(after, key=lambda each: each[0], default=None)
+            if by is None or by[1].sender != key.account or not self._knows.is_ours(by[1].user_op_hash):
+                found.append((key, log.transaction_hash))
+        return found
 
     def _sessions_used(self, mined: OperationMined) -> tuple[SessionKey, ...]:
         """Those that the operation was validated by; all it may have been where its bundle cannot be read."""

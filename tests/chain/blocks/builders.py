@@ -23,7 +23,7 @@ from tests.session.builders import ACCOUNT, SMART_SESSION, word
 V07 = ENTRY_POINTS[1]
 CHAIN_ID = 1868
 NO_TRANSACTION = Hash32(bytes(32))
-REMOVED = SESSION_TOPICS[1]
+CREATED, REMOVED = SESSION_TOPICS[:2]
 _EVENT = abi.tuple_of(abi.UINT256, abi.BOOL, abi.UINT256, abi.UINT256)
 _REASON = abi.tuple_of(abi.UINT256, abi.BYTES)
 
@@ -56,9 +56,10 @@ def executed(
     success: bool = True,
     entry_point: EntryPoint = V07,
     transaction: Hash32 = NO_TRANSACTION,
+    name: Hash32 | None = None,
 ) -> Ledgerless:
-    """Operation `number` was executed; its nonce is its number unless said otherwise."""
-    topics = (Hash32(USER_OPERATION_EVENT), a_hash(number), Hash32(bytes(12) + sender), Hash32(bytes(32)))
+    """Operation `number` was executed; its nonce is its number unless said otherwise, and so is its hash."""
+    topics = (Hash32(USER_OPERATION_EVENT), name or a_hash(number), Hash32(bytes(12) + sender), Hash32(bytes(32)))
     data = abi.encode(_EVENT, (number if nonce is None else nonce, success, 7_000 + number, 900 + number))
     return Ledgerless(entry_point.address, topics, data, transaction)
 
@@ -74,6 +75,11 @@ def touched(key: SessionKey) -> Ledgerless:
     return Ledgerless(key.module, (Hash32(REMOVED),), key.permission_id + word(key.account))
 
 
+def granted(key: SessionKey, transaction: Hash32 = NO_TRANSACTION) -> Ledgerless:
+    """The module says that this session was granted."""
+    return Ledgerless(key.module, (Hash32(CREATED),), key.permission_id + word(key.account), transaction)
+
+
 def noise(number: int = 0) -> Ledgerless:
     """A log that concerns nobody here."""
     return Ledgerless(bytes([0x77]) * 19 + bytes([number % 251]), (Hash32(word(0x7070 + number)),), b"")
@@ -82,7 +88,8 @@ def noise(number: int = 0) -> Ledgerless:
 class FakeChain:
     """Blocks by number. Each block's hash is its own, whatever branch it is on."""
 
-    def __init__(self, first: int = 1_000, *, blooms: bool = True, salt: int = 0) -> None:
+    def __init__(self, first: int = 1_000, *, blooms: bool = True, salt: int = 0, epoch: int = 1_700_000_000) -> None:
+        self.epoch = epoch  # unix seconds at which it began
         self._made = itertools.count(1 + (salt << 32))
         self.first = first
         self.headers: list[Header] = []
@@ -110,7 +117,7 @@ class FakeChain:
                 number=number,
                 hash=name,
                 parent=parent,
-                timestamp=1_700_000_000 + 2 * number,
+                timestamp=self.epoch + 2 * number,
                 base_fee=7,
                 bloom=bloom if self.blooms else 0,
             )
@@ -284,6 +291,7 @@ class Knowledge(Acquaintance):
     ours: set[Hash32] = field(default_factory=set)
     sessions: dict[Address, list[SessionKey]] = field(default_factory=dict)
     uses: list[tuple[Hash32, tuple[SessionKey, ...], bool]] = field(default_factory=list)
+    grants: list[SessionKey] = field(default_factory=list)
 
     def watches(self, account: Address) -> bool:
         return account in self.watched or account in self.sessions
@@ -293,6 +301,9 @@ class Knowledge(Acquaintance):
 
     def sessions_of(self, module: Address, account: Address) -> Sequence[SessionKey]:
         return self.sessions.get(account, [])
+
+    def granted(self, key: SessionKey, transaction: Hash32) -> None:
+        self.grants.append(key)
 
     def used(self, event: OperationMined, sessions: Sequence[SessionKey], *, ours: bool) -> None:
         self.uses.append((event.user_op_hash, tuple(sessions), ours))

@@ -25,6 +25,7 @@ from tests.chain.blocks.builders import (
     a_key,
     executed,
     follower_of,
+    granted,
     noise,
     reverted,
     touched,
@@ -102,6 +103,31 @@ async def test_a_session_used_past_the_gate_is_doubtful_and_told(chain: FakeChai
         (a_hash(2), (a_key(2),), False),
         (a_hash(3), (a_key(1), a_key(2)), False),
     ]
+
+
+async def test_a_grant_that_no_operation_of_ours_made_is_told(chain: FakeChain, books: Books) -> None:
+    knows = Knowledge(watched={ACCOUNT}, ours={a_hash(1), a_hash(3)})
+    follower = follower_of(Backend(chain), books, knows)
+    await follower.look()
+    ours, theirs, ours_after = (Hash32(word(number)) for number in (71, 72, 73))
+    chain.mine(granted(a_key(1), ours), executed(1, transaction=ours))
+    chain.mine(granted(a_key(2), theirs), executed(2, transaction=theirs), executed(3, transaction=theirs))
+    chain.mine(executed(3, nonce=9, transaction=ours_after), granted(a_key(3), ours_after))
+    chain.mine(granted(a_key(4)), granted(a_key(5, STRANGER)), touched(a_key(6)))
+    await follower.look()
+    assert knows.grants == [a_key(2), a_key(3), a_key(4)]
+
+
+async def test_a_grant_in_the_calls_of_another_account_s_operation_is_none_of_ours(
+    chain: FakeChain, books: Books
+) -> None:
+    knows = Knowledge(watched={ACCOUNT}, ours={a_hash(1)})
+    books.senders_in_flight = {STRANGER}
+    follower = follower_of(Backend(chain), books, knows)
+    await follower.look()
+    chain.mine(granted(a_key(1)), executed(1, sender=STRANGER))
+    await follower.look()
+    assert knows.grants == [a_key(1)]
 
 
 async def test_a_use_is_told_only_when_it_is_settled(chain: FakeChain, books: Books) -> None:

@@ -1,0 +1,214 @@
+"""A node of a chain that moves, over HTTP and WebSocket: blocks, logs and nonces agree with one another at each block.
+
+What a session has used follows from the operations that were mined, as on chain; so a reorganisation takes it back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from aiohttp import WSMsgType, web
+
+from proxy.chain import contract_abi
+from proxy.chain.blocks.events import read_executed
+from proxy.chain.blocks.header import Header
+from proxy.chain.blocks.source import LogFilter
+from proxy.chain.logs import Log
+from proxy.chain.witness import GET_ENTRY_POINT_NONCE
+from proxy.session.counters import Counter
+from proxy.session.policies.usage_limit import UsageLimit
+from proxy.session.state import SessionState
+from proxy.userop.primitives import Address, Hash32, print_bytes, print_uint
+from proxy.userop.session_data import SessionData
+from proxy.userop.user_operation import UserOperation
+from tests.admission.builders import key_of
+from tests.bypass_list.desk import CHAIN_ID, V07
+from tests.chain.blocks.builders import FakeChain, Ledgerless, executed, granted, touched
+from tests.chain.builders import FakeNode
+from tests.chain.on_chain import put_absent, put_session
+from tests.running_gate import hash_of
+from tests.session.builders import enabled
+
+FIRST = 5_000
+_BLOCKS_BEFORE = 30
+
+
+def _chain() -> FakeChain:
+    chain = FakeChain(FIRST, epoch=int(time.time()) - 2 * (FIRST + _BLOCKS_BEFORE))
+    chain.mine(blocks=_BLOCKS_BEFORE)
+    return chain
+
+
+@dataclass
+class LiveNode(FakeNode):
+    """`behind` hides so many of the newest blocks; `refuses` answers everything with HTTP 502."""
+
+    chain: FakeChain = field(default_factory=_chain)
+    behind: int = 0
+    refuses: bool = False
+    enabled: dict[Hash32, tuple[SessionData, int, int | None]] = field(default_factory=dict)  # from, before a block
+    sockets: list[web.WebSocketResponse] = field(default_factory=list)
+    telling: list[asyncio.Future[None]] = field(default_factory=list)
+    claims: dict[Hash32, bytes] = field(default_factory=dict)  # by operation, its session
+    port: int = 0
+
+    @property
+    def url(self) -> str:
+        """Where it is asked, once it has started."""
+        return f"http://127.0.0.1:{self.port}/"
+
+    @property
+    def socket_url(self) -> str:
+        """The same by WebSocket."""
+        return f"ws://127.0.0.1:{self.port}/ws"
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        if self.refuses:
+            return web.Response(status=502, text="bad gateway")
+        return await super().handle(request)
+
+    async def serve(self) -> web.AppRunner:
+        """As before, with the same answers over a WebSocket at `/ws`."""
+        app = web.Application()
+        app.router.add_post("/", self.handle)
+        app.router.add_get("/ws", self._talk)
+        runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        self.port = runner.addresses[0][1]
+        return runner
+
+    # what happens on chain
+
+    def grant(self, session: SessionData, *, by: UserOperation | None = None) -> None:
+        """It is in force from the next block on."""
+        self._mine(granted(key_of(session)), *(() if by is None else (self._executed(by, success=True),)))
+        self.enabled[session.permission_id] = (session, self.chain.headers[-1].number, None)
+
+    def revoke(self, session: SessionData) -> None:
+        """It is not from the next block on."""
+        self._mine(touched(key_of(session)))
+        self.enabled[session.permission_id] = (*self.enabled[session.permission_id][:2], self.chain.headers[-1].number)
+
+    def mine(self, *ops: UserOperation, success: bool = True) -> None:
+        """A block with these operations."""
+        self._mine(*(self._executed(op, success) for op in ops))
+
+    def reorganise(self, depth: int, *ops: UserOperation) -> None:
+        """The newest blocks make room for as many others, and one more; the operations are in the first of them."""
+        self.chain.reorganise(depth, [self._executed(op, success=True) for op in ops])
+        self._mine()
+
+    def _mine(self, *logs: Ledgerless) -> None:
+        self.chain.mine(*logs)
+        told = {"subscription": "0x1", "result": {"number": print_uint(self.chain.headers[-1].number)}}
+        for socket in self.sockets:
+            with suppress(ConnectionError):
+                body = {"jsonrpc": "2.0", "method": "eth_subscription", "params": told}
+                self.telling.append(asyncio.ensure_future(socket.send_json(body)))
+
+    def _executed(self, op: UserOperation, success: bool) -> Ledgerless:
+        name = Hash32(bytes.fromhex(hash_of(op)[2:]))
+        self.claims[name] = op.signature[1:33]
+        return executed(0, sender=op.sender, nonce=op.nonce, success=success, name=name, entry_point=V07)
+
+    # what it answers
+
+    def _answer(self, method: str, params: list[Any]) -> dict[str, object]:
+        seen = self.chain.headers[: len(self.chain.headers) - self.behind]
+        match method:
+            case "eth_chainId":
+                return {"result": print_uint(CHAIN_ID)}
+            case "eth_subscribe":
+                return {"result": "0x1"}
+            case "eth_getBlockByNumber":
+                wanted = seen[-1].number if params[0] == "latest" else int(params[0], 16)
+                return {"result": next((_block(each) for each in seen if each.number == wanted), None)}
+            case "eth_getLogs":
+                return {"result": [_log(each) for each in self._logs(seen, params[0])]}
+            case "eth_getTransactionByHash":
+                return {"result": None}
+            case "eth_call":
+                at = seen[-1].number if params[1] == "latest" else int(params[1], 16)
+                return self._call(params, [each for each in seen if each.number <= at])
+        return super()._answer(method, params)
+
+    def _logs(self, seen: list[Header], where: Mapping[str, Any]) -> list[Log]:
+        addresses = where.get("address", [])
+        topics = tuple(
+            tuple(Hash32(bytes.fromhex(each[2:])) for each in some or ()) for some in where.get("topics", [])
+        )
+        wanted = LogFilter(addresses=tuple(Address(bytes.fromhex(each[2:])) for each in addresses), topics=topics)
+        if "blockHash" in where:
+            blocks = [each for each in seen if print_bytes(each.hash) == where["blockHash"]]
+        else:
+            first, last = int(where["fromBlock"], 16), int(where["toBlock"], 16)
+            blocks = [each for each in seen if first <= each.number <= last]
+        return [log for each in blocks for log in self.chain.logs[each.hash] if wanted.fits(log)]
+
+    def _call(self, params: list[Any], blocks: list[Header]) -> dict[str, object]:
+        events = [read_executed(log) for block in blocks for log in self.chain.logs[block.hash]]
+        mined = [event for event in events if event is not None]
+        data = bytes.fromhex(params[0]["data"][2:])
+        if data[:4] == GET_ENTRY_POINT_NONCE.selector and bytes.fromhex(params[0]["to"][2:]) == V07.address:
+            sender, key = contract_abi.decode(GET_ENTRY_POINT_NONCE.arguments, data[4:], "getNonce")
+            used = [each.nonce for each in mined if each.sender == sender and each.nonce >> 64 == key]
+            return {"result": print_bytes(contract_abi.encode(("uint256",), (max(used, default=(key << 64) - 1) + 1,)))}
+        at = blocks[-1].number
+        for session, first, last in self.enabled.values():
+            if first <= at and (last is None or at < last):
+                uses = sum(self.claims[each.user_op_hash] == session.permission_id for each in mined)
+                put_session(self, _used(enabled(session), uses))
+            else:
+                put_absent(self, key_of(session), enable_nonce=0)
+        return super()._answer("eth_call", params)
+
+    async def _talk(self, request: web.Request) -> web.StreamResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        self.sockets.append(socket)
+        async for message in socket:
+            if message.type is WSMsgType.TEXT:
+                body = message.json()
+                several = body if isinstance(body, list) else [body]
+                answers = [self._response(each) for each in several]
+                await socket.send_json(answers if isinstance(body, list) else answers[0])
+        self.sockets.remove(socket)
+        return socket
+
+
+def _used(state: SessionState, uses: int) -> SessionState:
+    used = {
+        Counter(state.key.module, state.key.account, policy, config_id, b""): uses
+        for (policy, config_id), config in state.configs.items()
+        if isinstance(config, UsageLimit)
+    }
+    return replace(state, used=used)
+
+
+def _block(header: Header) -> dict[str, object]:
+    return {
+        "number": print_uint(header.number),
+        "hash": print_bytes(header.hash),
+        "parentHash": print_bytes(header.parent),
+        "timestamp": print_uint(header.timestamp),
+        "baseFeePerGas": print_uint(7),
+        "logsBloom": print_bytes(header.bloom.to_bytes(256, "big")),
+    }
+
+
+def _log(log: Log) -> dict[str, object]:
+    return {
+        "address": print_bytes(log.address),
+        "topics": [print_bytes(topic) for topic in log.topics],
+        "data": print_bytes(log.data),
+        "blockNumber": print_uint(log.block),
+        "blockHash": print_bytes(log.block_hash),
+        "transactionHash": print_bytes(log.transaction_hash),
+        "logIndex": print_uint(log.log_index),
+    }

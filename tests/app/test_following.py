@@ -1,0 +1,328 @@
+"""A gate that follows a chain, from outside: what becomes of operations is known, and where it is not nothing is let
+go."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from proxy.errors import Code
+from proxy.session.known import Status
+from proxy.userop.user_operation import UserOperation
+from tests.admission.builders import TWICE, granting, key_of, known, lane
+from tests.app.builders import ONCE, refusal, status_of, use_number
+from tests.app.live_node import LiveNode
+from tests.bypass_list.desk import a_session, use
+from tests.edge.recording_bundler import Answer
+from tests.running_gate import PATIENCE, RECEIPT, HonestBundler, RunningGate, running_gate
+from tests.session.builders import TOKEN, TRANSFER, action, usage
+
+BAD_GATEWAY = Answer(status=502, raw=b"bad gateway")
+OTHER = a_session(action(TOKEN, TRANSFER, usage(2)), salt=7)
+MANY = a_session(action(TOKEN, TRANSFER, usage(1000)), salt=9)
+RULE = """
+rules:
+  - id: one-a-day
+    description: No session acts twice a day.
+    mode: enforce
+    severity: high
+    match: {session: true}
+    limit: {count: ops, max: 1, per: session, window: 24h}
+"""
+
+
+@dataclass
+class Hours:
+    """The clocks of this machine, moved ahead when told. In place of the module `time`."""
+
+    ahead: float = 0.0  # of both
+    astray: float = 0.0  # of the time of day alone
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.ahead
+
+    def time(self) -> float:
+        return time.time() + self.ahead + self.astray
+
+    def perf_counter(self) -> float:
+        return time.perf_counter()
+
+    def time_ns(self) -> int:
+        return time.time_ns()
+
+
+@pytest.fixture
+def hours(monkeypatch: pytest.MonkeyPatch) -> Hours:
+    moved = Hours()
+    for module in ("chain", "settling"):
+        monkeypatch.setattr(f"proxy.app.{module}.time", moved)
+    return moved
+
+
+@pytest.fixture
+async def live() -> AsyncIterator[LiveNode]:
+    """A chain on which TWICE is in force."""
+    node = LiveNode()
+    node.grant(TWICE)
+    server = await node.serve()
+    yield node
+    await server.cleanup()
+
+
+async def in_flight(gate: RunningGate) -> float:
+    return await gate.metric("operations_in_flight", chain="soneium")
+
+
+async def counted(gate: RunningGate, wanted: float, name: str, **labels: str) -> None:
+    """Returns when a metric of the chain has come to this."""
+    for _ in range(PATIENCE):
+        if (found := await gate.metric(name, chain="soneium", **labels)) == wanted:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"{name} is {found}")
+
+
+def rival_of(number: int) -> UserOperation:
+    """An operation of another session with its nonce."""
+    return use(MANY, ONCE, nonce=use_number(number).nonce, call_gas_limit=49_999)
+
+
+def has_used(gate: RunningGate, uses: int) -> bool:
+    """Whether TWICE is known, and known to have been used so often."""
+    session = gate.running.registry.get(key_of(TWICE))
+    return session is not None and session.state is not None and sum(session.state.used.values()) == uses
+
+
+async def settled(gate: RunningGate, live: LiveNode) -> None:
+    """Returns when the gate has read all blocks that the node shows."""
+    newest = live.chain.headers[-1 - live.behind].number
+    for _ in range(PATIENCE):
+        async with gate.http.get(f"{gate.admin}/readyz/soneium") as response:
+            (shown,) = (each for each in (await response.json())["checks"] if each["name"] == "node soneium")
+        lag = await gate.metric("settlement_lag_blocks", chain="soneium")
+        if shown["ok"] and f"block {newest}," in shown["why"] and lag == 0:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(shown)
+
+
+async def is_full(gate: RunningGate, number: int = 9) -> bool:
+    """Whether TWICE has no use left."""
+    answer = await gate.send(use_number(number))
+    if "result" in answer:
+        return False
+    assert answer["error"]["code"] == Code.LIMIT_EXCEEDED, answer
+    return True
+
+
+# silence
+
+
+@pytest.mark.parametrize(
+    "answer", [Answer(status=502, raw=b"bad gateway"), Answer(error={"code": -32603, "message": ""})]
+)
+@pytest.mark.parametrize("jump", ["monotonic", "time of day"])
+async def test_receipts_that_nobody_answers_for_release_nothing(hours: Hours, answer: Answer, jump: str) -> None:
+    async with running_gate() as gate:
+        gate.running.registry.put(known(TWICE))
+        gate.bundler.answers[RECEIPT] = answer
+        for number in (1, 2):
+            assert "result" in await gate.send(use_number(number))
+        asked = gate.bundler.methods.count(RECEIPT)
+        if jump == "monotonic":
+            hours.ahead += 3_600
+        else:
+            hours.astray += 3_600
+        await gate.until(lambda: gate.bundler.methods.count(RECEIPT) > asked + 4, "they were asked for again")
+        assert await is_full(gate)
+        assert await in_flight(gate) == 2
+
+
+async def test_a_node_and_a_bundler_that_answer_nothing_release_nothing(hours: Hours, live: LiveNode) -> None:
+    async with running_gate(node_url=live.url, chain={"node_fail": "open"}) as gate:
+        for number in (1, 2):
+            assert "result" in await gate.send(use_number(number))
+        await settled(gate, live)
+        live.refuses = True
+        gate.bundler.answers[RECEIPT] = BAD_GATEWAY
+        hours.ahead += 3_600
+        asked = gate.bundler.methods.count(RECEIPT)
+        assert await is_full(gate)
+        assert gate.bundler.methods.count(RECEIPT) > asked  # in place of the node
+        live.refuses = False
+        live.mine()
+        await settled(gate, live)
+        assert await is_full(gate)
+        assert await in_flight(gate) == 2
+
+
+# restarts
+
+
+async def test_a_restart_before_a_node_that_is_one_block_behind_spends_nothing_twice(
+    live: LiveNode, tmp_path: Path
+) -> None:
+    ledger = tmp_path / "gate.db"
+    async with HonestBundler() as bundler:
+        async with running_gate(bundler=bundler, ledger=ledger, node_url=live.url) as gate:
+            for number in (1, 2):
+                assert "result" in await gate.send(use_number(number))
+        live.mine(use_number(1))
+        live.behind = 1
+        async with running_gate(bundler=bundler, ledger=ledger, node_url=live.url) as gate:
+            assert await is_full(gate)
+            await settled(gate, live)
+            assert (await in_flight(gate), await is_full(gate)) == (2, True)
+            live.behind = 0
+            await settled(gate, live)
+            assert (await in_flight(gate), await is_full(gate)) == (1, True)
+            live.mine(use_number(2))
+            await settled(gate, live)
+            assert (await in_flight(gate), has_used(gate, 2), await is_full(gate)) == (0, True, True)
+
+
+async def test_what_was_kept_is_judged_by_its_age_after_a_restart(live: LiveNode, tmp_path: Path, hours: Hours) -> None:
+    ledger = tmp_path / "gate.db"
+    async with running_gate(ledger=ledger, node_url=live.url) as gate:
+        assert "result" in await gate.send(use_number(1))
+        await settled(gate, live)
+    hours.ahead += 600
+    live.chain.epoch += 600
+    live.revoke(TWICE)
+    live.refuses = True
+    async with running_gate(ledger=ledger, node_url=live.url) as gate:
+        assert refusal(await gate.send(use_number(2))) == (Code.STATE_UNAVAILABLE, True)
+        assert await gate.metric("state_age_seconds", chain="soneium") > 500
+        live.refuses = False
+        await settled(gate, live)
+        assert (await gate.send(use_number(2)))["error"]["code"] == Code.SESSION_REVOKED
+    async with running_gate(ledger=ledger, node_url=live.url) as gate:
+        # the node is there, but nothing was read yet: whoever comes first waits for it
+        assert (await gate.send(use_number(2)))["error"]["code"] == Code.SESSION_REVOKED
+
+
+# revoked on chain
+
+
+async def test_a_session_revoked_on_chain_is_refused_within_a_poll(live: LiveNode) -> None:
+    async with running_gate(node_url=live.url) as gate:
+        assert "result" in await gate.send(use_number(1))
+        live.revoke(TWICE)
+        await gate.until(lambda: status_of(gate) is Status.REMOVED, "its end is read")
+        assert refusal(await gate.send(use_number(2))) == (Code.SESSION_REVOKED, False)
+
+
+@pytest.mark.parametrize("trouble", ["refuses", "hangs", "frozen"])
+@pytest.mark.parametrize("fail", ["closed", "open"])
+async def test_past_the_bound_known_sessions_follow_the_settings(
+    live: LiveNode, hours: Hours, trouble: str, fail: str
+) -> None:
+    limits = {"node_seconds": "0.5"}
+    async with running_gate(node_url=live.url, chain={"node_fail": fail}, limits=limits) as gate:
+        assert "result" in await gate.send(use_number(1))
+        await settled(gate, live)
+        live.behind = 0 if trouble != "frozen" else 1
+        live.revoke(TWICE)
+        if trouble != "frozen":
+            setattr(live, trouble, True)
+        hours.ahead += 90
+        await gate.until(lambda: status_of(gate) is not Status.REMOVED, "nobody knows that it was revoked")
+        answer = await gate.send(use_number(2))
+        if fail == "closed":
+            assert refusal(answer) == (Code.STATE_UNAVAILABLE, True)
+        else:
+            assert "result" in answer
+            assert await gate.metric("fail_open_total", what="state") == 1
+        assert await gate.metric("state_age_seconds", chain="soneium") > 60
+        async with gate.http.get(f"{gate.admin}/readyz/soneium") as response:
+            assert response.status == 503
+
+
+# past the gate
+
+
+async def test_a_use_past_the_gate_is_counted_and_told_within_a_poll(live: LiveNode) -> None:
+    async with running_gate(node_url=live.url) as gate:
+        assert "result" in await gate.send(use_number(1))
+        live.mine(use_number(1))
+        await settled(gate, live)
+        assert await gate.metric("past_gate_total", chain="soneium", what="use") == 0
+        live.mine(use_number(5))
+        await gate.until(lambda: has_used(gate, 2), "the session is read again")
+        assert await is_full(gate)
+        assert await gate.metric("past_gate_total", chain="soneium", what="use") == 1
+        assert await in_flight(gate) == 0
+
+
+async def test_a_grant_is_told_only_where_it_came_past_the_gate(live: LiveNode) -> None:
+    async with running_gate(node_url=live.url) as gate:
+        assert "result" in await gate.send(use_number(1))
+        await settled(gate, live)
+        grant = granting(OTHER)
+        assert "result" in await gate.send(grant)
+        live.grant(OTHER, by=grant)
+        await settled(gate, live)
+        assert await gate.metric("past_gate_total", chain="soneium", what="grant") == 0
+        live.grant(a_session(action(TOKEN, TRANSFER, usage(2)), salt=8))
+        await settled(gate, live)
+        assert await gate.metric("past_gate_total", chain="soneium", what="grant") == 1
+
+
+# a chain that takes blocks back
+
+
+async def test_a_reorganisation_gives_back_and_the_operation_is_in_flight_again(live: LiveNode) -> None:
+    async with running_gate(node_url=live.url) as gate:
+        for number in (1, 2):
+            assert "result" in await gate.send(use_number(number))
+        live.mine(use_number(1))
+        live.mine(use_number(2))
+        await settled(gate, live)
+        assert (await in_flight(gate), has_used(gate, 2)) == (0, True)
+        live.reorganise(1)
+        await settled(gate, live)
+        await gate.until(lambda: has_used(gate, 1), "the session is read again")
+        assert (await in_flight(gate), await is_full(gate)) == (1, True)
+        live.mine(rival_of(2))
+        await settled(gate, live)
+        await gate.until(lambda: has_used(gate, 1), "what took its place has used nothing of the session")
+        assert (await in_flight(gate), await is_full(gate)) == (0, False)
+
+
+# what rules hold
+
+
+async def test_an_operation_behind_a_nonce_gap_keeps_what_rules_hold_for_it(
+    live: LiveNode, hours: Hours, tmp_path: Path
+) -> None:
+    (tmp_path / "rules.yaml").write_text(RULE)
+    live.grant(MANY)
+    chain = {"unmined_after": "60"}
+    async with running_gate(node_url=live.url, chain=chain, rules=[str(tmp_path / "rules.yaml")]) as gate:
+        parked = use(MANY, ONCE, nonce=lane(1, 7))
+        assert "result" in await gate.send(parked)
+        for _ in range(4):
+            await settled(gate, live)
+            hours.ahead += 30
+            live.mine()
+        await settled(gate, live)
+        await counted(gate, 1, "operations_ended_total", cause="unmined")
+        answer = await gate.send(use(MANY, ONCE, nonce=lane(2)))
+        assert answer["error"]["code"] == Code.RULE_REJECTED
+
+
+# a node that tells of its blocks
+
+
+async def test_a_node_that_tells_of_its_blocks_is_heard_between_polls(live: LiveNode) -> None:
+    chain = {"poll_seconds": "300", "max_state_age": "900"}
+    async with running_gate(node_url=live.socket_url, chain=chain) as gate:
+        assert "result" in await gate.send(use_number(1))
+        await gate.until(lambda: len(live.sockets) == 2, "both of its clients are connected")
+        live.revoke(TWICE)
+        await gate.until(lambda: status_of(gate) is Status.REMOVED, "its end is read")
