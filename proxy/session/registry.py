@@ -70,6 +70,10 @@ class Registry:
         """The session, or `None` when it was never heard of."""
         return self._sessions.get(key)
 
+    def status_of(self, key: SessionKey) -> Status | None:
+        """Its status, `None` when it was never heard of; cheap, without looking into it."""
+        return self._sessions.status_of(key)
+
     def put(self, session: KnownSession) -> None:
         """Know this session from now on, in place of what was known of it."""
         key = session.key

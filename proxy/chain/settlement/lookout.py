@@ -119,10 +119,10 @@ class Lookout:
 
     async def reconciled(self, key: SessionKey) -> None:
         """Returns when this session was read once after a restart that found operations of it in flight, with its
-        nonces; or, without a node, when the bundler was asked about the oldest of them. Never raises; what nobody can
-        tell stays in flight."""
-        if key in self._stale:
-            task = self._stale[key]
+        nonces, or where the chain's blocks were not followed; or, without a node, when the bundler was asked about the
+        oldest of them. Never raises; what nobody can tell stays in flight."""
+        if key in self._stale or key in self.settlement.unconfirmed:
+            task = self._stale.get(key)
             if task is None:
                 task = self._stale[key] = asyncio.create_task(self._read_stale(key))
             await asyncio.shield(task)
@@ -132,9 +132,10 @@ class Lookout:
 
     async def _read_stale(self, key: SessionKey) -> None:
         try:
-            await self._read_again(key, doubted=False)
+            await self._read_again(key, doubted=key in self.settlement.unconfirmed)
         finally:
             self._stale.pop(key, None)
+            self.settlement.unconfirmed.pop(key, None)
 
     async def _ask_restored(self, user_op_hash: Hash32) -> None:
         task = self._restored.get(user_op_hash)
@@ -305,6 +306,11 @@ class Lookout:
 
         await asyncio.gather(*(read_some() for _ in range(_AT_ONCE)))
 
+    async def _confirm_all(self) -> None:
+        """Apart from what changed: they may be many."""
+        while self.settlement.unconfirmed:
+            await self.reconciled(next(iter(self.settlement.unconfirmed)))
+
     async def _read_again(self, key: SessionKey, *, doubted: bool = True) -> None:
         """A `doubted` session that cannot be read is not judged by what was known before."""
         known = self._registry.get(key)
@@ -314,8 +320,14 @@ class Lookout:
             await self._node.reread(key)
         except StateUnavailable as error:
             _LOG.warning("session %s cannot be read again: %s", print_bytes(key.permission_id), error.what)
+        except Exception:
+            # no session may keep the others from being read
+            _LOG.exception("reading session %s again failed", print_bytes(key.permission_id))
+        else:
+            return
+        if doubted:
             known = self._registry.get(key)
-            if doubted and known is not None and known.status is Status.IN_FORCE and known.state is not None:
+            if known is not None and known.status is Status.IN_FORCE and known.state is not None:
                 self._registry.put(replace(known, state=None, block=None, updated_at=self._clock()))
 
     # keeping at it
@@ -341,6 +353,8 @@ class Lookout:
             yield settlement.books.keep_again
         if settlement.to_read or self._stale:
             yield self._read_all
+        if settlement.unconfirmed:
+            yield self._confirm_all
         if self._rechecks.is_due(now):
             yield self._recheck_all
         if settlement.to_prove or self._proving.is_due(now):
@@ -371,6 +385,7 @@ class Lookout:
         await self._recheck_all()
         await self._prove_all()
         await self._read_all()
+        await self._confirm_all()
 
     async def _sleep(self) -> None:
         """Until something is due, or is begun."""

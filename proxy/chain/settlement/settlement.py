@@ -63,6 +63,8 @@ class Settlement:
         self.known_seconds = 0.0
         """For how long, altogether, the chain's blocks have told what became of operations."""
         self.to_read: dict[SessionKey, None] = {}
+        self.unconfirmed: dict[SessionKey, None] = {}
+        """In force as far as is known, from before the blocks that are followed: nothing is judged by that unread."""
         self.to_prove: dict[Hash32, None] = {}
         self.unproven: set[Hash32] = set()
         """Of those, what no block that is told of from now on can show: before it is proven no cursor outlives this."""

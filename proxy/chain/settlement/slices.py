@@ -104,4 +104,5 @@ class SliceTaker(Protocol):
         """The chain has left the blocks after `ancestor`: undo what stood on them and move the cursor back."""
 
     async def start_at(self, block: BlockName, timestamp: int) -> None:
-        """Nothing before this block will be told: what was in flight is decided by the nonces at this block."""
+        """Nothing before this block will be told: what was in flight is decided by the nonces at this block, and what
+        was known of sessions is read again."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Set
 from typing import Final
@@ -13,12 +14,14 @@ from proxy.chain.settlement.settlement import Settlement
 from proxy.chain.settlement.slices import BlockName, OperationMined, Slice
 from proxy.ledger.operations import Evidence, Mined
 from proxy.ledger.reservation import NonceSlot
+from proxy.session.known import Status
 from proxy.session.registry import Registry
 from proxy.userop.primitives import Address
 
 _A_PIECE: Final = 25
 """Operations that end in one piece of work; a longer slice gives way in between."""
 _BLOCKS_KEPT: Final = 256
+_KEYS_A_PIECE: Final = 2_000
 
 
 class Taker:
@@ -107,8 +110,14 @@ class Taker:
             await self._settlement.books.keep(Outcome(cursor=self._kept_cursor, cut=ancestor.number))
 
     async def start_at(self, block: BlockName, timestamp: int) -> None:
-        """As the protocol has it; what was in flight is to be proven one by one."""
+        """As the protocol has it; what was in flight is to be proven one by one, and each session read before it is
+        judged."""
         settlement = self._settlement
+        for count, key in enumerate(tuple(self._registry.keys())):
+            if key.chain_id == self._chain_id and self._registry.status_of(key) is Status.IN_FORCE:
+                settlement.unconfirmed[key] = None
+            if count % _KEYS_A_PIECE == _KEYS_A_PIECE - 1:
+                await asyncio.sleep(0)
         settlement.to_prove |= dict.fromkeys(settlement.flights.hashes())
         settlement.unproven.update(settlement.flights.hashes())
         settlement.awake.set()

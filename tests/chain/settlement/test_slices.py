@@ -392,6 +392,33 @@ async def test_where_the_chain_begins_anew_the_nonces_tell_of_what_was_in_flight
     assert [each.user_op_hash for each in scene.ledger.of_session(KEY)] == [name(3)]
 
 
+async def test_where_the_chain_begins_anew_each_session_in_force_is_read_before_it_is_judged() -> None:
+    scene = with_node()
+    scene.registry.put(replace(IN_FORCE, key=OTHER))
+    removed = replace(IN_FORCE, key=replace(OTHER, permission_id=name(77)), status=Status.REMOVED)
+    elsewhere = replace(IN_FORCE, key=replace(KEY, chain_id=KEY.chain_id + 1))
+    scene.registry.put(removed)
+    scene.registry.put(elsewhere)
+    await scene.taker.start_at(block(100_000), 1_000)
+    await scene.lookout.reconciled(OTHER)
+    assert scene.reread == [OTHER]
+    await scene.lookout.reconciled(OTHER)
+    await scene.lookout.round()
+    assert scene.reread == [OTHER, KEY]
+    await scene.lookout.reconciled(KEY)
+    assert scene.reread == [OTHER, KEY]
+
+
+async def test_a_session_that_cannot_be_read_where_the_chain_begins_anew_is_not_judged_by_what_was_known() -> None:
+    scene = with_node()
+    scene.unreadable = True
+    await scene.taker.start_at(block(100_000), 1_000)
+    await scene.lookout.reconciled(KEY)
+    known = scene.registry.get(KEY)
+    assert known is not None
+    assert known.state is None
+
+
 async def test_the_senders_looked_for_are_those_of_operations_in_flight_or_let_go() -> None:
     scene = with_node()
     senders = scene.taker.senders()
