@@ -25,7 +25,7 @@ from proxy.ledger.operations import AcceptedOperation, Stage
 from proxy.ledger.rule_tables import NAMES
 from proxy.userop.primitives import parse_hash, print_bytes, print_checksummed
 
-_TABLES = ("sessions", "freezes", "operations_in_flight", "operations_ended", "declared_uses", "cursors", *NAMES)
+_TABLES = ("sessions", "freezes", "operations_in_flight", "operations_ended", "declared_uses", "settled", *NAMES)
 _DAY = 86_400.0
 _WHY = {
     Stage.FORWARDED: "it was about to be sent",
@@ -197,7 +197,7 @@ def _records(store: Store) -> tuple[tuple[str, Callable[[], Iterable[object]]], 
         ("operations in flight", store.operations_in_flight),
         ("operations that have ended", store.operations_ended),
         ("uses of declared sessions", store.declared_uses),
-        ("cursors", store.cursors),
+        ("how far chains are settled", store.settled),
         ("what rules have counted", store.rule_rows),
     )
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.chain.settlement.outcome import Outcome
-from proxy.chain.trail import Cursor
+from proxy.chain.settlement.outcome import Outcome, SettledUpTo
+from proxy.chain.settlement.slices import BlockName
 from proxy.edge.storage.store import Store
 from proxy.ledger.operations import AcceptedOperation, Ended
 from proxy.session.changes import Changes
@@ -45,7 +45,7 @@ def kept(tmp_path: Path) -> Path:
         sessions = (removed(1, 1.0), removed(2, time.time()), removed(3, 1.0, Status.IN_FORCE))
         await store.keep(Outcome(ended=(operation(2).name,), remembered=(gone,), sessions=sessions))
         for chain_id in (1868, 5):
-            await store.save_cursor(chain_id, Cursor(1, Hash32(b"\x01" * 32)))
+            await store.keep(Outcome(cursor=SettledUpTo(chain_id, BlockName(1, Hash32(b"\x01" * 32)), 1, 0.0)))
 
     with closing(Store(path)) as store:
         asyncio.run(write(store))
@@ -102,7 +102,7 @@ def test_only_what_nobody_needs_is_pruned(run: Run, kept: Path) -> None:
         "operations_in_flight": 0,
         "operations_ended": 0,
         "declared_uses": 0,
-        "cursors": 1,
+        "settled": 1,
         "rule_windows": 0,
         "rule_marks": 0,
         "rule_histories": 0,

@@ -53,6 +53,7 @@ MIGRATIONS: Final = (
         chain_id INTEGER NOT NULL, block INTEGER NOT NULL, block_hash BLOB NOT NULL, PRIMARY KEY (chain_id, block)
     ) WITHOUT ROWID""",
     "ALTER TABLE sessions ADD COLUMN since REAL",
+    "DROP TABLE cursors",
 )
 """Statements that made the tables, in order. Only ever appended to: `PRAGMA user_version` counts those done."""
 

@@ -19,7 +19,6 @@ import orjson
 
 from proxy.chain.settlement.outcome import Outcome, SettledUpTo
 from proxy.chain.settlement.slices import BlockName
-from proxy.chain.trail import Cursor
 from proxy.edge.storage.database import Synchronous, open_database
 from proxy.edge.storage.tally import Tally
 from proxy.errors import StateUnavailable
@@ -43,7 +42,6 @@ _SAVE_SESSION: Final = """INSERT INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?
 _SAVE_FREEZE: Final = "INSERT OR REPLACE INTO freezes VALUES (?, ?, ?, ?, ?)"
 _DROP_FREEZE: Final = "DELETE FROM freezes WHERE permission_id = ? AND account = ? AND chain_id = ?"
 _SAVE_USES: Final = "INSERT OR REPLACE INTO declared_uses VALUES (?, ?, ?, ?, ?, ?)"
-_SAVE_CURSOR: Final = "INSERT OR REPLACE INTO cursors VALUES (?, ?, ?)"
 _SAVE_SETTLED: Final = "INSERT OR REPLACE INTO settled VALUES (?, ?, ?, ?, ?)"
 _SAVE_BLOCK: Final = "INSERT OR REPLACE INTO settled_blocks VALUES (?, ?, ?)"
 _PRUNE_BLOCKS: Final = "DELETE FROM settled_blocks WHERE chain_id = ? AND block < ?"
@@ -124,11 +122,6 @@ class Store:
         """What mined operations have used of declared sessions."""
         return {Counter(*row[:5]): row[5] for row in self._rows("SELECT * FROM declared_uses")}
 
-    def cursors(self) -> Mapping[int, Cursor]:
-        """By chain id, the block up to which session logs have been seen to."""
-        rows = self._rows("SELECT chain_id, block, block_hash FROM cursors")
-        return {chain_id: Cursor(block, Hash32(block_hash)) for chain_id, block, block_hash in rows}
-
     def settled(self) -> Mapping[int, SettledUpTo]:
         """By chain id, how far its blocks are settled."""
         rows = self._rows("SELECT chain_id, block, block_hash, timestamp, known_seconds FROM settled")
@@ -179,10 +172,6 @@ class Store:
         """A session as now known."""
         await self._writer.write([_save_session(session)], patient=True)
 
-    async def save_cursor(self, chain_id: int, cursor: Cursor) -> None:
-        """Up to here the chain's session logs have been seen to."""
-        await self._writer.write([(_SAVE_CURSOR, (chain_id, *cursor))])
-
     async def save_freeze(self, freeze: Freeze) -> None:
         """A freeze, in place of one of the same scope."""
         await self._writer.write([(_SAVE_FREEZE, (*_scope(freeze), freeze.since, freeze.note))])
@@ -210,7 +199,7 @@ class Store:
 
     async def prune(self, *, removed_before: float, chains: Collection[int]) -> None:
         """Forget sessions removed before this time (unix seconds), operations that ended for good, what rules count
-        no more, and where other chains than these were looked at last."""
+        no more, and how far other chains than these were settled."""
         known = ",".join("?" * len(chains))
         await self._writer.write(
             [
@@ -219,7 +208,7 @@ class Store:
                 *rule_tables.prune(time.time()),
                 *(
                     (f"DELETE FROM {table} WHERE chain_id NOT IN ({known})", tuple(chains))  # noqa: S608  # ours
-                    for table in ("cursors", "settled", "settled_blocks")
+                    for table in ("settled", "settled_blocks")
                 ),
             ]
         )

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.chain.settlement.outcome import Outcome
-from proxy.chain.trail import Cursor
+from proxy.chain.settlement.outcome import Outcome, SettledUpTo
+from proxy.chain.settlement.slices import BlockName
 from proxy.edge.storage.database import MIGRATIONS, open_database
 from proxy.edge.storage.store import Store
 from proxy.errors import StateUnavailable
@@ -129,13 +129,16 @@ async def test_what_ended_long_ago_is_forgotten_when_the_next_operation_ends(sto
         assert len(store.operations_ended()) == kept
 
 
-async def test_the_cursor_of_each_chain_comes_back_as_last_saved(store: Store, path: Path) -> None:
-    assert store.cursors() == {}
-    await store.save_cursor(1, Cursor(2**62, Hash32(b"\x01" * 32)))
-    await store.save_cursor(10, Cursor(0, Hash32(b"\x02" * 32)))
-    await store.save_cursor(1, Cursor(7, Hash32(b"\x03" * 32)))
+async def test_how_far_each_chain_is_settled_comes_back_as_last_kept(store: Store, path: Path) -> None:
+    assert store.settled() == {}
+    first, other, last = (
+        SettledUpTo(chain_id, BlockName(number, Hash32(bytes([number % 251]) * 32)), 7, 1.5)
+        for chain_id, number in ((1, 2**62), (10, 0), (1, 7))
+    )
+    for cursor in (first, other, last):
+        await store.keep(Outcome(cursor=cursor))
     again = Store(path)
-    assert again.cursors() == {1: Cursor(7, Hash32(b"\x03" * 32)), 10: Cursor(0, Hash32(b"\x02" * 32))}
+    assert again.settled() == {1: last, 10: other}
     again.close()
 
 
@@ -255,7 +258,7 @@ def test_a_half_migrated_database_is_brought_up_to_date(path: Path) -> None:
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     connection.close()
     assert tables == {
-        *("sessions", "freezes", "operations_in_flight", "operations_ended", "declared_uses", "cursors", "probes"),
+        *("sessions", "freezes", "operations_in_flight", "operations_ended", "declared_uses", "probes"),
         *("rule_windows", "rule_marks", "rule_histories", "settled", "settled_blocks", "allowances"),
     }
 
