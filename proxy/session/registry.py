@@ -361,7 +361,7 @@ class Registry:
             known = self._sessions.get(key)
             if known is not None and read_since(known, block):
                 continue
-            self._note_block(key, block)
+            self.note_block(key, block)
             after = after_change(known, key, change, now)
             if after is not None:
                 self.put(after)
@@ -387,13 +387,13 @@ class Registry:
         known = self._sessions.get(key)
         if not on_chain or known is None or _has_charges(known, block, counted):
             return False
-        self._note_block(key, block)
+        self.note_block(key, block)
         if known.state is None:
             return False
         self.put(replace(known, state=known.state.with_charges(on_chain), updated_at=now))
         return True
 
-    def _note_block(self, key: SessionKey, block: int | None) -> None:
+    def note_block(self, key: SessionKey, block: int | None) -> None:
         if block is not None:
             self._mined_at[key] = max(block, self._mined_at.get(key, block))
 

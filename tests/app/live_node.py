@@ -19,6 +19,7 @@ from proxy.chain.blocks.events import read_executed
 from proxy.chain.blocks.header import Header
 from proxy.chain.blocks.source import LogFilter
 from proxy.chain.logs import Log
+from proxy.chain.session_logs import is_grant, session_touched
 from proxy.chain.witness import GET_ENTRY_POINT_NONCE
 from proxy.session.counters import Counter
 from proxy.session.policies.usage_limit import UsageLimit
@@ -32,7 +33,7 @@ from tests.chain.blocks.builders import FakeChain, Ledgerless, executed, granted
 from tests.chain.builders import FakeNode
 from tests.chain.on_chain import put_absent, put_session
 from tests.running_gate import hash_of
-from tests.session.builders import enabled
+from tests.session.builders import SMART_SESSION, enabled
 
 FIRST = 5_000
 _BLOCKS_BEFORE = 30
@@ -51,7 +52,7 @@ class LiveNode(FakeNode):
     chain: FakeChain = field(default_factory=_chain)
     behind: int = 0
     refuses: bool = False
-    enabled: dict[Hash32, tuple[SessionData, int, int | None]] = field(default_factory=dict)  # from, before a block
+    sessions: dict[Hash32, SessionData] = field(default_factory=dict)
     sockets: list[web.WebSocketResponse] = field(default_factory=list)
     telling: list[asyncio.Future[None]] = field(default_factory=list)
     claims: dict[Hash32, bytes] = field(default_factory=dict)  # by operation, its session
@@ -87,13 +88,12 @@ class LiveNode(FakeNode):
 
     def grant(self, session: SessionData, *, by: UserOperation | None = None) -> None:
         """It is in force from the next block on."""
+        self.sessions[session.permission_id] = session
         self._mine(granted(key_of(session)), *(() if by is None else (self._executed(by, success=True),)))
-        self.enabled[session.permission_id] = (session, self.chain.headers[-1].number, None)
 
     def revoke(self, session: SessionData) -> None:
         """It is not from the next block on."""
         self._mine(touched(key_of(session)))
-        self.enabled[session.permission_id] = (*self.enabled[session.permission_id][:2], self.chain.headers[-1].number)
 
     def mine(self, *ops: UserOperation, success: bool = True) -> None:
         """A block with these operations."""
@@ -159,9 +159,12 @@ class LiveNode(FakeNode):
             sender, key = contract_abi.decode(GET_ENTRY_POINT_NONCE.arguments, data[4:], "getNonce")
             used = [each.nonce for each in mined if each.sender == sender and each.nonce >> 64 == key]
             return {"result": print_bytes(contract_abi.encode(("uint256",), (max(used, default=(key << 64) - 1) + 1,)))}
-        at = blocks[-1].number
-        for session, first, last in self.enabled.values():
-            if first <= at and (last is None or at < last):
+        in_force: dict[bytes, bool] = {}
+        for log in (log for block in blocks for log in self.chain.logs[block.hash]):
+            if (key := session_touched(log, CHAIN_ID, [SMART_SESSION])) is not None:
+                in_force[key.permission_id] = is_grant(log)
+        for session in self.sessions.values():
+            if in_force.get(session.permission_id, False):
                 uses = sum(self.claims[each.user_op_hash] == session.permission_id for each in mined)
                 put_session(self, _used(enabled(session), uses))
             else:

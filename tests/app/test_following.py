@@ -294,6 +294,17 @@ async def test_a_reorganisation_gives_back_and_the_operation_is_in_flight_again(
         assert (await in_flight(gate), await is_full(gate)) == (0, False)
 
 
+async def test_a_revocation_that_a_reorganisation_takes_back_is_taken_back_here(live: LiveNode) -> None:
+    async with running_gate(node_url=live.url) as gate:
+        assert "result" in await gate.send(use_number(1))
+        await settled(gate, live)
+        live.revoke(TWICE)
+        await gate.until(lambda: status_of(gate) is Status.REMOVED, "its end is read")
+        live.reorganise(1)
+        await gate.until(lambda: status_of(gate) is Status.IN_FORCE, "it is read again")
+        assert "result" in await gate.send(use_number(2))
+
+
 # what rules hold
 
 

@@ -171,20 +171,6 @@ class Lookout:
 
     async def look_back(self) -> None:
         """Find out now whether the chain has taken blocks back. Never raises for what cannot be told."""
-        await self._catch_up_now()
-
-    async def settle_now(self, hashes: Sequence[Hash32]) -> bool:
-        """Find out now what became of these operations, once. Whether any of them ended."""
-        asked = [each for each in dict.fromkeys(hashes) if self.settlement.flights.get(each) is not None]
-        if not asked:
-            return False
-        if self._is_told:
-            await self._catch_up_now()
-        else:
-            await asyncio.gather(*(self.polling.ask_now(each) for each in asked[:_AT_ONCE]))
-        return any(self.settlement.flights.get(each) is None for each in asked)
-
-    async def _catch_up_now(self) -> None:
         if self._node is None or self._node.catch_up is None:
             return
         try:
@@ -192,6 +178,15 @@ class Lookout:
                 await self._node.catch_up()
         except TimeoutError:
             pass
+
+    async def settle_now(self, hashes: Sequence[Hash32]) -> bool:
+        """Find out now what became of these operations, once. Whether any of them ended."""
+        asked = [each for each in dict.fromkeys(hashes) if self.settlement.flights.get(each) is not None]
+        if asked and self._is_told:
+            await self.look_back()
+        elif asked:
+            await asyncio.gather(*(self.polling.ask_now(each) for each in asked[:_AT_ONCE]))
+        return any(self.settlement.flights.get(each) is None for each in asked)
 
     async def found(self, mined: Mined) -> None:
         """See `Answered`."""
@@ -318,6 +313,8 @@ class Lookout:
             return
         try:
             await self._node.reread(key)
+            if self._registry.mined_at(key) is not None:
+                raise StateUnavailable("the node that answered has not got the block of its last change")
         except StateUnavailable as error:
             _LOG.warning("session %s cannot be read again: %s", print_bytes(key.permission_id), error.what)
         except Exception:
@@ -339,7 +336,8 @@ class Lookout:
                 self.settlement.awake.clear()
                 for work in self._work_to_do():
                     self._start(work)
-                self._ask_due()
+                if not self._is_told:
+                    self.polling.ask_due()
                 await self._sleep()
         finally:
             for task in self._working.values():
@@ -375,13 +373,10 @@ class Lookout:
 
         self._working[work.__name__] = asyncio.create_task(do())
 
-    def _ask_due(self) -> list[asyncio.Task[None]]:
-        return [] if self._is_told else self.polling.ask_due()
-
     async def round(self) -> None:
         """Everything that is due, once; returns when it is done."""
         await self.settlement.books.keep_again()
-        await asyncio.gather(*self._ask_due())
+        await asyncio.gather(*([] if self._is_told else self.polling.ask_due()))
         await self._recheck_all()
         await self._prove_all()
         await self._read_all()

@@ -14,6 +14,7 @@ from proxy.chain.settlement.settlement import Settlement
 from proxy.chain.settlement.slices import BlockName, OperationMined, Slice
 from proxy.ledger.operations import Evidence, Mined
 from proxy.ledger.reservation import NonceSlot
+from proxy.session.counters import SessionKey
 from proxy.session.known import Status
 from proxy.session.registry import Registry
 from proxy.userop.primitives import Address
@@ -21,6 +22,7 @@ from proxy.userop.primitives import Address
 _A_PIECE: Final = 25
 """Operations that end in one piece of work; a longer slice gives way in between."""
 _BLOCKS_KEPT: Final = 256
+_TOUCHES_KEPT: Final = 20_000
 _KEYS_A_PIECE: Final = 2_000
 
 
@@ -45,6 +47,7 @@ class Taker:
         self._patience = patience
         self._cursor: SettledUpTo | None = None
         self._trail: deque[BlockName] = deque(maxlen=_BLOCKS_KEPT)  # newest last
+        self._touched: deque[tuple[int, SessionKey]] = deque(maxlen=_TOUCHES_KEPT)  # by block, newest last
         self._told_at: float | None = None  # monotonic
 
     def restore(self, cursor: SettledUpTo | None, trail: Iterable[BlockName]) -> None:
@@ -83,7 +86,9 @@ class Taker:
             if isinstance(event, OperationMined):
                 slot = NonceSlot(part.chain_id, event.entry_point, event.sender, event.nonce)
                 settlement.ends.mined(draft, slot, _mined(event))
-            elif self._registry.get(event.key) is not None:
+            elif self._registry.status_of(event.key) is not None:
+                self._registry.note_block(event.key, event.block.number)  # no reading from before counts
+                self._touched.append((event.block.number, event.key))
                 draft.to_read[event.key] = None
             draft = await self._give_way(draft)
         now = float(part.timestamp)
@@ -103,6 +108,11 @@ class Taker:
             await self._settlement.bring_back(names[first : first + _A_PIECE])
         while self._trail and self._trail[-1].number > ancestor.number:
             self._trail.pop()
+        while self._touched and self._touched[-1][0] > ancestor.number:
+            _, key = self._touched.pop()
+            self._registry.forget_block(key)  # no reading of the new chain is behind it
+            self._settlement.to_read[key] = None
+            self._settlement.awake.set()
         before = self._cursor
         if before is not None:
             known = self._settlement.known_seconds

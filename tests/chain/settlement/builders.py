@@ -86,6 +86,7 @@ class Scene:
     chain: Chain | None = None
     reread: list[SessionKey] = field(default_factory=list)
     unreadable: bool = False
+    reads_at: int = 300  # the block at which the node answers
     told: list[End] = field(default_factory=list)
     woken: int = 0
 
@@ -128,7 +129,8 @@ class Scene:
             raise StateUnavailable("no answer")
         known = self.registry.get(key)
         assert known is not None
-        self.registry.put(replace(known, state=STATE, block=300))
+        if (self.registry.mined_at(key) or 0) <= self.reads_at:  # as the reader does it
+            self.registry.put(replace(known, state=STATE, block=self.reads_at))
 
     # what is sent
 

@@ -419,6 +419,39 @@ async def test_a_session_that_cannot_be_read_where_the_chain_begins_anew_is_not_
     assert known.state is None
 
 
+def touched_at(number: int) -> SessionTouched:
+    return SessionTouched(place=Place(number, 0), block=block(number), key=KEY)
+
+
+@pytest.mark.parametrize(("read_at", "trusted"), [(9, False), (10, True), (11, True)])
+async def test_a_reading_from_before_the_change_is_not_trusted(read_at: int, trusted: bool) -> None:
+    scene = with_node()
+    scene.reads_at = read_at
+    await scene.tell(10, touched_at(10))
+    known = scene.registry.get(KEY)
+    assert known is not None
+    assert (known.state is not None) is trusted
+
+
+async def test_a_change_that_a_reorganisation_took_back_is_read_again() -> None:
+    scene = with_node()
+    scene.reads_at = 10
+    await scene.tell(9)
+    await scene.tell(10, touched_at(10))
+    await scene.tell(11)
+    assert scene.reread == [KEY]
+    await scene.taker.undo(block(10))
+    await scene.lookout.round()
+    assert scene.reread == [KEY]
+    scene.reads_at = 9
+    await scene.taker.undo(block(9))
+    await scene.lookout.round()
+    assert scene.reread == [KEY, KEY]
+    known = scene.registry.get(KEY)
+    assert known is not None
+    assert known.block == 9
+
+
 async def test_the_senders_looked_for_are_those_of_operations_in_flight_or_let_go() -> None:
     scene = with_node()
     senders = scene.taker.senders()
