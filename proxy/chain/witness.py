@@ -9,6 +9,7 @@ from typing import Final, Protocol
 from proxy.chain import contract_abi
 from proxy.chain.blocks.events import USER_OPERATION_EVENT
 from proxy.chain.blocks.source import LogFilter
+from proxy.chain.logs import Log
 from proxy.chain.node import Node
 from proxy.chain.together import together
 from proxy.chain.views import ask, view_of
@@ -21,7 +22,8 @@ _KEY_SHIFT: Final = 64  # the nonce: a key of 192 bits, then a sequence number o
 GET_ENTRY_POINT_NONCE: Final = view_of("getNonce(address,uint192)", "uint256")
 """The next unused nonce of a sender and key (ERC-4337, NonceManager)."""
 _EVENT: Final = ("uint256", "bool", "uint256", "uint256")  # nonce, success, gas cost, gas used
-_BLOCKS_SEARCHED: Final = 2_000
+_BLOCKS_SEARCHED: Final = 2_000  # at a time, backwards
+_MOST_SEARCHED: Final = 50_000
 
 
 class Fate(Enum):
@@ -54,18 +56,28 @@ class NodeWitness:
         head = (await self._node.head()).number
         if not await self.used((slot,), head):
             return Fate.OPEN
-        first = max(head - _BLOCKS_SEARCHED, 0)
-        wanted = LogFilter(addresses=(slot.entry_point,), topics=((USER_OPERATION_EVENT,), (user_op_hash,)))
-        logs = await self._node.logs_between(first, head, wanted)
-        for log in reversed(logs):
-            if log.topics[1:2] == (user_op_hash,) and log.address == slot.entry_point and not log.removed:
-                return Mined(
-                    user_op_hash=user_op_hash, success=_success(log.data), block=log.block, block_hash=log.block_hash
-                )
+        log, success = await self._event_of(slot, head)
+        if log.topics[1] == user_op_hash:
+            return Mined(user_op_hash=user_op_hash, success=success, block=log.block, block_hash=log.block_hash)
         elsewhere = self._node.elsewhere()
         if elsewhere is not None and await NodeWitness(elsewhere).fate(slot, user_op_hash) is not Fate.TAKEN:
             raise StateUnavailable("what became of the operation: two nodes say different things")
         return Fate.TAKEN
+
+    async def _event_of(self, slot: NonceSlot, head: int) -> tuple[Log, bool]:
+        """The event of whichever operation used the nonce, and whether that succeeded. That none is shown says nothing:
+        the node may lag, keep no older logs, or answer with none."""
+        sender = Hash32(slot.sender.rjust(32, b"\0"))
+        wanted = LogFilter(addresses=(slot.entry_point,), topics=((USER_OPERATION_EVENT,), (), (sender,)))
+        for last in range(head, max(head - _MOST_SEARCHED, -1), -_BLOCKS_SEARCHED):
+            logs = await self._node.logs_between(max(last - _BLOCKS_SEARCHED + 1, 0), last, wanted)
+            for log in reversed(logs):
+                if log.removed or log.address != slot.entry_point or log.topics[2:3] != (sender,):
+                    continue
+                nonce, success = _read(log.data)
+                if nonce == slot.nonce:
+                    return log, success
+        raise StateUnavailable("what became of the operation: its nonce is used, and the node does not show by whom")
 
     async def used(self, slots: Collection[NonceSlot], block: int) -> frozenset[NonceSlot]:
         lanes = list({(slot.entry_point, slot.sender, slot.nonce >> _KEY_SHIFT) for slot in slots})
@@ -83,9 +95,10 @@ class NodeWitness:
         return nonce
 
 
-def _success(data: bytes) -> bool:
+def _read(data: bytes) -> tuple[int, bool]:
+    """The nonce of an executed operation, and whether its calls succeeded."""
     try:
-        _, success, _, _ = contract_abi.decode(_EVENT, data, "UserOperationEvent")
+        nonce, success, _, _ = contract_abi.decode(_EVENT, data, "UserOperationEvent")
     except Undecodable as error:
         raise StateUnavailable(f"the entry point's event cannot be read: {error.problem}") from None
-    return bool(success)
+    return int(nonce), bool(success)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from proxy.chain import contract_abi
+from proxy.chain.blocks.events import USER_OPERATION_EVENT
 from proxy.chain.node import Node
 from proxy.chain.several import SeveralAsking
 from proxy.chain.web3_asking import Web3Asking
 from proxy.chain.witness import GET_ENTRY_POINT_NONCE, Fate, NodeWitness
 from proxy.errors import StateUnavailable
 from proxy.ledger.reservation import NonceSlot
-from proxy.userop.primitives import Address, Hash32
+from proxy.userop.primitives import Address, Hash32, print_bytes
 from tests.chain.builders import FakeNode, hash_of_block
 from tests.session.builders import ACCOUNT
 
@@ -113,6 +116,25 @@ async def test_a_node_that_hangs_is_left_after_a_while(pair: Pair) -> None:
 def used_on(table: FakeNode, next_nonce: int) -> None:
     key = SLOT.nonce >> 64
     table.view(SLOT.entry_point, GET_ENTRY_POINT_NONCE, SLOT.sender, key, returns=(next_nonce,))
+    table.reply = rivals_event
+
+
+def rivals_event(body: dict[str, Any]) -> web.StreamResponse | None:
+    """Another operation is shown to have used the nonce."""
+    if body["method"] != "eth_getLogs":
+        return None
+    event = {
+        "address": print_bytes(SLOT.entry_point),
+        "topics": [
+            print_bytes(each) for each in (USER_OPERATION_EVENT, b"\x02" * 32, SLOT.sender.rjust(32, b"\0"), bytes(32))
+        ],
+        "data": print_bytes(contract_abi.encode(("uint256", "bool", "uint256", "uint256"), (SLOT.nonce, True, 1, 1))),
+        "blockNumber": body["params"][0]["toBlock"],
+        "blockHash": print_bytes(hash_of_block(90)),
+        "transactionHash": print_bytes(b"\x77" * 32),
+        "logIndex": "0x0",
+    }
+    return web.json_response({"jsonrpc": "2.0", "id": body["id"], "result": [event]})
 
 
 @pytest.mark.parametrize(("second", "told"), [(5, True), (4, False)])

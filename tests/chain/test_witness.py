@@ -35,17 +35,27 @@ def put_events(chain: FakeNode, *logs: dict[str, Any]) -> None:
     def reply(body: dict[str, Any]) -> web.StreamResponse | None:
         if body["method"] != "eth_getLogs":
             return None
-        assert body["params"][0]["topics"] == [[print_bytes(USER_OPERATION_EVENT)], [print_bytes(OP)]]
-        return web.json_response({"jsonrpc": "2.0", "id": body["id"], "result": list(logs)})
+        where = body["params"][0]
+        assert where["topics"] == [[print_bytes(USER_OPERATION_EVENT)], None, [print_bytes(SENDER.rjust(32, b"\0"))]]
+        first, last = int(where["fromBlock"], 16), int(where["toBlock"], 16)
+        found = [log for log in logs if first <= int(log["blockNumber"], 16) <= last]
+        return web.json_response({"jsonrpc": "2.0", "id": body["id"], "result": found})
 
     chain.reply = reply
 
 
-def event(block: int, *, success: bool, removed: bool = False) -> dict[str, Any]:
+def event(
+    block: int, *, success: bool = True, removed: bool = False, op: Hash32 = OP, nonce: int = 5
+) -> dict[str, Any]:
     return {
         "address": print_bytes(ENTRY_POINT),
-        "topics": [print_bytes(USER_OPERATION_EVENT), print_bytes(OP), "0x" + "00" * 32, "0x" + "00" * 32],
-        "data": print_bytes(abi.encode(DATA, (5, success, 1, 1))),
+        "topics": [
+            print_bytes(USER_OPERATION_EVENT),
+            print_bytes(op),
+            print_bytes(SENDER.rjust(32, b"\0")),
+            "0x" + "00" * 32,
+        ],
+        "data": print_bytes(abi.encode(DATA, (KEY << 64 | nonce, success, 1, 1))),
         "blockNumber": hex(block),
         "blockHash": print_bytes(hash_of_block(block)),
         "transactionHash": "0x" + "77" * 32,
@@ -76,10 +86,28 @@ async def test_the_event_tells_that_it_was_mined_where_and_how(chain: FakeNode, 
     )
 
 
-async def test_a_used_nonce_without_its_event_was_taken_by_another_operation(chain: FakeNode, node: Node) -> None:
+async def test_the_event_of_another_operation_with_its_nonce_tells_that_it_was_taken(
+    chain: FakeNode, node: Node
+) -> None:
     put_nonce(chain, 6)
-    put_events(chain, event(90, success=True, removed=True))
+    put_events(chain, event(89, nonce=4), event(90, op=Hash32(b"\x0c" * 32)), event(91, op=OP, removed=True))
     assert await NodeWitness(node).fate(slot(5), OP) is Fate.TAKEN
+
+
+async def test_a_used_nonce_that_no_event_tells_of_is_doubt(chain: FakeNode, node: Node) -> None:
+    put_nonce(chain, 6)
+    put_events(chain, event(90, nonce=4), event(90, removed=True))
+    with pytest.raises(StateUnavailable, match="by whom"):
+        await NodeWitness(node).fate(slot(5), OP)
+
+
+async def test_an_event_of_long_ago_is_found(chain: FakeNode, node: Node) -> None:
+    chain.block = 30_000
+    put_nonce(chain, 6)
+    put_events(chain, event(7))
+    mined = await NodeWitness(node).fate(slot(5), OP)
+    assert isinstance(mined, Mined)
+    assert mined.block == 7
 
 
 async def test_an_event_that_cannot_be_read_is_doubt(chain: FakeNode, node: Node) -> None:

@@ -34,7 +34,6 @@ _AT_ONCE: Final = 4
 _SHORTEST_SLEEP: Final = 0.02
 _LONGEST_SLEEP: Final = 15.0
 _AGAIN_SECONDS: Final = 15.0
-
 _AT_HEAD: Final = Evidence(said="by the entry point's nonce at the node's newest block")
 
 
@@ -108,9 +107,9 @@ class Lookout:
         request."""
         self._restored.update(dict.fromkeys(hashes))
         if self._node is None:
-            for block, user_op_hash in self.settlement.remembered.mined_blocks():
-                self._recheck(block, user_op_hash)
-        if self._node is not None:
+            for mined in self.settlement.remembered.mined_blocks():
+                self._recheck(*mined)
+        else:
             for key in sessions:
                 # whether its last reading has counted the operation is not known any more: read it again, and until
                 # then rather count twice than not at all
