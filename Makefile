@@ -7,7 +7,7 @@ PYTHON_READY := $(VENV)/.ready
 ONCE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup node-packages test test-clocks lint format demo bench soak fuzz-cost clean
+.PHONY: help setup node-packages test test-clocks lint format demo bench soak fuzz-cost fuzz audit sbom clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,27 @@ soak: setup ## mixed load for SECONDS=n: memory, tasks, sockets and files stay f
 fuzz-cost: setup ## look for requests that cost more than they may; ROUNDS=n for longer, SEED=n for other ones
 	@$(IN_VENV)/python -m tests.cost.search $(or $(ROUNDS),2000) $(or $(SEED),1)
 
+.venv-fuzz/.ready: requirements-dev.lock tests/fuzz/requirements.txt
+	$(PYTHON) -m venv .venv-fuzz
+	.venv-fuzz/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-dev.lock
+	.venv-fuzz/bin/python -m pip install --quiet --disable-pip-version-check --requirement tests/fuzz/requirements.txt
+	touch $@
+
+.venv-audit/.ready: tests/supply/requirements.txt
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+fuzz: .venv-fuzz/.ready ## whatever reads what strangers send, guided by coverage; SECONDS=n for each, TARGET=name for one
+	@.venv-fuzz/bin/python -m tests.fuzz $(or $(SECONDS),300) $(TARGET)
+
+audit: .venv-audit/.ready ## known faults of what the gate is built from, and what bandit says of its code
+	@.venv-audit/bin/python -m tests.supply.audit .venv-audit/bin
+
+sbom: .venv-audit/.ready ## dist/sbom.json: everything in the gate's lock, as CycloneDX
+	@mkdir -p dist
+	@PYTHONWARNINGS=ignore .venv-audit/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --of JSON -o dist/sbom.json requirements.lock
+
 clean: ## all that was installed or built here
-	rm -rf $(VENV) tests/e2e/node_modules tests/e2e/build .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .venv-fuzz .venv-audit dist tests/e2e/node_modules tests/e2e/build .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
