@@ -150,7 +150,8 @@ async def test_an_owners_operation_is_followed_for_what_it_grants() -> None:
     await gate.send(granting(TWICE))
     ((operation, reservation, _),) = gate.follower.accepted_
     assert operation.acts
-    assert reservation is None
+    assert reservation is not None
+    assert (reservation.session, reservation.charges, reservation.rule_charges) == (None, (), ())
 
 
 async def test_a_submission_that_waits_for_its_receipt_settles_with_it() -> None:

@@ -18,11 +18,13 @@ from proxy.judge.counts import OutcomeLesson
 from proxy.judge.evaluate import NOTHING, Finding
 from proxy.judge.facts import ALLOWED
 from proxy.judge.reading import Request, Standing, facts_of
-from proxy.judge.rule import Fail
+from proxy.judge.rule import Fail, Per, Rate
 from proxy.judge.verdict import Allow, Reject, Verdict
-from proxy.ledger.reservation import UNKNOWN_NONCE, Basis, Held, NonceSlot, Reservation, RuleRefusal
+from proxy.ledger.reservation import UNKNOWN_NONCE, Basis, Bringer, Held, NonceSlot, Reservation, RuleRefusal
+from proxy.session.changes import changes_of
 from proxy.session.counters import Charge, Counter, SessionKey
 from proxy.session.grounds import Grounds
+from proxy.session.outcome import Waived
 from proxy.session.units import reason_in_units
 from proxy.session.validity import UINT48_MAX
 from proxy.userop.decode import DecodedOperation
@@ -48,6 +50,7 @@ class Conclusion:
 
     def __init__(self, sources: Sources) -> None:
         self._chain_id = sources.terms.chain_id
+        self._modules = sources.terms.session_modules
         self._registry = sources.registry
         self._ledger = sources.ledger
         self._rules = sources.rules
@@ -60,6 +63,7 @@ class Conclusion:
         now = self._clock()
         slot = NonceSlot(self._chain_id, entry_point.address, op.sender, op.nonce)
         charges = _wanted(heard)
+        bringer = _bringer(heard, purpose, request)
         judge = self._rules()
         facts = facts_of(
             op,
@@ -71,16 +75,17 @@ class Conclusion:
             now=now,
             asked=frozenset() if judge is None else judge.asked,
         )
-        finding = NOTHING if judge is None else judge.consider(facts, self._ledger.counts(slot, now))
+        finding = NOTHING if judge is None else judge.consider(facts, self._ledger.counts(slot, now, bringer))
         verdict = heard.verdict
         if isinstance(verdict, Allow) and (rejections := finding.rejections):
-            verdict = Reject(tuple(hit.reason() for hit in rejections))
+            told = bringer is None or purpose is Purpose.EXPLAIN
+            verdict = Reject(tuple(hit.reason(amounts=told) for hit in rejections))
         elif isinstance(verdict, Reject) and judge is not None:
             unit_of = partial(judge.unit_of, self._chain_id)
             verdict = Reject(tuple(reason_in_units(reason, unit_of) for reason in verdict.reasons))
         refused = isinstance(verdict, Reject)
         if purpose is not Purpose.EXPLAIN:
-            self._count_at_once(finding, refused=refused, now=now)
+            self._count_at_once(finding, bringer, refused=refused, now=now)
         judgement = Judgement(
             verdict=verdict, operation=heard.operation, facts=facts, finding=finding, grounds=heard.grounds
         )
@@ -88,7 +93,7 @@ class Conclusion:
             return judgement if purpose is Purpose.PREVIEW else self._without_hash(judgement)
         if refused or purpose is not Purpose.SUBMIT or heard.operation is None:
             return judgement
-        return self._reserve(judgement, heard.operation, heard, charges)
+        return self._reserve(judgement, heard.operation, heard, charges, bringer)
 
     def _standing(self, heard: Heard, slot: NonceSlot, charges: tuple[Charge, ...]) -> Standing:
         """What is in flight beside the operation, and how full its session's limits become."""
@@ -122,19 +127,30 @@ class Conclusion:
         on_chain = 0 if accepted is None else accepted.enabled.used.get(counter, 0)
         return on_chain + self._registry.declared_uses(counter)
 
-    def _count_at_once(self, finding: Finding, *, refused: bool, now: float) -> None:
+    def _count_at_once(self, finding: Finding, bringer: Bringer | None, *, refused: bool, now: float) -> None:
         """What is counted whatever becomes of the operation, and whether it makes a row of refusals longer."""
+        judge = self._rules()
         for rate in finding.rates:
-            self._ledger.rate(rate.key, rate.window, rate.amount, rate.limit, now)
+            rule = None if judge is None else judge.rule_of(rate.key)
+            # who the client is was checked, so that what it is held to is its own
+            of_client = rule is not None and isinstance(rule.check, Rate) and Per.CLIENT in rule.check.per
+            by = None if of_client else bringer
+            self._ledger.rate(rate.key, rate.window, rate.amount, rate.limit, now, bringer=by)
         for key in finding.rows:
             self._ledger.learn_now(OutcomeLesson(key=key), now, success=not refused)
 
     def _reserve(
-        self, judgement: Judgement, operation: DecodedOperation, heard: Heard, charges: tuple[Charge, ...]
+        self,
+        judgement: Judgement,
+        operation: DecodedOperation,
+        heard: Heard,
+        charges: tuple[Charge, ...],
+        bringer: Bringer | None,
     ) -> Judgement:
         """Hold what the operation uses, of its session and of the rules' counts."""
         finding = judgement.finding
-        if heard.fit is None and not finding.charges and not finding.lessons:
+        counted = finding.charges or finding.lessons
+        if heard.fit is None and not counted and not changes_of(operation, self._modules):
             return judgement
         enable_nonce = _enable_nonce(operation, heard.fit)
         reservation = Reservation(
@@ -147,18 +163,19 @@ class Conclusion:
             lessons=finding.lessons,
             grant=_grant(operation, enable_nonce),
         )
-        held = self._ledger.reserve(reservation, self._basis(heard, charges), self._clock())
+        held = self._ledger.reserve(reservation, self._basis(heard, charges, bringer), self._clock())
         if isinstance(held, Held):
             return replace(judgement, reservation=held.reservation, enable_nonce=enable_nonce)
         reason = self._refused_by_rule(held) if isinstance(held, RuleRefusal) else held.reason()
         return replace(judgement, verdict=Reject((reason,)))
 
-    def _basis(self, heard: Heard, charges: tuple[Charge, ...]) -> Basis:
+    def _basis(self, heard: Heard, charges: tuple[Charge, ...], bringer: Bringer | None) -> Basis:
         """What the verdict rests on, in values: nothing has given way since it was drawn."""
         session = heard.session
         return Basis(
             used={charge.counter: self._used(heard, charge.counter) for charge in charges},
             revision=None if session is None else self._registry.revision(session),
+            bringer=bringer,
         )
 
     def _without_hash(self, judgement: Judgement) -> Judgement:
@@ -184,6 +201,18 @@ class Conclusion:
             got=str(refusal.wanted),
             retryable=True,
         )
+
+
+def _bringer(heard: Heard, purpose: Purpose, request: Request) -> Bringer | None:
+    """Who brought an operation that nobody's signature was checked for; `None` where its session's key has signed."""
+    fit = heard.fit
+    if fit is None or purpose is Purpose.PREVIEW:
+        signed = False
+    elif fit.accepted is None or Waived.VALIDATOR in fit.waived or fit.accepted.owner_unchecked:
+        signed = fit.declared is not None
+    else:
+        signed = True
+    return None if signed else Bringer(request.client, request.peer)
 
 
 def _wanted(heard: Heard) -> tuple[Charge, ...]:

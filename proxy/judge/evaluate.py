@@ -44,8 +44,12 @@ class Hit:
     unknown: bool = False
     retryable: bool = False
 
-    def reason(self) -> Reason:
-        """What a refused caller is told."""
+    def reason(self, *, amounts: bool = True) -> Reason:
+        """What a refused caller is told; without `amounts`, nothing of what others have used of a count."""
+        check = self.rule.check
+        if not amounts and not self.unknown and isinstance(check, Limit | Rate) and check.window is not None:
+            sentence = f"rule {self.rule.id}: {_sentence(self.rule)}"
+            return replace(self.reason(), sentence=sentence, wanted=None, got=None)
         return Reason(
             code=Code.RATE_LIMITED if isinstance(self.rule.check, Rate) else Code.RULE_REJECTED,
             sentence=f"rule {self.rule.id}: {self.sentence}",

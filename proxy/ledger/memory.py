@@ -10,6 +10,7 @@ from proxy.judge.counts import CountKey, Counts, Lesson
 from proxy.judge.rule import Window
 from proxy.ledger.reservation import (
     Basis,
+    Bringer,
     Caps,
     Concluded,
     Grip,
@@ -23,7 +24,8 @@ from proxy.ledger.reservation import (
     RuleRows,
     Standing,
 )
-from proxy.ledger.rule_counts import NOTHING, RuleCounts, RuleUse, SlotCounts
+from proxy.ledger.rule_counts import RuleCounts, SlotCounts
+from proxy.ledger.rule_use import NOTHING, View
 from proxy.ledger.slots import Hold, Slot, Slots
 from proxy.session.counters import Counter, HoldName, SessionKey
 from proxy.userop.primitives import Hash32
@@ -74,7 +76,7 @@ class MemoryLedger:
         if refusal is not None:
             return refusal
         if reservation.rule_charges:
-            held = self._rules.check(reservation.rule_charges, NOTHING if slot is None else slot.rules, now)
+            held = self._rules.check(reservation.rule_charges, _view(slot, basis.bringer), now)
             if isinstance(held, RuleRefusal):
                 return held
             if len(held) != len(reservation.rule_charges):
@@ -85,7 +87,7 @@ class MemoryLedger:
                 self._slots.loosen(reservation.name, Grip.ALL)
             return Held(standing.reservation, again=True)
         replaces = () if slot is None else _others(slot, reservation)
-        self._slots.put(Hold(reservation, amounts, attempts=1, accepted=False))
+        self._slots.put(Hold(reservation, amounts, attempts=1, accepted=False, bringer=basis.bringer))
         return Held(reservation, replaces=replaces)
 
     def occupied(self, place: NonceSlot) -> bool:
@@ -106,11 +108,13 @@ class MemoryLedger:
     def standing(self, slot: NonceSlot, session: SessionKey, user_op_hash: Hash32 | None) -> Standing | None:
         return self._slots.standing(slot, session, user_op_hash)
 
-    def accept(self, name: HoldName) -> None:
+    def accept(self, name: HoldName, *, answered: bool = True) -> None:
         found = self._slots.find(name)
         if found is not None:
             found[1].attempts = max(found[1].attempts - 1, 0)
             found[1].accepted = True
+            if answered:
+                self._slots.vouch(name)
 
     def release(self, name: HoldName) -> Reservation | None:
         found = self._slots.find(name)
@@ -170,11 +174,13 @@ class MemoryLedger:
 
     # what rules count
 
-    def counts(self, slot: NonceSlot, now: float) -> Counts:
-        return SlotCounts(self._rules, lambda: self._rules_in(slot), now)
+    def counts(self, slot: NonceSlot, now: float, bringer: Bringer | None = None) -> Counts:
+        return SlotCounts(self._rules, lambda: _view(self._slots.get(slot), bringer), now)
 
-    def rate(self, key: CountKey, window: Window, amount: int, limit: int, now: float) -> bool:
-        return self._rules.rate(key, window, amount, limit, now)
+    def rate(
+        self, key: CountKey, window: Window, amount: int, limit: int, now: float, *, bringer: Bringer | None = None
+    ) -> bool:
+        return self._rules.rate(key, window, amount, limit, now, bringer=bringer)
 
     def learn_now(self, lesson: Lesson, now: float, *, success: bool) -> None:
         self._rules.learn_now(lesson, now, success=success)
@@ -190,10 +196,6 @@ class MemoryLedger:
 
     def keep_only(self, identities: Collection[bytes]) -> None:
         self._rules.keep_only(identities)
-
-    def _rules_in(self, place: NonceSlot) -> RuleUse:
-        slot = self._slots.get(place)
-        return NOTHING if slot is None else slot.rules
 
     # what a reservation rests on
 
@@ -217,7 +219,10 @@ class MemoryLedger:
         caps, session = self._caps, reservation.session
         if session is not None and self._slots.number_of(session) >= caps.session:
             return Hindered(Hindrance.SESSION_FULL, caps.session)
-        if self._slots.number_in(reservation.slot.sender) >= caps.account:
+        if basis.bringer is not None:
+            if self._slots.number_of_bringer(basis.bringer) >= caps.bringer:
+                return Hindered(Hindrance.BRINGER_FULL, caps.bringer)
+        elif self._slots.number_in(reservation.slot.sender) >= caps.account:
             return Hindered(Hindrance.ACCOUNT_FULL, caps.account)
         if slot is not None and len(slot.holds) >= caps.nonce:
             return Hindered(Hindrance.NONCE_FULL, caps.nonce)
@@ -233,6 +238,12 @@ class MemoryLedger:
             if before + beside + wanted > charge.limit:
                 return Refusal(counter, charge.limit, before, beside, wanted), amounts
         return None, amounts
+
+
+def _view(slot: Slot | None, bringer: Bringer | None) -> View:
+    own = NOTHING if slot is None else slot.rules
+    brought = NOTHING if slot is None or bringer is None else slot.brought.get(bringer, NOTHING)
+    return View(own, bringer, brought)
 
 
 def _others(slot: Slot, reservation: Reservation) -> tuple[Hash32, ...]:

@@ -70,13 +70,22 @@ class Reservation:
         return total
 
 
+class Bringer(NamedTuple):
+    """Who brought an operation that nobody's signature was checked for: a client's name and the peer's address."""
+
+    client: str
+    peer: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Basis:
     """What a verdict rests on: how much was `used` so far of each counter that is charged, and at which `revision` of
-    what is known of its session that was so; `None` where no session is concerned."""
+    what is known of its session that was so; `None` where no session is concerned. `bringer` is `None` where a key
+    was seen to have signed."""
 
     used: Mapping[Counter, int] = field(default_factory=dict)
     revision: int | None = None
+    bringer: Bringer | None = None
 
 
 NOTHING_USED: Final = Basis()
@@ -99,6 +108,7 @@ class Hindrance(StrEnum):
     SESSION_FULL = "session_full"
     ACCOUNT_FULL = "account_full"
     NONCE_FULL = "nonce_full"
+    BRINGER_FULL = "bringer_full"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +118,7 @@ class Caps:
     session: int = 20_000
     account: int = 40_000
     nonce: int = 32
+    bringer: int = 512  # operations that nobody's signature was checked for, and no bundler took
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +151,15 @@ class Hindered:
                 sentence="not decided, because the session changed while it was judged",
                 remedy="send the operation again",
                 missing="ledger",
+                retryable=True,
+            )
+        if self.by is Hindrance.BRINGER_FULL:
+            return Reason(
+                code=Code.RATE_LIMITED,
+                sentence=f"{self.limit} operations that no session signed wait for the bundler's answer for one client"
+                " and address, the most there may be",
+                remedy="wait until the bundler has answered some of them",
+                wanted=f"at most {self.limit}",
                 retryable=True,
             )
         of = {Hindrance.SESSION_FULL: "session", Hindrance.ACCOUNT_FULL: "account"}.get(self.by, "nonce")
@@ -266,8 +286,9 @@ class Ledger(Protocol):
     def standing(self, slot: NonceSlot, session: SessionKey, user_op_hash: Hash32 | None) -> Standing | None:
         """What the session has in flight, seen by an operation in `slot`; `None` when that is nothing."""
 
-    def accept(self, name: HoldName) -> None:
-        """The bundler took the operation, or may have: what it holds stays, beside that of the others in its slot."""
+    def accept(self, name: HoldName, *, answered: bool = True) -> None:
+        """The bundler took the operation, or, where it has not `answered`, may have: what it holds stays, beside that
+        of the others in its slot. A bundler checks signatures, so that what it took counts for everybody."""
 
     def release(self, name: HoldName) -> Reservation | None:
         """One attempt to send failed. The reservation goes, and is returned, unless another attempt of the same
@@ -312,11 +333,15 @@ class Ledger(Protocol):
 
     # what rules count
 
-    def counts(self, slot: NonceSlot, now: float) -> Counts:
-        """What rules have counted, as an operation in `slot` is judged by it at this time."""
+    def counts(self, slot: NonceSlot, now: float, bringer: Bringer | None = None) -> Counts:
+        """What rules have counted, as an operation in `slot` is judged by it at this time; one that nobody's signature
+        was checked for, with what its `bringer` brought before."""
 
-    def rate(self, key: CountKey, window: Window, amount: int, limit: int, now: float) -> bool:
-        """Count a request at once, whatever becomes of it. Whether it fits; one that does not is not counted."""
+    def rate(
+        self, key: CountKey, window: Window, amount: int, limit: int, now: float, *, bringer: Bringer | None = None
+    ) -> bool:
+        """Count a request at once, whatever becomes of it, for its `bringer` alone where nobody's signature was
+        checked. Whether it fits; one that does not is not counted."""
 
     def learn_now(self, lesson: Lesson, now: float, *, success: bool) -> None:
         """A history learns at once, of what never comes to a receipt."""

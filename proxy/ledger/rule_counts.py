@@ -7,8 +7,9 @@ runs in one thread and gives way nowhere, which makes each call one atomic step.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from proxy.judge.counts import (
@@ -24,34 +25,12 @@ from proxy.judge.counts import (
 from proxy.judge.history import ROW_SECONDS, learn
 from proxy.judge.rule import Window
 from proxy.judge.windows import Bucket, Windows
-from proxy.ledger.reservation import Concluded, HistoryRow, Reservation, RuleRefusal, RuleRows
+from proxy.ledger.reservation import Bringer, Concluded, HistoryRow, Reservation, RuleRefusal, RuleRows
+from proxy.ledger.rule_use import RulesInFlight, View
 
 _MOST_HISTORIES: Final = 200_000
 _HISTORY_SECONDS: Final = 90 * 86_400  # on disk likewise
 """A history that learnt nothing for so long is forgotten, and of too many those that learnt nothing the longest."""
-
-
-@dataclass(slots=True, eq=False)
-class RuleUse:
-    """What operations in one nonce slot hold of rule counts, at most: only one of them can be mined."""
-
-    amounts: dict[CountKey, int] = field(default_factory=dict)
-    marks: set[tuple[CountKey, bytes]] = field(default_factory=set)
-
-    def grow(self, charges: Iterable[RuleCharge]) -> None:
-        """One more operation may take the slot: the larger amount counts, and the marks of all."""
-        amounts: dict[CountKey, int] = {}
-        for charge in charges:
-            if isinstance(charge, WindowCharge):
-                amounts[charge.key] = amounts.get(charge.key, 0) + charge.amount
-            else:
-                self.marks.add((charge.key, charge.mark))
-        for key, amount in amounts.items():
-            if amount > self.amounts.get(key, 0):
-                self.amounts[key] = amount
-
-
-NOTHING: Final = RuleUse()
 
 
 class _Learnt(NamedTuple):
@@ -70,8 +49,8 @@ class RuleCounts:
         self.on_use: OnUse | None = None
         self._windows = Windows()
         self._histories: dict[CountKey, _Learnt] = {}  # what learnt last is last
-        self._amounts: dict[CountKey, int] = {}
-        self._marks: dict[CountKey, dict[bytes, int]] = {}  # each with the number of slots that hold it
+        self._strangers = Windows()  # requests that nobody's signature was checked for, by who brought them
+        self.held = RulesInFlight()
         self._rules: frozenset[bytes] | None = None  # None: any
         self._unsaved: dict[tuple[CountKey, int | None], Bucket | None] = {}
 
@@ -81,47 +60,13 @@ class RuleCounts:
 
     # in flight
 
-    def hold(self, use: RuleUse) -> None:
-        """A slot holds this from now on."""
-        for key, amount in use.amounts.items():
-            self._amounts[key] = self._amounts.get(key, 0) + amount
-        for key, mark in use.marks:
-            marks = self._marks.setdefault(key, {})
-            marks[mark] = marks.get(mark, 0) + 1
-
-    def let_go(self, use: RuleUse) -> None:
-        """A slot does not hold this any more."""
-        for key, amount in use.amounts.items():
-            if left := self._amounts[key] - amount:
-                self._amounts[key] = left
-            else:
-                del self._amounts[key]
-        for key, mark in use.marks:
-            marks = self._marks[key]
-            marks[mark] -= 1
-            if not marks[mark]:
-                del marks[mark]
-            if not marks:
-                del self._marks[key]
-
-    def in_flight(self, key: CountKey, own: RuleUse = NOTHING) -> int:
-        """The amounts held, without those of the slot that holds `own`."""
-        return self._amounts.get(key, 0) - own.amounts.get(key, 0)
-
-    def marks_in_flight(self, key: CountKey, own: RuleUse = NOTHING) -> Collection[bytes]:
-        """The marks held, without those that only the slot that holds `own` has."""
-        marks = self._marks.get(key)
-        if marks is None:
-            return ()
-        return [mark for mark, slots in marks.items() if slots > ((key, mark) in own.marks)]
-
-    def check(self, charges: tuple[RuleCharge, ...], own: RuleUse, now: float) -> tuple[RuleCharge, ...] | RuleRefusal:
-        """The charges that are to be held, judged beside what the operation's own slot holds. The first binding one
+    def check(self, charges: tuple[RuleCharge, ...], view: View, now: float) -> tuple[RuleCharge, ...] | RuleRefusal:
+        """The charges that are to be held, judged as the operation sees what is in flight. The first binding one
         that passes its limit refuses; of a rule that refuses nobody none is held when one of them does, unless they
         overflow."""
         left_out: set[bytes] = set()
         for key, of_key in _by_key(charges).items():
-            refusal = self._refusal(key, of_key, own, now)
+            refusal = self._refusal(key, of_key, view, now)
             if refusal is None:
                 continue
             if any(charge.binding for charge in of_key):
@@ -132,20 +77,22 @@ class RuleCounts:
             return charges
         return tuple(charge for charge in charges if charge.key.rule not in left_out)
 
-    def _refusal(self, key: CountKey, charges: list[RuleCharge], own: RuleUse, now: float) -> RuleRefusal | None:
+    def _refusal(self, key: CountKey, charges: list[RuleCharge], view: View, now: float) -> RuleRefusal | None:
         limit = min(charge.limit for charge in charges)
         wanted = sum(charge.amount for charge in charges if isinstance(charge, WindowCharge))
         marks = {charge.mark for charge in charges if isinstance(charge, DistinctCharge)}
         if marks:
             present = self._windows.marks(key, now)
-            held = {mark for mark in self.marks_in_flight(key, own) if mark not in present}
+            held = {mark for mark in self.held.marks(key, view) if mark not in present}
             new = {mark for mark in marks if mark not in present and mark not in held}
             used, in_flight, wanted = len(present), len(held), len(new)
         else:
-            used, in_flight = self._windows.total(key, now), self.in_flight(key, own)
+            used, in_flight = self._windows.total(key, now), self.held.amount(key, view)
         fits = used + in_flight + wanted <= limit
-        if self.on_use is not None:
+        if self.on_use is not None and view.bringer is None:
             self.on_use(key, used + in_flight + (wanted if fits else 0), limit)
+        elif self.on_use is not None:
+            self.on_use(key, sum(self.used(key, now)), limit)  # what is not vouched for is no use yet
         if fits:
             return None
         return RuleRefusal(key, limit, used, in_flight, wanted)
@@ -180,14 +127,24 @@ class RuleCounts:
                 buckets.append(self._windows.take_back(charge.key, charge.window, charge.amount, at))
         return RuleRows(tuple(buckets), tuple(marks))
 
-    def rate(self, key: CountKey, window: Window, amount: int, limit: int, now: float) -> bool:
-        """Count a request at once. Whether it fits; one that does not is not counted."""
-        if self._windows.total(key, now) + amount > limit:
+    def rate(
+        self, key: CountKey, window: Window, amount: int, limit: int, now: float, *, bringer: Bringer | None = None
+    ) -> bool:
+        """Count a request at once, for its `bringer` alone where nobody's signature was checked. Whether it fits; one
+        that does not is not counted."""
+        if self._requests(key, bringer, now) + amount > limit:
             return False
-        if self._is_known(key):
+        if self._is_known(key) and bringer is not None:
+            self._strangers.add(_brought_by(bringer, key), window, amount, now)
+        elif self._is_known(key):
             row = self._windows.add(key, window, amount, now)
             self._unsaved[key, row.start] = Bucket(row.start, row.expires)
         return True
+
+    def _requests(self, key: CountKey, bringer: Bringer | None, now: float) -> int:
+        """What is counted in a window, and what this bringer has brought beside it."""
+        brought = 0 if bringer is None else self._strangers.total(_brought_by(bringer, key), now)
+        return self._windows.total(key, now) + brought
 
     def learn_now(self, lesson: Lesson, now: float, *, success: bool) -> None:
         """A history learns at once, of what never came to a receipt."""
@@ -214,14 +171,14 @@ class RuleCounts:
 
     # asking
 
-    def total(self, key: CountKey, own: RuleUse, now: float) -> int:
-        """What is counted and in flight, without what the slot that holds `own` has in flight."""
-        return self._windows.total(key, now) + self.in_flight(key, own)
+    def total(self, key: CountKey, view: View, now: float) -> int:
+        """What is counted and in flight, as one operation sees it."""
+        return self._requests(key, view.bringer, now) + self.held.amount(key, view)
 
-    def marks(self, key: CountKey, own: RuleUse, most: int, now: float) -> Collection[bytes]:
+    def marks(self, key: CountKey, view: View, most: int, now: float) -> Collection[bytes]:
         """The marks counted and in flight likewise; of more than `most` + 1, the latest `most` + 1."""
         # what is in flight is the latest of all
-        latest = dict.fromkeys((*self.marks_in_flight(key, own), *reversed(list(self._windows.marks(key, now)))))
+        latest = dict.fromkeys((*self.held.marks(key, view), *reversed(list(self._windows.marks(key, now)))))
         return frozenset(list(latest)[: most + 1])
 
     def history(self, key: CountKey, now: float) -> History | None:
@@ -235,14 +192,14 @@ class RuleCounts:
 
     def keys_now(self) -> Iterator[CountKey]:
         """The keys for which something is counted or in flight, as they are now."""
-        return iter({*self._windows.keys(), *self._amounts, *self._marks})
+        return iter({*self._windows.keys(), *self.held.keys()})
 
     def used(self, key: CountKey, now: float) -> tuple[int, int]:
         """What is counted in a window, and what is in flight: amounts, or different things."""
         present = self._windows.marks(key, now)
-        if present or key in self._marks:
-            return len(present), sum(mark not in present for mark in self._marks.get(key, ()))
-        return self._windows.total(key, now), self.in_flight(key)
+        if present or self.held.has_marks(key):
+            return len(present), sum(mark not in present for mark in self.held.marks(key))
+        return self._windows.total(key, now), self.held.amount(key)
 
     def forget(self, rule: bytes, group: bytes | None) -> int:
         """Forget what a rule has counted and learnt, of one group or of all; for how many keys there was something.
@@ -263,6 +220,7 @@ class RuleCounts:
         """Forget what other rules than these have counted and learnt; what they have in flight does not matter."""
         self._rules = frozenset(rules)
         self._windows.keep_only(self._rules)
+        self._strangers.keep_only(self._rules)
         self._histories = {key: learnt for key, learnt in self._histories.items() if self._is_known(key)}
         self._unsaved = {name: bucket for name, bucket in self._unsaved.items() if self._is_known(name[0])}
 
@@ -303,14 +261,14 @@ class SlotCounts:
     """The counts as an operation in one slot is judged by them; see `proxy.judge.counts.Counts`."""
 
     counts: RuleCounts
-    own: Callable[[], RuleUse]
+    view: Callable[[], View]
     now: float
 
     def total(self, key: CountKey, _window: Window) -> int:
-        return self.counts.total(key, self.own(), self.now)
+        return self.counts.total(key, self.view(), self.now)
 
     def marks(self, key: CountKey, _window: Window, most: int) -> Collection[bytes]:
-        return self.counts.marks(key, self.own(), most, self.now)
+        return self.counts.marks(key, self.view(), most, self.now)
 
     def history(self, key: CountKey) -> History | None:
         return self.counts.history(key, self.now)
@@ -321,6 +279,11 @@ def _by_key(charges: Iterable[RuleCharge]) -> Mapping[CountKey, list[RuleCharge]
     for charge in charges:
         found.setdefault(charge.key, []).append(charge)
     return found
+
+
+def _brought_by(bringer: Bringer, key: CountKey) -> CountKey:
+    name = hashlib.sha256(f"{bringer.client}\n{bringer.peer}".encode()).digest()
+    return CountKey(key.rule, name + key.group)
 
 
 def _updated(row: HistoryRow) -> float:

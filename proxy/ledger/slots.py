@@ -7,9 +7,11 @@ takes. The same operation under another session is one more of them.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TypeVar
 
-from proxy.ledger.reservation import Grip, NonceSlot, Reservation, Standing, is_on_chain
-from proxy.ledger.rule_counts import NOTHING, RuleCounts, RuleUse
+from proxy.ledger.reservation import Bringer, Grip, NonceSlot, Reservation, Standing, is_on_chain
+from proxy.ledger.rule_counts import RuleCounts
+from proxy.ledger.rule_use import NOTHING, RuleUse
 from proxy.session.counters import Counter, HoldName, SessionKey
 from proxy.userop.nonce import nonce_key
 from proxy.userop.primitives import Address, Hash32
@@ -26,6 +28,7 @@ class Hold:
     restored: bool = False  # held without a check: it may have been replaced since
     unread: bool = False  # and no reading has told since whether the chain has counted it
     grip: Grip = Grip.ALL
+    bringer: Bringer | None = None  # who brought it, as long as nobody has checked a signature
 
 
 @dataclass(slots=True)
@@ -39,6 +42,7 @@ class Slot:
     amounts: dict[Counter, int] = field(default_factory=dict)
     counted: set[SessionKey] = field(default_factory=set)
     rules: RuleUse = NOTHING
+    brought: dict[Bringer, RuleUse] = field(default_factory=dict)  # what nobody checked a signature for
 
 
 @dataclass(slots=True)
@@ -60,6 +64,7 @@ class Slots:
         self._in_flight: dict[Counter, int] = {}
         self._sessions: dict[SessionKey, _OfSession] = {}
         self._accounts: dict[Address, int] = {}
+        self._bringers: dict[Bringer, int] = {}
 
     def __len__(self) -> int:
         return len(self._names)
@@ -95,8 +100,12 @@ class Slots:
         return 0 if of_session is None else len(of_session.names)
 
     def number_in(self, account: Address) -> int:
-        """The same of an account."""
+        """The same of an account, without what nobody checked a signature for."""
         return self._accounts.get(account, 0)
+
+    def number_of_bringer(self, bringer: Bringer) -> int:
+        """How many operations are held that nobody checked a signature for, of those that one has brought."""
+        return self._bringers.get(bringer, 0)
 
     def standing(self, place: NonceSlot, session: SessionKey, user_op_hash: Hash32 | None) -> Standing | None:
         """See `Ledger.standing`."""
@@ -148,7 +157,7 @@ class Slots:
             slot = self._slots[place] = Slot()
         slot.holds[name] = hold
         self._names[name] = place
-        self._accounts[place.sender] = self._accounts.get(place.sender, 0) + 1
+        self._add(hold, place, 1)
         if name.session is not None:
             of_session = self._sessions.get(name.session)
             if of_session is None:
@@ -169,15 +178,23 @@ class Slots:
         place = self._names.pop(name)
         slot = self._slots[place]
         hold = slot.holds.pop(name)
-        if left := self._accounts[place.sender] - 1:
-            self._accounts[place.sender] = left
-        else:
-            del self._accounts[place.sender]
+        self._add(hold, place, -1)
         self._drop_from_session(hold.reservation, slot)
         self._recount(slot)
         if not slot.holds:
             del self._slots[place]
         return hold.reservation
+
+    def vouch(self, name: HoldName) -> None:
+        """Somebody has checked its signature: it counts for everybody from now on."""
+        place = self._names[name]
+        slot = self._slots[place]
+        hold = slot.holds[name]
+        if hold.bringer is not None:
+            self._add(hold, place, -1)
+            hold.bringer = None
+            self._add(hold, place, 1)
+            self._recount_rules(slot)
 
     def loosen(self, name: HoldName, grip: Grip) -> None:
         """Hold less of it."""
@@ -253,12 +270,40 @@ class Slots:
 
     def _recount_rules(self, slot: Slot) -> None:
         use = NOTHING
+        brought: dict[Bringer, RuleUse] = {}
         for hold in slot.holds.values():
-            if hold.reservation.rule_charges and hold.grip is not Grip.NONE:
-                use = RuleUse() if use is NOTHING else use
-                use.grow(hold.reservation.rule_charges)
-        if use is NOTHING and slot.rules is NOTHING:
-            return
-        self._rules.let_go(slot.rules)
-        self._rules.hold(use)
-        slot.rules = use
+            if not hold.reservation.rule_charges or hold.grip is Grip.NONE:
+                continue
+            if hold.bringer is not None:
+                brought.setdefault(hold.bringer, RuleUse()).grow(hold.reservation.rule_charges)
+                continue
+            use = RuleUse() if use is NOTHING else use
+            use.grow(hold.reservation.rule_charges)
+        if not (use is NOTHING and slot.rules is NOTHING):
+            self._rules.held.let_go(slot.rules)
+            self._rules.held.hold(use)
+            slot.rules = use
+        if brought or slot.brought:
+            for bringer, before in slot.brought.items():
+                self._rules.held.let_go(before, bringer)
+            for bringer, after in brought.items():
+                self._rules.held.hold(after, bringer)
+            slot.brought = brought
+
+    def _add(self, hold: Hold, place: NonceSlot, number: int) -> None:
+        """One more, or one less, of its account or of its bringer."""
+        if hold.bringer is None:
+            _add_to(self._accounts, place.sender, number)
+        else:
+            _add_to(self._bringers, hold.bringer, number)
+
+
+_Name = TypeVar("_Name")
+
+
+def _add_to(numbers: dict[_Name, int], name: _Name, number: int) -> None:
+    after = numbers.get(name, 0) + number
+    if after:
+        numbers[name] = after
+    else:
+        del numbers[name]

@@ -160,6 +160,7 @@ class _Enforcement:
     notes: list[str] = field(default_factory=list)
     waived: list[Waived] = field(default_factory=list)
     unproven: bool = False  # whether nobody could tell that the owner signed the grant
+    owner_unchecked: bool = False  # the same, let pass
     not_installed: bool = False  # whether the account says that it has no such validator
 
     def verdict(self, now: int | None) -> Verdict:
@@ -197,6 +198,7 @@ class _Enforcement:
             enabled=self.state,
             notes=tuple(self.notes),
             waived=tuple(dict.fromkeys(self.waived)),
+            owner_unchecked=self.owner_unchecked,
         )
 
     def _enable(self) -> Refused | None:
@@ -244,6 +246,7 @@ class _Enforcement:
         elif self.enable_signature == "ask":
             self.missing.append(fact)
         else:
+            self.owner_unchecked = True
             self.notes.append("the owner's signature on the grant was not checked here")
         return not self.unproven
 

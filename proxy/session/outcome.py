@@ -27,7 +27,7 @@ class Accepted:
     """The module would take the operation. `charges` has one entry per counter that it moves.
 
     `enabled` is the state with an ENABLE envelope's session in it, before the charges. `notes` name what was let
-    pass without being checked here.
+    pass without being checked here. `owner_unchecked` when the owner's signature on the grant was.
     """
 
     validation_data: int
@@ -35,6 +35,7 @@ class Accepted:
     enabled: SessionState
     notes: tuple[str, ...] = ()
     waived: tuple[Waived, ...] = ()
+    owner_unchecked: bool = False
 
     @property
     def window(self) -> Window:

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from proxy.admission import Admission, Found, Judgement, Purpose, RecentReads, Sources, Terms
+from proxy.admission.conclusion import UNNAMED_REQUEST
 from proxy.admission.sources import Staleness
 from proxy.admission.turns import AbsentBudget, FirstReadings, Turns
 from proxy.errors import Reason
 from proxy.judge.evaluate import RuleJudge
+from proxy.judge.reading import Request
 from proxy.judge.verdict import Allow, Reject
 from proxy.ledger.memory import MemoryLedger
 from proxy.session.addresses import SMART_SESSION
@@ -230,23 +232,32 @@ class Room:
         return self.reader
 
     async def judge(
-        self, op: UserOperation, entry_point: EntryPoint = V07, purpose: Purpose = Purpose.SUBMIT
+        self,
+        op: UserOperation,
+        entry_point: EntryPoint = V07,
+        purpose: Purpose = Purpose.SUBMIT,
+        *,
+        request: Request = UNNAMED_REQUEST,
     ) -> Judgement:
-        return await self.admission.judge(op, entry_point, purpose=purpose)
+        return await self.admission.judge(op, entry_point, purpose=purpose, request=request)
 
     async def judge_all(self, operations: Iterable[UserOperation]) -> list[Judgement]:
         """All at once."""
         return await asyncio.gather(*(self.judge(op) for op in operations))
 
-    async def allowed(self, op: UserOperation, purpose: Purpose = Purpose.SUBMIT) -> Judgement:
+    async def allowed(
+        self, op: UserOperation, purpose: Purpose = Purpose.SUBMIT, *, request: Request = UNNAMED_REQUEST
+    ) -> Judgement:
         """The judgement on an operation that has to be allowed."""
-        judgement = await self.judge(op, purpose=purpose)
+        judgement = await self.judge(op, purpose=purpose, request=request)
         assert isinstance(judgement.verdict, Allow), judgement.verdict
         return judgement
 
-    async def refusal(self, op: UserOperation, purpose: Purpose = Purpose.SUBMIT) -> Reason:
+    async def refusal(
+        self, op: UserOperation, purpose: Purpose = Purpose.SUBMIT, *, request: Request = UNNAMED_REQUEST
+    ) -> Reason:
         """Why an operation is refused, which it has to be, with nothing held for it."""
-        judgement = await self.judge(op, purpose=purpose)
+        judgement = await self.judge(op, purpose=purpose, request=request)
         assert isinstance(judgement.verdict, Reject), judgement.verdict
         assert judgement.reservation is None
         return judgement.verdict.first

@@ -236,9 +236,19 @@ async def test_a_freeze_that_comes_while_the_node_is_asked_is_heeded() -> None:
 
 
 async def test_an_owners_operation_passes_and_nothing_is_held_for_it() -> None:
-    judgement = await Room().allowed(granting(TWICE))
+    judgement = await Room().allowed(an_operation(ONCE, nonce=OWNER_NONCE, signature=b"\x0e" * 65))
     assert judgement.reservation is None
     assert judgement.operation is not None
+
+
+async def test_an_owners_grant_is_held_as_its_bringers_and_charges_nobody() -> None:
+    room = Room()
+    judgement = await room.allowed(granting(TWICE))
+    assert judgement.reservation is not None
+    assert (judgement.reservation.session, judgement.reservation.charges) == (None, ())
+    assert room.ledger._slots.number_in(ACCOUNT) == 0
+    room.ledger.accept(judgement.reservation.name)
+    assert room.ledger._slots.number_in(ACCOUNT) == 1
 
 
 async def test_a_strict_account_must_be_readable_throughout() -> None:

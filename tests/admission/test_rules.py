@@ -7,7 +7,10 @@ import pytest
 from proxy.admission import Purpose
 from proxy.errors import Code
 from proxy.judge.facts import Facts
+from proxy.judge.reading import Request
 from proxy.judge.verdict import Allow, Mode, Reject
+from proxy.ledger.reservation import Bringer, Caps
+from proxy.ledger.rule_use import View
 from proxy.session.freezes import Freeze
 from proxy.userop.movement import MovementKind
 from proxy.userop.user_operation import UserOperation
@@ -122,6 +125,91 @@ async def test_an_owners_operation_is_held_for_the_rules_that_count_it() -> None
     assert second.verdict.first.rule == "owners"
 
 
+ALL_TARGETS = """
+- {id: all, description: So much and no more., mode: enforce, limit: {count: ops, max: 3, per: %s, window: 1h}}
+"""
+
+
+def garbage(number: int, amount: int = 1) -> UserOperation:
+    """Claims to be the owner's; nobody here can tell."""
+    return an_operation(single(transfer(amount)), nonce=OWNER_NONCE + number, signature=b"\x01" * 65)
+
+
+def from_peer(peer: str) -> Request:
+    return Request(chain="soneium", client="dapp", method="eth_sendUserOperation", peer=peer)
+
+
+@pytest.mark.parametrize("per", ["account", "chain", "target", "client"])
+async def test_garbage_signatures_fill_no_limit_that_a_session_is_held_to(per: str) -> None:
+    room = room_with(ALL_TARGETS % per)
+    for number in range(3):
+        await room.allowed(garbage(number), request=from_peer("10.6.6.6"))
+    full = await room.refusal(garbage(9), request=from_peer("10.6.6.6"))
+    assert (full.rule, full.wanted, full.got) == ("all", None, None)
+    # neither the session nor an owner at another address hears of it
+    await room.allowed(operation(1), request=from_peer("10.0.0.1"))
+    await room.allowed(garbage(10), request=from_peer("10.0.0.1"))
+
+
+async def test_what_the_bundler_took_counts_for_everybody() -> None:
+    room = room_with(ALL_TARGETS % "account")
+    for number in range(3):
+        judgement = await room.allowed(garbage(number), request=from_peer("10.0.0.2"))
+        assert judgement.reservation is not None
+        room.ledger.accept(judgement.reservation.name)
+    assert (await room.refusal(operation(1), request=from_peer("10.0.0.1"))).rule == "all"
+
+
+async def test_what_no_bundler_answered_to_goes_on_counting_for_its_bringer_alone() -> None:
+    room = room_with(ALL_TARGETS % "account")
+    for number in range(3):
+        judgement = await room.allowed(garbage(number), request=from_peer("10.6.6.6"))
+        assert judgement.reservation is not None
+        room.ledger.accept(judgement.reservation.name, answered=False)
+    assert (await room.refusal(garbage(9), request=from_peer("10.6.6.6"))).rule == "all"
+    await room.allowed(operation(1), request=from_peer("10.0.0.1"))
+
+
+async def test_the_bundlers_refusal_ends_what_garbage_holds() -> None:
+    room = room_with(ALL_TARGETS % "account")
+    for number in range(9):
+        judgement = await room.allowed(garbage(number), request=from_peer("10.6.6.6"))
+        assert judgement.reservation is not None
+        room.ledger.release(judgement.reservation.name)
+    assert len(room.ledger) == 0
+
+
+async def test_different_things_that_garbage_brings_are_counted_for_its_bringer_alone() -> None:
+    room = room_with(
+        "- {id: who, description: d, mode: enforce, limit: {distinct: recipient, max: 1, per: account, window: 1h}}"
+    )
+    await room.allowed(an_operation(single(transfer(1, to=FRIEND)), nonce=OWNER_NONCE, signature=b"\x01" * 65))
+    await room.allowed(operation(1), request=from_peer("10.0.0.1"))
+
+
+async def test_estimates_of_strangers_use_up_no_rate_that_a_session_is_held_to() -> None:
+    room = room_with("- {id: pace, description: d, mode: enforce, rate: {max: 2, per: session, window: 1m}}")
+    stub = b"\0" + TEN_TIMES.permission_id + b"\xff" * 65
+    estimate = an_operation(single(transfer(1)), nonce=lane(3), signature=stub)
+    for _ in range(2):
+        await room.allowed(estimate, Purpose.PREVIEW, request=from_peer("10.6.6.6"))
+    assert (await room.refusal(estimate, Purpose.PREVIEW, request=from_peer("10.6.6.6"))).rule == "pace"
+    for number in range(2):
+        await room.allowed(operation(number), request=from_peer("10.0.0.1"))
+    assert (await room.refusal(operation(7), request=from_peer("10.0.0.1"))).rule == "pace"
+
+
+async def test_what_waits_for_the_bundler_unsigned_is_bounded_and_takes_no_place_of_the_account() -> None:
+    room = room_with(ALL_TARGETS % "account")
+    room.ledger._caps = Caps(account=1, bringer=2)
+    for number in range(2):
+        await room.allowed(garbage(number), request=from_peer("10.6.6.6"))
+    reason = await room.refusal(garbage(2), request=from_peer("10.6.6.6"))
+    assert (reason.code, reason.retryable) == (Code.RATE_LIMITED, True)
+    assert "one client and address" in reason.sentence
+    await room.allowed(operation(1), request=from_peer("10.0.0.1"))
+
+
 @pytest.mark.parametrize("ending", ["refused", "dropped"])
 async def test_operations_of_invented_accounts_that_never_get_mined_leave_nothing_behind(ending: str) -> None:
     room = room_with(
@@ -140,14 +228,16 @@ async def test_operations_of_invented_accounts_that_never_get_mined_leave_nothin
         op = an_operation(single(transfer(1)), nonce=OWNER_NONCE, signature=b"\x01" * 65, sender=account)
         judgement = await room.allowed(op)
         assert judgement.reservation is not None
-        assert counts.in_flight(judgement.reservation.rule_charges[0].key) == 1
+        key = judgement.reservation.rule_charges[0].key
+        assert counts.held.amount(key, View(bringer=Bringer("", ""))) == 1
+        assert counts.held.amount(key) == 0
         name = judgement.reservation.name
         if ending == "refused":
             room.ledger.release(name)
         else:
             room.ledger.accept(name)
             room.ledger.expire(name)
-    assert (len(room.ledger), len(counts), counts._amounts, counts._marks) == (0, 0, {}, {})
+    assert (len(room.ledger), len(counts), counts.held.keys(), counts.held._brought) == (0, 0, set(), {})
 
 
 async def test_a_row_of_refusals_is_counted_and_ends_with_one_that_goes_out() -> None:

@@ -129,7 +129,7 @@ class Settlement:
             # it ended before the answer came; or it was sent again after that, to a bundler that names it once more
             await self._over_before((name,), {ended.name: Evidence(block=ended.block, block_hash=ended.block_hash)})
             return
-        self._ledger.accept(name)
+        self._ledger.accept(name, answered=stage is Stage.ACCEPTED)
         pending = self._registry.expect(operation.changes, self._clock(), session=operation.reservation.session)
         if is_held:
             await self._answered(name, stage, Outcome(sessions=pending))

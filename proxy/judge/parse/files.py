@@ -14,7 +14,7 @@ from proxy.judge.parse.rules import build, gather
 from proxy.judge.parse.terms import Terms, is_list_name, is_macro_name, read_list, read_tokens
 from proxy.judge.parse.written import Reading, Written
 from proxy.judge.reachability import never_fires, refuses_unknown, shadowing
-from proxy.judge.rule import Rule, Ruleset
+from proxy.judge.rule import Limit, Rule, Ruleset
 from proxy.judge.verdict import Mode
 
 
@@ -62,7 +62,12 @@ def parse_rules(
         # what else may be said of rules hangs on what they were meant to be
         faults, unused = sorted(found, key=order), sorted(unused, key=order)
         return Parsed(ruleset=None, faults=tuple(faults), warnings=tuple(unused), beside=shelf.paths)
-    told = [*unused, *_unreachable(rules, by_hand.switched, terms), *_refusing(rules, by_hand.decided)]
+    told = [
+        *unused,
+        *_unreachable(rules, by_hand.switched, terms),
+        *_refusing(rules, by_hand.decided),
+        *_fillable(rules),
+    ]
     warnings = tuple(sorted(told, key=order))
     ruleset = Ruleset(
         rules=rules,
@@ -149,6 +154,19 @@ def _refusing(rules: Sequence[Rule], decided: Collection[str]) -> Iterator[RuleF
         if rule.mode is Mode.ENFORCE and rule.id not in decided and (what := refuses_unknown(rule)) is not None:
             cure = "write fail: closed if that is meant, or fail: open to let them pass and count them"
             yield _warning(rule, f"rule {rule.id} enforces, and so refuses {what}", cure)
+
+
+def _fillable(rules: Sequence[Rule]) -> Iterator[RuleFault]:
+    """Limits that people who are no session may use up: nobody here can check an owner's signature."""
+    for rule in rules:
+        check = rule.check
+        counts = isinstance(check, Limit) and check.window is not None
+        if counts and rule.mode is Mode.ENFORCE and rule.match.session is not True:
+            problem = (
+                f"rule {rule.id} limits operations of owners too, whose signature is not checked here: any account may"
+                " fill what it counts, and before the bundler answers each client and address is held to it alone"
+            )
+            yield _warning(rule, problem, "write session: true into its match, or another rule for owners beside it")
 
 
 def _warning(rule: Rule, problem: str, cure: str) -> RuleFault:

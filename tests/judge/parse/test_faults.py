@@ -310,6 +310,27 @@ def test_lists_and_macros_that_nothing_uses_are_warned_of_and_stop_nobody() -> N
     assert told == [(1, 9, "nothing uses the list $s"), (2, 10, "nothing uses the macro much")]
 
 
+@pytest.mark.parametrize(
+    ("match", "mode", "warned"),
+    [
+        ("", "enforce", True),
+        ("match: {session: false}, ", "enforce", True),
+        ("match: {session: true}, ", "enforce", False),
+        ("", "alert", False),
+    ],
+)
+def test_a_limit_that_owners_may_fill_says_so(match: str, mode: str, warned: bool) -> None:
+    limit = "limit: {count: ops, max: 3, per: account, window: 1h}"
+    parsed = read(f"rules: [{{id: a, description: It is., mode: {mode}, {match}{limit}}}]\n")
+    assert parsed.ruleset is not None
+    assert ["any account may fill" in each.problem for each in parsed.warnings] == [True] * warned
+
+
+def test_a_limit_on_each_operation_cannot_be_filled() -> None:
+    parsed = read("rules: [{id: a, description: It is., mode: enforce, limit: {each: gas, max: 9}}]\n")
+    assert parsed.warnings == ()
+
+
 def test_a_fault_in_a_macro_says_which() -> None:
     parsed = read("macros: {much: op.valeu > 1 ETH}\nrules: [{id: a, description: It is., when: much}]\n")
     assert parsed.ruleset is None
