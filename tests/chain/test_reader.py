@@ -117,8 +117,8 @@ async def test_a_session_in_force_that_the_chain_has_no_more_loses_its_force(sce
 async def test_a_session_not_in_force_stays_as_it_is_while_the_chain_does_not_have_it(
     scene: Scene, status: Status
 ) -> None:
-    before = known(TWICE, status=status)
-    scene.registry.put(before)
+    scene.registry.put(known(TWICE, status=status))
+    before = scene.registry.get(KEY)
     assert await scene.reader.session(KEY) is None
     assert scene.registry.get(KEY) is before
 
@@ -233,8 +233,9 @@ async def test_a_fact_about_a_session_that_is_not_registered_is_for_this_operati
 
 
 async def test_facts_that_are_good_once_leave_the_registry_alone(scene: Scene) -> None:
-    before = known(TWICE)
-    scene.registry.put(before)
+    scene.registry.put(known(TWICE))
+    before = scene.registry.get(KEY)
+    assert before is not None
     assert before.state is not None
     found = await scene.reader.find(OPERATION, before.state, [BaseFeeFact()])
     assert found.base_fee == 7
