@@ -9,7 +9,7 @@ from traceback import format_tb
 from typing import Final
 
 from proxy.admission import Admission, Judgement, Purpose
-from proxy.admission.enquiry import Enquiry
+from proxy.admission.enquiry import LIST, Enquiry
 from proxy.admission.reasons import unavailable
 from proxy.bundler_answers import Meaning, meaning_of_answer
 from proxy.errors import Code, InvalidParams, MethodNotFound, Reason, RpcError, StateUnavailable, UpstreamUnavailable
@@ -142,20 +142,27 @@ class Gate:
                 return await self._judge(request, method_class, context)
 
     async def _answer_ourselves(self, request: Request, context: RequestContext) -> tuple[Answer, Outcome]:
-        """What is left of a session, for who can name it; as unknown as any other method where that is not wanted."""
-        if self._enquiry is None:
+        """About sessions, for who may ask; as unknown as any other method where that is not wanted."""
+        setting: str | None = "session_queries"
+        if self._enquiry is not None:
+            setting = self._enquiry.setting_missing(request.method, context.client)
+        if self._enquiry is None or setting is not None:
             raise MethodNotFound(
-                f"{request.method} is not served here; the operator may set session_queries: true",
-                data={"method": request.method, "setting": "session_queries"},
+                f"{request.method} is not served here; the operator may set {setting}: true",
+                data={"method": request.method, "setting": setting},
             )
         check_arity(request.method, len(request.params))
+        answer: object
         try:
-            answer = await self._enquiry.answer(
-                request.params,
-                client=context.client,
-                peer=context.remote or "",
-                absent_rate=context.guest.absent_rate,
-            )
+            if request.method == LIST:
+                answer = await self._enquiry.list_sessions(request.params)
+            else:
+                answer = await self._enquiry.answer(
+                    request.params,
+                    client=context.client,
+                    peer=context.remote or "",
+                    absent_rate=context.guest.absent_rate,
+                )
         except StateUnavailable as error:
             answer = unavailable(error)
         if isinstance(answer, Reason):

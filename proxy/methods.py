@@ -103,6 +103,7 @@ _METHODS: Final = (
     _pass("pm_getFeeQuotes", *_OPERATION, optional=("context", "chainId")),
     # answered where `session_queries` is on
     _method("sessiongate_getSession", MethodClass.OWN, ("account",), ("permissionId", "module")),
+    _method("sessiongate_listSessions", MethodClass.OWN, ("account",), ("after",)),
 )
 
 METHODS: Final = {method.name: method for method in _METHODS}

@@ -1,27 +1,81 @@
-"""`sessiongate_getSession`: where a session stands and what is left of its limits, for a caller who can name it."""
+"""`sessiongate_getSession` for a caller who can name a session, `sessiongate_listSessions` for a client that may."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
 from functools import partial
+from typing import Final
 
+from proxy.admission.description import Description
 from proxy.admission.sources import Sources
 from proxy.admission.turns import Asker
 from proxy.errors import InvalidParams, Reason, StateUnavailable
 from proxy.session.counters import SessionKey
-from proxy.session.known import KnownSession, Status
-from proxy.session.remaining import Json, remaining, remaining_of_declared
-from proxy.userop.primitives import Address, Hash32, parse_address, parse_hash, print_bytes, print_checksummed
+from proxy.session.known import Status
+from proxy.session.remaining import Json
+from proxy.session.use import SessionRecords
+from proxy.userop.primitives import Address, Hash32, parse_address, parse_hash, print_bytes
+
+GET: Final = "sessiongate_getSession"
+LIST: Final = "sessiongate_listSessions"
 
 _NAMES = ("account", "permissionId", "module")
+_LIST_NAMES = ("account", "after")
+_PAGE: Final = 50
 
 
 class Enquiry:
-    """Answers about the sessions of one chain. What it asks of the node is bounded as it is for verdicts."""
+    """Answers about the sessions of one chain. What it asks of the node is bounded as it is for verdicts.
 
-    def __init__(self, sources: Sources) -> None:
+    `named`: whoever can name a session may ask for it. `listing` are the clients that may ask what an account has.
+    """
+
+    def __init__(
+        self,
+        sources: Sources,
+        records: SessionRecords | None = None,
+        *,
+        named: bool = True,
+        listing: frozenset[str] = frozenset(),
+    ) -> None:
         self._sources = sources
+        self._named = named
+        self._listing = listing
+        self._description = Description(sources, records)
+
+    def setting_missing(self, method: str, client: str) -> str | None:
+        """The setting without which this client may not ask; `None` when it may."""
+        if method == LIST:
+            return None if client in self._listing else "list_sessions"
+        return None if self._named else "session_queries"
+
+    async def list_sessions(self, params: Sequence[object]) -> Json:
+        """The sessions of an account that are known here, the one heard of last first, a page of them; `next` is the
+        `after` of the page after it. The node is not asked. Raises `InvalidParams`, `StateUnavailable`."""
+        account, after = _read_list_names(params)
+        keys = self._keys_of(account)
+        start = 0
+        if after is not None:
+            start = next((place for place, key in enumerate(keys, 1) if key.permission_id == after), len(keys))
+        page = keys[start : start + _PAGE]
+        more = start + _PAGE < len(keys)
+        return {
+            "sessions": await self._description.of(page),
+            "next": print_bytes(page[-1].permission_id) if more else None,
+        }
+
+    def _keys_of(self, account: Address) -> list[SessionKey]:
+        registry, terms = self._sources.registry, self._sources.terms
+        known = [key for key in registry.keys_of(terms.chain_id, account) if key.module in terms.session_modules]
+        known.reverse()
+        heard_of = set(known)
+        for session in registry.declared_by_account(terms.chain_id, account):
+            modules = sorted(terms.session_modules) if session.module is None else [session.module]
+            keys = [session.key(module) for module in modules]
+            if not heard_of.intersection(keys):
+                known.append(keys[0])
+        return known
 
     async def answer(
         self, params: Sequence[object], *, client: str = "", peer: str = "", absent_rate: float | None = None
@@ -39,7 +93,15 @@ class Enquiry:
             if refusal is not None:
                 return refusal
             known = [key for key in keys if self._is_known(key)]
-        return [await self._describe(key) for key in known]
+        return await self._description.of([await self._ready(key) for key in known])
+
+    async def _ready(self, key: SessionKey) -> SessionKey:
+        """What became of its operations is known as far as it can be, and its state is read where it has to be."""
+        await self._sources.reconciled(key)
+        known = self._sources.registry.get(key)
+        if known is not None and known.status is Status.IN_FORCE and known.state is None:
+            await self._read([key])
+        return key
 
     def _is_known(self, key: SessionKey) -> bool:
         registry = self._sources.registry
@@ -70,53 +132,30 @@ class Enquiry:
         if grave or len(failures) == len(keys):
             raise (grave or failures)[0]
 
-    async def _describe(self, key: SessionKey) -> Json:
-        sources = self._sources
-        registry, in_flight = sources.registry, sources.ledger.in_flight
-        await sources.reconciled(key)
-        known, declared = registry.get(key), registry.declared(key)
-        if known is not None and known.status is Status.IN_FORCE and known.state is None:
-            await self._read([key])
-            known = registry.get(key)
-        described: Json = {
-            "account": print_checksummed(key.account),
-            "permissionId": print_bytes(key.permission_id),
-            "module": print_checksummed(key.module),
-            "status": "declared" if known is None else known.standing,
-            "frozen": registry.freezes.on(key) is not None,
-            "readAtBlock": None if known is None or known.block is None else hex(known.block),
-            "operationsInFlight": [print_bytes(each.user_op_hash) for each in sources.ledger.of_session(key)],
-            "policies": self._policies(key, known),
-        }
-        if declared is not None:
-            of_declared = remaining_of_declared(declared, key.module, registry.declared_uses, in_flight)
-            described["policies"] = [*(described["policies"] or ()), *of_declared]
-        return described
-
-    def _policies(self, key: SessionKey, known: KnownSession | None) -> list[Json] | None:
-        """What is left of each limit; `None` while it is not known which there are, which is not the same as none."""
-        sources = self._sources
-        state = None if known is None else known.state
-        if known is not None and known.status is Status.PENDING:
-            state = sources.registry.granted_state(key) or state
-        if state is None:
-            return [] if known is None else None
-        return remaining(state, sources.ledger.in_flight)
-
 
 def _read_names(params: Sequence[object]) -> tuple[Address, Hash32, Address | None]:
     """`[account, permissionId, module?]`, or one object with these names."""
-    values = list(params)
-    if len(params) == 1 and isinstance(params[0], dict):
-        named = params[0]
-        for name in named:
-            if name not in _NAMES:
-                raise InvalidParams(f"params[0].{name[:32]}", f"not known; wanted {', '.join(_NAMES)}")
-        values = [named.get(name) for name in _NAMES]
-    values += [None] * (3 - len(values))
-    account, permission_id, module = values[:3]
+    account, permission_id, module = _named_values(params, _NAMES)
     return (
         parse_address(account, "account"),
         parse_hash(permission_id, "permissionId"),
         None if module is None else parse_address(module, "module"),
     )
+
+
+def _read_list_names(params: Sequence[object]) -> tuple[Address, Hash32 | None]:
+    """`[account, after?]`, or one object with these names."""
+    account, after = _named_values(params, _LIST_NAMES)
+    return parse_address(account, "account"), None if after is None else parse_hash(after, "after")
+
+
+def _named_values(params: Sequence[object], names: tuple[str, ...]) -> list[object]:
+    """The values in the order of their names; `None` where there is none. Raises `InvalidParams`."""
+    values = list(params)
+    if len(params) == 1 and isinstance(params[0], dict):
+        named = params[0]
+        for name in named:
+            if name not in names:
+                raise InvalidParams(f"params[0].{name[:32]}", f"not known; wanted {', '.join(names)}")
+        values = [named.get(name) for name in names]
+    return (values + [None] * len(names))[: len(names)]

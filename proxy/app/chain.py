@@ -153,7 +153,7 @@ async def build_chain(name: str, chain: Chain, shared: Shared) -> BuiltChain:
     gate = Gate(
         gate_settings(chain, config),
         admission=Admission(sources),
-        enquiry=Enquiry(sources) if config.session_queries else None,
+        enquiry=_enquiry(sources, shared),
         dialects=dialects_of(upstream, node, None if read_from is None else NodeReads(read_from, time.monotonic)),
         upstream=OnceSent(upstream, time.monotonic),
         follower=OperationFollower(lookout, ledger, modules, time.time, disagreements.note, failure=failure),
@@ -166,6 +166,12 @@ async def build_chain(name: str, chain: Chain, shared: Shared) -> BuiltChain:
         name=name, chain_id=chain.chain_id, gate=gate, upstream=upstream, age=age, release=settlement.release
     )
     return BuiltChain(served=served, settling=settling)
+
+
+def _enquiry(sources: Sources, shared: Shared) -> Enquiry:
+    config = shared.config
+    listing = frozenset(client.name for client in config.clients if client.list_sessions)
+    return Enquiry(sources, shared.memory, named=config.session_queries, listing=listing)
 
 
 def _show_state(name: str, metrics: Metrics, watch: BlockWatch, age: ChainAge) -> None:

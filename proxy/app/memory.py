@@ -20,10 +20,11 @@ from proxy.errors import StateUnavailable
 from proxy.happening import Alerts, Happening, HappeningKind
 from proxy.ledger.operations import Ended, EndedName, InFlight
 from proxy.ledger.rule_counts import RuleCounts
-from proxy.session.counters import HoldName
+from proxy.session.counters import HoldName, SessionKey
 from proxy.session.known import KnownSession
 from proxy.session.lint.findings import Severity
 from proxy.session.registry import Registry
+from proxy.session.use import SessionRecord
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -38,6 +39,8 @@ class Memory(Protocol):
     async def recall(self, names: Collection[HoldName]) -> tuple[Ended, ...]: ...
 
     async def save_session(self, session: KnownSession) -> None: ...
+
+    async def records_of(self, keys: Collection[SessionKey]) -> Mapping[SessionKey, SessionRecord]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +78,9 @@ class NoMemory:
 
     async def save_session(self, session: KnownSession) -> None:  # noqa: ARG002  # to forget is the point
         return None
+
+    async def records_of(self, keys: Collection[SessionKey]) -> Mapping[SessionKey, SessionRecord]:  # noqa: ARG002  # nobody asks it
+        return {}
 
 
 def restored_registry(config: Config, store: Store) -> Registry:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from heapq import nlargest
 from typing import Annotated
 
@@ -29,16 +31,33 @@ from proxy.cli.options import (
 from proxy.cli.render import console, print_tree
 from proxy.config import Config
 from proxy.edge.audit.reading import AuditFilter, Trail, read_audit
+from proxy.edge.rule_files.reading import read_rules
+from proxy.judge.evaluate import Judge
 from proxy.ledger.memory import MemoryLedger
 from proxy.ledger.reservation import Ledger
 from proxy.session.counters import Counter
 from proxy.session.declared import DeclaredSession
 from proxy.session.freezes import Freeze
 from proxy.session.known import KnownSession, Status
+from proxy.session.overview import (
+    Phase,
+    phase_of,
+    phase_of_declared,
+    times_of,
+    use_in_json,
+    window_of_declared,
+    window_of_session,
+)
 from proxy.session.remaining import remaining, remaining_of_declared
+from proxy.session.units import UnitOf, no_units
+from proxy.session.use import SessionRecord
 from proxy.userop.primitives import Hash32, print_bytes, print_checksummed
 
 _RECENT_DECISIONS = 10
+
+StatusOption = Annotated[
+    Phase | None, typer.Option("--status", help="In this state only; of those in force, expired and upcoming apart.")
+]
 
 
 def list_sessions(
@@ -46,7 +65,7 @@ def list_sessions(
     *,
     account: AccountOption = None,
     chain: ChainOption = None,
-    status: Annotated[Status | None, typer.Option("--status", help="In this state only.")] = None,
+    status: StatusOption = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most the newest that many.")] = 50,
     as_json: JsonOption = False,
 ) -> None:
@@ -58,7 +77,9 @@ def list_sessions(
     Examples:
       sessiongate sessions list
       sessiongate sessions list --account 0x1111… --status in_force --json
+      sessiongate sessions list --status expired
     """
+    now = time.time()
     settings = load(config, secrets=False)
     chain_id = chain_id_of(settings, chain)
     with opened(ledger_path(settings)) as store:
@@ -68,16 +89,18 @@ def list_sessions(
             for session in store.sessions()
             if account in (None, session.key.account)
             and chain_id in (None, session.key.chain_id)
-            and status in (None, session.status)
+            and (status is None or status is phase_of(session, now))
         )
         newest = nlargest(limit, matching, key=lambda session: session.updated_at)
     declared = [
         session
         for session in settings.declared_sessions()
-        if account in (None, session.account) and chain_id in (None, session.chain_id) and status is None
+        if account in (None, session.account)
+        and chain_id in (None, session.chain_id)
+        and (status is None or status is phase_of_declared(session, now))
     ]
-    rows = [_row(settings, session, freezes) for session in newest]
-    rows += [_declared_row(settings, session, freezes) for session in declared]
+    rows = [_row(settings, session, freezes, now) for session in newest]
+    rows += [_declared_row(settings, session, freezes, now) for session in declared]
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
     else:
@@ -88,12 +111,13 @@ def show_session(
     permission_id: PermissionId,
     *,
     config: ConfigOption = DEFAULT_CONFIG,
+    status: StatusOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show all that is known of a permission id.
 
-    State, policies, what is used of them, freezes, and its latest operations with their hashes. Exit code 1
-    when it is unknown.
+    Where it stands and for how long yet, what it may do, what is used of its limits, what became of its operations,
+    freezes, and its latest decisions. What a removed session had stays. Exit code 1 when it is unknown.
 
     \b
     Examples:
@@ -108,11 +132,24 @@ def show_session(
         for operation in store.operations_in_flight():
             ledger.restore(operation.reservation)
         uses = store.declared_uses()
-    declared = [session for session in settings.declared_sessions() if session.permission_id == permission_id]
+        records = store.session_records([session.key for session in known])
+    now = time.time()
+    known = [session for session in known if status is None or status is phase_of(session, now)]
+    declared = [
+        session
+        for session in settings.declared_sessions()
+        if session.permission_id == permission_id and (status is None or status is phase_of_declared(session, now))
+    ]
+    units = _units_of(settings)
     described: Described = {
         "permissionId": print_bytes(permission_id),
-        "sessions": [_describe_known(settings, session, freezes, ledger) for session in known],
-        "declared": [_describe_declared(settings, session, ledger, uses) for session in declared],
+        "sessions": [
+            _describe_known(
+                _row(settings, session, freezes, now), session, records[session.key], ledger, units=units, now=now
+            )
+            for session in known
+        ],
+        "declared": [_describe_declared(settings, session, ledger, uses, now) for session in declared],
         "freezes": [_describe_freeze(settings, freeze) for freeze in freezes],
         "latestDecisions": _latest_decisions(Trail(settings.audit_path or path, path), permission_id),
     }
@@ -125,21 +162,23 @@ def show_session(
         raise typer.Exit(ExitCode.REFUSED)
 
 
-def _row(settings: Config, session: KnownSession, freezes: Iterable[Freeze]) -> dict[str, object]:
+def _row(settings: Config, session: KnownSession, freezes: Iterable[Freeze], now: float) -> dict[str, object]:
     key = session.key
     return {
         "permissionId": print_bytes(key.permission_id),
         "account": print_checksummed(key.account),
         "chain": _chain_name(settings, key.chain_id),
         "module": print_checksummed(key.module),
-        "status": session.standing,
+        "status": phase_of(session, now).value,
         "frozen": any(freeze.covers(key) for freeze in freezes),
         "source": session.source.value,
         "updatedAt": _moment(session.updated_at),
     }
 
 
-def _declared_row(settings: Config, session: DeclaredSession, freezes: Iterable[Freeze]) -> dict[str, object]:
+def _declared_row(
+    settings: Config, session: DeclaredSession, freezes: Iterable[Freeze], now: float
+) -> dict[str, object]:
     modules = settings.chains[_chain_name(settings, session.chain_id)].session_modules
     key = session.key(session.module or modules[0])
     return {
@@ -147,7 +186,7 @@ def _declared_row(settings: Config, session: DeclaredSession, freezes: Iterable[
         "account": print_checksummed(session.account),
         "chain": _chain_name(settings, session.chain_id),
         "module": None if session.module is None else print_checksummed(session.module),
-        "status": "declared",
+        "status": phase_of_declared(session, now).value,
         "frozen": any(freeze.covers(key) for freeze in freezes),
         "source": "settings",
         "updatedAt": None,
@@ -169,28 +208,50 @@ def _print_table(rows: list[dict[str, object]]) -> None:
 
 
 def _describe_declared(
-    settings: Config, session: DeclaredSession, ledger: Ledger, uses: Mapping[Counter, int]
+    settings: Config, session: DeclaredSession, ledger: Ledger, uses: Mapping[Counter, int], now: float
 ) -> Described:
     described = plain(session)
     module = session.module or settings.chains[_chain_name(settings, session.chain_id)].session_modules[0]
     return {
         **(described if isinstance(described, dict) else {}),
+        "status": phase_of_declared(session, now).value,
+        **times_of(phase_of_declared(session, now), window_of_declared(session), now),
         "remaining": remaining_of_declared(session, module, lambda counter: uses.get(counter, 0), ledger.in_flight),
     }
 
 
-def _describe_known(settings: Config, session: KnownSession, freezes: Iterable[Freeze], ledger: Ledger) -> Described:
-    row = _row(settings, session, freezes)
+def _describe_known(
+    row: dict[str, object],
+    session: KnownSession,
+    record: SessionRecord,
+    ledger: Ledger,
+    *,
+    units: Callable[[int], UnitOf],
+    now: float,
+) -> Described:
     del row["permissionId"]
+    state = session.state
+    if session.status is Status.REMOVED and record.former is not None:
+        state = record.former  # what it had is worth more than that nothing is left
     return {
         "name": f"{row['chain']} {row['account']}",
         **row,
         "grantedBy": None if session.granted_by is None else print_bytes(session.granted_by),
         "readAtBlock": session.block,
-        "state": "to be read from the chain" if session.state is None else describe_state(session.state),
+        **times_of(phase_of(session, now), window_of_session(state), now),
+        "state": "to be read from the chain" if state is None else describe_state(state),
         "operationsInFlight": [print_bytes(each.user_op_hash) for each in ledger.of_session(session.key)],
-        "remaining": [] if session.state is None else remaining(session.state, ledger.in_flight),
+        "operations": use_in_json(record.use),
+        "remaining": [] if state is None else remaining(state, ledger.in_flight, units(session.key.chain_id)),
     }
+
+
+def _units_of(settings: Config) -> Callable[[int], UnitOf]:
+    """The units of the tokens that the rule files list, by chain id; none where these cannot be read."""
+    ruleset = read_rules(settings).ruleset if settings.rules else None
+    if ruleset is None:
+        return lambda _chain_id: no_units
+    return lambda chain_id: partial(Judge(ruleset).unit_of, chain_id)
 
 
 def _describe_freeze(settings: Config, freeze: Freeze) -> Described:

@@ -92,6 +92,9 @@ def _check_clients(document: Document, config: Config) -> None:
         if not client.key_digests and not client.origins:
             problem = f'client "{client.name}" cannot be recognised'
             document.fault(place, problem, "give it an api_key or origins")
+        if client.list_sessions and not client.key_digests:
+            problem = f'client "{client.name}" may list sessions and has no api_key: anybody can send an Origin'
+            document.fault(document.place_of(("clients", index, "list_sessions")), problem, "give it an api_key")
         for position, method in enumerate(client.methods):
             if method not in served:
                 place = document.place_of(("clients", index, "methods", position))

@@ -43,6 +43,7 @@ class Client(Settings):
     accounts: tuple[AddressText, ...] = ()  # whose operations it sends
     permission_ids: tuple[HashText, ...] = ()  # whose sessions' operations alone it sends
     rates: ClientRates = ClientRates()
+    list_sessions: bool = False  # answer it sessiongate_listSessions
 
     @property
     def key_digests(self) -> tuple[bytes, ...]:

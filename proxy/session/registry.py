@@ -53,6 +53,7 @@ class Registry:
         self._sessions = Shelf()
         self._counts: dict[tuple[int, Status], int] = {}
         self._declared: dict[tuple[int, Address, Hash32], tuple[DeclaredSession, ...]] = {}
+        self._declared_of: dict[tuple[int, Address], tuple[DeclaredSession, ...]] = {}
         self._declared_uses: dict[Counter, int] = {}
         self._mined_at: dict[SessionKey, int] = {}
         self._former_signers: dict[SessionKey, Signer] = {}
@@ -129,6 +130,14 @@ class Registry:
         """Whether a session of this account is known, on whichever chain."""
         return bool(self._sessions.of_account(account))
 
+    def keys_of(self, chain_id: int, account: Address) -> list[SessionKey]:
+        """The names of the sessions of an account on a chain, at every module; the one heard of last comes last."""
+        return [key for key in self._sessions.of_account(account) if key.chain_id == chain_id]
+
+    def declared_by_account(self, chain_id: int, account: Address) -> tuple[DeclaredSession, ...]:
+        """The declared sessions of an account."""
+        return self._declared_of.get((chain_id, account), ())
+
     def keys(self) -> Iterator[SessionKey]:
         """The name of every session; cheap, unlike going through the sessions themselves."""
         return self._sessions.keys()
@@ -174,9 +183,12 @@ class Registry:
     def declare(self, sessions: Iterable[DeclaredSession]) -> None:
         """Know these declared sessions, and no others; what was used of the same actions stays counted."""
         self._declared.clear()
+        self._declared_of.clear()
         for session in sessions:
             name = (session.chain_id, session.account, session.permission_id)
             self._declared[name] = (*self._declared.get(name, ()), session)
+            owner = (session.chain_id, session.account)
+            self._declared_of[owner] = (*self._declared_of.get(owner, ()), session)
 
     def declared(self, key: SessionKey) -> DeclaredSession | None:
         """The declaration that speaks of this session, if any."""

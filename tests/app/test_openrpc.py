@@ -29,7 +29,8 @@ async def test_the_document_names_every_code_of_the_gates_own(transport: str) ->
     async with running_gate(transport=transport, clients=[{"name": "dapp", "api_key": "hush-client-key"}]) as gate:
         document = await document_of(gate)  # without a key: it is the same for everybody
     assert document["openrpc"] == "1.3.2"
-    assert [method["name"] for method in document["methods"]] == [OWN_METHOD, "eth_sendUserOperation"]
+    named = [method["name"] for method in document["methods"]]
+    assert named == [OWN_METHOD, "sessiongate_listSessions", "eth_sendUserOperation"]
     own = {code.label: int(code) for code in Code if -32059 <= code <= -32050}
     assert {name: error["code"] for name, error in document["components"]["errors"].items()} == own
     for method in document["methods"]:
@@ -64,6 +65,18 @@ async def test_sessions_are_shown_as_the_document_says() -> None:
                 await gate.send(granting(grant))
         assert {"declared", "in_force", "pending"} <= {each["status"] for each in shown}
         assert any(each["operationsInFlight"] for each in shown)
+
+
+async def test_a_page_of_sessions_is_as_the_document_says() -> None:
+    clients = [{"name": "dapp", "api_key": "hush-client-key", "list_sessions": "true"}]
+    headers = {"x-api-key": "hush-client-key"}
+    async with running_gate(clients=clients, headers=headers, sessions=[DECLARED]) as gate:
+        document = await document_of(gate)
+        schema = document["methods"][1]["result"]["schema"]
+        _named(gate)
+        page = (await gate.ask(request("sessiongate_listSessions", print_checksummed(GOOD.sender))))["result"]
+        assert page["sessions"]
+        assert list(misfits(page, schema, document)) == []
 
 
 async def test_each_refusal_has_the_data_that_the_document_promises() -> None:

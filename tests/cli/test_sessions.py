@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from proxy.session.counters import Counter, SessionKey
 from proxy.session.freezes import Freeze
 from proxy.session.known import KnownSession, Source, Status
 from proxy.session.policies.policy import Initialised
+from proxy.session.policies.time_frame import TimeFrame
 from proxy.session.policies.usage_limit import UsageLimit
 from proxy.session.state import SessionState, SessionStatus
 from proxy.userop.primitives import Address, Hash32, Selector, print_bytes, print_checksummed
@@ -26,6 +28,7 @@ from tests.edge.audit.trails import record
 from tests.edge.builders import ACCOUNT, NOW, OTHER_ACCOUNT, PERMISSION, USER_OP_HASH, decision
 
 USAGE_LIMIT = Address(bytes.fromhex("00000000001d4479fa2a947026204d0283cede4b"))
+TIME_FRAME = Address(bytes.fromhex("8177451511de0577b911c254e9551d981c26dc72"))
 TOKEN = Address(b"\x22" * 20)
 TRANSFER = Selector(bytes.fromhex("a9059cbb"))
 KEY = SessionKey(1868, SMART_SESSION, ACCOUNT, PERMISSION)
@@ -187,3 +190,38 @@ def test_a_gate_that_keeps_nothing_cannot_be_asked(run: Run, monkeypatch: pytest
     result = run("sessions", "list")
     assert result.exit_code == 2
     assert "keeps everything in memory" in result.stderr
+
+
+# time counted in
+
+
+def over(until: int, after: int = 0) -> SessionState:
+    return state().with_policy_config(TIME_FRAME, state().user_op_config_id, Initialised(TimeFrame(until, after)))
+
+
+@pytest.mark.parametrize(
+    ("status", "until", "after"), [("expired", 5, 0), ("upcoming", 2**48 - 2, 2**47), ("in_force", 2**48 - 2, 0)]
+)
+def test_list_and_show_tell_expired_and_upcoming_apart_from_in_force(
+    run: Run, tmp_path: Path, status: str, until: int, after: int
+) -> None:
+    granted = replace(over(until, after), user_op_policies=(TIME_FRAME,))
+    session = KnownSession(key=KEY, status=Status.IN_FORCE, source=Source.NODE, updated_at=NOW, state=granted)
+    keep(tmp_path, [session])
+    assert [row["status"] for row in listed(run, "--status", status)] == [status]
+    others = {"expired", "upcoming", "in_force"} - {status}
+    assert all(listed(run, "--status", other) == [] for other in others)
+    shown = json.loads(run("sessions", "show", print_bytes(PERMISSION), "--status", status, "--json").stdout)
+    assert shown["sessions"][0]["status"] == status
+    assert (shown["sessions"][0]["secondsLeft"] == 0) is (status == "expired")
+    assert shown["sessions"][0]["operations"]["mined"] == 0
+    assert run("sessions", "show", print_bytes(PERMISSION), "--status", min(others)).exit_code == 1
+
+
+def test_what_a_removed_session_had_is_still_shown(run: Run, tmp_path: Path) -> None:
+    session = KnownSession(key=KEY, status=Status.IN_FORCE, source=Source.NODE, updated_at=NOW, state=state())
+    gone = replace(session, status=Status.REMOVED, state=SessionState(key=KEY, status=SessionStatus.REMOVED))
+    keep(tmp_path, [session, gone])
+    (shown,) = json.loads(run("sessions", "show", print_bytes(PERMISSION), "--json").stdout)["sessions"]
+    assert shown["status"] == "removed"
+    assert shown["remaining"][1]["limits"][0]["used"] == "0x4"

@@ -1,4 +1,4 @@
-"""The OpenRPC document of what this gate adds to a bundler: its own method, and its codes for a refusal."""
+"""The OpenRPC document of what this gate adds to a bundler: its own methods, and its codes for a refusal."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Final
 
 from proxy import __version__
 from proxy.errors import Code
+from proxy.session.overview import Phase
 
 OPENRPC_PATH: Final = "/openrpc.json"
 
@@ -16,6 +17,7 @@ _HASH: Final = {"type": "string", "pattern": "^0x[0-9a-fA-F]{64}$"}
 _QUANTITY: Final = {"type": "string", "pattern": "^0x(0|[1-9a-f][0-9a-f]*)$"}
 _TEXT: Final = {"type": "string"}
 _FLAG: Final = {"type": "boolean"}
+_COUNT: Final = {"type": "integer", "minimum": 0}
 
 
 def _or_null(schema: Mapping[str, object]) -> dict[str, object]:
@@ -31,10 +33,24 @@ _SESSION: Final = _object(
         "account": _ADDRESS,
         "permissionId": _HASH,
         "module": _ADDRESS,
-        "status": {"enum": ["declared", "pending", "in_force", "removed", "not_granted"]},
+        "status": {"enum": [phase.value for phase in Phase]},
+        "validAfter": _COUNT,
+        "validUntil": _or_null(_COUNT),
+        "secondsLeft": _or_null(_COUNT),
+        "secondsUntilValid": _COUNT,
         "frozen": _FLAG,
         "readAtBlock": _or_null(_QUANTITY),
         "operationsInFlight": {"type": "array", "items": _HASH},
+        "operations": _object(
+            {
+                "mined": _COUNT,
+                "reverted": _COUNT,
+                "gasUsed": _QUANTITY,
+                "gasCost": _QUANTITY,
+                "lastUsed": _or_null(_COUNT),
+            }
+        ),
+        "scope": _or_null({"type": "object", "required": ["actions", "everyOperation", "paymaster"]}),
         "policies": _or_null({"type": "array", "items": {"type": "object"}}),
     }
 )
@@ -105,6 +121,20 @@ def document() -> dict[str, object]:
                     for name, told, schema, required in params
                 ],
                 "result": {"name": "sessions", "schema": {"type": "array", "items": _SESSION}},
+                "errors": [_error(Code.RATE_LIMITED), _error(Code.STATE_UNAVAILABLE)],
+            },
+            {
+                "name": "sessiongate_listSessions",
+                "summary": "The sessions of an account, a page of them; served to clients with list_sessions.",
+                "paramStructure": "by-position",
+                "params": [
+                    {"name": "account", "description": "whose they are", "schema": _ADDRESS, "required": True},
+                    {"name": "after", "description": "next of the page before", "schema": _HASH, "required": False},
+                ],
+                "result": {
+                    "name": "page",
+                    "schema": _object({"sessions": {"type": "array", "items": _SESSION}, "next": _or_null(_HASH)}),
+                },
                 "errors": [_error(Code.RATE_LIMITED), _error(Code.STATE_UNAVAILABLE)],
             },
             {

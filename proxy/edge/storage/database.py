@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from proxy.ledger import rule_tables
+from proxy.ledger import rule_tables, session_uses
 from proxy.ledger.sqlite import CLAIMS, LATER_COLUMNS, TABLES
 
 MIGRATIONS: Final = (
@@ -54,6 +54,7 @@ MIGRATIONS: Final = (
     ) WITHOUT ROWID""",
     "ALTER TABLE sessions ADD COLUMN since REAL",
     "DROP TABLE cursors",
+    *session_uses.TABLES,
 )
 """Statements that made the tables, in order. Only ever appended to: `PRAGMA user_version` counts those done."""
 

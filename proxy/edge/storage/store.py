@@ -23,7 +23,7 @@ from proxy.edge.storage.database import Synchronous, open_database
 from proxy.edge.storage.tally import Tally
 from proxy.errors import StateUnavailable
 from proxy.judge.allowance import Allowance
-from proxy.ledger import rule_tables
+from proxy.ledger import rule_tables, session_uses
 from proxy.ledger import sqlite as operations
 from proxy.ledger.group_commit import GroupCommit, Statement, in_words
 from proxy.ledger.operations import AcceptedOperation, Ended, EndedName, InFlight
@@ -33,6 +33,7 @@ from proxy.session.counters import Counter, HoldName, SessionKey
 from proxy.session.freezes import Freeze
 from proxy.session.known import KnownSession, Source, Status
 from proxy.session.shelf import PackedSession
+from proxy.session.use import UNUSED, SessionRecord
 from proxy.userop.primitives import Address, Hash32
 
 _SAVE_SESSION: Final = """INSERT INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -168,9 +169,22 @@ class Store:
         except sqlite3.Error as error:
             raise StateUnavailable(f"the ledger could not be read: {in_words(error)}", fact="ledger") from error
 
+    async def records_of(self, keys: Collection[SessionKey]) -> Mapping[SessionKey, SessionRecord]:
+        """What became of these sessions' operations, and what those had that were removed. Raises
+        `StateUnavailable`."""
+        return await asyncio.to_thread(self.session_records, tuple(keys))
+
+    def session_records(self, keys: Collection[SessionKey]) -> Mapping[SessionKey, SessionRecord]:
+        """The same, for the command line."""
+        try:
+            with self._reader() as reader:
+                return {key: _record(reader, key) for key in keys}
+        except (sqlite3.Error, ValueError, TypeError, KeyError) as error:
+            raise StateUnavailable(f"the ledger could not be read: {in_words(error)}", fact="ledger") from error
+
     async def save_session(self, session: KnownSession) -> None:
         """A session as now known."""
-        await self._writer.write([_save_session(session)], patient=True)
+        await self._writer.write(_save_session(session), patient=True)
 
     async def save_freeze(self, freeze: Freeze) -> None:
         """A freeze, in place of one of the same scope."""
@@ -203,6 +217,7 @@ class Store:
         known = ",".join("?" * len(chains))
         await self._writer.write(
             [
+                *session_uses.prune(ended_before=time.time() - _ENDED_SECONDS, removed_before=removed_before),
                 (_PRUNE_SESSIONS, (Status.REMOVED, removed_before)),
                 operations.prune(time.time() - _ENDED_SECONDS),
                 *rule_tables.prune(time.time()),
@@ -232,11 +247,13 @@ def _statements(outcome: Outcome) -> list[Statement]:
         statements.append(operations.begin(outcome.begun))
     statements += [operations.advance(name, stage) for name, stage in outcome.stages]
     statements += [operations.silence(name, seconds) for name, seconds in outcome.silences]
-    statements += [_save_session(session) for session in outcome.sessions]
+    for session in outcome.sessions:
+        statements += _save_session(session)
     statements += [(_SAVE_USES, (*counter, uses)) for counter, uses in outcome.declared_uses.items()]
     statements += operations.end(outcome.ended, outcome.remembered)
+    statements += session_uses.count(outcome.remembered)
     for flight in outcome.revived:
-        statements += operations.revive(flight)
+        statements += [*operations.revive(flight), *session_uses.take_back(flight.operation.name)]
     statements += rule_tables.save(outcome.rules)
     return statements if outcome.cursor is None else statements + _settled(outcome, outcome.cursor)
 
@@ -254,6 +271,14 @@ def _settled(outcome: Outcome, cursor: SettledUpTo) -> list[Statement]:
 
 def _is_patient(outcome: Outcome) -> bool:
     return outcome.ends or bool(outcome.sessions) or bool(outcome.declared_uses) or any(outcome.rules)
+
+
+def _record(reader: sqlite3.Connection, key: SessionKey) -> SessionRecord:
+    former = session_uses.former_of(reader, key)
+    return SessionRecord(
+        use=session_uses.use_of(reader, key) or UNUSED,
+        former=None if former is None else state_from_json(orjson.loads(former)),
+    )
 
 
 def _scope(freeze: Freeze) -> tuple[bytes, bytes, int]:
@@ -291,12 +316,13 @@ def _packed_session(row: Sequence[Any]) -> tuple[SessionKey, PackedSession]:
     return SessionKey(row[0], Address(row[1]), Address(row[2]), Hash32(row[3])), packed
 
 
-def _save_session(session: KnownSession) -> Statement:
+def _save_session(session: KnownSession) -> list[Statement]:
     key = session.key
     state = None if session.state is None else orjson.dumps(state_to_json(session.state)).decode()
     names = (key.chain_id, key.module, key.account, key.permission_id)
     rest = (session.status, session.source, state, session.granted_by, session.block, session.updated_at)
-    return _SAVE_SESSION, (*names, *rest, session.since)
+    save = (_SAVE_SESSION, (*names, *rest, session.since))
+    return [session_uses.keep_former(key), save] if session.status is Status.REMOVED else [save]
 
 
 def _session(row: Sequence[Any]) -> KnownSession:

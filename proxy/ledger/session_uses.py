@@ -1,0 +1,118 @@
+"""What became of sessions' operations, on disk: counted in the transaction that ends them, never summed up anew.
+
+Each mined operation is counted once, and is taken off again when the chain takes it back. A session's state before its
+removal stays, for the chain and the registry forget it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from typing import Final
+
+from proxy.ledger.group_commit import Statement
+from proxy.ledger.operations import Ended
+from proxy.session.counters import HoldName, SessionKey
+from proxy.session.use import SessionUse
+from proxy.userop.primitives import print_bytes
+
+_KEY: Final = """chain_id INTEGER NOT NULL, module BLOB NOT NULL, account BLOB NOT NULL, permission_id BLOB NOT NULL"""
+_NAMES: Final = "chain_id, module, account, permission_id"
+
+TABLES: Final = (
+    f"""CREATE TABLE session_uses (
+        {_KEY}, mined INTEGER NOT NULL, reverted INTEGER NOT NULL, gas INTEGER NOT NULL, gwei INTEGER NOT NULL,
+        wei INTEGER NOT NULL, last_used REAL NOT NULL, PRIMARY KEY ({_NAMES})
+    ) WITHOUT ROWID""",
+    """CREATE TABLE operations_counted (
+        user_op_hash BLOB NOT NULL, claim TEXT NOT NULL, reverted INTEGER NOT NULL, gas INTEGER NOT NULL,
+        gwei INTEGER NOT NULL, wei INTEGER NOT NULL, ended_at REAL NOT NULL, PRIMARY KEY (user_op_hash, claim)
+    ) WITHOUT ROWID""",
+    "CREATE INDEX operations_counted_at ON operations_counted (ended_at)",
+    f"CREATE TABLE former_sessions ({_KEY}, state TEXT NOT NULL, PRIMARY KEY ({_NAMES})) WITHOUT ROWID",
+)
+"""Statements that make the tables, for the list of migrations. Wei are kept as gwei and a rest: a sum of them would not
+fit into 64 bits."""
+
+_GWEI: Final = 10**9
+_COUNTED: Final = "SELECT 1 FROM operations_counted WHERE user_op_hash = ? AND claim = ?"
+_ADD: Final = f"""INSERT INTO session_uses SELECT ?, ?, ?, ?, 1, ?, ?, ?, ?, ? WHERE NOT EXISTS ({_COUNTED})
+    ON CONFLICT DO UPDATE SET mined = mined + 1, reverted = reverted + excluded.reverted, gas = gas + excluded.gas,
+        gwei = gwei + excluded.gwei, wei = wei + excluded.wei, last_used = max(last_used, excluded.last_used)"""  # ours
+_REMEMBER: Final = "INSERT OR IGNORE INTO operations_counted VALUES (?, ?, ?, ?, ?, ?, ?)"
+_TAKE_OFF: Final = f"""UPDATE session_uses SET mined = mined - 1, reverted = session_uses.reverted - taken.reverted,
+        gas = session_uses.gas - taken.gas, gwei = session_uses.gwei - taken.gwei, wei = session_uses.wei - taken.wei
+    FROM (SELECT reverted, gas, gwei, wei FROM operations_counted WHERE user_op_hash = ? AND claim = ?) AS taken
+    WHERE ({_NAMES}) = (?, ?, ?, ?)"""  # noqa: S608  # ours
+_FORGET: Final = "DELETE FROM operations_counted WHERE user_op_hash = ? AND claim = ?"
+_PRUNE: Final = "DELETE FROM operations_counted WHERE ended_at < ?"
+_KEEP_FORMER: Final = f"""INSERT OR REPLACE INTO former_sessions SELECT {_NAMES}, state FROM sessions
+    WHERE ({_NAMES}) = (?, ?, ?, ?) AND status = 'in_force' AND state IS NOT NULL"""  # noqa: S608  # ours
+_PRUNE_SESSIONS: Final = tuple(
+    f"""DELETE FROM {table} WHERE ({_NAMES}) IN
+        (SELECT {_NAMES} FROM sessions WHERE status = 'removed' AND updated_at < ?)"""  # noqa: S608  # ours
+    for table in ("session_uses", "former_sessions")
+)
+_READ_USE: Final = f"""SELECT mined, reverted, gas, gwei, wei, last_used FROM session_uses
+    WHERE ({_NAMES}) = (?, ?, ?, ?)"""  # noqa: S608  # ours
+_READ_FORMER: Final = f"SELECT state FROM former_sessions WHERE ({_NAMES}) = (?, ?, ?, ?)"  # noqa: S608  # ours
+
+
+def count(ended: Iterable[Ended]) -> list[Statement]:
+    """Operations that were mined count for their sessions; one that has been counted counts no more."""
+    statements: list[Statement] = []
+    for each in ended:
+        session, mined = each.name.session, each.mined
+        if session is None or mined is None:
+            continue
+        name = _claim(each.name)
+        gwei, wei = divmod(mined.gas_cost or 0, _GWEI)
+        amounts = (int(not mined.success), mined.gas_used or 0, gwei, wei)
+        at = each.ended_at if mined.timestamp is None else mined.timestamp
+        statements.append((_ADD, (*_key(session), *amounts, at, *name)))
+        statements.append((_REMEMBER, (*name, *amounts, each.ended_at)))
+    return statements
+
+
+def take_back(name: HoldName) -> list[Statement]:
+    """The chain has taken the operation back: it counts for nothing until it is mined again."""
+    if name.session is None:
+        return []
+    claim = _claim(name)
+    return [(_TAKE_OFF, (*claim, *_key(name.session))), (_FORGET, claim)]
+
+
+def keep_former(key: SessionKey) -> Statement:
+    """A session is about to be removed: keep what it is now. Before its new row is written."""
+    return _KEEP_FORMER, _key(key)
+
+
+def prune(*, ended_before: float, removed_before: float) -> list[Statement]:
+    """Forget which operations were counted, and everything of sessions removed before a time (unix seconds). Before
+    these sessions' own rows go."""
+    return [(_PRUNE, (ended_before,)), *((statement, (removed_before,)) for statement in _PRUNE_SESSIONS)]
+
+
+def use_of(connection: sqlite3.Connection, key: SessionKey) -> SessionUse | None:
+    """What became of its operations; `None` when none was mined."""
+    row = connection.execute(_READ_USE, _key(key)).fetchone()
+    if row is None:
+        return None
+    mined, reverted, gas, gwei, wei, last_used = row
+    return SessionUse(mined=mined, reverted=reverted, gas=gas, cost=gwei * _GWEI + wei, last_used=last_used)
+
+
+def former_of(connection: sqlite3.Connection, key: SessionKey) -> str | None:
+    """The state it had before it was removed, as JSON; `None` when that is not known."""
+    row = connection.execute(_READ_FORMER, _key(key)).fetchone()
+    return None if row is None else str(row[0])
+
+
+def _key(key: SessionKey) -> tuple[int, bytes, bytes, bytes]:
+    return key.chain_id, key.module, key.account, key.permission_id
+
+
+def _claim(name: HoldName) -> tuple[bytes, str]:
+    session = name.session
+    parts = () if session is None else (session.module, session.account, session.permission_id)
+    return name.user_op_hash, "/".join(print_bytes(part) for part in parts)
