@@ -236,7 +236,8 @@ async def test_a_session_removed_on_chain_and_used_is_told_with_the_word_on_its_
     sink: RecordingSink, tmp_path: Path
 ) -> None:
     async with alerting({"webhooks": [hook(sink)]}, tmp_path) as gate:
-        session = known(TWICE)
+        # lately: what was removed long ago is forgotten as soon as a gate keeps house
+        session = known(TWICE, updated_at=time.time())
         assert session.state is not None
         gate.running.registry.put(replace(session, status=Status.REMOVED, state=emptied(session.state)))
         await gate.send(GOOD)

@@ -58,9 +58,18 @@ def test_the_environment_overrides_the_file(run: Run, monkeypatch: pytest.Monkey
     assert "mode: shadow" in run("check").stdout
 
 
-@pytest.mark.parametrize("command", [["serve"], ["audit"], ["sessions", "list"], ["freeze", "0x" + "ab" * 32]])
-def test_other_commands_do_nothing_with_faulty_settings(run: Run, command: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("command", "faults"),
+    [
+        (["serve"], 4),
+        (["freeze", "0x" + "ab" * 32], 4),
+        # who only looks at what a gate has written needs none of its secrets
+        (["audit"], 3),
+        (["sessions", "list"], 3),
+    ],
+)
+def test_other_commands_do_nothing_with_faulty_settings(run: Run, command: list[str], faults: int) -> None:
     result = run(*command, "--config", str(FAULTY))
     assert result.exit_code == 2
     assert result.stdout == ""
-    assert result.stderr.count("four_faults_at_once.yaml") == 4
+    assert result.stderr.count("four_faults_at_once.yaml") == faults

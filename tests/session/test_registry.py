@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.session.changes import Changes, SessionChange, SessionEnabled
-from proxy.session.counters import Charge, Counter, SessionKey
+from proxy.session.counters import Charge, Counter, HoldName, SessionKey
 from proxy.session.declared import DECLARED_POLICY, DeclaredSession
 from proxy.session.known import KnownSession, Source, Status
 from proxy.session.registry import Registry
@@ -126,7 +126,7 @@ def test_a_session_whose_grant_failed_is_not_said_to_have_been_removed(before: S
     if before is not None:
         registry.put(known(status=Status.REMOVED, source=Source.NODE, state=before))
     registry.expect(changes(at_validation=(ENABLED,)), now=2.0)
-    (after,) = registry.dropped(OP, now=3.0)
+    (after,) = registry.dropped(HoldName(OP, None), now=3.0)
     assert after.standing == "not_granted"
 
 
@@ -136,7 +136,7 @@ def test_a_session_that_was_there_is_said_to_have_been_removed() -> None:
     (after,) = mined(registry)
     assert after.standing == "removed"
     registry.expect(changes(GRANTED, op=OTHER_OP), now=3.0)
-    (after,) = registry.dropped(OTHER_OP, now=4.0)
+    (after,) = registry.dropped(HoldName(OTHER_OP, None), now=4.0)
     assert after.standing == "removed"
 
 
@@ -179,7 +179,7 @@ def test_an_enable_envelope_of_a_session_never_heard_of_tells_the_nonce_it_was_j
 def test_a_dropped_grant_is_not_pending_any_more() -> None:
     registry = Registry()
     registry.expect(changes(GRANTED), now=2.0)
-    (after,) = registry.dropped(OP, now=3.0)
+    (after,) = registry.dropped(HoldName(OP, None), now=3.0)
     assert after.status is Status.REMOVED
     assert registry.counts()[Status.PENDING] == 0
 
@@ -188,7 +188,7 @@ def test_of_two_grants_in_flight_the_second_keeps_the_session_pending_when_the_f
     registry = Registry()
     registry.expect(changes(GRANTED), now=2.0)
     registry.expect(changes(GRANTED, op=OTHER_OP), now=2.0)
-    (after,) = registry.dropped(OP, now=3.0)
+    (after,) = registry.dropped(HoldName(OP, None), now=3.0)
     assert (after.status, after.granted_by) == (Status.PENDING, OTHER_OP)
     (after,) = mined(registry, OTHER_OP)
     assert after.status is Status.IN_FORCE
@@ -213,7 +213,7 @@ def test_a_removal_that_reverted_or_was_dropped_revokes_nothing() -> None:
     registry.expect(changes(REMOVED), now=2.0)
     assert mined(registry, success=False) == ()
     registry.expect(changes(REMOVED, op=OTHER_OP), now=2.0)
-    assert registry.dropped(OTHER_OP, now=3.0) == ()
+    assert registry.dropped(HoldName(OTHER_OP, None), now=3.0) == ()
     assert registry.get(KEY) == known()
 
 
@@ -313,7 +313,7 @@ def test_charges_count_whether_or_not_the_execution_succeeded() -> None:
 
 def test_charges_of_an_enabling_operation_count_after_its_session_was_enabled() -> None:
     registry = Registry()
-    registry.expect(changes(at_validation=(ENABLED,)), now=2.0)
+    registry.expect(changes(at_validation=(ENABLED,)), now=2.0, session=KEY)
     (after,) = registry.mined(OP, success=True, charges=(ONE_USE,), session=KEY, block=None, now=5.0)
     assert after.state is not None
     assert after.state.used[USES] == 1
@@ -321,7 +321,7 @@ def test_charges_of_an_enabling_operation_count_after_its_session_was_enabled() 
 
 def test_charges_are_gone_when_the_same_operation_removes_its_session() -> None:
     registry = registry_with(known())
-    registry.expect(changes(REMOVED), now=2.0)
+    registry.expect(changes(REMOVED), now=2.0, session=KEY)
     (after,) = registry.mined(OP, success=True, charges=(ONE_USE,), session=KEY, block=None, now=5.0)
     assert after.state is not None
     assert not after.state.used
@@ -364,9 +364,9 @@ def test_an_operation_that_only_uses_a_session_is_awaited_by_it_until_it_has_end
         assert registry.awaited(KEY) == (OP, OTHER_OP)
         assert not registry.removal_awaited(KEY)
         if end == "mined":
-            mined(registry)
+            registry.mined(OP, success=True, session=KEY, block=None, now=5.0)
         else:
-            registry.dropped(OP, now=3.0)
+            registry.dropped(HoldName(OP, KEY), now=3.0)
         assert registry.awaited(KEY) == (OTHER_OP,)
         assert registry.awaited(replace(KEY, account=STRANGER)) == ()
 

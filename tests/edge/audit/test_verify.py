@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from proxy.edge.audit.appending import Head
@@ -143,6 +143,8 @@ def test_deleted_records_are_named_whether_their_places_are_closed_or_not(
 @settings(deadline=None, max_examples=40)
 @given(source=INNER, place=INNER, count=st.integers(1, 4))
 def test_inserted_records_are_named(whole: Path, source: int, place: int, count: int) -> None:
+    # a copy of a record put before the one that it follows may as well be two swapped and another copy of it
+    assume(source != place + 1)
     with copy_of(whole) as path:
         renumber(path, place, count)
         for number in range(count):
