@@ -138,6 +138,7 @@ def lasting_trouble(metrics: Metrics) -> None:
     metrics.chain_state(CHAIN, 90.0, stale=True)
     metrics.operations.in_flight(CHAIN, 9, 900.0)
     metrics.health.loop_lag(0.4)
+    metrics.health.ledger_in_place(in_place=False)
     metrics.health.queue("audit", 9_000)
     metrics.health.disk("ledger", free=5 * SOME, total=100 * SOME)
     metrics.health.waiting("soc", 400.0)
