@@ -60,7 +60,7 @@ def test_a_gate_that_has_forgotten_everything_agrees_by_what_it_reads_from_the_c
         found = trial.disagreements()
         assert not found, show(SEED_OF_FORGETFUL_GATE, found)
         own_gate.stop()
-        for file in own_gate.folder.glob("gate.db*"):
+        for file in own_gate.folder.glob("gate*.db*"):
             file.unlink()
         own_gate.start(rig, mode="shadow")
         assert own_gate.show("/sessions")["sessions"] == []

@@ -170,7 +170,7 @@ class Trial:
         """The last `count` decisions, oldest first, once all of them have their answers."""
         deadline = time.monotonic() + 10
         while True:
-            rows = gate.show(f"/audit?limit={count}")["audit"]
+            rows = gate.audit(f"?limit={count}")  # once the newest is on file: those before it are others
             rows = sorted(rows, key=lambda row: int(row["id"]))
             if len(rows) == count and all(row["forward"] == "answered" for row in rows):
                 return rows
