@@ -229,7 +229,7 @@ class Gate:
             error.decision_id = decision.decision_id
             raise
         answer, outcome = self._pass_on(request, forwarded)
-        return replace(answer, decision_id=decision.decision_id), outcome
+        return Answer(answer.body, answer.http_status, decision.decision_id), outcome
 
     async def _hold(self, judgement: Judgement) -> Judgement:
         """What an allowed operation holds has to survive the end of this process before anything is sent."""
@@ -240,7 +240,8 @@ class Gate:
             reservation = await self._follower.hold(operation, judgement.reservation, judgement.enable_nonce)
         except StateUnavailable as error:
             return replace(judgement, verdict=Reject((unavailable(error),)), reservation=None)
-        judgement = replace(judgement, reservation=reservation)
+        if reservation is not judgement.reservation:
+            judgement = replace(judgement, reservation=reservation)
         if (frozen := self._admission.frozen(operation)) is None:
             return judgement
         self._give_back(judgement)

@@ -213,7 +213,7 @@ class Admission:
     def frozen(self, operation: DecodedOperation) -> Reason | None:
         """Why an operation must not go out whatever its session says, also one that was let through a moment ago."""
         claim = operation.claim
-        if claim is None:
+        if claim is None or not self._registry.freezes.any:
             return None
         key = SessionKey(self._terms.chain_id, claim.module, operation.op.sender, claim.envelope.permission_id)
         freeze = self._registry.freezes.on(key)

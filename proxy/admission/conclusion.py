@@ -165,7 +165,15 @@ class Conclusion:
         )
         held = self._ledger.reserve(reservation, self._basis(heard, charges, bringer), self._clock())
         if isinstance(held, Held):
-            return replace(judgement, reservation=held.reservation, enable_nonce=enable_nonce)
+            return Judgement(
+                verdict=judgement.verdict,
+                operation=operation,
+                reservation=held.reservation,
+                enable_nonce=enable_nonce,
+                facts=judgement.facts,
+                finding=finding,
+                grounds=judgement.grounds,
+            )
         reason = self._refused_by_rule(held) if isinstance(held, RuleRefusal) else held.reason()
         return replace(judgement, verdict=Reject((reason,)))
 

@@ -73,7 +73,9 @@ class GroupCommit:
         self.displaced: str | None = None
         self._connection = connection
         self._count = count
-        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._jobs: SimpleQueue[Sequence[_Job] | None] = SimpleQueue()
+        self._turn: list[_Job] = []  # what this turn of the loop writes
+        self._loop: asyncio.AbstractEventLoop | None = None  # whose turn it is
         self._closed = False
         self._owed: list[_Job] = []  # the writing thread's own
         self._failure: tuple[str, float] | None = None  # of the last write: why, and when (monotonic)
@@ -84,6 +86,7 @@ class GroupCommit:
         """Write what was handed over and close the connection. Blocks until that is done."""
         if not self._closed:
             self._closed = True
+            self._hand_over()
             self._jobs.put(None)
             self._thread.join()
             self._connection.close()
@@ -109,7 +112,7 @@ class GroupCommit:
             raise StateUnavailable(f"the ledger is not where it was: {self.displaced}", fact="ledger")
         loop = asyncio.get_running_loop()
         done = loop.create_future()
-        self._jobs.put(_Job(statements, loop, done, probe, owed, patient))
+        self._add(_Job(statements, loop, done, probe, owed, patient), loop)
         await done
 
     def post(self, statements: Sequence[Statement], *, patient: bool = False) -> None:
@@ -119,7 +122,19 @@ class GroupCommit:
         A write that fails is logged and lost: only for what may be lost.
         """
         if statements and not self._closed:
-            self._jobs.put(_Job(statements, patient=patient))
+            self._add(_Job(statements, patient=patient), asyncio.get_running_loop())
+
+    def _add(self, job: _Job, loop: asyncio.AbstractEventLoop) -> None:
+        """Waking the thread costs the loop more than the rest of a write: all of one turn goes over at once."""
+        if not self._turn or self._loop is not loop:  # another loop may have ended before it handed over
+            self._loop = loop
+            loop.call_soon(self._hand_over)
+        self._turn.append(job)
+
+    def _hand_over(self) -> None:
+        if self._turn:
+            self._jobs.put(self._turn)
+            self._turn = []
 
     def check(self) -> None:
         """Raises `StateUnavailable` when the last write failed, a moment ago: on a full disk a small one may still
@@ -133,10 +148,11 @@ class GroupCommit:
         last = False
         while True:
             while not last and (not self._jobs.empty() or not (urgent or patient)):
-                job = self._jobs.get()
-                if job is None:
+                jobs = self._jobs.get()
+                if jobs is None:
                     last = True
-                else:
+                    continue
+                for job in jobs:
                     (patient if job.patient else urgent).append(job)
             if urgent:
                 self._commit(_taken(urgent, _MOST_JOBS_A_COMMIT))

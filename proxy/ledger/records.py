@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
+from operator import attrgetter
 from typing import Any, Final, TypeVar, get_args
 from zoneinfo import ZoneInfo
 
@@ -36,14 +38,25 @@ _FIELDS: Final = {
     for record in _CLASSES
 }
 
+
+def _values_of(record: type[Any], names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
+    if issubclass(record, tuple):
+        return tuple
+    first, *others = names
+    return attrgetter(first, *others) if others else lambda value: (getattr(value, first),)
+
+
 _LABELLED: Final = {
-    record: tuple(
-        (f'"type":"{record.__name__}","{name}":' if index == 0 else f'"{name}":', name)
-        for index, name in enumerate(names)
+    record: (
+        tuple(
+            f'{{"type":"{record.__name__}","{name}":' if index == 0 else f',"{name}":'
+            for index, name in enumerate(names)
+        ),
+        _values_of(record, names),
     )
     for record, names in _FIELDS.items()
 }
-"""By class, what stands before each of its fields, and the field."""
+"""By class, what stands before each of its fields, and what reads them all."""
 _COMPACT: Final = (",", ":")
 
 _Record = TypeVar("_Record")
@@ -67,11 +80,16 @@ def record_from_json(text: str, wanted: type[_Record]) -> _Record:
 
 def _print(value: object) -> str:
     """One value as text. An operation's row is printed while its caller waits: no tree of objects is made for it."""
+    if value is None:
+        return "null"
     kind = type(value)
-    if value is None or kind is int:
-        return "null" if value is None else repr(value)
+    if kind is int:
+        return repr(value)
+    if kind is bytes:
+        return f'"0x{value.hex()}"'  # type: ignore[attr-defined]  # bytes, as just seen
     if (labelled := _LABELLED.get(kind)) is not None:
-        return "{" + ",".join([head + _print(getattr(value, name)) for head, name in labelled]) + "}"
+        heads, values_of = labelled
+        return "".join([head + _print(each) for head, each in zip(heads, values_of(value), strict=True)]) + "}"
     if isinstance(value, bytes):
         return f'"0x{value.hex()}"'
     if isinstance(value, tuple):

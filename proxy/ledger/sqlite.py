@@ -17,7 +17,7 @@ from proxy.ledger.group_commit import Statement
 from proxy.ledger.operations import AcceptedOperation, Cause, Ended, EndedName, Evidence, InFlight, Mined, Stage
 from proxy.ledger.records import record_from_json, record_to_json
 from proxy.session.counters import HoldName, SessionKey
-from proxy.userop.primitives import Address, Hash32, print_bytes
+from proxy.userop.primitives import Address, Hash32
 
 TABLES: Final = (
     "ALTER TABLE operations_in_flight ADD COLUMN stage TEXT NOT NULL DEFAULT 'accepted'",
@@ -165,8 +165,7 @@ def _name(name: HoldName) -> tuple[bytes, str]:
     session = name.session
     if session is None:
         return name.user_op_hash, ""
-    parts = (session.module, session.account, session.permission_id)
-    return name.user_op_hash, "/".join(print_bytes(part) for part in parts)
+    return name.user_op_hash, f"0x{session.module.hex()}/0x{session.account.hex()}/0x{session.permission_id.hex()}"
 
 
 def _session(chain_id: int, claim: str) -> SessionKey | None:

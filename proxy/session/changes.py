@@ -135,9 +135,10 @@ def changes_of(
 
     `enable_nonce` is the nonce by which an ENABLE envelope was judged, where it is known.
     """
-    claim = decoded.claim
+    claim, account = decoded.claim, decoded.op.sender
+    if not decoded.acts and (claim is None or claim.envelope.enable is None):
+        return Changes(user_op_hash=decoded.user_op_hash, chain_id=decoded.chain_id, account=account)
     before, after = _split(decoded)
-    account = decoded.op.sender
     at_validation = _of_sessions(before, account, session_modules)
     if claim is not None and claim.envelope.enable is not None:
         at_validation += (SessionEnabled(claim.module, claim.envelope.enable.session, enable_nonce),)

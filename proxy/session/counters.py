@@ -13,9 +13,11 @@ _UNRATIONED: Final = 1 << 62
 """Of a meter that is read outside the judgement of an operation."""
 
 
-@dataclass(frozen=True, slots=True)
-class SessionKey:
-    """Names one session: the same permission id may live on several chains, modules and accounts."""
+class SessionKey(NamedTuple):
+    """Names one session: the same permission id may live on several chains, modules and accounts.
+
+    A plain tuple, because it is hashed on every look-up.
+    """
 
     chain_id: int
     module: Address

@@ -47,6 +47,11 @@ class Freezes:
     def __iter__(self) -> Iterator[Freeze]:
         return (freeze for freezes in self._by_id.values() for freeze in freezes)
 
+    @property
+    def any(self) -> bool:
+        """Whether there is one at all."""
+        return bool(self._by_id)
+
     def put(self, freeze: Freeze) -> None:
         """Let `freeze` stand, in place of one of the same scope."""
         others = (old for old in self._by_id.get(freeze.permission_id, ()) if old.scope != freeze.scope)

@@ -7,7 +7,7 @@ bytes in two ways.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from proxy.errors import Undecodable
 from proxy.userop.administration import (
@@ -152,13 +152,18 @@ def decode_calls(head: DecodedOperation, session_modules: Collection[Address]) -
         calls = _session_calls(op, execution, budget)
     movements = movements_of(calls, op.sender, budget=budget)
     after = acts_in_setup(op.call_data, session_modules, budget) + acts_of(calls, op.sender, session_modules, budget)
-    return replace(
-        head,
+    return DecodedOperation(
+        op=op,
+        entry_point=head.entry_point,
+        chain_id=head.chain_id,
+        told_hash=head.told_hash,
+        claim=claim,
         execution=execution,
         calls=calls,
         movements=movements,
         acts=before + after,
         acts_of_calls=len(after),
+        budget=budget,
     )
 
 

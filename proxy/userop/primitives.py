@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from binascii import unhexlify
+from collections.abc import Callable
 from typing import Final, NewType, cast
 
 from eth_hash.backends.pysha3 import keccak256 as _keccak256
@@ -31,9 +32,8 @@ _QUANTITY = re.compile(r"0x[0-9a-fA-F]{1,64}\Z")
 _ASCII_LIMIT = 40
 
 
-def keccak256(data: bytes) -> Hash32:
-    """Keccak-256 as Ethereum uses it (not SHA3-256)."""
-    return cast(Hash32, _keccak256(data))
+keccak256: Final = cast(Callable[[bytes], Hash32], _keccak256)
+"""Keccak-256 as Ethereum uses it (not SHA3-256). The library's own function: it is called for every operation."""
 
 
 def _refuse(value: object, field: str, wanted: str) -> InvalidParams:

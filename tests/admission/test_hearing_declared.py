@@ -138,6 +138,6 @@ async def test_of_two_windows_the_earlier_end_is_the_reservations() -> None:
 
 async def test_the_session_of_another_module_is_another_session() -> None:
     room = Room(session_modules=frozenset({SMART_SESSION, Address(b"\x5e" * 20)}))
-    other = replace(key_of(TWICE), module=Address(b"\x5e" * 20))
+    other = key_of(TWICE)._replace(module=Address(b"\x5e" * 20))
     room.registry.put(replace(known(TWICE), key=other))
     assert (await room.refusal(USE)).code is Code.SESSION_UNKNOWN

@@ -211,7 +211,7 @@ async def test_operations_and_estimates_have_budgets_of_their_own(method: str, r
 
 async def test_sessions_named_in_vain_have_a_budget_that_is_named(chain: FakeNode, node_url: str) -> None:
     put_session(chain, enabled(TWICE))
-    keys = [replace(key_of(TWICE), permission_id=Hash32(bytes(31) + bytes([number]))) for number in range(3)]
+    keys = [key_of(TWICE)._replace(permission_id=Hash32(bytes(31) + bytes([number]))) for number in range(3)]
     for key in keys:
         put_absent(chain, key)
     client = {"rates": {"absent_sessions": "0.001"}}

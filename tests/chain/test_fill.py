@@ -121,7 +121,7 @@ async def test_several_facts_of_one_session_are_all_put_in(node: Node, chain: Fa
 
 
 async def test_the_nonce_of_the_emissary_is_an_answer_and_never_part_of_the_state(node: Node, chain: FakeNode) -> None:
-    state = replace(STATE, key=replace(KEY, module=EMISSARY))
+    state = replace(STATE, key=KEY._replace(module=EMISSARY))
     chain.view(EMISSARY, views.EMISSARY_GET_NONCE, KEY.account, bytes(12), returns=(4,))
     filled = await fill(node, state, [EmissaryNonceFact()], OP)
     assert (filled.state, filled.answers) == (state, {EmissaryNonceFact(): 4})

@@ -228,14 +228,14 @@ EMISSARY_NAMES = (KEY.account, KEY.permission_id)
 
 async def test_of_the_emissary_it_can_be_read_that_a_session_is_not_enabled(node: Node, chain: FakeNode) -> None:
     chain.view(EMISSARY, views.EMISSARY_IS_PERMISSION_ENABLED, *EMISSARY_NAMES, returns=(False,))
-    reading = await hydrate(node, replace(KEY, module=EMISSARY))
-    assert reading.state == SessionState(key=replace(KEY, module=EMISSARY))
+    reading = await hydrate(node, KEY._replace(module=EMISSARY))
+    assert reading.state == SessionState(key=KEY._replace(module=EMISSARY))
 
 
 async def test_what_an_enabled_session_of_the_emissary_may_do_is_not_guessed(node: Node, chain: FakeNode) -> None:
     chain.view(EMISSARY, views.EMISSARY_IS_PERMISSION_ENABLED, *EMISSARY_NAMES, returns=(True,))
     with pytest.raises(StateUnavailable, match="does not tell what it may do"):
-        await hydrate(node, replace(KEY, module=EMISSARY))
+        await hydrate(node, KEY._replace(module=EMISSARY))
 
 
 async def test_a_node_too_slow_for_the_whole_is_a_missing_fact(node: Node) -> None:

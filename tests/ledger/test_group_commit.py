@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -48,6 +48,32 @@ def insert(number: int) -> list[tuple[str, tuple[int]]]:
 async def test_what_a_write_waited_for_is_committed(writer: GroupCommit, path: Path) -> None:
     await asyncio.gather(*(writer.write(insert(number)) for number in range(300)))
     assert seen(path) == list(range(300))
+
+
+async def test_what_is_written_in_one_turn_of_the_loop_is_one_transaction(connection: sqlite3.Connection) -> None:
+    transactions: list[None] = []
+
+    def count(_connection: sqlite3.Connection) -> Callable[[], None]:
+        return lambda: transactions.append(None)
+
+    writer = GroupCommit(connection, count)
+    await asyncio.gather(*(writer.write(insert(number)) for number in range(100)))
+    writer.close()
+    assert len(transactions) == 1
+
+
+def test_what_a_loop_that_ended_did_not_hand_over_is_written_with_what_comes_next(
+    writer: GroupCommit, path: Path
+) -> None:
+    async def leave_at_once() -> None:
+        writer.post(insert(1))
+        asyncio.get_running_loop().stop()
+
+    ended = asyncio.new_event_loop()
+    ended.run_until_complete(leave_at_once())
+    ended.close()
+    asyncio.run(writer.write(insert(2)))
+    assert seen(path) == [1, 2]
 
 
 async def test_what_nobody_waits_for_is_written_before_what_is_handed_over_later(

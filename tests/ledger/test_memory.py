@@ -321,7 +321,7 @@ def test_a_restored_operation_is_sent_again_only_if_it_fits_beside_the_others() 
 
 # the same operation under several sessions: its hash does not cover the signature
 
-OTHER = replace(SESSION, permission_id=Hash32(b"\x1e" * 32))
+OTHER = SESSION._replace(permission_id=Hash32(b"\x1e" * 32))
 
 
 def under(session: SessionKey, wanted: Reservation) -> Reservation:

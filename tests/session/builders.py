@@ -223,4 +223,4 @@ def judge(
 
 def with_key(state: SessionState, **parts: Any) -> SessionState:
     """The same session somewhere else."""
-    return replace(state, key=replace(state.key, **parts))
+    return replace(state, key=state.key._replace(**parts))

@@ -172,7 +172,7 @@ class TestEnable:
         grant = session(action(TOKEN, TRANSFER, sudo), action(FLAG_TARGET, SMART_SESSION_CALL_SELECTOR, sudo))
         assert refusal(play(signed_for(grant))).revert == Revert("UnsafeFallbackNotAllowed")
         assert transitions.enable(fresh(grant), grant) == Revert("UnsafeFallbackNotAllowed")
-        elsewhere = replace(fresh(grant), key=replace(fresh(grant).key, module=STRANGER))
+        elsewhere = replace(fresh(grant), key=fresh(grant).key._replace(module=STRANGER))
         assert isinstance(transitions.enable(elsewhere, grant), SessionState)
 
 

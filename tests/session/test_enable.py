@@ -120,7 +120,7 @@ def test_a_validators_init_data_that_the_module_cannot_store_enable_nothing(chec
 def test_other_releases_of_the_module_are_not_held_to_a_bound_that_was_not_measured() -> None:
     grant = with_owners(8)
     older = next(module for module, kind in MODULE_KINDS.items() if kind is ModuleKind.V1)
-    state = SessionState(key=replace(key_of(grant), module=older))
+    state = SessionState(key=key_of(grant)._replace(module=older))
     assert isinstance(transitions.enable(state, grant), SessionState)
     assert transitions.enable(replace(state, key=key_of(grant)), grant) == BARE
 

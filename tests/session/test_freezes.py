@@ -29,8 +29,8 @@ def test_nothing_is_frozen_at_first() -> None:
 
 def test_a_freeze_of_the_id_holds_it_everywhere() -> None:
     assert freezes(EVERYWHERE).on(KEY) == EVERYWHERE
-    assert freezes(EVERYWHERE).on(replace(KEY, chain_id=2, account=Address(b"\x01" * 20))) == EVERYWHERE
-    assert freezes(EVERYWHERE).on(replace(KEY, permission_id=Hash32(bytes(32)))) is None
+    assert freezes(EVERYWHERE).on(KEY._replace(chain_id=2, account=Address(b"\x01" * 20))) == EVERYWHERE
+    assert freezes(EVERYWHERE).on(KEY._replace(permission_id=Hash32(bytes(32)))) is None
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_a_scoped_freeze_holds_its_scope_only(scope: dict[str, object], elsewher
     freeze = replace(EVERYWHERE, **scope)  # type: ignore[arg-type]  # fields by name
     standing = freezes(freeze)
     assert standing.on(KEY) == freeze
-    assert standing.on(replace(KEY, **elsewhere)) is None  # type: ignore[arg-type]  # fields by name
+    assert standing.on(KEY._replace(**elsewhere)) is None  # type: ignore[arg-type]  # fields by name
 
 
 def test_a_freeze_of_the_same_scope_takes_the_place_of_the_old_one() -> None:

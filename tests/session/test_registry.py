@@ -79,10 +79,10 @@ def test_knows_nothing_of_a_session_it_never_heard_of() -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        replace(KEY, chain_id=2),
-        replace(KEY, module=STRANGER),
-        replace(KEY, account=STRANGER),
-        replace(KEY, permission_id=Hash32(b"\x77" * 32)),
+        KEY._replace(chain_id=2),
+        KEY._replace(module=STRANGER),
+        KEY._replace(account=STRANGER),
+        KEY._replace(permission_id=Hash32(b"\x77" * 32)),
     ],
     ids=["chain", "module", "account", "permission id"],
 )
@@ -245,8 +245,8 @@ def test_a_removal_mined_before_a_pending_grant_leaves_it_pending() -> None:
 def test_uninstalling_the_module_removes_all_sessions_of_that_account_and_no_others() -> None:
     second = session(action(TOKEN, TRANSFER, usage(3)), salt=2)
     mine = known(key=key_of(second), state=enabled(second))
-    of_another = known(key=replace(KEY, account=STRANGER))
-    at_another_module = known(key=replace(KEY, module=STRANGER))
+    of_another = known(key=KEY._replace(account=STRANGER))
+    at_another_module = known(key=KEY._replace(module=STRANGER))
     registry = registry_with(known(), mine, of_another, at_another_module)
     registry.expect(changes(SessionsCleared(SMART_SESSION)), now=2.0)
     assert registry.removal_awaited(KEY)
@@ -368,7 +368,7 @@ def test_an_operation_that_only_uses_a_session_is_awaited_by_it_until_it_has_end
         else:
             registry.dropped(HoldName(OP, KEY), now=3.0)
         assert registry.awaited(KEY) == (OTHER_OP,)
-        assert registry.awaited(replace(KEY, account=STRANGER)) == ()
+        assert registry.awaited(KEY._replace(account=STRANGER)) == ()
 
 
 def test_a_grant_expected_for_a_session_in_force_changes_nothing_yet() -> None:
@@ -387,11 +387,11 @@ def test_a_declared_session_is_found_at_every_module_unless_it_names_one() -> No
     registry = Registry()
     registry.declare([DECLARED])
     assert registry.declared(KEY) == DECLARED
-    assert registry.declared(replace(KEY, module=STRANGER)) == DECLARED
-    assert registry.declared(replace(KEY, account=STRANGER)) is None
+    assert registry.declared(KEY._replace(module=STRANGER)) == DECLARED
+    assert registry.declared(KEY._replace(account=STRANGER)) is None
     registry.declare([replace(DECLARED, module=SMART_SESSION)])
     assert registry.declared(KEY) is not None
-    assert registry.declared(replace(KEY, module=STRANGER)) is None
+    assert registry.declared(KEY._replace(module=STRANGER)) is None
 
 
 def test_declaring_anew_forgets_what_is_not_declared_any_more() -> None:
@@ -433,5 +433,5 @@ def test_index_and_counts_agree_with_what_was_put(puts: list[tuple[SessionKey, S
     assert sum(registry.counts().values()) == len(registry) == len(last)
     for key in last:
         held = registry.held_by(key.chain_id, key.module, key.account)
-        wanted = {other for other in last if replace(other, permission_id=key.permission_id) == key}
+        wanted = {other for other in last if other._replace(permission_id=key.permission_id) == key}
         assert {each.key for each in held} == wanted

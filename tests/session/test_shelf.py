@@ -43,7 +43,7 @@ RICH = session(
 
 
 def key(number: int) -> SessionKey:
-    return replace(key_of(RICH), account=Address(number.to_bytes(20, "big")))
+    return key_of(RICH)._replace(account=Address(number.to_bytes(20, "big")))
 
 
 def known(number: int, **changes: object) -> KnownSession:
@@ -101,7 +101,7 @@ def test_a_session_used_lately_is_the_same_object_and_one_changed_is_the_change(
 
 def test_the_sessions_of_an_account_and_those_removed_long_ago_are_found_packed_or_not() -> None:
     shelf = Shelf(most_unpacked=1)
-    other = replace(key(1), chain_id=99)
+    other = key(1)._replace(chain_id=99)
     shelf.put(known(1, status=Status.REMOVED))
     shelf.put(replace(known(1), key=other, state=None))
     shelf.put(known(2, status=Status.REMOVED))

@@ -28,7 +28,7 @@ from tests.chain.settlement.builders import (
     name,
 )
 
-OTHER = replace(KEY, permission_id=Hash32(b"\x1e" * 32))
+OTHER = KEY._replace(permission_id=Hash32(b"\x1e" * 32))
 
 
 async def test_what_is_held_is_on_disk_and_nothing_is_waited_for_once_the_bundler_has_answered() -> None:

@@ -35,7 +35,7 @@ from tests.chain.settlement.builders import (
     name,
 )
 
-OTHER = replace(KEY, permission_id=Hash32(b"\x1e" * 32))
+OTHER = KEY._replace(permission_id=Hash32(b"\x1e" * 32))
 RULE = CountKey(b"r" * 16, KEY.permission_id)
 HOUR = Sliding(3_600)
 
@@ -395,8 +395,8 @@ async def test_where_the_chain_begins_anew_the_nonces_tell_of_what_was_in_flight
 async def test_where_the_chain_begins_anew_each_session_in_force_is_read_before_it_is_judged() -> None:
     scene = with_node()
     scene.registry.put(replace(IN_FORCE, key=OTHER))
-    removed = replace(IN_FORCE, key=replace(OTHER, permission_id=name(77)), status=Status.REMOVED)
-    elsewhere = replace(IN_FORCE, key=replace(KEY, chain_id=KEY.chain_id + 1))
+    removed = replace(IN_FORCE, key=OTHER._replace(permission_id=name(77)), status=Status.REMOVED)
+    elsewhere = replace(IN_FORCE, key=KEY._replace(chain_id=KEY.chain_id + 1))
     scene.registry.put(removed)
     scene.registry.put(elsewhere)
     await scene.taker.start_at(block(100_000), 1_000)

@@ -158,7 +158,7 @@ async def test_an_unknown_permission_id_shows_nothing(office: Office) -> None:
 
 
 async def test_a_session_of_a_chain_that_is_not_served_any_more_is_shown_by_its_number(office: Office) -> None:
-    office.room.registry.put(replace(known(TWICE), key=replace(key_of(TWICE), chain_id=77)))
+    office.room.registry.put(replace(known(TWICE), key=key_of(TWICE)._replace(chain_id=77)))
     assert {shown["chain"] for shown in await office.backend.show_session(ID)} == {"soneium", "77"}
 
 
@@ -179,13 +179,13 @@ async def test_a_session_of_a_chain_that_is_not_served_any_more_is_shown_by_its_
     ],
 )
 async def test_sessions_are_filtered_as_asked(office: Office, wanted: SessionFilter, count: int) -> None:
-    other = replace(key_of(TWICE), account=STRANGER)
+    other = key_of(TWICE)._replace(account=STRANGER)
     office.room.registry.put(known(TWICE, status=Status.REMOVED, key=other))
     assert len(await office.backend.list_sessions(wanted)) == count
 
 
 async def test_the_newest_session_comes_first(office: Office) -> None:
-    other = replace(key_of(TWICE), account=STRANGER)
+    other = key_of(TWICE)._replace(account=STRANGER)
     office.room.registry.put(known(TWICE, key=other, updated_at=NOW + 1.0))
     shown = await office.backend.list_sessions(SessionFilter())
     assert [each["account"] for each in shown] == [print_checksummed(STRANGER), print_checksummed(ACCOUNT)]

@@ -160,7 +160,7 @@ async def test_what_ends_an_operation_is_kept_whole_or_not_at_all(store: Store) 
 
 
 async def test_one_bad_write_does_not_spoil_those_that_gathered_with_it(store: Store) -> None:
-    keys = [replace(KEY, permission_id=Hash32(bytes([number]) * 32)) for number in range(20)]
+    keys = [KEY._replace(permission_id=Hash32(bytes([number]) * 32)) for number in range(20)]
     good = [replace(KNOWN, key=key, state=None) for key in keys]
     bad = replace(KNOWN, block=2**70)
     writes = [store.save_session(each) for each in (*good[:10], bad, *good[10:])]

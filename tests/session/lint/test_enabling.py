@@ -191,7 +191,7 @@ def test_finds_what_the_chain_would_refuse(grant: SessionData) -> None:
 def test_says_that_a_session_cannot_be_enabled_exactly_when_enabling_it_reverts(
     grant: SessionData, module: Address
 ) -> None:
-    key = replace(key_of(grant), module=module)
+    key = key_of(grant)._replace(module=module)
     refused = isinstance(enable(SessionState(key=key), grant), Revert)
     ids = {finding.id for finding in lint(grant, now=NOW, module=module)}
     assert refused == bool(ids & {"cannot_be_enabled", "policy_in_wrong_slot"})
