@@ -18,6 +18,7 @@ from proxy.chain.settlement.flights import LET_GO
 from proxy.chain.settlement.node_word import NodeWord
 from proxy.chain.settlement.patience import Patience
 from proxy.chain.settlement.polling import AskReceipt, Polling
+from proxy.chain.settlement.readings import SettledReadings
 from proxy.chain.settlement.receipts import named_in
 from proxy.chain.settlement.settlement import Settlement
 from proxy.chain.settlement.slices import BlockName
@@ -25,7 +26,6 @@ from proxy.chain.witness import Fate
 from proxy.errors import StateUnavailable
 from proxy.ledger.operations import EndedName, Evidence, Mined, Stage
 from proxy.session.counters import SessionKey
-from proxy.session.known import Status
 from proxy.session.registry import Registry
 from proxy.userop.primitives import Hash32, print_bytes
 
@@ -66,8 +66,8 @@ class Lookout:
         self._rechecks: DueHeap[BlockName] = DueHeap()
         self._recheck_of: dict[BlockName, tuple[Hash32, int]] = {}  # an operation of it, and how often it was looked at
         self._restored: dict[Hash32, asyncio.Task[None] | None] = {}
-        self._stale: dict[SessionKey, asyncio.Task[None] | None] = {}
         self._proving: DueHeap[Hash32] = DueHeap()
+        self._readings = SettledReadings(settlement, registry, None if node is None else node.reread, clock)
         self._working: dict[str, asyncio.Task[None]] = {}
         self._sleeps_until = inf  # by `monotonic`; while it does not sleep nothing is too late for it
         settlement.on_begun = self._begun
@@ -110,31 +110,17 @@ class Lookout:
             for mined in self.settlement.remembered.mined_blocks():
                 self._recheck(*mined)
         else:
-            for key in sessions:
-                # whether its last reading has counted the operation is not known any more: read it again, and until
-                # then rather count twice than not at all
-                self._registry.forget_block(key)
-                self._stale[key] = None
+            self._readings.restored(sessions)
 
     async def reconciled(self, key: SessionKey) -> None:
         """Returns when this session was read once after a restart that found operations of it in flight, with its
         nonces, or where the chain's blocks were not followed; or, without a node, when the bundler was asked about the
         oldest of them. Never raises; what nobody can tell stays in flight."""
-        if key in self._stale or key in self.settlement.unconfirmed:
-            task = self._stale.get(key)
-            if task is None:
-                task = self._stale[key] = asyncio.create_task(self._read_stale(key))
-            await asyncio.shield(task)
+        if self._readings.wants(key):
+            await self._readings.reconciled(key)
         elif self._node is None and self._restored:
             awaited = [each for each in self._registry.awaited(key) if each in self._restored]
             await asyncio.gather(*(self._ask_restored(each) for each in awaited[: self._patience.at_once]))
-
-    async def _read_stale(self, key: SessionKey) -> None:
-        try:
-            await self._read_again(key, doubted=key in self.settlement.unconfirmed)
-        finally:
-            self._stale.pop(key, None)
-            self.settlement.unconfirmed.pop(key, None)
 
     async def _ask_restored(self, user_op_hash: Hash32) -> None:
         task = self._restored.get(user_op_hash)
@@ -288,44 +274,6 @@ class Lookout:
                 pause = self._patience.rechecks[times + 1] - self._patience.rechecks[times]
                 self._rechecks.put(block, self._monotonic() + pause)
 
-    # sessions
-
-    async def _read_all(self) -> None:
-        wanted, self.settlement.to_read = self.settlement.to_read, {}
-        left = iter((*wanted, *(key for key, task in self._stale.items() if task is None)))
-
-        async def read_some() -> None:
-            for key in left:  # shared by all who read
-                await (self.reconciled(key) if key in self._stale else self._read_again(key))
-
-        await asyncio.gather(*(read_some() for _ in range(_AT_ONCE)))
-
-    async def _confirm_all(self) -> None:
-        """Apart from what changed: they may be many."""
-        while self.settlement.unconfirmed:
-            await self.reconciled(next(iter(self.settlement.unconfirmed)))
-
-    async def _read_again(self, key: SessionKey, *, doubted: bool = True) -> None:
-        """A `doubted` session that cannot be read is not judged by what was known before."""
-        known = self._registry.get(key)
-        if self._node is None or known is None:
-            return
-        try:
-            await self._node.reread(key)
-            if self._registry.mined_at(key) is not None:
-                raise StateUnavailable("the node that answered has not got the block of its last change")
-        except StateUnavailable as error:
-            _LOG.warning("session %s cannot be read again: %s", print_bytes(key.permission_id), error.what)
-        except Exception:
-            # no session may keep the others from being read
-            _LOG.exception("reading session %s again failed", print_bytes(key.permission_id))
-        else:
-            return
-        if doubted:
-            known = self._registry.get(key)
-            if known is not None and known.status is Status.IN_FORCE and known.state is not None:
-                self._registry.put(replace(known, state=None, block=None, updated_at=self._clock()))
-
     # keeping at it
 
     async def run(self) -> None:
@@ -348,10 +296,10 @@ class Lookout:
         settlement, now = self.settlement, self._monotonic()
         if settlement.books.is_behind:
             yield settlement.books.keep_again
-        if settlement.to_read or self._stale:
-            yield self._read_all
+        if self._readings.are_due:
+            yield self._readings.read_all
         if settlement.unconfirmed:
-            yield self._confirm_all
+            yield self._readings.confirm_all
         if self._rechecks.is_due(now):
             yield self._recheck_all
         if settlement.to_prove or self._proving.is_due(now):
@@ -378,8 +326,8 @@ class Lookout:
         await asyncio.gather(*([] if self._is_told else self.polling.ask_due()))
         await self._recheck_all()
         await self._prove_all()
-        await self._read_all()
-        await self._confirm_all()
+        await self._readings.read_all()
+        await self._readings.confirm_all()
 
     async def _sleep(self) -> None:
         """Until something is due, or is begun."""

@@ -1,0 +1,103 @@
+"""Sessions read again because of what was settled: they were touched, or in flight before a restart, or blocks were
+missed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Final
+
+from proxy.chain.settlement.node_word import Reread
+from proxy.chain.settlement.settlement import Settlement
+from proxy.errors import StateUnavailable
+from proxy.session.counters import SessionKey
+from proxy.session.known import Status
+from proxy.session.registry import Registry
+from proxy.userop.primitives import print_bytes
+
+_LOG: Final = logging.getLogger(__name__)
+_AT_ONCE: Final = 4
+
+
+class SettledReadings:
+    """Reads what the settlement wants read. Without `reread` there is no node, and nothing is."""
+
+    def __init__(
+        self, settlement: Settlement, registry: Registry, reread: Reread | None, clock: Callable[[], float]
+    ) -> None:
+        self._settlement = settlement
+        self._registry = registry
+        self._reread = reread
+        self._clock = clock
+        self._stale: dict[SessionKey, asyncio.Task[None] | None] = {}
+
+    def restored(self, sessions: Iterable[SessionKey]) -> None:
+        """These had operations in flight before the restart."""
+        for key in sessions:
+            # whether its last reading has counted the operation is not known any more: read it again, and until
+            # then rather count twice than not at all
+            self._registry.forget_block(key)
+            self._stale[key] = None
+
+    @property
+    def are_due(self) -> bool:
+        """Whether a session is to be read."""
+        return bool(self._settlement.to_read or self._stale)
+
+    def wants(self, key: SessionKey) -> bool:
+        """Whether this session is to be read before anything is judged by what is known of it."""
+        return key in self._stale or key in self._settlement.unconfirmed
+
+    async def reconciled(self, key: SessionKey) -> None:
+        """Returns when it was read once, or could not be. Never raises."""
+        task = self._stale.get(key)
+        if task is None:
+            task = self._stale[key] = asyncio.create_task(self._read_stale(key))
+        await asyncio.shield(task)
+
+    async def _read_stale(self, key: SessionKey) -> None:
+        try:
+            await self._read_again(key, doubted=key in self._settlement.unconfirmed)
+        finally:
+            self._stale.pop(key, None)
+            self._settlement.unconfirmed.pop(key, None)
+
+    async def read_all(self) -> None:
+        """What was touched, and what is left from before a restart."""
+        wanted, self._settlement.to_read = self._settlement.to_read, {}
+        left = iter((*wanted, *(key for key, task in self._stale.items() if task is None)))
+
+        async def read_some() -> None:
+            for key in left:  # shared by all who read
+                await (self.reconciled(key) if key in self._stale else self._read_again(key))
+
+        await asyncio.gather(*(read_some() for _ in range(_AT_ONCE)))
+
+    async def confirm_all(self) -> None:
+        """Apart from what changed: they may be many."""
+        while self._settlement.unconfirmed:
+            await self.reconciled(next(iter(self._settlement.unconfirmed)))
+
+    async def _read_again(self, key: SessionKey, *, doubted: bool = True) -> None:
+        """A `doubted` session that cannot be read is not judged by what was known before."""
+        known = self._registry.get(key)
+        if self._reread is None or known is None:
+            return
+        try:
+            await self._reread(key)
+            if self._registry.mined_at(key) is not None:
+                raise StateUnavailable("the node that answered has not got the block of its last change")
+        except StateUnavailable as error:
+            _LOG.warning("session %s cannot be read again: %s", print_bytes(key.permission_id), error.what)
+        except Exception:
+            # no session may keep the others from being read
+            _LOG.exception("reading session %s again failed", print_bytes(key.permission_id))
+        else:
+            return
+        if doubted:
+            known = self._registry.get(key)
+            if known is not None and known.status is Status.IN_FORCE and known.state is not None:
+                self._registry.put(replace(known, state=None, block=None, updated_at=self._clock()))
