@@ -15,10 +15,10 @@ from proxy.bundler_answers import Meaning, meaning_of_answer
 from proxy.errors import Code, InvalidParams, MethodNotFound, Reason, RpcError, StateUnavailable, UpstreamUnavailable
 from proxy.jsonrpc import Reply, Request, print_error, print_json, print_result
 from proxy.judge.decision import Decision, UpstreamAnswer, Whole
-from proxy.judge.reading import Request as AskedBy
+from proxy.judge.reading import Arrival as AskedBy
 from proxy.judge.verdict import Mode, Reject
 from proxy.methods import MethodClass, check_arity, classify, denial, refusal_of_notification
-from proxy.ports import Answer, Follower, Forwarded, OperationPlace, Outcome, Recorder, RequestContext, Upstream
+from proxy.ports import Answer, Follower, Forwarded, OperationPlace, Recorder, RequestContext, RequestOutcome, Upstream
 from proxy.refusal import error_of_reason, error_of_upstream, internal_error
 from proxy.userop.entry_point import EntryPoint
 from proxy.userop.primitives import Address, parse_address, parse_hash, print_bytes, print_checksummed
@@ -89,18 +89,18 @@ class Gate:
     async def answer(self, request: Request, context: RequestContext) -> Answer | None:
         """Serve one request; `None` for a notification. Whatever happens, it is counted and it is answered."""
         method_class = classify(request.method, self._settings.allow_methods)
-        outcome = Outcome.INTERNAL_ERROR
+        outcome = RequestOutcome.INTERNAL_ERROR
         try:
             if request.id is None:
                 refusal = refusal_of_notification(method_class)
-                outcome = Outcome.DENIED if refusal is None else Outcome.INVALID
+                outcome = RequestOutcome.DENIED if refusal is None else RequestOutcome.INVALID
                 return None if refusal is None else Answer(print_error(None, refusal.code, refusal.message))
             answer, outcome = await self._serve(request, method_class, context)
         except RpcError as error:
-            outcome = Outcome.of(error)
+            outcome = RequestOutcome.of(error)
             return Answer(print_error(request.id, error.code, error.message, error.data))
         except UpstreamUnavailable as error:
-            outcome = Outcome.UNAVAILABLE
+            outcome = RequestOutcome.UNAVAILABLE
             told = error_of_upstream(error, submit=method_class is MethodClass.SUBMIT)
             return Answer(print_error(request.id, *told), decision_id=error.decision_id)
         except Exception as error:  # a promise of ours is broken: nothing is let through, and the caller is answered
@@ -127,7 +127,7 @@ class Gate:
 
     async def _serve(
         self, request: Request, method_class: MethodClass, context: RequestContext
-    ) -> tuple[Answer, Outcome]:
+    ) -> tuple[Answer, RequestOutcome]:
         if method_class is MethodClass.DENY:
             raise denial(request.method)
         context.guest.admit(request.method, method_class, request.params)
@@ -141,7 +141,7 @@ class Gate:
                 check_arity(request.method, len(request.params))
                 return await self._judge(request, method_class, context)
 
-    async def _answer_ourselves(self, request: Request, context: RequestContext) -> tuple[Answer, Outcome]:
+    async def _answer_ourselves(self, request: Request, context: RequestContext) -> tuple[Answer, RequestOutcome]:
         """About sessions, for who may ask; as unknown as any other method where that is not wanted."""
         setting: str | None = "session_queries"
         if self._enquiry is not None:
@@ -167,17 +167,17 @@ class Gate:
             answer = unavailable(error)
         if isinstance(answer, Reason):
             data = {"reason": answer.code.label, "retryable": True, "remedy": answer.remedy}
-            outcome = Outcome.UNAVAILABLE if answer.code is Code.STATE_UNAVAILABLE else Outcome.REJECTED
+            outcome = RequestOutcome.UNAVAILABLE if answer.code is Code.STATE_UNAVAILABLE else RequestOutcome.REJECTED
             return Answer(print_error(request.id, answer.code, answer.sentence, data)), outcome
-        return Answer(print_result(request.id or "null", answer)), Outcome.ANSWERED
+        return Answer(print_result(request.id or "null", answer)), RequestOutcome.ANSWERED
 
-    async def _relay(self, request: Request, context: RequestContext) -> tuple[Answer, Outcome]:
+    async def _relay(self, request: Request, context: RequestContext) -> tuple[Answer, RequestOutcome]:
         """A method that submits nothing. The upstream's answer, unchanged but for the id."""
         translator = self._dialects.get(request.method) if request.method in self._settings.translated else None
         if translator is not None:
             answered = await translator(request.method, request.params, context.client)
             if not isinstance(answered, Forwarded):
-                return Answer(print_result(request.id or "null", answered)), Outcome.ANSWERED
+                return Answer(print_result(request.id or "null", answered)), RequestOutcome.ANSWERED
         else:
             answered = await self._post(request.method, print_json(request.params), submit=False)
         if request.method == _RECEIPT and not answered.reply.is_error and answered.reply.result is not None:
@@ -186,7 +186,7 @@ class Gate:
 
     async def _judge(
         self, request: Request, method_class: MethodClass, context: RequestContext
-    ) -> tuple[Answer, Outcome]:
+    ) -> tuple[Answer, RequestOutcome]:
         """A method that carries an operation: nothing of the client's bytes goes on, only what was read and judged."""
         preview = method_class is MethodClass.PREVIEW
         entry_point = self._entry_point(request.params[1])
@@ -218,7 +218,7 @@ class Gate:
             raise
         if isinstance(decision.verdict, Reject) and enforced:
             error = error_of_reason(decision.verdict.first, decision)
-            return Answer(print_error(request.id, *error), decision_id=decision.decision_id), Outcome.REJECTED
+            return Answer(print_error(request.id, *error), decision_id=decision.decision_id), RequestOutcome.REJECTED
         try:
             if preview:
                 forwarded = await self._preview(request.method, params, decision)
@@ -327,8 +327,8 @@ class Gate:
         self._recorder.forwarded(forwarded.endpoint, self._stopwatch() - started)
         return forwarded
 
-    def _pass_on(self, request: Request, forwarded: Forwarded) -> tuple[Answer, Outcome]:
-        outcome = Outcome.UPSTREAM_ERROR if forwarded.reply.is_error else Outcome.ANSWERED
+    def _pass_on(self, request: Request, forwarded: Forwarded) -> tuple[Answer, RequestOutcome]:
+        outcome = RequestOutcome.UPSTREAM_ERROR if forwarded.reply.is_error else RequestOutcome.ANSWERED
         return Answer(forwarded.reply.with_id(request.id or "null"), forwarded.status), outcome
 
     def _entry_point(self, value: object, field: str = "params[1]") -> EntryPoint:

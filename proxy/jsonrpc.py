@@ -20,7 +20,7 @@ from proxy.userop.primitives import json_type
 __all__ = [
     "NULL_ID",
     "Batch",
-    "Limits",
+    "BodyLimits",
     "Malformed",
     "NumberLiteral",
     "Reply",
@@ -41,7 +41,7 @@ NULL_ID: Final = "null"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class BodyLimits:
     """How much one body may ask for: bytes, requests in a batch, levels of nesting (at most 128), elements in all."""
 
     max_bytes: int = 512 * 1024
@@ -89,7 +89,7 @@ class ReplyError(SessiongateError):
     """The upstream's bytes are not a JSON-RPC 2.0 reply to the request we sent. Quotes none of them."""
 
 
-def parse_body(body: bytes, limits: Limits) -> Single | Batch:
+def parse_body(body: bytes, limits: BodyLimits) -> Single | Batch:
     """Read the body of one HTTP request, or one WebSocket message.
 
     Raises `ParseError` or `InvalidRequest` when the body as a whole cannot be read: answer it under `NULL_ID`.

@@ -17,7 +17,7 @@ from proxy.userop.decode import DecodedOperation
 from proxy.userop.primitives import Address, Hash32
 
 
-class Outcome(StrEnum):
+class RequestOutcome(StrEnum):
     """How a request ended. A closed set, fit for a metric label."""
 
     ANSWERED = "answered"  # the upstream's result, or ours in its place
@@ -30,7 +30,7 @@ class Outcome(StrEnum):
     INTERNAL_ERROR = "internal_error"
 
     @classmethod
-    def of(cls, error: RpcError) -> Outcome:
+    def of(cls, error: RpcError) -> RequestOutcome:
         """How a request ends that cannot be served."""
         match error:
             case RateLimited():
@@ -179,7 +179,7 @@ class Recorder(Protocol):
     def answered(self, decision_id: str, answer: UpstreamAnswer) -> None:
         """What the upstream answered to a decision's operation."""
 
-    def ended(self, context: RequestContext, method_class: MethodClass, outcome: Outcome) -> None:
+    def ended(self, context: RequestContext, method_class: MethodClass, outcome: RequestOutcome) -> None:
         """The one place where every request ends."""
 
     def operation_ended(self, end: OperationEnd) -> None:

@@ -17,7 +17,7 @@ from proxy.judge.verdict import Mode
 from proxy.ledger.memory import MemoryLedger
 from proxy.ledger.reservation import Reservation
 from proxy.methods import MethodClass
-from proxy.ports import Deed, Forwarded, OperationEnd, Outcome, RequestContext
+from proxy.ports import Deed, Forwarded, OperationEnd, RequestContext, RequestOutcome
 from proxy.strict_json import print_json
 from proxy.userop.decode import DecodedOperation
 from proxy.userop.execution import Call
@@ -139,7 +139,7 @@ class FakeRecorder:
     decisions: list[tuple[Decision, bool]] = field(default_factory=list)
     answers: list[tuple[str, UpstreamAnswer]] = field(default_factory=list)
     exchanges: list[str] = field(default_factory=list)
-    ends: list[tuple[RequestContext, MethodClass, Outcome]] = field(default_factory=list)
+    ends: list[tuple[RequestContext, MethodClass, RequestOutcome]] = field(default_factory=list)
     operation_ends: list[OperationEnd] = field(default_factory=list)
     deeds: list[Deed] = field(default_factory=list)
 
@@ -154,7 +154,7 @@ class FakeRecorder:
     def answered(self, decision_id: str, answer: UpstreamAnswer) -> None:
         self.answers.append((decision_id, answer))
 
-    def ended(self, context: RequestContext, method_class: MethodClass, outcome: Outcome) -> None:
+    def ended(self, context: RequestContext, method_class: MethodClass, outcome: RequestOutcome) -> None:
         self.ends.append((context, method_class, outcome))
 
     def operation_ended(self, end: OperationEnd) -> None:
@@ -164,7 +164,7 @@ class FakeRecorder:
         self.deeds.append(deed)
 
     @property
-    def outcomes(self) -> list[Outcome]:
+    def outcomes(self) -> list[RequestOutcome]:
         return [outcome for _, _, outcome in self.ends]
 
 

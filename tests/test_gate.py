@@ -12,7 +12,7 @@ from proxy.gate import GateSettings
 from proxy.jsonrpc import NumberLiteral, Request
 from proxy.judge.verdict import Mode, Reject
 from proxy.methods import METHODS, MethodClass
-from proxy.ports import Outcome
+from proxy.ports import RequestOutcome
 from proxy.userop.primitives import print_bytes, print_checksummed
 from proxy.userop.user_operation import UserOperation, print_user_operation
 from tests.admission.builders import TWICE, lane
@@ -129,21 +129,21 @@ async def test_what_is_not_in_the_table_is_denied_and_goes_nowhere(method: str) 
     answer = await gate.ask(method, print_user_operation(GOOD), ENTRY_POINT)
     assert answer["error"]["code"] == Code.METHOD_NOT_FOUND
     assert not gate.upstream.sent
-    assert gate.recorder.outcomes == [Outcome.DENIED]
+    assert gate.recorder.outcomes == [RequestOutcome.DENIED]
 
 
 async def test_a_method_the_settings_allow_is_relayed() -> None:
     gate = scene(allow_methods=frozenset({"eth_blockNumber"}))
     await gate.ask("eth_blockNumber")
     assert [sent.method for sent in gate.upstream.sent] == ["eth_blockNumber"]
-    assert gate.recorder.outcomes == [Outcome.ANSWERED]
+    assert gate.recorder.outcomes == [RequestOutcome.ANSWERED]
 
 
 @pytest.mark.parametrize("params", [[], [print_user_operation(GOOD)], [{}, ENTRY_POINT], [[], ENTRY_POINT], [1, 2]])
 async def test_a_submission_that_cannot_be_read_is_invalid(params: list[object]) -> None:
     gate = scene()
     assert (await gate.ask(SEND, *params))["error"]["code"] == Code.INVALID_PARAMS
-    assert gate.recorder.outcomes == [Outcome.INVALID]
+    assert gate.recorder.outcomes == [RequestOutcome.INVALID]
     assert not gate.upstream.sent
 
 
@@ -160,7 +160,7 @@ async def test_a_submission_without_an_id_is_refused_and_not_sent() -> None:
     params = (print_user_operation(GOOD), ENTRY_POINT)
     answer = await gate.ask(SEND, *params, request_id=None)
     assert (answer["id"], answer["error"]["code"]) == (None, Code.INVALID_REQUEST)
-    assert gate.recorder.outcomes == [Outcome.INVALID]
+    assert gate.recorder.outcomes == [RequestOutcome.INVALID]
     assert not gate.upstream.sent
 
 
@@ -168,7 +168,7 @@ async def test_a_submission_without_an_id_is_refused_and_not_sent() -> None:
 async def test_another_request_without_an_id_is_dropped_and_counted(method: str) -> None:
     gate = scene()
     assert await gate.ask(method, request_id=None) is None
-    assert gate.recorder.outcomes == [Outcome.DENIED]
+    assert gate.recorder.outcomes == [RequestOutcome.DENIED]
     assert not gate.upstream.sent
 
 
@@ -192,7 +192,7 @@ async def test_a_rejection_tells_all_a_program_needs() -> None:
         *(Mode.ENFORCE, "use"),
     )
     assert decision.calls == reading(OUTSIDE).calls
-    assert gate.recorder.outcomes == [Outcome.REJECTED]
+    assert gate.recorder.outcomes == [RequestOutcome.REJECTED]
 
 
 async def test_a_rejection_for_a_limit_tells_what_was_wanted_and_what_is_left() -> None:
@@ -280,7 +280,7 @@ async def test_a_method_of_another_bundlers_dialect_is_answered_by_whoever_knows
     answer = await gate.ask(STATUS, HASH, request_id='"x"')
     told = {"status": STATUS, "of": [HASH], "for": CONTEXT.client}
     assert answer == {"jsonrpc": "2.0", "id": "x", "result": told}
-    assert gate.recorder.outcomes == [Outcome.ANSWERED]
+    assert gate.recorder.outcomes == [RequestOutcome.ANSWERED]
     assert not gate.upstream.sent
 
 
@@ -291,7 +291,7 @@ async def test_a_method_of_a_dialect_that_the_bundler_knows_is_answered_in_its_w
     gate = scene(dialects={PRICE: fees}, translated=frozenset({PRICE}))
     answer = await gate.ask(PRICE)
     assert answer["error"] == {"code": -32000, "message": "too busy"}
-    assert gate.recorder.outcomes == [Outcome.UPSTREAM_ERROR]
+    assert gate.recorder.outcomes == [RequestOutcome.UPSTREAM_ERROR]
 
 
 async def test_settings_put_in_force_turn_translation_off_and_on_again() -> None:

@@ -11,7 +11,7 @@ import pytest
 from proxy.errors import Code, InvalidParams
 from proxy.judge.verdict import Allow, Reject
 from proxy.methods import METHODS, MethodClass
-from proxy.ports import Outcome
+from proxy.ports import RequestOutcome
 from proxy.userop.primitives import print_bytes, print_checksummed
 from proxy.userop.user_operation import UserOperation, print_user_operation
 from tests.admission.builders import TWICE, Room, key_of
@@ -40,7 +40,7 @@ PASSES = [name for name, method in METHODS.items() if method.method_class is Met
 async def test_every_relayed_method_is_counted_once(method: str) -> None:
     gate = scene()
     await gate.ask(method, *[{}] * METHODS[method].min_params)
-    assert gate.recorder.ends == [(CONTEXT, MethodClass.PASS, Outcome.ANSWERED)]
+    assert gate.recorder.ends == [(CONTEXT, MethodClass.PASS, RequestOutcome.ANSWERED)]
 
 
 def broken(**parts: Exception) -> Scene:
@@ -72,7 +72,7 @@ async def test_a_fault_before_sending_is_an_internal_error_and_nothing_is_sent_o
     assert "submitted nothing" in answer["error"]["message"]
     assert not gate.upstream.sent
     assert len(gate.room.ledger) == 0
-    assert gate.recorder.outcomes == [Outcome.INTERNAL_ERROR]
+    assert gate.recorder.outcomes == [RequestOutcome.INTERNAL_ERROR]
     assert answer["error"]["data"]["decisionId"] in caplog.text
     assert "_Broken" in caplog.text
     assert "decided" in caplog.text  # where it broke
@@ -99,7 +99,7 @@ async def test_a_fault_once_it_may_be_on_its_way_keeps_what_is_held_and_says_so(
     assert answer["error"]["code"] == Code.UPSTREAM_UNAVAILABLE
     assert answer["error"]["data"]["mayHaveBeenSent"] is True
     assert len(gate.room.ledger) == 1
-    assert gate.recorder.outcomes == [Outcome.INTERNAL_ERROR]
+    assert gate.recorder.outcomes == [RequestOutcome.INTERNAL_ERROR]
     assert "_Broken" in caplog.text
     assert_nothing_leaks(caplog.text + json.dumps(answer))
 
@@ -109,7 +109,7 @@ async def test_a_fault_in_relaying_is_an_internal_error(caplog: pytest.LogCaptur
     gate.upstream.answers = [result({"userOpHash": HASH})]
     answer = await gate.ask("eth_getUserOperationReceipt", HASH)
     assert answer["error"]["code"] == Code.INTERNAL_ERROR
-    assert gate.recorder.outcomes == [Outcome.INTERNAL_ERROR]
+    assert gate.recorder.outcomes == [RequestOutcome.INTERNAL_ERROR]
     assert_nothing_leaks(caplog.text)
 
 

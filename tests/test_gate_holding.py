@@ -11,7 +11,7 @@ from proxy.errors import Code
 from proxy.judge.decision import UpstreamAnswer
 from proxy.judge.verdict import Reject
 from proxy.methods import METHODS, MethodClass
-from proxy.ports import Outcome
+from proxy.ports import RequestOutcome
 from proxy.session.freezes import Freeze
 from proxy.userop.user_operation import UserOperation
 from tests.admission.builders import TWICE, enabling, granting, lane
@@ -77,7 +77,7 @@ async def test_what_the_bundler_refuses_holds_nothing() -> None:
     refusal = UpstreamAnswer(error_code=-32500, error_message="AA23 reverted")
     assert gate.recorder.answers[0] == ("d-1", refusal)
     assert [answer for _, answer in gate.follower.refused_] == [refusal] * 2
-    assert gate.recorder.outcomes == [Outcome.UPSTREAM_ERROR] * 2
+    assert gate.recorder.outcomes == [RequestOutcome.UPSTREAM_ERROR] * 2
     await gate.send(GOOD)
     assert len(gate.room.ledger) == 1
 
@@ -89,7 +89,7 @@ async def test_what_never_left_holds_nothing_and_the_caller_is_told() -> None:
     assert (refused["code"], refused["data"]["mayHaveBeenSent"]) == (Code.UPSTREAM_UNAVAILABLE, False)
     assert len(gate.room.ledger) == 0
     assert not gate.follower.accepted_
-    assert gate.recorder.outcomes == [Outcome.UNAVAILABLE]
+    assert gate.recorder.outcomes == [RequestOutcome.UNAVAILABLE]
     assert gate.recorder.answers == [("d-1", UpstreamAnswer(error_message=UNREACHED.problem))]
 
 

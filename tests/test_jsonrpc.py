@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from proxy.errors import Code, InvalidParams, InvalidRequest, ParseError
 from proxy.jsonrpc import (
     Batch,
-    Limits,
+    BodyLimits,
     Malformed,
     NumberLiteral,
     ReplyError,
@@ -29,7 +29,7 @@ from proxy.jsonrpc import (
 )
 from proxy.userop.primitives import parse_bytes, parse_uint
 
-LIMITS = Limits(max_bytes=4096, max_batch=3, max_depth=8)
+LIMITS = BodyLimits(max_bytes=4096, max_batch=3, max_depth=8)
 GOOD = b'{"jsonrpc":"2.0","id":1,"method":"eth_chainId","params":[]}'
 
 
@@ -238,7 +238,7 @@ def test_many_brackets_side_by_side_are_not_depth() -> None:
 @pytest.mark.parametrize("unit", [b"[", b'{"a":', b'[{"":', b'"\\', b'"\\"'])
 @pytest.mark.parametrize("tail", [b"", b"\\"])
 def test_a_hostile_body_is_refused_without_recursion(unit: bytes, tail: bytes) -> None:
-    limits = Limits(max_bytes=1 << 20, max_depth=128)
+    limits = BodyLimits(max_bytes=1 << 20, max_depth=128)
     with pytest.raises(ParseError):
         parse_body((unit * (1 << 20))[: (1 << 20) - 1] + tail, limits)
 
@@ -246,7 +246,7 @@ def test_a_hostile_body_is_refused_without_recursion(unit: bytes, tail: bytes) -
 @pytest.mark.parametrize("wrong", [{"max_bytes": 0}, {"max_batch": 0}, {"max_depth": 0}, {"max_depth": 129}])
 def test_limits_that_could_not_protect_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="limits"):
-        Limits(**wrong)
+        BodyLimits(**wrong)
 
 
 # --- printing -------------------------------------------------------------------------------------------------
@@ -277,7 +277,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
     max_leaves=12,
 )
-WIDE = Limits(max_bytes=1 << 20, max_batch=100, max_depth=64)
+WIDE = BodyLimits(max_bytes=1 << 20, max_batch=100, max_depth=64)
 
 
 @given(st.integers(0), TEXT, st.lists(JSON, max_size=4))

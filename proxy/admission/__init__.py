@@ -17,7 +17,7 @@ from proxy.admission.judgement import Judgement
 from proxy.admission.sources import ChainReader, Found, Purpose, RecentReads, Settlement, Sources, Terms
 from proxy.admission.turns import Asker
 from proxy.errors import Code, Reason, StateUnavailable, Undecodable
-from proxy.judge.reading import Request
+from proxy.judge.reading import Arrival
 from proxy.judge.verdict import Allow, Reject, Verdict
 from proxy.session.counters import SessionKey
 from proxy.session.declared import refused_unsigned
@@ -66,7 +66,7 @@ class Admission:
         entry_point: EntryPoint,
         *,
         purpose: Purpose = Purpose.SUBMIT,
-        request: Request = UNNAMED_REQUEST,
+        request: Arrival = UNNAMED_REQUEST,
     ) -> Judgement:
         """The verdict on an operation; one to be submitted that is allowed comes with a reservation already held.
 
@@ -76,7 +76,7 @@ class Admission:
         # nothing gives way from here on: the verdicts, the rules' counts and the reservation are one step
         return self._conclusion.draw(op, entry_point, heard, purpose, request)
 
-    async def _hear(self, op: UserOperation, entry_point: EntryPoint, purpose: Purpose, request: Request) -> Heard:
+    async def _hear(self, op: UserOperation, entry_point: EntryPoint, purpose: Purpose, request: Arrival) -> Heard:
         """What the chain and the session say."""
         try:
             head = await self._decode_head(op, entry_point, purpose)
@@ -174,7 +174,7 @@ class Admission:
         claim: SessionClaim,
         purpose: Purpose,
         check: SignatureCheck,
-        request: Request,
+        request: Arrival,
     ) -> Heard:
         if (frozen := self.frozen(operation)) is not None:
             return Heard(

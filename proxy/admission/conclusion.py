@@ -15,9 +15,9 @@ from proxy.admission.judgement import Judgement
 from proxy.admission.sources import Purpose, Sources
 from proxy.errors import Code, Reason
 from proxy.judge.counts import OutcomeLesson
-from proxy.judge.evaluate import NOTHING, Finding
+from proxy.judge.evaluate import NOTHING, RulesFinding
 from proxy.judge.facts import ALLOWED
-from proxy.judge.reading import Request, Standing, facts_of
+from proxy.judge.reading import Arrival, Background, facts_of
 from proxy.judge.rule import Fail, Per, Rate
 from proxy.judge.verdict import Allow, Reject, Verdict
 from proxy.ledger.reservation import UNKNOWN_NONCE, Basis, Bringer, Held, NonceSlot, Reservation, RuleRefusal
@@ -31,7 +31,7 @@ from proxy.userop.decode import DecodedOperation
 from proxy.userop.entry_point import EntryPoint
 from proxy.userop.user_operation import UserOperation
 
-UNNAMED_REQUEST: Final = Request(chain="", client="", method="")
+UNNAMED_REQUEST: Final = Arrival(chain="", client="", method="")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +57,7 @@ class Conclusion:
         self._clock = sources.clock
 
     def draw(
-        self, op: UserOperation, entry_point: EntryPoint, heard: Heard, purpose: Purpose, request: Request
+        self, op: UserOperation, entry_point: EntryPoint, heard: Heard, purpose: Purpose, request: Arrival
     ) -> Judgement:
         """The judgement; see `Admission.judge`."""
         now = self._clock()
@@ -95,16 +95,16 @@ class Conclusion:
             return judgement
         return self._reserve(judgement, heard.operation, heard, charges, bringer)
 
-    def _standing(self, heard: Heard, slot: NonceSlot, charges: tuple[Charge, ...]) -> Standing:
+    def _standing(self, heard: Heard, slot: NonceSlot, charges: tuple[Charge, ...]) -> Background:
         """What is in flight beside the operation, and how full its session's limits become."""
         verdict = heard.verdict
         label = verdict.first.code.label if isinstance(verdict, Reject) else ALLOWED
         if heard.session is None or heard.operation is None:
-            return Standing(verdict=label)
+            return Background(verdict=label)
         fullest = self._fullest(heard, slot, charges)
         known, until = self._registry.get(heard.session), _valid_until(heard.fit)
         held = self._ledger.standing(slot, heard.session, heard.operation.told_hash)
-        return Standing(
+        return Background(
             verdict=label,
             replaces=held is not None and held.replaces,
             lanes=1 if held is None else held.lanes,
@@ -127,7 +127,7 @@ class Conclusion:
         on_chain = 0 if accepted is None else accepted.enabled.used.get(counter, 0)
         return on_chain + self._registry.declared_uses(counter)
 
-    def _count_at_once(self, finding: Finding, bringer: Bringer | None, *, refused: bool, now: float) -> None:
+    def _count_at_once(self, finding: RulesFinding, bringer: Bringer | None, *, refused: bool, now: float) -> None:
         """What is counted whatever becomes of the operation, and whether it makes a row of refusals longer."""
         judge = self._rules()
         for rate in finding.rates:
@@ -211,7 +211,7 @@ class Conclusion:
         )
 
 
-def _bringer(heard: Heard, purpose: Purpose, request: Request) -> Bringer | None:
+def _bringer(heard: Heard, purpose: Purpose, request: Arrival) -> Bringer | None:
     """Who brought an operation that nobody's signature was checked for; `None` where its session's key has signed."""
     fit = heard.fit
     if fit is None or purpose is Purpose.PREVIEW:

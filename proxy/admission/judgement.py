@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from proxy.judge.evaluate import NOTHING, Finding
+from proxy.judge.evaluate import NOTHING, RulesFinding
 from proxy.judge.facts import Facts
 from proxy.judge.verdict import Verdict
 from proxy.ledger.reservation import Reservation
@@ -26,5 +26,5 @@ class Judgement:
     reservation: Reservation | None = None
     enable_nonce: int | None = None
     facts: Facts | None = None
-    finding: Finding = NOTHING
+    finding: RulesFinding = NOTHING
     grounds: Grounds | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uvloop
 
 from proxy.config import Config
-from proxy.edge.http.upstream import Upstream, UpstreamSettings
+from proxy.edge.http.upstream import HttpUpstream, UpstreamSettings
 from proxy.errors import StateUnavailable
 from proxy.jsonrpc import print_json
 from proxy.userop.primitives import Hash32, print_bytes
@@ -21,7 +21,7 @@ def operation_by_hash(config: Config, chain: str, user_op_hash: Hash32) -> objec
 
 async def _operation_by_hash(config: Config, name: str, user_op_hash: Hash32) -> object:
     chain = config.chains[name]
-    upstream = Upstream(
+    upstream = HttpUpstream(
         name,
         [bundler.url for bundler in chain.bundlers],
         chain_id=chain.chain_id,

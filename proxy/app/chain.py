@@ -29,7 +29,7 @@ from proxy.edge.dialects.node_reads import NodeReads
 from proxy.edge.http.endpoints import Health
 from proxy.edge.http.listener import Transport
 from proxy.edge.http.once import OnceSent
-from proxy.edge.http.upstream import Upstream, UpstreamSettings
+from proxy.edge.http.upstream import HttpUpstream, UpstreamSettings
 from proxy.edge.rule_files.book import RuleBook
 from proxy.edge.telemetry.metrics import Metrics
 from proxy.edge.telemetry.recorder import EdgeRecorder
@@ -213,8 +213,8 @@ def _upstream(
     shared: Shared,
     on_health: Callable[[str, Health], None],
     in_flight: Callable[[OperationPlace], bool],
-) -> Upstream:
-    return Upstream(
+) -> HttpUpstream:
+    return HttpUpstream(
         name,
         [bundler.url for bundler in chain.bundlers],
         chain_id=chain.chain_id,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from proxy.edge.rule_files.book import ReloadResult
-from proxy.edge.telemetry.rule_metrics import Reason
+from proxy.edge.telemetry.rule_metrics import ReloadReason
 from proxy.ports import Deed, Recorder
 
 
-def note_reload(recorder: Recorder, reason: Reason, result: ReloadResult) -> None:
+def note_reload(recorder: Recorder, reason: ReloadReason, result: ReloadResult) -> None:
     """A reload of the rules, one that found faults too: what asked for it, and which set is in force now."""
     changes = result.difference
     named = {
@@ -18,7 +18,11 @@ def note_reload(recorder: Recorder, reason: Reason, result: ReloadResult) -> Non
     recorder.noted(
         Deed(
             what="rules_reloaded" if result.ok else "rules_not_reloaded",
-            who={Reason.FILE: "a changed file", Reason.SIGNAL: "a signal", Reason.ADMIN: "the admin listener"}[reason],
+            who={
+                ReloadReason.FILE: "a changed file",
+                ReloadReason.SIGNAL: "a signal",
+                ReloadReason.ADMIN: "the admin listener",
+            }[reason],
             details={
                 "digest": result.digest,
                 "faults": len(result.faults),

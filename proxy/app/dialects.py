@@ -11,13 +11,13 @@ from proxy.edge.dialects.fees import FEE_METHODS, FeeTranslator, NodeFees
 from proxy.edge.dialects.node_reads import CONNECTIONS, LONGEST_ANSWER, NODE_READS, NodeReads
 from proxy.edge.dialects.statuses import STATUS_METHODS, StatusTranslator
 from proxy.edge.http.listener import Transport
-from proxy.edge.http.upstream import Upstream, UpstreamSettings
+from proxy.edge.http.upstream import HttpUpstream, UpstreamSettings
 from proxy.errors import StateUnavailable
 from proxy.gate import DialectAnswer
 from proxy.ports import Forwarded
 
 
-def dialects_of(upstream: Upstream, node: Node | None, reads: NodeReads | None = None) -> dict[str, DialectAnswer]:
+def dialects_of(upstream: HttpUpstream, node: Node | None, reads: NodeReads | None = None) -> dict[str, DialectAnswer]:
     """By method: who can answer it. `translated_of` says which of them do."""
     fees = FeeTranslator(upstream, None if node is None else partial(_node_fees, node))
     statuses = StatusTranslator(upstream)
@@ -40,14 +40,16 @@ def reads_of(chain: Chain) -> frozenset[str]:
     return NODE_READS if chain.node_reads else frozenset()
 
 
-def node_upstream(name: str, chain: Chain, seconds: float, transport: Transport) -> Upstream | None:
+def node_upstream(name: str, chain: Chain, seconds: float, transport: Transport) -> HttpUpstream | None:
     """Whom dapps' reads are put to: the chain's nodes by connections of their own; `None` where that is off."""
     if chain.node is None or not chain.node_reads:
         return None
     bounds = UpstreamSettings(
         total_seconds=seconds, max_connections=CONNECTIONS, max_reply_bytes=LONGEST_ANSWER, transport=transport
     )
-    return Upstream(f"{name}/node", chain.node.urls, chain_id=chain.chain_id, entry_points=frozenset(), settings=bounds)
+    return HttpUpstream(
+        f"{name}/node", chain.node.urls, chain_id=chain.chain_id, entry_points=frozenset(), settings=bounds
+    )
 
 
 async def _answer_fees(

@@ -15,21 +15,21 @@ from proxy.edge.admin.guard import AdminAccess
 from proxy.edge.audit.chain import chain_key
 from proxy.edge.audit.heads import HeadSinks, tell_heads
 from proxy.edge.audit.sampling import RefusalRate
-from proxy.edge.audit.space import Budget
+from proxy.edge.audit.space import DiskBudget
 from proxy.edge.audit.writer import AuditWriter, WriterSettings
-from proxy.edge.http.clients import USUAL_HEADERS, Client, Clients
+from proxy.edge.http.clients import USUAL_HEADERS, Clients, KnownClient
 from proxy.edge.http.forwarded import ForwardedBy, TrustedProxies
 from proxy.edge.http.listener import ListenerSettings, Transport
 from proxy.edge.http.server import ServerSettings
 from proxy.edge.telemetry.metrics import Metrics
-from proxy.jsonrpc import Limits
+from proxy.jsonrpc import BodyLimits
 
 
 def clients_of(config: Config, rations: Rations) -> Clients:
     """Who may call, and what each may do."""
     return Clients(
         (
-            Client(
+            KnownClient(
                 name=client.name,
                 keys=frozenset(client.key_digests),
                 origins=frozenset(client.origins),
@@ -72,7 +72,7 @@ def server_settings(config: Config, descriptors: Descriptors, rations: Rations) 
         all_batches_bytes=connections.max_unread_bytes,
         chains=tuple(config.chains),
         clients=clients_of(config, rations),
-        limits=Limits(
+        limits=BodyLimits(
             max_bytes=limits.max_body_bytes,
             max_batch=limits.max_batch,
             max_depth=limits.max_depth,
@@ -103,7 +103,7 @@ def audit_writer(config: Config, ledger: Path) -> AuditWriter:
     audit = config.audit
     path = config.audit_path or ledger.with_name("audit.db")
     path.parent.mkdir(parents=True, exist_ok=True)
-    budget = Budget(
+    budget = DiskBudget(
         max_bytes=audit.max_bytes,
         reserve_bytes=audit.reserve_bytes,
         retention_seconds=audit.retention_days * 86_400.0,

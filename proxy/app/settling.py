@@ -26,7 +26,7 @@ from proxy.chain.settlement.slices import OperationMined
 from proxy.chain.settlement.taker import Taker
 from proxy.chain.witness import NodeWitness
 from proxy.config import Chain, UnminedRules
-from proxy.edge.http.upstream import Upstream
+from proxy.edge.http.upstream import HttpUpstream
 from proxy.errors import UpstreamUnavailable
 from proxy.jsonrpc import print_json
 from proxy.ledger.memory import MemoryLedger
@@ -109,7 +109,7 @@ def settling_of(
     ledger: MemoryLedger,
     memory: Memory,
     remains: Remains,
-    upstream: Upstream,
+    upstream: HttpUpstream,
     telling: Telling,
     age: ChainAge | None,
     node_seconds: float,
@@ -245,16 +245,16 @@ async def _keep_reading(memory: Memory, settlement: Settlement, known: KnownSess
         await settlement.enable_nonce_read(known.key, nonce, Evidence(block=known.block))
 
 
-async def _ask_receipt(upstream: Upstream, user_op_hash: Hash32) -> Receipt | None:
+async def _ask_receipt(upstream: HttpUpstream, user_op_hash: Hash32) -> Receipt | None:
     return await _ask_about(upstream, "eth_getUserOperationReceipt", user_op_hash)
 
 
-async def _ask_inclusion(upstream: Upstream, user_op_hash: Hash32) -> Receipt | None:
+async def _ask_inclusion(upstream: HttpUpstream, user_op_hash: Hash32) -> Receipt | None:
     found = await _ask_about(upstream, "eth_getUserOperationByHash", user_op_hash)
     return None if found is None else receipt_of_inclusion(found, user_op_hash)
 
 
-async def _ask_about(upstream: Upstream, method: str, user_op_hash: Hash32) -> Mapping[str, object] | None:
+async def _ask_about(upstream: HttpUpstream, method: str, user_op_hash: Hash32) -> Mapping[str, object] | None:
     answered = await upstream.find(method, print_json([print_bytes(user_op_hash)]))
     if answered.reply.is_error:
         raise UpstreamUnavailable(f"the bundler answers {method} with an error", may_have_been_sent=True)

@@ -22,7 +22,7 @@ class NoGateError(SessiongateError):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class AdminAnswer:
     """An HTTP status and the JSON object that came with it."""
 
     status: int
@@ -49,25 +49,25 @@ class AdminClient:
         """Where the listener should be, for messages."""
         return str(Listen(self._host, self._port))
 
-    def get(self, path: str) -> Answer:
+    def get(self, path: str) -> AdminAnswer:
         """Read what `path` names. Raises `NoGateError`."""
         return self._send("GET", path, None)
 
-    def post(self, path: str, body: Mapping[str, object]) -> Answer:
+    def post(self, path: str, body: Mapping[str, object]) -> AdminAnswer:
         """Send a JSON object. Raises `NoGateError`."""
         return self._send("POST", path, json.dumps(body).encode())
 
-    def delete(self, path: str, query: Mapping[str, str]) -> Answer:
+    def delete(self, path: str, query: Mapping[str, str]) -> AdminAnswer:
         """Delete what `path` names. Raises `NoGateError`."""
         return self._send("DELETE", f"{path}?{urlencode(query)}" if query else path, None)
 
-    def _send(self, method: str, path: str, body: bytes | None) -> Answer:
+    def _send(self, method: str, path: str, body: bytes | None) -> AdminAnswer:
         # http.client and not urllib: no proxy of the environment may see the token, no redirect carry it on
         connection = HTTPConnection(self._host, self._port, timeout=_SECONDS)
         try:
             connection.request(method, path, body, self._headers)
             response = connection.getresponse()
-            return Answer(response.status, _read_object(response.read(_LARGEST_ANSWER)))
+            return AdminAnswer(response.status, _read_object(response.read(_LARGEST_ANSWER)))
         except (OSError, HTTPException) as error:
             raise NoGateError(f"no gate answers at {self.place}: {error}") from None
         finally:

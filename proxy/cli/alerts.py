@@ -17,15 +17,15 @@ from proxy.document import did_you_mean
 from proxy.edge.alerts.board import ActiveAlert, key_of
 from proxy.edge.alerts.build import deliveries, instance_of
 from proxy.edge.alerts.delivery import Courier
-from proxy.edge.alerts.sink import Due, Reply
+from proxy.edge.alerts.sink import Due, SinkReply
 from proxy.happening import Happening, HappeningKind
 from proxy.session.lint.findings import Severity
 
 _TEST_SECONDS = 300.0
 _IN_WORDS = {
-    Reply.TAKEN: "taken",
-    Reply.LATER: "no answer, or one that says to try again; the log line above has more",
-    Reply.NEVER: "refused; look at its URL, its key and its own log",
+    SinkReply.TAKEN: "taken",
+    SinkReply.LATER: "no answer, or one that says to try again; the log line above has more",
+    SinkReply.NEVER: "refused; look at its URL, its key and its own log",
 }
 
 
@@ -56,14 +56,14 @@ def send_test(
     replies = asyncio.run(_send(settings, names if sink is None else (sink,), severity))
     for name, reply in replies.items():
         if as_json:
-            typer.echo(json.dumps({"sink": name, "taken": reply is Reply.TAKEN, "reply": reply.value}))
+            typer.echo(json.dumps({"sink": name, "taken": reply is SinkReply.TAKEN, "reply": reply.value}))
         else:
             typer.echo(f"{name}: {_IN_WORDS[reply]}")
-    if any(reply is not Reply.TAKEN for reply in replies.values()):
+    if any(reply is not SinkReply.TAKEN for reply in replies.values()):
         raise typer.Exit(ExitCode.REFUSED)
 
 
-async def _send(settings: Config, names: tuple[str, ...], severity: Severity) -> Mapping[str, Reply]:
+async def _send(settings: Config, names: tuple[str, ...], severity: Severity) -> Mapping[str, SinkReply]:
     now = time.time()
     test = Happening(
         kind=HappeningKind.TEST,

@@ -7,7 +7,7 @@ from dataclasses import replace
 from proxy.cli.describe import Described, function_or_selector, plain
 from proxy.session.addresses import VALIDATOR_KINDS, name_of_policy
 from proxy.session.policies.erc20_spending_limit import SpendingLimits
-from proxy.session.policies.policy import Config
+from proxy.session.policies.policy import PolicyConfig
 from proxy.session.remaining import name_of_slot
 from proxy.session.state import ConfigId, SessionState
 from proxy.userop.primitives import Address, Hash32, print_bytes, print_checksummed
@@ -47,7 +47,7 @@ def _describe_action(state: SessionState, action_id: Hash32, policies: tuple[Add
     return {**described, "policies": [_describe_policy(state, policy, config_id) for policy in policies]}
 
 
-def _as_listed(config: Config) -> Config:
+def _as_listed(config: PolicyConfig) -> PolicyConfig:
     """Without the tokens that were asked about and are not listed: no limit can be zero."""
     if not isinstance(config, SpendingLimits):
         return config

@@ -48,7 +48,7 @@ _PAYMASTER_HEAD: Final = 52
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class WrittenOperation:
     """An operation in the form of a request, and what had to be converted for that."""
 
     operation: object
@@ -56,7 +56,7 @@ class Written:
     converted: tuple[str, ...] = ()
 
 
-def in_entry_point_call(data: bytes, version: EntryPointVersion | None) -> list[Written] | None:
+def in_entry_point_call(data: bytes, version: EntryPointVersion | None) -> list[WrittenOperation] | None:
     """The operations in the input of handleOps, handleAggregatedOps or getUserOpHash; `None` for another call.
 
     Raises `Undecodable`.
@@ -86,7 +86,7 @@ def in_answer(value: object) -> object:
     return value
 
 
-def as_request(value: object, entry_point: EntryPoint | None, version: EntryPointVersion | None) -> Written:
+def as_request(value: object, entry_point: EntryPoint | None, version: EntryPointVersion | None) -> WrittenOperation:
     """One operation, in whatever form, as a request has it. Raises `InvalidParams`."""
     notes: list[str] = []
     if isinstance(value, Mapping) and isinstance(value.get("userOperation"), Mapping):
@@ -100,13 +100,13 @@ def as_request(value: object, entry_point: EntryPoint | None, version: EntryPoin
         notes.append(f"a struct of {len(keys)} members without their names")
         value = dict(zip(keys, value, strict=True))
     if not isinstance(value, Mapping):
-        return Written(value, entry_point or ENTRY_POINT_BY_VERSION[version or EntryPointVersion.V07])
+        return WrittenOperation(value, entry_point or ENTRY_POINT_BY_VERSION[version or EntryPointVersion.V07])
     return _written(value, entry_point, version, notes)
 
 
 def _written(
     value: Mapping[str, object], entry_point: EntryPoint | None, version: EntryPointVersion | None, notes: list[str]
-) -> Written:
+) -> WrittenOperation:
     operation = _with_our_names(value, notes)
     if version is not None:
         entry_point = ENTRY_POINT_BY_VERSION[version]
@@ -123,7 +123,7 @@ def _written(
     if operation.get("signature") is None:
         operation["signature"] = "0x"
         notes.append("signature: not there, read as empty")
-    return Written(operation, entry_point, tuple(notes))
+    return WrittenOperation(operation, entry_point, tuple(notes))
 
 
 def _with_our_names(value: Mapping[str, object], notes: list[str]) -> dict[str, object]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from proxy.cli.forms import Written, as_request, in_answer, in_entry_point_call
+from proxy.cli.forms import WrittenOperation, as_request, in_answer, in_entry_point_call
 from proxy.cli.literals import read_literal
 from proxy.cli.options import fail
 from proxy.errors import InvalidParams, ParseError, Undecodable
@@ -182,6 +182,6 @@ def _read_operation(
     return _as_pasted(as_request(value, entry_point, version), field, method)
 
 
-def _as_pasted(written: Written, field: str, method: str | None) -> PastedOperation:
+def _as_pasted(written: WrittenOperation, field: str, method: str | None) -> PastedOperation:
     op = parse_user_operation(written.operation, written.entry_point.version, field=field, estimate=True)
     return PastedOperation(op, written.entry_point, method, written.operation, written.converted)

@@ -37,7 +37,7 @@ Allowed = Callable[[str, bytes, float], bool]
 """Whether ops allowed a thing by hand: the rule's id, the thing's mark, the time (unix seconds)."""
 
 
-class Answer(Enum):
+class CheckAnswer(Enum):
     """What a check says."""
 
     QUIET = auto()
@@ -46,10 +46,10 @@ class Answer(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class CheckOutcome:
     """An answer, in words where it fires, and what to count for an operation that goes out."""
 
-    answer: Answer
+    answer: CheckAnswer
     sentence: str = ""
     wanted: str | None = None
     got: str | None = None
@@ -60,7 +60,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class CheckQuestion:
     """One rule and one operation."""
 
     rule: Rule
@@ -89,14 +89,14 @@ class Asked:
         return [self.key(group) for group in groups_of(self.facts, per)]
 
 
-QUIET: Final = Outcome(answer=Answer.QUIET)
+QUIET: Final = CheckOutcome(answer=CheckAnswer.QUIET)
 
 
-def unknown(what: str) -> Outcome:
-    return Outcome(answer=Answer.UNKNOWN, sentence=f"{what} cannot be told of this operation")
+def unknown(what: str) -> CheckOutcome:
+    return CheckOutcome(answer=CheckAnswer.UNKNOWN, sentence=f"{what} cannot be told of this operation")
 
 
-def amounts_of(asked: Asked, measured: AmountOf, per: tuple[Per, ...]) -> list[tuple[CountKey, int]] | None:
+def amounts_of(asked: CheckQuestion, measured: AmountOf, per: tuple[Per, ...]) -> list[tuple[CountKey, int]] | None:
     """How much the operation adds to each group; `None` when an amount is not told."""
     splitting = next((each for each in per if each in SPLITTING), None)
     if splitting is None:
@@ -122,7 +122,7 @@ def name_of(amount: AmountOf) -> str:
     return amount.what.value.replace("_", " ")
 
 
-def printed(asked: Asked, amount_of: AmountOf, amount: int) -> str:
+def printed(asked: CheckQuestion, amount_of: AmountOf, amount: int) -> str:
     return print_measure(amount, amount_of, asked.facts.chain_id, asked.tokens)
 
 

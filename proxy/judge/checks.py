@@ -10,7 +10,18 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from proxy.judge.asked import GIVEN_BACK, QUIET, Answer, Asked, Outcome, amounts_of, in_words, name_of, printed, unknown
+from proxy.judge.asked import (
+    GIVEN_BACK,
+    QUIET,
+    CheckAnswer,
+    CheckOutcome,
+    CheckQuestion,
+    amounts_of,
+    in_words,
+    name_of,
+    printed,
+    unknown,
+)
 from proxy.judge.counts import (
     CountKey,
     DistinctCharge,
@@ -31,26 +42,28 @@ from proxy.judge.rule import (
 )
 
 
-def answer(asked: Asked, check: Check) -> Outcome:
+def answer(asked: CheckQuestion, check: Check) -> CheckOutcome:
     """What a check says. One operation that would be counted in too many places is told by no count."""
     if not isinstance(check, Schedule):
         of = check.of if isinstance(check, Limit | FirstSeen) else None
         if spread(asked.facts, check.per, of) > MOST_PLACES:
-            return Outcome(answer=Answer.UNKNOWN, sentence=f"it would be counted in more than {MOST_PLACES} places")
+            return CheckOutcome(
+                answer=CheckAnswer.UNKNOWN, sentence=f"it would be counted in more than {MOST_PLACES} places"
+            )
     return _CHECKS[type(check)](asked, check)
 
 
 # limits
 
 
-def _limit(asked: Asked, check: Limit) -> Outcome:
+def _limit(asked: CheckQuestion, check: Limit) -> CheckOutcome:
     maximum = check.maximum_on(asked.facts.chain_id)
     if maximum is None:
         return QUIET  # its token is not on this chain
     return _LIMITS[check.kind](asked, check, maximum)
 
 
-def _each(asked: Asked, limit: Limit, maximum: int) -> Outcome:
+def _each(asked: CheckQuestion, limit: Limit, maximum: int) -> CheckOutcome:
     if limit.amount is None:
         return unknown("the amount")
     amount = measure(asked.facts, limit.amount, asked.tokens)
@@ -60,15 +73,15 @@ def _each(asked: Asked, limit: Limit, maximum: int) -> Outcome:
         return QUIET
     wanted, got = (printed(asked, limit.amount, each) for each in (maximum, amount))
     sentence = f"{name_of(limit.amount)} of {got} in one operation, {wanted} allowed"
-    return Outcome(answer=Answer.FIRES, sentence=sentence, wanted=f"at most {wanted}", got=got)
+    return CheckOutcome(answer=CheckAnswer.FIRES, sentence=sentence, wanted=f"at most {wanted}", got=got)
 
 
-def _count(asked: Asked, limit: Limit, maximum: int) -> Outcome:
+def _count(asked: CheckQuestion, limit: Limit, maximum: int) -> CheckOutcome:
     amounts = [(key, 1) for key in asked.keys(limit.per)]
     return _within(asked, limit.window, maximum, amounts, _Words("operations", str), lasting=True)
 
 
-def _sum(asked: Asked, limit: Limit, maximum: int) -> Outcome:
+def _sum(asked: CheckQuestion, limit: Limit, maximum: int) -> CheckOutcome:
     measured = limit.amount
     if measured is None:
         return unknown("the amount")
@@ -89,18 +102,18 @@ class _Words:
 
 
 def _within(
-    asked: Asked,
+    asked: CheckQuestion,
     window: Window | None,
     maximum: int,
     amounts: Sequence[tuple[CountKey, int]],
     words: _Words,
     *,
     lasting: bool,
-) -> Outcome:
+) -> CheckOutcome:
     if window is None:
         return unknown("the window")
     charges = []
-    fired: Outcome | None = None
+    fired: CheckOutcome | None = None
     for key, amount in amounts:
         if not amount:
             continue
@@ -120,14 +133,14 @@ def _within(
                 overflows=asked.overflows,
             )
         )
-    return Outcome(answer=Answer.QUIET, charges=charges) if fired is None else replace(fired, charges=charges)
+    return CheckOutcome(answer=CheckAnswer.QUIET, charges=charges) if fired is None else replace(fired, charges=charges)
 
 
-def _over(window: Window, maximum: int, used: int, amount: int, words: _Words) -> Outcome:
+def _over(window: Window, maximum: int, used: int, amount: int, words: _Words) -> CheckOutcome:
     left, got = words.printed(max(maximum - used, 0)), words.printed(amount)
     how_full = f"{left} left" if used <= maximum else f"{words.printed(used)} counted"
-    return Outcome(
-        answer=Answer.FIRES,
+    return CheckOutcome(
+        answer=CheckAnswer.FIRES,
         sentence=f"{words.printed(maximum)} {words.name} allowed {in_words(window)}, {how_full}, {got} asked",
         wanted=f"at most {left}",
         got=got,
@@ -135,19 +148,19 @@ def _over(window: Window, maximum: int, used: int, amount: int, words: _Words) -
     )
 
 
-def _distinct(asked: Asked, limit: Limit, maximum: int) -> Outcome:
+def _distinct(asked: CheckQuestion, limit: Limit, maximum: int) -> CheckOutcome:
     if limit.of is None or limit.window is None:
         return unknown("the window")
     new = marks_of(asked.facts, limit.of)
     charges = []
-    fired: Outcome | None = None
+    fired: CheckOutcome | None = None
     for key in asked.keys(limit.per) if new else ():
         known = asked.counts.marks(key, limit.window, maximum)
         together = len({*known, *new})
         if together > maximum and not set(new) <= set(known) and fired is None:
             things = limit.of.value.replace("_", " ")
-            fired = Outcome(
-                answer=Answer.FIRES,
+            fired = CheckOutcome(
+                answer=CheckAnswer.FIRES,
                 sentence=f"{maximum} different {things}s allowed {in_words(limit.window)}, this is one more",
                 wanted=f"at most {maximum}",
                 got=str(together),
@@ -166,10 +179,10 @@ def _distinct(asked: Asked, limit: Limit, maximum: int) -> Outcome:
             )
             for mark in new
         ]
-    return Outcome(answer=Answer.QUIET, charges=charges) if fired is None else replace(fired, charges=charges)
+    return CheckOutcome(answer=CheckAnswer.QUIET, charges=charges) if fired is None else replace(fired, charges=charges)
 
 
-_LIMITS: Final[Mapping[str, Callable[[Asked, Limit, int], Outcome]]] = {
+_LIMITS: Final[Mapping[str, Callable[[CheckQuestion, Limit, int], CheckOutcome]]] = {
     "sum": _sum,
     "count": _count,
     "distinct": _distinct,
@@ -177,7 +190,7 @@ _LIMITS: Final[Mapping[str, Callable[[Asked, Limit, int], Outcome]]] = {
 }
 
 
-def _rate(asked: Asked, check: Rate) -> Outcome:
+def _rate(asked: CheckQuestion, check: Rate) -> CheckOutcome:
     amounts = [(key, 1) for key in asked.keys(check.per)]
     return _within(asked, check.window, check.maximum, amounts, _Words("requests", str), lasting=True)
 
@@ -185,12 +198,14 @@ def _rate(asked: Asked, check: Rate) -> Outcome:
 # the clock
 
 
-def _schedule(asked: Asked, check: Schedule) -> Outcome:
+def _schedule(asked: CheckQuestion, check: Schedule) -> CheckOutcome:
     local = datetime.fromtimestamp(asked.facts.unix_time, tz=UTC).astimezone(check.zone)
     if _is_inside(check, local.weekday(), local.hour * 60 + local.minute) is not check.within:
         return QUIET
     when = f"{local:%A %H:%M} in {check.zone.key}"
-    return Outcome(answer=Answer.FIRES, sentence=f"{asked.rule.description.rstrip('.')} (it is {when})", retryable=True)
+    return CheckOutcome(
+        answer=CheckAnswer.FIRES, sentence=f"{asked.rule.description.rstrip('.')} (it is {when})", retryable=True
+    )
 
 
 def _is_inside(schedule: Schedule, day: int, minute: int) -> bool:
@@ -203,7 +218,7 @@ def _is_inside(schedule: Schedule, day: int, minute: int) -> bool:
     return False
 
 
-_CHECKS: Final[Mapping[type[Any], Callable[[Asked, Any], Outcome]]] = {
+_CHECKS: Final[Mapping[type[Any], Callable[[CheckQuestion, Any], CheckOutcome]]] = {
     Limit: _limit,
     Rate: _rate,
     FirstSeen: first_seen,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from proxy.errors import Code, Reason, StateUnavailable
-from proxy.judge.asked import Allowed, Answer, Asked, Outcome
+from proxy.judge.asked import Allowed, CheckAnswer, CheckOutcome, CheckQuestion
 from proxy.judge.checks import answer
 from proxy.judge.counts import CountKey, Counts, Lesson, RuleCharge, WindowCharge
 from proxy.judge.expression import Expression
@@ -62,7 +62,7 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class RulesFinding:
     """What a set of rules says of one operation, and what is to be counted for it.
 
     `hits` stand in the order of precedence. `charges` and `lessons` are for an operation that goes out, `rates` are
@@ -90,14 +90,14 @@ class Finding:
         return "reject" if self.hits[0].mode is Mode.ENFORCE else "alert"
 
 
-NOTHING: Final = Finding()
+NOTHING: Final = RulesFinding()
 """What no rules say."""
 
 
 class RuleJudge(Protocol):
     """Whoever holds rules against operations."""
 
-    def consider(self, facts: Facts, counts: Counts) -> Finding:
+    def consider(self, facts: Facts, counts: Counts) -> RulesFinding:
         """See `Judge`."""
 
     def rule_of(self, key: CountKey) -> Rule | None:
@@ -167,7 +167,7 @@ class Judge:
         place = None if listed is None else listed.on(chain_id)
         return None if listed is None or place is None else Unit(listed.symbol, place.decimals)
 
-    def consider(self, facts: Facts, counts: Counts) -> Finding:
+    def consider(self, facts: Facts, counts: Counts) -> RulesFinding:
         """What the rules say. `counts` is bound to the moment of the facts and to the place of the operation's nonce.
 
         Never raises for what a count or a fact cannot tell: that is what a rule's `fail` is for.
@@ -193,7 +193,7 @@ class Judge:
         if rule.check is None:
             gathered.hits.append(Hit(rule=rule, mode=prepared.mode, sentence=about or _sentence(rule)))
             return
-        asked = Asked(rule, facts, counts, self.ruleset.tokens, prepared.mode, self._allowed)
+        asked = CheckQuestion(rule, facts, counts, self.ruleset.tokens, prepared.mode, self._allowed)
         try:
             outcome = answer(asked, rule.check)
         except StateUnavailable as error:
@@ -296,16 +296,16 @@ class _Gathered:
             return
         self.hits.append(Hit(rule=rule, mode=prepared.mode, sentence=sentence, unknown=True))
 
-    def take(self, prepared: _Prepared, outcome: Outcome) -> None:
+    def take(self, prepared: _Prepared, outcome: CheckOutcome) -> None:
         """A check's answer. Of a rule that fired nothing is charged, as when it enforces; but an alert lets the
         operation out, so what it adds is counted."""
         rule = prepared.rule
         if isinstance(rule.check, Limit):
             self.charges += outcome.charges
         match outcome.answer:
-            case Answer.UNKNOWN:
+            case CheckAnswer.UNKNOWN:
                 self.fail(prepared, outcome.sentence)
-            case Answer.FIRES:
+            case CheckAnswer.FIRES:
                 self.hits.append(
                     Hit(
                         rule=rule,
@@ -316,19 +316,19 @@ class _Gathered:
                         retryable=outcome.retryable,
                     )
                 )
-            case Answer.QUIET if isinstance(rule.check, Rate):
+            case CheckAnswer.QUIET if isinstance(rule.check, Rate):
                 self.rates += [each for each in outcome.charges if isinstance(each, WindowCharge)]
 
-    def learn(self, outcome: Outcome) -> None:
+    def learn(self, outcome: CheckOutcome) -> None:
         """What the operation teaches, whether the rule has asked about it or not."""
         self.lessons += outcome.lessons
         self.rows += outcome.rows
 
-    def finding(self) -> Finding:
+    def finding(self) -> RulesFinding:
         """All of it, in the order of precedence."""
         if len(self.hits) > 1:
             self.hits.sort(key=lambda hit: (-_RANK[hit.mode], -hit.rule.severity.rank, hit.rule.order))
-        return Finding(
+        return RulesFinding(
             hits=tuple(self.hits),
             charges=tuple(self.charges),
             lessons=tuple(self.lessons),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from proxy.judge.asked import Answer, Asked, Outcome, amounts_of, name_of, printed, unknown
+from proxy.judge.asked import CheckAnswer, CheckOutcome, CheckQuestion, amounts_of, name_of, printed, unknown
 from proxy.judge.counts import (
     Amounts,
     MarksLesson,
@@ -27,7 +27,7 @@ from proxy.judge.rule import (
 # histories
 
 
-def first_seen(asked: Asked, check: FirstSeen) -> Outcome:
+def first_seen(asked: CheckQuestion, check: FirstSeen) -> CheckOutcome:
     taught, _ = _reaching(asked, check, check.learn_above)
     told, untold = _reaching(asked, check, check.above)
     keys = asked.keys(check.per) if taught or told or untold else []
@@ -43,14 +43,16 @@ def first_seen(asked: Asked, check: FirstSeen) -> Outcome:
         strangers = _strangers(asked, check, seen, told)
         if strangers:
             sentence = _first_sight(check, strangers, seen)
-            return Outcome(answer=Answer.FIRES, sentence=sentence, lessons=lessons)
+            return CheckOutcome(answer=CheckAnswer.FIRES, sentence=sentence, lessons=lessons)
         untellable = untellable or bool(_strangers(asked, check, seen, untold))
     if untellable:
         return replace(unknown("how much somebody unknown gets"), lessons=lessons)
-    return Outcome(answer=Answer.QUIET, lessons=lessons)
+    return CheckOutcome(answer=CheckAnswer.QUIET, lessons=lessons)
 
 
-def _reaching(asked: Asked, check: FirstSeen, floor: Floor | None) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
+def _reaching(
+    asked: CheckQuestion, check: FirstSeen, floor: Floor | None
+) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
     """The things that reach a floor, and those of which that cannot be told; all of them where there is no floor."""
     if floor is None:
         return marks_of(asked.facts, check.of), ()
@@ -66,7 +68,7 @@ def _reaching(asked: Asked, check: FirstSeen, floor: Floor | None) -> tuple[tupl
     return tuple(told), tuple(untold)
 
 
-def _strangers(asked: Asked, check: FirstSeen, seen: Seen, marks: Sequence[bytes]) -> list[bytes]:
+def _strangers(asked: CheckQuestion, check: FirstSeen, seen: Seen, marks: Sequence[bytes]) -> list[bytes]:
     """Those that were not seen often and long enough to be known."""
     if not marks:
         return []
@@ -85,7 +87,7 @@ def _first_sight(check: FirstSeen, strangers: Sequence[bytes], seen: Seen) -> st
     return f"a {thing} seen in {times} of {seen.operations} operations, which is not enough to be known"
 
 
-def deviation(asked: Asked, check: Deviation) -> Outcome:
+def deviation(asked: CheckQuestion, check: Deviation) -> CheckOutcome:
     amounts = amounts_of(asked, check.amount, check.per)
     if amounts is None:
         return unknown(name_of(check.amount))
@@ -97,15 +99,17 @@ def deviation(asked: Asked, check: Deviation) -> Outcome:
         if deviates(history.recent, amount, check.factor):
             usual, got = (printed(asked, check.amount, each) for each in (_median(history.recent), amount))
             sentence = f"{name_of(check.amount)} of {got}, where {usual} is usual in the last {len(history.recent)}"
-            return Outcome(answer=Answer.FIRES, sentence=sentence, wanted=f"about {usual}", got=got, lessons=lessons)
-    return Outcome(answer=Answer.QUIET, lessons=lessons)
+            return CheckOutcome(
+                answer=CheckAnswer.FIRES, sentence=sentence, wanted=f"about {usual}", got=got, lessons=lessons
+            )
+    return CheckOutcome(answer=CheckAnswer.QUIET, lessons=lessons)
 
 
 def _median(amounts: Sequence[int]) -> int:
     return sorted(amounts)[len(amounts) // 2]
 
 
-def streak(asked: Asked, check: Streak) -> Outcome:
+def streak(asked: CheckQuestion, check: Streak) -> CheckOutcome:
     keys = asked.keys(check.per)
     lessons = [OutcomeLesson(key=key) for key in keys] if check.outcome == "reverted" else []
     rows = keys if check.outcome == "rejected" else []
@@ -113,5 +117,5 @@ def streak(asked: Asked, check: Streak) -> Outcome:
         row = asked.counts.history(key)
         if isinstance(row, Row) and row.length >= check.length:
             sentence = f"the last {row.length} operations were {check.outcome}"
-            return Outcome(answer=Answer.FIRES, sentence=sentence, lessons=lessons, rows=rows)
-    return Outcome(answer=Answer.QUIET, lessons=lessons, rows=rows)
+            return CheckOutcome(answer=CheckAnswer.FIRES, sentence=sentence, lessons=lessons, rows=rows)
+    return CheckOutcome(answer=CheckAnswer.QUIET, lessons=lessons, rows=rows)

@@ -36,7 +36,7 @@ _HUMP: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class Arrival:
     """How an operation came in: the chain's and the client's name, the method, whether it only asks, the peer's
     address, where there is one, and how many sessions a second the client may name in vain, by its licence."""
 
@@ -49,7 +49,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class Background:
     """What is known of an operation beyond itself; the defaults are those of one that was refused early."""
 
     verdict: str
@@ -66,8 +66,8 @@ def facts_of(
     chain_id: int,
     operation: DecodedOperation | None,
     *,
-    request: Request,
-    standing: Standing,
+    request: Arrival,
+    standing: Background,
     now: float,
     asked: Collection[Selector] = (),
 ) -> Facts:

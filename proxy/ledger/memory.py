@@ -25,7 +25,7 @@ from proxy.ledger.reservation import (
     Standing,
 )
 from proxy.ledger.rule_counts import RuleCounts, SlotCounts
-from proxy.ledger.rule_use import NOTHING, View
+from proxy.ledger.rule_use import NOTHING, RuleUseView
 from proxy.ledger.slots import Hold, Slot, Slots
 from proxy.session.counters import Counter, HoldName, SessionKey
 from proxy.userop.primitives import Hash32
@@ -240,10 +240,10 @@ class MemoryLedger:
         return None, amounts
 
 
-def _view(slot: Slot | None, bringer: Bringer | None) -> View:
+def _view(slot: Slot | None, bringer: Bringer | None) -> RuleUseView:
     own = NOTHING if slot is None else slot.rules
     brought = NOTHING if slot is None or bringer is None else slot.brought.get(bringer, NOTHING)
-    return View(own, bringer, brought)
+    return RuleUseView(own, bringer, brought)
 
 
 def _others(slot: Slot, reservation: Reservation) -> tuple[Hash32, ...]:

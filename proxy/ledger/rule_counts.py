@@ -26,7 +26,7 @@ from proxy.judge.history import ROW_SECONDS, learn
 from proxy.judge.rule import Window
 from proxy.judge.windows import Bucket, Windows
 from proxy.ledger.reservation import Bringer, Concluded, HistoryRow, Reservation, RuleRefusal, RuleRows
-from proxy.ledger.rule_use import RulesInFlight, View
+from proxy.ledger.rule_use import RulesInFlight, RuleUseView
 
 _MOST_HISTORIES: Final = 200_000
 _HISTORY_SECONDS: Final = 90 * 86_400  # on disk likewise
@@ -60,7 +60,9 @@ class RuleCounts:
 
     # in flight
 
-    def check(self, charges: tuple[RuleCharge, ...], view: View, now: float) -> tuple[RuleCharge, ...] | RuleRefusal:
+    def check(
+        self, charges: tuple[RuleCharge, ...], view: RuleUseView, now: float
+    ) -> tuple[RuleCharge, ...] | RuleRefusal:
         """The charges that are to be held, judged as the operation sees what is in flight. The first binding one
         that passes its limit refuses; of a rule that refuses nobody none is held when one of them does, unless they
         overflow."""
@@ -77,7 +79,7 @@ class RuleCounts:
             return charges
         return tuple(charge for charge in charges if charge.key.rule not in left_out)
 
-    def _refusal(self, key: CountKey, charges: list[RuleCharge], view: View, now: float) -> RuleRefusal | None:
+    def _refusal(self, key: CountKey, charges: list[RuleCharge], view: RuleUseView, now: float) -> RuleRefusal | None:
         limit = min(charge.limit for charge in charges)
         wanted = sum(charge.amount for charge in charges if isinstance(charge, WindowCharge))
         marks = {charge.mark for charge in charges if isinstance(charge, DistinctCharge)}
@@ -171,11 +173,11 @@ class RuleCounts:
 
     # asking
 
-    def total(self, key: CountKey, view: View, now: float) -> int:
+    def total(self, key: CountKey, view: RuleUseView, now: float) -> int:
         """What is counted and in flight, as one operation sees it."""
         return self._requests(key, view.bringer, now) + self.held.amount(key, view)
 
-    def marks(self, key: CountKey, view: View, most: int, now: float) -> Collection[bytes]:
+    def marks(self, key: CountKey, view: RuleUseView, most: int, now: float) -> Collection[bytes]:
         """The marks counted and in flight likewise; of more than `most` + 1, the latest `most` + 1."""
         # what is in flight is the latest of all
         latest = dict.fromkeys((*self.held.marks(key, view), *reversed(list(self._windows.marks(key, now)))))
@@ -261,7 +263,7 @@ class SlotCounts:
     """The counts as an operation in one slot is judged by them; see `proxy.judge.counts.Counts`."""
 
     counts: RuleCounts
-    view: Callable[[], View]
+    view: Callable[[], RuleUseView]
     now: float
 
     def total(self, key: CountKey, _window: Window) -> int:

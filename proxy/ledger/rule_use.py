@@ -38,7 +38,7 @@ NOTHING: Final = RuleUse()
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class RuleUseView:
     """What one operation is judged beside: everything but what its own slot holds. One whose signature nobody checked
     stands beside what its `bringer` brought before, of which its slot holds `brought`."""
 
@@ -47,7 +47,7 @@ class View:
     brought: RuleUse = NOTHING
 
 
-EVERYBODY: Final = View()
+EVERYBODY: Final = RuleUseView()
 
 
 class _Sums:
@@ -107,13 +107,13 @@ class RulesInFlight:
         if bringer is not None and not sums.amounts and not sums.marks:
             del self._brought[bringer]
 
-    def amount(self, key: CountKey, view: View = EVERYBODY) -> int:
+    def amount(self, key: CountKey, view: RuleUseView = EVERYBODY) -> int:
         """The amounts held, as one operation sees them."""
         held = self._held.amount(key, view.own)
         brought = None if view.bringer is None else self._brought.get(view.bringer)
         return held if brought is None else held + brought.amount(key, view.brought)
 
-    def marks(self, key: CountKey, view: View = EVERYBODY) -> Collection[bytes]:
+    def marks(self, key: CountKey, view: RuleUseView = EVERYBODY) -> Collection[bytes]:
         """The marks held likewise, each once."""
         found = dict.fromkeys(self._held.marks_of(key, view.own))
         brought = None if view.bringer is None else self._brought.get(view.bringer)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from proxy.judge.evaluate import Finding
+from proxy.judge.evaluate import RulesFinding
 from proxy.judge.facts import ALLOWED, Facts
 from proxy.judge.rule import Ruleset
 from proxy.judge.verdict import Mode
@@ -50,7 +50,7 @@ class Day:
 
 
 @dataclass(slots=True, kw_only=True)
-class Comparison:
+class SetComparison:
     """What the new set would have changed. `refused` operations the chain refused: no rule changes that."""
 
     operations: int = 0
@@ -70,13 +70,13 @@ def backtest(
     *,
     ceiling: Mode = Mode.ENFORCE,
     heard: Callable[[], None] = lambda: None,
-) -> Comparison:
+) -> SetComparison:
     """Hold both sets against the past, each with counts of its own. `heard` is called after every operation.
 
     An operation that the chain's own verdict refused stays refused. One that the old set refused and the new one
     lets through is taken to have been mined, as nobody knows.
     """
-    before, after, found = Rehearsal(old, ceiling=ceiling), Rehearsal(new, ceiling=ceiling), Comparison()
+    before, after, found = Rehearsal(old, ceiling=ceiling), Rehearsal(new, ceiling=ceiling), SetComparison()
     for recorded in past:
         facts = recorded.facts
         first = before.hear(facts, recorded.ending).finding
@@ -86,7 +86,7 @@ def backtest(
     return found
 
 
-def _note(found: Comparison, facts: Facts, first: Finding, second: Finding) -> None:
+def _note(found: SetComparison, facts: Facts, first: RulesFinding, second: RulesFinding) -> None:
     day = found.days.setdefault(day_of(facts.unix_time), Day())
     found.operations += 1
     day.operations += 1
@@ -106,7 +106,7 @@ def _note(found: Comparison, facts: Facts, first: Finding, second: Finding) -> N
         found.newly_allowed.append(_change(facts, first))
 
 
-def _change(facts: Facts, finding: Finding) -> Change:
+def _change(facts: Facts, finding: RulesFinding) -> Change:
     return Change(
         unix_time=facts.unix_time,
         chain=facts.chain,

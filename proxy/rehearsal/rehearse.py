@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from proxy.judge.counts import CountKey, Counts, History, OutcomeLesson
-from proxy.judge.evaluate import Finding, Judge
+from proxy.judge.evaluate import Judge, RulesFinding
 from proxy.judge.facts import ALLOWED, Facts
 from proxy.judge.rule import Rate, Ruleset, Window
 from proxy.judge.verdict import Mode
@@ -27,7 +27,7 @@ Asked = dict[CountKey, "int | Collection[bytes] | History | None"]
 class Said:
     """What the rules said of one operation, whether it went out, and the counts they looked at."""
 
-    finding: Finding
+    finding: RulesFinding
     went_out: bool
     asked: Asked
 
@@ -86,7 +86,7 @@ class Rehearsal:
         return Said(finding=finding, went_out=went_out, asked=watched.asked)
 
     def _send(
-        self, ledger: MemoryLedger, facts: Facts, place: NonceSlot, finding: Finding, ending: Ending
+        self, ledger: MemoryLedger, facts: Facts, place: NonceSlot, finding: RulesFinding, ending: Ending
     ) -> bool:  # fmt: skip
         name, now = facts.user_op_hash, facts.unix_time
         if name in self._mined:

@@ -26,7 +26,7 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class CasesOutcome:
     """What came of running cases. `unfired` and `unpassed` are rules without a case that shows the one or the other."""
 
     steps: int
@@ -52,7 +52,7 @@ def faults_of(cases: Iterable[Case], ruleset: Ruleset) -> list[CaseFault]:
     ]
 
 
-def run_cases(cases: Sequence[Case], ruleset: Ruleset) -> Outcome:
+def run_cases(cases: Sequence[Case], ruleset: Ruleset) -> CasesOutcome:
     """Run them all. Cases of rules that are not in the set are passed over: `faults_of` tells of them."""
     rules = {rule.id: rule for rule in ruleset.rules}
     failures: list[Failure] = []
@@ -62,7 +62,7 @@ def run_cases(cases: Sequence[Case], ruleset: Ruleset) -> Outcome:
             failures += run_case(case, rule, ruleset)
             for step in case.steps:
                 shown[step.fires].add(rule.id)
-    return Outcome(
+    return CasesOutcome(
         steps=sum(len(case.steps) for case in cases if case.rule in rules),
         failures=tuple(failures),
         unfired=tuple(rule for rule in ruleset.rules if rule.id not in shown[True]),

@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from proxy.session.counters import Counter, SessionKey
-from proxy.session.policies.arg import ArgRules, Node, NodeType
+from proxy.session.policies.arg import ArgNode, ArgRules, NodeType
 from proxy.session.policies.contract_whitelist import AllowedTargets
 from proxy.session.policies.erc20_spending_limit import SpendingLimits
 from proxy.session.policies.parameter_rules import Condition, ParameterRule
-from proxy.session.policies.policy import Config
+from proxy.session.policies.policy import PolicyConfig
 from proxy.session.policies.simple_gas import GasLimits
 from proxy.session.policies.sudo import Sudo
 from proxy.session.policies.time_frame import TimeFrame
@@ -115,7 +115,7 @@ def _state(value: Mapping[str, Any]) -> SessionState:
     )
 
 
-def _config_to_json(config: Config) -> Json:
+def _config_to_json(config: PolicyConfig) -> Json:
     match config:
         case Sudo():
             return {"type": "sudo"}
@@ -153,11 +153,11 @@ def _targets(value: Mapping[str, Any]) -> AllowedTargets:
 
 
 def _arg(value: Mapping[str, Any]) -> ArgRules:
-    nodes = tuple(Node(NodeType(kind), rule, left, right) for kind, rule, left, right in value["nodes"])
+    nodes = tuple(ArgNode(NodeType(kind), rule, left, right) for kind, rule, left, right in value["nodes"])
     return ArgRules(_number(value["value"]), _rules(value["rules"]), nodes, int(value["root"]))
 
 
-_CONFIGS: Final[Mapping[str, Callable[[Mapping[str, Any]], Config]]] = {
+_CONFIGS: Final[Mapping[str, Callable[[Mapping[str, Any]], PolicyConfig]]] = {
     "sudo": lambda value: Sudo(),  # noqa: ARG005  # it has no fields
     "usage": lambda value: UsageLimit(_number(value["limit"])),
     "value": lambda value: ValueLimit(_number(value["limit"])),
@@ -170,7 +170,7 @@ _CONFIGS: Final[Mapping[str, Callable[[Mapping[str, Any]], Config]]] = {
 }
 
 
-def _config_from_json(value: Mapping[str, Any]) -> Config:
+def _config_from_json(value: Mapping[str, Any]) -> PolicyConfig:
     return _CONFIGS[value["type"]](value)
 
 

@@ -20,7 +20,7 @@ from proxy.session.facts import (
     TokenLimitFact,
 )
 from proxy.session.outcome import Refused, Waived
-from proxy.session.policies.policy import Asks, Config, Fact, Failed, Outcome, Passed, PolicyKind, UserOpView
+from proxy.session.policies.policy import Asks, Fact, Failed, Outcome, Passed, PolicyConfig, PolicyKind, UserOpView
 from proxy.session.policies.sudo import SudoPolicy
 from proxy.session.revert import Revert, policy_check_reverted
 from proxy.session.state import ConfigId, SessionState
@@ -149,7 +149,9 @@ class PolicyRun:
         return Refused(reason=reason, revert=revert)
 
 
-def _ask(contract: PolicyContract, config: Config | None, subject: Subject, meter: Meter, key: ConfigKey) -> Outcome:
+def _ask(
+    contract: PolicyContract, config: PolicyConfig | None, subject: Subject, meter: Meter, key: ConfigKey
+) -> Outcome:
     if subject.call is not None:
         if contract.action is not None:
             return contract.action.check_action(config, subject.call, meter, key)

@@ -16,7 +16,7 @@ from proxy.session.counters import Counter
 from proxy.session.declared import DeclaredSession, use_counter
 from proxy.session.policies.arg import ArgRules
 from proxy.session.policies.erc20_spending_limit import SpendingLimits
-from proxy.session.policies.policy import Config
+from proxy.session.policies.policy import PolicyConfig
 from proxy.session.policies.simple_gas import COST_SLOT, GAS_SLOT, GasLimits
 from proxy.session.policies.time_frame import TimeFrame
 from proxy.session.policies.token_calls import AMOUNT_OFFSETS
@@ -106,7 +106,9 @@ class _Telling:
         ]
         return entry
 
-    def _unit(self, of: str, slot: bytes, config: Config | None, calls: tuple[Address, Selector] | None) -> Unit | None:
+    def _unit(
+        self, of: str, slot: bytes, config: PolicyConfig | None, calls: tuple[Address, Selector] | None
+    ) -> Unit | None:
         """The unit of what a limit counts, where that is an amount of a token."""
         if of == "token":
             return self.unit_of(Address(slot))
@@ -116,7 +118,7 @@ class _Telling:
         return self.unit_of(target) if AMOUNT_OFFSETS.get(selector) == config.rules[slot[0]].offset else None
 
 
-def _limits(config: Config | None) -> Iterator[tuple[str, Json, bytes, int]]:
+def _limits(config: PolicyConfig | None) -> Iterator[tuple[str, Json, bytes, int]]:
     """What each limit is of, what else names it, its counter's slot, and the limit itself."""
     match config:
         case UsageLimit(limit):

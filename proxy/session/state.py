@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 from proxy.session.counters import Charge, ConfigKey, Counter, SessionKey
 from proxy.session.policies.contract_whitelist import AllowedTargets
 from proxy.session.policies.erc20_spending_limit import SpendingLimits
-from proxy.session.policies.policy import Config, Initialised
+from proxy.session.policies.policy import Initialised, PolicyConfig
 from proxy.userop.primitives import Address, Hash32, Selector
 from proxy.userop.session_data import action_config_id, erc1271_config_id, user_op_config_id
 
@@ -60,7 +60,7 @@ class SessionState:
     erc1271_policies: tuple[Address, ...] = ()
     permits_paymaster: bool | None = None
     enable_nonce: int | None = None
-    configs: Mapping[ConfigId, Config] = field(default_factory=dict)
+    configs: Mapping[ConfigId, PolicyConfig] = field(default_factory=dict)
     used: Mapping[Counter, int] = field(default_factory=dict)
     targets: Mapping[Hash32, tuple[Address, Selector]] = field(default_factory=dict)
 

@@ -13,7 +13,7 @@ from proxy.admission.sources import Staleness
 from proxy.admission.turns import AbsentBudget, FirstReadings, Turns
 from proxy.errors import Reason
 from proxy.judge.evaluate import RuleJudge
-from proxy.judge.reading import Request
+from proxy.judge.reading import Arrival
 from proxy.judge.verdict import Allow, Reject
 from proxy.ledger.memory import MemoryLedger
 from proxy.session.addresses import SMART_SESSION
@@ -237,7 +237,7 @@ class Room:
         entry_point: EntryPoint = V07,
         purpose: Purpose = Purpose.SUBMIT,
         *,
-        request: Request = UNNAMED_REQUEST,
+        request: Arrival = UNNAMED_REQUEST,
     ) -> Judgement:
         return await self.admission.judge(op, entry_point, purpose=purpose, request=request)
 
@@ -246,7 +246,7 @@ class Room:
         return await asyncio.gather(*(self.judge(op) for op in operations))
 
     async def allowed(
-        self, op: UserOperation, purpose: Purpose = Purpose.SUBMIT, *, request: Request = UNNAMED_REQUEST
+        self, op: UserOperation, purpose: Purpose = Purpose.SUBMIT, *, request: Arrival = UNNAMED_REQUEST
     ) -> Judgement:
         """The judgement on an operation that has to be allowed."""
         judgement = await self.judge(op, purpose=purpose, request=request)
@@ -254,7 +254,7 @@ class Room:
         return judgement
 
     async def refusal(
-        self, op: UserOperation, purpose: Purpose = Purpose.SUBMIT, *, request: Request = UNNAMED_REQUEST
+        self, op: UserOperation, purpose: Purpose = Purpose.SUBMIT, *, request: Arrival = UNNAMED_REQUEST
     ) -> Reason:
         """Why an operation is refused, which it has to be, with nothing held for it."""
         judgement = await self.judge(op, purpose=purpose, request=request)

@@ -7,10 +7,10 @@ import pytest
 from proxy.admission import Purpose
 from proxy.errors import Code
 from proxy.judge.facts import Facts
-from proxy.judge.reading import Request
+from proxy.judge.reading import Arrival
 from proxy.judge.verdict import Allow, Mode, Reject
 from proxy.ledger.reservation import Bringer, Caps
-from proxy.ledger.rule_use import View
+from proxy.ledger.rule_use import RuleUseView
 from proxy.session.freezes import Freeze
 from proxy.userop.movement import MovementKind
 from proxy.userop.user_operation import UserOperation
@@ -135,8 +135,8 @@ def garbage(number: int, amount: int = 1) -> UserOperation:
     return an_operation(single(transfer(amount)), nonce=OWNER_NONCE + number, signature=b"\x01" * 65)
 
 
-def from_peer(peer: str) -> Request:
-    return Request(chain="soneium", client="dapp", method="eth_sendUserOperation", peer=peer)
+def from_peer(peer: str) -> Arrival:
+    return Arrival(chain="soneium", client="dapp", method="eth_sendUserOperation", peer=peer)
 
 
 @pytest.mark.parametrize("per", ["account", "chain", "target", "client"])
@@ -229,7 +229,7 @@ async def test_operations_of_invented_accounts_that_never_get_mined_leave_nothin
         judgement = await room.allowed(op)
         assert judgement.reservation is not None
         key = judgement.reservation.rule_charges[0].key
-        assert counts.held.amount(key, View(bringer=Bringer("", ""))) == 1
+        assert counts.held.amount(key, RuleUseView(bringer=Bringer("", ""))) == 1
         assert counts.held.amount(key) == 0
         name = judgement.reservation.name
         if ending == "refused":

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from proxy.jsonrpc import Limits, Request, Single, parse_body
+from proxy.jsonrpc import BodyLimits, Request, Single, parse_body
 from proxy.session.addresses import SESSION_MODULES
 from proxy.session.counters import SessionKey
 from proxy.session.enforce import Accepted, enforce
@@ -20,7 +20,7 @@ from proxy.userop.decode import DecodedOperation, decode_operation
 from proxy.userop.user_operation import UserOperation, parse_user_operation
 from tests.bench.operations import CHAIN_ID, ENTRY_POINT, RECORDED, read, submission
 
-LIMITS = Limits()
+LIMITS = BodyLimits()
 NOW = 1_800_000_000
 ROUNDS = 5
 

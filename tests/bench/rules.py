@@ -11,7 +11,7 @@ from typing import Final
 
 from proxy.judge.evaluate import Judge
 from proxy.judge.facts import ALLOWED, CallFacts, Facts, GrantFacts
-from proxy.judge.reading import Request, Standing, facts_of
+from proxy.judge.reading import Arrival, Background, facts_of
 from proxy.ledger.reservation import NonceSlot
 from proxy.userop.primitives import Address
 from tests.bench.decision import Part, best, decode, parse
@@ -99,8 +99,8 @@ def facts_cost(repeats: int = REPEATS) -> Part:
     """From a decoded operation to what rules see of it."""
     op = parse(submission(RECORDED["use"][0]))
     operation = decode(op)
-    request = Request(chain="soneium", client="dapp", method="eth_sendUserOperation")
-    standing = Standing(verdict=ALLOWED)
+    request = Arrival(chain="soneium", client="dapp", method="eth_sendUserOperation")
+    standing = Background(verdict=ALLOWED)
 
     def build() -> Facts:
         return facts_of(op, ENTRY_POINT, CHAIN_ID, operation, request=request, standing=standing, now=START)

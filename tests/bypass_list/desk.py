@@ -17,7 +17,7 @@ from proxy.judge.verdict import Allow, Mode, Reject
 from proxy.ledger.memory import MemoryLedger
 from proxy.ledger.reservation import Reservation
 from proxy.methods import MethodClass
-from proxy.ports import Forwarded, Outcome, RequestContext
+from proxy.ports import Forwarded, RequestContext, RequestOutcome
 from proxy.session.addresses import SMART_SESSION
 from proxy.session.counters import SessionKey
 from proxy.session.known import KnownSession, Source, Status
@@ -213,7 +213,7 @@ class Aside:
     def answered(self, decision_id: str, answer: UpstreamAnswer) -> None:
         return None
 
-    def ended(self, context: RequestContext, method_class: MethodClass, outcome: Outcome) -> None:
+    def ended(self, context: RequestContext, method_class: MethodClass, outcome: RequestOutcome) -> None:
         return None
 
 

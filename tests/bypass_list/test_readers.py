@@ -19,7 +19,7 @@ from typing import Any, Final
 import pytest
 
 from proxy.errors import RpcError
-from proxy.jsonrpc import Limits, Request, Single, parse_body, print_json, print_request
+from proxy.jsonrpc import BodyLimits, Request, Single, parse_body, print_json, print_request
 from proxy.strict_json import NumberLiteral
 from tests.bypass_list.hostile import HOW_MANY, bodies
 
@@ -63,7 +63,7 @@ def _in_order(told: Any) -> Any:
 def by_this_gate(body: bytes) -> list[Request | None]:
     """What is taken of a body: nothing at all, or for each element the request or `None`."""
     try:
-        parsed = parse_body(body, Limits())
+        parsed = parse_body(body, BodyLimits())
     except RpcError:
         return []
     items = (parsed.item,) if isinstance(parsed, Single) else parsed.items

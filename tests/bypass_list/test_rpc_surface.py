@@ -14,7 +14,7 @@ import pytest
 
 from proxy.edge.http.server import RpcServer, ServerSettings
 from proxy.errors import Code, InvalidParams, InvalidRequest, ParseError, RpcError
-from proxy.jsonrpc import Batch, Limits, Malformed, Request, Single, parse_body, print_result
+from proxy.jsonrpc import Batch, BodyLimits, Malformed, Request, Single, parse_body, print_result
 from proxy.methods import METHODS, MethodClass, check_arity, classify, refusal_of_allow, refusal_of_notification
 from proxy.ports import Answer, RequestContext
 from proxy.userop.entry_point import EntryPointVersion
@@ -34,7 +34,7 @@ def request(**changes: Any) -> dict[str, Any]:
 
 def parsed(body: object) -> Request | Malformed:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    single_request = parse_body(raw, Limits())
+    single_request = parse_body(raw, BodyLimits())
     assert isinstance(single_request, Single)
     return single_request.item
 
@@ -107,13 +107,15 @@ def test_b_a_transaction_cannot_be_handed_to_the_node_behind_the_bundler(method:
 
 
 def test_c_each_element_of_a_batch_is_judged_for_itself() -> None:
-    body = parse_body(json.dumps([request(id=1), request(id=2, method="eth_chainId", params=[])]).encode(), Limits())
+    body = parse_body(
+        json.dumps([request(id=1), request(id=2, method="eth_chainId", params=[])]).encode(), BodyLimits()
+    )
     assert isinstance(body, Batch)
     assert [item.method for item in body.items if isinstance(item, Request)] == [SUBMIT, "eth_chainId"]
 
 
 def test_c_an_array_inside_a_batch_is_no_request() -> None:
-    body = parse_body(json.dumps([[request()], request()]).encode(), Limits())
+    body = parse_body(json.dumps([[request()], request()]).encode(), BodyLimits())
     assert isinstance(body, Batch)
     nested, plain = body.items
     assert isinstance(nested, Malformed)
@@ -197,7 +199,7 @@ async def test_f_a_compressed_body_is_refused(served: tuple[str, list[Request]],
 @pytest.mark.parametrize("tail", [b"{}", b" {}", b"\n[]", b"null", b"\0"])
 def test_f_a_second_value_behind_the_first_is_refused(tail: bytes) -> None:
     with pytest.raises(ParseError):
-        parse_body(json.dumps(request()).encode() + tail, Limits())
+        parse_body(json.dumps(request()).encode() + tail, BodyLimits())
 
 
 # (g) what two parsers read differently
@@ -284,7 +286,7 @@ def test_g_a_key_given_twice_is_refused(body: bytes) -> None:
 )
 def test_g_bodies_that_are_json_to_some_are_refused(body: bytes) -> None:
     try:
-        item = parse_body(body, Limits())
+        item = parse_body(body, BodyLimits())
     except RpcError:
         return
     assert isinstance(item, Single)

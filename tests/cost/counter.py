@@ -14,9 +14,9 @@ from typing import Any
 from proxy.admission import Admission, RecentReads, Sources, Terms
 from proxy.errors import RpcError
 from proxy.gate import Gate, GateSettings
-from proxy.jsonrpc import Limits, Malformed, Request, Single, parse_body, print_error
+from proxy.jsonrpc import BodyLimits, Malformed, Request, Single, parse_body, print_error
 from proxy.judge.evaluate import Judge
-from proxy.judge.parse import Source, parse_rules
+from proxy.judge.parse import SourceFile, parse_rules
 from proxy.judge.verdict import Mode
 from proxy.ledger.memory import MemoryLedger
 from proxy.ports import RequestContext
@@ -40,7 +40,7 @@ from tests.session.builders import (
     value_limit,
 )
 
-LIMITS = Limits()
+LIMITS = BodyLimits()
 _RULES = Path(__file__).parents[2] / "rules"
 _MUCH = 10**30
 
@@ -147,8 +147,8 @@ def _shipped_rules() -> Judge:
     """All packs together, as they ship."""
     packs = [path for path in sorted(_RULES.glob("*.yaml")) if "cases" not in path.name and path.name != "tokens.yaml"]
     parsed = parse_rules(
-        [Source(path.name, path.read_text()) for path in packs],
-        [Source("tokens.yaml", (_RULES / "tokens.yaml").read_text())],
+        [SourceFile(path.name, path.read_text()) for path in packs],
+        [SourceFile("tokens.yaml", (_RULES / "tokens.yaml").read_text())],
         chains=None,
         clients=None,
     )

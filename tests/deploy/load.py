@@ -6,7 +6,7 @@ from proxy.config.service import NamedSession
 from proxy.edge.telemetry.health_metrics import PLACES, QUEUES, Sent
 from proxy.edge.telemetry.metrics import Metrics
 from proxy.edge.telemetry.operation_metrics import CAUSES, PAST_GATE
-from proxy.edge.telemetry.rule_metrics import Reason, Result, RuleInfo, RuleName
+from proxy.edge.telemetry.rule_metrics import ReloadReason, Result, RuleInfo, RuleName
 from proxy.happening import HappeningKind
 from proxy.judge.verdict import Allow, Mode
 from proxy.session.lint.findings import Severity
@@ -75,7 +75,7 @@ def some_traffic(metrics: Metrics) -> None:
     for upstream in ("soneium#0", "soneium#1"):
         metrics.upstream_answered(upstream, 0.02)
     metrics.rules_decided([RuleName(*info[:3]) for info in RULES], ["cap"])
-    metrics.rules.reloaded(Reason.FILE, Result.SUCCESS)
+    metrics.rules.reloaded(ReloadReason.FILE, Result.SUCCESS)
     metrics.failed_open("policy")
     metrics.state_unavailable("node")
     metrics.disagreed(CHAIN)

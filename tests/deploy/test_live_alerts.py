@@ -18,7 +18,7 @@ from proxy.edge.admin.server import AdminServer
 from proxy.edge.telemetry.metrics import Metrics
 from proxy.edge.telemetry.rule_metrics import RuleName
 from proxy.judge.verdict import Mode
-from proxy.ports import Outcome
+from proxy.ports import RequestOutcome
 from tests.admission.builders import TWICE, known
 from tests.app.builders import GOOD, SESSION_ID
 from tests.deploy.conftest import DEPLOY
@@ -153,7 +153,7 @@ def passing_trouble(metrics: Metrics) -> None:
             metrics.decided(CHAIN, verdict, mode, 0.2)
     metrics.failed_open("policy")
     metrics.state_unavailable("node")
-    metrics.request(CHAIN, "submit", Outcome.INTERNAL_ERROR, "trading-dapp")
+    metrics.request(CHAIN, "submit", RequestOutcome.INTERNAL_ERROR, "trading-dapp")
     metrics.audit_dropped(3)
     metrics.drifted(CHAIN)
     metrics.rules_decided([RuleName(*RULES[0][:3])], ["cap"])

@@ -14,10 +14,10 @@ from proxy.clients.keys import digest_of, key_in_segment, keys_in_query
 from proxy.config import load_config
 from proxy.edge.http.wire.fields import BrokenHttp
 from proxy.edge.http.wire.heads import read_request_head
-from proxy.edge.http.wire.reader import MessageReader, ReadBounds, Stage, TooLongError
+from proxy.edge.http.wire.reader import MessageReader, ReadBounds, ReaderStage, TooLongError
 from proxy.errors import ConfigErrors, InvalidParams, RpcError, Undecodable
-from proxy.jsonrpc import Batch, Limits, Request, parse_body
-from proxy.judge.parse.faults import Source
+from proxy.jsonrpc import Batch, BodyLimits, Request, parse_body
+from proxy.judge.parse.faults import SourceFile
 from proxy.judge.parse.files import parse_rules
 from proxy.session.addresses import SESSION_MODULES, SMART_SESSION
 from proxy.strict_json import print_json
@@ -43,7 +43,7 @@ _BOUNDS: Final = ReadBounds(head_bytes=4096, body_bytes=4096, chunks=64)
 def json_rpc(data: bytes) -> None:
     """A body is read or refused; what was read prints as JSON that reads as the same."""
     with suppress(RpcError):
-        parsed = parse_body(data, Limits())
+        parsed = parse_body(data, BodyLimits())
         for item in parsed.items if isinstance(parsed, Batch) else [parsed.item]:
             if isinstance(item, Request):
                 assert json.loads(print_json(item.params)) == item.params
@@ -92,7 +92,9 @@ def call_data(data: bytes) -> None:
 def rules(data: bytes) -> None:
     """A file of rules is read, or its faults are told."""
     text = data.decode("utf-8", "replace")
-    parse_rules([Source("rules.yaml", text)], [Source("tokens.yaml", text)], chains={"soneium": 1868}, clients=None)
+    parse_rules(
+        [SourceFile("rules.yaml", text)], [SourceFile("tokens.yaml", text)], chains={"soneium": 1868}, clients=None
+    )
 
 
 def settings(data: bytes) -> None:
@@ -124,7 +126,7 @@ def _requests(pieces: list[bytes]) -> list[object]:
     try:
         for piece in pieces:
             reader.feed(piece)
-            while reader.advance() is Stage.COMPLETE:
+            while reader.advance() is ReaderStage.COMPLETE:
                 head, body = reader.take()
                 found.append((head.method, head.target, tuple(head.fields.items()), bytes(body)))
     except (BrokenHttp, TooLongError) as error:

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 from textwrap import dedent, indent
 from typing import Any
 
-from proxy.judge.evaluate import Finding, Judge
+from proxy.judge.evaluate import Judge, RulesFinding
 from proxy.judge.facts import CallFacts, Facts, MoveFacts
-from proxy.judge.parse import Source, parse_rules
+from proxy.judge.parse import SourceFile, parse_rules
 from proxy.judge.verdict import Mode
 from proxy.ledger.memory import MemoryLedger
 from proxy.ledger.reservation import NOTHING_USED, Held, NonceSlot, Reservation
@@ -74,7 +74,7 @@ def judge_of(rules: str, *, ceiling: Mode = Mode.ENFORCE) -> Judge:
     """The rules of a few lines of YAML, a list under `rules:`, each with a description unless it has one."""
     text = "rules:\n" + indent(dedent(rules).strip("\n"), "  ")
     parsed = parse_rules(
-        [Source("rules/a.yaml", text)], [Source("rules/tokens.yaml", TOKENS)], chains=None, clients=None
+        [SourceFile("rules/a.yaml", text)], [SourceFile("rules/tokens.yaml", TOKENS)], chains=None, clients=None
     )
     assert parsed.ruleset is not None, "\n".join(map(str, parsed.faults))
     return Judge(parsed.ruleset, ceiling=ceiling)
@@ -88,12 +88,12 @@ class Scene:
     ledger: MemoryLedger = field(default_factory=MemoryLedger)
     number: int = 0
 
-    def look(self, seen: Facts) -> Finding:
+    def look(self, seen: Facts) -> RulesFinding:
         """What the rules say, nothing held."""
         slot = NonceSlot(seen.chain_id, ACCOUNT, seen.account, seen.nonce)
         return self.judge.consider(seen, self.ledger.counts(slot, seen.unix_time))
 
-    def send(self, seen: Facts, *, then: str = "mined") -> Finding:
+    def send(self, seen: Facts, *, then: str = "mined") -> RulesFinding:
         """As the gate does it: judged, held if nothing refuses it, and mined | reverted | dropped | in flight."""
         self.number += 1
         seen = replace(seen, user_op_hash=Hash32(self.number.to_bytes(32, "big")), nonce=self.number)
@@ -122,6 +122,6 @@ class Scene:
         return finding
 
 
-def ids(finding: Finding) -> list[str]:
+def ids(finding: RulesFinding) -> list[str]:
     """The rules that fired, in the order of precedence."""
     return [hit.rule.id for hit in finding.hits]

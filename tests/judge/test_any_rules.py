@@ -11,9 +11,9 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.judge.evaluate import Finding, Judge
+from proxy.judge.evaluate import Judge, RulesFinding
 from proxy.judge.facts import CallFacts, Facts, GrantFacts
-from proxy.judge.parse import Source, parse_rules
+from proxy.judge.parse import SourceFile, parse_rules
 from proxy.judge.rule import Rule
 from proxy.ledger.reservation import NonceSlot
 from proxy.userop.primitives import Address, Hash32, Selector
@@ -78,8 +78,8 @@ CHECKS = (
 
 def is_sound(text: str) -> bool:
     """Some combinations are refused, such as a count for each session of operations of none."""
-    sources = [Source("a.yaml", f"rules:\n  {text}")]
-    return parse_rules(sources, [Source("tokens.yaml", TOKENS)], chains=None, clients=None).ruleset is not None
+    sources = [SourceFile("a.yaml", f"rules:\n  {text}")]
+    return parse_rules(sources, [SourceFile("tokens.yaml", TOKENS)], chains=None, clients=None).ruleset is not None
 
 
 @st.composite
@@ -149,13 +149,13 @@ def judged_by(rules: tuple[Rule, ...], like: Judge) -> Judge:
     return Judge(replace(like.ruleset, rules=rules))
 
 
-def in_any_order(finding: Finding) -> tuple[object, ...]:
+def in_any_order(finding: RulesFinding) -> tuple[object, ...]:
     """All of it. Hits have an order of their own; what is to be counted has none."""
     unordered = (finding.charges, finding.lessons, finding.rates, finding.rows, finding.opened)
     return (finding.verdict, finding.hits, *(sorted(map(repr, each)) for each in unordered))
 
 
-def live(scene: Scene, seen: Facts, then: str) -> Finding:
+def live(scene: Scene, seen: Facts, then: str) -> RulesFinding:
     """As the gate does it: only what the chain allows and is no estimate goes out."""
     if not seen.preview and seen.verdict == "allow":
         return scene.send(seen, then=then)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from proxy.judge.difference import difference
-from proxy.judge.parse import Source, parse_rules
+from proxy.judge.parse import SourceFile, parse_rules
 from proxy.judge.rule import Ruleset
 from tests.judge.builders import judge_of
 
@@ -21,8 +21,8 @@ def rule(name: str = "burst", *, mode: str = "alert", maximum: int = 5, window: 
 
 
 def ruleset(*rules: str, tokens: str = "") -> Ruleset:
-    files = [Source("tokens.yaml", tokens)] if tokens else []
-    parsed = parse_rules([Source("a.yaml", "rules:\n" + "".join(rules))], files, chains=None, clients=None)
+    files = [SourceFile("tokens.yaml", tokens)] if tokens else []
+    parsed = parse_rules([SourceFile("a.yaml", "rules:\n" + "".join(rules))], files, chains=None, clients=None)
     assert parsed.ruleset is not None, [str(fault) for fault in parsed.faults]
     return parsed.ruleset
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from proxy.judge.facts import CallFacts, Facts
 from proxy.judge.match import matcher
-from proxy.judge.parse import Source, parse_rules
+from proxy.judge.parse import SourceFile, parse_rules
 from proxy.judge.reachability import is_wider
 from proxy.judge.rule import ANY_COIN, Match
 from proxy.judge.tokens import Asset
@@ -31,7 +31,7 @@ tokens:
 def _warned(*rules: str, chains: Mapping[str, int] | None = None) -> list[str]:
     lines = "".join(f"  - {{description: It is., {rule}}}\n" for rule in rules)
     parsed = parse_rules(
-        [Source("a.yaml", f"rules:\n{lines}")], [Source("t.yaml", TOKENS)], chains=chains, clients=None
+        [SourceFile("a.yaml", f"rules:\n{lines}")], [SourceFile("t.yaml", TOKENS)], chains=chains, clients=None
     )
     assert parsed.faults == ()
     told = (f"{each.place.line}: {each.problem}" for each in parsed.warnings)

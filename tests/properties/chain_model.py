@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 
 from proxy.chain.settlement.outcome import Outcome, SettledUpTo
-from proxy.chain.settlement.slices import BlockName, OperationMined, Place
+from proxy.chain.settlement.slices import BlockName, ChainPlace, OperationMined
 from proxy.chain.witness import Fate
 from proxy.errors import StateUnavailable
 from proxy.judge.counts import CountKey, WindowCharge
@@ -133,7 +133,7 @@ class Chain:
             slot, key = each.reservation.slot, key_of_claim(each)
             told.append(
                 OperationMined(
-                    place=Place(number, index),
+                    place=ChainPlace(number, index),
                     block=self.name(number),
                     timestamp=1_000,
                     transaction=Hash32(b"\x77" * 32),
@@ -151,7 +151,7 @@ class Chain:
             burnt = Hash32(b"\xbb" * 24 + slot.nonce.to_bytes(8, "big"))
             told.append(
                 OperationMined(
-                    place=Place(number, index),
+                    place=ChainPlace(number, index),
                     block=self.name(number),
                     timestamp=1_000,
                     transaction=Hash32(b"\x78" * 32),

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from proxy.judge.facts import Facts
-from proxy.judge.parse import Source, parse_rules
+from proxy.judge.parse import SourceFile, parse_rules
 from proxy.judge.rule import Ruleset
 from proxy.rehearsal.case import Case
 from proxy.rehearsal.cases import CaseFile, read_cases
@@ -38,7 +38,7 @@ cases:
 def rules(text: str) -> Ruleset:
     """The rules in a text, which must be right."""
     parsed = parse_rules(
-        [Source("rules/a.yaml", text)], [Source("rules/tokens.yaml", TOKENS)], chains=None, clients=None
+        [SourceFile("rules/a.yaml", text)], [SourceFile("rules/tokens.yaml", TOKENS)], chains=None, clients=None
     )
     assert parsed.ruleset is not None, [str(fault) for fault in parsed.faults]
     return parsed.ruleset

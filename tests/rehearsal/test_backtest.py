@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from proxy.judge.verdict import Mode
-from proxy.rehearsal.backtest import Comparison, Recorded, backtest
+from proxy.rehearsal.backtest import Recorded, SetComparison, backtest
 from proxy.rehearsal.case import Ending
 from proxy.rehearsal.coverage import coverage_of_cases, coverage_of_past
 from proxy.userop.primitives import Hash32
@@ -32,7 +32,7 @@ def past(*amounts: int, verdict: str = "allow") -> list[Recorded]:
     ]
 
 
-def rejected(found: Comparison) -> list[int]:
+def rejected(found: SetComparison) -> list[int]:
     return [change.user_op_hash[0] for change in found.newly_rejected]
 
 

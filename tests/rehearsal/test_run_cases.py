@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.judge.parse import Source, parse_rules
+from proxy.judge.parse import SourceFile, parse_rules
 from proxy.rehearsal.cases import read_cases
 from proxy.rehearsal.run_cases import faults_of, run_case, run_cases
 from tests.rehearsal.builders import DAILY, DAILY_CASES, cases, rules, steps
@@ -111,8 +111,8 @@ def test_what_the_rule_refused_is_not_counted() -> None:
 
 @pytest.mark.parametrize("path", PACKS, ids=lambda path: path.stem)
 def test_in_every_pack_no_expectation_could_be_the_other_way_round(path: Path) -> None:
-    tokens = [Source("tokens.yaml", (FOLDER / "tokens.yaml").read_text(encoding="utf-8"))]
-    parsed = parse_rules([Source(path.name, path.read_text(encoding="utf-8"))], tokens, chains=None, clients=None)
+    tokens = [SourceFile("tokens.yaml", (FOLDER / "tokens.yaml").read_text(encoding="utf-8"))]
+    parsed = parse_rules([SourceFile(path.name, path.read_text(encoding="utf-8"))], tokens, chains=None, clients=None)
     assert parsed.ruleset is not None, parsed.faults
     written = path.with_suffix(".cases.yaml")
     file = read_cases(written.read_text(encoding="utf-8"), written.name, parsed.ruleset.tokens)

@@ -11,7 +11,7 @@ import pytest
 
 from proxy.judge.expression.checker import FUNCTIONS
 from proxy.judge.expression.fields import ACTS, FIELDS
-from proxy.judge.parse import Parsed, Source, parse_rules
+from proxy.judge.parse import Parsed, SourceFile, parse_rules
 from proxy.judge.parse.matches import MATCH_KEYS
 from proxy.judge.parse.rules import RULE_KEYS
 from proxy.judge.rule import Rule
@@ -38,8 +38,8 @@ class Pack:
 
     def parsed(self) -> Parsed:
         """The rules as the gate reads them."""
-        tokens = [Source("tokens.yaml", self.tokens)]
-        return parse_rules([Source(f"{self.name}.yaml", self.rules)], tokens, chains=None, clients=None)
+        tokens = [SourceFile("tokens.yaml", self.tokens)]
+        return parse_rules([SourceFile(f"{self.name}.yaml", self.rules)], tokens, chains=None, clients=None)
 
 
 def _shipped() -> list[Pack]:
@@ -127,8 +127,8 @@ def test_every_shipped_rule_says_what_to_do_and_can_be_found(pack: Pack) -> None
 
 
 def test_all_packs_and_profiles_can_be_read_together() -> None:
-    sources = [Source(pack.name, pack.rules) for pack in SHIPPED]
-    parsed = parse_rules(sources, [Source("tokens.yaml", TOKENS)], chains=None, clients=None)
+    sources = [SourceFile(pack.name, pack.rules) for pack in SHIPPED]
+    parsed = parse_rules(sources, [SourceFile("tokens.yaml", TOKENS)], chains=None, clients=None)
     assert [str(fault) for fault in parsed.faults] == []
 
 
@@ -136,7 +136,7 @@ def test_the_token_file_of_the_reference_can_be_read() -> None:
     tokens = [text for kind, text in _blocks() if kind == "tokens"]
     assert tokens
     for text in tokens:
-        assert parse_rules([], [Source("tokens.yaml", text)], chains=None, clients=None).faults == ()
+        assert parse_rules([], [SourceFile("tokens.yaml", text)], chains=None, clients=None).faults == ()
 
 
 def test_every_example_of_rules_has_its_cases() -> None:

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from proxy.session.addresses import SMART_SESSION
 from proxy.session.codec import state_from_json, state_to_json
 from proxy.session.counters import Counter, SessionKey
-from proxy.session.policies.arg import ArgRules, Node, NodeType
+from proxy.session.policies.arg import ArgNode, ArgRules, NodeType
 from proxy.session.policies.contract_whitelist import AllowedTargets
 from proxy.session.policies.erc20_spending_limit import SpendingLimits
 from proxy.session.policies.parameter_rules import Condition, ParameterRule
-from proxy.session.policies.policy import Config
+from proxy.session.policies.policy import PolicyConfig
 from proxy.session.policies.simple_gas import GasLimits
 from proxy.session.policies.sudo import Sudo
 from proxy.session.policies.time_frame import TimeFrame
@@ -30,10 +30,10 @@ hashes = st.binary(min_size=32, max_size=32).map(Hash32)
 numbers = st.integers(0, UINT256_MAX)
 bytes_of_index = st.integers(0, 255)
 rules = st.builds(ParameterRule, st.sampled_from(Condition), numbers, st.booleans(), numbers, numbers)
-nodes = st.builds(Node, st.sampled_from(NodeType), bytes_of_index, bytes_of_index, bytes_of_index)
+nodes = st.builds(ArgNode, st.sampled_from(NodeType), bytes_of_index, bytes_of_index, bytes_of_index)
 rule_lists = st.lists(rules, max_size=3).map(tuple)
 address_sets = st.frozensets(addresses, max_size=3)
-configs: st.SearchStrategy[Config] = st.one_of(
+configs: st.SearchStrategy[PolicyConfig] = st.one_of(
     st.just(Sudo()),
     st.builds(UsageLimit, numbers),
     st.builds(ValueLimit, numbers),

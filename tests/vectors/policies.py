@@ -13,12 +13,12 @@ from proxy.session.policies.arg import ArgRules
 from proxy.session.policies.erc20_spending_limit import SpendingLimits
 from proxy.session.policies.parameter_rules import ParameterRule
 from proxy.session.policies.policy import (
-    Config,
     Failed,
     Initialised,
     Outcome,
     Passed,
-    Reverted,
+    PolicyConfig,
+    PolicyReverted,
     SignedAction,
     UserOpView,
 )
@@ -79,7 +79,7 @@ class Contract:
     """One deployed policy contract: what it stores for every configuration."""
 
     contract: PolicyContract
-    configs: dict[ConfigKey, Config] = field(default_factory=dict)
+    configs: dict[ConfigKey, PolicyConfig] = field(default_factory=dict)
     used: dict[Counter, int] = field(default_factory=dict)
     base_fee: int = 0
     now: int = 0
@@ -119,12 +119,12 @@ class Contract:
         assert self.contract.erc1271 is not None
         signed = SignedAction(Address(read_hex(step["requestSender"])), Hash32(read_hex(step["hash"])), self.now)
         outcome = self.contract.erc1271.check_1271(self.configs.get(key), signed, key)
-        if isinstance(outcome, Reverted):
+        if isinstance(outcome, PolicyReverted):
             return same_revert(outcome.revert, wanted), f"{outcome.revert}, wanted {wanted}"
         return wanted["status"] == "ok" and wanted["value"] == outcome, f"{outcome}, wanted {wanted}"
 
     def _agree(self, outcome: Outcome, wanted: Mapping[str, Any]) -> tuple[bool, str]:
-        if isinstance(outcome, Reverted):
+        if isinstance(outcome, PolicyReverted):
             return same_revert(outcome.revert, wanted), f"{outcome.revert}, wanted {wanted}"
         if not isinstance(outcome, Passed | Failed):
             return False, f"{outcome}, wanted {wanted}"
@@ -151,7 +151,7 @@ class Contract:
         return all(got.get(name, 0) == value for name, value in plain.items()), f"{got}, wanted {plain}"
 
 
-def _getters(config: Config | None, meter: Meter, token: Address) -> dict[str, Any]:
+def _getters(config: PolicyConfig | None, meter: Meter, token: Address) -> dict[str, Any]:
     """What the contract's getters would say, under the names of the file."""
     match config:
         case UsageLimit(limit):

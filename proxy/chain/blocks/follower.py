@@ -19,7 +19,7 @@ from proxy.chain.blocks.proof import ProvenLogs
 from proxy.chain.blocks.source import BlockSource
 from proxy.chain.logs import Log
 from proxy.chain.session_logs import is_grant, session_touched
-from proxy.chain.settlement.slices import BlockName, OperationMined, Place, SessionTouched, Slice, SliceTaker
+from proxy.chain.settlement.slices import BlockName, ChainPlace, OperationMined, SessionTouched, Slice, SliceTaker
 from proxy.errors import StateUnavailable
 from proxy.session.counters import SessionKey
 from proxy.userop.entry_point import EntryPoint
@@ -198,7 +198,7 @@ class BlockFollower:
             key = session_touched(log, self._chain_id, self._modules)
             if key is not None:
                 block = BlockName(log.block, log.block_hash)
-                events.append(SessionTouched(place=Place(log.block, log.log_index), block=block, key=key))
+                events.append(SessionTouched(place=ChainPlace(log.block, log.log_index), block=block, key=key))
         uses = []
         for log, event in executed:
             mined = _mined(log, event, by_number[log.block], reasons, claims)
@@ -292,7 +292,7 @@ def _mined(
     claims: Mapping[tuple[Address, int], tuple[Hash32, ...]],
 ) -> OperationMined:
     return OperationMined(
-        place=Place(log.block, log.log_index),
+        place=ChainPlace(log.block, log.log_index),
         block=_name(header),
         timestamp=header.timestamp,
         transaction=log.transaction_hash,

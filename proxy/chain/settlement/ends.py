@@ -1,6 +1,6 @@
 """The one end of every operation: what it does to registry and ledger, and how it is undone when the chain goes back.
 
-Nothing here waits: whatever ends at once is gathered in a `Draft`, and handed to the store as one outcome.
+Nothing here waits: whatever ends at once is gathered in a `OutcomeDraft`, and handed to the store as one outcome.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class End:
 
 
 @dataclass(slots=True)
-class Draft:
+class OutcomeDraft:
     """What becomes known at once."""
 
     sessions: dict[SessionKey, KnownSession] = field(default_factory=dict)
@@ -80,7 +80,7 @@ class Ends:
         self.readable = False
         """Whether sessions can be read anew where the chain took something back."""
 
-    def mined(self, draft: Draft, slot: NonceSlot, mined: Mined) -> bool:
+    def mined(self, draft: OutcomeDraft, slot: NonceSlot, mined: Mined) -> bool:
         """An operation was mined in this slot. Whether it is one of ours; those that compete with it have ended too.
 
         It counts under the claims that its bundle shows; where that is not known, or shows none that came through
@@ -112,7 +112,7 @@ class Ends:
         self._end_rival_grants(draft, counted, mined, beside)
         return bool(ours)
 
-    def end(self, draft: Draft, name: HoldName, cause: Cause, evidence: Evidence) -> None:
+    def end(self, draft: OutcomeDraft, name: HoldName, cause: Cause, evidence: Evidence) -> None:
         """The operation will not be mined under this claim: it holds nothing."""
         operation, stage = self._take(name)
         self._ledger.expire(name)
@@ -126,7 +126,7 @@ class Ends:
             stage,
         )
 
-    def loosen(self, draft: Draft, flight: Flight, cause: Cause, evidence: Evidence, grip: Grip) -> None:
+    def loosen(self, draft: OutcomeDraft, flight: Flight, cause: Cause, evidence: Evidence, grip: Grip) -> None:
         """Less is held for an operation whose nonce is still unused; what becomes of it counts all the same."""
         flight.stage = Stage.RELEASED if cause is Cause.RELEASED else Stage.UNMINED
         now = self._clock()
@@ -142,7 +142,7 @@ class Ends:
         cause, now = Cause.REFUSED, self._clock()
         return End(ended=Ended(operation=operation, ended_at=now, mined=None, cause=cause, evidence=evidence))
 
-    def undo(self, draft: Draft, back: Collection[Ended]) -> None:
+    def undo(self, draft: OutcomeDraft, back: Collection[Ended]) -> None:
         """What has ended holds again, and what it used is not used yet; sessions that can be are to be read anew
         before they are judged. Those it was undone of are `revived`."""
         now = self._clock()
@@ -172,7 +172,7 @@ class Ends:
             draft.uses |= self._local_uses(reservation)
             draft.revived.append(InFlight(operation=operation, stage=stage))
 
-    def _count(self, draft: Draft, counted: Sequence[Reservation], mined: Mined, evidence: Evidence) -> None:
+    def _count(self, draft: OutcomeDraft, counted: Sequence[Reservation], mined: Mined, evidence: Evidence) -> None:
         """What the mined operation has used is counted, once."""
         now = self._clock()
         first = most_of(counted)
@@ -215,13 +215,15 @@ class Ends:
             if len(counted) > 1 and name.session is not None:
                 draft.to_read[name.session] = None  # only one of them has used anything
 
-    def _end_rival_grants(self, draft: Draft, counted: Sequence[Reservation], mined: Mined, evidence: Evidence) -> None:
+    def _end_rival_grants(
+        self, draft: OutcomeDraft, counted: Sequence[Reservation], mined: Mined, evidence: Evidence
+    ) -> None:
         """Its enable nonce is used: no other grant that rests on it can be mined."""
         for each in counted:
             for rival in self._ledger.grants_beside(each):
                 self.end(draft, rival, Cause.GRANT_USED, replace(evidence, by=mined.user_op_hash))
 
-    def _close(self, draft: Draft, ended: Ended, stage: Stage) -> None:
+    def _close(self, draft: OutcomeDraft, ended: Ended, stage: Stage) -> None:
         draft.remembered.append(ended)
         self._remembered.remember(name_of(ended))
         draft.told.append(End(ended=ended, late=stage in LET_GO))
@@ -232,7 +234,7 @@ class Ends:
         stage = Stage.ACCEPTED if flight is None else flight.stage
         return self._flights.leave(name), stage
 
-    def _changed(self, draft: Draft, sessions: Collection[KnownSession]) -> None:
+    def _changed(self, draft: OutcomeDraft, sessions: Collection[KnownSession]) -> None:
         draft.sessions.update((known.key, known) for known in sessions)
 
     def _local_uses(self, reservation: Reservation) -> dict[Counter, int]:

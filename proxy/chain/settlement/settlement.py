@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Final
 
 from proxy.chain.settlement.books import Books
-from proxy.chain.settlement.ends import Draft, End, Ends, grip_of
+from proxy.chain.settlement.ends import End, Ends, OutcomeDraft, grip_of
 from proxy.chain.settlement.flights import LET_GO, Flight, Flights
 from proxy.chain.settlement.outcome import Keeper, Outcome
 from proxy.chain.settlement.patience import Patience
@@ -182,7 +182,7 @@ class Settlement:
             self._begin(operation, flight.stage, flight.silent_seconds)
             if mined is not None:
                 # under another session; this claim comes back with the block that showed that
-                draft, shown = Draft(), Evidence(block=mined.block, block_hash=mined.block_hash)
+                draft, shown = OutcomeDraft(), Evidence(block=mined.block, block_hash=mined.block_hash)
                 self.ends.end(draft, operation.name, Cause.NONCE_USED, replace(shown, by=operation.user_op_hash))
                 self.books.note(draft.outcome())
                 continue
@@ -216,14 +216,14 @@ class Settlement:
         if shown:
             await self._over_before(names, shown)
         elif self.flights.get(mined.user_op_hash) is flight:
-            draft = Draft()
+            draft = OutcomeDraft()
             self.ends.mined(draft, flight.slot, mined)
             await self.close(draft)
 
     async def _over_before(self, names: Iterable[HoldName], shown: Mapping[HoldName, Evidence]) -> None:
         """The operation had ended, under the names that are `shown`, before it was sent again: it holds nothing. Under
         another name it comes back with the block that showed that."""
-        draft = Draft()
+        draft = OutcomeDraft()
         for name in names:
             if name in shown:
                 self._ledger.expire(name)
@@ -240,7 +240,7 @@ class Settlement:
         flight = self.flights.get(user_op_hash)
         if flight is None:
             return
-        draft = Draft()
+        draft = OutcomeDraft()
         for held in self._ledger.held_in(flight.slot):
             self.ends.end(draft, held.name, Cause.NONCE_USED, evidence)
             if held.session is not None:
@@ -258,7 +258,7 @@ class Settlement:
         if before // _SILENCE_KEPT != flight.silent_seconds // _SILENCE_KEPT:
             self.books.note(Outcome(silences=tuple((name, flight.silent_seconds) for name in flight.claims)))
         if self.flights.is_over(flight, now):
-            draft = Draft()
+            draft = OutcomeDraft()
             self.end_over(draft, flight, Evidence(timestamp=int(now), silent_seconds=flight.silent_seconds))
             await self.close(draft)
             return False
@@ -287,7 +287,7 @@ class Settlement:
         reading had one of them in it."""
         names = self._ledger.grants_before(session, enable_nonce)
         if names:
-            draft = Draft()
+            draft = OutcomeDraft()
             for name in names:
                 self.ends.end(draft, name, Cause.GRANT_USED, evidence)
             await self.close(draft)
@@ -295,7 +295,7 @@ class Settlement:
     async def bring_back(self, names: Collection[HoldName]) -> None:
         """What the chain has taken back is in flight again. Raises `StateUnavailable`."""
         back = await self.books.recall(names)
-        draft = Draft()
+        draft = OutcomeDraft()
         self.ends.undo(draft, back)
         for each in draft.revived:
             _LOG.warning("operation %s is in flight again", print_bytes(each.operation.user_op_hash))
@@ -311,18 +311,18 @@ class Settlement:
         flight = self.flights.get(user_op_hash)
         if flight is None:
             return
-        draft = Draft()
+        draft = OutcomeDraft()
         self.ends.loosen(draft, flight, cause, evidence, grip)
         self.flights.unmined.discard(user_op_hash)
         self.on_begun(user_op_hash, flight.stage)
         await self.close(draft)
 
-    def end_over(self, draft: Draft, flight: Flight, evidence: Evidence) -> None:
+    def end_over(self, draft: OutcomeDraft, flight: Flight, evidence: Evidence) -> None:
         """The validity of every claim is over."""
         for name in tuple(flight.claims):
             self.ends.end(draft, name, Cause.EXPIRED, evidence)
 
-    async def close(self, draft: Draft, outcome: Outcome | None = None) -> None:
+    async def close(self, draft: OutcomeDraft, outcome: Outcome | None = None) -> None:
         """Tell of what was gathered, have read what has to be, hand over the rest; `outcome`: that with its cursor."""
         outcome = draft.outcome() if outcome is None else outcome
         for end in draft.told:

@@ -21,7 +21,7 @@ class BlockName(NamedTuple):
     hash: Hash32
 
 
-class Place(NamedTuple):
+class ChainPlace(NamedTuple):
     """Where in the chain a log stands; ordered as the chain is."""
 
     block: int
@@ -37,7 +37,7 @@ class OperationMined:
     data carries this hash, `None` where that could not be read. Amounts are in wei and gas.
     """
 
-    place: Place
+    place: ChainPlace
     block: BlockName
     timestamp: int  # of the block, unix seconds
     transaction: Hash32
@@ -57,7 +57,7 @@ class OperationMined:
 class SessionTouched:
     """A log of a session module: something of this session changed here. What, only a reading tells."""
 
-    place: Place
+    place: ChainPlace
     block: BlockName
     key: SessionKey
 

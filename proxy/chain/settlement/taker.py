@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Set
 from typing import Final
 
-from proxy.chain.settlement.ends import Draft
+from proxy.chain.settlement.ends import OutcomeDraft
 from proxy.chain.settlement.outcome import Outcome, SettledUpTo
 from proxy.chain.settlement.patience import Patience
 from proxy.chain.settlement.settlement import Settlement
@@ -81,7 +81,7 @@ class Taker:
             # a bundler had told of a block that the chain has not got
             if names := settlement.remembered.shown_beside(block):
                 await settlement.bring_back(names)
-        draft = Draft()
+        draft = OutcomeDraft()
         for event in part.events:
             if isinstance(event, OperationMined):
                 slot = NonceSlot(part.chain_id, event.entry_point, event.sender, event.nonce)
@@ -136,12 +136,12 @@ class Taker:
         self._move_to(block, timestamp)
         await settlement.books.keep(Outcome(cursor=self._kept_cursor, blocks=(block,), cut=-1))
 
-    async def _give_way(self, draft: Draft) -> Draft:
+    async def _give_way(self, draft: OutcomeDraft) -> OutcomeDraft:
         """A piece is handed over whole; what comes next goes on from there, after a crash too."""
         if len(draft.remembered) < _A_PIECE:
             return draft
         await self._settlement.close(draft)
-        return Draft()
+        return OutcomeDraft()
 
     @property
     def _kept_cursor(self) -> SettledUpTo | None:

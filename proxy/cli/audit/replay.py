@@ -18,7 +18,7 @@ from proxy.cli.rules.past import recorded_in
 from proxy.cli.rules.sets import load_rules
 from proxy.edge.audit.reading import AuditFilter, Trail, read_audit
 from proxy.edge.audit.row import AuditRow
-from proxy.judge.evaluate import Finding
+from proxy.judge.evaluate import RulesFinding
 from proxy.judge.facts import ALLOWED
 from proxy.judge.rule import Ruleset
 from proxy.judge.verdict import Mode
@@ -31,7 +31,7 @@ class Replayed:
     """A decision judged again: what rules find now, after how many decisions before it, of which how many untold."""
 
     row: AuditRow
-    finding: Finding
+    finding: RulesFinding
     before: int
     unread: int
 

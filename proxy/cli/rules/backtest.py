@@ -15,7 +15,7 @@ from proxy.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, audit_tr
 from proxy.cli.render import console
 from proxy.cli.rules.past import Past, progress, read_lines
 from proxy.cli.rules.sets import load_rules
-from proxy.rehearsal.backtest import Change, Comparison, backtest
+from proxy.rehearsal.backtest import Change, SetComparison, backtest
 from proxy.userop.primitives import print_bytes, print_checksummed
 
 _WIDEST = 40
@@ -87,7 +87,7 @@ def backtest_rules(
         _print(found, past, rows=rows)
 
 
-def _as_json(found: Comparison, past: Past, *, rows: bool) -> dict[str, object]:
+def _as_json(found: SetComparison, past: Past, *, rows: bool) -> dict[str, object]:
     return {
         "operations": found.operations,
         "refusedByTheChain": found.refused,
@@ -133,7 +133,7 @@ def _change(change: Change) -> dict[str, object]:
     }
 
 
-def _print(found: Comparison, past: Past, *, rows: bool) -> None:
+def _print(found: SetComparison, past: Past, *, rows: bool) -> None:
     out = console()
     missing = f", {past.unread} records without facts or not readable" if past.unread else ""
     out.print(f"{found.operations} operations, {found.refused} refused by the chain{missing}", markup=False)
@@ -166,7 +166,7 @@ def _sum_in_words(changes: Sequence[Change]) -> str:
     return f"{len(changes)} operations of {accounts} accounts and {sessions} sessions ({by_rule})"
 
 
-def _heights(found: Comparison, day: str) -> tuple[int, int]:
+def _heights(found: SetComparison, day: str) -> tuple[int, int]:
     each = found.days[day]
     return each.rejected_before + each.alerts_before.total(), each.rejected_after + each.alerts_after.total()
 

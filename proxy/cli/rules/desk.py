@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from proxy.cli.admin_client import AdminClient, Answer, NoGateError
+from proxy.cli.admin_client import AdminAnswer, AdminClient, NoGateError
 from proxy.cli.options import DEFAULT_CONFIG, ConfigOption, ExitCode, JsonOption, fail, load
 from proxy.cli.render import console
 from proxy.cli.rules.reload import changes_told, fault_told
@@ -167,7 +167,7 @@ def list_allowances(config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOptio
         typer.echo(f"{each['rule']}  {each['thing']}{end}{' (ended)' if each['ended'] else ''}  {each['reason']}")
 
 
-def _asked(config: ConfigOption, ask: Callable[[AdminClient], Answer]) -> Answer:
+def _asked(config: ConfigOption, ask: Callable[[AdminClient], AdminAnswer]) -> AdminAnswer:
     try:
         answer = ask(AdminClient(load(config)))
     except NoGateError as error:

@@ -21,7 +21,7 @@ from proxy.edge.audit.row import AuditRow, Forward
 from proxy.errors import Code, InvalidParams, StateUnavailable, Undecodable
 from proxy.judge.facts import ALLOWED, Facts
 from proxy.judge.facts_json import facts_from_json
-from proxy.judge.reading import Request, Standing, facts_of
+from proxy.judge.reading import Arrival, Background, facts_of
 from proxy.methods import MethodClass, classify
 from proxy.rehearsal.backtest import Recorded
 from proxy.rehearsal.case import Ending
@@ -101,8 +101,8 @@ class Past:
             entry_point,
             chain_id,
             operation,
-            request=Request(chain=chain, client="recorded", method=method, preview=preview),
-            standing=Standing(verdict=Code.UNDECODABLE.label if operation is None else ALLOWED, lanes=1),
+            request=Arrival(chain=chain, client="recorded", method=method, preview=preview),
+            standing=Background(verdict=Code.UNDECODABLE.label if operation is None else ALLOWED, lanes=1),
             now=now,
         )
 

@@ -15,7 +15,7 @@ from proxy.config import Config, load_config
 from proxy.edge.rule_files.files import MOST_BYTES, read_beside, read_rule_files
 from proxy.edge.rule_files.reading import known_clients
 from proxy.errors import ConfigErrors
-from proxy.judge.parse import Parsed, RuleFault, Source, parse_rules
+from proxy.judge.parse import Parsed, RuleFault, SourceFile, parse_rules
 from proxy.judge.rule import Ruleset
 from proxy.judge.verdict import Mode
 from proxy.rehearsal.case import Case, CaseFault
@@ -51,7 +51,7 @@ def load_rules(files: Sequence[Path], config: Path, *, as_json: bool = False) ->
     )
 
 
-def parse_files(patterns: Sequence[str], base: Path, config: Path) -> tuple[Parsed, Sequence[Source]]:
+def parse_files(patterns: Sequence[str], base: Path, config: Path) -> tuple[Parsed, Sequence[SourceFile]]:
     """The rules of files, and what was read. Chains and clients that they name are held against the settings, where
     there are any: a name that is misspelt makes a rule that never fires."""
     sources, tokens, unread = read_rule_files(patterns, base)

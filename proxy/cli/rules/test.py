@@ -16,7 +16,7 @@ from proxy.cli.render import console
 from proxy.cli.rules.sets import load_cases, load_rules
 from proxy.judge.rule import Rule
 from proxy.rehearsal.case import Case
-from proxy.rehearsal.run_cases import Failure, Outcome, run_cases
+from proxy.rehearsal.run_cases import CasesOutcome, Failure, run_cases
 
 FilesArgument = Annotated[
     list[Path] | None,
@@ -62,7 +62,7 @@ def _word(fires: bool) -> str:
     return "fires" if fires else "passes"
 
 
-def _as_json(outcome: Outcome) -> dict[str, object]:
+def _as_json(outcome: CasesOutcome) -> dict[str, object]:
     return {
         "ok": outcome.ok,
         "steps": outcome.steps,
@@ -88,7 +88,7 @@ def _as_json(outcome: Outcome) -> dict[str, object]:
     }
 
 
-def junit_of(cases: Sequence[Case], outcome: Outcome) -> str:
+def junit_of(cases: Sequence[Case], outcome: CasesOutcome) -> str:
     """The outcome as JUnit XML: a test case for each case, and one for each rule without a step of either kind."""
     suite = Element("testsuite", name="sessiongate rules")
     failed: dict[int, list[Failure]] = {}
@@ -115,7 +115,7 @@ def junit_of(cases: Sequence[Case], outcome: Outcome) -> str:
     return tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def _print(outcome: Outcome, cases: int, rules: int) -> None:
+def _print(outcome: CasesOutcome, cases: int, rules: int) -> None:
     out = console()
     for failure in outcome.failures:
         for line in _lines(failure):

@@ -14,10 +14,10 @@ from proxy.edge.admin.query import FreezeRequest, SessionFilter
 from proxy.edge.admin.server import Check, Json
 from proxy.edge.audit.row import row_of
 from proxy.edge.audit.writer import AuditWriter
-from proxy.edge.http.upstream import Upstream
+from proxy.edge.http.upstream import HttpUpstream
 from proxy.edge.rule_files.book import RuleBook
 from proxy.edge.storage.store import Store
-from proxy.edge.telemetry.rule_metrics import Reason
+from proxy.edge.telemetry.rule_metrics import ReloadReason
 from proxy.errors import InvalidParams, StateUnavailable
 from proxy.gate import Gate
 from proxy.judge.parse import RuleFault
@@ -39,7 +39,7 @@ class ServedChain:
     name: str
     chain_id: int
     gate: Gate
-    upstream: Upstream
+    upstream: HttpUpstream
     age: ChainAge | None
     release: Callable[[Hash32, str], Awaitable[bool]]
 
@@ -242,7 +242,7 @@ class GateBackend:
         }
 
     async def reload_rules(self) -> Json:
-        result = await self._rules.reload(Reason.ADMIN)
+        result = await self._rules.reload(ReloadReason.ADMIN)
         return {
             "ok": result.ok,
             "digest": result.digest,

@@ -29,31 +29,31 @@ class AdminAccess:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class AdminRefusal:
     """An HTTP status of 400 or more, and why."""
 
     status: int
     why: str
 
 
-def refuse(request: web.BaseRequest, access: AdminAccess) -> Refusal | None:
+def refuse(request: web.BaseRequest, access: AdminAccess) -> AdminRefusal | None:
     """Why a request is not served, or None when it is."""
     # not request.host, which asks the resolver when the header is missing
     host = request.headers.get(hdrs.HOST, "")
     if not is_host_ours(host, access.hosts):
-        return Refusal(421, "this listener does not answer to that host name")
+        return AdminRefusal(421, "this listener does not answer to that host name")
     if request.method in READING:
         return None
     origin = request.headers.get(hdrs.ORIGIN)
     if origin is not None and urlsplit(origin).netloc != host:
-        return Refusal(403, "pages of another site may not change anything here")
+        return AdminRefusal(403, "pages of another site may not change anything here")
     if request.method == hdrs.METH_POST and request.content_type != "application/json":
-        return Refusal(415, "send content-type: application/json")
+        return AdminRefusal(415, "send content-type: application/json")
     if access.token is None:
         if access.loopback:
             return None
-        return Refusal(403, "changes need an admin token when this listener is reachable from other machines")
-    return None if _has_token(request, access.token) else Refusal(401, "send authorization: Bearer <admin token>")
+        return AdminRefusal(403, "changes need an admin token when this listener is reachable from other machines")
+    return None if _has_token(request, access.token) else AdminRefusal(401, "send authorization: Bearer <admin token>")
 
 
 def is_host_ours(host: str, further: Collection[str] = ()) -> bool:

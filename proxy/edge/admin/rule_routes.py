@@ -14,7 +14,7 @@ from aiohttp import web
 
 from proxy.edge.admin.query import Query, read_allowance, read_reset
 from proxy.edge.admin.rule_desk import RuleDesk
-from proxy.edge.admin.server import DEED, Told, as_json, error_as_json
+from proxy.edge.admin.server import DEED, AdminChange, as_json, error_as_json
 
 
 class RuleRoutes:
@@ -46,7 +46,7 @@ class RuleRoutes:
 
     async def _reset(self, request: web.Request) -> web.Response:
         rule, key = read_reset(await request.read())
-        request[DEED] = Told("rules_reset", f"{rule} {key or 'all keys'}")
+        request[DEED] = AdminChange("rules_reset", f"{rule} {key or 'all keys'}")
         return as_json(await self._desk.reset(rule, key))
 
     async def _allowances(self, request: web.Request) -> web.Response:
@@ -55,13 +55,13 @@ class RuleRoutes:
 
     async def _allow(self, request: web.Request) -> web.Response:
         wanted = read_allowance(await request.read())
-        request[DEED] = Told("rules_allow", f"{wanted.rule} {wanted.thing}: {wanted.reason}", chain=wanted.chain)
+        request[DEED] = AdminChange("rules_allow", f"{wanted.rule} {wanted.thing}: {wanted.reason}", chain=wanted.chain)
         return as_json(await self._desk.allow(wanted), 201)
 
     async def _disallow(self, request: web.Request) -> web.Response:
         query = Query(request.query)
         rule, thing, chain = query.text("rule"), query.text("thing"), query.text("chain")
         query.end()
-        request[DEED] = Told("rules_disallow", f"{rule} {thing}", chain=chain)
+        request[DEED] = AdminChange("rules_disallow", f"{rule} {thing}", chain=chain)
         dropped = await self._desk.disallow(rule or "", thing or "", chain)
         return as_json({"dropped": dropped}) if dropped else error_as_json(404, "no such allowance")

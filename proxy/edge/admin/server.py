@@ -64,7 +64,7 @@ Json = Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class AdminChange:
     """What a handler knows of the change it makes, for the record of it."""
 
     what: str
@@ -74,7 +74,7 @@ class Told:
     chain: str | None = None
 
 
-DEED: Final = web.RequestKey("deed", Told)
+DEED: Final = web.RequestKey("deed", AdminChange)
 """Where a handler puts it."""
 
 
@@ -203,7 +203,7 @@ class AdminServer:
         if request.method in READING or request.path in _CHANGE_NOTHING:
             return await handler(request)
         response = await handler(request)
-        told = request.get(DEED) or Told("admin_write")
+        told = request.get(DEED) or AdminChange("admin_write")
         self._noted(
             Deed(
                 what=told.what,
@@ -248,7 +248,7 @@ class AdminServer:
     async def _release(self, request: web.Request) -> web.Response:
         note = read_note(await request.read())
         user_op_hash = parse_hash(request.match_info["user_op_hash"], "user_op_hash")
-        request[DEED] = Told("hold_released", note)
+        request[DEED] = AdminChange("hold_released", note)
         is_released = await self._backend.release(user_op_hash, f"by the admin listener: {note}")
         return as_json({"released": True}) if is_released else error_as_json(404, "no such operation holds anything")
 
@@ -257,7 +257,7 @@ class AdminServer:
 
     async def _freeze(self, request: web.Request) -> web.Response:
         wanted = read_freeze(await request.read())
-        request[DEED] = Told(
+        request[DEED] = AdminChange(
             "freeze", wanted.note, permission_id=wanted.permission_id, account=wanted.account, chain=wanted.chain
         )
         return as_json(await self._backend.freeze(wanted), 201)
@@ -267,7 +267,7 @@ class AdminServer:
         account, chain = query.address("account"), query.text("chain")
         query.end()
         permission_id = _permission_id(request)
-        request[DEED] = Told("unfreeze", permission_id=permission_id, account=account, chain=chain)
+        request[DEED] = AdminChange("unfreeze", permission_id=permission_id, account=account, chain=chain)
         lifted = await self._backend.unfreeze(permission_id, account, chain)
         return as_json({"lifted": lifted}) if lifted else error_as_json(404, "no such freeze")
 

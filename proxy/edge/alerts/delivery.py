@@ -13,7 +13,7 @@ from yarl import URL
 from proxy.config.alerting import PagerDuty, Webhook
 from proxy.edge.alerts.board import ActiveAlert
 from proxy.edge.alerts.message import Message, message_of
-from proxy.edge.alerts.sink import Deliver, Due, Reply
+from proxy.edge.alerts.sink import Deliver, Due, SinkReply
 from proxy.edge.alerts.wire import Post, alertmanager_post, pagerduty_post, webhook_post
 
 _LOG: Final = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class Courier:
         """Hands messages over to the Alertmanager at `url`, all in one request."""
         target = _under(url)
 
-        async def deliver(dues: Sequence[Due]) -> Reply:
+        async def deliver(dues: Sequence[Due]) -> SinkReply:
             return await self._post(name, target, alertmanager_post([self._message(due, steady=True) for due in dues]))
 
         return deliver
@@ -70,7 +70,7 @@ class Courier:
         """Hands messages over to a webhook, one at a time."""
         secret = sink.secret.get_secret_value()
 
-        async def deliver(dues: Sequence[Due]) -> Reply:
+        async def deliver(dues: Sequence[Due]) -> SinkReply:
             return await self._one_by_one(
                 sink.name, sink.url.url, dues, lambda message: webhook_post(message, secret=secret, now=self._clock())
             )
@@ -81,19 +81,19 @@ class Courier:
         """Hands messages over to PagerDuty, one at a time."""
         key = sink.routing_key.get_secret_value()
 
-        async def deliver(dues: Sequence[Due]) -> Reply:
+        async def deliver(dues: Sequence[Due]) -> SinkReply:
             return await self._one_by_one(
                 sink.name, sink.url.url, dues, lambda message: pagerduty_post(message, routing_key=key)
             )
 
         return deliver
 
-    async def _one_by_one(self, name: str, url: str, dues: Sequence[Due], post: Callable[[Message], Post]) -> Reply:
+    async def _one_by_one(self, name: str, url: str, dues: Sequence[Due], post: Callable[[Message], Post]) -> SinkReply:
         for due in dues:
             reply = await self._post(name, URL(url), post(self._message(due)))
-            if reply is not Reply.TAKEN:
+            if reply is not SinkReply.TAKEN:
                 return reply
-        return Reply.TAKEN
+        return SinkReply.TAKEN
 
     def _message(self, due: Due, *, steady: bool = False) -> Message:
         ends = self._ends_at(due.alert)
@@ -101,7 +101,7 @@ class Courier:
             ends = max(ends, self._clock() + self._still_active)
         return message_of(due.alert, ends=ends, instance=self._instance, resolved=due.resolved)
 
-    async def _post(self, name: str, url: URL, post: Post) -> Reply:
+    async def _post(self, name: str, url: URL, post: Post) -> SinkReply:
         assert self._session is not None, "entered before it is used"  # noqa: S101 - our own promise
         try:
             async with self._session.post(url, data=post.body, headers=post.headers, allow_redirects=False) as response:
@@ -109,11 +109,11 @@ class Courier:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             # the error's own text may quote the URL, which may carry a key
             _LOG.warning("alerts: %s does not answer (%s)", name, type(error).__name__)
-            return Reply.LATER
+            return SinkReply.LATER
         if 200 <= status < 300:
-            return Reply.TAKEN
+            return SinkReply.TAKEN
         _LOG.warning("alerts: %s answers with HTTP %d", name, status)
-        return Reply.NEVER if 300 <= status < 500 and status not in _AGAIN else Reply.LATER
+        return SinkReply.NEVER if 300 <= status < 500 and status not in _AGAIN else SinkReply.LATER
 
 
 def _under(url: str) -> URL:

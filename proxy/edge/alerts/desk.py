@@ -39,7 +39,7 @@ class Route:
         return key.severity.rank >= self.min_severity.rank and (not self.tags or not self.tags.isdisjoint(key.tags))
 
 
-class Remembered(NamedTuple):
+class RememberedAlert(NamedTuple):
     """An alert and what sinks have heard of it, by their names."""
 
     alert: ActiveAlert
@@ -49,10 +49,10 @@ class Remembered(NamedTuple):
 class AlertMemory(Protocol):
     """What a restart must not forget. Calls block: they are made in a thread."""
 
-    def load(self) -> Sequence[Remembered]:
+    def load(self) -> Sequence[RememberedAlert]:
         """Everything kept; what cannot be read is left out."""
 
-    def save(self, changed: Sequence[Remembered], gone: Sequence[AlertKey]) -> None:
+    def save(self, changed: Sequence[RememberedAlert], gone: Sequence[AlertKey]) -> None:
         """Keep and forget. Raises `OSError` or `sqlite3.Error`."""
 
 
@@ -239,7 +239,7 @@ class AlertDesk:
         keys, self._changed = self._changed, set()
         gone = [key for key in self._ended if all(sink.is_done_with(key) for sink in self._sinks)]
         changed = [
-            Remembered(alert, {sink.name: told for sink in self._sinks if (told := sink.told(key)) is not None})
+            RememberedAlert(alert, {sink.name: told for sink in self._sinks if (told := sink.told(key)) is not None})
             for key in keys
             if (alert := self._board.get(key) or self._ended.get(key)) is not None
         ]

@@ -12,7 +12,7 @@ from typing import Any, Final
 import orjson
 
 from proxy.edge.alerts.board import ActiveAlert, AlertKey
-from proxy.edge.alerts.desk import Remembered
+from proxy.edge.alerts.desk import RememberedAlert
 from proxy.edge.alerts.sink import Told
 from proxy.happening import Happening, HappeningKind
 from proxy.session.lint.findings import Severity
@@ -33,9 +33,9 @@ class SqliteAlertMemory:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def load(self) -> Sequence[Remembered]:
+    def load(self) -> Sequence[RememberedAlert]:
         """Everything kept; what cannot be read is left out, and logged."""
-        found: list[Remembered] = []
+        found: list[RememberedAlert] = []
         with closing(self._connect()) as connection:
             for digest, record in connection.execute("SELECT digest, record FROM alerts"):
                 try:
@@ -44,7 +44,7 @@ class SqliteAlertMemory:
                     _LOG.error("alert %s on disk cannot be read (%s)", digest, type(error).__name__)
         return found
 
-    def save(self, changed: Sequence[Remembered], gone: Sequence[AlertKey]) -> None:
+    def save(self, changed: Sequence[RememberedAlert], gone: Sequence[AlertKey]) -> None:
         """Keep and forget, in one transaction."""
         rows = [(each.alert.key.digest, orjson.dumps(remembered_to_json(each)).decode()) for each in changed]
         with closing(self._connect()) as connection, connection:
@@ -62,7 +62,7 @@ class SqliteAlertMemory:
         return connection
 
 
-def remembered_to_json(remembered: Remembered) -> Mapping[str, object]:
+def remembered_to_json(remembered: RememberedAlert) -> Mapping[str, object]:
     """As it is kept; bytes in hex."""
     alert = remembered.alert
     latest = alert.latest
@@ -79,7 +79,7 @@ def remembered_to_json(remembered: Remembered) -> Mapping[str, object]:
     }
 
 
-def remembered_from_json(value: Mapping[str, Any]) -> Remembered:
+def remembered_from_json(value: Mapping[str, Any]) -> RememberedAlert:
     """The same back. Raises `ValueError`, `TypeError` or `KeyError` for anything else."""
     latest = {name: value["latest"][name] for name in _FIELDS}
     happening = Happening(
@@ -115,7 +115,7 @@ def remembered_from_json(value: Mapping[str, Any]) -> Remembered:
         latest=happening,
         decisions=tuple(value["decisions"]),
     )
-    return Remembered(alert, {name: Told(float(told[0]), int(told[1])) for name, told in value["told"].items()})
+    return RememberedAlert(alert, {name: Told(float(told[0]), int(told[1])) for name, told in value["told"].items()})
 
 
 _FIELDS: Final = (

@@ -22,7 +22,7 @@ _LONGEST_PAUSE_SECONDS: Final = 60.0
 _GIVE_UP_SECONDS: Final = 86_400.0
 
 
-class Reply(Enum):
+class SinkReply(Enum):
     """What a sink made of a message."""
 
     TAKEN = "taken"
@@ -73,7 +73,7 @@ def _nothing() -> None:
     return None
 
 
-Deliver = Callable[[Sequence[Due]], Awaitable[Reply]]
+Deliver = Callable[[Sequence[Due]], Awaitable[SinkReply]]
 """Hands messages over. Never raises for what is wrong with the sink."""
 
 
@@ -184,7 +184,7 @@ class Sink:
                 continue
             await self._wait_for_allowance()
             reply = await self._tell(keys)
-            if reply is Reply.LATER:
+            if reply is SinkReply.LATER:
                 failures += 1
                 # between half and all of it: sinks that came back are not met by everybody at once
                 pause = min(_FIRST_PAUSE_SECONDS * 2 ** min(failures - 1, 16), _LONGEST_PAUSE_SECONDS)
@@ -200,37 +200,37 @@ class Sink:
             found.append(key)
         return found
 
-    async def _tell(self, keys: Sequence[AlertKey]) -> Reply:
+    async def _tell(self, keys: Sequence[AlertKey]) -> SinkReply:
         dues = [self._due(self._owed[key]) for key in keys]
         reply = await self._hand_over(dues)
-        if reply is Reply.NEVER and len(dues) > 1:
+        if reply is SinkReply.NEVER and len(dues) > 1:
             # one of them is what it does not take: each for itself
             for key, due in zip(keys, dues, strict=True):
                 self._settle(key, due, await self._hand_over([due]))
-            return Reply.TAKEN
+            return SinkReply.TAKEN
         for key, due in zip(keys, dues, strict=True):
             self._settle(key, due, reply)
         return reply
 
-    async def _hand_over(self, dues: Sequence[Due]) -> Reply:
+    async def _hand_over(self, dues: Sequence[Due]) -> SinkReply:
         try:
             return await self._deliver(dues)
         except Exception:
             # a message that cannot be printed is a fault of ours, and the other messages have to go out
             _LOG.exception("a message to %s could not be made", self.name)
-            return Reply.NEVER
+            return SinkReply.NEVER
 
     def _due(self, owed: _Owed) -> Due:
         resolved = owed.resolved and not owed.firing
         return Due(alert=owed.alert, resolved=resolved, first_time=owed.alert.key not in self._told)
 
-    def _settle(self, key: AlertKey, due: Due, reply: Reply) -> None:
+    def _settle(self, key: AlertKey, due: Due, reply: SinkReply) -> None:
         owed = self._owed[key]
-        too_old = reply is Reply.LATER and self._stopwatch() - owed.since > _GIVE_UP_SECONDS
-        if reply is Reply.LATER and not too_old:
+        too_old = reply is SinkReply.LATER and self._stopwatch() - owed.since > _GIVE_UP_SECONDS
+        if reply is SinkReply.LATER and not too_old:
             self._metrics.sent(self.name, Sent.FAILED)
             return
-        if reply is Reply.TAKEN:
+        if reply is SinkReply.TAKEN:
             self._metrics.sent(self.name, Sent.TAKEN)
             self._told[key] = Told(self._clock(), due.alert.count)
             self.changed.add(key)

@@ -44,7 +44,7 @@ class Keyring:
         return self._keys.get(name)
 
 
-class Books:
+class AuditBooks:
     """Runs that ended in no order, numbers that were lost, and whether rules lead to the records they fired on."""
 
     def __init__(self, connection: sqlite3.Connection, found: Audited) -> None:

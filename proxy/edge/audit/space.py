@@ -29,7 +29,7 @@ def disk_of(path: Path) -> Disk:
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
+class DiskBudget:
     """The settings of it: bytes of the trail, and bytes of the disk that are the ledger's alone.
 
     Without `reserve_bytes` a tenth of the disk is reserved, at most 1 GiB.
@@ -59,7 +59,7 @@ def used_bytes(connection: sqlite3.Connection) -> int:
     return int((pages - free) * size)
 
 
-def cap(connection: sqlite3.Connection, budget: Budget) -> None:
+def cap(connection: sqlite3.Connection, budget: DiskBudget) -> None:
     """Have the database itself refuse to grow past the budget."""
     (size,) = connection.execute("PRAGMA page_size").fetchone()
     connection.execute(f"PRAGMA max_page_count = {max(budget.max_bytes // size, 64)}")

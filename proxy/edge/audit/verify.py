@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from proxy.edge.audit.appending import Head
-from proxy.edge.audit.books import Books, Keyring
+from proxy.edge.audit.books import AuditBooks, Keyring
 from proxy.edge.audit.chain import GENESIS, KEYLESS, ChainKey
 from proxy.edge.audit.remarks import Audited, StoredRecord, Tampering, detail_of
 from proxy.edge.audit.schema import CONTENT, RecordKind, has_table, open_trail_reader
@@ -41,7 +41,7 @@ def verify_trail(path: Path, keys: Sequence[ChainKey] = (), heads: Sequence[Head
         keyring = Keyring(connection, keys, found)
         pruned, before = _front(connection, found)
         chain = _Chain(connection, keyring, found, place=pruned + 1, before=before)
-        books = Books(connection, found)
+        books = AuditBooks(connection, found)
         told = {head.id: head.hash for head in heads if head.id > pruned}
         for record in chain.walk():
             books.note(record)

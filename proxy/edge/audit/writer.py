@@ -36,7 +36,7 @@ from proxy.edge.audit.earlier import EarlierTrail
 from proxy.edge.audit.printing import Columns, print_own
 from proxy.edge.audit.sampling import RefusalRate
 from proxy.edge.audit.schema import RecordKind, open_trail
-from proxy.edge.audit.space import Budget, Disk, cap, disk_of, used_bytes
+from proxy.edge.audit.space import Disk, DiskBudget, cap, disk_of, used_bytes
 
 _PRUNE_EVERY_SECONDS: Final = 600.0
 _RETRY_SECONDS: Final = 0.5
@@ -55,7 +55,7 @@ class WriterSettings:
     """What the configuration says of the trail. `told` goes into the record of each start."""
 
     key: ChainKey = NO_KEY
-    budget: Budget = field(default_factory=lambda: Budget(max_bytes=1 << 30))
+    budget: DiskBudget = field(default_factory=lambda: DiskBudget(max_bytes=1 << 30))
     bounds: Bounds = field(default_factory=Bounds)
     rate: RefusalRate = field(default_factory=RefusalRate)
     commit_seconds: float = 0.02
@@ -126,7 +126,7 @@ class AuditWriter:
         return self._path
 
     @property
-    def budget(self) -> Budget:
+    def budget(self) -> DiskBudget:
         """How much room the trail may take."""
         return self._settings.budget
 

@@ -38,7 +38,7 @@ class DialectUpstream(Protocol):
         """Ask one after the other for something other than null. Raises `UpstreamUnavailable`."""
 
 
-class Asking:
+class KnownMethods:
     """Asks for a method unless the endpoint is known not to know it. The methods are a closed set, so is the memory."""
 
     def __init__(self, upstream: DialectUpstream) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from proxy.edge.dialects.asking import Asking, DialectUpstream, Translated, is_unknown_method, member
+from proxy.edge.dialects.asking import DialectUpstream, KnownMethods, Translated, is_unknown_method, member
 from proxy.edge.http.upstream import UpstreamReply
 from proxy.errors import InvalidParams, StateUnavailable
 from proxy.userop.primitives import parse_uint, print_uint
@@ -101,7 +101,7 @@ class FeeTranslator:
 
     def __init__(self, upstream: DialectUpstream, node_fees: Callable[[], Awaitable[NodeFees]] | None = None) -> None:
         """`node_fees` raises `StateUnavailable` when the node does not answer."""
-        self._asking = Asking(upstream)
+        self._asking = KnownMethods(upstream)
         self._node_fees = node_fees
 
     async def answer(self, method: str) -> UpstreamReply | Translated:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from proxy.edge.dialects.asking import Asking, DialectUpstream, Translated, is_unknown_method, member
+from proxy.edge.dialects.asking import DialectUpstream, KnownMethods, Translated, is_unknown_method, member
 from proxy.edge.http.upstream import UpstreamReply
 from proxy.errors import InvalidParams
 from proxy.jsonrpc import print_json
@@ -27,7 +27,7 @@ STATUS_METHODS: Final = frozenset({_PIMLICO, _BICONOMY, _RUNDLER, _SKANDHA})
 """The methods that can be answered from another one. The first param is the hash."""
 
 
-class Stage(Enum):
+class StatusStage(Enum):
     """How far an operation has come. `MINED` says nothing of its success: the receipt does."""
 
     UNKNOWN = "unknown"
@@ -38,57 +38,57 @@ class Stage(Enum):
     DROPPED = "dropped"
 
 
-STATUS_WORDS: Final[Mapping[Stage, Mapping[str, str | None]]] = {
+STATUS_WORDS: Final[Mapping[StatusStage, Mapping[str, str | None]]] = {
     # sources: alto src/types/schemas.ts, mempool and executor/bundleManager; @biconomy/abstractjs decorators/bundler
     # (CONFIRMED ends its waiting with the receipt, REJECTED with the message, all else goes on waiting); rundler
     # crates/rpc RpcUserOperationStatus; skandha packages/types MempoolEntryStatus, null for what it does not have
-    Stage.UNKNOWN: {_PIMLICO: "not_found", _BICONOMY: "NOT_FOUND", _RUNDLER: "unknown", _SKANDHA: None},
-    Stage.WAITING: {_PIMLICO: "not_submitted", _BICONOMY: "PENDING", _RUNDLER: "pending", _SKANDHA: "Pending"},
-    Stage.SENT: {_PIMLICO: "submitted", _BICONOMY: "PENDING", _RUNDLER: "pendingBundle", _SKANDHA: "Submitted"},
-    Stage.MINED: {_PIMLICO: "included", _BICONOMY: "CONFIRMED", _RUNDLER: "mined", _SKANDHA: "OnChain"},
-    Stage.BUNDLE_REVERTED: {_PIMLICO: "failed", _BICONOMY: "REJECTED", _RUNDLER: "unknown", _SKANDHA: "Reverted"},
-    Stage.DROPPED: {_PIMLICO: "rejected", _BICONOMY: "REJECTED", _RUNDLER: "unknown", _SKANDHA: "Cancelled"},
+    StatusStage.UNKNOWN: {_PIMLICO: "not_found", _BICONOMY: "NOT_FOUND", _RUNDLER: "unknown", _SKANDHA: None},
+    StatusStage.WAITING: {_PIMLICO: "not_submitted", _BICONOMY: "PENDING", _RUNDLER: "pending", _SKANDHA: "Pending"},
+    StatusStage.SENT: {_PIMLICO: "submitted", _BICONOMY: "PENDING", _RUNDLER: "pendingBundle", _SKANDHA: "Submitted"},
+    StatusStage.MINED: {_PIMLICO: "included", _BICONOMY: "CONFIRMED", _RUNDLER: "mined", _SKANDHA: "OnChain"},
+    StatusStage.BUNDLE_REVERTED: {_PIMLICO: "failed", _BICONOMY: "REJECTED", _RUNDLER: "unknown", _SKANDHA: "Reverted"},
+    StatusStage.DROPPED: {_PIMLICO: "rejected", _BICONOMY: "REJECTED", _RUNDLER: "unknown", _SKANDHA: "Cancelled"},
 }
 """Each stage in each dialect's word."""
 
-_READ: Final[Mapping[str, Mapping[str, Stage]]] = {
+_READ: Final[Mapping[str, Mapping[str, StatusStage]]] = {
     # in lower case: skandha writes "pending", "Submitted" and "onChain"; the words of older releases beside today's
     _PIMLICO: {
-        "not_found": Stage.UNKNOWN,
-        "not_submitted": Stage.WAITING,
-        "queued": Stage.WAITING,
-        "submitted": Stage.SENT,
-        "included": Stage.MINED,
-        "failed": Stage.BUNDLE_REVERTED,
-        "reverted": Stage.BUNDLE_REVERTED,
-        "rejected": Stage.DROPPED,
+        "not_found": StatusStage.UNKNOWN,
+        "not_submitted": StatusStage.WAITING,
+        "queued": StatusStage.WAITING,
+        "submitted": StatusStage.SENT,
+        "included": StatusStage.MINED,
+        "failed": StatusStage.BUNDLE_REVERTED,
+        "reverted": StatusStage.BUNDLE_REVERTED,
+        "rejected": StatusStage.DROPPED,
     },
     _SKANDHA: {
-        "new": Stage.WAITING,
-        "pending": Stage.WAITING,
-        "submitted": Stage.SENT,
-        "onchain": Stage.MINED,
-        "includedtochain": Stage.MINED,
-        "finalized": Stage.MINED,
-        "reverted": Stage.BUNDLE_REVERTED,
-        "cancelled": Stage.DROPPED,
+        "new": StatusStage.WAITING,
+        "pending": StatusStage.WAITING,
+        "submitted": StatusStage.SENT,
+        "onchain": StatusStage.MINED,
+        "includedtochain": StatusStage.MINED,
+        "finalized": StatusStage.MINED,
+        "reverted": StatusStage.BUNDLE_REVERTED,
+        "cancelled": StatusStage.DROPPED,
     },
     _RUNDLER: {
-        "unknown": Stage.UNKNOWN,
-        "pending": Stage.WAITING,
-        "pendingbundle": Stage.SENT,
-        "preconfirmed": Stage.SENT,
-        "mined": Stage.MINED,
+        "unknown": StatusStage.UNKNOWN,
+        "pending": StatusStage.WAITING,
+        "pendingbundle": StatusStage.SENT,
+        "preconfirmed": StatusStage.SENT,
+        "mined": StatusStage.MINED,
     },
     _BICONOMY: {
-        "not_found": Stage.UNKNOWN,
-        "bundler_mempool": Stage.WAITING,
-        "pending": Stage.WAITING,
-        "submitted": Stage.SENT,
-        "confirmed": Stage.MINED,
-        "failed": Stage.BUNDLE_REVERTED,
-        "rejected": Stage.DROPPED,
-        "dropped_from_bundler_mempool": Stage.DROPPED,
+        "not_found": StatusStage.UNKNOWN,
+        "bundler_mempool": StatusStage.WAITING,
+        "pending": StatusStage.WAITING,
+        "submitted": StatusStage.SENT,
+        "confirmed": StatusStage.MINED,
+        "failed": StatusStage.BUNDLE_REVERTED,
+        "rejected": StatusStage.DROPPED,
+        "dropped_from_bundler_mempool": StatusStage.DROPPED,
     },
 }
 _RECEIPT: Final = "eth_getUserOperationReceipt"
@@ -96,10 +96,10 @@ _BY_HASH: Final = "eth_getUserOperationByHash"
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class OperationStanding:
     """Where an operation stands. `receipt` is the bundler's, as it came; `MINED` always has one."""
 
-    stage: Stage
+    stage: StatusStage
     transaction: str | None = None
     receipt: object | None = None
 
@@ -108,7 +108,7 @@ class StatusTranslator:
     """Answers the status methods of one chain."""
 
     def __init__(self, upstream: DialectUpstream) -> None:
-        self._asking = Asking(upstream)
+        self._asking = KnownMethods(upstream)
 
     async def answer(self, method: str, params: list[object]) -> UpstreamReply | Translated:
         """Answer one of `STATUS_METHODS`. Raises `UpstreamUnavailable`, and `InvalidParams` for what is no hash."""
@@ -118,10 +118,12 @@ class StatusTranslator:
             return native
         return Translated(_print(method, await self._standing(method, user_op_hash)))
 
-    async def _standing(self, asked: str, user_op_hash: str) -> Standing:
+    async def _standing(self, asked: str, user_op_hash: str) -> OperationStanding:
         params = print_json([user_op_hash])
         if isinstance(receipt := await self._asking.find(_RECEIPT, params), Mapping):
-            return Standing(Stage.MINED, _hash_of(member(member(receipt, "receipt"), "transactionHash")), receipt)
+            return OperationStanding(
+                StatusStage.MINED, _hash_of(member(member(receipt, "receipt"), "transactionHash")), receipt
+            )
         for method in _READ:
             if method == asked:
                 continue
@@ -132,12 +134,12 @@ class StatusTranslator:
                     return standing
         found = await self._asking.find(_BY_HASH, params)
         if not isinstance(found, Mapping):
-            return Standing(Stage.UNKNOWN)
+            return OperationStanding(StatusStage.UNKNOWN)
         transaction = _hash_of(found.get("transactionHash"))
-        return Standing(Stage.WAITING if transaction is None else Stage.SENT, transaction)
+        return OperationStanding(StatusStage.WAITING if transaction is None else StatusStage.SENT, transaction)
 
 
-def _read(method: str, result: object) -> Standing | None:
+def _read(method: str, result: object) -> OperationStanding | None:
     """A foreign status; `None` when it cannot be used. Mined without a receipt to show is not mined yet."""
     word = member(result, "state" if method == _BICONOMY else "status")
     stage = _READ[method].get(word.lower()) if isinstance(word, str) else None
@@ -145,7 +147,7 @@ def _read(method: str, result: object) -> Standing | None:
         return None
     told = (_hash_of(member(result, key)) for key in ("transactionHash", "transaction", "txHash"))
     transaction = next((found for found in told if found is not None), None)
-    return Standing(Stage.SENT if stage is Stage.MINED else stage, transaction)
+    return OperationStanding(StatusStage.SENT if stage is StatusStage.MINED else stage, transaction)
 
 
 def _hash_of(value: object) -> str | None:
@@ -155,12 +157,12 @@ def _hash_of(value: object) -> str | None:
         return None
 
 
-def _print(method: str, standing: Standing) -> object | None:
+def _print(method: str, standing: OperationStanding) -> object | None:
     word = STATUS_WORDS[standing.stage][method]
     if method == _PIMLICO:
         return {"status": word, "transactionHash": standing.transaction}
     if method == _RUNDLER:
-        sent = {"txHash": standing.transaction} if standing.stage is Stage.SENT else {}
+        sent = {"txHash": standing.transaction} if standing.stage is StatusStage.SENT else {}
         return {"status": word, "receipt": standing.receipt, **sent}
     if method == _SKANDHA:
         return None if word is None else {"status": word, "transaction": standing.transaction}

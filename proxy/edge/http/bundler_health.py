@@ -16,7 +16,7 @@ from proxy.userop.nonce import nonce_key
 from proxy.userop.primitives import Address
 
 
-class Kind(StrEnum):
+class QuestionKind(StrEnum):
     """What a bundler is asked; probes have their own word (`proxy.edge.http.upstream.Health`). Fit for a label."""
 
     READ = "read"
@@ -44,7 +44,7 @@ class Breaker:
     to five minutes.
     """
 
-    kind: Kind
+    kind: QuestionKind
     failures: int = 0
     rests_until: float | None = None
     rest_seconds: float = _FIRST_REST
@@ -75,7 +75,7 @@ class Breaker:
             if not self.on_trial:
                 return  # asked before the rest began, or for want of another
             self.rest_seconds = min(self.rest_seconds * 2, _LONGEST_REST)
-        elif self.failures < _MOST_FAILURES and not (self.kind is Kind.SEND and sign is Sign.SILENT):
+        elif self.failures < _MOST_FAILURES and not (self.kind is QuestionKind.SEND and sign is Sign.SILENT):
             return
         self.on_trial = False
         self.rests_until = now + self.rest_seconds

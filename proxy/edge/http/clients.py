@@ -28,7 +28,7 @@ USUAL_HEADERS: Final = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Client:
+class KnownClient:
     """One dapp. Without a key it is known by its origins; `chains` is `None` for all of them.
 
     `keys` are the SHA-256 digests of its keys. `networks` are those it may call from; none means any.
@@ -51,7 +51,7 @@ class Clients:
 
     def __init__(
         self,
-        clients: Iterable[Client] = (),
+        clients: Iterable[KnownClient] = (),
         *,
         origins: Collection[str] = frozenset(),
         headers: Sequence[str] = USUAL_HEADERS,
@@ -91,7 +91,7 @@ class Clients:
             raise NotLicensed(f"client {client.name} may not use this chain")
         return self._guests[client.name]
 
-    def _by_key(self, keys: Sequence[str]) -> Client | None:
+    def _by_key(self, keys: Sequence[str]) -> KnownClient | None:
         if not keys:
             return None
         digests = {digest_of(key) for key in keys}
@@ -103,7 +103,7 @@ class Clients:
             raise InvalidRequest("unknown API key")
         return client
 
-    def _by_origin(self, origin: str | None) -> Client:
+    def _by_origin(self, origin: str | None) -> KnownClient:
         if origin is not None:
             for client in self._keyless:
                 if _contains(client.origins, origin):

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from yarl import URL
 
-from proxy.edge.http.bundler_health import Breaker, Kind
+from proxy.edge.http.bundler_health import Breaker, QuestionKind
 from proxy.errors import InvalidParams
 from proxy.jsonrpc import Reply
 from proxy.userop.primitives import Address, parse_address, parse_uint, print_checksummed
@@ -24,14 +24,16 @@ class Health(StrEnum):
 
 
 @dataclass(slots=True, eq=False)
-class Endpoint:
+class BundlerEndpoint:
     """One bundler URL and what is known of it. `problem` is in words, and free of secrets."""
 
     name: str
     url: URL = field(repr=False)
     health: Health = Health.UNKNOWN
     problem: str | None = None
-    breakers: Mapping[Kind, Breaker] = field(default_factory=lambda: {kind: Breaker(kind) for kind in Kind})
+    breakers: Mapping[QuestionKind, Breaker] = field(
+        default_factory=lambda: {kind: Breaker(kind) for kind in QuestionKind}
+    )
 
 
 def misfit_of(chain: Reply, supported: Reply, *, chain_id: int, entry_points: frozenset[Address]) -> str | None:
@@ -50,7 +52,7 @@ def misfit_of(chain: Reply, supported: Reply, *, chain_id: int, entry_points: fr
     return None
 
 
-def endpoint_at(name: str, text: str) -> Endpoint:
+def endpoint_at(name: str, text: str) -> BundlerEndpoint:
     """The endpoint at a URL. Raises `ValueError`, which does not quote it."""
     try:
         url = URL(text)
@@ -58,4 +60,4 @@ def endpoint_at(name: str, text: str) -> Endpoint:
         raise ValueError(f"{name}: not a URL") from None
     if url.scheme not in ("http", "https") or not url.host:
         raise ValueError(f"{name}: not an http or https URL")
-    return Endpoint(name, url)
+    return BundlerEndpoint(name, url)

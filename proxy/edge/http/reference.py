@@ -10,7 +10,7 @@ from aiohttp import web
 from proxy.edge.http.http_log import HTTP_LOG
 from proxy.edge.http.listener import ListenerSettings
 from proxy.edge.http.messages import HttpAnswer, HttpRequest
-from proxy.edge.http.service import Call, Service
+from proxy.edge.http.service import InboundCall, Service
 from proxy.edge.http.websocket import WebSockets, wants_websocket
 from proxy.errors import InvalidRequest
 
@@ -58,7 +58,7 @@ class AiohttpListener:
         finally:
             received.end()
 
-    async def _serve(self, request: web.BaseRequest, call: Call) -> web.Response:
+    async def _serve(self, request: web.BaseRequest, call: InboundCall) -> web.Response:
         try:
             body = await self._read(request)
         except InvalidRequest as error:

@@ -19,7 +19,7 @@ from proxy.edge.http.forwarded import TrustedProxies
 from proxy.edge.http.messages import HttpAnswer, HttpRequest, plain
 from proxy.edge.http.openrpc import OPENRPC, OPENRPC_PATH
 from proxy.errors import Code, InvalidRequest, RateLimited, RpcError
-from proxy.jsonrpc import NULL_ID, Batch, Limits, Malformed, Request, parse_body, print_error
+from proxy.jsonrpc import NULL_ID, Batch, BodyLimits, Malformed, Request, parse_body, print_error
 from proxy.ports import Answer, RequestContext
 
 NOBODY: Final = "other"
@@ -63,7 +63,7 @@ class ServiceSettings:
     chains: Sequence[str]
     clients: Clients = field(default_factory=Clients)
     proxies: TrustedProxies = field(default_factory=TrustedProxies)
-    limits: Limits = field(default_factory=Limits)
+    limits: BodyLimits = field(default_factory=BodyLimits)
     batch_concurrency: int = 8
     batch_answer_bytes: int = 4 * 1024 * 1024
     all_batches_bytes: int = 64 * 1024 * 1024  # answers collected for batches that are not whole yet
@@ -71,7 +71,7 @@ class ServiceSettings:
 
 
 class Service:
-    """Tells what becomes of a request: an answer at once, or a `Call` that wants its body."""
+    """Tells what becomes of a request: an answer at once, or a `InboundCall` that wants its body."""
 
     def __init__(self, answer: AnswerRequest, settings: ServiceSettings, hooks: Hooks | None = None) -> None:
         self.answer = answer
@@ -82,8 +82,8 @@ class Service:
         if len(settings.chains) == 1:
             self._routes["/"] = settings.chains[0]
 
-    def receive(self, request: HttpRequest) -> HttpAnswer | Call:
-        """Decide by the head alone. A `Call` that is returned has to be ended."""
+    def receive(self, request: HttpRequest) -> HttpAnswer | InboundCall:
+        """Decide by the head alone. A `InboundCall` that is returned has to be ended."""
         match request.method:
             case "POST":
                 return self._post(request)
@@ -109,7 +109,7 @@ class Service:
         guest = self.settings.clients.identify(request.headers, chain, caller, keys)
         return RequestContext(chain, guest.name, caller, guest)
 
-    def _post(self, request: HttpRequest) -> HttpAnswer | Call:
+    def _post(self, request: HttpRequest) -> HttpAnswer | InboundCall:
         chain, keys = self._find(request)
         if chain is None:
             self.hooks.turned_away(NOBODY, NOBODY, DENIED)
@@ -127,7 +127,7 @@ class Service:
         except RpcError as error:
             self.hooks.turned_away(chain, context.client, INVALID)
             return self.refusal(request, error)
-        return Call(self, request, context)
+        return InboundCall(self, request, context)
 
     def open(self, request: HttpRequest) -> HttpAnswer | Line:
         """Decide on a WebSocket by the head of its first request."""
@@ -190,17 +190,17 @@ class Line:
     chain: str
     keys: Sequence[str] = field(repr=False)
 
-    def call(self) -> Call:
+    def call(self) -> InboundCall:
         """The call that a message is. It has to be ended. Raises `InvalidRequest` when its client may call no more."""
         try:
             context = self.service.identify(self.request, self.chain, self.keys)
         except InvalidRequest:  # the settings were read again since it was opened
             self.service.hooks.turned_away(self.chain, NOBODY, DENIED)
             raise
-        return Call(self.service, self.request, context)
+        return InboundCall(self.service, self.request, context)
 
 
-class Call:
+class InboundCall:
     """One POST to a chain from its head to its answer. `end` it, whatever happens."""
 
     __slots__ = ("_context", "_request", "_service")

@@ -16,9 +16,9 @@ from types import TracebackType
 from typing import Final, Self
 
 from proxy.bundler_answers import TOOK_NOTHING, Meaning, meaning_of_error
-from proxy.edge.http.bundler_health import Kind, Placements, Sign
+from proxy.edge.http.bundler_health import Placements, QuestionKind, Sign
 from proxy.edge.http.client import ClientSettings, HttpClient, NoReplyError, UnreachedError
-from proxy.edge.http.endpoints import Endpoint, Health, endpoint_at, misfit_of
+from proxy.edge.http.endpoints import BundlerEndpoint, Health, endpoint_at, misfit_of
 from proxy.edge.http.lean.pool import Pool
 from proxy.edge.http.listener import Transport
 from proxy.edge.http.reference_client import AiohttpClient
@@ -73,7 +73,7 @@ class _ExchangeError(UpstreamUnavailable):
         self.silent = silent
 
 
-class Upstream:
+class HttpUpstream:
     """The bundlers of one chain behind one `post`. Use as an asynchronous context manager.
 
     `in_flight` says whether anything is held that takes a place on chain; `stopwatch` gives monotonic seconds.
@@ -88,7 +88,7 @@ class Upstream:
         entry_points: frozenset[Address],
         settings: UpstreamSettings | None = None,
         on_health: Callable[[str, Health], None] = lambda _name, _health: None,
-        on_rest: Callable[[str, Kind, bool], None] = lambda _name, _kind, _rests: None,
+        on_rest: Callable[[str, QuestionKind, bool], None] = lambda _name, _kind, _rests: None,
         in_flight: Callable[[OperationPlace], bool] = lambda _place: False,
         stopwatch: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -131,9 +131,9 @@ class Upstream:
     @property
     def preferred(self) -> str:
         """The name of the endpoint the next read goes to first."""
-        return next(iter(self._order(Kind.READ)), self.endpoints[0]).name
+        return next(iter(self._order(QuestionKind.READ)), self.endpoints[0]).name
 
-    def _order(self, kind: Kind, place: OperationPlace | None = None) -> list[Endpoint]:
+    def _order(self, kind: QuestionKind, place: OperationPlace | None = None) -> list[BundlerEndpoint]:
         """Whom to ask, one after the other.
 
         Endpoints in configured order, then those resting from such questions, then those that could not be reached
@@ -169,9 +169,9 @@ class Upstream:
             return await self._send(method, params, seconds, place)
         failure: UpstreamUnavailable | None = None
         turned_away: UpstreamReply | None = None
-        for endpoint in self._order(Kind.READ):
+        for endpoint in self._order(QuestionKind.READ):
             try:
-                answer = await self._ask(endpoint, Kind.READ, method, params, seconds)
+                answer = await self._ask(endpoint, QuestionKind.READ, method, params, seconds)
             except UpstreamUnavailable as error:
                 failure = error
             else:
@@ -185,11 +185,11 @@ class Upstream:
     async def _send(self, method: str, params: bytes, seconds: float, place: OperationPlace | None) -> UpstreamReply:
         failure: UpstreamUnavailable | None = None
         stood = place is not None and self._placements.bundler_of(place, self._stopwatch()) is not None
-        for endpoint in self._order(Kind.SEND, place):
+        for endpoint in self._order(QuestionKind.SEND, place):
             if place is not None:
                 self._placements.sent(place, self.endpoints.index(endpoint), self._stopwatch())
             try:
-                answer = await self._ask(endpoint, Kind.SEND, method, params, seconds)
+                answer = await self._ask(endpoint, QuestionKind.SEND, method, params, seconds)
             except UpstreamUnavailable as error:
                 if error.may_have_been_sent:
                     raise
@@ -219,9 +219,9 @@ class Upstream:
         """
         failure: UpstreamUnavailable | None = None
         answers: list[UpstreamReply] = []
-        for endpoint in self._order(Kind.READ):
+        for endpoint in self._order(QuestionKind.READ):
             try:
-                answer = await self._ask(endpoint, Kind.READ, method, params, self._settings.total_seconds)
+                answer = await self._ask(endpoint, QuestionKind.READ, method, params, self._settings.total_seconds)
             except UpstreamUnavailable as error:
                 failure = error
                 continue
@@ -236,7 +236,9 @@ class Upstream:
         problems = "; ".join(f"{endpoint.name} {endpoint.problem}" for endpoint in self.endpoints)
         return UpstreamUnavailable(f"no usable bundler: {problems}", may_have_been_sent=False)
 
-    async def _ask(self, endpoint: Endpoint, kind: Kind, method: str, params: bytes, seconds: float) -> UpstreamReply:
+    async def _ask(
+        self, endpoint: BundlerEndpoint, kind: QuestionKind, method: str, params: bytes, seconds: float
+    ) -> UpstreamReply:
         """One exchange, and what it tells of the endpoint. Raises `UpstreamUnavailable`."""
         breaker = endpoint.breakers[kind]
         on_trial = breaker.begin(self._stopwatch())
@@ -252,13 +254,13 @@ class Upstream:
             if on_trial:
                 breaker.given_up()
             raise
-        failed = answer.status in TOOK_NOTHING or (kind is Kind.SEND and _meaning_of(answer) is Meaning.UNKNOWN)
+        failed = answer.status in TOOK_NOTHING or (kind is QuestionKind.SEND and _meaning_of(answer) is Meaning.UNKNOWN)
         self._sign(endpoint, kind, Sign.FAILED if failed else Sign.ANSWERED)
         if endpoint.health is Health.UNREACHABLE:
             self._note(endpoint, Health.UNKNOWN)
         return answer
 
-    def _sign(self, endpoint: Endpoint, kind: Kind, sign: Sign) -> None:
+    def _sign(self, endpoint: BundlerEndpoint, kind: QuestionKind, sign: Sign) -> None:
         now, breaker = self._stopwatch(), endpoint.breakers[kind]
         rested = breaker.rests_until is not None
         breaker.note(sign, now)
@@ -266,7 +268,7 @@ class Upstream:
             _LOG.warning("%s %s", endpoint.name, _RESTS[rests].format(kind=kind))
             self._on_rest(endpoint.name, kind, rests)
 
-    async def _exchange(self, endpoint: Endpoint, method: str, params: bytes, seconds: float) -> UpstreamReply:
+    async def _exchange(self, endpoint: BundlerEndpoint, method: str, params: bytes, seconds: float) -> UpstreamReply:
         assert self._client is not None, "Upstream is used inside its context"  # noqa: S101 - our own promise
         our_id = next(self._ids)
         silent = False
@@ -283,7 +285,7 @@ class Upstream:
             problem = f"{endpoint.name} answered HTTP {answer.status} with a body that is {error}"
         raise _ExchangeError(problem, silent=silent, turned_away=status in TOOK_NOTHING) from None
 
-    def _note(self, endpoint: Endpoint, health: Health, problem: str | None = None) -> None:
+    def _note(self, endpoint: BundlerEndpoint, health: Health, problem: str | None = None) -> None:
         endpoint.health, endpoint.problem = health, problem
         self._on_health(endpoint.name, health)
 
@@ -298,7 +300,7 @@ class Upstream:
             await self.probe()
             await asyncio.sleep(interval_seconds)
 
-    async def _probe(self, endpoint: Endpoint) -> None:
+    async def _probe(self, endpoint: BundlerEndpoint) -> None:
         try:
             seconds = self._settings.probe_seconds
             chain = await self._exchange(endpoint, "eth_chainId", _NO_PARAMS, seconds)

@@ -12,7 +12,7 @@ from aiohttp import WSCloseCode, WSMsgType, web
 from proxy.edge.http.http_log import HTTP_LOG
 from proxy.edge.http.listener import ListenerSettings
 from proxy.edge.http.messages import HttpAnswer, HttpRequest
-from proxy.edge.http.service import Call, Line, Service
+from proxy.edge.http.service import InboundCall, Line, Service
 from proxy.errors import InvalidRequest
 
 _HEARTBEAT_SECONDS: Final = 30.0
@@ -85,7 +85,7 @@ class WebSockets:
                 task = answering.create_task(self._answer(socket, call, message.data.encode()))
                 task.add_done_callback(lambda _task: places.release())
 
-    async def _answer(self, socket: web.WebSocketResponse, call: Call, body: bytes) -> None:
+    async def _answer(self, socket: web.WebSocketResponse, call: InboundCall, body: bytes) -> None:
         try:
             answer = await call.answer(body)
         except Exception:  # a promise of ours is broken: nothing of it is told
@@ -99,7 +99,7 @@ class WebSockets:
         elif answer.body:
             await self._send(socket, call, answer.body)
 
-    async def _send(self, socket: web.WebSocketResponse, call: Call, body: bytes) -> None:
+    async def _send(self, socket: web.WebSocketResponse, call: InboundCall, body: bytes) -> None:
         try:
             async with asyncio.timeout(self._settings.stalled_seconds):
                 await socket.send_str(body.decode())

@@ -22,7 +22,7 @@ from proxy.document import Place
 from proxy.edge.rule_files.reading import as_config_faults, read_rules
 from proxy.edge.rule_files.watch import LOOK_SECONDS, Marks, Watch, look
 from proxy.edge.telemetry.metrics import Metrics
-from proxy.edge.telemetry.rule_metrics import Reason, Result, RuleInfo, RuleName
+from proxy.edge.telemetry.rule_metrics import ReloadReason, Result, RuleInfo, RuleName
 from proxy.errors import ConfigErrors, StateUnavailable
 from proxy.judge.allowance import Allowances
 from proxy.judge.difference import NO_DIFFERENCE, Difference, difference
@@ -72,7 +72,7 @@ class RuleBook:
         self._by_id: dict[str, Rule] = {}
         self._watch = Watch(self._look)
         self._keepers: list[Keep] = []
-        self._hearers: list[Callable[[Reason, ReloadResult], None]] = []
+        self._hearers: list[Callable[[ReloadReason, ReloadResult], None]] = []
         self._one_at_a_time = asyncio.Lock()
 
     @property
@@ -125,11 +125,11 @@ class RuleBook:
         self._keepers.append(keep)
         await self._tell(keep)
 
-    def heard_by(self, hearer: Callable[[Reason, ReloadResult], None]) -> None:
+    def heard_by(self, hearer: Callable[[ReloadReason, ReloadResult], None]) -> None:
         """Have `hearer` told of each reload, also of one that changed nothing because the files are faulty."""
         self._hearers.append(hearer)
 
-    async def reload(self, reason: Reason) -> ReloadResult:
+    async def reload(self, reason: ReloadReason) -> ReloadResult:
         """Read the rules again and, when nothing is faulty, put them in force. Reloads wait for one another."""
         async with self._one_at_a_time:
             result = Result.FAILURE
@@ -154,14 +154,14 @@ class RuleBook:
             await asyncio.sleep(LOOK_SECONDS)
             try:
                 if await asyncio.to_thread(self._watch.is_due):
-                    await self.reload(Reason.FILE)
+                    await self.reload(ReloadReason.FILE)
             except Exception:
                 # the next change must be seen all the same
                 _LOG.exception("reading the rules again failed; the set before stays in force")
 
     async def signalled(self) -> None:
         """SIGHUP: read the rules again, and whatever else is read again with them."""
-        await self.reload(Reason.SIGNAL)
+        await self.reload(ReloadReason.SIGNAL)
         for also in self.also_on_signal:
             await also()
 
@@ -198,14 +198,14 @@ class RuleBook:
         )
         return Parsed(ruleset=None, faults=(restless, *parsed.faults), warnings=parsed.warnings)
 
-    def _refuse(self, parsed: Parsed, reason: Reason) -> ReloadResult:
+    def _refuse(self, parsed: Parsed, reason: ReloadReason) -> ReloadResult:
         digest = self.ruleset.digest
         for fault in parsed.faults:
             _LOG.error("rules: %s", fault)
         _LOG.error("rules not reloaded (%s): %d faults; set %s stays in force", reason, len(parsed.faults), digest)
         return ReloadResult(digest=digest, faults=parsed.faults, warnings=parsed.warnings)
 
-    def _take(self, parsed: Parsed, reason: Reason) -> ReloadResult:
+    def _take(self, parsed: Parsed, reason: ReloadReason) -> ReloadResult:
         assert parsed.ruleset is not None  # noqa: S101  # the caller has looked
         before, after = self.ruleset, parsed.ruleset
         changes = difference(before, after)

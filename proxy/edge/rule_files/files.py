@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from proxy.document import Place
-from proxy.judge.parse import Beside, RuleFault, Source
+from proxy.judge.parse import Beside, RuleFault, SourceFile
 
 MOST_BYTES: Final = 4 * 1024 * 1024
 TOKENS: Final = "tokens.yaml"
@@ -18,7 +18,7 @@ _CASES: Final = (".cases.yaml", ".cases.yml")
 
 def read_rule_files(
     patterns: Sequence[str], base: Path
-) -> tuple[tuple[Source, ...], tuple[Source, ...], tuple[RuleFault, ...]]:
+) -> tuple[tuple[SourceFile, ...], tuple[SourceFile, ...], tuple[RuleFault, ...]]:
     """The rule files that the patterns name, relative to `base`, the token files of their folders and of the folders
     around those, and a fault for every pattern without a file and every file that cannot be read.
 
@@ -72,14 +72,14 @@ def _is_rule_file(path: Path) -> bool:
     return path.name != TOKENS and not path.name.endswith(_CASES)
 
 
-def _read_all(paths: Iterable[Path], faults: list[RuleFault]) -> tuple[Source, ...]:
+def _read_all(paths: Iterable[Path], faults: list[RuleFault]) -> tuple[SourceFile, ...]:
     sources = []
     for path in paths:
         text = _read(path)
         if isinstance(text, RuleFault):
             faults.append(text)
         else:
-            sources.append(Source(_shown(path), text))
+            sources.append(SourceFile(_shown(path), text))
     return tuple(sources)
 
 

@@ -35,7 +35,7 @@ from proxy.edge.telemetry.rule_metrics import RuleMetrics, RuleName
 from proxy.errors import Code
 from proxy.judge.verdict import Mode, Reject, Verdict
 from proxy.methods import MethodClass
-from proxy.ports import Outcome
+from proxy.ports import RequestOutcome
 from proxy.session.outcome import Waived
 from proxy.userop.primitives import Address, Hash32
 
@@ -50,7 +50,7 @@ ALLOW: Final = "allow"
 
 METHOD_CLASSES: Final = (*(each.value for each in MethodClass), OTHER)
 
-OUTCOMES: Final = (*(each.value for each in Outcome), OTHER)
+OUTCOMES: Final = (*(each.value for each in RequestOutcome), OTHER)
 
 FACTS: Final = ("upstream", "node", "registry", "ledger", "audit", *Waived, OTHER)
 """What can be missing, or unknown, when a verdict is due."""

@@ -18,7 +18,7 @@ from proxy.happening import Alerts, Silence
 from proxy.judge.decision import Decision, UpstreamAnswer
 from proxy.judge.verdict import Allow, Reject
 from proxy.methods import MethodClass
-from proxy.ports import Deed, OperationEnd, Outcome, RequestContext
+from proxy.ports import Deed, OperationEnd, RequestContext, RequestOutcome
 from proxy.userop.primitives import print_bytes
 
 _LOG: Final = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ class EdgeRecorder:
         if self._audit is not None:
             self._audit.door.answered(decision_id, answer)
 
-    def ended(self, context: RequestContext, method_class: MethodClass, outcome: Outcome) -> None:
+    def ended(self, context: RequestContext, method_class: MethodClass, outcome: RequestOutcome) -> None:
         self._metrics.request(context.chain, method_class, outcome, context.client)
 
     def operation_ended(self, end: OperationEnd) -> None:

@@ -23,7 +23,7 @@ NO_RULES: Final = "none"
 """The digest label until a set has been read."""
 
 
-class Reason(StrEnum):
+class ReloadReason(StrEnum):
     """Why the rules were read again."""
 
     FILE = "file"  # one of their files changed
@@ -84,7 +84,7 @@ class RuleMetrics:
             ["reason", "result"],
             registry=registry,
         )
-        for reason in Reason:
+        for reason in ReloadReason:
             for result in Result:
                 self._reloads.labels(reason, result)
         self._successful = Gauge(
@@ -187,7 +187,7 @@ class RuleMetrics:
         """On how many operations a rule in force has fired since the gate started, whatever its mode was."""
         return self._since_start.get(rule, 0)
 
-    def reloaded(self, reason: Reason, result: Result) -> None:
+    def reloaded(self, reason: ReloadReason, result: Result) -> None:
         """Count a reload."""
         self._reloads.labels(reason, result).inc()
 

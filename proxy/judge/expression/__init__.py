@@ -15,7 +15,7 @@ from typing import Final
 from proxy.judge.expression.checker import RESERVED_NAMES, check
 from proxy.judge.expression.faults import ExpressionFault
 from proxy.judge.expression.fields import FIELDS, Field
-from proxy.judge.expression.scope import NamedList, Scope
+from proxy.judge.expression.scope import ExpressionScope, NamedList
 from proxy.judge.expression.typed import Notes
 from proxy.judge.facts import Facts, GrantFacts
 from proxy.userop.primitives import Selector
@@ -26,9 +26,9 @@ __all__ = [
     "RESERVED_NAMES",
     "Expression",
     "ExpressionFault",
+    "ExpressionScope",
     "Field",
     "NamedList",
-    "Scope",
     "compile_expression",
 ]
 
@@ -63,7 +63,7 @@ class Expression:
         return self._run(facts, grant, ())
 
 
-def compile_expression(source: str, scope: Scope) -> Expression | tuple[ExpressionFault, ...]:
+def compile_expression(source: str, scope: ExpressionScope) -> Expression | tuple[ExpressionFault, ...]:
     """The expression that `source` is, or everything that is wrong with it."""
     notes = Notes(source)
     part = check(source, scope, notes)

@@ -15,7 +15,7 @@ _USUAL: Final = 'write arg("swap(uint256 minOut)", "minOut")'
 _IN_A_LOOP: Final = "write any(arg(c, …) … for c in op.calls)"
 
 
-def argument(notes: Notes, node: tree.Call, variables: Mapping[str, Variable]) -> Typed:
+def argument(notes: Notes, node: tree.FunctionCall, variables: Mapping[str, Variable]) -> Typed:
     """`arg("swap(uint256 minOut)", "minOut")`, or `arg(c, …)` of one call in a loop over calls."""
     texts = [part.value for part in node.arguments if isinstance(part, tree.Constant) and type(part.value) is str]
     variable = None

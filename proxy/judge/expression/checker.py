@@ -12,11 +12,11 @@ from proxy.judge.expression.amounts import moved, worth_in_token, worth_in_usd
 from proxy.judge.expression.argument import argument
 from proxy.judge.expression.arithmetic import calculate, negate
 from proxy.judge.expression.comparisons import adapted, comparable, compare, contains, misfit
-from proxy.judge.expression.faults import Unreadable, did_you_mean
+from proxy.judge.expression.faults import UnreadableExpression, did_you_mean
 from proxy.judge.expression.fields import Field, fields_of
 from proxy.judge.expression.literals import literal, number
 from proxy.judge.expression.parser import MAX_DEPTH, parse
-from proxy.judge.expression.scope import Scope
+from proxy.judge.expression.scope import ExpressionScope
 from proxy.judge.expression.typed import MAX_PARTS, Notes, Typed, Variable, broken
 from proxy.judge.expression.types import (
     ADDRESS,
@@ -63,25 +63,25 @@ class _Place:
     macros: tuple[str, ...] = ()
 
 
-def check(source: str, scope: Scope, notes: Notes) -> Typed:
+def check(source: str, scope: ExpressionScope, notes: Notes) -> Typed:
     """The whole of an expression, compiled; faults are in `notes`."""
     try:
         node = parse(source)
-    except Unreadable as unreadable:
+    except UnreadableExpression as unreadable:
         notes.faults.append(unreadable.fault)
-        return broken(tree.Node(offset=0, end=len(source)))
+        return broken(tree.ExpressionNode(offset=0, end=len(source)))
     return _Checker(scope, notes).condition(node, _Place(variables={}))
 
 
 class _Checker:
     """One walk over the tree; every part is counted, so that macros cannot grow without end."""
 
-    def __init__(self, scope: Scope, notes: Notes) -> None:
+    def __init__(self, scope: ExpressionScope, notes: Notes) -> None:
         self._scope = scope
         self._notes = notes
-        self._parsed: dict[str, tree.Node | Unreadable] = {}
+        self._parsed: dict[str, tree.ExpressionNode | UnreadableExpression] = {}
 
-    def condition(self, node: tree.Node, place: _Place) -> Typed:
+    def condition(self, node: tree.ExpressionNode, place: _Place) -> Typed:
         """A part that has to be true or false."""
         part = self.part(node, place)
         if part.broken or part.type.sort is Sort.BOOL:
@@ -89,7 +89,7 @@ class _Checker:
         shown = self._notes.shown(node)
         return self._notes.complain(node, f"{shown} is {part.type.words}, no condition", "compare it with something")
 
-    def part(self, node: tree.Node, place: _Place) -> Typed:
+    def part(self, node: tree.ExpressionNode, place: _Place) -> Typed:
         """Any part."""
         place = replace(place, level=place.level + 1)
         self._notes.parts += 1
@@ -126,7 +126,7 @@ class _Checker:
             case tree.Comparison():
                 judge = contains if node.sign in ("in", "not in") else compare
                 return judge(self._notes, node, self.part(node.left, place), self.part(node.right, place))
-            case tree.Call():
+            case tree.FunctionCall():
                 return self._call(node, place)
             case tree.Quantifier():
                 return self._quantifier(node, place)
@@ -165,7 +165,7 @@ class _Checker:
             notes.macro = f"{notes.macro} > {name}"
         notes.source = self._scope.macros[name]
         inner = self._body(name)
-        if isinstance(inner, Unreadable):
+        if isinstance(inner, UnreadableExpression):
             fault = inner.fault
             part = notes.complain(node, f"{fault.problem} (column {fault.offset + 1} of it)", fault.suggestion)
         else:
@@ -174,11 +174,11 @@ class _Checker:
         notes.source, notes.macro, notes.macro_node = outside
         return replace(part, node=node)
 
-    def _body(self, name: str) -> tree.Node | Unreadable:
+    def _body(self, name: str) -> tree.ExpressionNode | UnreadableExpression:
         if name not in self._parsed:
             try:
                 self._parsed[name] = parse(self._scope.macros[name])
-            except Unreadable as unreadable:
+            except UnreadableExpression as unreadable:
                 self._parsed[name] = unreadable
         return self._parsed[name]
 
@@ -206,7 +206,7 @@ class _Checker:
             nearest and nearest.replace("mean ", f"mean {node.base}."),
         )
 
-    def _read(self, node: tree.Node, field: Field, place: _Place, base: str) -> Typed:
+    def _read(self, node: tree.ExpressionNode, field: Field, place: _Place, base: str) -> Typed:
         self._notes.fields.add(field.name)
         kind = field.type
         named = {"op.chain": self._scope.chains, "op.client": self._scope.clients}.get(field.name)
@@ -276,7 +276,7 @@ class _Checker:
 
     # functions
 
-    def _call(self, node: tree.Call, place: _Place) -> Typed:
+    def _call(self, node: tree.FunctionCall, place: _Place) -> Typed:
         name = node.function
         if name not in FUNCTIONS:
             return self._notes.complain(node, f"{_shown(name)} is not a function", did_you_mean(name, FUNCTIONS))
@@ -300,7 +300,7 @@ class _Checker:
             )
         return Typed(node=node, type=UNSIGNED, run=closures.length(inner.run))
 
-    def _moved(self, node: tree.Call, argument: tree.Node) -> Typed:
+    def _moved(self, node: tree.FunctionCall, argument: tree.ExpressionNode) -> Typed:
         match argument:
             case tree.Name(name=symbol):
                 pass

@@ -80,7 +80,7 @@ def comparable(left: Type, right: Type) -> bool:
     return left.fits(right) and left.sort not in (Sort.RECORD, Sort.LIST)
 
 
-def misfit(notes: Notes, node: tree.Node, left: Typed, right: Typed) -> Typed:
+def misfit(notes: Notes, node: tree.ExpressionNode, left: Typed, right: Typed) -> Typed:
     """The fault of putting two different things together."""
     first, second = notes.shown(left.node), notes.shown(right.node)
     if left.type.sort is Sort.AMOUNT and right.type.sort is Sort.AMOUNT:
@@ -115,7 +115,7 @@ def _compare_none(notes: Notes, node: tree.Comparison, left: Typed, right: Typed
     return Typed(node=node, type=BOOL, run=closures.is_missing(other.run, wanted=node.sign == "=="))
 
 
-def outside_of_set(notes: Notes, node: tree.Node, left: Typed, right: Typed) -> Typed | None:
+def outside_of_set(notes: Notes, node: tree.ExpressionNode, left: Typed, right: Typed) -> Typed | None:
     """The fault of a text that a closed set does not hold; `None` when the two have a text in common."""
     ours, theirs = left.type.values, right.type.values
     if ours is None or theirs is None or set(ours) & set(theirs):

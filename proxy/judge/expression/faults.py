@@ -22,7 +22,7 @@ class ExpressionFault:
         return text if self.suggestion is None else f"{text}; {self.suggestion}"
 
 
-class Unreadable(Exception):  # no Error: nothing is broken but the text
+class UnreadableExpression(Exception):  # no Error: nothing is broken but the text
     """The text is no expression: reading stops at the first fault."""
 
     def __init__(self, offset: int, length: int, problem: str, suggestion: str | None = None) -> None:

@@ -6,7 +6,7 @@ import re
 from enum import Enum, auto
 from typing import Final, NamedTuple
 
-from proxy.judge.expression.faults import Unreadable
+from proxy.judge.expression.faults import UnreadableExpression
 from proxy.judge.tokens import MAX_DIGITS
 
 MAX_LENGTH: Final = 10_000
@@ -60,9 +60,9 @@ _FOREIGN: Final = {
 
 
 def read_pieces(source: str) -> list[Piece]:
-    """All words of an expression and an END behind them. Raises `Unreadable` at the first that is none."""
+    """All words of an expression and an END behind them. Raises `UnreadableExpression` at the first that is none."""
     if len(source) > MAX_LENGTH:
-        raise Unreadable(0, 1, f"this is longer than {MAX_LENGTH} characters", "use a list or a macro")
+        raise UnreadableExpression(0, 1, f"this is longer than {MAX_LENGTH} characters", "use a list or a macro")
     pieces: list[Piece] = []
     position = _after_space(source, 0)
     while position < len(source):
@@ -80,13 +80,13 @@ def _after_space(source: str, position: int) -> int:
     return position if found is None else found.end()
 
 
-def _unreadable(source: str, position: int) -> Unreadable:
+def _unreadable(source: str, position: int) -> UnreadableExpression:
     character = source[position]
     if character in "\"'":
-        return Unreadable(
+        return UnreadableExpression(
             position, len(source) - position, "this text does not end", "texts hold no line breaks, \\ or quotes"
         )
-    return Unreadable(position, 1, f"{character!a} has no meaning here")
+    return UnreadableExpression(position, 1, f"{character!a} has no meaning here")
 
 
 def _piece(found: re.Match[str]) -> Piece:
@@ -97,12 +97,14 @@ def _piece(found: re.Match[str]) -> Piece:
         kind = "TEXT"
     if kind == "NAME":
         if text in _CAPITALISED:
-            raise Unreadable(offset, end - offset, f"{text} has no meaning here", f"write {_CAPITALISED[text]}")
+            raise UnreadableExpression(
+                offset, end - offset, f"{text} has no meaning here", f"write {_CAPITALISED[text]}"
+            )
         return Piece(Word.KEYWORD if text in KEYWORDS else Word.NAME, text, offset, end)
     if kind == "SIGN" and text in _FOREIGN:
-        raise Unreadable(offset, end - offset, f"{text} has no meaning here", _FOREIGN[text])
+        raise UnreadableExpression(offset, end - offset, f"{text} has no meaning here", _FOREIGN[text])
     if kind == "BYTES" and not re.fullmatch(r"0x(?:[0-9a-fA-F]{8}|[0-9a-fA-F]{40}|[0-9a-fA-F]{64})", text):
-        raise Unreadable(
+        raise UnreadableExpression(
             offset,
             end - offset,
             "these are no bytes that mean something here",
@@ -115,6 +117,6 @@ def _piece(found: re.Match[str]) -> Piece:
 
 def _check_number(text: str, offset: int, end: int) -> None:
     if "__" in text or text.endswith("_") or "_." in text:
-        raise Unreadable(offset, end - offset, "_ stands between digits")
+        raise UnreadableExpression(offset, end - offset, "_ stands between digits")
     if len(text) > MAX_DIGITS:
-        raise Unreadable(offset, end - offset, f"this number has more than {MAX_DIGITS} digits")
+        raise UnreadableExpression(offset, end - offset, f"this number has more than {MAX_DIGITS} digits")

@@ -6,7 +6,7 @@ from fractions import Fraction
 from typing import Final
 
 from proxy.judge.expression import tree
-from proxy.judge.expression.faults import Unreadable
+from proxy.judge.expression.faults import UnreadableExpression
 from proxy.judge.expression.lexer import Piece, Word, read_pieces
 
 MAX_DEPTH: Final = 32
@@ -17,8 +17,8 @@ _ARITHMETIC: Final = {"+": 1, "-": 1, "*": 2, "//": 2, "%": 2}
 """Signs and how tightly they bind."""
 
 
-def parse(source: str) -> tree.Node:
-    """The tree of an expression. Raises `Unreadable`."""
+def parse(source: str) -> tree.ExpressionNode:
+    """The tree of an expression. Raises `UnreadableExpression`."""
     return _Parser(source).whole()
 
 
@@ -30,7 +30,7 @@ class _Parser:
         self._at = 0
         self._level = 0
 
-    def whole(self) -> tree.Node:
+    def whole(self) -> tree.ExpressionNode:
         """The expression up to the end of the text."""
         if self._ended():
             raise self._fault(self._next, "there is nothing here", "write a condition, such as op.value > 1 ETH")
@@ -66,10 +66,10 @@ class _Parser:
             raise self._unexpected(text)
         return self._take()
 
-    def _fault(self, piece: Piece, problem: str, suggestion: str | None = None) -> Unreadable:
-        return Unreadable(piece.offset, piece.end - piece.offset, problem, suggestion)
+    def _fault(self, piece: Piece, problem: str, suggestion: str | None = None) -> UnreadableExpression:
+        return UnreadableExpression(piece.offset, piece.end - piece.offset, problem, suggestion)
 
-    def _unexpected(self, wanted: str) -> Unreadable:
+    def _unexpected(self, wanted: str) -> UnreadableExpression:
         piece = self._next
         shown = "the expression ends here" if piece.word is Word.END else f"{ascii(piece.text)[1:-1]} is out of place"
         return self._fault(piece, shown, f"wanted {wanted}")
@@ -80,14 +80,14 @@ class _Parser:
         if self._level > MAX_DEPTH:
             raise self._fault(self._next, f"this nests deeper than {MAX_DEPTH}", "give a part of it a name as a macro")
 
-    def _depth(self, *parts: tree.Node) -> int:
+    def _depth(self, *parts: tree.ExpressionNode) -> int:
         depth = 1 + max(part.depth for part in parts)
         if depth > MAX_DEPTH:
             last = parts[-1]
-            raise Unreadable(last.offset, last.end - last.offset, f"this nests deeper than {MAX_DEPTH}")
+            raise UnreadableExpression(last.offset, last.end - last.offset, f"this nests deeper than {MAX_DEPTH}")
         return depth
 
-    def _either(self) -> tree.Node:
+    def _either(self) -> tree.ExpressionNode:
         self._enter()
         parts = [self._both()]
         while self._skip("or"):
@@ -95,13 +95,13 @@ class _Parser:
         self._level -= 1
         return self._joined(parts, disjunction=True)
 
-    def _both(self) -> tree.Node:
+    def _both(self) -> tree.ExpressionNode:
         parts = [self._negated()]
         while self._skip("and"):
             parts.append(self._negated())
         return self._joined(parts, disjunction=False)
 
-    def _joined(self, parts: list[tree.Node], *, disjunction: bool) -> tree.Node:
+    def _joined(self, parts: list[tree.ExpressionNode], *, disjunction: bool) -> tree.ExpressionNode:
         if len(parts) == 1:
             return parts[0]
         return tree.Every(
@@ -112,7 +112,7 @@ class _Parser:
             depth=self._depth(*parts),
         )
 
-    def _negated(self) -> tree.Node:
+    def _negated(self) -> tree.ExpressionNode:
         if not self._sees("not"):
             return self._comparison()
         self._enter()
@@ -121,7 +121,7 @@ class _Parser:
         self._level -= 1
         return tree.Not(part=part, offset=start.offset, end=part.end, depth=self._depth(part))
 
-    def _comparison(self) -> tree.Node:
+    def _comparison(self) -> tree.ExpressionNode:
         left = self._sum(1)
         sign = self._comparison_sign()
         if sign is None:
@@ -145,7 +145,7 @@ class _Parser:
             return "not in"
         return None
 
-    def _sum(self, tightness: int) -> tree.Node:
+    def _sum(self, tightness: int) -> tree.ExpressionNode:
         left = self._signed()
         while self._next.word is Word.SIGN and _ARITHMETIC.get(self._next.text, 0) >= tightness:
             sign = self._take().text
@@ -155,7 +155,7 @@ class _Parser:
             )
         return left
 
-    def _signed(self) -> tree.Node:
+    def _signed(self) -> tree.ExpressionNode:
         if not self._sees("-"):
             return self._atom()
         self._enter()
@@ -164,7 +164,7 @@ class _Parser:
         self._level -= 1
         return tree.Negative(part=part, offset=start.offset, end=part.end, depth=self._depth(part))
 
-    def _atom(self) -> tree.Node:
+    def _atom(self) -> tree.ExpressionNode:
         piece = self._take()
         match piece.word:
             case Word.NUMBER:
@@ -189,7 +189,7 @@ class _Parser:
                 self._at -= piece.word is not Word.END
                 raise self._unexpected("a field, a number, a text or (")
 
-    def _number(self, piece: Piece) -> tree.Node:
+    def _number(self, piece: Piece) -> tree.ExpressionNode:
         digits, unit, end = Fraction(piece.text.replace("_", "")), None, piece.end
         if self._next.word in (Word.NAME, Word.TEXT):
             named = self._take()
@@ -207,7 +207,7 @@ class _Parser:
             name, end = f"{name}.{piece.text}", piece.end
         return name, end
 
-    def _named(self, piece: Piece) -> tree.Node:
+    def _named(self, piece: Piece) -> tree.ExpressionNode:
         if self._sees("("):
             return self._call(piece)
         if not self._skip("."):
@@ -223,14 +223,14 @@ class _Parser:
         piece = self._take()
         return self._dotted(piece.text, piece.end)
 
-    def _without_index(self, node: tree.Node) -> tree.Node:
+    def _without_index(self, node: tree.ExpressionNode) -> tree.ExpressionNode:
         if self._sees("["):
             raise self._fault(self._next, "parts of a list have no number", "ask any(… for c in op.calls)")
         if self._sees("."):
             raise self._fault(self._next, "only names have fields")
         return node
 
-    def _list(self, start: Piece) -> tree.Node:
+    def _list(self, start: Piece) -> tree.ExpressionNode:
         items = []
         while not self._sees("]"):
             items.append(self._either())
@@ -238,10 +238,10 @@ class _Parser:
                 break
         end = self._expect("]").end
         if not items:
-            raise Unreadable(start.offset, end - start.offset, "this list is empty: nothing is ever in it")
+            raise UnreadableExpression(start.offset, end - start.offset, "this list is empty: nothing is ever in it")
         return tree.ListOf(items=tuple(items), offset=start.offset, end=end, depth=self._depth(*items))
 
-    def _call(self, name: Piece) -> tree.Node:
+    def _call(self, name: Piece) -> tree.ExpressionNode:
         self._expect("(")
         arguments = []
         while not self._sees(")"):
@@ -252,9 +252,11 @@ class _Parser:
                 break
         end = self._expect(")").end
         depth = self._depth(*arguments) if arguments else 1
-        return tree.Call(function=name.text, arguments=tuple(arguments), offset=name.offset, end=end, depth=depth)
+        return tree.FunctionCall(
+            function=name.text, arguments=tuple(arguments), offset=name.offset, end=end, depth=depth
+        )
 
-    def _quantifier(self, name: Piece, part: tree.Node) -> tree.Node:
+    def _quantifier(self, name: Piece, part: tree.ExpressionNode) -> tree.ExpressionNode:
         self._expect("for")
         if self._next.word is not Word.NAME:
             raise self._unexpected("a name for each part, such as c")

@@ -21,7 +21,7 @@ class NamedList:
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
+class ExpressionScope:
     """Everything that the rule files define for their expressions, and the names of chains and clients that the
     settings have; `None` where they are not known."""
 

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Node:
+class ExpressionNode:
     """Part of an expression, and where it stands. `depth` is how deep it nests."""
 
     offset: int
@@ -16,7 +16,7 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Number(Node):
+class Number(ExpressionNode):
     """A number, with the unit that was written behind it."""
 
     digits: Fraction
@@ -24,21 +24,21 @@ class Number(Node):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Constant(Node):
+class Constant(ExpressionNode):
     """true, false, none, a text, or bytes."""
 
     value: bool | str | bytes | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Name(Node):
+class Name(ExpressionNode):
     """A bare name: a macro, a variable, `value`."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Attribute(Node):
+class Attribute(ExpressionNode):
     """`base.name`, of a bare name."""
 
     base: str
@@ -46,74 +46,74 @@ class Attribute(Node):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ListName(Node):
+class ListName(ExpressionNode):
     """`$name`."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ListOf(Node):
+class ListOf(ExpressionNode):
     """`[a, b]`."""
 
-    items: tuple[Node, ...]
+    items: tuple[ExpressionNode, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Every(Node):
+class Every(ExpressionNode):
     """Parts joined by `and`, or by `or`."""
 
-    parts: tuple[Node, ...]
+    parts: tuple[ExpressionNode, ...]
     disjunction: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Not(Node):
+class Not(ExpressionNode):
     """`not part`."""
 
-    part: Node
+    part: ExpressionNode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Negative(Node):
+class Negative(ExpressionNode):
     """`-part`."""
 
-    part: Node
+    part: ExpressionNode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison(Node):
+class Comparison(ExpressionNode):
     """`left sign right`; the sign is one of == != < <= > >= in, not in."""
 
     sign: str
-    left: Node
-    right: Node
+    left: ExpressionNode
+    right: ExpressionNode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Arithmetic(Node):
+class Arithmetic(ExpressionNode):
     """`left sign right`; the sign is one of + - * // %."""
 
     sign: str
-    left: Node
-    right: Node
+    left: ExpressionNode
+    right: ExpressionNode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Call(Node):
+class FunctionCall(ExpressionNode):
     """`function(arguments)`."""
 
     function: str
-    arguments: tuple[Node, ...]
+    arguments: tuple[ExpressionNode, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Quantifier(Node):
+class Quantifier(ExpressionNode):
     """`function(part for variable in over if condition)`."""
 
     function: str
-    part: Node
+    part: ExpressionNode
     variable: str
     variable_offset: int
-    over: Node
-    condition: Node | None
+    over: ExpressionNode
+    condition: ExpressionNode | None

@@ -24,7 +24,7 @@ class Typed:
     chains. `known` is the answer of a condition that is the same for every operation.
     """
 
-    node: tree.Node
+    node: tree.ExpressionNode
     type: Type
     run: Run
     literal: bool = False
@@ -50,7 +50,7 @@ class Variable:
     depth: int
 
 
-def broken(node: tree.Node) -> Typed:
+def broken(node: tree.ExpressionNode) -> Typed:
     """A part that has been complained of: it fits everywhere, so that one mistake makes one fault."""
     return Typed(node=node, type=BROKEN, run=constant(None))
 
@@ -67,9 +67,9 @@ class Notes:
     nested: bool = False  # any, all, count or sum inside another
     parts: int = 0
     macro: str | None = None  # the outermost macro that is being read, and where it was named
-    macro_node: tree.Node | None = None
+    macro_node: tree.ExpressionNode | None = None
 
-    def complain(self, node: tree.Node, problem: str, suggestion: str | None = None) -> Typed:
+    def complain(self, node: tree.ExpressionNode, problem: str, suggestion: str | None = None) -> Typed:
         """Write down a fault; the part that has it fits everywhere from now on."""
         if self.macro is not None and self.macro_node is not None:
             node, problem = self.macro_node, f"in macro {self.macro}: {problem}"
@@ -78,7 +78,7 @@ class Notes:
             self.faults.append(fault)
         return broken(node)
 
-    def shown(self, node: tree.Node) -> str:
+    def shown(self, node: tree.ExpressionNode) -> str:
         """The part as it was written, shortened, in ASCII."""
         text = " ".join(self.source[node.offset : node.end].split())
         return ascii(text if len(text) <= 60 else f"{text[:57]}...")[1:-1]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from proxy.document import did_you_mean
-from proxy.judge.parse.terms import Terms
+from proxy.judge.parse.terms import RuleTerms
 from proxy.judge.parse.windows import read_duration, read_schedule, read_window
 from proxy.judge.parse.written import Written
 from proxy.judge.rule import AmountOf, Check, Deviation, FirstSeen, Floor, Limit, Of, Per, Rate, Sliding, Streak, Sum
@@ -56,7 +56,7 @@ def _per(fields: Mapping[str, Written], what: Sum | None = None) -> tuple[Per, .
     return known
 
 
-def _amount_of(fields: Mapping[str, Written], what: Sum, terms: Terms, around: Written) -> AmountOf | None:
+def _amount_of(fields: Mapping[str, Written], what: Sum, terms: RuleTerms, around: Written) -> AmountOf | None:
     token, unit = fields.get("token"), fields.get("unit")
     if what not in _OF_ASSETS:
         for stray in (token, unit):
@@ -87,7 +87,7 @@ def _positive(written: Written, most: int = 2**256) -> int | None:
     return written.integer(1, most)
 
 
-def _maximum(written: Written, amount: AmountOf, terms: Terms) -> Mapping[int, int] | None:
+def _maximum(written: Written, amount: AmountOf, terms: RuleTerms) -> Mapping[int, int] | None:
     """The limit in base units: by chain where decimals differ, else under 0."""
     if amount.what not in (*_OF_ASSETS, *_IN_COINS):
         number = _positive(written)
@@ -115,7 +115,7 @@ def _maximum(written: Written, amount: AmountOf, terms: Terms) -> Mapping[int, i
     return {chain: units for chain in chains if (units := parsed.on(chain, tokens)) is not None}
 
 
-def read_limit(written: Written, terms: Terms) -> Limit | None:
+def read_limit(written: Written, terms: RuleTerms) -> Limit | None:
     """`limit`: sum, count, distinct, or each."""
     known = ("sum", "count", "distinct", "each", "token", "unit", "max", "per", "window", "zone")
     fields = written.fields(known, "limit", ("max",))
@@ -154,7 +154,7 @@ def read_limit(written: Written, terms: Terms) -> Limit | None:
     return Limit(kind=kind, maximum={0: number}, per=per, window=window, of=of)
 
 
-def read_rate(written: Written, _terms: Terms) -> Rate | None:
+def read_rate(written: Written, _terms: RuleTerms) -> Rate | None:
     """`rate`: requests, whatever becomes of them."""
     fields = written.fields(("max", "per", "window"), "rate", ("max", "window"))
     maximum = _positive(fields["max"], _MOST_COUNT) if "max" in fields else None
@@ -183,7 +183,7 @@ def _after(written: Written | None) -> tuple[int, int] | None:
     return None if seconds is None else (0, seconds)
 
 
-def read_first_seen(written: Written, terms: Terms) -> FirstSeen | None:
+def read_first_seen(written: Written, terms: RuleTerms) -> FirstSeen | None:
     """`first_seen`."""
     fields = written.fields(("of", "per", "after", "amount", "at_least", "known"), "first_seen", ("of",))
     of = fields["of"].word(Of) if "of" in fields else None
@@ -206,7 +206,7 @@ def read_first_seen(written: Written, terms: Terms) -> FirstSeen | None:
     )
 
 
-def _floor(written: Written, what: Sum, terms: Terms) -> Floor | None:
+def _floor(written: Written, what: Sum, terms: RuleTerms) -> Floor | None:
     """`at_least: 250 USD`: an amount that carries its unit."""
     text = written.text()
     symbol = "" if text is None else text.strip().rpartition(" ")[2]
@@ -222,7 +222,7 @@ def _floor(written: Written, what: Sum, terms: Terms) -> Floor | None:
     return None if least is None else Floor(amount=amount, least=least)
 
 
-def read_deviation(written: Written, terms: Terms) -> Deviation | None:
+def read_deviation(written: Written, terms: RuleTerms) -> Deviation | None:
     """`deviation`."""
     known = ("of", "token", "unit", "per", "factor", "after")
     fields = written.fields(known, "deviation", ("of", "factor", "after"))
@@ -238,7 +238,7 @@ def read_deviation(written: Written, terms: Terms) -> Deviation | None:
     return Deviation(amount=amount, per=per, factor=factor, after_operations=after[0])
 
 
-def read_streak(written: Written, _terms: Terms) -> Streak | None:
+def read_streak(written: Written, _terms: RuleTerms) -> Streak | None:
     """`streak`."""
     fields = written.fields(("of", "length", "per"), "streak", ("of", "length"))
     outcome = fields["of"].one_of({each: each for each in ("reverted", "rejected")}) if "of" in fields else None
@@ -249,7 +249,7 @@ def read_streak(written: Written, _terms: Terms) -> Streak | None:
     return Streak(outcome=outcome, length=length, per=per)
 
 
-CHECKS: Final[Mapping[str, Callable[[Written, Terms], Check | None]]] = {
+CHECKS: Final[Mapping[str, Callable[[Written, RuleTerms], Check | None]]] = {
     "limit": read_limit,
     "rate": read_rate,
     "first_seen": read_first_seen,

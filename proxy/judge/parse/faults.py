@@ -9,7 +9,7 @@ from proxy.judge.rule import Place, Ruleset
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class SourceFile:
     """One file: its name as faults show it, and its text."""
 
     path: str

@@ -19,7 +19,7 @@ from proxy.written import shorten
 _PRICE: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?\Z", re.ASCII)
 
 
-class Shelf:
+class FeedShelf:
     """The files that were asked for. Each is read once."""
 
     def __init__(self, read: ReadBeside) -> None:
@@ -50,7 +50,7 @@ def lines_of(text: str, path: str) -> list[tuple[Place, str]]:
     return [(Place(path, number), value) for number, value in values if value]
 
 
-def read_prices(written: Written, shelf: Shelf) -> Mapping[str, Price]:
+def read_prices(written: Written, shelf: FeedShelf) -> Mapping[str, Price]:
     """`prices: {file: prices.json, max_age: 1h}` of a token file, by symbol.
 
     The file: `{"updated": 1772442000, "prices": {"USDC": "1.00"}}`, the time in unix seconds or as

@@ -6,21 +6,21 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from proxy.document import Place, read_yaml
-from proxy.judge.expression import NamedList, Scope
-from proxy.judge.parse.faults import Parsed, ReadBeside, RuleFault, Source, nothing_beside
-from proxy.judge.parse.feeds import Shelf
+from proxy.judge.expression import ExpressionScope, NamedList
+from proxy.judge.parse.faults import Parsed, ReadBeside, RuleFault, SourceFile, nothing_beside
+from proxy.judge.parse.feeds import FeedShelf
 from proxy.judge.parse.identity import digest_of
 from proxy.judge.parse.rules import build, gather
-from proxy.judge.parse.terms import Terms, is_list_name, is_macro_name, read_list, read_tokens
-from proxy.judge.parse.written import Reading, Written
+from proxy.judge.parse.terms import RuleTerms, is_list_name, is_macro_name, read_list, read_tokens
+from proxy.judge.parse.written import FileReading, Written
 from proxy.judge.reachability import never_fires, refuses_unknown, shadowing
 from proxy.judge.rule import Limit, Rule, Ruleset
 from proxy.judge.verdict import Mode
 
 
 def parse_rules(
-    sources: Sequence[Source],
-    tokens: Sequence[Source],
+    sources: Sequence[SourceFile],
+    tokens: Sequence[SourceFile],
     *,
     chains: Mapping[str, int] | None,
     clients: Collection[str] | None,
@@ -31,7 +31,7 @@ def parse_rules(
     `chains` (name to id) and `clients` are those of the settings; `None`: their names are not checked. `beside` reads
     the files that rule and token files name: lists and prices.
     """
-    shelf = Shelf(beside)
+    shelf = FeedShelf(beside)
     found: list[RuleFault] = []
     token_files = [_read(source, found) for source in tokens]
     files = [_read(source, found) for source in sources]
@@ -46,7 +46,7 @@ def parse_rules(
                 lists[name[1:]] = named
         elif (text := written.text()) is not None:
             macros[name] = text
-    terms = Terms(Scope(known, lists, macros, chains, clients), chains, clients)
+    terms = RuleTerms(ExpressionScope(known, lists, macros, chains, clients), chains, clients)
     rules, by_hand = _rules(sections, terms)
     unused = [
         RuleFault(
@@ -78,13 +78,15 @@ def parse_rules(
     return Parsed(ruleset=ruleset, warnings=warnings, beside=shelf.paths)
 
 
-def _by_place(sources: Sequence[Source], tokens: Sequence[Source]) -> Callable[[RuleFault], tuple[int, int, int]]:
+def _by_place(
+    sources: Sequence[SourceFile], tokens: Sequence[SourceFile]
+) -> Callable[[RuleFault], tuple[int, int, int]]:
     order = {source.path: index for index, source in enumerate([*sources, *tokens])}
     return lambda fault: (order.get(fault.place.path, 0), fault.place.line, fault.place.column)
 
 
-def _read(source: Source, found: list[RuleFault]) -> Written:
-    reading = Reading(found=found)
+def _read(source: SourceFile, found: list[RuleFault]) -> Written:
+    reading = FileReading(found=found)
     reading.values[()] = Place(source.path, 1)
     reading.data = read_yaml(reading, source.text, source.path)
     return Written(reading, ())
@@ -119,7 +121,7 @@ class _ByHand(NamedTuple):
     decided: frozenset[str]
 
 
-def _rules(sections: Sequence[dict[str, Written]], terms: Terms) -> tuple[tuple[Rule, ...], _ByHand]:
+def _rules(sections: Sequence[dict[str, Written]], terms: RuleTerms) -> tuple[tuple[Rule, ...], _ByHand]:
     """The rules, and what was written of them."""
     entries = (entry for section in sections if "rules" in section for entry in section["rules"].each())
     drafts, strays = gather(entries)
@@ -133,7 +135,7 @@ def _rules(sections: Sequence[dict[str, Written]], terms: Terms) -> tuple[tuple[
     return tuple(rule for rule in built if rule is not None), by_hand
 
 
-def _unreachable(rules: Sequence[Rule], switched: Collection[str], terms: Terms) -> Iterator[RuleFault]:
+def _unreachable(rules: Sequence[Rule], switched: Collection[str], terms: RuleTerms) -> Iterator[RuleFault]:
     for rule in rules:
         if rule.mode is Mode.OFF and rule.id not in switched:
             # one that an override switched off was switched off on purpose

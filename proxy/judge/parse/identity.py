@@ -10,7 +10,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from proxy.document import Place
-from proxy.judge.expression import Expression, Scope
+from proxy.judge.expression import Expression, ExpressionScope
 from proxy.judge.rule import Check, Deviation, FirstSeen, Limit, Match, Rate, Rule, Streak
 from proxy.userop.primitives import keccak256
 
@@ -107,7 +107,7 @@ def identity_of(
     return keccak256(normal.text((name, match, counts, counted, meanings)).encode())[:_IDENTITY_BYTES]
 
 
-def digest_of(rules: tuple[Rule, ...], scope: Scope, normal: Normal) -> str:
+def digest_of(rules: tuple[Rule, ...], scope: ExpressionScope, normal: Normal) -> str:
     """Hex of a hash over all that rules say, whatever file and line they stand in, and in their order."""
     tokens = {
         symbol: (token.native, token.places, None if token.price is None else _printed(token.price))

@@ -10,7 +10,7 @@ from typing import Any, Final, get_args
 from proxy.document import did_you_mean
 from proxy.errors import Code
 from proxy.judge.facts import ALLOWED
-from proxy.judge.parse.terms import Terms, read_member
+from proxy.judge.parse.terms import RuleTerms, read_member
 from proxy.judge.parse.written import Written
 from proxy.judge.rule import ANY_CHAIN, REJECTED, Match
 from proxy.judge.tokens import Asset
@@ -38,7 +38,7 @@ MATCH_KEYS: Final = (
 )
 
 
-def read_match(parts: Sequence[Written], terms: Terms, base: Match | None = None) -> Match:
+def read_match(parts: Sequence[Written], terms: RuleTerms, base: Match | None = None) -> Match:
     """The match written in one mapping, or in several whose values add up."""
     keys: dict[str, list[Written]] = {}
     for part in parts:
@@ -50,7 +50,7 @@ def read_match(parts: Sequence[Written], terms: Terms, base: Match | None = None
     return replace(base or Match(), **found)
 
 
-def _read_key(key: str, parts: list[Written], terms: Terms) -> Mapping[str, object]:
+def _read_key(key: str, parts: list[Written], terms: RuleTerms) -> Mapping[str, object]:
     if key in ("session", "grant"):
         return {key: parts[-1].truth()}
     if key == "preview":
@@ -73,7 +73,7 @@ def _read_key(key: str, parts: list[Written], terms: Terms) -> Mapping[str, obje
     return _read_any(key, entries, terms)
 
 
-def _check_known(entries: Iterable[Written], terms: Terms, known: Collection[str] | None, what: str) -> None:
+def _check_known(entries: Iterable[Written], terms: RuleTerms, known: Collection[str] | None, what: str) -> None:
     for entry in entries if known is not None else ():
         value = entry.value
         if isinstance(value, str):
@@ -98,7 +98,7 @@ def _alone(key: str, entries: list[Written]) -> None:
         entries[0].fault(f"match.{key} has any or none beside other values", "write it alone")
 
 
-def _read_any(key: str, entries: list[Written], terms: Terms) -> Mapping[str, object]:
+def _read_any(key: str, entries: list[Written], terms: RuleTerms) -> Mapping[str, object]:
     """`moves` and `paymaster`: `any`, `none` for a paymaster, or values."""
     words = {"any": True, "none": False} if key == "paymaster" else {"any": True}
     for entry in entries:
@@ -110,7 +110,7 @@ def _read_any(key: str, entries: list[Written], terms: Terms) -> Mapping[str, ob
     return {"moves": frozenset(asset for entry in entries for asset in _assets(entry, terms))}
 
 
-def _assets(entry: Written, terms: Terms) -> Iterable[Asset]:
+def _assets(entry: Written, terms: RuleTerms) -> Iterable[Asset]:
     value = entry.value
     if not isinstance(value, str):
         entry.text()

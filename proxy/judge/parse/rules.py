@@ -13,7 +13,7 @@ from proxy.judge.parse.checks import CHECKS
 from proxy.judge.parse.faults import RuleFault
 from proxy.judge.parse.identity import identity_of
 from proxy.judge.parse.matches import read_match
-from proxy.judge.parse.terms import Terms
+from proxy.judge.parse.terms import RuleTerms
 from proxy.judge.parse.windows import read_until
 from proxy.judge.parse.written import Written
 from proxy.judge.rule import Check, Deviation, Exemption, Fail, FirstSeen, Match, Per, Rule, Streak
@@ -114,7 +114,7 @@ def _override(entry: Written, fields: dict[str, Written], drafts: dict[str, Draf
     return None
 
 
-def build(draft: Draft, order: int, terms: Terms) -> Rule | None:
+def build(draft: Draft, order: int, terms: RuleTerms) -> Rule | None:
     """The rule a draft comes to; its faults are marked with its id."""
     found = draft.found
     before = len(found)
@@ -123,7 +123,7 @@ def build(draft: Draft, order: int, terms: Terms) -> Rule | None:
     return None if len(found) > before else rule
 
 
-def _build(draft: Draft, order: int, terms: Terms) -> Rule | None:
+def _build(draft: Draft, order: int, terms: RuleTerms) -> Rule | None:
     described, whose = draft.last("description"), draft.last("id")
     if described is None and whose is not None and not _misspelt(whose, "description"):
         name = f"rule {draft.id}" if draft.id else "this rule"
@@ -174,7 +174,7 @@ def _word(draft: Draft, key: str, default: Value, known: Mapping[str, Value]) ->
     return default if word is None else word
 
 
-def _check(draft: Draft, match: Match, terms: Terms) -> Check | None:
+def _check(draft: Draft, match: Match, terms: RuleTerms) -> Check | None:
     for key, read in CHECKS.items():
         if (written := draft.last(key)) is not None:
             check = read(written, terms)
@@ -193,7 +193,7 @@ def _words(draft: Draft, key: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(word for entry in entries if (word := entry.text()) is not None))
 
 
-def _learn(draft: Draft, check: Check | None, terms: Terms) -> Expression | None:
+def _learn(draft: Draft, check: Check | None, terms: RuleTerms) -> Expression | None:
     """`learn`: which operations teach a history, apart from those that `when` asks about."""
     if (written := draft.last("learn")) is None:
         return None
@@ -205,12 +205,12 @@ def _learn(draft: Draft, check: Check | None, terms: Terms) -> Expression | None
     return learn
 
 
-def _exemptions(draft: Draft, terms: Terms) -> tuple[Exemption, ...]:
+def _exemptions(draft: Draft, terms: RuleTerms) -> tuple[Exemption, ...]:
     entries = [entry for part in draft.fields.get("except", ()) for entry in part.each()]
     return tuple(found for entry in entries if (found := _exemption(entry, terms)) is not None)
 
 
-def _exemption(entry: Written, terms: Terms) -> Exemption | None:
+def _exemption(entry: Written, terms: RuleTerms) -> Exemption | None:
     fields = entry.fields(("match", "when", "reason", "until"), "except")
     if not isinstance(entry.value, dict):
         return None

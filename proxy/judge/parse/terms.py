@@ -11,8 +11,8 @@ from typing import Final
 from pydantic_core import PydanticCustomError
 
 from proxy.document import Place, did_you_mean
-from proxy.judge.expression import RESERVED_NAMES, Expression, NamedList, Scope, compile_expression
-from proxy.judge.parse.feeds import Shelf, lines_of, read_prices
+from proxy.judge.expression import RESERVED_NAMES, Expression, ExpressionScope, NamedList, compile_expression
+from proxy.judge.parse.feeds import FeedShelf, lines_of, read_prices
 from proxy.judge.parse.identity import Normal
 from proxy.judge.parse.written import Written
 from proxy.judge.tokens import NATIVE, RESERVED_SYMBOLS, USD, Asset, Price, Token, TokenPlace, Tokens, parse_amount
@@ -31,10 +31,10 @@ MOST_DECIMALS: Final = 77
 
 
 @dataclass(slots=True)
-class Terms:
+class RuleTerms:
     """Everything a rule may name. `used` gathers the names of lists (`$name`) and macros that something names."""
 
-    scope: Scope
+    scope: ExpressionScope
     chains: Mapping[str, int] | None
     clients: Collection[str] | None
     used: set[str] = field(default_factory=set)
@@ -102,7 +102,7 @@ def read_member(written: Written, kind: str) -> Iterable[bytes | str]:
     return () if member is None else (member,)
 
 
-def read_list(written: Written, shelf: Shelf) -> NamedList | None:
+def read_list(written: Written, shelf: FeedShelf) -> NamedList | None:
     """A named list: its values written here, or in a file of their own."""
     fields = written.fields(("of", "values", "file"), "a list", ("of",))
     kind = fields["of"].one_of({each: each for each in KINDS}) if "of" in fields else None
@@ -117,7 +117,7 @@ def read_list(written: Written, shelf: Shelf) -> NamedList | None:
     return NamedList(kind, frozenset(members))  # type: ignore[arg-type]  # one kind is of one type
 
 
-def _list_from_file(written: Written, kind: str, shelf: Shelf) -> NamedList | None:
+def _list_from_file(written: Written, kind: str, shelf: FeedShelf) -> NamedList | None:
     found = shelf.text(written)
     if found is None:
         return None
@@ -153,7 +153,7 @@ def is_macro_name(written: Written, name: str) -> bool:
     return False
 
 
-def read_tokens(files: Iterable[Written], shelf: Shelf) -> Tokens:
+def read_tokens(files: Iterable[Written], shelf: FeedShelf) -> Tokens:
     """The tokens of all token files, with the prices of the feeds that these name."""
     fed: dict[str, Price] = {}
     found: dict[str, Token] = {}

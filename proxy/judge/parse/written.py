@@ -22,7 +22,7 @@ _LONGEST_NUMBER = 100
 
 
 @dataclass(slots=True)
-class Reading(Document):
+class FileReading(Document):
     """A file being read. Its faults go into one list for all files."""
 
     found: list[RuleFault] = field(default_factory=list)
@@ -36,7 +36,7 @@ class Reading(Document):
 class Written:
     """The value at a location of a file."""
 
-    reading: Reading
+    reading: FileReading
     at: Location
 
     @property

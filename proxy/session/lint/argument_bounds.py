@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from proxy.session.policies.arg import ArgRules, Node, NodeType
+from proxy.session.policies.arg import ArgNode, ArgRules, NodeType
 from proxy.session.policies.parameter_rules import Condition, ParameterRule
 from proxy.session.policies.universal_action import ActionRules
 from proxy.userop.primitives import UINT256_MAX
@@ -145,7 +145,7 @@ class _Tree:
             self._known[index] = self._bounds_of(self._config.nodes[index])
         return self._known[index]
 
-    def _bounds_of(self, node: Node) -> Bounds | None:
+    def _bounds_of(self, node: ArgNode) -> Bounds | None:
         match node.type:
             case NodeType.RULE:
                 return bounds_of_rule(self._config.rules[node.rule])
@@ -156,7 +156,7 @@ class _Tree:
             case NodeType.NOT:
                 return self._negation(self._config.nodes[node.left])
 
-    def _negation(self, node: Node) -> Bounds | None:
+    def _negation(self, node: ArgNode) -> Bounds | None:
         """Of a single comparison only; what else a `not` stands before may hold or not."""
         if node.type is not NodeType.RULE:
             return {}
@@ -190,7 +190,7 @@ def _is_tree(config: ArgRules) -> bool:
     return True
 
 
-def _children(node: Node) -> tuple[int, ...]:
+def _children(node: ArgNode) -> tuple[int, ...]:
     match node.type:
         case NodeType.RULE:
             return ()

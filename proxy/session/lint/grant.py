@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 from proxy.session.addresses import MODULE_KINDS, ModuleKind, PolicyContract
 from proxy.session.lint.findings import Where
 from proxy.session.policies.arg import ArgPolicy, ArgRules
-from proxy.session.policies.policy import Config
+from proxy.session.policies.policy import PolicyConfig
 from proxy.session.policies.universal_action import ActionRules, UniActionPolicy
 from proxy.session.revert import Revert
 from proxy.userop.primitives import Address, Hash32, Selector, print_bytes, print_checksummed
@@ -25,7 +25,7 @@ from proxy.userop.session_data import (
     action_id_of,
 )
 
-_C = TypeVar("_C", bound=Config)
+_C = TypeVar("_C", bound=PolicyConfig)
 
 DUMMY_TARGET: Final = Address(bytes(18) + b"\x04\x20")
 DUMMY_SELECTOR: Final = Selector(bytes.fromhex("69123456"))
@@ -43,7 +43,7 @@ class ReadPolicy:
     where: Where
     address: Address
     contract: PolicyContract | None
-    config: Config | None = None
+    config: PolicyConfig | None = None
     revert: Revert | None = None
     init_data: bytes | None = None
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from proxy.session.counters import ConfigKey
 from proxy.session.lint.findings import Part, Where
 from proxy.session.lint.grant import Grant, ReadAction, ReadPolicy
-from proxy.session.policies.policy import Config, PolicyKind
+from proxy.session.policies.policy import PolicyConfig, PolicyKind
 from proxy.session.policies.sudo import Sudo, SudoPolicy
 from proxy.session.revert import Revert
 from proxy.session.state import ConfigId, SessionState
@@ -121,7 +121,7 @@ class _GrantReader:
 
     def _policy(self, where: Where, data: PolicyData, config_id: Hash32, kind: PolicyKind) -> ReadPolicy:
         contract = self.contracts.policies.get(data.policy)
-        config: Config | None = None
+        config: PolicyConfig | None = None
         revert: Revert | None = None
         if contract is None:
             revert = None if self.contracts.exists(data.policy) else Revert("UnsupportedPolicy", (data.policy,))

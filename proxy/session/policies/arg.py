@@ -11,12 +11,12 @@ from proxy.errors import Code, Reason, Undecodable
 from proxy.session.counters import ConfigKey, Meter
 from proxy.session.policies.parameter_rules import RULE, ParameterRule, RuleRun, rules_from_members, value_over
 from proxy.session.policies.policy import (
-    Config,
     Failed,
     Initialised,
     Outcome,
     Passed,
-    Reverted,
+    PolicyConfig,
+    PolicyReverted,
     not_initialised,
 )
 from proxy.session.revert import BARE, OVERFLOW, STACK_OVERFLOW, Revert
@@ -48,7 +48,7 @@ class NodeType(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class ArgNode:
     """One packed node: bits 2-9 rule index, 10-17 left child (the operand of not), 18-25 right child."""
 
     type: NodeType
@@ -62,18 +62,18 @@ class Node:
         return self.type is not NodeType.RULE
 
 
-def unpack_node(packed: int) -> Node:
+def unpack_node(packed: int) -> ArgNode:
     """Bits 26 and above are ignored."""
-    return Node(NodeType(packed & 3), packed >> 2 & 0xFF, packed >> 10 & 0xFF, packed >> 18 & 0xFF)
+    return ArgNode(NodeType(packed & 3), packed >> 2 & 0xFF, packed >> 10 & 0xFF, packed >> 18 & 0xFF)
 
 
 @dataclass(frozen=True, slots=True)
-class ArgRules(Config):
+class ArgRules(PolicyConfig):
     """Wei per use, the rules, and the tree over them."""
 
     value_limit_per_use: int
     rules: tuple[ParameterRule, ...]
-    nodes: tuple[Node, ...]
+    nodes: tuple[ArgNode, ...]
     root: int
     may_pass_for_being_used_up: bool = field(init=False)
     """Whether a limited rule that no longer passes could make the expression hold: there is a `not`."""
@@ -111,14 +111,14 @@ class ArgPolicy:
         rules, used = rules_from_members(raw_rules)
         return _initialised(value_limit, rules, tuple(unpack_node(node) for node in packed), root, used)
 
-    def check_action(self, config: Config | None, call: Call, meter: Meter, key: ConfigKey) -> Outcome:
+    def check_action(self, config: PolicyConfig | None, call: Call, meter: Meter, key: ConfigKey) -> Outcome:
         """Value per use, then the tree. Charges made in a branch that fails stay if the whole tree holds."""
         if not isinstance(config, ArgRules) or not config.rules:
             return not_initialised(self.name, key)
         limit = config.value_limit_per_use
         if call.value > limit:
             revert = Revert("ValueLimitExceeded", (key.config_id, call.value, limit))
-            return Reverted(revert, value_over(self.name, call.value, limit))
+            return PolicyReverted(revert, value_over(self.name, call.value, limit))
         outcome = self._evaluate(config, call, meter)
         if isinstance(outcome, Passed) and config.may_pass_for_being_used_up:
             # what is in flight may never be mined: it must not be what makes the expression hold
@@ -129,7 +129,7 @@ class ArgPolicy:
     def _evaluate(self, config: ArgRules, call: Call, meter: Meter) -> Outcome:
         evaluation = _Evaluation(self.name, config, call, meter)
         verdict = evaluation.holds(config.root, 0)
-        if isinstance(verdict, Reverted):
+        if isinstance(verdict, PolicyReverted):
             return verdict
         if not verdict:
             return Failed(evaluation.why(), evaluation.run.charges())
@@ -148,25 +148,25 @@ class _Evaluation:
         self._steps = 0
         self.run = RuleRun(name, config.rules, call, meter)
 
-    def holds(self, index: int, depth: int) -> bool | Reverted:
+    def holds(self, index: int, depth: int) -> bool | PolicyReverted:
         nodes = self._config.nodes
         self._steps += 1
         self.run.budget.draw(STEP)
         if depth >= len(nodes) or self._steps > MAX_STEPS:
             # a path longer than the tree is a cycle, which no check of the contract refuses
-            return Reverted(STACK_OVERFLOW, _endless(self._name))
+            return PolicyReverted(STACK_OVERFLOW, _endless(self._name))
         if depth > MAX_DEPTH:
-            return Reverted(BARE, _too_deep(self._name))
+            return PolicyReverted(BARE, _too_deep(self._name))
         node = nodes[index]
         if node.type is NodeType.RULE:
             refusal = self.run.check(node.rule)
-            if isinstance(refusal, Reverted):
+            if isinstance(refusal, PolicyReverted):
                 return refusal
             if refusal is not None:
                 self._refusals.append(refusal)
             return refusal is None
         left = self.holds(node.left, depth + 1)
-        if isinstance(left, Reverted):
+        if isinstance(left, PolicyReverted):
             return left
         if node.type is NodeType.NOT:
             return not left
@@ -207,7 +207,7 @@ def _too_deep(name: str) -> Reason:
     )
 
 
-def _fault_of_tree(rules: int, nodes: Sequence[Node], root: int) -> Revert | None:
+def _fault_of_tree(rules: int, nodes: Sequence[ArgNode], root: int) -> Revert | None:
     """What the contract refuses at initialisation. Cycles are not among it."""
     if not nodes:
         return Revert("EmptyExpressionTree")
@@ -227,7 +227,7 @@ def _fault_of_tree(rules: int, nodes: Sequence[Node], root: int) -> Revert | Non
 
 
 def _initialised(
-    value_limit: int, rules: tuple[ParameterRule, ...], nodes: tuple[Node, ...], root: int, used: tuple[int, ...]
+    value_limit: int, rules: tuple[ParameterRule, ...], nodes: tuple[ArgNode, ...], root: int, used: tuple[int, ...]
 ) -> Initialised:
     counters = {bytes([index]): used[index] for index, rule in enumerate(rules) if rule.is_limited}
     return Initialised(ArgRules(value_limit, rules, nodes, root), counters)

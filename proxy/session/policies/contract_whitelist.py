@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 from proxy.errors import Code, Reason
 from proxy.session.counters import ConfigKey, Meter
-from proxy.session.policies.policy import PASSED, Asks, Config, Fact, Failed, Initialised, Outcome
+from proxy.session.policies.policy import PASSED, Asks, Fact, Failed, Initialised, Outcome, PolicyConfig
 from proxy.session.revert import Revert
 from proxy.userop.execution import Call
 from proxy.userop.primitives import ZERO_ADDRESS, Address, print_checksummed
 
 
 @dataclass(frozen=True, slots=True)
-class AllowedTargets(Config):
+class AllowedTargets(PolicyConfig):
     """The targets in the list. When seen through getters only, `refused` are those known not to be in it."""
 
     allowed: frozenset[Address]
@@ -45,7 +45,7 @@ class ContractWhitelistPolicy:
         allowed = frozenset(target for target, listed in answers.items() if listed)
         return Initialised(AllowedTargets(allowed, frozenset(answers) - allowed, complete=False))
 
-    def check_action(self, config: Config | None, call: Call, meter: Meter, key: ConfigKey) -> Outcome:  # noqa: ARG002  # nothing is counted
+    def check_action(self, config: PolicyConfig | None, call: Call, meter: Meter, key: ConfigKey) -> Outcome:  # noqa: ARG002  # nothing is counted
         """Passes if the target is in the list; selector and value do not matter."""
         if isinstance(config, AllowedTargets):
             if call.target in config.allowed:

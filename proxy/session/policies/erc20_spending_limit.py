@@ -11,13 +11,13 @@ from proxy.session.counters import ConfigKey, Meter
 from proxy.session.policies.policy import (
     PASSED,
     Asks,
-    Config,
     Fact,
     Failed,
     Initialised,
     Outcome,
     Passed,
-    Reverted,
+    PolicyConfig,
+    PolicyReverted,
     Spent,
     charge_one,
     malformed,
@@ -34,7 +34,7 @@ _NO_HIGH_BYTES: Final = bytes(12)
 
 
 @dataclass(frozen=True, slots=True)
-class SpendingLimits(Config):
+class SpendingLimits(PolicyConfig):
     """Limit per token in its base units. Seen through getters only, tokens not asked for are unknown."""
 
     limits: Mapping[Address, int] = field(default_factory=dict)
@@ -86,7 +86,7 @@ class ERC20SpendingLimitPolicy:
         used = {bytes(token): answer[1] + answer[2] for token, answer in answers.items() if answer}
         return Initialised(SpendingLimits(limits, complete=False), used)
 
-    def check_action(self, config: Config | None, call: Call, meter: Meter, key: ConfigKey) -> Outcome:
+    def check_action(self, config: PolicyConfig | None, call: Call, meter: Meter, key: ConfigKey) -> Outcome:
         """Passes while spent + approved, this call included, is within the token's limit; no native value."""
         if call.value:
             return Failed(self._refuse(f"{call.value} wei sent along with a token call; this session may send none"))
@@ -101,7 +101,7 @@ class ERC20SpendingLimitPolicy:
             return PASSED
         return self._spend(config, call, cost, meter)
 
-    def _spend(self, config: Config | None, call: Call, cost: int, meter: Meter) -> Outcome:
+    def _spend(self, config: PolicyConfig | None, call: Call, cost: int, meter: Meter) -> Outcome:
         token = call.target
         limit = 0
         if isinstance(config, SpendingLimits):
@@ -117,7 +117,7 @@ class ERC20SpendingLimitPolicy:
             return Failed(over_limit(self.name, what, cost, limit, usage=meter.usage(token), spent=spent))
         return Passed(charges=charge_one(meter, cost, limit, token))
 
-    def _cost_of(self, call: Call, account: Address) -> int | Failed | Reverted:
+    def _cost_of(self, call: Call, account: Address) -> int | Failed | PolicyReverted:
         """Base units the call costs, or the answer when it is no counted call."""
         data = call.data
         if len(data) < 4:

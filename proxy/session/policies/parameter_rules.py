@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from proxy.errors import Code, Reason, Undecodable
 from proxy.session.counters import Charge, Meter
-from proxy.session.policies.policy import Reverted, Spent, malformed, over_limit
+from proxy.session.policies.policy import PolicyReverted, Spent, malformed, over_limit
 from proxy.session.policies.token_calls import AMOUNT_OFFSETS, VERBS
 from proxy.session.revert import BARE, OVERFLOW
 from proxy.userop import abi
@@ -109,7 +109,7 @@ class RuleRun:
         self._spent: dict[int, int] = {}
         self.budget = meter.budget
 
-    def check(self, index: int) -> Reason | Reverted | None:
+    def check(self, index: int) -> Reason | PolicyReverted | None:
         """Judge rule `index`: `None` if it passes (a limited one is then charged), else why not. Raises `Overspent`."""
         self.budget.draw(RULE_CHECK)
         rule = self._rules[index]
@@ -131,7 +131,7 @@ class RuleRun:
             for index, amount in self._spent.items()
         )
 
-    def _charge(self, index: int, rule: ParameterRule, word: int) -> Reason | Reverted | None:
+    def _charge(self, index: int, rule: ParameterRule, word: int) -> Reason | PolicyReverted | None:
         slot = bytes([index])
         spent = self._spent.get(index, 0)
         total = self._meter.used(slot) + spent + word

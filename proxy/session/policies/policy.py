@@ -1,7 +1,7 @@
 """What every on-chain policy has in common: how it is asked, and what it can answer.
 
 A policy is pure. It is given its configuration and a meter over its counters, and answers with a value: `Passed` or
-`Failed` (the contract returned validation data), `Reverted` (it reverted), or `Asks` (a fact is not known here).
+`Failed` (the contract returned validation data), `PolicyReverted` (it reverted), or `Asks` (a fact is not known here).
 The charges of an answer are what the contract wrote; a module that reverts afterwards undoes them.
 """
 
@@ -28,7 +28,7 @@ class PolicyKind(StrEnum):
     ERC1271 = "erc1271"
 
 
-class Config:
+class PolicyConfig:
     """The root of what policies store: frozen records of plain values, apart from the counters."""
 
     __slots__ = ()
@@ -38,7 +38,7 @@ class Config:
 class Initialised:
     """What initializeWithMultiplexer stored. Counters not named stand at zero; those left from before are cleared."""
 
-    config: Config
+    config: PolicyConfig
     used: Mapping[bytes, int] = field(default_factory=dict)  # slot -> use
 
 
@@ -77,7 +77,7 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
-class Reverted:
+class PolicyReverted:
     """The policy itself reverted."""
 
     revert: Revert
@@ -100,7 +100,7 @@ class Asks:
     subject: Address | None = None
 
 
-Outcome = Passed | Failed | Reverted | Asks
+Outcome = Passed | Failed | PolicyReverted | Asks
 PASSED: Final = Passed()
 
 
@@ -120,7 +120,7 @@ class Policy(Protocol):
 class ActionPolicy(Policy, Protocol):
     """A policy that judges one call (IActionPolicy)."""
 
-    def check_action(self, config: Config | None, call: Call, meter: Meter, key: ConfigKey) -> Outcome:
+    def check_action(self, config: PolicyConfig | None, call: Call, meter: Meter, key: ConfigKey) -> Outcome:
         """checkAction(configId, account, target, value, data). `config` is None when never initialised."""
         ...
 
@@ -128,7 +128,7 @@ class ActionPolicy(Policy, Protocol):
 class UserOpPolicy(Policy, Protocol):
     """A policy that judges the whole operation (IUserOpPolicy)."""
 
-    def check_user_op(self, config: Config | None, view: UserOpView, meter: Meter, key: ConfigKey) -> Outcome:
+    def check_user_op(self, config: PolicyConfig | None, view: UserOpView, meter: Meter, key: ConfigKey) -> Outcome:
         """checkUserOpPolicy(configId, userOp)."""
         ...
 
@@ -136,14 +136,14 @@ class UserOpPolicy(Policy, Protocol):
 class Erc1271Policy(Policy, Protocol):
     """A policy that judges an off-chain signature (I1271Policy)."""
 
-    def check_1271(self, config: Config | None, signed: SignedAction, key: ConfigKey) -> bool | Reverted:
+    def check_1271(self, config: PolicyConfig | None, signed: SignedAction, key: ConfigKey) -> bool | PolicyReverted:
         """check1271SignedAction(configId, requestSender, account, hash, signature)."""
         ...
 
 
-def not_initialised(name: str, key: ConfigKey) -> Reverted:
+def not_initialised(name: str, key: ConfigKey) -> PolicyReverted:
     """The revert of most policies that find no configuration."""
-    return Reverted(
+    return PolicyReverted(
         revert_not_initialised(key),
         Reason(
             code=Code.SESSION_SCOPE,
@@ -159,9 +159,9 @@ def revert_not_initialised(key: ConfigKey) -> Revert:
     return Revert("PolicyNotInitialized", (key.config_id, key.module, key.account))
 
 
-def malformed(name: str, revert: Revert, problem: str, code: Code = Code.SESSION_SCOPE) -> Reverted:
+def malformed(name: str, revert: Revert, problem: str, code: Code = Code.SESSION_SCOPE) -> PolicyReverted:
     """A policy that cannot read what it is asked to judge."""
-    return Reverted(
+    return PolicyReverted(
         revert,
         Reason(code=code, sentence=f"{name}: {problem}", remedy="encode the call as the policy reads it", policy=name),
     )

@@ -8,12 +8,12 @@ from proxy.errors import Code
 from proxy.session.counters import Charge, ConfigKey, Meter
 from proxy.session.policies.policy import (
     Asks,
-    Config,
     Fact,
     Failed,
     Initialised,
     Outcome,
     Passed,
+    PolicyConfig,
     UserOpView,
     malformed,
     not_initialised,
@@ -29,7 +29,7 @@ COST_SLOT = b"cost"
 
 
 @dataclass(frozen=True, slots=True)
-class GasLimits(Config):
+class GasLimits(PolicyConfig):
     """Gas units and wei (uint128 each)."""
 
     gas_limit: int
@@ -65,7 +65,7 @@ class SimpleGasPolicy:
         """From getGasConfig(configId, multiplexer, account), in the order it returns them."""
         return Initialised(GasLimits(gas_limit, cost_limit), {GAS_SLOT: gas_used, COST_SLOT: cost_used})
 
-    def check_user_op(self, config: Config | None, view: UserOpView, meter: Meter, key: ConfigKey) -> Outcome:
+    def check_user_op(self, config: PolicyConfig | None, view: UserOpView, meter: Meter, key: ConfigKey) -> Outcome:
         """Passes while both counters stay within their limits, and moves both.
 
         The price is min(maxFee, maxPriorityFee + base fee of the block), maxFee alone if the two fees are equal.

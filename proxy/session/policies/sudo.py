@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from proxy.session.counters import ConfigKey, Meter
-from proxy.session.policies.policy import PASSED, Config, Initialised, Outcome, SignedAction, UserOpView
+from proxy.session.policies.policy import PASSED, Initialised, Outcome, PolicyConfig, SignedAction, UserOpView
 from proxy.userop.execution import Call
 
 
 @dataclass(frozen=True, slots=True)
-class Sudo(Config):
+class Sudo(PolicyConfig):
     """Nothing is stored."""
 
 
@@ -24,14 +24,14 @@ class SudoPolicy:
         """Any init data will do."""
         return Initialised(Sudo())
 
-    def check_action(self, config: Config | None, call: Call, meter: Meter, key: ConfigKey) -> Outcome:  # noqa: ARG002  # the contract looks at nothing
+    def check_action(self, config: PolicyConfig | None, call: Call, meter: Meter, key: ConfigKey) -> Outcome:  # noqa: ARG002  # the contract looks at nothing
         """Always 0."""
         return PASSED
 
-    def check_user_op(self, config: Config | None, view: UserOpView, meter: Meter, key: ConfigKey) -> Outcome:  # noqa: ARG002  # the contract looks at nothing
+    def check_user_op(self, config: PolicyConfig | None, view: UserOpView, meter: Meter, key: ConfigKey) -> Outcome:  # noqa: ARG002  # the contract looks at nothing
         """Always 0."""
         return PASSED
 
-    def check_1271(self, config: Config | None, signed: SignedAction, key: ConfigKey) -> Literal[True]:  # noqa: ARG002  # the contract looks at nothing
+    def check_1271(self, config: PolicyConfig | None, signed: SignedAction, key: ConfigKey) -> Literal[True]:  # noqa: ARG002  # the contract looks at nothing
         """Always true."""
         return True

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from proxy.session.counters import ConfigKey, Meter
 from proxy.session.policies.policy import (
-    Config,
     Initialised,
     Outcome,
     Passed,
-    Reverted,
+    PolicyConfig,
+    PolicyReverted,
     SignedAction,
     UserOpView,
     not_initialised,
@@ -22,7 +22,7 @@ from proxy.userop.execution import Call
 
 
 @dataclass(frozen=True, slots=True)
-class TimeFrame(Config):
+class TimeFrame(PolicyConfig):
     """Unix seconds (uint48); `valid_until` 0 never ends."""
 
     valid_until: int
@@ -51,21 +51,21 @@ class TimeFramePolicy:
         """From getTimeFrameConfig(configId, multiplexer, account): validUntil << 48 | validAfter."""
         return Initialised(TimeFrame(time_frame_config >> 48 & UINT48_MAX, time_frame_config & UINT48_MAX))
 
-    def check_action(self, config: Config | None, call: Call, meter: Meter, key: ConfigKey) -> Outcome:  # noqa: ARG002  # the frame looks at the clock only
+    def check_action(self, config: PolicyConfig | None, call: Call, meter: Meter, key: ConfigKey) -> Outcome:  # noqa: ARG002  # the frame looks at the clock only
         """The frame as validation data."""
         return self._check(config, key)
 
-    def check_user_op(self, config: Config | None, view: UserOpView, meter: Meter, key: ConfigKey) -> Outcome:  # noqa: ARG002  # the frame looks at the clock only
+    def check_user_op(self, config: PolicyConfig | None, view: UserOpView, meter: Meter, key: ConfigKey) -> Outcome:  # noqa: ARG002  # the frame looks at the clock only
         """The frame as validation data."""
         return self._check(config, key)
 
-    def check_1271(self, config: Config | None, signed: SignedAction, key: ConfigKey) -> bool | Reverted:
+    def check_1271(self, config: PolicyConfig | None, signed: SignedAction, key: ConfigKey) -> bool | PolicyReverted:
         """Against the block's time: before validUntil (exclusive), from validAfter on (inclusive)."""
         if not isinstance(config, TimeFrame) or not (config.valid_until or config.valid_after):
             return not_initialised(self.name, key)
         return (signed.now < config.valid_until or not config.valid_until) and signed.now >= config.valid_after
 
-    def _check(self, config: Config | None, key: ConfigKey) -> Outcome:
+    def _check(self, config: PolicyConfig | None, key: ConfigKey) -> Outcome:
         if not isinstance(config, TimeFrame) or not (config.valid_until or config.valid_after):
             return not_initialised(self.name, key)
         return Passed(pack(config.valid_after, config.valid_until))

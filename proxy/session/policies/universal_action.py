@@ -9,12 +9,12 @@ from proxy.errors import Undecodable
 from proxy.session.counters import ConfigKey, Meter
 from proxy.session.policies.parameter_rules import RULE, ParameterRule, RuleRun, rules_from_members, value_over
 from proxy.session.policies.policy import (
-    Config,
     Failed,
     Initialised,
     Outcome,
     Passed,
-    Reverted,
+    PolicyConfig,
+    PolicyReverted,
     not_initialised,
 )
 from proxy.session.revert import BARE, INDEX_OUT_OF_RANGE, Revert
@@ -27,7 +27,7 @@ _CONFIG: Final = abi.tuple_of(abi.UINT256, _RULES)
 
 
 @dataclass(frozen=True, slots=True)
-class ActionRules(Config):
+class ActionRules(PolicyConfig):
     """Wei per use, and the rules."""
 
     value_limit_per_use: int
@@ -61,18 +61,18 @@ class UniActionPolicy:
         rules, used = rules_from_members(slots)
         return _initialised(value_limit, rules[:length], used)
 
-    def check_action(self, config: Config | None, call: Call, meter: Meter, key: ConfigKey) -> Outcome:
+    def check_action(self, config: PolicyConfig | None, call: Call, meter: Meter, key: ConfigKey) -> Outcome:
         """Value per use, then every rule in order; the first that fails decides."""
         if not isinstance(config, ActionRules) or not config.rules:
             return not_initialised(self.name, key)
         limit = config.value_limit_per_use
         if call.value > limit:
             revert = Revert("ValueLimitExceeded", (key.config_id, call.value, limit))
-            return Reverted(revert, value_over(self.name, call.value, limit))
+            return PolicyReverted(revert, value_over(self.name, call.value, limit))
         run = RuleRun(self.name, config.rules, call, meter)
         for index in range(len(config.rules)):
             refusal = run.check(index)
-            if isinstance(refusal, Reverted):
+            if isinstance(refusal, PolicyReverted):
                 return refusal
             if refusal is not None:
                 return Failed(refusal, run.charges())

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from proxy.session.counters import ConfigKey, Meter
 from proxy.session.policies.policy import (
-    Config,
     Failed,
     Initialised,
     Outcome,
     Passed,
+    PolicyConfig,
     UserOpView,
     charge_one,
     not_initialised,
@@ -22,7 +22,7 @@ from proxy.userop.execution import Call
 
 
 @dataclass(frozen=True, slots=True)
-class UsageLimit(Config):
+class UsageLimit(PolicyConfig):
     """How many checks may pass (uint128)."""
 
     limit: int
@@ -45,15 +45,15 @@ class UsageLimitPolicy:
         """From getUsageLimit and getUsed (configId, multiplexer, account)."""
         return Initialised(UsageLimit(limit), {b"": used})
 
-    def check_action(self, config: Config | None, call: Call, meter: Meter, key: ConfigKey) -> Outcome:  # noqa: ARG002  # a use is a use
+    def check_action(self, config: PolicyConfig | None, call: Call, meter: Meter, key: ConfigKey) -> Outcome:  # noqa: ARG002  # a use is a use
         """Passes while used + 1 is within the limit, and counts. Never initialised: the limit is 0."""
         return self._check(config, meter)
 
-    def check_user_op(self, config: Config | None, view: UserOpView, meter: Meter, key: ConfigKey) -> Outcome:  # noqa: ARG002  # a use is a use
+    def check_user_op(self, config: PolicyConfig | None, view: UserOpView, meter: Meter, key: ConfigKey) -> Outcome:  # noqa: ARG002  # a use is a use
         """The same, once for the operation."""
         return self._check(config, meter)
 
-    def _check(self, config: Config | None, meter: Meter) -> Outcome:
+    def _check(self, config: PolicyConfig | None, meter: Meter) -> Outcome:
         limit = config.limit if isinstance(config, UsageLimit) else 0
         if meter.used() + 1 > limit:
             return Failed(over_limit(self.name, "one more use", 1, limit, usage=meter.usage(), unit="uses"))
@@ -69,15 +69,15 @@ class UsageLimitPolicyV1(UsageLimitPolicy):
             return BARE
         return Initialised(UsageLimit(int.from_bytes(init_data[:16], "big")))
 
-    def check_action(self, config: Config | None, call: Call, meter: Meter, key: ConfigKey) -> Outcome:  # noqa: ARG002  # a use is a use
+    def check_action(self, config: PolicyConfig | None, call: Call, meter: Meter, key: ConfigKey) -> Outcome:  # noqa: ARG002  # a use is a use
         """Counts, then passes if the use is within the limit."""
         return self._count(config, meter, key)
 
-    def check_user_op(self, config: Config | None, view: UserOpView, meter: Meter, key: ConfigKey) -> Outcome:  # noqa: ARG002  # a use is a use
+    def check_user_op(self, config: PolicyConfig | None, view: UserOpView, meter: Meter, key: ConfigKey) -> Outcome:  # noqa: ARG002  # a use is a use
         """The same, once for the operation."""
         return self._count(config, meter, key)
 
-    def _count(self, config: Config | None, meter: Meter, key: ConfigKey) -> Outcome:
+    def _count(self, config: PolicyConfig | None, meter: Meter, key: ConfigKey) -> Outcome:
         if not isinstance(config, UsageLimit) or not config.limit:
             return not_initialised(self.name, key)
         outcome = self._check(config, meter)

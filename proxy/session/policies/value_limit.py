@@ -8,12 +8,12 @@ from proxy.errors import Code
 from proxy.session.counters import ConfigKey, Meter
 from proxy.session.policies.policy import (
     PASSED,
-    Config,
     Failed,
     Initialised,
     Outcome,
     Passed,
-    Reverted,
+    PolicyConfig,
+    PolicyReverted,
     UserOpView,
     charge_one,
     malformed,
@@ -27,7 +27,7 @@ from proxy.userop.primitives import UINT256_MAX
 
 
 @dataclass(frozen=True, slots=True)
-class ValueLimit(Config):
+class ValueLimit(PolicyConfig):
     """Wei that may be sent in all."""
 
     limit: int
@@ -50,11 +50,11 @@ class ValueLimitPolicy:
         """From getValueLimit and getUsed (configId, multiplexer, account), in wei."""
         return Initialised(ValueLimit(limit), {b"": used})
 
-    def check_action(self, config: Config | None, call: Call, meter: Meter, key: ConfigKey) -> Outcome:  # noqa: ARG002  # v1 names the key
+    def check_action(self, config: PolicyConfig | None, call: Call, meter: Meter, key: ConfigKey) -> Outcome:  # noqa: ARG002  # v1 names the key
         """Passes while used + value is within the limit. Never initialised: only value 0 passes."""
         return self._spend(config, call.value, meter)
 
-    def check_user_op(self, config: Config | None, view: UserOpView, meter: Meter, key: ConfigKey) -> Outcome:  # noqa: ARG002  # v1 names the key
+    def check_user_op(self, config: PolicyConfig | None, view: UserOpView, meter: Meter, key: ConfigKey) -> Outcome:  # noqa: ARG002  # v1 names the key
         """The value of all calls together; what is not `execute` is free. Try mode counts like any other."""
         value = self._value_of(view)
         return value if not isinstance(value, int) else self._spend(config, value, meter)
@@ -79,10 +79,10 @@ class ValueLimitPolicy:
             f"the value of call type 0x{call_type:02x} cannot be counted; single and batch calls can",
         )
 
-    def _overflow(self) -> Reverted:
+    def _overflow(self) -> PolicyReverted:
         return malformed(self.name, OVERFLOW, "more value than 2^256 wei", Code.LIMIT_EXCEEDED)
 
-    def _spend(self, config: Config | None, value: int, meter: Meter) -> Outcome:
+    def _spend(self, config: PolicyConfig | None, value: int, meter: Meter) -> Outcome:
         limit = config.limit if isinstance(config, ValueLimit) else 0
         total = meter.used() + value
         if total > UINT256_MAX:
@@ -101,13 +101,13 @@ class ValueLimitPolicyV1(ValueLimitPolicy):
             return BARE
         return Initialised(ValueLimit(int.from_bytes(init_data[:32], "big")))
 
-    def check_action(self, config: Config | None, call: Call, meter: Meter, key: ConfigKey) -> Outcome:
+    def check_action(self, config: PolicyConfig | None, call: Call, meter: Meter, key: ConfigKey) -> Outcome:
         """As v2, but never initialised or a limit of 0 reverts."""
         if not isinstance(config, ValueLimit) or not config.limit:
             return not_initialised(self.name, key)
         return self._spend(config, call.value, meter)
 
-    def check_user_op(self, config: Config | None, view: UserOpView, meter: Meter, key: ConfigKey) -> Outcome:
+    def check_user_op(self, config: PolicyConfig | None, view: UserOpView, meter: Meter, key: ConfigKey) -> Outcome:
         """As v2, but never initialised or a limit of 0 reverts."""
         value = self._value_of(view)
         if not isinstance(value, int):

@@ -10,7 +10,7 @@ from proxy.chain.settlement.lookout import Lookout
 from proxy.chain.settlement.node_word import NodeWord
 from proxy.chain.settlement.patience import Patience
 from proxy.chain.settlement.settlement import Settlement
-from proxy.chain.settlement.slices import BlockName, OperationMined, Place, SessionTouched, Slice
+from proxy.chain.settlement.slices import BlockName, ChainPlace, OperationMined, SessionTouched, Slice
 from proxy.chain.settlement.taker import Taker
 from proxy.chain.witness import Fate
 from proxy.errors import StateUnavailable
@@ -233,7 +233,7 @@ def mined(
 ) -> OperationMined:
     """In a block."""
     return OperationMined(
-        place=Place(number, 0),
+        place=ChainPlace(number, 0),
         block=block(number, branch),
         timestamp=timestamp,
         transaction=Hash32(b"\x77" * 32),

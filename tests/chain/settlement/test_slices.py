@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.chain.settlement.slices import Place, SessionTouched
+from proxy.chain.settlement.slices import ChainPlace, SessionTouched
 from proxy.chain.witness import Fate
 from proxy.errors import StateUnavailable
 from proxy.judge.counts import CountKey, WindowCharge
@@ -286,7 +286,7 @@ async def test_a_reading_that_is_past_the_enable_nonce_of_a_grant_ends_it_unless
 
 async def test_a_session_that_was_touched_is_read_again_and_not_judged_by_what_was_known_where_it_cannot_be() -> None:
     scene = with_node()
-    touched = SessionTouched(place=Place(10, 1), block=block(10), key=KEY)
+    touched = SessionTouched(place=ChainPlace(10, 1), block=block(10), key=KEY)
     await scene.tell(10, touched, replace(touched, key=OTHER))
     assert scene.reread == [KEY]
     scene.unreadable = True
@@ -420,7 +420,7 @@ async def test_a_session_that_cannot_be_read_where_the_chain_begins_anew_is_not_
 
 
 def touched_at(number: int) -> SessionTouched:
-    return SessionTouched(place=Place(number, 0), block=block(number), key=KEY)
+    return SessionTouched(place=ChainPlace(number, 0), block=block(number), key=KEY)
 
 
 @pytest.mark.parametrize(("read_at", "trusted"), [(9, False), (10, True), (11, True)])

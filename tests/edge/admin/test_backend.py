@@ -16,7 +16,7 @@ from proxy.chain.blocks.header import Header
 from proxy.edge.admin.backend import FROZEN, GateBackend, ServedChain
 from proxy.edge.admin.query import FreezeRequest, SessionFilter
 from proxy.edge.admin.server import AdminBackend
-from proxy.edge.http.upstream import Upstream
+from proxy.edge.http.upstream import HttpUpstream
 from proxy.edge.rule_files.book import RuleBook, open_rules
 from proxy.edge.storage.store import Store
 from proxy.errors import InvalidParams, StateUnavailable
@@ -72,7 +72,7 @@ class Office:
     gate: Scene
     rules: RuleBook
     rule_file: Path
-    upstream: Upstream
+    upstream: HttpUpstream
 
 
 RULE = """\
@@ -93,7 +93,7 @@ async def an_office(age: ChainAge | None = None) -> AsyncIterator[Office]:
     async with (
         AsyncExitStack() as stack,
         RecordingBundler(chain_id=CHAIN_ID) as bundler,
-        Upstream("soneium", [bundler.url], chain_id=CHAIN_ID, entry_points=frozenset({V07.address})) as upstream,
+        HttpUpstream("soneium", [bundler.url], chain_id=CHAIN_ID, entry_points=frozenset({V07.address})) as upstream,
     ):
         served = ServedChain(
             name="soneium", chain_id=CHAIN_ID, gate=gate.gate, upstream=upstream, age=age, release=_holds_nothing

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from proxy.edge.alerts.board import ActiveAlert, Board
-from proxy.edge.alerts.sink import Due, Reply, Sink, SinkTerms
+from proxy.edge.alerts.sink import Due, Sink, SinkReply, SinkTerms
 from proxy.edge.telemetry.health_metrics import HealthMetrics
 from tests.edge.alerts.builders import NOW, happening
 
@@ -32,13 +32,13 @@ class Clock:
 class Post:
     """What arrives, and what is answered: TAKEN unless told otherwise."""
 
-    def __init__(self, *replies: Reply) -> None:
+    def __init__(self, *replies: SinkReply) -> None:
         self.replies = list(replies)
         self.got: list[list[Due]] = []
 
-    async def __call__(self, dues: Sequence[Due]) -> Reply:
+    async def __call__(self, dues: Sequence[Due]) -> SinkReply:
         self.got.append(list(dues))
-        return self.replies.pop(0) if self.replies else Reply.TAKEN
+        return self.replies.pop(0) if self.replies else SinkReply.TAKEN
 
     @property
     def told(self) -> list[tuple[int, bool]]:
@@ -98,7 +98,7 @@ async def test_nothing_new_is_not_repeated_however_long_ago() -> None:
 
 
 async def test_one_that_is_over_before_it_could_be_told_is_told_all_the_same() -> None:
-    post, clock, active = Post(Reply.LATER), Clock(), board()
+    post, clock, active = Post(SinkReply.LATER), Clock(), board()
     async with telling(post, clock) as (sink, _):
         alert = active.note(happening())
         sink.offer(alert)
@@ -140,7 +140,7 @@ async def test_what_no_place_is_left_for_is_dropped_and_counted_exactly() -> Non
 
 
 async def test_a_message_it_refuses_is_given_up_and_the_others_of_its_batch_are_not() -> None:
-    post, clock, active = Post(Reply.NEVER, Reply.TAKEN, Reply.NEVER, Reply.TAKEN), Clock(), board()
+    post, clock, active = Post(SinkReply.NEVER, SinkReply.TAKEN, SinkReply.NEVER, SinkReply.TAKEN), Clock(), board()
     async with telling(post, clock, steady=True, batch=3) as (sink, registry):
         for number in range(3):
             sink.offer(active.note(happening(number)))
@@ -154,7 +154,7 @@ async def test_a_message_that_cannot_be_made_does_not_end_the_telling() -> None:
     active = board()
 
     class Broken(Post):
-        async def __call__(self, dues: Sequence[Due]) -> Reply:
+        async def __call__(self, dues: Sequence[Due]) -> SinkReply:
             if not self.got:
                 self.got.append([])
                 raise ValueError("no such label")
@@ -170,7 +170,7 @@ async def test_a_message_that_cannot_be_made_does_not_end_the_telling() -> None:
 
 
 async def test_a_sink_back_from_the_dead_hears_all_it_was_owed() -> None:
-    post, clock, active = Post(Reply.LATER, Reply.LATER), Clock(), board()
+    post, clock, active = Post(SinkReply.LATER, SinkReply.LATER), Clock(), board()
     async with telling(post, clock) as (sink, registry):
         for number in range(3):
             sink.offer(active.note(happening(number)))
@@ -184,7 +184,7 @@ async def test_a_sink_back_from_the_dead_hears_all_it_was_owed() -> None:
 
 @pytest.mark.parametrize("after", [86_399.0, 86_401.0])
 async def test_after_a_day_without_an_answer_a_message_is_given_up_not_before(after: float) -> None:
-    post, clock, active = Post(Reply.LATER), Clock(), board()
+    post, clock, active = Post(SinkReply.LATER), Clock(), board()
     async with telling(post, clock) as (sink, registry):
         sink.offer(active.note(happening()))
         clock.now += after

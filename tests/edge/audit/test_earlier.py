@@ -12,7 +12,7 @@ import pytest
 
 from proxy.edge.audit.reading import Asked, AuditFilter, Trail, follow_audit, read_audit
 from proxy.edge.audit.row import Forward
-from proxy.edge.audit.space import Budget
+from proxy.edge.audit.space import DiskBudget
 from proxy.edge.audit.verify import verify_trail
 from proxy.edge.audit.writer import WriterSettings
 from tests.edge.audit.trails import record, writing
@@ -96,7 +96,7 @@ def test_old_rows_are_found_by_rule_and_by_what_was_asked(earlier: Path, tmp_pat
 
 def test_old_rows_go_when_they_are_too_old(earlier: Path, tmp_path: Path) -> None:
     trail = Trail(tmp_path / "gate.audit.db", earlier)
-    settings = WriterSettings(budget=Budget(max_bytes=1 << 30, retention_seconds=100.0))
+    settings = WriterSettings(budget=DiskBudget(max_bytes=1 << 30, retention_seconds=100.0))
     with writing(trail.path, settings=settings, earlier=earlier, clock=lambda: NOW + 101.5):
         deadline = time.monotonic() + 20
         while len(ids(trail)) > 1:

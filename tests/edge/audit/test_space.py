@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from proxy.edge.audit.remarks import Tampering
-from proxy.edge.audit.space import Budget, Disk
+from proxy.edge.audit.space import Disk, DiskBudget
 from proxy.edge.audit.verify import verify_trail
 from proxy.edge.audit.writer import AuditWriter, WriterSettings
 from tests.edge.audit.trails import ROOMY, record, rows, writing
@@ -29,7 +29,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 def test_the_file_stays_below_its_budget_and_keeps_the_newest(tmp_path: Path) -> None:
     path = tmp_path / "audit.db"
-    settings = WriterSettings(budget=Budget(max_bytes=MIB))
+    settings = WriterSettings(budget=DiskBudget(max_bytes=MIB))
     with writing(path, settings=settings) as writer:
         for number in range(3_000):
             record(writer, decision(f"d-{number}"))
@@ -47,7 +47,7 @@ def test_the_file_stays_below_its_budget_and_keeps_the_newest(tmp_path: Path) ->
 
 def test_a_restart_within_a_full_budget_makes_room_for_itself(tmp_path: Path) -> None:
     path = tmp_path / "audit.db"
-    settings = WriterSettings(budget=Budget(max_bytes=MIB))
+    settings = WriterSettings(budget=DiskBudget(max_bytes=MIB))
     for life in range(3):
         with writing(path, settings=settings) as writer:
             for number in range(1_500):
@@ -75,12 +75,12 @@ def test_what_is_reserved_for_the_ledger_is_not_written_into(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("budget", "total", "reserve"),
     [
-        (Budget(max_bytes=MIB), 40 * MIB, 4 * MIB),
-        (Budget(max_bytes=MIB), 1 << 40, 1 << 30),
-        (Budget(max_bytes=MIB, reserve_bytes=7), 40 * MIB, 7),
+        (DiskBudget(max_bytes=MIB), 40 * MIB, 4 * MIB),
+        (DiskBudget(max_bytes=MIB), 1 << 40, 1 << 30),
+        (DiskBudget(max_bytes=MIB, reserve_bytes=7), 40 * MIB, 7),
     ],
 )
-def test_a_tenth_of_the_disk_is_the_ledger_s_unless_it_is_said(budget: Budget, total: int, reserve: int) -> None:
+def test_a_tenth_of_the_disk_is_the_ledger_s_unless_it_is_said(budget: DiskBudget, total: int, reserve: int) -> None:
     assert budget.reserve_of(Disk(total=total, free=total)) == reserve
 
 

@@ -18,7 +18,7 @@ from proxy.edge.audit.chain import NO_KEY, ChainKey, chain_key
 from proxy.edge.audit.door import Bounds
 from proxy.edge.audit.remarks import Audited, Tampering
 from proxy.edge.audit.schema import CONTENT
-from proxy.edge.audit.space import Budget
+from proxy.edge.audit.space import DiskBudget
 from proxy.edge.audit.verify import verify_trail
 from proxy.edge.audit.writer import WriterSettings
 from proxy.judge.decision import UpstreamAnswer
@@ -265,7 +265,7 @@ def test_pruning_by_the_gate_is_no_tampering_and_is_told(tmp_path: Path) -> None
 
 
 def pruning(_path: Path) -> WriterSettings:
-    return WriterSettings(key=KEY, budget=Budget(max_bytes=1 << 30, retention_seconds=10))
+    return WriterSettings(key=KEY, budget=DiskBudget(max_bytes=1 << 30, retention_seconds=10))
 
 
 def test_records_deleted_from_the_beginning_without_a_checkpoint_are_a_deletion(whole: Path) -> None:

@@ -20,7 +20,7 @@ from proxy.edge.audit.reading import AuditFilter, Trail, read_audit
 from proxy.edge.audit.remarks import Tampering
 from proxy.edge.audit.row import Forward
 from proxy.edge.audit.schema import open_trail
-from proxy.edge.audit.space import Budget
+from proxy.edge.audit.space import DiskBudget
 from proxy.edge.audit.verify import verify_trail
 from proxy.edge.audit.writer import AuditWriter, WriterSettings
 from proxy.judge.decision import UpstreamAnswer
@@ -38,7 +38,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def keeping_days(days: int) -> WriterSettings:
-    return WriterSettings(budget=Budget(max_bytes=1 << 30, retention_seconds=days * 86_400.0))
+    return WriterSettings(budget=DiskBudget(max_bytes=1 << 30, retention_seconds=days * 86_400.0))
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

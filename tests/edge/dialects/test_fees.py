@@ -9,7 +9,7 @@ import pytest
 
 from proxy.edge.dialects.asking import Translated
 from proxy.edge.dialects.fees import FEE_METHODS, FeeTranslator, NodeFees
-from proxy.edge.http.upstream import Upstream, UpstreamReply
+from proxy.edge.http.upstream import HttpUpstream, UpstreamReply
 from proxy.errors import StateUnavailable, UpstreamUnavailable
 from proxy.methods import METHODS, MethodClass
 from tests.edge.recording_bundler import Answer, RecordingBundler
@@ -47,8 +47,8 @@ async def bundler() -> AsyncIterator[RecordingBundler]:
 
 
 @pytest.fixture
-async def upstream(bundler: RecordingBundler) -> AsyncIterator[Upstream]:
-    async with Upstream("soneium", [bundler.url], chain_id=1946, entry_points=frozenset()) as upstream:
+async def upstream(bundler: RecordingBundler) -> AsyncIterator[HttpUpstream]:
+    async with HttpUpstream("soneium", [bundler.url], chain_id=1946, entry_points=frozenset()) as upstream:
         yield upstream
 
 
@@ -68,7 +68,7 @@ async def translated(translator: FeeTranslator, method: str) -> object:
 
 @pytest.mark.parametrize("method", sorted(FEE_METHODS))
 async def test_a_method_the_bundler_knows_is_relayed_unchanged(
-    bundler: RecordingBundler, upstream: Upstream, method: str
+    bundler: RecordingBundler, upstream: HttpUpstream, method: str
 ) -> None:
     bundler.answers[method] = Answer(result={"whatever": [1]})
     answer = await FeeTranslator(upstream, node_fees).answer(method)
@@ -77,14 +77,14 @@ async def test_a_method_the_bundler_knows_is_relayed_unchanged(
     assert bundler.methods == [method]
 
 
-async def test_a_startale_client_is_answered_by_alto(bundler: RecordingBundler, upstream: Upstream) -> None:
+async def test_a_startale_client_is_answered_by_alto(bundler: RecordingBundler, upstream: HttpUpstream) -> None:
     bundler.answers[PIMLICO] = Answer(result=ALTO_PRICE)
     assert await translated(FeeTranslator(upstream), RUNDLER) == "0x3b9aca00"
 
 
 @pytest.mark.parametrize(("asked", "result"), ASKED)
 async def test_alto_answers_with_its_standard_price(
-    bundler: RecordingBundler, upstream: Upstream, asked: str, result: object
+    bundler: RecordingBundler, upstream: HttpUpstream, asked: str, result: object
 ) -> None:
     bundler.answers[PIMLICO] = Answer(result=UNEVEN_PRICE)
     assert await translated(FeeTranslator(upstream), asked) == result
@@ -101,7 +101,7 @@ async def test_alto_answers_with_its_standard_price(
     ],
 )
 async def test_one_price_serves_for_all_tiers(
-    bundler: RecordingBundler, upstream: Upstream, known: str, answer: object
+    bundler: RecordingBundler, upstream: HttpUpstream, known: str, answer: object
 ) -> None:
     bundler.answers[known] = Answer(result=answer)
     assert await translated(FeeTranslator(upstream), PIMLICO) == dict.fromkeys(("slow", "standard", "fast"), PAIR)
@@ -109,14 +109,14 @@ async def test_one_price_serves_for_all_tiers(
 
 @pytest.mark.parametrize("known", [BICONOMY, ZERODEV])
 async def test_bundlers_with_tiers_of_their_own_serve_a_pimlico_client(
-    bundler: RecordingBundler, upstream: Upstream, known: str
+    bundler: RecordingBundler, upstream: HttpUpstream, known: str
 ) -> None:
     bundler.answers[known] = Answer(result=UNEVEN_PRICE)
     assert await translated(FeeTranslator(upstream), PIMLICO) == UNEVEN_PRICE
 
 
 async def test_rundler_answers_a_pimlico_client_with_its_priority_fee_over_the_nodes_base_fee(
-    bundler: RecordingBundler, upstream: Upstream
+    bundler: RecordingBundler, upstream: HttpUpstream
 ) -> None:
     bundler.answers[RUNDLER] = Answer(result="0x64")
     assert await translated(FeeTranslator(upstream, node_fees), PIMLICO) == {
@@ -135,14 +135,14 @@ async def test_rundler_answers_a_pimlico_client_with_its_priority_fee_over_the_n
     ],
 )
 async def test_the_node_answers_for_a_bundler_without_fee_methods(
-    upstream: Upstream, asked: str, result: object
+    upstream: HttpUpstream, asked: str, result: object
 ) -> None:
     assert await translated(FeeTranslator(upstream, node_fees), asked) == result
 
 
 @pytest.mark.parametrize("node", [None, no_node])
 async def test_the_bundlers_own_error_is_relayed_when_nothing_can_answer(
-    bundler: RecordingBundler, upstream: Upstream, node: Any
+    bundler: RecordingBundler, upstream: HttpUpstream, node: Any
 ) -> None:
     bundler.answers[RUNDLER] = Answer(result="0x64")  # no base fee to go with it
     translator = FeeTranslator(upstream, node)
@@ -153,7 +153,7 @@ async def test_the_bundlers_own_error_is_relayed_when_nothing_can_answer(
         assert bundler.requests[-1].method in (PIMLICO, RUNDLER)
 
 
-async def test_what_a_bundler_does_not_know_is_asked_once(bundler: RecordingBundler, upstream: Upstream) -> None:
+async def test_what_a_bundler_does_not_know_is_asked_once(bundler: RecordingBundler, upstream: HttpUpstream) -> None:
     bundler.answers[PIMLICO] = Answer(result=ALTO_PRICE)
     translator = FeeTranslator(upstream)
     for _ in range(3):
@@ -165,7 +165,7 @@ async def test_another_bundler_is_asked_anew(bundler: RecordingBundler) -> None:
     bundler.answers[PIMLICO] = Answer(result=ALTO_PRICE)
     async with RecordingBundler(answers={RUNDLER: Answer(result="0x64")}) as standby:
         urls = [bundler.url, standby.url]
-        async with Upstream("soneium", urls, chain_id=1946, entry_points=frozenset()) as upstream:
+        async with HttpUpstream("soneium", urls, chain_id=1946, entry_points=frozenset()) as upstream:
             translator = FeeTranslator(upstream)
             await translator.answer(RUNDLER)
             await bundler.stop()
@@ -186,14 +186,14 @@ async def test_another_bundler_is_asked_anew(bundler: RecordingBundler) -> None:
     ],
 )
 async def test_knows_the_ways_bundlers_say_that_they_do_not_know_a_method(
-    bundler: RecordingBundler, upstream: Upstream, code: int | None, message: str
+    bundler: RecordingBundler, upstream: HttpUpstream, code: int | None, message: str
 ) -> None:
     bundler.answers[PIMLICO] = Answer(result=ALTO_PRICE)
     bundler.answers[RUNDLER] = Answer(error={"message": message} | ({"code": code} if code else {}))
     assert await translated(FeeTranslator(upstream), RUNDLER) == "0x3b9aca00"
 
 
-async def test_any_other_error_is_the_answer(bundler: RecordingBundler, upstream: Upstream) -> None:
+async def test_any_other_error_is_the_answer(bundler: RecordingBundler, upstream: HttpUpstream) -> None:
     bundler.answers[PIMLICO] = Answer(result=ALTO_PRICE)
     bundler.answers[RUNDLER] = Answer(error={"code": -32005, "message": "rate limited"})
     answer = await FeeTranslator(upstream, node_fees).answer(RUNDLER)
@@ -206,14 +206,14 @@ async def test_any_other_error_is_the_answer(bundler: RecordingBundler, upstream
     [None, [], "0x1", {}, {"slow": {}}, ALTO_PRICE | {"fast": None}, ALTO_PRICE | {"slow": {"maxFeePerGas": 1}}],
 )
 async def test_an_answer_in_another_shape_is_passed_over(
-    bundler: RecordingBundler, upstream: Upstream, price: object
+    bundler: RecordingBundler, upstream: HttpUpstream, price: object
 ) -> None:
     bundler.answers[PIMLICO] = Answer(result=price)
     bundler.answers[VOLTAIRE] = Answer(result=PAIR)
     assert await translated(FeeTranslator(upstream), RUNDLER) == "0x2"
 
 
-async def test_a_bundler_that_is_gone_is_reported_as_gone(bundler: RecordingBundler, upstream: Upstream) -> None:
+async def test_a_bundler_that_is_gone_is_reported_as_gone(bundler: RecordingBundler, upstream: HttpUpstream) -> None:
     await bundler.stop()
     with pytest.raises(UpstreamUnavailable):
         await FeeTranslator(upstream, node_fees).answer(RUNDLER)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from proxy.edge.dialects.node_reads import NODE_READS, READS_AT_ONCE, READS_PER_SECOND, NodeReads
-from proxy.edge.http.upstream import Upstream
+from proxy.edge.http.upstream import HttpUpstream
 from proxy.errors import ReadsSpent
 from proxy.methods import METHODS, refusal_of_allow
 from tests.edge.recording_bundler import Answer, RecordingBundler
@@ -31,13 +31,13 @@ async def node() -> AsyncIterator[RecordingBundler]:
 
 
 @pytest.fixture
-async def upstream(node: RecordingBundler) -> AsyncIterator[Upstream]:
-    async with Upstream("soneium/node", [node.url], chain_id=1946, entry_points=frozenset()) as upstream:
+async def upstream(node: RecordingBundler) -> AsyncIterator[HttpUpstream]:
+    async with HttpUpstream("soneium/node", [node.url], chain_id=1946, entry_points=frozenset()) as upstream:
         yield upstream
 
 
 async def test_a_client_that_asks_too_much_is_told_so_and_others_are_served(
-    node: RecordingBundler, upstream: Upstream
+    node: RecordingBundler, upstream: HttpUpstream
 ) -> None:
     watch = Watch()
     reads = NodeReads(upstream, watch)

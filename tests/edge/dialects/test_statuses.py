@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from proxy.edge.dialects import statuses
 from proxy.edge.dialects.asking import Translated
-from proxy.edge.dialects.statuses import STATUS_METHODS, STATUS_WORDS, Stage, StatusTranslator
-from proxy.edge.http.upstream import Upstream, UpstreamReply
+from proxy.edge.dialects.statuses import STATUS_METHODS, STATUS_WORDS, StatusStage, StatusTranslator
+from proxy.edge.http.upstream import HttpUpstream, UpstreamReply
 from proxy.errors import InvalidParams, UpstreamUnavailable
 from proxy.methods import METHODS, MethodClass
 from tests.edge.recording_bundler import Answer, RecordingBundler
@@ -30,12 +30,12 @@ async def bundler() -> AsyncIterator[RecordingBundler]:
 
 
 @pytest.fixture
-async def upstream(bundler: RecordingBundler) -> AsyncIterator[Upstream]:
-    async with Upstream("soneium", [bundler.url], chain_id=1946, entry_points=frozenset()) as upstream:
+async def upstream(bundler: RecordingBundler) -> AsyncIterator[HttpUpstream]:
+    async with HttpUpstream("soneium", [bundler.url], chain_id=1946, entry_points=frozenset()) as upstream:
         yield upstream
 
 
-async def translated(upstream: Upstream, method: str) -> object:
+async def translated(upstream: HttpUpstream, method: str) -> object:
     answer = await StatusTranslator(upstream).answer(method, [HASH])
     assert isinstance(answer, Translated)
     return answer.result
@@ -43,7 +43,7 @@ async def translated(upstream: Upstream, method: str) -> object:
 
 @pytest.mark.parametrize("method", sorted(STATUS_METHODS))
 async def test_a_method_the_bundler_knows_is_relayed_unchanged(
-    bundler: RecordingBundler, upstream: Upstream, method: str
+    bundler: RecordingBundler, upstream: HttpUpstream, method: str
 ) -> None:
     bundler.answers[method] = Answer(result={"whatever": [1]})
     answer = await StatusTranslator(upstream).answer(method, [HASH])
@@ -70,7 +70,7 @@ async def test_a_method_the_bundler_knows_is_relayed_unchanged(
     ],
 )
 async def test_what_is_mined_is_told_by_its_receipt_in_every_dialect(
-    bundler: RecordingBundler, upstream: Upstream, asked: str, told: object
+    bundler: RecordingBundler, upstream: HttpUpstream, asked: str, told: object
 ) -> None:
     bundler.answers[RECEIPT] = Answer(result=MINED)
     assert await translated(upstream, asked) == told
@@ -86,7 +86,7 @@ async def test_what_is_mined_is_told_by_its_receipt_in_every_dialect(
     ],
 )
 async def test_what_the_bundler_knows_by_hash_is_waiting(
-    bundler: RecordingBundler, upstream: Upstream, asked: str, told: object
+    bundler: RecordingBundler, upstream: HttpUpstream, asked: str, told: object
 ) -> None:
     bundler.answers[BY_HASH] = Answer(result={"userOperation": {}, "entryPoint": "0x", "transactionHash": None})
     assert await translated(upstream, asked) == told
@@ -101,7 +101,7 @@ async def test_what_the_bundler_knows_by_hash_is_waiting(
         (SKANDHA, None),
     ],
 )
-async def test_what_nobody_knows_is_not_found(upstream: Upstream, asked: str, told: object) -> None:
+async def test_what_nobody_knows_is_not_found(upstream: HttpUpstream, asked: str, told: object) -> None:
     assert await translated(upstream, asked) == told
 
 
@@ -117,7 +117,7 @@ async def test_what_nobody_knows_is_not_found(upstream: Upstream, asked: str, to
     ],
 )
 async def test_altos_own_word_is_translated_where_there_is_no_receipt(
-    bundler: RecordingBundler, upstream: Upstream, word: str, asked: str, told: str
+    bundler: RecordingBundler, upstream: HttpUpstream, word: str, asked: str, told: str
 ) -> None:
     bundler.answers[PIMLICO] = Answer(result={"status": word, "transactionHash": TRANSACTION})
     answer = await translated(upstream, asked)
@@ -137,7 +137,7 @@ async def test_altos_own_word_is_translated_where_there_is_no_receipt(
     ],
 )
 async def test_other_bundlers_words_serve_a_permissionless_client(
-    bundler: RecordingBundler, upstream: Upstream, known: str, answer: object, told: str
+    bundler: RecordingBundler, upstream: HttpUpstream, known: str, answer: object, told: str
 ) -> None:
     bundler.answers[known] = Answer(result=answer)
     result = await translated(upstream, PIMLICO)
@@ -146,27 +146,27 @@ async def test_other_bundlers_words_serve_a_permissionless_client(
 
 
 async def test_mined_without_a_receipt_to_show_is_not_confirmed_yet(
-    bundler: RecordingBundler, upstream: Upstream
+    bundler: RecordingBundler, upstream: HttpUpstream
 ) -> None:
     bundler.answers[PIMLICO] = Answer(result={"status": "included", "transactionHash": TRANSACTION})
     answer = await translated(upstream, BICONOMY)
     assert answer == {"state": "PENDING", "message": "the operation is sent", "transactionHash": TRANSACTION}
 
 
-async def test_what_is_no_hash_is_refused_unasked(bundler: RecordingBundler, upstream: Upstream) -> None:
+async def test_what_is_no_hash_is_refused_unasked(bundler: RecordingBundler, upstream: HttpUpstream) -> None:
     with pytest.raises(InvalidParams):
         await StatusTranslator(upstream).answer(BICONOMY, ["0x12"])
     assert bundler.methods == []
 
 
-async def test_a_bundler_that_is_gone_is_reported_as_gone(bundler: RecordingBundler, upstream: Upstream) -> None:
+async def test_a_bundler_that_is_gone_is_reported_as_gone(bundler: RecordingBundler, upstream: HttpUpstream) -> None:
     await bundler.stop()
     with pytest.raises(UpstreamUnavailable):
         await StatusTranslator(upstream).answer(BICONOMY, [HASH])
 
 
 async def test_a_method_the_bundler_does_not_know_is_asked_for_once(
-    bundler: RecordingBundler, upstream: Upstream
+    bundler: RecordingBundler, upstream: HttpUpstream
 ) -> None:
     translator = StatusTranslator(upstream)
     for _ in range(3):
@@ -175,7 +175,7 @@ async def test_a_method_the_bundler_does_not_know_is_asked_for_once(
 
 
 def test_every_stage_has_a_word_in_every_dialect() -> None:
-    assert set(STATUS_WORDS) == set(Stage)
+    assert set(STATUS_WORDS) == set(StatusStage)
     assert all(set(words) == STATUS_METHODS for words in STATUS_WORDS.values())
 
 
@@ -190,7 +190,7 @@ JSON = st.recursive(
 )
 def test_whatever_a_bundler_says_of_a_status_is_a_stage_or_nothing(method: str, answer: object) -> None:
     standing = statuses._read(method, answer)
-    assert standing is None or (standing.stage is not Stage.MINED and standing.receipt is None)
+    assert standing is None or (standing.stage is not StatusStage.MINED and standing.receipt is None)
 
 
 @pytest.mark.parametrize("method", sorted(STATUS_METHODS))

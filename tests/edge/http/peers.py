@@ -12,10 +12,10 @@ from proxy.edge.http.listener import ListenerSettings, Transport
 from proxy.edge.http.server import RpcServer, ServerSettings
 from proxy.edge.http.service import Hooks
 from proxy.errors import MethodNotFound
-from proxy.jsonrpc import Limits, Request, print_result
+from proxy.jsonrpc import BodyLimits, Request, print_result
 from proxy.ports import Answer, RequestContext
 
-SETTINGS = ServerSettings(chains=["soneium"], limits=Limits(max_bytes=2048, max_batch=50, max_depth=8))
+SETTINGS = ServerSettings(chains=["soneium"], limits=BodyLimits(max_bytes=2048, max_batch=50, max_depth=8))
 
 
 @dataclass

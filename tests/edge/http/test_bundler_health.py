@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from proxy.edge.http.bundler_health import DOUBT_SECONDS, Breaker, Kind, Placements, Sign
+from proxy.edge.http.bundler_health import DOUBT_SECONDS, Breaker, Placements, QuestionKind, Sign
 from proxy.ports import OperationPlace
 from proxy.userop.primitives import Address
 
@@ -30,18 +30,22 @@ def noted(breaker: Breaker, signs: Iterable[Sign], now: float = 0) -> Breaker:
 
 
 def test_one_send_without_an_answer_is_enough() -> None:
-    assert noted(Breaker(Kind.SEND), [Sign.SILENT]).is_resting(0)
+    assert noted(Breaker(QuestionKind.SEND), [Sign.SILENT]).is_resting(0)
 
 
 def test_other_failures_count_three_in_a_row() -> None:
-    for kind, sign in ((Kind.SEND, Sign.FAILED), (Kind.READ, Sign.FAILED), (Kind.READ, Sign.SILENT)):
+    for kind, sign in (
+        (QuestionKind.SEND, Sign.FAILED),
+        (QuestionKind.READ, Sign.FAILED),
+        (QuestionKind.READ, Sign.SILENT),
+    ):
         assert not noted(Breaker(kind), [sign] * 2).is_resting(0)
         assert not noted(Breaker(kind), [sign, sign, Sign.ANSWERED, sign, sign]).is_resting(0)
         assert noted(Breaker(kind), [sign] * 3).is_resting(0)
 
 
 def test_after_its_rest_one_question_is_tried_and_the_others_wait_for_it() -> None:
-    breaker = noted(Breaker(Kind.SEND), [Sign.SILENT])
+    breaker = noted(Breaker(QuestionKind.SEND), [Sign.SILENT])
     assert breaker.is_resting(4.9)
     assert not breaker.is_resting(5)
     assert breaker.begin(5)
@@ -53,7 +57,7 @@ def test_after_its_rest_one_question_is_tried_and_the_others_wait_for_it() -> No
 
 
 def test_a_trial_that_fails_doubles_the_rest_up_to_five_minutes() -> None:
-    breaker = noted(Breaker(Kind.SEND), [Sign.SILENT])
+    breaker = noted(Breaker(QuestionKind.SEND), [Sign.SILENT])
     now, rests = 0.0, []
     for _ in range(8):
         assert breaker.rests_until is not None
@@ -65,20 +69,22 @@ def test_a_trial_that_fails_doubles_the_rest_up_to_five_minutes() -> None:
 
 
 def test_a_trial_whose_caller_left_is_tried_again() -> None:
-    breaker = noted(Breaker(Kind.SEND), [Sign.SILENT])
+    breaker = noted(Breaker(QuestionKind.SEND), [Sign.SILENT])
     assert breaker.begin(5)
     breaker.given_up()
     assert breaker.begin(5)
 
 
 def test_questions_asked_before_the_rest_do_not_lengthen_it() -> None:
-    breaker = noted(Breaker(Kind.SEND), [Sign.SILENT] * 50)
+    breaker = noted(Breaker(QuestionKind.SEND), [Sign.SILENT] * 50)
     assert breaker.rests_until == 5
 
 
-@given(st.lists(st.tuples(st.sampled_from([*Sign, None]), st.floats(0, 400)), max_size=40), st.sampled_from(Kind))
+@given(
+    st.lists(st.tuples(st.sampled_from([*Sign, None]), st.floats(0, 400)), max_size=40), st.sampled_from(QuestionKind)
+)
 def test_a_breaker_never_rests_for_good_and_has_one_trial_at_most(
-    steps: list[tuple[Sign | None, float]], kind: Kind
+    steps: list[tuple[Sign | None, float]], kind: QuestionKind
 ) -> None:
     breaker, now = Breaker(kind), 0.0
     for sign, later in steps:

@@ -9,12 +9,12 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from proxy.clients.keys import digest_of
 from proxy.clients.licence import ANYBODY
-from proxy.edge.http.clients import Client, Clients
+from proxy.edge.http.clients import Clients, KnownClient
 from proxy.edge.http.wire.fields import Fields
 from proxy.errors import InvalidRequest, NotLicensed
 
 DAPP = "https://dapp.example"
-KEYED = Client(name="keyed", keys=frozenset({digest_of("a-secret-key")}))
+KEYED = KnownClient(name="keyed", keys=frozenset({digest_of("a-secret-key")}))
 
 
 def fields(*named: tuple[str, str]) -> Fields:
@@ -49,7 +49,7 @@ def test_a_key_may_come_as_a_bearer_token(value: str) -> None:
 
 
 def test_a_key_said_twice_is_one_key_and_two_keys_are_none() -> None:
-    clients = Clients([KEYED, Client(name="other", keys=frozenset({digest_of("other-key")}))])
+    clients = Clients([KEYED, KnownClient(name="other", keys=frozenset({digest_of("other-key")}))])
     header = ("X-Api-Key", "a-secret-key")
     assert name_of(clients, header, ("Authorization", "Bearer a-secret-key"), told=("a-secret-key",)) == "keyed"
     for named, told in (([header], ("other-key",)), ([header, ("X-Api-Key", "other-key")], ()), ([header], ("",))):
@@ -58,7 +58,7 @@ def test_a_key_said_twice_is_one_key_and_two_keys_are_none() -> None:
 
 
 def test_a_client_known_by_any_origin_still_needs_one() -> None:
-    open_to_pages = Clients([Client(name="pages", origins=frozenset({"*"}))])
+    open_to_pages = Clients([KnownClient(name="pages", origins=frozenset({"*"}))])
     assert name_of(open_to_pages, ("Origin", "https://any.example")) == "pages"
     with pytest.raises(InvalidRequest):
         name_of(open_to_pages)
@@ -67,7 +67,7 @@ def test_a_client_known_by_any_origin_still_needs_one() -> None:
 
 
 NETWORKS = (ip_network("10.1.0.0/16"), ip_network("fd00::/8"))
-AT_HOME = Clients([Client(name="backend", keys=KEYED.keys, networks=NETWORKS)])
+AT_HOME = Clients([KnownClient(name="backend", keys=KEYED.keys, networks=NETWORKS)])
 
 
 @pytest.mark.parametrize("address", ["10.1.2.3", "::ffff:10.1.2.3", "fd00::1"])
@@ -83,17 +83,17 @@ def test_a_client_may_call_from_nowhere_else(address: str | None) -> None:
 
 def test_a_client_that_could_be_anybody_is_refused() -> None:
     with pytest.raises(ValueError, match="client nobody needs an api_key or origins"):
-        Client(name="nobody")
+        KnownClient(name="nobody")
 
 
 def test_a_client_prints_without_its_keys() -> None:
-    assert repr(KEYED).startswith("Client(name='keyed'")
+    assert repr(KEYED).startswith("KnownClient(name='keyed'")
     assert "a-secret-key" not in repr(KEYED)
     assert next(iter(KEYED.keys)).hex() not in repr(KEYED)
 
 
 def test_only_a_configured_origin_may_read_answers() -> None:
-    clients = Clients([Client(name="dapp", origins=frozenset({DAPP}))], origins={"https://wallet.example"})
+    clients = Clients([KnownClient(name="dapp", origins=frozenset({DAPP}))], origins={"https://wallet.example"})
     told = clients.cors(fields(("Origin", DAPP)))
     assert (told["Access-Control-Allow-Origin"], told["Vary"]) == (DAPP, "Origin")
     wallet = fields(("Origin", "https://wallet.example"))

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from proxy.edge.http.once import MOST_REMEMBERED, REMEMBERED_SECONDS, OnceSent
-from proxy.edge.http.upstream import Upstream
+from proxy.edge.http.upstream import HttpUpstream
 from proxy.errors import UpstreamUnavailable
 from tests.edge.recording_bundler import Answer, RecordingBundler
 
@@ -39,7 +39,7 @@ def watch() -> Watch:
 
 @pytest.fixture
 async def once(bundler: RecordingBundler, watch: Watch) -> AsyncIterator[OnceSent]:
-    async with Upstream("soneium", [bundler.url], chain_id=1946, entry_points=frozenset()) as upstream:
+    async with HttpUpstream("soneium", [bundler.url], chain_id=1946, entry_points=frozenset()) as upstream:
         yield OnceSent(upstream, watch)
 
 

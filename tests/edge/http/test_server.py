@@ -16,15 +16,15 @@ from hypothesis import strategies as st
 from multidict import CIMultiDictProxy
 
 from proxy.clients.keys import digest_of
-from proxy.edge.http.clients import Client, Clients
+from proxy.edge.http.clients import Clients, KnownClient
 from proxy.edge.http.listener import ListenerSettings, Transport
 from proxy.edge.http.server import RpcServer, ServerSettings
 from proxy.edge.http.service import Hooks
 from proxy.errors import Code, MethodNotFound
-from proxy.jsonrpc import Limits, Request, print_result
+from proxy.jsonrpc import BodyLimits, Request, print_result
 from proxy.ports import Answer, RequestContext
 
-LIMITS = Limits(max_bytes=2048, max_batch=4, max_depth=8)
+LIMITS = BodyLimits(max_bytes=2048, max_batch=4, max_depth=8)
 BOUNDS = ListenerSettings(body_seconds=0.3, linger_seconds=0.2)
 SETTINGS = ServerSettings(chains=["soneium"], limits=LIMITS, batch_concurrency=2, bounds=BOUNDS)
 CALL = b'{"jsonrpc":"2.0","id":"a","method":"echo","params":["x"]}'
@@ -311,14 +311,14 @@ async def test_other_http_methods_are_not_allowed(gate: Gate, call: Caller, meth
 DAPP, PAGE = "https://dapp.example", "https://page.example"
 CLIENTS = Clients(
     [
-        Client(
+        KnownClient(
             name="trading",
             keys=frozenset({digest_of("trading-key")}),
             origins=frozenset({DAPP}),
             chains=frozenset({"soneium"}),
         ),
-        Client(name="backend", keys=frozenset({digest_of("backend-key")})),
-        Client(name="page", origins=frozenset({PAGE})),
+        KnownClient(name="backend", keys=frozenset({digest_of("backend-key")})),
+        KnownClient(name="page", origins=frozenset({PAGE})),
     ]
 )
 Listening = Callable[[], AbstractAsyncContextManager[Caller]]

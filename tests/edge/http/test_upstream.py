@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from proxy.edge.http.endpoints import Health
-from proxy.edge.http.upstream import Upstream, UpstreamSettings
+from proxy.edge.http.upstream import HttpUpstream, UpstreamSettings
 from proxy.errors import UpstreamUnavailable
 from proxy.userop.entry_point import ENTRY_POINTS
 from proxy.userop.primitives import Address
@@ -25,8 +25,8 @@ SETTINGS = UpstreamSettings(
 
 def upstream_of(
     *urls: str, entry_points: tuple[Address, ...] = (V07,), settings: UpstreamSettings = SETTINGS
-) -> Upstream:
-    return Upstream("soneium", urls, chain_id=CHAIN_ID, entry_points=frozenset(entry_points), settings=settings)
+) -> HttpUpstream:
+    return HttpUpstream("soneium", urls, chain_id=CHAIN_ID, entry_points=frozenset(entry_points), settings=settings)
 
 
 @pytest.fixture
@@ -203,7 +203,7 @@ def test_refuses_a_chain_without_a_bundler() -> None:
 
 async def test_a_bundler_for_this_chain_and_entry_point_is_healthy(first: RecordingBundler) -> None:
     seen: list[tuple[str, Health]] = []
-    upstream = Upstream(
+    upstream = HttpUpstream(
         "soneium",
         [first.url],
         chain_id=CHAIN_ID,

@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from proxy.clients.keys import digest_of
-from proxy.edge.http.clients import Client, Clients
+from proxy.edge.http.clients import Clients, KnownClient
 from proxy.edge.http.listener import ListenerSettings, Transport
 from proxy.edge.http.server import RpcServer, ServerSettings
 from tests.edge.http.corpus import CALL
@@ -133,7 +133,7 @@ async def test_who_may_not_call_gets_no_websocket(
 
 
 async def test_a_client_is_known_by_its_key(served: ServerSettings) -> None:
-    clients = Clients([Client(name="trading", keys=frozenset({digest_of("trading-key")}))])
+    clients = Clients([KnownClient(name="trading", keys=frozenset({digest_of("trading-key")}))])
     async with listening(EchoGate(), replace(served, clients=clients)) as door:
         with pytest.raises(aiohttp.WSServerHandshakeError):
             await door.open()

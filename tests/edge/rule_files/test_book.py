@@ -19,9 +19,9 @@ from proxy.edge.rule_files.book import RuleBook, start_rules
 from proxy.edge.rule_files.files import read_beside, read_rule_files
 from proxy.edge.rule_files.watch import Watch, look
 from proxy.edge.telemetry.metrics import Metrics
-from proxy.edge.telemetry.rule_metrics import Reason, RuleName
+from proxy.edge.telemetry.rule_metrics import ReloadReason, RuleName
 from proxy.errors import ConfigErrors, StateUnavailable
-from proxy.judge.parse import Parsed, Source, parse_rules
+from proxy.judge.parse import Parsed, SourceFile, parse_rules
 from proxy.judge.verdict import Mode
 from proxy.session.lint.findings import Severity
 from tests.edge.builders import gate_metrics
@@ -49,7 +49,7 @@ def write(path: Path, *rules: str) -> None:
 
 
 def read(folder: Path) -> Parsed:
-    sources = [Source(str(path), path.read_text()) for path in sorted(folder.glob("*.yaml"))]
+    sources = [SourceFile(str(path), path.read_text()) for path in sorted(folder.glob("*.yaml"))]
     return parse_rules(sources, [], chains=None, clients=None)
 
 
@@ -152,7 +152,7 @@ async def test_a_reload_puts_another_judge_in_force_and_leaves_the_one_in_use_as
 ) -> None:
     judging = book.judge
     write(folder / "a.yaml", rule(maximum=6), rule("new"))
-    result = await book.reload(Reason.ADMIN)
+    result = await book.reload(ReloadReason.ADMIN)
     assert (result.ok, result.digest) == (True, book.ruleset.digest)
     assert ids(book) == ["burst", "new"]
     assert [each.id for each in judging.ruleset.rules] == ["burst"]
@@ -166,7 +166,7 @@ async def test_a_faulty_file_leaves_the_last_good_set_in_force_and_every_fault_i
 ) -> None:
     before = book.judge
     write(folder / "a.yaml", rule().replace("window", "windwo"), rule("two", window="91d"))
-    result = await book.reload(Reason.FILE)
+    result = await book.reload(ReloadReason.FILE)
     assert not result.ok
     assert book.judge is before
     assert result.digest == before.ruleset.digest
@@ -177,7 +177,7 @@ async def test_a_faulty_file_leaves_the_last_good_set_in_force_and_every_fault_i
     assert samples(metrics, "rules_reload_total")["file", "failure"] == 1
     assert samples(metrics, "rules_info") == {(result.digest,): 1}
     write(folder / "a.yaml", rule("mended"))
-    assert (await book.reload(Reason.FILE)).ok
+    assert (await book.reload(ReloadReason.FILE)).ok
     assert samples(metrics, "rules_last_reload_successful") == {(): 1}
 
 
@@ -188,7 +188,7 @@ async def test_a_reading_that_breaks_leaves_the_gauge_saying_so(folder: Path, me
     (folder / "a.yaml").unlink()
     (folder / "a.yaml").mkdir()
     with pytest.raises(OSError, match="directory"):
-        await book.reload(Reason.SIGNAL)
+        await book.reload(ReloadReason.SIGNAL)
     assert samples(metrics, "rules_last_reload_successful") == {(): 0}
     assert ids(book) == ["burst"]
 
@@ -207,7 +207,7 @@ async def test_a_file_that_changes_while_it_is_read_is_read_again(folder: Path, 
     book = RuleBook(read_slowly, partial(look, [str(folder / "*.yaml")]), ceiling=Mode.ENFORCE, metrics=metrics)
     book.load()
     write(folder / "a.yaml", rule("first-half"))
-    assert (await book.reload(Reason.FILE)).ok
+    assert (await book.reload(ReloadReason.FILE)).ok
     assert ids(book) == ["first-half", "second-half"]
     assert readings == 3
 
@@ -227,7 +227,7 @@ async def test_files_that_never_rest_change_nothing(
     book = RuleBook(read_restless, partial(look, [str(folder / "*.yaml")]), ceiling=Mode.ENFORCE, metrics=metrics)
     book.load()
     before = book.judge
-    result = await book.reload(Reason.ADMIN)
+    result = await book.reload(ReloadReason.ADMIN)
     assert [fault.problem for fault in result.faults] == ["the files changed each time they were read"]
     assert book.judge is before
 
@@ -237,7 +237,7 @@ async def test_the_log_says_what_a_reload_changed(
 ) -> None:
     caplog.set_level(logging.INFO)
     write(folder / "a.yaml", rule(mode="shadow"), rule("new"))
-    await book.reload(Reason.SIGNAL)
+    await book.reload(ReloadReason.SIGNAL)
     assert "rules reloaded (signal): 2 rules" in caplog.text
     assert "rules: added new in mode enforce" in caplog.text
     assert "rules: changed burst: mode enforce → shadow" in caplog.text
@@ -254,11 +254,11 @@ async def test_counts_of_rules_that_count_as_before_are_kept_and_no_others(book:
 
     await book.keep_counts_in(keep)
     write(folder / "a.yaml", rule(maximum=50, mode="alert"), rule("new"))
-    await book.reload(Reason.FILE)
+    await book.reload(ReloadReason.FILE)
     write(folder / "a.yaml", rule(window="2h"))
-    await book.reload(Reason.FILE)
+    await book.reload(ReloadReason.FILE)
     write(folder / "a.yaml", "faulty")
-    await book.reload(Reason.FILE)
+    await book.reload(ReloadReason.FILE)
     at_start, wider, other_window = told
     assert set(at_start) < set(wider)
     assert len(wider) == 2
@@ -273,7 +273,7 @@ async def test_a_ledger_that_cannot_forget_does_not_keep_a_set_from_being_in_for
 
     await book.keep_counts_in(keep)
     write(folder / "a.yaml", rule("new"))
-    assert (await book.reload(Reason.FILE)).ok
+    assert (await book.reload(ReloadReason.FILE)).ok
     assert ids(book) == ["new"]
     assert "the disk is full" in caplog.text
 
@@ -281,7 +281,7 @@ async def test_a_ledger_that_cannot_forget_does_not_keep_a_set_from_being_in_for
 async def test_hits_since_the_start_outlive_a_reload(book: RuleBook, folder: Path, metrics: Metrics) -> None:
     metrics.rules_decided([RuleName("burst", Mode.ENFORCE, Severity.MEDIUM)])
     write(folder / "a.yaml", rule(mode="shadow"))
-    await book.reload(Reason.FILE)
+    await book.reload(ReloadReason.FILE)
     assert book.hits_of("burst") == 1
 
 

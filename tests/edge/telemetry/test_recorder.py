@@ -18,7 +18,7 @@ from proxy.happening import Happening, HappeningKind
 from proxy.judge.decision import UpstreamAnswer
 from proxy.judge.verdict import Allow, Mode
 from proxy.methods import MethodClass
-from proxy.ports import OperationEnd, Outcome, Recorder, RequestContext
+from proxy.ports import OperationEnd, Recorder, RequestContext, RequestOutcome
 from proxy.session.outcome import Waived
 from proxy.userop.primitives import print_bytes
 from tests.edge.builders import (
@@ -74,9 +74,9 @@ def test_every_end_of_a_request_is_counted_under_its_outcome() -> None:
     metrics = gate_metrics()
     recorder = EdgeRecorder(metrics, None)
     context = RequestContext("soneium", "trading-dapp", None)
-    for outcome in Outcome:
+    for outcome in RequestOutcome:
         recorder.ended(context, MethodClass.SUBMIT, outcome)
-    for outcome in Outcome:
+    for outcome in RequestOutcome:
         labels = {"chain": "soneium", "method_class": "submit", "outcome": outcome.value}
         assert value(metrics, "requests_total", **labels) == 1
     assert value(metrics, "requests_total", chain="soneium", method_class="submit", outcome="other") == 0

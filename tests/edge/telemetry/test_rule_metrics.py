@@ -6,7 +6,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from proxy.edge.telemetry.metrics import Metrics
-from proxy.edge.telemetry.rule_metrics import BUDGET_SECONDS, Reason, Result, RuleInfo, RuleName
+from proxy.edge.telemetry.rule_metrics import BUDGET_SECONDS, ReloadReason, Result, RuleInfo, RuleName
 from proxy.judge.verdict import Mode
 from proxy.session.lint.findings import Severity
 from tests.edge.builders import gate_metrics
@@ -100,7 +100,7 @@ def test_one_series_names_the_set_in_force() -> None:
 def test_the_last_success_and_its_time_outlive_a_failure(metrics: Metrics) -> None:
     metrics.rules.read(good=True, now=1_700_000_000.5)
     metrics.rules.read(good=False, now=1_700_000_100.0)
-    metrics.rules.reloaded(Reason.FILE, Result.FAILURE)
+    metrics.rules.reloaded(ReloadReason.FILE, Result.FAILURE)
     assert samples(metrics, "rules_last_reload_successful") == {(): 0}
     assert samples(metrics, "rules_last_reload_success_timestamp_seconds") == {(): 1_700_000_000.5}
     assert samples(metrics, "rules_reload_total")["file", "failure"] == 1

@@ -7,7 +7,7 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Any, Final
 
-from proxy.judge.expression import Expression, NamedList, Scope, compile_expression
+from proxy.judge.expression import Expression, ExpressionScope, NamedList, compile_expression
 from proxy.judge.facts import CallFacts, Facts, GrantFacts, MoveFacts
 from proxy.judge.tokens import Token, TokenPlace, Tokens
 from proxy.userop.movement import AssetKind, MovementKind
@@ -29,7 +29,7 @@ TOKENS: Final = Tokens(
         "CAKE": Token("CAKE", {HERE: TokenPlace(UNPRICED, 18)}),
     }
 )
-SCOPE: Final = Scope(
+SCOPE: Final = ExpressionScope(
     TOKENS,
     {
         "routers": NamedList("address", frozenset({ROUTER})),
@@ -108,19 +108,19 @@ def facts(**changes: Any) -> Facts:
     return replace(GOOD, **changes)
 
 
-def compiled(source: str, scope: Scope = SCOPE) -> Expression:
+def compiled(source: str, scope: ExpressionScope = SCOPE) -> Expression:
     """An expression that has to be right."""
     expression = compile_expression(source, scope)
     assert isinstance(expression, Expression), [str(fault) for fault in expression]
     return expression
 
 
-def holds(source: str, scope: Scope = SCOPE, grant: GrantFacts | None = None, **changes: Any) -> bool | None:
+def holds(source: str, scope: ExpressionScope = SCOPE, grant: GrantFacts | None = None, **changes: Any) -> bool | None:
     """What an expression says of the good operation with some things changed."""
     return compiled(source, scope).holds(facts(**changes), grant)
 
 
-def said(source: str, scope: Scope = SCOPE, macros: Mapping[str, str] | None = None) -> list[str]:
+def said(source: str, scope: ExpressionScope = SCOPE, macros: Mapping[str, str] | None = None) -> list[str]:
     """All that is wrong with an expression."""
     faults = compile_expression(source, replace(scope, macros=macros) if macros else scope)
     assert isinstance(faults, tuple), f"{source} is right"

@@ -12,7 +12,7 @@ from eth_utils import function_signature_to_4byte_selector
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.judge.expression import Expression, Scope, compile_expression
+from proxy.judge.expression import Expression, ExpressionScope, compile_expression
 from proxy.judge.expression.arguments import Misread, parse_function
 from proxy.judge.facts import MOST_ARGUMENTS, CallFacts, Facts
 from proxy.judge.facts_json import facts_from_json, facts_to_json
@@ -40,7 +40,7 @@ def calling(*datas: bytes) -> Facts:
 
 
 def compiled(source: str) -> Expression:
-    found = compile_expression(source, Scope())
+    found = compile_expression(source, ExpressionScope())
     assert isinstance(found, Expression), [fault.problem for fault in found]
     return found
 
@@ -97,7 +97,7 @@ def test_arguments_longer_than_rules_may_look_into_are_unknown() -> None:
     ],
 )
 def test_what_can_never_be_answered_is_a_fault_of_the_rule(source: str, problem: str) -> None:
-    found = compile_expression(source, Scope())
+    found = compile_expression(source, ExpressionScope())
     assert not isinstance(found, Expression)
     assert any(problem in fault.problem for fault in found), [fault.problem for fault in found]
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.judge.expression import FIELDS, Expression, Scope, compile_expression
+from proxy.judge.expression import FIELDS, Expression, ExpressionScope, compile_expression
 from tests.judge.expression.samples import SCOPE, said
 
 
@@ -99,7 +99,7 @@ def test_nothing_but_the_facts_can_be_reached(source: str) -> None:
 
 def test_a_macro_is_a_whole_and_no_text() -> None:
     macros = {"few": "op.lanes == 1 or op.lanes == 2"}
-    scope = Scope(SCOPE.tokens, {}, macros)
+    scope = ExpressionScope(SCOPE.tokens, {}, macros)
     expression = compile_expression("few and op.preview", scope)
     assert isinstance(expression, Expression)
     assert expression.fields == {"op.lanes", "op.preview"}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from proxy.judge.expression import FIELDS, Scope
+from proxy.judge.expression import FIELDS, ExpressionScope
 from proxy.judge.expression.fields import ACTS
 from proxy.userop.movement import AssetKind, MovementKind
 from tests.judge.expression.samples import (
@@ -247,5 +247,5 @@ def test_acts_have_the_names_of_the_records() -> None:
 
 
 def test_the_native_coin_is_known_without_any_tokens() -> None:
-    assert holds("op.value > 0.5 ETH and spend(ETH) == 1 ETH", scope=Scope()) is True
+    assert holds("op.value > 0.5 ETH and spend(ETH) == 1 ETH", scope=ExpressionScope()) is True
     assert SCOPE.tokens.native.symbol == "ETH"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from textwrap import dedent
 
-from proxy.judge.parse import Parsed, Source, parse_rules
+from proxy.judge.parse import Parsed, SourceFile, parse_rules
 from proxy.judge.rule import Ruleset
 from tests.judge.builders import TOKENS
 
@@ -24,8 +24,8 @@ def read(
     clients: Collection[str] | None = None,
 ) -> Parsed:
     """The rules of one or more files: rules/a.yaml, rules/b.yaml and so on."""
-    sources = [Source(f"rules/{chr(ord('a') + index)}.yaml", dedent(text)) for index, text in enumerate(texts)]
-    return parse_rules(sources, [Source(TOKEN_PATH, tokens)], chains=chains, clients=clients)
+    sources = [SourceFile(f"rules/{chr(ord('a') + index)}.yaml", dedent(text)) for index, text in enumerate(texts)]
+    return parse_rules(sources, [SourceFile(TOKEN_PATH, tokens)], chains=chains, clients=clients)
 
 
 def ruleset(*texts: str, tokens: str = TOKENS) -> Ruleset:

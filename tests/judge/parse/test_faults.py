@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.judge.parse import Parsed, Source, parse_rules
+from proxy.judge.parse import Parsed, SourceFile, parse_rules
 from tests.judge.builders import TOKENS
 from tests.judge.parse.reading import CHAINS, CLIENTS, PATH, SHOP, TOKEN_PATH, read, unmark
 
@@ -339,6 +339,6 @@ def test_a_fault_in_a_macro_says_which() -> None:
 
 def test_a_limit_of_different_things_is_one_that_can_be_remembered() -> None:
     rule = "rules: [{id: fan, description: d, limit: {distinct: target, max: %d, per: session, window: 1h}}]"
-    assert parse_rules([Source("a.yaml", rule % 1_000)], [], chains=None, clients=None).faults == ()
-    (fault,) = parse_rules([Source("a.yaml", rule % 1_001)], [], chains=None, clients=None).faults
+    assert parse_rules([SourceFile("a.yaml", rule % 1_000)], [], chains=None, clients=None).faults == ()
+    (fault,) = parse_rules([SourceFile("a.yaml", rule % 1_001)], [], chains=None, clients=None).faults
     assert "1001" in str(fault)

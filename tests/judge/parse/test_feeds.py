@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.judge.evaluate import Judge
-from proxy.judge.parse import Beside, Parsed, Source, parse_rules
+from proxy.judge.parse import Beside, Parsed, SourceFile, parse_rules
 from tests.judge.builders import ALICE, SHOP, START, TOKENS, Scene, facts, ids, spend
 
 LISTS = """
@@ -28,7 +28,7 @@ def read(rules: str, files: Mapping[str, str], tokens: str = TOKENS) -> Parsed:
         assert source in ("rules/a.yaml", "rules/tokens.yaml")
         return Beside(f"rules/{name}", files.get(name), "there is no such file")
 
-    sources = [Source("rules/a.yaml", rules)], [Source("rules/tokens.yaml", tokens)]
+    sources = [SourceFile("rules/a.yaml", rules)], [SourceFile("rules/tokens.yaml", tokens)]
     return parse_rules(*sources, chains=None, clients=None, beside=beside)
 
 

@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.judge.parse import Source, parse_rules
+from proxy.judge.parse import SourceFile, parse_rules
 
 RULES = Path(__file__).parents[3] / "rules"
 FILES = [
@@ -36,7 +36,7 @@ ODD: st.SearchStrategy[Any] = st.one_of(
 
 def _look(text: str, tokens: str = TOKENS) -> None:
     parsed = parse_rules(
-        [Source("a.yaml", text)], [Source("tokens.yaml", tokens)], chains={"soneium": 1868}, clients=["dapp"]
+        [SourceFile("a.yaml", text)], [SourceFile("tokens.yaml", tokens)], chains={"soneium": 1868}, clients=["dapp"]
     )
     assert (parsed.ruleset is None) == bool(parsed.faults)
     lines = {"a.yaml": BREAKS.split(text), "tokens.yaml": BREAKS.split(tokens)}

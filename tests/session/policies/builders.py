@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 from proxy.session.addresses import POLICIES
 from proxy.session.counters import ConfigKey, Counter, Meter
 from proxy.session.policies.policy import (
-    Config,
     Failed,
     Initialised,
     Outcome,
     Passed,
-    Reverted,
+    PolicyConfig,
+    PolicyReverted,
     UserOpView,
 )
 from proxy.session.revert import Revert
@@ -36,7 +36,7 @@ class Deployed:
     """A policy contract with one configuration; each check gives the outcome and the contract after it."""
 
     address: Address
-    config: Config | None = None
+    config: PolicyConfig | None = None
     used: Mapping[Counter, int] = field(default_factory=dict)
     in_flight: Callable[[Counter], int] | None = None
 
@@ -96,10 +96,10 @@ def passes(outcome: Outcome) -> bool:
 
 
 def reason_of(outcome: Outcome) -> str:
-    assert isinstance(outcome, Failed | Reverted), outcome
+    assert isinstance(outcome, Failed | PolicyReverted), outcome
     return outcome.reason.sentence
 
 
 def error_of(outcome: Outcome) -> str | None:
-    assert isinstance(outcome, Reverted), outcome
+    assert isinstance(outcome, PolicyReverted), outcome
     return outcome.revert.error

@@ -4,7 +4,7 @@ import pytest
 
 from proxy.session.policies.arg import MAX_DEPTH, ArgPolicy
 from proxy.session.policies.parameter_rules import Condition
-from proxy.session.policies.policy import Failed, Passed, Reverted
+from proxy.session.policies.policy import Failed, Passed, PolicyReverted
 from proxy.session.revert import BARE, STACK_OVERFLOW
 from proxy.userop.execution import Call
 from proxy.userop.session_data import PolicyData
@@ -93,14 +93,14 @@ def test_what_is_in_flight_never_makes_an_expression_hold() -> None:
 )
 def test_a_cycle_initialises_and_never_ends(nodes: list[int]) -> None:
     outcome, _ = deploy(arg([ONE], nodes)).call(with_words(1))
-    assert isinstance(outcome, Reverted)
+    assert isinstance(outcome, PolicyReverted)
     assert outcome.revert == STACK_OVERFLOW
 
 
 def test_an_expression_that_doubles_at_every_level_is_given_up() -> None:
     levels = [node("rule"), *[node("and", left=level, right=level) for level in range(40)]]
     outcome, _ = deploy(arg([ONE], levels, root=40)).call(with_words(1))
-    assert isinstance(outcome, Reverted)
+    assert isinstance(outcome, PolicyReverted)
     assert outcome.revert == STACK_OVERFLOW
 
 
@@ -117,7 +117,7 @@ def test_a_rule_as_deep_as_the_chains_stack_was_seen_to_take_is_asked(kind: str)
 def test_a_rule_deeper_than_the_chains_stack_takes_is_refused(kind: str, depth: int) -> None:
     chain = [node("rule"), *[node(kind, left=level, right=0) for level in range(depth)]]
     outcome, _ = deploy(arg([ONE], chain, root=depth)).call(with_words(1))
-    assert isinstance(outcome, Reverted)
+    assert isinstance(outcome, PolicyReverted)
     assert outcome.revert == BARE
     assert "deeper than the chain's stack takes" in outcome.reason.sentence
 
@@ -127,7 +127,7 @@ def test_depth_that_is_never_gone_into_does_not_count() -> None:
     tree = [*deep, node("or", left=0, right=100)]
     assert passes(deploy(arg([ONE], tree, root=101)).call(with_words(1))[0])
     outcome, _ = deploy(arg([ONE], tree, root=101)).call(with_words(2))
-    assert isinstance(outcome, Reverted)
+    assert isinstance(outcome, PolicyReverted)
     assert outcome.revert == BARE
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.session.addresses import POLICIES, Generation
-from proxy.session.policies.policy import Passed, Reverted, SignedAction
+from proxy.session.policies.policy import Passed, PolicyReverted, SignedAction
 from proxy.session.policies.time_frame import TimeFrame, TimeFramePolicy
 from proxy.session.revert import BARE
 from proxy.session.validity import UINT48_MAX, Window, window_of
@@ -90,7 +90,7 @@ def test_signatures_without_a_frame_revert() -> None:
     policy = POLICIES[TIME].erc1271
     assert policy is not None
     outcome = policy.check_1271(None, SignedAction(STRANGER, Hash32(bytes(32)), 5), key_of(TIME))
-    assert isinstance(outcome, Reverted)
+    assert isinstance(outcome, PolicyReverted)
 
 
 def test_reads_the_packed_getter() -> None:

@@ -9,13 +9,13 @@ from math import inf
 from typing import TYPE_CHECKING, Final, cast
 
 from proxy.edge.http.http_log import HTTP_LOG
-from proxy.edge.http.lean.phases import Admission, Phase
+from proxy.edge.http.lean.phases import ConnectionPhase, Entrance
 from proxy.edge.http.messages import HttpAnswer, HttpRequest, plain
-from proxy.edge.http.service import Call
+from proxy.edge.http.service import InboundCall
 from proxy.edge.http.wire.fields import BrokenHttp
 from proxy.edge.http.wire.heads import RequestHead, read_request_head
 from proxy.edge.http.wire.printing import CONTINUE, print_answer
-from proxy.edge.http.wire.reader import MessageReader, Stage, TooLongError
+from proxy.edge.http.wire.reader import MessageReader, ReaderStage, TooLongError
 from proxy.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -57,14 +57,14 @@ class Connection(asyncio.Protocol):
         self._reader: MessageReader[RequestHead] = MessageReader(read_request_head, house.read_bounds)
         self._transport: asyncio.Transport | None = None
         self._head: RequestHead | None = None
-        self._call: Call | None = None
+        self._call: InboundCall | None = None
         self._task: asyncio.Task[None] | None = None
         self._ended = False  # the caller sends nothing more
         self._paused_reading = False
         self._stalled = False  # the caller takes nothing for now
         self._left: float = inf  # of the last answer, when last looked at
         self._websocket: asyncio.Protocol | None = None  # what the connection went on as
-        self.phase = Phase.SERVING
+        self.phase = ConnectionPhase.SERVING
         self.peer: str | None = None
         self.held = 0  # bytes that arrived of requests not whole yet, as the house counts them
         self.unread = 0  # bytes of answers not taken, likewise
@@ -77,21 +77,21 @@ class Connection(asyncio.Protocol):
         peername = transport.get_extra_info("peername")
         self.peer = peername[0] if isinstance(peername, tuple) else None
         match self._house.admit(self):
-            case Admission.WELCOME:
-                self._enter(Phase.HEAD)
-            case Admission.TOO_MANY_OF_PEER:
+            case Entrance.WELCOME:
+                self._enter(ConnectionPhase.HEAD)
+            case Entrance.TOO_MANY_OF_PEER:
                 self._leave_with(_TOO_MANY)
-            case Admission.FULL:
+            case Entrance.FULL:
                 self._leave_with(_TOO_MANY, linger=False)
 
     def data_received(self, data: bytes) -> None:
         if self._websocket is not None:
             self._websocket.data_received(data)
             return
-        if self.phase is Phase.LEAVING:
+        if self.phase is ConnectionPhase.LEAVING:
             return
         self._reader.feed(data)
-        if self.phase is not Phase.SERVING:
+        if self.phase is not ConnectionPhase.SERVING:
             self._read_on()
         elif self._reader.buffered > _READ_AHEAD and not self._paused_reading:
             self._paused_reading = True
@@ -105,22 +105,22 @@ class Connection(asyncio.Protocol):
             return False
         self._ended = True
         match self.phase:
-            case Phase.SERVING:
+            case ConnectionPhase.SERVING:
                 return True
-            case Phase.HEAD | Phase.BODY if self._reader.head is not None or self._reader.buffered:
+            case ConnectionPhase.HEAD | ConnectionPhase.BODY if self._reader.head is not None or self._reader.buffered:
                 self._broken_off()
                 return True
-        return self.phase is Phase.LEAVING and self._call is not None
+        return self.phase is ConnectionPhase.LEAVING and self._call is not None
 
     def connection_lost(self, error: Exception | None) -> None:
         if self._websocket is not None:
             self._websocket.connection_lost(error)
-        if self.phase is Phase.LEAVING and error is not None:
+        if self.phase is ConnectionPhase.LEAVING and error is not None:
             self._was_left()
-        if self.phase is Phase.BODY and self._call is not None:
+        if self.phase is ConnectionPhase.BODY and self._call is not None:
             self._call.end()
         self._transport = None
-        self.phase = Phase.LEAVING
+        self.phase = ConnectionPhase.LEAVING
         self._house.forget(self)
 
     def pause_writing(self) -> None:
@@ -134,14 +134,14 @@ class Connection(asyncio.Protocol):
         self._house.flows(self)
         if self._websocket is not None:
             self._websocket.resume_writing()
-        elif self.phase is Phase.SERVING and self._task is None:
+        elif self.phase is ConnectionPhase.SERVING and self._task is None:
             self._next()
 
     # --- reading
 
     def _read_on(self) -> None:
         """Go on with what has arrived, up to the next request that is whole."""
-        if self.phase in (Phase.SERVING, Phase.LEAVING):
+        if self.phase in (ConnectionPhase.SERVING, ConnectionPhase.LEAVING):
             return
         try:
             stage = self._reader.advance()
@@ -151,21 +151,23 @@ class Connection(asyncio.Protocol):
         except TooLongError as error:
             self._refuse_body(_too_long(error, self._house.read_bounds.body_bytes))
             return
-        if self._ended and stage in (Stage.HEAD, Stage.BODY):
+        if self._ended and stage in (ReaderStage.HEAD, ReaderStage.BODY):
             self._broken_off()
             return
         match stage:
-            case Stage.COMPLETE:
+            case ReaderStage.COMPLETE:
                 self._serve()
-            case Stage.BODY:
+            case ReaderStage.BODY:
                 self._await_body()
-            case Stage.HEAD:
-                self._enter(Phase.HEAD)
-            case Stage.NOTHING:
+            case ReaderStage.HEAD:
+                self._enter(ConnectionPhase.HEAD)
+            case ReaderStage.NOTHING:
                 if self._ended:
                     self._close()
-                elif self.phase is not Phase.HEAD or self._head is not None:  # a newcomer's time goes on running
-                    self._enter(Phase.WAITING)
+                elif (
+                    self.phase is not ConnectionPhase.HEAD or self._head is not None
+                ):  # a newcomer's time goes on running
+                    self._enter(ConnectionPhase.WAITING)
 
     def _broken(self, broken: BrokenHttp) -> None:
         HTTP_LOG.info("broken HTTP")
@@ -181,7 +183,7 @@ class Connection(asyncio.Protocol):
             self._leave_with(plain(HTTPStatus.BAD_REQUEST, "request broken off\n"))
 
     def _await_body(self) -> None:
-        if self.phase is Phase.BODY:
+        if self.phase is ConnectionPhase.BODY:
             return
         head = self._reader.head
         assert head is not None  # noqa: S101 - its body is what is missing
@@ -190,7 +192,7 @@ class Connection(asyncio.Protocol):
             self._leave_with(received)
             return
         self._call = received
-        self._enter(Phase.BODY)
+        self._enter(ConnectionPhase.BODY)
         if head.expects_continue:
             self._open().write(CONTINUE)
 
@@ -209,7 +211,7 @@ class Connection(asyncio.Protocol):
         self._call = None
         self._leave_with(answer)
 
-    def _receive(self, head: RequestHead) -> HttpAnswer | Call:
+    def _receive(self, head: RequestHead) -> HttpAnswer | InboundCall:
         self._head = head
         length = head.length if head.length >= 0 else None
         return self._house.service.receive(HttpRequest(head.method, head.target, head.fields, length, self.peer))
@@ -221,8 +223,8 @@ class Connection(asyncio.Protocol):
         if head.method == "GET" and head.fields.get("Upgrade", "").lower() == "websocket" and not body:
             self._go_on_as_websocket()
             return
-        received: HttpAnswer | Call = self._receive(head) if self._call is None else self._call
-        self._enter(Phase.SERVING)
+        received: HttpAnswer | InboundCall = self._receive(head) if self._call is None else self._call
+        self._enter(ConnectionPhase.SERVING)
         if isinstance(received, HttpAnswer):
             self._answered(received)
             return
@@ -231,13 +233,13 @@ class Connection(asyncio.Protocol):
 
     def _go_on_as_websocket(self) -> None:
         """From here on every byte is for the WebSocket's own protocol; the house still counts the connection."""
-        self._enter(Phase.SERVING)
+        self._enter(ConnectionPhase.SERVING)
         self._websocket = websocket = self._house.websocket()
         websocket.connection_made(self._open())
         websocket.data_received(self._reader.give_back())
         self._house.holds(self, 0)
 
-    async def _answer(self, call: Call, body: bytes) -> None:
+    async def _answer(self, call: InboundCall, body: bytes) -> None:
         try:
             answer = await call.answer(body)
         except Exception:  # a promise of ours is broken: the caller is answered, and nothing of it is told
@@ -272,10 +274,10 @@ class Connection(asyncio.Protocol):
         if self._house.draining:
             self._close()
         elif self._reader.buffered or self._ended:
-            self._enter(Phase.HEAD)
+            self._enter(ConnectionPhase.HEAD)
             self._house.soon(self._read_on)
         else:
-            self._enter(Phase.WAITING)
+            self._enter(ConnectionPhase.WAITING)
 
     def _write(self, answer: HttpAnswer, *, last: bool) -> None:
         body = None if self._head is not None and self._head.method == "HEAD" else answer.body
@@ -289,7 +291,7 @@ class Connection(asyncio.Protocol):
         `linger` where the caller may be sending still: what comes is dropped for a while, as a reset would eat the
         answer on its way.
         """
-        self._enter(Phase.LEAVING)
+        self._enter(ConnectionPhase.LEAVING)
         self._reader.drop()
         self._house.holds(self, 0)
         if not self._is_open:
@@ -308,7 +310,7 @@ class Connection(asyncio.Protocol):
             self._was_left()
 
     def _close(self) -> None:
-        self._enter(Phase.LEAVING)
+        self._enter(ConnectionPhase.LEAVING)
         if self._transport is not None:
             self._transport.close()
 
@@ -319,17 +321,17 @@ class Connection(asyncio.Protocol):
 
     def drain(self) -> None:
         """Nothing more is wanted of it but the answer it owes."""
-        if self.phase in (Phase.WAITING, Phase.HEAD):
+        if self.phase in (ConnectionPhase.WAITING, ConnectionPhase.HEAD):
             self._close()
 
     def give_up(self) -> None:
         """Its time in this phase is over."""
         match self.phase:
-            case Phase.HEAD if self._reader.buffered:
+            case ConnectionPhase.HEAD if self._reader.buffered:
                 self._leave_with(plain(HTTPStatus.REQUEST_TIMEOUT, "the request did not arrive in time\n"))
-            case Phase.BODY:
+            case ConnectionPhase.BODY:
                 self._refuse_body(f"body did not arrive within {self._house.settings.body_seconds:g} s")
-            case Phase.LEAVING:
+            case ConnectionPhase.LEAVING:
                 self._depart()
             case _:
                 self._close()
@@ -362,7 +364,7 @@ class Connection(asyncio.Protocol):
         self._house.stalls(self, left)
         return True
 
-    def _enter(self, phase: Phase) -> None:
+    def _enter(self, phase: ConnectionPhase) -> None:
         if phase is not self.phase:
             self._house.leave(self)
             self.phase = phase

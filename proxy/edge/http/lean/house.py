@@ -11,13 +11,13 @@ from typing import Any, Final
 
 from proxy.edge.http.deadlines import Deadlines
 from proxy.edge.http.lean.connection import Connection
-from proxy.edge.http.lean.phases import Admission, Phase
+from proxy.edge.http.lean.phases import ConnectionPhase, Entrance
 from proxy.edge.http.listener import ListenerSettings
 from proxy.edge.http.service import Service
 from proxy.edge.http.wire.reader import ReadBounds
 
 # who has to go when there is no room: those that are leaving anyway, those that never asked anything, the idle
-_FIRST_TO_GO: Final = (Phase.LEAVING, Phase.HEAD, Phase.WAITING)
+_FIRST_TO_GO: Final = (ConnectionPhase.LEAVING, ConnectionPhase.HEAD, ConnectionPhase.WAITING)
 
 
 class House:
@@ -42,10 +42,10 @@ class House:
         self._of_peer: Counter[str] = Counter()
         self._serving: dict[Connection, asyncio.Task[None]] = {}
         self._queues = {
-            Phase.WAITING: Deadlines(loop, settings.keepalive_seconds, Connection.give_up),
-            Phase.HEAD: Deadlines(loop, settings.head_seconds, Connection.give_up),
-            Phase.BODY: Deadlines(loop, settings.body_seconds, Connection.give_up),
-            Phase.LEAVING: Deadlines(loop, settings.linger_seconds, Connection.give_up),
+            ConnectionPhase.WAITING: Deadlines(loop, settings.keepalive_seconds, Connection.give_up),
+            ConnectionPhase.HEAD: Deadlines(loop, settings.head_seconds, Connection.give_up),
+            ConnectionPhase.BODY: Deadlines(loop, settings.body_seconds, Connection.give_up),
+            ConnectionPhase.LEAVING: Deadlines(loop, settings.linger_seconds, Connection.give_up),
         }
         self._stalled = Deadlines(loop, settings.stalled_seconds, self._still_stalled)
         self._waiting_bytes = 0
@@ -55,18 +55,18 @@ class House:
 
     # --- who is in
 
-    def admit(self, connection: Connection) -> Admission:
+    def admit(self, connection: Connection) -> Entrance:
         """Whether there is room for it; if need be, another one that does nothing goes."""
         self._connections.add(connection)
         peer = connection.peer
         if peer is not None:
             self._of_peer[peer] += 1
         if len(self._connections) > self.settings.connections and not self._make_room():
-            return Admission.FULL
+            return Entrance.FULL
         too_many = peer is not None and self._of_peer[peer] > self.settings.connections_per_peer
         if too_many and not self.service.settings.proxies.trusts(peer):
-            return Admission.TOO_MANY_OF_PEER
-        return Admission.WELCOME
+            return Entrance.TOO_MANY_OF_PEER
+        return Entrance.WELCOME
 
     def _make_room(self) -> bool:
         for phase in _FIRST_TO_GO:
@@ -136,7 +136,7 @@ class House:
         self._waiting_bytes += arrived - connection.held
         connection.held = arrived
         if self._waiting_bytes > self.settings.waiting_bytes:
-            slowest = self._queues[Phase.BODY].first or self._queues[Phase.HEAD].first
+            slowest = self._queues[ConnectionPhase.BODY].first or self._queues[ConnectionPhase.HEAD].first
             (slowest or connection).abort()
 
     def stalls(self, connection: Connection, unread: int) -> None:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Final, cast
 from proxy.edge.http.client import HttpReply, NoReplyError, broken_off, too_late, too_long
 from proxy.edge.http.wire.fields import BrokenHttp
 from proxy.edge.http.wire.heads import ReplyHead, read_reply_head
-from proxy.edge.http.wire.reader import MessageReader, ReadBounds, Stage, TooLongError
+from proxy.edge.http.wire.reader import MessageReader, ReadBounds, ReaderStage, TooLongError
 
 if TYPE_CHECKING:
-    from proxy.edge.http.lean.pool import Place, Pool
+    from proxy.edge.http.lean.pool import BundlerAddress, Pool
 
 _SWITCHING: Final = 101
 _INTERIM: Final = 200
@@ -28,7 +28,7 @@ class BundlerConnection(asyncio.Protocol):
 
     __slots__ = ("_pool", "_reader", "_seconds", "_transport", "_waiter", "good_until", "place")
 
-    def __init__(self, pool: Pool, place: Place) -> None:
+    def __init__(self, pool: Pool, place: BundlerAddress) -> None:
         self._pool = pool
         self._reader = _new_reader(pool.settings.max_reply_bytes)
         self._transport: asyncio.Transport | None = None
@@ -88,7 +88,7 @@ class BundlerConnection(asyncio.Protocol):
 
     def _read_on(self) -> None:
         try:
-            while self._reader.advance() is Stage.COMPLETE:
+            while self._reader.advance() is ReaderStage.COMPLETE:
                 head, body = self._reader.take()
                 if head.status == _SWITCHING:
                     raise BrokenHttp("nobody asked for another protocol")

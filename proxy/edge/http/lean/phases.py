@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum, auto
 
 
-class Admission(Enum):
+class Entrance(Enum):
     """What becomes of a new connection."""
 
     WELCOME = auto()
@@ -13,7 +13,7 @@ class Admission(Enum):
     FULL = auto()
 
 
-class Phase(Enum):
+class ConnectionPhase(Enum):
     """Where a connection stands. In each but `SERVING` it is given up after a time."""
 
     WAITING = auto()  # between two requests

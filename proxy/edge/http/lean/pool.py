@@ -26,7 +26,7 @@ class _Question(NamedTuple):
 
 
 @dataclass(slots=True, eq=False)
-class Place:
+class BundlerAddress:
     """A bundler's URL taken apart: where to connect, what every request to it begins with, who is free there."""
 
     host: str
@@ -42,7 +42,7 @@ class Pool:
     def __init__(self, settings: ClientSettings) -> None:
         self.settings = settings
         self._loop = asyncio.get_running_loop()
-        self._places: dict[URL, Place] = {}
+        self._places: dict[URL, BundlerAddress] = {}
         self._open: set[BundlerConnection] = set()
         self._opening = 0
         self._queue: deque[asyncio.Future[None]] = deque()  # who waits for a connection to be free
@@ -106,7 +106,7 @@ class Pool:
         for deadlines in self._answers.values():
             deadlines.close()
 
-    def _take_idle(self, place: Place) -> BundlerConnection | None:
+    def _take_idle(self, place: BundlerAddress) -> BundlerConnection | None:
         while place.idle:
             connection, _ = place.idle.popitem()  # the one used last: those that are too many rest, and are closed
             self._resting.stop(connection)
@@ -115,7 +115,7 @@ class Pool:
             connection.abort()
         return None
 
-    async def _acquire(self, place: Place) -> BundlerConnection:
+    async def _acquire(self, place: BundlerAddress) -> BundlerConnection:
         """A connection, opened if there may be another one. Raises `UnreachedError`."""
         try:
             async with asyncio.timeout(self.settings.connect_seconds):
@@ -149,7 +149,7 @@ class Pool:
                 turn.set_result(None)
                 return
 
-    async def _connect(self, place: Place) -> BundlerConnection:
+    async def _connect(self, place: BundlerAddress) -> BundlerConnection:
         self._opening += 1
         try:
             _, connection = await self._loop.create_connection(
@@ -176,7 +176,7 @@ class Pool:
         return self._tls
 
 
-def _place_of(url: URL) -> Place:
+def _place_of(url: URL) -> BundlerAddress:
     host, port = url.raw_host, url.port
     assert host is not None  # noqa: S101 - refused when the endpoint was made
     assert port is not None  # noqa: S101 - http and https have one
@@ -190,4 +190,4 @@ def _place_of(url: URL) -> Place:
         "Content-Type: application/json\r\nAccept: application/json\r\nAccept-Encoding: identity\r\n"
         "User-Agent: sessiongate\r\nContent-Length: "
     )
-    return Place(host, port, url.scheme == "https", head.encode("ascii"))
+    return BundlerAddress(host, port, url.scheme == "https", head.encode("ascii"))

@@ -11,7 +11,7 @@ from typing import Final, Generic, Protocol, TypeVar
 from proxy.edge.http.wire.fields import CHUNKED, TOKEN, UNTIL_CLOSED, BrokenHttp, read_fields
 
 
-class Stage(Enum):
+class ReaderStage(Enum):
     """How far a reader has come with the bytes it has."""
 
     NOTHING = auto()  # not one byte of the next message is there
@@ -123,19 +123,19 @@ class MessageReader(Generic[Head]):
         self.drop()
         return given
 
-    def advance(self) -> Stage:
+    def advance(self) -> ReaderStage:
         """Read on as far as the bytes go. Raises `BrokenHttp`, `TooLongError`; then nothing more can be read."""
         head = self._head or self._find_head()
         if head is None:
-            return Stage.HEAD if self._buffer else Stage.NOTHING
+            return ReaderStage.HEAD if self._buffer else ReaderStage.NOTHING
         length = head.length
         if length > self._bounds.body_bytes:
             raise TooLongError(length)
         if length >= 0:
-            return Stage.COMPLETE if len(self._buffer) >= length else Stage.BODY
+            return ReaderStage.COMPLETE if len(self._buffer) >= length else ReaderStage.BODY
         if length == UNTIL_CLOSED:
             return self._until_closed()
-        return Stage.COMPLETE if self._read_chunks() else Stage.BODY
+        return ReaderStage.COMPLETE if self._read_chunks() else ReaderStage.BODY
 
     def take(self) -> tuple[Head, bytes]:
         """The message that `advance` called complete; the bytes behind it stay for the next one."""
@@ -171,12 +171,12 @@ class MessageReader(Generic[Head]):
         del buffer[: end + 4]
         return self._head
 
-    def _until_closed(self) -> Stage:
+    def _until_closed(self) -> ReaderStage:
         self._body += self._buffer
         self._buffer.clear()
         if len(self._body) > self._bounds.body_bytes:
             raise TooLongError(None)
-        return Stage.COMPLETE if self._ended else Stage.BODY
+        return ReaderStage.COMPLETE if self._ended else ReaderStage.BODY
 
     def _read_chunks(self) -> bool:
         """Whether the last chunk and the trailer have arrived. What was read is let go of at once, in one piece."""
@@ -241,4 +241,4 @@ class MessageReader(Generic[Head]):
         return True
 
 
-__all__ = ["CHUNKED", "UNTIL_CLOSED", "MessageReader", "ReadBounds", "Stage", "TooLongError"]
+__all__ = ["CHUNKED", "UNTIL_CLOSED", "MessageReader", "ReadBounds", "ReaderStage", "TooLongError"]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from proxy.edge.http.wire.fields import BrokenHttp
 from proxy.edge.http.wire.heads import ReplyHead, RequestHead, read_reply_head, read_request_head
-from proxy.edge.http.wire.reader import MessageReader, ReadBounds, Stage, TooLongError
+from proxy.edge.http.wire.reader import MessageReader, ReadBounds, ReaderStage, TooLongError
 from tests.edge.http.corpus import BAD_CHUNKS, CALL, SERVED, TRICKS, chunked, post
 
 BOUNDS = ReadBounds(head_bytes=16_384, body_bytes=2048, chunks=64)
@@ -30,7 +30,7 @@ def _read_all(*pieces: bytes) -> list[Read] | str:
     for piece in pieces:
         reader.feed(piece)
         try:
-            while reader.advance() is Stage.COMPLETE:
+            while reader.advance() is ReaderStage.COMPLETE:
                 head, body = reader.take()
                 messages.append((head.method, head.target, tuple(head.fields.items()), body))
         except (BrokenHttp, TooLongError) as fault:
@@ -129,7 +129,7 @@ def test_bytes_put_into_a_request_are_read_or_refused(put: bytes, request: bytes
 def test_a_head_is_waited_for_up_to_its_bound() -> None:
     reader = _reader()
     reader.feed(b"POST / HTTP/1.1\r\nX: " + b"a" * 16_000)
-    assert reader.advance() is Stage.HEAD
+    assert reader.advance() is ReaderStage.HEAD
     reader.feed(b"a" * 1000)
     with pytest.raises(BrokenHttp, match="more than 16384 bytes") as refusal:
         reader.advance()
@@ -159,7 +159,7 @@ def test_the_same_head_again_is_not_read_again() -> None:
     reader = MessageReader(read, BOUNDS)
     for body in (CALL, CALL.replace(b"x", b"y"), CALL + b" "):
         reader.feed(post(body))
-        assert reader.advance() is Stage.COMPLETE
+        assert reader.advance() is ReaderStage.COMPLETE
         assert reader.take()[1] == body
     assert len(reads) == 2
 
@@ -167,23 +167,23 @@ def test_the_same_head_again_is_not_read_again() -> None:
 # --- replies
 
 
-def _replies(raw: bytes, *, closed: bool = False) -> tuple[ReplyHead, bytes] | Stage:
+def _replies(raw: bytes, *, closed: bool = False) -> tuple[ReplyHead, bytes] | ReaderStage:
     reader = MessageReader(read_reply_head, BOUNDS)
     reader.feed(raw)
     if closed:
         reader.feed_end()
     stage = reader.advance()
-    return reader.take() if stage is Stage.COMPLETE else stage
+    return reader.take() if stage is ReaderStage.COMPLETE else stage
 
 
 def test_a_reply_with_a_length_is_whole_when_it_has_it() -> None:
     assert _replies(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{} ")[1] == b"{} "  # type: ignore[index]
-    assert _replies(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{}") is Stage.BODY
+    assert _replies(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{}") is ReaderStage.BODY
 
 
 def test_a_reply_without_a_length_is_whole_when_its_connection_ends() -> None:
     raw = b"HTTP/1.0 502 Bad Gateway\r\n\r\nsorry"
-    assert _replies(raw) is Stage.BODY
+    assert _replies(raw) is ReaderStage.BODY
     head, body = _replies(raw, closed=True)  # type: ignore[misc]
     assert (head.status, body, head.last) == (502, b"sorry", True)
 
@@ -195,7 +195,7 @@ def test_some_replies_have_no_body_whatever_they_say(status: bytes) -> None:
 
 @pytest.mark.parametrize("line", [b"HTTP/1.1 200", b"HTTP/1.1 200 ", b"HTTP/1.1 299 Tr\xe8s bien"])
 def test_a_reason_may_be_any_or_none(line: bytes) -> None:
-    assert _replies(line + b"\r\nContent-Length: 0\r\n\r\n") != Stage.HEAD
+    assert _replies(line + b"\r\nContent-Length: 0\r\n\r\n") != ReaderStage.HEAD
 
 
 @pytest.mark.parametrize("line", [b"HTTP/1.1 20 OK", b"HTTP/2 200 OK", b"HTTP/1.1 600 Odd", b"SSH-2.0-x", b"HTTP/1.1"])
