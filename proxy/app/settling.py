@@ -158,13 +158,14 @@ def settling_of(
         patience=patience,
         inclusion=partial(_ask_inclusion, upstream),
         node=None
-        if nodeside is None
+        if nodeside is None or age is None
         else NodeWord(
             witness=NodeWitness(nodeside.background),
             reread=nodeside.reader.reread,
             taker=taker,
             catch_up=nodeside.watch.catch_up,
             wake=nodeside.watch.wake,
+            named=age.named,
         ),
     )
     _take_up(chain.chain_id, remains, settlement, taker, lookout)

@@ -1,13 +1,14 @@
 """How old is what is known of a chain, on a clock that nobody sets.
 
-Two things make it old: that the newest blocks were not heard of or not taken in, and that the node's newest block does
-not move though this chain has shown that it moves more often. A chain that makes blocks only now and then, or on
-demand, is not frozen while it rests: it is held against the longest rest it has shown lately.
+Three things make it old: that the newest blocks were not heard of or not taken in; that the node's newest block does
+not move though this chain has shown that its blocks come whether or not anybody needs them; and that somebody else
+names a block which the node has not got. A quiet chain is held against the longest rest it has shown lately, and one
+that makes blocks on demand is never frozen for resting: there is nothing newer to know.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Final, NamedTuple
@@ -22,11 +23,23 @@ _RESTS_AT_ONCE: Final = 4
 """So many times its longest rest a chain may rest before it counts as frozen."""
 _SHORTEST_BOUND: Final = 10.0
 _FEWEST_RESTS: Final = 3
+_INTERVALS_KEPT: Final = 64
+_FEWEST_INTERVALS: Final = 24
+_OF_ONE_BEAT: Final = 0.875
+_SHORTEST_BEAT: Final = 2.0
+"""Development nodes put blocks made at once a second apart, so that such a distance shows no beat."""
+_SHORT_REST: Final = 30.0
+"""A chain that was looked at for an hour and never rested for longer does not make its blocks on demand."""
 
 
 class _Rest(NamedTuple):
     seconds: float
     ended_at: float
+
+
+class _Named(NamedTuple):
+    number: int
+    at: float
 
 
 class ChainAge:
@@ -48,6 +61,13 @@ class ChainAge:
         self._head: tuple[int, bytes] | None = None
         self._rests: deque[_Rest] = deque(maxlen=_RESTS_KEPT)
         self._longest: deque[_Rest] = deque()  # descending: the longest rest of the last hour, without looking for it
+        self._begun_at = now
+        self._is_restless = False
+        self._intervals: deque[float] = deque(maxlen=_INTERVALS_KEPT)  # between two blocks, by their own time
+        self._times: Counter[float] = Counter()  # how many of these are the same
+        self._newest: Header | None = None
+        self._highest = -1
+        self._named: _Named | None = None  # the lowest block that the node has not got
 
     def seed(self, headers: Sequence[Header], unix_now: float) -> None:
         """What the newest blocks, ascending, show of the chain before it was followed: how often they come, and for how
@@ -55,9 +75,11 @@ class ChainAge:
         now = self._monotonic()
         for older, newer in pairwise(headers):
             self._rested(float(max(newer.timestamp - older.timestamp, 0)), now)
+            self._note_interval(older, newer)
         if headers:
             newest = headers[-1]
             self._head = (newest.number, newest.hash)
+            self._newest, self._highest = newest, max(self._highest, newest.number)
             self._moved_at = now - min(max(unix_now - newest.timestamp, 0.0), 86_400.0)
 
     def failed(self, why: str) -> None:
@@ -75,9 +97,22 @@ class ChainAge:
         elif name != self._head and head.number >= self._head[0]:
             self._rested(now - self._moved_at, now)
             self._moved_at = now
+            self._is_restless = now - self._begun_at >= _FORGET_SECONDS and self._longest_lately(now) <= _SHORT_REST
         elif name != self._head:
             return  # a node that is behind the other one does not move the head back
+        if name != self._head:
+            if self._newest is not None:
+                self._note_interval(self._newest, head)
+            self._newest, self._highest = head, max(self._highest, head.number)
+            if self._named is not None and head.number >= self._named.number:
+                self._named = None
         self._head = name
+
+    def named(self, number: int) -> None:
+        """Somebody else, who knows the chain by another node, names a block of this number."""
+        # one that was there once may have been taken back
+        if number > self._highest and (self._named is None or number < self._named.number):
+            self._named = _Named(number, self._monotonic() if self._named is None else self._named.at)
 
     def confirmed(self) -> None:
         """All up to the newest block that was heard of is taken in."""
@@ -91,6 +126,33 @@ class ChainAge:
             self._longest.pop()
         self._longest.append(rest)
 
+    def _longest_lately(self, now: float) -> float:
+        while len(self._longest) > 1 and self._longest[0].ended_at < now - _FORGET_SECONDS:
+            self._longest.popleft()
+        return self._longest[0].seconds
+
+    def _note_interval(self, older: Header, newer: Header) -> None:
+        """How far apart blocks are, by their own time; of several that were not looked at one by one, on average."""
+        if newer.number <= older.number:
+            return
+        if len(self._intervals) == _INTERVALS_KEPT:
+            oldest = self._intervals[0]
+            self._times[oldest] -= 1
+            if not self._times[oldest]:
+                del self._times[oldest]
+        interval = max(newer.timestamp - older.timestamp, 0) / (newer.number - older.number)
+        self._intervals.append(interval)
+        self._times[interval] += 1
+
+    @property
+    def _has_beat(self) -> bool:
+        """Whether this chain's blocks come by the clock, as far as it has shown."""
+        if len(self._intervals) >= _FEWEST_INTERVALS:
+            interval, times = max(self._times.items(), key=lambda each: each[1])
+            if interval >= _SHORTEST_BEAT and times >= _OF_ONE_BEAT * len(self._intervals):
+                return True
+        return self._is_restless
+
     @property
     def number(self) -> int | None:
         """Of the newest block that was heard of."""
@@ -99,24 +161,24 @@ class ChainAge:
     @property
     def frozen_bound(self) -> float | None:
         """For how long the newest block may stay the same, in seconds; `None` while the chain has shown too little."""
-        now = self._monotonic()
-        while len(self._longest) > 1 and self._longest[0].ended_at < now - _FORGET_SECONDS:
-            self._longest.popleft()
         if len(self._rests) < _FEWEST_RESTS:
             return None
-        return max(_RESTS_AT_ONCE * self._longest[0].seconds, _SHORTEST_BOUND)
+        return max(_RESTS_AT_ONCE * self._longest_lately(self._monotonic()), _SHORTEST_BOUND)
 
     @property
     def is_frozen(self) -> bool:
-        """Whether the newest block has been the same for longer than this chain rests."""
+        """Whether the newest block has been the same for longer than this chain rests, which makes its blocks by the
+        clock."""
         bound = self.frozen_bound
-        return bound is not None and self._monotonic() - self._moved_at > bound
+        return bound is not None and self._monotonic() - self._moved_at > bound and self._has_beat
 
     @property
     def seconds(self) -> float:
         """How old what is known is."""
         now = self._monotonic()
         age = max(now - self._confirmed_at, 0.0)
+        if self._named is not None:
+            age = max(age, now - self._named.at)
         return max(age, now - self._moved_at) if self.is_frozen else age
 
     def stale(self) -> Staleness | None:
@@ -131,5 +193,9 @@ class ChainAge:
             return Staleness(f"the chain's state: nothing was heard of it for {unheard:.0f} s", False)
         if self.is_frozen and still > self._bound:
             return Staleness(f"the chain's state: the node's newest block has been the same for {still:.0f} s", False)
+        if self._named is not None and now - self._named.at > self._bound:
+            missing, since = self._named.number, now - self._named.at
+            what = f"the chain's state: a bundler names block {missing}, which the node has not got for {since:.0f} s"
+            return Staleness(what, False)
         behind = now - self._confirmed_at
         return Staleness(f"the chain's state: its newest blocks are not read yet, {behind:.0f} s behind", True)

@@ -16,8 +16,9 @@ from proxy.session.known import Status
 from proxy.userop.user_operation import UserOperation
 from tests.admission.builders import TWICE, granting, key_of, known, lane
 from tests.app.builders import ONCE, refusal, status_of, use_number
-from tests.app.live_node import LiveNode
+from tests.app.live_node import FIRST, LiveNode
 from tests.bypass_list.desk import a_session, use
+from tests.chain.blocks.builders import FakeChain
 from tests.edge.recording_bundler import Answer
 from tests.running_gate import PATIENCE, RECEIPT, HonestBundler, RunningGate, running_gate
 from tests.session.builders import TOKEN, TRANSFER, action, usage
@@ -241,6 +242,27 @@ async def test_past_the_bound_known_sessions_follow_the_settings(
         assert await gate.metric("state_age_seconds", chain="soneium") > 60
         async with gate.http.get(f"{gate.admin}/readyz/soneium") as response:
             assert response.status == 503
+
+
+async def test_a_chain_that_makes_blocks_on_demand_may_rest_all_night(hours: Hours) -> None:
+    # as a development node leaves it after contracts were deployed: a second apart, and as many as there were calls
+    on_demand = FakeChain(FIRST, epoch=int(time.time()) - FIRST - 60, beat=1)
+    on_demand.mine(blocks=50)
+    node = LiveNode(chain=on_demand)
+    node.grant(TWICE)
+    server = await node.serve()
+    try:
+        async with running_gate(node_url=node.url) as gate:
+            assert "result" in await gate.send(use_number(1))
+            node.mine(use_number(1))
+            await settled(gate, node)
+            hours.ahead += 8 * 3_600
+            await settled(gate, node)
+            assert "result" in await gate.send(use_number(2))
+            async with gate.http.get(f"{gate.admin}/readyz/soneium") as response:
+                assert response.status == 200
+    finally:
+        await server.cleanup()
 
 
 # past the gate

@@ -90,7 +90,7 @@ def test_a_chain_that_has_shown_nothing_yet_is_not_frozen(chain: Chain) -> None:
 
 
 def test_a_node_frozen_before_the_start_is_told_by_its_blocks(chain: Chain) -> None:
-    headers = [block(number) for number in range(84, 100)]
+    headers = [block(number) for number in range(64, 100)]
     chain.age.seed(headers, unix_now=headers[-1].timestamp + 300.0)
     chain.age.heard(headers[-1])
     chain.age.confirmed()
@@ -164,3 +164,120 @@ def test_what_was_kept_is_as_old_as_it_was_and_its_node_is_asked_until_blocks_we
     assert not stale.readable
     chain.live(1, each=1)
     assert chain.age.stale() is None
+
+
+# a chain that makes blocks on demand
+
+
+class OnDemand:
+    """A chain that makes a block when it is asked for one, and at no other time; the node is looked at all along."""
+
+    def __init__(self, clock: Clock, age: ChainAge) -> None:
+        self.clock, self.age = clock, age
+        self.unix = 1_700_000_000.0
+        self.headers = [Header(number=1, hash=name_of(1), parent=name_of(0), timestamp=int(self.unix))]
+
+    def mine(self) -> None:
+        newest = self.headers[-1]
+        number = newest.number + 1
+        # as anvil and Hardhat do it: the time of day, and a second later than the block before at the least
+        timestamp = max(int(self.unix), newest.timestamp + 1)
+        self.headers.append(Header(number=number, hash=name_of(number), parent=newest.hash, timestamp=timestamp))
+
+    def pass_(self, seconds: float) -> None:
+        for _ in range(max(int(seconds), 1)):
+            step = min(seconds, 1.0)
+            self.clock.now += step
+            self.unix += step
+            self.age.heard(self.headers[-1])
+            self.age.confirmed()
+
+
+def name_of(number: int) -> Hash32:
+    return Hash32(number.to_bytes(32, "big"))
+
+
+def on_demand() -> OnDemand:
+    clock = Clock()
+    return OnDemand(clock, ChainAge(clock, bound=BOUND))
+
+
+def test_contracts_deployed_before_the_start_do_not_make_a_chain_on_demand_frozen() -> None:
+    chain = on_demand()
+    for _ in range(40):
+        chain.mine()
+        chain.unix += 0.1
+    chain.unix += 300
+    chain.age.seed(chain.headers[-17:], unix_now=chain.unix)
+    chain.pass_(3_600)
+    assert chain.age.stale() is None
+
+
+@pytest.mark.parametrize("pause", [0.2, 1.0, 3.0])
+def test_a_chain_on_demand_that_was_busy_for_minutes_may_rest_for_hours(pause: float) -> None:
+    chain = on_demand()
+    for step in range(int(180 / pause)):
+        chain.mine()
+        chain.pass_(pause * (1 + step % 3 / 2))
+    chain.pass_(4 * 3_600)
+    assert chain.age.stale() is None
+    assert chain.age.seconds == 0
+
+
+@given(st.lists(st.floats(0.01, 30), min_size=1, max_size=20))
+def test_a_story_told_by_hand_leaves_no_chain_on_demand_frozen(pauses: list[float]) -> None:
+    chain = on_demand()
+    for pause in pauses:
+        for _ in range(1 + int(pause * 7) % 3):
+            chain.mine()
+        chain.pass_(pause)
+    chain.pass_(1_800)
+    assert chain.age.stale() is None
+
+
+def test_a_block_that_the_bundler_names_and_the_node_never_has_makes_what_is_known_old() -> None:
+    chain = on_demand()
+    chain.mine()
+    chain.pass_(100)
+    chain.age.named(chain.headers[-1].number + 1)
+    chain.pass_(BOUND)
+    assert chain.age.stale() is None
+    chain.pass_(1)
+    stale = chain.age.stale()
+    assert stale is not None
+    assert not stale.readable
+    assert "names block 3" in stale.what
+    chain.mine()
+    chain.pass_(1)
+    assert chain.age.stale() is None
+
+
+def test_a_node_a_little_behind_the_bundler_all_along_is_not_frozen(chain: Chain) -> None:
+    for _ in range(200):
+        chain.age.named(chain.number + 2)
+        chain.live(2, each=2)
+    assert chain.age.stale() is None
+
+
+def test_blocks_that_were_there_once_and_were_taken_back_freeze_nothing() -> None:
+    chain = on_demand()
+    for _ in range(20):
+        chain.mine()
+    chain.pass_(5)
+    newest = chain.headers[-1].number
+    del chain.headers[10:]
+    chain.pass_(5)
+    chain.age.named(newest)
+    chain.pass_(2 * BOUND)
+    assert chain.age.stale() is None
+
+
+def test_a_chain_without_a_beat_that_never_rested_for_an_hour_is_frozen_when_it_does(chain: Chain) -> None:
+    for step in range(3_700):
+        chain.clock.now += 1
+        chain.number += 1 + step % 5
+        chain.age.heard(block(chain.number))
+        chain.age.confirmed()
+    chain.live(BOUND + 1, each=None)
+    assert chain.age.is_frozen
+    assert chain.age.stale() is not None

@@ -67,8 +67,6 @@ class Gate:
             f"    bundlers: [{bundler or f'{rig.recorder}/bundler'}]\n"
             + (f"    node: {rig.node}\n" if node else "")
             + "    poll_seconds: 0.1\n"
-            # the rig's chain makes blocks on demand: it rests for as long as a test that does without it takes
-            + "    max_state_age: 3600\n"
         )
         command: list[str | Path] = [sys.executable, "-m", "proxy.cli", "serve", "--config", self.config_file]
         self.child = Child.start("gate", command, self.folder / "gate.log", cwd=ROOT)

@@ -16,7 +16,7 @@ from proxy.errors import StateUnavailable
 
 _LOG: Final = logging.getLogger(__name__)
 _LONGEST_PAUSE: Final = 30.0
-_SEEDS: Final = 16
+_SEEDS: Final = 32
 """Blocks that are looked at once to learn how often this chain makes one."""
 
 

@@ -19,7 +19,7 @@ from proxy.chain.settlement.node_word import NodeWord
 from proxy.chain.settlement.patience import Patience
 from proxy.chain.settlement.polling import AskReceipt, Polling
 from proxy.chain.settlement.readings import SettledReadings
-from proxy.chain.settlement.receipts import named_in
+from proxy.chain.settlement.receipts import Receipt, named_in, read_receipt
 from proxy.chain.settlement.settlement import Settlement
 from proxy.chain.settlement.slices import BlockName
 from proxy.chain.witness import Fate
@@ -137,16 +137,22 @@ class Lookout:
 
     # receipts
 
-    async def observe(self, receipt: object) -> None:
+    async def observe(self, receipt: Receipt) -> None:
         """A receipt went through the gate: it is asked for here as well, and next."""
         user_op_hash = named_in(receipt)
         if user_op_hash is None:
             return
+        self._heard_of(read_receipt(receipt))
         if self.settlement.flights.get(user_op_hash) is not None:
             self.polling.hurry(user_op_hash)
         elif (ended := self.settlement.remembered.mined(user_op_hash)) is not None:
             self._hurry_recheck(ended)
         self.settlement.awake.set()
+
+    def _heard_of(self, mined: Mined | None) -> None:
+        """By a bundler, whose node may be ahead of ours."""
+        if self._node is not None and mined is not None and mined.block is not None:
+            self._node.named(mined.block)
 
     def _hurry_recheck(self, ended: EndedName) -> None:
         if ended.block is not None and ended.block_hash is not None:
@@ -175,6 +181,7 @@ class Lookout:
 
     async def found(self, mined: Mined) -> None:
         """See `Answered`."""
+        self._heard_of(mined)
         await self.settlement.found(mined)
         if mined.block is not None and mined.block_hash is not None and not self._is_told:
             self._recheck(BlockName(mined.block, mined.block_hash), mined.user_op_hash)

@@ -19,10 +19,11 @@ CatchUp = Callable[[], Awaitable[None]]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeWord:
     """What a node tells. Where nobody follows its blocks, `taker` and `catch_up` are `None`; `wake` has new blocks
-    looked for soon."""
+    looked for soon. `named` hears of the blocks that bundlers name."""
 
     witness: Witness
     reread: Reread
     taker: Taker | None = None
     catch_up: CatchUp | None = None
     wake: Callable[[], None] = lambda: None
+    named: Callable[[int], None] = lambda _: None

@@ -88,8 +88,11 @@ def noise(number: int = 0) -> Ledgerless:
 class FakeChain:
     """Blocks by number. Each block's hash is its own, whatever branch it is on."""
 
-    def __init__(self, first: int = 1_000, *, blooms: bool = True, salt: int = 0, epoch: int = 1_700_000_000) -> None:
+    def __init__(
+        self, first: int = 1_000, *, blooms: bool = True, salt: int = 0, epoch: int = 1_700_000_000, beat: int = 2
+    ) -> None:
         self.epoch = epoch  # unix seconds at which it began
+        self.beat = beat  # seconds from block to block
         self._made = itertools.count(1 + (salt << 32))
         self.first = first
         self.headers: list[Header] = []
@@ -117,7 +120,7 @@ class FakeChain:
                 number=number,
                 hash=name,
                 parent=parent,
-                timestamp=self.epoch + 2 * number,
+                timestamp=self.epoch + self.beat * number,
                 base_fee=7,
                 bloom=bloom if self.blooms else 0,
             )

@@ -18,7 +18,7 @@ class Scene:
 
     def __init__(self, *, poll_seconds: float = 0.001, **faults: object) -> None:
         self.chain = FakeChain()
-        self.chain.mine(blocks=20)
+        self.chain.mine(blocks=40)
         self.node = Backend(self.chain, **faults)  # type: ignore[arg-type]  # its own fields
         self.books = Books()
         self.clock = Clock()

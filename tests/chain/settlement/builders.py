@@ -89,6 +89,7 @@ class Scene:
     reads_at: int = 300  # the block at which the node answers
     told: list[End] = field(default_factory=list)
     woken: int = 0
+    named: list[int] = field(default_factory=list)  # blocks, by the bundler
 
     def __post_init__(self) -> None:
         self.ledger = MemoryLedger(sessions=self.registry)
@@ -117,7 +118,9 @@ class Scene:
             patience=self.patience,
             node=None
             if self.chain is None
-            else NodeWord(witness=self.chain, reread=self._read, taker=self.taker, wake=self._wake),
+            else NodeWord(
+                witness=self.chain, reread=self._read, taker=self.taker, wake=self._wake, named=self.named.append
+            ),
         )
 
     def _wake(self) -> None:

@@ -202,6 +202,14 @@ async def test_a_receipt_on_its_way_through_the_gate_ends_nothing_but_is_asked_f
     assert (len(scene.bundler.asked), scene.balance) == (asked + 1, (1, 0))
 
 
+async def test_the_block_that_a_receipt_names_is_heard_of_by_who_judges_the_age_of_the_node() -> None:
+    scene = in_force(chain=Chain())
+    receipt = scene.bundler.mine(await scene.accept(1, ONE_USE))
+    await scene.lookout.observe(receipt)
+    await scene.later(90)  # nobody tells of blocks: the bundler is asked
+    assert scene.named == [200, 200]
+
+
 @pytest.mark.parametrize(
     "receipt", [{"userOpHash": print_bytes(name(2)), "success": True}, {"userOpHash": print_bytes(name(1))}, {}]
 )
