@@ -43,12 +43,16 @@ class RequestOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RequestContext:
-    """Where a request came in: the chain's name, the client's name, the peer's address, what the client may do."""
+    """Where a request came in: the chain's name, the client's name, the peer's address, what the client may do.
+
+    `traceparent` is the caller's header of that name as it came, where requests are traced.
+    """
 
     chain: str
     client: str
     remote: str | None
     guest: Guest = ANYBODY
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ def test_every_folder_with_python_in_it_is_a_package_that_the_wheel_finds() -> N
 
 
 def test_the_lock_files_name_no_index_and_pin_by_hash() -> None:
-    for name in ("requirements.lock", "requirements-dev.lock"):
+    for name in ("requirements.lock", "requirements-tracing.lock", "requirements-dev.lock"):
         lock = (ROOT / name).read_text(encoding="utf-8")
         assert "index-url" not in lock
         assert "://" not in lock

@@ -64,6 +64,7 @@ class Shared:
     metrics: Metrics
     stack: AsyncExitStack
     bundler_connections: int = 100  # at most, of each chain
+    traceparent: Callable[[], str | None] = lambda: None  # what bundlers are told of a trace
 
 
 async def start_chain(name: str, chain: Chain, shared: Shared) -> ServedChain:
@@ -227,6 +228,7 @@ def _upstream(
         on_health=on_health,
         on_rest=shared.metrics.upstream_rests,
         in_flight=in_flight,
+        traceparent=shared.traceparent,
     )
 
 

@@ -10,8 +10,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from ssl import SSLContext
-from typing import Final
+from typing import Final, NamedTuple
 
 import uvloop
 
@@ -31,6 +32,7 @@ from proxy.app.memory import (
 )
 from proxy.app.reload import SettingsReload
 from proxy.app.settings import admin_access, audit_writer, metrics_of, server_settings, tell_heads_of
+from proxy.app.tracing import Tracing, open_tracing
 from proxy.clients.rations import Rations
 from proxy.config import Config, Tls
 from proxy.edge.admin.backend import GateBackend
@@ -123,53 +125,15 @@ async def _lame_duck(running: Running, stopping: asyncio.Event, seconds: float) 
 async def start(config: Config, stack: AsyncExitStack, reread: Callable[[], Config] | None = None) -> Running:
     """Build the gate and listen; leaving `stack` stops it, in the opposite order."""
     descriptors = descriptors_of(config)
-    path = ledger_path(config, stack)
-    held = hold(path)
-    stack.callback(held.close)
-    # a ledger in memory does not outlive the process: no power cut need be waited for
-    synchronous = Synchronous.NORMAL if config.ledger.path is None else Synchronous(config.ledger_synchronous)
-    store = Store(path, synchronous=synchronous)
-    stack.callback(store.close)
-    metrics = metrics_of(config)
-    run_in_background(watch_file(metrics, held, store), stack)
-    audit = audit_writer(config, path)
-    audit.start()
-    # stopped after the writer, so that the head that is told last is the newest
-    run_in_background(tell_heads_of(config, audit), stack)
-    stack.callback(audit.stop)
-    metrics.before_each_scrape(partial(measure_disk, metrics, path))
-    with reading():
-        registry = restored_registry(config, store)
-        counts = restored_counts(store)
-        remains = remains_in(store)
-    rules = start_rules(config, metrics, stack)
-    for allowance in store.allowances():
-        rules.allowances.put(allowance)
-    alerts = await open_desk(
-        config.alerts, metrics, stack, instance=instance_of(config.alerts, config.admin_listen), path=path
-    )
-    tell_of_missing(store, path, alerts)
-    await rules.keep_counts_in(partial(keep_counts_of, counts, store))
-    counts.on_use = partial(_note_use, rules, metrics)
-    shared = Shared(
-        config=config,
-        registry=registry,
-        counts=counts,
-        rules=rules,
-        memory=store,
-        remains=remains,
-        recorder=EdgeRecorder(
-            metrics, audit, partial(alerts.tell, rule_of=rules.rule), alerts, OperationLog(config.log.operations)
-        ),
-        alerts=alerts,
-        metrics=metrics,
-        stack=stack,
-        bundler_connections=descriptors.bundlers,
-    )
+    kept = _open_books(config, stack)
+    path, store, metrics, audit = kept
+    tracing = open_tracing(config, metrics, stack)
+    shared, alerts = await _share(config, kept, tracing, descriptors.bundlers, stack)
+    rules, counts, registry = shared.rules, shared.counts, shared.registry
     rules.heard_by(partial(note_reload, shared.recorder))
     chains = {name: await start_chain(name, chain, shared) for name, chain in config.chains.items()}
     _keep_house(config, registry, store, metrics, stack)
-    run_in_background(save_counts(shared.counts, store), stack)
+    run_in_background(save_counts(counts, store), stack)
     lag = LoopLag()
     metrics.before_each_scrape(lambda: metrics.health.loop_lag(lag.take()))
     run_in_background(watch_loop(lag, alerts), stack)
@@ -190,9 +154,8 @@ async def start(config: Config, stack: AsyncExitStack, reread: Callable[[], Conf
     admin_port = await admin.start(config.admin_listen.host, config.admin_listen.port, _tls_of(config.admin_tls, stack))
     stack.push_async_callback(admin.stop)
     rations = Rations(time.monotonic)
-    server = await RpcServer(answer, server_settings(config, descriptors, rations), _hooks(metrics)).start(
-        config.listen.host, config.listen.port, _tls_of(config.tls, stack)
-    )
+    server = RpcServer(tracing.around(answer), server_settings(config, descriptors, rations), _hooks(metrics))
+    await server.start(config.listen.host, config.listen.port, _tls_of(config.tls, stack))
     stack.push_async_callback(server.stop)
 
     def put_in_force(new: Config) -> None:
@@ -215,6 +178,70 @@ async def start(config: Config, stack: AsyncExitStack, reread: Callable[[], Conf
         alerts=alerts,
         stop_welcoming=backend.stop_welcoming,
     )
+
+
+class _Kept(NamedTuple):
+    """What is on disk, and what counts."""
+
+    path: Path  # of the ledger
+    store: Store
+    metrics: Metrics
+    audit: AuditWriter
+
+
+def _open_books(config: Config, stack: AsyncExitStack) -> _Kept:
+    """The ledger's file, held, and the audit trail beside it."""
+    path = ledger_path(config, stack)
+    held = hold(path)
+    stack.callback(held.close)
+    # a ledger in memory does not outlive the process: no power cut need be waited for
+    synchronous = Synchronous.NORMAL if config.ledger.path is None else Synchronous(config.ledger_synchronous)
+    store = Store(path, synchronous=synchronous)
+    stack.callback(store.close)
+    metrics = metrics_of(config)
+    run_in_background(watch_file(metrics, held, store), stack)
+    audit = audit_writer(config, path)
+    audit.start()
+    # stopped after the writer, so that the head that is told last is the newest
+    run_in_background(tell_heads_of(config, audit), stack)
+    stack.callback(audit.stop)
+    metrics.before_each_scrape(partial(measure_disk, metrics, path))
+    return _Kept(path, store, metrics, audit)
+
+
+async def _share(
+    config: Config, kept: _Kept, tracing: Tracing, bundler_connections: int, stack: AsyncExitStack
+) -> tuple[Shared, AlertDesk]:
+    """What all chains have in common: what was known before, the rules and their counts, and who hears of it all."""
+    path, store, metrics, audit = kept
+    with reading():
+        registry = restored_registry(config, store)
+        counts = restored_counts(store)
+        remains = remains_in(store)
+    rules = start_rules(config, metrics, stack)
+    for allowance in store.allowances():
+        rules.allowances.put(allowance)
+    instance = instance_of(config.alerts, config.admin_listen)
+    alerts = await open_desk(config.alerts, metrics, stack, instance=instance, path=path)
+    tell_of_missing(store, path, alerts)
+    await rules.keep_counts_in(partial(keep_counts_of, counts, store))
+    counts.on_use = partial(_note_use, rules, metrics)
+    tell = partial(alerts.tell, rule_of=rules.rule)
+    shared = Shared(
+        config=config,
+        registry=registry,
+        counts=counts,
+        rules=rules,
+        memory=store,
+        remains=remains,
+        recorder=tracing.recorder(metrics, audit, tell, alerts, OperationLog(config.log.operations)),
+        alerts=alerts,
+        metrics=metrics,
+        stack=stack,
+        bundler_connections=bundler_connections,
+        traceparent=tracing.header,
+    )
+    return shared, alerts
 
 
 def _hooks(metrics: Metrics) -> Hooks:

@@ -68,6 +68,7 @@ def server_settings(config: Config, descriptors: Descriptors, rations: Rations) 
         transport=Transport(config.transport),
         bounds=bounds,
         proxies=TrustedProxies(config.trusted_proxies, ForwardedBy(config.forwarded_by)),
+        traced=config.tracing.otlp is not None,
         batch_answer_bytes=connections.max_batch_answer_bytes,
         all_batches_bytes=connections.max_unread_bytes,
         chains=tuple(config.chains),

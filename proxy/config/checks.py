@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from importlib.util import find_spec
+from typing import Final
+
 from proxy.clients.keys import HASHED, is_hash
 from proxy.config.clients import Client
+from proxy.config.fields import shorten
 from proxy.config.settings import Config, DeclaredSessionSettings, UnknownContract
 from proxy.document import Document, Location, did_you_mean
 from proxy.methods import METHODS
 from proxy.session.declared import is_declarable
+
+_TRACING: Final = "pip install 'sessiongate[tracing]'"
+_HEADER: Final = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")
 
 
 def check_agreement(document: Document, values: object, config: Config | None) -> None:
@@ -21,6 +29,7 @@ def check_agreement(document: Document, values: object, config: Config | None) -
         _check_sessions(document, config)
         _check_sinks(document, config)
         _check_named_sessions(document, config)
+        _check_tracing(document, config)
 
 
 def _check_references(document: Document, values: dict[str, object], chains: dict[str, object]) -> None:
@@ -128,6 +137,18 @@ def _check_named_sessions(document: Document, config: Config) -> None:
             place = document.place_of(("metrics", "sessions", index))
             problem = f'metrics.sessions[{first}] is called "{session.name}" already'
             document.fault(place, problem, "give each session its own name")
+
+
+def _check_tracing(document: Document, config: Config) -> None:
+    if config.tracing.otlp is None:
+        return
+    place = document.place_of(("tracing", "otlp"))
+    if find_spec("opentelemetry") is None:
+        document.fault(place, "tracing.otlp needs OpenTelemetry, which is not installed", _TRACING)
+    names = {name.lower() for name in config.tracing.headers}
+    if (bad := sorted(name for name in names if not _HEADER.fullmatch(name))) or "content-type" in names:
+        place = document.place_of(("tracing", "headers"))
+        document.fault(place, f"{shorten((*bad, 'content-type')[0])} cannot be sent with spans", "name another header")
 
 
 def _check_sinks(document: Document, config: Config) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from proxy.config.base import Settings
+from proxy.config.endpoints import EndpointText
 from proxy.config.fields import AddressText, HashText
 
 
@@ -54,3 +56,12 @@ class MetricSettings(Settings):
     """What is counted beyond what every gate counts."""
 
     sessions: tuple[NamedSession, ...] = Field((), max_length=100)
+
+
+class TracingSettings(Settings):
+    """Traces of requests, sent by OTLP over HTTP; needs the extra `tracing`. Without `otlp` nothing is traced."""
+
+    otlp: EndpointText | None = None  # of spans: http://collector:4318/v1/traces
+    headers: Mapping[str, SecretStr] = Field(default_factory=dict)  # sent with them: {authorization: Bearer …}
+    sample: float = Field(1, ge=0, le=1)  # of the requests that are not left out by their callers, this share is traced
+    to_bundlers: bool = False  # tell bundlers the trace, in a traceparent of the gate's own

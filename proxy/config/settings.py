@@ -34,7 +34,7 @@ from proxy.config.fields import (
     kind_of,
     shorten,
 )
-from proxy.config.service import LogSettings, MetricSettings
+from proxy.config.service import LogSettings, MetricSettings, TracingSettings
 from proxy.document import did_you_mean
 from proxy.judge.verdict import Mode
 from proxy.methods import METHODS, refusal_of_allow
@@ -343,6 +343,7 @@ class Config(Settings):
     alerts: AlertSettings = AlertSettings()
     log: LogSettings = LogSettings()
     metrics: MetricSettings = MetricSettings()
+    tracing: TracingSettings = TracingSettings()
     drain_seconds: float = Field(0, ge=0, le=600)  # between the word to stop and the listener's end
 
     def declared_sessions(self) -> tuple[DeclaredSession, ...]:

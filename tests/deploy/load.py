@@ -90,6 +90,7 @@ def some_traffic(metrics: Metrics) -> None:
     for kind in HappeningKind:
         metrics.health.happened(kind)
     metrics.health.folded()
+    metrics.health.spans("sent", 3)
     for result in Sent:
         metrics.health.sent("soc", result)
         metrics.health.sent("alertmanager", result)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 ROOT: Final = Path(__file__).parents[2]
-LOCKS: Final = ("requirements.lock", "requirements-dev.lock")
+LOCKS: Final = ("requirements.lock", "requirements-tracing.lock", "requirements-dev.lock")
 _AUDIT: Final = ("pip-audit", "--disable-pip", "--require-hashes", "--progress-spinner", "off", "--format", "json")
 _BANDIT: Final = ("bandit", "--quiet", "--recursive", "proxy", "--format", "json")
 EXCUSED: Final = {

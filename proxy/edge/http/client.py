@@ -47,8 +47,11 @@ class NoReplyError(Exception):
 class HttpClient(Protocol):
     """Keeps connections to bundlers."""
 
-    async def post(self, url: URL, body: bytes, seconds: float) -> HttpReply:
-        """Send JSON and wait so long for the answer. Raises `UnreachedError`, `NoReplyError`; follows no redirect."""
+    async def post(self, url: URL, body: bytes, seconds: float, traceparent: str | None = None) -> HttpReply:
+        """Send JSON and wait so long for the answer. Raises `UnreachedError`, `NoReplyError`; follows no redirect.
+
+        `traceparent` is the header of that name, printed by us.
+        """
 
     async def close(self) -> None:
         """Break off what is left."""

@@ -43,13 +43,14 @@ class AiohttpClient:
         """Break off what is left."""
         await self._session.close()
 
-    async def post(self, url: URL, body: bytes, seconds: float) -> HttpReply:
+    async def post(self, url: URL, body: bytes, seconds: float, traceparent: str | None = None) -> HttpReply:
         """Send JSON and wait so long for the answer."""
         status: int | None = None
         timeout = aiohttp.ClientTimeout(total=seconds, connect=self._settings.connect_seconds)
         try:
+            headers = _HEADERS if traceparent is None else {**_HEADERS, "traceparent": traceparent}
             async with self._session.post(
-                url, data=body, headers=_HEADERS, timeout=timeout, allow_redirects=False
+                url, data=body, headers=headers, timeout=timeout, allow_redirects=False
             ) as response:
                 status = response.status
                 return HttpReply(status, await self._read(response))

@@ -68,6 +68,7 @@ class ServiceSettings:
     batch_answer_bytes: int = 4 * 1024 * 1024
     all_batches_bytes: int = 64 * 1024 * 1024  # answers collected for batches that are not whole yet
     max_age_seconds: int = 7200  # how long a browser may remember a preflight
+    traced: bool = False  # read `traceparent`
 
 
 class Service:
@@ -107,7 +108,8 @@ class Service:
         """Who calls, and what that client may do. Raises `InvalidRequest`."""
         caller = self.settings.proxies.caller(request.peer, request.headers)
         guest = self.settings.clients.identify(request.headers, chain, caller, keys)
-        return RequestContext(chain, guest.name, caller, guest)
+        traceparent = request.headers.get("traceparent") if self.settings.traced else None
+        return RequestContext(chain, guest.name, caller, guest, traceparent)
 
     def _post(self, request: HttpRequest) -> HttpAnswer | InboundCall:
         chain, keys = self._find(request)

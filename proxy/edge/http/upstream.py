@@ -77,6 +77,7 @@ class HttpUpstream:
     """The bundlers of one chain behind one `post`. Use as an asynchronous context manager.
 
     `in_flight` says whether anything is held that takes a place on chain; `stopwatch` gives monotonic seconds.
+    `traceparent` gives the header of that name for the question that is about to be asked.
     """
 
     def __init__(
@@ -91,7 +92,9 @@ class HttpUpstream:
         on_rest: Callable[[str, QuestionKind, bool], None] = lambda _name, _kind, _rests: None,
         in_flight: Callable[[OperationPlace], bool] = lambda _place: False,
         stopwatch: Callable[[], float] = time.monotonic,
+        traceparent: Callable[[], str | None] = lambda: None,
     ) -> None:
+        self._traceparent = traceparent
         self.chain = chain
         self.endpoints = tuple(endpoint_at(f"{chain}#{index}", url) for index, url in enumerate(urls))
         if not self.endpoints:
@@ -273,7 +276,8 @@ class HttpUpstream:
         our_id = next(self._ids)
         silent = False
         try:
-            answer = await self._client.post(endpoint.url, print_request(our_id, method, params), seconds)
+            body = print_request(our_id, method, params)
+            answer = await self._client.post(endpoint.url, body, seconds, self._traceparent())
             status: int | None = answer.status
             return UpstreamReply(endpoint.name, answer.status, our_id, read_reply(answer.body, our_id))
         except UnreachedError:

@@ -17,6 +17,10 @@ PLACES: Final = ("ledger", "audit")
 """What is kept on disk."""
 
 
+SPAN_RESULTS: Final = ("sent", "lost")
+"""What came of spans."""
+
+
 class Sent(StrEnum):
     """What came of handing an alert to a sink."""
 
@@ -78,6 +82,14 @@ class HealthMetrics:
             ["sink"],
             registry=registry,
         )
+        self._spans = Counter(
+            "sessiongate_trace_spans_total",
+            "Spans of traces, by whether the collector took them.",
+            ["result"],
+            registry=registry,
+        )
+        for result in SPAN_RESULTS:
+            self._spans.labels(result)
         for queue in QUEUES:
             self._queue.labels(queue)
         for kind in HappeningKind:
@@ -133,3 +145,8 @@ class HealthMetrics:
         """Set for how long the oldest message to a sink has waited."""
         if sink in self._sinks:
             self._untold.labels(sink).set(seconds)
+
+    def spans(self, result: str, count: int) -> None:
+        """Count spans, by one of `SPAN_RESULTS`."""
+        if result in SPAN_RESULTS:
+            self._spans.labels(result).inc(count)

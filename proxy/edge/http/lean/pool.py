@@ -55,7 +55,7 @@ class Pool:
         """By the loop's clock."""
         return self._loop.time()
 
-    async def post(self, url: URL, body: bytes, seconds: float) -> HttpReply:
+    async def post(self, url: URL, body: bytes, seconds: float, traceparent: str | None = None) -> HttpReply:
         """Send JSON and wait so long for the answer."""
         place = self._places.get(url)
         if place is None:
@@ -69,7 +69,8 @@ class Pool:
         question = _Question(connection, waiter)
         deadlines.start(question)
         try:
-            connection.ask(b"%b%d\r\n\r\n%b" % (place.head, len(body), body), waiter, seconds)
+            more = b"" if traceparent is None else b"traceparent: %b\r\n" % traceparent.encode("ascii")
+            connection.ask(b"%b%d\r\n%b\r\n%b" % (place.head, len(body), more, body), waiter, seconds)
             return await waiter
         except asyncio.CancelledError:
             connection.abort()
