@@ -162,6 +162,7 @@ def settling_of(
         else NodeWord(
             witness=NodeWitness(nodeside.background),
             reread=nodeside.reader.reread,
+            several=chain.node is not None and len(chain.node.urls) > 1,
             taker=taker,
             catch_up=nodeside.watch.catch_up,
             wake=nodeside.watch.wake,

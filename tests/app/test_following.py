@@ -265,6 +265,27 @@ async def test_a_chain_that_makes_blocks_on_demand_may_rest_all_night(hours: Hou
         await server.cleanup()
 
 
+async def test_before_a_hold_ends_because_another_operation_was_mined_a_second_node_has_to_say_so(
+    live: LiveNode, hours: Hours
+) -> None:
+    second = LiveNode(chain=live.chain, sessions=live.sessions, claims=live.claims, behind=1)
+    server = await second.serve()
+    try:
+        async with running_gate(chain={"node": [live.url, second.url]}) as gate:
+            await settled(gate, live)
+            assert "result" in await gate.send(use_number(1))
+            live.mine(rival_of(1))
+            await settled(gate, live)
+            assert await in_flight(gate) == 1
+            second.behind = 0
+            hours.ahead += 16
+            assert "result" in await gate.send(use_number(2))  # whoever looks after it is awake
+            await counted(gate, 1, "operations_ended_total", cause="nonce_used")
+            assert await in_flight(gate) == 1
+    finally:
+        await server.cleanup()
+
+
 # past the gate
 
 
