@@ -127,6 +127,7 @@ async def build_chain(name: str, chain: Chain, shared: Shared) -> BuiltChain:
     refresh = None
     if reader is not None:
         refresh = sparing(refreshing(reader.reread, shared.registry, lookout.settle_now), reads)
+    absent = AbsentBudget(config.limits.absent_sessions, time.monotonic)
     disagreements = Disagreements(count=partial(shared.metrics.disagreed, name), refresh=refresh)
     stack.push_async_callback(disagreements.close)
     sources = Sources(
@@ -140,21 +141,18 @@ async def build_chain(name: str, chain: Chain, shared: Shared) -> BuiltChain:
         reconciled=lookout.reconciled,
         rules=lambda: shared.rules.judge,
         stale=lambda: None if age is None else age.stale(),
-        first=FirstReadings(
-            Turns(FIRST_READINGS_AT_ONCE),
-            AbsentBudget(config.limits.absent_sessions, time.monotonic),
-            seconds=config.limits.node_seconds,
-        ),
+        first=FirstReadings(Turns(FIRST_READINGS_AT_ONCE), absent, seconds=config.limits.node_seconds),
     )
     failure = LedgerFailure(open=config.ledger_fail is LedgerFail.OPEN, sent_unheld=telling.sent_unheld)
     modules = frozenset(chain.session_modules)
     read_from = node_upstream(name, chain, config.limits.node_seconds, Transport(config.transport))
     if read_from is not None:
         await stack.enter_async_context(read_from)
+    enquiry = _enquiry(sources, shared)
     gate = Gate(
         gate_settings(chain, config),
         admission=Admission(sources),
-        enquiry=_enquiry(sources, shared),
+        enquiry=enquiry,
         dialects=dialects_of(upstream, node, None if read_from is None else NodeReads(read_from, time.monotonic)),
         upstream=OnceSent(upstream, time.monotonic),
         follower=OperationFollower(lookout, ledger, modules, time.time, disagreements.note, failure=failure),
@@ -163,16 +161,33 @@ async def build_chain(name: str, chain: Chain, shared: Shared) -> BuiltChain:
         stopwatch=time.perf_counter,
         new_id=_new_decision_id,
     )
+
+    def take(chain: Chain, config: Config) -> None:
+        gate.take(gate_settings(chain, config))
+        upstream.take([each.url for each in chain.bundlers], total_seconds=config.limits.request_seconds)
+        ledger.take(_caps(config))
+        absent.take(config.limits.absent_sessions)
+        enquiry.take(_listing(config))
+
     served = ServedChain(
-        name=name, chain_id=chain.chain_id, gate=gate, upstream=upstream, age=age, release=settlement.release
+        name=name,
+        chain_id=chain.chain_id,
+        gate=gate,
+        upstream=upstream,
+        age=age,
+        release=settlement.release,
+        take=take,
     )
     return BuiltChain(served=served, settling=settling)
 
 
 def _enquiry(sources: Sources, shared: Shared) -> Enquiry:
     config = shared.config
-    listing = frozenset(client.name for client in config.clients if client.list_sessions)
-    return Enquiry(sources, shared.memory, named=config.session_queries, listing=listing)
+    return Enquiry(sources, shared.memory, named=config.session_queries, listing=_listing(config))
+
+
+def _listing(config: Config) -> frozenset[str]:
+    return frozenset(client.name for client in config.clients if client.list_sessions)
 
 
 def _show_state(name: str, metrics: Metrics, watch: BlockWatch, age: ChainAge) -> None:

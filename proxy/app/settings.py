@@ -88,11 +88,16 @@ def admin_access(config: Config) -> AdminAccess:
     return AdminAccess(token=None if token is None else token.get_secret_value(), loopback=config.admin_listen.is_local)
 
 
+def upstream_names(config: Config) -> tuple[str, ...]:
+    """What bundlers are called: by their places, since their URLs carry keys."""
+    return tuple(f"{name}#{index}" for name, chain in config.chains.items() for index in range(len(chain.bundlers)))
+
+
 def metrics_of(config: Config) -> Metrics:
     """Metrics with every label that can occur."""
     return Metrics(
         chains=tuple(config.chains),
-        upstreams=tuple(f"{name}#{i}" for name, chain in config.chains.items() for i in range(len(chain.bundlers))),
+        upstreams=upstream_names(config),
         clients=("anonymous", *(client.name for client in config.clients)),
         sinks=config.alerts.sinks,
         sessions=config.metrics.sessions,

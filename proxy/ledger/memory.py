@@ -56,6 +56,10 @@ class MemoryLedger:
         self._caps = Caps() if caps is None else caps
         self._slots = Slots(self._rules)
 
+    def take(self, caps: Caps) -> None:
+        """Hold what comes from now on to these; what is in flight stays."""
+        self._caps = caps
+
     def __len__(self) -> int:
         """How many operations are in flight, each under every claim."""
         return len(self._slots)

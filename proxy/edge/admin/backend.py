@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Final, Protocol
 
 from proxy.chain.age import ChainAge
+from proxy.config import Chain, Config
 from proxy.edge.admin.audit_check import check_audit
 from proxy.edge.admin.query import FreezeRequest, SessionFilter
 from proxy.edge.admin.server import Check, Json
@@ -42,6 +43,7 @@ class ServedChain:
     upstream: HttpUpstream
     age: ChainAge | None
     release: Callable[[Hash32, str], Awaitable[bool]]
+    take: Callable[[Chain, Config], None]  # serve by these settings from the next request on
 
 
 class SettingsRead(Protocol):
@@ -63,8 +65,8 @@ class SettingsRead(Protocol):
 class ReloadsSettings(Protocol):
     """Whoever reads the settings again."""
 
-    async def reload(self, who: str) -> SettingsRead:
-        """On the word of `who`."""
+    async def reload(self, who: str, why: str = "") -> SettingsRead:
+        """On the word of `who`; goes on record."""
 
 
 class GateBackend:
@@ -90,10 +92,10 @@ class GateBackend:
         self.settings: ReloadsSettings | None = None
         self._names = {chain.chain_id: name for name, chain in chains.items()}
 
-    async def reload_settings(self) -> Json:
+    async def reload_settings(self, who: str, why: str) -> Json:
         if self.settings is None:
             return {"ok": False, "faults": ["this gate has no file to read again"], "inForce": [], "needsRestart": []}
-        outcome = await self.settings.reload("admin")
+        outcome = await self.settings.reload(who, why)
         return {
             "ok": not outcome.faults,
             "faults": list(outcome.faults),

@@ -25,10 +25,14 @@ class Health(StrEnum):
 
 @dataclass(slots=True, eq=False)
 class BundlerEndpoint:
-    """One bundler URL and what is known of it. `problem` is in words, and free of secrets."""
+    """One bundler URL and what is known of it. `problem` is in words, and free of secrets.
+
+    `name` is its place in the settings, `number` its own for as long as the gate runs.
+    """
 
     name: str
     url: URL = field(repr=False)
+    number: int = 0
     health: Health = Health.UNKNOWN
     problem: str | None = None
     breakers: Mapping[QuestionKind, Breaker] = field(
@@ -52,7 +56,7 @@ def misfit_of(chain: Reply, supported: Reply, *, chain_id: int, entry_points: fr
     return None
 
 
-def endpoint_at(name: str, text: str) -> BundlerEndpoint:
+def endpoint_at(name: str, text: str, number: int = 0) -> BundlerEndpoint:
     """The endpoint at a URL. Raises `ValueError`, which does not quote it."""
     try:
         url = URL(text)
@@ -60,4 +64,4 @@ def endpoint_at(name: str, text: str) -> BundlerEndpoint:
         raise ValueError(f"{name}: not a URL") from None
     if url.scheme not in ("http", "https") or not url.host:
         raise ValueError(f"{name}: not an http or https URL")
-    return BundlerEndpoint(name, url)
+    return BundlerEndpoint(name, url, number)
