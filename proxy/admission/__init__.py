@@ -105,7 +105,7 @@ class Admission:
     def _refuse_unproven(self, head: DecodedOperation, purpose: Purpose, check: SignatureCheck) -> Reason | None:
         """Why an operation is not its session's, as far as that is known before anything dear is done for it."""
         claim = head.claim
-        if claim is None or purpose is Purpose.PREVIEW or misnaming_of(head.op.nonce, claim.layout) is not None:
+        if claim is None or purpose.is_preview or misnaming_of(head.op.nonce, claim.layout) is not None:
             return None
         key = SessionKey(self._terms.chain_id, claim.module, head.op.sender, claim.envelope.permission_id)
         known, declared = self._registry.get(key), self._registry.declared(key)
@@ -120,7 +120,7 @@ class Admission:
 
     async def _decode_head(self, op: UserOperation, entry_point: EntryPoint, purpose: Purpose) -> DecodedOperation:
         """Read who signed what; whom its hash depends on is asked for only where something needs the hash."""
-        terms, preview = self._terms, purpose is Purpose.PREVIEW
+        terms, preview = self._terms, purpose.is_preview
         delegate = None
         if not preview:
             try:
@@ -128,7 +128,15 @@ class Admission:
             except StateUnavailable:
                 if find_session_module(op.nonce, terms.session_modules) is not None:
                     raise
-        return decode_head(op, entry_point, terms.chain_id, terms.session_modules, delegate=delegate, preview=preview)
+        return decode_head(
+            op,
+            entry_point,
+            terms.chain_id,
+            terms.session_modules,
+            delegate=delegate,
+            preview=preview,
+            sponsored=purpose is Purpose.SPONSOR,
+        )
 
     async def _delegate(self, op: UserOperation, entry_point: EntryPoint) -> Address | None:
         """The sender's EIP-7702 delegate where the hash depends on it and the operation does not bring it along."""
@@ -145,6 +153,8 @@ class Admission:
             return Reject((reasons.hidden_claim(),))
         if operation.op.sender in self._terms.strict_accounts and not _is_readable(operation):
             return Reject((reasons.strict(operation.op.sender),))
+        if operation.is_unsigned and find_session_module(operation.op.nonce, self._terms.session_modules) is not None:
+            return Allow(("not signed yet: nobody knows by which session it will be",))
         return Allow()
 
     def _is_signed_by_session(self, operation: DecodedOperation) -> bool:
@@ -200,7 +210,7 @@ class Admission:
         self, operation: DecodedOperation, claim: SessionClaim, reason: Reason, purpose: Purpose
     ) -> Reason:
         """Whether the key of a session that is revoked or frozen signed: its holder still tries, or a stranger does."""
-        if reason.code is not Code.SESSION_REVOKED or purpose is Purpose.PREVIEW:
+        if reason.code is not Code.SESSION_REVOKED or purpose.is_preview:
             return reason
         key = SessionKey(self._terms.chain_id, claim.module, operation.op.sender, claim.envelope.permission_id)
         signer = self._registry.signer_of(key)

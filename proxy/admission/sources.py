@@ -33,7 +33,13 @@ class Purpose(Enum):
 
     SUBMIT = auto()  # the operation goes out: what it uses is held
     PREVIEW = auto()  # an estimate: nothing is held, and a stub signature is not held against it
+    SPONSOR = auto()  # likewise, of one that will name a paymaster and may not be signed at all yet
     EXPLAIN = auto()  # as a submission would be judged, and nothing is held
+
+    @property
+    def is_preview(self) -> bool:
+        """Whether only what could become of the operation is asked, before it is whole."""
+        return self in (Purpose.PREVIEW, Purpose.SPONSOR)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

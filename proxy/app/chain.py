@@ -16,6 +16,7 @@ from proxy.admission.turns import AbsentBudget, FirstReadings, Turns
 from proxy.app.background import run_in_background
 from proxy.app.dialects import dialects_of, node_upstream, reads_of, translated_of
 from proxy.app.memory import Memory, Remains
+from proxy.app.paymaster import paymaster_of
 from proxy.app.settling import Settling, settling_of
 from proxy.app.telling import Telling
 from proxy.chain.age import ChainAge
@@ -29,6 +30,7 @@ from proxy.edge.dialects.node_reads import NodeReads
 from proxy.edge.http.endpoints import Health
 from proxy.edge.http.listener import Transport
 from proxy.edge.http.once import OnceSent
+from proxy.edge.http.paymaster import BundlersAndPaymaster, PaymasterService
 from proxy.edge.http.upstream import HttpUpstream, UpstreamSettings
 from proxy.edge.rule_files.book import RuleBook
 from proxy.edge.telemetry.metrics import Metrics
@@ -73,6 +75,8 @@ async def start_chain(name: str, chain: Chain, shared: Shared) -> ServedChain:
     served, lookout, nodeside = built.served, built.settling.lookout, built.settling.nodeside
     for task in (served.upstream.watch(_PROBE_SECONDS), lookout.run()):
         run_in_background(task, shared.stack)
+    if built.paymaster is not None:
+        run_in_background(built.paymaster.watch(_PROBE_SECONDS), shared.stack)
     if nodeside is not None and served.age is not None:
         watch, age = nodeside.watch, served.age
         for work in (watch.run(), nodeside.quiet.run()):
@@ -87,6 +91,7 @@ class BuiltChain:
 
     served: ServedChain
     settling: Settling
+    paymaster: PaymasterService | None = None
 
 
 async def build_chain(name: str, chain: Chain, shared: Shared) -> BuiltChain:
@@ -149,12 +154,16 @@ async def build_chain(name: str, chain: Chain, shared: Shared) -> BuiltChain:
     if read_from is not None:
         await stack.enter_async_context(read_from)
     enquiry = _enquiry(sources, shared)
+    once: OnceSent | BundlersAndPaymaster = OnceSent(upstream, time.monotonic)
+    paymaster = paymaster_of(name, chain, config, shared.metrics)
+    if paymaster is not None:
+        once = BundlersAndPaymaster(once, await stack.enter_async_context(paymaster))
     gate = Gate(
         gate_settings(chain, config),
         admission=Admission(sources),
         enquiry=enquiry,
         dialects=dialects_of(upstream, node, None if read_from is None else NodeReads(read_from, time.monotonic)),
-        upstream=OnceSent(upstream, time.monotonic),
+        upstream=once,
         follower=OperationFollower(lookout, ledger, modules, time.time, disagreements.note, failure=failure),
         recorder=shared.recorder,
         clock=time.time,
@@ -178,7 +187,7 @@ async def build_chain(name: str, chain: Chain, shared: Shared) -> BuiltChain:
         release=settlement.release,
         take=take,
     )
-    return BuiltChain(served=served, settling=settling)
+    return BuiltChain(served=served, settling=settling, paymaster=paymaster)
 
 
 def _enquiry(sources: Sources, shared: Shared) -> Enquiry:
@@ -253,6 +262,7 @@ def gate_settings(chain: Chain, config: Config) -> GateSettings:
         mode=config.mode,
         judge_previews=config.previews is Previews.JUDGE,
         entry_points={entry_point.address: entry_point for entry_point in chain.entry_points},
+        chain_id=chain.chain_id,
         allow_methods=frozenset(chain.allow_methods) | reads_of(chain),
         session_modules=frozenset(chain.session_modules),
         translated=translated_of(chain),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from proxy import __version__
 from proxy.app.descriptors import Descriptors
+from proxy.app.paymaster import paymaster_name
 from proxy.clients.licence import Licence
 from proxy.clients.rations import Rations
 from proxy.config import Config
@@ -89,8 +90,10 @@ def admin_access(config: Config) -> AdminAccess:
 
 
 def upstream_names(config: Config) -> tuple[str, ...]:
-    """What bundlers are called: by their places, since their URLs carry keys."""
-    return tuple(f"{name}#{index}" for name, chain in config.chains.items() for index in range(len(chain.bundlers)))
+    """What bundlers and paymasters are called: by their places, since their URLs carry keys."""
+    chains = config.chains.items()
+    bundlers = [f"{name}#{index}" for name, chain in chains for index in range(len(chain.bundlers))]
+    return (*bundlers, *(f"{paymaster_name(name)}#0" for name, chain in chains if chain.paymaster is not None))
 
 
 def metrics_of(config: Config) -> Metrics:

@@ -133,6 +133,7 @@ class Limits(Settings):
     max_depth: int = Field(32, ge=8, le=128)
     max_elements: int = Field(4_096, ge=256, le=1_000_000)  # of one body's JSON
     request_seconds: float = Field(30, gt=0, le=600)  # for one answer of a bundler
+    paymaster_seconds: float = Field(15, gt=0, le=600)  # for one answer of a paymaster
     node_seconds: float = Field(5, gt=0, le=120)  # for what a request needs of a node, waiting for its turn included
     absent_sessions: float = Field(20, gt=0, le=100_000)  # a second that one client and address may name in vain
     in_flight_per_session: int = Field(20_000, ge=1, le=10_000_000)  # operations whose nonce is unused
@@ -175,6 +176,7 @@ class Chain(Settings):
 
     chain_id: int = Field(ge=1, lt=2**64, examples=["1868"])
     bundlers: tuple[EndpointText, ...] = Field(min_length=1, examples=["[https://bundler.example/rpc]"])
+    paymaster: EndpointText | None = None  # asked what paymasters answer; without one the bundlers are
     node: NodesText | None = None  # one, or a list; without it sessions are declared or seen being granted
     entry_points: tuple[EntryPointText, ...] = Field((ENTRY_POINT_BY_VERSION[EntryPointVersion.V07],), min_length=1)
     session_modules: Annotated[tuple[AddressText, ...], BeforeValidator(_read_modules)] = Field(

@@ -230,6 +230,24 @@ def test_a_client_is_held_against_what_there_is(tmp_path: Path) -> None:
     assert "long" not in " ".join(faults_of(write(tmp_path, mended)))
 
 
+def test_a_client_may_be_bound_to_reads_of_the_node_where_one_of_its_chains_serves_them(tmp_path: Path) -> None:
+    text = "\n".join(
+        [
+            "chains:",
+            "  one: {chain_id: 1, bundlers: [http://b], node: http://n, node_reads: true, allow_methods: [eth_x]}",
+            "  two: {chain_id: 2, bundlers: [http://b], node: http://n}",
+            "clients:",
+            "  - {name: a, api_key: a-long-random-key, methods: [eth_call, eth_x]}",
+            "  - {name: b, api_key: b-long-random-key, chains: [one], methods: [eth_call, zd_sponsorUserOperation]}",
+            "  - {name: c, api_key: c-long-random-key, chains: [two], methods: [eth_call, eth_x]}",
+        ]
+    )
+    assert [fault.removesuffix("; None") for fault in faults_of(write(tmp_path, text))] == [
+        "7: no chain serves eth_call; set node_reads: true for its chain",
+        "7: no chain serves eth_x",
+    ]
+
+
 def test_a_reference_to_a_chain_is_checked_although_other_things_are_faulty(tmp_path: Path) -> None:
     text = "mod: off\nchains: {soneium: {chain_id: 1, bundlers: [http://b]}}\nclients: [{name: a, chains: [sonieum]}]"
     with pytest.raises(ConfigErrors) as caught:

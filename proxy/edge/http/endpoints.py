@@ -43,17 +43,26 @@ class BundlerEndpoint:
 def misfit_of(chain: Reply, supported: Reply, *, chain_id: int, entry_points: frozenset[Address]) -> str | None:
     """Why an endpoint that answered its probe is not a bundler for this chain; `None` when it is."""
     try:
-        served = parse_uint(chain.result, "eth_chainId")
+        parse_uint(chain.result, "eth_chainId")
         if not isinstance(supported.result, list):
             return "answers eth_supportedEntryPoints with no list"
         there = {parse_address(item, "eth_supportedEntryPoints") for item in supported.result}
     except InvalidParams as error:
         return f"gives no usable answer to {error.field}"
-    if served != chain_id:
-        return f"serves chain {served}, configured is {chain_id}"
+    if problem := misfit_of_chain(chain, chain_id):
+        return problem
     if missing := entry_points - there:
         return f"does not serve entry point {', '.join(sorted(map(print_checksummed, missing)))}"
     return None
+
+
+def misfit_of_chain(chain: Reply, chain_id: int) -> str | None:
+    """Why an endpoint that tells a chain id is none of this chain; `None` when it is, or what it tells is no id."""
+    try:
+        served = parse_uint(chain.result, "eth_chainId")
+    except InvalidParams:
+        return None
+    return None if served == chain_id else f"serves chain {served}, configured is {chain_id}"
 
 
 def endpoint_at(name: str, text: str, number: int = 0) -> BundlerEndpoint:

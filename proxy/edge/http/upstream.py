@@ -30,7 +30,7 @@ from proxy.ports import OperationPlace
 from proxy.userop.primitives import Address
 
 _LOG: Final = logging.getLogger(__name__)
-_NO_PARAMS: Final = b"[]"
+NO_PARAMS: Final = b"[]"
 _RESTS: Final = {
     True: "rests from every {kind}: another is asked where there is one",
     False: "is asked every {kind} again",
@@ -313,8 +313,8 @@ class HttpUpstream:
     async def _probe(self, endpoint: BundlerEndpoint) -> None:
         try:
             seconds = self._settings.probe_seconds
-            chain = await self._exchange(endpoint, "eth_chainId", _NO_PARAMS, seconds)
-            supported = await self._exchange(endpoint, "eth_supportedEntryPoints", _NO_PARAMS, seconds)
+            chain = await self._exchange(endpoint, "eth_chainId", NO_PARAMS, seconds)
+            supported = await self._exchange(endpoint, "eth_supportedEntryPoints", NO_PARAMS, seconds)
         except UpstreamUnavailable as error:
             self._note(endpoint, Health.UNREACHABLE, error.problem.removeprefix(f"{endpoint.name} "))
             return
