@@ -146,6 +146,8 @@ async def build_chain(name: str, chain: Chain, shared: Shared) -> BuiltChain:
         reconciled=lookout.reconciled,
         rules=lambda: shared.rules.judge,
         stale=lambda: None if age is None else age.stale(),
+        order=None if nodeside is None else nodeside.order,
+        behind_gap=telling.behind_gap,
         first=FirstReadings(Turns(FIRST_READINGS_AT_ONCE), absent, seconds=config.limits.node_seconds),
     )
     failure = LedgerFailure(open=config.ledger_fail is LedgerFail.OPEN, sent_unheld=telling.sent_unheld)
@@ -229,6 +231,7 @@ def _terms(chain: Chain) -> Terms:
         unknown_validator=chain.unknown_validator.value,
         strict_accounts=frozenset(chain.strict_accounts),
         stale_state=chain.node_fail.value,
+        nonce_gap=chain.nonce_gap.value,
     )
 
 

@@ -87,6 +87,10 @@ class NodeWitness:
                     return log, success
         return None
 
+    async def next_nonce(self, slot: NonceSlot) -> int:
+        """The next unused nonce of a slot's sender and key, as of the newest block. Raises `StateUnavailable`."""
+        return await self._next_nonce(slot.entry_point, slot.sender, slot.nonce >> _KEY_SHIFT)
+
     async def used(self, slots: Collection[NonceSlot], block: int) -> frozenset[NonceSlot]:
         lanes = list({(slot.entry_point, slot.sender, slot.nonce >> _KEY_SHIFT) for slot in slots})
         nonces = await together(*(self._next_nonce(*lane, block) for lane in lanes))
@@ -98,7 +102,7 @@ class NodeWitness:
     async def block_hash(self, number: int) -> Hash32 | None:
         return await self._node.block_hash(number)
 
-    async def _next_nonce(self, entry_point: Address, sender: Address, key: int, block: int) -> int:
+    async def _next_nonce(self, entry_point: Address, sender: Address, key: int, block: int | None = None) -> int:
         nonce: int = (await ask(self._node, entry_point, GET_ENTRY_POINT_NONCE, sender, key, block=block))[0]
         return nonce
 

@@ -84,6 +84,11 @@ def _check_chains(document: Document, config: Config) -> None:
             place = document.place_of(("chains", name, "node_reads"))
             document.fault(place, f"node_reads has nobody to ask, chain {name} has no node", "add node: https://…")
 
+        gap = ("chains", name, "nonce_gap")
+        if chain.node is None and document.written(gap) is not None:
+            problem = f"nonce_gap has nobody to ask, chain {name} has no node"
+            document.fault(document.place_of(gap), problem, "add node: https://…")
+
         ages = ("chains", name, "max_state_age"), ("chains", name, "poll_seconds")
         if chain.node is not None and chain.max_state_age < 3 * chain.poll_seconds:
             place = document.place_of(next((each for each in ages if document.written(each) is not None), ages[0]))

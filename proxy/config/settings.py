@@ -52,6 +52,13 @@ Too many is safe: a module that is not installed fails on chain. One too few wou
 """
 
 
+class NonceGap(StrEnum):
+    """What becomes of an operation whose nonce is not the next one of its key, nor follows what is in flight here."""
+
+    ALERT = "alert"  # it is sent, counted and told of
+    REJECT = "reject"
+
+
 class UnminedRules(StrEnum):
     """What rules and declared limits do with an operation that is not mined for `unmined_after`."""
 
@@ -193,6 +200,7 @@ class Chain(Settings):
     poll_seconds: float = Field(2, ge=0.05, le=300)  # between two looks at what was mined
     max_state_age: float = Field(60, ge=1, le=86_400)  # seconds; nothing is judged by what is known of older state
     node_fail: NodeFail = NodeFail.CLOSED  # past that age
+    nonce_gap: NonceGap = NonceGap.ALERT
     unmined_after: float = Field(600, ge=1, le=604_800)  # seconds of answered absence; then less is held
     unmined_rules: UnminedRules = UnminedRules.HOLD
 

@@ -286,6 +286,19 @@ async def test_before_a_hold_ends_because_another_operation_was_mined_a_second_n
         await server.cleanup()
 
 
+@pytest.mark.parametrize("handling", ["alert", "reject"])
+async def test_an_operation_behind_a_gap_is_told_of_or_refused(live: LiveNode, handling: str) -> None:
+    async with running_gate(node_url=live.url, chain={"nonce_gap": handling}) as gate:
+        answer = await gate.send(use(TWICE, ONCE, nonce=lane(1, 2)))
+        if handling == "alert":
+            assert "result" in answer
+            await counted(gate, 1, "nonce_gaps_total")
+        else:
+            assert refusal(answer) == (Code.RATE_LIMITED, True)
+        assert "result" in await gate.send(use_number(2))
+        assert await gate.metric("nonce_gaps_total", chain="soneium") == (handling == "alert")
+
+
 # past the gate
 
 

@@ -190,14 +190,15 @@ def test_settings_that_contradict_one_another_are_faults() -> None:
     assert [fault.partition(";")[0] for fault in faults] == [
         "2: admin_listen 0.0.0.0:9090 is reachable from other machines without a token",
         "7: unknown_policy: ask has nobody to ask, chain one has no node",
-        "9: chains one and two have the same chain_id 1868",
-        '13: there is no chain "three"',
-        '13: two clients are called "dapp"',
-        '13: clients "dapp" and "dapp" have the same api_key',
-        '14: client "nobody" cannot be recognised',
-        "20: sessions[0].validator is none that checks one ECDSA signature",
-        "22: sessions[0].actions[0] ends before it begins",
-        "23: sessions[0].actions[1] repeats target and selector of actions[0]",
+        "8: nonce_gap has nobody to ask, chain one has no node",
+        "10: chains one and two have the same chain_id 1868",
+        '14: there is no chain "three"',
+        '14: two clients are called "dapp"',
+        '14: clients "dapp" and "dapp" have the same api_key',
+        '15: client "nobody" cannot be recognised',
+        "21: sessions[0].validator is none that checks one ECDSA signature",
+        "23: sessions[0].actions[0] ends before it begins",
+        "24: sessions[0].actions[1] repeats target and selector of actions[0]",
     ]
 
 
