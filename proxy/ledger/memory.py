@@ -25,7 +25,7 @@ from proxy.ledger.reservation import (
     Standing,
 )
 from proxy.ledger.rule_counts import RuleCounts, SlotCounts
-from proxy.ledger.rule_use import NOTHING, RuleUseView
+from proxy.ledger.rule_use import EVERYBODY, NOTHING, RuleUseView
 from proxy.ledger.slots import Hold, Slot, Slots
 from proxy.session.counters import Counter, HoldName, SessionKey
 from proxy.userop.primitives import Hash32
@@ -245,6 +245,8 @@ class MemoryLedger:
 
 
 def _view(slot: Slot | None, bringer: Bringer | None) -> RuleUseView:
+    if slot is None and bringer is None:
+        return EVERYBODY
     own = NOTHING if slot is None else slot.rules
     brought = NOTHING if slot is None or bringer is None else slot.brought.get(bringer, NOTHING)
     return RuleUseView(own, bringer, brought)
