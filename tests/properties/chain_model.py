@@ -3,11 +3,11 @@ machines."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from proxy.chain.settlement.outcome import Outcome, SettledUpTo
-from proxy.chain.settlement.slices import BlockName, ChainPlace, OperationMined
+from proxy.chain.settlement.slices import BlockName, ChainPlace, OperationMined, SessionTouched
 from proxy.chain.witness import Fate
 from proxy.errors import StateUnavailable
 from proxy.judge.counts import CountKey, WindowCharge
@@ -43,14 +43,23 @@ def count_of(key: SessionKey) -> CountKey:
 
 
 def operation_of(
-    number: int, key: SessionKey, amount: int, *, nonce: int, at: float, grant: int | None = None
+    number: int,
+    key: SessionKey,
+    amount: int,
+    *,
+    nonce: int,
+    at: float,
+    grant: int | None = None,
+    valid_until: int | None = None,
+    is_ruled: bool = True,
 ) -> AcceptedOperation:
-    """An operation under one session, with what two rules count of it."""
+    """An operation under one session, with what two rules count of it where they look at it."""
     spend = WindowCharge(key=SPEND, window=MONTH, amount=amount, limit=SPEND_LIMIT, binding=True, lasting=False)
     one = WindowCharge(key=count_of(key), window=MONTH, amount=1, limit=COUNT_LIMIT, binding=True, lasting=True)
-    operation = accepted(number, key, Charge(USES[key], amount, LIMIT), nonce=nonce, at=at)
-    reservation = replace(operation.reservation, rule_charges=(spend, one), grant=grant)
-    return replace(operation, reservation=reservation)
+    charge = Charge(USES[key], amount, LIMIT)
+    operation = accepted(number, key, charge, nonce=nonce, at=at, valid_until=valid_until)
+    charges = (spend, one) if is_ruled else ()
+    return replace(operation, reservation=replace(operation.reservation, rule_charges=charges, grant=grant))
 
 
 def key_of_claim(operation: AcceptedOperation) -> SessionKey:
@@ -58,6 +67,11 @@ def key_of_claim(operation: AcceptedOperation) -> SessionKey:
     key = operation.reservation.session
     assert key is not None
     return key
+
+
+def is_ruled(operation: AcceptedOperation) -> bool:
+    """Whether rules count it."""
+    return bool(operation.reservation.rule_charges)
 
 
 def amount_of(operation: AcceptedOperation) -> int:
@@ -70,30 +84,53 @@ class Block:
     """`burnt` are nonces that the owner used."""
 
     hash: Hash32
+    timestamp: int
     mined: tuple[AcceptedOperation, ...]
     burnt: tuple[NonceSlot, ...] = ()
 
 
 @dataclass
 class Chain:
-    """Blocks from number 1 on; a nonce is used once, and an enable nonce too."""
+    """Blocks from number 1 on; a nonce is used once, and an enable nonce too.
+
+    Every second answer is that of a backend some blocks `behind`. `past` are operations that no gate has seen.
+    """
 
     blocks: list[Block] = field(default_factory=list)
     made: int = 0
     reverts: set[Hash32] = field(default_factory=set)  # wherever they are mined
     shows_claims: bool = True
     silent: bool = False
+    time: int = 1_000  # unix seconds, never set by anybody
+    behind: int = 0
+    past: set[Hash32] = field(default_factory=set)
+    answers: int = 0
+
+    def newest(self) -> int:
+        """The newest block of whichever backend answers now."""
+        self.answers += 1
+        return max(len(self.blocks) - (self.behind if self.answers % 2 else 0), 0)
 
     def spent(self, operations: Iterable[AcceptedOperation]) -> int:
-        return sum(amount_of(each) for each in operations if each.user_op_hash not in self.reverts)
+        """What a rule has counted."""
+        counted = (each for each in operations if is_ruled(each) and each.user_op_hash not in self.reverts)
+        return sum(map(amount_of, counted))
 
     def add(self, operations: Iterable[AcceptedOperation], burnt: Iterable[NonceSlot] = ()) -> None:
         self.made += 1
-        self.blocks.append(Block(Hash32(self.made.to_bytes(32, "big")), tuple(operations), tuple(burnt)))
+        name = Hash32(self.made.to_bytes(32, "big"))
+        self.blocks.append(Block(name, self.time, tuple(operations), tuple(burnt)))
         assert all(self.used(key) <= LIMIT for key in KEYS), "the chain itself would not have it"
 
     def used(self, key: SessionKey, block: int | None = None) -> int:
         return sum(amount_of(each) for each in self.mined(block) if key_of_claim(each) == key)
+
+    def used_here(self, key: SessionKey) -> int:
+        """What the gate has seen of that."""
+        return sum(amount_of(each) for each in self.mined_here() if key_of_claim(each) == key)
+
+    def mined_here(self) -> list[AcceptedOperation]:
+        return [each for each in self.mined() if each.user_op_hash not in self.past]
 
     def mined(self, block: int | None = None) -> list[AcceptedOperation]:
         return [each for made in self.blocks[:block] for each in made.mined]
@@ -108,15 +145,25 @@ class Chain:
             (key_of_claim(each), each.reservation.grant) for each in self.mined() if each.reservation.grant is not None
         }
 
-    def can_mine(self, operation: AcceptedOperation) -> bool:
-        """Validation, as far as it is in this model."""
-        grant = operation.reservation.grant
-        return operation.reservation.slot not in self.taken() and (
-            grant is None or (key_of_claim(operation), grant) not in self.grants_used()
+    def can_mine(self, operation: AcceptedOperation, beside: Sequence[AcceptedOperation] = ()) -> bool:
+        """Validation, as far as it is in this model, behind others in the same block."""
+        reservation, key = operation.reservation, key_of_claim(operation)
+        of_key = [each for each in beside if key_of_claim(each) == key]
+        grants = self.grants_used() | {(key, each.reservation.grant) for each in of_key}
+        return (
+            self.is_valid(operation)
+            and reservation.slot not in self.taken() | {each.reservation.slot for each in beside}
+            and (reservation.grant is None or (key, reservation.grant) not in grants)
+            and self.used(key) + sum(map(amount_of, of_key)) + amount_of(operation) <= LIMIT
         )
 
-    def find(self, user_op_hash: Hash32) -> Mined | None:
-        for number, block in enumerate(self.blocks, 1):
+    def is_valid(self, operation: AcceptedOperation) -> bool:
+        """Whether its time is not over."""
+        until = operation.reservation.valid_until
+        return until is None or until >= self.time
+
+    def find(self, user_op_hash: Hash32, last: int | None = None) -> Mined | None:
+        for number, block in enumerate(self.blocks[:last], 1):
             if any(each.user_op_hash == user_op_hash for each in block.mined):
                 success = user_op_hash not in self.reverts
                 return Mined(user_op_hash=user_op_hash, success=success, block=number, block_hash=block.hash)
@@ -125,17 +172,18 @@ class Chain:
     def name(self, number: int) -> BlockName:
         return BlockName(number, self.blocks[number - 1].hash if number else Hash32(bytes(32)))
 
-    def events(self, number: int) -> list[OperationMined]:
-        """What the entry point told in a block."""
+    def events(self, number: int, is_ours: Callable[[Hash32], bool]) -> list[OperationMined | SessionTouched]:
+        """What a block told, as `proxy.chain.blocks.follower` has it: a session that was used by an operation that is
+        not ours has changed."""
         block = self.blocks[number - 1]
-        told = []
+        told: list[OperationMined | SessionTouched] = []
         for index, each in enumerate(block.mined):
             slot, key = each.reservation.slot, key_of_claim(each)
             told.append(
                 OperationMined(
                     place=ChainPlace(number, index),
                     block=self.name(number),
-                    timestamp=1_000,
+                    timestamp=block.timestamp,
                     transaction=Hash32(b"\x77" * 32),
                     entry_point=slot.entry_point,
                     user_op_hash=each.user_op_hash,
@@ -147,13 +195,17 @@ class Chain:
                     permission_ids=(key.permission_id,) if self.shows_claims else None,
                 )
             )
+            if not is_ours(each.user_op_hash):
+                place, name = ChainPlace(number, index), self.name(number)
+                used = (key,) if self.shows_claims else KEYS
+                told += [SessionTouched(place=place, block=name, key=each_key) for each_key in used]
         for index, slot in enumerate(block.burnt, len(told)):
             burnt = Hash32(b"\xbb" * 24 + slot.nonce.to_bytes(8, "big"))
             told.append(
                 OperationMined(
                     place=ChainPlace(number, index),
                     block=self.name(number),
-                    timestamp=1_000,
+                    timestamp=block.timestamp,
                     transaction=Hash32(b"\x78" * 32),
                     entry_point=slot.entry_point,
                     user_op_hash=burnt,
@@ -172,9 +224,10 @@ class Chain:
     async def fate(self, slot: NonceSlot, user_op_hash: Hash32) -> Mined | Fate:
         if self.silent:
             raise StateUnavailable("no answer")
-        if (mined := self.find(user_op_hash)) is not None:
+        newest = self.newest()
+        if (mined := self.find(user_op_hash, newest)) is not None:
             return mined
-        return Fate.TAKEN if slot in self.taken() else Fate.OPEN
+        return Fate.TAKEN if slot in self.taken(newest) else Fate.OPEN
 
     async def used_slots(self, slots: Collection[NonceSlot], block: int) -> frozenset[NonceSlot]:
         return frozenset(slots) & self.taken(block)

@@ -7,14 +7,18 @@ chain has counted, and every hold that is gone has its evidence.
 
 An operation reverts or it does not, wherever it is mined: what succeeds only after a reorganisation spends what was
 given back, and no gate can help that. The same operation comes under two sessions, grants rival for an enable nonce,
-an owner uses up nonces past the gate, and clocks jump.
+an owner uses up nonces past the gate and a session is used past it, validity ends, operators let go of holds, every
+second answer of the node is that of a backend behind the other, and clocks jump while the gate runs.
+
+What was let go while its nonce is unused may be mined all the same: of that only what is still held for it counts
+against the gate.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Coroutine, Iterable
+from collections.abc import Collection, Coroutine, Iterable
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -28,6 +32,7 @@ from proxy.chain.exact import ExactReading, Tokens
 from proxy.chain.hydrate import Reading
 from proxy.chain.reader import NodeReader
 from proxy.chain.settlement.ends import End, name_of
+from proxy.chain.settlement.flights import LET_GO
 from proxy.chain.settlement.lookout import Lookout
 from proxy.chain.settlement.node_word import NodeWord
 from proxy.chain.settlement.patience import Patience
@@ -60,6 +65,7 @@ from tests.properties.chain_model import (
     Witness,
     amount_of,
     count_of,
+    is_ruled,
     key_of_claim,
     operation_of,
 )
@@ -81,8 +87,9 @@ class LedgerMachine(RuleBasedStateMachine):
         self.disk = Disk()
         self.bundler_silent = False
         self.numbers = 0
+        self.released: set[Hash32] = set()
         self.sent: dict[tuple[Hash32, SessionKey], AcceptedOperation] = {}
-        self.lag = 0
+        self.astray = 0.0  # the time of day
         self.told: list[End] = []
         self._begin()
 
@@ -157,15 +164,15 @@ class LedgerMachine(RuleBasedStateMachine):
         """What follows the blocks: see `proxy.chain.blocks.follower`, in few words."""
         if self.chain.silent or not self.has_node:
             return
-        head, taker = len(self.chain.blocks), self.taker
+        head, taker = self.chain.newest(), self.taker
         cursor = taker.cursor
         if cursor is None:
-            await taker.start_at(self.chain.name(head), 1_000)
+            await taker.start_at(self.chain.name(head), self.chain.time)
             return
         on_chain = [block for block in (cursor, *taker.trail()) if block.number <= head]
         shared = next((block for block in on_chain if self.chain.name(block.number) == block), None)
         if shared is None:
-            await taker.start_at(self.chain.name(head), 1_000)
+            await taker.start_at(self.chain.name(head), self.chain.time)
             return
         if shared != cursor:
             if shared == on_chain[0]:
@@ -182,11 +189,15 @@ class LedgerMachine(RuleBasedStateMachine):
                     first=number,
                     last=last,
                     parent=parent,
-                    timestamp=1_000,
+                    timestamp=self.chain.blocks[number - 1].timestamp,
                     blocks=(last,),
-                    events=tuple(self.chain.events(number)),
+                    events=tuple(self.chain.events(number, self._is_ours)),
                 )
             )
+
+    def _is_ours(self, user_op_hash: Hash32) -> bool:
+        is_in_flight = self.settlement.flights.get(user_op_hash) is not None
+        return is_in_flight or self.settlement.remembered.mined(user_op_hash) is not None
 
     async def _receipt(self, user_op_hash: Hash32) -> dict[str, object] | None:
         if self.bundler_silent:
@@ -203,7 +214,7 @@ class LedgerMachine(RuleBasedStateMachine):
         if self.chain.silent:
             raise StateUnavailable("no answer")
         slots = {each.slot for each in held}
-        block = max(len(self.chain.blocks) - self.lag, 0)
+        block = self.chain.newest()
         state = replace(STATES[key], used={USES[key]: self.chain.used(key, block)})
         reading = Reading(state, block, self.chain.name(block).hash)
         return ExactReading(reading, await witness.used(slots, block))
@@ -232,14 +243,23 @@ class LedgerMachine(RuleBasedStateMachine):
         if not willing or not self.chain.can_mine(operation):
             return False
         self.pool[operation.reservation.slot] = operation
-        mined, pending = self.chain.mined(), self.pool.values()
         for key in KEYS:
-            of_key = [amount_of(each) for each in pending if key_of_claim(each) == key]
-            assert self.chain.used(key) + sum(of_key) <= LIMIT, "more may be spent than the limit"
-            operations = [each for each in (*mined, *pending) if key_of_claim(each) == key]
-            assert len(operations) <= COUNT_LIMIT
-        assert self.chain.spent(mined) + self.chain.spent(pending) <= SPEND_LIMIT
+            of_key = [each for each in self._may_be_mined(LET_GO) if key_of_claim(each) == key]
+            held = sum(map(amount_of, of_key))
+            assert self.chain.used_here(key) + held <= LIMIT, "more may be spent than the limit"
+        counted = [*self.chain.mined_here(), *self._may_be_mined({Stage.RELEASED})]
+        ruled = [each for each in counted if is_ruled(each) and each.user_op_hash not in self.released]
+        for key in KEYS:
+            assert len([each for each in ruled if key_of_claim(each) == key]) <= COUNT_LIMIT
+        reverted = {each.user_op_hash for each in self.chain.mined()} & self.chain.reverts
+        assert sum(amount_of(each) for each in ruled if each.user_op_hash not in reverted) <= SPEND_LIMIT
         return True
+
+    def _may_be_mined(self, without: Collection[Stage]) -> list[AcceptedOperation]:
+        """Of what the bundler has, what is still valid and has not come to one of these stages."""
+        flights = self.settlement.flights
+        staged = ((each, flights.get(each.user_op_hash)) for each in self.pool.values() if self.chain.is_valid(each))
+        return [each for each, flight in staged if flight is None or flight.stage not in without]
 
     # what clients, owners and the bundler do
 
@@ -249,13 +269,36 @@ class LedgerMachine(RuleBasedStateMachine):
         reverts=st.booleans(),
         key=st.sampled_from(KEYS),
         grant=st.none() | st.integers(0, 1),
+        valid_for=st.none() | st.sampled_from([30, 500]),
+        ruled=st.booleans(),
         fortune=st.sampled_from(
             ["taken", "taken", "refused", "answer lost", "never arrives", "crash before", "crash after"]
         ),
     )
-    def send(self, *, nonce: int, amount: int, reverts: bool, key: SessionKey, grant: int | None, fortune: str) -> None:
+    def send(
+        self,
+        *,
+        nonce: int,
+        amount: int,
+        reverts: bool,
+        key: SessionKey,
+        grant: int | None,
+        valid_for: int | None,
+        ruled: bool,
+        fortune: str,
+    ) -> None:
         self.numbers += 1
-        operation = operation_of(self.numbers, key, amount, nonce=nonce, at=self.clock.now, grant=grant)
+        until = None if valid_for is None else self.chain.time + valid_for
+        operation = operation_of(
+            self.numbers,
+            key,
+            amount,
+            nonce=nonce,
+            at=self.clock.now,
+            grant=grant,
+            valid_until=until,
+            is_ruled=ruled,
+        )
         if reverts:
             self.chain.reverts.add(operation.user_op_hash)
         self._send(operation, fortune)
@@ -272,8 +315,17 @@ class LedgerMachine(RuleBasedStateMachine):
         sent = self._one_sent(data)
         other = KEYS[1 - KEYS.index(key_of_claim(sent))]
         number = int.from_bytes(sent.user_op_hash, "big")
-        nonce = sent.reservation.slot.nonce
-        self._send(operation_of(number, other, amount_of(sent), nonce=nonce, at=self.clock.now), fortune)
+        reservation = sent.reservation
+        operation = operation_of(
+            number,
+            other,
+            amount_of(sent),
+            nonce=reservation.slot.nonce,
+            at=self.clock.now,
+            valid_until=reservation.valid_until,
+            is_ruled=is_ruled(sent),
+        )
+        self._send(operation, fortune)
 
     def _one_sent(self, data: st.DataObject) -> AcceptedOperation:
         index = data.draw(st.integers(0, len(self.sent) - 1))
@@ -312,14 +364,10 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def _mine(self, slots: Iterable[NonceSlot], burnt: Iterable[NonceSlot] = ()) -> None:
         mined: list[AcceptedOperation] = []
-        grants = self.chain.grants_used()
         for slot in slots:
             operation = self.pool.pop(slot)
-            grant = operation.reservation.grant
-            turn = None if grant is None else (key_of_claim(operation), grant)
-            if turn is None or turn not in grants:
+            if self.chain.can_mine(operation, mined):
                 mined.append(operation)
-                grants |= set() if turn is None else {turn}
         self.chain.add(mined, burnt)
 
     @rule(nonce=st.integers(0, NONCES - 1))
@@ -329,6 +377,23 @@ class LedgerMachine(RuleBasedStateMachine):
             self.pool.pop(slot, None)
             self._mine([], [slot])
 
+    @rule(nonce=st.integers(0, NONCES - 1), amount=st.integers(1, 3), key=st.sampled_from(KEYS))
+    def use_past_the_gate(self, nonce: int, amount: int, key: SessionKey) -> None:
+        """By another bundler."""
+        self.numbers += 1
+        operation = operation_of(self.numbers, key, amount, nonce=nonce, at=0.0, is_ruled=False)
+        if self.chain.can_mine(operation):
+            self.pool.pop(operation.reservation.slot, None)
+            self.chain.past.add(operation.user_op_hash)
+            self.chain.add([operation])
+
+    @precondition(lambda self: self.sent)
+    @rule(data=st.data())
+    def an_operator_lets_go(self, data: st.DataObject) -> None:
+        user_op_hash = self._one_sent(data).user_op_hash
+        if self.run(self.settlement.release(user_op_hash, "by the test")):
+            self.released.add(user_op_hash)
+
     @precondition(lambda self: self.chain.blocks)
     @rule(depth=st.integers(1, 3), keeps=st.booleans())
     def reorganise(self, depth: int, keeps: bool) -> None:
@@ -336,27 +401,32 @@ class LedgerMachine(RuleBasedStateMachine):
         gone = self.chain.blocks[-depth:]
         del self.chain.blocks[-depth:]
         for operation in (each for block in gone for each in block.mined):
-            self.pool[operation.reservation.slot] = operation
+            if operation.user_op_hash not in self.chain.past:
+                self.pool[operation.reservation.slot] = operation
         back = [slot for slot in sorted(self.pool) if self.chain.can_mine(self.pool[slot])][:2] if keeps else []
         self._mine(back)
 
-    @rule(bundler=st.booleans(), node=st.booleans(), claims=st.booleans())
-    def fall_silent(self, bundler: bool, node: bool, claims: bool) -> None:
+    @rule(bundler=st.booleans(), node=st.booleans(), claims=st.booleans(), behind=st.integers(0, 2))
+    def fall_silent(self, bundler: bool, node: bool, claims: bool, behind: int) -> None:
         self.bundler_silent, self.chain.silent, self.chain.shows_claims = bundler, node, claims
+        self.chain.behind = behind
 
-    @rule(seconds=st.sampled_from([-86_400.0, -60.0, 900.0, 86_400.0]))
+    @rule(seconds=st.sampled_from([0.0, -86_400.0, -60.0, 900.0, 86_400.0]))
     def set_the_clock(self, seconds: float) -> None:
-        self.clock.now = max(self.clock.now + seconds, 1.0)
+        self.astray = seconds
+        self._pass(0.0)
+
+    def _pass(self, seconds: float) -> None:
+        self.monotonic.now += seconds
+        self.chain.time = 1_000 + int(self.monotonic.now)
+        self.clock.now = max(1_000.0 + self.monotonic.now + self.astray, 1.0)
 
     # what the gate does
 
-    @rule(lag=st.integers(0, 2), key=st.sampled_from(KEYS))
-    def read(self, lag: int, key: SessionKey) -> None:
-        if not self.has_node:
-            return
-        self.lag = lag
+    @precondition(lambda self: self.has_node)
+    @rule(key=st.sampled_from(KEYS))
+    def read(self, key: SessionKey) -> None:
         self.run(self._read(key))
-        self.lag = 0
 
     async def _read(self, key: SessionKey) -> None:
         try:
@@ -366,8 +436,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([1.0, 30.0, 700.0]))
     def look(self, seconds: float) -> None:
-        self.clock.now += seconds
-        self.monotonic.now += seconds
+        self._pass(seconds)
         self.run(self._catch_up())
         self.run(self.lookout.round())
 
@@ -378,6 +447,8 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(keeps_notes=st.booleans())
     def crash(self, keeps_notes: bool) -> None:
         self.disk.crash(keeps_notes=keeps_notes)
+        self.astray = 0.0  # a clock that is wrong at the start is wrong for good: nobody could tell
+        self._pass(0.0)
         self._begin()
 
     @invariant()
@@ -395,6 +466,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def _settle_all(self) -> None:
         """When all is quiet the gate and the chain agree, and what is left can be spent to the last unit."""
         self.disk.full = self.bundler_silent = self.chain.silent = False
+        self.chain.behind = 0
         if self.disk.lost:
             self.crash(keeps_notes=True)
         self._mine([slot for slot in sorted(self.pool) if self.chain.can_mine(self.pool[slot])])
@@ -427,12 +499,13 @@ class LedgerMachine(RuleBasedStateMachine):
         used, truth = state.used.get(USES[key], 0), self.chain.used(key)
         # without a node nobody reads under which claim something was mined: every claim stays charged
         in_doubt = 0 if self.has_node else sum(map(amount_of, self._mined_beside(key)))
-        assert truth <= used <= truth + in_doubt
+        unseen = 0 if self.has_node else truth - self.chain.used_here(key)
+        assert truth - unseen <= used <= truth + in_doubt
         assert self.ledger.in_flight(USES[key]) == 0
 
     def _mined_beside(self, key: SessionKey) -> list[AcceptedOperation]:
         """What was mined under the other session, and had come under this one as well."""
-        mined = [each for each in self.chain.mined() if key_of_claim(each) != key]
+        mined = [each for each in self.chain.mined_here() if key_of_claim(each) != key]
         return [each for each in mined if (each.user_op_hash, key) in self.sent]
 
     def _what_is_left_can_be_spent(self) -> None:
@@ -454,12 +527,12 @@ class LedgerMachine(RuleBasedStateMachine):
         on_disk: dict[object, int] = {}
         for row in self.disk.buckets.values():
             on_disk[row.key] = on_disk.get(row.key, 0) + row.amount
-        mined = self.chain.mined()
+        mined = [each for each in self.chain.mined() if is_ruled(each)]
         assert on_disk.get(SPEND, 0) == self.chain.spent(mined)
         for key in KEYS:
             counted, truth = on_disk.get(count_of(key), 0), sum(key_of_claim(each) == key for each in mined)
             # of what was mined under a claim that nobody could read, every claim stays charged
-            assert truth <= counted <= truth + len(self._mined_beside(key))
+            assert truth <= counted <= truth + len(list(filter(is_ruled, self._mined_beside(key))))
         counts = self.ledger.counts(slot, self.clock.now)
         assert counts.total(SPEND, MONTH) == self.chain.spent(mined)
 

@@ -72,7 +72,8 @@ class Polling:
     def begin(self, user_op_hash: Hash32, *, remembered: bool = False) -> None:
         """Ask about this from now on; rarely when it is only `remembered`."""
         interval = self._patience.remembered if remembered else self._patience.first
-        if user_op_hash not in self._asked or remembered:
+        asked = self._asked.get(user_op_hash)
+        if asked is None or remembered or asked.interval >= self._patience.remembered:
             self._asked[user_op_hash] = _Asked(interval)
             self._due.put(user_op_hash, self._monotonic() + interval)
 

@@ -68,8 +68,6 @@ class Settlement:
         self.to_prove: dict[Hash32, None] = {}
         self.unproven: set[Hash32] = set()
         """Of those, what no block that is told of from now on can show: before it is proven no cursor outlives this."""
-        self.doubted: dict[Hash32, Evidence] = {}
-        """What one node showed to have used the nonces of operations, while another one has yet to say so."""
         self.awake = asyncio.Event()
         self.on_begun: Callable[[Hash32, Stage], None] = _nobody
 
@@ -148,12 +146,8 @@ class Settlement:
         flight = self.flights.get(name.user_op_hash)
         if flight is None:
             return
-        if flight.stage in LET_GO:
-            # all of it is held again, from now on
-            flight.silent_seconds = 0.0
-            self.flights.unmined.put(name.user_op_hash, self.known_seconds + self._patience.unmined_after)
-            flight.stage = stage
-        elif stage is Stage.ACCEPTED or flight.stage is Stage.FORWARDED:
+        is_held_again = self._hold_again(name.user_op_hash, stage)
+        if not is_held_again and (stage is Stage.ACCEPTED or flight.stage is Stage.FORWARDED):
             flight.stage = stage
         if self.remembered.get(name) is not None:
             self.to_prove[name.user_op_hash] = None  # its nonce was used before it was sent again
@@ -165,6 +159,17 @@ class Settlement:
             await self.books.keep(replace(known, begun=flight.claims[name]))
         else:
             self.books.note(known)
+
+    def _hold_again(self, user_op_hash: Hash32, stage: Stage) -> bool:
+        """An operation of which something was let go has come as far as this once more: all of it is held from now
+        on. Whether it was one."""
+        flight = self.flights.get(user_op_hash)
+        if flight is None or flight.stage not in LET_GO:
+            return False
+        flight.silent_seconds = 0.0
+        self.flights.unmined.put(user_op_hash, self.known_seconds + self._patience.unmined_after)
+        flight.stage = stage
+        return True
 
     def restore(self, flights: Iterable[InFlight], ended: Iterable[EndedName] = ()) -> None:
         """Take up what was there before a restart; to be called before the first request."""
@@ -182,6 +187,8 @@ class Settlement:
             if flight.stage not in LET_GO:
                 self._registry.expect(operation.changes, now, session=operation.reservation.session)
             self._begin(operation, flight.stage, flight.silent_seconds)
+            if flight.stage not in LET_GO:
+                self._hold_again(operation.user_op_hash, flight.stage)  # it was let go under another claim before
             if mined is not None:
                 # under another session; this claim comes back with the block that showed that
                 draft, shown = OutcomeDraft(), Evidence(block=mined.block, block_hash=mined.block_hash)
@@ -196,8 +203,9 @@ class Settlement:
         self.awake.set()
 
     def _prove_if_in_doubt(self, user_op_hash: Hash32, stage: Stage) -> None:
-        """Nobody has said that its nonce was unused when it was sent; if it was not, no later block shows it."""
-        if stage in (Stage.FORWARDED, Stage.UNKNOWN):
+        """Nobody has said that its nonce was unused when it was sent, or not that is known any more; if it was not, no
+        later block shows it."""
+        if stage in (Stage.FORWARDED, Stage.UNKNOWN, Stage.RELEASED):
             self.to_prove[user_op_hash] = None
 
     def _leave(self, name: HoldName) -> AcceptedOperation | None:
@@ -238,17 +246,12 @@ class Settlement:
         await self.close(draft)
 
     async def nonce_used(self, user_op_hash: Hash32, evidence: Evidence) -> None:
-        """The chain has shown that something else used the nonce. Of what competes for it each is to be proven: one of
-        them may be what used it."""
+        """The chain has shown that another operation used the nonce."""
         flight = self.flights.get(user_op_hash)
         if flight is None:
             return
-        draft, evidence = OutcomeDraft(), self.doubted.get(user_op_hash, evidence)
+        draft = OutcomeDraft()
         for held in self._ledger.held_in(flight.slot):
-            if held.user_op_hash != user_op_hash:
-                self.to_prove[held.user_op_hash] = None
-                self.awake.set()
-                continue
             self.ends.end(draft, held.name, Cause.NONCE_USED, evidence)
             if held.session is not None:
                 draft.to_read[held.session] = None  # nobody here knows what that other operation has used
@@ -334,10 +337,7 @@ class Settlement:
         outcome = draft.outcome() if outcome is None else outcome
         for end in draft.told:
             self._tell(end)
-        if draft.doubted:
-            self.doubted |= draft.doubted
-            self.to_prove |= dict.fromkeys(draft.doubted)
-        if draft.to_read or draft.doubted:
+        if draft.to_read:
             self.to_read |= draft.to_read
             self.awake.set()
         await self.books.keep(outcome)

@@ -7,10 +7,12 @@ from dataclasses import replace
 import pytest
 
 from proxy.chain.settlement.outcome import Outcome
+from proxy.chain.witness import Fate
 from proxy.errors import StateUnavailable
 from proxy.ledger.operations import Cause, InFlight, Stage
 from proxy.ledger.reservation import NOTHING_USED, Held
 from proxy.session.changes import SessionEnabled
+from proxy.session.counters import Charge
 from proxy.session.known import Status
 from proxy.userop.primitives import Hash32
 from tests.chain.builders import accepted
@@ -175,3 +177,26 @@ async def test_what_was_let_go_and_is_sent_again_is_held_again_as_if_it_were_new
     assert len(scene.settlement) == 1
     await scene.accept(1, ONE_USE)
     assert (scene.ledger.in_flight(USES), scene.stage(op)) == (1, Stage.ACCEPTED)
+
+
+async def test_what_an_operator_let_go_and_came_again_under_another_session_is_held_after_a_restart_until_let_go() -> (
+    None
+):
+    scene = Scene()
+    again = accepted(1, OTHER, Charge(USES, 2, 3))
+    scene.settlement.restore(
+        [
+            InFlight(operation=accepted(1, KEY, ONE_USE), stage=Stage.RELEASED),
+            InFlight(operation=again, stage=Stage.FORWARDED),  # the bundler's answer was not written down
+        ]
+    )
+    assert scene.ledger.in_flight(USES) == 2
+    assert await scene.settlement.release(name(1), "by alice")
+    assert scene.ledger.in_flight(USES) == 0
+
+
+async def test_what_was_let_go_in_doubt_is_proven_after_a_restart_for_no_later_block_may_show_its_end() -> None:
+    scene = Scene(chain=Chain(fates={name(1): Fate.TAKEN}))
+    scene.settlement.restore([InFlight(operation=accepted(1, KEY, ONE_USE), stage=Stage.RELEASED)])
+    await scene.later(1.0)
+    assert len(scene.settlement) == 0
