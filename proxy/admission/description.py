@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from functools import partial
+from typing import Final
 
 from proxy.admission.sources import Sources
 from proxy.session.counters import SessionKey
@@ -26,7 +27,9 @@ from proxy.session.units import UnitOf, no_units
 from proxy.session.use import SessionRecord, SessionRecords
 from proxy.userop.primitives import print_bytes, print_checksummed
 
-_NO_RECORD = SessionRecord()
+_NO_RECORD: Final = SessionRecord()
+_MOST_IN_FLIGHT: Final = 100
+"""Operations in flight that are named, the oldest of them."""
 
 
 class Description:
@@ -48,7 +51,7 @@ class Description:
     def _describe(self, key: SessionKey, record: SessionRecord) -> Json:
         sources = self._sources
         registry, now = sources.registry, sources.clock()
-        known, declared = registry.get(key), registry.declared(key)
+        known, declared = registry.get(key), registry.declarations.of(key)
         state = self._state(key, known, record)
         return {
             "account": print_checksummed(key.account),
@@ -57,7 +60,10 @@ class Description:
             **_standing(known, state, declared, now),
             "frozen": registry.freezes.on(key) is not None,
             "readAtBlock": None if known is None or known.block is None else hex(known.block),
-            "operationsInFlight": [print_bytes(each.user_op_hash) for each in sources.ledger.of_session(key)],
+            "inFlight": sources.ledger.number_of_session(key),
+            "operationsInFlight": [
+                print_bytes(each.user_op_hash) for each in sources.ledger.oldest_of_session(key, _MOST_IN_FLIGHT)
+            ],
             "operations": use_in_json(record.use),
             "scope": _scope(state, None if known is not None else declared),
             "policies": self._policies(key, known, state, declared),
@@ -87,7 +93,7 @@ class Description:
             policies = remaining(state, in_flight, self._unit_of())
         if declared is None:
             return policies
-        return [*(policies or ()), *remaining_of_declared(declared, key.module, registry.declared_uses, in_flight)]
+        return [*(policies or ()), *remaining_of_declared(declared, key.module, registry.declarations.uses, in_flight)]
 
     def _unit_of(self) -> UnitOf:
         judge = self._sources.rules()

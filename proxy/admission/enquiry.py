@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Final
+from itertools import islice
+from typing import Final, NamedTuple
 
 from proxy.admission.description import Description
 from proxy.admission.sources import Sources
@@ -23,6 +24,14 @@ LIST: Final = "sessiongate_listSessions"
 _NAMES = ("account", "permissionId", "module")
 _LIST_NAMES = ("account", "after")
 _PAGE: Final = 50
+_WITH_MODULE: Final = 2 + 2 * (32 + 20)
+
+
+class _After(NamedTuple):
+    """Where a page goes on; `module` is `None` where only one has a session of that id."""
+
+    permission_id: Hash32
+    module: Address | None
 
 
 class Enquiry:
@@ -44,10 +53,6 @@ class Enquiry:
         self._listing = listing
         self._description = Description(sources, records)
 
-    def take(self, listing: frozenset[str]) -> None:
-        """From now on these clients may ask what an account has."""
-        self._listing = listing
-
     def setting_missing(self, method: str, client: str) -> str | None:
         """The setting without which this client may not ask; `None` when it may."""
         if method == LIST:
@@ -55,31 +60,51 @@ class Enquiry:
         return None if self._named else "session_queries"
 
     async def list_sessions(self, params: Sequence[object]) -> Json:
-        """The sessions of an account that are known here, the one heard of last first, a page of them; `next` is the
-        `after` of the page after it. The node is not asked. Raises `InvalidParams`, `StateUnavailable`."""
+        """The sessions of an account that are known here, of each module the one heard of last first, a page of them;
+        `next` is the `after` of the page after it. The node is not asked. Raises `InvalidParams`, `StateUnavailable`.
+        """
         account, after = _read_list_names(params)
-        keys = self._keys_of(account)
-        start = 0
-        if after is not None:
-            start = next((place for place, key in enumerate(keys, 1) if key.permission_id == after), len(keys))
-        page = keys[start : start + _PAGE]
-        more = start + _PAGE < len(keys)
+        found = list(islice(self._keys_of(account, after), _PAGE + 1))
+        page = found[:_PAGE]
         return {
             "sessions": await self._description.of(page),
-            "next": print_bytes(page[-1].permission_id) if more else None,
+            "next": self._cursor_of(page[-1]) if len(found) > _PAGE else None,
         }
 
-    def _keys_of(self, account: Address) -> list[SessionKey]:
+    def _keys_of(self, account: Address, after: _After | None) -> Iterator[SessionKey]:
+        """The sessions of an account, known ones first, from the one of that permission id on."""
         registry, terms = self._sources.registry, self._sources.terms
-        known = [key for key in registry.keys_of(terms.chain_id, account) if key.module in terms.session_modules]
-        known.reverse()
-        heard_of = set(known)
-        for session in registry.declared_by_account(terms.chain_id, account):
+        known = [] if after is None else self._known_as(account, after.permission_id)
+        last = next((key for key in known if after is not None and after.module in (None, key.module)), None)
+        if after is None or last is not None:
+            places = [(terms.chain_id, module) for module in terms.session_modules]
+            yield from registry.directory.newest_of_account(account, last, at=places)
+            after = None
+        for key in self._declared_alone(account):
+            if after is None:
+                yield key
+            elif key.permission_id == after.permission_id:
+                after = None
+
+    def _cursor_of(self, key: SessionKey) -> str:
+        """The session as `after`: with its module where another one has the same id."""
+        others = len(self._known_as(key.account, key.permission_id)) > 1
+        return print_bytes(key.permission_id + key.module if others else key.permission_id)
+
+    def _known_as(self, account: Address, permission_id: Hash32) -> list[SessionKey]:
+        """The sessions of that name, at whichever modules."""
+        registry, terms = self._sources.registry, self._sources.terms
+        keys = [SessionKey(terms.chain_id, module, account, permission_id) for module in sorted(terms.session_modules)]
+        return [key for key in keys if registry.status_of(key) is not None]
+
+    def _declared_alone(self, account: Address) -> Iterator[SessionKey]:
+        """The declared sessions of an account that are not known otherwise."""
+        registry, terms = self._sources.registry, self._sources.terms
+        for session in registry.declarations.of_account(terms.chain_id, account):
             modules = sorted(terms.session_modules) if session.module is None else [session.module]
             keys = [session.key(module) for module in modules]
-            if not heard_of.intersection(keys):
-                known.append(keys[0])
-        return known
+            if all(registry.status_of(key) is None for key in keys):
+                yield keys[0]
 
     async def answer(
         self, params: Sequence[object], *, client: str = "", peer: str = "", absent_rate: float | None = None
@@ -109,7 +134,7 @@ class Enquiry:
 
     def _is_known(self, key: SessionKey) -> bool:
         registry = self._sources.registry
-        return registry.get(key) is not None or registry.declared(key) is not None
+        return registry.get(key) is not None or registry.declarations.of(key) is not None
 
     async def _look_for(self, keys: Sequence[SessionKey], asker: Asker) -> Reason | None:
         """Read in turn with everybody else who names what nobody here has heard of."""
@@ -147,10 +172,15 @@ def _read_names(params: Sequence[object]) -> tuple[Address, Hash32, Address | No
     )
 
 
-def _read_list_names(params: Sequence[object]) -> tuple[Address, Hash32 | None]:
+def _read_list_names(params: Sequence[object]) -> tuple[Address, _After | None]:
     """`[account, after?]`, or one object with these names."""
     account, after = _named_values(params, _LIST_NAMES)
-    return parse_address(account, "account"), None if after is None else parse_hash(after, "after")
+    if after is None:
+        return parse_address(account, "account"), None
+    if isinstance(after, str) and len(after) == _WITH_MODULE:
+        module = parse_address("0x" + after[-40:], "after")
+        return parse_address(account, "account"), _After(parse_hash(after[:-40], "after"), module)
+    return parse_address(account, "account"), _After(parse_hash(after, "after"), None)
 
 
 def _named_values(params: Sequence[object], names: tuple[str, ...]) -> list[object]:

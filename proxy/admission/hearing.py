@@ -81,7 +81,7 @@ class Hearing:
         self._claim = claim
         self._key = key
         self._check_signature = check_signature
-        self._preview = purpose.is_preview
+        self._preview = purpose is Purpose.PREVIEW
         self._now = sources.clock()
         self._in_flight = sources.ledger.in_flight_beside(slot_of(operation))
         self._answers: dict[AskedFact, Answer] = {}
@@ -95,7 +95,7 @@ class Hearing:
 
     async def fit(self) -> Fit | Reason:
         """What the operation may do and use, or why not."""
-        declared = self._registry.declared(self._key)
+        declared = self._registry.declarations.of(self._key)
         accepted: Accepted | None = None
         notes: tuple[str, ...] = ()
         waived: tuple[Waived, ...] = ()
@@ -120,7 +120,7 @@ class Hearing:
             self._operation,
             self._claim,
             declared,
-            used=self._registry.declared_uses,
+            used=self._registry.declarations.uses,
             in_flight=in_flight,
             now=int(self._now),
             check_signature=None if self._preview else self._check_signature,

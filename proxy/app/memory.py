@@ -90,8 +90,8 @@ def restored_registry(config: Config, store: Store) -> Registry:
         registry.restore(key, packed)
     for freeze in store.freezes():
         registry.freezes.put(freeze)
-    registry.restore_declared_uses(store.declared_uses())
-    registry.declare(config.declared_sessions())
+    registry.declarations.restore_uses(store.declared_uses())
+    registry.declarations.take(config.declared_sessions())
     return registry
 
 

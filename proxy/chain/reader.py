@@ -183,8 +183,8 @@ class NodeReader:
             isinstance(fact, TokenLimitFact | PolicyConfigFact) for fact in facts
         ):
             return False
-        held = self._ledger is not None and self._ledger.of_session(key)
-        return bool(held) or self._registry.mined_at(key) is not None
+        is_held = self._ledger is not None and self._ledger.number_of_session(key) > 0
+        return is_held or self._registry.mined_at(key) is not None
 
     async def _find_exactly(self, key: SessionKey, facts: Sequence[MissingFact]) -> Found:
         """The whole session anew, with the counters that were asked for."""

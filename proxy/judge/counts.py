@@ -20,7 +20,8 @@ class CountKey(NamedTuple):
     group: bytes
 
 
-class WindowCharge(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowCharge:
     """An operation adds `amount` to a window: what is there, what is in flight and this must stay within `limit`.
 
     One that is not `binding` belongs to a rule that refuses nobody: past the limit it is held all the same where it
@@ -37,7 +38,8 @@ class WindowCharge(NamedTuple):
     overflows: bool = False
 
 
-class DistinctCharge(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DistinctCharge:
     """An operation brings `mark` (8 bytes, of a hash) into a window of at most `limit` different ones; `binding` and
     `overflows` as above."""
 
@@ -52,21 +54,24 @@ class DistinctCharge(NamedTuple):
 RuleCharge = WindowCharge | DistinctCharge
 
 
-class MarksLesson(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarksLesson:
     """What a mined operation teaches a history of things seen: `marks` of 8 bytes each."""
 
     key: CountKey
     marks: tuple[bytes, ...]
 
 
-class ValueLesson(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValueLesson:
     """What a mined operation teaches a history of amounts."""
 
     key: CountKey
     value: int
 
 
-class OutcomeLesson(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutcomeLesson:
     """A row of operations grows by one when the operation reverted on chain, and ends when it succeeded."""
 
     key: CountKey

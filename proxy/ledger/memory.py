@@ -25,7 +25,7 @@ from proxy.ledger.reservation import (
     Standing,
 )
 from proxy.ledger.rule_counts import RuleCounts, SlotCounts
-from proxy.ledger.rule_use import EVERYBODY, NOTHING, RuleUseView
+from proxy.ledger.rule_use import NOTHING, RuleUseView
 from proxy.ledger.slots import Hold, Slot, Slots
 from proxy.session.counters import Counter, HoldName, SessionKey
 from proxy.userop.primitives import Hash32
@@ -55,10 +55,6 @@ class MemoryLedger:
         self._sessions = sessions
         self._caps = Caps() if caps is None else caps
         self._slots = Slots(self._rules)
-
-    def take(self, caps: Caps) -> None:
-        """Hold what comes from now on to these; what is in flight stays."""
-        self._caps = caps
 
     def __len__(self) -> int:
         """How many operations are in flight, each under every claim."""
@@ -160,9 +156,11 @@ class MemoryLedger:
     def of_session(self, session: SessionKey) -> tuple[Reservation, ...]:
         return self._slots.of_session(session)
 
-    def has_in_flight(self, session: SessionKey) -> bool:
-        """Whether anything of a session is held."""
-        return self._slots.number_of(session) > 0
+    def oldest_of_session(self, session: SessionKey, most: int) -> tuple[HoldName, ...]:
+        return self._slots.oldest_of_session(session, most)
+
+    def number_of_session(self, session: SessionKey) -> int:
+        return self._slots.number_of(session)
 
     def count(self, session: SessionKey, place: NonceSlot) -> None:
         self._slots.count(session, place)
@@ -245,8 +243,6 @@ class MemoryLedger:
 
 
 def _view(slot: Slot | None, bringer: Bringer | None) -> RuleUseView:
-    if slot is None and bringer is None:
-        return EVERYBODY
     own = NOTHING if slot is None else slot.rules
     brought = NOTHING if slot is None or bringer is None else slot.brought.get(bringer, NOTHING)
     return RuleUseView(own, bringer, brought)

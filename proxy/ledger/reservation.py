@@ -320,6 +320,12 @@ class Ledger(Protocol):
     def of_session(self, session: SessionKey) -> tuple[Reservation, ...]:
         """What operations of one session hold, oldest first."""
 
+    def oldest_of_session(self, session: SessionKey, most: int) -> tuple[HoldName, ...]:
+        """The names of the first of these."""
+
+    def number_of_session(self, session: SessionKey) -> int:
+        """How many these are."""
+
     def count(self, session: SessionKey, place: NonceSlot) -> None:
         """The slot's nonce had been used when the session was read: the use of its policies' counters is in that
         reading and not in flight any more. What is counted here alone stays in flight until `settle`."""

@@ -8,7 +8,8 @@ runs in one thread and gives way nowhere, which makes each call one atomic step.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -48,7 +49,7 @@ class RuleCounts:
     def __init__(self) -> None:
         self.on_use: OnUse | None = None
         self._windows = Windows()
-        self._histories: dict[CountKey, _Learnt] = {}  # what learnt last is last
+        self._histories: OrderedDict[CountKey, _Learnt] = OrderedDict()  # what learnt last is last
         self._strangers = Windows()  # requests that nobody's signature was checked for, by who brought them
         self.held = RulesInFlight()
         self._rules: frozenset[bytes] | None = None  # None: any
@@ -67,7 +68,7 @@ class RuleCounts:
         that passes its limit refuses; of a rule that refuses nobody none is held when one of them does, unless they
         overflow."""
         left_out: set[bytes] = set()
-        for key, of_key in _by_key(charges):
+        for key, of_key in _by_key(charges).items():
             refusal = self._refusal(key, of_key, view, now)
             if refusal is None:
                 continue
@@ -79,17 +80,10 @@ class RuleCounts:
             return charges
         return tuple(charge for charge in charges if charge.key.rule not in left_out)
 
-    def _refusal(
-        self, key: CountKey, charges: Sequence[RuleCharge], view: RuleUseView, now: float
-    ) -> RuleRefusal | None:
-        marks: set[bytes] = set()
-        first = charges[0]
-        if len(charges) == 1 and isinstance(first, WindowCharge):  # nearly always
-            limit, wanted = first.limit, first.amount
-        else:
-            limit = min(charge.limit for charge in charges)
-            wanted = sum(charge.amount for charge in charges if isinstance(charge, WindowCharge))
-            marks = {charge.mark for charge in charges if isinstance(charge, DistinctCharge)}
+    def _refusal(self, key: CountKey, charges: list[RuleCharge], view: RuleUseView, now: float) -> RuleRefusal | None:
+        limit = min(charge.limit for charge in charges)
+        wanted = sum(charge.amount for charge in charges if isinstance(charge, WindowCharge))
+        marks = {charge.mark for charge in charges if isinstance(charge, DistinctCharge)}
         if marks:
             present = self._windows.marks(key, now)
             held = {mark for mark in self.held.marks(key, view) if mark not in present}
@@ -122,12 +116,9 @@ class RuleCounts:
                 marks.append(mark)
             elif success or charge.lasting:
                 buckets.append(self._windows.add(charge.key, charge.window, charge.amount, now, at=moment))
-        histories = [
-            self._learn(lesson, now, success=success)
-            for lesson in reservation.lessons
-            if self._is_known(lesson.key) and not self._teaches_nothing(lesson, success=success)
-        ]
-        return Concluded(moment, RuleRows(tuple(buckets), tuple(marks), tuple(histories)))
+        lessons = [lesson for lesson in reservation.lessons if self._is_known(lesson.key)]
+        histories = tuple(self._learn(lesson, now, success=success) for lesson in lessons)
+        return Concluded(moment, RuleRows(tuple(buckets), tuple(marks), histories))
 
     def reopen(self, reservation: Reservation, at: int, *, success: bool) -> RuleRows:
         """The chain took back what was counted at that moment: it leaves its windows. Histories stay learnt."""
@@ -174,12 +165,11 @@ class RuleCounts:
         if not (isinstance(history, Row) and history.length == 0):  # no row is the same as none
             self._histories[lesson.key] = _Learnt(history, now)
         while self._histories:
-            first = next(iter(self._histories))
+            first = next(iter(self._histories))  # at once, however many were before it: it is no plain dict
             old = self._histories[first].updated < now - _HISTORY_SECONDS
             if not old and len(self._histories) <= _MOST_HISTORIES:
                 break
             del self._histories[first]
-            self._unsaved[first, None] = None  # nor is it found again after a restart
         return self._history_row(lesson.key)
 
     # asking
@@ -234,7 +224,7 @@ class RuleCounts:
         self._rules = frozenset(rules)
         self._windows.keep_only(self._rules)
         self._strangers.keep_only(self._rules)
-        self._histories = {key: learnt for key, learnt in self._histories.items() if self._is_known(key)}
+        self._histories = OrderedDict(each for each in self._histories.items() if self._is_known(each[0]))
         self._unsaved = {name: bucket for name, bucket in self._unsaved.items() if self._is_known(name[0])}
 
     def _is_known(self, key: CountKey) -> bool:
@@ -287,15 +277,11 @@ class SlotCounts:
         return self.counts.history(key, self.now)
 
 
-def _by_key(charges: Iterable[RuleCharge]) -> Collection[tuple[CountKey, Sequence[RuleCharge]]]:
+def _by_key(charges: Iterable[RuleCharge]) -> Mapping[CountKey, list[RuleCharge]]:
     found: dict[CountKey, list[RuleCharge]] = {}
     for charge in charges:
-        of_key = found.get(charge.key)
-        if of_key is None:
-            found[charge.key] = [charge]
-        else:
-            of_key.append(charge)
-    return found.items()
+        found.setdefault(charge.key, []).append(charge)
+    return found
 
 
 def _brought_by(bringer: Bringer, key: CountKey) -> CountKey:

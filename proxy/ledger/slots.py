@@ -6,7 +6,9 @@ takes. The same operation under another session is one more of them.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TypeVar
 
 from proxy.ledger.reservation import Bringer, Grip, NonceSlot, Reservation, Standing, is_on_chain
@@ -47,7 +49,8 @@ class Slot:
 
 @dataclass(slots=True)
 class _OfSession:
-    names: dict[HoldName, NonceSlot] = field(default_factory=dict)  # oldest first
+    # oldest first; the first is found at once, however many were before it
+    names: OrderedDict[HoldName, NonceSlot] = field(default_factory=OrderedDict)
     lanes: dict[int, int] = field(default_factory=dict)  # nonce key: how many of them
     counted: dict[NonceSlot, None] = field(default_factory=dict)  # slots of it that a reading has counted
     unread: dict[HoldName, None] = field(default_factory=dict)
@@ -93,6 +96,11 @@ class Slots:
         if of_session is None:
             return ()
         return tuple(self._slots[place].holds[name].reservation for name, place in of_session.names.items())
+
+    def oldest_of_session(self, session: SessionKey, most: int) -> tuple[HoldName, ...]:
+        """The names of the oldest."""
+        of_session = self._sessions.get(session)
+        return () if of_session is None else tuple(islice(of_session.names, most))
 
     def number_of(self, session: SessionKey) -> int:
         """How many operations of a session are held."""

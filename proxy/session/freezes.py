@@ -47,6 +47,14 @@ class Freezes:
     def __iter__(self) -> Iterator[Freeze]:
         return (freeze for freezes in self._by_id.values() for freeze in freezes)
 
+    def ids(self) -> Iterator[Hash32]:
+        """The permission ids of which something is held."""
+        return iter(self._by_id)
+
+    def of(self, permission_id: Hash32) -> tuple[Freeze, ...]:
+        """The freezes of a permission id."""
+        return self._by_id.get(permission_id, ())
+
     @property
     def any(self) -> bool:
         """Whether there is one at all."""

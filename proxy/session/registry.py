@@ -6,13 +6,17 @@ module, account and permission id together, because any account may hold the sam
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Final, NamedTuple
 
+from proxy.session.awaited import AwaitedChanges
 from proxy.session.changes import Changes, SessionChange, make_change
-from proxy.session.counters import Charge, Counter, HoldName, SessionKey
-from proxy.session.declared import DECLARED_POLICY, DeclaredSession
+from proxy.session.counters import Charge, HoldName, SessionKey
+from proxy.session.declarations import Declarations
+from proxy.session.declared import DECLARED_POLICY
+from proxy.session.directory import Directory, StandsSince
 from proxy.session.freezes import Freezes
 from proxy.session.known import KnownSession, Source, Status, after_change, read_since, source_of
 from proxy.session.revert import Revert
@@ -24,6 +28,9 @@ from proxy.userop.primitives import Address, Hash32
 _FORMER_SIGNERS: Final = 4_096
 """Of so many removed sessions it is remembered who signed for them."""
 
+_MOST_ASKED: Final = 4
+"""Of so many operations it is worth asking what became of them before a session is judged."""
+
 __all__ = ["KnownSession", "Registry", "Signer", "Source", "Status"]
 
 
@@ -34,31 +41,17 @@ class Signer(NamedTuple):
     init_data: bytes
 
 
-class _Holder(NamedTuple):
-    chain_id: int
-    module: Address
-    account: Address
-
-
-class _Awaited(NamedTuple):
-    changes: Changes
-    holders: frozenset[_Holder]
-
-
 class Registry:
     """The index. Look-ups take the same time however many sessions there are."""
 
     def __init__(self) -> None:
         self.freezes = Freezes()
+        self.declarations = Declarations()
         self._sessions = Shelf()
-        self._counts: dict[tuple[int, Status], int] = {}
-        self._declared: dict[tuple[int, Address, Hash32], tuple[DeclaredSession, ...]] = {}
-        self._declared_of: dict[tuple[int, Address], tuple[DeclaredSession, ...]] = {}
-        self._declared_uses: dict[Counter, int] = {}
+        self.directory = Directory()
         self._mined_at: dict[SessionKey, int] = {}
-        self._former_signers: dict[SessionKey, Signer] = {}
-        self._awaited: dict[HoldName, _Awaited] = {}
-        self._awaited_by: dict[_Holder, dict[HoldName, None]] = {}  # in the order they were accepted
+        self._former_signers: OrderedDict[SessionKey, Signer] = OrderedDict()
+        self._awaited = AwaitedChanges()
         self._revisions: dict[SessionKey, int] = {}  # of those that changed since the start
 
     def __len__(self) -> int:
@@ -71,6 +64,10 @@ class Registry:
         """The session, or `None` when it was never heard of."""
         return self._sessions.get(key)
 
+    def peek(self, key: SessionKey) -> KnownSession | None:
+        """The same for a look in passing, at many."""
+        return self._sessions.peek(key)
+
     def status_of(self, key: SessionKey) -> Status | None:
         """Its status, `None` when it was never heard of; cheap, without looking into it."""
         return self._sessions.status_of(key)
@@ -81,12 +78,12 @@ class Registry:
         if session.status is Status.REMOVED:
             self._remember_signer(key)
         self._revise(key)
-        before = self._sessions.status_of(key)
+        before = self._sessions.standing_of(key)
         if session.since is None:
-            session = replace(session, since=self._since(key, before) or session.updated_at)
-        self._count(key, before, -1)
+            status = None if before is None else before.status
+            session = replace(session, since=self._since(key, status) or session.updated_at)
         self._sessions.put(session)
-        self._count(key, session.status, 1)
+        self.directory.changed(key, before, StandsSince(session.status, session.updated_at))
         if session.block is not None and session.block >= self._mined_at.get(key, session.block + 1):
             del self._mined_at[key]
 
@@ -108,7 +105,7 @@ class Registry:
             return
         self._former_signers[key] = signer
         if len(self._former_signers) > _FORMER_SIGNERS:
-            del self._former_signers[next(iter(self._former_signers))]
+            self._former_signers.popitem(last=False)
 
     def revision(self, key: SessionKey) -> int:
         """Grows whenever something changes of what is known of the session, or of what was used of its declaration."""
@@ -121,22 +118,13 @@ class Registry:
     def _revise(self, key: SessionKey) -> None:
         self._revisions[key] = self._revisions.get(key, 0) + 1
 
-    def held_by(self, chain_id: int, module: Address, account: Address) -> tuple[KnownSession, ...]:
-        """The sessions known of an account at one module."""
-        held = (key for key in self._sessions.of_account(account) if (key.chain_id, key.module) == (chain_id, module))
-        return self._known(held)
+    def held_by(self, chain_id: int, module: Address, account: Address) -> tuple[SessionKey, ...]:
+        """The names of the sessions of an account at one module."""
+        return self.directory.of_account(chain_id, module, account)
 
     def knows_account(self, account: Address) -> bool:
         """Whether a session of this account is known, on whichever chain."""
-        return bool(self._sessions.of_account(account))
-
-    def keys_of(self, chain_id: int, account: Address) -> list[SessionKey]:
-        """The names of the sessions of an account on a chain, at every module; the one heard of last comes last."""
-        return [key for key in self._sessions.of_account(account) if key.chain_id == chain_id]
-
-    def declared_by_account(self, chain_id: int, account: Address) -> tuple[DeclaredSession, ...]:
-        """The declared sessions of an account."""
-        return self._declared_of.get((chain_id, account), ())
+        return self.directory.knows_account(account)
 
     def keys(self) -> Iterator[SessionKey]:
         """The name of every session; cheap, unlike going through the sessions themselves."""
@@ -145,72 +133,29 @@ class Registry:
     def counts(self) -> Mapping[Status, int]:
         """How many sessions are known in each status."""
         counts = dict.fromkeys(Status, 0)
-        for (_, status), number in self._counts.items():
+        for (_, status), number in self.directory.counts().items():
             counts[status] += number
         return counts
 
-    def counts_by_chain(self) -> Mapping[tuple[int, Status], int]:
-        """How many sessions are known, by chain id and status."""
-        return dict(self._counts)
-
     def restore(self, key: SessionKey, packed: PackedSession) -> None:
         """Know a session as a restart found it, without looking into it."""
-        self._sessions.put_packed(key, packed)
-        self._count(key, packed.status, 1)
+        key = self._sessions.put_packed(key, packed)
+        self.directory.changed(key, None, StandsSince(packed.status, packed.updated_at))
 
     def forget_removed(self, before: float) -> int:
         """Know nothing any more of the sessions removed before a time (unix seconds); how many they were."""
-        old = self._sessions.removed_before(before)
+        old = self.directory.removed_before(before)
         for key in old:
             self._forget(key)
         return len(old)
 
     def _forget(self, key: SessionKey) -> None:
-        self._count(key, self._sessions.status_of(key), -1)
+        self.directory.changed(key, self._sessions.standing_of(key), None)
         self._sessions.remove(key)
         self._mined_at.pop(key, None)
 
-    def _count(self, key: SessionKey, status: Status | None, number: int) -> None:
-        if status is not None:
-            name = (key.chain_id, status)
-            self._counts[name] = self._counts.get(name, 0) + number
-
     def _known(self, keys: Iterable[SessionKey]) -> tuple[KnownSession, ...]:
         return tuple(known for key in keys if (known := self._sessions.get(key)) is not None)
-
-    # sessions of the configuration
-
-    def declare(self, sessions: Iterable[DeclaredSession]) -> None:
-        """Know these declared sessions, and no others; what was used of the same actions stays counted."""
-        self._declared.clear()
-        self._declared_of.clear()
-        for session in sessions:
-            name = (session.chain_id, session.account, session.permission_id)
-            self._declared[name] = (*self._declared.get(name, ()), session)
-            owner = (session.chain_id, session.account)
-            self._declared_of[owner] = (*self._declared_of.get(owner, ()), session)
-
-    def declared(self, key: SessionKey) -> DeclaredSession | None:
-        """The declaration that speaks of this session, if any."""
-        for session in self._declared.get((key.chain_id, key.account, key.permission_id), ()):
-            if session.covers(key):
-                return session
-        return None
-
-    def declared_by_chain(self) -> Mapping[int, int]:
-        """How many sessions are declared, by chain id."""
-        counts: dict[int, int] = {}
-        for (chain_id, _, _), sessions in self._declared.items():
-            counts[chain_id] = counts.get(chain_id, 0) + len(sessions)
-        return counts
-
-    def declared_uses(self, counter: Counter) -> int:
-        """What mined operations have used of a declared session's action."""
-        return self._declared_uses.get(counter, 0)
-
-    def restore_declared_uses(self, uses: Mapping[Counter, int]) -> None:
-        """Take up the count where it was before a restart."""
-        self._declared_uses.update(uses)
 
     # what operations in flight will change
 
@@ -223,10 +168,7 @@ class Registry:
         name = HoldName(changes.user_op_hash, session)
         if name in self._awaited:
             return ()
-        awaited = _Awaited(changes, _holders(changes, session))
-        self._awaited[name] = awaited
-        for holder in awaited.holders:
-            self._awaited_by.setdefault(holder, {})[name] = None
+        self._awaited.add(changes, name)
         pending = []
         for key, change in changes.granted():
             known = self._sessions.get(key)
@@ -244,19 +186,21 @@ class Registry:
                 pending.append(granted)
         return tuple(pending)
 
-    def awaited(self, key: SessionKey) -> tuple[Hash32, ...]:
+    def awaited(self, key: SessionKey, most: int = _MOST_ASKED) -> tuple[Hash32, ...]:
         """The accepted operations that may change this session, or what it has used, when they are mined.
 
-        Oldest first; they are those of all sessions that the account has at the module.
+        Oldest first, so many at `most`; they are those of all sessions that the account has at the module.
         """
-        return tuple(dict.fromkeys(name.user_op_hash for name in self._names_awaited(key)))
-
-    def _names_awaited(self, key: SessionKey) -> Iterable[HoldName]:
-        return self._awaited_by.get(_Holder(key.chain_id, key.module, key.account), ())
+        found: dict[Hash32, None] = {}
+        for user_op_hash in self._awaited.oldest(key):
+            found[user_op_hash] = None
+            if len(found) == most:
+                break
+        return tuple(found)
 
     def removal_awaited(self, key: SessionKey) -> bool:
         """Whether an accepted operation will remove this session."""
-        return any(self._awaited[name].changes.removes(key) for name in self._names_awaited(key))
+        return self._awaited.removes(key)
 
     def mined(
         self,
@@ -275,7 +219,7 @@ class Registry:
         `success`. A session whose state was read at `block` or later has all of it already; `counted` knows better
         whether it has the charges, where that is known.
         """
-        changes = self._stop_awaiting(HoldName(user_op_hash, session))
+        changes = self._awaited.take(HoldName(user_op_hash, session))
         touched: dict[SessionKey, None] = {}
         if changes is not None:
             for change in changes.at_validation:
@@ -323,8 +267,7 @@ class Registry:
         charged = tuple(charges)
         for charge in charged:
             if charge.counter.policy == DECLARED_POLICY:
-                left = self._declared_uses.get(charge.counter, 0) - charge.amount
-                self._declared_uses[charge.counter] = max(left, 0)
+                self.declarations.take_back(charge)
                 if session is not None:
                     self._revise(session)
         touched: dict[SessionKey, None] = {} if session is None else {session: None}
@@ -351,21 +294,10 @@ class Registry:
 
         Returns the sessions that changed.
         """
-        changes = self._stop_awaiting(name)
+        changes = self._awaited.take(name)
         if changes is None:
             return ()
         return self._known(self._discard_grants(changes, now))
-
-    def _stop_awaiting(self, name: HoldName) -> Changes | None:
-        awaited = self._awaited.pop(name, None)
-        if awaited is None:
-            return None
-        for holder in awaited.holders:
-            waiting = self._awaited_by[holder]
-            del waiting[name]
-            if not waiting:
-                del self._awaited_by[holder]
-        return awaited.changes
 
     def _make(self, changes: Changes, change: SessionChange, block: int | None, now: float) -> list[SessionKey]:
         made = []
@@ -383,8 +315,7 @@ class Registry:
     def _keys_touched(self, changes: Changes, change: SessionChange) -> tuple[SessionKey, ...]:
         if not isinstance(change, SessionsCleared | Unreadable):
             return changes.keys(change)
-        held = self._sessions.of_account(changes.account)
-        return tuple(key for key in held if (key.chain_id, key.module) == (changes.chain_id, change.module))
+        return self.directory.of_account(changes.chain_id, change.module, changes.account)
 
     def _charge(
         self, key: SessionKey, charges: tuple[Charge, ...], block: int | None, now: float, counted: bool | None
@@ -392,7 +323,7 @@ class Registry:
         on_chain = []
         for charge in charges:
             if charge.counter.policy == DECLARED_POLICY:
-                self._declared_uses[charge.counter] = self._declared_uses.get(charge.counter, 0) + charge.amount
+                self.declarations.charge(charge)
                 self._revise(key)
             else:
                 on_chain.append(charge)
@@ -416,7 +347,7 @@ class Registry:
             known = self._sessions.get(key)
             if known is None or known.status is not Status.PENDING or known.granted_by != changes.user_op_hash:
                 continue
-            other = self._grant_awaited(key)
+            other = self._awaited.grants(key)
             if other is None:
                 never = SessionState(key=key) if known.state is None else known.state
                 known = replace(known, status=Status.REMOVED, state=never)
@@ -429,28 +360,13 @@ class Registry:
         known = self._sessions.get(key)
         if known is None or known.granted_by is None:
             return None
-        name = next((each for each in self._names_awaited(key) if each.user_op_hash == known.granted_by), None)
-        if name is None:
-            return None
         state: SessionState | Revert = SessionState(key=key) if known.state is None else known.state
-        for granted, change in self._awaited[name].changes.granted():
-            if granted == key and isinstance(state, SessionState):
+        changes = self._awaited.granted_by(known.granted_by, key)
+        for change in changes:
+            if isinstance(state, SessionState):
                 state = make_change(state, change)
-        return state if isinstance(state, SessionState) else None
-
-    def _grant_awaited(self, key: SessionKey) -> Hash32 | None:
-        for name in self._names_awaited(key):
-            if any(granted == key for granted, _ in self._awaited[name].changes.granted()):
-                return name.user_op_hash
-        return None
+        return state if changes and isinstance(state, SessionState) else None
 
 
 def _has_charges(known: KnownSession, block: int | None, counted: bool | None) -> bool:
     return read_since(known, block) if counted is None else counted and known.state is not None
-
-
-def _holders(changes: Changes, session: SessionKey | None) -> frozenset[_Holder]:
-    holders = {_Holder(changes.chain_id, module, changes.account) for module in changes.modules()}
-    if session is not None:
-        holders.add(_Holder(session.chain_id, session.module, session.account))
-    return frozenset(holders)

@@ -16,6 +16,7 @@ import orjson
 from proxy.errors import StateUnavailable
 from proxy.session.codec import state_from_json, state_to_json
 from proxy.session.counters import SessionKey
+from proxy.session.directory import StandsSince
 from proxy.session.known import KnownSession, Source, Status
 from proxy.userop.primitives import Address, Hash32, print_bytes
 
@@ -115,7 +116,6 @@ class Shelf:
         self._unpacked: OrderedDict[SessionKey, KnownSession] = OrderedDict()
         self._packed: dict[SessionKey, PackedSession] = {}  # also of those unpacked, until they are changed
         self._changed: set[SessionKey] = set()  # unpacked, and not packed as they are now
-        self._of_account: dict[Address, tuple[SessionKey, ...]] = {}
         self._modules: dict[Address, Address] = {}
         self._press = _Press()
 
@@ -142,14 +142,10 @@ class Shelf:
         known: KnownSession | PackedSession | None = self._unpacked.get(key) or self._packed.get(key)
         return None if known is None else known.status
 
-    def removed_before(self, moment: float) -> list[SessionKey]:
-        """The sessions removed before a time (unix seconds)."""
-        found = []
-        for key in self.keys():
-            known = self._unpacked.get(key) or self._packed.get(key)
-            if known is not None and known.status is Status.REMOVED and known.updated_at < moment:
-                found.append(key)
-        return found
+    def standing_of(self, key: SessionKey) -> StandsSince | None:
+        """The same, and since when."""
+        known: KnownSession | PackedSession | None = self._unpacked.get(key) or self._packed.get(key)
+        return None if known is None else StandsSince(known.status, known.updated_at)
 
     def get(self, key: SessionKey) -> KnownSession | None:
         """The session, or `None`. Raises `StateUnavailable` for one that was stored and cannot be read."""
@@ -165,40 +161,33 @@ class Shelf:
         self._pack_oldest()
         return known
 
+    def peek(self, key: SessionKey) -> KnownSession | None:
+        """The same for a look in passing, which does not make it one of those used lately."""
+        known = self._unpacked.get(key)
+        packed = self._packed.get(key)
+        return known if known is not None or packed is None else _unpack(key, packed)
+
     def put(self, known: KnownSession) -> None:
         """Keep this session, in place of what was kept of it."""
         key = known.key
-        if self._packed.pop(key, None) is None and key not in self._changed:
-            self._index(key)
+        self._packed.pop(key, None)
         self._changed.add(key)
         self._unpacked[key] = known
         self._unpacked.move_to_end(key)
         self._pack_oldest()
 
-    def put_packed(self, key: SessionKey, packed: PackedSession) -> None:
-        """Keep a session as it was stored, and was not here before."""
+    def put_packed(self, key: SessionKey, packed: PackedSession) -> SessionKey:
+        """Keep a session as it was stored, and was not here before. Returns its name as it is kept here."""
         # sessions have few modules between them
         key = SessionKey(key.chain_id, self._modules.setdefault(key.module, key.module), key.account, key.permission_id)
         self._packed[key] = self._press.pack(packed)
-        self._index(key)
+        return key
 
     def remove(self, key: SessionKey) -> None:
         """Forget a session."""
         self._packed.pop(key, None)
         self._unpacked.pop(key, None)
         self._changed.discard(key)
-        left = tuple(each for each in self._of_account.get(key.account, ()) if each != key)
-        if left:
-            self._of_account[key.account] = left
-        else:
-            self._of_account.pop(key.account, None)
-
-    def of_account(self, account: Address) -> tuple[SessionKey, ...]:
-        """The sessions of an account, on every chain and at every module."""
-        return self._of_account.get(account, ())
-
-    def _index(self, key: SessionKey) -> None:
-        self._of_account[key.account] = (*self._of_account.get(key.account, ()), key)
 
     def _pack_oldest(self) -> None:
         while len(self._unpacked) > self._most_unpacked:

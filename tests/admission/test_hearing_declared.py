@@ -55,7 +55,7 @@ def declared(**changes: object) -> DeclaredSession:
 
 
 def with_declared(room: Room, **changes: object) -> Room:
-    room.registry.declare([declared(**changes)])
+    room.registry.declarations.take([declared(**changes)])
     return room
 
 
@@ -130,7 +130,7 @@ async def test_of_two_windows_the_earlier_end_is_the_reservations() -> None:
     grant = a_session(action(TOKEN, TRANSFER, sudo), user_op=[time_frame(NOW + 60)])
     room = Room(grant)
     session = replace(declared(valid_until=NOW + 30), permission_id=grant.permission_id)
-    room.registry.declare([session])
+    room.registry.declarations.take([session])
     judgement = await room.allowed(use(grant, ONCE))
     assert judgement.reservation is not None
     assert judgement.reservation.valid_until == NOW + 30

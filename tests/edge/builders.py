@@ -113,20 +113,19 @@ class FakeBackend:
         self.asked: list[SessionFilter] = []
         self.reload: Mapping[str, object] = RELOADED
         self.reloads = 0
-        self.told: list[tuple[str, str]] = []
-        self.settings: Mapping[str, object] = {"ok": True, "faults": [], "inForce": ["mode"], "needsRestart": []}
 
     async def readiness(self, name: str | None = None) -> Sequence[Check]:
         if name not in (None, "soneium"):
             raise InvalidParams("chain", "not configured")
         return self.checks
 
-    async def list_sessions(self, wanted: SessionFilter) -> Sequence[Mapping[str, object]]:
+    async def list_sessions(self, wanted: SessionFilter) -> Mapping[str, object]:
         self.asked.append(wanted)
-        return [self._session()]
+        return {"sessions": [self._session()], "next": None}
 
-    async def show_session(self, permission_id: Hash32) -> Sequence[Mapping[str, object]]:
-        return [self._session()] if permission_id == PERMISSION else []
+    async def show_session(self, permission_id: Hash32, after: str | None = None) -> Mapping[str, object]:
+        known = permission_id == PERMISSION and after is None
+        return {"sessions": [self._session()] if known else [], "next": None}
 
     async def list_freezes(self) -> Sequence[Mapping[str, object]]:
         return [self._print(freeze) for freeze in self.freezes]
@@ -148,9 +147,8 @@ class FakeBackend:
     async def list_rules(self) -> Mapping[str, object]:
         return RULES
 
-    async def reload_settings(self, who: str, why: str) -> Mapping[str, object]:
-        self.told.append((who, why))
-        return self.settings
+    async def reload_settings(self) -> Mapping[str, object]:
+        return {"ok": True, "faults": [], "inForce": ["mode"], "needsRestart": []}
 
     async def reload_rules(self) -> Mapping[str, object]:
         self.reloads += 1

@@ -385,32 +385,32 @@ DECLARED_USES = Counter(SMART_SESSION, ACCOUNT, DECLARED_POLICY, Hash32(b"\xc0" 
 
 def test_a_declared_session_is_found_at_every_module_unless_it_names_one() -> None:
     registry = Registry()
-    registry.declare([DECLARED])
-    assert registry.declared(KEY) == DECLARED
-    assert registry.declared(KEY._replace(module=STRANGER)) == DECLARED
-    assert registry.declared(KEY._replace(account=STRANGER)) is None
-    registry.declare([replace(DECLARED, module=SMART_SESSION)])
-    assert registry.declared(KEY) is not None
-    assert registry.declared(KEY._replace(module=STRANGER)) is None
+    registry.declarations.take([DECLARED])
+    assert registry.declarations.of(KEY) == DECLARED
+    assert registry.declarations.of(KEY._replace(module=STRANGER)) == DECLARED
+    assert registry.declarations.of(KEY._replace(account=STRANGER)) is None
+    registry.declarations.take([replace(DECLARED, module=SMART_SESSION)])
+    assert registry.declarations.of(KEY) is not None
+    assert registry.declarations.of(KEY._replace(module=STRANGER)) is None
 
 
 def test_declaring_anew_forgets_what_is_not_declared_any_more() -> None:
     registry = Registry()
-    registry.declare([DECLARED])
-    registry.declare([])
-    assert registry.declared(KEY) is None
+    registry.declarations.take([DECLARED])
+    registry.declarations.take([])
+    assert registry.declarations.of(KEY) is None
 
 
 def test_uses_of_a_declared_session_count_once_mined_and_apart_from_the_chains() -> None:
     registry = registry_with(known())
     charges = (Charge(DECLARED_USES, 2, 9),)
     assert registry.mined(OP, success=False, charges=charges, session=KEY, block=None, now=5.0) == ()
-    assert registry.declared_uses(DECLARED_USES) == 2
+    assert registry.declarations.uses(DECLARED_USES) == 2
     assert registry.get(KEY) == known()
     again = Registry()
-    again.restore_declared_uses({DECLARED_USES: 2})
+    again.declarations.restore_uses({DECLARED_USES: 2})
     again.mined(OP, success=True, charges=charges, session=KEY, block=None, now=5.0)
-    assert again.declared_uses(DECLARED_USES) == 4
+    assert again.declarations.uses(DECLARED_USES) == 4
 
 
 ADDRESSES = st.sampled_from([Address(bytes([n]) * 20) for n in range(3)])
@@ -434,4 +434,4 @@ def test_index_and_counts_agree_with_what_was_put(puts: list[tuple[SessionKey, S
     for key in last:
         held = registry.held_by(key.chain_id, key.module, key.account)
         wanted = {other for other in last if other._replace(permission_id=key.permission_id) == key}
-        assert {each.key for each in held} == wanted
+        assert set(held) == wanted

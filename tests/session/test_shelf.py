@@ -99,21 +99,15 @@ def test_a_session_used_lately_is_the_same_object_and_one_changed_is_the_change(
     assert len(shelf) == 4
 
 
-def test_the_sessions_of_an_account_and_those_removed_long_ago_are_found_packed_or_not() -> None:
+def test_where_a_session_stands_is_known_packed_or_not_until_it_is_forgotten() -> None:
     shelf = Shelf(most_unpacked=1)
-    other = key(1)._replace(chain_id=99)
-    shelf.put(known(1, status=Status.REMOVED))
-    shelf.put(replace(known(1), key=other, state=None))
-    shelf.put(known(2, status=Status.REMOVED))
-    assert shelf.of_account(key(1).account) == (key(1), other)
-    assert shelf.removed_before(3.5) == [key(1)]
-    assert set(shelf.removed_before(3.6)) == {key(1), key(2)}
+    for number in (1, 2):
+        shelf.put(known(number, status=Status.REMOVED))
+    assert [shelf.standing_of(key(number)) for number in (1, 2)] == [(Status.REMOVED, 2.5), (Status.REMOVED, 3.5)]
     shelf.remove(key(1))
-    assert shelf.of_account(key(1).account) == (other,)
-    assert shelf.get(key(1)) is None
-    shelf.remove(other)
+    assert (shelf.get(key(1)), shelf.standing_of(key(1)), len(shelf)) == (None, None, 1)
     shelf.remove(key(2))
-    assert (len(shelf), list(shelf), shelf.of_account(key(1).account)) == (0, [], ())
+    assert (len(shelf), list(shelf)) == (0, [])
 
 
 def test_sessions_that_are_alike_weigh_little() -> None:

@@ -85,7 +85,7 @@ class Books:
             await self.keep(
                 Outcome(
                     sessions=tuple(self._registry.get(old.key) or old for old in outcome.sessions),
-                    declared_uses={each: self._registry.declared_uses(each) for each in outcome.declared_uses},
+                    declared_uses={each: self._registry.declarations.uses(each) for each in outcome.declared_uses},
                     begun=begun if begun is not None and begun.name in self._flights else None,
                     stages=tuple((name, stage) for name, stage in outcome.stages if name in self._flights),
                     ended=tuple(each for each in outcome.ended if each not in self._flights),

@@ -17,7 +17,6 @@ from proxy.ledger.reservation import Grip, Ledger, NonceSlot, Reservation, RuleR
 from proxy.session.counters import Counter, HoldName, SessionKey
 from proxy.session.known import KnownSession
 from proxy.session.registry import Registry
-from proxy.userop.primitives import Hash32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +39,6 @@ class OutcomeDraft:
     rules: list[RuleRows] = field(default_factory=list)
     told: list[End] = field(default_factory=list)
     to_read: dict[SessionKey, None] = field(default_factory=dict)
-    doubted: dict[Hash32, Evidence] = field(default_factory=dict)  # holds that end by this once it is proven
 
     def outcome(
         self, *, cursor: SettledUpTo | None = None, blocks: tuple[BlockName, ...] = (), cut: int | None = None
@@ -79,8 +77,6 @@ class Ends:
         self._flights = flights
         self._clock = clock
         self._unmined_grip = unmined_grip
-        self.is_seconded = False
-        """Whether another node can be asked before one node's word on another operation ends a hold."""
         self.readable = False
         """Whether sessions can be read anew where the chain took something back."""
 
@@ -108,11 +104,7 @@ class Ends:
         names = {each.name for each in counted}
         beside = replace(evidence, by=mined.user_op_hash)
         for each in held:
-            if each.name in names:
-                continue
-            if self.is_seconded and each.user_op_hash != mined.user_op_hash:
-                draft.doubted[each.user_op_hash] = beside
-            else:
+            if each.name not in names:
                 self.end(draft, each.name, Cause.NONCE_USED, beside)
         if not ours:
             # nobody here knows what that other operation has used
@@ -247,7 +239,7 @@ class Ends:
 
     def _local_uses(self, reservation: Reservation) -> dict[Counter, int]:
         counters = (charge.counter for charge in reservation.charges)
-        return {counter: self._registry.declared_uses(counter) for counter in counters if not is_on_chain(counter)}
+        return {counter: self._registry.declarations.uses(counter) for counter in counters if not is_on_chain(counter)}
 
 
 def name_of(ended: Ended) -> EndedName:

@@ -79,7 +79,9 @@ class SettledReadings:
     async def confirm_all(self) -> None:
         """Apart from what changed: they may be many."""
         while self._settlement.unconfirmed:
-            await self.reconciled(next(iter(self._settlement.unconfirmed)))
+            key, _ = self._settlement.unconfirmed.popitem()
+            self._settlement.unconfirmed[key] = None  # the newest, which is found at once
+            await self.reconciled(key)
 
     async def _read_again(self, key: SessionKey, *, doubted: bool = True) -> None:
         """A `doubted` session that cannot be read is not judged by what was known before."""

@@ -15,7 +15,6 @@ from proxy.chain.settlement.slices import BlockName, OperationMined, Slice
 from proxy.ledger.operations import Evidence, Mined
 from proxy.ledger.reservation import NonceSlot
 from proxy.session.counters import SessionKey
-from proxy.session.known import Status
 from proxy.session.registry import Registry
 from proxy.userop.primitives import Address
 
@@ -106,7 +105,6 @@ class Taker:
         names = self._settlement.remembered.shown_after(ancestor.number)
         for first in range(0, len(names), _A_PIECE):
             await self._settlement.bring_back(names[first : first + _A_PIECE])
-        self._settlement.doubted.clear()  # that may have stood in a block which is gone
         while self._trail and self._trail[-1].number > ancestor.number:
             self._trail.pop()
         while self._touched and self._touched[-1][0] > ancestor.number:
@@ -124,13 +122,15 @@ class Taker:
         """As the protocol has it; what was in flight is to be proven one by one, and each session read before it is
         judged."""
         settlement = self._settlement
-        for count, key in enumerate(tuple(self._registry.keys())):
-            if key.chain_id == self._chain_id and self._registry.status_of(key) is Status.IN_FORCE:
-                settlement.unconfirmed[key] = None
-            if count % _KEYS_A_PIECE == _KEYS_A_PIECE - 1:
-                await asyncio.sleep(0)
-        settlement.to_prove |= dict.fromkeys(settlement.flights.hashes())
-        settlement.unproven.update(settlement.flights.hashes())
+        for keys in self._registry.directory.all_in_force(self._chain_id):
+            settlement.unconfirmed |= dict.fromkeys(keys)
+            await asyncio.sleep(0)
+        hashes = settlement.flights.hashes()
+        for first in range(0, len(hashes), _KEYS_A_PIECE):
+            part = [each for each in hashes[first : first + _KEYS_A_PIECE] if settlement.flights.get(each) is not None]
+            settlement.to_prove |= dict.fromkeys(part)
+            settlement.unproven.update(part)
+            await asyncio.sleep(0)
         settlement.awake.set()
         self._trail.clear()
         self._trail.append(block)

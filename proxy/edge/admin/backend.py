@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Final, Protocol
 
 from proxy.chain.age import ChainAge
-from proxy.config import Chain, Config
 from proxy.edge.admin.audit_check import check_audit
 from proxy.edge.admin.query import FreezeRequest, SessionFilter
 from proxy.edge.admin.server import Check, Json
+from proxy.edge.admin.session_pages import SessionPages
 from proxy.edge.audit.row import row_of
 from proxy.edge.audit.writer import AuditWriter
 from proxy.edge.http.upstream import HttpUpstream
@@ -29,8 +28,6 @@ from proxy.session.registry import Registry
 from proxy.userop.primitives import Address, Hash32, print_bytes, print_checksummed
 
 _STORE_SECONDS: Final = 1.0
-FROZEN: Final = "frozen"
-"""A state of sessions beside `Status`: held at this gate, whatever the chain says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +40,6 @@ class ServedChain:
     upstream: HttpUpstream
     age: ChainAge | None
     release: Callable[[Hash32, str], Awaitable[bool]]
-    take: Callable[[Chain, Config], None]  # serve by these settings from the next request on
 
 
 class SettingsRead(Protocol):
@@ -65,8 +61,8 @@ class SettingsRead(Protocol):
 class ReloadsSettings(Protocol):
     """Whoever reads the settings again."""
 
-    async def reload(self, who: str, why: str = "") -> SettingsRead:
-        """On the word of `who`; goes on record."""
+    async def reload(self, who: str) -> SettingsRead:
+        """On the word of `who`."""
 
 
 class GateBackend:
@@ -91,11 +87,12 @@ class GateBackend:
         self._stopping = False
         self.settings: ReloadsSettings | None = None
         self._names = {chain.chain_id: name for name, chain in chains.items()}
+        self._pages = SessionPages(registry, self._names)
 
-    async def reload_settings(self, who: str, why: str) -> Json:
+    async def reload_settings(self) -> Json:
         if self.settings is None:
             return {"ok": False, "faults": ["this gate has no file to read again"], "inForce": [], "needsRestart": []}
-        outcome = await self.settings.reload(who, why)
+        outcome = await self.settings.reload("admin")
         return {
             "ok": not outcome.faults,
             "faults": list(outcome.faults),
@@ -132,26 +129,14 @@ class GateBackend:
             return Check("ledger", ok=False, why=f"a write takes more than {_STORE_SECONDS:g} s; is it locked?")
         return Check("ledger", ok=True, why="writable")
 
-    async def list_sessions(self, wanted: SessionFilter) -> Sequence[Json]:
-        matching = (session for session in self._registry if self._matches(session, wanted))
-        newest = sorted(matching, key=lambda session: session.updated_at, reverse=True)
-        return [self._summary(session) for session in islice(newest, wanted.limit)]
+    async def list_sessions(self, wanted: SessionFilter) -> Json:
+        return await self._pages.page(wanted, self._summary)
 
-    def _matches(self, session: KnownSession, wanted: SessionFilter) -> bool:
-        if wanted.chain is not None and self._names.get(session.key.chain_id) != wanted.chain:
-            return False
-        if wanted.account is not None and session.key.account != wanted.account:
-            return False
-        if wanted.state == FROZEN:
-            return self._registry.freezes.on(session.key) is not None
-        return wanted.state is None or session.status == wanted.state
+    async def show_session(self, permission_id: Hash32, after: str | None = None) -> Json:
+        return await self._pages.of_id(permission_id, after, self._whole)
 
-    async def show_session(self, permission_id: Hash32) -> Sequence[Json]:
-        found = [session for session in self._registry if session.key.permission_id == permission_id]
-        return [
-            {**self._summary(session), "onChain": None if session.state is None else state_to_json(session.state)}
-            for session in found
-        ]
+    def _whole(self, session: KnownSession) -> dict[str, object]:
+        return {**self._summary(session), "onChain": None if session.state is None else state_to_json(session.state)}
 
     def _summary(self, session: KnownSession) -> dict[str, object]:
         key = session.key

@@ -31,7 +31,6 @@ class AuditShow(StrEnum):
     """Which records of the audit to list."""
 
     DECISIONS = "decisions"
-    DEEDS = "deeds"  # freezes, reloads, releases, writes through the admin listener
     ENTRIES = "entries"  # all that are no decisions, answers or ends
 
 
@@ -61,15 +60,17 @@ class SessionFilter:
     account: Address | None = None
     state: str | None = None
     limit: int = _USUAL_ROWS
+    after: str | None = None  # the `next` of the page before
 
     @classmethod
     def read(cls, query: Query) -> SessionFilter:
-        """From `?chain= &account= &state= &limit=`."""
+        """From `?chain= &account= &state= &limit= &after=`."""
         wanted = cls(
             chain=query.text("chain"),
             account=query.address("account"),
             state=query.text("state"),
             limit=query.limit(),
+            after=query.text("after"),
         )
         query.end()
         return wanted
@@ -211,10 +212,9 @@ def read_freeze(body: bytes) -> FreezeRequest:
     )
 
 
-def read_note(body: bytes, *, needed: bool = True) -> str:
-    """`{"note"}`: why."""
-    fields = _read_object(body, ("note",))
-    note = _needed(fields, "note") if needed else _text(fields, "note") or ""
+def read_note(body: bytes) -> str:
+    """`{"note"}`: why, which is not optional."""
+    note = _needed(_read_object(body, ("note",)), "note")
     if len(note) > _LONGEST_NOTE:
         raise InvalidParams("note", f"longer than {_LONGEST_NOTE} characters")
     return note

@@ -14,9 +14,22 @@ from proxy.edge.dialects.asking import DialectUpstream
 from proxy.edge.http.upstream import UpstreamReply
 from proxy.errors import ReadsSpent
 from proxy.jsonrpc import print_json
-from proxy.methods import NODE_READS
 
-__all__ = ["NODE_READS", "NodeReads"]
+NODE_READS: Final = frozenset(
+    {
+        "eth_blockNumber",
+        "eth_call",
+        "eth_feeHistory",
+        "eth_gasPrice",
+        "eth_getBalance",
+        "eth_getBlockByNumber",
+        "eth_getCode",
+        "eth_getTransactionCount",
+        "eth_getTransactionReceipt",
+        "eth_maxPriorityFeePerGas",
+    }
+)
+"""What SDKs ask their one URL for between two operations. Nothing in it submits, signs, traces or scans logs."""
 
 READS_PER_SECOND: Final = 20.0
 READS_AT_ONCE: Final = 60.0

@@ -40,6 +40,7 @@ _SESSION: Final = _object(
         "secondsUntilValid": _COUNT,
         "frozen": _FLAG,
         "readAtBlock": _or_null(_QUANTITY),
+        "inFlight": _COUNT,
         "operationsInFlight": {"type": "array", "items": _HASH},
         "operations": _object(
             {

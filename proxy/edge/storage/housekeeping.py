@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from proxy.chain.settlement.outcome import Outcome
-from proxy.edge.admin.backend import FROZEN
+from proxy.edge.admin.session_pages import FROZEN
 from proxy.edge.audit.space import disk_of
 from proxy.edge.storage.holding import HeldFile
 from proxy.edge.storage.store import Store
@@ -31,16 +31,15 @@ _DAY: Final = 86_400.0
 def count_sessions(metrics: Metrics, registry: Registry, names: Mapping[int, str]) -> None:
     """Set the gauges of sessions; `names` are those of chains by their ids."""
     counts: dict[tuple[str, str], int] = {}
-    for (chain_id, status), number in registry.counts_by_chain().items():
+    for (chain_id, status), number in registry.directory.counts().items():
         name = names.get(chain_id, OTHER)
         counts[name, status] = counts.get((name, status), 0) + number
-    for chain_id, number in registry.declared_by_chain().items():
+    for chain_id, number in registry.declarations.counts().items():
         name = names.get(chain_id, OTHER)
         counts[name, DECLARED] = counts.get((name, DECLARED), 0) + number
-    for key in registry.keys() if len(registry.freezes) else ():
-        if registry.freezes.on(key) is not None:
-            name = names.get(key.chain_id, OTHER)
-            counts[name, FROZEN] = counts.get((name, FROZEN), 0) + 1
+    for chain_id, number in registry.directory.count_frozen(registry.freezes).items():
+        name = names.get(chain_id, OTHER)
+        counts[name, FROZEN] = counts.get((name, FROZEN), 0) + number
     metrics.sessions(counts)
 
 

@@ -154,7 +154,7 @@ async def test_what_was_let_go_and_is_mined_after_all_is_counted_and_told() -> N
     scene.bundler.mine(op)
     await scene.later(61)
     assert scene.used() == 1
-    assert scene.registry.declared_uses(LOCAL) == 1
+    assert scene.registry.declarations.uses(LOCAL) == 1
     assert scene.ledger.in_flight(LOCAL) == 0
     assert [(end.ended.cause, end.late) for end in scene.told] == [(Cause.UNMINED, False), (Cause.MINED, True)]
 

@@ -13,9 +13,10 @@ import pytest
 
 from proxy.chain.age import ChainAge
 from proxy.chain.blocks.header import Header
-from proxy.edge.admin.backend import FROZEN, GateBackend, ServedChain
+from proxy.edge.admin.backend import GateBackend, ServedChain
 from proxy.edge.admin.query import FreezeRequest, SessionFilter
 from proxy.edge.admin.server import AdminBackend
+from proxy.edge.admin.session_pages import FROZEN
 from proxy.edge.http.upstream import HttpUpstream
 from proxy.edge.rule_files.book import RuleBook, open_rules
 from proxy.edge.storage.store import Store
@@ -96,13 +97,7 @@ async def an_office(age: ChainAge | None = None) -> AsyncIterator[Office]:
         HttpUpstream("soneium", [bundler.url], chain_id=CHAIN_ID, entry_points=frozenset({V07.address})) as upstream,
     ):
         served = ServedChain(
-            name="soneium",
-            chain_id=CHAIN_ID,
-            gate=gate.gate,
-            upstream=upstream,
-            age=age,
-            release=_holds_nothing,
-            take=lambda _chain, _config: None,
+            name="soneium", chain_id=CHAIN_ID, gate=gate.gate, upstream=upstream, age=age, release=_holds_nothing
         )
         await upstream.probe()
         rule_file = Path(stack.enter_context(TemporaryDirectory())) / "rules.yaml"
@@ -128,14 +123,14 @@ def a_request(**scope: Any) -> FreezeRequest:
 
 async def test_it_is_what_the_admin_listener_asks_for(office: Office) -> None:
     backend: AdminBackend = office.backend
-    assert len(await backend.list_sessions(SessionFilter())) == 1
+    assert len((await backend.list_sessions(SessionFilter()))["sessions"]) == 1
 
 
 # sessions
 
 
 async def test_a_session_is_shown_with_all_that_is_known_of_it(office: Office) -> None:
-    (shown,) = await office.backend.show_session(ID)
+    (shown,) = (await office.backend.show_session(ID))["sessions"]
     assert {**shown, "onChain": None} == {
         "chain": "soneium",
         "permissionId": print_bytes(ID),
@@ -155,17 +150,18 @@ async def test_a_session_is_shown_with_all_that_is_known_of_it(office: Office) -
 
 async def test_a_session_whose_state_is_not_known_is_shown_without_one(office: Office) -> None:
     office.room.registry.put(replace(known(TWICE), state=None))
-    (shown,) = await office.backend.show_session(ID)
+    (shown,) = (await office.backend.show_session(ID))["sessions"]
     assert shown["onChain"] is None
 
 
 async def test_an_unknown_permission_id_shows_nothing(office: Office) -> None:
-    assert await office.backend.show_session(Hash32(bytes(32))) == []
+    assert await office.backend.show_session(Hash32(bytes(32))) == {"sessions": [], "next": None}
 
 
 async def test_a_session_of_a_chain_that_is_not_served_any_more_is_shown_by_its_number(office: Office) -> None:
     office.room.registry.put(replace(known(TWICE), key=key_of(TWICE)._replace(chain_id=77)))
-    assert {shown["chain"] for shown in await office.backend.show_session(ID)} == {"soneium", "77"}
+    shown = (await office.backend.show_session(ID))["sessions"]
+    assert {each["chain"] for each in shown} == {"soneium", "77"}
 
 
 @pytest.mark.parametrize(
@@ -187,13 +183,13 @@ async def test_a_session_of_a_chain_that_is_not_served_any_more_is_shown_by_its_
 async def test_sessions_are_filtered_as_asked(office: Office, wanted: SessionFilter, count: int) -> None:
     other = key_of(TWICE)._replace(account=STRANGER)
     office.room.registry.put(known(TWICE, status=Status.REMOVED, key=other))
-    assert len(await office.backend.list_sessions(wanted)) == count
+    assert len((await office.backend.list_sessions(wanted))["sessions"]) == count
 
 
 async def test_the_newest_session_comes_first(office: Office) -> None:
     other = key_of(TWICE)._replace(account=STRANGER)
     office.room.registry.put(known(TWICE, key=other, updated_at=NOW + 1.0))
-    shown = await office.backend.list_sessions(SessionFilter())
+    shown = (await office.backend.list_sessions(SessionFilter()))["sessions"]
     assert [each["account"] for each in shown] == [print_checksummed(STRANGER), print_checksummed(ACCOUNT)]
 
 
@@ -212,7 +208,7 @@ async def test_a_freeze_holds_at_once_and_is_on_disk(office: Office) -> None:
     assert await office.backend.list_freezes() == [told]
     assert office.disk.freezes == list(office.room.registry.freezes)
     assert office.room.registry.freezes.on(key_of(TWICE)) is not None
-    (shown,) = await office.backend.list_sessions(SessionFilter(state=FROZEN))
+    (shown,) = (await office.backend.list_sessions(SessionFilter(state=FROZEN)))["sessions"]
     assert shown["frozen"] == told
 
 
