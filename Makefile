@@ -25,8 +25,8 @@ $(PYTHON_READY): requirements-dev.lock pyproject.toml
 node-packages: $(PYTHON_READY)
 	@$(IN_VENV)/python -m tests.e2e.rig
 
-test: setup lint ## lint, types and every test, the end-to-end flows included
-	$(IN_VENV)/python -m pytest
+test: setup lint ## lint, types and every test, the end-to-end flows included; BESIDE=n at a time
+	$(IN_VENV)/python -m pytest -n $(or $(BESIDE),2) --dist loadgroup
 
 test-clocks: setup ## the suite on a Sunday night, at the end of a month, at both changes of summer time
 	$(IN_VENV)/python -m tests.clocks

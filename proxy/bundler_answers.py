@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from proxy.errors import InvalidParams
 from proxy.jsonrpc import Reply
+from proxy.userop.primitives import Hash32, parse_hash
 
 
 class Meaning(StrEnum):
@@ -149,6 +151,15 @@ def meaning_of_error(code: int | None, message: str | None, status: int) -> Mean
     """What a JSON-RPC error that came under an HTTP status says of the operation."""
     found = next((row.meaning for row in TABLE if row.matches(code, message, status)), Meaning.UNKNOWN)
     return Meaning.REFUSED if found is Meaning.UNKNOWN and status in TOOK_NOTHING else found
+
+
+def hash_named_by(reply: Reply) -> Hash32 | None:
+    """The operation's hash in the answer to a send, be it that alone or a receipt; `None` where there is none."""
+    result = reply.result.get("userOpHash") if isinstance(reply.result, Mapping) else reply.result
+    try:
+        return None if reply.is_error else parse_hash(result, "result")
+    except InvalidParams:
+        return None
 
 
 def meaning_of_answer(reply: Reply, status: int, user_op_hash: str | None) -> Meaning:

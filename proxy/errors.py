@@ -193,11 +193,19 @@ class StateUnavailable(SessiongateError):
 class UpstreamUnavailable(SessiongateError):
     """No bundler answered. `may_have_been_sent` is false only when no byte of the request can have arrived."""
 
+    asked = "bundler"
+
     def __init__(self, problem: str, *, may_have_been_sent: bool) -> None:
         super().__init__(problem)
         self.problem = problem
         self.may_have_been_sent = may_have_been_sent
         self.decision_id: str | None = None  # of the operation that was to be sent, where there was a verdict
+
+
+class PaymasterUnavailable(UpstreamUnavailable):
+    """The paymaster did not answer."""
+
+    asked = "paymaster"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,21 +11,27 @@ from typing import Final
 from proxy.admission import Admission, Judgement, Purpose
 from proxy.admission.enquiry import LIST, Enquiry
 from proxy.admission.reasons import unavailable
-from proxy.bundler_answers import Meaning, meaning_of_answer
-from proxy.errors import Code, InvalidParams, MethodNotFound, Reason, RpcError, StateUnavailable, UpstreamUnavailable
+from proxy.bundler_answers import Meaning, hash_named_by, meaning_of_answer
+from proxy.carried import Serving, read_carried
+from proxy.errors import Code, MethodNotFound, Reason, RpcError, StateUnavailable, UpstreamUnavailable
 from proxy.jsonrpc import Reply, Request, print_error, print_json, print_result
 from proxy.judge.decision import Decision, UpstreamAnswer, Whole
 from proxy.judge.reading import Arrival as AskedBy
 from proxy.judge.verdict import Mode, Reject
-from proxy.methods import MethodClass, check_arity, classify, denial, refusal_of_notification
+from proxy.methods import PREVIEWS, MethodClass, check_arity, classify, denial, refusal_of_notification
 from proxy.ports import Answer, Follower, Forwarded, OperationPlace, Recorder, RequestContext, RequestOutcome, Upstream
 from proxy.refusal import error_of_reason, error_of_upstream, internal_error
 from proxy.userop.entry_point import EntryPoint
-from proxy.userop.primitives import Address, parse_address, parse_hash, print_bytes, print_checksummed
-from proxy.userop.user_operation import UserOperation, parse_user_operation, print_user_operation
+from proxy.userop.primitives import Address, print_bytes
+from proxy.userop.user_operation import UserOperation, parse_user_operation
 
 _LOG: Final = logging.getLogger(__name__)
 _RECEIPT: Final = "eth_getUserOperationReceipt"
+_PURPOSES: Final = {
+    MethodClass.SUBMIT: Purpose.SUBMIT,
+    MethodClass.PREVIEW: Purpose.PREVIEW,
+    MethodClass.SPONSOR: Purpose.SPONSOR,
+}
 
 DialectAnswer = Callable[[str, list[object], str], Awaitable[Forwarded | object]]
 """Answers a method with these params for a client of this name, instead of a plain relay: a reply that goes on as it
@@ -40,6 +46,7 @@ class GateSettings:
     mode: Mode
     judge_previews: bool
     entry_points: Mapping[Address, EntryPoint]
+    chain_id: int | None = None  # of the operations of requests that name one
     allow_methods: frozenset[str] = frozenset()
     session_modules: frozenset[Address] = frozenset()
     translated: frozenset[str] = frozenset()
@@ -73,7 +80,6 @@ class Gate:
     ) -> None:
         self._enquiry = enquiry
         self._dialects = dialects or {}
-        self._settings = settings
         self._admission = admission
         self._upstream = upstream
         self._follower = follower
@@ -81,10 +87,12 @@ class Gate:
         self._clock = clock
         self._stopwatch = stopwatch
         self._new_id = new_id
+        self.take(settings)
 
     def take(self, settings: GateSettings) -> None:
         """Serve by these settings from the next request on."""
         self._settings = settings
+        self._serving = Serving(settings.entry_points, settings.chain_id)
 
     async def answer(self, request: Request, context: RequestContext) -> Answer | None:
         """Serve one request; `None` for a notification. Whatever happens, it is counted and it is answered."""
@@ -119,7 +127,7 @@ class Gate:
 
         Raises `RpcError` for what cannot be read.
         """
-        served = self._entry_point(entry_point, "entryPoint")
+        served = self._serving.entry_point(entry_point, "entryPoint")
         op = parse_user_operation(operation, served.version, field="operation")
         asked_by = AskedBy(chain=chain, client="explain", method="eth_sendUserOperation")
         judgement = await self._admission.judge(op, served, purpose=Purpose.EXPLAIN, request=asked_by)
@@ -137,7 +145,7 @@ class Gate:
             case MethodClass.PASS:
                 check_arity(request.method, len(request.params))
                 return await self._relay(request, context)
-            case MethodClass.SUBMIT | MethodClass.PREVIEW:
+            case MethodClass.SUBMIT | MethodClass.PREVIEW | MethodClass.SPONSOR:
                 check_arity(request.method, len(request.params))
                 return await self._judge(request, method_class, context)
 
@@ -188,11 +196,10 @@ class Gate:
         self, request: Request, method_class: MethodClass, context: RequestContext
     ) -> tuple[Answer, RequestOutcome]:
         """A method that carries an operation: nothing of the client's bytes goes on, only what was read and judged."""
-        preview = method_class is MethodClass.PREVIEW
-        entry_point = self._entry_point(request.params[1])
-        op = parse_user_operation(request.params[0], entry_point.version, estimate=preview)
+        preview = method_class in PREVIEWS
+        carried = read_carried(request.method, method_class, request.params, self._serving)
+        op, entry_point, params = carried.op, carried.entry_point, carried.params
         context.guest.admit_operation(op, entry_point, self._settings.session_modules)
-        params = _print_params(op, entry_point, request.params[2:])
         if self._settings.mode is Mode.OFF or (preview and not self._settings.judge_previews):
             place = None if preview else _place_of(op, entry_point)
             return self._pass_on(request, await self._post(request.method, params, submit=not preview, place=place))
@@ -205,7 +212,7 @@ class Gate:
             peer=context.remote or "",
             absent_rate=context.guest.absent_rate,
         )
-        purpose = Purpose.PREVIEW if preview else Purpose.SUBMIT
+        purpose = _PURPOSES[method_class]
         judgement = await self._admission.judge(op, entry_point, purpose=purpose, request=asked_by)
         if not preview:
             judgement = await self._hold(judgement)
@@ -331,16 +338,6 @@ class Gate:
         outcome = RequestOutcome.UPSTREAM_ERROR if forwarded.reply.is_error else RequestOutcome.ANSWERED
         return Answer(forwarded.reply.with_id(request.id or "null"), forwarded.status), outcome
 
-    def _entry_point(self, value: object, field: str = "params[1]") -> EntryPoint:
-        address = parse_address(value, field)
-        entry_point = self._settings.entry_points.get(address)
-        if entry_point is None:
-            served = ", ".join(
-                f"{print_checksummed(each.address)} ({each.version})" for each in self._settings.entry_points.values()
-            )
-            raise InvalidParams(field, f"entry point {print_checksummed(address)} is not served here; {served} is")
-        return entry_point
-
     def _decide(
         self, method: str, judgement: Judgement, op: UserOperation, entry_point: EntryPoint, context: RequestContext
     ) -> Decision:
@@ -371,21 +368,10 @@ def _place_of(op: UserOperation, entry_point: EntryPoint) -> OperationPlace:
     return OperationPlace(entry_point.address, op.sender, op.nonce)
 
 
-def _print_params(op: UserOperation, entry_point: EntryPoint, rest: list[object]) -> bytes:
-    """What was judged, printed by us: no byte of the client's goes on that was not understood."""
-    return print_json([print_user_operation(op), print_bytes(entry_point.address), *rest])
-
-
 def _named_by(judgement: Judgement, reply: Reply) -> Judgement:
     """An operation whose hash could not be told is followed under the one that the bundler gives it."""
-    operation, result = judgement.operation, reply.result
-    if reply.is_error or operation is None or operation.told_hash is not None:
-        return judgement
-    if isinstance(result, Mapping):
-        result = result.get("userOpHash")
-    try:
-        named = parse_hash(result, "result")
-    except InvalidParams:
+    operation = judgement.operation
+    if operation is None or operation.told_hash is not None or (named := hash_named_by(reply)) is None:
         return judgement
     return replace(judgement, operation=replace(operation, told_hash=named))
 

@@ -26,6 +26,7 @@ class HappeningKind(StrEnum):
     REVERTED = "reverted"  # mined, and its calls failed
     USE_PAST_GATE = "use_past_gate"  # a session used on chain by an operation that did not come through here
     GRANT_PAST_GATE = "grant_past_gate"  # a session granted on chain, likewise
+    NONCE_GAP = "nonce_gap"  # an operation was sent that waits behind a gap in its key's nonces
     LEDGER_REWOUND = "ledger_rewound"  # the ledger is older than what it once held: restored from a copy
     CLOCK_JUMPED = "clock_jumped"  # this machine's time of day
     TEST = "test"  # `sessiongate alerts test`

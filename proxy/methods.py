@@ -22,6 +22,7 @@ class MethodClass(StrEnum):
 
     SUBMIT = "submit"  # carries an operation and hands it in: judged, recorded, forwarded as printed by us
     PREVIEW = "preview"  # carries an operation and hands nothing in: judged, nothing recorded
+    SPONSOR = "sponsor"  # asks a paymaster to pay for an operation: judged as a preview
     PASS = "pass"  # relayed; submits nothing  # noqa: S105 (a verb, no password)
     OWN = "own"  # answered by this gate; nobody else is asked
     DENY = "deny"  # answered with -32601, never relayed
@@ -57,6 +58,10 @@ def _preview(name: str, *optional: str) -> Method:
     return _method(name, MethodClass.PREVIEW, _OPERATION, optional)
 
 
+def _sponsor(name: str, *required: str, optional: tuple[str, ...] = ()) -> Method:
+    return _method(name, MethodClass.SPONSOR, required, optional)
+
+
 def _pass(name: str, *required: str, optional: tuple[str, ...] = ()) -> Method:
     return _method(name, MethodClass.PASS, required, optional)
 
@@ -78,8 +83,6 @@ _METHODS: Final = (
     _pass("pimlico_getUserOperationStatus", "userOpHash"),
     _pass("pimlico_getTokenQuotes", "tokens", "entryPoint", "chainId"),
     _pass("pimlico_getSupportedTokens", optional=("context",)),
-    _pass("pm_validateSponsorshipPolicies", "userOperation", "entryPoint", "policyIds"),  # as permissionless sends it
-    _pass("pimlico_validateSponsorshipPolicies", "userOperation", "entryPoint", "policyIds"),
     _pass("biconomy_getGasFeeValues"),
     _pass("biconomy_getUserOperationStatus", "userOpHash"),
     _pass("zd_getUserOperationGasPrice"),
@@ -95,12 +98,27 @@ _METHODS: Final = (
     _pass("skandha_config"),
     _pass("skandha_userOperationStatus", "userOpHash"),
     _pass("voltaire_feesPerGas"),
-    _pass("pm_getPaymasterStubData", *_OPERATION, "chainId", optional=("context",)),
-    _pass("pm_getPaymasterData", *_OPERATION, "chainId", optional=("context",)),
-    _pass("pm_sponsorUserOperation", *_OPERATION, optional=("context", "stateOverrides")),
-    _pass("pimlico_sponsorUserOperation", *_OPERATION, optional=("context", "stateOverrides")),
+    # of paymasters: how each carries its operation is read in `proxy.carried`
+    _sponsor("pm_getPaymasterStubData", *_OPERATION, "chainId", optional=("context",)),  # ERC-7677; viem, Startale
+    _sponsor("pm_getPaymasterData", *_OPERATION, "chainId", optional=("context",)),
+    # permissionless, userop.js; Biconomy's older SDK without an entry point; Etherspot's takes chain and key, too
+    _sponsor("pm_sponsorUserOperation", *_OPERATION, optional=("context", "chainId", "apiKey")),
+    _sponsor("pimlico_sponsorUserOperation", *_OPERATION, optional=("context", "stateOverrides")),
+    _sponsor("pm_validateSponsorshipPolicies", *_OPERATION, "policyIds"),  # permissionless
+    _sponsor("pimlico_validateSponsorshipPolicies", *_OPERATION, "policyIds"),
+    _sponsor("pm_getFeeQuotes", *_OPERATION, optional=("chainId", "context")),  # @startale-scs/aa-sdk
+    _sponsor("pm_getFeeQuoteOrData", "userOperation", "context"),  # @biconomy/abstractjs
+    _sponsor("zd_sponsorUserOperation", "sponsorship"),  # @zerodev/sdk
+    _sponsor("stackup_getERC20TokenQuotes", "sponsorship"),  # @zerodev/sdk
+    _sponsor("alchemy_requestGasAndPaymasterAndData", "sponsorship"),  # @account-kit/infra
+    _sponsor("alchemy_requestPaymasterAndData", "sponsorship"),
+    _sponsor("eth_paymasterAndDataForEstimateGas", *_OPERATION, "chainId"),  # Base's paymaster
+    _sponsor("eth_paymasterAndDataForUserOperation", *_OPERATION, "chainId"),
     _pass("pm_supportedEntryPoints"),
-    _pass("pm_getFeeQuotes", *_OPERATION, optional=("context", "chainId")),
+    _pass("pm_supportedERC20Tokens", "entryPoint"),  # abstractionkit
+    _pass("pm_chainId"),
+    _pass("pm_accounts", "entryPoint", optional=("context",)),  # Stackup's
+    _pass("zd_pm_accounts", "chain"),  # @zerodev/sdk
     # answered where `session_queries` is on
     _method("sessiongate_getSession", MethodClass.OWN, ("account",), ("permissionId", "module")),
     _method("sessiongate_listSessions", MethodClass.OWN, ("account",), ("after",)),
@@ -108,6 +126,46 @@ _METHODS: Final = (
 
 METHODS: Final = {method.name: method for method in _METHODS}
 """The closed table by exact name."""
+
+PREVIEWS: Final = frozenset({MethodClass.PREVIEW, MethodClass.SPONSOR})
+"""What carries an operation and hands nothing in."""
+
+_PAYMASTERS: Final = frozenset(
+    {
+        "pimlico_getTokenQuotes",
+        "pimlico_getSupportedTokens",
+        "zd_pm_accounts",
+        *(method.name for method in _METHODS if method.method_class is MethodClass.SPONSOR),
+    }
+)
+
+
+def is_for_paymaster(method: str) -> bool:
+    """Whether a method is asked of the chain's paymaster, where it has one of its own, and not of its bundler."""
+    return method in _PAYMASTERS or method.startswith("pm_")
+
+
+def is_preview(method: str) -> bool:
+    """Whether a method carries an operation that is judged and not handed in."""
+    return classify(method) in PREVIEWS
+
+
+NODE_READS: Final = frozenset(
+    {
+        "eth_blockNumber",
+        "eth_call",
+        "eth_feeHistory",
+        "eth_gasPrice",
+        "eth_getBalance",
+        "eth_getBlockByNumber",
+        "eth_getCode",
+        "eth_getTransactionCount",
+        "eth_getTransactionReceipt",
+        "eth_maxPriorityFeePerGas",
+    }
+)
+"""What SDKs ask their one URL for between two operations. Nothing in it submits, signs, traces or scans logs; served
+where `node_reads` is on."""
 
 OTHER_METHOD: Final = "other"
 METHOD_LABELS: Final = frozenset({*METHODS, OTHER_METHOD})

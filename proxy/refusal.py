@@ -29,7 +29,7 @@ def error_of_reason(reason: Reason, decision: Decision) -> tuple[Code, str, dict
 
 
 def error_of_upstream(error: UpstreamUnavailable, *, submit: bool) -> tuple[Code, str, dict[str, object]]:
-    """No bundler answered. After a submission the caller must know whether it may be on its way."""
+    """Nobody answered. After a submission the caller must know whether it may be on its way."""
     data: dict[str, object] = {} if error.decision_id is None else {"decisionId": error.decision_id}
     data |= {"reason": Code.UPSTREAM_UNAVAILABLE.label, "retryable": True}
     if submit:
@@ -37,8 +37,8 @@ def error_of_upstream(error: UpstreamUnavailable, *, submit: bool) -> tuple[Code
     if submit and error.may_have_been_sent:
         data["remedy"] = _LOOK_FIRST
     else:
-        data["remedy"] = "send again; if it persists, the operator of this gate has to look at its bundler"
-    return Code.UPSTREAM_UNAVAILABLE, f"no bundler answered: {error.problem}", data
+        data["remedy"] = f"send again; if it persists, the operator of this gate has to look at its {error.asked}"
+    return Code.UPSTREAM_UNAVAILABLE, f"no {error.asked} answered: {error.problem}", data
 
 
 def internal_error(decision_id: str, *, submit: bool, may_have_been_sent: bool) -> tuple[Code, str, dict[str, object]]:

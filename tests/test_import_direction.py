@@ -28,6 +28,7 @@ _room("document", "errors")
 _room("written", "userop")
 _room("jsonrpc", "strict_json")
 _room("methods", "strict_json")
+_room("carried", "methods")
 _room("bundler_answers", "jsonrpc")
 _room("session", "userop")
 _room("judge", "session", "document", "written")
@@ -39,7 +40,7 @@ _room("rehearsal", "judge", "ledger")
 _room("admission", "judge", "ledger")
 _room("refusal", "judge")
 _room("ports", "clients", "judge", "ledger", "jsonrpc", "methods", "happening")
-_room("gate", "admission", "bundler_answers", "ports", "refusal")
+_room("gate", "admission", "bundler_answers", "carried", "ports", "refusal")
 _room("chain", "gate")
 _room("edge", "chain", "gate", "config")
 _room("app", "edge")
@@ -48,6 +49,7 @@ _room("cli", "app", "rehearsal")
 PURE_ROOMS = frozenset(
     {
         "bundler_answers",
+        "carried",
         "clients",
         "document",
         "errors",

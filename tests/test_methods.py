@@ -10,10 +10,13 @@ from proxy.errors import Code, InvalidParams
 from proxy.methods import (
     METHOD_LABELS,
     METHODS,
+    NODE_READS,
     MethodClass,
     check_arity,
     classify,
     denial,
+    is_for_paymaster,
+    is_preview,
     method_label,
     refusal_of_allow,
     refusal_of_notification,
@@ -40,10 +43,21 @@ READS = (
     "voltaire_feesPerGas",
     "web3_clientVersion",
     "web3_bundlerVersion",
+    "pm_supportedEntryPoints",
+    "zd_pm_accounts",
+)
+SPONSORSHIPS = (
     "pm_getPaymasterStubData",
     "pm_getPaymasterData",
     "pm_sponsorUserOperation",
+    "pm_validateSponsorshipPolicies",
     "pm_getFeeQuotes",
+    "pm_getFeeQuoteOrData",
+    "pimlico_sponsorUserOperation",
+    "zd_sponsorUserOperation",
+    "stackup_getERC20TokenQuotes",
+    "alchemy_requestGasAndPaymasterAndData",
+    "eth_paymasterAndDataForUserOperation",
 )
 NEVER = (
     "eth_sendRawTransaction",
@@ -87,6 +101,17 @@ def test_nothing_else_is_a_submission() -> None:
 @pytest.mark.parametrize("method", PREVIEWS)
 def test_previews_are_judged(method: str) -> None:
     assert classify(method) is MethodClass.PREVIEW
+
+
+@pytest.mark.parametrize("method", SPONSORSHIPS)
+def test_what_asks_a_paymaster_to_pay_is_judged_as_a_preview_and_is_the_paymasters(method: str) -> None:
+    assert classify(method) is MethodClass.SPONSOR
+    assert is_preview(method)
+    assert is_for_paymaster(method)
+
+
+def test_what_submits_or_asks_the_chain_is_never_put_to_a_paymaster() -> None:
+    assert not any(is_for_paymaster(method) for method in (*SUBMITTING, *PREVIEWS, "eth_chainId", *NODE_READS))
 
 
 @pytest.mark.parametrize("method", READS)

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 
 from proxy.admission import reasons
 from proxy.admission.conclusion import UNNAMED_REQUEST, Conclusion, Heard
-from proxy.admission.hearing import Hearing
+from proxy.admission.hearing import Hearing, slot_of
 from proxy.admission.judgement import Judgement
+from proxy.admission.nonce_order import waits_behind
 from proxy.admission.sources import ChainReader, Found, Purpose, RecentReads, Settlement, Sources, Terms
 from proxy.admission.turns import Asker
 from proxy.errors import Code, Reason, StateUnavailable, Undecodable
@@ -105,7 +107,7 @@ class Admission:
     def _refuse_unproven(self, head: DecodedOperation, purpose: Purpose, check: SignatureCheck) -> Reason | None:
         """Why an operation is not its session's, as far as that is known before anything dear is done for it."""
         claim = head.claim
-        if claim is None or purpose is Purpose.PREVIEW or misnaming_of(head.op.nonce, claim.layout) is not None:
+        if claim is None or purpose.is_preview or misnaming_of(head.op.nonce, claim.layout) is not None:
             return None
         key = SessionKey(self._terms.chain_id, claim.module, head.op.sender, claim.envelope.permission_id)
         known, declared = self._registry.get(key), self._registry.declarations.of(key)
@@ -120,7 +122,7 @@ class Admission:
 
     async def _decode_head(self, op: UserOperation, entry_point: EntryPoint, purpose: Purpose) -> DecodedOperation:
         """Read who signed what; whom its hash depends on is asked for only where something needs the hash."""
-        terms, preview = self._terms, purpose is Purpose.PREVIEW
+        terms, preview = self._terms, purpose.is_preview
         delegate = None
         if not preview:
             try:
@@ -128,7 +130,15 @@ class Admission:
             except StateUnavailable:
                 if find_session_module(op.nonce, terms.session_modules) is not None:
                     raise
-        return decode_head(op, entry_point, terms.chain_id, terms.session_modules, delegate=delegate, preview=preview)
+        return decode_head(
+            op,
+            entry_point,
+            terms.chain_id,
+            terms.session_modules,
+            delegate=delegate,
+            preview=preview,
+            sponsored=purpose is Purpose.SPONSOR,
+        )
 
     async def _delegate(self, op: UserOperation, entry_point: EntryPoint) -> Address | None:
         """The sender's EIP-7702 delegate where the hash depends on it and the operation does not bring it along."""
@@ -145,6 +155,8 @@ class Admission:
             return Reject((reasons.hidden_claim(),))
         if operation.op.sender in self._terms.strict_accounts and not _is_readable(operation):
             return Reject((reasons.strict(operation.op.sender),))
+        if operation.is_unsigned and find_session_module(operation.op.nonce, self._terms.session_modules) is not None:
+            return Allow(("not signed yet: nobody knows by which session it will be",))
         return Allow()
 
     def _is_signed_by_session(self, operation: DecodedOperation) -> bool:
@@ -186,21 +198,51 @@ class Admission:
         await self._sources.reconciled(key)
         asker = Asker(request.client, request.peer, key.account, request.absent_rate)
         hearing = Hearing(self._sources, operation, claim, key, purpose, check_signature=check, asker=asker)
-        fit = await hearing.fit()
+        # before anything rests on what is known now; of a session that is not known yet, once its key has signed
+        known = self._registry.get(key)
+        in_order = self._is_held_to_order(purpose)
+        looked = known is not None and known.state is not None
+        gap = await self._gap(operation) if in_order and looked else None
+        fit = await hearing.fit() if gap is None else gap
+        if in_order and not looked and not isinstance(fit, Reason):
+            gap = await self._gap(operation)
+            fit = await hearing.fit() if gap is None else gap
         # again: it may have been frozen while others were asked
         if (frozen := self.frozen(operation)) is not None:
             return Heard(verdict=Reject((frozen,)), operation=operation)
         if isinstance(fit, Reason):
             fit = self._with_word_on_key(operation, claim, fit, purpose)
             return Heard(verdict=Reject((fit,)), operation=operation, session=key, grounds=hearing.grounds)
+        self._tell_of_gap(operation, key, purpose)
         allowed = Allow(fit.notes, fit.waived)
         return Heard(verdict=allowed, operation=operation, session=key, fit=fit, grounds=hearing.grounds)
+
+    def _is_held_to_order(self, purpose: Purpose) -> bool:
+        is_known = self._sources.order is not None
+        return is_known and self._terms.nonce_gap == "reject" and purpose is not Purpose.PREVIEW
+
+    async def _gap(self, operation: DecodedOperation) -> Reason | None:
+        """Why an operation that waits behind a gap is refused. Raises `StateUnavailable` when nobody can tell."""
+        order = self._sources.order
+        try:
+            missing = None if order is None else await order.missing(slot_of(operation))
+        except StateUnavailable:
+            if self._terms.stale_state == "closed":
+                raise
+            return None
+        return None if missing is None else waits_behind(missing)
+
+    def _tell_of_gap(self, operation: DecodedOperation, key: SessionKey, purpose: Purpose) -> None:
+        """The same where it is sent all the same: nobody waits for that."""
+        order, name = self._sources.order, operation.told_hash
+        if order is not None and self._terms.nonce_gap == "alert" and purpose is Purpose.SUBMIT and name is not None:
+            order.watch(slot_of(operation), partial(self._sources.behind_gap, key, name))
 
     def _with_word_on_key(
         self, operation: DecodedOperation, claim: SessionClaim, reason: Reason, purpose: Purpose
     ) -> Reason:
         """Whether the key of a session that is revoked or frozen signed: its holder still tries, or a stranger does."""
-        if reason.code is not Code.SESSION_REVOKED or purpose is Purpose.PREVIEW:
+        if reason.code is not Code.SESSION_REVOKED or purpose.is_preview:
             return reason
         key = SessionKey(self._terms.chain_id, claim.module, operation.op.sender, claim.envelope.permission_id)
         signer = self._registry.signer_of(key)

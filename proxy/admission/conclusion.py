@@ -90,7 +90,7 @@ class Conclusion:
             verdict=verdict, operation=heard.operation, facts=facts, finding=finding, grounds=heard.grounds
         )
         if not refused and heard.operation is not None and heard.operation.told_hash is None:
-            return judgement if purpose is Purpose.PREVIEW else self._without_hash(judgement)
+            return judgement if purpose.is_preview else self._without_hash(judgement)
         if refused or purpose is not Purpose.SUBMIT or heard.operation is None:
             return judgement
         return self._reserve(judgement, heard.operation, heard, charges, bringer)
@@ -214,7 +214,7 @@ class Conclusion:
 def _bringer(heard: Heard, purpose: Purpose, request: Arrival) -> Bringer | None:
     """Who brought an operation that nobody's signature was checked for; `None` where its session's key has signed."""
     fit = heard.fit
-    if fit is None or purpose is Purpose.PREVIEW:
+    if fit is None or purpose.is_preview:
         signed = False
     elif fit.accepted is None or Waived.VALIDATOR in fit.waived or fit.accepted.owner_unchecked:
         signed = fit.declared is not None

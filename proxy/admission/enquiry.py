@@ -53,6 +53,10 @@ class Enquiry:
         self._listing = listing
         self._description = Description(sources, records)
 
+    def take(self, listing: frozenset[str]) -> None:
+        """From now on these clients may ask what an account has."""
+        self._listing = listing
+
     def setting_missing(self, method: str, client: str) -> str | None:
         """The setting without which this client may not ask; `None` when it may."""
         if method == LIST:

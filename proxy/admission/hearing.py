@@ -81,7 +81,7 @@ class Hearing:
         self._claim = claim
         self._key = key
         self._check_signature = check_signature
-        self._preview = purpose is Purpose.PREVIEW
+        self._preview = purpose.is_preview
         self._now = sources.clock()
         self._in_flight = sources.ledger.in_flight_beside(slot_of(operation))
         self._answers: dict[AskedFact, Answer] = {}

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final, Literal, NamedTuple, Protocol
 
+from proxy.admission.nonce_order import NonceOrder
 from proxy.admission.turns import FirstReadings
 from proxy.errors import StateUnavailable
 from proxy.judge.evaluate import RuleJudge
@@ -33,7 +34,13 @@ class Purpose(Enum):
 
     SUBMIT = auto()  # the operation goes out: what it uses is held
     PREVIEW = auto()  # an estimate: nothing is held, and a stub signature is not held against it
+    SPONSOR = auto()  # likewise, of one that will name a paymaster and may not be signed at all yet
     EXPLAIN = auto()  # as a submission would be judged, and nothing is held
+
+    @property
+    def is_preview(self) -> bool:
+        """Whether only what could become of the operation is asked, before it is whole."""
+        return self in (Purpose.PREVIEW, Purpose.SPONSOR)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +54,7 @@ class Terms:
     unknown_validator: Doubt = "ask"
     strict_accounts: frozenset[Address] = frozenset()
     stale_state: Literal["closed", "open"] = "closed"
+    nonce_gap: Literal["alert", "reject"] = "alert"  # what becomes of an operation behind a gap in its key's nonces
     fresh_seconds: float = 2.0
     keep_grounds: bool = False  # what a session's verdict rested on is handed on with it
 
@@ -178,12 +186,17 @@ async def _nothing_to_reconcile(_key: SessionKey) -> None:
     return None
 
 
+def _nobody_to_tell(_key: SessionKey, _user_op_hash: Hash32, _missing: int) -> None:
+    return None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
     """Everything a verdict of one chain draws on. `reader` is `None` without a node; `clock` gives unix seconds.
 
     `reconciled` returns when it was asked what became of a session's operations that a restart found in flight.
     `stale` tells whether what is known of the chain is too old. `first` bounds what strangers may have looked for.
+    `order` knows of gaps in nonces, `None` without a node; `behind_gap` hears of operations that wait, and for what.
     `rules` gives the rules of this moment, `None` where ops wrote none; they are asked for once for each judgement.
     """
 
@@ -198,3 +211,5 @@ class Sources:
     rules: Callable[[], RuleJudge | None] = _no_rules
     stale: Callable[[], Staleness | None] = _never_stale
     first: FirstReadings | None = None
+    order: NonceOrder | None = None
+    behind_gap: Callable[[SessionKey, Hash32, int], None] = _nobody_to_tell

@@ -106,6 +106,10 @@ class AbsentBudget:
         self._clock = clock
         self._left: OrderedDict[tuple[str, str], tuple[float, float]] = OrderedDict()  # how much, and as of when
 
+    def take(self, a_second: float) -> None:
+        """From now on so many."""
+        self._a_second = a_second
+
     def refusal(self, asker: Asker) -> Reason | None:
         """Why this client may not have another id looked for now; `None` while it may."""
         if self._left_of(asker) >= 1.0:

@@ -16,6 +16,7 @@ from proxy.admission.turns import AbsentBudget, FirstReadings, Turns
 from proxy.app.background import run_in_background
 from proxy.app.dialects import dialects_of, node_upstream, reads_of, translated_of
 from proxy.app.memory import Memory, Remains
+from proxy.app.paymaster import paymaster_of
 from proxy.app.settling import Settling, settling_of
 from proxy.app.telling import Telling
 from proxy.chain.age import ChainAge
@@ -29,6 +30,7 @@ from proxy.edge.dialects.node_reads import NodeReads
 from proxy.edge.http.endpoints import Health
 from proxy.edge.http.listener import Transport
 from proxy.edge.http.once import OnceSent
+from proxy.edge.http.paymaster import BundlersAndPaymaster, PaymasterService
 from proxy.edge.http.upstream import HttpUpstream, UpstreamSettings
 from proxy.edge.rule_files.book import RuleBook
 from proxy.edge.telemetry.metrics import Metrics
@@ -73,6 +75,8 @@ async def start_chain(name: str, chain: Chain, shared: Shared) -> ServedChain:
     served, lookout, nodeside = built.served, built.settling.lookout, built.settling.nodeside
     for task in (served.upstream.watch(_PROBE_SECONDS), lookout.run()):
         run_in_background(task, shared.stack)
+    if built.paymaster is not None:
+        run_in_background(built.paymaster.watch(_PROBE_SECONDS), shared.stack)
     if nodeside is not None and served.age is not None:
         watch, age = nodeside.watch, served.age
         for work in (watch.run(), nodeside.quiet.run()):
@@ -87,6 +91,7 @@ class BuiltChain:
 
     served: ServedChain
     settling: Settling
+    paymaster: PaymasterService | None = None
 
 
 async def build_chain(name: str, chain: Chain, shared: Shared) -> BuiltChain:
@@ -127,6 +132,7 @@ async def build_chain(name: str, chain: Chain, shared: Shared) -> BuiltChain:
     refresh = None
     if reader is not None:
         refresh = sparing(refreshing(reader.reread, shared.registry, lookout.settle_now), reads)
+    absent = AbsentBudget(config.limits.absent_sessions, time.monotonic)
     disagreements = Disagreements(count=partial(shared.metrics.disagreed, name), refresh=refresh)
     stack.push_async_callback(disagreements.close)
     sources = Sources(
@@ -140,39 +146,59 @@ async def build_chain(name: str, chain: Chain, shared: Shared) -> BuiltChain:
         reconciled=lookout.reconciled,
         rules=lambda: shared.rules.judge,
         stale=lambda: None if age is None else age.stale(),
-        first=FirstReadings(
-            Turns(FIRST_READINGS_AT_ONCE),
-            AbsentBudget(config.limits.absent_sessions, time.monotonic),
-            seconds=config.limits.node_seconds,
-        ),
+        order=None if nodeside is None else nodeside.order,
+        behind_gap=telling.behind_gap,
+        first=FirstReadings(Turns(FIRST_READINGS_AT_ONCE), absent, seconds=config.limits.node_seconds),
     )
     failure = LedgerFailure(open=config.ledger_fail is LedgerFail.OPEN, sent_unheld=telling.sent_unheld)
     modules = frozenset(chain.session_modules)
     read_from = node_upstream(name, chain, config.limits.node_seconds, Transport(config.transport))
     if read_from is not None:
         await stack.enter_async_context(read_from)
+    enquiry = _enquiry(sources, shared)
+    once: OnceSent | BundlersAndPaymaster = OnceSent(upstream, time.monotonic)
+    paymaster = paymaster_of(name, chain, config, shared.metrics)
+    if paymaster is not None:
+        once = BundlersAndPaymaster(once, await stack.enter_async_context(paymaster))
     gate = Gate(
         gate_settings(chain, config),
         admission=Admission(sources),
-        enquiry=_enquiry(sources, shared),
+        enquiry=enquiry,
         dialects=dialects_of(upstream, node, None if read_from is None else NodeReads(read_from, time.monotonic)),
-        upstream=OnceSent(upstream, time.monotonic),
+        upstream=once,
         follower=OperationFollower(lookout, ledger, modules, time.time, disagreements.note, failure=failure),
         recorder=shared.recorder,
         clock=time.time,
         stopwatch=time.perf_counter,
         new_id=_new_decision_id,
     )
+
+    def take(chain: Chain, config: Config) -> None:
+        gate.take(gate_settings(chain, config))
+        upstream.take([each.url for each in chain.bundlers], total_seconds=config.limits.request_seconds)
+        ledger.take(_caps(config))
+        absent.take(config.limits.absent_sessions)
+        enquiry.take(_listing(config))
+
     served = ServedChain(
-        name=name, chain_id=chain.chain_id, gate=gate, upstream=upstream, age=age, release=settlement.release
+        name=name,
+        chain_id=chain.chain_id,
+        gate=gate,
+        upstream=upstream,
+        age=age,
+        release=settlement.release,
+        take=take,
     )
-    return BuiltChain(served=served, settling=settling)
+    return BuiltChain(served=served, settling=settling, paymaster=paymaster)
 
 
 def _enquiry(sources: Sources, shared: Shared) -> Enquiry:
     config = shared.config
-    listing = frozenset(client.name for client in config.clients if client.list_sessions)
-    return Enquiry(sources, shared.memory, named=config.session_queries, listing=listing)
+    return Enquiry(sources, shared.memory, named=config.session_queries, listing=_listing(config))
+
+
+def _listing(config: Config) -> frozenset[str]:
+    return frozenset(client.name for client in config.clients if client.list_sessions)
 
 
 def _show_state(name: str, metrics: Metrics, watch: BlockWatch, age: ChainAge) -> None:
@@ -205,6 +231,7 @@ def _terms(chain: Chain) -> Terms:
         unknown_validator=chain.unknown_validator.value,
         strict_accounts=frozenset(chain.strict_accounts),
         stale_state=chain.node_fail.value,
+        nonce_gap=chain.nonce_gap.value,
     )
 
 
@@ -238,6 +265,7 @@ def gate_settings(chain: Chain, config: Config) -> GateSettings:
         mode=config.mode,
         judge_previews=config.previews is Previews.JUDGE,
         entry_points={entry_point.address: entry_point for entry_point in chain.entry_points},
+        chain_id=chain.chain_id,
         allow_methods=frozenset(chain.allow_methods) | reads_of(chain),
         session_modules=frozenset(chain.session_modules),
         translated=translated_of(chain),

@@ -1,8 +1,7 @@
 """The settings read again while the gate serves: what can be put in force is, what needs a restart is named.
 
-In force at once: `mode`, `previews`, `clients`, `cors`, the sizes in `limits`, and of a chain `allow_methods`,
-`fee_methods` and `status_methods`. A request that is under way is finished by the settings it was met by. A faulty file
-changes nothing.
+In force at once is what is listed here: who may call, whom to ask, how much, and in which mode. A request that is under
+way is finished by the settings it was met by. A faulty file changes nothing.
 """
 
 from __future__ import annotations
@@ -19,9 +18,15 @@ from proxy.ports import Deed
 
 _LOG: Final = logging.getLogger(__name__)
 
-TOP: Final = ("mode", "previews", "clients", "cors")
-LIMITS: Final = ("max_body_bytes", "max_batch", "max_depth", "max_elements")
-OF_A_CHAIN: Final = ("allow_methods", "fee_methods", "status_methods")
+TOP: Final = (
+    *("mode", "previews", "clients", "cors", "trusted_proxies", "forwarded_by"),
+    *("admin_token", "log", "drain_seconds"),
+)
+LIMITS: Final = (
+    *("max_body_bytes", "max_batch", "max_depth", "max_elements", "request_seconds"),
+    *("absent_sessions", "in_flight_per_session", "in_flight_per_account"),
+)
+OF_A_CHAIN: Final = ("bundlers", "allow_methods", "fee_methods", "status_methods")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,8 +102,13 @@ class SettingsReload:
         self._noted = noted
         self._one_at_a_time = asyncio.Lock()
 
-    async def reload(self, who: str) -> SettingsOutcome:
-        """Read the settings again; `who` says on whose word."""
+    @property
+    def config(self) -> Config:
+        """The settings in force."""
+        return self._config
+
+    async def reload(self, who: str, why: str = "") -> SettingsOutcome:
+        """Read the settings again; `who` says on whose word, and goes on record with `why` and what came of it."""
         async with self._one_at_a_time:
             try:
                 after = await asyncio.to_thread(self._reread)
@@ -106,6 +116,9 @@ class SettingsReload:
                 for fault in errors.faults:
                     _LOG.error("settings: %s", fault)
                 _LOG.error("settings not reloaded: %d faults; those before stay in force", len(errors.faults))
+                self._noted(
+                    Deed(what="settings_not_reloaded", who=who, why=why, details={"faults": len(errors.faults)})
+                )
                 return SettingsOutcome(faults=tuple(str(fault) for fault in errors.faults))
             paths = tuple(differences(self._config, after))
             outcome = SettingsOutcome(
@@ -113,16 +126,16 @@ class SettingsReload:
                 needs_restart=tuple(path for path in paths if not can_be_put_in_force(path)),
             )
             if outcome.in_force:
-                self._config = merged(self._config, after)
-                self._apply(self._config)
-            self._tell(outcome, who)
+                both = merged(self._config, after)
+                self._apply(both)
+                self._config = both
+            self._tell(outcome, who, why)
             return outcome
 
-    def _tell(self, outcome: SettingsOutcome, who: str) -> None:
+    def _tell(self, outcome: SettingsOutcome, who: str, why: str) -> None:
         if outcome.in_force:
             _LOG.info("settings reloaded: %s in force", ", ".join(outcome.in_force))
         if outcome.needs_restart:
             _LOG.warning("settings: %s changed, and need a restart", ", ".join(outcome.needs_restart))
-        if outcome.in_force or outcome.needs_restart:
-            details = {"inForce": list(outcome.in_force), "needsRestart": list(outcome.needs_restart)}
-            self._noted(Deed(what="settings_reloaded", who=who, details=details))
+        details = {"inForce": ", ".join(outcome.in_force), "needsRestart": ", ".join(outcome.needs_restart)}
+        self._noted(Deed(what="settings_reloaded", who=who, why=why, details=details))

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 import uvloop
 
 from proxy.app.background import run_in_background
-from proxy.app.chain import Shared, build_chain, gate_settings, start_chain
+from proxy.app.chain import Shared, build_chain, start_chain
 from proxy.app.deeds import note_reload
 from proxy.app.descriptors import descriptors_of
 from proxy.app.memory import (
@@ -31,7 +31,7 @@ from proxy.app.memory import (
     tell_of_missing,
 )
 from proxy.app.reload import SettingsReload
-from proxy.app.settings import admin_access, audit_writer, metrics_of, server_settings, tell_heads_of
+from proxy.app.settings import admin_access, audit_writer, metrics_of, server_settings, tell_heads_of, upstream_names
 from proxy.app.tracing import Tracing, open_tracing
 from proxy.clients.rations import Rations
 from proxy.config import Config, Tls
@@ -79,6 +79,7 @@ class Running:
     audit: AuditWriter
     alerts: AlertDesk
     stop_welcoming: Callable[[], None]  # /readyz says no from then on
+    settings: SettingsReload
 
 
 def serve(config: Config, reread: Callable[[], Config] | None = None) -> None:
@@ -105,7 +106,7 @@ async def _serve(config: Config, reread: Callable[[], Config] | None) -> None:
             *(host, running.rpc_port, admin_host, running.admin_port, config.mode, ", ".join(config.chains)),
         )
         await stopping.wait()
-        await _lame_duck(running, stopping, config.drain_seconds)
+        await _lame_duck(running, stopping, running.settings.config.drain_seconds)
         _LOG.info("stopping: finishing what is in flight")
 
 
@@ -159,11 +160,16 @@ async def start(config: Config, stack: AsyncExitStack, reread: Callable[[], Conf
     stack.push_async_callback(server.stop)
 
     def put_in_force(new: Config) -> None:
+        if new.log != reload.config.log:
+            set_up_log(new.log)
+            shared.recorder.write(OperationLog(new.log.operations))
         metrics.know_clients(client.name for client in new.clients)
+        metrics.know_upstreams(upstream_names(new))
         server.take(server_settings(new, descriptors, rations))
+        admin.take(admin_access(new))
         rules.lower_to(new.mode)
         for name, chain in chains.items():
-            chain.gate.take(gate_settings(new.chains[name], new))
+            chain.take(new.chains[name], new)
 
     reload = SettingsReload(config, reread=reread or (lambda: config), apply=put_in_force, noted=shared.recorder.noted)
     rules.also_on_signal.append(partial(reload.reload, "SIGHUP"))
@@ -177,6 +183,7 @@ async def start(config: Config, stack: AsyncExitStack, reread: Callable[[], Conf
         audit=audit,
         alerts=alerts,
         stop_welcoming=backend.stop_welcoming,
+        settings=reload,
     )
 
 

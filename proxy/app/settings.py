@@ -8,6 +8,7 @@ from pathlib import Path
 
 from proxy import __version__
 from proxy.app.descriptors import Descriptors
+from proxy.app.paymaster import paymaster_name
 from proxy.clients.licence import Licence
 from proxy.clients.rations import Rations
 from proxy.config import Config
@@ -88,11 +89,18 @@ def admin_access(config: Config) -> AdminAccess:
     return AdminAccess(token=None if token is None else token.get_secret_value(), loopback=config.admin_listen.is_local)
 
 
+def upstream_names(config: Config) -> tuple[str, ...]:
+    """What bundlers and paymasters are called: by their places, since their URLs carry keys."""
+    chains = config.chains.items()
+    bundlers = [f"{name}#{index}" for name, chain in chains for index in range(len(chain.bundlers))]
+    return (*bundlers, *(f"{paymaster_name(name)}#0" for name, chain in chains if chain.paymaster is not None))
+
+
 def metrics_of(config: Config) -> Metrics:
     """Metrics with every label that can occur."""
     return Metrics(
         chains=tuple(config.chains),
-        upstreams=tuple(f"{name}#{i}" for name, chain in config.chains.items() for i in range(len(chain.bundlers))),
+        upstreams=upstream_names(config),
         clients=("anonymous", *(client.name for client in config.clients)),
         sinks=config.alerts.sinks,
         sessions=config.metrics.sessions,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from proxy.admission.nonce_order import NonceOrder
 from proxy.app.memory import Memory, Remains
 from proxy.app.telling import Telling
 from proxy.chain.age import ChainAge
@@ -25,13 +26,13 @@ from proxy.chain.settlement.settlement import Settlement
 from proxy.chain.settlement.slices import OperationMined
 from proxy.chain.settlement.taker import Taker
 from proxy.chain.witness import NodeWitness
-from proxy.config import Chain, UnminedRules
+from proxy.config import Chain, NonceGap, UnminedRules
 from proxy.edge.http.upstream import HttpUpstream
 from proxy.errors import UpstreamUnavailable
 from proxy.jsonrpc import print_json
 from proxy.ledger.memory import MemoryLedger
 from proxy.ledger.operations import Evidence
-from proxy.ledger.reservation import Grip
+from proxy.ledger.reservation import Grip, NonceSlot
 from proxy.session.counters import SessionKey
 from proxy.session.known import KnownSession
 from proxy.session.registry import Registry
@@ -53,6 +54,7 @@ class NodeSide:
     reader: NodeReader
     quiet: QuietReadings
     watch: BlockWatch
+    order: NonceOrder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +68,7 @@ class Settling:
     async def close(self) -> None:
         """Close the connections."""
         if self.nodeside is not None:
+            await self.nodeside.order.close()
             for node in (self.nodeside.node, self.nodeside.background):
                 await node.close()
 
@@ -74,8 +77,16 @@ class _Acquaintances:
     """See `proxy.chain.blocks.follower.Acquaintance`."""
 
     def __init__(
-        self, chain_id: int, registry: Registry, settlement: Settlement, telling: Telling, quiet: QuietReadings
+        self,
+        chain_id: int,
+        registry: Registry,
+        settlement: Settlement,
+        *,
+        telling: Telling,
+        quiet: QuietReadings,
+        order: NonceOrder,
     ) -> None:
+        self._order = order
         self._chain_id = chain_id
         self._registry = registry
         self._settlement = settlement
@@ -93,6 +104,7 @@ class _Acquaintances:
         return self._registry.held_by(self._chain_id, module, account)
 
     def used(self, event: OperationMined, sessions: Sequence[SessionKey], *, ours: bool) -> None:
+        self._order.used(NonceSlot(self._chain_id, event.entry_point, event.sender, event.nonce))
         for key in sessions:
             self._quiet.note(key)
             if not ours:
@@ -162,6 +174,7 @@ def settling_of(
         else NodeWord(
             witness=NodeWitness(nodeside.background),
             reread=nodeside.reader.reread,
+            several=chain.node is not None and len(chain.node.urls) > 1,
             taker=taker,
             catch_up=nodeside.watch.catch_up,
             wake=nodeside.watch.wake,
@@ -204,13 +217,15 @@ def _nodeside(
     quiet = QuietReadings(
         reader.reread, lambda key: not ledger.number_of_session(key), time.monotonic, differed=lambda _key: drifted()
     )
+    asked = node if chain.nonce_gap is NonceGap.REJECT else background
+    order = NonceOrder(NodeWitness(asked).next_nonce, ledger.occupied, lambda: age.number, seconds=seconds)
     follower = BlockFollower(
         chain_id=chain.chain_id,
         modules=[module for module in chain.session_modules if is_readable(module)],
         entry_points=chain.entry_points,
         source=background,
         taker=taker,
-        knows=_Acquaintances(chain.chain_id, registry, settlement, telling, quiet),
+        knows=_Acquaintances(chain.chain_id, registry, settlement, telling=telling, quiet=quiet, order=order),
         heard=age.heard,
     )
     watch = BlockWatch(
@@ -223,7 +238,7 @@ def _nodeside(
         clock=time.time,
     )
     background.tell_heads(watch.wake)
-    return NodeSide(node=node, background=background, reader=reader, quiet=quiet, watch=watch)
+    return NodeSide(node=node, background=background, reader=reader, quiet=quiet, watch=watch, order=order)
 
 
 def _take_up(chain_id: int, remains: Remains, settlement: Settlement, taker: Taker, lookout: Lookout) -> None:

@@ -16,6 +16,7 @@ from proxy.session.lint.findings import Severity
 from proxy.userop.primitives import Hash32, print_bytes, print_checksummed
 
 _LOG: Final = logging.getLogger(__name__)
+_SEQUENCE: Final = (1 << 64) - 1  # of a nonce
 
 
 class Telling:
@@ -67,6 +68,25 @@ class Telling:
         """An account known here granted a session by nothing that came through here."""
         self._metrics.operations.past_gate(self._chain, "grant")
         self._tell_of_session(HappeningKind.GRANT_PAST_GATE, key, "granted", transaction)
+
+    def behind_gap(self, key: SessionKey, user_op_hash: Hash32, missing: int) -> None:
+        """An operation waits until this nonce, which is not in flight here, is used."""
+        self._metrics.operations.nonce_gap(self._chain)
+        sequence = missing & _SEQUENCE
+        what = f"operation {print_bytes(user_op_hash)} waits behind nonce {sequence} of its key, which nobody sent here"
+        _LOG.warning("%s, and holds what it charges until it is mined", what)
+        self._alerts.raise_(
+            Happening(
+                kind=HappeningKind.NONCE_GAP,
+                severity=Severity.MEDIUM,
+                unix_time=self._clock(),
+                what=f"{what}: it may be mined at any time later, and holds what it charges until then",
+                chain=self._chain,
+                account=key.account,
+                permission_id=key.permission_id,
+                user_op_hash=user_op_hash,
+            )
+        )
 
     def sent_unheld(self, operation: AcceptedOperation) -> None:
         """An operation is sent although the ledger could not keep what it holds."""

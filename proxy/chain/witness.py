@@ -31,6 +31,7 @@ class Fate(Enum):
 
     OPEN = auto()  # its nonce is unused
     TAKEN = auto()  # its nonce was used by another operation
+    HIDDEN = auto()  # its nonce was used, and no node shows by what: the account may have burnt it
 
 
 class Witness(Protocol):
@@ -56,16 +57,23 @@ class NodeWitness:
         head = (await self._node.head()).number
         if not await self.used((slot,), head):
             return Fate.OPEN
-        log, success = await self._event_of(slot, head)
-        if log.topics[1] == user_op_hash:
+        found = await self._event_of(slot, head)
+        if found is not None and found[0].topics[1] == user_op_hash:
+            log, success = found
             return Mined(user_op_hash=user_op_hash, success=success, block=log.block, block_hash=log.block_hash)
+        here = Fate.HIDDEN if found is None else Fate.TAKEN
         elsewhere = self._node.elsewhere()
-        if elsewhere is not None and await NodeWitness(elsewhere).fate(slot, user_op_hash) is not Fate.TAKEN:
+        if elsewhere is None:
+            return here
+        there = await NodeWitness(elsewhere).fate(slot, user_op_hash)
+        if here is Fate.HIDDEN and there is not Fate.OPEN:
+            return there  # as much, or more: one that keeps older logs may show what used it
+        if there is not here:
             raise StateUnavailable("what became of the operation: two nodes say different things")
-        return Fate.TAKEN
+        return here
 
-    async def _event_of(self, slot: NonceSlot, head: int) -> tuple[Log, bool]:
-        """The event of whichever operation used the nonce, and whether that succeeded. That none is shown says nothing:
+    async def _event_of(self, slot: NonceSlot, head: int) -> tuple[Log, bool] | None:
+        """The event of whichever operation used the nonce, and whether that succeeded. That none is shown says little:
         the node may lag, keep no older logs, or answer with none."""
         sender = Hash32(slot.sender.rjust(32, b"\0"))
         wanted = LogFilter(addresses=(slot.entry_point,), topics=((USER_OPERATION_EVENT,), (), (sender,)))
@@ -77,7 +85,11 @@ class NodeWitness:
                 nonce, success = _read(log.data)
                 if nonce == slot.nonce:
                     return log, success
-        raise StateUnavailable("what became of the operation: its nonce is used, and the node does not show by whom")
+        return None
+
+    async def next_nonce(self, slot: NonceSlot) -> int:
+        """The next unused nonce of a slot's sender and key, as of the newest block. Raises `StateUnavailable`."""
+        return await self._next_nonce(slot.entry_point, slot.sender, slot.nonce >> _KEY_SHIFT)
 
     async def used(self, slots: Collection[NonceSlot], block: int) -> frozenset[NonceSlot]:
         lanes = list({(slot.entry_point, slot.sender, slot.nonce >> _KEY_SHIFT) for slot in slots})
@@ -90,7 +102,7 @@ class NodeWitness:
     async def block_hash(self, number: int) -> Hash32 | None:
         return await self._node.block_hash(number)
 
-    async def _next_nonce(self, entry_point: Address, sender: Address, key: int, block: int) -> int:
+    async def _next_nonce(self, entry_point: Address, sender: Address, key: int, block: int | None = None) -> int:
         nonce: int = (await ask(self._node, entry_point, GET_ENTRY_POINT_NONCE, sender, key, block=block))[0]
         return nonce
 

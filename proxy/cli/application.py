@@ -17,6 +17,7 @@ from proxy.cli.explain import explain
 from proxy.cli.freezes import freeze, unfreeze
 from proxy.cli.ledger import list_held, prune, release, show, verify
 from proxy.cli.lint import lint
+from proxy.cli.reload import reload_settings
 from proxy.cli.rules.backtest import backtest_rules
 from proxy.cli.rules.check import check_rules
 from proxy.cli.rules.coverage import coverage
@@ -69,6 +70,7 @@ def _sessiongate(
 
 application.command()(serve)
 application.command()(check)
+application.command("reload")(reload_settings)
 application.command()(decode)
 application.command()(explain)
 application.command()(lint)

@@ -88,6 +88,7 @@ def _summarise_chain(chain: Chain) -> dict[str, object]:
     return {
         "chainId": chain.chain_id,
         "bundlers": [str(bundler) for bundler in chain.bundlers],
+        "paymaster": None if chain.paymaster is None else str(chain.paymaster),
         "node": None if chain.node is None else str(chain.node),
         "entryPoints": [entry_point.version.value for entry_point in chain.entry_points],
         "sessionModules": [print_checksummed(module) for module in chain.session_modules],

@@ -16,7 +16,11 @@ from proxy.userop.entry_point import EntryPoint
 from proxy.userop.primitives import Address, Hash32, parse_address, parse_hash, print_bytes, print_checksummed
 from proxy.userop.user_operation import UserOperation
 
-_RATION_OF: Final = {MethodClass.SUBMIT: Ration.OPERATIONS, MethodClass.PREVIEW: Ration.ESTIMATES}
+_RATION_OF: Final = {
+    MethodClass.SUBMIT: Ration.OPERATIONS,
+    MethodClass.PREVIEW: Ration.ESTIMATES,
+    MethodClass.SPONSOR: Ration.ESTIMATES,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

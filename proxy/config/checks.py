@@ -11,7 +11,7 @@ from proxy.config.clients import Client
 from proxy.config.fields import shorten
 from proxy.config.settings import Config, DeclaredSessionSettings, UnknownContract
 from proxy.document import Document, Location, did_you_mean
-from proxy.methods import METHODS
+from proxy.methods import METHODS, NODE_READS
 from proxy.session.declared import is_declarable
 
 _TRACING: Final = "pip install 'sessiongate[tracing]'"
@@ -84,6 +84,11 @@ def _check_chains(document: Document, config: Config) -> None:
             place = document.place_of(("chains", name, "node_reads"))
             document.fault(place, f"node_reads has nobody to ask, chain {name} has no node", "add node: https://…")
 
+        gap = ("chains", name, "nonce_gap")
+        if chain.node is None and document.written(gap) is not None:
+            problem = f"nonce_gap has nobody to ask, chain {name} has no node"
+            document.fault(document.place_of(gap), problem, "add node: https://…")
+
         ages = ("chains", name, "max_state_age"), ("chains", name, "poll_seconds")
         if chain.node is not None and chain.max_state_age < 3 * chain.poll_seconds:
             place = document.place_of(next((each for each in ages if document.written(each) is not None), ages[0]))
@@ -92,7 +97,6 @@ def _check_chains(document: Document, config: Config) -> None:
 
 
 def _check_clients(document: Document, config: Config) -> None:
-    served = {*METHODS, *(method for chain in config.chains.values() for method in chain.allow_methods)}
     names: dict[str, int] = {}
     for index, client in enumerate(config.clients):
         place = document.place_of(("clients", index))
@@ -104,11 +108,21 @@ def _check_clients(document: Document, config: Config) -> None:
         if client.list_sessions and not client.key_digests:
             problem = f'client "{client.name}" may list sessions and has no api_key: anybody can send an Origin'
             document.fault(document.place_of(("clients", index, "list_sessions")), problem, "give it an api_key")
+        served = _served_to(client, config)
         for position, method in enumerate(client.methods):
             if method not in served:
                 place = document.place_of(("clients", index, "methods", position))
-                document.fault(place, f"no chain serves {method}", did_you_mean(method, served))
+                off = method in NODE_READS
+                cure = "set node_reads: true for its chain" if off else did_you_mean(method, served)
+                document.fault(place, f"no chain serves {method}", cure)
     _check_keys(document, config.clients)
+
+
+def _served_to(client: Client, config: Config) -> set[str]:
+    """The methods that a client may be allowed: those of its chains."""
+    chains = [chain for name, chain in config.chains.items() if not client.chains or name in client.chains]
+    reads = NODE_READS if any(chain.node_reads for chain in chains) else frozenset()
+    return {*METHODS, *reads, *(method for chain in chains for method in chain.allow_methods)}
 
 
 def _check_keys(document: Document, clients: tuple[Client, ...]) -> None:

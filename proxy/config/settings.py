@@ -52,6 +52,13 @@ Too many is safe: a module that is not installed fails on chain. One too few wou
 """
 
 
+class NonceGap(StrEnum):
+    """What becomes of an operation whose nonce is not the next one of its key, nor follows what is in flight here."""
+
+    ALERT = "alert"  # it is sent, counted and told of
+    REJECT = "reject"
+
+
 class UnminedRules(StrEnum):
     """What rules and declared limits do with an operation that is not mined for `unmined_after`."""
 
@@ -133,6 +140,7 @@ class Limits(Settings):
     max_depth: int = Field(32, ge=8, le=128)
     max_elements: int = Field(4_096, ge=256, le=1_000_000)  # of one body's JSON
     request_seconds: float = Field(30, gt=0, le=600)  # for one answer of a bundler
+    paymaster_seconds: float = Field(15, gt=0, le=600)  # for one answer of a paymaster
     node_seconds: float = Field(5, gt=0, le=120)  # for what a request needs of a node, waiting for its turn included
     absent_sessions: float = Field(20, gt=0, le=100_000)  # a second that one client and address may name in vain
     in_flight_per_session: int = Field(20_000, ge=1, le=10_000_000)  # operations whose nonce is unused
@@ -175,6 +183,7 @@ class Chain(Settings):
 
     chain_id: int = Field(ge=1, lt=2**64, examples=["1868"])
     bundlers: tuple[EndpointText, ...] = Field(min_length=1, examples=["[https://bundler.example/rpc]"])
+    paymaster: EndpointText | None = None  # asked what paymasters answer; without one the bundlers are
     node: NodesText | None = None  # one, or a list; without it sessions are declared or seen being granted
     entry_points: tuple[EntryPointText, ...] = Field((ENTRY_POINT_BY_VERSION[EntryPointVersion.V07],), min_length=1)
     session_modules: Annotated[tuple[AddressText, ...], BeforeValidator(_read_modules)] = Field(
@@ -191,6 +200,7 @@ class Chain(Settings):
     poll_seconds: float = Field(2, ge=0.05, le=300)  # between two looks at what was mined
     max_state_age: float = Field(60, ge=1, le=86_400)  # seconds; nothing is judged by what is known of older state
     node_fail: NodeFail = NodeFail.CLOSED  # past that age
+    nonce_gap: NonceGap = NonceGap.ALERT
     unmined_after: float = Field(600, ge=1, le=604_800)  # seconds of answered absence; then less is held
     unmined_rules: UnminedRules = UnminedRules.HOLD
 

@@ -20,8 +20,7 @@ class CountKey(NamedTuple):
     group: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WindowCharge:
+class WindowCharge(NamedTuple):
     """An operation adds `amount` to a window: what is there, what is in flight and this must stay within `limit`.
 
     One that is not `binding` belongs to a rule that refuses nobody: past the limit it is held all the same where it
@@ -38,8 +37,7 @@ class WindowCharge:
     overflows: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DistinctCharge:
+class DistinctCharge(NamedTuple):
     """An operation brings `mark` (8 bytes, of a hash) into a window of at most `limit` different ones; `binding` and
     `overflows` as above."""
 
@@ -54,24 +52,21 @@ class DistinctCharge:
 RuleCharge = WindowCharge | DistinctCharge
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MarksLesson:
+class MarksLesson(NamedTuple):
     """What a mined operation teaches a history of things seen: `marks` of 8 bytes each."""
 
     key: CountKey
     marks: tuple[bytes, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ValueLesson:
+class ValueLesson(NamedTuple):
     """What a mined operation teaches a history of amounts."""
 
     key: CountKey
     value: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutcomeLesson:
+class OutcomeLesson(NamedTuple):
     """A row of operations grows by one when the operation reverted on chain, and ends when it succeeded."""
 
     key: CountKey

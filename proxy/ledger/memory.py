@@ -25,7 +25,7 @@ from proxy.ledger.reservation import (
     Standing,
 )
 from proxy.ledger.rule_counts import RuleCounts, SlotCounts
-from proxy.ledger.rule_use import NOTHING, RuleUseView
+from proxy.ledger.rule_use import EVERYBODY, NOTHING, RuleUseView
 from proxy.ledger.slots import Hold, Slot, Slots
 from proxy.session.counters import Counter, HoldName, SessionKey
 from proxy.userop.primitives import Hash32
@@ -55,6 +55,10 @@ class MemoryLedger:
         self._sessions = sessions
         self._caps = Caps() if caps is None else caps
         self._slots = Slots(self._rules)
+
+    def take(self, caps: Caps) -> None:
+        """Hold what comes from now on to these; what is in flight stays."""
+        self._caps = caps
 
     def __len__(self) -> int:
         """How many operations are in flight, each under every claim."""
@@ -243,6 +247,8 @@ class MemoryLedger:
 
 
 def _view(slot: Slot | None, bringer: Bringer | None) -> RuleUseView:
+    if slot is None and bringer is None:
+        return EVERYBODY
     own = NOTHING if slot is None else slot.rules
     brought = NOTHING if slot is None or bringer is None else slot.brought.get(bringer, NOTHING)
     return RuleUseView(own, bringer, brought)

@@ -2,7 +2,8 @@
 
 A record is an object with its class's name under `type` and its fields beside it; bytes are 0x-hex, text is
 `{"text": …}`, a unit of the calendar `{"unit": …}`, a time zone `{"zone": …}`, integers are JSON numbers of any size,
-tuples are arrays. Only the classes listed here are ever made.
+tuples are arrays. What rules count is shorter (`rule_records`); as earlier releases wrote it, it is read as well. Only
+the classes listed here are ever made.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from proxy.judge.counts import CountKey, Lesson, RuleCharge
 from proxy.judge.rule import Calendar, Window
 from proxy.ledger.operations import AcceptedOperation
 from proxy.ledger.reservation import NonceSlot, Reservation
+from proxy.ledger.rule_records import COUNTED, print_counted, read_counted
 from proxy.session.changes import Changes, SessionEnabled
 from proxy.session.counters import Charge, Counter, SessionKey
 from proxy.userop.acts import SessionAct, Unreadable
@@ -57,6 +59,8 @@ _LABELLED: Final = {
     for record, names in _FIELDS.items()
 }
 """By class, what stands before each of its fields, and what reads them all."""
+_COUNTED: Final = frozenset((*get_args(RuleCharge), *get_args(Lesson)))
+"""What rules count: never mixed with anything else."""
 _COMPACT: Final = (",", ":")
 
 _Record = TypeVar("_Record")
@@ -93,6 +97,8 @@ def _print(value: object) -> str:
     if isinstance(value, bytes):
         return f'"0x{value.hex()}"'
     if isinstance(value, tuple):
+        if value and type(value[0]) in _COUNTED:
+            return print_counted(value)
         return "[" + ",".join([_print(item) for item in value]) + "]"
     if isinstance(value, Calendar):
         return json.dumps({"unit": value.value}, separators=_COMPACT)
@@ -118,5 +124,7 @@ def _record(value: object) -> object:
         return Calendar(value["unit"])
     if value.keys() == {"zone"}:
         return ZoneInfo(value["zone"])
+    if value["type"] == COUNTED:
+        return read_counted(value)
     made = _BY_NAME[value["type"]]
     return made(**{name: _record(item) for name, item in value.items() if name != "type"})

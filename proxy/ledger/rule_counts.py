@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -68,7 +68,7 @@ class RuleCounts:
         that passes its limit refuses; of a rule that refuses nobody none is held when one of them does, unless they
         overflow."""
         left_out: set[bytes] = set()
-        for key, of_key in _by_key(charges).items():
+        for key, of_key in _by_key(charges):
             refusal = self._refusal(key, of_key, view, now)
             if refusal is None:
                 continue
@@ -80,10 +80,17 @@ class RuleCounts:
             return charges
         return tuple(charge for charge in charges if charge.key.rule not in left_out)
 
-    def _refusal(self, key: CountKey, charges: list[RuleCharge], view: RuleUseView, now: float) -> RuleRefusal | None:
-        limit = min(charge.limit for charge in charges)
-        wanted = sum(charge.amount for charge in charges if isinstance(charge, WindowCharge))
-        marks = {charge.mark for charge in charges if isinstance(charge, DistinctCharge)}
+    def _refusal(
+        self, key: CountKey, charges: Sequence[RuleCharge], view: RuleUseView, now: float
+    ) -> RuleRefusal | None:
+        marks: set[bytes] = set()
+        first = charges[0]
+        if len(charges) == 1 and isinstance(first, WindowCharge):  # nearly always
+            limit, wanted = first.limit, first.amount
+        else:
+            limit = min(charge.limit for charge in charges)
+            wanted = sum(charge.amount for charge in charges if isinstance(charge, WindowCharge))
+            marks = {charge.mark for charge in charges if isinstance(charge, DistinctCharge)}
         if marks:
             present = self._windows.marks(key, now)
             held = {mark for mark in self.held.marks(key, view) if mark not in present}
@@ -116,9 +123,12 @@ class RuleCounts:
                 marks.append(mark)
             elif success or charge.lasting:
                 buckets.append(self._windows.add(charge.key, charge.window, charge.amount, now, at=moment))
-        lessons = [lesson for lesson in reservation.lessons if self._is_known(lesson.key)]
-        histories = tuple(self._learn(lesson, now, success=success) for lesson in lessons)
-        return Concluded(moment, RuleRows(tuple(buckets), tuple(marks), histories))
+        histories = [
+            self._learn(lesson, now, success=success)
+            for lesson in reservation.lessons
+            if self._is_known(lesson.key) and not self._teaches_nothing(lesson, success=success)
+        ]
+        return Concluded(moment, RuleRows(tuple(buckets), tuple(marks), tuple(histories)))
 
     def reopen(self, reservation: Reservation, at: int, *, success: bool) -> RuleRows:
         """The chain took back what was counted at that moment: it leaves its windows. Histories stay learnt."""
@@ -170,6 +180,7 @@ class RuleCounts:
             if not old and len(self._histories) <= _MOST_HISTORIES:
                 break
             del self._histories[first]
+            self._unsaved[first, None] = None  # nor is it found again after a restart
         return self._history_row(lesson.key)
 
     # asking
@@ -277,11 +288,15 @@ class SlotCounts:
         return self.counts.history(key, self.now)
 
 
-def _by_key(charges: Iterable[RuleCharge]) -> Mapping[CountKey, list[RuleCharge]]:
+def _by_key(charges: Iterable[RuleCharge]) -> Collection[tuple[CountKey, Sequence[RuleCharge]]]:
     found: dict[CountKey, list[RuleCharge]] = {}
     for charge in charges:
-        found.setdefault(charge.key, []).append(charge)
-    return found
+        of_key = found.get(charge.key)
+        if of_key is None:
+            found[charge.key] = [charge]
+        else:
+            of_key.append(charge)
+    return found.items()
 
 
 def _brought_by(bringer: Bringer, key: CountKey) -> CountKey:

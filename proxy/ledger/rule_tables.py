@@ -52,19 +52,19 @@ _DROP_HISTORY: Final = "DELETE FROM rule_histories WHERE rule = ? AND grp = ?"
 
 
 def save(rows: RuleRows) -> list[Statement]:
-    """Keep these rows as they stand."""
+    """Keep these rows as they stand. Of several of one name, such as a block brings, the last alone is written."""
     statements: list[Statement] = []
-    for bucket in rows.buckets:
+    for bucket in {(row.key, row.start): row for row in rows.buckets}.values():
         if bucket.amount:
             statements.append((_SAVE_BUCKET, (*bucket.key, bucket.start, str(bucket.amount), bucket.expires)))
         else:
             statements.append((_DROP_BUCKET, (*bucket.key, bucket.start)))
-    for mark in rows.marks:
+    for mark in {(row.key, row.mark): row for row in rows.marks}.values():
         if mark.known is not None:
             statements.append((_SAVE_MARK, (*mark.key, mark.mark, *mark.known)))
         else:
             statements.append((_DROP_MARK, (*mark.key, mark.mark)))
-    for row in rows.histories:
+    for row in {row.key: row for row in rows.histories}.values():
         if row.history is not None:
             statements.append((_SAVE_HISTORY, (*row.key, history_to_text(row.history), row.updated)))
         else:

@@ -272,7 +272,7 @@ class _Enforcement:
         if MODULE_KINDS.get(self.state.key.module) is ModuleKind.EMISSARY:
             return False
         op = self.operation.op
-        return op.paymaster is not None or bool(op.paymaster_and_data)
+        return self.operation.sponsored or op.paymaster is not None or bool(op.paymaster_and_data)
 
     def _check_execution(self, run: PolicyRun) -> Refused | None:
         """The outer call, then every call in it."""

@@ -87,6 +87,12 @@ class DecodedOperation:
     acts: tuple[Act, ...]
     acts_of_calls: int = 0  # how many of the acts, the last ones, stand only when the calls succeed
     budget: Budget = field(default_factory=Budget, compare=False, repr=False)  # what may still be spent on it
+    sponsored: bool = False  # it will name a paymaster, whatever it does now
+
+    @property
+    def is_unsigned(self) -> bool:
+        """Whether it is asked about before anybody, or a stub, has signed it: nobody can tell by whom it will be."""
+        return self.sponsored and not self.op.signature
 
     @property
     def user_op_hash(self) -> Hash32:
@@ -123,10 +129,15 @@ def decode_head(
     *,
     delegate: Address | None = None,
     preview: bool = False,
+    sponsored: bool = False,
 ) -> DecodedOperation:
-    """As `decode_operation`, without a look at what is called: claim and hash, which tell who signed, cost little."""
+    """As `decode_operation`, without a look at what is called: claim and hash, which tell who signed, cost little.
+
+    One that is `sponsored` is asked about before it is whole: without a signature it claims nothing.
+    """
     budget = Budget()
-    claim = decode_claim(op, entry_point, session_modules, budget)
+    unsigned = sponsored and not op.signature
+    claim = None if unsigned else decode_claim(op, entry_point, session_modules, budget)
     return DecodedOperation(
         op=op,
         entry_point=entry_point,
@@ -138,6 +149,7 @@ def decode_head(
         movements=(),
         acts=(),
         budget=budget,
+        sponsored=sponsored,
     )
 
 
@@ -164,6 +176,7 @@ def decode_calls(head: DecodedOperation, session_modules: Collection[Address]) -
         acts=before + after,
         acts_of_calls=len(after),
         budget=budget,
+        sponsored=head.sponsored,
     )
 
 

@@ -319,6 +319,15 @@ def print_user_operation(op: UserOperation) -> dict[str, object]:
     return printed
 
 
+PAYMASTER_KEYS: Final = frozenset(_V07_ONLY - {"factory", "factoryData"})
+"""The fields that say who pays, and how, from v0.7 on."""
+
+
+def keys_of(version: EntryPointVersion) -> frozenset[str]:
+    """The fields that an operation for this entry point may have, by their names in requests."""
+    return _KEYS[version]
+
+
 UINT_KEYS: Final = tuple(key for key, _ in _UINT_KEYS)
 """The fields that hold quantities, by their names in requests."""
 BYTES_KEYS: Final = tuple(key for key, _ in _BYTES_KEYS)

@@ -9,6 +9,7 @@ from typing import Any
 
 from proxy.admission import Admission, Found, Judgement, Purpose, RecentReads, Sources, Terms
 from proxy.admission.conclusion import UNNAMED_REQUEST
+from proxy.admission.nonce_order import AskNext, NonceOrder
 from proxy.admission.sources import Staleness
 from proxy.admission.turns import AbsentBudget, FirstReadings, Turns
 from proxy.errors import Reason
@@ -206,20 +207,26 @@ class Room:
         for grant in grants:
             self.registry.put(known(grant))
         self.terms = Terms(**{"chain_id": CHAIN_ID, "session_modules": MODULES, **terms})
-        self.admission = Admission(
-            Sources(
-                terms=self.terms,
-                registry=self.registry,
-                ledger=self.ledger,
-                settlement=self._settle,
-                reader=self.reader,
-                clock=lambda: self.now,
-                reads=RecentReads(self.terms.fresh_seconds, lambda: self.now, lambda: self.newest),
-                stale=lambda: self.stale,
-                first=self.first,
-                rules=lambda: self.rules,
-            )
+        self.gaps: list[tuple[Hash32, int]] = []
+        self._sources = Sources(
+            terms=self.terms,
+            registry=self.registry,
+            ledger=self.ledger,
+            settlement=self._settle,
+            reader=self.reader,
+            clock=lambda: self.now,
+            reads=RecentReads(self.terms.fresh_seconds, lambda: self.now, lambda: self.newest),
+            stale=lambda: self.stale,
+            first=self.first,
+            rules=lambda: self.rules,
+            behind_gap=lambda _, name, missing: self.gaps.append((name, missing)),
         )
+        self.admission = Admission(self._sources)
+
+    def order_by(self, ask: AskNext) -> None:
+        """Nonces are asked for like this from now on."""
+        self.order = NonceOrder(ask, self.ledger.occupied, lambda: self.newest)
+        self.admission = Admission(replace(self._sources, order=self.order))
 
     async def _settle(self, hashes: Sequence[Hash32]) -> bool:
         self.settled.append(tuple(hashes))

@@ -349,4 +349,5 @@ async def test_a_session_under_a_kernel_type_that_is_no_validators_is_not_allowe
     assert "a session needs type 01" in reason.sentence
     assert "01" in reason.remedy
     assert len(room.ledger) == 0
-    await room.allowed(use(TWICE, ONCE, nonce=nonce(0x01)), purpose)
+    grant = a_session(action(TOKEN, TRANSFER, usage(2)), user_op=[usage(2)], paymaster=True)
+    await Room(grant).allowed(use(grant, ONCE, nonce=nonce(0x01)), purpose)

@@ -265,6 +265,40 @@ async def test_a_chain_that_makes_blocks_on_demand_may_rest_all_night(hours: Hou
         await server.cleanup()
 
 
+async def test_before_a_hold_ends_because_another_operation_was_mined_a_second_node_has_to_say_so(
+    live: LiveNode, hours: Hours
+) -> None:
+    second = LiveNode(chain=live.chain, sessions=live.sessions, claims=live.claims, behind=1)
+    server = await second.serve()
+    try:
+        async with running_gate(chain={"node": [live.url, second.url]}) as gate:
+            await settled(gate, live)
+            assert "result" in await gate.send(use_number(1))
+            live.mine(rival_of(1))
+            await settled(gate, live)
+            assert await in_flight(gate) == 1
+            second.behind = 0
+            hours.ahead += 16
+            assert "result" in await gate.send(use_number(2))  # whoever looks after it is awake
+            await counted(gate, 1, "operations_ended_total", cause="nonce_used")
+            assert await in_flight(gate) == 1
+    finally:
+        await server.cleanup()
+
+
+@pytest.mark.parametrize("handling", ["alert", "reject"])
+async def test_an_operation_behind_a_gap_is_told_of_or_refused(live: LiveNode, handling: str) -> None:
+    async with running_gate(node_url=live.url, chain={"nonce_gap": handling}) as gate:
+        answer = await gate.send(use(TWICE, ONCE, nonce=lane(1, 2)))
+        if handling == "alert":
+            assert "result" in answer
+            await counted(gate, 1, "nonce_gaps_total")
+        else:
+            assert refusal(answer) == (Code.RATE_LIMITED, True)
+        assert "result" in await gate.send(use_number(2))
+        assert await gate.metric("nonce_gaps_total", chain="soneium") == (handling == "alert")
+
+
 # past the gate
 
 

@@ -13,8 +13,9 @@ import aiohttp
 import pytest
 
 from tests.bypass_list.desk import CHAIN_ID
-from tests.e2e.children import Child, free_ports
+from tests.e2e.children import Child
 from tests.edge.recording_bundler import Answer, RecordingBundler
+from tests.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
 LONG = "0x" + "00" * 500_000

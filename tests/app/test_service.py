@@ -21,8 +21,8 @@ from proxy.userop.primitives import print_bytes, print_checksummed
 from tests.admission.builders import SESSION_KEY_ADDRESS, TWICE
 from tests.app.builders import GOOD, OUTSIDE, SESSION_ID, use_number
 from tests.bypass_list.desk import CHAIN_ID
-from tests.deploy.test_scrape import free_port
 from tests.edge.alerts.builders import RecordingSink, recording_sink
+from tests.ports import free_port
 from tests.running_gate import HonestBundler, submission
 from tests.session.builders import ACCOUNT, TOKEN
 

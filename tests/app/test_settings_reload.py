@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from typing import Any
@@ -12,10 +13,13 @@ from proxy.app.reload import can_be_put_in_force, differences, merged
 from proxy.config import Config
 from proxy.errors import Code, ConfigErrors, ConfigFault
 from proxy.judge.verdict import Mode
+from proxy.userop.primitives import print_checksummed
 from tests.admission.builders import TWICE, known
-from tests.app.builders import OUTSIDE
+from tests.app.builders import GOOD, OUTSIDE, use_number
+from tests.bypass_list.desk import CHAIN_ID
 from tests.edge.recording_bundler import Answer
-from tests.running_gate import RunningGate, request, running_gate, settings
+from tests.running_gate import BUNDLER_KEY, PATIENCE, HonestBundler, RunningGate, request, running_gate, settings
+from tests.session.builders import ACCOUNT
 
 KEY = "hush-client-key"
 NEW_KEY = "hush-another-key"
@@ -103,6 +107,106 @@ async def test_what_needs_a_restart_is_named_and_the_rest_is_in_force_all_the_sa
         assert (again["inForce"], set(again["needsRestart"])) == ([], {"listen", "limits.node_seconds"})
 
 
+def bundlers(*urls: str) -> dict[str, Any]:
+    served = {"chain_id": str(CHAIN_ID), "bundlers": list(urls), "poll_seconds": "0.05"}
+    return {"chains": {"soneium": served}}
+
+
+async def test_a_bundler_that_is_replaced_gets_the_next_operation_and_what_is_in_flight_is_seen_to_its_end() -> None:
+    file = Rereading()
+    async with HonestBundler() as other, running_gate(reread=file) as gate:
+        gate.running.registry.put(known(TWICE))
+        assert "result" in await gate.send(GOOD)
+        file.top = bundlers(other.url)
+        assert (await reload(gate))["inForce"] == ["chains.soneium.bundlers"]
+        assert "result" in await gate.send(use_number(1))
+        assert (len(gate.bundler.sent), len(other.sent)) == (1, 1)
+        assert await gate.metric("operations_in_flight", chain="soneium") == 2
+        refused = await gate.send(use_number(2))
+        assert refused["error"]["code"] == Code.LIMIT_EXCEEDED  # two uses are held, one at each
+        gate.bundler.mine(GOOD)  # only the one that was removed knows
+        other.mine(use_number(1))
+
+        async def ended() -> float:
+            return await gate.metric("operations_in_flight", chain="soneium")
+
+        for _ in range(PATIENCE):
+            if not await ended():
+                return
+            await asyncio.sleep(0.01)
+        raise AssertionError("an operation is followed at no bundler any more")
+
+
+async def test_a_bundler_that_is_gone_has_no_health_any_more_and_a_new_one_is_probed_at_once() -> None:
+    file = Rereading()
+    async with HonestBundler() as other, running_gate(reread=file) as gate:
+        file.top = bundlers(f"{gate.bundler.url}?apikey={BUNDLER_KEY}", other.url)
+        await reload(gate)
+        await gate.until(lambda: len(other.requests) > 1, "the new bundler is probed")
+        assert await gate.metric("upstream_up", upstream="soneium#1") in (0, 1)
+        file.top = bundlers(other.url)
+        await reload(gate)
+        text = await gate.look("/metrics")
+        assert 'sessiongate_upstream_up{upstream="soneium#0"}' in text
+        assert 'upstream_up{upstream="soneium#1"}' not in text
+        assert 'upstream_resting{kind="send",upstream="soneium#1"}' not in text
+        assert (await gate.look("/readyz"))["ready"]
+
+
+async def test_a_cap_that_is_lowered_holds_for_what_comes_next() -> None:
+    file = Rereading()
+    async with running_gate(reread=file) as gate:
+        gate.running.registry.put(known(TWICE))
+        assert "result" in await gate.send(GOOD)
+        file.top = {"limits": {"in_flight_per_session": "1"}}
+        assert (await reload(gate))["inForce"] == ["limits.in_flight_per_session"]
+        assert "error" in await gate.send(use_number(1))
+
+
+async def test_who_may_list_sessions_is_read_again_too() -> None:
+    file = Rereading()
+    client = {"name": "dapp", "api_key": KEY, "list_sessions": True}
+    async with running_gate(reread=file, clients=[client], headers={"x-api-key": KEY}) as gate:
+        ask = request("sessiongate_listSessions", print_checksummed(ACCOUNT))
+        assert "result" in await gate.ask(ask)
+        file.top = {"clients": [{**client, "list_sessions": False}]}
+        await reload(gate)
+        assert (await gate.ask(ask))["error"]["data"]["setting"] == "list_sessions"
+
+
+async def test_the_admin_token_is_another_after_a_reload() -> None:
+    file = Rereading()
+    async with running_gate(reread=file) as gate:
+        file.top = {"admin_token": "hush-a-token-of-ops"}
+        assert (await reload(gate))["inForce"] == ["admin_token"]
+        assert "authorization" in (await reload(gate))["error"]
+
+
+async def test_a_reload_is_on_record_with_who_asked_when_and_why_and_so_is_one_that_failed() -> None:
+    file = Rereading()
+    async with running_gate(reread=file) as gate:
+        file.top = {"mode": "shadow", "listen": "127.0.0.1:1"}
+        await gate.change("POST", "/settings/reload", {"note": "calm down"})
+        file.error = ConfigErrors([ConfigFault(path="sessiongate.yaml", line=3, problem="unknown key 'mdoe'")])
+        await reload(gate)
+
+        for _ in range(PATIENCE):
+            told = (await gate.look("/audit?show=deeds"))["audit"]
+            if len(told) == 2:
+                break
+            await asyncio.sleep(0.01)
+        done, failed = (each["detail"] for each in told)
+        assert done == {
+            "what": "settings_reloaded",
+            "who": "this machine from 127.0.0.1",
+            "why": "calm down",
+            "inForce": "mode",
+            "needsRestart": "listen",
+        }
+        assert (failed["what"], failed["faults"]) == ("settings_not_reloaded", "1")
+        assert 0 < told[0]["time"] <= told[1]["time"]
+
+
 async def test_a_faulty_file_changes_nothing_and_every_fault_is_told() -> None:
     file = Rereading()
     async with running_gate(reread=file) as gate:
@@ -130,10 +234,13 @@ async def test_sighup_reads_the_settings_again() -> None:
     [
         ("mode", True),
         ("limits.max_batch", True),
+        ("limits.in_flight_per_session", True),
         ("limits.node_seconds", False),
         ("chains.soneium.allow_methods", True),
         ("chains.soneium.status_methods", True),
-        ("chains.soneium.bundlers", False),
+        ("chains.soneium.bundlers", True),
+        ("chains.soneium.node", False),
+        ("audit", False),
         ("chains.soneium", False),
         ("listen", False),
     ],

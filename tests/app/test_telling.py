@@ -94,3 +94,12 @@ def test_an_operation_that_the_ledger_did_not_keep_and_that_was_sent_is_told() -
     (happening,) = ears.happenings
     assert (happening.kind, happening.user_op_hash) == (HappeningKind.FAILED_OPEN, name(1))
     assert 'sessiongate_fail_open_total{what="ledger"} 1.0' in metrics.render().decode()
+
+
+def test_an_operation_behind_a_gap_is_counted_and_told_with_the_nonce_it_waits_for() -> None:
+    ears, metrics = Ears(), gate_metrics()
+    telling(ears, metrics).behind_gap(KEY, name(1), 7 << 64 | 3)
+    (happening,) = ears.happenings
+    assert (happening.kind, happening.permission_id) == (HappeningKind.NONCE_GAP, KEY.permission_id)
+    assert "waits behind nonce 3 of its key" in happening.what
+    assert 'sessiongate_nonce_gaps_total{chain="soneium"} 1.0' in metrics.render().decode()

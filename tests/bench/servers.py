@@ -15,7 +15,8 @@ from typing import Any, Final
 from tests.bench.load import pinned, program
 from tests.bench.operations import CHAIN_ID
 from tests.bench.usage import Usage, usage_of
-from tests.e2e.children import Child, answers, free_ports, is_ok
+from tests.e2e.children import Child, answers, is_ok
+from tests.ports import free_port, free_ports
 
 ROOT: Final = Path(__file__).parents[2]
 VIEM: Final = ROOT / "tests" / "e2e" / "node_modules"
@@ -152,7 +153,7 @@ def running(
 @contextmanager
 def upstream(folder: Path, known: Path, *, block: float = 1.0, age: float = 2.0, delay: float = 0.0) -> Iterator[int]:
     """The port of an upstream. It shares the client's core: what is measured has a core to itself."""
-    (port,) = free_ports(1)
+    port = free_port()
     command = [sys.executable, "-m", "tests.bench.upstream", str(port), str(known)]
     command += ["--block-seconds", str(block), "--age-seconds", str(age), "--delay-seconds", str(delay)]
     with running(
@@ -163,7 +164,7 @@ def upstream(folder: Path, known: Path, *, block: float = 1.0, age: float = 2.0,
 
 @contextmanager
 def _plain(name: str, folder: Path, upstream: int, command: Callable[[int], list[str]]) -> Iterator[Server]:
-    (port,) = free_ports(1)
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     with running(name.replace(" ", "-"), command(port), folder, core=SERVER_CORE, ready=lambda: answers(url)) as child:
         yield Server(name, url, f"http://127.0.0.1:{upstream}", child)

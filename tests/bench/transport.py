@@ -20,7 +20,8 @@ from tests.bench import servers
 from tests.bench.__main__ import grant, write_load
 from tests.bench.load import drive
 from tests.bench.operations import CHAIN_ID
-from tests.e2e.children import Child, answers, free_ports, is_ok
+from tests.e2e.children import Child, answers, is_ok
+from tests.ports import free_port, free_ports
 
 Place = tuple[str, int]
 """Where a server is asked, and the process that works."""
@@ -65,7 +66,7 @@ def gate(folder: Path, upstream: int, mode: str, transport: str) -> Iterator[Pla
 @contextmanager
 def bare(folder: Path, upstream: int) -> Iterator[Place]:
     """The least a proxy on aiohttp can do."""
-    (port,) = free_ports(1)
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "tests.bench.bare_aiohttp", str(port), f"http://127.0.0.1:{upstream}"]
     with server("aiohttp", command, folder, lambda: answers(url)) as pid:
@@ -75,7 +76,7 @@ def bare(folder: Path, upstream: int) -> Iterator[Place]:
 @contextmanager
 def floor(folder: Path, upstream: int, program: str) -> Iterator[Place]:
     """The pass-through that was handed in."""
-    (port,) = free_ports(1)
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, program, str(port), str(upstream), "parse"]
     with server("floor", command, folder, lambda: answers(url)) as pid:

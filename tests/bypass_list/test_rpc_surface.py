@@ -318,6 +318,7 @@ def test_every_served_method_is_in_one_closed_table() -> None:
     assert {method.method_class for method in METHODS.values()} == {
         MethodClass.SUBMIT,
         MethodClass.PREVIEW,
+        MethodClass.SPONSOR,
         MethodClass.PASS,
         MethodClass.OWN,
     }

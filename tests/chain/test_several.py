@@ -16,6 +16,7 @@ from proxy.chain.several import SeveralAsking
 from proxy.chain.web3_asking import Web3Asking
 from proxy.chain.witness import GET_ENTRY_POINT_NONCE, Fate, NodeWitness
 from proxy.errors import StateUnavailable
+from proxy.ledger.operations import Mined
 from proxy.ledger.reservation import NonceSlot
 from proxy.userop.primitives import Address, Hash32, print_bytes
 from tests.chain.builders import FakeNode, hash_of_block
@@ -153,3 +154,30 @@ async def test_an_operation_that_is_open_needs_no_second_opinion(pair: Pair) -> 
     used_on(pair.first, 4)
     assert await NodeWitness(pair.node).fate(SLOT, Hash32(b"\x01" * 32)) is Fate.OPEN
     assert pair.second.asked == []
+
+
+def shows_nothing(body: dict[str, Any]) -> web.StreamResponse | None:
+    """As a node does that keeps no older logs."""
+    if body["method"] != "eth_getLogs":
+        return None
+    return web.json_response({"jsonrpc": "2.0", "id": body["id"], "result": []})
+
+
+@pytest.mark.parametrize(("op", "told"), [(b"\x02", True), (b"\x01", False)])
+async def test_what_one_node_shows_no_event_of_another_one_may_show(pair: Pair, op: bytes, told: bool) -> None:
+    used_on(pair.first, 5)
+    used_on(pair.second, 5)
+    pair.first.reply = shows_nothing
+    fate = await NodeWitness(pair.node).fate(SLOT, Hash32(op * 32))
+    assert isinstance(fate, Mined) if told else fate is Fate.TAKEN
+
+
+async def test_a_nonce_that_only_one_node_has_for_used_is_doubt_also_where_nothing_shows_by_what(pair: Pair) -> None:
+    used_on(pair.first, 5)
+    used_on(pair.second, 4)
+    pair.first.reply = shows_nothing
+    with pytest.raises(StateUnavailable, match="two nodes"):
+        await NodeWitness(pair.node).fate(SLOT, Hash32(b"\x01" * 32))
+    used_on(pair.second, 5)
+    pair.second.reply = shows_nothing
+    assert await NodeWitness(pair.node).fate(SLOT, Hash32(b"\x01" * 32)) is Fate.HIDDEN

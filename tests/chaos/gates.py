@@ -24,7 +24,8 @@ from proxy.userop.session_data import SessionData
 from proxy.userop.user_operation import UserOperation, print_user_operation
 from tests.admission.builders import key_of, known, lane
 from tests.bypass_list.desk import CHAIN_ID, V07, a_session, single, use
-from tests.e2e.children import bound, free_ports
+from tests.e2e.children import bound
+from tests.ports import free_ports
 from tests.session.builders import SPENDING, TOKEN, TRANSFER, action, enabled, spending, transfer
 
 ROOT = Path(__file__).parents[2]

@@ -190,14 +190,15 @@ def test_settings_that_contradict_one_another_are_faults() -> None:
     assert [fault.partition(";")[0] for fault in faults] == [
         "2: admin_listen 0.0.0.0:9090 is reachable from other machines without a token",
         "7: unknown_policy: ask has nobody to ask, chain one has no node",
-        "9: chains one and two have the same chain_id 1868",
-        '13: there is no chain "three"',
-        '13: two clients are called "dapp"',
-        '13: clients "dapp" and "dapp" have the same api_key',
-        '14: client "nobody" cannot be recognised',
-        "20: sessions[0].validator is none that checks one ECDSA signature",
-        "22: sessions[0].actions[0] ends before it begins",
-        "23: sessions[0].actions[1] repeats target and selector of actions[0]",
+        "8: nonce_gap has nobody to ask, chain one has no node",
+        "10: chains one and two have the same chain_id 1868",
+        '14: there is no chain "three"',
+        '14: two clients are called "dapp"',
+        '14: clients "dapp" and "dapp" have the same api_key',
+        '15: client "nobody" cannot be recognised',
+        "21: sessions[0].validator is none that checks one ECDSA signature",
+        "23: sessions[0].actions[0] ends before it begins",
+        "24: sessions[0].actions[1] repeats target and selector of actions[0]",
     ]
 
 
@@ -228,6 +229,24 @@ def test_a_client_is_held_against_what_there_is(tmp_path: Path) -> None:
         '6: client "d" has the same key twice',
     ]
     assert "long" not in " ".join(faults_of(write(tmp_path, mended)))
+
+
+def test_a_client_may_be_bound_to_reads_of_the_node_where_one_of_its_chains_serves_them(tmp_path: Path) -> None:
+    text = "\n".join(
+        [
+            "chains:",
+            "  one: {chain_id: 1, bundlers: [http://b], node: http://n, node_reads: true, allow_methods: [eth_x]}",
+            "  two: {chain_id: 2, bundlers: [http://b], node: http://n}",
+            "clients:",
+            "  - {name: a, api_key: a-long-random-key, methods: [eth_call, eth_x]}",
+            "  - {name: b, api_key: b-long-random-key, chains: [one], methods: [eth_call, zd_sponsorUserOperation]}",
+            "  - {name: c, api_key: c-long-random-key, chains: [two], methods: [eth_call, eth_x]}",
+        ]
+    )
+    assert [fault.removesuffix("; None") for fault in faults_of(write(tmp_path, text))] == [
+        "7: no chain serves eth_call; set node_reads: true for its chain",
+        "7: no chain serves eth_x",
+    ]
 
 
 def test_a_reference_to_a_chain_is_checked_although_other_things_are_faulty(tmp_path: Path) -> None:

@@ -23,8 +23,9 @@ from tests.admission.builders import TWICE, known
 from tests.app.builders import GOOD, SESSION_ID
 from tests.deploy.conftest import DEPLOY
 from tests.deploy.load import CHAIN, RULES, SOME, calm, full_metrics
-from tests.deploy.test_scrape import free_port, shipped_configuration, until
+from tests.deploy.test_scrape import shipped_configuration, until
 from tests.edge.builders import OUT_OF_SCOPE, REVOKED, FakeBackend
+from tests.ports import free_port
 from tests.running_gate import running_gate
 
 FASTER = 120

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -21,6 +20,7 @@ from proxy.edge.telemetry.metrics import Metrics
 from proxy.judge.verdict import Allow, Mode
 from tests.deploy.conftest import DEPLOY
 from tests.edge.builders import REVOKED, FakeBackend, gate_metrics
+from tests.ports import free_port
 
 PATIENCE_SECONDS = 180.0
 
@@ -74,13 +74,6 @@ def shipped_configuration(gate: str) -> dict[str, Any]:
     content["scrape_configs"][0]["static_configs"][0]["targets"] = [gate]
     del content["alerting"]
     return content
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @asynccontextmanager

@@ -15,8 +15,9 @@ from typing import Any
 from prometheus_client.core import Sample
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.e2e.children import Child, free_ports, is_ok
+from tests.e2e.children import Child, is_ok
 from tests.e2e.rig import CHAIN_ID, Rig
+from tests.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
 CHAIN = "local"

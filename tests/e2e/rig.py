@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.children import Child, answers, free_ports
+from tests.e2e.children import Child, answers
+from tests.ports import free_ports
 
 HERE = Path(__file__).parent
 CHAIN_ID = 1946

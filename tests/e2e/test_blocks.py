@@ -19,8 +19,9 @@ from proxy.chain.node import Node
 from proxy.session.counters import SessionKey
 from proxy.userop.primitives import print_bytes
 from tests.chain.blocks.builders import V07, Books, Ledgerless, a_key, executed, follower_of, touched
-from tests.e2e.children import Child, free_ports
+from tests.e2e.children import Child
 from tests.e2e.rig import anvil_binary
+from tests.ports import free_port
 from tests.session.builders import ACCOUNT, SMART_SESSION
 
 CHAIN_ID = 1868
@@ -69,7 +70,7 @@ class Chain:
 
 @pytest.fixture
 async def chain(tmp_path: Path) -> AsyncIterator[Chain]:
-    (port,) = free_ports(1)
+    port = free_port()
     options: Sequence[str] = ("--port", str(port), "--chain-id", str(CHAIN_ID), "--no-mining", "--silent")
     child = Child.start("anvil", [anvil_binary(), *options], tmp_path / "anvil.log", cwd=tmp_path)
     async with ClientSession() as http:

@@ -16,11 +16,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.e2e.children import ChildFailed, bound, free_ports
+from tests.e2e.children import ChildFailed, bound
 from tests.e2e.demo.rules import write_rules
 from tests.e2e.gate import Gate
 from tests.e2e.rig import HERE, Rig, node_binary
 from tests.e2e.watchers import Watchers, watching
+from tests.ports import free_port
 
 PATIENCE_SECONDS = 90.0
 RULE = "tusd-per-session-per-hour"
@@ -46,7 +47,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="sessiongate-walk-") as name:
         folder = Path(name)
         rig, gate = Rig(folder), Gate.in_folder(folder / "gate")
-        (manager,) = free_ports(1)
+        manager = free_port()
         settings = (
             "rules: [rules/*.yaml]\n"
             "log: {format: json, operations: all}\n"

@@ -15,7 +15,8 @@ from typing import Any
 
 import yaml
 
-from tests.e2e.children import Child, free_ports, is_ok
+from tests.e2e.children import Child, is_ok
+from tests.ports import free_port
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 
@@ -54,7 +55,7 @@ def watching(folder: Path, alertmanager_port: int, gate: str, *, pace: str = "1s
     assert server is not None, "Debian: apt-get install prometheus"
     assert manager is not None, "Debian: apt-get install prometheus-alertmanager"
     folder.mkdir(parents=True, exist_ok=True)
-    (port,) = free_ports(1)
+    port = free_port()
     told = Watchers(f"http://127.0.0.1:{port}", f"http://127.0.0.1:{alertmanager_port}")
     content = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
     content["global"] = {"scrape_interval": pace, "scrape_timeout": pace, "evaluation_interval": pace}

@@ -113,6 +113,8 @@ class FakeBackend:
         self.asked: list[SessionFilter] = []
         self.reload: Mapping[str, object] = RELOADED
         self.reloads = 0
+        self.told: list[tuple[str, str]] = []
+        self.settings: Mapping[str, object] = {"ok": True, "faults": [], "inForce": ["mode"], "needsRestart": []}
 
     async def readiness(self, name: str | None = None) -> Sequence[Check]:
         if name not in (None, "soneium"):
@@ -147,8 +149,9 @@ class FakeBackend:
     async def list_rules(self) -> Mapping[str, object]:
         return RULES
 
-    async def reload_settings(self) -> Mapping[str, object]:
-        return {"ok": True, "faults": [], "inForce": ["mode"], "needsRestart": []}
+    async def reload_settings(self, who: str, why: str) -> Mapping[str, object]:
+        self.told.append((who, why))
+        return self.settings
 
     async def reload_rules(self) -> Mapping[str, object]:
         self.reloads += 1

@@ -26,7 +26,16 @@ from proxy.judge.rule import Calendar, OnCalendar, Sliding, Window
 from proxy.ledger import rule_tables
 from proxy.ledger.memory import MemoryLedger
 from proxy.ledger.records import record_from_json, record_to_json
-from proxy.ledger.reservation import NOTHING_USED, Held, Hindered, NonceSlot, Refusal, Reservation, RuleRefusal
+from proxy.ledger.reservation import (
+    NOTHING_USED,
+    Held,
+    Hindered,
+    NonceSlot,
+    Refusal,
+    Reservation,
+    RuleRefusal,
+    RuleRows,
+)
 from proxy.ledger.rule_counts import RuleCounts
 from tests.ledger.builders import hold_name, reservation
 
@@ -220,12 +229,12 @@ def test_rule_charges_and_lessons_are_kept_with_the_reservation_exactly(window: 
         ValueLesson(key=KEY, value=2**256),
         OutcomeLesson(key=OTHER),
     )
-    wanted = charged(1, replace(spend(2**255), window=window), replace(brings(3), window=window), lessons=lessons)
+    wanted = charged(1, spend(2**255)._replace(window=window), brings(3)._replace(window=window), lessons=lessons)
     assert record_from_json(record_to_json(wanted), Reservation) == wanted
 
 
 def test_a_zone_that_is_not_known_any_more_is_not_passed_over() -> None:
-    text = record_to_json(charged(1, replace(spend(1), window=WINDOWS[1]))).replace("Europe/Berlin", "Nowhere/Land")
+    text = record_to_json(charged(1, spend(1)._replace(window=WINDOWS[1]))).replace("Europe/Berlin", "Nowhere/Land")
     with pytest.raises(StateUnavailable):
         record_from_json(text, Reservation)
 
@@ -253,6 +262,47 @@ def test_counts_and_histories_come_back_from_disk_and_what_is_taken_back_is_gone
     for statement in rule_tables.keep_only([KEY.rule]):
         database.execute(*statement)
     assert rule_tables.load(database) == ((), (), ())
+
+
+def test_of_a_block_full_of_operations_each_count_is_written_once_as_it_stands_at_the_end() -> None:
+    database, rules = open_database(":memory:"), RuleCounts()
+    ledger, ends = MemoryLedger(rules), []
+    for number in range(1, 6):
+        lessons = (MarksLesson(key=OTHER, marks=(mark(number),)), ValueLesson(key=KEY, value=number))
+        wanted = charged(number, spend(1), brings(1), lessons=lessons)
+        ends.append(ledger.conclude(wanted, NOW, success=True).rows)
+    rows = RuleRows(*(tuple(row for each in ends for row in each[kind]) for kind in range(3)))
+    statements = rule_tables.save(rows)
+    assert len(statements) == 4
+    for statement in statements:
+        database.execute(*statement)
+    again = RuleCounts()
+    again.restore(rule_tables.load(database))
+    assert again.used(KEY, NOW) == rules.used(KEY, NOW)
+    assert [again.history(key, NOW) for key in (KEY, OTHER)] == [rules.history(key, NOW) for key in (KEY, OTHER)]
+
+
+def test_what_ends_well_and_ends_no_row_is_written_nowhere() -> None:
+    ledger, wanted = MemoryLedger(), charged(1, lessons=(OutcomeLesson(key=KEY),))
+    assert ledger.conclude(wanted, NOW, success=True).rows.histories == ()
+    (grown,) = ledger.conclude(wanted, NOW, success=False).rows.histories
+    (ended,) = ledger.conclude(wanted, NOW, success=True).rows.histories
+    assert (grown.history, ended.history) == (Row(length=1), None)
+
+
+def test_a_history_that_is_forgotten_for_its_age_is_not_found_again_after_a_restart() -> None:
+    database, rules = open_database(":memory:"), RuleCounts()
+    ledger = MemoryLedger(rules)
+    reverted = charged(1, lessons=(OutcomeLesson(key=KEY),))
+    later = charged(2, lessons=(ValueLesson(key=OTHER, value=1),))
+    ends = [
+        ledger.conclude(reverted, NOW, success=False).rows,
+        ledger.conclude(later, NOW + 91 * 86_400, success=True).rows,
+    ]
+    for rows in (*ends, rules.take_unsaved()):
+        for statement in rule_tables.save(rows):
+            database.execute(*statement)
+    assert [row.key for row in rule_tables.load(database).histories] == [OTHER]
 
 
 def test_what_counts_no_more_is_pruned_an_hour_later_and_nothing_else() -> None:

@@ -17,6 +17,7 @@ from proxy.ledger.reservation import Grip, Ledger, NonceSlot, Reservation, RuleR
 from proxy.session.counters import Counter, HoldName, SessionKey
 from proxy.session.known import KnownSession
 from proxy.session.registry import Registry
+from proxy.userop.primitives import Hash32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +40,7 @@ class OutcomeDraft:
     rules: list[RuleRows] = field(default_factory=list)
     told: list[End] = field(default_factory=list)
     to_read: dict[SessionKey, None] = field(default_factory=dict)
+    doubted: dict[Hash32, Evidence] = field(default_factory=dict)  # holds that end by this once it is proven
 
     def outcome(
         self, *, cursor: SettledUpTo | None = None, blocks: tuple[BlockName, ...] = (), cut: int | None = None
@@ -77,6 +79,8 @@ class Ends:
         self._flights = flights
         self._clock = clock
         self._unmined_grip = unmined_grip
+        self.is_seconded = False
+        """Whether another node can be asked before one node's word on another operation ends a hold."""
         self.readable = False
         """Whether sessions can be read anew where the chain took something back."""
 
@@ -104,7 +108,11 @@ class Ends:
         names = {each.name for each in counted}
         beside = replace(evidence, by=mined.user_op_hash)
         for each in held:
-            if each.name not in names:
+            if each.name in names:
+                continue
+            if self.is_seconded and each.user_op_hash != mined.user_op_hash:
+                draft.doubted[each.user_op_hash] = beside
+            else:
                 self.end(draft, each.name, Cause.NONCE_USED, beside)
         if not ours:
             # nobody here knows what that other operation has used

@@ -16,6 +16,7 @@ from typing import Final
 from proxy.chain.settlement.due import DueHeap
 from proxy.chain.settlement.flights import LET_GO
 from proxy.chain.settlement.node_word import NodeWord
+from proxy.chain.settlement.nonce_looks import NonceLooks
 from proxy.chain.settlement.patience import Patience
 from proxy.chain.settlement.polling import AskReceipt, Polling
 from proxy.chain.settlement.readings import SettledReadings
@@ -25,6 +26,7 @@ from proxy.chain.settlement.slices import BlockName
 from proxy.chain.witness import Fate
 from proxy.errors import StateUnavailable
 from proxy.ledger.operations import EndedName, Evidence, Mined, Stage
+from proxy.ledger.reservation import NonceSlot
 from proxy.session.counters import SessionKey
 from proxy.session.registry import Registry
 from proxy.userop.primitives import Hash32, print_bytes
@@ -67,12 +69,17 @@ class Lookout:
         self._recheck_of: dict[BlockName, tuple[Hash32, int]] = {}  # an operation of it, and how often it was looked at
         self._restored: dict[Hash32, asyncio.Task[None] | None] = {}
         self._proving: DueHeap[Hash32] = DueHeap()
+        self._hidden_at: dict[Hash32, int] = {}  # the newest block settled when a nonce was used and nothing showed why
+        self._looks = None
+        if node is not None and node.taker is not None:
+            self._looks = NonceLooks(settlement, node.witness, node.taker, patience=patience, monotonic=monotonic)
         self._readings = SettledReadings(settlement, registry, None if node is None else node.reread, clock)
         self._working: dict[str, asyncio.Task[None]] = {}
         self._sleeps_until = inf  # by `monotonic`; while it does not sleep nothing is too late for it
         settlement.on_begun = self._begun
         settlement.flights.on_gone = self._gone
         settlement.ends.readable = node is not None
+        settlement.ends.is_seconded = node is not None and node.several
 
     # what begins and ends
 
@@ -80,6 +87,8 @@ class Lookout:
         if stage is not Stage.FORWARDED:
             self.polling.begin(user_op_hash, remembered=stage in LET_GO)
             self._wake_for_question()
+            if self._looks is not None:
+                self._looks.begin(user_op_hash)
 
     def _wake_for_question(self) -> None:
         """Only a question that is due sooner than anything else is worth a round."""
@@ -91,6 +100,10 @@ class Lookout:
         self.polling.forget(user_op_hash)
         self._restored.pop(user_op_hash, None)
         self._proving.discard(user_op_hash)
+        self._hidden_at.pop(user_op_hash, None)
+        if self._looks is not None:
+            self._looks.forget(user_op_hash)
+        self.settlement.doubted.pop(user_op_hash, None)
         self.settlement.to_prove.pop(user_op_hash, None)
         self.settlement.unproven.discard(user_op_hash)
 
@@ -216,6 +229,8 @@ class Lookout:
         try:
             async with asyncio.timeout(self._patience.timeout):
                 fate = await self._node.witness.fate(slot, user_op_hash)
+                if fate is Fate.HIDDEN and not await self._is_burnt(user_op_hash, slot):
+                    return False
         except (TimeoutError, StateUnavailable) as error:
             _LOG.info("what became of %s cannot be told: %s", print_bytes(user_op_hash), error)
             return False
@@ -226,12 +241,28 @@ class Lookout:
                 await self.found(fate)
             except StateUnavailable:
                 return False
-        elif fate is Fate.TAKEN:
+        elif fate in (Fate.TAKEN, Fate.HIDDEN):
             await self.settlement.nonce_used(user_op_hash, shown)
         elif is_long:
             silent = max(flight.silent_seconds, self._patience.unmined_after)
             await self.settlement.unmined(user_op_hash, replace(shown, silent_seconds=silent))
         return True
+
+    async def _is_burnt(self, user_op_hash: Hash32, slot: NonceSlot) -> bool:
+        """Whether its nonce was used in blocks that are all settled, none of which shows the operation. Raises
+        `StateUnavailable`."""
+        cursor = None if self._taker is None else self._taker.cursor
+        if self._node is None or cursor is None or user_op_hash in self.settlement.unproven:
+            return False  # it may have been mined where nobody looked
+        seen_at = self._hidden_at.setdefault(user_op_hash, cursor.number)
+        if cursor.number <= seen_at:
+            return False  # a node may answer with the state of the block that it is making
+        self._hidden_at[user_op_hash] = cursor.number
+        return bool(await self._node.witness.used((slot,), seen_at))
+
+    async def _look_at_nonces(self) -> None:
+        if self._looks is not None:
+            await self._looks.look()
 
     async def _prove_all(self) -> None:
         """What the settlement wants proven; what cannot be is asked again later."""
@@ -309,6 +340,8 @@ class Lookout:
             yield self._readings.confirm_all
         if self._rechecks.is_due(now):
             yield self._recheck_all
+        if self._looks is not None and self._looks.is_due(now):
+            yield self._look_at_nonces
         if settlement.to_prove or self._proving.is_due(now):
             yield self._prove_all
 
@@ -332,6 +365,7 @@ class Lookout:
         await self.settlement.books.keep_again()
         await asyncio.gather(*([] if self._is_told else self.polling.ask_due()))
         await self._recheck_all()
+        await self._look_at_nonces()
         await self._prove_all()
         await self._readings.read_all()
         await self._readings.confirm_all()
@@ -341,7 +375,7 @@ class Lookout:
         waits = [_LONGEST_SLEEP]
         if not self._is_told and (due := self.polling.next_due()) is not None:
             waits.append(due)
-        firsts = (self._rechecks.first(), self._proving.first())
+        firsts = (self._rechecks.first(), self._proving.first(), None if self._looks is None else self._looks.first())
         waits += [first - self._monotonic() for first in firsts if first is not None]
         if self.settlement.books.is_behind:
             waits.append(self._patience.store)

@@ -23,6 +23,7 @@ class NodeWord:
 
     witness: Witness
     reread: Reread
+    several: bool = False  # nodes: what one of them says of another operation in a nonce, a second one is asked about
     taker: Taker | None = None
     catch_up: CatchUp | None = None
     wake: Callable[[], None] = lambda: None

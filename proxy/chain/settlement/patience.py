@@ -28,4 +28,6 @@ class Patience:
     at_once: int = 32  # questions
     questions: int = 3  # before the chain is asked as well, where it can be
     quiet: float = 60.0  # with no word of the chain's blocks for so long the bundler is asked in their place
+    nonce_first: float = 120.0  # of waiting, after which it is looked whether the nonce is used
+    nonce_longest: float = 3_600.0  # between two such looks
     rechecks: tuple[float, ...] = (4.0, 15.0, 60.0, 300.0, 900.0)  # of a block that only the bundler told of

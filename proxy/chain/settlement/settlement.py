@@ -68,6 +68,8 @@ class Settlement:
         self.to_prove: dict[Hash32, None] = {}
         self.unproven: set[Hash32] = set()
         """Of those, what no block that is told of from now on can show: before it is proven no cursor outlives this."""
+        self.doubted: dict[Hash32, Evidence] = {}
+        """What one node showed to have used the nonces of operations, while another one has yet to say so."""
         self.awake = asyncio.Event()
         self.on_begun: Callable[[Hash32, Stage], None] = _nobody
 
@@ -246,12 +248,17 @@ class Settlement:
         await self.close(draft)
 
     async def nonce_used(self, user_op_hash: Hash32, evidence: Evidence) -> None:
-        """The chain has shown that another operation used the nonce."""
+        """The chain has shown that something else used the nonce. Of what competes for it each is to be proven: one of
+        them may be what used it."""
         flight = self.flights.get(user_op_hash)
         if flight is None:
             return
-        draft = OutcomeDraft()
+        draft, evidence = OutcomeDraft(), self.doubted.get(user_op_hash, evidence)
         for held in self._ledger.held_in(flight.slot):
+            if held.user_op_hash != user_op_hash:
+                self.to_prove[held.user_op_hash] = None
+                self.awake.set()
+                continue
             self.ends.end(draft, held.name, Cause.NONCE_USED, evidence)
             if held.session is not None:
                 draft.to_read[held.session] = None  # nobody here knows what that other operation has used
@@ -337,7 +344,10 @@ class Settlement:
         outcome = draft.outcome() if outcome is None else outcome
         for end in draft.told:
             self._tell(end)
-        if draft.to_read:
+        if draft.doubted:
+            self.doubted |= draft.doubted
+            self.to_prove |= dict.fromkeys(draft.doubted)
+        if draft.to_read or draft.doubted:
             self.to_read |= draft.to_read
             self.awake.set()
         await self.books.keep(outcome)

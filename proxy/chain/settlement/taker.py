@@ -105,6 +105,7 @@ class Taker:
         names = self._settlement.remembered.shown_after(ancestor.number)
         for first in range(0, len(names), _A_PIECE):
             await self._settlement.bring_back(names[first : first + _A_PIECE])
+        self._settlement.doubted.clear()  # that may have stood in a block which is gone
         while self._trail and self._trail[-1].number > ancestor.number:
             self._trail.pop()
         while self._touched and self._touched[-1][0] > ancestor.number:

@@ -11,6 +11,7 @@ from proxy.edge.admin.query import AuditFormat, AuditShow
 from proxy.edge.audit.export import print_csv
 from proxy.edge.audit.reading import AuditFilter, Trail, read_entries, read_newest
 from proxy.edge.audit.row import AuditEntry, AuditRow
+from proxy.edge.audit.schema import RecordKind
 from proxy.errors import InvalidParams
 
 _MOST_BYTES: Final = 4_194_304
@@ -34,7 +35,7 @@ class Page:
 
 def read_page(trail: Trail, wanted: AuditFilter, show: AuditShow, form: AuditFormat) -> Page:
     """The newest records that match, oldest first, no more than fit. Raises `InvalidParams`, `FileNotFoundError`."""
-    if show is AuditShow.ENTRIES and form is AuditFormat.CSV:
+    if show is not AuditShow.DECISIONS and form is AuditFormat.CSV:
         raise InvalidParams("format", "CSV is for decisions; wanted json or jsonl")
     limit = wanted.limit
     more = False
@@ -62,7 +63,10 @@ def read_page(trail: Trail, wanted: AuditFilter, show: AuditShow, form: AuditFor
 
 
 def _newest(trail: Trail, wanted: AuditFilter, show: AuditShow) -> Iterator[AuditRow | AuditEntry]:
-    if show is AuditShow.ENTRIES:
-        yield from reversed(list(read_entries(trail, wanted)))
-    else:
-        yield from read_newest(trail, wanted)
+    match show:
+        case AuditShow.DECISIONS:
+            yield from read_newest(trail, wanted)
+        case AuditShow.DEEDS:
+            yield from reversed(list(read_entries(trail, wanted, kinds=(RecordKind.DEED,))))
+        case AuditShow.ENTRIES:
+            yield from reversed(list(read_entries(trail, wanted)))

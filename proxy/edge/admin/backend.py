@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from proxy.chain.age import ChainAge
+from proxy.config import Chain, Config
 from proxy.edge.admin.audit_check import check_audit
 from proxy.edge.admin.query import FreezeRequest, SessionFilter
 from proxy.edge.admin.server import Check, Json
@@ -40,6 +41,7 @@ class ServedChain:
     upstream: HttpUpstream
     age: ChainAge | None
     release: Callable[[Hash32, str], Awaitable[bool]]
+    take: Callable[[Chain, Config], None]  # serve by these settings from the next request on
 
 
 class SettingsRead(Protocol):
@@ -61,8 +63,8 @@ class SettingsRead(Protocol):
 class ReloadsSettings(Protocol):
     """Whoever reads the settings again."""
 
-    async def reload(self, who: str) -> SettingsRead:
-        """On the word of `who`."""
+    async def reload(self, who: str, why: str = "") -> SettingsRead:
+        """On the word of `who`; goes on record."""
 
 
 class GateBackend:
@@ -89,10 +91,10 @@ class GateBackend:
         self._names = {chain.chain_id: name for name, chain in chains.items()}
         self._pages = SessionPages(registry, self._names)
 
-    async def reload_settings(self) -> Json:
+    async def reload_settings(self, who: str, why: str) -> Json:
         if self.settings is None:
             return {"ok": False, "faults": ["this gate has no file to read again"], "inForce": [], "needsRestart": []}
-        outcome = await self.settings.reload("admin")
+        outcome = await self.settings.reload(who, why)
         return {
             "ok": not outcome.faults,
             "faults": list(outcome.faults),

@@ -31,6 +31,7 @@ class AuditShow(StrEnum):
     """Which records of the audit to list."""
 
     DECISIONS = "decisions"
+    DEEDS = "deeds"  # freezes, reloads, releases, writes through the admin listener
     ENTRIES = "entries"  # all that are no decisions, answers or ends
 
 
@@ -212,9 +213,10 @@ def read_freeze(body: bytes) -> FreezeRequest:
     )
 
 
-def read_note(body: bytes) -> str:
-    """`{"note"}`: why, which is not optional."""
-    note = _needed(_read_object(body, ("note",)), "note")
+def read_note(body: bytes, *, needed: bool = True) -> str:
+    """`{"note"}`: why."""
+    fields = _read_object(body, ("note",))
+    note = _needed(fields, "note") if needed else _text(fields, "note") or ""
     if len(note) > _LONGEST_NOTE:
         raise InvalidParams("note", f"longer than {_LONGEST_NOTE} characters")
     return note

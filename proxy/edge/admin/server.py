@@ -12,7 +12,7 @@
     DELETE /freezes/{permission_id}   ?account= &chain=
     POST /explain                     {"operation", "entryPoint", "chain"?}: the verdict, nothing is sent
     GET  /rules                       every rule in force: mode, mode under the gate's, severity, hits since start
-    POST /settings/reload             {}: read the settings again; 422 with every fault when those before stay
+    POST /settings/reload             {"note"?}: read the settings again; 422 with every fault when those before stay
     POST /rules/reload                {}: read the rule files again; 422 with every fault when the old set stays
     GET  /audit                       ?since= &until= &chain= &client= &account= &permissionId= &userOpHash=
                                       &decisionId= &verdict= &code= &rule= &asked= &after= &before= &limit=
@@ -59,6 +59,8 @@ READINESS_SECONDS: Final = 5.0
 _LARGEST_BODY: Final = 1_048_576
 
 _CHANGE_NOTHING: Final = frozenset({"/explain"})
+_RECORDED: Final = frozenset({"/settings/reload"})
+"""What is put on record by whoever does it."""
 
 Json = Mapping[str, object]
 
@@ -122,8 +124,8 @@ class AdminBackend(Protocol):
     async def list_rules(self) -> Json:
         """The digest of the rules in force, and each of them."""
 
-    async def reload_settings(self) -> Json:
-        """Read the settings again: `ok`, `faults`, and the paths `inForce` and `needsRestart`."""
+    async def reload_settings(self, who: str, why: str) -> Json:
+        """Read the settings again: `ok`, `faults`, and the paths `inForce` and `needsRestart`. Goes on record."""
 
     async def reload_rules(self) -> Json:
         """Read the rule files again: `ok`, the digest in force, `faults`, `warnings`, `difference`."""
@@ -157,6 +159,10 @@ class AdminServer:
         await web.TCPSite(self._runner, host, port, ssl_context=ssl).start()
         bound: int = self._runner.addresses[0][1]
         return bound
+
+    def take(self, access: AdminAccess) -> None:
+        """From now on these may change things."""
+        self._access = access
 
     async def stop(self) -> None:
         """Stop listening, after the answers under way."""
@@ -201,14 +207,14 @@ class AdminServer:
     @web.middleware
     async def _written_down(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Every change goes on record, with who asked for it and what came of it; so does one that failed."""
-        if request.method in READING or request.path in _CHANGE_NOTHING:
+        if request.method in READING or request.path in _CHANGE_NOTHING | _RECORDED:
             return await handler(request)
         response = await handler(request)
         told = request.get(DEED) or AdminChange("admin_write")
         self._noted(
             Deed(
                 what=told.what,
-                who=f"{'token' if self._access.token else 'this machine'} from {request.remote or 'nowhere'}",
+                who=self._who(request),
                 why=told.why,
                 chain=told.chain,
                 account=told.account,
@@ -217,6 +223,9 @@ class AdminServer:
             )
         )
         return response
+
+    def _who(self, request: web.Request) -> str:
+        return f"{'token' if self._access.token else 'this machine'} from {request.remote or 'nowhere'}"
 
     async def _show_metrics(self, _request: web.Request) -> web.Response:
         # gauges are read where their truth may be read, on the loop; printing takes milliseconds and goes to a thread
@@ -290,8 +299,9 @@ class AdminServer:
             return as_json(answer)
         return as_json({"error": "the rule files are faulty; the set before stays in force", **answer}, 422)
 
-    async def _reload_settings(self, _request: web.Request) -> web.Response:
-        answer = await asyncio.shield(asyncio.ensure_future(self._backend.reload_settings()))
+    async def _reload_settings(self, request: web.Request) -> web.Response:
+        reload = self._backend.reload_settings(self._who(request), read_note(await request.read(), needed=False))
+        answer = await asyncio.shield(asyncio.ensure_future(reload))
         if answer["ok"]:
             return as_json(answer)
         return as_json({"error": "the settings are faulty; those before stay in force", **answer}, 422)

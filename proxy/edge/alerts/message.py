@@ -21,6 +21,7 @@ ALERT_NAMES: Final[Mapping[HappeningKind, str]] = {
     HappeningKind.REVERTED: "SessiongateOperationReverted",
     HappeningKind.USE_PAST_GATE: "SessiongateUsePastGate",
     HappeningKind.GRANT_PAST_GATE: "SessiongateGrantPastGate",
+    HappeningKind.NONCE_GAP: "SessiongateNonceGap",
     HappeningKind.LEDGER_REWOUND: "SessiongateLedgerRewound",
     HappeningKind.CLOCK_JUMPED: "SessiongateClockJumped",
     HappeningKind.TEST: "SessiongateTest",
@@ -138,7 +139,7 @@ def command_for(happening: Happening) -> str:
             return f"{_AUDIT} --permission-id {print_bytes(happening.permission_id)} --since 1h"
         case HappeningKind.RULE_FIRED if happening.rule is not None:
             return f"sessiongate rules explain {happening.rule}"
-        case HappeningKind.HOLD_RELEASED | HappeningKind.NEVER_MINED | HappeningKind.REVERTED:
+        case HappeningKind.HOLD_RELEASED | HappeningKind.NEVER_MINED | HappeningKind.REVERTED | HappeningKind.NONCE_GAP:
             if happening.user_op_hash is not None:
                 return f"{_AUDIT} --user-op-hash {print_bytes(happening.user_op_hash)}"
             return "sessiongate ledger show"

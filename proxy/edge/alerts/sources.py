@@ -11,7 +11,7 @@ from proxy.judge.decision import Decision
 from proxy.judge.evaluate import Hit
 from proxy.judge.rule import Rule
 from proxy.judge.verdict import Allow, Mode, Reject
-from proxy.methods import MethodClass, classify
+from proxy.methods import is_preview
 from proxy.ports import OperationEnd
 from proxy.session.lint.findings import Severity
 from proxy.userop.primitives import print_bytes, print_checksummed
@@ -41,7 +41,7 @@ def happenings_of(decision: Decision, rule_of: RuleOf) -> Iterator[Happening]:
         rule = rule_of(name)
         if rule is not None and rule.mode is Mode.ENFORCE and decision.mode is Mode.ENFORCE:
             yield _of_opened(decision, rule)
-    if classify(decision.method) is MethodClass.PREVIEW:
+    if is_preview(decision.method):
         return
     verdict = decision.verdict
     if isinstance(verdict, Allow):

@@ -16,7 +16,7 @@ from proxy.edge.audit.printing import print_answer, print_decision, print_deed, 
 from proxy.edge.audit.sampling import RefusalRate, Sampler, Uncounted
 from proxy.edge.audit.schema import RecordKind
 from proxy.judge.decision import Decision, UpstreamAnswer
-from proxy.methods import MethodClass, classify
+from proxy.methods import is_preview
 from proxy.ports import Deed, OperationEnd
 
 _BASE_BYTES: Final = 2_048
@@ -95,7 +95,7 @@ class Door:
         """A verdict. False when it is lost."""
         if not forwarding:
             now = self._monotonic()
-            estimate = classify(decision.method) is MethodClass.PREVIEW
+            estimate = is_preview(decision.method)
             with self._lock:
                 keeps = self._sampler.keeps(decision, now, estimate=estimate)
             if not keeps:

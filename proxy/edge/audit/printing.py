@@ -21,7 +21,7 @@ from proxy.judge.decision import Decision, UpstreamAnswer, Whole
 from proxy.judge.evaluate import Hit
 from proxy.judge.facts_json import facts_to_json
 from proxy.judge.verdict import Allow, Reject
-from proxy.methods import MethodClass, classify
+from proxy.methods import is_preview
 from proxy.ports import Deed, OperationEnd
 from proxy.session.chain_words import is_revert_data
 from proxy.session.grounds import grounds_to_json
@@ -67,7 +67,7 @@ def print_decision(decision: Decision, *, forwarding: bool) -> Columns:
         int(reasons[0].code) if reasons else None,
         *(decision.user_op_hash, decision.account, decision.permission_id, decision.session_mode),
         int(forwarding),
-        int(classify(decision.method) is MethodClass.PREVIEW),
+        int(is_preview(decision.method)),
         _json([_reason_json(reason) for reason in reasons]) if reasons else None,
         _json([shown(note) for note in notes]) if notes else None,
         *(calls, facts),

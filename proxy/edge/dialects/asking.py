@@ -31,6 +31,10 @@ class DialectUpstream(Protocol):
     def preferred(self) -> str:
         """The name of the endpoint the next request goes to."""
 
+    @property
+    def generation(self) -> int:
+        """Goes up when names may mean others than before."""
+
     async def post(self, method: str, params: bytes, *, submit: bool) -> UpstreamReply:
         """Ask it. Raises `UpstreamUnavailable`."""
 
@@ -43,18 +47,20 @@ class KnownMethods:
 
     def __init__(self, upstream: DialectUpstream) -> None:
         self._upstream = upstream
-        self._unknown: set[tuple[str, str]] = set()
+        self._unknown: set[tuple[int, str, str]] = set()
 
     async def ask(self, method: str, params: bytes) -> UpstreamReply | None:
         """The bundler's answer; `None`, unasked, when it is known not to know the method.
 
         Raises `UpstreamUnavailable`.
         """
-        if (self._upstream.preferred, method) in self._unknown:
+        generation = self._upstream.generation
+        if (generation, self._upstream.preferred, method) in self._unknown:
             return None
         answer = await self._upstream.post(method, params, submit=False)
         if is_unknown_method(answer.reply):
-            self._unknown.add((answer.endpoint, method))
+            self._unknown = {each for each in self._unknown if each[0] == generation}
+            self._unknown.add((generation, answer.endpoint, method))
         return answer
 
     async def insist(self, method: str, params: bytes) -> UpstreamReply:

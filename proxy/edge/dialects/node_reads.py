@@ -14,22 +14,9 @@ from proxy.edge.dialects.asking import DialectUpstream
 from proxy.edge.http.upstream import UpstreamReply
 from proxy.errors import ReadsSpent
 from proxy.jsonrpc import print_json
+from proxy.methods import NODE_READS
 
-NODE_READS: Final = frozenset(
-    {
-        "eth_blockNumber",
-        "eth_call",
-        "eth_feeHistory",
-        "eth_gasPrice",
-        "eth_getBalance",
-        "eth_getBlockByNumber",
-        "eth_getCode",
-        "eth_getTransactionCount",
-        "eth_getTransactionReceipt",
-        "eth_maxPriorityFeePerGas",
-    }
-)
-"""What SDKs ask their one URL for between two operations. Nothing in it submits, signs, traces or scans logs."""
+__all__ = ["NODE_READS", "NodeReads"]
 
 READS_PER_SECOND: Final = 20.0
 READS_AT_ONCE: Final = 60.0

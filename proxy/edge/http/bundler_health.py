@@ -5,7 +5,7 @@ A bundler may answer its probes and hang in every send, so each kind has its own
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -104,6 +104,11 @@ class Placements:
     def __init__(self, in_flight: Callable[[OperationPlace], bool]) -> None:
         self._in_flight = in_flight
         self._lanes: OrderedDict[_LaneKey, _Lane] = OrderedDict()
+        self._at: Counter[int] = Counter()
+
+    def has(self, bundler: int) -> bool:
+        """Whether anything is remembered to be at the bundler of that number; it may have ended a moment ago."""
+        return bundler in self._at
 
     def __len__(self) -> int:
         """How many nonce keys are remembered."""
@@ -123,7 +128,11 @@ class Placements:
     def sent(self, place: OperationPlace, bundler: int, now: float) -> None:
         """An operation is on its way to a bundler. Nobody knows yet whether it arrives, but whoever holds it."""
         doubt = 0.0 if self._in_flight(place) else now + DOUBT_SECONDS
-        self._lanes.setdefault(_lane_of(place), OrderedDict())[place] = _Placed(bundler, doubt)
+        lane = self._lanes.setdefault(_lane_of(place), OrderedDict())
+        if (before := lane.get(place)) is not None:
+            self._left(before)
+        lane[place] = _Placed(bundler, doubt)
+        self._at[bundler] += 1
         for _ in range(min(2, len(self._lanes))):  # two for each that comes: what ended does not pile up
             oldest = next(iter(self._lanes))
             if self._first_in_flight(oldest, now) is not None:
@@ -140,7 +149,8 @@ class Placements:
         key = _lane_of(place)
         lane = self._lanes.get(key)
         if lane is not None:
-            lane.pop(place, None)
+            if (placed := lane.pop(place, None)) is not None:
+                self._left(placed)
             if not lane:
                 del self._lanes[key]
 
@@ -156,8 +166,14 @@ class Placements:
             if self._is_there(place, placed, now):
                 return placed
             del lane[place]
+            self._left(placed)
         del self._lanes[key]
         return None
+
+    def _left(self, placed: _Placed) -> None:
+        self._at[placed.bundler] -= 1
+        if not self._at[placed.bundler]:
+            del self._at[placed.bundler]
 
     def _is_there(self, place: OperationPlace, placed: _Placed, now: float) -> bool:
         return now < placed.in_doubt_until or self._in_flight(place)

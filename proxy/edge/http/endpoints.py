@@ -25,10 +25,14 @@ class Health(StrEnum):
 
 @dataclass(slots=True, eq=False)
 class BundlerEndpoint:
-    """One bundler URL and what is known of it. `problem` is in words, and free of secrets."""
+    """One bundler URL and what is known of it. `problem` is in words, and free of secrets.
+
+    `name` is its place in the settings, `number` its own for as long as the gate runs.
+    """
 
     name: str
     url: URL = field(repr=False)
+    number: int = 0
     health: Health = Health.UNKNOWN
     problem: str | None = None
     breakers: Mapping[QuestionKind, Breaker] = field(
@@ -39,20 +43,29 @@ class BundlerEndpoint:
 def misfit_of(chain: Reply, supported: Reply, *, chain_id: int, entry_points: frozenset[Address]) -> str | None:
     """Why an endpoint that answered its probe is not a bundler for this chain; `None` when it is."""
     try:
-        served = parse_uint(chain.result, "eth_chainId")
+        parse_uint(chain.result, "eth_chainId")
         if not isinstance(supported.result, list):
             return "answers eth_supportedEntryPoints with no list"
         there = {parse_address(item, "eth_supportedEntryPoints") for item in supported.result}
     except InvalidParams as error:
         return f"gives no usable answer to {error.field}"
-    if served != chain_id:
-        return f"serves chain {served}, configured is {chain_id}"
+    if problem := misfit_of_chain(chain, chain_id):
+        return problem
     if missing := entry_points - there:
         return f"does not serve entry point {', '.join(sorted(map(print_checksummed, missing)))}"
     return None
 
 
-def endpoint_at(name: str, text: str) -> BundlerEndpoint:
+def misfit_of_chain(chain: Reply, chain_id: int) -> str | None:
+    """Why an endpoint that tells a chain id is none of this chain; `None` when it is, or what it tells is no id."""
+    try:
+        served = parse_uint(chain.result, "eth_chainId")
+    except InvalidParams:
+        return None
+    return None if served == chain_id else f"serves chain {served}, configured is {chain_id}"
+
+
+def endpoint_at(name: str, text: str, number: int = 0) -> BundlerEndpoint:
     """The endpoint at a URL. Raises `ValueError`, which does not quote it."""
     try:
         url = URL(text)
@@ -60,4 +73,4 @@ def endpoint_at(name: str, text: str) -> BundlerEndpoint:
         raise ValueError(f"{name}: not a URL") from None
     if url.scheme not in ("http", "https") or not url.host:
         raise ValueError(f"{name}: not an http or https URL")
-    return BundlerEndpoint(name, url)
+    return BundlerEndpoint(name, url, number)

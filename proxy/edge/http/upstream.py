@@ -10,25 +10,27 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from itertools import count
 from types import TracebackType
 from typing import Final, Self
 
 from proxy.bundler_answers import TOOK_NOTHING, Meaning, meaning_of_error
-from proxy.edge.http.bundler_health import Placements, QuestionKind, Sign
+from proxy.edge.http.bundler_health import QuestionKind, Sign
 from proxy.edge.http.client import ClientSettings, HttpClient, NoReplyError, UnreachedError
-from proxy.edge.http.endpoints import BundlerEndpoint, Health, endpoint_at, misfit_of
+from proxy.edge.http.endpoints import BundlerEndpoint, Health, misfit_of
 from proxy.edge.http.lean.pool import Pool
 from proxy.edge.http.listener import Transport
 from proxy.edge.http.reference_client import AiohttpClient
+from proxy.edge.http.roster import Roster
 from proxy.errors import UpstreamUnavailable
 from proxy.jsonrpc import Reply, ReplyError, print_request, read_reply
 from proxy.ports import OperationPlace
 from proxy.userop.primitives import Address
 
 _LOG: Final = logging.getLogger(__name__)
-_NO_PARAMS: Final = b"[]"
+NO_PARAMS: Final = b"[]"
 _RESTS: Final = {
     True: "rests from every {kind}: another is asked where there is one",
     False: "is asked every {kind} again",
@@ -96,15 +98,14 @@ class HttpUpstream:
     ) -> None:
         self._traceparent = traceparent
         self.chain = chain
-        self.endpoints = tuple(endpoint_at(f"{chain}#{index}", url) for index, url in enumerate(urls))
-        if not self.endpoints:
-            raise ValueError(f"{chain}: no bundler")
+        self._roster = Roster(chain, urls, in_flight)
+        self._placements = self._roster.placements
+        self._changed = asyncio.Event()
         self._chain_id = chain_id
         self._entry_points = entry_points
         self._settings = settings or UpstreamSettings()
         self._on_health = on_health
         self._on_rest = on_rest
-        self._placements = Placements(in_flight)
         self._stopwatch = stopwatch
         self._ids = count(1)
         self._client: HttpClient | None = None
@@ -127,6 +128,16 @@ class HttpUpstream:
             await self._client.close()
 
     @property
+    def endpoints(self) -> tuple[BundlerEndpoint, ...]:
+        """The bundlers, in the order of the settings."""
+        return self._roster.endpoints
+
+    @property
+    def generation(self) -> int:
+        """Goes up when the names of endpoints may mean others than before."""
+        return self._roster.generation
+
+    @property
     def healthy(self) -> bool:
         """Whether an endpoint has passed its last probe."""
         return any(endpoint.health is Health.HEALTHY for endpoint in self.endpoints)
@@ -137,25 +148,17 @@ class HttpUpstream:
         return next(iter(self._order(QuestionKind.READ)), self.endpoints[0]).name
 
     def _order(self, kind: QuestionKind, place: OperationPlace | None = None) -> list[BundlerEndpoint]:
-        """Whom to ask, one after the other.
+        return self._roster.order(kind, self._stopwatch(), place)
 
-        Endpoints in configured order, then those resting from such questions, then those that could not be reached
-        when last tried. What may be at one with this very nonce goes to that one only; what follows on the same nonce
-        key, to that one first.
-        """
-        now = self._stopwatch()
-        usable = [endpoint for endpoint in self.endpoints if endpoint.health is not Health.MISCONFIGURED]
-        ordered = sorted(
-            usable,
-            key=lambda endpoint: (endpoint.health is Health.UNREACHABLE, endpoint.breakers[kind].is_resting(now)),
-        )
-        if place is None:
-            return ordered
-        if (there := self._placements.bundler_of(place, now)) is not None:
-            return [endpoint for endpoint in ordered if endpoint is self.endpoints[there]]
-        if (first := self._placements.bundler_of_key(place, now)) is not None:
-            ordered.sort(key=lambda endpoint: endpoint is not self.endpoints[first])
-        return ordered
+    def take(self, urls: Sequence[str], *, total_seconds: float) -> None:
+        """Ask these from the next question on, and wait so long for an answer; they are probed at once."""
+        self._roster.take(urls)
+        self._settings = replace(self._settings, total_seconds=total_seconds)
+        for endpoint in self.endpoints:
+            self._on_health(endpoint.name, endpoint.health)
+            for kind, breaker in endpoint.breakers.items():
+                self._on_rest(endpoint.name, kind, breaker.rests_until is not None)
+        self._changed.set()
 
     async def post(
         self, method: str, params: bytes, *, submit: bool, place: OperationPlace | None = None
@@ -190,7 +193,7 @@ class HttpUpstream:
         stood = place is not None and self._placements.bundler_of(place, self._stopwatch()) is not None
         for endpoint in self._order(QuestionKind.SEND, place):
             if place is not None:
-                self._placements.sent(place, self.endpoints.index(endpoint), self._stopwatch())
+                self._placements.sent(place, endpoint.number, self._stopwatch())
             try:
                 answer = await self._ask(endpoint, QuestionKind.SEND, method, params, seconds)
             except UpstreamUnavailable as error:
@@ -222,7 +225,7 @@ class HttpUpstream:
         """
         failure: UpstreamUnavailable | None = None
         answers: list[UpstreamReply] = []
-        for endpoint in self._order(QuestionKind.READ):
+        for endpoint in (*self._order(QuestionKind.READ), *self._roster.removed):
             try:
                 answer = await self._ask(endpoint, QuestionKind.READ, method, params, self._settings.total_seconds)
             except UpstreamUnavailable as error:
@@ -299,16 +302,19 @@ class HttpUpstream:
         return self.healthy
 
     async def watch(self, interval_seconds: float) -> None:
-        """Probe for ever. Cancel to stop."""
+        """Probe for ever, and at once when there are others. Cancel to stop."""
         while True:
+            self._changed.clear()
             await self.probe()
-            await asyncio.sleep(interval_seconds)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(interval_seconds):
+                    await self._changed.wait()
 
     async def _probe(self, endpoint: BundlerEndpoint) -> None:
         try:
             seconds = self._settings.probe_seconds
-            chain = await self._exchange(endpoint, "eth_chainId", _NO_PARAMS, seconds)
-            supported = await self._exchange(endpoint, "eth_supportedEntryPoints", _NO_PARAMS, seconds)
+            chain = await self._exchange(endpoint, "eth_chainId", NO_PARAMS, seconds)
+            supported = await self._exchange(endpoint, "eth_supportedEntryPoints", NO_PARAMS, seconds)
         except UpstreamUnavailable as error:
             self._note(endpoint, Health.UNREACHABLE, error.problem.removeprefix(f"{endpoint.name} "))
             return

@@ -67,6 +67,9 @@ SECONDS: Final = (
 )
 """Bucket bounds: a decision takes tens of microseconds, a bundler up to several seconds."""
 
+_QUESTIONS: Final = ("read", "send")
+"""The kinds of question from which an upstream may rest."""
+
 _MetricT = TypeVar("_MetricT", bound=MetricWrapperBase)
 _Key = str | tuple[str, ...]
 
@@ -132,13 +135,16 @@ class Metrics:
         self._client_requests = _bind(by_client, self._clients, OUTCOMES)
         self._in_flight = _bind(self._gauge("in_flight", "Requests being answered now.", "chain"), self._chains)
         upstream = self._histogram("upstream_seconds", "From forwarding to the upstream's answer.", "upstream")
+        self._by_upstream = upstream
         self._upstream_seconds = _bind(upstream, self._upstreams)
         up = self._gauge("upstream_up", "1 when the upstream answered last, as the right chain.", "upstream")
+        self._up = up
         self._upstream_up = _bind(up, [name for name in self._upstreams if name != OTHER])
         rests = self._gauge(
             "upstream_resting", "1 while another bundler is asked instead, by kind of question.", "upstream", "kind"
         )
-        self._upstream_rests = _bind(rests, [name for name in self._upstreams if name != OTHER], ("read", "send"))
+        self._rests = rests
+        self._upstream_rests = _bind(rests, [name for name in self._upstreams if name != OTHER], _QUESTIONS)
         gone = self._counter("client_disconnects_total", "Callers who left before their answer.", "chain")
         self._disconnects = _bind(gone, self._chains)
 
@@ -226,6 +232,22 @@ class Metrics:
         new = [name for name in clients if name not in self._clients]
         self._clients = (*self._clients, *new)
         self._client_requests.update(_bind(self._by_client, new, OUTCOMES))
+
+    def know_upstreams(self, upstreams: Iterable[str]) -> None:
+        """Of these there are series from now on; those of others have no health any more."""
+        there = _closed(upstreams)
+        new = [name for name in there if name not in self._upstreams]
+        for name in self._upstreams:
+            if name not in there:
+                self._up.remove(name)
+                del self._upstream_up[name]
+                for kind in _QUESTIONS:
+                    self._rests.remove(name, kind)
+                    del self._upstream_rests[name, kind]
+        self._upstreams = there
+        self._upstream_seconds.update(_bind(self._by_upstream, new))
+        self._upstream_up.update(_bind(self._up, new))
+        self._upstream_rests.update(_bind(self._rests, new, _QUESTIONS))
 
     def began(self, chain: str) -> None:
         """One more request of this chain is in flight."""

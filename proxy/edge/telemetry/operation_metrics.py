@@ -65,6 +65,12 @@ class OperationMetrics:
             ["chain", "what"],
             registry=registry,
         )
+        self._gaps = Counter(
+            "sessiongate_nonce_gaps_total",
+            "Operations sent that wait behind a gap in the nonces of their key, and may be mined much later.",
+            ["chain"],
+            registry=registry,
+        )
         self._state_age = Gauge(
             "sessiongate_state_age_seconds",
             "Since what is known of the chain was last confirmed, on the monotonic clock.",
@@ -84,6 +90,7 @@ class OperationMetrics:
                 for value in values:
                     counter.labels(chain, value)
             self._reverted.labels(chain)
+            self._gaps.labels(chain)
             self._inclusion.labels(chain)
 
     def in_flight(self, chain: str, count: int, oldest_seconds: float) -> None:
@@ -108,6 +115,10 @@ class OperationMetrics:
     def past_gate(self, chain: str, what: str) -> None:
         """Count what happened to a session past the gate, one of `PAST_GATE`."""
         self._past.labels(self._known(chain), "grant" if what == "grant" else "use").inc()
+
+    def nonce_gap(self, chain: str) -> None:
+        """Count an operation that waits behind a gap."""
+        self._gaps.labels(self._known(chain)).inc()
 
     def state_age(self, chain: str, seconds: float) -> None:
         """Set for how long nothing has confirmed what is known of the chain."""

@@ -48,6 +48,10 @@ class EdgeRecorder:
         self._dropped = 0
         metrics.before_each_scrape(self._refresh)
 
+    def write(self, log: OperationLog) -> None:
+        """From now on operations have lines of this log."""
+        self._log = log
+
     def decided(self, decision: Decision, *, forwarding: bool, seconds: float) -> None:
         verdict = decision.verdict
         self._metrics.decided(decision.chain, verdict, decision.mode, seconds)

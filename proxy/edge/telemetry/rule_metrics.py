@@ -172,7 +172,8 @@ class RuleMetrics:
             gauge = self._budget_of.get(rule)
             if gauge is None:
                 gauge = self._budget_of[rule] = self._budget.labels(rule, self._severities[rule])
-            gauge.set(ratio)
+            if before is None or before[0] != ratio:
+                gauge.set(ratio)
 
     def decided(self, hits: Iterable[RuleName], opened: Iterable[str] = ()) -> None:
         """Count the rules that fired on one operation, and those that let it pass for want of a fact."""

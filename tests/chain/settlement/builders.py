@@ -58,6 +58,9 @@ class Chain:
 
     fates: dict[Hash32, Mined | Fate | Exception] = field(default_factory=dict)
     asked: list[Hash32] = field(default_factory=list)
+    used_by_now: set[int] = field(default_factory=set)  # nonces
+    looks: list[int] = field(default_factory=list)  # at which blocks nonces were asked for
+    several: bool = False
 
     async def fate(self, _slot: NonceSlot, user_op_hash: Hash32) -> Mined | Fate:
         self.asked.append(user_op_hash)
@@ -66,8 +69,9 @@ class Chain:
             raise fate
         return fate
 
-    async def used(self, _slots: Collection[NonceSlot], _block: int) -> frozenset[NonceSlot]:
-        return frozenset()
+    async def used(self, slots: Collection[NonceSlot], block: int) -> frozenset[NonceSlot]:
+        self.looks.append(block)
+        return frozenset(slot for slot in slots if slot.nonce in self.used_by_now)
 
     async def block_hash(self, _number: int) -> Hash32 | None:
         return None
@@ -119,7 +123,12 @@ class Scene:
             node=None
             if self.chain is None
             else NodeWord(
-                witness=self.chain, reread=self._read, taker=self.taker, wake=self._wake, named=self.named.append
+                witness=self.chain,
+                reread=self._read,
+                several=self.chain.several,
+                taker=self.taker,
+                wake=self._wake,
+                named=self.named.append,
             ),
         )
 

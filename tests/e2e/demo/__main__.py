@@ -15,11 +15,12 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import FrameType
 
-from tests.e2e.children import ChildFailed, bound, free_ports
+from tests.e2e.children import ChildFailed, bound
 from tests.e2e.demo.rules import write_rules
 from tests.e2e.gate import CHAIN, Gate
 from tests.e2e.rig import CHAIN_ID, HERE, Rig, node_binary
 from tests.e2e.watchers import are_installed, watching
+from tests.ports import free_port
 
 TO_TRY = ("sessions list", "audit --verdict reject", "explain 'AA24 signature error'")
 """What the command can say of what was just shown."""
@@ -93,7 +94,7 @@ def _stay(rig: Rig, gate: Gate, folder: Path) -> None:
     }
     with ExitStack() as stack:
         if are_installed():
-            (port,) = free_ports(1)
+            port = free_port()
             watchers = stack.enter_context(watching(folder / "watchers", port, f"127.0.0.1:{gate.admin_port}"))
             shown |= {"graphs": f"{watchers.prometheus}/graph", "alerts": f"{watchers.prometheus}/alerts"}
             shown["told"] = watchers.alertmanager

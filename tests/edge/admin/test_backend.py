@@ -97,7 +97,13 @@ async def an_office(age: ChainAge | None = None) -> AsyncIterator[Office]:
         HttpUpstream("soneium", [bundler.url], chain_id=CHAIN_ID, entry_points=frozenset({V07.address})) as upstream,
     ):
         served = ServedChain(
-            name="soneium", chain_id=CHAIN_ID, gate=gate.gate, upstream=upstream, age=age, release=_holds_nothing
+            name="soneium",
+            chain_id=CHAIN_ID,
+            gate=gate.gate,
+            upstream=upstream,
+            age=age,
+            release=_holds_nothing,
+            take=lambda _chain, _config: None,
         )
         await upstream.probe()
         rule_file = Path(stack.enter_context(TemporaryDirectory())) / "rules.yaml"

@@ -175,6 +175,11 @@ class Sending(RuleBasedStateMachine):
     def only_what_was_sent_is_remembered(self) -> None:
         assert len(self.placements) <= 4
 
+    @invariant()
+    def a_bundler_that_has_something_is_known_to(self) -> None:
+        for where, (bundler, _) in self.at.items():
+            assert self.placements.has(bundler) or not self.is_there(where)
+
 
 TestSending = Sending.TestCase
 

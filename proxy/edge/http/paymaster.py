@@ -1,0 +1,47 @@
+"""A chain's paymaster: asked for what paymasters answer, instead of the bundler; never twice, and probed in its way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from proxy.edge.http.endpoints import BundlerEndpoint, Health, misfit_of_chain
+from proxy.edge.http.upstream import NO_PARAMS, HttpUpstream, UpstreamReply
+from proxy.errors import PaymasterUnavailable, UpstreamUnavailable
+from proxy.methods import is_for_paymaster
+from proxy.ports import Forwarded, OperationPlace, Upstream
+
+
+class PaymasterService(HttpUpstream):
+    """One paymaster. It keeps accounts of what it was asked to pay for, so that nothing is asked of it again."""
+
+    async def ask(self, method: str, params: bytes) -> UpstreamReply:
+        """Its answer. Raises `PaymasterUnavailable`."""
+        try:
+            return await self.post(method, params, submit=False)
+        except UpstreamUnavailable as error:
+            raise PaymasterUnavailable(error.problem, may_have_been_sent=error.may_have_been_sent) from None
+
+    async def _probe(self, endpoint: BundlerEndpoint) -> None:
+        """ERC-7677 has no method that tells a chain: whatever it says shows that it is there, another chain's id that
+        it is the wrong one."""
+        try:
+            answer = await self._exchange(endpoint, "eth_chainId", NO_PARAMS, self._settings.probe_seconds)
+        except UpstreamUnavailable as error:
+            self._note(endpoint, Health.UNREACHABLE, error.problem.removeprefix(f"{endpoint.name} "))
+            return
+        problem = None if answer.reply.is_error else misfit_of_chain(answer.reply, self._chain_id)
+        self._note(endpoint, Health.MISCONFIGURED if problem else Health.HEALTHY, problem)
+
+
+@dataclass(frozen=True, slots=True)
+class BundlersAndPaymaster:
+    """One `post` for both: whom a method is put to is in its name."""
+
+    bundlers: Upstream
+    paymaster: PaymasterService
+
+    async def post(self, method: str, params: bytes, *, submit: bool, place: OperationPlace | None = None) -> Forwarded:
+        """Ask whoever answers this method. Raises `UpstreamUnavailable`."""
+        if is_for_paymaster(method):
+            return await self.paymaster.ask(method, params)
+        return await self.bundlers.post(method, params, submit=submit, place=place)

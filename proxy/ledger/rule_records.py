@@ -1,0 +1,116 @@
+"""What an operation adds to the counts of rules, as text: short, for it is written while a caller waits.
+
+An operation that fits many rules has many charges and lessons, nearly all of one group. They are printed as
+`{"type":"counted","groups":[…],"items":[…]}`: each group once, each item as an array whose first entry says what it is
+and whose second which group it is of. Bytes are 0x-hex.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from proxy.judge.counts import (
+    CountKey,
+    DistinctCharge,
+    Lesson,
+    MarksLesson,
+    OutcomeLesson,
+    RuleCharge,
+    ValueLesson,
+    WindowCharge,
+)
+from proxy.judge.rule import Calendar, OnCalendar, Sliding, Window
+
+COUNTED: Final = "counted"
+"""The `type` of such an object."""
+
+_BINDING, _LASTING, _OVERFLOWS = 1, 2, 4
+
+Counted = RuleCharge | Lesson
+
+
+def print_counted(items: Sequence[Counted]) -> str:
+    """Charges, or lessons, as one JSON object."""
+    groups: dict[bytes, int] = {}
+    printed = ",".join([_item(item, groups) for item in items])
+    return f'{{"type":"{COUNTED}","groups":[{",".join(map(_hex, groups))}],"items":[{printed}]}}'
+
+
+def read_counted(written: dict[str, Any]) -> tuple[Counted, ...]:
+    """The same items. Raises `ValueError`, `TypeError` or `KeyError` for what is none."""
+    groups = dict(enumerate(map(_bytes, written["groups"])))
+    return tuple(_read(item, groups) for item in written["items"])
+
+
+def _item(item: Counted, groups: dict[bytes, int]) -> str:
+    rule, group = item.key
+    at = groups.setdefault(group, len(groups))
+    if isinstance(item, WindowCharge):
+        flags = _BINDING * item.binding | _LASTING * item.lasting | _OVERFLOWS * item.overflows
+        return f'["window",{at},"0x{rule.hex()}",{_window(item.window)},{item.amount},{item.limit},{flags}]'
+    if isinstance(item, DistinctCharge):
+        flags = _BINDING * item.binding | _OVERFLOWS * item.overflows
+        return f'["mark",{at},"0x{rule.hex()}",{_window(item.window)},{_hex(item.mark)},{item.limit},{flags}]'
+    if isinstance(item, MarksLesson):
+        return f'["seen",{at},"0x{rule.hex()}",[{",".join(map(_hex, item.marks))}]]'
+    if isinstance(item, ValueLesson):
+        return f'["amount",{at},"0x{rule.hex()}",{item.value}]'
+    return f'["end",{at},"0x{rule.hex()}"]'
+
+
+def _read(item: Sequence[Any], groups: Mapping[int, bytes]) -> Counted:
+    match item:
+        case ["window", int(at), str(rule), window, int(amount), int(limit), int(flags)]:
+            return WindowCharge(
+                key=CountKey(_bytes(rule), groups[at]),
+                window=_read_window(window),
+                amount=amount,
+                limit=limit,
+                binding=bool(flags & _BINDING),
+                lasting=bool(flags & _LASTING),
+                overflows=bool(flags & _OVERFLOWS),
+            )
+        case ["mark", int(at), str(rule), window, str(mark), int(limit), int(flags)]:
+            return DistinctCharge(
+                key=CountKey(_bytes(rule), groups[at]),
+                window=_read_window(window),
+                mark=_bytes(mark),
+                limit=limit,
+                binding=bool(flags & _BINDING),
+                overflows=bool(flags & _OVERFLOWS),
+            )
+        case ["seen", int(at), str(rule), [*marks]]:
+            return MarksLesson(key=CountKey(_bytes(rule), groups[at]), marks=tuple(map(_bytes, marks)))
+        case ["amount", int(at), str(rule), int(value)]:
+            return ValueLesson(key=CountKey(_bytes(rule), groups[at]), value=value)
+        case ["end", int(at), str(rule)]:
+            return OutcomeLesson(key=CountKey(_bytes(rule), groups[at]))
+    raise ValueError("nothing that a rule counts")
+
+
+def _window(window: Window) -> str:
+    if isinstance(window, Sliding):
+        return str(window.seconds)
+    return json.dumps([window.unit.value, window.zone.key], separators=(",", ":"))
+
+
+def _read_window(written: object) -> Window:
+    match written:
+        case int(seconds):
+            return Sliding(seconds)
+        case [str(unit), str(zone)]:
+            return OnCalendar(Calendar(unit), ZoneInfo(zone))
+    raise ValueError("no window")
+
+
+def _hex(value: bytes) -> str:
+    return f'"0x{value.hex()}"'
+
+
+def _bytes(written: object) -> bytes:
+    if not isinstance(written, str) or not written.startswith("0x"):
+        raise ValueError("no bytes")
+    return bytes.fromhex(written[2:])
