@@ -37,6 +37,7 @@ from proxy.edge.telemetry.metrics import Metrics
 from proxy.edge.telemetry.recorder import EdgeRecorder
 from proxy.gate import Gate, GateSettings
 from proxy.happening import Alerts
+from proxy.ledger.counting_time import CountingTime
 from proxy.ledger.memory import MemoryLedger
 from proxy.ledger.reservation import Caps, NonceSlot
 from proxy.ledger.rule_counts import RuleCounts
@@ -58,6 +59,7 @@ class Shared:
     config: Config
     registry: Registry
     counts: RuleCounts  # rules may count over all chains
+    counting: CountingTime  # what they count by
     rules: RuleBook
     memory: Memory
     remains: Remains  # of the operations before the restart
@@ -118,6 +120,7 @@ async def build_chain(name: str, chain: Chain, shared: Shared) -> BuiltChain:
         upstream=upstream,
         telling=telling,
         age=age,
+        counting=shared.counting,
         node_seconds=config.limits.node_seconds,
         drifted=partial(shared.metrics.drifted, name),
     )
