@@ -24,6 +24,7 @@ from proxy.judge.verdict import Allow, Reject, Verdict
 from proxy.session.counters import SessionKey
 from proxy.session.declared import refused_unsigned
 from proxy.session.enforce import SignatureCheck
+from proxy.session.outcome import EnforcedElsewhere
 from proxy.session.proof import OnceChecked, refused_unproven
 from proxy.session.registry import Status
 from proxy.session.signers import SignatureOutcome, check_session_signature
@@ -33,8 +34,8 @@ from proxy.userop.decode import DecodedOperation, SessionClaim, decode_calls, de
 from proxy.userop.emissary import decode_emissary_envelope
 from proxy.userop.entry_point import EntryPoint, EntryPointVersion
 from proxy.userop.execution import CallType
-from proxy.userop.nonce import find_session_module
-from proxy.userop.primitives import Address
+from proxy.userop.nonce import find_session_module, kernel_permission
+from proxy.userop.primitives import Address, print_bytes
 from proxy.userop.signature import SessionEnvelope, decode_session_envelope
 from proxy.userop.user_op_hash import DelegateUnknown
 from proxy.userop.user_operation import EIP7702_MARKER, UserOperation
@@ -157,6 +158,9 @@ class Admission:
             return Reject((reasons.strict(operation.op.sender),))
         if operation.is_unsigned and find_session_module(operation.op.nonce, self._terms.session_modules) is not None:
             return Allow(("not signed yet: nobody knows by which session it will be",))
+        if (permission := kernel_permission(operation.op.nonce)) is not None:
+            note = f"signed under permission {print_bytes(permission)} of a Kernel account, which is not enforced here"
+            return Allow((note,), elsewhere=EnforcedElsewhere.KERNEL_PERMISSION)
         return Allow()
 
     def _is_signed_by_session(self, operation: DecodedOperation) -> bool:

@@ -167,7 +167,7 @@ async def build_chain(name: str, chain: Chain, shared: Shared) -> BuiltChain:
         gate_settings(chain, config),
         admission=Admission(sources),
         enquiry=enquiry,
-        dialects=dialects_of(upstream, node, None if read_from is None else NodeReads(read_from, time.monotonic)),
+        dialects=dialects_of(upstream, node, lookout.observe, _reads_of(read_from)),
         upstream=once,
         follower=OperationFollower(lookout, ledger, modules, time.time, disagreements.note, failure=failure),
         recorder=shared.recorder,
@@ -193,6 +193,10 @@ async def build_chain(name: str, chain: Chain, shared: Shared) -> BuiltChain:
         take=take,
     )
     return BuiltChain(served=served, settling=settling, paymaster=paymaster)
+
+
+def _reads_of(node: HttpUpstream | None) -> NodeReads | None:
+    return None if node is None else NodeReads(node, time.monotonic)
 
 
 def _enquiry(sources: Sources, shared: Shared) -> Enquiry:
