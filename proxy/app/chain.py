@@ -154,7 +154,7 @@ async def build_chain(name: str, chain: Chain, shared: Shared) -> BuiltChain:
         first=FirstReadings(Turns(FIRST_READINGS_AT_ONCE), absent, seconds=config.limits.node_seconds),
     )
     failure = LedgerFailure(open=config.ledger_fail is LedgerFail.OPEN, sent_unheld=telling.sent_unheld)
-    modules = frozenset(chain.session_modules)
+    modules = chain.modules
     read_from = node_upstream(name, chain, config.limits.node_seconds, Transport(config.transport))
     if read_from is not None:
         await stack.enter_async_context(read_from)
@@ -232,7 +232,7 @@ def _caps(config: Config) -> Caps:
 def _terms(chain: Chain) -> Terms:
     return Terms(
         chain_id=chain.chain_id,
-        session_modules=frozenset(chain.session_modules),
+        session_modules=chain.modules,
         unknown_session=chain.unknown_session.value,
         unknown_policy=chain.unknown_policy.value,
         unknown_validator=chain.unknown_validator.value,
@@ -274,7 +274,7 @@ def gate_settings(chain: Chain, config: Config) -> GateSettings:
         entry_points={entry_point.address: entry_point for entry_point in chain.entry_points},
         chain_id=chain.chain_id,
         allow_methods=frozenset(chain.allow_methods) | reads_of(chain),
-        session_modules=frozenset(chain.session_modules),
+        session_modules=chain.modules,
         translated=translated_of(chain),
         keep_whole=config.audit.keep is AuditKeep.CALLDATA,
     )

@@ -149,6 +149,7 @@ def settling_of(
         clock=time.time,
         monotonic=time.monotonic,
         patience=patience,
+        declared=chain.modules.declared,
     )
     nodeside = None
     if chain.node is not None and age is not None:
@@ -185,6 +186,7 @@ def settling_of(
             catch_up=nodeside.watch.catch_up,
             wake=nodeside.watch.wake,
             named=age.named,
+            declared=frozenset(chain.modules.declared),
         ),
     )
     _take_up(chain.chain_id, remains, settlement, taker, lookout)
@@ -220,6 +222,7 @@ def _nodeside(
         background=background,
         seconds=seconds,
         taken=lambda key, agrees: quiet.taken(key, agrees),  # noqa: PLW0108  # it is made below
+        declared=chain.modules.declared,
     )
     quiet = QuietReadings(
         reader.reread, lambda key: not ledger.number_of_session(key), time.monotonic, differed=lambda _key: drifted()
@@ -229,7 +232,7 @@ def _nodeside(
     settlement.ends.counted_at = partial(_counted_at, age, counting)
     follower = BlockFollower(
         chain_id=chain.chain_id,
-        modules=[module for module in chain.session_modules if is_readable(module)],
+        modules=chain.modules.only(is_readable),
         entry_points=chain.entry_points,
         source=background,
         taker=taker,
