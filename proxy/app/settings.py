@@ -11,8 +11,9 @@ from proxy.app.descriptors import Descriptors
 from proxy.app.paymaster import paymaster_name
 from proxy.clients.licence import Licence
 from proxy.clients.rations import Rations
-from proxy.config import Config
+from proxy.config import AuditBy, Config
 from proxy.edge.admin.guard import AdminAccess
+from proxy.edge.audit.apart import ScribeApart
 from proxy.edge.audit.chain import chain_key
 from proxy.edge.audit.heads import HeadSinks, tell_heads
 from proxy.edge.audit.sampling import RefusalRate
@@ -107,8 +108,8 @@ def metrics_of(config: Config) -> Metrics:
     )
 
 
-def audit_writer(config: Config, ledger: Path) -> AuditWriter:
-    """What writes the trail, beside the ledger where no other place is set."""
+def audit_writer(config: Config, ledger: Path, by: AuditBy | None = None) -> AuditWriter:
+    """What writes the trail, beside the ledger where no other place is set; `by` whom, whatever the settings say."""
     audit = config.audit
     path = config.audit_path or ledger.with_name("audit.db")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -124,7 +125,10 @@ def audit_writer(config: Config, ledger: Path) -> AuditWriter:
         rate=RefusalRate(per_second=rate, burst=max(20 * rate, 1)),
         told={"version": __version__, "settings": settings_digests(config)},
     )
-    return AuditWriter(path, settings, earlier=ledger)
+    if (by or audit.written_by) is AuditBy.THREAD:
+        return AuditWriter(path, settings, earlier=ledger)
+    hand = ScribeApart(path, settings.trail, earlier=ledger, clock=time.time)
+    return AuditWriter(path, settings, hand=hand)
 
 
 async def tell_heads_of(config: Config, audit: AuditWriter) -> None:

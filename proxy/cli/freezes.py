@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
 from proxy.cli.admin_client import AdminClient, NoGateError
 from proxy.cli.ledger_file import drop_freezes, put_freeze
+from proxy.cli.on_record import command_line, put_on_record
 from proxy.cli.options import (
     DEFAULT_CONFIG,
     AccountOption,
@@ -24,6 +26,7 @@ from proxy.cli.options import (
     load,
 )
 from proxy.config import Config
+from proxy.ports import Deed
 from proxy.session.freezes import Freeze
 from proxy.userop.primitives import Address, Hash32, print_bytes, print_checksummed
 
@@ -57,8 +60,19 @@ def freeze(
         answer = AdminClient(settings).post("/freezes", body)
     except NoGateError as error:
         wanted = Freeze(permission_id=permission_id, account=account, chain_id=chain_id, since=time.time(), note=reason)
-        put_freeze(ledger_path(settings), wanted)
-        _report("frozen", permission_id, as_json=as_json, live=False, warning=f"{error}; {_NO_GATE}")
+        path = ledger_path(settings)
+        put_freeze(path, wanted)
+        deed = Deed(
+            what="freeze",
+            who=command_line(),
+            why=reason,
+            chain=chain,
+            account=account,
+            permission_id=permission_id,
+            details={"gate": "not running"},
+        )
+        warnings = (f"{error}; {_NO_GATE}", put_on_record(settings, path, deed))
+        _report("frozen", permission_id, as_json=as_json, live=False, warnings=warnings)
         return
     if answer.error is not None:
         fail(f"the gate refuses: {answer.error}", ExitCode.REFUSED)
@@ -70,6 +84,7 @@ def unfreeze(
     *,
     account: AccountOption = None,
     chain: ChainOption = None,
+    reason: Annotated[str, typer.Option("--reason", help="Why; goes on record.")] = "",
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
@@ -79,21 +94,32 @@ def unfreeze(
 
     \b
     Examples:
-      sessiongate unfreeze 0xb0e670…
+      sessiongate unfreeze 0xb0e670… --reason "phone found"
       sessiongate unfreeze 0xb0e670… --account 0x1111… --chain soneium
     """
     settings = load(config)
-    live, warning = True, None
+    live: bool = True
+    warnings: Sequence[str | None] = ()
+    scope = _scope(account, chain) | ({"note": reason} if reason else {})
     try:
-        answer = AdminClient(settings).delete(f"/freezes/{print_bytes(permission_id)}", _scope(account, chain))
+        answer = AdminClient(settings).delete(f"/freezes/{print_bytes(permission_id)}", scope)
     except NoGateError as error:
-        live, warning = False, f"{error}; {_NO_GATE}"
         if not _drop_from_ledger(settings, permission_id, account, chain):
             fail(f"{error}; and there is no such freeze in the ledger", ExitCode.REFUSED)
+        deed = Deed(
+            what="unfreeze",
+            who=command_line(),
+            why=reason,
+            chain=chain,
+            account=account,
+            permission_id=permission_id,
+            details={"gate": "not running"},
+        )
+        live, warnings = False, (f"{error}; {_NO_GATE}", put_on_record(settings, ledger_path(settings), deed))
     else:
         if answer.error is not None:
             fail(f"the gate refuses: {answer.error}", ExitCode.REFUSED)
-    _report("unfrozen", permission_id, as_json=as_json, live=live, warning=warning)
+    _report("unfrozen", permission_id, as_json=as_json, live=live, warnings=warnings)
 
 
 def _drop_from_ledger(settings: Config, permission_id: Hash32, account: Address | None, chain: str | None) -> int:
@@ -106,9 +132,12 @@ def _scope(account: Address | None, chain: str | None) -> dict[str, str]:
     return {key: value for key, value in scope.items() if value is not None}
 
 
-def _report(done: str, permission_id: Hash32, *, as_json: bool, live: bool, warning: str | None = None) -> None:
-    if warning is not None:
-        typer.echo(f"sessiongate: {warning}", err=True)
+def _report(
+    done: str, permission_id: Hash32, *, as_json: bool, live: bool, warnings: Sequence[str | None] = ()
+) -> None:
+    for warning in warnings:
+        if warning is not None:
+            typer.echo(f"sessiongate: {warning}", err=True)
     shown = print_bytes(permission_id)
     if as_json:
         typer.echo(json.dumps({done: shown, "inForce": live}))

@@ -4,6 +4,7 @@ from proxy.config.clients import Client
 from proxy.config.endpoints import Endpoint, LedgerPlace, Listen
 from proxy.config.loading import load_config
 from proxy.config.settings import (
+    AuditBy,
     AuditKeep,
     Chain,
     Config,
@@ -21,6 +22,7 @@ from proxy.config.settings import (
 )
 
 __all__ = [
+    "AuditBy",
     "AuditKeep",
     "Chain",
     "Client",

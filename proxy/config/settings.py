@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from enum import StrEnum
-from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import BeforeValidator, ConfigDict, Field, SecretStr
 from pydantic.alias_generators import to_camel
@@ -36,16 +35,21 @@ from proxy.config.fields import (
     shorten,
 )
 from proxy.config.service import LogSettings, MetricSettings, TracingSettings
-from proxy.config.session_modules import PUBLISHED_SESSION_MODULES, ModuleEntries, addresses_in, modules_of
 from proxy.document import did_you_mean
 from proxy.judge.verdict import Mode
 from proxy.methods import METHODS, refusal_of_allow
+from proxy.session.addresses import SESSION_MODULES
 from proxy.session.declared import DeclaredAction, DeclaredSession
 from proxy.session.validity import UINT48_MAX
-from proxy.userop.declared_module import SessionModules, declared_in, key_id
 from proxy.userop.entry_point import ENTRY_POINT_BY_VERSION, EntryPointVersion
-from proxy.userop.primitives import Address, Hash32
+from proxy.userop.primitives import print_checksummed
 from proxy.userop.session_data import VALUE_SELECTOR
+
+PUBLISHED_SESSION_MODULES: Final = tuple(sorted(SESSION_MODULES))
+"""What `session_modules: default` stands for: every address under which the SDKs have published the module.
+
+Too many is safe: a module that is not installed fails on chain. One too few would be a session unseen.
+"""
 
 
 class NonceGap(StrEnum):
@@ -166,6 +170,14 @@ def _read_method(value: object) -> object:
 Method = Annotated[str, BeforeValidator(_read_method)]
 
 
+def _read_modules(value: object) -> object:
+    if value == "default":
+        return [print_checksummed(module) for module in PUBLISHED_SESSION_MODULES]
+    if isinstance(value, str):
+        raise fault(f"{shorten(value)} is no list of modules", "write default, or a list: [0x…]")
+    return value
+
+
 class Chain(Settings):
     """One configured network, served at `POST /{name}`."""
 
@@ -174,7 +186,9 @@ class Chain(Settings):
     paymaster: EndpointText | None = None  # asked what paymasters answer; without one the bundlers are
     node: NodesText | None = None  # one, or a list; without it sessions are declared or seen being granted
     entry_points: tuple[EntryPointText, ...] = Field((ENTRY_POINT_BY_VERSION[EntryPointVersion.V07],), min_length=1)
-    session_modules: ModuleEntries = Field(PUBLISHED_SESSION_MODULES, min_length=1)
+    session_modules: Annotated[tuple[AddressText, ...], BeforeValidator(_read_modules)] = Field(
+        PUBLISHED_SESSION_MODULES, min_length=1
+    )
     unknown_session: UnknownSession = UnknownSession.REJECT
     unknown_policy: UnknownContract = UnknownContract.ASK  # without a node nobody can be asked: rejected
     unknown_validator: UnknownContract = UnknownContract.ASK
@@ -189,16 +203,6 @@ class Chain(Settings):
     nonce_gap: NonceGap = NonceGap.ALERT
     unmined_after: float = Field(600, ge=1, le=604_800)  # seconds of answered absence; then less is held
     unmined_rules: UnminedRules = UnminedRules.HOLD
-
-    @cached_property
-    def modules(self) -> SessionModules:
-        """Every session module, and how those are read that are declared."""
-        return modules_of(self.session_modules, self.chain_id)
-
-    @property
-    def module_addresses(self) -> tuple[Address, ...]:
-        """Every session module, in the order written."""
-        return addresses_in(self.session_modules)
 
 
 def _read_path(value: object) -> object:
@@ -219,6 +223,13 @@ class AuditKeep(StrEnum):
     CALLDATA = "calldata"  # and its call data, its session's state, and what was in flight; never a signature
 
 
+class AuditBy(StrEnum):
+    """Who writes the trail."""
+
+    PROCESS = "process"  # one of its own: the gate's interpreter judges meanwhile
+    THREAD = "thread"  # of the gate: one process less, and less memory
+
+
 class AuditHeads(Settings):
     """Where the newest record is told, out of reach of who can write the trail: what is cut off is noticed there."""
 
@@ -236,6 +247,7 @@ class Audit(Settings):
     reserve_bytes: int | None = Field(None, ge=0, le=2**50)  # of the disk, for the ledger alone; default: a tenth
     refusals_per_second: float = Field(10, gt=0, le=100_000)  # of a client, that are kept whole; others are counted
     keep: AuditKeep = AuditKeep.FACTS
+    written_by: AuditBy = AuditBy.PROCESS
     key: SecretStr | None = Field(None, min_length=16)  # without it the trail shows accidents, not malice
     heads: AuditHeads = AuditHeads()
 
@@ -271,7 +283,7 @@ class DeclaredActionSettings(_CamelSettings):
 class DeclaredSessionSettings(_CamelSettings):
     """A session declared by hand, for want of a node or as a second lock."""
 
-    permission_id: HashText | None = Field(None, examples=["0x…"])  # None: named by its key, at a declared module
+    permission_id: HashText = Field(examples=["0x…"])
     account: AddressText = Field(examples=["0x…"])
     chain: str = Field(examples=["soneium"])
     session_key: AddressText = Field(examples=["0x…"])
@@ -279,21 +291,15 @@ class DeclaredSessionSettings(_CamelSettings):
     validator: AddressText | None = None  # None: the published OwnableValidator
     actions: tuple[DeclaredActionSettings, ...] = Field(min_length=1, examples=["[{target: 0x…, selector: …}]"])
 
-    @property
-    def name(self) -> Hash32:
-        """What the session is called at its module."""
-        return key_id(self.session_key) if self.permission_id is None else self.permission_id
-
-    def declared(self, chain_id: int, modules: Collection[Address] = ()) -> DeclaredSession:
-        """The session as it is judged. At one of the `modules` that are declared its key signs as they want it."""
-        module = None if self.module is None else declared_in(modules, self.module)
+    def declared(self, chain_id: int) -> DeclaredSession:
+        """The session as it is judged."""
         return DeclaredSession(
             chain_id=chain_id,
             account=self.account,
-            permission_id=self.name,
+            permission_id=self.permission_id,
             session_key=self.session_key,
             module=self.module,
-            validator=self.validator if module is None else module.signer,
+            validator=self.validator,
             actions=tuple(action.declared() for action in self.actions),
         )
 
@@ -360,8 +366,7 @@ class Config(Settings):
 
     def declared_sessions(self) -> tuple[DeclaredSession, ...]:
         """The sessions declared by hand, with the ids of their chains."""
-        chains = self.chains
-        return tuple(each.declared(chains[each.chain].chain_id, chains[each.chain].modules) for each in self.sessions)
+        return tuple(session.declared(self.chains[session.chain].chain_id) for session in self.sessions)
 
     @property
     def audit_path(self) -> Path | None:

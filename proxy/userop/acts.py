@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from proxy.userop.declared_acts import DeclaredGrant, DeclaredRevocation
 from proxy.userop.emissary_abi import EmissaryEnable
 from proxy.userop.primitives import Address, Hash32, Selector
 from proxy.userop.session_data import ActionData, ERC7739Context, ERC7739Data, PolicyData, SessionData
@@ -232,10 +231,8 @@ SessionAct = (
     | Erc1271PoliciesDisabled
     | EnableSignatureRevoked
     | PaymasterPermitted
-    | DeclaredGrant
-    | DeclaredRevocation
 )
-"""What a session module stores: Smart Sessions, or one that the settings declare."""
+"""What the Smart Sessions module stores."""
 
 AccountAct = ModuleInstalled | ModuleUninstalled | AccountUpgraded | OwnersChanged | ControlChanged
 """What the account stores."""

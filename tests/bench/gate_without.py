@@ -2,7 +2,8 @@
 
     python -m tests.bench.gate_without PARTS serve --config FILE
 
-`PARTS` are joined by commas: audit, metrics, ledger (nothing is kept on disk; judging and holding stay), or nothing.
+`PARTS` are joined by commas: audit, metrics, events (what ops are told at once), ledger (nothing is on disk; judging
+and holding stay), or nothing.
 With TASKS in the environment the number of asyncio tasks is written to that file at every scrape. For measuring only:
 no setting does this.
 """
@@ -12,14 +13,16 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from proxy.app import running
 from proxy.app.memory import NoMemory
 from proxy.cli import main
+from proxy.edge.telemetry.recorder import EdgeRecorder
 
-PARTS = frozenset({"audit", "metrics", "ledger"})
+PARTS = frozenset({"audit", "metrics", "events", "ledger"})
 
 
 class Deaf:
@@ -35,20 +38,23 @@ class Deaf:
 def take_out(parts: frozenset[str]) -> None:
     """From every gate that this process starts."""
     assert parts <= PARTS, parts - PARTS
-    whole_recorder, whole_shared = running.EdgeRecorder, running.Shared
+    whole: Any = running
+    whole_tracing, whole_shared = running.open_tracing, running.Shared
 
     def recorder(metrics: Any, audit: Any, *rest: Any) -> Any:
-        return whole_recorder(
+        return EdgeRecorder(
             Deaf() if "metrics" in parts else metrics,
             None if "audit" in parts else audit,
-            *rest,
+            *(() if "events" in parts else rest),
         )
+
+    def tracing(*given: Any) -> Any:
+        return replace(whole_tracing(*given), recorder=recorder)
 
     def shared(**each: Any) -> Any:
         return whole_shared(**{**each, "memory": NoMemory()} if "ledger" in parts else each)
 
-    whole: Any = running
-    whole.EdgeRecorder = recorder
+    whole.open_tracing = tracing
     whole.Shared = shared
 
 

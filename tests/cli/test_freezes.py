@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from proxy.edge.audit.verify import verify_trail
 from proxy.edge.storage.store import Store
 from proxy.session.freezes import Freeze
 from proxy.userop.primitives import Address, Hash32
 from tests.cli.conftest import Run
-from tests.edge.builders import FakeBackend
+from tests.edge.audit.trails import record, writing
+from tests.edge.builders import FakeBackend, decision
 
 PERMISSION = Hash32(b"\xab" * 32)
 ID = "0x" + "ab" * 32
@@ -99,3 +101,29 @@ def test_a_ledger_that_is_none_is_not_touched(run: Run, tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert "cannot be read: file is not a database" in result.stderr
     assert path.read_bytes() == before
+
+
+def test_without_a_gate_both_are_on_record_with_who_and_why_and_bind_to_what_the_gate_wrote(
+    run: Run, ledger: Path, tmp_path: Path
+) -> None:
+    trail = tmp_path / "ledger.audit.db"
+    with writing(trail) as writer:
+        record(writer, decision())
+    assert run("freeze", ID, "--account", ACCOUNT, "--reason", "lost phone").exit_code == 0
+    assert run("unfreeze", ID, "--reason", "found it").exit_code == 0
+    listed = run("audit", "--show", "deeds", "--json").stdout.splitlines()
+    frozen, lifted = (json.loads(line) for line in listed)
+    assert (frozen["detail"]["what"], frozen["detail"]["why"], frozen["account"]) == ("freeze", "lost phone", ACCOUNT)
+    assert frozen["detail"]["who"].startswith("the command line, user ")
+    assert (lifted["detail"]["what"], lifted["detail"]["why"], lifted["permissionId"]) == ("unfreeze", "found it", ID)
+    assert verify_trail(trail).remarks == []
+
+
+def test_a_freeze_that_cannot_be_put_on_record_says_so_and_is_there_all_the_same(
+    run: Run, ledger: Path, tmp_path: Path
+) -> None:
+    with writing(tmp_path / "ledger.audit.db"):
+        result = run("freeze", ID)
+    assert result.exit_code == 0
+    assert "this is not on record: the audit trail" in result.stderr
+    assert len(freezes_in(ledger)) == 1

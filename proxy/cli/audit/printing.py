@@ -78,13 +78,16 @@ def print_row(row: AuditRow) -> None:
     for index, call in enumerate(row.calls):
         out.print(Text.assemble((f"    {f'call {index}':<11}", "cyan"), _call_in_words(call)))
     for reason in row.reasons:
-        out.print(Text.assemble(("    reason     ", "cyan"), f"{reason.sentence}; {reason.remedy}"))
+        signed = "" if reason.signed is None else f"; its key {'signed' if reason.signed else 'did not sign'}"
+        out.print(Text.assemble(("    reason     ", "cyan"), f"{reason.sentence}; {reason.remedy}{signed}"))
     for hit in row.rules:
         out.print(
             Text.assemble(("    rule       ", "cyan"), f"{hit.rule} ({hit.severity}, {hit.mode}): {hit.sentence}")
         )
     for note in row.notes:
         out.print(Text.assemble(("    note       ", "cyan"), note))
+    for what, names in row.passed_without.items():
+        out.print(Text.assemble(("    passed     ", "yellow"), f"without {in_words(what)} {', '.join(names)}"))
     if row.cut:
         out.print(
             Text.assemble(("    shortened  ", "cyan"), ", ".join(f"{key} {item}" for key, item in row.cut.items()))

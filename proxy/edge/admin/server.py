@@ -9,7 +9,7 @@
     GET  /freezes
     POST /operations/{hash}/release   {"note"}
     POST /freezes                     {"permissionId", "account"?, "chain"?, "note"?}
-    DELETE /freezes/{permission_id}   ?account= &chain=
+    DELETE /freezes/{permission_id}   ?account= &chain= &note=
     POST /explain                     {"operation", "entryPoint", "chain"?}: the verdict, nothing is sent
     GET  /rules                       every rule in force: mode, mode under the gate's, severity, hits since start
     POST /settings/reload             {"note"?}: read the settings again; 422 with every fault when those before stay
@@ -277,10 +277,10 @@ class AdminServer:
 
     async def _unfreeze(self, request: web.Request) -> web.Response:
         query = Query(request.query)
-        account, chain = query.address("account"), query.text("chain")
+        account, chain, note = query.address("account"), query.text("chain"), query.text("note")
         query.end()
         permission_id = _permission_id(request)
-        request[DEED] = AdminChange("unfreeze", permission_id=permission_id, account=account, chain=chain)
+        request[DEED] = AdminChange("unfreeze", note or "", permission_id=permission_id, account=account, chain=chain)
         lifted = await self._backend.unfreeze(permission_id, account, chain)
         return as_json({"lifted": lifted}) if lifted else error_as_json(404, "no such freeze")
 

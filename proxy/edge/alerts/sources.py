@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Final
 
 from proxy.errors import Code
@@ -33,23 +34,23 @@ def is_of_note(decision: Decision) -> bool:
 
 
 def happenings_of(decision: Decision, rule_of: RuleOf) -> Iterator[Happening]:
-    """Each happening of a decision. Of an estimate only the rules that asked for estimates."""
+    """Each happening of a decision, of an estimate too: nothing was handed in, and the words say so."""
     for hit in decision.hits:
         if hit.mode in (Mode.ALERT, Mode.ENFORCE):
             yield _of_hit(decision, hit)
     for name in decision.opened:
         rule = rule_of(name)
-        if rule is not None and rule.mode is Mode.ENFORCE and decision.mode is Mode.ENFORCE:
-            yield _of_opened(decision, rule)
-    if is_preview(decision.method):
-        return
+        # one that a reload has just taken away is told as well
+        if decision.mode is Mode.ENFORCE and (rule is None or rule.mode is Mode.ENFORCE):
+            yield _of_opened(decision, name, rule)
     verdict = decision.verdict
     if isinstance(verdict, Allow):
         if verdict.waived:
             yield _of_waived(decision, verdict)
     elif verdict.first.code is Code.SESSION_REVOKED:
         yield _of_revoked(decision, verdict)
-    elif decision.mode is Mode.ALERT and verdict.first.rule is None:  # a rule's is told as its hit
+    elif decision.mode is Mode.ALERT and verdict.first.rule is None and not is_preview(decision.method):
+        # a rule's is told as its hit
         yield _of_would_be(decision, verdict)
 
 
@@ -92,23 +93,27 @@ def _of_hit(decision: Decision, hit: Hit) -> Happening:
     )
 
 
-def _of_opened(decision: Decision, rule: Rule) -> Happening:
-    what = f"rule {rule.id} let {_whose(decision)} pass unjudged: it lacked a fact, and says fail: open"
-    return _happening(decision, HappeningKind.FAILED_OPEN, Severity.CRITICAL, what, rule=rule, mode=rule.mode.value)
+def _of_opened(decision: Decision, name: str, rule: Rule | None) -> Happening:
+    what = f"rule {name} let {_whose(decision)} pass unjudged: it lacked a fact, and says fail: open"
+    mode = Mode.ENFORCE.value
+    told = _happening(decision, HappeningKind.FAILED_OPEN, Severity.CRITICAL, what, rule=rule, mode=mode)
+    return replace(told, rule=name)
 
 
 def _of_waived(decision: Decision, verdict: Allow) -> Happening:
     lacking = ", ".join(each.value for each in verdict.waived)
     notes = f": {'; '.join(verdict.notes)}" if verdict.notes else ""
     what = f"{_whose(decision)} was let pass although its {lacking} could not be judged{notes}"
-    return _happening(decision, HappeningKind.FAILED_OPEN, Severity.HIGH, what)
+    severity = Severity.LOW if is_preview(decision.method) else Severity.HIGH
+    return _happening(decision, HappeningKind.FAILED_OPEN, severity, what)
 
 
 def _of_revoked(decision: Decision, verdict: Reject) -> Happening:
     reason = verdict.first
     # a key that does not sign any more is a stranger who read the id off the chain
     signed = {True: "its key signed", False: "its key did not sign", None: "whether its key signed is not known"}
-    severity = Severity.CRITICAL if reason.signed is not False else Severity.LOW
+    estimate = is_preview(decision.method)  # which carries no signature, or any
+    severity = Severity.LOW if reason.signed is False or (estimate and not reason.signed) else Severity.CRITICAL
     did = "rejected" if decision.mode is Mode.ENFORCE else "let pass, as the gate does not enforce"
     what = f"{_whose(decision)} was {did}: {reason.sentence}; {signed[reason.signed]}"
     return _happening(decision, HappeningKind.REJECTED, severity, what)
@@ -158,7 +163,8 @@ def _whose(decision: Decision) -> str:
         whose = f"of account {_short(print_checksummed(decision.account))}"
     else:
         whose = "that could not be read"
-    return f"an operation {whose} for client {decision.client}"
+    what = "an estimate" if is_preview(decision.method) else "an operation"
+    return f"{what} {whose} for client {decision.client}"
 
 
 def _amounts(wanted: str | None, got: str | None) -> str:

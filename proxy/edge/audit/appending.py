@@ -50,6 +50,25 @@ class Appender:
         self._run = self.head.id + 1
         self.append([(None, print_own(RecordKind.START, unix_time, key=self._key.name, **detail))])
 
+    @property
+    def run(self) -> int:
+        """The run that is written, by the record of its start."""
+        return self._run
+
+    def resume(self, run: int) -> bool:
+        """Go on with a run that has begun. Whether it has, in this file. Raises `sqlite3.Error`."""
+        query = "SELECT 1 FROM records WHERE id = ? AND kind = ?"
+        if self._connection.execute(query, (run, RecordKind.START.value)).fetchone() is None:
+            return False
+        self._run = run
+        return True
+
+    def newest_seq(self) -> int:
+        """The highest number of the run that is on file, 0 for none. Raises `sqlite3.Error`."""
+        query = "SELECT seq FROM records WHERE id > ? AND run = ? AND seq IS NOT NULL ORDER BY id DESC LIMIT 1"
+        found = self._connection.execute(query, (self._run, self._run)).fetchone()
+        return 0 if found is None else int(found[0])
+
     def append(self, records: Sequence[tuple[int | None, Columns]]) -> None:
         """Write records, each with its number from the queue, in one transaction. Raises `sqlite3.Error`."""
         with transaction(self._connection):

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from proxy.edge.audit.printing import print_answer, print_decision, print_deed, print_end, print_own
+from proxy.edge.audit.plain import plain_answer, plain_decision, plain_deed, plain_end, plain_gap, plain_own
+from proxy.edge.audit.printing import Plain
 from proxy.edge.audit.sampling import RefusalRate, Sampler, Uncounted
 from proxy.edge.audit.schema import RecordKind
 from proxy.judge.decision import Decision, UpstreamAnswer
@@ -24,8 +25,6 @@ _ITEM_BYTES: Final = 512
 _WHOLE_BYTES: Final = 8_192
 _SAMPLED_SECONDS: Final = 10.0
 
-_Printed = tuple[object, ...]
-
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
@@ -36,11 +35,16 @@ class Bounds:
 
 
 class Note(NamedTuple):
-    """One record to be: its number, what it weighs in the queue, and how its columns are printed."""
+    """One record to be: its number, what it weighs in the queue, and what makes plain values of what happened."""
 
     seq: int
     weight: int
-    columns: Callable[[], _Printed]
+    make: Callable[..., Plain]
+    happened: tuple[object, ...]
+
+    def plain(self) -> Plain:
+        """The record as plain values."""
+        return self.make(*self.happened)
 
 
 class Door:
@@ -108,24 +112,21 @@ class Door:
             weight += sum([len(call.data) for call in decision.calls])
         if decision.whole is not None:
             weight += _WHOLE_BYTES + len(decision.whole.op.call_data)
-        return self._put(weight, lambda: print_decision(decision, forwarding=forwarding))
+        return self._put(weight, plain_decision, decision, forwarding)
 
     def answered(self, decision_id: str, answer: UpstreamAnswer) -> bool:
         """What a bundler said to the operation of a decision. False when it is lost."""
-        now = self._clock()
         weight = _ITEM_BYTES + len(answer.result or "") + len(answer.error_message or "")
-        return self._put(weight, lambda: print_answer(decision_id, answer, now))
+        return self._put(weight, plain_answer, decision_id, answer, self._clock())
 
     def ended(self, end: OperationEnd) -> bool:
         """What became of an operation. False when it is lost."""
-        now = self._clock()
         weight = _ITEM_BYTES + len(end.revert_reason or "")
-        return self._put(weight, lambda: print_end(end, now))
+        return self._put(weight, plain_end, end, self._clock())
 
     def noted(self, deed: Deed) -> bool:
         """What somebody did to the gate. False when it is lost."""
-        now = self._clock()
-        return self._put(_BASE_BYTES, lambda: print_deed(deed, now))
+        return self._put(_BASE_BYTES, plain_deed, deed, self._clock())
 
     def tell_left_out(self) -> None:
         """Record how many refusals were counted and not kept."""
@@ -133,9 +134,9 @@ class Door:
             self._told_at = self._monotonic()
             counts = self._sampler.take()
         for name, count in counts.items():
-            self._put(_ITEM_BYTES, _printer_of(name, count, self._clock()))
+            self._put(_ITEM_BYTES, _plain_sampled, name, count, self._clock())
 
-    def _put(self, weight: int, columns: Callable[[], _Printed]) -> bool:
+    def _put(self, weight: int, make: Callable[..., Plain], *happened: object) -> bool:
         with self._lock:
             self._seq += 1
             full = self._count >= self._bounds.notes or self._bytes + weight > self._bounds.bytes
@@ -144,8 +145,9 @@ class Door:
                 if self._lost_since is None:
                     self._lost_since = self._seq
                 return False
-            self._tell_gap(before=self._seq)
-            self._notes.append(Note(self._seq, weight, columns))
+            if self._lost_since is not None:
+                self._tell_gap(before=self._seq)
+            self._notes.append(Note(self._seq, weight, make, happened))
             self._count += 1
             self._bytes += weight
         if not self._waiting.is_set():
@@ -155,8 +157,8 @@ class Door:
     def _tell_gap(self, *, before: int) -> None:
         if (first := self._lost_since) is not None:
             self._lost_since = None
-            now = self._clock()
-            self._notes.append(Note(before - 1, 0, lambda: print_gap(first, before - 1, now, "no room in the queue")))
+            told = (first, before - 1, self._clock(), "no room in the queue")
+            self._notes.append(Note(before - 1, 0, plain_gap, told))
 
     # out: the writer's thread
 
@@ -186,13 +188,8 @@ class Door:
         self._waiting.set()
 
 
-def print_gap(first: int, last: int, unix_time: float, why: str) -> _Printed:
-    """Records lost before they were written; the gap has the number of the last of them."""
-    return print_own(RecordKind.GAP, unix_time, first=first, last=last, lost=last - first + 1, why=why)
-
-
-def _printer_of(name: Uncounted, count: int, unix_time: float) -> Callable[[], _Printed]:
-    return lambda: print_own(
+def _plain_sampled(name: Uncounted, count: int, unix_time: float) -> Plain:
+    return plain_own(
         RecordKind.SAMPLED,
         unix_time,
         chain=name.chain,

@@ -1,4 +1,4 @@
-"""From what happened to the columns of a record, printed once and bounded in bytes.
+"""From what happened, as plain values, to the columns of a record: printed once, and bounded in bytes.
 
 Never kept are a signature, and call data beyond the selector. An operation's lists are cut at `MOST_ITEMS`; what was
 cut is counted, and a digest stands for the whole.
@@ -7,26 +7,23 @@ cut is counted, and a digest stands for the whole.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from hashlib import blake2b
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, TypeVar
 
 import orjson
 
 from proxy.edge.audit.schema import RecordKind
-from proxy.errors import Reason
-from proxy.judge.decision import Decision, UpstreamAnswer, Whole
-from proxy.judge.evaluate import Hit
+from proxy.judge.facts import CallFacts, Facts, GrantFacts, MoveFacts
 from proxy.judge.facts_json import facts_to_json
-from proxy.judge.verdict import Allow, Reject
 from proxy.methods import is_preview
-from proxy.ports import Deed, OperationEnd
 from proxy.session.chain_words import is_revert_data
-from proxy.session.grounds import grounds_to_json
 from proxy.userop.primitives import print_bytes
-from proxy.userop.user_operation import UserOperation, print_user_operation
+
+Plain = tuple[Any, ...]
+"""One record to be, see `proxy.edge.audit.plain`; the first value is its kind."""
 
 MOST_ITEMS: Final = 32
 """So many calls, moves, acts or grants of an operation are kept; within a grant a quarter."""
@@ -39,6 +36,11 @@ _IN_COLUMNS: Final = ("chain", "client", "method", "account", "user_op_hash", "p
 
 _TOLD: Final = attrgetter(*_IN_COLUMNS)
 _COLUMNS: Final = attrgetter(*_IN_COLUMNS[:-1], "session_mode")
+_NESTED: Final = frozenset({"calls", "moves", "grants"})
+
+FLAT: Final = tuple(field.name for field in fields(Facts) if field.name not in _NESTED)
+"""The facts that are no records themselves, in the order in which they are handed on; the nested ones follow."""
+
 _NOTHING: Final[Mapping[str, object]] = {}
 
 Columns = tuple[object, ...]
@@ -52,84 +54,184 @@ _LONGEST_QUOTE: Final = 8_192
 _DIGEST_BYTES: Final = 16
 
 
-def print_decision(decision: Decision, *, forwarding: bool) -> Columns:
-    """A verdict; `forwarding` when its operation goes, or went, to a bundler."""
-    verdict = decision.verdict
-    refused = isinstance(verdict, Reject)
-    reasons = verdict.reasons[:_MOST_REASONS] if isinstance(verdict, Reject) else ()
-    notes = verdict.notes[:_MOST_REASONS] if isinstance(verdict, Allow) else ()
-    calls, facts, cut = _print_operation(decision)
+class DecisionTold(NamedTuple):
+    """A verdict as plain values. `facts` are those of `FLAT`, then calls, moves and grants; `whole` is JSON."""
+
+    kind: str
+    unix_time: float
+    decision_id: str
+    chain: str
+    client: str
+    method: str
+    mode: str
+    user_op_hash: bytes | None
+    account: bytes | None
+    permission_id: bytes | None
+    session_mode: str | None
+    forwarding: bool
+    refused: bool
+    reasons: tuple[Plain, ...]
+    notes: tuple[str, ...]
+    waived: tuple[str, ...]
+    opened: tuple[str, ...]
+    hits: tuple[Plain, ...]
+    calls: tuple[tuple[bytes, bytes, int], ...]
+    facts: Plain | None
+    whole: bytes | None
+
+
+class ReasonTold(NamedTuple):
+    """A reason likewise."""
+
+    code: int
+    sentence: str
+    remedy: str
+    policy: str | None
+    rule: str | None
+    call: int | None
+    wanted: str | None
+    got: str | None
+    signed: bool | None
+
+
+class AnswerTold(NamedTuple):
+    """What a bundler said likewise."""
+
+    kind: str
+    unix_time: float
+    decision_id: str
+    result: str | None
+    code: int | None
+    message: str | None
+    data: str | None
+
+
+class EndTold(NamedTuple):
+    """What became of an operation likewise."""
+
+    kind: str
+    unix_time: float
+    chain: str
+    user_op_hash: bytes
+    account: bytes | None
+    permission_id: bytes | None
+    cause: str
+    success: bool | None
+    revert_reason: str | None
+    transaction: bytes | None
+    block: int | None
+    gas_used: int | None
+    cost: int | None
+    seconds: float | None
+
+
+class DeedTold(NamedTuple):
+    """What somebody did likewise."""
+
+    kind: str
+    unix_time: float
+    chain: str | None
+    account: bytes | None
+    permission_id: bytes | None
+    what: str
+    who: str
+    why: str
+    details: tuple[tuple[str, object], ...]
+
+
+def print_plain(plain: Plain) -> Columns:
+    """The columns of a record that was handed on as `proxy.edge.audit.plain` makes it."""
+    match plain[0]:
+        case RecordKind.DECISION:
+            return _print_decision(DecisionTold(*plain))
+        case RecordKind.ANSWER:
+            return _print_answer(AnswerTold(*plain))
+        case RecordKind.END:
+            return _print_end(EndTold(*plain))
+        case RecordKind.DEED:
+            return _print_deed(DeedTold(*plain))
+    kind, unix_time, detail = plain
+    return _other(kind, unix_time, detail=detail)
+
+
+def _print_decision(told: DecisionTold) -> Columns:
+    calls, facts, cut = _print_operation(told)
+    passed: dict[str, object] = {"facts": told.waived} if told.waived else {}
+    if told.opened:
+        passed["rules"] = [shown(rule) for rule in told.opened[:MOST_ITEMS]]
+    detail: dict[str, object] = {"cut": cut} if cut else {}
+    if passed:
+        detail["passedWithout"] = passed
+    if told.whole is not None:
+        detail["whole"] = orjson.Fragment(told.whole)
+    reasons = [ReasonTold(*reason) for reason in told.reasons[:_MOST_REASONS]]
     return (
-        RecordKind.DECISION.value,
-        float(decision.unix_time),
-        *(decision.decision_id, decision.chain, decision.client, shown(decision.method), decision.mode.value),
-        "reject" if refused else "allow",
-        int(reasons[0].code) if reasons else None,
-        *(decision.user_op_hash, decision.account, decision.permission_id, decision.session_mode),
-        int(forwarding),
-        int(is_preview(decision.method)),
+        told.kind,
+        float(told.unix_time),
+        *(told.decision_id, told.chain, told.client, shown(told.method), told.mode),
+        "reject" if told.refused else "allow",
+        reasons[0].code if reasons else None,
+        *(told.user_op_hash, told.account, told.permission_id, told.session_mode),
+        int(told.forwarding),
+        int(is_preview(told.method)),
         _json([_reason_json(reason) for reason in reasons]) if reasons else None,
-        _json([shown(note) for note in notes]) if notes else None,
+        _json([shown(note) for note in told.notes[:_MOST_REASONS]]) if told.notes else None,
         *(calls, facts),
-        _json([_hit_json(hit) for hit in decision.hits[:MOST_ITEMS]]) if decision.hits else None,
-        _json(_detail(cut, decision.whole)) if cut or decision.whole is not None else None,
+        _json([_hit_json(hit) for hit in told.hits[:MOST_ITEMS]]) if told.hits else None,
+        _json(detail) if detail else None,
     )
 
 
-def print_answer(decision_id: str, answer: UpstreamAnswer, unix_time: float) -> Columns:
-    """What the bundler said to the operation of a decision."""
-    code = answer.error_code
-    told = {
-        "result": shown(answer.result),
+def _print_answer(told: AnswerTold) -> Columns:
+    code = told.code
+    detail = {
+        "result": shown(told.result),
         # integers of 64 bits here, an upstream's need not be
         "code": code if code is None or -(2**63) <= code < 2**63 else None,
-        "message": quoted(answer.error_message),
-        "data": quoted(answer.error_data, revert=True),
+        "message": quoted(told.message),
+        "data": quoted(told.data, revert=True),
     }
-    return _other(RecordKind.ANSWER, unix_time, decision_id=decision_id, detail=_without_none(told))
+    return _other(told.kind, told.unix_time, decision_id=told.decision_id, detail=_without_none(detail))
 
 
-def print_end(end: OperationEnd, unix_time: float) -> Columns:
-    """What became of an operation."""
-    told = {
-        "cause": str(end.cause),
-        "success": end.success,
-        "revertReason": quoted(end.revert_reason, revert=True),
-        "transaction": None if end.transaction is None else print_bytes(end.transaction),
-        "block": end.block,
-        "gasUsed": None if end.gas_used is None else str(end.gas_used),
-        "cost": None if end.cost is None else str(end.cost),
-        "seconds": end.seconds,
+def _print_end(told: EndTold) -> Columns:
+    detail = {
+        "cause": told.cause,
+        "success": told.success,
+        "revertReason": quoted(told.revert_reason, revert=True),
+        "transaction": None if told.transaction is None else print_bytes(told.transaction),
+        "block": told.block,
+        "gasUsed": None if told.gas_used is None else str(told.gas_used),
+        "cost": None if told.cost is None else str(told.cost),
+        "seconds": told.seconds,
     }
-    return _other(
-        RecordKind.END,
-        unix_time,
-        chain=end.chain,
-        operation=(end.user_op_hash, end.account, end.permission_id),
-        detail=_without_none(told),
-    )
+    operation = (told.user_op_hash, told.account, told.permission_id)
+    return _other(told.kind, told.unix_time, chain=told.chain, operation=operation, detail=_without_none(detail))
 
 
-def print_deed(deed: Deed, unix_time: float) -> Columns:
-    """What somebody did to the gate."""
-    details = {str(shown(name)): _brief(value) for name, value in list(deed.details.items())[:MOST_ITEMS]}
-    told = {"what": shown(deed.what), "who": shown(deed.who), "why": shown(deed.why), **details}
-    return _other(
-        RecordKind.DEED,
-        unix_time,
-        chain=deed.chain,
-        operation=(None, deed.account, deed.permission_id),
-        detail=told,
-    )
+def _print_deed(told: DeedTold) -> Columns:
+    detail = {
+        "what": shown(told.what),
+        "who": shown(told.who),
+        "why": shown(told.why),
+        **{str(shown(name)): _brief(value) for name, value in told.details[:MOST_ITEMS]},
+    }
+    operation = (None, told.account, told.permission_id)
+    return _other(told.kind, told.unix_time, chain=told.chain, operation=operation, detail=detail)
 
 
 def print_own(kind: RecordKind, unix_time: float, **detail: object) -> Columns:
     """What the trail tells of itself."""
-    return _other(kind, unix_time, detail=detail)
+    return _other(kind.value, unix_time, detail=detail)
+
+
+def print_gap(first: int, last: int, unix_time: float, why: str) -> Columns:
+    """Records lost before they were written; the gap has the number of the last of them."""
+    return print_own(RecordKind.GAP, unix_time, first=first, last=last, lost=last - first + 1, why=why)
 
 
 def _other(
-    kind: RecordKind,
+    kind: str,
     unix_time: float,
     *,
     decision_id: str | None = None,
@@ -138,24 +240,25 @@ def _other(
     detail: Mapping[str, object],
 ) -> Columns:
     return (
-        *(kind.value, float(unix_time), decision_id, chain, None, None, None, None, None, *operation),
+        *(kind, float(unix_time), decision_id, chain, None, None, None, None, None, *operation),
         *(None, None, None, None, None, None, None, None, _json(detail)),
     )
 
 
-def _print_operation(decision: Decision) -> tuple[str | None, str | None, Mapping[str, object]]:
+def _print_operation(told: DecisionTold) -> tuple[str | None, str | None, Mapping[str, object]]:
     """Calls, facts, and what was cut of them. Calls stand in the facts where there are any."""
-    if decision.facts is None:
-        calls = [[call.target.hex(), call.selector.hex(), hex(call.value)] for call in decision.calls]
+    if told.facts is None:
+        calls = [[target.hex(), selector.hex(), hex(value)] for target, selector, value in told.calls]
         kept, cut = _cut({"calls": calls}, MOST_ITEMS)
         return (_json(kept["calls"]) if calls else None), None, cut
-    whole = facts_to_json(decision.facts)
+    made = facts_of(told.facts)
+    whole = facts_to_json(made)
     facts, cut = _cut(whole, MOST_ITEMS)
     # what stands in a column of its own is not said twice; a fact that is not there and has a column is said to be none
-    for name, told, column in zip(_IN_COLUMNS, _TOLD(decision.facts), _COLUMNS(decision), strict=True):
-        if told == column:
+    for name, fact, column in zip(_IN_COLUMNS, _TOLD(made), _COLUMNS(told), strict=True):
+        if fact == column:
             facts.pop(name, None)
-        elif told is None:
+        elif fact is None:
             facts[name] = None
     printed = orjson.dumps(facts)
     if len(printed) > MOST_BYTES:
@@ -164,27 +267,24 @@ def _print_operation(decision: Decision) -> tuple[str | None, str | None, Mappin
     return None, printed.decode(), cut
 
 
-def _detail(cut: Mapping[str, object], whole: Whole | None) -> dict[str, object]:
-    told: dict[str, object] = {"cut": cut} if cut else {}
-    if whole is not None:
-        told["whole"] = {
-            "operation": print_user_operation(_unsigned(whole.op)),
-            "entryPoint": print_bytes(whole.entry_point),
-            "grounds": None if whole.grounds is None else grounds_to_json(whole.grounds),
-        }
-    return told
-
-
-def _unsigned(op: UserOperation) -> UserOperation:
-    """The operation without what proves anything: its own signature, the paymaster's, an authorisation's."""
-    return replace(
-        op,
-        signature=b"",
-        paymaster_and_data=None if op.paymaster_and_data is None else op.paymaster_and_data[:20],
-        paymaster_data=None if op.paymaster_data is None else bytes(len(op.paymaster_data)),
-        paymaster_signature=None,
-        eip7702_auth=None,
+def facts_of(plain: Plain) -> Facts:
+    """Facts out of plain values; kinds of moves are their names."""
+    told: dict[str, Any] = dict(zip(FLAT, plain, strict=False))
+    calls, moves, grants = plain[len(FLAT) :]
+    return Facts(
+        **told,
+        calls=tuple(_made(CallFacts, calls)),
+        moves=tuple(_made(MoveFacts, moves)),
+        grants=tuple(_made(GrantFacts, grants)),
     )
+
+
+_Record = TypeVar("_Record", CallFacts, MoveFacts, GrantFacts)
+
+
+def _made(record: type[_Record], plain: Any) -> Iterator[_Record]:
+    names = [field.name for field in fields(record)]
+    return (record(**dict(zip(names, values, strict=True))) for values in plain)
 
 
 def _cut(described: dict[str, Any], most: int) -> tuple[dict[str, Any], Mapping[str, object]]:
@@ -203,15 +303,15 @@ def _cut(described: dict[str, Any], most: int) -> tuple[dict[str, Any], Mapping[
     return kept, {**counts, "digest": blake2b(orjson.dumps(told), digest_size=_DIGEST_BYTES).hexdigest()}
 
 
-def _hit_json(hit: Hit) -> dict[str, object]:
-    rule = hit.rule
-    told = {"rule": rule.id, "mode": hit.mode.value, "severity": rule.severity.value, "sentence": shown(hit.sentence)}
-    return told | ({"unknown": True} if hit.unknown else {})
+def _hit_json(hit: Plain) -> dict[str, object]:
+    rule, mode, severity, sentence, unknown = hit
+    told = {"rule": rule, "mode": mode, "severity": severity, "sentence": shown(sentence)}
+    return told | ({"unknown": True} if unknown else {})
 
 
-def _reason_json(reason: Reason) -> dict[str, object]:
+def _reason_json(reason: ReasonTold) -> dict[str, object]:
     columns = {
-        "code": int(reason.code),
+        "code": reason.code,
         "sentence": shown(reason.sentence),
         "remedy": shown(reason.remedy),
         "policy": reason.policy,
@@ -219,6 +319,7 @@ def _reason_json(reason: Reason) -> dict[str, object]:
         "call": reason.call,
         "wanted": shown(reason.wanted),
         "got": shown(reason.got),
+        "signed": reason.signed,
     }
     return _without_none(columns)
 

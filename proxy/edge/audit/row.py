@@ -11,7 +11,8 @@ from typing import Any, Final
 
 import orjson
 
-from proxy.edge.audit.printing import print_decision
+from proxy.edge.audit.plain import plain_decision
+from proxy.edge.audit.printing import print_plain
 from proxy.edge.audit.schema import CONTENT
 from proxy.errors import Code, StateUnavailable
 from proxy.judge.decision import Decision, UpstreamAnswer
@@ -43,6 +44,7 @@ class AuditReason:
     call: int | None = None
     wanted: str | None = None
     got: str | None = None
+    signed: bool | None = None  # of a session revoked or frozen, whether its key signed; None where nobody looked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +140,9 @@ class AuditRow:
     upstream: UpstreamAnswer | None
     estimate: bool = False  # nothing was handed in
     cut: Mapping[str, object] = dataclasses.field(default_factory=dict)  # how many there were of what is not all here
+    passed_without: Mapping[str, tuple[str, ...]] = dataclasses.field(
+        default_factory=dict
+    )  # `facts`, and `rules` by id
     end: AuditEnd | None = None
     whole: Mapping[str, Any] | None = None  # operation, entryPoint and grounds, where the trail keeps them
 
@@ -170,6 +175,11 @@ class AuditRow:
             **({} if self.meaning is None else {"meaning": self.meaning}),
             "estimate": self.estimate,
             "end": None if self.end is None else self.end.as_json(),
+            **(
+                {"passedWithout": {what: list(names) for what, names in self.passed_without.items()}}
+                if self.passed_without
+                else {}
+            ),
             **({"cut": dict(self.cut)} if self.cut else {}),
             **({"whole": dict(self.whole)} if self.whole else {}),
         }
@@ -185,7 +195,7 @@ class AuditRow:
 
 def row_of(decision: Decision, *, forwarding: bool = False) -> AuditRow:
     """What the trail would tell of a decision, were it recorded."""
-    columns = dict(zip(CONTENT, (0, 0, None, *print_decision(decision, forwarding=forwarding)), strict=True))
+    columns = dict(zip(CONTENT, (0, 0, None, *print_plain(plain_decision(decision, forwarding))), strict=True))
     return decision_row(columns, answer=decision.upstream, end=None, open_run=True)
 
 
@@ -210,6 +220,7 @@ def decision_row(
         calls=_calls(columns["calls"], facts),
         facts=None if facts is None else json.dumps(facts, separators=(",", ":")),
         cut=detail.get("cut", {}),
+        passed_without=detail.get("passedWithout", {}),
         whole=detail.get("whole"),
         rules=tuple(AuditHit(**hit) for hit in orjson.loads(columns["rules"] or "[]")),
         forward=forward,

@@ -7,8 +7,6 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from proxy.session.outcome import EnforcedElsewhere
-
 CAUSES: Final = (
     *("mined", "nonce_used", "grant_nonce_used", "expired", "refused", "released", "unmined"),
     "other",
@@ -73,12 +71,6 @@ class OperationMetrics:
             ["chain"],
             registry=registry,
         )
-        self._elsewhere = Counter(
-            "sessiongate_enforced_elsewhere_total",
-            "Operations signed by session keys of other products, whose limits are not enforced here, by product.",
-            ["chain", "product"],
-            registry=registry,
-        )
         self._state_age = Gauge(
             "sessiongate_state_age_seconds",
             "Since what is known of the chain was last confirmed, on the monotonic clock.",
@@ -94,13 +86,13 @@ class OperationMetrics:
         for chain in chains:
             for gauge in (self._in_flight, self._oldest, self._state_age, self._settlement_lag):
                 gauge.labels(chain)
-            counters = ((self._ended, CAUSES), (self._past, PAST_GATE), (self._elsewhere, EnforcedElsewhere))
-            for counter, values in counters:
-                for value in values:
-                    counter.labels(chain, value)
+            for value in PAST_GATE:
+                self._past.labels(chain, value)
             self._reverted.labels(chain)
             self._gaps.labels(chain)
-            self._inclusion.labels(chain)
+        # looked up once for each operation
+        self._ends = {(chain, cause): self._ended.labels(chain, cause) for chain in chains for cause in CAUSES}
+        self._inclusions = {chain: self._inclusion.labels(chain) for chain in chains}
 
     def in_flight(self, chain: str, count: int, oldest_seconds: float) -> None:
         """Set how many operations are in flight, and the age of the oldest (0 for none)."""
@@ -110,16 +102,16 @@ class OperationMetrics:
 
     def ended(self, chain: str, cause: str) -> None:
         """Count an end, by one of `CAUSES`."""
-        self._ended.labels(self._known(chain), cause if cause in CAUSES else _OTHER).inc()
+        self._ends[self._known(chain), cause if cause in CAUSES else _OTHER].inc()
 
     def mined(self, chain: str, *, success: bool, seconds: float | None) -> None:
         """Count an inclusion, `seconds` after the bundler's acceptance (None: not known)."""
         known = self._known(chain)
-        self._ended.labels(known, "mined").inc()
+        self._ends[known, "mined"].inc()
         if not success:
             self._reverted.labels(known).inc()
         if seconds is not None:
-            self._inclusion.labels(known).observe(max(seconds, 0.0))
+            self._inclusions[known].observe(max(seconds, 0.0))
 
     def past_gate(self, chain: str, what: str) -> None:
         """Count what happened to a session past the gate, one of `PAST_GATE`."""
@@ -128,10 +120,6 @@ class OperationMetrics:
     def nonce_gap(self, chain: str) -> None:
         """Count an operation that waits behind a gap."""
         self._gaps.labels(self._known(chain)).inc()
-
-    def enforced_elsewhere(self, chain: str, product: EnforcedElsewhere) -> None:
-        """Count an operation that another product's contracts bound, and nobody here."""
-        self._elsewhere.labels(self._known(chain), product).inc()
 
     def state_age(self, chain: str, seconds: float) -> None:
         """Set for how long nothing has confirmed what is known of the chain."""

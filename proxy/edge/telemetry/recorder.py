@@ -17,7 +17,7 @@ from proxy.errors import Code
 from proxy.happening import Alerts, Silence
 from proxy.judge.decision import Decision, UpstreamAnswer
 from proxy.judge.verdict import Allow, Reject
-from proxy.methods import MethodClass, is_preview
+from proxy.methods import MethodClass
 from proxy.ports import Deed, OperationEnd, RequestContext, RequestOutcome
 from proxy.userop.primitives import print_bytes
 
@@ -65,8 +65,6 @@ class EdgeRecorder:
         elif isinstance(verdict, Allow):
             for each in verdict.waived:
                 self._metrics.failed_open(each)
-            if verdict.elsewhere is not None and not is_preview(decision.method):
-                self._metrics.operations.enforced_elsewhere(decision.chain, verdict.elsewhere)
         if self._audit is not None:
             self._audit.door.decided(decision, forwarding=forwarding)
         if self._log is not None:
@@ -85,16 +83,17 @@ class EdgeRecorder:
         self._metrics.request(context.chain, method_class, outcome, context.client)
 
     def operation_ended(self, end: OperationEnd) -> None:
-        _LOG.info(
-            "operation %s of %s ended: %s%s",
-            *(print_bytes(end.user_op_hash), end.chain, end.cause, ", reverted" if end.success is False else ""),
-        )
+        if _LOG.isEnabledFor(logging.INFO):
+            _LOG.info(
+                "operation %s of %s ended: %s%s",
+                *(print_bytes(end.user_op_hash), end.chain, end.cause, ", reverted" if end.success is False else ""),
+            )
         if end.cause == _MINED:
             self._metrics.operations.mined(end.chain, success=end.success is not False, seconds=end.seconds)
         else:
             self._metrics.operations.ended(end.chain, end.cause)
-        if (happening := happening_of_end(end, time.time())) is not None:
-            self._alerts.raise_(happening)
+            if (happening := happening_of_end(end, time.time())) is not None:
+                self._alerts.raise_(happening)
         if self._audit is not None:
             self._audit.door.ended(end)
 

@@ -84,7 +84,12 @@ def test_an_operation_that_a_rule_let_pass_unjudged_is_named() -> None:
     assert (one.kind, one.severity, one.decision_id) == (HappeningKind.FAILED_OPEN, Severity.CRITICAL, "d-1")
     assert "0xb1b1b1b1…b1b1b1b1" in one.what
     assert told(decision(opened=("burst",)), replace(RULE, mode=Mode.SHADOW)) == []
-    assert told(decision(opened=("gone",)), None) == []
+
+
+def test_a_pass_by_a_rule_that_a_reload_has_just_taken_away_is_told_all_the_same() -> None:
+    (one,) = told(decision(opened=("gone",)), None)
+    assert (one.kind, one.severity, one.rule) == (HappeningKind.FAILED_OPEN, Severity.CRITICAL, "gone")
+    assert one.what.startswith("rule gone let an operation")
 
 
 def test_an_operation_let_pass_by_a_setting_is_named_and_says_what_could_not_be_judged() -> None:
@@ -117,10 +122,25 @@ def test_an_everyday_rejection_is_no_alert_unless_the_gate_is_there_to_alert() -
     assert "(session_scope)" in one.what
 
 
-def test_an_estimate_is_told_only_where_a_rule_asked_for_estimates() -> None:
-    estimate = decision(method="eth_estimateUserOperationGas", verdict=REVOKED)
-    assert told(estimate) == []
-    assert len(told(replace(estimate, hits=(hit(Mode.ALERT),)))) == 1
+ESTIMATE = "eth_estimateUserOperationGas"
+
+
+def test_a_revoked_session_that_is_estimated_with_is_told_and_weighs_less_as_nothing_was_handed_in() -> None:
+    (one,) = told(decision(method=ESTIMATE, verdict=REVOKED))
+    assert (one.kind, one.severity) == (HappeningKind.REJECTED, Severity.LOW)
+    assert one.what.startswith("an estimate of session 0xb1b1b1b1")
+
+
+def test_an_estimate_that_passes_without_a_fact_or_past_a_rule_is_told() -> None:
+    (waived,) = told(decision(method=ESTIMATE, verdict=Allow((), (Waived.POLICY,))))
+    assert (waived.kind, waived.severity) == (HappeningKind.FAILED_OPEN, Severity.LOW)
+    (opened,) = told(decision(method=ESTIMATE, opened=("burst",)))
+    assert "let an estimate of session" in opened.what
+
+
+def test_a_rule_is_heard_on_estimates_it_asked_for_and_an_everyday_refusal_of_one_is_not() -> None:
+    assert len(told(decision(method=ESTIMATE, verdict=OUT_OF_SCOPE, hits=(hit(Mode.ALERT),)))) == 1
+    assert told(decision(method=ESTIMATE, verdict=OUT_OF_SCOPE, mode=Mode.ALERT)) == []
 
 
 def test_an_allowed_operation_is_not_looked_at_twice() -> None:

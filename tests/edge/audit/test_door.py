@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.edge.audit.door import Bounds, Door
+from proxy.edge.audit.printing import print_plain
 from proxy.edge.audit.sampling import RefusalRate
 from proxy.errors import Code, Reason
 from proxy.judge.decision import UpstreamAnswer
@@ -28,7 +29,7 @@ def a_door(bounds: Bounds | None = None, rate: RefusalRate | None = None) -> tup
 
 
 def details(door: Door, kind: str) -> list[str]:
-    printed = [note.columns() for note in door.take()]
+    printed = [print_plain(note.plain()) for note in door.take()]
     return [str(columns[-1]) for columns in printed if columns[0] == kind]
 
 
@@ -62,7 +63,7 @@ def test_every_number_is_a_record_or_in_exactly_one_gap(steps: list[str], most: 
     def take() -> None:
         notes = door.take()
         for note in notes:
-            columns = note.columns()
+            columns = print_plain(note.plain())
             if columns[0] == "gap":
                 first = int(str(columns[-1]).partition('"first":')[2].partition(",")[0])
                 told.extend(range(first, note.seq + 1))
@@ -90,7 +91,7 @@ def test_refusals_past_the_rate_are_counted_exactly_by_code_and_the_rest_is_kept
     for _ in range(5):
         door.decided(decision(verdict=refused(Code.SESSION_UNKNOWN)), forwarding=False)
     door.tell_left_out()
-    printed = [note.columns() for note in door.take()]
+    printed = [print_plain(note.plain()) for note in door.take()]
     kept = [columns for columns in printed if columns[0] == "decision"]
     counts = sorted(str(columns[-1]) for columns in printed if columns[0] == "sampled")
     assert (len(kept), door.left_out) == (5, 10)

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.edge.audit.printing import print_answer, print_decision
+from proxy.edge.audit.plain import plain_answer, plain_decision
+from proxy.edge.audit.printing import print_plain
 from proxy.edge.audit.row import AuditRow, read_answer, row_of
 from proxy.errors import Code, Reason
 from proxy.judge.decision import Decision, UpstreamAnswer
@@ -25,7 +26,7 @@ def kept(made: Decision) -> AuditRow:
 
 
 def answer(**fields: object) -> UpstreamAnswer | None:
-    printed = print_answer("d-1", UpstreamAnswer(**fields), NOW)  # type: ignore[arg-type]  # keyword fields
+    printed = print_plain(plain_answer("d-1", UpstreamAnswer(**fields), NOW))  # type: ignore[arg-type]  # keyword fields
     return read_answer(str(printed[-1]))
 
 
@@ -49,7 +50,7 @@ def test_keeps_target_selector_and_value_of_each_call_exactly() -> None:
 
 
 def test_keeps_no_call_data_beyond_the_selector() -> None:
-    columns = print_decision(decision(), forwarding=False)
+    columns = print_plain(plain_decision(decision(), False))
     assert not any("5e5e" in str(column) for column in columns)
 
 
@@ -131,7 +132,7 @@ def test_any_text_from_outside_can_be_kept(method: str, message: str, note: str,
         verdict=Allow(notes=(note,)),
         upstream=UpstreamAnswer(result=message, error_code=code, error_message=message),
     )
-    columns = print_decision(made, forwarding=False)
+    columns = print_plain(plain_decision(made, False))
     connection = sqlite3.connect(":memory:")
     try:
         # every value can be bound as a parameter, so that none can stop a batch

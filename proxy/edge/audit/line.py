@@ -1,0 +1,69 @@
+"""Between a gate and the process that writes its trail: whole messages of plain values, one after the other."""
+
+from __future__ import annotations
+
+import marshal
+import select
+import socket
+import struct
+import threading
+from typing import Any, Final
+
+_LENGTH: Final = struct.Struct("<Q")
+_CHUNK: Final = 1 << 20
+_FORMAT: Final = 2
+"""Of marshal: the newest one that does not look for what occurs twice, which costs more than it saves."""
+
+
+def pack(value: Any) -> bytes:
+    """A plain value as bytes. Raises `ValueError` for what is none."""
+    return marshal.dumps(value, _FORMAT)
+
+
+def unpack(data: bytes) -> Any:
+    """The value again. Only for bytes that `pack` made, in a process of the same interpreter."""
+    return marshal.loads(data)  # noqa: S302  # the other end is the gate that started this process, on a socket pair
+
+
+class PlainLine:
+    """One end of a socket pair. Any thread may send, one at a time receives."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._end = end
+        self._sending = threading.Lock()
+        self._waiting = bytearray()
+
+    def send(self, *message: object) -> None:
+        """Send one message. Raises `OSError` when nobody is there any more."""
+        data = pack(message)
+        with self._sending:
+            self._end.sendall(_LENGTH.pack(len(data)))
+            self._end.sendall(data)
+
+    def receive(self) -> tuple[Any, ...] | None:
+        """The next message; `None` when the other end is gone."""
+        if (head := self._take(_LENGTH.size)) is None or (data := self._take(*_LENGTH.unpack(head))) is None:
+            return None
+        message: tuple[Any, ...] = unpack(data)
+        return message
+
+    def is_spoken(self, seconds: float) -> bool:
+        """Whether there is anything to receive, the end of it included, waiting so long."""
+        return bool(self._waiting) or bool(select.select([self._end], [], [], seconds)[0])
+
+    def close(self) -> None:
+        """Hang up."""
+        self._end.close()
+
+    def _take(self, size: int) -> bytes | None:
+        while len(self._waiting) < size:
+            try:
+                found = self._end.recv(_CHUNK)
+            except ConnectionError:
+                return None
+            if not found:
+                return None
+            self._waiting += found
+        taken = bytes(self._waiting[:size])
+        del self._waiting[:size]
+        return taken

@@ -1,0 +1,141 @@
+"""What happened as plain values: nested tuples of text, bytes, numbers and None, and at the last place a few objects.
+
+This is all that the process that judges does for a record; whoever writes it prints it (`proxy.edge.audit.printing`),
+in another process where the settings want that. So nothing here prints, cuts or copies what is bulky. A signature is in
+none of it, and of call data only what facts have.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from operator import attrgetter
+from typing import Final
+
+import orjson
+
+from proxy.edge.audit.printing import FLAT, Plain
+from proxy.edge.audit.schema import RecordKind
+from proxy.judge.decision import Decision, UpstreamAnswer, Whole
+from proxy.judge.evaluate import Hit
+from proxy.judge.facts import CallFacts, Facts, GrantFacts, MoveFacts
+from proxy.judge.verdict import Allow, Reject
+from proxy.ports import Deed, OperationEnd
+from proxy.session.grounds import grounds_to_json
+from proxy.userop.primitives import print_bytes
+from proxy.userop.user_operation import UserOperation, print_user_operation
+
+_MOST: Final = 33
+"""Reasons, notes or rules of one decision that are handed on; one more than is kept, so that the cut shows."""
+
+_FLAT: Final = attrgetter(*FLAT)
+_CALL: Final = attrgetter(*(field.name for field in fields(CallFacts)))
+_MOVE: Final = attrgetter(
+    *(f"{field.name}._value_" if field.name in ("kind", "asset") else field.name for field in fields(MoveFacts))
+)
+_GRANT: Final = attrgetter(*(field.name for field in fields(GrantFacts)))
+_DECISION: Final = attrgetter(
+    *("unix_time", "decision_id", "chain", "client", "method", "mode._value_"),
+    *("user_op_hash", "account", "permission_id", "session_mode"),
+)
+_REASON: Final = attrgetter("sentence", "remedy", "policy", "rule", "call", "wanted", "got", "signed")
+_ANSWER: Final = attrgetter("result", "error_code", "error_message", "error_data")
+_END: Final = attrgetter(
+    *("chain", "user_op_hash", "account", "permission_id", "cause", "success", "revert_reason", "transaction"),
+    *("block", "gas_used", "cost", "seconds"),
+)
+
+
+def plain_decision(decision: Decision, forwarding: bool) -> Plain:
+    """A verdict; `forwarding` when its operation goes, or went, to a bundler."""
+    verdict, facts = decision.verdict, decision.facts
+    reasons: Plain = ()
+    notes: Plain = ()
+    waived: Plain = ()
+    if isinstance(verdict, Reject):
+        reasons = tuple([(int(each.code), *_REASON(each)) for each in verdict.reasons[:_MOST]])
+    elif isinstance(verdict, Allow):
+        notes = verdict.notes[:_MOST]
+        waived = tuple([each.value for each in verdict.waived])
+    return (
+        RecordKind.DECISION.value,
+        *_DECISION(decision),
+        forwarding,
+        isinstance(verdict, Reject),
+        reasons,
+        notes,
+        waived,
+        decision.opened,
+        tuple([_hit(each) for each in decision.hits[:_MOST]]) if decision.hits else (),
+        tuple([(call.target, call.selector, call.value) for call in decision.calls]) if facts is None else (),
+        None if facts is None else plain_facts(facts),
+        None if decision.whole is None else _whole(decision.whole),
+    )
+
+
+def plain_facts(facts: Facts) -> Plain:
+    """Facts, their nested records likewise."""
+    return (
+        *_FLAT(facts),
+        tuple([_CALL(each) for each in facts.calls]),
+        tuple([_MOVE(each) for each in facts.moves]),
+        tuple([_GRANT(each) for each in facts.grants]),
+    )
+
+
+def plain_answer(decision_id: str, answer: UpstreamAnswer, unix_time: float) -> Plain:
+    """What the bundler said to the operation of a decision."""
+    return RecordKind.ANSWER.value, unix_time, decision_id, *_ANSWER(answer)
+
+
+def plain_end(end: OperationEnd, unix_time: float) -> Plain:
+    """What became of an operation."""
+    return RecordKind.END.value, unix_time, *_END(end)
+
+
+def plain_deed(deed: Deed, unix_time: float) -> Plain:
+    """What somebody did to the gate."""
+    details = tuple([(str(name), _brief(value)) for name, value in deed.details.items()])
+    place = (deed.chain, deed.account, deed.permission_id)
+    return RecordKind.DEED.value, unix_time, *place, deed.what, deed.who, deed.why, details
+
+
+def plain_own(kind: RecordKind, unix_time: float, **detail: object) -> Plain:
+    """What the trail tells of itself; `detail` are JSON values."""
+    return kind.value, unix_time, detail
+
+
+def plain_gap(first: int, last: int, unix_time: float, why: str) -> Plain:
+    """Records lost before they were written; the gap has the number of the last of them."""
+    return plain_own(RecordKind.GAP, unix_time, first=first, last=last, lost=last - first + 1, why=why)
+
+
+def _hit(hit: Hit) -> Plain:
+    rule = hit.rule
+    return rule.id, hit.mode.value, rule.severity.value, hit.sentence, hit.unknown
+
+
+def _whole(whole: Whole) -> bytes:
+    """The operation and its grounds, printed: only a trail that keeps call data has them."""
+    return orjson.dumps(
+        {
+            "operation": print_user_operation(_unsigned(whole.op)),
+            "entryPoint": print_bytes(whole.entry_point),
+            "grounds": None if whole.grounds is None else grounds_to_json(whole.grounds),
+        }
+    )
+
+
+def _unsigned(op: UserOperation) -> UserOperation:
+    """The operation without what proves anything: its own signature, the paymaster's, an authorisation's."""
+    return replace(
+        op,
+        signature=b"",
+        paymaster_and_data=None if op.paymaster_and_data is None else op.paymaster_and_data[:20],
+        paymaster_data=None if op.paymaster_data is None else bytes(len(op.paymaster_data)),
+        paymaster_signature=None,
+        eip7702_auth=None,
+    )
+
+
+def _brief(value: object) -> object:
+    return value if value is None or type(value) in (bool, float) else str(value)
