@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -160,3 +162,28 @@ async def test_after_closing_nothing_is_taken(writer: GroupCommit) -> None:
 def test_what_is_told_of_a_failure_is_never_what_was_being_written() -> None:
     assert in_words(ValueError("a secret")) == "ValueError"
     assert in_words(sqlite3.OperationalError("near 'secret'")) == "OperationalError"
+
+
+async def test_what_is_not_patient_is_not_behind_a_long_row_of_what_is(connection: sqlite3.Connection) -> None:
+    stood: list[set[int]] = [set()]  # after each transaction
+    writing, go_on = Event(), Event()
+
+    def count(connection: sqlite3.Connection) -> Callable[[], None]:
+        stood.append({number for (number,) in connection.execute("SELECT number FROM seen")})
+        writing.set()
+        go_on.wait()
+        return lambda: None
+
+    writer = GroupCommit(connection, count)
+    row = [asyncio.create_task(writer.write(insert(number), patient=True)) for number in range(1, 201)]
+    await asyncio.sleep(0)
+    await asyncio.to_thread(writing.wait)
+    late = asyncio.create_task(writer.write(insert(0)))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # it is handed over at the end of this turn
+    go_on.set()
+    await asyncio.gather(late, *row)
+    writer.close()
+    assert 0 in stood[2]
+    assert all(len(after - before) <= 2 for before, after in pairwise(stood))
+    assert stood[-1] == set(range(201))

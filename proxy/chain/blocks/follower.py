@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import pairwise, takewhile
 from typing import Final, NamedTuple, Protocol
 
@@ -19,7 +20,15 @@ from proxy.chain.blocks.proof import ProvenLogs
 from proxy.chain.blocks.source import BlockSource
 from proxy.chain.logs import Log
 from proxy.chain.session_logs import is_grant, session_touched
-from proxy.chain.settlement.slices import BlockName, ChainPlace, OperationMined, SessionTouched, Slice, SliceTaker
+from proxy.chain.settlement.slices import (
+    MOST_ENDS,
+    BlockName,
+    ChainPlace,
+    OperationMined,
+    SessionTouched,
+    Slice,
+    SliceTaker,
+)
 from proxy.errors import StateUnavailable
 from proxy.session.counters import SessionKey
 from proxy.userop.entry_point import EntryPoint
@@ -59,6 +68,14 @@ class _Use(NamedTuple):
     event: OperationMined
     sessions: tuple[SessionKey, ...]
     ours: bool
+
+
+class _Found(NamedTuple):
+    """What a stretch of blocks tells: events in chain order; uses, and grants past the gate by block."""
+
+    events: Sequence[OperationMined | SessionTouched]
+    uses: Sequence[_Use]
+    grants: Sequence[tuple[int, SessionKey, Hash32]]
 
 
 class BlockFollower:
@@ -113,12 +130,17 @@ class BlockFollower:
             raise StateUnavailable(f"the blocks after {cursor.number}: the chain moved while it was read")
         if headers[-1].number == head.number and headers[-1].hash != head.hash:
             raise StateUnavailable(f"block {last}: the node's answers are of two branches")
-        part, uses, grants = await self._slice(cursor, headers, head)
-        await self._taker.settle(part)
-        for key, transaction in grants:
-            self._knows.granted(key, transaction)
-        for use in uses:
-            self._knows.used(use.event, use.sessions, ours=use.ours)
+        found = await self._found(headers)
+        for stretch in _stretches(headers, found.events):
+            part = self._slice(cursor, stretch, found.events, head)
+            await self._taker.settle(part)
+            cursor, blocks = part.last, range(part.first, part.last.number + 1)
+            for block, key, transaction in found.grants:
+                if block in blocks:
+                    self._knows.granted(key, transaction)
+            for use in found.uses:
+                if use.event.block.number in blocks:
+                    self._knows.used(use.event, use.sessions, ours=use.ours)
 
     async def _headers(self, numbers: Sequence[int]) -> list[Header]:
         """Those that the node has, from the first on; it may be some blocks behind the one that told the newest."""
@@ -177,9 +199,7 @@ class BlockFollower:
 
     # what the blocks say
 
-    async def _slice(
-        self, cursor: BlockName, headers: Sequence[Header], head: Header
-    ) -> tuple[Slice, Sequence[_Use], Sequence[tuple[SessionKey, Hash32]]]:
+    async def _found(self, headers: Sequence[Header]) -> _Found:
         senders = self._taker.senders()
         logs = await self._logs.of(headers, senders)
         by_number = {header.number: header for header in headers}
@@ -209,22 +229,30 @@ class BlockFollower:
                 if not use.ours:
                     events += [SessionTouched(place=mined.place, block=mined.block, key=key) for key in sessions]
         events.sort(key=lambda event: event.place)
-        newest = headers[-1]
+        return _Found(events, uses, grants)
+
+    def _slice(
+        self,
+        parent: BlockName,
+        headers: Sequence[Header],
+        events: Sequence[OperationMined | SessionTouched],
+        head: Header,
+    ) -> Slice:
+        first, newest = headers[0].number, headers[-1]
         kept = [header for header in headers if header.number > head.number - _NEAR] or [newest]
-        part = Slice(
+        return Slice(
             chain_id=self._chain_id,
-            first=headers[0].number,
+            first=first,
             last=_name(newest),
-            parent=cursor,
+            parent=parent,
             timestamp=newest.timestamp,
             blocks=tuple(map(_name, kept)),
-            events=tuple(events),
+            events=tuple(event for event in events if first <= event.place.block <= newest.number),
         )
-        return part, uses, grants
 
     def _granted_past(
         self, logs: Sequence[Log], executed: Sequence[tuple[Log, Executed]]
-    ) -> list[tuple[SessionKey, Hash32]]:
+    ) -> list[tuple[int, SessionKey, Hash32]]:
         """Sessions of watched accounts that were granted by no operation of ours, and where.
 
         An entry point tells of an operation right after its calls: the next operation of that transaction is the one
@@ -241,7 +269,7 @@ class BlockFollower:
             after = [each for each in of_transaction.get(log.transaction_hash, ()) if each[0] > log.log_index]
             by = min(after, key=lambda each: each[0], default=None)
             if by is None or by[1].sender != key.account or not self._knows.is_ours(by[1].user_op_hash):
-                found.append((key, log.transaction_hash))
+                found.append((log.block, key, log.transaction_hash))
         return found
 
     def _sessions_used(self, mined: OperationMined) -> tuple[SessionKey, ...]:
@@ -311,6 +339,20 @@ def _mined(
 
 def _name(header: Header) -> BlockName:
     return BlockName(header.number, header.hash)
+
+
+def _stretches(
+    headers: Sequence[Header], events: Sequence[OperationMined | SessionTouched]
+) -> Iterator[Sequence[Header]]:
+    """The blocks in stretches, each of one block or of no more operations than one transaction takes."""
+    ends = Counter(event.place.block for event in events if isinstance(event, OperationMined))
+    begun, held = 0, 0
+    for index, header in enumerate(headers):
+        if index > begun and held + ends[header.number] > MOST_ENDS:
+            yield headers[begun:index]
+            begun, held = index, 0
+        held += ends[header.number]
+    yield headers[begun:]
 
 
 def _is_linked(headers: Sequence[Header]) -> bool:

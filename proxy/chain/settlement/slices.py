@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Set
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from proxy.session.counters import SessionKey
 from proxy.userop.primitives import Address, Hash32
+
+MOST_ENDS: Final = 25
+"""Operations that end in one piece of work and one transaction: a slice of several blocks holds no more, and the one of
+a block that holds more is kept in pieces."""
 
 
 class BlockName(NamedTuple):

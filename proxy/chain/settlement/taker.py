@@ -11,18 +11,16 @@ from proxy.chain.settlement.ends import OutcomeDraft
 from proxy.chain.settlement.outcome import Outcome, SettledUpTo
 from proxy.chain.settlement.patience import Patience
 from proxy.chain.settlement.settlement import Settlement
-from proxy.chain.settlement.slices import BlockName, OperationMined, Slice
+from proxy.chain.settlement.slices import MOST_ENDS, BlockName, OperationMined, Slice
 from proxy.ledger.operations import Evidence, Mined
 from proxy.ledger.reservation import NonceSlot
 from proxy.session.counters import SessionKey
 from proxy.session.registry import Registry
 from proxy.userop.primitives import Address
 
-_A_PIECE: Final = 25
-"""Operations that end in one piece of work; a longer slice gives way in between."""
 _BLOCKS_KEPT: Final = 256
 _TOUCHES_KEPT: Final = 20_000
-_KEYS_A_PIECE: Final = 2_000
+_KEYSMOST_ENDS: Final = 2_000
 
 
 class Taker:
@@ -103,8 +101,8 @@ class Taker:
     async def undo(self, ancestor: BlockName) -> None:
         """As the protocol has it. Raises `StateUnavailable` when what stood there cannot be read: to be repeated."""
         names = self._settlement.remembered.shown_after(ancestor.number)
-        for first in range(0, len(names), _A_PIECE):
-            await self._settlement.bring_back(names[first : first + _A_PIECE])
+        for first in range(0, len(names), MOST_ENDS):
+            await self._settlement.bring_back(names[first : first + MOST_ENDS])
         self._settlement.doubted.clear()  # that may have stood in a block which is gone
         while self._trail and self._trail[-1].number > ancestor.number:
             self._trail.pop()
@@ -127,8 +125,8 @@ class Taker:
             settlement.unconfirmed |= dict.fromkeys(keys)
             await asyncio.sleep(0)
         hashes = settlement.flights.hashes()
-        for first in range(0, len(hashes), _KEYS_A_PIECE):
-            part = [each for each in hashes[first : first + _KEYS_A_PIECE] if settlement.flights.get(each) is not None]
+        for first in range(0, len(hashes), _KEYSMOST_ENDS):
+            part = [each for each in hashes[first : first + _KEYSMOST_ENDS] if settlement.flights.get(each) is not None]
             settlement.to_prove |= dict.fromkeys(part)
             settlement.unproven.update(part)
             await asyncio.sleep(0)
@@ -140,7 +138,7 @@ class Taker:
 
     async def _give_way(self, draft: OutcomeDraft) -> OutcomeDraft:
         """A piece is handed over whole; what comes next goes on from there, after a crash too."""
-        if len(draft.remembered) < _A_PIECE:
+        if len(draft.remembered) < MOST_ENDS:
             return draft
         await self._settlement.close(draft)
         return OutcomeDraft()

@@ -417,3 +417,24 @@ async def _look(follower: BlockFollower, times: int) -> None:
             await follower.look()
         except StateUnavailable:
             continue
+
+
+# what one transaction takes
+
+
+@pytest.mark.parametrize(("ends", "slices"), [([10, 10, 5, 1], 2), ([60], 1), ([1, 60, 1], 3), ([0] * 40, 1)])
+async def test_a_slice_of_several_blocks_is_no_more_than_one_transaction_takes(
+    chain: FakeChain, books: Books, ends: list[int], slices: int
+) -> None:
+    follower = follower_of(Backend(chain), books)
+    await follower.look()
+    numbers = iter(range(1, 1_000))
+    for count in ends:
+        chain.mine(*(executed(next(numbers)) for _ in range(count)))
+    await follower.look()
+    assert books.mined == list(range(1, sum(ends) + 1))
+    assert len(books.slices) == slices
+    assert books.cursor == chain.name()
+    for part in books.slices:
+        several = part.last.number > part.first
+        assert not several or sum(isinstance(event, OperationMined) for event in part.events) <= 25
