@@ -199,7 +199,7 @@ class Gate:
         preview = method_class in PREVIEWS
         carried = read_carried(request.method, method_class, request.params, self._serving)
         op, entry_point, params = carried.op, carried.entry_point, carried.params
-        context.guest.admit_operation(op, entry_point, self._settings.session_modules)
+        context.guest.admit_operation(op, entry_point, self._settings.session_modules, preview=preview)
         if self._settings.mode is Mode.OFF or (preview and not self._settings.judge_previews):
             place = None if preview else _place_of(op, entry_point)
             return self._pass_on(request, await self._post(request.method, params, submit=not preview, place=place))

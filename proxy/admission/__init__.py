@@ -8,6 +8,7 @@ they need to know.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -24,17 +25,20 @@ from proxy.judge.verdict import Allow, Reject, Verdict
 from proxy.session.counters import SessionKey
 from proxy.session.declared import refused_unsigned
 from proxy.session.enforce import SignatureCheck
+from proxy.session.outcome import EnforcedElsewhere
 from proxy.session.proof import OnceChecked, refused_unproven
 from proxy.session.registry import Status
 from proxy.session.signers import SignatureOutcome, check_session_signature
+from proxy.session.told import names_at
 from proxy.userop.acts import Unreadable
 from proxy.userop.budget import Budget, Overspent
+from proxy.userop.declared_module import UNNAMED, declared_modules
 from proxy.userop.decode import DecodedOperation, SessionClaim, decode_calls, decode_head, misnaming_of
 from proxy.userop.emissary import decode_emissary_envelope
 from proxy.userop.entry_point import EntryPoint, EntryPointVersion
 from proxy.userop.execution import CallType
-from proxy.userop.nonce import find_session_module
-from proxy.userop.primitives import Address
+from proxy.userop.nonce import find_session_module, kernel_permission
+from proxy.userop.primitives import Address, Hash32, print_bytes
 from proxy.userop.signature import SessionEnvelope, decode_session_envelope
 from proxy.userop.user_op_hash import DelegateUnknown
 from proxy.userop.user_operation import EIP7702_MARKER, UserOperation
@@ -157,6 +161,9 @@ class Admission:
             return Reject((reasons.strict(operation.op.sender),))
         if operation.is_unsigned and find_session_module(operation.op.nonce, self._terms.session_modules) is not None:
             return Allow(("not signed yet: nobody knows by which session it will be",))
+        if (permission := kernel_permission(operation.op.nonce)) is not None:
+            note = f"signed under permission {print_bytes(permission)} of a Kernel account, which is not enforced here"
+            return Allow((note,), elsewhere=EnforcedElsewhere.KERNEL_PERMISSION)
         return Allow()
 
     def _is_signed_by_session(self, operation: DecodedOperation) -> bool:
@@ -165,6 +172,8 @@ class Admission:
         An account whose root or default validator is the session module (Kernel validation type 00, Nexus validator
         zero) would take it, and nothing in its nonce would tell.
         """
+        if self._is_signed_at_declared(operation):
+            return True
         envelope = _envelope_in(operation.op.signature)
         if envelope is None:
             return False
@@ -175,6 +184,22 @@ class Admission:
             for module in self._terms.session_modules
         )
         return any(self._is_known(key) for key in keys)
+
+    def _is_signed_at_declared(self, operation: DecodedOperation) -> bool:
+        """The same for modules that the settings declare, of accounts that have a session there."""
+        chain_id, account = self._terms.chain_id, operation.op.sender
+        for module in declared_modules(self._terms.session_modules).values():
+            if operation.told_hash is None or not names_at(self._registry, chain_id, module.address, account):
+                continue
+            try:
+                envelope = module.read_envelope(operation.op.signature, operation.told_hash, Budget())
+            except Overspent:
+                raise
+            except Undecodable:
+                continue
+            if self._is_known(SessionKey(chain_id, module.address, account, envelope.permission_id)):
+                return True
+        return False
 
     def _is_known(self, key: SessionKey) -> bool:
         registry = self._registry
@@ -194,6 +219,25 @@ class Admission:
             )
         if (misnamed := misnaming_of(operation.op.nonce, claim.layout)) is not None:
             return Heard(verdict=Reject((reasons.undecodable(misnamed),)), operation=operation)
+        names: tuple[Hash32, ...] = ()
+        if purpose.is_preview and claim.envelope.permission_id == UNNAMED:
+            names = names_at(self._registry, self._terms.chain_id, claim.module, operation.op.sender)
+        heard = await self._hear_named(*_named(operation, claim, names[:1]), purpose, check, request)
+        for name in names[1:]:
+            # a stub is not signed by anybody: what one of the account's sessions may do is estimated
+            if isinstance(heard.verdict, Allow):
+                break
+            heard = await self._hear_named(*_named(operation, claim, (name,)), purpose, check, request)
+        return heard
+
+    async def _hear_named(
+        self,
+        operation: DecodedOperation,
+        claim: SessionClaim,
+        purpose: Purpose,
+        check: SignatureCheck,
+        request: Arrival,
+    ) -> Heard:
         key = SessionKey(self._terms.chain_id, claim.module, operation.op.sender, claim.envelope.permission_id)
         await self._sources.reconciled(key)
         asker = Asker(request.client, request.peer, key.account, request.absent_rate)
@@ -260,6 +304,16 @@ class Admission:
         key = SessionKey(self._terms.chain_id, claim.module, operation.op.sender, claim.envelope.permission_id)
         freeze = self._registry.freezes.on(key)
         return None if freeze is None else reasons.frozen(freeze)
+
+
+def _named(
+    operation: DecodedOperation, claim: SessionClaim, name: Sequence[Hash32]
+) -> tuple[DecodedOperation, SessionClaim]:
+    """The operation as one of this session; without a name, as it is."""
+    for permission_id in name:
+        claim = replace(claim, envelope=replace(claim.envelope, permission_id=permission_id))
+        operation = replace(operation, claim=claim)
+    return operation, claim
 
 
 def _envelope_in(signature: bytes) -> SessionEnvelope | None:

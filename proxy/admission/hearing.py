@@ -12,6 +12,7 @@ from functools import partial
 from typing import Final
 
 from proxy.admission import reasons
+from proxy.admission.declared_words import in_words_of
 from proxy.admission.sources import Purpose, Sources
 from proxy.admission.turns import Asker
 from proxy.errors import Code, Reason, StateUnavailable
@@ -33,6 +34,7 @@ from proxy.session.outcome import Waived
 from proxy.session.registry import Status
 from proxy.session.signers import SignatureOutcome, SignatureVerdict
 from proxy.session.state import SessionState
+from proxy.userop.declared_module import declared_in
 from proxy.userop.decode import DecodedOperation, SessionClaim
 
 _MOST_ROUNDS: Final = 6
@@ -81,6 +83,7 @@ class Hearing:
         self._claim = claim
         self._key = key
         self._check_signature = check_signature
+        self._module = declared_in(self._terms.session_modules, key.module)  # `None` of one that is published
         self._preview = purpose.is_preview
         self._now = sources.clock()
         self._in_flight = sources.ledger.in_flight_beside(slot_of(operation))
@@ -99,7 +102,8 @@ class Hearing:
         accepted: Accepted | None = None
         notes: tuple[str, ...] = ()
         waived: tuple[Waived, ...] = ()
-        if declared is None or self._reader is not None or self._registry.get(self._key) is not None:
+        told = self._registry.get(self._key) is not None
+        if declared is None or told or (self._reader is not None and self._module is None):
             verdict = await self._chain_verdict()
             if isinstance(verdict, Accepted):
                 accepted, notes, waived = verdict, verdict.notes + self._notes, verdict.waived + self._waived
@@ -223,7 +227,7 @@ class Hearing:
         stale = self._stale()
         if stale is None:
             return False
-        if stale.readable:
+        if stale.readable and self._module is None:
             return True
         self._let_pass_old(StateUnavailable(stale.what))
         return False
@@ -292,6 +296,8 @@ class Hearing:
 
     def _final(self, reason: Reason) -> Reason:
         """A removal is final only by a reading of the newest block: what is older may have been granted again since."""
+        if self._module is not None:
+            return in_words_of(self._module, reason, self._operation, self._registry)
         newest = self._reads.newest
         if reason.code is not Code.SESSION_REVOKED or self._reader is None or newest is None:
             return reason

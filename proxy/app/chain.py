@@ -37,6 +37,7 @@ from proxy.edge.telemetry.metrics import Metrics
 from proxy.edge.telemetry.recorder import EdgeRecorder
 from proxy.gate import Gate, GateSettings
 from proxy.happening import Alerts
+from proxy.ledger.counting_time import CountingTime
 from proxy.ledger.memory import MemoryLedger
 from proxy.ledger.reservation import Caps, NonceSlot
 from proxy.ledger.rule_counts import RuleCounts
@@ -58,6 +59,7 @@ class Shared:
     config: Config
     registry: Registry
     counts: RuleCounts  # rules may count over all chains
+    counting: CountingTime  # what they count by
     rules: RuleBook
     memory: Memory
     remains: Remains  # of the operations before the restart
@@ -118,6 +120,7 @@ async def build_chain(name: str, chain: Chain, shared: Shared) -> BuiltChain:
         upstream=upstream,
         telling=telling,
         age=age,
+        counting=shared.counting,
         node_seconds=config.limits.node_seconds,
         drifted=partial(shared.metrics.drifted, name),
     )
@@ -151,7 +154,7 @@ async def build_chain(name: str, chain: Chain, shared: Shared) -> BuiltChain:
         first=FirstReadings(Turns(FIRST_READINGS_AT_ONCE), absent, seconds=config.limits.node_seconds),
     )
     failure = LedgerFailure(open=config.ledger_fail is LedgerFail.OPEN, sent_unheld=telling.sent_unheld)
-    modules = frozenset(chain.session_modules)
+    modules = chain.modules
     read_from = node_upstream(name, chain, config.limits.node_seconds, Transport(config.transport))
     if read_from is not None:
         await stack.enter_async_context(read_from)
@@ -164,7 +167,7 @@ async def build_chain(name: str, chain: Chain, shared: Shared) -> BuiltChain:
         gate_settings(chain, config),
         admission=Admission(sources),
         enquiry=enquiry,
-        dialects=dialects_of(upstream, node, None if read_from is None else NodeReads(read_from, time.monotonic)),
+        dialects=dialects_of(upstream, node, lookout.observe, _reads_of(read_from)),
         upstream=once,
         follower=OperationFollower(lookout, ledger, modules, time.time, disagreements.note, failure=failure),
         recorder=shared.recorder,
@@ -190,6 +193,10 @@ async def build_chain(name: str, chain: Chain, shared: Shared) -> BuiltChain:
         take=take,
     )
     return BuiltChain(served=served, settling=settling, paymaster=paymaster)
+
+
+def _reads_of(node: HttpUpstream | None) -> NodeReads | None:
+    return None if node is None else NodeReads(node, time.monotonic)
 
 
 def _enquiry(sources: Sources, shared: Shared) -> Enquiry:
@@ -225,7 +232,7 @@ def _caps(config: Config) -> Caps:
 def _terms(chain: Chain) -> Terms:
     return Terms(
         chain_id=chain.chain_id,
-        session_modules=frozenset(chain.session_modules),
+        session_modules=chain.modules,
         unknown_session=chain.unknown_session.value,
         unknown_policy=chain.unknown_policy.value,
         unknown_validator=chain.unknown_validator.value,
@@ -267,7 +274,7 @@ def gate_settings(chain: Chain, config: Config) -> GateSettings:
         entry_points={entry_point.address: entry_point for entry_point in chain.entry_points},
         chain_id=chain.chain_id,
         allow_methods=frozenset(chain.allow_methods) | reads_of(chain),
-        session_modules=frozenset(chain.session_modules),
+        session_modules=chain.modules,
         translated=translated_of(chain),
         keep_whole=config.audit.keep is AuditKeep.CALLDATA,
     )

@@ -9,7 +9,7 @@ from proxy.config import Chain, Dialects
 from proxy.edge.dialects.asking import Translated
 from proxy.edge.dialects.fees import FEE_METHODS, FeeTranslator, NodeFees
 from proxy.edge.dialects.node_reads import CONNECTIONS, LONGEST_ANSWER, NODE_READS, NodeReads
-from proxy.edge.dialects.statuses import STATUS_METHODS, StatusTranslator
+from proxy.edge.dialects.statuses import STATUS_METHODS, Observe, StatusTranslator
 from proxy.edge.http.listener import Transport
 from proxy.edge.http.upstream import HttpUpstream, UpstreamSettings
 from proxy.errors import StateUnavailable
@@ -17,10 +17,12 @@ from proxy.gate import DialectAnswer
 from proxy.ports import Forwarded
 
 
-def dialects_of(upstream: HttpUpstream, node: Node | None, reads: NodeReads | None = None) -> dict[str, DialectAnswer]:
-    """By method: who can answer it. `translated_of` says which of them do."""
+def dialects_of(
+    upstream: HttpUpstream, node: Node | None, observe: Observe, reads: NodeReads | None = None
+) -> dict[str, DialectAnswer]:
+    """By method: who can answer it. `translated_of` says which of them do. `observe` hears of receipts."""
     fees = FeeTranslator(upstream, None if node is None else partial(_node_fees, node))
-    statuses = StatusTranslator(upstream)
+    statuses = StatusTranslator(upstream, observe)
     return {
         **dict.fromkeys(FEE_METHODS, partial(_answer_fees, fees)),
         **dict.fromkeys(STATUS_METHODS, partial(_answer_status, statuses)),

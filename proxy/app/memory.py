@@ -18,6 +18,7 @@ from proxy.config import Config
 from proxy.edge.storage.store import Store
 from proxy.errors import StateUnavailable
 from proxy.happening import Alerts, Happening, HappeningKind
+from proxy.ledger.counting_time import CountingTime
 from proxy.ledger.operations import Ended, EndedName, InFlight
 from proxy.ledger.rule_counts import RuleCounts
 from proxy.session.counters import HoldName, SessionKey
@@ -27,6 +28,8 @@ from proxy.session.registry import Registry
 from proxy.session.use import SessionRecord
 
 _LOG: Final = logging.getLogger(__name__)
+_BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
+"""Another one in each life of the machine, in which the monotonic clock goes on from process to process."""
 
 
 class Memory(Protocol):
@@ -95,9 +98,26 @@ def restored_registry(config: Config, store: Store) -> Registry:
     return registry
 
 
-def restored_counts(store: Store) -> RuleCounts:
+def counting_time_of(store: Store) -> CountingTime:
+    """The time that rules count by, taken up where it was before the restart."""
+    try:
+        boot = _BOOT.read_text(encoding="ascii").strip()
+    except OSError:
+        boot = ""  # no Linux: a restart trusts the time of day
+    return CountingTime(time.time, time.monotonic, boot=boot, kept=store.kept_time(), told=_tell_of_time)
+
+
+def _tell_of_time(astray: float) -> None:
+    if astray:
+        what = "is astray by %+.1f s, as the monotonic clock has it: windows of rules go on by that one"
+        _LOG.warning("this machine's time of day " + what, astray)
+    else:
+        _LOG.warning("windows of rules follow this machine's time of day again")
+
+
+def restored_counts(store: Store, counting: CountingTime) -> RuleCounts:
     """What rules had counted and learnt before the restart."""
-    counts = RuleCounts()
+    counts = RuleCounts(counting.of)
     counts.restore(store.rule_rows())
     return counts
 

@@ -22,6 +22,7 @@ from proxy.app.deeds import note_reload
 from proxy.app.descriptors import descriptors_of
 from proxy.app.memory import (
     NoMemory,
+    counting_time_of,
     keep_counts_of,
     ledger_path,
     reading,
@@ -133,8 +134,8 @@ async def start(config: Config, stack: AsyncExitStack, reread: Callable[[], Conf
     rules, counts, registry = shared.rules, shared.counts, shared.registry
     rules.heard_by(partial(note_reload, shared.recorder))
     chains = {name: await start_chain(name, chain, shared) for name, chain in config.chains.items()}
-    _keep_house(config, registry, store, metrics, stack)
-    run_in_background(save_counts(counts, store), stack)
+    _keep_house(shared, store, metrics, stack)
+    run_in_background(save_counts(counts, shared.counting, store), stack)
     lag = LoopLag()
     metrics.before_each_scrape(lambda: metrics.health.loop_lag(lag.take()))
     run_in_background(watch_loop(lag, alerts), stack)
@@ -223,7 +224,8 @@ async def _share(
     path, store, metrics, audit = kept
     with reading():
         registry = restored_registry(config, store)
-        counts = restored_counts(store)
+        counting = counting_time_of(store)
+        counts = restored_counts(store, counting)
         remains = remains_in(store)
     rules = start_rules(config, metrics, stack)
     for allowance in store.allowances():
@@ -238,6 +240,7 @@ async def _share(
         config=config,
         registry=registry,
         counts=counts,
+        counting=counting,
         rules=rules,
         memory=store,
         remains=remains,
@@ -281,7 +284,8 @@ async def _explain_once(config: Config, question: Mapping[str, object]) -> Decis
         shared = Shared(
             config=config,
             registry=restored_registry(config, store),
-            counts=restored_counts(store),
+            counts=restored_counts(store, counting := counting_time_of(store)),
+            counting=counting,
             rules=open_rules(config, metrics),
             memory=NoMemory(),
             remains=replace(remains_in(store), ended=()),
@@ -294,11 +298,13 @@ async def _explain_once(config: Config, question: Mapping[str, object]) -> Decis
         return await chain.gate.explain(name, question["operation"], question["entryPoint"])
 
 
-def _keep_house(config: Config, registry: Registry, store: Store, metrics: Metrics, stack: AsyncExitStack) -> None:
-    names = {chain.chain_id: name for name, chain in config.chains.items()}
-    metrics.before_each_scrape(partial(count_sessions, metrics, registry, names))
+def _keep_house(shared: Shared, store: Store, metrics: Metrics, stack: AsyncExitStack) -> None:
+    names = {chain.chain_id: name for name, chain in shared.config.chains.items()}
+    metrics.before_each_scrape(partial(count_sessions, metrics, shared.registry, names))
     run_in_background(try_ledger(metrics, store), stack)
-    run_in_background(prune(registry, store, retention_days=config.ledger_retention_days, chains=tuple(names)), stack)
+    days = shared.config.ledger_retention_days
+    pruning = prune(shared.registry, store, shared.counting, retention_days=days, chains=tuple(names))
+    run_in_background(pruning, stack)
 
 
 def _note_use(rules: RuleBook, metrics: Metrics, key: CountKey, used: int, limit: int) -> None:

@@ -13,6 +13,7 @@ from proxy.app.memory import Memory, Remains
 from proxy.app.telling import Telling
 from proxy.chain.age import ChainAge
 from proxy.chain.blocks.follower import BlockFollower
+from proxy.chain.blocks.header import Header
 from proxy.chain.blocks.watch import BlockWatch
 from proxy.chain.hydrate import is_readable
 from proxy.chain.node import Node
@@ -30,6 +31,7 @@ from proxy.config import Chain, NonceGap, UnminedRules
 from proxy.edge.http.upstream import HttpUpstream
 from proxy.errors import UpstreamUnavailable
 from proxy.jsonrpc import print_json
+from proxy.ledger.counting_time import CountingTime
 from proxy.ledger.memory import MemoryLedger
 from proxy.ledger.operations import Evidence
 from proxy.ledger.reservation import Grip, NonceSlot
@@ -39,6 +41,8 @@ from proxy.session.registry import Registry
 from proxy.userop.primitives import Address, Hash32, print_bytes
 
 _FIRST_SECONDS: Final = 0.5
+_SAME_TIME: Final = 60.0
+"""In seconds: so far the time of blocks may be from ours."""
 CALLS_FOR_REQUESTS: Final = 96
 _CALLS_AT_ONCE: Final = 4
 """Of the background: reading many sessions again is no reason to keep a request waiting."""
@@ -124,6 +128,7 @@ def settling_of(
     upstream: HttpUpstream,
     telling: Telling,
     age: ChainAge | None,
+    counting: CountingTime,
     node_seconds: float,
     drifted: Callable[[], None],
 ) -> Settling:
@@ -144,6 +149,7 @@ def settling_of(
         clock=time.time,
         monotonic=time.monotonic,
         patience=patience,
+        declared=chain.modules.declared,
     )
     nodeside = None
     if chain.node is not None and age is not None:
@@ -158,6 +164,7 @@ def settling_of(
             taker=taker,
             telling=telling,
             age=age,
+            counting=counting,
             seconds=node_seconds,
             drifted=drifted,
         )
@@ -179,6 +186,7 @@ def settling_of(
             catch_up=nodeside.watch.catch_up,
             wake=nodeside.watch.wake,
             named=age.named,
+            declared=frozenset(chain.modules.declared),
         ),
     )
     _take_up(chain.chain_id, remains, settlement, taker, lookout)
@@ -197,6 +205,7 @@ def _nodeside(
     taker: Taker,
     telling: Telling,
     age: ChainAge,
+    counting: CountingTime,
     seconds: float,
     drifted: Callable[[], None],
 ) -> NodeSide:
@@ -213,20 +222,22 @@ def _nodeside(
         background=background,
         seconds=seconds,
         taken=lambda key, agrees: quiet.taken(key, agrees),  # noqa: PLW0108  # it is made below
+        declared=chain.modules.declared,
     )
     quiet = QuietReadings(
         reader.reread, lambda key: not ledger.number_of_session(key), time.monotonic, differed=lambda _key: drifted()
     )
     asked = node if chain.nonce_gap is NonceGap.REJECT else background
     order = NonceOrder(NodeWitness(asked).next_nonce, ledger.occupied, lambda: age.number, seconds=seconds)
+    settlement.ends.counted_at = partial(_counted_at, age, counting)
     follower = BlockFollower(
         chain_id=chain.chain_id,
-        modules=[module for module in chain.session_modules if is_readable(module)],
+        modules=chain.modules.only(is_readable),
         entry_points=chain.entry_points,
         source=background,
         taker=taker,
         knows=_Acquaintances(chain.chain_id, registry, settlement, telling=telling, quiet=quiet, order=order),
-        heard=age.heard,
+        heard=partial(_heard, age, counting),
     )
     watch = BlockWatch(
         follower,
@@ -239,6 +250,19 @@ def _nodeside(
     )
     background.tell_heads(watch.wake)
     return NodeSide(node=node, background=background, reader=reader, quiet=quiet, watch=watch, order=order)
+
+
+def _heard(age: ChainAge, counting: CountingTime, head: Header) -> None:
+    if age.heard(head):
+        counting.confirmed(head.timestamp)
+
+
+def _counted_at(age: ChainAge, counting: CountingTime, block_time: int) -> float:
+    """When a block was, as rules count time. Where the chain has another one, its blocks are as old as that says."""
+    chain_time, now = age.chain_time, counting.now()
+    if chain_time is None or abs(chain_time - now) <= _SAME_TIME:
+        return block_time
+    return now - max(chain_time - block_time, 0.0)
 
 
 def _take_up(chain_id: int, remains: Remains, settlement: Settlement, taker: Taker, lookout: Lookout) -> None:

@@ -66,6 +66,7 @@ class ChainAge:
         self._intervals: deque[float] = deque(maxlen=_INTERVALS_KEPT)  # between two blocks, by their own time
         self._times: Counter[float] = Counter()  # how many of these are the same
         self._newest: Header | None = None
+        self._came_at: float | None = None
         self._highest = -1
         self._named: _Named | None = None  # the lowest block that the node has not got
 
@@ -86,8 +87,8 @@ class ChainAge:
         """A look at the newest blocks came to nothing."""
         self.trouble = why
 
-    def heard(self, head: Header) -> None:
-        """The node has answered with its newest block."""
+    def heard(self, head: Header) -> bool:
+        """The node has answered with its newest block. Whether that has just come."""
         now = self._monotonic()
         self._heard_at = now
         self._is_heard = True
@@ -99,14 +100,25 @@ class ChainAge:
             self._moved_at = now
             self._is_restless = now - self._begun_at >= _FORGET_SECONDS and self._longest_lately(now) <= _SHORT_REST
         elif name != self._head:
-            return  # a node that is behind the other one does not move the head back
+            return False  # a node that is behind the other one does not move the head back
+        has_come = self._head is not None and name != self._head
         if name != self._head:
             if self._newest is not None:
                 self._note_interval(self._newest, head)
             self._newest, self._highest = head, max(self._highest, head.number)
             if self._named is not None and head.number >= self._named.number:
                 self._named = None
+        if has_come:
+            self._came_at = now
         self._head = name
+        return has_come
+
+    @property
+    def chain_time(self) -> float | None:
+        """The time by this chain's own blocks, in unix seconds; `None` before one has come."""
+        if self._newest is None or self._came_at is None:
+            return None
+        return self._newest.timestamp + self._monotonic() - self._came_at
 
     def named(self, number: int) -> None:
         """Somebody else, who knows the chain by another node, names a block of this number."""

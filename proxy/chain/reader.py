@@ -44,7 +44,8 @@ class NodeReader:
     One reader of a chain serves requests and settlement: who else reads would not know what is in flight. Requests
     ask through `node`, and wait for `seconds` in all; whatever is not waited for asks through `background`.
     `ledger` and `witness` tell what is in flight and in a reading too, `look_back` what is in neither any more; `taken`
-    is told of each reading, and of whether it was what was known.
+    is told of each reading, and of whether it was what was known. Sessions of the `declared` modules cannot be read:
+    of them the newest block is heard, and what is known then is what there is.
     """
 
     def __init__(
@@ -60,7 +61,9 @@ class NodeReader:
         background: Node | None = None,
         seconds: float = _SECONDS,
         taken: Callable[[SessionKey, bool], None] | None = None,
+        declared: Collection[Address] = (),
     ) -> None:
+        self._declared = frozenset(declared)
         self._background = node if background is None else background
         self._seconds = seconds
         self._taken = taken
@@ -84,6 +87,8 @@ class NodeReader:
 
     async def _session(self, node: Node, key: SessionKey, asked: Collection[TokenLimitFact]) -> SessionState | None:
         """The same, with these tokens of its spending limits beside those met before."""
+        if key.module in self._declared:
+            return await self._told(key)
         for _ in range(_MOST_READINGS):
             known = self._registry.get(key)
             held = () if self._ledger is None else self._ledger.of_session(key)
@@ -99,6 +104,12 @@ class NodeReader:
                     return _as_known(known)
                 return await self._take(key, known, exact)
         raise StateUnavailable("the session changes faster than it can be read")
+
+    async def _told(self, key: SessionKey) -> SessionState | None:
+        if self._look_back is not None:
+            await self._look_back()
+        known = self._registry.get(key)
+        return known.state if known is not None and known.status is Status.IN_FORCE else None
 
     def _is_behind(self, known: KnownSession, block: int) -> bool:
         """Whether more is known than the chain told at `block`; a chain that went back much further is a new one."""

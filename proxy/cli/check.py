@@ -76,7 +76,7 @@ def summarise(config: Config) -> dict[str, object]:
         "clients": {client.name: ", ".join(client.chains) or "all chains" for client in config.clients}
         or "anybody who reaches the listener",
         "sessions": [
-            f"{print_bytes(session.permission_id)} of {print_checksummed(session.account)} on {session.chain}, "
+            f"{print_bytes(session.name)} of {print_checksummed(session.account)} on {session.chain}, "
             f"{len(session.actions)} action{'' if len(session.actions) == 1 else 's'}"
             for session in config.sessions
         ],
@@ -91,7 +91,7 @@ def _summarise_chain(chain: Chain) -> dict[str, object]:
         "paymaster": None if chain.paymaster is None else str(chain.paymaster),
         "node": None if chain.node is None else str(chain.node),
         "entryPoints": [entry_point.version.value for entry_point in chain.entry_points],
-        "sessionModules": [print_checksummed(module) for module in chain.session_modules],
+        "sessionModules": [print_checksummed(module) for module in chain.module_addresses],
         "unknownSession": chain.unknown_session.value,
         "unknownPolicy": chain.unknown_policy.value,
         "unknownValidator": chain.unknown_validator.value,

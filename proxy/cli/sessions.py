@@ -179,7 +179,7 @@ def _row(settings: Config, session: KnownSession, freezes: Iterable[Freeze], now
 def _declared_row(
     settings: Config, session: DeclaredSession, freezes: Iterable[Freeze], now: float
 ) -> dict[str, object]:
-    modules = settings.chains[_chain_name(settings, session.chain_id)].session_modules
+    modules = settings.chains[_chain_name(settings, session.chain_id)].module_addresses
     key = session.key(session.module or modules[0])
     return {
         "permissionId": print_bytes(session.permission_id),
@@ -211,7 +211,7 @@ def _describe_declared(
     settings: Config, session: DeclaredSession, ledger: Ledger, uses: Mapping[Counter, int], now: float
 ) -> Described:
     described = plain(session)
-    module = session.module or settings.chains[_chain_name(settings, session.chain_id)].session_modules[0]
+    module = session.module or settings.chains[_chain_name(settings, session.chain_id)].module_addresses[0]
     return {
         **(described if isinstance(described, dict) else {}),
         "status": phase_of_declared(session, now).value,

@@ -11,9 +11,11 @@ from proxy.errors import InvalidParams, MethodNotFound, NotLicensed, Undecodable
 from proxy.methods import METHODS, MethodClass
 from proxy.strict_json import shown
 from proxy.userop.budget import Budget
+from proxy.userop.declared_module import UNNAMED, SessionModules, declared_in, declared_modules
 from proxy.userop.decode import decode_claim
 from proxy.userop.entry_point import EntryPoint
 from proxy.userop.primitives import Address, Hash32, parse_address, parse_hash, print_bytes, print_checksummed
+from proxy.userop.user_op_hash import user_op_hash
 from proxy.userop.user_operation import UserOperation
 
 _RATION_OF: Final = {
@@ -66,21 +68,26 @@ class Guest:
         if (ration := _RATION_OF.get(method_class)) is not None:
             self.take(ration)
 
-    def admit_operation(self, op: UserOperation, entry_point: EntryPoint, modules: Collection[Address]) -> None:
+    def admit_operation(
+        self, op: UserOperation, entry_point: EntryPoint, modules: Collection[Address], *, preview: bool = False
+    ) -> None:
         """Refuse an operation of an account or a session that is not this client's. Raises `NotLicensed`.
 
-        A client that is bound to sessions sends theirs alone: what claims none, or cannot be read, is another's.
+        A client that is bound to sessions sends theirs alone: what claims none, or cannot be read, is another's. Where
+        only a signature names the session, a preview with its stub names none, and sends nothing either.
         """
         self._admit_account(op.sender)
         if self.licence.permission_ids is None:
             return
         try:
-            claim = decode_claim(op, entry_point, modules, Budget())
+            signed = None if preview or not declared_modules(modules) else _hash_of(op, entry_point, modules)
+            claim = decode_claim(op, entry_point, modules, Budget(), user_op_hash=signed)
         except Undecodable as error:
             raise NotLicensed(f"client {self.name} is bound to sessions, and none can be read here: {error}") from None
         if claim is None:
             raise NotLicensed(f"client {self.name} is bound to sessions, and this operation claims none")
-        self._admit_session(claim.envelope.permission_id)
+        if not (preview and claim.envelope.permission_id == UNNAMED and declared_in(modules, claim.module)):
+            self._admit_session(claim.envelope.permission_id)
 
     def _admit_names(self, method: str, params: Sequence[object]) -> None:
         """What a method names beside an operation that is judged. What cannot be read is refused there, or here."""
@@ -113,6 +120,11 @@ class Guest:
         allowed = self.licence.permission_ids
         if allowed is not None and permission_id not in allowed:
             raise NotLicensed(f"client {self.name} may not use session {print_bytes(permission_id)}")
+
+
+def _hash_of(op: UserOperation, entry_point: EntryPoint, modules: Collection[Address]) -> Hash32 | None:
+    """What a session key signed. Raises `Undecodable`."""
+    return user_op_hash(op, entry_point, modules.chain_id) if isinstance(modules, SessionModules) else None
 
 
 ANYBODY: Final = Guest("anonymous")

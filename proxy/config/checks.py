@@ -9,10 +9,15 @@ from typing import Final
 from proxy.clients.keys import HASHED, is_hash
 from proxy.config.clients import Client
 from proxy.config.fields import shorten
-from proxy.config.settings import Config, DeclaredSessionSettings, UnknownContract
+from proxy.config.session_modules import DeclaredModuleSettings, addresses_in
+from proxy.config.settings import Chain, Config, DeclaredSessionSettings, UnknownContract
 from proxy.document import Document, Location, did_you_mean
 from proxy.methods import METHODS, NODE_READS
+from proxy.session.addresses import SESSION_MODULES
 from proxy.session.declared import is_declarable
+from proxy.userop.declared_module import declared_in, key_id
+from proxy.userop.meanings import Meaning
+from proxy.userop.primitives import Address, print_checksummed
 
 _TRACING: Final = "pip install 'sessiongate[tracing]'"
 _HEADER: Final = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")
@@ -89,6 +94,7 @@ def _check_chains(document: Document, config: Config) -> None:
             problem = f"nonce_gap has nobody to ask, chain {name} has no node"
             document.fault(document.place_of(gap), problem, "add node: https://…")
 
+        _check_modules(document, name, chain)
         ages = ("chains", name, "max_state_age"), ("chains", name, "poll_seconds")
         if chain.node is not None and chain.max_state_age < 3 * chain.poll_seconds:
             place = document.place_of(next((each for each in ages if document.written(each) is not None), ages[0]))
@@ -185,6 +191,7 @@ def _check_sessions(document: Document, config: Config) -> None:
         if first != index:
             problem = f"sessions[{index}] declares the same session as sessions[{first}]"
             document.fault(place, problem, "put all actions into one entry")
+        _check_name(document, config, index, session)
         if session.validator and not is_declarable(session.validator):
             document.fault(
                 document.place_of(("sessions", index, "validator")),
@@ -192,6 +199,33 @@ def _check_sessions(document: Document, config: Config) -> None:
                 "leave it out: the session key is then taken in every ECDSA form",
             )
         _check_actions(document, index, session)
+
+
+def _check_name(document: Document, config: Config, index: int, session: DeclaredSessionSettings) -> None:
+    """What a session is called: where its module names sessions by their keys, that is told by the key."""
+    chain = config.chains.get(session.chain)
+    module = None if chain is None or session.module is None else declared_in(chain.modules, session.module)
+    by_key = module is not None and module.named_by is Meaning.SESSION_KEY
+    place = document.place_of(("sessions", index))
+    if session.permission_id is None and not by_key:
+        document.fault(place, f"sessions[{index}] needs permissionId", "add permissionId: 0x…")
+    elif by_key and session.name != key_id(session.session_key):
+        problem = f"sessions[{index}]: at its module a session is named by its key, not by another permissionId"
+        document.fault(place, problem, "leave permissionId out")
+
+
+def _check_modules(document: Document, name: str, chain: Chain) -> None:
+    seen: dict[Address, int] = {}
+    for index, entry in enumerate(chain.session_modules):
+        declared = isinstance(entry, DeclaredModuleSettings)
+        for address in addresses_in([entry]):
+            first = seen.setdefault(address, index)
+            if first != index or (declared and address in SESSION_MODULES):
+                place = document.place_of(("chains", name, "session_modules", index))
+                what = "is a published session module" if first == index else f"is in session_modules[{first}] already"
+                problem = f"chains.{name}.session_modules[{index}]: {print_checksummed(address)} {what}"
+                document.fault(place, problem, "leave one of them out" if first != index else "write its address alone")
+                break
 
 
 def _check_actions(document: Document, index: int, session: DeclaredSessionSettings) -> None:

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from proxy.config.clients import Client, ClientRates, Cors
 from proxy.config.fields import FAULT_TYPE, kind_of, shorten
 from proxy.config.overrides import ShapeAt
+from proxy.config.session_modules import DeclaredModuleSettings
 from proxy.config.settings import (
     Audit,
     AuditHeads,
@@ -50,12 +51,13 @@ _HOMES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("under audit.heads", AuditHeads),
     ("in an entry of sessions", Declared),
     ("in an action of a session", DeclaredActionSettings),
+    ("in a declared module of session_modules", DeclaredModuleSettings),
 )
 
 
 def explain(document: Document, details: ErrorDetails, shape_at: ShapeAt) -> None:
     """Report one finding of pydantic, unless its place was reported already."""
-    location: Location = tuple(step for step in details["loc"] if step != "[key]")
+    location = _as_written(details["loc"])
     kind = details["type"]
     if document.is_broken(location) or _is_long_enough_as_written(document, details, location):
         return
@@ -71,6 +73,14 @@ def explain(document: Document, details: ErrorDetails, shape_at: ShapeAt) -> Non
                 "check what it is set to",
             )
         document.fault(document.place_of(location), f"{print_location(location) or 'the file'}: {problem}", cure)
+
+
+def _as_written(found: tuple[str | int, ...]) -> Location:
+    """Without the steps that pydantic puts in: of keys, and which kind of session module an entry was taken for."""
+    steps = [step for step in found if step != "[key]"]
+    if steps[2:3] == ["session_modules"] and len(steps) > 4 and steps[0] == "chains":
+        del steps[4]
+    return tuple(steps)
 
 
 def _is_long_enough_as_written(document: Document, details: ErrorDetails, location: Location) -> bool:

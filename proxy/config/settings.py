@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 from pydantic import BeforeValidator, ConfigDict, Field, SecretStr
 from pydantic.alias_generators import to_camel
@@ -35,21 +36,16 @@ from proxy.config.fields import (
     shorten,
 )
 from proxy.config.service import LogSettings, MetricSettings, TracingSettings
+from proxy.config.session_modules import PUBLISHED_SESSION_MODULES, ModuleEntries, addresses_in, modules_of
 from proxy.document import did_you_mean
 from proxy.judge.verdict import Mode
 from proxy.methods import METHODS, refusal_of_allow
-from proxy.session.addresses import SESSION_MODULES
 from proxy.session.declared import DeclaredAction, DeclaredSession
 from proxy.session.validity import UINT48_MAX
+from proxy.userop.declared_module import SessionModules, declared_in, key_id
 from proxy.userop.entry_point import ENTRY_POINT_BY_VERSION, EntryPointVersion
-from proxy.userop.primitives import print_checksummed
+from proxy.userop.primitives import Address, Hash32
 from proxy.userop.session_data import VALUE_SELECTOR
-
-PUBLISHED_SESSION_MODULES: Final = tuple(sorted(SESSION_MODULES))
-"""What `session_modules: default` stands for: every address under which the SDKs have published the module.
-
-Too many is safe: a module that is not installed fails on chain. One too few would be a session unseen.
-"""
 
 
 class NonceGap(StrEnum):
@@ -170,14 +166,6 @@ def _read_method(value: object) -> object:
 Method = Annotated[str, BeforeValidator(_read_method)]
 
 
-def _read_modules(value: object) -> object:
-    if value == "default":
-        return [print_checksummed(module) for module in PUBLISHED_SESSION_MODULES]
-    if isinstance(value, str):
-        raise fault(f"{shorten(value)} is no list of modules", "write default, or a list: [0x…]")
-    return value
-
-
 class Chain(Settings):
     """One configured network, served at `POST /{name}`."""
 
@@ -186,9 +174,7 @@ class Chain(Settings):
     paymaster: EndpointText | None = None  # asked what paymasters answer; without one the bundlers are
     node: NodesText | None = None  # one, or a list; without it sessions are declared or seen being granted
     entry_points: tuple[EntryPointText, ...] = Field((ENTRY_POINT_BY_VERSION[EntryPointVersion.V07],), min_length=1)
-    session_modules: Annotated[tuple[AddressText, ...], BeforeValidator(_read_modules)] = Field(
-        PUBLISHED_SESSION_MODULES, min_length=1
-    )
+    session_modules: ModuleEntries = Field(PUBLISHED_SESSION_MODULES, min_length=1)
     unknown_session: UnknownSession = UnknownSession.REJECT
     unknown_policy: UnknownContract = UnknownContract.ASK  # without a node nobody can be asked: rejected
     unknown_validator: UnknownContract = UnknownContract.ASK
@@ -203,6 +189,16 @@ class Chain(Settings):
     nonce_gap: NonceGap = NonceGap.ALERT
     unmined_after: float = Field(600, ge=1, le=604_800)  # seconds of answered absence; then less is held
     unmined_rules: UnminedRules = UnminedRules.HOLD
+
+    @cached_property
+    def modules(self) -> SessionModules:
+        """Every session module, and how those are read that are declared."""
+        return modules_of(self.session_modules, self.chain_id)
+
+    @property
+    def module_addresses(self) -> tuple[Address, ...]:
+        """Every session module, in the order written."""
+        return addresses_in(self.session_modules)
 
 
 def _read_path(value: object) -> object:
@@ -283,7 +279,7 @@ class DeclaredActionSettings(_CamelSettings):
 class DeclaredSessionSettings(_CamelSettings):
     """A session declared by hand, for want of a node or as a second lock."""
 
-    permission_id: HashText = Field(examples=["0x…"])
+    permission_id: HashText | None = Field(None, examples=["0x…"])  # None: named by its key, at a declared module
     account: AddressText = Field(examples=["0x…"])
     chain: str = Field(examples=["soneium"])
     session_key: AddressText = Field(examples=["0x…"])
@@ -291,15 +287,21 @@ class DeclaredSessionSettings(_CamelSettings):
     validator: AddressText | None = None  # None: the published OwnableValidator
     actions: tuple[DeclaredActionSettings, ...] = Field(min_length=1, examples=["[{target: 0x…, selector: …}]"])
 
-    def declared(self, chain_id: int) -> DeclaredSession:
-        """The session as it is judged."""
+    @property
+    def name(self) -> Hash32:
+        """What the session is called at its module."""
+        return key_id(self.session_key) if self.permission_id is None else self.permission_id
+
+    def declared(self, chain_id: int, modules: Collection[Address] = ()) -> DeclaredSession:
+        """The session as it is judged. At one of the `modules` that are declared its key signs as they want it."""
+        module = None if self.module is None else declared_in(modules, self.module)
         return DeclaredSession(
             chain_id=chain_id,
             account=self.account,
-            permission_id=self.permission_id,
+            permission_id=self.name,
             session_key=self.session_key,
             module=self.module,
-            validator=self.validator,
+            validator=self.validator if module is None else module.signer,
             actions=tuple(action.declared() for action in self.actions),
         )
 
@@ -366,7 +368,8 @@ class Config(Settings):
 
     def declared_sessions(self) -> tuple[DeclaredSession, ...]:
         """The sessions declared by hand, with the ids of their chains."""
-        return tuple(session.declared(self.chains[session.chain].chain_id) for session in self.sessions)
+        chains = self.chains
+        return tuple(each.declared(chains[each.chain].chain_id, chains[each.chain].modules) for each in self.sessions)
 
     @property
     def audit_path(self) -> Path | None:

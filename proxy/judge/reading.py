@@ -20,6 +20,7 @@ from proxy.userop.acts import (
     SessionsEnabled,
     UserOpPoliciesEnabled,
 )
+from proxy.userop.declared_acts import FOREVER, DeclaredGrant
 from proxy.userop.decode import DecodedOperation
 from proxy.userop.emissary_abi import EmissaryEnable
 from proxy.userop.entry_point import EntryPoint
@@ -185,10 +186,27 @@ def _grants(operation: DecodedOperation, now: int) -> Iterator[GrantFacts]:
                     else (),
                     policies=tuple(dict.fromkeys(each.policy for each in _policies_added(act))),
                 )
+            case DeclaredGrant():
+                yield _declared(act)
             case EmissaryConfigSet(module, holder, enable):
                 yield _enabled(enable, SessionMode.ENABLE, module, holder, now=now, how="call")
             case _:
                 pass
+
+
+def _declared(grant: DeclaredGrant) -> GrantFacts:
+    """At a module that the settings declare there are no policies to review: what it told is all there is."""
+    ends = [min(call.terms.valid_until, grant.terms.valid_until) for call in grant.calls]
+    last = max(ends, default=FOREVER)
+    return GrantFacts(
+        permission_id=grant.permission_id,
+        module=grant.module,
+        how="call",
+        findings=(),
+        valid_until=None if last >= FOREVER else last,
+        targets=tuple(dict.fromkeys(call.target for call in grant.calls)),
+        policies=(),
+    )
 
 
 def _enabled(

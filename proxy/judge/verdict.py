@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from proxy.errors import Reason
-from proxy.session.outcome import Waived
+from proxy.session.outcome import EnforcedElsewhere, Waived
 
 
 class Mode(StrEnum):
@@ -22,11 +22,13 @@ class Mode(StrEnum):
 class Allow:
     """The operation fits everything this gate knows. `notes` are remarks for the audit, not for the caller.
 
-    `waived` names what could not be judged and passes only because a setting lets it.
+    `waived` names what could not be judged and passes only because a setting lets it, `elsewhere` whose session key
+    signed if it is another product's: that passes as owners' operations do.
     """
 
     notes: tuple[str, ...] = ()
     waived: tuple[Waived, ...] = ()
+    elsewhere: EnforcedElsewhere | None = None
 
 
 @dataclass(frozen=True, slots=True)

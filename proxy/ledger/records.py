@@ -24,11 +24,13 @@ from proxy.ledger.rule_records import COUNTED, print_counted, read_counted
 from proxy.session.changes import Changes, SessionEnabled
 from proxy.session.counters import Charge, Counter, SessionKey
 from proxy.userop.acts import SessionAct, Unreadable
+from proxy.userop.declared_acts import GrantedCall, GrantedTerms
 from proxy.userop.session_data import ActionData, ERC7739Context, ERC7739Data, PolicyData, SessionData
 
 _CLASSES: Final[tuple[type[Any], ...]] = (  # Any: their constructors have nothing in common
     *get_args(SessionAct),
     *(SessionEnabled, Unreadable, SessionData, ActionData, PolicyData, ERC7739Context, ERC7739Data),
+    *(GrantedCall, GrantedTerms),
     *(AcceptedOperation, Changes, Reservation, NonceSlot, SessionKey, Charge, Counter),
     *(*get_args(RuleCharge), *get_args(Lesson), *get_args(Window), CountKey),
 )

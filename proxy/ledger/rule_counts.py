@@ -44,9 +44,13 @@ OnUse = Callable[[CountKey, int, int], None]
 
 
 class RuleCounts:
-    """The counts of all rules. Nothing is kept of rules that `keep_only` did not name last."""
+    """The counts of all rules. Nothing is kept of rules that `keep_only` did not name last.
 
-    def __init__(self) -> None:
+    `counted_by` makes of a time of day the time that things are counted by.
+    """
+
+    def __init__(self, counted_by: Callable[[float], float] = lambda now: now) -> None:
+        self._counted_by = counted_by
         self.on_use: OnUse | None = None
         self._windows = Windows()
         self._histories: OrderedDict[CountKey, _Learnt] = OrderedDict()  # what learnt last is last
@@ -68,6 +72,7 @@ class RuleCounts:
         that passes its limit refuses; of a rule that refuses nobody none is held when one of them does, unless they
         overflow."""
         left_out: set[bytes] = set()
+        now = self.counted(now)
         for key, of_key in _by_key(charges):
             refusal = self._refusal(key, of_key, view, now)
             if refusal is None:
@@ -102,7 +107,7 @@ class RuleCounts:
         if self.on_use is not None and view.bringer is None:
             self.on_use(key, used + in_flight + (wanted if fits else 0), limit)
         elif self.on_use is not None:
-            self.on_use(key, sum(self.used(key, now)), limit)  # what is not vouched for is no use yet
+            self.on_use(key, sum(self._used(key, now)), limit)  # what is not vouched for is no use yet
         if fits:
             return None
         return RuleRefusal(key, limit, used, in_flight, wanted)
@@ -113,6 +118,7 @@ class RuleCounts:
         """The operation was mined: what it holds is counted in its windows, and histories learn from it.
 
         It is counted at the time of its block `at`, where that is known and not later than now."""
+        now = self.counted(now)
         moment = self._windows.moment(now) if at is None else min(int(at), self._windows.moment(now))
         buckets, marks = [], []
         for charge in reservation.rule_charges:
@@ -145,6 +151,7 @@ class RuleCounts:
     ) -> bool:
         """Count a request at once, for its `bringer` alone where nobody's signature was checked. Whether it fits; one
         that does not is not counted."""
+        now = self.counted(now)
         if self._requests(key, bringer, now) + amount > limit:
             return False
         if self._is_known(key) and bringer is not None:
@@ -162,7 +169,7 @@ class RuleCounts:
     def learn_now(self, lesson: Lesson, now: float, *, success: bool) -> None:
         """A history learns at once, of what never came to a receipt."""
         if self._is_known(lesson.key) and not self._teaches_nothing(lesson, success=success):
-            self._learn(lesson, now, success=success)
+            self._learn(lesson, self.counted(now), success=success)
             self._unsaved[lesson.key, None] = None
 
     def _teaches_nothing(self, lesson: Lesson, *, success: bool) -> bool:
@@ -183,7 +190,11 @@ class RuleCounts:
             self._unsaved[first, None] = None  # nor is it found again after a restart
         return self._history_row(lesson.key)
 
-    # asking
+    # asking, by the time that things are counted by
+
+    def counted(self, now: float) -> float:
+        """The time to count by at this time of day."""
+        return self._counted_by(now)
 
     def total(self, key: CountKey, view: RuleUseView, now: float) -> int:
         """What is counted and in flight, as one operation sees it."""
@@ -210,6 +221,9 @@ class RuleCounts:
 
     def used(self, key: CountKey, now: float) -> tuple[int, int]:
         """What is counted in a window, and what is in flight: amounts, or different things."""
+        return self._used(key, self.counted(now))
+
+    def _used(self, key: CountKey, now: float) -> tuple[int, int]:
         present = self._windows.marks(key, now)
         if present or self.held.has_marks(key):
             return len(present), sum(mark not in present for mark in self.held.marks(key))

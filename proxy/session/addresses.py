@@ -19,7 +19,7 @@ from proxy.session.policies.time_frame import TimeFramePolicy, TimeFramePolicyV1
 from proxy.session.policies.universal_action import UniActionPolicy
 from proxy.session.policies.usage_limit import UsageLimitPolicy, UsageLimitPolicyV1
 from proxy.session.policies.value_limit import ValueLimitPolicy, ValueLimitPolicyV1
-from proxy.userop.primitives import Address, print_checksummed
+from proxy.userop.primitives import Address, keccak256, print_checksummed
 
 
 class ModuleKind(StrEnum):
@@ -92,6 +92,9 @@ SESSION_MODULES: Final = frozenset(MODULE_KINDS)
 """The default set of addresses that make an operation a session's."""
 SMART_SESSION: Final = _at("0x00000000008bDABA73cD9815d79069c247Eb4bDA")
 """The current module."""
+
+MODULE_GRANT: Final = Address(keccak256(b"sessiongate: what a declared module granted")[12:])
+"""Stands for the policy contract in the counters of sessions of declared modules; no contract can be there."""
 
 VALIDATOR_DATA_BOUNDS: Final = {SMART_SESSION: 320}
 """Bytes of sessionValidatorInitData that a module can store, where it was measured (FlatBytesLib: ten words). Longer
@@ -175,4 +178,6 @@ def name_of_policy(address: Address) -> str:
     """The contract's name if it is published, else its address."""
     if (contract := POLICIES.get(address)) is not None:
         return contract.name
+    if address == MODULE_GRANT:
+        return "grant of the module"
     return _OTHER_NAMES.get(address) or print_checksummed(address)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
-from proxy.session import transitions
+from proxy.session import granted, transitions
 from proxy.session.counters import SessionKey
 from proxy.session.revert import Revert
 from proxy.session.state import SessionState
@@ -33,7 +33,9 @@ from proxy.userop.acts import (
     UserOpPoliciesDisabled,
     UserOpPoliciesEnabled,
 )
+from proxy.userop.declared_acts import DeclaredGrant, DeclaredRevocation
 from proxy.userop.decode import DecodedOperation
+from proxy.userop.execution import Call
 from proxy.userop.primitives import Address, Hash32
 from proxy.userop.session_data import SessionData
 
@@ -50,7 +52,18 @@ class SessionEnabled:
     nonce: int | None = None
 
 
-SessionChange = SessionAct | SessionEnabled | Unreadable
+@dataclass(frozen=True, slots=True)
+class UsedPastGate:
+    """A mined operation of a declared module's session that did not come through here: nobody else counts it."""
+
+    module: Address
+    permission_id: Hash32
+    calls: tuple[Call, ...]
+
+
+SessionChange = SessionAct | SessionEnabled | UsedPastGate | Unreadable
+Grant = SessionsEnabled | SessionEnabled | DeclaredGrant
+"""What brings a session into force, or adds to it."""
 _Edit = (
     UserOpPoliciesEnabled
     | UserOpPoliciesDisabled
@@ -87,7 +100,7 @@ class Changes:
     def granted(self) -> Iterator[tuple[SessionKey, SessionChange]]:
         """The sessions that will come into force or be added to, each with the change that does it."""
         for change in self.that_stand(success=True):
-            if isinstance(change, SessionEnabled | SessionsEnabled):
+            if isinstance(change, Grant):
                 for key in self.keys(change):
                     yield key, change
 
@@ -115,7 +128,9 @@ def _leaves_removed(change: SessionChange, permission_id: Hash32, removed: bool)
         return removed
     if isinstance(change, SessionRemoved):
         return True
-    return removed and not isinstance(change, SessionEnabled | SessionsEnabled)
+    if isinstance(change, DeclaredRevocation):
+        return removed or change.target is None
+    return removed and not isinstance(change, Grant)
 
 
 def _permission_ids(change: SessionChange) -> tuple[Hash32, ...]:
@@ -174,6 +189,8 @@ def _change_of(act: Act, account: Address, session_modules: Collection[Address])
             return SessionsEnabled(act.module, (act.enable.session,))
         case EmissaryConfigRemoved() if act.account == account:
             return SessionRemoved(act.module, act.permission_id)
+        case DeclaredGrant() | DeclaredRevocation():
+            return act if act.account == account else None  # whether others may do that is not known here
         case Unreadable() if act.module in session_modules:
             return act
         case _:
@@ -197,6 +214,12 @@ def make_change(state: SessionState, change: SessionChange) -> SessionState | Re
             return transitions.revoke_enable_signature(state)
         case Unreadable():
             return Revert()
+        case UsedPastGate():
+            return granted.used_past_the_gate(state, change.calls)
+        case DeclaredGrant():
+            return granted.granted(state, change)
+        case DeclaredRevocation():
+            return granted.left_after(state, change) or transitions.emptied(state)
         case _:
             return _edited(state, change)
 

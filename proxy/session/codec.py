@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from proxy.session.counters import Counter, SessionKey
+from proxy.session.granted import GrantedAction
 from proxy.session.policies.arg import ArgNode, ArgRules, NodeType
 from proxy.session.policies.contract_whitelist import AllowedTargets
 from proxy.session.policies.erc20_spending_limit import SpendingLimits
@@ -22,6 +23,7 @@ from proxy.session.policies.universal_action import ActionRules
 from proxy.session.policies.usage_limit import UsageLimit
 from proxy.session.policies.value_limit import ValueLimit
 from proxy.session.state import ConfigId, SessionState, SessionStatus
+from proxy.userop.declared_acts import GrantedTerms
 from proxy.userop.primitives import Address, Hash32, Selector
 
 Json = dict[str, Any]
@@ -139,7 +141,39 @@ def _config_to_json(config: PolicyConfig) -> Json:
             tree = [[node.type.value, node.rule, node.left, node.right] for node in nodes]
             printed_rules = [_rule_to_json(rule) for rule in rules]
             return {"type": "arg", "value": hex(value), "rules": printed_rules, "nodes": tree, "root": root}
+        case GrantedAction():
+            return _granted_to_json(config)
     raise ValueError(f"no JSON form for {type(config).__name__}")
+
+
+def _granted_to_json(action: GrantedAction) -> Json:
+    terms = action.terms
+    limits = {"value": terms.max_value, "total": terms.max_total, "uses": terms.max_uses}
+    return {
+        "type": "granted",
+        "target": None if action.target is None else _hex(action.target),
+        "selector": None if action.selector is None else _hex(action.selector),
+        **{name: None if limit is None else hex(limit) for name, limit in limits.items()},
+        "after": hex(terms.valid_after),
+        "until": hex(terms.valid_until),
+    }
+
+
+def _granted(value: Mapping[str, Any]) -> GrantedAction:
+    target, selector = value["target"], value["selector"]
+    limits = {name: None if value[name] is None else _number(value[name]) for name in ("value", "total", "uses")}
+    terms = GrantedTerms(
+        max_value=limits["value"],
+        max_total=limits["total"],
+        max_uses=limits["uses"],
+        valid_after=_number(value["after"]),
+        valid_until=_number(value["until"]),
+    )
+    return GrantedAction(
+        None if target is None else _address(target),
+        None if selector is None else Selector(_bytes(selector, 4)),
+        terms,
+    )
 
 
 def _spending(value: Mapping[str, Any]) -> SpendingLimits:
@@ -167,6 +201,7 @@ _CONFIGS: Final[Mapping[str, Callable[[Mapping[str, Any]], PolicyConfig]]] = {
     "targets": _targets,
     "rules": lambda value: ActionRules(_number(value["value"]), _rules(value["rules"])),
     "arg": _arg,
+    "granted": _granted,
 }
 
 

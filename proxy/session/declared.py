@@ -14,6 +14,7 @@ from typing import Final
 from proxy.errors import Code, Reason
 from proxy.session.addresses import VALIDATOR_KINDS, ValidatorKind
 from proxy.session.counters import Charge, Counter, SessionKey, merge_charges
+from proxy.session.reasons import unsigned_by_key
 from proxy.session.signers import (
     OWNABLE_FORMS,
     SignatureCheck,
@@ -24,6 +25,7 @@ from proxy.session.signers import (
 from proxy.session.validity import UINT48_MAX, Window
 from proxy.userop.decode import DecodedOperation, SessionClaim
 from proxy.userop.execution import EXECUTE, Call, CallType, ExecType
+from proxy.userop.key_forms import KEY_FORMS
 from proxy.userop.primitives import Address, Hash32, Selector, keccak256, print_bytes, print_checksummed
 from proxy.userop.session_data import FLAG_TARGET, VALUE_SELECTOR, action_config_id, action_id_of
 
@@ -107,12 +109,12 @@ def judge_declared(
     """
     key = SessionKey(operation.chain_id, claim.module, operation.op.sender, claim.envelope.permission_id)
     if not session.covers(key):
-        return _scope(
+        return declared_scope(
             "the session is declared for another chain, module or account", "use the account it was granted for"
         )
     if check_signature is not None and (unsigned := refused_unsigned(operation, session, check_signature)) is not None:
         return unsigned
-    if (fault := _fault_of_execution(operation)) is not None:
+    if (fault := fault_of_execution(operation)) is not None:
         return fault
     judged = _judge_calls(operation.calls, claim.module, session, used, in_flight)
     if isinstance(judged, Reason):
@@ -127,9 +129,11 @@ def refused_unsigned(head: DecodedOperation, session: DeclaredSession, check: Si
     claim = head.claim
     if claim is None or is_signed_by_session_key(session, head.user_op_hash, claim.envelope.signature, check):
         return None
+    if session.validator in KEY_FORMS:
+        return unsigned_by_key(session.validator, session.session_key)
     form = None if session.validator is None else OWNABLE_FORMS.get(session.validator)
     takes = "" if form is None else f"; its validator takes {form.wanted}: {form.sdk_call}"
-    return _scope(
+    return declared_scope(
         "the signature is not the declared session key's",
         f"sign the userOpHash with the key of {print_checksummed(session.session_key)}{takes}",
     )
@@ -142,6 +146,9 @@ def is_signed_by_session_key(
     check: SignatureCheck = check_session_signature,
 ) -> bool:
     """Whether the declared key signed, in the form its validator takes; either form when no validator is declared."""
+    if session.validator in KEY_FORMS:
+        said = check(session.validator, bytes(session.session_key), user_op_hash, signature)
+        return said.outcome is SignatureOutcome.VALID
     validators = _ANY_ECDSA if session.validator is None else (session.validator,)
     one_owner = b"".join(number.to_bytes(32, "big") for number in (1, 0x40, 1)) + bytes(12) + session.session_key
     configured = {ValidatorKind.OWNABLE: one_owner, ValidatorKind.ECDSA: bytes(session.session_key)}
@@ -157,17 +164,20 @@ def is_declarable(validator: Address) -> bool:
     return VALIDATOR_KINDS.get(validator) in DECLARABLE_VALIDATORS and is_checked_here(validator)
 
 
-def _fault_of_execution(operation: DecodedOperation) -> Reason | None:
+def fault_of_execution(operation: DecodedOperation) -> Reason | None:
+    """What of an operation no session of the settings' kinds may do, whatever it may call."""
     execution = operation.execution
     if execution is None or not execution.is_execute:
         got = None if execution is None or execution.selector is None else print_bytes(execution.selector)
-        return _scope("callData is not execute(bytes32,bytes)", "let the session key execute calls only", got=got)
+        return declared_scope(
+            "callData is not execute(bytes32,bytes)", "let the session key execute calls only", got=got
+        )
     if execution.call_type not in (CallType.SINGLE, CallType.BATCH) or execution.exec_type != ExecType.DEFAULT:
-        return _scope(
+        return declared_scope(
             "a session may execute single calls and batches that revert on failure, nothing else",
             "use call type 00 or 01 and exec type 00 in the ERC-7579 mode",
         )
-    return None if operation.calls else _scope("the batch is empty", "put at least one call into it")
+    return None if operation.calls else declared_scope("the batch is empty", "put at least one call into it")
 
 
 def _judge_calls(
@@ -183,7 +193,7 @@ def _judge_calls(
     valid_after, valid_until = 0, UINT48_MAX
     for index, call in enumerate(calls):
         action = actions.get((call.target, call.selector))
-        if action is None or call.target == FLAG_TARGET or _is_self_call(call, session):
+        if action is None or call.target == FLAG_TARGET or is_self_call(call, session.account):
             return _not_declared(call, session).at_call(index)
         if call.value > action.max_value:
             return _too_much_value(call, action).at_call(index)
@@ -205,41 +215,45 @@ def use_counter(session: DeclaredSession, module: Address, action: DeclaredActio
     return Counter(module, session.account, DECLARED_POLICY, config_id)
 
 
-def _is_self_call(call: Call, session: DeclaredSession) -> bool:
+def is_self_call(call: Call, account: Address) -> bool:
     """The module refuses a nested execute whatever the actions say (InvalidSelfCall), as it does FLAG_TARGET."""
-    return call.target == session.account and call.selector == EXECUTE
+    return call.target == account and call.selector == EXECUTE
 
 
 def _not_declared(call: Call, session: DeclaredSession) -> Reason:
-    if _is_self_call(call, session):
-        return _scope("the account may not call its own execute", "put the inner calls into the batch")
+    if is_self_call(call, session.account):
+        return declared_scope("the account may not call its own execute", "put the inner calls into the batch")
     if call.target == FLAG_TARGET:
-        return _scope("no call may go to address(1)", "call the contract itself")
-    return _scope(
-        f"{_call_in_words(call)} is not among the session's declared actions",
+        return declared_scope("no call may go to address(1)", "call the contract itself")
+    return declared_scope(
+        f"{call_in_words(call)} is not among the session's declared actions",
         "call what is declared, or have the operator of this gate declare the action",
         got=f"{print_checksummed(call.target)} {print_bytes(call.selector)}",
     )
 
 
 def _too_much_value(call: Call, action: DeclaredAction) -> Reason:
-    return _scope(
-        f"{_call_in_words(call)} sends {call.value} wei, {action.max_value} are allowed per call",
+    return declared_scope(
+        f"{call_in_words(call)} sends {call.value} wei, {action.max_value} are allowed per call",
         f"send at most {action.max_value} wei",
         wanted=str(action.max_value),
         got=str(call.value),
     )
 
 
-def _call_in_words(call: Call) -> str:
+def call_in_words(call: Call) -> str:
+    """What is called where."""
     target = print_checksummed(call.target)
     if call.selector == VALUE_SELECTOR:
         return f"a value transfer to {target}"
     return f"{print_bytes(call.selector)} at {target}"
 
 
-def _scope(sentence: str, remedy: str, *, wanted: str | None = None, got: str | None = None) -> Reason:
-    return Reason(code=Code.SESSION_SCOPE, sentence=sentence, remedy=remedy, policy=_NAME, wanted=wanted, got=got)
+def declared_scope(
+    sentence: str, remedy: str, *, wanted: str | None = None, got: str | None = None, policy: str = _NAME
+) -> Reason:
+    """A refusal of something that is outside the session."""
+    return Reason(code=Code.SESSION_SCOPE, sentence=sentence, remedy=remedy, policy=policy, wanted=wanted, got=got)
 
 
 def _not_now(window: Window, now: int) -> Reason:

@@ -25,6 +25,7 @@ from proxy.session.facts import (
     SessionSignatureFact,
     SessionValidatorFact,
 )
+from proxy.session.granted import is_granted, judge_granted
 from proxy.session.outcome import Accepted, NeedsFacts, Refused, Verdict, Waived
 from proxy.session.policies.policy import PolicyKind, UserOpView
 from proxy.session.policy_run import Doubt, PolicyRun, Subject
@@ -46,6 +47,7 @@ from proxy.userop.budget import Budget, Overspent
 from proxy.userop.decode import DecodedOperation
 from proxy.userop.emissary_abi import EmissaryEnable
 from proxy.userop.execution import EXECUTE, EXECUTE_USER_OP, Call, CallType, DecodingError, ExecType, Execution
+from proxy.userop.key_forms import KEY_FORMS
 from proxy.userop.primitives import Address, Hash32, print_checksummed
 from proxy.userop.session_data import (
     FALLBACK_ACTION_ID,
@@ -97,6 +99,10 @@ def enforce(
         raise ValueError("the operation does not claim this session")
     if operation.op.sender != state.key.account or claim.module != state.key.module:
         raise ValueError("the operation is of another account or module")
+    if is_granted(state):
+        return judge_granted(
+            operation, state, in_flight=in_flight, now=now, check_signature=check_signature, budget=budget
+        )
     run = _Enforcement(
         operation=operation,
         envelope=claim.envelope,
@@ -122,6 +128,8 @@ def refused_for_signature(verdict: SignatureVerdict, subject: tuple[Address, byt
     match verdict.outcome:
         case SignatureOutcome.INVALID:
             validator, init_data, digest, signature = subject
+            if validator in KEY_FORMS:
+                return Refused(reason=reasons.unsigned_by_key(validator, Address(init_data)))
             form = OWNABLE_FORMS.get(validator)
             other = None if form is None else other_form(form, init_data, digest, signature)
             return Refused(reason=reasons.bad_signature(form, other))

@@ -6,11 +6,13 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
-from proxy.session.changes import SessionChange, SessionEnabled, make_change
+from proxy.session.changes import Grant, SessionChange, SessionEnabled, make_change
 from proxy.session.counters import SessionKey
+from proxy.session.granted import left_after
 from proxy.session.revert import Revert
 from proxy.session.state import SessionState, SessionStatus
-from proxy.userop.acts import SessionRemoved, SessionsCleared, SessionsEnabled, Unreadable
+from proxy.userop.acts import SessionRemoved, SessionsCleared, Unreadable
+from proxy.userop.declared_acts import DeclaredGrant, DeclaredRevocation
 from proxy.userop.primitives import Hash32
 
 
@@ -32,6 +34,7 @@ class Source(StrEnum):
     GRANT = "grant"  # an owner's operation seen here
     ENABLE = "enable"  # an ENABLE envelope seen here
     NODE = "node"  # read from the chain
+    EVENT = "event"  # told by an event of its module
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,12 +75,12 @@ def source_of(change: SessionChange) -> Source:
 
 def after_change(known: KnownSession | None, key: SessionKey, change: SessionChange, now: float) -> KnownSession | None:
     """What is known of a session when a change has been made; `None` where it stays as it was."""
-    if isinstance(change, SessionEnabled | SessionsEnabled):
+    if isinstance(change, Grant):
         return _after_grant(known, key, change, now)
     if known is not None and known.status is Status.PENDING:
         # its grant is still to be mined, so nothing that was mined before it can have touched it
         return None
-    if isinstance(change, SessionRemoved | SessionsCleared):
+    if _ends(known, change):
         unseen = SessionState(key=key, status=SessionStatus.ENABLED)
         state = unseen if known is None or known.state is None else known.state
         source = Source.GRANT if known is None else known.source
@@ -88,10 +91,18 @@ def after_change(known: KnownSession | None, key: SessionKey, change: SessionCha
     return replace(known, state=state_after, updated_at=now)
 
 
-def _after_grant(
-    known: KnownSession | None, key: SessionKey, change: SessionEnabled | SessionsEnabled, now: float
-) -> KnownSession:
-    unread = known is not None and known.status is Status.IN_FORCE and known.state is None
+def _ends(known: KnownSession | None, change: SessionChange) -> bool:
+    """Whether nothing is left of the session. Of one that is not known, a revocation of a part is one of the whole."""
+    if isinstance(change, DeclaredRevocation):
+        state = None if known is None else known.state
+        return state is None or left_after(state, change) is None
+    return isinstance(change, SessionRemoved | SessionsCleared)
+
+
+def _after_grant(known: KnownSession | None, key: SessionKey, change: Grant, now: float) -> KnownSession:
+    # what a declared module grants anew is the whole of it, unless it adds
+    tells_all = isinstance(change, DeclaredGrant) and not change.adds
+    unread = known is not None and known.status is Status.IN_FORCE and known.state is None and not tells_all
     before = SessionState(key=key) if known is None or known.state is None else known.state
     return KnownSession(
         key=key,

@@ -22,6 +22,13 @@ class Waived(StrEnum):
     STATE = "state"  # what is known of the chain is too old
 
 
+class EnforcedElsewhere(StrEnum):
+    """Session keys of other products, whose limits are in contracts that this gate does not mirror. A closed set, fit
+    for a metric label."""
+
+    KERNEL_PERMISSION = "kernel_permission"  # ZeroDev's, on a Kernel account
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted:
     """The module would take the operation. `charges` has one entry per counter that it moves.

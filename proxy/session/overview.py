@@ -8,6 +8,7 @@ from typing import Any
 
 from proxy.session.addresses import name_of_policy
 from proxy.session.declared import DeclaredSession
+from proxy.session.granted import GrantedAction
 from proxy.session.known import KnownSession
 from proxy.session.policies.time_frame import TimeFrame
 from proxy.session.remaining import place_of_action
@@ -69,6 +70,8 @@ def _common(state: SessionState, policies: Iterable[Address], config_id: Hash32)
         config = state.configs.get(ConfigId(policy, config_id))
         if isinstance(config, TimeFrame):
             window = _both(window, Window(config.valid_after, config.valid_until or UINT48_MAX))
+        elif isinstance(config, GrantedAction):
+            window = _both(window, Window(config.terms.valid_after, config.terms.valid_until))
     return window
 
 

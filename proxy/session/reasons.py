@@ -12,6 +12,7 @@ from proxy.session.signers import OwnableForm
 from proxy.session.state import SessionState, SessionStatus
 from proxy.session.validity import Window
 from proxy.userop.execution import Call
+from proxy.userop.key_forms import MESSAGE_KEY
 from proxy.userop.primitives import Address, print_bytes, print_checksummed
 from proxy.userop.session_data import FLAG_TARGET, VALUE_SELECTOR
 
@@ -145,6 +146,16 @@ def bad_signature(wanted: OwnableForm | None = None, got: OwnableForm | None = N
         f"sign with {wanted.sdk_call}",
         wanted=wanted.wanted,
         got=got.wanted,
+    )
+
+
+def unsigned_by_key(form: Address, session_key: Address) -> Reason:
+    """At a declared module: the session key did not sign, or not in the form that the module takes."""
+    wanted = "its EIP-191 form (signMessage of the raw hash)" if form == MESSAGE_KEY else "the bare hash"
+    return scope(
+        "the signature is not the session key's over this operation's userOpHash",
+        f"sign the userOpHash with the key of {print_checksummed(session_key)}; this module takes {wanted}",
+        wanted=wanted,
     )
 
 

@@ -18,11 +18,13 @@ from proxy.session.declarations import Declarations
 from proxy.session.declared import DECLARED_POLICY
 from proxy.session.directory import Directory, StandsSince
 from proxy.session.freezes import Freezes
+from proxy.session.granted import is_granted
 from proxy.session.known import KnownSession, Source, Status, after_change, read_since, source_of
 from proxy.session.revert import Revert
 from proxy.session.shelf import PackedSession, Shelf
 from proxy.session.state import SessionState
 from proxy.userop.acts import SessionsCleared, Unreadable
+from proxy.userop.declared_acts import DeclaredGrant
 from proxy.userop.primitives import Address, Hash32
 
 _FORMER_SIGNERS: Final = 4_096
@@ -272,15 +274,19 @@ class Registry:
                     self._revise(session)
         touched: dict[SessionKey, None] = {} if session is None else {session: None}
         for change in changes.that_stand(success=True):
-            touched |= dict.fromkeys(self._keys_touched(changes, change))
+            touched |= dict.fromkeys(self.keys_touched(changes, change))
+        told = {key for key, change in changes.granted() if isinstance(change, DeclaredGrant)}
         unmade = []
         for key in touched:
             known = self._sessions.get(key)
             self._mined_at.pop(key, None)
             if known is None or known.state is None or known.status is not Status.IN_FORCE:
                 continue
-            if readable:
+            if readable and not is_granted(known.state):
                 self.put(replace(known, state=None, block=None, updated_at=now))
+            elif key in told and known.source is Source.GRANT:
+                # no event of its module takes that back
+                self.put(replace(known, status=Status.PENDING, granted_by=changes.user_op_hash, updated_at=now))
             elif key == session and added:
                 on_chain = [each for each in charged if each.counter.policy != DECLARED_POLICY]
                 self.put(replace(known, state=known.state.without_charges(on_chain), updated_at=now))
@@ -301,7 +307,7 @@ class Registry:
 
     def _make(self, changes: Changes, change: SessionChange, block: int | None, now: float) -> list[SessionKey]:
         made = []
-        for key in self._keys_touched(changes, change):
+        for key in self.keys_touched(changes, change):
             known = self._sessions.get(key)
             if known is not None and read_since(known, block):
                 continue
@@ -312,7 +318,8 @@ class Registry:
                 made.append(key)
         return made
 
-    def _keys_touched(self, changes: Changes, change: SessionChange) -> tuple[SessionKey, ...]:
+    def keys_touched(self, changes: Changes, change: SessionChange) -> tuple[SessionKey, ...]:
+        """The sessions that one of the changes is about, known or not; of one that names none, those that are known."""
         if not isinstance(change, SessionsCleared | Unreadable):
             return changes.keys(change)
         return self.directory.of_account(changes.chain_id, change.module, changes.account)
@@ -369,4 +376,6 @@ class Registry:
 
 
 def _has_charges(known: KnownSession, block: int | None, counted: bool | None) -> bool:
+    if known.state is not None and is_granted(known.state):
+        return False  # no event of a declared module tells what was used
     return read_since(known, block) if counted is None else counted and known.state is not None

@@ -14,6 +14,7 @@ from typing import Any, Final
 from proxy.session.addresses import name_of_policy
 from proxy.session.counters import Counter
 from proxy.session.declared import DeclaredSession, use_counter
+from proxy.session.granted import USES_SLOT, VALUE_SLOT, GrantedAction
 from proxy.session.policies.arg import ArgRules
 from proxy.session.policies.erc20_spending_limit import SpendingLimits
 from proxy.session.policies.policy import PolicyConfig
@@ -28,7 +29,7 @@ from proxy.session.units import Unit, UnitOf, in_unit, no_units
 from proxy.session.validity import UINT48_MAX
 from proxy.userop.primitives import Address, Hash32, Selector, print_bytes, print_checksummed, print_uint
 
-_SLOT_NAMES: Final = {b"": "all", GAS_SLOT: "gas", COST_SLOT: "gasCost"}
+_SLOT_NAMES: Final = {b"": "all", USES_SLOT: "uses", VALUE_SLOT: "value", GAS_SLOT: "gas", COST_SLOT: "gasCost"}
 
 Json = dict[str, Any]
 Amounts = Callable[[Counter], int]
@@ -92,6 +93,8 @@ class _Telling:
         entry: Json = {**place, "policy": name_of_policy(policy), "address": print_checksummed(policy)}
         if isinstance(config, TimeFrame):
             entry |= _window(config.valid_after, config.valid_until or UINT48_MAX)
+        elif isinstance(config, GrantedAction):
+            entry |= _of_grant(config)
         entry["limits"] = [
             _limit(
                 of,
@@ -118,6 +121,17 @@ class _Telling:
         return self.unit_of(target) if AMOUNT_OFFSETS.get(selector) == config.rules[slot[0]].offset else None
 
 
+def _of_grant(action: GrantedAction) -> Json:
+    """What a declared module granted, apart from what is counted; a target without a selector is all of it."""
+    terms = action.terms
+    told: Json = {} if action.target is None else {"target": print_checksummed(action.target)}
+    if terms.max_value is not None:
+        told["valuePerCall"] = print_uint(terms.max_value)
+    if terms.valid_after or terms.valid_until < UINT48_MAX:
+        told |= _window(terms.valid_after, terms.valid_until)
+    return told
+
+
 def _limits(config: PolicyConfig | None) -> Iterator[tuple[str, Json, bytes, int]]:
     """What each limit is of, what else names it, its counter's slot, and the limit itself."""
     match config:
@@ -137,6 +151,11 @@ def _limits(config: PolicyConfig | None) -> Iterator[tuple[str, Json, bytes, int
             for index, rule in enumerate(rules):
                 if rule.is_limited:
                     yield "argument", {"offset": print_uint(rule.offset)}, bytes([index]), rule.limit
+        case GrantedAction(terms=terms):
+            if terms.max_uses is not None:
+                yield "uses", {}, USES_SLOT, terms.max_uses
+            if terms.max_total is not None:
+                yield "value", {}, VALUE_SLOT, terms.max_total
 
 
 def name_of_slot(slot: bytes) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from proxy.userop.declared_acts import DeclaredGrant, DeclaredRevocation
 from proxy.userop.emissary_abi import EmissaryEnable
 from proxy.userop.primitives import Address, Hash32, Selector
 from proxy.userop.session_data import ActionData, ERC7739Context, ERC7739Data, PolicyData, SessionData
@@ -231,8 +232,10 @@ SessionAct = (
     | Erc1271PoliciesDisabled
     | EnableSignatureRevoked
     | PaymasterPermitted
+    | DeclaredGrant
+    | DeclaredRevocation
 )
-"""What the Smart Sessions module stores."""
+"""What a session module stores: Smart Sessions, or one that the settings declare."""
 
 AccountAct = ModuleInstalled | ModuleUninstalled | AccountUpgraded | OwnersChanged | ControlChanged
 """What the account stores."""

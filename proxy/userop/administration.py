@@ -42,6 +42,7 @@ from proxy.userop.administration_birth import acts_in_factory_data, acts_in_setu
 from proxy.userop.administration_sessions import VALIDATOR_TYPE, session_module_acts
 from proxy.userop.arguments import Arguments, selector
 from proxy.userop.budget import ITEM, Budget
+from proxy.userop.declared_module import declared_in
 from proxy.userop.emissary_abi import EMISSARIES
 from proxy.userop.execution import EXECUTE, EXECUTE_USER_OP, Call
 from proxy.userop.inspection import calls_for_inspection
@@ -117,6 +118,8 @@ def acts_of(
 def _acts(
     call: Call, account: Address, session_modules: Collection[Address], budget: Budget, depth: int
 ) -> Sequence[Act]:
+    if (declared := declared_in(session_modules, call.target)) is not None:
+        return declared.news_of_call(call, account, budget)
     if call.target in session_modules or call.target in EMISSARIES:
         return session_module_acts(call, budget)
     if call.target != account:

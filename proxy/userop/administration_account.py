@@ -22,6 +22,7 @@ from proxy.userop.acts import (
 from proxy.userop.administration_sessions import VALIDATOR_TYPE, sessions_in_init_data
 from proxy.userop.arguments import selector
 from proxy.userop.budget import Budget
+from proxy.userop.declared_module import declared_in
 from proxy.userop.emissary_abi import EMISSARIES
 from proxy.userop.execution import Call
 from proxy.userop.primitives import Address, Selector
@@ -52,6 +53,8 @@ def acts_of_install(
     installed = ModuleInstalled(module_type, module, init_data)
     if module_type != VALIDATOR_TYPE or module not in session_modules:
         return (installed,)
+    if declared_in(session_modules, module) is not None:
+        return (installed,)  # what its init data mean is not declared: sessions in them are told by its events
     try:
         sessions = sessions_in_init_data(init_data, budget)
     except Undecodable as problem:

@@ -19,6 +19,7 @@ from proxy.userop.administration import (
     acts_of_install,
 )
 from proxy.userop.budget import Budget, Overspent
+from proxy.userop.declared_module import DeclaredModule, declared_in
 from proxy.userop.emissary import decode_envelope
 from proxy.userop.entry_point import EntryPoint, EntryPointVersion
 from proxy.userop.execution import Call, CallType, Execution, decode_execution
@@ -34,6 +35,7 @@ from proxy.userop.nonce import (
     nexus_mode,
 )
 from proxy.userop.primitives import Address, Hash32
+from proxy.userop.secp256k1 import SIGNATURE
 from proxy.userop.signature import (
     AccountPreparation,
     KernelEnable,
@@ -137,12 +139,15 @@ def decode_head(
     """
     budget = Budget()
     unsigned = sponsored and not op.signature
-    claim = None if unsigned else decode_claim(op, entry_point, session_modules, budget)
+    named = not unsigned and find_session_module(op.nonce, session_modules) is not None
+    told_hash = _hash_of(op, entry_point, chain_id, delegate, needed=named and not preview)
+    signed = None if preview else told_hash
+    claim = None if unsigned else decode_claim(op, entry_point, session_modules, budget, user_op_hash=signed)
     return DecodedOperation(
         op=op,
         entry_point=entry_point,
         chain_id=chain_id,
-        told_hash=_hash_of(op, entry_point, chain_id, delegate, needed=claim is not None and not preview),
+        told_hash=told_hash,
         claim=claim,
         execution=None,
         calls=(),
@@ -192,9 +197,18 @@ def _hash_of(
 
 
 def decode_claim(
-    op: UserOperation, entry_point: EntryPoint, session_modules: Collection[Address], budget: Budget | None = None
+    op: UserOperation,
+    entry_point: EntryPoint,
+    session_modules: Collection[Address],
+    budget: Budget | None = None,
+    *,
+    user_op_hash: Hash32 | None = None,
 ) -> SessionClaim | None:
-    """The session claim of an operation; `None` when its nonce names no listed module. Raises `Undecodable`."""
+    """The session claim of an operation; `None` when its nonce names no listed module. Raises `Undecodable`.
+
+    `user_op_hash` is what a session of a declared module may be told by; of a preview, whose signature is a stub,
+    there is none.
+    """
     named = find_session_module(op.nonce, session_modules)
     if named is None:
         return None
@@ -202,8 +216,13 @@ def decode_claim(
     if entry_point.version is EntryPointVersion.V06:
         raise Undecodable("nonce", "names a session module, which takes no v0.6 operations")
     try:
-        wrapping = _unwrap(op, layout, module, budget)
-        envelope = decode_envelope(module, op.signature if wrapping is None else wrapping.inner, budget)
+        declared = declared_in(session_modules, module)
+        wrapping = _unwrap(op, layout, declared or module, budget)
+        signature = op.signature if wrapping is None else wrapping.inner
+        if declared is None:
+            envelope = decode_envelope(module, signature, budget)
+        else:
+            envelope = declared.read_envelope(signature, user_op_hash, budget)
     except Undecodable as error:
         # the signature is not the module's to read: whoever is told what is wrong with it looks in the wrong place
         raise misnaming_of(op.nonce, layout) or error from None
@@ -221,7 +240,9 @@ def misnaming_of(nonce: int, layout: NonceLayout) -> MisnamedModule | None:
     return MisnamedModule("nonce", f"names the session module under type {found:02x}, {meant}: a session needs type 01")
 
 
-def _unwrap(op: UserOperation, layout: NonceLayout, module: Address, budget: Budget | None) -> Wrapping | None:
+def _unwrap(
+    op: UserOperation, layout: NonceLayout, module: Address | DeclaredModule, budget: Budget | None
+) -> Wrapping | None:
     """What the account itself reads off the signature before the validator sees it."""
     if layout is NonceLayout.NEXUS:
         mode = nexus_mode(op.nonce)
@@ -241,8 +262,10 @@ def _unwrap(op: UserOperation, layout: NonceLayout, module: Address, budget: Bud
     return None
 
 
-def _is_plain_envelope(module: Address, signature: bytes, budget: Budget | None) -> bool:
+def _is_plain_envelope(module: Address | DeclaredModule, signature: bytes, budget: Budget | None) -> bool:
     try:
+        if isinstance(module, DeclaredModule):
+            return len(module.read_envelope(signature, None, budget).signature) == SIGNATURE
         decode_envelope(module, signature, budget)
     except Undecodable:
         return False

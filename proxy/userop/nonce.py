@@ -55,6 +55,17 @@ def find_session_module(nonce: int, modules: Collection[Address]) -> tuple[Addre
     return None
 
 
+def kernel_permission(nonce: int) -> bytes | None:
+    """The four bytes of a Kernel permission that the nonce names as validator; `None` for any other nonce.
+
+    Kernel fills their place up with zeros (`ValidationTypeLib.sol`). A Nexus account whose lane happens to begin so has
+    zeros in the last two of the four as well, where ids, which are cut from a hash, have none but once in 65,536.
+    """
+    data = nonce.to_bytes(32, "big")
+    named = data[0] in (KernelMode.DEFAULT, KernelMode.ENABLE) and data[1] == KernelType.PERMISSION
+    return data[2:6] if named and any(data[4:6]) and not any(data[6:22]) else None
+
+
 def nonce_key(nonce: int) -> int:
     """The 192-bit key."""
     return nonce >> 64

@@ -12,6 +12,7 @@ from proxy.errors import Code, StateUnavailable
 from proxy.judge.verdict import Allow, Reject
 from proxy.session.addresses import SMART_SESSION
 from proxy.session.freezes import Freeze
+from proxy.session.outcome import EnforcedElsewhere
 from proxy.userop.execution import Call
 from proxy.userop.primitives import Address, Hash32
 from proxy.userop.user_op_hash import user_op_hash
@@ -351,3 +352,18 @@ async def test_a_session_under_a_kernel_type_that_is_no_validators_is_not_allowe
     assert len(room.ledger) == 0
     grant = a_session(action(TOKEN, TRANSFER, usage(2)), user_op=[usage(2)], paymaster=True)
     await Room(grant).allowed(use(grant, ONCE, nonce=nonce(0x01)), purpose)
+
+
+async def test_a_permission_of_kernels_own_passes_as_an_owners_operation_does_and_says_whose_it_is() -> None:
+    room = Room(TWICE)
+    nonce = int.from_bytes(bytes.fromhex("0002765eb9c3") + bytes(26), "big")
+    op = an_operation(ONCE, nonce=nonce, signature=b"\xff" + b"\x5e" * 65)
+    judgement = await room.allowed(op)
+    assert isinstance(judgement.verdict, Allow)
+    assert judgement.verdict.elsewhere is EnforcedElsewhere.KERNEL_PERMISSION
+    assert judgement.verdict.notes == (
+        "signed under permission 0x765eb9c3 of a Kernel account, which is not enforced here",
+    )
+    owners = await room.allowed(an_operation(ONCE, nonce=OWNER_NONCE, signature=b"\x5e" * 65))
+    assert isinstance(owners.verdict, Allow)
+    assert owners.verdict.elsewhere is None

@@ -60,7 +60,7 @@ class Hours:
 @pytest.fixture
 def hours(monkeypatch: pytest.MonkeyPatch) -> Hours:
     moved = Hours()
-    for module in ("chain", "settling"):
+    for module in ("chain", "memory", "settling"):
         monkeypatch.setattr(f"proxy.app.{module}.time", moved)
     return moved
 
@@ -160,6 +160,47 @@ async def test_a_node_and_a_bundler_that_answer_nothing_release_nothing(hours: H
         await settled(gate, live)
         assert await is_full(gate)
         assert await in_flight(gate) == 2
+
+
+@pytest.mark.parametrize("jump", [15 * 60, -86_400, 86_400])
+async def test_no_window_of_a_rule_is_emptied_by_a_jump_of_the_time_of_day(
+    live: LiveNode, hours: Hours, tmp_path: Path, jump: float
+) -> None:
+    (tmp_path / "rules.yaml").write_text(RULE.replace("24h", "10m"))
+    setup = {"node_url": live.url, "rules": [str(tmp_path / "rules.yaml")], "ledger": tmp_path / "gate.db"}
+    async with running_gate(**setup) as gate:
+        assert "result" in await gate.send(use_number(1))
+        live.mine(use_number(1))
+        await settled(gate, live)
+        hours.astray += jump
+        assert refusal(await gate.send(use_number(2)))[0] == Code.RULE_REJECTED
+    async with running_gate(**setup) as gate:
+        assert refusal(await gate.send(use_number(2)))[0] == Code.RULE_REJECTED
+        hours.ahead += 11 * 60
+        live.mine()
+        await settled(gate, live)
+        assert "result" in await gate.send(use_number(2))
+
+
+async def test_an_operation_is_counted_when_its_chain_says_that_it_was_mined(hours: Hours, tmp_path: Path) -> None:
+    behind = LiveNode()  # its time is a day behind this machine's
+    behind.chain.epoch -= 86_400
+    behind.grant(TWICE)
+    server = await behind.serve()
+    (tmp_path / "rules.yaml").write_text(RULE.replace("24h", "10m"))
+    try:
+        async with running_gate(node_url=behind.url, rules=[str(tmp_path / "rules.yaml")]) as gate:
+            behind.mine()
+            assert "result" in await gate.send(use_number(1))
+            behind.mine(use_number(1))
+            await settled(gate, behind)
+            assert refusal(await gate.send(use_number(2)))[0] == Code.RULE_REJECTED
+            hours.ahead += 11 * 60
+            behind.mine()
+            await settled(gate, behind)
+            assert "result" in await gate.send(use_number(2))
+    finally:
+        await server.cleanup()
 
 
 # restarts

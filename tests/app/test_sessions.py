@@ -69,6 +69,28 @@ async def test_a_receipt_that_a_client_fetches_brings_the_grant_into_force() -> 
         await gate.until(lambda: status_of(gate) is Status.IN_FORCE, "it is asked for here as well")
 
 
+@pytest.mark.parametrize("native", [False, True], ids=["translated", "the bundlers own"])
+@pytest.mark.parametrize(
+    ("method", "member"),
+    [
+        ("biconomy_getUserOperationStatus", "userOperationReceipt"),
+        ("rundler_getUserOperationStatus", "receipt"),
+        ("pimlico_getUserOperationStatus", None),
+    ],
+)
+async def test_so_does_a_status_in_whichever_words_that_shows_the_receipt(
+    method: str, member: str | None, native: bool
+) -> None:
+    async with running_gate(chain={"poll_seconds": "300"}) as gate:
+        grant = granting(TWICE)
+        await gate.send(grant)
+        name = gate.bundler.mine(grant)
+        if native and member is not None:
+            gate.bundler.answers[method] = Answer(result={member: gate.bundler.receipts[name]})
+        assert (await gate.ask(request(method, name)))["result"]
+        await gate.until(lambda: status_of(gate) is Status.IN_FORCE, "it is asked for here as well")
+
+
 async def test_what_is_not_mined_at_once_is_asked_for_again_and_again() -> None:
     async with running_gate() as gate:
         await gate.send(granting(TWICE))

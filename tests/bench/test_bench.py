@@ -108,7 +108,7 @@ def test_what_the_upstream_mines_a_gate_can_prove(tmp_path: Path) -> None:
         found = world.chain.answer("eth_getTransactionByHash", ["0x" + log.transaction_hash.hex()])
         assert isinstance(found, dict)
         bundle = bytes.fromhex(found["input"][2:])
-        read = read_claims(bundle, ENTRY_POINT, SESSION_MODULES, {(each.sender, each.nonce)})
+        read = read_claims(bundle, ENTRY_POINT, SESSION_MODULES, {(each.sender, each.nonce): each.user_op_hash})
         assert read is not None
         claims |= read
     assert len(claims) == 21, "an operation is not in its bundle"

@@ -281,3 +281,12 @@ def test_a_chain_without_a_beat_that_never_rested_for_an_hour_is_frozen_when_it_
     chain.live(BOUND + 1, each=None)
     assert chain.age.is_frozen
     assert chain.age.stale() is not None
+
+
+def test_the_time_by_the_chains_own_blocks_goes_on_while_it_rests() -> None:
+    chain = on_demand()
+    chain.pass_(5)
+    assert chain.age.chain_time is None  # when its newest block came nobody here can tell
+    chain.mine()
+    chain.pass_(600)
+    assert chain.age.chain_time == chain.headers[-1].timestamp + 599

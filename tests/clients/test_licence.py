@@ -11,12 +11,16 @@ from proxy.clients.licence import Guest, Licence
 from proxy.errors import MethodNotFound, NotLicensed
 from proxy.methods import METHODS, MethodClass, classify
 from proxy.session.addresses import SESSION_MODULES
+from proxy.userop.declared_module import key_id
+from proxy.userop.key_forms import MESSAGE_KEY
 from proxy.userop.primitives import Address, print_bytes, print_checksummed
 from proxy.userop.user_operation import print_user_operation
 from tests.admission.builders import TWICE
-from tests.bypass_list.desk import V07
+from tests.bypass_list.desk import STRANGERS_KEY, V07, an_operation
 from tests.gate_parts import GOOD, STUB
 from tests.session.builders import STRANGER
+from tests.session.declared_modules import MODULES, PLAIN
+from tests.session.signing import SESSION_KEY, nonce_at, signed
 
 MINE = print_checksummed(GOOD.sender)
 OTHER = print_checksummed(Address(b"\x77" * 20))
@@ -92,3 +96,15 @@ def test_a_client_bound_to_sessions_sends_theirs_alone() -> None:
     for op, problem in ((owners, "claims none"), (unreadable, "none can be read"), (anothers, "may not use session")):
         with pytest.raises(NotLicensed, match=problem):
             bound.admit_operation(op, V07, SESSION_MODULES)
+
+
+def test_a_client_bound_to_sessions_sends_theirs_where_only_the_signature_names_them() -> None:
+    bound = guest(permission_ids=frozenset({key_id(SESSION_KEY)}))
+    op = an_operation(b"", nonce=nonce_at(PLAIN))
+    bound.admit_operation(signed(op, MESSAGE_KEY), V07, MODULES)
+    with pytest.raises(NotLicensed, match="may not use session"):
+        bound.admit_operation(signed(op, MESSAGE_KEY, key=STRANGERS_KEY), V07, MODULES)
+    stub = replace(op, signature=b"\xff" * 65)
+    bound.admit_operation(stub, V07, MODULES, preview=True)
+    with pytest.raises(NotLicensed, match="none can be read"):
+        bound.admit_operation(stub, V07, MODULES)

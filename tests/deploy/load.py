@@ -10,6 +10,7 @@ from proxy.edge.telemetry.rule_metrics import ReloadReason, Result, RuleInfo, Ru
 from proxy.happening import HappeningKind
 from proxy.judge.verdict import Allow, Mode
 from proxy.session.lint.findings import Severity
+from proxy.session.outcome import EnforcedElsewhere
 from proxy.userop.primitives import print_bytes
 from tests.edge.builders import OUT_OF_SCOPE, PERMISSION, REVOKED
 
@@ -87,6 +88,7 @@ def some_traffic(metrics: Metrics) -> None:
         metrics.operations.ended(CHAIN, cause)
     for what in PAST_GATE:
         metrics.operations.past_gate(CHAIN, what)
+    metrics.operations.enforced_elsewhere(CHAIN, EnforcedElsewhere.KERNEL_PERMISSION)
     for kind in HappeningKind:
         metrics.health.happened(kind)
     metrics.health.folded()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from proxy.errors import Code
-from tests.e2e.flow import BUNDLER, LANES, NEXUS, SAFE, STARTALE, Flow
+from tests.e2e.flow import BICONOMY, BUNDLER, LANES, NEXUS, SAFE, STARTALE, ZERODEV, Flow
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,31 @@ UNREADABLE = Rejected(Code.UNDECODABLE)
 def error(code: Code) -> Answered:
     return Answered({"error": {"code": int(code)}})
 
+
+_BICONOMY: dict[str, Ending] = {
+    "install": SAME,
+    # the SDK signs in a form that its own default validator does not take: AA24 at the bundler
+    "default-validator.send": SCOPE,
+    "enable-and-use": SAME,
+    "use-single": SAME,
+    "use-batch": SAME,
+    "outside-selector.estimate": SCOPE,
+    "outside-selector.send": SCOPE,
+    "outside-target.send": SCOPE,
+    "spending-limit-exceeded.send": LIMIT,
+    "wrong-session-key.send": SCOPE,
+    "enable-replayed.send": SCOPE,
+    "revoke": SAME,
+    "revoked.estimate": REVOKED,
+    "revoked.send": REVOKED,
+}
+
+# another product's permissions: nothing of them is enforced here
+_ZERODEV: dict[str, Ending] = {
+    "owner": SAME,
+    "permission-enabled-by-its-first-use": SAME,
+    "permission-used": SAME,
+}
 
 _STARTALE: dict[str, Ending] = {
     "install": SAME,
@@ -196,6 +221,8 @@ ENDINGS: dict[Flow, dict[str, Ending]] = {
     STARTALE: _STARTALE,
     NEXUS: {**_RHINESTONE, "validator-first-nonce.send": SAME},
     SAFE: _RHINESTONE,
+    BICONOMY: _BICONOMY,
+    ZERODEV: _ZERODEV,
     BUNDLER: {"install": SAME, "grant": SAME, **_REQUESTS, **_OPERATIONS},
     LANES: _LANES,
 }

@@ -26,6 +26,8 @@ class Flow:
 STARTALE = Flow("startale", "flows/startale.mjs")
 NEXUS = Flow("nexus", "flows/rhinestone.mjs", ("nexus",))
 SAFE = Flow("safe", "flows/rhinestone.mjs", ("safe",))
+BICONOMY = Flow("biconomy", "flows/biconomy.mjs")
+ZERODEV = Flow("zerodev", "flows/zerodev.mjs")
 BUNDLER = Flow("bundler", "flows/bundler.mjs")
 LANES = Flow("lanes", "flows/lanes.mjs")
 

@@ -113,6 +113,10 @@ class Gate:
         counted = [sample for sample in self._samples("sessiongate_verdicts_total") if sample.value]
         return Counter({sample.labels["code"]: int(sample.value) for sample in counted})
 
+    def counted(self, name: str, **labels: str) -> float:
+        """What a metric has counted under these labels."""
+        return sum(sample.value for sample in self._samples(name) if labels.items() <= sample.labels.items())
+
     def _samples(self, name: str) -> list[Sample]:
         with urllib.request.urlopen(f"{self.admin}/metrics", timeout=10) as response:
             families = list(text_string_to_metric_families(response.read().decode()))

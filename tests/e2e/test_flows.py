@@ -7,7 +7,7 @@ import pytest
 from tests.e2e.comparing import contains, refusal_of, shape
 from tests.e2e.conftest import FlowRuns
 from tests.e2e.endings import ENDINGS, Answered, Bundlers, Rejected, Same
-from tests.e2e.flow import Flow
+from tests.e2e.flow import ZERODEV, Flow
 
 SEND = "eth_sendUserOperation"
 ESTIMATE = "eth_estimateUserOperationGas"
@@ -74,3 +74,9 @@ def test_a_step_that_hangs_on_the_bundlers_haste_reaches_it_and_gets_its_answer(
     assert refusal is None or "data" not in refusal, refusal
     assert refusal is None or "AA25" in refusal["message"], refusal
     assert flows.asked_of_bundler(flow, step, SEND) == 1
+
+
+def test_what_is_enforced_elsewhere_alone_is_counted(flows: FlowRuns) -> None:
+    permitted = [step for step in flows.gated(ZERODEV) if step.startswith("permission")]
+    counted = flows.gate.counted("sessiongate_enforced_elsewhere_total", product="kernel_permission")
+    assert counted == len(permitted)

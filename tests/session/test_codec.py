@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from proxy.session.addresses import SMART_SESSION
 from proxy.session.codec import state_from_json, state_to_json
 from proxy.session.counters import Counter, SessionKey
+from proxy.session.granted import GrantedAction
 from proxy.session.policies.arg import ArgNode, ArgRules, NodeType
 from proxy.session.policies.contract_whitelist import AllowedTargets
 from proxy.session.policies.erc20_spending_limit import SpendingLimits
@@ -22,6 +23,7 @@ from proxy.session.policies.universal_action import ActionRules
 from proxy.session.policies.usage_limit import UsageLimit
 from proxy.session.policies.value_limit import ValueLimit
 from proxy.session.state import ConfigId, SessionState, SessionStatus
+from proxy.userop.declared_acts import GrantedTerms
 from proxy.userop.primitives import UINT256_MAX, Address, Hash32, Selector
 from tests.session.builders import ACCOUNT, TOKEN, TRANSFER, action, enabled, session, spending, time_frame
 
@@ -32,6 +34,11 @@ bytes_of_index = st.integers(0, 255)
 rules = st.builds(ParameterRule, st.sampled_from(Condition), numbers, st.booleans(), numbers, numbers)
 nodes = st.builds(ArgNode, st.sampled_from(NodeType), bytes_of_index, bytes_of_index, bytes_of_index)
 rule_lists = st.lists(rules, max_size=3).map(tuple)
+limits = st.none() | numbers
+terms = st.builds(
+    GrantedTerms, max_value=limits, max_total=limits, max_uses=limits, valid_after=numbers, valid_until=numbers
+)
+selectors = st.binary(min_size=4, max_size=4).map(Selector)
 address_sets = st.frozensets(addresses, max_size=3)
 configs: st.SearchStrategy[PolicyConfig] = st.one_of(
     st.just(Sudo()),
@@ -42,6 +49,7 @@ configs: st.SearchStrategy[PolicyConfig] = st.one_of(
     st.builds(SpendingLimits, st.dictionaries(addresses, numbers, max_size=3), st.booleans()),
     st.builds(AllowedTargets, address_sets, address_sets, st.booleans()),
     st.builds(ActionRules, numbers, rule_lists),
+    st.builds(GrantedAction, st.none() | addresses, st.none() | selectors, terms),
     st.builds(ArgRules, numbers, rule_lists, st.lists(nodes, max_size=3).map(tuple), bytes_of_index),
 )
 address_lists = st.lists(addresses, max_size=3).map(tuple)

@@ -10,6 +10,7 @@ from proxy.userop.nonce import (
     NonceLayout,
     find_session_module,
     kernel_mode,
+    kernel_permission,
     nexus_mode,
     nonce_key,
     nonce_sequence,
@@ -55,3 +56,27 @@ def test_reads_the_mode_bytes_where_the_accounts_do() -> None:
     nonce = int.from_bytes(bytes(range(1, 33)), "big")
     assert kernel_mode(nonce) == 1
     assert nexus_mode(nonce) == 4
+
+
+PERMISSION = bytes.fromhex("0002765eb9c3") + bytes(26)
+"""As `@zerodev/sdk` 5.5 sends it."""
+
+
+@pytest.mark.parametrize("mode", [0, 1])
+def test_a_permission_of_kernels_own_is_told_by_its_four_bytes(mode: int) -> None:
+    nonce = int.from_bytes(bytes([mode]) + PERMISSION[1:22] + b"\xab\xcd" + (7).to_bytes(8, "big"), "big")
+    assert kernel_permission(nonce) == bytes.fromhex("765eb9c3")
+
+
+@pytest.mark.parametrize(
+    ("what", "nonce"),
+    [
+        ("another mode", b"\x02" + PERMISSION[1:]),
+        ("a validator", b"\0\x01" + PERMISSION[2:]),
+        ("something behind the id", PERMISSION[:21] + b"\x01" + PERMISSION[22:]),
+        ("the default validator of a Nexus account in a lane that begins so", b"\0\x02\x76\0" + bytes(28)),
+        ("nothing", bytes(32)),
+    ],
+)
+def test_nothing_else_is_taken_for_one(what: str, nonce: bytes) -> None:
+    assert kernel_permission(int.from_bytes(nonce, "big")) is None, what

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from proxy.chain import contract_abi
 from proxy.chain.logs import Log
@@ -82,10 +82,21 @@ def read_reason(log: Log) -> tuple[Hash32, bytes] | None:
     return log.topics[1], reason[:_MOST_REASON_BYTES]
 
 
+class BundledClaim(NamedTuple):
+    """The sessions that an operation of a bundle claims, and what it calls."""
+
+    permission_ids: tuple[Hash32, ...]
+    call_data: bytes
+
+
 def read_claims(
-    call_data: bytes, entry_point: EntryPoint, modules: Collection[Address], wanted: Collection[tuple[Address, int]]
-) -> Mapping[tuple[Address, int], tuple[Hash32, ...]] | None:
-    """The permission ids that the wanted operations of a bundle claim, by sender and nonce; `None`: it is no bundle.
+    call_data: bytes,
+    entry_point: EntryPoint,
+    modules: Collection[Address],
+    wanted: Mapping[tuple[Address, int], Hash32],
+) -> Mapping[tuple[Address, int], BundledClaim] | None:
+    """What the wanted operations of a bundle claim, by sender and nonce; `None`: it is no bundle. `wanted` has their
+    hashes, which a session may be told by.
 
     A nonce is used once in the life of a chain, so sender and nonce name the operation that was executed. One without
     a session claim claims nothing; one that is not there, or whose claim cannot be read, is left out.
@@ -106,8 +117,9 @@ def read_claims(
             continue  # strangers' signatures may be dear to read
         op = UserOperation(sender=sender, nonce=nonce, call_data=b"", signature=signature)
         try:
-            claim = decode_claim(op, entry_point, modules)
+            claim = decode_claim(op, entry_point, modules, user_op_hash=wanted[sender, nonce])
         except Undecodable:
             continue
-        claims[sender, nonce] = () if claim is None else (claim.envelope.permission_id,)
+        # in all versions the call data are the third field after sender, nonce and init code
+        claims[sender, nonce] = BundledClaim(() if claim is None else (claim.envelope.permission_id,), operation[3])
     return claims

@@ -14,23 +14,28 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import pairwise, takewhile
 from typing import Final, NamedTuple, Protocol
 
-from proxy.chain.blocks.events import Executed, read_claims, read_executed, read_reason
+from proxy.chain.blocks.events import BundledClaim, Executed, read_claims, read_executed, read_reason
 from proxy.chain.blocks.header import Header
 from proxy.chain.blocks.proof import ProvenLogs
 from proxy.chain.blocks.source import BlockSource
+from proxy.chain.blocks.told_gap import told_between
+from proxy.chain.declared_logs import granted_in, told_by, used_past
 from proxy.chain.logs import Log
 from proxy.chain.session_logs import is_grant, session_touched
 from proxy.chain.settlement.slices import (
     MOST_ENDS,
     BlockName,
+    ChainEvent,
     ChainPlace,
     OperationMined,
+    SessionTold,
     SessionTouched,
     Slice,
     SliceTaker,
 )
 from proxy.errors import StateUnavailable
 from proxy.session.counters import SessionKey
+from proxy.userop.declared_module import DeclaredModule, SessionModules, declared_in, declared_modules
 from proxy.userop.entry_point import EntryPoint
 from proxy.userop.nonce import find_session_module
 from proxy.userop.primitives import Address, Hash32
@@ -73,7 +78,7 @@ class _Use(NamedTuple):
 class _Found(NamedTuple):
     """What a stretch of blocks tells: events in chain order; uses, and grants past the gate by block."""
 
-    events: Sequence[OperationMined | SessionTouched]
+    events: Sequence[ChainEvent]
     uses: Sequence[_Use]
     grants: Sequence[tuple[int, SessionKey, Hash32]]
 
@@ -97,7 +102,7 @@ class BlockFollower:
         heard: Callable[[Header], None] = lambda _: None,
     ) -> None:
         self._chain_id = chain_id
-        self._modules = frozenset(modules)
+        self._modules = modules if isinstance(modules, SessionModules) else frozenset(modules)
         self._entry_points = {entry_point.address: entry_point for entry_point in entry_points}
         self._source = source
         self._taker = taker
@@ -194,8 +199,24 @@ class BlockFollower:
     async def _start_at(self, head: Header) -> None:
         if (of_chain := await self._source.chain_id()) != self._chain_id:
             raise StateUnavailable(f"the node is of chain {of_chain}, not {self._chain_id}")
+        told = await self._told_before(head)
         self._lost = False
-        await self._taker.start_at(BlockName(head.number, head.hash), head.timestamp)
+        await self._taker.start_at(BlockName(head.number, head.hash), head.timestamp, told)
+
+    async def _told_before(self, head: Header) -> Sequence[SessionTold] | None:
+        """What declared modules told of sessions up to this block, since the last one that was settled or, where there
+        is none that counts, since each was deployed; `None` where that is not known."""
+        declared = declared_modules(self._modules)
+        cursor = None if self._lost else self._taker.cursor
+        if cursor is not None:
+            first = cursor.number + 1
+        else:
+            begins = [module.from_block for module in declared.values() if module.events]
+            known = [block for block in begins if block is not None]
+            if not known or len(known) < len(begins):
+                return None
+            first = min(known)
+        return await told_between(self._source, self._modules, self._chain_id, first, head.number)
 
     # what the blocks say
 
@@ -212,10 +233,13 @@ class BlockFollower:
         ]
         claims = await self._claims(executed)
         reasons = dict(reason for log in logs if log.address in self._entry_points and (reason := read_reason(log)))
-        grants = self._granted_past(logs, executed)
-        events: list[OperationMined | SessionTouched] = []
+        told = [
+            each for log in logs if (module := self._declared(log)) for each in told_by(log, module, self._chain_id)
+        ]
+        grants = self._granted_past(logs, executed, told)
+        events: list[ChainEvent] = [*told]
         for log in logs:
-            key = session_touched(log, self._chain_id, self._modules)
+            key = None if self._declared(log) else session_touched(log, self._chain_id, self._modules)
             if key is not None:
                 block = BlockName(log.block, log.block_hash)
                 events.append(SessionTouched(place=ChainPlace(log.block, log.log_index), block=block, key=key))
@@ -227,7 +251,8 @@ class BlockFollower:
                 use = _Use(mined, sessions, self._knows.is_ours(mined.user_op_hash))
                 uses.append(use)
                 if not use.ours:
-                    events += [SessionTouched(place=mined.place, block=mined.block, key=key) for key in sessions]
+                    claim = claims.get((event.sender, event.nonce))
+                    events += self._used_past(mined, sessions, claim)
         events.sort(key=lambda event: event.place)
         return _Found(events, uses, grants)
 
@@ -235,7 +260,7 @@ class BlockFollower:
         self,
         parent: BlockName,
         headers: Sequence[Header],
-        events: Sequence[OperationMined | SessionTouched],
+        events: Sequence[ChainEvent],
         head: Header,
     ) -> Slice:
         first, newest = headers[0].number, headers[-1]
@@ -250,8 +275,21 @@ class BlockFollower:
             events=tuple(event for event in events if first <= event.place.block <= newest.number),
         )
 
+    def _declared(self, log: Log) -> DeclaredModule | None:
+        return declared_in(self._modules, log.address)
+
+    def _used_past(
+        self, mined: OperationMined, sessions: Sequence[SessionKey], claim: BundledClaim | None
+    ) -> Iterator[ChainEvent]:
+        """What an operation that did not come through here has used. A reading tells; of declared modules its calls."""
+        for key in sessions:
+            if declared_in(self._modules, key.module) is None:
+                yield SessionTouched(place=mined.place, block=mined.block, key=key)
+            elif claim is not None:
+                yield used_past(mined, key, claim.call_data)
+
     def _granted_past(
-        self, logs: Sequence[Log], executed: Sequence[tuple[Log, Executed]]
+        self, logs: Sequence[Log], executed: Sequence[tuple[Log, Executed]], told: Sequence[SessionTold]
     ) -> list[tuple[int, SessionKey, Hash32]]:
         """Sessions of watched accounts that were granted by no operation of ours, and where.
 
@@ -261,10 +299,14 @@ class BlockFollower:
         of_transaction: dict[Hash32, list[tuple[int, Executed]]] = {}
         for log, event in executed:
             of_transaction.setdefault(log.transaction_hash, []).append((log.log_index, event))
-        found = []
+        by_place = {ChainPlace(log.block, log.log_index): log for log in logs}
+        granted = [(by_place[each.place], key) for each in told for key in granted_in(each)]
         for log in logs:
             key = session_touched(log, self._chain_id, self._modules) if is_grant(log) else None
-            if key is None or not self._knows.watches(key.account):
+            granted += [] if key is None or self._declared(log) else [(log, key)]
+        found = []
+        for log, key in granted:
+            if not self._knows.watches(key.account):
                 continue
             after = [each for each in of_transaction.get(log.transaction_hash, ()) if each[0] > log.log_index]
             by = min(after, key=lambda each: each[0], default=None)
@@ -288,12 +330,12 @@ class BlockFollower:
             return True
         return find_session_module(event.nonce, self._modules) is not None and self._knows.watches(event.sender)
 
-    async def _claims(self, executed: Sequence[tuple[Log, Executed]]) -> dict[tuple[Address, int], tuple[Hash32, ...]]:
+    async def _claims(self, executed: Sequence[tuple[Log, Executed]]) -> dict[tuple[Address, int], BundledClaim]:
         """Under which permission ids the operations were mined, as far as their bundles can be had and read."""
-        wanted: dict[Hash32, set[tuple[Address, int]]] = {}
+        wanted: dict[Hash32, dict[tuple[Address, int], Hash32]] = {}
         entry_points: dict[Hash32, Address] = {}
         for log, event in executed:
-            wanted.setdefault(log.transaction_hash, set()).add((event.sender, event.nonce))
+            wanted.setdefault(log.transaction_hash, {})[event.sender, event.nonce] = event.user_op_hash
             entry_points[log.transaction_hash] = log.address
         if not wanted:
             return {}
@@ -303,7 +345,7 @@ class BlockFollower:
             # then every claim of these operations stays charged
             _LOG.info("the bundles of chain %d cannot be had: %s", self._chain_id, error.what)
             return {}
-        claims: dict[tuple[Address, int], tuple[Hash32, ...]] = {}
+        claims: dict[tuple[Address, int], BundledClaim] = {}
         for name, transaction in zip(wanted, transactions, strict=True):
             entry_point = self._entry_points[entry_points[name]]
             if transaction is not None and transaction.to == entry_point.address:
@@ -317,8 +359,9 @@ def _mined(
     event: Executed,
     header: Header,
     reasons: Mapping[Hash32, bytes],
-    claims: Mapping[tuple[Address, int], tuple[Hash32, ...]],
+    claims: Mapping[tuple[Address, int], BundledClaim],
 ) -> OperationMined:
+    claim = claims.get((event.sender, event.nonce))
     return OperationMined(
         place=ChainPlace(log.block, log.log_index),
         block=_name(header),
@@ -333,7 +376,7 @@ def _mined(
         gas_used=event.gas_used,
         base_fee=header.base_fee,
         revert_reason=None if event.success else reasons.get(event.user_op_hash),
-        permission_ids=claims.get((event.sender, event.nonce)),
+        permission_ids=None if claim is None else claim.permission_ids,
     )
 
 
@@ -341,9 +384,7 @@ def _name(header: Header) -> BlockName:
     return BlockName(header.number, header.hash)
 
 
-def _stretches(
-    headers: Sequence[Header], events: Sequence[OperationMined | SessionTouched]
-) -> Iterator[Sequence[Header]]:
+def _stretches(headers: Sequence[Header], events: Sequence[ChainEvent]) -> Iterator[Sequence[Header]]:
     """The blocks in stretches, each of one block or of no more operations than one transaction takes."""
     ends = Counter(event.place.block for event in events if isinstance(event, OperationMined))
     begun, held = 0, 0

@@ -14,14 +14,14 @@ second time decides. Every log has to be of a block whose header is at hand, by 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 from proxy.chain.blocks.events import OPERATION_TOPICS
 from proxy.chain.blocks.header import Header, covers, may_hold
 from proxy.chain.blocks.source import BlockSource, LogFilter
+from proxy.chain.declared_logs import topics_of
 from proxy.chain.logs import Log
-from proxy.chain.session_logs import SESSION_TOPICS
 from proxy.errors import StateUnavailable
 from proxy.userop.primitives import Address, Hash32
 
@@ -35,13 +35,16 @@ _LOGS_A_STEP: Final = 128
 class ProvenLogs:
     """Asks for the logs of session modules and entry points. `modules` and `entry_points` are never both empty."""
 
-    def __init__(self, source: BlockSource, modules: Iterable[Address], entry_points: Iterable[Address]) -> None:
+    def __init__(self, source: BlockSource, modules: Collection[Address], entry_points: Iterable[Address]) -> None:
         self._source = source
-        self._modules = tuple(sorted(modules))
+        self._topics = topics_of(modules)
+        self._modules = tuple(sorted(self._topics))
+        of_modules = (topic for module in self._modules for topic in self._topics[module])
+        self._of_modules = tuple(dict.fromkeys(of_modules))
         self._entry_points = tuple(sorted(entry_points))
         self._all = LogFilter(
             addresses=self._modules + self._entry_points,
-            topics=((*(SESSION_TOPICS if self._modules else ()), *OPERATION_TOPICS),),
+            topics=((*self._of_modules, *OPERATION_TOPICS),),
         )
         self._span = 64
         self._keeps_blooms = False
@@ -69,7 +72,7 @@ class ProvenLogs:
         return any(
             may_hold(bloom, address) and any(may_hold(bloom, topic) for topic in topics)
             for address, topics in (
-                *((module, SESSION_TOPICS) for module in self._modules),
+                *self._topics.items(),
                 *((entry_point, OPERATION_TOPICS) for entry_point in self._entry_points),
             )
         )
@@ -131,7 +134,7 @@ class ProvenLogs:
 
     async def _of_block_in_parts(self, header: Header, senders: Iterable[Address]) -> list[Log]:
         """A block with more of other people's operations than the node gives at once: only ours."""
-        wanted = [LogFilter(addresses=self._modules, topics=(SESSION_TOPICS,))] if self._modules else []
+        wanted = [LogFilter(addresses=self._modules, topics=(self._of_modules,))] if self._modules else []
         padded = [Hash32(bytes(12) + sender) for sender in senders]
         wanted += [
             LogFilter(

@@ -79,6 +79,8 @@ class Ends:
         self._flights = flights
         self._clock = clock
         self._unmined_grip = unmined_grip
+        self.counted_at: Callable[[int], float] = float
+        """When a block of this timestamp was, by the time that rules count by."""
         self.is_seconded = False
         """Whether another node can be asked before one node's word on another operation ends a hold."""
         self.readable = False
@@ -184,7 +186,8 @@ class Ends:
         """What the mined operation has used is counted, once."""
         now = self._clock()
         first = most_of(counted)
-        counted_at, rules = self._ledger.conclude(first, now, success=mined.success, at=mined.timestamp)
+        at = None if mined.timestamp is None else self.counted_at(mined.timestamp)
+        counted_at, rules = self._ledger.conclude(first, now, success=mined.success, at=at)
         draft.rules.append(rules)
         for each in counted:
             name = each.name

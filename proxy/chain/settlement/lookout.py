@@ -73,7 +73,8 @@ class Lookout:
         self._looks = None
         if node is not None and node.taker is not None:
             self._looks = NonceLooks(settlement, node.witness, node.taker, patience=patience, monotonic=monotonic)
-        self._readings = SettledReadings(settlement, registry, None if node is None else node.reread, clock)
+        reread, declared = (None, ()) if node is None else (node.reread, node.declared)
+        self._readings = SettledReadings(settlement, registry, reread, clock, declared)
         self._working: dict[str, asyncio.Task[None]] = {}
         self._sleeps_until = inf  # by `monotonic`; while it does not sleep nothing is too late for it
         settlement.on_begun = self._begun

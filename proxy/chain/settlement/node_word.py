@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 
 from proxy.chain.settlement.taker import Taker
 from proxy.chain.witness import Witness
 from proxy.session.counters import SessionKey
+from proxy.userop.primitives import Address
 
 Reread = Callable[[SessionKey], Awaitable[object]]
 """Reads a session from the node into the registry. Raises `StateUnavailable`."""
@@ -19,7 +20,8 @@ CatchUp = Callable[[], Awaitable[None]]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeWord:
     """What a node tells. Where nobody follows its blocks, `taker` and `catch_up` are `None`; `wake` has new blocks
-    looked for soon. `named` hears of the blocks that bundlers name."""
+    looked for soon. `named` hears of the blocks that bundlers name. Sessions of the `declared` modules cannot be read:
+    their logs tell all there is to know of them."""
 
     witness: Witness
     reread: Reread
@@ -28,3 +30,4 @@ class NodeWord:
     catch_up: CatchUp | None = None
     wake: Callable[[], None] = lambda: None
     named: Callable[[int], None] = lambda _: None
+    declared: Collection[Address] = frozenset()

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from typing import Final
 
@@ -16,18 +16,25 @@ from proxy.errors import StateUnavailable
 from proxy.session.counters import SessionKey
 from proxy.session.known import Status
 from proxy.session.registry import Registry
-from proxy.userop.primitives import print_bytes
+from proxy.userop.primitives import Address, print_bytes
 
 _LOG: Final = logging.getLogger(__name__)
 _AT_ONCE: Final = 4
 
 
 class SettledReadings:
-    """Reads what the settlement wants read. Without `reread` there is no node, and nothing is."""
+    """Reads what the settlement wants read. Without `reread` there is no node, and nothing is, nor are sessions of the
+    `declared` modules: their logs tell all there is to know of them."""
 
     def __init__(
-        self, settlement: Settlement, registry: Registry, reread: Reread | None, clock: Callable[[], float]
+        self,
+        settlement: Settlement,
+        registry: Registry,
+        reread: Reread | None,
+        clock: Callable[[], float],
+        declared: Collection[Address] = (),
     ) -> None:
+        self._declared = declared
         self._settlement = settlement
         self._registry = registry
         self._reread = reread
@@ -86,7 +93,7 @@ class SettledReadings:
     async def _read_again(self, key: SessionKey, *, doubted: bool = True) -> None:
         """A `doubted` session that cannot be read is not judged by what was known before."""
         known = self._registry.get(key)
-        if self._reread is None or known is None:
+        if self._reread is None or known is None or key.module in self._declared:
             return
         try:
             await self._reread(key)

@@ -6,10 +6,11 @@ and keeps each with its cursor in one transaction. Records only.
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
+from proxy.session.changes import Changes
 from proxy.session.counters import SessionKey
 from proxy.userop.primitives import Address, Hash32
 
@@ -67,6 +68,19 @@ class SessionTouched:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SessionTold:
+    """A log of a declared module that tells what changed, or an operation of a session there that did not come through
+    here: `changes` are those of one account."""
+
+    place: ChainPlace
+    block: BlockName
+    changes: Changes
+
+
+ChainEvent = OperationMined | SessionTouched | SessionTold
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Slice:
     """All that concerns us in blocks `first` to `last.number`, both included, proven to be of one chain.
 
@@ -80,7 +94,7 @@ class Slice:
     parent: BlockName | None
     timestamp: int  # of the last block, unix seconds
     blocks: tuple[BlockName, ...]
-    events: tuple[OperationMined | SessionTouched, ...]
+    events: tuple[ChainEvent, ...]
 
 
 class SliceTaker(Protocol):
@@ -107,6 +121,7 @@ class SliceTaker(Protocol):
     async def undo(self, ancestor: BlockName) -> None:
         """The chain has left the blocks after `ancestor`: undo what stood on them and move the cursor back."""
 
-    async def start_at(self, block: BlockName, timestamp: int) -> None:
+    async def start_at(self, block: BlockName, timestamp: int, told: Sequence[SessionTold] | None = None) -> None:
         """Nothing before this block will be told: what was in flight is decided by the nonces at this block, and what
-        was known of sessions is read again."""
+        was known of sessions is read again. Of declared modules `told` is what their logs say up to this block, since
+        the last one that was settled; with `None` nothing that was known of their sessions counts."""

@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Collection, Iterable, Sequence, Set
+from dataclasses import replace
 from typing import Final
 
 from proxy.chain.settlement.ends import OutcomeDraft
 from proxy.chain.settlement.outcome import Outcome, SettledUpTo
 from proxy.chain.settlement.patience import Patience
 from proxy.chain.settlement.settlement import Settlement
-from proxy.chain.settlement.slices import MOST_ENDS, BlockName, OperationMined, Slice
-from proxy.ledger.operations import Evidence, Mined
+from proxy.chain.settlement.slices import MOST_ENDS, BlockName, OperationMined, SessionTold, Slice
+from proxy.ledger.operations import Cause, EndedName, Evidence, Mined
 from proxy.ledger.reservation import NonceSlot
-from proxy.session.counters import SessionKey
+from proxy.session.counters import Charge, SessionKey
+from proxy.session.known import KnownSession
 from proxy.session.registry import Registry
+from proxy.session.told import take_back, tell
 from proxy.userop.primitives import Address
 
 _BLOCKS_KEPT: Final = 256
 _TOUCHES_KEPT: Final = 20_000
-_KEYSMOST_ENDS: Final = 2_000
+_KEYS_A_PIECE: Final = 2_000
 
 
 class Taker:
-    """See `SliceTaker` for the meaning of each call. `monotonic` gives seconds that no change of the clock moves."""
+    """See `SliceTaker` for the meaning of each call. `monotonic` gives seconds that no change of the clock moves.
+
+    Sessions of the `declared` modules cannot be read: their logs tell all there is to know of them.
+    """
 
     def __init__(
         self,
@@ -35,7 +41,9 @@ class Taker:
         clock: Callable[[], float],
         monotonic: Callable[[], float],
         patience: Patience,
+        declared: Collection[Address] = (),
     ) -> None:
+        self._declared = frozenset(declared)
         self._settlement = settlement
         self._chain_id = chain_id
         self._registry = registry
@@ -45,6 +53,7 @@ class Taker:
         self._cursor: SettledUpTo | None = None
         self._trail: deque[BlockName] = deque(maxlen=_BLOCKS_KEPT)  # newest last
         self._touched: deque[tuple[int, SessionKey]] = deque(maxlen=_TOUCHES_KEPT)  # by block, newest last
+        self._told: deque[tuple[int, SessionKey, KnownSession | None]] = deque(maxlen=_TOUCHES_KEPT)  # and as it was
         self._told_at: float | None = None  # monotonic
 
     def restore(self, cursor: SettledUpTo | None, trail: Iterable[BlockName]) -> None:
@@ -80,7 +89,9 @@ class Taker:
                 await settlement.bring_back(names)
         draft = OutcomeDraft()
         for event in part.events:
-            if isinstance(event, OperationMined):
+            if isinstance(event, SessionTold):
+                self._tell(draft, event)
+            elif isinstance(event, OperationMined):
                 slot = NonceSlot(part.chain_id, event.entry_point, event.sender, event.nonce)
                 settlement.ends.mined(draft, slot, _mined(event))
             elif self._registry.status_of(event.key) is not None:
@@ -101,6 +112,7 @@ class Taker:
     async def undo(self, ancestor: BlockName) -> None:
         """As the protocol has it. Raises `StateUnavailable` when what stood there cannot be read: to be repeated."""
         names = self._settlement.remembered.shown_after(ancestor.number)
+        ended = [each for name in names if (each := self._settlement.remembered.get(name)) is not None]
         for first in range(0, len(names), MOST_ENDS):
             await self._settlement.bring_back(names[first : first + MOST_ENDS])
         self._settlement.doubted.clear()  # that may have stood in a block which is gone
@@ -111,22 +123,48 @@ class Taker:
             self._registry.forget_block(key)  # no reading of the new chain is behind it
             self._settlement.to_read[key] = None
             self._settlement.awake.set()
+        draft = OutcomeDraft()
+        self._take_back(draft, ancestor, ended)
+        await self._settlement.close(draft)
         before = self._cursor
         if before is not None:
             known = self._settlement.known_seconds
             self._cursor = before._replace(block=ancestor, known_seconds=known)
             await self._settlement.books.keep(Outcome(cursor=self._kept_cursor, cut=ancestor.number))
 
-    async def start_at(self, block: BlockName, timestamp: int) -> None:
+    def _tell(self, draft: OutcomeDraft, event: SessionTold) -> None:
+        for key, before, after in tell(self._registry, event.changes, event.block.number, self._clock()):
+            draft.sessions[key] = after
+            self._told.append((event.block.number, key, before))
+
+    def _take_back(self, draft: OutcomeDraft, ancestor: BlockName, ended: Iterable[EndedName]) -> None:
+        """What the blocks after `ancestor` told of sessions; `ended` are the operations that they had in them."""
+        mined = [(each.name, each.block or 0) for each in ended if each.cause is Cause.MINED]
+        while self._told and self._told[-1][0] > ancestor.number:
+            block, key, before = self._told.pop()
+            charges: list[Charge] = []
+            for name, at in mined:
+                claim = self._settlement.flights.claim(name) if name.session == key and at < block else None
+                charges += () if claim is None else claim.reservation.charges
+            draft.sessions[key] = take_back(self._registry, key, before, charges, self._clock())
+
+    async def start_at(self, block: BlockName, timestamp: int, told: Sequence[SessionTold] | None = None) -> None:
         """As the protocol has it; what was in flight is to be proven one by one, and each session read before it is
         judged."""
-        settlement = self._settlement
+        settlement, draft = self._settlement, OutcomeDraft()
+        self._told.clear()
+        for event in told or ():
+            self._tell(draft, event)
         for keys in self._registry.directory.all_in_force(self._chain_id):
-            settlement.unconfirmed |= dict.fromkeys(keys)
+            settlement.unconfirmed |= dict.fromkeys(key for key in keys if key.module not in self._declared)
+            for key in keys:
+                if told is None and key.module in self._declared and (known := self._registry.get(key)) is not None:
+                    draft.sessions[key] = unknown = replace(known, state=None, block=None)
+                    self._registry.put(unknown)
             await asyncio.sleep(0)
         hashes = settlement.flights.hashes()
-        for first in range(0, len(hashes), _KEYSMOST_ENDS):
-            part = [each for each in hashes[first : first + _KEYSMOST_ENDS] if settlement.flights.get(each) is not None]
+        for first in range(0, len(hashes), _KEYS_A_PIECE):
+            part = [each for each in hashes[first : first + _KEYS_A_PIECE] if settlement.flights.get(each) is not None]
             settlement.to_prove |= dict.fromkeys(part)
             settlement.unproven.update(part)
             await asyncio.sleep(0)
@@ -134,7 +172,7 @@ class Taker:
         self._trail.clear()
         self._trail.append(block)
         self._move_to(block, timestamp)
-        await settlement.books.keep(Outcome(cursor=self._kept_cursor, blocks=(block,), cut=-1))
+        await settlement.close(draft, draft.outcome(cursor=self._kept_cursor, blocks=(block,), cut=-1))
 
     async def _give_way(self, draft: OutcomeDraft) -> OutcomeDraft:
         """A piece is handed over whole; what comes next goes on from there, after a crash too."""

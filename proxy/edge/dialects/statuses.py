@@ -7,7 +7,7 @@ knows the operation by its hash. `STATUS_WORDS` is the map of words.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -93,6 +93,13 @@ _READ: Final[Mapping[str, Mapping[str, StatusStage]]] = {
 }
 _RECEIPT: Final = "eth_getUserOperationReceipt"
 _BY_HASH: Final = "eth_getUserOperationByHash"
+_RECEIPT_IN: Final = {_BICONOMY: "userOperationReceipt", _RUNDLER: "receipt"}
+
+Observe = Callable[[Mapping[str, object]], Awaitable[None]]
+
+
+async def _to_nobody(_receipt: Mapping[str, object]) -> None:
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,22 +112,26 @@ class OperationStanding:
 
 
 class StatusTranslator:
-    """Answers the status methods of one chain."""
+    """Answers the status methods of one chain. `observe` is handed each receipt that shows an operation mined."""
 
-    def __init__(self, upstream: DialectUpstream) -> None:
+    def __init__(self, upstream: DialectUpstream, observe: Observe = _to_nobody) -> None:
         self._asking = KnownMethods(upstream)
+        self._observe = observe
 
     async def answer(self, method: str, params: list[object]) -> UpstreamReply | Translated:
         """Answer one of `STATUS_METHODS`. Raises `UpstreamUnavailable`, and `InvalidParams` for what is no hash."""
         user_op_hash = print_bytes(parse_hash(params[0] if params else None, "params[0]"))
         native = await self._asking.ask(method, print_json(params))
         if native is not None and not is_unknown_method(native.reply):
+            if isinstance(receipt := member(native.reply.result, _RECEIPT_IN.get(method, "")), Mapping):
+                await self._observe(receipt)
             return native
         return Translated(_print(method, await self._standing(method, user_op_hash)))
 
     async def _standing(self, asked: str, user_op_hash: str) -> OperationStanding:
         params = print_json([user_op_hash])
         if isinstance(receipt := await self._asking.find(_RECEIPT, params), Mapping):
+            await self._observe(receipt)
             return OperationStanding(
                 StatusStage.MINED, _hash_of(member(member(receipt, "receipt"), "transactionHash")), receipt
             )

@@ -55,6 +55,9 @@ MIGRATIONS: Final = (
     "ALTER TABLE sessions ADD COLUMN since REAL",
     "DROP TABLE cursors",
     *session_uses.TABLES,
+    """CREATE TABLE counting_time (
+        id INTEGER NOT NULL PRIMARY KEY CHECK (id = 1), boot TEXT NOT NULL, ahead REAL NOT NULL
+    )""",
 )
 """Statements that made the tables, in order. Only ever appended to: `PRAGMA user_version` counts those done."""
 

@@ -17,12 +17,15 @@ from proxy.edge.storage.holding import HeldFile
 from proxy.edge.storage.store import Store
 from proxy.edge.telemetry.metrics import DECLARED, OTHER, Metrics
 from proxy.errors import StateUnavailable
+from proxy.ledger.counting_time import CountingTime, KeptTime
 from proxy.ledger.rule_counts import RuleCounts
 from proxy.session.registry import Registry
 
 _LOG: Final = logging.getLogger(__name__)
 _PROBE_SECONDS: Final = 10.0
 _SAVE_SECONDS: Final = 2.0
+_WORTH_KEEPING: Final = 0.5
+"""In seconds: by how much the time that is counted by has moved."""
 LOOK_SECONDS: Final = 2.0
 _PRUNE_SECONDS: Final = 3_600.0
 _DAY: Final = 86_400.0
@@ -82,22 +85,30 @@ async def watch_file(metrics: Metrics, held: HeldFile, store: Store) -> None:
         await asyncio.sleep(LOOK_SECONDS)
 
 
-async def save_counts(counts: RuleCounts, store: Store) -> None:
-    """Every few seconds, and at last when cancelled, hand over what rules have counted of requests and rejections."""
+async def save_counts(counts: RuleCounts, counting: CountingTime, store: Store) -> None:
+    """Every few seconds, and at last when cancelled, hand over what rules have counted of requests and rejections; and
+    by which time, when that has changed."""
+    kept: KeptTime | None = None
     try:
         while True:
+            counting.now()
+            if kept is None or abs(counting.kept.offset - kept.offset) > _WORTH_KEEPING:
+                kept = counting.kept
+                store.note_time(kept)
             await asyncio.sleep(_SAVE_SECONDS)
             store.note(Outcome(rules=counts.take_unsaved()))
     finally:
         store.note(Outcome(rules=counts.take_unsaved()))
 
 
-async def prune(registry: Registry, store: Store, *, retention_days: int, chains: Collection[int]) -> None:
+async def prune(
+    registry: Registry, store: Store, counting: CountingTime, *, retention_days: int, chains: Collection[int]
+) -> None:
     """Now and then forget what nobody needs, so that the ledger's size stays bounded."""
     while True:
         before = time.time() - retention_days * _DAY
         try:
-            await store.prune(removed_before=before, chains=chains)
+            await store.prune(removed_before=before, chains=chains, counted=counting.now())
         except StateUnavailable as error:
             _LOG.warning("old data could not be pruned: %s", error.what)
         else:

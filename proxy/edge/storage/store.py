@@ -25,6 +25,7 @@ from proxy.errors import StateUnavailable
 from proxy.judge.allowance import Allowance
 from proxy.ledger import rule_tables, session_uses
 from proxy.ledger import sqlite as operations
+from proxy.ledger.counting_time import KeptTime
 from proxy.ledger.group_commit import GroupCommit, Statement, in_words
 from proxy.ledger.operations import AcceptedOperation, Ended, EndedName, InFlight
 from proxy.ledger.reservation import RuleRows
@@ -138,6 +139,12 @@ class Store:
             found.setdefault(chain_id, []).append(BlockName(int(block), Hash32(block_hash)))
         return {chain_id: tuple(blocks) for chain_id, blocks in found.items()}
 
+    def kept_time(self) -> KeptTime | None:
+        """By which time rules counted; `None` in a new ledger."""
+        for boot, ahead in self._rows("SELECT boot, ahead FROM counting_time"):
+            return KeptTime(str(boot), float(ahead))
+        return None
+
     def rule_rows(self) -> RuleRows:
         """What rules have counted and learnt. Raises `StateUnavailable` as above."""
         with self._reader() as reader:
@@ -157,6 +164,10 @@ class Store:
     def note(self, outcome: Outcome) -> None:
         """The same, and nobody waits for it: it may be lost."""
         self._writer.post(_statements(outcome), patient=_is_patient(outcome))
+
+    def note_time(self, kept: KeptTime) -> None:
+        """By which time rules count from now on."""
+        self._writer.post([("INSERT OR REPLACE INTO counting_time VALUES (1, ?, ?)", kept)])
 
     async def recall(self, names: Collection[HoldName]) -> tuple[Ended, ...]:
         """How these operations ended, as kept. Raises `StateUnavailable`."""
@@ -211,16 +222,16 @@ class Store:
         """Forget what other rules than these, by their identities, have counted and learnt."""
         await self._writer.write(rule_tables.keep_only(rules), patient=True)
 
-    async def prune(self, *, removed_before: float, chains: Collection[int]) -> None:
+    async def prune(self, *, removed_before: float, chains: Collection[int], counted: float | None = None) -> None:
         """Forget sessions removed before this time (unix seconds), operations that ended for good, what rules count
-        no more, and how far other chains than these were settled."""
+        no more by the time they are `counted` by, and how far other chains than these were settled."""
         known = ",".join("?" * len(chains))
         await self._writer.write(
             [
                 *session_uses.prune(ended_before=time.time() - _ENDED_SECONDS, removed_before=removed_before),
                 (_PRUNE_SESSIONS, (Status.REMOVED, removed_before)),
                 operations.prune(time.time() - _ENDED_SECONDS),
-                *rule_tables.prune(time.time()),
+                *rule_tables.prune(time.time() if counted is None else counted),
                 *(
                     (f"DELETE FROM {table} WHERE chain_id NOT IN ({known})", tuple(chains))  # noqa: S608  # ours
                     for table in ("settled", "settled_blocks")

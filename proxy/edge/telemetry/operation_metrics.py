@@ -7,6 +7,8 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from proxy.session.outcome import EnforcedElsewhere
+
 CAUSES: Final = (
     *("mined", "nonce_used", "grant_nonce_used", "expired", "refused", "released", "unmined"),
     "other",
@@ -71,6 +73,12 @@ class OperationMetrics:
             ["chain"],
             registry=registry,
         )
+        self._elsewhere = Counter(
+            "sessiongate_enforced_elsewhere_total",
+            "Operations signed by session keys of other products, whose limits are not enforced here, by product.",
+            ["chain", "product"],
+            registry=registry,
+        )
         self._state_age = Gauge(
             "sessiongate_state_age_seconds",
             "Since what is known of the chain was last confirmed, on the monotonic clock.",
@@ -86,8 +94,9 @@ class OperationMetrics:
         for chain in chains:
             for gauge in (self._in_flight, self._oldest, self._state_age, self._settlement_lag):
                 gauge.labels(chain)
-            for value in PAST_GATE:
-                self._past.labels(chain, value)
+            for counter, values in ((self._past, PAST_GATE), (self._elsewhere, EnforcedElsewhere)):
+                for value in values:
+                    counter.labels(chain, value)
             self._reverted.labels(chain)
             self._gaps.labels(chain)
         # looked up once for each operation
@@ -120,6 +129,10 @@ class OperationMetrics:
     def nonce_gap(self, chain: str) -> None:
         """Count an operation that waits behind a gap."""
         self._gaps.labels(self._known(chain)).inc()
+
+    def enforced_elsewhere(self, chain: str, product: EnforcedElsewhere) -> None:
+        """Count an operation that another product's contracts bound, and nobody here."""
+        self._elsewhere.labels(self._known(chain), product).inc()
 
     def state_age(self, chain: str, seconds: float) -> None:
         """Set for how long nothing has confirmed what is known of the chain."""

@@ -17,7 +17,7 @@ from proxy.errors import Code
 from proxy.happening import Alerts, Silence
 from proxy.judge.decision import Decision, UpstreamAnswer
 from proxy.judge.verdict import Allow, Reject
-from proxy.methods import MethodClass
+from proxy.methods import MethodClass, is_preview
 from proxy.ports import Deed, OperationEnd, RequestContext, RequestOutcome
 from proxy.userop.primitives import print_bytes
 
@@ -65,6 +65,8 @@ class EdgeRecorder:
         elif isinstance(verdict, Allow):
             for each in verdict.waived:
                 self._metrics.failed_open(each)
+            if verdict.elsewhere is not None and not is_preview(decision.method):
+                self._metrics.operations.enforced_elsewhere(decision.chain, verdict.elsewhere)
         if self._audit is not None:
             self._audit.door.decided(decision, forwarding=forwarding)
         if self._log is not None:

@@ -54,7 +54,7 @@ async def watch_loop(lag: LoopLag, alerts: Alerts, *, clock: Callable[[], float]
         await asyncio.sleep(TICK_SECONDS)
         lag.tick(due, time.monotonic())
         if (jump := clocks.look(clock(), time.monotonic())) != 0:
-            what = f"this machine's time of day jumped by {jump:+.1f} s; windows of rules and expiries are judged by it"
+            what = f"this machine's time of day jumped by {jump:+.1f} s; expiries follow it, windows of rules do not"
             _LOG.warning("%s", what)
             alerts.raise_(
                 Happening(

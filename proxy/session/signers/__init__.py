@@ -9,7 +9,6 @@ from proxy.session.addresses import VALIDATOR_KINDS, ValidatorKind
 from proxy.session.signers.ecdsa import check_ecdsa
 from proxy.session.signers.multi_signer import check_multi_signer
 from proxy.session.signers.ownable import OWNABLE_FORMS, OwnableForm, check_ownable, other_form
-from proxy.session.signers.secp256k1 import recover, signed_message_hash
 from proxy.session.signers.verdict import (
     BAD_INIT_DATA,
     INVALID,
@@ -21,7 +20,9 @@ from proxy.session.signers.verdict import (
     SignatureVerdict,
 )
 from proxy.session.signers.webauthn import NOT_SORTED, check_webauthn, check_webauthn_v0
+from proxy.userop.key_forms import KEY_FORMS, key_that_signed
 from proxy.userop.primitives import Address, Hash32
+from proxy.userop.secp256k1 import recover, signed_message_hash
 
 __all__ = [
     "BAD_INIT_DATA",
@@ -63,6 +64,8 @@ def check_session_signature(
     """
     kind = VALIDATOR_KINDS.get(validator)
     if kind is None:
+        if validator in KEY_FORMS:
+            return VALID if key_that_signed(validator, user_op_hash, signature) == init_data else INVALID
         return UNKNOWN
     if kind is ValidatorKind.OWNABLE:
         form = OWNABLE_FORMS.get(validator)
@@ -72,6 +75,8 @@ def check_session_signature(
 
 def is_checked_here(validator: Address) -> bool:
     """Whether what the validator wants signed is known."""
+    if validator in KEY_FORMS:
+        return True
     return validator in VALIDATOR_KINDS and (
         VALIDATOR_KINDS[validator] is not ValidatorKind.OWNABLE or validator in OWNABLE_FORMS
     )

@@ -5,9 +5,9 @@ Source: Nexus `K1Validator.validateSignatureWithData`, Startale `ECDSAValidator`
 
 from __future__ import annotations
 
-from proxy.session.signers.secp256k1 import HALF_ORDER, SIGNATURE, expand_compact, recover, signed_message_hash
 from proxy.session.signers.verdict import BAD_INIT_DATA, INVALID, VALID, SignatureVerdict
 from proxy.userop.primitives import ZERO_ADDRESS, Hash32
+from proxy.userop.secp256k1 import HALF_ORDER, SIGNATURE, expand_compact, recover, signed_message_hash
 
 _COMPACT = 64
 

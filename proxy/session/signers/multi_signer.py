@@ -11,7 +11,6 @@ from typing import Final
 
 from proxy.errors import Undecodable
 from proxy.session.revert import BARE, INDEX_OUT_OF_RANGE, Revert
-from proxy.session.signers.secp256k1 import SIGNATURE, expand_compact, recover, signed_message_hash
 from proxy.session.signers.verdict import (
     INVALID,
     UNDECODABLE,
@@ -24,6 +23,7 @@ from proxy.session.signers.verdict import (
 from proxy.session.signers.webauthn import ASSERTION, check_assertion, check_assertion_v0
 from proxy.userop import abi
 from proxy.userop.primitives import ZERO_ADDRESS, Hash32
+from proxy.userop.secp256k1 import SIGNATURE, expand_compact, recover, signed_message_hash
 
 _LENGTHS: Final = {0: 20, 1: 64}
 """Bytes of a signer by its type: an address, or x(32) ‖ y(32)."""

@@ -11,10 +11,10 @@ from functools import lru_cache
 from typing import Final
 
 from proxy.errors import Undecodable
-from proxy.session.signers.secp256k1 import SIGNATURE, recover, signed_message_hash
 from proxy.session.signers.verdict import BAD_INIT_DATA, INVALID, TOO_SHORT, UNKNOWN, VALID, SignatureVerdict
 from proxy.userop import abi
 from proxy.userop.primitives import ZERO_ADDRESS, Address, Hash32
+from proxy.userop.secp256k1 import SIGNATURE, recover, signed_message_hash
 
 _MOST_SIGNATURES: Final = 64
 """Twice as many as the validator takes owners: nobody sends more, and each costs two recoveries."""

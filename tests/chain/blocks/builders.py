@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 from proxy.chain.blocks.events import REVERT_REASON, USER_OPERATION_EVENT
@@ -12,7 +12,7 @@ from proxy.chain.blocks.header import Header, bloom_of_item
 from proxy.chain.blocks.source import BlockSource, LogFilter, Transaction
 from proxy.chain.logs import Log
 from proxy.chain.session_logs import SESSION_TOPICS
-from proxy.chain.settlement.slices import BlockName, OperationMined, SessionTouched, Slice
+from proxy.chain.settlement.slices import BlockName, OperationMined, SessionTold, SessionTouched, Slice
 from proxy.errors import StateUnavailable
 from proxy.session.counters import SessionKey
 from proxy.userop import abi
@@ -235,6 +235,7 @@ class Books:
     slices: list[Slice] = field(default_factory=list)
     undone_to: list[BlockName] = field(default_factory=list)
     started_at: list[BlockName] = field(default_factory=list)
+    told_at_start: list[SessionTold] | None = None
     broken: bool = False
     cursor: BlockName | None = None
     blocks: list[BlockName] = field(default_factory=list)
@@ -270,8 +271,9 @@ class Books:
         self.slices = kept
         self.cursor = ancestor
 
-    async def start_at(self, block: BlockName, timestamp: int) -> None:
+    async def start_at(self, block: BlockName, timestamp: int, told: Sequence[SessionTold] | None = None) -> None:
         self.started_at.append(block)
+        self.told_at_start = None if told is None else list(told)
         self.blocks, self.slices, self.cursor = [block], [], block
 
     @property
@@ -284,6 +286,11 @@ class Books:
     def touched(self) -> list[SessionKey]:
         """The sessions that something stands of."""
         return [event.key for part in self.slices for event in part.events if isinstance(event, SessionTouched)]
+
+    @property
+    def told(self) -> list[SessionTold]:
+        """What stands of declared modules."""
+        return [event for part in self.slices for event in part.events if isinstance(event, SessionTold)]
 
 
 @dataclass
@@ -317,12 +324,17 @@ def _deaf(_header: Header) -> None:
 
 
 def follower_of(
-    source: BlockSource, books: Books, knows: Knowledge | None = None, heard: Callable[[Header], None] = _deaf
+    source: BlockSource,
+    books: Books,
+    knows: Knowledge | None = None,
+    heard: Callable[[Header], None] = _deaf,
+    *,
+    modules: Collection[Address] = (SMART_SESSION,),
 ) -> BlockFollower:
     """Of the v0.7 entry point and one module."""
     return BlockFollower(
         chain_id=CHAIN_ID,
-        modules=[SMART_SESSION],
+        modules=modules,
         entry_points=[V07],
         source=source,
         taker=books,

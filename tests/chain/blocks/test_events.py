@@ -22,6 +22,7 @@ V06, V07 = ENTRY_POINTS[:2]
 SESSION_NONCE = int.from_bytes(bytes(4) + SMART_SESSION + bytes(8), "big")
 PERMISSION_ID = Hash32(word(5))
 USE = b"\0" + PERMISSION_ID + b"\x11" * 65
+HASH = Hash32(word(9))
 
 
 def _packed(sender: bytes, nonce: int, signature: bytes) -> tuple[object, ...]:
@@ -41,8 +42,10 @@ def test_the_selectors_are_those_of_the_published_contracts() -> None:
 
 def test_the_session_that_an_operation_of_a_bundle_claims_is_read() -> None:
     bundle = _bundle(_packed(STRANGER, 1, b"owner"), _packed(ACCOUNT, SESSION_NONCE, USE), _packed(ACCOUNT, 7, b""))
-    wanted = {(ACCOUNT, SESSION_NONCE), (ACCOUNT, 7), (ACCOUNT, 8)}
-    assert read_claims(bundle, V07, [SMART_SESSION], wanted) == {
+    wanted = dict.fromkeys([(ACCOUNT, SESSION_NONCE), (ACCOUNT, 7), (ACCOUNT, 8)], HASH)
+    claims = read_claims(bundle, V07, [SMART_SESSION], wanted)
+    assert claims is not None
+    assert {name: claim.permission_ids for name, claim in claims.items()} == {
         (ACCOUNT, SESSION_NONCE): (PERMISSION_ID,),
         (ACCOUNT, 7): (),
     }
@@ -50,12 +53,12 @@ def test_the_session_that_an_operation_of_a_bundle_claims_is_read() -> None:
 
 def test_a_claim_that_cannot_be_read_is_left_out() -> None:
     bundle = _bundle(_packed(ACCOUNT, SESSION_NONCE, b"\x07" + PERMISSION_ID))
-    assert read_claims(bundle, V07, [SMART_SESSION], {(ACCOUNT, SESSION_NONCE)}) == {}
+    assert read_claims(bundle, V07, [SMART_SESSION], {(ACCOUNT, SESSION_NONCE): HASH}) == {}
 
 
 def test_what_is_no_bundle_of_this_entry_point_tells_nothing() -> None:
     bundle = _bundle(_packed(ACCOUNT, SESSION_NONCE, USE))
-    wanted = {(ACCOUNT, SESSION_NONCE)}
+    wanted = {(ACCOUNT, SESSION_NONCE): HASH}
     for call_data in (b"", bundle[:-40], b"\0" + bundle, bundle + bytes(1 << 18)):
         assert read_claims(call_data, V07, [SMART_SESSION], wanted) is None
     assert read_claims(bundle, V06, [SMART_SESSION], wanted) is None
@@ -63,7 +66,7 @@ def test_what_is_no_bundle_of_this_entry_point_tells_nothing() -> None:
 
 @given(st.binary(max_size=600))
 def test_whatever_a_bundle_holds_is_read_or_not(data: bytes) -> None:
-    claims = read_claims(bytes.fromhex("765e827f") + data, V07, [SMART_SESSION], {(ACCOUNT, SESSION_NONCE)})
+    claims = read_claims(bytes.fromhex("765e827f") + data, V07, [SMART_SESSION], {(ACCOUNT, SESSION_NONCE): HASH})
     assert claims is None or set(claims) <= {(ACCOUNT, SESSION_NONCE)}
 
 

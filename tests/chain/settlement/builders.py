@@ -10,7 +10,7 @@ from proxy.chain.settlement.lookout import Lookout
 from proxy.chain.settlement.node_word import NodeWord
 from proxy.chain.settlement.patience import Patience
 from proxy.chain.settlement.settlement import Settlement
-from proxy.chain.settlement.slices import BlockName, ChainPlace, OperationMined, SessionTouched, Slice
+from proxy.chain.settlement.slices import BlockName, ChainEvent, ChainPlace, OperationMined, Slice
 from proxy.chain.settlement.taker import Taker
 from proxy.chain.witness import Fate
 from proxy.errors import StateUnavailable
@@ -92,6 +92,7 @@ class Scene:
     unreadable: bool = False
     reads_at: int = 300  # the block at which the node answers
     told: list[End] = field(default_factory=list)
+    declared: frozenset[Address] = frozenset()
     woken: int = 0
     named: list[int] = field(default_factory=list)  # blocks, by the bundler
 
@@ -112,6 +113,7 @@ class Scene:
             clock=self.clock,
             monotonic=self.monotonic,
             patience=self.patience,
+            declared=self.declared,
         )
         self.lookout = Lookout(
             self.settlement,
@@ -129,6 +131,7 @@ class Scene:
                 taker=self.taker,
                 wake=self._wake,
                 named=self.named.append,
+                declared=self.declared,
             ),
         )
 
@@ -201,9 +204,7 @@ class Scene:
 
     # what the chain tells
 
-    async def tell(
-        self, number: int, *events: OperationMined | SessionTouched, timestamp: int | None = None, branch: int = 0
-    ) -> None:
+    async def tell(self, number: int, *events: ChainEvent, timestamp: int | None = None, branch: int = 0) -> None:
         """One block with these events; the settlement begins before the first that it is told of."""
         if self.taker.cursor is None:
             await self.taker.start_at(block(number - 1, branch), 0)
@@ -217,7 +218,7 @@ class Scene:
 def a_slice(
     parent: BlockName | None,
     last: BlockName,
-    events: Sequence[OperationMined | SessionTouched] = (),
+    events: Sequence[ChainEvent] = (),
     timestamp: int = 1_000,
 ) -> Slice:
     """One that follows `parent`."""

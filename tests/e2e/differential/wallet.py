@@ -13,12 +13,12 @@ from typing import Any
 from coincurve import PrivateKey
 
 from proxy.session.addresses import SMART_SESSION
-from proxy.session.signers.secp256k1 import signed_message_hash
 from proxy.userop import abi
 from proxy.userop.arguments import selector
 from proxy.userop.entry_point import ENTRY_POINT_BY_ADDRESS
 from proxy.userop.execution import EXECUTE, Call
 from proxy.userop.primitives import Address, Hash32, keccak256, parse_address, parse_bytes, print_bytes
+from proxy.userop.secp256k1 import signed_message_hash
 from proxy.userop.user_op_hash import user_op_hash
 from proxy.userop.user_operation import UserOperation
 from tests.e2e.rig import CHAIN_ID, ENTRY_POINT, Rig

@@ -6,7 +6,11 @@ import fs from "node:fs"
 import { createRequire } from "node:module"
 import path from "node:path"
 import { ACCOUNT_FACTORY_ADDRESS, BOOTSTRAP_ADDRESS } from "@startale-scs/aa-sdk"
+import { DEFAULT_CONFIGURATIONS_BY_MEE_VERSION, MEEVersion } from "@biconomy/abstractjs"
 import { DEFAULT_CONSTANTS } from "@rhinestone/module-sdk"
+import { getValidatorAddress as ecdsaValidatorOf } from "@zerodev/ecdsa-validator"
+import { ECDSA_SIGNER_CONTRACT, SUDO_POLICY_CONTRACT } from "@zerodev/permissions"
+import { KERNEL_V3_1, KernelVersionToAddressesMap, getEntryPoint } from "@zerodev/sdk/constants"
 import { concat, encodeAbiParameters, encodeDeployData, encodeFunctionData, getCreate2Address, pad, parseAbi, zeroHash } from "viem"
 import * as at from "./addresses.mjs"
 import { rpc, sleep } from "./rpc.mjs"
@@ -42,6 +46,13 @@ async function place(address, bytecode) {
     return address
 }
 
+// For code above the limit of EIP-170, which modulekit's Kernel is: its constructor is called, not created.
+async function placeLarge(address, bytecode) {
+    await rpc(node, "anvil_setCode", [address, bytecode])
+    await rpc(node, "anvil_setCode", [address, await rpc(node, "eth_call", [{ to: address }, "latest"])])
+    return address
+}
+
 const own = (name, ...args) => encodeDeployData({ ...contracts[name], args })
 
 // A bytecode constant out of modulekit's Solidity sources.
@@ -51,6 +62,7 @@ function modulekit(file, constant) {
     if (!found) throw new Error(`${constant} is not in ${file}`)
     return `0x${found[1]}`
 }
+const kernel = (constant) => modulekit("KernelPrecompiles.sol", constant)
 const nexus = (constant) => modulekit("NexusPrecompiles.sol", constant)
 const safe = (constant) => modulekit("Safe7579Precompiles.sol", constant)
 
@@ -89,7 +101,29 @@ async function placeNexus() {
     const factory = concat([nexus("NEXUS_ACCOUNT_FACTORY_BYTECODE"), addresses(implementation, funder)])
     await place(ACCOUNT_FACTORY_ADDRESS, factory)
     await place(BOOTSTRAP_ADDRESS, own("StartaleBootstrap", bootstrap))
+    await placeBiconomy(factory, implementation, bootstrap)
     return { ownerFactory: await create2(own("OwnerFactory", ACCOUNT_FACTORY_ADDRESS, bootstrap, at.OWNABLE_VALIDATOR)) }
+}
+
+// The release of Biconomy's contracts whose account and bootstrap are the ones at hand.
+async function placeBiconomy(factory, implementation, bootstrap) {
+    const { [MEEVersion.V1_0_0]: mee } = DEFAULT_CONFIGURATIONS_BY_MEE_VERSION
+    await place(mee.factoryAddress, factory)
+    for (const [address, from] of [[mee.implementationAddress, implementation], [mee.bootStrapAddress, bootstrap]]) {
+        await rpc(node, "anvil_setCode", [address, await codeAt(from)])
+    }
+    await place(mee.validatorAddress, own("OwnerKeyValidator"))
+    await place(mee.composableModuleAddress, own("Placeholder"))
+}
+
+async function placeKernel() {
+    const { accountImplementationAddress, factoryAddress, metaFactoryAddress } = KernelVersionToAddressesMap[KERNEL_V3_1]
+    await placeLarge(accountImplementationAddress, concat([kernel("KERNEL_BYTECODE"), addresses(at.ENTRY_POINT)]))
+    await place(factoryAddress, concat([kernel("KERNEL_FACTORY_BYTECODE"), addresses(accountImplementationAddress)]))
+    await place(metaFactoryAddress, own("KernelMetaFactory"))
+    await place(ecdsaValidatorOf(getEntryPoint("0.7"), KERNEL_V3_1), own("OwnerKeyValidator"))
+    await place(ECDSA_SIGNER_CONTRACT, own("PermissionSigner"))
+    await place(SUDO_POLICY_CONTRACT, own("AllowAllPermissionPolicy"))
 }
 
 async function placeSafe() {
@@ -113,5 +147,6 @@ async function placeTargets() {
 await placeEntryPoint()
 await placeSmartSessions()
 const deployed = { ...(await placeNexus()), ...(await placeSafe()) }
+await placeKernel()
 await placeTargets()
 fs.writeFileSync(out, JSON.stringify(deployed, null, 2))

@@ -2,7 +2,7 @@
 // of what the bundler was and was not asked.
 //   node rig/recorder.mjs PORT BUNDLER_URL OUT.jsonl
 //   POST /bundler   the bundler as it is
-//   POST /rundler   the same, but answering Rundler's fee method too, as the Startale SDK's own bundler does
+//   POST /rundler   the same, but answering what alto lacks of the methods of other vendors' bundlers, as theirs do
 //   POST /mark      {"run", "step"}: names what follows
 //   GET  /sends     how many operations were submitted so far
 import fs from "node:fs"
@@ -10,14 +10,22 @@ import http from "node:http"
 
 const [port, bundler, out] = process.argv.slice(2)
 const PRIORITY_FEE = "0x3b9aca00"
+const FEES = { maxFeePerGas: "0x77359400", maxPriorityFeePerGas: PRIORITY_FEE }
+const TIERS = { slow: FEES, standard: FEES, fast: FEES }
+const LACKING = {
+    rundler_maxPriorityFeePerGas: PRIORITY_FEE,
+    biconomy_getGasFeeValues: TIERS,
+    biconomy_getUserOperationStatus: { state: "PENDING" },
+    zd_getUserOperationGasPrice: TIERS
+}
 let mark = { run: "", step: "" }
 let seq = 0
 let sends = 0
 
 async function ask(path, body, contentType) {
     const request = JSON.parse(body)
-    if (path === "/rundler" && request.method === "rundler_maxPriorityFeePerGas") {
-        const response = { jsonrpc: "2.0", id: request.id, result: PRIORITY_FEE }
+    if (path === "/rundler" && request.method in LACKING) {
+        const response = { jsonrpc: "2.0", id: request.id, result: LACKING[request.method] }
         return { status: 200, text: JSON.stringify(response), request, response, answeredHere: true }
     }
     const upstream = await fetch(bundler, { method: "POST", headers: { "content-type": contentType }, body })

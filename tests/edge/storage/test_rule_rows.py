@@ -16,6 +16,7 @@ from proxy.edge.storage import housekeeping
 from proxy.edge.storage.store import Store
 from proxy.judge.counts import CountKey, OutcomeLesson, Row, WindowCharge
 from proxy.judge.rule import Sliding
+from proxy.ledger.counting_time import CountingTime, KeptTime
 from proxy.ledger.reservation import Reservation
 from proxy.ledger.rule_counts import RuleCounts
 from tests.ledger.builders import reservation
@@ -45,7 +46,7 @@ async def test_requests_and_rows_of_rejections_are_handed_over_at_the_latest_whe
     counts = RuleCounts()
     counts.rate(KEY, HOUR, 1, 9, time.time())
     counts.learn_now(OutcomeLesson(key=OTHER), time.time(), success=False)
-    task = asyncio.create_task(housekeeping.save_counts(counts, store))
+    task = asyncio.create_task(housekeeping.save_counts(counts, CountingTime(time.time, time.monotonic), store))
     await asyncio.sleep(0)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
@@ -64,3 +65,14 @@ async def test_counts_of_rules_that_are_gone_and_of_windows_long_over_leave_the_
     assert len(store.rule_rows().buckets) == 2
     await store.keep_only([KEY.rule])
     assert [row.key for row in store.rule_rows().buckets] == [KEY]
+
+
+async def test_the_time_that_rules_count_by_outlives_the_process(store: Store, tmp_path: Path) -> None:
+    assert store.kept_time() is None
+    counting = CountingTime(lambda: 1_700_000_000.0, lambda: 5.0, boot="b")
+    task = asyncio.create_task(housekeeping.save_counts(RuleCounts(), counting, store))
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await store.keep_only([])
+    assert store.kept_time() == KeptTime("b", 1_699_999_995.0)

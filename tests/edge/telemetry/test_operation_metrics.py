@@ -24,6 +24,7 @@ def test_every_series_is_there_at_zero_before_anything_happens(registry: Collect
     HealthMetrics(registry, ["soc"])
     assert {value(registry, "operations_ended_total", chain="soneium", cause=cause) for cause in CAUSES} == {0}
     assert {value(registry, "past_gate_total", chain="soneium", what=what) for what in PAST_GATE} == {0}
+    assert value(registry, "enforced_elsewhere_total", chain="soneium", product="kernel_permission") == 0
     assert {value(registry, "queue_depth", queue=queue) for queue in QUEUES} == {0}
     assert {value(registry, "happenings_total", kind=kind) for kind in HappeningKind} == {0}
     assert {value(registry, "alerts_sent_total", sink="soc", result=result) for result in Sent} == {0}

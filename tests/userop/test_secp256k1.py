@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.session.signers.secp256k1 import expand_compact, recover
 from proxy.userop.primitives import ZERO_ADDRESS
+from proxy.userop.secp256k1 import expand_compact, recover
 from tests.session.signers.keys import HASH, ORDER, Key, compact
 
 FIRST = Key(1)

@@ -1,0 +1,91 @@
+"""The time by which rules count: the time of day, as long as the monotonic clock agrees with it.
+
+A time of day that jumps would empty windows, or fill them for longer than they last. So what is counted goes on by the
+monotonic clock when the two disagree, across a restart too as long as the machine was not booted anew, until somebody
+else agrees with the time of day: the blocks of a chain that is followed, or a day in which it stayed as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+SLACK_SECONDS: Final = 2.0
+"""Two clocks that differ by less agree."""
+_WITNESS_SECONDS: Final = 60.0
+"""A block's time may be so far from the time of day, and speaks for it."""
+_PROBATION_SECONDS: Final = 86_400.0
+
+
+class KeptTime(NamedTuple):
+    """What a restart has to know: in which life of the machine it was, and the time counted by less the monotonic one,
+    in seconds."""
+
+    boot: str
+    offset: float
+
+
+class CountingTime:
+    """`clock` gives unix seconds, `monotonic` seconds that nobody sets. `boot` names the life of the machine, empty
+    where that is not known; `kept` is what the process before this one left. `told` hears by how much the time of day
+    is astray, and with 0 that it is followed again.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        monotonic: Callable[[], float],
+        *,
+        boot: str = "",
+        kept: KeptTime | None = None,
+        told: Callable[[float], None] = lambda _: None,
+    ) -> None:
+        self._clock = clock
+        self._monotonic = monotonic
+        self._boot = boot
+        self._told = told
+        self._offset = clock() - monotonic()
+        self._astray = 0.0
+        self._since = monotonic()
+        if kept is not None and boot and kept.boot == boot:
+            self._offset = kept.offset
+            self.of(clock())
+
+    @property
+    def kept(self) -> KeptTime:
+        """For the next process."""
+        return KeptTime(self._boot, self._offset)
+
+    def now(self) -> float:
+        """The time to count by, unix seconds."""
+        return self.of(self._clock())
+
+    def of(self, unix_time: float) -> float:
+        """The same, for a time of day that was just read."""
+        monotonic = self._monotonic()
+        astray = unix_time - monotonic - self._offset
+        if abs(astray) <= SLACK_SECONDS:
+            self._follow(unix_time, monotonic)
+            return unix_time
+        if abs(astray - self._astray) > SLACK_SECONDS:
+            self._astray, self._since = astray, monotonic
+            self._told(astray)
+        if monotonic - self._since >= _PROBATION_SECONDS:
+            self._follow(unix_time, monotonic)
+            return unix_time
+        return monotonic + self._offset
+
+    def confirmed(self, block_time: float) -> None:
+        """A block of this time (unix seconds) has just come."""
+        unix_time, monotonic = self._clock(), self._monotonic()
+        counted = self.of(unix_time)
+        if abs(block_time - unix_time) <= _WITNESS_SECONDS:
+            self._follow(unix_time, monotonic)
+        elif abs(block_time - counted) <= _WITNESS_SECONDS:
+            self._since = monotonic  # it speaks against the time of day
+
+    def _follow(self, unix_time: float, monotonic: float) -> None:
+        self._offset = unix_time - monotonic
+        if self._astray:
+            self._astray = 0.0
+            self._told(0.0)

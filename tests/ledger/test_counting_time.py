@@ -1,0 +1,135 @@
+"""What rules count goes on by the monotonic clock when the time of day jumps: nothing leaves its window early, also
+across a restart, and a time of day that others agree with is followed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.judge.counts import CountKey, WindowCharge
+from proxy.judge.rule import Sliding
+from proxy.ledger.counting_time import CountingTime, KeptTime
+from proxy.ledger.memory import MemoryLedger
+from proxy.ledger.reservation import NonceSlot
+from proxy.ledger.rule_counts import RuleCounts
+from tests.ledger.builders import reservation
+
+KEY = CountKey(b"r" * 16, b"one")
+QUARTER, DAY = 900.0, 86_400.0
+
+
+@dataclass
+class Machine:
+    unix: float = 1_700_000_000.0
+    monotonic: float = 5_000.0
+    told: list[float] = field(default_factory=list)
+
+    def pass_(self, seconds: float) -> None:
+        self.unix += seconds
+        self.monotonic += seconds
+
+    def counting(self, kept: KeptTime | None = None, boot: str = "b") -> CountingTime:
+        return CountingTime(lambda: self.unix, lambda: self.monotonic, boot=boot, kept=kept, told=self.told.append)
+
+
+@pytest.mark.parametrize("jump", [QUARTER, -QUARTER, DAY, -DAY, 3.0])
+def test_a_time_of_day_that_jumps_is_told_once_and_not_counted_by(jump: float) -> None:
+    machine = Machine()
+    counting = machine.counting()
+    before = counting.now()
+    machine.unix += jump
+    for _ in range(5):
+        machine.pass_(10)
+        counting.now()
+    assert counting.now() == before + 50
+    assert machine.told == [jump]
+
+
+def test_small_steps_of_the_time_service_are_followed() -> None:
+    machine = Machine()
+    counting = machine.counting()
+    for step in (1.5, -1.5, 0.2):
+        machine.pass_(100)
+        machine.unix += step
+        assert counting.now() == machine.unix
+    assert machine.told == []
+
+
+def test_a_jump_that_is_taken_back_leaves_no_trace() -> None:
+    machine = Machine()
+    counting = machine.counting()
+    machine.unix += DAY
+    counting.now()
+    machine.unix -= DAY
+    assert counting.now() == machine.unix
+    assert machine.told == [DAY, 0.0]
+
+
+@pytest.mark.parametrize("jump", [QUARTER, -DAY])
+def test_a_restart_goes_on_counting_where_the_process_before_was(jump: float) -> None:
+    machine = Machine()
+    counting = machine.counting()
+    machine.unix += jump
+    before, kept = counting.now(), counting.kept
+    machine.pass_(30)
+    assert machine.counting(kept).now() == before + 30
+    assert machine.told == [jump, jump]
+    # of what happened while the machine was off nobody can tell
+    assert machine.counting(kept, boot="another").now() == machine.unix
+    assert machine.counting(kept._replace(boot=""), boot="").now() == machine.unix
+
+
+def test_a_jump_while_the_gate_was_down_is_found_out_at_the_start() -> None:
+    machine = Machine()
+    kept = machine.counting().kept
+    machine.pass_(30)
+    machine.unix += QUARTER
+    assert machine.counting(kept).now() == machine.unix - QUARTER
+    assert machine.told == [QUARTER]
+
+
+def test_a_time_of_day_that_a_chain_agrees_with_is_followed() -> None:
+    machine = Machine()
+    counting = machine.counting()
+    machine.unix += QUARTER  # the machine was asleep
+    counting.now()
+    counting.confirmed(machine.unix - 12)
+    assert counting.now() == machine.unix
+    assert machine.told == [QUARTER, 0.0]
+
+
+def test_a_time_of_day_that_stays_is_followed_after_a_day_unless_a_chain_speaks_against_it() -> None:
+    machine = Machine()
+    counting = machine.counting()
+    machine.unix += QUARTER
+    for _ in range(48):
+        machine.pass_(3_600)
+        counting.confirmed(machine.unix - QUARTER - 5)
+    assert counting.now() == machine.unix - QUARTER
+    machine.pass_(DAY)
+    assert counting.now() == machine.unix
+
+
+@given(st.lists(st.tuples(st.floats(0, 500), st.sampled_from([0.0, 0.0, QUARTER, -QUARTER, DAY, -DAY])), max_size=40))
+def test_whatever_the_time_of_day_does_an_amount_counts_for_its_window_and_no_shorter(
+    steps: list[tuple[float, float]],
+) -> None:
+    machine = Machine()
+    counts = RuleCounts(machine.counting().of)
+    ledger, slot = MemoryLedger(counts), NonceSlot(1, b"\1" * 20, b"\2" * 20, 1)  # type: ignore[arg-type]  # addresses
+    window = Sliding(600)
+    charge = WindowCharge(key=KEY, window=window, amount=5, limit=10, binding=True, lasting=False)
+    ledger.conclude(replace(reservation(1, 1), rule_charges=(charge,)), machine.unix, success=True)
+    began = machine.monotonic
+    for seconds, jump in steps:
+        machine.pass_(seconds)
+        machine.unix += jump
+        total = ledger.counts(slot, machine.unix).total(KEY, window)
+        passed = machine.monotonic - began
+        if passed < 600:
+            assert total == 5
+        if passed > 610:
+            assert total == 0
