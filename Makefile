@@ -7,7 +7,7 @@ PYTHON_READY := $(VENV)/.ready
 ONCE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup node-packages test test-clocks lint format demo bench soak fuzz-cost fuzz audit sbom clean
+.PHONY: help setup node-packages test test-clocks lint format demo differential bench soak fuzz-cost fuzz audit sbom clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ walk: setup ## what ops live by, on the live rig: Prometheus, Alertmanager and t
 
 bench: setup ## beside aiohttp, nginx, haproxy and lean proxies: requests/s, latency, CPU, by kind, part and depth; QUICK=1
 	@$(IN_VENV)/python -m tests.bench
+
+differential: setup ## seeded operations put to accounts and to the gate's judging: SEEDS=1-10, 120 of each
+	@$(IN_VENV)/python -m tests.e2e.differential $(or $(SEEDS),1-10)
 
 soak: setup ## mixed load for SECONDS=n: memory, tasks, sockets and files stay flat
 	@$(IN_VENV)/python -m tests.bench.soak --seconds $(or $(SECONDS),120)

@@ -221,25 +221,31 @@ FAMILIES: Mapping[str, Callable[[int, Wallet], Terms]] = {
 }
 SPONSORED = frozenset({"sponsored", "sponsored in vain", "wide"})
 
+THRESHOLDS: Mapping[str, tuple[int, int]] = {"one of two keys": (2, 1), "two of three keys": (3, 2)}
+"""Sessions of several keys of which not all have to sign: how many there are, and how many have to."""
+
 _salts = count(1)
 
 
 def make_grant(name: str, wallet: Wallet, now: int, keys: Sequence[PrivateKey]) -> Grant:
     """A session of that family, not granted yet. `now` in unix seconds. Two keys where the family wants two."""
-    policies, actions, menu, limits = FAMILIES[name](now, wallet)
-    holders = tuple(sorted(keys[:2], key=address_of)) if name == "two keys" else (keys[0],)
+    policies, actions, menu, limits = (FAMILIES.get(name) or _plain)(now, wallet)
+    listed, threshold = THRESHOLDS.get(name, (2, 2) if name == "two keys" else (1, 1))
+    holders = tuple(sorted(keys[:listed], key=address_of))
     session = SessionData(
         session_validator=OWNABLE_BETA if name == "beta validator" else OWNABLE,
-        session_validator_init_data=owners(*holders),
+        session_validator_init_data=owners(*holders, threshold=threshold),
         salt=Hash32(word(next(_salts))),
         user_op_policies=policies,
         actions=actions,
         permit_erc4337_paymaster=name in SPONSORED,
     )
-    return Grant(name, wallet, session, holders, menu, {key: Budget(limit) for key, limit in limits.items()})
+    return Grant(
+        name, wallet, session, holders[-threshold:], menu, {key: Budget(limit) for key, limit in limits.items()}
+    )
 
 
-def owners(*keys: PrivateKey) -> bytes:
-    """OwnableValidator: all of them have to sign."""
+def owners(*keys: PrivateKey, threshold: int) -> bytes:
+    """OwnableValidator: so many of them have to sign."""
     listed = [address_of(key) for key in keys]
-    return abi.encode(abi.tuple_of(abi.UINT256, abi.list_of(abi.ADDRESS)), [len(listed), listed])
+    return abi.encode(abi.tuple_of(abi.UINT256, abi.list_of(abi.ADDRESS)), [threshold, listed])

@@ -115,6 +115,15 @@ class Wallet:
         return Call(self.address, 0, arguments("installModule(uint256,address,bytes)", types, 1, SMART_SESSION, b""))
 
 
+@dataclass
+class SafeWallet(Wallet):
+    """A Safe7579 account: the validator stands first in its nonces."""
+
+    def operation(self, call_data: bytes, *, validator: Address = SMART_SESSION, **changes: Any) -> UserOperation:
+        nonce = int.from_bytes(validator + next(self.lanes).to_bytes(4, "big") + bytes(8), "big")
+        return super().operation(call_data, validator=validator, **{"nonce": nonce, **changes})
+
+
 def open_wallet(rig: Rig, owner: PrivateKey) -> Wallet:
     """Creates the account and gives it ether and tokens."""
     factory = rig.deployed["ownerFactory"]
@@ -129,10 +138,10 @@ def open_wallet(rig: Rig, owner: PrivateKey) -> Wallet:
     return Wallet(account, owner)
 
 
-def transact(rig: Rig, to: str, data: bytes) -> None:
-    """A plain transaction of the chain's funder."""
-    funder = rpc(rig.node, "eth_accounts")["result"][0]
-    transaction = {"from": funder, "to": to, "data": print_bytes(data), "gas": hex(5_000_000)}
+def transact(rig: Rig, to: str, data: bytes, *, sender: str | None = None, gas: int = 5_000_000) -> None:
+    """A plain transaction of the chain's funder, or of an account that may be impersonated."""
+    sender = sender or rpc(rig.node, "eth_accounts")["result"][0]
+    transaction = {"from": sender, "to": to, "data": print_bytes(data), "gas": hex(gas)}
     sent = rpc(rig.node, "eth_sendTransaction", transaction)["result"]
     for _ in range(500):
         receipt = rpc(rig.node, "eth_getTransactionReceipt", sent)["result"]
