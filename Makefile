@@ -55,8 +55,8 @@ differential: setup ## seeded operations put to accounts and to the gate's judgi
 soak: setup ## mixed load for SECONDS=n: memory, tasks, sockets and files stay flat
 	@$(IN_VENV)/python -m tests.bench.soak --seconds $(or $(SECONDS),120)
 
-fuzz-cost: setup ## look for requests that cost more than they may; ROUNDS=n for longer, SEED=n for other ones
-	@$(IN_VENV)/python -m tests.cost.search $(or $(ROUNDS),2000) $(or $(SEED),1)
+fuzz-cost: setup ## look for requests that cost more than they may; ROUNDS=n, SEED=n, RULES=n
+	@$(IN_VENV)/python -m tests.cost.search $(or $(ROUNDS),2000) $(or $(SEED),1) $(or $(RULES),10000)
 
 .venv-fuzz/.ready: requirements-dev.lock tests/fuzz/requirements.txt
 	$(PYTHON) -m venv .venv-fuzz

@@ -79,8 +79,12 @@ class Admission:
         Never raises for what is wrong with the operation or the world: that is what a rejection is for.
         """
         heard = await self._hear(op, entry_point, purpose, request)
-        # nothing gives way from here on: the verdicts, the rules' counts and the reservation are one step
-        return self._conclusion.draw(op, entry_point, heard, purpose, request)
+        if heard.operation is not None and heard.operation.budget.is_drawn_upon:
+            await asyncio.sleep(0)  # as above
+        ahead = await self._conclusion.look_ahead(op, entry_point, heard, request)
+        # nothing gives way from here on: the rules' counts and the reservation are one step, which holds the verdict
+        # against what is known of the session and in flight by now
+        return self._conclusion.draw(op, entry_point, heard, purpose=purpose, request=request, ahead=ahead)
 
     async def _hear(self, op: UserOperation, entry_point: EntryPoint, purpose: Purpose, request: Arrival) -> Heard:
         """What the chain and the session say."""
@@ -251,15 +255,20 @@ class Admission:
         if in_order and not looked and not isinstance(fit, Reason):
             gap = await self._gap(operation)
             fit = await hearing.fit() if gap is None else gap
+        revision = self._registry.revision(key)
         # again: it may have been frozen while others were asked
         if (frozen := self.frozen(operation)) is not None:
             return Heard(verdict=Reject((frozen,)), operation=operation)
         if isinstance(fit, Reason):
             fit = self._with_word_on_key(operation, claim, fit, purpose)
-            return Heard(verdict=Reject((fit,)), operation=operation, session=key, grounds=hearing.grounds)
+            return Heard(
+                verdict=Reject((fit,)), operation=operation, session=key, grounds=hearing.grounds, revision=revision
+            )
         self._tell_of_gap(operation, key, purpose)
         allowed = Allow(fit.notes, fit.waived)
-        return Heard(verdict=allowed, operation=operation, session=key, fit=fit, grounds=hearing.grounds)
+        return Heard(
+            verdict=allowed, operation=operation, session=key, fit=fit, grounds=hearing.grounds, revision=revision
+        )
 
     def _is_held_to_order(self, purpose: Purpose) -> bool:
         is_known = self._sources.order is not None

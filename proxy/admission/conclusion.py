@@ -1,10 +1,11 @@
 """The end of a judgement, in one step: the chain's verdict, the rules', and what is held for both.
 
-Nothing here waits for anybody, so that no other operation comes between a count that was read and what is held.
+Nothing waits for anybody then, so that no other operation comes between a count that was read and what is held.
 """
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
@@ -15,8 +16,8 @@ from proxy.admission.judgement import Judgement
 from proxy.admission.sources import Purpose, Sources
 from proxy.errors import Code, Reason
 from proxy.judge.counts import OutcomeLesson
-from proxy.judge.evaluate import NOTHING, RulesFinding
-from proxy.judge.facts import ALLOWED
+from proxy.judge.evaluate import NOTHING, RuleJudge, RulesFinding, RulesLook
+from proxy.judge.facts import ALLOWED, Facts
 from proxy.judge.reading import Arrival, Background, facts_of
 from proxy.judge.rule import Fail, Per, Rate
 from proxy.judge.verdict import Allow, Reject, Verdict
@@ -33,20 +34,34 @@ from proxy.userop.user_operation import UserOperation
 
 UNNAMED_REQUEST: Final = Arrival(chain="", client="", method="")
 
+_RULES_AT_ONCE: Final = 100
+"""Rules that are asked before others are let on."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heard:
-    """What the chain and the session say. `fit` is there for a session's operation that both take."""
+    """What the chain and the session say. `fit` is there for a session's operation that both take, `revision` that of
+    the session they judged by."""
 
     verdict: Verdict
     operation: DecodedOperation | None = None
     session: SessionKey | None = None
     fit: Fit | None = None
     grounds: Grounds | None = None
+    revision: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LookedAhead:
+    """What many rules said of an operation by itself, piece by piece, and the background they said it against."""
+
+    judge: RuleJudge
+    look: RulesLook
+    background: Background
 
 
 class Conclusion:
-    """Draws the judgement from what was heard. Never waits."""
+    """Draws the judgement from what was heard, in one step."""
 
     def __init__(self, sources: Sources) -> None:
         self._chain_id = sources.terms.chain_id
@@ -56,26 +71,48 @@ class Conclusion:
         self._rules = sources.rules
         self._clock = sources.clock
 
+    async def look_ahead(
+        self, op: UserOperation, entry_point: EntryPoint, heard: Heard, request: Arrival
+    ) -> LookedAhead | None:
+        """Ask what rules ask of the operation alone, letting others on in between. `None` where rules are few."""
+        judge = self._rules()
+        if judge is None or judge.size <= _RULES_AT_ONCE:
+            return None
+        slot = NonceSlot(self._chain_id, entry_point.address, op.sender, op.nonce)
+        background = self._standing(heard, slot, _wanted(heard))
+        facts = self._facts(op, entry_point, heard, request=request, background=background, judge=judge)
+        look = judge.look(facts, None if heard.operation is None else heard.operation.budget)
+        while look.go_on(_RULES_AT_ONCE):  # noqa: ASYNC110  # nothing is waited for: others are let on
+            await asyncio.sleep(0)
+        return LookedAhead(judge, look, background)
+
     def draw(
-        self, op: UserOperation, entry_point: EntryPoint, heard: Heard, purpose: Purpose, request: Arrival
+        self,
+        op: UserOperation,
+        entry_point: EntryPoint,
+        heard: Heard,
+        *,
+        purpose: Purpose,
+        request: Arrival,
+        ahead: LookedAhead | None,
     ) -> Judgement:
-        """The judgement; see `Admission.judge`."""
-        now = self._clock()
+        """The judgement; see `Admission.judge`. What was found ahead counts if nothing has changed since."""
         slot = NonceSlot(self._chain_id, entry_point.address, op.sender, op.nonce)
         charges = _wanted(heard)
         bringer = _bringer(heard, purpose, request)
-        judge = self._rules()
-        facts = facts_of(
-            op,
-            entry_point,
-            self._chain_id,
-            heard.operation,
-            request=request,
-            standing=self._standing(heard, slot, charges),
-            now=now,
-            asked=frozenset() if judge is None else judge.asked,
-        )
-        finding = NOTHING if judge is None else judge.consider(facts, self._ledger.counts(slot, now, bringer))
+        judge, background = self._rules(), self._standing(heard, slot, charges)
+        finding, look = NOTHING, None
+        if ahead is not None and ahead.judge is judge and ahead.background == background:
+            look = ahead.look
+        elif judge is not None:
+            facts = self._facts(op, entry_point, heard, request=request, background=background, judge=judge)
+            look = judge.look(facts, None if heard.operation is None else heard.operation.budget)
+        else:
+            facts = self._facts(op, entry_point, heard, request=request, background=background, judge=None)
+        if look is not None:
+            facts = look.facts
+            finding = look.finding(self._ledger.counts(slot, facts.unix_time, bringer))
+        now = facts.unix_time
         verdict = heard.verdict
         if isinstance(verdict, Allow) and (rejections := finding.rejections):
             told = bringer is None or purpose is Purpose.EXPLAIN
@@ -94,6 +131,27 @@ class Conclusion:
         if refused or purpose is not Purpose.SUBMIT or heard.operation is None:
             return judgement
         return self._reserve(judgement, heard.operation, heard, charges, bringer)
+
+    def _facts(
+        self,
+        op: UserOperation,
+        entry_point: EntryPoint,
+        heard: Heard,
+        *,
+        request: Arrival,
+        background: Background,
+        judge: RuleJudge | None,
+    ) -> Facts:
+        return facts_of(
+            op,
+            entry_point,
+            self._chain_id,
+            heard.operation,
+            request=request,
+            standing=background,
+            now=self._clock(),
+            asked=frozenset() if judge is None else judge.asked,
+        )
 
     def _standing(self, heard: Heard, slot: NonceSlot, charges: tuple[Charge, ...]) -> Background:
         """What is in flight beside the operation, and how full its session's limits become."""
@@ -178,11 +236,10 @@ class Conclusion:
         return replace(judgement, verdict=Reject((reason,)))
 
     def _basis(self, heard: Heard, charges: tuple[Charge, ...], bringer: Bringer | None) -> Basis:
-        """What the verdict rests on, in values: nothing has given way since it was drawn."""
-        session = heard.session
+        """What the verdict rests on, in values."""
         return Basis(
             used={charge.counter: self._used(heard, charge.counter) for charge in charges},
-            revision=None if session is None else self._registry.revision(session),
+            revision=heard.revision,
             bringer=bringer,
         )
 

@@ -40,13 +40,20 @@ from proxy.judge.rule import (
     Streak,
     Window,
 )
+from proxy.userop.budget import COUNT, Budget
+
+_STEPS_OF_A_MEASURE: Final = 4
 
 
-def answer(asked: CheckQuestion, check: Check) -> CheckOutcome:
-    """What a check says. One operation that would be counted in too many places is told by no count."""
+def answer(asked: CheckQuestion, check: Check, budget: Budget) -> CheckOutcome:
+    """What a check says. One operation that would be counted in too many places is told by no count. Raises
+    `Overspent` when looking at them all takes more than `budget` has."""
     if not isinstance(check, Schedule):
         of = check.of if isinstance(check, Limit | FirstSeen) else None
-        if spread(asked.facts, check.per, of) > MOST_PLACES:
+        budget.draw_steps(_STEPS_OF_A_MEASURE * (len(asked.facts.calls) + len(asked.facts.moves)))
+        places = spread(asked.facts, check.per, of)
+        budget.draw(COUNT * min(places, MOST_PLACES))
+        if places > MOST_PLACES:
             return CheckOutcome(
                 answer=CheckAnswer.UNKNOWN, sentence=f"it would be counted in more than {MOST_PLACES} places"
             )

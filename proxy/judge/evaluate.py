@@ -2,11 +2,13 @@
 
 Precedence: reject beats alert beats shadow; among rejections the gravest severity, then the order of the files. The
 gate's own mode is a ceiling on the mode of each rule. No rule sees what another said, so the order in which they are
-asked changes nothing.
+asked changes nothing, but for an operation that describes more work than is done for one: what its budget does not pay
+for is not known of it, and each rule's `fail` decides.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
@@ -14,22 +16,17 @@ from proxy.errors import Code, Reason, StateUnavailable
 from proxy.judge.asked import Allowed, CheckAnswer, CheckOutcome, CheckQuestion
 from proxy.judge.checks import answer
 from proxy.judge.counts import CountKey, Counts, Lesson, RuleCharge, WindowCharge
-from proxy.judge.expression import Expression
-from proxy.judge.facts import Facts, GrantFacts
-from proxy.judge.match import UNKNOWN_ASSET, Index, Test, matcher
-from proxy.judge.rule import Fail, Limit, Match, Rate, Rule, Ruleset
+from proxy.judge.facts import Facts
+from proxy.judge.match import Candidates, Index
+from proxy.judge.prepared import PreparedRule, concerned, expressions_of, fits, prepare, rank_of, sentence_of, teaches
+from proxy.judge.rule import Check, Fail, Limit, Rate, Rule, Ruleset
 from proxy.judge.tokens import Asset
 from proxy.judge.verdict import Mode
 from proxy.session.units import Unit
-from proxy.userop.primitives import Address, Selector, print_bytes
+from proxy.userop.budget import HIT, Budget, Overspent
+from proxy.userop.primitives import Address, Selector
 
-_RANK: Final = {mode: rank for rank, mode in enumerate((Mode.OFF, Mode.SHADOW, Mode.ALERT, Mode.ENFORCE))}
 _REMEDY: Final = "ask the operator of this gate why this rule is there, or change the operation"
-
-
-def lower(mode: Mode, ceiling: Mode) -> Mode:
-    """The weaker of two modes."""
-    return min(mode, ceiling, key=_RANK.__getitem__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +45,7 @@ class Hit:
         """What a refused caller is told; without `amounts`, nothing of what others have used of a count."""
         check = self.rule.check
         if not amounts and not self.unknown and isinstance(check, Limit | Rate) and check.window is not None:
-            sentence = f"rule {self.rule.id}: {_sentence(self.rule)}"
+            sentence = f"rule {self.rule.id}: {sentence_of(self.rule)}"
             return replace(self.reason(), sentence=sentence, wanted=None, got=None)
         return Reason(
             code=Code.RATE_LIMITED if isinstance(self.rule.check, Rate) else Code.RULE_REJECTED,
@@ -97,7 +94,14 @@ NOTHING: Final = RulesFinding()
 class RuleJudge(Protocol):
     """Whoever holds rules against operations."""
 
-    def consider(self, facts: Facts, counts: Counts) -> RulesFinding:
+    @property
+    def size(self) -> int:
+        """See `Judge`."""
+
+    def look(self, facts: Facts, budget: Budget | None = None) -> RulesLook:
+        """See `Judge`."""
+
+    def consider(self, facts: Facts, counts: Counts, budget: Budget | None = None) -> RulesFinding:
         """See `Judge`."""
 
     def rule_of(self, key: CountKey) -> Rule | None:
@@ -112,26 +116,13 @@ class RuleJudge(Protocol):
 
 
 _UNTOLD: Final = "what it asks for cannot be told of this operation"
+_TOO_DEAR: Final = "finding out takes more work than is done for one operation"
+_MOST_TOO_DEAR: Final = 32
+"""After so many rules that an operation's budget did not pay for none is asked any more, and no more are told."""
 
 
 def _nothing_allowed(_rule: str, _mark: bytes, _now: float) -> bool:
     return False
-
-
-@dataclass(slots=True)
-class _Prepared:
-    """A rule made ready: what is the same for every operation is worked out once.
-
-    `match` and `fits` take in what may be one of the assets that the rule names; `surely` says whether it is one.
-    """
-
-    rule: Rule
-    mode: Mode
-    match: Match
-    fits: Test
-    surely: Test | None
-    exempt: tuple[tuple[Test, Expression | None, float | None], ...]
-    per_grant: bool  # it is asked once for each session that is granted
 
 
 class Judge:
@@ -139,18 +130,19 @@ class Judge:
 
     def __init__(self, ruleset: Ruleset, *, ceiling: Mode = Mode.ENFORCE, allowed: Allowed | None = None) -> None:
         self.ruleset = ruleset
-        self._allowed = allowed or _nothing_allowed
+        self.allowed = allowed or _nothing_allowed
         active = [rule for rule in ruleset.rules if rule.mode is not Mode.OFF and ceiling is not Mode.OFF]
-        self._rules = [_prepare(rule, ceiling) for rule in active]
+        self._rules = [prepare(rule, ceiling) for rule in active]
         self._index = Index([prepared.match for prepared in self._rules])
         self._asked = frozenset(
-            function
-            for rule in active
-            for each in _expressions(rule)
-            if each is not None
-            for function in each.functions
+            function for rule in active for each in expressions_of(rule) for function in each.functions
         )
         self._by_identity = {rule.identity: rule for rule in active}
+
+    @property
+    def size(self) -> int:
+        """How many rules are in force."""
+        return len(self._rules)
 
     def rule_of(self, key: CountKey) -> Rule | None:
         """The rule that a count is kept for."""
@@ -167,114 +159,115 @@ class Judge:
         place = None if listed is None else listed.on(chain_id)
         return None if listed is None or place is None else Unit(listed.symbol, place.decimals)
 
-    def consider(self, facts: Facts, counts: Counts) -> RulesFinding:
+    def consider(self, facts: Facts, counts: Counts, budget: Budget | None = None) -> RulesFinding:
         """What the rules say. `counts` is bound to the moment of the facts and to the place of the operation's nonce.
 
-        Never raises for what a count or a fact cannot tell: that is what a rule's `fail` is for.
+        Never raises for what a count or a fact cannot tell, or what `budget` (that of one operation) does not pay for:
+        that is what a rule's `fail` is for.
         """
-        positions = self._index.candidates(facts)
-        if not positions:
-            return NOTHING
-        gathered = _Gathered()
-        for position in positions:
-            prepared = self._rules[position]
-            if prepared.fits(facts):
-                self._ask(prepared, facts, counts, gathered)
-        return gathered.finding()
+        return self.look(facts, budget).finding(counts)
 
-    def _ask(self, prepared: _Prepared, facts: Facts, counts: Counts, gathered: _Gathered) -> None:
+    def look(self, facts: Facts, budget: Budget | None = None) -> RulesLook:
+        """The same in two steps, the longer of which may be taken piece by piece."""
+        return RulesLook(
+            self, self._rules, self._index.candidates(facts), facts, Budget() if budget is None else budget
+        )
+
+
+class RulesLook:
+    """The rules asked of one operation: first what it says by itself, then what was counted.
+
+    They are paid from the operation's budget. What a rule would take of an operation of one call is its own to spend;
+    of the rules that come with each of many calls that is divided among the calls.
+    """
+
+    def __init__(
+        self, judge: Judge, rules: Sequence[PreparedRule], candidates: Candidates, facts: Facts, budget: Budget
+    ) -> None:
+        self.facts = facts
+        self._judge = judge
+        self._rules = rules
+        self._candidates = candidates
+        self._asked = 0
+        self._budget = budget
+        self._purse = Budget(0)
+        self._gathered = _Gathered()
+        self._due: list[tuple[int, Check, bool, bool]] = []  # rules with a check: are they concerned, and taught
+
+    def go_on(self, rules: int) -> bool:
+        """Ask so many rules more what the operation says by itself. Whether some are left."""
+        positions = self._candidates.positions
+        upto = self._asked + rules
+        for position in positions[self._asked : upto]:
+            prepared = self._rules[position]
+            if self._gathered.too_dear > _MOST_TOO_DEAR:
+                self._gathered.leave(prepared)
+                continue
+            self._fill_purse(position)
+            try:
+                if fits(prepared, self.facts, self._purse):
+                    self._ask(position)
+            except Overspent:
+                self._gathered.leave(prepared)
+            self._empty_purse()
+        self._asked = upto
+        return upto < len(positions)
+
+    def finding(self, counts: Counts) -> RulesFinding:
+        """What all of them say, with what was counted. Nothing gives way here."""
+        if not self._candidates.positions:
+            return NOTHING
+        self.go_on(len(self._candidates.positions))
+        for position, check, is_concerned, is_taught in self._due:
+            if (outcome := self._ask_counts(position, check, counts)) is None:
+                continue
+            if is_concerned:
+                self._gathered.take(self._rules[position], outcome)
+            if is_taught:
+                self._gathered.learn(outcome)
+        return self._gathered.finding()
+
+    def _fill_purse(self, position: int) -> None:
+        own = self._rules[position].allowance
+        if self._candidates.parts > 1 and position in self._candidates.filed:
+            own //= self._candidates.parts
+        self._purse.left = self._budget.left + own
+
+    def _empty_purse(self) -> None:
+        self._budget.left = min(self._budget.left, self._purse.left)
+
+    def _ask(self, position: int) -> None:
+        prepared = self._rules[position]
         rule = prepared.rule
-        concerned, about = _concerned(prepared, facts)
-        teaches = concerned if rule.learn is None else _teaches(prepared, facts)
-        if concerned is None:
-            gathered.fail(prepared, _UNTOLD)
-        if not (concerned or teaches):
+        is_concerned, about = concerned(prepared, self.facts, self._purse)
+        is_taught = is_concerned if rule.learn is None else teaches(prepared, self.facts, self._purse)
+        if is_concerned is None:
+            self._gathered.fail(prepared, _UNTOLD)
+        if not (is_concerned or is_taught):
             return
         if rule.check is None:
-            gathered.hits.append(Hit(rule=rule, mode=prepared.mode, sentence=about or _sentence(rule)))
+            self._purse.draw(HIT)
+            self._gathered.hits.append(Hit(rule=rule, mode=prepared.mode, sentence=about or sentence_of(rule)))
             return
-        asked = CheckQuestion(rule, facts, counts, self.ruleset.tokens, prepared.mode, self._allowed)
+        self._due.append((position, rule.check, bool(is_concerned), bool(is_taught)))
+
+    def _ask_counts(self, position: int, check: Check, counts: Counts) -> CheckOutcome | None:
+        """A check's answer, unless it cannot be told."""
+        judge, prepared = self._judge, self._rules[position]
+        if self._gathered.too_dear > _MOST_TOO_DEAR:
+            self._gathered.leave(prepared)
+            return None
+        asked = CheckQuestion(prepared.rule, self.facts, counts, judge.ruleset.tokens, prepared.mode, judge.allowed)
+        self._fill_purse(position)
         try:
-            outcome = answer(asked, rule.check)
+            return answer(asked, check, self._purse)
+        except Overspent:
+            self._gathered.leave(prepared)
         except StateUnavailable as error:
-            gathered.fail(prepared, f"what it counts cannot be told now: {error.what}")
-            return
-        if concerned:
-            gathered.take(prepared, outcome)
-        if teaches:
-            gathered.learn(outcome)
-
-
-def _prepare(rule: Rule, ceiling: Mode) -> _Prepared:
-    expressions = [rule.when, *(each.when for each in rule.exemptions)]
-    match = rule.match
-    if rule.check is None and match.moves:
-        # it fires because such a token moves: a call of which nobody knows what it moves may move it
-        match = replace(match, moves=match.moves | {UNKNOWN_ASSET})
-    return _Prepared(
-        rule=rule,
-        mode=lower(rule.mode, ceiling),
-        match=match,
-        fits=matcher(match),
-        surely=None if match is rule.match else matcher(rule.match),
-        exempt=tuple((matcher(each.match), each.when, each.until) for each in rule.exemptions),
-        per_grant=any(each is not None and each.per_grant for each in expressions),
-    )
-
-
-def _expressions(rule: Rule) -> tuple[Expression | None, ...]:
-    return rule.when, rule.learn, *(each.when for each in rule.exemptions)
-
-
-def _teaches(prepared: _Prepared, facts: Facts) -> bool:
-    """Whether the operation teaches the rule's history; what an exception takes out does not."""
-    learn = prepared.rule.learn
-    return learn is not None and learn.holds(facts, None) is True and _exempted(prepared, facts, None) is False
-
-
-def _concerned(prepared: _Prepared, facts: Facts) -> tuple[bool | None, str | None]:
-    """Whether the condition holds and no exception does; for a rule on granted sessions, and of which of them."""
-    concerned, about = _asked_of(prepared, facts)
-    if concerned and prepared.surely is not None and not prepared.surely(facts):
-        return None, None
-    return concerned, about
-
-
-def _asked_of(prepared: _Prepared, facts: Facts) -> tuple[bool | None, str | None]:
-    if not prepared.per_grant:
-        return _applies(prepared, facts, None), None
-    unknown = False
-    for grant in facts.grants:
-        applies = _applies(prepared, facts, grant)
-        if applies:
-            return True, f"{_sentence(prepared.rule)} (session {print_bytes(grant.permission_id)})"
-        unknown = unknown or applies is None
-    return (None if unknown else False), None
-
-
-def _applies(prepared: _Prepared, facts: Facts, grant: GrantFacts | None) -> bool | None:
-    when = prepared.rule.when
-    holds = True if when is None else when.holds(facts, grant)
-    if holds is False:
-        return False
-    exempt = _exempted(prepared, facts, grant)
-    return False if exempt else None if exempt is None else holds
-
-
-def _exempted(prepared: _Prepared, facts: Facts, grant: GrantFacts | None) -> bool | None:
-    """Whether an exception takes the operation out."""
-    unknown = False
-    for fits, exception, until in prepared.exempt:
-        if (until is None or facts.unix_time < until) and fits(facts):
-            exempt = True if exception is None else exception.holds(facts, grant)
-            if exempt:
-                return True
-            unknown = unknown or exempt is None
-    return None if unknown else False
-
-
-def _sentence(rule: Rule) -> str:
-    return rule.description.rstrip(".")
+            self._gathered.fail(prepared, f"what it counts cannot be told now: {error.what}")
+        finally:
+            self._empty_purse()
+        return None
 
 
 class _Gathered:
@@ -287,8 +280,20 @@ class _Gathered:
         self.rates: list[WindowCharge] = []
         self.rows: list[CountKey] = []
         self.opened: list[str] = []
+        self.too_dear = 0
+        self._gravest_left = -1
 
-    def fail(self, prepared: _Prepared, sentence: str) -> None:
+    def leave(self, prepared: PreparedRule) -> None:
+        """A rule that the operation's budget does not pay for. Of many only those are told that weigh more than what
+        is told already."""
+        self.too_dear += 1
+        rank = rank_of(prepared.mode)
+        if self.too_dear <= _MOST_TOO_DEAR or prepared.rule.fail is Fail.OPEN or rank > self._gravest_left:
+            self.fail(prepared, _TOO_DEAR)
+            if prepared.rule.fail is not Fail.OPEN:
+                self._gravest_left = max(self._gravest_left, rank)
+
+    def fail(self, prepared: PreparedRule, sentence: str) -> None:
         """A rule that cannot be answered."""
         rule = prepared.rule
         if rule.fail is Fail.OPEN:
@@ -296,7 +301,7 @@ class _Gathered:
             return
         self.hits.append(Hit(rule=rule, mode=prepared.mode, sentence=sentence, unknown=True))
 
-    def take(self, prepared: _Prepared, outcome: CheckOutcome) -> None:
+    def take(self, prepared: PreparedRule, outcome: CheckOutcome) -> None:
         """A check's answer. Of a rule that fired nothing is charged, as when it enforces; but an alert lets the
         operation out, so what it adds is counted."""
         rule = prepared.rule
@@ -310,7 +315,7 @@ class _Gathered:
                     Hit(
                         rule=rule,
                         mode=prepared.mode,
-                        sentence=outcome.sentence or _sentence(rule),
+                        sentence=outcome.sentence or sentence_of(rule),
                         wanted=outcome.wanted,
                         got=outcome.got,
                         retryable=outcome.retryable,
@@ -327,7 +332,7 @@ class _Gathered:
     def finding(self) -> RulesFinding:
         """All of it, in the order of precedence."""
         if len(self.hits) > 1:
-            self.hits.sort(key=lambda hit: (-_RANK[hit.mode], -hit.rule.severity.rank, hit.rule.order))
+            self.hits.sort(key=lambda hit: (-rank_of(hit.mode), -hit.rule.severity.rank, hit.rule.order))
         return RulesFinding(
             hits=tuple(self.hits),
             charges=tuple(self.charges),

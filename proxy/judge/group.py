@@ -16,7 +16,6 @@ MARK_BYTES: Final = 8
 
 MOST_PLACES: Final = 1_024
 """In more places no rule counts one operation: a thousand calls that pay a thousand people have a million pairs."""
-_FEW: Final = 32  # squared it is no more than that
 
 
 def groups_of(facts: Facts, per: tuple[Per, ...]) -> list[bytes]:
@@ -35,9 +34,9 @@ def join(first: bytes, second: bytes) -> bytes:
 
 
 def spread(facts: Facts, per: tuple[Per, ...], of: Of | None) -> int:
-    """In how many places a rule would count an operation, groups × things; 0 where it can only be few."""
-    if len(facts.calls) <= _FEW and len(facts.moves) <= _FEW:
-        return 0
+    """In how many places a rule would count an operation, groups × things."""
+    if len(facts.calls) <= 1 and len(facts.moves) <= 1:
+        return 1
     return prod(len(_PARTS[each](facts)) for each in per) * (1 if of is None else len(set(_THINGS[of](facts))))
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Final
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import Final, NamedTuple
 
 from proxy.judge.facts import ALLOWED, Facts
 from proxy.judge.rule import ANY_CHAIN, ANY_COIN, REJECTED, Match
@@ -171,6 +171,14 @@ def _kind_of(facts: Facts) -> _Kind:
     )
 
 
+class Candidates(NamedTuple):
+    """Positions of rules, and which of them were filed under what the operation has `parts` of."""
+
+    positions: list[int]
+    filed: Collection[int] = ()
+    parts: int = 1
+
+
 class Index:
     """The rules that may concern an operation, by their matches and in the order of the set."""
 
@@ -189,20 +197,24 @@ class Index:
             for value in getattr(match, name):
                 filed.setdefault(value, []).append(position)
         self._files = [(read, by_name[name]) for name, read in _FILED if name in by_name]
-        self._of_kind: dict[_Kind, list[int]] = {}
+        self._of_kind: dict[_Kind, Candidates] = {}
 
-    def candidates(self, facts: Facts) -> list[int]:
-        """Positions of the rules whose filed key fits; the rest of their match is still to be tested."""
+    def candidates(self, facts: Facts) -> Candidates:
+        """The rules whose filed key fits; the rest of their match is still to be tested."""
         kind = _kind_of(facts)
         of_kind = self._of_kind.get(kind)
         if of_kind is None:
-            of_kind = self._of_kind[kind] = [position for position, fits in self._by_kind if fits(facts)]
+            fitting = [position for position, fits in self._by_kind if fits(facts)]
+            of_kind = self._of_kind[kind] = Candidates(fitting)
         found: set[int] = set()
         for read, filed in self._files:
             for value in read(facts):
                 if (positions := filed.get(value)) is not None:
                     found.update(positions)
-        return sorted(found.union(of_kind)) if found else of_kind
+        if not found:
+            return of_kind
+        parts = max(len(facts.calls), len(facts.moves), 1)
+        return Candidates(sorted(found.union(of_kind.positions)), found, parts)
 
 
 def _least_crowded(match: Match, crowds: Counter[tuple[str, object]]) -> str | None:

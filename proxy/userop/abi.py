@@ -46,6 +46,14 @@ class _Reader:
     def word(self, at: int) -> int:
         return int.from_bytes(self.take(at, 32), "big")
 
+    def words(self, at: int, count: int) -> tuple[int, ...]:
+        """Several words in one go."""
+        if count == 0:
+            return ()
+        self.budget -= 32 * (count - 1)  # as one by one
+        data = self.take(at, 32 * count)
+        return tuple([int.from_bytes(data[start : start + 32], "big") for start in range(0, len(data), 32)])
+
     def small(self, at: int) -> int:
         """An offset or a length."""
         number = self.word(at)
@@ -144,6 +152,8 @@ def list_of(item: AbiType) -> AbiType:
         start = at + 32
         if start + count * item.head > len(reader.data):
             raise Undecodable(reader.where, f"array of {count} at {at} reaches past the end")
+        if item is UINT256:
+            return reader.words(start, count)
         return tuple(_read_member(reader, item, start, start + index * item.head) for index in range(count))
 
     def write(values: Sequence[Any]) -> bytes:

@@ -30,7 +30,7 @@ from proxy.userop.acts import (
     UserOpPoliciesEnabled,
 )
 from proxy.userop.arguments import selector
-from proxy.userop.budget import GRANT, Budget
+from proxy.userop.budget import Budget
 from proxy.userop.emissary_abi import (
     EMISSARIES,
     EMISSARY_CONFIG,
@@ -41,6 +41,7 @@ from proxy.userop.emissary_abi import (
 )
 from proxy.userop.execution import Call
 from proxy.userop.primitives import Address, Hash32, Selector
+from proxy.userop.review import draw_review, draw_review_of
 from proxy.userop.session_abi import (
     ACTION_DATA,
     ERC7739_CONTEXT,
@@ -61,13 +62,6 @@ VALIDATOR_TYPE: Final = 1
 _ADDRESSES: Final = abi.list_of(abi.ADDRESS)
 _KERNEL_VALIDATOR: Final = abi.tuple_of(abi.BYTES, abi.BYTES, abi.BYTES)
 _BYTES: Final = abi.tuple_of(abi.BYTES)
-_REVIEWED: Final = (
-    SessionsEnabled,
-    UserOpPoliciesEnabled,
-    ActionPoliciesEnabled,
-    Erc1271PoliciesEnabled,
-    EmissaryConfigSet,
-)
 _WHERE: Final = "callData"
 _INIT_DATA: Final = "initData"
 
@@ -94,8 +88,8 @@ def _sessions_after_mode(init_data: bytes, budget: Budget | None) -> tuple[Sessi
     if init_data[0] not in (1, 2):
         raise Undecodable(_INIT_DATA, f"mode byte {init_data[0]} where 1 or 2 is wanted")
     sessions = decode_sessions(init_data[1:], budget)
-    if budget is not None:
-        budget.draw(GRANT * len(sessions))
+    for session in sessions:
+        draw_review_of(budget, session)
     return sessions
 
 
@@ -121,11 +115,27 @@ def _reader(members: Sequence[abi.AbiType], build: Callable[..., Act]) -> Reader
 
     def read(module: Address, arguments: bytes, budget: Budget | None) -> Act:
         act = build(module, *abi.decode(types, arguments, _WHERE, budget))
-        if budget is not None and isinstance(act, _REVIEWED):
-            budget.draw(GRANT * (len(act.sessions) if isinstance(act, SessionsEnabled) else 1))
+        _draw_review(act, budget)
         return act
 
     return read
+
+
+def _draw_review(act: Act, budget: Budget | None) -> None:
+    match act:
+        case SessionsEnabled(sessions=sessions):
+            for session in sessions:
+                draw_review_of(budget, session)
+        case UserOpPoliciesEnabled(policies=policies):
+            draw_review(budget, policies=policies)
+        case ActionPoliciesEnabled(actions=actions):
+            draw_review(budget, actions=actions)
+        case Erc1271PoliciesEnabled(erc7739_policies=contents):
+            draw_review(budget, contents=contents)
+        case EmissaryConfigSet(enable=enable):
+            draw_review_of(budget, enable.session, enable.claim_policies)
+        case _:
+            pass
 
 
 def _installed(module: Address, arguments: bytes, budget: Budget | None) -> Act:

@@ -1,7 +1,8 @@
 """What may be spent on one operation, whoever walks it: a few bytes of it can describe a great deal of work.
 
 One budget an operation is drawn from by all that read it: wrappers opened, calls, array items, administration,
-policies asked. What is drawn is drawn before the work is done, so that past the budget an operation costs no more.
+policies asked, grants reviewed, rules. What is drawn is drawn before the work is done, so that past the budget an
+operation costs no more.
 """
 
 from __future__ import annotations
@@ -27,6 +28,21 @@ STEP: Final = 2
 """Units of one step of a policy through an expression."""
 GRANT: Final = 128
 """Units of one session granted or edited: what reviews it reads it several times."""
+REVIEWED_ACTION: Final = 16
+"""Units of each action of it, and"""
+REVIEWED_POLICY: Final = 10
+"""of each policy, with one more for"""
+REVIEWED_BYTES: Final = 48
+"""so many bytes of its configuration."""
+HIT: Final = 4
+"""Units of one rule that fires, with the words for it."""
+COUNT: Final = 5
+"""Units of one count of a rule that an operation stands in: looked up, held, written down."""
+RULES: Final = 32
+"""Units that a rule may use beyond the budget, if any operation is asked it: what ops wrote is no caller's doing."""
+
+STEPS_A_UNIT: Final = 8
+"""Small steps: one part of an expression asked of one call, one move looked at."""
 
 _BYTES_A_UNIT: Final = 32
 _LIGHT: Final = 512
@@ -62,6 +78,10 @@ class Budget:
         if units > self.left:
             raise Overspent
         self.left -= units
+
+    def draw_steps(self, steps: int) -> None:
+        """Spend so many small steps, rounded up. Raises `Overspent`."""
+        self.draw(-(-steps // STEPS_A_UNIT))
 
     def draw_read(self, size: int) -> None:
         """Spend what reading `size` bytes took, at most all there is."""

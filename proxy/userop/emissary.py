@@ -15,6 +15,7 @@ from proxy.userop import abi, fastlz
 from proxy.userop.budget import Budget
 from proxy.userop.emissary_abi import EMISSARIES, decode_emissary_enable
 from proxy.userop.primitives import Address, Hash32
+from proxy.userop.review import draw_review_of
 from proxy.userop.signature import SessionEnvelope, SessionMode, decode_session_envelope
 
 _WHERE: Final = "signature"
@@ -57,6 +58,7 @@ def decode_emissary_envelope(signature: bytes, budget: Budget | None = None) -> 
     if mode != SessionMode.ENABLE:
         raise Undecodable(_WHERE, f"session mode {mode}, which the emissary does not have")
     enable, inner = decode_emissary_enable(fastlz.inflate(signature[1:], budget), budget)
+    draw_review_of(budget, enable.session, enable.claim_policies)
     return SessionEnvelope(
         mode=SessionMode.ENABLE, permission_id=enable.session.permission_id, signature=inner, enable=enable
     )

@@ -109,6 +109,9 @@ def print_checksummed(address: bytes) -> str:
     """The address with the checksum of EIP-55, for people."""
     digits = address.hex()
     digest = keccak256(digits.encode()).hex()
-    return "0x" + "".join(
-        digit.upper() if nibble >= "8" else digit for digit, nibble in zip(digits, digest, strict=False)
-    )
+    return "0x" + "".join(map(_CASED.__getitem__, zip(digits, digest, strict=False)))
+
+
+_DIGITS: Final = "0123456789abcdef"
+_CASED: Final = {(digit, nibble): digit.upper() if nibble >= "8" else digit for digit in _DIGITS for nibble in _DIGITS}
+"""A digit of an address by itself and by the digit of the digest in its place."""

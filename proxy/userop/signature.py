@@ -15,6 +15,7 @@ from proxy.userop import abi, fastlz
 from proxy.userop.budget import Budget
 from proxy.userop.emissary_abi import EmissaryEnable, encode_emissary_enable
 from proxy.userop.primitives import Address, Hash32
+from proxy.userop.review import draw_review_of
 from proxy.userop.session_abi import decode_enable, encode_enable
 from proxy.userop.session_data import EnableSession
 
@@ -101,6 +102,7 @@ def decode_session_envelope(signature: bytes, budget: Budget | None = None) -> S
     if mode > SessionMode.UNSAFE_ENABLE:
         raise Undecodable(_WHERE, f"unknown session mode {mode}")
     enable, inner = decode_enable(fastlz.inflate(signature[1:], budget), budget)
+    draw_review_of(budget, enable.session)
     return SessionEnvelope(
         mode=SessionMode(mode), permission_id=enable.session.permission_id, signature=inner, enable=enable
     )

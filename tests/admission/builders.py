@@ -196,7 +196,7 @@ class Room:
     ) -> None:
         self.rules = rules
         self.registry = Registry()
-        self.ledger = MemoryLedger()
+        self.ledger = MemoryLedger(sessions=self.registry)
         self.now = float(NOW)
         self.newest: int | None = None
         self.first = FirstReadings(Turns(4), AbsentBudget(1.0, lambda: self.now), seconds=5.0)

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from functools import cache
-from pathlib import Path
-from typing import Any
+import time
+from collections.abc import Callable
+from contextvars import Context
+from typing import Any, NamedTuple
 
 from proxy.admission import Admission, RecentReads, Sources, Terms
 from proxy.errors import RpcError
 from proxy.gate import Gate, GateSettings
 from proxy.jsonrpc import BodyLimits, Malformed, Request, Single, parse_body, print_error
 from proxy.judge.evaluate import Judge
-from proxy.judge.parse import SourceFile, parse_rules
 from proxy.judge.verdict import Mode
 from proxy.ledger.memory import MemoryLedger
 from proxy.ports import RequestContext
@@ -24,6 +24,8 @@ from proxy.session.registry import Registry
 from tests.admission.builders import known
 from tests.bypass_list import desk
 from tests.bypass_list.desk import CHAIN_ID, MODULES, V06, V07, a_session
+from tests.cost.rule_sets import SHIPPED, judge_of
+from tests.cost.units import WorkMeter
 from tests.session.builders import (
     NOW,
     TOKEN,
@@ -41,7 +43,6 @@ from tests.session.builders import (
 )
 
 LIMITS = BodyLimits()
-_RULES = Path(__file__).parents[2] / "rules"
 _MUCH = 10**30
 
 
@@ -74,15 +75,62 @@ ANYTHING = a_session(fallback(sudo), salt=80)
 SESSIONS = (FREE, LIMITED, TREE, ANYTHING)
 
 
+class Weight(NamedTuple):
+    """Units of all the work, and of the longest piece that holds the loop."""
+
+    all: int
+    longest: int
+
+
+class PiecewiseLoop(asyncio.SelectorEventLoop):
+    """A loop that writes down what each thing it runs takes, by `clock`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock: Callable[[], float] | None = None
+        self.taken: list[float] = []
+
+    def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> asyncio.Handle:
+        """As the loop does."""
+
+        def timed() -> None:
+            if self.clock is None:
+                callback(*args)
+                return
+            start = self.clock()
+            callback(*args)
+            self.taken.append(self.clock() - start)
+
+        return super().call_soon(timed, context=context)
+
+
 class Counter:
     """Serves bodies one after the other, each as if it were the first."""
 
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._rules = _shipped_rules()
+    def __init__(self, judge: Judge | None = None) -> None:
+        self._loop = PiecewiseLoop()
+        self._rules = judge_of(SHIPPED, 0) if judge is None else judge
 
     def close(self) -> None:
         self._loop.close()
+
+    def weigh(self, body: bytes) -> Weight:
+        """What serving it takes, in counted units."""
+        meter, work = WorkMeter(), self.prepare(body)
+        pieces = self._timed(lambda: meter.run(work), lambda: meter.counted)
+        return Weight(meter.counted, int(max(pieces)))
+
+    def longest_seconds(self, body: bytes) -> float:
+        """CPU seconds of the longest piece that holds the loop while it is served."""
+        return max(self._timed(self.prepare(body), time.thread_time))
+
+    def _timed(self, work: Callable[[], object], clock: Callable[[], float]) -> list[float]:
+        self._loop.taken, self._loop.clock = [], clock
+        try:
+            work()
+        finally:
+            self._loop.clock = None
+        return self._loop.taken
 
     def serve(self, body: bytes) -> list[Any]:
         """The replies to a body, parsed."""
@@ -132,7 +180,7 @@ async def _serve(gate: Gate, body: bytes) -> list[bytes]:
     except RpcError as error:  # the listener answers whatever the body deserves
         return [print_error(None, error.code, error.message)]
     items = (parsed.item,) if isinstance(parsed, Single) else parsed.items
-    return [await _answer(gate, item) for item in items]
+    return await asyncio.gather(*(_answer(gate, item) for item in items))
 
 
 async def _answer(gate: Gate, item: Request | Malformed) -> bytes:
@@ -140,17 +188,3 @@ async def _answer(gate: Gate, item: Request | Malformed) -> bytes:
         return print_error(item.id, item.error.code, item.error.message, item.error.data)
     answer = await gate.answer(item, RequestContext("chain", "client", None))
     return b"null" if answer is None else answer.body
-
-
-@cache
-def _shipped_rules() -> Judge:
-    """All packs together, as they ship."""
-    packs = [path for path in sorted(_RULES.glob("*.yaml")) if "cases" not in path.name and path.name != "tokens.yaml"]
-    parsed = parse_rules(
-        [SourceFile(path.name, path.read_text()) for path in packs],
-        [SourceFile("tokens.yaml", (_RULES / "tokens.yaml").read_text())],
-        chains=None,
-        clients=None,
-    )
-    assert parsed.ruleset is not None, parsed.faults
-    return Judge(parsed.ruleset)

@@ -20,9 +20,10 @@ from proxy.userop.transfers_tokens import TOKEN_READERS
 from proxy.userop.user_operation import UserOperation
 from proxy.userop.wrappers import WRAPPERS
 from tests.admission.builders import enabling
-from tests.bypass_list.desk import MODULE, STRANGERS_KEY, a_session, single, use
+from tests.bypass_list.desk import MODULE, STRANGERS_KEY, a_session, batch, single, use
 from tests.cost.bodies import by_owner, execute, many_of, multicall, submission
 from tests.cost.counter import SESSIONS
+from tests.cost.rule_sets import FIRST_TARGET
 from tests.session.builders import ACCOUNT, STRANGER, TOKEN, TRANSFER, action, arg, node, rule, sudo, transfer, word
 
 MOST_BYTES: Final = 240_000
@@ -93,7 +94,8 @@ def _wide_grant() -> object:
     return a_session(*(ActionData(TRANSFER, Address(word(number)[12:]), (sudo, tree)) for number in range(20)), salt=91)
 
 
-_GRANTS: Final = selector(f"enableSessions({SESSION.name}[])") + encode_sessions(
+_ENABLE_SESSIONS: Final = selector(f"enableSessions({SESSION.name}[])")
+_GRANTS: Final = _ENABLE_SESSIONS + encode_sessions(
     [a_session(action(TOKEN, TRANSFER, PolicyData(policy.policy, policy.init_data))) for policy in (sudo,)]
 )
 _LEAVES: Final[tuple[Callable[[], bytes], ...]] = (
@@ -119,7 +121,10 @@ def seeds() -> list[Recipe]:
 def changed(recipe: Recipe, others: Sequence[Recipe], random: Random) -> Recipe:
     """The recipe with one thing about it changed, at random."""
     way = random.choice(
-        (_wrapped, _wrapped, _wrapped, _leaf, _word, _word, _grown, _spliced, _signed, _born, _more, _batched)
+        (
+            *(_wrapped, _wrapped, _wrapped, _leaf, _word, _word, _grown, _spliced),
+            *(_signed, _born, _more, _batched, _spread, _spread, _granted, _granted),
+        )
     )
     after = way(recipe, others, random)
     return after if len(after.call_data) <= MOST_BYTES and len(after.extra) <= 60_000 else recipe
@@ -152,6 +157,40 @@ def _aggregate(call: Call, times: int) -> bytes:
 def _leaf(recipe: Recipe, _others: Sequence[Recipe], random: Random) -> Recipe:
     call = Call(random.choice(_TARGETS), 0, random.choice(_LEAVES)())
     return replace(recipe, call_data=execute(many_of(call, random.choice((1, 20, 300, 512)))))
+
+
+def _spread(recipe: Recipe, _others: Sequence[Recipe], random: Random) -> Recipe:
+    """Many calls of which none is like another: to other contracts, of other value, paying others."""
+    times = random.choice((2, 20, 100, 250, 300, 400))
+    calls = random.choice(
+        (
+            lambda number: Call(_numbered(number), number, b""),
+            lambda number: Call(_numbered(number), 0, transfer(number).data),
+            lambda number: transfer(number, to=_numbered(number)),
+            lambda number: Call(_numbered(number), 1, TRANSFER + word(_numbered(number)) + word(number)),
+        )
+    )
+    return replace(recipe, call_data=batch(*(calls(number) for number in range(times))))
+
+
+def _numbered(number: int) -> Address:
+    return Address(word(FIRST_TARGET + number)[12:])
+
+
+def _granted(recipe: Recipe, _others: Sequence[Recipe], random: Random) -> Recipe:
+    """Sessions granted by a call to the module: many small ones, or few with much to review."""
+    nodes = random.choice((1, 4, 30, 120))
+    kind = random.choice(("and", "or"))
+    rules = [rule(0, 32 * number, 1) for number in range(min(nodes + 1, 60))]
+    leaves = [node("rule", index=number) for number in range(len(rules))]
+    chain = [node(kind, left=random.randrange(len(leaves)), right=random.randrange(len(leaves)))]
+    chain += [node(kind, left=len(leaves) + number, right=number % len(leaves)) for number in range(nodes)]
+    policy = random.choice((sudo, arg(rules, [*leaves, *chain], root=len(leaves) + nodes)))
+    policies = (policy,) * random.choice((0, 1, 3))
+    actions = [ActionData(TRANSFER, _numbered(number), policies) for number in range(random.choice((1, 5, 20, 100)))]
+    general = [PolicyData(_numbered(number), b"") for number in range(random.choice((0, 0, 40, 150)))]
+    grants = [a_session(*actions, user_op=general, salt=92)] * random.choice((1, 1, 5, 30))
+    return replace(recipe, call_data=single(Call(MODULE, 0, _ENABLE_SESSIONS + encode_sessions(grants))))
 
 
 def _word(recipe: Recipe, _others: Sequence[Recipe], random: Random) -> Recipe:

@@ -1,6 +1,6 @@
 """Looks for requests that cost more than they may, by counted work; what was worst is kept and tried again.
 
-python -m tests.cost.search [rounds] [seed]
+python -m tests.cost.search [rounds] [seed] [rules]: under the shipped rules, then under each of many rules at once.
 """
 
 from __future__ import annotations
@@ -16,12 +16,16 @@ from typing import Final
 from tests.cost.bodies import padded_use
 from tests.cost.counter import Counter
 from tests.cost.recipes import Recipe, changed, seeds, unpack
-from tests.cost.units import thread_seconds, units_of
+from tests.cost.rule_sets import MANY, SHIPPED, judge_of
+from tests.cost.units import thread_seconds
 
 MOST: Final = 25
 """How many times the work of a valid USE of the same size a request may cause."""
-MOST_AT_ONCE: Final = 0.010
-"""Seconds of the loop in one piece, on a machine with nothing else to do."""
+MOST_AT_ONCE: Final = 100_000
+"""Units that may hold the loop in one piece: 10 ms where a microsecond does ten of them."""
+MOST_SECONDS_AT_ONCE: Final = 0.010
+SIGNATURE: Final = 3_000
+"""What a good request does in C, its signature recovered above all, in units: as long as so many take."""
 WORST: Final = Path(__file__).parent / "worst"
 _POOL: Final = 24
 _KEPT: Final = 16
@@ -29,17 +33,45 @@ _KEPT: Final = 16
 
 @dataclass(frozen=True)
 class Tried:
-    """A recipe and how many times a good request's work it causes."""
+    """A recipe, how many times a good request's work it causes, and the units of its longest piece."""
 
     recipe: Recipe
     ratio: float
+    longest: int
+
+    @property
+    def badness(self) -> float:
+        """More than 1 is too much."""
+        return max(self.ratio / MOST, self.longest / MOST_AT_ONCE)
+
+
+class Scales:
+    """Weighs recipes against good requests under one set of rules; a batch is held against a batch."""
+
+    def __init__(self, counter: Counter) -> None:
+        self.counter = counter
+        counter.serve(padded_use(0))  # imports and caches are nobody's work
+        self._good: dict[int, int] = {}
+
+    def weigh(self, recipe: Recipe) -> Tried:
+        """The recipe, weighed."""
+        body = recipe.body()
+        weight = self.counter.weigh(body)
+        return Tried(recipe, weight.all / (recipe.copies * self.good(len(body) // recipe.copies)), weight.longest)
+
+    def good(self, size: int) -> int:
+        """Units of a valid USE padded to about `size` bytes, never more than `size`."""
+        step = size - size % 4096
+        if step not in self._good:
+            self._good[step] = SIGNATURE + self.counter.weigh(padded_use(step)).all
+        return self._good[step]
 
 
 class Search:
     """Climbs from the seeds and from what was worst before."""
 
-    def __init__(self, counter: Counter, seed: int) -> None:
-        self._counter = counter
+    def __init__(self, scales: Scales, seed: int) -> None:
+        self._scales = scales
         self._random = Random(seed)  # repeatable, not secret
         self.pool: list[Tried] = []
 
@@ -61,8 +93,8 @@ class Search:
     def _take(self, recipe: Recipe) -> None:
         if any(each.recipe == recipe for each in self.pool):
             return
-        self.pool.append(Tried(recipe, ratio(self._counter, recipe)))
-        self.pool.sort(key=lambda each: -each.ratio)
+        self.pool.append(self._scales.weigh(recipe))
+        self.pool.sort(key=lambda each: -each.badness)
         # one kind of signer must not crowd out the others
         kinds: dict[str, int] = {}
         self.pool = [each for each in self.pool if _count(kinds, each.recipe.signer) <= _POOL // 6][:_POOL]
@@ -73,23 +105,6 @@ def _count(kinds: dict[str, int], kind: str) -> int:
     return kinds[kind]
 
 
-def ratio(counter: Counter, recipe: Recipe) -> float:
-    """How many times the work of good requests of its size a request causes; a batch is held against a batch."""
-    body = recipe.body()
-    return units_of(counter.prepare(body)) / (recipe.copies * yardstick(counter, len(body) // recipe.copies))
-
-
-_yardsticks: Final[dict[int, int]] = {}
-
-
-def yardstick(counter: Counter, size: int) -> int:
-    """Units of a valid USE padded to about `size` bytes, never more than `size`."""
-    step = size - size % 4096
-    if step not in _yardsticks:
-        _yardsticks[step] = units_of(counter.prepare(padded_use(step)))
-    return _yardsticks[step]
-
-
 @cache
 def kept() -> tuple[tuple[str, Recipe], ...]:
     """The worst of earlier searches, by file name."""
@@ -98,26 +113,41 @@ def kept() -> tuple[tuple[str, Recipe], ...]:
 
 def main() -> int:
     """Search, confirm by the clock of this thread, keep the worst. 1 when anything costs more than it may."""
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 2_000
-    counter = Counter()
-    counter.serve(padded_use(0))
-    search = Search(counter, int(sys.argv[2]) if len(sys.argv) > 2 else 1)
-    search.begin([recipe for _, recipe in kept()] + seeds())
-    search.run(rounds)
-    failed = False
-    for tried in search.pool[:_KEPT]:
-        body = tried.recipe.body()
-        work = _seconds(counter, body) / tried.recipe.copies
-        good = _seconds(counter, padded_use(len(body) // tried.recipe.copies))
-        over = tried.ratio > MOST or work / good > MOST
-        failed = failed or over
-        print(
-            f"{tried.recipe.signer:10} {len(body):7} bytes  units x{tried.ratio:5.1f}  time x{work / good:5.1f}"
-            f"  {work * 1e3:6.2f} ms{'  LONG' if work > MOST_AT_ONCE else ''}{'  TOO MUCH' if over else ''}"
-        )
-    _keep([tried.recipe for tried in search.pool[:_KEPT]])
-    counter.close()
+    rounds, seed, rules = (int(number) for number in (*sys.argv[1:], *("2000", "1", "10000")[len(sys.argv) - 1 :]))
+    failed, worst = False, []
+    for name in (SHIPPED, *MANY):
+        counter = Counter(judge_of(name, rules))
+        scales = Scales(counter)
+        search = Search(scales, seed)
+        search.begin([recipe for _, recipe in kept()] + seeds())
+        search.run(rounds if name == SHIPPED else rounds // 10)
+        print(f"rules: {name if name == SHIPPED else f'{rules} of {name}'}")
+        shown = search.pool[: _KEPT if name == SHIPPED else 3]
+        for tried in shown:
+            failed = _shown(counter, tried, judge_is_ours=name == SHIPPED) or failed
+        worst += [tried.recipe for tried in shown]
+        counter.close()
+    _keep(worst)
     return int(failed)
+
+
+def _shown(counter: Counter, tried: Tried, *, judge_is_ours: bool) -> bool:
+    """Print what it costs, by the clock too. Whether that is too much. The pieces of ops' own ten thousand rules are
+    theirs: they are shown, and compared with those of a good request."""
+    body = tried.recipe.body()
+    good_body = padded_use(len(body) // tried.recipe.copies)
+    work = _seconds(counter, body) / tried.recipe.copies
+    good = _seconds(counter, good_body)
+    at_once = min(counter.longest_seconds(body) for _ in range(3))
+    over = tried.ratio > MOST or work / good > MOST
+    is_long = at_once > max(MOST_SECONDS_AT_ONCE, 0 if judge_is_ours else counter.longest_seconds(good_body))
+    print(
+        f"{tried.recipe.signer:10} {len(body):7} bytes  units x{tried.ratio:5.1f}  time x{work / good:5.1f}"
+        f"  {work * 1e3:6.2f} ms, at once {tried.longest:6} units, {at_once * 1e3:5.2f} ms"
+        f"{'  LONG' if is_long else ''}{'  TOO MUCH' if over else ''}",
+        flush=True,
+    )
+    return over
 
 
 def _seconds(counter: Counter, body: bytes) -> float:

@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
 from proxy.errors import Code
-from proxy.judge.verdict import Reject
+from proxy.judge.verdict import Allow, Reject
+from proxy.session.known import Status
 from proxy.userop.budget import UNITS
-from tests.admission.builders import Room, enabling
-from tests.bypass_list.desk import STRANGERS_KEY, single, use
+from proxy.userop.execution import Call
+from proxy.userop.primitives import Address
+from proxy.userop.session_data import ActionData
+from tests.admission.builders import Room, enabling, known
+from tests.bypass_list import desk
+from tests.bypass_list.desk import STRANGERS_KEY, a_session, single, use
 from tests.cost.bodies import NAMED, execute, many_of, padded_use, submission
-from tests.cost.counter import FREE, LIMITED, Counter
-from tests.cost.search import MOST
+from tests.cost.counter import ANYTHING, FREE, LIMITED, Counter
+from tests.cost.search import MOST, SIGNATURE
 from tests.cost.units import units_of
-from tests.session.builders import transfer
+from tests.judge.builders import judge_of as judge_of_text
+from tests.session.builders import (
+    TOKEN,
+    TRANSFER,
+    rule,
+    spending,
+    sudo,
+    transfer,
+    uni_action,
+    usage,
+    value_limit,
+    word,
+)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +48,7 @@ def counter() -> Iterator[Counter]:
 @pytest.mark.parametrize("name", NAMED)
 def test_what_was_found_to_cost_much_costs_little(counter: Counter, name: str) -> None:
     body = NAMED[name]
-    assert units_of(counter.prepare(body)) <= MOST * units_of(counter.prepare(padded_use(len(body))))
+    assert units_of(counter.prepare(body)) <= MOST * (SIGNATURE + units_of(counter.prepare(padded_use(len(body)))))
 
 
 def test_the_yardstick_is_an_operation_that_goes_through(counter: Counter) -> None:
@@ -80,3 +98,67 @@ async def test_the_signature_of_a_grant_is_unpacked_within_the_budget() -> None:
     reason = await Room().refusal(endless)
     assert reason.code is Code.UNDECODABLE
     assert "describes more work" in reason.sentence
+
+
+_NESTED = "any(any(m.call == 0 and c.value > 5 ETH for m in op.moves) for c in op.calls)"
+
+
+async def test_a_rule_that_an_operation_makes_too_dear_is_not_known_and_its_fail_decides() -> None:
+    """Of a loop in a loop over 300 calls of 300 kinds nobody waits for the end."""
+    calls = desk.batch(*(Call(Address(word(5_000 + number)[12:]), 1, b"") for number in range(300)))
+    for fail, refused in (("closed", True), ("open", False)):
+        rules = judge_of_text(f"- {{id: r, description: d, mode: enforce, fail: {fail}, when: '{_NESTED}'}}")
+        judgement = await Room(ANYTHING, rules=rules).judge(use(ANYTHING, calls))
+        assert isinstance(judgement.verdict, Reject) is refused
+        assert judgement.finding.opened == (() if refused else ("r",))
+        if isinstance(judgement.verdict, Reject):
+            assert "takes more work than is done for one operation" in judgement.verdict.first.sentence
+
+
+async def test_what_rules_take_of_one_call_is_theirs_however_many_there_are() -> None:
+    many = "\n".join(
+        f"- {{id: r{number}, description: d, mode: enforce, when: 'any(c.value > {number + 2} ETH for c in op.calls)'}}"
+        for number in range(3_000)
+    )
+    judgement = await Room(ANYTHING, rules=judge_of_text(many)).judge(use(ANYTHING, single(transfer(1))))
+    assert isinstance(judgement.verdict, Allow)
+
+
+async def test_between_many_rules_others_are_let_on() -> None:
+    many = "\n".join(f"- {{id: r{number}, description: d, when: value > {number} ETH}}" for number in range(2_000))
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    waiting = asyncio.ensure_future(others())
+    await Room(ANYTHING, rules=judge_of_text(many)).judge(use(ANYTHING, single(transfer(1))))
+    waiting.cancel()
+    assert turns >= 15
+
+
+async def test_a_session_revoked_while_rules_were_asked_is_not_let_through() -> None:
+    many = "\n".join(f"- {{id: r{number}, description: d, when: value > {number} ETH}}" for number in range(2_000))
+    room = Room(ANYTHING, rules=judge_of_text(many))
+    judging = asyncio.ensure_future(room.judge(use(ANYTHING, single(transfer(1)))))
+    for _ in range(3):  # by now the session's verdict is there, and the rules are not through
+        await asyncio.sleep(0)
+    room.registry.put(replace(known(ANYTHING), status=Status.REMOVED))
+    assert isinstance((await judging).verdict, Reject)
+
+
+async def test_a_grant_that_takes_long_to_review_is_not_read_whole() -> None:
+    wide = a_session(*(ActionData(TRANSFER, Address(word(n)[12:]), (sudo, usage(5))) for n in range(120)))
+    reason = await Room().refusal(enabling(wide, single(transfer(1))))
+    assert reason.code is Code.UNDECODABLE
+    assert "describes more work" in reason.sentence
+
+
+async def test_a_grant_of_fifteen_actions_under_four_policies_each_is_read() -> None:
+    policies = (usage(5), spending((TOKEN, 9)), value_limit(9), uni_action(*[rule(4, 32, 9, limit=9)] * 2))
+    wide = a_session(*(ActionData(TRANSFER, Address(word(n + 1)[12:]), policies) for n in range(15)))
+    reason = await Room().refusal(enabling(wide, single(transfer(1))))
+    assert reason.code is not Code.UNDECODABLE

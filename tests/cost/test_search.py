@@ -6,30 +6,43 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cost.bodies import padded_use
 from tests.cost.counter import Counter
 from tests.cost.recipes import Recipe, seeds, unpack
-from tests.cost.search import MOST, Search, kept, ratio
+from tests.cost.rule_sets import MANY, judge_of
+from tests.cost.search import MOST, MOST_AT_ONCE, Scales, Search, kept
+
+_RULES = 500  # of each of `MANY` at once; the long search takes ten thousand
 
 
 @pytest.fixture(scope="module")
-def counter() -> Iterator[Counter]:
-    there = Counter()
-    there.serve(padded_use(0))
-    yield there
-    there.close()
+def scales() -> Iterator[Scales]:
+    counter = Counter()
+    yield Scales(counter)
+    counter.close()
 
 
 @pytest.mark.parametrize("recipe", [recipe for _, recipe in kept()], ids=[name for name, _ in kept()])
-def test_the_worst_that_was_ever_found_costs_no_more_than_it_may(counter: Counter, recipe: Recipe) -> None:
-    assert ratio(counter, recipe) <= MOST
+def test_the_worst_that_was_ever_found_costs_no_more_than_it_may(scales: Scales, recipe: Recipe) -> None:
+    tried = scales.weigh(recipe)
+    assert tried.ratio <= MOST
+    assert tried.longest <= MOST_AT_ONCE
 
 
-def test_a_short_search_from_the_worst_finds_nothing_that_costs_more(counter: Counter) -> None:
-    search = Search(counter, seed=7)
+def test_a_short_search_from_the_worst_finds_nothing_that_costs_more(scales: Scales) -> None:
+    search = Search(scales, seed=7)
     search.begin([recipe for _, recipe in kept()][:6] + seeds()[::4])
     worst = search.run(40)
-    assert worst.ratio <= MOST, worst.recipe.pack().hex()
+    assert worst.badness <= 1, worst.recipe.pack().hex()
+
+
+@pytest.mark.parametrize("name", MANY)
+def test_under_many_rules_neither(name: str) -> None:
+    counter = Counter(judge_of(name, _RULES))
+    search = Search(Scales(counter), seed=11)
+    search.begin([recipe for _, recipe in kept()][::6] + seeds()[::9])
+    worst = search.run(12)
+    counter.close()
+    assert worst.badness <= 1, worst.recipe.pack().hex()
 
 
 def test_a_recipe_is_kept_as_it_is() -> None:

@@ -11,30 +11,38 @@ from typing import Any
 Trace = Callable[[FrameType, str, Any], Any]
 
 
-def units_of(work: Callable[[], object]) -> int:
-    """Lines of Python and calls into C that `work` takes, whatever it calls. Work inside one call of C is not seen."""
-    counted = 0
+class WorkMeter:
+    """Counts lines of Python and calls into C. Work inside one call of C is not seen."""
 
-    def on_line(_frame: FrameType, event: str, _argument: Any) -> Trace:
-        nonlocal counted
+    def __init__(self) -> None:
+        self.counted = 0
+
+    def run(self, work: Callable[[], object]) -> int:
+        """Units of `work`, whatever it calls."""
+        before = self.counted
+        traced, profiled = sys.gettrace(), sys.getprofile()
+        sys.setprofile(self._on_call)
+        sys.settrace(self._on_line)
+        try:
+            work()
+        finally:
+            sys.settrace(traced)
+            sys.setprofile(profiled)
+        return self.counted - before
+
+    def _on_line(self, _frame: FrameType, event: str, _argument: Any) -> Trace:
         if event == "line":
-            counted += 1
-        return on_line
+            self.counted += 1
+        return self._on_line
 
-    def on_call(_frame: FrameType, event: str, _argument: Any) -> None:
-        nonlocal counted
+    def _on_call(self, _frame: FrameType, event: str, _argument: Any) -> None:
         if event == "c_call":
-            counted += 1
+            self.counted += 1
 
-    traced, profiled = sys.gettrace(), sys.getprofile()
-    sys.setprofile(on_call)
-    sys.settrace(on_line)
-    try:
-        work()
-    finally:
-        sys.settrace(traced)
-        sys.setprofile(profiled)
-    return counted
+
+def units_of(work: Callable[[], object]) -> int:
+    """Units of `work`."""
+    return WorkMeter().run(work)
 
 
 def thread_seconds(work: Callable[[], object], repeats: int = 3) -> float:

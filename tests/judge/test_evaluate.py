@@ -391,7 +391,7 @@ def test_of_a_thousand_rules_only_those_filed_under_what_is_there_are_asked() ->
         for number in range(1, 996)
     )
     judge = judge_of(many + ONE_OF_EACH)
-    assert len(judge._index.candidates(facts())) == 6
+    assert len(judge._index.candidates(facts()).positions) == 6
     assert ids(Scene(judge).look(facts())) == ["refuses-gravely", "refuses-too", "refuses-late", "warns", "listens"]
 
 
@@ -415,7 +415,7 @@ def test_rules_that_name_no_value_of_their_own_are_not_asked_in_vain_either(matc
         for number in range(200)
     )
     judge = judge_of(many + ONE_OF_EACH)
-    assert len(judge._index.candidates(facts())) == 6
+    assert len(judge._index.candidates(facts()).positions) == 6
     assert ids(Scene(judge).look(facts())) == ["refuses-gravely", "refuses-too", "refuses-late", "warns", "listens"]
 
 

@@ -14,8 +14,8 @@ from proxy.cli.render import print_tree
 from proxy.cli.rules.sets import RuleSet, load_cases, load_rules
 from proxy.cli.rules.test import FilesArgument
 from proxy.document import did_you_mean
-from proxy.judge.evaluate import lower
 from proxy.judge.measure import print_measure
+from proxy.judge.prepared import lower
 from proxy.judge.rule import (
     ANY_CHAIN,
     AmountOf,

@@ -26,8 +26,9 @@ from proxy.edge.telemetry.rule_metrics import ReloadReason, Result, RuleInfo, Ru
 from proxy.errors import ConfigErrors, StateUnavailable
 from proxy.judge.allowance import Allowances
 from proxy.judge.difference import NO_DIFFERENCE, Difference, difference
-from proxy.judge.evaluate import Judge, lower
+from proxy.judge.evaluate import Judge
 from proxy.judge.parse import Parsed, RuleFault
+from proxy.judge.prepared import lower
 from proxy.judge.rule import Rule, Ruleset
 from proxy.judge.verdict import Mode
 

@@ -38,9 +38,9 @@ def argument(notes: Notes, node: tree.FunctionCall, variables: Mapping[str, Vari
     notes.functions.add(function.selector)
     notes.fields.add("call.selector")
     if variable is not None:
-        run = closures.of_this_call(lambda call: function.value(call, parameter), variable.depth)
+        run = closures.of_this_call(lambda call, budget: function.value(call, parameter, budget), variable.depth)
     else:
-        run = closures.of_one_call(lambda facts: function.only_value(facts, parameter))
+        run = closures.of_one_call(lambda facts, budget: function.only_value(facts, parameter, budget))
     return Typed(node=node, type=optional(parameter.type), run=run)
 
 

@@ -19,6 +19,7 @@ from proxy.errors import Undecodable
 from proxy.judge.expression.types import ADDRESS, BOOL, TEXT, Sort, Type, list_of, optional, ranging
 from proxy.judge.facts import CallFacts, Facts
 from proxy.userop import abi
+from proxy.userop.budget import ITEM, Budget, Overspent
 from proxy.userop.primitives import Selector, keccak256
 
 _NAME: Final = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*\Z", re.ASCII)
@@ -49,22 +50,27 @@ class Function:
     types: abi.AbiType
     parameters: Mapping[str, Parameter]
 
-    def value(self, call: CallFacts, parameter: Parameter) -> Any:
-        """The argument of a call; `None` when it is a call of another function, or cannot be read."""
+    def value(self, call: CallFacts, parameter: Parameter, budget: Budget) -> Any:
+        """The argument of a call; `None` when it is a call of another function, or cannot be read. Raises
+        `Overspent`."""
         if call.selector != self.selector:
             return None
+        budget.draw(ITEM)
         try:
-            found: Any = abi.decode(self.types, call.arguments, "callData")
+            found: Any = abi.decode(self.types, call.arguments, "callData", budget)
+        except Overspent:
+            raise
         except Undecodable:
             return None
         for step in parameter.path:
             found = found[step]
         return found
 
-    def only_value(self, facts: Facts, parameter: Parameter) -> Any:
-        """The argument of the one call of this function; `None` when there is none, or more than one."""
+    def only_value(self, facts: Facts, parameter: Parameter, budget: Budget) -> Any:
+        """The argument of the one call of this function; `None` when there is none, or more than one. Raises
+        `Overspent`."""
         calls = [call for call in facts.calls if call.selector == self.selector]
-        return self.value(calls[0], parameter) if len(calls) == 1 else None
+        return self.value(calls[0], parameter, budget) if len(calls) == 1 else None
 
 
 def parse_function(text: str) -> Function:

@@ -222,6 +222,7 @@ class _Checker:
             run = closures.of_grant(field.read)
         else:
             run = closures.of_operation(field.read)
+            run = closures.walking(run) if field.walks else run
         return Typed(node=node, type=kind, run=run)
 
     # lists
@@ -326,7 +327,7 @@ class _Checker:
         def run(facts: Facts, _grant: object, _bound: object) -> int | None:
             return moved(facts, kind, worth)
 
-        return Typed(node=node, type=optional(amount(unit)), run=run)
+        return Typed(node=node, type=optional(amount(unit)), run=closures.walking(run))
 
     def _quantifier(self, node: tree.Quantifier, place: _Place) -> Typed:
         notes = self._notes
@@ -337,7 +338,6 @@ class _Checker:
             return notes.complain(node, f"{node.variable} already means something here", "take another name")
         if place.quantifiers == MAX_QUANTIFIERS:
             return notes.complain(node, f"more than {MAX_QUANTIFIERS} of any, all, count, sum inside each other")
-        notes.nested = notes.nested or place.quantifiers > 0
         over = self.part(node.over, place)
         if over.broken:
             return over
@@ -347,13 +347,15 @@ class _Checker:
         inside = replace(
             place, variables={**place.variables, node.variable: variable}, quantifiers=place.quantifiers + 1
         )
+        before = notes.parts
         condition = None if node.condition is None else self.condition(node.condition, inside)
         part = self.part(node.part, inside) if node.function == "sum" else self.condition(node.part, inside)
         if part.broken or (condition is not None and condition.broken):
             return broken(node)
         if node.function == "sum" and part.type.sort not in (Sort.NUMBER, Sort.AMOUNT, Sort.DURATION):
             return notes.complain(node.part, f"{notes.shown(node.part)} is {part.type.words} and cannot be added up")
-        run = closures.quantified(node.function, part.run, over.run, None if condition is None else condition.run)
+        asked = None if condition is None else condition.run
+        run = closures.quantified(node.function, part.run, over.run, asked, weight=notes.parts - before)
         nullable = part.type.nullable or over.type.nullable or (condition is not None and condition.type.nullable)
         return Typed(
             node=node,

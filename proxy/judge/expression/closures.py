@@ -10,9 +10,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final
 
 from proxy.judge.facts import Facts, GrantFacts
+from proxy.userop.budget import Budget
 
 Bound = tuple[Any, ...]
-"""The parts that the quantifiers around are looking at, outermost first."""
+"""The budget that loops are paid from, then the parts that the quantifiers around are looking at, outermost first."""
 Run = Callable[[Facts, GrantFacts | None, Bound], Any]
 """A compiled part of an expression."""
 
@@ -30,6 +31,10 @@ OPERATORS: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
     "%": operator.mod,
 }
 """What each sign between two values does; a divisor is a literal that is not zero."""
+
+
+_STEPS_OF_A_TURN: Final = 2
+_STEPS_OF_A_WALK: Final = 2
 
 
 def constant(value: object) -> Run:
@@ -54,12 +59,12 @@ def of_grant(read: Callable[[Facts, Any], Any]) -> Run:
 
 def of_part(read: Callable[[Facts, Any], Any], depth: int) -> Run:
     """A field of the part that the quantifier at `depth` is looking at."""
-    return lambda facts, _grant, bound: read(facts, bound[depth])
+    return lambda facts, _grant, bound: read(facts, bound[1 + depth])
 
 
 def part(depth: int) -> Run:
     """The part itself."""
-    return lambda _facts, _grant, bound: bound[depth]
+    return lambda _facts, _grant, bound: bound[1 + depth]
 
 
 def applied(sign: str, left: Run, right: Run, *, fixed: object = None, nullable: bool = True) -> Run:
@@ -146,6 +151,7 @@ def within(element: Run, values: Run) -> Run:
         value, candidates = element(facts, grant, bound), values(facts, grant, bound)
         if value is None or candidates is None:
             return None
+        bound[0].draw_steps(len(candidates))
         if value in candidates:
             return True
         return None if None in candidates else False
@@ -158,14 +164,24 @@ def gathered(items: tuple[Run, ...]) -> Run:
     return lambda facts, grant, bound: tuple(item(facts, grant, bound) for item in items)
 
 
-def of_one_call(read: Callable[[Facts], Any]) -> Run:
+def walking(run: Run) -> Run:
+    """What looks at every call, move or grant by itself."""
+
+    def walk(facts: Facts, grant: GrantFacts | None, bound: Bound) -> Any:
+        bound[0].draw_steps(_STEPS_OF_A_WALK * (len(facts.calls) + len(facts.moves) + len(facts.grants)))
+        return run(facts, grant, bound)
+
+    return walk
+
+
+def of_one_call(read: Callable[[Facts, Budget], Any]) -> Run:
     """An argument of the one call of a function."""
-    return lambda facts, _grant, _bound: read(facts)
+    return walking(lambda facts, _grant, bound: read(facts, bound[0]))
 
 
-def of_this_call(read: Callable[[Any], Any], depth: int) -> Run:
+def of_this_call(read: Callable[[Any, Budget], Any], depth: int) -> Run:
     """An argument of the call that the quantifier at `depth` is looking at."""
-    return lambda _facts, _grant, bound: read(bound[depth])
+    return lambda _facts, _grant, bound: read(bound[1 + depth], bound[0])
 
 
 def length(inner: Run) -> Run:
@@ -178,14 +194,16 @@ def length(inner: Run) -> Run:
     return run
 
 
-def quantified(function: str, inner: Run, over: Run, condition: Run | None) -> Run:
-    """any, all, count or sum of `inner` for each part of `over` that fits the condition."""
-    judge = _JUDGES[function]
+def quantified(function: str, inner: Run, over: Run, condition: Run | None, *, weight: int) -> Run:
+    """any, all, count or sum of `inner` for each part of `over` that fits the condition. `weight`: how many parts of
+    an expression are asked of each."""
+    judge, steps = _JUDGES[function], weight + _STEPS_OF_A_TURN
 
     def run(facts: Facts, grant: GrantFacts | None, bound: Bound) -> Any:
         parts = over(facts, grant, bound)
         if parts is None:
             return None
+        bound[0].draw_steps(steps * len(parts))
         if condition is None:
             return judge((True, inner(facts, grant, (*bound, each))) for each in parts)
         return judge(

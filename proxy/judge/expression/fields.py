@@ -41,12 +41,16 @@ Read = Callable[[Facts, Any], Any]
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field. `name` is `op.`, `call.`, `move.` or `grant.` and its own name; `read` gets the value."""
+    """One field. `name` is `op.`, `call.`, `move.` or `grant.` and its own name; `read` gets the value.
+
+    One that `walks` looks at every call, move or grant for it.
+    """
 
     name: str
     type: Type
     doc: str
     read: Read
+    walks: bool = False
 
     @property
     def type_in_words(self) -> str:
@@ -157,6 +161,7 @@ _OPERATION: Final = (
         BOOL,
         "Whether the chain would not take a grant of it: it is mined then, and brings nothing into force.",
         lambda _, op: any(not GRANT_REVERTS.isdisjoint(grant.findings) for grant in op.grants),
+        walks=True,
     ),
     Field("op.paymaster", optional(ADDRESS), "Who pays for gas instead of the account.", lambda _, op: op.paymaster),
     Field("op.factory", optional(ADDRESS), "Who deploys the account with this operation.", lambda _, op: op.factory),
@@ -166,7 +171,7 @@ _OPERATION: Final = (
     Field("op.max_cost", _ETH, "What all gas limits cost at the highest fee.", lambda _, op: op.max_cost),
     Field("op.max_fee", _ETH, "The highest fee for one unit of gas, such as 20 gwei.", lambda _, op: op.max_fee),
     Field("op.priority_fee", _ETH, "The tip for one unit of gas.", lambda _, op: op.priority_fee),
-    Field("op.value", _ETH, "The native coin that all calls send along; `value` for short.", _value),
+    Field("op.value", _ETH, "The native coin that all calls send along; `value` for short.", _value, walks=True),
     Field("op.replaces", BOOL, "Whether another operation with this nonce is in flight.", lambda _, op: op.replaces),
     Field(
         "op.lanes",

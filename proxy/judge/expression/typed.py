@@ -64,7 +64,6 @@ class Notes:
     fields: set[str] = field(default_factory=set)
     functions: set[Selector] = field(default_factory=set)  # whose arguments are read
     per_grant: bool = False
-    nested: bool = False  # any, all, count or sum inside another
     parts: int = 0
     macro: str | None = None  # the outermost macro that is being read, and where it was named
     macro_node: tree.ExpressionNode | None = None

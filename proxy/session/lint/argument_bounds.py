@@ -16,6 +16,8 @@ from proxy.userop.primitives import UINT256_MAX
 
 _LOW_128: Final = 2**128 - 1
 _MOST_VALUES: Final = 64
+_MOST_OFFSETS: Final = 24
+"""Arguments that bounds are told of; what is further back may hold anything."""
 
 _NEGATED: Final = {
     Condition.EQUAL: Condition.NOT_EQUAL,
@@ -94,10 +96,16 @@ def both(parts: Iterable[Bounds | None]) -> Bounds | None:
     for part in parts:
         if part is None:
             return None
+        if not merged:
+            merged.update(part)
+            continue
         for offset, bounds in part.items():
-            merged[offset] = _intersection(merged.get(offset, ANYTHING), bounds)
-            if merged[offset].is_empty:
-                return None
+            if offset in merged:
+                merged[offset] = _intersection(merged[offset], bounds)
+                if merged[offset].is_empty:
+                    return None
+            elif len(merged) < _MOST_OFFSETS:
+                merged[offset] = bounds
     return merged
 
 

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final, TypeVar
 
 from proxy.session.addresses import MODULE_KINDS, ModuleKind, PolicyContract
+from proxy.session.lint.argument_bounds import Bounds, bounds_of_rules
 from proxy.session.lint.findings import Where
 from proxy.session.policies.arg import ArgPolicy, ArgRules
 from proxy.session.policies.policy import PolicyConfig
@@ -36,7 +38,7 @@ RULE_POLICIES: Final = (UniActionPolicy.name, ArgPolicy.name)
 _DUMMY_ACTION_ID: Final = action_id_of(DUMMY_TARGET, DUMMY_SELECTOR)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # no slots: what is worked out once is kept
 class ReadPolicy:
     """One policy in one place. `revert` is what its initialisation ends in; `init_data` is known from grants only."""
 
@@ -46,6 +48,12 @@ class ReadPolicy:
     config: PolicyConfig | None = None
     revert: Revert | None = None
     init_data: bytes | None = None
+
+    @cached_property
+    def bounds(self) -> Bounds | None:
+        """What its rules on arguments make of them, where it has any; `None`: no call passes. Worked out once: several
+        reviews ask, and an expression may be large."""
+        return bounds_of_rules(self.config) if isinstance(self.config, ActionRules | ArgRules) else {}
 
     @property
     def is_unread(self) -> bool:

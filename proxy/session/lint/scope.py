@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from proxy.session.addresses import SESSION_MODULES, name_of_policy
-from proxy.session.lint.argument_bounds import ANYTHING, Bounds, bounds_of_rule, bounds_of_rules
+from proxy.session.lint.argument_bounds import ANYTHING, Bounds, bounds_of_rule
 from proxy.session.lint.findings import Finding, Thresholds, Where, finding
 from proxy.session.lint.grant import RULE_POLICIES, Grant, ReadAction, ReadPolicy, configs_of, rule_configs
 from proxy.session.policies.arg import ArgRules
@@ -169,7 +169,7 @@ def _narrows(policy: ReadPolicy, thresholds: Thresholds) -> bool:
         case SpendingLimits() | AllowedTargets():
             return True
         case ActionRules() | ArgRules():
-            return _binds(bounds_of_rules(policy.config), thresholds)
+            return _binds(policy.bounds, thresholds)
         case _:
             return False
 
@@ -188,7 +188,7 @@ def _rules(policy: ReadPolicy, action: ReadAction) -> Iterator[Finding]:
     config = policy.config
     if not isinstance(config, ActionRules | ArgRules) or not config.rules:
         return
-    if bounds_of_rules(config) is None:
+    if policy.bounds is None:
         yield finding(
             "never_allowed",
             policy.where,

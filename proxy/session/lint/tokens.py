@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from proxy.session.lint.argument_bounds import ANYTHING, ArgumentBounds, both, bounds_of_rules
+from proxy.session.lint.argument_bounds import ANYTHING, ArgumentBounds, both
 from proxy.session.lint.findings import Finding, Thresholds, Where, finding
-from proxy.session.lint.grant import RULE_POLICIES, Grant, ReadAction, configs_of, has_unread, rule_configs
+from proxy.session.lint.grant import RULE_POLICIES, Grant, ReadAction, configs_of, has_unread
 from proxy.session.policies.erc20_spending_limit import ERC20SpendingLimitPolicy, SpendingLimits
 from proxy.session.policies.usage_limit import UsageLimit, UsageLimitPolicy
 from proxy.userop.arguments import selector
@@ -91,7 +91,7 @@ class _ActionReview:
     def __init__(self, action: ReadAction, thresholds: Thresholds) -> None:
         self._action = action
         self._thresholds = thresholds
-        self._arguments = both(bounds_of_rules(config) for config in rule_configs(action.policies))
+        self._arguments = both(policy.bounds for policy in action.policies)
 
     def _argument(self, index: int | None) -> ArgumentBounds:
         if index is None or self._arguments is None:

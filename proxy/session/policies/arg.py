@@ -19,6 +19,7 @@ from proxy.session.policies.policy import (
     PolicyReverted,
     not_initialised,
 )
+from proxy.session.policies.remembered import remembering
 from proxy.session.revert import BARE, OVERFLOW, STACK_OVERFLOW, Revert
 from proxy.userop import abi
 from proxy.userop.budget import STEP
@@ -91,14 +92,7 @@ class ArgPolicy:
 
     def initialise(self, init_data: bytes, key: ConfigKey) -> Initialised | Revert:  # noqa: ARG002  # the key is in no error of it
         """abi.encode of one tuple (uint256 valueLimitPerUse, (uint8 root, ParamRule[] rules, uint256[] nodes))."""
-        try:
-            ((value_limit, (root, members, packed)),) = abi.decode(_WRAPPED, init_data, "init data")
-            rules, used = rules_from_members(members)
-        except Undecodable:
-            return BARE
-        nodes = tuple(unpack_node(node) for node in packed)
-        fault = _fault_of_tree(len(rules), nodes, root)
-        return fault or _initialised(value_limit, rules, nodes, root, used)
+        return _read_init_data(init_data)
 
     @staticmethod
     def from_getters(action_configs: bytes) -> Initialised:
@@ -186,6 +180,17 @@ class _Evaluation:
             remedy="pass arguments that the grant allows, or have the owner grant another session",
             policy=self._name,
         )
+
+
+@remembering
+def _read_init_data(init_data: bytes) -> Initialised | Revert:
+    try:
+        ((value_limit, (root, members, packed)),) = abi.decode(_WRAPPED, init_data, "init data")
+        rules, used = rules_from_members(members)
+    except Undecodable:
+        return BARE
+    nodes = tuple(unpack_node(node) for node in packed)
+    return _fault_of_tree(len(rules), nodes, root) or _initialised(value_limit, rules, nodes, root, used)
 
 
 def _endless(name: str) -> Reason:

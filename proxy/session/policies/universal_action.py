@@ -17,6 +17,7 @@ from proxy.session.policies.policy import (
     PolicyReverted,
     not_initialised,
 )
+from proxy.session.policies.remembered import remembering
 from proxy.session.revert import BARE, INDEX_OUT_OF_RANGE, Revert
 from proxy.userop import abi
 from proxy.userop.execution import Call
@@ -41,14 +42,7 @@ class UniActionPolicy:
 
     def initialise(self, init_data: bytes, key: ConfigKey) -> Initialised | Revert:  # noqa: ARG002  # the key is in no error of it
         """abi.encode of (uint256 valueLimitPerUse, (uint256 length, ParamRule[16])): 98 words, all slots checked."""
-        try:
-            value_limit, (length, slots) = abi.decode(_CONFIG, init_data, "init data")
-            rules, used = rules_from_members(slots)
-        except Undecodable:
-            return BARE
-        if length > MAX_RULES:
-            return INDEX_OUT_OF_RANGE
-        return _initialised(value_limit, rules[:length], used)
+        return _read_init_data(init_data)
 
     @staticmethod
     def from_getters(action_configs: bytes) -> Initialised:
@@ -77,6 +71,18 @@ class UniActionPolicy:
             if refusal is not None:
                 return Failed(refusal, run.charges())
         return Passed(charges=run.charges())
+
+
+@remembering
+def _read_init_data(init_data: bytes) -> Initialised | Revert:
+    try:
+        value_limit, (length, slots) = abi.decode(_CONFIG, init_data, "init data")
+        rules, used = rules_from_members(slots)
+    except Undecodable:
+        return BARE
+    if length > MAX_RULES:
+        return INDEX_OUT_OF_RANGE
+    return _initialised(value_limit, rules[:length], used)
 
 
 def _initialised(value_limit: int, rules: tuple[ParameterRule, ...], used: tuple[int, ...]) -> Initialised:

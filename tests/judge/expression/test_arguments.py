@@ -17,6 +17,7 @@ from proxy.judge.expression.arguments import Misread, parse_function
 from proxy.judge.facts import MOST_ARGUMENTS, CallFacts, Facts
 from proxy.judge.facts_json import facts_from_json, facts_to_json
 from proxy.judge.reading import facts_of_call
+from proxy.userop.budget import Budget
 from proxy.userop.execution import Call
 from proxy.userop.primitives import Address
 from tests.judge.builders import SHOP, facts
@@ -142,7 +143,7 @@ def test_what_eth_abi_writes_is_read_back_by_our_decoder(typed: list[tuple[str, 
     function = parse_function(f"f({written})")
     encoded = data(f"f({','.join(types)})", types, [value for _, value in typed])
     call = facts_of_call(Call(ROUTER, 0, encoded))
-    found = function.value(call, function.parameters[f"a{place}"])
+    found = function.value(call, function.parameters[f"a{place}"], Budget())
     wanted = typed[place][1]
     assert found == (tuple(wanted) if isinstance(wanted, list) else wanted)
 

@@ -1,0 +1,146 @@
+"""A rule made ready, and what it says of an operation by itself, before anything that was counted is looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Final
+
+from proxy.judge.expression import Expression
+from proxy.judge.facts import Facts, GrantFacts
+from proxy.judge.match import UNKNOWN_ASSET, Test, matcher
+from proxy.judge.rule import Match, Rule
+from proxy.judge.verdict import Mode
+from proxy.userop.budget import RULES, STEPS_A_UNIT, Budget
+from proxy.userop.primitives import print_bytes
+
+_RANK: Final = {mode: rank for rank, mode in enumerate((Mode.OFF, Mode.SHADOW, Mode.ALERT, Mode.ENFORCE))}
+_STEPS_OF_A_MATCH: Final = 2
+_STEPS_OF_A_GRANT: Final = 2
+
+
+def rank_of(mode: Mode) -> int:
+    """The higher, the stronger."""
+    return _RANK[mode]
+
+
+def lower(mode: Mode, ceiling: Mode) -> Mode:
+    """The weaker of two modes."""
+    return min(mode, ceiling, key=rank_of)
+
+
+@dataclass(slots=True)
+class PreparedRule:
+    """What is the same for every operation, worked out once.
+
+    `match` and `fits` take in what may be one of the assets that the rule names; `surely` says whether it is one.
+    """
+
+    rule: Rule
+    mode: Mode
+    match: Match
+    fits: Test
+    surely: Test | None
+    exempt: tuple[tuple[Test, Expression | None, float | None], ...]
+    per_grant: bool  # it is asked once for each session that is granted
+    walks: int  # how often its matches look at all calls or moves
+    parts: int  # of its expressions
+
+    @property
+    def allowance(self) -> int:
+        """Units that asking it of an operation of one call may take."""
+        return RULES + 2 * self.parts // STEPS_A_UNIT
+
+
+def prepare(rule: Rule, ceiling: Mode) -> PreparedRule:
+    """The rule under the ceiling of the gate's mode."""
+    expressions = [rule.when, *(each.when for each in rule.exemptions)]
+    match = rule.match
+    if rule.check is None and match.moves:
+        # it fires because such a token moves: a call of which nobody knows what it moves may move it
+        match = replace(match, moves=match.moves | {UNKNOWN_ASSET})
+    return PreparedRule(
+        rule=rule,
+        mode=lower(rule.mode, ceiling),
+        match=match,
+        fits=matcher(match),
+        surely=None if match is rule.match else matcher(rule.match),
+        exempt=tuple((matcher(each.match), each.when, each.until) for each in rule.exemptions),
+        per_grant=any(each is not None and each.per_grant for each in expressions),
+        walks=sum(map(_walks, [match, rule.match, *(each.match for each in rule.exemptions)])),
+        parts=sum(each.parts for each in expressions_of(rule)),
+    )
+
+
+def expressions_of(rule: Rule) -> Iterator[Expression]:
+    """All that a rule asks in words."""
+    for each in (rule.when, rule.learn, *(each.when for each in rule.exemptions)):
+        if each is not None:
+            yield each
+
+
+def _walks(match: Match) -> int:
+    return (match.targets is not None or match.selectors is not None) + (match.moves is not None)
+
+
+def fits(prepared: PreparedRule, facts: Facts, budget: Budget) -> bool:
+    """Whether the operation is of the structure that the rule concerns. Raises `Overspent`."""
+    if prepared.walks:
+        budget.draw_steps(_STEPS_OF_A_MATCH * prepared.walks * (len(facts.calls) + len(facts.moves)))
+    return prepared.fits(facts)
+
+
+def teaches(prepared: PreparedRule, facts: Facts, budget: Budget) -> bool:
+    """Whether the operation teaches the rule's history; what an exception takes out does not. Raises `Overspent`."""
+    learn = prepared.rule.learn
+    if learn is None or learn.holds(facts, None, budget) is not True:
+        return False
+    return _exempted(prepared, facts, None, budget) is False
+
+
+def concerned(prepared: PreparedRule, facts: Facts, budget: Budget) -> tuple[bool | None, str | None]:
+    """Whether the condition holds and no exception does; for a rule on granted sessions, and of which of them. Raises
+    `Overspent`."""
+    is_concerned, about = _asked_of(prepared, facts, budget)
+    if is_concerned and prepared.surely is not None and not prepared.surely(facts):
+        return None, None
+    return is_concerned, about
+
+
+def _asked_of(prepared: PreparedRule, facts: Facts, budget: Budget) -> tuple[bool | None, str | None]:
+    if not prepared.per_grant:
+        return _applies(prepared, facts, None, budget), None
+    budget.draw_steps((prepared.parts + _STEPS_OF_A_GRANT) * len(facts.grants))
+    unknown = False
+    for grant in facts.grants:
+        applies = _applies(prepared, facts, grant, budget)
+        if applies:
+            return True, f"{sentence_of(prepared.rule)} (session {print_bytes(grant.permission_id)})"
+        unknown = unknown or applies is None
+    return (None if unknown else False), None
+
+
+def _applies(prepared: PreparedRule, facts: Facts, grant: GrantFacts | None, budget: Budget) -> bool | None:
+    when = prepared.rule.when
+    holds = True if when is None else when.holds(facts, grant, budget)
+    if holds is False:
+        return False
+    exempt = _exempted(prepared, facts, grant, budget)
+    return False if exempt else None if exempt is None else holds
+
+
+def _exempted(prepared: PreparedRule, facts: Facts, grant: GrantFacts | None, budget: Budget) -> bool | None:
+    """Whether an exception takes the operation out."""
+    unknown = False
+    for fitting, exception, until in prepared.exempt:
+        if (until is None or facts.unix_time < until) and fitting(facts):
+            exempt = True if exception is None else exception.holds(facts, grant, budget)
+            if exempt:
+                return True
+            unknown = unknown or exempt is None
+    return None if unknown else False
+
+
+def sentence_of(rule: Rule) -> str:
+    """What it is for, to go on from."""
+    return rule.description.rstrip(".")
