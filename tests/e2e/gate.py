@@ -51,11 +51,19 @@ class Gate:
         return self.folder / "sessiongate.yaml"
 
     def start(
-        self, rig: Rig, *, mode: str = "enforce", node: bool = True, bundler: str | None = None, more: str = ""
+        self,
+        rig: Rig,
+        *,
+        mode: str = "enforce",
+        node: bool = True,
+        bundler: str | None = None,
+        more: str = "",
+        of_chain: str = "",
     ) -> Gate:
         """Starts it and waits until it is ready. Without `node` it knows only what it has kept or seen.
 
-        `bundler` is something else to put it in front of than the rig's, another gate perhaps. `more` are settings.
+        `bundler` is something else to put it in front of than the rig's, another gate perhaps. `more` are settings,
+        `of_chain` those of its chain, indented.
         """
         self.config_file.write_text(
             f"listen: 127.0.0.1:{self.port}\n"
@@ -67,7 +75,7 @@ class Gate:
             f"    chain_id: {CHAIN_ID}\n"
             f"    bundlers: [{bundler or f'{rig.recorder}/bundler'}]\n"
             + (f"    node: {rig.node}\n" if node else "")
-            + "    poll_seconds: 0.1\n"
+            + f"    poll_seconds: 0.1\n{of_chain}"
         )
         command: list[str | Path] = [sys.executable, "-m", "proxy.cli", "serve", "--config", self.config_file]
         self.child = Child.start("gate", command, self.folder / "gate.log", cwd=ROOT)
