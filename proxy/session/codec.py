@@ -22,7 +22,7 @@ from proxy.session.policies.time_frame import TimeFrame
 from proxy.session.policies.universal_action import ActionRules
 from proxy.session.policies.usage_limit import UsageLimit
 from proxy.session.policies.value_limit import ValueLimit
-from proxy.session.state import ConfigId, SessionState, SessionStatus
+from proxy.session.state import ConfigId, SessionState, SessionStatus, ToldAt
 from proxy.userop.declared_acts import GrantedTerms
 from proxy.userop.primitives import Address, Hash32, Selector
 
@@ -70,6 +70,7 @@ def state_to_json(state: SessionState) -> Json:
             {"id": _hex(action_id), "target": _hex(target), "selector": _hex(selector)}
             for action_id, (target, selector) in state.targets.items()
         ],
+        **({} if state.told_at is None else {"toldAt": [hex(number) for number in state.told_at]}),
     }
 
 
@@ -114,7 +115,13 @@ def _state(value: Mapping[str, Any]) -> SessionState:
             _hash(each["id"]): (_address(each["target"]), Selector(_bytes(each["selector"], 4)))
             for each in value["targets"]
         },
+        told_at=_told_at(value["toldAt"]) if "toldAt" in value else None,
     )
+
+
+def _told_at(value: Sequence[object]) -> ToldAt:
+    block, log_index = value
+    return ToldAt(_number(block), _number(log_index))
 
 
 def _config_to_json(config: PolicyConfig) -> Json:

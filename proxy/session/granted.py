@@ -53,7 +53,7 @@ def is_granted(state: SessionState) -> bool:
 
 def granted(state: SessionState, grant: DeclaredGrant) -> SessionState:
     """The session after a grant. Whatever it names again is counted afresh."""
-    after = state if grant.adds and is_granted(state) else SessionState(key=state.key)
+    after = state if grant.adds and is_granted(state) else SessionState(key=state.key, told_at=state.told_at)
     after = replace(
         after,
         status=SessionStatus.ENABLED,

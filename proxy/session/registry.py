@@ -74,6 +74,10 @@ class Registry:
         """Its status, `None` when it was never heard of; cheap, without looking into it."""
         return self._sessions.status_of(key)
 
+    def block_of(self, key: SessionKey) -> int | None:
+        """At which block it was read, or told of; cheap, without looking into it."""
+        return self._sessions.block_of(key)
+
     def put(self, session: KnownSession) -> None:
         """Know this session from now on, in place of what was known of it."""
         key = session.key

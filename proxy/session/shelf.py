@@ -142,6 +142,11 @@ class Shelf:
         known: KnownSession | PackedSession | None = self._unpacked.get(key) or self._packed.get(key)
         return None if known is None else known.status
 
+    def block_of(self, key: SessionKey) -> int | None:
+        """At which block a session was read, or told of; `None` when that is not known."""
+        known: KnownSession | PackedSession | None = self._unpacked.get(key) or self._packed.get(key)
+        return None if known is None else known.block
+
     def standing_of(self, key: SessionKey) -> StandsSince | None:
         """The same, and since when."""
         known: KnownSession | PackedSession | None = self._unpacked.get(key) or self._packed.get(key)

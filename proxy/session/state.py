@@ -34,6 +34,13 @@ class SessionStatus(StrEnum):
     REMOVED = "removed"
 
 
+class ToldAt(NamedTuple):
+    """Where in the chain a declared module last said something of a session; ordered as the chain is."""
+
+    block: int
+    log_index: int
+
+
 class ConfigId(NamedTuple):
     """Names one configuration of this session: the policy contract and the config id it is stored under."""
 
@@ -48,7 +55,7 @@ class SessionState:
     `permits_paymaster` and `enable_nonce` are `None` while unknown. A listed policy without an entry in `configs`
     is one whose configuration has not been read. `used` holds the counters of known configurations, in each policy's
     units; one that is not named stands at zero. `targets` names the (target, selector) behind an action id where a
-    grant told.
+    grant told. `told_at` is there for sessions of declared modules: what was said up to there is in the state.
     """
 
     key: SessionKey
@@ -63,6 +70,7 @@ class SessionState:
     configs: Mapping[ConfigId, PolicyConfig] = field(default_factory=dict)
     used: Mapping[Counter, int] = field(default_factory=dict)
     targets: Mapping[Hash32, tuple[Address, Selector]] = field(default_factory=dict)
+    told_at: ToldAt | None = None
 
     @property
     def enabled(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from itertools import chain, islice
 from typing import Final
@@ -11,13 +11,15 @@ from proxy.session.changes import Changes, Grant
 from proxy.session.counters import Charge, SessionKey
 from proxy.session.known import KnownSession, Source, Status, after_change
 from proxy.session.registry import Registry
-from proxy.session.state import SessionState
+from proxy.session.state import SessionState, ToldAt
 from proxy.userop.primitives import Address, Hash32
 
 MOST_NAMES: Final = 8
 """Sessions that one operation is held against which does not say whose it is."""
 
 _MOST_LOOKED_AT: Final = 64
+MOST_TOLD: Final = 1_000_000
+"""Sessions of a chain, past which nothing is learnt of further accounts by events."""
 
 
 def names_at(registry: Registry, chain_id: int, module: Address, account: Address) -> tuple[Hash32, ...]:
@@ -35,21 +37,41 @@ def names_at(registry: Registry, chain_id: int, module: Address, account: Addres
 
 
 def tell(
-    registry: Registry, changes: Changes, block: int, now: float
+    registry: Registry, changes: Changes, told_at: ToldAt, now: float
 ) -> list[tuple[SessionKey, KnownSession | None, KnownSession]]:
-    """Make changes that the chain told of at `block`. Each session that changed, as it was known before and after."""
+    """Make changes that the chain told of. Each session that changed, as it was known before and after.
+
+    What a session was told before it is not told again: a block may be offered once more after the gate has died in it.
+    """
     made = []
     for change in changes.that_stand(success=True):
         for key in registry.keys_touched(changes, change):
             before = registry.get(key)
+            if _knows(before, told_at) or (before is None and _is_full(registry, key)):
+                continue
             after = after_change(before, key, change, now)
             if after is None:
                 continue
             source = Source.EVENT if isinstance(change, Grant) else after.source
-            after = replace(after, source=source, block=None if after.state is None else block)
+            state = None if after.state is None else replace(after.state, told_at=told_at)
+            after = replace(after, source=source, state=state, block=None if state is None else told_at.block)
             registry.put(after)
             made.append((key, before, after))
     return made
+
+
+def _knows(known: KnownSession | None, told_at: ToldAt) -> bool:
+    if known is None or known.state is None or known.state.told_at is None:
+        return False
+    return known.state.told_at >= told_at
+
+
+def _is_full(registry: Registry, key: SessionKey) -> bool:
+    """Whether so much is known that an account which nobody here has heard of is none of this gate's business: anybody
+    may make a module tell of sessions."""
+    counts = registry.directory.counts().items()
+    number = sum(count for (chain_id, _), count in counts if chain_id == key.chain_id)
+    return number >= MOST_TOLD and not registry.knows_account(key.account)
 
 
 def take_back(
@@ -64,3 +86,23 @@ def take_back(
     restored = replace(before, state=state, updated_at=now)
     registry.put(restored)
     return restored
+
+
+def told_since(registry: Registry, chain_id: int, modules: Collection[Address], block: int) -> list[SessionKey]:
+    """The sessions at these modules that changed by what was told at `block` or later. Looks at every session: for a
+    start."""
+    names = registry.keys()
+    there = (key for key in names if key.chain_id == chain_id and key.module in modules)
+    return [key for key in there if (registry.block_of(key) or -1) >= block]
+
+
+def doubt_told_after(registry: Registry, keys: Iterable[SessionKey], block: int, now: float) -> list[KnownSession]:
+    """What was told of these after `block` stood on blocks that are gone, and nobody remembers what was before it:
+    nothing is judged by that until their module tells of them again."""
+    doubted = []
+    for key in keys:
+        known = registry.get(key)
+        if known is not None and known.status is Status.IN_FORCE and (known.block or -1) > block:
+            doubted.append(replace(known, state=None, block=None, updated_at=now))
+            registry.put(doubted[-1])
+    return doubted

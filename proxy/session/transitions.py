@@ -172,7 +172,11 @@ def emptied(state: SessionState) -> SessionState:
     """What removal leaves: that the session was there, and its enable nonce."""
     status = SessionStatus.REMOVED if state.enabled else state.status
     return SessionState(
-        key=state.key, status=status, enable_nonce=state.enable_nonce, permits_paymaster=state.permits_paymaster
+        key=state.key,
+        status=status,
+        enable_nonce=state.enable_nonce,
+        permits_paymaster=state.permits_paymaster,
+        told_at=state.told_at,
     )
 
 

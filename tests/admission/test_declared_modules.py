@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from proxy.judge.verdict import Allow, Reject
 from proxy.session.changes import Changes, SessionChange, changes_of
 from proxy.session.declared import DeclaredAction, DeclaredSession
 from proxy.session.known import Status
+from proxy.session.state import ToldAt
 from proxy.session.told import tell
 from proxy.userop.declared_acts import DeclaredGrant
 from proxy.userop.declared_module import key_id
@@ -44,6 +46,9 @@ ID = an_id("first")
 NAMED_GRANT = grant(a_call(max_uses=3), module=NAMED, permission_id=ID, signer=PLAIN_KEY)
 
 
+_PLACES = count(1)
+
+
 def room(*told: SessionChange, node: bool = False, **options: Any) -> Room:
     there = Room(session_modules=MODULES, node=node, **options)
     say(there, *told)
@@ -52,7 +57,7 @@ def room(*told: SessionChange, node: bool = False, **options: Any) -> Room:
 
 def say(there: Room, *told: SessionChange, account: Address = ACCOUNT) -> None:
     changes = Changes(user_op_hash=Hash32(bytes(32)), chain_id=CHAIN_ID, account=account, at_validation=told)
-    tell(there.registry, changes, 7, float(NOW))
+    tell(there.registry, changes, ToldAt(7, next(_PLACES)), float(NOW))
 
 
 def using(

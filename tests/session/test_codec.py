@@ -22,7 +22,7 @@ from proxy.session.policies.time_frame import TimeFrame
 from proxy.session.policies.universal_action import ActionRules
 from proxy.session.policies.usage_limit import UsageLimit
 from proxy.session.policies.value_limit import ValueLimit
-from proxy.session.state import ConfigId, SessionState, SessionStatus
+from proxy.session.state import ConfigId, SessionState, SessionStatus, ToldAt
 from proxy.userop.declared_acts import GrantedTerms
 from proxy.userop.primitives import UINT256_MAX, Address, Hash32, Selector
 from tests.session.builders import ACCOUNT, TOKEN, TRANSFER, action, enabled, session, spending, time_frame
@@ -71,6 +71,7 @@ def states(draw: st.DrawFn) -> SessionState:
         enable_nonce=draw(st.none() | numbers),
         configs=draw(st.dictionaries(st.builds(ConfigId, addresses, hashes), configs, max_size=3)),
         used=draw(st.dictionaries(counters, numbers, max_size=3)),
+        told_at=draw(st.none() | st.builds(ToldAt, numbers, numbers)),
         targets=draw(
             st.dictionaries(hashes, st.tuples(addresses, st.binary(min_size=4, max_size=4).map(Selector)), max_size=2)
         ),

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.errors import Code
+from proxy.session import told
 from proxy.session.changes import Changes, UsedPastGate
 from proxy.session.counters import Charge, Counter, SessionKey
 from proxy.session.enforce import enforce
@@ -20,7 +21,7 @@ from proxy.session.outcome import Accepted, Refused
 from proxy.session.overview import phase_of
 from proxy.session.registry import Registry
 from proxy.session.remaining import remaining
-from proxy.session.state import SessionState, SessionStatus
+from proxy.session.state import SessionState, SessionStatus, ToldAt
 from proxy.session.told import MOST_NAMES, names_at, take_back, tell
 from proxy.userop.acts import SessionAct, SessionsCleared, Unreadable
 from proxy.userop.declared_acts import DeclaredGrant, DeclaredRevocation, GrantedCall, GrantedTerms
@@ -235,45 +236,45 @@ def revocation(**options: Any) -> DeclaredRevocation:
 
 def test_a_session_told_of_is_in_force_until_it_is_told_to_be_over() -> None:
     registry = Registry()
-    tell(registry, changes(grant()), 7, 1.0)
+    tell(registry, changes(grant()), ToldAt(7, 0), 1.0)
     known = registry.get(NAME)
     assert known is not None
     assert (known.status, known.source, known.block) == (Status.IN_FORCE, Source.EVENT, 7)
-    tell(registry, changes(revocation()), 8, 2.0)
+    tell(registry, changes(revocation()), ToldAt(8, 0), 2.0)
     assert registry.status_of(NAME) is Status.REMOVED
-    tell(registry, changes(grant()), 9, 3.0)
+    tell(registry, changes(grant()), ToldAt(9, 0), 3.0)
     assert registry.status_of(NAME) is Status.IN_FORCE
-    tell(registry, changes(SessionsCleared(PLAIN)), 10, 4.0)
+    tell(registry, changes(SessionsCleared(PLAIN)), ToldAt(10, 0), 4.0)
     assert registry.status_of(NAME) is Status.REMOVED
 
 
 def test_the_same_name_on_two_accounts_is_two_sessions() -> None:
     registry = Registry()
-    tell(registry, changes(grant()), 7, 1.0)
-    tell(registry, changes(grant(account=STRANGER), account=STRANGER), 7, 1.0)
-    tell(registry, changes(replace(revocation(), account=STRANGER), account=STRANGER), 8, 2.0)
+    tell(registry, changes(grant()), ToldAt(7, 0), 1.0)
+    tell(registry, changes(grant(account=STRANGER), account=STRANGER), ToldAt(7, 0), 1.0)
+    tell(registry, changes(replace(revocation(), account=STRANGER), account=STRANGER), ToldAt(8, 0), 2.0)
     assert registry.status_of(NAME) is Status.IN_FORCE
     assert registry.status_of(name_of_key(SESSION_KEY, STRANGER)) is Status.REMOVED
 
 
 def test_a_revocation_of_a_part_leaves_the_rest() -> None:
     registry = Registry()
-    tell(registry, changes(grant(a_call(), a_call(STRANGER), a_call(STRANGER, None))), 7, 1.0)
-    tell(registry, changes(revocation(target=STRANGER)), 8, 2.0)
+    tell(registry, changes(grant(a_call(), a_call(STRANGER), a_call(STRANGER, None))), ToldAt(7, 0), 1.0)
+    tell(registry, changes(revocation(target=STRANGER)), ToldAt(8, 0), 2.0)
     known = registry.get(NAME)
     assert known is not None
     assert known.state is not None
     assert isinstance(verdict(known.state, single(PAY)), Accepted)
     assert refusal(known.state, single(replace(PAY, target=STRANGER))) is Code.SESSION_SCOPE
-    tell(registry, changes(revocation(target=TOKEN, selector=Selector(b"\1\2\3\4"))), 9, 3.0)
+    tell(registry, changes(revocation(target=TOKEN, selector=Selector(b"\1\2\3\4"))), ToldAt(9, 0), 3.0)
     assert registry.status_of(NAME) is Status.IN_FORCE
-    tell(registry, changes(revocation(target=TOKEN, selector=TRANSFER)), 10, 4.0)
+    tell(registry, changes(revocation(target=TOKEN, selector=TRANSFER)), ToldAt(10, 0), 4.0)
     assert registry.status_of(NAME) is Status.REMOVED
 
 
 def test_a_revocation_of_what_nobody_heard_of_is_known_too() -> None:
     registry = Registry()
-    tell(registry, changes(revocation(target=TOKEN)), 8, 2.0)
+    tell(registry, changes(revocation(target=TOKEN)), ToldAt(8, 0), 2.0)
     assert registry.status_of(NAME) is Status.REMOVED
 
 
@@ -290,13 +291,13 @@ def test_a_removed_session_is_no_granted_one() -> None:
 
 def test_what_the_chain_takes_back_is_as_it_was_without_what_went_with_it() -> None:
     registry = Registry()
-    tell(registry, changes(grant(a_call(max_uses=9))), 7, 1.0)
+    tell(registry, changes(grant(a_call(max_uses=9))), ToldAt(7, 0), 1.0)
     known = registry.get(NAME)
     assert known is not None
     assert known.state is not None
     charge = Charge(uses(known.state), 2, 9)
     registry.put(replace(known, state=known.state.with_charges([charge])))
-    ((key, before, _),) = tell(registry, changes(revocation()), 8, 2.0)
+    ((key, before, _),) = tell(registry, changes(revocation()), ToldAt(8, 0), 2.0)
     restored = take_back(registry, key, before, [replace(charge, amount=1)], 3.0)
     assert restored.status is Status.IN_FORCE
     assert restored.state is not None
@@ -305,11 +306,42 @@ def test_what_the_chain_takes_back_is_as_it_was_without_what_went_with_it() -> N
     assert registry.status_of(NAME) is Status.REMOVED
 
 
+def test_what_was_told_before_is_not_told_again() -> None:
+    registry = Registry()
+    tell(registry, changes(grant(a_call(max_uses=9))), ToldAt(7, 3), 1.0)
+    known = registry.get(NAME)
+    assert known is not None
+    assert known.state is not None
+    registry.put(replace(known, state=known.state.with_charges([Charge(uses(known.state), 2, 9)])))
+    for place in (ToldAt(7, 3), ToldAt(7, 2), ToldAt(6, 9)):
+        assert tell(registry, changes(grant(a_call(max_uses=9))), place, 2.0) == []
+        assert tell(registry, changes(revocation()), place, 2.0) == []
+    assert tell(registry, changes(revocation()), ToldAt(7, 4), 2.0)
+    assert tell(registry, changes(grant()), ToldAt(7, 3), 2.0) == []
+    assert registry.status_of(NAME) is Status.REMOVED
+
+
+def test_past_so_many_sessions_nothing_is_learnt_of_accounts_that_nobody_heard_of(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(told, "MOST_TOLD", 2)
+    registry = Registry()
+    tell(registry, changes(grant()), ToldAt(1, 0), 1.0)
+    for number in range(5):
+        account = Address(number.to_bytes(20, "big"))
+        tell(registry, changes(grant(account=account), account=account), ToldAt(2, number), 1.0)
+    other = grant(permission_id=key_id(STRANGER), session_key=STRANGER)
+    tell(registry, changes(other), ToldAt(3, 0), 1.0)
+    assert registry.status_of(name_of_key(STRANGER)) is Status.IN_FORCE
+    assert len(registry) == 3
+    assert registry.status_of(NAME) is Status.IN_FORCE
+
+
 def test_no_more_names_are_tried_than_a_few() -> None:
     registry = Registry()
     for number in range(MOST_NAMES + 4):
         key = Address(number.to_bytes(20, "big"))
-        tell(registry, changes(grant(permission_id=key_id(key), session_key=key)), number, float(number))
+        tell(registry, changes(grant(permission_id=key_id(key), session_key=key)), ToldAt(number, 0), float(number))
     names = names_at(registry, CHAIN_ID, PLAIN, ACCOUNT)
     assert len(names) == MOST_NAMES
     assert names[0] == key_id(Address((MOST_NAMES + 3).to_bytes(20, "big")))
@@ -325,18 +357,18 @@ def test_after_any_story_the_last_word_decides(steps: list[str]) -> None:
     for block, step in enumerate(steps):
         match step:
             case "grant":
-                tell(registry, changes(grant()), block, float(block))
+                tell(registry, changes(grant()), ToldAt(block, 0), float(block))
                 stands = Status.IN_FORCE
             case "revoke":
-                tell(registry, changes(revocation()), block, float(block))
+                tell(registry, changes(revocation()), ToldAt(block, 0), float(block))
                 stands = Status.REMOVED
             case "clear":
-                tell(registry, changes(SessionsCleared(PLAIN)), block, float(block))
+                tell(registry, changes(SessionsCleared(PLAIN)), ToldAt(block, 0), float(block))
                 stands = None if stands is None else Status.REMOVED
             case "use":
-                tell(registry, changes(UsedPastGate(PLAIN, NAME.permission_id, (PAY,))), block, float(block))
+                tell(registry, changes(UsedPastGate(PLAIN, NAME.permission_id, (PAY,))), ToldAt(block, 0), float(block))
             case "unreadable":
-                tell(registry, changes(Unreadable(PLAIN, TRANSFER, "it is not")), block, float(block))
+                tell(registry, changes(Unreadable(PLAIN, TRANSFER, "it is not")), ToldAt(block, 0), float(block))
         assert registry.status_of(NAME) is stands
 
 
@@ -344,7 +376,7 @@ def test_a_known_session_of_another_module_is_not_touched() -> None:
     registry = Registry()
     elsewhere = SessionKey(CHAIN_ID, STRANGER, ACCOUNT, NAME.permission_id)
     registry.put(KnownSession(key=elsewhere, status=Status.IN_FORCE, source=Source.NODE, updated_at=0.0))
-    tell(registry, changes(SessionsCleared(PLAIN)), 1, 1.0)
+    tell(registry, changes(SessionsCleared(PLAIN)), ToldAt(1, 0), 1.0)
     assert registry.status_of(elsewhere) is Status.IN_FORCE
 
 
@@ -354,9 +386,9 @@ def test_what_is_left_and_until_when_is_told_in_views() -> None:
         a_call(STRANGER, None),
         terms=GrantedTerms(max_uses=7),
     ).with_charges(())
-    told = remaining(state.with_charges([Charge(uses(state), 1, 3)]), lambda counter: int(counter == uses(state)))
-    whole, one, every = told
-    assert [each["policy"] for each in told] == ["grant of the module"] * 3
+    views = remaining(state.with_charges([Charge(uses(state), 1, 3)]), lambda counter: int(counter == uses(state)))
+    whole, one, every = views
+    assert [each["policy"] for each in views] == ["grant of the module"] * 3
     assert (whole["on"], [limit["of"] for limit in whole["limits"]]) == ("userOperation", ["uses"])
     assert (one["valuePerCall"], one["validUntil"], one["target"]) == ("0x5", NOW + 60, print_checksummed(TOKEN))
     assert [(limit["of"], limit["left"]) for limit in one["limits"]] == [("uses", "0x1"), ("value", "0x9")]

@@ -47,6 +47,8 @@ _BLOCKS_A_SLICE: Final = 64
 _NEAR: Final = 128
 """Blocks before the newest that are kept by hash: so deep a reorganisation is walked back block by block."""
 _ANCESTORS_A_CALL: Final = 16
+_LOGS_A_STEP: Final = 64
+"""Of declared modules; between two of these the loop is given way."""
 
 
 class Acquaintance(Protocol):
@@ -233,9 +235,12 @@ class BlockFollower:
         ]
         claims = await self._claims(executed)
         reasons = dict(reason for log in logs if log.address in self._entry_points and (reason := read_reason(log)))
-        told = [
-            each for log in logs if (module := self._declared(log)) for each in told_by(log, module, self._chain_id)
-        ]
+        told: list[SessionTold] = []
+        for count, log in enumerate(log for log in logs if self._declared(log) is not None):
+            module = self._declared(log)
+            told += () if module is None else told_by(log, module, self._chain_id)
+            if count % _LOGS_A_STEP == _LOGS_A_STEP - 1:
+                await asyncio.sleep(0)
         grants = self._granted_past(logs, executed, told)
         events: list[ChainEvent] = [*told]
         for log in logs:

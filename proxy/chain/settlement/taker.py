@@ -18,7 +18,8 @@ from proxy.ledger.reservation import NonceSlot
 from proxy.session.counters import Charge, SessionKey
 from proxy.session.known import KnownSession
 from proxy.session.registry import Registry
-from proxy.session.told import take_back, tell
+from proxy.session.state import ToldAt
+from proxy.session.told import doubt_told_after, take_back, tell, told_since
 from proxy.userop.primitives import Address
 
 _BLOCKS_KEPT: Final = 256
@@ -54,12 +55,15 @@ class Taker:
         self._trail: deque[BlockName] = deque(maxlen=_BLOCKS_KEPT)  # newest last
         self._touched: deque[tuple[int, SessionKey]] = deque(maxlen=_TOUCHES_KEPT)  # by block, newest last
         self._told: deque[tuple[int, SessionKey, KnownSession | None]] = deque(maxlen=_TOUCHES_KEPT)  # and as it was
+        self._told_before: list[SessionKey] = []  # in an earlier life, in blocks that may be taken back
         self._told_at: float | None = None  # monotonic
 
     def restore(self, cursor: SettledUpTo | None, trail: Iterable[BlockName]) -> None:
         """Take up where it was before a restart. `trail` is ascending."""
         self._cursor = cursor
         self._trail.extend(trail)
+        if self._declared and self._trail:
+            self._told_before = told_since(self._registry, self._chain_id, self._declared, self._trail[0].number)
         if cursor is not None:
             self._settlement.known_seconds = cursor.known_seconds
 
@@ -133,7 +137,7 @@ class Taker:
             await self._settlement.books.keep(Outcome(cursor=self._kept_cursor, cut=ancestor.number))
 
     def _tell(self, draft: OutcomeDraft, event: SessionTold) -> None:
-        for key, before, after in tell(self._registry, event.changes, event.block.number, self._clock()):
+        for key, before, after in tell(self._registry, event.changes, ToldAt(*event.place), self._clock()):
             draft.sessions[key] = after
             self._told.append((event.block.number, key, before))
 
@@ -147,14 +151,19 @@ class Taker:
                 claim = self._settlement.flights.claim(name) if name.session == key and at < block else None
                 charges += () if claim is None else claim.reservation.charges
             draft.sessions[key] = take_back(self._registry, key, before, charges, self._clock())
+        for known in doubt_told_after(self._registry, self._told_before, ancestor.number, self._clock()):
+            draft.sessions[known.key] = known
 
     async def start_at(self, block: BlockName, timestamp: int, told: Sequence[SessionTold] | None = None) -> None:
         """As the protocol has it; what was in flight is to be proven one by one, and each session read before it is
         judged."""
         settlement, draft = self._settlement, OutcomeDraft()
         self._told.clear()
-        for event in told or ():
+        self._told_before.clear()
+        for count, event in enumerate(told or ()):
             self._tell(draft, event)
+            if count % _KEYS_A_PIECE == _KEYS_A_PIECE - 1:
+                await asyncio.sleep(0)
         for keys in self._registry.directory.all_in_force(self._chain_id):
             settlement.unconfirmed |= dict.fromkeys(key for key in keys if key.module not in self._declared)
             for key in keys:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import pytest
+
+from proxy.chain.settlement.outcome import SettledUpTo
 from proxy.chain.settlement.slices import ChainPlace, SessionTold
+from proxy.chain.settlement.taker import Taker
 from proxy.ledger.records import record_from_json, record_to_json
 from proxy.session.changes import Changes, SessionChange, UsedPastGate
 from proxy.session.counters import Charge, Counter
 from proxy.session.granted import USES_SLOT
 from proxy.session.known import KnownSession, Status
 from proxy.session.registry import Registry
+from proxy.session.state import ToldAt
 from proxy.session.told import tell
 from proxy.userop.declared_acts import DeclaredGrant, DeclaredRevocation
 from proxy.userop.execution import Call
 from proxy.userop.primitives import Address, Hash32
 from proxy.userop.session_data import action_id_of
 from tests.chain.builders import accepted
-from tests.chain.settlement.builders import Chain, Scene, block, mined, name
+from tests.chain.settlement.builders import Chain, Scene, a_slice, block, mined, name
 from tests.session.builders import ACCOUNT, STRANGER, TOKEN, TRANSFER
 from tests.session.declared_modules import PLAIN, name_of_key
 from tests.session.signing import SESSION_KEY
@@ -56,7 +61,7 @@ def uses() -> Counter:
 
 def of_grant() -> KnownSession:
     registry = Registry()
-    ((_, _, after),) = tell(registry, told(GRANT, at=1).changes, 1, 1.0)
+    ((_, _, after),) = tell(registry, told(GRANT, at=1).changes, ToldAt(1, 0), 1.0)
     return after
 
 
@@ -193,6 +198,54 @@ async def test_a_restart_with_operations_in_flight_leaves_what_is_known() -> Non
     there.lookout.restored([operation], [KEY])
     await there.lookout.reconciled(KEY)
     assert balance(there) == (0, 1)
+
+
+async def test_a_block_offered_again_after_the_gate_died_in_it_counts_nothing_twice_and_forgets_nothing() -> None:
+    there = scene()
+    await there.tell(199)
+    operation = await there.accept(1, ONE_USE, key=KEY, nonce=1)
+    events = told(GRANT, at=200), mined(operation, 200, nonce=1, claims=(KEY.permission_id,))
+    parent = there.taker.cursor
+    await there.tell(200, *events)
+    assert balance(there) == (1, 0)
+    # its cursor had not been kept when the process ended
+    again = Taker(
+        there.settlement,
+        chain_id=KEY.chain_id,
+        registry=there.registry,
+        clock=there.clock,
+        monotonic=there.monotonic,
+        patience=there.patience,
+        declared=there.declared,
+    )
+    assert parent is not None
+    again.restore(SettledUpTo(KEY.chain_id, parent, 0, 0.0), [parent])
+    await again.settle(a_slice(parent, block(200), events))
+    assert balance(there) == (1, 0)
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+async def test_what_an_earlier_life_was_told_in_blocks_that_are_gone_counts_for_nothing(depth: int) -> None:
+    there = scene()
+    await there.tell(200)
+    await there.tell(201, told(GRANT, at=201))
+    await there.tell(202)
+    cursor, trail = there.taker.cursor, there.taker.trail()
+    assert cursor is not None
+    there.taker = Taker(
+        there.settlement,
+        chain_id=KEY.chain_id,
+        registry=there.registry,
+        clock=there.clock,
+        monotonic=there.monotonic,
+        patience=there.patience,
+        declared=there.declared,
+    )
+    there.taker.restore(SettledUpTo(KEY.chain_id, cursor, 0, 0.0), reversed(trail))
+    await there.taker.undo(block(202 - depth))
+    assert (of(there).state is None) is (depth == 2)
+    await there.tell(203 - depth, told(GRANT, at=203 - depth, branch=1), branch=1)
+    assert of(there).state is not None
 
 
 def test_what_an_operation_in_flight_will_grant_is_kept_whole() -> None:
