@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Final
 
 from proxy.admission.nonce_order import NonceOrder
@@ -78,7 +79,7 @@ class Settling:
 
 
 class _Acquaintances:
-    """See `proxy.chain.blocks.follower.Acquaintance`."""
+    """See `proxy.chain.blocks.acquaintance.Acquaintance`."""
 
     def __init__(
         self,
@@ -91,6 +92,7 @@ class _Acquaintances:
         order: NonceOrder,
     ) -> None:
         self._order = order
+        self._turn: Iterator[SessionKey] = iter(())
         self._chain_id = chain_id
         self._registry = registry
         self._settlement = settlement
@@ -107,11 +109,19 @@ class _Acquaintances:
     def sessions_of(self, module: Address, account: Address) -> Sequence[SessionKey]:
         return self._registry.held_by(self._chain_id, module, account)
 
-    def used(self, event: OperationMined, sessions: Sequence[SessionKey], *, ours: bool) -> None:
+    def some_accounts(self, most: int) -> Sequence[Address]:
+        if not (turn := tuple(islice(self._turn, most))):
+            self._turn = iter(tuple(self._registry.keys()))
+            turn = tuple(islice(self._turn, most))
+        return tuple(dict.fromkeys(key.account for key in turn if key.chain_id == self._chain_id))
+
+    def used(self, event: OperationMined, sessions: Sequence[SessionKey], *, ours: bool, enables: bool) -> None:
         self._order.used(NonceSlot(self._chain_id, event.entry_point, event.sender, event.nonce))
         for key in sessions:
             self._quiet.note(key)
-            if not ours:
+            if not ours and enables:
+                self._telling.granted_past_gate(key, event.transaction)
+            elif not ours:
                 self._telling.used_past_gate(key, event.transaction)
 
     def granted(self, key: SessionKey, transaction: Hash32) -> None:

@@ -17,7 +17,7 @@ from aiohttp import WSMsgType, web
 from proxy.chain import contract_abi
 from proxy.chain.blocks.events import read_executed
 from proxy.chain.blocks.header import Header
-from proxy.chain.blocks.source import LogFilter
+from proxy.chain.blocks.source import LogFilter, Transaction
 from proxy.chain.logs import Log
 from proxy.chain.session_logs import is_grant, session_touched
 from proxy.chain.witness import GET_ENTRY_POINT_NONCE
@@ -29,7 +29,7 @@ from proxy.userop.session_data import SessionData
 from proxy.userop.user_operation import UserOperation
 from tests.admission.builders import key_of
 from tests.bypass_list.desk import CHAIN_ID, V07
-from tests.chain.blocks.builders import FakeChain, Ledgerless, executed, granted, touched
+from tests.chain.blocks.builders import FakeChain, Ledgerless, bundle_of, executed, granted, touched
 from tests.chain.builders import FakeNode
 from tests.chain.on_chain import put_absent, put_session
 from tests.running_gate import hash_of
@@ -99,6 +99,14 @@ class LiveNode(FakeNode):
         """A block with these operations."""
         self._mine(*(self._executed(op, success) for op in ops))
 
+    def enable(self, op: UserOperation, session: SessionData) -> None:
+        """A block with an operation that brings the session's grant along, and its bundle to look at."""
+        transaction = Hash32(bytes([0x7E]) * 32)
+        self.chain.transactions[transaction] = Transaction(to=V07.address, call_data=bundle_of(op))
+        event = self._executed(op, success=True)
+        self.claims[event.topics[1]] = session.permission_id
+        self._mine(replace(event, transaction=transaction))
+
     def reorganise(self, depth: int, *ops: UserOperation) -> None:
         """The newest blocks make room for as many others, and one more; the operations are in the first of them."""
         self.chain.reorganise(depth, [self._executed(op, success=True) for op in ops])
@@ -132,11 +140,17 @@ class LiveNode(FakeNode):
             case "eth_getLogs":
                 return {"result": [_log(each) for each in self._logs(seen, params[0])]}
             case "eth_getTransactionByHash":
-                return {"result": None}
+                return {"result": self._transaction(params[0])}
             case "eth_call":
                 at = seen[-1].number if params[1] == "latest" else int(params[1], 16)
                 return self._call(params, [each for each in seen if each.number <= at])
         return super()._answer(method, params)
+
+    def _transaction(self, name: str) -> dict[str, object] | None:
+        found = self.chain.transactions.get(Hash32(bytes.fromhex(name[2:])))
+        if found is None or found.to is None:
+            return None
+        return {"hash": name, "to": print_bytes(found.to), "input": print_bytes(found.call_data)}
 
     def _logs(self, seen: list[Header], where: Mapping[str, Any]) -> list[Log]:
         addresses = where.get("address", [])

@@ -14,7 +14,7 @@ import pytest
 from proxy.errors import Code
 from proxy.session.known import Status
 from proxy.userop.user_operation import UserOperation
-from tests.admission.builders import TWICE, granting, key_of, known, lane
+from tests.admission.builders import TWICE, enabling, granting, key_of, known, lane
 from tests.app.builders import ONCE, refusal, status_of, use_number
 from tests.app.live_node import FIRST, LiveNode
 from tests.bypass_list.desk import a_session, use
@@ -368,6 +368,16 @@ async def test_a_grant_is_told_only_where_it_came_past_the_gate(live: LiveNode) 
         live.grant(a_session(action(TOKEN, TRANSFER, usage(2)), salt=8))
         await settled(gate, live)
         assert await gate.metric("past_gate_total", chain="soneium", what="grant") == 1
+
+
+async def test_a_session_enabled_past_the_gate_by_its_own_operation_is_told_as_granted(live: LiveNode) -> None:
+    async with running_gate(node_url=live.url) as gate:
+        assert "result" in await gate.send(use_number(1))
+        await settled(gate, live)
+        live.enable(enabling(TWICE, ONCE, nonce=lane(6)), TWICE)
+        await gate.until(lambda: has_used(gate, 1), "the session is read again")
+        assert await gate.metric("past_gate_total", chain="soneium", what="grant") == 1
+        assert await gate.metric("past_gate_total", chain="soneium", what="use") == 0
 
 
 # a chain that takes blocks back

@@ -83,10 +83,12 @@ def read_reason(log: Log) -> tuple[Hash32, bytes] | None:
 
 
 class BundledClaim(NamedTuple):
-    """The sessions that an operation of a bundle claims, and what it calls."""
+    """The sessions that an operation of a bundle claims, what it calls, and whether it brings its session's grant
+    along."""
 
     permission_ids: tuple[Hash32, ...]
     call_data: bytes
+    enables: bool = False
 
 
 def read_claims(
@@ -121,5 +123,10 @@ def read_claims(
         except Undecodable:
             continue
         # in all versions the call data are the third field after sender, nonce and init code
-        claims[sender, nonce] = BundledClaim(() if claim is None else (claim.envelope.permission_id,), operation[3])
+        called = operation[3]
+        claims[sender, nonce] = (
+            BundledClaim((), called)
+            if claim is None
+            else BundledClaim((claim.envelope.permission_id,), called, enables=claim.envelope.enable is not None)
+        )
     return claims

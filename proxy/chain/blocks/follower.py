@@ -12,8 +12,9 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import pairwise, takewhile
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
+from proxy.chain.blocks.acquaintance import Acquaintance
 from proxy.chain.blocks.events import BundledClaim, Executed, read_claims, read_executed, read_reason
 from proxy.chain.blocks.header import Header
 from proxy.chain.blocks.proof import ProvenLogs
@@ -49,32 +50,16 @@ _NEAR: Final = 128
 _ANCESTORS_A_CALL: Final = 16
 _LOGS_A_STEP: Final = 64
 """Of declared modules; between two of these the loop is given way."""
-
-
-class Acquaintance(Protocol):
-    """What this gate knows of accounts, sessions and operations, as far as blocks are held against it."""
-
-    def watches(self, account: Address) -> bool:
-        """Whether a session of this account is known, in flight or not."""
-
-    def is_ours(self, user_op_hash: Hash32) -> bool:
-        """Whether the operation came through here, as far back as that is remembered."""
-
-    def sessions_of(self, module: Address, account: Address) -> Sequence[SessionKey]:
-        """The known sessions of an account at a module."""
-
-    def used(self, event: OperationMined, sessions: Sequence[SessionKey], *, ours: bool) -> None:
-        """An operation of these sessions was mined, and settled. Never raises."""
-
-    def granted(self, key: SessionKey, transaction: Hash32) -> None:
-        """A session of a watched account was granted in this transaction by nothing that came through here. Never
-        raises."""
+_IDLE_ACCOUNTS: Final = 1_024
+"""Watched accounts with nothing in flight whose operations are looked for in a block of which a node does not give
+everybody's; what others do in it shows when their turn comes, or at the next reading."""
 
 
 class _Use(NamedTuple):
     event: OperationMined
     sessions: tuple[SessionKey, ...]
     ours: bool
+    enables: bool
 
 
 class _Found(NamedTuple):
@@ -147,7 +132,7 @@ class BlockFollower:
                     self._knows.granted(key, transaction)
             for use in found.uses:
                 if use.event.block.number in blocks:
-                    self._knows.used(use.event, use.sessions, ours=use.ours)
+                    self._knows.used(use.event, use.sessions, ours=use.ours, enables=use.enables)
 
     async def _headers(self, numbers: Sequence[int]) -> list[Header]:
         """Those that the node has, from the first on; it may be some blocks behind the one that told the newest."""
@@ -224,7 +209,7 @@ class BlockFollower:
 
     async def _found(self, headers: Sequence[Header]) -> _Found:
         senders = self._taker.senders()
-        logs = await self._logs.of(headers, senders)
+        logs = await self._logs.of(headers, senders, lambda: self._knows.some_accounts(_IDLE_ACCOUNTS))
         by_number = {header.number: header for header in headers}
         executed = [
             (log, event)
@@ -253,10 +238,9 @@ class BlockFollower:
             mined = _mined(log, event, by_number[log.block], reasons, claims)
             events.append(mined)
             if sessions := self._sessions_used(mined):
-                use = _Use(mined, sessions, self._knows.is_ours(mined.user_op_hash))
-                uses.append(use)
-                if not use.ours:
-                    claim = claims.get((event.sender, event.nonce))
+                claim, ours = claims.get((event.sender, event.nonce)), self._knows.is_ours(mined.user_op_hash)
+                uses.append(_Use(mined, sessions, ours=ours, enables=claim is not None and claim.enables))
+                if not ours:
                     events += self._used_past(mined, sessions, claim)
         events.sort(key=lambda event: event.place)
         return _Found(events, uses, grants)

@@ -14,7 +14,7 @@ second time decides. Every log has to be of a block whose header is at hand, by 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final
 
 from proxy.chain.blocks.events import OPERATION_TOPICS
@@ -47,14 +47,22 @@ class ProvenLogs:
             topics=((*self._of_modules, *OPERATION_TOPICS),),
         )
         self._span = 64
+        self._idle: Callable[[], Iterable[Address]] = tuple
         self._keeps_blooms = False
 
-    async def of(self, headers: Sequence[Header], senders: Iterable[Address]) -> list[Log]:
+    async def of(
+        self,
+        headers: Sequence[Header],
+        senders: Iterable[Address],
+        idle: Callable[[], Iterable[Address]] = tuple,
+    ) -> list[Log]:
         """Every log that concerns us of these blocks, which follow one another, in chain order.
 
-        `senders` are those whose operations must be among them where the node cannot give everybody's.
+        `senders` are those whose operations must be among them where the node cannot give everybody's, `idle` gives
+        others that are looked for then.
         Raises `StateUnavailable` when it cannot be proven that these are all.
         """
+        self._idle = idle
         self._keeps_blooms = self._keeps_blooms or any(header.bloom for header in headers)
         suspects = [header for header in headers if self._may_concern(header)]
         found: list[Log] = []
@@ -135,7 +143,7 @@ class ProvenLogs:
     async def _of_block_in_parts(self, header: Header, senders: Iterable[Address]) -> list[Log]:
         """A block with more of other people's operations than the node gives at once: only ours."""
         wanted = [LogFilter(addresses=self._modules, topics=(self._of_modules,))] if self._modules else []
-        padded = [Hash32(bytes(12) + sender) for sender in senders]
+        padded = [Hash32(bytes(12) + sender) for sender in dict.fromkeys((*senders, *self._idle()))]
         wanted += [
             LogFilter(
                 addresses=self._entry_points,

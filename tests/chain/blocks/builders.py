@@ -6,8 +6,9 @@ import itertools
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 
-from proxy.chain.blocks.events import REVERT_REASON, USER_OPERATION_EVENT
-from proxy.chain.blocks.follower import Acquaintance, BlockFollower
+from proxy.chain.blocks.acquaintance import Acquaintance
+from proxy.chain.blocks.events import _BUNDLE, REVERT_REASON, USER_OPERATION_EVENT
+from proxy.chain.blocks.follower import BlockFollower
 from proxy.chain.blocks.header import Header, bloom_of_item
 from proxy.chain.blocks.source import BlockSource, LogFilter, Transaction
 from proxy.chain.logs import Log
@@ -18,7 +19,8 @@ from proxy.session.counters import SessionKey
 from proxy.userop import abi
 from proxy.userop.entry_point import ENTRY_POINTS, EntryPoint
 from proxy.userop.primitives import Address, Hash32
-from tests.session.builders import ACCOUNT, SMART_SESSION, word
+from proxy.userop.user_operation import UserOperation
+from tests.session.builders import ACCOUNT, SMART_SESSION, STRANGER, word
 
 V07 = ENTRY_POINTS[1]
 CHAIN_ID = 1868
@@ -302,6 +304,8 @@ class Knowledge(Acquaintance):
     sessions: dict[Address, list[SessionKey]] = field(default_factory=dict)
     uses: list[tuple[Hash32, tuple[SessionKey, ...], bool]] = field(default_factory=list)
     grants: list[SessionKey] = field(default_factory=list)
+    enabled_by: list[tuple[Hash32, tuple[SessionKey, ...], bool]] = field(default_factory=list)
+    turn: int = 0
 
     def watches(self, account: Address) -> bool:
         return account in self.watched or account in self.sessions
@@ -315,8 +319,13 @@ class Knowledge(Acquaintance):
     def granted(self, key: SessionKey, transaction: Hash32) -> None:
         self.grants.append(key)
 
-    def used(self, event: OperationMined, sessions: Sequence[SessionKey], *, ours: bool) -> None:
-        self.uses.append((event.user_op_hash, tuple(sessions), ours))
+    def some_accounts(self, most: int) -> Sequence[Address]:
+        turn = sorted(self.watched)[self.turn : self.turn + most]
+        self.turn = self.turn + most if turn else 0
+        return turn
+
+    def used(self, event: OperationMined, sessions: Sequence[SessionKey], *, ours: bool, enables: bool) -> None:
+        (self.enabled_by if enables and not ours else self.uses).append((event.user_op_hash, tuple(sessions), ours))
 
 
 def _deaf(_header: Header) -> None:
@@ -341,3 +350,9 @@ def follower_of(
         knows=Knowledge() if knows is None else knows,
         heard=heard,
     )
+
+
+def bundle_of(*ops: UserOperation) -> bytes:
+    """The call data of a bundle with these operations."""
+    packed = tuple((op.sender, op.nonce, b"", op.call_data, bytes(32), 0, bytes(32), b"", op.signature) for op in ops)
+    return bytes.fromhex("765e827f") + abi.encode(_BUNDLE, (packed, STRANGER))

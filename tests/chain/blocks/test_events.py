@@ -9,13 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.chain.blocks import events
-from proxy.chain.blocks.events import read_claims, read_executed, read_reason
+from proxy.chain.blocks.events import BundledClaim, read_claims, read_executed, read_reason
 from proxy.chain.blocks.header import bloom_of_item, parse_header
 from proxy.chain.logs import Log
 from proxy.errors import InvalidParams
 from proxy.userop import abi
 from proxy.userop.entry_point import ENTRY_POINTS
 from proxy.userop.primitives import Address, Hash32, keccak256
+from tests.admission.builders import TWICE, enabling
+from tests.chain.blocks.builders import bundle_of
 from tests.session.builders import ACCOUNT, SMART_SESSION, STRANGER, word
 
 V06, V07 = ENTRY_POINTS[:2]
@@ -49,6 +51,12 @@ def test_the_session_that_an_operation_of_a_bundle_claims_is_read() -> None:
         (ACCOUNT, SESSION_NONCE): (PERMISSION_ID,),
         (ACCOUNT, 7): (),
     }
+
+
+def test_an_operation_that_brings_its_sessions_grant_along_is_told_apart() -> None:
+    op = enabling(TWICE, b"", nonce=SESSION_NONCE)
+    claims = read_claims(bundle_of(op), V07, [SMART_SESSION], {(ACCOUNT, SESSION_NONCE): HASH})
+    assert claims == {(ACCOUNT, SESSION_NONCE): BundledClaim((TWICE.permission_id,), b"", enables=True)}
 
 
 def test_a_claim_that_cannot_be_read_is_left_out() -> None:

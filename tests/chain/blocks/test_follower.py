@@ -12,9 +12,12 @@ from proxy.chain.blocks.header import bloom_of_item, may_hold
 from proxy.chain.blocks.source import Transaction
 from proxy.chain.settlement.slices import OperationMined
 from proxy.errors import StateUnavailable
+from proxy.session.counters import SessionKey
 from proxy.userop import abi
 from proxy.userop.primitives import Address, Hash32
+from tests.admission.builders import TWICE, enabling
 from tests.chain.blocks.builders import (
+    CHAIN_ID,
     V07,
     Backend,
     Balancer,
@@ -23,6 +26,7 @@ from tests.chain.blocks.builders import (
     Knowledge,
     a_hash,
     a_key,
+    bundle_of,
     executed,
     follower_of,
     granted,
@@ -222,6 +226,35 @@ async def test_a_block_with_too_many_operations_of_others_is_asked_for_ours(chai
     await follower.look()
     assert books.mined == [1]
     assert books.touched == [a_key()]
+
+
+async def test_in_such_a_block_idle_accounts_that_are_known_have_their_turns(chain: FakeChain, books: Books) -> None:
+    idle = [Address(number.to_bytes(20, "big")) for number in range(1, 1_301)]
+    follower = follower_of(Backend(chain, most_logs=100), books, Knowledge(watched=set(idle)))
+    await follower.look()
+    others = [executed(5_000 + number, sender=STRANGER) for number in range(200)]
+    for _ in range(2):
+        chain.mine(
+            *others, executed(1, sender=idle[0], nonce=SESSION_NONCE), executed(2, sender=idle[-1], nonce=SESSION_NONCE)
+        )
+    await follower.look()
+    assert books.mined == [1, 2]  # one in each block
+
+
+async def test_a_session_enabled_past_the_gate_is_granted_and_not_used(chain: FakeChain, books: Books) -> None:
+    knows = Knowledge(watched={ACCOUNT}, ours={a_hash(2)})
+    follower = follower_of(Backend(chain), books, knows)
+    await follower.look()
+    for number in (1, 2):
+        bundle = Hash32(word(number))
+        op = enabling(TWICE, b"", nonce=SESSION_NONCE)
+        chain.transactions[bundle] = Transaction(to=V07.address, call_data=bundle_of(op))
+        chain.mine(executed(number, nonce=SESSION_NONCE, transaction=bundle))
+    await follower.look()
+    key = SessionKey(CHAIN_ID, SMART_SESSION, ACCOUNT, TWICE.permission_id)
+    assert knows.enabled_by == [(a_hash(1), (key,), False)]
+    assert knows.uses == [(a_hash(2), (key,), True)]
+    assert books.touched == [key]  # to be read anew
 
 
 async def test_a_long_stretch_is_read_in_parts_that_the_node_answers_for(chain: FakeChain, books: Books) -> None:
