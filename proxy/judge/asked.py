@@ -1,29 +1,18 @@
-"""What a check is asked with and what it answers: one rule, one operation, and what was counted before."""
+"""What checks are asked with and what they answer: one operation, what was counted before, and what several rules want
+to know of it, found out once.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Sequence
 from enum import Enum, auto
-from typing import Final
+from typing import Any, Final, NamedTuple, TypeVar
 
-from proxy.judge.counts import (
-    CountKey,
-    Counts,
-    Lesson,
-    RuleCharge,
-)
+from proxy.judge.counts import CountKey, Counts, Lesson, RuleCharge
 from proxy.judge.facts import Facts
-from proxy.judge.group import chain_part, groups_of, join
-from proxy.judge.measure import measure, measured_by, print_measure
-from proxy.judge.rule import (
-    AmountOf,
-    OnCalendar,
-    Per,
-    Rule,
-    Sum,
-    Window,
-)
+from proxy.judge.group import chain_part, groups_of, join, mark_of, marks_of
+from proxy.judge.measure import Grouped, measure, measured_by, measured_by_recipient, print_measure
+from proxy.judge.rule import AmountOf, Of, OnCalendar, Per, Rule, Sum, Window
 from proxy.judge.tokens import Tokens
 from proxy.judge.verdict import Mode
 
@@ -45,8 +34,7 @@ class CheckAnswer(Enum):
     UNKNOWN = auto()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckOutcome:
+class CheckOutcome(NamedTuple):
     """An answer, in words where it fires, and what to count for an operation that goes out."""
 
     answer: CheckAnswer
@@ -59,15 +47,111 @@ class CheckOutcome:
     rows: Sequence[CountKey] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class CheckQuestion:
-    """One rule and one operation."""
+QUIET: Final = CheckOutcome(CheckAnswer.QUIET)
+
+_Told = TypeVar("_Told")
+
+
+class AskedOperation:
+    """One operation that rules are held against. `told` is what some rule wanted to know of it, for the others."""
+
+    __slots__ = ("counts", "facts", "told")
+
+    def __init__(self, facts: Facts, counts: Counts) -> None:
+        self.facts = facts
+        self.counts = counts
+        self.told: dict[int, Any] = {}
+
+
+Ask = Callable[[AskedOperation], CheckOutcome]
+"""A rule's check made ready: all that is the same for every operation is worked out."""
+Told = Callable[[AskedOperation], _Told]
+"""What rules want to know of an operation."""
+
+
+class SharedQuestions:
+    """The questions of a set of rules about an operation, each answered once however many rules ask it."""
+
+    def __init__(self, tokens: Tokens) -> None:
+        self.tokens = tokens
+        self._places: dict[Hashable, int] = {}
+
+    def groups(self, per: tuple[Per, ...]) -> Told[list[bytes]]:
+        """The groups that the operation belongs to."""
+        return self._once((groups_of, per), lambda asked: groups_of(asked.facts, per))
+
+    def marks(self, of: Of) -> Told[tuple[bytes, ...]]:
+        """The things of one kind in it, as marks."""
+        return self._once((marks_of, of), lambda asked: marks_of(asked.facts, of))
+
+    def amount(self, measured: AmountOf) -> Told[int | None]:
+        """How much it is in all; `None` when that is not told."""
+        return self._once((measure, measured), lambda asked: measure(asked.facts, measured, self.tokens))
+
+    def amounts(self, measured: AmountOf, per: tuple[Per, ...]) -> Told[Grouped | None]:
+        """How much it adds to each group; `None` when an amount is not told."""
+        return self._once((measured_by, measured, per), self._amounts(measured, per))
+
+    def recipients(self, measured: AmountOf) -> Told[list[tuple[bytes, int | None]]]:
+        """How much each counterparty gets, by its mark; `None` when that is not told."""
+
+        def found(asked: AskedOperation) -> list[tuple[bytes, int | None]]:
+            by_recipient = measured_by_recipient(asked.facts, measured, self.tokens)
+            return [(mark_of(recipient), amount) for recipient, amount in by_recipient.items()]
+
+        return self._once((measured_by_recipient, measured), found)
+
+    def _amounts(self, measured: AmountOf, per: tuple[Per, ...]) -> Told[Grouped | None]:
+        splitting = next((each for each in per if each in SPLITTING), None)
+        if splitting is None:
+            whole, groups = self.amount(measured), self.groups(per)
+
+            def in_one(asked: AskedOperation) -> Grouped | None:
+                amount = whole(asked)
+                return None if amount is None else [(group, amount) for group in groups(asked)]
+
+            return in_one
+        others = tuple(each for each in per if each is not splitting)
+        rest, first = self.groups(others), per[0] is splitting
+
+        def in_parts(asked: AskedOperation) -> Grouped | None:
+            parts = measured_by(asked.facts, measured, self.tokens, splitting)
+            if parts is None:
+                return None
+            if splitting is not Per.RECIPIENT:  # who receives is the same on every chain
+                chain = chain_part(asked.facts)
+                parts = [(chain + part, amount) for part, amount in parts]
+            if not others:
+                return parts
+            return [
+                (join(part, group) if first else join(group, part), amount)
+                for part, amount in parts
+                for group in rest(asked)
+            ]
+
+        return in_parts
+
+    def _once(self, name: Hashable, find: Told[_Told]) -> Told[_Told]:
+        place = self._places.setdefault(name, len(self._places))
+
+        def told(asked: AskedOperation) -> _Told:
+            known = asked.told
+            if place in known:
+                found: _Told = known[place]
+                return found
+            found = known[place] = find(asked)
+            return found
+
+        return told
+
+
+class CheckTerms(NamedTuple):
+    """What a check is made ready with: its rule, the rule's mode under the gate's, what rules share, and what ops allow
+    by hand."""
 
     rule: Rule
-    facts: Facts
-    counts: Counts
-    tokens: Tokens
     mode: Mode
+    shared: SharedQuestions
     allowed: Allowed
 
     @property
@@ -80,50 +164,22 @@ class CheckQuestion:
         """Whether what goes over is counted all the same: it goes out, and somebody has to hear how much it was."""
         return self.mode is Mode.ALERT
 
-    def key(self, group: bytes) -> CountKey:
-        """The name of the rule's count for a group."""
-        return CountKey(self.rule.identity, group)
-
-    def keys(self, per: tuple[Per, ...]) -> list[CountKey]:
-        """The counts that the operation belongs to."""
-        return [self.key(group) for group in groups_of(self.facts, per)]
-
-
-QUIET: Final = CheckOutcome(answer=CheckAnswer.QUIET)
+    def printed(self, asked: AskedOperation, amount_of: AmountOf, amount: int) -> str:
+        """An amount in people's units."""
+        return print_measure(amount, amount_of, asked.facts.chain_id, self.shared.tokens)
 
 
 def unknown(what: str) -> CheckOutcome:
-    return CheckOutcome(answer=CheckAnswer.UNKNOWN, sentence=f"{what} cannot be told of this operation")
+    return CheckOutcome(CheckAnswer.UNKNOWN, f"{what} cannot be told of this operation")
 
 
-def amounts_of(asked: CheckQuestion, measured: AmountOf, per: tuple[Per, ...]) -> list[tuple[CountKey, int]] | None:
-    """How much the operation adds to each group; `None` when an amount is not told."""
-    splitting = next((each for each in per if each in SPLITTING), None)
-    if splitting is None:
-        amount = measure(asked.facts, measured, asked.tokens)
-        return None if amount is None else [(key, amount) for key in asked.keys(per)]
-    parts = measured_by(asked.facts, measured, asked.tokens, splitting)
-    if parts is None:
-        return None
-    if splitting is not Per.RECIPIENT:  # who receives is the same on every chain
-        parts = [(chain_part(asked.facts) + part, amount) for part, amount in parts]
-    others = [each for each in per if each is not splitting]
-    if not others:
-        return [(asked.key(part), amount) for part, amount in parts]
-    first = per.index(splitting) == 0
-    return [
-        (asked.key(join(part, group) if first else join(group, part)), amount)
-        for part, amount in parts
-        for group in groups_of(asked.facts, (others[0],))
-    ]
+def always(outcome: CheckOutcome) -> Ask:
+    """The same of every operation."""
+    return lambda _asked: outcome
 
 
 def name_of(amount: AmountOf) -> str:
     return amount.what.value.replace("_", " ")
-
-
-def printed(asked: CheckQuestion, amount_of: AmountOf, amount: int) -> str:
-    return print_measure(amount, amount_of, asked.facts.chain_id, asked.tokens)
 
 
 _UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "m"))

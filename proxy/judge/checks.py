@@ -1,195 +1,217 @@
 """What each kind of check says of an operation that its rule concerns, and what it wants counted.
 
-A check answers from the facts and from what was counted before; it changes nothing.
+Each is made ready once a reload. It answers from the facts and from what was counted before; it changes nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from proxy.judge.asked import (
     GIVEN_BACK,
     QUIET,
+    Ask,
+    AskedOperation,
     CheckAnswer,
     CheckOutcome,
-    CheckQuestion,
-    amounts_of,
+    CheckTerms,
+    always,
     in_words,
     name_of,
-    printed,
     unknown,
 )
-from proxy.judge.counts import (
-    CountKey,
-    DistinctCharge,
-    WindowCharge,
-)
-from proxy.judge.group import MOST_PLACES, marks_of, spread
-from proxy.judge.measure import measure
+from proxy.judge.counts import CountKey, DistinctCharge, RuleCharge, WindowCharge
+from proxy.judge.facts import Facts
+from proxy.judge.group import MOST_PLACES, SEVERAL, spread
 from proxy.judge.memory import deviation, first_seen, streak
-from proxy.judge.rule import (
-    Check,
-    Deviation,
-    FirstSeen,
-    Limit,
-    Rate,
-    Schedule,
-    Streak,
-    Window,
-)
+from proxy.judge.rule import Check, Deviation, FirstSeen, Limit, Rate, Schedule, Streak, Window
 from proxy.userop.budget import COUNT, Budget
 
 _STEPS_OF_A_MEASURE: Final = 4
 
+_TOO_WIDE: Final = CheckOutcome(CheckAnswer.UNKNOWN, sentence=f"it would be counted in more than {MOST_PLACES} places")
 
-def answer(asked: CheckQuestion, check: Check, budget: Budget) -> CheckOutcome:
-    """What a check says. One operation that would be counted in too many places is told by no count. Raises
-    `Overspent` when looking at them all takes more than `budget` has."""
-    if not isinstance(check, Schedule):
-        of = check.of if isinstance(check, Limit | FirstSeen) else None
-        budget.draw_steps(_STEPS_OF_A_MEASURE * (len(asked.facts.calls) + len(asked.facts.moves)))
-        places = spread(asked.facts, check.per, of)
+
+def ready(terms: CheckTerms, check: Check) -> Ask:
+    """A check made ready to be asked."""
+    return _CHECKS[type(check)](terms, check)
+
+
+class Places:
+    """In how many places a check looks at an operation and counts it, and what that takes."""
+
+    __slots__ = ("_of", "_per", "_several")
+
+    def __init__(self, check: Check) -> None:
+        self._per = () if isinstance(check, Schedule) else check.per
+        self._of = check.of if isinstance(check, Limit | FirstSeen) else None
+        self._several = self._of in SEVERAL or not SEVERAL.isdisjoint(self._per)
+
+    def pay(self, facts: Facts, budget: Budget) -> CheckOutcome | None:
+        """Draw what it takes to look at them all. One operation that would be counted in too many is told by no count:
+        then, that answer. Raises `Overspent` when it takes more than `budget` has."""
+        budget.draw_steps(_STEPS_OF_A_MEASURE * (len(facts.calls) + len(facts.moves)))
+        places = spread(facts, self._per, self._of) if self._several else 1
         budget.draw(COUNT * min(places, MOST_PLACES))
-        if places > MOST_PLACES:
-            return CheckOutcome(
-                answer=CheckAnswer.UNKNOWN, sentence=f"it would be counted in more than {MOST_PLACES} places"
-            )
-    return _CHECKS[type(check)](asked, check)
+        return _TOO_WIDE if places > MOST_PLACES else None
 
 
 # limits
 
 
-def _limit(asked: CheckQuestion, check: Limit) -> CheckOutcome:
-    maximum = check.maximum_on(asked.facts.chain_id)
-    if maximum is None:
-        return QUIET  # its token is not on this chain
-    return _LIMITS[check.kind](asked, check, maximum)
+def _limit(terms: CheckTerms, limit: Limit) -> Ask:
+    return _LIMITS[limit.kind](terms, limit)
 
 
-def _each(asked: CheckQuestion, limit: Limit, maximum: int) -> CheckOutcome:
-    if limit.amount is None:
-        return unknown("the amount")
-    amount = measure(asked.facts, limit.amount, asked.tokens)
-    if amount is None:
-        return unknown(name_of(limit.amount))
-    if amount <= maximum:
-        return QUIET
-    wanted, got = (printed(asked, limit.amount, each) for each in (maximum, amount))
-    sentence = f"{name_of(limit.amount)} of {got} in one operation, {wanted} allowed"
-    return CheckOutcome(answer=CheckAnswer.FIRES, sentence=sentence, wanted=f"at most {wanted}", got=got)
-
-
-def _count(asked: CheckQuestion, limit: Limit, maximum: int) -> CheckOutcome:
-    amounts = [(key, 1) for key in asked.keys(limit.per)]
-    return _within(asked, limit.window, maximum, amounts, _Words("operations", str), lasting=True)
-
-
-def _sum(asked: CheckQuestion, limit: Limit, maximum: int) -> CheckOutcome:
-    measured = limit.amount
+def _each(terms: CheckTerms, limit: Limit) -> Ask:
+    measured, maximum_on = limit.amount, limit.maximum_on
     if measured is None:
-        return unknown("the amount")
-    amounts = amounts_of(asked, measured, limit.per)
-    if amounts is None:
-        return unknown(name_of(measured))
-    words = _Words(name_of(measured), lambda amount: printed(asked, measured, amount))
+        return always(unknown("the amount"))
+    measure, untold = terms.shared.amount(measured), unknown(name_of(measured))
+
+    def each(asked: AskedOperation) -> CheckOutcome:
+        maximum = maximum_on(asked.facts.chain_id)
+        if maximum is None:
+            return QUIET  # its token is not on this chain
+        amount = measure(asked)
+        if amount is None:
+            return untold
+        if amount <= maximum:
+            return QUIET
+        wanted, got = terms.printed(asked, measured, maximum), terms.printed(asked, measured, amount)
+        sentence = f"{name_of(measured)} of {got} in one operation, {wanted} allowed"
+        return CheckOutcome(CheckAnswer.FIRES, sentence, wanted=f"at most {wanted}", got=got)
+
+    return each
+
+
+def _count(terms: CheckTerms, limit: Limit) -> Ask:
+    groups, maximum_on = terms.shared.groups(limit.per), limit.maximum_on
+    if limit.window is None:
+        return always(unknown("the window"))
+    within = _Within(terms, limit.window, "operations", lambda _asked, amount: str(amount), lasting=True)
+
+    def count(asked: AskedOperation) -> CheckOutcome:
+        maximum = maximum_on(asked.facts.chain_id)
+        return QUIET if maximum is None else within(asked, maximum, [(group, 1) for group in groups(asked)])
+
+    return count
+
+
+def _sum(terms: CheckTerms, limit: Limit) -> Ask:
+    measured, maximum_on = limit.amount, limit.maximum_on
+    if measured is None or limit.window is None:
+        return always(unknown("the amount" if measured is None else "the window"))
+    amounts_of, untold = terms.shared.amounts(measured, limit.per), unknown(name_of(measured))
     lasting = measured.what not in GIVEN_BACK
-    return _within(asked, limit.window, maximum, amounts, words, lasting=lasting)
-
-
-@dataclass(frozen=True, slots=True)
-class _Words:
-    """What is counted, and how its amounts are printed."""
-
-    name: str
-    printed: Callable[[int], str]
-
-
-def _within(
-    asked: CheckQuestion,
-    window: Window | None,
-    maximum: int,
-    amounts: Sequence[tuple[CountKey, int]],
-    words: _Words,
-    *,
-    lasting: bool,
-) -> CheckOutcome:
-    if window is None:
-        return unknown("the window")
-    charges = []
-    fired: CheckOutcome | None = None
-    for key, amount in amounts:
-        if not amount:
-            continue
-        used = asked.counts.total(key, window)
-        if used + amount > maximum and fired is None:
-            fired = _over(window, maximum, used, amount, words)
-            if not asked.overflows:
-                return fired
-        charges.append(
-            WindowCharge(
-                key=key,
-                window=window,
-                amount=amount,
-                limit=maximum,
-                binding=asked.binding,
-                lasting=lasting,
-                overflows=asked.overflows,
-            )
-        )
-    return CheckOutcome(answer=CheckAnswer.QUIET, charges=charges) if fired is None else replace(fired, charges=charges)
-
-
-def _over(window: Window, maximum: int, used: int, amount: int, words: _Words) -> CheckOutcome:
-    left, got = words.printed(max(maximum - used, 0)), words.printed(amount)
-    how_full = f"{left} left" if used <= maximum else f"{words.printed(used)} counted"
-    return CheckOutcome(
-        answer=CheckAnswer.FIRES,
-        sentence=f"{words.printed(maximum)} {words.name} allowed {in_words(window)}, {how_full}, {got} asked",
-        wanted=f"at most {left}",
-        got=got,
-        retryable=amount <= maximum,
+    within = _Within(
+        terms,
+        limit.window,
+        name_of(measured),
+        lambda asked, amount: terms.printed(asked, measured, amount),
+        lasting=lasting,
     )
 
+    def total(asked: AskedOperation) -> CheckOutcome:
+        maximum = maximum_on(asked.facts.chain_id)
+        if maximum is None:
+            return QUIET
+        amounts = amounts_of(asked)
+        return untold if amounts is None else within(asked, maximum, amounts)
 
-def _distinct(asked: CheckQuestion, limit: Limit, maximum: int) -> CheckOutcome:
-    if limit.of is None or limit.window is None:
-        return unknown("the window")
-    new = marks_of(asked.facts, limit.of)
-    charges = []
-    fired: CheckOutcome | None = None
-    for key in asked.keys(limit.per) if new else ():
-        known = asked.counts.marks(key, limit.window, maximum)
-        together = len({*known, *new})
-        if together > maximum and not set(new) <= set(known) and fired is None:
-            things = limit.of.value.replace("_", " ")
-            fired = CheckOutcome(
-                answer=CheckAnswer.FIRES,
-                sentence=f"{maximum} different {things}s allowed {in_words(limit.window)}, this is one more",
-                wanted=f"at most {maximum}",
-                got=str(together),
-                retryable=len(new) <= maximum,
-            )
-            if not asked.overflows:
-                return fired
-        charges += [
-            DistinctCharge(
-                key=key,
-                window=limit.window,
-                mark=mark,
-                limit=maximum,
-                binding=asked.binding,
-                overflows=asked.overflows,
-            )
-            for mark in new
-        ]
-    return CheckOutcome(answer=CheckAnswer.QUIET, charges=charges) if fired is None else replace(fired, charges=charges)
+    return total
 
 
-_LIMITS: Final[Mapping[str, Callable[[CheckQuestion, Limit, int], CheckOutcome]]] = {
+class _Within:
+    """Amounts held against a window, and the charges for it. `name` says what is counted, `printed` how much."""
+
+    __slots__ = ("_binding", "_identity", "_lasting", "_name", "_overflows", "_printed", "_window")
+
+    def __init__(
+        self,
+        terms: CheckTerms,
+        window: Window,
+        name: str,
+        printed: Callable[[AskedOperation, int], str],
+        *,
+        lasting: bool,
+    ) -> None:
+        self._identity = terms.rule.identity
+        self._binding, self._overflows = terms.binding, terms.overflows
+        self._window, self._lasting = window, lasting
+        self._name, self._printed = name, printed
+
+    def __call__(self, asked: AskedOperation, maximum: int, amounts: Iterable[tuple[bytes, int]]) -> CheckOutcome:
+        charges: list[RuleCharge] = []
+        fired: CheckOutcome | None = None
+        window, overflows = self._window, self._overflows
+        for group, amount in amounts:
+            if not amount:
+                continue
+            key = CountKey(self._identity, group)
+            used = asked.counts.total(key, window)
+            if used + amount > maximum and fired is None:
+                fired = self._over(asked, maximum, used, amount)
+                if not overflows:
+                    return fired
+            charges.append(WindowCharge(key, window, amount, maximum, self._binding, self._lasting, overflows))
+        if fired is not None:
+            return fired._replace(charges=charges)
+        return CheckOutcome(CheckAnswer.QUIET, charges=charges) if charges else QUIET
+
+    def _over(self, asked: AskedOperation, maximum: int, used: int, amount: int) -> CheckOutcome:
+        left, got = self._printed(asked, max(maximum - used, 0)), self._printed(asked, amount)
+        how_full = f"{left} left" if used <= maximum else f"{self._printed(asked, used)} counted"
+        allowed = f"{self._printed(asked, maximum)} {self._name} allowed {in_words(self._window)}"
+        return CheckOutcome(
+            CheckAnswer.FIRES,
+            sentence=f"{allowed}, {how_full}, {got} asked",
+            wanted=f"at most {left}",
+            got=got,
+            retryable=amount <= maximum,
+        )
+
+
+def _distinct(terms: CheckTerms, limit: Limit) -> Ask:
+    of, window = limit.of, limit.window
+    if of is None or window is None:
+        return always(unknown("the window"))
+    marks_of, groups, maximum_on = terms.shared.marks(of), terms.shared.groups(limit.per), limit.maximum_on
+    identity, binding, overflows = terms.rule.identity, terms.binding, terms.overflows
+
+    def distinct(asked: AskedOperation) -> CheckOutcome:
+        maximum, new = maximum_on(asked.facts.chain_id), marks_of(asked)
+        if maximum is None or not new:
+            return QUIET
+        charges: list[RuleCharge] = []
+        fired: CheckOutcome | None = None
+        for group in groups(asked):
+            key = CountKey(identity, group)
+            known = asked.counts.marks(key, window, maximum)
+            unseen = [mark for mark in new if mark not in known]
+            together = len(known) + len(unseen)
+            if unseen and together > maximum and fired is None:
+                things = of.value.replace("_", " ")
+                fired = CheckOutcome(
+                    CheckAnswer.FIRES,
+                    sentence=f"{maximum} different {things}s allowed {in_words(window)}, this is one more",
+                    wanted=f"at most {maximum}",
+                    got=str(together),
+                    retryable=len(new) <= maximum,
+                )
+                if not overflows:
+                    return fired
+            charges += [DistinctCharge(key, window, mark, maximum, binding, overflows) for mark in new]
+        if fired is not None:
+            return fired._replace(charges=charges)
+        return CheckOutcome(CheckAnswer.QUIET, charges=charges)
+
+    return distinct
+
+
+_LIMITS: Final[Mapping[str, Callable[[CheckTerms, Limit], Ask]]] = {
     "sum": _sum,
     "count": _count,
     "distinct": _distinct,
@@ -197,22 +219,26 @@ _LIMITS: Final[Mapping[str, Callable[[CheckQuestion, Limit, int], CheckOutcome]]
 }
 
 
-def _rate(asked: CheckQuestion, check: Rate) -> CheckOutcome:
-    amounts = [(key, 1) for key in asked.keys(check.per)]
-    return _within(asked, check.window, check.maximum, amounts, _Words("requests", str), lasting=True)
+def _rate(terms: CheckTerms, check: Rate) -> Ask:
+    groups, maximum = terms.shared.groups(check.per), check.maximum
+    within = _Within(terms, check.window, "requests", lambda _asked, amount: str(amount), lasting=True)
+    return lambda asked: within(asked, maximum, [(group, 1) for group in groups(asked)])
 
 
 # the clock
 
 
-def _schedule(asked: CheckQuestion, check: Schedule) -> CheckOutcome:
-    local = datetime.fromtimestamp(asked.facts.unix_time, tz=UTC).astimezone(check.zone)
-    if _is_inside(check, local.weekday(), local.hour * 60 + local.minute) is not check.within:
-        return QUIET
-    when = f"{local:%A %H:%M} in {check.zone.key}"
-    return CheckOutcome(
-        answer=CheckAnswer.FIRES, sentence=f"{asked.rule.description.rstrip('.')} (it is {when})", retryable=True
-    )
+def _schedule(terms: CheckTerms, check: Schedule) -> Ask:
+    what = terms.rule.description.rstrip(".")
+
+    def schedule(asked: AskedOperation) -> CheckOutcome:
+        local = datetime.fromtimestamp(asked.facts.unix_time, tz=UTC).astimezone(check.zone)
+        if _is_inside(check, local.weekday(), local.hour * 60 + local.minute) is not check.within:
+            return QUIET
+        when = f"{local:%A %H:%M} in {check.zone.key}"
+        return CheckOutcome(CheckAnswer.FIRES, sentence=f"{what} (it is {when})", retryable=True)
+
+    return schedule
 
 
 def _is_inside(schedule: Schedule, day: int, minute: int) -> bool:
@@ -225,7 +251,7 @@ def _is_inside(schedule: Schedule, day: int, minute: int) -> bool:
     return False
 
 
-_CHECKS: Final[Mapping[type[Any], Callable[[CheckQuestion, Any], CheckOutcome]]] = {
+_CHECKS: Final[Mapping[type[Any], Callable[[CheckTerms, Any], Ask]]] = {
     Limit: _limit,
     Rate: _rate,
     FirstSeen: first_seen,

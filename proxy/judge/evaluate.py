@@ -9,86 +9,40 @@ for is not known of it, and each rule's `fail` decides.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
-from proxy.errors import Code, Reason, StateUnavailable
-from proxy.judge.asked import Allowed, CheckAnswer, CheckOutcome, CheckQuestion
-from proxy.judge.checks import answer
-from proxy.judge.counts import CountKey, Counts, Lesson, RuleCharge, WindowCharge
+from proxy.errors import StateUnavailable
+from proxy.judge.asked import (
+    QUIET,
+    Allowed,
+    AskedOperation,
+    CheckOutcome,
+    CheckTerms,
+    SharedQuestions,
+)
+from proxy.judge.checks import Places
+from proxy.judge.counts import CountKey, Counts
 from proxy.judge.facts import Facts
-from proxy.judge.match import Candidates, Index
-from proxy.judge.prepared import PreparedRule, concerned, expressions_of, fits, prepare, rank_of, sentence_of, teaches
-from proxy.judge.rule import Check, Fail, Limit, Rate, Rule, Ruleset
+from proxy.judge.finding import NOTHING, Gathered, Hit, RulesFinding
+from proxy.judge.match import Candidates, Index, Test
+from proxy.judge.prepared import (
+    PreparedRule,
+    concerned,
+    expressions_of,
+    fits,
+    lower,
+    prepare,
+    sentence_of,
+    teaches,
+)
+from proxy.judge.rule import Rule, Ruleset
 from proxy.judge.tokens import Asset
 from proxy.judge.verdict import Mode
 from proxy.session.units import Unit
 from proxy.userop.budget import HIT, Budget, Overspent
 from proxy.userop.primitives import Address, Selector
 
-_REMEDY: Final = "ask the operator of this gate why this rule is there, or change the operation"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hit:
-    """A rule that fired. `mode` is the rule's under the gate's ceiling. `unknown` when it fired for want of a fact."""
-
-    rule: Rule
-    mode: Mode
-    sentence: str
-    wanted: str | None = None
-    got: str | None = None
-    unknown: bool = False
-    retryable: bool = False
-
-    def reason(self, *, amounts: bool = True) -> Reason:
-        """What a refused caller is told; without `amounts`, nothing of what others have used of a count."""
-        check = self.rule.check
-        if not amounts and not self.unknown and isinstance(check, Limit | Rate) and check.window is not None:
-            sentence = f"rule {self.rule.id}: {sentence_of(self.rule)}"
-            return replace(self.reason(), sentence=sentence, wanted=None, got=None)
-        return Reason(
-            code=Code.RATE_LIMITED if isinstance(self.rule.check, Rate) else Code.RULE_REJECTED,
-            sentence=f"rule {self.rule.id}: {self.sentence}",
-            remedy=self.rule.remedy or _REMEDY,
-            rule=self.rule.id,
-            wanted=self.wanted,
-            got=self.got,
-            retryable=self.retryable,
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RulesFinding:
-    """What a set of rules says of one operation, and what is to be counted for it.
-
-    `hits` stand in the order of precedence. `charges` and `lessons` are for an operation that goes out, `rates` are
-    counted at once whatever becomes of it, `rows` grow when it is refused here and end when it goes out. `opened`
-    names the rules that let it pass for want of a fact.
-    """
-
-    hits: tuple[Hit, ...] = ()
-    charges: tuple[RuleCharge, ...] = ()
-    lessons: tuple[Lesson, ...] = ()
-    rates: tuple[WindowCharge, ...] = ()
-    rows: tuple[CountKey, ...] = ()
-    opened: tuple[str, ...] = ()
-
-    @property
-    def rejections(self) -> tuple[Hit, ...]:
-        """The hits that refuse the operation, the one the caller is told first."""
-        return tuple(hit for hit in self.hits if hit.mode is Mode.ENFORCE)
-
-    @property
-    def verdict(self) -> str:
-        """`reject`, `alert` or `allow`."""
-        if not self.hits or self.hits[0].mode is Mode.SHADOW:
-            return "allow"
-        return "reject" if self.hits[0].mode is Mode.ENFORCE else "alert"
-
-
-NOTHING: Final = RulesFinding()
-"""What no rules say."""
+__all__ = ["NOTHING", "Hit", "Judge", "RuleJudge", "RulesFinding", "RulesLook"]
 
 
 class RuleJudge(Protocol):
@@ -115,10 +69,8 @@ class RuleJudge(Protocol):
         """See `Judge`."""
 
 
+_ENOUGH: Final = 1 << 62
 _UNTOLD: Final = "what it asks for cannot be told of this operation"
-_TOO_DEAR: Final = "finding out takes more work than is done for one operation"
-_MOST_TOO_DEAR: Final = 32
-"""After so many rules that an operation's budget did not pay for none is asked any more, and no more are told."""
 
 
 def _nothing_allowed(_rule: str, _mark: bytes, _now: float) -> bool:
@@ -130,9 +82,11 @@ class Judge:
 
     def __init__(self, ruleset: Ruleset, *, ceiling: Mode = Mode.ENFORCE, allowed: Allowed | None = None) -> None:
         self.ruleset = ruleset
-        self.allowed = allowed or _nothing_allowed
+        shared = SharedQuestions(ruleset.tokens)
         active = [rule for rule in ruleset.rules if rule.mode is not Mode.OFF and ceiling is not Mode.OFF]
-        self._rules = [prepare(rule, ceiling) for rule in active]
+        self._rules = [
+            prepare(CheckTerms(rule, lower(rule.mode, ceiling), shared, allowed or _nothing_allowed)) for rule in active
+        ]
         self._index = Index([prepared.match for prepared in self._rules])
         self._asked = frozenset(
             function for rule in active for each in expressions_of(rule) for function in each.functions
@@ -169,47 +123,46 @@ class Judge:
 
     def look(self, facts: Facts, budget: Budget | None = None) -> RulesLook:
         """The same in two steps, the longer of which may be taken piece by piece."""
-        return RulesLook(
-            self, self._rules, self._index.candidates(facts), facts, Budget() if budget is None else budget
-        )
+        if budget is None:
+            budget = Budget()
+        return RulesLook(self._rules, self._index.tests, self._index.candidates(facts), facts, budget)
 
 
 class RulesLook:
     """The rules asked of one operation: first what it says by itself, then what was counted.
 
     They are paid from the operation's budget. What a rule would take of an operation of one call is its own to spend;
-    of the rules that come with each of many calls that is divided among the calls.
+    of the rules that come with each of many calls that is divided among the calls. An operation that is no more than
+    such a call pays for nothing, and nothing is weighed.
     """
 
     def __init__(
-        self, judge: Judge, rules: Sequence[PreparedRule], candidates: Candidates, facts: Facts, budget: Budget
+        self,
+        rules: Sequence[PreparedRule],
+        tests: Sequence[Test | None],
+        candidates: Candidates,
+        facts: Facts,
+        budget: Budget,
     ) -> None:
         self.facts = facts
-        self._judge = judge
         self._rules = rules
+        self._tests = tests
         self._candidates = candidates
         self._asked = 0
         self._budget = budget
-        self._purse = Budget(0)
-        self._gathered = _Gathered()
-        self._due: list[tuple[int, Check, bool, bool]] = []  # rules with a check: are they concerned, and taught
+        self._is_small = _is_small(facts)
+        self._purse = Budget(_ENOUGH) if self._is_small else Budget(0)
+        self._gathered = Gathered()
+        self._due: list[tuple[int, bool, bool]] = []  # rules with a check: are they concerned, and taught
 
     def go_on(self, rules: int) -> bool:
         """Ask so many rules more what the operation says by itself. Whether some are left."""
         positions = self._candidates.positions
         upto = self._asked + rules
-        for position in positions[self._asked : upto]:
-            prepared = self._rules[position]
-            if self._gathered.too_dear > _MOST_TOO_DEAR:
-                self._gathered.leave(prepared)
-                continue
-            self._fill_purse(position)
-            try:
-                if fits(prepared, self.facts, self._purse):
-                    self._ask(position)
-            except Overspent:
-                self._gathered.leave(prepared)
-            self._empty_purse()
+        if self._is_small:
+            self._ask_freely(positions[self._asked : upto])
+        else:
+            self._ask_weighing(positions[self._asked : upto])
         self._asked = upto
         return upto < len(positions)
 
@@ -218,14 +171,58 @@ class RulesLook:
         if not self._candidates.positions:
             return NOTHING
         self.go_on(len(self._candidates.positions))
-        for position, check, is_concerned, is_taught in self._due:
-            if (outcome := self._ask_counts(position, check, counts)) is None:
+        asked, gathered = AskedOperation(self.facts, counts), self._gathered
+        for position, is_concerned, is_taught in self._due:
+            prepared = self._rules[position]
+            if prepared.check is None or prepared.places is None:
+                continue
+            try:
+                outcome = None if self._is_small else self._pay(position, prepared.places)
+                if outcome is None:
+                    outcome = prepared.check(asked)
+            except Overspent:
+                gathered.leave(prepared)
+                continue
+            except StateUnavailable as error:
+                gathered.fail(prepared, f"what it counts cannot be told now: {error.what}")
+                continue
+            if outcome is QUIET:
                 continue
             if is_concerned:
-                self._gathered.take(self._rules[position], outcome)
+                gathered.take(prepared, outcome)
             if is_taught:
-                self._gathered.learn(outcome)
-        return self._gathered.finding()
+                gathered.learn(outcome)
+        return gathered.finding()
+
+    def _ask_freely(self, positions: Sequence[int]) -> None:
+        rules, tests, facts, due, bound = self._rules, self._tests, self.facts, self._due, (self._purse,)
+        for position in positions:
+            test = tests[position]
+            if test is not None and not test(facts):
+                continue
+            prepared = rules[position]
+            if prepared.plain and prepared.check is not None:  # nearly all
+                holds = True if prepared.when is None else prepared.when(facts, None, bound)
+                if holds:
+                    due.append((position, True, True))
+                elif holds is None:
+                    self._gathered.fail(prepared, _UNTOLD)
+            elif not prepared.plain or prepared.when is None or prepared.when(facts, None, bound) is not False:
+                self._ask(position)
+
+    def _ask_weighing(self, positions: Sequence[int]) -> None:
+        for position in positions:
+            prepared = self._rules[position]
+            if self._gathered.is_full:
+                self._gathered.leave(prepared)
+                continue
+            self._fill_purse(position)
+            try:
+                if fits(prepared, self._tests[position], self.facts, self._purse):
+                    self._ask(position)
+            except Overspent:
+                self._gathered.leave(prepared)
+            self._empty_purse()
 
     def _fill_purse(self, position: int) -> None:
         own = self._rules[position].allowance
@@ -249,95 +246,20 @@ class RulesLook:
             self._purse.draw(HIT)
             self._gathered.hits.append(Hit(rule=rule, mode=prepared.mode, sentence=about or sentence_of(rule)))
             return
-        self._due.append((position, rule.check, bool(is_concerned), bool(is_taught)))
+        self._due.append((position, bool(is_concerned), bool(is_taught)))
 
-    def _ask_counts(self, position: int, check: Check, counts: Counts) -> CheckOutcome | None:
-        """A check's answer, unless it cannot be told."""
-        judge, prepared = self._judge, self._rules[position]
-        if self._gathered.too_dear > _MOST_TOO_DEAR:
-            self._gathered.leave(prepared)
-            return None
-        asked = CheckQuestion(prepared.rule, self.facts, counts, judge.ruleset.tokens, prepared.mode, judge.allowed)
+    def _pay(self, position: int, places: Places) -> CheckOutcome | None:
+        """Draw for what a check looks at; its answer, if it is not to be asked. Raises `Overspent`."""
+        if self._gathered.is_full:
+            raise Overspent
         self._fill_purse(position)
         try:
-            return answer(asked, check, self._purse)
-        except Overspent:
-            self._gathered.leave(prepared)
-        except StateUnavailable as error:
-            self._gathered.fail(prepared, f"what it counts cannot be told now: {error.what}")
+            return places.pay(self.facts, self._purse)
         finally:
             self._empty_purse()
-        return None
 
 
-class _Gathered:
-    """What the rules have said so far."""
-
-    def __init__(self) -> None:
-        self.hits: list[Hit] = []
-        self.charges: list[RuleCharge] = []
-        self.lessons: list[Lesson] = []
-        self.rates: list[WindowCharge] = []
-        self.rows: list[CountKey] = []
-        self.opened: list[str] = []
-        self.too_dear = 0
-        self._gravest_left = -1
-
-    def leave(self, prepared: PreparedRule) -> None:
-        """A rule that the operation's budget does not pay for. Of many only those are told that weigh more than what
-        is told already."""
-        self.too_dear += 1
-        rank = rank_of(prepared.mode)
-        if self.too_dear <= _MOST_TOO_DEAR or prepared.rule.fail is Fail.OPEN or rank > self._gravest_left:
-            self.fail(prepared, _TOO_DEAR)
-            if prepared.rule.fail is not Fail.OPEN:
-                self._gravest_left = max(self._gravest_left, rank)
-
-    def fail(self, prepared: PreparedRule, sentence: str) -> None:
-        """A rule that cannot be answered."""
-        rule = prepared.rule
-        if rule.fail is Fail.OPEN:
-            self.opened.append(rule.id)
-            return
-        self.hits.append(Hit(rule=rule, mode=prepared.mode, sentence=sentence, unknown=True))
-
-    def take(self, prepared: PreparedRule, outcome: CheckOutcome) -> None:
-        """A check's answer. Of a rule that fired nothing is charged, as when it enforces; but an alert lets the
-        operation out, so what it adds is counted."""
-        rule = prepared.rule
-        if isinstance(rule.check, Limit):
-            self.charges += outcome.charges
-        match outcome.answer:
-            case CheckAnswer.UNKNOWN:
-                self.fail(prepared, outcome.sentence)
-            case CheckAnswer.FIRES:
-                self.hits.append(
-                    Hit(
-                        rule=rule,
-                        mode=prepared.mode,
-                        sentence=outcome.sentence or sentence_of(rule),
-                        wanted=outcome.wanted,
-                        got=outcome.got,
-                        retryable=outcome.retryable,
-                    )
-                )
-            case CheckAnswer.QUIET if isinstance(rule.check, Rate):
-                self.rates += [each for each in outcome.charges if isinstance(each, WindowCharge)]
-
-    def learn(self, outcome: CheckOutcome) -> None:
-        """What the operation teaches, whether the rule has asked about it or not."""
-        self.lessons += outcome.lessons
-        self.rows += outcome.rows
-
-    def finding(self) -> RulesFinding:
-        """All of it, in the order of precedence."""
-        if len(self.hits) > 1:
-            self.hits.sort(key=lambda hit: (-rank_of(hit.mode), -hit.rule.severity.rank, hit.rule.order))
-        return RulesFinding(
-            hits=tuple(self.hits),
-            charges=tuple(self.charges),
-            lessons=tuple(self.lessons),
-            rates=tuple(self.rates),
-            rows=tuple(self.rows),
-            opened=tuple(self.opened),
-        )
+def _is_small(facts: Facts) -> bool:
+    """Whether an operation is no more than one call that moves one thing, none of whose arguments are looked into."""
+    calls = facts.calls
+    return len(calls) <= 1 and len(facts.moves) <= 1 and not facts.grants and not (calls and calls[0].arguments)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from math import prod
 from typing import Final
 
@@ -13,9 +14,15 @@ from proxy.judge.rule import Of, Per
 from proxy.userop.primitives import keccak256, parse_address, parse_bytes, print_bytes, print_checksummed
 
 MARK_BYTES: Final = 8
+_MOST_MARKS: Final = 8_192  # that are not hashed again: most operations go where others went before
 
 MOST_PLACES: Final = 1_024
 """In more places no rule counts one operation: a thousand calls that pay a thousand people have a million pairs."""
+
+SEVERAL: Final[frozenset[Per | Of | None]] = frozenset(
+    {Per.TARGET, Per.RECIPIENT, Per.TOKEN, Of.TARGET, Of.SELECTOR, Of.RECIPIENT, Of.TOKEN}
+)
+"""What one operation may have several of."""
 
 
 def groups_of(facts: Facts, per: tuple[Per, ...]) -> list[bytes]:
@@ -112,6 +119,7 @@ def thing_of(of: Of, text: str, chain_id: int | None) -> bytes | str:
     return chain_id.to_bytes(32, "big") + named + function
 
 
+@lru_cache(maxsize=_MOST_MARKS)
 def mark_of(thing: bytes) -> bytes:
     """One thing as a mark."""
     return keccak256(thing)[:MARK_BYTES]

@@ -63,6 +63,8 @@ def deviates(amounts: Sequence[int], value: int, factor: int) -> bool:
     if not amounts:
         return False
     middle = median_low(amounts)
+    if value <= middle + factor * max(middle // 10, 1):  # nearly always: whatever the spread is, it is no less
+        return False
     spread = max(median_low([abs(amount - middle) for amount in amounts]), middle // 10, 1)
     return value > middle + factor * spread
 

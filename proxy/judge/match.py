@@ -60,10 +60,11 @@ def _kind_tests(match: Match) -> Iterator[Test]:
         yield lambda facts: bool(facts.acts) is any_act
     if (any_move := match.any_move) is not None:
         yield lambda facts: _moves_any(facts) is any_move
+    yield from _member_tests(match, _OF_KIND)
 
 
 def _value_tests(match: Match) -> Iterator[Test]:
-    yield from _member_tests(match)
+    yield from _member_tests(match, _MEMBERS)
     if match.targets is not None or match.selectors is not None:
         yield _call_test(match)
     if (acts := match.acts) is not None:
@@ -78,19 +79,23 @@ def _verdict_test(verdicts: frozenset[str]) -> Test:
     return lambda facts: facts.verdict in verdicts
 
 
-_MEMBERS: Final[tuple[tuple[str, Callable[[Facts], object]], ...]] = (
+_Members = tuple[tuple[str, Callable[[Facts], object]], ...]
+
+_OF_KIND: Final[_Members] = (
+    ("chains", lambda facts: facts.chain),
+    ("methods", lambda facts: facts.method),
+    ("modules", lambda facts: facts.module),
+)
+_MEMBERS: Final[_Members] = (
     ("accounts", lambda facts: facts.account),
     ("permission_ids", lambda facts: facts.permission_id),
     ("clients", lambda facts: facts.client),
-    ("chains", lambda facts: facts.chain),
-    ("modules", lambda facts: facts.module),
     ("paymasters", lambda facts: facts.paymaster),
-    ("methods", lambda facts: facts.method),
 )
 
 
-def _member_tests(match: Match) -> Iterator[Test]:
-    for name, read in _MEMBERS:
+def _member_tests(match: Match, members: _Members) -> Iterator[Test]:
+    for name, read in members:
         wanted = getattr(match, name)
         if wanted is not None:
             yield _member_test(wanted, read)
@@ -148,11 +153,13 @@ _FILED: Final[tuple[tuple[str, Callable[[Facts], Iterable[object]]], ...]] = (
     ("selectors", lambda facts: [call.selector for call in facts.calls]),
     ("acts", lambda facts: facts.acts),
     ("paymasters", lambda facts: (facts.paymaster,)),
-    ("modules", lambda facts: (facts.module,)),
     ("clients", lambda facts: (facts.client,)),
-    ("methods", lambda facts: (facts.method,)),
-    ("chains", lambda facts: (facts.chain,)),
 )
+
+_FEW: Final = 8
+"""So many rules in one place are asked one after another, without asking by kind first."""
+_MOST_KINDS: Final = 4_096
+"""Kinds of operation that are remembered in one place: far more than there are, but nothing grows without end."""
 
 _Kind = tuple[object, ...]
 
@@ -168,6 +175,9 @@ def _kind_of(facts: Facts) -> _Kind:
         facts.paymaster is not None,
         bool(facts.acts),
         _moves_any(facts),
+        facts.chain,
+        facts.method,
+        facts.module,
     )
 
 
@@ -179,46 +189,107 @@ class Candidates(NamedTuple):
     parts: int = 1
 
 
+class _Pile:
+    """Rules in one place of the index, and which of them fit an operation of each kind, found out when one comes."""
+
+    __slots__ = ("_by_kind", "_positions", "_rules")
+
+    def __init__(self) -> None:
+        self._rules: list[tuple[int, Test]] = []
+        self._positions: list[int] = []
+        self._by_kind: dict[_Kind, list[int]] = {}
+
+    def add(self, position: int, of_kind: Test) -> None:
+        """One more, in the order of the set."""
+        self._rules.append((position, of_kind))
+        self._positions.append(position)
+
+    def of_kind(self, kind: _Kind, facts: Facts) -> list[int]:
+        """Positions of the rules that fit operations of this kind, such as this one."""
+        found = self._by_kind.get(kind)
+        if found is None:
+            if len(self._by_kind) >= _MOST_KINDS:
+                self._by_kind.clear()
+            found = self._by_kind[kind] = [position for position, fits in self._rules if fits(facts)]
+        return found
+
+    def some(self, kind: _Kind, facts: Facts) -> Iterable[int]:
+        """The same, but few rules are not asked for their kind: that costs less than to remember the answer."""
+        return self.of_kind(kind, facts) if len(self._positions) > _FEW else self._positions
+
+
 class Index:
     """The rules that may concern an operation, by their matches and in the order of the set."""
 
     def __init__(self, matches: Sequence[Match]) -> None:
-        crowds = Counter(
-            (name, value) for match in matches for name, _ in _FILED for value in getattr(match, name) or ()
-        )
-        by_name: dict[str, dict[object, list[int]]] = {}
-        self._by_kind: list[tuple[int, Test]] = []
+        crowds = crowds_of(matches)
+        by_name: dict[str, dict[object, _Pile]] = {}
+        self._plain = _Pile()  # those whose kind is all that they ask
+        self.tests: list[Test | None] = []
+        """What is still to be asked of a candidate, by position; `None` where nothing is."""
         for position, match in enumerate(matches):
-            name = _least_crowded(match, crowds)
+            of_kind = _all_of(*_kind_tests(match))
+            name = least_crowded(match, crowds)
             if name is None:
-                self._by_kind.append((position, _all_of(*_kind_tests(match))))
+                self._plain.add(position, of_kind)
+                self.tests.append(None)
                 continue
             filed = by_name.setdefault(name, {})
             for value in getattr(match, name):
-                filed.setdefault(value, []).append(position)
+                filed.setdefault(value, _Pile()).add(position, of_kind)
+            self.tests.append(matcher(match))
         self._files = [(read, by_name[name]) for name, read in _FILED if name in by_name]
-        self._of_kind: dict[_Kind, Candidates] = {}
 
     def candidates(self, facts: Facts) -> Candidates:
-        """The rules whose filed key fits; the rest of their match is still to be tested."""
+        """The rules whose filed key and kind fit; what is left to ask of each is in `tests`."""
         kind = _kind_of(facts)
-        of_kind = self._of_kind.get(kind)
-        if of_kind is None:
-            fitting = [position for position, fits in self._by_kind if fits(facts)]
-            of_kind = self._of_kind[kind] = Candidates(fitting)
-        found: set[int] = set()
+        plain = self._plain.of_kind(kind, facts)
+        found: set[int] | None = None
         for read, filed in self._files:
             for value in read(facts):
-                if (positions := filed.get(value)) is not None:
-                    found.update(positions)
+                if (pile := filed.get(value)) is not None:
+                    found = set() if found is None else found
+                    found.update(pile.some(kind, facts))
         if not found:
-            return of_kind
-        parts = max(len(facts.calls), len(facts.moves), 1)
-        return Candidates(sorted(found.union(of_kind.positions)), found, parts)
+            return Candidates(plain)
+        return Candidates(sorted([*plain, *found]), found, max(len(facts.calls), len(facts.moves), 1))
 
 
-def _least_crowded(match: Match, crowds: Counter[tuple[str, object]]) -> str | None:
+def crowds_of(matches: Iterable[Match]) -> Counter[tuple[str, object]]:
+    """How many matches name each value of each key."""
+    return Counter((name, value) for match in matches for name, _ in _FILED for value in getattr(match, name) or ())
+
+
+def least_crowded(match: Match, crowds: Counter[tuple[str, object]]) -> str | None:
     """Of the keys with values, the one under whose values the fewest rules stand: many rules may name one token, and
     each of them another session."""
     named = [name for name, _ in _FILED if getattr(match, name) is not None]
     return min(named, key=lambda name: sum(crowds[name, value] for value in getattr(match, name)), default=None)
+
+
+class Widest:
+    """Matches that may be wider than another, by what each of them names."""
+
+    def __init__(self, matches: Sequence[Match]) -> None:
+        crowds = crowds_of(matches)
+        self._all = range(len(matches))
+        self._plain: list[int] = []
+        self._filed: dict[tuple[str, object], list[int]] = {}
+        for position, match in enumerate(matches):
+            name = least_crowded(match, crowds)
+            if name is None:
+                self._plain.append(position)
+            for value in getattr(match, name) if name is not None else ():
+                self._filed.setdefault((name or "", value), []).append(position)
+
+    def candidates(self, narrow: Match) -> Iterable[int]:
+        """Positions of those that may take in all that this one does, in their order."""
+        found = list(self._plain)
+        for name, _ in _FILED:
+            values = getattr(narrow, name)
+            if values is not None:
+                if not values:
+                    return self._all  # of nothing, anything is wider
+                # whoever is wider names all of its values
+                found += self._filed.get((name, next(iter(values))), ())
+        return sorted(found)

@@ -2,81 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from statistics import median_high
 
-from proxy.judge.asked import CheckAnswer, CheckOutcome, CheckQuestion, amounts_of, name_of, printed, unknown
-from proxy.judge.counts import (
-    Amounts,
-    MarksLesson,
-    OutcomeLesson,
-    Row,
-    Seen,
-    ValueLesson,
-)
-from proxy.judge.group import mark_of, marks_of
+from proxy.judge.asked import Ask, AskedOperation, CheckAnswer, CheckOutcome, CheckTerms, Told, name_of, unknown
+from proxy.judge.counts import Amounts, CountKey, MarksLesson, OutcomeLesson, Row, Seen, ValueLesson
 from proxy.judge.history import deviates
-from proxy.judge.measure import measured_by_recipient
-from proxy.judge.rule import (
-    Deviation,
-    FirstSeen,
-    Floor,
-    Streak,
-)
+from proxy.judge.rule import Deviation, FirstSeen, Floor, Streak
+
+Marks = tuple[bytes, ...]
 
 # histories
 
 
-def first_seen(asked: CheckQuestion, check: FirstSeen) -> CheckOutcome:
-    taught, _ = _reaching(asked, check, check.learn_above)
-    told, untold = _reaching(asked, check, check.above)
-    keys = asked.keys(check.per) if taught or told or untold else []
-    lessons = [MarksLesson(key=key, marks=taught) for key in keys if taught]
-    untellable = False
-    for key in keys:
-        seen = asked.counts.history(key)
-        if not isinstance(seen, Seen):
-            seen = Seen(operations=0, since=asked.facts.unix_time, sights=())
-        age = asked.facts.unix_time - seen.since
-        if seen.operations < check.after_operations or age < check.after_seconds:
-            continue
-        strangers = _strangers(asked, check, seen, told)
-        if strangers:
-            sentence = _first_sight(check, strangers, seen)
-            return CheckOutcome(answer=CheckAnswer.FIRES, sentence=sentence, lessons=lessons)
-        untellable = untellable or bool(_strangers(asked, check, seen, untold))
-    if untellable:
-        return replace(unknown("how much somebody unknown gets"), lessons=lessons)
-    return CheckOutcome(answer=CheckAnswer.QUIET, lessons=lessons)
+def first_seen(terms: CheckTerms, check: FirstSeen) -> Ask:
+    """Something that is not known yet."""
+    reaching, teaching = _reaching(terms, check, check.above), _reaching(terms, check, check.learn_above)
+    groups, identity = terms.shared.groups(check.per), terms.rule.identity
+    strangers_among = _strangers(terms, check)
+    untold_fires = unknown("how much somebody unknown gets")
+
+    def ask(asked: AskedOperation) -> CheckOutcome:
+        taught, (told, untold) = teaching(asked)[0], reaching(asked)
+        if not (taught or told or untold):
+            return CheckOutcome(CheckAnswer.QUIET)
+        keys = [CountKey(identity, group) for group in groups(asked)]
+        lessons = [MarksLesson(key, taught) for key in keys] if taught else []
+        now, untellable = asked.facts.unix_time, False
+        for key in keys:
+            seen = asked.counts.history(key)
+            if not isinstance(seen, Seen):
+                seen = Seen(operations=0, since=now, sights=())
+            if seen.operations < check.after_operations or now - seen.since < check.after_seconds:
+                continue
+            if told and (strangers := strangers_among(seen, told, now)):
+                sentence = _first_sight(check, strangers, seen)
+                return CheckOutcome(CheckAnswer.FIRES, sentence, lessons=lessons)
+            untellable = untellable or (bool(untold) and bool(strangers_among(seen, untold, now)))
+        if untellable:
+            return untold_fires._replace(lessons=lessons)
+        return CheckOutcome(CheckAnswer.QUIET, lessons=lessons)
+
+    return ask
 
 
-def _reaching(
-    asked: CheckQuestion, check: FirstSeen, floor: Floor | None
-) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
+def _reaching(terms: CheckTerms, check: FirstSeen, floor: Floor | None) -> Told[tuple[Marks, Marks]]:
     """The things that reach a floor, and those of which that cannot be told; all of them where there is no floor."""
     if floor is None:
-        return marks_of(asked.facts, check.of), ()
-    least = floor.least_on(asked.facts.chain_id)
-    if least is None:
-        return (), ()
-    told, untold = [], []
-    for recipient, amount in measured_by_recipient(asked.facts, floor.amount, asked.tokens).items():
-        if amount is None:
-            untold.append(mark_of(recipient))
-        elif amount >= least:
-            told.append(mark_of(recipient))
-    return tuple(told), tuple(untold)
+        marks = terms.shared.marks(check.of)
+        return lambda asked: (marks(asked), ())
+    recipients, least_on = terms.shared.recipients(floor.amount), floor.least_on
+
+    def reach(asked: AskedOperation) -> tuple[Marks, Marks]:
+        least = least_on(asked.facts.chain_id)
+        if least is None:
+            return (), ()
+        paid = recipients(asked)
+        told = tuple(mark for mark, amount in paid if amount is not None and amount >= least)
+        return told, tuple(mark for mark, amount in paid if amount is None)
+
+    return reach
 
 
-def _strangers(asked: CheckQuestion, check: FirstSeen, seen: Seen, marks: Sequence[bytes]) -> list[bytes]:
-    """Those that were not seen often and long enough to be known."""
-    if not marks:
-        return []
-    now = asked.facts.unix_time
-    known = {
-        sight.mark for sight in seen.sights if sight.times >= check.times and now - sight.first >= check.over_seconds
-    }
-    return [mark for mark in marks if mark not in known and not asked.allowed(asked.rule.id, mark, now)]
+def _strangers(terms: CheckTerms, check: FirstSeen) -> Callable[[Seen, Marks, float], list[bytes]]:
+    """Those that were not seen often and long enough to be known, nor allowed by hand."""
+    rule, allowed, times, over = terms.rule.id, terms.allowed, check.times, check.over_seconds
+
+    def strangers(seen: Seen, marks: Marks, now: float) -> list[bytes]:
+        known = {sight.mark for sight in seen.sights if sight.times >= times and now - sight.first >= over}
+        return [mark for mark in marks if mark not in known and not allowed(rule, mark, now)]
+
+    return strangers
 
 
 def _first_sight(check: FirstSeen, strangers: Sequence[bytes], seen: Seen) -> str:
@@ -87,35 +83,42 @@ def _first_sight(check: FirstSeen, strangers: Sequence[bytes], seen: Seen) -> st
     return f"a {thing} seen in {times} of {seen.operations} operations, which is not enough to be known"
 
 
-def deviation(asked: CheckQuestion, check: Deviation) -> CheckOutcome:
-    amounts = amounts_of(asked, check.amount, check.per)
-    if amounts is None:
-        return unknown(name_of(check.amount))
-    lessons = [ValueLesson(key=key, value=amount) for key, amount in amounts]
-    for key, amount in amounts:
-        history = asked.counts.history(key)
-        if not isinstance(history, Amounts) or history.operations < check.after_operations:
-            continue
-        if deviates(history.recent, amount, check.factor):
-            usual, got = (printed(asked, check.amount, each) for each in (_median(history.recent), amount))
-            sentence = f"{name_of(check.amount)} of {got}, where {usual} is usual in the last {len(history.recent)}"
-            return CheckOutcome(
-                answer=CheckAnswer.FIRES, sentence=sentence, wanted=f"about {usual}", got=got, lessons=lessons
-            )
-    return CheckOutcome(answer=CheckAnswer.QUIET, lessons=lessons)
+def deviation(terms: CheckTerms, check: Deviation) -> Ask:
+    """An amount out of line with those before."""
+    measured, identity = check.amount, terms.rule.identity
+    amounts_of, untold = terms.shared.amounts(measured, check.per), unknown(name_of(measured))
+
+    def ask(asked: AskedOperation) -> CheckOutcome:
+        amounts = amounts_of(asked)
+        if amounts is None:
+            return untold
+        lessons = [ValueLesson(CountKey(identity, group), amount) for group, amount in amounts]
+        for key, amount in lessons:
+            history = asked.counts.history(key)
+            if not isinstance(history, Amounts) or history.operations < check.after_operations:
+                continue
+            if deviates(history.recent, amount, check.factor):
+                usual, got = (terms.printed(asked, measured, each) for each in (median_high(history.recent), amount))
+                sentence = f"{name_of(measured)} of {got}, where {usual} is usual in the last {len(history.recent)}"
+                return CheckOutcome(CheckAnswer.FIRES, sentence, f"about {usual}", got, lessons=lessons)
+        return CheckOutcome(CheckAnswer.QUIET, lessons=lessons)
+
+    return ask
 
 
-def _median(amounts: Sequence[int]) -> int:
-    return sorted(amounts)[len(amounts) // 2]
+def streak(terms: CheckTerms, check: Streak) -> Ask:
+    """Operations in a row that ended badly."""
+    groups, identity, reverted = terms.shared.groups(check.per), terms.rule.identity, check.outcome == "reverted"
 
+    def ask(asked: AskedOperation) -> CheckOutcome:
+        keys = [CountKey(identity, group) for group in groups(asked)]
+        lessons = [OutcomeLesson(key) for key in keys] if reverted else ()
+        rows = () if reverted else keys
+        for key in keys:
+            row = asked.counts.history(key)
+            if isinstance(row, Row) and row.length >= check.length:
+                sentence = f"the last {row.length} operations were {check.outcome}"
+                return CheckOutcome(CheckAnswer.FIRES, sentence, lessons=lessons, rows=rows)
+        return CheckOutcome(CheckAnswer.QUIET, lessons=lessons, rows=rows)
 
-def streak(asked: CheckQuestion, check: Streak) -> CheckOutcome:
-    keys = asked.keys(check.per)
-    lessons = [OutcomeLesson(key=key) for key in keys] if check.outcome == "reverted" else []
-    rows = keys if check.outcome == "rejected" else []
-    for key in keys:
-        row = asked.counts.history(key)
-        if isinstance(row, Row) and row.length >= check.length:
-            sentence = f"the last {row.length} operations were {check.outcome}"
-            return CheckOutcome(answer=CheckAnswer.FIRES, sentence=sentence, lessons=lessons, rows=rows)
-    return CheckOutcome(answer=CheckAnswer.QUIET, lessons=lessons, rows=rows)
+    return ask

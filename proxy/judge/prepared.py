@@ -6,7 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
+from proxy.judge.asked import Ask, CheckTerms
+from proxy.judge.checks import Places, ready
 from proxy.judge.expression import Expression
+from proxy.judge.expression.closures import Run
 from proxy.judge.facts import Facts, GrantFacts
 from proxy.judge.match import UNKNOWN_ASSET, Test, matcher
 from proxy.judge.rule import Match, Rule
@@ -33,42 +36,50 @@ def lower(mode: Mode, ceiling: Mode) -> Mode:
 class PreparedRule:
     """What is the same for every operation, worked out once.
 
-    `match` and `fits` take in what may be one of the assets that the rule names; `surely` says whether it is one.
+    `match` takes in what may be one of the assets that the rule names; `surely` says whether it is one. `plain` rules
+    hang on their condition alone: no exception, nothing asked of each grant, no history taught by others.
     """
 
     rule: Rule
     mode: Mode
     match: Match
-    fits: Test
+    when: Run | None
+    check: Ask | None
+    places: Places | None
+    plain: bool
     surely: Test | None
     exempt: tuple[tuple[Test, Expression | None, float | None], ...]
     per_grant: bool  # it is asked once for each session that is granted
     walks: int  # how often its matches look at all calls or moves
     parts: int  # of its expressions
-
-    @property
-    def allowance(self) -> int:
-        """Units that asking it of an operation of one call may take."""
-        return RULES + 2 * self.parts // STEPS_A_UNIT
+    allowance: int  # units that asking it of an operation of one call may take
 
 
-def prepare(rule: Rule, ceiling: Mode) -> PreparedRule:
-    """The rule under the ceiling of the gate's mode."""
+def prepare(terms: CheckTerms) -> PreparedRule:
+    """A rule made ready."""
+    rule, check = terms.rule, terms.rule.check
     expressions = [rule.when, *(each.when for each in rule.exemptions)]
     match = rule.match
     if rule.check is None and match.moves:
         # it fires because such a token moves: a call of which nobody knows what it moves may move it
         match = replace(match, moves=match.moves | {UNKNOWN_ASSET})
+    surely = None if match is rule.match else matcher(rule.match)
+    per_grant = any(each is not None and each.per_grant for each in expressions)
+    parts = sum(each.parts for each in expressions_of(rule))
     return PreparedRule(
         rule=rule,
-        mode=lower(rule.mode, ceiling),
+        mode=terms.mode,
         match=match,
-        fits=matcher(match),
-        surely=None if match is rule.match else matcher(rule.match),
+        when=None if rule.when is None else rule.when.ask,
+        check=None if check is None else ready(terms, check),
+        places=None if check is None else Places(check),
+        plain=surely is None and not per_grant and not rule.exemptions and rule.learn is None,
+        surely=surely,
         exempt=tuple((matcher(each.match), each.when, each.until) for each in rule.exemptions),
-        per_grant=any(each is not None and each.per_grant for each in expressions),
+        per_grant=per_grant,
         walks=sum(map(_walks, [match, rule.match, *(each.match for each in rule.exemptions)])),
-        parts=sum(each.parts for each in expressions_of(rule)),
+        parts=parts,
+        allowance=RULES + 2 * parts // STEPS_A_UNIT,
     )
 
 
@@ -83,11 +94,12 @@ def _walks(match: Match) -> int:
     return (match.targets is not None or match.selectors is not None) + (match.moves is not None)
 
 
-def fits(prepared: PreparedRule, facts: Facts, budget: Budget) -> bool:
-    """Whether the operation is of the structure that the rule concerns. Raises `Overspent`."""
+def fits(prepared: PreparedRule, test: Test | None, facts: Facts, budget: Budget) -> bool:
+    """Whether the operation is of the structure that the rule concerns, of which `test` is left to ask. Raises
+    `Overspent`."""
     if prepared.walks:
         budget.draw_steps(_STEPS_OF_A_MATCH * prepared.walks * (len(facts.calls) + len(facts.moves)))
-    return prepared.fits(facts)
+    return test is None or test(facts)
 
 
 def teaches(prepared: PreparedRule, facts: Facts, budget: Budget) -> bool:

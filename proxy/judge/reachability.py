@@ -11,10 +11,12 @@ from typing import Final
 
 from proxy.judge.expression import Expression
 from proxy.judge.facts import ALLOWED
+from proxy.judge.match import Widest
 from proxy.judge.rule import REJECTED, Deviation, Fail, Hours, Limit, Match, Rule, Schedule
 from proxy.judge.tokens import Tokens
 from proxy.judge.verdict import Mode
 
+_NAMES: Final = tuple(each.name for each in fields(Match))
 _WEEK: Final = 7
 _DAY_MINUTES: Final = 24 * 60
 _OF_SESSIONS: Final = {"permission_ids": "permission_id", "session_modes": "mode", "modules": "module"}
@@ -39,9 +41,9 @@ def _reasons(rule: Rule, tokens: Tokens, chains: Mapping[str, int] | None) -> It
                 yield f"match asks for {key}, which only an operation of a session has, and for session: false"
     if match.grant is False and any(each is not None and each.per_grant for each in _conditions(rule)):
         yield "it asks about grant, and its match for operations that grant nothing"
-    for each in fields(match):
-        if getattr(match, each.name) == frozenset():
-            yield f"match lists no {each.name.replace('_', ' ')}"
+    for name in _NAMES:
+        if getattr(match, name) == frozenset():
+            yield f"match lists no {name.replace('_', ' ')}"
     for exemption in rule.exemptions:
         constant = True if exemption.when is None else exemption.when.const
         if exemption.until is None and constant is True and is_wider(exemption.match, match):
@@ -111,11 +113,17 @@ def shadowing(rules: Sequence[Rule]) -> Iterator[tuple[Rule, Rule]]:
     That one enforces, asks nothing beyond its match, takes in all that the other does, and is graver, or as grave and
     written earlier.
     """
-    plain = [rule for rule in rules if _refuses_all_it_matches(rule)]
+    first: dict[Match, Rule] = {}  # of each match, the one that comes before all others
+    for rule in rules:
+        if _refuses_all_it_matches(rule):
+            known = first.get(rule.match)
+            first[rule.match] = rule if known is None or _comes_before(rule, known) else known
+    widest, plain = Widest(tuple(first)), list(first.values())
     for rule in rules:
         if rule.mode is Mode.ENFORCE:
+            wider = (plain[position] for position in widest.candidates(rule.match))
             over = next(
-                (each for each in plain if _comes_before(each, rule) and is_wider(each.match, rule.match)), None
+                (each for each in wider if _comes_before(each, rule) and is_wider(each.match, rule.match)), None
             )
             if over is not None:
                 yield rule, over
@@ -131,7 +139,7 @@ def _comes_before(first: Rule, second: Rule) -> bool:
 
 def is_wider(wide: Match, narrow: Match) -> bool:
     """Whether every operation that fits `narrow` fits `wide`. No when that cannot be told."""
-    return all(_field_is_wider(each.name, wide, narrow) for each in fields(Match))
+    return all(_field_is_wider(name, wide, narrow) for name in _NAMES)
 
 
 def _field_is_wider(name: str, wide: Match, narrow: Match) -> bool:

@@ -81,7 +81,8 @@ class Sums:
 
     def total(self, now: int) -> int:
         """What counts now."""
-        self.forget(now)
+        if self._buckets and self._buckets[0][1] <= now:
+            self.forget(now)
         return self._total
 
     def amount_in(self, start: int) -> tuple[int, int]:
@@ -140,11 +141,12 @@ class Marks:
     That is enough to tell exactly whether a limit is passed: the ones forgotten stop to count before those kept.
     """
 
-    __slots__ = ("_crowded_until", "_marks")
+    __slots__ = ("_crowded_until", "_marks", "_whole_until")
 
     def __init__(self) -> None:
         self._marks: dict[bytes, Mark] = {}  # the latest last
         self._crowded_until = 0  # until then some that count were forgotten
+        self._whole_until = 0  # until then none stops to count
 
     def __len__(self) -> int:
         return len(self._marks)
@@ -156,6 +158,7 @@ class Marks:
 
     def add(self, mark: bytes, expires: int, most: int) -> None:
         """It came, in the bucket that counts until then; no more than `most` + 1 are kept."""
+        self._ends(expires)
         before = self._marks.pop(mark, None)
         if before is None:
             self._marks[mark] = Mark(expires, 1, 0)
@@ -176,19 +179,25 @@ class Marks:
         if known.times > 1:
             self._marks[mark] = known._replace(times=known.times - 1)
         elif known.earlier:
+            self._ends(known.earlier)
             self._marks[mark] = Mark(known.earlier, 0, 0)
         else:
             del self._marks[mark]
 
     def put(self, mark: bytes, known: Mark) -> None:
         """As it was before a restart."""
+        self._ends(known.expires)
         self._marks[mark] = known
 
     def forget(self, now: int) -> bool:
         """Let go of what counts no more. Whether nothing is left."""
-        if any(known.expires <= now for known in self._marks.values()):
+        if now >= self._whole_until:
             self._marks = {mark: known for mark, known in self._marks.items() if known.expires > now}
+            self._whole_until = min((known.expires for known in self._marks.values()), default=0)
         return not self._marks
+
+    def _ends(self, expires: int) -> None:
+        self._whole_until = min(self._whole_until, expires) if self._marks else expires
 
 
 class BucketRow(NamedTuple):

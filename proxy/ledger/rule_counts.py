@@ -163,8 +163,8 @@ class RuleCounts:
 
     def _requests(self, key: CountKey, bringer: Bringer | None, now: float) -> int:
         """What is counted in a window, and what this bringer has brought beside it."""
-        brought = 0 if bringer is None else self._strangers.total(_brought_by(bringer, key), now)
-        return self._windows.total(key, now) + brought
+        total = self._windows.total(key, now)
+        return total if bringer is None else total + self._strangers.total(_brought_by(bringer, key), now)
 
     def learn_now(self, lesson: Lesson, now: float, *, success: bool) -> None:
         """A history learns at once, of what never came to a receipt."""
@@ -202,8 +202,11 @@ class RuleCounts:
 
     def marks(self, key: CountKey, view: RuleUseView, most: int, now: float) -> Collection[bytes]:
         """The marks counted and in flight likewise; of more than `most` + 1, the latest `most` + 1."""
+        held, counted = self.held.marks(key, view), self._windows.marks(key, now)
+        if not held and len(counted) <= most + 1:
+            return frozenset(counted)
         # what is in flight is the latest of all
-        latest = dict.fromkeys((*self.held.marks(key, view), *reversed(list(self._windows.marks(key, now)))))
+        latest = dict.fromkeys((*held, *reversed(list(counted))))
         return frozenset(list(latest)[: most + 1])
 
     def history(self, key: CountKey, now: float) -> History | None:

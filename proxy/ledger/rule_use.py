@@ -110,12 +110,14 @@ class RulesInFlight:
     def amount(self, key: CountKey, view: RuleUseView = EVERYBODY) -> int:
         """The amounts held, as one operation sees them."""
         held = self._held.amount(key, view.own)
-        brought = None if view.bringer is None else self._brought.get(view.bringer)
+        if view.bringer is None:
+            return held
+        brought = self._brought.get(view.bringer)
         return held if brought is None else held + brought.amount(key, view.brought)
 
     def marks(self, key: CountKey, view: RuleUseView = EVERYBODY) -> Collection[bytes]:
         """The marks held likewise, each once."""
-        found = dict.fromkeys(self._held.marks_of(key, view.own))
+        found = dict.fromkeys(self._held.marks_of(key, view.own)) if key in self._held.marks else {}
         brought = None if view.bringer is None else self._brought.get(view.bringer)
         if brought is not None:
             found |= dict.fromkeys(brought.marks_of(key, view.brought))

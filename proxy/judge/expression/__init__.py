@@ -7,10 +7,10 @@ operation, which the operation's budget pays for, no exponents and no recursion.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from proxy.judge.expression.checker import RESERVED_NAMES, check
+from proxy.judge.expression.closures import Run
 from proxy.judge.expression.faults import ExpressionFault
 from proxy.judge.expression.fields import FIELDS, Field
 from proxy.judge.expression.scope import ExpressionScope, NamedList
@@ -46,14 +46,20 @@ class Expression:
     per_grant: bool = field(compare=False)
     const: bool | None = field(compare=False, repr=False)
     parts: int = field(compare=False, repr=False)
-    _run: Callable[[Facts, GrantFacts | None, tuple[object, ...]], bool | None] = field(compare=False, repr=False)
+    _run: Run = field(compare=False, repr=False)
 
     def holds(self, facts: Facts, grant: GrantFacts | None = None, budget: Budget | None = None) -> bool | None:
         """The answer; `None` when a fact it hangs on is missing. Raises `Overspent`, nothing else, when finding out
         takes more work than `budget` pays for: that of one operation where none is given."""
         if grant is None and self.per_grant:
             return None
-        return self._run(facts, grant, (Budget() if budget is None else budget,))
+        answer: bool | None = self._run(facts, grant, (Budget() if budget is None else budget,))
+        return answer
+
+    @property
+    def ask(self) -> Run:
+        """The same with nothing between: to be called with the facts, the grant, and the budget in a tuple."""
+        return (lambda facts, grant, bound: self.holds(facts, grant, bound[0])) if self.per_grant else self._run
 
 
 def compile_expression(source: str, scope: ExpressionScope) -> Expression | tuple[ExpressionFault, ...]:

@@ -34,6 +34,7 @@ def worth_in_token(token: Token) -> Worth:
 
 def worth_in_usd(tokens: Tokens) -> Worth:
     """How much a move is worth at the reference prices of its time, in 10^-18 USD, rounded up."""
+    rates: dict[Asset, tuple[Token, int, int]] = {}  # of tokens that ops listed with a price, and of no other
 
     def worth(facts: Facts, move: MoveFacts) -> int | None:
         if move.amount == 0:
@@ -42,16 +43,28 @@ def worth_in_usd(tokens: Tokens) -> Worth:
             return None
         if move.token is None and move.asset is not AssetKind.NATIVE:
             return None
-        token = tokens.at(Asset(facts.chain_id, None if move.asset is AssetKind.NATIVE else move.token))
-        place = None if token is None else token.on(facts.chain_id)
-        price = None if token is None else token.price_at(facts.unix_time)
-        if price is None or place is None:
+        asset = Asset(facts.chain_id, None if move.asset is AssetKind.NATIVE else move.token)
+        found = rates.get(asset)
+        if found is None:
+            found = _rate(tokens, asset)
+            if found is None:
+                return None
+            rates[asset] = found
+        token, numerator, denominator = found
+        if token.price_at(facts.unix_time) is None:
             return None
-        numerator = move.amount * price.numerator * 10**USD_DECIMALS
-        denominator: int = price.denominator * 10**place.decimals
-        return -(-numerator // denominator)
+        return -(-move.amount * numerator // denominator)
 
     return worth
+
+
+def _rate(tokens: Tokens, asset: Asset) -> tuple[Token, int, int] | None:
+    """The token that an asset is, and what one base unit of it is worth in 10^-18 USD; `None` without a price."""
+    token = tokens.at(asset)
+    place = None if token is None else token.on(asset.chain_id)
+    if token is None or place is None or token.price is None:
+        return None
+    return token, token.price.numerator * 10**USD_DECIMALS, token.price.denominator * 10**place.decimals
 
 
 def moved(facts: Facts, kind: MovementKind, worth: Worth) -> int | None:

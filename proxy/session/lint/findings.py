@@ -19,7 +19,10 @@ class Severity(StrEnum):
     @property
     def rank(self) -> int:
         """0 for info to 4 for critical."""
-        return tuple(Severity).index(self)
+        return _RANKS[self.value]
+
+
+_RANKS: Final = {severity.value: rank for rank, severity in enumerate(Severity)}
 
 
 class Part(StrEnum):

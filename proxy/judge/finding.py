@@ -1,0 +1,161 @@
+"""What a set of rules says of one operation, and how that is put together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from proxy.errors import Code, Reason
+from proxy.judge.asked import CheckAnswer, CheckOutcome
+from proxy.judge.counts import CountKey, Lesson, RuleCharge, WindowCharge
+from proxy.judge.prepared import PreparedRule, rank_of, sentence_of
+from proxy.judge.rule import Fail, Limit, Rate, Rule
+from proxy.judge.verdict import Mode
+
+_REMEDY: Final = "ask the operator of this gate why this rule is there, or change the operation"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hit:
+    """A rule that fired. `mode` is the rule's under the gate's ceiling. `unknown` when it fired for want of a fact."""
+
+    rule: Rule
+    mode: Mode
+    sentence: str
+    wanted: str | None = None
+    got: str | None = None
+    unknown: bool = False
+    retryable: bool = False
+
+    def reason(self, *, amounts: bool = True) -> Reason:
+        """What a refused caller is told; without `amounts`, nothing of what others have used of a count."""
+        check = self.rule.check
+        if not amounts and not self.unknown and isinstance(check, Limit | Rate) and check.window is not None:
+            sentence = f"rule {self.rule.id}: {sentence_of(self.rule)}"
+            return replace(self.reason(), sentence=sentence, wanted=None, got=None)
+        return Reason(
+            code=Code.RATE_LIMITED if isinstance(self.rule.check, Rate) else Code.RULE_REJECTED,
+            sentence=f"rule {self.rule.id}: {self.sentence}",
+            remedy=self.rule.remedy or _REMEDY,
+            rule=self.rule.id,
+            wanted=self.wanted,
+            got=self.got,
+            retryable=self.retryable,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RulesFinding:
+    """What a set of rules says of one operation, and what is to be counted for it.
+
+    `hits` stand in the order of precedence. `charges` and `lessons` are for an operation that goes out, `rates` are
+    counted at once whatever becomes of it, `rows` grow when it is refused here and end when it goes out. `opened`
+    names the rules that let it pass for want of a fact.
+    """
+
+    hits: tuple[Hit, ...] = ()
+    charges: tuple[RuleCharge, ...] = ()
+    lessons: tuple[Lesson, ...] = ()
+    rates: tuple[WindowCharge, ...] = ()
+    rows: tuple[CountKey, ...] = ()
+    opened: tuple[str, ...] = ()
+
+    @property
+    def rejections(self) -> tuple[Hit, ...]:
+        """The hits that refuse the operation, the one the caller is told first."""
+        return tuple(hit for hit in self.hits if hit.mode is Mode.ENFORCE)
+
+    @property
+    def verdict(self) -> str:
+        """`reject`, `alert` or `allow`."""
+        if not self.hits or self.hits[0].mode is Mode.SHADOW:
+            return "allow"
+        return "reject" if self.hits[0].mode is Mode.ENFORCE else "alert"
+
+
+NOTHING: Final = RulesFinding()
+"""What no rules say."""
+
+
+_TOO_DEAR: Final = "finding out takes more work than is done for one operation"
+_MOST_TOO_DEAR: Final = 32
+"""After so many rules that an operation's budget did not pay for none is asked any more, and no more are told."""
+
+
+class Gathered:
+    """What the rules have said so far."""
+
+    def __init__(self) -> None:
+        self.hits: list[Hit] = []
+        self.charges: list[RuleCharge] = []
+        self.lessons: list[Lesson] = []
+        self.rates: list[WindowCharge] = []
+        self.rows: list[CountKey] = []
+        self.opened: list[str] = []
+        self.too_dear = 0
+        self._gravest_left = -1
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so many rules were left that none is asked any more."""
+        return self.too_dear > _MOST_TOO_DEAR
+
+    def leave(self, prepared: PreparedRule) -> None:
+        """A rule that the operation's budget does not pay for. Of many only those are told that weigh more than what
+        is told already."""
+        self.too_dear += 1
+        rank = rank_of(prepared.mode)
+        if self.too_dear <= _MOST_TOO_DEAR or prepared.rule.fail is Fail.OPEN or rank > self._gravest_left:
+            self.fail(prepared, _TOO_DEAR)
+            if prepared.rule.fail is not Fail.OPEN:
+                self._gravest_left = max(self._gravest_left, rank)
+
+    def fail(self, prepared: PreparedRule, sentence: str) -> None:
+        """A rule that cannot be answered."""
+        rule = prepared.rule
+        if rule.fail is Fail.OPEN:
+            self.opened.append(rule.id)
+            return
+        self.hits.append(Hit(rule=rule, mode=prepared.mode, sentence=sentence, unknown=True))
+
+    def take(self, prepared: PreparedRule, outcome: CheckOutcome) -> None:
+        """A check's answer. Of a rule that fired nothing is charged, as when it enforces; but an alert lets the
+        operation out, so what it adds is counted."""
+        rule = prepared.rule
+        if outcome.charges and isinstance(rule.check, Limit):
+            self.charges += outcome.charges
+        if outcome.answer is CheckAnswer.UNKNOWN:
+            self.fail(prepared, outcome.sentence)
+        elif outcome.answer is CheckAnswer.FIRES:
+            self.hits.append(
+                Hit(
+                    rule=rule,
+                    mode=prepared.mode,
+                    sentence=outcome.sentence or sentence_of(rule),
+                    wanted=outcome.wanted,
+                    got=outcome.got,
+                    retryable=outcome.retryable,
+                )
+            )
+        elif isinstance(rule.check, Rate):
+            self.rates += [each for each in outcome.charges if isinstance(each, WindowCharge)]
+
+    def learn(self, outcome: CheckOutcome) -> None:
+        """What the operation teaches, whether the rule has asked about it or not."""
+        if outcome.lessons:
+            self.lessons += outcome.lessons
+        if outcome.rows:
+            self.rows += outcome.rows
+
+    def finding(self) -> RulesFinding:
+        """All of it, in the order of precedence."""
+        if len(self.hits) > 1:
+            self.hits.sort(key=lambda hit: (-rank_of(hit.mode), -hit.rule.severity.rank, hit.rule.order))
+        return RulesFinding(
+            hits=tuple(self.hits),
+            charges=tuple(self.charges),
+            lessons=tuple(self.lessons),
+            rates=tuple(self.rates),
+            rows=tuple(self.rows),
+            opened=tuple(self.opened),
+        )

@@ -1,0 +1,234 @@
+"""Rules are made ready once a reload: filed by what they can match, their questions shared. What is said and counted is
+what a plain walk of all rules says and counts, in the same order, whatever the rules and whatever has happened."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from proxy.errors import StateUnavailable
+from proxy.judge.counts import CountKey, Counts, History
+from proxy.judge.evaluate import Judge, RulesFinding
+from proxy.judge.facts import CallFacts, Facts, MoveFacts
+from proxy.judge.group import mark_of
+from proxy.judge.parse import SourceFile, parse_rules
+from proxy.judge.rule import Ruleset, Window
+from proxy.judge.verdict import Mode
+from proxy.ledger.reservation import NonceSlot
+from proxy.userop.movement import AssetKind, MovementKind
+from proxy.userop.primitives import Address
+from tests.judge.builders import ACCOUNT, ALICE, CHAIN_ID, SHOP, START, TRANSFER, USDC, Scene, facts, judge_of, spend
+from tests.judge.plain_walk import walk
+from tests.judge.test_any_rules import live, rule_lists, seen_operations
+
+PACKS = Path(__file__).parents[2] / "rules"
+
+
+def ruleset_of(folder: Path) -> Ruleset:
+    paths = [path for path in sorted(folder.rglob("*.yaml")) if not path.name.endswith(".cases.yaml")]
+    files = [SourceFile(path.name, path.read_text()) for path in paths]
+    tokens = [file for file in files if file.path == "tokens.yaml"]
+    parsed = parse_rules([file for file in files if file not in tokens], tokens, chains=None, clients=None)
+    assert parsed.ruleset is not None, parsed.faults
+    return parsed.ruleset
+
+
+SHIPPED = ruleset_of(PACKS)
+
+moves = st.builds(
+    MoveFacts,
+    call=st.integers(0, 1),
+    kind=st.sampled_from(MovementKind),
+    asset=st.sampled_from(AssetKind),
+    token=st.sampled_from([None, USDC, Address(bytes.fromhex("ba9986d2381edf1da03b0b9c1f8b00dc4aacc369"))]),
+    amount=st.sampled_from([None, 0, 10**5, 3 * 10**8, 10**18]),
+    counterparty=st.sampled_from([None, ALICE, SHOP]),
+    holder=st.sampled_from([ACCOUNT, ALICE]),
+    unlimited=st.booleans(),
+)
+
+
+@st.composite
+def any_operations(draw: st.DrawFn) -> Facts:
+    """One of those of the other properties, with whatever else rules ask for."""
+    seen = draw(seen_operations())
+    few = draw(st.sampled_from([1, 1, 2, 12, 40]))
+    calls = tuple(
+        CallFacts(target=Address(bytes([number]) * 20), selector=TRANSFER, value=number % 2) for number in range(few)
+    )
+    return replace(
+        seen,
+        calls=seen.calls if few == 1 else calls,
+        moves=seen.moves if draw(st.booleans()) else tuple(draw(st.lists(moves, max_size=3))),
+        call_type=draw(st.sampled_from(["single", "batch", "delegatecall", None])),
+        eip7702=draw(st.booleans()),
+        acts=tuple(draw(st.lists(st.sampled_from(["account_upgraded", "unreadable", "owners_changed"]), max_size=2))),
+        lanes=draw(st.sampled_from([0, 1, 5])),
+        replaces=draw(st.booleans()),
+        call_gas=draw(st.sampled_from([100_000, 6_000_000])),
+        max_cost=draw(st.sampled_from([10**15, 10**17])),
+        method=draw(st.sampled_from(["eth_sendUserOperation", "eth_estimateUserOperationGas"])),
+        chain=draw(st.sampled_from(["soneium", "base"])),
+        chain_id=draw(st.sampled_from([CHAIN_ID, 8453])),
+        session_since=draw(st.sampled_from([None, START - 86_400])),
+    )
+
+
+pasts = st.lists(
+    st.tuples(any_operations(), st.integers(0, 4_000), st.sampled_from(["mined", "mined", "reverted", "in flight"])),
+    min_size=2,
+    max_size=10,
+)
+
+
+def counts_for(scene: Scene, at: Facts) -> Counts:
+    return scene.ledger.counts(NonceSlot(at.chain_id, ACCOUNT, at.account, at.nonce), at.unix_time)
+
+
+def agrees_with_the_walk(judge: Judge, past: list[tuple[Facts, int, str]], ceiling: Mode) -> None:
+    scene, now = Scene(judge), START
+    for seen, seconds, then in past:
+        now += seconds
+        at = replace(seen, unix_time=now)
+        counts = counts_for(scene, at)
+        assert judge.consider(at, counts) == walk(judge.ruleset, at, counts, ceiling=ceiling)
+        live(scene, at, then)
+
+
+@settings(max_examples=100, deadline=None)
+@given(rule_lists, pasts, st.sampled_from([Mode.ENFORCE, Mode.ALERT]))
+def test_a_compiled_table_says_and_counts_what_a_walk_of_all_rules_does(
+    texts: tuple[str, ...], past: list[tuple[Facts, int, str]], ceiling: Mode
+) -> None:
+    ruleset = judge_of("\n".join(texts)).ruleset
+    agrees_with_the_walk(Judge(ruleset, ceiling=ceiling), past, ceiling)
+
+
+@settings(max_examples=60, deadline=None)
+@given(pasts, st.sampled_from([None, Mode.ENFORCE, Mode.SHADOW]))
+def test_the_shipped_packs_say_and_count_what_a_walk_of_them_does(
+    past: list[tuple[Facts, int, str]], mode: Mode | None
+) -> None:
+    rules = SHIPPED.rules if mode is None else tuple(replace(rule, mode=mode) for rule in SHIPPED.rules)
+    agrees_with_the_walk(Judge(replace(SHIPPED, rules=rules)), past, Mode.ENFORCE)
+
+
+@dataclass
+class Untold:
+    """Counts of which some cannot be told."""
+
+    counts: Counts
+    unlucky: int  # of the first byte of a rule's identity
+
+    def _look(self, key: CountKey) -> None:
+        if key.rule[0] % 3 == self.unlucky:
+            raise StateUnavailable("a count", fact="ledger")
+
+    def total(self, key: CountKey, window: Window) -> int:
+        self._look(key)
+        return self.counts.total(key, window)
+
+    def marks(self, key: CountKey, window: Window, most: int) -> Collection[bytes]:
+        self._look(key)
+        return self.counts.marks(key, window, most)
+
+    def history(self, key: CountKey) -> History | None:
+        self._look(key)
+        return self.counts.history(key)
+
+
+@settings(max_examples=40, deadline=None)
+@given(rule_lists, any_operations(), st.integers(0, 2))
+def test_a_count_that_cannot_be_told_is_unknown_to_both(texts: tuple[str, ...], seen: Facts, unlucky: int) -> None:
+    judge = judge_of("\n".join(texts))
+    counts = Untold(counts_for(Scene(judge), seen), unlucky)
+    assert judge.consider(seen, counts) == walk(judge.ruleset, seen, counts)
+
+
+def test_what_ops_allow_by_hand_is_known_to_both() -> None:
+    rule = "- {id: r, description: d, mode: enforce, first_seen: {of: recipient, per: session, after: 1 ops}}"
+    scene = Scene(judge_of(rule))
+    scene.send(facts(moves=(spend(1),)))
+    asked = facts(moves=(spend(1, to=SHOP),))
+    for known in (mark_of(SHOP), mark_of(ALICE)):
+
+        def allowed(name: str, mark: bytes, now: float, known: bytes = known) -> bool:
+            return (name, mark, now) == ("r", known, START)
+
+        judge, counts = Judge(scene.judge.ruleset, allowed=allowed), counts_for(scene, asked)
+        finding = judge.consider(asked, counts)
+        assert finding == walk(judge.ruleset, asked, counts, allowed=allowed)
+        assert bool(finding.hits) is (known != mark_of(SHOP))
+
+
+# what does not concern an operation costs it nothing
+
+_ELSEWHERE = (
+    'match: {{target: "0x{number:040x}"}}',
+    'match: {{account: "0x{number:040x}", session: true}}',
+    f'match: {{{{target: "0x{SHOP.hex()}", selector: "0x{{number:08x}}"}}}}',
+    "match: {{session: false}}",
+    "match: {{client: dapp, session: false}}",
+    "match: {{client: dapp, moves: USDC, chain: base}}",
+    "match: {{client: dapp, method: eth_estimateUserOperationGas, preview: any}}",
+    f'match: {{{{target: "0x{SHOP.hex()}", mode: enable}}}}',
+    "match: {{grant: true}}",
+    "match: {{verdict: session_revoked}}",
+    "match: {{act: any}}",
+    "match: {{moves: ETH}}",
+    "match: {{client: somebody-else}}",
+)
+_HERE = (
+    "match: {session: true}, limit: {count: ops, max: 99, per: session, window: 1h}",
+    "match: {session: true, moves: any}, limit: {sum: spend, unit: USD, max: 1000, per: session, window: 24h}",
+    "match: {session: true}, when: len(op.calls) > 5",
+    "match: {client: dapp}, first_seen: {of: target, per: session, after: 5 ops}",
+)
+
+
+def calls_made(judge: Judge, seen: Facts, counts: Counts) -> int:
+    """How many Python and C functions it takes to judge."""
+    made = 0
+
+    def count(_frame: object, event: str, _arg: Any) -> None:
+        nonlocal made
+        made += event in ("call", "c_call")
+
+    judge.consider(seen, counts)  # operations of its kind have been seen before
+    sys.setprofile(count)
+    try:
+        judge.consider(seen, counts)
+    finally:
+        sys.setprofile(None)
+    return made
+
+
+@pytest.fixture(scope="module")
+def crowded() -> Judge:
+    """Ten thousand rules, of which four concern the operation below."""
+    texts = [_ELSEWHERE[number % len(_ELSEWHERE)].format(number=number + 1) for number in range(10_000)]
+    return judge_of("\n".join(_written([*texts[:5_000], *_HERE, *texts[5_000:]])))
+
+
+def _written(texts: list[str]) -> list[str]:
+    return [f"- {{id: r{number}, description: d, mode: shadow, {text}}}" for number, text in enumerate(texts)]
+
+
+def test_an_operation_is_not_made_dearer_by_thousands_of_rules_that_cannot_concern_it(crowded: Judge) -> None:
+    alone = judge_of("\n".join(_written(list(_HERE))))
+    seen = facts(moves=(spend(10**6),))
+    counts = counts_for(Scene(alone), seen)
+    assert _counted(alone.consider(seen, counts)) == _counted(crowded.consider(seen, counts)) == (2, 1)
+    # a place in the index, and its kind, is looked up once for each key that any rule names
+    assert calls_made(crowded, seen, counts) <= calls_made(alone, seen, counts) + 60
+
+
+def _counted(finding: RulesFinding) -> tuple[int, int]:
+    return len(finding.charges), len(finding.lessons)
