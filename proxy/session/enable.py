@@ -11,8 +11,11 @@ from dataclasses import replace
 from proxy.session.enable_digest import multichain_digest, session_digest
 from proxy.session.facts import EnableNonceFact, EnableSignatureFact
 from proxy.session.revert import INDEX_OUT_OF_RANGE, Revert
+from proxy.session.signers import OWNABLE_FORMS, OwnableForm
 from proxy.session.state import SessionState
 from proxy.session.transitions import PUBLISHED, Contracts, enable
+from proxy.userop.emissary_abi import EmissaryEnable
+from proxy.userop.primitives import Address
 from proxy.userop.session_data import EnableSession
 from proxy.userop.signature import SessionMode
 
@@ -43,3 +46,9 @@ def enable_in_operation(
     if not accepts(EnableSignatureFact(key.account, digest, grant.permission_enable_signature)):
         return Revert("InvalidEnableSignature", (key.account, digest))
     return enable(replace(state, enable_nonce=nonce + 1), grant.session, contracts)
+
+
+def form_of_owner(grant: EnableSession | EmissaryEnable) -> OwnableForm | None:
+    """What the validator takes that the owner's signature names: in front of it, on Kernel after a byte of 01."""
+    signed = grant.user_signature if isinstance(grant, EmissaryEnable) else grant.permission_enable_signature
+    return OWNABLE_FORMS.get(Address(signed[:20])) or OWNABLE_FORMS.get(Address(signed[1:21]))

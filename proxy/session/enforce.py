@@ -14,7 +14,7 @@ from proxy.session import reasons
 from proxy.session.addresses import MODULE_KINDS, ModuleKind
 from proxy.session.counters import Counter
 from proxy.session.emissary_grant import enable_at_emissary
-from proxy.session.enable import enable_in_operation
+from proxy.session.enable import enable_in_operation, form_of_owner
 from proxy.session.facts import (
     Answers,
     EmissaryNonceFact,
@@ -32,7 +32,6 @@ from proxy.session.policy_run import Doubt, PolicyRun, Subject
 from proxy.session.revert import BARE, Revert
 from proxy.session.signers import (
     OWNABLE_FORMS,
-    OwnableForm,
     SignatureCheck,
     SignatureOutcome,
     SignatureVerdict,
@@ -237,7 +236,7 @@ class _Enforcement:
         excess = excess_of_validator_data(self.state.key.module, grant.session)
         if excess is not None and revert == BARE:
             return reasons.too_much_validator_data(*excess)
-        return reasons.refused_grant(revert, _form_of_owner(grant))
+        return reasons.refused_grant(revert, form_of_owner(grant))
 
     def _grant_holds_until(self) -> int:
         """The last second at which an ENABLE envelope enables; only grants of the emissary expire."""
@@ -394,9 +393,3 @@ class _Enforcement:
             self.notes.append("valid by block number: left to the entry point")
             return None
         return None if window.holds(now, version) else Refused(reason=reasons.outside_window(window, now))
-
-
-def _form_of_owner(grant: EnableSession | EmissaryEnable) -> OwnableForm | None:
-    """What the validator takes that the owner's signature names: in front of it, on Kernel after a byte of 01."""
-    signed = grant.user_signature if isinstance(grant, EmissaryEnable) else grant.permission_enable_signature
-    return OWNABLE_FORMS.get(Address(signed[:20])) or OWNABLE_FORMS.get(Address(signed[1:21]))

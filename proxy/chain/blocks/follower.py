@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import pairwise, takewhile
 from typing import Final, NamedTuple
 
 from proxy.chain.blocks.acquaintance import Acquaintance
 from proxy.chain.blocks.events import BundledClaim, Executed, read_claims, read_executed, read_reason
 from proxy.chain.blocks.header import Header
+from proxy.chain.blocks.mined import mined_of, name_of
 from proxy.chain.blocks.proof import ProvenLogs
 from proxy.chain.blocks.source import BlockSource
 from proxy.chain.blocks.told_gap import told_between
@@ -235,7 +236,7 @@ class BlockFollower:
                 events.append(SessionTouched(place=ChainPlace(log.block, log.log_index), block=block, key=key))
         uses = []
         for log, event in executed:
-            mined = _mined(log, event, by_number[log.block], reasons, claims)
+            mined = mined_of(log, event, by_number[log.block], reasons, claims)
             events.append(mined)
             if sessions := self._sessions_used(mined):
                 claim, ours = claims.get((event.sender, event.nonce)), self._knows.is_ours(mined.user_op_hash)
@@ -257,10 +258,10 @@ class BlockFollower:
         return Slice(
             chain_id=self._chain_id,
             first=first,
-            last=_name(newest),
+            last=name_of(newest),
             parent=parent,
             timestamp=newest.timestamp,
-            blocks=tuple(map(_name, kept)),
+            blocks=tuple(map(name_of, kept)),
             events=tuple(event for event in events if first <= event.place.block <= newest.number),
         )
 
@@ -341,36 +342,6 @@ class BlockFollower:
                 claims |= read_claims(transaction.call_data, entry_point, self._modules, wanted[name]) or {}
             await asyncio.sleep(0)
         return claims
-
-
-def _mined(
-    log: Log,
-    event: Executed,
-    header: Header,
-    reasons: Mapping[Hash32, bytes],
-    claims: Mapping[tuple[Address, int], BundledClaim],
-) -> OperationMined:
-    claim = claims.get((event.sender, event.nonce))
-    return OperationMined(
-        place=ChainPlace(log.block, log.log_index),
-        block=_name(header),
-        timestamp=header.timestamp,
-        transaction=log.transaction_hash,
-        entry_point=log.address,
-        user_op_hash=event.user_op_hash,
-        sender=event.sender,
-        nonce=event.nonce,
-        success=event.success,
-        gas_cost=event.gas_cost,
-        gas_used=event.gas_used,
-        base_fee=header.base_fee,
-        revert_reason=None if event.success else reasons.get(event.user_op_hash),
-        permission_ids=None if claim is None else claim.permission_ids,
-    )
-
-
-def _name(header: Header) -> BlockName:
-    return BlockName(header.number, header.hash)
 
 
 def _stretches(headers: Sequence[Header], events: Sequence[ChainEvent]) -> Iterator[Sequence[Header]]:

@@ -25,6 +25,8 @@ from proxy.userop.primitives import Address
 _BLOCKS_KEPT: Final = 256
 _TOUCHES_KEPT: Final = 20_000
 _KEYS_A_PIECE: Final = 2_000
+_SESSIONS_A_PIECE: Final = 100
+"""Of which one piece of work tells the store."""
 
 
 class Taker:
@@ -127,9 +129,7 @@ class Taker:
             self._registry.forget_block(key)  # no reading of the new chain is behind it
             self._settlement.to_read[key] = None
             self._settlement.awake.set()
-        draft = OutcomeDraft()
-        self._take_back(draft, ancestor, ended)
-        await self._settlement.close(draft)
+        await self._take_back(ancestor, ended)
         before = self._cursor
         if before is not None:
             known = self._settlement.known_seconds
@@ -141,18 +141,25 @@ class Taker:
             draft.sessions[key] = after
             self._told.append((event.block.number, key, before))
 
-    def _take_back(self, draft: OutcomeDraft, ancestor: BlockName, ended: Iterable[EndedName]) -> None:
+    async def _take_back(self, ancestor: BlockName, ended: Iterable[EndedName]) -> None:
         """What the blocks after `ancestor` told of sessions; `ended` are the operations that they had in them."""
-        mined = [(each.name, each.block or 0) for each in ended if each.cause is Cause.MINED]
+        draft = OutcomeDraft()
+        mined: dict[SessionKey, list[EndedName]] = {}
+        for each in ended:
+            if each.cause is Cause.MINED and each.name.session is not None:
+                mined.setdefault(each.name.session, []).append(each)
         while self._told and self._told[-1][0] > ancestor.number:
             block, key, before = self._told.pop()
             charges: list[Charge] = []
-            for name, at in mined:
-                claim = self._settlement.flights.claim(name) if name.session == key and at < block else None
+            for each in mined.get(key, ()):
+                claim = self._settlement.flights.claim(each.name) if (each.block or 0) < block else None
                 charges += () if claim is None else claim.reservation.charges
             draft.sessions[key] = take_back(self._registry, key, before, charges, self._clock())
+            draft = await self._give_way(draft)
         for known in doubt_told_after(self._registry, self._told_before, ancestor.number, self._clock()):
             draft.sessions[known.key] = known
+            draft = await self._give_way(draft)
+        await self._settlement.close(draft)
 
     async def start_at(self, block: BlockName, timestamp: int, told: Sequence[SessionTold] | None = None) -> None:
         """As the protocol has it; what was in flight is to be proven one by one, and each session read before it is
@@ -160,10 +167,9 @@ class Taker:
         settlement, draft = self._settlement, OutcomeDraft()
         self._told.clear()
         self._told_before.clear()
-        for count, event in enumerate(told or ()):
+        for event in told or ():
             self._tell(draft, event)
-            if count % _KEYS_A_PIECE == _KEYS_A_PIECE - 1:
-                await asyncio.sleep(0)
+            draft = await self._give_way(draft)
         for keys in self._registry.directory.all_in_force(self._chain_id):
             settlement.unconfirmed |= dict.fromkeys(key for key in keys if key.module not in self._declared)
             for key in keys:
@@ -185,7 +191,7 @@ class Taker:
 
     async def _give_way(self, draft: OutcomeDraft) -> OutcomeDraft:
         """A piece is handed over whole; what comes next goes on from there, after a crash too."""
-        if len(draft.remembered) < MOST_ENDS:
+        if len(draft.remembered) < MOST_ENDS and len(draft.sessions) < _SESSIONS_A_PIECE:
             return draft
         await self._settlement.close(draft)
         return OutcomeDraft()

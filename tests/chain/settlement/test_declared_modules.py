@@ -224,6 +224,23 @@ async def test_a_block_offered_again_after_the_gate_died_in_it_counts_nothing_tw
     assert balance(there) == (1, 0)
 
 
+@pytest.mark.parametrize("at_start", [True, False])
+async def test_however_much_is_told_at_once_is_kept_in_small_pieces(at_start: bool) -> None:
+    there = scene()
+    await there.tell(199)
+    accounts = [Address(number.to_bytes(20, "big")) for number in range(1_000)]
+    events = [
+        told(grant(account=account), at=200, index=index, account=account) for index, account in enumerate(accounts)
+    ]
+    if at_start:
+        await there.taker.start_at(block(200), 0, events)
+    else:
+        await there.tell(200, *events)
+    assert len(there.registry) == 1_000
+    sizes = [len(outcome.sessions) for outcome in there.shelf.kept]
+    assert (sum(sizes), max(sizes) <= 100) == (1_000, True)
+
+
 @pytest.mark.parametrize("depth", [1, 2])
 async def test_what_an_earlier_life_was_told_in_blocks_that_are_gone_counts_for_nothing(depth: int) -> None:
     there = scene()
