@@ -18,12 +18,14 @@ CONNECTIONS: Final = 32
 PATIENCE_SECONDS: Final = 60.0
 _MOST_PER_SECOND: Final = 3_000
 """More than any gate takes: so many bodies are laid out for it."""
+_MEDIANS: Final = ("per_second", "p50", "p99", "p999", "cpu", "settled_cpu", "own_cpu", "resident", "asked")
 _SEND: Final = b'"method":"eth_sendUserOperation"'
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One load. Latency and CPU in microseconds; `settled_cpu` once all is settled, where the server settles anything.
+    """One load. Latency and CPU in microseconds; `settled_cpu` once all is settled, where the server settles anything,
+    `own_cpu` of that what the server's first process took, without those it started.
 
     `settle_seconds` is from the last answer until nothing is held any more; `None` where nothing is ever held, or
     where it took longer than anybody waits. `asked` are questions a second to the upstream, sends apart.
@@ -35,6 +37,7 @@ class Measured:
     p999: float
     cpu: float
     settled_cpu: float
+    own_cpu: float
     resident: float  # MiB
     settle_seconds: float | None
     asked: float
@@ -85,6 +88,7 @@ def measure(
         p999=figures.p999,
         cpu=1e6 * (after.cpu_seconds - before.cpu_seconds) / figures.requests,
         settled_cpu=1e6 * (whole.cpu_seconds - before.cpu_seconds) / figures.requests,
+        own_cpu=1e6 * (whole.own_seconds - before.own_seconds) / figures.requests,
         resident=whole.resident / 2**20,
         settle_seconds=settle_seconds,
         asked=(sum(seen["asked"].values()) - sum(counts["asked"].values())) / (answered - began),
@@ -177,7 +181,7 @@ def middle(rounds: Sequence[Measured]) -> Measured:
         return median(getattr(each, name) for each in rounds)
 
     return Measured(
-        **{name: of(name) for name in ("per_second", "p50", "p99", "p999", "cpu", "settled_cpu", "resident", "asked")},
+        **{name: of(name) for name in _MEDIANS},
         settle_seconds=median(known) if len(known) == len(settles) else None,
         requests=sum(each.requests for each in rounds),
     )

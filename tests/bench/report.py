@@ -14,6 +14,8 @@ from tests.bench.scenes import AtHalf, Found, Steady
 
 BASE: Final = "bare aiohttp"
 FLOOR: Final = "lean, recovers"
+WHOLE: Final = "whole"
+UNTOLD: Final = "without audit, metrics, events"
 _WIDTH, _ROW, _LEFT = 760, 24, 130  # of the plot, in pixels
 
 
@@ -31,7 +33,8 @@ class Report:
 
     def as_json(self) -> str:
         parts = {name: {key: asdict(each) for key, each in part.items()} for name, part in vars(self).items()}
-        return json.dumps({**parts, "ratios": ratios(self.servers)}, indent=1) + "\n"
+        told = {"ratios": ratios(self.servers), "told_share": told_share(self)}
+        return json.dumps({**parts, **told}, indent=1) + "\n"
 
 
 def ratios(servers: Found) -> dict[str, dict[str, float]]:
@@ -45,6 +48,14 @@ def ratios(servers: Found) -> dict[str, dict[str, float]]:
         }
         for name, each in servers.items()
     }
+
+
+def told_share(report: Report) -> float | None:
+    """What metrics, audit and events take of the process that judges, beside the lean proxy that recovers."""
+    whole, without = report.parts.get(WHOLE), report.parts.get(UNTOLD)
+    if whole is None or without is None or FLOOR not in report.servers:
+        return None
+    return (whole.own_cpu - without.own_cpu) / report.servers[FLOOR].cpu
 
 
 def print_report(report: Report) -> None:
@@ -64,6 +75,8 @@ def print_report(report: Report) -> None:
     _print_found("the gate by kind of request", report.kinds)
     _print_found("the gate by number of connections", report.connections)
     _print_found("the gate with and without each part", report.parts, beside="whole")
+    if (share := told_share(report)) is not None:
+        print(f"metrics, audit and events in the process that judges: {share:.2f} of the lean one that recovers")
     _print_found("the gate by what is in flight", report.depths, beside=next(iter(report.depths), None))
     print("\n60 operations a second, a bundler that takes 100 ms, blocks every 2 s")
     for name, each_steady in report.steady.items():

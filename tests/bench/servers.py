@@ -274,6 +274,7 @@ PARTS: Final[Mapping[str, GateKind]] = {
     "whole": GateKind(),
     "without audit": GateKind(without=frozenset({"audit"})),
     "without metrics": GateKind(without=frozenset({"metrics"})),
+    "without audit, metrics, events": GateKind(without=frozenset({"audit", "metrics", "events"})),
     "without ledger on disk": GateKind(without=frozenset({"ledger"})),
     "without a node": GateKind(node=False),
     "with the shipped rules": GateKind(rules=True),

@@ -23,7 +23,7 @@ from tests.bench.load import Figures
 from tests.bench.measure import Measured, check_all_went_through, middle
 from tests.bench.operations import ENTRY_POINT, distinct_uses
 from tests.bench.policies import operation_costs, policy_costs, signature_costs
-from tests.bench.report import plot, ratios
+from tests.bench.report import UNTOLD, WHOLE, Report, plot, ratios, told_share
 from tests.bench.rules import KINDS as RULE_KINDS
 from tests.bench.rules import crowd_cost, facts_cost, rule_costs
 from tests.bench.scenes import Plan, by_depth, few_rounds
@@ -33,7 +33,17 @@ from tests.bench.upstream import World, read_known
 _IS_ENABLED = "adbc532f"  # isPermissionEnabled(bytes32,address)
 FIGURES = Figures(per_second=10, p50=1, p99=2, p999=3, requests=4, failed=0)
 MEASURED = Measured(
-    per_second=10, p50=1, p99=2, p999=3, cpu=4, settled_cpu=5, resident=6, settle_seconds=1, asked=7, requests=8
+    per_second=10,
+    p50=1,
+    p99=2,
+    p999=3,
+    cpu=4,
+    settled_cpu=5,
+    own_cpu=5,
+    resident=6,
+    settle_seconds=1,
+    asked=7,
+    requests=8,
 )
 
 
@@ -210,3 +220,9 @@ def test_reservations_are_measured_in_memory_and_on_disk_for_every_number_of_cal
 
 def test_a_known_session_weighs_less_than_a_kibibyte() -> None:
     assert weigh(40_000).bytes_each <= 1_024
+
+
+def test_what_telling_costs_is_the_judging_processs_own_cpu_beside_the_floors() -> None:
+    parts = {WHOLE: replace(MEASURED, own_cpu=7), UNTOLD: replace(MEASURED, own_cpu=5)}
+    assert told_share(Report(servers={"lean, recovers": MEASURED}, parts=parts)) == 0.5
+    assert told_share(Report(servers={"lean, recovers": MEASURED})) is None

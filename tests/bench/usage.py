@@ -13,9 +13,13 @@ _PARENT, _USER, _SYSTEM = 1, 11, 12  # of /proc/PID/stat, counted after the comm
 
 @dataclass(frozen=True)
 class Usage:
-    """Seconds of CPU so far, resident bytes (shared ones in parts), and what descriptors there are by kind."""
+    """Seconds of CPU so far, resident bytes (shared ones in parts), and what descriptors there are by kind.
+
+    `own_seconds` is the CPU of the process itself, without what it started.
+    """
 
     cpu_seconds: float
+    own_seconds: float
     resident: int
     sockets: int
     files: int
@@ -28,7 +32,7 @@ def usage_of(pid: int) -> Usage:
     kinds: Counter[str] = Counter()
     for each in family:
         kinds += _descriptors(each)
-    return Usage(cpu, sum(_resident(each) for each in family), kinds["sockets"], kinds["files"])
+    return Usage(cpu, _cpu(pid), sum(_resident(each) for each in family), kinds["sockets"], kinds["files"])
 
 
 def _stat(pid: int) -> list[str]:

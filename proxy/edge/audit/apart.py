@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from proxy.edge.audit.appending import Head
 from proxy.edge.audit.door import Note
-from proxy.edge.audit.line import PlainLine, pack
+from proxy.edge.audit.line import PlainLine, SilentError, pack
 from proxy.edge.audit.plain import plain_gap
 from proxy.edge.audit.scribe import TrailSettings
 
@@ -31,7 +31,7 @@ _ERRORS: Final[dict[str, type[sqlite3.Error]]] = {
 }
 _LONGEST_REST: Final = 5.0
 _END_SECONDS: Final = 5.0
-_SILENT_SECONDS: Final = 30.0
+_SILENT_SECONDS: Final = 30
 
 Batch = list[tuple[int, bytes]]
 
@@ -92,6 +92,7 @@ class ScribeApart:
                 command, stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(), self._lock), start_new_session=True
             )
         self._line = PlainLine(ours)
+        self._line.give_up_after(_SILENT_SECONDS)
         settings = self._settings
         budget = settings.budget
         self._ask(
@@ -191,13 +192,14 @@ class ScribeApart:
         self._line.send(*message)
         silent = False
         while True:
-            if not self._line.is_spoken(_SILENT_SECONDS):
+            try:
+                answer = self._line.receive()
+            except SilentError:
                 self.writable = False
                 if not silent:
                     silent = True
-                    _LOG.error("the process that writes the audit trail has been silent for %g s", _SILENT_SECONDS)
+                    _LOG.error("the process that writes the audit trail has been silent for %d s", _SILENT_SECONDS)
                 continue
-            answer = self._line.receive()
             if answer is None:
                 raise _GoneError
             what, *told = answer

@@ -58,7 +58,7 @@ class Door:
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._bounds = bounds
+        self._most, self._most_bytes = bounds.notes, bounds.bytes
         self._sampler = Sampler(rate)
         self._clock = clock
         self._monotonic = monotonic
@@ -68,7 +68,6 @@ class Door:
         self._seq = 0
         self._bytes = 0
         self._count = 0
-        self._closed = False
         self._lost = 0
         self._lost_since: int | None = None
         self._told_at = monotonic()
@@ -138,19 +137,19 @@ class Door:
 
     def _put(self, weight: int, make: Callable[..., Plain], *happened: object) -> bool:
         with self._lock:
-            self._seq += 1
-            full = self._count >= self._bounds.notes or self._bytes + weight > self._bounds.bytes
-            if full or self._closed:
+            seq = self._seq = self._seq + 1
+            if self._count >= self._most or self._bytes + weight > self._most_bytes:
                 self._lost += 1
                 if self._lost_since is None:
-                    self._lost_since = self._seq
+                    self._lost_since = seq
                 return False
+            first = not self._notes  # who takes takes all there are
             if self._lost_since is not None:
-                self._tell_gap(before=self._seq)
-            self._notes.append(Note(self._seq, weight, make, happened))
+                self._tell_gap(before=seq)
+            self._notes.append(Note(seq, weight, make, happened))
             self._count += 1
             self._bytes += weight
-        if not self._waiting.is_set():
+        if first:
             self._waiting.set()
         return True
 
@@ -183,7 +182,7 @@ class Door:
         """Take nothing more; what was lost at the last is told."""
         self.tell_left_out()
         with self._lock:
-            self._closed = True
+            self._most = 0  # nothing has room any more
             self._tell_gap(before=self._seq + 1)
         self._waiting.set()
 

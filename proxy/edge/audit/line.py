@@ -25,6 +25,10 @@ def unpack(data: bytes) -> Any:
     return marshal.loads(data)  # noqa: S302  # the other end is the gate that started this process, on a socket pair
 
 
+class SilentError(Exception):
+    """Nothing came for a while; the other end may still be there."""
+
+
 class PlainLine:
     """One end of a socket pair. Any thread may send, one at a time receives."""
 
@@ -37,11 +41,14 @@ class PlainLine:
         """Send one message. Raises `OSError` when nobody is there any more."""
         data = pack(message)
         with self._sending:
-            self._end.sendall(_LENGTH.pack(len(data)))
-            self._end.sendall(data)
+            self._end.sendall(_LENGTH.pack(len(data)) + data)
+
+    def give_up_after(self, seconds: int) -> None:
+        """Have `receive` raise `SilentError` when nothing comes for so long."""
+        self._end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", seconds, 0))
 
     def receive(self) -> tuple[Any, ...] | None:
-        """The next message; `None` when the other end is gone."""
+        """The next message; `None` when the other end is gone. Raises `SilentError`."""
         if (head := self._take(_LENGTH.size)) is None or (data := self._take(*_LENGTH.unpack(head))) is None:
             return None
         message: tuple[Any, ...] = unpack(data)
@@ -63,6 +70,8 @@ class PlainLine:
         while len(self._waiting) < size:
             try:
                 found = self._end.recv(_CHUNK)
+            except BlockingIOError:
+                raise SilentError from None
             except ConnectionError:
                 return None
             if not found:
