@@ -108,7 +108,12 @@ async def build_chain(name: str, chain: Chain, shared: Shared) -> BuiltChain:
     def in_flight(place: OperationPlace) -> bool:
         return ledger.occupied(NonceSlot(chain.chain_id, *place))
 
-    upstream = await stack.enter_async_context(_upstream(name, chain, shared, on_health, in_flight))
+    def moved(place: OperationPlace, bundler: str) -> None:
+        settling.settlement.moved(NonceSlot(chain.chain_id, *place), bundler)
+
+    upstream = await stack.enter_async_context(
+        _upstream(name, chain, shared, on_health=on_health, on_move=moved, in_flight=in_flight)
+    )
     telling = Telling(name, recorder=shared.recorder, metrics=shared.metrics, alerts=shared.alerts, clock=time.time)
     age = None if chain.node is None else _age_of(chain, shared)
     settling = settling_of(
@@ -125,6 +130,10 @@ async def build_chain(name: str, chain: Chain, shared: Shared) -> BuiltChain:
         drifted=partial(shared.metrics.drifted, name),
     )
     stack.push_async_callback(settling.close)
+    for operation in (each.operation for each in shared.remains.flights):
+        slot = operation.reservation.slot
+        if slot.chain_id == chain.chain_id:
+            upstream.placed(OperationPlace(slot.entry_point, slot.sender, slot.nonce), operation.bundler)
     settlement, lookout, nodeside = settling.settlement, settling.lookout, settling.nodeside
     node, reader = (None, None) if nodeside is None else (nodeside.node, nodeside.reader)
     shared.metrics.before_each_scrape(
@@ -169,7 +178,15 @@ async def build_chain(name: str, chain: Chain, shared: Shared) -> BuiltChain:
         enquiry=enquiry,
         dialects=dialects_of(upstream, node, lookout.observe, _reads_of(read_from)),
         upstream=once,
-        follower=OperationFollower(lookout, ledger, modules, time.time, disagreements.note, failure=failure),
+        follower=OperationFollower(
+            lookout,
+            ledger,
+            modules,
+            time.time,
+            disagreements.note,
+            failure=failure,
+            bundler_for=lambda slot: upstream.bundler_for(OperationPlace(slot.entry_point, slot.sender, slot.nonce)),
+        ),
         recorder=shared.recorder,
         clock=time.time,
         stopwatch=time.perf_counter,
@@ -246,7 +263,9 @@ def _upstream(
     name: str,
     chain: Chain,
     shared: Shared,
+    *,
     on_health: Callable[[str, Health], None],
+    on_move: Callable[[OperationPlace, str], None],
     in_flight: Callable[[OperationPlace], bool],
 ) -> HttpUpstream:
     return HttpUpstream(
@@ -261,6 +280,7 @@ def _upstream(
         ),
         on_health=on_health,
         on_rest=shared.metrics.upstream_rests,
+        on_move=on_move,
         in_flight=in_flight,
         traceparent=shared.traceparent,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from proxy.admission.hearing import slot_of
@@ -13,7 +13,7 @@ from proxy.chain.settlement.lookout import Lookout
 from proxy.errors import StateUnavailable
 from proxy.judge.decision import UpstreamAnswer
 from proxy.ledger.operations import AcceptedOperation, Stage
-from proxy.ledger.reservation import NOTHING_USED, Held, Ledger, Reservation
+from proxy.ledger.reservation import NOTHING_USED, Held, Ledger, NonceSlot, Reservation
 from proxy.session.changes import changes_of
 from proxy.session.counters import SessionKey
 from proxy.userop.decode import DecodedOperation
@@ -38,7 +38,8 @@ class LedgerFailure:
 class OperationFollower:
     """See `proxy.ports.Follower` for the meaning of each call.
 
-    `clock` gives unix seconds. `contradicted` hears of each session of which the bundler knows better.
+    `clock` gives unix seconds. `contradicted` hears of each session of which the bundler knows better. `bundler_for`
+    gives the mark of the bundler that an operation in this place goes to first.
     """
 
     def __init__(
@@ -50,7 +51,9 @@ class OperationFollower:
         contradicted: Callable[[SessionKey], None],
         *,
         failure: LedgerFailure | None = None,
+        bundler_for: Callable[[NonceSlot], str] = lambda _: "",
     ) -> None:
+        self._bundler_for = bundler_for
         self._settlement = lookout.settlement
         self._lookout = lookout
         self._ledger = ledger
@@ -65,6 +68,7 @@ class OperationFollower:
         held = self._followed(operation, reservation, enable_nonce)
         if held is None:
             return None
+        held = replace(held, bundler=self._bundler_for(held.reservation.slot))
         if reservation is None:
             answer = self._ledger.reserve(held.reservation, NOTHING_USED, self._clock())
             if not isinstance(answer, Held):

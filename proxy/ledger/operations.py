@@ -58,14 +58,16 @@ class Evidence:
 class AcceptedOperation:
     """An operation the bundler took, or may have taken: what it holds and what it will change once mined.
 
-    `accepted_at` (unix seconds) is when it was about to be sent; `known_at` how many seconds its chain's settlement
-    had been told of by then.
+    `bundler` is the mark of the one that it is sent to first, empty where that was not known. `accepted_at` (unix
+    seconds) is when it was about to be sent; `known_at` how many seconds its chain's settlement had been told of by
+    then.
     """
 
     reservation: Reservation
     changes: Changes
     accepted_at: float
     known_at: float = 0.0
+    bundler: str = ""
 
     @property
     def user_op_hash(self) -> Hash32:

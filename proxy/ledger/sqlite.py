@@ -66,6 +66,8 @@ CLAIMS: Final = (
 _BEGIN: Final = "INSERT INTO operations_in_flight VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 _WHERE: Final = "WHERE user_op_hash = ? AND claim = ?"
 _STAGE: Final = "UPDATE operations_in_flight SET stage = ? WHERE user_op_hash = ? AND claim = ?"
+_MOVE: Final = """UPDATE operations_in_flight SET record = json_set(record, '$.bundler', json_object('text', ?))
+    WHERE user_op_hash = ? AND claim = ?"""
 _SILENT: Final = "UPDATE operations_in_flight SET silent = ? WHERE user_op_hash = ? AND claim = ?"
 _DROP: Final = "DELETE FROM operations_in_flight WHERE user_op_hash = ? AND claim = ?"
 _REMEMBER: Final = f"""INSERT OR REPLACE INTO operations_ended
@@ -84,6 +86,11 @@ def begin(operation: AcceptedOperation, stage: Stage = Stage.FORWARDED, silent_s
 def advance(name: HoldName, stage: Stage) -> Statement:
     """The operation has come this far."""
     return _STAGE, (stage, *_name(name))
+
+
+def move(name: HoldName, bundler: str) -> Statement:
+    """The operation went to the bundler of this mark."""
+    return _MOVE, (bundler, *_name(name))
 
 
 def silence(name: HoldName, seconds: float) -> Statement:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
+from proxy.edge.http.endpoints import endpoint_at
+from proxy.edge.storage.store import Store
 from proxy.userop.user_operation import UserOperation
 from tests.admission.builders import TWICE, key_of, known
 from tests.app.builders import GOOD, ONCE, use_number
@@ -126,3 +130,36 @@ async def test_a_gateway_that_turns_sends_away_three_times_is_left(pair: Pair) -
         assert error["data"]["mayHaveBeenSent"] is False
     assert (await pair.gate.send(many(0)))["result"] == hash_of(many(0))
     assert (len(pair.first.sent), len(pair.second.sent)) == (3, 1)
+
+
+async def test_after_a_restart_operations_are_still_where_they_were_sent(tmp_path: Path) -> None:
+    async with HonestBundler() as first, HonestBundler() as second:
+        setup = {"chain": {"bundlers": [first.url, second.url]}, "ledger": tmp_path / "gate.db"}
+        async with running_gate(bundler=first, **setup, limits={"request_seconds": "0.3"}) as gate:
+            gate.running.registry.put(known(MANY))
+            at, honest = Pair(gate, first, second), first.answers[SEND]
+            at.hang()
+            await in_doubt(at, many(1))
+            assert "result" in await gate.send(many(2))
+        assert (first.methods.count(SEND), second.methods.count(SEND)) == (1, 1)
+        first.answers[SEND] = honest
+        async with running_gate(bundler=first, **setup) as gate:
+            gate.running.registry.put(known(MANY))
+            assert "result" in await gate.send(many(2))  # the same once more
+            assert "result" in await gate.send(many(2, 1))
+            assert "result" in await gate.send(many(3))
+        assert [second.methods.count(SEND), first.methods.count(SEND)] == [3, 2]
+
+
+async def test_what_went_to_the_second_because_the_first_is_not_there_is_there_after_a_restart(tmp_path: Path) -> None:
+    async with HonestBundler() as second:
+        async with HonestBundler() as first:
+            url = first.url
+        setup = {"chain": {"bundlers": [url, second.url]}, "ledger": tmp_path / "gate.db"}
+        async with running_gate(bundler=second, **setup) as gate:
+            gate.running.registry.put(known(MANY))
+            assert "result" in await gate.send(many(1))
+            assert "result" in await gate.send(many(1))
+        with closing(Store(tmp_path / "gate.db")) as store:
+            (flight,) = store.flights()
+        assert flight.operation.bundler == endpoint_at("", second.url).mark

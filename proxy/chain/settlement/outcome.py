@@ -28,8 +28,9 @@ class Outcome:
     """What became known at once, to be kept in one transaction.
 
     `begun` is to be held from now on, `stages` say how far operations have come, `silences` for how many seconds it
-    was answered that they are not there. `ended` hold nothing any more; `remembered` are those of them that the chain
-    could bring back, and `revived` those it has brought back. `rules` are counts of rules that changed, as they stand.
+    was answered that they are not there, `moved` to the bundlers of which marks they went. `ended` hold nothing any
+    more; `remembered` are those of them that the chain could bring back, and `revived` those it has brought back.
+    `rules` are counts of rules that changed, as they stand.
     `cursor` is how far the chain is settled with this, `blocks` are settled ones known by hash, and those above `cut`
     are none any more. `again` says that it was handed over before and refused.
     """
@@ -39,6 +40,7 @@ class Outcome:
     begun: AcceptedOperation | None = None
     stages: tuple[tuple[HoldName, Stage], ...] = ()
     silences: tuple[tuple[HoldName, float], ...] = ()
+    moved: tuple[tuple[HoldName, str], ...] = ()
     ended: tuple[HoldName, ...] = ()
     remembered: tuple[Ended, ...] = ()
     revived: tuple[InFlight, ...] = ()
@@ -60,6 +62,7 @@ class Outcome:
             or self.begun
             or self.stages
             or self.silences
+            or self.moved
             or self.ended
             or self.revived
             or any(self.rules)

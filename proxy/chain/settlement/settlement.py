@@ -20,7 +20,7 @@ from proxy.chain.settlement.outcome import Keeper, Outcome
 from proxy.chain.settlement.patience import Patience
 from proxy.chain.settlement.remembered import Remembered
 from proxy.ledger.operations import AcceptedOperation, Cause, EndedName, Evidence, InFlight, Mined, Stage
-from proxy.ledger.reservation import UNKNOWN_NONCE, Grip, Ledger, Reservation
+from proxy.ledger.reservation import UNKNOWN_NONCE, Grip, Ledger, NonceSlot, Reservation
 from proxy.session.changes import SessionEnabled
 from proxy.session.counters import HoldName, SessionKey
 from proxy.session.registry import Registry
@@ -92,6 +92,11 @@ class Settlement:
         operation = replace(operation, known_at=self.known_seconds)
         await self.books.begin(Outcome(begun=operation))
         self._begin(operation, Stage.FORWARDED)
+
+    def moved(self, slot: NonceSlot, bundler: str) -> None:
+        """What competes for this nonce goes to the bundler of that mark: the one before could not be reached."""
+        names = tuple((held.name, bundler) for held in self._ledger.held_in(slot) if held.name in self.flights)
+        self.books.note(Outcome(moved=names))
 
     def hold_unkept(self, operation: AcceptedOperation) -> None:
         """The operation is sent although that could not be kept: `follow` tries again."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from hashlib import sha256
 
 from yarl import URL
 
@@ -27,12 +28,14 @@ class Health(StrEnum):
 class BundlerEndpoint:
     """One bundler URL and what is known of it. `problem` is in words, and free of secrets.
 
-    `name` is its place in the settings, `number` its own for as long as the gate runs.
+    `name` is its place in the settings, `number` its own for as long as the gate runs. `mark` is what it is known by
+    across restarts: its scheme, host and port, of which the mark tells nothing.
     """
 
     name: str
     url: URL = field(repr=False)
     number: int = 0
+    mark: str = field(default="", kw_only=True)
     health: Health = Health.UNKNOWN
     problem: str | None = None
     breakers: Mapping[QuestionKind, Breaker] = field(
@@ -73,4 +76,4 @@ def endpoint_at(name: str, text: str, number: int = 0) -> BundlerEndpoint:
         raise ValueError(f"{name}: not a URL") from None
     if url.scheme not in ("http", "https") or not url.host:
         raise ValueError(f"{name}: not an http or https URL")
-    return BundlerEndpoint(name, url, number)
+    return BundlerEndpoint(name, url, number, mark=sha256(str(url.origin()).encode()).hexdigest()[:16])

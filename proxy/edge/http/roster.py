@@ -49,6 +49,14 @@ class Roster:
             self._left = tuple(each for each in self._left if self.placements.has(each.number))
         return self._left
 
+    def placed(self, place: OperationPlace, mark: str) -> None:
+        """What is held in this place was sent, before a restart, to the bundler of that mark: if it is one still."""
+        for endpoint in self.endpoints:
+            if endpoint.mark == mark:
+                self.placements.sent(place, endpoint.number, 0.0)
+                self.placements.answered(place)
+                return
+
     def order(self, kind: QuestionKind, now: float, place: OperationPlace | None = None) -> list[BundlerEndpoint]:
         """Whom to ask, one after the other.
 

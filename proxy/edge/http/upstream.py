@@ -79,6 +79,7 @@ class HttpUpstream:
     """The bundlers of one chain behind one `post`. Use as an asynchronous context manager.
 
     `in_flight` says whether anything is held that takes a place on chain; `stopwatch` gives monotonic seconds.
+    `on_move` hears of an operation that goes to the bundler of another mark than `bundler_for` said.
     `traceparent` gives the header of that name for the question that is about to be asked.
     """
 
@@ -93,6 +94,7 @@ class HttpUpstream:
         on_health: Callable[[str, Health], None] = lambda _name, _health: None,
         on_rest: Callable[[str, QuestionKind, bool], None] = lambda _name, _kind, _rests: None,
         in_flight: Callable[[OperationPlace], bool] = lambda _place: False,
+        on_move: Callable[[OperationPlace, str], None] = lambda _place, _mark: None,
         stopwatch: Callable[[], float] = time.monotonic,
         traceparent: Callable[[], str | None] = lambda: None,
     ) -> None:
@@ -106,6 +108,7 @@ class HttpUpstream:
         self._settings = settings or UpstreamSettings()
         self._on_health = on_health
         self._on_rest = on_rest
+        self._on_move = on_move
         self._stopwatch = stopwatch
         self._ids = count(1)
         self._client: HttpClient | None = None
@@ -150,6 +153,16 @@ class HttpUpstream:
     def _order(self, kind: QuestionKind, place: OperationPlace | None = None) -> list[BundlerEndpoint]:
         return self._roster.order(kind, self._stopwatch(), place)
 
+    def bundler_for(self, place: OperationPlace) -> str:
+        """The mark of the bundler that an operation in this place goes to first; empty where none is usable."""
+        if len(self.endpoints) == 1:
+            return self.endpoints[0].mark
+        return next((each.mark for each in self._order(QuestionKind.SEND, place)), "")
+
+    def placed(self, place: OperationPlace, mark: str) -> None:
+        """What is held in this place was sent to the bundler of that mark before a restart."""
+        self._roster.placed(place, mark)
+
     def take(self, urls: Sequence[str], *, total_seconds: float) -> None:
         """Ask these from the next question on, and wait so long for an answer; they are probed at once."""
         self._roster.take(urls)
@@ -191,7 +204,9 @@ class HttpUpstream:
     async def _send(self, method: str, params: bytes, seconds: float, place: OperationPlace | None) -> UpstreamReply:
         failure: UpstreamUnavailable | None = None
         stood = place is not None and self._placements.bundler_of(place, self._stopwatch()) is not None
-        for endpoint in self._order(QuestionKind.SEND, place):
+        for number, endpoint in enumerate(self._order(QuestionKind.SEND, place)):
+            if place is not None and number:
+                self._on_move(place, endpoint.mark)
             if place is not None:
                 self._placements.sent(place, endpoint.number, self._stopwatch())
             try:

@@ -258,6 +258,7 @@ def _statements(outcome: Outcome) -> list[Statement]:
         statements.append(operations.begin(outcome.begun))
     statements += [operations.advance(name, stage) for name, stage in outcome.stages]
     statements += [operations.silence(name, seconds) for name, seconds in outcome.silences]
+    statements += [operations.move(name, bundler) for name, bundler in outcome.moved]
     for session in outcome.sessions:
         statements += _save_session(session)
     statements += [(_SAVE_USES, (*counter, uses)) for counter, uses in outcome.declared_uses.items()]

@@ -100,3 +100,14 @@ def test_names_that_may_mean_others_are_told_apart() -> None:
 def test_a_roster_of_nobody_is_none() -> None:
     with pytest.raises(ValueError, match="soneium: no bundler"):
         Roster("soneium", [], lambda _place: False)
+
+
+def test_what_was_sent_before_a_restart_is_placed_at_the_bundler_it_went_to_whatever_its_key_is_now() -> None:
+    before = House(FIRST, SECOND)
+    after = House(SECOND, FIRST.replace("one", "two"))
+    after.held |= {place(1), place(2)}
+    after.roster.placed(place(1), before.roster.endpoints[0].mark)
+    after.roster.placed(place(2), "of nobody here")
+    assert after.asked(where=place(1)) == [FIRST.replace("one", "two")]
+    assert len(after.asked(where=place(2))) == 2
+    assert "a.example" not in before.roster.endpoints[0].mark
