@@ -57,8 +57,8 @@ class TokenLimit:
     `said` is the part of the reason's sentence that says it in base units.
     """
 
-    token: bytes  # its address
-    verb: str  # transfer, approval
+    token: bytes  # its address; empty for the chain's own coin
+    verb: str  # transfer, approval, value
     amount: int
     left: int
     limit: int

@@ -117,9 +117,8 @@ class Conclusion:
         if isinstance(verdict, Allow) and (rejections := finding.rejections):
             told = bringer is None or purpose is Purpose.EXPLAIN
             verdict = Reject(tuple(hit.reason(amounts=told) for hit in rejections))
-        elif isinstance(verdict, Reject) and judge is not None:
-            unit_of = partial(judge.unit_of, self._chain_id)
-            verdict = Reject(tuple(reason_in_units(reason, unit_of) for reason in verdict.reasons))
+        elif isinstance(verdict, Reject):
+            verdict = Reject(tuple(self._in_units(reason) for reason in verdict.reasons))
         refused = isinstance(verdict, Reject)
         if purpose is not Purpose.EXPLAIN:
             self._count_at_once(finding, bringer, refused=refused, now=now)
@@ -232,8 +231,12 @@ class Conclusion:
                 finding=finding,
                 grounds=judgement.grounds,
             )
-        reason = self._refused_by_rule(held) if isinstance(held, RuleRefusal) else held.reason()
+        reason = self._refused_by_rule(held) if isinstance(held, RuleRefusal) else self._in_units(held.reason())
         return replace(judgement, verdict=Reject((reason,)))
+
+    def _in_units(self, reason: Reason) -> Reason:
+        judge = self._rules()
+        return reason if judge is None else reason_in_units(reason, partial(judge.unit_of, self._chain_id))
 
     def _basis(self, heard: Heard, charges: tuple[Charge, ...], bringer: Bringer | None) -> Basis:
         """What the verdict rests on, in values."""

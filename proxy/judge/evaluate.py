@@ -108,8 +108,12 @@ class Judge:
         return self._asked
 
     def unit_of(self, chain_id: int, token: Address) -> Unit | None:
-        """What a token that the rules list is called, and its decimals; `None` of one that they do not."""
-        listed = self.ruleset.tokens.at(Asset(chain_id, token))
+        """What a token that the rules list is called, and its decimals; `None` of one that they do not. An empty
+        address is the chain's own coin."""
+        tokens = self.ruleset.tokens
+        listed = tokens.at(Asset(chain_id, token or None))
+        if listed is not None and listed.native and listed.symbol not in tokens.by_symbol:
+            return None  # ETH by default: nobody said that the chain's coin is called so
         place = None if listed is None else listed.on(chain_id)
         return None if listed is None or place is None else Unit(listed.symbol, place.decimals)
 

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final, NamedTuple, Protocol
 
-from proxy.errors import Code, Reason
+from proxy.errors import Code, Reason, TokenLimit
 from proxy.judge.counts import CountKey, Counts, History, Lesson, RuleCharge, WindowCharge
 from proxy.judge.rule import Window
 from proxy.judge.windows import BucketRow, MarkRow
+from proxy.session.addresses import name_of_policy, token_counted
 from proxy.session.counters import Charge, Counter, HoldName, SessionKey
 from proxy.session.declared import DECLARED_POLICY
 from proxy.userop.primitives import Address, Hash32, print_bytes
@@ -196,11 +197,12 @@ class Refusal:
     def reason(self) -> Reason:
         """The refusal in words; amounts in the counter's base units. Retryable while something is in flight."""
         left = max(self.limit - self.used - self.in_flight, 0)
-        policy = print_bytes(self.counter.policy)
+        policy = name_of_policy(self.counter.policy)
         in_flight = f"; {self.in_flight} of it in flight" if self.in_flight else ""
+        sentence = f"{policy} allows {left} more of {self.limit} in this session{in_flight}"
         return Reason(
             code=Code.LIMIT_EXCEEDED,
-            sentence=f"policy {policy} allows {left} more of {self.limit} in this session{in_flight}",
+            sentence=sentence,
             remedy="wait until the operations in flight are mined, or ask for less"
             if self.in_flight
             else "ask for less, or have the account's owner grant a new session",
@@ -208,6 +210,23 @@ class Refusal:
             wanted=f"at most {left}",
             got=str(self.wanted),
             retryable=self.in_flight > 0 and self.used + self.wanted <= self.limit,
+            token_limit=self._token_limit(left, sentence),
+        )
+
+    def _token_limit(self, left: int, sentence: str) -> TokenLimit | None:
+        """Of which token it is an amount, where the counter is one of those."""
+        token = token_counted(self.counter)
+        if token is None:
+            return None
+        return TokenLimit(
+            token=token,
+            verb="spending",
+            amount=self.wanted,
+            left=left,
+            limit=self.limit,
+            in_flight=self.in_flight,
+            this_operation=0,
+            said=sentence,
         )
 
 

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from proxy.session.counters import Counter
 from proxy.session.policies.arg import ArgPolicy
 from proxy.session.policies.contract_whitelist import ContractWhitelistPolicy
 from proxy.session.policies.erc20_spending_limit import ERC20SpendingLimitPolicy, ERC20SpendingLimitPolicyV1
-from proxy.session.policies.policy import ActionPolicy, Erc1271Policy, Policy, PolicyKind, UserOpPolicy
-from proxy.session.policies.simple_gas import SimpleGasPolicy
+from proxy.session.policies.policy import NATIVE_COIN, ActionPolicy, Erc1271Policy, Policy, PolicyKind, UserOpPolicy
+from proxy.session.policies.simple_gas import COST_SLOT, SimpleGasPolicy
 from proxy.session.policies.sudo import SudoPolicy
 from proxy.session.policies.time_frame import TimeFramePolicy, TimeFramePolicyV1
 from proxy.session.policies.universal_action import UniActionPolicy
@@ -172,6 +173,19 @@ _OTHER_NAMES: Final = {
 def is_published_policy(address: Address) -> bool:
     """Whether the contract has a name, though its behaviour may not be known."""
     return address in POLICIES or address in _OTHER_NAMES
+
+
+def token_counted(counter: Counter) -> Address | None:
+    """Of which token a counter counts amounts, `NATIVE_COIN` for the chain's own; `None` where it counts no amount."""
+    contract = POLICIES.get(counter.policy)
+    match None if contract is None else contract.policy:
+        case ERC20SpendingLimitPolicy() | ERC20SpendingLimitPolicyV1():
+            return Address(counter.slot)
+        case ValueLimitPolicy() | ValueLimitPolicyV1():
+            return NATIVE_COIN
+        case SimpleGasPolicy() if counter.slot == COST_SLOT:
+            return NATIVE_COIN
+    return None
 
 
 def name_of_policy(address: Address) -> str:

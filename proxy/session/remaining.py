@@ -17,7 +17,7 @@ from proxy.session.declared import DeclaredSession, use_counter
 from proxy.session.granted import USES_SLOT, VALUE_SLOT, GrantedAction
 from proxy.session.policies.arg import ArgRules
 from proxy.session.policies.erc20_spending_limit import SpendingLimits
-from proxy.session.policies.policy import PolicyConfig
+from proxy.session.policies.policy import NATIVE_COIN, PolicyConfig
 from proxy.session.policies.simple_gas import COST_SLOT, GAS_SLOT, GasLimits
 from proxy.session.policies.time_frame import TimeFrame
 from proxy.session.policies.token_calls import AMOUNT_OFFSETS
@@ -115,6 +115,8 @@ class _Telling:
         """The unit of what a limit counts, where that is an amount of a token."""
         if of == "token":
             return self.unit_of(Address(slot))
+        if of in ("value", "gasCost"):
+            return self.unit_of(NATIVE_COIN)
         if calls is None or not isinstance(config, ActionRules | ArgRules):
             return None
         target, selector = calls

@@ -49,5 +49,5 @@ def _sentence(told: TokenLimit, unit: Unit) -> str:
         sentence += f"; {in_unit(told.in_flight, unit)} of it in flight"
     if told.this_operation:
         sentence += f"; {in_unit(told.this_operation, unit)} used by earlier calls of this operation"
-    token = print_checksummed(Address(told.token))
-    return f"{sentence} (in base units of {token}: {told.amount}, {told.left} left of {told.limit})"
+    base = f"base units of {print_checksummed(Address(told.token))}" if told.token else "wei"
+    return f"{sentence} (in {base}: {told.amount}, {told.left} left of {told.limit})"

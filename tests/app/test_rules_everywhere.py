@@ -9,11 +9,12 @@ import pytest
 
 from proxy.errors import Code
 from proxy.methods import METHODS, MethodClass
+from proxy.userop.primitives import print_checksummed
 from tests.admission.builders import TWICE, granting, known
 from tests.app.builders import GOOD, audited, use_number
-from tests.bypass_list.desk import a_session
+from tests.bypass_list.desk import CHAIN_ID, a_session, single, use
 from tests.running_gate import RunningGate, running_gate, submission
-from tests.session.builders import TOKEN, TRANSFER, action, sudo
+from tests.session.builders import TOKEN, TRANSFER, action, spending, sudo, transfer
 
 RULES = """
 rules:
@@ -44,6 +45,16 @@ async def ruled(tmp_path: Path) -> AsyncIterator[RunningGate]:
     async with running_gate(rules=[str(path)]) as gate:
         gate.running.registry.put(known(TWICE))
         yield gate
+
+
+async def test_a_folder_of_tokens_alone_tells_limits_in_their_units(tmp_path: Path) -> None:
+    place = f"{CHAIN_ID}: {{address: {print_checksummed(TOKEN)}, decimals: 2}}"
+    (tmp_path / "tokens.yaml").write_text(f"tokens: {{GOLD: {{on: {{{place}}}}}}}\n")
+    grant = a_session(action(TOKEN, TRANSFER, spending((TOKEN, 250))))
+    async with running_gate(rules=[str(tmp_path / "*.yaml")]) as gate:
+        gate.running.registry.put(known(grant))
+        said = (await gate.send(use(grant, single(transfer(1000)))))["error"]["message"]
+        assert said.startswith("transfer of 10 GOLD, 2.5 left of 2.5 in this session")
 
 
 def refused_by(answer: dict[str, dict[str, object]]) -> tuple[object, object]:

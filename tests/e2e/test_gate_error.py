@@ -17,7 +17,7 @@ from tests.e2e.rig import HERE, install, node_binary
 from tests.edge.recording_bundler import Answer
 from tests.running_gate import SEND, RunningGate, running_gate, submission
 
-LIBRARIES = ("viem", "bundler-client", "permissionless", "fetch")
+LIBRARIES = ("viem", "bundler-client", "permissionless", "ethers", "fetch")
 
 
 async def told(gate: RunningGate, library: str, op: UserOperation) -> Any:

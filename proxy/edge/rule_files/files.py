@@ -23,23 +23,25 @@ def read_rule_files(
     around those, and a fault for every pattern without a file and every file that cannot be read.
 
     Files come in the order of the patterns, those of one pattern by name, each once whatever it is called. Case files
-    and token files are left out. Names are those from the working directory where the file lies below it.
+    are left out; token files alone are no fault: limits are told in their units where nobody has rules. Names are those
+    from the working directory where the file lies below it.
     """
     faults: list[RuleFault] = []
     paths: dict[Path, Path] = {}
     found = {pattern: _matching(base, pattern) for pattern in patterns}
     for path in (each for named in found.values() for each in named if _is_rule_file(each)):
         paths.setdefault(path.resolve(), path)
+    named_tokens = [each for named in found.values() for each in named if each.name == TOKENS]
     for pattern, named in found.items():
-        # a shell writes *.yaml out, so case and token files are named along with the rules: but not they alone
-        if not named or not paths:
+        # a shell writes *.yaml out, so case files are named along with the rules: but not they alone
+        if not named or not (paths or named_tokens):
             problem = f"{pattern} matches no rule file"
             cure = "correct the path, or remove it from the list"
             faults.append(RuleFault(place=Place(pattern, 1), problem=problem, suggestion=cure))
     sources = _read_all(paths.values(), faults)
     # of the path as it is named, not of what a link points to: that is where people put the tokens
     places = [path.absolute().parent for path in paths.values()]
-    beside = [folder / TOKENS for place in places for folder in (place.parent, place)]
+    beside = [folder / TOKENS for place in places for folder in (place.parent, place)] + named_tokens
     tokens = {path.resolve(): path for path in beside if path.is_file()}
     return sources, _read_all(tokens.values(), faults), tuple(faults)
 

@@ -167,8 +167,12 @@ def malformed(name: str, revert: Revert, problem: str, code: Code = Code.SESSION
     )
 
 
+NATIVE_COIN: Final = Address(b"")
+"""Where a token's address would stand, for an amount of the chain's own coin."""
+
+
 class Spent(NamedTuple):
-    """Of which token a limit is, and what would spend it: `transfer`, `approval`."""
+    """Of which token a limit is, and what would spend it: `transfer`, `approval`, `value`."""
 
     token: Address
     verb: str

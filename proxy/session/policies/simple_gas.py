@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from proxy.errors import Code
 from proxy.session.counters import Charge, ConfigKey, Meter
 from proxy.session.policies.policy import (
+    NATIVE_COIN,
     Asks,
     Fact,
     Failed,
@@ -14,6 +15,7 @@ from proxy.session.policies.policy import (
     Outcome,
     Passed,
     PolicyConfig,
+    Spent,
     UserOpView,
     malformed,
     not_initialised,
@@ -87,8 +89,8 @@ class SimpleGasPolicy:
             return malformed(self.name, OVERFLOW, "the cost counted exceeds 2^256", Code.LIMIT_EXCEEDED)
         if meter.used(COST_SLOT) + cost > config.cost_limit:
             usage = meter.usage(COST_SLOT)
-            what = f"gas that may cost {cost} wei"
-            return Failed(over_limit(self.name, what, cost, config.cost_limit, usage=usage, unit="wei"))
+            what, spent = f"gas that may cost {cost} wei", Spent(NATIVE_COIN, "gas cost")
+            return Failed(over_limit(self.name, what, cost, config.cost_limit, usage=usage, unit="wei", spent=spent))
         return Passed(
             charges=(
                 Charge(meter.counter(GAS_SLOT), gas, config.gas_limit),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from proxy.errors import Code
 from proxy.session.counters import ConfigKey, Meter
 from proxy.session.policies.policy import (
+    NATIVE_COIN,
     PASSED,
     Failed,
     Initialised,
@@ -14,6 +15,7 @@ from proxy.session.policies.policy import (
     Passed,
     PolicyConfig,
     PolicyReverted,
+    Spent,
     UserOpView,
     charge_one,
     malformed,
@@ -88,7 +90,8 @@ class ValueLimitPolicy:
         if total > UINT256_MAX:
             return self._overflow()
         if total > limit:
-            return Failed(over_limit(self.name, f"sending {value} wei", value, limit, usage=meter.usage(), unit="wei"))
+            what, spent = f"sending {value} wei", Spent(NATIVE_COIN, "value")
+            return Failed(over_limit(self.name, what, value, limit, usage=meter.usage(), unit="wei", spent=spent))
         return Passed(charges=charge_one(meter, value, limit)) if value else PASSED
 
 

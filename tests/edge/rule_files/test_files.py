@@ -67,13 +67,19 @@ def test_brackets_in_names_of_folders_and_files_are_no_pattern(folder: Path) -> 
     assert _read("[1].yaml", base=odd)[0] == ["[x]/[1].yaml"]
 
 
-@pytest.mark.parametrize(
-    "pattern", ["rules/*.yml", "rules/none.yaml", "rules", "rules/tokens.yaml", "rules/*.cases.yaml"]
-)
+@pytest.mark.parametrize("pattern", ["rules/*.yml", "rules/none.yaml", "rules", "rules/*.cases.yaml"])
 def test_a_pattern_without_a_rule_file_is_a_fault_with_a_cure(folder: Path, pattern: str) -> None:
     names, _, faults = _read(pattern)
     assert names == []
     assert faults == [f"{pattern}:1:1: {pattern} matches no rule file; correct the path, or remove it from the list"]
+
+
+@pytest.mark.parametrize("pattern", ["rules/tokens.yaml", "rules/*.yaml"])
+def test_a_folder_may_have_tokens_and_no_rules(folder: Path, pattern: str) -> None:
+    for path in (folder / "rules").glob("*.yaml"):
+        if path.name != "tokens.yaml":
+            path.unlink()
+    assert _read(pattern) == ([], ["rules/tokens.yaml"], [])
 
 
 def test_one_pattern_without_a_file_is_a_fault_beside_others_that_have_some(folder: Path) -> None:
