@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import partial
 
 from proxy.admission import reasons
+from proxy.admission.advice import advice_of
 from proxy.admission.conclusion import UNNAMED_REQUEST, Conclusion, Heard
 from proxy.admission.hearing import Hearing, slot_of
 from proxy.admission.judgement import Judgement
@@ -265,7 +266,8 @@ class Admission:
                 verdict=Reject((fit,)), operation=operation, session=key, grounds=hearing.grounds, revision=revision
             )
         self._tell_of_gap(operation, key, purpose)
-        allowed = Allow(fit.notes, fit.waived)
+        advice = () if purpose is Purpose.SUBMIT else advice_of(operation.op, claim.envelope.mode)
+        allowed = Allow(fit.notes + advice, fit.waived)
         return Heard(
             verdict=allowed, operation=operation, session=key, fit=fit, grounds=hearing.grounds, revision=revision
         )

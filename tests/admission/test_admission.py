@@ -367,3 +367,20 @@ async def test_a_permission_of_kernels_own_passes_as_an_owners_operation_does_an
     owners = await room.allowed(an_operation(ONCE, nonce=OWNER_NONCE, signature=b"\x5e" * 65))
     assert isinstance(owners.verdict, Allow)
     assert owners.verdict.elsewhere is None
+
+
+# advice
+
+
+@pytest.mark.parametrize("purpose", list(Purpose))
+async def test_too_little_gas_for_validation_is_remarked_on_beforehand_and_never_judged(purpose: Purpose) -> None:
+    grant = a_session(action(TOKEN, TRANSFER, usage(9)), user_op=[usage(9)], paymaster=True)
+    room = Room(grant)
+    judgement = await room.allowed(use(grant, ONCE, verification_gas_limit=30_000), purpose)
+    assert isinstance(judgement.verdict, Allow)
+    told = "verificationGasLimit is 30000: no validation in mode use is known that took less than 68000"
+    assert judgement.verdict.notes == (() if purpose is Purpose.SUBMIT else (told,))
+    for enough in (0, 68_000):
+        quiet = await room.allowed(use(grant, ONCE, verification_gas_limit=enough, nonce=lane(2)), Purpose.EXPLAIN)
+        assert isinstance(quiet.verdict, Allow)
+        assert quiet.verdict.notes == ()
