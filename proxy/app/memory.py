@@ -19,6 +19,7 @@ from proxy.edge.storage.store import Store
 from proxy.errors import StateUnavailable
 from proxy.happening import Alerts, Happening, HappeningKind
 from proxy.ledger.counting_time import CountingTime
+from proxy.ledger.doubts import Doubt
 from proxy.ledger.operations import Ended, EndedName, InFlight
 from proxy.ledger.rule_counts import RuleCounts
 from proxy.session.counters import HoldName, SessionKey
@@ -49,12 +50,13 @@ class Memory(Protocol):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remains:
     """What a start finds of operations: what was in flight, what a reorganisation could bring back, and by chain id
-    how far blocks were settled."""
+    how far blocks were settled; which sessions had changed on chain."""
 
     flights: tuple[InFlight, ...] = ()
     ended: tuple[EndedName, ...] = ()
     settled: Mapping[int, SettledUpTo] = field(default_factory=dict)
     blocks: Mapping[int, tuple[BlockName, ...]] = field(default_factory=dict)
+    doubts: tuple[Doubt, ...] = ()
 
 
 def remains_in(store: Store) -> Remains:
@@ -64,6 +66,7 @@ def remains_in(store: Store) -> Remains:
         ended=store.ended_names(),
         settled=store.settled(),
         blocks=store.settled_blocks(),
+        doubts=store.doubts(),
     )
 
 

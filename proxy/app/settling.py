@@ -231,6 +231,7 @@ def _nodeside(
         look_back=look_back,
         background=background,
         seconds=seconds,
+        followed=taker,
         taken=lambda key, agrees: quiet.taken(key, agrees),  # noqa: PLW0108  # it is made below
         declared=chain.modules.declared,
     )
@@ -278,12 +279,15 @@ def _counted_at(age: ChainAge, counting: CountingTime, block_time: int) -> float
 def _take_up(chain_id: int, remains: Remains, settlement: Settlement, taker: Taker, lookout: Lookout) -> None:
     """Go on where the last life of the gate stopped."""
     flights = tuple(each for each in remains.flights if each.operation.reservation.slot.chain_id == chain_id)
-    taker.restore(remains.settled.get(chain_id), remains.blocks.get(chain_id, ()))
-    settlement.restore(flights, (each for each in remains.ended if each.chain_id == chain_id))
+    doubts = [each for each in remains.doubts if each.key.chain_id == chain_id]
+    ended = [each for each in remains.ended if each.chain_id == chain_id]
+    taker.restore(remains.settled.get(chain_id), remains.blocks.get(chain_id, ()), doubts, ended)
+    settlement.restore(flights, ended)
     operations = [each.operation for each in flights]
     lookout.restored(
         (each.user_op_hash for each in operations),
         (each.reservation.session for each in operations if each.reservation.session is not None),
+        (each.key for each in doubts if not each.is_read),
     )
 
 

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Final
+from typing import Final, Protocol
 from weakref import WeakValueDictionary
 
 from proxy.admission import Found
@@ -19,6 +19,7 @@ from proxy.chain.exact import ExactReading, read_exactly, tokens_met
 from proxy.chain.fill import fill
 from proxy.chain.hydrate import is_readable
 from proxy.chain.node import Node
+from proxy.chain.settlement.slices import BlockName
 from proxy.chain.witness import Witness
 from proxy.errors import StateUnavailable
 from proxy.ledger.reservation import Ledger
@@ -38,14 +39,27 @@ Keep = Callable[[KnownSession], Awaitable[None]]
 """Writes a session to disk; raises `StateUnavailable`."""
 
 
+class Followed(Protocol):
+    """How far the blocks of the chain were followed."""
+
+    @property
+    def cursor(self) -> BlockName | None:
+        """The newest block that is settled; `None` before the first."""
+
+    @property
+    def restored_at(self) -> int:
+        """The newest block that what was known before the restart rests on, 0 for none."""
+
+
 class NodeReader:
     """See `proxy.admission.ChainReader` for the meaning of each call. `clock` gives unix seconds.
 
     One reader of a chain serves requests and settlement: who else reads would not know what is in flight. Requests
     ask through `node`, and wait for `seconds` in all; whatever is not waited for asks through `background`.
-    `ledger` and `witness` tell what is in flight and in a reading too, `look_back` what is in neither any more; `taken`
-    is told of each reading, and of whether it was what was known. Sessions of the `declared` modules cannot be read:
-    of them the newest block is heard, and what is known then is what there is.
+    `followed` tells how new a reading has to be after a restart, `ledger` and `witness` what is in flight and in a
+    reading too, `look_back` what is in neither any more; `taken` is told of each reading, and of whether it was what
+    was known. Sessions of the `declared` modules cannot be read: of them the newest block is heard, and what is known
+    then is what there is.
     """
 
     def __init__(
@@ -60,6 +74,7 @@ class NodeReader:
         look_back: Callable[[], Awaitable[None]] | None = None,
         background: Node | None = None,
         seconds: float = _SECONDS,
+        followed: Followed | None = None,
         taken: Callable[[SessionKey, bool], None] | None = None,
         declared: Collection[Address] = (),
     ) -> None:
@@ -67,6 +82,7 @@ class NodeReader:
         self._background = node if background is None else background
         self._seconds = seconds
         self._taken = taken
+        self._followed = followed
         self._look_back = look_back
         # a lock lives as long as somebody holds it or waits for it
         self._turns: WeakValueDictionary[SessionKey, asyncio.Lock] = WeakValueDictionary()
@@ -112,9 +128,12 @@ class NodeReader:
         return known.state if known is not None and known.status is Status.IN_FORCE else None
 
     def _is_behind(self, known: KnownSession, block: int) -> bool:
-        """Whether more is known than the chain told at `block`; a chain that went back much further is a new one."""
-        newest = max(self._registry.mined_at(known.key) or 0, known.block or 0)
-        return block < newest <= block + _MOST_BLOCKS_BEHIND
+        """Whether more is known than the chain told at `block`. What was known on a chain that is not there any more,
+        as the one that is followed is far below it, does not count."""
+        restored_at = 0 if self._followed is None else self._followed.restored_at
+        newest = max(self._registry.mined_at(known.key) or 0, known.block or 0, restored_at)
+        cursor = None if self._followed is None else self._followed.cursor
+        return block < newest and (cursor is None or newest <= cursor.number + _MOST_BLOCKS_BEHIND)
 
     async def _take(self, key: SessionKey, known: KnownSession | None, exact: ExactReading) -> SessionState | None:
         """Know the session as it was read; one that the chain does not have is not added, but loses its force."""

@@ -254,6 +254,11 @@ class Registry:
         if known is not None and known.block is not None:
             self.put(replace(known, block=None))
 
+    def began_at(self, keys: Iterable[SessionKey], block: int) -> None:
+        """The chain is followed from this block on: whatever was known of these sessions, only what is read at it or
+        later counts."""
+        self._mined_at |= dict.fromkeys(keys, block)
+
     def unmined(
         self,
         changes: Changes,

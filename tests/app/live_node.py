@@ -52,6 +52,7 @@ class LiveNode(FakeNode):
     chain: FakeChain = field(default_factory=_chain)
     behind: int = 0
     refuses: bool = False
+    mute: bool = False  # refuses to call contracts, and tells of blocks
     sessions: dict[Hash32, SessionData] = field(default_factory=dict)
     sockets: list[web.WebSocketResponse] = field(default_factory=list)
     telling: list[asyncio.Future[None]] = field(default_factory=list)
@@ -141,6 +142,8 @@ class LiveNode(FakeNode):
                 return {"result": [_log(each) for each in self._logs(seen, params[0])]}
             case "eth_getTransactionByHash":
                 return {"result": self._transaction(params[0])}
+            case "eth_call" if self.mute:
+                return {"error": {"code": -32000, "message": "try again later"}}
             case "eth_call":
                 at = seen[-1].number if params[1] == "latest" else int(params[1], 16)
                 return self._call(params, [each for each in seen if each.number <= at])

@@ -259,6 +259,28 @@ async def test_a_session_revoked_on_chain_is_refused_within_a_poll(live: LiveNod
         assert refusal(await gate.send(use_number(2))) == (Code.SESSION_REVOKED, False)
 
 
+async def test_a_gate_that_ended_before_it_could_read_what_changed_on_chain_does_not_judge_by_what_it_knew(
+    live: LiveNode, tmp_path: Path
+) -> None:
+    ledger = tmp_path / "gate.db"
+    async with running_gate(ledger=ledger, node_url=live.url) as gate:
+        assert "result" in await gate.send(use_number(1))
+        live.mine(use_number(1))
+        await settled(gate, live)
+        live.mute = True
+        live.revoke(TWICE)
+        await settled(gate, live)
+    async with running_gate(ledger=ledger, node_url=live.url) as gate:
+        assert refusal(await gate.send(use_number(2))) == (Code.STATE_UNAVAILABLE, True)
+        live.mute = False
+        for _ in range(PATIENCE):
+            answer = await gate.send(use_number(2))
+            if refusal(answer) != (Code.STATE_UNAVAILABLE, True):
+                break
+            await asyncio.sleep(0.01)
+        assert answer["error"]["code"] == Code.SESSION_REVOKED
+
+
 @pytest.mark.parametrize("trouble", ["refuses", "hangs", "frozen"])
 @pytest.mark.parametrize("fail", ["closed", "open"])
 async def test_past_the_bound_known_sessions_follow_the_settings(

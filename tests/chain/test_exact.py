@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 
 from proxy.chain.exact import tokens_met
 from proxy.chain.node import Node
 from proxy.chain.reader import NodeReader
+from proxy.chain.settlement.slices import BlockName
 from proxy.chain.witness import Fate
 from proxy.errors import StateUnavailable
 from proxy.ledger.memory import MemoryLedger
@@ -49,6 +50,14 @@ class Used:
         return None
 
 
+@dataclass
+class UpTo:
+    """How far blocks were followed."""
+
+    cursor: BlockName | None = None
+    restored_at: int = 0
+
+
 class Scene:
     def __init__(self, chain: FakeNode, node: Node, *used: int) -> None:
         self.chain, self.registry, self.ledger = chain, Registry(), MemoryLedger()
@@ -57,7 +66,16 @@ class Scene:
             self.ledger.reserve(operation.reservation, NOTHING_USED, 1_000.0)
         self.witness = Used(*(operations[number - 1].reservation.slot for number in used))
         self.operations = operations
-        self.reader = NodeReader(node, self.registry, self._keep, Clock(), ledger=self.ledger, witness=self.witness)
+        self.followed = UpTo()
+        self.reader = NodeReader(
+            node,
+            self.registry,
+            self._keep,
+            Clock(),
+            ledger=self.ledger,
+            witness=self.witness,
+            followed=self.followed,
+        )
 
     async def _keep(self, session: KnownSession) -> None:
         return None
@@ -139,8 +157,30 @@ async def test_a_chain_that_begins_anew_is_read_all_the_same(chain: FakeNode, no
     scene = Scene(chain, node)
     scene.registry.put(known(TWICE, block=10_000))
     put_session(chain, after_uses(1))
+    scene.followed.cursor = BlockName(100, Hash32(bytes(32)))
     await scene.reader.session(KEY)
     assert scene.known().block == 100
+
+
+async def test_a_node_far_behind_the_blocks_that_were_followed_takes_nothing_back(chain: FakeNode, node: Node) -> None:
+    scene = Scene(chain, node)
+    scene.registry.put(known(TWICE, state=after_uses(1), block=10_000))
+    put_session(chain, after_uses(0))
+    scene.followed.cursor = BlockName(10_000, Hash32(bytes(32)))
+    await scene.reader.session(KEY)
+    assert scene.balance[0] == 1
+
+
+async def test_after_a_restart_no_reading_from_before_what_was_settled_counts(chain: FakeNode, node: Node) -> None:
+    scene = Scene(chain, node)
+    scene.registry.put(known(TWICE, state=after_uses(1)))
+    scene.followed.restored_at = 101
+    put_session(chain, after_uses(0))
+    await scene.reader.session(KEY)
+    assert scene.balance[0] == 1
+    chain.block = 101
+    await scene.reader.session(KEY)
+    assert scene.balance[0] == 0
 
 
 async def test_a_node_behind_is_doubt_where_nothing_else_is_known(chain: FakeNode, node: Node) -> None:

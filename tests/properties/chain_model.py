@@ -13,6 +13,7 @@ from proxy.errors import StateUnavailable
 from proxy.judge.counts import CountKey, WindowCharge
 from proxy.judge.rule import Sliding
 from proxy.judge.windows import BucketRow
+from proxy.ledger.doubts import Doubt
 from proxy.ledger.operations import AcceptedOperation, Ended, InFlight, Mined, Stage
 from proxy.ledger.reservation import NonceSlot
 from proxy.session.counters import Charge, Counter, HoldName, SessionKey
@@ -260,6 +261,7 @@ class Disk:
     buckets: dict[tuple[CountKey, int], BucketRow] = field(default_factory=dict)
     cursor: SettledUpTo | None = None
     blocks: dict[int, BlockName] = field(default_factory=dict)
+    doubts: dict[tuple[SessionKey, int], Doubt] = field(default_factory=dict)
     notes: list[Outcome] = field(default_factory=list)
     full: bool = False
     owed: list[Outcome] = field(default_factory=list)
@@ -320,7 +322,13 @@ class Disk:
             self.in_flight.setdefault(flight.operation.name, flight)
             self.ended.pop(flight.operation.name, None)
         self.buckets |= {(row.key, row.start): row for row in outcome.rules.buckets}
+        for key in outcome.read:
+            of_key = [name for name in self.doubts if name[0] == key]
+            self.doubts |= {name: self.doubts[name]._replace(is_read=True) for name in of_key}
+        self.doubts |= {(each.key, each.block): each for each in outcome.doubts}
         if outcome.cut is not None:
+            last = outcome.cut
+            self.doubts = {name: each for name, each in self.doubts.items() if name[1] <= last or not each.is_read}
             self.blocks = {number: block for number, block in self.blocks.items() if number <= (outcome.cut or 0)}
         if outcome.cursor is not None:
             self.cursor = outcome.cursor

@@ -114,6 +114,14 @@ class LedgerMachine(RuleBasedStateMachine):
             patience=patience,
             tell=self.told.append,
         )
+        self.taker = Taker(
+            self.settlement,
+            chain_id=KEYS[0].chain_id,
+            registry=self.registry,
+            clock=self.clock,
+            monotonic=self.monotonic,
+            patience=patience,
+        )
         witness = Witness(self.chain)
         self.reader = NodeReader(
             None,  # type: ignore[arg-type]  # what would ask it is patched
@@ -123,14 +131,7 @@ class LedgerMachine(RuleBasedStateMachine):
             ledger=self.ledger,
             witness=witness,
             look_back=self._catch_up,
-        )
-        self.taker = Taker(
-            self.settlement,
-            chain_id=KEYS[0].chain_id,
-            registry=self.registry,
-            clock=self.clock,
-            monotonic=self.monotonic,
-            patience=patience,
+            followed=self.taker,
         )
         node = None
         if self.has_node:
@@ -144,12 +145,16 @@ class LedgerMachine(RuleBasedStateMachine):
             patience=patience,
             node=node,
         )
-        self.taker.restore(self.disk.cursor, [self.disk.blocks[number] for number in sorted(self.disk.blocks)])
+        doubts = sorted(self.disk.doubts.values(), key=lambda each: each.block)
+        blocks = [self.disk.blocks[number] for number in sorted(self.disk.blocks)]
+        ended = [name_of(each) for each in self.disk.ended.values()]
+        self.taker.restore(self.disk.cursor, blocks, doubts, ended)
         flights = tuple(self.disk.in_flight.values())
         self.settlement.restore(flights, map(name_of, self.disk.ended.values()))
         self.lookout.restored(
             [each.operation.user_op_hash for each in flights],
             [key_of_claim(each.operation) for each in flights],
+            [each.key for each in doubts if not each.is_read],
         )
         for key in KEYS:
             self.run(self.lookout.reconciled(key))
@@ -476,9 +481,6 @@ class LedgerMachine(RuleBasedStateMachine):
         self._mine([], [slot for slot in burnt if slot not in self.chain.taken()])
         for _ in range(4):
             self.look(30.0)
-            if self.has_node:
-                for key in KEYS:
-                    self.run(self._read(key))
         if not self.has_node:
             self._give_up_what_never_arrived()
         for key in KEYS:

@@ -95,6 +95,8 @@ class Books:
                     cursor=None if outcome.cursor is None else self._cursor,
                     blocks=outcome.blocks,
                     cut=outcome.cut,
+                    doubts=outcome.doubts,
+                    read=outcome.read,
                     again=True,
                 )
             )

@@ -12,6 +12,7 @@ from proxy.chain.settlement.flights import LET_GO, Flight, Flights
 from proxy.chain.settlement.outcome import Outcome, SettledUpTo
 from proxy.chain.settlement.remembered import Remembered
 from proxy.chain.settlement.slices import BlockName
+from proxy.ledger.doubts import Doubt
 from proxy.ledger.operations import AcceptedOperation, Cause, Ended, EndedName, Evidence, InFlight, Mined, Stage
 from proxy.ledger.reservation import Grip, Ledger, NonceSlot, Reservation, RuleRows, is_on_chain, most_of
 from proxy.session.counters import Counter, HoldName, SessionKey
@@ -39,7 +40,7 @@ class OutcomeDraft:
     revived: list[InFlight] = field(default_factory=list)
     rules: list[RuleRows] = field(default_factory=list)
     told: list[End] = field(default_factory=list)
-    to_read: dict[SessionKey, None] = field(default_factory=dict)
+    to_read: dict[SessionKey, int] = field(default_factory=dict)  # with the block that changed them, 0 if not known
     doubted: dict[Hash32, Evidence] = field(default_factory=dict)  # holds that end by this once it is proven
 
     def outcome(
@@ -57,6 +58,7 @@ class OutcomeDraft:
             cursor=cursor,
             blocks=blocks,
             cut=cut,
+            doubts=tuple(Doubt(key, block) for key, block in self.to_read.items()),
         )
 
 
@@ -118,7 +120,8 @@ class Ends:
                 self.end(draft, each.name, Cause.NONCE_USED, beside)
         if not ours:
             # nobody here knows what that other operation has used
-            draft.to_read.update((each.session, None) for each in held if each.session is not None)
+            block = mined.block or 0
+            draft.to_read.update((each.session, block) for each in held if each.session is not None)
         self._end_rival_grants(draft, counted, mined, beside)
         return bool(ours)
 
@@ -171,7 +174,7 @@ class Ends:
                     now=now,
                 )
                 self._changed(draft, changed)
-                draft.to_read.update((known.key, None) for known in changed)
+                draft.to_read.update((known.key, 0) for known in changed)
                 if ended.counted_at is not None:
                     rows = self._ledger.reopen(reservation, ended.counted_at, success=ended.mined.success)
                     draft.rules.append(rows)
@@ -224,7 +227,7 @@ class Ends:
             )
             self._close(draft, ended, stage)
             if len(counted) > 1 and name.session is not None:
-                draft.to_read[name.session] = None  # only one of them has used anything
+                draft.to_read[name.session] = mined.block or 0  # only one of them has used anything
 
     def _end_rival_grants(
         self, draft: OutcomeDraft, counted: Sequence[Reservation], mined: Mined, evidence: Evidence

@@ -74,7 +74,7 @@ class Lookout:
         if node is not None and node.taker is not None:
             self._looks = NonceLooks(settlement, node.witness, node.taker, patience=patience, monotonic=monotonic)
         reread, declared = (None, ()) if node is None else (node.reread, node.declared)
-        self._readings = SettledReadings(settlement, registry, reread, clock, declared)
+        self._readings = SettledReadings(settlement, registry, reread, clock, monotonic, declared=declared)
         self._working: dict[str, asyncio.Task[None]] = {}
         self._sleeps_until = inf  # by `monotonic`; while it does not sleep nothing is too late for it
         settlement.on_begun = self._begun
@@ -116,7 +116,9 @@ class Lookout:
 
     # after a restart
 
-    def restored(self, hashes: Iterable[Hash32], sessions: Iterable[SessionKey]) -> None:
+    def restored(
+        self, hashes: Iterable[Hash32], sessions: Iterable[SessionKey], doubted: Iterable[SessionKey] = ()
+    ) -> None:
         """These were in flight before the restart, and these sessions were concerned. To be called before the first
         request."""
         self._restored.update(dict.fromkeys(hashes))
@@ -124,7 +126,7 @@ class Lookout:
             for mined in self.settlement.remembered.mined_blocks():
                 self._recheck(*mined)
         else:
-            self._readings.restored(sessions)
+            self._readings.restored(sessions, doubted)
 
     async def reconciled(self, key: SessionKey) -> None:
         """Returns when this session was read once after a restart that found operations of it in flight, with its
@@ -376,7 +378,10 @@ class Lookout:
         waits = [_LONGEST_SLEEP]
         if not self._is_told and (due := self.polling.next_due()) is not None:
             waits.append(due)
-        firsts = (self._rechecks.first(), self._proving.first(), None if self._looks is None else self._looks.first())
+        firsts = (
+            *(self._rechecks.first(), self._proving.first(), self._readings.due_at),
+            None if self._looks is None else self._looks.first(),
+        )
         waits += [first - self._monotonic() for first in firsts if first is not None]
         if self.settlement.books.is_behind:
             waits.append(self._patience.store)

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from proxy.chain.settlement.slices import BlockName
+from proxy.ledger.doubts import Doubt
 from proxy.ledger.operations import AcceptedOperation, Ended, InFlight, Stage
 from proxy.ledger.reservation import NO_ROWS, RuleRows
-from proxy.session.counters import Counter, HoldName
+from proxy.session.counters import Counter, HoldName, SessionKey
 from proxy.session.known import KnownSession
 
 
@@ -32,7 +33,8 @@ class Outcome:
     more; `remembered` are those of them that the chain could bring back, and `revived` those it has brought back.
     `rules` are counts of rules that changed, as they stand.
     `cursor` is how far the chain is settled with this, `blocks` are settled ones known by hash, and those above `cut`
-    are none any more. `again` says that it was handed over before and refused.
+    are none any more. `doubts` are sessions that changed on chain, to be read; `read` are those that were read since.
+    `again` says that it was handed over before and refused.
     """
 
     sessions: tuple[KnownSession, ...] = ()
@@ -48,6 +50,8 @@ class Outcome:
     cursor: SettledUpTo | None = None
     blocks: tuple[BlockName, ...] = ()
     cut: int | None = None
+    doubts: tuple[Doubt, ...] = ()
+    read: tuple[SessionKey, ...] = ()
     again: bool = False
 
     @property
@@ -68,6 +72,8 @@ class Outcome:
             or any(self.rules)
             or self.cursor
             or self.cut is not None
+            or self.doubts
+            or self.read
         )
 
 

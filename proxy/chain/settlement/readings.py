@@ -6,11 +6,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
+from math import inf
 from typing import Final
 
 from proxy.chain.settlement.node_word import Reread
+from proxy.chain.settlement.outcome import Outcome
 from proxy.chain.settlement.settlement import Settlement
 from proxy.errors import StateUnavailable
 from proxy.session.counters import SessionKey
@@ -20,6 +23,7 @@ from proxy.userop.primitives import Address, print_bytes
 
 _LOG: Final = logging.getLogger(__name__)
 _AT_ONCE: Final = 4
+_AGAIN_SECONDS: Final = 15.0
 
 
 class SettledReadings:
@@ -32,6 +36,8 @@ class SettledReadings:
         registry: Registry,
         reread: Reread | None,
         clock: Callable[[], float],
+        monotonic: Callable[[], float],
+        *,
         declared: Collection[Address] = (),
     ) -> None:
         self._declared = declared
@@ -39,10 +45,18 @@ class SettledReadings:
         self._registry = registry
         self._reread = reread
         self._clock = clock
+        self._monotonic = monotonic
+        self._again: OrderedDict[SessionKey, None] = OrderedDict()
+        self._again_at = inf
+        self._doubted: set[SessionKey] = set()  # of the stale ones
         self._stale: dict[SessionKey, asyncio.Task[None] | None] = {}
 
-    def restored(self, sessions: Iterable[SessionKey]) -> None:
-        """These had operations in flight before the restart."""
+    def restored(self, sessions: Iterable[SessionKey], doubted: Iterable[SessionKey] = ()) -> None:
+        """These had operations in flight before the restart, and those were to be read."""
+        for key in doubted:
+            self._registry.forget_block(key)
+            self._doubted.add(key)
+            self._stale[key] = None
         for key in sessions:
             # whether its last reading has counted the operation is not known any more: read it again, and until
             # then rather count twice than not at all
@@ -52,7 +66,12 @@ class SettledReadings:
     @property
     def are_due(self) -> bool:
         """Whether a session is to be read."""
-        return bool(self._settlement.to_read or self._stale)
+        return bool(self._settlement.to_read or self._stale) or self._monotonic() >= self._again_at
+
+    @property
+    def due_at(self) -> float:
+        """When one is to be read that could not be before."""
+        return self._again_at
 
     def wants(self, key: SessionKey) -> bool:
         """Whether this session is to be read before anything is judged by what is known of it."""
@@ -66,9 +85,13 @@ class SettledReadings:
         await asyncio.shield(task)
 
     async def _read_stale(self, key: SessionKey) -> None:
+        is_unconfirmed = key in self._settlement.unconfirmed
+        if is_unconfirmed:
+            self._registry.forget_block(key)  # it may be of another chain
         try:
-            await self._read_again(key, doubted=key in self._settlement.unconfirmed)
+            await self._read_again(key, doubted=key in self._doubted or is_unconfirmed)
         finally:
+            self._doubted.discard(key)
             self._stale.pop(key, None)
             self._settlement.unconfirmed.pop(key, None)
 
@@ -82,6 +105,15 @@ class SettledReadings:
                 await (self.reconciled(key) if key in self._stale else self._read_again(key))
 
         await asyncio.gather(*(read_some() for _ in range(_AT_ONCE)))
+        await self._read_left()
+
+    async def _read_left(self) -> None:
+        """What could not be read a while ago, as long as the node answers."""
+        while self._again and self._monotonic() >= self._again_at:
+            key, _ = self._again.popitem(last=False)
+            await self._read_again(key, doubted=False)
+        if not self._again:
+            self._again_at = inf
 
     async def confirm_all(self) -> None:
         """Apart from what changed: they may be many."""
@@ -93,7 +125,10 @@ class SettledReadings:
     async def _read_again(self, key: SessionKey, *, doubted: bool = True) -> None:
         """A `doubted` session that cannot be read is not judged by what was known before."""
         known = self._registry.get(key)
-        if self._reread is None or known is None or key.module in self._declared:
+        if self._reread is None:
+            return
+        if known is None or key.module in self._declared:
+            self._settlement.books.note(Outcome(read=(key,)))  # there is nothing to read
             return
         try:
             await self._reread(key)
@@ -105,8 +140,10 @@ class SettledReadings:
             # no session may keep the others from being read
             _LOG.exception("reading session %s again failed", print_bytes(key.permission_id))
         else:
+            self._settlement.books.note(Outcome(read=(key,)))
             return
-        if doubted:
-            known = self._registry.get(key)
-            if known is not None and known.status is Status.IN_FORCE and known.state is not None:
-                self._registry.put(replace(known, state=None, block=None, updated_at=self._clock()))
+        self._again[key] = None
+        self._again_at = self._monotonic() + _AGAIN_SECONDS
+        known = self._registry.get(key)
+        if doubted and known is not None and known.status is Status.IN_FORCE and known.state is not None:
+            self._registry.put(replace(known, state=None, block=None, updated_at=self._clock()))

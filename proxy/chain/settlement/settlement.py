@@ -266,7 +266,8 @@ class Settlement:
                 continue
             self.ends.end(draft, held.name, Cause.NONCE_USED, evidence)
             if held.session is not None:
-                draft.to_read[held.session] = None  # nobody here knows what that other operation has used
+                # nobody here knows what that other operation has used
+                draft.to_read[held.session] = evidence.block or 0
         await self.close(draft)
 
     async def silent(self, user_op_hash: Hash32, seconds: float) -> bool:
@@ -347,13 +348,15 @@ class Settlement:
     async def close(self, draft: OutcomeDraft, outcome: Outcome | None = None) -> None:
         """Tell of what was gathered, have read what has to be, hand over the rest; `outcome`: that with its cursor."""
         outcome = draft.outcome() if outcome is None else outcome
+        if not self.ends.readable and outcome.doubts:
+            outcome = replace(outcome, doubts=())  # nobody will ever read them
         for end in draft.told:
             self._tell(end)
         if draft.doubted:
             self.doubted |= draft.doubted
             self.to_prove |= dict.fromkeys(draft.doubted)
         if draft.to_read or draft.doubted:
-            self.to_read |= draft.to_read
+            self.to_read |= dict.fromkeys(draft.to_read)
             self.awake.set()
         await self.books.keep(outcome)
 

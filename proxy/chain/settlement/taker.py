@@ -13,9 +13,10 @@ from proxy.chain.settlement.outcome import Outcome, SettledUpTo
 from proxy.chain.settlement.patience import Patience
 from proxy.chain.settlement.settlement import Settlement
 from proxy.chain.settlement.slices import MOST_ENDS, BlockName, OperationMined, SessionTold, Slice
+from proxy.ledger.doubts import Doubt
 from proxy.ledger.operations import Cause, EndedName, Evidence, Mined
 from proxy.ledger.reservation import NonceSlot
-from proxy.session.counters import Charge, SessionKey
+from proxy.session.counters import Charge, HoldName, SessionKey
 from proxy.session.known import KnownSession
 from proxy.session.registry import Registry
 from proxy.session.state import ToldAt
@@ -59,10 +60,24 @@ class Taker:
         self._told: deque[tuple[int, SessionKey, KnownSession | None]] = deque(maxlen=_TOUCHES_KEPT)  # and as it was
         self._told_before: list[SessionKey] = []  # in an earlier life, in blocks that may be taken back
         self._told_at: float | None = None  # monotonic
+        self.restored_at = 0
+        """The newest block that what was known before the restart rests on."""
 
-    def restore(self, cursor: SettledUpTo | None, trail: Iterable[BlockName]) -> None:
-        """Take up where it was before a restart. `trail` is ascending."""
+    def restore(
+        self,
+        cursor: SettledUpTo | None,
+        trail: Iterable[BlockName],
+        doubts: Iterable[Doubt] = (),
+        ended: Iterable[EndedName] = (),
+    ) -> None:
+        """Take up where it was before a restart. `trail` and `doubts` are ascending."""
         self._cursor = cursor
+        blocks = (each.block for each in ended if each.block is not None)
+        self.restored_at = max(blocks, default=0) if cursor is None else max(cursor.block.number, *blocks, 0)
+        for each in doubts:
+            self._touched.append((each.block, each.key))
+            if not each.is_read and self._registry.status_of(each.key) is not None:
+                self._registry.note_block(each.key, each.block)
         self._trail.extend(trail)
         if self._declared and self._trail:
             self._told_before = told_since(self._registry, self._chain_id, self._declared, self._trail[0].number)
@@ -103,7 +118,7 @@ class Taker:
             elif self._registry.status_of(event.key) is not None:
                 self._registry.note_block(event.key, event.block.number)  # no reading from before counts
                 self._touched.append((event.block.number, event.key))
-                draft.to_read[event.key] = None
+                draft.to_read[event.key] = event.block.number
             draft = await self._give_way(draft)
         now = float(part.timestamp)
         shown = Evidence(block=part.last.number, block_hash=part.last.hash, timestamp=part.timestamp)
@@ -119,22 +134,28 @@ class Taker:
         """As the protocol has it. Raises `StateUnavailable` when what stood there cannot be read: to be repeated."""
         names = self._settlement.remembered.shown_after(ancestor.number)
         ended = [each for name in names if (each := self._settlement.remembered.get(name)) is not None]
-        for first in range(0, len(names), MOST_ENDS):
-            await self._settlement.bring_back(names[first : first + MOST_ENDS])
+        await self._bring_back(names)
         self._settlement.doubted.clear()  # that may have stood in a block which is gone
         while self._trail and self._trail[-1].number > ancestor.number:
             self._trail.pop()
+        doubts: dict[SessionKey, None] = {}
         while self._touched and self._touched[-1][0] > ancestor.number:
             _, key = self._touched.pop()
             self._registry.forget_block(key)  # no reading of the new chain is behind it
-            self._settlement.to_read[key] = None
+            doubts[key] = None
             self._settlement.awake.set()
+        self._settlement.to_read |= doubts
         await self._take_back(ancestor, ended)
         before = self._cursor
         if before is not None:
             known = self._settlement.known_seconds
             self._cursor = before._replace(block=ancestor, known_seconds=known)
-            await self._settlement.books.keep(Outcome(cursor=self._kept_cursor, cut=ancestor.number))
+            told = tuple(Doubt(key, 0) for key in doubts)
+            await self._settlement.books.keep(Outcome(cursor=self._kept_cursor, cut=ancestor.number, doubts=told))
+
+    async def _bring_back(self, names: Sequence[HoldName]) -> None:
+        for first in range(0, len(names), MOST_ENDS):
+            await self._settlement.bring_back(names[first : first + MOST_ENDS])
 
     def _tell(self, draft: OutcomeDraft, event: SessionTold) -> None:
         for key, before, after in tell(self._registry, event.changes, ToldAt(*event.place), self._clock()):
@@ -162,16 +183,20 @@ class Taker:
         await self._settlement.close(draft)
 
     async def start_at(self, block: BlockName, timestamp: int, told: Sequence[SessionTold] | None = None) -> None:
-        """As the protocol has it; what was in flight is to be proven one by one, and each session read before it is
-        judged."""
+        """As the protocol has it; what was in flight, and what ended in blocks that may be gone, is to be proven one
+        by one, and each session read before it is judged. Raises `StateUnavailable` as `undo` does."""
         settlement, draft = self._settlement, OutcomeDraft()
+        settlement.remembered.forget_old(self._clock())
+        await self._bring_back(settlement.remembered.shown_after(-1))
         self._told.clear()
         self._told_before.clear()
         for event in told or ():
             self._tell(draft, event)
             draft = await self._give_way(draft)
         for keys in self._registry.directory.all_in_force(self._chain_id):
-            settlement.unconfirmed |= dict.fromkeys(key for key in keys if key.module not in self._declared)
+            readable = [key for key in keys if key.module not in self._declared]
+            settlement.unconfirmed |= dict.fromkeys(readable)
+            self._registry.began_at(readable, block.number)
             for key in keys:
                 if told is None and key.module in self._declared and (known := self._registry.get(key)) is not None:
                     draft.sessions[key] = unknown = replace(known, state=None, block=None)
@@ -198,8 +223,8 @@ class Taker:
 
     @property
     def _kept_cursor(self) -> SettledUpTo | None:
-        """What a restart goes on from: nothing, while something is to be proven that no later block shows."""
-        return None if self._settlement.unproven else self._cursor
+        """What a restart goes on from: nothing, while something is to be proven or read that no later block shows."""
+        return None if self._settlement.unproven or self._settlement.unconfirmed else self._cursor
 
     def _move_to(self, block: BlockName, timestamp: int) -> None:
         settlement, now = self._settlement, self._monotonic()

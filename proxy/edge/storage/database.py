@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from proxy.ledger import rule_tables, session_uses
+from proxy.ledger import doubts, rule_tables, session_uses
 from proxy.ledger.sqlite import CLAIMS, LATER_COLUMNS, TABLES
 
 MIGRATIONS: Final = (
@@ -58,6 +58,7 @@ MIGRATIONS: Final = (
     """CREATE TABLE counting_time (
         id INTEGER NOT NULL PRIMARY KEY CHECK (id = 1), boot TEXT NOT NULL, ahead REAL NOT NULL
     )""",
+    *doubts.TABLES,
 )
 """Statements that made the tables, in order. Only ever appended to: `PRAGMA user_version` counts those done."""
 

@@ -23,9 +23,10 @@ from proxy.edge.storage.database import Synchronous, open_database
 from proxy.edge.storage.tally import Tally
 from proxy.errors import StateUnavailable
 from proxy.judge.allowance import Allowance
-from proxy.ledger import rule_tables, session_uses
+from proxy.ledger import doubts, rule_tables, session_uses
 from proxy.ledger import sqlite as operations
 from proxy.ledger.counting_time import KeptTime
+from proxy.ledger.doubts import Doubt
 from proxy.ledger.group_commit import GroupCommit, Statement, in_words
 from proxy.ledger.operations import AcceptedOperation, Ended, EndedName, InFlight
 from proxy.ledger.reservation import RuleRows
@@ -119,6 +120,11 @@ class Store:
         columns = "rule, mark, thing, since, until, reason"
         rows = self._rows(f"SELECT {columns} FROM allowances ORDER BY since")  # noqa: S608  # ours
         return tuple(Allowance(**dict(zip(columns.split(", "), row, strict=True))) for row in rows)
+
+    def doubts(self) -> tuple[Doubt, ...]:
+        """Sessions that changed on chain lately, by block. Raises as above."""
+        with self._reader() as reader:
+            return tuple(doubts.doubts(reader))
 
     def declared_uses(self) -> Mapping[Counter, int]:
         """What mined operations have used of declared sessions."""
@@ -234,7 +240,7 @@ class Store:
                 *rule_tables.prune(time.time() if counted is None else counted),
                 *(
                     (f"DELETE FROM {table} WHERE chain_id NOT IN ({known})", tuple(chains))  # noqa: S608  # ours
-                    for table in ("settled", "settled_blocks")
+                    for table in ("settled", "settled_blocks", "doubts")
                 ),
             ]
         )
@@ -267,6 +273,7 @@ def _statements(outcome: Outcome) -> list[Statement]:
     for flight in outcome.revived:
         statements += [*operations.revive(flight), *session_uses.take_back(flight.operation.name)]
     statements += rule_tables.save(outcome.rules)
+    statements += [*doubts.read(outcome.read), *doubts.doubt(outcome.doubts)]
     return statements if outcome.cursor is None else statements + _settled(outcome, outcome.cursor)
 
 
@@ -274,15 +281,23 @@ def _settled(outcome: Outcome, cursor: SettledUpTo) -> list[Statement]:
     block = cursor.block
     statements: list[Statement] = []
     if outcome.cut is not None:
-        statements.append((_CUT_BLOCKS, (cursor.chain_id, outcome.cut)))
+        statements += [(_CUT_BLOCKS, (cursor.chain_id, outcome.cut)), doubts.cut(cursor.chain_id, outcome.cut)]
     statements += [(_SAVE_BLOCK, (cursor.chain_id, *each)) for each in outcome.blocks]
-    statements.append((_PRUNE_BLOCKS, (cursor.chain_id, block.number - _BLOCKS_KEPT)))
+    oldest = block.number - _BLOCKS_KEPT
+    statements += [(_PRUNE_BLOCKS, (cursor.chain_id, oldest)), doubts.prune(cursor.chain_id, oldest)]
     statements.append((_SAVE_SETTLED, (cursor.chain_id, *block, cursor.timestamp, cursor.known_seconds)))
     return statements
 
 
 def _is_patient(outcome: Outcome) -> bool:
-    return outcome.ends or bool(outcome.sessions) or bool(outcome.declared_uses) or any(outcome.rules)
+    return (
+        outcome.ends
+        or bool(outcome.sessions)
+        or bool(outcome.doubts)
+        or bool(outcome.read)
+        or bool(outcome.declared_uses)
+        or any(outcome.rules)
+    )
 
 
 def _record(reader: sqlite3.Connection, key: SessionKey) -> SessionRecord:

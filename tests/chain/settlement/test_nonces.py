@@ -143,6 +143,7 @@ async def test_where_blocks_were_missed_for_good_a_burnt_nonce_stays_in_doubt() 
     op = await scene.accept(1, ONE_USE, nonce=7)
     scene.chain.fates[op] = Fate.HIDDEN
     scene.chain.used_by_now.add(7)
+    scene.reads_at = 100_000
     await scene.taker.start_at(block(100_000), 1_000)
     await blocks(scene, 100_001, 200)
     assert scene.balance == (0, 1)

@@ -461,3 +461,19 @@ async def test_the_senders_looked_for_are_those_of_operations_in_flight_or_let_g
     assert set(senders) == {KEY.account}
     await scene.tell(10, mined(op, 10, nonce=1))
     assert not senders
+
+
+async def test_of_two_that_compete_the_one_that_was_mined_counts_whichever_the_chain_is_asked_about_first() -> None:
+    chain = Chain()
+    scene = Scene(chain=chain)
+    scene.registry.put(IN_FORCE)
+    first, second = await scene.accept(1, ONE_USE, nonce=1), await scene.accept(2, ONE_USE, nonce=1)
+    chain.fates = {
+        first: Fate.TAKEN,
+        second: Mined(user_op_hash=second, success=True, block=10, block_hash=block(10).hash),
+    }
+    scene.settlement.to_prove |= {first: None}
+    await scene.later(1.0)
+    await scene.later(1.0)
+    assert scene.causes == [Cause.NONCE_USED, Cause.MINED]
+    assert scene.ledger.in_flight(USES) == 0
