@@ -20,7 +20,7 @@ _LOG: Final = logging.getLogger(__name__)
 
 TOP: Final = (
     *("mode", "previews", "clients", "cors", "trusted_proxies", "forwarded_by"),
-    *("admin_token", "log", "drain_seconds"),
+    *("admin_token", "admin_read_token", "admin_hosts", "admin_open", "log", "drain_seconds"),
 )
 LIMITS: Final = (
     *("max_body_bytes", "max_batch", "max_depth", "max_elements", "request_seconds"),

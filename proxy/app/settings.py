@@ -85,9 +85,15 @@ def server_settings(config: Config, descriptors: Descriptors, rations: Rations) 
 
 
 def admin_access(config: Config) -> AdminAccess:
-    """Who may change things through the admin listener."""
-    token = config.admin_token
-    return AdminAccess(token=None if token is None else token.get_secret_value(), loopback=config.admin_listen.is_local)
+    """Who may look and change things through the admin listener."""
+    token, read_token = config.admin_token, config.admin_read_token
+    return AdminAccess(
+        token=None if token is None else token.get_secret_value(),
+        read_token=None if read_token is None else read_token.get_secret_value(),
+        loopback=config.admin_listen.is_local,
+        hosts=frozenset(config.admin_hosts),
+        open=frozenset(config.admin_open),
+    )
 
 
 def upstream_names(config: Config) -> tuple[str, ...]:

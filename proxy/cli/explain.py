@@ -86,7 +86,7 @@ def _question(pasted: str, entry_point: EntryPointVersion | None, config: Path, 
 
 
 def _ask_gate(settings: Config, body: Mapping[str, object]) -> Mapping[str, object]:
-    client = AdminClient(settings)
+    client = AdminClient.of(settings)
     try:
         answer = client.post("/explain", body)
     except NoGateError as error:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from proxy.cli.admin_client import AdminClient, NoGateError
-from proxy.cli.ledger_file import drop_freezes, put_freeze
+from proxy.cli.admin_client import SOON, AdminClient, NoGateError
+from proxy.cli.ledger_file import GateHoldsError, drop_freezes, put_freeze
 from proxy.cli.on_record import command_line, put_on_record
 from proxy.cli.options import (
     DEFAULT_CONFIG,
@@ -30,6 +31,12 @@ from proxy.ports import Deed
 from proxy.session.freezes import Freeze
 from proxy.userop.primitives import Address, Hash32, print_bytes, print_checksummed
 
+AdminUrlOption = Annotated[
+    str | None, typer.Option("--admin-url", help="The admin listener; then no settings are read.", show_default=False)
+]
+TokenFileOption = Annotated[
+    Path | None, typer.Option("--token-file", help="Holds the admin token, for --admin-url.", show_default=False)
+]
 _NO_GATE = "written to the ledger: it takes effect when the gate starts"
 
 
@@ -39,29 +46,37 @@ def freeze(
     account: AccountOption = None,
     chain: ChainOption = None,
     reason: Annotated[str, typer.Option("--reason", help="For the people who meet it; callers are told.")] = "",
+    admin_url: AdminUrlOption = None,
+    token_file: TokenFileOption = None,
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
     """Refuse every operation of a session from now on.
 
     Whatever the chain says; the session need not be known. A running gate is told and has it in force when
-    this returns. When none answers, the freeze is written to the ledger and takes effect when the gate
-    starts.
+    this returns, within a second. When none runs, the freeze is written to the ledger and takes effect when
+    the gate starts; when one holds the ledger and does not answer, nothing is frozen and the exit code is 1.
 
     \b
     Examples:
       sessiongate freeze 0xb0e670… --reason "key on a lost phone"
       sessiongate freeze 0xb0e670… --account 0x1111… --chain soneium
+      sessiongate freeze 0xb0e670… --admin-url http://gate:9090 --token-file /run/secrets/admin
     """
-    settings = load(config)
-    chain_id = chain_id_of(settings, chain)
     body = {"permissionId": print_bytes(permission_id), "note": reason, **_scope(account, chain)}
+    settings = None if admin_url is not None else load(config)
+    chain_id = None if settings is None else chain_id_of(settings, chain)
     try:
-        answer = AdminClient(settings).post("/freezes", body)
+        answer = _client(settings, admin_url, token_file).post("/freezes", body)
     except NoGateError as error:
+        if settings is None:
+            fail(_not_told(error, "frozen"), ExitCode.REFUSED)
         wanted = Freeze(permission_id=permission_id, account=account, chain_id=chain_id, since=time.time(), note=reason)
         path = ledger_path(settings)
-        put_freeze(path, wanted)
+        try:
+            put_freeze(path, wanted)
+        except GateHoldsError as held:
+            fail(_not_told(error, "frozen", held), ExitCode.REFUSED)
         deed = Deed(
             what="freeze",
             who=command_line(),
@@ -85,6 +100,8 @@ def unfreeze(
     account: AccountOption = None,
     chain: ChainOption = None,
     reason: Annotated[str, typer.Option("--reason", help="Why; goes on record.")] = "",
+    admin_url: AdminUrlOption = None,
+    token_file: TokenFileOption = None,
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
@@ -97,14 +114,20 @@ def unfreeze(
       sessiongate unfreeze 0xb0e670… --reason "phone found"
       sessiongate unfreeze 0xb0e670… --account 0x1111… --chain soneium
     """
-    settings = load(config)
+    settings = None if admin_url is not None else load(config)
     live: bool = True
     warnings: Sequence[str | None] = ()
     scope = _scope(account, chain) | ({"note": reason} if reason else {})
     try:
-        answer = AdminClient(settings).delete(f"/freezes/{print_bytes(permission_id)}", scope)
+        answer = _client(settings, admin_url, token_file).delete(f"/freezes/{print_bytes(permission_id)}", scope)
     except NoGateError as error:
-        if not _drop_from_ledger(settings, permission_id, account, chain):
+        if settings is None:
+            fail(_not_told(error, "unfrozen"), ExitCode.REFUSED)
+        try:
+            dropped = _drop_from_ledger(settings, permission_id, account, chain)
+        except GateHoldsError as held:
+            fail(_not_told(error, "unfrozen", held), ExitCode.REFUSED)
+        if not dropped:
             fail(f"{error}; and there is no such freeze in the ledger", ExitCode.REFUSED)
         deed = Deed(
             what="unfreeze",
@@ -120,6 +143,27 @@ def unfreeze(
         if answer.error is not None:
             fail(f"the gate refuses: {answer.error}", ExitCode.REFUSED)
     _report("unfrozen", permission_id, as_json=as_json, live=live, warnings=warnings)
+
+
+def _client(settings: Config | None, admin_url: str | None, token_file: Path | None) -> AdminClient:
+    if settings is not None:
+        return AdminClient.of(settings, seconds=SOON)
+    try:
+        token = None if token_file is None else token_file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        fail(f"the token file cannot be read: {error}")
+    try:
+        return AdminClient.at(admin_url or "", token, seconds=SOON)
+    except ValueError as error:
+        fail(f"--admin-url: {error}")
+
+
+def _not_told(error: NoGateError, done: str, held: GateHoldsError | None = None) -> str:
+    """What happened, where a gate was not heard to take it."""
+    holder = "" if held is None else f"; {held}: it is running on this ledger"
+    if error.asked:
+        return f"{error}{holder}; whether the session is {done} is not known: ask again"
+    return f"{error}{holder}; nothing was {done}"
 
 
 def _drop_from_ledger(settings: Config, permission_id: Hash32, account: Address | None, chain: str | None) -> int:

@@ -99,7 +99,7 @@ def release(
     settings = load(config)
     try:
         name = parse_hash(user_op_hash, "HASH")
-        answer = AdminClient(settings).post(f"/operations/{print_bytes(name)}/release", {"note": reason})
+        answer = AdminClient.of(settings).post(f"/operations/{print_bytes(name)}/release", {"note": reason})
     except (InvalidParams, NoGateError) as error:
         fail(str(error))
     if answer.error is not None:

@@ -9,8 +9,9 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from proxy.cli.options import fail
+from proxy.edge.storage.holding import hold
 from proxy.edge.storage.store import Store
-from proxy.errors import StateUnavailable
+from proxy.errors import SessiongateError, StateUnavailable
 from proxy.session.freezes import Freeze, Freezes
 from proxy.userop.primitives import Address, Hash32
 
@@ -27,15 +28,33 @@ def opened(path: Path) -> Iterator[Store]:
         fail(f"the ledger at {path} cannot be used: {error.what}")
 
 
+class GateHoldsError(SessiongateError):
+    """A gate is running on the ledger: what is written behind its back would not be in force."""
+
+
+@contextmanager
+def _in_its_stead(path: Path) -> Iterator[Store]:
+    """The store, held as a gate holds it, so that none starts meanwhile. Raises `GateHoldsError`."""
+    try:
+        held = hold(path)
+    except StateUnavailable as error:
+        raise GateHoldsError(error.what) from None
+    try:
+        with opened(path) as store:
+            yield store
+    finally:
+        held.close()
+
+
 def put_freeze(path: Path, freeze: Freeze) -> None:
-    """Keep a freeze for the next start of the gate."""
-    with opened(path) as store:
+    """Keep a freeze for the next start of the gate. Raises `GateHoldsError`."""
+    with _in_its_stead(path) as store:
         asyncio.run(store.save_freeze(freeze))
 
 
 def drop_freezes(path: Path, permission_id: Hash32, *, account: Address | None, chain_id: int | None) -> int:
-    """Drop the freezes that the running gate would lift; how many there were."""
-    with opened(path) as store:
+    """Drop the freezes that the running gate would lift; how many there were. Raises `GateHoldsError`."""
+    with _in_its_stead(path) as store:
         standing = Freezes()
         for freeze in store.freezes():
             standing.put(freeze)

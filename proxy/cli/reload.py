@@ -31,7 +31,7 @@ def reload_settings(
       sessiongate reload --reason "new key for the trading dapp"
       sessiongate reload --config /etc/sessiongate/sessiongate.yaml --json
     """
-    client = AdminClient(load(config))
+    client = AdminClient.of(load(config))
     try:
         answer = client.post("/settings/reload", {"note": reason} if reason else {})
     except NoGateError as error:

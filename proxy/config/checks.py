@@ -68,6 +68,12 @@ def _check_listeners(document: Document, config: Config) -> None:
             f"admin_listen {config.admin_listen} is reachable from other machines without a token",
             "add admin_token: ${SESSIONGATE_ADMIN_TOKEN}, or listen on 127.0.0.1",
         )
+    if config.admin_read_token is not None and config.admin_read_token == config.admin_token:
+        document.fault(
+            document.place_of(("admin_read_token",)),
+            "admin_read_token is admin_token: who may read may change everything",
+            "give them different values",
+        )
 
 
 def _check_chains(document: Document, config: Config) -> None:

@@ -145,6 +145,17 @@ def read_listen(value: object) -> Listen:
     return Listen(host.strip("[]"), int(port))
 
 
+_HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*\Z")
+
+
+def read_host_name(value: object) -> str:
+    """A host name in lower case, without a port: `gate.internal.example`."""
+    text = value if isinstance(value, str) else kind_of(value)
+    if len(text) > 253 or _HOST_NAME.match(text) is None:
+        raise fault(f"{shorten(text)} is no host name", "write it in lower case and without a port: gate.example")
+    return text
+
+
 def read_network(value: object) -> IPv4Network | IPv6Network:
     """A network, or one address: `10.0.0.0/8`, `fd00::/8`, `127.0.0.1`."""
     text = value if isinstance(value, str) else kind_of(value)
@@ -187,5 +198,6 @@ NodesText = Annotated[NodeEndpoints, BeforeValidator(read_nodes)]
 EndpointText = Annotated[Endpoint, BeforeValidator(read_endpoint)]
 Origin = Annotated[str, BeforeValidator(read_origin)]
 NetworkText = Annotated[IPv4Network | IPv6Network, BeforeValidator(read_network)]
+HostName = Annotated[str, BeforeValidator(read_host_name)]
 ListenText = Annotated[Listen, BeforeValidator(read_listen)]
 LedgerText = Annotated[LedgerPlace, BeforeValidator(read_ledger)]

@@ -17,6 +17,7 @@ from proxy.config.base import Settings
 from proxy.config.clients import Client, Cors
 from proxy.config.endpoints import (
     EndpointText,
+    HostName,
     LedgerPlace,
     LedgerText,
     Listen,
@@ -327,6 +328,13 @@ def _read_rule_pattern(value: object) -> object:
 RulePatternText = Annotated[str, BeforeValidator(_read_rule_pattern)]
 
 
+class AdminOpen(StrEnum):
+    """What the admin listener shows without a token."""
+
+    METRICS = "metrics"
+    HEALTH = "health"
+
+
 class Tls(Settings):
     """A certificate with its chain, and its key, both PEM; taken anew when the files change."""
 
@@ -339,7 +347,10 @@ class Config(Settings):
 
     listen: ListenText = Listen("127.0.0.1", 8080)
     admin_listen: ListenText = Listen("127.0.0.1", 9090)
-    admin_token: SecretStr | None = Field(None, min_length=16)  # required beyond this machine
+    admin_token: SecretStr | None = Field(None, min_length=16)  # reads and changes; required beyond this machine
+    admin_read_token: SecretStr | None = Field(None, min_length=16)  # reads only
+    admin_hosts: tuple[HostName, ...] = ()  # names with a dot that the admin listener answers to
+    admin_open: tuple[AdminOpen, ...] = (AdminOpen.METRICS, AdminOpen.HEALTH)  # shown without a token
     tls: Tls | None = None  # for listen
     admin_tls: Tls | None = None  # for admin_listen
     transport: HttpTransport = HttpTransport.LEAN

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import socket
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from proxy.edge.audit.verify import verify_trail
+from proxy.edge.storage.holding import hold
 from proxy.edge.storage.store import Store
 from proxy.session.freezes import Freeze
 from proxy.userop.primitives import Address, Hash32
-from tests.cli.conftest import Run
+from tests.cli.conftest import TOKEN, Run, write_settings
 from tests.edge.audit.trails import record, writing
 from tests.edge.builders import FakeBackend, decision
 
@@ -127,3 +129,49 @@ def test_a_freeze_that_cannot_be_put_on_record_says_so_and_is_there_all_the_same
     assert result.exit_code == 0
     assert "this is not on record: the audit trail" in result.stderr
     assert len(freezes_in(ledger)) == 1
+
+
+def test_a_gate_that_holds_the_ledger_and_does_not_answer_was_not_told(run: Run, ledger: Path) -> None:
+    held = hold(ledger)
+    try:
+        for command in ("freeze", "unfreeze"):
+            result = run(command, ID)
+            assert result.exit_code == 1
+            assert "another gate holds it: it is running on this ledger" in result.stderr
+            assert f"nothing was {'frozen' if command == 'freeze' else 'unfrozen'}" in result.stderr
+    finally:
+        held.close()
+    assert freezes_in(ledger) == []
+
+
+def test_a_gate_that_takes_the_question_and_says_nothing_is_told_apart_within_a_second(
+    run: Run, ledger: Path, tmp_path: Path
+) -> None:
+    held = hold(ledger)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        write_settings(tmp_path, port=silent.getsockname()[1])
+        result = run("freeze", ID)
+    held.close()
+    assert result.exit_code == 1
+    assert "within 0.9 s" in result.stderr
+    assert "whether the session is frozen is not known" in result.stderr
+    assert freezes_in(ledger) == []
+
+
+def test_address_and_token_are_all_it_takes(run: Run, gate: FakeBackend, tmp_path: Path) -> None:
+    url = next(line for line in (tmp_path / "sessiongate.yaml").read_text().splitlines() if "admin_listen" in line)
+    (tmp_path / "sessiongate.yaml").unlink()
+    (tmp_path / "token").write_text(f"{TOKEN}\n")
+    reach = ("--admin-url", f"http://{url.removeprefix('admin_listen: ')}", "--token-file", "token")
+    assert run("freeze", ID, "--reason", "lost phone", *reach).exit_code == 0
+    assert [freeze.note for freeze in gate.freezes] == ["lost phone"]
+    assert run("unfreeze", ID, *reach).exit_code == 0
+    assert gate.freezes == []
+
+
+def test_nobody_at_the_address_is_a_failure(run: Run, ledger: Path) -> None:
+    result = run("freeze", ID, "--admin-url", "http://127.0.0.1:1")
+    assert (result.exit_code, freezes_in(ledger)) == (1, [])
+    assert "nothing was frozen" in result.stderr
+    for url in ("127.0.0.1:9090", "ftp://gate", "http://gate/path?x"):
+        assert run("freeze", ID, "--admin-url", url).exit_code == 2

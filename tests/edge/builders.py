@@ -149,6 +149,9 @@ class FakeBackend:
     async def list_rules(self) -> Mapping[str, object]:
         return RULES
 
+    async def release(self, user_op_hash: Hash32, note: str) -> bool:
+        return False
+
     async def reload_settings(self, who: str, why: str) -> Mapping[str, object]:
         self.told.append((who, why))
         return self.settings

@@ -169,7 +169,7 @@ def list_allowances(config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOptio
 
 def _asked(config: ConfigOption, ask: Callable[[AdminClient], AdminAnswer]) -> AdminAnswer:
     try:
-        answer = ask(AdminClient(load(config)))
+        answer = ask(AdminClient.of(load(config)))
     except NoGateError as error:
         fail(str(error))
     if answer.error is not None:

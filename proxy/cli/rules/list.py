@@ -26,7 +26,7 @@ def list_rules(config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption = F
       sessiongate rules list --json
     """
     try:
-        answer = AdminClient(load(config)).get("/rules")
+        answer = AdminClient.of(load(config)).get("/rules")
     except NoGateError as error:
         fail(str(error))
     if answer.error is not None:

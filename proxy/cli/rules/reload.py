@@ -25,7 +25,7 @@ def reload_rules(config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption =
       sessiongate rules reload --config /etc/sessiongate/sessiongate.yaml --json
     """
     try:
-        answer = AdminClient(load(config)).post("/rules/reload", {})
+        answer = AdminClient.of(load(config)).post("/rules/reload", {})
     except NoGateError as error:
         fail(str(error))
     body: Mapping[str, Any] = answer.body

@@ -17,6 +17,7 @@
     GET  /audit                       ?since= &until= &chain= &client= &account= &permissionId= &userOpHash=
                                       &decisionId= &verdict= &code= &rule= &asked= &after= &before= &limit=
                                       &show= &format=
+    GET  /openapi.json                this list for programs (OpenAPI 3.1)
 
 Answers are JSON, errors `{"error": text}`. It listens apart from the RPC: dapps never reach it.
 """
@@ -35,7 +36,8 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from proxy.edge.admin.audit_page import read_page
-from proxy.edge.admin.guard import READING, AdminAccess, refuse
+from proxy.edge.admin.guard import CHANGE_NOTHING, READING, AdminAccess, refuse
+from proxy.edge.admin.openapi import OPENAPI
 from proxy.edge.admin.query import (
     FreezeRequest,
     Query,
@@ -48,6 +50,7 @@ from proxy.edge.admin.query import (
 )
 from proxy.edge.audit.reading import Trail
 from proxy.edge.http.http_log import HTTP_LOG
+from proxy.edge.http.quiet_aiohttp import SERVER_NAME, QuietAppRunner
 from proxy.edge.telemetry.metrics import Metrics
 from proxy.errors import RpcError, StateUnavailable
 from proxy.ports import Deed
@@ -57,8 +60,8 @@ READINESS_SECONDS: Final = 5.0
 """A check that takes longer counts as failed."""
 
 _LARGEST_BODY: Final = 1_048_576
+_CONNECTIONS: Final = 64
 
-_CHANGE_NOTHING: Final = frozenset({"/explain"})
 _RECORDED: Final = frozenset({"/settings/reload"})
 """What is put on record by whoever does it."""
 
@@ -154,7 +157,7 @@ class AdminServer:
 
     async def start(self, host: str, port: int, ssl: SSLContext | None = None) -> int:
         """Listen; the port listened on. Raises `OSError` when it is taken."""
-        self._runner = web.AppRunner(self.application(), access_log=None, logger=HTTP_LOG)
+        self._runner = QuietAppRunner(self.application(), connections=_CONNECTIONS)
         await self._runner.setup()
         await web.TCPSite(self._runner, host, port, ssl_context=ssl).start()
         bound: int = self._runner.addresses[0][1]
@@ -191,6 +194,7 @@ class AdminServer:
                 web.post("/rules/reload", self._reload_rules),
                 web.post("/settings/reload", self._reload_settings),
                 web.get("/audit", self._list_audit),
+                web.get("/openapi.json", self._show_openapi),
                 *self._more,
             ]
         )
@@ -201,13 +205,14 @@ class AdminServer:
         refusal = refuse(request, self._access)
         response = error_as_json(refusal.status, refusal.why) if refusal else await handler(request)
         response.headers["cache-control"] = "no-store"
+        response.headers["server"] = SERVER_NAME
         response.headers["x-content-type-options"] = "nosniff"
         return response
 
     @web.middleware
     async def _written_down(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Every change goes on record, with who asked for it and what came of it; so does one that failed."""
-        if request.method in READING or request.path in _CHANGE_NOTHING | _RECORDED:
+        if request.method in READING or request.path in CHANGE_NOTHING | _RECORDED:
             return await handler(request)
         response = await handler(request)
         told = request.get(DEED) or AdminChange("admin_write")
@@ -232,6 +237,9 @@ class AdminServer:
         self._metrics.refresh()
         body = await asyncio.to_thread(self._metrics.render)
         return web.Response(body=body, headers={"content-type": CONTENT_TYPE_LATEST})
+
+    async def _show_openapi(self, _request: web.Request) -> web.Response:
+        return web.Response(body=OPENAPI, content_type="application/json")
 
     async def _show_health(self, _request: web.Request) -> web.Response:
         return as_json({"alive": True})
@@ -329,6 +337,9 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
         return error_as_json(503, f"not available: {error.what}")
     except web.HTTPException as error:
         return error_as_json(error.status, error.reason)
+    except Exception:  # a fault of ours: nothing of it is told
+        HTTP_LOG.exception("a request to the admin listener failed")
+        return error_as_json(500, "a fault of the gate's own; it is in its log")
 
 
 def _permission_id(request: web.Request) -> Hash32:

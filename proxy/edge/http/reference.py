@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from ssl import SSLContext
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from proxy.edge.http.http_log import HTTP_LOG
 from proxy.edge.http.listener import ListenerSettings
 from proxy.edge.http.messages import HttpAnswer, HttpRequest
+from proxy.edge.http.quiet_aiohttp import SERVER_NAME, QuietServer
 from proxy.edge.http.service import InboundCall, Service
 from proxy.edge.http.websocket import WebSockets, wants_websocket
 from proxy.errors import InvalidRequest
@@ -24,7 +25,7 @@ class AiohttpListener:
         self._websockets = WebSockets(service, settings)
         self._limit = service.settings.limits.max_bytes
         # the low-level server: no router, no middlewares, and no access log that would see keys in URLs
-        server = web.Server(
+        plain = web.Server(
             self._handle,
             access_log=None,
             logger=HTTP_LOG,
@@ -32,6 +33,7 @@ class AiohttpListener:
             keepalive_timeout=settings.keepalive_seconds,
             lingering_time=settings.linger_seconds,
         )
+        server = QuietServer.like(plain, settings.connections)
         self._runner = web.ServerRunner(server, shutdown_timeout=settings.shutdown_seconds)
 
     async def start(self, host: str, port: int, ssl: SSLContext | None = None) -> int:
@@ -100,6 +102,7 @@ class AiohttpListener:
 
     def _respond(self, request: web.BaseRequest, answer: HttpAnswer) -> web.Response:
         response = web.Response(status=answer.status, body=answer.body or None, headers=answer.headers)
+        response.headers[hdrs.SERVER] = SERVER_NAME
         if not request.content.is_eof():
             # the rest of the body is not waited for; the next request needs a new connection
             response.force_close()

@@ -1,0 +1,79 @@
+"""aiohttp's server, told to say less and to hold less: broken requests are quoted to nobody, no version is named, and
+there are only so many connections; one that is asking nothing makes room for a newcomer."""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+from typing import Final
+
+from aiohttp import hdrs, web
+
+from proxy.edge.http.http_log import HTTP_LOG
+
+SERVER_NAME: Final = "sessiongate"
+
+
+class QuietServer(web.Server):
+    """Makes the handlers of connections, at most so many."""
+
+    most: int = 0
+
+    @classmethod
+    def like(cls, server: web.Server, most: int) -> QuietServer:
+        """A quiet one with the same handler."""
+        quiet = cls(
+            server.request_handler, request_factory=server.request_factory, **server._kwargs
+        )  # there is no other way to them
+        quiet.most = most
+        return quiet
+
+    def __call__(self) -> web.RequestHandler:
+        return _QuietHandler(self, loop=self._loop, **self._kwargs)
+
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        super().connection_made(handler, transport)
+        if len(self._connections) <= self.most:
+            return
+        # the oldest that asks nothing; where all are busy, the newcomer
+        silent = (each for each in self._connections if isinstance(each, _QuietHandler) and not each.is_busy)
+        leaving = next((each for each in silent if each is not handler), handler)
+        self._connections.pop(leaving, None)
+        leaving.force_close()
+
+
+class _QuietHandler(web.RequestHandler):
+    @property
+    def is_busy(self) -> bool:
+        """Whether a request of it is being answered."""
+        return self._current_request is not None
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = HTTPStatus.INTERNAL_SERVER_ERROR,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002  # quotes what was sent
+    ) -> web.StreamResponse:
+        """An error of the request itself, or a fault of ours. What was sent may hold a key."""
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            HTTP_LOG.error("a request failed", exc_info=exc)
+        else:
+            HTTP_LOG.info("broken HTTP")
+        if request.writer.output_size > 0:
+            raise ConnectionError("an answer was begun")
+        response = web.Response(status=status, text=f"{HTTPStatus(status).phrase.lower()}\n")
+        response.headers[hdrs.SERVER] = SERVER_NAME
+        response.force_close()
+        return response
+
+
+class QuietAppRunner(web.AppRunner):
+    """Runs an application on a quiet server."""
+
+    def __init__(self, application: web.Application, *, connections: int) -> None:
+        super().__init__(application, access_log=None, logger=HTTP_LOG)
+        self._most = connections
+
+    async def _make_server(self) -> web.Server:
+        return QuietServer.like(await super()._make_server(), self._most)
