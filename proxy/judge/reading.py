@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from proxy.judge.facts import MOST_ARGUMENTS, CallFacts, Facts, GrantFacts, MoveFacts
-from proxy.session.lint import Finding, lint, lint_addition, lint_enable
+from proxy.session.lint import Finding, lint, lint_addition, lint_enable, lint_grant
 from proxy.session.lint.grant import Grant, configs_of
 from proxy.session.lint.reading import read_session
 from proxy.session.policies.time_frame import TimeFrame
@@ -187,22 +187,22 @@ def _grants(operation: DecodedOperation, now: int) -> Iterator[GrantFacts]:
                     policies=tuple(dict.fromkeys(each.policy for each in _policies_added(act))),
                 )
             case DeclaredGrant():
-                yield _declared(act)
+                yield _declared(act, now)
             case EmissaryConfigSet(module, holder, enable):
                 yield _enabled(enable, SessionMode.ENABLE, module, holder, now=now, how="call")
             case _:
                 pass
 
 
-def _declared(grant: DeclaredGrant) -> GrantFacts:
-    """At a module that the settings declare there are no policies to review: what it told is all there is."""
+def _declared(grant: DeclaredGrant, now: int) -> GrantFacts:
+    """At a module that the settings declare there are no policies: what it is told is all there is."""
     ends = [min(call.terms.valid_until, grant.terms.valid_until) for call in grant.calls]
     last = max(ends, default=FOREVER)
     return GrantFacts(
         permission_id=grant.permission_id,
         module=grant.module,
         how="call",
-        findings=(),
+        findings=_ids(lint_grant(grant, now=now)),
         valid_until=None if last >= FOREVER else last,
         targets=tuple(dict.fromkeys(call.target for call in grant.calls)),
         policies=(),

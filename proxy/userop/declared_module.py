@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from proxy.errors import Undecodable
 from proxy.userop.acts import SessionsCleared, Unreadable
-from proxy.userop.budget import GRANT, Budget
+from proxy.userop.budget import GRANT, ITEM, Budget
 from proxy.userop.declared_acts import FOREVER, DeclaredGrant, DeclaredRevocation, GrantedCall, GrantedTerms
 from proxy.userop.execution import Call
 from proxy.userop.key_forms import MESSAGE_KEY, key_that_signed
@@ -104,7 +104,7 @@ class DeclaredModule:
             once, items = word.plan.read_arguments(call.data[4:], "callData", budget)
             told = list(self._news(word, once, items, caller))
             if budget is not None:
-                budget.draw(GRANT * sum(isinstance(each, DeclaredGrant) for each in told))
+                budget.draw(sum(GRANT + ITEM * len(each.calls) for each in told if isinstance(each, DeclaredGrant)))
         except Undecodable as problem:
             return (Unreadable(self.address, call.selector, str(problem)),)
         # whether somebody may end all sessions of another is not known

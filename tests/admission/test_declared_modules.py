@@ -146,6 +146,8 @@ async def test_a_grant_by_call_is_pending_until_it_is_mined() -> None:
     assert judgement.operation is not None
     made = changes_of(judgement.operation, there.terms.session_modules)
     assert [type(change) for change in made.on_success] == [DeclaredGrant, DeclaredGrant]
+    facts = [(each.permission_id, each.targets, "no_expiry" in each.findings) for each in judgement.facts.grants]
+    assert facts == [(key_id(SESSION_KEY), (TOKEN,), True), (ID, (TOKEN,), True)]
     there.registry.expect(made, float(NOW))
     for use in (using(), using_named()):
         reason = await there.refusal(use)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from proxy.session.addresses import MODULE_KINDS, SMART_SESSION, ModuleKind, name_of_policy
+from proxy.session.granted import is_granted
 from proxy.session.lint.enabling import review_enabling, review_listing
 from proxy.session.lint.findings import (
     DEFAULT_THRESHOLDS,
@@ -27,6 +28,7 @@ from proxy.session.lint.findings import (
     finding,
 )
 from proxy.session.lint.grant import Grant
+from proxy.session.lint.granted import review_grant, review_granted
 from proxy.session.lint.limits import review_limits
 from proxy.session.lint.reading import Addition, read_addition, read_session, read_state
 from proxy.session.lint.scope import review_scope
@@ -35,6 +37,7 @@ from proxy.session.lint.tokens import review_tokens
 from proxy.session.lint.usable import review_usable
 from proxy.session.state import SessionState
 from proxy.session.transitions import PUBLISHED, Contracts
+from proxy.userop.declared_acts import DeclaredGrant
 from proxy.userop.emissary_abi import EMISSARY, EmissaryEnable
 from proxy.userop.primitives import Address
 from proxy.userop.session_data import EnableSession, PolicyData, SessionData
@@ -55,6 +58,7 @@ __all__ = [
     "lint",
     "lint_addition",
     "lint_enable",
+    "lint_grant",
     "lint_state",
 ]
 
@@ -117,7 +121,14 @@ def lint_state(
     contracts: Contracts = PUBLISHED,
 ) -> tuple[Finding, ...]:
     """Review a session as the chain is known to store it; what is not known of it is told."""
+    if is_granted(state):
+        return _sorted(review_granted(state, now, thresholds))
     return _sorted([*_review(read_state(state, contracts), now, thresholds), *_unknown_of(state)])
+
+
+def lint_grant(grant: DeclaredGrant, *, now: int, thresholds: Thresholds = DEFAULT_THRESHOLDS) -> tuple[Finding, ...]:
+    """Review what a declared module is told to grant."""
+    return _sorted(review_grant(grant, now, thresholds))
 
 
 def lint_addition(

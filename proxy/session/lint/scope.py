@@ -20,7 +20,7 @@ from proxy.userop.execution import EXECUTE
 from proxy.userop.primitives import print_checksummed
 
 _NARROWING: Final = (*RULE_POLICIES, ContractWhitelistPolicy.name, ERC20SpendingLimitPolicy.name)
-_ADMINISTRATION: Final = {EXECUTE: "execute(bytes32,bytes)"} | {
+ADMINISTRATION: Final = {EXECUTE: "execute(bytes32,bytes)"} | {
     selector(signature): signature
     for signature in (
         "installModule(uint256,address,bytes)",
@@ -35,6 +35,7 @@ _ADMINISTRATION: Final = {EXECUTE: "execute(bytes32,bytes)"} | {
         "grantRole(bytes32,address)",
     )
 }
+"""Functions that change who may act for a contract, or run anything."""
 
 
 def review_scope(grant: Grant, thresholds: Thresholds) -> Iterator[Finding]:
@@ -78,11 +79,11 @@ def _targets(grant: Grant, action: ReadAction) -> Iterator[Finding]:
             "the target is the account itself: its modules, its owner and its code are at the key's mercy",
             "take the action out; the owner administers the account",
         )
-    elif action.selector in _ADMINISTRATION:
+    elif action.selector in ADMINISTRATION:
         yield finding(
             "administration_function",
             where,
-            f"{_ADMINISTRATION[action.selector]} of {print_checksummed(target)} changes who acts for a contract",
+            f"{ADMINISTRATION[action.selector]} of {print_checksummed(target)} changes who acts for a contract",
             "leave administration to the owner",
         )
     if target in ENTRY_POINT_BY_ADDRESS:
