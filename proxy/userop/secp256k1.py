@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from coincurve import PublicKey
-
+from proxy.session.signers.libsecp256k1 import recover_point
 from proxy.userop.primitives import ZERO_ADDRESS, Address, Hash32, keccak256
 
 HALF_ORDER: Final = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
@@ -24,11 +23,8 @@ def recover(digest: bytes, signature: bytes) -> Address:
     v = signature[64]
     if v not in (27, 28):
         return ZERO_ADDRESS
-    try:
-        key = PublicKey.from_signature_and_message(signature[:64] + bytes((v - 27,)), digest, hasher=None)
-    except ValueError:
-        return ZERO_ADDRESS
-    return Address(keccak256(key.format(compressed=False)[1:])[12:])
+    point = recover_point(digest, signature[:64], v - 27)
+    return ZERO_ADDRESS if point is None else Address(keccak256(point[1:])[12:])
 
 
 def expand_compact(signature: bytes) -> bytes:

@@ -22,13 +22,14 @@ _OWNERS: Final = abi.tuple_of(abi.UINT256, abi.list_of(abi.ADDRESS))
 
 
 @lru_cache(maxsize=4096)
-def _owners(init_data: bytes) -> tuple[int, tuple[Address, ...]] | None:
-    """threshold and owners of abi.encode(uint256, address[]); `None` when it does not decode."""
+def _owners(init_data: bytes) -> tuple[int, tuple[Address, ...], bool] | None:
+    """threshold and owners of abi.encode(uint256, address[]), and whether they ascend; `None` when it does not
+    decode."""
     try:
         threshold, owners = abi.decode(_OWNERS, init_data, "sessionValidatorInitData")
     except Undecodable:
         return None
-    return threshold, owners
+    return threshold, owners, all(owners[index] < owners[index + 1] for index in range(len(owners) - 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +70,7 @@ def check_ownable(form: OwnableForm, init_data: bytes, digest: Hash32, signature
     configured = _owners(init_data)
     if configured is None:
         return BAD_INIT_DATA
-    threshold, owners = configured
-    ascending = all(owners[index] < owners[index + 1] for index in range(len(owners) - 1))
+    threshold, owners, ascending = configured
     if threshold == 0 or not ascending:
         return INVALID
     if len(signature) < threshold * SIGNATURE:
