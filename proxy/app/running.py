@@ -204,7 +204,7 @@ def _open_books(config: Config, stack: AsyncExitStack) -> _Kept:
     stack.callback(held.close)
     # a ledger in memory does not outlive the process: no power cut need be waited for
     synchronous = Synchronous.NORMAL if config.ledger.path is None else Synchronous(config.ledger_synchronous)
-    store = Store(path, synchronous=synchronous)
+    store = Store(path, synchronous=synchronous, held=True)
     stack.callback(store.close)
     metrics = metrics_of(config)
     run_in_background(watch_file(metrics, held, store), stack)

@@ -212,7 +212,11 @@ def _unreadable(name: str, records: Callable[[], Iterable[object]]) -> list[str]
 
 
 def _files(path: Path) -> list[Path]:
-    return [each for each in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))) if each.exists()]
+    return [
+        each
+        for each in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm", "-daybook")))
+        if each.exists()
+    ]
 
 
 def _counts(path: Path) -> dict[str, int]:

@@ -3,6 +3,10 @@
 While one transaction is being made durable the next one gathers, so that the cost of durability is shared by all
 who wait for it, and nobody waits longer for company.
 
+Where no power cut is waited for, what a turn of the loop writes is on disk in one append to the daybook (`daybook`),
+and is entered into the database some moments later, many turns at a time and in the loop's own thread, as long as
+nothing makes that wait (`prompt_commit`). Whatever would have to wait is the writing thread's.
+
 What is `owed` when the file cannot be written goes before whatever is written next, in the same transaction. So rows
 that hold a sum never reach the disk without the records of all that went into it, and a process that dies meanwhile
 leaves what it would have left a moment earlier.
@@ -16,21 +20,28 @@ import sqlite3
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from queue import SimpleQueue
 from threading import Thread
 from typing import Final
 
 from proxy.errors import StateUnavailable
-
-Statement = tuple[str, Sequence[object]]
-Count = Callable[[sqlite3.Connection], Callable[[], None]]
+from proxy.ledger.daybook import Daybook, DayRecord, entered, first_chunk
+from proxy.ledger.prompt_commit import MOST_STATEMENTS, Count, PromptCommit, Statement, fold, transact
 
 _LOG: Final = logging.getLogger(__name__)
 _MOST_JOBS_A_COMMIT: Final = 256
 _MOST_PATIENT_A_COMMIT: Final = 2
 """Few, so that nobody waits long for them."""
 _FRESH_SECONDS: Final = 10.0
+_ENTER_SECONDS: Final = 0.1
+_MOST_BACKLOG: Final = 10_000
+"""Turns of the loop that are noted down and not entered: more of them, and the disk is waited for."""
+_MOST_BYTES: Final = 16 * 1024 * 1024
+"""Of the daybook; then it is begun anew as soon as all of it is entered."""
+_NOTHING: Final = ("SELECT 1", ())
 _WORDS: Final = {
     sqlite3.SQLITE_BUSY: "it is locked by another process",
     sqlite3.SQLITE_LOCKED: "it is locked by another process",
@@ -60,20 +71,37 @@ class _Job:
     probe: bool = False
     owed: bool = False
     patient: bool = False
+    plain: bool = False  # for the thread, whatever else there is
+    noted: bool = False  # in the daybook
 
 
 class GroupCommit:
     """The one writer of a database. `connection` must not be in a transaction, nor be used by anybody else.
 
     `count` is called in each transaction before it is committed, and what it returns afterwards. As long as `displaced`
-    says why the file is not where it should be, only what is owed is written.
+    says why the file is not where it should be, only what is owed is written. With a `prompt` writer and a `daybook`
+    what is written waits for neither lock nor thread.
     """
 
-    def __init__(self, connection: sqlite3.Connection, count: Count | None = None) -> None:
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        count: Count | None = None,
+        *,
+        prompt: PromptCommit | None = None,
+        daybook: Daybook | None = None,
+    ) -> None:
         self.displaced: str | None = None
         self._connection = connection
         self._count = count
-        self._jobs: SimpleQueue[Sequence[_Job] | None] = SimpleQueue()
+        self._prompt = prompt
+        self._daybook = daybook
+        self._backlog: list[DayRecord] = []  # noted down, not entered
+        self._entering: asyncio.Handle | None = None  # on the loop whose turn it is
+        self._jobs: SimpleQueue[Sequence[_Job] | Callable[[], None] | None] = SimpleQueue()
+        # how many jobs, and how many of them that are not noted down: two counts of the loop's, two of the thread's
+        self._handed, self._handed_plain = 0, 0
+        self._finished, self._finished_plain = 0, 0
         self._turn: list[_Job] = []  # what this turn of the loop writes
         self._loop: asyncio.AbstractEventLoop | None = None  # whose turn it is
         self._closed = False
@@ -85,14 +113,33 @@ class GroupCommit:
     def close(self) -> None:
         """Write what was handed over and close the connection. Blocks until that is done."""
         if not self._closed:
-            self._closed = True
             self._hand_over()
+            self._closed = True
+            self._give_backlog()
             self._jobs.put(None)
             self._thread.join()
+            if self._daybook is not None:
+                self._close_daybook(self._daybook)
             self._connection.close()
+            if self._prompt is not None:
+                self._prompt.close()
+
+    def _close_daybook(self, daybook: Daybook) -> None:
+        """What could not be entered stays in it, for the next start."""
+        if not self._owed:
+            with suppress(sqlite3.Error, OSError):
+                transact(self._connection, [entered(daybook.last, is_open=False)], self._count)
+                daybook.begin_anew()
+        daybook.close()
 
     async def write(
-        self, statements: Sequence[Statement], *, probe: bool = False, owed: bool = False, patient: bool = False
+        self,
+        statements: Sequence[Statement],
+        *,
+        probe: bool = False,
+        owed: bool = False,
+        patient: bool = False,
+        long: bool = False,
     ) -> None:
         """Returns when the statements, all or none, are committed. Raises `StateUnavailable`.
 
@@ -100,7 +147,7 @@ class GroupCommit:
         the file cannot be written now, and no later than anything else; its caller hears of the failure all the same.
 
         What is `patient` has a lane of its own, of which little is written at a time: what is not never waits for
-        more than that. Order is kept within a lane.
+        more than that. Order is kept within a lane. What takes `long` is no work for the loop.
 
         A caller who stops waiting does not stop the write.
         """
@@ -112,7 +159,7 @@ class GroupCommit:
             raise StateUnavailable(f"the ledger is not where it was: {self.displaced}", fact="ledger")
         loop = asyncio.get_running_loop()
         done = loop.create_future()
-        self._add(_Job(statements, loop, done, probe, owed, patient), loop)
+        self._add(_Job(statements, loop, done, probe, owed, patient, plain=probe or long), loop)
         await done
 
     def post(self, statements: Sequence[Statement], *, patient: bool = False) -> None:
@@ -126,15 +173,110 @@ class GroupCommit:
 
     def _add(self, job: _Job, loop: asyncio.AbstractEventLoop) -> None:
         """Waking the thread costs the loop more than the rest of a write: all of one turn goes over at once."""
-        if not self._turn or self._loop is not loop:  # another loop may have ended before it handed over
-            self._loop = loop
+        if self._loop is not loop:  # another one may have ended before it handed over
+            self._loop, self._entering = loop, None
+            loop.call_soon(self._hand_over)
+        elif not self._turn:
             loop.call_soon(self._hand_over)
         self._turn.append(job)
 
     def _hand_over(self) -> None:
-        if self._turn:
-            self._jobs.put(self._turn)
-            self._turn = []
+        turn, self._turn = self._turn, []
+        if not turn:
+            return
+        if not self._note_down(turn):
+            self._give_backlog()
+            self._give(turn)
+
+    def _note_down(self, turn: Sequence[_Job]) -> bool:
+        """Whether it is on disk with that: not where something waits for the thread that is not noted down either."""
+        daybook = self._daybook
+        if daybook is None or self._closed or self._owed or self._handed_plain != self._finished_plain:
+            return False
+        if len(self._backlog) > _MOST_BACKLOG or any(job.plain for job in turn):
+            return False
+        record = daybook.write([job.statements for job in turn])
+        if record is None:
+            return False
+        self._backlog.append(record)
+        if self._failure is not None and any(job.done is not None for job in turn):
+            self._failure = None
+        _settle([job.done for job in turn if job.done is not None and job.loop is self._loop], None)
+        if elsewhere := [job for job in turn if job.loop is not self._loop]:
+            _end(elsewhere, None)
+        if self._entering is None and self._loop is not None:
+            self._entering = self._loop.call_later(_ENTER_SECONDS, self._enter)
+        return True
+
+    def _enter(self) -> None:
+        """Enter what fits into one piece of work; what is left in another turn of the loop."""
+        self._entering = None
+        prompt, daybook, loop = self._prompt, self._daybook, self._loop
+        if prompt is None or daybook is None or loop is None or self._closed or not self._backlog:
+            return
+        if self._handed != self._finished or self._owed:  # nothing overtakes what the thread has yet to write
+            self._entering = loop.call_later(_ENTER_SECONDS, self._enter)
+            return
+        statements, number, records = first_chunk(self._backlog, MOST_STATEMENTS)
+        if not prompt.commit([*statements, entered(number)], self._count):
+            self._give_backlog()
+            return
+        del self._backlog[:records]
+        if prompt.wants_fold(len(statements)):
+            self._jobs.put(partial(self._begin_fold, loop))
+        if self._backlog:
+            self._entering = loop.call_soon(self._enter)
+        elif daybook.size > _MOST_BYTES:
+            with suppress(OSError):
+                daybook.begin_anew()
+
+    async def settled(self) -> None:
+        """Returns when what was handed over before can be read in the database, as far as that can be written."""
+        self._hand_over()
+        while self._backlog and self._handed == self._finished and not self._owed:
+            self._enter()
+            await asyncio.sleep(0)
+        self._give_backlog()
+        if self._handed != self._finished:
+            loop = asyncio.get_running_loop()
+            done = loop.create_future()
+            self._give([_Job([_NOTHING], loop, done, noted=True)])
+            with suppress(StateUnavailable):
+                await done
+
+    def _give_backlog(self) -> None:
+        """The thread enters what is noted down: it may wait."""
+        backlog, self._backlog = self._backlog, []
+        if self._entering is not None:
+            self._entering.cancel()
+            self._entering = None
+        for record in backlog:
+            jobs = [_Job(statements, owed=True, noted=True) for statements in record.jobs]
+            self._give([*jobs, _Job([entered(record.number)], owed=True, noted=True)])
+
+    def _give(self, jobs: Sequence[_Job]) -> None:
+        self._handed += len(jobs)
+        self._handed_plain += sum(not job.noted for job in jobs)
+        self._jobs.put(jobs)
+
+    def _begin_fold(self, loop: asyncio.AbstractEventLoop) -> None:
+        """In the thread: the long part, while the loop goes on writing. The rest is done while it does not."""
+        with suppress(sqlite3.Error):
+            fold(self._connection)
+        with suppress(RuntimeError):  # the loop is closed: the log stays as it is
+            loop.call_soon_threadsafe(self._hand_over_fold)
+
+    def _hand_over_fold(self) -> None:
+        if not self._closed:
+            self._handed += 1
+            self._jobs.put(self._end_fold)
+
+    def _end_fold(self) -> None:
+        """In the thread: with the log empty the next commit begins it anew, and that waits for the disk."""
+        with suppress(sqlite3.Error):
+            fold(self._connection)
+            self._transact([])
+        self._finished += 1
 
     def check(self) -> None:
         """Raises `StateUnavailable` when the last write failed, a moment ago: on a full disk a small one may still
@@ -151,17 +293,24 @@ class GroupCommit:
                 jobs = self._jobs.get()
                 if jobs is None:
                     last = True
-                    continue
-                for job in jobs:
-                    (patient if job.patient else urgent).append(job)
-            if urgent:
-                self._commit(_taken(urgent, _MOST_JOBS_A_COMMIT))
-            if patient:
-                self._commit(_taken(patient, _MOST_PATIENT_A_COMMIT))
+                elif callable(jobs):
+                    jobs()
+                else:
+                    for job in jobs:
+                        (patient if job.patient else urgent).append(job)
+            self._commit_some(urgent, _MOST_JOBS_A_COMMIT)
+            self._commit_some(patient, _MOST_PATIENT_A_COMMIT)
             if last and not urgent and not patient:
                 break
         if self._owed:
             self._commit([])
+
+    def _commit_some(self, jobs: deque[_Job], most: int) -> None:
+        if jobs:
+            some = [jobs.popleft() for _ in range(min(most, len(jobs)))]
+            self._commit(some)
+            self._finished += len(some)
+            self._finished_plain += sum(not job.noted for job in some)
 
     def _commit(self, jobs: Sequence[_Job]) -> None:
         owed, self._owed = self._owed, []
@@ -186,23 +335,7 @@ class GroupCommit:
             _end(jobs, None)
 
     def _transact(self, statements: Sequence[Statement]) -> None:
-        connection = self._connection
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            for sql, values in statements:
-                connection.execute(sql, values)
-            done = None if self._count is None else self._count(connection)
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
-        if done is not None:
-            done()
-
-
-def _taken(jobs: deque[_Job], most: int) -> list[_Job]:
-    return [jobs.popleft() for _ in range(min(most, len(jobs)))]
+        transact(self._connection, statements, self._count)
 
 
 def _end(jobs: Sequence[_Job], error: Exception | None) -> None:

@@ -14,7 +14,7 @@ from proxy.errors import StateUnavailable
 from proxy.judge.counts import CountKey
 from proxy.judge.history import history_from_text, history_to_text
 from proxy.judge.windows import BucketRow, Mark, MarkRow
-from proxy.ledger.group_commit import Statement
+from proxy.ledger.prompt_commit import Statement
 from proxy.ledger.reservation import HistoryRow, RuleRows
 
 TABLES: Final = (

@@ -10,14 +10,15 @@ import sqlite3
 from collections.abc import Iterable
 from typing import Final
 
-from proxy.ledger.group_commit import Statement
 from proxy.ledger.operations import Ended
+from proxy.ledger.prompt_commit import Statement
 from proxy.session.counters import HoldName, SessionKey
 from proxy.session.use import SessionUse
 from proxy.userop.primitives import print_bytes
 
 _KEY: Final = """chain_id INTEGER NOT NULL, module BLOB NOT NULL, account BLOB NOT NULL, permission_id BLOB NOT NULL"""
 _NAMES: Final = "chain_id, module, account, permission_id"
+_COUNTED_COLUMNS: Final = "user_op_hash, claim, reverted, gas, gwei, wei, ended_at"
 
 TABLES: Final = (
     f"""CREATE TABLE session_uses (
@@ -34,12 +35,27 @@ TABLES: Final = (
 """Statements that make the tables, for the list of migrations. Wei are kept as gwei and a rest: a sum of them would not
 fit into 64 bits."""
 
+IN_ORDER: Final = (
+    """CREATE TABLE claims_counted (
+        id INTEGER NOT NULL PRIMARY KEY, user_op_hash BLOB NOT NULL, claim TEXT NOT NULL, reverted INTEGER NOT NULL,
+        gas INTEGER NOT NULL, gwei INTEGER NOT NULL, wei INTEGER NOT NULL, ended_at REAL NOT NULL
+    )""",
+    f"""INSERT INTO claims_counted ({_COUNTED_COLUMNS}) SELECT {_COUNTED_COLUMNS} FROM operations_counted
+        ORDER BY ended_at""",  # noqa: S608  # ours
+    "DROP TABLE operations_counted",
+    "ALTER TABLE claims_counted RENAME TO operations_counted",
+    "CREATE INDEX operations_counted_hash ON operations_counted (user_op_hash)",
+    "CREATE INDEX operations_counted_at ON operations_counted (ended_at)",
+)
+"""See `proxy.ledger.sqlite.IN_ORDER`."""
+
 _GWEI: Final = 10**9
 _COUNTED: Final = "SELECT 1 FROM operations_counted WHERE user_op_hash = ? AND claim = ?"
 _ADD: Final = f"""INSERT INTO session_uses SELECT ?, ?, ?, ?, 1, ?, ?, ?, ?, ? WHERE NOT EXISTS ({_COUNTED})
     ON CONFLICT DO UPDATE SET mined = mined + 1, reverted = reverted + excluded.reverted, gas = gas + excluded.gas,
         gwei = gwei + excluded.gwei, wei = wei + excluded.wei, last_used = max(last_used, excluded.last_used)"""  # ours
-_REMEMBER: Final = "INSERT OR IGNORE INTO operations_counted VALUES (?, ?, ?, ?, ?, ?, ?)"
+_REMEMBER: Final = f"""INSERT INTO operations_counted ({_COUNTED_COLUMNS}) SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7
+    WHERE NOT EXISTS (SELECT 1 FROM operations_counted WHERE user_op_hash = ?1 AND claim = ?2)"""  # noqa: S608  # ours
 _TAKE_OFF: Final = f"""UPDATE session_uses SET mined = mined - 1, reverted = session_uses.reverted - taken.reverted,
         gas = session_uses.gas - taken.gas, gwei = session_uses.gwei - taken.gwei, wei = session_uses.wei - taken.wei
     FROM (SELECT reverted, gas, gwei, wei FROM operations_counted WHERE user_op_hash = ? AND claim = ?) AS taken

@@ -13,8 +13,8 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from proxy.errors import StateUnavailable
-from proxy.ledger.group_commit import Statement
 from proxy.ledger.operations import AcceptedOperation, Cause, Ended, EndedName, Evidence, InFlight, Mined, Stage
+from proxy.ledger.prompt_commit import Statement
 from proxy.ledger.records import record_from_json, record_to_json
 from proxy.session.counters import HoldName, SessionKey
 from proxy.userop.primitives import Address, Hash32
@@ -32,6 +32,8 @@ TABLES: Final = (
 LATER_COLUMNS: Final = ("ALTER TABLE operations_ended ADD COLUMN counted_at INTEGER",)
 """Statements that came later, likewise."""
 
+_ENDED_COLUMNS: Final = """user_op_hash, claim, chain_id, ended_at, cause, block, block_hash, success, added,
+    counted_at, accepted_at, stage, silent, evidence, record"""
 _CLAIM_IN_RECORD: Final = """coalesce(json_extract(record, '$.reservation.session.module') || '/'
     || json_extract(record, '$.reservation.session.account') || '/'
     || json_extract(record, '$.reservation.session.permission_id'), '')"""
@@ -63,29 +65,60 @@ CLAIMS: Final = (
 )
 """Statements that tell the claims on one operation apart, likewise."""
 
-_BEGIN: Final = "INSERT INTO operations_in_flight VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+IN_ORDER: Final = (
+    """CREATE TABLE claims_in_flight (
+        id INTEGER NOT NULL PRIMARY KEY, user_op_hash BLOB NOT NULL, claim TEXT NOT NULL, accepted_at REAL NOT NULL,
+        record TEXT NOT NULL, stage TEXT NOT NULL, silent REAL NOT NULL
+    )""",
+    """INSERT INTO claims_in_flight (user_op_hash, claim, accepted_at, record, stage, silent)
+        SELECT user_op_hash, claim, accepted_at, record, stage, silent FROM operations_in_flight
+        ORDER BY accepted_at""",
+    "DROP TABLE operations_in_flight",
+    "ALTER TABLE claims_in_flight RENAME TO operations_in_flight",
+    "CREATE INDEX operations_in_flight_hash ON operations_in_flight (user_op_hash)",
+    """CREATE TABLE claims_ended (
+        id INTEGER NOT NULL PRIMARY KEY, user_op_hash BLOB NOT NULL, claim TEXT NOT NULL, chain_id INTEGER NOT NULL,
+        ended_at REAL NOT NULL, cause TEXT NOT NULL, block INTEGER, block_hash BLOB, success INTEGER,
+        added INTEGER NOT NULL, counted_at INTEGER, accepted_at REAL NOT NULL, stage TEXT NOT NULL,
+        silent REAL NOT NULL, evidence TEXT NOT NULL, record TEXT NOT NULL
+    )""",
+    f"""INSERT INTO claims_ended ({_ENDED_COLUMNS}) SELECT {_ENDED_COLUMNS} FROM operations_ended
+        ORDER BY ended_at""",  # noqa: S608  # ours
+    "DROP TABLE operations_ended",
+    "ALTER TABLE claims_ended RENAME TO operations_ended",
+    "CREATE INDEX operations_ended_hash ON operations_ended (user_op_hash)",
+    "CREATE INDEX operations_ended_at ON operations_ended (ended_at, chain_id, cause, block, block_hash)",
+)
+"""Statements that keep rows in the order in which they came: by their hashes each would lie on a page of its own, and a
+transaction writes whole pages. Likewise."""
+
+_BEGIN: Final = """INSERT INTO operations_in_flight (user_op_hash, claim, accepted_at, record, stage, silent)
+    SELECT ?1, ?2, ?3, ?4, ?5, ?6
+    WHERE NOT EXISTS (SELECT 1 FROM operations_in_flight WHERE user_op_hash = ?1 AND claim = ?2)"""
 _WHERE: Final = "WHERE user_op_hash = ? AND claim = ?"
 _STAGE: Final = "UPDATE operations_in_flight SET stage = ? WHERE user_op_hash = ? AND claim = ?"
 _MOVE: Final = """UPDATE operations_in_flight SET record = json_set(record, '$.bundler', json_object('text', ?))
     WHERE user_op_hash = ? AND claim = ?"""
 _SILENT: Final = "UPDATE operations_in_flight SET silent = ? WHERE user_op_hash = ? AND claim = ?"
 _DROP: Final = "DELETE FROM operations_in_flight WHERE user_op_hash = ? AND claim = ?"
-_REMEMBER: Final = f"""INSERT OR REPLACE INTO operations_ended
+_REMEMBER: Final = f"""INSERT INTO operations_ended ({_ENDED_COLUMNS})
     SELECT user_op_hash, claim, ?, ?, ?, ?, ?, ?, ?, ?, accepted_at, stage, silent, ?, coalesce(?, record)
     FROM operations_in_flight {_WHERE}"""  # noqa: S608  # ours
 _FORGET: Final = "DELETE FROM operations_ended WHERE user_op_hash = ? AND claim = ?"
 _PRUNE: Final = "DELETE FROM operations_ended WHERE ended_at < ?"
+_PRUNE_SOME: Final = """DELETE FROM operations_ended WHERE id IN
+    (SELECT id FROM operations_ended WHERE ended_at < ? ORDER BY ended_at LIMIT 100)"""
 
 
 def begin(operation: AcceptedOperation, stage: Stage = Stage.FORWARDED, silent_seconds: float = 0.0) -> Statement:
     """Hold this operation; one that is held already stays as it is."""
     name = _name(operation.name)
-    return _BEGIN, (*name, operation.accepted_at, record_to_json(operation), stage, silent_seconds)
+    return _BEGIN, (*name, operation.accepted_at, record_to_json(operation), stage.value, silent_seconds)
 
 
 def advance(name: HoldName, stage: Stage) -> Statement:
     """The operation has come this far."""
-    return _STAGE, (stage, *_name(name))
+    return _STAGE, (stage.value, *_name(name))
 
 
 def move(name: HoldName, bundler: str) -> Statement:
@@ -103,11 +136,17 @@ def end(ended: Iterable[HoldName], remembered: Iterable[Ended]) -> list[Statemen
     statements: list[Statement] = []
     for each in remembered:
         evidence = each.evidence
-        how = (each.cause, evidence.block, evidence.block_hash, None if each.mined is None else each.mined.success)
+        how = (
+            each.cause.value,
+            evidence.block,
+            evidence.block_hash,
+            None if each.mined is None else each.mined.success,
+        )
         counted = (each.added, each.counted_at)
         chain_id = each.operation.reservation.slot.chain_id
         told = json.dumps(_told(evidence), separators=(",", ":"))
         record = record_to_json(each.operation) if each.restated else None
+        statements.append((_FORGET, _name(each.name)))
         statements.append((_REMEMBER, (chain_id, each.ended_at, *how, *counted, told, record, *_name(each.name))))
     return statements + [(_DROP, _name(name)) for name in ended]
 
@@ -121,6 +160,11 @@ def revive(flight: InFlight) -> tuple[Statement, Statement]:
 def prune(before: float) -> Statement:
     """Forget what ended before this time (unix seconds)."""
     return _PRUNE, (before,)
+
+
+def prune_some(before: float) -> Statement:
+    """Some of that, the oldest: four times as many as end in one piece."""
+    return _PRUNE_SOME, (before,)
 
 
 def in_flight(connection: sqlite3.Connection, *, limit: int | None = None, skip: int = 0) -> Iterator[InFlight]:

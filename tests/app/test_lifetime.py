@@ -11,6 +11,7 @@ from proxy.app import explain_once
 from proxy.chain.witness import GET_ENTRY_POINT_NONCE
 from proxy.errors import Code
 from proxy.judge.verdict import Allow, Reject
+from proxy.ledger.daybook import daybook_of
 from proxy.userop.primitives import print_bytes
 from proxy.userop.user_operation import print_user_operation
 from tests.admission.builders import (
@@ -87,7 +88,7 @@ async def test_a_restart_keeps_what_was_used_of_declared_sessions(bundler: Hones
     async with running_gate(bundler=bundler, ledger=tmp_path / "gate.db", sessions=[DECLARED]) as gate:
         await gate.send(GOOD)
         bundler.mine(GOOD)
-        await gate.until(lambda: not rows_of(tmp_path / "gate.db", "operations_in_flight"), "it is settled")
+        await gate.until(lambda: bool(rows_of(tmp_path / "gate.db", "operations_ended")), "it is settled")
     async with running_gate(bundler=bundler, ledger=tmp_path / "gate.db", sessions=[DECLARED]) as gate:
         assert refusal(await gate.send(use_number(1))) == (Code.LIMIT_EXCEEDED, False)
 
@@ -100,10 +101,11 @@ async def test_what_an_operation_holds_is_on_disk_before_the_bundler_has_answere
         bundler.hold()
         sending = asyncio.create_task(gate.send(GOOD))
         await gate.until(lambda: bool(bundler.sent), "it is at the bundler")
-        held = rows_of(tmp_path / "gate.db", "operations_in_flight")
+        on_disk = daybook_of(tmp_path / "gate.db").read_bytes()
         bundler.release()
         await sending
-        assert len(held) == 1
+    assert bytes.fromhex(hash_of(GOOD)[2:]) in on_disk
+    assert len(rows_of(tmp_path / "gate.db", "operations_in_flight")) == 1
 
 
 async def test_a_request_under_way_is_finished_before_the_gate_ends(bundler: HonestBundler) -> None:

@@ -6,10 +6,11 @@ import asyncio
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import aiohttp
 
 from proxy.chain.settlement.outcome import Outcome
 from proxy.edge.storage.store import Store
+from proxy.ledger.daybook import daybook_of, read_records
 from proxy.session.counters import Counter
 from proxy.userop.primitives import Hash32, print_checksummed
 from proxy.userop.session_data import SessionData
@@ -179,6 +181,14 @@ def counted_on_disk(gate: GateProcess) -> dict[bytes, dict[Hash32, int]]:
         by_session, permission_id = counted.setdefault(row.key.rule, {}), Hash32(row.key.group[-32:])
         by_session[permission_id] = by_session.get(permission_id, 0) + row.amount
     return counted
+
+
+def is_entered(gate: GateProcess) -> bool:
+    """Whether the database has all that the daybook has."""
+    records, _ = read_records(daybook_of(gate.database).read_bytes())
+    with closing(sqlite3.connect(gate.database)) as reader:
+        ((entered,),) = reader.execute("SELECT entered FROM daybook").fetchall()
+    return not records or records[-1].number <= entered
 
 
 def in_flight_on_disk(gate: GateProcess) -> list[Hash32]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import signal
 import sqlite3
 import tempfile
@@ -15,6 +16,7 @@ import aiohttp
 import pytest
 
 from proxy.errors import Code
+from proxy.ledger.daybook import daybook_of
 from proxy.userop.primitives import print_bytes
 from tests.bypass_list.desk import reading
 from tests.chaos.gates import GateProcess, Nursery, a_nursery, a_transfer, send, spender, until_ready
@@ -79,21 +81,50 @@ def assert_closed(answer: dict[str, Any] | None) -> None:
     assert error["data"]["retryable"]
 
 
+async def test_a_lock_for_a_moment_refuses_nobody_and_what_is_sent_meanwhile_is_on_disk(gate: GateProcess) -> None:
+    async with running(gate) as (client, bundler):
+        with closing(sqlite3.connect(gate.database, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            answer = await send(client, gate.url, a_transfer(GRANT, 1, 1))
+            assert answer is not None
+            assert "result" in answer
+            assert sent(bundler) == 1
+            await asyncio.to_thread(gate.end, signal.SIGKILL)
+            other.execute("ROLLBACK")
+        assert is_on_disk(gate, 1)
+        gate.start()
+        await until_ready(client, gate)
+        assert await asyncio.to_thread(is_in_database, gate, 1)
+
+
+async def refused(client: aiohttp.ClientSession, gate: GateProcess) -> tuple[int, dict[str, Any]]:
+    """How many are sent before one is refused, and its answer."""
+    for number in itertools.count(1):
+        answer = await send(client, gate.url, a_transfer(GRANT, number, 1))
+        assert answer is not None
+        if "error" in answer:
+            return number - 1, answer
+        await asyncio.sleep(0.05)
+    raise AssertionError
+
+
 async def test_a_locked_ledger_rejects_by_default_and_serves_again_when_it_is_free(gate: GateProcess) -> None:
     async with running(gate) as (client, bundler):
         with closing(sqlite3.connect(gate.database, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            assert_closed(await send(client, gate.url, a_transfer(GRANT, 1, 1)))
-            assert sent(bundler) == 0
+            async with asyncio.timeout(60):
+                taken, answer = await refused(client, gate)
+            assert_closed(answer)
+            assert sent(bundler) == taken
             assert await metric(client, gate, 'state_unavailable_total{what="ledger"}') == 1
             status, text = await readiness(client, gate)
             assert status == 503
             assert "ledger" in text
             other.execute("ROLLBACK")
-        answer = await send(client, gate.url, a_transfer(GRANT, 2, 1))
+        answer = await send(client, gate.url, a_transfer(GRANT, 1_000, 1))
         assert answer is not None
         assert "result" in answer
-        assert sent(bundler) == 1
+        assert sent(bundler) == taken + 1
 
 
 async def test_a_locked_ledger_lets_through_where_it_is_to_fail_open_and_that_is_counted(gate: GateProcess) -> None:
@@ -101,19 +132,27 @@ async def test_a_locked_ledger_lets_through_where_it_is_to_fail_open_and_that_is
     async with running(gate) as (client, bundler):
         with closing(sqlite3.connect(gate.database, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            answer = await send(client, gate.url, a_transfer(GRANT, 1, 1))
+            number = 0
+            async with asyncio.timeout(60):
+                while not await metric(client, gate, 'fail_open_total{what="ledger"}'):
+                    number += 1
+                    answer = await send(client, gate.url, a_transfer(GRANT, number, 1))
+                    assert answer is not None
+                    assert "result" in answer
             other.execute("ROLLBACK")
-        assert answer is not None
-        assert "result" in answer
-        assert sent(bundler) == 1
-        assert await metric(client, gate, 'fail_open_total{what="ledger"}') == 1
+        assert sent(bundler) == number
         # what was held in memory only is on disk as soon as the ledger can be written
         async with asyncio.timeout(20):
-            while not await asyncio.to_thread(is_on_disk, gate, 1):  # noqa: ASYNC110  # another process writes
+            while not await asyncio.to_thread(is_on_disk, gate, number):  # noqa: ASYNC110  # another process writes
                 await asyncio.sleep(0.05)
 
 
 def is_on_disk(gate: GateProcess, number: int) -> bool:
+    wanted = reading(a_transfer(GRANT, number, 1)).user_op_hash
+    return is_in_database(gate, number) or wanted in daybook_of(gate.database).read_bytes()
+
+
+def is_in_database(gate: GateProcess, number: int) -> bool:
     wanted = reading(a_transfer(GRANT, number, 1)).user_op_hash
     with closing(sqlite3.connect(gate.database)) as reader:
         found = reader.execute("SELECT 1 FROM operations_in_flight WHERE user_op_hash = ?", (wanted,)).fetchone()

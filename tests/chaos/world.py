@@ -11,6 +11,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from proxy.ledger.daybook import daybook_of
 from proxy.userop.primitives import Hash32, parse_hash, print_bytes
 from proxy.userop.user_operation import parse_user_operation
 from tests.bypass_list.desk import V07, reading
@@ -92,7 +93,9 @@ class World:
             held = "SELECT 1 FROM operations_in_flight WHERE user_op_hash = ?"
             # it was sent once more, and the first time it was sent has been mined since
             mined = "SELECT 1 FROM operations_ended WHERE user_op_hash = ? AND success IS NOT NULL"
-            return any(reader.execute(found, (user_op_hash,)).fetchone() is not None for found in (held, mined))
+            if any(reader.execute(found, (user_op_hash,)).fetchone() is not None for found in (held, mined)):
+                return True
+        return user_op_hash in daybook_of(self.database).read_bytes()
 
     async def _receipt(self, recorded: Recorded) -> Answer:
         user_op_hash = parse_hash(recorded.params[0], "hash")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
+from itertools import count as endless
 from itertools import pairwise
 from pathlib import Path
 from threading import Event
@@ -12,7 +14,9 @@ from threading import Event
 import pytest
 
 from proxy.errors import StateUnavailable
+from proxy.ledger import daybook
 from proxy.ledger.group_commit import GroupCommit, in_words
+from proxy.ledger.prompt_commit import Count, PromptCommit, SlowDisk
 
 
 @pytest.fixture
@@ -28,9 +32,24 @@ def connection(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def with_daybook(connection: sqlite3.Connection, path: Path, count: Count | None = None) -> GroupCommit:
+    connection.executescript(";".join(daybook.TABLES))
+    own = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0)
+    own.execute("PRAGMA wal_autocheckpoint = 0")
+    book = daybook.Daybook(daybook.open_daybook(path), 0)
+    return GroupCommit(connection, count, prompt=PromptCommit(own), daybook=book)
+
+
 @pytest.fixture
 def writer(connection: sqlite3.Connection) -> Iterator[GroupCommit]:
     writer = GroupCommit(connection)
+    yield writer
+    writer.close()
+
+
+@pytest.fixture(params=["by its thread", "with a daybook"])
+def either(connection: sqlite3.Connection, path: Path, request: pytest.FixtureRequest) -> Iterator[GroupCommit]:
+    writer = GroupCommit(connection) if request.param == "by its thread" else with_daybook(connection, path)
     yield writer
     writer.close()
 
@@ -47,8 +66,9 @@ def insert(number: int) -> list[tuple[str, tuple[int]]]:
     return [("INSERT INTO seen VALUES (?)", (number,))]
 
 
-async def test_what_a_write_waited_for_is_committed(writer: GroupCommit, path: Path) -> None:
-    await asyncio.gather(*(writer.write(insert(number)) for number in range(300)))
+async def test_what_a_write_waited_for_can_be_read_once_it_is_settled(either: GroupCommit, path: Path) -> None:
+    await asyncio.gather(*(either.write(insert(number)) for number in range(300)))
+    await either.settled()
     assert seen(path) == list(range(300))
 
 
@@ -65,24 +85,30 @@ async def test_what_is_written_in_one_turn_of_the_loop_is_one_transaction(connec
 
 
 def test_what_a_loop_that_ended_did_not_hand_over_is_written_with_what_comes_next(
-    writer: GroupCommit, path: Path
+    either: GroupCommit, path: Path
 ) -> None:
     async def leave_at_once() -> None:
-        writer.post(insert(1))
+        either.post(insert(1))
         asyncio.get_running_loop().stop()
 
     ended = asyncio.new_event_loop()
     ended.run_until_complete(leave_at_once())
     ended.close()
-    asyncio.run(writer.write(insert(2)))
+
+    async def go_on() -> None:
+        await either.write(insert(2))
+        await either.settled()
+
+    asyncio.run(go_on())
     assert seen(path) == [1, 2]
 
 
 async def test_what_nobody_waits_for_is_written_before_what_is_handed_over_later(
-    writer: GroupCommit, path: Path
+    either: GroupCommit, path: Path
 ) -> None:
-    writer.post(insert(1))
-    await writer.write([("DELETE FROM seen WHERE number = 1", ())])
+    either.post(insert(1))
+    await either.write([("DELETE FROM seen WHERE number = 1", ())])
+    await either.settled()
     assert seen(path) == []
 
 
@@ -157,6 +183,136 @@ async def test_after_closing_nothing_is_taken(writer: GroupCommit) -> None:
     writer.post(insert(1))
     with pytest.raises(StateUnavailable, match="closed"):
         await writer.write(insert(1))
+
+
+async def test_with_a_daybook_no_other_thread_has_to_run_for_a_write(
+    connection: sqlite3.Connection, path: Path
+) -> None:
+    writer = with_daybook(connection, path)
+    threads: set[int] = set()
+    connection.set_trace_callback(lambda _statement: threads.add(threading.get_ident()))
+    await asyncio.gather(*(writer.write(insert(number)) for number in range(200)))
+    await writer.settled()
+    assert threads == set()
+    assert seen(path) == list(range(200))
+    writer.close()
+
+
+async def test_with_a_daybook_a_lock_holds_nobody_up_and_order_is_kept_behind_it(
+    connection: sqlite3.Connection, path: Path
+) -> None:
+    connection.execute("PRAGMA busy_timeout = 20000")
+    writer = with_daybook(connection, path)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    await writer.write(insert(1))
+    settling = asyncio.create_task(writer.settled())
+    await asyncio.sleep(0)
+    writer.post([("UPDATE seen SET number = number + 10", ())])
+    await writer.write(insert(1), probe=False)
+    assert not settling.done()
+    other.execute("ROLLBACK")
+    other.close()
+    await settling
+    await writer.write([("UPDATE seen SET number = number + 100", ())])
+    await writer.settled()
+    assert seen(path) == [101, 111]
+    writer.close()
+
+
+async def test_with_a_daybook_a_lock_that_lasts_refuses_what_comes_and_keeps_what_was_taken(
+    connection: sqlite3.Connection, path: Path
+) -> None:
+    writer = with_daybook(connection, path)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    taken: list[int] = []
+
+    async def write_on() -> None:
+        for number in endless():
+            await writer.write(insert(number))
+            taken.append(number)
+            await asyncio.sleep(0.01)
+
+    with pytest.raises(StateUnavailable, match="locked"):
+        await asyncio.wait_for(write_on(), 60)
+    with pytest.raises(StateUnavailable, match="locked"):
+        writer.check()
+    other.execute("ROLLBACK")
+    other.close()
+    await writer.write(insert(9_999), probe=True)
+    await writer.settled()
+    assert taken
+    assert seen(path) == [*taken, 9_999]
+    writer.close()
+
+
+@pytest.mark.parametrize(("waits", "committed"), [([0, 1, 1, 1, 2, 3], [0, 3]), ([0] * 9, [0, 1, 2, 3])])
+async def test_a_disk_that_makes_one_wait_is_left_to_the_thread_for_a_while_and_a_busy_processor_is_not_one(
+    path: Path, connection: sqlite3.Connection, waits: list[int], committed: list[int]
+) -> None:
+    times, told = iter([0.0, 0.5, 1.0, 5.4, 6.0, 6.001, 6.1, 6.2]), iter(waits)
+    own = sqlite3.connect(path, isolation_level=None, timeout=0)
+    prompt = PromptCommit(own, SlowDisk(stopwatch=lambda: next(times), waits=lambda: next(told)))
+    done = [number for number in range(4) if prompt.commit(insert(number), None)]
+    assert done == committed
+    assert seen(path) == committed
+    prompt.close()
+    connection.close()
+
+
+async def test_what_is_long_is_not_entered_in_the_loop(path: Path, connection: sqlite3.Connection) -> None:
+    writer = with_daybook(connection, path)
+    threads: set[int] = set()
+    connection.set_trace_callback(lambda _statement: threads.add(threading.get_ident()))
+    await writer.write([statement for number in range(1_000) for statement in insert(number)])
+    await writer.settled()
+    assert threads
+    assert threading.get_ident() not in threads
+    writer.close()
+    assert len(seen(path)) == 1_000
+
+
+async def test_what_a_write_of_many_turns_leaves_is_entered_without_anybody_asking(
+    connection: sqlite3.Connection, path: Path
+) -> None:
+    writer = with_daybook(connection, path)
+    for number in range(600):
+        await writer.write(insert(number))
+    async with asyncio.timeout(30):
+        while len(seen(path)) < 600:  # noqa: ASYNC110  # it is a timer's to do
+            await asyncio.sleep(0.01)
+    writer.close()
+
+
+async def test_the_log_is_folded_back_by_the_thread_and_begun_anew(connection: sqlite3.Connection, path: Path) -> None:
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+    connection.execute("CREATE TABLE commits (number INTEGER)")
+    folded: list[int] = []
+
+    def count(connection: sqlite3.Connection) -> Callable[[], None]:
+        connection.execute("INSERT INTO commits VALUES (1)")
+        return lambda: None
+
+    def trace(statement: str) -> None:
+        if "checkpoint" in statement:
+            folded.append(threading.get_ident())
+
+    writer = with_daybook(connection, path, count)
+    connection.set_trace_callback(trace)
+    log, number = path.with_name(f"{path.name}-wal"), 0
+    async with asyncio.timeout(60):
+        while len(folded) < 6:  # two for each time
+            await asyncio.gather(*(writer.write(insert(number + at)) for at in range(100)))
+            await writer.settled()
+            number += 100
+    writer_thread = set(folded)
+    assert threading.get_ident() not in writer_thread
+    assert len(writer_thread) == 1
+    with log.open("rb") as file:  # its checkpoint sequence number (SQLite, file format, 4.1)
+        assert int.from_bytes(file.read(16)[12:], "big") >= 2
+    writer.close()
+    assert seen(path) == list(range(number))
 
 
 def test_what_is_told_of_a_failure_is_never_what_was_being_written() -> None:

@@ -6,12 +6,13 @@ The audit trail has a table of its own in the same file, which its writer makes 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from proxy.ledger import doubts, rule_tables, session_uses
-from proxy.ledger.sqlite import CLAIMS, LATER_COLUMNS, TABLES
+from proxy.ledger import daybook, doubts, rule_tables, session_uses
+from proxy.ledger.sqlite import CLAIMS, IN_ORDER, LATER_COLUMNS, TABLES
 
 MIGRATIONS: Final = (
     """CREATE TABLE sessions (
@@ -59,6 +60,9 @@ MIGRATIONS: Final = (
         id INTEGER NOT NULL PRIMARY KEY CHECK (id = 1), boot TEXT NOT NULL, ahead REAL NOT NULL
     )""",
     *doubts.TABLES,
+    *IN_ORDER,
+    *session_uses.IN_ORDER,
+    *daybook.TABLES,
 )
 """Statements that made the tables, in order. Only ever appended to: `PRAGMA user_version` counts those done."""
 
@@ -71,8 +75,14 @@ class Synchronous(StrEnum):
     EXTRA = "extra"  # a power cut, on file systems that lose a directory's newest entries as well
 
 
-def open_database(path: Path | str, *, synchronous: Synchronous = Synchronous.FULL) -> sqlite3.Connection:
-    """A connection to the gate's database, made and brought up to date when needed.
+def open_database(
+    path: Path | str,
+    *,
+    synchronous: Synchronous = Synchronous.FULL,
+    before: Callable[[sqlite3.Connection], None] = lambda _connection: None,
+) -> sqlite3.Connection:
+    """A connection to the gate's database, made and brought up to date when needed; what is to be done `before` that
+    sees it as an earlier release left it.
 
     Write-ahead log, so that readers and the writer never wait for one another. May be used from any one thread at a
     time. Raises `sqlite3.Error`, also when the file was written by a newer release.
@@ -81,6 +91,7 @@ def open_database(path: Path | str, *, synchronous: Synchronous = Synchronous.FU
     try:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {synchronous.name}")
+        before(connection)
         _migrate(connection)
     except BaseException:
         connection.close()
@@ -89,6 +100,16 @@ def open_database(path: Path | str, *, synchronous: Synchronous = Synchronous.FU
 
 
 _BUSY_SECONDS: Final = 5.0
+NO_CHECKPOINTS: Final = "PRAGMA wal_autocheckpoint = 0"
+"""For who makes them when it suits."""
+
+
+def open_prompt(path: Path | str) -> sqlite3.Connection:
+    """One more connection to a database that is up to date, which waits neither for a lock nor for the disk."""
+    connection = sqlite3.connect(path, timeout=0.0, isolation_level=None, check_same_thread=False)
+    connection.execute(f"PRAGMA synchronous = {Synchronous.NORMAL.name}")
+    connection.execute(NO_CHECKPOINTS)
+    return connection
 
 
 def _migrate(connection: sqlite3.Connection) -> None:

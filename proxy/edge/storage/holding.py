@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from proxy.errors import StateUnavailable
+from proxy.ledger.daybook import daybook_of
 
 _ATTEMPTS: Final = 10
 
@@ -25,8 +26,8 @@ class HeldFile:
         self._descriptor = descriptor
         # SQLite keeps its log beside the file, not beside a link to it
         real = path.resolve()
-        self._log = real.with_name(f"{real.name}-wal")
-        self._log_seen: tuple[int, int] | None = None
+        self._beside = {"write-ahead log": real.with_name(f"{real.name}-wal"), "daybook": daybook_of(path)}
+        self._seen: dict[str, tuple[int, int]] = {}
 
     def close(self) -> None:
         """Let it go. Only when no connection to it is open any more."""
@@ -44,15 +45,17 @@ class HeldFile:
             return "it was removed or renamed"
         except OSError as error:
             return f"it cannot be looked at ({error.strerror})"
+        return next((trouble for name in self._beside if (trouble := self._trouble_beside(name)) is not None), None)
+
+    def _trouble_beside(self, name: str) -> str | None:
+        """The same of a file that is made before the first look and stays for as long as the gate lives."""
         try:
-            log = _identity(self._log.stat())
+            found = _identity(self._beside[name].stat())
         except FileNotFoundError:
-            return None if self._log_seen is None else "its write-ahead log was removed or renamed"
+            return None if name not in self._seen else f"its {name} was removed or renamed"
         except OSError as error:
-            return f"its write-ahead log cannot be looked at ({error.strerror})"
-        # made with the first connection, deleted with the last: one for as long as the gate lives
-        self._log_seen = self._log_seen or log
-        return None if log == self._log_seen else "another write-ahead log is in place of its own"
+            return f"its {name} cannot be looked at ({error.strerror})"
+        return None if found == self._seen.setdefault(name, found) else f"another {name} is in place of its own"
 
 
 def hold(path: Path) -> HeldFile:

@@ -8,6 +8,7 @@ connection of its own.
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -19,16 +20,26 @@ import orjson
 
 from proxy.chain.settlement.outcome import Outcome, SettledUpTo
 from proxy.chain.settlement.slices import BlockName
-from proxy.edge.storage.database import Synchronous, open_database
+from proxy.edge.storage.database import NO_CHECKPOINTS, Synchronous, open_database, open_prompt
 from proxy.edge.storage.tally import Tally
 from proxy.errors import StateUnavailable
 from proxy.judge.allowance import Allowance
 from proxy.ledger import doubts, rule_tables, session_uses
 from proxy.ledger import sqlite as operations
 from proxy.ledger.counting_time import KeptTime
+from proxy.ledger.daybook import (
+    NOTHING_FOUND,
+    Daybook,
+    enter_alone,
+    enter_what_is_missing,
+    entered,
+    open_daybook,
+    read_daybook,
+)
 from proxy.ledger.doubts import Doubt
-from proxy.ledger.group_commit import GroupCommit, Statement, in_words
+from proxy.ledger.group_commit import GroupCommit, in_words
 from proxy.ledger.operations import AcceptedOperation, Ended, EndedName, InFlight
+from proxy.ledger.prompt_commit import PromptCommit, Statement, fold, transact
 from proxy.ledger.reservation import RuleRows
 from proxy.session.codec import state_from_json, state_to_json
 from proxy.session.counters import Counter, HoldName, SessionKey
@@ -59,14 +70,35 @@ _PROBE: Final = "INSERT OR REPLACE INTO probes VALUES (1, ?)"
 class Store:
     """The gate's memory on disk. One `Store` per process writes; any number may read.
 
-    Making one opens the file and brings its tables up to date; raises `sqlite3.Error` when that fails.
+    Making one opens the file and brings its tables up to date; raises `sqlite3.Error` when that fails. Only one that is
+    `held` for a gate (`proxy.edge.storage.holding`) has a daybook.
     """
 
-    def __init__(self, path: Path | str, *, synchronous: Synchronous = Synchronous.FULL) -> None:
+    def __init__(self, path: Path | str, *, synchronous: Synchronous = Synchronous.FULL, held: bool = False) -> None:
         self._path = path
-        self._connection = open_database(path, synchronous=synchronous)
+        if not held:
+            enter_alone(Path(path))
+        prompt = daybook = None
+        found = NOTHING_FOUND
+        file = _daybook_file(Path(path)) if held else None
+
+        def enter(connection: sqlite3.Connection) -> None:
+            nonlocal found
+            if file is not None:
+                found = enter_what_is_missing(connection, read_daybook(file))
+
+        self._connection = open_database(path, synchronous=synchronous, before=enter)
         self._tally = Tally(self._connection, Path(path))
-        self._writer = GroupCommit(self._connection, self._tally.count)
+        self._lost = found.lost
+        if file is not None and synchronous is not Synchronous.NORMAL:
+            os.close(file)  # a commit that outlives a power cut waits for the disk
+        elif file is not None:
+            fold(self._connection)  # so that what was entered outlives a power cut before it is forgotten here
+            daybook = Daybook(file, found.last)
+            transact(self._connection, [entered(found.last)], None)
+            prompt = PromptCommit(open_prompt(path))
+            self._connection.execute(NO_CHECKPOINTS)
+        self._writer = GroupCommit(self._connection, self._tally.count, prompt=prompt, daybook=daybook)
 
     def close(self) -> None:
         """Write what was handed over and close the file. Blocks until that is done."""
@@ -75,8 +107,8 @@ class Store:
 
     @property
     def missing(self) -> int:
-        """How many commits were on disk once and are not any more: a lost log, or an older copy."""
-        return self._tally.missing
+        """How many commits were on disk once and are not any more: a lost log or daybook, or an older copy."""
+        return self._tally.missing + self._lost
 
     def displaced(self, why: str | None) -> None:
         """The file that is open is not the one at its path, for this reason; or is again."""
@@ -163,7 +195,7 @@ class Store:
         something before it has changed keeps its order. What ended long ago goes with what ends."""
         statements = _statements(outcome)
         if outcome.ended:
-            statements.append(operations.prune(time.time() - _ENDED_SECONDS))
+            statements.append(operations.prune_some(time.time() - _ENDED_SECONDS))
         owed = outcome.ends and not outcome.again
         await self._writer.write(statements, owed=owed, patient=_is_patient(outcome))
 
@@ -177,6 +209,7 @@ class Store:
 
     async def recall(self, names: Collection[HoldName]) -> tuple[Ended, ...]:
         """How these operations ended, as kept. Raises `StateUnavailable`."""
+        await self._writer.settled()
         return await asyncio.to_thread(self._recall, names)
 
     def _recall(self, names: Collection[HoldName]) -> tuple[Ended, ...]:
@@ -189,6 +222,7 @@ class Store:
     async def records_of(self, keys: Collection[SessionKey]) -> Mapping[SessionKey, SessionRecord]:
         """What became of these sessions' operations, and what those had that were removed. Raises
         `StateUnavailable`."""
+        await self._writer.settled()
         return await asyncio.to_thread(self.session_records, tuple(keys))
 
     def session_records(self, keys: Collection[SessionKey]) -> Mapping[SessionKey, SessionRecord]:
@@ -222,11 +256,11 @@ class Store:
 
     async def forget_counts(self, rule: bytes, group: bytes | None) -> None:
         """Forget what a rule, by its identity, has counted and learnt, of one group or of all."""
-        await self._writer.write(rule_tables.forget(rule, group))
+        await self._writer.write(rule_tables.forget(rule, group), long=True)
 
     async def keep_only(self, rules: Collection[bytes]) -> None:
         """Forget what other rules than these, by their identities, have counted and learnt."""
-        await self._writer.write(rule_tables.keep_only(rules), patient=True)
+        await self._writer.write(rule_tables.keep_only(rules), patient=True, long=True)
 
     async def prune(self, *, removed_before: float, chains: Collection[int], counted: float | None = None) -> None:
         """Forget sessions removed before this time (unix seconds), operations that ended for good, what rules count
@@ -242,7 +276,8 @@ class Store:
                     (f"DELETE FROM {table} WHERE chain_id NOT IN ({known})", tuple(chains))  # noqa: S608  # ours
                     for table in ("settled", "settled_blocks", "doubts")
                 ),
-            ]
+            ],
+            long=True,
         )
 
     async def check_writable(self) -> None:
@@ -256,6 +291,14 @@ class Store:
     def _rows(self, query: str) -> Iterator[Sequence[Any]]:
         with self._reader() as reader:
             yield from reader.execute(query)
+
+
+def _daybook_file(path: Path) -> int | None:
+    """`None` where none can be made: then each write waits for the thread."""
+    try:
+        return open_daybook(path)
+    except OSError:
+        return None
 
 
 def _statements(outcome: Outcome) -> list[Statement]:

@@ -260,7 +260,7 @@ def test_a_half_migrated_database_is_brought_up_to_date(path: Path) -> None:
     assert tables == {
         *("sessions", "freezes", "operations_in_flight", "operations_ended", "declared_uses", "probes"),
         *("rule_windows", "rule_marks", "rule_histories", "settled", "settled_blocks", "allowances"),
-        *("session_uses", "operations_counted", "former_sessions", "counting_time", "doubts"),
+        *("session_uses", "operations_counted", "former_sessions", "counting_time", "doubts", "daybook"),
     }
 
 

@@ -1,0 +1,214 @@
+"""The daybook: whatever was written is entered once and in order, wherever the process ended."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from enum import StrEnum
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.edge.storage.database import Synchronous, open_database
+from proxy.edge.storage.holding import hold
+from proxy.edge.storage.store import Store
+from proxy.ledger import daybook
+from proxy.ledger.daybook import Daybook, DayRecord, Entering, daybook_of, enter_what_is_missing, print_record
+from proxy.ledger.prompt_commit import SlowDisk, Statement
+from proxy.session.freezes import Freeze
+from proxy.userop.primitives import Hash32
+
+FIRST_LINE = b"sessiongate daybook 1\n"
+VALUES = st.one_of(
+    st.none(),
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(allow_nan=False),
+    st.text(max_size=20),
+    st.binary(max_size=40),
+)
+STATEMENTS = st.tuples(st.text(max_size=30), st.lists(VALUES, max_size=4).map(tuple))
+JOBS = st.lists(st.lists(STATEMENTS, max_size=3), max_size=3)
+
+
+class Word(StrEnum):
+    SAID = "said"
+
+
+@given(st.lists(JOBS, max_size=5), st.integers(0, 2**40), st.integers(0, 60))
+def test_what_is_whole_is_read_back_and_a_record_cut_short_is_none(jobs: list[object], first: int, cut: int) -> None:
+    records = [DayRecord(first + index, each) for index, each in enumerate(jobs)]  # type: ignore[arg-type]  # any
+    printed = [print_record(record) for record in records]
+    content = FIRST_LINE + b"".join(printed)
+    assert daybook.read_records(content) == (records, False)
+    if printed:
+        short = content[: len(content) - min(cut + 1, len(printed[-1]))]
+        assert daybook.read_records(short) == (records[:-1], False)
+
+
+@given(st.lists(JOBS, min_size=1, max_size=4), st.data())
+def test_a_byte_that_has_changed_is_noticed_and_nothing_from_there_on_is_read(
+    jobs: list[object], data: st.DataObject
+) -> None:
+    records = [DayRecord(1 + index, each) for index, each in enumerate(jobs)]  # type: ignore[arg-type]  # any
+    printed = [print_record(record) for record in records]
+    content = bytearray(FIRST_LINE + b"".join(printed))
+    at = data.draw(st.integers(0, len(content) - 1))
+    content[at] ^= 1 << data.draw(st.integers(0, 7))
+    found, damaged = daybook.read_records(bytes(content))
+    assert found == records[: len(found)]
+    assert damaged or len(found) < len(records)
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_make_it_fail(content: bytes) -> None:
+    assert daybook.read_records(content)[0] == []
+    daybook.read_records(FIRST_LINE + content)
+
+
+def test_texts_and_numbers_of_other_classes_are_what_they_are_to_sqlite() -> None:
+    record = DayRecord(1, [[("SQL", (Word.SAID, True, 1.5, None, b"x"))]])
+    (found,), _ = daybook.read_records(FIRST_LINE + print_record(record))
+    assert found.jobs == [[("SQL", ("said", True, 1.5, None, b"x"))]]
+    assert type(found.jobs[0][0][1][0]) is str
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "gate.db"
+
+
+@pytest.fixture
+def connection(path: Path) -> Iterator[sqlite3.Connection]:
+    connection = open_database(path, synchronous=Synchronous.NORMAL)
+    connection.execute("CREATE TABLE seen (number INTEGER PRIMARY KEY)")
+    connection.execute("INSERT INTO daybook VALUES (1, 0, 1)")
+    yield connection
+    connection.close()
+
+
+def insert(number: int) -> Statement:
+    return "INSERT INTO seen VALUES (?)", (number,)
+
+
+def content_of(*jobs: list[list[Statement]], first: int = 1) -> bytes:
+    return FIRST_LINE + b"".join(print_record(DayRecord(first + index, each)) for index, each in enumerate(jobs))
+
+
+def seen(connection: sqlite3.Connection) -> list[int]:
+    return [number for (number,) in connection.execute("SELECT number FROM seen ORDER BY number")]
+
+
+def test_what_is_missing_is_entered_in_order_and_once(connection: sqlite3.Connection) -> None:
+    content = content_of([[insert(1)], [insert(2)]], [[("UPDATE seen SET number = number + 10", ())]], [[insert(1)]])
+    assert enter_what_is_missing(connection, content) == Entering(3, 3, lost=False)
+    assert seen(connection) == [1, 11, 12]
+    assert enter_what_is_missing(connection, content) == Entering(3, 0, lost=False)
+    assert seen(connection) == [1, 11, 12]
+
+
+def test_what_was_entered_before_the_end_is_not_entered_again(connection: sqlite3.Connection) -> None:
+    connection.execute("INSERT INTO seen VALUES (1)")
+    connection.execute(*daybook.entered(1))
+    assert enter_what_is_missing(connection, content_of([[insert(1)]], [[insert(2)]])) == Entering(2, 1, lost=False)
+    assert seen(connection) == [1, 2]
+
+
+def test_a_job_that_is_at_fault_does_not_keep_its_company_out(connection: sqlite3.Connection) -> None:
+    content = content_of([[insert(1)], [insert(1)], [("INSERT INTO seen VALUES (?)", (2**70,))], [insert(2)]])
+    assert enter_what_is_missing(connection, content) == Entering(1, 1, lost=False)
+    assert seen(connection) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"x",
+        content_of([[insert(1)]], first=7),
+        content_of([[insert(1)]])[:-1] + b"\xff" + content_of([[insert(2)]]),
+    ],
+    ids=["removed", "something else", "records before it are gone", "damaged in the middle"],
+)
+def test_a_daybook_that_has_lost_something_is_told_of(connection: sqlite3.Connection, content: bytes) -> None:
+    assert enter_what_is_missing(connection, content).lost
+
+
+def test_after_a_good_end_a_daybook_that_is_gone_is_no_loss(connection: sqlite3.Connection) -> None:
+    connection.execute(*daybook.entered(9, is_open=False))
+    assert enter_what_is_missing(connection, b"") == Entering(9, 0, lost=False)
+
+
+def test_a_record_that_does_not_fit_on_the_disk_leaves_nothing_behind(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    book = Daybook(daybook.open_daybook(path), 0, SlowDisk(stopwatch=lambda: now[0]))
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda file, data: write(file, data[:5]))
+    assert book.write([[insert(1)]]) is None
+    monkeypatch.undo()
+    assert book.write([[insert(1)]]) is None  # not tried again at once
+    now[0] = 6.0
+    assert book.write([[insert(2)]]) == DayRecord(1, [[insert(2)]])
+    assert daybook_of(path).read_bytes() == content_of([[insert(2)]])
+    book.close()
+
+
+def a_freeze(number: int) -> Freeze:
+    return Freeze(permission_id=Hash32(number.to_bytes(32, "big")), account=None, chain_id=None, since=1.0, note="")
+
+
+def killed_in_the_middle(path: Path, freezes: int) -> None:
+    """A gate that has written so much down, and ends before any of it is entered."""
+    child = os.fork()
+    if child == 0:
+        hold(path)
+        store = Store(path, synchronous=Synchronous.NORMAL, held=True)
+
+        async def write() -> None:
+            for number in range(freezes):
+                await store.save_freeze(a_freeze(number))
+            os._exit(0)
+
+        asyncio.run(write())
+    os.waitpid(child, 0)
+
+
+def test_what_a_gate_wrote_before_it_was_killed_is_there_at_the_next_start(path: Path) -> None:
+    killed_in_the_middle(path, 50)
+    with closing(hold(path)), closing(Store(path, synchronous=Synchronous.NORMAL, held=True)) as store:
+        assert len(store.freezes()) == 50
+        assert store.missing == 0
+
+
+def test_a_command_sees_what_a_killed_gate_wrote_and_what_it_writes_is_not_undone_by_that(path: Path) -> None:
+    killed_in_the_middle(path, 3)
+    with closing(Store(path)) as store:
+        assert len(store.freezes()) == 3
+        asyncio.run(store.drop_freezes([a_freeze(1)]))
+    with closing(hold(path)), closing(Store(path, synchronous=Synchronous.NORMAL, held=True)) as store:
+        assert {freeze.permission_id for freeze in store.freezes()} == {
+            a_freeze(number).permission_id for number in (0, 2)
+        }
+
+
+def test_a_daybook_that_was_taken_away_from_a_killed_gate_is_told_of(path: Path) -> None:
+    killed_in_the_middle(path, 3)
+    daybook_of(path).unlink()
+    with closing(hold(path)), closing(Store(path, synchronous=Synchronous.NORMAL, held=True)) as store:
+        assert store.missing == 1
+
+
+async def test_a_store_that_ended_well_leaves_nothing_to_enter(path: Path) -> None:
+    with closing(hold(path)):
+        for number in range(3):
+            with closing(Store(path, synchronous=Synchronous.NORMAL, held=True)) as store:
+                assert len(store.freezes()) == number
+                assert store.missing == 0
+                await store.save_freeze(a_freeze(number))
+            assert daybook_of(path).read_bytes() == FIRST_LINE
