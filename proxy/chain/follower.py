@@ -99,7 +99,8 @@ class OperationFollower:
         *,
         answered: bool = True,
     ) -> None:
-        followed = self._followed(operation, reservation, enable_nonce)
+        followed = None if reservation is None else self._settlement.flights.claim(reservation.name)
+        followed = followed or self._followed(operation, reservation, enable_nonce)
         if followed is not None:
             await self._settlement.follow(followed, Stage.ACCEPTED if answered else Stage.UNKNOWN)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Final, TypeVar, get_args
 from zoneinfo import ZoneInfo
@@ -84,6 +85,13 @@ def record_from_json(text: str, wanted: type[_Record]) -> _Record:
     return record
 
 
+@lru_cache(maxsize=4_096)
+def _print_name(_kind: type[object], value: tuple[object, ...]) -> str:
+    """Sessions and counters are named again and again."""
+    heads, values_of = _LABELLED[_kind]
+    return "".join([head + _print(each) for head, each in zip(heads, values_of(value), strict=True)]) + "}"
+
+
 def _print(value: object) -> str:
     """One value as text. An operation's row is printed while its caller waits: no tree of objects is made for it."""
     if value is None:
@@ -93,6 +101,8 @@ def _print(value: object) -> str:
         return repr(value)
     if kind is bytes:
         return f'"0x{value.hex()}"'  # type: ignore[attr-defined]  # bytes, as just seen
+    if kind is SessionKey or kind is Counter:
+        return _print_name(kind, value)
     if (labelled := _LABELLED.get(kind)) is not None:
         heads, values_of = labelled
         return "".join([head + _print(each) for head, each in zip(heads, values_of(value), strict=True)]) + "}"

@@ -25,7 +25,8 @@ REVERT_REASON: Final = keccak256(b"UserOperationRevertReason(bytes32,address,uin
 """Emitted before it where the calls reverted with data; hash and sender are topics."""
 OPERATION_TOPICS: Final = (USER_OPERATION_EVENT, REVERT_REASON)
 
-_EXECUTED: Final = ("uint256", "bool", "uint256", "uint256")  # nonce, success, gas cost, gas used
+_WORD: Final = 32
+_EXECUTED_BYTES: Final = 4 * _WORD  # nonce, success, gas cost, gas used
 _REASON: Final = ("uint256", "bytes")  # nonce, what the calls reverted with
 _MOST_REASON_BYTES: Final = 1 << 12
 
@@ -57,15 +58,20 @@ def read_executed(log: Log) -> Executed | None:
     """What an entry point's log says was executed; `None` when it is another event, or not of that shape."""
     if len(log.topics) != 4 or log.topics[0] != USER_OPERATION_EVENT or any(log.topics[2][:12]):
         return None
-    try:
-        nonce, success, gas_cost, gas_used = contract_abi.decode(_EXECUTED, log.data, "UserOperationEvent")
-    except Undecodable:
+    data = log.data
+    if len(data) < _EXECUTED_BYTES:
+        return None
+    # four words, read by hand: there is one such log for every operation
+    nonce, success, gas_cost, gas_used = (
+        int.from_bytes(data[at : at + _WORD], "big") for at in range(0, _EXECUTED_BYTES, _WORD)
+    )
+    if success > 1:
         return None
     return Executed(
         user_op_hash=log.topics[1],
         sender=Address(log.topics[2][12:]),
         nonce=nonce,
-        success=success,
+        success=bool(success),
         gas_cost=gas_cost,
         gas_used=gas_used,
     )

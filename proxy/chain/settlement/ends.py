@@ -109,21 +109,34 @@ class Ends:
         )
         if counted:
             self._count(draft, counted, mined, evidence)
-        names = {each.name for each in counted}
-        beside = replace(evidence, by=mined.user_op_hash)
-        for each in held:
-            if each.name in names:
-                continue
-            if self.is_seconded and each.user_op_hash != mined.user_op_hash:
-                draft.doubted[each.user_op_hash] = beside
-            else:
-                self.end(draft, each.name, Cause.NONCE_USED, beside)
+        rivals = [rival for each in counted for rival in self._ledger.grants_beside(each)]
+        if len(held) > len(counted) or rivals:
+            self._end_beside(draft, [*held, *rivals], counted, mined, evidence)
         if not ours:
             # nobody here knows what that other operation has used
             block = mined.block or 0
             draft.to_read.update((each.session, block) for each in held if each.session is not None)
-        self._end_rival_grants(draft, counted, mined, beside)
         return bool(ours)
+
+    def _end_beside(
+        self,
+        draft: OutcomeDraft,
+        beside: Sequence[Reservation | HoldName],
+        counted: Sequence[Reservation],
+        mined: Mined,
+        evidence: Evidence,
+    ) -> None:
+        """What competed for the nonce, and the names of what did for the enable nonce: none of it can be mined."""
+        names, shown = {each.name for each in counted}, replace(evidence, by=mined.user_op_hash)
+        for each in beside:
+            if isinstance(each, HoldName):
+                self.end(draft, each, Cause.GRANT_USED, shown)
+            elif each.name in names:
+                continue
+            elif self.is_seconded and each.user_op_hash != mined.user_op_hash:
+                draft.doubted[each.user_op_hash] = shown
+            else:
+                self.end(draft, each.name, Cause.NONCE_USED, shown)
 
     def end(self, draft: OutcomeDraft, name: HoldName, cause: Cause, evidence: Evidence) -> None:
         """The operation will not be mined under this claim: it holds nothing."""
@@ -215,7 +228,9 @@ class Ends:
             draft.uses |= self._local_uses(each)
             is_first = name == first.name
             ended = Ended(
-                operation=replace(operation, reservation=first) if is_first else operation,
+                operation=replace(operation, reservation=first)
+                if is_first and operation.reservation is not first
+                else operation,
                 ended_at=now,
                 mined=mined,
                 cause=Cause.MINED,
@@ -228,14 +243,6 @@ class Ends:
             self._close(draft, ended, stage)
             if len(counted) > 1 and name.session is not None:
                 draft.to_read[name.session] = mined.block or 0  # only one of them has used anything
-
-    def _end_rival_grants(
-        self, draft: OutcomeDraft, counted: Sequence[Reservation], mined: Mined, evidence: Evidence
-    ) -> None:
-        """Its enable nonce is used: no other grant that rests on it can be mined."""
-        for each in counted:
-            for rival in self._ledger.grants_beside(each):
-                self.end(draft, rival, Cause.GRANT_USED, replace(evidence, by=mined.user_op_hash))
 
     def _close(self, draft: OutcomeDraft, ended: Ended, stage: Stage) -> None:
         draft.remembered.append(ended)

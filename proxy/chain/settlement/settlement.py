@@ -23,6 +23,7 @@ from proxy.ledger.operations import AcceptedOperation, Cause, EndedName, Evidenc
 from proxy.ledger.reservation import UNKNOWN_NONCE, Grip, Ledger, NonceSlot, Reservation
 from proxy.session.changes import SessionEnabled
 from proxy.session.counters import HoldName, SessionKey
+from proxy.session.known import KnownSession
 from proxy.session.registry import Registry
 from proxy.userop.primitives import Hash32, print_bytes
 
@@ -89,7 +90,12 @@ class Settlement:
 
         Raises `StateUnavailable`; then, and when cancelled, `let_go` is due.
         """
-        operation = replace(operation, known_at=self.known_seconds)
+        operation = AcceptedOperation(
+            reservation=operation.reservation,
+            changes=operation.changes,
+            accepted_at=operation.accepted_at,
+            known_at=self.known_seconds,
+        )
         await self.books.begin(Outcome(begun=operation))
         self._begin(operation, Stage.FORWARDED)
 
@@ -139,7 +145,7 @@ class Settlement:
         self._ledger.accept(name, answered=stage is Stage.ACCEPTED)
         pending = self._registry.expect(operation.changes, self._clock(), session=operation.reservation.session)
         if is_held:
-            await self._answered(name, stage, Outcome(sessions=pending))
+            await self._answered(name, stage, pending)
         else:
             operation = replace(operation, known_at=self.known_seconds)
             self._ledger.restore(operation.reservation)
@@ -148,7 +154,7 @@ class Settlement:
             self.on_begun(name.user_op_hash, stage)
             await self.books.keep(Outcome(sessions=pending, begun=operation, stages=((name, stage),)))
 
-    async def _answered(self, name: HoldName, stage: Stage, known: Outcome) -> None:
+    async def _answered(self, name: HoldName, stage: Stage, pending: tuple[KnownSession, ...]) -> None:
         """An answer came, or none, to what is held already."""
         flight = self.flights.get(name.user_op_hash)
         if flight is None:
@@ -160,12 +166,12 @@ class Settlement:
             self.to_prove[name.user_op_hash] = None  # its nonce was used before it was sent again
         self._prove_if_in_doubt(name.user_op_hash, stage)
         self.on_begun(name.user_op_hash, flight.stage)
-        known = replace(known, stages=((name, flight.stage),))
+        stages = ((name, flight.stage),)
         if name in self._unkept:
             self._unkept.discard(name)
-            await self.books.keep(replace(known, begun=flight.claims[name]))
+            await self.books.keep(Outcome(sessions=pending, begun=flight.claims[name], stages=stages))
         else:
-            self.books.note(known)
+            self.books.note(Outcome(sessions=pending, stages=stages))
 
     def _hold_again(self, user_op_hash: Hash32, stage: Stage) -> bool:
         """An operation of which something was let go has come as far as this once more: all of it is held from now
