@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from proxy.session.signers.libsecp256k1 import recover_point
+from proxy.userop.libsecp256k1 import recover_point
 from proxy.userop.primitives import ZERO_ADDRESS, Address, Hash32, keccak256
 
 HALF_ORDER: Final = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0

@@ -7,8 +7,8 @@ from coincurve import PublicKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.session.signers import libsecp256k1
-from proxy.session.signers.libsecp256k1 import IS_DIRECT, recover_point
+from proxy.userop import libsecp256k1
+from proxy.userop.libsecp256k1 import IS_DIRECT, recover_point
 from tests.session.signers.keys import HASH, ORDER, Key
 
 LIMBS = st.one_of(
