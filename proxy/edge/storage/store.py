@@ -8,7 +8,6 @@ connection of its own.
 from __future__ import annotations
 
 import asyncio
-import os
 import sqlite3
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -20,26 +19,17 @@ import orjson
 
 from proxy.chain.settlement.outcome import Outcome, SettledUpTo
 from proxy.chain.settlement.slices import BlockName
-from proxy.edge.storage.database import NO_CHECKPOINTS, Synchronous, open_database, open_prompt
-from proxy.edge.storage.tally import Tally
+from proxy.edge.storage.database import Synchronous
+from proxy.edge.storage.opening import open_writer
 from proxy.errors import StateUnavailable
 from proxy.judge.allowance import Allowance
 from proxy.ledger import doubts, rule_tables, session_uses
 from proxy.ledger import sqlite as operations
 from proxy.ledger.counting_time import KeptTime
-from proxy.ledger.daybook import (
-    NOTHING_FOUND,
-    Daybook,
-    enter_alone,
-    enter_what_is_missing,
-    entered,
-    open_daybook,
-    read_daybook,
-)
 from proxy.ledger.doubts import Doubt
-from proxy.ledger.group_commit import GroupCommit, in_words
+from proxy.ledger.group_commit import in_words
 from proxy.ledger.operations import AcceptedOperation, Ended, EndedName, InFlight
-from proxy.ledger.prompt_commit import PromptCommit, Statement, fold, transact
+from proxy.ledger.prompt_commit import Statement
 from proxy.ledger.reservation import RuleRows
 from proxy.session.codec import state_from_json, state_to_json
 from proxy.session.counters import Counter, HoldName, SessionKey
@@ -76,29 +66,7 @@ class Store:
 
     def __init__(self, path: Path | str, *, synchronous: Synchronous = Synchronous.FULL, held: bool = False) -> None:
         self._path = path
-        if not held:
-            enter_alone(Path(path))
-        prompt = daybook = None
-        found = NOTHING_FOUND
-        file = _daybook_file(Path(path)) if held else None
-
-        def enter(connection: sqlite3.Connection) -> None:
-            nonlocal found
-            if file is not None:
-                found = enter_what_is_missing(connection, read_daybook(file))
-
-        self._connection = open_database(path, synchronous=synchronous, before=enter)
-        self._tally = Tally(self._connection, Path(path))
-        self._lost = found.lost
-        if file is not None and synchronous is not Synchronous.NORMAL:
-            os.close(file)  # a commit that outlives a power cut waits for the disk
-        elif file is not None:
-            fold(self._connection)  # so that what was entered outlives a power cut before it is forgotten here
-            daybook = Daybook(file, found.last)
-            transact(self._connection, [entered(found.last)], None)
-            prompt = PromptCommit(open_prompt(path))
-            self._connection.execute(NO_CHECKPOINTS)
-        self._writer = GroupCommit(self._connection, self._tally.count, prompt=prompt, daybook=daybook)
+        self._connection, self._tally, self._writer, self._lost = open_writer(Path(path), synchronous, held=held)
 
     def close(self) -> None:
         """Write what was handed over and close the file. Blocks until that is done."""
@@ -291,14 +259,6 @@ class Store:
     def _rows(self, query: str) -> Iterator[Sequence[Any]]:
         with self._reader() as reader:
             yield from reader.execute(query)
-
-
-def _daybook_file(path: Path) -> int | None:
-    """`None` where none can be made: then each write waits for the thread."""
-    try:
-        return open_daybook(path)
-    except OSError:
-        return None
 
 
 def _statements(outcome: Outcome) -> list[Statement]:
