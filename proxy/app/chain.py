@@ -137,9 +137,12 @@ async def build_chain(name: str, chain: Chain, shared: Shared) -> BuiltChain:
             upstream.placed(OperationPlace(slot.entry_point, slot.sender, slot.nonce), operation.bundler)
     settlement, lookout, nodeside = settling.settlement, settling.lookout, settling.nodeside
     node, reader = (None, None) if nodeside is None else (nodeside.node, nodeside.reader)
-    shared.metrics.before_each_scrape(
-        lambda: shared.metrics.operations.in_flight(name, len(settlement), settlement.oldest_seconds())
-    )
+
+    def show_operations() -> None:
+        shared.metrics.operations.in_flight(name, len(settlement), settlement.oldest_seconds())
+        shared.metrics.operations.receipts_lag(name, lookout.receipts_lag_seconds)
+
+    shared.metrics.before_each_scrape(show_operations)
     terms = replace(_terms(chain), keep_grounds=config.audit.keep is AuditKeep.CALLDATA)
     reads = RecentReads(terms.fresh_seconds, time.monotonic, lambda: None if age is None else age.number)
     refresh = None

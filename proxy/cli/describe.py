@@ -1,6 +1,7 @@
 """What was decoded, as values fit for `--json` and the tree: bytes as 0x-hex, addresses checksummed, uint256 as text.
 
-Of a signature only its length is told, and of call data the selector and the length.
+Of a signature only its length is told; of call data the selector, the length, and what is handed to functions that are
+known by their types.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Final
 
 from pydantic.alias_generators import to_camel
 
-from proxy.cli.functions import function_name
+from proxy.cli.functions import arguments_of, function_name
 from proxy.session.addresses import MODULE_KINDS, POLICIES, VALIDATOR_KINDS, is_published_policy, name_of_policy
 from proxy.session.counters import ConfigKey
 from proxy.session.policies.policy import Initialised
@@ -218,6 +219,7 @@ def describe_call(call: Call) -> Described:
         "target": print_checksummed(call.target),
         "value": str(call.value),
         "selector": print_bytes(call.selector),
+        "arguments": arguments_of(call.data),
         "data": in_length(call.data),
     }
 

@@ -1,4 +1,4 @@
-"""`sessiongate ledger verify`, `sessiongate ledger show` and `sessiongate ledger prune`."""
+"""`sessiongate ledger verify|show|list|release|prune`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -233,7 +234,9 @@ def _counts(path: Path) -> dict[str, int]:
 def _until(operation: AcceptedOperation) -> str:
     valid_until = operation.reservation.valid_until
     nonce = "its nonce is used"
-    return nonce if valid_until is None else f"{nonce}, or the chain is past {valid_until}"
+    if valid_until is None:
+        return nonce
+    return f"{nonce}, or its chain is a minute past {datetime.fromtimestamp(valid_until, UTC).isoformat()}"
 
 
 def _describe(operation: AcceptedOperation, stage: Stage) -> Described:

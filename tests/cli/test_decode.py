@@ -105,6 +105,7 @@ def test_decodes_a_request(run: Run) -> None:
             "target": print_checksummed(TOKEN),
             "value": "0",
             "selector": "0xa9059cbb",
+            "arguments": [print_checksummed(Address(bytes(19) + b"\x33")), "1000000"],
             "data": "68 bytes",
         }
     ]

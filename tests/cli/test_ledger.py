@@ -7,6 +7,7 @@ import json
 import sqlite3
 import time
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,13 @@ import pytest
 from proxy.chain.settlement.outcome import Outcome, SettledUpTo
 from proxy.chain.settlement.slices import BlockName
 from proxy.edge.storage.store import Store
-from proxy.ledger.operations import AcceptedOperation, Ended
+from proxy.ledger.operations import AcceptedOperation, Ended, Stage
 from proxy.session.changes import Changes
 from proxy.session.counters import SessionKey
 from proxy.session.known import KnownSession, Source, Status
 from proxy.userop.primitives import Hash32
 from tests.cli.conftest import Run
+from tests.edge.builders import FakeBackend
 from tests.ledger.builders import ACCOUNT, MODULE, operation_hash, reservation
 
 
@@ -114,3 +116,75 @@ def test_only_what_nobody_needs_is_pruned(run: Run, kept: Path) -> None:
 
 def test_a_gate_that_never_ran_has_no_ledger(run: Run) -> None:
     assert run("ledger", "show").exit_code == 1
+
+
+# what is held, and letting go of it
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> Path:
+    """Operations that have come so far, each a second after the other."""
+    path = tmp_path / "ledger.db"
+
+    async def write(store: Store) -> None:
+        for number, stage in enumerate(Stage, 1):
+            valid_until = 1_900_000_000 if number == 1 else None
+            kept = replace(operation(number), accepted_at=float(number))
+            kept = replace(kept, reservation=replace(kept.reservation, valid_until=valid_until))
+            await store.keep(Outcome(begun=kept))
+            await store.keep(Outcome(stages=((kept.name, stage),)))
+
+    with closing(Store(path)) as store:
+        asyncio.run(write(store))
+    return path
+
+
+def test_what_is_held_is_listed_by_which_operation_why_and_until_when(run: Run, held: Path) -> None:
+    listed = json.loads(run("ledger", "list", "--json").output)["held"]
+    assert [each["name"] for each in listed] == [f"0x{operation_hash(number).hex()}" for number in range(1, 6)]
+    assert [each["why"] for each in listed] == [
+        "it was about to be sent",
+        "the bundler took it",
+        "no answer came: it may be on its way",
+        "not found for long: only what rules and declared limits count is held",
+        "an operator let go of it: nothing is held",
+    ]
+    assert listed[0]["until"] == "its nonce is used, or its chain is a minute past 2030-03-17T17:46:40+00:00"
+    assert {each["until"] for each in listed[1:]} == {"its nonce is used"}
+    assert [hold["amount"] for hold in listed[1]["holds"]] == ["40"]
+    assert listed[1]["chainId"] == reservation(2, 40).slot.chain_id
+    printed = run("ledger", "list").output
+    assert "no answer came" in printed
+    assert operation_hash(3).hex()[:16] in printed
+
+
+def test_what_is_held_is_listed_in_pages_the_oldest_first(run: Run, held: Path) -> None:
+    pages = [json.loads(run("ledger", "list", "--json", "--limit", "2", "--skip", skip).output) for skip in "024"]
+    assert [[each["since"] for each in page["held"]] for page in pages] == [[1.0, 2.0], [3.0, 4.0], [5.0]]
+    assert run("ledger", "list", "--limit", "0").exit_code != 0
+
+
+def test_an_operator_lets_go_of_an_operation_and_says_why(run: Run, gate: FakeBackend) -> None:
+    name = "0x" + operation_hash(1).hex()
+    gate.held.add(operation_hash(1))
+    result = run("ledger", "release", name, "--reason", "its bundler is gone", "--json")
+    assert (result.exit_code, json.loads(result.stdout)) == (0, {"released": name})
+    assert gate.released == [(operation_hash(1), "by the admin listener: its bundler is gone")]
+    assert "nothing is held for it" in run("ledger", "release", name, "--reason", "again").stdout
+
+
+def test_what_holds_nothing_cannot_be_let_go_of_and_a_reason_is_asked_for(run: Run, gate: FakeBackend) -> None:
+    name = "0x" + operation_hash(1).hex()
+    result = run("ledger", "release", name, "--reason", "its bundler is gone")
+    assert result.exit_code == 1
+    assert "no such operation holds anything" in result.stderr
+    assert run("ledger", "release", name).exit_code != 0
+    assert "HASH" in run("ledger", "release", "0x12", "--reason", "mistyped").stderr
+    assert len(gate.released) == 1
+
+
+def test_nothing_is_let_go_of_behind_the_back_of_a_gate_that_does_not_run(run: Run, held: Path) -> None:
+    result = run("ledger", "release", "0x" + operation_hash(1).hex(), "--reason", "its bundler is gone")
+    assert result.exit_code != 0
+    with closing(Store(held)) as store:
+        assert len(store.flights()) == 5

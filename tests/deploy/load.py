@@ -51,6 +51,7 @@ def calm(metrics: Metrics) -> None:
     metrics.sessions({(CHAIN, "in_force"): 3, (CHAIN, "declared"): 1})
     metrics.operations.in_flight(CHAIN, 2, 1.5)
     metrics.operations.settlement_lag(CHAIN, 1)
+    metrics.operations.receipts_lag(CHAIN, 0.0)
     metrics.health.loop_lag(0.001)
     metrics.health.ledger_in_place(in_place=True)
     metrics.health.active(1)

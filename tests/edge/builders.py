@@ -110,6 +110,8 @@ class FakeBackend:
             Check("upstream soneium-1", ok=True, why="chain id 1868"),
         )
         self.freezes: list[FreezeRequest] = []
+        self.held: set[Hash32] = set()
+        self.released: list[tuple[Hash32, str]] = []
         self.asked: list[SessionFilter] = []
         self.reload: Mapping[str, object] = RELOADED
         self.reloads = 0
@@ -141,6 +143,10 @@ class FakeBackend:
         self.freezes = [freeze for freeze in self.freezes if freeze not in lifted]
         return len(lifted)
 
+    async def release(self, user_op_hash: Hash32, note: str) -> bool:
+        self.released.append((user_op_hash, note))
+        return user_op_hash in self.held
+
     async def explain(self, chain: str | None, operation: object, entry_point: object) -> Mapping[str, object]:
         if not isinstance(operation, dict):
             raise InvalidParams("operation", "wanted a user operation object")
@@ -148,9 +154,6 @@ class FakeBackend:
 
     async def list_rules(self) -> Mapping[str, object]:
         return RULES
-
-    async def release(self, user_op_hash: Hash32, note: str) -> bool:
-        return False
 
     async def reload_settings(self, who: str, why: str) -> Mapping[str, object]:
         self.told.append((who, why))

@@ -109,6 +109,11 @@ class Lookout:
         self.settlement.unproven.discard(user_op_hash)
 
     @property
+    def receipts_lag_seconds(self) -> float:
+        """For how long a receipt has been due to be asked for; 0 while nobody has to be asked."""
+        return 0.0 if self._is_told else self.polling.lag_seconds
+
+    @property
     def _is_told(self) -> bool:
         """Whether the chain's blocks tell all there is to know."""
         told = None if self._taker is None else self._taker.told_seconds_ago

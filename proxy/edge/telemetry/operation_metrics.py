@@ -91,8 +91,15 @@ class OperationMetrics:
             ["chain"],
             registry=registry,
         )
+        self._receipts_lag = Gauge(
+            "sessiongate_receipts_lag_seconds",
+            "For how long a question for a receipt has been due that there is no budget for; 0 while blocks tell.",
+            ["chain"],
+            registry=registry,
+        )
         for chain in chains:
-            for gauge in (self._in_flight, self._oldest, self._state_age, self._settlement_lag):
+            gauges = (self._in_flight, self._oldest, self._state_age, self._settlement_lag, self._receipts_lag)
+            for gauge in gauges:
                 gauge.labels(chain)
             for counter, values in ((self._past, PAST_GATE), (self._elsewhere, EnforcedElsewhere)):
                 for value in values:
@@ -141,6 +148,10 @@ class OperationMetrics:
     def settlement_lag(self, chain: str, blocks: int) -> None:
         """Set how many blocks the settlement is behind the head."""
         self._settlement_lag.labels(self._known(chain)).set(blocks)
+
+    def receipts_lag(self, chain: str, seconds: float) -> None:
+        """Set for how long a question to a bundler has been due: so much later operations are settled."""
+        self._receipts_lag.labels(self._known(chain)).set(seconds)
 
     def _known(self, chain: str) -> str:
         return chain if chain in self._chains else _OTHER

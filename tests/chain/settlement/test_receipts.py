@@ -435,3 +435,24 @@ NAMES = st.sampled_from(["userOpHash", "success", "receipt", "actualGasCost", "a
 def test_any_receipt_is_read_or_left(receipt: Mapping[str, object], bundle: Mapping[str, object]) -> None:
     mined = read_receipt({**receipt, "receipt": bundle})
     assert mined is None or mined.user_op_hash == named_in(receipt)
+
+
+async def test_what_is_asked_late_for_want_of_a_budget_is_told_and_not_let_go() -> None:
+    scene = in_force(patience=Patience(a_second=1.0, at_once=1, unmined_after=60.0))
+    for number in range(1, 31):
+        await scene.accept(number, replace(ONE_USE, limit=99))
+    assert scene.lookout.receipts_lag_seconds == 0
+    for _ in range(20):
+        await scene.later(1)
+    assert scene.lookout.receipts_lag_seconds > 10
+    assert scene.balance == (0, 30)
+
+
+async def test_nothing_is_late_while_blocks_tell() -> None:
+    scene = in_force(chain=Chain())
+    await scene.tell(9)
+    await scene.accept(1, ONE_USE)
+    scene.monotonic.now += 50
+    assert scene.lookout.receipts_lag_seconds == 0
+    scene.monotonic.now += 50
+    assert scene.lookout.receipts_lag_seconds > 50
