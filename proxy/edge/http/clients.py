@@ -23,6 +23,9 @@ DECISION_HEADER: Final = "X-Sessiongate-Decision-Id"
 USUAL_HEADERS: Final = (
     *("content-type", "x-api-key", "authorization"),
     *("traceparent", "tracestate", "baggage", "sentry-trace", "x-request-id", "x-correlation-id", "x-requested-with"),
+    # Alchemy's aa-sdk, whatever URL it is given
+    *("alchemy-aa-sdk-version", "alchemy-aa-sdk-signer", "alchemy-aa-sdk-factory-address"),
+    *("x-alchemy-client-trace-id", "x-alchemy-client-breadcrumb", "x-alchemy-client-request-id"),
 )
 """What pages and the tracing in them send along; none of it means anything here but the first three."""
 
