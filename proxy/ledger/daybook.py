@@ -84,6 +84,7 @@ class Daybook:
         self.last = last
         self._disk = disk or SlowDisk()
         self._file = file
+        self._is_torn = False  # half a record is at the end: what came behind it could not be read
         if os.pread(file, len(_FIRST_LINE), 0) != _FIRST_LINE:
             os.ftruncate(file, 0)
             os.write(file, _FIRST_LINE)
@@ -92,11 +93,11 @@ class Daybook:
     def begin_anew(self) -> None:
         """Forget what was written: all of it is entered. Raises `OSError`."""
         os.ftruncate(self._file, len(_FIRST_LINE))
-        self.size = len(_FIRST_LINE)
+        self.size, self._is_torn = len(_FIRST_LINE), False
 
     def write(self, jobs: Jobs) -> DayRecord | None:
         """Write a record; `None` when it could not be, and nothing of it is there."""
-        if not self._disk.begin():
+        if not self._disk.begin() or (self._is_torn and not self._mend()):
             return None
         record = DayRecord(self.last + 1, jobs)
         printed = print_record(record)
@@ -105,13 +106,23 @@ class Daybook:
         except OSError:
             done = 0
         if done != len(printed):
+            self._mend()
             self._disk.fail()
-            with suppress(OSError):
-                os.ftruncate(self._file, self.size)
             return None
         self.last, self.size = record.number, self.size + done
         self._disk.end()
         return record
+
+    def _mend(self) -> bool:
+        """Cut off what was not written whole; whether that could be done."""
+        try:
+            os.ftruncate(self._file, self.size)
+        except OSError:
+            self._disk.fail()
+            self._is_torn = True
+        else:
+            self._is_torn = False
+        return not self._is_torn
 
     def close(self) -> None:
         """Nothing more is written."""

@@ -159,6 +159,29 @@ def test_a_record_that_does_not_fit_on_the_disk_leaves_nothing_behind(
     book.close()
 
 
+def test_nothing_is_noted_down_behind_half_a_record_that_could_not_be_cut_off(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    book = Daybook(daybook.open_daybook(path), 0, SlowDisk(stopwatch=lambda: now[0]))
+    write = os.write
+
+    def refuse(_file: int, _size: int) -> None:
+        raise OSError
+
+    monkeypatch.setattr(os, "write", lambda file, data: write(file, data[:5]))
+    monkeypatch.setattr(os, "ftruncate", refuse)
+    assert book.write([[insert(1)]]) is None
+    monkeypatch.setattr(os, "write", write)
+    now[0] = 6.0
+    assert book.write([[insert(1)]]) is None  # what came behind could never be read
+    monkeypatch.undo()
+    now[0] = 12.0
+    assert book.write([[insert(2)]]) == DayRecord(1, [[insert(2)]])
+    assert daybook_of(path).read_bytes() == content_of([[insert(2)]])
+    book.close()
+
+
 def a_freeze(number: int) -> Freeze:
     return Freeze(permission_id=Hash32(number.to_bytes(32, "big")), account=None, chain_id=None, since=1.0, note="")
 
