@@ -33,6 +33,8 @@ _TO_VALUE_DATA_OPERATION: Final = abi.tuple_of(abi.ADDRESS, abi.UINT256, abi.BYT
 _TARGETS_DATAS: Final = abi.tuple_of(abi.list_of(abi.ADDRESS), abi.list_of(abi.BYTES))
 _TARGETS_VALUES_DATAS: Final = abi.tuple_of(abi.list_of(abi.ADDRESS), abi.list_of(abi.UINT256), abi.list_of(abi.BYTES))
 _BYTES_LIST: Final = abi.tuple_of(abi.list_of(abi.BYTES))
+_ONE_CALL: Final = abi.tuple_of(_TO_VALUE_DATA)
+_SIGNED_BATCHES: Final = abi.tuple_of(abi.list_of(abi.tuple_of(abi.list_of(_TO_VALUE_DATA), abi.BYTES)))
 _BYTES_ARGUMENT: Final = abi.tuple_of(abi.BYTES)
 # the setupSafe tuple is read up to its last member only: two releases differ in the list before it
 _SETUP_SAFE: Final = abi.tuple_of(
@@ -110,6 +112,24 @@ def _to_value_data_operation(data: bytes, _account: Address, budget: Budget) -> 
 
 def _batch(data: bytes, _account: Address, budget: Budget) -> Sequence[Call]:
     return decode_batch(data[4:], budget)
+
+
+def _one_call(data: bytes, _account: Address, budget: Budget) -> Sequence[Call]:
+    ((target, value, inner),) = _decode(_ONE_CALL, data, budget)
+    return (Call(target, value, inner),)
+
+
+def _calls_of_itself(data: bytes, account: Address, budget: Budget) -> Sequence[Call]:
+    (datas,) = _decode(_BYTES_LIST, data, budget)
+    budget.draw(ITEM * len(datas))
+    return [Call(account, 0, each) for each in datas]
+
+
+def _signed_batches(data: bytes, _account: Address, budget: Budget) -> Sequence[Call]:
+    (batches,) = _decode(_SIGNED_BATCHES, data, budget)
+    calls = [Call(*members) for listed, _signature in batches for members in listed]
+    budget.draw(ITEM * len(calls))
+    return calls
 
 
 def _targets_datas(data: bytes, _account: Address, budget: Budget) -> Sequence[Call] | None:
@@ -203,6 +223,9 @@ WRAPPERS: Final = (
     _wrapper(f"executeUserOp({_PACKED_OPERATION},bytes32)", _execute_user_op, "ERC-4337 IAccountExecute"),
     _wrapper("execute(address,uint256,bytes)", _to_value_data, "eth-infinitism SimpleAccount"),
     _wrapper("execFromEntryPoint(address,uint256,bytes)", _to_value_data, "eth-infinitism SimpleAccount 0.4"),
+    _wrapper("exec(address,uint256,bytes)", _to_value_data, "eth-infinitism SimpleAccount 0.4, of its owner or itself"),
+    _wrapper("execBatch(address[],bytes[])", _targets_datas, "eth-infinitism SimpleAccount 0.4, likewise"),
+    _wrapper("execute((address,uint256,bytes))", _one_call, "MetaMask delegation-framework DeleGatorCore"),
     _wrapper("execute_ncC(address,uint256,bytes)", _to_value_data, "Biconomy SmartAccount v2"),
     _wrapper("executeCall(address,uint256,bytes)", _to_value_data, "Biconomy SmartAccount v2"),
     _wrapper("execute4337Op(address,uint256,bytes)", _to_value_data, "Trust Wallet wallet-core, Biz account"),
@@ -222,6 +245,10 @@ WRAPPERS: Final = (
     ),
     _wrapper("executeBatch((address,uint256,bytes)[])", _batch, "eth-infinitism SimpleAccount 0.8; Coinbase"),
     _wrapper("execute4337Ops((address,uint256,bytes)[])", _batch, "Trust Wallet wallet-core, Biz account"),
+    _wrapper("executeBySender((address,uint256,bytes)[])", _batch, "Ambire AmbireAccount"),
+    _wrapper("executeBySelf((address,uint256,bytes)[])", _batch, "Ambire AmbireAccount"),
+    _wrapper("executeMultiple(((address,uint256,bytes)[],bytes)[])", _signed_batches, "Ambire AmbireAccount"),
+    _wrapper("executeWithoutChainIdValidation(bytes[])", _calls_of_itself, "Coinbase CoinbaseSmartWallet"),
     _wrapper("executeBatch(address[],bytes[])", _targets_datas, "eth-infinitism SimpleAccount 0.6"),
     _wrapper("executeBatch(address[],uint256[],bytes[])", _targets_values_datas, "eth-infinitism SimpleAccount 0.7"),
     _wrapper("executeBatch_y6U(address[],uint256[],bytes[])", _targets_values_datas, "Biconomy SmartAccount v2"),

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.userop import abi
+from proxy.userop.arguments import selector
 from proxy.userop.execution import Call
 from proxy.userop.inspection import MAX_BYTES, MAX_CALLS, calls_for_inspection
 from proxy.userop.primitives import ZERO_ADDRESS, Address
@@ -20,6 +21,24 @@ MULTI_SEND = Address(b"\x35" * 20)
 
 def encoded(selector: str, types: list[str], *arguments: object) -> bytes:
     return bytes.fromhex(selector) + eth_abi.encode(types, arguments)
+
+
+def by(signature: str, *arguments: object) -> bytes:
+    """A call by its signature, encoded by another library than ours."""
+    types = eth_abi_types(signature)
+    return bytes(selector(signature)) + eth_abi.encode(types, arguments)
+
+
+def eth_abi_types(signature: str) -> list[str]:
+    """The types of the arguments: what stands between the outermost brackets, split at the commas outside of others."""
+    depth, found = 0, [""]
+    for letter in signature[signature.index("(") + 1 : -1]:
+        depth += {"(": 1, ")": -1}.get(letter, 0)
+        if letter == "," and not depth:
+            found.append("")
+        else:
+            found[-1] += letter
+    return found
 
 
 def packed(*calls: Call, operation: int = 0) -> bytes:
@@ -124,6 +143,23 @@ BATCHED_CALL = "((address,uint256,bytes)[],bool)"
         ),
         pytest.param(encoded("26da7d88", ["(address,uint256,bytes)[]"], CALLS), TWO, id="Trust execute4337Ops"),
         pytest.param(encoded("80c5c7d0", ["address", "uint256", "bytes"], *CALLS[1]), (PAY,), id="execFromEntryPoint"),
+        pytest.param(by("exec(address,uint256,bytes)", *CALLS[1]), (PAY,), id="SimpleAccount exec"),
+        pytest.param(
+            by("execBatch(address[],bytes[])", [CALLS[0][0]], [CALLS[0][2]]), (TRANSFER,), id="SimpleAccount execBatch"
+        ),
+        pytest.param(by("execute((address,uint256,bytes))", CALLS[0]), (TRANSFER,), id="DeleGator execute"),
+        pytest.param(by("executeBySender((address,uint256,bytes)[])", CALLS), TWO, id="Ambire executeBySender"),
+        pytest.param(by("executeBySelf((address,uint256,bytes)[])", CALLS), TWO, id="Ambire executeBySelf"),
+        pytest.param(
+            by("executeMultiple(((address,uint256,bytes)[],bytes)[])", [(CALLS[:1], b"s"), (CALLS[1:], b"")]),
+            TWO,
+            id="Ambire executeMultiple",
+        ),
+        pytest.param(
+            by("executeWithoutChainIdValidation(bytes[])", [b"\x01\x02\x03\x04", single(TRANSFER)]),
+            (Call(ACCOUNT, 0, b"\x01\x02\x03\x04"), TRANSFER),
+            id="Coinbase executeWithoutChainIdValidation",
+        ),
         pytest.param(encoded("8dd7712f", [BATCHED_CALL], (CALLS, True)), TWO, id="Calibur after executeUserOp"),
         pytest.param(encoded("99e1d016", [BATCHED_CALL], (CALLS, False)), TWO, id="Calibur execute"),
         pytest.param(
