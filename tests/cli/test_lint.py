@@ -193,7 +193,8 @@ def granted_by(run: Run, request: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def test_takes_a_session_with_claim_policies_for_one_of_the_emissary(run: Run) -> None:
-    session = replace(tight(play(*SOUND.actions[0].policies, *LIMITS[:3])), user_op_policies=())
+    transfer = replace(capped_transfer, policies=(*capped_transfer.policies, *LIMITS[:3]))
+    session = replace(tight(transfer), user_op_policies=())
     claims = printed_policies((PolicyData(UNKNOWN_POLICY, b""),))
     (review,) = reviewed(run, printed(session, claimPolicies=claims))
     assert review["module"] == print_checksummed(EMISSARY)

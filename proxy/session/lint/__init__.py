@@ -18,6 +18,7 @@ from proxy.session.lint.findings import (
     GRANT_REVERTS,
     KINDS,
     LEADING,
+    LEADING_OF_ALL,
     WHOLE_SESSION,
     Finding,
     Kind,
@@ -205,4 +206,8 @@ def _unread(where: Where, sentence: str) -> Finding:
 
 def _sorted(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """The gravest first, and before those what makes the session useless; among equals in the order of the session."""
-    return tuple(sorted(dict.fromkeys(findings), key=lambda found: (found.id not in LEADING, -found.severity.rank)))
+    return tuple(sorted(dict.fromkeys(findings), key=lambda found: (not _leads(found), -found.severity.rank)))
+
+
+def _leads(found: Finding) -> bool:
+    return found.id in LEADING or (found.id in LEADING_OF_ALL and found.where == WHOLE_SESSION)

@@ -158,6 +158,8 @@ GRANT_REVERTS: Final = frozenset({"cannot_be_enabled", "policy_in_wrong_slot"})
 """The findings that say that the chain does not take the grant."""
 LEADING: Final = GRANT_REVERTS | {"never_usable", "validator_never_signs"}
 """The findings that are told first: nothing else matters of a session that cannot be used."""
+LEADING_OF_ALL: Final = frozenset({"expired", "never_allowed", "nothing_allowed"})
+"""Likewise where they are about the whole session."""
 
 
 def finding(name: str, where: Where, sentence: str, remedy: str) -> Finding:

@@ -51,7 +51,7 @@ class _Times:
     def _window(self, action: ReadAction) -> Window | None:
         """When the action may be used: every time frame above it and on it; `None` when one is not known, or never."""
         bearing = self.grant.bearing_on(action)
-        if never_passes(self.grant, action.policies):
+        if never_passes(self.grant, action):
             return None  # no time at all: that is told as what it is
         if has_unread(bearing, TimeFramePolicy.name):
             return None

@@ -7,12 +7,14 @@ from typing import Final
 
 from proxy.session.addresses import name_of_policy
 from proxy.session.lint.findings import WHOLE_SESSION, Finding, finding
-from proxy.session.lint.grant import Grant, ReadPolicy
+from proxy.session.lint.grant import Grant, ReadAction, ReadPolicy
 from proxy.session.policies.arg import MAX_DEPTH, ArgRules
+from proxy.session.policies.erc20_spending_limit import ERC20SpendingLimitPolicy, SpendingLimits
 from proxy.session.policies.time_frame import TimeFrame, TimeFramePolicyV1
 from proxy.session.policies.universal_action import ActionRules
 from proxy.session.policies.usage_limit import UsageLimit
 from proxy.session.policies.value_limit import ValueLimit
+from proxy.userop.primitives import print_bytes, print_checksummed
 
 _OLDER_TIME_FRAME: Final = 32
 _TWO_WORDS: Final = 64
@@ -25,14 +27,37 @@ def review_usable(grant: Grant) -> Iterator[Finding]:
             yield _never_usable(f"{policy.where}: {why}", _remedy(policy))
             return
     actions = [action for action in grant.actions if action.policies and not action.is_dummy]
-    whys = [next(filter(None, map(why_never_passed, action.policies)), None) for action in actions]
+    whys = [_why_never_taken(action) for action in actions]
     if actions and grant.is_whole and all(whys):
         yield _never_usable(f"every action: {whys[0]}", _remedy(*actions[0].policies))
 
 
-def never_passes(grant: Grant, policies: tuple[ReadPolicy, ...]) -> bool:
-    """Whether calls that must satisfy these policies, and those of every operation, are always refused."""
-    return any(why_never_passed(policy) for policy in (*grant.user_op_policies, *policies))
+def never_passes(grant: Grant, action: ReadAction) -> bool:
+    """Whether the calls of an action, which must satisfy its policies and those of every operation, are always
+    refused."""
+    return any(map(why_never_passed, grant.user_op_policies)) or _why_never_taken(action) is not None
+
+
+def _why_never_taken(action: ReadAction) -> str | None:
+    """Why no call of an action is taken: for a policy that none satisfies, or one that is about other calls."""
+    whys = (why_never_passed(policy) or _why_about_others(action, policy) for policy in action.policies)
+    return next(filter(None, whys), None)
+
+
+def _why_about_others(action: ReadAction, policy: ReadPolicy) -> str | None:
+    """Why a spending limit refuses every call of its action, or every one that costs anything."""
+    contract = None if policy.contract is None else policy.contract.policy
+    if not isinstance(contract, ERC20SpendingLimitPolicy) or action.is_fallback or action.is_module_call:
+        return None
+    if action.selector is not None and bytes(action.selector) not in contract.counted:
+        return f"{contract.name} refuses {print_bytes(action.selector)}, which moves no token that it counts"
+    limits = policy.config
+    if action.target is None or not isinstance(limits, SpendingLimits) or not limits.complete:
+        return None
+    if action.target in limits.limits:
+        return None
+    token = print_checksummed(action.target)
+    return f"{contract.name} does not name {token}, and refuses whatever costs anything of a token it does not name"
 
 
 def why_never_passed(policy: ReadPolicy) -> str | None:
@@ -90,6 +115,8 @@ def _remedy(*policies: ReadPolicy) -> str:
             "pack uint48 validUntil and uint48 validAfter into 12 bytes, in this order, as getTimeFramePolicy of"
             " @rhinestone/module-sdk does"
         )
+    if any(isinstance(policy.config, SpendingLimits) for policy in policies):
+        return "put the spending limit on the functions of the token that it names, and name the token the action is on"
     return "give the policy limits that an operation can meet, or leave it out"
 
 

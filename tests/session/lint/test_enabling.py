@@ -19,6 +19,7 @@ from tests.session.builders import (
     ARG,
     GAS,
     NOW,
+    OTHER_TOKEN,
     SUDO,
     TIME,
     TOKEN,
@@ -251,3 +252,49 @@ def test_lets_a_session_be_that_only_signs() -> None:
     contents = ERC7739Data((ERC7739Context(key_of(tight()).permission_id, ("Play(uint256 round)",)),), (sudo,))
     assert "nothing_allowed" not in found(replace(tight(), actions=(), erc7739_policies=contents))
     assert "nothing_allowed" in found(replace(tight(), actions=()))
+
+
+OTHERS = spending((OTHER_TOKEN, 100))
+
+
+@pytest.mark.parametrize(
+    ("actions", "why"),
+    [
+        ((play(OTHERS),), "which moves no token that it counts"),
+        ((action(TOKEN, TRANSFER, OTHERS),), "does not name 0x7070"),
+        ((action(TOKEN, TRANSFER, OTHERS), play(OTHERS, usage(3))), "does not name 0x7070"),
+    ],
+)
+def test_leads_with_spending_limits_that_refuse_whatever_their_actions_allow(
+    actions: tuple[ActionData, ...], why: str
+) -> None:
+    first, *rest = lint(replace(tight(*actions), user_op_policies=()), now=NOW)
+    assert first.id == "never_usable"
+    assert why in first.sentence
+    assert "name the token" in first.remedy
+    assert "no_expiry" not in [finding.id for finding in rest]
+
+
+@pytest.mark.parametrize(
+    "sound",
+    [
+        (action(TOKEN, TRANSFER, spending((TOKEN, 1), (OTHER_TOKEN, 1))),),
+        (action(TOKEN, TRANSFER, OTHERS), play(sudo)),
+        (fallback(OTHERS),),
+    ],
+)
+def test_a_spending_limit_that_some_call_meets_is_none_of_those(sound: tuple[ActionData, ...]) -> None:
+    assert "never_usable" not in found(tight(*sound))
+
+
+@pytest.mark.parametrize(
+    ("grant", "name"),
+    [
+        (tight(fallback(sudo), user_op=(PolicyData(TIME, (1000).to_bytes(6, "big") + bytes(6)),)), "expired"),
+        (replace(tight(), actions=()), "nothing_allowed"),
+    ],
+)
+def test_leads_with_what_makes_the_whole_session_useless_however_little_harm_it_does(
+    grant: SessionData, name: str
+) -> None:
+    assert lint(grant, now=NOW)[0].id == name
