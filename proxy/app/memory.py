@@ -122,6 +122,7 @@ def restored_counts(store: Store, counting: CountingTime) -> RuleCounts:
     """What rules had counted and learnt before the restart."""
     counts = RuleCounts(counting.of)
     counts.restore(store.rule_rows())
+    counts.doubt_before(store.rewound_at())
     return counts
 
 
@@ -144,13 +145,18 @@ def ledger_path(config: Config, stack: AsyncExitStack) -> Path:
     return Path(folder) / "ledger.db"
 
 
-def tell_of_missing(store: Store, path: Path, alerts: Alerts) -> None:
-    """Say so when the ledger has lost what was once on disk. The gate goes on with what is left."""
+async def own_up_to_missing(store: Store, counts: RuleCounts, path: Path, alerts: Alerts) -> None:
+    """Say so when the ledger has lost what was once on disk. The gate goes on with what is left: what happened to
+    sessions the chain tells, but windows of rules that reach back before now are not told until they have passed."""
     if not store.missing:
         return
+    await store.save_rewound(now := time.time())
+    counts.doubt_before(now)
     what = (
         f"The ledger lacks the last {store.missing} of the writes that were committed to it: its write-ahead log was "
-        "removed, cut short or damaged, or an older copy took its place. Operations in flight may be held no more."
+        "removed, cut short or damaged, or an older copy took its place. Operations in flight may be held no more, and "
+        "rules whose windows reach back before now fail as they say, until those have passed or an operator takes the "
+        "counts as they are (sessiongate ledger accept)."
     )
     _LOG.error("%s: %s", path, what)
     alerts.raise_(

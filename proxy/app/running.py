@@ -25,11 +25,11 @@ from proxy.app.memory import (
     counting_time_of,
     keep_counts_of,
     ledger_path,
+    own_up_to_missing,
     reading,
     remains_in,
     restored_counts,
     restored_registry,
-    tell_of_missing,
 )
 from proxy.app.reload import SettingsReload
 from proxy.app.settings import admin_access, audit_writer, metrics_of, server_settings, tell_heads_of, upstream_names
@@ -232,7 +232,7 @@ async def _share(
         rules.allowances.put(allowance)
     instance = instance_of(config.alerts, config.admin_listen)
     alerts = await open_desk(config.alerts, metrics, stack, instance=instance, path=path)
-    tell_of_missing(store, path, alerts)
+    await own_up_to_missing(store, counts, path, alerts)
     await rules.keep_counts_in(partial(keep_counts_of, counts, store))
     counts.on_use = partial(_note_use, rules, metrics)
     tell = partial(alerts.tell, rule_of=rules.rule)

@@ -15,7 +15,7 @@ from proxy.cli.check import check
 from proxy.cli.decode import decode
 from proxy.cli.explain import explain
 from proxy.cli.freezes import freeze, unfreeze
-from proxy.cli.ledger import list_held, prune, release, show, verify
+from proxy.cli.ledger import accept, list_held, prune, release, show, verify
 from proxy.cli.lint import lint
 from proxy.cli.reload import reload_settings
 from proxy.cli.rules.backtest import backtest_rules
@@ -97,6 +97,7 @@ ledger.command()(show)
 ledger.command()(prune)
 ledger.command("list")(list_held)
 ledger.command()(release)
+ledger.command()(accept)
 application.add_typer(alerts, name="alerts")
 alerts.command("test")(send_test)
 application.command()(freeze)

@@ -109,6 +109,34 @@ def release(
     typer.echo(json.dumps({"released": done}) if as_json else f"{done}: nothing is held for it")
 
 
+def accept(
+    *,
+    reason: Annotated[str, typer.Option("--reason", help="Why; it goes on record.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Take what rules have counted as it is, though a ledger that was put back may lack some of it.
+
+    Until then rules whose windows reach back to before the gate found that out fail as they say (`fail:`).
+    From then on what was lost may be used once more.
+
+    \b
+    Examples:
+      sessiongate ledger accept --reason "restored from last night's copy, limits are small"
+    """
+    settings = load(config)
+    try:
+        answer = AdminClient.of(settings).post("/ledger/accept", {"note": reason})
+    except NoGateError as error:
+        fail(str(error))
+    if answer.error is not None:
+        fail(f"the gate refuses: {answer.error}", ExitCode.REFUSED)
+    doubted = answer.body.get("doubtedBefore")
+    nothing = "nothing was in doubt"
+    done = "windows of rules are judged by what is there" if doubted is not None else nothing
+    typer.echo(json.dumps(dict(answer.body)) if as_json else done)
+
+
 def list_held(
     *,
     limit: Annotated[int, typer.Option("--limit", min=1, help="So many at most.")] = 50,

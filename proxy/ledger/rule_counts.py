@@ -11,8 +11,10 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
+from proxy.errors import StateUnavailable
 from proxy.judge.counts import (
     CountKey,
     DistinctCharge,
@@ -25,7 +27,7 @@ from proxy.judge.counts import (
 )
 from proxy.judge.history import ROW_SECONDS, learn
 from proxy.judge.rule import Window
-from proxy.judge.windows import Bucket, Windows
+from proxy.judge.windows import Bucket, Windows, bucket_of
 from proxy.ledger.reservation import Bringer, Concluded, HistoryRow, Reservation, RuleRefusal, RuleRows
 from proxy.ledger.rule_use import RulesInFlight, RuleUseView
 
@@ -52,6 +54,7 @@ class RuleCounts:
     def __init__(self, counted_by: Callable[[float], float] = lambda now: now) -> None:
         self._counted_by = counted_by
         self.on_use: OnUse | None = None
+        self.whole_since: int | None = None  # what was counted before may be missing; None: nothing is
         self._windows = Windows()
         self._histories: OrderedDict[CountKey, _Learnt] = OrderedDict()  # what learnt last is last
         self._strangers = Windows()  # requests that nobody's signature was checked for, by who brought them
@@ -190,6 +193,18 @@ class RuleCounts:
             self._unsaved[first, None] = None  # nor is it found again after a restart
         return self._history_row(lesson.key)
 
+    def doubt_before(self, moment: float | None) -> None:
+        """What was counted before this time of day may be missing; with `None`, all of it is taken to be there."""
+        self.whole_since = None if moment is None else int(self.counted(moment))
+
+    def vouch(self, window: Window, now: float) -> None:
+        """Raises `StateUnavailable` for a window that reaches back to where something may be missing."""
+        if self.whole_since is None or bucket_of(window, self.whole_since).expires <= self.counted(now):
+            return
+        since = datetime.fromtimestamp(self.whole_since, UTC)
+        what = f"the ledger may lack counts from before {since:%Y-%m-%d %H:%M} UTC, which the window reaches back to"
+        raise StateUnavailable(what, fact="ledger")
+
     # asking, by the time that things are counted by
 
     def counted(self, now: float) -> float:
@@ -295,10 +310,14 @@ class SlotCounts:
     view: Callable[[], RuleUseView]
     now: float
 
-    def total(self, key: CountKey, _window: Window) -> int:
+    def total(self, key: CountKey, window: Window) -> int:
+        if self.counts.whole_since is not None:
+            self.counts.vouch(window, self.now)
         return self.counts.total(key, self.view(), self.now)
 
-    def marks(self, key: CountKey, _window: Window, most: int) -> Collection[bytes]:
+    def marks(self, key: CountKey, window: Window, most: int) -> Collection[bytes]:
+        if self.counts.whole_since is not None:
+            self.counts.vouch(window, self.now)
         return self.counts.marks(key, self.view(), most, self.now)
 
     def history(self, key: CountKey) -> History | None:

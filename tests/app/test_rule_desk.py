@@ -57,7 +57,7 @@ async def test_the_budget_says_what_is_held_and_left_and_for_whom(bundler: Hones
     (tmp_path / "a.yaml").write_text(LIMIT.format(mode="enforce"))
     async with running_gate(bundler=bundler, rules=[str(tmp_path / "*.yaml")]) as gate:
         gate.running.registry.put(known(TWICE))
-        assert await gate.look("/rules/budget") == {"keys": 0, "budgets": []}
+        assert await gate.look("/rules/budget") == {"keys": 0, "budgets": [], "doubtedBefore": None}
         assert await send(gate, 1) is None
         (row,) = (await gate.look("/rules/budget?rule=few"))["budgets"]
         told = [row[name] for name in ("rule", "mode", "limit", "used", "inFlight", "left", "percent")]
@@ -96,9 +96,9 @@ async def test_a_reset_forgets_what_was_counted_and_keeps_what_is_in_flight(
         assert row["inFlight"] == "0"
         told = await gate.change("POST", "/rules/reset", {"rule": "few", "key": row["key"]})
         assert told["forgotten"] == 1
-        assert await gate.look("/rules/budget") == {"keys": 0, "budgets": []}
+        assert await gate.look("/rules/budget") == {"keys": 0, "budgets": [], "doubtedBefore": None}
     async with running_gate(bundler=bundler, **settings) as gate:
-        assert await gate.look("/rules/budget") == {"keys": 0, "budgets": []}
+        assert await gate.look("/rules/budget") == {"keys": 0, "budgets": [], "doubtedBefore": None}
 
 
 async def test_a_thing_allowed_by_hand_is_known_after_a_restart_too_until_it_is_taken_back(

@@ -76,6 +76,11 @@ def show_budget(
         )
     console().print(table)
     typer.echo(f"{len(body['budgets'])} of {body['keys']}", err=True)
+    if body.get("doubtedBefore") is not None:
+        since = datetime.fromtimestamp(body["doubtedBefore"], UTC)
+        typer.echo(
+            f"counts from before {since:%Y-%m-%d %H:%M} UTC may be missing: `sessiongate ledger accept`", err=True
+        )
 
 
 def reset_rule(

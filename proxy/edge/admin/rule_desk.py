@@ -65,7 +65,11 @@ class RuleDesk:
             if found is not None:
                 rows += self._row(found, key)
         rows.sort(key=lambda row: row[0], reverse=True)
-        return {"keys": len(rows), "budgets": [row for _, row in rows[:limit]]}
+        return {
+            "keys": len(rows),
+            "budgets": [row for _, row in rows[:limit]],
+            "doubtedBefore": self._counts.whole_since,
+        }
 
     def _counting(self, name: str | None) -> list[Rule]:
         rules = [each for each in self._book.ruleset.rules if isinstance(each.check, Limit | Rate)]
@@ -120,6 +124,13 @@ class RuleDesk:
             raise InvalidParams("key", "the rule counts nothing under it; copy it from rules budget")
         await self._store.forget_counts(found.identity, group)
         return {"rule": rule, "key": key, "forgotten": forgotten}
+
+    async def accept(self) -> Json:
+        """Take what rules have counted as it is, though a ledger that was put back may lack some of it."""
+        since = self._counts.whole_since
+        await self._store.save_rewound(None)
+        self._counts.doubt_before(None)
+        return {"doubtedBefore": since}
 
     # by hand
 

@@ -3,6 +3,7 @@
 GET    /rules/difference          what a reload would change
 GET    /rules/budget              ?rule= &limit=: what is left of each window, the fullest first
 POST   /rules/reset               {"rule", "key"?}: forget what it has counted and learnt
+POST   /ledger/accept             {"note"}: take what rules have counted as it is, though some may be missing
 GET    /rules/allowances
 POST   /rules/allowances          {"rule", "thing", "chain"?, "until"?, "reason"}: take a thing for known
 DELETE /rules/allowances          ?rule= &thing= &chain=
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from proxy.edge.admin.query import Query, read_allowance, read_reset
+from proxy.edge.admin.query import Query, read_allowance, read_note, read_reset
 from proxy.edge.admin.rule_desk import RuleDesk
 from proxy.edge.admin.server import DEED, AdminChange, as_json, error_as_json
 
@@ -29,6 +30,7 @@ class RuleRoutes:
             web.get("/rules/difference", self._difference),
             web.get("/rules/budget", self._budget),
             web.post("/rules/reset", self._reset),
+            web.post("/ledger/accept", self._accept),
             web.get("/rules/allowances", self._allowances),
             web.post("/rules/allowances", self._allow),
             web.delete("/rules/allowances", self._disallow),
@@ -48,6 +50,10 @@ class RuleRoutes:
         rule, key = read_reset(await request.read())
         request[DEED] = AdminChange("rules_reset", f"{rule} {key or 'all keys'}")
         return as_json(await self._desk.reset(rule, key))
+
+    async def _accept(self, request: web.Request) -> web.Response:
+        request[DEED] = AdminChange("counts_accepted", read_note(await request.read()))
+        return as_json(await self._desk.accept())
 
     async def _allowances(self, request: web.Request) -> web.Response:
         Query(request.query).end()

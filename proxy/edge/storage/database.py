@@ -63,6 +63,7 @@ MIGRATIONS: Final = (
     *IN_ORDER,
     *session_uses.IN_ORDER,
     *daybook.TABLES,
+    "CREATE TABLE rewound (id INTEGER NOT NULL PRIMARY KEY CHECK (id = 1), at REAL NOT NULL)",
 )
 """Statements that made the tables, in order. Only ever appended to: `PRAGMA user_version` counts those done."""
 

@@ -78,6 +78,18 @@ class Store:
         """How many commits were on disk once and are not any more: a lost log or daybook, or an older copy."""
         return self._tally.missing + self._lost
 
+    def rewound_at(self) -> float | None:
+        """Before when (unix seconds) something that rules had counted may be missing; `None` where all is there."""
+        row = next(iter(self._rows("SELECT at FROM rewound")), None)
+        return None if row is None else float(row[0])
+
+    async def save_rewound(self, at: float | None) -> None:
+        """Keep that moment, or that all is taken to be there."""
+        if at is None:
+            await self._writer.write([("DELETE FROM rewound", ())])
+        else:
+            await self._writer.write([("INSERT OR REPLACE INTO rewound VALUES (1, ?)", (at,))])
+
     def displaced(self, why: str | None) -> None:
         """The file that is open is not the one at its path, for this reason; or is again."""
         self._writer.displaced = why

@@ -260,16 +260,20 @@ def test_a_half_migrated_database_is_brought_up_to_date(path: Path) -> None:
     assert tables == {
         *("sessions", "freezes", "operations_in_flight", "operations_ended", "declared_uses", "probes"),
         *("rule_windows", "rule_marks", "rule_histories", "settled", "settled_blocks", "allowances"),
-        *("session_uses", "operations_counted", "former_sessions", "counting_time", "doubts", "daybook"),
+        *("session_uses", "operations_counted", "former_sessions", "counting_time", "doubts", "daybook", "rewound"),
     }
 
 
 def test_a_database_of_a_newer_release_is_left_alone(path: Path) -> None:
     newer = sqlite3.connect(path, isolation_level=None)
+    newer.execute("PRAGMA journal_mode = WAL")
+    newer.execute("CREATE TABLE of_tomorrow (id INTEGER)")
     newer.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
     newer.close()
+    before = path.read_bytes()
     with pytest.raises(sqlite3.DatabaseError, match="this release knows"):
         open_database(path)
+    assert path.read_bytes() == before
 
 
 KILLED = """
