@@ -223,6 +223,12 @@ class Room:
         )
         self.admission = Admission(self._sources)
 
+    def follow(self, ledger: MemoryLedger) -> None:
+        """Reserve in this ledger from now on."""
+        self.ledger = ledger
+        self._sources = replace(self._sources, ledger=ledger)
+        self.admission = Admission(self._sources)
+
     def order_by(self, ask: AskNext) -> None:
         """Nonces are asked for like this from now on."""
         self.order = NonceOrder(ask, self.ledger.occupied, lambda: self.newest)
