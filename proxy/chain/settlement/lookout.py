@@ -21,11 +21,12 @@ from proxy.chain.settlement.patience import Patience
 from proxy.chain.settlement.polling import AskReceipt, Polling
 from proxy.chain.settlement.readings import SettledReadings
 from proxy.chain.settlement.receipts import Receipt, named_in, read_receipt
+from proxy.chain.settlement.rechecks import Rechecks
 from proxy.chain.settlement.settlement import Settlement
 from proxy.chain.settlement.slices import BlockName
 from proxy.chain.witness import Fate
 from proxy.errors import StateUnavailable
-from proxy.ledger.operations import EndedName, Evidence, Mined, Stage
+from proxy.ledger.operations import Evidence, Mined, Stage
 from proxy.ledger.reservation import NonceSlot
 from proxy.session.counters import SessionKey
 from proxy.session.registry import Registry
@@ -65,8 +66,7 @@ class Lookout:
         self._node = node
         self._taker = None if node is None else node.taker
         self.polling = Polling(receipt, self, patience, monotonic, on_due=self._wake_for_question)
-        self._rechecks: DueHeap[BlockName] = DueHeap()
-        self._recheck_of: dict[BlockName, tuple[Hash32, int]] = {}  # an operation of it, and how often it was looked at
+        self._rechecks = Rechecks(settlement, self.polling, patience, monotonic)
         self._restored: dict[Hash32, asyncio.Task[None] | None] = {}
         self._proving: DueHeap[Hash32] = DueHeap()
         self._hidden_at: dict[Hash32, int] = {}  # the newest block settled when a nonce was used and nothing showed why
@@ -129,7 +129,7 @@ class Lookout:
         self._restored.update(dict.fromkeys(hashes))
         if self._node is None:
             for mined in self.settlement.remembered.mined_blocks():
-                self._recheck(*mined)
+                self._rechecks.begin(*mined)
         else:
             self._readings.restored(sessions, doubted)
 
@@ -167,19 +167,13 @@ class Lookout:
         if self.settlement.flights.get(user_op_hash) is not None:
             self.polling.hurry(user_op_hash)
         elif (ended := self.settlement.remembered.mined(user_op_hash)) is not None:
-            self._hurry_recheck(ended)
+            self._rechecks.hurry(ended)
         self.settlement.awake.set()
 
     def _heard_of(self, mined: Mined | None) -> None:
         """By a bundler, whose node may be ahead of ours."""
         if self._node is not None and mined is not None and mined.block is not None:
             self._node.named(mined.block)
-
-    def _hurry_recheck(self, ended: EndedName) -> None:
-        if ended.block is not None and ended.block_hash is not None:
-            block = BlockName(ended.block, ended.block_hash)
-            if block in self._recheck_of:
-                self._rechecks.put(block, self._monotonic())
 
     async def look_back(self) -> None:
         """Find out now whether the chain has taken blocks back. Never raises for what cannot be told."""
@@ -205,7 +199,7 @@ class Lookout:
         self._heard_of(mined)
         await self.settlement.found(mined)
         if mined.block is not None and mined.block_hash is not None and not self._is_told:
-            self._recheck(BlockName(mined.block, mined.block_hash), mined.user_op_hash)
+            self._rechecks.begin(BlockName(mined.block, mined.block_hash), mined.user_op_hash)
 
     async def absent(self, user_op_hash: Hash32, seconds: float, asked: int) -> None:
         """See `Answered`. That the bundler knows nothing means little; the chain is asked where it can be."""
@@ -292,34 +286,6 @@ class Lookout:
 
         await asyncio.gather(*(prove_some() for _ in range(_AT_ONCE)))
 
-    # a chain that takes blocks back, told by the bundler alone
-
-    def _recheck(self, block: BlockName, user_op_hash: Hash32) -> None:
-        if block not in self._recheck_of:
-            self._recheck_of[block] = (user_op_hash, 0)
-            self._rechecks.put(block, self._monotonic() + self._patience.rechecks[0])
-
-    async def _recheck_all(self) -> None:
-        for block in list(self._rechecks.pop_due(self._monotonic())):
-            if block not in self._recheck_of:
-                continue  # it was looked at just now, when one before it was found to be gone
-            user_op_hash, times = self._recheck_of.pop(block)
-            answer = await self.polling.answer(user_op_hash)
-            if isinstance(answer, Exception):
-                self._recheck_of[block] = (user_op_hash, times)
-                self._rechecks.put(block, self._monotonic() + self._patience.rechecks[0])
-            elif answer is None or (answer.block_hash is not None and answer.block_hash != block.hash):
-                names = self.settlement.remembered.shown_in(block)
-                await self.settlement.bring_back(names)
-                self.settlement.to_prove |= dict.fromkeys(name.user_op_hash for name in names)
-                for other in self._recheck_of:
-                    if other.number >= block.number:
-                        self._rechecks.put(other, self._monotonic())
-            elif times + 1 < len(self._patience.rechecks):
-                self._recheck_of[block] = (user_op_hash, times + 1)
-                pause = self._patience.rechecks[times + 1] - self._patience.rechecks[times]
-                self._rechecks.put(block, self._monotonic() + pause)
-
     # keeping at it
 
     async def run(self) -> None:
@@ -347,7 +313,7 @@ class Lookout:
         if settlement.unconfirmed:
             yield self._readings.confirm_all
         if self._rechecks.is_due(now):
-            yield self._recheck_all
+            yield self._rechecks.look
         if self._looks is not None and self._looks.is_due(now):
             yield self._look_at_nonces
         if settlement.to_prove or self._proving.is_due(now):
@@ -372,7 +338,7 @@ class Lookout:
         """Everything that is due, once; returns when it is done."""
         await self.settlement.books.keep_again()
         await asyncio.gather(*([] if self._is_told else self.polling.ask_due()))
-        await self._recheck_all()
+        await self._rechecks.look()
         await self._look_at_nonces()
         await self._prove_all()
         await self._readings.read_all()

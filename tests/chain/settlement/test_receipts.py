@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from proxy.chain.settlement.patience import Patience
 from proxy.chain.settlement.polling import Polling
 from proxy.chain.settlement.receipts import named_in, read_receipt, receipt_of_inclusion
-from proxy.errors import UpstreamUnavailable
+from proxy.errors import StateUnavailable, UpstreamUnavailable
 from proxy.ledger.operations import Cause, Mined, Stage
 from proxy.ledger.reservation import Grip
 from proxy.session.counters import Counter
@@ -456,3 +456,18 @@ async def test_nothing_is_late_while_blocks_tell() -> None:
     assert scene.lookout.receipts_lag_seconds == 0
     scene.monotonic.now += 50
     assert scene.lookout.receipts_lag_seconds > 50
+
+
+async def test_a_block_that_is_gone_is_looked_at_again_where_what_stood_there_could_not_be_read_back() -> None:
+    scene = in_force()
+    op = await scene.accept(1, ONE_USE)
+    scene.bundler.mine(op, block_hash=block(200).hash)
+    await scene.later(1)
+    del scene.bundler.receipts[op]
+    scene.shelf.unreadable = True
+    scene.settlement.books._unwritten.clear()
+    with pytest.raises(StateUnavailable):
+        await scene.later(5)
+    scene.shelf.unreadable = False
+    await scene.later(5)
+    assert scene.balance == (0, 1)

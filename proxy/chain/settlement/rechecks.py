@@ -1,0 +1,79 @@
+"""Blocks that only a bundler told of, looked at again for as long as the chain could take them back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from proxy.chain.settlement.due import DueHeap
+from proxy.chain.settlement.patience import Patience
+from proxy.chain.settlement.polling import Polling
+from proxy.chain.settlement.settlement import Settlement
+from proxy.chain.settlement.slices import BlockName
+from proxy.errors import StateUnavailable
+from proxy.ledger.operations import EndedName
+from proxy.userop.primitives import Hash32
+
+
+class Rechecks:
+    """Asks the bundler about one operation of each block. `monotonic` gives seconds."""
+
+    def __init__(
+        self, settlement: Settlement, polling: Polling, patience: Patience, monotonic: Callable[[], float]
+    ) -> None:
+        self._settlement = settlement
+        self._polling = polling
+        self._patience = patience
+        self._monotonic = monotonic
+        self._due: DueHeap[BlockName] = DueHeap()
+        self._of: dict[BlockName, tuple[Hash32, int]] = {}  # an operation of it, and how often it was looked at
+
+    def first(self) -> float | None:
+        """When the next is due; `None` when none is."""
+        return self._due.first()
+
+    def is_due(self, now: float) -> bool:
+        """Whether one is."""
+        return self._due.is_due(now)
+
+    def begin(self, block: BlockName, user_op_hash: Hash32) -> None:
+        """The bundler named this block for that operation."""
+        if block not in self._of:
+            self._of[block] = (user_op_hash, 0)
+            self._due.put(block, self._monotonic() + self._patience.rechecks[0])
+
+    def hurry(self, ended: EndedName) -> None:
+        """Something was heard of an operation of it."""
+        if ended.block is not None and ended.block_hash is not None:
+            block = BlockName(ended.block, ended.block_hash)
+            if block in self._of:
+                self._due.put(block, self._monotonic())
+
+    async def look(self) -> None:
+        """At all that is due. What a block had that is gone is in flight again. Raises `StateUnavailable`."""
+        for block in list(self._due.pop_due(self._monotonic())):
+            if block not in self._of:
+                continue  # it was looked at just now, when one before it was found to be gone
+            user_op_hash, times = self._of.pop(block)
+            answer = await self._polling.answer(user_op_hash)
+            if isinstance(answer, Exception):
+                self._again(block, user_op_hash, times)
+            elif answer is None or (answer.block_hash is not None and answer.block_hash != block.hash):
+                names = self._settlement.remembered.shown_in(block)
+                try:
+                    await self._settlement.bring_back(names)
+                except StateUnavailable:
+                    self._again(block, user_op_hash, times)
+                    raise
+                self._settlement.to_prove |= dict.fromkeys(name.user_op_hash for name in names)
+                for other in self._of:
+                    if other.number >= block.number:
+                        self._due.put(other, self._monotonic())
+            elif times + 1 < len(self._patience.rechecks):
+                self._of[block] = (user_op_hash, times + 1)
+                pause = self._patience.rechecks[times + 1] - self._patience.rechecks[times]
+                self._due.put(block, self._monotonic() + pause)
+
+    def _again(self, block: BlockName, user_op_hash: Hash32, times: int) -> None:
+        """This look does not count."""
+        self._of[block] = (user_op_hash, times)
+        self._due.put(block, self._monotonic() + self._patience.rechecks[0])
