@@ -26,6 +26,7 @@ from proxy.session.changes import changes_of
 from proxy.session.counters import Charge, Counter, SessionKey
 from proxy.session.grounds import Grounds
 from proxy.session.outcome import Waived
+from proxy.session.policies.simple_gas import moves_cost, price_of
 from proxy.session.units import reason_in_units
 from proxy.session.validity import UINT48_MAX
 from proxy.userop.decode import DecodedOperation
@@ -219,6 +220,7 @@ class Conclusion:
             rule_charges=finding.charges,
             lessons=finding.lessons,
             grant=_grant(operation, enable_nonce),
+            gas_price=price_of(operation.op) if moves_cost(charges) else None,
         )
         held = self._ledger.reserve(reservation, self._basis(heard, charges, bringer), self._clock())
         if isinstance(held, Held):

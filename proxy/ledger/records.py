@@ -24,6 +24,7 @@ from proxy.ledger.reservation import NonceSlot, Reservation
 from proxy.ledger.rule_records import COUNTED, print_counted, read_counted
 from proxy.session.changes import Changes, SessionEnabled
 from proxy.session.counters import Charge, Counter, SessionKey
+from proxy.session.policies.simple_gas import GasPrice
 from proxy.userop.acts import SessionAct, Unreadable
 from proxy.userop.declared_acts import GrantedCall, GrantedTerms
 from proxy.userop.session_data import ActionData, ERC7739Context, ERC7739Data, PolicyData, SessionData
@@ -32,7 +33,7 @@ _CLASSES: Final[tuple[type[Any], ...]] = (  # Any: their constructors have nothi
     *get_args(SessionAct),
     *(SessionEnabled, Unreadable, SessionData, ActionData, PolicyData, ERC7739Context, ERC7739Data),
     *(GrantedCall, GrantedTerms),
-    *(AcceptedOperation, Changes, Reservation, NonceSlot, SessionKey, Charge, Counter),
+    *(AcceptedOperation, Changes, Reservation, NonceSlot, SessionKey, Charge, Counter, GasPrice),
     *(*get_args(RuleCharge), *get_args(Lesson), *get_args(Window), CountKey),
 )
 _BY_NAME: Final = {record.__name__: record for record in _CLASSES}

@@ -18,6 +18,7 @@ from proxy.judge.windows import BucketRow, MarkRow
 from proxy.session.addresses import name_of_policy, token_counted
 from proxy.session.counters import Charge, Counter, HoldName, SessionKey
 from proxy.session.declared import DECLARED_POLICY
+from proxy.session.policies.simple_gas import GasPrice
 from proxy.userop.primitives import Address, Hash32, print_bytes
 
 
@@ -46,7 +47,7 @@ class Reservation:
     inclusive) is the end of the operation's validity window, `None` when it has none: past it, it cannot be mined.
     `rule_charges` are what it adds to the windows of rules, `lessons` what their histories learn from it. `grant` is
     the session's enable nonce that it uses up, `UNKNOWN_NONCE` where that is not known, `None` when it grants nothing
-    by its signature.
+    by its signature. `gas_price` is there where a cost of gas is among the charges.
     """
 
     user_op_hash: Hash32
@@ -57,6 +58,7 @@ class Reservation:
     rule_charges: tuple[RuleCharge, ...] = ()
     lessons: tuple[Lesson, ...] = ()
     grant: int | None = None
+    gas_price: GasPrice | None = None
 
     @property
     def name(self) -> HoldName:

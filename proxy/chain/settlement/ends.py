@@ -17,6 +17,7 @@ from proxy.ledger.operations import AcceptedOperation, Cause, Ended, EndedName, 
 from proxy.ledger.reservation import Grip, Ledger, NonceSlot, Reservation, RuleRows, is_on_chain, most_of
 from proxy.session.counters import Counter, HoldName, SessionKey
 from proxy.session.known import KnownSession
+from proxy.session.policies.simple_gas import counted_at
 from proxy.session.registry import Registry
 from proxy.userop.primitives import Hash32
 
@@ -201,6 +202,7 @@ class Ends:
     def _count(self, draft: OutcomeDraft, counted: Sequence[Reservation], mined: Mined, evidence: Evidence) -> None:
         """What the mined operation has used is counted, once."""
         now = self._clock()
+        counted = [_as_counted(each, mined) for each in counted]
         first = most_of(counted)
         at = None if mined.timestamp is None else self.counted_at(mined.timestamp)
         counted_at, rules = self._ledger.conclude(first, now, success=mined.success, at=at)
@@ -227,10 +229,11 @@ class Ends:
             self._changed(draft, changed)
             draft.uses |= self._local_uses(each)
             is_first = name == first.name
+            is_repriced = each.gas_price is not None and each.charges != operation.reservation.charges
+            if (is_first or is_repriced) and operation.reservation is not (told := first if is_first else each):
+                operation = replace(operation, reservation=told)
             ended = Ended(
-                operation=replace(operation, reservation=first)
-                if is_first and operation.reservation is not first
-                else operation,
+                operation=operation,
                 ended_at=now,
                 mined=mined,
                 cause=Cause.MINED,
@@ -238,7 +241,7 @@ class Ends:
                 added=added,
                 counted_at=counted_at if is_first else None,
                 stage=stage,
-                restated=is_first and len(counted) > 1,
+                restated=is_repriced or (is_first and len(counted) > 1),
             )
             self._close(draft, ended, stage)
             if len(counted) > 1 and name.session is not None:
@@ -280,6 +283,15 @@ def grip_of(stage: Stage, unmined: Grip) -> Grip:
     if stage is Stage.RELEASED:
         return Grip.NONE
     return unmined if stage is Stage.UNMINED else Grip.ALL
+
+
+def _as_counted(reservation: Reservation, mined: Mined) -> Reservation:
+    """What it has used, at the base fee of the block that mined it: it was judged, and held, by another block's."""
+    price = reservation.gas_price
+    if price is None or mined.base_fee is None:
+        return reservation
+    charges = counted_at(reservation.charges, price, mined.base_fee)
+    return reservation if charges == reservation.charges else replace(reservation, charges=charges)
 
 
 def _is_shown(reservation: Reservation, mined: Mined) -> bool:

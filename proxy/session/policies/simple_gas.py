@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from proxy.errors import Code
 from proxy.session.counters import Charge, ConfigKey, Meter
@@ -28,6 +30,39 @@ from proxy.userop.user_operation import UserOperation
 
 GAS_SLOT = b"gas"
 COST_SLOT = b"cost"
+
+
+class GasPrice(NamedTuple):
+    """What an operation offers for a unit of gas, in wei: at most, and beyond the base fee."""
+
+    highest: int
+    priority: int
+
+    def at(self, base_fee: int) -> int:
+        """What it costs in a block of this base fee."""
+        # equal fees, or a higher priority: the sum cannot be less
+        return self.highest if self.priority >= self.highest else min(self.highest, self.priority + base_fee)
+
+
+def price_of(op: UserOperation) -> GasPrice:
+    """As the operation says."""
+    return GasPrice(op.max_fee_per_gas or 0, op.max_priority_fee_per_gas or 0)
+
+
+def moves_cost(charges: Sequence[Charge]) -> bool:
+    """Whether a cost of gas is among the charges."""
+    return any(charge.counter.slot == COST_SLOT for charge in charges)
+
+
+def counted_at(charges: tuple[Charge, ...], price: GasPrice, base_fee: int) -> tuple[Charge, ...]:
+    """The charges as the policy counts them in a block of this base fee: of the same gas, at its price there."""
+    gas = {
+        charge.counter._replace(slot=COST_SLOT): charge.amount for charge in charges if charge.counter.slot == GAS_SLOT
+    }
+    return tuple(
+        replace(charge, amount=gas[charge.counter] * price.at(base_fee)) if charge.counter in gas else charge
+        for charge in charges
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +139,7 @@ class SimpleGasPolicy:
 
 
 def _price(view: UserOpView) -> int | None:
-    highest, priority = view.op.max_fee_per_gas or 0, view.op.max_priority_fee_per_gas or 0
-    if priority >= highest:
-        return highest  # whatever the base fee: the sum cannot be less
-    return None if view.base_fee is None else min(highest, priority + view.base_fee)
+    price = price_of(view.op)
+    if price.priority >= price.highest:
+        return price.highest  # whatever the base fee
+    return None if view.base_fee is None else price.at(view.base_fee)

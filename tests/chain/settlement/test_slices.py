@@ -14,8 +14,9 @@ from proxy.judge.rule import Sliding
 from proxy.ledger.operations import AcceptedOperation, Cause, Evidence, InFlight, Mined, Stage
 from proxy.ledger.reservation import NonceSlot
 from proxy.session.changes import SessionEnabled
-from proxy.session.counters import Charge
+from proxy.session.counters import Charge, Counter
 from proxy.session.known import Status
+from proxy.session.policies.simple_gas import COST_SLOT, GAS_SLOT, GasPrice
 from proxy.userop.primitives import Hash32
 from tests.chain.builders import accepted
 from tests.chain.settlement.builders import (
@@ -34,6 +35,7 @@ from tests.chain.settlement.builders import (
     mined,
     name,
 )
+from tests.session.builders import ACCOUNT, USAGE
 
 OTHER = KEY._replace(permission_id=Hash32(b"\x1e" * 32))
 RULE = CountKey(b"r" * 16, KEY.permission_id)
@@ -477,3 +479,31 @@ async def test_of_two_that_compete_the_one_that_was_mined_counts_whichever_the_c
     await scene.later(1.0)
     assert scene.causes == [Cause.NONCE_USED, Cause.MINED]
     assert scene.ledger.in_flight(USES) == 0
+
+
+# what depends on the block that mines
+
+
+@pytest.mark.parametrize(("base_fee", "cost"), [(50, 1_000 * 60), (3, 1_000 * 13), (500, 1_000 * 100)])
+async def test_the_cost_of_gas_is_counted_at_the_base_fee_of_the_block_that_mined(base_fee: int, cost: int) -> None:
+    scene = with_node()
+    gas, spent = (Counter(SMART_SESSION, ACCOUNT, USAGE, Hash32(bytes(32)), slot) for slot in (GAS_SLOT, COST_SLOT))
+    charges = (ONE_USE, Charge(gas, 1_000, 10**6), Charge(spent, 1_000 * 40, 10**9))  # judged at a base fee of 30
+    operation = accepted(1, KEY, *charges)
+    price = GasPrice(highest=100, priority=10)
+    operation = replace(operation, reservation=replace(operation.reservation, gas_price=price))
+    scene.reserved(operation)
+    await scene.settlement.hold(operation)
+    await scene.settlement.follow(operation)
+    assert scene.ledger.in_flight(spent) == 40_000
+    await scene.tell(9)
+    await scene.tell(10, replace(mined(name(1), 10, nonce=1), base_fee=base_fee))
+    known = scene.registry.get(KEY)
+    assert known is not None
+    assert known.state is not None
+    assert (known.state.used[gas], known.state.used[spent], known.state.used[USES]) == (1_000, cost, 1)
+    await scene.taker.undo(block(9))
+    assert scene.ledger.in_flight(spent) == cost
+    known = scene.registry.get(KEY)
+    assert known is not None
+    assert known.state is None or known.state.used.get(spent, 0) == 0
