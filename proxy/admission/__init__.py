@@ -16,6 +16,7 @@ from proxy.admission import reasons
 from proxy.admission.advice import advice_of
 from proxy.admission.conclusion import UNNAMED_REQUEST, Conclusion, Heard
 from proxy.admission.hearing import Hearing, slot_of
+from proxy.admission.hidden import HiddenSessions
 from proxy.admission.judgement import Judgement
 from proxy.admission.nonce_order import waits_behind
 from proxy.admission.sources import ChainReader, Found, Purpose, RecentReads, Settlement, Sources, Terms
@@ -35,12 +36,10 @@ from proxy.userop.acts import Unreadable
 from proxy.userop.budget import Budget, Overspent
 from proxy.userop.declared_module import UNNAMED, declared_modules
 from proxy.userop.decode import DecodedOperation, SessionClaim, decode_calls, decode_head, misnaming_of
-from proxy.userop.emissary import decode_emissary_envelope
 from proxy.userop.entry_point import EntryPoint, EntryPointVersion
 from proxy.userop.execution import CallType
 from proxy.userop.nonce import find_session_module, kernel_permission
 from proxy.userop.primitives import Address, Hash32, print_bytes
-from proxy.userop.signature import SessionEnvelope, decode_session_envelope
 from proxy.userop.user_op_hash import DelegateUnknown
 from proxy.userop.user_operation import EIP7702_MARKER, UserOperation
 
@@ -65,6 +64,7 @@ class Admission:
         self._terms = sources.terms
         self._registry = sources.registry
         self._reader = sources.reader
+        self._hidden = HiddenSessions(sources)
         self._conclusion = Conclusion(sources)
 
     async def judge(
@@ -105,7 +105,7 @@ class Admission:
             if operation.budget.is_drawn_upon:
                 await asyncio.sleep(0)  # what comes next is as long again, and others wait
             if operation.claim is None:
-                return Heard(verdict=self._judge_foreign(operation), operation=operation)
+                return Heard(verdict=await self._judge_foreign(operation, purpose, request), operation=operation)
         except Undecodable as error:
             return Heard(verdict=Reject((reasons.undecodable(error),)))
         try:
@@ -158,10 +158,20 @@ class Admission:
         marked = op.factory is not None and op.factory.ljust(20, b"\0") == EIP7702_MARKER.ljust(20, b"\0")
         return await self._reader.delegate(op.sender) if marked else None
 
-    def _judge_foreign(self, operation: DecodedOperation) -> Verdict:
+    async def _judge_foreign(self, operation: DecodedOperation, purpose: Purpose, request: Arrival) -> Verdict:
         """Owner-signed and foreign operations pass, unless a session hides in one or its account is a strict one."""
-        if self._is_signed_by_session(operation):
+        account, envelope = operation.op.sender, self._hidden.envelope(operation)
+        if self._is_signed_at_declared(operation):
             return Reject((reasons.hidden_claim(),))
+        untold: Verdict | None = None
+        if envelope is not None:
+            if self._hidden.is_known(account, envelope):
+                return Reject((reasons.hidden_claim(),))
+            if not purpose.is_preview:
+                asker = Asker(request.client, request.peer, account, request.absent_rate)
+                untold = await self._hidden.verdict(operation, envelope, asker)
+        if isinstance(untold, Reject):
+            return untold
         if operation.op.sender in self._terms.strict_accounts and not _is_readable(operation):
             return Reject((reasons.strict(operation.op.sender),))
         if operation.is_unsigned and find_session_module(operation.op.nonce, self._terms.session_modules) is not None:
@@ -169,26 +179,7 @@ class Admission:
         if (permission := kernel_permission(operation.op.nonce)) is not None:
             note = f"signed under permission {print_bytes(permission)} of a Kernel account, which is not enforced here"
             return Allow((note,), elsewhere=EnforcedElsewhere.KERNEL_PERMISSION)
-        return Allow()
-
-    def _is_signed_by_session(self, operation: DecodedOperation) -> bool:
-        """Whether the signature is a session's although the nonce names no session module.
-
-        An account whose root or default validator is the session module (Kernel validation type 00, Nexus validator
-        zero) would take it, and nothing in its nonce would tell.
-        """
-        if self._is_signed_at_declared(operation):
-            return True
-        envelope = _envelope_in(operation.op.signature)
-        if envelope is None:
-            return False
-        if envelope.enable is not None:
-            return True
-        keys = (
-            SessionKey(self._terms.chain_id, module, operation.op.sender, envelope.permission_id)
-            for module in self._terms.session_modules
-        )
-        return any(self._is_known(key) for key in keys)
+        return untold or Allow()
 
     def _is_signed_at_declared(self, operation: DecodedOperation) -> bool:
         """The same for modules that the settings declare, of accounts that have a session there."""
@@ -202,13 +193,9 @@ class Admission:
                 raise
             except Undecodable:
                 continue
-            if self._is_known(SessionKey(chain_id, module.address, account, envelope.permission_id)):
+            if self._hidden.has(SessionKey(chain_id, module.address, account, envelope.permission_id)):
                 return True
         return False
-
-    def _is_known(self, key: SessionKey) -> bool:
-        registry = self._registry
-        return bool(registry.get(key) or registry.declarations.of(key) or registry.freezes.on(key))
 
     async def _hear_session(
         self,
@@ -325,18 +312,6 @@ def _named(
         claim = replace(claim, envelope=replace(claim.envelope, permission_id=permission_id))
         operation = replace(operation, claim=claim)
     return operation, claim
-
-
-def _envelope_in(signature: bytes) -> SessionEnvelope | None:
-    """A session envelope of any module's. The permission id stands in the same place in all. Raises `Overspent`."""
-    for decode in (decode_session_envelope, decode_emissary_envelope):
-        try:
-            return decode(signature, Budget())
-        except Overspent:
-            raise  # it may be one
-        except Undecodable:
-            continue
-    return None
 
 
 def _is_readable(operation: DecodedOperation) -> bool:
