@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from enum import Enum, auto
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from proxy.judge.counts import CountKey, Counts, Lesson, RuleCharge
 from proxy.judge.facts import Facts
@@ -65,8 +65,25 @@ class AskedOperation:
 
 Ask = Callable[[AskedOperation], CheckOutcome]
 """A rule's check made ready: all that is the same for every operation is worked out."""
-Told = Callable[[AskedOperation], _Told]
-"""What rules want to know of an operation."""
+
+UNTOLD: Final = object()
+"""Where nobody has asked yet."""
+
+
+class SharedQuestion(Generic[_Told]):
+    """A question that several rules have about an operation. `place` is where its answer stands in `told`."""
+
+    __slots__ = ("_find", "place")
+
+    def __init__(self, place: int, find: Callable[[AskedOperation], _Told]) -> None:
+        self.place = place
+        self._find = find
+
+    def __call__(self, asked: AskedOperation) -> _Told:
+        found: _Told = asked.told.get(self.place, UNTOLD)
+        if found is UNTOLD:
+            found = asked.told[self.place] = self._find(asked)
+        return found
 
 
 class SharedQuestions:
@@ -76,23 +93,28 @@ class SharedQuestions:
         self.tokens = tokens
         self._places: dict[Hashable, int] = {}
 
-    def groups(self, per: tuple[Per, ...]) -> Told[list[bytes]]:
+    def groups(self, per: tuple[Per, ...]) -> SharedQuestion[list[bytes]]:
         """The groups that the operation belongs to."""
         return self._once((groups_of, per), lambda asked: groups_of(asked.facts, per))
 
-    def marks(self, of: Of) -> Told[tuple[bytes, ...]]:
+    def whole(self, per: tuple[Per, ...]) -> SharedQuestion[Grouped | None]:
+        """One for each of them."""
+        groups = self.groups(per)
+        return self._once((len, per), lambda asked: [(group, 1) for group in groups(asked)])
+
+    def marks(self, of: Of) -> SharedQuestion[tuple[bytes, ...]]:
         """The things of one kind in it, as marks."""
         return self._once((marks_of, of), lambda asked: marks_of(asked.facts, of))
 
-    def amount(self, measured: AmountOf) -> Told[int | None]:
+    def amount(self, measured: AmountOf) -> SharedQuestion[int | None]:
         """How much it is in all; `None` when that is not told."""
         return self._once((measure, measured), lambda asked: measure(asked.facts, measured, self.tokens))
 
-    def amounts(self, measured: AmountOf, per: tuple[Per, ...]) -> Told[Grouped | None]:
+    def amounts(self, measured: AmountOf, per: tuple[Per, ...]) -> SharedQuestion[Grouped | None]:
         """How much it adds to each group; `None` when an amount is not told."""
         return self._once((measured_by, measured, per), self._amounts(measured, per))
 
-    def recipients(self, measured: AmountOf) -> Told[list[tuple[bytes, int | None]]]:
+    def recipients(self, measured: AmountOf) -> SharedQuestion[list[tuple[bytes, int | None]]]:
         """How much each counterparty gets, by its mark; `None` when that is not told."""
 
         def found(asked: AskedOperation) -> list[tuple[bytes, int | None]]:
@@ -101,7 +123,7 @@ class SharedQuestions:
 
         return self._once((measured_by_recipient, measured), found)
 
-    def _amounts(self, measured: AmountOf, per: tuple[Per, ...]) -> Told[Grouped | None]:
+    def _amounts(self, measured: AmountOf, per: tuple[Per, ...]) -> Callable[[AskedOperation], Grouped | None]:
         splitting = next((each for each in per if each in SPLITTING), None)
         if splitting is None:
             whole, groups = self.amount(measured), self.groups(per)
@@ -131,18 +153,8 @@ class SharedQuestions:
 
         return in_parts
 
-    def _once(self, name: Hashable, find: Told[_Told]) -> Told[_Told]:
-        place = self._places.setdefault(name, len(self._places))
-
-        def told(asked: AskedOperation) -> _Told:
-            known = asked.told
-            if place in known:
-                found: _Told = known[place]
-                return found
-            found = known[place] = find(asked)
-            return found
-
-        return told
+    def _once(self, name: Hashable, find: Callable[[AskedOperation], _Told]) -> SharedQuestion[_Told]:
+        return SharedQuestion(self._places.setdefault(name, len(self._places)), find)
 
 
 class CheckTerms(NamedTuple):
@@ -167,6 +179,10 @@ class CheckTerms(NamedTuple):
     def printed(self, asked: AskedOperation, amount_of: AmountOf, amount: int) -> str:
         """An amount in people's units."""
         return print_measure(amount, amount_of, asked.facts.chain_id, self.shared.tokens)
+
+
+made: Final = tuple.__new__
+"""Makes a named tuple of all its values without asking for their names: many are made for each operation."""
 
 
 def unknown(what: str) -> CheckOutcome:

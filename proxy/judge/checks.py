@@ -5,26 +5,30 @@ Each is made ready once a reload. It answers from the facts and from what was co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from proxy.judge.asked import (
     GIVEN_BACK,
     QUIET,
+    UNTOLD,
     Ask,
     AskedOperation,
     CheckAnswer,
     CheckOutcome,
     CheckTerms,
+    SharedQuestion,
     always,
     in_words,
+    made,
     name_of,
     unknown,
 )
 from proxy.judge.counts import CountKey, DistinctCharge, RuleCharge, WindowCharge
 from proxy.judge.facts import Facts
 from proxy.judge.group import MOST_PLACES, SEVERAL, spread
+from proxy.judge.measure import Grouped
 from proxy.judge.memory import deviation, first_seen, streak
 from proxy.judge.rule import Check, Deviation, FirstSeen, Limit, Rate, Schedule, Streak, Window
 from proxy.userop.budget import COUNT, Budget
@@ -65,8 +69,16 @@ def _limit(terms: CheckTerms, limit: Limit) -> Ask:
     return _LIMITS[limit.kind](terms, limit)
 
 
+def _maximum(limit: Limit) -> Callable[[int], int | None]:
+    """The maximum by chain id."""
+    if limit.maximum.keys() == {0}:
+        everywhere = limit.maximum[0]
+        return lambda _chain_id: everywhere
+    return limit.maximum_on
+
+
 def _each(terms: CheckTerms, limit: Limit) -> Ask:
-    measured, maximum_on = limit.amount, limit.maximum_on
+    measured, maximum_on = limit.amount, _maximum(limit)
     if measured is None:
         return always(unknown("the amount"))
     measure, untold = terms.shared.amount(measured), unknown(name_of(measured))
@@ -88,97 +100,87 @@ def _each(terms: CheckTerms, limit: Limit) -> Ask:
 
 
 def _count(terms: CheckTerms, limit: Limit) -> Ask:
-    groups, maximum_on = terms.shared.groups(limit.per), limit.maximum_on
     if limit.window is None:
         return always(unknown("the window"))
-    within = _Within(terms, limit.window, "operations", lambda _asked, amount: str(amount), lasting=True)
-
-    def count(asked: AskedOperation) -> CheckOutcome:
-        maximum = maximum_on(asked.facts.chain_id)
-        return QUIET if maximum is None else within(asked, maximum, [(group, 1) for group in groups(asked)])
-
-    return count
+    words = Words("operations", lambda _asked, amount: str(amount), QUIET)
+    return _within(terms, terms.shared.whole(limit.per), limit.window, _maximum(limit), words, lasting=True)
 
 
 def _sum(terms: CheckTerms, limit: Limit) -> Ask:
-    measured, maximum_on = limit.amount, limit.maximum_on
+    measured = limit.amount
     if measured is None or limit.window is None:
         return always(unknown("the amount" if measured is None else "the window"))
-    amounts_of, untold = terms.shared.amounts(measured, limit.per), unknown(name_of(measured))
-    lasting = measured.what not in GIVEN_BACK
-    within = _Within(
-        terms,
-        limit.window,
-        name_of(measured),
-        lambda asked, amount: terms.printed(asked, measured, amount),
-        lasting=lasting,
-    )
-
-    def total(asked: AskedOperation) -> CheckOutcome:
-        maximum = maximum_on(asked.facts.chain_id)
-        if maximum is None:
-            return QUIET
-        amounts = amounts_of(asked)
-        return untold if amounts is None else within(asked, maximum, amounts)
-
-    return total
+    name = name_of(measured)
+    words = Words(name, lambda asked, amount: terms.printed(asked, measured, amount), unknown(name))
+    amounts, lasting = terms.shared.amounts(measured, limit.per), measured.what not in GIVEN_BACK
+    return _within(terms, amounts, limit.window, _maximum(limit), words, lasting=lasting)
 
 
-class _Within:
-    """Amounts held against a window, and the charges for it. `name` says what is counted, `printed` how much."""
+class Words(NamedTuple):
+    """What is counted, how much of it in words, and the answer where that is not told."""
 
-    __slots__ = ("_binding", "_identity", "_lasting", "_name", "_overflows", "_printed", "_window")
+    name: str
+    printed: Callable[[AskedOperation, int], str]
+    untold: CheckOutcome
 
-    def __init__(
-        self,
-        terms: CheckTerms,
-        window: Window,
-        name: str,
-        printed: Callable[[AskedOperation, int], str],
-        *,
-        lasting: bool,
-    ) -> None:
-        self._identity = terms.rule.identity
-        self._binding, self._overflows = terms.binding, terms.overflows
-        self._window, self._lasting = window, lasting
-        self._name, self._printed = name, printed
-
-    def __call__(self, asked: AskedOperation, maximum: int, amounts: Iterable[tuple[bytes, int]]) -> CheckOutcome:
-        charges: list[RuleCharge] = []
-        fired: CheckOutcome | None = None
-        window, overflows = self._window, self._overflows
-        for group, amount in amounts:
-            if not amount:
-                continue
-            key = CountKey(self._identity, group)
-            used = asked.counts.total(key, window)
-            if used + amount > maximum and fired is None:
-                fired = self._over(asked, maximum, used, amount)
-                if not overflows:
-                    return fired
-            charges.append(WindowCharge(key, window, amount, maximum, self._binding, self._lasting, overflows))
-        if fired is not None:
-            return fired._replace(charges=charges)
-        return CheckOutcome(CheckAnswer.QUIET, charges=charges) if charges else QUIET
-
-    def _over(self, asked: AskedOperation, maximum: int, used: int, amount: int) -> CheckOutcome:
-        left, got = self._printed(asked, max(maximum - used, 0)), self._printed(asked, amount)
-        how_full = f"{left} left" if used <= maximum else f"{self._printed(asked, used)} counted"
-        allowed = f"{self._printed(asked, maximum)} {self._name} allowed {in_words(self._window)}"
+    def over(self, asked: AskedOperation, window: Window, maximum: int, used: int, amount: int) -> CheckOutcome:
+        """Too much."""
+        left, got = self.printed(asked, max(maximum - used, 0)), self.printed(asked, amount)
+        how_full = f"{left} left" if used <= maximum else f"{self.printed(asked, used)} counted"
         return CheckOutcome(
             CheckAnswer.FIRES,
-            sentence=f"{allowed}, {how_full}, {got} asked",
+            sentence=f"{self.printed(asked, maximum)} {self.name} allowed {in_words(window)}, {how_full}, {got} asked",
             wanted=f"at most {left}",
             got=got,
             retryable=amount <= maximum,
         )
 
 
+def _within(
+    terms: CheckTerms,
+    amounts: SharedQuestion[Grouped | None],
+    window: Window,
+    maximum_on: Callable[[int], int | None],
+    words: Words,
+    *,
+    lasting: bool,
+) -> Ask:
+    """Amounts held against a window, and the charges for it."""
+    identity, binding, overflows, place = terms.rule.identity, terms.binding, terms.overflows, amounts.place
+
+    def within(asked: AskedOperation) -> CheckOutcome:
+        maximum = maximum_on(asked.facts.chain_id)
+        if maximum is None:
+            return QUIET
+        found: Grouped | None = asked.told.get(place, UNTOLD)
+        if found is UNTOLD:
+            found = amounts(asked)
+        if found is None:
+            return words.untold
+        charges: list[RuleCharge] = []
+        fired: CheckOutcome | None = None
+        for group, amount in found:
+            if not amount:
+                continue
+            key = made(CountKey, (identity, group))
+            used = asked.counts.total(key, window)
+            if used + amount > maximum and fired is None:
+                fired = words.over(asked, window, maximum, used, amount)
+                if not overflows:
+                    return fired
+            charges.append(made(WindowCharge, (key, window, amount, maximum, binding, lasting, overflows)))
+        if fired is not None:
+            return fired._replace(charges=charges)
+        return CheckOutcome(CheckAnswer.QUIET, charges=charges) if charges else QUIET
+
+    return within
+
+
 def _distinct(terms: CheckTerms, limit: Limit) -> Ask:
     of, window = limit.of, limit.window
     if of is None or window is None:
         return always(unknown("the window"))
-    marks_of, groups, maximum_on = terms.shared.marks(of), terms.shared.groups(limit.per), limit.maximum_on
+    marks_of, groups, maximum_on = terms.shared.marks(of), terms.shared.groups(limit.per), _maximum(limit)
     identity, binding, overflows = terms.rule.identity, terms.binding, terms.overflows
 
     def distinct(asked: AskedOperation) -> CheckOutcome:
@@ -188,7 +190,7 @@ def _distinct(terms: CheckTerms, limit: Limit) -> Ask:
         charges: list[RuleCharge] = []
         fired: CheckOutcome | None = None
         for group in groups(asked):
-            key = CountKey(identity, group)
+            key = made(CountKey, (identity, group))
             known = asked.counts.marks(key, window, maximum)
             unseen = [mark for mark in new if mark not in known]
             together = len(known) + len(unseen)
@@ -203,7 +205,7 @@ def _distinct(terms: CheckTerms, limit: Limit) -> Ask:
                 )
                 if not overflows:
                     return fired
-            charges += [DistinctCharge(key, window, mark, maximum, binding, overflows) for mark in new]
+            charges += [made(DistinctCharge, (key, window, mark, maximum, binding, overflows)) for mark in new]
         if fired is not None:
             return fired._replace(charges=charges)
         return CheckOutcome(CheckAnswer.QUIET, charges=charges)
@@ -220,9 +222,8 @@ _LIMITS: Final[Mapping[str, Callable[[CheckTerms, Limit], Ask]]] = {
 
 
 def _rate(terms: CheckTerms, check: Rate) -> Ask:
-    groups, maximum = terms.shared.groups(check.per), check.maximum
-    within = _Within(terms, check.window, "requests", lambda _asked, amount: str(amount), lasting=True)
-    return lambda asked: within(asked, maximum, [(group, 1) for group in groups(asked)])
+    words, maximum = Words("requests", lambda _asked, amount: str(amount), QUIET), check.maximum
+    return _within(terms, terms.shared.whole(check.per), check.window, lambda _: maximum, words, lasting=True)
 
 
 # the clock

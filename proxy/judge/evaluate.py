@@ -16,6 +16,7 @@ from proxy.judge.asked import (
     QUIET,
     Allowed,
     AskedOperation,
+    CheckAnswer,
     CheckOutcome,
     CheckTerms,
     SharedQuestions,
@@ -192,10 +193,14 @@ class RulesLook:
                 continue
             if outcome is QUIET:
                 continue
-            if is_concerned:
+            if is_concerned and outcome.charges and outcome.answer is CheckAnswer.QUIET and prepared.is_limit:
+                gathered.charges += outcome.charges
+            elif is_concerned and (outcome.charges or outcome.answer is not CheckAnswer.QUIET):
                 gathered.take(prepared, outcome)
-            if is_taught:
-                gathered.learn(outcome)
+            if is_taught and outcome.lessons:
+                gathered.lessons += outcome.lessons
+            if is_taught and outcome.rows:
+                gathered.rows += outcome.rows
         return gathered.finding()
 
     def _ask_freely(self, positions: Sequence[int]) -> None:

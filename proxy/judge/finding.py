@@ -140,13 +140,6 @@ class Gathered:
         elif isinstance(rule.check, Rate):
             self.rates += [each for each in outcome.charges if isinstance(each, WindowCharge)]
 
-    def learn(self, outcome: CheckOutcome) -> None:
-        """What the operation teaches, whether the rule has asked about it or not."""
-        if outcome.lessons:
-            self.lessons += outcome.lessons
-        if outcome.rows:
-            self.rows += outcome.rows
-
     def finding(self) -> RulesFinding:
         """All of it, in the order of precedence."""
         if len(self.hits) > 1:

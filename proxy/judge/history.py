@@ -62,7 +62,7 @@ def deviates(amounts: Sequence[int], value: int, factor: int) -> bool:
     """
     if not amounts:
         return False
-    middle = median_low(amounts)
+    middle = sorted(amounts)[(len(amounts) - 1) // 2]
     if value <= middle + factor * max(middle // 10, 1):  # nearly always: whatever the spread is, it is no less
         return False
     spread = max(median_low([abs(amount - middle) for amount in amounts]), middle // 10, 1)

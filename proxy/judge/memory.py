@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from statistics import median_high
 
-from proxy.judge.asked import Ask, AskedOperation, CheckAnswer, CheckOutcome, CheckTerms, Told, name_of, unknown
+from proxy.judge.asked import QUIET, Ask, AskedOperation, CheckAnswer, CheckOutcome, CheckTerms, made, name_of, unknown
 from proxy.judge.counts import Amounts, CountKey, MarksLesson, OutcomeLesson, Row, Seen, ValueLesson
 from proxy.judge.history import deviates
 from proxy.judge.rule import Deviation, FirstSeen, Floor, Streak
@@ -18,20 +18,22 @@ Marks = tuple[bytes, ...]
 def first_seen(terms: CheckTerms, check: FirstSeen) -> Ask:
     """Something that is not known yet."""
     reaching, teaching = _reaching(terms, check, check.above), _reaching(terms, check, check.learn_above)
+    is_taught_all = check.above is None and check.learn_above is None
     groups, identity = terms.shared.groups(check.per), terms.rule.identity
     strangers_among = _strangers(terms, check)
     untold_fires = unknown("how much somebody unknown gets")
 
     def ask(asked: AskedOperation) -> CheckOutcome:
-        taught, (told, untold) = teaching(asked)[0], reaching(asked)
+        told, untold = reaching(asked)
+        taught = told if is_taught_all else teaching(asked)[0]
         if not (taught or told or untold):
-            return CheckOutcome(CheckAnswer.QUIET)
-        keys = [CountKey(identity, group) for group in groups(asked)]
-        lessons = [MarksLesson(key, taught) for key in keys] if taught else []
+            return QUIET
+        keys = [made(CountKey, (identity, group)) for group in groups(asked)]
+        lessons = [made(MarksLesson, (key, taught)) for key in keys] if taught else []
         now, untellable = asked.facts.unix_time, False
         for key in keys:
             seen = asked.counts.history(key)
-            if not isinstance(seen, Seen):
+            if type(seen) is not Seen:
                 seen = Seen(operations=0, since=now, sights=())
             if seen.operations < check.after_operations or now - seen.since < check.after_seconds:
                 continue
@@ -46,7 +48,9 @@ def first_seen(terms: CheckTerms, check: FirstSeen) -> Ask:
     return ask
 
 
-def _reaching(terms: CheckTerms, check: FirstSeen, floor: Floor | None) -> Told[tuple[Marks, Marks]]:
+def _reaching(
+    terms: CheckTerms, check: FirstSeen, floor: Floor | None
+) -> Callable[[AskedOperation], tuple[Marks, Marks]]:
     """The things that reach a floor, and those of which that cannot be told; all of them where there is no floor."""
     if floor is None:
         marks = terms.shared.marks(check.of)
@@ -69,7 +73,9 @@ def _strangers(terms: CheckTerms, check: FirstSeen) -> Callable[[Seen, Marks, fl
     rule, allowed, times, over = terms.rule.id, terms.allowed, check.times, check.over_seconds
 
     def strangers(seen: Seen, marks: Marks, now: float) -> list[bytes]:
-        known = {sight.mark for sight in seen.sights if sight.times >= times and now - sight.first >= over}
+        known = {mark for mark, seen_times, first in seen.sights if seen_times >= times and now - first >= over}
+        if len(marks) == 1 and marks[0] in known:  # nearly always
+            return []
         return [mark for mark in marks if mark not in known and not allowed(rule, mark, now)]
 
     return strangers
@@ -92,7 +98,7 @@ def deviation(terms: CheckTerms, check: Deviation) -> Ask:
         amounts = amounts_of(asked)
         if amounts is None:
             return untold
-        lessons = [ValueLesson(CountKey(identity, group), amount) for group, amount in amounts]
+        lessons = [made(ValueLesson, (made(CountKey, (identity, group)), amount)) for group, amount in amounts]
         for key, amount in lessons:
             history = asked.counts.history(key)
             if not isinstance(history, Amounts) or history.operations < check.after_operations:
@@ -111,8 +117,8 @@ def streak(terms: CheckTerms, check: Streak) -> Ask:
     groups, identity, reverted = terms.shared.groups(check.per), terms.rule.identity, check.outcome == "reverted"
 
     def ask(asked: AskedOperation) -> CheckOutcome:
-        keys = [CountKey(identity, group) for group in groups(asked)]
-        lessons = [OutcomeLesson(key) for key in keys] if reverted else ()
+        keys = [made(CountKey, (identity, group)) for group in groups(asked)]
+        lessons = [made(OutcomeLesson, (key,)) for key in keys] if reverted else ()
         rows = () if reverted else keys
         for key in keys:
             row = asked.counts.history(key)

@@ -12,7 +12,7 @@ from proxy.judge.expression import Expression
 from proxy.judge.expression.closures import Run
 from proxy.judge.facts import Facts, GrantFacts
 from proxy.judge.match import UNKNOWN_ASSET, Test, matcher
-from proxy.judge.rule import Match, Rule
+from proxy.judge.rule import Limit, Match, Rule
 from proxy.judge.verdict import Mode
 from proxy.userop.budget import RULES, STEPS_A_UNIT, Budget
 from proxy.userop.primitives import print_bytes
@@ -46,6 +46,7 @@ class PreparedRule:
     when: Run | None
     check: Ask | None
     places: Places | None
+    is_limit: bool
     plain: bool
     surely: Test | None
     exempt: tuple[tuple[Test, Expression | None, float | None], ...]
@@ -73,6 +74,7 @@ def prepare(terms: CheckTerms) -> PreparedRule:
         when=None if rule.when is None else rule.when.ask,
         check=None if check is None else ready(terms, check),
         places=None if check is None else Places(check),
+        is_limit=isinstance(check, Limit),
         plain=surely is None and not per_grant and not rule.exemptions and rule.learn is None,
         surely=surely,
         exempt=tuple((matcher(each.match), each.when, each.until) for each in rule.exemptions),

@@ -90,8 +90,9 @@ class Sums:
         place = self._place(start)
         return (0, 0) if place is None else (self._buckets[place][2], self._buckets[place][1])
 
-    def add(self, bucket: Bucket, amount: int) -> None:
-        """Count an amount; a negative one takes back as much as is there."""
+    def add(self, bucket: Bucket, amount: int) -> tuple[int, int]:
+        """Count an amount; a negative one takes back as much as is there. What its bucket holds then, and when that
+        expires."""
         place = self._place(bucket.start)
         if place is not None:
             start, expires, before = self._buckets[place]
@@ -101,10 +102,16 @@ class Sums:
                 self._buckets[place] = (start, expires, after)
             else:
                 del self._buckets[place]
-        elif amount > 0:
+            return after, expires
+        if amount > 0:
             entry = (*bucket, amount)
             self._buckets.insert(bisect_left(self._buckets, entry), entry)
             self._total += amount
+        return max(amount, 0), bucket.expires
+
+    def is_over(self, now: int) -> bool:
+        """Whether nothing in it counts any more."""
+        return not self._buckets or self._buckets[-1][1] <= now
 
     def forget(self, now: int) -> bool:
         """Let go of what counts no more. Whether nothing is left."""
@@ -255,8 +262,8 @@ class Windows:
             self._enter(key, self._marks)
         sums.forget(moment)
         bucket = self._bucket(window, moment if at is None else at)
-        sums.add(bucket, amount)
-        return self.bucket(key, bucket)
+        held, expires = sums.add(bucket, amount)
+        return BucketRow(key, bucket.start, expires, held)
 
     def take_back(self, key: CountKey, window: Window, amount: int, at: int) -> BucketRow:
         """What was counted at that moment was not."""
@@ -358,7 +365,7 @@ class Windows:
         for _ in range(min(_SWEPT_A_CALL, len(self._ring))):
             key = self._ring.popleft()
             sums, marks = self._sums.get(key), self._marks.get(key)
-            if sums is not None and sums.forget(now):
+            if sums is not None and sums.is_over(now):
                 del self._sums[key]
                 sums = None
             if marks is not None and marks.forget(now):

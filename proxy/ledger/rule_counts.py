@@ -29,16 +29,22 @@ from proxy.judge.history import ROW_SECONDS, learn
 from proxy.judge.rule import Window
 from proxy.judge.windows import Bucket, Windows, bucket_of
 from proxy.ledger.reservation import Bringer, Concluded, HistoryRow, Reservation, RuleRefusal, RuleRows
-from proxy.ledger.rule_use import RulesInFlight, RuleUseView
+from proxy.ledger.rule_use import EVERYBODY, RulesInFlight, RuleUseView
 
 _MOST_HISTORIES: Final = 200_000
-_HISTORY_SECONDS: Final = 90 * 86_400  # on disk likewise
-"""A history that learnt nothing for so long is forgotten, and of too many those that learnt nothing the longest."""
+_HISTORY_SECONDS: Final = 90 * 86_400
+"""A history that learnt nothing for so long is forgotten, here and on disk, and of too many those that learnt nothing
+the longest."""
 
 
 class _Learnt(NamedTuple):
     history: History
     updated: float
+
+
+def _lasting(learnt: _Learnt, now: float) -> History | None:
+    history, updated = learnt
+    return None if type(history) is Row and now - updated >= ROW_SECONDS else history
 
 
 OnUse = Callable[[CountKey, int, int], None]
@@ -179,19 +185,17 @@ class RuleCounts:
         return isinstance(lesson, OutcomeLesson) and success and lesson.key not in self._histories
 
     def _learn(self, lesson: Lesson, now: float, *, success: bool) -> HistoryRow:
-        before = self.history(lesson.key, now)
-        self._histories.pop(lesson.key, None)
-        history = learn(before, lesson, now, success=success)
-        if not (isinstance(history, Row) and history.length == 0):  # no row is the same as none
-            self._histories[lesson.key] = _Learnt(history, now)
-        while self._histories:
-            first = next(iter(self._histories))  # at once, however many were before it: it is no plain dict
-            old = self._histories[first].updated < now - _HISTORY_SECONDS
-            if not old and len(self._histories) <= _MOST_HISTORIES:
-                break
+        key, before = lesson.key, self._histories.pop(lesson.key, None)
+        history = learn(None if before is None else _lasting(before, now), lesson, now, success=success)
+        if isinstance(history, Row) and history.length == 0:  # no row is the same as none
+            return HistoryRow(key, None, 0.0)
+        self._histories[key] = _Learnt(history, now)
+        while True:
+            first, learnt = next(iter(self._histories.items()))
+            if learnt.updated >= now - _HISTORY_SECONDS and len(self._histories) <= _MOST_HISTORIES:
+                return HistoryRow(key, history, now)
             del self._histories[first]
             self._unsaved[first, None] = None  # nor is it found again after a restart
-        return self._history_row(lesson.key)
 
     def doubt_before(self, moment: float | None) -> None:
         """What was counted before this time of day may be missing; with `None`, all of it is taken to be there."""
@@ -213,6 +217,8 @@ class RuleCounts:
 
     def total(self, key: CountKey, view: RuleUseView, now: float) -> int:
         """What is counted and in flight, as one operation sees it."""
+        if view is EVERYBODY:  # nearly always
+            return self._windows.total(key, now) + self.held.whole_amount(key)
         return self._requests(key, view.bringer, now) + self.held.amount(key, view)
 
     def marks(self, key: CountKey, view: RuleUseView, most: int, now: float) -> Collection[bytes]:
@@ -227,9 +233,7 @@ class RuleCounts:
     def history(self, key: CountKey, now: float) -> History | None:
         """What was learnt so far; of a row that has not grown for a day, nothing."""
         learnt = self._histories.get(key)
-        if learnt is None or (isinstance(learnt.history, Row) and now - learnt.updated >= ROW_SECONDS):
-            return None
-        return learnt.history
+        return None if learnt is None else _lasting(learnt, now)
 
     # what ops ask and do
 

@@ -35,19 +35,49 @@ TABLES: Final = (
 )
 """Statements that make the tables, for the list of migrations."""
 
-NAMES: Final = ("rule_windows", "rule_marks", "rule_histories")
+_BY_GROUP: Final = {
+    "rule_windows": (
+        "bucket INTEGER NOT NULL, amount TEXT NOT NULL, expires INTEGER NOT NULL, PRIMARY KEY (grp, rule, bucket)"
+    ),
+    "rule_marks": (
+        "mark BLOB NOT NULL, expires INTEGER NOT NULL, times INTEGER NOT NULL, earlier INTEGER NOT NULL,"
+        " PRIMARY KEY (grp, rule, mark)"
+    ),
+    "rule_histories": "state TEXT NOT NULL, updated REAL NOT NULL, PRIMARY KEY (grp, rule)",
+}
 
-HISTORY_SECONDS: Final = 90 * 86_400.0
-"""A history that learnt nothing for so long is forgotten."""
+BY_GROUP: Final = (
+    *(
+        statement
+        for name, columns in _BY_GROUP.items()
+        for statement in (
+            f"CREATE TABLE {name}_by_group (rule BLOB NOT NULL, grp BLOB NOT NULL, {columns}) WITHOUT ROWID",
+            f"INSERT INTO {name}_by_group SELECT * FROM {name}",  # noqa: S608  # ours
+            f"DROP TABLE {name}",
+            f"ALTER TABLE {name}_by_group RENAME TO {name}",
+        )
+    ),
+    "CREATE INDEX rule_windows_expires ON rule_windows (expires)",
+    "CREATE INDEX rule_marks_expires ON rule_marks (expires)",
+)
+"""Statements that came later: what many rules count of one group stands in one place, so that an operation which they
+all count writes one or two pages and not one for each. Histories are forgotten by `RuleCounts`, name by name."""
+
+NAMES: Final = ("rule_windows", "rule_marks", "rule_histories")
 
 _GRACE_SECONDS: Final = 3_600.0
 """What has expired is kept a little longer, in case the clock is set back."""
 
-_SAVE_BUCKET: Final = "INSERT OR REPLACE INTO rule_windows VALUES (?, ?, ?, ?, ?)"
+# what is changed only: an index over a column that is set is written, too
+_SAVE_BUCKET: Final = """INSERT INTO rule_windows VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT (grp, rule, bucket) DO UPDATE SET amount = excluded.amount"""
 _DROP_BUCKET: Final = "DELETE FROM rule_windows WHERE rule = ? AND grp = ? AND bucket = ?"
-_SAVE_MARK: Final = "INSERT OR REPLACE INTO rule_marks VALUES (?, ?, ?, ?, ?, ?)"
+_SAVE_MARK: Final = """INSERT INTO rule_marks VALUES (?, ?, ?, ?, ?, ?)
+    ON CONFLICT (grp, rule, mark)
+    DO UPDATE SET expires = excluded.expires, times = excluded.times, earlier = excluded.earlier"""
 _DROP_MARK: Final = "DELETE FROM rule_marks WHERE rule = ? AND grp = ? AND mark = ?"
-_SAVE_HISTORY: Final = "INSERT OR REPLACE INTO rule_histories VALUES (?, ?, ?, ?)"
+_SAVE_HISTORY: Final = """INSERT INTO rule_histories VALUES (?, ?, ?, ?)
+    ON CONFLICT (grp, rule) DO UPDATE SET state = excluded.state, updated = excluded.updated"""
 _DROP_HISTORY: Final = "DELETE FROM rule_histories WHERE rule = ? AND grp = ?"
 
 
@@ -73,11 +103,10 @@ def save(rows: RuleRows) -> list[Statement]:
 
 
 def prune(now: float) -> list[Statement]:
-    """Forget what counts no more (unix seconds)."""
+    """Forget what counts no more (unix seconds). Histories are dropped by name when they are forgotten."""
     return [
         ("DELETE FROM rule_windows WHERE expires < ?", (now - _GRACE_SECONDS,)),
         ("DELETE FROM rule_marks WHERE expires < ?", (now - _GRACE_SECONDS,)),
-        ("DELETE FROM rule_histories WHERE updated < ?", (now - HISTORY_SECONDS,)),
     ]
 
 

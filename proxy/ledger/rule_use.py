@@ -115,6 +115,10 @@ class RulesInFlight:
         brought = self._brought.get(view.bringer)
         return held if brought is None else held + brought.amount(key, view.brought)
 
+    def whole_amount(self, key: CountKey) -> int:
+        """The amounts held for everybody."""
+        return self._held.amounts.get(key, 0)
+
     def marks(self, key: CountKey, view: RuleUseView = EVERYBODY) -> Collection[bytes]:
         """The marks held likewise, each once."""
         found = dict.fromkeys(self._held.marks_of(key, view.own)) if key in self._held.marks else {}

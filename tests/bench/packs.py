@@ -6,9 +6,9 @@ python -m tests.bench.packs
 from __future__ import annotations
 
 import gc
-import sqlite3
+import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -20,7 +20,8 @@ from typing import Final
 from prometheus_client import CollectorRegistry
 
 from proxy.edge.alerts.sources import happenings_of
-from proxy.edge.audit.printing import print_decision
+from proxy.edge.audit.plain import plain_decision
+from proxy.edge.storage.database import Synchronous, open_database
 from proxy.edge.telemetry.rule_metrics import RuleInfo, RuleMetrics, RuleName
 from proxy.judge.counts import CountKey, OutcomeLesson
 from proxy.judge.decision import Decision
@@ -28,9 +29,10 @@ from proxy.judge.evaluate import Judge, RulesFinding
 from proxy.judge.facts import Facts
 from proxy.judge.parse import SourceFile, parse_rules
 from proxy.judge.reading import Arrival, Background, facts_of
-from proxy.judge.rule import Rule, Ruleset
+from proxy.judge.rule import Ruleset
 from proxy.judge.verdict import Allow, Mode
 from proxy.ledger import rule_tables, sqlite
+from proxy.ledger.group_commit import Statement
 from proxy.ledger.memory import MemoryLedger
 from proxy.ledger.operations import AcceptedOperation, Cause, Ended, Evidence, Mined
 from proxy.ledger.reservation import NOTHING_USED, Held, NonceSlot, Reservation, RuleRows
@@ -102,34 +104,23 @@ class Bench:
 
     shape: Shape
     judge: Judge | None
+    path: Path  # of its database
     rules: RuleCounts = field(default_factory=RuleCounts)
-    database: sqlite3.Connection = field(default_factory=lambda: sqlite3.connect(":memory:"))
     spent: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STAGES, 0))
     hits: int = 0
     _numbers: Iterator[int] = field(default_factory=lambda: count(1))
+    _statements: list[Statement] = field(default_factory=list)
     _waiting: list[tuple[AcceptedOperation, float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.ledger = MemoryLedger(self.rules)
-        for statement in (
-            *rule_tables.TABLES,
-            "CREATE TABLE operations_in_flight (accepted_at, record)",
-            *sqlite.TABLES[1:],
-            *sqlite.LATER_COLUMNS,
-            *sqlite.CLAIMS,
-        ):
-            if "FROM operations_in_flight" in statement or "FROM operations_ended" in statement:
-                continue
-            self.database.execute(statement)
+        self.database = open_database(self.path, synchronous=Synchronous.NORMAL)
         self.metrics = RuleMetrics(CollectorRegistry())
-        by_key: dict[bytes, Rule] = {}
         if self.judge is not None:
             active = self.judge.ruleset.rules
             self.metrics.in_force([RuleName(rule.id, rule.mode, rule.severity) for rule in active], "d")
             self.metrics.described([RuleInfo(rule.id, rule.mode, rule.severity, "", "") for rule in active])
-            by_key = {rule.identity: rule for rule in active}
         self.rules.on_use = partial(_note, self.judge, self.metrics)
-        self._by_key = by_key
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -177,7 +168,7 @@ class Bench:
         changes = Changes(user_op_hash=reservation.user_op_hash, chain_id=self.shape.chain_id, account=account)
         accepted = AcceptedOperation(reservation=held.reservation, changes=changes, accepted_at=now)
         with self.stage("printed"):
-            self.database.execute(*sqlite.begin(accepted))
+            self._statements.append(sqlite.begin(accepted))
         with self.stage("told"):
             self._tell(facts, finding, now)
         self._waiting.append((accepted, now))
@@ -212,11 +203,10 @@ class Bench:
         if decision.hits or decision.opened:
             self.metrics.decided([RuleName(hit.rule.id, hit.mode, hit.rule.severity) for hit in decision.hits])
             list(happenings_of(decision, lambda _: None))
-        print_decision(decision, forwarding=True)
+        plain_decision(decision, forwarding=True)
 
     def _settle(self, now: float) -> None:
         """A block: all that waited is mined, and written in one transaction."""
-        statements = []
         ends: list[RuleRows] = []
         waiting, self._waiting = self._waiting, []
         with self.stage("settled"):
@@ -233,11 +223,13 @@ class Bench:
             for accepted, _ in waiting:
                 mined = Mined(user_op_hash=accepted.user_op_hash, success=True, block=1)
                 ended = Ended(operation=accepted, ended_at=now, mined=mined, cause=Cause.MINED, evidence=Evidence())
-                statements += sqlite.end([accepted.name], [ended])
-            statements += rule_tables.save(rows)
-            for statement in statements:
+                self._statements += sqlite.end([accepted.name], [ended])
+            self._statements += rule_tables.save(rows)
+            self.database.execute("BEGIN")
+            for statement in self._statements:
                 self.database.execute(*statement)
-            self.database.commit()
+            self.database.execute("COMMIT")
+            self._statements.clear()
 
 
 def _note(judge: Judge | None, metrics: RuleMetrics, key: CountKey, used: int, limit: int) -> None:
@@ -247,14 +239,17 @@ def _note(judge: Judge | None, metrics: RuleMetrics, key: CountKey, used: int, l
 
 
 def packs_cost(
-    shape: Shape, rounds: int = 9, operations: int = 100, past: int = 25 * ACCOUNTS
+    shape: Shape, folder: Path, rounds: int = 9, operations: int = 100, past: int = 25 * ACCOUNTS
 ) -> Mapping[str, dict[str, float]]:
     """Microseconds an operation by rules and stage, medians of rounds in turn; a past is behind them."""
     shipped = rules_as_shipped()
     sets: dict[str, Ruleset | None] = {"no rules": None, "as shipped": shipped}
     if len(shape.operations) > 1:
         sets["enforcing"] = enforcing(shipped)
-    benches = {name: Bench(shape, None if rules is None else Judge(rules)) for name, rules in sets.items()}
+    benches = {
+        name: Bench(shape, None if rules is None else Judge(rules), folder / f"{place}.db")
+        for place, (name, rules) in enumerate(sets.items())
+    }
     for bench in benches.values():
         for _ in range(past):
             bench.one()
@@ -267,12 +262,15 @@ def packs_cost(
                 bench.one()
             for stage, spent in bench.spent.items():
                 taken[name][stage].append(spent / operations / 1e3)
+    for bench in benches.values():
+        bench.database.close()
     return {name: {stage: median(each) for stage, each in stages.items()} for name, stages in taken.items()}
 
 
-def print_packs(found: Sequence[Shape] | None = None) -> None:
-    for shape in shapes() if found is None else found:
-        costs = packs_cost(shape)
+def print_packs() -> None:
+    for shape in shapes():
+        with tempfile.TemporaryDirectory(prefix="sessiongate-packs-") as folder:
+            costs = packs_cost(shape, Path(folder))
         print(f"\n{shape.name}: µs of CPU an operation")
         print(f"  {'':<18}" + "".join(f"{name:>12}" for name in costs))
         for stage in STAGES:

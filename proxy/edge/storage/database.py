@@ -64,6 +64,7 @@ MIGRATIONS: Final = (
     *session_uses.IN_ORDER,
     *daybook.TABLES,
     "CREATE TABLE rewound (id INTEGER NOT NULL PRIMARY KEY CHECK (id = 1), at REAL NOT NULL)",
+    *rule_tables.BY_GROUP,
 )
 """Statements that made the tables, in order. Only ever appended to: `PRAGMA user_version` counts those done."""
 

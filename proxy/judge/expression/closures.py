@@ -199,6 +199,9 @@ def quantified(function: str, inner: Run, over: Run, condition: Run | None, *, w
     an expression are asked of each."""
     judge, steps = _JUDGES[function], weight + _STEPS_OF_A_TURN
 
+    if condition is None and function in ("any", "all"):
+        return _first_of(inner, over, steps, wanted=function == "any")
+
     def run(facts: Facts, grant: GrantFacts | None, bound: Bound) -> Any:
         parts = over(facts, grant, bound)
         if parts is None:
@@ -211,6 +214,26 @@ def quantified(function: str, inner: Run, over: Run, condition: Run | None, *, w
             for each in parts
             if (fits := condition(facts, grant, (*bound, each))) is not False
         )
+
+    return run
+
+
+def _first_of(inner: Run, over: Run, steps: int, *, wanted: bool) -> Run:
+    """Whether one part, or not every part, is what is `wanted`: most rules ask this, and it ends at the first."""
+
+    def run(facts: Facts, grant: GrantFacts | None, bound: Bound) -> bool | None:
+        parts = over(facts, grant, bound)
+        if parts is None:
+            return None
+        bound[0].draw_steps(steps * len(parts))
+        answer: bool | None = not wanted
+        for each in parts:
+            value: bool | None = inner(facts, grant, (*bound, each))
+            if value is wanted:
+                return wanted
+            if value is None:
+                answer = None
+        return answer
 
     return run
 
