@@ -126,7 +126,7 @@ def accept(
     """
     settings = load(config)
     try:
-        answer = AdminClient.of(settings).post("/ledger/accept", {"note": reason})
+        answer = AdminClient.of(settings).post("/rules/accept", {"note": reason})
     except NoGateError as error:
         fail(str(error))
     if answer.error is not None:

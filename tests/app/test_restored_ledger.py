@@ -83,7 +83,7 @@ async def test_an_operator_takes_the_counts_as_they_are_and_that_is_on_record(
     await restored(bundler, path, wanted)
     async with running_gate(bundler=bundler, ledger=path, rules=wanted) as gate:
         assert "error" in await sent(gate, 1)
-        told = await gate.change("POST", "/ledger/accept", {"note": "limits are small"})
+        told = await gate.change("POST", "/rules/accept", {"note": "limits are small"})
         assert told["doubtedBefore"] is not None
         assert "result" in await sent(gate, 1)
         await audited(gate, 3)

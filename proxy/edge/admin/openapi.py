@@ -185,6 +185,15 @@ ROUTES: Final[Mapping[str, Mapping[str, Schema]]] = {
             also=(404, 503),
         )
     },
+    "/rules/accept": {
+        "post": _route(
+            "Take what rules have counted as it is, though a ledger that was put back may lack some of it.",
+            role="write",
+            body=_closed({"note": _NOTE}, ["note"]),
+            answer=_OBJECT,
+            also=(503,),
+        )
+    },
     "/rules/allowances": {
         "get": _route("Things taken for known.", answer=_answer(allowances=_LIST), also=(503,)),
         "post": _route(

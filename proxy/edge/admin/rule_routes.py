@@ -3,7 +3,7 @@
 GET    /rules/difference          what a reload would change
 GET    /rules/budget              ?rule= &limit=: what is left of each window, the fullest first
 POST   /rules/reset               {"rule", "key"?}: forget what it has counted and learnt
-POST   /ledger/accept             {"note"}: take what rules have counted as it is, though some may be missing
+POST   /rules/accept             {"note"}: take what rules have counted as it is, though some may be missing
 GET    /rules/allowances
 POST   /rules/allowances          {"rule", "thing", "chain"?, "until"?, "reason"}: take a thing for known
 DELETE /rules/allowances          ?rule= &thing= &chain=
@@ -30,7 +30,7 @@ class RuleRoutes:
             web.get("/rules/difference", self._difference),
             web.get("/rules/budget", self._budget),
             web.post("/rules/reset", self._reset),
-            web.post("/ledger/accept", self._accept),
+            web.post("/rules/accept", self._accept),
             web.get("/rules/allowances", self._allowances),
             web.post("/rules/allowances", self._allow),
             web.delete("/rules/allowances", self._disallow),
