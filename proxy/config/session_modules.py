@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
 
@@ -70,10 +70,11 @@ class ZeroIsUnlimited(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WrittenWord:
-    """A function, an event or a form of signatures, as it was written and read."""
+    """A function, an event or a form of signatures: as it was written, and how it is read."""
 
-    prototype: Prototype
-    plan: MeaningPlan
+    text: str
+    prototype: Prototype = field(compare=False)
+    plan: MeaningPlan = field(compare=False)
 
 
 def _suggest(name: str, names: Collection[str]) -> str | None:
@@ -94,7 +95,7 @@ def _read_word(value: object, allowed: Collection[Meaning], wanted: Collection[M
         if prototype.is_event:
             cure = "name the parameters that mean it: event Granted(address indexed account, address sessionKey, …)"
         raise fault(f"{shorten(value)} does not tell {', '.join(missing)}", cure)
-    return WrittenWord(prototype=prototype, plan=plan)
+    return WrittenWord(text=value, prototype=prototype, plan=plan)
 
 
 def _read_grant(value: object) -> object:

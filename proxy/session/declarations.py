@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from proxy.session.counters import Charge, Counter, SessionKey
 from proxy.session.declared import DeclaredSession
+from proxy.userop.key_forms import KEY_FORMS
 from proxy.userop.primitives import Address, Hash32
 
 
@@ -40,6 +41,11 @@ class Declarations:
     def of_account(self, chain_id: int, account: Address) -> tuple[DeclaredSession, ...]:
         """The declared sessions of an account."""
         return self._of_account.get((chain_id, account), ())
+
+    def at_declared(self, chain_id: int, module: Address, account: Address) -> list[SessionKey]:
+        """Those of an account at a module that is declared itself: its word is all that ends them."""
+        here = (each for each in self.of_account(chain_id, account) if each.module == module)
+        return [each.key(module) for each in here if each.validator in KEY_FORMS]
 
     def counts(self) -> Mapping[int, int]:
         """How many there are, by chain id."""

@@ -331,7 +331,9 @@ class Registry:
         """The sessions that one of the changes is about, known or not; of one that names none, those that are known."""
         if not isinstance(change, SessionsCleared | Unreadable):
             return changes.keys(change)
-        return self.directory.of_account(changes.chain_id, change.module, changes.account)
+        known = self.directory.of_account(changes.chain_id, change.module, changes.account)
+        declared = self.declarations.at_declared(changes.chain_id, change.module, changes.account)
+        return (*known, *(key for key in declared if key not in known))
 
     def _charge(
         self, key: SessionKey, charges: tuple[Charge, ...], block: int | None, now: float, counted: bool | None

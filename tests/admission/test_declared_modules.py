@@ -17,6 +17,7 @@ from proxy.session.declared import DeclaredAction, DeclaredSession
 from proxy.session.known import Status
 from proxy.session.state import ToldAt
 from proxy.session.told import tell
+from proxy.userop.acts import SessionsCleared
 from proxy.userop.declared_acts import DeclaredGrant
 from proxy.userop.declared_module import key_id
 from proxy.userop.execution import Call
@@ -236,6 +237,26 @@ async def test_a_session_of_the_settings_alone_may_do_what_they_say() -> None:
     assert (await there.refusal(using(form=PLAIN_KEY))).code is Code.SESSION_SCOPE
     say(there, revocation())
     assert (await there.refusal(using())).code is Code.SESSION_REVOKED
+    say(there, grant())
+    assert (await there.refusal(using(lane=1))).code is Code.LIMIT_EXCEEDED
+
+
+async def test_all_sessions_of_an_account_ended_are_those_of_the_settings_too() -> None:
+    there = room()
+    action = DeclaredAction(target=TOKEN, selector=TRANSFER)
+    session = DeclaredSession(
+        chain_id=CHAIN_ID,
+        account=ACCOUNT,
+        permission_id=key_id(SESSION_KEY),
+        session_key=SESSION_KEY,
+        module=PLAIN,
+        validator=MESSAGE_KEY,
+        actions=(action,),
+    )
+    there.registry.declarations.take([session])
+    await there.allowed(using())
+    say(there, SessionsCleared(PLAIN))
+    assert (await there.refusal(using(lane=1))).code is Code.SESSION_REVOKED
 
 
 async def test_a_session_hides_in_no_operation_of_an_owner() -> None:

@@ -91,6 +91,13 @@ def test_the_declaration_in_the_example_file_is_good(tmp_path: Path) -> None:
         assert getattr(entry, name) == getattr(settings, name), name
 
 
+def test_the_same_declaration_read_again_is_no_change(tmp_path: Path) -> None:
+    first, again = (load(tmp_path, text).chains["a"].session_modules for text in (GOOD, GOOD))
+    assert first == again
+    other = load(tmp_path, GOOD.replace("uint48 validUntil", "uint64 validUntil")).chains["a"].session_modules
+    assert first != other
+
+
 EVERYTHING = f"""\
 chains:
   a:

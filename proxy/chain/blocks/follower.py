@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from itertools import pairwise, takewhile
 from typing import Final, NamedTuple
 
@@ -187,15 +187,17 @@ class BlockFollower:
     async def _start_at(self, head: Header) -> None:
         if (of_chain := await self._source.chain_id()) != self._chain_id:
             raise StateUnavailable(f"the node is of chain {of_chain}, not {self._chain_id}")
-        told = await self._told_before(head)
+        told = self._told_before(head)
         self._lost = False
         await self._taker.start_at(BlockName(head.number, head.hash), head.timestamp, told)
 
-    async def _told_before(self, head: Header) -> Sequence[SessionTold] | None:
+    def _told_before(self, head: Header) -> AsyncIterator[SessionTold] | None:
         """What declared modules told of sessions up to this block, since the last one that was settled or, where there
-        is none that counts, since each was deployed; `None` where that is not known."""
+        is none, since each was deployed; `None` where that is not known."""
         declared = declared_modules(self._modules)
-        cursor = None if self._lost else self._taker.cursor
+        cursor = self._taker.cursor
+        if self._lost:
+            return None  # on a chain begun anew nothing that was told before says anything
         if cursor is not None:
             first = cursor.number + 1
         else:
@@ -204,7 +206,7 @@ class BlockFollower:
             if not known or len(known) < len(begins):
                 return None
             first = min(known)
-        return await told_between(self._source, self._modules, self._chain_id, first, head.number)
+        return told_between(self._source, self._modules, self._chain_id, first, head.number)
 
     # what the blocks say
 

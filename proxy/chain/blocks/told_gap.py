@@ -5,8 +5,7 @@ Only their own logs are asked for, so that a long stretch is few questions. An e
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from typing import Final
 
 from proxy.chain.blocks.source import BlockSource, LogFilter
@@ -23,15 +22,14 @@ _SHORTEST: Final = 50
 
 async def told_between(
     source: BlockSource, modules: Collection[Address], chain_id: int, first: int, last: int
-) -> tuple[SessionTold, ...]:
-    """In chain order, from block `first` to `last`. Raises `StateUnavailable`."""
+) -> AsyncIterator[SessionTold]:
+    """In chain order, from block `first` to `last`, as it comes. Raises `StateUnavailable`."""
     declared = declared_modules(modules)
     telling = [module for module in declared.values() if module.events]
     if not telling:
-        return ()
+        return
     topics = tuple(dict.fromkeys(topic for module in telling for topic in module.events))
     asked = LogFilter(addresses=tuple(sorted(module.address for module in telling)), topics=(topics,))
-    told: list[SessionTold] = []
     span = _LONGEST
     while first <= last:
         end = min(first + span - 1, last)
@@ -44,10 +42,9 @@ async def told_between(
             continue
         for log in _in_order(logs):
             module = declared.get(log.address)
-            told += () if module is None else told_by(log, module, chain_id)
+            for told in () if module is None else told_by(log, module, chain_id):
+                yield told
         first = end + 1
-        await asyncio.sleep(0)
-    return tuple(told)
 
 
 def _in_order(logs: Sequence[Log]) -> list[Log]:

@@ -6,7 +6,7 @@ and keeps each with its cursor in one transaction. Records only.
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import AsyncIterable, Set
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
@@ -121,7 +121,8 @@ class SliceTaker(Protocol):
     async def undo(self, ancestor: BlockName) -> None:
         """The chain has left the blocks after `ancestor`: undo what stood on them and move the cursor back."""
 
-    async def start_at(self, block: BlockName, timestamp: int, told: Sequence[SessionTold] | None = None) -> None:
+    async def start_at(self, block: BlockName, timestamp: int, told: AsyncIterable[SessionTold] | None = None) -> None:
         """Nothing before this block will be told: what was in flight is decided by the nonces at this block, and what
         was known of sessions is read again. Of declared modules `told` is what their logs say up to this block, since
-        the last one that was settled; with `None` nothing that was known of their sessions counts."""
+        the last one that was settled; with `None` nothing that was known of their sessions counts. To be repeated when
+        that fails."""

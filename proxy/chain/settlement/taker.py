@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Sequence, Set
+from collections.abc import AsyncIterable, Callable, Collection, Iterable, Sequence, Set
 from dataclasses import replace
 from typing import Final
 
@@ -182,17 +182,18 @@ class Taker:
             draft = await self._give_way(draft)
         await self._settlement.close(draft)
 
-    async def start_at(self, block: BlockName, timestamp: int, told: Sequence[SessionTold] | None = None) -> None:
+    async def start_at(self, block: BlockName, timestamp: int, told: AsyncIterable[SessionTold] | None = None) -> None:
         """As the protocol has it; what was in flight, and what ended in blocks that may be gone, is to be proven one
         by one, and each session read before it is judged. Raises `StateUnavailable` as `undo` does."""
         settlement, draft = self._settlement, OutcomeDraft()
         settlement.remembered.forget_old(self._clock())
         await self._bring_back(settlement.remembered.shown_after(-1))
+        if told is not None:
+            async for event in told:
+                self._tell(draft, event)
+                draft = await self._give_way(draft)
         self._told.clear()
         self._told_before.clear()
-        for event in told or ():
-            self._tell(draft, event)
-            draft = await self._give_way(draft)
         for keys in self._registry.directory.all_in_force(self._chain_id):
             readable = [key for key in keys if key.module not in self._declared]
             settlement.unconfirmed |= dict.fromkeys(readable)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import AsyncIterable, Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 from proxy.chain.blocks.acquaintance import Acquaintance
@@ -273,9 +273,9 @@ class Books:
         self.slices = kept
         self.cursor = ancestor
 
-    async def start_at(self, block: BlockName, timestamp: int, told: Sequence[SessionTold] | None = None) -> None:
+    async def start_at(self, block: BlockName, timestamp: int, told: AsyncIterable[SessionTold] | None = None) -> None:
+        self.told_at_start = None if told is None else [each async for each in told]
         self.started_at.append(block)
-        self.told_at_start = None if told is None else list(told)
         self.blocks, self.slices, self.cursor = [block], [], block
 
     @property

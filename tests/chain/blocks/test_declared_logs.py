@@ -214,3 +214,18 @@ async def test_nothing_begins_before_the_missed_blocks_could_be_told(chain: Fake
     with pytest.raises(StateUnavailable):
         await follower.look()
     assert books.started_at == []
+
+
+async def test_on_a_chain_begun_anew_nothing_that_was_told_counts(chain: FakeChain, books: Books) -> None:
+    since = module(address=PLAIN, grants=[CREATED], from_block=chain.headers[-1].number)
+    backend = Backend(chain)
+    follower = follower_of(backend, books, modules=SessionModules.of((), (since,), CHAIN_ID))
+    await follower.look()
+    assert books.told_at_start == []
+    backend.chain = FakeChain(salt=9)
+    backend.chain.mine(created(), blocks=3)
+    with pytest.raises(StateUnavailable):
+        await follower.look()
+    await follower.look()
+    assert books.started_at[-1] == backend.chain.name()
+    assert books.told_at_start is None

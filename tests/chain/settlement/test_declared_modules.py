@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 import pytest
 
 from proxy.chain.settlement.outcome import SettledUpTo
@@ -44,6 +46,11 @@ def told(*changes: SessionChange, at: int, index: int = 0, branch: int = 0, acco
             user_op_hash=Hash32(b"\x77" * 32), chain_id=KEY.chain_id, account=account, at_validation=changes
         ),
     )
+
+
+async def one_by_one(*events: SessionTold) -> AsyncIterator[SessionTold]:
+    for event in events:
+        yield event
 
 
 def of(there: Scene) -> KnownSession:
@@ -181,12 +188,12 @@ async def test_a_grant_of_ours_without_an_event_is_pending_again_when_it_is_take
 async def test_where_missed_blocks_were_told_what_is_known_goes_on_and_otherwise_counts_for_nothing() -> None:
     there = scene()
     await there.tell(200, told(GRANT, at=200))
-    await there.taker.start_at(block(900), 0, ())
+    await there.taker.start_at(block(900), 0, one_by_one())
     assert of(there).state is not None
     assert KEY not in there.settlement.unconfirmed
-    await there.taker.start_at(block(1_900), 0, (told(REVOCATION, at=1_800),))
+    await there.taker.start_at(block(1_900), 0, one_by_one(told(REVOCATION, at=1_800)))
     assert of(there).status is Status.REMOVED
-    await there.taker.start_at(block(2_900), 0, (told(GRANT, at=2_800),))
+    await there.taker.start_at(block(2_900), 0, one_by_one(told(GRANT, at=2_800)))
     await there.taker.start_at(block(9_900), 0, None)
     assert (of(there).status, of(there).state) == (Status.IN_FORCE, None)
 
@@ -233,7 +240,7 @@ async def test_however_much_is_told_at_once_is_kept_in_small_pieces(at_start: bo
         told(grant(account=account), at=200, index=index, account=account) for index, account in enumerate(accounts)
     ]
     if at_start:
-        await there.taker.start_at(block(200), 0, events)
+        await there.taker.start_at(block(200), 0, one_by_one(*events))
     else:
         await there.tell(200, *events)
     assert len(there.registry) == 1_000
