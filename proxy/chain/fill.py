@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from proxy.chain.hydrate import permits_paymaster_of
+from proxy.chain.installed import is_dropped
 from proxy.chain.node import Node, Reverted
 from proxy.chain.policy_views import read_policy, read_target, read_token
 from proxy.chain.together import together
@@ -16,7 +17,6 @@ from proxy.chain.views import (
     EMISSARY_GET_NONCE,
     GET_NONCE,
     GET_SESSION_VALIDATOR,
-    IS_MODULE_INSTALLED,
     IS_VALID_SIGNATURE,
     VALIDATE_SIGNATURE,
     ask,
@@ -44,7 +44,6 @@ from proxy.session.policies.policy import PolicyKind
 from proxy.session.revert import Revert
 from proxy.session.signers import SignatureOutcome, SignatureVerdict
 from proxy.session.state import SessionState
-from proxy.userop.administration import VALIDATOR_TYPE
 from proxy.userop.emissary_abi import EMISSARIES
 from proxy.userop.nonce import KernelMode, NexusMode, kernel_mode, nexus_mode
 from proxy.userop.primitives import Address, print_bytes
@@ -202,11 +201,7 @@ async def _is_absent(node: Node, module: Address, op: UserOperation) -> bool:
     """
     if module in EMISSARIES or op.factory or op.init_code or _installs_before_validation(op.nonce):
         return False
-    try:
-        answer = await node.call(op.sender, IS_MODULE_INSTALLED.call_data(VALIDATOR_TYPE, module, b""))
-    except StateUnavailable:
-        return False
-    return not isinstance(answer, Reverted) and len(answer) == 32 and not any(answer)
+    return await is_dropped(node, op.sender, module)
 
 
 def _installs_before_validation(nonce: int) -> bool:

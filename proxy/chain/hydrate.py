@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Final
 
+from proxy.chain.installed import is_dropped
 from proxy.chain.node import Node, Reverted
 from proxy.chain.policy_views import read_policy
 from proxy.chain.together import together
@@ -37,11 +38,13 @@ _NOT_ENABLED: Final = SELECTOR_BY_ERROR["InvalidPermissionId"]
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A session as the chain had it at a block. A session that was removed reads as never enabled."""
+    """A session as the chain had it at a block. A session that was removed reads as never enabled; of one that is,
+    the account may have `dropped` the module that keeps it."""
 
     state: SessionState
     block: int
     block_hash: Hash32
+    dropped: bool = False
 
 
 def is_readable(module: Address) -> bool:
@@ -86,8 +89,9 @@ async def _hydrate(node: Node, key: SessionKey) -> Reading:
     state = SessionState(key=key, enable_nonce=nonce)
     if not enabled:
         return Reading(state, block, head.hash)
-    state = await _read_lists(node, state, block)
-    return Reading(await _read_configs(node, state, block), block, head.hash)
+    lists = _read_lists(node, state, block)
+    state, dropped = await asyncio.gather(lists, is_dropped(node, account, module, block=block))
+    return Reading(await _read_configs(node, state, block), block, head.hash, dropped)
 
 
 async def _read_lists(node: Node, state: SessionState, block: int) -> SessionState:

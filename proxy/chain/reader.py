@@ -153,7 +153,7 @@ class NodeReader:
             state = replace(state, status=SessionStatus.REMOVED)
         after = KnownSession(
             key=key,
-            status=Status.IN_FORCE if enabled else Status.REMOVED,
+            status=Status.IN_FORCE if enabled and not reading.dropped else Status.REMOVED,
             source=Source.NODE if known is None else known.source,
             state=state,
             block=reading.block,

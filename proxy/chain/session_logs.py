@@ -8,7 +8,8 @@ views tell. A session that is enabled by its first operation emits no SessionCre
 of the module, and so is not noticed by its logs:
 
 - an account that drops the module without its `onUninstall` or swallows a revert of it, and one that changes its
-  implementation: the module keeps the sessions, and the account refuses their operations;
+  implementation: the module keeps the sessions, and the account refuses their operations. Of the first the account's
+  own ModuleUninstalled tells (`dropped_module`);
 - what a session uses through another bundler: policies count that in storage, and only some of them emit an event;
 - ERC-7739 contents, which no user operation depends on;
 - sessions of the emissary, which has other events and cannot be read whole (`proxy.chain.hydrate.is_readable`).
@@ -65,3 +66,16 @@ def session_touched(log: Log, chain_id: int, modules: Collection[Address]) -> Se
     if len(log.data) != 32 * words or any(account[:12]):
         return None
     return SessionKey(chain_id, log.address, Address(account[12:]), Hash32(log.data[:32]))
+
+
+MODULE_UNINSTALLED: Final = keccak256(b"ModuleUninstalled(uint256,address)")
+"""An ERC-7579 account's own event, neither of its fields indexed."""
+_A_VALIDATOR: Final = (1).to_bytes(32, "big") + bytes(12)
+
+
+def dropped_module(log: Log, modules: Collection[Address]) -> Address | None:
+    """The session module among `modules` that an account says it has dropped as a validator; `None` for other logs."""
+    if log.topics != (MODULE_UNINSTALLED,) or len(log.data) != 64 or log.data[:44] != _A_VALIDATOR:
+        return None
+    module = Address(log.data[44:])
+    return module if module in modules else None

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from proxy.chain.node import Node
 from proxy.chain.reader import NodeReader
+from proxy.chain.views import IS_MODULE_INSTALLED
 from proxy.errors import StateUnavailable
 from proxy.session.counters import Charge, Counter
 from proxy.session.facts import BaseFeeFact, PolicyConfigFact
@@ -22,7 +23,7 @@ from proxy.userop.decode import DecodedOperation
 from proxy.userop.primitives import Address
 from tests.admission.builders import TWICE, key_of, known
 from tests.bypass_list.desk import reading, single, use
-from tests.chain.builders import FakeNode
+from tests.chain.builders import FakeNode, Reverts
 from tests.chain.on_chain import put_absent, put_session
 from tests.session.builders import ACCOUNT, NOW, USAGE, enabled, transfer
 
@@ -356,3 +357,30 @@ async def test_each_reading_is_told_and_whether_it_is_what_was_known(scene: Scen
         put_session(scene.chain, after_uses(uses))
         await scene.reader.session(KEY)
     assert told == [False, True, False, True]
+
+
+async def test_a_session_whose_account_has_dropped_the_module_is_in_force_no_more_until_it_has_it_again(
+    chain: FakeNode, node: Node
+) -> None:
+    scene = Scene(chain, node)
+    put_session(chain, STATE)
+    asked = (ACCOUNT, IS_MODULE_INSTALLED, 1, KEY.module, b"")
+    for has, status in ((True, Status.IN_FORCE), (False, Status.REMOVED), (True, Status.IN_FORCE)):
+        chain.view(*asked, returns=(has,))
+        state = await scene.reader.session(KEY)
+        # the module keeps it: what the chain would say of an operation is judged as before
+        assert state is not None
+        assert state.enabled
+        assert scene.registry.status_of(KEY) is status
+        assert scene.disk.kept[-1].status is status
+
+
+@pytest.mark.parametrize("answer", [Reverts(), b"", bytes(64)])
+async def test_an_account_that_does_not_say_has_not_dropped_it(
+    chain: FakeNode, node: Node, answer: Reverts | bytes
+) -> None:
+    scene = Scene(chain, node)
+    put_session(chain, STATE)
+    chain.calls[ACCOUNT, IS_MODULE_INSTALLED.call_data(1, KEY.module, b"")] = answer
+    await scene.reader.session(KEY)
+    assert scene.registry.status_of(KEY) is Status.IN_FORCE

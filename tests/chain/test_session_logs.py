@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.chain.logs import Log
-from proxy.chain.session_logs import SESSION_TOPICS, is_grant, session_touched
+from proxy.chain.session_logs import MODULE_UNINSTALLED, SESSION_TOPICS, dropped_module, is_grant, session_touched
 from proxy.session.counters import SessionKey
 from proxy.userop.primitives import Address, Hash32
 from tests.session.builders import ACCOUNT, SMART_SESSION, STRANGER, word
@@ -125,3 +125,22 @@ def test_no_log_raises_and_what_is_named_stands_in_its_data(topics: list[Hash32]
 def test_only_a_session_that_was_created_was_granted(event: str) -> None:
     assert is_grant(log_of(event)) is (event == "SessionCreated")
     assert not is_grant(replace(log_of(event), topics=()))
+
+
+# what accounts say
+
+DROPPED = word(1) + word(SMART_SESSION)
+
+
+def test_an_account_says_that_it_has_dropped_the_module_as_a_validator() -> None:
+    log = log_of(address=ACCOUNT, topics=(MODULE_UNINSTALLED,), data=DROPPED)
+    assert dropped_module(log, [SMART_SESSION]) == SMART_SESSION
+    assert dropped_module(log, [STRANGER]) is None
+    assert dropped_module(replace(log, data=word(2) + word(SMART_SESSION)), [SMART_SESSION]) is None
+    assert touched(log) is None
+
+
+@given(st.binary(max_size=100) | st.just(DROPPED), st.booleans())
+def test_whatever_an_account_says_is_read_or_not(data: bytes, one: bool) -> None:
+    log = log_of(address=ACCOUNT, topics=(MODULE_UNINSTALLED,) * (1 if one else 2), data=data)
+    assert (dropped_module(log, [SMART_SESSION]) is not None) == (one and data == DROPPED)

@@ -23,7 +23,7 @@ from proxy.chain.blocks.source import BlockSource
 from proxy.chain.blocks.told_gap import told_between
 from proxy.chain.declared_logs import granted_in, told_by, used_past
 from proxy.chain.logs import Log
-from proxy.chain.session_logs import is_grant, session_touched
+from proxy.chain.session_logs import dropped_module, is_grant, session_touched
 from proxy.chain.settlement.slices import (
     MOST_ENDS,
     BlockName,
@@ -236,6 +236,10 @@ class BlockFollower:
             if key is not None:
                 block = BlockName(log.block, log.block_hash)
                 events.append(SessionTouched(place=ChainPlace(log.block, log.log_index), block=block, key=key))
+            elif (dropped := dropped_module(log, self._modules)) is not None:
+                place, block = ChainPlace(log.block, log.log_index), BlockName(log.block, log.block_hash)
+                sessions = self._knows.sessions_of(dropped, Address(log.address))
+                events += [SessionTouched(place=place, block=block, key=each) for each in sessions]
         uses = []
         for log, event in executed:
             mined = mined_of(log, event, by_number[log.block], reasons, claims)

@@ -14,6 +14,7 @@ second time decides. Every log has to be of a block whose header is at hand, by 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final
 
@@ -22,9 +23,12 @@ from proxy.chain.blocks.header import Header, covers, may_hold
 from proxy.chain.blocks.source import BlockSource, LogFilter
 from proxy.chain.declared_logs import topics_of
 from proxy.chain.logs import Log
+from proxy.chain.session_logs import MODULE_UNINSTALLED
 from proxy.errors import StateUnavailable
 from proxy.userop.primitives import Address, Hash32
 
+_LOG: Final = logging.getLogger(__name__)
+_DROPS: Final = LogFilter(topics=((MODULE_UNINSTALLED,),))
 _MOST_BY_HASH: Final = 4
 """So many blocks are asked for one by one, more in one question."""
 _SENDERS_A_CALL: Final = 128
@@ -71,6 +75,7 @@ class ProvenLogs:
                 found += await self._of_block(header, senders)
         else:
             found = await self._of_stretch(headers, suspects, senders)
+        found += await self._of_accounts(headers)
         return sorted(found, key=lambda log: (log.block, log.log_index))
 
     def _may_concern(self, header: Header) -> bool:
@@ -84,6 +89,20 @@ class ProvenLogs:
                 *((entry_point, OPERATION_TOPICS) for entry_point in self._entry_points),
             )
         )
+
+    async def _of_accounts(self, headers: Sequence[Header]) -> list[Log]:
+        """What accounts say of modules that they drop, where the filters tell that one may have. Not proven: who misses
+        it knows a session for longer than its account does, and the chain refuses what comes of that."""
+        told = [header for header in headers if header.bloom and may_hold(header.bloom, MODULE_UNINSTALLED)]
+        if not told or not self._modules:
+            return []
+        try:
+            logs = await self._source.logs_between(told[0].number, told[-1].number, _DROPS)
+        except StateUnavailable as error:
+            _LOG.info("which accounts dropped modules cannot be had: %s", error.what)
+            return []
+        names = {header.number: header.hash for header in headers}
+        return [log for log in logs if names.get(log.block) == log.block_hash and not log.removed]
 
     async def _of_stretch(
         self, headers: Sequence[Header], suspects: Sequence[Header], senders: Iterable[Address]

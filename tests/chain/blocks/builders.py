@@ -12,7 +12,7 @@ from proxy.chain.blocks.follower import BlockFollower
 from proxy.chain.blocks.header import Header, bloom_of_item
 from proxy.chain.blocks.source import BlockSource, LogFilter, Transaction
 from proxy.chain.logs import Log
-from proxy.chain.session_logs import SESSION_TOPICS
+from proxy.chain.session_logs import MODULE_UNINSTALLED, SESSION_TOPICS
 from proxy.chain.settlement.slices import BlockName, OperationMined, SessionTold, SessionTouched, Slice
 from proxy.errors import StateUnavailable
 from proxy.session.counters import SessionKey
@@ -80,6 +80,11 @@ def touched(key: SessionKey) -> Ledgerless:
 def granted(key: SessionKey, transaction: Hash32 = NO_TRANSACTION) -> Ledgerless:
     """The module says that this session was granted."""
     return Ledgerless(key.module, (Hash32(CREATED),), key.permission_id + word(key.account), transaction)
+
+
+def dropped(account: Address, module: Address = SMART_SESSION, kind: int = 1) -> Ledgerless:
+    """An account's word that it has dropped a module."""
+    return Ledgerless(account, (MODULE_UNINSTALLED,), word(kind) + bytes(12) + module)
 
 
 def noise(number: int = 0) -> Ledgerless:

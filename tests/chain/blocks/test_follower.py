@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from proxy.chain.blocks.events import _BUNDLE, USER_OPERATION_EVENT
 from proxy.chain.blocks.follower import MOST_BLOCKS_BEHIND, BlockFollower
 from proxy.chain.blocks.header import bloom_of_item, may_hold
-from proxy.chain.blocks.source import Transaction
+from proxy.chain.blocks.source import LogFilter, Transaction
+from proxy.chain.logs import Log
 from proxy.chain.settlement.slices import OperationMined
 from proxy.errors import StateUnavailable
 from proxy.session.counters import SessionKey
@@ -27,6 +28,7 @@ from tests.chain.blocks.builders import (
     a_hash,
     a_key,
     bundle_of,
+    dropped,
     executed,
     follower_of,
     granted,
@@ -239,6 +241,32 @@ async def test_in_such_a_block_idle_accounts_that_are_known_have_their_turns(cha
         )
     await follower.look()
     assert books.mined == [1, 2]  # one in each block
+
+
+async def test_sessions_of_an_account_that_drops_their_module_are_to_be_read(chain: FakeChain, books: Books) -> None:
+    knows = Knowledge(sessions={ACCOUNT: [a_key(1), a_key(2)]})
+    follower = follower_of(Backend(chain), books, knows)
+    await follower.look()
+    chain.mine(executed(1), dropped(ACCOUNT), dropped(STRANGER), dropped(ACCOUNT, kind=2))
+    chain.mine(dropped(ACCOUNT, module=Address(b"\x0d" * 20)))
+    chain.mine(blocks=30)
+    await follower.look()
+    assert books.touched == [a_key(1), a_key(2)]
+    assert books.mined == [1]
+
+
+async def test_a_node_that_tells_of_no_accounts_holds_nothing_up(chain: FakeChain, books: Books) -> None:
+    class Bounded(Backend):
+        async def logs_between(self, first: int, last: int, wanted: LogFilter) -> tuple[Log, ...]:
+            if not wanted.addresses:
+                raise StateUnavailable("name an address")
+            return await super().logs_between(first, last, wanted)
+
+    follower = follower_of(Bounded(chain), books, Knowledge(sessions={ACCOUNT: [a_key(1)]}))
+    await follower.look()
+    chain.mine(executed(1), dropped(ACCOUNT))
+    await follower.look()
+    assert (books.mined, books.touched) == ([1], [])
 
 
 async def test_a_session_enabled_past_the_gate_is_granted_and_not_used(chain: FakeChain, books: Books) -> None:
