@@ -12,6 +12,7 @@ import dataclasses
 import json
 from collections.abc import Callable
 from functools import lru_cache
+from math import isfinite
 from operator import attrgetter
 from typing import Any, Final, TypeVar, get_args
 from zoneinfo import ZoneInfo
@@ -86,11 +87,30 @@ def record_from_json(text: str, wanted: type[_Record]) -> _Record:
     return record
 
 
-@lru_cache(maxsize=4_096)
-def _print_name(_kind: type[object], value: tuple[object, ...]) -> str:
-    """Sessions and counters are named again and again."""
-    heads, values_of = _LABELLED[_kind]
+def _print_labelled(kind: type[object], value: object) -> str:
+    heads, values_of = _LABELLED[kind]
     return "".join([head + _print(each) for head, each in zip(heads, values_of(value), strict=True)]) + "}"
+
+
+@lru_cache(maxsize=4_096)
+def _print_name(kind: type[object], value: tuple[object, ...]) -> str:
+    """Sessions and counters are named again and again."""
+    return _print_labelled(kind, value)
+
+
+def _print_slot(slot: NonceSlot) -> str:
+    chain_id, entry_point, sender, nonce = slot
+    names = f'"entry_point":"0x{entry_point.hex()}","sender":"0x{sender.hex()}"'
+    return f'{{"type":"NonceSlot","chain_id":{chain_id},{names},"nonce":{nonce}}}'
+
+
+def _print_charge(charge: Charge) -> str:
+    counter = _print_name(Counter, charge.counter)
+    return f'{{"type":"Charge","counter":{counter},"amount":{charge.amount},"limit":{charge.limit}}}'
+
+
+_BY_HAND: Final[dict[type[Any], Callable[[Any], str]]] = {NonceSlot: _print_slot, Charge: _print_charge}
+"""What each operation has; the same as `_print_labelled` says."""
 
 
 def _print(value: object) -> str:
@@ -104,9 +124,12 @@ def _print(value: object) -> str:
         return f'"0x{value.hex()}"'  # type: ignore[attr-defined]  # bytes, as just seen
     if kind is SessionKey or kind is Counter:
         return _print_name(kind, value)
-    if (labelled := _LABELLED.get(kind)) is not None:
-        heads, values_of = labelled
-        return "".join([head + _print(each) for head, each in zip(heads, values_of(value), strict=True)]) + "}"
+    if (by_hand := _BY_HAND.get(kind)) is not None:
+        return by_hand(value)
+    if kind in _LABELLED:
+        return _print_labelled(kind, value)
+    if kind is float:
+        return repr(value) if isfinite(value) else json.dumps(value)  # type: ignore[arg-type]  # a float, as just seen
     if isinstance(value, bytes):
         return f'"0x{value.hex()}"'
     if isinstance(value, tuple):

@@ -37,7 +37,7 @@ class Arguments:
         self.dirty = False
         self.end = 0
         self._base = base
-        self._root = self if root is None else root
+        self._root = root  # `None` for the root itself, which then goes away with its last use
 
     @property
     def overlong(self) -> bool:
@@ -53,7 +53,7 @@ class Arguments:
         """Word `index` as an unsigned integer of `bits` bits; higher bits are dropped and remembered as dirt."""
         start = self._base + 32 * index
         word = self.data[start : start + 32]
-        root = self._root
+        root = self._root or self
         if len(word) < 32:
             root.dirty = True
             word = word.ljust(32, b"\0")
@@ -72,7 +72,7 @@ class Arguments:
         """Word `index` as a boolean; every value but zero is true, above one it is dirt as well."""
         number = self.uint(index)
         if number > 1:
-            self._root.dirty = True
+            (self._root or self).dirty = True
         return number != 0
 
     def head(self, words: int) -> None:
@@ -98,7 +98,7 @@ class Arguments:
         try:
             self.blob(index)
         except Undecodable:
-            self._root.dirty = True
+            (self._root or self).dirty = True
 
     def array(self, index: int, words: int) -> tuple[int, Arguments]:
         """The count and the items of the array at word `index`, each item of `words` head words."""
@@ -123,10 +123,11 @@ class Arguments:
         return (items.tail(item) for item in range(count))
 
     def _at(self, base: int) -> Arguments:
-        return Arguments(self.data, self.budget, base, self._root)
+        return Arguments(self.data, self.budget, base, self._root or self)
 
     def _reach(self, end: int) -> None:
-        self._root.end = max(self._root.end, end)
+        root = self._root or self
+        root.end = max(root.end, end)
 
     def _offset(self, index: int) -> int:
         start = self._base + 32 * index

@@ -21,6 +21,7 @@ from proxy.chain.settlement.slices import BlockName
 from proxy.edge.storage.database import MIGRATIONS, open_database
 from proxy.edge.storage.store import Store
 from proxy.errors import StateUnavailable
+from proxy.ledger import records
 from proxy.ledger.operations import Ended, Mined
 from proxy.ledger.records import record_from_json, record_to_json
 from proxy.ledger.reservation import Reservation
@@ -315,6 +316,8 @@ def test_a_record_of_another_class_is_refused() -> None:
 
 
 def test_a_record_is_the_text_that_the_standard_library_would_print() -> None:
+    for each in (OPERATION.reservation.slot, *OPERATION.reservation.charges):
+        assert records._print_labelled(type(each), each) == record_to_json(each)  # by hand as by the list of fields
     text = record_to_json(OPERATION)
     assert json.dumps(json.loads(text), separators=(",", ":")) == text
 
