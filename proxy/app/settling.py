@@ -150,13 +150,13 @@ def settling_of(
         unmined_grip=Grip.NONE if chain.unmined_rules is UnminedRules.RELEASE else Grip.LOCAL,
     )
     settlement = Settlement(
-        registry=registry, ledger=ledger, keeper=memory, clock=time.time, patience=patience, tell=telling.ended
+        registry=registry, ledger=ledger, keeper=memory, clock=counting.now, patience=patience, tell=telling.ended
     )
     taker = Taker(
         settlement,
         chain_id=chain.chain_id,
         registry=registry,
-        clock=time.time,
+        clock=counting.now,
         monotonic=time.monotonic,
         patience=patience,
         declared=chain.modules.declared,

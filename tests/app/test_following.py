@@ -21,7 +21,7 @@ from tests.bypass_list.desk import a_session, use
 from tests.chain.blocks.builders import FakeChain
 from tests.edge.recording_bundler import Answer
 from tests.running_gate import PATIENCE, RECEIPT, HonestBundler, RunningGate, running_gate
-from tests.session.builders import TOKEN, TRANSFER, action, usage
+from tests.session.builders import TOKEN, TRANSFER, action, time_frame, usage
 
 BAD_GATEWAY = Answer(status=502, raw=b"bad gateway")
 OTHER = a_session(action(TOKEN, TRANSFER, usage(2)), salt=7)
@@ -60,7 +60,7 @@ class Hours:
 @pytest.fixture
 def hours(monkeypatch: pytest.MonkeyPatch) -> Hours:
     moved = Hours()
-    for module in ("chain", "memory", "settling"):
+    for module in ("chain", "settling", "memory"):
         monkeypatch.setattr(f"proxy.app.{module}.time", moved)
     return moved
 
@@ -201,6 +201,17 @@ async def test_an_operation_is_counted_when_its_chain_says_that_it_was_mined(hou
             assert "result" in await gate.send(use_number(2))
     finally:
         await server.cleanup()
+
+
+async def test_a_time_of_day_that_jumps_ends_no_operation_that_is_still_valid(hours: Hours) -> None:
+    timed = a_session(action(TOKEN, TRANSFER, usage(2), time_frame(int(time.time()) + 600)), salt=11)
+    async with running_gate() as gate:
+        gate.running.registry.put(known(timed))
+        assert "result" in await gate.send(use(timed, ONCE, nonce=lane(1)))
+        hours.astray += 86_400
+        asked = gate.bundler.methods.count(RECEIPT)
+        await gate.until(lambda: gate.bundler.methods.count(RECEIPT) > asked + 4, "it was asked for again")
+        assert await in_flight(gate) == 1
 
 
 # restarts

@@ -29,6 +29,11 @@ class Flight:
     silent_seconds: float = 0.0
 
     @property
+    def user_op_hash(self) -> Hash32:
+        """Its name."""
+        return next(iter(self.claims)).user_op_hash
+
+    @property
     def slot(self) -> NonceSlot:
         """What it competes for, whatever its claim."""
         return next(iter(self.claims.values())).reservation.slot
@@ -122,6 +127,10 @@ class Flights:
             later = [past for end in ends if end is not None and (past := self._past(end)) > now]
             if later:
                 self._over.put(user_op_hash, min(later))
+
+    def look_later(self, flight: Flight, moment: float) -> None:
+        """Whether its validity is over is to be asked again then (unix seconds)."""
+        self._over.put(flight.user_op_hash, moment)
 
     def _past(self, valid_until: int) -> float:
         return valid_until + self._patience.margin + 1

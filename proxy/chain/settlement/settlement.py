@@ -286,7 +286,7 @@ class Settlement:
         flight.silent_seconds += seconds
         if before // _SILENCE_KEPT != flight.silent_seconds // _SILENCE_KEPT:
             self.books.note(Outcome(silences=tuple((name, flight.silent_seconds) for name in flight.claims)))
-        if self.flights.is_over(flight, now):
+        if self.flights.is_over(flight, now) and user_op_hash not in self.unproven:
             draft = OutcomeDraft()
             self.end_over(draft, flight, Evidence(timestamp=int(now), silent_seconds=flight.silent_seconds))
             await self.close(draft)

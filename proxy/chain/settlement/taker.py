@@ -24,6 +24,7 @@ from proxy.session.told import doubt_told_after, take_back, tell, told_since
 from proxy.userop.primitives import Address
 
 _BLOCKS_KEPT: Final = 256
+_LOOK_LATER: Final = 15.0
 _TOUCHES_KEPT: Final = 20_000
 _KEYS_A_PIECE: Final = 2_000
 _SESSIONS_A_PIECE: Final = 100
@@ -123,6 +124,10 @@ class Taker:
         now = float(part.timestamp)
         shown = Evidence(block=part.last.number, block_hash=part.last.hash, timestamp=part.timestamp)
         for flight in settlement.flights.pop_over(now):
+            if flight.user_op_hash in settlement.unproven:
+                # it may be in a block that was missed: that is to be proven first
+                settlement.flights.look_later(flight, now + _LOOK_LATER)
+                continue
             settlement.end_over(draft, flight, shown)
             draft = await self._give_way(draft)
         self._trail.extend(part.blocks)

@@ -174,8 +174,10 @@ class Store:
         """What became of operations, in one transaction. What is begun waits for nothing else; all that changes what
         something before it has changed keeps its order. What ended long ago goes with what ends."""
         statements = _statements(outcome)
-        if outcome.ended:
-            statements.append(operations.prune_some(time.time() - _ENDED_SECONDS))
+        if outcome.remembered:
+            # by the time at which they ended, which no jump of the time of day moves
+            newest = max(ended.ended_at for ended in outcome.remembered)
+            statements.append(operations.prune_some(newest - _ENDED_SECONDS))
         owed = outcome.ends and not outcome.again
         await self._writer.write(statements, owed=owed, patient=_is_patient(outcome))
 
@@ -244,14 +246,15 @@ class Store:
 
     async def prune(self, *, removed_before: float, chains: Collection[int], counted: float | None = None) -> None:
         """Forget sessions removed before this time (unix seconds), operations that ended for good, what rules count
-        no more by the time they are `counted` by, and how far other chains than these were settled."""
+        no more, both by the time they are `counted` by, and how far other chains than these were settled."""
         known = ",".join("?" * len(chains))
+        now = time.time() if counted is None else counted
         await self._writer.write(
             [
-                *session_uses.prune(ended_before=time.time() - _ENDED_SECONDS, removed_before=removed_before),
+                *session_uses.prune(ended_before=now - _ENDED_SECONDS, removed_before=removed_before),
                 (_PRUNE_SESSIONS, (Status.REMOVED, removed_before)),
-                operations.prune(time.time() - _ENDED_SECONDS),
-                *rule_tables.prune(time.time() if counted is None else counted),
+                operations.prune(now - _ENDED_SECONDS),
+                *rule_tables.prune(now),
                 *(
                     (f"DELETE FROM {table} WHERE chain_id NOT IN ({known})", tuple(chains))  # noqa: S608  # ours
                     for table in ("settled", "settled_blocks", "doubts")

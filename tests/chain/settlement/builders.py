@@ -208,7 +208,8 @@ class Scene:
         """One block with these events; the settlement begins before the first that it is told of."""
         if self.taker.cursor is None:
             await self.taker.start_at(block(number - 1, branch), 0)
-            self.settlement.unconfirmed.clear()  # what the scene knows is true
+            self.settlement.unconfirmed.clear()  # what the scene knows is true,
+            self.settlement.unproven.clear()  # and nothing was mined before
         await self.taker.settle(
             a_slice(self.taker.cursor, block(number, branch), events, timestamp or int(self.clock.now))
         )

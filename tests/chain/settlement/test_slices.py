@@ -507,3 +507,31 @@ async def test_the_cost_of_gas_is_counted_at_the_base_fee_of_the_block_that_mine
     known = scene.registry.get(KEY)
     assert known is not None
     assert known.state is None or known.state.used.get(spent, 0) == 0
+
+
+async def test_what_may_have_been_mined_in_blocks_that_were_missed_does_not_expire_before_that_is_proven() -> None:
+    chain = Chain()
+    scene = Scene(chain=chain, reads_at=100_010)
+    scene.registry.put(IN_FORCE)
+    op = await scene.accept(1, ONE_USE, valid_until=1_100)
+    chain.fates[op] = StateUnavailable("no answer")
+    await scene.taker.start_at(block(100_000), 1_090)
+    await scene.tell(100_001, timestamp=9_000)
+    assert scene.causes == []
+    chain.fates[op] = Mined(user_op_hash=op, success=True, block=99_999, block_hash=block(99_999).hash)
+    await scene.later(20)
+    assert scene.causes == [Cause.MINED]
+
+
+async def test_what_was_not_in_them_expires_once_that_is_proven() -> None:
+    chain = Chain()
+    scene = Scene(chain=chain, reads_at=100_010)
+    scene.registry.put(IN_FORCE)
+    op = await scene.accept(1, ONE_USE, valid_until=1_100)
+    chain.fates[op] = StateUnavailable("no answer")
+    await scene.taker.start_at(block(100_000), 1_090)
+    await scene.tell(100_001, timestamp=9_000)
+    chain.fates[op] = Fate.OPEN
+    await scene.later(20)
+    await scene.tell(100_002, timestamp=9_020)
+    assert scene.causes == [Cause.EXPIRED]

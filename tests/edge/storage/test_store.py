@@ -26,7 +26,7 @@ from proxy.ledger.operations import Ended, Mined
 from proxy.ledger.records import record_from_json, record_to_json
 from proxy.ledger.reservation import Reservation
 from proxy.session.changes import Changes, SessionEnabled
-from proxy.session.counters import Charge, Counter, HoldName, SessionKey
+from proxy.session.counters import Charge, Counter, SessionKey
 from proxy.session.freezes import Freeze
 from proxy.session.known import KnownSession, Source, Status
 from proxy.userop.acts import SessionRemoved, SessionsCleared, Unreadable
@@ -126,8 +126,11 @@ async def test_what_ended_long_ago_is_forgotten_when_the_next_operation_ends(sto
         await store.keep(Outcome(begun=OPERATION))
         ended = Ended(operation=OPERATION, ended_at=ended_at, mined=mined, added=True)
         await store.keep(Outcome(ended=(OPERATION.name,), remembered=(ended,)))
-        await store.keep(Outcome(ended=(HoldName(Hash32(b"\x0e" * 32), None),)))
-        assert len(store.operations_ended()) == kept
+        other = replace(OPERATION, reservation=replace(OPERATION.reservation, user_op_hash=Hash32(b"\x0e" * 32)))
+        await store.keep(Outcome(begun=other))
+        newest = Ended(operation=other, ended_at=time.time(), mined=mined, added=True)
+        await store.keep(Outcome(ended=(other.name,), remembered=(newest,)))
+        assert len(store.operations_ended()) == kept + 1
 
 
 async def test_how_far_each_chain_is_settled_comes_back_as_last_kept(store: Store, path: Path) -> None:
