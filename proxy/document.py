@@ -110,10 +110,21 @@ class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers = {}  # noqa: RUF012  # the base class declares it so
 
 
+_PLAIN_TAGS = {
+    ScalarNode: yaml.resolver.BaseResolver.DEFAULT_SCALAR_TAG,
+    SequenceNode: yaml.resolver.BaseResolver.DEFAULT_SEQUENCE_TAG,
+    MappingNode: yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG,
+}
+
+
 class _FastLoader(yaml.CSafeLoader):
     """The same by libyaml, ten times as fast."""
 
     yaml_implicit_resolvers = {}  # noqa: RUF012  # the base class declares it so
+
+    def resolve(self, kind: type[Node], _value: object, _implicit: object) -> str:
+        """The tag of a node without one: without resolvers it hangs on the kind alone."""
+        return _PLAIN_TAGS[kind]
 
 
 _DEEPEST = 50

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import fields
+from functools import lru_cache
 from typing import Final
 
 from proxy.judge.expression import Expression
@@ -80,7 +81,8 @@ def _chain_ids(match: Match, chains: Mapping[str, int] | None) -> frozenset[int]
     return frozenset(chain_id for name, chain_id in chains.items() if match.chains is None or name in match.chains)
 
 
-def _covers_the_week(hours: Sequence[Hours]) -> bool:
+@lru_cache(maxsize=64)
+def _covers_the_week(hours: tuple[Hours, ...]) -> bool:
     minutes: set[int] = set()
     for each in hours:
         length = (each.end - each.start) % _DAY_MINUTES or _DAY_MINUTES

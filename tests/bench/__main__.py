@@ -16,6 +16,7 @@ from typing import Final
 
 from tests.bench.decision import decision_parts
 from tests.bench.ledger import SESSIONS, print_ledger
+from tests.bench.packs import print_packs
 from tests.bench.policies import operation_costs, policy_costs, signature_costs
 from tests.bench.report import Report, print_report, write_report
 from tests.bench.rules import print_rules
@@ -45,6 +46,7 @@ def main(arguments: list[str]) -> int:
         print_decision()
         print_policies()
         print_rules()
+        print_packs()
         print_ledger(options.sessions)
     return 0
 

@@ -33,7 +33,7 @@ class Report:
 
     def as_json(self) -> str:
         parts = {name: {key: asdict(each) for key, each in part.items()} for name, part in vars(self).items()}
-        told = {"ratios": ratios(self.servers), "told_share": told_share(self)}
+        told = {"ratios": ratios(self.servers), "told_share": told_share(self), "packs": packs_ratio(self.servers)}
         return json.dumps({**parts, **told}, indent=1) + "\n"
 
 
@@ -58,6 +58,11 @@ def told_share(report: Report) -> float | None:
     return (whole.own_cpu - without.own_cpu) / report.servers[FLOOR].cpu
 
 
+def packs_ratio(servers: Found) -> float:
+    """What an operation costs with the shipped packs, its settlement included, beside what it costs without rules."""
+    return servers["gate, packs"].settled_cpu / servers["gate, enforce"].settled_cpu
+
+
 def print_report(report: Report) -> None:
     """To standard output."""
     base, floor = report.servers[BASE], report.servers[FLOOR]
@@ -67,6 +72,7 @@ def print_report(report: Report) -> None:
         beside = f"{each.per_second / base.per_second:>11.2f}{each.settled_cpu / floor.cpu:>9.2f}"
         print(_line(name, each) + beside)
     print("÷ aiohttp: requests/s beside bare aiohttp's; ÷ floor: CPU, settled, beside the lean one that recovers")
+    print(f"the shipped packs beside none of them, CPU once settled: {packs_ratio(report.servers):.2f}")
     print("\nmore than no proxy, at half of its own maximum, from the intended moment")
     print(f"{'':<28}{'requests/s':>11}{'p50 ms':>9}{'p99 ms':>9}{'p99.9 ms':>10}")
     for name, half in report.halves.items():

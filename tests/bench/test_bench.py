@@ -22,8 +22,9 @@ from tests.bench.ledger import CALLERS, rates, weigh
 from tests.bench.load import Figures
 from tests.bench.measure import Measured, check_all_went_through, middle
 from tests.bench.operations import ENTRY_POINT, distinct_uses
+from tests.bench.packs import STAGES, packs_cost, shapes
 from tests.bench.policies import operation_costs, policy_costs, signature_costs
-from tests.bench.report import UNTOLD, WHOLE, Report, plot, ratios, told_share
+from tests.bench.report import UNTOLD, WHOLE, Report, packs_ratio, plot, ratios, told_share
 from tests.bench.rules import KINDS as RULE_KINDS
 from tests.bench.rules import crowd_cost, facts_cost, rule_costs
 from tests.bench.scenes import Plan, by_depth, few_rounds
@@ -226,3 +227,17 @@ def test_what_telling_costs_is_the_judging_processs_own_cpu_beside_the_floors() 
     parts = {WHOLE: replace(MEASURED, own_cpu=7), UNTOLD: replace(MEASURED, own_cpu=5)}
     assert told_share(Report(servers={"lean, recovers": MEASURED}, parts=parts)) == 0.5
     assert told_share(Report(servers={"lean, recovers": MEASURED})) is None
+
+
+def test_what_the_packs_take_is_the_cpu_of_settled_operations_with_them_beside_that_without_rules() -> None:
+    servers = {"gate, enforce": replace(MEASURED, settled_cpu=4), "gate, packs": replace(MEASURED, settled_cpu=5)}
+    assert packs_ratio(servers) == 1.25
+
+
+def test_what_the_packs_add_is_told_by_stage_and_none_of_them_refuses_an_ordinary_operation(tmp_path: Path) -> None:
+    for number, shape in enumerate(shapes()):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        for stages in packs_cost(shape, folder, rounds=1, operations=25, past=50).values():
+            assert set(stages) == set(STAGES)
+            assert all(cost > 0 for cost in stages.values())

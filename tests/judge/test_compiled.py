@@ -4,7 +4,7 @@ what a plain walk of all rules says and counts, in the same order, whatever the 
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,11 @@ from proxy.judge.evaluate import Judge, RulesFinding
 from proxy.judge.facts import CallFacts, Facts, MoveFacts
 from proxy.judge.group import mark_of
 from proxy.judge.parse import SourceFile, parse_rules
-from proxy.judge.rule import Ruleset, Window
+from proxy.judge.rule import Rule, Ruleset, Window
 from proxy.judge.verdict import Mode
 from proxy.ledger.reservation import NonceSlot
 from proxy.userop.movement import AssetKind, MovementKind
-from proxy.userop.primitives import Address
+from proxy.userop.primitives import Address, Selector
 from tests.judge.builders import ACCOUNT, ALICE, CHAIN_ID, SHOP, START, TRANSFER, USDC, Scene, facts, judge_of, spend
 from tests.judge.plain_walk import walk
 from tests.judge.test_any_rules import live, rule_lists, seen_operations
@@ -193,28 +193,46 @@ _HERE = (
 )
 
 
-def calls_made(judge: Judge, seen: Facts, counts: Counts) -> int:
-    """How many Python and C functions it takes to judge."""
+def calls_made(work: Callable[[], object]) -> int:
+    """How many Python and C functions it takes to do something."""
     made = 0
 
     def count(_frame: object, event: str, _arg: Any) -> None:
         nonlocal made
         made += event in ("call", "c_call")
 
-    judge.consider(seen, counts)  # operations of its kind have been seen before
     sys.setprofile(count)
     try:
-        judge.consider(seen, counts)
+        work()
     finally:
         sys.setprofile(None)
     return made
 
 
+def calls_to_judge(judge: Judge, seen: Facts, counts: Counts) -> int:
+    judge.consider(seen, counts)  # operations of its kind have been seen before
+    return calls_made(lambda: judge.consider(seen, counts))
+
+
 @pytest.fixture(scope="module")
 def crowded() -> Judge:
     """Ten thousand rules, of which four concern the operation below."""
-    texts = [_ELSEWHERE[number % len(_ELSEWHERE)].format(number=number + 1) for number in range(10_000)]
-    return judge_of("\n".join(_written([*texts[:5_000], *_HERE, *texts[5_000:]])))
+    few = judge_of("\n".join(_written([*_HERE, *(text.format(number=1) for text in _ELSEWHERE)]))).ruleset
+    here, templates = few.rules[: len(_HERE)], few.rules[len(_HERE) :]
+    others = [_another(templates[number % len(templates)], number + 1) for number in range(10_000 - len(here))]
+    return Judge(replace(few, rules=(*others[:5_000], *here, *others[5_000:])))
+
+
+def _another(rule: Rule, number: int) -> Rule:
+    """The same about another account, contract or function."""
+    match = rule.match
+    if match.accounts is not None:
+        match = replace(match, accounts=frozenset({Address(number.to_bytes(20, "big"))}))
+    if match.selectors is not None:
+        match = replace(match, selectors=frozenset({Selector(number.to_bytes(4, "big"))}))
+    elif match.targets is not None and SHOP not in match.targets:
+        match = replace(match, targets=frozenset({Address(number.to_bytes(20, "big"))}))
+    return replace(rule, id=f"another{number}", order=number, match=match)
 
 
 def _written(texts: list[str]) -> list[str]:
@@ -227,8 +245,32 @@ def test_an_operation_is_not_made_dearer_by_thousands_of_rules_that_cannot_conce
     counts = counts_for(Scene(alone), seen)
     assert _counted(alone.consider(seen, counts)) == _counted(crowded.consider(seen, counts)) == (2, 1)
     # a place in the index, and its kind, is looked up once for each key that any rule names
-    assert calls_made(crowded, seen, counts) <= calls_made(alone, seen, counts) + 60
+    assert calls_to_judge(crowded, seen, counts) <= calls_to_judge(alone, seen, counts) + 60
 
 
 def _counted(finding: RulesFinding) -> tuple[int, int]:
     return len(finding.charges), len(finding.lessons)
+
+
+_KINDS = (
+    *_HERE,
+    *(each.replace("{{", "{").replace("}}", "}") for each in _ELSEWHERE if "number" not in each),
+    "limit: {sum: value, max: 5 ETH, per: account, window: day, zone: Europe/Berlin}",
+    'match: {session: true}, schedule: {zone: Asia/Tokyo, inside: [{from: "10:00", to: "12:00"}]}',
+)
+
+
+def read_and_ready(texts: list[str]) -> int:
+    """The work of reading so many rules, of looking which of them never counts, and of making them ready."""
+    each = [text.replace("mode: shadow", "mode: enforce") for text in _written(texts)]
+    return calls_made(lambda: judge_of("\n".join(each)))
+
+
+def test_twice_as_many_rules_take_twice_the_work_to_read_and_make_ready_and_no_more() -> None:
+    def some(many: int) -> list[str]:
+        kinds = [*_KINDS, *_ELSEWHERE]
+        texts = [kinds[number % len(kinds)] for number in range(many)]
+        return [text.format(number=number + 1) if "{{" in text else text for number, text in enumerate(texts)]
+
+    read_and_ready(some(40))  # what is worked out once for all
+    assert read_and_ready(some(800)) <= 2.3 * read_and_ready(some(400))

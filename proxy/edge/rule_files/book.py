@@ -136,7 +136,10 @@ class RuleBook:
             result = Result.FAILURE
             try:
                 parsed = await self._read_at_rest()
-                outcome = self._refuse(parsed, reason) if parsed.ruleset is None else self._take(parsed, reason)
+                if parsed.ruleset is None:
+                    outcome = self._refuse(parsed, reason)
+                else:
+                    outcome = await self._take(parsed.ruleset, parsed.warnings, reason)
                 result = Result.SUCCESS if outcome.ok else Result.FAILURE
             finally:
                 # also when something breaks in here: the files as they are now are not in force then
@@ -206,12 +209,11 @@ class RuleBook:
         _LOG.error("rules not reloaded (%s): %d faults; set %s stays in force", reason, len(parsed.faults), digest)
         return ReloadResult(digest=digest, faults=parsed.faults, warnings=parsed.warnings)
 
-    def _take(self, parsed: Parsed, reason: ReloadReason) -> ReloadResult:
-        assert parsed.ruleset is not None  # noqa: S101  # the caller has looked
-        before, after = self.ruleset, parsed.ruleset
-        changes = difference(before, after)
-        self._put(self._judge_of(after))
-        for warning in parsed.warnings:
+    async def _take(self, after: Ruleset, warnings: tuple[RuleFault, ...], reason: ReloadReason) -> ReloadResult:
+        # thousands of rules are made ready and compared beside the loop
+        changes = await asyncio.to_thread(difference, self.ruleset, after)
+        self._put(await self._made_ready(after))
+        for warning in warnings:
             _LOG.warning("rules: %s", warning)
         _LOG.info(
             "rules reloaded (%s): %d rules, set %s%s",
@@ -219,7 +221,14 @@ class RuleBook:
         )
         for line in changes.lines(after):
             _LOG.info("rules: %s", line)
-        return ReloadResult(digest=after.digest, warnings=parsed.warnings, difference=changes)
+        return ReloadResult(digest=after.digest, warnings=warnings, difference=changes)
+
+    async def _made_ready(self, ruleset: Ruleset) -> Judge:
+        while True:
+            ceiling = self._ceiling
+            judge = await asyncio.to_thread(self._judge_of, ruleset)
+            if ceiling is self._ceiling:
+                return judge  # otherwise the gate's own mode was set meanwhile
 
     def _put(self, judge: Judge) -> None:
         names = [

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,18 +53,32 @@ def load_with_rules(path: Path | str, environ: Mapping[str, str]) -> Config:
 
 def _parse(patterns: Sequence[str], config: Config | None) -> Parsed:
     sources, tokens, unread = read_rule_files(patterns, Path())
-    # with faulty settings their chains are not known well enough to hold rules against them
-    parsed = parse_rules(
-        sources,
-        tokens,
-        chains=None if config is None else {name: chain.chain_id for name, chain in config.chains.items()},
-        clients=None if config is None else known_clients(config),
-        beside=read_beside,
-    )
+    with uncollected():
+        # with faulty settings their chains are not known well enough to hold rules against them
+        parsed = parse_rules(
+            sources,
+            tokens,
+            chains=None if config is None else {name: chain.chain_id for name, chain in config.chains.items()},
+            clients=None if config is None else known_clients(config),
+            beside=read_beside,
+        )
     unread = (*unread, *_unknown_sinks(parsed, config))
     if not unread:
         return parsed
     return replace(parsed, ruleset=None, faults=(*unread, *parsed.faults))
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Have no garbage collected meanwhile: what is read of thousands of rules is kept, and to look through it again and
+    again takes as long as to read it, and holds everybody else."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _unknown_sinks(parsed: Parsed, config: Config | None) -> Iterator[RuleFault]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import Field, fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass, replace
 from enum import Enum
 from fractions import Fraction
 from typing import Any, Final
@@ -55,11 +55,15 @@ class Normal:
             kind = type(value)
             compared = _COMPARED.get(kind)
             if compared is None:
-                compared = _COMPARED[kind] = tuple(each for each in fields(value) if each.compare)
+                compared = _COMPARED[kind] = tuple(
+                    (each.name, each.default, bool(each.metadata.get("later")))
+                    for each in fields(value)
+                    if each.compare
+                )
             inside = [
-                f"{each.name}={self.text(found)}"
-                for each in compared
-                if not ((found := getattr(value, each.name)) == each.default and each.metadata.get("later"))
+                f"{name}=NoneType None" if (found := getattr(value, name)) is None else f"{name}={self.text(found)}"
+                for name, default, later in compared
+                if not (later and getattr(value, name) == default)
             ]
             known = self._told[id(value)] = value, f"{kind.__name__}({', '.join(inside)})"
         return known[1]
@@ -77,7 +81,8 @@ class Normal:
         return ascii(value) if isinstance(value, str) else f"{type(value).__name__} {value}"
 
 
-_COMPARED: Final[dict[type[Any], tuple[Field[Any], ...]]] = {}
+_COMPARED: Final[dict[type[Any], tuple[tuple[str, object, bool], ...]]] = {}
+"""By class, the fields that are put into words: name, default, and whether it is left out where it is that."""
 
 
 def identity_of(
