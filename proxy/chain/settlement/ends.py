@@ -42,7 +42,7 @@ class OutcomeDraft:
     rules: list[RuleRows] = field(default_factory=list)
     told: list[End] = field(default_factory=list)
     to_read: dict[SessionKey, int] = field(default_factory=dict)  # with the block that changed them, 0 if not known
-    doubted: dict[Hash32, Evidence] = field(default_factory=dict)  # holds that end by this once it is proven
+    unseconded: dict[Hash32, Evidence] = field(default_factory=dict)  # holds that end by this once it is proven
 
     def outcome(
         self, *, cursor: SettledUpTo | None = None, blocks: tuple[BlockName, ...] = (), cut: int | None = None
@@ -135,7 +135,7 @@ class Ends:
             elif each.name in names:
                 continue
             elif self.is_seconded and each.user_op_hash != mined.user_op_hash:
-                draft.doubted[each.user_op_hash] = shown
+                draft.unseconded[each.user_op_hash] = shown
             else:
                 self.end(draft, each.name, Cause.NONCE_USED, shown)
 

@@ -104,7 +104,7 @@ class Lookout:
         self._hidden_at.pop(user_op_hash, None)
         if self._looks is not None:
             self._looks.forget(user_op_hash)
-        self.settlement.doubted.pop(user_op_hash, None)
+        self.settlement.unseconded.pop(user_op_hash, None)
         self.settlement.to_prove.pop(user_op_hash, None)
         self.settlement.unproven.discard(user_op_hash)
 

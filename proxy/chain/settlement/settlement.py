@@ -69,7 +69,7 @@ class Settlement:
         self.to_prove: dict[Hash32, None] = {}
         self.unproven: set[Hash32] = set()
         """Of those, what no block that is told of from now on can show: before it is proven no cursor outlives this."""
-        self.doubted: dict[Hash32, Evidence] = {}
+        self.unseconded: dict[Hash32, Evidence] = {}
         """What one node showed to have used the nonces of operations, while another one has yet to say so."""
         self.awake = asyncio.Event()
         self.on_begun: Callable[[Hash32, Stage], None] = _nobody
@@ -264,7 +264,7 @@ class Settlement:
         flight = self.flights.get(user_op_hash)
         if flight is None:
             return
-        draft, evidence = OutcomeDraft(), self.doubted.get(user_op_hash, evidence)
+        draft, evidence = OutcomeDraft(), self.unseconded.get(user_op_hash, evidence)
         for held in self._ledger.held_in(flight.slot):
             if held.user_op_hash != user_op_hash:
                 self.to_prove[held.user_op_hash] = None
@@ -358,10 +358,10 @@ class Settlement:
             outcome = replace(outcome, doubts=())  # nobody will ever read them
         for end in draft.told:
             self._tell(end)
-        if draft.doubted:
-            self.doubted |= draft.doubted
-            self.to_prove |= dict.fromkeys(draft.doubted)
-        if draft.to_read or draft.doubted:
+        if draft.unseconded:
+            self.unseconded |= draft.unseconded
+            self.to_prove |= dict.fromkeys(draft.unseconded)
+        if draft.to_read or draft.unseconded:
             self.to_read |= dict.fromkeys(draft.to_read)
             self.awake.set()
         await self.books.keep(outcome)

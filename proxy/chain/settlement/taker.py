@@ -140,7 +140,7 @@ class Taker:
         names = self._settlement.remembered.shown_after(ancestor.number)
         ended = [each for name in names if (each := self._settlement.remembered.get(name)) is not None]
         await self._bring_back(names)
-        self._settlement.doubted.clear()  # that may have stood in a block which is gone
+        self._settlement.unseconded.clear()  # that may have stood in a block which is gone
         while self._trail and self._trail[-1].number > ancestor.number:
             self._trail.pop()
         doubts: dict[SessionKey, None] = {}
