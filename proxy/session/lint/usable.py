@@ -11,6 +11,7 @@ from proxy.session.lint.grant import Grant, ReadAction, ReadPolicy
 from proxy.session.policies.arg import MAX_DEPTH, ArgRules
 from proxy.session.policies.erc20_spending_limit import ERC20SpendingLimitPolicy, SpendingLimits
 from proxy.session.policies.time_frame import TimeFrame, TimeFramePolicyV1
+from proxy.session.policies.token_calls import TRANSFER
 from proxy.session.policies.universal_action import ActionRules
 from proxy.session.policies.usage_limit import UsageLimit
 from proxy.session.policies.value_limit import ValueLimit
@@ -52,7 +53,10 @@ def _why_about_others(action: ReadAction, policy: ReadPolicy) -> str | None:
     if action.selector is not None and bytes(action.selector) not in contract.counted:
         return f"{contract.name} refuses {print_bytes(action.selector)}, which moves no token that it counts"
     limits = policy.config
-    if action.target is None or not isinstance(limits, SpendingLimits) or not limits.complete:
+    # of the others there are calls that cost nothing and do something: approve(0), transferFrom to the account
+    if action.selector != TRANSFER or action.target is None:
+        return None
+    if not isinstance(limits, SpendingLimits) or not limits.complete:
         return None
     if action.target in limits.limits:
         return None

@@ -42,8 +42,10 @@ from tests.e2e.differential.grants import (
 from tests.e2e.differential.wallet import COUNTER, OWNABLE, OWNABLE_BETA, PAYMASTER, TOKEN, Wallet, address_of
 from tests.session.builders import (
     action,
+    arg,
     fallback,
     gas,
+    node,
     only,
     rule,
     spending,
@@ -221,6 +223,36 @@ FAMILIES: Mapping[str, Callable[[int, Wallet], Terms]] = {
 }
 SPONSORED = frozenset({"sponsored", "sponsored in vain", "wide"})
 
+
+def _expression(now: int, wallet: Wallet) -> Terms:
+    """Arguments that a tree of rules allows: from 5 to 99 but 13, 90 of them in all; or 777, or 778."""
+    rules = [
+        rule(AT_LEAST, 0, 5),
+        rule(LESS, 0, 100, limit=90),
+        rule(EQUAL, 0, 13),
+        rule(IN_RANGE, 0, 777 << 128 | 778),
+    ]
+    tree = [
+        node("or", left=1, right=2),
+        node("and", left=3, right=4),
+        node("rule", index=3),
+        node("rule", index=0),
+        node("and", left=5, right=6),
+        node("not", left=7),
+        node("rule", index=1),
+        node("rule", index=2),
+    ]
+    return (
+        (usage(60),),
+        (action(COUNTER, ADD, arg(rules, tree, value=3)), action(COUNTER, INCREMENT, sudo)),
+        (add((*_BOUNDS, 776, 777, 778, 779), "sum", 3),),
+        {"sum": 90},
+    )
+
+
+MORE: Mapping[str, Callable[[int, Wallet], Terms]] = {"expression": _expression}
+"""Families that the trials without a bundler have beside the others."""
+
 THRESHOLDS: Mapping[str, tuple[int, int]] = {"one of two keys": (2, 1), "two of three keys": (3, 2)}
 """Sessions of several keys of which not all have to sign: how many there are, and how many have to."""
 
@@ -229,7 +261,7 @@ _salts = count(1)
 
 def make_grant(name: str, wallet: Wallet, now: int, keys: Sequence[PrivateKey]) -> Grant:
     """A session of that family, not granted yet. `now` in unix seconds. Two keys where the family wants two."""
-    policies, actions, menu, limits = (FAMILIES.get(name) or _plain)(now, wallet)
+    policies, actions, menu, limits = (FAMILIES.get(name) or MORE.get(name) or _plain)(now, wallet)
     listed, threshold = THRESHOLDS.get(name, (2, 2) if name == "two keys" else (1, 1))
     holders = tuple(sorted(keys[:listed], key=address_of))
     session = SessionData(

@@ -31,7 +31,7 @@ from proxy.userop.user_operation import UserOperation
 from tests.e2e.differential.agreement import Answer, disagreement
 from tests.e2e.differential.dice import Dice
 from tests.e2e.differential.draft import Attempt
-from tests.e2e.differential.families import FAMILIES, THRESHOLDS, make_grant
+from tests.e2e.differential.families import FAMILIES, MORE, THRESHOLDS, make_grant
 from tests.e2e.differential.grants import Grant
 from tests.e2e.differential.operations import a_use
 from tests.e2e.differential.owner import enable_sessions
@@ -43,7 +43,7 @@ GROUP: Final = 12
 OF_ONE_SESSION: Final = 7  # of a group, sent at once
 _HIDDEN: Final = bytes.fromhex("acfdb444")  # Safe7579 answers so to whatever a validator reverted with
 _TIGHT: Final = frozenset(
-    {"narrow", "fallback alone", "sponsored in vain"}
+    {"narrow", "fallback alone", "sponsored in vain", "expression"}
 )  # sessions whose limits few operations reach
 _PANIC: Final = bytes.fromhex("4e487b71")
 REGISTRY: Final = parse_address("0x000000000069E2a187AEFFb852bF3cCdC95151B2", "registry")
@@ -163,7 +163,7 @@ class Validations:
         now = int(rpc(self.accounts.rig.node, "eth_getBlockByNumber", "latest", False)["result"]["timestamp"], 16)
         keys = [PrivateKey(self.rng.randbytes(32)) for _ in range(3)]
         for wallet in self.wallets:
-            for name in (*FAMILIES, *THRESHOLDS):
+            for name in (*FAMILIES, *MORE, *THRESHOLDS):
                 grant = make_grant(name, wallet, now, keys)
                 self.accounts.by_account(wallet, enable_sessions(grant.session))
                 self.grants.append(grant)

@@ -90,6 +90,7 @@ async function placeSmartSessions() {
         ERC20SpendingLimitPolicy: DEFAULT_CONSTANTS.SPENDING_LIMITS_POLICY_ADDRESS,
         UniActionPolicy: DEFAULT_CONSTANTS.UNIVERSAL_ACTION_POLICY_ADDRESS,
         SimpleGasPolicy: at.SIMPLE_GAS_POLICY,
+        ArgPolicy: at.ARG_POLICY,
         ContractWhitelistPolicy: at.CONTRACT_WHITELIST_POLICY
     }
     for (const [name, address] of Object.entries(policies)) await place(address, own(name))
