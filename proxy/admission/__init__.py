@@ -79,15 +79,20 @@ class Admission:
 
         Never raises for what is wrong with the operation or the world: that is what a rejection is for.
         """
-        heard = await self._hear(op, entry_point, purpose, request)
+        check = OnceChecked()
+        heard = await self._hear(op, entry_point, purpose, request, check)
         if heard.operation is not None and heard.operation.budget.is_drawn_upon:
             await asyncio.sleep(0)  # as above
         ahead = await self._conclusion.look_ahead(op, entry_point, heard, request)
         # nothing gives way from here on: the rules' counts and the reservation are one step, which holds the verdict
         # against what is known of the session and in flight by now
-        return self._conclusion.draw(op, entry_point, heard, purpose=purpose, request=request, ahead=ahead)
+        return self._conclusion.draw(
+            op, entry_point, heard, purpose=purpose, request=request, signed=check.is_good, ahead=ahead
+        )
 
-    async def _hear(self, op: UserOperation, entry_point: EntryPoint, purpose: Purpose, request: Arrival) -> Heard:
+    async def _hear(
+        self, op: UserOperation, entry_point: EntryPoint, purpose: Purpose, request: Arrival, check: OnceChecked
+    ) -> Heard:
         """What the chain and the session say."""
         try:
             head = await self._decode_head(op, entry_point, purpose)
@@ -97,7 +102,6 @@ class Admission:
             return Heard(verdict=Reject((reasons.undecodable(error),)))
         except StateUnavailable as error:
             return Heard(verdict=Reject((reasons.unavailable(error),)))
-        check = OnceChecked()
         try:
             if (unproven := self._refuse_unproven(head, purpose, check)) is not None:
                 return Heard(verdict=Reject((unproven,)), operation=head)

@@ -19,8 +19,8 @@ from proxy.judge.counts import OutcomeLesson
 from proxy.judge.evaluate import NOTHING, RuleJudge, RulesFinding, RulesLook
 from proxy.judge.facts import ALLOWED, Facts
 from proxy.judge.reading import Arrival, Background, facts_of
-from proxy.judge.rule import Fail, Per, Rate
-from proxy.judge.verdict import Allow, Reject, Verdict
+from proxy.judge.rule import Fail, Per, Rate, Rule, Streak
+from proxy.judge.verdict import Allow, Mode, Reject, Verdict
 from proxy.ledger.reservation import UNKNOWN_NONCE, Basis, Bringer, Held, NonceSlot, Reservation, RuleRefusal
 from proxy.session.changes import changes_of
 from proxy.session.counters import Charge, Counter, SessionKey
@@ -95,9 +95,11 @@ class Conclusion:
         *,
         purpose: Purpose,
         request: Arrival,
+        signed: bool,
         ahead: LookedAhead | None,
     ) -> Judgement:
-        """The judgement; see `Admission.judge`. What was found ahead counts if nothing has changed since."""
+        """The judgement; see `Admission.judge`. What was found ahead counts if nothing has changed since. `signed`:
+        the session's key was seen to have signed, whatever else is wrong."""
         slot = NonceSlot(self._chain_id, entry_point.address, op.sender, op.nonce)
         charges = _wanted(heard)
         bringer = _bringer(heard, purpose, request)
@@ -122,7 +124,7 @@ class Conclusion:
             verdict = Reject(tuple(self._in_units(reason) for reason in verdict.reasons))
         refused = isinstance(verdict, Reject)
         if purpose is not Purpose.EXPLAIN:
-            self._count_at_once(finding, bringer, refused=refused, now=now)
+            self._count_at_once(finding, bringer, refused=refused, signed=signed, now=now)
         judgement = Judgement(
             verdict=verdict, operation=heard.operation, facts=facts, finding=finding, grounds=heard.grounds
         )
@@ -185,7 +187,9 @@ class Conclusion:
         on_chain = 0 if accepted is None else accepted.enabled.used.get(counter, 0)
         return on_chain + self._registry.declarations.uses(counter)
 
-    def _count_at_once(self, finding: RulesFinding, bringer: Bringer | None, *, refused: bool, now: float) -> None:
+    def _count_at_once(
+        self, finding: RulesFinding, bringer: Bringer | None, *, refused: bool, signed: bool, now: float
+    ) -> None:
         """What is counted whatever becomes of the operation, and whether it makes a row of refusals longer."""
         judge = self._rules()
         for rate in finding.rates:
@@ -195,6 +199,9 @@ class Conclusion:
             by = None if of_client else bringer
             self._ledger.rate(rate.key, rate.window, rate.amount, rate.limit, now, bringer=by)
         for key in finding.rows:
+            rule = None if judge is None else judge.rule_of(key)
+            if bringer is not None and not signed and rule is not None and _shuts_others_out(rule):
+                continue
             self._ledger.learn_now(OutcomeLesson(key=key), now, success=not refused)
 
     def _reserve(
@@ -271,6 +278,12 @@ class Conclusion:
             got=str(refusal.wanted),
             retryable=True,
         )
+
+
+def _shuts_others_out(rule: Rule) -> bool:
+    """Whether a row of this rule's refuses operations of somebody who need not have sent those in it."""
+    check = rule.check
+    return rule.mode is Mode.ENFORCE and isinstance(check, Streak) and Per.CLIENT not in check.per
 
 
 def _bringer(heard: Heard, purpose: Purpose, request: Arrival) -> Bringer | None:

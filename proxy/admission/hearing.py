@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Final
 
 from proxy.admission import reasons
@@ -86,7 +85,9 @@ class Hearing:
         self._module = declared_in(self._terms.session_modules, key.module)  # `None` of one that is published
         self._preview = purpose.is_preview
         self._now = sources.clock()
-        self._in_flight = sources.ledger.in_flight_beside(slot_of(operation))
+        # what is in flight is told to the session's key only, by a word or by a yes and a no, and nobody knows who sent
+        # an estimate: it hears what it would with nothing in flight
+        self._in_flight = _nothing_in_flight if self._preview else sources.ledger.in_flight_beside(slot_of(operation))
         self._answers: dict[AskedFact, Answer] = {}
         self._notes: tuple[str, ...] = ()
         self._waived: tuple[Waived, ...] = ()
@@ -116,7 +117,7 @@ class Hearing:
             return Fit(accepted, None, notes, waived)
         fit = self._judge_declared(declared, self._in_flight)
         if isinstance(fit, Reason):
-            return self._as_told(fit, partial(self._judge_declared, declared, _nothing_in_flight))
+            return fit
         return Fit(accepted, fit, notes, waived)
 
     def _judge_declared(self, declared: DeclaredSession, in_flight: InFlight) -> DeclaredFit | Reason:
@@ -129,16 +130,6 @@ class Hearing:
             now=int(self._now),
             check_signature=None if self._preview else self._check_signature,
         )
-
-    def _as_told(self, reason: Reason, alone: Callable[[], object]) -> Reason:
-        """A refusal as whoever asks may hear it. What is in flight is told to the session's key only, and nobody knows
-        who sent an estimate: it hears what it would with nothing in flight, or that something is."""
-        if not self._preview or reason.code is not Code.LIMIT_EXCEEDED:
-            return reason
-        verdict = alone()
-        if isinstance(verdict, Refused):
-            return verdict.reason
-        return verdict if isinstance(verdict, Reason) else reasons.taken_in_flight()
 
     async def _chain_verdict(self) -> Accepted | Reason:
         state = await self._state()
@@ -155,7 +146,7 @@ class Hearing:
                 case Refused():
                     newer = await self._newer(state)
                     if newer is None:
-                        return self._as_told(self._final(verdict.reason), partial(self._alone, state))
+                        return self._final(verdict.reason)
                     state = self._installed_on_the_way(newer)
         raise StateUnavailable("the facts of this session change faster than they can be read")
 
@@ -171,9 +162,6 @@ class Hearing:
             )
             in_flight = self.grounds.noting(in_flight)
         return self._asked_of(state, in_flight)
-
-    def _alone(self, state: SessionState) -> Accepted | Refused | NeedsFacts:
-        return self._asked_of(state, _nothing_in_flight)
 
     def _asked_of(self, state: SessionState, in_flight: InFlight) -> Accepted | Refused | NeedsFacts:
         return enforce(

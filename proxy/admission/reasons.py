@@ -41,16 +41,6 @@ def delegate_unknown(error: Undecodable) -> Reason:
     )
 
 
-def taken_in_flight() -> Reason:
-    """A limit that operations in flight leave too little of, for one who has not shown the session's key."""
-    return Reason(
-        code=Code.LIMIT_EXCEEDED,
-        sentence="operations in flight leave too little of a limit of this session",
-        remedy="wait until they are mined, or ask for less; what is left is told to the session's key, when it sends",
-        retryable=True,
-    )
-
-
 def hash_unknown(rule: str) -> Reason:
     """A rule counts an operation to its end, and nobody can tell how it will be named there."""
     return Reason(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from proxy.session.enforce import SignatureCheck, refused_for_signature
 from proxy.session.outcome import Refused
-from proxy.session.signers import SignatureVerdict, check_session_signature
+from proxy.session.signers import SignatureOutcome, SignatureVerdict, check_session_signature
 from proxy.session.state import SessionState
 from proxy.userop.decode import DecodedOperation
 from proxy.userop.primitives import Address, Hash32
@@ -27,6 +27,11 @@ class OnceChecked:
         if said is None:
             said = self._said[subject] = self._check(*subject)
         return said
+
+    @property
+    def is_good(self) -> bool:
+        """Whether a signature was found good."""
+        return any(said.outcome is SignatureOutcome.VALID for said in self._said.values())
 
 
 def refused_unproven(head: DecodedOperation, state: SessionState, check: SignatureCheck) -> Refused | None:

@@ -152,7 +152,7 @@ async def test_a_preview_is_held_to_everything_but_the_signature() -> None:
     assert (await room.refusal(outside, Purpose.PREVIEW)).code is Code.SESSION_SCOPE
     await room.allowed(use(TWICE, batch(transfer(1), transfer(1))))
     later = use(TWICE, ONCE, nonce=lane(7))
-    assert (await room.refusal(later, Purpose.PREVIEW)).code is Code.LIMIT_EXCEEDED
+    await room.allowed(later, Purpose.PREVIEW)
 
 
 async def test_a_preview_of_what_is_in_flight_already_does_not_count_itself() -> None:
@@ -164,14 +164,13 @@ async def test_a_preview_of_what_is_in_flight_already_does_not_count_itself() ->
 
 @pytest.mark.parametrize("amount", [1, 40, 99])
 async def test_an_estimate_tells_nothing_of_the_amounts_in_flight(amount: int) -> None:
-    """The same words whatever is in flight, and of what the chain alone refuses the words that it has without."""
+    """Neither by its words nor by a yes and a no: it hears what it would with nothing in flight."""
     room, quiet = Room(HUNDRED), Room(HUNDRED)
     await room.allowed(use(HUNDRED, single(transfer(amount))))
     stub = b"\0" + HUNDRED.permission_id + b"\xff" * 65
     fits = an_operation(single(transfer(100)), nonce=lane(7), signature=stub)
-    reason = await room.refusal(fits, Purpose.PREVIEW)
-    assert (reason.code, reason.wanted, reason.got, reason.retryable) == (Code.LIMIT_EXCEEDED, None, None, True)
-    assert not any(character.isdigit() for character in reason.sentence + reason.remedy)
+    for each in (room, quiet):
+        await each.allowed(fits, Purpose.PREVIEW)
     too_much = an_operation(single(transfer(101)), nonce=lane(7), signature=stub)
     refused = [await each.refusal(too_much, Purpose.PREVIEW) for each in (room, quiet)]
     assert refused[0] == refused[1]

@@ -205,9 +205,7 @@ async def test_an_estimate_with_a_stub_is_judged_by_what_the_account_s_sessions_
 async def test_an_estimate_tells_nothing_of_what_is_in_flight() -> None:
     there = room(grant(a_call(max_uses=1)))
     await there.allowed(using())
-    reason = await there.refusal(replace(using(lane=1), signature=b"\xff" * 65), Purpose.PREVIEW)
-    assert reason.code is Code.LIMIT_EXCEEDED
-    assert not any(character.isdigit() for character in reason.sentence)
+    await there.allowed(replace(using(lane=1), signature=b"\xff" * 65), Purpose.PREVIEW)
 
 
 async def test_nothing_is_judged_by_what_is_known_of_an_old_chain() -> None:

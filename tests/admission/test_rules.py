@@ -26,7 +26,7 @@ from tests.bypass_list.desk import (
     use,
 )
 from tests.judge.builders import judge_of
-from tests.session.builders import ACCOUNT, FRIEND, NOW, TOKEN, TRANSFER, action, sudo, transfer, usage
+from tests.session.builders import ACCOUNT, FRIEND, NOW, STRANGER, TOKEN, TRANSFER, action, sudo, transfer, usage
 
 TEN_TIMES = a_session(action(TOKEN, TRANSFER, usage(10)))
 FEW = """
@@ -253,6 +253,24 @@ async def test_a_row_of_refusals_is_counted_and_ends_with_one_that_goes_out() ->
     assert [len((await room.judge(bad)).finding.hits) for _ in range(3)] == [0, 0, 1]
     await room.allowed(operation(1))
     assert len((await room.judge(bad)).finding.hits) == 0
+
+
+async def test_a_stranger_makes_no_row_longer_that_refuses_the_session_and_its_own_key_does() -> None:
+    rule = """
+    - id: probing
+      description: d
+      mode: enforce
+      match: {session: true, verdict: any}
+      streak: {of: rejected, length: 2, per: session}
+    """
+    room = room_with(rule)
+    for _ in range(5):
+        await room.refusal(use(TEN_TIMES, single(transfer(1)), key=STRANGERS_KEY))
+    await room.allowed(operation(1))
+    for number in (2, 3):
+        outside = use(TEN_TIMES, single(transfer(1, token=STRANGER)), nonce=lane(number))
+        assert (await room.refusal(outside)).code is Code.SESSION_SCOPE
+    assert (await room.refusal(operation(4))).rule == "probing"
 
 
 async def test_a_set_that_is_swapped_is_in_force_with_the_next_judgement_and_counts_go_on() -> None:
