@@ -26,7 +26,7 @@ class Endpoint:
         return self.shown
 
 
-_NODE_SCHEMES = ("wss", "ws", "https", "http")
+_SOCKETS_TOO = ("wss", "ws", "https", "http")
 _SHOWN_SEGMENT = re.compile(r"[A-Za-z0-9._~-]{0,15}\Z")
 
 
@@ -38,12 +38,22 @@ def read_endpoint(value: object, schemes: tuple[str, ...] = ("https", "http")) -
     if parts.scheme not in schemes:
         close = get_close_matches(parts.scheme, schemes, n=1)
         cure = f'did you mean "{close[0]}"?' if close else "write it as https://host/path"
-        raise fault(f"the URL's scheme is {shorten(parts.scheme)}, not {' or '.join(reversed(schemes))}", cure)
+        raise fault(f"the URL's scheme is {shorten(parts.scheme)}, not {_one_of(schemes)}", cure)
     if not parts.hostname:
         raise fault("the URL names no host", "write it as https://host/path")
     if parts.fragment:
         raise fault("the URL has a fragment (#…), which is never sent", "remove it, or write # as %23")
     return Endpoint(value, _shown_url(parts))
+
+
+def _one_of(schemes: tuple[str, ...]) -> str:
+    *others, last = reversed(schemes)
+    return f"{', '.join(others)} or {last}"
+
+
+def read_bundler(value: object) -> Endpoint:
+    """The URL of a bundler, which may speak over a WebSocket."""
+    return read_endpoint(value, _SOCKETS_TOO)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +79,10 @@ class NodeEndpoints:
 def read_nodes(value: object) -> NodeEndpoints:
     """The URL of a node, or a list of those of several nodes of the chain."""
     if not isinstance(value, list | tuple):
-        return NodeEndpoints((read_endpoint(value, _NODE_SCHEMES),))
+        return NodeEndpoints((read_endpoint(value, _SOCKETS_TOO),))
     if not value:
         raise fault("the list names no node", "name one, or leave node: out")
-    endpoints = tuple(read_endpoint(each, _NODE_SCHEMES) for each in value)
+    endpoints = tuple(read_endpoint(each, _SOCKETS_TOO) for each in value)
     if len({endpoint.url for endpoint in endpoints}) < len(endpoints):
         raise fault("the list names one node twice", "name each once")
     return NodeEndpoints(endpoints)
@@ -196,6 +206,7 @@ def read_ledger(value: object) -> LedgerPlace:
 
 NodesText = Annotated[NodeEndpoints, BeforeValidator(read_nodes)]
 EndpointText = Annotated[Endpoint, BeforeValidator(read_endpoint)]
+BundlerText = Annotated[Endpoint, BeforeValidator(read_bundler)]
 Origin = Annotated[str, BeforeValidator(read_origin)]
 NetworkText = Annotated[IPv4Network | IPv6Network, BeforeValidator(read_network)]
 HostName = Annotated[str, BeforeValidator(read_host_name)]

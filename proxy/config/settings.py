@@ -16,6 +16,7 @@ from proxy.config.alerting import AlertSettings
 from proxy.config.base import Settings
 from proxy.config.clients import Client, Cors
 from proxy.config.endpoints import (
+    BundlerText,
     EndpointText,
     HostName,
     LedgerPlace,
@@ -171,7 +172,7 @@ class Chain(Settings):
     """One configured network, served at `POST /{name}`."""
 
     chain_id: int = Field(ge=1, lt=2**64, examples=["1868"])
-    bundlers: tuple[EndpointText, ...] = Field(min_length=1, examples=["[https://bundler.example/rpc]"])
+    bundlers: tuple[BundlerText, ...] = Field(min_length=1, examples=["[https://bundler.example/rpc]"])
     paymaster: EndpointText | None = None  # asked what paymasters answer; without one the bundlers are
     node: NodesText | None = None  # one, or a list; without it sessions are declared or seen being granted
     entry_points: tuple[EntryPointText, ...] = Field((ENTRY_POINT_BY_VERSION[EntryPointVersion.V07],), min_length=1)

@@ -233,7 +233,7 @@ def test_a_node_is_one_url_or_a_list_of_them_and_shows_no_key() -> None:
     [
         ([], "names no node"),
         (["https://a.example/", "https://a.example/"], "one node twice"),
-        (["https://a.example/", "ftp://b.example/"], "not http or https or ws or wss"),
+        (["https://a.example/", "ftp://b.example/"], "not http, https, ws or wss"),
         (7, "wanted a URL"),
     ],
     ids=["none", "twice", "scheme", "number"],

@@ -47,7 +47,8 @@ def test_reports_an_unknown_key_a_bad_address_a_missing_variable_and_a_bad_url_a
     path = FILES / "four_faults_at_once.yaml"
     assert str(caught.value).splitlines() == [
         f"{path}:3: unknown key 'previevs'; did you mean \"previews\"?",
-        f"{path}:7: chains.soneium.bundlers[0]: the URL's scheme is 'htps', not http or https; did you mean \"https\"?",
+        f"{path}:7: chains.soneium.bundlers[0]: the URL's scheme is 'htps', not http, https, ws or wss; "
+        'did you mean "https"?',
         f"{path}:8: the variable NODE_KEY is not set; "
         "export NODE_KEY=… first, or refer to a file: ${file:/run/secrets/node_key}",
         f"{path}:9: chains.soneium.session_modules[0]: '0x8bDABA73cD9815d79069c247Eb4bDA' is not an address; "

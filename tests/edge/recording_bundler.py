@@ -126,7 +126,32 @@ class RecordingBundler:
             await self._runner.cleanup()
             self._runner = None
 
+    @property
+    def socket_url(self) -> str:
+        """Where it speaks over a WebSocket."""
+        return f"ws://127.0.0.1:{self._port}/rpc"
+
+    async def _talk(self, request: web.BaseRequest) -> web.StreamResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+
+        async def answer(text: str) -> None:
+            recorded = Recorded(request.path, {}, text.encode())
+            self.requests.append(recorded)
+            await self._gate.wait()
+            if self.hang_up:
+                await socket.close()
+                return
+            await socket.send_str(_response(recorded, await self._answer(recorded)).body.decode())
+
+        async with asyncio.TaskGroup() as answering:
+            async for message in socket:
+                answering.create_task(answer(message.data))
+        return socket
+
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.headers.get("Upgrade", "").lower() == "websocket":
+            return await self._talk(request)
         recorded = Recorded(
             request.path, {name.lower(): value for name, value in request.headers.items()}, await request.read()
         )

@@ -74,6 +74,6 @@ def endpoint_at(name: str, text: str, number: int = 0) -> BundlerEndpoint:
         url = URL(text)
     except ValueError:
         raise ValueError(f"{name}: not a URL") from None
-    if url.scheme not in ("http", "https") or not url.host:
-        raise ValueError(f"{name}: not an http or https URL")
+    if url.scheme not in ("http", "https", "ws", "wss") or not url.host:
+        raise ValueError(f"{name}: not an http, https, ws or wss URL")
     return BundlerEndpoint(name, url, number, mark=sha256(str(url.origin()).encode()).hexdigest()[:16])

@@ -24,6 +24,7 @@ from proxy.edge.http.lean.pool import Pool
 from proxy.edge.http.listener import Transport
 from proxy.edge.http.reference_client import AiohttpClient
 from proxy.edge.http.roster import Roster
+from proxy.edge.http.socket_client import BySchemeClient
 from proxy.errors import UpstreamUnavailable
 from proxy.jsonrpc import Reply, ReplyError, print_request, read_reply
 from proxy.ports import OperationPlace
@@ -121,7 +122,8 @@ class HttpUpstream:
             max_connections=settings.max_connections,
             max_reply_bytes=settings.max_reply_bytes,
         )
-        self._client = Pool(bounds) if settings.transport is Transport.LEAN else AiohttpClient(bounds)
+        over_http = Pool(bounds) if settings.transport is Transport.LEAN else AiohttpClient(bounds)
+        self._client = BySchemeClient(over_http, bounds)
         return self
 
     async def __aexit__(
