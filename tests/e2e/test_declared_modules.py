@@ -59,16 +59,16 @@ class Dapp:
     guide: Address
     budget: Address
 
-    def start(self) -> None:
-        self.gate.start(self.rig, of_chain=self.settings())
+    def start(self, since: str = "") -> None:
+        self.gate.start(self.rig, of_chain=self.settings(since))
 
-    def settings(self) -> str:
+    def settings(self, since: str) -> str:
         return (
             "    session_modules:\n"
             "      - default\n"
-            f"      - {{kind: declared, address: {print_bytes(self.guide)},\n"
+            f"      - {{kind: declared, address: {print_bytes(self.guide)}{since},\n"
             f"         grants: ['{CREATE}', '{CREATED}'], revokes: ['{REVOKE}', '{REVOKED}']}}\n"
-            f"      - {{kind: declared, address: {print_bytes(self.budget)}, key_signs: hash,\n"
+            f"      - {{kind: declared, address: {print_bytes(self.budget)}{since}, key_signs: hash,\n"
             "         signature: 'abi(bytes32 id, bytes signature)',\n"
             f"         grants: ['{GRANT_LIST}', '{GRANTED_LIST}'],\n"
             "         revokes: ['close(bytes32 id)', 'event Closed(address indexed account, bytes32 indexed id)']}\n"
@@ -255,3 +255,14 @@ def test_sessions_of_two_modules_are_learnt_by_call_and_by_event_limited_in_para
     dapp.mine(dapp.by_guide(replace(INCREMENT, value=3), replace(INCREMENT, value=2)))
     shown = json.loads(dapp.gate.command("sessions", "list", "--json"))
     assert sorted(session["status"] for session in shown) == ["in_force", "removed"]
+
+    # a gate that begins with an empty ledger learns from the modules' events what was granted before it was there
+    dapp.gate.stop()
+    dapp.gate = Gate.in_folder(dapp.gate.folder / "anew")
+    try:
+        dapp.start(since=", from_block: 0")
+        dapp.await_statuses("in_force", "removed")
+        dapp.mine(dapp.by_guide(INCREMENT))
+        assert dapp.refused(dapp.by_budget(ADD)) == Code.SESSION_REVOKED
+    finally:
+        dapp.gate.stop()
