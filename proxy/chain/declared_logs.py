@@ -16,6 +16,7 @@ from proxy.chain.settlement.slices import BlockName, ChainPlace, OperationMined,
 from proxy.errors import Undecodable
 from proxy.session.changes import Changes, UsedPastGate
 from proxy.session.counters import SessionKey
+from proxy.userop.acts import SessionsCleared
 from proxy.userop.declared_acts import DeclaredGrant
 from proxy.userop.declared_module import DeclaredModule, declared_in
 from proxy.userop.execution import decode_execution
@@ -55,6 +56,18 @@ def told_by(log: Log, module: DeclaredModule, chain_id: int) -> tuple[SessionTol
         )
         for told in news
     )
+
+
+def dropped_at(log: Log, module: Address, chain_id: int) -> SessionTold:
+    """What an account's word that it has dropped a declared module says of its sessions there."""
+    changes = Changes(
+        user_op_hash=log.transaction_hash,
+        chain_id=chain_id,
+        account=log.address,
+        at_validation=(SessionsCleared(module),),
+    )
+    place, block = ChainPlace(log.block, log.log_index), BlockName(log.block, log.block_hash)
+    return SessionTold(place=place, block=block, changes=changes)
 
 
 def granted_in(told: SessionTold) -> tuple[SessionKey, ...]:

@@ -21,7 +21,7 @@ from proxy.chain.blocks.mined import mined_of, name_of
 from proxy.chain.blocks.proof import ProvenLogs
 from proxy.chain.blocks.source import BlockSource
 from proxy.chain.blocks.told_gap import told_between
-from proxy.chain.declared_logs import granted_in, told_by, used_past
+from proxy.chain.declared_logs import dropped_at, granted_in, told_by, used_past
 from proxy.chain.logs import Log
 from proxy.chain.session_logs import dropped_module, is_grant, session_touched
 from proxy.chain.settlement.slices import (
@@ -239,7 +239,10 @@ class BlockFollower:
             elif (dropped := dropped_module(log, self._modules)) is not None:
                 place, block = ChainPlace(log.block, log.log_index), BlockName(log.block, log.block_hash)
                 sessions = self._knows.sessions_of(dropped, Address(log.address))
-                events += [SessionTouched(place=place, block=block, key=each) for each in sessions]
+                if sessions and declared_in(self._modules, dropped) is not None:
+                    events.append(dropped_at(log, dropped, self._chain_id))  # nothing could be read of them
+                else:
+                    events += [SessionTouched(place=place, block=block, key=each) for each in sessions]
         uses = []
         for log, event in executed:
             mined = mined_of(log, event, by_number[log.block], reasons, claims)

@@ -11,8 +11,9 @@ from proxy.chain.blocks.follower import MOST_BLOCKS_BEHIND
 from proxy.chain.blocks.source import Transaction
 from proxy.errors import StateUnavailable
 from proxy.session.changes import UsedPastGate
+from proxy.session.counters import SessionKey
 from proxy.userop import abi
-from proxy.userop.acts import SessionAct
+from proxy.userop.acts import SessionAct, SessionsCleared
 from proxy.userop.declared_acts import DeclaredGrant, DeclaredRevocation
 from proxy.userop.declared_module import SessionModules, key_id
 from proxy.userop.execution import Call
@@ -27,6 +28,7 @@ from tests.chain.blocks.builders import (
     Knowledge,
     Ledgerless,
     a_hash,
+    dropped,
     executed,
     follower_of,
 )
@@ -157,6 +159,18 @@ async def test_what_a_session_used_past_the_gate_is_told_with_its_calls(
     assert [each.changes.at_validation for each in books.told] == (
         [] if ours else [(UsedPastGate(NAMED, name, (pay,)),)]
     )
+    assert books.touched == []
+
+
+async def test_an_account_that_drops_the_module_ends_its_sessions_there(chain: FakeChain, books: Books) -> None:
+    key = SessionKey(CHAIN_ID, PLAIN, ACCOUNT, key_id(KEY))
+    follower = follower_of(Backend(chain), books, Knowledge(sessions={ACCOUNT: [key]}), modules=MODULES)
+    await follower.look()
+    chain.mine(dropped(ACCOUNT, PLAIN), dropped(STRANGER, PLAIN), dropped(ACCOUNT, Address(b"\x0d" * 20)))
+    await follower.look()
+    assert [(each.changes.account, each.changes.at_validation) for each in books.told] == [
+        (ACCOUNT, (SessionsCleared(PLAIN),))
+    ]
     assert books.touched == []
 
 
