@@ -90,12 +90,7 @@ class Settlement:
 
         Raises `StateUnavailable`; then, and when cancelled, `let_go` is due.
         """
-        operation = AcceptedOperation(
-            reservation=operation.reservation,
-            changes=operation.changes,
-            accepted_at=operation.accepted_at,
-            known_at=self.known_seconds,
-        )
+        operation = replace(operation, known_at=self.known_seconds)
         await self.books.begin(Outcome(begun=operation))
         self._begin(operation, Stage.FORWARDED)
 

@@ -43,6 +43,14 @@ async def test_what_is_held_is_on_disk_and_nothing_is_waited_for_once_the_bundle
     assert not scene.settlement.books.is_behind
 
 
+async def test_what_is_on_disk_is_all_that_was_told_of_an_operation_and_how_long_its_chain_was_known() -> None:
+    scene = Scene()
+    scene.settlement.known_seconds = 12.5
+    operation = replace(scene.reserve(1, ONE_USE), bundler="the second", accepted_at=7.0)
+    await scene.settlement.hold(operation)
+    assert scene.shelf.kept == [Outcome(begun=replace(operation, known_at=12.5))]
+
+
 async def test_a_ledger_that_does_not_write_is_told_and_nothing_stays_held() -> None:
     scene = Scene()
     operation = scene.reserve(1, ONE_USE)
