@@ -55,6 +55,10 @@ differential: setup ## seeded operations put to accounts and to the gate's judgi
 soak: setup ## mixed load for SECONDS=n: memory, tasks, sockets and files stay flat
 	@$(IN_VENV)/python -m tests.bench.soak --seconds $(or $(SECONDS),120)
 
+long-search: setup ## the ledger's state machine for long, with a node and without, and what nothing may take more for; EXAMPLES=n
+	LEDGER_EXAMPLES=$(or $(EXAMPLES),10000) $(IN_VENV)/python -m pytest -q tests/properties/test_ledger_machine.py
+	FLAT_IN_FLIGHT=100000 $(IN_VENV)/python -m pytest -q tests/flat
+
 fuzz-cost: setup ## look for requests that cost more than they may; ROUNDS=n, SEED=n, RULES=n
 	@$(IN_VENV)/python -m tests.cost.search $(or $(ROUNDS),2000) $(or $(SEED),1) $(or $(RULES),10000)
 

@@ -105,7 +105,9 @@ class LedgerMachine(RuleBasedStateMachine):
         self.ledger = MemoryLedger(self.rules, sessions=self.registry)
         for known in self.disk.sessions.values():
             self.registry.put(known)
-        patience = Patience(first=0.0, growth=1.0, rechecks=(1.0, 1e9), a_second=1e6)
+        # without a node only the bundler tells of blocks that are gone: it is asked as long as one may be
+        rechecks = tuple(float(seconds) for seconds in range(1, 40_000, 30))
+        patience = Patience(first=0.0, growth=1.0, rechecks=rechecks, a_second=1e6)
         self.settlement = Settlement(
             registry=self.registry,
             ledger=self.ledger,

@@ -56,7 +56,8 @@ class Books:
         await self._keeper.keep(outcome)
 
     def note(self, outcome: Outcome) -> None:
-        """This may be lost."""
+        """This may be lost; how operations ended by it is known here all the same."""
+        self._unwritten.update((ended.name, ended) for ended in outcome.remembered)
         self._keeper.note(outcome)
 
     async def keep(self, outcome: Outcome) -> None:

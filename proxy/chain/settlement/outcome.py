@@ -56,8 +56,9 @@ class Outcome:
 
     @property
     def ends(self) -> bool:
-        """Whether operations have ended with it, or have not after all: then sums change with them."""
-        return bool(self.remembered or self.revived or self.cursor)
+        """Whether operations have ended with it, or have not after all: then sums change with them; or it says what a
+        later cursor rests on."""
+        return bool(self.remembered or self.revived or self.cursor or self.doubts)
 
     def __bool__(self) -> bool:
         return bool(

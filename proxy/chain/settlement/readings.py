@@ -16,6 +16,7 @@ from proxy.chain.settlement.node_word import Reread
 from proxy.chain.settlement.outcome import Outcome
 from proxy.chain.settlement.settlement import Settlement
 from proxy.errors import StateUnavailable
+from proxy.ledger.doubts import Doubt
 from proxy.session.counters import SessionKey
 from proxy.session.known import Status
 from proxy.session.registry import Registry
@@ -145,5 +146,8 @@ class SettledReadings:
         self._again[key] = None
         self._again_at = self._monotonic() + _AGAIN_SECONDS
         known = self._registry.get(key)
-        if doubted and known is not None and known.status is Status.IN_FORCE and known.state is not None:
-            self._registry.put(replace(known, state=None, block=None, updated_at=self._clock()))
+        if doubted and known is not None and known.status is Status.IN_FORCE:
+            if known.state is not None:
+                self._registry.put(replace(known, state=None, block=None, updated_at=self._clock()))
+            # before a cursor that says that it was read
+            await self._settlement.books.keep(Outcome(doubts=(Doubt(key, 0),)))

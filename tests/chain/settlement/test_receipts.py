@@ -10,18 +10,32 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.chain.settlement.ends import name_of
+from proxy.chain.settlement.outcome import Outcome
 from proxy.chain.settlement.patience import Patience
 from proxy.chain.settlement.polling import Polling
 from proxy.chain.settlement.receipts import named_in, read_receipt, receipt_of_inclusion
 from proxy.errors import StateUnavailable, UpstreamUnavailable
-from proxy.ledger.operations import Cause, Mined, Stage
+from proxy.ledger.operations import Cause, InFlight, Mined, Stage
 from proxy.ledger.reservation import Grip
-from proxy.session.counters import Counter
+from proxy.session.counters import Charge, Counter
 from proxy.session.declared import DECLARED_POLICY
 from proxy.session.known import Status
 from proxy.userop.primitives import Hash32, print_bytes
 from tests.chain.builders import Bundler, Clock, a_receipt, accepted
-from tests.chain.settlement.builders import GRANTED, IN_FORCE, KEY, ONE_USE, REMOVED, USES, Chain, Scene, block, name
+from tests.chain.settlement.builders import (
+    GRANTED,
+    IN_FORCE,
+    KEY,
+    ONE_USE,
+    REMOVED,
+    STATE,
+    USES,
+    Chain,
+    Scene,
+    block,
+    name,
+)
 
 LOCAL = Counter(KEY.module, KEY.account, DECLARED_POLICY, Hash32(b"\xd0" * 32))
 NO_ANSWER = UpstreamUnavailable("timed out", may_have_been_sent=True)
@@ -471,3 +485,23 @@ async def test_a_block_that_is_gone_is_looked_at_again_where_what_stood_there_co
     scene.shelf.unreadable = False
     await scene.later(5)
     assert scene.balance == (0, 1)
+
+
+async def test_a_claim_that_a_restart_found_over_comes_back_with_its_block_even_where_that_was_not_written_yet() -> (
+    None
+):
+    scene, other = in_force(), KEY._replace(permission_id=Hash32(b"\x1e" * 32))
+    op = await scene.accept(1, ONE_USE)
+    scene.bundler.mine(op, block_hash=block(200).hash)
+    await scene.later(1)
+    (ended,) = [each for outcome in scene.shelf.kept for each in outcome.remembered]
+    again = Scene(bundler=scene.bundler, shelf=scene.shelf)
+    again.registry.put(replace(IN_FORCE, state=STATE))
+    again.settlement.restore(
+        [InFlight(operation=accepted(1, other, Charge(USES, 2, 3)), stage=Stage.FORWARDED)], [name_of(ended)]
+    )
+    again.shelf.kept[-1] = Outcome()  # the last note is still on its way
+    again.lookout.restored([], [])
+    del scene.bundler.receipts[op]
+    await again.later(5)
+    assert len(again.settlement.flights.get(op).claims) == 2  # type: ignore[union-attr]  # it is in flight again

@@ -535,3 +535,17 @@ async def test_what_was_not_in_them_expires_once_that_is_proven() -> None:
     await scene.later(20)
     await scene.tell(100_002, timestamp=9_020)
     assert scene.causes == [Cause.EXPIRED]
+
+
+async def test_a_session_that_could_not_be_read_where_the_chain_begins_anew_is_in_doubt_on_disk_before_the_cursor() -> (
+    None
+):
+    scene = Scene(chain=Chain(), unreadable=True)
+    scene.registry.put(IN_FORCE)
+    await scene.taker.start_at(block(100), 0)
+    assert all(outcome.cursor is None for outcome in scene.shelf.kept)
+    await scene.later(1)
+    await scene.tell(101)
+    doubted = [index for index, outcome in enumerate(scene.shelf.kept) if outcome.doubts]
+    cursors = [index for index, outcome in enumerate(scene.shelf.kept) if outcome.cursor is not None]
+    assert doubted[0] < cursors[0]
