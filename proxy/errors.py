@@ -190,6 +190,10 @@ class StateUnavailable(SessiongateError):
         self.fact = fact
 
 
+class ContractAbsent(StateUnavailable):
+    """The node has answered: there is no contract at that address, or none that has what was asked for."""
+
+
 class UpstreamUnavailable(SessiongateError):
     """No bundler answered. `may_have_been_sent` is false only when no byte of the request can have arrived."""
 

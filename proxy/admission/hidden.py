@@ -11,7 +11,7 @@ from __future__ import annotations
 from proxy.admission import reasons
 from proxy.admission.sources import Sources
 from proxy.admission.turns import Asker
-from proxy.errors import Reason, StateUnavailable, Undecodable
+from proxy.errors import ContractAbsent, Reason, StateUnavailable, Undecodable
 from proxy.judge.verdict import Allow, Reject, Verdict
 from proxy.session.counters import SessionKey
 from proxy.session.outcome import Waived
@@ -75,7 +75,10 @@ class HiddenSessions:
         assert reader is not None  # noqa: S101 - asked only where there is one
 
         async def ask() -> SessionState | None:
-            return await reader.session(key)
+            try:
+                return await reader.session(key)
+            except ContractAbsent:
+                return None  # a module that is not on this chain has no sessions on it
 
         return await self._sources.reads.once(key, ask)
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from proxy.chain import contract_abi
 from proxy.chain.node import Node, Reverted
-from proxy.errors import StateUnavailable, Undecodable
+from proxy.errors import ContractAbsent, StateUnavailable, Undecodable
 from proxy.userop.primitives import Address, keccak256, print_bytes
 
 
@@ -97,7 +97,7 @@ async def ask_raw(node: Node, at: Address, view: View, *arguments: object, block
 def read(at: Address, view: View, answer: bytes) -> tuple[Any, ...]:
     """Decode what a view returned. Raises `StateUnavailable` when it is not of the view's types."""
     if not answer:
-        raise StateUnavailable(f"{view.name} at {print_bytes(at)}: no contract there, or none with this view")
+        raise ContractAbsent(f"{view.name} at {print_bytes(at)}: no contract there, or none with this view")
     try:
         return contract_abi.decode(view.results, answer, view.name)
     except Undecodable as error:

@@ -7,13 +7,17 @@ from dataclasses import replace
 import pytest
 
 from proxy.admission import Purpose
-from proxy.errors import Code, StateUnavailable
+from proxy.errors import Code, ContractAbsent, StateUnavailable
 from proxy.judge.verdict import Allow, Reject
+from proxy.session.addresses import SESSION_MODULES
+from proxy.session.counters import SessionKey
 from proxy.session.outcome import Waived
+from proxy.session.state import SessionState
+from proxy.userop.primitives import Hash32
 from proxy.userop.user_operation import UserOperation
 from tests.admission.builders import TWICE, Room, key_of
-from tests.bypass_list.desk import OWNER_NONCE, single, use
-from tests.session.builders import enabled, transfer
+from tests.bypass_list.desk import CHAIN_ID, OWNER_NONCE, single, use
+from tests.session.builders import ACCOUNT, enabled, transfer
 
 KERNEL_ROOT = 7 << 64
 """Mode 00, type 00: whatever follows, Kernel asks its root validator."""
@@ -51,6 +55,18 @@ async def test_an_owners_signature_that_looks_like_one_passes_and_the_node_is_as
         assert not judgement.verdict.waived
     assert room.reader is not None
     assert len(room.reader.asked) == 1
+
+
+async def test_a_module_that_is_not_on_the_chain_has_no_session_that_could_hide() -> None:
+    """Of the published addresses few are taken on any one chain."""
+    named = Hash32(by_chance().signature[1:33])
+    keys = [SessionKey(CHAIN_ID, module, ACCOUNT, named) for module in SESSION_MODULES]
+    absent: dict[SessionKey, SessionState | Exception] = {key: ContractAbsent("no contract there") for key in keys}
+    room = Room(sessions=absent, session_modules=frozenset(SESSION_MODULES))
+    for _ in range(3):
+        assert isinstance((await room.judge(by_chance())).verdict, Allow)
+    assert room.reader is not None
+    assert set(room.reader.asked) == set(keys)
 
 
 async def test_any_other_signature_costs_the_node_nothing() -> None:

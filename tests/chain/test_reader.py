@@ -13,7 +13,7 @@ from aiohttp import web
 from proxy.chain.node import Node
 from proxy.chain.reader import NodeReader
 from proxy.chain.views import IS_MODULE_INSTALLED
-from proxy.errors import StateUnavailable
+from proxy.errors import ContractAbsent, StateUnavailable
 from proxy.session.counters import Charge, Counter
 from proxy.session.facts import BaseFeeFact, PolicyConfigFact
 from proxy.session.known import KnownSession, Source, Status
@@ -95,6 +95,12 @@ async def test_a_session_the_chain_has_becomes_known_and_is_kept(scene: Scene) -
     assert session.state is not None
     assert session.state.used[USES] == 1
     assert scene.disk.kept == [session]
+
+
+async def test_that_there_is_no_module_on_the_chain_is_an_answer_of_its_own(scene: Scene) -> None:
+    nowhere = KEY._replace(module=Address(b"\x11" * 20))
+    with pytest.raises(ContractAbsent, match="no contract there"):
+        await scene.reader.session(nowhere)
 
 
 async def test_a_session_the_chain_does_not_have_is_not_added(scene: Scene) -> None:
