@@ -77,7 +77,9 @@ class Gate:
         new_id: Callable[[], str],
         enquiry: Enquiry | None = None,
         dialects: Mapping[str, DialectAnswer] | None = None,
+        own: Mapping[str, Callable[[Request, RequestContext], object]] | None = None,
     ) -> None:
+        self._own = own or {}
         self._enquiry = enquiry
         self._dialects = dialects or {}
         self._admission = admission
@@ -151,6 +153,9 @@ class Gate:
 
     async def _answer_ourselves(self, request: Request, context: RequestContext) -> tuple[Answer, RequestOutcome]:
         """About sessions, for who may ask; as unknown as any other method where that is not wanted."""
+        if (own := self._own.get(request.method)) is not None:
+            check_arity(request.method, len(request.params))
+            return Answer(print_result(request.id or "null", own(request, context))), RequestOutcome.ANSWERED
         setting: str | None = "session_queries"
         if self._enquiry is not None:
             setting = self._enquiry.setting_missing(request.method, context.client)

@@ -122,7 +122,13 @@ _METHODS: Final = (
     # answered where `session_queries` is on
     _method("sessiongate_getSession", MethodClass.OWN, ("account",), ("permissionId", "module")),
     _method("sessiongate_listSessions", MethodClass.OWN, ("account",), ("after",)),
+    # answered over a WebSocket, where the chain's node tells of new heads by itself
+    _method("eth_subscribe", MethodClass.OWN, ("kind",), ()),
+    _method("eth_unsubscribe", MethodClass.OWN, ("subscription",), ()),
 )
+
+SUBSCRIBE: Final = "eth_subscribe"
+SUBSCRIPTIONS: Final = frozenset({SUBSCRIBE, "eth_unsubscribe"})
 
 METHODS: Final = {method.name: method for method in _METHODS}
 """The closed table by exact name."""
@@ -240,3 +246,9 @@ def refusal_of_notification(method_class: MethodClass) -> InvalidRequest | None:
     if method_class is MethodClass.SUBMIT:
         return InvalidRequest("a submission needs an id: as a notification nobody would hear its verdict")
     return None
+
+
+def no_subscriptions(method: str) -> MethodNotFound:
+    """Of a chain whose node tells nothing by itself, or whose settings do not share it."""
+    problem = f"{method} is not served here; it takes a node reached by WebSocket, and node_reads: true"
+    return MethodNotFound(problem, data={"method": method, "setting": "node_reads"})

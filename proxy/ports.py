@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -41,11 +41,21 @@ class RequestOutcome(StrEnum):
                 return cls.INVALID
 
 
+class FeedLine(Protocol):
+    """A connection on which more may be told than it asked for."""
+
+    def tell(self, body: bytes) -> None:
+        """Send this when the caller takes it; one that takes too little is left."""
+
+    def when_gone(self, then: Callable[[], object]) -> None:
+        """Call this when the connection has ended."""
+
+
 @dataclass(frozen=True, slots=True)
 class RequestContext:
     """Where a request came in: the chain's name, the client's name, the peer's address, what the client may do.
 
-    `traceparent` is the caller's header of that name as it came, where requests are traced.
+    `traceparent` is the caller's header of that name as it came, where requests are traced; `line` the WebSocket.
     """
 
     chain: str
@@ -53,6 +63,7 @@ class RequestContext:
     remote: str | None
     guest: Guest = ANYBODY
     traceparent: str | None = None
+    line: FeedLine | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

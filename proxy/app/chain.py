@@ -28,9 +28,11 @@ from proxy.config import AuditKeep, Chain, Config, LedgerFail, Previews
 from proxy.edge.admin.backend import ServedChain
 from proxy.edge.dialects.node_reads import NodeReads
 from proxy.edge.http.endpoints import Health
+from proxy.edge.http.feeds import HeadFeed
 from proxy.edge.http.listener import Transport
 from proxy.edge.http.once import OnceSent
 from proxy.edge.http.paymaster import BundlersAndPaymaster, PaymasterService
+from proxy.edge.http.socket_client import is_socket
 from proxy.edge.http.upstream import HttpUpstream, UpstreamSettings
 from proxy.edge.rule_files.book import RuleBook
 from proxy.edge.telemetry.metrics import Metrics
@@ -117,6 +119,7 @@ async def build_chain(name: str, chain: Chain, shared: Shared) -> BuiltChain:
     )
     telling = Telling(name, recorder=shared.recorder, metrics=shared.metrics, alerts=shared.alerts, clock=time.time)
     age = None if chain.node is None else _age_of(chain, shared)
+    feed = HeadFeed()
     settling = settling_of(
         chain,
         registry=shared.registry,
@@ -129,6 +132,7 @@ async def build_chain(name: str, chain: Chain, shared: Shared) -> BuiltChain:
         counting=shared.counting,
         node_seconds=config.limits.node_seconds,
         drifted=partial(shared.metrics.drifted, name),
+        tell_head=feed.tell,
     )
     stack.push_async_callback(settling.close)
     for operation in (each.operation for each in shared.remains.flights):
@@ -180,6 +184,7 @@ async def build_chain(name: str, chain: Chain, shared: Shared) -> BuiltChain:
         gate_settings(chain, config),
         admission=Admission(sources),
         enquiry=enquiry,
+        own=feed.answers(shared=chain.node_reads and chain.node is not None and any(map(is_socket, chain.node.urls))),
         dialects=dialects_of(upstream, node, lookout.observe, _reads_of(read_from)),
         upstream=once,
         follower=OperationFollower(

@@ -141,6 +141,7 @@ def settling_of(
     counting: CountingTime,
     node_seconds: float,
     drifted: Callable[[], None],
+    tell_head: Callable[[object], None],
 ) -> Settling:
     """Each asks the other: a reading has to know what is in flight, an end may call for a reading."""
     patience = Patience(
@@ -177,6 +178,7 @@ def settling_of(
             counting=counting,
             seconds=node_seconds,
             drifted=drifted,
+            tell_head=tell_head,
         )
     lookout = Lookout(
         settlement,
@@ -218,6 +220,7 @@ def _nodeside(
     counting: CountingTime,
     seconds: float,
     drifted: Callable[[], None],
+    tell_head: Callable[[object], None],
 ) -> NodeSide:
     node = Node(urls, timeout_seconds=seconds, concurrency=CALLS_FOR_REQUESTS)
     background = Node(urls, timeout_seconds=seconds, concurrency=_CALLS_AT_ONCE)
@@ -259,7 +262,12 @@ def _nodeside(
         poll_seconds=chain.poll_seconds,
         clock=time.time,
     )
-    background.tell_heads(watch.wake)
+
+    def heard(head: object) -> None:
+        watch.wake()
+        tell_head(head)
+
+    background.tell_heads(heard)
     return NodeSide(node=node, background=background, reader=reader, quiet=quiet, watch=watch, order=order)
 
 

@@ -30,8 +30,8 @@ class Asking(Protocol):
         """The answers to several, sent at once, in the order of the questions. Raises `NotAsked`, also where the node
         does not take several at once."""
 
-    def tell_heads(self, heard: Callable[[], None]) -> None:
-        """Call this at each new block that the node tells of by itself, from the next connection on; where it can."""
+    def tell_heads(self, heard: Callable[[object], None]) -> None:
+        """Call this with each new head that the node tells of by itself, from the next connection on; where it can."""
 
     async def close(self) -> None:
         """Close the connections; it may be used again afterwards."""

@@ -54,7 +54,7 @@ class Node:
         self._timeout = timeout_seconds
         self._lane = Lane(self._asking, timeout_seconds=timeout_seconds, places=concurrency)
 
-    def tell_heads(self, heard: Callable[[], None]) -> None:
+    def tell_heads(self, heard: Callable[[object], None]) -> None:
         """Call this when the node tells of a new block by itself, which one reached by WebSocket does."""
         self._asking.tell_heads(heard)
 

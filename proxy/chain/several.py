@@ -70,7 +70,7 @@ class SeveralAsking:
                 self._note(answer)
         return answers
 
-    def tell_heads(self, heard: Callable[[], None]) -> None:
+    def tell_heads(self, heard: Callable[[object], None]) -> None:
         for node in self._nodes:
             node.tell_heads(heard)
 

@@ -96,7 +96,7 @@ class BoundedSocketProvider(AsyncJSONBaseProvider):
         self._socket: ClientWebSocketResponse | None = None
         self._reading: asyncio.Task[None] | None = None
         self._waiting: dict[object, asyncio.Future[RPCResponse]] = {}
-        self.heard: Callable[[], None] | None = None
+        self.heard: Callable[[object], None] | None = None
 
     async def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:  # Any: web3's own signature
         """The answer to one request. Raises `ClientError`, `OSError` or `ValueError`."""
@@ -170,7 +170,8 @@ class BoundedSocketProvider(AsyncJSONBaseProvider):
         if waiting is not None and not waiting.done():
             waiting.set_result(cast(RPCResponse, answer))
         elif answer.get("method") == "eth_subscription" and self.heard is not None:
-            self.heard()
+            params = answer.get("params")
+            self.heard(params.get("result") if isinstance(params, dict) else None)
 
 
 class Web3Asking:
@@ -202,7 +203,7 @@ class Web3Asking:
             raise NotAsked("no batches")
         return [cast(Response, each) for each in answers]
 
-    def tell_heads(self, heard: Callable[[], None]) -> None:
+    def tell_heads(self, heard: Callable[[object], None]) -> None:
         if self._socket is not None:
             self._socket.heard = heard
 

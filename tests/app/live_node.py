@@ -115,7 +115,8 @@ class LiveNode(FakeNode):
 
     def _mine(self, *logs: Ledgerless) -> None:
         self.chain.mine(*logs)
-        told = {"subscription": "0x1", "result": {"number": print_uint(self.chain.headers[-1].number)}}
+        head = self.chain.headers[-1]
+        told = {"subscription": "0x1", "result": {"number": print_uint(head.number), "hash": print_bytes(head.hash)}}
         for socket in self.sockets:
             with suppress(ConnectionError):
                 body = {"jsonrpc": "2.0", "method": "eth_subscription", "params": told}

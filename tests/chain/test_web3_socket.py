@@ -77,7 +77,7 @@ async def test_questions_are_answered_alone_and_together_over_one_connection(far
 async def test_new_blocks_are_told_by_the_node_itself(far: tuple[SocketNode, Node]) -> None:
     made, node = far
     heard = asyncio.Event()
-    node.tell_heads(heard.set)
+    node.tell_heads(lambda _head: heard.set())
     await node.chain_id()
     await made.heads.wait()
     await made.tell()
@@ -86,7 +86,7 @@ async def test_new_blocks_are_told_by_the_node_itself(far: tuple[SocketNode, Nod
 
 async def test_after_a_connection_has_ended_there_is_another_that_tells_again(far: tuple[SocketNode, Node]) -> None:
     made, node = far
-    node.tell_heads(lambda: None)
+    node.tell_heads(lambda _head: None)
     await node.chain_id()
     await made.heads.wait()
     made.heads.clear()

@@ -20,7 +20,7 @@ from proxy.edge.http.messages import HttpAnswer, HttpRequest, plain
 from proxy.edge.http.openrpc import OPENRPC, OPENRPC_PATH
 from proxy.errors import Code, InvalidRequest, RateLimited, RpcError
 from proxy.jsonrpc import NULL_ID, Batch, BodyLimits, Malformed, Request, parse_body, print_error
-from proxy.ports import Answer, RequestContext
+from proxy.ports import Answer, FeedLine, RequestContext
 
 NOBODY: Final = "other"
 """Chain and client of a request that was refused before either was known; the label for what is in no closed set."""
@@ -192,14 +192,14 @@ class Line:
     chain: str
     keys: Sequence[str] = field(repr=False)
 
-    def call(self) -> InboundCall:
+    def call(self, feed: FeedLine) -> InboundCall:
         """The call that a message is. It has to be ended. Raises `InvalidRequest` when its client may call no more."""
         try:
             context = self.service.identify(self.request, self.chain, self.keys)
         except InvalidRequest:  # the settings were read again since it was opened
             self.service.hooks.turned_away(self.chain, NOBODY, DENIED)
             raise
-        return InboundCall(self.service, self.request, context)
+        return InboundCall(self.service, self.request, replace(context, line=feed))
 
 
 class InboundCall:

@@ -26,6 +26,11 @@ _OK: Final = 200
 _HEARTBEAT_SECONDS: Final = 30.0
 
 
+def is_socket(url: str) -> bool:
+    """Whether a URL is one of a WebSocket."""
+    return url.startswith(("ws://", "wss://"))
+
+
 class SocketClient:
     """Connections to bundlers that speak JSON-RPC over WebSocket."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Final
 
@@ -18,6 +18,9 @@ from proxy.errors import InvalidRequest
 _HEARTBEAT_SECONDS: Final = 30.0
 """A caller that answers no ping for so long is gone."""
 
+_TOLD_AHEAD: Final = 16
+"""Messages of subscriptions that wait for a slow caller; beyond that it misses some."""
+
 _AT_ONCE: Final = 8
 """Messages of one connection that are answered at once; then it is read no further."""
 
@@ -31,6 +34,49 @@ def _refused(status: int, body: bytes, headers: Mapping[str, str]) -> web.Respon
     response = web.Response(status=status, body=body, headers=headers)
     response.force_close()  # what else comes on this connection is no WebSocket's, and was not read here
     return response
+
+
+class _Feed:
+    """What a connection is told beyond its answers. A caller that does not keep up is left."""
+
+    def __init__(self, socket: web.WebSocketResponse, stalled_seconds: float) -> None:
+        self._socket = socket
+        self._stalled_seconds = stalled_seconds
+        self._told: asyncio.Queue[bytes] = asyncio.Queue(_TOLD_AHEAD)
+        self._then: list[Callable[[], object]] = []
+        self._task: asyncio.Task[None] | None = None
+
+    def tell(self, body: bytes) -> None:
+        """See `FeedLine`."""
+        try:
+            self._told.put_nowait(body)
+        except asyncio.QueueFull:  # it takes nothing: the sender that waits for it finds that out in time
+            return
+        if self._task is None:
+            self._task = asyncio.create_task(self._send())
+
+    def when_gone(self, then: Callable[[], object]) -> None:
+        """See `FeedLine`."""
+        self._then.append(then)
+
+    async def end(self) -> None:
+        """The connection has ended."""
+        for then in self._then:
+            then()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _send(self) -> None:
+        try:
+            while True:
+                body = await self._told.get()
+                async with asyncio.timeout(self._stalled_seconds):
+                    await self._socket.send_str(body.decode())
+        except TimeoutError:
+            await self._socket.close(code=WSCloseCode.TRY_AGAIN_LATER, drain=False)
+        except ConnectionError:
+            return  # whoever reads from it ends it
 
 
 class WebSockets:
@@ -70,6 +116,13 @@ class WebSockets:
             await socket.close(code=WSCloseCode.GOING_AWAY)
 
     async def _serve(self, socket: web.WebSocketResponse, line: Line) -> None:
+        feed = _Feed(socket, self._settings.stalled_seconds)
+        try:
+            await self._serve_messages(socket, line, feed)
+        finally:
+            await feed.end()
+
+    async def _serve_messages(self, socket: web.WebSocketResponse, line: Line, feed: _Feed) -> None:
         places = asyncio.Semaphore(_AT_ONCE)
         async with asyncio.TaskGroup() as answering:
             async for message in socket:
@@ -78,7 +131,7 @@ class WebSockets:
                     return
                 await places.acquire()
                 try:
-                    call = line.call()
+                    call = line.call(feed)
                 except InvalidRequest:
                     await socket.close(code=WSCloseCode.POLICY_VIOLATION, message=b"this client may call no more")
                     return
