@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -271,3 +273,21 @@ async def test_a_trail_that_keeps_facts_only_says_that_a_verdict_cannot_be_given
     assert row.whole is None
     with pytest.raises(NotRecomputableError, match="facts only"):
         judge_session_again(row, CHAIN_ID)
+
+
+def children() -> list[int]:
+    """The processes that the thread of this test has started."""
+    return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
+
+
+async def test_a_trail_written_by_a_process_of_its_own_outlives_that_process(tmp_path: Path) -> None:
+    ledger = tmp_path / "gate.db"
+    async with running_gate(ledger=ledger, audit={"written_by": "process"}) as gate:
+        gate.running.registry.put(known(TWICE))
+        assert "result" in await gate.send(use_number(1))
+        (child,) = children()
+        os.kill(child, signal.SIGKILL)
+        assert "result" in await gate.send(use_number(2))
+        await audited(gate, 2)
+        assert (await gate.look("/readyz"))["ready"]
+    assert verify_trail(trail_of(ledger)).remarks == []
