@@ -92,8 +92,7 @@ class HealthMetrics:
             self._spans.labels(result)
         for queue in QUEUES:
             self._queue.labels(queue)
-        for kind in HappeningKind:
-            self._happenings.labels(kind)
+        self._happenings_of = {kind: self._happenings.labels(kind) for kind in HappeningKind}
         for sink in self._sinks:
             self._dropped.labels(sink)
             self._untold.labels(sink)
