@@ -14,18 +14,23 @@ from proxy.chain.node import Node
 from proxy.chain.reader import NodeReader
 from proxy.chain.views import IS_MODULE_INSTALLED
 from proxy.errors import ContractAbsent, StateUnavailable
+from proxy.session.changes import Changes
 from proxy.session.counters import Charge, Counter
 from proxy.session.facts import BaseFeeFact, PolicyConfigFact
 from proxy.session.known import KnownSession, Source, Status
 from proxy.session.registry import Registry
-from proxy.session.state import SessionState, SessionStatus
+from proxy.session.state import SessionState, SessionStatus, ToldAt
+from proxy.session.told import tell
 from proxy.userop.decode import DecodedOperation
-from proxy.userop.primitives import Address
+from proxy.userop.primitives import Address, Hash32
 from tests.admission.builders import TWICE, key_of, known
 from tests.bypass_list.desk import reading, single, use
 from tests.chain.builders import FakeNode, Reverts
 from tests.chain.on_chain import put_absent, put_session
-from tests.session.builders import ACCOUNT, NOW, USAGE, enabled, transfer
+from tests.session.builders import ACCOUNT, NOW, STRANGER, USAGE, enabled, transfer
+from tests.session.declared_modules import name_of_key
+from tests.session.signing import SESSION_KEY
+from tests.session.test_granted import grant
 
 KEY = key_of(TWICE)
 STATE = enabled(TWICE)
@@ -390,3 +395,23 @@ async def test_an_account_that_does_not_say_has_not_dropped_it(
     chain.calls[ACCOUNT, IS_MODULE_INSTALLED.call_data(1, KEY.module, b"")] = answer
     await scene.reader.session(KEY)
     assert scene.registry.status_of(KEY) is Status.IN_FORCE
+
+
+async def test_of_a_declared_module_the_newest_block_is_heard_and_nothing_is_read(scene: Scene) -> None:
+    told = name_of_key(SESSION_KEY)
+    changes = Changes(
+        user_op_hash=Hash32(bytes(32)), chain_id=told.chain_id, account=told.account, at_validation=(grant(),)
+    )
+
+    async def catch_up() -> None:
+        tell(scene.registry, changes, ToldAt(7, 0), 1.0)
+
+    reader = NodeReader(
+        scene.node, scene.registry, scene.disk.keep, lambda: float(NOW), look_back=catch_up, declared=(told.module,)
+    )
+    state = await reader.session(told)
+    known = scene.registry.get(told)
+    assert known is not None
+    assert state == known.state
+    assert await reader.session(told._replace(account=STRANGER)) is None
+    assert (scene.chain.asked, scene.disk.kept) == ([], [])
