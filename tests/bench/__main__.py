@@ -20,7 +20,7 @@ from tests.bench.packs import print_packs
 from tests.bench.policies import operation_costs, policy_costs, signature_costs
 from tests.bench.report import Report, print_report, write_report
 from tests.bench.rules import print_rules
-from tests.bench.scenes import QUICK, Plan, by_depth, by_part, side_by_side, steady
+from tests.bench.scenes import QUICK, Plan, by_depth, by_known, by_part, side_by_side, steady
 
 DECISIONS: Final = 2_000
 RESULTS: Final = Path(__file__).parent / "results"
@@ -61,6 +61,7 @@ def measured(folder: Path, plan: Plan) -> Report:
         connections=connections,
         parts=by_part(folder, plan),
         depths=by_depth(folder, plan),
+        known=by_known(folder, plan),
         steady=steady(folder, plan),
     )
 

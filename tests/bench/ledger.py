@@ -208,7 +208,7 @@ def _weigh(sessions: int) -> Weight:
     gc.collect()
     before = _resident()
     for number in range(sessions):
-        registry.restore(*_packed(granted, number))
+        registry.restore(*packed(granted, number))
     gc.collect()
     bytes_each = (_resident() - before) / sessions
     random = Random(1)
@@ -222,7 +222,7 @@ def _weigh(sessions: int) -> Weight:
     return Weight(sessions, bytes_each, reserve, again, first)
 
 
-def _packed(granted: SessionState, number: int) -> tuple[SessionKey, PackedSession]:
+def packed(granted: SessionState, number: int) -> tuple[SessionKey, PackedSession]:
     """A session as the recorded one, with names of its own throughout, as nothing two sessions share compresses."""
     key = _key(number)
     text = orjson.dumps(state_to_json(replace(granted, key=key)))

@@ -29,6 +29,7 @@ class Report:
     connections: Found = field(default_factory=dict)
     parts: Found = field(default_factory=dict)
     depths: Found = field(default_factory=dict)
+    known: Found = field(default_factory=dict)
     steady: dict[str, Steady] = field(default_factory=dict)
 
     def as_json(self) -> str:
@@ -84,6 +85,7 @@ def print_report(report: Report) -> None:
     if (share := told_share(report)) is not None:
         print(f"metrics, audit and events in the process that judges: {share:.2f} of the lean one that recovers")
     _print_found("the gate by what is in flight", report.depths, beside=next(iter(report.depths), None))
+    _print_found("the gate by the sessions it knows", report.known, beside=next(iter(report.known), None))
     print("\n60 operations a second, a bundler that takes 100 ms, blocks every 2 s")
     for name, each_steady in report.steady.items():
         settled = "not settled" if each_steady.blocks is None else f"settled {each_steady.blocks:.1f} blocks after"

@@ -33,6 +33,7 @@ class Plan:
     operations: int = 40_000
     sessions: int = 1_000
     in_flight: tuple[int, ...] = (1, 1_000, 10_000)
+    known: tuple[int, ...] = (1_000, 1_000_000)  # sessions beside those of the load
     apart_seconds: float = 4  # of load on each kind, number of connections, part and depth
     steady_seconds: float = 20
     block: float = 1.0  # seconds between two, and how old an operation is at least when it is mined
@@ -45,6 +46,7 @@ QUICK: Final = Plan(
     operations=9_000,
     sessions=50,
     in_flight=(1, 300),
+    known=(1_000, 20_000),
     apart_seconds=1,
     steady_seconds=4,
     block=0.5,
@@ -167,6 +169,17 @@ def by_depth(folder: Path, plan: Plan) -> Found:
             for depth in plan.in_flight:
                 park(server, corpus, folder, depth)
                 found[f"{label}, {depth:,} in flight"] = measure(server, corpus, folder, seconds=plan.apart_seconds)
+    return found
+
+
+def by_known(folder: Path, plan: Plan) -> Found:
+    """The gate with so many sessions known from its start."""
+    found: Found = {}
+    corpus = write_corpus(folder, {"use": max(plan.operations // 3, 4_000)}, name="known-sessions")
+    for many in plan.known:
+        say(f"{many:,} sessions known")
+        with one_gate(folder, corpus, GateKind(known=many), block=plan.block, age=plan.age) as server:
+            found[f"{many:,} sessions known"] = measure(server, corpus, folder, seconds=plan.apart_seconds)
     return found
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from tests.bench.known import write_sessions
 from tests.bench.load import pinned, program
 from tests.bench.operations import CHAIN_ID
 from tests.bench.usage import Usage, usage_of
@@ -130,6 +131,7 @@ class GateKind:
     rules: bool = False
     synchronous: str = "normal"
     without: frozenset[str] = frozenset()
+    known: int = 0  # sessions in its ledger that no operation of the load is of
 
 
 @contextmanager
@@ -144,7 +146,7 @@ def running(
 ) -> Iterator[Child]:
     child = Child.start(name, pinned(core, command), folder / f"{name}.log", cwd=ROOT, env=env)
     try:
-        child.wait_until(ready, "answer", seconds=60)
+        child.wait_until(ready, "answer", seconds=300)
         yield child
     finally:
         child.stop()
@@ -234,6 +236,8 @@ def gate(
             rules=", ".join(str(path) for path in _packs()) if kind.rules else "",
         )
     )
+    if kind.known:
+        write_sessions(own / "ledger.db", kind.known)
     command = [sys.executable, "-m", "tests.bench.gate_without", ",".join(sorted(kind.without))]
     command += ["serve", "--config", str(config)]
     origin = f"http://127.0.0.1:{admin}"

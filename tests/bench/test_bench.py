@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -13,6 +14,7 @@ import pytest
 from proxy.chain.blocks.events import read_claims, read_executed
 from proxy.chain.blocks.header import covers, parse_header
 from proxy.chain.logs import parse_log
+from proxy.edge.storage.store import Store
 from proxy.session.addresses import SESSION_MODULES
 from tests.bench.corpus import KINDS, recorded_methods, write_corpus
 from tests.bench.decision import decision_parts
@@ -27,7 +29,7 @@ from tests.bench.policies import operation_costs, policy_costs, signature_costs
 from tests.bench.report import UNTOLD, WHOLE, Report, packs_ratio, plot, ratios, told_share
 from tests.bench.rules import KINDS as RULE_KINDS
 from tests.bench.rules import crowd_cost, facts_cost, rule_costs
-from tests.bench.scenes import Plan, by_depth, few_rounds
+from tests.bench.scenes import Plan, by_depth, by_known, few_rounds
 from tests.bench.servers import GATES, YARDSTICKS
 from tests.bench.upstream import World, read_known
 
@@ -72,6 +74,15 @@ def test_operations_may_stay_in_flight_while_others_are_measured(
         *("one session, 1 in flight", "one session, 20 in flight"),
         *("3 sessions, 1 in flight", "3 sessions, 20 in flight"),
     ]
+
+
+def test_a_gate_starts_with_as_many_sessions_as_are_wanted(program: Callable[[str, str], str], tmp_path: Path) -> None:
+    program("wrk", "wrk")
+    found = by_known(tmp_path, Plan(operations=4_000, known=(7,), apart_seconds=1, block=0.2, age=0.2))
+    assert list(found) == ["7 sessions known"]
+    (ledger,) = tmp_path.glob("gate-*/ledger.db")
+    with closing(Store(ledger)) as store:
+        assert len(list(store.sessions())) == 8  # the load's too
 
 
 def test_the_load_has_no_operation_twice() -> None:
