@@ -38,6 +38,8 @@ class Memory(Protocol):
 
     async def keep(self, outcome: Outcome) -> None: ...
 
+    def keep_now(self, outcome: Outcome) -> bool: ...
+
     def note(self, outcome: Outcome) -> None: ...
 
     async def recall(self, names: Collection[HoldName]) -> tuple[Ended, ...]: ...
@@ -75,6 +77,9 @@ class NoMemory:
 
     async def keep(self, outcome: Outcome) -> None:  # noqa: ARG002  # to forget is the point
         return None
+
+    def keep_now(self, outcome: Outcome) -> bool:  # noqa: ARG002  # to forget is the point
+        return True
 
     def note(self, outcome: Outcome) -> None:  # noqa: ARG002  # to forget is the point
         return None

@@ -74,8 +74,9 @@ class OperationFollower:
             if not isinstance(answer, Held):
                 raise StateUnavailable("too much of this account is in flight to know of one more", fact="ledger")
         try:
-            async with asyncio.timeout(self._failure.seconds):
-                await self._settlement.hold(held)
+            if not self._settlement.hold_now(held):
+                async with asyncio.timeout(self._failure.seconds):
+                    await self._settlement.hold(held)
         except (StateUnavailable, TimeoutError) as error:
             if self._failure.open:
                 self._failure.sent_unheld(held)

@@ -162,6 +162,17 @@ class GroupCommit:
         self._add(_Job(statements, loop, done, probe, owed, patient, plain=probe or long), loop)
         await done
 
+    def write_now(self, statements: Sequence[Statement]) -> bool:
+        """Whether the statements are on disk, after all that was handed over before. Otherwise nothing of them is, and
+        they may be written by who can wait."""
+        if self._daybook is None or self._closed or self.displaced is not None:
+            return False
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            self._loop, self._entering = loop, None
+        self._hand_over()
+        return self._note_down([_Job(statements)])
+
     def post(self, statements: Sequence[Statement], *, patient: bool = False) -> None:
         """Hand statements over that nobody waits for, to be written after all of their lane that were handed over
         before.

@@ -198,6 +198,28 @@ async def test_with_a_daybook_no_other_thread_has_to_run_for_a_write(
     writer.close()
 
 
+async def test_what_is_written_now_comes_after_what_was_handed_over_and_outlives_the_process(
+    connection: sqlite3.Connection, path: Path
+) -> None:
+    writer = with_daybook(connection, path)
+    writer.post(insert(1))
+    assert writer.write_now([("UPDATE seen SET number = number + 10", ())])
+    (first, second), damaged = daybook.read_records(daybook.daybook_of(path).read_bytes())
+    assert (first.number, second.number, damaged) == (1, 2, False)
+    await writer.settled()
+    assert seen(path) == [11]
+    writer.displaced = "it was removed"
+    assert not writer.write_now(insert(2))
+    writer.displaced = None
+    writer.close()
+    assert not writer.write_now(insert(3))
+    assert seen(path) == [11]
+
+
+async def test_nothing_is_written_now_where_that_waits_for_a_thread(writer: GroupCommit) -> None:
+    assert not writer.write_now(insert(1))
+
+
 async def test_with_a_daybook_a_lock_holds_nobody_up_and_order_is_kept_behind_it(
     connection: sqlite3.Connection, path: Path
 ) -> None:

@@ -273,6 +273,13 @@ class Disk:
         self.flush()
         self._write(outcome)
 
+    def keep_now(self, outcome: Outcome) -> bool:
+        if self.full:
+            return False
+        self.flush()
+        self._write(outcome)
+        return True
+
     def note(self, outcome: Outcome) -> None:
         self.notes.append(outcome)
 

@@ -51,6 +51,10 @@ class Books:
         """Whether there is something that the store has yet to take."""
         return bool(self._unkept)
 
+    def begin_now(self, outcome: Outcome) -> bool:
+        """Whether this is on disk, without anybody having waited for it; otherwise `begin` it."""
+        return self._keeper.keep_now(outcome)
+
     async def begin(self, outcome: Outcome) -> None:
         """Returns when this is on disk. Raises `StateUnavailable`."""
         await self._keeper.keep(outcome)

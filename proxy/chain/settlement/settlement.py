@@ -85,6 +85,14 @@ class Settlement:
 
     # before and after an operation is sent
 
+    def hold_now(self, operation: AcceptedOperation) -> bool:
+        """Whether what the operation holds would outlive this process already; otherwise `hold` it."""
+        operation = replace(operation, known_at=self.known_seconds)
+        if not self.books.begin_now(Outcome(begun=operation)):
+            return False
+        self._begin(operation, Stage.FORWARDED)
+        return True
+
     async def hold(self, operation: AcceptedOperation) -> None:
         """Returns when what the operation holds would outlive this process: only then send it.
 

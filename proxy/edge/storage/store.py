@@ -181,6 +181,10 @@ class Store:
         owed = outcome.ends and not outcome.again
         await self._writer.write(statements, owed=owed, patient=_is_patient(outcome))
 
+    def keep_now(self, outcome: Outcome) -> bool:
+        """Whether what is begun is on disk with this; `keep` it where it is not."""
+        return self._writer.write_now(_statements(outcome))
+
     def note(self, outcome: Outcome) -> None:
         """The same, and nobody waits for it: it may be lost."""
         self._writer.post(_statements(outcome), patient=_is_patient(outcome))
