@@ -11,7 +11,7 @@ from proxy.session.registry import Registry
 from proxy.userop.declared_module import UNNAMED, DeclaredModule, key_id
 from proxy.userop.decode import DecodedOperation
 from proxy.userop.key_forms import key_that_signed, other_key_form
-from proxy.userop.meanings import Meaning
+from proxy.userop.meanings import ArgumentMeaning
 from proxy.userop.primitives import Address, print_bytes, print_checksummed
 
 
@@ -25,7 +25,7 @@ def in_words_of(module: DeclaredModule, reason: Reason, operation: DecodedOperat
     remedy = "have the owner grant it through this gate, or where the module tells of it by an event that is declared"
     if name == UNNAMED:
         return replace(reason, sentence=f"account {account} has no session in force at this module", remedy=remedy)
-    if module.named_by is not Meaning.SESSION_KEY:
+    if module.named_by is not ArgumentMeaning.SESSION_KEY:
         sentence = f"session {print_bytes(name)} of account {account} was not granted, as far as this gate was told"
         return replace(reason, sentence=sentence, remedy=remedy)
     if (meant := _signed_otherwise(module, operation, registry)) is not None:

@@ -16,7 +16,7 @@ from proxy.methods import METHODS, NODE_READS
 from proxy.session.addresses import SESSION_MODULES
 from proxy.session.declared import is_declarable
 from proxy.userop.declared_module import declared_in, key_id
-from proxy.userop.meanings import Meaning
+from proxy.userop.meanings import ArgumentMeaning
 from proxy.userop.primitives import Address, print_checksummed
 
 _TRACING: Final = "pip install 'sessiongate[tracing]'"
@@ -211,7 +211,7 @@ def _check_name(document: Document, config: Config, index: int, session: Declare
     """What a session is called: where its module names sessions by their keys, that is told by the key."""
     chain = config.chains.get(session.chain)
     module = None if chain is None or session.module is None else declared_in(chain.modules, session.module)
-    by_key = module is not None and module.named_by is Meaning.SESSION_KEY
+    by_key = module is not None and module.named_by is ArgumentMeaning.SESSION_KEY
     place = document.place_of(("sessions", index))
     if session.permission_id is None and not by_key:
         document.fault(place, f"sessions[{index}] needs permissionId", "add permissionId: 0x…")

@@ -22,7 +22,7 @@ from proxy.userop.declared_module import (
     packed_size,
 )
 from proxy.userop.key_forms import MESSAGE_KEY, PLAIN_KEY
-from proxy.userop.meanings import Meaning, MeaningPlan, missing_from, plan_of
+from proxy.userop.meanings import ArgumentMeaning, MeaningPlan, missing_from, plan_of
 from proxy.userop.primitives import Address, print_checksummed
 from proxy.userop.prototype import Prototype, PrototypeFault, parse_prototype
 
@@ -32,10 +32,16 @@ PUBLISHED_SESSION_MODULES: Final = tuple(sorted(SESSION_MODULES))
 Too many is safe: a module that is not installed fails on chain. One too few would be a session unseen.
 """
 
-_IN_GRANTS: Final = tuple(each for each in Meaning if each is not Meaning.SIGNATURE)
-_IN_REVOKES: Final = (Meaning.ACCOUNT, Meaning.ID, Meaning.SESSION_KEY, Meaning.TARGET, Meaning.SELECTOR)
-_IN_ENVELOPES: Final = (Meaning.ID, Meaning.SESSION_KEY, Meaning.SIGNATURE)
-_NAMES: Final = (Meaning.ID, Meaning.SESSION_KEY)
+_IN_GRANTS: Final = tuple(each for each in ArgumentMeaning if each is not ArgumentMeaning.SIGNATURE)
+_IN_REVOKES: Final = (
+    ArgumentMeaning.ACCOUNT,
+    ArgumentMeaning.ID,
+    ArgumentMeaning.SESSION_KEY,
+    ArgumentMeaning.TARGET,
+    ArgumentMeaning.SELECTOR,
+)
+_IN_ENVELOPES: Final = (ArgumentMeaning.ID, ArgumentMeaning.SESSION_KEY, ArgumentMeaning.SIGNATURE)
+_NAMES: Final = (ArgumentMeaning.ID, ArgumentMeaning.SESSION_KEY)
 
 
 class ModuleForm(StrEnum):
@@ -61,11 +67,11 @@ class Regrant(StrEnum):
 class ZeroIsUnlimited(StrEnum):
     """What a zero may leave without limit."""
 
-    SELECTOR = Meaning.SELECTOR.value
-    MAX_VALUE = Meaning.MAX_VALUE.value
-    MAX_TOTAL = Meaning.MAX_TOTAL.value
-    MAX_USES = Meaning.MAX_USES.value
-    VALID_UNTIL = Meaning.VALID_UNTIL.value
+    SELECTOR = ArgumentMeaning.SELECTOR.value
+    MAX_VALUE = ArgumentMeaning.MAX_VALUE.value
+    MAX_TOTAL = ArgumentMeaning.MAX_TOTAL.value
+    MAX_USES = ArgumentMeaning.MAX_USES.value
+    VALID_UNTIL = ArgumentMeaning.VALID_UNTIL.value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +87,9 @@ def _suggest(name: str, names: Collection[str]) -> str | None:
     return did_you_mean(name, names)
 
 
-def _read_word(value: object, allowed: Collection[Meaning], wanted: Collection[Meaning], example: str) -> WrittenWord:
+def _read_word(
+    value: object, allowed: Collection[ArgumentMeaning], wanted: Collection[ArgumentMeaning], example: str
+) -> WrittenWord:
     if not isinstance(value, str):
         raise fault(f"wanted a function or an event, got {kind_of(value)}", f"write {example}")
     try:
@@ -89,7 +97,7 @@ def _read_word(value: object, allowed: Collection[Meaning], wanted: Collection[M
         plan = plan_of(prototype, allowed, _suggest)
     except PrototypeFault as error:
         raise fault(f"{shorten(value)}: {error.problem}", error.suggestion or f"write {example}") from None
-    needed = {*wanted, *([Meaning.ACCOUNT] if prototype.is_event else [])}
+    needed = {*wanted, *([ArgumentMeaning.ACCOUNT] if prototype.is_event else [])}
     if missing := [each.value for each in missing_from(plan, needed)]:
         cure = f"name the parameters that mean it: {example}"
         if prototype.is_event:
@@ -100,12 +108,12 @@ def _read_word(value: object, allowed: Collection[Meaning], wanted: Collection[M
 
 def _read_grant(value: object) -> object:
     example = "createSession(address sessionKey, address target, bytes4 selector, uint256 maxValue, uint48 validUntil)"
-    return _read_word(value, _IN_GRANTS, (Meaning.SESSION_KEY, Meaning.TARGET), example)
+    return _read_word(value, _IN_GRANTS, (ArgumentMeaning.SESSION_KEY, ArgumentMeaning.TARGET), example)
 
 
 def _read_revoke(value: object) -> object:
     word = _read_word(value, _IN_REVOKES, (), "revokeSession(address sessionKey)")
-    rest = [each for each in word.prototype.parameters if each.name != Meaning.ACCOUNT]
+    rest = [each for each in word.prototype.parameters if each.name != ArgumentMeaning.ACCOUNT]
     if rest and word.plan.meanings.isdisjoint(_NAMES):
         raise fault(
             f"{shorten(str(value))} does not tell which session ends",
@@ -118,13 +126,13 @@ def _read_signature(value: object) -> object:
     if value == "bare":
         return None
     example = "bare, packed(address sessionKey, bytes signature) or abi(bytes32 id, bytes signature)"
-    word = _read_word(value, _IN_ENVELOPES, (Meaning.SIGNATURE,), example)
+    word = _read_word(value, _IN_ENVELOPES, (ArgumentMeaning.SIGNATURE,), example)
     name = word.prototype.name
     if name not in ("packed", "abi") or word.prototype.is_event or word.plan.list_path is not None:
         raise fault(f"{shorten(str(value))} is no form of a signature", f"write {example}")
     if name == "packed":
         unbounded = [each for each in word.prototype.parameters if packed_size(each.type.name) is None]
-        if len(unbounded) != 1 or unbounded[0].name != Meaning.SIGNATURE:
+        if len(unbounded) != 1 or unbounded[0].name != ArgumentMeaning.SIGNATURE:
             problem = "in the packed form all but the signature have a fixed size"
             raise fault(f"{shorten(str(value))}: {problem}", f"write {example}")
     return word
@@ -163,7 +171,7 @@ class DeclaredModuleSettings(Settings):
                 meanings = word.plan.meanings
                 if name not in meanings and not meanings.isdisjoint(_NAMES):
                     yield f"{kind}[{index}] does not tell {name.value}, which names sessions here"
-                elif name is not Meaning.ID and Meaning.ID in meanings:
+                elif name is not ArgumentMeaning.ID and ArgumentMeaning.ID in meanings:
                     yield f"{kind}[{index}] tells an id, and no signature carries one: write _ for it"
 
     def _doubled(self) -> Iterator[str]:
@@ -191,7 +199,7 @@ class DeclaredModuleSettings(Settings):
             functions={each.prototype.selector: word for each, word in words if not each.prototype.is_event},
             events={each.prototype.topic: word for each, word in words if each.prototype.is_event},
             adds=self.regrant is Regrant.ADD,
-            unlimited_at_zero=frozenset(Meaning(each.value) for each in self.unlimited_at_zero),
+            unlimited_at_zero=frozenset(ArgumentMeaning(each.value) for each in self.unlimited_at_zero),
             from_block=self.from_block,
         )
 

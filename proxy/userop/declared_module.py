@@ -17,7 +17,7 @@ from proxy.userop.budget import GRANT, ITEM, Budget
 from proxy.userop.declared_acts import FOREVER, DeclaredGrant, DeclaredRevocation, GrantedCall, GrantedTerms
 from proxy.userop.execution import Call
 from proxy.userop.key_forms import MESSAGE_KEY, key_that_signed
-from proxy.userop.meanings import Meaning, MeaningPlan, Values, id_of
+from proxy.userop.meanings import ArgumentMeaning, MeaningPlan, Values, id_of
 from proxy.userop.primitives import Address, Hash32, Selector
 from proxy.userop.signature import SessionEnvelope, SessionMode
 
@@ -65,11 +65,11 @@ class DeclaredModule:
     functions: Mapping[Selector, SessionWord] = field(default_factory=dict)
     events: Mapping[Hash32, SessionWord] = field(default_factory=dict)
     adds: bool = False
-    unlimited_at_zero: frozenset[Meaning] = frozenset((Meaning.VALID_UNTIL,))
+    unlimited_at_zero: frozenset[ArgumentMeaning] = frozenset((ArgumentMeaning.VALID_UNTIL,))
     from_block: int | None = None
 
     @property
-    def named_by(self) -> Meaning:
+    def named_by(self) -> ArgumentMeaning:
         """What names a session of the module."""
         return name_carried_by(self.envelope)
 
@@ -82,7 +82,7 @@ class DeclaredModule:
             )
         read = _read_packed if self.envelope.packed else _read_encoded
         values = read(self.envelope.plan, signature, budget)
-        inner = values[Meaning.SIGNATURE]
+        inner = values[ArgumentMeaning.SIGNATURE]
         spot = self.envelope.plan.of(self.named_by)
         name = self._signer_id(inner, user_op_hash) if spot is None else id_of(spot, values[self.named_by])
         return SessionEnvelope(mode=SessionMode.USE, permission_id=name, signature=inner)
@@ -108,7 +108,7 @@ class DeclaredModule:
         except Undecodable as problem:
             return (Unreadable(self.address, call.selector, str(problem)),)
         # whether somebody may end all sessions of another is not known
-        cleared_for = once.get(Meaning.ACCOUNT, caller)
+        cleared_for = once.get(ArgumentMeaning.ACCOUNT, caller)
         return tuple(each for each in told if not isinstance(each, SessionsCleared) or cleared_for == caller)
 
     def news_of_log(self, topics: Sequence[Hash32], data: bytes) -> tuple[ToldOf, ...]:
@@ -117,7 +117,7 @@ class DeclaredModule:
         if word is None:
             return ()
         once, items = word.plan.read_log(topics, data, "event")
-        account: Address | None = once.get(Meaning.ACCOUNT)
+        account: Address | None = once.get(ArgumentMeaning.ACCOUNT)
         told = []
         for each in self._news(word, once, items, account):
             owner = each.account if isinstance(each, DeclaredGrant | DeclaredRevocation) else account
@@ -146,12 +146,12 @@ class DeclaredModule:
         spot = word.plan.of(self.named_by)
         if spot is None:
             return SessionsCleared(self.address)
-        account = values.get(Meaning.ACCOUNT, caller)
+        account = values.get(ArgumentMeaning.ACCOUNT, caller)
         if account is None:
             raise Undecodable("event", "does not say of which account")
         name = id_of(spot, values[self.named_by])
         if not word.grants:
-            target, selector = values.get(Meaning.TARGET), values.get(Meaning.SELECTOR)
+            target, selector = values.get(ArgumentMeaning.TARGET), values.get(ArgumentMeaning.SELECTOR)
             return DeclaredRevocation(
                 module=self.address, account=account, permission_id=name, target=target, selector=selector
             )
@@ -159,7 +159,7 @@ class DeclaredModule:
             module=self.address,
             account=account,
             permission_id=name,
-            session_key=values[Meaning.SESSION_KEY],
+            session_key=values[ArgumentMeaning.SESSION_KEY],
             signer=self.signer,
             calls=(self._call({}, values),) if items is None else tuple(self._call(values, item) for item in items),
             terms=GrantedTerms() if items is None else self._terms(values, is_bounded=True),
@@ -167,30 +167,32 @@ class DeclaredModule:
         )
 
     def _call(self, session: Values, row: Values) -> GrantedCall:
-        selector = row.get(Meaning.SELECTOR, session.get(Meaning.SELECTOR))
-        anything = selector is None or (selector == bytes(4) and Meaning.SELECTOR in self.unlimited_at_zero)
+        selector = row.get(ArgumentMeaning.SELECTOR, session.get(ArgumentMeaning.SELECTOR))
+        anything = selector is None or (selector == bytes(4) and ArgumentMeaning.SELECTOR in self.unlimited_at_zero)
         return GrantedCall(
-            target=row.get(Meaning.TARGET, session.get(Meaning.TARGET)),
+            target=row.get(ArgumentMeaning.TARGET, session.get(ArgumentMeaning.TARGET)),
             selector=None if anything else Selector(selector),
-            terms=self._terms(row, is_bounded=not {Meaning.MAX_VALUE, Meaning.MAX_TOTAL}.isdisjoint(session)),
+            terms=self._terms(
+                row, is_bounded=not {ArgumentMeaning.MAX_VALUE, ArgumentMeaning.MAX_TOTAL}.isdisjoint(session)
+            ),
         )
 
     def _terms(self, values: Values, *, is_bounded: bool) -> GrantedTerms:
         """What `values` limit. Value that nobody speaks of is not granted, unless it `is_bounded` elsewhere."""
-        total = self._limit(values, Meaning.MAX_TOTAL)
-        value = self._limit(values, Meaning.MAX_VALUE)
-        if Meaning.MAX_VALUE not in values and Meaning.MAX_TOTAL not in values and not is_bounded:
+        total = self._limit(values, ArgumentMeaning.MAX_TOTAL)
+        value = self._limit(values, ArgumentMeaning.MAX_VALUE)
+        if ArgumentMeaning.MAX_VALUE not in values and ArgumentMeaning.MAX_TOTAL not in values and not is_bounded:
             value = 0
-        until = self._limit(values, Meaning.VALID_UNTIL)
+        until = self._limit(values, ArgumentMeaning.VALID_UNTIL)
         return GrantedTerms(
             max_value=value,
             max_total=total,
-            max_uses=self._limit(values, Meaning.MAX_USES),
-            valid_after=min(values.get(Meaning.VALID_AFTER, 0), FOREVER),
+            max_uses=self._limit(values, ArgumentMeaning.MAX_USES),
+            valid_after=min(values.get(ArgumentMeaning.VALID_AFTER, 0), FOREVER),
             valid_until=FOREVER if until is None else min(until, FOREVER),
         )
 
-    def _limit(self, values: Values, meaning: Meaning) -> int | None:
+    def _limit(self, values: Values, meaning: ArgumentMeaning) -> int | None:
         limit: int | None = values.get(meaning)
         return None if limit == 0 and meaning in self.unlimited_at_zero else limit
 
@@ -225,9 +227,13 @@ def declared_modules(modules: Collection[Address]) -> Mapping[Address, DeclaredM
     return modules.declared if isinstance(modules, SessionModules) else {}
 
 
-def name_carried_by(envelope: KeyEnvelope | None) -> Meaning:
+def name_carried_by(envelope: KeyEnvelope | None) -> ArgumentMeaning:
     """What names a session: the id that signatures carry, otherwise its key."""
-    return Meaning.ID if envelope is not None and Meaning.ID in envelope.plan.meanings else Meaning.SESSION_KEY
+    return (
+        ArgumentMeaning.ID
+        if envelope is not None and ArgumentMeaning.ID in envelope.plan.meanings
+        else ArgumentMeaning.SESSION_KEY
+    )
 
 
 def key_id(session_key: Address) -> Hash32:

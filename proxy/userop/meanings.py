@@ -12,13 +12,13 @@ from proxy.errors import Undecodable
 from proxy.userop import abi
 from proxy.userop.budget import Budget
 from proxy.userop.primitives import Hash32
-from proxy.userop.prototype import Parameter, Prototype, PrototypeFault
+from proxy.userop.prototype import Prototype, PrototypeFault, PrototypeParameter
 
 IGNORED: Final = "_"
 """The name of a parameter that means nothing here."""
 
 
-class Meaning(StrEnum):
+class ArgumentMeaning(StrEnum):
     """What a parameter may mean, by the name it is given."""
 
     ACCOUNT = "account"
@@ -36,19 +36,19 @@ class Meaning(StrEnum):
 
 _NUMBER: Final = ("a number", re.compile(r"uint\d+\Z"))
 _ADDRESS: Final = ("an address", re.compile(r"address\Z"))
-_WANTED: Final[Mapping[Meaning, tuple[str, re.Pattern[str]]]] = {
-    Meaning.ACCOUNT: _ADDRESS,
-    Meaning.ID: ("an id: bytes32, a number or an address", re.compile(r"bytes\d+\Z|uint\d+\Z|address\Z")),
-    Meaning.SESSION_KEY: _ADDRESS,
-    Meaning.TARGET: _ADDRESS,
-    Meaning.SELECTOR: ("bytes4", re.compile(r"bytes4\Z")),
-    Meaning.SIGNATURE: ("bytes", re.compile(r"bytes\Z")),
+_WANTED: Final[Mapping[ArgumentMeaning, tuple[str, re.Pattern[str]]]] = {
+    ArgumentMeaning.ACCOUNT: _ADDRESS,
+    ArgumentMeaning.ID: ("an id: bytes32, a number or an address", re.compile(r"bytes\d+\Z|uint\d+\Z|address\Z")),
+    ArgumentMeaning.SESSION_KEY: _ADDRESS,
+    ArgumentMeaning.TARGET: _ADDRESS,
+    ArgumentMeaning.SELECTOR: ("bytes4", re.compile(r"bytes4\Z")),
+    ArgumentMeaning.SIGNATURE: ("bytes", re.compile(r"bytes\Z")),
 }
 """The types that can mean it; everything else is a number."""
 
 Suggest = Callable[[str, Collection[str]], str | None]
 """What to write instead of a name that is none of these."""
-Values = Mapping[Meaning, Any]  # Any: what the type of the parameter reads
+Values = Mapping[ArgumentMeaning, Any]  # Any: what the type of the parameter reads
 
 
 Told = tuple[Values, tuple[Values, ...]]
@@ -59,7 +59,7 @@ Told = tuple[Values, tuple[Values, ...]]
 class Spot:
     """Where a value stands: the way to it through tuples, and its type."""
 
-    meaning: Meaning
+    meaning: ArgumentMeaning
     path: tuple[int, ...]
     type: str
 
@@ -68,17 +68,17 @@ class Spot:
 class MeaningPlan:
     """How a call or a log is read. `each` stand in the items of the one list at `list_path`, `whole` beside it."""
 
-    parameters: tuple[Parameter, ...]
+    parameters: tuple[PrototypeParameter, ...]
     whole: tuple[Spot, ...]
     list_path: tuple[int, ...] | None = None
     each: tuple[Spot, ...] = ()
 
     @property
-    def meanings(self) -> frozenset[Meaning]:
+    def meanings(self) -> frozenset[ArgumentMeaning]:
         """All that it tells."""
         return frozenset(spot.meaning for spot in self.whole + self.each)
 
-    def of(self, meaning: Meaning) -> Spot | None:
+    def of(self, meaning: ArgumentMeaning) -> Spot | None:
         """Where that stands."""
         return next((spot for spot in self.whole + self.each if spot.meaning is meaning), None)
 
@@ -111,7 +111,7 @@ def _at(value: Any, path: Sequence[int]) -> Any:  # see `Values`
     return value
 
 
-def plan_of(prototype: Prototype, allowed: Collection[Meaning], suggest: Suggest) -> MeaningPlan:
+def plan_of(prototype: Prototype, allowed: Collection[ArgumentMeaning], suggest: Suggest) -> MeaningPlan:
     """The plan by which `prototype` is read; `suggest` helps who mistyped a name.
 
     Raises `PrototypeFault` with everything that is wrong with its names and their types.
@@ -119,7 +119,9 @@ def plan_of(prototype: Prototype, allowed: Collection[Meaning], suggest: Suggest
     reading = _Naming(frozenset(allowed), suggest)
     reading.walk(prototype.parameters, (), indexed=False)
     if reading.problems:
-        cure = "name each parameter by what it means, or _ : " + ", ".join(each for each in Meaning if each in allowed)
+        cure = "name each parameter by what it means, or _ : " + ", ".join(
+            each for each in ArgumentMeaning if each in allowed
+        )
         raise PrototypeFault("; ".join(reading.problems), reading.cure or cure)
     return MeaningPlan(
         parameters=prototype.parameters,
@@ -132,7 +134,7 @@ def plan_of(prototype: Prototype, allowed: Collection[Meaning], suggest: Suggest
 class _Naming:
     """Goes through the parameters and notes what each means."""
 
-    def __init__(self, allowed: frozenset[Meaning], suggest: Suggest) -> None:
+    def __init__(self, allowed: frozenset[ArgumentMeaning], suggest: Suggest) -> None:
         self._allowed = allowed
         self._suggest = suggest
         self.whole: list[Spot] = []
@@ -142,7 +144,7 @@ class _Naming:
         self.cure: str | None = None
         self._seen: set[str] = set()
 
-    def walk(self, parameters: Sequence[Parameter], path: tuple[int, ...], *, indexed: bool) -> None:
+    def walk(self, parameters: Sequence[PrototypeParameter], path: tuple[int, ...], *, indexed: bool) -> None:
         for index, parameter in enumerate(parameters):
             at = (*path, index)
             if not parameter.members:
@@ -154,7 +156,7 @@ class _Naming:
             else:
                 self.walk(parameter.members, at, indexed=indexed or parameter.indexed)
 
-    def _list(self, parameter: Parameter, at: tuple[int, ...], *, indexed: bool) -> None:
+    def _list(self, parameter: PrototypeParameter, at: tuple[int, ...], *, indexed: bool) -> None:
         if self.list_path is not None or parameter.dimensions > 1:
             self.problems.append(f"{parameter.name or 'a list'}: one list is read, not several or lists of lists")
             return
@@ -163,7 +165,7 @@ class _Naming:
         self.walk(parameter.members, (), indexed=indexed)
         self.whole, self.each = before, self.whole
 
-    def _leaf(self, parameter: Parameter, at: tuple[int, ...], *, indexed: bool) -> None:
+    def _leaf(self, parameter: PrototypeParameter, at: tuple[int, ...], *, indexed: bool) -> None:
         name, kind = parameter.name, parameter.type.name
         if name == IGNORED:
             return
@@ -176,7 +178,7 @@ class _Naming:
             self.problems.append(f"{name} is named twice")
         else:
             self._seen.add(name)
-            meaning = Meaning(name)
+            meaning = ArgumentMeaning(name)
             what, wanted = _WANTED.get(meaning, _NUMBER)
             if not wanted.match(kind):
                 self.problems.append(f"{name} is {kind}, and must be {what}")
@@ -185,7 +187,7 @@ class _Naming:
             self.whole.append(Spot(meaning, at, kind))
 
 
-def _tells(parameter: Parameter) -> bool:
+def _tells(parameter: PrototypeParameter) -> bool:
     """Whether anything in a tuple is named; `_` before or in it ignores it."""
     if parameter.name == IGNORED:
         return False
@@ -199,7 +201,7 @@ def id_of(spot: Spot, value: Any) -> Hash32:  # see `Values`
     return Hash32(value.rjust(32, b"\0") if spot.type == "address" else value.ljust(32, b"\0"))
 
 
-def missing_from(plan: MeaningPlan, wanted: Collection[Meaning]) -> Iterator[Meaning]:
+def missing_from(plan: MeaningPlan, wanted: Collection[ArgumentMeaning]) -> Iterator[ArgumentMeaning]:
     """What has to be told and is not, in order."""
     told = plan.meanings
-    yield from (each for each in Meaning if each in wanted and each not in told)
+    yield from (each for each in ArgumentMeaning if each in wanted and each not in told)

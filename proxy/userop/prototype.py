@@ -42,13 +42,13 @@ class PrototypeFault(ValueError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parameter:
+class PrototypeParameter:
     """One parameter. `name` is empty where none is written; `members` are those of a tuple, or of an array of tuples of
     so many `dimensions`."""
 
     name: str
     type: abi.AbiType
-    members: tuple[Parameter, ...] = ()
+    members: tuple[PrototypeParameter, ...] = ()
     dimensions: int = 0
     indexed: bool = False
 
@@ -58,7 +58,7 @@ class Prototype:
     """A function, or an event where `is_event`."""
 
     name: str
-    parameters: tuple[Parameter, ...]
+    parameters: tuple[PrototypeParameter, ...]
     is_event: bool
 
     @property
@@ -100,7 +100,7 @@ def parse_prototype(text: str) -> Prototype:
     return Prototype(name=name, parameters=parameters, is_event=is_event)
 
 
-def _parameters(text: str, depth: int) -> tuple[Parameter, ...]:
+def _parameters(text: str, depth: int) -> tuple[PrototypeParameter, ...]:
     if depth > _MOST_DEPTH:
         raise PrototypeFault(f"tuples are nested more than {_MOST_DEPTH} deep")
     pieces = list(_split(text))
@@ -125,7 +125,7 @@ def _split(text: str) -> Iterator[str]:
         raise PrototypeFault("its parentheses do not match")
 
 
-def _parameter(text: str, depth: int) -> Parameter:
+def _parameter(text: str, depth: int) -> PrototypeParameter:
     text = text.removeprefix("tuple") if text.startswith(("tuple(", "tuple (")) else text
     text = text.strip()
     if text.startswith("("):
@@ -144,7 +144,7 @@ def _parameter(text: str, depth: int) -> Parameter:
     dimensions = re.findall(r"\[([0-9]*)\]", after[1]) if after is not None else []
     kind = _array(item, dimensions)
     name, indexed = _words(after[2] if after is not None else "", text)
-    return Parameter(name=name, type=kind, members=members, dimensions=len(dimensions), indexed=indexed)
+    return PrototypeParameter(name=name, type=kind, members=members, dimensions=len(dimensions), indexed=indexed)
 
 
 def _closing(text: str) -> int:

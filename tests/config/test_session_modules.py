@@ -13,7 +13,7 @@ from proxy.errors import ConfigErrors
 from proxy.session.addresses import SESSION_MODULES
 from proxy.userop.declared_module import key_id
 from proxy.userop.key_forms import MESSAGE_KEY, PLAIN_KEY
-from proxy.userop.meanings import Meaning
+from proxy.userop.meanings import ArgumentMeaning
 from proxy.userop.primitives import Address
 
 OWN = "0x1111111111111111111111111111111111111111"
@@ -66,11 +66,11 @@ def test_a_module_of_ones_own_stands_beside_the_published_ones(tmp_path: Path) -
 
 def test_signatures_may_carry_the_name_of_the_session(tmp_path: Path) -> None:
     for written, name in (
-        ("packed(address sessionKey, bytes signature)", Meaning.SESSION_KEY),
-        ("abi(bytes32 id, bytes signature)", Meaning.ID),
-        ("packed(bytes1 _, bytes signature)", Meaning.SESSION_KEY),
+        ("packed(address sessionKey, bytes signature)", ArgumentMeaning.SESSION_KEY),
+        ("abi(bytes32 id, bytes signature)", ArgumentMeaning.ID),
+        ("packed(bytes1 _, bytes signature)", ArgumentMeaning.SESSION_KEY),
     ):
-        grant = f"f(address sessionKey, address target{', bytes32 id' if name is Meaning.ID else ''})"
+        grant = f"f(address sessionKey, address target{', bytes32 id' if name is ArgumentMeaning.ID else ''})"
         config = load(tmp_path, with_module(signature=written, key_signs="hash", grants=f"['{grant}']"))
         (module,) = config.chains["a"].modules.declared.values()
         assert (module.named_by, module.signer) == (name, PLAIN_KEY)
