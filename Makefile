@@ -59,6 +59,9 @@ long-search: setup ## the ledger's state machine for long, with a node and witho
 	LEDGER_EXAMPLES=$(or $(EXAMPLES),10000) $(IN_VENV)/python -m pytest -q tests/properties/test_ledger_machine.py
 	FLAT_IN_FLIGHT=100000 $(IN_VENV)/python -m pytest -q tests/flat
 
+crash-loop: setup ## gates killed under load, before a bundler that loses answers; LIVES=n
+	CRASH_LIVES=$(or $(LIVES),600) $(IN_VENV)/python -m pytest -q tests/chaos/test_crash_loop.py
+
 fuzz-cost: setup ## look for requests that cost more than they may; ROUNDS=n, SEED=n, RULES=n
 	@$(IN_VENV)/python -m tests.cost.search $(or $(ROUNDS),2000) $(or $(SEED),1) $(or $(RULES),10000)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -31,7 +32,7 @@ from tests.chaos.gates import (
 from tests.chaos.world import Spending, World
 from tests.session.builders import TOKEN
 
-LIVES = 60
+LIVES = int(os.environ.get("CRASH_LIVES", "60"))
 LIVES_OF_A_SESSION = 12
 LIMIT = 150
 CLIENTS = 6
@@ -40,7 +41,7 @@ GRANTS = [spender(LIMIT, salt=1 + index) for index in range(LIVES // LIVES_OF_A_
 MOST_SPENT, MOST_OPERATIONS = 100, 80
 FAR = 10_000  # the chain would allow more
 BY_RULES = [spender(FAR, salt=101 + index) for index in range(3)]
-LIVES_BY_RULES = 54
+LIVES_BY_RULES = LIVES * 9 // 10
 TOKENS = f"""
 tokens:
   COIN: {{on: {{{CHAIN_ID}: {{address: "{print_checksummed(TOKEN)}", decimals: 0}}}}}}

@@ -17,6 +17,14 @@ from proxy.userop.user_operation import parse_user_operation
 from tests.bypass_list.desk import V07, reading
 from tests.edge.recording_bundler import Answer, Recorded, RecordingBundler
 
+LOST = (
+    Answer(raw=b"", status=502),
+    Answer(error={"code": -32603, "message": "internal error"}),
+    Answer(raw=b'{"error": "timed out"}', status=504),
+    Answer(error={"code": -32603, "message": "waiting for the receipt timed out"}, status=500),
+)
+"""What says nothing of an operation."""
+
 
 @dataclass
 class Spending:
@@ -83,7 +91,9 @@ class World:
             session.pending[user_op_hash] = _amount(operation.calls[0].data)
         self.faults += session.faults()
         if luck < 0.25:
-            return Answer(raw=b"", status=502)  # it was taken, and the answer is lost
+            return self.random.choice(LOST)  # it was taken, and the answer does not say so
+        if luck < 0.28:
+            return Answer(error={"code": -32000, "message": "already known"})
         if luck < 0.35:
             await asyncio.sleep(0.05)
         return Answer(result=print_bytes(user_op_hash))
@@ -98,6 +108,8 @@ class World:
         return user_op_hash in daybook_of(self.database).read_bytes()
 
     async def _receipt(self, recorded: Recorded) -> Answer:
+        if self.troubled and self.random.random() < 0.5:
+            return self.random.choice(LOST)  # nobody's silence ends anything
         user_op_hash = parse_hash(recorded.params[0], "hash")
         for session in self.sessions.values():
             if user_op_hash in session.mined:
