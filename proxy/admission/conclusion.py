@@ -35,8 +35,10 @@ from proxy.userop.user_operation import UserOperation
 
 UNNAMED_REQUEST: Final = Arrival(chain="", client="", method="")
 
-_RULES_AT_ONCE: Final = 100
-"""Rules that are asked before others are let on."""
+_FEW_RULES: Final = 100
+"""So many are asked in one go. Of more, what an operation says by itself is asked"""
+_RULES_AT_ONCE: Final = 25
+"""so many at once before others are let on: each may loop over fifty calls at its own expense."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +79,7 @@ class Conclusion:
     ) -> LookedAhead | None:
         """Ask what rules ask of the operation alone, letting others on in between. `None` where rules are few."""
         judge = self._rules()
-        if judge is None or judge.size <= _RULES_AT_ONCE:
+        if judge is None or judge.size <= _FEW_RULES:
             return None
         slot = NonceSlot(self._chain_id, entry_point.address, op.sender, op.nonce)
         background = self._standing(heard, slot, _wanted(heard))
