@@ -9,7 +9,7 @@ import pytest
 
 from proxy.clients.licence import Guest, Licence
 from proxy.errors import MethodNotFound, NotLicensed
-from proxy.methods import METHODS, MethodClass, classify
+from proxy.methods import METHODS, PREVIEWS, MethodClass, classify
 from proxy.session.addresses import SESSION_MODULES
 from proxy.userop.declared_module import key_id
 from proxy.userop.key_forms import MESSAGE_KEY
@@ -65,7 +65,7 @@ def params_for(method: str, account: str) -> list[object]:
 @pytest.mark.parametrize("method", NAMING)
 def test_no_method_names_an_account_that_is_not_the_clients(method: str) -> None:
     bound = guest(accounts=frozenset({GOOD.sender}))
-    if classify(method) in (MethodClass.SUBMIT, MethodClass.PREVIEW):
+    if classify(method) in {MethodClass.SUBMIT, *PREVIEWS}:  # judged, and held to the licence with what is read of them
         bound.admit_operation(GOOD, V07, SESSION_MODULES)
         with pytest.raises(NotLicensed, match=f"may not act for account {print_checksummed(STRANGER)}"):
             bound.admit_operation(replace(GOOD, sender=STRANGER), V07, SESSION_MODULES)
