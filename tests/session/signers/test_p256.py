@@ -27,7 +27,9 @@ def test_refuses_another_message_and_another_key() -> None:
 
 
 @pytest.mark.parametrize(
-    ("r", "s"), [(0, S), (R, 0), (p256.ORDER, S), (R, p256.ORDER), (R + p256.ORDER, S), (R, S + p256.ORDER), (0, 0)]
+    ("r", "s"),
+    [(0, S), (R, 0), (p256.ORDER, S), (R, p256.ORDER), (R + p256.ORDER, S), (R, S + p256.ORDER), (0, 0)],
+    ids=["r-zero", "s-zero", "r-order", "s-order", "r-beyond", "s-beyond", "both-zero"],  # the key is another each time
 )
 def test_refuses_numbers_outside_the_group(r: int, s: int) -> None:
     assert not p256.is_signed(b"message", r, s, KEY.x, KEY.y)
@@ -36,6 +38,7 @@ def test_refuses_numbers_outside_the_group(r: int, s: int) -> None:
 @pytest.mark.parametrize(
     ("x", "y"),
     [(0, 0), (KEY.x, KEY.y + 1), (KEY.x + PRIME, KEY.y), (KEY.x, KEY.y + PRIME), (2**256 - 1, 2**256 - 1), (PRIME, 0)],
+    ids=["zero", "beside", "x-beyond", "y-beyond", "largest", "prime"],
 )
 def test_a_key_off_the_curve_signs_nothing(x: int, y: int) -> None:
     assert not p256.is_signed(b"message", R, S, x, y)
