@@ -39,11 +39,16 @@ _KEYS_OF: Final = {_OLD.name: _OLD_KEYS, _PACKED.name: _PACKED_KEYS}
 _BOUNDARY: Final = re.compile(r"_([a-z0-9])")
 _AMOUNT: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?) (gwei|wei|ether)\Z")
 _UNITS: Final = {"wei": 1, "gwei": 10**9, "ether": 10**18}
-_INTEGER: Final = re.compile(r"[0-9]+(?:_[0-9]+)*n?\Z")
+_INTEGER: Final = re.compile(r"([0-9]+(?:_[0-9]+)*)(?:n|#__bigint)?\Z")
+"""Decimal, as a JavaScript literal, or as `ox` writes a bigint into JSON."""
 _AROUND: Final = frozenset(
     ("userOpHash", "hash", "chainId", "entryPoint", "entryPointAddress", "blockNumber", "blockHash", "transactionHash")
 )
 """What answers, explorers and SDKs write beside an operation's own fields."""
+_HOLDS_OPERATION: Final = {
+    "userOperation": "an answer of eth_getUserOperationByHash",
+    "userOp": "what an SDK hands on, the operation in its member userOp",
+}
 _PAYMASTER_HEAD: Final = 52
 
 
@@ -86,13 +91,25 @@ def in_answer(value: object) -> object:
     return value
 
 
+def in_transaction(value: object) -> str | None:
+    """The input of a transaction, or of the first one that a request carries; `None` for anything else."""
+    value = in_answer(value)
+    if isinstance(value, Mapping) and isinstance(params := value.get("params"), Sequence) and params:
+        value = params[0]
+    if not isinstance(value, Mapping) or "sender" in value:
+        return None
+    data = value.get("input", value.get("data"))
+    return data if isinstance(data, str) and data.startswith("0x") else None
+
+
 def as_request(value: object, entry_point: EntryPoint | None, version: EntryPointVersion | None) -> WrittenOperation:
     """One operation, in whatever form, as a request has it. Raises `InvalidParams`."""
     notes: list[str] = []
-    if isinstance(value, Mapping) and isinstance(value.get("userOperation"), Mapping):
-        notes.append("an answer of eth_getUserOperationByHash")
-        entry_point = entry_point or _entry_point_in(value)
-        value = value["userOperation"]
+    for member, what in _HOLDS_OPERATION.items():
+        if isinstance(value, Mapping) and isinstance(value.get(member), Mapping):
+            notes.append(what)
+            entry_point = entry_point or _entry_point_in(value)
+            value = value[member]
     if isinstance(value, Sequence) and not isinstance(value, str | NumberLiteral):
         keys = {len(keys): keys for keys in _KEYS_OF.values()}.get(len(value))
         if keys is None:
@@ -180,8 +197,8 @@ def _number(value: object) -> int | None:
         return None
     if value == "0x":
         return 0
-    if _INTEGER.match(value):
-        return int(value.rstrip("n").replace("_", ""))
+    if (integer := _INTEGER.match(value)) is not None:
+        return int(integer[1].replace("_", ""))
     if (amount := _AMOUNT.match(value)) is not None:
         return _integral(str(Decimal(amount[1]) * _UNITS[amount[2]]))
     return None

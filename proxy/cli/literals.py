@@ -12,6 +12,8 @@ from proxy.errors import InvalidParams
 from proxy.strict_json import NumberLiteral
 
 _DEPTH: Final = 64
+_PLACES: Final = 32
+_OPENING: Final = re.compile(r"[{\[]")
 _FENCE: Final = re.compile(r"\A```[a-z]*\s*\n(.*?)\n?```\Z", re.DOTALL)
 _LINE: Final = re.compile(r"[ \t]*([A-Za-z_][A-Za-z0-9_]*)[ \t]*:[ \t]*(\S.*?)?[ \t]*\Z")
 _TOKEN: Final = re.compile(
@@ -19,7 +21,7 @@ _TOKEN: Final = re.compile(
         (?P<mark>=>|[{}\[\]():,=])
       | (?P<text>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|`(?:[^`\\]|\\.)*`)
       | (?P<hex>0x[0-9a-fA-F]*)
-      | (?P<number>-?[0-9][0-9_]*(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)n?(?![A-Za-z0-9_])
+      | (?P<number>-?[0-9][0-9_]*(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)n?(?![A-Za-z0-9_])(?:[ ]\[[0-9.]+e[0-9]+\])?
       | (?P<name>[A-Za-z_$][A-Za-z0-9_$.]*)
     )""",
     re.VERBOSE,
@@ -41,6 +43,43 @@ def read_literal(text: str) -> object:
     return _Reader(text).whole()
 
 
+def read_embedded(text: str) -> list[object]:
+    """The values that stand in other text, none inside of another: a log's line, a program's, a command's, an error's.
+
+    The first few places where one may begin are tried. Never raises.
+    """
+    if (block := _block(text)) is not None:
+        return [block]
+    found: list[object] = []
+    at = 0
+    for _ in range(_PLACES):
+        opening = _OPENING.search(text, at)
+        if opening is None:
+            break
+        reader = _Reader(text, opening.start())
+        try:
+            found.append(reader.value())
+        except InvalidParams:
+            at = opening.end()
+        else:
+            at = reader.at
+    return found
+
+
+def _block(text: str) -> dict[str, object] | None:
+    """The one run of `name: value` lines that holds an operation, as in viem's errors."""
+    runs = [run for each in re.split(r"\n[ \t]*\n", text) if (run := _run(each)) is not None]
+    return runs[0] if len(runs) == 1 else None
+
+
+def _run(paragraph: str) -> dict[str, object] | None:
+    """The lines of a paragraph, without the heading that stands above them."""
+    lines = paragraph.strip("\n").split("\n")
+    heading = bool(lines) and lines[0].endswith(":")
+    found = _lines("\n".join(lines[heading:]))
+    return found if found is not None and {"sender", "callData"} <= found.keys() else None
+
+
 def _lines(text: str) -> dict[str, object] | None:
     """Lines of `name: value`, as viem prints a user operation in its errors; `None` when it is something else."""
     found: dict[str, object] = {}
@@ -58,9 +97,18 @@ def _lines(text: str) -> dict[str, object] | None:
 class _Reader:
     """One pass over the tokens of a literal."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, at: int = 0) -> None:
         self._text = text
-        self._at = 0
+        self._at = at
+
+    @property
+    def at(self) -> int:
+        """Where the next token begins."""
+        return self._at
+
+    def value(self) -> object:
+        """The value that begins here, whatever follows it."""
+        return self._value(0)
 
     def whole(self) -> object:
         value = self._value(0)

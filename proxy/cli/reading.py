@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from proxy.cli.forms import WrittenOperation, as_request, in_answer, in_entry_point_call
-from proxy.cli.literals import read_literal
+from proxy.cli.forms import WrittenOperation, as_request, in_answer, in_entry_point_call, in_transaction
+from proxy.cli.literals import read_embedded, read_literal
 from proxy.cli.options import fail
 from proxy.errors import InvalidParams, ParseError, Undecodable
 from proxy.strict_json import Flawed, read_json
@@ -29,6 +29,8 @@ _LARGEST_INPUT: Final = 16 * 1024 * 1024
 _HASH: Final = 32
 _LONGEST_PARAMS: Final = 3
 _JSON_OF_REQUEST: Final = ('{"jsonrpc"', '[{"jsonrpc"')
+_INSIDE: Final = "it stood inside of other text"
+_HAS_OPERATION: Final = frozenset({"sender", "params", "userOperation", "userOp"})
 _LONGEST_MODE: Final = 2  # 0, 1 and 2 are the modes a session envelope starts with
 
 
@@ -92,10 +94,36 @@ def read_pasted(text: str, entry_point: EntryPointVersion | None) -> list[Pasted
     text = text.strip()
     if text.startswith("0x"):
         return _read_hex(parse_bytes(text, "hex"), entry_point)
-    value = read_text(text)
+    try:
+        value = read_text(text)
+    except InvalidParams:
+        found = [each for each in read_embedded(text) if _holds_operation(each)]
+        if len(found) != 1:
+            raise
+        return [_noted(each, _INSIDE) for each in _read_values(found[0], entry_point)]
+    return _read_values(value, entry_point)
+
+
+def _read_values(value: object, entry_point: EntryPointVersion | None) -> list[Pasted]:
+    if isinstance(value, str) and value.startswith(("{", "[")):
+        value = read_text(value)
+    if (data := in_transaction(value)) is not None:
+        return _read_hex(parse_bytes(data, "input"), entry_point)
     if isinstance(value, list) and value and all(isinstance(item, dict) and _is_message(item) for item in value):
         return [_read_value(item, entry_point) for item in value]
     return [_read_value(value, entry_point)]
+
+
+def _holds_operation(value: object) -> bool:
+    """Whether something that was found in other text is worth reading: it names an operation's sender, or params."""
+    value = value[0] if isinstance(value, list) and value else value
+    return isinstance(value, Mapping) and not _HAS_OPERATION.isdisjoint(value)
+
+
+def _noted(pasted: Pasted, note: str) -> Pasted:
+    if isinstance(pasted, PastedOperation):
+        return replace(pasted, converted=(note, *pasted.converted))
+    return pasted
 
 
 def read_answer(result: object, entry_point: EntryPointVersion | None) -> PastedOperation:

@@ -86,6 +86,16 @@ BY_HASH = {"userOperation": SPLIT, "entryPoint": V07, "blockNumber": "0x1", "blo
         ),
         pytest.param({**SPLIT, "chainId": 1946, "hash": "0x" + "ab" * 32, "eip7702Auth": None}, id="things around it"),
         pytest.param({**SPLIT, "initCode": "0x", "paymasterAndData": "0x"}, id="both shapes, one empty"),
+        pytest.param({"userOp": SPLIT, "entryPoint": V07}, id="what an SDK hands to its bundler"),
+        pytest.param({**SPLIT, "nonce": f"{int(SPLIT['nonce'], 16)}#__bigint"}, id="a tagged bigint"),
+        pytest.param(
+            {
+                "method": "zd_sponsorUserOperation",
+                "params": [{"chainId": 1946, "userOp": SPLIT, "entryPointAddress": V07}],
+            },
+            id="a vendor's request for a paymaster",
+        ),
+        pytest.param(json.dumps(json.dumps(SPLIT)), id="JSON as a text in JSON"),
     ],
 )
 def test_reads_every_form_as_the_request_it_stands_for(pasted: object) -> None:
@@ -112,6 +122,9 @@ STRUCT = (
 def test_reads_a_struct_without_the_names_of_its_members() -> None:
     whole = packed(SPLIT)
     assert read_one([whole[key] for key in STRUCT]).op == READ
+    # as cast prints one: large numbers with their order of magnitude beside them
+    members = (whole[key] if key not in UINTS else f"{int(whole[key], 16)} [1.23e4]" for key in STRUCT)
+    assert read_one(f"({', '.join(members)})").op == READ
 
 
 PACKED = abi.tuple_of(
@@ -142,6 +155,23 @@ def test_reads_the_operations_in_what_the_entry_point_is_called_with(name: str, 
         )
     found = read_pasted(print_bytes(data), None)
     assert [each.op for each in found if isinstance(each, PastedOperation)] == [READ] * count
+
+
+@pytest.mark.parametrize("name", ["input", "data"])
+@pytest.mark.parametrize("around", ["transaction", "answer", "request"])
+def test_reads_the_operations_in_a_transaction_to_the_entry_point(name: str, around: str) -> None:
+    whole = packed(SPLIT)
+    values = [[member(whole[key], key) for key in STRUCT]] * 2
+    types = abi.tuple_of(abi.list_of(PACKED), abi.ADDRESS)
+    data = selector(f"handleOps({PACKED.name}[],address)") + abi.encode(types, [values, b"\xbe" * 20])
+    transaction = {"from": "0x" + "be" * 20, "to": V07, name: "0x" + data.hex()}
+    pasted = {
+        "transaction": transaction,
+        "answer": {"jsonrpc": "2.0", "id": 1, "result": transaction},
+        "request": {"method": "eth_call", "params": [transaction, "latest"]},
+    }
+    found = read_pasted(json.dumps(pasted[around]), None)
+    assert [each.op for each in found if isinstance(each, PastedOperation)] == [READ, READ]
 
 
 def test_the_release_that_is_asked_for_decides_how_a_packed_one_is_read() -> None:
@@ -238,6 +268,33 @@ def viem(op: dict[str, str]) -> str:
 )  # fmt: skip
 def test_reads_what_programs_print(text: str) -> None:
     assert print_user_operation(read_one(text).op) == print_user_operation(READ)
+
+
+REQUEST = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "eth_sendUserOperation", "params": [SPLIT, V07]})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(f"curl https://b.example/rpc -H 'content-type: application/json' -d '{REQUEST}'", id="curl"),
+        pytest.param(f"const userOp: UserOperation = {console(SHORT)};\nawait send(userOp)", id="a line of a program"),
+        pytest.param(f"[12:00:01] INFO [rpc] eth_sendUserOperation {json.dumps([SPLIT, V07])}", id="a line of a log"),
+        pytest.param(
+            f"UserOperationExecutionError: reverted.\n\nRequest Arguments:\n{viem(SHORT)}\n\nDetails: AA24\n"
+            "Version: viem@2.57.0",
+            id="all of viem's error",
+        ),
+    ],
+)
+def test_finds_an_operation_inside_of_other_text_and_says_so(text: str) -> None:
+    found = read_one(text)
+    assert print_user_operation(found.op) == print_user_operation(READ)
+    assert "it stood inside of other text" in found.converted
+
+
+def test_text_that_holds_two_operations_is_not_guessed_at() -> None:
+    with pytest.raises(InvalidParams):
+        read_pasted(f"first {json.dumps(SPLIT)} then {json.dumps({**SPLIT, 'nonce': '0x1'})}", None)
 
 
 def test_says_that_the_console_cut_a_value_off() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.session.addresses import SESSION_MODULES, SMART_SESSION
-from proxy.session.lint import Severity, lint
+from proxy.session.lint import GRANT_REVERTS, Severity, lint
 from proxy.session.revert import Revert
 from proxy.session.state import SessionState
 from proxy.session.transitions import enable
@@ -137,6 +137,21 @@ def test_a_validator_that_nobody_satisfies_leads_too_and_is_not_said_to_last_for
     assert found_now[0] == "validator_never_signs"
     assert "no_expiry" not in found_now
     assert "no_expiry" in found(grant)
+
+
+@pytest.mark.parametrize(
+    "grant",
+    [
+        session(fallback(sudo), user_op=(usage(0),)),
+        session(fallback(sudo), user_op=(PolicyData(usage(1).policy, b""),)),
+        session(action(ZERO_ADDRESS, TRANSFER, sudo)),
+        replace(session(fallback(sudo)), session_validator_init_data=bytes(352)),
+    ],
+)
+def test_a_session_that_is_never_granted_is_not_said_to_last_for_ever(grant: SessionData) -> None:
+    first, *rest = lint(grant, now=NOW)
+    assert first.id in GRANT_REVERTS
+    assert "no_expiry" not in {finding.id for finding in rest}
 
 
 def owners(threshold: int, count: int) -> bytes:
