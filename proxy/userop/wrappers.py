@@ -35,6 +35,9 @@ _TARGETS_VALUES_DATAS: Final = abi.tuple_of(abi.list_of(abi.ADDRESS), abi.list_o
 _BYTES_LIST: Final = abi.tuple_of(abi.list_of(abi.BYTES))
 _ONE_CALL: Final = abi.tuple_of(_TO_VALUE_DATA)
 _SIGNED_BATCHES: Final = abi.tuple_of(abi.list_of(abi.tuple_of(abi.list_of(_TO_VALUE_DATA), abi.BYTES)))
+_CALLS_IN_CALLS: Final = abi.tuple_of(
+    abi.list_of(abi.tuple_of(abi.BOOL, abi.ADDRESS, abi.UINT256, abi.BYTES, abi.BYTES))
+)
 _BYTES_ARGUMENT: Final = abi.tuple_of(abi.BYTES)
 # the setupSafe tuple is read up to its last member only: two releases differ in the list before it
 _SETUP_SAFE: Final = abi.tuple_of(
@@ -132,6 +135,15 @@ def _signed_batches(data: bytes, _account: Address, budget: Budget) -> Sequence[
     return calls
 
 
+def _calls_in_calls(data: bytes, _account: Address, budget: Budget) -> Sequence[Call] | None:
+    """(allowFailed, to, value, data, nestedCalls)[]; what is nested in them is not read, and keeps them closed."""
+    (members,) = _decode(_CALLS_IN_CALLS, data, budget)
+    if any(nested for *_, nested in members):
+        return None
+    budget.draw(ITEM * len(members))
+    return [Call(target, value, inner) for _, target, value, inner, _ in members]
+
+
 def _targets_datas(data: bytes, _account: Address, budget: Budget) -> Sequence[Call] | None:
     targets, datas = _decode(_TARGETS_DATAS, data, budget)
     return _zipped(targets, [0] * len(targets), datas, budget)
@@ -215,6 +227,7 @@ def _wrapper(signature: str, read: Reader, source: str) -> Wrapper:
 
 _PACKED_OPERATION: Final = "(address,uint256,bytes,bytes,bytes32,uint256,bytes32,bytes,bytes)"
 _INIT_DATA: Final = "(address,address[],uint256,address,bytes,address,%s,bytes)"
+_NESTING: Final = "(bool,address,uint256,bytes,bytes)"
 _PASSKEY_INIT: Final = "initializeThenUserOp(address,address,uint256,uint256,%s,address,bytes,address,bytes)"
 
 WRAPPERS: Final = (
@@ -230,6 +243,14 @@ WRAPPERS: Final = (
     _wrapper("executeCall(address,uint256,bytes)", _to_value_data, "Biconomy SmartAccount v2"),
     _wrapper("execute4337Op(address,uint256,bytes)", _to_value_data, "Trust Wallet wallet-core, Biz account"),
     _wrapper("execute(address,uint256,bytes,uint8)", _to_value_data_operation, "ZeroDev Kernel v2"),
+    _wrapper(
+        "executeAndRevert(address,uint256,bytes,uint8)",
+        _to_value_data_operation,
+        "eth-infinitism EIP4337Manager of a Safe",
+    ),
+    _wrapper("execTransactionFromEntrypoint(address,uint256,bytes)", _to_value_data, "OKX SmartAccount"),
+    _wrapper(f"execTransactionFromEntrypointBatch({_NESTING}[])", _calls_in_calls, "OKX SmartAccount"),
+    _wrapper(f"execTransactionFromEntrypointBatchRevertOnFail({_NESTING}[])", _calls_in_calls, "OKX SmartAccount"),
     _wrapper("executeUserOp(address,uint256,bytes,uint8)", _to_value_data_operation, "Safe Safe4337Module"),
     _wrapper("executeUserOpWithErrorString(address,uint256,bytes,uint8)", _to_value_data_operation, "Safe4337Module"),
     _wrapper(

@@ -149,6 +149,16 @@ BATCHED_CALL = "((address,uint256,bytes)[],bool)"
         ),
         pytest.param(by("execute((address,uint256,bytes))", CALLS[0]), (TRANSFER,), id="DeleGator execute"),
         pytest.param(by("executeBySender((address,uint256,bytes)[])", CALLS), TWO, id="Ambire executeBySender"),
+        pytest.param(by("executeAndRevert(address,uint256,bytes,uint8)", *CALLS[0], 0), (TRANSFER,), id="Safe of 2023"),
+        pytest.param(by("execTransactionFromEntrypoint(address,uint256,bytes)", *CALLS[0]), (TRANSFER,), id="OKX"),
+        *(
+            pytest.param(
+                by(f"{name}((bool,address,uint256,bytes,bytes)[])", [(False, *each, b"") for each in CALLS]),
+                TWO,
+                id=f"OKX {name}",
+            )
+            for name in ("execTransactionFromEntrypointBatch", "execTransactionFromEntrypointBatchRevertOnFail")
+        ),
         pytest.param(by("executeBySelf((address,uint256,bytes)[])", CALLS), TWO, id="Ambire executeBySelf"),
         pytest.param(
             by("executeMultiple(((address,uint256,bytes)[],bytes)[])", [(CALLS[:1], b"s"), (CALLS[1:], b"")]),
@@ -223,6 +233,13 @@ def test_every_wrapper_has_a_selector_of_its_own_and_says_where_it_was_read() ->
         pytest.param(encoded("991fde68", ["address", "bytes", "bytes"], ONE, b"setup", b""), id="empty launchpad"),
         pytest.param(b"", id="empty"),
         pytest.param(bytes.fromhex("9517e29f") + bytes(96), id="unknown function"),
+        pytest.param(
+            by(
+                "execTransactionFromEntrypointBatch((bool,address,uint256,bytes,bytes)[])",
+                [(False, *CALLS[0], b"more")],
+            ),
+            id="OKX batch with calls inside of calls",
+        ),
         pytest.param(single(TRANSFER)[:60], id="cut execute"),
         pytest.param(single(TRANSFER)[:35], id="execute cut inside its mode"),
         pytest.param(execute(b"\xfe", RECIPIENT + b"view"), id="static call"),
