@@ -102,6 +102,8 @@ async def test_time_tells_upcoming_and_expired_apart_from_in_force(until: int, a
         assert (session["validUntil"], session["validAfter"]) == (until, after)
         assert (session["secondsLeft"] == 0) is (status == "expired")
         assert (session["secondsUntilValid"] > 0) is (status == "upcoming")
+        (shown,) = (await gate.look("/sessions"))["sessions"]
+        assert shown["status"] == status
 
 
 async def test_a_session_without_an_end_has_no_seconds_to_count() -> None:

@@ -25,6 +25,7 @@ from proxy.judge.parse import RuleFault
 from proxy.session.codec import state_to_json
 from proxy.session.freezes import Freeze
 from proxy.session.known import KnownSession
+from proxy.session.overview import phase_of
 from proxy.session.registry import Registry
 from proxy.userop.primitives import Address, Hash32, print_bytes, print_checksummed
 
@@ -148,7 +149,7 @@ class GateBackend:
             "permissionId": print_bytes(key.permission_id),
             "account": print_checksummed(key.account),
             "module": print_checksummed(key.module),
-            "status": session.standing,
+            "status": phase_of(session, self._clock()).value,
             "source": session.source.value,
             "frozen": None if freeze is None else self._describe(freeze),
             "removalPending": self._registry.removal_awaited(key),

@@ -111,11 +111,22 @@ class ERC20SpendingLimitPolicy:
         total = meter.used(token) + cost
         if total > UINT256_MAX:
             return malformed(self.name, OVERFLOW, "more than 2^256 units spent", Code.LIMIT_EXCEEDED)
+        if not limit:
+            return Failed(self._unnamed(token, f"{VERBS[call.data[:4]]} of {cost}"))
         if total > limit:
             spent = Spent(token, VERBS[call.data[:4]])
             what = f"{spent.verb} of {cost} of token {print_checksummed(token)}"
             return Failed(over_limit(self.name, what, cost, limit, usage=meter.usage(token), spent=spent))
         return Passed(charges=charge_one(meter, cost, limit, token))
+
+    def _unnamed(self, token: Address, what: str) -> Reason:
+        """On chain such a token has a limit of nought, which no grant can set."""
+        return Reason(
+            code=Code.LIMIT_EXCEEDED,
+            sentence=f"{self.name} names no limit for {print_checksummed(token)}, so there is no {what} here",
+            remedy="have the owner grant a session whose spending limits name this token",
+            policy=self.name,
+        )
 
     def _cost_of(self, call: Call, account: Address) -> int | Failed | PolicyReverted:
         """Base units the call costs, or the answer when it is no counted call."""

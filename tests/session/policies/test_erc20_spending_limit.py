@@ -9,7 +9,7 @@ from proxy.session.policies.erc20_spending_limit import ERC20SpendingLimitPolicy
 from proxy.session.policies.policy import PASSED, Asks, Fact, Failed
 from proxy.session.revert import BARE
 from proxy.userop.execution import Call
-from proxy.userop.primitives import UINT256_MAX, ZERO_ADDRESS, Address
+from proxy.userop.primitives import UINT256_MAX, ZERO_ADDRESS, Address, print_checksummed
 from proxy.userop.session_data import PolicyData
 from tests.session.builders import (
     ACCOUNT,
@@ -158,6 +158,15 @@ def test_asks_for_the_limit_of_a_token_that_was_never_asked_for() -> None:
     assert not passes(contract.call(transfer(41))[0])
     assert not passes(contract.call(transfer(1, token=OTHER_TOKEN))[0])
     assert contract.call(transfer(1, token=STRANGER))[0] == Asks(Fact.TOKEN_LIMIT, STRANGER)
+
+
+def test_a_token_without_a_limit_is_said_to_have_none_rather_than_one_of_nought() -> None:
+    outcome, _ = deploy(spending((TOKEN, LIMIT))).call(transfer(7, token=OTHER_TOKEN))
+    assert isinstance(outcome, Failed)
+    assert "of 0" not in outcome.reason.sentence
+    assert f"names no limit for {print_checksummed(OTHER_TOKEN)}" in outcome.reason.sentence
+    assert not outcome.reason.retryable
+    assert "name this token" in outcome.reason.remedy
 
 
 def test_says_what_was_asked_what_is_left_and_what_is_in_flight() -> None:
