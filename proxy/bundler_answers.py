@@ -99,6 +99,13 @@ TABLE: Final = (
         _INVALID_FIELDS,
         "pending ops: replacement op must increase maxFeePerGas and MaxPriorityFeePerGas by >= 10%",
     ),
+    # in whatever plain letters a bundler or gateway that is not known here says that it is there: not believed, and not
+    # taken for a refusal. What quotes a revert is none of it
+    _row(
+        Meaning.UNKNOWN,
+        _INVALID_FIELDS,
+        "(?i:(?!.*revert)[a-z ,:-]*\\balready (?:known|pending|submitted|(?:exists )?in (?:the )?(?:mem ?)?pool)[.!]?)",
+    ),
     # --- refused ----------------------------------------------------------------------------------------------
     # ERC-7769, "Error Codes" of eth_sendUserOperation: answered before an operation is put into the mempool; whatever
     # the message, a revert's text, and whatever the HTTP status (gateways wrap a bundler's verdict into 400 and 500)

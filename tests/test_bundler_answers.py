@@ -50,6 +50,13 @@ NOBODY_CAN_TELL = [
     (-32602, "invalid UserOperation struct/fields", 200),  # voltaire: likewise
     (-32602, "invalid UserOperation struct/fields (can't replace useroperation)", 200),
     (-32602, VOLTAIRE, 200),
+    # in nobody's known words, and so not believed either way
+    (-32602, "User operation already known", 200),
+    (-32602, "ALREADY KNOWN", 200),
+    (-32602, "Already known.", 500),
+    (-32602, "UserOperation already in mempool", 200),
+    (-32602, "Invalid params: op is already in the pool", 200),
+    (-32602, "user operation already exists in the mempool", 200),
     (
         -32602,
         "pending ops: replacement op must increase maxFeePerGas and MaxPriorityFeePerGas by >= 10%",
