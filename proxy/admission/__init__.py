@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 
 from proxy.admission import reasons
-from proxy.admission.advice import advice_of
+from proxy.admission.advice import advice_of, remarks_on_grants
 from proxy.admission.conclusion import UNNAMED_REQUEST, Conclusion, Heard
 from proxy.admission.hearing import Hearing, slot_of
 from proxy.admission.hidden import HiddenSessions
@@ -183,7 +183,7 @@ class Admission:
         if (permission := kernel_permission(operation.op.nonce)) is not None:
             note = f"signed under permission {print_bytes(permission)} of a Kernel account, which is not enforced here"
             return Allow((note,), elsewhere=EnforcedElsewhere.KERNEL_PERMISSION)
-        return untold or Allow()
+        return untold or Allow(remarks_on_grants(operation.acts))
 
     def _is_signed_at_declared(self, operation: DecodedOperation) -> bool:
         """The same for modules that the settings declare, of accounts that have a session there."""

@@ -13,6 +13,7 @@ from proxy.judge.verdict import Allow, Reject
 from proxy.session.addresses import SMART_SESSION
 from proxy.session.freezes import Freeze
 from proxy.session.outcome import EnforcedElsewhere
+from proxy.userop import abi
 from proxy.userop.execution import Call
 from proxy.userop.primitives import Address, Hash32
 from proxy.userop.user_op_hash import user_op_hash
@@ -383,3 +384,14 @@ async def test_too_little_gas_for_validation_is_remarked_on_beforehand_and_never
         quiet = await room.allowed(use(grant, ONCE, verification_gas_limit=enough, nonce=lane(2)), Purpose.EXPLAIN)
         assert isinstance(quiet.verdict, Allow)
         assert quiet.verdict.notes == ()
+
+
+@pytest.mark.parametrize(("owners", "said"), [(7, False), (8, True)])
+async def test_an_owners_grant_that_the_module_cannot_store_passes_with_a_remark(owners: int, said: bool) -> None:
+    keys = [Address(bytes((number,)) * 20) for number in range(1, owners + 1)]
+    types = abi.tuple_of(abi.UINT256, abi.list_of(abi.ADDRESS))
+    long = replace(TWICE, session_validator_init_data=abi.encode(types, [1, keys]))
+    verdict = (await Room().allowed(granting(long))).verdict
+    assert isinstance(verdict, Allow)
+    told = any("have 352 bytes, and the session module stores at most 320" in note for note in verdict.notes)
+    assert told is said
