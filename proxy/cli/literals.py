@@ -5,6 +5,7 @@ For people's clipboards only. Nothing of it is ever read off the wire, where one
 
 from __future__ import annotations
 
+import ast
 import re
 from typing import Final
 
@@ -26,6 +27,7 @@ _TOKEN: Final = re.compile(
     )""",
     re.VERBOSE,
 )
+_QUOTED: Final = re.compile(r"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*\"""")
 _NOTHING: Final = frozenset({"undefined", "null", "None", "nil"})
 _TRUTH: Final = {"true": True, "True": True, "false": False, "False": False}
 _ENDS: Final = {"{": "}", "[": "]", "(": ")"}
@@ -160,6 +162,9 @@ class _Reader:
             return None
         if name in _TRUTH:
             return _TRUTH[name]
+        if name == "b" and (literal := _QUOTED.match(self._text, self._at)) is not None:
+            self._at = literal.end()
+            return self._bytes(literal[0])
         if self._peek() == "{":
             return self._value(depth + 1)
         if self._peek() == "(":
@@ -167,6 +172,14 @@ class _Reader:
             inside = self._array(")", depth)
             return inside[0] if len(inside) == 1 else inside
         raise self._fault(f"{name[:40]!r} is no value")
+
+    def _bytes(self, word: str) -> str:
+        """Bytes as Python prints them, as 0x-hex."""
+        try:
+            data = ast.literal_eval(f"b{word}")
+        except (SyntaxError, ValueError):
+            raise self._fault("bytes that Python would not print so") from None
+        return "0x" + bytes(data).hex()
 
     def _array(self, end: str, depth: int) -> list[object]:
         items: list[object] = []

@@ -258,6 +258,10 @@ def viem(op: dict[str, str]) -> str:
         pytest.param(f"```json\n{json.dumps(SPLIT)}\n```", id="JSON in a fence"),
         pytest.param(repr(SPLIT), id="Python's dict"),
         pytest.param(repr({**SPLIT, "eip7702Auth": None}), id="Python's dict with None"),
+        pytest.param(
+            repr({**SPLIT, **{key: bytes.fromhex(SPLIT[key][2:]) for key in ("callData", "signature")}}),
+            id="Python's bytes",
+        ),
         pytest.param(rust(SHORT), id="Rust's debug print"),
         pytest.param(viem(SHORT), id="viem's error message"),
         pytest.param(json.dumps(SPLIT)[:-1] + ",}", id="JSON with a comma too many"),
