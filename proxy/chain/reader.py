@@ -144,6 +144,8 @@ class NodeReader:
                 self._ledger.count(key, slot)
         enabled = reading.state.enabled
         if not enabled and (known is None or known.status is not Status.IN_FORCE):
+            if known is not None and known.status is Status.REMOVED and self._registry.mined_at(key) is not None:
+                self._registry.put(replace(known, block=reading.block))  # as the chain has it, its last change included
             return None
         state = reading.state
         if known is not None and known.state is not None:

@@ -135,6 +135,23 @@ async def test_a_session_not_in_force_stays_as_it_is_while_the_chain_does_not_ha
     assert scene.registry.get(KEY) is before
 
 
+async def test_a_removal_that_the_chain_tells_as_well_needs_no_other_reading(scene: Scene) -> None:
+    put_session(scene.chain, STATE)
+    await scene.reader.session(KEY)
+    session = scene.registry.get(KEY)
+    assert session is not None
+    assert session.block is not None
+    scene.registry.put(replace(session, status=Status.REMOVED, block=None, updated_at=1.0))
+    scene.registry.note_block(KEY, session.block)  # which removed it
+    scene.chain.calls.clear()
+    put_absent(scene.chain, KEY)
+    assert await scene.reader.reread(KEY) is None
+    assert scene.registry.mined_at(KEY) is None
+    after = scene.registry.get(KEY)
+    assert after is not None
+    assert (after.status, after.block, after.updated_at) == (Status.REMOVED, session.block, 1.0)
+
+
 @pytest.mark.parametrize("status", [Status.PENDING, Status.REMOVED, Status.IN_FORCE])
 async def test_a_session_the_chain_has_is_in_force_and_stays_known_for_where_it_came_from(
     scene: Scene, status: Status

@@ -76,6 +76,7 @@ class Lookout:
         reread, declared = (None, ()) if node is None else (node.reread, node.declared)
         self._readings = SettledReadings(settlement, registry, reread, clock, monotonic, declared=declared)
         self._working: dict[str, asyncio.Task[None]] = {}
+        self._due_again: set[str] = set()  # of what is under way
         self._sleeps_until = inf  # by `monotonic`; while it does not sleep nothing is too late for it
         settlement.on_begun = self._begun
         settlement.flights.on_gone = self._gone
@@ -320,8 +321,11 @@ class Lookout:
             yield self._prove_all
 
     def _start(self, work: Callable[[], Awaitable[None]]) -> None:
-        """One of a kind at a time."""
-        if work.__name__ in self._working:
+        """One of a kind at a time. What falls due meanwhile is looked at when that one is done: nothing else might
+        wake whoever looks."""
+        name = work.__name__
+        if name in self._working:
+            self._due_again.add(name)
             return
 
         async def do() -> None:
@@ -330,9 +334,12 @@ class Lookout:
             except Exception:
                 _LOG.exception("a round of the settlement failed; the next one follows")
             finally:
-                del self._working[work.__name__]
+                del self._working[name]
+                if name in self._due_again:
+                    self._due_again.discard(name)
+                    self.settlement.awake.set()
 
-        self._working[work.__name__] = asyncio.create_task(do())
+        self._working[name] = asyncio.create_task(do())
 
     async def round(self) -> None:
         """Everything that is due, once; returns when it is done."""

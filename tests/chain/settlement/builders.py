@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -96,7 +97,11 @@ class Scene:
     woken: int = 0
     named: list[int] = field(default_factory=list)  # blocks, by the bundler
 
+    is_reading: asyncio.Event = field(default_factory=asyncio.Event)
+    goes_on: asyncio.Event = field(default_factory=asyncio.Event)  # cleared, a reading waits for it
+
     def __post_init__(self) -> None:
+        self.goes_on.set()
         self.ledger = MemoryLedger(sessions=self.registry)
         self.settlement = Settlement(
             registry=self.registry,
@@ -140,6 +145,8 @@ class Scene:
 
     async def _read(self, key: SessionKey) -> None:
         self.reread.append(key)
+        self.is_reading.set()
+        await self.goes_on.wait()
         if self.unreadable:
             raise StateUnavailable("no answer")
         known = self.registry.get(key)

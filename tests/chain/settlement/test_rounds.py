@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Mapping
+from dataclasses import replace
 from typing import Any
 
 from proxy.chain.settlement.patience import Patience
 from proxy.userop.primitives import Hash32
 from tests.chain.builders import Bundler
-from tests.chain.settlement.builders import Scene
+from tests.chain.settlement.builders import IN_FORCE, KEY, Chain, Scene
 
 
 async def test_operations_that_begin_while_a_question_is_due_anyway_make_no_task() -> None:
@@ -58,3 +59,26 @@ async def test_an_operation_that_begins_is_asked_about_when_its_time_has_come() 
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     assert bundler.asked[0] == user_op_hash
+
+
+async def test_a_session_touched_while_another_one_is_read_is_read_as_soon_as_that_is_done() -> None:
+    scene = Scene(chain=Chain())
+    other = KEY._replace(permission_id=Hash32(b"\x1e" * 32))
+    for key in (KEY, other):
+        scene.registry.put(replace(IN_FORCE, key=key))
+    scene.goes_on.clear()
+    running = asyncio.create_task(scene.lookout.run())
+    scene.settlement.to_read[KEY] = None
+    scene.settlement.awake.set()
+    await scene.is_reading.wait()
+    scene.settlement.to_read[other] = None
+    scene.settlement.awake.set()
+    for _ in range(20):
+        await asyncio.sleep(0)  # it was noticed, and one of its kind is under way
+    assert not scene.settlement.awake.is_set()
+    scene.is_reading.clear()
+    scene.goes_on.set()
+    await asyncio.wait_for(scene.is_reading.wait(), 10)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert scene.reread == [KEY, other]
