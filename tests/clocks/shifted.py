@@ -44,11 +44,14 @@ CLOCKS = (
 
 def environment(clock: Clock) -> dict[str, str]:
     """For a process and its children: all their clocks are ahead, or behind, by the same."""
+    return {**os.environ, "TZ": clock.zone, **ahead(clock.unix_time - time.time())}
+
+
+def ahead(seconds: float) -> dict[str, str]:
+    """What moves a process's wall clock, and no other."""
     return {
-        **os.environ,
-        "TZ": clock.zone,
         "LD_PRELOAD": LIBRARY,
-        "FAKETIME": f"{clock.unix_time - time.time():+.3f}",
+        "FAKETIME": f"{seconds:+.3f}",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         "NO_FAKE_STAT": "1",
         "PYTHONPATH": str(Path(__file__).parent / "startup"),

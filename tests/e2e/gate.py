@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.request
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,11 +60,12 @@ class Gate:
         bundler: str | None = None,
         more: str = "",
         of_chain: str = "",
+        env: Mapping[str, str] | None = None,
     ) -> Gate:
         """Starts it and waits until it is ready. Without `node` it knows only what it has kept or seen.
 
         `bundler` is something else to put it in front of than the rig's, another gate perhaps. `more` are settings,
-        `of_chain` those of its chain, indented.
+        `of_chain` those of its chain, indented; `env` is beside this process's environment.
         """
         self.config_file.write_text(
             f"listen: 127.0.0.1:{self.port}\n"
@@ -78,7 +80,7 @@ class Gate:
             + f"    poll_seconds: 0.1\n{of_chain}"
         )
         command: list[str | Path] = [sys.executable, "-m", "proxy.cli", "serve", "--config", self.config_file]
-        self.child = Child.start("gate", command, self.folder / "gate.log", cwd=ROOT)
+        self.child = Child.start("gate", command, self.folder / "gate.log", cwd=ROOT, env=env)
         self.child.wait_until(lambda: is_ok(f"{self.admin}/readyz"), "readiness", seconds=30)
         return self
 

@@ -8,7 +8,7 @@ import * as scene from "./scene.mjs"
 
 const { token, keys, chain, publicClient, rig, GAS } = scene
 const SMART_SESSIONS = sdk.getSmartSessionsValidator({ useRegistry: false })
-const FEES = { maxFeePerGas: 3_000_000_000n, maxPriorityFeePerGas: 1_000_000_000n }
+export const FEES = { maxFeePerGas: 3_000_000_000n, maxPriorityFeePerGas: 1_000_000_000n }
 
 export const account = await toNexusSmartAccount({
     client: publicClient, owners: [keys.owner], version: "1.0.0", index: scene.accountIndex,
@@ -16,27 +16,35 @@ export const account = await toNexusSmartAccount({
 })
 export const bundler = createBundlerClient({ account, chain, client: publicClient, transport: scene.bundlerTransport, pollingInterval: 200 })
 
+export const install = {
+    to: account.address,
+    value: 0n,
+    data: encodeFunctionData({ abi: parseAbi(["function installModule(uint256,address,bytes)"]), args: [1n, SMART_SESSIONS.address, "0x"] })
+}
+
+// What the session may do.
+export const sessionOf = ({ salt, limit }) => ({
+    sessionValidator: OWNABLE_VALIDATOR,
+    sessionValidatorInitData: sdk.encodeValidationData({ threshold: 1, owners: [keys.session.address] }),
+    salt: pad(salt),
+    userOpPolicies: [],
+    erc7739Policies: { allowedERC7739Content: [], erc1271Policies: [] },
+    actions: [
+        {
+            actionTarget: TOKEN,
+            actionTargetSelector: toFunctionSelector("transfer(address,uint256)"),
+            actionPolicies: [sdk.getSpendingLimitsPolicy([{ token: TOKEN, limit }])]
+        }
+    ],
+    chainId: BigInt(chain.id),
+    permitERC4337Paymaster: false
+})
+
 // Installs the module and grants the session: steps "install" and "grant".
 export async function open({ salt, limit }) {
     await scene.fund(account.address)
-    const install = encodeFunctionData({ abi: parseAbi(["function installModule(uint256,address,bytes)"]), args: [1n, SMART_SESSIONS.address, "0x"] })
-    await scene.attempt("install", () => bundler.sendUserOperation({ calls: [{ to: account.address, value: 0n, data: install }], ...FEES }), bundler)
-    const session = {
-        sessionValidator: OWNABLE_VALIDATOR,
-        sessionValidatorInitData: sdk.encodeValidationData({ threshold: 1, owners: [keys.session.address] }),
-        salt: pad(salt),
-        userOpPolicies: [],
-        erc7739Policies: { allowedERC7739Content: [], erc1271Policies: [] },
-        actions: [
-            {
-                actionTarget: TOKEN,
-                actionTargetSelector: toFunctionSelector("transfer(address,uint256)"),
-                actionPolicies: [sdk.getSpendingLimitsPolicy([{ token: TOKEN, limit }])]
-            }
-        ],
-        chainId: BigInt(chain.id),
-        permitERC4337Paymaster: false
-    }
+    await scene.attempt("install", () => bundler.sendUserOperation({ calls: [install], ...FEES }), bundler)
+    const session = sessionOf({ salt, limit })
     const permissionId = sdk.getPermissionId({ session })
     const { to, data } = sdk.getEnableSessionsAction({ sessions: [session] })
     await scene.attempt("grant", () => bundler.sendUserOperation({ calls: [{ to, data, value: 0n }], ...FEES }), bundler)
@@ -54,7 +62,7 @@ export async function transfer(permissionId, { lane, amount, to = keys.stranger.
     return { ...op, signature: envelope(await keys.session.sign({ hash })) }
 }
 
-const hexed = (op) => JSON.parse(JSON.stringify(op, (_, value) => (typeof value === "bigint" ? toHex(value) : value)))
+export const hexed = (op) => JSON.parse(JSON.stringify(op, (_, value) => (typeof value === "bigint" ? toHex(value) : value)))
 
 export const send = (op) => ask("eth_sendUserOperation", [hexed(op), entryPoint07Address])
 export async function ask(method, params) {
