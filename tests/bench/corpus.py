@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle, islice
 from pathlib import Path
@@ -32,6 +32,12 @@ _MAKERS: Final = {
 }
 KINDS: Final = (*_MAKERS, "estimate", "receipt", "mix")
 _PERMISSION: Final = slice(1, 33)
+_RECORDED_SESSION: Final = next(distinct_uses(1)).signature[_PERMISSION]
+_GRANTED: Final[Mapping[str, Callable[[UserOperation], bytes]]] = {
+    "enable": lambda op: op.signature[_PERMISSION],
+    "grant": lambda _: _RECORDED_SESSION,
+}
+"""The permission id of the session that is in force once an operation of this kind is mined."""
 
 
 @dataclass
@@ -73,6 +79,7 @@ def write_corpus(
 
 def _write(known: Any, operations: Iterable[UserOperation], kind: str, *, parked: bool = False) -> list[bytes]:
     bodies = []
+    granted = _GRANTED.get(kind)
     for op in operations:
         told = {
             "hash": print_bytes(hash_of(op)),
@@ -81,7 +88,7 @@ def _write(known: Any, operations: Iterable[UserOperation], kind: str, *, parked
             "packed": packed(op).hex(),
             "parked": parked,
             "held": kind != "owner",
-            "grants": print_bytes(op.signature[_PERMISSION]) if kind == "enable" else None,
+            "grants": None if granted is None else print_bytes(granted(op)),
         }
         known.write(json.dumps(told).encode() + b"\n")
         bodies.append(submission(print_user_operation(op)))

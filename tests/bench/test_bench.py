@@ -146,11 +146,12 @@ def test_a_filter_that_does_not_fit_gets_no_logs(tmp_path: Path) -> None:
     assert chain.answer("eth_getLogs", [{**everything, "topics": [None, ["0x" + "11" * 32]]}]) == []
 
 
-def test_a_session_that_was_granted_is_never_said_to_be_missing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["enable", "use"])
+def test_a_session_that_was_granted_is_never_said_to_be_missing(tmp_path: Path, kind: str) -> None:
     """The node of the benchmark has no contracts' storage: it reverts instead of answering as if there were none."""
-    known = read_known(write_corpus(tmp_path, {"enable": 1}).known)
+    known = read_known(write_corpus(tmp_path, {kind: 1}).known)
     chain = FakeChain(1_700_000_000)
-    (granted,) = [each for each in known.values() if each.grants]
+    granted = [each for each in known.values() if each.grants][-1]  # by the owner, or with the session's first use
     assert granted.grants is not None
     question = [{"to": "0x" + "00" * 20, "data": "0x" + _IS_ENABLED + granted.grants[2:] + "0" * 64}, "latest"]
     assert int(str(chain.answer("eth_call", question)), 16) == 0
