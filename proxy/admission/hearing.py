@@ -283,14 +283,15 @@ class Hearing:
         return None if read is None or read == state else read
 
     def _final(self, reason: Reason) -> Reason:
-        """A removal is final only by a reading of the newest block: what is older may have been granted again since."""
+        """A removal is final only by a reading of the newest block: what is older may have been granted again since, as
+        may what was read before a restart, until a block is heard of."""
         if self._module is not None:
             return in_words_of(self._module, reason, self._operation, self._registry)
         newest = self._reads.newest
-        if reason.code is not Code.SESSION_REVOKED or self._reader is None or newest is None:
+        if reason.code is not Code.SESSION_REVOKED or self._reader is None:
             return reason
         known = self._registry.get(self._key)
-        is_new = known is not None and known.block is not None and known.block >= newest
+        is_new = known is not None and known.block is not None and newest is not None and known.block >= newest
         return reason if is_new else reasons.perhaps_granted_again(reason)
 
     async def _find(self, state: SessionState, facts: Sequence[MissingFact]) -> SessionState:

@@ -357,7 +357,7 @@ async def test_a_session_that_is_not_there_is_asked_for_once_a_block() -> None:
 
 
 @pytest.mark.parametrize(
-    ("read_at", "newest", "retryable"), [(7, 8, True), (8, 8, False), (9, 8, False), (7, None, False)]
+    ("read_at", "newest", "retryable"), [(7, 8, True), (8, 8, False), (9, 8, False), (7, None, True)]
 )
 async def test_a_removal_is_final_only_by_a_reading_of_the_newest_block(
     read_at: int | None, newest: int | None, retryable: bool
