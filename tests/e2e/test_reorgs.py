@@ -4,6 +4,7 @@ and one that was down for a quarter of an hour in which the chain went on."""
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -125,31 +126,38 @@ def test_a_gate_that_was_down_for_a_quarter_of_an_hour_counts_what_was_mined_and
     the wall clock of the gate (libfaketime) are ahead by the quarter of an hour; its monotonic clock is not."""
     program("faketime", "faketime")
     gate, url = killed_gate, killed_gate.url
-    spends = ("a-1-30", "a-2-20", "a-3-26", "a-4-25", "a-5-24")
+    spends = ("a-6-5", "a-1-30", "a-2-20", "a-3-26", "a-4-20", "a-5-19")
     prepared = Prepared(chain, run="long-down", account_index=900, spends=spends)
     prepared.mine("install")
     prepared.mine("grant")
     gate.start(chain, bundler=chain.bundler, more=SETTINGS)
+    assert refused(prepared.hand_in(url, "a-6-5")) is None
+    prepared.mine("a-6-5")
+    until(prepared, url, {"a": ("in_force", 5, 0, 1)})
     for name in ("a-1-30", "a-2-20", "a-3-26"):
         assert refused(prepared.hand_in(url, name)) is None
-    until(prepared, url, {"a": ("in_force", 0, 76, 0)})
+    until(prepared, url, {"a": ("in_force", 5, 76, 1)})
     gate.kill()
 
     prepared.mine("a-1-30", blocks=DOWN_SECONDS // 2, seconds=2)
-    assert prepared.on_chain("a") == (True, 30)
+    assert prepared.on_chain("a") == (True, 35)
     chain.shut_for(DARK_SECONDS)
     gate.start(chain, bundler=chain.bundler, more=SETTINGS, env=ahead(DOWN_SECONDS))
     assert chain.knocks > 0
-    assert refused(prepared.hand_in(url, "a-4-25")) is not None  # 24 are left, whoever knows that by now
+    assert "time of day is astray by +" in (gate.folder / "gate.log").read_text()  # the clock was moved
+    assert refused(prepared.hand_in(url, "a-4-20")) is not None  # 19 are left, whoever knows that by now
     assert chain.opened.wait(LONGEST_SECONDS)
 
-    until(prepared, url, {"a": ("in_force", 30, 46, 1)})
-    assert refused(prepared.hand_in(url, "a-4-25")) == Code.LIMIT_EXCEEDED
-    assert refused(prepared.hand_in(url, "a-5-24")) is None
-    assert ends_of(gate, prepared, *spends) == {"a-1-30": "mined"}
-    prepared.mine("a-3-26", "a-2-20", "a-5-24")
-    until(prepared, url, {"a": ("in_force", 100, 0, 4)})
-    assert ends_of(gate, prepared, *spends) == dict.fromkeys(("a-1-30", "a-2-20", "a-3-26", "a-5-24"), "mined")
+    until(prepared, url, {"a": ("in_force", 35, 46, 2)})
+    assert refused(prepared.hand_in(url, "a-4-20")) == Code.LIMIT_EXCEEDED
+    assert refused(prepared.hand_in(url, "a-5-19")) is None
+    assert ends_of(gate, prepared, *spends) == dict.fromkeys(("a-6-5", "a-1-30"), "mined")
+    prepared.mine("a-3-26", "a-2-20", "a-5-19")
+    until(prepared, url, {"a": ("in_force", LIMIT, 0, 5)})
+    mined = ("a-6-5", "a-1-30", "a-2-20", "a-3-26", "a-5-19")
+    assert ends_of(gate, prepared, *spends) == dict.fromkeys(mined, "mined")
+    handed = Counter(chain.kept)
+    assert [handed[prepared.operations[name]["hash"]] for name in (*mined, "a-4-20")] == [1, 1, 1, 1, 1, 0]
 
 
 def ends_of(gate: Gate, prepared: Prepared, *names: str) -> dict[str, str]:
