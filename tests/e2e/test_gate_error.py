@@ -12,7 +12,7 @@ import pytest
 from proxy.errors import Code
 from proxy.userop.user_operation import UserOperation
 from tests.admission.builders import TWICE, known
-from tests.app.builders import GOOD, OUTSIDE
+from tests.app.builders import GOOD, OUTSIDE, audited
 from tests.e2e.rig import HERE, install, node_binary
 from tests.edge.recording_bundler import Answer
 from tests.running_gate import SEND, RunningGate, running_gate, submission
@@ -41,7 +41,7 @@ async def test_a_refusal_is_found_in_whatever_a_library_throws(library: str) -> 
         assert "is not among the session's actions" in said["message"]
         assert said["remedy"]
         assert said["retryable"] is said["mayHaveBeenSent"] is False
-        (row,) = (await gate.look("/audit"))["audit"]
+        (row,) = await audited(gate, 1)
         assert said["decisionId"] == row["decisionId"]
 
 

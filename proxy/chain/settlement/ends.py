@@ -227,6 +227,9 @@ class Ends:
                 now=now,
             )
             self._changed(draft, changed)
+            if not added and name.session is not None and (read := self._registry.get(name.session)) is not None:
+                # the reading that has counted it may never have reached the disk: it goes there with the end
+                draft.sessions[name.session] = read
             draft.uses |= self._local_uses(each)
             is_first = name == first.name
             is_repriced = each.gas_price is not None and each.charges != operation.reservation.charges

@@ -27,6 +27,7 @@ from tests.chain.settlement.builders import (
     KEY,
     ONE_USE,
     SMART_SESSION,
+    STATE,
     USES,
     Chain,
     Scene,
@@ -294,6 +295,19 @@ async def test_a_session_that_was_touched_is_read_again_and_not_judged_by_what_w
     scene.unreadable = True
     await scene.tell(11, replace(touched, block=block(11)))
     assert scene.used() is None
+
+
+async def test_a_reading_that_has_counted_an_operation_is_kept_with_its_end_for_the_disk_may_not_have_it() -> None:
+    scene = with_node()
+    op = await scene.accept(1, ONE_USE)
+    read = replace(IN_FORCE, state=STATE.with_charges([ONE_USE]), block=10)
+    scene.registry.put(read)  # the disk was full just then
+    (held,) = scene.ledger.of_session(KEY)
+    scene.ledger.count(KEY, held.slot)
+    await scene.tell(10, mined(op, 10, nonce=1))
+    assert scene.balance == (1, 0)
+    (outcome,) = [each for each in scene.shelf.kept if each.ended]
+    assert outcome.sessions == (scene.registry.get(KEY),)
 
 
 # blocks that are gone
