@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
+import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -94,6 +96,7 @@ class Browser:
             *(_chromium(), "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"),
             *("--disable-background-networking", f"--user-data-dir={self._folder}", "--remote-debugging-port=0"),
             f"{self.origin}/",
+            start_new_session=True,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
         )
@@ -101,7 +104,7 @@ class Browser:
             async with asyncio.timeout(120):
                 return await self._told
         finally:
-            browser.kill()
+            os.killpg(browser.pid, signal.SIGKILL)  # what is found may be a script that starts it, and it starts more
             await browser.wait()
 
 
