@@ -225,7 +225,7 @@ class Gate:
             decision = self._decide(request.method, judgement, op, entry_point, context)
             enforced = isinstance(decision.verdict, Reject) and self._settings.mode is Mode.ENFORCE
             self._recorder.decided(decision, forwarding=not enforced, seconds=self._stopwatch() - started)
-        except BaseException:
+        except BaseException:  # what was held is given back, and it is raised again
             self._give_back(judgement)
             raise
         if isinstance(decision.verdict, Reject) and enforced:
@@ -276,7 +276,7 @@ class Gate:
             return await self._send(method, params, judgement, decision, place)
         except UpstreamUnavailable:
             raise
-        except Exception as error:
+        except Exception as error:  # after sending: the caller must hear that it may be out
             raise _BrokenAfterSendingError(decision.decision_id) from error
 
     async def _send(

@@ -38,9 +38,9 @@ def open_tracing(config: Config, metrics: Metrics, stack: AsyncExitStack) -> Tra
     if settings.otlp is None:
         return Tracing()
     # half a second of imports that a gate without traces is spared
-    from proxy.edge.tracing.recorder import TracingRecorder  # noqa: PLC0415
-    from proxy.edge.tracing.request_trace import Traced, TraceHeader  # noqa: PLC0415
-    from proxy.edge.tracing.sending import Spans  # noqa: PLC0415
+    from proxy.edge.tracing.recorder import TracingRecorder  # noqa: PLC0415  # half a second of imports, for those who trace
+    from proxy.edge.tracing.request_trace import Traced, TraceHeader  # noqa: PLC0415  # likewise
+    from proxy.edge.tracing.sending import Spans  # noqa: PLC0415  # likewise
 
     headers = {name: value.get_secret_value() for name, value in settings.headers.items()}
     instance = instance_of(config.alerts, config.admin_listen)

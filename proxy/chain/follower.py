@@ -87,7 +87,7 @@ class OperationFollower:
                 what = f"the ledger did not answer in {self._failure.seconds:g} s"
                 raise StateUnavailable(what, fact="ledger") from None
             raise
-        except BaseException:
+        except BaseException:  # whatever happened, nothing stays held that was not answered for
             self._settlement.let_go(held)
             raise
         return held.reservation

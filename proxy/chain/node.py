@@ -194,7 +194,7 @@ class Node:
 
 def _reach(url: str | Sequence[str]) -> Asking:
     # a second of start and some megabytes, which only a chain with a node is to pay for
-    from proxy.chain.web3_asking import Web3Asking  # noqa: PLC0415
+    from proxy.chain.web3_asking import Web3Asking  # noqa: PLC0415  # a second of start that only a chain with a node pays
 
     urls = [url] if isinstance(url, str) else url
     nodes = [Web3Asking(each) for each in urls]

@@ -87,7 +87,7 @@ class QuietReadings:
         except StateUnavailable as error:
             _LOG.info("session %s could not be compared: %s", print_bytes(key.permission_id), error.what)
             self.note(key)
-        except Exception:
+        except Exception:  # one session must not end the comparing of all others
             _LOG.exception("comparing session %s failed", print_bytes(key.permission_id))
         finally:
             self._comparing = None

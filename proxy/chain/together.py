@@ -14,6 +14,6 @@ async def together(*questions: Coroutine[Any, Any, _Answer]) -> list[_Answer]:
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(question) for question in questions]
-    except BaseExceptionGroup as failures:
+    except BaseExceptionGroup as failures:  # unwrapped: the first failure is what callers know
         raise failures.exceptions[0] from None
     return [task.result() for task in tasks]

@@ -99,7 +99,7 @@ def _ask_gate(settings: Config, body: Mapping[str, object]) -> Mapping[str, obje
 
 def _explain_offline(settings: Config, body: Mapping[str, object]) -> Mapping[str, object]:
     # imported late: only this way of asking needs the whole gate
-    from proxy.app import explain_once  # noqa: PLC0415
+    from proxy.app import explain_once  # noqa: PLC0415  # only this way of asking needs the whole gate
 
     decision = explain_once(settings, body)
     return row_of(decision).as_json()

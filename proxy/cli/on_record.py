@@ -18,7 +18,7 @@ def command_line() -> str:
 def put_on_record(config: Config, ledger: Path, deed: Deed) -> str | None:
     """Write it down; why that could not be done, `None` when it was."""
     # imported late: the other commands start without the server
-    from proxy.app.settings import audit_writer  # noqa: PLC0415
+    from proxy.app.settings import audit_writer  # noqa: PLC0415  # only a change without a gate needs it
 
     writer = audit_writer(config, ledger, AuditBy.THREAD)
     try:

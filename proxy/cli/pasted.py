@@ -35,7 +35,7 @@ def looked_up(
 ) -> PastedOperation:
     """The operation of a hash, as its bundler has it; ends the command where it has none."""
     # imported late: only this way of asking needs the whole gate
-    from proxy.app.asking import operation_by_hash  # noqa: PLC0415
+    from proxy.app.asking import operation_by_hash  # noqa: PLC0415  # only this way of asking needs the whole gate
 
     shown = print_bytes(user_op_hash)
     if not config.exists():

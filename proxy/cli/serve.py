@@ -26,7 +26,7 @@ def serve(file: FileArgument = None, config: ConfigOption = DEFAULT_CONFIG) -> N
     except ConfigErrors as errors:
         end_with(errors)
     # imported late: the other commands start without the server
-    from proxy.app import serve as serve_gate  # noqa: PLC0415
+    from proxy.app import serve as serve_gate  # noqa: PLC0415  # the other commands start without the server
 
     try:
         serve_gate(settings, partial(load_with_rules, file or config, os.environ))

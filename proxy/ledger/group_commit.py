@@ -332,7 +332,7 @@ class GroupCommit:
             self._failure = in_words(error), time.monotonic()
             self._owed = [*owed, *(_Job(job.statements, owed=True, patient=True) for job in jobs if job.owed)]
             _end(jobs, error)
-        except Exception as error:
+        except Exception as error:  # whatever it is, those who wait must hear of it
             # whatever it is, those who wait must hear of it
             if len(owed) + len(jobs) == 1:
                 _end([*owed, *jobs], error)

@@ -35,7 +35,7 @@ def transact(connection: sqlite3.Connection, statements: Sequence[Statement], co
             execute(sql, values)
         done = None if count is None else count(connection)
         execute("COMMIT")
-    except BaseException:
+    except BaseException:  # rolled back, and raised again
         if connection.in_transaction:
             execute("ROLLBACK")
         raise
@@ -98,7 +98,7 @@ class PromptCommit:
             return False
         try:
             transact(self._connection, statements, count)
-        except Exception:
+        except Exception:  # the writing thread tries it again, and tells what is wrong
             return False
         self._disk.end()
         return True

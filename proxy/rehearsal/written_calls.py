@@ -126,7 +126,7 @@ def _argument(desk: Desk, kind: str, value: object) -> object:
     return value
 
 
-def _short(  # noqa: PLR0917
+def _short(  # noqa: PLR0917  # a step's parts in the order in which they are written
     name: str, desk: Desk, at: Location, item: object, party: Address, account: Address, chain_id: int
 ) -> Call:
     """`spend`, `approve` and `inflow`: one call of the token, or the coin handed over."""

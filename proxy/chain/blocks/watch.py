@@ -86,7 +86,7 @@ class BlockWatch:
             self._failures = 0
         except StateUnavailable as error:
             self._fail(error.what)
-        except Exception:
+        except Exception:  # whatever it is, the watch goes on, and what is known grows old
             _LOG.exception("reading the blocks of chain %d failed; trying again", self._chain_id)
             self._fail("its blocks cannot be read: see the log of the gate")
         finally:

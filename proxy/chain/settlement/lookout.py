@@ -331,7 +331,7 @@ class Lookout:
         async def do() -> None:
             try:
                 await work()
-            except Exception:
+            except Exception:  # one round must not end the rounds after it
                 _LOG.exception("a round of the settlement failed; the next one follows")
             finally:
                 del self._working[name]

@@ -181,7 +181,7 @@ class Polling:
         except (TimeoutError, SessiongateError, OSError) as error:
             _LOG.info("no word on %s: %s", print_bytes(user_op_hash), type(error).__name__)
             return error
-        except Exception as error:
+        except Exception as error:  # a question that failed is no answer, whatever failed
             _LOG.exception("asking for the receipt of %s failed", print_bytes(user_op_hash))
             return error
         if receipt is None:

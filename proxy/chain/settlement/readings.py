@@ -137,7 +137,7 @@ class SettledReadings:
                 raise StateUnavailable("the node that answered has not got the block of its last change")
         except StateUnavailable as error:
             _LOG.warning("session %s cannot be read again: %s", print_bytes(key.permission_id), error.what)
-        except Exception:
+        except Exception:  # no session may keep the others from being read
             # no session may keep the others from being read
             _LOG.exception("reading session %s again failed", print_bytes(key.permission_id))
         else:

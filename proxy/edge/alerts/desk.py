@@ -101,7 +101,7 @@ class AlertDesk:
                 self._metrics.folded()
             self._fresh[alert.key] = None
             self._wake.set()
-        except Exception:
+        except Exception:  # telling must never cost a verdict
             self._complain_once()
 
     def tell(self, decision: Decision, rule_of: RuleOf) -> None:
@@ -109,7 +109,7 @@ class AlertDesk:
         try:
             for happening in happenings_of(decision, rule_of):
                 self.raise_(happening)
-        except Exception:
+        except Exception:  # telling must never cost a verdict
             self._complain_once()
 
     def _complain_once(self) -> None:
@@ -132,7 +132,7 @@ class AlertDesk:
         if self._memory is not None and self._sinks:
             try:
                 remembered = await asyncio.to_thread(self._memory.load)
-            except Exception as error:
+            except Exception as error:  # a memory that cannot be read is no reason not to start
                 _LOG.error("active alerts of before the restart cannot be read: %s", type(error).__name__)
                 remembered = []
             self._board.restore(each.alert for each in remembered)
@@ -186,7 +186,7 @@ class AlertDesk:
                 resend_at = now + self._resend_seconds
             try:
                 await self._look(resend=resend)
-            except Exception:
+            except Exception:  # one look must not end the telling of all that follows
                 _LOG.exception("telling alerts failed; it goes on with the next")
             self._gather()
             if not 0 < self._keep_at - now < _KEEP_SECONDS:
@@ -246,7 +246,7 @@ class AlertDesk:
         if self._memory is not None and (changed or gone):
             try:
                 await asyncio.to_thread(self._memory.save, changed, gone)
-            except Exception as error:
+            except Exception as error:  # what is not on disk is told all the same
                 _LOG.error("active alerts are not on disk: %s", type(error).__name__)
                 self._changed |= keys
                 return

@@ -215,7 +215,7 @@ class Sink:
     async def _hand_over(self, dues: Sequence[Due]) -> SinkReply:
         try:
             return await self._deliver(dues)
-        except Exception:
+        except Exception:  # a message that cannot be made must not keep the others back
             # a message that cannot be printed is a fault of ours, and the other messages have to go out
             _LOG.exception("a message to %s could not be made", self.name)
             return SinkReply.NEVER

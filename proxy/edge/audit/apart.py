@@ -142,7 +142,7 @@ class ScribeApart:
                     told = pack(plain)
                 except ValueError:
                     told = pack(_exactly(plain))
-            except Exception:
+            except Exception:  # one record that cannot be handed over must not stop the trail
                 # one record that cannot be handed over must not stop the trail
                 self._lost_before += 1
                 _LOG.exception("audit record lost")

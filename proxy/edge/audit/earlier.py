@@ -55,7 +55,7 @@ class EarlierTrail:
             order = "DESC" if newest_first else "ASC"
             there = {row[1] for row in connection.execute("PRAGMA table_info(audit)")}
             missing = "".join(f", NULL AS {name}" for name in EARLIER_FIELDS if name not in there)
-            query = f"SELECT * FROM (SELECT *{missing} FROM audit) WHERE {condition} ORDER BY id {order} LIMIT ?"  # noqa: S608
+            query = f"SELECT * FROM (SELECT *{missing} FROM audit) WHERE {condition} ORDER BY id {order} LIMIT ?"  # noqa: S608  # only our own conditions; every value is bound
             parameters = [*parameters, -1 if limit is None else limit]
             for row in connection.execute(query, parameters):
                 yield dict(row)

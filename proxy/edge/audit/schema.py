@@ -74,7 +74,7 @@ def open_trail(path: Path | str) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_size_limit = 4194304")
         with transaction(connection):
             _make(connection)
-    except BaseException:
+    except BaseException:  # closed, and raised again
         connection.close()
         raise
     return connection
@@ -118,7 +118,7 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     try:
         yield
         connection.execute("COMMIT")
-    except BaseException:
+    except BaseException:  # rolled back, and raised again
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise

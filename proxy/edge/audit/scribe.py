@@ -155,7 +155,7 @@ class Scribe:
         for seq, plain in told:
             try:
                 columns = print_plain(plain())
-            except Exception:
+            except Exception:  # one record that cannot be printed must not stop the trail
                 # one record that cannot be printed must not stop the trail
                 self.dropped += 1
                 _log.exception("audit record lost")

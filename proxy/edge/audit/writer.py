@@ -275,7 +275,7 @@ class AuditWriter:
                     prune_at = time.monotonic() + (0.0 if more else _PRUNE_EVERY_SECONDS)
             self._write(self.door.take())
             self._hand.close(self.door.lost)
-        except Exception:
+        except Exception:  # a promise of ours is broken: from here on all is lost, and counted
             # a promise of ours is broken: from here on all is lost, counted, and told by `writable`
             self._broken = True
             _log.exception("the audit trail is not written any more")

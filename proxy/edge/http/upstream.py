@@ -273,7 +273,7 @@ class HttpUpstream:
             elif on_trial:
                 self._sign(endpoint, kind, Sign.FAILED)
             raise
-        except BaseException:
+        except BaseException:  # a trial that did not end is given up, and it is raised again
             if on_trial:
                 breaker.given_up()
             raise

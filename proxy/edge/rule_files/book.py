@@ -159,7 +159,7 @@ class RuleBook:
             try:
                 if await asyncio.to_thread(self._watch.is_due):
                     await self.reload(ReloadReason.FILE)
-            except Exception:
+            except Exception:  # the next change must be seen all the same
                 # the next change must be seen all the same
                 _LOG.exception("reading the rules again failed; the set before stays in force")
 

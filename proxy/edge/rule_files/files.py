@@ -60,8 +60,8 @@ def _matching(base: Path, pattern: str) -> list[Path]:
     if literal.is_file():  # also one whose name holds what would be a wildcard
         return [literal]
     # an absolute pattern stays what it is; Path.glob would not take it
-    whole = os.path.join(glob.escape(str(base)), pattern)  # noqa: PTH118
-    named = sorted(glob.glob(whole, recursive=True))  # noqa: PTH207
+    whole = os.path.join(glob.escape(str(base)), pattern)  # noqa: PTH118  # Path.glob takes no absolute pattern
+    named = sorted(glob.glob(whole, recursive=True))  # noqa: PTH207  # likewise
     return [path for path in map(Path, named) if path.is_file()]
 
 

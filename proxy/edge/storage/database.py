@@ -95,7 +95,7 @@ def open_database(
         connection.execute(f"PRAGMA synchronous = {synchronous.name}")
         before(connection)
         _migrate(connection)
-    except BaseException:
+    except BaseException:  # closed, and raised again
         connection.close()
         raise
     return connection
@@ -126,7 +126,7 @@ def _migrate(connection: sqlite3.Connection) -> None:
         for statement in MIGRATIONS[done:]:
             connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
-    except BaseException:
+    except BaseException:  # rolled back, and raised again
         connection.execute("ROLLBACK")
         raise
     connection.execute("COMMIT")

@@ -78,7 +78,7 @@ def hold(path: Path) -> HeldFile:
             raise StateUnavailable("another gate holds it", fact="ledger") from None
         except FileNotFoundError:
             pass
-        except BaseException:
+        except BaseException:  # closed, and raised again
             os.close(descriptor)
             raise
         os.close(descriptor)

@@ -160,7 +160,7 @@ class Pool:
                 ssl=self._tls_context() if place.tls else None,
                 server_hostname=place.host if place.tls else None,
             )
-        except BaseException:
+        except BaseException:  # who waits for the place is woken, and it is raised again
             self._wake()
             raise
         finally:
