@@ -21,7 +21,8 @@ from proxy.judge.facts import ALLOWED, Facts
 from proxy.judge.reading import Arrival, Background, facts_of
 from proxy.judge.rule import Fail, Per, Rate, Rule, Streak
 from proxy.judge.verdict import Allow, Mode, Reject, Verdict
-from proxy.ledger.reservation import UNKNOWN_NONCE, Basis, Bringer, Held, NonceSlot, Reservation, RuleRefusal
+from proxy.ledger.hindrance import RuleRefusal
+from proxy.ledger.reservation import UNKNOWN_NONCE, Basis, Bringer, Held, NonceSlot, Reservation
 from proxy.session.changes import changes_of
 from proxy.session.counters import Charge, Counter, SessionKey
 from proxy.session.grounds import Grounds

@@ -40,8 +40,9 @@ from proxy.edge.telemetry.recorder import EdgeRecorder
 from proxy.gate import Gate, GateSettings
 from proxy.happening import Alerts
 from proxy.ledger.counting_time import CountingTime
+from proxy.ledger.hindrance import Caps
 from proxy.ledger.memory import MemoryLedger
-from proxy.ledger.reservation import Caps, NonceSlot
+from proxy.ledger.reservation import NonceSlot
 from proxy.ledger.rule_counts import RuleCounts
 from proxy.ports import OperationPlace
 from proxy.session.registry import Registry

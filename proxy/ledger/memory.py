@@ -8,22 +8,8 @@ from typing import Protocol
 
 from proxy.judge.counts import CountKey, Counts, Lesson
 from proxy.judge.rule import Window
-from proxy.ledger.reservation import (
-    Basis,
-    Bringer,
-    Caps,
-    Concluded,
-    Grip,
-    Held,
-    Hindered,
-    Hindrance,
-    NonceSlot,
-    Refusal,
-    Reservation,
-    RuleRefusal,
-    RuleRows,
-    Standing,
-)
+from proxy.ledger.hindrance import Caps, Hindered, Hindrance, Refusal, RuleRefusal
+from proxy.ledger.reservation import Basis, Bringer, Concluded, Grip, Held, NonceSlot, Reservation, RuleRows, Standing
 from proxy.ledger.rule_counts import RuleCounts, SlotCounts
 from proxy.ledger.rule_use import EVERYBODY, NOTHING, RuleUseView
 from proxy.ledger.slots import Hold, Slot, Slots

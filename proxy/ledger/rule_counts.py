@@ -28,7 +28,8 @@ from proxy.judge.counts import (
 from proxy.judge.history import ROW_SECONDS, learn
 from proxy.judge.rule import Window
 from proxy.judge.windows import Bucket, Windows, bucket_of
-from proxy.ledger.reservation import Bringer, Concluded, HistoryRow, Reservation, RuleRefusal, RuleRows
+from proxy.ledger.hindrance import RuleRefusal
+from proxy.ledger.reservation import Bringer, Concluded, HistoryRow, Reservation, RuleRows
 from proxy.ledger.rule_use import EVERYBODY, RulesInFlight, RuleUseView
 
 _MOST_HISTORIES: Final = 200_000

@@ -9,7 +9,8 @@ from proxy.errors import Code
 from proxy.judge.facts import Facts
 from proxy.judge.reading import Arrival
 from proxy.judge.verdict import Allow, Mode, Reject
-from proxy.ledger.reservation import Bringer, Caps
+from proxy.ledger.hindrance import Caps
+from proxy.ledger.reservation import Bringer
 from proxy.ledger.rule_use import RuleUseView
 from proxy.session.freezes import Freeze
 from proxy.userop.movement import MovementKind

@@ -17,9 +17,9 @@ from proxy.chain.settlement.taker import Taker
 from proxy.edge.admin.backend import GateBackend
 from proxy.edge.admin.query import SessionFilter
 from proxy.edge.storage.housekeeping import count_sessions
+from proxy.ledger.hindrance import Caps
 from proxy.ledger.memory import MemoryLedger
 from proxy.ledger.operations import Cause, EndedName, Evidence, InFlight, Stage
-from proxy.ledger.reservation import Caps
 from proxy.session.counters import Charge, Counter, HoldName, SessionKey
 from proxy.session.freezes import Freeze
 from proxy.session.known import Source, Status

@@ -12,22 +12,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from proxy.errors import Code
 from proxy.judge.counts import CountKey, WindowCharge
 from proxy.judge.rule import Sliding
+from proxy.ledger.hindrance import Caps, Hindered, Hindrance, Refusal, RuleRefusal
 from proxy.ledger.memory import MemoryLedger
-from proxy.ledger.reservation import (
-    UNKNOWN_NONCE,
-    Basis,
-    Caps,
-    Grip,
-    Held,
-    Hindered,
-    Hindrance,
-    Ledger,
-    Refusal,
-    Reservation,
-    RuleRefusal,
-    Standing,
-    most_of,
-)
+from proxy.ledger.reservation import UNKNOWN_NONCE, Basis, Grip, Held, Ledger, Reservation, Standing, most_of
 from proxy.session.counters import Charge, HoldName, SessionKey
 from proxy.session.declared import DECLARED_POLICY
 from proxy.userop.primitives import Hash32

@@ -28,18 +28,10 @@ from proxy.judge.counts import (
 from proxy.judge.history import history_to_text
 from proxy.judge.rule import Calendar, OnCalendar, Sliding, Window
 from proxy.ledger import rule_tables
+from proxy.ledger.hindrance import Hindered, Refusal, RuleRefusal
 from proxy.ledger.memory import MemoryLedger
 from proxy.ledger.records import record_from_json, record_to_json
-from proxy.ledger.reservation import (
-    NOTHING_USED,
-    Held,
-    Hindered,
-    NonceSlot,
-    Refusal,
-    Reservation,
-    RuleRefusal,
-    RuleRows,
-)
+from proxy.ledger.reservation import NOTHING_USED, Held, NonceSlot, Reservation, RuleRows
 from proxy.ledger.rule_counts import RuleCounts
 from tests.ledger.builders import hold_name, reservation
 

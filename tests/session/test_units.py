@@ -13,7 +13,7 @@ from proxy.errors import Reason, Undecodable
 from proxy.judge.evaluate import Judge
 from proxy.judge.rule import Ruleset
 from proxy.judge.tokens import Token, TokenPlace, Tokens
-from proxy.ledger.reservation import Refusal
+from proxy.ledger.hindrance import Refusal
 from proxy.session.counters import Counter
 from proxy.session.remaining import remaining
 from proxy.session.state import SessionState

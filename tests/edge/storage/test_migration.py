@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from proxy.edge.storage.store import Store
+from proxy.ledger.hindrance import Hindered
 from proxy.ledger.operations import Cause, Stage
-from proxy.ledger.reservation import NOTHING_USED, Hindered
+from proxy.ledger.reservation import NOTHING_USED
 from proxy.session.counters import HoldName
 from tests.chain.settlement.builders import KEY, USES, Scene, name
 
