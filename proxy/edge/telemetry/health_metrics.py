@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from enum import StrEnum
+from functools import partial
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
@@ -34,59 +35,36 @@ class HealthMetrics:
 
     def __init__(self, registry: CollectorRegistry, sinks: Collection[str] = ()) -> None:
         self._sinks = frozenset(sinks)
-        self._loop_lag = Gauge(
+        gauge, counter = partial(Gauge, registry=registry), partial(Counter, registry=registry)
+        self._loop_lag = gauge(
             "sessiongate_loop_lag_seconds",
             "The longest that the event loop kept anybody waiting since the scrape before.",
-            registry=registry,
         )
-        self._queue = Gauge(
-            "sessiongate_queue_depth", "What waits to be written or sent.", ["queue"], registry=registry
-        )
-        self._disk = Gauge(
-            "sessiongate_disk_free_bytes", "Room left on the disk of the file.", ["what"], registry=registry
-        )
-        self._disk_share = Gauge(
-            "sessiongate_disk_free_ratio", "The same as a share of the disk.", ["what"], registry=registry
-        )
-        self._in_place = Gauge(
-            "sessiongate_ledger_in_place", "1 while the open database is the file at its path.", registry=registry
-        )
+        self._queue = gauge("sessiongate_queue_depth", "What waits to be written or sent.", ["queue"])
+        self._disk = gauge("sessiongate_disk_free_bytes", "Room left on the disk of the file.", ["what"])
+        self._disk_share = gauge("sessiongate_disk_free_ratio", "The same as a share of the disk.", ["what"])
+        self._in_place = gauge("sessiongate_ledger_in_place", "1 while the open database is the file at its path.")
         self._in_place.set(1)
-        self._telling = Gauge(
+        self._telling = gauge(
             "sessiongate_alerts_configured",
             "1 when this gate tells single happenings itself (`alerts:` in its settings); the rules then leave them.",
-            registry=registry,
         )
         self._telling.set(bool(self._sinks))
-        self._happenings = Counter(
-            "sessiongate_happenings_total", "Single happenings worth telling.", ["kind"], registry=registry
-        )
-        self._active = Gauge("sessiongate_alerts_active", "Alerts told and not resolved.", registry=registry)
-        self._folded = Counter(
+        self._happenings = counter("sessiongate_happenings_total", "Single happenings worth telling.", ["kind"])
+        self._active = gauge("sessiongate_alerts_active", "Alerts told and not resolved.")
+        self._folded = counter(
             "sessiongate_alerts_folded_total",
             "Happenings told without naming their session, because too many alerts were active.",
-            registry=registry,
         )
-        self._sent = Counter(
-            "sessiongate_alerts_sent_total",
-            "Messages to sinks, by what came of it.",
-            ["sink", "result"],
-            registry=registry,
+        self._sent = counter(
+            "sessiongate_alerts_sent_total", "Messages to sinks, by what came of it.", ["sink", "result"]
         )
-        self._dropped = Counter(
-            "sessiongate_alerts_dropped_total", "Alerts a sink was not told of.", ["sink"], registry=registry
+        self._dropped = counter("sessiongate_alerts_dropped_total", "Alerts a sink was not told of.", ["sink"])
+        self._untold = gauge(
+            "sessiongate_alerts_waiting_seconds", "How long the oldest message to a sink waits.", ["sink"]
         )
-        self._untold = Gauge(
-            "sessiongate_alerts_waiting_seconds",
-            "How long the oldest message to a sink waits.",
-            ["sink"],
-            registry=registry,
-        )
-        self._spans = Counter(
-            "sessiongate_trace_spans_total",
-            "Spans of traces, by whether the collector took them.",
-            ["result"],
-            registry=registry,
+        self._spans = counter(
+            "sessiongate_trace_spans_total", "Spans of traces, by whether the collector took them.", ["result"]
         )
         for result in SPAN_RESULTS:
             self._spans.labels(result)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import partial
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -30,17 +31,14 @@ class OperationMetrics:
 
     def __init__(self, registry: CollectorRegistry, chains: Collection[str]) -> None:
         self._chains = frozenset(chains)
-        self._in_flight = Gauge(
-            "sessiongate_operations_in_flight",
-            "Operations that were sent and whose end is not known.",
-            ["chain"],
-            registry=registry,
+        gauge = partial(Gauge, labelnames=["chain"], registry=registry)
+        counter = partial(Counter, labelnames=["chain"], registry=registry)
+        self._in_flight = gauge(
+            "sessiongate_operations_in_flight", "Operations that were sent and whose end is not known."
         )
-        self._oldest = Gauge(
+        self._oldest = gauge(
             "sessiongate_oldest_in_flight_seconds",
             "Age of the operation that has been in flight for longest; 0 when there is none.",
-            ["chain"],
-            registry=registry,
         )
         self._ended = Counter(
             "sessiongate_operations_ended_total",
@@ -48,12 +46,7 @@ class OperationMetrics:
             ["chain", "cause"],
             registry=registry,
         )
-        self._reverted = Counter(
-            "sessiongate_operations_reverted_total",
-            "Operations mined whose calls failed.",
-            ["chain"],
-            registry=registry,
-        )
+        self._reverted = counter("sessiongate_operations_reverted_total", "Operations mined whose calls failed.")
         self._inclusion = Histogram(
             "sessiongate_inclusion_seconds",
             "From the bundler's acceptance to the block.",
@@ -67,11 +60,9 @@ class OperationMetrics:
             ["chain", "what"],
             registry=registry,
         )
-        self._gaps = Counter(
+        self._gaps = counter(
             "sessiongate_nonce_gaps_total",
             "Operations sent that wait behind a gap in the nonces of their key, and may be mined much later.",
-            ["chain"],
-            registry=registry,
         )
         self._elsewhere = Counter(
             "sessiongate_enforced_elsewhere_total",
@@ -79,24 +70,24 @@ class OperationMetrics:
             ["chain", "product"],
             registry=registry,
         )
-        self._state_age = Gauge(
+        self._state_age = gauge(
             "sessiongate_state_age_seconds",
             "Since what is known of the chain was last confirmed, on the monotonic clock.",
-            ["chain"],
-            registry=registry,
         )
-        self._settlement_lag = Gauge(
-            "sessiongate_settlement_lag_blocks",
-            "Blocks between the head and the one settled last.",
-            ["chain"],
-            registry=registry,
+        self._settlement_lag = gauge(
+            "sessiongate_settlement_lag_blocks", "Blocks between the head and the one settled last."
         )
-        self._receipts_lag = Gauge(
+        self._receipts_lag = gauge(
             "sessiongate_receipts_lag_seconds",
             "For how long a question for a receipt has been due that there is no budget for; 0 while blocks tell.",
-            ["chain"],
-            registry=registry,
         )
+        self._begin_at_zero(chains)
+        # looked up once for each operation
+        self._ends = {(chain, cause): self._ended.labels(chain, cause) for chain in chains for cause in CAUSES}
+        self._inclusions = {chain: self._inclusion.labels(chain) for chain in chains}
+
+    def _begin_at_zero(self, chains: Collection[str]) -> None:
+        """A series that is there from the start can be alerted on."""
         for chain in chains:
             gauges = (self._in_flight, self._oldest, self._state_age, self._settlement_lag, self._receipts_lag)
             for gauge in gauges:
@@ -106,9 +97,6 @@ class OperationMetrics:
                     counter.labels(chain, value)
             self._reverted.labels(chain)
             self._gaps.labels(chain)
-        # looked up once for each operation
-        self._ends = {(chain, cause): self._ended.labels(chain, cause) for chain in chains for cause in CAUSES}
-        self._inclusions = {chain: self._inclusion.labels(chain) for chain in chains}
 
     def in_flight(self, chain: str, count: int, oldest_seconds: float) -> None:
         """Set how many operations are in flight, and the age of the oldest (0 for none)."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from enum import StrEnum
+from functools import partial
 from typing import Final, NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
@@ -60,54 +61,41 @@ class RuleMetrics:
     """The counters and gauges of rules, in the registry of one gate."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._hits = Counter(
+        gauge, counter = partial(Gauge, registry=registry), partial(Counter, registry=registry)
+        self._hits = counter(
             "sessiongate_rule_hits_total",
             "Operations a rule fired on; in `enforce` they were rejected, otherwise they would have been.",
             ["rule", "mode", "severity"],
-            registry=registry,
         )
-        self._opened = Counter(
+        self._opened = counter(
             "sessiongate_rule_opened_total",
             "Operations a rule could not judge for want of a fact and, with `fail: open`, let pass.",
             ["rule"],
-            registry=registry,
         )
-        self._loaded = Gauge(
-            "sessiongate_rules_loaded", "Rules in force, those in mode off left out.", registry=registry
-        )
-        self._info = Gauge(
-            "sessiongate_rules_info", "Always 1; the label names the set in force.", ["digest"], registry=registry
-        )
-        self._reloads = Counter(
-            "sessiongate_rules_reload_total",
-            "Times the rule files were read again.",
-            ["reason", "result"],
-            registry=registry,
+        self._loaded = gauge("sessiongate_rules_loaded", "Rules in force, those in mode off left out.")
+        self._info = gauge("sessiongate_rules_info", "Always 1; the label names the set in force.", ["digest"])
+        self._reloads = counter(
+            "sessiongate_rules_reload_total", "Times the rule files were read again.", ["reason", "result"]
         )
         for reason in ReloadReason:
             for result in Result:
                 self._reloads.labels(reason, result)
-        self._successful = Gauge(
-            "sessiongate_rules_last_reload_successful",
-            "1 when the rule files as they were read last are in force.",
-            registry=registry,
+        self._successful = gauge(
+            "sessiongate_rules_last_reload_successful", "1 when the rule files as they were read last are in force."
         )
-        self._succeeded_at = Gauge(
+        self._succeeded_at = gauge(
             "sessiongate_rules_last_reload_success_timestamp_seconds",
             "When rule files were last read without fault, in unix seconds.",
-            registry=registry,
         )
-        self._rule_info = Gauge(
+        self._rule_info = gauge(
             "sessiongate_rule_info",
             "Always 1; the labels say who owns a rule in force and where its runbook is.",
             ["rule", "mode", "severity", "owner", "runbook"],
-            registry=registry,
         )
-        self._budget = Gauge(
+        self._budget = gauge(
             "sessiongate_rule_budget_used_ratio",
             "Of the fullest window that an operation met lately, the share of the rule's limit that was used.",
             ["rule", "severity"],
-            registry=registry,
         )
         self._severities: dict[str, Severity] = {}
         self._infos: dict[RuleInfo, None] = {}
