@@ -152,9 +152,7 @@ async def start(config: Config, stack: AsyncExitStack, reread: Callable[[], Conf
     chains = {name: await start_chain(name, chain, shared) for name, chain in config.chains.items()}
     _keep_house(shared, store, metrics, stack)
     run_in_background(save_counts(counts, shared.counting, store), stack)
-    lag = LoopLag()
-    metrics.before_each_scrape(lambda: metrics.health.loop_lag(lag.take()))
-    run_in_background(watch_loop(lag, alerts), stack)
+    _watch_the_loop(metrics, alerts, stack)
 
     def answer(request: Request, context: RequestContext) -> Awaitable[Answer | None]:
         return chains[context.chain].gate.answer(request, context)
@@ -202,6 +200,12 @@ async def start(config: Config, stack: AsyncExitStack, reread: Callable[[], Conf
         stop_welcoming=backend.stop_welcoming,
         settings=reload,
     )
+
+
+def _watch_the_loop(metrics: Metrics, alerts: AlertDesk, stack: AsyncExitStack) -> None:
+    lag = LoopLag()
+    metrics.before_each_scrape(lambda: metrics.health.loop_lag(lag.take()))
+    run_in_background(watch_loop(lag, alerts), stack)
 
 
 class _Kept(NamedTuple):

@@ -144,12 +144,7 @@ def settling_of(
     tell_head: Callable[[object], None],
 ) -> Settling:
     """Each asks the other: a reading has to know what is in flight, an end may call for a reading."""
-    patience = Patience(
-        first=min(_FIRST_SECONDS, chain.poll_seconds),
-        longest=max(15.0, chain.poll_seconds),
-        unmined_after=chain.unmined_after,
-        unmined_grip=Grip.NONE if chain.unmined_rules is UnminedRules.RELEASE else Grip.LOCAL,
-    )
+    patience = _patience_of(chain)
     settlement = Settlement(
         registry=registry, ledger=ledger, keeper=memory, clock=counting.now, patience=patience, tell=telling.ended
     )
@@ -188,21 +183,32 @@ def settling_of(
         monotonic=time.monotonic,
         patience=patience,
         inclusion=partial(_ask_inclusion, upstream),
-        node=None
-        if nodeside is None or age is None
-        else NodeWord(
-            witness=NodeWitness(nodeside.background),
-            reread=nodeside.reader.reread,
-            several=chain.node is not None and len(chain.node.urls) > 1,
-            taker=taker,
-            catch_up=nodeside.watch.catch_up,
-            wake=nodeside.watch.wake,
-            named=age.named,
-            declared=frozenset(chain.modules.declared),
-        ),
+        node=None if nodeside is None or age is None else _word_of(nodeside, chain, taker, age),
     )
     _take_up(chain.chain_id, remains, settlement, taker, lookout)
     return Settling(settlement=settlement, lookout=lookout, nodeside=nodeside)
+
+
+def _patience_of(chain: Chain) -> Patience:
+    return Patience(
+        first=min(_FIRST_SECONDS, chain.poll_seconds),
+        longest=max(15.0, chain.poll_seconds),
+        unmined_after=chain.unmined_after,
+        unmined_grip=Grip.NONE if chain.unmined_rules is UnminedRules.RELEASE else Grip.LOCAL,
+    )
+
+
+def _word_of(nodeside: NodeSide, chain: Chain, taker: Taker, age: ChainAge) -> NodeWord:
+    return NodeWord(
+        witness=NodeWitness(nodeside.background),
+        reread=nodeside.reader.reread,
+        several=chain.node is not None and len(chain.node.urls) > 1,
+        taker=taker,
+        catch_up=nodeside.watch.catch_up,
+        wake=nodeside.watch.wake,
+        named=age.named,
+        declared=frozenset(chain.modules.declared),
+    )
 
 
 def _nodeside(
@@ -244,24 +250,8 @@ def _nodeside(
     asked = node if chain.nonce_gap is NonceGap.REJECT else background
     order = NonceOrder(NodeWitness(asked).next_nonce, ledger.occupied, lambda: age.number, seconds=seconds)
     settlement.ends.counted_at = partial(_counted_at, age, counting)
-    follower = BlockFollower(
-        chain_id=chain.chain_id,
-        modules=chain.modules.only(is_readable),
-        entry_points=chain.entry_points,
-        source=background,
-        taker=taker,
-        knows=_Acquaintances(chain.chain_id, registry, settlement, telling=telling, quiet=quiet, order=order),
-        heard=partial(_heard, age, counting),
-    )
-    watch = BlockWatch(
-        follower,
-        background,
-        taker,
-        age,
-        chain_id=chain.chain_id,
-        poll_seconds=chain.poll_seconds,
-        clock=time.time,
-    )
+    knows = _Acquaintances(chain.chain_id, registry, settlement, telling=telling, quiet=quiet, order=order)
+    watch = _watch_of(chain, background, taker, age, knows=knows, counting=counting)
 
     def heard(head: object) -> None:
         watch.wake()
@@ -269,6 +259,29 @@ def _nodeside(
 
     background.tell_heads(heard)
     return NodeSide(node=node, background=background, reader=reader, quiet=quiet, watch=watch, order=order)
+
+
+def _watch_of(
+    chain: Chain, source: Node, taker: Taker, age: ChainAge, *, knows: _Acquaintances, counting: CountingTime
+) -> BlockWatch:
+    follower = BlockFollower(
+        chain_id=chain.chain_id,
+        modules=chain.modules.only(is_readable),
+        entry_points=chain.entry_points,
+        source=source,
+        taker=taker,
+        knows=knows,
+        heard=partial(_heard, age, counting),
+    )
+    return BlockWatch(
+        follower,
+        source,
+        taker,
+        age,
+        chain_id=chain.chain_id,
+        poll_seconds=chain.poll_seconds,
+        clock=time.time,
+    )
 
 
 def _heard(age: ChainAge, counting: CountingTime, head: Header) -> None:
