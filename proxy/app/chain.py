@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 from proxy.admission import Admission, RecentReads, Sources, Terms
 from proxy.admission.enquiry import Enquiry
@@ -103,21 +103,12 @@ class BuiltChain:
 async def build_chain(name: str, chain: Chain, shared: Shared) -> BuiltChain:
     """The parts of one chain, nothing of it going on yet."""
     config, stack = shared.config, shared.stack
-
-    def on_health(endpoint: str, health: Health) -> None:
-        shared.metrics.upstream_up(endpoint, up=health is Health.HEALTHY)
-
     ledger = MemoryLedger(shared.counts, sessions=shared.registry, caps=_caps(config))
-
-    def in_flight(place: OperationPlace) -> bool:
-        return ledger.occupied(NonceSlot(chain.chain_id, *place))
 
     def moved(place: OperationPlace, bundler: str) -> None:
         settling.settlement.moved(NonceSlot(chain.chain_id, *place), bundler)
 
-    upstream = await stack.enter_async_context(
-        _upstream(name, chain, shared, on_health=on_health, on_move=moved, in_flight=in_flight)
-    )
+    upstream = await stack.enter_async_context(_upstream(name, chain, shared, ledger, on_move=moved))
     telling = Telling(name, recorder=shared.recorder, metrics=shared.metrics, alerts=shared.alerts, clock=time.time)
     age = None if chain.node is None else _age_of(chain, shared)
     feed = HeadFeed()
@@ -136,72 +127,19 @@ async def build_chain(name: str, chain: Chain, shared: Shared) -> BuiltChain:
         tell_head=feed.tell,
     )
     stack.push_async_callback(settling.close)
-    for operation in (each.operation for each in shared.remains.flights):
-        slot = operation.reservation.slot
-        if slot.chain_id == chain.chain_id:
-            upstream.placed(OperationPlace(slot.entry_point, slot.sender, slot.nonce), operation.bundler)
-    settlement, lookout, nodeside = settling.settlement, settling.lookout, settling.nodeside
-    node, reader = (None, None) if nodeside is None else (nodeside.node, nodeside.reader)
-
-    def show_operations() -> None:
-        shared.metrics.operations.in_flight(name, len(settlement), settlement.oldest_seconds())
-        shared.metrics.operations.receipts_lag(name, lookout.receipts_lag_seconds)
-
-    shared.metrics.before_each_scrape(show_operations)
-    terms = replace(_terms(chain), keep_grounds=config.audit.keep is AuditKeep.CALLDATA)
-    reads = RecentReads(terms.fresh_seconds, time.monotonic, lambda: None if age is None else age.number)
-    refresh = None
-    if reader is not None:
-        refresh = sparing(refreshing(reader.reread, shared.registry, lookout.settle_now), reads)
+    _place_what_is_out(chain, shared, upstream)
+    shared.metrics.before_each_scrape(partial(_show_operations, name, shared.metrics, settling))
     absent = AbsentBudget(config.limits.absent_sessions, time.monotonic)
-    disagreements = Disagreements(count=partial(shared.metrics.disagreed, name), refresh=refresh)
-    stack.push_async_callback(disagreements.close)
-    sources = Sources(
-        terms=terms,
-        registry=shared.registry,
-        ledger=ledger,
-        settlement=lookout.settle_now,
-        reader=reader,
-        clock=time.time,
-        reads=reads,
-        reconciled=lookout.reconciled,
-        rules=lambda: shared.rules.judge,
-        stale=lambda: None if age is None else age.stale(),
-        order=None if nodeside is None else nodeside.order,
-        behind_gap=telling.behind_gap,
-        first=FirstReadings(Turns(FIRST_READINGS_AT_ONCE), absent, seconds=config.limits.node_seconds),
-    )
-    failure = LedgerFailure(open=config.ledger_fail is LedgerFail.OPEN, sent_unheld=telling.sent_unheld)
-    modules = chain.modules
+    parts = _Parts(name, chain, shared, ledger, upstream, settling, telling)
+    sources, disagreements = _sources(parts, age, absent)
+    enquiry = _enquiry(sources, shared)
+    paymaster = paymaster_of(name, chain, config, shared.metrics)
+    if paymaster is not None:
+        await stack.enter_async_context(paymaster)
     read_from = node_upstream(name, chain, config.limits.node_seconds, Transport(config.transport))
     if read_from is not None:
         await stack.enter_async_context(read_from)
-    enquiry = _enquiry(sources, shared)
-    once: OnceSent | BundlersAndPaymaster = OnceSent(upstream, time.monotonic)
-    paymaster = paymaster_of(name, chain, config, shared.metrics)
-    if paymaster is not None:
-        once = BundlersAndPaymaster(once, await stack.enter_async_context(paymaster))
-    gate = Gate(
-        gate_settings(chain, config),
-        admission=Admission(sources),
-        enquiry=enquiry,
-        own=feed.answers(shared=chain.node_reads and chain.node is not None and any(map(is_socket, chain.node.urls))),
-        dialects=dialects_of(upstream, node, lookout.observe, _reads_of(read_from)),
-        upstream=once,
-        follower=OperationFollower(
-            lookout,
-            ledger,
-            modules,
-            time.time,
-            disagreements.note,
-            failure=failure,
-            bundler_for=lambda slot: upstream.bundler_for(OperationPlace(slot.entry_point, slot.sender, slot.nonce)),
-        ),
-        recorder=shared.recorder,
-        clock=time.time,
-        stopwatch=time.perf_counter,
-        new_id=_DecisionIds(),
-    )
+    gate = _gate(parts, sources, disagreements, enquiry=enquiry, feed=feed, paymaster=paymaster, read_from=read_from)
 
     def take(chain: Chain, config: Config) -> None:
         gate.take(gate_settings(chain, config))
@@ -216,10 +154,104 @@ async def build_chain(name: str, chain: Chain, shared: Shared) -> BuiltChain:
         gate=gate,
         upstream=upstream,
         age=age,
-        release=settlement.release,
+        release=settling.settlement.release,
         take=take,
     )
     return BuiltChain(served=served, settling=settling, paymaster=paymaster)
+
+
+class _Parts(NamedTuple):
+    """What of a chain is there before its gate."""
+
+    name: str
+    chain: Chain
+    shared: Shared
+    ledger: MemoryLedger
+    upstream: HttpUpstream
+    settling: Settling
+    telling: Telling
+
+
+def _place_what_is_out(chain: Chain, shared: Shared, upstream: HttpUpstream) -> None:
+    """Operations of before the restart are still at the bundlers that they were sent to."""
+    for operation in (each.operation for each in shared.remains.flights):
+        slot = operation.reservation.slot
+        if slot.chain_id == chain.chain_id:
+            upstream.placed(OperationPlace(slot.entry_point, slot.sender, slot.nonce), operation.bundler)
+
+
+def _show_operations(name: str, metrics: Metrics, settling: Settling) -> None:
+    settlement = settling.settlement
+    metrics.operations.in_flight(name, len(settlement), settlement.oldest_seconds())
+    metrics.operations.receipts_lag(name, settling.lookout.receipts_lag_seconds)
+
+
+def _sources(parts: _Parts, age: ChainAge | None, absent: AbsentBudget) -> tuple[Sources, Disagreements]:
+    """What verdicts draw on, and where it hears that a bundler knows better."""
+    config, shared = parts.shared.config, parts.shared
+    lookout, nodeside = parts.settling.lookout, parts.settling.nodeside
+    reader = None if nodeside is None else nodeside.reader
+    terms = replace(_terms(parts.chain), keep_grounds=config.audit.keep is AuditKeep.CALLDATA)
+    reads = RecentReads(terms.fresh_seconds, time.monotonic, lambda: None if age is None else age.number)
+    refresh = None
+    if reader is not None:
+        refresh = sparing(refreshing(reader.reread, shared.registry, lookout.settle_now), reads)
+    disagreements = Disagreements(count=partial(shared.metrics.disagreed, parts.name), refresh=refresh)
+    shared.stack.push_async_callback(disagreements.close)
+    sources = Sources(
+        terms=terms,
+        registry=shared.registry,
+        ledger=parts.ledger,
+        settlement=lookout.settle_now,
+        reader=reader,
+        clock=time.time,
+        reads=reads,
+        reconciled=lookout.reconciled,
+        rules=lambda: shared.rules.judge,
+        stale=lambda: None if age is None else age.stale(),
+        order=None if nodeside is None else nodeside.order,
+        behind_gap=parts.telling.behind_gap,
+        first=FirstReadings(Turns(FIRST_READINGS_AT_ONCE), absent, seconds=config.limits.node_seconds),
+    )
+    return sources, disagreements
+
+
+def _gate(
+    parts: _Parts,
+    sources: Sources,
+    disagreements: Disagreements,
+    *,
+    enquiry: Enquiry,
+    feed: HeadFeed,
+    paymaster: PaymasterService | None,
+    read_from: HttpUpstream | None,
+) -> Gate:
+    chain, shared, upstream, lookout = parts.chain, parts.shared, parts.upstream, parts.settling.lookout
+    nodeside, config = parts.settling.nodeside, shared.config
+    once = OnceSent(upstream, time.monotonic)
+    return Gate(
+        gate_settings(chain, config),
+        admission=Admission(sources),
+        enquiry=enquiry,
+        own=feed.answers(shared=chain.node_reads and chain.node is not None and any(map(is_socket, chain.node.urls))),
+        dialects=dialects_of(
+            upstream, None if nodeside is None else nodeside.node, lookout.observe, _reads_of(read_from)
+        ),
+        upstream=once if paymaster is None else BundlersAndPaymaster(once, paymaster),
+        follower=OperationFollower(
+            lookout,
+            parts.ledger,
+            chain.modules,
+            time.time,
+            disagreements.note,
+            failure=LedgerFailure(open=config.ledger_fail is LedgerFail.OPEN, sent_unheld=parts.telling.sent_unheld),
+            bundler_for=lambda slot: upstream.bundler_for(OperationPlace(slot.entry_point, slot.sender, slot.nonce)),
+        ),
+        recorder=shared.recorder,
+        clock=time.time,
+        stopwatch=time.perf_counter,
+        new_id=_DecisionIds(),
+    )
 
 
 def _reads_of(node: HttpUpstream | None) -> NodeReads | None:
@@ -273,11 +305,16 @@ def _upstream(
     name: str,
     chain: Chain,
     shared: Shared,
+    ledger: MemoryLedger,
     *,
-    on_health: Callable[[str, Health], None],
     on_move: Callable[[OperationPlace, str], None],
-    in_flight: Callable[[OperationPlace], bool],
 ) -> HttpUpstream:
+    def on_health(endpoint: str, health: Health) -> None:
+        shared.metrics.upstream_up(endpoint, up=health is Health.HEALTHY)
+
+    def in_flight(place: OperationPlace) -> bool:
+        return ledger.occupied(NonceSlot(chain.chain_id, *place))
+
     return HttpUpstream(
         name,
         [bundler.url for bundler in chain.bundlers],
