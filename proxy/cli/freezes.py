@@ -77,15 +77,7 @@ def freeze(
             put_freeze(path, wanted)
         except GateHoldsError as held:
             fail(_not_told(error, "frozen", held), ExitCode.REFUSED)
-        deed = Deed(
-            what="freeze",
-            who=command_line(),
-            why=reason,
-            chain=chain,
-            account=account,
-            permission_id=permission_id,
-            details={"gate": "not running"},
-        )
+        deed = _without_a_gate("freeze", reason, permission_id, account, chain)
         warnings = (f"{error}; {_NO_GATE}", put_on_record(settings, path, deed))
         _report("frozen", permission_id, as_json=as_json, live=False, warnings=warnings)
         return
@@ -129,15 +121,7 @@ def unfreeze(
             fail(_not_told(error, "unfrozen", held), ExitCode.REFUSED)
         if not dropped:
             fail(f"{error}; and there is no such freeze in the ledger", ExitCode.REFUSED)
-        deed = Deed(
-            what="unfreeze",
-            who=command_line(),
-            why=reason,
-            chain=chain,
-            account=account,
-            permission_id=permission_id,
-            details={"gate": "not running"},
-        )
+        deed = _without_a_gate("unfreeze", reason, permission_id, account, chain)
         live, warnings = False, (f"{error}; {_NO_GATE}", put_on_record(settings, ledger_path(settings), deed))
     else:
         if answer.error is not None:
@@ -156,6 +140,19 @@ def _client(settings: Config | None, admin_url: str | None, token_file: Path | N
         return AdminClient.at(admin_url or "", token, seconds=SOON)
     except ValueError as error:
         fail(f"--admin-url: {error}")
+
+
+def _without_a_gate(what: str, reason: str, permission_id: Hash32, account: Address | None, chain: str | None) -> Deed:
+    """For the record, which no gate writes now."""
+    return Deed(
+        what=what,
+        who=command_line(),
+        why=reason,
+        chain=chain,
+        account=account,
+        permission_id=permission_id,
+        details={"gate": "not running"},
+    )
 
 
 def _not_told(error: NoGateError, done: str, held: GateHoldsError | None = None) -> str:
