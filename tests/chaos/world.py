@@ -99,13 +99,13 @@ class World:
         return Answer(result=print_bytes(user_op_hash))
 
     def _is_on_disk(self, user_op_hash: Hash32) -> bool:
+        if user_op_hash in daybook_of(self.database).read_bytes():  # first: what is entered leaves it
+            return True
         with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=5)) as reader:
             held = "SELECT 1 FROM operations_in_flight WHERE user_op_hash = ?"
             # it was sent once more, and the first time it was sent has been mined since
             mined = "SELECT 1 FROM operations_ended WHERE user_op_hash = ? AND success IS NOT NULL"
-            if any(reader.execute(found, (user_op_hash,)).fetchone() is not None for found in (held, mined)):
-                return True
-        return user_op_hash in daybook_of(self.database).read_bytes()
+            return any(reader.execute(found, (user_op_hash,)).fetchone() is not None for found in (held, mined))
 
     async def _receipt(self, recorded: Recorded) -> Answer:
         if self.troubled and self.random.random() < 0.5:
