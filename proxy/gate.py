@@ -18,7 +18,7 @@ from proxy.jsonrpc import Reply, Request, print_error, print_json, print_result
 from proxy.judge.decision import Decision, UpstreamAnswer, Whole
 from proxy.judge.reading import Arrival as AskedBy
 from proxy.judge.verdict import Mode, Reject
-from proxy.methods import PREVIEWS, MethodClass, check_arity, classify, denial, refusal_of_notification
+from proxy.methods import PREVIEWS, TELL_OF_BLOCKS, MethodClass, check_arity, classify, denial, refusal_of_notification
 from proxy.ports import Answer, Follower, Forwarded, OperationPlace, Recorder, RequestContext, RequestOutcome, Upstream
 from proxy.refusal import error_of_reason, error_of_upstream, internal_error
 from proxy.userop.entry_point import EntryPoint
@@ -26,7 +26,6 @@ from proxy.userop.primitives import Address, print_bytes
 from proxy.userop.user_operation import UserOperation, parse_user_operation
 
 _LOG: Final = logging.getLogger(__name__)
-_RECEIPT: Final = "eth_getUserOperationReceipt"
 _PURPOSES: Final = {
     MethodClass.SUBMIT: Purpose.SUBMIT,
     MethodClass.PREVIEW: Purpose.PREVIEW,
@@ -190,12 +189,17 @@ class Gate:
         if translator is not None:
             answered = await translator(request.method, request.params, context.client)
             if not isinstance(answered, Forwarded):
+                await self._tell_follower(request, answered)
                 return Answer(print_result(request.id or "null", answered)), RequestOutcome.ANSWERED
         else:
             answered = await self._post(request.method, print_json(request.params), submit=False)
-        if request.method == _RECEIPT and not answered.reply.is_error and answered.reply.result is not None:
-            await self._follower.observe(answered.reply.result)
+        if not answered.reply.is_error:
+            await self._tell_follower(request, answered.reply.result)
         return self._pass_on(request, answered)
+
+    async def _tell_follower(self, request: Request, result: object) -> None:
+        if request.method in TELL_OF_BLOCKS and result is not None:
+            await self._follower.observe(result, request.params[0] if request.params else None)
 
     async def _judge(
         self, request: Request, method_class: MethodClass, context: RequestContext

@@ -136,6 +136,15 @@ METHODS: Final = {method.name: method for method in _METHODS}
 PREVIEWS: Final = frozenset({MethodClass.PREVIEW, MethodClass.SPONSOR})
 """What carries an operation and hands nothing in."""
 
+TELL_OF_BLOCKS: Final = frozenset(
+    {
+        *("eth_getUserOperationReceipt", "eth_getUserOperationByHash", "rundler_getMinedUserOperation"),
+        *("pimlico_getUserOperationStatus", "biconomy_getUserOperationStatus", "rundler_getUserOperationStatus"),
+        *("skandha_userOperationStatus", "eth_getTransactionReceipt", "eth_getTransactionByHash"),
+    }
+)
+"""Whose answers may tell that the operation, or the transaction, that the first param names was mined."""
+
 _PAYMASTERS: Final = frozenset(
     {
         "pimlico_getTokenQuotes",

@@ -178,8 +178,9 @@ class Follower(Protocol):
     def refused(self, reservation: Reservation, answer: UpstreamAnswer | None = None) -> None:
         """The bundler did not take it, by its `answer` if it gave one: it holds nothing."""
 
-    async def observe(self, receipt: object) -> None:
-        """A receipt passed through the gate."""
+    async def observe(self, answer: object, asked: object = None) -> None:
+        """An answer that may tell of something mined is about to reach a client, who `asked` about that. Returns when
+        what it tells counts here too, or need not be waited for any longer."""
 
 
 class Recorder(Protocol):

@@ -125,8 +125,8 @@ class FakeFollower:
         self.refused_.append((reservation, answer))
         self.ledger.release(reservation.name)
 
-    async def observe(self, receipt: object) -> None:
-        self.observed.append(receipt)
+    async def observe(self, answer: object, asked: object = None) -> None:
+        self.observed.append(answer)
         if self.broken is not None:
             raise self.broken
 

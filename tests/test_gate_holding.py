@@ -164,14 +164,15 @@ async def test_a_submission_that_waits_for_its_receipt_settles_with_it() -> None
     assert gate.recorder.answers == [("d-1", UpstreamAnswer(result="receipt"))]
 
 
-async def test_a_receipt_that_passes_by_is_noticed_and_only_a_receipt() -> None:
+async def test_an_answer_that_tells_of_something_mined_is_noticed_and_no_other() -> None:
     gate = scene()
-    receipt = {"userOpHash": HASH, "success": True}
-    gate.upstream.answers = [result(receipt), result(None), error(-32601, "not yet"), result(receipt)]
+    receipt, found = {"userOpHash": HASH, "success": True}, {"blockNumber": "0x1"}
+    gate.upstream.answers = [result(receipt), result(None), error(-32601, "not yet"), result(found), result(receipt)]
     for _ in range(3):
         await gate.ask("eth_getUserOperationReceipt", HASH)
     await gate.ask("eth_getUserOperationByHash", HASH)
-    assert gate.follower.observed == [receipt]
+    await gate.ask("skandha_config")
+    assert gate.follower.observed == [receipt, found]
 
 
 async def test_a_bundler_that_names_the_operation_otherwise_is_reported(caplog: pytest.LogCaptureFixture) -> None:

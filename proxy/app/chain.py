@@ -280,7 +280,7 @@ def _age_of(chain: Chain, shared: Shared) -> ChainAge:
         before = max(time.time() - settled.timestamp, 0.0)
     else:
         before = _UNKNOWN_AGE if len(shared.registry) else 0.0
-    return ChainAge(time.monotonic, bound=chain.max_state_age, before=before)
+    return ChainAge(time.monotonic, bound=chain.max_state_age, before=before, clock=time.time)
 
 
 def _caps(config: Config) -> Caps:

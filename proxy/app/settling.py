@@ -202,11 +202,13 @@ def _word_of(nodeside: NodeSide, chain: Chain, taker: Taker, age: ChainAge) -> N
     return NodeWord(
         witness=NodeWitness(nodeside.background),
         reread=nodeside.reader.reread,
+        read=nodeside.reader.session,
         several=chain.node is not None and len(chain.node.urls) > 1,
         taker=taker,
         catch_up=nodeside.watch.catch_up,
         wake=nodeside.watch.wake,
         named=age.named,
+        may_come=age.may_show,
         declared=frozenset(chain.modules.declared),
     )
 

@@ -8,14 +8,17 @@ that makes blocks on demand is never frozen for resting: there is nothing newer 
 
 from __future__ import annotations
 
+import logging
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from math import inf
 from typing import Final, NamedTuple
 
 from proxy.admission.sources import Staleness
 from proxy.chain.blocks.header import Header
 
+_LOG: Final = logging.getLogger(__name__)
 _RESTS_KEPT: Final = 256
 _FORGET_SECONDS: Final = 3_600.0
 """A rest so long ago, with many shorter ones since, says nothing of today."""
@@ -30,6 +33,10 @@ _SHORTEST_BEAT: Final = 2.0
 """Development nodes put blocks made at once a second apart, so that such a distance shows no beat."""
 _SHORT_REST: Final = 30.0
 """A chain that was looked at for an hour and never rested for longer does not make its blocks on demand."""
+_SHOWN_WITHOUT: Final = 3
+"""So many new blocks the node has to show without one that was named before that is not believed any more."""
+_NEW_SECONDS: Final = 60.0
+"""A newest block so old, or older, is that of a node which may be behind."""
 
 
 class _Rest(NamedTuple):
@@ -40,17 +47,27 @@ class _Rest(NamedTuple):
 class _Named(NamedTuple):
     number: int
     at: float
+    head: int  # the newest block then
 
 
 class ChainAge:
     """`monotonic` gives seconds. `bound` is the age past which what is known does not count, `None` for never.
 
-    `before` is how old what was kept is at the start, in seconds.
+    `before` is how old what was kept is at the start, in seconds. `clock` gives unix seconds: by it a node shows that
+    its blocks are new.
     """
 
-    def __init__(self, monotonic: Callable[[], float], *, bound: float | None, before: float = 0.0) -> None:
+    def __init__(
+        self,
+        monotonic: Callable[[], float],
+        *,
+        bound: float | None,
+        before: float = 0.0,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
         self._monotonic = monotonic
         self._bound = bound
+        self._clock = clock
         now = monotonic()
         self._confirmed_at = now - before
         self._heard_at = now - before
@@ -69,6 +86,7 @@ class ChainAge:
         self._came_at: float | None = None
         self._highest = -1
         self._named: _Named | None = None  # the lowest block that the node has not got
+        self._unbelieved: int | None = None  # a number, and all above it, that the node's own blocks show to be none
 
     def seed(self, headers: Sequence[Header], unix_now: float) -> None:
         """What the newest blocks, ascending, show of the chain before it was followed: how often they come, and for how
@@ -106,8 +124,7 @@ class ChainAge:
             if self._newest is not None:
                 self._note_interval(self._newest, head)
             self._newest, self._highest = head, max(self._highest, head.number)
-            if self._named is not None and head.number >= self._named.number:
-                self._named = None
+            self._weigh_named(head)
         if has_come:
             self._came_at = now
         self._head = name
@@ -123,8 +140,38 @@ class ChainAge:
     def named(self, number: int) -> None:
         """Somebody else, who knows the chain by another node, names a block of this number."""
         # one that was there once may have been taken back
-        if number > self._highest and (self._named is None or number < self._named.number):
-            self._named = _Named(number, self._monotonic() if self._named is None else self._named.at)
+        if number <= self._highest or not self.believes(number):
+            return
+        if self._named is None:
+            self._named = _Named(number, self._monotonic(), self._highest)
+        elif number < self._named.number:
+            self._named = self._named._replace(number=number)
+
+    def believes(self, number: int) -> bool:
+        """Whether a block of this number may be one."""
+        return self._unbelieved is None or number < self._unbelieved
+
+    def may_show(self, number: int) -> bool:
+        """Whether the node can be expected to show a block of this number soon, which somebody has named."""
+        return self.trouble is None and self.believes(number) and self.stale() is None
+
+    def _weigh_named(self, head: Header) -> None:
+        """Who names a block that is not there long after is mistaken, or lies, as long as the node's own are new: what
+        they show is no older than they are."""
+        if self._unbelieved is not None and head.number >= self._unbelieved:
+            self._unbelieved = None
+        named = self._named
+        if named is None:
+            return
+        if head.number >= named.number:
+            self._named = None
+        elif head.number - named.head >= _SHOWN_WITHOUT and self._is_new(head):
+            self._named, self._unbelieved = None, named.number
+            _LOG.warning("a bundler names block %d; the node, whose newest is %d, has none", named.number, head.number)
+
+    def _is_new(self, head: Header) -> bool:
+        """By its own time and this machine's, which both have to be right."""
+        return self._clock is not None and abs(self._clock() - head.timestamp) <= min(self._bound or inf, _NEW_SECONDS)
 
     def confirmed(self) -> None:
         """All up to the newest block that was heard of is taken in."""

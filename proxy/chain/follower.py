@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Final
 
 from proxy.admission.hearing import slot_of
 from proxy.chain.disagreements import contradicts
 from proxy.chain.settlement.lookout import Lookout
+from proxy.chain.settlement.receipts import hash_of
 from proxy.errors import StateUnavailable
 from proxy.judge.decision import UpstreamAnswer
 from proxy.ledger.operations import AcceptedOperation, Stage
@@ -110,9 +111,8 @@ class OperationFollower:
         if answer is not None and reservation.session is not None and contradicts(answer):
             self._contradicted(reservation.session)
 
-    async def observe(self, receipt: object) -> None:
-        if isinstance(receipt, Mapping):
-            await self._lookout.observe(receipt)
+    async def observe(self, answer: object, asked: object = None) -> None:
+        await self._lookout.observe(answer, hash_of(asked))
 
     def _followed(
         self, operation: DecodedOperation, reservation: Reservation | None, enable_nonce: int | None

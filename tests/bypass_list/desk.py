@@ -201,7 +201,7 @@ class Aside:
     def refused(self, reservation: Reservation, answer: UpstreamAnswer | None = None) -> None:
         return None
 
-    async def observe(self, receipt: object) -> None:
+    async def observe(self, answer: object, asked: object = None) -> None:
         return None
 
     def decided(self, decision: Decision, *, forwarding: bool, seconds: float) -> None:

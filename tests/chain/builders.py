@@ -164,13 +164,16 @@ class Shelf:
 
 @dataclass
 class Bundler:
-    """Receipts by hash; an exception is raised, a missing one is `None`."""
+    """Receipts by hash; an exception is raised, a missing one is `None`. It answers nothing before `hangs` is set."""
 
     receipts: dict[bytes, Any] = field(default_factory=dict)
     asked: list[bytes] = field(default_factory=list)
+    hangs: asyncio.Event | None = None
 
     async def receipt(self, user_op_hash: Hash32) -> Mapping[str, object] | None:
         self.asked.append(user_op_hash)
+        if self.hangs is not None:
+            await self.hangs.wait()
         answer = self.receipts.get(user_op_hash)
         if isinstance(answer, Exception):
             raise answer

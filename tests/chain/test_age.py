@@ -22,10 +22,11 @@ def block(number: int, branch: int = 0) -> Header:
 class Chain:
     """An age, looked at every second."""
 
-    def __init__(self, *, before: float = 0.0) -> None:
+    def __init__(self, *, before: float = 0.0, late: float = 0.0) -> None:
         self.clock = Clock()
         self.number = 100
-        self.age = ChainAge(self.clock, bound=BOUND, before=before)
+        # by its own time the newest block is so `late`
+        self.age = ChainAge(self.clock, bound=BOUND, before=before, clock=lambda: 2 * self.number + late)
 
     def live(self, seconds: float, *, each: float | None) -> None:
         """The node is asked each second; the chain has a new block after every `each` seconds, or none."""
@@ -257,6 +258,46 @@ def test_a_node_a_little_behind_the_bundler_all_along_is_not_frozen(chain: Chain
         chain.age.named(chain.number + 2)
         chain.live(2, each=2)
     assert chain.age.stale() is None
+
+
+def test_a_block_that_a_node_with_new_blocks_does_not_show_is_not_believed_in_and_makes_nothing_old(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    chain = Chain()
+    chain.live(20, each=2)
+    for _ in range(100):
+        chain.age.named(10**9)
+        assert chain.age.may_show(10**9) == (chain.number < 113)
+        chain.live(2, each=2)
+        assert chain.age.stale() is None
+    assert "a bundler names block 1000000000" in caplog.text
+    assert len(caplog.records) == 1
+
+
+def test_a_number_that_is_not_believed_in_leaves_lower_ones_their_weight_and_counts_again_once_it_is_near() -> None:
+    chain = Chain()
+    chain.live(20, each=2)
+    chain.age.named(chain.number + 20)
+    chain.live(6, each=2)
+    assert not chain.age.believes(chain.number + 20)
+    chain.age.named(chain.number + 1)
+    chain.live(BOUND + 1, each=None)
+    stale = chain.age.stale()
+    assert stale is not None
+    assert f"names block {chain.number + 1}" in stale.what
+    chain.live(40, each=2)
+    assert chain.age.believes(10**9)
+
+
+def test_a_node_that_shows_old_blocks_one_after_the_other_is_believed_no_more_than_who_names_newer_ones() -> None:
+    chain = Chain(late=3_600)
+    chain.live(20, each=2)
+    for _ in range(40):
+        chain.age.named(chain.number + 1_800)
+        chain.live(2, each=2)
+    stale = chain.age.stale()
+    assert stale is not None
+    assert "a bundler names block" in stale.what
 
 
 def test_blocks_that_were_there_once_and_were_taken_back_freeze_nothing() -> None:

@@ -1,7 +1,8 @@
 """Who looks after the settlement: asks, reads and proves what it wants asked, read and proven, and keeps at it.
 
 Where a node's blocks are followed they tell everything, and bundlers are asked only while nothing is heard of them;
-without a node receipts are polled. A receipt that passes through the gate ends nothing: it makes the next look due.
+without a node receipts are polled. A receipt that passes through the gate ends nothing: it makes the next look due, and
+waits for it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from math import inf
 from typing import Final
 
@@ -20,10 +22,11 @@ from proxy.chain.settlement.nonce_looks import NonceLooks
 from proxy.chain.settlement.patience import Patience
 from proxy.chain.settlement.polling import AskReceipt, Polling
 from proxy.chain.settlement.readings import SettledReadings
-from proxy.chain.settlement.receipts import Receipt, named_in, read_receipt
+from proxy.chain.settlement.receipts import told_by
 from proxy.chain.settlement.rechecks import Rechecks
 from proxy.chain.settlement.settlement import Settlement
 from proxy.chain.settlement.slices import BlockName
+from proxy.chain.settlement.told_blocks import ToldBlocks
 from proxy.chain.witness import Fate
 from proxy.errors import StateUnavailable
 from proxy.ledger.operations import Evidence, Mined, Stage
@@ -71,10 +74,15 @@ class Lookout:
         self._proving: DueHeap[Hash32] = DueHeap()
         self._hidden_at: dict[Hash32, int] = {}  # the newest block settled when a nonce was used and nothing showed why
         self._looks = None
+        self._told: ToldBlocks | None = None
         if node is not None and node.taker is not None:
             self._looks = NonceLooks(settlement, node.witness, node.taker, patience=patience, monotonic=monotonic)
-        reread, declared = (None, ()) if node is None else (node.reread, node.declared)
-        self._readings = SettledReadings(settlement, registry, reread, clock, monotonic, declared=declared)
+            if node.catch_up is not None:
+                self._told = ToldBlocks(
+                    node.taker, node.catch_up, may_come=node.may_come, monotonic=monotonic, seconds=patience.told
+                )
+        reread, read, declared = (None, None, ()) if node is None else (node.reread, node.read, node.declared)
+        self._readings = SettledReadings(settlement, registry, reread, clock, monotonic, declared=declared, read=read)
         self._working: dict[str, asyncio.Task[None]] = {}
         self._due_again: set[str] = set()  # of what is under way
         self._sleeps_until = inf  # by `monotonic`; while it does not sleep nothing is too late for it
@@ -135,9 +143,9 @@ class Lookout:
             self._readings.restored(sessions, doubted)
 
     async def reconciled(self, key: SessionKey) -> None:
-        """Returns when this session was read once after a restart that found operations of it in flight, with its
-        nonces, or where the chain's blocks were not followed; or, without a node, when the bundler was asked about the
-        oldest of them. Never raises; what nobody can tell stays in flight."""
+        """Returns when this session was read once after a settled block changed it, after a restart that found
+        operations of it in flight, with its nonces, or where the chain's blocks were not followed; or, without a node,
+        when the bundler was asked about the oldest of them. Never raises; what nobody can tell stays in flight."""
         if self._readings.wants(key):
             await self._readings.reconciled(key)
         elif self._node is None and self._restored:
@@ -159,22 +167,32 @@ class Lookout:
 
     # receipts
 
-    async def observe(self, receipt: Receipt) -> None:
-        """A receipt went through the gate: it is asked for here as well, and next."""
-        user_op_hash = named_in(receipt)
-        if user_op_hash is None:
+    async def observe(self, answer: object, asked: Hash32 | None = None) -> None:
+        """An answer goes through the gate, to a question about the operation `asked`. What it tells to be mined is
+        asked for here as well, and next; what can be told soon is settled before the client has it."""
+        told = told_by(answer)
+        if told is None:
             return
-        self._heard_of(read_receipt(receipt))
-        if self.settlement.flights.get(user_op_hash) is not None:
+        user_op_hash = told.user_op_hash or asked
+        self._heard_of(told.block)
+        if user_op_hash is not None:
             self.polling.hurry(user_op_hash)
-        elif (ended := self.settlement.remembered.mined(user_op_hash)) is not None:
+        if user_op_hash is not None and (ended := self.settlement.remembered.mined(user_op_hash)) is not None:
             self._rechecks.hurry(ended)
         self.settlement.awake.set()
+        is_gone = partial(self._is_gone, user_op_hash)
+        if self._told is not None and self._is_told:
+            await self._told.taken_in(told, is_gone)
+        elif user_op_hash is not None and not is_gone():
+            await self.polling.ask_for_client(user_op_hash)
 
-    def _heard_of(self, mined: Mined | None) -> None:
+    def _is_gone(self, user_op_hash: Hash32 | None) -> bool:
+        return user_op_hash is None or self.settlement.flights.get(user_op_hash) is None
+
+    def _heard_of(self, block: int | None) -> None:
         """By a bundler, whose node may be ahead of ours."""
-        if self._node is not None and mined is not None and mined.block is not None:
-            self._node.named(mined.block)
+        if self._node is not None and block is not None:
+            self._node.named(block)
 
     async def look_back(self) -> None:
         """Find out now whether the chain has taken blocks back. Never raises for what cannot be told."""
@@ -197,7 +215,7 @@ class Lookout:
 
     async def found(self, mined: Mined) -> None:
         """See `Answered`."""
-        self._heard_of(mined)
+        self._heard_of(mined.block)
         await self.settlement.found(mined)
         if mined.block is not None and mined.block_hash is not None and not self._is_told:
             self._rechecks.begin(BlockName(mined.block, mined.block_hash), mined.user_op_hash)
@@ -304,6 +322,8 @@ class Lookout:
                 task.cancel()
             await asyncio.gather(*self._working.values(), return_exceptions=True)
             await self.polling.close()
+            if self._told is not None:
+                await self._told.close()
 
     def _work_to_do(self) -> Iterator[Callable[[], Awaitable[None]]]:
         settlement, now = self.settlement, self._monotonic()

@@ -20,14 +20,16 @@ CatchUp = Callable[[], Awaitable[None]]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeWord:
     """What a node tells. Where nobody follows its blocks, `taker` and `catch_up` are `None`; `wake` has new blocks
-    looked for soon. `named` hears of the blocks that bundlers name. Sessions of the `declared` modules cannot be read:
-    their logs tell all there is to know of them."""
+    looked for soon. `named` hears of the blocks that bundlers name, `may_come` says whether such a block can be
+    expected soon. Sessions of the `declared` modules cannot be read: their logs tell all there is to know of them."""
 
     witness: Witness
     reread: Reread
+    read: Reread | None = None  # for a client who waits
     several: bool = False  # nodes: what one of them says of another operation in a nonce, a second one is asked about
     taker: Taker | None = None
     catch_up: CatchUp | None = None
     wake: Callable[[], None] = lambda: None
     named: Callable[[int], None] = lambda _: None
+    may_come: Callable[[int], bool] = lambda _: True
     declared: Collection[Address] = frozenset()

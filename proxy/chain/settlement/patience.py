@@ -18,6 +18,8 @@ class Patience:
     final: float = 900.0  # a block so old stays
     store: float = 2.0  # for the store to take what became known, and before it is asked again
 
+    told: float = 1.0  # for which an answer that names a block may be kept back until that block is settled here
+
     # questions to the bundler
     first: float = 0.5  # between the first two about an operation
     longest: float = 15.0  # the interval grows up to this

@@ -121,6 +121,19 @@ class Polling:
             self._due.discard(user_op_hash)
             await asyncio.shield(self._start(user_op_hash))
 
+    async def ask_for_client(self, user_op_hash: Hash32) -> None:
+        """The same where nobody asks about it already and the budget has room for it, and for so long only as a client
+        is kept waiting."""
+        self._fill()
+        if self._budget < 1 or user_op_hash not in self._due:
+            return
+        self._budget -= 1
+        try:
+            async with asyncio.timeout(self._patience.told):
+                await self.ask_now(user_op_hash)
+        except TimeoutError:
+            pass
+
     async def close(self) -> None:
         """Nothing is asked any more."""
         for task in self._tasks:

@@ -29,7 +29,7 @@ _AGAIN_SECONDS: Final = 15.0
 
 class SettledReadings:
     """Reads what the settlement wants read. Without `reread` there is no node, and nothing is, nor are sessions of the
-    `declared` modules: their logs tell all there is to know of them."""
+    `declared` modules: their logs tell all there is to know of them. `read` is for those that a client waits for."""
 
     def __init__(
         self,
@@ -40,8 +40,12 @@ class SettledReadings:
         monotonic: Callable[[], float],
         *,
         declared: Collection[Address] = (),
+        read: Reread | None = None,
     ) -> None:
         self._declared = declared
+        self._read = reread if read is None else read
+        self._under_way: dict[SessionKey, int] = {}  # readings of what was touched
+        self._for_clients: dict[SessionKey, asyncio.Task[None]] = {}
         self._settlement = settlement
         self._registry = registry
         self._reread = reread
@@ -76,10 +80,39 @@ class SettledReadings:
 
     def wants(self, key: SessionKey) -> bool:
         """Whether this session is to be read before anything is judged by what is known of it."""
-        return key in self._stale or key in self._settlement.unconfirmed
+        is_stale = key in self._stale or key in self._settlement.unconfirmed
+        return is_stale or key in self._settlement.to_read or key in self._under_way
 
     async def reconciled(self, key: SessionKey) -> None:
         """Returns when it was read once, or could not be. Never raises."""
+        if key in self._stale or key in self._settlement.unconfirmed:
+            await self._reconcile(key)
+        elif self._read is not None:
+            await self._read_for_client(key, self._read)
+
+    async def _read_for_client(self, key: SessionKey, read: Reread) -> None:
+        """Something changed it in a block that is settled: whoever asks next waits for no reading in the background."""
+        while True:
+            is_new = key not in self._for_clients
+            if is_new:
+                self._settlement.to_read.pop(key, None)
+                self._under_way[key] = self._under_way.get(key, 0) + 1
+                self._for_clients[key] = asyncio.create_task(self._read_touched(key, read))
+                self._for_clients[key].add_done_callback(lambda _: self._for_clients.pop(key))
+            await asyncio.shield(self._for_clients[key])
+            if is_new or key not in self._settlement.to_read:
+                return
+
+    async def _read_touched(self, key: SessionKey, read: Reread | None = None) -> None:
+        """It is `_under_way` from before this is begun."""
+        try:
+            await self._read_again(key, read=read)
+        finally:
+            self._under_way[key] -= 1
+            if not self._under_way[key]:
+                del self._under_way[key]
+
+    async def _reconcile(self, key: SessionKey) -> None:
         task = self._stale.get(key)
         if task is None:
             task = self._stale[key] = asyncio.create_task(self._read_stale(key))
@@ -99,11 +132,16 @@ class SettledReadings:
     async def read_all(self) -> None:
         """What was touched, and what is left from before a restart."""
         wanted, self._settlement.to_read = self._settlement.to_read, {}
+        for key in wanted:
+            self._under_way[key] = self._under_way.get(key, 0) + 1
         left = iter((*wanted, *(key for key, task in self._stale.items() if task is None)))
 
         async def read_some() -> None:
             for key in left:  # shared by all who read
-                await (self.reconciled(key) if key in self._stale else self._read_again(key))
+                if key in wanted:
+                    await self._read_touched(key)
+                elif key in self._stale:
+                    await self._reconcile(key)
 
         await asyncio.gather(*(read_some() for _ in range(_AT_ONCE)))
         await self._read_left()
@@ -121,18 +159,18 @@ class SettledReadings:
         while self._settlement.unconfirmed:
             key, _ = self._settlement.unconfirmed.popitem()
             self._settlement.unconfirmed[key] = None  # the newest, which is found at once
-            await self.reconciled(key)
+            await self._reconcile(key)
 
-    async def _read_again(self, key: SessionKey, *, doubted: bool = True) -> None:
+    async def _read_again(self, key: SessionKey, *, doubted: bool = True, read: Reread | None = None) -> None:
         """A `doubted` session that cannot be read is not judged by what was known before."""
-        known = self._registry.get(key)
-        if self._reread is None:
+        known, read = self._registry.get(key), self._reread if read is None else read
+        if read is None:
             return
         if known is None or key.module in self._declared:
             self._settlement.books.note(Outcome(read=(key,)))  # there is nothing to read
             return
         try:
-            await self._reread(key)
+            await read(key)
             if self._registry.mined_at(key) is not None:
                 raise StateUnavailable("the node that answered has not got the block of its last change")
         except StateUnavailable as error:

@@ -21,7 +21,7 @@ from proxy.session.known import KnownSession
 from proxy.session.registry import Registry
 from proxy.session.state import ToldAt
 from proxy.session.told import doubt_told_after, take_back, tell, told_since
-from proxy.userop.primitives import Address
+from proxy.userop.primitives import Address, Hash32
 
 _BLOCKS_KEPT: Final = 256
 _LOOK_LATER: Final = 15.0
@@ -96,6 +96,13 @@ class Taker:
 
     def trail(self) -> tuple[BlockName, ...]:
         return tuple(reversed(self._trail))
+
+    def hash_at(self, number: int) -> Hash32 | None:
+        """Of the settled block of this number; `None` where that is not kept."""
+        for block in reversed(self._trail):
+            if block.number <= number:
+                return block.hash if block.number == number else None
+        return None
 
     def senders(self) -> Set[Address]:
         return self._settlement.flights.senders()

@@ -99,6 +99,8 @@ class Scene:
 
     is_reading: asyncio.Event = field(default_factory=asyncio.Event)
     goes_on: asyncio.Event = field(default_factory=asyncio.Event)  # cleared, a reading waits for it
+    read_for_client: asyncio.Event = field(default_factory=asyncio.Event)
+    client_goes_on: asyncio.Event = field(default_factory=asyncio.Event)  # for which the reading of a client waits
 
     def __post_init__(self) -> None:
         self.goes_on.set()
@@ -132,6 +134,7 @@ class Scene:
             else NodeWord(
                 witness=self.chain,
                 reread=self._read,
+                read=self._read_for_client,
                 several=self.chain.several,
                 taker=self.taker,
                 wake=self._wake,
@@ -147,6 +150,14 @@ class Scene:
         self.reread.append(key)
         self.is_reading.set()
         await self.goes_on.wait()
+        await self._read_now(key)
+
+    async def _read_for_client(self, key: SessionKey) -> None:
+        self.read_for_client.set()
+        await self.client_goes_on.wait()
+        await self._read_now(key)
+
+    async def _read_now(self, key: SessionKey) -> None:
         if self.unreadable:
             raise StateUnavailable("no answer")
         known = self.registry.get(key)

@@ -202,18 +202,30 @@ async def test_an_operation_in_its_validity_and_a_margin_is_held() -> None:
     assert scene.balance == (0, 1)
 
 
-async def test_a_receipt_on_its_way_through_the_gate_ends_nothing_but_is_asked_for_next() -> None:
+async def test_a_receipt_on_its_way_through_the_gate_ends_nothing_before_the_gate_has_asked_for_it_itself() -> None:
     scene = in_force()
     op = await scene.accept(1, ONE_USE)
     for _ in range(12):
         await scene.later(15)
     asked = len(scene.bundler.asked)
-    receipt = scene.bundler.mine(op)
     await scene.lookout.observe(a_receipt(name(9)))
-    await scene.lookout.observe(receipt)
-    assert scene.balance == (0, 1)
-    await scene.later(0)
-    assert (len(scene.bundler.asked), scene.balance) == (asked + 1, (1, 0))
+    await scene.lookout.observe(a_receipt(op))  # of which the bundler knows nothing when it is asked
+    assert (len(scene.bundler.asked), scene.balance) == (asked + 1, (0, 1))
+    await scene.lookout.observe(scene.bundler.mine(op))
+    assert (len(scene.bundler.asked), scene.balance) == (asked + 2, (1, 0))
+
+
+async def test_a_receipt_on_its_way_costs_no_question_beyond_the_budget_and_does_not_wait_for_one_that_hangs() -> None:
+    scene = in_force(patience=Patience(a_second=1, told=0.01))
+    op = await scene.accept(1, ONE_USE)
+    scene.bundler.hangs = asyncio.Event()
+    await scene.lookout.observe(a_receipt(op))
+    await scene.lookout.observe(a_receipt(op))
+    assert scene.bundler.asked == [op]
+    scene.bundler.hangs.set()
+    await scene.lookout.polling.close()
+    await scene.lookout.observe(scene.bundler.mine(op))
+    assert (scene.bundler.asked, scene.balance) == ([op], (0, 1))
 
 
 async def test_the_block_that_a_receipt_names_is_heard_of_by_who_judges_the_age_of_the_node() -> None:

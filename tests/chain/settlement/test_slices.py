@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -433,6 +434,26 @@ async def test_a_session_that_cannot_be_read_where_the_chain_begins_anew_is_not_
     known = scene.registry.get(KEY)
     assert known is not None
     assert known.state is None
+
+
+async def test_who_asks_for_a_session_that_was_touched_waits_for_a_reading_begun_after_that_and_for_no_other() -> None:
+    scene = Scene(chain=Chain())
+    scene.registry.put(IN_FORCE)
+    await scene.tell(9)
+    scene.goes_on.clear()
+    looking = asyncio.create_task(scene.tell(10, touched_at(10)))
+    await scene.is_reading.wait()  # in the background, and the node hangs
+    waiting = asyncio.create_task(scene.lookout.reconciled(KEY))
+    await scene.read_for_client.wait()
+    assert not waiting.done()
+    scene.client_goes_on.set()
+    await waiting
+    assert not looking.done()
+    scene.goes_on.set()
+    await looking
+    readings = len(scene.reread)
+    await scene.lookout.reconciled(KEY)
+    assert len(scene.reread) == readings  # once it was read nobody waits
 
 
 def touched_at(number: int) -> SessionTouched:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.chain.settlement.receipts import MINED_WORDS
 from proxy.edge.dialects import statuses
 from proxy.edge.dialects.asking import Translated
 from proxy.edge.dialects.statuses import STATUS_METHODS, STATUS_WORDS, StatusStage, StatusTranslator
@@ -39,6 +40,12 @@ async def translated(upstream: HttpUpstream, method: str) -> object:
     answer = await StatusTranslator(upstream).answer(method, [HASH])
     assert isinstance(answer, Translated)
     return answer.result
+
+
+def test_every_word_for_mined_is_heard_as_such_by_who_follows_operations() -> None:
+    read = {word for words in statuses._READ.values() for word, stage in words.items() if stage is StatusStage.MINED}
+    written = {word.lower() for word in STATUS_WORDS[StatusStage.MINED].values() if word is not None}
+    assert read | written == MINED_WORDS
 
 
 @pytest.mark.parametrize("method", sorted(STATUS_METHODS))
