@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 from proxy.errors import InvalidParams
 from proxy.jsonrpc import Reply
+from proxy.record import record
 from proxy.userop.primitives import Hash32, parse_hash
 
 
@@ -34,7 +34,7 @@ _SERVER_ERROR: Final = 500
 _NO_CODE: Final = None
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class AnswerRow:
     """One line of the table. `message` is matched whole, `None` matches any; `codes` may hold `None` for "no code"."""
 

@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from proxy.errors import InvalidParams
 from proxy.methods import METHODS, MethodClass
+from proxy.record import record
 from proxy.strict_json import NumberLiteral, print_json
 from proxy.userop.entry_point import EntryPoint, EntryPointVersion
 from proxy.userop.primitives import Address, json_type, parse_address, print_bytes, print_checksummed
@@ -52,7 +52,7 @@ _WRAPPINGS: Final = {
 _CHAIN: Final = "chainId"
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class CarriedOperation:
     """What a request carries: the operation as it is judged, and the JSON array of params that is sent."""
 
@@ -61,7 +61,7 @@ class CarriedOperation:
     params: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Serving:
     """Which operations a chain takes: those of its entry points; of its id, where a request names one."""
 

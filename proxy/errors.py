@@ -20,9 +20,11 @@ A rejection is a value (`Reason`). An exception means that input broke a standar
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import IntEnum
 from math import ceil
+
+from proxy.record import record
 
 
 class Code(IntEnum):
@@ -50,7 +52,7 @@ class Code(IntEnum):
         return self.name.lower()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class TokenLimit:
     """A limit of one token that an operation would pass, for telling it in the token's own unit. All in base units.
 
@@ -67,7 +69,7 @@ class TokenLimit:
     said: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Reason:
     """Why an operation is refused, in words for the dapp developer who reads it.
 
@@ -212,7 +214,7 @@ class PaymasterUnavailable(UpstreamUnavailable):
     asked = "paymaster"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class ConfigFault:
     """One fault of a configuration file: where it stands, what is wrong, and the cure when one is known."""
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 import orjson
 
 from proxy.errors import InvalidParams, InvalidRequest, RpcError, SessiongateError
+from proxy.record import record
 from proxy.strict_json import DEEPEST, MOST_ELEMENTS, Flawed, NumberLiteral, print_json, read_json, shown
 from proxy.userop.primitives import json_type
 
@@ -40,7 +40,7 @@ NULL_ID: Final = "null"
 """The id literal of a reply to a request whose id could not be read."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class BodyLimits:
     """How much one body may ask for: bytes, requests in a batch, levels of nesting (at most 128), elements in all."""
 
@@ -54,7 +54,7 @@ class BodyLimits:
             raise ValueError(f"limits start at 1, and max_depth ends at {DEEPEST}: {self}")
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Request:
     """One well-formed request. `id` is the JSON text to answer under; `None` marks a notification."""
 
@@ -63,7 +63,7 @@ class Request:
     params: list[object]
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Malformed:
     """A body, or an element of a batch, that is no request; `id` is its JSON text as far as it could be read."""
 
@@ -71,14 +71,14 @@ class Malformed:
     error: RpcError
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Single:
     """A body that is one request."""
 
     item: Request | Malformed
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Batch:
     """A body that is an array of at least one element, each of which goes its own way."""
 
@@ -180,7 +180,7 @@ def print_error(request_id: str | None, code: int, message: str, data: Mapping[s
 _REVERT_NAMES: Final = ("revertData", "revert_data", "inner_revert_data", "data", "reason")
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Reply:
     """An upstream's reply, kept as the bytes it came as. Exactly one of `result` and `error` means something.
 

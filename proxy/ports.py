@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -13,6 +13,7 @@ from proxy.jsonrpc import Reply
 from proxy.judge.decision import Decision, UpstreamAnswer
 from proxy.ledger.reservation import Reservation
 from proxy.methods import MethodClass
+from proxy.record import record
 from proxy.userop.decode import DecodedOperation
 from proxy.userop.primitives import Address, Hash32
 
@@ -51,7 +52,7 @@ class FeedLine(Protocol):
         """Call this when the connection has ended."""
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class RequestContext:
     """Where a request came in: the chain's name, the client's name, the peer's address, what the client may do.
 
@@ -66,7 +67,7 @@ class RequestContext:
     line: FeedLine | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class OperationEnd:
     """What became of an operation after its verdict. `cause` is one of the settlement's closed set of ends.
 
@@ -87,7 +88,7 @@ class OperationEnd:
     seconds: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Deed:
     """Something people or files did to the gate: a freeze, a reload, a release, a write through the admin listener.
 
@@ -104,7 +105,7 @@ class Deed:
     details: Mapping[str, object] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Answer:
     """The printed reply to one request. `http_status` counts for a request that is no element of a batch.
 

@@ -13,12 +13,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final, NamedTuple
 
 import orjson
 
 from proxy.errors import ParseError
+from proxy.record import record
 
 DEEPEST: Final = 128
 """The largest bound on nesting: both JSON libraries recurse, and neither comes near its limit at this depth."""
@@ -38,7 +39,7 @@ class NumberLiteral(NamedTuple):
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Flawed:
     """Stands in for a value that reads as JSON but has no single meaning.
 
@@ -55,12 +56,12 @@ class _AmbiguousError(Exception):
     """Raised by the hooks of `_STRICT`; the text is then read again with `_MARKING` to find out where."""
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class _Constant:
     text: str  # NaN, Infinity or -Infinity
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class _Doubled:
     key: str
     members: dict[str, object]

@@ -21,7 +21,8 @@ def _room(name: str, *below: str) -> None:
     MAY_IMPORT[name] = frozenset(reachable)
 
 
-_room("errors")
+_room("record")
+_room("errors", "record")
 _room("userop", "errors")
 _room("strict_json", "userop")
 _room("document", "errors")
@@ -57,6 +58,7 @@ PURE_ROOMS = frozenset(
         "jsonrpc",
         "judge",
         "methods",
+        "record",
         "session",
         "strict_json",
         "userop",

@@ -6,7 +6,7 @@ Nothing waits for anybody then, so that no other operation comes between a count
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -23,6 +23,7 @@ from proxy.judge.rule import Fail, Per, Rate, Rule, Streak
 from proxy.judge.verdict import Allow, Mode, Reject, Verdict
 from proxy.ledger.hindrance import RuleRefusal
 from proxy.ledger.reservation import UNKNOWN_NONCE, Basis, Bringer, Held, NonceSlot, Reservation
+from proxy.record import record
 from proxy.session.changes import changes_of
 from proxy.session.counters import Charge, Counter, SessionKey
 from proxy.session.grounds import Grounds
@@ -42,7 +43,7 @@ _RULES_AT_ONCE: Final = 25
 """so many at once before others are let on: each may loop over fifty calls at its own expense."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Heard:
     """What the chain and the session say. `fit` is there for a session's operation that both take, `revision` that of
     the session they judged by."""
@@ -55,7 +56,7 @@ class Heard:
     revision: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class LookedAhead:
     """What many rules said of an operation by itself, piece by piece, and the background they said it against."""
 

@@ -7,7 +7,6 @@ is read anew first, so that this gate does not refuse what the chain would allow
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from proxy.admission import reasons
@@ -16,6 +15,7 @@ from proxy.admission.sources import Purpose, Sources
 from proxy.admission.turns import Asker
 from proxy.errors import Code, Reason, StateUnavailable
 from proxy.ledger.reservation import NonceSlot
+from proxy.record import record
 from proxy.session.changes import SessionEnabled, changes_of, make_change
 from proxy.session.counters import Counter, SessionKey
 from proxy.session.declared import DeclaredFit, DeclaredSession, judge_declared
@@ -46,7 +46,7 @@ InFlight = Callable[[Counter], int]
 """How much of a counter operations in flight will use."""
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Fit:
     """What the chain and the declaration say to an operation that both take."""
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from proxy.judge.evaluate import NOTHING, RulesFinding
 from proxy.judge.facts import Facts
 from proxy.judge.verdict import Verdict
 from proxy.ledger.reservation import Reservation
+from proxy.record import record
 from proxy.session.grounds import Grounds
 from proxy.userop.decode import DecodedOperation
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Judgement:
     """A verdict and what it rests on.
 

@@ -14,6 +14,7 @@ from proxy.admission.turns import FirstReadings
 from proxy.errors import StateUnavailable
 from proxy.judge.evaluate import RuleJudge
 from proxy.ledger.reservation import Ledger
+from proxy.record import record
 from proxy.session.counters import SessionKey
 from proxy.session.enforce import Doubt
 from proxy.session.facts import Answer, AskedFact, MissingFact
@@ -43,7 +44,7 @@ class Purpose(Enum):
         return self in (Purpose.PREVIEW, Purpose.SPONSOR)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Terms:
     """What the configuration says about judging on one chain. `fresh_seconds`: how long a reading counts as new."""
 
@@ -59,7 +60,7 @@ class Terms:
     keep_grounds: bool = False  # what a session's verdict rested on is handed on with it
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Found:
     """What the node answered: the state with more in it, and what is good for this operation only."""
 
@@ -190,7 +191,7 @@ def _nobody_to_tell(_key: SessionKey, _user_op_hash: Hash32, _missing: int) -> N
     return None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Sources:
     """Everything a verdict of one chain draws on. `reader` is `None` without a node; `clock` gives unix seconds.
 

@@ -7,10 +7,10 @@ while the operation is in flight and counted in the window once it is mined; a h
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from proxy.judge.rule import Window
+from proxy.record import record
 
 
 class CountKey(NamedTuple):
@@ -83,7 +83,7 @@ class Sight(NamedTuple):
     first: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Seen:
     """What a history of things remembers: how many operations since when, and the things, the latest seen last."""
 
@@ -92,7 +92,7 @@ class Seen:
     sights: tuple[Sight, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Amounts:
     """What a history of amounts remembers: how many operations, and the latest amounts, oldest first."""
 
@@ -100,7 +100,7 @@ class Amounts:
     recent: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Row:
     """How many operations in a row have ended in the outcome that is counted."""
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from proxy.judge.evaluate import Hit
 from proxy.judge.facts import Facts
 from proxy.judge.verdict import Mode, Verdict
+from proxy.record import record
 from proxy.session.grounds import Grounds
 from proxy.userop.execution import Call
 from proxy.userop.primitives import Address, Hash32
 from proxy.userop.user_operation import UserOperation
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class UpstreamAnswer:
     """What came back for a forwarded request: a hash, an error, or nothing at all."""
 
@@ -23,7 +22,7 @@ class UpstreamAnswer:
     error_data: str | None = None  # a text beside the message, mostly what a contract reverted with
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Whole:
     """The operation as it was asked about, and what its session's verdict rested on, for a trail that keeps both."""
 
@@ -32,7 +31,7 @@ class Whole:
     grounds: Grounds | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Decision:
     """One audited verdict. No signature is kept, and no call data beyond the selector unless the settings want the
     `whole`.

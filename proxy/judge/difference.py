@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from enum import Enum
 from fractions import Fraction
 from typing import Final
@@ -14,6 +14,7 @@ from proxy.judge.measure import print_measure
 from proxy.judge.rule import Limit, Place, Rule, Ruleset
 from proxy.judge.tokens import Asset, Tokens
 from proxy.judge.verdict import Mode
+from proxy.record import record
 from proxy.userop.primitives import print_bytes
 
 _NOT_CONTENT: Final = frozenset({"place", "order", "identity"})
@@ -21,7 +22,7 @@ _MOST_SHOWN: Final = 8
 _LONGEST: Final = 120
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class FieldChange:
     """One field of a rule, before and after, in words. `field` is a path: `match.targets`, `check.maximum`."""
 
@@ -33,7 +34,7 @@ class FieldChange:
         return f"{self.field} {self.before} → {self.after}"
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class RuleChange:
     """A rule that is in both sets and not the same. `counts_anew` when what it counts is no longer what it was."""
 
@@ -48,7 +49,7 @@ class RuleChange:
         return f"{self.rule}: {told or 'what it counts'}{anew}{f'; {INHERITS}' if self.inherits else ''}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Difference:
     """Ids of rules added and removed, rules changed, symbols of tokens that changed in any way.
 

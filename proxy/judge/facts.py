@@ -6,9 +6,9 @@ judged again. It holds no signature, no key and no call data beyond the selector
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
+from proxy.record import record
 from proxy.userop.movement import AssetKind, MovementKind
 from proxy.userop.primitives import Address, Hash32, Selector
 
@@ -19,7 +19,7 @@ ALLOWED: Final = "allow"
 """The verdict of the chain on an operation that fits; otherwise it is the label of a `Code`."""
 
 
-@dataclass(slots=True, kw_only=True)  # not frozen: made for every operation, and nobody writes to it
+@record(kw_only=True)
 class CallFacts:
     """One call of the operation. `value` in wei; `selector` is VALUE_SELECTOR for a call without a function.
 
@@ -34,7 +34,7 @@ class CallFacts:
     arguments: bytes = b""
 
 
-@dataclass(slots=True, kw_only=True)  # not frozen: made for every operation, and nobody writes to it
+@record(kw_only=True)
 class MoveFacts:
     """Value that a call moves; see `proxy.userop.movement.Movement`. Amounts in base units, `None` when not told."""
 
@@ -48,7 +48,7 @@ class MoveFacts:
     unlimited: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class GrantFacts:
     """A session that the operation brings into force or adds to.
 
@@ -65,7 +65,7 @@ class GrantFacts:
     policies: tuple[Address, ...] = ()
 
 
-@dataclass(slots=True, kw_only=True)  # not frozen: made for every operation, and nobody writes to it
+@record(kw_only=True)
 class Facts:
     """One operation as rules see it. Amounts in wei, times in unix seconds.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from proxy.errors import Code, Reason
@@ -11,11 +11,12 @@ from proxy.judge.counts import CountKey, Lesson, RuleCharge, WindowCharge
 from proxy.judge.prepared import PreparedRule, rank_of, sentence_of
 from proxy.judge.rule import Fail, Limit, Rate, Rule
 from proxy.judge.verdict import Mode
+from proxy.record import record
 
 _REMEDY: Final = "ask the operator of this gate why this rule is there, or change the operation"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Hit:
     """A rule that fired. `mode` is the rule's under the gate's ceiling. `unknown` when it fired for want of a fact."""
 
@@ -44,7 +45,7 @@ class Hit:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class RulesFinding:
     """What a set of rules says of one operation, and what is to be counted for it.
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from typing import Final
 
 from proxy.judge.facts import MOST_ARGUMENTS, CallFacts, Facts, GrantFacts, MoveFacts
+from proxy.record import record
 from proxy.session.lint import Finding, lint, lint_addition, lint_enable, lint_grant
 from proxy.session.lint.grant import Grant, configs_of
 from proxy.session.lint.reading import read_session
@@ -36,7 +36,7 @@ _NO_HASH: Final = Hash32(bytes(32))
 _HUMP: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Arrival:
     """How an operation came in: the chain's and the client's name, the method, whether it only asks, the peer's
     address, where there is one, and how many sessions a second the client may name in vain, by its licence."""
@@ -49,7 +49,7 @@ class Arrival:
     absent_rate: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Background:
     """What is known of an operation beyond itself; the defaults are those of one that was refused early."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -12,6 +12,7 @@ from proxy.document import Place
 from proxy.judge.expression import Expression
 from proxy.judge.tokens import Asset, Tokens
 from proxy.judge.verdict import Mode
+from proxy.record import record
 from proxy.session.lint.findings import Severity
 from proxy.userop.primitives import Address, Hash32, Selector
 
@@ -76,7 +77,7 @@ class Per(StrEnum):
     CHAIN = "chain"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Match:
     """The structured part of a rule: every field given must fit, any of its values will do. `None` fits everything.
 
@@ -116,14 +117,14 @@ class Calendar(StrEnum):
     MONTH = "month"
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Sliding:
     """The last `seconds`."""
 
     seconds: int
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class OnCalendar:
     """The present hour, day, week or month in `zone`."""
 
@@ -160,7 +161,7 @@ class Of(StrEnum):
     SESSION = "session"
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class AmountOf:
     """What is measured: `asset` for spend and exposure, or `usd` for all priced assets together (10^-18 USD)."""
 
@@ -169,7 +170,7 @@ class AmountOf:
     usd: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Limit:
     """At most `maximum` over the window, what is in flight included.
 
@@ -190,7 +191,7 @@ class Limit:
         return self.maximum.get(chain_id, self.maximum.get(0))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Rate:
     """At most `maximum` requests that match, whatever becomes of them, over the window."""
 
@@ -199,7 +200,7 @@ class Rate:
     window: Sliding
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Floor:
     """So much of an amount or more, by chain id as the maximum of a limit is."""
 
@@ -211,7 +212,7 @@ class Floor:
         return self.least.get(chain_id, self.least.get(0))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class FirstSeen:
     """Something that is not known yet, once there is a history of `after_operations` or `after_seconds`.
 
@@ -229,7 +230,7 @@ class FirstSeen:
     learn_above: Floor | None = field(default=None, metadata=SINCE_SECOND_RELEASE)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Deviation:
     """Further from the history's median than `factor` times its usual spread, after `after_operations` of history."""
 
@@ -239,7 +240,7 @@ class Deviation:
     after_operations: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Streak:
     """As many operations in a row as `length` that ended in `outcome`: `reverted` on chain, or `rejected` here."""
 
@@ -248,7 +249,7 @@ class Streak:
     per: tuple[Per, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Hours:
     """Part of a week: days (0 = Monday) and minutes of the day, the end exclusive; it may go past midnight."""
 
@@ -257,7 +258,7 @@ class Hours:
     end: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Schedule:
     """Fires outside of `inside`, or inside when `within` is true."""
 
@@ -270,7 +271,7 @@ Check = Limit | Rate | FirstSeen | Deviation | Streak | Schedule
 """What a rule asks beyond its match and condition; a rule without one fires whenever both hold."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Exemption:
     """`except`: what a rule does not apply to, as data, why, and until when (unix seconds, exclusive)."""
 
@@ -280,7 +281,7 @@ class Exemption:
     until: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Rule:
     """One rule. `order` is its place among all rules of all files; `identity` names its counters: it changes when what
     is counted changes, so that a reload keeps the counters of rules that count as before."""
@@ -305,7 +306,7 @@ class Rule:
     notify: tuple[str, ...] = ()  # names of alert sinks that hear of it in place of those the settings route it to
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Ruleset:
     """The rules that judge together, in file order. `digest` names the set: hex of a hash over all that was read.
 

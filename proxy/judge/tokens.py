@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from fractions import Fraction
 from typing import Final, NamedTuple
 
+from proxy.record import record
 from proxy.userop.primitives import Address
 
 NATIVE_DECIMALS: Final = 18
@@ -37,7 +38,7 @@ class Asset(NamedTuple):
     address: Address | None
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class TokenPlace:
     """A token on one chain."""
 
@@ -55,7 +56,7 @@ class Price(NamedTuple):
     until: float
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Token:
     """A token by its symbol. `price` is the reference price in USD of one whole token, where ops gave one.
 
@@ -83,7 +84,7 @@ class Token:
         return frozenset({NATIVE_DECIMALS} if self.native else {place.decimals for place in self.places.values()})
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Tokens:
     """All tokens that rules may name."""
 
@@ -129,7 +130,7 @@ class Tokens:
         return frozenset({*self.by_symbol, NATIVE, USD, *SUBUNITS})
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Amount:
     """So many whole units of a token, or of USD. `symbol` is that of the token; gwei and wei become the native coin."""
 

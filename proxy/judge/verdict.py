@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from proxy.errors import Reason
+from proxy.record import record
 from proxy.session.outcome import EnforcedElsewhere, Waived
 
 
@@ -18,7 +18,7 @@ class Mode(StrEnum):
     ENFORCE = "enforce"  # a rejection is answered to the caller
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Allow:
     """The operation fits everything this gate knows. `notes` are remarks for the audit, not for the caller.
 
@@ -31,7 +31,7 @@ class Allow:
     elsewhere: EnforcedElsewhere | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Reject:
     """The operation is refused; the first reason is the one the caller is told, all are recorded."""
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from proxy.errors import Code, Reason, TokenLimit
 from proxy.judge.counts import CountKey
+from proxy.record import record
 from proxy.session.addresses import name_of_policy, token_counted
 from proxy.session.counters import Counter
 from proxy.userop.primitives import Hash32, print_bytes
@@ -24,7 +24,7 @@ class Hindrance(StrEnum):
     BRINGER_FULL = "bringer_full"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Caps:
     """How many operations may be in flight, or remembered because their nonce is unused, at once."""
 
@@ -34,7 +34,7 @@ class Caps:
     bringer: int = 512  # operations that nobody's signature was checked for, and no bundler took
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Hindered:
     """Nothing is reserved, and why; `limit` is the cap that is reached, `rival` the operation in the way."""
 
@@ -85,7 +85,7 @@ class Hindered:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Refusal:
     """A counter would pass its limit: `used` on chain, `in_flight` by other operations, `wanted` by this one."""
 
@@ -131,7 +131,7 @@ class Refusal:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class RuleRefusal:
     """A rule's count would pass its limit: `used` in the window, `in_flight` by other operations, `wanted` by this
     one. Of different things `in_flight` and `wanted` are those that are not among the others."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from proxy.ledger.reservation import Reservation
+from proxy.record import record
 from proxy.session.changes import Changes
 from proxy.session.counters import HoldName
 from proxy.userop.primitives import Hash32
@@ -36,7 +36,7 @@ class Cause(StrEnum):
     UNMINED = "unmined"  # those who can know have answered for `unmined_after` that it is not there
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Evidence:
     """What shows an end. Which of it is there depends on the cause; an end without any does not come about.
 
@@ -54,7 +54,7 @@ class Evidence:
     said: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class AcceptedOperation:
     """An operation the bundler took, or may have taken: what it holds and what it will change once mined.
 
@@ -80,7 +80,7 @@ class AcceptedOperation:
         return self.reservation.name
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class InFlight:
     """An operation as a restart finds it. `silent_seconds` is for how long it was answered that it is not there."""
 
@@ -89,7 +89,7 @@ class InFlight:
     silent_seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Mined:
     """What the chain, or a bundler's receipt, says. `success` is that of the execution; validation has always
     succeeded.
@@ -111,7 +111,7 @@ class Mined:
     permission_ids: tuple[Hash32, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Ended:
     """An operation that is not in flight any more, as long as a reorganisation of the chain could bring it back.
 
@@ -137,7 +137,7 @@ class Ended:
         return self.operation.reservation.name
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class EndedName:
     """The little of an ended operation that is kept at hand; the rest is read back when the chain takes it back."""
 

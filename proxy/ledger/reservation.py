@@ -7,7 +7,7 @@ operation has used its charges even when its execution reverted; one that was dr
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import StrEnum
 from typing import Final, NamedTuple, Protocol
 
@@ -15,6 +15,7 @@ from proxy.judge.counts import CountKey, Counts, History, Lesson, RuleCharge, Wi
 from proxy.judge.rule import Window
 from proxy.judge.windows import BucketRow, MarkRow
 from proxy.ledger.hindrance import Hindered, Refusal, RuleRefusal
+from proxy.record import record
 from proxy.session.counters import Charge, Counter, HoldName, SessionKey
 from proxy.session.declared import DECLARED_POLICY
 from proxy.session.policies.simple_gas import GasPrice
@@ -38,7 +39,7 @@ class NonceSlot(NamedTuple):
     nonce: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Reservation:
     """What one operation will use of its session's counters when it is mined.
 
@@ -79,7 +80,7 @@ class Bringer(NamedTuple):
     peer: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Basis:
     """What a verdict rests on: how much was `used` so far of each counter that is charged, and at which `revision` of
     what is known of its session that was so; `None` where no session is concerned. `bringer` is `None` where a key
@@ -101,7 +102,7 @@ class Grip(StrEnum):
     NONE = "none"  # nothing; what becomes of it is told all the same
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Held:
     """The reservation stands. `again` when it was held already; `replaces` names the other operations in the same
     slot, of which at most one is mined. `reservation` is what is held: without the charges of rules that refuse nobody

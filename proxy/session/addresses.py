@@ -5,10 +5,10 @@ Sources: the deployment artifacts of erc7579/smartsessions and the constants of 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from proxy.record import record
 from proxy.session.counters import Counter
 from proxy.session.policies.arg import ArgPolicy
 from proxy.session.policies.contract_whitelist import ContractWhitelistPolicy
@@ -50,7 +50,7 @@ class ValidatorKind(StrEnum):
     MULTI_SIGNER = "multi-signer"
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class PolicyContract:
     """One policy contract: what it is called, what it may be used for, and its behaviour under each use."""
 

@@ -8,8 +8,8 @@ execution succeeds.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
 
+from proxy.record import record
 from proxy.session import granted, transitions
 from proxy.session.counters import SessionKey
 from proxy.session.revert import Revert
@@ -40,7 +40,7 @@ from proxy.userop.primitives import Address, Hash32
 from proxy.userop.session_data import SessionData
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class SessionEnabled:
     """An ENABLE envelope: the session comes into force at validation, and the enable nonce grows by one.
 
@@ -52,7 +52,7 @@ class SessionEnabled:
     nonce: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class UsedPastGate:
     """A mined operation of a declared module's session that did not come through here: nobody else counts it."""
 
@@ -76,7 +76,7 @@ _Edit = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Changes:
     """The changes one accepted operation will make to sessions of its sender, in the order the chain makes them."""
 

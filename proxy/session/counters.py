@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from proxy.record import record
 from proxy.userop.budget import Budget
 from proxy.userop.primitives import Address, Hash32
 
@@ -56,7 +56,7 @@ class Counter(NamedTuple):
     slot: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Charge:
     """One operation's claim on one counter: use + `amount` must stay within `limit` (units of the policy)."""
 
@@ -65,7 +65,7 @@ class Charge:
     limit: int
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Usage:
     """Where a counter's present use comes from: the chain, operations in flight, earlier calls of this operation."""
 

@@ -8,10 +8,10 @@ same ledger as the chain's counters and never mix with them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 from proxy.errors import Code, Reason
+from proxy.record import record
 from proxy.session.addresses import VALIDATOR_KINDS, ValidatorKind
 from proxy.session.counters import Charge, Counter, SessionKey, merge_charges
 from proxy.session.reasons import unsigned_by_key
@@ -38,7 +38,7 @@ _ANY_ECDSA: Final = (*OWNABLE_FORMS, Address(bytes.fromhex("00000072F286204Bb934
 _NAME: Final = "declared session"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class DeclaredAction:
     """A call the session may make. `max_value` is in wei and holds for each call.
 
@@ -59,7 +59,7 @@ class DeclaredAction:
         return action_id_of(self.target, self.selector)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class DeclaredSession:
     """A session of the configuration.
 
@@ -83,7 +83,7 @@ class DeclaredSession:
         return self.module in (None, key.module) and self.key(key.module) == key
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class DeclaredFit:
     """The operation fits the declaration: when, and what it will use."""
 

@@ -7,8 +7,8 @@ An answer either goes into the state (`SessionState.with_…`) or, where it is g
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from proxy.record import record
 from proxy.session.policies.policy import PolicyKind
 from proxy.session.revert import Revert
 from proxy.session.signers import SignatureVerdict
@@ -16,7 +16,7 @@ from proxy.userop.execution import Call
 from proxy.userop.primitives import Address, Hash32
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class PolicyConfigFact:
     """The configuration and counters of a known policy: its getters, then `with_policy_config`."""
 
@@ -24,7 +24,7 @@ class PolicyConfigFact:
     config_id: Hash32
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class TokenLimitFact:
     """One token of a spending limit: getPolicyData, then `with_token_limit`."""
 
@@ -33,7 +33,7 @@ class TokenLimitFact:
     token: Address
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class AllowedTargetFact:
     """One target of ContractWhitelistPolicy: isContractWhitelisted, then `with_target`."""
 
@@ -42,22 +42,22 @@ class AllowedTargetFact:
     target: Address
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class SessionValidatorFact:
     """getSessionValidatorAndConfig, then `with_validator`."""
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class PaymasterFlagFact:
     """Whether the session permits paymasters. No view tells: events or storage, then `with_paymaster`."""
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class EnableNonceFact:
     """getNonce(permissionId, account), then `with_enable_nonce`."""
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class EmissaryNonceFact:
     """getNonce(account, lock tag) of the emissary, then `answers`.
 
@@ -65,12 +65,12 @@ class EmissaryNonceFact:
     """
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class BaseFeeFact:
     """The base fee of the latest block, then the `base_fee` argument."""
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class PolicyCheckFact:
     """An unknown policy contract's verdict: an eth_call from the module, then `answers`.
 
@@ -85,7 +85,7 @@ class PolicyCheckFact:
     call: Call | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class SessionSignatureFact:
     """An unknown session validator's verdict, validateSignatureWithData(hash, signature, initData); `answers`."""
 
@@ -95,7 +95,7 @@ class SessionSignatureFact:
     signature: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class EnableSignatureFact:
     """Whether the account accepts an enable signature: isValidSignature(digest, signature) (ERC-1271); `answers`."""
 

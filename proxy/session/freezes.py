@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from proxy.record import record
 from proxy.session.counters import SessionKey
 from proxy.userop.primitives import Address, Hash32
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Freeze:
     """A permission id that may not be used; `account` and `chain_id` of `None` mean every one."""
 

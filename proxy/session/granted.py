@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from proxy.errors import Reason
+from proxy.record import record
 from proxy.session import reasons
 from proxy.session.addresses import MODULE_GRANT
 from proxy.session.counters import Charge, Counter, Meter, merge_charges
@@ -37,7 +38,7 @@ _NO_DATA: Final = Selector(bytes(4))
 _NAME: Final = "grant of the module"
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class GrantedAction(PolicyConfig):
     """The terms of one action, or of all of them together, where `target` is `None`."""
 

@@ -7,9 +7,10 @@ be given again.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from proxy.record import record
 from proxy.session.codec import state_from_json, state_to_json
 from proxy.session.counters import Counter
 from proxy.session.enforce import Doubt, Verdict, enforce
@@ -20,7 +21,7 @@ from proxy.userop.primitives import Address, Hash32
 _DOUBTS = ("ask", "alert", "reject")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Grounds:
     """`in_flight` has what operations in flight would add to each counter that was asked for; `now` is in unix
     seconds, the doubts are the settings'."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import StrEnum
 from typing import Final
 
+from proxy.record import record
 from proxy.session.changes import Grant, SessionChange, SessionEnabled, make_change
 from proxy.session.counters import SessionKey
 from proxy.session.granted import left_after
@@ -37,7 +38,7 @@ class Source(StrEnum):
     EVENT = "event"  # told by an event of its module
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class KnownSession:
     """One session as last known.
 

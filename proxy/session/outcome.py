@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from proxy.errors import Reason
+from proxy.record import record
 from proxy.session.counters import Charge
 from proxy.session.facts import MissingFact
 from proxy.session.revert import Revert
@@ -29,7 +29,7 @@ class EnforcedElsewhere(StrEnum):
     KERNEL_PERMISSION = "kernel_permission"  # ZeroDev's, on a Kernel account
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Accepted:
     """The module would take the operation. `charges` has one entry per counter that it moves.
 
@@ -65,7 +65,7 @@ class Accepted:
         return self.enabled.with_charges(self.charges)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Refused:
     """The module, or the entry point after it, would not take the operation.
 
@@ -77,7 +77,7 @@ class Refused:
     revert: Revert | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class NeedsFacts:
     """No verdict without these facts. Nothing that is known speaks against the operation."""
 

@@ -8,9 +8,9 @@ printed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, Final
 
+from proxy.record import record
 from proxy.session.addresses import name_of_policy
 from proxy.session.counters import Counter
 from proxy.session.declared import DeclaredSession, use_counter
@@ -78,7 +78,7 @@ def place_of_action(state: SessionState, action_id: Hash32) -> Json:
     return place
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class _Telling:
     state: SessionState
     in_flight: Amounts

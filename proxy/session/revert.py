@@ -6,9 +6,9 @@ Error names and argument types: erc7579/smartsessions `ISmartSession.sol`, `IPol
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
+from proxy.record import record
 from proxy.userop.primitives import keccak256
 
 SIGNATURES: Final = (
@@ -68,7 +68,7 @@ SELECTOR_BY_ERROR: Final = {text.partition("(")[0]: keccak256(text.encode())[:4]
 """The first four bytes of the revert data of each error that this package can predict."""
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Revert:
     """A revert: the error's name and arguments, or `error=None` with raw data (empty for a bare revert).
 

@@ -9,11 +9,12 @@ gives a new state.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import StrEnum
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+from proxy.record import record
 from proxy.session.counters import Charge, ConfigKey, Counter, SessionKey
 from proxy.session.policies.contract_whitelist import AllowedTargets
 from proxy.session.policies.erc20_spending_limit import SpendingLimits
@@ -48,7 +49,7 @@ class ConfigId(NamedTuple):
     config_id: Hash32
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class SessionState:
     """One session. Lists are in the order the contract runs them; an action id is known even if its target is not.
 

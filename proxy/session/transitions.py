@@ -7,9 +7,10 @@ Lists are sets that remove by swapping the last entry into the gap, so order mat
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeVar
 
+from proxy.record import record
 from proxy.session.addresses import MODULE_KINDS, POLICIES, VALIDATOR_DATA_BOUNDS, ModuleKind, PolicyContract
 from proxy.session.policies.policy import PolicyKind
 from proxy.session.revert import BARE, Revert
@@ -28,7 +29,7 @@ from proxy.userop.session_data import (
 _Item = TypeVar("_Item")
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Contracts:
     """The policy contracts whose behaviour is known, and which other addresses have code.
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
+from proxy.record import record
 from proxy.session.counters import SessionKey
 from proxy.session.state import SessionState
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class SessionUse:
     """Of the operations that this gate saw mined: how many, how many of them without success, gas and wei in all.
 
@@ -27,7 +27,7 @@ class SessionUse:
 UNUSED = SessionUse()
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class SessionRecord:
     """What is on file of one session beside its state. `former` is its state before it was removed."""
 

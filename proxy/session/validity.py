@@ -5,9 +5,9 @@ Layout of the word: validAfter (48 bits) << 208 | validUntil (48 bits) << 160 | 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
+from proxy.record import record
 from proxy.userop.entry_point import EntryPointVersion
 
 UINT48_MAX: Final = 2**48 - 1
@@ -17,7 +17,7 @@ _LOW_160: Final = 2**160 - 1
 _BLOCK_NUMBER_FLAG: Final = 1 << 47
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Window:
     """When an operation is valid, in unix seconds, both ends as the entry point reads them. Never ends: 2^48-1."""
 

@@ -11,10 +11,10 @@ Source: Solidity ABI specification; ABI decoder v2.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from proxy.errors import Undecodable
+from proxy.record import record
 from proxy.userop.budget import Budget
 from proxy.userop.primitives import Address
 
@@ -62,7 +62,7 @@ class _Reader:
         return number
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class AbiType:
     """One ABI type. `head` is its size in the head of a tuple: 32 for every dynamic type."""
 

@@ -6,16 +6,16 @@ The first group are writes to a session module and carry what the module stores 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
+from proxy.record import record
 from proxy.userop.declared_acts import DeclaredGrant, DeclaredRevocation
 from proxy.userop.emissary_abi import EmissaryEnable
 from proxy.userop.primitives import Address, Hash32, Selector
 from proxy.userop.session_data import ActionData, ERC7739Context, ERC7739Data, PolicyData, SessionData
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class SessionsEnabled:
     """enableSessions, or sessions in the data a session module is installed with."""
 
@@ -23,7 +23,7 @@ class SessionsEnabled:
     sessions: tuple[SessionData, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class SessionRemoved:
     """removeSession."""
 
@@ -31,14 +31,14 @@ class SessionRemoved:
     permission_id: Hash32
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class SessionsCleared:
     """The module is uninstalled: every session of the account is removed."""
 
     module: Address
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class UserOpPoliciesEnabled:
     """enableUserOpPolicies."""
 
@@ -47,7 +47,7 @@ class UserOpPoliciesEnabled:
     policies: tuple[PolicyData, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class UserOpPoliciesDisabled:
     """disableUserOpPolicies."""
 
@@ -56,7 +56,7 @@ class UserOpPoliciesDisabled:
     policies: tuple[Address, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class ActionPoliciesEnabled:
     """enableActionPolicies."""
 
@@ -65,7 +65,7 @@ class ActionPoliciesEnabled:
     actions: tuple[ActionData, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class ActionPoliciesDisabled:
     """disableActionPolicies."""
 
@@ -75,7 +75,7 @@ class ActionPoliciesDisabled:
     policies: tuple[Address, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class ActionDisabled:
     """disableActionId."""
 
@@ -84,7 +84,7 @@ class ActionDisabled:
     action_id: Hash32
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Erc1271PoliciesEnabled:
     """enableERC1271Policies."""
 
@@ -93,7 +93,7 @@ class Erc1271PoliciesEnabled:
     erc7739_policies: ERC7739Data
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Erc1271PoliciesDisabled:
     """disableERC1271Policies."""
 
@@ -103,7 +103,7 @@ class Erc1271PoliciesDisabled:
     contexts: tuple[ERC7739Context, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class EnableSignatureRevoked:
     """revokeEnableSignature: the enable nonce of the permission grows by one."""
 
@@ -111,7 +111,7 @@ class EnableSignatureRevoked:
     permission_id: Hash32
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class PaymasterPermitted:
     """setPermit4337Paymaster."""
 
@@ -120,7 +120,7 @@ class PaymasterPermitted:
     permitted: bool
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class EmissaryConfigSet:
     """setConfig of the emissary: a session of the newer kind for `account`, which need not be the caller."""
 
@@ -134,7 +134,7 @@ class EmissaryConfigSet:
         return self.enable.session.permission_id
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class EmissaryConfigRemoved:
     """removeConfig of the emissary, for `account`, which need not be the caller."""
 
@@ -143,7 +143,7 @@ class EmissaryConfigRemoved:
     permission_id: Hash32
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class EmissaryNonceRevoked:
     """revokeNonce of the emissary: grants signed for the present nonce of `lock_tag` (12 bytes) are void."""
 
@@ -151,7 +151,7 @@ class EmissaryNonceRevoked:
     lock_tag: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class ModuleInstalled:
     """A module becomes part of the account; ERC-7579 type ids (1 validator, 2 executor, 3 fallback, 4 hook, …)."""
 
@@ -160,7 +160,7 @@ class ModuleInstalled:
     init_data: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class ModuleUninstalled:
     """A module is taken off the account."""
 
@@ -169,7 +169,7 @@ class ModuleUninstalled:
     deinit_data: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class AccountUpgraded:
     """The account's code is replaced; `data` is then called on the new code."""
 
@@ -177,7 +177,7 @@ class AccountUpgraded:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class OwnersChanged:
     """Owners of a Safe, or how many of them must sign (`threshold`, `None`: stays)."""
 
@@ -202,7 +202,7 @@ class Control(StrEnum):
     MODULE_GUARD = "module_guard"
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class ControlChanged:
     """`control` of the account is set to, or done with, `address` (`None` where it takes none)."""
 
@@ -210,7 +210,7 @@ class ControlChanged:
     address: Address | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Unreadable:
     """A call that administers `module` (or the account at that address) and could not be read exactly."""
 

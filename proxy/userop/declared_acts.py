@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
+from proxy.record import record
 from proxy.userop.primitives import Address, Hash32, Selector
 
 FOREVER: Final = (1 << 48) - 1
 """The last second that an entry point can name."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class GrantedTerms:
     """How far something may be used: `None` is without limit.
 
@@ -26,7 +26,7 @@ class GrantedTerms:
     valid_until: int = FOREVER
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class GrantedCall:
     """A function that a session may call; `selector` of `None` is every function of the target."""
 
@@ -35,7 +35,7 @@ class GrantedCall:
     terms: GrantedTerms
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class DeclaredGrant:
     """A session of `account` comes into force: who signs (`signer` names the form), and what may be called.
 
@@ -52,7 +52,7 @@ class DeclaredGrant:
     adds: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class DeclaredRevocation:
     """A session of `account` ends; with a `target`, only what it may call there, by `selector` where that is told."""
 

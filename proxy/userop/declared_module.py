@@ -7,11 +7,12 @@ are not declared are taken to change nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from proxy.errors import Undecodable
+from proxy.record import record
 from proxy.userop.acts import SessionsCleared, Unreadable
 from proxy.userop.budget import GRANT, ITEM, Budget
 from proxy.userop.declared_acts import FOREVER, DeclaredGrant, DeclaredRevocation, GrantedCall, GrantedTerms
@@ -51,7 +52,7 @@ class ToldOf(NamedTuple):
     news: DeclaredNews
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class DeclaredModule:
     """`signer` is the form in which the key signs (`proxy.userop.key_forms`), `envelope` of `None` its bare 65 bytes.
 

@@ -7,9 +7,10 @@ bytes in two ways.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from proxy.errors import Undecodable
+from proxy.record import record
 from proxy.userop.administration import (
     VALIDATOR_TYPE,
     Act,
@@ -55,7 +56,7 @@ class MisnamedModule(Undecodable):
     """A nonce that has a session module's address where its account looks for something else."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class SessionClaim:
     """A session module that the operation names as its validator, and what is put before that module.
 
@@ -68,7 +69,7 @@ class SessionClaim:
     module_enable: Wrapping | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class DecodedOperation:
     """An operation and everything that can be read from it alone.
 

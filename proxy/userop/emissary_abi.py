@@ -8,10 +8,10 @@ instead it has claim policies, which judge claims on locked tokens and never an 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from proxy.errors import Undecodable
+from proxy.record import record
 from proxy.userop import abi
 from proxy.userop.budget import Budget
 from proxy.userop.primitives import Address, Hash32
@@ -50,7 +50,7 @@ _LAST_SCOPE: Final = 1
 _LAST_RESET_PERIOD: Final = 7
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class EmissaryConfig:
     """Which session of which lock a call to the emissary is about.
 
@@ -64,7 +64,7 @@ class EmissaryConfig:
     permission_id: Hash32
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class EmissaryEnable:
     """What an ENABLE signature or `setConfig` carries: the session, the digests its owner signed, the signatures.
 

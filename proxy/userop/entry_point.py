@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from proxy.record import record
 from proxy.userop.primitives import Address
 
 
@@ -18,7 +18,7 @@ class EntryPointVersion(StrEnum):
     V09 = "v0.9"
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class EntryPoint:
     """One deployed entry point."""
 

@@ -6,11 +6,11 @@ Read exactly as the Smart Sessions module reads it (erc7579/smartsessions `Smart
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
 from proxy.errors import Undecodable
+from proxy.record import record
 from proxy.userop.budget import ITEM, Budget
 from proxy.userop.primitives import Address, Selector
 from proxy.userop.session_data import selector_of
@@ -48,7 +48,7 @@ class DecodingError(Undecodable):
     """Where the module reverts with DecodingError(); a plain `Undecodable` is where it reverts without data."""
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Call:
     """One call the account makes. `value` is in wei."""
 
@@ -62,7 +62,7 @@ class Call:
         return selector_of(self.data)
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Execution:
     """The outer call of an operation.
 

@@ -1,12 +1,16 @@
-"""ECDSA recovery in three calls into libsecp256k1, as coincurve brings it along.
+"""ECDSA recovery in two calls into libsecp256k1, as coincurve brings it along.
 
 coincurve's own way makes objects on the way and lets go of the interpreter in every call: to have it back costs more
 than the curve, as soon as another thread wants it. These calls keep it for the forty microseconds that they take.
+
+To verify with a remembered key would save a tenth of that and is not done: it says nothing of v, by which contracts
+tell one signer from another.
 """
 
 from __future__ import annotations
 
 import ctypes
+from functools import lru_cache
 from typing import Final
 
 from coincurve import PublicKey, _libsecp256k1
@@ -20,7 +24,7 @@ _POINT: Final = 65
 def _plainly(digest: bytes, compact: bytes, parity: int) -> bytes | None:
     """The same by coincurve's public names, for a build of it that shows no others."""
     try:
-        key = PublicKey.from_signature_and_message(compact + bytes((parity,)), digest, hasher=None)
+        key = PublicKey.from_signature_and_message(compact[:64] + bytes((parity,)), digest, hasher=None)
     except ValueError:
         return None
     return bytes(key.format(compressed=False))
@@ -43,18 +47,44 @@ else:
     )
 
 
+class _Room:
+    """Where the library writes. It is taken and given back, for another thread may be let on between two calls."""
+
+    __slots__ = ("key", "signature")
+
+    def __init__(self) -> None:
+        self.signature = ctypes.create_string_buffer(_SIGNATURE)
+        self.key = ctypes.create_string_buffer(_KEY)
+
+
+_ROOMS: Final[list[_Room]] = []
+
+
 def _directly(digest: bytes, compact: bytes, parity: int) -> bytes | None:
-    signature, key = ctypes.create_string_buffer(_SIGNATURE), ctypes.create_string_buffer(_KEY)
-    if not _PARSE(_CONTEXT, signature, compact, parity) or not _RECOVER(_CONTEXT, key, signature, digest):
-        return None
+    try:
+        room = _ROOMS.pop()
+    except IndexError:
+        room = _Room()
+    signature, key = room.signature, room.key
+    found = _PARSE(_CONTEXT, signature, compact, parity) and _RECOVER(_CONTEXT, key, signature, digest)
+    signer = _printed(key.raw) if found else None
+    _ROOMS.append(room)
+    return signer
+
+
+@lru_cache(maxsize=1 << 13)
+def _printed(key: bytes) -> bytes:
+    """A public key of the library's own, as everybody else writes it. A session's key comes back with each operation,
+    and what the library keeps for one key are always the same bytes."""
     point, length = ctypes.create_string_buffer(_POINT), ctypes.c_size_t(_POINT)
     _PRINT(_CONTEXT, point, ctypes.byref(length), key, _UNCOMPRESSED)
     return point.raw
 
 
-def recover_point(digest: bytes, compact: bytes, parity: int) -> bytes | None:
-    """The public key, uncompressed (04 ‖ x ‖ y), that signed `digest` (32 bytes) with r(32) ‖ s(32); `parity` is 0 or
-    1. `None` where there is none. Raises `ValueError` for arguments of another length."""
-    if len(digest) != 32 or len(compact) != 64 or parity not in (0, 1):
+def recover_point(digest: bytes, signature: bytes, parity: int) -> bytes | None:
+    """The public key, uncompressed (04 ‖ x ‖ y), that signed `digest` (32 bytes) with r(32) ‖ s(32); what follows s
+    is not looked at. `parity` is 0 or 1. `None` where there is none. Raises `ValueError` for a digest of another
+    length or a shorter signature."""
+    if len(digest) != 32 or len(signature) < 64 or parity not in (0, 1):
         raise ValueError("wanted a digest of 32 bytes, a signature of 64 and a parity")
-    return (_directly if IS_DIRECT else _plainly)(digest, compact, parity)
+    return (_directly if IS_DIRECT else _plainly)(digest, signature, parity)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
 from proxy.errors import Undecodable
+from proxy.record import record
 from proxy.userop import abi
 from proxy.userop.budget import Budget
 from proxy.userop.primitives import Hash32
@@ -55,7 +55,7 @@ Told = tuple[Values, tuple[Values, ...]]
 """What is told once, and of each item of the list."""
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Spot:
     """Where a value stands: the way to it through tuples, and its type."""
 
@@ -64,7 +64,7 @@ class Spot:
     type: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class MeaningPlan:
     """How a call or a log is read. `each` stand in the items of the one list at `list_path`, `whole` beside it."""
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from proxy.record import record
 from proxy.userop.arguments import Arguments
 from proxy.userop.primitives import UINT256_MAX, Address, Selector
 
@@ -42,7 +43,7 @@ UNLIMITED_FROM: Final = {256: UINT256_MAX, 160: 2**160 - 1}
 """The amounts that ERC-20 (256 bits) and Permit2 (160 bits) read as an allowance that never shrinks."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Movement:
     """Value that one call of an operation moves.
 

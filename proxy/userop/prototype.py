@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from eth_abi.exceptions import ABITypeError, ParseError
 from eth_abi.grammar import BasicType, normalize
 from eth_abi.grammar import parse as parse_type
 
+from proxy.record import record
 from proxy.userop import abi
 from proxy.userop.primitives import Hash32, Selector, keccak256
 
@@ -41,7 +41,7 @@ class PrototypeFault(ValueError):
         self.suggestion = suggestion
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class PrototypeParameter:
     """One parameter. `name` is empty where none is written; `members` are those of a tuple, or of an array of tuples of
     so many `dimensions`."""
@@ -53,7 +53,7 @@ class PrototypeParameter:
     indexed: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Prototype:
     """A function, or an event where `is_event`."""
 

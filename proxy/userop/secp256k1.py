@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from proxy.userop.libsecp256k1 import recover_point
@@ -23,8 +24,13 @@ def recover(digest: bytes, signature: bytes) -> Address:
     v = signature[64]
     if v not in (27, 28):
         return ZERO_ADDRESS
-    point = recover_point(digest, signature[:64], v - 27)
-    return ZERO_ADDRESS if point is None else Address(keccak256(point[1:])[12:])
+    point = recover_point(digest, signature, v - 27)
+    return ZERO_ADDRESS if point is None else _address_of(point)
+
+
+@lru_cache(maxsize=1 << 13)
+def _address_of(point: bytes) -> Address:
+    return Address(keccak256(point[1:])[12:])
 
 
 def expand_compact(signature: bytes) -> bytes:

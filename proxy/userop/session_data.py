@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Final
 
+from proxy.record import record
 from proxy.userop.primitives import Address, Hash32, Selector, keccak256
 
 FLAG_TARGET: Final = Address(bytes(19) + b"\x01")
@@ -20,7 +21,7 @@ VALUE_SELECTOR: Final = Selector(bytes.fromhex("ffffffff"))
 """Stands for the selector of a call with fewer than four bytes of call data (a plain value transfer)."""
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class PolicyData:
     """One policy contract and the bytes that initialise it."""
 
@@ -28,7 +29,7 @@ class PolicyData:
     init_data: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class ActionData:
     """An allowed (target, selector) and the policies that limit it."""
 
@@ -37,7 +38,7 @@ class ActionData:
     policies: tuple[PolicyData, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class ERC7739Context:
     """An app domain whose typed contents a session may sign (ERC-7739)."""
 
@@ -71,7 +72,7 @@ class SessionData:
         return permission_id_of(self.session_validator, self.session_validator_init_data, self.salt)
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class ChainDigest:
     """One chain's session digest inside a multi-chain enable signature."""
 
@@ -79,7 +80,7 @@ class ChainDigest:
     session_digest: Hash32
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class EnableSession:
     """What an ENABLE signature carries: the session, the digests the owner signed, and the owner's signature."""
 

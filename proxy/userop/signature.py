@@ -6,11 +6,11 @@ Kernel v3 `ValidationManager`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
 from proxy.errors import Undecodable
+from proxy.record import record
 from proxy.userop import abi, fastlz
 from proxy.userop.budget import Budget
 from proxy.userop.emissary_abi import EmissaryEnable, encode_emissary_enable
@@ -37,7 +37,7 @@ class SessionMode(IntEnum):
         return self.name.lower()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class SessionEnvelope:
     """A permission id and the session key's signature; `enable` is what an ENABLE mode also grants.
 
@@ -52,7 +52,7 @@ class SessionEnvelope:
     claim_policy_data: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class ModuleEnable:
     """A module that a Nexus or Startale account installs before it validates (nonce mode 01)."""
 
@@ -63,7 +63,7 @@ class ModuleEnable:
     inner: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class KernelEnable:
     """A validator that a Kernel v3 account installs before it validates (nonce mode 01)."""
 
@@ -75,7 +75,7 @@ class KernelEnable:
     inner: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class AccountPreparation:
     """A bootstrap that a Nexus account runs before it validates (nonce mode 02)."""
 

@@ -7,10 +7,10 @@ the shape are allowed, so that no bundler can find a meaning in the request that
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from proxy.errors import InvalidParams
+from proxy.record import record
 from proxy.userop.entry_point import EntryPointVersion
 from proxy.userop.primitives import (
     Address,
@@ -30,7 +30,7 @@ _PACKED_BITS: Final = 128
 """Gas limits and fees are packed two to a word from v0.7 on; v0.6 and preVerificationGas have a word each."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Authorization:
     """An EIP-7702 authorization tuple as sent beside an operation (`eip7702Auth`)."""
 
@@ -42,7 +42,7 @@ class Authorization:
     s: Hash32
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class UserOperation:
     """One operation; `None` means that the field was absent, which only optional fields may be.
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from proxy.errors import Undecodable
+from proxy.record import record
 from proxy.userop import abi
 from proxy.userop.arguments import selector
 from proxy.userop.budget import ITEM, Budget, Overspent
@@ -17,7 +17,7 @@ Reader = Callable[[bytes, Address, Budget], Sequence[Call] | None]
 """From call data, selector included, the account whose it is, and what pays. `None`, `Undecodable`: it stays closed."""
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Wrapper:
     """A function of an account that makes it call what is in its arguments."""
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from coincurve import PublicKey
 from hypothesis import given
@@ -9,6 +12,8 @@ from hypothesis import strategies as st
 
 from proxy.userop import libsecp256k1
 from proxy.userop.libsecp256k1 import IS_DIRECT, recover_point
+from proxy.userop.primitives import keccak256
+from proxy.userop.secp256k1 import recover
 from tests.session.signers.keys import HASH, ORDER, Key
 
 LIMBS = st.one_of(
@@ -40,11 +45,34 @@ def test_a_build_without_the_names_says_the_same(number: int, digest: bytes, dir
     assert point == PublicKey.from_secret(number.to_bytes(32, "big")).format(compressed=False)
 
 
+@given(st.integers(1, ORDER - 1), DIGESTS, st.binary(max_size=66))
+def test_what_follows_the_two_numbers_does_not_change_who_signed(number: int, digest: bytes, rest: bytes) -> None:
+    signature = Key(number).sign(digest)
+    point = recover_point(digest, signature[:64], signature[64] - 27)
+    assert recover_point(digest, signature[:64] + rest, signature[64] - 27) == point
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(libsecp256k1, "IS_DIRECT", False)
+        assert recover_point(digest, signature[:64] + rest, signature[64] - 27) == point
+
+
+def test_threads_that_recover_at_once_each_find_their_own_signer() -> None:
+    keys = [Key(number) for number in range(1, 9)]
+    signed = [(key, keccak256(bytes([place]))) for key in keys for place in range(25)]
+    switching = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(len(keys)) as threads:
+            found = list(threads.map(lambda each: recover(each[1], each[0].sign(each[1])), signed))
+    finally:
+        sys.setswitchinterval(switching)
+    assert found == [key.address for key, _ in signed]
+
+
 def test_the_locked_build_shows_the_names() -> None:
     assert IS_DIRECT
 
 
-@pytest.mark.parametrize(("digest", "compact", "parity"), [(31, 64, 0), (33, 64, 0), (32, 63, 0), (32, 65, 0)])
+@pytest.mark.parametrize(("digest", "compact", "parity"), [(31, 64, 0), (33, 64, 0), (32, 63, 0), (32, 0, 0)])
 def test_no_bytes_of_another_length_reach_the_library(digest: int, compact: int, parity: int) -> None:
     with pytest.raises(ValueError, match="wanted"):
         recover_point(HASH[:1] * digest, b"\x01" * compact, parity)

@@ -7,7 +7,7 @@ operation, which the operation's budget pays for, no exponents and no recursion.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from proxy.judge.expression.checker import RESERVED_NAMES, check
 from proxy.judge.expression.closures import Run
@@ -16,6 +16,7 @@ from proxy.judge.expression.fields import FIELDS, Field
 from proxy.judge.expression.scope import ExpressionScope, NamedList
 from proxy.judge.expression.typed import Notes
 from proxy.judge.facts import Facts, GrantFacts
+from proxy.record import record
 from proxy.userop.budget import Budget
 from proxy.userop.primitives import Selector
 
@@ -31,7 +32,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Expression:
     """A question about an operation. Two of the same text are equal.
 

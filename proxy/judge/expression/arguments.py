@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from eth_abi.exceptions import ABITypeError, ParseError
@@ -18,6 +17,7 @@ from eth_abi.grammar import parse as parse_type
 from proxy.errors import Undecodable
 from proxy.judge.expression.types import ADDRESS, BOOL, TEXT, Sort, Type, list_of, optional, ranging
 from proxy.judge.facts import CallFacts, Facts
+from proxy.record import record
 from proxy.userop import abi
 from proxy.userop.budget import ITEM, Budget, Overspent
 from proxy.userop.primitives import Selector, keccak256
@@ -33,7 +33,7 @@ class Misread(Exception):  # what is misread is the text of a rule
     """What is wrong with a function or a name as it was written."""
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Parameter:
     """One parameter: where it stands, and what it is. `type` is `None` for one that nothing can be asked of."""
 
@@ -42,7 +42,7 @@ class Parameter:
     written: str
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Function:
     """A function of a contract. `parameters` are by name, those inside of a tuple as `order.amount`."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from typing import Final
 
@@ -34,6 +34,7 @@ from proxy.judge.expression.types import (
 )
 from proxy.judge.facts import Facts
 from proxy.judge.tokens import NATIVE, USD
+from proxy.record import record
 from proxy.userop.movement import MovementKind
 
 MAX_QUANTIFIERS: Final = 2
@@ -53,7 +54,7 @@ _LISTS: Final[Mapping[str, Type]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class _Place:
     """Where the checker stands: variables in sight, quantifiers around, nesting, macros being read."""
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from difflib import get_close_matches
 
+from proxy.record import record
 
-@dataclass(frozen=True, slots=True)
+
+@record()
 class ExpressionFault:
     """One thing wrong: `length` characters from `offset` (of the whole expression, also for what a macro holds)."""
 

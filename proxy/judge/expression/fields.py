@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final, get_args
 
 from proxy.errors import Code
@@ -29,6 +28,7 @@ from proxy.judge.expression.types import (
 )
 from proxy.judge.facts import ALLOWED, Facts
 from proxy.judge.tokens import NATIVE
+from proxy.record import record
 from proxy.session.lint.findings import GRANT_REVERTS, KINDS
 from proxy.userop.acts import Act
 from proxy.userop.entry_point import EntryPointVersion
@@ -39,7 +39,7 @@ Read = Callable[[Facts, Any], Any]
 """From the facts and the record that the field is of (the facts again, for fields of `op`) to the value."""
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Field:
     """One field. `name` is `op.`, `call.`, `move.` or `grant.` and its own name; `read` gets the value.
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from proxy.judge.tokens import Tokens
+from proxy.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class NamedList:
     """A list of a rule file: `of` says of what (address, selector, permission_id, text, client).
 
@@ -20,7 +21,7 @@ class NamedList:
     file: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class ExpressionScope:
     """Everything that the rule files define for their expressions, and the names of chains and clients that the
     settings have; `None` where they are not known."""

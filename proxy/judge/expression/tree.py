@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from fractions import Fraction
 
+from proxy.record import record
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@record(kw_only=True)
 class ExpressionNode:
     """Part of an expression, and where it stands. `depth` is how deep it nests."""
 
@@ -15,7 +16,7 @@ class ExpressionNode:
     depth: int = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Number(ExpressionNode):
     """A number, with the unit that was written behind it."""
 
@@ -23,21 +24,21 @@ class Number(ExpressionNode):
     unit: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Constant(ExpressionNode):
     """true, false, none, a text, or bytes."""
 
     value: bool | str | bytes | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Name(ExpressionNode):
     """A bare name: a macro, a variable, `value`."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Attribute(ExpressionNode):
     """`base.name`, of a bare name."""
 
@@ -45,21 +46,21 @@ class Attribute(ExpressionNode):
     name: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class ListName(ExpressionNode):
     """`$name`."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class ListOf(ExpressionNode):
     """`[a, b]`."""
 
     items: tuple[ExpressionNode, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Every(ExpressionNode):
     """Parts joined by `and`, or by `or`."""
 
@@ -67,21 +68,21 @@ class Every(ExpressionNode):
     disjunction: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Not(ExpressionNode):
     """`not part`."""
 
     part: ExpressionNode
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Negative(ExpressionNode):
     """`-part`."""
 
     part: ExpressionNode
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Comparison(ExpressionNode):
     """`left sign right`; the sign is one of == != < <= > >= in, not in."""
 
@@ -90,7 +91,7 @@ class Comparison(ExpressionNode):
     right: ExpressionNode
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Arithmetic(ExpressionNode):
     """`left sign right`; the sign is one of + - * // %."""
 
@@ -99,7 +100,7 @@ class Arithmetic(ExpressionNode):
     right: ExpressionNode
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class FunctionCall(ExpressionNode):
     """`function(arguments)`."""
 
@@ -107,7 +108,7 @@ class FunctionCall(ExpressionNode):
     arguments: tuple[ExpressionNode, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Quantifier(ExpressionNode):
     """`function(part for variable in over if condition)`."""
 

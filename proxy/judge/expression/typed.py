@@ -10,13 +10,14 @@ from proxy.judge.expression import tree
 from proxy.judge.expression.closures import Run, constant
 from proxy.judge.expression.faults import ExpressionFault
 from proxy.judge.expression.types import BROKEN, Sort, Type
+from proxy.record import record
 from proxy.userop.primitives import Selector
 
 MAX_PARTS: Final = 1_000
 """Of one expression, macros written out."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Typed:
     """A part with its type and its closure.
 
@@ -42,7 +43,7 @@ class Typed:
         return self.type.sort is Sort.NONE
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Variable:
     """What a quantifier calls each part: its type, and how deep the quantifier stands."""
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from fractions import Fraction
 from typing import Final
+
+from proxy.record import record
 
 
 class Sort(StrEnum):
@@ -24,7 +26,7 @@ class Sort(StrEnum):
     BROKEN = "broken"  # already complained of: fits everything, so that one mistake makes one fault
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Type:
     """One type. `nullable`: the value may be missing. `low` and `high` bound numbers, whole tokens and seconds.
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from proxy.judge.rule import Place, Ruleset
+from proxy.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class SourceFile:
     """One file: its name as faults show it, and its text."""
 
@@ -16,7 +16,7 @@ class SourceFile:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Beside:
     """A file that a rule file names: its path as faults show it, and its text, or else why it cannot be read."""
 
@@ -34,7 +34,7 @@ def nothing_beside(_source: str, name: str) -> Beside:
     return Beside(name, None, "no file can be read here")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class RuleFault:
     """One fault, or one warning: where it stands, what is wrong, and the cure when one is known.
 
@@ -52,7 +52,7 @@ class RuleFault:
         return f"{self.place.path}:{self.place.line}:{self.place.column}: {self.problem}{cure}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Parsed:
     """What came of reading: a set of rules, or `None` and every fault. Warnings stand in nobody's way."""
 

@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from proxy.document import Document, Location, Place, did_you_mean
 from proxy.judge.parse.faults import RuleFault
+from proxy.record import record
 from proxy.written import kind_of, shorten
 
 Value = TypeVar("Value")
@@ -32,7 +33,7 @@ class FileReading(Document):
         self.found.append(RuleFault(place=place, problem=problem, suggestion=suggestion))
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Written:
     """The value at a location of a file."""
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import IntEnum
 from typing import Any, Final
 
 from proxy.errors import Code, Reason, Undecodable
+from proxy.record import record
 from proxy.session.counters import ConfigKey, Meter
 from proxy.session.policies.parameter_rules import RULE, ParameterRule, RuleRun, rules_from_members, value_over
 from proxy.session.policies.policy import (
@@ -48,7 +49,7 @@ class NodeType(IntEnum):
     OR = 3
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class ArgNode:
     """One packed node: bits 2-9 rule index, 10-17 left child (the operand of not), 18-25 right child."""
 
@@ -68,7 +69,7 @@ def unpack_node(packed: int) -> ArgNode:
     return ArgNode(NodeType(packed & 3), packed >> 2 & 0xFF, packed >> 10 & 0xFF, packed >> 18 & 0xFF)
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class ArgRules(PolicyConfig):
     """Wei per use, the rules, and the tree over them."""
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from proxy.errors import Code, Reason
+from proxy.record import record
 from proxy.session.counters import ConfigKey, Meter
 from proxy.session.policies.policy import PASSED, Asks, Fact, Failed, Initialised, Outcome, PolicyConfig
 from proxy.session.revert import Revert
@@ -12,7 +11,7 @@ from proxy.userop.execution import Call
 from proxy.userop.primitives import ZERO_ADDRESS, Address, print_checksummed
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class AllowedTargets(PolicyConfig):
     """The targets in the list. When seen through getters only, `refused` are those known not to be in it."""
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from proxy.errors import Code, Reason, Undecodable
+from proxy.record import record
 from proxy.session.counters import ConfigKey, Meter
 from proxy.session.policies.policy import (
     PASSED,
@@ -33,7 +34,7 @@ _INIT_DATA: Final = abi.tuple_of(abi.list_of(abi.ADDRESS), abi.list_of(abi.UINT2
 _NO_HIGH_BYTES: Final = bytes(12)
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class SpendingLimits(PolicyConfig):
     """Limit per token in its base units. Seen through getters only, tokens not asked for are unknown."""
 

@@ -7,11 +7,11 @@ rule also adds the word to a counter that must stay within its limit.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Final
 
 from proxy.errors import Code, Reason, Undecodable
+from proxy.record import record
 from proxy.session.counters import Charge, Meter
 from proxy.session.policies.policy import PolicyReverted, Spent, malformed, over_limit
 from proxy.session.policies.token_calls import AMOUNT_OFFSETS, VERBS
@@ -47,7 +47,7 @@ _WORDS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class ParameterRule:
     """`offset` in bytes after the selector; `reference` 256 bits; `limit` only if `is_limited`."""
 

@@ -8,11 +8,12 @@ The charges of an answer are what the contract wrote; a module that reverts afte
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import Final, NamedTuple, Protocol
 
 from proxy.errors import Code, Reason, TokenLimit
+from proxy.record import record
 from proxy.session.counters import Charge, ConfigKey, Meter, Usage
 from proxy.session.revert import Revert
 from proxy.userop.execution import Call, Execution
@@ -34,7 +35,7 @@ class PolicyConfig:
     __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Initialised:
     """What initializeWithMultiplexer stored. Counters not named stand at zero; those left from before are cleared."""
 
@@ -42,7 +43,7 @@ class Initialised:
     used: Mapping[bytes, int] = field(default_factory=dict)  # slot -> use
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class UserOpView:
     """What a user-operation policy sees. `execution` is the chain's reading of callData, or how it reverts on it."""
 
@@ -51,7 +52,7 @@ class UserOpView:
     base_fee: int | None  # wei per gas of the block; None: not known
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class SignedAction:
     """What an ERC-1271 policy sees: who asks, the hash, and the block's time in unix seconds."""
 
@@ -60,7 +61,7 @@ class SignedAction:
     now: int
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Passed:
     """Validation data whose low 160 bits are zero."""
 
@@ -68,7 +69,7 @@ class Passed:
     charges: tuple[Charge, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Failed:
     """Validation data 1. `charges` are writes that a caller who does not revert would keep."""
 
@@ -76,7 +77,7 @@ class Failed:
     charges: tuple[Charge, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class PolicyReverted:
     """The policy itself reverted."""
 
@@ -92,7 +93,7 @@ class Fact(StrEnum):
     TARGET = "target"
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Asks:
     """The answer hangs on a fact that is not known: the base fee, or what is stored for `subject` (an address)."""
 

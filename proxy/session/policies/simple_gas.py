@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 from proxy.errors import Code
+from proxy.record import record
 from proxy.session.counters import Charge, ConfigKey, Meter
 from proxy.session.policies.policy import (
     NATIVE_COIN,
@@ -65,7 +66,7 @@ def counted_at(charges: tuple[Charge, ...], price: GasPrice, base_fee: int) -> t
     )
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class GasLimits(PolicyConfig):
     """Gas units and wei (uint128 each)."""
 

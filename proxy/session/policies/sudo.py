@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
+from proxy.record import record
 from proxy.session.counters import ConfigKey, Meter
 from proxy.session.policies.policy import PASSED, Initialised, Outcome, PolicyConfig, SignedAction, UserOpView
 from proxy.userop.execution import Call
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Sudo(PolicyConfig):
     """Nothing is stored."""
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from proxy.record import record
 from proxy.session.counters import ConfigKey, Meter
 from proxy.session.policies.policy import (
     Initialised,
@@ -21,7 +20,7 @@ from proxy.session.validity import UINT48_MAX, pack
 from proxy.userop.execution import Call
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class TimeFrame(PolicyConfig):
     """Unix seconds (uint48); `valid_until` 0 never ends."""
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
 
 from proxy.errors import Undecodable
+from proxy.record import record
 from proxy.session.counters import ConfigKey, Meter
 from proxy.session.policies.parameter_rules import RULE, ParameterRule, RuleRun, rules_from_members, value_over
 from proxy.session.policies.policy import (
@@ -27,7 +27,7 @@ _RULES: Final = abi.tuple_of(abi.UINT256, abi.tuple_of(*(RULE,) * MAX_RULES))
 _CONFIG: Final = abi.tuple_of(abi.UINT256, _RULES)
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class ActionRules(PolicyConfig):
     """Wei per use, and the rules."""
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from proxy.record import record
 from proxy.session.counters import ConfigKey, Meter
 from proxy.session.policies.policy import (
     Failed,
@@ -21,7 +20,7 @@ from proxy.session.revert import BARE, Revert
 from proxy.userop.execution import Call
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class UsageLimit(PolicyConfig):
     """How many checks may pass (uint128)."""
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from proxy.errors import Code
+from proxy.record import record
 from proxy.session.counters import ConfigKey, Meter
 from proxy.session.policies.policy import (
     NATIVE_COIN,
@@ -28,7 +27,7 @@ from proxy.userop.execution import Call, CallType
 from proxy.userop.primitives import UINT256_MAX
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class ValueLimit(PolicyConfig):
     """Wei that may be sent in all."""
 

@@ -6,11 +6,11 @@ which release takes which form was measured on the byte-exact contracts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
 from proxy.errors import Undecodable
+from proxy.record import record
 from proxy.session.signers.verdict import BAD_INIT_DATA, INVALID, TOO_SHORT, UNKNOWN, VALID, SignatureVerdict
 from proxy.userop import abi
 from proxy.userop.primitives import ZERO_ADDRESS, Address, Hash32
@@ -32,7 +32,7 @@ def _owners(init_data: bytes) -> tuple[int, tuple[Address, ...], bool] | None:
     return threshold, owners, all(owners[index] < owners[index + 1] for index in range(len(owners) - 1))
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class OwnableForm:
     """What one release takes for a signature of an operation.
 

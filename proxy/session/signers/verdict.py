@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from proxy.record import record
 from proxy.session.revert import BARE, Revert
 
 
@@ -18,7 +18,7 @@ class SignatureOutcome(StrEnum):
     UNKNOWN = "unknown"  # only the chain can tell: another validator, a contract as signer, code that may be missing
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class SignatureVerdict:
     """An outcome; `revert` goes with MALFORMED and with nothing else."""
 

@@ -10,12 +10,12 @@ Sources: rhinestonewtf/core-modules `WebAuthnValidator.validateSignatureWithData
 from __future__ import annotations
 
 from base64 import urlsafe_b64encode
-from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 from typing import Final
 
 from proxy.errors import Undecodable
+from proxy.record import record
 from proxy.session.revert import INDEX_OUT_OF_RANGE, OVERFLOW, Revert
 from proxy.session.signers import p256
 from proxy.session.signers.verdict import (
@@ -53,7 +53,7 @@ _V0_SHORTEST: Final = 37
 _USER_PRESENT, _USER_VERIFIED, _BACKUP_ELIGIBLE, _BACKED_UP = 0x01, 0x04, 0x08, 0x10
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class _Context:
     """The credentials of a session. `sound` tells whether their ids are theirs and the threshold can be met."""
 
