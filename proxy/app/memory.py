@@ -20,7 +20,7 @@ from proxy.errors import StateUnavailable
 from proxy.happening import Alerts, Happening, HappeningKind
 from proxy.ledger.counting_time import CountingTime
 from proxy.ledger.doubts import Doubt
-from proxy.ledger.operations import Ended, EndedName, InFlight
+from proxy.ledger.operations import AcceptedOperation, Ended, EndedName, InFlight
 from proxy.ledger.rule_counts import RuleCounts
 from proxy.session.counters import HoldName, SessionKey
 from proxy.session.known import KnownSession
@@ -38,7 +38,7 @@ class Memory(Protocol):
 
     async def keep(self, outcome: Outcome) -> None: ...
 
-    def keep_now(self, outcome: Outcome) -> bool: ...
+    def begin_now(self, operation: AcceptedOperation) -> bool: ...
 
     def note(self, outcome: Outcome) -> None: ...
 
@@ -78,7 +78,7 @@ class NoMemory:
     async def keep(self, outcome: Outcome) -> None:  # noqa: ARG002  # to forget is the point
         return None
 
-    def keep_now(self, outcome: Outcome) -> bool:  # noqa: ARG002  # to forget is the point
+    def begin_now(self, operation: AcceptedOperation) -> bool:  # noqa: ARG002  # to forget is the point
         return True
 
     def note(self, outcome: Outcome) -> None:  # noqa: ARG002  # to forget is the point

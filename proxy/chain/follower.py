@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from proxy.admission.hearing import slot_of
@@ -66,10 +66,9 @@ class OperationFollower:
     async def hold(
         self, operation: DecodedOperation, reservation: Reservation | None, enable_nonce: int | None
     ) -> Reservation | None:
-        held = self._followed(operation, reservation, enable_nonce)
+        held = self._followed(operation, reservation, enable_nonce, bundler_for=self._bundler_for)
         if held is None:
             return None
-        held = replace(held, bundler=self._bundler_for(held.reservation.slot))
         if reservation is None:
             answer = self._ledger.reserve(held.reservation, NOTHING_USED, self._clock())
             if not isinstance(answer, Held):
@@ -115,7 +114,12 @@ class OperationFollower:
         await self._lookout.observe(answer, hash_of(asked))
 
     def _followed(
-        self, operation: DecodedOperation, reservation: Reservation | None, enable_nonce: int | None
+        self,
+        operation: DecodedOperation,
+        reservation: Reservation | None,
+        enable_nonce: int | None,
+        *,
+        bundler_for: Callable[[NonceSlot], str] = lambda _: "",
     ) -> AcceptedOperation | None:
         """What is to be known of an operation; `None` for one that is none of the sessions' business."""
         changes = changes_of(operation, self._session_modules, enable_nonce=enable_nonce)
@@ -129,7 +133,13 @@ class OperationFollower:
                 charges=(),
                 valid_until=None,
             )
-        return AcceptedOperation(reservation=reservation, changes=changes, accepted_at=self._clock())
+        return AcceptedOperation(
+            reservation=reservation,
+            changes=changes,
+            accepted_at=self._clock(),
+            known_at=self._settlement.known_seconds,
+            bundler=bundler_for(reservation.slot),
+        )
 
 
 def _said(answer: UpstreamAnswer | None) -> str:

@@ -37,6 +37,7 @@ _MOST_PATIENT_A_COMMIT: Final = 2
 """Few, so that nobody waits long for them."""
 _FRESH_SECONDS: Final = 10.0
 _ENTER_SECONDS: Final = 0.1
+_IDLE_SECONDS: Final = 0.02
 _MOST_BACKLOG: Final = 10_000
 """Turns of the loop that are noted down and not entered: more of them, and the disk is waited for."""
 _MOST_BYTES: Final = 16 * 1024 * 1024
@@ -98,6 +99,8 @@ class GroupCommit:
         self._daybook = daybook
         self._backlog: list[DayRecord] = []  # noted down, not entered
         self._entering: asyncio.Handle | None = None  # on the loop whose turn it is
+        self._handing: asyncio.Handle | None = None  # likewise
+        self._idles = False  # whether that is for nothing that anybody is waiting for
         self._jobs: SimpleQueue[Sequence[_Job] | Callable[[], None] | None] = SimpleQueue()
         # how many jobs, and how many of them that are not noted down: two counts of the loop's, two of the thread's
         self._handed, self._handed_plain = 0, 0
@@ -167,31 +170,41 @@ class GroupCommit:
         they may be written by who can wait."""
         if self._daybook is None or self._closed or self.displaced is not None:
             return False
-        loop = asyncio.get_running_loop()
-        if self._loop is not loop:
-            self._loop, self._entering = loop, None
+        self._go_on_in(asyncio.get_running_loop())
+        turn, self._turn = self._turn, []
+        if self._note_down([*turn, _Job(statements)] if turn else [_Job(statements)]):
+            return True
+        self._turn = turn
         self._hand_over()
-        return self._note_down([_Job(statements)])
+        return False
 
-    def post(self, statements: Sequence[Statement], *, patient: bool = False) -> None:
+    def post(self, statements: Sequence[Statement], *, patient: bool = False, idle: bool = False) -> None:
         """Hand statements over that nobody waits for, to be written after all of their lane that were handed over
-        before.
+        before; `idle` ones with whatever is written next, or a moment later.
 
         A write that fails is logged and lost: only for what may be lost.
         """
         if statements and not self._closed:
-            self._add(_Job(statements, patient=patient), asyncio.get_running_loop())
+            self._add(_Job(statements, patient=patient), asyncio.get_running_loop(), idle=idle)
 
-    def _add(self, job: _Job, loop: asyncio.AbstractEventLoop) -> None:
+    def _add(self, job: _Job, loop: asyncio.AbstractEventLoop, *, idle: bool = False) -> None:
         """Waking the thread costs the loop more than the rest of a write: all of one turn goes over at once."""
-        if self._loop is not loop:  # another one may have ended before it handed over
-            self._loop, self._entering = loop, None
-            loop.call_soon(self._hand_over)
-        elif not self._turn:
-            loop.call_soon(self._hand_over)
+        self._go_on_in(loop)
         self._turn.append(job)
+        if not idle and (self._handing is None or self._idles):
+            if self._handing is not None:
+                self._handing.cancel()
+            self._handing, self._idles = loop.call_soon(self._hand_over), False
+        elif self._handing is None:
+            self._handing, self._idles = loop.call_later(_IDLE_SECONDS, self._hand_over), True
+
+    def _go_on_in(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Another one may have ended before it handed over."""
+        if self._loop is not loop:
+            self._loop, self._entering, self._handing = loop, None, None
 
     def _hand_over(self) -> None:
+        self._handing = None
         turn, self._turn = self._turn, []
         if not turn:
             return

@@ -39,7 +39,7 @@ _CLASSES: Final[tuple[type[Any], ...]] = (  # Any: their constructors have nothi
 )
 _BY_NAME: Final = {record.__name__: record for record in _CLASSES}
 _FIELDS: Final = {
-    record: tuple(field.name for field in dataclasses.fields(record))
+    record: tuple(field.name for field in dataclasses.fields(record) if field.init)
     if dataclasses.is_dataclass(record)
     else record._fields
     for record in _CLASSES
@@ -109,7 +109,48 @@ def _print_charge(charge: Charge) -> str:
     return f'{{"type":"Charge","counter":{counter},"amount":{charge.amount},"limit":{charge.limit}}}'
 
 
-_BY_HAND: Final[dict[type[Any], Callable[[Any], str]]] = {NonceSlot: _print_slot, Charge: _print_charge}
+def _print_reservation(held: Reservation) -> str:
+    session = "null" if held.session is None else _print_name(SessionKey, held.session)
+    charges = ",".join([_print_charge(charge) for charge in held.charges])
+    counted = "[]" if not held.rule_charges else _print(held.rule_charges)
+    lessons = "[]" if not held.lessons else _print(held.lessons)
+    return (
+        f'{{"type":"Reservation","user_op_hash":"0x{held.user_op_hash.hex()}","slot":{_print_slot(held.slot)},'
+        f'"session":{session},"charges":[{charges}],"valid_until":{_print(held.valid_until)},'
+        f'"rule_charges":{counted},"lessons":{lessons},"grant":{_print(held.grant)},'
+        f'"gas_price":{_print(held.gas_price)}}}'
+    )
+
+
+def _print_changes(changes: Changes) -> str:
+    return (
+        f'{{"type":"Changes","user_op_hash":"0x{changes.user_op_hash.hex()}","chain_id":{changes.chain_id},'
+        f'"account":"0x{changes.account.hex()}","at_validation":{_print(changes.at_validation)},'
+        f'"on_success":{_print(changes.on_success)}}}'
+    )
+
+
+def _print_operation(operation: AcceptedOperation) -> str:
+    return (
+        f'{{"type":"AcceptedOperation","reservation":{_print_reservation(operation.reservation)},'
+        f'"changes":{_print_changes(operation.changes)},"accepted_at":{_print(operation.accepted_at)},'
+        f'"known_at":{_print(operation.known_at)},"bundler":{_print_text(operation.bundler)}}}'
+    )
+
+
+@lru_cache(maxsize=256)
+def _print_text(text: str) -> str:
+    """The marks of bundlers are few."""
+    return json.dumps({"text": text}, separators=_COMPACT)
+
+
+_BY_HAND: Final[dict[type[Any], Callable[[Any], str]]] = {
+    NonceSlot: _print_slot,
+    Charge: _print_charge,
+    Reservation: _print_reservation,
+    Changes: _print_changes,
+    AcceptedOperation: _print_operation,
+}
 """What each operation has; the same as `_print_labelled` says."""
 
 
@@ -124,6 +165,8 @@ def _print(value: object) -> str:
         return f'"0x{value.hex()}"'  # type: ignore[attr-defined]  # bytes, as just seen
     if kind is SessionKey or kind is Counter:
         return _print_name(kind, value)
+    if kind is tuple and not value:
+        return "[]"
     if (by_hand := _BY_HAND.get(kind)) is not None:
         return by_hand(value)
     if kind in _LABELLED:

@@ -59,11 +59,12 @@ class Reservation:
     lessons: tuple[Lesson, ...] = ()
     grant: int | None = None
     gas_price: GasPrice | None = None
+    name: HoldName = field(init=False, repr=False, compare=False)
+    """What this is held under."""
 
-    @property
-    def name(self) -> HoldName:
-        """What this is held under."""
-        return HoldName(self.user_op_hash, self.session)
+    def __post_init__(self) -> None:
+        # asked for again and again, by all that looks something up
+        object.__setattr__(self, "name", HoldName(self.user_op_hash, self.session))
 
     def amounts(self) -> dict[Counter, int]:
         """How much each counter grows: the charges of a batch added up."""

@@ -5,7 +5,7 @@ and never looked through.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 from proxy.session.changes import Changes, SessionChange
@@ -22,7 +22,7 @@ class _Holder(NamedTuple):
 
 class _Expected(NamedTuple):
     changes: Changes
-    holders: frozenset[_Holder]
+    holders: Collection[_Holder]
     granted: tuple[SessionKey, ...]
     removed: tuple[SessionKey, ...]
     cleared: tuple[_Holder, ...]
@@ -112,6 +112,14 @@ class AwaitedChanges:
 
 
 def _expected(changes: Changes, session: SessionKey | None) -> _Expected:
+    if not changes:
+        # nearly all: they use their session and change nothing else
+        holders = () if session is None else (_Holder(session.chain_id, session.module, session.account),)
+        return _Expected(changes, holders, (), (), (), ())
+    return _expected_of(changes, session)
+
+
+def _expected_of(changes: Changes, session: SessionKey | None) -> _Expected:
     holders = {_Holder(changes.chain_id, module, changes.account) for module in changes.modules()}
     if session is not None:
         holders.add(_Holder(session.chain_id, session.module, session.account))

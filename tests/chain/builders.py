@@ -141,9 +141,8 @@ class Shelf:
         if outcome.ended:
             self.ended.set()
 
-    def keep_now(self, outcome: Outcome) -> bool:
+    def begin_now(self, operation: AcceptedOperation) -> bool:
         """Never at once: who keeps by this waits for it."""
-        assert outcome.begun is not None
         return False
 
     def note(self, outcome: Outcome) -> None:

@@ -273,11 +273,11 @@ class Disk:
         self.flush()
         self._write(outcome)
 
-    def keep_now(self, outcome: Outcome) -> bool:
+    def begin_now(self, operation: AcceptedOperation) -> bool:
         if self.full:
             return False
         self.flush()
-        self._write(outcome)
+        self._write(Outcome(begun=operation))
         return True
 
     def note(self, outcome: Outcome) -> None:

@@ -11,7 +11,7 @@ from proxy.chain.settlement.flights import Flights
 from proxy.chain.settlement.outcome import Keeper, Outcome, SettledUpTo
 from proxy.chain.settlement.remembered import Remembered
 from proxy.errors import SessiongateError
-from proxy.ledger.operations import Ended
+from proxy.ledger.operations import AcceptedOperation, Ended
 from proxy.ledger.reservation import Ledger
 from proxy.session.counters import HoldName
 from proxy.session.registry import Registry
@@ -51,13 +51,13 @@ class Books:
         """Whether there is something that the store has yet to take."""
         return bool(self._unkept)
 
-    def begin_now(self, outcome: Outcome) -> bool:
+    def begin_now(self, operation: AcceptedOperation) -> bool:
         """Whether this is on disk, without anybody having waited for it; otherwise `begin` it."""
-        return self._keeper.keep_now(outcome)
+        return self._keeper.begin_now(operation)
 
-    async def begin(self, outcome: Outcome) -> None:
+    async def begin(self, operation: AcceptedOperation) -> None:
         """Returns when this is on disk. Raises `StateUnavailable`."""
-        await self._keeper.keep(outcome)
+        await self._keeper.keep(Outcome(begun=operation))
 
     def note(self, outcome: Outcome) -> None:
         """This may be lost; how operations ended by it is known here all the same."""

@@ -89,8 +89,8 @@ class Keeper(Protocol):
         is `begun` waits for none of them.
         """
 
-    def keep_now(self, outcome: Outcome) -> bool:
-        """Whether an outcome in which something is begun is on disk at once. Otherwise nothing of it is."""
+    def begin_now(self, operation: AcceptedOperation) -> bool:
+        """Whether what is begun is on disk at once. Otherwise nothing of it is, and it is to be kept."""
 
     def note(self, outcome: Outcome) -> None:
         """Hand over an outcome that may be lost: without it a restart would know less, and hold no less."""

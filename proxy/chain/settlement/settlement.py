@@ -87,8 +87,9 @@ class Settlement:
 
     def hold_now(self, operation: AcceptedOperation) -> bool:
         """Whether what the operation holds would outlive this process already; otherwise `hold` it."""
-        operation = replace(operation, known_at=self.known_seconds)
-        if not self.books.begin_now(Outcome(begun=operation)):
+        if operation.known_at != self.known_seconds:
+            operation = replace(operation, known_at=self.known_seconds)
+        if not self.books.begin_now(operation):
             return False
         self._begin(operation, Stage.FORWARDED)
         return True
@@ -99,7 +100,7 @@ class Settlement:
         Raises `StateUnavailable`; then, and when cancelled, `let_go` is due.
         """
         operation = replace(operation, known_at=self.known_seconds)
-        await self.books.begin(Outcome(begun=operation))
+        await self.books.begin(operation)
         self._begin(operation, Stage.FORWARDED)
 
     def moved(self, slot: NonceSlot, bundler: str) -> None:

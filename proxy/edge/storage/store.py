@@ -181,13 +181,14 @@ class Store:
         owed = outcome.ends and not outcome.again
         await self._writer.write(statements, owed=owed, patient=_is_patient(outcome))
 
-    def keep_now(self, outcome: Outcome) -> bool:
+    def begin_now(self, operation: AcceptedOperation) -> bool:
         """Whether what is begun is on disk with this; `keep` it where it is not."""
-        return self._writer.write_now(_statements(outcome))
+        return self._writer.write_now([operations.begin(operation)])
 
     def note(self, outcome: Outcome) -> None:
         """The same, and nobody waits for it: it may be lost."""
-        self._writer.post(_statements(outcome), patient=_is_patient(outcome))
+        patient = _is_patient(outcome)
+        self._writer.post(_statements(outcome), patient=patient, idle=not patient)
 
     def note_time(self, kept: KeptTime) -> None:
         """By which time rules count from now on."""
@@ -369,7 +370,8 @@ def _save_session(session: KnownSession) -> list[Statement]:
     key = session.key
     state = None if session.state is None else orjson.dumps(state_to_json(session.state)).decode()
     names = (key.chain_id, key.module, key.account, key.permission_id)
-    rest = (session.status, session.source, state, session.granted_by, session.block, session.updated_at)
+    status, source = session.status.value, session.source.value
+    rest = (status, source, state, session.granted_by, session.block, session.updated_at)
     save = (_SAVE_SESSION, (*names, *rest, session.since))
     return [session_uses.keep_former(key), save] if session.status is Status.REMOVED else [save]
 

@@ -319,7 +319,9 @@ def test_a_record_of_another_class_is_refused() -> None:
 
 
 def test_a_record_is_the_text_that_the_standard_library_would_print() -> None:
-    for each in (OPERATION.reservation.slot, *OPERATION.reservation.charges):
+    reservation = OPERATION.reservation
+    parts = (OPERATION, OPERATION.changes, reservation, replace(reservation, session=None), reservation.slot)
+    for each in (*parts, *reservation.charges):
         assert records._print_labelled(type(each), each) == record_to_json(each)  # by hand as by the list of fields
     text = record_to_json(OPERATION)
     assert json.dumps(json.loads(text), separators=(",", ":")) == text
