@@ -25,6 +25,7 @@ from proxy.userop.primitives import (
 
 EIP7702_MARKER: Final = b"\x77\x02"
 """`factory` of an account that is a delegated EOA; on chain it is padded to 20 bytes with zeros (EntryPoint v0.8)."""
+_PADDED_MARKER: Final = EIP7702_MARKER.ljust(20, b"\0")
 
 _PACKED_BITS: Final = 128
 """Gas limits and fees are packed two to a word from v0.7 on; v0.6 and preVerificationGas have a word each."""
@@ -167,7 +168,7 @@ def parse_user_operation(
             _parse_factory(value, fields, field)
             _parse_paymaster(value, fields, field)
         if (authorization := value.get("eip7702Auth")) is not None:
-            fields["eip7702_auth"] = _parse_authorization(authorization, f"{field}.eip7702Auth")
+            fields["eip7702_auth"] = _parse_authorization(authorization, f"{field}.eip7702Auth", estimate=estimate)
     elif version is EntryPointVersion.V06:
         raise InvalidParams(f"{field}.initCode", "required, missing")
     return UserOperation(**fields)  # type: ignore[arg-type]  # each value was typed by its parser above
@@ -215,7 +216,7 @@ def _parse_factory(value: Mapping[str, object], fields: dict[str, object], field
         fields["factory"] = parse_address(factory, f"{field}.factory")
     if data is not None:
         fields["factory_data"] = parse_bytes(data, f"{field}.factoryData")
-    elif fields["factory"] != EIP7702_MARKER:
+    elif fields["factory"] not in (EIP7702_MARKER, _PADDED_MARKER):
         raise InvalidParams(f"{field}.factoryData", "required beside factory, missing")
 
 
@@ -243,25 +244,45 @@ def _parse_paymaster(value: Mapping[str, object], fields: dict[str, object], fie
             raise InvalidParams(f"{field}.paymasterSignature", "present without paymaster")
 
 
-_AUTHORIZATION_KEYS: Final = frozenset({"chainId", "address", "nonce", "yParity", "v", "r", "s"})
+_AUTHORIZATION_KEYS: Final = frozenset({"chainId", "address", "contractAddress", "nonce", "yParity", "v", "r", "s"})
+_UNSIGNED: Final = {"chainId": "0x0", "nonce": "0x0", "r": "0x0", "s": "0x0"}
+"""What stands for the members that a client has not got before it signs; chain 0 is every chain (EIP-7702)."""
 _PARITY_OF_V: Final = {0: 0, 1: 1, 27: 0, 28: 1}
 
 
-def _parse_authorization(value: object, field: str) -> Authorization:
-    """`r` and `s` are quantities: clients write them minimal, and one in eight of those has fewer than 64 digits."""
+def _parse_authorization(value: object, field: str, *, estimate: bool) -> Authorization:
+    """`r` and `s` are quantities: clients write them minimal, and one in eight of those has fewer than 64 digits.
+
+    An estimate may come before anybody has signed (alto takes all but the delegate for optional there).
+    """
     if not isinstance(value, dict):
         raise InvalidParams(field, f"wanted an EIP-7702 authorization object, got {json_type(value)}")
     value = _without_empty(value, _AUTHORIZATION_KEYS)
     if unknown := value.keys() - _AUTHORIZATION_KEYS:
         raise InvalidParams(f"{field}.{_shown(min(unknown))}", "unknown field")
+    if estimate:
+        value = {**_UNSIGNED, **{key: item for key, item in value.items() if item is not None}}
+        if "v" not in value:
+            value.setdefault("yParity", "0x0")
     return Authorization(
         chain_id=parse_uint(_required(value, "chainId", field), f"{field}.chainId", 64),
-        address=parse_address(_required(value, "address", field), f"{field}.address"),
+        address=_parse_delegate(value, field),
         nonce=parse_uint(_required(value, "nonce", field), f"{field}.nonce", 64),
         y_parity=_parse_parity(value, field),
         r=_parse_scalar(_required(value, "r", field), f"{field}.r"),
         s=_parse_scalar(_required(value, "s", field), f"{field}.s"),
     )
+
+
+def _parse_delegate(value: Mapping[str, object], field: str) -> Address:
+    """`address`, or its older twin `contractAddress` (viem before 2.23), which says the same where both are there."""
+    old = value.get("contractAddress")
+    if old is None:
+        return parse_address(_required(value, "address", field), f"{field}.address")
+    delegate = parse_address(old, f"{field}.contractAddress")
+    if value.get("address") is not None and parse_address(value["address"], f"{field}.address") != delegate:
+        raise InvalidParams(f"{field}.contractAddress", "says another delegate than address")
+    return delegate
 
 
 def _parse_parity(value: Mapping[str, object], field: str) -> int:

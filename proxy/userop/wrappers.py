@@ -34,6 +34,8 @@ _TARGETS_DATAS: Final = abi.tuple_of(abi.list_of(abi.ADDRESS), abi.list_of(abi.B
 _TARGETS_VALUES_DATAS: Final = abi.tuple_of(abi.list_of(abi.ADDRESS), abi.list_of(abi.UINT256), abi.list_of(abi.BYTES))
 _BYTES_LIST: Final = abi.tuple_of(abi.list_of(abi.BYTES))
 _ONE_CALL: Final = abi.tuple_of(_TO_VALUE_DATA)
+_TO_DATA: Final = abi.tuple_of(abi.ADDRESS, abi.BYTES)
+_CALLS_SIGNATURE: Final = abi.tuple_of(abi.list_of(_TO_VALUE_DATA), abi.BYTES)
 _SIGNED_BATCHES: Final = abi.tuple_of(abi.list_of(abi.tuple_of(abi.list_of(_TO_VALUE_DATA), abi.BYTES)))
 _CALLS_IN_CALLS: Final = abi.tuple_of(
     abi.list_of(abi.tuple_of(abi.BOOL, abi.ADDRESS, abi.UINT256, abi.BYTES, abi.BYTES))
@@ -126,6 +128,17 @@ def _calls_of_itself(data: bytes, account: Address, budget: Budget) -> Sequence[
     (datas,) = _decode(_BYTES_LIST, data, budget)
     budget.draw(ITEM * len(datas))
     return [Call(account, 0, each) for each in datas]
+
+
+def _to_data_delegated(data: bytes, _account: Address, budget: Budget) -> Sequence[Call]:
+    target, inner = _decode(_TO_DATA, data, budget)
+    return _delegated(target, inner, budget)
+
+
+def _signed_batch(data: bytes, _account: Address, budget: Budget) -> Sequence[Call]:
+    members, _signature = _decode(_CALLS_SIGNATURE, data, budget)
+    budget.draw(ITEM * len(members))
+    return [Call(*each) for each in members]
 
 
 def _signed_batches(data: bytes, _account: Address, budget: Budget) -> Sequence[Call]:
@@ -236,6 +249,11 @@ WRAPPERS: Final = (
     _wrapper(f"executeUserOp({_PACKED_OPERATION},bytes32)", _execute_user_op, "ERC-4337 IAccountExecute"),
     _wrapper("execute(address,uint256,bytes)", _to_value_data, "eth-infinitism SimpleAccount"),
     _wrapper("execFromEntryPoint(address,uint256,bytes)", _to_value_data, "eth-infinitism SimpleAccount 0.4"),
+    _wrapper("execFromEntryPoint(address[],bytes[])", _targets_datas, "SoulWallet, first"),
+    _wrapper("execFromEntryPoint(address[],uint256[],bytes[])", _targets_values_datas, "SoulWallet, first"),
+    _wrapper(
+        "execFromEntryPoint(address,uint256,bytes,uint8,uint256)", _to_value_data_operation, "Biconomy SmartAccount v1"
+    ),
     _wrapper("exec(address,uint256,bytes)", _to_value_data, "eth-infinitism SimpleAccount 0.4, of its owner or itself"),
     _wrapper("execBatch(address[],bytes[])", _targets_datas, "eth-infinitism SimpleAccount 0.4, likewise"),
     _wrapper("execute((address,uint256,bytes))", _one_call, "MetaMask delegation-framework DeleGatorCore"),
@@ -243,6 +261,9 @@ WRAPPERS: Final = (
     _wrapper("executeCall(address,uint256,bytes)", _to_value_data, "Biconomy SmartAccount v2"),
     _wrapper("execute4337Op(address,uint256,bytes)", _to_value_data, "Trust Wallet wallet-core, Biz account"),
     _wrapper("execute(address,uint256,bytes,uint8)", _to_value_data_operation, "ZeroDev Kernel v2"),
+    _wrapper("executeDelegateCall(address,bytes)", _to_data_delegated, "ZeroDev Kernel v2.4"),
+    _wrapper("delegateExecute(address,bytes)", _to_data_delegated, "Solady ERC4337"),
+    _wrapper("executeWithRuntimeValidation(bytes,bytes)", _word_says_where(0), "ERC-6900 IERC6900ModularAccount"),
     _wrapper(
         "executeAndRevert(address,uint256,bytes,uint8)",
         _to_value_data_operation,
@@ -266,6 +287,9 @@ WRAPPERS: Final = (
     ),
     _wrapper("executeBatch((address,uint256,bytes)[])", _batch, "eth-infinitism SimpleAccount 0.8; Coinbase"),
     _wrapper("execute4337Ops((address,uint256,bytes)[])", _batch, "Trust Wallet wallet-core, Biz account"),
+    _wrapper("execute((address,uint256,bytes)[],bytes)", _signed_batch, "Ambire AmbireAccount"),
+    _wrapper("tryCatch(address,uint256,bytes)", _to_value_data, "Ambire AmbireAccount, of itself"),
+    _wrapper("tryCatchLimit(address,uint256,bytes,uint256)", _to_value_data, "Ambire AmbireAccount, of itself"),
     _wrapper("executeBySender((address,uint256,bytes)[])", _batch, "Ambire AmbireAccount"),
     _wrapper("executeBySelf((address,uint256,bytes)[])", _batch, "Ambire AmbireAccount"),
     _wrapper("executeMultiple(((address,uint256,bytes)[],bytes)[])", _signed_batches, "Ambire AmbireAccount"),

@@ -147,6 +147,34 @@ BATCHED_CALL = "((address,uint256,bytes)[],bool)"
         pytest.param(
             by("execBatch(address[],bytes[])", [CALLS[0][0]], [CALLS[0][2]]), (TRANSFER,), id="SimpleAccount execBatch"
         ),
+        pytest.param(
+            by("execFromEntryPoint(address[],bytes[])", [CALLS[0][0]], [CALLS[0][2]]), (TRANSFER,), id="SoulWallet"
+        ),
+        pytest.param(
+            by("execFromEntryPoint(address[],uint256[],bytes[])", *zip(*CALLS, strict=True)),
+            TWO,
+            id="SoulWallet values",
+        ),
+        *(
+            pytest.param(
+                by("execFromEntryPoint(address,uint256,bytes,uint8,uint256)", *CALLS[0], operation, 90_000),
+                (TRANSFER,),
+                id=f"Biconomy v1, operation {operation}",
+            )
+            for operation in (0, 1)
+        ),
+        pytest.param(by("execute((address,uint256,bytes)[],bytes)", CALLS, b"signed"), TWO, id="Ambire execute"),
+        pytest.param(by("tryCatch(address,uint256,bytes)", *CALLS[1]), (PAY,), id="Ambire tryCatch"),
+        pytest.param(
+            by("tryCatchLimit(address,uint256,bytes,uint256)", *CALLS[1], 9), (PAY,), id="Ambire tryCatchLimit"
+        ),
+        pytest.param(by("executeDelegateCall(address,bytes)", CALLS[0][0], CALLS[0][2]), (TRANSFER,), id="Kernel v2.4"),
+        pytest.param(by("delegateExecute(address,bytes)", CALLS[0][0], CALLS[0][2]), (TRANSFER,), id="Solady"),
+        pytest.param(
+            by("executeWithRuntimeValidation(bytes,bytes)", by("execute((address,uint256,bytes))", CALLS[0]), b"auth"),
+            (TRANSFER,),
+            id="ERC-6900",
+        ),
         pytest.param(by("execute((address,uint256,bytes))", CALLS[0]), (TRANSFER,), id="DeleGator execute"),
         pytest.param(by("executeBySender((address,uint256,bytes)[])", CALLS), TWO, id="Ambire executeBySender"),
         pytest.param(by("executeAndRevert(address,uint256,bytes,uint8)", *CALLS[0], 0), (TRANSFER,), id="Safe of 2023"),

@@ -259,6 +259,29 @@ class TestAuthorization:
         op = parse_user_operation({**COMMON, "eip7702Auth": auth}, V08)
         assert print_user_operation(op)["eip7702Auth"] == AUTHORIZATION
 
+    def test_reads_the_older_name_of_the_delegate_and_sends_the_newer(self) -> None:
+        auth = {**without(AUTHORIZATION, "address"), "contractAddress": AUTHORIZATION["address"]}
+        for written in (auth, {**AUTHORIZATION, "contractAddress": AUTHORIZATION["address"]}):
+            op = parse_user_operation({**COMMON, "eip7702Auth": written}, V08)
+            assert print_user_operation(op)["eip7702Auth"] == AUTHORIZATION
+        with pytest.raises(InvalidParams, match="another delegate"):
+            parse_user_operation({**COMMON, "eip7702Auth": {**AUTHORIZATION, "contractAddress": SENDER}}, V08)
+
+    @pytest.mark.parametrize("given", ["address", "contractAddress"])
+    def test_an_estimate_needs_the_delegate_alone(self, given: str) -> None:
+        auth = {given: AUTHORIZATION["address"], "v": None}
+        op = parse_user_operation({**COMMON, "eip7702Auth": auth}, V08, estimate=True)
+        zero = "0x" + "00" * 32
+        bare = {"chainId": "0x0", "nonce": "0x0", "yParity": "0x00", "r": zero, "s": zero}
+        assert print_user_operation(op)["eip7702Auth"] == {"address": AUTHORIZATION["address"], **bare}
+        with pytest.raises(InvalidParams, match="address: required"):
+            parse_user_operation({**COMMON, "eip7702Auth": {"nonce": "0x0"}}, V08, estimate=True)
+
+    def test_an_estimate_reads_what_was_signed_as_a_send_does(self) -> None:
+        auth = {**without(AUTHORIZATION, "yParity"), "v": "0x1c"}
+        op = parse_user_operation({**COMMON, "eip7702Auth": auth}, V08, estimate=True)
+        assert op.eip7702_auth == parse_user_operation({**COMMON, "eip7702Auth": auth}, V08).eip7702_auth
+
     @pytest.mark.parametrize("key", ["chainId", "nonce"])
     def test_refuses_numbers_wider_than_the_tuple_has(self, key: str) -> None:
         parse_user_operation({**COMMON, "eip7702Auth": {**AUTHORIZATION, key: hex(2**64 - 1)}}, V08)
@@ -280,6 +303,14 @@ def test_packs_as_the_entry_point_does() -> None:
     assert (plain.packed_init_code(), plain.packed_paymaster_and_data()) == (b"", b"")
     old = parse_user_operation({**OLD, "initCode": "0x01", "paymasterAndData": "0x02"}, V06)
     assert (old.packed_init_code(), old.packed_paymaster_and_data()) == (b"\x01", b"\x02")
+
+
+def test_a_padded_7702_marker_needs_no_data_either() -> None:
+    padded = "0x7702" + "00" * 18
+    op = parse_user_operation({**COMMON, "factory": padded}, V08)
+    short = parse_user_operation({**COMMON, "factory": "0x7702"}, V08)
+    assert op.packed_init_code() == short.packed_init_code()
+    assert print_user_operation(op)["factory"] == padded
 
 
 def test_pads_the_7702_marker_to_an_address() -> None:
