@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from proxy.cli.describe import Described, describe_act, describe_call, describe_operation, describe_signature, plain
+from proxy.cli.modules import session_modules
 from proxy.cli.options import DEFAULT_CONFIG, ChainOption, ConfigOption, ExitCode, JsonOption, read_address
 from proxy.cli.pasted import pasted_items
 from proxy.cli.reading import (
@@ -21,9 +22,9 @@ from proxy.cli.reading import (
 )
 from proxy.cli.render import print_tree
 from proxy.errors import RpcError, Undecodable
-from proxy.session.addresses import SESSION_MODULES
 from proxy.userop.administration import acts_of
-from proxy.userop.decode import decode_operation
+from proxy.userop.declared_module import SessionModules, declared_in
+from proxy.userop.decode import DecodedOperation, decode_operation
 from proxy.userop.entry_point import EntryPointVersion
 from proxy.userop.inspection import calls_for_inspection
 from proxy.userop.primitives import ZERO_ADDRESS, Address, print_bytes
@@ -71,9 +72,9 @@ def decode(
       sessiongate decode '["{…}", "0x0000000071727De22E5E9d8BAf0edAc6f37da032"]' --json
       sessiongate decode 0x00b0e670e6…       a session signature: mode and permission id
       sessiongate decode 0x5a51…             an operation's hash, asked at the bundler of the settings
-      pbpaste | sessiongate decode -         whatever was copied: answers, packed forms, what SDKs print
+      pbpaste | sessiongate decode -         whatever was copied: answers, packed forms, what SDKs print, HAR, curl
     """
-    modules = SESSION_MODULES | frozenset(module or ())
+    modules = session_modules(config, chain, module or ())
     try:
         found = pasted_items(read_input(pasted), entry_point, config, chain)
         described = [_describe(item, chain_id, modules, account or Address(ZERO_ADDRESS)) for item in found]
@@ -87,10 +88,10 @@ def decode(
         print_tree(str(item.pop("kind")), item)
 
 
-def _describe(item: Pasted, chain_id: int | None, modules: frozenset[Address], account: Address) -> Described:
+def _describe(item: Pasted, chain_id: int | None, modules: SessionModules, account: Address) -> Described:
     match item:
-        case PastedOperation(op, entry_point, method, _, converted):
-            decoded = decode_operation(op, entry_point, chain_id or 0, modules, preview=True)
+        case PastedOperation(_, _, method, _, converted):
+            decoded = _decoded(item, chain_id, modules)
             described = describe_operation(decoded, hash_is_known=chain_id is not None)
             told = {"converted": list(converted)} if converted else {}
             return {"kind": described.pop("kind"), "method": method, **described, **told}
@@ -102,7 +103,19 @@ def _describe(item: Pasted, chain_id: int | None, modules: frozenset[Address], a
             raise TypeError(f"{print_bytes(data)} was to be looked up")
 
 
-def _describe_call_data(data: bytes, modules: frozenset[Address], account: Address) -> Described:
+def _decoded(item: PastedOperation, chain_id: int | None, modules: SessionModules) -> DecodedOperation:
+    """As a stub's operation, for nobody knows whether it is one; what names a declared session may be its signature."""
+    chain = chain_id or modules.chain_id
+    decoded = decode_operation(item.op, item.entry_point, chain, modules, preview=True)
+    if chain and decoded.claim is not None and declared_in(modules, decoded.claim.module) is not None:
+        try:
+            return decode_operation(item.op, item.entry_point, chain, modules)
+        except Undecodable:
+            return decoded
+    return decoded
+
+
+def _describe_call_data(data: bytes, modules: SessionModules, account: Address) -> Described:
     calls = calls_for_inspection(data, account)
     return {
         "kind": "call data",

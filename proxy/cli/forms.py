@@ -6,6 +6,7 @@ print. What was converted is said. The wire is never read so.
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from proxy.userop.arguments import selector
 from proxy.userop.entry_point import ENTRY_POINT_BY_ADDRESS, ENTRY_POINT_BY_VERSION, EntryPoint, EntryPointVersion
 from proxy.userop.primitives import parse_address, parse_bytes, print_bytes, print_uint
 from proxy.userop.user_op_hash import PAYMASTER_SIGNATURE_MAGIC
-from proxy.userop.user_operation import BYTES_KEYS, EIP7702_MARKER, UINT_KEYS
+from proxy.userop.user_operation import BYTES_KEYS, EIP7702_MARKER, UINT_KEYS, keys_of
 
 _OLD_KEYS: Final = (
     *("sender", "nonce", "initCode", "callData", "callGasLimit", "verificationGasLimit", "preVerificationGas"),
@@ -36,20 +37,30 @@ _PACKED: Final = abi.tuple_of(
     *(abi.ADDRESS, abi.UINT256, abi.BYTES, abi.BYTES, abi.BYTES32, abi.UINT256, abi.BYTES32, abi.BYTES, abi.BYTES)
 )
 _KEYS_OF: Final = {_OLD.name: _OLD_KEYS, _PACKED.name: _PACKED_KEYS}
+STRUCT_LENGTHS: Final = frozenset(len(keys) for keys in _KEYS_OF.values())
+"""How many members the structs of operations have."""
 _BOUNDARY: Final = re.compile(r"_([a-z0-9])")
 _AMOUNT: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?) (gwei|wei|ether)\Z")
 _UNITS: Final = {"wei": 1, "gwei": 10**9, "ether": 10**18}
 _INTEGER: Final = re.compile(r"([0-9]+(?:_[0-9]+)*)(?:n|#__bigint)?\Z")
 """Decimal, as a JavaScript literal, or as `ox` writes a bigint into JSON."""
+_NUMBER_NAMES: Final = ("hex", "_hex", "value", "__value", "_value", "$bigint", "bigint", "__bigint__", "$numberLong")
+_MOST_TAGS: Final = 3
 _AROUND: Final = frozenset(
     ("userOpHash", "hash", "chainId", "entryPoint", "entryPointAddress", "blockNumber", "blockHash", "transactionHash")
 )
 """What answers, explorers and SDKs write beside an operation's own fields."""
+_TOLD_BY_OTHERS: Final = frozenset({"userOpHash", "blockNumber", "transactionHash"})
+"""What only explorers and bundlers say, which add much else; a request that says more is at fault."""
 _HOLDS_OPERATION: Final = {
     "userOperation": "an answer of eth_getUserOperationByHash",
     "userOp": "what an SDK hands on, the operation in its member userOp",
 }
 _PAYMASTER_HEAD: Final = 52
+_FIELDS: Final = frozenset({"aggregator"}.union(*map(keys_of, EntryPointVersion)))
+"""What is part of an operation, be it one of another version: never left out unread."""
+_FOLDED_FIELDS: Final = sorted(field.lower() for field in _FIELDS)
+_CLOSE: Final = 0.85
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +82,7 @@ def in_entry_point_call(data: bytes, version: EntryPointVersion | None) -> list[
         return None
     name, struct, types = found
     decoded = abi.decode(types, data[4:], name)
-    if name == "getUserOpHash":
+    if name in _OF_ONE:
         operations: Sequence[Sequence[object]] = [decoded[0]]
     elif name == "handleOps":
         operations = decoded[0]
@@ -82,6 +93,11 @@ def in_entry_point_call(data: bytes, version: EntryPointVersion | None) -> list[
         _written(dict(zip(keys, map(_printed, operation), strict=True)), None, version, [f"the input of {name}"])
         for operation in operations
     ]
+
+
+def is_entry_point_call(text: str) -> bool:
+    """Whether it is the hex of a call that carries operations to an entry point, or from it to an account."""
+    return text[:2] == "0x" and len(text) > _SELECTOR_DIGITS and text[2:_SELECTOR_DIGITS].lower() in _SELECTORS
 
 
 def in_answer(value: object) -> object:
@@ -136,7 +152,7 @@ def _written(
     _convert_values(operation, notes)
     if packed:
         _unpack(operation, entry_point, notes)
-    _leave_out(operation, notes)
+    _leave_out(operation, entry_point, notes)
     if operation.get("signature") is None:
         operation["signature"] = "0x"
         notes.append("signature: not there, read as empty")
@@ -144,10 +160,10 @@ def _written(
 
 
 def _with_our_names(value: Mapping[str, object], notes: list[str]) -> dict[str, object]:
-    """Members by the names of requests; snake case, as Python and Rust print it, is understood."""
+    """Members by the names of requests; snake case, as Python and Rust print it, and Go's capitals are understood."""
     renamed: dict[str, object] = {}
     for key, item in value.items():
-        name = _BOUNDARY.sub(lambda match: match[1].upper(), key)
+        name = _BOUNDARY.sub(lambda match: match[1].upper(), key[:1].lower() + key[1:])
         name = {"callGas": "callGasLimit", "verificationGas": "verificationGasLimit"}.get(name, name)
         if name in renamed:
             raise InvalidParams(f"operation.{name}", "given twice, in two spellings")
@@ -190,9 +206,8 @@ def _number(value: object) -> int | None:
     """A quantity in another spelling than a request's; `None` for one that is spelt so, or is none."""
     if isinstance(value, NumberLiteral):
         return _integral(value.text)
-    if isinstance(value, Mapping):  # ethers' BigNumber, and what JSON makes of it
-        inner = value.get("hex", value.get("_hex"))
-        return int(inner, 16) if isinstance(inner, str) and re.fullmatch(r"0x[0-9a-fA-F]{1,64}", inner) else None
+    if isinstance(value, Mapping):
+        return _tagged_number(value)
     if not isinstance(value, str):
         return None
     if value == "0x":
@@ -202,6 +217,16 @@ def _number(value: object) -> int | None:
     if (amount := _AMOUNT.match(value)) is not None:
         return _integral(str(Decimal(amount[1]) * _UNITS[amount[2]]))
     return None
+
+
+def _tagged_number(value: Mapping[str, object]) -> int | None:
+    """ethers' BigNumber and what JSON makes of it, or a bigint as replacers for JSON write one, its type beside it."""
+    named = [value[name] for name in _NUMBER_NAMES if name in value]
+    if len(named) != 1 or len(value) > _MOST_TAGS:
+        return None
+    if isinstance(inner := named[0], str) and re.fullmatch(r"0x[0-9a-fA-F]{1,64}", inner):
+        return int(inner, 16)
+    return None if isinstance(inner, Mapping) or {"hex", "_hex"} & value.keys() else _number(inner)
 
 
 def _integral(text: str) -> int | None:
@@ -215,11 +240,16 @@ def _integral(text: str) -> int | None:
 
 
 def _bytes(value: object) -> bytes | None:
-    """Bytes as Node prints them, or an empty text."""
+    """Bytes as Node prints them, alone or by their places, or an empty text."""
     if value == "":
         return b""
-    members = value.get("data") if isinstance(value, Mapping) and value.get("type") == "Buffer" else None
-    if not isinstance(members, Sequence):
+    members: object = value
+    if isinstance(value, Mapping):
+        places = [str(place) for place in range(len(value))]
+        members = value.get("data") if value.get("type") == "Buffer" else list(value.values())
+        if value.get("type") != "Buffer" and list(value) != places:
+            return None
+    if not isinstance(members, Sequence) or isinstance(members, str | NumberLiteral):
         return None
     numbers = [_number(each) for each in members]
     return bytes(each for each in numbers if each is not None and each < 256) if None not in numbers else None
@@ -262,13 +292,20 @@ def _unpack_paymaster(packed: bytes, operation: dict[str, object], entry_point: 
     operation["paymasterData"] = print_bytes(data)
 
 
-def _leave_out(operation: dict[str, object], notes: list[str]) -> None:
+def _leave_out(operation: dict[str, object], entry_point: EntryPoint, notes: list[str]) -> None:
     """What stands beside an operation and is none of its fields; of what nobody knows the reader says that it is so."""
-    for key, split in (("initCode", "factory"), ("paymasterAndData", "paymaster")):
-        if operation.get(split) is not None and operation.get(key) in ("0x", None):
-            operation.pop(key, None)
-    beside = sorted(_AROUND.intersection(operation))
-    notes += [f"{key}: stands beside the operation" for key in beside if operation.pop(key) is not None]
+    if entry_point.version is not EntryPointVersion.V06:
+        for key in ("initCode", "paymasterAndData"):
+            if operation.get(key) in ("0x", None):
+                operation.pop(key, None)
+    told_by_others = not _TOLD_BY_OTHERS.isdisjoint(operation)
+    beside = sorted(key for key in operation if key in _AROUND or (told_by_others and _is_beside(key)))
+    notes += [f"{key[:40]}: stands beside the operation" for key in beside if operation.pop(key) is not None]
+
+
+def _is_beside(key: str) -> bool:
+    """Whether it is nothing of an operation, and no name of a field with a letter wrong either."""
+    return key not in _FIELDS and not difflib.get_close_matches(key.lower(), _FOLDED_FIELDS, 1, _CLOSE)
 
 
 def _printed(member: object) -> str:
@@ -285,8 +322,9 @@ def _shown(value: object) -> str:
 
 
 def _call(name: str, struct: abi.AbiType) -> tuple[bytes, tuple[str, abi.AbiType, abi.AbiType]]:
-    if name == "getUserOpHash":
-        return bytes(selector(f"{name}({struct.name})")), (name, struct, abi.tuple_of(struct))
+    if (others := _OF_ONE.get(name)) is not None:
+        arguments = ",".join((struct.name, *(each.name for each in others)))
+        return bytes(selector(f"{name}({arguments})")), (name, struct, abi.tuple_of(struct, *others))
     if name == "handleOps":
         types = abi.tuple_of(abi.list_of(struct), abi.ADDRESS)
         return bytes(selector(f"{name}({struct.name}[],address)")), (name, struct, types)
@@ -294,6 +332,16 @@ def _call(name: str, struct: abi.AbiType) -> tuple[bytes, tuple[str, abi.AbiType
     return bytes(selector(f"{name}(({struct.name}[],address,bytes)[],address)")), (name, struct, types)
 
 
+_OF_ONE: Final = {
+    "getUserOpHash": (),
+    "validateUserOp": (abi.BYTES32, abi.UINT256),
+    "validatePaymasterUserOp": (abi.BYTES32, abi.UINT256),
+    "simulateValidation": (),
+    "simulateHandleOp": (abi.ADDRESS, abi.BYTES),
+}
+"""What takes one operation, and what else: of entry points, their simulations, accounts and paymasters."""
 _ENTRY_POINT_CALLS: Final = dict(
-    _call(name, struct) for name in ("handleOps", "handleAggregatedOps", "getUserOpHash") for struct in (_OLD, _PACKED)
+    _call(name, struct) for name in (*_OF_ONE, "handleOps", "handleAggregatedOps") for struct in (_OLD, _PACKED)
 )
+_SELECTORS: Final = frozenset(each.hex() for each in _ENTRY_POINT_CALLS)
+_SELECTOR_DIGITS: Final = 10

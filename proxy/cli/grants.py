@@ -17,6 +17,7 @@ from proxy.session.lint import (
     lint,
     lint_addition,
     lint_enable,
+    lint_grant,
     lint_state,
 )
 from proxy.userop.acts import (
@@ -29,8 +30,11 @@ from proxy.userop.acts import (
     UserOpPoliciesEnabled,
 )
 from proxy.userop.administration import acts_of
+from proxy.userop.declared_acts import DeclaredGrant
+from proxy.userop.declared_module import SessionModules, declared_in
 from proxy.userop.decode import decode_operation
 from proxy.userop.emissary_abi import EMISSARY, EmissaryEnable
+from proxy.userop.execution import Call
 from proxy.userop.inspection import calls_for_inspection
 from proxy.userop.primitives import ZERO_ADDRESS, Address, Hash32, print_checksummed
 from proxy.userop.session_abi import decode_sessions
@@ -57,7 +61,7 @@ class Reviewer:
 
     now: int
     thresholds: Thresholds
-    modules: frozenset[Address]
+    modules: SessionModules
     account: Address | None = None
     module: Address | None = None
 
@@ -110,6 +114,9 @@ class Reviewer:
                 yield self._session(session, self.account, self.module)
             return
         account = self.account or ZERO_ADDRESS
+        if self.module is not None and (declared := declared_in(self.modules, self.module)) is not None:
+            for news in declared.news_of_call(Call(self.module, 0, data), account):
+                yield from self._act(news, self.account)
         for act in acts_of(calls_for_inspection(data, account), account, self.modules):
             yield from self._act(act, self.account)
 
@@ -130,6 +137,9 @@ class Reviewer:
             case UserOpPoliciesEnabled() | ActionPoliciesEnabled() | Erc1271PoliciesEnabled():
                 findings = lint_addition(act, now=self.now, account=account, thresholds=self.thresholds)
                 yield Review("addition to a session", act.permission_id, account, act.module, findings)
+            case DeclaredGrant(module=module, permission_id=permission_id):
+                findings = lint_grant(act, now=self.now, thresholds=self.thresholds)
+                yield Review("session", permission_id, account, module, findings)
             case EmissaryConfigSet(module, holder, enable):
                 yield self._enabled(enable, SessionMode.ENABLE, holder, module)
             case Unreadable(module, _, problem):

@@ -16,6 +16,7 @@ from proxy.cli.decode import EntryPointOption
 from proxy.cli.describe import Described
 from proxy.cli.grants import Review, Reviewer
 from proxy.cli.ledger_file import opened
+from proxy.cli.modules import session_modules
 from proxy.cli.options import (
     DEFAULT_CONFIG,
     ChainOption,
@@ -34,7 +35,6 @@ from proxy.cli.reading import read_input
 from proxy.cli.render import console
 from proxy.config import Config
 from proxy.errors import RpcError, Undecodable
-from proxy.session.addresses import SESSION_MODULES
 from proxy.session.known import KnownSession, Status
 from proxy.session.lint import DEFAULT_THRESHOLDS, KINDS, Finding, Severity, Thresholds
 from proxy.userop.primitives import Address, Hash32, print_bytes, print_checksummed
@@ -117,7 +117,7 @@ def lint(
     reviewer = Reviewer(
         now=int(time.time()),
         thresholds=Thresholds(far_expiry=max_days * _DAY),
-        modules=SESSION_MODULES if module is None else SESSION_MODULES | {module},
+        modules=session_modules(config, chain, () if module is None else (module,)),
         account=account,
         module=module,
     )

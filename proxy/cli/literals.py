@@ -16,11 +16,15 @@ _DEPTH: Final = 64
 _PLACES: Final = 32
 _OPENING: Final = re.compile(r"[{\[]")
 _FENCE: Final = re.compile(r"\A```[a-z]*\s*\n(.*?)\n?```\Z", re.DOTALL)
-_LINE: Final = re.compile(r"[ \t]*([A-Za-z_][A-Za-z0-9_]*)[ \t]*:[ \t]*(\S.*?)?[ \t]*\Z")
+_LINE: Final = re.compile(r"[ \t]*([A-Za-z_][A-Za-z0-9_]*)(?:[ \t]*[:=]|\t|  )[ \t]*(\S.*?)?[ \t]*\Z")
+_ROW: Final = re.compile(r"(?:[0-9]+\t)?(?:[A-Za-z_]\w*\.)*([A-Za-z_]\w*)\t(?:address|u?int\d*|bytes\d*)\t(\S+)\s*\Z")
+"""A member as explorers list it: number, name, type, value."""
+_HEADING: Final = re.compile(r"#?[ \t]*name[ \t]+type[ \t]+(?:data|value)\s*\Z", re.IGNORECASE)
 _TOKEN: Final = re.compile(
-    r"""\s*(?:
+    r"""(?>\s+|//[^\n]*|/\*(?:[^*]|\*(?!/))*+\*/)*+(?:
         (?P<mark>=>|[{}\[\]():,=])
       | (?P<text>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|`(?:[^`\\]|\\.)*`)
+      | (?P<buffer><Buffer(?:[ ][0-9a-f]{2})*(?:[ ]\.\.\.[ ][0-9]+[ ]more[ ]bytes?)?>)
       | (?P<hex>0x[0-9a-fA-F]*)
       | (?P<number>-?[0-9][0-9_]*(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)n?(?![A-Za-z0-9_])(?:[ ]\[[0-9.]+e[0-9]+\])?
       | (?P<name>[A-Za-z_$][A-Za-z0-9_$.]*)
@@ -31,6 +35,19 @@ _QUOTED: Final = re.compile(r"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*\"""")
 _NOTHING: Final = frozenset({"undefined", "null", "None", "nil"})
 _TRUTH: Final = {"true": True, "True": True, "false": False, "False": False}
 _ENDS: Final = {"{": "}", "[": "]", "(": ")"}
+_CAST: Final = re.compile(r"\s+(?:as|satisfies)\s+[A-Za-z_$][\w$.]*(?:<[^<>\n]*>)?(?:\[\])*")
+_MORE: Final = re.compile(r"\s*\.\.\. [0-9]+ more (?:items?|bytes?|characters?)")
+_JOINED: Final = re.compile(r"\s*\+\s*(?=[\"'`])")
+_NAMED_ARGUMENT: Final = re.compile(r"\s*[A-Za-z_]\w*\s*=(?![=>])")
+_SAME_VALUE: Final = frozenset(
+    ("tohex", "numbertohex", "hexlify", "hexvalue", "from", "getaddress", "bytes", "bytes32", "address", "payable")
+)
+"""What a program calls without making another value of its one argument; so do names with a capital, as of types."""
+_SCALED: Final = {"parsegwei": 9, "parseether": 18, "parseunits": None, "to_wei": None, "towei": None}
+_DECIMALS: Final = {"wei": 0, "gwei": 9, "ether": 18}
+_ESCAPED: Final = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "0": "\0"}
+_ESCAPE: Final = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|(.))", re.DOTALL)
+_LONGEST: Final = 4 * 1024 * 1024
 
 
 def read_literal(text: str) -> object:
@@ -38,6 +55,8 @@ def read_literal(text: str) -> object:
 
     Numbers stay `NumberLiteral`, bare 0x-words are text, missing values are `None`. Raises `InvalidParams`.
     """
+    if len(text) > _LONGEST:
+        raise InvalidParams("input", f"is no JSON, and longer than {_LONGEST} characters: paste the operation alone")
     fenced = _FENCE.match(text.strip())
     text = fenced[1] if fenced else text
     if (lines := _lines(text)) is not None:
@@ -50,6 +69,8 @@ def read_embedded(text: str) -> list[object]:
 
     The first few places where one may begin are tried. Never raises.
     """
+    if len(text) > _LONGEST:
+        return []
     if (block := _block(text)) is not None:
         return [block]
     found: list[object] = []
@@ -86,13 +107,14 @@ def _lines(text: str) -> dict[str, object] | None:
     """Lines of `name: value`, as viem prints a user operation in its errors; `None` when it is something else."""
     found: dict[str, object] = {}
     for line in text.splitlines():
-        if not line.strip():
+        if not line.strip() or _HEADING.match(line):
             continue
-        match = _LINE.match(line)
-        if match is None or match[1] in found or (match[2] or "").startswith(("{", "[")) or match[2] is None:
+        match = _ROW.match(line) or _LINE.match(line)
+        name, value = ("", None) if match is None else (match[1], match[2])
+        if value is None or name in found or value.startswith(("{", "[")):
             return None
-        value = match[2].rstrip(",").strip("\"'`")
-        found[match[1]] = NumberLiteral(value) if re.fullmatch(r"[0-9]+", value) else value
+        value = value.rstrip(",").strip("\"'`")
+        found[name] = NumberLiteral(value) if re.fullmatch(r"[0-9]+", value) else value
     return found or None
 
 
@@ -138,40 +160,92 @@ class _Reader:
             raise self._fault(f"nested deeper than {_DEPTH}")
         kind, word = self._next()
         if kind == "text":
-            return self._string(word)
-        if kind == "hex":
-            return word
-        if kind == "number":
-            return NumberLiteral(word.replace("_", ""))
-        if kind == "name":
-            return self._named(word, depth)
-        if word == "{":
-            return self._object(depth)
-        if word in "[(":
-            return self._array(_ENDS[word], depth)
-        raise self._fault(f"{word!r} stands where a value should")
+            value: object = self._string(word)
+        elif kind == "hex":
+            value = word
+        elif kind == "number":
+            value = NumberLiteral(word.replace("_", ""))
+        elif kind == "name":
+            value = self._named(word, depth)
+        elif kind == "buffer":
+            value = self._buffer(word)
+        elif word == "{":
+            value = self._object("}", depth)
+        elif word in "[(":
+            value = self._array(_ENDS[word], depth)
+        else:
+            raise self._fault(f"{word!r} stands where a value should")
+        self._skip(_CAST)
+        return value
+
+    def _skip(self, pattern: re.Pattern[str]) -> bool:
+        match = pattern.match(self._text, self._at)
+        if match is not None:
+            self._at = match.end()
+        return match is not None
 
     def _string(self, word: str) -> str:
-        if re.match(r"\s*\.\.\. \d+ more characters", self._text[self._at :]):
-            raise self._fault("the console has cut a value off; print it as JSON")
-        return re.sub(r"\\(.)", r"\1", word[1:-1])
+        self._whole()
+        text = _ESCAPE.sub(_unescaped, word[1:-1])
+        while self._skip(_JOINED):
+            _, more = self._next()
+            text += _ESCAPE.sub(_unescaped, more[1:-1])
+        return text
+
+    def _buffer(self, word: str) -> str:
+        if "more" in word:
+            raise self._cut_off()
+        return "0x" + word.removeprefix("<Buffer").removesuffix(">").replace(" ", "")
+
+    def _whole(self) -> None:
+        if _MORE.match(self._text, self._at):
+            raise self._cut_off()
+
+    def _cut_off(self) -> InvalidParams:
+        return self._fault("the console has cut a value off; print it as JSON")
 
     def _named(self, name: str, depth: int) -> object:
-        """A constant, a class name before its object, or a constructor around its argument."""
+        """A constant, a class name before its object, or a function or constructor around its arguments."""
         if name in _NOTHING:
             return None
         if name in _TRUTH:
             return _TRUTH[name]
-        if name == "b" and (literal := _QUOTED.match(self._text, self._at)) is not None:
+        if name == "new":
+            return self._value(depth + 1)
+        if name in ("b", "hex") and (literal := _QUOTED.match(self._text, self._at)) is not None:
             self._at = literal.end()
-            return self._bytes(literal[0])
+            return self._bytes(literal[0]) if name == "b" else "0x" + literal[0][1:-1]
         if self._peek() == "{":
             return self._value(depth + 1)
         if self._peek() == "(":
-            self._next()
-            inside = self._array(")", depth)
-            return inside[0] if len(inside) == 1 else inside
+            return self._called(name, depth)
         raise self._fault(f"{name[:40]!r} is no value")
+
+    def _called(self, name: str, depth: int) -> object:
+        self._next()
+        if _NAMED_ARGUMENT.match(self._text, self._at):
+            return self._object(")", depth)
+        inside = self._array(")", depth)
+        if self._peek() in ("[", "{") and self._text[self._at : self._at + 2].strip():
+            return self._value(depth + 1)  # how Node prints a list that is no Array: Uint8Array(2) [ 1, 2 ]
+        last = name.rpartition(".")[2]
+        if last.lower() in _SCALED:
+            return self._scaled(last.lower(), inside)
+        if inside and (last.lower() in _SAME_VALUE or last[:1].isupper() or "new_" in last):
+            return inside[0] if len(inside) == 1 else inside
+        raise self._fault(f"what {name[:40]}(…) comes to is not known here: paste what it returns")
+
+    def _scaled(self, name: str, arguments: list[object]) -> NumberLiteral:
+        amount, *unit = (each.text if isinstance(each, NumberLiteral) else str(each) for each in arguments)
+        decimals = _SCALED[name]
+        if decimals is None and len(unit) == 1:
+            decimals = int(unit[0]) if re.fullmatch("[0-9]{1,2}", unit[0]) else _DECIMALS.get(unit[0])
+        if decimals is None or not re.fullmatch(r"[0-9]{1,40}(\.[0-9]{1,40})?", amount):
+            raise self._fault(f"what {name}(…) comes to is not known here: paste what it returns")
+        whole, _, fraction = amount.partition(".")
+        if len(fraction.rstrip("0")) > decimals:
+            raise self._fault(f"{amount} has more than {decimals} decimals")
+        return NumberLiteral(str(int(whole + fraction[:decimals].ljust(decimals, "0"))))
 
     def _bytes(self, word: str) -> str:
         """Bytes as Python prints them, as 0x-hex."""
@@ -184,6 +258,7 @@ class _Reader:
     def _array(self, end: str, depth: int) -> list[object]:
         items: list[object] = []
         while self._peek() != end:
+            self._whole()
             items.append(self._value(depth + 1))
             if self._peek() == ",":
                 self._next()
@@ -192,9 +267,9 @@ class _Reader:
         self._next()
         return items
 
-    def _object(self, depth: int) -> dict[str, object]:
+    def _object(self, end: str, depth: int) -> dict[str, object]:
         members: dict[str, object] = {}
-        while self._peek() != "}":
+        while self._peek() != end:
             kind, word = self._next()
             key = word if kind in ("name", "number") else self._string(word) if kind == "text" else ""
             if not key or key in members:
@@ -204,7 +279,13 @@ class _Reader:
             members[key] = self._value(depth + 1)
             if self._peek() == ",":
                 self._next()
-            elif self._peek() != "}":
-                raise self._fault("wanted a comma or '}'")
+            elif self._peek() != end:
+                raise self._fault(f"wanted a comma or {end!r}")
         self._next()
         return members
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    if code := match[1] or match[2]:
+        return chr(int(code, 16))
+    return _ESCAPED.get(match[3], match[3])

@@ -6,21 +6,23 @@ The forms that a request does not have are converted, and what was converted is 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from proxy.cli.copied import bare_hex, hash_in_address, input_of_transaction, unquoted, without_colours
 from proxy.cli.forms import WrittenOperation, as_request, in_answer, in_entry_point_call, in_transaction
 from proxy.cli.literals import read_embedded, read_literal
 from proxy.cli.options import fail
+from proxy.cli.places import FoundOperation, hashes_within, is_carrying, operations_within
 from proxy.errors import InvalidParams, ParseError, Undecodable
 from proxy.strict_json import Flawed, read_json
 from proxy.userop.emissary import decode_emissary_envelope, without_emissary_prefix
 from proxy.userop.emissary_abi import EMISSARY
 from proxy.userop.entry_point import ENTRY_POINT_BY_ADDRESS, EntryPoint, EntryPointVersion
 from proxy.userop.execution import EXECUTE, EXECUTE_USER_OP
-from proxy.userop.primitives import Address, Hash32, parse_address, parse_bytes
+from proxy.userop.primitives import Address, Hash32, parse_address, parse_bytes, parse_hash
 from proxy.userop.signature import SessionEnvelope, decode_session_envelope
 from proxy.userop.user_operation import UserOperation, parse_user_operation
 
@@ -31,6 +33,7 @@ _LONGEST_PARAMS: Final = 3
 _JSON_OF_REQUEST: Final = ('{"jsonrpc"', '[{"jsonrpc"')
 _INSIDE: Final = "it stood inside of other text"
 _HAS_OPERATION: Final = frozenset({"sender", "params", "userOperation", "userOp"})
+_MOST_OPERATIONS: Final = 100
 _LONGEST_MODE: Final = 2  # 0, 1 and 2 are the modes a session envelope starts with
 
 
@@ -77,31 +80,43 @@ def read_input(argument: str) -> str:
     if argument == "-":
         return sys.stdin.read(_LARGEST_INPUT)
     text = argument.strip()
-    if text.startswith(("{", "[", "0x", "`")) or "{" in text or "\n" in text:
+    if text.startswith(("{", "[", "0x", "`", "http://", "https://")) or "{" in text or "\n" in text:
         return text
     try:
         with Path(argument).open(encoding="utf-8") as file:
             return file.read(_LARGEST_INPUT)
     except (OSError, ValueError):
+        if bare_hex(text) is not None:
+            return text
         fail(f"{argument[:80]!r} is neither JSON, nor 0x-hex, nor a file that can be read")
 
 
 def read_pasted(text: str, entry_point: EntryPointVersion | None) -> list[Pasted]:
-    """What `text` holds: one thing, or each element of a JSON-RPC batch or of a bundle.
+    """What `text` holds: one thing, or each element of a JSON-RPC batch, of a bundle, of a recording.
 
     Raises `ParseError`, `InvalidParams` and `Undecodable` when it cannot be read.
     """
-    text = text.strip()
-    if text.startswith("0x"):
-        return _read_hex(parse_bytes(text, "hex"), entry_point)
+    text = without_colours(text)
+    data = bare_hex(text) or hash_in_address(text) or input_of_transaction(text)
+    if data is not None or text.startswith("0x"):
+        return _read_hex(parse_bytes(data or text, "hex"), entry_point)
     try:
         value = read_text(text)
-    except InvalidParams:
-        found = [each for each in read_embedded(text) if _holds_operation(each)]
-        if len(found) != 1:
-            raise
-        return [_noted(each, _INSIDE) for each in _read_values(found[0], entry_point)]
+    except InvalidParams as problem:
+        return _read_embedded(text, entry_point, problem)
     return _read_values(value, entry_point)
+
+
+def _read_embedded(text: str, entry_point: EntryPointVersion | None, problem: InvalidParams) -> list[Pasted]:
+    """The one thing in a text that is not all of it. Raises `problem` where nothing or more is in it."""
+    for variant in unquoted(text):
+        standing = [each for found in read_embedded(variant) for each in operations_within(found)]
+        if standing:
+            found = _read_standing(standing, entry_point)
+            if len({each.value for each in standing if isinstance(each.value, str)}) == 1 or len(found) == 1:
+                return [_noted(each, _INSIDE) for each in found]
+            raise problem
+    raise problem
 
 
 def _read_values(value: object, entry_point: EntryPointVersion | None) -> list[Pasted]:
@@ -110,14 +125,60 @@ def _read_values(value: object, entry_point: EntryPointVersion | None) -> list[P
     if (data := in_transaction(value)) is not None:
         return _read_hex(parse_bytes(data, "input"), entry_point)
     if isinstance(value, list) and value and all(isinstance(item, dict) and _is_message(item) for item in value):
-        return [_read_value(item, entry_point) for item in value]
+        if all(_is_plain(item) for item in value):
+            return [_read_value(item, entry_point) for item in value]
+    elif _is_plain(value):
+        return [_read_value(value, entry_point)]
+    if standing := operations_within(value):
+        return _read_standing(standing, entry_point)
+    if (named := _only_hash(value)) is not None:
+        return [named]
     return [_read_value(value, entry_point)]
 
 
-def _holds_operation(value: object) -> bool:
-    """Whether something that was found in other text is worth reading: it names an operation's sender, or params."""
-    value = value[0] if isinstance(value, list) and value else value
-    return isinstance(value, Mapping) and not _HAS_OPERATION.isdisjoint(value)
+def _only_hash(value: object) -> PastedHash | None:
+    hashes = hashes_within(value)
+    return PastedHash(parse_hash(hashes.pop(), "userOpHash")) if len(hashes) == 1 else None
+
+
+def _is_plain(value: object) -> bool:
+    """Whether it is what a request or an answer is about, so that what is wrong with it can be told by its place."""
+    value = in_answer(value)
+    if _only_hash(value) is not None and not is_carrying(value):
+        return False
+    if isinstance(value, list):
+        return len(value) <= _LONGEST_PARAMS and bool(value) and is_carrying(value[0]) and not is_carrying(value[-1])
+    return not isinstance(value, Mapping) or is_carrying(value) or not _HAS_OPERATION.isdisjoint(value)
+
+
+def _read_standing(standing: Sequence[FoundOperation], version: EntryPointVersion | None) -> list[Pasted]:
+    """Each once, in the order in which they came: recordings have what was asked again."""
+    found: list[Pasted] = []
+    for value, beside in standing:
+        if isinstance(value, str):
+            read = _read_hex(parse_bytes(value, "input"), version)
+        elif isinstance(value, Mapping) and "params" in value:
+            read = [_read_value(value, version)]
+        else:
+            entry_point = None if beside is None else ENTRY_POINT_BY_ADDRESS.get(parse_address(beside, "entryPoint"))
+            read = [_read_operation(value, entry_point, version, "operation", None)]
+        found += [each for each in read if not _is_among(each, found)]
+        if len(found) > _MOST_OPERATIONS:
+            raise InvalidParams("input", f"holds more than {_MOST_OPERATIONS} operations")
+    return found
+
+
+def _is_among(pasted: Pasted, found: Sequence[Pasted]) -> bool:
+    if not isinstance(pasted, PastedOperation):
+        return pasted in found
+    return any(
+        isinstance(each, PastedOperation) and (each.op, each.entry_point, each.method) == _same(pasted)
+        for each in found
+    )
+
+
+def _same(pasted: PastedOperation) -> tuple[object, ...]:
+    return pasted.op, pasted.entry_point, pasted.method
 
 
 def _noted(pasted: Pasted, note: str) -> Pasted:

@@ -6,9 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from proxy.cli.copied import unquoted, without_colours
+from proxy.cli.literals import read_embedded
 from proxy.cli.reading import read_text
-from proxy.errors import InvalidParams
-from proxy.strict_json import Flawed
+from proxy.errors import InvalidParams, ParseError
+from proxy.strict_json import Flawed, read_json
 from proxy.userop.primitives import Hash32, Selector, json_type, parse_address, parse_bytes, parse_hash
 from proxy.userop.session_data import (
     ActionData,
@@ -20,6 +22,7 @@ from proxy.userop.session_data import (
 
 _MARK: Final = "sessionValidator"
 _CLAIM_POLICIES: Final = "claimPolicies"
+_DEPTH: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,11 @@ def sessions_in(text: str) -> list[PrintedSession]:
 
     Raises `ParseError` and `InvalidParams`, which names the field.
     """
-    found = _found(read_text(text), "")
+    text = without_colours(text)
+    try:
+        found = list(_found(read_text(text), ""))
+    except InvalidParams:
+        found = _found_inside(text)
     return [PrintedSession(_session(item, path), _claim_policies(item, path)) for item, path in found]
 
 
@@ -43,6 +50,14 @@ def _claim_policies(value: Mapping[str, object], path: str) -> tuple[PolicyData,
     if _CLAIM_POLICIES not in value:
         return None
     return _policies(value[_CLAIM_POLICIES], f"{path}.{_CLAIM_POLICIES}")
+
+
+def _found_inside(text: str) -> list[tuple[Mapping[str, object], str]]:
+    """Those in a text that is not all of one value: a line of a program or of a log, a command."""
+    for variant in unquoted(text):
+        if found := [each for value in read_embedded(variant) for each in _found(value, "")]:
+            return found
+    return []
 
 
 def _found(value: object, path: str) -> Iterator[tuple[Mapping[str, object], str]]:
@@ -59,6 +74,11 @@ def _found(value: object, path: str) -> Iterator[tuple[Mapping[str, object], str
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from _found(item, f"{path}[{index}]")
+    elif isinstance(value, str) and _MARK in value:
+        try:
+            yield from _found(read_json(value.encode(), max_depth=_DEPTH, max_elements=len(value)), path)
+        except (ParseError, UnicodeEncodeError):
+            return
 
 
 def _session(value: Mapping[str, object], path: str) -> SessionData:
@@ -113,7 +133,8 @@ def _contexts(value: object, path: str) -> tuple[ERC7739Context, ...]:
 
 def _context(value: Mapping[str, object], path: str) -> ERC7739Context:
     names = []
-    for item, where in _items(value.get("contentNames", []), f"{path}.contentNames"):
+    key = "contentName" if "contentName" in value else "contentNames"  # of @rhinestone/module-sdk; of the contracts
+    for item, where in _items(value.get(key, []), f"{path}.{key}"):
         if not isinstance(item, str):
             raise InvalidParams(where, f"wanted a string, got {json_type(item)}")
         names.append(item)

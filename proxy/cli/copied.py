@@ -1,0 +1,52 @@
+"""What terminals, shells and explorers put around a text or make of it, taken away again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+_COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
+_DIGITS: Final = re.compile(r"[0-9a-fA-F]{8,}\Z")
+_HASH_IN_ADDRESS: Final = re.compile(r"https?://\S*?(0x[0-9a-fA-F]{64})(?![0-9a-fA-F])\S*\Z")
+_METHOD: Final = re.compile(r"^MethodID: *(0x[0-9a-fA-F]{8})\s*$", re.MULTILINE)
+_WORD: Final = re.compile(r"^\[[0-9]+\]: *([0-9a-fA-F]{64})\s*$", re.MULTILINE)
+_INPUT: Final = re.compile(
+    r"^ *(?:input|data|input data)[ \t]*[:=]?[ \t]+(0x[0-9a-f]{8,})\s*$", re.MULTILINE | re.IGNORECASE
+)
+
+
+def without_colours(text: str) -> str:
+    """The text without what a terminal is coloured by."""
+    return _COLOUR.sub("", text).strip()
+
+
+def bare_hex(text: str) -> str | None:
+    """Hex that was copied without its `0x`; `None` for anything else."""
+    return f"0x{text}" if _DIGITS.match(text) and len(text) % 2 == 0 else None
+
+
+def hash_in_address(text: str) -> str | None:
+    """The one hash in the address of an explorer's page; `None` for anything else."""
+    found = _HASH_IN_ADDRESS.match(text)
+    return None if found is None else found[1]
+
+
+def input_of_transaction(text: str) -> str | None:
+    """The input of a transaction as Etherscan shows it, word by word, or as cast lists it; `None` where none stands."""
+    if (method := _METHOD.search(text)) is not None:
+        return method[1] + "".join(_WORD.findall(text))
+    inputs = set() if "sender" in text else set(_INPUT.findall(text))
+    return inputs.pop() if len(inputs) == 1 else None
+
+
+def unquoted(text: str) -> Iterator[str]:
+    """The text as it is, then as shells read what browsers copy for them: inside of double quotes by a POSIX one, by
+    Windows' and by PowerShell."""
+    yield text
+    if '\\"' in text:
+        yield text.replace('\\"', '"')
+    if "^" in text:
+        yield text.replace("^", "").replace('\\"', '"')
+    if '`"' in text:
+        yield text.replace('`"', '"')
