@@ -64,6 +64,13 @@ class Regrant(StrEnum):
     ADD = "add"
 
 
+class UseCounts(StrEnum):
+    """What uses up `maxUses`."""
+
+    CALLS = "calls"  # each call, however many one operation makes
+    OPERATIONS = "operations"  # each operation that makes such calls
+
+
 class ZeroIsUnlimited(StrEnum):
     """What a zero may leave without limit."""
 
@@ -153,6 +160,7 @@ class DeclaredModuleSettings(Settings):
     grants: tuple[GrantText, ...] = ()
     revokes: tuple[RevokeText, ...] = ()
     regrant: Regrant = Regrant.REPLACE
+    counts: UseCounts = UseCounts.CALLS
     unlimited_at_zero: tuple[ZeroIsUnlimited, ...] = (ZeroIsUnlimited.VALID_UNTIL,)
     from_block: int | None = Field(None, ge=0, lt=2**63)  # in which it was deployed: events since then are read once
 
@@ -199,6 +207,7 @@ class DeclaredModuleSettings(Settings):
             functions={each.prototype.selector: word for each, word in words if not each.prototype.is_event},
             events={each.prototype.topic: word for each, word in words if each.prototype.is_event},
             adds=self.regrant is Regrant.ADD,
+            counts_operations=self.counts is UseCounts.OPERATIONS,
             unlimited_at_zero=frozenset(ArgumentMeaning(each.value) for each in self.unlimited_at_zero),
             from_block=self.from_block,
         )

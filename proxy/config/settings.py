@@ -304,6 +304,7 @@ class DeclaredSessionSettings(_CamelSettings):
             session_key=self.session_key,
             module=self.module,
             validator=self.validator if module is None else module.signer,
+            counts_operations=module is not None and module.counts_operations,
             actions=tuple(action.declared() for action in self.actions),
         )
 

@@ -29,6 +29,7 @@ from proxy.userop.primitives import Address, Hash32, Selector
 Json = dict[str, Any]
 
 _HEX: Final = re.compile(r"0x(?:[0-9a-f]{2})*\Z")
+_OPERATIONS: Final = "operations"
 _NUMBER: Final = re.compile(r"0x(?:0|[1-9a-f][0-9a-f]{0,63})\Z")
 
 
@@ -163,6 +164,7 @@ def _granted_to_json(action: GrantedAction) -> Json:
         **{name: None if limit is None else hex(limit) for name, limit in limits.items()},
         "after": hex(terms.valid_after),
         "until": hex(terms.valid_until),
+        **({"counts": _OPERATIONS} if terms.per_operation else {}),
     }
 
 
@@ -173,6 +175,7 @@ def _granted(value: Mapping[str, Any]) -> GrantedAction:
         max_value=limits["value"],
         max_total=limits["total"],
         max_uses=limits["uses"],
+        per_operation=_counts_operations(value.get("counts")),
         valid_after=_number(value["after"]),
         valid_until=_number(value["until"]),
     )
@@ -181,6 +184,13 @@ def _granted(value: Mapping[str, Any]) -> GrantedAction:
         None if selector is None else Selector(_bytes(selector, 4)),
         terms,
     )
+
+
+def _counts_operations(value: object) -> bool:
+    """What is not said counts calls, as all that was kept by earlier releases does."""
+    if value not in (None, _OPERATIONS):
+        raise ValueError(f"uses that count {value!r}")
+    return value == _OPERATIONS
 
 
 def _spending(value: Mapping[str, Any]) -> SpendingLimits:

@@ -43,7 +43,7 @@ class DeclaredAction:
     """A call the session may make. `max_value` is in wei and holds for each call.
 
     `selector` is VALUE_SELECTOR for calls with fewer than four bytes of call data. The window is in unix seconds,
-    both ends inclusive. `max_uses` counts calls; `None` leaves them uncounted.
+    both ends inclusive. `max_uses` of `None` leaves uses uncounted.
     """
 
     target: Address
@@ -63,7 +63,8 @@ class DeclaredAction:
 class DeclaredSession:
     """A session of the configuration.
 
-    `module` of `None` is any module of the chain, `validator` of `None` any that checks one ECDSA signature.
+    `module` of `None` is any module of the chain, `validator` of `None` any that checks one ECDSA signature. Uses are
+    calls, or operations at a module that `counts_operations`.
     """
 
     chain_id: int
@@ -73,6 +74,7 @@ class DeclaredSession:
     actions: tuple[DeclaredAction, ...]
     module: Address | None = None
     validator: Address | None = None
+    counts_operations: bool = False
 
     def key(self, module: Address) -> SessionKey:
         """The session's name at one of the chain's modules."""
@@ -201,6 +203,8 @@ def _judge_calls(
         if action.max_uses is None:
             continue
         counter = use_counter(session, module, action)
+        if session.counts_operations and counter in taken:
+            continue
         before = used(counter) + in_flight(counter) + taken.get(counter, 0)
         if before >= action.max_uses:
             return _used_up(action, before, in_flight(counter)).at_call(index)

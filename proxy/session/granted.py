@@ -170,6 +170,7 @@ class _GrantRun:
     valid_after: int = 0
     valid_until: int = UINT48_MAX
     charges: list[Charge] = field(default_factory=list)
+    _used: set[Hash32] = field(default_factory=set)  # where a use of this operation was counted
     _pending: dict[Counter, int] = field(default_factory=dict)
 
     def refusal(self, call: Call) -> Reason | None:
@@ -197,10 +198,15 @@ class _GrantRun:
     def count(self, call: Call) -> None:
         """What the call uses, whether it is granted or not."""
         for config_id, terms in self._places(call) or ():
-            if terms.max_uses is not None:
+            if terms.max_uses is not None and not self._is_counted(config_id, terms):
                 self._charge(config_id, USES_SLOT, 1, terms.max_uses)
+                self._used.add(config_id)
             if terms.max_total is not None and call.value:
                 self._charge(config_id, VALUE_SLOT, call.value, terms.max_total)
+
+    def _is_counted(self, config_id: Hash32, terms: GrantedTerms) -> bool:
+        """Whether another call of this operation has used what it uses, where operations are counted."""
+        return terms.per_operation and config_id in self._used
 
     def _places(self, call: Call) -> list[tuple[Hash32, GrantedTerms]] | None:
         """The terms that hold for a call, and where they are counted; `None` where it is not granted."""
@@ -230,7 +236,8 @@ class _GrantRun:
         meter = Meter(
             self.state.config_key(MODULE_GRANT, config_id), self.state.used, self._pending, self.in_flight, self.budget
         )
-        if terms.max_uses is not None and meter.used(USES_SLOT) + 1 > terms.max_uses:
+        uses_more = terms.max_uses is not None and not self._is_counted(config_id, terms)
+        if terms.max_uses is not None and uses_more and meter.used(USES_SLOT) + 1 > terms.max_uses:
             usage = meter.usage(USES_SLOT)
             return over_limit(_NAME, "one more use", 1, terms.max_uses, usage=usage, unit="uses")
         if terms.max_total is not None and call.value and meter.used(VALUE_SLOT) + call.value > terms.max_total:

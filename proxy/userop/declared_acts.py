@@ -15,13 +15,14 @@ FOREVER: Final = (1 << 48) - 1
 class GrantedTerms:
     """How far something may be used: `None` is without limit.
 
-    `max_value` is in wei for each call, `max_total` over all of them, `max_uses` counts calls. Seconds are unix time,
-    both ends inclusive.
+    `max_value` is in wei for each call, `max_total` over all of them. `max_uses` counts calls, or, `per_operation`, the
+    operations that have such calls. Seconds are unix time, both ends inclusive.
     """
 
     max_value: int | None = None
     max_total: int | None = None
     max_uses: int | None = None
+    per_operation: bool = False
     valid_after: int = 0
     valid_until: int = FOREVER
 

@@ -56,6 +56,8 @@ class ToldOf(NamedTuple):
 class DeclaredModule:
     """`signer` is the form in which the key signs (`proxy.userop.key_forms`), `envelope` of `None` its bare 65 bytes.
 
+    A use is a call, or an operation where the module `counts_operations`.
+
     `named_by` says what names a session. `adds`: a grant leaves what its session could do before. A zero of those
     `unlimited_at_zero` is no limit. `from_block` is where its events begin.
     """
@@ -67,6 +69,7 @@ class DeclaredModule:
     events: Mapping[Hash32, SessionWord] = field(default_factory=dict)
     adds: bool = False
     unlimited_at_zero: frozenset[ArgumentMeaning] = frozenset((ArgumentMeaning.VALID_UNTIL,))
+    counts_operations: bool = False
     from_block: int | None = None
 
     @property
@@ -184,11 +187,13 @@ class DeclaredModule:
         value = self._limit(values, ArgumentMeaning.MAX_VALUE)
         if ArgumentMeaning.MAX_VALUE not in values and ArgumentMeaning.MAX_TOTAL not in values and not is_bounded:
             value = 0
+        uses = self._limit(values, ArgumentMeaning.MAX_USES)
         until = self._limit(values, ArgumentMeaning.VALID_UNTIL)
         return GrantedTerms(
             max_value=value,
             max_total=total,
-            max_uses=self._limit(values, ArgumentMeaning.MAX_USES),
+            max_uses=uses,
+            per_operation=self.counts_operations and uses is not None,
             valid_after=min(values.get(ArgumentMeaning.VALID_AFTER, 0), FOREVER),
             valid_until=FOREVER if until is None else min(until, FOREVER),
         )

@@ -11,10 +11,13 @@ from proxy.config import Config, load_config
 from proxy.config.session_modules import DeclaredModuleSettings
 from proxy.errors import ConfigErrors
 from proxy.session.addresses import SESSION_MODULES
+from proxy.userop.declared_acts import DeclaredGrant
 from proxy.userop.declared_module import key_id
+from proxy.userop.execution import Call
 from proxy.userop.key_forms import MESSAGE_KEY, PLAIN_KEY
 from proxy.userop.meanings import ArgumentMeaning
 from proxy.userop.primitives import Address
+from proxy.userop.prototype import parse_prototype
 
 OWN = "0x1111111111111111111111111111111111111111"
 GOOD = f"""\
@@ -76,6 +79,19 @@ def test_signatures_may_carry_the_name_of_the_session(tmp_path: Path) -> None:
         assert (module.named_by, module.signer) == (name, PLAIN_KEY)
 
 
+def test_what_uses_up_a_limit_is_what_the_settings_say(tmp_path: Path) -> None:
+    for written, operations in ((None, False), ("calls", False), ("operations", True)):
+        lines = {} if written is None else {"counts": written}
+        lines["grants"] = "['f(address sessionKey, address target, uint32 maxUses)']"
+        (module,) = load(tmp_path, with_module(**lines)).chains["a"].modules.declared.values()
+        assert module.counts_operations is operations
+        data = parse_prototype("f(address sessionKey, address target, uint32 maxUses)").selector
+        call = Call(module.address, 0, data + bytes(95) + b"\x05")
+        (grant,) = module.news_of_call(call, Address(b"\x11" * 20))
+        assert isinstance(grant, DeclaredGrant)
+        assert [(each.terms.max_uses, each.terms.per_operation) for each in grant.calls] == [(5, operations)]
+
+
 def test_the_declaration_in_the_example_file_is_good(tmp_path: Path) -> None:
     text = (Path(__file__).parents[2] / "sessiongate.example.yaml").read_text(encoding="utf-8")
     lines = text.splitlines()
@@ -119,6 +135,7 @@ chains:
           - revokeSession(address sessionKey, uint maxValue)
           - event Revoked(string indexed sessionKey, address account)
         regrant: merge
+        counts: bundles
         unlimited_at_zero: [validAfter]
         from_blok: 1
       - kind: declard
@@ -141,9 +158,10 @@ def test_every_fault_of_a_declaration_is_told_at_once_with_its_line_and_a_cure(t
         (18, "revokes[1]", "maxValue means nothing here", ""),
         (19, "revokes[2]", "sessionKey is string, and must be an address", ""),
         (20, "regrant", "'merge' is not one of replace, add", ""),
-        (21, "unlimited_at_zero[0]", "'validAfter' is not one of selector", ""),
-        (22, "from_blok", "unknown key", 'did you mean "from_block"?'),
-        (23, "kind", "'declard' is not one of declared", 'did you mean "declared"?'),
+        (21, "counts", "'bundles' is not one of calls, operations", ""),
+        (22, "unlimited_at_zero[0]", "'validAfter' is not one of selector", ""),
+        (23, "from_blok", "unknown key", 'did you mean "from_block"?'),
+        (24, "kind", "'declard' is not one of declared", 'did you mean "declared"?'),
     ]
     assert len(found) == len(wanted)
     for fault, (line, where, problem, cure) in zip(found, wanted, strict=True):

@@ -35,9 +35,9 @@ rules = st.builds(ParameterRule, st.sampled_from(Condition), numbers, st.boolean
 nodes = st.builds(ArgNode, st.sampled_from(NodeType), bytes_of_index, bytes_of_index, bytes_of_index)
 rule_lists = st.lists(rules, max_size=3).map(tuple)
 limits = st.none() | numbers
-terms = st.builds(
-    GrantedTerms, max_value=limits, max_total=limits, max_uses=limits, valid_after=numbers, valid_until=numbers
-)
+bounds = dict.fromkeys(("max_value", "max_total", "max_uses"), limits)
+times = dict.fromkeys(("valid_after", "valid_until"), numbers)
+terms = st.builds(GrantedTerms, **bounds, per_operation=st.booleans(), **times)
 selectors = st.binary(min_size=4, max_size=4).map(Selector)
 address_sets = st.frozensets(addresses, max_size=3)
 configs: st.SearchStrategy[PolicyConfig] = st.one_of(

@@ -196,6 +196,14 @@ def test_uses_within_one_batch_count_together() -> None:
     assert (reason.code, reason.call) == (Code.LIMIT_EXCEEDED, 3)
 
 
+def test_at_a_module_that_counts_operations_a_batch_is_one_use() -> None:
+    counting = replace(SESSION, counts_operations=True)
+    fit = judge(operation(*[transfer] * 5), session=counting, used=1, in_flight=1)
+    assert isinstance(fit, DeclaredFit)
+    assert [charge.amount for charge in fit.charges] == [1]
+    assert refusal(operation(transfer), session=counting, used=2, in_flight=1).code is Code.LIMIT_EXCEEDED
+
+
 def test_an_action_without_a_bound_on_its_uses_is_not_counted() -> None:
     fit = judge(operation(gift), used=10**9)
     assert isinstance(fit, DeclaredFit)

@@ -179,6 +179,32 @@ def test_uses_count_mined_in_flight_and_earlier_calls_together() -> None:
     assert refusal(once, single(PAY), in_flight=lambda each: 2 * (each == counter)) is Code.LIMIT_EXCEEDED
 
 
+def test_uses_of_operations_are_one_each_however_many_calls_there_are() -> None:
+    other = Call(STRANGER, 0, PAY.data)
+    whole = GrantedTerms(max_uses=2, per_operation=True)
+    state = in_force(a_call(max_uses=2, per_operation=True), a_call(STRANGER), terms=whole)
+    answer = verdict(state, batch(PAY, other, PAY, other))
+    assert isinstance(answer, Accepted)
+    assert [(charge.amount, charge.limit) for charge in answer.charges] == [(1, 2), (1, 2)]
+    once = state.with_charges(answer.charges)
+    assert once == used_past_the_gate(state, (PAY, other, PAY, other))
+    assert isinstance(verdict(once, batch(PAY, PAY, PAY)), Accepted)
+    assert refusal(once.with_charges(answer.charges), batch(other)) is Code.LIMIT_EXCEEDED
+    assert refusal(once, batch(PAY), in_flight=lambda each: int(each == uses(state))) is Code.LIMIT_EXCEEDED
+
+
+@given(st.lists(st.integers(1, 6), max_size=8), st.integers(0, 6), st.booleans())
+def test_never_more_uses_are_allowed_than_were_granted(batches: list[int], most: int, per_operation: bool) -> None:
+    state = in_force(a_call(max_uses=most, per_operation=per_operation))
+    taken = 0
+    for calls in batches:
+        answer = verdict(state, batch(*[PAY] * calls))
+        fits = taken + (1 if per_operation else calls) <= most
+        assert isinstance(answer, Accepted) is fits
+        if isinstance(answer, Accepted):
+            state, taken = state.with_charges(answer.charges), taken + (1 if per_operation else calls)
+
+
 def test_value_is_bounded_for_each_call_and_over_all_of_them() -> None:
     state = in_force(a_call(max_value=60, max_total=100))
     assert isinstance(verdict(state, single(replace(PAY, value=60))), Accepted)

@@ -75,7 +75,7 @@ class GrantedReview:
     def _value(self, call: GrantedCall, where: Where) -> Iterator[Finding]:
         totals = [each.max_total for each in (call.terms, self.whole) if each.max_total is not None]
         per_call = [each.max_value for each in (call.terms, self.whole) if each.max_value is not None]
-        uses = self._most_uses(call)
+        uses = self._most_calls(call)
         if per_call and uses is not None:
             totals.append(min(per_call) * uses)
         total, most = min(totals, default=None), self.thresholds
@@ -101,6 +101,11 @@ class GrantedReview:
     def _most_uses(self, call: GrantedCall) -> int | None:
         uses = [each.max_uses for each in (call.terms, self.whole) if each.max_uses is not None]
         return min(uses, default=None)
+
+    def _most_calls(self, call: GrantedCall) -> int | None:
+        """An operation may make any number of calls: where operations are counted, calls are not bounded."""
+        bounding = [each for each in (call.terms, self.whole) if not each.per_operation]
+        return min((each.max_uses for each in bounding if each.max_uses is not None), default=None)
 
     def _time(self, call: GrantedCall, where: Where) -> Iterator[Finding]:
         shown = _shown(call)

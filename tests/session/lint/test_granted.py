@@ -33,6 +33,12 @@ def test_a_narrow_grant_is_nothing_to_talk_about() -> None:
     assert both(a_call(TOKEN, PLAY, **GOOD)) == set()
 
 
+def test_uses_that_are_operations_bound_no_sum_of_calls() -> None:
+    some = {**GOOD, "max_value": 10**15, "max_uses": 9}
+    assert both(a_call(TOKEN, PLAY, **some)) == set()
+    assert both(a_call(TOKEN, PLAY, **some, per_operation=True)) == {"value_capped_per_call"}
+
+
 @pytest.mark.parametrize(
     ("target", "function", "terms", "found"),
     [
