@@ -10,6 +10,10 @@ from proxy.errors import InvalidParams
 from proxy.userop.primitives import Address, Hash32, json_type, parse_address, parse_bytes, parse_hash, parse_uint
 
 _MOST_TOPICS: Final = 4  # LOG4
+_PARTS: Final = (
+    *("address", "topics", "data", "blockNumber", "blockHash", "transactionHash", "logIndex"),
+    "removed",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,23 +34,46 @@ class Log:
     removed: bool = False
 
 
-def parse_log(value: object, field: str) -> Log:
-    """The log of a JSON value. Raises `InvalidParams` naming `field`, also for a log of a block not mined yet."""
-    if not isinstance(value, Mapping):
-        raise InvalidParams(field, f"wanted an object, got {json_type(value)}")
-    topics = value.get("topics")
-    if not isinstance(topics, list) or len(topics) > _MOST_TOPICS:
-        raise InvalidParams(f"{field}.topics", f"wanted an array of at most {_MOST_TOPICS}")
-    removed = value.get("removed", False)
-    if not isinstance(removed, bool):
-        raise InvalidParams(f"{field}.removed", f"wanted a boolean, got {json_type(removed)}")
-    return Log(
-        address=parse_address(value.get("address"), f"{field}.address"),
-        topics=tuple(parse_hash(topic, f"{field}.topics") for topic in topics),
-        data=parse_bytes(value.get("data"), f"{field}.data"),
-        block=parse_uint(value.get("blockNumber"), f"{field}.blockNumber", 64),
-        block_hash=parse_hash(value.get("blockHash"), f"{field}.blockHash"),
-        transaction_hash=parse_hash(value.get("transactionHash"), f"{field}.transactionHash"),
-        log_index=parse_uint(value.get("logIndex"), f"{field}.logIndex", 64),
-        removed=removed,
-    )
+class LogReader:
+    """Reads the logs of one answer, in which most of what names a place is said again and again; `field` is what a
+    fault names."""
+
+    def __init__(self, field: str) -> None:
+        self._field = field
+        self._names = tuple(f"{field}.{name}" for name in _PARTS)
+        self._hashes: dict[object, Hash32] = {}
+        self._addresses: dict[object, Address] = {}
+
+    def read(self, value: object) -> Log:
+        """The log of a JSON value. Raises `InvalidParams`, also for a log of a block not mined yet."""
+        if not isinstance(value, Mapping):
+            raise InvalidParams(self._field, f"wanted an object, got {json_type(value)}")
+        get = value.get
+        address, of_topics, data, block, block_hash, transaction_hash, log_index, of_removed = self._names
+        topics, removed = get("topics"), get("removed", False)
+        if not isinstance(topics, list) or len(topics) > _MOST_TOPICS:
+            raise InvalidParams(of_topics, f"wanted an array of at most {_MOST_TOPICS}")
+        if not isinstance(removed, bool):
+            raise InvalidParams(of_removed, f"wanted a boolean, got {json_type(removed)}")
+        return Log(
+            address=self._address(get("address"), address),
+            topics=tuple([self._hash(topic, of_topics) for topic in topics]),
+            data=parse_bytes(get("data"), data),
+            block=parse_uint(get("blockNumber"), block, 64),
+            block_hash=self._hash(get("blockHash"), block_hash),
+            transaction_hash=self._hash(get("transactionHash"), transaction_hash),
+            log_index=parse_uint(get("logIndex"), log_index, 64),
+            removed=removed,
+        )
+
+    def _hash(self, text: object, field: str) -> Hash32:
+        found = self._hashes.get(text) if type(text) is str else None
+        if found is None:
+            found = self._hashes[text] = parse_hash(text, field)
+        return found
+
+    def _address(self, text: object, field: str) -> Address:
+        found = self._addresses.get(text) if type(text) is str else None
+        if found is None:
+            found = self._addresses[text] = parse_address(text, field)
+        return found

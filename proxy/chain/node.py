@@ -15,7 +15,7 @@ from proxy.chain.asking import Asking, Question, Response
 from proxy.chain.blocks.header import Header, parse_header
 from proxy.chain.blocks.source import LogFilter, Transaction
 from proxy.chain.lane import Lane
-from proxy.chain.logs import Log, parse_log
+from proxy.chain.logs import Log, LogReader
 from proxy.chain.several import SeveralAsking
 from proxy.chain.together import together
 from proxy.errors import InvalidParams, StateUnavailable
@@ -137,9 +137,10 @@ class Node:
         if not isinstance(found, list):
             raise StateUnavailable(f"{what}: the node's answer is not an array")
         logs: list[Log] = []
+        reader = LogReader("log")
         try:
             for count, log in enumerate(found):
-                logs.append(parse_log(log, "log"))
+                logs.append(reader.read(log))
                 if count % _LOGS_A_STEP == _LOGS_A_STEP - 1:
                     await asyncio.sleep(0)  # nothing holds the loop for long
         except InvalidParams as error:

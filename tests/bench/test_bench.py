@@ -13,7 +13,7 @@ import pytest
 
 from proxy.chain.blocks.events import read_claims, read_executed
 from proxy.chain.blocks.header import covers, parse_header
-from proxy.chain.logs import parse_log
+from proxy.chain.logs import LogReader
 from proxy.edge.storage.store import Store
 from proxy.session.addresses import SESSION_MODULES
 from tests.bench.corpus import KINDS, recorded_methods, write_corpus
@@ -117,7 +117,7 @@ def test_what_the_upstream_mines_a_gate_can_prove(tmp_path: Path) -> None:
     block = parse_header(world.chain.answer("eth_getBlockByNumber", ["latest", False]), "block")
     answer = world.chain.answer("eth_getLogs", [{"blockHash": "0x" + block.hash.hex()}])
     assert isinstance(answer, list)
-    logs = [parse_log(json.loads(json.dumps(each)), "log") for each in answer]
+    logs = [LogReader("log").read(json.loads(json.dumps(each))) for each in answer]
     assert len(logs) == 21
     assert covers(logs, block.bloom)
     executed = [read_executed(log) for log in logs]

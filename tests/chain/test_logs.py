@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.chain.logs import Log, parse_log
+from proxy.chain.logs import Log, LogReader
 from proxy.errors import InvalidParams
 from proxy.userop.primitives import Address, Hash32
 
@@ -26,7 +26,7 @@ RAW: dict[str, Any] = {
 
 
 def test_every_part_of_a_log_is_read() -> None:
-    assert parse_log({**RAW, "transactionIndex": "0x1", "blockTimestamp": "0x2"}, "log") == Log(
+    assert LogReader("log").read({**RAW, "transactionIndex": "0x1", "blockTimestamp": "0x2"}) == Log(
         address=Address(b"\xab" * 20),
         topics=(Hash32(b"\x01" * 32), Hash32(b"\x02" * 32)),
         data=b"\x01\x02",
@@ -39,12 +39,12 @@ def test_every_part_of_a_log_is_read() -> None:
 
 @pytest.mark.parametrize("count", [0, 4])
 def test_a_log_has_up_to_four_topics(count: int) -> None:
-    assert len(parse_log({**RAW, "topics": ["0x" + "01" * 32] * count}, "log").topics) == count
+    assert len(LogReader("log").read({**RAW, "topics": ["0x" + "01" * 32] * count}).topics) == count
 
 
 def test_a_node_need_not_say_that_a_log_was_not_removed() -> None:
-    assert parse_log({name: value for name, value in RAW.items() if name != "removed"}, "log").removed is False
-    assert parse_log({**RAW, "removed": True}, "log").removed is True
+    assert LogReader("log").read({name: value for name, value in RAW.items() if name != "removed"}).removed is False
+    assert LogReader("log").read({**RAW, "removed": True}).removed is True
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_a_node_need_not_say_that_a_log_was_not_removed() -> None:
 )
 def test_a_log_with_a_part_that_is_none_is_refused_by_name(name: str, value: object) -> None:
     with pytest.raises(InvalidParams, match=f"log.{name}"):
-        parse_log({**RAW, name: value}, "log")
+        LogReader("log").read({**RAW, name: value})
 
 
 JSON = st.recursive(
@@ -89,7 +89,7 @@ JSON = st.recursive(
 def test_whatever_a_node_sends_is_read_or_refused(value: object, part: object, name: str) -> None:
     for sent in (value, {**RAW, name: part}):
         with suppress(InvalidParams):
-            log = parse_log(sent, "log")
+            log = LogReader("log").read(sent)
             assert len(log.address) == 20
             assert len(log.block_hash) == 32
             assert all(len(topic) == 32 for topic in log.topics)

@@ -13,7 +13,6 @@ from typing import Final, NamedTuple
 from proxy.chain import contract_abi
 from proxy.chain.logs import Log
 from proxy.errors import Undecodable
-from proxy.userop import abi
 from proxy.userop.decode import decode_claim
 from proxy.userop.entry_point import EntryPoint, EntryPointVersion
 from proxy.userop.primitives import Address, Hash32, keccak256
@@ -30,14 +29,17 @@ _EXECUTED_BYTES: Final = 4 * _WORD  # nonce, success, gas cost, gas used
 _REASON: Final = ("uint256", "bytes")  # nonce, what the calls reverted with
 _MOST_REASON_BYTES: Final = 1 << 12
 
-_PACKED: Final = abi.tuple_of(
-    *(abi.ADDRESS, abi.UINT256, abi.BYTES, abi.BYTES, abi.BYTES32, abi.UINT256, abi.BYTES32, abi.BYTES, abi.BYTES)
-)
-_OLD: Final = abi.tuple_of(*(abi.ADDRESS, abi.UINT256, abi.BYTES, abi.BYTES, *(abi.UINT256,) * 5, abi.BYTES, abi.BYTES))
-_BUNDLE: Final = abi.tuple_of(abi.list_of(_PACKED), abi.ADDRESS)
-_OLD_BUNDLE: Final = abi.tuple_of(abi.list_of(_OLD), abi.ADDRESS)
-_HANDLE_OPS: Final = keccak256(f"handleOps{_BUNDLE.name}".encode())[:4]
-_HANDLE_OLD_OPS: Final = keccak256(f"handleOps{_OLD_BUNDLE.name}".encode())[:4]
+_HANDLE_OPS: Final = keccak256(
+    b"handleOps((address,uint256,bytes,bytes,bytes32,uint256,bytes32,bytes,bytes)[],address)"
+)[:4]
+_HANDLE_OLD_OPS: Final = keccak256(
+    b"handleOps((address,uint256,bytes,bytes,uint256,uint256,uint256,uint256,uint256,bytes,bytes)[],address)"
+)[:4]
+_CALL_DATA: Final = 3
+"""Of which number the field is, counted from nought: after sender, nonce and init code, in all versions."""
+_SIGNATURE: Final = 8
+"""Likewise: the last."""
+_OLD_SIGNATURE: Final = 10
 _MOST_BUNDLE_BYTES: Final = 1 << 18
 """Of call data that is read: a stranger may have written it."""
 
@@ -114,25 +116,52 @@ def read_claims(
     old = entry_point.version is EntryPointVersion.V06
     if call_data[:4] != (_HANDLE_OLD_OPS if old else _HANDLE_OPS):
         return None
+    bundle = call_data[4:]
+    # found by its first two words as they stand: nothing of a stranger's operation is read
+    names = {bytes(12) + sender + nonce.to_bytes(_WORD, "big"): (sender, nonce) for sender, nonce in wanted}
+    claims = {}
     try:
-        operations, _ = abi.decode(_OLD_BUNDLE if old else _BUNDLE, call_data[4:], "handleOps")
+        places = [(at, name) for at in _places(bundle) if (name := names.get(bundle[at : at + 2 * _WORD])) is not None]
     except Undecodable:
         return None
-    claims = {}
-    for operation in operations:
-        sender, nonce, signature = operation[0], operation[1], operation[-1]
-        if (sender, nonce) not in wanted:
-            continue  # strangers' signatures may be dear to read
-        op = UserOperation(sender=sender, nonce=nonce, call_data=b"", signature=signature)
+    for at, (sender, nonce) in places[: len(wanted)]:
         try:
+            called = _field(bundle, at, _CALL_DATA)
+            signature = _field(bundle, at, _OLD_SIGNATURE if old else _SIGNATURE)
+            op = UserOperation(sender=sender, nonce=nonce, call_data=b"", signature=signature)
             claim = decode_claim(op, entry_point, modules, user_op_hash=wanted[sender, nonce])
         except Undecodable:
             continue
-        # in all versions the call data are the third field after sender, nonce and init code
-        called = operation[3]
         claims[sender, nonce] = (
             BundledClaim((), called)
             if claim is None
             else BundledClaim((claim.envelope.permission_id,), called, enables=claim.envelope.enable is not None)
         )
     return claims
+
+
+def _places(bundle: bytes) -> list[int]:
+    """Where each operation of a bundle begins. Raises `Undecodable`."""
+    array = _offset(bundle, 0)
+    count, start = _offset(bundle, array), array + _WORD
+    if start + count * _WORD > len(bundle):
+        raise Undecodable("handleOps", f"{count} operations at {array} reach past the end")
+    return [start + _offset(bundle, at) for at in range(start, start + count * _WORD, _WORD)]
+
+
+def _field(bundle: bytes, operation: int, index: int) -> bytes:
+    """Bytes that a field of an operation points to. Raises `Undecodable`."""
+    at = operation + _offset(bundle, operation + index * _WORD)
+    end = at + _WORD + _offset(bundle, at)
+    if end > len(bundle):
+        raise Undecodable("handleOps", f"the bytes at {at} reach past the end")
+    return bundle[at + _WORD : end]
+
+
+def _offset(bundle: bytes, at: int) -> int:
+    """An offset or a length: one word. Raises `Undecodable`, also for what is past the end in any case."""
+    word = bundle[at : at + _WORD]
+    number = int.from_bytes(word, "big")
+    if len(word) < _WORD or number > len(bundle):
+        raise Undecodable("handleOps", f"the word at {at} is none, or points past the end")
+    return number

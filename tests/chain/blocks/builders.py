@@ -7,7 +7,7 @@ from collections.abc import AsyncIterable, Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 from proxy.chain.blocks.acquaintance import Acquaintance
-from proxy.chain.blocks.events import _BUNDLE, REVERT_REASON, USER_OPERATION_EVENT
+from proxy.chain.blocks.events import REVERT_REASON, USER_OPERATION_EVENT
 from proxy.chain.blocks.follower import BlockFollower
 from proxy.chain.blocks.header import Header, bloom_of_item
 from proxy.chain.blocks.source import BlockSource, LogFilter, Transaction
@@ -25,6 +25,10 @@ from tests.session.builders import ACCOUNT, SMART_SESSION, STRANGER, word
 V07 = ENTRY_POINTS[1]
 CHAIN_ID = 1868
 NO_TRANSACTION = Hash32(bytes(32))
+PACKED = abi.tuple_of(
+    *(abi.ADDRESS, abi.UINT256, abi.BYTES, abi.BYTES, abi.BYTES32, abi.UINT256, abi.BYTES32, abi.BYTES, abi.BYTES)
+)
+BUNDLE = abi.tuple_of(abi.list_of(PACKED), abi.ADDRESS)
 CREATED, REMOVED = SESSION_TOPICS[:2]
 _EVENT = abi.tuple_of(abi.UINT256, abi.BOOL, abi.UINT256, abi.UINT256)
 _REASON = abi.tuple_of(abi.UINT256, abi.BYTES)
@@ -360,4 +364,4 @@ def follower_of(
 def bundle_of(*ops: UserOperation) -> bytes:
     """The call data of a bundle with these operations."""
     packed = tuple((op.sender, op.nonce, b"", op.call_data, bytes(32), 0, bytes(32), b"", op.signature) for op in ops)
-    return bytes.fromhex("765e827f") + abi.encode(_BUNDLE, (packed, STRANGER))
+    return bytes.fromhex("765e827f") + abi.encode(BUNDLE, (packed, STRANGER))

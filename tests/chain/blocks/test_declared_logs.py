@@ -6,7 +6,6 @@ import logging
 
 import pytest
 
-from proxy.chain.blocks.events import _BUNDLE
 from proxy.chain.blocks.follower import MOST_BLOCKS_BEHIND
 from proxy.chain.blocks.source import Transaction
 from proxy.errors import StateUnavailable
@@ -20,6 +19,7 @@ from proxy.userop.execution import Call
 from proxy.userop.primitives import Address, Hash32
 from tests.bypass_list.desk import single
 from tests.chain.blocks.builders import (
+    BUNDLE,
     CHAIN_ID,
     V07,
     Backend,
@@ -152,7 +152,7 @@ async def test_what_a_session_used_past_the_gate_is_told_with_its_calls(
     bundle, nonce = Hash32(word(7)), nonce_at(NAMED)
     signature = b"\0" + name + bytes(65)
     operation = (ACCOUNT, nonce, b"", single(pay), bytes(32), 0, bytes(32), b"", signature)
-    call_data = bytes.fromhex("765e827f") + abi.encode(_BUNDLE, ((operation,), STRANGER))
+    call_data = bytes.fromhex("765e827f") + abi.encode(BUNDLE, ((operation,), STRANGER))
     chain.transactions[bundle] = Transaction(to=V07.address, call_data=call_data)
     chain.mine(executed(1, nonce=nonce, transaction=bundle))
     await follower.look()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from proxy.userop import abi
 from proxy.userop.entry_point import ENTRY_POINTS
 from proxy.userop.primitives import Address, Hash32, keccak256
 from tests.admission.builders import TWICE, enabling
-from tests.chain.blocks.builders import bundle_of
+from tests.chain.blocks.builders import PACKED, bundle_of
 from tests.session.builders import ACCOUNT, SMART_SESSION, STRANGER, word
 
 V06, V07 = ENTRY_POINTS[:2]
@@ -27,12 +28,22 @@ USE = b"\0" + PERMISSION_ID + b"\x11" * 65
 HASH = Hash32(word(9))
 
 
+OLD = abi.tuple_of(*(abi.ADDRESS, abi.UINT256, abi.BYTES, abi.BYTES, *(abi.UINT256,) * 5, abi.BYTES, abi.BYTES))
+SELECTORS = {PACKED: "765e827f", OLD: "1fad948c"}
+
+
 def _packed(sender: bytes, nonce: int, signature: bytes) -> tuple[object, ...]:
     return (sender, nonce, b"", b"\x01\x02", bytes(32), 21_000, bytes(32), b"", signature)
 
 
 def _bundle(*operations: tuple[object, ...]) -> bytes:
-    return bytes.fromhex("765e827f") + abi.encode(events._BUNDLE, (operations, STRANGER))
+    return _bundle_of(PACKED, operations)
+
+
+def _bundle_of(shape: abi.AbiType, operations: Sequence[tuple[object, ...]]) -> bytes:
+    bundle = abi.tuple_of(abi.list_of(shape), abi.ADDRESS)
+    assert SELECTORS[shape] == keccak256(f"handleOps{bundle.name}".encode())[:4].hex()
+    return bytes.fromhex(SELECTORS[shape]) + abi.encode(bundle, (operations, STRANGER))
 
 
 def test_the_selectors_are_those_of_the_published_contracts() -> None:
@@ -60,14 +71,42 @@ def test_an_operation_that_brings_its_sessions_grant_along_is_told_apart() -> No
 
 
 def test_a_claim_that_cannot_be_read_is_left_out() -> None:
-    bundle = _bundle(_packed(ACCOUNT, SESSION_NONCE, b"\x07" + PERMISSION_ID))
-    assert read_claims(bundle, V07, [SMART_SESSION], {(ACCOUNT, SESSION_NONCE): HASH}) == {}
+    unknown = _bundle(_packed(ACCOUNT, SESSION_NONCE, b"\x07" + PERMISSION_ID))
+    cut_short = _bundle(_packed(ACCOUNT, SESSION_NONCE, USE))[:-40]
+    for bundle in (unknown, cut_short):
+        assert read_claims(bundle, V07, [SMART_SESSION], {(ACCOUNT, SESSION_NONCE): HASH}) == {}
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([ACCOUNT, STRANGER]), st.integers(0, 3), st.binary(max_size=70)), max_size=5),
+    st.sets(st.tuples(st.sampled_from([ACCOUNT, STRANGER]), st.integers(0, 3))),
+    st.booleans(),
+)
+def test_of_a_bundle_just_the_wanted_operations_are_read_as_an_abi_decoder_would(
+    operations: list[tuple[Address, int, bytes]], wanted: set[tuple[Address, int]], old: bool
+) -> None:
+    unique = {(sender, nonce): data for sender, nonce, data in operations}
+    rest = (0, 0, 0, 0, 0, b"pays", b"signed") if old else (bytes(32), 1, bytes(32), b"pays", b"signed")
+    packed = [(sender, nonce, b"init", data, *rest) for (sender, nonce), data in unique.items()]
+    bundle = _bundle_of(OLD if old else PACKED, packed)
+    claims = read_claims(bundle, V06 if old else V07, [SMART_SESSION], dict.fromkeys(wanted, HASH))
+    assert claims == {name: BundledClaim((), data) for name, data in unique.items() if name in wanted}
+
+
+@given(st.integers(0, 1_000), st.binary(min_size=1, max_size=40))
+def test_a_bundle_that_points_anywhere_is_read_or_not(at: int, other: bytes) -> None:
+    bundle = bytearray(_bundle(_packed(ACCOUNT, SESSION_NONCE, USE), _packed(ACCOUNT, 7, b"")))
+    bundle[4 + at : 4 + at + len(other)] = other
+    claims = read_claims(
+        bytes(bundle), V07, [SMART_SESSION], dict.fromkeys([(ACCOUNT, SESSION_NONCE), (ACCOUNT, 7)], HASH)
+    )
+    assert claims is None or set(claims) <= {(ACCOUNT, SESSION_NONCE), (ACCOUNT, 7)}
 
 
 def test_what_is_no_bundle_of_this_entry_point_tells_nothing() -> None:
     bundle = _bundle(_packed(ACCOUNT, SESSION_NONCE, USE))
     wanted = {(ACCOUNT, SESSION_NONCE): HASH}
-    for call_data in (b"", bundle[:-40], b"\0" + bundle, bundle + bytes(1 << 18)):
+    for call_data in (b"", bundle[:70], b"\0" + bundle, bundle + bytes(1 << 18)):
         assert read_claims(call_data, V07, [SMART_SESSION], wanted) is None
     assert read_claims(bundle, V06, [SMART_SESSION], wanted) is None
 

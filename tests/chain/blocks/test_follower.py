@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.chain.blocks.events import _BUNDLE, USER_OPERATION_EVENT
+from proxy.chain.blocks.events import USER_OPERATION_EVENT
 from proxy.chain.blocks.follower import MOST_BLOCKS_BEHIND, BlockFollower
 from proxy.chain.blocks.header import bloom_of_item, may_hold
 from proxy.chain.blocks.source import LogFilter, Transaction
@@ -18,6 +18,7 @@ from proxy.userop import abi
 from proxy.userop.primitives import Address, Hash32
 from tests.admission.builders import TWICE, enabling
 from tests.chain.blocks.builders import (
+    BUNDLE,
     CHAIN_ID,
     V07,
     Backend,
@@ -97,7 +98,7 @@ async def test_a_session_used_past_the_gate_is_doubtful_and_told(chain: FakeChai
     await follower.look()
     bundle = Hash32(word(7))
     operation = (ACCOUNT, SESSION_NONCE + 1, b"", b"", bytes(32), 0, bytes(32), b"", b"\0" + word(2) + bytes(65))
-    call_data = bytes.fromhex("765e827f") + abi.encode(_BUNDLE, ((operation,), STRANGER))
+    call_data = bytes.fromhex("765e827f") + abi.encode(BUNDLE, ((operation,), STRANGER))
     chain.transactions[bundle] = Transaction(to=V07.address, call_data=call_data)
     ours, past = executed(1, nonce=SESSION_NONCE), executed(2, nonce=SESSION_NONCE + 1, transaction=bundle)
     chain.mine(ours, past, executed(3, nonce=SESSION_NONCE + 2))
