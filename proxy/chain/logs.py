@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from proxy.errors import InvalidParams
+from proxy.record import record
 from proxy.userop.primitives import Address, Hash32, json_type, parse_address, parse_bytes, parse_hash, parse_uint
 
 _MOST_TOPICS: Final = 4  # LOG4
@@ -16,7 +16,7 @@ _PARTS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Log:
     """One log of a mined block.
 

@@ -7,12 +7,12 @@ operation in v0.6 and the packed one after it.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from proxy.chain import contract_abi
 from proxy.chain.logs import Log
 from proxy.errors import Undecodable
+from proxy.record import record
 from proxy.userop.decode import decode_claim
 from proxy.userop.entry_point import EntryPoint, EntryPointVersion
 from proxy.userop.primitives import Address, Hash32, keccak256
@@ -44,7 +44,7 @@ _MOST_BUNDLE_BYTES: Final = 1 << 18
 """Of call data that is read: a stranger may have written it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Executed:
     """A UserOperationEvent. Amounts in wei and gas."""
 

@@ -15,6 +15,7 @@ from proxy.chain.settlement.slices import BlockName
 from proxy.ledger.doubts import Doubt
 from proxy.ledger.operations import AcceptedOperation, Cause, Ended, EndedName, Evidence, InFlight, Mined, Stage
 from proxy.ledger.reservation import Grip, Ledger, NonceSlot, Reservation, RuleRows, is_on_chain, most_of
+from proxy.record import record
 from proxy.session.counters import Counter, HoldName, SessionKey
 from proxy.session.known import KnownSession
 from proxy.session.policies.simple_gas import counted_at
@@ -22,7 +23,7 @@ from proxy.session.registry import Registry
 from proxy.userop.primitives import Hash32
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class End:
     """An end to be told of. `late` says that something of it had been let go before."""
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple, Protocol
 
 from proxy.chain.settlement.slices import BlockName
 from proxy.ledger.doubts import Doubt
 from proxy.ledger.operations import AcceptedOperation, Ended, InFlight, Stage
 from proxy.ledger.reservation import NO_ROWS, RuleRows
+from proxy.record import record
 from proxy.session.counters import Counter, HoldName, SessionKey
 from proxy.session.known import KnownSession
 
@@ -24,7 +25,7 @@ class SettledUpTo(NamedTuple):
     known_seconds: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Outcome:
     """What became known at once, to be kept in one transaction.
 

@@ -7,9 +7,9 @@ and keeps each with its cursor in one transaction. Records only.
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Set
-from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
+from proxy.record import record
 from proxy.session.changes import Changes
 from proxy.session.counters import SessionKey
 from proxy.userop.primitives import Address, Hash32
@@ -33,7 +33,7 @@ class ChainPlace(NamedTuple):
     log_index: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class OperationMined:
     """The entry point's UserOperationEvent. `success` is that of the execution: validation has always succeeded.
 
@@ -58,7 +58,7 @@ class OperationMined:
     permission_ids: tuple[Hash32, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class SessionTouched:
     """A log of a session module: something of this session changed here. What, only a reading tells."""
 
@@ -67,7 +67,7 @@ class SessionTouched:
     key: SessionKey
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class SessionTold:
     """A log of a declared module that tells what changed, or an operation of a session there that did not come through
     here: `changes` are those of one account."""
@@ -80,7 +80,7 @@ class SessionTold:
 ChainEvent = OperationMined | SessionTouched | SessionTold
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Slice:
     """All that concerns us in blocks `first` to `last.number`, both included, proven to be of one chain.
 

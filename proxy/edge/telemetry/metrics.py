@@ -17,9 +17,6 @@ from typing import Final, TypeVar
 
 from prometheus_client import (
     CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
     ProcessCollector,
     disable_created_metrics,
     generate_latest,
@@ -32,6 +29,7 @@ from proxy.config.service import NamedSession
 from proxy.edge.telemetry.health_metrics import HealthMetrics
 from proxy.edge.telemetry.operation_metrics import OperationMetrics
 from proxy.edge.telemetry.rule_metrics import RuleMetrics, RuleName
+from proxy.edge.telemetry.tallies import LoopCounter, LoopGauge, LoopHistogram
 from proxy.errors import Code
 from proxy.judge.verdict import Mode, Reject, Verdict
 from proxy.methods import MethodClass
@@ -116,14 +114,14 @@ class Metrics:
         self._bind_named_sessions(sessions)
         ProcessCollector(registry=self._registry)
 
-    def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        return Counter(f"sessiongate_{name}", text, labels, registry=self._registry)
+    def _counter(self, name: str, text: str, *labels: str) -> LoopCounter:
+        return LoopCounter(f"sessiongate_{name}", text, labels, registry=self._registry)
 
-    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
-        return Gauge(f"sessiongate_{name}", text, labels, registry=self._registry)
+    def _gauge(self, name: str, text: str, *labels: str) -> LoopGauge:
+        return LoopGauge(f"sessiongate_{name}", text, labels, registry=self._registry)
 
-    def _histogram(self, name: str, text: str, *labels: str) -> Histogram:
-        return Histogram(f"sessiongate_{name}", text, labels, registry=self._registry, buckets=SECONDS)
+    def _histogram(self, name: str, text: str, *labels: str) -> LoopHistogram:
+        return LoopHistogram(f"sessiongate_{name}", text, labels, registry=self._registry, buckets=SECONDS)
 
     def _bind_traffic(self) -> None:
         requests = self._counter(

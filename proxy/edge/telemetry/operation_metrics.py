@@ -6,8 +6,9 @@ from collections.abc import Collection
 from functools import partial
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from proxy.edge.telemetry.tallies import LoopCounter, LoopHistogram
 from proxy.session.outcome import EnforcedElsewhere
 
 CAUSES: Final = (
@@ -40,14 +41,14 @@ class OperationMetrics:
             "sessiongate_oldest_in_flight_seconds",
             "Age of the operation that has been in flight for longest; 0 when there is none.",
         )
-        self._ended = Counter(
+        self._ended = LoopCounter(
             "sessiongate_operations_ended_total",
             "Operations that hold nothing any more, by why: `unmined` were accepted and never seen on chain.",
             ["chain", "cause"],
             registry=registry,
         )
         self._reverted = counter("sessiongate_operations_reverted_total", "Operations mined whose calls failed.")
-        self._inclusion = Histogram(
+        self._inclusion = LoopHistogram(
             "sessiongate_inclusion_seconds",
             "From the bundler's acceptance to the block.",
             ["chain"],
