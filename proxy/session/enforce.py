@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from proxy.errors import Reason, Undecodable
 from proxy.session import reasons
 from proxy.session.addresses import MODULE_KINDS, ModuleKind
+from proxy.session.bound import bound_terms
 from proxy.session.counters import Counter
 from proxy.session.emissary_grant import enable_at_emissary
 from proxy.session.enable import enable_in_operation, form_of_owner
@@ -49,9 +50,7 @@ from proxy.userop.execution import EXECUTE, EXECUTE_USER_OP, Call, CallType, Dec
 from proxy.userop.key_forms import KEY_FORMS
 from proxy.userop.primitives import Address, Hash32, print_checksummed
 from proxy.userop.session_data import (
-    FALLBACK_ACTION_ID,
     FLAG_TARGET,
-    SMART_SESSION_CALL_ACTION_ID,
     EnableSession,
     action_id_of,
 )
@@ -184,7 +183,6 @@ class _Enforcement:
             in_flight=self.in_flight,
             unknown_policy=self.unknown_policy,
             answers=self.answers,
-            contracts=self.contracts,
             budget=self.budget,
             missing=self.missing,
             notes=self.notes,
@@ -200,7 +198,8 @@ class _Enforcement:
         if self.missing:
             return NeedsFacts(tuple(dict.fromkeys(self.missing)))
         return Accepted(
-            validation_data=run.validation_data,
+            valid_after=run.valid_after,
+            valid_until=run.valid_until,
             charges=run.charges(),
             enabled=self.state,
             notes=tuple(self.notes),
@@ -272,7 +271,8 @@ class _Enforcement:
                 self.missing.append(PaymasterFlagFact())
         if not state.user_op_policies:
             return None
-        return run.check(state.user_op_policies, Subject(PolicyKind.USER_OP, state.user_op_config_id, self.view))
+        config_id, policies = bound_terms(state, self.contracts).of_user_op()
+        return run.check(policies, Subject(PolicyKind.USER_OP, config_id, self.view))
 
     def _has_paymaster(self) -> bool:
         # the emissary is not handed the operation, so a paymaster is none of its business
@@ -318,12 +318,10 @@ class _Enforcement:
         """Call data other than `execute`: an action of the account itself, for which no fallback stands in."""
         if call.selector == EXECUTE_USER_OP:
             return Refused(reason=reasons.execution_type(), revert=Revert("UnsupportedExecutionType"))
-        action_id = action_id_of(call.target, call.selector)
-        policies = self.state.actions.get(action_id)
-        if not policies:
+        bound = bound_terms(self.state, self.contracts).of_action(action_id_of(call.target, call.selector))
+        if bound is None:
             return self._no_policies(reasons.no_account_action(call))
-        config_id = self.state.action_config_id(action_id)
-        return run.check(policies, Subject(PolicyKind.ACTION, config_id, self.view, call))
+        return run.check(bound.policies, Subject(PolicyKind.ACTION, bound.config_id, self.view, call))
 
     def _check_call(self, run: PolicyRun, call: Call, index: int, calls: int) -> Refused | None:
         """One call (PolicyLib.checkSingle7579Exec)."""
@@ -332,18 +330,11 @@ class _Enforcement:
             return self._refuse(reasons.self_execute(), Revert("InvalidSelfCall"), index, calls)
         if call.target == FLAG_TARGET:
             return self._refuse(reasons.flag_target(), Revert("InvalidTarget"), index, calls)
-        if call.target == state.key.module:
-            action_id = SMART_SESSION_CALL_ACTION_ID
-        else:
-            action_id = action_id_of(call.target, call.selector)
-            if not state.actions.get(action_id):
-                action_id = FALLBACK_ACTION_ID
-        policies = state.actions.get(action_id)
-        if not policies:
+        bound = bound_terms(state, self.contracts).of_call(call)
+        if bound is None:
             revert = Revert("NoPoliciesSet", (state.key.permission_id,))
             return self._refuse(reasons.no_action(call, state.key.module), revert, index, calls)
-        config_id = state.action_config_id(action_id)
-        return run.check(policies, Subject(PolicyKind.ACTION, config_id, self.view, call, index, calls))
+        return run.check(bound.policies, Subject(PolicyKind.ACTION, bound.config_id, self.view, call, index, calls))
 
     def _no_policies(self, reason: Reason) -> Refused:
         return Refused(reason=reason, revert=Revert("NoPoliciesSet", (self.state.key.permission_id,)))

@@ -20,7 +20,7 @@ from proxy.session.outcome import Accepted, Refused
 from proxy.session.policies.policy import Initialised, PolicyConfig, over_limit
 from proxy.session.signers import SignatureCheck, SignatureOutcome
 from proxy.session.state import ConfigId, SessionState, SessionStatus
-from proxy.session.validity import UINT48_MAX, Window, pack
+from proxy.session.validity import UINT48_MAX, Window
 from proxy.userop.budget import POLICY, Budget, Overspent
 from proxy.userop.declared_acts import DeclaredGrant, DeclaredRevocation, GrantedTerms
 from proxy.userop.decode import DecodedOperation
@@ -130,7 +130,8 @@ def judge_granted(
     if now is not None and not window.holds(now, operation.entry_point.version):
         return Refused(reason=reasons.outside_window(window, now))
     return Accepted(
-        validation_data=pack(window.valid_after, window.valid_until),
+        valid_after=window.valid_after,
+        valid_until=window.valid_until,
         charges=merge_charges(run.charges),
         enabled=state,
     )

@@ -10,7 +10,7 @@ from proxy.session.counters import Charge
 from proxy.session.facts import MissingFact
 from proxy.session.revert import Revert
 from proxy.session.state import SessionState
-from proxy.session.validity import Window, window_of
+from proxy.session.validity import Window, pack
 
 
 class Waived(StrEnum):
@@ -37,7 +37,8 @@ class Accepted:
     pass without being checked here. `owner_unchecked` when the owner's signature on the grant was.
     """
 
-    validation_data: int
+    valid_after: int  # unix seconds
+    valid_until: int  # unix seconds; 2^48-1 when it never ends
     charges: tuple[Charge, ...]
     enabled: SessionState
     notes: tuple[str, ...] = ()
@@ -47,17 +48,12 @@ class Accepted:
     @property
     def window(self) -> Window:
         """When the entry point takes the operation, unix seconds."""
-        return window_of(self.validation_data)
+        return Window(self.valid_after, self.valid_until)
 
     @property
-    def valid_after(self) -> int:
-        """Unix seconds."""
-        return self.window.valid_after
-
-    @property
-    def valid_until(self) -> int:
-        """Unix seconds; 2^48-1 when it never ends."""
-        return self.window.valid_until
+    def validation_data(self) -> int:
+        """The word that the module returns."""
+        return pack(self.valid_after, self.valid_until)
 
     @property
     def state(self) -> SessionState:

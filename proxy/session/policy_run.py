@@ -8,8 +8,9 @@ from typing import Literal, NamedTuple, assert_never
 
 from proxy.errors import Reason
 from proxy.session import reasons
-from proxy.session.addresses import PolicyContract, name_of_policy
-from proxy.session.counters import Charge, ConfigKey, Counter, Meter, merge_charges
+from proxy.session.addresses import name_of_policy
+from proxy.session.bound import BoundPolicy
+from proxy.session.counters import Charge, Counter, Meter, merge_charges
 from proxy.session.facts import (
     AllowedTargetFact,
     Answers,
@@ -20,12 +21,10 @@ from proxy.session.facts import (
     TokenLimitFact,
 )
 from proxy.session.outcome import Refused, Waived
-from proxy.session.policies.policy import Asks, Fact, Failed, Outcome, Passed, PolicyConfig, PolicyKind, UserOpView
-from proxy.session.policies.sudo import SudoPolicy
+from proxy.session.policies.policy import Asks, Fact, Failed, Outcome, Passed, PolicyKind, UserOpView
 from proxy.session.revert import Revert, policy_check_reverted
-from proxy.session.state import ConfigId, SessionState
-from proxy.session.transitions import Contracts
-from proxy.session.validity import UINT48_MAX, failed, pack
+from proxy.session.state import SessionState
+from proxy.session.validity import UINT48_MAX, failed, window_of
 from proxy.userop.budget import POLICY, Budget
 from proxy.userop.execution import Call
 from proxy.userop.primitives import Address, Hash32
@@ -56,7 +55,6 @@ class PolicyRun:
     in_flight: Callable[[Counter], int] | None
     unknown_policy: Doubt
     answers: Answers
-    contracts: Contracts
     budget: Budget
     valid_after: int = 0
     valid_until: int = UINT48_MAX
@@ -66,34 +64,29 @@ class PolicyRun:
     _charges: list[Charge] = field(default_factory=list)
     _pending: dict[Counter, int] = field(default_factory=dict)
 
-    @property
-    def validation_data(self) -> int:
-        """The intersection of everything that passed."""
-        return pack(self.valid_after, self.valid_until)
-
     def charges(self) -> tuple[Charge, ...]:
         """What the operation counts, one charge per counter."""
         return merge_charges(self._charges)
 
-    def check(self, policies: Iterable[Address], subject: Subject) -> Refused | None:
+    def check(self, policies: Iterable[BoundPolicy], subject: Subject) -> Refused | None:
         """Every policy of one list, in order; the first that refuses decides. Raises `Overspent`."""
-        for policy in policies:
+        for bound in policies:
             self.budget.draw(POLICY)
-            contract = self.contracts.policies.get(policy)
-            refused = self._check_known(contract, subject) if contract else self._check_unknown(policy, subject)
+            if bound.steady is not None:
+                self._narrow(*bound.steady)
+                continue
+            known = bound.contract is not None
+            refused = self._check_known(bound, subject) if known else self._check_unknown(bound.policy, subject)
             if refused is not None:
                 return refused
         return None
 
-    def _check_known(self, contract: PolicyContract, subject: Subject) -> Refused | None:
-        policy = contract.address
-        config = self.state.configs.get(ConfigId(policy, subject.config_id))
-        if config is None and not isinstance(contract.policy, SudoPolicy):
+    def _check_known(self, bound: BoundPolicy, subject: Subject) -> Refused | None:
+        policy = bound.policy
+        if bound.config is None:
             self.missing.append(PolicyConfigFact(policy, subject.config_id))
             return None
-        key = self.state.config_key(policy, subject.config_id)
-        meter = Meter(key, self.state.used, self._pending, self.in_flight, self.budget)
-        outcome = _ask(contract, config, subject, meter, key)
+        outcome = _ask(bound, subject, Meter(bound.key, self.state.used, self._pending, self.in_flight, self.budget))
         if isinstance(outcome, Passed):
             self._take(outcome)
             return None
@@ -106,14 +99,14 @@ class PolicyRun:
 
     def _take(self, passed: Passed) -> None:
         if passed.validation_data:
-            self._narrow(passed.validation_data)
+            self._narrow(*window_of(passed.validation_data))
         for charge in passed.charges:
             self._charges.append(charge)
             self._pending[charge.counter] = self._pending.get(charge.counter, 0) + charge.amount
 
-    def _narrow(self, validation_data: int) -> None:
-        self.valid_after = max(self.valid_after, validation_data >> 208)
-        self.valid_until = min(self.valid_until, (validation_data >> 160 & UINT48_MAX) or UINT48_MAX)
+    def _narrow(self, valid_after: int, valid_until: int) -> None:
+        self.valid_after = max(self.valid_after, valid_after)
+        self.valid_until = min(self.valid_until, valid_until)
 
     def _check_unknown(self, policy: Address, subject: Subject) -> Refused | None:
         """A contract whose behaviour is not known here. It is never taken for satisfied in silence."""
@@ -132,7 +125,7 @@ class PolicyRun:
             return None
         if failed(answer):
             return self._refuse(reasons.asked_policy_refuses(policy), self._violation(policy), subject)
-        self._narrow(answer)
+        self._narrow(*window_of(answer))
         self._note(f"policy {name_of_policy(policy)} was asked on chain; it has not seen what is in flight")
         return None
 
@@ -149,15 +142,14 @@ class PolicyRun:
         return Refused(reason=reason, revert=revert)
 
 
-def _ask(
-    contract: PolicyContract, config: PolicyConfig | None, subject: Subject, meter: Meter, key: ConfigKey
-) -> Outcome:
+def _ask(bound: BoundPolicy, subject: Subject, meter: Meter) -> Outcome:
+    contract = bound.contract
     if subject.call is not None:
-        if contract.action is not None:
-            return contract.action.check_action(config, subject.call, meter, key)
-    elif contract.user_op is not None:
-        return contract.user_op.check_user_op(config, subject.view, meter, key)
-    raise ValueError(f"{contract.name} is listed for a use that it does not support")
+        if contract is not None and contract.action is not None:
+            return contract.action.check_action(bound.config, subject.call, meter, bound.key)
+    elif contract is not None and contract.user_op is not None:
+        return contract.user_op.check_user_op(bound.config, subject.view, meter, bound.key)
+    raise ValueError(f"{name_of_policy(bound.policy)} is listed for a use that it does not support")
 
 
 def _fact_of(asks: Asks, policy: Address, config_id: Hash32) -> MissingFact:

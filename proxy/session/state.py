@@ -49,8 +49,17 @@ class ConfigId(NamedTuple):
     config_id: Hash32
 
 
+class _Bindable:
+    """Has a place beside its fields for what is made of them: it is no part of a state and goes with none that is made
+    of one, unless handed on."""
+
+    __slots__ = ("bound",)
+
+    bound: object  # the session's `proxy.session.bound.BoundTerms`, once somebody has asked for them
+
+
 @record(kw_only=True)
-class SessionState:
+class SessionState(_Bindable):
     """One session. Lists are in the order the contract runs them; an action id is known even if its target is not.
 
     `permits_paymaster` and `enable_nonce` are `None` while unknown. A listed policy without an entry in `configs`
@@ -72,6 +81,9 @@ class SessionState:
     used: Mapping[Counter, int] = field(default_factory=dict)
     targets: Mapping[Hash32, tuple[Address, Selector]] = field(default_factory=dict)
     told_at: ToldAt | None = None
+
+    def __post_init__(self) -> None:
+        self.bound = None
 
     @property
     def enabled(self) -> bool:
@@ -146,14 +158,19 @@ class SessionState:
         used = dict(self.used)
         for charge in charges:
             used[charge.counter] = used.get(charge.counter, 0) + charge.amount
-        return replace(self, used=used)
+        return self._having_used(used)
 
     def without_charges(self, charges: Iterable[Charge]) -> SessionState:
         """The same as if an operation had never been: what it used is not used any more."""
         used = dict(self.used)
         for charge in charges:
             used[charge.counter] = max(used.get(charge.counter, 0) - charge.amount, 0)
-        return replace(self, used=used)
+        return self._having_used(used)
+
+    def _having_used(self, used: Mapping[Counter, int]) -> SessionState:
+        after = replace(self, used=used)
+        after.bound = self.bound
+        return after
 
     def without_policy_knowledge(self) -> SessionState:
         """The same lists with every configuration and counter forgotten, to be read again."""

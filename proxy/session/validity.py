@@ -5,9 +5,8 @@ Layout of the word: validAfter (48 bits) << 208 | validUntil (48 bits) << 160 | 
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
-from proxy.record import record
 from proxy.userop.entry_point import EntryPointVersion
 
 UINT48_MAX: Final = 2**48 - 1
@@ -17,8 +16,7 @@ _LOW_160: Final = 2**160 - 1
 _BLOCK_NUMBER_FLAG: Final = 1 << 47
 
 
-@record()
-class Window:
+class Window(NamedTuple):
     """When an operation is valid, in unix seconds, both ends as the entry point reads them. Never ends: 2^48-1."""
 
     valid_after: int

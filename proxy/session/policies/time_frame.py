@@ -52,11 +52,11 @@ class TimeFramePolicy:
 
     def check_action(self, config: PolicyConfig | None, call: Call, meter: Meter, key: ConfigKey) -> Outcome:  # noqa: ARG002  # the frame looks at the clock only
         """The frame as validation data."""
-        return self._check(config, key)
+        return self.frame(config, key)
 
     def check_user_op(self, config: PolicyConfig | None, view: UserOpView, meter: Meter, key: ConfigKey) -> Outcome:  # noqa: ARG002  # the frame looks at the clock only
         """The frame as validation data."""
-        return self._check(config, key)
+        return self.frame(config, key)
 
     def check_1271(self, config: PolicyConfig | None, signed: SignedAction, key: ConfigKey) -> bool | PolicyReverted:
         """Against the block's time: before validUntil (exclusive), from validAfter on (inclusive)."""
@@ -64,7 +64,8 @@ class TimeFramePolicy:
             return not_initialised(self.name, key)
         return (signed.now < config.valid_until or not config.valid_until) and signed.now >= config.valid_after
 
-    def _check(self, config: PolicyConfig | None, key: ConfigKey) -> Outcome:
+    def frame(self, config: PolicyConfig | None, key: ConfigKey) -> Outcome:
+        """The same answer for every operation."""
         if not isinstance(config, TimeFrame) or not (config.valid_until or config.valid_after):
             return not_initialised(self.name, key)
         return Passed(pack(config.valid_after, config.valid_until))
