@@ -11,7 +11,7 @@ from dataclasses import replace
 from proxy.session.enable_digest import multichain_digest, session_digest
 from proxy.session.facts import EnableNonceFact, EnableSignatureFact
 from proxy.session.revert import INDEX_OUT_OF_RANGE, Revert
-from proxy.session.signers import OWNABLE_FORMS, OwnableForm
+from proxy.session.signers import OWNABLE_FORMS, OwnableForm, nobody_signed
 from proxy.session.state import SessionState
 from proxy.session.transitions import PUBLISHED, Contracts, enable
 from proxy.userop.emissary_abi import EmissaryEnable
@@ -51,4 +51,19 @@ def enable_in_operation(
 def form_of_owner(grant: EnableSession | EmissaryEnable) -> OwnableForm | None:
     """What the validator takes that the owner's signature names: in front of it, on Kernel after a byte of 01."""
     signed = grant.user_signature if isinstance(grant, EmissaryEnable) else grant.permission_enable_signature
-    return OWNABLE_FORMS.get(Address(signed[:20])) or OWNABLE_FORMS.get(Address(signed[1:21]))
+    return _form_and_rest(signed)[0]
+
+
+def is_owned_by_nobody(fact: EnableSignatureFact) -> bool:
+    """Whether no owner of any account can have made the signature on a grant, for which nobody has to be asked.
+
+    Who an account's owners are only the chain can tell; that a known validator takes no such bytes can be told here.
+    """
+    form, rest = _form_and_rest(fact.signature)
+    return form is not None and nobody_signed(form, fact.digest, rest)
+
+
+def _form_and_rest(signed: bytes) -> tuple[OwnableForm | None, bytes]:
+    if (form := OWNABLE_FORMS.get(Address(signed[:20]))) is not None:
+        return form, signed[20:]
+    return OWNABLE_FORMS.get(Address(signed[1:21])), signed[21:]

@@ -15,7 +15,7 @@ from proxy.session.addresses import MODULE_KINDS, ModuleKind
 from proxy.session.bound import bound_terms
 from proxy.session.counters import Counter
 from proxy.session.emissary_grant import enable_at_emissary
-from proxy.session.enable import enable_in_operation, form_of_owner
+from proxy.session.enable import enable_in_operation, form_of_owner, is_owned_by_nobody
 from proxy.session.facts import (
     Answers,
     EmissaryNonceFact,
@@ -247,6 +247,8 @@ class _Enforcement:
         if isinstance(answer, SignatureVerdict) and answer.outcome is not SignatureOutcome.UNKNOWN:
             self.not_installed = answer.revert is not None and answer.revert.error == "ValidatorNotInstalled"
             return answer.outcome is SignatureOutcome.VALID
+        if self.check_signature is not None and is_owned_by_nobody(fact):
+            return False
         if self.enable_signature == "reject":
             self.unproven = True
         elif self.enable_signature == "ask":

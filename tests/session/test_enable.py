@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from coincurve import PrivateKey
 
 from proxy.errors import Code
 from proxy.session import transitions
@@ -142,6 +143,42 @@ def test_an_owners_signature_that_is_refused_is_told_the_form_its_validator_take
     assert verdict.revert.error == "InvalidEnableSignature"
     assert call in verdict.reason.remedy
     assert verdict.reason.wanted is not None
+
+
+BARE_OWNABLE, MESSAGE_OWNABLE = (
+    bytes.fromhex("000000000013fdB5234E4E3162a810F54d9f7E98"),
+    bytes.fromhex("0000000000E9E6E96Bcaa3c113187CdB7E38AED9"),
+)
+SOMEBODYS = PrivateKey(b"\x0e" * 32).sign_recoverable(bytes(32), hasher=None)[:64] + b"\x1b"
+"""Of some key over whatever digest: it recovers to somebody."""
+
+
+@pytest.mark.parametrize("prefix", [BARE_OWNABLE, b"\x01" + MESSAGE_OWNABLE])
+@pytest.mark.parametrize(
+    "signed", [b"", SOMEBODYS[:64], SOMEBODYS[:64] + b"\x02", b"\xff" * 65, b"\xff" * 65 * 3, bytes(64) + b"\x1b"]
+)
+def test_what_no_owner_can_have_signed_is_refused_without_asking_anybody(prefix: bytes, signed: bytes) -> None:
+    grant = replace(signed_for(GRANT), permission_enable_signature=prefix + signed)
+    verdict = refused(play(FRESH, grant, owner=None, enable_signature="alert"))
+    assert error_of(verdict) == "InvalidEnableSignature"
+    # what is estimated has a stub in its place
+    assert accepted(play(FRESH, grant, owner=None, enable_signature="alert", check_signature=None)).owner_unchecked
+
+
+@pytest.mark.parametrize(
+    "signed",
+    [
+        BARE_OWNABLE + SOMEBODYS,
+        BARE_OWNABLE + b"\xff" * 65 + SOMEBODYS,
+        BARE_OWNABLE + bytes(64) + b"\0",
+        b"\x01" + MESSAGE_OWNABLE + SOMEBODYS + b"rest",
+        bytes(20) + b"\xff" * 65,
+        b"\x99" * 20,
+    ],
+)
+def test_whoevers_signature_it_may_be_is_left_to_the_chain_where_nobody_can_be_asked(signed: bytes) -> None:
+    grant = replace(signed_for(GRANT), permission_enable_signature=signed)
+    assert accepted(play(FRESH, grant, owner=None, enable_signature="alert")).owner_unchecked
 
 
 def test_a_grant_at_an_account_without_the_module_enables_nothing_and_says_what_to_install() -> None:

@@ -8,7 +8,7 @@ from typing import Final
 from proxy.session.addresses import VALIDATOR_KINDS, ValidatorKind
 from proxy.session.signers.ecdsa import check_ecdsa
 from proxy.session.signers.multi_signer import check_multi_signer
-from proxy.session.signers.ownable import OWNABLE_FORMS, OwnableForm, check_ownable, other_form
+from proxy.session.signers.ownable import OWNABLE_FORMS, OwnableForm, check_ownable, nobody_signed, other_form
 from proxy.session.signers.verdict import (
     BAD_INIT_DATA,
     INVALID,
@@ -39,6 +39,7 @@ __all__ = [
     "SignatureVerdict",
     "check_session_signature",
     "is_checked_here",
+    "nobody_signed",
     "other_form",
     "recover",
     "signed_message_hash",

@@ -89,6 +89,19 @@ def other_form(form: OwnableForm, init_data: bytes, digest: Hash32, signature: b
     return None
 
 
+def nobody_signed(form: OwnableForm, digest: Hash32, signature: bytes) -> bool:
+    """Whether whoever the owners are, none of them made a signature: there is no whole one, or none recovers to a key.
+
+    A contract that would have to be asked may be one of them.
+    """
+    count = len(signature) // SIGNATURE
+    if count > _MOST_SIGNATURES:
+        return False
+    signed = signed_message_hash(digest) if form.prefixes else digest
+    chunks = (signature[at : at + SIGNATURE] for at in range(0, count * SIGNATURE, SIGNATURE))
+    return not any(signers or asks for signers, asks in (_signers(signed, chunk) for chunk in chunks))
+
+
 def _count(
     form: OwnableForm, digest: Hash32, threshold: int, owners: tuple[Address, ...], signature: bytes
 ) -> SignatureVerdict:
@@ -104,6 +117,14 @@ def _count(
 
 
 def _count_owners(digest: Hash32, threshold: int, owners: tuple[Address, ...], signature: bytes) -> SignatureVerdict:
+    signers, asks_contract = _signers(digest, signature)
+    if len(signers.intersection(owners)) < threshold:
+        return INVALID
+    return UNKNOWN if asks_contract else VALID
+
+
+def _signers(digest: Hash32, signature: bytes) -> tuple[set[Address], bool]:
+    """Who made the signatures, and whether a contract among them is to be asked."""
     signers = set()
     asks_contract = False
     for at in range(0, len(signature), SIGNATURE):
@@ -117,6 +138,4 @@ def _count_owners(digest: Hash32, threshold: int, owners: tuple[Address, ...], s
         else:
             signers.add(recover(digest, single))
     signers.discard(ZERO_ADDRESS)  # a signature of nobody, even where the zero address is an owner
-    if len(signers.intersection(owners)) < threshold:
-        return INVALID
-    return UNKNOWN if asks_contract else VALID
+    return signers, asks_contract
