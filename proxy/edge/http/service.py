@@ -16,11 +16,13 @@ from proxy.clients.keys import key_in_segment, keys_in_query
 from proxy.clients.rations import Ration
 from proxy.edge.http.clients import DECISION_HEADER, Clients
 from proxy.edge.http.forwarded import TrustedProxies
+from proxy.edge.http.http_log import HTTP_LOG
 from proxy.edge.http.messages import HttpAnswer, HttpRequest, plain
 from proxy.edge.http.openrpc import OPENRPC, OPENRPC_PATH
 from proxy.errors import Code, InvalidRequest, RateLimited, RpcError
 from proxy.jsonrpc import NULL_ID, Batch, BodyLimits, Malformed, Request, parse_body, print_error
 from proxy.ports import Answer, FeedLine, RequestContext
+from proxy.refusal import internal_error
 
 NOBODY: Final = "other"
 """Chain and client of a request that was refused before either was known; the label for what is in no closed set."""
@@ -255,6 +257,10 @@ class InboundCall:
             return await self._service.answer(item, self._context)
         except RpcError as error:
             return Answer(_print(item.id, error))
+        except Exception:  # a promise of ours is broken; HTTP 500 or -32603 would make SDKs hand the same in again
+            HTTP_LOG.exception("a request failed")
+            told = internal_error(_NO_DECISION, submit=True, may_have_been_sent=True)
+            return None if item.id is None else Answer(print_error(item.id, *told))
 
     async def _batch(self, batch: Batch) -> Answer | None:
         service = self._service
