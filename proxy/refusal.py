@@ -49,6 +49,7 @@ def internal_error(decision_id: str, *, submit: bool, may_have_been_sent: bool) 
     data: dict[str, object] = {"decisionId": decision_id, "retryable": False}
     if not may_have_been_sent:
         code = Code.STATE_UNAVAILABLE if submit else Code.INTERNAL_ERROR
+        data |= {"reason": code.label, "remedy": "tell the operator of this gate, who finds it in its log"}
         return code, "internal error of this gate; this request submitted nothing", data
-    data |= {"mayHaveBeenSent": True, "remedy": _LOOK_FIRST}
+    data |= {"reason": Code.UPSTREAM_UNAVAILABLE.label, "mayHaveBeenSent": True, "remedy": _LOOK_FIRST}
     return Code.UPSTREAM_UNAVAILABLE, "internal error of this gate; the operation may have been sent", data

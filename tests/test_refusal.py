@@ -82,6 +82,8 @@ def test_an_internal_error_tells_nothing_but_whether_something_was_sent(sent: bo
     assert code is told
     assert data["decisionId"] == "d-7"
     assert data.get("mayHaveBeenSent", False) is sent
+    assert data["reason"] == told.label, "gateError knows an error of the gate by its reason"
+    assert data["remedy"]
     assert ("submitted nothing" in message) is not sent
 
 
