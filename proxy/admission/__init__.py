@@ -83,7 +83,7 @@ class Admission:
         heard = await self._hear(op, entry_point, purpose, request, check)
         if heard.operation is not None and heard.operation.budget.is_drawn_upon:
             await asyncio.sleep(0)  # as above
-        ahead = await self._conclusion.look_ahead(op, entry_point, heard, request)
+        ahead = await self._conclusion.look_ahead(op, entry_point, heard, purpose, request)
         # nothing gives way from here on: the rules' counts and the reservation are one step, which holds the verdict
         # against what is known of the session and in flight by now
         return self._conclusion.draw(

@@ -41,6 +41,8 @@ _FEW_RULES: Final = 100
 """So many are asked in one go. Of more, what an operation says by itself is asked"""
 _RULES_AT_ONCE: Final = 25
 """so many at once before others are let on: each may loop over fifty calls at its own expense."""
+_MOST_LOOKS: Final = 3
+"""So often they are asked ahead anew where the session, or the rules, have changed since they were asked."""
 
 
 @record(kw_only=True)
@@ -58,11 +60,16 @@ class Heard:
 
 @record()
 class LookedAhead:
-    """What many rules said of an operation by itself, piece by piece, and the background they said it against."""
+    """What many rules said of an operation by itself, piece by piece, and the background they said it against: all of
+    it but what else is in flight, of which the rules that ask are asked last."""
 
     judge: RuleJudge
     look: RulesLook
     background: Background
+
+    def holds(self, judge: RuleJudge | None, background: Background) -> bool:
+        """Whether it is what these rules say against this background."""
+        return self.judge is judge and self.background == background.by_itself
 
 
 class Conclusion:
@@ -77,19 +84,24 @@ class Conclusion:
         self._clock = sources.clock
 
     async def look_ahead(
-        self, op: UserOperation, entry_point: EntryPoint, heard: Heard, request: Arrival
+        self, op: UserOperation, entry_point: EntryPoint, heard: Heard, purpose: Purpose, request: Arrival
     ) -> LookedAhead | None:
         """Ask what rules ask of the operation alone, letting others on in between. `None` where rules are few."""
-        judge = self._rules()
-        if judge is None or judge.size <= _FEW_RULES:
-            return None
         slot = NonceSlot(self._chain_id, entry_point.address, op.sender, op.nonce)
-        background = self._standing(heard, slot, _wanted(heard))
-        facts = self._facts(op, entry_point, heard, request=request, background=background, judge=judge)
-        look = judge.look(facts, None if heard.operation is None else heard.operation.budget)
-        while look.go_on(_RULES_AT_ONCE):  # noqa: ASYNC110  # nothing is waited for: others are let on
-            await asyncio.sleep(0)
-        return LookedAhead(judge, look, background)
+        ahead: LookedAhead | None = None
+        for _ in range(_MOST_LOOKS):
+            judge = self._rules()
+            if judge is None or judge.size <= _FEW_RULES:
+                return None
+            background = self._standing(heard, slot, _wanted(heard), purpose)
+            if ahead is not None and ahead.holds(judge, background):
+                break
+            facts = self._facts(op, entry_point, heard, request=request, background=background, judge=judge)
+            look = judge.look(facts, None if heard.operation is None else heard.operation.budget)
+            while look.go_on(_RULES_AT_ONCE):  # noqa: ASYNC110  # nothing is waited for: others are let on
+                await asyncio.sleep(0)
+            ahead = LookedAhead(judge, look, background.by_itself)
+        return ahead
 
     def draw(
         self,
@@ -107,10 +119,15 @@ class Conclusion:
         slot = NonceSlot(self._chain_id, entry_point.address, op.sender, op.nonce)
         charges = _wanted(heard)
         bringer = _bringer(heard, purpose, request)
-        judge, background = self._rules(), self._standing(heard, slot, charges)
+        judge, background = self._rules(), self._standing(heard, slot, charges, purpose)
         finding, look = NOTHING, None
-        if ahead is not None and ahead.judge is judge and ahead.background == background:
+        if ahead is not None and ahead.holds(judge, background):
             look = ahead.look
+            look.standing(
+                replaces=background.replaces,
+                lanes=background.lanes,
+                limit_used_percent=background.limit_used_percent,
+            )
         elif judge is not None:
             facts = self._facts(op, entry_point, heard, request=request, background=background, judge=judge)
             look = judge.look(facts, None if heard.operation is None else heard.operation.budget)
@@ -159,15 +176,17 @@ class Conclusion:
             asked=frozenset() if judge is None else judge.asked,
         )
 
-    def _standing(self, heard: Heard, slot: NonceSlot, charges: tuple[Charge, ...]) -> Background:
-        """What is in flight beside the operation, and how full its session's limits become."""
+    def _standing(self, heard: Heard, slot: NonceSlot, charges: tuple[Charge, ...], purpose: Purpose) -> Background:
+        """What is in flight beside the operation, and how full its session's limits become. Who asks for an estimate
+        hears what would be said with nothing in flight: nobody's signature was checked for that."""
         verdict = heard.verdict
         label = verdict.first.code.label if isinstance(verdict, Reject) else ALLOWED
         if heard.session is None or heard.operation is None:
             return Background(verdict=label)
-        fullest = self._fullest(heard, slot, charges)
+        is_told = not purpose.is_preview
+        fullest = self._fullest(heard, slot if is_told else None, charges)
         known, until = self._registry.get(heard.session), _valid_until(heard.fit)
-        held = self._ledger.standing(slot, heard.session, heard.operation.told_hash)
+        held = self._ledger.standing(slot, heard.session, heard.operation.told_hash) if is_told else None
         return Background(
             verdict=label,
             replaces=held is not None and held.replaces,
@@ -177,8 +196,8 @@ class Conclusion:
             session_until=until,
         )
 
-    def _fullest(self, heard: Heard, slot: NonceSlot, charges: tuple[Charge, ...]) -> int | None:
-        beside = self._ledger.in_flight_beside(slot)
+    def _fullest(self, heard: Heard, slot: NonceSlot | None, charges: tuple[Charge, ...]) -> int | None:
+        beside = _nothing if slot is None else self._ledger.in_flight_beside(slot)
         fullest: int | None = None
         for charge in charges:
             if charge.limit:
@@ -282,6 +301,10 @@ class Conclusion:
             got=str(refusal.wanted),
             retryable=True,
         )
+
+
+def _nothing(_counter: Counter) -> int:
+    return 0
 
 
 def _shuts_others_out(rule: Rule) -> bool:

@@ -53,13 +53,17 @@ class Places:
         self._of = check.of if isinstance(check, Limit | FirstSeen) else None
         self._several = self._of in SEVERAL or not SEVERAL.isdisjoint(self._per)
 
-    def pay(self, facts: Facts, budget: Budget) -> CheckOutcome | None:
-        """Draw what it takes to look at them all. One operation that would be counted in too many is told by no count:
-        then, that answer. Raises `Overspent` when it takes more than `budget` has."""
+    def pay(self, facts: Facts, budget: Budget, counted: Budget) -> CheckOutcome | None:
+        """Draw what it takes to look at them all, and of `counted` their number. One operation that would be counted in
+        too many is told by no count: then, that answer. Raises `Overspent` when it takes more than there is."""
         budget.draw_steps(_STEPS_OF_A_MEASURE * (len(facts.calls) + len(facts.moves)))
         places = spread(facts, self._per, self._of) if self._several else 1
-        budget.draw(COUNT * min(places, MOST_PLACES))
-        return _TOO_WIDE if places > MOST_PLACES else None
+        if places > MOST_PLACES:
+            budget.draw(COUNT * MOST_PLACES)
+            return _TOO_WIDE
+        counted.draw(places)
+        budget.draw(COUNT * places)
+        return None
 
 
 # limits

@@ -2,13 +2,14 @@
 
 Precedence: reject beats alert beats shadow; among rejections the gravest severity, then the order of the files. The
 gate's own mode is a ceiling on the mode of each rule. No rule sees what another said, so the order in which they are
-asked changes nothing, but for an operation that describes more work than is done for one: what its budget does not pay
-for is not known of it, and each rule's `fail` decides.
+asked changes nothing, but for an operation that describes more work than is done for one, or stands in more counts than
+one may: what is not asked for that is not known of it, and each rule's `fail` decides.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final, Protocol
 
 from proxy.errors import StateUnavailable
@@ -33,6 +34,7 @@ from proxy.judge.prepared import (
     fits,
     lower,
     prepare,
+    rank_of,
     sentence_of,
     teaches,
 )
@@ -40,7 +42,7 @@ from proxy.judge.rule import Rule, Ruleset
 from proxy.judge.tokens import Asset
 from proxy.judge.verdict import Mode
 from proxy.session.units import Unit
-from proxy.userop.budget import HIT, Budget, Overspent
+from proxy.userop.budget import HIT, MOST_COUNTS, STEPS_A_UNIT, Budget, Overspent
 from proxy.userop.primitives import Address, Selector
 
 __all__ = ["NOTHING", "Hit", "Judge", "RuleJudge", "RulesFinding", "RulesLook"]
@@ -138,7 +140,8 @@ class RulesLook:
 
     They are paid from the operation's budget. What a rule would take of an operation of one call is its own to spend;
     of the rules that come with each of many calls that is divided among the calls. An operation that is no more than
-    such a call pays for nothing, and nothing is weighed.
+    such a call pays for nothing, and nothing is weighed. Rules that ask what is in flight are asked in the last step,
+    which is one piece: it looks at `MOST_COUNTS` of them and of counts, first at those that enforce.
     """
 
     def __init__(
@@ -159,6 +162,8 @@ class RulesLook:
         self._purse = Budget(_ENOUGH) if self._is_small else Budget(0)
         self._gathered = Gathered()
         self._due: list[tuple[int, bool, bool]] = []  # rules with a check: are they concerned, and taught
+        self._last: list[int] = []  # rules that ask what is in flight
+        self._counted = Budget(MOST_COUNTS)
 
     def go_on(self, rules: int) -> bool:
         """Ask so many rules more what the operation says by itself. Whether some are left."""
@@ -169,24 +174,34 @@ class RulesLook:
         else:
             self._ask_weighing(positions[self._asked : upto])
         self._asked = upto
+        if max(len(self._due), len(self._last)) > 2 * MOST_COUNTS:
+            self._leave_beyond()
         return upto < len(positions)
+
+    def standing(self, *, replaces: bool, lanes: int, limit_used_percent: int | None) -> None:
+        """What is in flight beside the operation by now."""
+        self.facts = replace(self.facts, replaces=replaces, lanes=lanes, limit_used_percent=limit_used_percent)
 
     def finding(self, counts: Counts) -> RulesFinding:
         """What all of them say, with what was counted. Nothing gives way here."""
         if not self._candidates.positions:
             return NOTHING
         self.go_on(len(self._candidates.positions))
+        if self._last:
+            self._ask_last()
+        if len(self._due) > MOST_COUNTS:
+            self._leave_beyond()
         asked, gathered = AskedOperation(self.facts, counts), self._gathered
         for position, is_concerned, is_taught in self._due:
             prepared = self._rules[position]
             if prepared.check is None or prepared.places is None:
                 continue
             try:
-                outcome = None if self._is_small else self._pay(position, prepared.places)
+                outcome = self._pay(position, prepared.places)
                 if outcome is None:
                     outcome = prepared.check(asked)
             except Overspent:
-                gathered.leave(prepared)
+                gathered.too_much(prepared)
                 continue
             except StateUnavailable as error:
                 gathered.fail(prepared, f"what it counts cannot be told now: {error.what}")
@@ -210,7 +225,9 @@ class RulesLook:
             if test is not None and not test(facts):
                 continue
             prepared = rules[position]
-            if prepared.plain and prepared.check is not None:  # nearly all
+            if prepared.in_flight:
+                self._last.append(position)
+            elif prepared.plain and prepared.check is not None:  # nearly all
                 holds = True if prepared.when is None else prepared.when(facts, None, bound)
                 if holds:
                     due.append((position, True, True))
@@ -223,15 +240,43 @@ class RulesLook:
         for position in positions:
             prepared = self._rules[position]
             if self._gathered.is_full:
-                self._gathered.leave(prepared)
+                self._gathered.too_much(prepared)
                 continue
             self._fill_purse(position)
             try:
                 if fits(prepared, self._tests[position], self.facts, self._purse):
-                    self._ask(position)
+                    if prepared.in_flight:
+                        self._last.append(position)
+                    else:
+                        self._ask(position)
+            except Overspent:
+                self._gathered.too_much(prepared)
+            self._empty_purse()
+
+    def _ask_last(self) -> None:
+        """The rules that ask what is in flight, of an operation whose facts have it."""
+        if len(self._last) > MOST_COUNTS:
+            self._leave_beyond()
+        for position in self._last:
+            prepared = self._rules[position]
+            try:
+                self._counted.draw(1 if self._is_small else prepared.allowance // STEPS_A_UNIT)
+                if not self._is_small:
+                    self._fill_purse(position)
+                self._ask(position)
             except Overspent:
                 self._gathered.leave(prepared)
-            self._empty_purse()
+            if not self._is_small:
+                self._empty_purse()
+        self._due.sort()
+
+    def _leave_beyond(self) -> None:
+        """Of more rules than may be asked in the last step, those that enforce are."""
+        self._due.sort(key=lambda due: -rank_of(self._rules[due[0]].mode))
+        self._last.sort(key=lambda position: -rank_of(self._rules[position].mode))
+        for position in [*(due[0] for due in self._due[MOST_COUNTS:]), *self._last[MOST_COUNTS:]]:
+            self._gathered.leave(self._rules[position])
+        del self._due[MOST_COUNTS:], self._last[MOST_COUNTS:]
 
     def _fill_purse(self, position: int) -> None:
         own = self._rules[position].allowance
@@ -253,17 +298,20 @@ class RulesLook:
             return
         if rule.check is None:
             self._purse.draw(HIT)
-            self._gathered.hits.append(Hit(rule=rule, mode=prepared.mode, sentence=about or sentence_of(rule)))
+            self._gathered.add(Hit(rule=rule, mode=prepared.mode, sentence=about or sentence_of(rule)))
             return
         self._due.append((position, bool(is_concerned), bool(is_taught)))
 
     def _pay(self, position: int, places: Places) -> CheckOutcome | None:
         """Draw for what a check looks at; its answer, if it is not to be asked. Raises `Overspent`."""
+        if self._is_small:
+            self._counted.draw(1)
+            return None
         if self._gathered.is_full:
             raise Overspent
         self._fill_purse(position)
         try:
-            return places.pay(self.facts, self._purse)
+            return places.pay(self.facts, self._purse, self._counted)
         finally:
             self._empty_purse()
 

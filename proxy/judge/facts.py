@@ -15,6 +15,9 @@ from proxy.userop.primitives import Address, Hash32, Selector
 MOST_ARGUMENTS: Final = 4_096
 """Bytes of arguments of one call that rules may look into."""
 
+IN_FLIGHT: Final = frozenset({"op.replaces", "op.lanes", "op.limit_used_percent"})
+"""Names of the fields that hang on what else is in flight: another operation may change them at any moment."""
+
 ALLOWED: Final = "allow"
 """The verdict of the chain on an operation that fits; otherwise it is the label of a `Code`."""
 

@@ -12,6 +12,7 @@ from proxy.judge.prepared import PreparedRule, rank_of, sentence_of
 from proxy.judge.rule import Fail, Limit, Rate, Rule
 from proxy.judge.verdict import Mode
 from proxy.record import record
+from proxy.userop.budget import MOST_HITS
 
 _REMEDY: Final = "ask the operator of this gate why this rule is there, or change the operation"
 
@@ -51,7 +52,7 @@ class RulesFinding:
 
     `hits` stand in the order of precedence. `charges` and `lessons` are for an operation that goes out, `rates` are
     counted at once whatever becomes of it, `rows` grow when it is refused here and end when it goes out. `opened`
-    names the rules that let it pass for want of a fact.
+    names the rules that let it pass for want of a fact. Of very many hits only the gravest are there.
     """
 
     hits: tuple[Hit, ...] = ()
@@ -94,19 +95,26 @@ class Gathered:
         self.rows: list[CountKey] = []
         self.opened: list[str] = []
         self.too_dear = 0
+        self._left = 0
         self._gravest_left = -1
+        self._gravest = (-1, -1)
 
     @property
     def is_full(self) -> bool:
         """Whether so many rules were left that none is asked any more."""
         return self.too_dear > _MOST_TOO_DEAR
 
-    def leave(self, prepared: PreparedRule) -> None:
-        """A rule that the operation's budget does not pay for. Of many only those are told that weigh more than what
-        is told already."""
+    def too_much(self, prepared: PreparedRule) -> None:
+        """A rule that the operation's budget does not pay for."""
         self.too_dear += 1
+        self.leave(prepared)
+
+    def leave(self, prepared: PreparedRule) -> None:
+        """A rule that is not asked, since so much is asked already. Of many only those are told that weigh more than
+        what is told already."""
+        self._left += 1
         rank = rank_of(prepared.mode)
-        if self.too_dear <= _MOST_TOO_DEAR or prepared.rule.fail is Fail.OPEN or rank > self._gravest_left:
+        if self._left <= _MOST_TOO_DEAR or prepared.rule.fail is Fail.OPEN or rank > self._gravest_left:
             self.fail(prepared, _TOO_DEAR)
             if prepared.rule.fail is not Fail.OPEN:
                 self._gravest_left = max(self._gravest_left, rank)
@@ -114,10 +122,17 @@ class Gathered:
     def fail(self, prepared: PreparedRule, sentence: str) -> None:
         """A rule that cannot be answered."""
         rule = prepared.rule
-        if rule.fail is Fail.OPEN:
+        if rule.fail is not Fail.OPEN:
+            self.add(Hit(rule=rule, mode=prepared.mode, sentence=sentence, unknown=True))
+        elif len(self.opened) < MOST_HITS:
             self.opened.append(rule.id)
-            return
-        self.hits.append(Hit(rule=rule, mode=prepared.mode, sentence=sentence, unknown=True))
+
+    def add(self, hit: Hit) -> None:
+        """A rule that fired. Of very many only those are told that weigh more than all that is told already."""
+        weight = (rank_of(hit.mode), hit.rule.severity.rank)
+        if len(self.hits) < MOST_HITS or weight > self._gravest:
+            self.hits.append(hit)
+            self._gravest = max(self._gravest, weight)
 
     def take(self, prepared: PreparedRule, outcome: CheckOutcome) -> None:
         """A check's answer. Of a rule that fired nothing is charged, as when it enforces; but an alert lets the
@@ -128,7 +143,7 @@ class Gathered:
         if outcome.answer is CheckAnswer.UNKNOWN:
             self.fail(prepared, outcome.sentence)
         elif outcome.answer is CheckAnswer.FIRES:
-            self.hits.append(
+            self.add(
                 Hit(
                     rule=rule,
                     mode=prepared.mode,

@@ -11,12 +11,13 @@ from proxy.errors import InvalidParams
 from proxy.judge.facts import Facts
 from proxy.judge.match import LEAVING
 from proxy.judge.rule import Of, Per
+from proxy.userop.budget import MOST_COUNTS
 from proxy.userop.primitives import keccak256, parse_address, parse_bytes, print_bytes, print_checksummed
 
 MARK_BYTES: Final = 8
 _MOST_MARKS: Final = 8_192  # that are not hashed again: most operations go where others went before
 
-MOST_PLACES: Final = 1_024
+MOST_PLACES: Final = MOST_COUNTS
 """In more places no rule counts one operation: a thousand calls that pay a thousand people have a million pairs."""
 
 SEVERAL: Final[frozenset[Per | Of | None]] = frozenset(

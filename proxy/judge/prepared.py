@@ -10,7 +10,7 @@ from proxy.judge.asked import Ask, CheckTerms
 from proxy.judge.checks import Places, ready
 from proxy.judge.expression import Expression
 from proxy.judge.expression.closures import Run
-from proxy.judge.facts import Facts, GrantFacts
+from proxy.judge.facts import IN_FLIGHT, Facts, GrantFacts
 from proxy.judge.match import UNKNOWN_ASSET, Test, matcher
 from proxy.judge.rule import Limit, Match, Rule
 from proxy.judge.verdict import Mode
@@ -51,6 +51,7 @@ class PreparedRule:
     surely: Test | None
     exempt: tuple[tuple[Test, Expression | None, float | None], ...]
     per_grant: bool  # it is asked once for each session that is granted
+    in_flight: bool  # it asks what else is in flight, which is known in the last step only
     walks: int  # how often its matches look at all calls or moves
     parts: int  # of its expressions
     allowance: int  # units that asking it of an operation of one call may take
@@ -79,6 +80,7 @@ def prepare(terms: CheckTerms) -> PreparedRule:
         surely=surely,
         exempt=tuple((matcher(each.match), each.when, each.until) for each in rule.exemptions),
         per_grant=per_grant,
+        in_flight=any(not each.fields.isdisjoint(IN_FLIGHT) for each in expressions_of(rule)),
         walks=sum(map(_walks, [match, rule.match, *(each.match for each in rule.exemptions)])),
         parts=parts,
         allowance=RULES + 2 * parts // STEPS_A_UNIT,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from typing import Final
 
 from proxy.judge.facts import MOST_ARGUMENTS, CallFacts, Facts, GrantFacts, MoveFacts
@@ -59,6 +60,11 @@ class Background:
     limit_used_percent: int | None = None
     session_since: float | None = None
     session_until: int | None = None
+
+    @property
+    def by_itself(self) -> Background:
+        """The same but for what else is in flight."""
+        return replace(self, replaces=False, lanes=0, limit_used_percent=None)
 
 
 def facts_of(

@@ -31,6 +31,7 @@ from tests.bypass_list.desk import (
     single,
     use,
 )
+from tests.judge.builders import judge_of
 from tests.session.builders import (
     ACCOUNT,
     FRIEND,
@@ -177,6 +178,26 @@ async def test_an_estimate_tells_nothing_of_the_amounts_in_flight(amount: int) -
     assert refused[0] == refused[1]
     signed = await room.refusal(use(HUNDRED, single(transfer(100)), nonce=lane(7)))
     assert signed.wanted == f"at most {100 - amount}"
+
+
+_OF_IN_FLIGHT = ("op.lanes > 1", "op.replaces", "op.limit_used_percent > 50")
+
+
+@pytest.mark.parametrize("many", [0, 120])
+@pytest.mark.parametrize("asked", _OF_IN_FLIGHT)
+async def test_no_rule_tells_an_estimate_what_is_in_flight(asked: str, many: int) -> None:
+    """The session's own key, which hands an operation in, is held to it."""
+    others = "".join(f"- {{id: r{number}, description: d, when: value > {number + 5} ETH}}\n" for number in range(many))
+    rule = f"- {{id: asked, description: d, mode: enforce, match: {{preview: any, session: true}}, when: {asked!r}}}\n"
+    room, quiet = (Room(HUNDRED, rules=judge_of(rule + others)) for _ in range(2))
+    await room.allowed(use(HUNDRED, single(transfer(40))))
+    nonce = use(HUNDRED, ONCE).nonce if asked == "op.replaces" else lane(7)
+    stub = b"\0" + HUNDRED.permission_id + b"\xff" * 65
+    fits = an_operation(single(transfer(20)), nonce=nonce, signature=stub)
+    heard = [await each.allowed(fits, Purpose.PREVIEW) for each in (room, quiet)]
+    assert heard[0].finding == heard[1].finding
+    assert heard[0].facts == heard[1].facts
+    assert (await room.refusal(use(HUNDRED, single(transfer(20)), nonce=nonce))).rule == "asked"
 
 
 async def test_a_bad_signature_hears_the_same_whatever_is_in_flight() -> None:

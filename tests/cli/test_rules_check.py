@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from proxy.userop.budget import MOST_COUNTS
 from tests.cli.conftest import Run, write_settings
 
 GOOD = "rules:\n  - {id: a, description: It is., match: {client: dapp}}\n"
@@ -112,6 +113,29 @@ def test_warnings_fail_only_when_asked_to(run: Run, tmp_path: Path) -> None:
     assert "rules/a.yaml:2:10: rule a can never fire" in result.stderr
     assert result.stderr.rstrip().endswith("(warning)")
     assert run("rules", "check", "rules/a.yaml", "--strict").exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("match", "warns"),
+    [
+        ("{session: true}", True),
+        ("{session: true, account: 0x%040x}", False),
+        ("{target: 0x%040x}", False),
+        ("{preview: any}", True),
+    ],
+)
+def test_more_counts_than_are_looked_up_for_one_operation_are_warned_of(
+    run: Run, tmp_path: Path, match: str, warns: bool
+) -> None:
+    limit = "limit: {count: ops, max: 5, per: session, window: 24h}"
+    rules = "".join(
+        f"  - {{id: r{number}, description: It is., match: {match.replace('%040x', f'{number + 1:040x}')}, {limit}}}\n"
+        for number in range(MOST_COUNTS + 1)
+    )
+    _write(tmp_path, f"rules:\n{rules}")
+    result = run("rules", "check", "rules/a.yaml")
+    assert result.exit_code == 0, result.stderr
+    assert (f"up to {MOST_COUNTS + 1} rules like r{MOST_COUNTS} count one operation" in result.stderr) is warns
 
 
 @pytest.mark.parametrize(("text", "faults", "warnings"), [(GOOD, 0, 0), (FAULTY, 2, 0), (WARNED, 0, 1)])

@@ -53,6 +53,24 @@ MANY: Final[dict[str, Callable[[int], str]]] = {
         f"""
     match: {{target: {_target(number)}}}"""
     ),
+    "a limit of the session": lambda number: (
+        f"""
+    match: {{session: true}}
+    limit: {{count: ops, max: {number + 1_000_000}, per: session, window: 24h}}"""
+    ),
+    "what each pays whom": lambda number: (
+        f"""
+    match: {{session: true}}
+    limit: {{sum: spend, token: USDC, max: {number + 10**9}, per: [session, recipient], window: 24h}}"""
+    ),
+    "what is in flight": lambda number: (
+        f"""
+    when: op.lanes > {number + 5} and any(c.value > {number} ETH for c in op.calls)"""
+    ),
+    "it fires": lambda _number: (
+        """
+    match: {session: true}"""
+    ),
     "grants": lambda number: (
         f"""
     match: {{grant: true}}
@@ -60,6 +78,8 @@ MANY: Final[dict[str, Callable[[int], str]]] = {
     ),
 }
 """What each of many rules asks, by what is asked."""
+IN_ONE_STEP: Final = ("a limit of the session", "what each pays whom", "what is in flight", "it fires")
+"""Those of which every operation of a session is asked what was counted, or is in flight, or told."""
 
 
 @cache

@@ -124,23 +124,22 @@ def main() -> int:
         print(f"rules: {name if name == SHIPPED else f'{rules} of {name}'}")
         shown = search.pool[: _KEPT if name == SHIPPED else 3]
         for tried in shown:
-            failed = _shown(counter, tried, judge_is_ours=name == SHIPPED) or failed
+            failed = _shown(counter, tried) or failed
         worst += [tried.recipe for tried in shown]
         counter.close()
     _keep(worst)
     return int(failed)
 
 
-def _shown(counter: Counter, tried: Tried, *, judge_is_ours: bool) -> bool:
-    """Print what it costs, by the clock too. Whether that is too much. The pieces of ops' own ten thousand rules are
-    theirs: they are shown, and compared with those of a good request."""
+def _shown(counter: Counter, tried: Tried) -> bool:
+    """Print what it costs, by the clock too. Whether that is too much."""
     body = tried.recipe.body()
     good_body = padded_use(len(body) // tried.recipe.copies)
     work = _seconds(counter, body) / tried.recipe.copies
     good = _seconds(counter, good_body)
     at_once = min(counter.longest_seconds(body) for _ in range(3))
-    over = tried.ratio > MOST or work / good > MOST
-    is_long = at_once > max(MOST_SECONDS_AT_ONCE, 0 if judge_is_ours else counter.longest_seconds(good_body))
+    over = tried.ratio > MOST or work / good > MOST or tried.longest > MOST_AT_ONCE
+    is_long = at_once > MOST_SECONDS_AT_ONCE
     print(
         f"{tried.recipe.signer:10} {len(body):7} bytes  units x{tried.ratio:5.1f}  time x{work / good:5.1f}"
         f"  {work * 1e3:6.2f} ms, at once {tried.longest:6} units, {at_once * 1e3:5.2f} ms"

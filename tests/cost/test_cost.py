@@ -11,17 +11,18 @@ import pytest
 from proxy.errors import Code
 from proxy.judge.verdict import Allow, Reject
 from proxy.session.known import Status
-from proxy.userop.budget import UNITS
+from proxy.userop.budget import MOST_COUNTS, UNITS
 from proxy.userop.execution import Call
 from proxy.userop.primitives import Address
 from proxy.userop.session_data import ActionData
-from tests.admission.builders import Room, enabling, known
+from tests.admission.builders import Room, enabling, known, lane
 from tests.bypass_list import desk
 from tests.bypass_list.desk import STRANGERS_KEY, a_session, single, use
 from tests.cost.bodies import NAMED, execute, many_of, padded_use, submission
-from tests.cost.counter import ANYTHING, FREE, LIMITED, Counter
+from tests.cost.counter import ANYTHING, FREE, LIMITED, Counter, PiecewiseLoop
+from tests.cost.rule_sets import judge_of
 from tests.cost.search import MOST, SIGNATURE
-from tests.cost.units import units_of
+from tests.cost.units import WorkMeter, units_of
 from tests.judge.builders import judge_of as judge_of_text
 from tests.session.builders import (
     TOKEN,
@@ -138,6 +139,63 @@ async def test_between_many_rules_others_are_let_on() -> None:
     await Room(ANYTHING, rules=judge_of_text(many)).judge(use(ANYTHING, single(transfer(1))))
     waiting.cancel()
     assert turns >= 15
+
+
+def _limits(rules: int, mode: str, more: str = "") -> str:
+    return "\n".join(
+        f"- {{id: {mode}-{number}, description: d, mode: {mode}{more},"
+        f" limit: {{count: ops, max: {number + 5}, per: session, window: 1h}}}}"
+        for number in range(rules)
+    )
+
+
+async def test_of_more_counts_than_are_looked_up_for_one_operation_fail_decides() -> None:
+    op = use(ANYTHING, single(transfer(1)))
+    judgement = await Room(ANYTHING, rules=judge_of_text(_limits(MOST_COUNTS, "enforce"))).judge(op)
+    assert isinstance(judgement.verdict, Allow)
+    assert judgement.reservation is not None
+    assert len(judgement.reservation.rule_charges) == MOST_COUNTS
+    reason = await Room(ANYTHING, rules=judge_of_text(_limits(MOST_COUNTS + 1, "enforce"))).refusal(op)
+    assert (reason.code, reason.rule) == (Code.RULE_REJECTED, f"enforce-{MOST_COUNTS}")
+    judgement = await Room(ANYTHING, rules=judge_of_text(_limits(MOST_COUNTS + 40, "enforce", ", fail: open"))).judge(
+        op
+    )
+    assert isinstance(judgement.verdict, Allow)
+    assert judgement.finding.opened
+
+
+async def test_what_enforces_is_counted_however_many_rules_before_it_only_watch() -> None:
+    rules = judge_of_text(
+        _limits(MOST_COUNTS + 40, "shadow") + "\n" + _limits(1, "enforce").replace("max: 5", "max: 1")
+    )
+    room = Room(ANYTHING, rules=rules)
+    await room.allowed(use(ANYTHING, single(transfer(1))))
+    assert (await room.refusal(use(ANYTHING, single(transfer(1)), nonce=lane(3)))).rule == "enforce-0"
+
+
+async def test_rules_ask_what_is_in_flight_when_all_others_have_been_asked() -> None:
+    """Two are judged at once; neither was in flight when the other's rules began to be asked."""
+    many = "\n".join(f"- {{id: r{number}, description: d, when: value > {number} ETH}}" for number in range(500))
+    lanes = "- {id: lanes, description: d, mode: enforce, match: {session: true}, when: op.lanes > 1}\n"
+    room = Room(ANYTHING, rules=judge_of_text(lanes + many))
+    first, second = await room.judge_all(use(ANYTHING, single(transfer(1)), nonce=lane(each)) for each in (3, 4))
+    assert isinstance(first.verdict, Allow)
+    assert isinstance(second.verdict, Reject)
+    assert second.facts is not None
+    assert second.facts.lanes == 2
+
+
+def test_others_are_let_on_however_much_of_what_is_in_flight_changes_meanwhile() -> None:
+    judge = judge_of("a loop over all calls", 500)
+    longest = []
+    for others in (0, 5):
+        room, meter, loop = Room(ANYTHING, rules=judge), WorkMeter(), PiecewiseLoop()
+        operations = [use(ANYTHING, single(transfer(1)), nonce=lane(each)) for each in range(1 + others)]
+        loop.clock = lambda meter=meter: float(meter.counted)  # type: ignore[misc]  # bound to this one
+        meter.run(lambda loop=loop, room=room, ops=operations: loop.run_until_complete(room.judge_all(ops)))  # type: ignore[misc]  # likewise
+        longest.append(max(loop.taken))
+        loop.close()
+    assert longest[1] < 1.5 * longest[0]
 
 
 async def test_a_session_revoked_while_rules_were_asked_is_not_let_through() -> None:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from proxy.document import Place, read_yaml
 from proxy.judge.expression import ExpressionScope, NamedList
+from proxy.judge.parse.crowds import counts_of_one
 from proxy.judge.parse.faults import Parsed, ReadBeside, RuleFault, SourceFile, nothing_beside
 from proxy.judge.parse.feeds import FeedShelf
 from proxy.judge.parse.identity import digest_of
@@ -16,6 +17,7 @@ from proxy.judge.parse.written import FileReading, Written
 from proxy.judge.reachability import never_fires, refuses_unknown, shadowing
 from proxy.judge.rule import Limit, Rule, Ruleset
 from proxy.judge.verdict import Mode
+from proxy.userop.budget import MOST_COUNTS
 
 
 def parse_rules(
@@ -67,6 +69,7 @@ def parse_rules(
         *_unreachable(rules, by_hand.switched, terms),
         *_refusing(rules, by_hand.decided),
         *_fillable(rules),
+        *_crowded(rules),
     ]
     warnings = tuple(sorted(told, key=order))
     ruleset = Ruleset(
@@ -169,6 +172,18 @@ def _fillable(rules: Sequence[Rule]) -> Iterator[RuleFault]:
                 " fill what it counts, and before the bundler answers each client and address is held to it alone"
             )
             yield _warning(rule, problem, "write session: true into its match, or another rule for owners beside it")
+
+
+def _crowded(rules: Sequence[Rule]) -> Iterator[RuleFault]:
+    """More counts than are looked up for one operation: what is left over is not known, of every operation."""
+    counting = [rule for rule in rules if rule.check is not None and rule.mode is not Mode.OFF]
+    most = counts_of_one(counting)
+    if most > MOST_COUNTS:
+        problem = (
+            f"up to {most} rules like {counting[-1].id} count one operation, and {MOST_COUNTS} counts are looked up for"
+            " one: of the others nothing is known, and their fail decides, those that enforce coming first"
+        )
+        yield _warning(counting[-1], problem, "say in their match what tells them apart, or write one limit with per")
 
 
 def _warning(rule: Rule, problem: str, cure: str) -> RuleFault:
