@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from http import HTTPStatus
 
 from multidict import CIMultiDictProxy
 
+from proxy.record import record
 
-@dataclass(frozen=True, slots=True)
+
+@record()
 class HttpRequest:
     """A request up to its body. `length` as far as it is declared.
 
@@ -28,7 +30,7 @@ class HttpRequest:
         return self.target.partition("?")[0].rstrip("/") or "/"
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class HttpAnswer:
     """What goes back. `headers` are those beside content-length, connection and date."""
 

@@ -160,8 +160,6 @@ class Service:
         if answer is None:  # notifications only
             return HttpAnswer(HTTPStatus.NO_CONTENT, headers=headers)
         headers["Content-Type"] = _JSON
-        if answer.decision_id is not None:
-            headers[DECISION_HEADER] = answer.decision_id
         return HttpAnswer(answer.http_status, answer.body, headers)
 
     def _preflight(self, request: HttpRequest) -> HttpAnswer:
@@ -205,15 +203,31 @@ class Line:
 
 
 class InboundCall:
-    """One POST to a chain from its head to its answer. `end` it, whatever happens."""
+    """One POST to a chain from its head to its answer. `end` it, whatever happens.
 
-    __slots__ = ("_context", "_request", "_service")
+    What it knows is what its head says: once it is ended it may do for the next with the same head, asked `again`.
+    """
+
+    __slots__ = ("_context", "_headers", "_request", "_service", "_settings")
 
     def __init__(self, service: Service, request: HttpRequest, context: RequestContext) -> None:
         self._service = service
         self._request = request
         self._context = context
+        self._settings = service.settings
+        self._headers = {**service.settings.clients.cors(request.headers), "Content-Type": _JSON}
         service.hooks.began(context.chain)
+
+    def again(self, length: int | None) -> InboundCall | None:
+        """The call of another request with the same head but for its length; `None` where it has to be received.
+
+        What the settings make of a head they make of it as long as they are the same ones.
+        """
+        settings = self._service.settings
+        if settings is not self._settings or (length or 0) > settings.limits.max_bytes:
+            return None
+        self._service.hooks.began(self._context.chain)
+        return self
 
     def end(self) -> None:
         """Nothing more comes of it."""
@@ -236,7 +250,11 @@ class InboundCall:
             self._past_budget()  # counted all the same
             return self.refuse(error)
         answer = await (self._batch(parsed) if isinstance(parsed, Batch) else self._item(parsed.item))
-        return self._service.respond(self._request, answer)
+        if answer is None:
+            return self._service.respond(self._request, None)
+        if answer.decision_id is None:
+            return HttpAnswer(answer.http_status, answer.body, self._headers)
+        return HttpAnswer(answer.http_status, answer.body, {**self._headers, DECISION_HEADER: answer.decision_id})
 
     def _past_budget(self) -> RateLimited | None:
         """Why its client may not ask anything more now; `None` counts another request of it."""

@@ -36,6 +36,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_call",
+        "_call_before",
         "_ended",
         "_head",
         "_house",
@@ -58,6 +59,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._head: RequestHead | None = None
         self._call: InboundCall | None = None
+        self._call_before: InboundCall | None = None  # what the last head meant; the same means the same again
         self._task: asyncio.Task[None] | None = None
         self._ended = False  # the caller sends nothing more
         self._paused_reading = False
@@ -90,6 +92,9 @@ class Connection(asyncio.Protocol):
             return
         if self.phase is ConnectionPhase.LEAVING:
             return
+        if self.phase is not ConnectionPhase.SERVING and (whole := self._reader.whole(data)) is not None:
+            self._serve(*whole)
+            return
         self._reader.feed(data)
         if self.phase is not ConnectionPhase.SERVING:
             self._read_on()
@@ -108,7 +113,7 @@ class Connection(asyncio.Protocol):
             case ConnectionPhase.SERVING:
                 return True
             case ConnectionPhase.HEAD | ConnectionPhase.BODY if self._reader.head is not None or self._reader.buffered:
-                self._broken_off()
+                self._no_more(HTTPStatus.BAD_REQUEST, "request broken off")
                 return True
         return self.phase is ConnectionPhase.LEAVING and self._call is not None
 
@@ -152,11 +157,11 @@ class Connection(asyncio.Protocol):
             self._refuse_body(_too_long(error, self._house.read_bounds.body_bytes))
             return
         if self._ended and stage in (ReaderStage.HEAD, ReaderStage.BODY):
-            self._broken_off()
+            self._no_more(HTTPStatus.BAD_REQUEST, "request broken off")
             return
         match stage:
             case ReaderStage.COMPLETE:
-                self._serve()
+                self._serve(*self._reader.take())
             case ReaderStage.BODY:
                 self._await_body()
             case ReaderStage.HEAD:
@@ -171,16 +176,13 @@ class Connection(asyncio.Protocol):
 
     def _broken(self, broken: BrokenHttp) -> None:
         HTTP_LOG.info("broken HTTP")
-        if self._reader.head is not None:
-            self._refuse_body("body broken off or badly encoded")
-        else:
-            self._leave_with(plain(HTTPStatus(broken.status), f"{broken.problem}\n"))
+        self._no_more(HTTPStatus(broken.status), broken.problem)
 
-    def _broken_off(self) -> None:
+    def _no_more(self, status: HTTPStatus, problem: str) -> None:
         if self._reader.head is not None:
             self._refuse_body("body broken off or badly encoded")
         else:
-            self._leave_with(plain(HTTPStatus.BAD_REQUEST, "request broken off\n"))
+            self._leave_with(plain(status, f"{problem}\n"))
 
     def _await_body(self) -> None:
         if self.phase is ConnectionPhase.BODY:
@@ -212,14 +214,21 @@ class Connection(asyncio.Protocol):
         self._leave_with(answer)
 
     def _receive(self, head: RequestHead) -> HttpAnswer | InboundCall:
-        self._head = head
+        before, self._head = self._head, head
         length = head.length if head.length >= 0 else None
-        return self._house.service.receive(HttpRequest(head.method, head.target, head.fields, length, self.peer))
+        # of heads that differ in their length alone the fields are one object
+        if self._call_before is not None and before is not None and before.fields is head.fields:
+            again = self._call_before.again(length)
+            if again is not None:
+                return again
+        request = HttpRequest(head.method, head.target, head.fields, length, self.peer)
+        received = self._house.service.receive(request)
+        self._call_before = received if isinstance(received, InboundCall) else None
+        return received
 
     # --- answering
 
-    def _serve(self) -> None:
-        head, body = self._reader.take()
+    def _serve(self, head: RequestHead, body: bytes) -> None:
         if head.method == "GET" and head.fields.get("Upgrade", "").lower() == "websocket" and not body:
             self._go_on_as_websocket()
             return

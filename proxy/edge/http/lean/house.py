@@ -41,12 +41,8 @@ class House:
         self._connections: set[Connection] = set()
         self._of_peer: Counter[str] = Counter()
         self._serving: dict[Connection, asyncio.Task[None]] = {}
-        self._queues = {
-            ConnectionPhase.WAITING: Deadlines(loop, settings.keepalive_seconds, Connection.give_up),
-            ConnectionPhase.HEAD: Deadlines(loop, settings.head_seconds, Connection.give_up),
-            ConnectionPhase.BODY: Deadlines(loop, settings.body_seconds, Connection.give_up),
-            ConnectionPhase.LEAVING: Deadlines(loop, settings.linger_seconds, Connection.give_up),
-        }
+        seconds = settings.keepalive_seconds, settings.head_seconds, settings.body_seconds, settings.linger_seconds
+        self._queues = tuple([Deadlines(loop, each, Connection.give_up) for each in seconds])  # by phase
         self._stalled = Deadlines(loop, settings.stalled_seconds, self._still_stalled)
         self._waiting_bytes = 0
         self._unread_bytes = 0
@@ -85,7 +81,7 @@ class House:
             self._of_peer[peer] -= 1
             if not self._of_peer[peer]:
                 del self._of_peer[peer]
-        for queue in self._queues.values():
+        for queue in self._queues:
             queue.stop(connection)
         self.holds(connection, 0)
         self.flows(connection)
@@ -94,16 +90,16 @@ class House:
     # --- how long things take
 
     def enter(self, connection: Connection) -> None:
-        """It has come to a phase that is bounded in time."""
-        queue = self._queues.get(connection.phase)
-        if queue is not None:
-            queue.start(connection)
+        """It has come to a phase that is bounded in time, unless it is served."""
+        phase = connection.phase
+        if phase is not ConnectionPhase.SERVING:
+            self._queues[phase].start(connection)
 
     def leave(self, connection: Connection) -> None:
         """Its phase is over."""
-        queue = self._queues.get(connection.phase)
-        if queue is not None:
-            queue.stop(connection)
+        phase = connection.phase
+        if phase is not ConnectionPhase.SERVING:
+            self._queues[phase].stop(connection)
 
     def soon(self, call: Callable[[], None]) -> None:
         """In the next turn of the loop, so that nobody takes a whole turn."""
@@ -118,7 +114,8 @@ class House:
     def finished(self, connection: Connection) -> None:
         """It has been."""
         self._serving.pop(connection, None)
-        self._note_empty()
+        if self.draining:
+            self._note_empty()
 
     def date(self) -> bytes:
         """The time as HTTP prints it."""
@@ -174,7 +171,7 @@ class House:
                 await self._empty.wait()
         except TimeoutError:
             await self._break_off()
-        for queue in (*self._queues.values(), self._stalled):
+        for queue in (*self._queues, self._stalled):
             queue.close()
 
     async def _break_off(self) -> None:

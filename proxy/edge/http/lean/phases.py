@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum, auto
+from enum import Enum, IntEnum, auto
 
 
 class Entrance(Enum):
@@ -13,11 +13,12 @@ class Entrance(Enum):
     FULL = auto()
 
 
-class ConnectionPhase(Enum):
-    """Where a connection stands. In each but `SERVING` it is given up after a time."""
+class ConnectionPhase(IntEnum):
+    """Where a connection stands, and where its phase's queue stands. In each but `SERVING` it is given up after a
+    time."""
 
-    WAITING = auto()  # between two requests
-    HEAD = auto()  # a head has begun, or the first one has not yet
-    BODY = auto()
-    SERVING = auto()
-    LEAVING = auto()  # answered for the last time: the answer is on its way out, and nothing more is read
+    WAITING = 0  # between two requests
+    HEAD = 1  # a head has begun, or the first one has not yet
+    BODY = 2
+    LEAVING = 3  # answered for the last time: the answer is on its way out, and nothing more is read
+    SERVING = 4

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
 from proxy.edge.http.wire.fields import (
     TOKEN,
@@ -15,6 +14,7 @@ from proxy.edge.http.wire.fields import (
     body_length,
     read_fields,
 )
+from proxy.record import record
 
 # RFC 9112 §3.2: a path, a whole URL, or the asterisk of OPTIONS
 _TARGET: Final = rb"/[!-~]*|https?://[!-~]+|\*"
@@ -23,7 +23,7 @@ _STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: [\t -~\x80
 _NO_CONTENT, _NOT_MODIFIED, _OK = 204, 304, 200
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class RequestHead:
     """A request up to its body. `length` is a number of bytes or `CHUNKED`."""
 
@@ -34,8 +34,12 @@ class RequestHead:
     last: bool  # nothing more is answered on this connection
     expects_continue: bool
 
+    def of_length(self, length: int) -> Self:
+        """The same head before a body of so many bytes."""
+        return type(self)(self.method, self.target, self.fields, length, self.last, self.expects_continue)
 
-@dataclass(frozen=True, slots=True)
+
+@record()
 class ReplyHead:
     """A reply up to its body. `length` is a number of bytes, `CHUNKED` or `UNTIL_CLOSED`."""
 
@@ -43,6 +47,10 @@ class ReplyHead:
     fields: Fields
     length: int
     last: bool  # nothing more is asked on this connection
+
+    def of_length(self, length: int) -> Self:
+        """The same head before a body of so many bytes."""
+        return type(self)(self.status, self.fields, length, self.last)
 
 
 def read_request_head(raw: bytes) -> RequestHead:

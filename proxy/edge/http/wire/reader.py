@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, Self, TypeVar
 
 from proxy.edge.http.wire.fields import CHUNKED, TOKEN, UNTIL_CLOSED, BrokenHttp, read_fields
 
@@ -44,6 +44,9 @@ class HasLength(Protocol):
     def length(self) -> int:
         """Of the body: bytes, `CHUNKED` or `UNTIL_CLOSED`."""
 
+    def of_length(self, length: int) -> Self:
+        """The same head before a body of so many bytes."""
+
 
 Head = TypeVar("Head", bound=HasLength)
 
@@ -54,12 +57,53 @@ _BARE_LINE_FEED: Final = re.compile(rb"(?<!\r)\n")
 # chunk extensions are allowed for and mean nothing (RFC 9112 §7.1.1)
 _CHUNK_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,8})(?:;[\t -~\x80-\xff]*)?\r\n")
 _LONGEST_CHUNK_LINE: Final = 256
+# of a head that was read: there is one such line, and CRLF stands nowhere but at the ends of lines
+_LENGTH_LINE: Final = re.compile(rb"\r\ncontent-length:[\t ]*([0-9]{1,15})[\t ]*\r\n", re.IGNORECASE)
+_MOST_DIGITS: Final = 15
+
+
+class _KnownHead(Generic[Head]):
+    """The head that was read last: what has the same bytes, but for the digits of its length, means the same.
+
+    A length is all that those digits can say, so that nothing is read less strictly than the first time.
+    """
+
+    __slots__ = ("_after", "_before", "_digits", "_head", "_start", "raw")
+
+    def __init__(self) -> None:
+        self.raw = b""
+        self._head: Head | None = None
+        self._before = self._after = self._digits = b""  # no digits: only the same bytes are known
+        self._start = 0
+
+    def find(self, raw: bytes) -> Head | None:
+        """What these bytes mean, if that is known."""
+        head = self._head
+        if head is None or raw == self.raw:
+            return head
+        if not self._digits or not (raw.startswith(self._before) and raw.endswith(self._after)):
+            return None
+        digits = raw[self._start : -len(self._after)]
+        if not digits.isdigit() or len(digits) > _MOST_DIGITS or not (length := int(digits)):
+            return None
+        self.raw, self._head = raw, head.of_length(length)
+        return self._head
+
+    def take(self, raw: bytes, head: Head) -> None:
+        """These bytes were read, and mean this."""
+        self.raw, self._head, self._digits = raw, head, b""
+        found = _LENGTH_LINE.search(raw)
+        # a reply may have a length that is not that of its body
+        if found is not None and head.length > 0 and head.length == int(found[1]):
+            self._digits, self._start = found[1], found.start(1)
+            self._before, self._after = raw[: found.start(1)], raw[found.end(1) :]
 
 
 class MessageReader(Generic[Head]):
     """Feed it what arrives, then ask `advance` how far that goes; `take` the message once it is complete.
 
-    The same head sent again on a connection means the same again: it is read once.
+    The same head sent again on a connection means the same again: it is read once. What comes as one message in one
+    piece, as nearly all do, is `whole` and need not be fed.
     """
 
     __slots__ = (
@@ -70,8 +114,7 @@ class MessageReader(Generic[Head]):
         "_chunks",
         "_ended",
         "_head",
-        "_last_head",
-        "_last_raw",
+        "_known",
         "_read_head",
         "_searched",
         "_trailer",
@@ -81,8 +124,7 @@ class MessageReader(Generic[Head]):
         self._read_head = read_head
         self._bounds = bounds
         self._buffer = bytearray()
-        self._last_raw = b""
-        self._last_head: Head | None = None
+        self._known: _KnownHead[Head] = _KnownHead()
         self._reset()
 
     def _reset(self) -> None:
@@ -104,6 +146,21 @@ class MessageReader(Generic[Head]):
         """Bytes that have arrived and belong to no message taken so far."""
         return len(self._buffer) + len(self._body)
 
+    def whole(self, data: bytes) -> tuple[Head, bytes] | None:
+        """The message that `data` is, under a head that is known, with nothing before it and nothing behind.
+
+        `None` says nothing of them: then they have to be fed.
+        """
+        if self._buffer or self._head is not None:
+            return None
+        end = data.find(_END_OF_HEAD)
+        if end < 0 or end > self._bounds.head_bytes:
+            return None
+        head = self._known.find(data[: end + 2])
+        if head is None or len(data) - end - 4 != head.length or head.length > self._bounds.body_bytes:
+            return None
+        return head, data[end + 4 :]
+
     def feed(self, data: bytes) -> None:
         """More bytes have arrived."""
         self._buffer += data
@@ -119,7 +176,7 @@ class MessageReader(Generic[Head]):
 
     def give_back(self) -> bytes:
         """The head of the message taken last, which had no body, and all that has arrived behind it."""
-        given = self._last_raw + _BLANK + bytes(self._buffer)
+        given = self._known.raw + _BLANK + bytes(self._buffer)
         self.drop()
         return given
 
@@ -165,11 +222,13 @@ class MessageReader(Generic[Head]):
             self._searched = max(0, len(buffer) - 3)
             return None
         raw = bytes(memoryview(buffer)[: end + 2])
-        if raw != self._last_raw or self._last_head is None:
-            self._last_head, self._last_raw = self._read_head(raw), raw
-        self._head, self._searched = self._last_head, 0
+        head = self._known.find(raw)
+        if head is None:
+            head = self._read_head(raw)
+            self._known.take(raw, head)
+        self._head, self._searched = head, 0
         del buffer[: end + 4]
-        return self._head
+        return head
 
     def _until_closed(self) -> ReaderStage:
         self._body += self._buffer
