@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
@@ -50,6 +50,11 @@ class Breaker:
     rest_seconds: float = _FIRST_REST
     on_trial: bool = False
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether the last question was answered, and nothing is to be told of the next one that is."""
+        return self.rests_until is None and not self.failures
+
     def is_resting(self, now: float) -> bool:
         """Whether another bundler should be asked if there is one; not so when a trial is due."""
         return self.rests_until is not None and (self.on_trial or now < self.rests_until)
@@ -87,10 +92,18 @@ class _Placed:
     in_doubt_until: float
 
 
-_Lane = OrderedDict[OperationPlace, _Placed]
+@dataclass(slots=True)
+class _Lane:
+    """What is at bundlers of one nonce key, the oldest first, and when last somebody looked whether it is still."""
+
+    looked: float
+    placed: OrderedDict[OperationPlace, _Placed] = field(default_factory=OrderedDict)
+
+
 _LaneKey = tuple[Address, Address, int]  # entry point, sender, nonce key
 
 DOUBT_SECONDS: Final = 600.0
+_LOOKED_SECONDS: Final = 1.0  # what was looked at is left alone for so long: it has hardly ended since
 
 
 class Placements:
@@ -128,14 +141,24 @@ class Placements:
     def sent(self, place: OperationPlace, bundler: int, now: float) -> None:
         """An operation is on its way to a bundler. Nobody knows yet whether it arrives, but whoever holds it."""
         doubt = 0.0 if self._in_flight(place) else now + DOUBT_SECONDS
-        lane = self._lanes.setdefault(_lane_of(place), OrderedDict())
-        if (before := lane.get(place)) is not None:
+        key = _lane_of(place)
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = _Lane(now)
+        elif (before := lane.placed.get(place)) is not None:
             self._left(before)
-        lane[place] = _Placed(bundler, doubt)
+        lane.placed[place] = _Placed(bundler, doubt)
         self._at[bundler] += 1
-        for _ in range(min(2, len(self._lanes))):  # two for each that comes: what ended does not pile up
-            oldest = next(iter(self._lanes))
+        self._look_on(now)
+
+    def _look_on(self, now: float) -> None:
+        """Forget what has ended: two nonce keys for each operation that comes, so that none pile up."""
+        for _ in range(min(2, len(self._lanes))):
+            oldest, lane = next(iter(self._lanes.items()))
+            if now - lane.looked < _LOOKED_SECONDS:
+                return  # and the others were looked at later
             if self._first_in_flight(oldest, now) is not None:
+                lane.looked = now
                 self._lanes.move_to_end(oldest)
 
     def answered(self, place: OperationPlace) -> None:
@@ -149,18 +172,18 @@ class Placements:
         key = _lane_of(place)
         lane = self._lanes.get(key)
         if lane is not None:
-            if (placed := lane.pop(place, None)) is not None:
+            if (placed := lane.placed.pop(place, None)) is not None:
                 self._left(placed)
-            if not lane:
+            if not lane.placed:
                 del self._lanes[key]
 
     def _placed(self, place: OperationPlace) -> _Placed | None:
         lane = self._lanes.get(_lane_of(place))
-        return None if lane is None else lane.get(place)
+        return None if lane is None else lane.placed.get(place)
 
     def _first_in_flight(self, key: _LaneKey, now: float) -> _Placed | None:
         """The oldest that is in flight still; those before it that ended are forgotten, the nonce key with the last."""
-        lane = self._lanes[key]
+        lane = self._lanes[key].placed
         while lane:
             place, placed = next(iter(lane.items()))
             if self._is_there(place, placed, now):
@@ -180,4 +203,5 @@ class Placements:
 
 
 def _lane_of(place: OperationPlace) -> _LaneKey:
-    return place.entry_point, place.sender, nonce_key(place.nonce)
+    entry_point, sender, nonce = place
+    return entry_point, sender, nonce_key(nonce)

@@ -7,6 +7,8 @@ from typing import Protocol
 
 from yarl import URL
 
+from proxy.record import record
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientSettings:
@@ -18,7 +20,7 @@ class ClientSettings:
     max_reply_bytes: int = 16 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class HttpReply:
     """A status and a whole body, uncompressed."""
 

@@ -17,11 +17,11 @@ class Deadlines(Generic[Waiting]):
     start, to stop and to expire cost the same however many wait.
     """
 
-    __slots__ = ("_expire", "_loop", "_seconds", "_timer", "_until")
+    __slots__ = ("_expire", "_loop", "_timer", "_until", "seconds")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float, expire: Callable[[Waiting], None]) -> None:
         self._loop = loop
-        self._seconds = seconds
+        self.seconds = seconds
         self._expire = expire
         # in the order of their times; a plain dict would walk over all that left its front
         self._until: OrderedDict[Waiting, float] = OrderedDict()
@@ -37,10 +37,12 @@ class Deadlines(Generic[Waiting]):
 
     def start(self, waiting: Waiting) -> None:
         """Its time runs from now, also if it ran before."""
-        self._until[waiting] = self._loop.time() + self._seconds
-        self._until.move_to_end(waiting)
+        until = self._until
+        if waiting in until:
+            until.move_to_end(waiting)
+        until[waiting] = self._loop.time() + self.seconds
         if self._timer is None:
-            self._timer = self._loop.call_later(self._seconds, self._sweep)
+            self._timer = self._loop.call_later(self.seconds, self._sweep)
 
     def stop(self, waiting: Waiting) -> None:
         """It waits no longer."""

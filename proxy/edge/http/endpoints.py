@@ -24,6 +24,9 @@ class Health(StrEnum):
     MISCONFIGURED = "misconfigured"  # another chain, or an entry point missing: never used
 
 
+_FIT = (Health.HEALTHY, Health.UNKNOWN)
+
+
 @dataclass(slots=True, eq=False)
 class BundlerEndpoint:
     """One bundler URL and what is known of it. `problem` is in words, and free of secrets.
@@ -41,6 +44,10 @@ class BundlerEndpoint:
     breakers: Mapping[QuestionKind, Breaker] = field(
         default_factory=lambda: {kind: Breaker(kind) for kind in QuestionKind}
     )
+
+    def is_well(self, kind: QuestionKind) -> bool:
+        """Whether nothing speaks against asking it such a question, before any other that stands behind it."""
+        return self.health in _FIT and self.breakers[kind].rests_until is None
 
 
 def misfit_of(chain: Reply, supported: Reply, *, chain_id: int, entry_points: frozenset[Address]) -> str | None:

@@ -14,9 +14,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from proxy.bundler_answers import Meaning, meaning_of_error
 from proxy.edge.http.upstream import UpstreamReply
@@ -28,6 +28,7 @@ MOST_REMEMBERED: Final = 4_096
 MOST_BYTES: Final = 8 * 1024 * 1024
 
 _Ended = UpstreamReply | UpstreamUnavailable
+_Asked = tuple[str, bytes]  # the method, the printed params
 
 
 class OnceUpstream(Protocol):
@@ -52,45 +53,47 @@ class OnceSent:
     def __init__(self, upstream: OnceUpstream, stopwatch: Callable[[], float]) -> None:
         self._upstream = upstream
         self._stopwatch = stopwatch
-        self._under_way: dict[bytes, asyncio.Future[_Ended]] = {}
+        self._under_way: dict[_Asked, list[asyncio.Future[_Ended]]] = {}  # who else waits for what is being asked
         self._remembered: OrderedDict[bytes, _Remembered] = OrderedDict()  # the oldest first
         self._bytes = 0
 
-    async def post(
+    def post(
         self, method: str, params: bytes, *, submit: bool, place: OperationPlace | None = None
-    ) -> UpstreamReply:
+    ) -> Coroutine[Any, Any, UpstreamReply]:
         """Ask the upstream, or give what it answered to these very bytes. Raises `UpstreamUnavailable`."""
         if not submit:
-            return await self._upstream.post(method, params, submit=False)
-        key = hashlib.blake2b(method.encode() + b" " + params, digest_size=16).digest()
-        if (first := self._under_way.get(key)) is not None:
-            return _given(await asyncio.shield(first))
-        if (remembered := self._remembered.get(key)) is not None:
+            return self._upstream.post(method, params, submit=False)
+        return self._send((method, params), place)
+
+    async def _send(self, asked: _Asked, place: OperationPlace | None) -> UpstreamReply:
+        if (others := self._under_way.get(asked)) is not None:
+            waiter: asyncio.Future[_Ended] = asyncio.get_running_loop().create_future()
+            others.append(waiter)
+            return _given(await waiter)
+        if self._remembered and (remembered := self._remembered.get(key := _digest_of(asked))) is not None:
             if self._stopwatch() < remembered.until:
                 return _given(remembered.ended)
             self._forget(key)
-        return await self._send(key, method, params, place)
-
-    async def _send(self, key: bytes, method: str, params: bytes, place: OperationPlace | None) -> UpstreamReply:
-        under_way: asyncio.Future[_Ended] = asyncio.get_running_loop().create_future()
-        self._under_way[key] = under_way
-        # what those who wait are told when this one is broken off
-        ended: _Ended = UpstreamUnavailable("the send was broken off here", may_have_been_sent=True)
+        waiting = self._under_way[asked] = []
+        ended: _Ended | None = None
         try:
-            ended = await self._upstream.post(method, params, submit=True, place=place)
+            ended = await self._upstream.post(*asked, submit=True, place=place)
         except UpstreamUnavailable as error:
             ended = error
             raise
         else:
             return ended
         finally:
-            del self._under_way[key]
-            under_way.set_result(ended)
-            self._remember(key, ended)
+            del self._under_way[asked]
+            if ended is None:  # what those who wait are told when this one is broken off
+                ended = UpstreamUnavailable("the send was broken off here", may_have_been_sent=True)
+            for each in waiting:
+                if not each.done():
+                    each.set_result(ended)
+            if _leaves_open(ended):
+                self._remember(_digest_of(asked), ended)
 
     def _remember(self, key: bytes, ended: _Ended) -> None:
-        if not _leaves_open(ended):
-            return
         size = len(ended.body) if isinstance(ended, UpstreamReply) else 0
         self._remembered[key] = _Remembered(ended, self._stopwatch() + REMEMBERED_SECONDS, size)
         self._bytes += size
@@ -99,6 +102,11 @@ class OnceSent:
 
     def _forget(self, key: bytes) -> None:
         self._bytes -= self._remembered.pop(key).size
+
+
+def _digest_of(asked: _Asked) -> bytes:
+    method, params = asked
+    return hashlib.blake2b(method.encode() + b" " + params, digest_size=16).digest()
 
 
 def _leaves_open(ended: _Ended) -> bool:

@@ -57,25 +57,39 @@ class Roster:
                 self.placements.answered(place)
                 return
 
-    def order(self, kind: QuestionKind, now: float, place: OperationPlace | None = None) -> list[BundlerEndpoint]:
+    def order(self, kind: QuestionKind, now: float, place: OperationPlace | None = None) -> Sequence[BundlerEndpoint]:
         """Whom to ask, one after the other.
 
         Endpoints in configured order, then those resting from such questions, then those that could not be reached
         when last tried. What may be at one with this very nonce goes to that one only; what follows on the same nonce
         key, to that one first, unless the settings name it no more.
         """
+        if place is None:
+            return self._usable(kind, now)
+        return self.order_of_send(place, now, self.placements.bundler_of(place, now), kind)
+
+    def order_of_send(
+        self, place: OperationPlace, now: float, there: int | None, kind: QuestionKind = QuestionKind.SEND
+    ) -> Sequence[BundlerEndpoint]:
+        """See `order`; the bundler of number `there` has an operation of this nonce."""
+        ordered = self._usable(kind, now)
+        if there is not None:
+            return [endpoint for endpoint in (*ordered, *self._left) if endpoint.number == there]
+        if (len(ordered) > 1 or self._left) and (first := self.placements.bundler_of_key(place, now)) is not None:
+            return sorted(ordered, key=lambda endpoint: endpoint.number != first)
+        return ordered
+
+    def _usable(self, kind: QuestionKind, now: float) -> Sequence[BundlerEndpoint]:
+        for endpoint in self.endpoints:
+            if not endpoint.is_well(kind):
+                break
+        else:  # as nearly always
+            return self.endpoints
         usable = [endpoint for endpoint in self.endpoints if endpoint.health is not Health.MISCONFIGURED]
-        ordered = sorted(
+        return sorted(
             usable,
             key=lambda endpoint: (endpoint.health is Health.UNREACHABLE, endpoint.breakers[kind].is_resting(now)),
         )
-        if place is None:
-            return ordered
-        if (there := self.placements.bundler_of(place, now)) is not None:
-            return [endpoint for endpoint in (*ordered, *self._left) if endpoint.number == there]
-        if (first := self.placements.bundler_of_key(place, now)) is not None:
-            ordered.sort(key=lambda endpoint: endpoint.number != first)
-        return ordered
 
 
 def _recognised(fresh: Sequence[BundlerEndpoint], before: Sequence[BundlerEndpoint]) -> tuple[BundlerEndpoint, ...]:

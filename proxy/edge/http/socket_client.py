@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 import orjson
 from aiohttp import ClientError, ClientSession, ClientTimeout, ClientWebSocketResponse, TCPConnector, WSMsgType
@@ -141,10 +142,12 @@ class BySchemeClient:
         self._over_http = over_http
         self._over_socket = SocketClient(settings)
 
-    async def post(self, url: URL, body: bytes, seconds: float, traceparent: str | None = None) -> HttpReply:
+    def post(
+        self, url: URL, body: bytes, seconds: float, traceparent: str | None = None
+    ) -> Coroutine[Any, Any, HttpReply]:
         """See `HttpClient`."""
         client: HttpClient = self._over_socket if url.scheme in SOCKET_SCHEMES else self._over_http
-        return await client.post(url, body, seconds, traceparent)
+        return client.post(url, body, seconds, traceparent)
 
     async def close(self) -> None:
         """Break off what is left."""

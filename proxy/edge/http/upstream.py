@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import count
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from proxy.bundler_answers import TOOK_NOTHING, Meaning, meaning_of_error
 from proxy.edge.http.bundler_health import QuestionKind, Sign
@@ -28,6 +28,7 @@ from proxy.edge.http.socket_client import BySchemeClient
 from proxy.errors import UpstreamUnavailable
 from proxy.jsonrpc import Reply, ReplyError, print_request, read_reply
 from proxy.ports import OperationPlace
+from proxy.record import record
 from proxy.userop.primitives import Address
 
 _LOG: Final = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ class UpstreamSettings:
     max_reply_bytes: int = 16 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class UpstreamReply:
     """A bundler's answer: its HTTP status, and the JSON-RPC reply as it came, still under our id."""
 
@@ -152,7 +153,7 @@ class HttpUpstream:
         """The name of the endpoint the next read goes to first."""
         return next(iter(self._order(QuestionKind.READ)), self.endpoints[0]).name
 
-    def _order(self, kind: QuestionKind, place: OperationPlace | None = None) -> list[BundlerEndpoint]:
+    def _order(self, kind: QuestionKind, place: OperationPlace | None = None) -> Sequence[BundlerEndpoint]:
         return self._roster.order(kind, self._stopwatch(), place)
 
     def bundler_for(self, place: OperationPlace) -> str:
@@ -175,9 +176,9 @@ class HttpUpstream:
                 self._on_rest(endpoint.name, kind, breaker.rests_until is not None)
         self._changed.set()
 
-    async def post(
+    def post(
         self, method: str, params: bytes, *, submit: bool, place: OperationPlace | None = None
-    ) -> UpstreamReply:
+    ) -> Coroutine[Any, Any, UpstreamReply]:
         """Ask the first healthy endpoint; `params` is a printed JSON array.
 
         A submission goes to the next endpoint only when none of its bytes can have reached this one, and is never
@@ -186,8 +187,9 @@ class HttpUpstream:
         """
         patient = method in _WAITS_FOR_INCLUSION
         seconds = self._settings.inclusion_seconds if patient else self._settings.total_seconds
-        if submit:
-            return await self._send(method, params, seconds, place)
+        return self._send(method, params, seconds, place) if submit else self._read(method, params, seconds)
+
+    async def _read(self, method: str, params: bytes, seconds: float) -> UpstreamReply:
         failure: UpstreamUnavailable | None = None
         turned_away: UpstreamReply | None = None
         for endpoint in self._order(QuestionKind.READ):
@@ -205,12 +207,19 @@ class HttpUpstream:
 
     async def _send(self, method: str, params: bytes, seconds: float, place: OperationPlace | None) -> UpstreamReply:
         failure: UpstreamUnavailable | None = None
-        stood = place is not None and self._placements.bundler_of(place, self._stopwatch()) is not None
-        for number, endpoint in enumerate(self._order(QuestionKind.SEND, place)):
+        now = self._stopwatch()
+        there = None if place is None else self._placements.bundler_of(place, now)
+        stood = there is not None
+        if place is None:
+            order = self._roster.order(QuestionKind.SEND, now)
+        else:
+            order = self._roster.order_of_send(place, now, there)
+        for number, endpoint in enumerate(order):
             if place is not None and number:
                 self._on_move(place, endpoint.mark)
+                now = self._stopwatch()
             if place is not None:
-                self._placements.sent(place, endpoint.number, self._stopwatch())
+                self._placements.sent(place, endpoint.number, now)
             try:
                 answer = await self._ask(endpoint, QuestionKind.SEND, method, params, seconds)
             except UpstreamUnavailable as error:
@@ -264,7 +273,7 @@ class HttpUpstream:
     ) -> UpstreamReply:
         """One exchange, and what it tells of the endpoint. Raises `UpstreamUnavailable`."""
         breaker = endpoint.breakers[kind]
-        on_trial = breaker.begin(self._stopwatch())
+        on_trial = breaker.rests_until is not None and breaker.begin(self._stopwatch())
         try:
             answer = await self._exchange(endpoint, method, params, seconds)
         except UpstreamUnavailable as error:
@@ -278,7 +287,8 @@ class HttpUpstream:
                 breaker.given_up()
             raise
         failed = answer.status in TOOK_NOTHING or (kind is QuestionKind.SEND and _meaning_of(answer) is Meaning.UNKNOWN)
-        self._sign(endpoint, kind, Sign.FAILED if failed else Sign.ANSWERED)
+        if failed or not breaker.is_quiet:
+            self._sign(endpoint, kind, Sign.FAILED if failed else Sign.ANSWERED)
         if endpoint.health is Health.UNREACHABLE:
             self._note(endpoint, Health.UNKNOWN)
         return answer

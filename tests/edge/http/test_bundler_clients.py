@@ -224,6 +224,19 @@ async def test_an_answer_too_late_is_given_up_and_never_taken_for_the_next(kind:
         assert await ours.post(there.url, b"{}", 5) == HttpReply(200, b"{}")
 
 
+async def test_the_time_of_a_question_that_was_answered_does_not_run_for_the_next_on_its_connection() -> None:
+    async with bundler(OK, OK) as there, bundler(OK, held=True) as silent, client() as ours:
+        await ours.post(there.url, b"{}", 2)
+        there.held.clear()
+        asked = asyncio.create_task(ours.post(there.url, b"{}", 60))
+        await there.until(lambda: len(there.seen) == 2)
+        # asked later than the first, so that its time is over by then, too
+        assert await _outcome(ours.post(silent.url, b"{}", 2)) == ("did not answer within 2 s", None, True)
+        there.held.set()
+        assert await asked == HttpReply(200, b"{}")
+        assert there.connections == 1
+
+
 @pytest.mark.parametrize("kind", CLIENTS)
 async def test_an_answer_nobody_waits_for_any_more_is_never_taken_for_the_next(kind: str) -> None:
     async with bundler(OK, OK, held=True) as there, client(kind) as ours:

@@ -13,10 +13,11 @@ from proxy.edge.http.wire.heads import ReplyHead, read_reply_head
 from proxy.edge.http.wire.reader import MessageReader, ReadBounds, ReaderStage, TooLongError
 
 if TYPE_CHECKING:
+    from proxy.edge.http.deadlines import Deadlines
     from proxy.edge.http.lean.pool import BundlerAddress, Pool
 
 _SWITCHING: Final = 101
-_INTERIM: Final = 200
+_FINAL: Final = 200
 _HEAD_BYTES: Final = 64 * 1024
 _CHUNKS: Final = 65_536
 _AUTOMATIC: Final = 32 + zlib.MAX_WBITS  # gzip or zlib, whichever it is
@@ -26,25 +27,26 @@ _KEEP_ALIVE: Final = re.compile(r"timeout=([0-9]{1,6})(?![0-9])", re.IGNORECASE)
 class BundlerConnection(asyncio.Protocol):
     """Opened by a pool, which is told when it is free again and when it is gone."""
 
-    __slots__ = ("_pool", "_reader", "_seconds", "_transport", "_waiter", "good_until", "place")
+    __slots__ = ("_deadlines", "_pool", "_reader", "_transport", "_waiter", "good_until", "place", "rests_since")
 
     def __init__(self, pool: Pool, place: BundlerAddress) -> None:
         self._pool = pool
         self._reader = _new_reader(pool.settings.max_reply_bytes)
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[HttpReply] | None = None
-        self._seconds = 0.0
+        self._deadlines: Deadlines[BundlerConnection] | None = None  # of the question that was asked
         self.place = place
         self.good_until: float | None = None  # by the loop's clock; the bundler has said so
+        self.rests_since = 0.0  # likewise; while it is idle
 
-    def ask(self, request: bytes, waiter: asyncio.Future[HttpReply], seconds: float) -> None:
-        """Send a whole request. `waiter` gets the reply, or the exception in its place."""
+    def ask(self, request: bytes, waiter: asyncio.Future[HttpReply], deadlines: Deadlines[BundlerConnection]) -> None:
+        """Send a whole request. `waiter` gets the reply, or the exception in its place, within time."""
         assert self._transport is not None  # noqa: S101 - only what is open is asked
-        self._waiter, self._seconds = waiter, seconds
+        self._waiter, self._deadlines = waiter, deadlines
+        deadlines.start(self)
         self._transport.write(request)
 
-    @property
-    def usable(self) -> bool:
+    def is_usable(self) -> bool:
         """Whether another question may be put, as far as this side knows."""
         return self._transport is not None and not self._transport.is_closing()
 
@@ -55,7 +57,7 @@ class BundlerConnection(asyncio.Protocol):
 
     def give_up(self) -> None:
         """The answer has taken too long."""
-        self._fail(too_late(self._seconds, self._status))
+        self._fail(too_late(0.0 if self._deadlines is None else self._deadlines.seconds, self._status))
 
     # --- what the event loop tells
 
@@ -65,6 +67,9 @@ class BundlerConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._waiter is None:  # it was asked nothing: whatever this answers, it is no answer to the next question
             self.abort()
+            return
+        if (whole := self._reader.whole(data)) is not None and whole[0].status >= _FINAL:
+            self._answer(*whole)
             return
         self._reader.feed(data)
         self._read_on()
@@ -92,7 +97,7 @@ class BundlerConnection(asyncio.Protocol):
                 head, body = self._reader.take()
                 if head.status == _SWITCHING:
                     raise BrokenHttp("nobody asked for another protocol")
-                if head.status >= _INTERIM:
+                if head.status >= _FINAL:
                     self._answer(head, body)
                     return
         except TooLongError:
@@ -102,13 +107,14 @@ class BundlerConnection(asyncio.Protocol):
 
     def _answer(self, head: ReplyHead, body: bytes) -> None:
         try:
-            reply = HttpReply(head.status, _uncompressed(head, body, self._pool.settings.max_reply_bytes))
+            if "Content-Encoding" in head.fields:
+                body = _uncompressed(head, body, self._pool.settings.max_reply_bytes)
         except NoReplyError as failure:
             self._fail(failure)
             return
-        waiter, self._waiter = self._waiter, None
+        waiter = self._ended()
         if waiter is not None and not waiter.done():
-            waiter.set_result(reply)
+            waiter.set_result(HttpReply(head.status, body))
         if head.last or self._reader.buffered:
             self.abort()
             return
@@ -118,10 +124,17 @@ class BundlerConnection(asyncio.Protocol):
         self._pool.free(self)
 
     def _fail(self, failure: NoReplyError) -> None:
-        waiter, self._waiter = self._waiter, None
+        waiter = self._ended()
         if waiter is not None and not waiter.done():
             waiter.set_exception(failure)
         self.abort()
+
+    def _ended(self) -> asyncio.Future[HttpReply] | None:
+        """The question has ended, and with it its time: the next one has its own. Who has waited for it."""
+        waiter, self._waiter = self._waiter, None
+        if self._deadlines is not None:
+            self._deadlines.stop(self)
+        return waiter
 
 
 def _new_reader(max_reply_bytes: int) -> MessageReader[ReplyHead]:

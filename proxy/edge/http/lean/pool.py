@@ -7,22 +7,12 @@ import ssl
 from base64 import b64encode
 from collections import deque
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from yarl import URL
 
 from proxy.edge.http.client import ClientSettings, HttpReply, UnreachedError
 from proxy.edge.http.deadlines import Deadlines
 from proxy.edge.http.lean.outgoing import BundlerConnection
-
-
-class _Question(NamedTuple):
-    connection: BundlerConnection
-    waiter: asyncio.Future[HttpReply]
-
-    def give_up(self) -> None:
-        """Its time is over."""
-        self.connection.give_up()
 
 
 @dataclass(slots=True, eq=False)
@@ -46,8 +36,8 @@ class Pool:
         self._open: set[BundlerConnection] = set()
         self._opening = 0
         self._queue: deque[asyncio.Future[None]] = deque()  # who waits for a connection to be free
-        self._resting = Deadlines(self._loop, settings.keepalive_seconds, BundlerConnection.abort)
-        self._answers: dict[float, Deadlines[_Question]] = {}
+        self._sweeping: asyncio.TimerHandle | None = None
+        self._answers: dict[float, Deadlines[BundlerConnection]] = {}
         self._tls: ssl.SSLContext | None = None
         self._closing: asyncio.Event | None = None
 
@@ -61,22 +51,17 @@ class Pool:
         if place is None:
             place = self._places[url] = _place_of(url)
         connection = self._take_idle(place) or await self._acquire(place)
-        waiter: asyncio.Future[HttpReply] = self._loop.create_future()
         deadlines = self._answers.get(seconds)
         if deadlines is None:
-            deadlines = self._answers[seconds] = Deadlines(self._loop, seconds, _Question.give_up)
-        # of this question, not of its connection: that may carry the next one before this one is told its answer
-        question = _Question(connection, waiter)
-        deadlines.start(question)
+            deadlines = self._answers[seconds] = Deadlines(self._loop, seconds, BundlerConnection.give_up)
+        waiter: asyncio.Future[HttpReply] = self._loop.create_future()
+        more = b"" if traceparent is None else b"traceparent: %b\r\n" % traceparent.encode("ascii")
+        connection.ask(b"%b%d\r\n%b\r\n%b" % (place.head, len(body), more, body), waiter, deadlines)
         try:
-            more = b"" if traceparent is None else b"traceparent: %b\r\n" % traceparent.encode("ascii")
-            connection.ask(b"%b%d\r\n%b\r\n%b" % (place.head, len(body), more, body), waiter, seconds)
             return await waiter
         except asyncio.CancelledError:
             connection.abort()
             raise
-        finally:
-            deadlines.stop(question)
 
     def free(self, connection: BundlerConnection) -> None:
         """It has answered."""
@@ -84,13 +69,15 @@ class Pool:
             connection.abort()
             return
         connection.place.idle[connection] = None
-        self._resting.start(connection)
-        self._wake()
+        connection.rests_since = self._loop.time()
+        if self._sweeping is None:
+            self._sweeping = self._loop.call_later(self.settings.keepalive_seconds, self._sweep)
+        if self._queue:
+            self._wake()
 
     def gone(self, connection: BundlerConnection) -> None:
         """It has ended."""
         self._open.discard(connection)
-        self._resting.stop(connection)
         connection.place.idle.pop(connection, None)
         self._wake()
         if self._closing is not None and not self._open:
@@ -103,18 +90,33 @@ class Pool:
             connection.abort()
         if self._open:
             await self._closing.wait()
-        self._resting.close()
+        if self._sweeping is not None:
+            self._sweeping.cancel()
         for deadlines in self._answers.values():
             deadlines.close()
 
     def _take_idle(self, place: BundlerAddress) -> BundlerConnection | None:
         while place.idle:
             connection, _ = place.idle.popitem()  # the one used last: those that are too many rest, and are closed
-            self._resting.stop(connection)
-            if connection.usable and (connection.good_until is None or self.now() < connection.good_until):
+            if connection.is_usable() and (connection.good_until is None or self.now() < connection.good_until):
                 return connection
             connection.abort()
         return None
+
+    def _first_idle(self) -> list[BundlerConnection]:
+        """Of each bundler whoever has been idle for longest: the one used last is taken first."""
+        return [next(iter(place.idle)) for place in self._places.values() if place.idle]
+
+    def _sweep(self) -> None:
+        """Close what has been idle for too long, and come again when the next one will have been."""
+        self._sweeping = None
+        while (resting := min(self._first_idle(), key=_since, default=None)) is not None:
+            until = resting.rests_since + self.settings.keepalive_seconds
+            if until > self._loop.time():
+                self._sweeping = self._loop.call_at(until, self._sweep)
+                return
+            del resting.place.idle[resting]
+            resting.abort()
 
     async def _acquire(self, place: BundlerAddress) -> BundlerConnection:
         """A connection, opened if there may be another one. Raises `UnreachedError`."""
@@ -125,9 +127,9 @@ class Pool:
                         return connection
                     if len(self._open) + self._opening < self.settings.max_connections:
                         return await self._connect(place)
-                    resting = self._resting.first
+                    resting = min(self._first_idle(), key=_since, default=None)
                     if resting is not None:  # another bundler's
-                        self._resting.stop(resting)
+                        del resting.place.idle[resting]
                         resting.abort()
                     await self._wait()
         except (OSError, TimeoutError, UnicodeError):  # also what TLS and IDNA say
@@ -166,7 +168,7 @@ class Pool:
         finally:
             self._opening -= 1
         self._open.add(connection)
-        if not connection.usable:  # gone before it could be used
+        if not connection.is_usable():  # gone before it could be used
             self._open.discard(connection)
             raise UnreachedError
         return connection
@@ -175,6 +177,10 @@ class Pool:
         if self._tls is None:
             self._tls = ssl.create_default_context()
         return self._tls
+
+
+def _since(connection: BundlerConnection) -> float:
+    return connection.rests_since
 
 
 def _place_of(url: URL) -> BundlerAddress:
