@@ -83,7 +83,9 @@ class Admission:
         heard = await self._hear(op, entry_point, purpose, request, check)
         if heard.operation is not None and heard.operation.budget.is_drawn_upon:
             await asyncio.sleep(0)  # as above
-        ahead = await self._conclusion.look_ahead(op, entry_point, heard, purpose, request)
+        ahead = None
+        if self._conclusion.looks_ahead:
+            ahead = await self._conclusion.look_ahead(op, entry_point, heard, purpose, request)
         # nothing gives way from here on: the rules' counts and the reservation are one step, which holds the verdict
         # against what is known of the session and in flight by now
         return self._conclusion.draw(
@@ -95,34 +97,54 @@ class Admission:
     ) -> Heard:
         """What the chain and the session say."""
         try:
-            head = await self._decode_head(op, entry_point, purpose)
+            delegate = None
+            if not purpose.is_preview and self._hangs_on_delegate(op, entry_point):
+                delegate = await self._delegate(op)
+            head = decode_head(
+                op,
+                entry_point,
+                self._terms.chain_id,
+                self._terms.session_modules,
+                delegate=delegate,
+                preview=purpose.is_preview,
+                sponsored=purpose is Purpose.SPONSOR,
+            )
         except DelegateUnknown as error:
             return Heard(verdict=Reject((reasons.delegate_unknown(error),)))
         except Undecodable as error:
             return Heard(verdict=Reject((reasons.undecodable(error),)))
         except StateUnavailable as error:
             return Heard(verdict=Reject((reasons.unavailable(error),)))
+        key = self._key_of(head)
         try:
-            if (unproven := self._refuse_unproven(head, purpose, check)) is not None:
+            if key is not None and (unproven := self._refuse_unproven(head, key, purpose, check)) is not None:
                 return Heard(verdict=Reject((unproven,)), operation=head)
             operation = decode_calls(head, self._terms.session_modules)
             if operation.budget.is_drawn_upon:
                 await asyncio.sleep(0)  # what comes next is as long again, and others wait
-            if operation.claim is None:
+            if operation.claim is None or key is None:
                 return Heard(verdict=await self._judge_foreign(operation, purpose, request), operation=operation)
         except Undecodable as error:
             return Heard(verdict=Reject((reasons.undecodable(error),)))
         try:
-            return await self._hear_session(operation, operation.claim, purpose, check, request)
+            return await self._hear_session(operation, operation.claim, key, purpose, check=check, request=request)
         except StateUnavailable as error:
             return Heard(verdict=Reject((reasons.unavailable(error),)), operation=operation)
 
-    def _refuse_unproven(self, head: DecodedOperation, purpose: Purpose, check: SignatureCheck) -> Reason | None:
+    def _key_of(self, operation: DecodedOperation) -> SessionKey | None:
+        """The session that an operation claims."""
+        claim = operation.claim
+        if claim is None:
+            return None
+        return SessionKey(self._terms.chain_id, claim.module, operation.op.sender, claim.envelope.permission_id)
+
+    def _refuse_unproven(
+        self, head: DecodedOperation, key: SessionKey, purpose: Purpose, check: SignatureCheck
+    ) -> Reason | None:
         """Why an operation is not its session's, as far as that is known before anything dear is done for it."""
         claim = head.claim
         if claim is None or purpose.is_preview or misnaming_of(head.op.nonce, claim.layout) is not None:
             return None
-        key = SessionKey(self._terms.chain_id, claim.module, head.op.sender, claim.envelope.permission_id)
         known, declared = self._registry.get(key), self._registry.declarations.of(key)
         # of one that is revoked or frozen it is told apart further on who tries
         if (known is not None and known.status is Status.REMOVED) or self.frozen(head) is not None:
@@ -133,34 +155,23 @@ class Admission:
                 return refused.reason
         return None if declared is None else refused_unsigned(head, declared, check)
 
-    async def _decode_head(self, op: UserOperation, entry_point: EntryPoint, purpose: Purpose) -> DecodedOperation:
-        """Read who signed what; whom its hash depends on is asked for only where something needs the hash."""
-        terms, preview = self._terms, purpose.is_preview
-        delegate = None
-        if not preview:
-            try:
-                delegate = await self._delegate(op, entry_point)
-            except StateUnavailable:
-                if find_session_module(op.nonce, terms.session_modules) is not None:
-                    raise
-        return decode_head(
-            op,
-            entry_point,
-            terms.chain_id,
-            terms.session_modules,
-            delegate=delegate,
-            preview=preview,
-            sponsored=purpose is Purpose.SPONSOR,
-        )
-
-    async def _delegate(self, op: UserOperation, entry_point: EntryPoint) -> Address | None:
-        """The sender's EIP-7702 delegate where the hash depends on it and the operation does not bring it along."""
-        if self._reader is None or op.eip7702_auth is not None:
-            return None
+    def _hangs_on_delegate(self, op: UserOperation, entry_point: EntryPoint) -> bool:
+        """Whether the hash depends on the sender's EIP-7702 delegate, and the operation does not bring it along."""
+        factory = op.factory
+        if factory is None or self._reader is None or op.eip7702_auth is not None:
+            return False
         if entry_point.version in (EntryPointVersion.V06, EntryPointVersion.V07):
+            return False
+        return factory.ljust(20, b"\0") == EIP7702_MARKER.ljust(20, b"\0")
+
+    async def _delegate(self, op: UserOperation) -> Address | None:
+        """Asked for only where something needs the hash. Raises `StateUnavailable`."""
+        try:
+            return None if self._reader is None else await self._reader.delegate(op.sender)
+        except StateUnavailable:
+            if find_session_module(op.nonce, self._terms.session_modules) is not None:
+                raise
             return None
-        marked = op.factory is not None and op.factory.ljust(20, b"\0") == EIP7702_MARKER.ljust(20, b"\0")
-        return await self._reader.delegate(op.sender) if marked else None
 
     async def _judge_foreign(self, operation: DecodedOperation, purpose: Purpose, request: Arrival) -> Verdict:
         """Owner-signed and foreign operations pass, unless a session hides in one or its account is a strict one."""
@@ -205,7 +216,9 @@ class Admission:
         self,
         operation: DecodedOperation,
         claim: SessionClaim,
+        key: SessionKey,
         purpose: Purpose,
+        *,
         check: SignatureCheck,
         request: Arrival,
     ) -> Heard:
@@ -215,26 +228,29 @@ class Admission:
             )
         if (misnamed := misnaming_of(operation.op.nonce, claim.layout)) is not None:
             return Heard(verdict=Reject((reasons.undecodable(misnamed),)), operation=operation)
-        names: tuple[Hash32, ...] = ()
-        if purpose.is_preview and claim.envelope.permission_id == UNNAMED:
-            names = names_at(self._registry, self._terms.chain_id, claim.module, operation.op.sender)
-        heard = await self._hear_named(*_named(operation, claim, names[:1]), purpose, check, request)
+        if not (purpose.is_preview and claim.envelope.permission_id == UNNAMED):
+            return await self._hear_named(operation, claim, key, purpose, check=check, request=request)
+        names = names_at(self._registry, self._terms.chain_id, claim.module, operation.op.sender)
+        heard = await self._hear_named(*_named(operation, claim, key, names[:1]), purpose, check=check, request=request)
         for name in names[1:]:
             # a stub is not signed by anybody: what one of the account's sessions may do is estimated
             if isinstance(heard.verdict, Allow):
                 break
-            heard = await self._hear_named(*_named(operation, claim, (name,)), purpose, check, request)
+            heard = await self._hear_named(
+                *_named(operation, claim, key, (name,)), purpose, check=check, request=request
+            )
         return heard
 
     async def _hear_named(
         self,
         operation: DecodedOperation,
         claim: SessionClaim,
+        key: SessionKey,
         purpose: Purpose,
+        *,
         check: SignatureCheck,
         request: Arrival,
     ) -> Heard:
-        key = SessionKey(self._terms.chain_id, claim.module, operation.op.sender, claim.envelope.permission_id)
         await self._sources.reconciled(key)
         asker = Asker(request.client, request.peer, key.account, request.absent_rate)
         hearing = Hearing(self._sources, operation, claim, key, purpose, check_signature=check, asker=asker)
@@ -290,8 +306,8 @@ class Admission:
         """Whether the key of a session that is revoked or frozen signed: its holder still tries, or a stranger does."""
         if reason.code is not Code.SESSION_REVOKED or purpose.is_preview:
             return reason
-        key = SessionKey(self._terms.chain_id, claim.module, operation.op.sender, claim.envelope.permission_id)
-        signer = self._registry.signer_of(key)
+        key = self._key_of(operation)
+        signer = None if key is None else self._registry.signer_of(key)
         if signer is None or operation.told_hash is None:
             return reason
         verdict = check_session_signature(*signer, operation.told_hash, claim.envelope.signature)
@@ -300,22 +316,20 @@ class Admission:
 
     def frozen(self, operation: DecodedOperation) -> Reason | None:
         """Why an operation must not go out whatever its session says, also one that was let through a moment ago."""
-        claim = operation.claim
-        if claim is None or not self._registry.freezes.any:
+        if not self._registry.freezes.any or (key := self._key_of(operation)) is None:
             return None
-        key = SessionKey(self._terms.chain_id, claim.module, operation.op.sender, claim.envelope.permission_id)
         freeze = self._registry.freezes.on(key)
         return None if freeze is None else reasons.frozen(freeze)
 
 
 def _named(
-    operation: DecodedOperation, claim: SessionClaim, name: Sequence[Hash32]
-) -> tuple[DecodedOperation, SessionClaim]:
+    operation: DecodedOperation, claim: SessionClaim, key: SessionKey, name: Sequence[Hash32]
+) -> tuple[DecodedOperation, SessionClaim, SessionKey]:
     """The operation as one of this session; without a name, as it is."""
     for permission_id in name:
         claim = replace(claim, envelope=replace(claim.envelope, permission_id=permission_id))
-        operation = replace(operation, claim=claim)
-    return operation, claim
+        operation, key = replace(operation, claim=claim), key._replace(permission_id=permission_id)
+    return operation, claim, key
 
 
 def _is_readable(operation: DecodedOperation) -> bool:

@@ -6,12 +6,11 @@ Nothing waits for anybody then, so that no other operation comes between a count
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from functools import partial
 from typing import Final
 
 from proxy.admission import reasons
-from proxy.admission.hearing import Fit, slot_of
+from proxy.admission.hearing import Fit
 from proxy.admission.judgement import Judgement
 from proxy.admission.sources import Purpose, Sources
 from proxy.errors import Code, Reason
@@ -83,6 +82,12 @@ class Conclusion:
         self._rules = sources.rules
         self._clock = sources.clock
 
+    @property
+    def looks_ahead(self) -> bool:
+        """Whether rules are so many that they are asked piece by piece."""
+        judge = self._rules()
+        return judge is not None and judge.size > _FEW_RULES
+
     async def look_ahead(
         self, op: UserOperation, entry_point: EntryPoint, heard: Heard, purpose: Purpose, request: Arrival
     ) -> LookedAhead | None:
@@ -144,16 +149,27 @@ class Conclusion:
         elif isinstance(verdict, Reject):
             verdict = Reject(tuple(self._in_units(reason) for reason in verdict.reasons))
         refused = isinstance(verdict, Reject)
-        if purpose is not Purpose.EXPLAIN:
+        if purpose is not Purpose.EXPLAIN and (finding.rates or finding.rows):
             self._count_at_once(finding, bringer, refused=refused, signed=signed, now=now)
-        judgement = Judgement(
-            verdict=verdict, operation=heard.operation, facts=facts, finding=finding, grounds=heard.grounds
+        enable_nonce = None if heard.operation is None else _enable_nonce(heard.operation, heard.fit)
+        held: Reservation | Reason | None = None
+        if not refused and heard.operation is not None and not purpose.is_preview:
+            if heard.operation.told_hash is None:
+                held = self._refused_without_hash(finding)
+            elif purpose is Purpose.SUBMIT:
+                basis = self._basis(heard, charges, bringer)
+                held = self._reserve(heard.operation, heard, finding, slot, basis, enable_nonce=enable_nonce)
+        if isinstance(held, Reason):
+            verdict, held = Reject((held,)), None
+        return Judgement(
+            verdict=verdict,
+            operation=heard.operation,
+            reservation=held,
+            enable_nonce=None if held is None else enable_nonce,
+            facts=facts,
+            finding=finding,
+            grounds=heard.grounds,
         )
-        if not refused and heard.operation is not None and heard.operation.told_hash is None:
-            return judgement if purpose.is_preview else self._without_hash(judgement)
-        if refused or purpose is not Purpose.SUBMIT or heard.operation is None:
-            return judgement
-        return self._reserve(judgement, heard.operation, heard, charges, bringer)
 
     def _facts(
         self,
@@ -229,21 +245,22 @@ class Conclusion:
 
     def _reserve(
         self,
-        judgement: Judgement,
         operation: DecodedOperation,
         heard: Heard,
-        charges: tuple[Charge, ...],
-        bringer: Bringer | None,
-    ) -> Judgement:
-        """Hold what the operation uses, of its session and of the rules' counts."""
-        finding = judgement.finding
-        counted = finding.charges or finding.lessons
+        finding: RulesFinding,
+        slot: NonceSlot,
+        basis: Basis,
+        *,
+        enable_nonce: int | None,
+    ) -> Reservation | Reason | None:
+        """Hold what the operation uses, of its session and of the rules' counts; why that cannot be, or `None` where it
+        uses nothing."""
+        charges, counted = _wanted(heard), finding.charges or finding.lessons
         if heard.fit is None and not counted and not changes_of(operation, self._modules):
-            return judgement
-        enable_nonce = _enable_nonce(operation, heard.fit)
+            return None
         reservation = Reservation(
             user_op_hash=operation.user_op_hash,
-            slot=slot_of(operation),
+            slot=slot,
             session=heard.session,
             charges=charges,
             valid_until=_valid_until(heard.fit),
@@ -252,19 +269,10 @@ class Conclusion:
             grant=_grant(operation, enable_nonce),
             gas_price=price_of(operation.op) if moves_cost(charges) else None,
         )
-        held = self._ledger.reserve(reservation, self._basis(heard, charges, bringer), self._clock())
+        held = self._ledger.reserve(reservation, basis, self._clock())
         if isinstance(held, Held):
-            return Judgement(
-                verdict=judgement.verdict,
-                operation=operation,
-                reservation=held.reservation,
-                enable_nonce=enable_nonce,
-                facts=judgement.facts,
-                finding=finding,
-                grounds=judgement.grounds,
-            )
-        reason = self._refused_by_rule(held) if isinstance(held, RuleRefusal) else self._in_units(held.reason())
-        return replace(judgement, verdict=Reject((reason,)))
+            return held.reservation
+        return self._refused_by_rule(held) if isinstance(held, RuleRefusal) else self._in_units(held.reason())
 
     def _in_units(self, reason: Reason) -> Reason:
         judge = self._rules()
@@ -278,14 +286,14 @@ class Conclusion:
             bringer=bringer,
         )
 
-    def _without_hash(self, judgement: Judgement) -> Judgement:
+    def _refused_without_hash(self, finding: RulesFinding) -> Reason | None:
         """Of an operation that cannot be named nothing is held, so that no rule that refuses can do without a name."""
         judge = self._rules()
-        binding = (charge.key for charge in judgement.finding.charges if charge.binding)
+        binding = (charge.key for charge in finding.charges if charge.binding)
         for rule in (None if judge is None else judge.rule_of(key) for key in binding):
             if rule is not None and rule.fail is Fail.CLOSED:
-                return replace(judgement, verdict=Reject((reasons.hash_unknown(rule.id),)))
-        return judgement
+                return reasons.hash_unknown(rule.id)
+        return None
 
     def _refused_by_rule(self, refusal: RuleRefusal) -> Reason:
         """A count that has grown since the rule read it: another gate on the same ledger was faster."""

@@ -132,7 +132,7 @@ class Hearing:
         )
 
     async def _chain_verdict(self) -> Accepted | Reason:
-        state = await self._state()
+        state = self._at_hand() or await self._state()
         if isinstance(state, Reason):
             return state
         state = self._installed_on_the_way(state)
@@ -181,6 +181,13 @@ class Hearing:
     def _asking(self, doubt: Doubt) -> Doubt:
         """Without a node nobody can be asked, and nothing unknown counts as satisfied."""
         return "reject" if doubt == "ask" and self._reader is None else doubt
+
+    def _at_hand(self) -> SessionState | None:
+        """The session as last known, where nothing has to be asked for it."""
+        if self._stale() is not None:
+            return None
+        known = self._registry.get(self._key)
+        return None if known is None or known.status is Status.PENDING else known.state
 
     async def _state(self) -> SessionState | Reason:
         """The session as last known; learnt from the node when it is not known, settled when it is pending."""

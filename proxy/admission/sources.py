@@ -6,7 +6,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum, auto
+from enum import Enum
 from typing import Final, Literal, NamedTuple, Protocol
 
 from proxy.admission.nonce_order import NonceOrder
@@ -33,15 +33,14 @@ _LONGEST_ABSENCE: Final = 8
 class Purpose(Enum):
     """Why a verdict is wanted."""
 
-    SUBMIT = auto()  # the operation goes out: what it uses is held
-    PREVIEW = auto()  # an estimate: nothing is held, and a stub signature is not held against it
-    SPONSOR = auto()  # likewise, of one that will name a paymaster and may not be signed at all yet
-    EXPLAIN = auto()  # as a submission would be judged, and nothing is held
+    SUBMIT = "submit", False  # the operation goes out: what it uses is held
+    PREVIEW = "preview", True  # an estimate: nothing is held, and a stub signature is not held against it
+    SPONSOR = "sponsor", True  # likewise, of one that will name a paymaster and may not be signed at all yet
+    EXPLAIN = "explain", False  # as a submission would be judged, and nothing is held
 
-    @property
-    def is_preview(self) -> bool:
+    def __init__(self, _name: str, is_preview: bool) -> None:
+        self.is_preview = is_preview
         """Whether only what could become of the operation is asked, before it is whole."""
-        return self in (Purpose.PREVIEW, Purpose.SPONSOR)
 
 
 @record(kw_only=True)

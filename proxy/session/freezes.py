@@ -36,10 +36,12 @@ class Freeze:
 class Freezes:
     """The freezes that stand, by permission id."""
 
-    __slots__ = ("_by_id",)
+    __slots__ = ("_by_id", "any")
 
     def __init__(self) -> None:
         self._by_id: dict[Hash32, tuple[Freeze, ...]] = {}
+        self.any = False
+        """Whether there is one at all; asked several times for each operation."""
 
     def __len__(self) -> int:
         return sum(map(len, self._by_id.values()))
@@ -55,27 +57,25 @@ class Freezes:
         """The freezes of a permission id."""
         return self._by_id.get(permission_id, ())
 
-    @property
-    def any(self) -> bool:
-        """Whether there is one at all."""
-        return bool(self._by_id)
-
     def put(self, freeze: Freeze) -> None:
         """Let `freeze` stand, in place of one of the same scope."""
         others = (old for old in self._by_id.get(freeze.permission_id, ()) if old.scope != freeze.scope)
         self._by_id[freeze.permission_id] = (*others, freeze)
+        self.any = True
 
     def lift(
         self, permission_id: Hash32, *, account: Address | None = None, chain_id: int | None = None
     ) -> tuple[Freeze, ...]:
         """Lift the freezes of an id and return them: all of it, or exactly the one of the account or chain given."""
         standing = self._by_id.pop(permission_id, ())
+        self.any = bool(self._by_id)
         if account is None and chain_id is None:
             return standing
         wanted = (permission_id, account, chain_id)
         lifted = tuple(freeze for freeze in standing if freeze.scope == wanted)
         if kept := tuple(freeze for freeze in standing if freeze.scope != wanted):
             self._by_id[permission_id] = kept
+            self.any = True
         return lifted
 
     def on(self, key: SessionKey) -> Freeze | None:

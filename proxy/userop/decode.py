@@ -139,11 +139,12 @@ def decode_head(
     One that is `sponsored` is asked about before it is whole: without a signature it claims nothing.
     """
     budget = Budget()
-    unsigned = sponsored and not op.signature
-    named = not unsigned and find_session_module(op.nonce, session_modules) is not None
-    told_hash = _hash_of(op, entry_point, chain_id, delegate, needed=named and not preview)
-    signed = None if preview else told_hash
-    claim = None if unsigned else decode_claim(op, entry_point, session_modules, budget, user_op_hash=signed)
+    named = None if sponsored and not op.signature else find_session_module(op.nonce, session_modules)
+    told_hash = _hash_of(op, entry_point, chain_id, delegate, needed=named is not None and not preview)
+    claim = None
+    if named is not None:
+        signed = None if preview else told_hash
+        claim = _claim_at(named, op, entry_point, session_modules, budget, user_op_hash=signed)
     return DecodedOperation(
         op=op,
         entry_point=entry_point,
@@ -213,6 +214,18 @@ def decode_claim(
     named = find_session_module(op.nonce, session_modules)
     if named is None:
         return None
+    return _claim_at(named, op, entry_point, session_modules, budget, user_op_hash=user_op_hash)
+
+
+def _claim_at(
+    named: tuple[Address, NonceLayout],
+    op: UserOperation,
+    entry_point: EntryPoint,
+    session_modules: Collection[Address],
+    budget: Budget | None,
+    *,
+    user_op_hash: Hash32 | None,
+) -> SessionClaim:
     module, layout = named
     if entry_point.version is EntryPointVersion.V06:
         raise Undecodable("nonce", "names a session module, which takes no v0.6 operations")

@@ -11,6 +11,7 @@ from typing import Final
 
 from proxy.errors import InvalidParams
 from proxy.record import record
+from proxy.userop.at_once import GAS_FIELDS, read_at_once
 from proxy.userop.entry_point import EntryPointVersion
 from proxy.userop.primitives import (
     Address,
@@ -103,19 +104,12 @@ class UserOperation:
         )
 
 
-_GAS_FIELDS: Final = {
-    "callGasLimit": "call_gas_limit",
-    "verificationGasLimit": "verification_gas_limit",
-    "preVerificationGas": "pre_verification_gas",
-    "maxFeePerGas": "max_fee_per_gas",
-    "maxPriorityFeePerGas": "max_priority_fee_per_gas",
-}
 _PAYMASTER_GAS_FIELDS: Final = {
     "paymasterVerificationGasLimit": "paymaster_verification_gas_limit",
     "paymasterPostOpGasLimit": "paymaster_post_op_gas_limit",
 }
 _V06_ONLY: Final = {"initCode": "init_code", "paymasterAndData": "paymaster_and_data"}
-_COMMON_KEYS: Final = frozenset({"sender", "nonce", "callData", "signature", *_GAS_FIELDS})
+_COMMON_KEYS: Final = frozenset({"sender", "nonce", "callData", "signature", *GAS_FIELDS})
 _V06_KEYS: Final = _COMMON_KEYS | _V06_ONLY.keys() | {"eip7702Auth"}
 _V07_ONLY: Final = frozenset(
     {"factory", "factoryData", "paymaster", "paymasterData", "paymasterSignature", *_PAYMASTER_GAS_FIELDS}
@@ -147,19 +141,9 @@ def parse_user_operation(
         value = _without_empty(value, allowed)
         if not value.keys() <= allowed:
             raise _unknown_key(value, allowed, version, field)
-    fields: dict[str, object] = {
-        "sender": parse_address(_required(value, "sender", field), f"{field}.sender"),
-        "nonce": parse_uint(_required(value, "nonce", field), f"{field}.nonce"),
-        "call_data": parse_bytes(_required(value, "callData", field), f"{field}.callData"),
-        "signature": parse_bytes(_required(value, "signature", field), f"{field}.signature"),
-    }
-    for key, name in _GAS_FIELDS.items():
-        item = value.get(key)
-        if item is not None:
-            bits = 256 if version is EntryPointVersion.V06 or key == "preVerificationGas" else _PACKED_BITS
-            fields[name] = parse_uint(item, f"{field}.{key}", bits)
-        elif not estimate:
-            raise InvalidParams(f"{field}.{key}", "required, missing")
+    fields = None if version is EntryPointVersion.V06 else read_at_once(value)
+    if fields is None:
+        fields = _read_one_by_one(value, version, field, estimate=estimate)
     if len(value) > len(fields):
         if version is EntryPointVersion.V06:
             for key, name in _V06_ONLY.items():
@@ -172,6 +156,25 @@ def parse_user_operation(
     elif version is EntryPointVersion.V06:
         raise InvalidParams(f"{field}.initCode", "required, missing")
     return UserOperation(**fields)  # type: ignore[arg-type]  # each value was typed by its parser above
+
+
+def _read_one_by_one(
+    value: Mapping[str, object], version: EntryPointVersion, field: str, *, estimate: bool
+) -> dict[str, object]:
+    fields: dict[str, object] = {
+        "sender": parse_address(_required(value, "sender", field), f"{field}.sender"),
+        "nonce": parse_uint(_required(value, "nonce", field), f"{field}.nonce"),
+        "call_data": parse_bytes(_required(value, "callData", field), f"{field}.callData"),
+        "signature": parse_bytes(_required(value, "signature", field), f"{field}.signature"),
+    }
+    for key, name in GAS_FIELDS.items():
+        item = value.get(key)
+        if item is not None:
+            bits = 256 if version is EntryPointVersion.V06 or key == "preVerificationGas" else _PACKED_BITS
+            fields[name] = parse_uint(item, f"{field}.{key}", bits)
+        elif not estimate:
+            raise InvalidParams(f"{field}.{key}", "required, missing")
+    return fields
 
 
 def _required(value: Mapping[str, object], key: str, field: str) -> object:
@@ -302,7 +305,7 @@ def _parse_scalar(value: object, field: str) -> Hash32:
     return Hash32(parse_uint(value, field).to_bytes(32, "big"))
 
 
-_UINT_KEYS: Final = (("nonce", "nonce"), *_GAS_FIELDS.items(), *_PAYMASTER_GAS_FIELDS.items())
+_UINT_KEYS: Final = (("nonce", "nonce"), *GAS_FIELDS.items(), *_PAYMASTER_GAS_FIELDS.items())
 _BYTES_KEYS: Final = (
     ("sender", "sender"),
     ("callData", "call_data"),
@@ -322,11 +325,11 @@ def print_user_operation(op: UserOperation) -> dict[str, object]:
     for key, name in _BYTES_KEYS:
         data = getattr(op, name)
         if data is not None:
-            printed[key] = print_bytes(data)
+            printed[key] = "0x" + data.hex()  # as `print_bytes`, without a call for each
     for key, name in _UINT_KEYS:
         number = getattr(op, name)
         if number is not None:
-            printed[key] = print_uint(number)
+            printed[key] = hex(number)  # as `print_uint`
     if (authorization := op.eip7702_auth) is not None:
         printed["eip7702Auth"] = {
             "chainId": print_uint(authorization.chain_id),

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.errors import InvalidParams
+from proxy.userop import user_operation as reading
 from proxy.userop.entry_point import EntryPointVersion
 from proxy.userop.primitives import Address, Hash32
 from proxy.userop.user_operation import (
@@ -382,3 +383,45 @@ def test_answers_any_json_with_an_operation_or_a_refusal(key: str, value: Any, v
     except InvalidParams:
         return
     assert parse_user_operation(print_user_operation(op), version) == op
+
+
+DIGITS = st.text("0123456789abcdefABCDEF", max_size=70)
+NEARLY_HEX = st.one_of(
+    DIGITS.map("0x".__add__),
+    DIGITS.map("0X".__add__),
+    st.sampled_from(
+        ["0x", "", "0x_1", "0x1_0", " 0x1", "0x1 ", "0x1\n", "0x\u0661", "0x1,0x2", "1", "0x" + "ab" * 20 + "\n"]
+    ),
+    st.none(),
+    st.integers(0, 3),
+    st.just(["0x1"]),
+)
+
+
+def _outcome(operation: dict[str, Any], version: EntryPointVersion, *, estimate: bool) -> object:
+    try:
+        return parse_user_operation(operation, version, estimate=estimate)
+    except InvalidParams as error:
+        return str(error), error.data
+
+
+@given(
+    st.sampled_from([COMMON, SPLIT, {**COMMON, "paymasterPostOpGasLimit": "0x0"}]),
+    st.dictionaries(st.sampled_from(sorted(COMMON)), NEARLY_HEX, max_size=2),
+    st.sampled_from([V07, V08, V09]),
+    st.booleans(),
+)
+def test_fields_that_are_read_at_once_are_read_as_one_by_one(
+    operation: dict[str, str], changes: dict[str, Any], version: EntryPointVersion, estimate: bool
+) -> None:
+    changed = {**operation, **changes}
+    at_once = _outcome(changed, version, estimate=estimate)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reading, "read_at_once", lambda _: None)
+        assert at_once == _outcome(changed, version, estimate=estimate)
+
+
+@pytest.mark.parametrize("version", [V07, V08, V09])
+def test_what_sdks_send_is_read_at_once(version: EntryPointVersion, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "_read_one_by_one", None)
+    assert print_user_operation(parse_user_operation(SPLIT, version)) == SPLIT
