@@ -79,7 +79,7 @@ def record_to_json(record: object) -> str:
 def record_from_json(text: str, wanted: type[_Record]) -> _Record:
     """The record of class `wanted`. Raises `StateUnavailable` when the text is no such record."""
     try:
-        record = _record(json.loads(text))
+        record = json.loads(text, object_hook=_record)
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise StateUnavailable(f"a stored {wanted.__name__} cannot be read ({type(error).__name__})") from error
     if not isinstance(record, wanted):
@@ -190,20 +190,41 @@ def _print(value: object) -> str:
     raise TypeError(f"{type(value).__name__} is no record of the store")
 
 
-def _record(value: object) -> object:
-    if isinstance(value, str):
-        return bytes.fromhex(value.removeprefix("0x"))
-    if isinstance(value, list):
-        return tuple(_record(item) for item in value)
-    if not isinstance(value, dict):
-        return value
-    if value.keys() == {"text"}:
-        return value["text"]
-    if value.keys() == {"unit"}:
-        return Calendar(value["unit"])
-    if value.keys() == {"zone"}:
-        return ZoneInfo(value["zone"])
-    if value["type"] == COUNTED:
-        return read_counted(value)
-    made = _BY_NAME[value["type"]]
-    return made(**{name: _record(item) for name, item in value.items() if name != "type"})
+class _Text(str):
+    """Text, told apart from the hex digits of bytes until it is in its record."""
+
+    __slots__ = ()
+
+
+def _value(value: object) -> object:
+    """What a field holds, whose objects are records already."""
+    kind = type(value)
+    if kind is str:
+        return bytes.fromhex(value.removeprefix("0x"))  # type: ignore[attr-defined]  # a text, as just seen
+    if kind is list:
+        return tuple([_value(item) for item in value])  # type: ignore[attr-defined]  # a list, as just seen
+    return str(value) if kind is _Text else value
+
+
+def _record(written: dict[str, Any]) -> object:
+    """The record of an object, called by the parser for the innermost first."""
+    if (name := written.get("type")) is None:
+        ((name, value),) = written.items()
+        return _OF_ONE[name](value)
+    if name == COUNTED:
+        return read_counted(written)
+    made = _BY_NAME[name]
+    if made is not SessionKey and made is not Counter:
+        return made(**{name: _value(item) for name, item in written.items() if name != "type"})
+    if len(written) == len(_FIELDS[made]) + 1:
+        return _named(name, *[written[each] for each in _FIELDS[made]])
+    raise KeyError(name)
+
+
+@lru_cache(maxsize=4_096)
+def _named(name: str, *values: object) -> object:
+    """Few sessions and counters are named by many operations: they share one record."""
+    return _BY_NAME[name](*map(_value, values))
+
+
+_OF_ONE: Final[dict[str, Callable[[Any], object]]] = {"text": _Text, "unit": Calendar, "zone": ZoneInfo}

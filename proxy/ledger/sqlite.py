@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 from proxy.errors import StateUnavailable
@@ -170,29 +171,36 @@ def prune_some(before: float) -> Statement:
 def in_flight(connection: sqlite3.Connection, *, limit: int | None = None, skip: int = 0) -> Iterator[InFlight]:
     """What a restart has to hold again, oldest first, or a page of it. Raises `StateUnavailable` at a row that cannot
     be read."""
-    page = "SELECT record, stage, silent FROM operations_in_flight ORDER BY accepted_at LIMIT ? OFFSET ?"
-    rows = connection.execute(page, (-1 if limit is None else limit, skip))
-    for record, stage, silent in rows:
+    columns = "record, stage, silent, accepted_at FROM operations_in_flight"
+    if limit is None and not skip:
+        # they lie nearly in order: SQLite would sort the whole of them on their way through its own tables
+        rows = sorted(connection.execute(f"SELECT {columns} ORDER BY id"), key=_accepted_at)  # ours
+    else:
+        page = f"SELECT {columns} ORDER BY accepted_at, id LIMIT ? OFFSET ?"  # ours
+        rows = connection.execute(page, (-1 if limit is None else limit, skip)).fetchall()
+    for record, stage, silent, _ in rows:
         operation = record_from_json(record, AcceptedOperation)
         yield InFlight(operation=operation, stage=_stage(stage), silent_seconds=_number(silent))
+
+
+def _accepted_at(row: Sequence[Any]) -> float:
+    return _number(row[3])
 
 
 def ended_names(connection: sqlite3.Connection) -> Iterator[EndedName]:
     """What a reorganisation could still bring back, oldest first, by name. Raises `StateUnavailable` as above."""
     columns = "ended_at, chain_id, cause, block, block_hash, user_op_hash, claim"
-    sessions: dict[tuple[int, str], SessionKey | None] = {}  # few, for many operations
+    session_of = lru_cache(maxsize=4_096)(_session)  # few, for many operations
     for row in connection.execute(f"SELECT {columns} FROM operations_ended ORDER BY ended_at"):  # noqa: S608  # ours
         ended_at, chain_id, cause, block, block_hash, user_op_hash, claim = row
         try:
-            if (chain_id, claim) not in sessions:
-                sessions[chain_id, claim] = _session(chain_id, claim)
             yield EndedName(
-                name=HoldName(Hash32(user_op_hash), sessions[chain_id, claim]),
+                name=HoldName(user_op_hash, session_of(chain_id, claim)),
                 chain_id=chain_id,
                 ended_at=_number(ended_at),
                 cause=Cause(cause),
                 block=None if block is None else int(block),
-                block_hash=None if block_hash is None else Hash32(block_hash),
+                block_hash=block_hash,
             )
         except (ValueError, TypeError):
             raise StateUnavailable("the end of a stored operation cannot be read", fact="ledger") from None

@@ -119,7 +119,7 @@ def rates(folder: Path, repeats: int = RESERVATIONS) -> list[Rate]:
 
 
 async def _rate(name: str, durable: Callable[[AcceptedOperation], Awaitable[None]], callers: int, repeats: int) -> Rate:
-    ledger, key = MemoryLedger(), _key(0)
+    ledger, key = MemoryLedger(), key_of(0)
     supply = operations(key)
     waits: list[float] = []
 
@@ -140,7 +140,7 @@ async def _rate(name: str, durable: Callable[[AcceptedOperation], Awaitable[None
     return Rate(name, callers, len(waits) / seconds, 1e6 * sum(waits) / len(waits))
 
 
-def _key(number: int) -> SessionKey:
+def key_of(number: int) -> SessionKey:
     account, permission = number.to_bytes(20, "big"), (number * 0x9E3779B97F4A7C15 % 2**256).to_bytes(32, "big")
     return SessionKey(1946, Address(b"\x5e" * 20), Address(account), Hash32(permission))
 
@@ -174,7 +174,7 @@ def _weigh_keys(keys: int) -> KeyWeight:
 
 def _by_rules(number: int, groups: Sequence[int]) -> Reservation:
     """An operation that these groups of one rule count, in windows of a day."""
-    key, rule = _key(number), b"r" * 16
+    key, rule = key_of(number), b"r" * 16
     return Reservation(
         user_op_hash=Hash32(number.to_bytes(32, "big")),
         slot=NonceSlot(key.chain_id, ENTRY_POINT.address, key.account, number),
@@ -183,7 +183,7 @@ def _by_rules(number: int, groups: Sequence[int]) -> Reservation:
         valid_until=None,
         rule_charges=tuple(
             WindowCharge(
-                key=CountKey(rule, _key(group).permission_id),
+                key=CountKey(rule, key_of(group).permission_id),
                 window=Sliding(86_400),
                 amount=10**6,
                 limit=LIMIT,
@@ -213,18 +213,18 @@ def _weigh(sessions: int) -> Weight:
     bytes_each = (_resident() - before) / sessions
     random = Random(1)
     numbers = [random.randrange(sessions) for _ in range(2_000)]
-    supplies = [operations(_key(number)) for number in numbers]
+    supplies = [operations(key_of(number)) for number in numbers]
     reserve = _microseconds(
         numbers, lambda index: ledger.reserve(next(supplies[index]).reservation, NOTHING_USED, 1_000.0)
     )
-    first = _microseconds(numbers, lambda index: registry.get(_key(numbers[index])))
-    again = _microseconds(numbers, lambda index: registry.get(_key(numbers[index])))
+    first = _microseconds(numbers, lambda index: registry.get(key_of(numbers[index])))
+    again = _microseconds(numbers, lambda index: registry.get(key_of(numbers[index])))
     return Weight(sessions, bytes_each, reserve, again, first)
 
 
 def packed(granted: SessionState, number: int) -> tuple[SessionKey, PackedSession]:
     """A session as the recorded one, with names of its own throughout, as nothing two sessions share compresses."""
-    key = _key(number)
+    key = key_of(number)
     text = orjson.dumps(state_to_json(replace(granted, key=key)))
     for config_id in {name.config_id for name in granted.configs}:
         own = (int.from_bytes(key.permission_id, "big") ^ int.from_bytes(config_id, "big")).to_bytes(32, "big")

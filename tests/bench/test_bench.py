@@ -31,6 +31,7 @@ from tests.bench.rules import KINDS as RULE_KINDS
 from tests.bench.rules import crowd_cost, facts_cost, rule_costs
 from tests.bench.scenes import Plan, by_depth, by_known, few_rounds
 from tests.bench.servers import GATES, YARDSTICKS
+from tests.bench.start import start, write_ledger
 from tests.bench.upstream import World, read_known
 
 _IS_ENABLED = "adbc532f"  # isPermissionEnabled(bytes32,address)
@@ -229,6 +230,12 @@ def test_reservations_are_measured_in_memory_and_on_disk_for_every_number_of_cal
     measured = rates(tmp_path, repeats=128)  # asserts that each was held
     assert [rate.callers for rate in measured] == list(CALLERS) * 3
     assert {rate.name for rate in measured} == {"memory", "SQLite, normal", "SQLite, full"}
+
+
+def test_a_start_knows_again_all_that_had_ended_and_all_that_was_in_flight(tmp_path: Path) -> None:
+    write_ledger(tmp_path / "ledger.db", ended=300, in_flight=30)
+    parts = dict(start(tmp_path / "ledger.db"))  # asserts that all of it is there
+    assert all(seconds >= 0 for seconds in parts.values())
 
 
 def test_a_known_session_weighs_less_than_a_kibibyte() -> None:

@@ -1,0 +1,124 @@
+"""What a start takes to know again what was in flight and what has ended: CPU seconds, of a ledger made for it.
+
+python -m tests.bench.start [--ended N] [--in-flight N]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import sqlite3
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+from proxy.app.memory import remains_in
+from proxy.chain.settlement.lookout import Lookout
+from proxy.chain.settlement.patience import Patience
+from proxy.chain.settlement.receipts import Receipt
+from proxy.chain.settlement.settlement import Settlement
+from proxy.chain.settlement.taker import Taker
+from proxy.edge.storage.store import Store
+from proxy.ledger import sqlite as rows
+from proxy.ledger.memory import MemoryLedger
+from proxy.ledger.operations import AcceptedOperation, Cause, Ended, Evidence, Mined, Stage
+from proxy.session.registry import Registry
+from proxy.userop.primitives import Hash32
+from tests.bench.ledger import key_of, operations
+
+ENDED = 200_000
+IN_FLIGHT = 20_000
+A_BLOCK = 200
+_T = TypeVar("_T")
+
+
+def write_ledger(path: Path, ended: int, in_flight: int) -> None:
+    """As a gate leaves it that was killed."""
+    Store(path).close()
+    supply = operations(key_of(0))
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("BEGIN")
+        for number, operation in enumerate(islice(supply, ended)):
+            for statement in (rows.begin(operation), *rows.end([operation.name], [_mined(operation, number)])):
+                connection.execute(*statement)
+        for operation in islice(supply, in_flight):
+            for statement in (rows.begin(operation), rows.advance(operation.name, Stage.ACCEPTED)):
+                connection.execute(*statement)
+        connection.execute("COMMIT")
+
+
+def _mined(operation: AcceptedOperation, number: int) -> Ended:
+    block, name = number // A_BLOCK, Hash32((number // A_BLOCK).to_bytes(32, "big"))
+    return Ended(
+        operation=operation,
+        ended_at=time.time(),
+        mined=Mined(user_op_hash=operation.user_op_hash, success=True, block=block, block_hash=name),
+        cause=Cause.MINED,
+        evidence=Evidence(block=block, block_hash=name),
+    )
+
+
+def start(path: Path) -> Iterator[tuple[str, float]]:
+    """Each part of it with its CPU seconds, as a gate does it: nothing is looked through by the collector meanwhile."""
+    key, registry, ledger, patience = key_of(0), Registry(), MemoryLedger(), Patience()
+    with closing(Store(path)) as store:
+        clock, monotonic = time.time, time.monotonic
+        settlement = Settlement(
+            registry=registry, ledger=ledger, keeper=store, clock=clock, patience=patience, tell=lambda _: None
+        )
+        taker = Taker(
+            settlement, chain_id=key.chain_id, registry=registry, clock=clock, monotonic=monotonic, patience=patience
+        )
+        lookout = Lookout(
+            settlement, registry=registry, receipt=_nobody, clock=clock, monotonic=monotonic, patience=patience
+        )
+        gc.disable()
+        remains, seconds = _timed(lambda: remains_in(store))
+        yield "read", seconds
+        yield (
+            "what ended",
+            _timed(lambda: taker.restore(None, (), (), remains.ended))[1]
+            + _timed(lambda: settlement.restore((), remains.ended))[1],
+        )
+        yield "what is in flight", _timed(lambda: settlement.restore(remains.flights))[1]
+        names = [flight.operation.user_op_hash for flight in remains.flights]
+        yield "whom to ask", _timed(lambda: lookout.restored(names, [key]))[1]
+        gc.enable()
+        assert len(settlement) == len(remains.flights)
+        assert len(settlement.remembered) == len(remains.ended)
+
+
+async def _nobody(_: Hash32) -> Receipt | None:
+    return None
+
+
+def _timed(work: Callable[[], _T]) -> tuple[_T, float]:
+    began = time.process_time()
+    done = work()
+    return done, time.process_time() - began
+
+
+async def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.start")
+    parser.add_argument("--ended", type=int, default=ENDED)
+    parser.add_argument("--in-flight", type=int, default=IN_FLIGHT)
+    options = parser.parse_args(arguments)
+    for ended, in_flight in ((options.ended, 0), (0, options.in_flight)):
+        with tempfile.TemporaryDirectory(prefix="sessiongate-bench-") as folder:
+            write_ledger(Path(folder) / "ledger.db", ended, in_flight)
+            parts = list(start(Path(folder) / "ledger.db"))
+        whole = sum(seconds for _, seconds in parts)
+        print(f"{ended:,} ended, {in_flight:,} in flight: {whole:.2f} s of CPU")
+        for name, seconds in parts:
+            print(f"  {name:<20}{seconds:>8.2f}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main(sys.argv[1:])))
