@@ -134,21 +134,21 @@ class Gate:
         judgement = await self._admission.judge(op, served, purpose=Purpose.EXPLAIN, request=asked_by)
         return self._decide("explain", judgement, op, served, RequestContext(chain, "explain", None))
 
-    async def _serve(
+    def _serve(
         self, request: Request, method_class: MethodClass, context: RequestContext
-    ) -> tuple[Answer, RequestOutcome]:
+    ) -> Awaitable[tuple[Answer, RequestOutcome]]:
         if method_class is MethodClass.DENY:
             raise denial(request.method)
         context.guest.admit(request.method, method_class, request.params)
         match method_class:
             case MethodClass.OWN:
-                return await self._answer_ourselves(request, context)
+                return self._answer_ourselves(request, context)
             case MethodClass.PASS:
                 check_arity(request.method, len(request.params))
-                return await self._relay(request, context)
+                return self._relay(request, context)
             case MethodClass.SUBMIT | MethodClass.PREVIEW | MethodClass.SPONSOR:
                 check_arity(request.method, len(request.params))
-                return await self._judge(request, method_class, context)
+                return self._judge(request, method_class, context)
 
     async def _answer_ourselves(self, request: Request, context: RequestContext) -> tuple[Answer, RequestOutcome]:
         """About sessions, for who may ask; as unknown as any other method where that is not wanted."""
@@ -239,13 +239,11 @@ class Gate:
             if preview:
                 forwarded = await self._preview(request.method, params, decision)
             else:
-                place = _place_of(op, entry_point)
-                forwarded = await self._submit(request.method, params, judgement, decision, place)
+                forwarded = await self._submit(request.method, params, judgement, decision, _place_of(op, entry_point))
         except UpstreamUnavailable as error:
             error.decision_id = decision.decision_id
             raise
-        answer, outcome = self._pass_on(request, forwarded)
-        return Answer(answer.body, answer.http_status, decision.decision_id), outcome
+        return self._pass_on(request, forwarded, decision.decision_id)
 
     async def _hold(self, judgement: Judgement) -> Judgement:
         """What an allowed operation holds has to survive the end of this process before anything is sent."""
@@ -343,9 +341,12 @@ class Gate:
         self._recorder.forwarded(forwarded.endpoint, self._stopwatch() - started)
         return forwarded
 
-    def _pass_on(self, request: Request, forwarded: Forwarded) -> tuple[Answer, RequestOutcome]:
-        outcome = RequestOutcome.UPSTREAM_ERROR if forwarded.reply.is_error else RequestOutcome.ANSWERED
-        return Answer(forwarded.reply.with_id(request.id or "null"), forwarded.status), outcome
+    def _pass_on(
+        self, request: Request, forwarded: Forwarded, decision_id: str | None = None
+    ) -> tuple[Answer, RequestOutcome]:
+        reply = forwarded.reply
+        outcome = RequestOutcome.UPSTREAM_ERROR if reply.is_error else RequestOutcome.ANSWERED
+        return Answer(reply.with_id(request.id or "null"), forwarded.status, decision_id), outcome
 
     def _decide(
         self, method: str, judgement: Judgement, op: UserOperation, entry_point: EntryPoint, context: RequestContext

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
@@ -87,9 +87,15 @@ class Breaker:
 
 
 @dataclass(slots=True)
-class _Placed:
+class Placement:
+    """That an operation was sent to the bundler of this number."""
+
     bundler: int
     in_doubt_until: float
+
+    def answered(self) -> None:
+        """The bundler said what became of it: it is there as long as it is held, and no longer."""
+        self.in_doubt_until = 0.0
 
 
 @dataclass(slots=True)
@@ -97,13 +103,13 @@ class _Lane:
     """What is at bundlers of one nonce key, the oldest first, and when last somebody looked whether it is still."""
 
     looked: float
-    placed: OrderedDict[OperationPlace, _Placed] = field(default_factory=OrderedDict)
+    placed: OrderedDict[OperationPlace, Placement]
 
 
 _LaneKey = tuple[Address, Address, int]  # entry point, sender, nonce key
 
 DOUBT_SECONDS: Final = 600.0
-_LOOKED_SECONDS: Final = 1.0  # what was looked at is left alone for so long: it has hardly ended since
+_LOOKED_SECONDS: Final = 5.0  # what was looked at is left alone for so long: most end within two blocks or three
 
 
 class Placements:
@@ -138,18 +144,20 @@ class Placements:
         placed = self._placed(place)
         return placed.bundler if placed is not None and self._is_there(place, placed, now) else None
 
-    def sent(self, place: OperationPlace, bundler: int, now: float) -> None:
+    def sent(self, place: OperationPlace, bundler: int, now: float) -> Placement:
         """An operation is on its way to a bundler. Nobody knows yet whether it arrives, but whoever holds it."""
         doubt = 0.0 if self._in_flight(place) else now + DOUBT_SECONDS
         key = _lane_of(place)
         lane = self._lanes.get(key)
         if lane is None:
-            lane = self._lanes[key] = _Lane(now)
+            lane = self._lanes[key] = _Lane(now, OrderedDict())
         elif (before := lane.placed.get(place)) is not None:
             self._left(before)
-        lane.placed[place] = _Placed(bundler, doubt)
+        lane.placed[place] = placement = Placement(bundler, doubt)
         self._at[bundler] += 1
-        self._look_on(now)
+        if now - next(iter(self._lanes.values())).looked >= _LOOKED_SECONDS:
+            self._look_on(now)
+        return placement
 
     def _look_on(self, now: float) -> None:
         """Forget what has ended: two nonce keys for each operation that comes, so that none pile up."""
@@ -162,10 +170,10 @@ class Placements:
                 self._lanes.move_to_end(oldest)
 
     def answered(self, place: OperationPlace) -> None:
-        """The bundler said what became of it: it is there as long as it is held, and no longer."""
+        """See `Placement.answered`."""
         placed = self._placed(place)
         if placed is not None:
-            placed.in_doubt_until = 0.0
+            placed.answered()
 
     def never_sent(self, place: OperationPlace) -> None:
         """No byte of it can have arrived."""
@@ -177,11 +185,11 @@ class Placements:
             if not lane.placed:
                 del self._lanes[key]
 
-    def _placed(self, place: OperationPlace) -> _Placed | None:
+    def _placed(self, place: OperationPlace) -> Placement | None:
         lane = self._lanes.get(_lane_of(place))
         return None if lane is None else lane.placed.get(place)
 
-    def _first_in_flight(self, key: _LaneKey, now: float) -> _Placed | None:
+    def _first_in_flight(self, key: _LaneKey, now: float) -> Placement | None:
         """The oldest that is in flight still; those before it that ended are forgotten, the nonce key with the last."""
         lane = self._lanes[key].placed
         while lane:
@@ -193,12 +201,12 @@ class Placements:
         del self._lanes[key]
         return None
 
-    def _left(self, placed: _Placed) -> None:
+    def _left(self, placed: Placement) -> None:
         self._at[placed.bundler] -= 1
         if not self._at[placed.bundler]:
             del self._at[placed.bundler]
 
-    def _is_there(self, place: OperationPlace, placed: _Placed, now: float) -> bool:
+    def _is_there(self, place: OperationPlace, placed: Placement, now: float) -> bool:
         return now < placed.in_doubt_until or self._in_flight(place)
 
 

@@ -206,42 +206,48 @@ class HttpUpstream:
         raise failure or self._nobody()
 
     async def _send(self, method: str, params: bytes, seconds: float, place: OperationPlace | None) -> UpstreamReply:
-        failure: UpstreamUnavailable | None = None
-        now = self._stopwatch()
-        there = None if place is None else self._placements.bundler_of(place, now)
-        stood = there is not None
         if place is None:
-            order = self._roster.order(QuestionKind.SEND, now)
-        else:
-            order = self._roster.order_of_send(place, now, there)
-        for number, endpoint in enumerate(order):
-            if place is not None and number:
+            return await self._send_along(self._order(QuestionKind.SEND), method, params, seconds)
+        now = self._stopwatch()
+        # one with this nonce that was there before stays there, whatever becomes of this one
+        there = self._placements.bundler_of(place, now)
+        failure: UpstreamUnavailable | None = None
+        for number, endpoint in enumerate(self._roster.order_of_send(place, now, there)):
+            if number:
                 self._on_move(place, endpoint.mark)
                 now = self._stopwatch()
-            if place is not None:
-                self._placements.sent(place, endpoint.number, now)
+            placement = self._placements.sent(place, endpoint.number, now)
             try:
                 answer = await self._ask(endpoint, QuestionKind.SEND, method, params, seconds)
             except UpstreamUnavailable as error:
                 if error.may_have_been_sent:
                     raise
-                if place is not None and not stood:
+                if there is None:
                     self._placements.never_sent(place)
                 if isinstance(error, _ExchangeError):  # a gateway had it in hand, and nobody repeats a send
                     raise
                 failure = error
             else:
-                if place is not None:
-                    self._told(place, _meaning_of(answer), stood=stood)
+                meaning = _meaning_of(answer)
+                if meaning is Meaning.ACCEPTED:
+                    placement.answered()
+                elif meaning is Meaning.REFUSED and there is None:
+                    self._placements.never_sent(place)
                 return answer
         raise failure or self._nobody()
 
-    def _told(self, place: OperationPlace, meaning: Meaning, *, stood: bool) -> None:
-        """The bundler has answered a send; `stood` when one with this nonce was there before, which stays there."""
-        if meaning is Meaning.ACCEPTED:
-            self._placements.answered(place)
-        elif meaning is Meaning.REFUSED and not stood:
-            self._placements.never_sent(place)
+    async def _send_along(
+        self, order: Sequence[BundlerEndpoint], method: str, params: bytes, seconds: float
+    ) -> UpstreamReply:
+        failure: UpstreamUnavailable | None = None
+        for endpoint in order:
+            try:
+                return await self._ask(endpoint, QuestionKind.SEND, method, params, seconds)
+            except UpstreamUnavailable as error:
+                if error.may_have_been_sent or isinstance(error, _ExchangeError):
+                    raise
+                failure = error
+        raise failure or self._nobody()
 
     async def find(self, method: str, params: bytes) -> UpstreamReply:
         """Ask one endpoint after the other until one answers with something other than null.

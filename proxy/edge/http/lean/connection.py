@@ -154,7 +154,7 @@ class Connection(asyncio.Protocol):
             self._broken(broken)
             return
         except TooLongError as error:
-            self._refuse_body(_too_long(error, self._house.read_bounds.body_bytes))
+            self._refuse_body(error.words(self._house.read_bounds.body_bytes))
             return
         if self._ended and stage in (ReaderStage.HEAD, ReaderStage.BODY):
             self._no_more(HTTPStatus.BAD_REQUEST, "request broken off")
@@ -276,13 +276,15 @@ class Connection(asyncio.Protocol):
 
     def _next(self) -> None:
         """The answer is out: on to the next request, a turn of the loop later if it is there already."""
-        self._house.holds(self, self._reader.buffered)
+        buffered = self._reader.buffered
+        if buffered != self.held:
+            self._house.holds(self, buffered)
         if self._paused_reading:
             self._paused_reading = False
             self._open().resume_reading()
         if self._house.draining:
             self._close()
-        elif self._reader.buffered or self._ended:
+        elif buffered or self._ended:
             self._enter(ConnectionPhase.HEAD)
             self._house.soon(self._read_on)
         else:
@@ -374,10 +376,13 @@ class Connection(asyncio.Protocol):
         return True
 
     def _enter(self, phase: ConnectionPhase) -> None:
-        if phase is not self.phase:
-            self._house.leave(self)
+        before = self.phase
+        if phase is not before:
+            if before is not ConnectionPhase.SERVING:
+                self._house.leave(self)
             self.phase = phase
-            self._house.enter(self)
+            if phase is not ConnectionPhase.SERVING:
+                self._house.enter(self)
 
     @property
     def _is_open(self) -> bool:
@@ -386,11 +391,6 @@ class Connection(asyncio.Protocol):
     def _open(self) -> asyncio.Transport:
         assert self._transport is not None, "asked only while connected"  # noqa: S101 - our own promise
         return self._transport
-
-
-def _too_long(error: TooLongError, limit: int) -> str:
-    said = f"{error.length} bytes" if error.length is not None else f"more than {limit} bytes"
-    return f"body of {said}; at most {limit} are read"
 
 
 def _was_reset(transport: asyncio.BaseTransport) -> bool:

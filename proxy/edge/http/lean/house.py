@@ -90,16 +90,12 @@ class House:
     # --- how long things take
 
     def enter(self, connection: Connection) -> None:
-        """It has come to a phase that is bounded in time, unless it is served."""
-        phase = connection.phase
-        if phase is not ConnectionPhase.SERVING:
-            self._queues[phase].start(connection)
+        """It has come to a phase that is bounded in time: any but `SERVING`."""
+        self._queues[connection.phase].start(connection)
 
     def leave(self, connection: Connection) -> None:
         """Its phase is over."""
-        phase = connection.phase
-        if phase is not ConnectionPhase.SERVING:
-            self._queues[phase].stop(connection)
+        self._queues[connection.phase].stop(connection)
 
     def soon(self, call: Callable[[], None]) -> None:
         """In the next turn of the loop, so that nobody takes a whole turn."""

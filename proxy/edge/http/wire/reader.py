@@ -27,6 +27,11 @@ class TooLongError(Exception):
         super().__init__("a body too long to be read")
         self.length = length
 
+    def words(self, limit: int) -> str:
+        """What its sender is told."""
+        said = f"{self.length} bytes" if self.length is not None else f"more than {limit} bytes"
+        return f"body of {said}; at most {limit} are read"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadBounds:
