@@ -61,6 +61,7 @@ READINESS_SECONDS: Final = 5.0
 
 _LARGEST_BODY: Final = 1_048_576
 _CONNECTIONS: Final = 64
+_HANDSHAKE_SECONDS: Final = 10.0
 
 _RECORDED: Final = frozenset({"/settings/reload"})
 """What is put on record by whoever does it."""
@@ -153,15 +154,12 @@ class AdminServer:
         self._metrics = metrics
         self._audit = audit
         self._access = access
-        self._runner: web.AppRunner | None = None
+        self._runner: QuietAppRunner | None = None
 
     async def start(self, host: str, port: int, ssl: SSLContext | None = None) -> int:
         """Listen; the port listened on. Raises `OSError` when it is taken."""
         self._runner = QuietAppRunner(self.application(), connections=_CONNECTIONS)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, host, port, ssl_context=ssl).start()
-        bound: int = self._runner.addresses[0][1]
-        return bound
+        return await self._runner.listen(host, port, ssl, handshake_seconds=_HANDSHAKE_SECONDS)
 
     def take(self, access: AdminAccess) -> None:
         """From now on these may change things."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import asyncio
 from http import HTTPStatus
+from ssl import SSLContext
 from typing import Final
 
 from aiohttp import hdrs, web
 
 from proxy.edge.http.http_log import HTTP_LOG
+from proxy.edge.http.tls_door import DoorBounds, TlsDoor
 
 SERVER_NAME: Final = "sessiongate"
 
@@ -30,6 +32,10 @@ class QuietServer(web.Server):
 
     def __call__(self) -> web.RequestHandler:
         return _QuietHandler(self, loop=self._loop, **self._kwargs)
+
+    def present(self, peer: str | None) -> int:
+        """How many connections there are: of all, since it keeps no count by address."""
+        return len(self._connections) if peer is None else 0
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
@@ -74,6 +80,26 @@ class QuietAppRunner(web.AppRunner):
     def __init__(self, application: web.Application, *, connections: int) -> None:
         super().__init__(application, access_log=None, logger=HTTP_LOG)
         self._most = connections
+        self._door: TlsDoor | None = None
+
+    async def listen(self, host: str, port: int, ssl: SSLContext | None, *, handshake_seconds: float) -> int:
+        """Listen; the port. Raises `OSError` when it is taken."""
+        await self.setup()
+        if ssl is None:
+            await web.TCPSite(self, host, port).start()
+            bound: int = self.addresses[0][1]
+            return bound
+        server = self.server
+        assert isinstance(server, QuietServer)  # noqa: S101 - made below
+        bounds = DoorBounds(most=self._most, seconds=handshake_seconds)
+        self._door = TlsDoor(server, ssl, bounds, server.present)
+        return await self._door.start(host, port)
+
+    async def cleanup(self) -> None:
+        """Stop listening, after the answers under way."""
+        if self._door is not None:
+            await self._door.stop()
+        await super().cleanup()
 
     async def _make_server(self) -> web.Server:
         return QuietServer.like(await super()._make_server(), self._most)

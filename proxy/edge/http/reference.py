@@ -12,6 +12,7 @@ from proxy.edge.http.listener import ListenerSettings
 from proxy.edge.http.messages import HttpAnswer, HttpRequest
 from proxy.edge.http.quiet_aiohttp import SERVER_NAME, QuietServer
 from proxy.edge.http.service import InboundCall, Service
+from proxy.edge.http.tls_door import DoorBounds, TlsDoor
 from proxy.edge.http.websocket import WebSockets, wants_websocket
 from proxy.errors import InvalidRequest
 
@@ -33,18 +34,33 @@ class AiohttpListener:
             keepalive_timeout=settings.keepalive_seconds,
             lingering_time=settings.linger_seconds,
         )
-        server = QuietServer.like(plain, settings.connections)
-        self._runner = web.ServerRunner(server, shutdown_timeout=settings.shutdown_seconds)
+        self._server = QuietServer.like(plain, settings.connections)
+        self._runner = web.ServerRunner(self._server, shutdown_timeout=settings.shutdown_seconds)
+        self._door: TlsDoor | None = None
 
     async def start(self, host: str, port: int, ssl: SSLContext | None = None) -> int:
         """Listen; the port."""
         await self._runner.setup()
-        await web.TCPSite(self._runner, host, port, backlog=self._settings.backlog, ssl_context=ssl).start()
+        settings = self._settings
+        if ssl is not None:
+            bounds = DoorBounds(
+                most=settings.connections,
+                most_per_peer=settings.connections_per_peer,
+                seconds=settings.head_seconds,
+                backlog=settings.backlog,
+                exempt=self._is_trusted,
+            )
+            self._door = TlsDoor(self._server, ssl, bounds, self._server.present)
+            return await self._door.start(host, port)
+        await web.TCPSite(self._runner, host, port, backlog=settings.backlog).start()
         bound: int = self._runner.addresses[0][1]
         return bound
 
     async def stop(self) -> None:
         """Accept nothing more, finish what is in flight, close."""
+        if self._door is not None:
+            await self._door.stop()
+            self._door = None
         await self._websockets.close()
         await self._runner.cleanup()
 
@@ -107,3 +123,6 @@ class AiohttpListener:
             # the rest of the body is not waited for; the next request needs a new connection
             response.force_close()
         return response
+
+    def _is_trusted(self, peer: str) -> bool:
+        return self._service.settings.proxies.trusts(peer)

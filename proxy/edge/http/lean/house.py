@@ -87,6 +87,10 @@ class House:
         self.flows(connection)
         self._note_empty()
 
+    def present(self, peer: str | None) -> int:
+        """How many are in: of one address, or of all."""
+        return len(self._connections) if peer is None else self._of_peer.get(peer, 0)
+
     # --- how long things take
 
     def enter(self, connection: Connection) -> None:

@@ -14,6 +14,7 @@ from proxy.edge.http.lean.connection import Connection
 from proxy.edge.http.lean.house import House
 from proxy.edge.http.listener import ListenerSettings
 from proxy.edge.http.service import Service
+from proxy.edge.http.tls_door import DoorBounds, TlsDoor
 from proxy.edge.http.websocket import WebSockets
 
 _SEND_BUFFER: Final = 128 * 1024
@@ -28,6 +29,7 @@ class LeanListener:
         self._settings = settings
         self._house: House | None = None
         self._server: asyncio.Server | None = None
+        self._door: TlsDoor | None = None
         self._websockets = WebSockets(service, settings)
         self._upgraded: web.Server | None = None
 
@@ -38,15 +40,10 @@ class LeanListener:
             self._websockets.handle, access_log=None, logger=HTTP_LOG, keepalive_timeout=self._settings.linger_seconds
         )
         house = self._house = House(self._service, self._settings, loop, self._upgraded)
-        handshake_seconds = None if ssl is None else self._settings.head_seconds
-        self._server = await loop.create_server(
-            lambda: Connection(house),
-            host,
-            port,
-            backlog=self._settings.backlog,
-            ssl=ssl,
-            ssl_handshake_timeout=handshake_seconds,
-        )
+        if ssl is not None:
+            self._door = TlsDoor(lambda: Connection(house), ssl, self._bounds_of_door(), house.present)
+            return await self._door.start(host, port)
+        self._server = await loop.create_server(lambda: Connection(house), host, port, backlog=self._settings.backlog)
         for sock in self._server.sockets:  # callers' sockets inherit it
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
         bound: int = self._server.sockets[0].getsockname()[1]
@@ -54,9 +51,28 @@ class LeanListener:
 
     async def stop(self) -> None:
         """Accept nothing more, finish what is in flight, close."""
-        if self._server is not None and self._house is not None and self._upgraded is not None:
+        if self._house is None or self._upgraded is None:
+            return
+        if self._door is not None:
+            await self._door.stop()
+        if self._server is not None:
             self._server.close()
+        if self._door is not None or self._server is not None:
             await self._websockets.close()
             await self._upgraded.shutdown(self._settings.linger_seconds)
             await self._house.close()
-            self._server = None
+            self._server = self._door = None
+
+    def _bounds_of_door(self) -> DoorBounds:
+        settings = self._settings
+        return DoorBounds(
+            most=settings.connections,
+            most_per_peer=settings.connections_per_peer,
+            seconds=settings.head_seconds,
+            backlog=settings.backlog,
+            send_buffer=_SEND_BUFFER,
+            exempt=self._is_trusted,
+        )
+
+    def _is_trusted(self, peer: str) -> bool:
+        return self._service.settings.proxies.trusts(peer)

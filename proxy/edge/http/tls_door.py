@@ -1,0 +1,167 @@
+"""The door of a listener that speaks TLS: it takes callers in, and they count before they have shaken hands.
+
+The event loop's own servers know of nobody whose handshake is not done: who never ends one costs a descriptor that no
+cap sees. Here the oldest of those makes room for a newcomer, of one address and in all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from ssl import SSLContext
+from typing import Final
+
+from proxy.edge.http.http_log import HTTP_LOG
+
+_REST_SECONDS: Final = 0.05
+"""When the system gives no descriptor, until it is asked again."""
+
+Established = Callable[[str | None], int]
+"""How many connections have shaken hands: of one address, or of all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DoorBounds:
+    """Connections in all, of one address, and how long a handshake may take, from the first byte to the last.
+
+    `exempt` says of which addresses there may be any number.
+    """
+
+    most: int
+    most_per_peer: int | None = None
+    seconds: float
+    backlog: int = 128
+    send_buffer: int | None = None
+    exempt: Callable[[str], bool] = lambda _peer: False
+
+
+class _Caller:
+    """One who has not shaken hands yet."""
+
+    __slots__ = ("peer", "task")
+
+    def __init__(self, peer: str | None) -> None:
+        self.peer = peer
+        self.task: asyncio.Task[None] | None = None
+
+
+class TlsDoor:
+    """Listens. `make` makes the protocol of one connection, which hears of it when its handshake is done."""
+
+    def __init__(
+        self,
+        make: Callable[[], asyncio.BaseProtocol],
+        context: SSLContext,
+        bounds: DoorBounds,
+        established: Established,
+    ) -> None:
+        self._make = make
+        self._context = context
+        self._bounds = bounds
+        self._established = established
+        self._sockets: list[socket.socket] = []
+        self._accepting: list[asyncio.Task[None]] = []
+        self._callers: dict[_Caller, None] = {}  # the oldest first
+        self._of_peer: dict[str | None, dict[_Caller, None]] = {}
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen; the port. Raises `OSError` where it is taken."""
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        try:
+            for family, kind, protocol, _, address in dict.fromkeys(found):
+                self._sockets.append(self._bound(socket.socket(family, kind, protocol), address))
+        except OSError:
+            self._close()
+            raise
+        self._accepting = [loop.create_task(self._accept(sock)) for sock in self._sockets]
+        bound: int = self._sockets[0].getsockname()[1]
+        return bound
+
+    async def stop(self) -> None:
+        """Take nobody in any more; who has not shaken hands goes."""
+        ending = [*self._accepting, *(caller.task for caller in self._callers if caller.task is not None)]
+        for task in ending:
+            task.cancel()
+        await asyncio.gather(*ending, return_exceptions=True)
+        self._close()
+
+    def _bound(self, sock: socket.socket, address: object) -> socket.socket:
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if sock.family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            if self._bounds.send_buffer is not None:  # callers' sockets inherit it
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._bounds.send_buffer)
+            sock.setblocking(False)
+            sock.bind(address)  # type: ignore[arg-type]  # as the system named it
+            sock.listen(self._bounds.backlog)
+        except OSError:
+            sock.close()
+            raise
+        return sock
+
+    def _close(self) -> None:
+        for sock in self._sockets:
+            sock.close()
+        self._sockets.clear()
+
+    async def _accept(self, listening: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                sock, address = await loop.sock_accept(listening)
+            except OSError as error:  # no descriptor is left, or the caller is gone already
+                HTTP_LOG.warning("no caller can be taken in: %s", type(error).__name__)
+                self._turn_out(self._callers)
+                await asyncio.sleep(_REST_SECONDS)
+                continue
+            try:
+                self._take_in(sock, address[0] if isinstance(address, tuple) else None)
+            except Exception:  # a promise of ours is broken: it costs this caller, and nobody the door
+                HTTP_LOG.exception("a caller was not taken in")
+                sock.close()
+
+    def _take_in(self, sock: socket.socket, peer: str | None) -> None:
+        caller = _Caller(peer)
+        self._make_room(peer)
+        self._callers[caller] = None
+        self._of_peer.setdefault(peer, {})[caller] = None
+        caller.task = asyncio.get_running_loop().create_task(self._shake_hands(caller, sock))
+
+    def _make_room(self, peer: str | None) -> None:
+        """Who has shaken hands is the listener's to count; of the others the oldest goes."""
+        bounds, own = self._bounds, self._of_peer.get(peer, {})
+        if peer is not None and bounds.most_per_peer is not None and not bounds.exempt(peer):
+            while own and len(own) + self._established(peer) >= bounds.most_per_peer:
+                self._turn_out(own)
+        while self._callers and len(self._callers) + self._established(None) >= bounds.most:
+            self._turn_out(self._callers)
+
+    def _turn_out(self, callers: dict[_Caller, None]) -> None:
+        oldest = next(iter(callers), None)
+        if oldest is not None:
+            self._forget(oldest)
+            if oldest.task is not None:
+                oldest.task.cancel()
+
+    def _forget(self, caller: _Caller) -> None:
+        self._callers.pop(caller, None)
+        own = self._of_peer.get(caller.peer)
+        if own is not None:
+            own.pop(caller, None)
+            if not own:
+                del self._of_peer[caller.peer]
+
+    async def _shake_hands(self, caller: _Caller, sock: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            with suppress(OSError):  # too slow, gone, or no TLS: nobody is told why
+                await loop.connect_accepted_socket(
+                    self._make, sock, ssl=self._context, ssl_handshake_timeout=self._bounds.seconds
+                )
+        finally:
+            self._forget(caller)

@@ -1,0 +1,127 @@
+"""Callers who never end their TLS handshake count as connections, and take nothing from those who do."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+
+from proxy.edge.admin.guard import AdminAccess
+from proxy.edge.admin.server import AdminServer
+from proxy.edge.http.certificates import Certificates
+from proxy.edge.http.forwarded import TrustedProxies
+from proxy.edge.http.listener import ListenerSettings, Transport
+from proxy.edge.http.server import RpcServer
+from tests.edge.builders import FakeBackend, gate_metrics
+from tests.edge.http.corpus import JSON, post
+from tests.edge.http.peers import SETTINGS, EchoGate, Peer
+from tests.edge.http.test_certificates import issue, serial_seen
+
+BEGUN = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
+"""The first bytes of a handshake of which more would have to come."""
+
+
+@asynccontextmanager
+async def listening(folder: Path, transport: Transport, **bounds: float) -> AsyncIterator[RpcServer]:
+    certificates = Certificates(*issue(folder, 1))
+    given = replace(ListenerSettings(shutdown_seconds=0.2), **{"head_seconds": 1e6, **bounds})
+    server = RpcServer(EchoGate().answer, replace(SETTINGS, transport=transport, bounds=given))
+    await server.start("127.0.0.1", 0, certificates.context)
+    try:
+        yield server
+    finally:
+        await server.stop()
+
+
+@asynccontextmanager
+async def silent(port: int, count: int, said: bytes = b"") -> AsyncIterator[list[Peer]]:
+    """So many callers, one after the other, who say this and nothing more."""
+    peers: list[Peer] = []
+    try:
+        for _ in range(count):
+            peers.append(await Peer.at(port))
+            await peers[-1].say(said)
+        yield peers
+    finally:
+        for peer in peers:
+            peer.leave()
+
+
+async def answered(port: int) -> bytes:
+    """What one who does shake hands is told."""
+    trusting = ssl.create_default_context()
+    trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trusting)
+    writer.write(post(fields=JSON + b"Connection: close\r\n"))
+    answer = await reader.read()
+    writer.close()
+    return answer
+
+
+@pytest.mark.parametrize("transport", Transport)
+@pytest.mark.parametrize("said", [b"", BEGUN], ids=["silent", "a handshake begun"])
+@pytest.mark.parametrize("bounds", [{"connections": 6}, {"connections_per_peer": 6}], ids=["in all", "of one address"])
+async def test_of_handshakes_that_never_end_the_oldest_make_room(
+    tmp_path: Path, transport: Transport, said: bytes, bounds: dict[str, float]
+) -> None:
+    async with listening(tmp_path, transport, **bounds) as server, silent(server.port, 40, said) as peers:
+        assert (await answered(server.port)).startswith(b"HTTP/1.1 200 ")
+        # the good one has taken the place of one more
+        assert [await peer.ended() for peer in peers[:35]] == [True] * 35
+        assert await serial_seen(server.port) == 1
+
+
+@pytest.mark.parametrize("transport", Transport)
+async def test_a_handshake_has_its_time_however_slowly_it_goes_on(tmp_path: Path, transport: Transport) -> None:
+    async with listening(tmp_path, transport, head_seconds=0.3) as server, silent(server.port, 1, BEGUN) as (peer,):
+        ended = asyncio.create_task(peer.ended())
+        while not ended.done():
+            try:
+                await peer.say(b"\0")
+            except ConnectionError:
+                break
+            await asyncio.sleep(0.02)  # slowly: what is waited for is that it is ended
+        assert await ended
+
+
+@pytest.mark.parametrize("transport", Transport)
+async def test_of_a_trusted_proxy_there_may_be_more_than_of_one_address(tmp_path: Path, transport: Transport) -> None:
+    async with listening(tmp_path, transport, connections_per_peer=2) as server:
+        trusting = replace(SETTINGS, transport=transport, proxies=TrustedProxies((ip_network("127.0.0.1/32"),)))
+        server.take(trusting)
+        async with silent(server.port, 10) as peers:
+            assert (await answered(server.port)).startswith(b"HTTP/1.1 200 ")
+            assert not any(peer.reader.at_eof() for peer in peers)
+
+
+@pytest.mark.parametrize("transport", Transport)
+async def test_no_tls_is_no_handshake(tmp_path: Path, transport: Transport) -> None:
+    no_tls = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+    async with listening(tmp_path, transport) as server, silent(server.port, 1, no_tls) as (peer,):
+        assert b"HTTP" not in await peer.rest()
+        assert await serial_seen(server.port) == 1
+
+
+async def test_the_admin_listener_counts_them_too(tmp_path: Path) -> None:
+    server = AdminServer(FakeBackend(), metrics=gate_metrics(), audit=None, access=AdminAccess())
+    port = await server.start("127.0.0.1", 0, Certificates(*issue(tmp_path, 1)).context)
+    try:
+        async with silent(port, 100) as peers:
+            assert b"HTTP/1.1 404 " in await answered(port)
+            assert [await peer.ended() for peer in peers[:37]] == [True] * 37
+    finally:
+        await server.stop()
+
+
+async def test_a_stopped_listener_keeps_no_handshake(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        async with listening(tmp_path, Transport.LEAN) as server:
+            peers = await stack.enter_async_context(silent(server.port, 3, BEGUN))
+            assert (await answered(server.port)).startswith(b"HTTP/1.1 200 ")
+        assert [await peer.ended() for peer in peers] == [True] * 3
