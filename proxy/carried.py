@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from proxy.errors import InvalidParams
-from proxy.methods import METHODS, MethodClass
+from proxy.methods import METHODS, MethodClass, check_arity
 from proxy.record import record
 from proxy.strict_json import NumberLiteral, print_json
 from proxy.userop.entry_point import EntryPoint, EntryPointVersion
@@ -50,6 +50,7 @@ _WRAPPINGS: Final = {
     "alchemy_requestPaymasterAndData": _Wrapping("userOperation", "entryPoint", "dummySignature"),
 }
 _CHAIN: Final = "chainId"
+_WITH_OPTIONS: Final = 3
 
 
 @record()
@@ -95,7 +96,10 @@ class Serving:
 
 
 def read_carried(method: str, method_class: MethodClass, params: list[object], serving: Serving) -> CarriedOperation:
-    """Read the operation of a request whose params are as many as the method takes. Raises `InvalidParams`."""
+    """Read the operation of a request. Raises `InvalidParams`."""
+    if method_class is MethodClass.SUBMIT and len(params) == _WITH_OPTIONS and _says_nothing(params[-1]):
+        params = params[:-1]
+    check_arity(method, len(params))
     if method_class is not MethodClass.SPONSOR:
         entry_point = serving.entry_point(params[1], "params[1]")
         op = parse_user_operation(params[0], entry_point.version, estimate=method_class is MethodClass.PREVIEW)
@@ -111,6 +115,12 @@ def read_carried(method: str, method_class: MethodClass, params: list[object], s
         _check_chain_among(params, serving)
     op, printed = _read_unfinished(params[0], entry_point, "params[0]")
     return _carried(op, entry_point, [printed, *rest])
+
+
+def _says_nothing(options: object) -> bool:
+    """Whether a third param of a send may be left out: there is none in it, or what `@biconomy/account` 4.6 tells the
+    bundler of its own. Any other is refused, for bundlers take it for a permission."""
+    return options is None or (isinstance(options, dict) and options.keys() == {"simulation_type"})
 
 
 def _carried(op: UserOperation, entry_point: EntryPoint, params: list[object]) -> CarriedOperation:

@@ -147,7 +147,6 @@ class Gate:
                 check_arity(request.method, len(request.params))
                 return self._relay(request, context)
             case MethodClass.SUBMIT | MethodClass.PREVIEW | MethodClass.SPONSOR:
-                check_arity(request.method, len(request.params))
                 return self._judge(request, method_class, context)
 
     async def _answer_ourselves(self, request: Request, context: RequestContext) -> tuple[Answer, RequestOutcome]:

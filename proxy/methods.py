@@ -73,6 +73,7 @@ _METHODS: Final = (
     _preview("eth_estimateUserOperationGas", "stateOverrides"),
     _preview("pimlico_simulateAssetChange", "tracking", "stateOverrides"),
     _preview("pimlico_simulateAssetChanges", "block"),
+    _preview("alchemy_simulateUserOperationAssetChanges", "block"),  # @account-kit/infra
     _pass("eth_chainId"),
     _pass("eth_supportedEntryPoints"),
     _pass("eth_getUserOperationByHash", "userOpHash", optional=("blockOption",)),

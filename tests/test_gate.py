@@ -84,6 +84,19 @@ async def test_no_third_parameter_of_a_submission_goes_up(method: str, mode: Mod
     assert not gate.upstream.sent
 
 
+@pytest.mark.parametrize("method", SUBMITS)
+@pytest.mark.parametrize("options", [None, {"simulation_type": "validation"}])
+async def test_a_third_parameter_that_says_nothing_is_left_out(method: str, options: object) -> None:
+    gate = scene()
+    assert "result" in await gate.ask(method, print_user_operation(GOOD), ENTRY_POINT, options)
+    (sent,) = gate.upstream.sent
+    assert len(json.loads(sent.params)) == 2
+    for more in ({"simulation_type": "validation", "trusted": True}, {}, [], "trusted"):
+        answer = await gate.ask(method, print_user_operation(GOOD), ENTRY_POINT, more)
+        assert answer["error"]["data"]["field"] == "params[2]"
+    assert len(gate.upstream.sent) == 1
+
+
 async def test_the_state_overrides_of_an_estimate_go_up_as_they_came() -> None:
     gate = scene()
     overrides = {print_checksummed(STRANGER): {"balance": "0x1", "nonce": NumberLiteral("18446744073709551616")}}

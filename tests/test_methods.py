@@ -23,7 +23,10 @@ from proxy.methods import (
 )
 
 SUBMITTING = ("eth_sendUserOperation", "pimlico_sendUserOperationNow", "boost_sendUserOperation")
-PREVIEWS = ("eth_estimateUserOperationGas", "pimlico_simulateAssetChange", "pimlico_simulateAssetChanges")
+PREVIEWS = (
+    *("eth_estimateUserOperationGas", "pimlico_simulateAssetChange", "pimlico_simulateAssetChanges"),
+    "alchemy_simulateUserOperationAssetChanges",
+)
 READS = (
     "eth_chainId",
     "eth_supportedEntryPoints",
