@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from binascii import unhexlify
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import suppress
+from functools import lru_cache
 from typing import Any, Final
 
 from proxy.session.counters import Counter, SessionKey
@@ -24,13 +26,69 @@ from proxy.session.policies.usage_limit import UsageLimit
 from proxy.session.policies.value_limit import ValueLimit
 from proxy.session.state import ConfigId, SessionState, SessionStatus, ToldAt
 from proxy.userop.declared_acts import GrantedTerms
-from proxy.userop.primitives import Address, Hash32, Selector
+from proxy.userop.primitives import UINT256_MAX, Address, Hash32, Selector
 
 Json = dict[str, Any]
 
-_HEX: Final = re.compile(r"0x(?:[0-9a-f]{2})*\Z")
 _OPERATIONS: Final = "operations"
-_NUMBER: Final = re.compile(r"0x(?:0|[1-9a-f][0-9a-f]{0,63})\Z")
+
+
+def _hex(data: bytes) -> str:
+    return "0x" + data.hex()
+
+
+def _bytes(value: object, size: int | None = None) -> bytes:
+    if type(value) is not str:
+        raise ValueError(f"wanted bytes as hex, got {type(value).__name__}")
+    data = None
+    with suppress(ValueError):
+        data = unhexlify(value[2:])
+    if data is None or _hex(data) != value:  # only as it would have been printed
+        raise ValueError("wanted bytes as hex, 0x and digits in lower case")
+    if size is not None and len(data) != size:
+        raise ValueError(f"wanted {size} bytes, got {len(data)}")
+    return data
+
+
+@lru_cache(maxsize=1 << 14)
+def _address(value: Hashable) -> Address:
+    """Sessions have policies, tokens and targets in common."""
+    return Address(_bytes(value, 20))
+
+
+def _addresses(value: Sequence[Hashable]) -> tuple[Address, ...]:
+    return tuple(map(_address, value))
+
+
+def _hash(value: object) -> Hash32:
+    return Hash32(_bytes(value, 32))
+
+
+@lru_cache(maxsize=1 << 13)
+def _action_id(value: Hashable) -> Hash32:
+    """The same in all sessions that may do the same."""
+    return _hash(value)
+
+
+@lru_cache(maxsize=1 << 13)
+def _number(value: Hashable) -> int:
+    if type(value) is not str:
+        raise ValueError(f"wanted a number as minimal hex, got {type(value).__name__}")
+    with suppress(ValueError):
+        number = int(value, 16)
+        if hex(number) == value and 0 <= number <= UINT256_MAX:  # only as it would have been printed
+            return number
+    raise ValueError("wanted a number as minimal hex, of 256 bits at most")
+
+
+def _known_flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"wanted a boolean, got {type(value).__name__}")
+    return value
+
+
+def _flag(value: object) -> bool | None:
+    return None if value is None else _known_flag(value)
 
 
 def state_to_json(state: SessionState) -> Json:
@@ -98,7 +156,7 @@ def _state(value: Mapping[str, Any]) -> SessionState:
         session_validator=None if validator is None else _address(validator),
         session_validator_init_data=_bytes(value["validatorInitData"]),
         user_op_policies=_addresses(value["userOpPolicies"]),
-        actions={_hash(each["id"]): _addresses(each["policies"]) for each in value["actions"]},
+        actions={_action_id(each["id"]): _addresses(each["policies"]) for each in value["actions"]},
         erc1271_policies=_addresses(value["erc1271Policies"]),
         permits_paymaster=_flag(value["permitsPaymaster"]),
         enable_nonce=None if nonce is None else _number(nonce),
@@ -113,7 +171,7 @@ def _state(value: Mapping[str, Any]) -> SessionState:
             for each in value["used"]
         },
         targets={
-            _hash(each["id"]): (_address(each["target"]), Selector(_bytes(each["selector"], 4)))
+            _action_id(each["id"]): (_address(each["target"]), Selector(_bytes(each["selector"], 4)))
             for each in value["targets"]
         },
         told_at=_told_at(value["toldAt"]) if "toldAt" in value else None,
@@ -237,44 +295,3 @@ def _rules(value: Sequence[Sequence[Any]]) -> tuple[ParameterRule, ...]:
         )
         for condition, offset, is_limited, reference, limit in value
     )
-
-
-def _hex(data: bytes) -> str:
-    return "0x" + data.hex()
-
-
-def _bytes(value: object, size: int | None = None) -> bytes:
-    if not isinstance(value, str) or not _HEX.match(value):
-        raise ValueError(f"wanted bytes as hex, got {type(value).__name__}")
-    data = bytes.fromhex(value[2:])
-    if size is not None and len(data) != size:
-        raise ValueError(f"wanted {size} bytes, got {len(data)}")
-    return data
-
-
-def _address(value: object) -> Address:
-    return Address(_bytes(value, 20))
-
-
-def _addresses(value: Sequence[object]) -> tuple[Address, ...]:
-    return tuple(_address(each) for each in value)
-
-
-def _hash(value: object) -> Hash32:
-    return Hash32(_bytes(value, 32))
-
-
-def _number(value: object) -> int:
-    if not isinstance(value, str) or not _NUMBER.match(value):
-        raise ValueError(f"wanted a number as minimal hex, got {type(value).__name__}")
-    return int(value, 16)
-
-
-def _known_flag(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError(f"wanted a boolean, got {type(value).__name__}")
-    return value
-
-
-def _flag(value: object) -> bool | None:
-    return None if value is None else _known_flag(value)

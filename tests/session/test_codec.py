@@ -114,6 +114,35 @@ def test_numbers_are_minimal_hex_text_and_nothing_else(number: object) -> None:
         state_from_json({**GOOD, "enableNonce": number})
 
 
+ADDRESS = "0x" + "ab" * 20
+
+
+@pytest.mark.parametrize(
+    "account",
+    [
+        *(ADDRESS.upper(), "0X" + ADDRESS[2:], ADDRESS[2:], ADDRESS[:-1], ADDRESS[:-2], ADDRESS + "ab", ADDRESS + " "),
+        *(
+            "0x" + "AB" * 20,
+            f"0x{'ab' * 19} b",
+            f"0x{'ab' * 19}_b",
+            f"0x{'ab' * 19}\u0661b",
+            "",
+            "0x",
+            5,
+            True,
+            None,
+            [],
+            {},
+        ),
+    ],
+)
+def test_bytes_are_hex_text_as_it_is_written_and_nothing_else(account: object) -> None:
+    with pytest.raises(ValueError, match=r"wanted|not a session state"):
+        state_from_json({**GOOD, "key": {**GOOD["key"], "account": account}})
+    with pytest.raises(ValueError, match=r"wanted|not a session state"):
+        state_from_json({**GOOD, "userOpPolicies": [account]})
+
+
 def test_a_slot_of_each_policy_survives() -> None:
     state = enabled(session(action(TOKEN, TRANSFER, spending((TOKEN, 5)))))
     key = SessionKey(1, SMART_SESSION, ACCOUNT, state.key.permission_id)
