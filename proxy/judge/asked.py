@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from enum import Enum, auto
-from typing import Any, Final, Generic, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple
 
 from proxy.judge.counts import CountKey, Counts, Lesson, RuleCharge
 from proxy.judge.facts import Facts
@@ -49,72 +49,74 @@ class CheckOutcome(NamedTuple):
 
 QUIET: Final = CheckOutcome(CheckAnswer.QUIET)
 
-_Told = TypeVar("_Told")
+
+Find = Callable[["AskedOperation"], Any]
+"""Finds out what several rules want to know of an operation."""
+
+
+class _Told(dict[int, Any]):
+    """Answers by the place of their question, each found out when it is asked for first."""
+
+    __slots__ = ("_asked", "_finders")
+
+    def __init__(self, asked: AskedOperation, finders: Sequence[Find]) -> None:
+        super().__init__()
+        self._asked = asked
+        self._finders = finders
+
+    def __missing__(self, place: int) -> Any:
+        found = self[place] = self._finders[place](self._asked)
+        return found
 
 
 class AskedOperation:
-    """One operation that rules are held against. `told` is what some rule wanted to know of it, for the others."""
+    """One operation that rules are held against. `told` is what some rule wanted to know of it, for the others; to look
+    there for what is told already costs no call."""
 
     __slots__ = ("counts", "facts", "told")
 
-    def __init__(self, facts: Facts, counts: Counts) -> None:
+    def __init__(self, facts: Facts, counts: Counts, questions: SharedQuestions) -> None:
         self.facts = facts
         self.counts = counts
-        self.told: dict[int, Any] = {}
+        self.told = _Told(self, questions.finders)
 
 
 Ask = Callable[[AskedOperation], CheckOutcome]
 """A rule's check made ready: all that is the same for every operation is worked out."""
 
-UNTOLD: Final = object()
-"""Where nobody has asked yet."""
-
-
-class SharedQuestion(Generic[_Told]):
-    """A question that several rules have about an operation. `place` is where its answer stands in `told`."""
-
-    __slots__ = ("_find", "place")
-
-    def __init__(self, place: int, find: Callable[[AskedOperation], _Told]) -> None:
-        self.place = place
-        self._find = find
-
-    def __call__(self, asked: AskedOperation) -> _Told:
-        found: _Told = asked.told.get(self.place, UNTOLD)
-        if found is UNTOLD:
-            found = asked.told[self.place] = self._find(asked)
-        return found
-
 
 class SharedQuestions:
-    """The questions of a set of rules about an operation, each answered once however many rules ask it."""
+    """The questions of a set of rules about an operation, each answered once however many rules ask it. Each method
+    gives the place in `told` where the answer stands."""
 
     def __init__(self, tokens: Tokens) -> None:
         self.tokens = tokens
+        self.finders: list[Find] = []
+        """By the place of each question."""
         self._places: dict[Hashable, int] = {}
 
-    def groups(self, per: tuple[Per, ...]) -> SharedQuestion[list[bytes]]:
+    def groups(self, per: tuple[Per, ...]) -> int:
         """The groups that the operation belongs to."""
         return self._once((groups_of, per), lambda asked: groups_of(asked.facts, per))
 
-    def whole(self, per: tuple[Per, ...]) -> SharedQuestion[Grouped | None]:
+    def whole(self, per: tuple[Per, ...]) -> int:
         """One for each of them."""
         groups = self.groups(per)
-        return self._once((len, per), lambda asked: [(group, 1) for group in groups(asked)])
+        return self._once((len, per), lambda asked: [(group, 1) for group in asked.told[groups]])
 
-    def marks(self, of: Of) -> SharedQuestion[tuple[bytes, ...]]:
+    def marks(self, of: Of) -> int:
         """The things of one kind in it, as marks."""
         return self._once((marks_of, of), lambda asked: marks_of(asked.facts, of))
 
-    def amount(self, measured: AmountOf) -> SharedQuestion[int | None]:
+    def amount(self, measured: AmountOf) -> int:
         """How much it is in all; `None` when that is not told."""
         return self._once((measure, measured), lambda asked: measure(asked.facts, measured, self.tokens))
 
-    def amounts(self, measured: AmountOf, per: tuple[Per, ...]) -> SharedQuestion[Grouped | None]:
+    def amounts(self, measured: AmountOf, per: tuple[Per, ...]) -> int:
         """How much it adds to each group; `None` when an amount is not told."""
         return self._once((measured_by, measured, per), self._amounts(measured, per))
 
-    def recipients(self, measured: AmountOf) -> SharedQuestion[list[tuple[bytes, int | None]]]:
+    def recipients(self, measured: AmountOf) -> int:
         """How much each counterparty gets, by its mark; `None` when that is not told."""
 
         def found(asked: AskedOperation) -> list[tuple[bytes, int | None]]:
@@ -129,8 +131,8 @@ class SharedQuestions:
             whole, groups = self.amount(measured), self.groups(per)
 
             def in_one(asked: AskedOperation) -> Grouped | None:
-                amount = whole(asked)
-                return None if amount is None else [(group, amount) for group in groups(asked)]
+                amount = asked.told[whole]
+                return None if amount is None else [(group, amount) for group in asked.told[groups]]
 
             return in_one
         others = tuple(each for each in per if each is not splitting)
@@ -148,13 +150,17 @@ class SharedQuestions:
             return [
                 (join(part, group) if first else join(group, part), amount)
                 for part, amount in parts
-                for group in rest(asked)
+                for group in asked.told[rest]
             ]
 
         return in_parts
 
-    def _once(self, name: Hashable, find: Callable[[AskedOperation], _Told]) -> SharedQuestion[_Told]:
-        return SharedQuestion(self._places.setdefault(name, len(self._places)), find)
+    def _once(self, name: Hashable, find: Find) -> int:
+        place = self._places.get(name)
+        if place is None:
+            place = self._places[name] = len(self.finders)
+            self.finders.append(find)
+        return place
 
 
 class CheckTerms(NamedTuple):

@@ -12,13 +12,11 @@ from typing import Any, Final, NamedTuple
 from proxy.judge.asked import (
     GIVEN_BACK,
     QUIET,
-    UNTOLD,
     Ask,
     AskedOperation,
     CheckAnswer,
     CheckOutcome,
     CheckTerms,
-    SharedQuestion,
     always,
     in_words,
     made,
@@ -73,25 +71,17 @@ def _limit(terms: CheckTerms, limit: Limit) -> Ask:
     return _LIMITS[limit.kind](terms, limit)
 
 
-def _maximum(limit: Limit) -> Callable[[int], int | None]:
-    """The maximum by chain id."""
-    if limit.maximum.keys() == {0}:
-        everywhere = limit.maximum[0]
-        return lambda _chain_id: everywhere
-    return limit.maximum_on
-
-
 def _each(terms: CheckTerms, limit: Limit) -> Ask:
-    measured, maximum_on = limit.amount, _maximum(limit)
+    measured, maxima, everywhere = limit.amount, limit.maximum, limit.maximum.get(0)
     if measured is None:
         return always(unknown("the amount"))
-    measure, untold = terms.shared.amount(measured), unknown(name_of(measured))
+    place, untold = terms.shared.amount(measured), unknown(name_of(measured))
 
     def each(asked: AskedOperation) -> CheckOutcome:
-        maximum = maximum_on(asked.facts.chain_id)
+        maximum = maxima.get(asked.facts.chain_id, everywhere)
         if maximum is None:
             return QUIET  # its token is not on this chain
-        amount = measure(asked)
+        amount: int | None = asked.told[place]
         if amount is None:
             return untold
         if amount <= maximum:
@@ -107,7 +97,7 @@ def _count(terms: CheckTerms, limit: Limit) -> Ask:
     if limit.window is None:
         return always(unknown("the window"))
     words = Words("operations", lambda _asked, amount: str(amount), QUIET)
-    return _within(terms, terms.shared.whole(limit.per), limit.window, _maximum(limit), words, lasting=True)
+    return _within(terms, terms.shared.whole(limit.per), limit.window, limit.maximum, words, lasting=True)
 
 
 def _sum(terms: CheckTerms, limit: Limit) -> Ask:
@@ -117,7 +107,7 @@ def _sum(terms: CheckTerms, limit: Limit) -> Ask:
     name = name_of(measured)
     words = Words(name, lambda asked, amount: terms.printed(asked, measured, amount), unknown(name))
     amounts, lasting = terms.shared.amounts(measured, limit.per), measured.what not in GIVEN_BACK
-    return _within(terms, amounts, limit.window, _maximum(limit), words, lasting=lasting)
+    return _within(terms, amounts, limit.window, limit.maximum, words, lasting=lasting)
 
 
 class Words(NamedTuple):
@@ -142,23 +132,22 @@ class Words(NamedTuple):
 
 def _within(
     terms: CheckTerms,
-    amounts: SharedQuestion[Grouped | None],
+    amounts: int,
     window: Window,
-    maximum_on: Callable[[int], int | None],
+    maxima: Mapping[int, int],
     words: Words,
     *,
     lasting: bool,
 ) -> Ask:
-    """Amounts held against a window, and the charges for it."""
-    identity, binding, overflows, place = terms.rule.identity, terms.binding, terms.overflows, amounts.place
+    """Amounts held against a window, and the charges for it; `amounts` is where they are told."""
+    identity, binding, overflows = terms.rule.identity, terms.binding, terms.overflows
+    everywhere = maxima.get(0)
 
     def within(asked: AskedOperation) -> CheckOutcome:
-        maximum = maximum_on(asked.facts.chain_id)
+        maximum = maxima.get(asked.facts.chain_id, everywhere)
         if maximum is None:
             return QUIET
-        found: Grouped | None = asked.told.get(place, UNTOLD)
-        if found is UNTOLD:
-            found = amounts(asked)
+        found: Grouped | None = asked.told[amounts]
         if found is None:
             return words.untold
         charges: list[RuleCharge] = []
@@ -184,16 +173,17 @@ def _distinct(terms: CheckTerms, limit: Limit) -> Ask:
     of, window = limit.of, limit.window
     if of is None or window is None:
         return always(unknown("the window"))
-    marks_of, groups, maximum_on = terms.shared.marks(of), terms.shared.groups(limit.per), _maximum(limit)
+    marks, groups = terms.shared.marks(of), terms.shared.groups(limit.per)
+    maxima, everywhere = limit.maximum, limit.maximum.get(0)
     identity, binding, overflows = terms.rule.identity, terms.binding, terms.overflows
 
     def distinct(asked: AskedOperation) -> CheckOutcome:
-        maximum, new = maximum_on(asked.facts.chain_id), marks_of(asked)
+        maximum, new = maxima.get(asked.facts.chain_id, everywhere), asked.told[marks]
         if maximum is None or not new:
             return QUIET
         charges: list[RuleCharge] = []
         fired: CheckOutcome | None = None
-        for group in groups(asked):
+        for group in asked.told[groups]:
             key = made(CountKey, (identity, group))
             known = asked.counts.marks(key, window, maximum)
             unseen = [mark for mark in new if mark not in known]
@@ -226,8 +216,8 @@ _LIMITS: Final[Mapping[str, Callable[[CheckTerms, Limit], Ask]]] = {
 
 
 def _rate(terms: CheckTerms, check: Rate) -> Ask:
-    words, maximum = Words("requests", lambda _asked, amount: str(amount), QUIET), check.maximum
-    return _within(terms, terms.shared.whole(check.per), check.window, lambda _: maximum, words, lasting=True)
+    words = Words("requests", lambda _asked, amount: str(amount), QUIET)
+    return _within(terms, terms.shared.whole(check.per), check.window, {0: check.maximum}, words, lasting=True)
 
 
 # the clock

@@ -85,7 +85,7 @@ class Judge:
 
     def __init__(self, ruleset: Ruleset, *, ceiling: Mode = Mode.ENFORCE, allowed: Allowed | None = None) -> None:
         self.ruleset = ruleset
-        shared = SharedQuestions(ruleset.tokens)
+        self._questions = shared = SharedQuestions(ruleset.tokens)
         active = [rule for rule in ruleset.rules if rule.mode is not Mode.OFF and ceiling is not Mode.OFF]
         self._rules = [
             prepare(CheckTerms(rule, lower(rule.mode, ceiling), shared, allowed or _nothing_allowed)) for rule in active
@@ -132,7 +132,8 @@ class Judge:
         """The same in two steps, the longer of which may be taken piece by piece."""
         if budget is None:
             budget = Budget()
-        return RulesLook(self._rules, self._index.tests, self._index.candidates(facts), facts, budget)
+        candidates, tests = self._index.candidates(facts), self._index.tests
+        return RulesLook(self._rules, tests, candidates, facts, budget, questions=self._questions)
 
 
 class RulesLook:
@@ -151,8 +152,11 @@ class RulesLook:
         candidates: Candidates,
         facts: Facts,
         budget: Budget,
+        *,
+        questions: SharedQuestions,
     ) -> None:
         self.facts = facts
+        self._questions = questions
         self._rules = rules
         self._tests = tests
         self._candidates = candidates
@@ -191,7 +195,7 @@ class RulesLook:
             self._ask_last()
         if len(self._due) > MOST_COUNTS:
             self._leave_beyond()
-        asked, gathered = AskedOperation(self.facts, counts), self._gathered
+        asked, gathered = AskedOperation(self.facts, counts, self._questions), self._gathered
         for position, is_concerned, is_taught in self._due:
             prepared = self._rules[position]
             if prepared.check is None or prepared.places is None:

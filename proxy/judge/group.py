@@ -57,7 +57,10 @@ def session_part(facts: Facts) -> list[bytes]:
 
 def marks_of(facts: Facts, of: Of) -> tuple[bytes, ...]:
     """The things of one kind in an operation, as marks of 8 bytes: two differ unless their hashes begin alike."""
-    return tuple(dict.fromkeys(mark_of(thing) for thing in _THINGS[of](facts)))
+    things = _THINGS[of](facts)
+    if type(things) is list and len(things) == 1:  # nearly always
+        return (mark_of(things[0]),)
+    return tuple(dict.fromkeys(map(mark_of, things)))
 
 
 def group_in_words(group: bytes, per: tuple[Per, ...]) -> dict[str, str]:
@@ -140,7 +143,14 @@ def _account(facts: Facts) -> list[bytes]:
 
 
 def _targets(facts: Facts) -> list[bytes]:
+    if len(facts.calls) == 1:
+        return [chain_part(facts) + facts.calls[0].target]
     return _distinct(chain_part(facts) + call.target for call in facts.calls)
+
+
+def _selectors(facts: Facts) -> list[bytes]:
+    chain = chain_part(facts)
+    return [chain + call.target + call.selector for call in facts.calls]
 
 
 def _recipients(facts: Facts) -> list[bytes]:
@@ -165,7 +175,7 @@ _PARTS: Final[dict[Per, Callable[[Facts], list[bytes]]]] = {
 
 _THINGS: Final[dict[Of, Callable[[Facts], Iterable[bytes]]]] = {
     Of.TARGET: _targets,
-    Of.SELECTOR: lambda facts: (chain_part(facts) + call.target + call.selector for call in facts.calls),
+    Of.SELECTOR: _selectors,
     Of.RECIPIENT: _recipients,
     Of.TOKEN: _tokens,
     Of.CLIENT: lambda facts: (facts.client.encode(),),

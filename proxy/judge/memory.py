@@ -20,15 +20,20 @@ def first_seen(terms: CheckTerms, check: FirstSeen) -> Ask:
     reaching, teaching = _reaching(terms, check, check.above), _reaching(terms, check, check.learn_above)
     is_taught_all = check.above is None and check.learn_above is None
     groups, identity = terms.shared.groups(check.per), terms.rule.identity
+    marks = terms.shared.marks(check.of) if is_taught_all else None  # nearly always
     strangers_among = _strangers(terms, check)
     untold_fires = unknown("how much somebody unknown gets")
 
     def ask(asked: AskedOperation) -> CheckOutcome:
-        told, untold = reaching(asked)
-        taught = told if is_taught_all else teaching(asked)[0]
+        if marks is not None:
+            told = taught = asked.told[marks]
+            untold: Marks = ()
+        else:
+            told, untold = reaching(asked)
+            taught = teaching(asked)[0]
         if not (taught or told or untold):
             return QUIET
-        keys = [made(CountKey, (identity, group)) for group in groups(asked)]
+        keys = [made(CountKey, (identity, group)) for group in asked.told[groups]]
         lessons = [made(MarksLesson, (key, taught)) for key in keys] if taught else []
         now, untellable = asked.facts.unix_time, False
         for key in keys:
@@ -54,14 +59,14 @@ def _reaching(
     """The things that reach a floor, and those of which that cannot be told; all of them where there is no floor."""
     if floor is None:
         marks = terms.shared.marks(check.of)
-        return lambda asked: (marks(asked), ())
+        return lambda asked: (asked.told[marks], ())
     recipients, least_on = terms.shared.recipients(floor.amount), floor.least_on
 
     def reach(asked: AskedOperation) -> tuple[Marks, Marks]:
         least = least_on(asked.facts.chain_id)
         if least is None:
             return (), ()
-        paid = recipients(asked)
+        paid = asked.told[recipients]
         told = tuple(mark for mark, amount in paid if amount is not None and amount >= least)
         return told, tuple(mark for mark, amount in paid if amount is None)
 
@@ -92,10 +97,10 @@ def _first_sight(check: FirstSeen, strangers: Sequence[bytes], seen: Seen) -> st
 def deviation(terms: CheckTerms, check: Deviation) -> Ask:
     """An amount out of line with those before."""
     measured, identity = check.amount, terms.rule.identity
-    amounts_of, untold = terms.shared.amounts(measured, check.per), unknown(name_of(measured))
+    place, untold = terms.shared.amounts(measured, check.per), unknown(name_of(measured))
 
     def ask(asked: AskedOperation) -> CheckOutcome:
-        amounts = amounts_of(asked)
+        amounts = asked.told[place]
         if amounts is None:
             return untold
         lessons = [made(ValueLesson, (made(CountKey, (identity, group)), amount)) for group, amount in amounts]
@@ -117,7 +122,7 @@ def streak(terms: CheckTerms, check: Streak) -> Ask:
     groups, identity, reverted = terms.shared.groups(check.per), terms.rule.identity, check.outcome == "reverted"
 
     def ask(asked: AskedOperation) -> CheckOutcome:
-        keys = [made(CountKey, (identity, group)) for group in groups(asked)]
+        keys = [made(CountKey, (identity, group)) for group in asked.told[groups]]
         lessons = [made(OutcomeLesson, (key,)) for key in keys] if reverted else ()
         rows = () if reverted else keys
         for key in keys:

@@ -122,14 +122,8 @@ def facts_of(
 
 
 def _gas(op: UserOperation) -> int:
-    limits = (
-        op.call_gas_limit,
-        op.verification_gas_limit,
-        op.pre_verification_gas,
-        op.paymaster_verification_gas_limit,
-        op.paymaster_post_op_gas_limit,
-    )
-    return sum(limit for limit in limits if limit)
+    paid_for = (op.paymaster_verification_gas_limit or 0) + (op.paymaster_post_op_gas_limit or 0)
+    return (op.call_gas_limit or 0) + (op.verification_gas_limit or 0) + (op.pre_verification_gas or 0) + paid_for
 
 
 def _paymaster(op: UserOperation) -> Address | None:
