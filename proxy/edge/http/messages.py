@@ -30,6 +30,28 @@ class HttpRequest:
         return self.target.partition("?")[0].rstrip("/") or "/"
 
 
+class PrintedFields(dict[str, str]):
+    """Headers of answers, and how they are printed. Nobody changes them.
+
+    Names and values are our own words or have come through the grammar of a head: none holds a line break.
+    """
+
+    __slots__ = ("printed",)
+
+    def __init__(self, fields: Mapping[str, str], printed: bytes | None = None) -> None:
+        super().__init__(fields)
+        self.printed = print_fields(fields) if printed is None else printed
+
+    def and_one(self, name: str, value: str) -> PrintedFields:
+        """These and another one."""
+        return PrintedFields({**self, name: value}, b"%b%b: %b\r\n" % (self.printed, name.encode(), value.encode()))
+
+
+def print_fields(fields: Mapping[str, str]) -> bytes:
+    """The lines of a head."""
+    return "".join([f"{name}: {value}\r\n" for name, value in fields.items()]).encode("utf-8", "surrogateescape")
+
+
 @record()
 class HttpAnswer:
     """What goes back. `headers` are those beside content-length, connection and date."""

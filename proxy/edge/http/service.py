@@ -17,7 +17,7 @@ from proxy.clients.rations import Ration
 from proxy.edge.http.clients import DECISION_HEADER, Clients
 from proxy.edge.http.forwarded import TrustedProxies
 from proxy.edge.http.http_log import HTTP_LOG
-from proxy.edge.http.messages import HttpAnswer, HttpRequest, plain
+from proxy.edge.http.messages import HttpAnswer, HttpRequest, PrintedFields, plain
 from proxy.edge.http.openrpc import OPENRPC, OPENRPC_PATH
 from proxy.errors import Code, InvalidRequest, RateLimited, RpcError
 from proxy.jsonrpc import NULL_ID, Batch, BodyLimits, Malformed, Request, parse_body, print_error
@@ -33,6 +33,7 @@ RATE_LIMITED: Final = "rate_limited"
 DISCONNECTED: Final = "disconnected"
 
 _JSON: Final = "application/json"
+_JSON_ALONE: Final = PrintedFields({"Content-Type": _JSON})
 _NO_DECISION: Final = "-"  # of an element of a batch that carried no operation
 _SMALL: Final = 4096  # an answer no longer than this is always given, so that no submission is left unanswered
 
@@ -208,14 +209,16 @@ class InboundCall:
     What it knows is what its head says: once it is ended it may do for the next with the same head, asked `again`.
     """
 
-    __slots__ = ("_context", "_headers", "_request", "_service", "_settings")
+    __slots__ = ("_context", "_counted", "_headers", "_request", "_service", "_settings")
 
     def __init__(self, service: Service, request: HttpRequest, context: RequestContext) -> None:
         self._service = service
         self._request = request
         self._context = context
         self._settings = service.settings
-        self._headers = {**service.settings.clients.cors(request.headers), "Content-Type": _JSON}
+        self._counted = Ration.REQUESTS in context.guest.licence.rates
+        cors = service.settings.clients.cors(request.headers)
+        self._headers = _JSON_ALONE if not cors else PrintedFields({**cors, "Content-Type": _JSON})
         service.hooks.began(context.chain)
 
     def again(self, length: int | None) -> InboundCall | None:
@@ -254,10 +257,12 @@ class InboundCall:
             return self._service.respond(self._request, None)
         if answer.decision_id is None:
             return HttpAnswer(answer.http_status, answer.body, self._headers)
-        return HttpAnswer(answer.http_status, answer.body, {**self._headers, DECISION_HEADER: answer.decision_id})
+        return HttpAnswer(answer.http_status, answer.body, self._headers.and_one(DECISION_HEADER, answer.decision_id))
 
     def _past_budget(self) -> RateLimited | None:
         """Why its client may not ask anything more now; `None` counts another request of it."""
+        if not self._counted:
+            return None
         try:
             self._context.guest.take(Ration.REQUESTS)
         except RateLimited as refusal:
