@@ -124,7 +124,7 @@ _METHODS: Final = (
     _method("sessiongate_getSession", MethodClass.OWN, ("account",), ("permissionId", "module")),
     _method("sessiongate_listSessions", MethodClass.OWN, ("account",), ("after",)),
     # answered over a WebSocket, where the chain's node tells of new heads by itself
-    _method("eth_subscribe", MethodClass.OWN, ("kind",), ()),
+    _method("eth_subscribe", MethodClass.OWN, ("kind",), ("filter",)),
     _method("eth_unsubscribe", MethodClass.OWN, ("subscription",), ()),
 )
 
@@ -206,8 +206,8 @@ _SUBMITTING_WORDS: Final = ("send", "submit", "sign", "publish")
 _NEVER: Final = {
     # drops a pending operation for anyone who can sign an empty one, which a session key can
     "rundler_dropLocalUserOperation": "it withdraws operations without a verdict",
-    "skandha_subscribe": "subscriptions answer more than once",
-    "skandha_unsubscribe": "subscriptions answer more than once",
+    "skandha_subscribe": "it tells the operations of everybody before they are mined",
+    "skandha_unsubscribe": "there is no skandha_subscribe here to end",
     "eth_subscribe": "subscriptions answer more than once",
     "eth_unsubscribe": "subscriptions answer more than once",
 }

@@ -17,6 +17,12 @@ from proxy.ports import FeedLine, RequestContext
 MOST_OF_A_LINE: Final = 4
 """Subscriptions of one connection."""
 _HEADS: Final = "newHeads"
+_REFUSED: Final = {
+    "logs": "the node would be asked anew for each caller; poll the node that you read from",
+    "newPendingTransactions": "what others are about to send is told to nobody here",
+    "syncing": "the gate leaves a node that does not keep up by itself",
+}
+"""What nodes, or SDKs, know besides, and why it is not relayed."""
 _REMEMBERED: Final = 64
 _LONGEST_HEAD: Final = 16_384
 _HASH: Final = re.compile(r"0x[0-9a-f]{64}\Z")
@@ -50,8 +56,11 @@ class HeadFeed:
             raise MethodNotFound(f"{method} is served over a WebSocket only", data={"method": method})
         if method != SUBSCRIBE:
             return self._end(line, params[0])
-        if params[0] != _HEADS:
-            raise InvalidParams("params[0]", f"wanted {_HEADS}: nothing else can be subscribed to here")
+        if (kind := params[0]) != _HEADS:
+            why = _REFUSED.get(kind, "nothing else can be subscribed to here") if isinstance(kind, str) else ""
+            raise InvalidParams("params[0]", f"wanted {_HEADS}{why and f': {why}'}")
+        if len(params) > 1:
+            raise InvalidParams("params[1]", f"{_HEADS} takes nothing more")
         if len(names := self._names.get(line, set())) >= MOST_OF_A_LINE:
             raise InvalidRequest(f"this connection has {MOST_OF_A_LINE} subscriptions; end one first")
         if line not in self._names:

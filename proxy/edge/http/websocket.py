@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Final
 
-from aiohttp import WSCloseCode, WSMsgType, web
+from aiohttp import WSCloseCode, WSMsgType, hdrs, web
 
 from proxy.edge.http.http_log import HTTP_LOG
 from proxy.edge.http.listener import ListenerSettings
 from proxy.edge.http.messages import HttpAnswer, HttpRequest
+from proxy.edge.http.quiet_aiohttp import SERVER_NAME
 from proxy.edge.http.service import InboundCall, Line, Service
 from proxy.errors import InvalidRequest
 
@@ -32,6 +33,7 @@ def wants_websocket(request: HttpRequest) -> bool:
 
 def _refused(status: int, body: bytes, headers: Mapping[str, str]) -> web.Response:
     response = web.Response(status=status, body=body, headers=headers)
+    response.headers[hdrs.SERVER] = SERVER_NAME
     response.force_close()  # what else comes on this connection is no WebSocket's, and was not read here
     return response
 
@@ -79,13 +81,39 @@ class _Feed:
             return  # whoever reads from it ends it
 
 
+class _Owed:
+    """Answers that callers have not taken, of all connections: past `most` bytes whoever has owed the longest goes."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._bytes = 0
+        self._of: dict[asyncio.Transport, int] = {}  # who has owed the longest first
+
+    def add(self, transport: asyncio.Transport, size: int) -> None:
+        """So much more is on its way."""
+        self._of[transport] = self._of.get(transport, 0) + size
+        self._bytes += size
+        while self._bytes > self._most:
+            longest = next(iter(self._of))
+            self._bytes -= self._of.pop(longest)
+            longest.abort()
+
+    def taken(self, transport: asyncio.Transport, size: int) -> None:
+        """So much of it is no more."""
+        left = self._of.pop(transport, 0)
+        self._bytes -= min(left, size)
+        if left > size:
+            self._of[transport] = left - size
+
+
 class WebSockets:
     """Every WebSocket of one listener."""
 
     def __init__(self, service: Service, settings: ListenerSettings) -> None:
         self._service = service
         self._settings = settings
-        self._open: set[web.WebSocketResponse] = set()
+        self._open: dict[web.WebSocketResponse, asyncio.Transport] = {}
+        self._owed = _Owed(settings.unread_bytes)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer messages until either side leaves. What may not call is answered over HTTP."""
@@ -102,12 +130,21 @@ class WebSockets:
             heartbeat=_HEARTBEAT_SECONDS,
             compress=False,
         )
-        await socket.prepare(request)
-        self._open.add(socket)
+        socket.headers[hdrs.SERVER] = SERVER_NAME
+        transport = request.transport
+        try:
+            await socket.prepare(request)
+        except web.HTTPException as error:  # no handshake of a WebSocket
+            return _refused(error.status, b"no WebSocket handshake\n", {})
+        if transport is None:
+            return socket  # it has left already
+        self._open[socket] = transport
         try:
             await self._serve(socket, opened)
+        except* ConnectionError:  # it has left while it was written to
+            HTTP_LOG.info("a WebSocket broke off")
         finally:
-            self._open.discard(socket)
+            del self._open[socket]
         return socket
 
     async def close(self) -> None:
@@ -153,10 +190,14 @@ class WebSockets:
             await self._send(socket, call, answer.body)
 
     async def _send(self, socket: web.WebSocketResponse, call: InboundCall, body: bytes) -> None:
+        transport = self._open[socket]
+        self._owed.add(transport, len(body))
         try:
             async with asyncio.timeout(self._settings.stalled_seconds):
-                await socket.send_str(body.decode())
+                await socket.send_frame(body, WSMsgType.TEXT)
         except TimeoutError:  # it takes nothing: what it is owed would only grow
             await socket.close(code=WSCloseCode.TRY_AGAIN_LATER, drain=False)
         except ConnectionError:
             call.nobody_waited()
+        finally:
+            self._owed.taken(transport, len(body))

@@ -60,8 +60,18 @@ def test_a_connection_has_only_so_many_and_nothing_else_can_be_subscribed_to() -
     for kind in ("logs", "newPendingTransactions", None, {}, 7):
         with pytest.raises(InvalidParams):
             feed.answer("eth_subscribe", [kind], FakeLine())
+    with pytest.raises(InvalidParams):
+        feed.answer("eth_subscribe", ["newHeads", {}], FakeLine())
     with pytest.raises(MethodNotFound):
         feed.answer("eth_subscribe", ["newHeads"], None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"), [("logs", "poll"), ("newPendingTransactions", "told to nobody"), ("syncing", "by itself")]
+)
+def test_what_else_nodes_tell_is_refused_with_the_reason(kind: str, why: str) -> None:
+    with pytest.raises(InvalidParams, match=why):
+        HeadFeed().answer("eth_subscribe", [kind, {"address": "0x" + "11" * 20}], FakeLine())
 
 
 def test_a_head_too_long_goes_nowhere() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +17,17 @@ from proxy.edge.http.clients import Clients, KnownClient
 from proxy.edge.http.listener import ListenerSettings, Transport
 from proxy.edge.http.server import RpcServer, ServerSettings
 from tests.edge.http.corpus import CALL
-from tests.edge.http.peers import SETTINGS, EchoGate
+from tests.edge.http.peers import SETTINGS, EchoGate, Peer
+
+HANDSHAKE = (
+    b"GET /soneium HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+
+
+def masked(text: bytes) -> bytes:
+    """A message of less than 126 bytes as callers frame it."""
+    return bytes([0x81, 0x80 | len(text), 0, 0, 0, 0]) + text
 
 
 @dataclass
@@ -164,6 +174,68 @@ async def test_who_takes_no_answers_is_dropped(served: ServerSettings) -> None:
             await asyncio.sleep(0.001)
         await socket.close()
     assert gate.in_flight == 0
+
+
+async def test_answers_that_nobody_takes_are_bounded_over_all_connections(served: ServerSettings) -> None:
+    """Whoever has owed the longest goes; one that reads is served meanwhile, and after."""
+    bounds = replace(served.bounds, stalled_seconds=1e6, unread_bytes=20_000_000)
+    long = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "long", "params": ["8000000"]}).encode()
+    gate = EchoGate()
+    async with listening(gate, replace(served, bounds=bounds)) as door, AsyncExitStack() as leaving:
+        port = door.server.port
+        silent = []
+        for count in range(1, 9):
+            peer = await Peer.at(port)
+            leaving.callback(peer.leave)
+            await peer.say(HANDSHAKE + masked(long))
+            silent.append(peer)
+            while len(gate.asked) < count:  # noqa: ASYNC110 - what is waited for happens in the gate
+                await asyncio.sleep(0.001)
+        reader = await door.open()
+        assert (await ask(reader, CALL))["id"] == "a"
+        for peer in silent[:6]:
+            assert len(await peer.rest()) < 8_000_000
+        await reader.close()
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        HANDSHAKE,
+        HANDSHAKE.replace(b"Sec-WebSocket-Version: 13", b"Sec-WebSocket-Version: 12"),
+        HANDSHAKE.replace(b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", b"Sec-WebSocket-Key: hush"),
+        HANDSHAKE.replace(b"Connection: Upgrade", b"X-Hush: hush"),
+        HANDSHAKE.replace(b"/soneium", b"/hush"),
+        HANDSHAKE + b"hush" * 9,
+    ],
+    ids=["good", "another version", "no key", "no upgrade", "no chain", "no frames"],
+)
+async def test_no_answer_to_a_handshake_names_a_version_or_quotes_it(served: ServerSettings, asked: bytes) -> None:
+    async with listening(EchoGate(), served) as door:
+        peer = await Peer.at(door.server.port)
+        await peer.say(asked)
+        head = await peer.reader.readuntil(b"\r\n\r\n")
+        peer.writer.write_eof()
+        told = head + await peer.rest()
+        peer.leave()
+    for secret in (b"aiohttp", b"Python", b"hush"):
+        assert secret not in told
+
+
+async def test_who_leaves_while_it_is_written_to_is_no_fault_of_the_gate(
+    served: ServerSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with listening(EchoGate(), served) as door:
+        for _ in range(20):
+            peer = await Peer.at(door.server.port)
+            await peer.say(HANDSHAKE)
+            await peer.reader.readuntil(b"\r\n\r\n")
+            await peer.say(b"\x89\xfc\0\0\0\0" + bytes(124) + masked(CALL) * 8)
+            peer.leave()
+        socket = await door.open()
+        assert (await ask(socket, CALL))["id"] == "a"
+        await socket.close()
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 async def test_a_gate_that_stops_says_good_bye(served: ServerSettings) -> None:

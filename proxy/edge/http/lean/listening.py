@@ -13,6 +13,7 @@ from proxy.edge.http.http_log import HTTP_LOG
 from proxy.edge.http.lean.connection import Connection
 from proxy.edge.http.lean.house import House
 from proxy.edge.http.listener import ListenerSettings
+from proxy.edge.http.quiet_aiohttp import QuietServer
 from proxy.edge.http.service import Service
 from proxy.edge.http.tls_door import DoorBounds, TlsDoor
 from proxy.edge.http.websocket import WebSockets
@@ -36,9 +37,10 @@ class LeanListener:
     async def start(self, host: str, port: int, ssl: SSLContext | None = None) -> int:
         """Listen; the port."""
         loop = asyncio.get_running_loop()
-        self._upgraded = web.Server(
+        plain = web.Server(
             self._websockets.handle, access_log=None, logger=HTTP_LOG, keepalive_timeout=self._settings.linger_seconds
         )
+        self._upgraded = QuietServer.like(plain, self._settings.connections)
         house = self._house = House(self._service, self._settings, loop, self._upgraded)
         if ssl is not None:
             self._door = TlsDoor(lambda: Connection(house), ssl, self._bounds_of_door(), house.present)
