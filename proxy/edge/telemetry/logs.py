@@ -7,7 +7,8 @@ less.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
@@ -15,8 +16,10 @@ import orjson
 
 from proxy.config.service import LogFormat, LoggedOperations, LogSettings
 from proxy.edge.alerts.sources import is_of_note
+from proxy.edge.audit.sampling import RefusalRate, Sampler
 from proxy.judge.decision import Decision
 from proxy.judge.verdict import Allow, Reject
+from proxy.methods import is_preview
 from proxy.userop.primitives import print_bytes, print_checksummed
 
 OPERATIONS: Final = logging.getLogger("proxy.operations")
@@ -60,17 +63,27 @@ def set_up_log(settings: LogSettings) -> None:
 
 
 class OperationLog:
-    """Writes the canonical line of operations."""
+    """Writes the canonical line of operations. Strangers decide how many are refused: past a rate of each client's they
+    are counted, and the next line says how many had none. `stopwatch` gives monotonic seconds."""
 
-    def __init__(self, which: LoggedOperations) -> None:
+    def __init__(self, which: LoggedOperations, stopwatch: Callable[[], float] = time.monotonic) -> None:
         self._which = which
+        self._stopwatch = stopwatch
+        self._sampler = Sampler(RefusalRate())
+        self._told = 0
 
     def decided(self, decision: Decision, seconds: float) -> None:
         """One operation was judged, in so many seconds."""
         if self._which is LoggedOperations.NONE or not OPERATIONS.isEnabledFor(logging.INFO):
             return
         if self._which is LoggedOperations.ALL or isinstance(decision.verdict, Reject) or is_of_note(decision):
-            OPERATIONS.info("operation", extra={"fields": fields_of(decision, seconds)})
+            if not self._sampler.keeps(decision, self._stopwatch(), estimate=is_preview(decision.method)):
+                return
+            fields = fields_of(decision, seconds)
+            if untold := self._sampler.left_out - self._told:
+                self._told += untold
+                fields = {**fields, "refusedWithoutLine": untold}
+            OPERATIONS.info("operation", extra={"fields": fields})
 
 
 def fields_of(decision: Decision, seconds: float) -> Mapping[str, object]:

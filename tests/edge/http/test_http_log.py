@@ -7,6 +7,7 @@ import logging
 
 import pytest
 
+from proxy.edge.http.http_log import HTTP_LOG, Discreet
 from proxy.edge.http.listener import Transport
 from proxy.edge.http.server import RpcServer, ServerSettings
 from proxy.jsonrpc import Request
@@ -26,9 +27,10 @@ async def _never(_request: Request, _context: RequestContext) -> Answer | None:
     ],
 )
 async def test_no_key_of_a_broken_request_is_logged(
-    request_bytes: bytes, transport: Transport, caplog: pytest.LogCaptureFixture
+    request_bytes: bytes, transport: Transport, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.DEBUG)
+    monkeypatch.setattr(HTTP_LOG, "filters", [Discreet()])  # which has counted nothing of other tests
     server = await RpcServer(_never, ServerSettings(chains=("local",), transport=transport)).start("127.0.0.1", 0)
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.write(request_bytes)
@@ -39,3 +41,18 @@ async def test_no_key_of_a_broken_request_is_logged(
     assert "a request was answered without being read" in caplog.text
     assert "SECRETKEY" not in caplog.text
     assert "Traceback" not in caplog.text
+
+
+def test_however_many_requests_are_broken_the_log_grows_by_few_lines_and_counts_the_rest() -> None:
+    now = 0.0
+    discreet, lines = Discreet(lambda: now), []
+    for second in range(20):
+        now = float(second)
+        for _ in range(1_000):
+            record = logging.LogRecord("a", logging.INFO, "", 0, "broken", None, None)
+            if discreet.filter(record):
+                lines.append(record.getMessage())
+    assert len(lines) <= 50 + 20 * 5
+    assert lines[-5].endswith("(and 995 more without a line)")
+    grave = logging.LogRecord("a", logging.ERROR, "", 0, "failed", None, None)
+    assert discreet.filter(grave)
