@@ -19,6 +19,8 @@ from proxy.edge.http.http_log import HTTP_LOG
 _REST_SECONDS: Final = 0.05
 """When the system gives no descriptor, until it is asked again."""
 
+_SHARE: Final = 8
+
 Established = Callable[[str | None], int]
 """How many connections have shaken hands: of one address, or of all."""
 
@@ -39,13 +41,19 @@ class DoorBounds:
 
 
 class _Caller:
-    """One who has not shaken hands yet."""
+    """One who has not shaken hands yet. `sock` is there until the event loop has it."""
 
-    __slots__ = ("peer", "task")
+    __slots__ = ("peer", "sock", "task")
 
-    def __init__(self, peer: str | None) -> None:
+    def __init__(self, peer: str | None, sock: socket.socket) -> None:
         self.peer = peer
+        self.sock: socket.socket | None = sock
         self.task: asyncio.Task[None] | None = None
+
+    def gone(self, _task: asyncio.Task[None]) -> None:
+        """Its task is over, and may never have begun."""
+        if self.sock is not None:
+            self.sock.close()
 
 
 class TlsDoor:
@@ -126,19 +134,20 @@ class TlsDoor:
                 sock.close()
 
     def _take_in(self, sock: socket.socket, peer: str | None) -> None:
-        caller = _Caller(peer)
+        caller = _Caller(peer, sock)
         self._make_room(peer)
         self._callers[caller] = None
         self._of_peer.setdefault(peer, {})[caller] = None
         caller.task = asyncio.get_running_loop().create_task(self._shake_hands(caller, sock))
+        caller.task.add_done_callback(caller.gone)
 
     def _make_room(self, peer: str | None) -> None:
         """Who has shaken hands is the listener's to count; of the others the oldest goes."""
         bounds, own = self._bounds, self._of_peer.get(peer, {})
         if peer is not None and bounds.most_per_peer is not None and not bounds.exempt(peer):
-            while own and len(own) + self._established(peer) >= bounds.most_per_peer:
+            while own and len(own) >= _places(bounds.most_per_peer, self._established(peer)):
                 self._turn_out(own)
-        while self._callers and len(self._callers) + self._established(None) >= bounds.most:
+        while self._callers and len(self._callers) >= _places(bounds.most, self._established(None)):
             self._turn_out(self._callers)
 
     def _turn_out(self, callers: dict[_Caller, None]) -> None:
@@ -158,6 +167,7 @@ class TlsDoor:
 
     async def _shake_hands(self, caller: _Caller, sock: socket.socket) -> None:
         loop = asyncio.get_running_loop()
+        caller.sock = None
         try:
             with suppress(OSError):  # too slow, gone, or no TLS: nobody is told why
                 await loop.connect_accepted_socket(
@@ -165,3 +175,9 @@ class TlsDoor:
                 )
         finally:
             self._forget(caller)
+
+
+def _places(most: int, established: int) -> int:
+    """How many may be shaking hands beside those who have: some always, as it is the listener that knows which of its
+    own are idle and make room, or that there is none."""
+    return max(most - established, most // _SHARE, 1)

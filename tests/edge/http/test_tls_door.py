@@ -91,6 +91,20 @@ async def test_a_handshake_has_its_time_however_slowly_it_goes_on(tmp_path: Path
 
 
 @pytest.mark.parametrize("transport", Transport)
+async def test_where_all_places_are_idle_callers_newcomers_who_shake_hands_at_once_are_all_let_in(
+    tmp_path: Path, transport: Transport
+) -> None:
+    trusting = ssl.create_default_context()
+    trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+    async with listening(tmp_path, transport, connections=64) as server:
+        idle = [await asyncio.open_connection("127.0.0.1", server.port, ssl=trusting) for _ in range(64)]
+        answers = await asyncio.gather(*(answered(server.port) for _ in range(8)))
+        assert [answer[:13] for answer in answers] == [b"HTTP/1.1 200 "] * 8
+        for _, writer in idle:
+            writer.transport.abort()
+
+
+@pytest.mark.parametrize("transport", Transport)
 async def test_of_a_trusted_proxy_there_may_be_more_than_of_one_address(tmp_path: Path, transport: Transport) -> None:
     async with listening(tmp_path, transport, connections_per_peer=2) as server:
         trusting = replace(SETTINGS, transport=transport, proxies=TrustedProxies((ip_network("127.0.0.1/32"),)))
