@@ -250,14 +250,16 @@ class Registry:
 
     def forget_block(self, key: SessionKey) -> None:
         """At which block a session was read does not say any more what its reading has counted."""
-        known = self._sessions.get(key)
-        if known is not None and known.block is not None:
-            self.put(replace(known, block=None))
+        if self._sessions.block_of(key) is not None:
+            self._revise(key)
+            self._sessions.forget_block(key)
 
     def began_at(self, keys: Iterable[SessionKey], block: int) -> None:
         """The chain is followed from this block on: whatever was known of these sessions, only what is read at it or
-        later counts."""
-        self._mined_at |= dict.fromkeys(keys, block)
+        later counts. The blocks at which they were read may have been another chain's."""
+        for key in keys:
+            self.forget_block(key)
+            self._mined_at[key] = block
 
     def unmined(
         self,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import zlib
 from collections import OrderedDict
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 import orjson
@@ -182,6 +183,14 @@ class Shelf:
         self._unpacked[key] = known
         self._unpacked.move_to_end(key)
         self._pack_oldest()
+
+    def forget_block(self, key: SessionKey) -> None:
+        """At which block a session was read is not known any more. Cheap, without looking into it."""
+        known, packed = self._unpacked.get(key), self._packed.get(key)
+        if known is not None and known.block is not None:
+            self._unpacked[key] = replace(known, block=None)
+        if packed is not None and packed.block is not None:
+            self._packed[key] = packed._replace(block=None)
 
     def put_packed(self, key: SessionKey, packed: PackedSession) -> SessionKey:
         """Keep a session as it was stored, and was not here before. Returns its name as it is kept here."""

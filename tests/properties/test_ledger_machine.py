@@ -40,6 +40,7 @@ from proxy.chain.settlement.settlement import Settlement
 from proxy.chain.settlement.slices import Slice
 from proxy.chain.settlement.taker import Taker
 from proxy.errors import StateUnavailable, UpstreamUnavailable
+from proxy.ledger.counting_time import CountingTime, KeptTime
 from proxy.ledger.memory import MemoryLedger
 from proxy.ledger.operations import AcceptedOperation, Stage
 from proxy.ledger.reservation import Basis, Held, NonceSlot, Reservation, RuleRows
@@ -84,6 +85,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.chain = Chain()
         self.pool: dict[NonceSlot, AcceptedOperation] = {}  # what the bundler has taken
         self.clock, self.monotonic = Clock(1_000.0), Clock(0.0)
+        self.kept_time: KeptTime | None = None
         self.disk = Disk()
         self.bundler_silent = False
         self.numbers = 0
@@ -102,7 +104,8 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def _begin(self) -> None:
         """A life of the gate, from what the disk has."""
-        self.registry, self.rules = Registry(), RuleCounts()
+        self.counting = CountingTime(self.clock, self.monotonic, boot="this one", kept=self.kept_time)
+        self.registry, self.rules = Registry(), RuleCounts(self.counting.of)
         self.rules.restore(RuleRows(buckets=tuple(self.disk.buckets.values())))
         self.ledger = MemoryLedger(self.rules, sessions=self.registry)
         for known in self.disk.sessions.values():
@@ -114,7 +117,7 @@ class LedgerMachine(RuleBasedStateMachine):
             registry=self.registry,
             ledger=self.ledger,
             keeper=self.disk,
-            clock=self.clock,
+            clock=self.counting.now,
             patience=patience,
             tell=self.told.append,
         )
@@ -122,7 +125,7 @@ class LedgerMachine(RuleBasedStateMachine):
             self.settlement,
             chain_id=KEYS[0].chain_id,
             registry=self.registry,
-            clock=self.clock,
+            clock=self.counting.now,
             monotonic=self.monotonic,
             patience=patience,
         )
@@ -174,6 +177,8 @@ class LedgerMachine(RuleBasedStateMachine):
         if self.chain.silent or not self.has_node:
             return
         head, taker = self.chain.newest(), self.taker
+        if head:
+            self.counting.confirmed(self.chain.blocks[head - 1].timestamp)
         cursor = taker.cursor
         if cursor is None:
             await taker.start_at(self.chain.name(head), self.chain.time)
@@ -458,8 +463,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(keeps_notes=st.booleans())
     def crash(self, keeps_notes: bool) -> None:
         self.disk.crash(keeps_notes=keeps_notes)
-        self.astray = 0.0  # a clock that is wrong at the start is wrong for good: nobody could tell
-        self._pass(0.0)
+        self.kept_time = self.counting.kept
         self._begin()
 
     @invariant()

@@ -436,6 +436,21 @@ async def test_a_session_that_cannot_be_read_where_the_chain_begins_anew_is_not_
     assert known.state is None
 
 
+async def test_where_the_chain_begins_anew_no_reading_of_the_chain_before_stands_for_what_was_mined_since() -> None:
+    chain = Chain()
+    scene = Scene(chain=chain, reads_at=99)  # a backend that is behind the new chain as well
+    scene.registry.put(IN_FORCE)
+    await scene.tell(300)
+    scene.registry.put(replace(IN_FORCE, block=300))
+    op = await scene.accept(1, ONE_USE, nonce=1)
+    chain.fates[op] = Mined(user_op_hash=op, success=True, block=100, block_hash=block(100, branch=1).hash)
+    await scene.taker.start_at(block(100, branch=1), 1_000)
+    await scene.lookout.round()
+    assert scene.causes == [Cause.MINED]
+    await scene.lookout.reconciled(KEY)
+    assert scene.used() in (None, 1)
+
+
 async def test_who_asks_for_a_session_that_was_touched_waits_for_a_reading_begun_after_that_and_for_no_other() -> None:
     scene = Scene(chain=Chain())
     scene.registry.put(IN_FORCE)
