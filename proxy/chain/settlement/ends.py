@@ -88,7 +88,8 @@ class Ends:
         self.is_seconded = False
         """Whether another node can be asked before one node's word on another operation ends a hold."""
         self.readable = False
-        """Whether sessions can be read anew where the chain took something back."""
+        """Whether there is a node: sessions can be read anew where the chain took something back, and its blocks say
+        when a validity is over."""
 
     def mined(self, draft: OutcomeDraft, slot: NonceSlot, mined: Mined) -> bool:
         """An operation was mined in this slot. Whether it is one of ours; those that compete with it have ended too.

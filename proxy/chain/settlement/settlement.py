@@ -282,7 +282,8 @@ class Settlement:
 
     async def silent(self, user_op_hash: Hash32, seconds: float) -> bool:
         """It was answered that an operation is not there, and for so many more seconds. One whose validity is over by
-        then has ended; for others, whether it is long enough for something to be let go (`unmined`)."""
+        then has ended, without a node: with one its blocks say so, however long they take. For others, whether it is
+        long enough for something to be let go (`unmined`)."""
         flight = self.flights.get(user_op_hash)
         if flight is None:
             return False
@@ -290,7 +291,7 @@ class Settlement:
         flight.silent_seconds += seconds
         if before // _SILENCE_KEPT != flight.silent_seconds // _SILENCE_KEPT:
             self.books.note(Outcome(silences=tuple((name, flight.silent_seconds) for name in flight.claims)))
-        if self.flights.is_over(flight, now) and user_op_hash not in self.unproven:
+        if not self.ends.readable and self.flights.is_over(flight, now) and user_op_hash not in self.unproven:
             draft = OutcomeDraft()
             self.end_over(draft, flight, Evidence(timestamp=int(now), silent_seconds=flight.silent_seconds))
             await self.close(draft)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from proxy.chain.settlement.patience import Patience
 from proxy.chain.settlement.slices import ChainPlace, SessionTouched
 from proxy.chain.witness import Fate
 from proxy.errors import StateUnavailable
@@ -434,6 +435,21 @@ async def test_a_session_that_cannot_be_read_where_the_chain_begins_anew_is_not_
     known = scene.registry.get(KEY)
     assert known is not None
     assert known.state is None
+
+
+async def test_with_a_node_only_its_blocks_end_a_validity_however_long_it_is_silent_and_the_bundler_says_no() -> None:
+    chain = Chain()
+    scene = Scene(chain=chain, patience=Patience(unmined_after=1e6))
+    scene.registry.put(IN_FORCE)
+    await scene.tell(9)
+    op = await scene.accept(1, ONE_USE, nonce=1, valid_until=1_100)
+    chain.fates[op] = StateUnavailable("no answer")
+    for _ in range(40):
+        await scene.later(30)
+    assert scene.bundler.asked  # and it answered each time that the operation is not there
+    assert scene.balance == (0, 1)
+    await scene.tell(10, timestamp=1_162)
+    assert (scene.balance, scene.causes) == ((0, 0), [Cause.EXPIRED])
 
 
 async def test_where_the_chain_begins_anew_no_reading_of_the_chain_before_stands_for_what_was_mined_since() -> None:
