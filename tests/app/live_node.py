@@ -15,7 +15,7 @@ from typing import Any
 from aiohttp import WSMsgType, web
 
 from proxy.chain import contract_abi
-from proxy.chain.blocks.events import read_executed
+from proxy.chain.blocks.events import Executed, read_executed
 from proxy.chain.blocks.header import Header
 from proxy.chain.blocks.source import LogFilter, Transaction
 from proxy.chain.logs import Log
@@ -58,6 +58,7 @@ class LiveNode(FakeNode):
     telling: list[asyncio.Future[None]] = field(default_factory=list)
     claims: dict[Hash32, bytes] = field(default_factory=dict)  # by operation, its session
     port: int = 0
+    _shown: tuple[Hash32, int] | None = None
 
     @property
     def url(self) -> str:
@@ -170,13 +171,23 @@ class LiveNode(FakeNode):
         return [log for each in blocks for log in self.chain.logs[each.hash] if wanted.fits(log)]
 
     def _call(self, params: list[Any], blocks: list[Header]) -> dict[str, object]:
-        events = [read_executed(log) for block in blocks for log in self.chain.logs[block.hash]]
-        mined = [event for event in events if event is not None]
         data = bytes.fromhex(params[0]["data"][2:])
         if data[:4] == GET_ENTRY_POINT_NONCE.selector and bytes.fromhex(params[0]["to"][2:]) == V07.address:
             sender, key = contract_abi.decode(GET_ENTRY_POINT_NONCE.arguments, data[4:], "getNonce")
-            used = [each.nonce for each in mined if each.sender == sender and each.nonce >> 64 == key]
+            used = [each.nonce for each in self._mined(blocks) if each.sender == sender and each.nonce >> 64 == key]
             return {"result": print_bytes(contract_abi.encode(("uint256",), (max(used, default=(key << 64) - 1) + 1,)))}
+        shown = (blocks[-1].hash, len(self.sessions))
+        if shown != self._shown:  # many questions are about one block
+            self._show(blocks, self._mined(blocks))
+            self._shown = shown
+        return super()._answer("eth_call", params)
+
+    def _mined(self, blocks: list[Header]) -> list[Executed]:
+        events = (read_executed(log) for block in blocks for log in self.chain.logs[block.hash])
+        return [event for event in events if event is not None]
+
+    def _show(self, blocks: list[Header], mined: list[Executed]) -> None:
+        """Have the sessions be as they are after these blocks."""
         in_force: dict[bytes, bool] = {}
         for log in (log for block in blocks for log in self.chain.logs[block.hash]):
             if (key := session_touched(log, CHAIN_ID, [SMART_SESSION])) is not None:
@@ -187,7 +198,6 @@ class LiveNode(FakeNode):
                 put_session(self, _used(enabled(session), uses))
             else:
                 put_absent(self, key_of(session), enable_nonce=0)
-        return super()._answer("eth_call", params)
 
     async def _talk(self, request: web.Request) -> web.StreamResponse:
         socket = web.WebSocketResponse()

@@ -56,8 +56,8 @@ class Nursery:
 
     process: subprocess.Popen[str]
 
-    def start(self, config: Path, log: Path, most_bytes: int = 0) -> int:
-        return int(self._ask(f"start {config} {log} {most_bytes}"))
+    def start(self, config: Path, log: Path, most_bytes: int = 0, astray: tuple[float, float] = (0, 0)) -> int:
+        return int(self._ask(f"start {config} {log} {most_bytes} {astray[0]:g},{astray[1]:g}"))
 
     def end(self, pid: int, number: int = signal.SIGKILL) -> int:
         """Send it a signal (0: none, it ends by itself) and wait for its end."""
@@ -87,6 +87,7 @@ class GateProcess:
     folder: Path
     bundler: str
     settings: str = ""
+    node: str = ""  # its URL
     ports: list[int] = field(default_factory=lambda: free_ports(2))
     pid: int | None = None
 
@@ -112,14 +113,16 @@ class GateProcess:
         asyncio.run(store.keep(Outcome(sessions=tuple(known(grant) for grant in grants))))
         store.close()
 
-    def start(self, most_bytes: int = 0) -> None:
+    def start(self, most_bytes: int = 0, *, astray: tuple[float, float] = (0, 0)) -> None:
+        """`astray`: see `tests.chaos.nursery`."""
         config = self.folder / "sessiongate.yaml"
         config.write_text(
             f"listen: 127.0.0.1:{self.ports[0]}\nadmin_listen: 127.0.0.1:{self.ports[1]}\n"
             f"ledger: sqlite:gate.db\n{self.settings}"
             f"chains:\n  local:\n    chain_id: {CHAIN_ID}\n    bundlers: [{self.bundler}]\n    poll_seconds: 0.05\n"
+            + (f"    node: {self.node}\n" if self.node else "")
         )
-        self.pid = self.nursery.start(config, self.log, most_bytes)
+        self.pid = self.nursery.start(config, self.log, most_bytes, astray)
 
     def end(self, number: int = signal.SIGKILL) -> int:
         assert self.pid is not None

@@ -2,9 +2,10 @@
 
     python -m tests.chaos.nursery
 
-`start CONFIG LOG BYTES` on its standard input starts a gate, none of whose files may grow beyond that (0: any size;
-less than 0: it runs as somebody who may not write here), and prints its pid; `wait PID` prints how it ended. When its
-input ends, so do its gates.
+`start CONFIG LOG BYTES ASTRAY` on its standard input starts a gate, none of whose files may grow beyond that (0: any
+size; less than 0: it runs as somebody who may not write here), and prints its pid; `wait PID` prints how it ended. Its
+time of day is `ASTRAY`: wrong by so many seconds at first, and a moment later, as in `0,-3600`. When its input ends, so
+do its gates.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import resource
 import signal
 import sys
+import time
 import traceback
 from pathlib import Path
 
@@ -23,13 +25,29 @@ from proxy.config import load_config
 _NOBODY = 65_534
 
 
-def serve(config: str, log: str, most_bytes: int) -> None:
+_MOMENT = 0.3
+"""Seconds of a gate's life, after which its time of day is set."""
+
+
+def set_the_clock(first: float, later: float) -> None:
+    """Both in seconds from what is so. No other clock is touched."""
+    real, begun = time.time, time.monotonic()
+
+    def astray() -> float:
+        return real() + (first if time.monotonic() - begun < _MOMENT else later)
+
+    time.time = astray
+
+
+def serve(config: str, log: str, most_bytes: int, astray: str) -> None:
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(output, 1)
     os.dup2(output, 2)
     if most_bytes > 0:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write beyond the limit fails instead of ending the process
         resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
+    if astray != "0,0":
+        set_the_clock(*map(float, astray.split(",")))
     code = 1
     try:
         if os.geteuid() == 0 and most_bytes < 0:
@@ -52,10 +70,10 @@ def main() -> None:
     for line in sys.stdin:
         command, *arguments = line.split()
         if command == "start":
-            config, log, most_bytes = arguments
+            config, log, most_bytes, astray = arguments
             pid = os.fork()
             if pid == 0:
-                serve(config, log, int(most_bytes))
+                serve(config, log, int(most_bytes), astray)
             children.add(pid)
             print(pid, flush=True)
         else:

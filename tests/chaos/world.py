@@ -82,7 +82,7 @@ class World:
         assert operation.claim is not None
         session = self.sessions[operation.claim.envelope.permission_id]
         self.arrived += 1
-        if not self._is_on_disk(user_op_hash):
+        if not is_on_disk(self.database, user_op_hash):
             self.faults.append(f"{print_bytes(user_op_hash)} was sent before its reservation was on disk")
         luck = self.random.random() if self.troubled else 1.0
         if luck < 0.15:
@@ -97,15 +97,6 @@ class World:
         if luck < 0.35:
             await asyncio.sleep(0.05)
         return Answer(result=print_bytes(user_op_hash))
-
-    def _is_on_disk(self, user_op_hash: Hash32) -> bool:
-        if user_op_hash in daybook_of(self.database).read_bytes():  # first: what is entered leaves it
-            return True
-        with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=5)) as reader:
-            held = "SELECT 1 FROM operations_in_flight WHERE user_op_hash = ?"
-            # it was sent once more, and the first time it was sent has been mined since
-            mined = "SELECT 1 FROM operations_ended WHERE user_op_hash = ? AND success IS NOT NULL"
-            return any(reader.execute(found, (user_op_hash,)).fetchone() is not None for found in (held, mined))
 
     async def _receipt(self, recorded: Recorded) -> Answer:
         if self.troubled and self.random.random() < 0.5:
@@ -128,6 +119,17 @@ class World:
                     session.used += amount
                     if session.used > session.limit:
                         self.faults.append(f"{session.used} of {session.limit} was spent")
+
+
+def is_on_disk(database: Path, user_op_hash: Hash32) -> bool:
+    """Whether the gate would find this operation in flight, were it killed now, or mined."""
+    if user_op_hash in daybook_of(database).read_bytes():  # first: what is entered leaves it
+        return True
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=5)) as reader:
+        held = "SELECT 1 FROM operations_in_flight WHERE user_op_hash = ?"
+        # it was sent once more, and the first time it was sent has been mined since
+        mined = "SELECT 1 FROM operations_ended WHERE user_op_hash = ? AND success IS NOT NULL"
+        return any(reader.execute(found, (user_op_hash,)).fetchone() is not None for found in (held, mined))
 
 
 def _amount(call_data: bytes) -> int:

@@ -22,6 +22,7 @@ from tests.ports import free_port
 MODULE = "0x00000000008bDABA73cD9815d79069c247Eb4bDA"
 TOKEN = "0x00000000000000000000000000000000dadadada"
 IS_PERMISSION_ENABLED, BALANCE_OF = "0xadbc532f", "0x70a08231"
+INCREMENT_NONCE = "0x0bd28e3b"  # incrementNonce(uint192 key) of the entry point
 
 
 @dataclass
@@ -174,6 +175,17 @@ class Prepared:
             self.rig.ask("eth_sendTransaction", bundle)
         self.rig.ask("anvil_mine", hex(blocks), hex(seconds))
         self.rig.ask("evm_setAutomine", True)
+
+    def burn_nonce(self, name: str) -> None:
+        """The account itself uses up the nonce of this operation, by a transaction of its own."""
+        key = int(self.operations[name]["op"]["nonce"], 16) >> 64
+        self.rig.ask("anvil_setBalance", self.account, hex(10**18))
+        self.rig.ask("anvil_impersonateAccount", self.account)
+        data = INCREMENT_NONCE + f"{key:064x}"
+        burnt = {"from": self.account, "to": ENTRY_POINT, "data": data, "gas": hex(200_000)}
+        transaction = self.rig.ask("eth_sendTransaction", burnt)
+        self.rig.ask("anvil_stopImpersonatingAccount", self.account)
+        assert self.rig.ask("eth_getTransactionReceipt", transaction)["status"] == "0x1"
 
     def on_chain(self, session: str) -> tuple[bool, int]:
         """Whether it is enabled, and what it has spent."""

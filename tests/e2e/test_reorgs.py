@@ -6,15 +6,18 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from proxy.chain.settlement.patience import Patience
 from proxy.errors import Code
 from tests.clocks.shifted import ahead
 from tests.e2e.gate import Gate
 from tests.e2e.hand_mined import HandMined, Prepared
+from tests.e2e.inside import gate_inside
 
 SETTINGS = "session_queries: true\n"
 LONGEST_SECONDS = 30
@@ -110,6 +113,33 @@ def test_what_a_reorganisation_takes_back_is_held_again_and_mined_anew_counts_on
         prepared.operations[name]["hash"] for name in ("a-1-40", "grant-b", "revoke-c", "a-3-60", "c-6-7", *later)
     ]
     assert sorted(each for each in chain.kept if each in handed) == sorted(handed)  # each once
+
+
+def test_a_nonce_that_its_account_burns_gives_back_what_an_operation_held_and_nothing_else_does(
+    chain: HandMined, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By `incrementNonce` of the entry point, of which no event tells: nonces of what waits are looked at."""
+    soon = partial(Patience, nonce_first=0.2, nonce_longest=0.2)
+    monkeypatch.setattr("proxy.app.settling._patience_of", lambda _chain: soon())
+    prepared = Prepared(chain, run="burnt", account_index=901, spends=("a-1-40", "a-2-61", "a-3-60"))
+    prepared.mine("install")
+    prepared.mine("grant")
+    with gate_inside(chain, {"session_queries": True}) as url:
+        for name in ("a-1-40", "a-3-60"):
+            assert refused(prepared.hand_in(url, name)) is None
+        assert refused(prepared.hand_in(url, "a-2-61")) == Code.LIMIT_EXCEEDED
+        chain.ask("anvil_mine", "0x2")
+        until(prepared, url, {"a": ("in_force", 0, 100, 0)})
+        prepared.burn_nonce("a-1-40")
+        chain.ask("evm_setIntervalMining", 1)  # a look and one at a later block are what proves it
+        try:
+            until(prepared, url, {"a": ("in_force", 0, 60, 0)})
+        finally:
+            chain.ask("evm_setIntervalMining", 0)
+            chain.ask("evm_setAutomine", True)
+        prepared.mine("a-3-60")
+        until(prepared, url, {"a": ("in_force", 60, 0, 1)})
+        assert refused(prepared.hand_in(url, "a-2-61")) == Code.LIMIT_EXCEEDED
 
 
 @pytest.fixture

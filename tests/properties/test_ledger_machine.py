@@ -89,8 +89,6 @@ class LedgerMachine(RuleBasedStateMachine):
         self.disk = Disk()
         self.bundler_silent = False
         self.numbers = 0
-        # without a node nobody can tell under which session an operation is mined after a reorganisation: not tried
-        self.swapped = self.went_back = False
         self.released: set[Hash32] = set()
         self.sent: dict[tuple[Hash32, SessionKey], AcceptedOperation] = {}
         self.astray = 0.0  # the time of day
@@ -322,11 +320,10 @@ class LedgerMachine(RuleBasedStateMachine):
     def send_again(self, data: st.DataObject, fortune: str) -> None:
         self._send(self._one_sent(data), fortune)
 
-    @precondition(lambda self: self.sent and (self.has_node or not self.went_back))
+    @precondition(lambda self: self.sent)
     @rule(data=st.data(), fortune=st.sampled_from(["taken", "refused", "answer lost", "crash after"]))
     def send_under_the_other_session(self, data: st.DataObject, fortune: str) -> None:
         """The hash does not cover the signature."""
-        self.swapped = True
         sent = self._one_sent(data)
         other = KEYS[1 - KEYS.index(key_of_claim(sent))]
         number = int.from_bytes(sent.user_op_hash, "big")
@@ -409,11 +406,10 @@ class LedgerMachine(RuleBasedStateMachine):
         if self.run(self.settlement.release(user_op_hash, "by the test")):
             self.released.add(user_op_hash)
 
-    @precondition(lambda self: self.chain.blocks and (self.has_node or not self.swapped))
+    @precondition(lambda self: self.chain.blocks)
     @rule(depth=st.integers(1, 3), keeps=st.booleans())
     def reorganise(self, depth: int, keeps: bool) -> None:
         """Blocks go; the bundler takes their operations up again, and may have them in the next block."""
-        self.went_back = True
         gone = self.chain.blocks[-depth:]
         del self.chain.blocks[-depth:]
         for operation in (each for block in gone for each in block.mined):

@@ -1,0 +1,121 @@
+"""A bundler and a node of one chain, which goes back now and then: what the gate is told of its operations is honest,
+late, or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from proxy.chain.blocks.header import Header
+from proxy.userop.primitives import Hash32, parse_hash, print_bytes, print_uint
+from proxy.userop.session_data import SessionData
+from proxy.userop.user_operation import UserOperation, parse_user_operation
+from tests.app.live_node import LiveNode
+from tests.bypass_list.desk import V07, reading
+from tests.chaos.world import LOST, is_on_disk
+from tests.edge.recording_bundler import Answer, Recorded, RecordingBundler
+
+
+@dataclass
+class OnChain:
+    """An operation, and where it is; nowhere while it waits at the bundler."""
+
+    op: UserOperation
+    session: Hash32
+    header: Header | None = None
+
+
+@dataclass
+class ChainWorld:
+    """`limits` are uses by permission id: what the chain itself allows a session, or a rule. `faults` lists every
+    broken promise; `database` is where the gate has to have written before it sends."""
+
+    random: Random
+    limits: Mapping[Hash32, int]
+    database: Path
+    live: LiveNode = field(default_factory=LiveNode)
+    operations: dict[Hash32, OnChain] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+    arrived: int = 0
+    reorganised: int = 0
+    came_back: int = 0  # operations whose block was taken back
+    troubled: bool = True
+
+    def grant(self, grants: Iterable[SessionData]) -> None:
+        for grant in grants:
+            self.live.grant(grant)
+        self.live.chain.mine(blocks=12)  # no reorganisation goes back so far
+
+    def bundler(self) -> RecordingBundler:
+        answers: Any = {"eth_sendUserOperation": self._submit, "eth_getUserOperationReceipt": self._receipt}
+        return RecordingBundler(chain_id=1, answers=answers)
+
+    async def _submit(self, recorded: Recorded) -> Answer:
+        op = parse_user_operation(recorded.params[0], V07.version)
+        operation = reading(op)
+        assert operation.claim is not None
+        name, session = operation.user_op_hash, operation.claim.envelope.permission_id
+        self.arrived += 1
+        if not is_on_disk(self.database, name):
+            self.faults.append(f"{print_bytes(name)} was sent before its reservation was on disk")
+        luck = self.random.random() if self.troubled else 1.0
+        if luck < 0.15:
+            return Answer(error={"code": -32500, "message": "AA10 a bundler's whim"})
+        self.operations.setdefault(name, OnChain(op, session))
+        if self.committed(session) > self.limits[session]:
+            self.faults.append(f"{self.committed(session)} uses of {self.limits[session]} are out")
+        if luck < 0.25:
+            return self.random.choice(LOST)  # it was taken, and the answer does not say so
+        return Answer(result=print_bytes(name))
+
+    async def _receipt(self, recorded: Recorded) -> Answer:
+        if self.troubled and self.random.random() < 0.5:
+            return self.random.choice(LOST)
+        found = self.operations.get(parse_hash(recorded.params[0], "hash"))
+        if found is None or found.header is None:
+            return Answer(result=None)
+        block = {"blockNumber": print_uint(found.header.number), "blockHash": print_bytes(found.header.hash)}
+        return Answer(result={"userOpHash": recorded.params[0], "success": True, "receipt": block})
+
+    def committed(self, session: Hash32) -> int:
+        """Uses that are made, or may still be."""
+        return sum(each.session == session for each in self.operations.values())
+
+    def used(self, session: Hash32) -> int:
+        """Uses that are made."""
+        return sum(each.session == session and each.header is not None for each in self.operations.values())
+
+    def mine(self, share: float) -> None:
+        """A block with some of what waits."""
+        waiting = [each for each in self.operations.values() if each.header is None]
+        chosen = [each for each in waiting if self.random.random() < share]
+        self.live.mine(*(each.op for each in chosen))
+        for each in chosen:
+            each.header = self.live.chain.headers[-1]
+
+    def go_back(self, depth: int) -> None:
+        """The newest blocks are gone; some of what they had is in the first of the others, and the rest waits again."""
+        gone = {header.hash for header in self.live.chain.headers[-depth:]}
+        back = [each for each in self.operations.values() if each.header is not None and each.header.hash in gone]
+        again = [each for each in back if self.random.random() < 0.5]
+        self.live.reorganise(depth, *(each.op for each in again))
+        headers = self.live.chain.headers
+        for each in back:
+            each.header = None
+        for each in again:
+            each.header = headers[-1 - depth]
+        self.reorganised += 1
+        self.came_back += len(back)
+
+    def be_troubled(self) -> None:
+        """For one life of the gate: the node may be dead, or behind."""
+        luck = self.random.random()
+        self.live.refuses = luck < 0.15
+        self.live.behind = 1 if 0.15 <= luck < 0.4 else 0
+
+    def be_quiet(self) -> None:
+        self.troubled = self.live.refuses = False
+        self.live.behind = 0
