@@ -49,6 +49,7 @@ _BLOCKS_A_SLICE: Final = 64
 _NEAR: Final = 128
 """Blocks before the newest that are kept by hash: so deep a reorganisation is walked back block by block."""
 _ANCESTORS_A_CALL: Final = 16
+_OPERATIONS_A_STEP: Final = 16
 _LOGS_A_STEP: Final = 64
 """Of declared modules; between two of these the loop is given way."""
 _IDLE_ACCOUNTS: Final = 1_024
@@ -244,7 +245,9 @@ class BlockFollower:
                 else:
                     events += [SessionTouched(place=place, block=block, key=each) for each in sessions]
         uses = []
-        for log, event in executed:
+        for count, (log, event) in enumerate(executed):
+            if count % _OPERATIONS_A_STEP == _OPERATIONS_A_STEP - 1:
+                await asyncio.sleep(0)
             mined = mined_of(log, event, by_number[log.block], reasons, claims)
             events.append(mined)
             if sessions := self._sessions_used(mined):
@@ -253,6 +256,7 @@ class BlockFollower:
                 if not ours:
                     events += self._used_past(mined, sessions, claim)
         events.sort(key=lambda event: event.place)
+        await asyncio.sleep(0)
         return _Found(events, uses, grants)
 
     def _slice(
