@@ -65,17 +65,25 @@ def marks_of(facts: Facts, of: Of) -> tuple[bytes, ...]:
 
 def group_in_words(group: bytes, per: tuple[Per, ...]) -> dict[str, str]:
     """The group of a count as people read it, by what it is counted per: chain ids as numbers, bytes as 0x-hex."""
-    if not per:
-        return {}
-    if len(per) == 1:
-        parts = [group]
-    else:
-        size = int.from_bytes(group[:2], "big")
-        parts = [group[2 : 2 + size], group[2 + size :]]
     told: dict[str, str] = {}
-    for what, part in zip(per, parts, strict=True):
+    for what, part in zip(per, _parts(group, per), strict=True):
         told |= _in_words(what, part)
     return told
+
+
+def chain_of(group: bytes, per: tuple[Per, ...]) -> int:
+    """The chain that a group belongs to, 0 where it is of all."""
+    for what, part in zip(per, _parts(group, per), strict=True):
+        if what not in (Per.CLIENT, Per.RECIPIENT):
+            return int.from_bytes(part[:32], "big")
+    return 0
+
+
+def _parts(group: bytes, per: tuple[Per, ...]) -> list[bytes]:
+    if len(per) < 2:
+        return [group] * len(per)
+    size = int.from_bytes(group[:2], "big")
+    return [group[2 : 2 + size], group[2 + size :]]
 
 
 def _in_words(what: Per, part: bytes) -> dict[str, str]:

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Final, NamedTuple
 
 from proxy.errors import StateUnavailable
@@ -239,8 +240,10 @@ class RuleCounts:
     # what ops ask and do
 
     def keys_now(self) -> Iterator[CountKey]:
-        """The keys for which something is counted or in flight, as they are now."""
-        return iter({*self._windows.keys(), *self.held.keys()})
+        """The keys for which something is counted or in flight, as they are now, each once."""
+        counted = tuple(self._windows.keys())
+        held = self.held.keys()
+        return chain(counted, [key for key in held if not self._windows.has(key)])
 
     def used(self, key: CountKey, now: float) -> tuple[int, int]:
         """What is counted in a window, and what is in flight: amounts, or different things."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final
+from heapq import heappush, heappushpop
+from typing import Any, Final, NamedTuple
 
 from proxy.edge.admin.query import AllowanceRequest
 from proxy.edge.admin.server import Json
@@ -15,14 +16,31 @@ from proxy.errors import InvalidParams, StateUnavailable
 from proxy.judge.allowance import Allowance
 from proxy.judge.asked import in_words
 from proxy.judge.counts import CountKey
-from proxy.judge.group import group_in_words, mark_of, thing_of
+from proxy.judge.group import chain_of, group_in_words, mark_of, thing_of
 from proxy.judge.measure import print_measure
 from proxy.judge.parse import RuleFault
 from proxy.judge.rule import FirstSeen, Limit, Rate, Rule
 from proxy.ledger.rule_counts import RuleCounts
 
-_AT_ONCE: Final = 2_000
-"""Keys that are looked at before others get their turn."""
+_AT_ONCE: Final = 100
+"""Keys that are looked at, and half as many rows that are printed, before others get their turn."""
+
+
+class _Row(NamedTuple):
+    """What is counted under one key, the fuller the greater."""
+
+    percent: int
+    key: CountKey
+    used: int
+    in_flight: int
+
+
+class _Counting(NamedTuple):
+    """A rule with a window, in words."""
+
+    rule: Rule
+    check: Limit | Rate
+    window: str
 
 
 class RuleDesk:
@@ -41,6 +59,7 @@ class RuleDesk:
         self._store = store
         self._chains = chains
         self._clock = clock
+        self._looking = asyncio.Lock()
 
     async def difference(self) -> Json:
         """What a reload of the files as they are now would change; nothing is put in force."""
@@ -56,61 +75,63 @@ class RuleDesk:
 
     async def budget(self, rule: str | None, limit: int) -> Json:
         """What is counted, in flight and left of each window, the fullest first, at most `limit` of them."""
-        rules = {each.identity: each for each in self._counting(rule)}
-        rows: list[tuple[int, dict[str, object]]] = []
-        for looked, key in enumerate(self._counts.keys_now(), 1):
-            if looked % _AT_ONCE == 0:
-                await asyncio.sleep(0)
-            found = rules.get(key.rule)
-            if found is not None:
-                rows += self._row(found, key)
-        rows.sort(key=lambda row: row[0], reverse=True)
-        return {
-            "keys": len(rows),
-            "budgets": [row for _, row in rows[:limit]],
-            "doubtedBefore": self._counts.whole_since,
-        }
+        async with self._looking:  # however many ask, one looks
+            rules = dict(self._counting(rule))
+            fullest: list[_Row] = []
+            keys = 0
+            for looked, key in enumerate(self._counts.keys_now(), 1):
+                if looked % _AT_ONCE == 0:
+                    await asyncio.sleep(0)
+                row = None if key.rule not in rules else self._row(rules[key.rule].check, key)
+                if row is not None:
+                    keys += 1
+                    (heappush if len(fullest) < limit else heappushpop)(fullest, row)
+            told = []
+            for printed, row in enumerate(sorted(fullest, reverse=True), 1):
+                if printed % (_AT_ONCE // 2) == 0:
+                    await asyncio.sleep(0)
+                told.append(self._printed(rules[row.key.rule], row))
+        return {"keys": keys, "budgets": told, "doubtedBefore": self._counts.whole_since}
 
-    def _counting(self, name: str | None) -> list[Rule]:
-        rules = [each for each in self._book.ruleset.rules if isinstance(each.check, Limit | Rate)]
-        if name is None:
-            return rules
-        self._rule(name)
-        return [each for each in rules if each.id == name]
+    def _counting(self, name: str | None) -> Iterator[tuple[bytes, _Counting]]:
+        if name is not None:
+            self._rule(name)
+        for rule in self._book.ruleset.rules:
+            if isinstance(rule.check, Limit | Rate) and rule.check.window is not None and name in (None, rule.id):
+                yield rule.identity, _Counting(rule, rule.check, in_words(rule.check.window))
 
-    def _row(self, rule: Rule, key: CountKey) -> Iterator[tuple[int, dict[str, object]]]:
-        check, now = rule.check, self._clock()
-        if not isinstance(check, Limit | Rate) or check.window is None:
-            return
-        group = group_in_words(key.group, check.per)
-        chain_id = int(group.get("chainId", "0"))
-        most = check.maximum_on(chain_id) if isinstance(check, Limit) else check.maximum
-        if most is None:
-            return
-        used, in_flight = self._counts.used(key, now)
-        if not used and not in_flight:
-            return
+    def _row(self, check: Limit | Rate, key: CountKey) -> _Row | None:
+        used, in_flight = self._counts.used(key, self._clock())
+        most = self._most(check, key)
+        if most is None or not (used or in_flight):
+            return None
+        return _Row((used + in_flight) * 100 // most, key, used, in_flight)
+
+    def _most(self, check: Limit | Rate, key: CountKey) -> int | None:
+        return check.maximum if isinstance(check, Rate) else check.maximum_on(chain_of(key.group, check.per))
+
+    def _printed(self, counting: _Counting, row: _Row) -> dict[str, object]:
+        rule, check, key = counting.rule, counting.check, row.key
+        most = self._most(check, key) or 0
 
         def shown(amount: int) -> str:
             if isinstance(check, Limit) and check.amount is not None:
+                chain_id = chain_of(key.group, check.per)
                 return print_measure(amount, check.amount, chain_id, self._book.ruleset.tokens)
             return str(amount)
 
-        yield (
-            (used + in_flight) * 100 // most,
-            {
-                "rule": rule.id,
-                "mode": self._book.effective_mode(rule.mode).value,
-                "for": group,
-                "key": key.group.hex(),
-                "window": in_words(check.window),
-                "limit": shown(most),
-                "used": shown(used),
-                "inFlight": shown(in_flight),
-                "left": shown(max(most - used - in_flight, 0)),
-                "percent": (used + in_flight) * 100 // most,
-            },
-        )
+        return {
+            "rule": rule.id,
+            "mode": self._book.effective_mode(rule.mode).value,
+            "for": group_in_words(key.group, check.per),
+            "key": key.group.hex(),
+            "window": counting.window,
+            "limit": shown(most),
+            "used": shown(row.used),
+            "inFlight": shown(row.in_flight),
+            "left": shown(max(most - row.used - row.in_flight, 0)),
+            "percent": row.percent,
+        }
 
     async def reset(self, rule: str, key: str | None) -> Json:
         """Forget what a rule has counted and learnt, of one key or of all. What is in flight stays held."""
