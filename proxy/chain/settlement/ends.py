@@ -112,7 +112,9 @@ class Ends:
         )
         if counted:
             self._count(draft, counted, mined, evidence)
-        rivals = [rival for each in counted for rival in self._ledger.grants_beside(each)]
+        # of a claim that is counted for want of knowing nobody can say that it has used the enable nonce
+        known = ours if mined.permission_ids is None and len(ours) == 1 else shown
+        rivals = [rival for each in known for rival in self._ledger.grants_beside(each)]
         if len(held) > len(counted) or rivals:
             self._end_beside(draft, [*held, *rivals], counted, mined, evidence)
         if not ours:

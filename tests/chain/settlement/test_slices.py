@@ -274,6 +274,20 @@ async def test_a_grant_whose_enable_nonce_another_one_used_is_over() -> None:
     assert len(scene.settlement) == 0
 
 
+@pytest.mark.parametrize("claims", [None, (OTHER.permission_id,)], ids=["not to be read", "of the other session"])
+async def test_a_grant_that_may_not_be_what_was_mined_ends_no_other_one(claims: tuple[Hash32, ...] | None) -> None:
+    scene = with_node()
+    grant, rival = (accepted(number, KEY, ONE_USE, nonce=number) for number in (1, 2))
+    held = [replace(each, reservation=replace(each.reservation, grant=4)) for each in (grant, rival)]
+    held.append(accepted(1, OTHER, nonce=1))  # the same operation under another session, which it does not grant
+    scene.settlement.restore([InFlight(operation=each, stage=Stage.ACCEPTED) for each in held])
+    await scene.tell(10, mined(name(1), 10, nonce=1, claims=claims))
+    assert Cause.GRANT_USED not in scene.causes
+    assert scene.stage(name(2)) is Stage.ACCEPTED
+    await scene.tell(11, mined(name(2), 11, nonce=2, claims=(KEY.permission_id,)))
+    assert scene.told[-1].ended.cause is Cause.MINED
+
+
 async def test_a_reading_that_is_past_the_enable_nonce_of_a_grant_ends_it_unless_it_has_that_grant() -> None:
     scene = with_node()
     operations = [
