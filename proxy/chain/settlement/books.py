@@ -44,6 +44,7 @@ class Books:
         self._seconds = seconds
         self._unkept: list[Outcome] = []
         self._unwritten: dict[HoldName, Ended] = {}
+        self._revived: set[HoldName] = set()  # of which the store may still have that they have ended
         self._cursor: SettledUpTo | None = None
 
     @property
@@ -61,14 +62,14 @@ class Books:
 
     def note(self, outcome: Outcome) -> None:
         """This may be lost; how operations ended by it is known here all the same."""
-        self._unwritten.update((ended.name, ended) for ended in outcome.remembered)
+        self._hear(outcome)
         self._keeper.note(outcome)
 
     async def keep(self, outcome: Outcome) -> None:
         """Hand over to the store; what it does not take is kept for `keep_again`. Never raises for that."""
         if not outcome:
             return
-        self._unwritten.update((ended.name, ended) for ended in outcome.remembered)
+        self._hear(outcome)
         if outcome.cursor is not None:
             self._cursor = outcome.cursor
         try:
@@ -81,6 +82,15 @@ class Books:
             for ended in outcome.remembered:
                 if self._unwritten.get(ended.name) is ended:
                     del self._unwritten[ended.name]
+            self._revived.difference_update(flight.operation.name for flight in outcome.revived)
+
+    def _hear(self, outcome: Outcome) -> None:
+        for flight in outcome.revived:
+            self._unwritten.pop(flight.operation.name, None)
+            self._revived.add(flight.operation.name)
+        for ended in outcome.remembered:
+            self._unwritten[ended.name] = ended
+            self._revived.discard(ended.name)
 
     async def keep_again(self) -> None:
         """Keep what could not be kept before, as it stands now: later outcomes may be on disk already."""
@@ -109,7 +119,7 @@ class Books:
     async def recall(self, names: Collection[HoldName]) -> tuple[Ended, ...]:
         """How these operations ended. Raises `StateUnavailable`."""
         unwritten = {name: self._unwritten[name] for name in names if name in self._unwritten}
-        wanted = [name for name in names if name not in unwritten]
+        wanted = [name for name in names if name not in unwritten and name not in self._revived]
         found = {ended.name: ended for ended in (await self._keeper.recall(wanted) if wanted else ())}
         return tuple(
             ended for name in names if (ended := self._unwritten.get(name) or unwritten.get(name) or found.get(name))

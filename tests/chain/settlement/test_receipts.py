@@ -342,6 +342,25 @@ async def test_the_chain_tells_of_an_operation_that_the_bundler_knows_nothing_of
     assert scene.causes == [Cause.MINED]
 
 
+@pytest.mark.parametrize("full_from", ["its first end", "its return"])
+async def test_what_came_back_and_is_mined_again_counts_while_the_disk_is_full(full_from: str) -> None:
+    scene = in_force()
+    op = await scene.accept(1, ONE_USE)
+    scene.bundler.mine(op, block=200, block_hash=name(0xA))
+    scene.shelf.broken = full_from == "its first end"
+    await scene.later(1)
+    assert scene.balance == (1, 0)
+    scene.shelf.broken = True
+    scene.bundler.mine(op, block=200, block_hash=name(0xB))
+    await scene.later(5)  # the bundler is asked again about the block that it named: it is another one now
+    await scene.later(15)
+    assert scene.balance == (1, 0)
+    assert [(end.ended.cause, end.ended.evidence.block_hash) for end in scene.told] == [
+        (Cause.MINED, name(0xA)),
+        (Cause.MINED, name(0xB)),
+    ]
+
+
 # restarts
 
 
