@@ -7,7 +7,7 @@ PYTHON_READY := $(VENV)/.ready
 ONCE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup node-packages test test-clocks lint format demo differential bench soak fuzz-cost fuzz audit sbom clean
+.PHONY: help setup node-packages test test-clocks lint format demo differential bench soak loop-watch fuzz-cost fuzz audit sbom clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,8 +59,11 @@ long-search: setup ## the ledger's state machine for long, with a node and witho
 	LEDGER_EXAMPLES=$(or $(EXAMPLES),10000) $(IN_VENV)/python -m pytest -q tests/properties/test_ledger_machine.py
 	FLAT_IN_FLIGHT=100000 $(IN_VENV)/python -m pytest -q tests/flat
 
-crash-loop: setup ## gates killed under load, before a bundler that loses answers; LIVES=n
-	CRASH_LIVES=$(or $(LIVES),600) $(IN_VENV)/python -m pytest -q tests/chaos/test_crash_loop.py
+loop-watch: setup ## what holds the loop of a running gate longest, with 100,000 sessions and 200,000 operations settled
+	@$(IN_VENV)/python -m tests.flat.loop
+
+crash-loop: setup ## gates killed under load, before a bundler that loses answers, and a chain that goes back; LIVES=n
+	CRASH_LIVES=$(or $(LIVES),600) $(IN_VENV)/python -m pytest -q tests/chaos/test_crash_loop.py tests/chaos/test_crash_loop_with_node.py
 
 fuzz-cost: setup ## look for requests that cost more than they may; ROUNDS=n, SEED=n, RULES=n
 	@$(IN_VENV)/python -m tests.cost.search $(or $(ROUNDS),2000) $(or $(SEED),1) $(or $(RULES),10000)
