@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
-from traceback import format_tb
 from typing import Final
 
 from proxy.admission import Admission, Judgement, Purpose
@@ -20,9 +19,10 @@ from proxy.judge.reading import Arrival as AskedBy
 from proxy.judge.verdict import Mode, Reject
 from proxy.methods import PREVIEWS, TELL_OF_BLOCKS, MethodClass, check_arity, classify, denial, refusal_of_notification
 from proxy.ports import Answer, Follower, Forwarded, OperationPlace, Recorder, RequestContext, RequestOutcome, Upstream
-from proxy.refusal import error_of_reason, error_of_upstream, internal_error
+from proxy.refusal import error_of_reason, error_of_upstream, internal_error, where_it_broke
 from proxy.userop.entry_point import EntryPoint
 from proxy.userop.primitives import Address, print_bytes
+from proxy.userop.signature import SessionMode
 from proxy.userop.user_operation import UserOperation, parse_user_operation
 
 _LOG: Final = logging.getLogger(__name__)
@@ -31,6 +31,8 @@ _PURPOSES: Final = {
     MethodClass.PREVIEW: Purpose.PREVIEW,
     MethodClass.SPONSOR: Purpose.SPONSOR,
 }
+
+_MODE_NAMES: Final = {mode: mode.name.lower() for mode in SessionMode}
 
 DialectAnswer = Callable[[str, list[object], str], Awaitable[Forwarded | object]]
 """Answers a method with these params for a client of this name, instead of a plain relay: a reply that goes on as it
@@ -115,7 +117,9 @@ class Gate:
         except Exception as error:  # a promise of ours is broken: nothing is let through, and the caller is answered
             sent = isinstance(error, _BrokenAfterSendingError)
             decision_id = error.decision_id if isinstance(error, _BrokenAfterSendingError) else self._new_id()
-            _LOG.error("request %s failed: %s", decision_id, _traceback(error.__cause__ or error if sent else error))
+            _LOG.error(
+                "request %s failed: %s", decision_id, where_it_broke(error.__cause__ or error if sent else error)
+            )
             told = internal_error(decision_id, submit=method_class is MethodClass.SUBMIT, may_have_been_sent=sent)
             return Answer(print_error(request.id, *told), decision_id=decision_id)
         else:
@@ -364,7 +368,7 @@ class Gate:
             user_op_hash=None if operation is None else operation.told_hash,
             account=op.sender,
             permission_id=None if claim is None else claim.envelope.permission_id,
-            session_mode=None if claim is None else claim.envelope.mode.name.lower(),
+            session_mode=None if claim is None else _MODE_NAMES[claim.envelope.mode],
             calls=() if operation is None else operation.calls,
             facts=judgement.facts,
             hits=judgement.finding.hits,
@@ -393,8 +397,3 @@ def _answer_of(forwarded: Forwarded, otherwise: str) -> UpstreamAnswer:
             error_code=reply.error_code, error_message=reply.error_message, error_data=reply.error_data
         )
     return UpstreamAnswer(result=reply.result if isinstance(reply.result, str) else otherwise)
-
-
-def _traceback(error: BaseException) -> str:
-    """What broke and where. Without the exception's own text, which may quote an operation or a URL."""
-    return f"{type(error).__name__}\n{''.join(format_tb(error.__traceback__))}"

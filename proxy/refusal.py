@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from traceback import format_tb
 from typing import Final
 
 from proxy.errors import Code, Reason, UpstreamUnavailable
@@ -53,3 +54,8 @@ def internal_error(decision_id: str, *, submit: bool, may_have_been_sent: bool) 
         return code, "internal error of this gate; this request submitted nothing", data
     data |= {"reason": Code.UPSTREAM_UNAVAILABLE.label, "mayHaveBeenSent": True, "remedy": _LOOK_FIRST}
     return Code.UPSTREAM_UNAVAILABLE, "internal error of this gate; the operation may have been sent", data
+
+
+def where_it_broke(error: BaseException) -> str:
+    """What broke and where. Without the exception's own text, which may quote an operation or a URL."""
+    return f"{type(error).__name__}\n{''.join(format_tb(error.__traceback__))}"
