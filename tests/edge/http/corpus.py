@@ -112,6 +112,8 @@ BAD_CHUNKS: Final = {
     "a size too large": chunked(CALL).replace(b"39\r\n", b"3a\r\n"),
     "a size that overflows": chunked(CALL).replace(b"39\r\n", b"10000000000000039\r\n"),
     "a bare line feed after the size": chunked(CALL).replace(b"39\r\n", b"39\n"),
+    "an extension without a name": chunked(CALL).replace(b"39\r\n", b"39;\r\n"),
+    "an extension whose quotes are never closed": chunked(CALL).replace(b"39\r\n", b'39;a="b\r\n'),
     "a bare line feed after the data": chunked(CALL).replace(CALL + b"\r\n", CALL + b"\n"),
 }
 """Bodies whose chunks cannot be read."""

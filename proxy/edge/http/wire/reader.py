@@ -59,8 +59,10 @@ _END_OF_HEAD: Final = b"\r\n\r\n"
 _BLANK: Final = b"\r\n"
 _NO_BEGINNING: Final = re.compile(rb"(?!" + TOKEN + rb"|\r\Z)")
 _BARE_LINE_FEED: Final = re.compile(rb"(?<!\r)\n")
-# chunk extensions are allowed for and mean nothing (RFC 9112 §7.1.1)
-_CHUNK_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,8})(?:;[\t -~\x80-\xff]*)?\r\n")
+# chunk extensions are allowed for and mean nothing (RFC 9112 §7.1.1); without the white space that nobody sends
+_QUOTED: Final = rb'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"'
+_EXTENSION: Final = rb";" + TOKEN + rb"(?:=(?:" + TOKEN + rb"|" + _QUOTED + rb"))?"
+_CHUNK_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,8})(?:" + _EXTENSION + rb")*\r\n")
 _LONGEST_CHUNK_LINE: Final = 256
 # of a head that was read: there is one such line, and CRLF stands nowhere but at the ends of lines
 _LENGTH_LINE: Final = re.compile(rb"\r\ncontent-length:[\t ]*([0-9]{1,15})[\t ]*\r\n", re.IGNORECASE)

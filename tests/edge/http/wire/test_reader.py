@@ -113,6 +113,22 @@ def test_a_stream_with_a_byte_changed_is_refused_or_read_as_others_read_it(
     _is_read_as_llhttp_reads_it(bytes(stream))
 
 
+@given(
+    st.lists(
+        st.sampled_from([b";", b"=", b"x", b'"', b"\\", b" ", b"\t", b"\r", b"\n", b"\0", b"\xff", b"1"]), max_size=9
+    )
+)
+@settings(max_examples=300)
+def test_extensions_of_chunks_are_refused_or_read_as_others_read_them(extension: list[bytes]) -> None:
+    line = b"39" + b"".join(extension) + b"\r\n"
+    _is_read_as_llhttp_reads_it(chunked(CALL).replace(b"39\r\n", line) + post())
+
+
+@pytest.mark.parametrize("extension", [b";x", b";x=y", b';x="y; z";w', rb';x="\""', b""])
+def test_extensions_of_chunks_mean_nothing(extension: bytes) -> None:
+    assert _read_all(chunked(CALL).replace(b"39\r\n", b"39" + extension + b"\r\n")) == _read_all(chunked(CALL))
+
+
 @pytest.mark.parametrize("name", [*TRICKS, *BAD_CHUNKS])
 def test_what_could_be_read_in_two_ways_is_not_read(name: str) -> None:
     assert _read_all({**TRICKS, **BAD_CHUNKS}[name]) in ("BrokenHttp", "TooLongError")
