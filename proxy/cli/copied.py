@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 _COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
+_BYTES_OF_JSON: Final = re.compile(r"b'([{\[].*[}\]])'\Z", re.DOTALL)
 _DIGITS: Final = re.compile(r"[0-9a-fA-F]{8,}\Z")
 _HASH_IN_ADDRESS: Final = re.compile(r"https?://\S*?(0x[0-9a-fA-F]{64})(?![0-9a-fA-F])\S*\Z")
 _METHOD: Final = re.compile(r"^MethodID: *(0x[0-9a-fA-F]{8})\s*$", re.MULTILINE)
@@ -19,6 +20,12 @@ _INPUT: Final = re.compile(
 def without_colours(text: str) -> str:
     """The text without what a terminal is coloured by."""
     return _COLOUR.sub("", text).strip()
+
+
+def unwrapped(text: str) -> str:
+    """JSON as Python prints its bytes."""
+    found = _BYTES_OF_JSON.match(text)
+    return text if found is None else found[1].replace("\\'", "'").replace("\\\\", "\\")
 
 
 def bare_hex(text: str) -> str | None:

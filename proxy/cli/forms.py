@@ -47,7 +47,11 @@ _INTEGER: Final = re.compile(r"([0-9]+(?:_[0-9]+)*)(?:n|#__bigint)?\Z")
 _NUMBER_NAMES: Final = ("hex", "_hex", "value", "__value", "_value", "$bigint", "bigint", "__bigint__", "$numberLong")
 _MOST_TAGS: Final = 3
 _AROUND: Final = frozenset(
-    ("userOpHash", "hash", "chainId", "entryPoint", "entryPointAddress", "blockNumber", "blockHash", "transactionHash")
+    (
+        *("userOpHash", "hash", "chainId", "entryPoint", "entryPointAddress"),
+        *("blockNumber", "blockHash", "transactionHash"),
+        *("account", "calls", "paymasterContext"),  # of what viem prepares
+    )
 )
 """What answers, explorers and SDKs write beside an operation's own fields."""
 _TOLD_BY_OTHERS: Final = frozenset({"userOpHash", "blockNumber", "transactionHash"})
@@ -55,6 +59,7 @@ _TOLD_BY_OTHERS: Final = frozenset({"userOpHash", "blockNumber", "transactionHas
 _HOLDS_OPERATION: Final = {
     "userOperation": "an answer of eth_getUserOperationByHash",
     "userOp": "what an SDK hands on, the operation in its member userOp",
+    "raw": "an explorer's answer, the operation as it was sent in its member raw",
 }
 _PAYMASTER_HEAD: Final = 52
 _FIELDS: Final = frozenset({"aggregator"}.union(*map(keys_of, EntryPointVersion)))
@@ -174,7 +179,9 @@ def _with_our_names(value: Mapping[str, object], notes: list[str]) -> dict[str, 
 
 
 def _entry_point_in(value: Mapping[str, object]) -> EntryPoint | None:
-    named = value.get("entryPoint") or value.get("entryPointAddress")
+    named = value.get("entryPoint") or value.get("entryPointAddress") or value.get("entry_point")
+    if isinstance(named, Mapping):  # as Blockscout has addresses
+        named = named.get("hash")
     if not isinstance(named, str):
         return None
     found = ENTRY_POINT_BY_ADDRESS.get(parse_address(named, "entryPoint"))

@@ -16,13 +16,17 @@ _DEPTH: Final = 64
 _PLACES: Final = 32
 _OPENING: Final = re.compile(r"[{\[]")
 _FENCE: Final = re.compile(r"\A```[a-z]*\s*\n(.*?)\n?```\Z", re.DOTALL)
+_CELLS: Final = re.compile(r"│[ \t]*([A-Za-z_][A-Za-z0-9_]*)[ \t]*│[ \t]*(\S.*?)[ \t]*│\s*\Z")
+"""A row of what console.table prints."""
+_FRAME: Final = re.compile(r"[┌├└─┬┼┴┐┤┘]+\s*\Z|│[ \t]*\(index\)")
 _LINE: Final = re.compile(r"[ \t]*([A-Za-z_][A-Za-z0-9_]*)(?:[ \t]*[:=]|\t|  )[ \t]*(\S.*?)?[ \t]*\Z")
 _ROW: Final = re.compile(r"(?:[0-9]+\t)?(?:[A-Za-z_]\w*\.)*([A-Za-z_]\w*)\t(?:address|u?int\d*|bytes\d*)\t(\S+)\s*\Z")
 """A member as explorers list it: number, name, type, value."""
 _HEADING: Final = re.compile(r"#?[ \t]*name[ \t]+type[ \t]+(?:data|value)\s*\Z", re.IGNORECASE)
 _TOKEN: Final = re.compile(
     r"""(?>\s+|//[^\n]*|/\*(?:[^*]|\*(?!/))*+\*/)*+(?:
-        (?P<mark>=>|[{}\[\]():,=])
+        (?P<code>\[(?:(?:Async|Generator|AsyncGenerator)?Function|class|Getter|Setter|Circular|Symbol)\b[^\]\n]*\])
+      | (?:<ref[ ]\*[0-9]+>[ ]|\[[A-Z]\w*:[ ]null[ ]prototype\][ ])?(?P<mark>=>|[{}\[\]():,=])
       | (?P<text>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|`(?:[^`\\]|\\.)*`)
       | (?P<buffer><Buffer(?:[ ][0-9a-f]{2})*(?:[ ]\.\.\.[ ][0-9]+[ ]more[ ]bytes?)?>)
       | (?P<hex>0x[0-9a-fA-F]*)
@@ -33,6 +37,8 @@ _TOKEN: Final = re.compile(
 )
 _QUOTED: Final = re.compile(r"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*\"""")
 _NOTHING: Final = frozenset({"undefined", "null", "None", "nil"})
+_LEFT_OUT: Final = frozenset({"Array", "Object"})
+"""What a console shows of what is nested too deep for it."""
 _TRUTH: Final = {"true": True, "True": True, "false": False, "False": False}
 _ENDS: Final = {"{": "}", "[": "]", "(": ")"}
 _CAST: Final = re.compile(r"\s+(?:as|satisfies)\s+[A-Za-z_$][\w$.]*(?:<[^<>\n]*>)?(?:\[\])*")
@@ -104,17 +110,18 @@ def _run(paragraph: str) -> dict[str, object] | None:
 
 
 def _lines(text: str) -> dict[str, object] | None:
-    """Lines of `name: value`, as viem prints a user operation in its errors; `None` when it is something else."""
+    """Lines of `name: value`, as viem prints a user operation in its errors, or rows of a table; `None` when it is
+    something else."""
     found: dict[str, object] = {}
     for line in text.splitlines():
-        if not line.strip() or _HEADING.match(line):
+        if not line.strip() or _HEADING.match(line) or _FRAME.match(line):
             continue
-        match = _ROW.match(line) or _LINE.match(line)
+        match = _ROW.match(line) or _CELLS.match(line) or _LINE.match(line)
         name, value = ("", None) if match is None else (match[1], match[2])
         if value is None or name in found or value.startswith(("{", "[")):
             return None
         value = value.rstrip(",").strip("\"'`")
-        found[name] = NumberLiteral(value) if re.fullmatch(r"[0-9]+", value) else value
+        found[name] = None if value in _NOTHING else NumberLiteral(value) if re.fullmatch("[0-9]+", value) else value
     return found or None
 
 
@@ -167,6 +174,8 @@ class _Reader:
             value = NumberLiteral(word.replace("_", ""))
         elif kind == "name":
             value = self._named(word, depth)
+        elif kind == "code":
+            value = None  # what a console shows of it has no value
         elif kind == "buffer":
             value = self._buffer(word)
         elif word == "{":
@@ -219,6 +228,8 @@ class _Reader:
             return self._value(depth + 1)
         if self._peek() == "(":
             return self._called(name, depth)
+        if name in _LEFT_OUT:
+            raise self._cut_off()
         raise self._fault(f"{name[:40]!r} is no value")
 
     def _called(self, name: str, depth: int) -> object:

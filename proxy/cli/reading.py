@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from proxy.cli.copied import bare_hex, hash_in_address, input_of_transaction, unquoted, without_colours
+from proxy.cli.copied import bare_hex, hash_in_address, input_of_transaction, unquoted, unwrapped, without_colours
 from proxy.cli.forms import WrittenOperation, as_request, in_answer, in_entry_point_call, in_transaction
 from proxy.cli.literals import read_embedded, read_literal
 from proxy.cli.options import fail
@@ -96,7 +96,7 @@ def read_pasted(text: str, entry_point: EntryPointVersion | None) -> list[Pasted
 
     Raises `ParseError`, `InvalidParams` and `Undecodable` when it cannot be read.
     """
-    text = without_colours(text)
+    text = unwrapped(without_colours(text))
     data = bare_hex(text) or hash_in_address(text) or input_of_transaction(text)
     if data is not None or text.startswith("0x"):
         return _read_hex(parse_bytes(data or text, "hex"), entry_point)

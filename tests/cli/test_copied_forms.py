@@ -91,6 +91,15 @@ CHAIN_ID = '{"jsonrpc":"2.0","id":1,"method":"eth_chainId","params":[]}'
 ESCAPED = REQUEST.replace('"', '\\"')
 FOR_WINDOWS = ESCAPED.replace('\\"', '^\\^"').replace("{", "^{")
 FOR_POWERSHELL = REQUEST.replace('"', '`"')
+CELLS = "\n".join(f"│ {key:<30}│ {value!r:<20} │" for key, value in {**SPLIT, "eip7702Auth": None}.items())
+TABLE = f"┌──────┬─────┐\n│ (index)  │ Values │\n├──────┼─────┤\n{CELLS}\n└──────┴─────┘"
+PREPARED = f"<ref *1> {{ account: {{ sign: [AsyncFunction: sign], client: [Circular *1] }},{repr(SPLIT)[1:]}"
+BLOCKSCOUT = {
+    "sender": {"hash": SPLIT["sender"]},
+    "call_data": "0x",
+    "entry_point": {"hash": V07},
+    "raw": packed(SPLIT),
+}
 ARGUMENTS = ", ".join(f"{key}={value!r}" for key, value in SPLIT.items())
 SOLIDITY = json.dumps(SPLIT).replace(f'"{SPLIT["signature"]}"', f'hex"{SPLIT["signature"][2:]}"')
 EXPLORED = {**packed(SPLIT), "userOpHash": HASH, "network": "base", "input": "0x"}
@@ -135,6 +144,10 @@ EXPLORED = {**packed(SPLIT), "userOpHash": HASH, "network": "base", "input": "0x
         pytest.param(json.dumps(SPLIT).replace('"0xaabb"', "<Buffer aa bb>"), id="Node's buffer"),
         pytest.param(json.dumps(SPLIT).replace('"0xaabb"', "Uint8Array(2) [ 170, 187 ]"), id="Node's list of bytes"),
         pytest.param(json.dumps(SPLIT).replace("0xaabb", "0xaa' +\n  'bb").replace('"', "'"), id="a text in two"),
+        pytest.param(TABLE, id="console.table"),
+        pytest.param(PREPARED, id="what viem prepares, account and all"),
+        pytest.param(json.dumps(BLOCKSCOUT), id="Blockscout"),
+        pytest.param(repr(REQUEST.encode()), id="Python's bytes of a request"),
         pytest.param("{ // mine\n /* all */" + json.dumps(SPLIT)[1:], id="comments"),
     ],
 )
@@ -166,7 +179,7 @@ def test_what_a_program_would_work_out_is_not_guessed_at(call: str) -> None:
         read_literal(f"{{a: {call}}}")
 
 
-@pytest.mark.parametrize("cut", ["<Buffer aa bb ... 12 more bytes>", "[ 170, 187, ... 65 more items ]"])
+@pytest.mark.parametrize("cut", ["<Buffer aa bb ... 12 more bytes>", "[ 170, ... 65 more items ]", "[Array]"])
 def test_says_that_a_list_of_bytes_was_cut_off(cut: str) -> None:
     with pytest.raises(InvalidParams, match="cut a value off"):
         read_pasted(json.dumps(SPLIT).replace('"0xaabb"', cut), None)
