@@ -195,15 +195,18 @@ class RulesLook:
             self._ask_last()
         if len(self._due) > MOST_COUNTS:
             self._leave_beyond()
-        asked, gathered = AskedOperation(self.facts, counts, self._questions), self._gathered
+        asked, gathered, rules = AskedOperation(self.facts, counts, self._questions), self._gathered, self._rules
+        # each check of a small one draws one of what is counted, so that nearly always there is enough for all
+        is_free = self._is_small and len(self._due) <= self._counted.left
         for position, is_concerned, is_taught in self._due:
-            prepared = self._rules[position]
-            if prepared.check is None or prepared.places is None:
+            prepared = rules[position]
+            check, places = prepared.check, prepared.places
+            if check is None or places is None:
                 continue
             try:
-                outcome = self._pay(position, prepared.places)
+                outcome = None if is_free else self._pay(position, places)
                 if outcome is None:
-                    outcome = prepared.check(asked)
+                    outcome = check(asked)
             except Overspent:
                 gathered.too_much(prepared)
                 continue

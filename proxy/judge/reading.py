@@ -24,7 +24,7 @@ from proxy.userop.acts import (
 from proxy.userop.declared_acts import FOREVER, DeclaredGrant
 from proxy.userop.decode import DecodedOperation
 from proxy.userop.emissary_abi import EmissaryEnable
-from proxy.userop.entry_point import EntryPoint
+from proxy.userop.entry_point import EntryPoint, EntryPointVersion
 from proxy.userop.execution import Call, CallType
 from proxy.userop.movement import Movement
 from proxy.userop.primitives import Address, Hash32, Selector
@@ -32,6 +32,8 @@ from proxy.userop.session_data import EnableSession, PolicyData, SessionData
 from proxy.userop.signature import SessionMode
 from proxy.userop.user_operation import UserOperation
 
+_VERSIONS: Final = {version: version.value for version in EntryPointVersion}
+_MODES: Final = {mode: mode.label for mode in SessionMode}
 _CALL_TYPES: Final = {each.value: each.name.lower() for each in CallType}
 _NO_HASH: Final = Hash32(bytes(32))
 _HUMP: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
@@ -92,19 +94,19 @@ def facts_of(
         preview=request.preview,
         verdict=standing.verdict,
         account=op.sender,
-        entry_point=entry_point.version.value,
+        entry_point=_VERSIONS[entry_point.version],
         user_op_hash=_NO_HASH if operation is None else operation.told_hash or _NO_HASH,
         nonce=op.nonce,
         # one that cannot be read is refused only when it claims a session
         session=operation is None or claim is not None,
         permission_id=None if claim is None else claim.envelope.permission_id,
         module=None if claim is None else claim.module,
-        mode=None if claim is None else claim.envelope.mode.label,
+        mode=None if claim is None else _MODES[claim.envelope.mode],
         call_type=None if execution is None or execution.call_type is None else _CALL_TYPES.get(execution.call_type),
-        calls=() if operation is None else tuple(facts_of_call(call, asked) for call in operation.calls),
+        calls=() if operation is None else tuple([facts_of_call(call, asked) for call in operation.calls]),
         moves=() if operation is None else tuple(map(facts_of_movement, operation.movements)),
         acts=() if operation is None or not operation.acts else tuple(map(_name_of, operation.acts)),
-        grants=() if operation is None else tuple(_grants(operation, int(now))),
+        grants=() if operation is None else _grants(operation, int(now)),
         paymaster=_paymaster(op),
         factory=_factory(op),
         eip7702=op.eip7702_auth is not None,
@@ -165,7 +167,14 @@ def _name_of(act: object) -> str:
     return _HUMP.sub("_", type(act).__name__).lower()
 
 
-def _grants(operation: DecodedOperation, now: int) -> Iterator[GrantFacts]:
+def _grants(operation: DecodedOperation, now: int) -> tuple[GrantFacts, ...]:
+    claim = operation.claim
+    if not operation.acts and (claim is None or claim.envelope.enable is None):  # nearly always
+        return ()
+    return tuple(_each_grant(operation, now))
+
+
+def _each_grant(operation: DecodedOperation, now: int) -> Iterator[GrantFacts]:
     claim, account = operation.claim, operation.op.sender
     if claim is not None and claim.envelope.enable is not None:
         yield _enabled(claim.envelope.enable, claim.envelope.mode, claim.module, account, now=now)

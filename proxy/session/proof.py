@@ -13,11 +13,13 @@ from proxy.userop.primitives import Address, Hash32
 class OnceChecked:
     """A `SignatureCheck` that remembers what it said: an operation is judged more than once, its signature is not."""
 
-    __slots__ = ("_check", "_said")
+    __slots__ = ("_check", "_said", "is_good")
 
     def __init__(self, check: SignatureCheck = check_session_signature) -> None:
         self._check = check
         self._said: dict[tuple[Address, bytes, Hash32, bytes], SignatureVerdict] = {}
+        self.is_good = False
+        """Whether a signature was found good."""
 
     def __call__(
         self, validator: Address, init_data: bytes, user_op_hash: Hash32, signature: bytes
@@ -26,12 +28,9 @@ class OnceChecked:
         said = self._said.get(subject)
         if said is None:
             said = self._said[subject] = self._check(*subject)
+            if said.outcome is SignatureOutcome.VALID:
+                self.is_good = True
         return said
-
-    @property
-    def is_good(self) -> bool:
-        """Whether a signature was found good."""
-        return any(said.outcome is SignatureOutcome.VALID for said in self._said.values())
 
 
 def refused_unproven(head: DecodedOperation, state: SessionState, check: SignatureCheck) -> Refused | None:

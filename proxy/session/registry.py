@@ -7,7 +7,7 @@ module, account and permission id together, because any account may hold the sam
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -50,6 +50,8 @@ class Registry:
         self.freezes = Freezes()
         self.declarations = Declarations()
         self._sessions = Shelf()
+        self.get: Callable[[SessionKey], KnownSession | None] = self._sessions.get
+        """The session, or `None` when it was never heard of. The shelf's own, as each operation asks several times."""
         self.directory = Directory()
         self._mined_at: dict[SessionKey, int] = {}
         self._former_signers: OrderedDict[SessionKey, Signer] = OrderedDict()
@@ -61,10 +63,6 @@ class Registry:
 
     def __iter__(self) -> Iterator[KnownSession]:
         return iter(self._sessions)
-
-    def get(self, key: SessionKey) -> KnownSession | None:
-        """The session, or `None` when it was never heard of."""
-        return self._sessions.get(key)
 
     def peek(self, key: SessionKey) -> KnownSession | None:
         """The same for a look in passing, at many."""

@@ -37,6 +37,18 @@ _STEPS_OF_A_TURN: Final = 2
 _STEPS_OF_A_WALK: Final = 2
 
 
+class Attribute:
+    """Reads an attribute of the record that a field is of, as nearly every field does; `get` does so without a call."""
+
+    __slots__ = ("get",)
+
+    def __init__(self, name: str) -> None:
+        self.get: Callable[[Any], Any] = operator.attrgetter(name)
+
+    def __call__(self, _facts: Facts, record: Any) -> Any:
+        return self.get(record)
+
+
 def constant(value: object) -> Run:
     """Always the same."""
     return lambda _facts, _grant, _bound: value
@@ -49,6 +61,9 @@ def by_chain(values: Mapping[int, int], otherwise: int) -> Run:
 
 def of_operation(read: Callable[[Facts, Any], Any]) -> Run:
     """A field of the operation."""
+    if isinstance(read, Attribute):
+        get = read.get
+        return lambda facts, _grant, _bound: get(facts)
     return lambda facts, _grant, _bound: read(facts, facts)
 
 
@@ -59,6 +74,9 @@ def of_grant(read: Callable[[Facts, Any], Any]) -> Run:
 
 def of_part(read: Callable[[Facts, Any], Any], depth: int) -> Run:
     """A field of the part that the quantifier at `depth` is looking at."""
+    if isinstance(read, Attribute):
+        get, place = read.get, 1 + depth
+        return lambda _facts, _grant, bound: get(bound[place])
     return lambda facts, _grant, bound: read(facts, bound[1 + depth])
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, get_args
 
 from proxy.errors import Code
+from proxy.judge.expression.closures import Attribute
 from proxy.judge.expression.types import (
     ADDRESS,
     BOOL,
@@ -110,52 +111,50 @@ def _token(_facts: Facts, move: Any) -> bytes | None:
 
 
 _OPERATION: Final = (
-    Field("op.chain", TEXT, "The name of the chain in the settings.", lambda _, op: op.chain),
-    Field("op.chain_id", ranging(0), "The id of the chain (EIP-155).", lambda _, op: op.chain_id),
-    Field("op.client", TEXT, "The name of the client that asked.", lambda _, op: op.client),
-    Field("op.method", TEXT, "The JSON-RPC method, such as eth_sendUserOperation.", lambda _, op: op.method),
-    Field("op.preview", BOOL, "Whether this is an estimate: nothing is handed in.", lambda _, op: op.preview),
+    Field("op.chain", TEXT, "The name of the chain in the settings.", Attribute("chain")),
+    Field("op.chain_id", ranging(0), "The id of the chain (EIP-155).", Attribute("chain_id")),
+    Field("op.client", TEXT, "The name of the client that asked.", Attribute("client")),
+    Field("op.method", TEXT, "The JSON-RPC method, such as eth_sendUserOperation.", Attribute("method")),
+    Field("op.preview", BOOL, "Whether this is an estimate: nothing is handed in.", Attribute("preview")),
     Field(
         "op.verdict",
         one_of(*sorted(VERDICTS)),
         "What the chain and the session say: allow, or the label of the code they refuse with.",
-        lambda _, op: op.verdict,
+        Attribute("verdict"),
     ),
-    Field("op.account", ADDRESS, "The account that acts.", lambda _, op: op.account),
-    Field(
-        "op.entry_point", one_of(*EntryPointVersion), "The release of the entry point.", lambda _, op: op.entry_point
-    ),
-    Field("op.nonce", _UINT256, "The whole nonce, key and sequence.", lambda _, op: op.nonce),
+    Field("op.account", ADDRESS, "The account that acts.", Attribute("account")),
+    Field("op.entry_point", one_of(*EntryPointVersion), "The release of the entry point.", Attribute("entry_point")),
+    Field("op.nonce", _UINT256, "The whole nonce, key and sequence.", Attribute("nonce")),
     Field(
         "op.nonce_key",
         ranging(0, 2**192 - 1),
         "The key of the nonce: its upper 24 bytes.",
         lambda _, op: op.nonce >> 64,
     ),
-    Field("op.session", BOOL, "Whether a session key signed, as far as it claims.", lambda _, op: op.session),
-    Field("op.permission_id", optional(HASH), "The session's permission id.", lambda _, op: op.permission_id),
-    Field("op.module", optional(ADDRESS), "The session module.", lambda _, op: op.module),
+    Field("op.session", BOOL, "Whether a session key signed, as far as it claims.", Attribute("session")),
+    Field("op.permission_id", optional(HASH), "The session's permission id.", Attribute("permission_id")),
+    Field("op.module", optional(ADDRESS), "The session module.", Attribute("module")),
     Field(
         "op.mode",
         optional(one_of("use", "enable", "unsafe_enable")),
         "How the session is used; enable modes bring it into force.",
-        lambda _, op: op.mode,
+        Attribute("mode"),
     ),
     Field(
         "op.call_type",
         optional(one_of(*(call_type.name.lower() for call_type in CallType))),
         "How the account executes (ERC-7579).",
-        lambda _, op: op.call_type,
+        Attribute("call_type"),
     ),
-    Field("op.calls", list_of(CALL), "The calls of the operation.", lambda _, op: op.calls),
-    Field("op.moves", list_of(MOVE), "The value that the calls move, as call data tells it.", lambda _, op: op.moves),
+    Field("op.calls", list_of(CALL), "The calls of the operation.", Attribute("calls")),
+    Field("op.moves", list_of(MOVE), "The value that the calls move, as call data tells it.", Attribute("moves")),
     Field(
         "op.acts",
         list_of(one_of(*sorted(ACTS))),
         "What the operation changes about sessions, modules and owners, such as module_installed.",
-        lambda _, op: op.acts,
+        Attribute("acts"),
     ),
-    Field("op.grants", list_of(GRANT), "The sessions the operation brings into force.", lambda _, op: op.grants),
+    Field("op.grants", list_of(GRANT), "The sessions the operation brings into force.", Attribute("grants")),
     Field(
         "op.grant_would_revert",
         BOOL,
@@ -163,32 +162,32 @@ _OPERATION: Final = (
         lambda _, op: any(not GRANT_REVERTS.isdisjoint(grant.findings) for grant in op.grants),
         walks=True,
     ),
-    Field("op.paymaster", optional(ADDRESS), "Who pays for gas instead of the account.", lambda _, op: op.paymaster),
-    Field("op.factory", optional(ADDRESS), "Who deploys the account with this operation.", lambda _, op: op.factory),
-    Field("op.eip7702", BOOL, "Whether an EIP-7702 authorisation is attached.", lambda _, op: op.eip7702),
-    Field("op.gas", UNSIGNED, "All gas limits added up.", lambda _, op: op.gas),
-    Field("op.call_gas", UNSIGNED, "The gas limit of the calls.", lambda _, op: op.call_gas),
-    Field("op.max_cost", _ETH, "What all gas limits cost at the highest fee.", lambda _, op: op.max_cost),
-    Field("op.max_fee", _ETH, "The highest fee for one unit of gas, such as 20 gwei.", lambda _, op: op.max_fee),
-    Field("op.priority_fee", _ETH, "The tip for one unit of gas.", lambda _, op: op.priority_fee),
+    Field("op.paymaster", optional(ADDRESS), "Who pays for gas instead of the account.", Attribute("paymaster")),
+    Field("op.factory", optional(ADDRESS), "Who deploys the account with this operation.", Attribute("factory")),
+    Field("op.eip7702", BOOL, "Whether an EIP-7702 authorisation is attached.", Attribute("eip7702")),
+    Field("op.gas", UNSIGNED, "All gas limits added up.", Attribute("gas")),
+    Field("op.call_gas", UNSIGNED, "The gas limit of the calls.", Attribute("call_gas")),
+    Field("op.max_cost", _ETH, "What all gas limits cost at the highest fee.", Attribute("max_cost")),
+    Field("op.max_fee", _ETH, "The highest fee for one unit of gas, such as 20 gwei.", Attribute("max_fee")),
+    Field("op.priority_fee", _ETH, "The tip for one unit of gas.", Attribute("priority_fee")),
     Field("op.value", _ETH, "The native coin that all calls send along; `value` for short.", _value, walks=True),
     Field(
         "op.replaces",
         BOOL,
         "Whether another operation with this nonce is in flight; to an estimate, none is.",
-        lambda _, op: op.replaces,
+        Attribute("replaces"),
     ),
     Field(
         "op.lanes",
         UNSIGNED,
         "Nonce keys on which the session has operations in flight, this one's included; to an estimate, 1.",
-        lambda _, op: op.lanes,
+        Attribute("lanes"),
     ),
     Field(
         "op.limit_used_percent",
         optional(UNSIGNED),
         "How full the session's fullest on-chain limit is, with this operation; to an estimate, nothing is in flight.",
-        lambda _, op: op.limit_used_percent,
+        Attribute("limit_used_percent"),
     ),
     Field("op.session_age", optional(DURATION), "Since this gate first knew of the session.", _session_age),
     Field(
@@ -199,24 +198,24 @@ _OPERATION: Final = (
     Field("op.time", TIME, "When the operation is judged.", lambda facts, _: int(facts.unix_time)),
 )
 _CALL: Final = (
-    Field("call.target", ADDRESS, "The contract or account that is called.", lambda _, call: call.target),
+    Field("call.target", ADDRESS, "The contract or account that is called.", Attribute("target")),
     Field(
         "call.selector",
         SELECTOR,
         "The function that is called; 0xffffffff when there is none.",
-        lambda _, call: call.selector,
+        Attribute("selector"),
     ),
-    Field("call.value", _ETH, "The native coin that is sent along.", lambda _, call: call.value),
-    Field("call.size", UNSIGNED, "Bytes of call data.", lambda _, call: call.size),
+    Field("call.value", _ETH, "The native coin that is sent along.", Attribute("value")),
+    Field("call.size", UNSIGNED, "Bytes of call data.", Attribute("size")),
 )
 _MOVE: Final = (
     Field(
         "move.kind",
         one_of(*MovementKind),
         "What happens to the value: spend leaves the account, exposure may be taken later.",
-        lambda _, move: move.kind,
+        Attribute("kind"),
     ),
-    Field("move.asset", one_of(*AssetKind), "What kind of thing is moved.", lambda _, move: move.asset),
+    Field("move.asset", one_of(*AssetKind), "What kind of thing is moved.", Attribute("asset")),
     Field(
         "move.token",
         optional(ADDRESS),
@@ -227,17 +226,17 @@ _MOVE: Final = (
         "move.amount",
         optional(_UINT256),
         "How much, in base units of the token; missing when call data does not tell.",
-        lambda _, move: move.amount,
+        Attribute("amount"),
     ),
     Field(
         "move.counterparty",
         optional(ADDRESS),
         "Who receives or may take the value; missing when it is burnt or unknown.",
-        lambda _, move: move.counterparty,
+        Attribute("counterparty"),
     ),
-    Field("move.holder", ADDRESS, "Whose value it is.", lambda _, move: move.holder),
-    Field("move.unlimited", BOOL, "Whether an allowance never shrinks.", lambda _, move: move.unlimited),
-    Field("move.call", UNSIGNED, "The call that moves it, counted from 0.", lambda _, move: move.call),
+    Field("move.holder", ADDRESS, "Whose value it is.", Attribute("holder")),
+    Field("move.unlimited", BOOL, "Whether an allowance never shrinks.", Attribute("unlimited")),
+    Field("move.call", UNSIGNED, "The call that moves it, counted from 0.", Attribute("call")),
     Field(
         "move.is_self_holder",
         BOOL,
@@ -246,26 +245,24 @@ _MOVE: Final = (
     ),
 )
 _GRANT: Final = (
-    Field("grant.permission_id", HASH, "The permission id of the session.", lambda _, grant: grant.permission_id),
-    Field("grant.module", ADDRESS, "The session module.", lambda _, grant: grant.module),
+    Field("grant.permission_id", HASH, "The permission id of the session.", Attribute("permission_id")),
+    Field("grant.module", ADDRESS, "The session module.", Attribute("module")),
     Field(
         "grant.how",
         one_of("enable", "unsafe_enable", "call"),
         "How it comes into force: by an envelope, or by a call to the session module.",
-        lambda _, grant: grant.how,
+        Attribute("how"),
     ),
     Field(
         "grant.findings",
         list_of(one_of(*KINDS)),
         "What a careful reviewer would say of it, such as no_expiry.",
-        lambda _, grant: grant.findings,
+        Attribute("findings"),
     ),
-    Field(
-        "grant.valid_until", optional(TIME), "When it ends; missing when nothing ends it.", lambda _, g: g.valid_until
-    ),
+    Field("grant.valid_until", optional(TIME), "When it ends; missing when nothing ends it.", Attribute("valid_until")),
     Field("grant.duration", optional(DURATION), "From now to its end; missing when nothing ends it.", _duration),
-    Field("grant.targets", list_of(ADDRESS), "The contracts it may call.", lambda _, grant: grant.targets),
-    Field("grant.policies", list_of(ADDRESS), "The on-chain policies that limit it.", lambda _, g: g.policies),
+    Field("grant.targets", list_of(ADDRESS), "The contracts it may call.", Attribute("targets")),
+    Field("grant.policies", list_of(ADDRESS), "The on-chain policies that limit it.", Attribute("policies")),
 )
 
 FIELDS: Final[Mapping[str, Field]] = {field.name: field for field in (*_OPERATION, *_CALL, *_MOVE, *_GRANT)}
