@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.document import _compose, _compose_slowly
+from proxy.document import Document, _compose, _compose_slowly, read_plain, read_yaml
 
 ROOT = Path(__file__).parent.parent
 SHIPPED = sorted([*ROOT.glob("rules/**/*.yaml"), ROOT / "sessiongate.example.yaml"])
@@ -77,3 +77,24 @@ def test_a_text_that_both_read_is_read_alike_and_faults_are_told_in_the_same_wor
 def test_nesting_without_end_is_a_fault_and_no_crash() -> None:
     with pytest.raises((yaml.YAMLError, RecursionError)):
         _compose("[" * 100_000)
+
+
+def read_twice(text: str) -> tuple[object, object, bool]:
+    """What the plain reader makes of a text, what the careful one does, and whether that one finds a fault."""
+    document = Document()
+    value = read_yaml(document, text, "f.yaml")
+    return read_plain(text), (value, document.spot_of(value)), bool(document.faults)
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_shipped_files_are_plain_and_each_value_and_key_stands_where_the_careful_reader_finds_it(path: Path) -> None:
+    plain, careful, _ = read_twice(path.read_text(encoding="utf-8"))
+    assert plain == careful
+
+
+@given(
+    st.lists(st.sampled_from([*PIECES, "${x}", "a?b", "!t ", "~", '"\\ud800"', ">\n  a\n"]), max_size=30).map("".join)
+)
+def test_what_is_read_plainly_is_read_alike_and_has_no_fault(text: str) -> None:
+    plain, careful, faulty = read_twice(text)
+    assert plain is None or (plain == careful and not faulty)

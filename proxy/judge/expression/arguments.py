@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from eth_abi.exceptions import ABITypeError, ParseError
@@ -151,6 +152,7 @@ def _named(name: str, parameter: Parameter) -> Iterator[tuple[str, Parameter]]:
     return iter([(name, parameter)] if name else [])
 
 
+@lru_cache(maxsize=512)
 def _plain(written: str) -> tuple[abi.AbiType, Type | None]:
     """A type without members."""
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
-from typing import Final
+from typing import Final, NamedTuple
 
 from proxy.judge.expression import closures, tree
 from proxy.judge.expression.amounts import moved, worth_in_token, worth_in_usd
@@ -31,10 +31,10 @@ from proxy.judge.expression.types import (
     list_of,
     one_of,
     optional,
+    truth,
 )
 from proxy.judge.facts import Facts
 from proxy.judge.tokens import NATIVE, USD
-from proxy.record import record
 from proxy.userop.movement import MovementKind
 
 MAX_QUANTIFIERS: Final = 2
@@ -54,8 +54,7 @@ _LISTS: Final[Mapping[str, Type]] = {
 }
 
 
-@record(kw_only=True)
-class _Place:
+class _Place(NamedTuple):
     """Where the checker stands: variables in sight, quantifiers around, nesting, macros being read."""
 
     variables: Mapping[str, Variable]
@@ -92,7 +91,8 @@ class _Checker:
 
     def part(self, node: tree.ExpressionNode, place: _Place) -> Typed:
         """Any part."""
-        place = replace(place, level=place.level + 1)
+        variables, quantifiers, level, macros = place
+        place = _Place(variables, quantifiers, level + 1, macros)
         self._notes.parts += 1
         if place.level > MAX_DEPTH:
             return self._notes.complain(node, f"with its macros this nests deeper than {MAX_DEPTH}")
@@ -171,7 +171,7 @@ class _Checker:
             part = notes.complain(node, f"{fault.problem} (column {fault.offset + 1} of it)", fault.suggestion)
         else:
             # a macro is a whole: it sees no variable of where it is used
-            part = self.part(inner, replace(place, variables={}, macros=(*place.macros, name)))
+            part = self.part(inner, place._replace(variables={}, macros=(*place.macros, name)))
         notes.source, notes.macro, notes.macro_node = outside
         return replace(part, node=node)
 
@@ -210,12 +210,13 @@ class _Checker:
     def _read(self, node: tree.ExpressionNode, field: Field, place: _Place, base: str) -> Typed:
         self._notes.fields.add(field.name)
         kind = field.type
-        named = {"op.chain": self._scope.chains, "op.client": self._scope.clients}.get(field.name)
+        named = self._scope.chains if field.name == "op.chain" else None
+        named = self._scope.clients if field.name == "op.client" else named
         if named is not None:
             # a name that is misspelt would make a question that is never answered with yes
             kind = one_of(*sorted(named))
-        if kind.sort is Sort.AMOUNT and kind.unit == NATIVE:
-            kind = replace(kind, unit=self._scope.tokens.native.symbol)
+        if kind.sort is Sort.AMOUNT and kind.unit == NATIVE and (coin := self._scope.tokens.native.symbol) != NATIVE:
+            kind = replace(kind, unit=coin)
         if (variable := place.variables.get(base)) is not None:
             run = closures.of_part(field.read, variable.depth)
         elif base == "grant":
@@ -274,7 +275,7 @@ class _Checker:
             answer = not node.disjunction
         run = closures.joined(tuple(part.run for part in parts), disjunction=node.disjunction)
         nullable = any(part.type.nullable for part in parts)
-        return Typed(node=node, type=replace(BOOL, nullable=nullable), run=run, known=answer)
+        return Typed(node=node, type=truth(nullable=nullable), run=run, known=answer)
 
     # functions
 
@@ -345,8 +346,8 @@ class _Checker:
         if over.type.element is None:
             return notes.complain(node.over, f"{notes.shown(node.over)} is {over.type.words}, no list")
         variable = Variable(type=over.type.element, depth=place.quantifiers)
-        inside = replace(
-            place, variables={**place.variables, node.variable: variable}, quantifiers=place.quantifiers + 1
+        inside = place._replace(
+            variables={**place.variables, node.variable: variable}, quantifiers=place.quantifiers + 1
         )
         before = notes.parts
         condition = None if node.condition is None else self.condition(node.condition, inside)

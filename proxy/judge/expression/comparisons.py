@@ -8,7 +8,7 @@ from typing import Final
 from proxy.judge.expression import closures, tree
 from proxy.judge.expression.faults import did_you_mean
 from proxy.judge.expression.typed import Notes, Typed, broken, number_shown
-from proxy.judge.expression.types import BOOL, Sort, Type
+from proxy.judge.expression.types import BOOL, Sort, Type, truth
 from proxy.userop.primitives import keccak256, print_bytes
 
 _MIRRORED: Final = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
@@ -34,7 +34,7 @@ def compare(notes: Notes, node: tree.Comparison, left: Typed, right: Typed) -> T
             return _impossible(notes, node, left, right)
     nullable = left.type.nullable or right.type.nullable
     run = closures.applied(node.sign, left.run, right.run, fixed=right.fixed, nullable=nullable)
-    return Typed(node=node, type=replace(BOOL, nullable=nullable), run=run, known=None if nullable else known)
+    return Typed(node=node, type=truth(nullable=nullable), run=run, known=None if nullable else known)
 
 
 def contains(notes: Notes, node: tree.Comparison, element: Typed, values: Typed) -> Typed:
@@ -62,7 +62,7 @@ def contains(notes: Notes, node: tree.Comparison, element: Typed, values: Typed)
     nullable = element.type.nullable or inside.nullable or values.type.nullable
     if node.sign == "not in":
         run = closures.negation(run)
-    return Typed(node=node, type=replace(BOOL, nullable=nullable), run=run)
+    return Typed(node=node, type=truth(nullable=nullable), run=run)
 
 
 def adapted(part: Typed, wanted: Type) -> Typed:

@@ -37,17 +37,20 @@ class Piece(NamedTuple):
     end: int
 
 
-_SPACE: Final = re.compile(r"[ \t\r\n]*")
+_MEANT: Final = re.compile(r"0x(?:[0-9a-fA-F]{8}|[0-9a-fA-F]{40}|[0-9a-fA-F]{64})")
+_SPACE: Final = " \t\r\n"
 _PIECE: Final = re.compile(
-    r"""(?P<BYTES>0[xX][0-9A-Za-z_]*)
+    r"""(?P<SPACE>[ \t\r\n]*)
+    (?: (?P<BYTES>0[xX][0-9A-Za-z_]*)
       | (?P<NUMBER>[0-9][0-9_]*(?:\.[0-9]+)?)
       | (?P<NAME>[A-Za-z_][A-Za-z0-9_]*)
       | \$(?P<LIST>[A-Za-z_][A-Za-z0-9_-]*)
       | "(?P<TEXT>[^"\\\n]*)"
       | '(?P<TEXT2>[^'\\\n]*)'
-      | (?P<SIGN>==|!=|<=|>=|//|\*\*|&&|\|\||[-+*/%<>=!()\[\],.])""",
+      | (?P<SIGN>==|!=|<=|>=|//|\*\*|&&|\|\||[-+*/%<>=!()\[\],.]))""",
     re.VERBOSE | re.ASCII,
 )
+_WORDS: Final = {word.name: word for word in Word}
 _CAPITALISED: Final = {"True": "true", "False": "false", "None": "none", "null": "none", "AND": "and", "OR": "or"}
 _FOREIGN: Final = {
     "=": "to compare, write ==",
@@ -64,20 +67,15 @@ def read_pieces(source: str) -> list[Piece]:
     if len(source) > MAX_LENGTH:
         raise UnreadableExpression(0, 1, f"this is longer than {MAX_LENGTH} characters", "use a list or a macro")
     pieces: list[Piece] = []
-    position = _after_space(source, 0)
-    while position < len(source):
+    position, end = 0, len(source.rstrip(_SPACE))
+    while position < end:
         found = _PIECE.match(source, position)
         if found is None:
-            raise _unreadable(source, position)
+            raise _unreadable(source, len(source) - len(source[position:].lstrip(_SPACE)))
         pieces.append(_piece(found))
-        position = _after_space(source, found.end())
+        position = found.end()
     pieces.append(Piece(Word.END, "", len(source), len(source)))
     return pieces
-
-
-def _after_space(source: str, position: int) -> int:
-    found = _SPACE.match(source, position)
-    return position if found is None else found.end()
 
 
 def _unreadable(source: str, position: int) -> UnreadableExpression:
@@ -92,7 +90,7 @@ def _unreadable(source: str, position: int) -> UnreadableExpression:
 def _piece(found: re.Match[str]) -> Piece:
     kind = found.lastgroup or "SIGN"
     text = found.group(kind)
-    offset, end = found.span()
+    offset, end = found.end("SPACE"), found.end()
     if kind == "TEXT2":
         kind = "TEXT"
     if kind == "NAME":
@@ -103,7 +101,7 @@ def _piece(found: re.Match[str]) -> Piece:
         return Piece(Word.KEYWORD if text in KEYWORDS else Word.NAME, text, offset, end)
     if kind == "SIGN" and text in _FOREIGN:
         raise UnreadableExpression(offset, end - offset, f"{text} has no meaning here", _FOREIGN[text])
-    if kind == "BYTES" and not re.fullmatch(r"0x(?:[0-9a-fA-F]{8}|[0-9a-fA-F]{40}|[0-9a-fA-F]{64})", text):
+    if kind == "BYTES" and not _MEANT.fullmatch(text):
         raise UnreadableExpression(
             offset,
             end - offset,
@@ -112,7 +110,7 @@ def _piece(found: re.Match[str]) -> Piece:
         )
     if kind == "NUMBER":
         _check_number(text, offset, end)
-    return Piece(Word[kind], text, offset, end)
+    return Piece(_WORDS[kind], text, offset, end)
 
 
 def _check_number(text: str, offset: int, end: int) -> None:

@@ -33,7 +33,7 @@ def number(notes: Notes, node: tree.Number, tokens: Tokens) -> Typed:
     """A plain number, a duration, or an amount in base units of the operation's chain."""
     digits, unit = node.digits, node.unit
     if unit is None or unit in SECONDS:
-        seconds = digits * SECONDS.get(unit or "s", 1)
+        seconds = digits if unit is None else digits * SECONDS[unit]
         if seconds.denominator != 1:
             cure = "write it in a smaller unit" if unit else "only amounts have fractions: write 0.5 ETH"
             return notes.complain(node, f"{notes.shown(node)} is not a whole number", cure)

@@ -28,6 +28,7 @@ class _Parser:
     def __init__(self, source: str) -> None:
         self._pieces = read_pieces(source)
         self._at = 0
+        self._next = self._pieces[0]
         self._level = 0
 
     def whole(self) -> tree.ExpressionNode:
@@ -42,23 +43,23 @@ class _Parser:
     def _ended(self) -> bool:
         return self._next.word is Word.END
 
-    @property
-    def _next(self) -> Piece:
-        return self._pieces[self._at]
-
     def _take(self) -> Piece:
-        piece = self._pieces[self._at]
+        piece = self._next
         if piece.word is not Word.END:
-            self._at += 1
+            self._go_to(self._at + 1)
         return piece
 
+    def _go_to(self, at: int) -> None:
+        self._at = at
+        self._next = self._pieces[at]
+
     def _sees(self, text: str) -> bool:
-        return self._next.word in (Word.SIGN, Word.KEYWORD) and self._next.text == text
+        return self._next.text == text and (self._next.word is Word.SIGN or self._next.word is Word.KEYWORD)
 
     def _skip(self, text: str) -> bool:
         if not self._sees(text):
             return False
-        self._at += 1
+        self._go_to(self._at + 1)
         return True
 
     def _expect(self, text: str) -> Piece:
@@ -186,11 +187,12 @@ class _Parser:
             case Word.SIGN if piece.text == "[":
                 return self._list(piece)
             case _:
-                self._at -= piece.word is not Word.END
+                self._go_to(self._at - (piece.word is not Word.END))
                 raise self._unexpected("a field, a number, a text or (")
 
     def _number(self, piece: Piece) -> tree.ExpressionNode:
-        digits, unit, end = Fraction(piece.text.replace("_", "")), None, piece.end
+        text = piece.text.replace("_", "")
+        digits, unit, end = Fraction(text if "." in text else int(text)), None, piece.end
         if self._next.word in (Word.NAME, Word.TEXT):
             named = self._take()
             unit, end = named.text, named.end

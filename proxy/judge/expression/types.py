@@ -46,19 +46,20 @@ class Type:
     @property
     def ordered(self) -> bool:
         """Whether < and > mean something."""
-        return self.sort in (Sort.NUMBER, Sort.AMOUNT, Sort.DURATION, Sort.TIME, Sort.BROKEN)
+        return self.sort in _ORDERED
 
     def fits(self, other: Type) -> bool:
         """Whether values of the two can be compared with each other."""
-        if Sort.BROKEN in (self.sort, other.sort):
+        if self.sort is Sort.BROKEN or other.sort is Sort.BROKEN:
             return True
         if self.sort is Sort.LIST or other.sort is Sort.LIST:
             return False
-        return (self.sort, self.unit, self.width) == (other.sort, other.unit, other.width)
+        return self.sort is other.sort and self.unit == other.unit and self.width == other.width
 
     def within(self, low: Fraction | None, high: Fraction | None) -> Type:
         """The same type with other bounds; bounds too far out to matter are dropped."""
-        return replace(self, low=_bound(low), high=_bound(high))
+        low, high = _bound(low), _bound(high)
+        return Type(self.sort, self.unit, self.width, self.values, self.element, self.nullable, low, high)
 
     @property
     def words(self) -> str:
@@ -92,14 +93,16 @@ class Type:
 
 
 _BYTES: Final = {4: "a selector of 4 bytes", 20: "an address"}
-_FARTHEST: Final = Fraction(10**300)
+_FARTHEST: Final = 10**300
+_ORDERED: Final = frozenset({Sort.NUMBER, Sort.AMOUNT, Sort.DURATION, Sort.TIME, Sort.BROKEN})
 
 
 def _bound(bound: Fraction | None) -> Fraction | None:
-    return None if bound is None or abs(bound) > _FARTHEST else bound
+    return None if bound is None or abs(bound.numerator) > _FARTHEST * bound.denominator else bound
 
 
 BOOL: Final = Type(Sort.BOOL)
+_BOOL_OR_MISSING: Final = Type(Sort.BOOL, nullable=True)
 NUMBER: Final = Type(Sort.NUMBER)
 UNSIGNED: Final = Type(Sort.NUMBER, low=Fraction(0))
 DURATION: Final = Type(Sort.DURATION)
@@ -133,6 +136,11 @@ def list_of(element: Type) -> Type:
 def optional(kind: Type) -> Type:
     """The same, and it may be missing."""
     return replace(kind, nullable=True)
+
+
+def truth(*, nullable: bool) -> Type:
+    """True or false, or missing too."""
+    return _BOOL_OR_MISSING if nullable else BOOL
 
 
 def ranging(low: int, high: int | None = None) -> Type:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from proxy.document import Place, read_yaml
+from proxy.document import Place, read_plain, read_yaml
 from proxy.judge.expression import ExpressionScope, NamedList
 from proxy.judge.parse.crowds import counts_of_one
 from proxy.judge.parse.faults import Parsed, ReadBeside, RuleFault, SourceFile, nothing_beside
@@ -89,10 +89,12 @@ def _by_place(
 
 
 def _read(source: SourceFile, found: list[RuleFault]) -> Written:
-    reading = FileReading(found=found)
-    reading.values[()] = Place(source.path, 1)
-    reading.data = read_yaml(reading, source.text, source.path)
-    return Written(reading, ())
+    reading = FileReading(path=source.path, found=found)
+    plain = read_plain(source.text)
+    if plain is not None:
+        return Written(reading, *plain)
+    value = read_yaml(reading, source.text, source.path)
+    return Written(reading, value, reading.spot_of(value))
 
 
 def _sections(file: Written) -> dict[str, Written]:

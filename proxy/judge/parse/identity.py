@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from enum import Enum
 from fractions import Fraction
+from operator import attrgetter
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -24,65 +25,82 @@ class Normal:
     """
 
     def __init__(self) -> None:
-        self._told: dict[int, tuple[object, str]] = {}  # by id; the record is kept, so that its id stays its own
+        self.told: dict[int, tuple[object, str]] = {}  # by id; the record is kept, so that its id stays its own
 
-    def text(self, value: Any) -> str:  # one line a kind
+    def text(self, value: Any) -> str:
         """The text of a value."""
         kind = type(value)
-        if kind is str:
-            return ascii(value)
-        if value is None or kind is bool or kind is int:
-            return f"{kind.__name__} {value}"
-        if kind is tuple:
-            return "(" + ", ".join(map(self.text, value)) + ")"
-        if kind is frozenset:
-            return "{" + ", ".join(sorted(map(self.text, value))) + "}"
-        if kind is Expression:
-            return ascii(value.source)
-        if isinstance(value, Enum):
-            return self.text(value.value)
-        if isinstance(value, ZoneInfo):
-            return f"zone {value.key}"
-        if kind is Place:
-            return ""
-        if is_dataclass(value):
-            return self._record(value)
-        return self._other(value)
-
-    def _record(self, value: Any) -> str:
-        known = self._told.get(id(value))
-        if known is None:
-            kind = type(value)
-            compared = _COMPARED.get(kind)
-            if compared is None:
-                compared = _COMPARED[kind] = tuple(
-                    (each.name, each.default, bool(each.metadata.get("later")))
-                    for each in fields(value)
-                    if each.compare
-                )
-            inside = [
-                f"{name}=NoneType None" if (found := getattr(value, name)) is None else f"{name}={self.text(found)}"
-                for name, default, later in compared
-                if not (later and getattr(value, name) == default)
-            ]
-            known = self._told[id(value)] = value, f"{kind.__name__}({', '.join(inside)})"
-        return known[1]
-
-    def _other(self, value: Any) -> str:
-        if isinstance(value, Mapping):
-            inside = sorted(f"{self.text(key)}: {self.text(item)}" for key, item in value.items())
-            return "{" + ", ".join(inside) + "}"
-        if isinstance(value, frozenset):
-            return "{" + ", ".join(sorted(map(self.text, value))) + "}"
-        if isinstance(value, tuple):
-            return "(" + ", ".join(map(self.text, value)) + ")"
-        if isinstance(value, bytes):
-            return f"0x{value.hex()}"
-        return ascii(value) if isinstance(value, str) else f"{type(value).__name__} {value}"
+        way = _WAYS.get(kind)
+        if way is None:
+            way = _WAYS[kind] = _way_of(kind)
+        return way(self, value)
 
 
-_COMPARED: Final[dict[type[Any], tuple[tuple[str, object, bool], ...]]] = {}
-"""By class, the fields that are put into words: name, default, and whether it is left out where it is that."""
+_Way = Callable[[Normal, Any], str]
+
+
+def _of_set(normal: Normal, value: frozenset[object]) -> str:
+    if len(value) == 1:
+        (only,) = value
+        return "{" + normal.text(only) + "}"
+    return "{" + ", ".join(sorted(map(normal.text, value))) + "}"
+
+
+def _of_mapping(normal: Normal, value: Mapping[object, object]) -> str:
+    return "{" + ", ".join(sorted([f"{normal.text(key)}: {normal.text(item)}" for key, item in value.items()])) + "}"
+
+
+_KINDS: Final[Sequence[tuple[type[Any], _Way]]] = (
+    (type(None), lambda _, _value: "NoneType None"),
+    (bool, lambda _, value: f"bool {value}"),
+    (Expression, lambda _, value: ascii(value.source)),
+    (Enum, lambda normal, value: normal.text(value.value)),
+    (ZoneInfo, lambda _, value: f"zone {value.key}"),
+    (Place, lambda _, _value: ""),
+    (Mapping, _of_mapping),
+    (frozenset, _of_set),
+    (tuple, lambda normal, value: "(" + ", ".join(map(normal.text, value)) + ")"),
+    (bytes, lambda _, value: f"0x{value.hex()}"),
+    (str, lambda _, value: ascii(value)),
+)
+"""How values are put into words that are no records: of the first kind that they are."""
+
+
+def _way_of(kind: type[Any]) -> _Way:
+    for known, way in _KINDS:
+        if issubclass(kind, known):
+            return way
+    return _of_records(kind) if is_dataclass(kind) else lambda _, value: f"{kind.__name__} {value}"
+
+
+def _of_records(kind: type[Any]) -> _Way:
+    """How records of a class are put into words. All fields are taken in one step, and what is said of one that was
+    never written is worded beforehand."""
+    compared = [each for each in fields(kind) if each.compare]
+    later = [(place, each.name, each.default) for place, each in enumerate(compared) if each.metadata.get("later")]
+    labels, unwritten = [f"{each.name}=" for each in compared], [f"{each.name}=NoneType None" for each in compared]
+    take, name = attrgetter(*(each.name for each in compared)), kind.__name__
+    alone = len(compared) == 1
+
+    def way(normal: Normal, value: Any) -> str:
+        known = normal.told.get(id(value))
+        if known is not None:
+            return known[1]
+        inside, text = unwritten.copy(), normal.text
+        for place, found in enumerate((take(value),) if alone else take(value)):
+            if found is not None:
+                inside[place] = labels[place] + text(found)
+        for place, field, default in reversed(later):
+            if getattr(value, field) == default:
+                del inside[place]
+        told = f"{name}({', '.join(inside)})"
+        normal.told[id(value)] = value, told
+        return told
+
+    return way
+
+
+_WAYS: Final[dict[type[Any], _Way]] = {}
 
 
 def identity_of(

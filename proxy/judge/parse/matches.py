@@ -47,7 +47,7 @@ def read_match(parts: Sequence[Written], terms: RuleTerms, base: Match | None = 
     found: dict[str, Any] = {}
     for key, written_values in keys.items():
         found.update(_read_key(key, written_values, terms))
-    return replace(base or Match(), **found)
+    return Match(**found) if base is None else replace(base, **found)
 
 
 def _read_key(key: str, parts: list[Written], terms: RuleTerms) -> Mapping[str, object]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final, TypeVar
+from typing import Final
 
 from proxy.document import Place, did_you_mean
 from proxy.judge.expression import Expression
@@ -15,13 +15,11 @@ from proxy.judge.parse.identity import identity_of
 from proxy.judge.parse.matches import read_match
 from proxy.judge.parse.terms import RuleTerms
 from proxy.judge.parse.windows import read_until
-from proxy.judge.parse.written import Written
+from proxy.judge.parse.written import Word, Written
 from proxy.judge.rule import Check, Deviation, Exemption, Fail, FirstSeen, Match, Per, Rule, Streak
 from proxy.judge.verdict import Mode
 from proxy.session.lint.findings import Severity
 from proxy.written import kind_of, shorten
-
-Value = TypeVar("Value")
 
 _ID: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,99}\Z", re.ASCII)
 _TEXTS: Final = ("id", "description", "mode", "severity", "fail", "remedy", "tags", "match", "when", "learn")
@@ -129,10 +127,9 @@ def _build(draft: Draft, order: int, terms: RuleTerms) -> Rule | None:
         name = f"rule {draft.id}" if draft.id else "this rule"
         whose.fault(f"{name} has no description", "add description: what it is for, in a sentence")
     description = None if described is None else described.text()
-    mode = _word(draft, "mode", Mode.SHADOW, {each.value: each for each in Mode})
-    severity = _word(draft, "severity", Severity.MEDIUM, {each.value: each for each in Severity})
-    usual = Fail.CLOSED if mode is Mode.ENFORCE else Fail.OPEN
-    fail = _word(draft, "fail", usual, {each.value: each for each in Fail})
+    mode = _word(draft, "mode", Mode.SHADOW)
+    severity = _word(draft, "severity", Severity.MEDIUM)
+    fail = _word(draft, "fail", Fail.CLOSED if mode is Mode.ENFORCE else Fail.OPEN)
     match = read_match(draft.fields.get("match", ()), terms)
     when = None if (condition := draft.last("when")) is None else terms.expression(condition)
     check = _check(draft, match, terms)
@@ -164,13 +161,13 @@ def _build(draft: Draft, order: int, terms: RuleTerms) -> Rule | None:
 
 def _misspelt(sibling: Written, key: str) -> bool:
     """Whether a key beside this one was probably meant to be `key`: that one is reported as unknown."""
-    around = sibling.reading.written(sibling.at[:-1])
+    around = None if sibling.around is None else sibling.around.value
     return isinstance(around, dict) and any(each not in RULE_KEYS and did_you_mean(each, [key]) for each in around)
 
 
-def _word(draft: Draft, key: str, default: Value, known: Mapping[str, Value]) -> Value:
+def _word(draft: Draft, key: str, default: Word) -> Word:
     written = draft.last(key)
-    word = None if written is None else written.one_of(dict(known))
+    word = None if written is None else written.word(type(default))
     return default if word is None else word
 
 

@@ -74,6 +74,8 @@ class RuleTerms:
     def meanings(self, text: str) -> Mapping[str, object]:
         """What stands behind every list (`$name`) and macro that a text names, also by way of macros."""
         found: dict[str, object] = {}
+        if not self.scope.macros and "$" not in text:
+            return found
         waiting = [text]
         while waiting:
             for listed, word in _WORD.findall(waiting.pop()):

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TypeVar
+from functools import cache
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic_core import PydanticCustomError
 
-from proxy.document import Document, Location, Place, did_you_mean
+from proxy.document import Document, Location, Place, WrittenAt, did_you_mean
 from proxy.judge.parse.faults import RuleFault
-from proxy.record import record
 from proxy.written import kind_of, shorten
 
 Value = TypeVar("Value")
@@ -26,6 +26,7 @@ _LONGEST_NUMBER = 100
 class FileReading(Document):
     """A file being read. Its faults go into one list for all files."""
 
+    path: str = ""
     found: list[RuleFault] = field(default_factory=list)
 
     def fault(self, place: Place, problem: str, suggestion: str | None = None) -> None:
@@ -33,32 +34,39 @@ class FileReading(Document):
         self.found.append(RuleFault(place=place, problem=problem, suggestion=suggestion))
 
 
-@record()
-class Written:
-    """The value at a location of a file."""
+@cache
+def _words(known: type[Word]) -> dict[str, Word]:
+    return {word.value: word for word in known}
+
+
+class Written(NamedTuple):
+    """A value of a file and where it stands; `around` is what it is part of, under the key or index `step`."""
 
     reading: FileReading
-    at: Location
+    value: object
+    spot: WrittenAt
+    around: Written | None = None
+    step: str | int = ""
 
     @property
-    def value(self) -> object:
-        """The value as it was written."""
-        return self.reading.written(self.at)
+    def at(self) -> Location:
+        """The way to the value."""
+        return () if self.around is None else (*self.around.at, self.step)
 
     @property
     def place(self) -> Place:
         """Where the value stands."""
-        return self.reading.place_of(self.at)
+        return Place(self.reading.path, self.spot.line + 1, self.spot.column + 1)
 
     @property
     def key_place(self) -> Place:
         """Where the key of the value stands."""
-        return self.reading.keys.get(self.at, self.place)
+        return Place(self.reading.path, self.spot.key_line + 1, self.spot.key_column + 1)
 
     def place_in(self, offset: int) -> Place:
         """Where a letter of the text stands, as far as that can be told."""
-        first = self.reading.texts.get(self.at)
-        return self.place if first is None else Place(first.path, first.line, first.column + offset)
+        first = self.spot.text
+        return self.place if first < 0 else Place(self.reading.path, self.spot.line + 1, first + 1 + offset)
 
     def fault(self, problem: str, suggestion: str | None = None) -> None:
         """Report what is wrong with the value, unless it is reported already."""
@@ -71,15 +79,17 @@ class Written:
 
     def child(self, step: str | int) -> Written:
         """The value under a key or an index."""
-        return Written(self.reading, (*self.at, step))
+        value: Any = self.value
+        spots: Any = self.spot.inside
+        return Written(self.reading, value[step], spots[step], self, step)
 
-    def items(self) -> Iterator[tuple[str, Written]]:
+    def items(self) -> list[tuple[str, Written]]:
         """What a mapping holds; anything else is a fault and holds nothing."""
-        if isinstance(value := self.value, dict):
-            for key in value:
-                yield key, self.child(key)
-        else:
-            self.fault(f"wanted a mapping, got {kind_of(value)}", "write key: value")
+        value, inside = self.value, self.spot.inside
+        if isinstance(value, dict) and isinstance(inside, dict):
+            return [(key, Written(self.reading, each, inside[key], self, key)) for key, each in value.items()]
+        self.fault(f"wanted a mapping, got {kind_of(value)}", "write key: value")
+        return []
 
     def fields(self, known: Collection[str], where: str, needed: Iterable[str] = ()) -> dict[str, Written]:
         """The known keys of a mapping; the others are reported, and those that are needed and missing."""
@@ -123,7 +133,7 @@ class Written:
 
     def word(self, known: type[Word]) -> Word | None:
         """A word of an enumeration."""
-        return self.one_of({word.value: word for word in known})
+        return self.one_of(_words(known))
 
     def integer(self, low: int = 1, high: int = 2**256) -> int | None:
         """A whole number within bounds."""

@@ -75,6 +75,10 @@ def test_the_counters_begin_anew(before: str, after: str) -> None:
     assert _changed(before, after) != _identity(RULE)
 
 
+def test_the_counters_outlive_a_release() -> None:
+    assert _identity(RULE).hex() == "2998411b0a7030c4bff94d1c0f4756c7"
+
+
 @pytest.mark.parametrize("name", OTHERS)
 def test_the_counters_of_a_check_stay_when_its_threshold_moves(name: str) -> None:
     check, before, after = OTHERS[name]
