@@ -153,13 +153,20 @@ def ledger_path(config: Config, stack: AsyncExitStack) -> Path:
 async def own_up_to_missing(store: Store, counts: RuleCounts, path: Path, alerts: Alerts) -> None:
     """Say so when the ledger has lost what was once on disk. The gate goes on with what is left: what happened to
     sessions the chain tells, but windows of rules that reach back before now are not told until they have passed."""
-    if not store.missing:
+    if not store.missing and not store.is_unmarked:
         return
     await store.save_rewound(now := time.time())
     counts.doubt_before(now)
-    what = (
+    known = (
         f"The ledger lacks the last {store.missing} of the writes that were committed to it: its write-ahead log was "
-        "removed, cut short or damaged, or an older copy took its place. Operations in flight may be held no more, and "
+        "removed, cut short or damaged, or an older copy took its place."
+    )
+    unknown = (
+        f"The ledger is without {path.name}-mark, which counts what is committed to it: it is a copy, or was moved "
+        "without that file, and nobody can tell what was written after it."
+    )
+    what = (
+        f"{known if store.missing else unknown} Operations in flight may be held no more, and "
         "rules whose windows reach back before now fail as they say, until those have passed or an operator takes the "
         "counts as they are (sessiongate ledger accept)."
     )

@@ -76,6 +76,21 @@ async def test_a_rule_that_fails_open_lets_pass_and_names_the_operation(bundler:
         assert await gate.metric("rule_opened_total", rule="few") == 1
 
 
+async def test_a_copy_that_came_without_its_mark_is_not_taken_for_whole(
+    bundler: HonestBundler, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, wanted = tmp_path / "gate.db", rules(tmp_path)
+    await restored(bundler, path, wanted)
+    elsewhere = tmp_path / "elsewhere" / "gate.db"
+    elsewhere.parent.mkdir()
+    for end in ("", "-daybook"):
+        path.with_name(path.name + end).rename(elsewhere.with_name(path.name + end))
+    for number in (1, 2):
+        async with running_gate(bundler=bundler, ledger=elsewhere, rules=wanted) as gate:
+            assert "may lack counts from before" in str(await sent(gate, number))
+    assert "without gate.db-mark" in caplog.text
+
+
 async def test_an_operator_takes_the_counts_as_they_are_and_that_is_on_record(
     bundler: HonestBundler, tmp_path: Path
 ) -> None:

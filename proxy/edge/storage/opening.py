@@ -48,7 +48,7 @@ def open_writer(path: Path, synchronous: Synchronous, *, held: bool) -> OpenData
             found = enter_what_is_missing(connection, read_daybook(file))
 
     connection = open_database(path, synchronous=synchronous, before=enter)
-    tally = Tally(connection, path)
+    tally = Tally(connection, path, held=held)
     if file is not None and synchronous is not Synchronous.NORMAL:
         os.close(file)  # a commit that outlives a power cut waits for the disk
     elif file is not None:

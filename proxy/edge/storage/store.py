@@ -78,6 +78,11 @@ class Store:
         """How many commits were on disk once and are not any more: a lost log or daybook, or an older copy."""
         return self._tally.missing + self._lost
 
+    @property
+    def is_unmarked(self) -> bool:
+        """Whether nobody can tell how many commits are missing: what counts them beside the file is not there."""
+        return self._tally.is_unmarked
+
     def rewound_at(self) -> float | None:
         """Before when (unix seconds) something that rules had counted may be missing; `None` where all is there."""
         row = next(iter(self._rows("SELECT at FROM rewound")), None)

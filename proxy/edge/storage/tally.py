@@ -4,6 +4,9 @@ A write-ahead log that was removed, cut short or damaged takes committed transac
 left without a word; so does an older copy put in its place. Each commit counts itself in the same transaction, and
 writes the number into a file of its own, `…-mark`, when it is done. That survives the end of the process; a power cut
 may leave the mark behind the database, or under `ledger_synchronous: normal` ahead of it.
+
+A database that counts commits and has no mark beside it came here without it: a copy, of which nobody can tell how old
+it is.
 """
 
 from __future__ import annotations
@@ -22,17 +25,28 @@ _DIGITS: Final = 20
 
 
 class Tally:
-    """Of one connection. `missing` is how many commits the mark knows of and the database does not."""
+    """Of one connection. `missing` is how many commits the mark knows of and the database does not; `is_unmarked` that
+    there are commits and no mark. Only who has the database `held` for a gate begins a mark where there should be one:
+    a command that did would hide that it was gone."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path, *, held: bool) -> None:
         connection.execute(_TABLE)
         row = connection.execute("SELECT count FROM commits").fetchone()
         count = row[0] if row is not None and isinstance(row[0], int) else 0
         self._mark: int | None = None
-        self.missing = 0
+        self.missing, self.is_unmarked = 0, False
+        flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if held or not count else 0)
         try:
-            self._mark = os.open(f"{os.path.realpath(path)}-mark", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            self.missing = max(0, self._read(self._mark) - count)
+            self._mark = os.open(f"{os.path.realpath(path)}-mark", flags, 0o644)
+            marked = self._read(self._mark)
+            if marked is None:
+                self.is_unmarked = count > 0  # until the first commit, which is to tell of it
+                if not count:
+                    os.pwrite(self._mark, b"%0*d\n" % (_DIGITS, 0), 0)
+            else:
+                self.missing = max(0, marked - count)
+        except FileNotFoundError:
+            self.is_unmarked = True
         except OSError:
             return  # where no file can be made beside it the database says so itself
 
@@ -56,6 +70,6 @@ class Tally:
             self._mark = None
 
     @staticmethod
-    def _read(mark: int) -> int:
+    def _read(mark: int) -> int | None:
         text = os.pread(mark, _DIGITS + 1, 0).strip()
-        return int(text) if text.isdigit() else 0
+        return int(text) if text.isdigit() else None

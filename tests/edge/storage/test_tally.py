@@ -52,6 +52,15 @@ def missing(path: Path) -> int:
         return store.missing
 
 
+def is_unmarked(path: Path, *, held: bool = True) -> bool:
+    with closing(Store(path, held=held)) as store:
+        return store.is_unmarked
+
+
+def mark_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}-mark")
+
+
 def test_after_a_kill_nothing_is_missing(path: Path) -> None:
     assert missing(path) == 0
     with closing(Store(path)) as store:
@@ -102,10 +111,29 @@ async def test_it_is_told_until_as_much_was_written_anew(tmp_path: Path) -> None
     assert missing(path) == 0
 
 
-@pytest.mark.parametrize("text", [b"", b"nonsense", b"-5", b"\xff" * 30])
-def test_a_mark_that_cannot_be_read_tells_nothing(path: Path, text: bytes) -> None:
-    path.with_name(f"{path.name}-mark").write_bytes(text)
+@pytest.mark.parametrize("text", [b"", b"nonsense", b"-5", b"\xff" * 30, None])
+async def test_without_a_mark_that_can_be_read_it_is_told_that_nobody_can_tell_until_a_gate_writes(
+    path: Path, text: bytes | None
+) -> None:
+    mark = mark_of(path)
+    if text is None:
+        mark.unlink()
+    else:
+        mark.write_bytes(text)
     assert missing(path) == 0
+    # a command that looks at it hides nothing, nor does a gate that ended before it wrote that down
+    assert is_unmarked(path, held=False)
+    assert is_unmarked(path)
+    with closing(Store(path, held=True)) as store:
+        await store.save_rewound(1.0)
+    assert not is_unmarked(path)
+
+
+def test_a_new_ledger_and_one_that_a_command_began_have_a_mark(tmp_path: Path) -> None:
+    for held in (True, False):
+        path = tmp_path / f"{held}.db"
+        assert not is_unmarked(path, held=held)
+        assert not is_unmarked(path)
 
 
 def test_a_folder_that_takes_no_mark_is_no_reason_not_to_start(path: Path) -> None:
