@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,8 +17,8 @@ from proxy.config import Config
 from proxy.errors import Code, ConfigErrors, ConfigFault
 from proxy.judge.verdict import Mode
 from proxy.userop.primitives import print_checksummed
-from tests.admission.builders import TWICE, known
-from tests.app.builders import GOOD, OUTSIDE, use_number
+from tests.admission.builders import TWICE, known, lane
+from tests.app.builders import GOOD, OUTSIDE, audited, use_number
 from tests.bypass_list.desk import CHAIN_ID
 from tests.edge.recording_bundler import Answer
 from tests.running_gate import BUNDLER_KEY, PATIENCE, HonestBundler, RunningGate, request, running_gate, settings
@@ -227,6 +230,36 @@ async def test_sighup_reads_the_settings_again() -> None:
             if "result" in await gate.send(OUTSIDE):
                 return
         raise AssertionError("the settings were not read again")
+
+
+async def test_reloads_under_load_drop_no_request_and_each_is_judged_by_the_settings_of_one_moment() -> None:
+    file = Rereading()
+    async with running_gate(reread=file) as gate:
+        gate.running.registry.put(known(TWICE))
+        outside = [replace(OUTSIDE, nonce=lane(number)) for number in range(90)]
+
+        async def reload_often() -> None:
+            for mode in ("shadow", "enforce") * 5:
+                file.top = {"mode": mode, "limits": {"max_batch": 50 if mode == "shadow" else 60}}
+                told = await reload(gate)
+                assert told["ok"]
+                assert "mode" in told["inForce"]
+
+        *answers, _ = await asyncio.gather(*map(gate.send, outside), reload_often())
+        codes = {answer["error"]["code"] for answer in answers if "error" in answer}
+        assert len(answers) == len(outside)
+        assert codes <= {Code.SESSION_SCOPE}
+        assert len(await audited(gate, len(outside))) == len(outside)
+        assert len(gate.bundler.sent) == sum("result" in answer for answer in answers)
+
+
+def test_the_limits_that_need_a_restart_are_the_ones_that_the_readme_names() -> None:
+    fields = type(settings("http://127.0.0.1:1/").limits).model_fields
+    needing = {name for name in fields if not can_be_put_in_force(f"limits.{name}")}
+    readme = (Path(__file__).parent.parent.parent / "README.md").read_text(encoding="utf-8")
+    _, _, rest = readme.partition("`limits` but for ")
+    said, _, _ = rest.partition(", and a")
+    assert set(re.findall(r"`(\w+)`", said)) == needing
 
 
 @pytest.mark.parametrize(

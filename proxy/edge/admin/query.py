@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from math import inf, isfinite
 from typing import Final, TypeVar
 
 from proxy.config.moments import read_moment
 from proxy.edge.audit.reading import Asked, AuditFilter
 from proxy.errors import Code, InvalidParams
-from proxy.strict_json import Flawed, read_json
+from proxy.strict_json import Flawed, NumberLiteral, read_json
 from proxy.userop.primitives import Address, Hash32, json_type, parse_address, parse_hash
 
 _DEPTH: Final = 32
@@ -231,9 +232,6 @@ def read_reset(body: bytes) -> tuple[str, str | None]:
 def read_allowance(body: bytes) -> AllowanceRequest:
     """`{"rule", "thing", "chain"?, "until"?, "reason"}`, `until` in unix seconds."""
     fields = _read_object(body, ("rule", "thing", "chain", "until", "reason"))
-    until = fields.get("until")
-    if until is not None and (isinstance(until, bool) or not isinstance(until, int | float)):
-        raise InvalidParams("until", "wanted unix seconds")
     reason = _needed(fields, "reason")
     if len(reason) > _LONGEST_NOTE:
         raise InvalidParams("reason", f"longer than {_LONGEST_NOTE} characters")
@@ -241,9 +239,24 @@ def read_allowance(body: bytes) -> AllowanceRequest:
         rule=_needed(fields, "rule"),
         thing=_needed(fields, "thing"),
         chain=_text(fields, "chain"),
-        until=None if until is None else float(until),
+        until=_unix_seconds(fields, "until"),
         reason=reason,
     )
+
+
+def _unix_seconds(fields: Mapping[str, object], name: str) -> float | None:
+    value = fields.get(name)
+    if value is None:
+        return None
+    # type() and not isinstance(): true is an int
+    written = value.text if isinstance(value, NumberLiteral) else value if type(value) is int else ""
+    try:
+        seconds = float(written)
+    except (ValueError, OverflowError):
+        seconds = inf
+    if not isfinite(seconds):
+        raise InvalidParams(name, "wanted unix seconds")
+    return seconds
 
 
 def _needed(fields: Mapping[str, object], name: str) -> str:

@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.edge.admin.query import FreezeRequest, Query, SessionFilter, audit_filter, read_explain, read_freeze
+from proxy.edge.admin.query import (
+    FreezeRequest,
+    Query,
+    SessionFilter,
+    audit_filter,
+    read_allowance,
+    read_explain,
+    read_freeze,
+)
 from proxy.edge.audit.reading import AuditFilter
 from proxy.errors import InvalidParams, RpcError
 from tests.edge.builders import ACCOUNT, PERMISSION, USER_OP_HASH
@@ -111,6 +119,21 @@ def test_a_freeze_with_a_fault_names_it(body: object, field: str) -> None:
 def test_a_note_of_exactly_the_longest_length_is_taken() -> None:
     body = json.dumps({"permissionId": PERMISSION_TEXT, "note": "n" * 500}).encode()
     assert len(read_freeze(body).note) == 500
+
+
+ALLOWED = {"rule": "new-recipient", "thing": "0x11", "reason": "ticket 7"}
+
+
+@pytest.mark.parametrize("until", [1_798_675_200, 1_798_675_200.0, 1_798_675_200.5, 10**11])
+def test_an_allowance_ends_at_the_second_that_programs_print_with_a_fraction_or_without(until: float) -> None:
+    assert read_allowance(json.dumps({**ALLOWED, "until": until}).encode()).until == until
+
+
+@pytest.mark.parametrize("until", ["true", '"2026-12-31"', "1e999", "[1]"])
+def test_an_end_that_is_no_time_is_refused(until: str) -> None:
+    with pytest.raises(InvalidParams) as caught:
+        read_allowance(json.dumps({**ALLOWED, "until": 0}).replace("0}", f"{until}}}").encode())
+    assert caught.value.field == "until"
 
 
 def test_a_key_given_twice_is_refused() -> None:
