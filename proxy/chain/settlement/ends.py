@@ -121,7 +121,21 @@ class Ends:
             # nobody here knows what that other operation has used
             block = mined.block or 0
             draft.to_read.update((each.session, block) for each in held if each.session is not None)
+        if ours and not shown:
+            self._doubt_named(draft, ours, mined)
         return bool(ours)
+
+    def _doubt_named(self, draft: OutcomeDraft, ours: Sequence[Reservation], mined: Mined) -> None:
+        """The bundle names a session under which nothing of the operation is held: it and those that were charged in
+        its place are to be read."""
+        block = mined.block or 0
+        for session in {each.session for each in ours if each.session is not None}:
+            for permission_id in mined.permission_ids or ():
+                named = session._replace(permission_id=permission_id)
+                if self._registry.status_of(named) is not None:
+                    self._registry.note_block(named, mined.block)
+                    draft.to_read[named] = block
+                draft.to_read[session] = block
 
     def _end_beside(
         self,

@@ -274,6 +274,14 @@ async def test_a_grant_whose_enable_nonce_another_one_used_is_over() -> None:
     assert len(scene.settlement) == 0
 
 
+async def test_a_session_that_a_bundle_names_and_that_nothing_of_the_operation_is_held_under_is_read() -> None:
+    scene = with_node()
+    scene.registry.put(replace(IN_FORCE, key=OTHER))
+    op = await scene.accept(1, ONE_USE)
+    await scene.tell(10, mined(op, 10, nonce=1, claims=(OTHER.permission_id,)))
+    assert set(scene.reread) == {KEY, OTHER}
+
+
 @pytest.mark.parametrize("claims", [None, (OTHER.permission_id,)], ids=["not to be read", "of the other session"])
 async def test_a_grant_that_may_not_be_what_was_mined_ends_no_other_one(claims: tuple[Hash32, ...] | None) -> None:
     scene = with_node()
