@@ -2,8 +2,8 @@
 
 A record is an object with its class's name under `type` and its fields beside it; bytes are 0x-hex, text is
 `{"text": …}`, a unit of the calendar `{"unit": …}`, a time zone `{"zone": …}`, integers are JSON numbers of any size,
-tuples are arrays. What rules count is shorter (`rule_records`); as earlier releases wrote it, it is read as well. Only
-the classes listed here are ever made.
+tuples are arrays. What rules count is shorter (`rule_records`), and so is what nearly every operation in flight is
+(`held_records`); as earlier releases wrote them, they are read as well. Only the classes listed here are ever made.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from zoneinfo import ZoneInfo
 from proxy.errors import StateUnavailable
 from proxy.judge.counts import CountKey, Lesson, RuleCharge
 from proxy.judge.rule import Calendar, Window
+from proxy.ledger.held_records import HELD, print_held, read_held
 from proxy.ledger.operations import AcceptedOperation
 from proxy.ledger.reservation import NonceSlot, Reservation
 from proxy.ledger.rule_records import COUNTED, print_counted, read_counted
@@ -109,49 +110,16 @@ def _print_charge(charge: Charge) -> str:
     return f'{{"type":"Charge","counter":{counter},"amount":{charge.amount},"limit":{charge.limit}}}'
 
 
-def _print_reservation(held: Reservation) -> str:
-    session = "null" if held.session is None else _print_name(SessionKey, held.session)
-    charges = ",".join([_print_charge(charge) for charge in held.charges])
-    counted = "[]" if not held.rule_charges else _print(held.rule_charges)
-    lessons = "[]" if not held.lessons else _print(held.lessons)
-    return (
-        f'{{"type":"Reservation","user_op_hash":"0x{held.user_op_hash.hex()}","slot":{_print_slot(held.slot)},'
-        f'"session":{session},"charges":[{charges}],"valid_until":{_print(held.valid_until)},'
-        f'"rule_charges":{counted},"lessons":{lessons},"grant":{_print(held.grant)},'
-        f'"gas_price":{_print(held.gas_price)}}}'
-    )
-
-
-def _print_changes(changes: Changes) -> str:
-    return (
-        f'{{"type":"Changes","user_op_hash":"0x{changes.user_op_hash.hex()}","chain_id":{changes.chain_id},'
-        f'"account":"0x{changes.account.hex()}","at_validation":{_print(changes.at_validation)},'
-        f'"on_success":{_print(changes.on_success)}}}'
-    )
-
-
 def _print_operation(operation: AcceptedOperation) -> str:
-    return (
-        f'{{"type":"AcceptedOperation","reservation":{_print_reservation(operation.reservation)},'
-        f'"changes":{_print_changes(operation.changes)},"accepted_at":{_print(operation.accepted_at)},'
-        f'"known_at":{_print(operation.known_at)},"bundler":{_print_text(operation.bundler)}}}'
-    )
-
-
-@lru_cache(maxsize=256)
-def _print_text(text: str) -> str:
-    """The marks of bundlers are few."""
-    return json.dumps({"text": text}, separators=_COMPACT)
+    return print_held(operation) or _print_labelled(AcceptedOperation, operation)
 
 
 _BY_HAND: Final[dict[type[Any], Callable[[Any], str]]] = {
     NonceSlot: _print_slot,
     Charge: _print_charge,
-    Reservation: _print_reservation,
-    Changes: _print_changes,
     AcceptedOperation: _print_operation,
 }
-"""What each operation has; the same as `_print_labelled` says."""
+"""What each operation has; but for the operations themselves the same as `_print_labelled` says."""
 
 
 def _print(value: object) -> str:
@@ -213,6 +181,8 @@ def _record(written: dict[str, Any]) -> object:
         return _OF_ONE[name](value)
     if name == COUNTED:
         return read_counted(written)
+    if name == HELD:
+        return read_held(written)
     made = _BY_NAME[name]
     if made is not SessionKey and made is not Counter:
         return made(**{name: _value(item) for name, item in written.items() if name != "type"})

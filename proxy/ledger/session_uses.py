@@ -12,9 +12,9 @@ from typing import Final
 
 from proxy.ledger.operations import Ended
 from proxy.ledger.prompt_commit import Statement
+from proxy.ledger.sqlite import print_claim
 from proxy.session.counters import HoldName, SessionKey
 from proxy.session.use import SessionUse
-from proxy.userop.primitives import print_bytes
 
 _KEY: Final = """chain_id INTEGER NOT NULL, module BLOB NOT NULL, account BLOB NOT NULL, permission_id BLOB NOT NULL"""
 _NAMES: Final = "chain_id, module, account, permission_id"
@@ -129,6 +129,4 @@ def _key(key: SessionKey) -> tuple[int, bytes, bytes, bytes]:
 
 
 def _claim(name: HoldName) -> tuple[bytes, str]:
-    session = name.session
-    parts = () if session is None else (session.module, session.account, session.permission_id)
-    return name.user_op_hash, "/".join(print_bytes(part) for part in parts)
+    return name.user_op_hash, "" if name.session is None else print_claim(name.session)

@@ -145,10 +145,10 @@ def end(ended: Iterable[HoldName], remembered: Iterable[Ended]) -> list[Statemen
         )
         counted = (each.added, each.counted_at)
         chain_id = each.operation.reservation.slot.chain_id
-        told = json.dumps(_told(evidence), separators=(",", ":"))
         record = record_to_json(each.operation) if each.restated else None
-        statements.append((_FORGET, _name(each.name)))
-        statements.append((_REMEMBER, (chain_id, each.ended_at, *how, *counted, told, record, *_name(each.name))))
+        name = _name(each.name)
+        statements.append((_FORGET, name))
+        statements.append((_REMEMBER, (chain_id, each.ended_at, *how, *counted, _told(evidence), record, *name)))
     return statements + [(_DROP, _name(name)) for name in ended]
 
 
@@ -221,10 +221,13 @@ def ended(connection: sqlite3.Connection, names: Collection[HoldName] | None = N
 
 
 def _name(name: HoldName) -> tuple[bytes, str]:
-    session = name.session
-    if session is None:
-        return name.user_op_hash, ""
-    return name.user_op_hash, f"0x{session.module.hex()}/0x{session.account.hex()}/0x{session.permission_id.hex()}"
+    return name.user_op_hash, "" if name.session is None else print_claim(name.session)
+
+
+@lru_cache(maxsize=4_096)
+def print_claim(session: SessionKey) -> str:
+    """The session as rows name it beside the hash of an operation; few are named by many."""
+    return f"0x{session.module.hex()}/0x{session.account.hex()}/0x{session.permission_id.hex()}"
 
 
 def _session(chain_id: int, claim: str) -> SessionKey | None:
@@ -247,8 +250,13 @@ def _stage(text: str) -> Stage:
         raise StateUnavailable("the stage of a stored operation cannot be read", fact="ledger") from None
 
 
-def _told(evidence: Evidence) -> dict[str, object]:
-    """What is in no column of its own."""
+def _told(evidence: Evidence) -> str:
+    """What is in no column of its own, as JSON."""
+    if evidence.silent_seconds is None and evidence.said is None and evidence.by is None:
+        # nearly all: what the chain showed to be mined
+        at, transaction = evidence.timestamp, evidence.transaction
+        if at is not None and transaction is not None:
+            return f'{{"timestamp":{at},"transaction":"{transaction.hex()}"}}'
     told: dict[str, object] = {
         "timestamp": evidence.timestamp,
         "transaction": None if evidence.transaction is None else evidence.transaction.hex(),
@@ -256,7 +264,7 @@ def _told(evidence: Evidence) -> dict[str, object]:
         "silent": evidence.silent_seconds,
         "said": evidence.said,
     }
-    return {name: value for name, value in told.items() if value is not None}
+    return json.dumps({name: value for name, value in told.items() if value is not None}, separators=(",", ":"))
 
 
 def _ended(row: Sequence[Any]) -> Ended:  # Any: what SQLite has in the columns

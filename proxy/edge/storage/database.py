@@ -65,6 +65,8 @@ MIGRATIONS: Final = (
     *daybook.TABLES,
     "CREATE TABLE rewound (id INTEGER NOT NULL PRIMARY KEY CHECK (id = 1), at REAL NOT NULL)",
     *rule_tables.BY_GROUP,
+    # from here on records of operations may be short ones: an earlier release does not open the file
+    "UPDATE daybook SET open = open",
 )
 """Statements that made the tables, in order. Only ever appended to: `PRAGMA user_version` counts those done."""
 

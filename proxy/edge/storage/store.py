@@ -30,7 +30,7 @@ from proxy.ledger.doubts import Doubt
 from proxy.ledger.group_commit import in_words
 from proxy.ledger.operations import AcceptedOperation, Ended, EndedName, InFlight
 from proxy.ledger.prompt_commit import Statement
-from proxy.ledger.reservation import RuleRows
+from proxy.ledger.reservation import NO_ROWS, RuleRows
 from proxy.session.codec import state_from_json, state_to_json
 from proxy.session.counters import Counter, HoldName, SessionKey
 from proxy.session.freezes import Freeze
@@ -290,18 +290,25 @@ def _statements(outcome: Outcome) -> list[Statement]:
     statements: list[Statement] = []
     if outcome.begun is not None:
         statements.append(operations.begin(outcome.begun))
-    statements += [operations.advance(name, stage) for name, stage in outcome.stages]
-    statements += [operations.silence(name, seconds) for name, seconds in outcome.silences]
-    statements += [operations.move(name, bundler) for name, bundler in outcome.moved]
+    if outcome.stages:
+        statements += [operations.advance(name, stage) for name, stage in outcome.stages]
+    if outcome.silences:
+        statements += [operations.silence(name, seconds) for name, seconds in outcome.silences]
+    if outcome.moved:
+        statements += [operations.move(name, bundler) for name, bundler in outcome.moved]
     for session in outcome.sessions:
         statements += _save_session(session)
-    statements += [(_SAVE_USES, (*counter, uses)) for counter, uses in outcome.declared_uses.items()]
-    statements += operations.end(outcome.ended, outcome.remembered)
-    statements += session_uses.count(outcome.remembered)
+    if outcome.declared_uses:
+        statements += [(_SAVE_USES, (*counter, uses)) for counter, uses in outcome.declared_uses.items()]
+    if outcome.ended or outcome.remembered:
+        statements += operations.end(outcome.ended, outcome.remembered)
+        statements += session_uses.count(outcome.remembered)
     for flight in outcome.revived:
         statements += [*operations.revive(flight), *session_uses.take_back(flight.operation.name)]
-    statements += rule_tables.save(outcome.rules)
-    statements += [*doubts.read(outcome.read), *doubts.doubt(outcome.doubts)]
+    if outcome.rules is not NO_ROWS:
+        statements += rule_tables.save(outcome.rules)
+    if outcome.read or outcome.doubts:
+        statements += [*doubts.read(outcome.read), *doubts.doubt(outcome.doubts)]
     return statements if outcome.cursor is None else statements + _settled(outcome, outcome.cursor)
 
 

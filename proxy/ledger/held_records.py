@@ -1,0 +1,111 @@
+"""What nearly every operation in flight is, as text: short, for it is written while a caller waits, stands in two
+tables one after the other, and a transaction writes whole pages.
+
+An operation that only uses its session is `{"type":"held","bundler":{"text":"…"},"of":[…]}`, the array as `read_held`
+takes it: bytes as hex digits, times as numbers, charges without what they share with the session. Whatever else one may
+be is printed by the list of its fields (`proxy.ledger.records`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from math import isfinite
+from typing import Any, Final
+
+from proxy.ledger.operations import AcceptedOperation
+from proxy.ledger.reservation import NonceSlot, Reservation
+from proxy.ledger.rule_records import print_counted
+from proxy.session.changes import Changes
+from proxy.session.counters import Charge, Counter, SessionKey
+from proxy.userop.primitives import Address, Hash32
+
+HELD: Final = "held"
+"""The `type` of such an object."""
+
+
+def print_held(operation: AcceptedOperation) -> str | None:
+    """The operation; `None` for one that is more than this form can say."""
+    held, changes = operation.reservation, operation.changes
+    session, slot = held.session, held.slot
+    if session is None or held.grant is not None or held.gas_price is not None or changes:
+        return None
+    if slot.sender != session.account or slot.chain_id != session.chain_id:
+        return None
+    if (changes.user_op_hash, changes.chain_id, changes.account) != (held.user_op_hash, slot.chain_id, slot.sender):
+        return None
+    if not (isfinite(operation.accepted_at) and isfinite(operation.known_at)):
+        return None
+    charges = []
+    for charge in held.charges:
+        counter = charge.counter
+        if counter.account != session.account or counter.module != session.module:
+            return None
+        charges.append(f"[{_counter(counter)},{charge.amount},{charge.limit}]")
+    until = "null" if held.valid_until is None else held.valid_until
+    rules = print_counted(held.rule_charges) if held.rule_charges else "null"
+    lessons = print_counted(held.lessons) if held.lessons else "null"
+    return (
+        f'{{"type":"{HELD}","bundler":{_text(operation.bundler)},"of":["{held.user_op_hash.hex()}",{_session(session)},'
+        f'"{slot.entry_point.hex()}",{slot.nonce},[{",".join(charges)}],{until},{rules},{lessons},'
+        f"{operation.accepted_at!r},{operation.known_at!r}]}}"
+    )
+
+
+@lru_cache(maxsize=4_096)
+def _session(session: SessionKey) -> str:
+    names = (session.module, session.account, session.permission_id)
+    return ",".join([str(session.chain_id), *(f'"{name.hex()}"' for name in names)])
+
+
+@lru_cache(maxsize=4_096)
+def _counter(counter: Counter) -> str:
+    return ",".join([f'"{name.hex()}"' for name in (counter.policy, counter.config_id, counter.slot)])
+
+
+@lru_cache(maxsize=256)
+def _text(text: str) -> str:
+    """The marks of bundlers are few."""
+    return json.dumps({"text": text}, separators=(",", ":"))
+
+
+def read_held(written: Mapping[str, Any]) -> AcceptedOperation:
+    """The same operation; objects inside of it are read already. Raises `ValueError`, `TypeError` or `KeyError` for
+    what is none."""
+    name, chain_id, module, account, permission_id, *rest = written["of"]
+    entry_point, nonce, charges, valid_until, rule_charges, lessons, accepted_at, known_at = rest
+    user_op_hash, session = Hash32(bytes.fromhex(name)), _read_session(chain_id, module, account, permission_id)
+    return AcceptedOperation(
+        reservation=Reservation(
+            user_op_hash=user_op_hash,
+            slot=NonceSlot(session.chain_id, Address(bytes.fromhex(entry_point)), session.account, nonce),
+            session=session,
+            charges=tuple([_read_charge(session, charge) for charge in charges]),
+            valid_until=valid_until,
+            rule_charges=rule_charges or (),
+            lessons=lessons or (),
+        ),
+        changes=Changes(user_op_hash=user_op_hash, chain_id=session.chain_id, account=session.account),
+        accepted_at=accepted_at,
+        known_at=known_at,
+        bundler=str(written["bundler"]),
+    )
+
+
+def _read_charge(session: SessionKey, written: Sequence[Any]) -> Charge:
+    policy, config_id, slot, amount, limit = written
+    return Charge(_read_counter(session.module, session.account, policy, config_id, slot), amount, limit)
+
+
+@lru_cache(maxsize=4_096)
+def _read_counter(module: Address, account: Address, policy: str, config_id: str, slot: str) -> Counter:
+    """Few of them are charged by many operations, which share one record."""
+    of = Address(bytes.fromhex(policy)), Hash32(bytes.fromhex(config_id)), bytes.fromhex(slot)
+    return Counter(module, account, *of)
+
+
+@lru_cache(maxsize=4_096)
+def _read_session(chain_id: int, module: str, account: str, permission_id: str) -> SessionKey:
+    of = Address(bytes.fromhex(module)), Address(bytes.fromhex(account)), Hash32(bytes.fromhex(permission_id))
+    return SessionKey(chain_id, *of)
