@@ -215,24 +215,25 @@ class BlockFollower:
         senders = self._taker.senders()
         logs = await self._logs.of(headers, senders, lambda: self._knows.some_accounts(_IDLE_ACCOUNTS))
         by_number = {header.number: header for header in headers}
+        of_entry_points = [log for log in logs if log.address in self._entry_points]
+        # nearly always few or none
+        others = [log for log in logs if log.address not in self._entry_points]
         executed = [
             (log, event)
-            for log in logs
-            if log.address in self._entry_points
-            and (event := read_executed(log)) is not None
-            and self._concerns(event, senders)
+            for log in of_entry_points
+            if (event := read_executed(log)) is not None and self._concerns(event, senders)
         ]
         claims = await self._claims(executed)
-        reasons = dict(reason for log in logs if log.address in self._entry_points and (reason := read_reason(log)))
+        reasons = dict(reason for log in of_entry_points if (reason := read_reason(log)))
         told: list[SessionTold] = []
-        for count, log in enumerate(log for log in logs if self._declared(log) is not None):
+        for count, log in enumerate(log for log in others if self._declared(log) is not None):
             module = self._declared(log)
             told += () if module is None else told_by(log, module, self._chain_id)
             if count % _LOGS_A_STEP == _LOGS_A_STEP - 1:
                 await asyncio.sleep(0)
-        grants = self._granted_past(logs, executed, told)
+        grants = self._granted_past(others, executed, told)
         events: list[ChainEvent] = [*told]
-        for log in logs:
+        for log in others:
             key = None if self._declared(log) else session_touched(log, self._chain_id, self._modules)
             if key is not None:
                 block = BlockName(log.block, log.block_hash)
@@ -299,6 +300,8 @@ class BlockFollower:
         An entry point tells of an operation right after its calls: the next operation of that transaction is the one
         whose calls made the log, if any did.
         """
+        if not logs:
+            return []
         of_transaction: dict[Hash32, list[tuple[int, Executed]]] = {}
         for log, event in executed:
             of_transaction.setdefault(log.transaction_hash, []).append((log.log_index, event))
