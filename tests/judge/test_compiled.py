@@ -273,7 +273,7 @@ def read_and_ready(texts: list[str]) -> int:
 
 
 _MOST_CALLS = 900
-"""Of functions, for one rule of a file: ten thousand rules of these kinds are then read in two seconds of one core."""
+"""Of functions, for one rule of a file."""
 
 
 def some_rules(many: int) -> list[str]:
