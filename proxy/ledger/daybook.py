@@ -180,6 +180,8 @@ def enter_what_is_missing(connection: sqlite3.Connection, content: bytes) -> Ent
     if row is None:  # never one here: a file that lies there is another database's
         return NOTHING_FOUND
     done, was_open = row
+    if not isinstance(done, int):
+        raise sqlite3.DatabaseError("how far its daybook is entered cannot be read")
     records, lost = read_records(content)
     missing = [record for record in records if record.number > done]
     for record in missing:

@@ -219,7 +219,10 @@ class GroupCommit:
             return False
         if len(self._backlog) > _MOST_BACKLOG or any(job.plain for job in turn):
             return False
-        record = daybook.write([job.statements for job in turn])
+        try:
+            record = daybook.write([job.statements for job in turn])
+        except Exception:  # the writing thread tries it again, and tells what is wrong
+            record = None
         if record is None:
             return False
         self._backlog.append(record)

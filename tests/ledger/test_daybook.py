@@ -138,6 +138,13 @@ def test_a_daybook_that_has_lost_something_is_told_of(connection: sqlite3.Connec
     assert enter_what_is_missing(connection, content).lost
 
 
+def test_a_place_that_is_no_number_is_told_and_nothing_is_entered(connection: sqlite3.Connection) -> None:
+    connection.execute("UPDATE daybook SET entered = 'x'")
+    with pytest.raises(sqlite3.DatabaseError, match="how far"):
+        enter_what_is_missing(connection, content_of([[insert(1)]]))
+    assert seen(connection) == []
+
+
 def test_after_a_good_end_a_daybook_that_is_gone_is_no_loss(connection: sqlite3.Connection) -> None:
     connection.execute(*daybook.entered(9, is_open=False))
     assert enter_what_is_missing(connection, b"") == Entering(9, 0, lost=False)

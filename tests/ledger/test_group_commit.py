@@ -103,6 +103,21 @@ def test_what_a_loop_that_ended_did_not_hand_over_is_written_with_what_comes_nex
     assert seen(path) == [1, 2]
 
 
+async def test_a_daybook_that_breaks_leaves_nobody_waiting(
+    connection: sqlite3.Connection, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_book: daybook.Daybook, _jobs: object) -> None:
+        raise TypeError
+
+    monkeypatch.setattr(daybook.Daybook, "write", broken)
+    writer = with_daybook(connection, path)
+    async with asyncio.timeout(60):
+        await asyncio.gather(*(writer.write(insert(number)) for number in range(3)))
+    assert not writer.write_now(insert(4))
+    writer.close()
+    assert seen(path) == [0, 1, 2]
+
+
 async def test_what_nobody_waits_for_is_written_before_what_is_handed_over_later(
     either: GroupCommit, path: Path
 ) -> None:
