@@ -1,9 +1,11 @@
 """aiohttp's server, told to say less and to hold less: broken requests are quoted to nobody, no version is named, and
-there are only so many connections; one that is asking nothing makes room for a newcomer."""
+there are only so many connections, in all and of one address; one that is asking nothing makes room for a newcomer."""
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from collections.abc import Callable
 from http import HTTPStatus
 from ssl import SSLContext
 from typing import Final
@@ -16,29 +18,66 @@ from proxy.edge.http.tls_door import DoorBounds, TlsDoor
 SERVER_NAME: Final = "sessiongate"
 
 
+_TOO_MANY: Final = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\nRetry-After: 1\r\n"
+    b"Content-Length: 21\r\nConnection: close\r\n\r\ntoo many connections\n"
+)
+
+
 class QuietServer(web.Server):
-    """Makes the handlers of connections, at most so many."""
+    """Makes the handlers of connections, at most so many in all, and of one address; of those that are `exempt` there
+    may be any number."""
 
     most: int = 0
+    most_per_peer: int | None = None
+    exempt: Callable[[str], bool]
 
     @classmethod
-    def like(cls, server: web.Server, most: int) -> QuietServer:
+    def like(
+        cls,
+        server: web.Server,
+        most: int,
+        *,
+        most_per_peer: int | None = None,
+        exempt: Callable[[str], bool] = lambda _peer: False,
+    ) -> QuietServer:
         """A quiet one with the same handler."""
         quiet = cls(
             server.request_handler, request_factory=server.request_factory, **server._kwargs
         )  # there is no other way to them
-        quiet.most = most
+        quiet.most, quiet.most_per_peer, quiet.exempt = most, most_per_peer, exempt
+        quiet._peer_of, quiet._of_peer = {}, Counter()
         return quiet
+
+    _peer_of: dict[web.RequestHandler, str]
+    _of_peer: Counter[str]
 
     def __call__(self) -> web.RequestHandler:
         return _QuietHandler(self, loop=self._loop, **self._kwargs)
 
     def present(self, peer: str | None) -> int:
-        """How many connections there are: of all, since it keeps no count by address."""
-        return len(self._connections) if peer is None else 0
+        """How many connections there are: of one address, or of all."""
+        return len(self._connections) if peer is None else self._of_peer.get(peer, 0)
+
+    def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
+        super().connection_lost(handler, exc)
+        peer = self._peer_of.pop(handler, None)
+        if peer is not None:
+            self._of_peer[peer] -= 1
+            if not self._of_peer[peer]:
+                del self._of_peer[peer]
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
+        name = transport.get_extra_info("peername")
+        if isinstance(name, tuple):
+            peer = self._peer_of[handler] = name[0]
+            self._of_peer[peer] += 1
+            if self.most_per_peer is not None and self._of_peer[peer] > self.most_per_peer and not self.exempt(peer):
+                self._connections.pop(handler, None)
+                transport.write(_TOO_MANY)
+                handler.force_close()
+                return
         if len(self._connections) <= self.most:
             return
         # the oldest that asks nothing; where all are busy, the newcomer

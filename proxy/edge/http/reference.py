@@ -34,7 +34,9 @@ class AiohttpListener:
             keepalive_timeout=settings.keepalive_seconds,
             lingering_time=settings.linger_seconds,
         )
-        self._server = QuietServer.like(plain, settings.connections)
+        self._server = QuietServer.like(
+            plain, settings.connections, most_per_peer=settings.connections_per_peer, exempt=self._is_trusted
+        )
         self._runner = web.ServerRunner(self._server, shutdown_timeout=settings.shutdown_seconds)
         self._door: TlsDoor | None = None
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.edge.http.listener import ListenerSettings
+from proxy.edge.http.listener import ListenerSettings, Transport
 from proxy.edge.http.server import RpcServer
 from tests.edge.http.corpus import CALL, JSON, SERVED, chunked, post
 from tests.edge.http.peers import SETTINGS, EchoGate, Peer, listener
@@ -279,12 +279,25 @@ async def test_who_comes_when_all_are_busy_is_told_to_come_again() -> None:
         assert [(await peer.hear())[2] for peer in busy] == [ANSWER] * 2
 
 
-async def test_one_address_has_only_so_many_connections() -> None:
-    async with listener(EchoGate(), connections_per_peer=2) as line:
+@pytest.mark.parametrize("transport", Transport)
+async def test_one_address_has_only_so_many_connections(transport: Transport) -> None:
+    async with listener(EchoGate(), transport, connections_per_peer=2) as line:
         first = await line.peer(post())
-        await line.peer()
-        assert (await (await line.peer()).hear())[0] == 503
+        second = await line.peer()
+        newcomer = await line.peer()
+        status, headers, _ = await newcomer.hear()
+        assert (status, headers["retry-after"], headers["connection"]) == (503, "1", "close")
+        assert await newcomer.ended()
+        newcomer.leave()
         assert (await first.hear())[2] == ANSWER
+        second.leave()
+        for _ in range(1000):  # the listener hears of it a little later
+            again = await line.peer(post())
+            status, _, body = await again.hear()
+            if status != 503:
+                break
+            again.leave()
+        assert (status, body) == (200, ANSWER)
 
 
 async def test_a_thousand_silent_connections_do_not_keep_a_caller_waiting() -> None:
