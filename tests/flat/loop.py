@@ -1,6 +1,6 @@
 """How long the longest pieces of work of a running gate hold its loop, with much known: processor time of its thread.
 
-    python -m tests.flat.loop [--sessions 100000] [--settled 200000] [--seconds 20]
+    python -m tests.flat.loop [--sessions 100000] [--settled 200000] [--seconds 20] [--rules 1]
 
 A gate in this process on asyncio's own loop, so that each piece can be looked at; load, chain and bundler are in
 another thread, whose work does not count. What is printed is what took longest, and how often.
@@ -44,14 +44,19 @@ from tests.session.builders import TOKEN, TRANSFER, action, transfer, usage
 
 BUSY = a_session(action(TOKEN, TRANSFER, usage(1_000_000)), salt=77)
 LONG = 0.005
-RULES = """
-rules:
-  - id: operations
+RULE = """
+  - id: operations-{number}
     description: An account sends so many operations in a day.
     mode: enforce
-    match: {session: true}
-    limit: {count: ops, max: 1000000, per: account, window: 24h}
+    fail: open
+    match: {{session: true}}
+    limit: {{count: ops, max: {most}, per: account, window: 24h}}
 """
+
+
+def rules_of(many: int) -> str:
+    """So many, which all count every operation of a session, each by itself."""
+    return "rules:" + "".join(RULE.format(number=number, most=1_000_000 + number) for number in range(many))
 
 
 @dataclass
@@ -188,12 +193,12 @@ class Aside:
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self.loop))
 
 
-async def watch(path: Path, live: LiveNode, seconds: float, watchdog: Watchdog) -> None:
+async def watch(path: Path, live: LiveNode, seconds: float, watchdog: Watchdog, rules_text: str) -> None:
     aside, bundler = Aside(), HonestBundler()
     await aside.do(live.serve())
     await aside.do(bundler.__aenter__())
     rules = path.with_name("ours.yaml")
-    rules.write_text(RULES)
+    rules.write_text(rules_text)
     top: dict[str, Any] = {"ledger": f"sqlite://{path}", "rules": [str(rules)], "session_queries": True}
 
     def config() -> Config:
@@ -226,13 +231,14 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, default=100_000)
     parser.add_argument("--settled", type=int, default=200_000)
     parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--rules", type=int, default=1)
     wanted = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, Watchdog() as watchdog:
         path, live = Path(folder) / "gate.db", LiveNode()
         live.grant(BUSY)
         live.chain.mine()
         write(path, wanted.sessions, wanted.settled, live.chain.headers[-1])
-        asyncio.run(watch(path, live, wanted.seconds, watchdog))
+        asyncio.run(watch(path, live, wanted.seconds, watchdog, rules_of(wanted.rules)))
 
 
 if __name__ == "__main__":
