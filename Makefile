@@ -27,7 +27,7 @@ node-packages: $(PYTHON_READY)
 
 # a test that hangs ends with where it hung, and fails
 test: setup lint ## lint, types and every test, the end-to-end flows included; BESIDE=n at a time
-	$(IN_VENV)/python -m pytest -n $(or $(BESIDE),2) --dist loadgroup -o faulthandler_timeout=600 -o faulthandler_exit_on_timeout=true
+	$(IN_VENV)/python -m pytest -n $(or $(BESIDE),2) --dist loadscope -o faulthandler_timeout=600 -o faulthandler_exit_on_timeout=true
 
 test-clocks: setup ## the suite on a Sunday night, at the end of a month, at both changes of summer time
 	$(IN_VENV)/python -m tests.clocks

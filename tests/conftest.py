@@ -5,22 +5,38 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
+from xdist.workermanage import WorkerController
 
 settings.register_profile("house", deadline=None)  # a busy machine is no fault
 settings.load_profile("house")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+RIG = "rig"
+LONGEST = (RIG, "tests/chaos/test_crash_loop.py", "tests/chaos/test_crash_loop_with_node.py")
+"""What is begun first, so that nobody waits for it at the end."""
+
+
+class BesideEachOther(LoadScopeScheduling):
     """Where tests run side by side (`-n`), those of one file stay together, and all that share the rig."""
-    here = Path(__file__).parent
-    for item in items:
-        file = item.path.relative_to(here)
-        item.add_marker(pytest.mark.xdist_group("rig" if file.parts[0] == "e2e" else file.as_posix()))
+
+    def _split_scope(self, nodeid: str) -> str:
+        return RIG if nodeid.startswith("tests/e2e/") else nodeid.partition("::")[0]
+
+    def _assign_work_unit(self, node: WorkerController) -> None:
+        for scope in reversed(LONGEST):
+            if scope in self.workqueue:
+                self.workqueue.move_to_end(scope, last=False)
+        super()._assign_work_unit(node)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> BesideEachOther:
+    """In xdist's own words: who gives tests to those who run them."""
+    return BesideEachOther(config, log)
 
 
 @pytest.fixture(scope="session")

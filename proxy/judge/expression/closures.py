@@ -37,7 +37,7 @@ _STEPS_OF_A_TURN: Final = 2
 _STEPS_OF_A_WALK: Final = 2
 
 
-class Attribute:
+class AttributeOf:
     """Reads an attribute of the record that a field is of, as nearly every field does; `get` does so without a call."""
 
     __slots__ = ("get",)
@@ -61,7 +61,7 @@ def by_chain(values: Mapping[int, int], otherwise: int) -> Run:
 
 def of_operation(read: Callable[[Facts, Any], Any]) -> Run:
     """A field of the operation."""
-    if isinstance(read, Attribute):
+    if isinstance(read, AttributeOf):
         get = read.get
         return lambda facts, _grant, _bound: get(facts)
     return lambda facts, _grant, _bound: read(facts, facts)
@@ -74,7 +74,7 @@ def of_grant(read: Callable[[Facts, Any], Any]) -> Run:
 
 def of_part(read: Callable[[Facts, Any], Any], depth: int) -> Run:
     """A field of the part that the quantifier at `depth` is looking at."""
-    if isinstance(read, Attribute):
+    if isinstance(read, AttributeOf):
         get, place = read.get, 1 + depth
         return lambda _facts, _grant, bound: get(bound[place])
     return lambda facts, _grant, bound: read(facts, bound[1 + depth])

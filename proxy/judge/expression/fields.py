@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, get_args
 
 from proxy.errors import Code
-from proxy.judge.expression.closures import Attribute
+from proxy.judge.expression.closures import AttributeOf
 from proxy.judge.expression.types import (
     ADDRESS,
     BOOL,
@@ -111,50 +111,50 @@ def _token(_facts: Facts, move: Any) -> bytes | None:
 
 
 _OPERATION: Final = (
-    Field("op.chain", TEXT, "The name of the chain in the settings.", Attribute("chain")),
-    Field("op.chain_id", ranging(0), "The id of the chain (EIP-155).", Attribute("chain_id")),
-    Field("op.client", TEXT, "The name of the client that asked.", Attribute("client")),
-    Field("op.method", TEXT, "The JSON-RPC method, such as eth_sendUserOperation.", Attribute("method")),
-    Field("op.preview", BOOL, "Whether this is an estimate: nothing is handed in.", Attribute("preview")),
+    Field("op.chain", TEXT, "The name of the chain in the settings.", AttributeOf("chain")),
+    Field("op.chain_id", ranging(0), "The id of the chain (EIP-155).", AttributeOf("chain_id")),
+    Field("op.client", TEXT, "The name of the client that asked.", AttributeOf("client")),
+    Field("op.method", TEXT, "The JSON-RPC method, such as eth_sendUserOperation.", AttributeOf("method")),
+    Field("op.preview", BOOL, "Whether this is an estimate: nothing is handed in.", AttributeOf("preview")),
     Field(
         "op.verdict",
         one_of(*sorted(VERDICTS)),
         "What the chain and the session say: allow, or the label of the code they refuse with.",
-        Attribute("verdict"),
+        AttributeOf("verdict"),
     ),
-    Field("op.account", ADDRESS, "The account that acts.", Attribute("account")),
-    Field("op.entry_point", one_of(*EntryPointVersion), "The release of the entry point.", Attribute("entry_point")),
-    Field("op.nonce", _UINT256, "The whole nonce, key and sequence.", Attribute("nonce")),
+    Field("op.account", ADDRESS, "The account that acts.", AttributeOf("account")),
+    Field("op.entry_point", one_of(*EntryPointVersion), "The release of the entry point.", AttributeOf("entry_point")),
+    Field("op.nonce", _UINT256, "The whole nonce, key and sequence.", AttributeOf("nonce")),
     Field(
         "op.nonce_key",
         ranging(0, 2**192 - 1),
         "The key of the nonce: its upper 24 bytes.",
         lambda _, op: op.nonce >> 64,
     ),
-    Field("op.session", BOOL, "Whether a session key signed, as far as it claims.", Attribute("session")),
-    Field("op.permission_id", optional(HASH), "The session's permission id.", Attribute("permission_id")),
-    Field("op.module", optional(ADDRESS), "The session module.", Attribute("module")),
+    Field("op.session", BOOL, "Whether a session key signed, as far as it claims.", AttributeOf("session")),
+    Field("op.permission_id", optional(HASH), "The session's permission id.", AttributeOf("permission_id")),
+    Field("op.module", optional(ADDRESS), "The session module.", AttributeOf("module")),
     Field(
         "op.mode",
         optional(one_of("use", "enable", "unsafe_enable")),
         "How the session is used; enable modes bring it into force.",
-        Attribute("mode"),
+        AttributeOf("mode"),
     ),
     Field(
         "op.call_type",
         optional(one_of(*(call_type.name.lower() for call_type in CallType))),
         "How the account executes (ERC-7579).",
-        Attribute("call_type"),
+        AttributeOf("call_type"),
     ),
-    Field("op.calls", list_of(CALL), "The calls of the operation.", Attribute("calls")),
-    Field("op.moves", list_of(MOVE), "The value that the calls move, as call data tells it.", Attribute("moves")),
+    Field("op.calls", list_of(CALL), "The calls of the operation.", AttributeOf("calls")),
+    Field("op.moves", list_of(MOVE), "The value that the calls move, as call data tells it.", AttributeOf("moves")),
     Field(
         "op.acts",
         list_of(one_of(*sorted(ACTS))),
         "What the operation changes about sessions, modules and owners, such as module_installed.",
-        Attribute("acts"),
+        AttributeOf("acts"),
     ),
-    Field("op.grants", list_of(GRANT), "The sessions the operation brings into force.", Attribute("grants")),
+    Field("op.grants", list_of(GRANT), "The sessions the operation brings into force.", AttributeOf("grants")),
     Field(
         "op.grant_would_revert",
         BOOL,
@@ -162,32 +162,32 @@ _OPERATION: Final = (
         lambda _, op: any(not GRANT_REVERTS.isdisjoint(grant.findings) for grant in op.grants),
         walks=True,
     ),
-    Field("op.paymaster", optional(ADDRESS), "Who pays for gas instead of the account.", Attribute("paymaster")),
-    Field("op.factory", optional(ADDRESS), "Who deploys the account with this operation.", Attribute("factory")),
-    Field("op.eip7702", BOOL, "Whether an EIP-7702 authorisation is attached.", Attribute("eip7702")),
-    Field("op.gas", UNSIGNED, "All gas limits added up.", Attribute("gas")),
-    Field("op.call_gas", UNSIGNED, "The gas limit of the calls.", Attribute("call_gas")),
-    Field("op.max_cost", _ETH, "What all gas limits cost at the highest fee.", Attribute("max_cost")),
-    Field("op.max_fee", _ETH, "The highest fee for one unit of gas, such as 20 gwei.", Attribute("max_fee")),
-    Field("op.priority_fee", _ETH, "The tip for one unit of gas.", Attribute("priority_fee")),
+    Field("op.paymaster", optional(ADDRESS), "Who pays for gas instead of the account.", AttributeOf("paymaster")),
+    Field("op.factory", optional(ADDRESS), "Who deploys the account with this operation.", AttributeOf("factory")),
+    Field("op.eip7702", BOOL, "Whether an EIP-7702 authorisation is attached.", AttributeOf("eip7702")),
+    Field("op.gas", UNSIGNED, "All gas limits added up.", AttributeOf("gas")),
+    Field("op.call_gas", UNSIGNED, "The gas limit of the calls.", AttributeOf("call_gas")),
+    Field("op.max_cost", _ETH, "What all gas limits cost at the highest fee.", AttributeOf("max_cost")),
+    Field("op.max_fee", _ETH, "The highest fee for one unit of gas, such as 20 gwei.", AttributeOf("max_fee")),
+    Field("op.priority_fee", _ETH, "The tip for one unit of gas.", AttributeOf("priority_fee")),
     Field("op.value", _ETH, "The native coin that all calls send along; `value` for short.", _value, walks=True),
     Field(
         "op.replaces",
         BOOL,
         "Whether another operation with this nonce is in flight; to an estimate, none is.",
-        Attribute("replaces"),
+        AttributeOf("replaces"),
     ),
     Field(
         "op.lanes",
         UNSIGNED,
         "Nonce keys on which the session has operations in flight, this one's included; to an estimate, 1.",
-        Attribute("lanes"),
+        AttributeOf("lanes"),
     ),
     Field(
         "op.limit_used_percent",
         optional(UNSIGNED),
         "How full the session's fullest on-chain limit is, with this operation; to an estimate, nothing is in flight.",
-        Attribute("limit_used_percent"),
+        AttributeOf("limit_used_percent"),
     ),
     Field("op.session_age", optional(DURATION), "Since this gate first knew of the session.", _session_age),
     Field(
@@ -198,24 +198,24 @@ _OPERATION: Final = (
     Field("op.time", TIME, "When the operation is judged.", lambda facts, _: int(facts.unix_time)),
 )
 _CALL: Final = (
-    Field("call.target", ADDRESS, "The contract or account that is called.", Attribute("target")),
+    Field("call.target", ADDRESS, "The contract or account that is called.", AttributeOf("target")),
     Field(
         "call.selector",
         SELECTOR,
         "The function that is called; 0xffffffff when there is none.",
-        Attribute("selector"),
+        AttributeOf("selector"),
     ),
-    Field("call.value", _ETH, "The native coin that is sent along.", Attribute("value")),
-    Field("call.size", UNSIGNED, "Bytes of call data.", Attribute("size")),
+    Field("call.value", _ETH, "The native coin that is sent along.", AttributeOf("value")),
+    Field("call.size", UNSIGNED, "Bytes of call data.", AttributeOf("size")),
 )
 _MOVE: Final = (
     Field(
         "move.kind",
         one_of(*MovementKind),
         "What happens to the value: spend leaves the account, exposure may be taken later.",
-        Attribute("kind"),
+        AttributeOf("kind"),
     ),
-    Field("move.asset", one_of(*AssetKind), "What kind of thing is moved.", Attribute("asset")),
+    Field("move.asset", one_of(*AssetKind), "What kind of thing is moved.", AttributeOf("asset")),
     Field(
         "move.token",
         optional(ADDRESS),
@@ -226,17 +226,17 @@ _MOVE: Final = (
         "move.amount",
         optional(_UINT256),
         "How much, in base units of the token; missing when call data does not tell.",
-        Attribute("amount"),
+        AttributeOf("amount"),
     ),
     Field(
         "move.counterparty",
         optional(ADDRESS),
         "Who receives or may take the value; missing when it is burnt or unknown.",
-        Attribute("counterparty"),
+        AttributeOf("counterparty"),
     ),
-    Field("move.holder", ADDRESS, "Whose value it is.", Attribute("holder")),
-    Field("move.unlimited", BOOL, "Whether an allowance never shrinks.", Attribute("unlimited")),
-    Field("move.call", UNSIGNED, "The call that moves it, counted from 0.", Attribute("call")),
+    Field("move.holder", ADDRESS, "Whose value it is.", AttributeOf("holder")),
+    Field("move.unlimited", BOOL, "Whether an allowance never shrinks.", AttributeOf("unlimited")),
+    Field("move.call", UNSIGNED, "The call that moves it, counted from 0.", AttributeOf("call")),
     Field(
         "move.is_self_holder",
         BOOL,
@@ -245,24 +245,26 @@ _MOVE: Final = (
     ),
 )
 _GRANT: Final = (
-    Field("grant.permission_id", HASH, "The permission id of the session.", Attribute("permission_id")),
-    Field("grant.module", ADDRESS, "The session module.", Attribute("module")),
+    Field("grant.permission_id", HASH, "The permission id of the session.", AttributeOf("permission_id")),
+    Field("grant.module", ADDRESS, "The session module.", AttributeOf("module")),
     Field(
         "grant.how",
         one_of("enable", "unsafe_enable", "call"),
         "How it comes into force: by an envelope, or by a call to the session module.",
-        Attribute("how"),
+        AttributeOf("how"),
     ),
     Field(
         "grant.findings",
         list_of(one_of(*KINDS)),
         "What a careful reviewer would say of it, such as no_expiry.",
-        Attribute("findings"),
+        AttributeOf("findings"),
     ),
-    Field("grant.valid_until", optional(TIME), "When it ends; missing when nothing ends it.", Attribute("valid_until")),
+    Field(
+        "grant.valid_until", optional(TIME), "When it ends; missing when nothing ends it.", AttributeOf("valid_until")
+    ),
     Field("grant.duration", optional(DURATION), "From now to its end; missing when nothing ends it.", _duration),
-    Field("grant.targets", list_of(ADDRESS), "The contracts it may call.", Attribute("targets")),
-    Field("grant.policies", list_of(ADDRESS), "The on-chain policies that limit it.", Attribute("policies")),
+    Field("grant.targets", list_of(ADDRESS), "The contracts it may call.", AttributeOf("targets")),
+    Field("grant.policies", list_of(ADDRESS), "The on-chain policies that limit it.", AttributeOf("policies")),
 )
 
 FIELDS: Final[Mapping[str, Field]] = {field.name: field for field in (*_OPERATION, *_CALL, *_MOVE, *_GRANT)}
