@@ -17,7 +17,12 @@ settings.load_profile("house")
 
 
 RIG = "rig"
-LONGEST = (RIG, "tests/chaos/test_crash_loop.py", "tests/chaos/test_crash_loop_with_node.py")
+LONGEST = (
+    RIG,
+    "tests/chaos/test_crash_loop.py",
+    "tests/chaos/test_crash_loop_with_node.py",
+    "tests/properties/test_ledger_machine.py",
+)
 """What is begun first, so that nobody waits for it at the end."""
 
 
