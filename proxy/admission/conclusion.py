@@ -124,23 +124,10 @@ class Conclusion:
         slot = NonceSlot(self._chain_id, entry_point.address, op.sender, op.nonce)
         charges = _wanted(heard)
         bringer = _bringer(heard, purpose, request)
-        judge, background = self._rules(), self._standing(heard, slot, charges, purpose)
-        finding, look = NOTHING, None
-        if ahead is not None and ahead.holds(judge, background):
-            look = ahead.look
-            look.standing(
-                replaces=background.replaces,
-                lanes=background.lanes,
-                limit_used_percent=background.limit_used_percent,
-            )
-        elif judge is not None:
-            facts = self._facts(op, entry_point, heard, request=request, background=background, judge=judge)
-            look = judge.look(facts, None if heard.operation is None else heard.operation.budget)
-        else:
-            facts = self._facts(op, entry_point, heard, request=request, background=background, judge=None)
-        if look is not None:
-            facts = look.facts
-            finding = look.finding(self._ledger.counts(slot, facts.unix_time, bringer))
+        background = self._standing(heard, slot, charges, purpose)
+        facts, finding = self._ask_rules(
+            op, entry_point, heard, slot=slot, background=background, request=request, bringer=bringer, ahead=ahead
+        )
         now = facts.unix_time
         verdict = heard.verdict
         if isinstance(verdict, Allow) and (rejections := finding.rejections):
@@ -170,6 +157,34 @@ class Conclusion:
             finding=finding,
             grounds=heard.grounds,
         )
+
+    def _ask_rules(
+        self,
+        op: UserOperation,
+        entry_point: EntryPoint,
+        heard: Heard,
+        *,
+        slot: NonceSlot,
+        background: Background,
+        request: Arrival,
+        bringer: Bringer | None,
+        ahead: LookedAhead | None,
+    ) -> tuple[Facts, RulesFinding]:
+        """What rules see of the operation, and what all of them say."""
+        judge = self._rules()
+        if ahead is not None and ahead.holds(judge, background):
+            look = ahead.look
+            look.standing(
+                replaces=background.replaces,
+                lanes=background.lanes,
+                limit_used_percent=background.limit_used_percent,
+            )
+        else:
+            facts = self._facts(op, entry_point, heard, request=request, background=background, judge=judge)
+            if judge is None:
+                return facts, NOTHING
+            look = judge.look(facts, None if heard.operation is None else heard.operation.budget)
+        return look.facts, look.finding(self._ledger.counts(slot, look.facts.unix_time, bringer))
 
     def _facts(
         self,

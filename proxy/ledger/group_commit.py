@@ -349,7 +349,6 @@ class GroupCommit:
             self._owed = [*owed, *(_Job(job.statements, owed=True, patient=True) for job in jobs if job.owed)]
             _end(jobs, error)
         except Exception as error:  # whatever it is, those who wait must hear of it
-            # whatever it is, those who wait must hear of it
             if len(owed) + len(jobs) == 1:
                 _end([*owed, *jobs], error)
                 return

@@ -15,12 +15,19 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
-import orjson
-
 from proxy.chain.settlement.outcome import Outcome, SettledUpTo
 from proxy.chain.settlement.slices import BlockName
 from proxy.edge.storage.database import Synchronous
 from proxy.edge.storage.opening import open_writer
+from proxy.edge.storage.session_rows import (
+    drop_freeze,
+    freeze_of,
+    packed_session_of,
+    record_of,
+    save_freeze,
+    save_session,
+    session_of,
+)
 from proxy.errors import StateUnavailable
 from proxy.judge.allowance import Allowance
 from proxy.ledger import doubts, rule_tables, session_uses
@@ -31,20 +38,13 @@ from proxy.ledger.group_commit import in_words
 from proxy.ledger.operations import AcceptedOperation, Ended, EndedName, InFlight
 from proxy.ledger.prompt_commit import Statement
 from proxy.ledger.reservation import NO_ROWS, RuleRows
-from proxy.session.codec import state_from_json, state_to_json
 from proxy.session.counters import Counter, HoldName, SessionKey
 from proxy.session.freezes import Freeze
-from proxy.session.known import KnownSession, Source, Status
+from proxy.session.known import KnownSession, Status
 from proxy.session.shelf import PackedSession
-from proxy.session.use import UNUSED, SessionRecord
-from proxy.userop.primitives import Address, Hash32
+from proxy.session.use import SessionRecord
+from proxy.userop.primitives import Hash32
 
-_SAVE_SESSION: Final = """INSERT INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-    ON CONFLICT DO UPDATE SET status = excluded.status, source = excluded.source, state = excluded.state,
-    granted_by = excluded.granted_by, block = excluded.block, updated_at = excluded.updated_at,
-    since = COALESCE(excluded.since, since)"""
-_SAVE_FREEZE: Final = "INSERT OR REPLACE INTO freezes VALUES (?, ?, ?, ?, ?)"
-_DROP_FREEZE: Final = "DELETE FROM freezes WHERE permission_id = ? AND account = ? AND chain_id = ?"
 _SAVE_USES: Final = "INSERT OR REPLACE INTO declared_uses VALUES (?, ?, ?, ?, ?, ?)"
 _SAVE_SETTLED: Final = "INSERT OR REPLACE INTO settled VALUES (?, ?, ?, ?, ?)"
 _SAVE_BLOCK: Final = "INSERT OR REPLACE INTO settled_blocks VALUES (?, ?, ?)"
@@ -103,15 +103,15 @@ class Store:
 
     def sessions(self) -> Iterator[KnownSession]:
         """Every session kept. Raises `StateUnavailable` at one that cannot be read."""
-        return map(_session, self._rows("SELECT * FROM sessions"))
+        return map(session_of, self._rows("SELECT * FROM sessions"))
 
     def packed_sessions(self) -> Iterator[tuple[SessionKey, PackedSession]]:
         """The same without looking into them. Raises `StateUnavailable` at one that is no session at all."""
-        return map(_packed_session, self._rows("SELECT * FROM sessions"))
+        return map(packed_session_of, self._rows("SELECT * FROM sessions"))
 
     def freezes(self) -> tuple[Freeze, ...]:
         """Every freeze that stands."""
-        return tuple(map(_freeze, self._rows("SELECT * FROM freezes ORDER BY since")))
+        return tuple(map(freeze_of, self._rows("SELECT * FROM freezes ORDER BY since")))
 
     def operations_in_flight(self) -> tuple[AcceptedOperation, ...]:
         """The operations whose end is not known, oldest first. Raises `StateUnavailable` as above."""
@@ -221,21 +221,21 @@ class Store:
         """The same, for the command line."""
         try:
             with self._reader() as reader:
-                return {key: _record(reader, key) for key in keys}
+                return {key: record_of(reader, key) for key in keys}
         except (sqlite3.Error, ValueError, TypeError, KeyError) as error:
             raise StateUnavailable(f"the ledger could not be read: {in_words(error)}", fact="ledger") from error
 
     async def save_session(self, session: KnownSession) -> None:
         """A session as now known."""
-        await self._writer.write(_save_session(session), patient=True)
+        await self._writer.write(save_session(session), patient=True)
 
     async def save_freeze(self, freeze: Freeze) -> None:
         """A freeze, in place of one of the same scope."""
-        await self._writer.write([(_SAVE_FREEZE, (*_scope(freeze), freeze.since, freeze.note))])
+        await self._writer.write([save_freeze(freeze)])
 
     async def drop_freezes(self, freezes: Sequence[Freeze]) -> None:
         """Freezes that were lifted."""
-        await self._writer.write([(_DROP_FREEZE, _scope(freeze)) for freeze in freezes])
+        await self._writer.write(list(map(drop_freeze, freezes)))
 
     async def save_allowance(self, allowance: Allowance) -> None:
         """What ops allow a rule's history by hand, in place of the same thing allowed before."""
@@ -297,7 +297,7 @@ def _statements(outcome: Outcome) -> list[Statement]:
     if outcome.moved:
         statements += [operations.move(name, bundler) for name, bundler in outcome.moved]
     for session in outcome.sessions:
-        statements += _save_session(session)
+        statements += save_session(session)
     if outcome.declared_uses:
         statements += [(_SAVE_USES, (*counter, uses)) for counter, uses in outcome.declared_uses.items()]
     if outcome.ended or outcome.remembered:
@@ -333,73 +333,3 @@ def _is_patient(outcome: Outcome) -> bool:
         or bool(outcome.declared_uses)
         or any(outcome.rules)
     )
-
-
-def _record(reader: sqlite3.Connection, key: SessionKey) -> SessionRecord:
-    former = session_uses.former_of(reader, key)
-    return SessionRecord(
-        use=session_uses.use_of(reader, key) or UNUSED,
-        former=None if former is None else state_from_json(orjson.loads(former)),
-    )
-
-
-def _scope(freeze: Freeze) -> tuple[bytes, bytes, int]:
-    # a primary key takes no NULLs: no account is empty, no chain has the id 0
-    return freeze.permission_id, freeze.account or b"", freeze.chain_id or 0
-
-
-def _freeze(row: Sequence[Any]) -> Freeze:
-    permission_id, account, chain_id, since, note = row
-    return Freeze(
-        permission_id=Hash32(permission_id),
-        account=Address(account) if account else None,
-        chain_id=chain_id or None,
-        since=since,
-        note=note,
-    )
-
-
-def _packed_session(row: Sequence[Any]) -> tuple[SessionKey, PackedSession]:
-    state = row[6]
-    if state is not None and not (state.startswith('{"key":{') and state.endswith("}")):
-        _session(row)  # raises for what is no state
-    try:
-        packed = PackedSession(
-            status=Status(row[4]),
-            source=Source(row[5]),
-            updated_at=row[9],
-            granted_by=None if row[7] is None else Hash32(row[7]),
-            block=row[8],
-            state=None if state is None else state.encode(),
-            since=row[10],
-        )
-    except (ValueError, TypeError) as error:
-        raise StateUnavailable(f"a stored session cannot be read ({type(error).__name__})", fact="ledger") from error
-    return SessionKey(row[0], Address(row[1]), Address(row[2]), Hash32(row[3])), packed
-
-
-def _save_session(session: KnownSession) -> list[Statement]:
-    key = session.key
-    state = None if session.state is None else orjson.dumps(state_to_json(session.state)).decode()
-    names = (key.chain_id, key.module, key.account, key.permission_id)
-    status, source = session.status.value, session.source.value
-    rest = (status, source, state, session.granted_by, session.block, session.updated_at)
-    save = (_SAVE_SESSION, (*names, *rest, session.since))
-    return [session_uses.keep_former(key), save] if session.status is Status.REMOVED else [save]
-
-
-def _session(row: Sequence[Any]) -> KnownSession:
-    chain_id, module, account, permission_id, status, source, state, granted_by, block, updated_at, since = row
-    try:
-        return KnownSession(
-            key=SessionKey(chain_id, Address(module), Address(account), Hash32(permission_id)),
-            status=Status(status),
-            source=Source(source),
-            state=None if state is None else state_from_json(orjson.loads(state)),
-            granted_by=None if granted_by is None else Hash32(granted_by),
-            block=block,
-            updated_at=updated_at,
-            since=since,
-        )
-    except (ValueError, TypeError, KeyError) as error:
-        raise StateUnavailable(f"a stored session cannot be read ({type(error).__name__})") from error
