@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 from proxy.cli.rules.list import list_rules
 from proxy.cli.rules.reload import reload_rules
 from tests.cli.conftest import Run
-from tests.edge.builders import FAULTY, RELOADED, RULES, FakeBackend
+from tests.edge.builders import FAULTY, RELOADED, RULE, RULES, FakeBackend
 
 commands = typer.Typer()
 commands.command("reload")(reload_rules)
@@ -57,6 +57,16 @@ def test_the_rules_in_force_are_listed(run: Run, gate: FakeBackend) -> None:
     assert heading.split() == ["rule", "mode", "severity", "hits", "written", "at"]
     assert row.split() == ["burst", "enforce", "(as", "alert)", "high", "7", "a.yaml:3"]
     assert json.loads(rules("list", "--json").stdout) == RULES
+
+
+def test_every_page_is_listed_and_of_one_set_alone(run: Run, gate: FakeBackend) -> None:
+    gate.rules = [{**RULE, "id": name} for name in ("burst", "night", "whale")]
+    listed = json.loads(rules("list", "--json").stdout)
+    assert [rule["id"] for rule in listed["rules"]] == ["burst", "night", "whale"]
+    # another set takes its place after the first page
+    gate.digests = ["", "d1", "d2"]
+    listed = json.loads(rules("list", "--json").stdout)
+    assert (listed["digest"], [rule["id"] for rule in listed["rules"]]) == ("d2", ["burst", "night", "whale"])
 
 
 @pytest.mark.parametrize("command", ["reload", "list"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from proxy.edge.admin.query import FreezeRequest, SessionFilter
+from proxy.edge.admin.query import FreezeRequest, PageRequest, SessionFilter
 from proxy.edge.admin.server import Check
 from proxy.edge.telemetry.metrics import Metrics
 from proxy.errors import Code, InvalidParams, Reason
@@ -63,12 +63,15 @@ def gate_metrics() -> Metrics:
     return Metrics(chains=["soneium"], upstreams=["soneium-1", "soneium-2"], clients=["trading-dapp"])
 
 
-RULES: Mapping[str, object] = {
-    "digest": "d1",
-    "rules": [
-        {"id": "burst", "mode": "enforce", "effectiveMode": "alert", "severity": "high", "hits": 7, "place": "a.yaml:3"}
-    ],
+RULE: Mapping[str, object] = {
+    "id": "burst",
+    "mode": "enforce",
+    "effectiveMode": "alert",
+    "severity": "high",
+    "hits": 7,
+    "place": "a.yaml:3",
 }
+RULES: Mapping[str, object] = {"digest": "d1", "rules": [RULE]}
 RELOADED: Mapping[str, object] = {
     "ok": True,
     "digest": "d2",
@@ -113,6 +116,8 @@ class FakeBackend:
         self.held: set[Hash32] = set()
         self.released: list[tuple[Hash32, str]] = []
         self.asked: list[SessionFilter] = []
+        self.rules: list[Mapping[str, object]] = [RULE]
+        self.digests = ["d1"]  # of one answer after another
         self.reload: Mapping[str, object] = RELOADED
         self.reloads = 0
         self.told: list[tuple[str, str]] = []
@@ -131,8 +136,9 @@ class FakeBackend:
         known = permission_id == PERMISSION and after is None
         return {"sessions": [self._session()] if known else [], "next": None}
 
-    async def list_freezes(self) -> Sequence[Mapping[str, object]]:
-        return [self._print(freeze) for freeze in self.freezes]
+    async def list_freezes(self, page: PageRequest) -> Mapping[str, object]:
+        assert page.first == 0
+        return {"freezes": [self._print(freeze) for freeze in self.freezes], "next": None}
 
     async def freeze(self, wanted: FreezeRequest) -> Mapping[str, object]:
         self.freezes.append(wanted)
@@ -152,8 +158,15 @@ class FakeBackend:
             raise InvalidParams("operation", "wanted a user operation object")
         return {"verdict": "allow", "chain": chain, "entryPoint": entry_point, "limit": 2**255}
 
-    async def list_rules(self) -> Mapping[str, object]:
-        return RULES
+    async def list_rules(self, page: PageRequest) -> Mapping[str, object]:
+        """Pages of one rule."""
+        self.digests = self.digests[1:] or self.digests
+        rules = self.rules[page.first : page.first + 1]
+        return {
+            "digest": self.digests[0],
+            "rules": rules,
+            "next": str(page.first + 1) if page.first + 1 < len(self.rules) else None,
+        }
 
     async def reload_settings(self, who: str, why: str) -> Mapping[str, object]:
         self.told.append((who, why))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import typer
 from rich.table import Table
@@ -12,6 +12,8 @@ from rich.table import Table
 from proxy.cli.admin_client import AdminClient, NoGateError
 from proxy.cli.options import DEFAULT_CONFIG, ConfigOption, ExitCode, JsonOption, fail, load
 from proxy.cli.render import console
+
+_A_PAGE: Final = 1_000
 
 
 def list_rules(config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption = False) -> None:
@@ -26,17 +28,32 @@ def list_rules(config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption = F
       sessiongate rules list --json
     """
     try:
-        answer = AdminClient.of(load(config)).get("/rules")
+        digest, rules = _read(AdminClient.of(load(config)))
     except NoGateError as error:
         fail(str(error))
-    if answer.error is not None:
-        fail(f"the gate refuses: {answer.error}", ExitCode.REFUSED)
     if as_json:
-        typer.echo(json.dumps(answer.body, indent=2))
+        typer.echo(json.dumps({"digest": digest, "rules": rules}, indent=2))
         return
-    rules = answer.body["rules"]
-    _print_table(rules if isinstance(rules, list) else [])
-    typer.echo(f"set {answer.body['digest']}", err=True)
+    _print_table(rules)
+    typer.echo(f"set {digest}", err=True)
+
+
+def _read(gate: AdminClient) -> tuple[str, list[dict[str, Any]]]:
+    """All pages of one set; of a set that takes its place meanwhile, from its first one on. Raises `NoGateError`."""
+    digest, rules, after = "", list[dict[str, Any]](), "0"
+    while True:
+        answer = gate.get(f"/rules?limit={_A_PAGE}&after={after}")
+        if answer.error is not None:
+            fail(f"the gate refuses: {answer.error}", ExitCode.REFUSED)
+        body: Mapping[str, Any] = answer.body
+        if rules and body["digest"] != digest:
+            rules, after = [], "0"
+            continue
+        digest = body["digest"]
+        rules += body["rules"]
+        if body["next"] is None:
+            return digest, rules
+        after = body["next"]
 
 
 def _print_table(rules: Sequence[dict[str, Any]]) -> None:

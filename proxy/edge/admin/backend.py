@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from itertools import islice
+from typing import Final, Protocol, TypeVar
 
 from proxy.chain.age import ChainAge
 from proxy.config import Chain, Config
 from proxy.edge.admin.audit_check import check_audit
-from proxy.edge.admin.query import FreezeRequest, SessionFilter
+from proxy.edge.admin.query import FreezeRequest, PageRequest, SessionFilter
 from proxy.edge.admin.server import Check, Json
 from proxy.edge.admin.session_pages import SessionPages
 from proxy.edge.audit.row import row_of
@@ -22,6 +23,7 @@ from proxy.edge.telemetry.rule_metrics import ReloadReason
 from proxy.errors import InvalidParams, StateUnavailable
 from proxy.gate import Gate
 from proxy.judge.parse import RuleFault
+from proxy.judge.rule import Rule
 from proxy.session.codec import state_to_json
 from proxy.session.freezes import Freeze
 from proxy.session.known import KnownSession
@@ -30,6 +32,8 @@ from proxy.session.registry import Registry
 from proxy.userop.primitives import Address, Hash32, print_bytes, print_checksummed
 
 _STORE_SECONDS: Final = 1.0
+_A_PIECE: Final = 100
+"""Rules or freezes that are shown before others get their turn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,8 +165,10 @@ class GateBackend:
     async def release(self, user_op_hash: Hash32, note: str) -> bool:
         return any([await chain.release(user_op_hash, note) for chain in self._chains.values()])
 
-    async def list_freezes(self) -> Sequence[Json]:
-        return [self._describe(freeze) for freeze in self._registry.freezes]
+    async def list_freezes(self, page: PageRequest) -> Json:
+        found = list(islice(self._registry.freezes, page.first, page.first + page.limit + 1))
+        shown = await _in_pieces(found[: page.limit], self._describe)
+        return {"freezes": shown, "next": page.next(len(found) > page.limit)}
 
     async def freeze(self, wanted: FreezeRequest) -> Json:
         freeze = Freeze(
@@ -212,23 +218,21 @@ class GateBackend:
         decision = await self._chains[name].gate.explain(name, operation, entry_point)
         return row_of(decision).as_json()
 
-    async def list_rules(self) -> Json:
-        book = self._rules
+    async def list_rules(self, page: PageRequest) -> Json:
+        ruleset, end = self._rules.ruleset, page.first + page.limit
+        shown = await _in_pieces(ruleset.rules[page.first : end], self._describe_rule)
+        return {"digest": ruleset.digest, "rules": shown, "next": page.next(len(ruleset.rules) > end)}
+
+    def _describe_rule(self, rule: Rule) -> dict[str, object]:
         return {
-            "digest": book.ruleset.digest,
-            "rules": [
-                {
-                    "id": rule.id,
-                    "description": rule.description,
-                    "mode": rule.mode.value,
-                    "effectiveMode": book.effective_mode(rule.mode).value,
-                    "severity": rule.severity.value,
-                    "tags": list(rule.tags),
-                    "place": f"{rule.place.path}:{rule.place.line}",
-                    "hits": book.hits_of(rule.id),
-                }
-                for rule in book.ruleset.rules
-            ],
+            "id": rule.id,
+            "description": rule.description,
+            "mode": rule.mode.value,
+            "effectiveMode": self._rules.effective_mode(rule.mode).value,
+            "severity": rule.severity.value,
+            "tags": list(rule.tags),
+            "place": f"{rule.place.path}:{rule.place.line}",
+            "hits": self._rules.hits_of(rule.id),
         }
 
     async def reload_rules(self) -> Json:
@@ -240,6 +244,19 @@ class GateBackend:
             "warnings": [_describe_fault(warning) for warning in result.warnings],
             "difference": result.difference.as_json(),
         }
+
+
+_Listed = TypeVar("_Listed")
+
+
+async def _in_pieces(listed: Sequence[_Listed], shown: Callable[[_Listed], dict[str, object]]) -> list[object]:
+    """Each as it is shown; others get their turn in between."""
+    answer: list[object] = []
+    for count, each in enumerate(listed, 1):
+        answer.append(shown(each))
+        if count % _A_PIECE == 0:
+            await asyncio.sleep(0)
+    return answer
 
 
 def _describe_fault(fault: RuleFault) -> Json:

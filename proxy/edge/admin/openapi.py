@@ -137,7 +137,12 @@ ROUTES: Final[Mapping[str, Mapping[str, Schema]]] = {
         )
     },
     "/freezes": {
-        "get": _route("The freezes in force.", answer=_answer(freezes=_LIST), also=(503,)),
+        "get": _route(
+            "The freezes in force; `next` is `after` of the page that follows.",
+            query={"limit": _LIMIT, "after": _INTEGER},
+            answer=_answer(freezes=_LIST, next=_NEXT),
+            also=(503,),
+        ),
         "post": _route(
             "Refuse every operation of a session from now on.",
             role="write",
@@ -163,7 +168,13 @@ ROUTES: Final[Mapping[str, Mapping[str, Schema]]] = {
             also=(503,),
         )
     },
-    "/rules": {"get": _route("Every rule in force.", answer=_OBJECT)},
+    "/rules": {
+        "get": _route(
+            "The rules in force; `next` is `after` of the page that follows.",
+            query={"limit": _LIMIT, "after": _INTEGER},
+            answer=_answer(digest=_TEXT, rules=_LIST, next=_NEXT),
+        )
+    },
     "/rules/reload": {
         "post": _route("Read the rule files again.", role="write", body=_OBJECT, answer=_RULES_RELOADED, also=(422,))
     },

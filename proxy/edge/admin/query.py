@@ -78,6 +78,30 @@ class SessionFilter:
         return wanted
 
 
+_MOST_A_PAGE: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class PageRequest:
+    """Which part of a list: at most so many, from this place on."""
+
+    limit: int = _USUAL_ROWS
+    first: int = 0
+
+    @classmethod
+    def read(cls, query: Query) -> PageRequest:
+        """From `?limit= &after=`, where `after` is the `next` of the page before."""
+        limit, after = min(query.limit(), _MOST_A_PAGE), query.integer("after")
+        query.end()
+        if after is not None and after < 0:
+            raise InvalidParams("after", "wanted the next of a page before")
+        return cls(limit, after or 0)
+
+    def next(self, is_more: bool) -> str | None:  # said where it is called
+        """The `after` of the page that follows; `None` after the last."""
+        return str(self.first + self.limit) if is_more else None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AllowanceRequest:
     """What is to be allowed: a thing of a rule, as people write it; `until` in unix seconds, `None` for no end."""

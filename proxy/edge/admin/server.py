@@ -40,6 +40,7 @@ from proxy.edge.admin.guard import CHANGE_NOTHING, READING, AdminAccess, refuse
 from proxy.edge.admin.openapi import OPENAPI
 from proxy.edge.admin.query import (
     FreezeRequest,
+    PageRequest,
     Query,
     SessionFilter,
     audit_filter,
@@ -110,8 +111,8 @@ class AdminBackend(Protocol):
     async def release(self, user_op_hash: Hash32, note: str) -> bool:
         """Let go of all that an operation in flight holds. Whether it held anything."""
 
-    async def list_freezes(self) -> Sequence[Json]:
-        """The freezes in force."""
+    async def list_freezes(self, page: PageRequest) -> Json:
+        """A page of the freezes in force: `freezes` and `next`, the `after` of the next page."""
 
     async def freeze(self, wanted: FreezeRequest) -> Json:
         """Freeze, durable when this returns; the freeze as it stands. The session need not be known."""
@@ -125,8 +126,8 @@ class AdminBackend(Protocol):
         Raises `RpcError` for what cannot be read.
         """
 
-    async def list_rules(self) -> Json:
-        """The digest of the rules in force, and each of them."""
+    async def list_rules(self, page: PageRequest) -> Json:
+        """The digest of the rules in force, and a page of them: `rules` and `next`, the `after` of the next page."""
 
     async def reload_settings(self, who: str, why: str) -> Json:
         """Read the settings again: `ok`, `faults`, and the paths `inForce` and `needsRestart`. Goes on record."""
@@ -271,8 +272,8 @@ class AdminServer:
         is_released = await self._backend.release(user_op_hash, f"by the admin listener: {note}")
         return as_json({"released": True}) if is_released else error_as_json(404, "no such operation holds anything")
 
-    async def _list_freezes(self, _request: web.Request) -> web.Response:
-        return as_json({"freezes": list(await self._backend.list_freezes())})
+    async def _list_freezes(self, request: web.Request) -> web.Response:
+        return as_json(await self._backend.list_freezes(PageRequest.read(Query(request.query))))
 
     async def _freeze(self, request: web.Request) -> web.Response:
         wanted = read_freeze(await request.read())
@@ -295,8 +296,7 @@ class AdminServer:
         return as_json(await self._backend.explain(chain, operation, entry_point))
 
     async def _list_rules(self, request: web.Request) -> web.Response:
-        Query(request.query).end()
-        return as_json(await self._backend.list_rules())
+        return as_json(await self._backend.list_rules(PageRequest.read(Query(request.query))))
 
     async def _reload_rules(self, _request: web.Request) -> web.Response:
         # whoever leaves before the answer does not leave half of a reload behind

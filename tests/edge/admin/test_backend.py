@@ -14,7 +14,7 @@ import pytest
 from proxy.chain.age import ChainAge
 from proxy.chain.blocks.header import Header
 from proxy.edge.admin.backend import GateBackend, ServedChain
-from proxy.edge.admin.query import FreezeRequest, SessionFilter
+from proxy.edge.admin.query import FreezeRequest, PageRequest, SessionFilter
 from proxy.edge.admin.server import AdminBackend
 from proxy.edge.admin.session_pages import FROZEN
 from proxy.edge.http.upstream import HttpUpstream
@@ -24,7 +24,7 @@ from proxy.errors import InvalidParams, StateUnavailable
 from proxy.session.addresses import SMART_SESSION
 from proxy.session.freezes import Freeze
 from proxy.session.known import Status
-from proxy.userop.primitives import Hash32, print_bytes, print_checksummed
+from proxy.userop.primitives import Address, Hash32, print_bytes, print_checksummed
 from proxy.userop.user_operation import print_user_operation
 from tests.admission.builders import TWICE, Room, key_of, known, lane
 from tests.bypass_list.desk import CHAIN_ID, V07, single, use
@@ -202,6 +202,28 @@ async def test_the_newest_session_comes_first(office: Office) -> None:
 # freezes
 
 
+async def freezes(office: Office) -> list[dict[str, object]]:
+    """The first page of them, which is all."""
+    page = await office.backend.list_freezes(PageRequest())
+    assert page["next"] is None
+    return page["freezes"]  # type: ignore[return-value]  # JSON
+
+
+async def test_freezes_are_listed_page_by_page(office: Office) -> None:
+    for number in range(5):
+        await office.backend.freeze(a_request(account=Address(number.to_bytes(20, "big"))))
+    every, page = await freezes(office), PageRequest(limit=2)
+    pages: list[Any] = []
+    while True:
+        told = await office.backend.list_freezes(page)
+        pages.append(told["freezes"])
+        if told["next"] is None:
+            break
+        page = PageRequest(2, int(told["next"]))
+    assert [len(each) for each in pages] == [2, 2, 1]
+    assert [each for page in pages for each in page] == every
+
+
 async def test_a_freeze_holds_at_once_and_is_on_disk(office: Office) -> None:
     told = await office.backend.freeze(a_request(account=ACCOUNT, chain="soneium", note="lost phone"))
     assert told == {
@@ -211,7 +233,7 @@ async def test_a_freeze_holds_at_once_and_is_on_disk(office: Office) -> None:
         "since": NOW,
         "note": "lost phone",
     }
-    assert await office.backend.list_freezes() == [told]
+    assert await freezes(office) == [told]
     assert office.disk.freezes == list(office.room.registry.freezes)
     assert office.room.registry.freezes.on(key_of(TWICE)) is not None
     (shown,) = (await office.backend.list_sessions(SessionFilter(state=FROZEN)))["sessions"]
@@ -228,7 +250,7 @@ async def test_a_freeze_that_cannot_be_kept_holds_all_the_same_and_says_so(offic
 async def test_lifting_a_freeze_lifts_it_here_and_on_disk(office: Office) -> None:
     await office.backend.freeze(a_request())
     assert await office.backend.unfreeze(ID, None, None) == 1
-    assert await office.backend.list_freezes() == []
+    assert await freezes(office) == []
     assert office.disk.freezes == []
 
 
@@ -237,7 +259,7 @@ async def test_only_the_freeze_of_that_account_or_chain_is_lifted(office: Office
     await office.backend.freeze(a_request(chain="soneium"))
     assert await office.backend.unfreeze(ID, STRANGER, None) == 0
     assert await office.backend.unfreeze(ID, ACCOUNT, None) == 1
-    (left,) = await office.backend.list_freezes()
+    (left,) = await freezes(office)
     assert (left["account"], left["chain"]) == (None, "soneium")
 
 
@@ -246,7 +268,7 @@ async def test_a_freeze_that_cannot_be_lifted_on_disk_stands(office: Office) -> 
     office.disk.broken = True
     with pytest.raises(StateUnavailable):
         await office.backend.unfreeze(ID, None, None)
-    assert len(await office.backend.list_freezes()) == 1
+    assert len(await freezes(office)) == 1
 
 
 async def test_a_failed_lifting_brings_back_nothing_but_what_it_lifted(office: Office) -> None:
@@ -344,7 +366,7 @@ async def test_explain_names_the_chains_there_are(office: Office) -> None:
 
 
 async def test_rules_are_listed_with_the_mode_the_gate_leaves_them(office: Office) -> None:
-    shown = await office.backend.list_rules()
+    shown = await office.backend.list_rules(PageRequest())
     assert shown == {
         "digest": office.rules.ruleset.digest,
         "rules": [
@@ -359,7 +381,19 @@ async def test_rules_are_listed_with_the_mode_the_gate_leaves_them(office: Offic
                 "hits": 0,
             }
         ],
+        "next": None,
     }
+
+
+async def test_rules_are_listed_page_by_page(office: Office) -> None:
+    more = [RULE.partition("rules:\n")[2].replace("burst", f"burst-{number}") for number in range(4)]
+    office.rule_file.write_text(RULE + "".join(more))
+    assert (await office.backend.reload_rules())["ok"]
+    pages: list[Any] = [await office.backend.list_rules(PageRequest(2, first)) for first in (0, 2, 4)]
+    assert [page["next"] for page in pages] == ["2", "4", None]
+    ids = [rule["id"] for page in pages for rule in page["rules"]]
+    assert ids == ["burst", *(f"burst-{number}" for number in range(4))]
+    assert {page["digest"] for page in pages} == {office.rules.ruleset.digest}
 
 
 async def test_a_reload_tells_what_it_changed(office: Office) -> None:

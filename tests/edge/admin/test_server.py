@@ -151,7 +151,7 @@ async def test_a_permission_id_of_31_bytes_is_refused_by_name(call: Caller) -> N
 async def test_a_freeze_is_made_listed_and_lifted(call: Caller) -> None:
     made = await call("POST", "/freezes", json={"permissionId": PERMISSION_TEXT, "note": "key leaked"})
     assert (made.status, made.body) == (201, {"permissionId": PERMISSION_TEXT, "note": "key leaked"})
-    assert (await call("GET", "/freezes")).body == {"freezes": [made.body]}
+    assert (await call("GET", "/freezes")).body == {"freezes": [made.body], "next": None}
     lifted = await call("DELETE", f"/freezes/{PERMISSION_TEXT}")
     assert (lifted.status, lifted.body) == (200, {"lifted": 1})
     assert (await call("DELETE", f"/freezes/{PERMISSION_TEXT}")).status == 404
@@ -285,8 +285,14 @@ async def test_reachable_from_elsewhere_and_without_a_token_nothing_can_be_chang
 
 async def test_the_rules_in_force_are_listed(call: Caller) -> None:
     answer = await call("GET", "/rules")
-    assert (answer.status, answer.body) == (200, RULES)
+    assert (answer.status, answer.body) == (200, {**RULES, "next": None})
     assert (await call("GET", "/rules?mode=enforce")).status == 400
+
+
+@pytest.mark.parametrize("path", ["/rules", "/freezes"])
+@pytest.mark.parametrize("page", ["after=-1", "after=x", "limit=0", "limit=10001", "after=1&after=2"])
+async def test_a_page_that_there_cannot_be_is_refused(call: Caller, path: str, page: str) -> None:
+    assert (await call("GET", f"{path}?{page}")).status == 400
 
 
 async def test_a_reload_says_what_changed(call: Caller) -> None:
