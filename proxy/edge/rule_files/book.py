@@ -11,7 +11,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -53,6 +53,21 @@ class ReloadResult:
     def ok(self) -> bool:
         """Whether the files as they were read are in force."""
         return not self.faults
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Series:
+    """Of which rules there are series, and what those say."""
+
+    names: list[RuleName]
+    infos: list[RuleInfo]
+    by_id: dict[str, Rule]
+
+
+async def _in_turn(pieces: Iterator[None]) -> None:
+    """Do all of the work; others have their turn between two pieces."""
+    for _ in pieces:
+        await asyncio.sleep(0)
 
 
 class RuleBook:
@@ -111,7 +126,9 @@ class RuleBook:
     async def preview(self) -> tuple[Parsed, Difference]:
         """The files as they are now, and what a reload would change; nothing is put in force."""
         parsed = await asyncio.to_thread(self._read_files)
-        return parsed, NO_DIFFERENCE if parsed.ruleset is None else difference(self.ruleset, parsed.ruleset)
+        if parsed.ruleset is None:
+            return parsed, NO_DIFFERENCE
+        return parsed, await asyncio.to_thread(difference, self.ruleset, parsed.ruleset)
 
     def _look(self) -> Marks:
         return self._look_at(self._beside)
@@ -160,7 +177,6 @@ class RuleBook:
                 if await asyncio.to_thread(self._watch.is_due):
                     await self.reload(ReloadReason.FILE)
             except Exception:  # the next change must be seen all the same
-                # the next change must be seen all the same
                 _LOG.exception("reading the rules again failed; the set before stays in force")
 
     async def signalled(self) -> None:
@@ -212,7 +228,7 @@ class RuleBook:
     async def _take(self, after: Ruleset, warnings: tuple[RuleFault, ...], reason: ReloadReason) -> ReloadResult:
         # thousands of rules are made ready and compared beside the loop
         changes = await asyncio.to_thread(difference, self.ruleset, after)
-        self._put(await self._made_ready(after))
+        await self._put_in_pieces(after)
         for warning in warnings:
             _LOG.warning("rules: %s", warning)
         _LOG.info(
@@ -223,30 +239,42 @@ class RuleBook:
             _LOG.info("rules: %s", line)
         return ReloadResult(digest=after.digest, warnings=warnings, difference=changes)
 
-    async def _made_ready(self, ruleset: Ruleset) -> Judge:
+    async def _put_in_pieces(self, ruleset: Ruleset) -> None:
+        """Put these rules in force, thousands of them too, while others have their turn."""
         while True:
             ceiling = self._ceiling
-            judge = await asyncio.to_thread(self._judge_of, ruleset)
+            judge, series = await asyncio.to_thread(self._made_ready, ruleset)
+            # first: no hit by the new set finds its own missing
+            await _in_turn(self._metrics.rules.welcome(series.names))
             if ceiling is self._ceiling:
-                return judge  # otherwise the gate's own mode was set meanwhile
+                break  # otherwise the gate's own mode was set meanwhile
+        self._judge, self._by_id = judge, series.by_id
+        await _in_turn(self._metrics.rules.going_in_force(series.names, ruleset.digest))
+        if self._judge is judge:  # as above: then all that is said already
+            await _in_turn(self._metrics.rules.describing(series.infos))
+        self._metrics.rules.read(good=True, now=time.time())
 
     def _put(self, judge: Judge) -> None:
-        names = [
-            RuleName(rule.id, mode, rule.severity)
-            for rule in judge.ruleset.rules
-            if (mode := self.effective_mode(rule.mode)) is not Mode.OFF
-        ]
-        # the series first: no hit by the new set finds its own missing
-        self._metrics.rules.in_force(names, judge.ruleset.digest)
-        self._metrics.rules.described(
-            [
-                RuleInfo(rule.id, self.effective_mode(rule.mode), rule.severity, rule.owner or "", rule.runbook or "")
-                for rule in judge.ruleset.rules
-            ]
-        )
+        series = self._series_of(judge)
+        self._metrics.rules.in_force(series.names, judge.ruleset.digest)
+        self._metrics.rules.described(series.infos)
         self._metrics.rules.read(good=True, now=time.time())
-        self._by_id = {rule.id: rule for rule in judge.ruleset.rules}
-        self._judge = judge
+        self._judge, self._by_id = judge, series.by_id
+
+    def _made_ready(self, ruleset: Ruleset) -> tuple[Judge, _Series]:
+        judge = self._judge_of(ruleset)
+        return judge, self._series_of(judge)
+
+    def _series_of(self, judge: Judge) -> _Series:
+        """What metrics say of the rules that a judge has."""
+        modes = [(rule, self.effective_mode(rule.mode)) for rule in judge.ruleset.rules]
+        return _Series(
+            names=[RuleName(rule.id, mode, rule.severity) for rule, mode in modes if mode is not Mode.OFF],
+            infos=[
+                RuleInfo(rule.id, mode, rule.severity, rule.owner or "", rule.runbook or "") for rule, mode in modes
+            ],
+            by_id={rule.id: rule for rule in judge.ruleset.rules},
+        )
 
     async def _tell(self, keep: Keep) -> None:
         try:

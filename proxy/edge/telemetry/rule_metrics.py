@@ -4,7 +4,8 @@ reload makes the series of new rules, at zero, and takes away those of rules tha
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator
 from enum import StrEnum
 from functools import partial
 from typing import Final, NamedTuple
@@ -19,6 +20,9 @@ GONE: Final = "other"
 
 BUDGET_SECONDS: Final = 300.0
 """For so long the fullest window that was met stands for its rule."""
+
+_A_PIECE: Final = 50
+"""Rules whose series are made or taken away before others get their turn."""
 
 NO_RULES: Final = "none"
 """The digest label until a set has been read."""
@@ -98,7 +102,9 @@ class RuleMetrics:
             ["rule", "severity"],
         )
         self._severities: dict[str, Severity] = {}
-        self._infos: dict[RuleInfo, None] = {}
+        self._infos: dict[str, RuleInfo] = {}
+        self._wanted_infos: dict[str, RuleInfo] = {}
+        self._in_force: dict[RuleName, None] = {}
         self._budget_of: dict[str, Gauge] = {}
         self._fullest: dict[str, tuple[float, float]] = {}
         self._digest = NO_RULES
@@ -109,41 +115,79 @@ class RuleMetrics:
         self._opened_of: dict[str, Counter] = {}
         self._since_start: dict[str, int] = {}
 
-    def in_force(self, rules: Collection[RuleName], digest: str) -> None:
-        """From now on these rules judge; those in mode `off` are not among them."""
-        wanted = dict.fromkeys(rules)
-        for name in [name for name in self._hits_of if name not in wanted]:
-            del self._hits_of[name]
-            self._hits.remove(*name)
-        ids = dict.fromkeys(name.rule for name in rules)
-        for rule in [rule for rule in self._opened_of if rule not in ids]:
-            del self._opened_of[rule]
-            self._opened.remove(rule)
-            self._since_start.pop(rule, None)
-        for name in wanted:
-            self._hits_of.setdefault(name, self._hits.labels(*name))
-        for rule in ids:
-            self._opened_of.setdefault(rule, self._opened.labels(rule))
+    def welcome(self, rules: Collection[RuleName]) -> Iterator[None]:
+        """Make the series that these rules lack, a piece of work at a time."""
+        for count, name in enumerate(rules, 1):
+            if name not in self._hits_of:
+                self._hits_of[name] = self._hits.labels(*name)
+            if name.rule not in self._opened_of:
+                self._opened_of[name.rule] = self._opened.labels(name.rule)
+            if count % _A_PIECE == 0:
+                yield
+
+    def going_in_force(self, rules: Collection[RuleName], digest: str) -> Iterator[None]:
+        """From now on these rules judge; those in mode `off` are not among them. Take the series of others away, a
+        piece of work at a time."""
+        yield from self.welcome(rules)
+        wanted, ids = dict.fromkeys(rules), dict.fromkeys(name.rule for name in rules)
+        self._in_force = wanted
         self._loaded.set(len(ids))
         if digest != self._digest:
             self._info.remove(self._digest)
             self._info.labels(digest).set(1)
             self._digest = digest
+        for count, name in enumerate([name for name in self._hits_of if name not in wanted], 1):
+            if count % _A_PIECE == 0:
+                yield
+                if self._in_force is not wanted:
+                    return  # others judge by now
+            del self._hits_of[name]
+            self._hits.remove(*name)
+        for count, rule in enumerate([rule for rule in self._opened_of if rule not in ids], 1):
+            if count % _A_PIECE == 0:
+                yield
+                if self._in_force is not wanted:
+                    return  # likewise
+            del self._opened_of[rule]
+            self._opened.remove(rule)
+            self._since_start.pop(rule, None)
+
+    def in_force(self, rules: Collection[RuleName], digest: str) -> None:
+        """The same in one piece."""
+        deque(self.going_in_force(rules, digest), maxlen=0)
+
+    def describing(self, rules: Collection[RuleInfo]) -> Iterator[None]:
+        """Say who owns the rules in force, and where it is written what to do when they fire, a piece of work at a
+        time. Of no rule there are two of these at once."""
+        wanted = {info.rule: info for info in rules}
+        self._wanted_infos = wanted
+        self._severities = {info.rule: info.severity for info in rules}
+        left = [info for info in self._infos.values() if info.rule not in wanted]
+        for count, info in enumerate([*wanted.values(), *left], 1):
+            if count % _A_PIECE == 0:
+                yield
+                if self._wanted_infos is not wanted:
+                    return  # others are described by now
+            before, now = self._infos.get(info.rule), wanted.get(info.rule)
+            if before == now:
+                continue
+            if before is not None:
+                self._forget(before, now)
+            if now is not None:
+                self._rule_info.labels(*now).set(1)
+                self._infos[now.rule] = now
 
     def described(self, rules: Collection[RuleInfo]) -> None:
-        """Who owns the rules in force, and where it says what to do when they fire."""
-        wanted = dict.fromkeys(rules)
-        for info in [info for info in self._infos if info not in wanted]:
-            self._rule_info.remove(*info)
-        for info in wanted:
-            self._rule_info.labels(*info).set(1)
-        severities = {info.rule: info.severity for info in rules}
-        for info in self._infos:
-            if severities.get(info.rule) != info.severity and self._budget_of.pop(info.rule, None) is not None:
-                self._budget.remove(info.rule, info.severity)
-                self._fullest.pop(info.rule, None)
-        self._infos = wanted
-        self._severities = severities
+        """The same in one piece."""
+        deque(self.describing(rules), maxlen=0)
+
+    def _forget(self, info: RuleInfo, now: RuleInfo | None) -> None:
+        self._rule_info.remove(*info)
+        del self._infos[info.rule]
+        is_other = now is None or now.severity != info.severity
+        if is_other and self._budget_of.pop(info.rule, None) is not None:
+            self._budget.remove(info.rule, info.severity)
+            self._fullest.pop(info.rule, None)
 
     def budget_used(self, rule: str, used: int, limit: int, now: float) -> None:
         """Record how much of a limit a window has used, in flight included; `now` in any seconds that only grow.

@@ -135,3 +135,51 @@ def test_the_fullest_window_stands_for_its_rule_until_it_was_not_met_for_a_while
     metrics.rules.budget_used("cap", 5, 0, 0.0)
     metrics.rules.described([])
     assert "_budget_used_ratio{" not in metrics.render().decode()
+
+
+def test_series_are_made_and_taken_away_in_pieces_and_end_as_in_one() -> None:
+    before, after = many(700, Severity.LOW), many(900, Severity.HIGH)[300:]
+    whole, pieces = gate_metrics(), gate_metrics()
+    for metrics in (whole, pieces):
+        metrics.rules.in_force([name_of(info) for info in before], "d1")
+        metrics.rules.described(before)
+    whole.rules.in_force([name_of(info) for info in after], "d2")
+    whole.rules.described(after)
+    count = 0
+    for _ in pieces.rules.welcome([name_of(info) for info in after]):
+        count += 1
+    for _ in pieces.rules.going_in_force([name_of(info) for info in after], "d2"):
+        count += 1
+    for _ in pieces.rules.describing(after):
+        count += 1
+        # at no moment do two describe one rule
+        shown = [labels[2] for labels in samples(pieces, "rule_info")]
+        assert len(shown) == len(set(shown))
+    assert count > 50
+    for name in ("rule_hits_total", "rule_opened_total", "rule_info", "rules_loaded", "rules_info"):
+        assert samples(pieces, name) == samples(whole, name)
+
+
+def test_a_set_that_takes_its_place_meanwhile_is_what_is_told() -> None:
+    metrics, first, second = gate_metrics(), many(300, Severity.LOW), many(200, Severity.HIGH)
+    metrics.rules.in_force([name_of(info) for info in many(500, Severity.MEDIUM)], "d0")
+    for going in (
+        metrics.rules.going_in_force([name_of(info) for info in first], "d1"),
+        metrics.rules.describing(first),
+    ):
+        next(going)
+        metrics.rules.in_force([name_of(info) for info in second], "d2")
+        metrics.rules.described(second)
+        for _ in going:
+            pass
+    assert len(samples(metrics, "rule_hits_total")) == len(samples(metrics, "rule_info")) == 200
+    assert {severity for *_, severity in samples(metrics, "rule_info")} == {"high"}
+    assert samples(metrics, "rules_info") == {("d2",): 1}
+
+
+def many(count: int, severity: Severity) -> list[RuleInfo]:
+    return [RuleInfo(f"rule-{number}", Mode.ALERT, severity, "ops", "") for number in range(count)]
+
+
+def name_of(info: RuleInfo) -> RuleName:
+    return RuleName(info.rule, info.mode, info.severity)
