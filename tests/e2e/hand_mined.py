@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.e2e.differential.wallet import receipt_of
 from tests.e2e.flow import Flow, run_flow
 from tests.e2e.rig import CHAIN_ID, ENTRY_POINT, Rig, install
 from tests.ports import free_port
@@ -185,7 +186,7 @@ class Prepared:
         burnt = {"from": self.account, "to": ENTRY_POINT, "data": data, "gas": hex(200_000)}
         transaction = self.rig.ask("eth_sendTransaction", burnt)
         self.rig.ask("anvil_stopImpersonatingAccount", self.account)
-        assert self.rig.ask("eth_getTransactionReceipt", transaction)["status"] == "0x1"
+        receipt_of(self.rig.anvil, transaction)
 
     def on_chain(self, session: str) -> tuple[bool, int]:
         """Whether it is enabled, and what it has spent."""

@@ -26,6 +26,7 @@ from tests.e2e.differential.wallet import (
     hash_of,
     open_wallet,
     personal_sign,
+    receipt_of,
     rpc,
     sign,
     single,
@@ -168,14 +169,7 @@ def deploy(rig: Rig, name: str) -> Address:
     funder = rpc(rig.node, "eth_accounts")["result"][0]
     made = {"from": funder, "data": contracts[name]["bytecode"], "gas": hex(8_000_000)}
     sent = rpc(rig.node, "eth_sendTransaction", made)["result"]
-    deadline = time.monotonic() + LONGEST_SECONDS
-    while time.monotonic() < deadline:
-        receipt = rpc(rig.node, "eth_getTransactionReceipt", sent)["result"]
-        if receipt is not None:
-            assert receipt["status"] == "0x1", receipt
-            return parse_address(receipt["contractAddress"], "contractAddress")
-        time.sleep(0.02)
-    raise AssertionError("it was not deployed")
+    return parse_address(receipt_of(rig.node, sent)["contractAddress"], "contractAddress")
 
 
 @pytest.fixture

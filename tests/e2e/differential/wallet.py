@@ -42,6 +42,9 @@ GAS = {
 MOST_GAS = {**GAS, "call_gas_limit": 4_000_000, "verification_gas_limit": 5_000_000}
 """For operations that write sessions down."""
 
+LONGEST_MINING = 60.0
+"""Seconds that anvil may take for a block, on a machine with much else to do."""
+
 _CREATE = abi.tuple_of(abi.ADDRESS, abi.UINT256, abi.list_of(abi.ADDRESS), abi.UINT8)
 _EXECUTION = abi.tuple_of(abi.BYTES32, abi.BYTES)
 _BATCH = abi.tuple_of(abi.list_of(abi.tuple_of(abi.ADDRESS, abi.UINT256, abi.BYTES)))
@@ -143,10 +146,16 @@ def transact(rig: Rig, to: str, data: bytes, *, sender: str | None = None, gas: 
     sender = sender or rpc(rig.node, "eth_accounts")["result"][0]
     transaction = {"from": sender, "to": to, "data": print_bytes(data), "gas": hex(gas)}
     sent = rpc(rig.node, "eth_sendTransaction", transaction)["result"]
-    for _ in range(500):
-        receipt = rpc(rig.node, "eth_getTransactionReceipt", sent)["result"]
+    receipt_of(rig.node, sent)
+
+
+def receipt_of(node: str, transaction: str) -> dict[str, Any]:
+    """Of a transaction that anvil was handed and that has to succeed; anvil mines it soon, not at once."""
+    deadline = time.monotonic() + LONGEST_MINING
+    while time.monotonic() < deadline:
+        receipt: dict[str, Any] | None = rpc(node, "eth_getTransactionReceipt", transaction)["result"]
         if receipt is not None:
             assert receipt["status"] == "0x1", receipt
-            return
+            return receipt
         time.sleep(0.01)
-    raise AssertionError(f"no receipt for {sent}")
+    raise AssertionError(f"no receipt for {transaction}")
