@@ -21,6 +21,7 @@ from proxy.userop.user_op_hash import user_op_hash
 from proxy.userop.user_operation import UserOperation, parse_user_operation, print_user_operation
 from tests.bypass_list.desk import CHAIN_ID, V07
 from tests.edge.recording_bundler import Answer, Recorded, RecordingBundler
+from tests.patience import patiently
 
 SEND = "eth_sendUserOperation"
 ESTIMATE = "eth_estimateUserOperationGas"
@@ -30,7 +31,6 @@ ENTRY_POINT = print_checksummed(V07.address)
 GAS = {"preVerificationGas": "0x1", "verificationGasLimit": "0x2", "callGasLimit": "0x3"}
 BUNDLER_KEY = "hush-bundler-key"
 NODE_KEY = "hush-node-key"
-PATIENCE = 1000
 
 
 class HonestBundler(RecordingBundler):
@@ -148,7 +148,7 @@ class RunningGate:
 
     async def until(self, ready: Callable[[], bool], what: str) -> None:
         """Wait for something that happens behind the scenes."""
-        for _ in range(PATIENCE):
+        for _ in patiently():
             if ready():
                 return
             await asyncio.sleep(0.01)

@@ -18,6 +18,7 @@ from tests.admission.builders import (
     lane,
 )
 from tests.bypass_list.desk import single, use
+from tests.patience import patiently
 from tests.running_gate import (
     RunningGate,
 )
@@ -47,7 +48,7 @@ def refusal(answer: Any) -> tuple[int, bool]:
 
 async def audited(gate: RunningGate, count: int) -> list[dict[str, Any]]:
     """The audit's rows, once there are so many and none waits for its answer any more."""
-    for _ in range(500):
+    for _ in patiently():
         rows: list[dict[str, Any]] = (await gate.look("/audit"))["audit"]
         if len(rows) >= count and all(row["forward"] != "pending" for row in rows):
             return rows

@@ -20,6 +20,7 @@ from schemathesis.specs.openapi.checks import ignored_auth, positive_data_accept
 from proxy.edge.admin.openapi import OPENAPI_PATH, ROUTES
 from tests.bypass_list.desk import CHAIN_ID
 from tests.e2e.children import Child
+from tests.patience import patiently
 from tests.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
@@ -55,7 +56,7 @@ def admin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def _until_well(url: str, child: Child) -> None:
-    for _ in range(6000):
+    for _ in patiently():
         assert child.process.poll() is None, child.tail()
         try:
             with urlopen(f"{url}/healthz") as response:  # the gate of this test

@@ -28,6 +28,7 @@ from proxy.userop.user_operation import UserOperation
 from tests.admission.builders import TWICE, known
 from tests.app.builders import GOOD, OUTSIDE, SESSION_ID, audited, use_number
 from tests.bypass_list.desk import CHAIN_ID, batch, use
+from tests.patience import patiently
 from tests.running_gate import ESTIMATE, HonestBundler, RunningGate, hash_of, running_gate, submission
 from tests.session.builders import STRANGER, transfer
 
@@ -53,7 +54,7 @@ async def entries(gate: RunningGate) -> list[dict[str, Any]]:
 
 
 async def until_entry(gate: RunningGate, what: str) -> dict[str, Any]:
-    for _ in range(500):
+    for _ in patiently():
         for entry in await entries(gate):
             if entry["detail"].get("what") == what or entry["kind"] == what:
                 return entry
@@ -120,7 +121,7 @@ async def test_the_end_of_an_operation_stands_beside_its_decision(gate: RunningG
         seconds=2.5,
     )
     gate.running.recorder.operation_ended(end)
-    for _ in range(500):
+    for _ in patiently():
         (row,) = await audited(gate, 1)
         if row["end"] is not None:
             break

@@ -20,7 +20,8 @@ from tests.app.live_node import FIRST, LiveNode
 from tests.bypass_list.desk import a_session, use
 from tests.chain.blocks.builders import FakeChain
 from tests.edge.recording_bundler import Answer
-from tests.running_gate import PATIENCE, RECEIPT, HonestBundler, RunningGate, running_gate
+from tests.patience import patiently
+from tests.running_gate import RECEIPT, HonestBundler, RunningGate, running_gate
 from tests.session.builders import TOKEN, TRANSFER, action, time_frame, usage
 
 BAD_GATEWAY = Answer(status=502, raw=b"bad gateway")
@@ -81,7 +82,7 @@ async def in_flight(gate: RunningGate) -> float:
 
 async def counted(gate: RunningGate, wanted: float, name: str, **labels: str) -> None:
     """Returns when a metric of the chain has come to this."""
-    for _ in range(PATIENCE):
+    for _ in patiently():
         if (found := await gate.metric(name, chain="soneium", **labels)) == wanted:
             return
         await asyncio.sleep(0.01)
@@ -102,7 +103,7 @@ def has_used(gate: RunningGate, uses: int) -> bool:
 async def settled(gate: RunningGate, live: LiveNode) -> None:
     """Returns when the gate has read all blocks that the node shows."""
     newest = live.chain.headers[-1 - live.behind].number
-    for _ in range(PATIENCE):
+    for _ in patiently():
         async with gate.http.get(f"{gate.admin}/readyz/soneium") as response:
             (shown,) = (each for each in (await response.json())["checks"] if each["name"] == "node soneium")
         lag = await gate.metric("settlement_lag_blocks", chain="soneium")
@@ -284,7 +285,7 @@ async def test_a_gate_that_ended_before_it_could_read_what_changed_on_chain_does
     async with running_gate(ledger=ledger, node_url=live.url) as gate:
         assert refusal(await gate.send(use_number(2))) == (Code.STATE_UNAVAILABLE, True)
         live.mute = False
-        for _ in range(PATIENCE):
+        for _ in patiently():
             answer = await gate.send(use_number(2))
             if refusal(answer) != (Code.STATE_UNAVAILABLE, True):
                 break

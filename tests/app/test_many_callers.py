@@ -15,6 +15,7 @@ import pytest
 from tests.bypass_list.desk import CHAIN_ID
 from tests.e2e.children import Child
 from tests.edge.recording_bundler import Answer, RecordingBundler
+from tests.patience import patiently
 from tests.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
@@ -74,7 +75,7 @@ async def gate(tmp_path: Path, bundler: RecordingBundler) -> AsyncIterator[Gate]
     child = Child.start("gate", ["sh", "-c", 'ulimit -n 256; exec "$@"', "sh", *serve], tmp_path / "gate.log", cwd=ROOT)
     running = Gate(child, rpc, admin)
     try:
-        for _ in range(3000):
+        for _ in patiently():
             assert child.process.poll() is None, child.tail()
             if await _is_well(running.health):
                 break

@@ -9,6 +9,7 @@ from pathlib import Path
 from proxy.errors import Code
 from tests.admission.builders import TWICE, known
 from tests.app.builders import use_number
+from tests.patience import patiently
 from tests.running_gate import HonestBundler, RunningGate, running_gate
 
 LIMIT = """\
@@ -37,7 +38,7 @@ async def send(gate: RunningGate, number: int) -> int | None:
 
 async def budget(gate: RunningGate, used: str) -> dict[str, str]:
     """The one budget of the rule, once so much of it is counted."""
-    for _ in range(1_000):
+    for _ in patiently():
         (row,) = (await gate.look("/rules/budget?rule=few"))["budgets"]
         if row["used"] == used:
             return row
@@ -46,7 +47,7 @@ async def budget(gate: RunningGate, used: str) -> dict[str, str]:
 
 
 async def on_record(gate: RunningGate, what: str) -> bool:
-    for _ in range(500):
+    for _ in patiently():
         if what in json.dumps(await gate.look("/audit?show=entries&limit=1000")):
             return True
         await asyncio.sleep(0.01)

@@ -9,6 +9,7 @@ from typing import Any
 from proxy.errors import Code
 from tests.admission.builders import TWICE, known
 from tests.app.builders import GOOD, use_number
+from tests.patience import patiently
 from tests.running_gate import HonestBundler, RunningGate, hash_of, running_gate
 
 RELOADS = 50
@@ -30,7 +31,7 @@ def write(path: Path, *ids: str, mode: str = "shadow") -> None:
 
 async def all_audited(gate: RunningGate, count: int) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
-    for _ in range(500):
+    for _ in patiently():
         rows = (await gate.look("/audit?limit=1000"))["audit"]
         if len(rows) >= min(count, 1000):
             return rows

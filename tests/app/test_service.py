@@ -22,6 +22,7 @@ from tests.admission.builders import SESSION_KEY_ADDRESS, TWICE
 from tests.app.builders import GOOD, OUTSIDE, SESSION_ID, use_number
 from tests.bypass_list.desk import CHAIN_ID
 from tests.edge.alerts.builders import RecordingSink, recording_sink
+from tests.patience import patiently
 from tests.ports import free_port
 from tests.running_gate import HonestBundler, submission
 from tests.session.builders import ACCOUNT, TOKEN
@@ -76,7 +77,7 @@ class Process:
             return 0, None
 
     async def until_ready(self) -> None:
-        for _ in range(3_000):
+        for _ in patiently():
             assert self.process.returncode is None, self.log
             if (await self.ready())[0] == 200:
                 return

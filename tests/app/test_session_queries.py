@@ -17,6 +17,7 @@ from proxy.userop.primitives import print_bytes, print_checksummed
 from tests.admission.builders import TWICE, granting, key_of, known, removing
 from tests.app.builders import DECLARED, GOOD, SESSION_ID, status_of, use_number, used_of
 from tests.bypass_list.desk import a_session
+from tests.patience import patiently
 from tests.running_gate import RunningGate, request, running_gate
 from tests.session.builders import ACCOUNT, STRANGER, TOKEN, TRANSFER, action, time_frame, usage
 
@@ -35,7 +36,7 @@ async def asked(gate: RunningGate) -> dict[str, Any]:
 
 async def told(gate: RunningGate, ready: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     """The session, once what is kept of it is on file: that comes a moment after it is known."""
-    for _ in range(1000):
+    for _ in patiently():
         session = await asked(gate)
         if ready(session):
             return session

@@ -21,7 +21,8 @@ from tests.admission.builders import TWICE, known, lane
 from tests.app.builders import GOOD, OUTSIDE, audited, use_number
 from tests.bypass_list.desk import CHAIN_ID
 from tests.edge.recording_bundler import Answer
-from tests.running_gate import BUNDLER_KEY, PATIENCE, HonestBundler, RunningGate, request, running_gate, settings
+from tests.patience import patiently
+from tests.running_gate import BUNDLER_KEY, HonestBundler, RunningGate, request, running_gate, settings
 from tests.session.builders import ACCOUNT
 
 KEY = "hush-client-key"
@@ -133,7 +134,7 @@ async def test_a_bundler_that_is_replaced_gets_the_next_operation_and_what_is_in
         async def ended() -> float:
             return await gate.metric("operations_in_flight", chain="soneium")
 
-        for _ in range(PATIENCE):
+        for _ in patiently():
             if not await ended():
                 return
             await asyncio.sleep(0.01)
@@ -193,7 +194,7 @@ async def test_a_reload_is_on_record_with_who_asked_when_and_why_and_so_is_one_t
         file.error = ConfigErrors([ConfigFault(path="sessiongate.yaml", line=3, problem="unknown key 'mdoe'")])
         await reload(gate)
 
-        for _ in range(PATIENCE):
+        for _ in patiently():
             told = (await gate.look("/audit?show=deeds"))["audit"]
             if len(told) == 2:
                 break

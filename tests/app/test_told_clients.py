@@ -17,6 +17,7 @@ from tests.app.builders import ONCE, use_number
 from tests.app.live_node import LiveNode
 from tests.bypass_list.desk import a_session, use
 from tests.edge.recording_bundler import Answer
+from tests.patience import patiently
 from tests.running_gate import BY_HASH, RECEIPT, HonestBundler, RunningGate, hash_of, request, running_gate
 from tests.session.builders import TOKEN, TRANSFER, action, usage
 
@@ -48,7 +49,7 @@ def in_newest_block(live: LiveNode, name: str = FOREIGN, *, higher: int = 0) -> 
 async def looked_once(gate: RunningGate) -> None:
     """Returns when the first look is over: after that the gate looks no more by itself."""
     assert "result" in await gate.send(use_number(1))
-    for _ in range(1000):
+    for _ in patiently():
         async with gate.http.get(f"{gate.admin}/readyz/soneium") as response:
             if response.status == 200:
                 return

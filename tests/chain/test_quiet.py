@@ -11,6 +11,7 @@ from proxy.errors import StateUnavailable
 from proxy.session.counters import SessionKey
 from tests.chain.blocks.builders import a_key
 from tests.chain.builders import Clock
+from tests.patience import patiently
 
 
 class Scene:
@@ -125,7 +126,7 @@ async def test_it_runs_until_it_is_stopped(scene: Scene) -> None:
     scene.readings.note(a_key())
     scene.clock.now += 31
     running = asyncio.create_task(scene.readings.run())
-    for _ in range(1_000):
+    for _ in patiently():
         if scene.read:
             break
         await asyncio.sleep(0)

@@ -27,6 +27,7 @@ from proxy.userop.user_operation import UserOperation, print_user_operation
 from tests.admission.builders import key_of, known, lane
 from tests.bypass_list.desk import CHAIN_ID, V07, a_session, single, use
 from tests.e2e.children import bound
+from tests.patience import PATIENCE_SECONDS
 from tests.ports import free_ports
 from tests.session.builders import SPENDING, TOKEN, TRANSFER, action, enabled, spending, transfer
 
@@ -134,7 +135,7 @@ class GateProcess:
 
 
 async def until_ready(client: aiohttp.ClientSession, gate: GateProcess) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             try:
                 async with client.get(f"{gate.admin}/readyz") as response:

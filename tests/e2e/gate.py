@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.e2e.children import Child, is_ok
 from tests.e2e.rig import CHAIN_ID, Rig
+from tests.patience import PATIENCE_SECONDS
 from tests.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
@@ -107,12 +108,12 @@ class Gate:
 
     def show(self, path: str) -> Any:
         """An answer of the admin listener, as JSON."""
-        with urllib.request.urlopen(self.admin + path, timeout=10) as response:
+        with urllib.request.urlopen(self.admin + path, timeout=PATIENCE_SECONDS) as response:
             return json.load(response)
 
     def audit(self, query: str = "") -> list[dict[str, Any]]:
         """The audit trail, once everything decided so far is on file."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while any(sample.value for sample in self._samples("sessiongate_audit_queue")) and time.monotonic() < deadline:
             time.sleep(0.02)
         rows: list[dict[str, Any]] = self.show(f"/audit{query}")["audit"]
@@ -128,6 +129,6 @@ class Gate:
         return sum(sample.value for sample in self._samples(name) if labels.items() <= sample.labels.items())
 
     def _samples(self, name: str) -> list[Sample]:
-        with urllib.request.urlopen(f"{self.admin}/metrics", timeout=10) as response:
+        with urllib.request.urlopen(f"{self.admin}/metrics", timeout=PATIENCE_SECONDS) as response:
             families = list(text_string_to_metric_families(response.read().decode()))
         return [sample for family in families for sample in family.samples if sample.name == name]

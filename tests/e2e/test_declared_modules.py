@@ -33,9 +33,9 @@ from tests.e2e.differential.wallet import (
 )
 from tests.e2e.gate import Gate
 from tests.e2e.rig import ENTRY_POINT, HERE, Rig
+from tests.patience import PATIENCE_SECONDS
 from tests.session.declared_modules import CREATE, CREATED, GRANT_LIST, GRANTED_LIST, REVOKE, REVOKED
 
-LONGEST_SECONDS = 30
 IN_PARALLEL = 20
 MOST_USES = 7
 KEY, STRANGER = PrivateKey(b"\x1d" * 32), PrivateKey(b"\x1e" * 32)
@@ -118,7 +118,7 @@ class Dapp:
         self.await_mined(hash_of(op))
 
     def await_mined(self, user_op_hash: Hash32) -> None:
-        deadline = time.monotonic() + LONGEST_SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < deadline:
             receipt = rpc(self.rig.bundler, "eth_getUserOperationReceipt", print_bytes(user_op_hash)).get("result")
             if receipt:
@@ -141,7 +141,7 @@ class Dapp:
 
     def await_statuses(self, *statuses: str) -> None:
         """The sessions stand so, whatever made the gate know."""
-        deadline = time.monotonic() + LONGEST_SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             found = sorted(session["status"] for session in self.gate.show("/sessions")["sessions"])
             if found == sorted(statuses):
@@ -151,7 +151,7 @@ class Dapp:
 
     def await_told_of(self, what: str, times: int = 1) -> None:
         """The gate has heard, in this life, of something that went past it so often."""
-        deadline = time.monotonic() + LONGEST_SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while self.gate.counted("sessiongate_past_gate_total", what=what) < times:
             assert time.monotonic() < deadline
             time.sleep(0.05)

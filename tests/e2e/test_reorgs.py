@@ -18,9 +18,9 @@ from tests.clocks.shifted import ahead
 from tests.e2e.gate import Gate
 from tests.e2e.hand_mined import HandMined, Prepared
 from tests.e2e.inside import gate_inside
+from tests.patience import PATIENCE_SECONDS
 
 SETTINGS = "session_queries: true\n"
-LONGEST_SECONDS = 30
 LIMIT = 100
 DOWN_SECONDS = 900
 DARK_SECONDS = 3.0
@@ -44,7 +44,7 @@ def gate(chain: HandMined, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 def until(prepared: Prepared, url: str, expected: dict[str, tuple[str, int | None, int, int]]) -> None:
     """Returns when the gate says this of each session: status, used, in flight, operations mined; and holds it against
     the chain. What was used is `None` where it is read no earlier than it is asked for."""
-    deadline = time.monotonic() + LONGEST_SECONDS
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         found = {name: prepared.at_gate(url, name) for name in expected}
         told = {
@@ -176,7 +176,7 @@ def test_a_gate_that_was_down_for_a_quarter_of_an_hour_counts_what_was_mined_and
     assert chain.knocks > 0
     assert "time of day is astray by +" in (gate.folder / "gate.log").read_text()  # the clock was moved
     assert refused(prepared.hand_in(url, "a-4-20")) is not None  # 19 are left, whoever knows that by now
-    assert chain.opened.wait(LONGEST_SECONDS)
+    assert chain.opened.wait(PATIENCE_SECONDS)
 
     until(prepared, url, {"a": ("in_force", 35, 46, 2)})
     assert refused(prepared.hand_in(url, "a-4-20")) == Code.LIMIT_EXCEEDED

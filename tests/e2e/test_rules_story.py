@@ -11,6 +11,7 @@ from proxy.errors import Code
 from tests.e2e.flow import Flow, RunningFlow
 from tests.e2e.gate import Gate
 from tests.e2e.rig import Rig
+from tests.patience import PATIENCE_SECONDS
 
 STEPS = ("without-the-rule", "in-shadow", "enforced", "relaxed")
 FLOW = Flow("rules", "flows/rules.mjs", STEPS)
@@ -59,7 +60,7 @@ def hits(gate: Gate) -> dict[str, list[str]]:
 
 
 def until_in_force(gate: Gate, mode: str) -> None:
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
         rules: list[dict[str, Any]] = gate.show("/rules")["rules"]
         if [rule["mode"] for rule in rules] == [mode]:

@@ -11,14 +11,14 @@ from tests.e2e.comparing import refusal_of
 from tests.e2e.flow import Flow, RunningFlow
 from tests.e2e.gate import CHAIN, Gate
 from tests.e2e.rig import Rig
+from tests.patience import PATIENCE_SECONDS
 
 ELSEWHERE = Flow("elsewhere", "flows/elsewhere.mjs")
-LONGEST_SECONDS = 20
 
 
 def wait_until_removed(gate: Gate, count: int) -> list[str]:
     """Returns the statuses of all sessions once `count` of them are removed: no request has asked about them."""
-    deadline = time.monotonic() + LONGEST_SECONDS
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         statuses = sorted(session["status"] for session in gate.show("/sessions")["sessions"])
         if statuses.count("removed") >= count or time.monotonic() > deadline:
@@ -27,7 +27,7 @@ def wait_until_removed(gate: Gate, count: int) -> list[str]:
 
 
 def metrics(gate: Gate) -> list[str]:
-    with urllib.request.urlopen(f"{gate.admin}/metrics", timeout=10) as response:
+    with urllib.request.urlopen(f"{gate.admin}/metrics", timeout=PATIENCE_SECONDS) as response:
         text: str = response.read().decode()
         return text.splitlines()
 

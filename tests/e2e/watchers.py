@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from tests.e2e.children import Child, is_ok
+from tests.patience import PATIENCE_SECONDS
 from tests.ports import free_port
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -99,5 +100,5 @@ def watching(folder: Path, alertmanager_port: int, gate: str, *, pace: str = "1s
 
 
 def _get(url: str) -> Any:
-    with urllib.request.urlopen(url, timeout=10) as response:
+    with urllib.request.urlopen(url, timeout=PATIENCE_SECONDS) as response:
         return json.load(response)

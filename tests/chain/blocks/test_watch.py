@@ -11,6 +11,7 @@ from proxy.chain.age import ChainAge
 from proxy.chain.blocks.watch import BlockWatch
 from tests.chain.blocks.builders import CHAIN_ID, Backend, Books, FakeChain, executed, follower_of
 from tests.chain.builders import Clock
+from tests.patience import patiently
 
 
 class Scene:
@@ -32,7 +33,7 @@ class Scene:
         """Run until it does."""
         running = asyncio.create_task(self.watch.run())
         try:
-            for _ in range(100_000):
+            for _ in patiently():
                 if happens():
                     return
                 await asyncio.sleep(0)

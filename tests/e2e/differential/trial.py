@@ -29,9 +29,9 @@ from tests.e2e.differential.owner import OWNER_ACTS, by_owner, enable_sessions
 from tests.e2e.differential.wallet import Wallet, hash_of, open_wallet, rpc
 from tests.e2e.gate import Gate
 from tests.e2e.rig import ENTRY_POINT, Rig
+from tests.patience import PATIENCE_SECONDS, patiently
 
 GROUP = 8
-LONGEST_MINING_SECONDS = 20
 
 
 @dataclass
@@ -139,8 +139,7 @@ class Trial:
     def _is_mined(self, attempt: Attempt) -> bool:
         """Asked through the gate, as dapps do."""
         name = print_bytes(hash_of(attempt.op))
-        deadline = time.monotonic() + LONGEST_MINING_SECONDS
-        while time.monotonic() < deadline:
+        for _ in patiently():
             answer = rpc(self.url, "eth_getUserOperationReceipt", name)
             assert "result" in answer, answer
             if answer["result"] is not None:
@@ -168,7 +167,7 @@ class Trial:
 
     def _audited(self, gate: Gate, count: int) -> list[dict[str, Any]]:
         """The last `count` decisions, oldest first, once all of them have their answers."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             rows = gate.audit(f"?limit={count}")  # once the newest is on file: those before it are others
             rows = sorted(rows, key=lambda row: int(row["id"]))

@@ -22,6 +22,7 @@ from proxy.userop.secp256k1 import signed_message_hash
 from proxy.userop.user_op_hash import user_op_hash
 from proxy.userop.user_operation import UserOperation
 from tests.e2e.rig import CHAIN_ID, ENTRY_POINT, Rig
+from tests.patience import patiently
 from tests.session.builders import address
 
 COUNTER = address("0x00000000000000000000000000000000c0c0c0c0")
@@ -41,9 +42,6 @@ GAS = {
 }
 MOST_GAS = {**GAS, "call_gas_limit": 4_000_000, "verification_gas_limit": 5_000_000}
 """For operations that write sessions down."""
-
-LONGEST_MINING = 60.0
-"""Seconds that anvil may take for a block, on a machine with much else to do."""
 
 _CREATE = abi.tuple_of(abi.ADDRESS, abi.UINT256, abi.list_of(abi.ADDRESS), abi.UINT8)
 _EXECUTION = abi.tuple_of(abi.BYTES32, abi.BYTES)
@@ -151,8 +149,7 @@ def transact(rig: Rig, to: str, data: bytes, *, sender: str | None = None, gas: 
 
 def receipt_of(node: str, transaction: str) -> dict[str, Any]:
     """Of a transaction that anvil was handed and that has to succeed; anvil mines it soon, not at once."""
-    deadline = time.monotonic() + LONGEST_MINING
-    while time.monotonic() < deadline:
+    for _ in patiently():
         receipt: dict[str, Any] | None = rpc(node, "eth_getTransactionReceipt", transaction)["result"]
         if receipt is not None:
             assert receipt["status"] == "0x1", receipt

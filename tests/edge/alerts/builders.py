@@ -14,6 +14,7 @@ from aiohttp import web
 from proxy.happening import Happening, HappeningKind
 from proxy.session.lint.findings import Severity
 from proxy.userop.primitives import Address, Hash32
+from tests.patience import patiently
 
 NOW = 1_700_000_000.0
 ACCOUNT = Address(bytes.fromhex("a1" * 20))
@@ -74,7 +75,7 @@ class RecordingSink:
         return web.Response(status=status)
 
     async def until(self, ready: Callable[[], bool], what: str) -> None:
-        for _ in range(1000):
+        for _ in patiently():
             if ready():
                 return
             await asyncio.sleep(0.01)

@@ -33,10 +33,11 @@ from proxy.judge.facts_json import facts_to_json
 from proxy.judge.verdict import Allow
 from proxy.ports import Deed, OperationEnd
 from proxy.session.outcome import Waived
-from tests.edge.audit.test_writer import ACCEPTED, PATIENCE_SECONDS, wait_until
+from tests.edge.audit.test_writer import ACCEPTED, wait_until
 from tests.edge.audit.trails import record, rows, writing
 from tests.edge.builders import ACCOUNT, OUT_OF_SCOPE, PERMISSION, USER_OP_HASH, decision
 from tests.judge.builders import facts
+from tests.patience import PATIENCE_SECONDS
 
 ROOMY = WriterSettings(budget=DiskBudget(max_bytes=1 << 30, reserve_bytes=0))
 

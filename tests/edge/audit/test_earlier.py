@@ -17,6 +17,7 @@ from proxy.edge.audit.verify import verify_trail
 from proxy.edge.audit.writer import WriterSettings
 from tests.edge.audit.trails import record, writing
 from tests.edge.builders import ACCOUNT, NOW, PERMISSION, USER_OP_HASH, decision
+from tests.patience import PATIENCE_SECONDS
 
 # as the last release that had it made the table
 TABLE = """CREATE TABLE audit (
@@ -98,7 +99,7 @@ def test_old_rows_go_when_they_are_too_old(earlier: Path, tmp_path: Path) -> Non
     trail = Trail(tmp_path / "gate.audit.db", earlier)
     settings = WriterSettings(budget=DiskBudget(max_bytes=1 << 30, retention_seconds=100.0))
     with writing(trail.path, settings=settings, earlier=earlier, clock=lambda: NOW + 101.5):
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while len(ids(trail)) > 1:
             assert time.monotonic() < deadline
     assert ids(trail) == ["old-2"]

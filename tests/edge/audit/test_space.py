@@ -16,12 +16,13 @@ from proxy.edge.audit.verify import verify_trail
 from proxy.edge.audit.writer import AuditWriter, WriterSettings
 from tests.edge.audit.trails import ROOMY, record, rows, writing
 from tests.edge.builders import decision
+from tests.patience import PATIENCE_SECONDS
 
 MIB = 1 << 20
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while not condition():
         assert time.monotonic() < deadline, "not reached in time"
         time.sleep(0.01)

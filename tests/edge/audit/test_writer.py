@@ -27,9 +27,9 @@ from proxy.judge.decision import UpstreamAnswer
 from proxy.judge.verdict import Allow, Mode
 from tests.edge.audit.trails import record, rows, writing
 from tests.edge.builders import NOW, OUT_OF_SCOPE, decision
+from tests.patience import PATIENCE_SECONDS
 
 ACCEPTED = UpstreamAnswer(result="0x" + "f1" * 32)
-PATIENCE_SECONDS = 20.0
 
 
 @pytest.fixture

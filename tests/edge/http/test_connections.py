@@ -13,6 +13,7 @@ from proxy.edge.http.listener import ListenerSettings, Transport
 from proxy.edge.http.server import RpcServer
 from tests.edge.http.corpus import CALL, JSON, SERVED, chunked, post
 from tests.edge.http.peers import SETTINGS, EchoGate, Peer, listener
+from tests.patience import patiently
 
 ANSWER = b'{"jsonrpc":"2.0","id":"a","result":["echo","x"]}'
 HEAD = post().partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
@@ -24,7 +25,7 @@ def call(number: int, method: str = "echo", *params: object) -> bytes:
 
 async def until(ready: Callable[[], bool]) -> None:
     """Let the loop turn until something has happened."""
-    for _ in range(5000):
+    for _ in patiently():
         if ready():
             return
         await asyncio.sleep(0.001)

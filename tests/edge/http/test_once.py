@@ -11,6 +11,7 @@ from proxy.edge.http.once import MOST_REMEMBERED, REMEMBERED_SECONDS, OnceSent
 from proxy.edge.http.upstream import HttpUpstream
 from proxy.errors import UpstreamUnavailable
 from tests.edge.recording_bundler import Answer, RecordingBundler
+from tests.patience import patiently
 
 SEND = "eth_sendUserOperation"
 OP = b'[{"nonce":"0x1"},"0x2"]'
@@ -45,7 +46,7 @@ async def once(bundler: RecordingBundler, watch: Watch) -> AsyncIterator[OnceSen
 
 async def heard(bundler: RecordingBundler) -> None:
     """Until something has reached the bundler."""
-    for _ in range(100_000):
+    for _ in patiently():
         if bundler.requests:
             return
         await asyncio.sleep(0)

@@ -26,6 +26,7 @@ from proxy.judge.verdict import Mode
 from proxy.session.lint.findings import Severity
 from tests.edge.builders import gate_metrics
 from tests.edge.telemetry.test_rule_metrics import samples
+from tests.patience import patiently
 from tests.running_gate import settings
 
 RULE = """\
@@ -80,7 +81,7 @@ def ids(book: RuleBook) -> list[str]:
 
 
 async def until(ready: object, book: RuleBook) -> None:
-    for _ in range(500):
+    for _ in patiently():
         if ids(book) == ready:
             return
         await asyncio.sleep(0.01)
@@ -107,7 +108,7 @@ async def test_a_list_that_a_rule_names_is_read_again_when_its_file_changes(
     watching = asyncio.create_task(book.watch())
     (tmp_path / "friends.new").write_text("alice\nbob\n")
     (tmp_path / "friends.new").rename(tmp_path / "friends.txt")
-    for _ in range(500):
+    for _ in patiently():
         if dict(book.ruleset.listed) == {"friends": 2}:
             break
         await asyncio.sleep(0.02)
@@ -365,7 +366,7 @@ async def test_what_breaks_in_a_reading_does_not_end_the_watch(
 
 async def test_a_hangup_signal_reads_the_rules_again(running: RuleBook, folder: Path, metrics: Metrics) -> None:
     os.kill(os.getpid(), signal.SIGHUP)
-    for _ in range(200):
+    for _ in patiently():
         if samples(metrics, "rules_reload_total")["signal", "success"] == 1:
             return
         await asyncio.sleep(0.01)
