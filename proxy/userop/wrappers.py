@@ -36,6 +36,7 @@ _BYTES_LIST: Final = abi.tuple_of(abi.list_of(abi.BYTES))
 _ONE_CALL: Final = abi.tuple_of(_TO_VALUE_DATA)
 _TO_DATA: Final = abi.tuple_of(abi.ADDRESS, abi.BYTES)
 _CALLS_SIGNATURE: Final = abi.tuple_of(abi.list_of(_TO_VALUE_DATA), abi.BYTES)
+_CALLS_TIME_SIGNATURE: Final = abi.tuple_of(abi.list_of(_TO_VALUE_DATA), abi.UINT256, abi.BYTES)
 _SIGNED_BATCHES: Final = abi.tuple_of(abi.list_of(abi.tuple_of(abi.list_of(_TO_VALUE_DATA), abi.BYTES)))
 _CALLS_IN_CALLS: Final = abi.tuple_of(
     abi.list_of(abi.tuple_of(abi.BOOL, abi.ADDRESS, abi.UINT256, abi.BYTES, abi.BYTES))
@@ -137,6 +138,12 @@ def _to_data_delegated(data: bytes, _account: Address, budget: Budget) -> Sequen
 
 def _signed_batch(data: bytes, _account: Address, budget: Budget) -> Sequence[Call]:
     members, _signature = _decode(_CALLS_SIGNATURE, data, budget)
+    budget.draw(ITEM * len(members))
+    return [Call(*each) for each in members]
+
+
+def _timed_batch(data: bytes, _account: Address, budget: Budget) -> Sequence[Call]:
+    members, _valid_until, _signature = _decode(_CALLS_TIME_SIGNATURE, data, budget)
     budget.draw(ITEM * len(members))
     return [Call(*each) for each in members]
 
@@ -249,7 +256,7 @@ WRAPPERS: Final = (
     _wrapper(f"executeUserOp({_PACKED_OPERATION},bytes32)", _execute_user_op, "ERC-4337 IAccountExecute"),
     _wrapper("execute(address,uint256,bytes)", _to_value_data, "eth-infinitism SimpleAccount"),
     _wrapper("execFromEntryPoint(address,uint256,bytes)", _to_value_data, "eth-infinitism SimpleAccount 0.4"),
-    _wrapper("execFromEntryPoint(address[],bytes[])", _targets_datas, "SoulWallet, first"),
+    _wrapper("execFromEntryPoint(address[],bytes[])", _targets_datas, "by its signature alone"),
     _wrapper("execFromEntryPoint(address[],uint256[],bytes[])", _targets_values_datas, "SoulWallet, first"),
     _wrapper(
         "execFromEntryPoint(address,uint256,bytes,uint8,uint256)", _to_value_data_operation, "Biconomy SmartAccount v1"
@@ -287,13 +294,22 @@ WRAPPERS: Final = (
     ),
     _wrapper("executeBatch((address,uint256,bytes)[])", _batch, "eth-infinitism SimpleAccount 0.8; Coinbase"),
     _wrapper("execute4337Ops((address,uint256,bytes)[])", _batch, "Trust Wallet wallet-core, Biz account"),
+    _wrapper("executeWithSignature((address,uint256,bytes)[],bytes)", _signed_batch, "Trust Wallet Biz account"),
+    _wrapper(
+        "executeWithSignature((address,uint256,bytes)[],uint256,bytes)",
+        _timed_batch,
+        "Trust Wallet Biz passkey account",
+    ),
+    _wrapper("executeWithPasskeySession((address,uint256,bytes)[],uint256,bytes)", _timed_batch, "likewise"),
     _wrapper("execute((address,uint256,bytes)[],bytes)", _signed_batch, "Ambire AmbireAccount"),
     _wrapper("tryCatch(address,uint256,bytes)", _to_value_data, "Ambire AmbireAccount, of itself"),
     _wrapper("tryCatchLimit(address,uint256,bytes,uint256)", _to_value_data, "Ambire AmbireAccount, of itself"),
     _wrapper("executeBySender((address,uint256,bytes)[])", _batch, "Ambire AmbireAccount"),
     _wrapper("executeBySelf((address,uint256,bytes)[])", _batch, "Ambire AmbireAccount"),
+    _wrapper("executeBySelfSingle((address,uint256,bytes))", _one_call, "Ambire AmbireAccount"),
     _wrapper("executeMultiple(((address,uint256,bytes)[],bytes)[])", _signed_batches, "Ambire AmbireAccount"),
     _wrapper("executeWithoutChainIdValidation(bytes[])", _calls_of_itself, "Coinbase CoinbaseSmartWallet"),
+    _wrapper("executeWithoutChainIdValidation(bytes)", _word_says_where(0), "CoinbaseSmartWallet before its release"),
     _wrapper("executeBatch(address[],bytes[])", _targets_datas, "eth-infinitism SimpleAccount 0.6"),
     _wrapper("executeBatch(address[],uint256[],bytes[])", _targets_values_datas, "eth-infinitism SimpleAccount 0.7"),
     _wrapper("executeBatch_y6U(address[],uint256[],bytes[])", _targets_values_datas, "Biconomy SmartAccount v2"),
