@@ -20,7 +20,7 @@ from proxy.errors import InvalidParams
 from proxy.methods import METHODS, MethodClass, check_arity
 from proxy.record import record
 from proxy.strict_json import NumberLiteral, print_json
-from proxy.userop.entry_point import EntryPoint, EntryPointVersion
+from proxy.userop.entry_point import ENTRY_POINT_BY_ADDRESS, EntryPoint, EntryPointVersion
 from proxy.userop.primitives import Address, json_type, parse_address, print_bytes, print_checksummed
 from proxy.userop.user_operation import (
     PAYMASTER_KEYS,
@@ -49,6 +49,8 @@ _WRAPPINGS: Final = {
     "alchemy_requestGasAndPaymasterAndData": _Wrapping("userOperation", "entryPoint", "dummySignature"),
     "alchemy_requestPaymasterAndData": _Wrapping("userOperation", "entryPoint", "dummySignature"),
 }
+_OLD: Final = (EntryPointVersion.V06,)
+_SPLIT: Final = tuple(version for version in EntryPointVersion if version not in _OLD)
 _CHAIN: Final = "chainId"
 _WITH_OPTIONS: Final = 3
 
@@ -75,7 +77,11 @@ class Serving:
         if (served := self.entry_points.get(address)) is not None:
             return served
         known = ", ".join(f"{print_checksummed(each.address)} ({each.version})" for each in self.entry_points.values())
-        raise InvalidParams(field, f"entry point {print_checksummed(address)} is not served here; {known} is")
+        named = ENTRY_POINT_BY_ADDRESS.get(address)
+        if named is None:
+            raise InvalidParams(field, f"entry point {print_checksummed(address)} is not served here; {known} is")
+        problem = f"entry point {print_checksummed(address)} ({named.version}) is not served here, {known} is"
+        raise InvalidParams(field, f"{problem}; {_adding(named.version)}")
 
     def fitting(self, operation: object) -> EntryPoint:
         """The first entry point whose operations look like this one, for requests that name none."""
@@ -83,7 +89,8 @@ class Serving:
         for each in self.entry_points.values():
             if (each.version is EntryPointVersion.V06) == old:
                 return each
-        raise InvalidParams("params[0]", "not the shape of an operation for an entry point that is served here")
+        problem = "not the shape of an operation for an entry point that is served here"
+        raise InvalidParams("params[0]", f"{problem}; {_adding(*(_OLD if old else _SPLIT))}")
 
     def check_chain(self, value: object, field: str) -> None:
         """Refuse what is asked for another chain. Raises `InvalidParams`."""
@@ -93,6 +100,11 @@ class Serving:
         named = int(text, 16 if text.startswith("0x") else 10)
         if self.chain_id is not None and named != self.chain_id:
             raise InvalidParams(field, f"chain {named} is not the one served here, which is {self.chain_id}")
+
+
+def _adding(*versions: EntryPointVersion) -> str:
+    """What whoever runs the gate can do about an entry point that is not served."""
+    return f"whoever runs this gate can add {' or '.join(versions)} to the chain's `entry_points`"
 
 
 def read_carried(method: str, method_class: MethodClass, params: list[object], serving: Serving) -> CarriedOperation:

@@ -185,7 +185,7 @@ def test_an_entry_point_that_is_not_served_is_refused_where_it_stands() -> None:
         carried("zd_sponsorUserOperation", {"userOp": UNSIGNED, "entryPointAddress": "0x" + "12" * 20})
     assert refused.value.field == "params[0].entryPointAddress"
     v08 = ENTRY_POINT_BY_VERSION[EntryPointVersion.V08]
-    with pytest.raises(InvalidParams, match="not the shape"):
+    with pytest.raises(InvalidParams, match=r"not the shape.*can add v0.6 to the chain's `entry_points`"):
         carried("pm_getFeeQuoteOrData", {**UNSIGNED, "initCode": "0x"}, {}, serving=Serving({v08.address: v08}))
 
 

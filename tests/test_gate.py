@@ -165,7 +165,14 @@ async def test_an_entry_point_that_is_not_served_is_named_with_those_that_are() 
     answer = await gate.ask(SEND, print_user_operation(GOOD), print_checksummed(V08.address))
     assert answer["error"]["data"]["field"] == "params[1]"
     assert print_checksummed(V09.address) in answer["error"]["message"]
+    assert "add v0.8 to the chain's `entry_points`" in answer["error"]["message"]
     assert not gate.upstream.sent
+
+
+async def test_a_contract_that_is_no_entry_point_is_not_said_to_be_one_that_settings_could_name() -> None:
+    answer = await scene().ask(SEND, print_user_operation(GOOD), "0x" + "12" * 20)
+    assert "is not served here" in answer["error"]["message"]
+    assert "entry_points" not in answer["error"]["message"]
 
 
 async def test_a_submission_without_an_id_is_refused_and_not_sent() -> None:

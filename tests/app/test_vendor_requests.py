@@ -19,6 +19,7 @@ FEES = {
     "skandha_getGasPrice": ("maxFeePerGas", "maxPriorityFeePerGas"),
     "biconomy_getGasFeeValues": ("maxFeePerGas", "maxPriorityFeePerGas", "slow", "standard", "fast"),
 }
+V06 = "0x5FF137D4b0FDCD49DcA30c7CF57E578a026d2789"
 TIER = {"maxFeePerGas": "0x10", "maxPriorityFeePerGas": "0x1"}
 SPONSORED = ("pm_sponsorUserOperation", "pm_getFeeQuoteOrData", "alchemy_requestGasAndPaymasterAndData")
 OF_ALTO = {"pimlico_getUserOperationGasPrice": Answer(result=dict.fromkeys(("slow", "standard", "fast"), TIER))}
@@ -57,6 +58,17 @@ async def test_every_request_of_every_vendor_is_answered_with_what_its_sdk_reads
                     assert len(result) == 66, named(recorded)
     handed_in = [recorded for recorded in RECORDED if recorded["request"]["method"] == "eth_sendUserOperation"]
     assert len(bundler.sent) == len(handed_in) >= 4
+
+
+async def test_an_sdk_of_the_first_entry_point_hears_which_setting_would_serve_it() -> None:
+    of_the_first = [each["request"] for each in RECORDED if V06 in each["request"]["params"]]
+    assert {request["method"] for request in of_the_first} >= {"eth_sendUserOperation", "eth_estimateUserOperationGas"}
+    async with HonestBundler() as bundler, running_gate(bundler=bundler) as gate:
+        for request in of_the_first:
+            error = (await gate.ask(request))["error"]
+            assert error["code"] == -32602
+            assert "add v0.6 to the chain's `entry_points`" in error["message"]
+    assert not bundler.sent
 
 
 @pytest.mark.parametrize("sdk", ["thirdweb", "@etherspot/modular-sdk", "@biconomy/account", "@account-kit/infra"])
