@@ -101,6 +101,10 @@ class LiveNode(FakeNode):
         """A block with these operations."""
         self._mine(*(self._executed(op, success) for op in ops))
 
+    def tell(self, *logs: Ledgerless) -> None:
+        """A block with these logs."""
+        self._mine(*logs)
+
     def enable(self, op: UserOperation, session: SessionData) -> None:
         """A block with an operation that brings the session's grant along, and its bundle to look at."""
         transaction = Hash32(bytes([0x7E]) * 32)

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from proxy.cli.modules import session_modules
 from proxy.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, audit_trail, chain_id_of, fail, load, read_since
 from proxy.cli.render import console
 from proxy.cli.rules.past import Past, progress, read_lines
@@ -69,7 +70,8 @@ def backtest_rules(
         name = chain or next(iter(settings.chains))
         if chain is None and len(settings.chains) != 1:
             fail(f"choose a chain with --chain: {', '.join(settings.chains)}")
-        stream = past.traffic(lines, name, chain_id_of(settings, name) or 0, traffic.stat().st_mtime)
+        modules = session_modules(config, name)
+        stream = past.traffic(lines, name, chain_id_of(settings, name) or 0, modules, traffic.stat().st_mtime)
         total: int | None = len(lines)
     else:
         stream, total = past.audit(audit_trail(settings), since, until), None

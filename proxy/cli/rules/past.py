@@ -25,7 +25,7 @@ from proxy.judge.reading import Arrival, Background, facts_of
 from proxy.methods import MethodClass, classify
 from proxy.rehearsal.backtest import Recorded
 from proxy.rehearsal.case import Ending
-from proxy.session.addresses import SESSION_MODULES
+from proxy.userop.declared_module import SessionModules
 from proxy.userop.decode import decode_operation
 from proxy.userop.entry_point import ENTRY_POINT_BY_ADDRESS
 from proxy.userop.primitives import parse_address
@@ -51,7 +51,9 @@ class Past:
         except sqlite3.Error as error:
             fail(f"the audit trail at {trail.path} cannot be read: {error}")
 
-    def traffic(self, lines: list[str], chain: str, chain_id: int, end: float) -> Iterator[Recorded]:
+    def traffic(
+        self, lines: list[str], chain: str, chain_id: int, modules: SessionModules, end: float
+    ) -> Iterator[Recorded]:
         """Recorded requests: `{"request": …, "response": …, "time": …}` a line.
 
         The time may be called `timestamp`, `ts` or `at` as well, and be unix seconds, milliseconds, or a date and time
@@ -69,14 +71,16 @@ class Past:
                 continue
             recorded = _time_of(record)
             now = now + 1.0 if recorded is None else recorded
-            found = self._request(request, chain, chain_id, now)
+            found = self._request(request, chain, chain_id, modules, now)
             if found is not None:
                 self.untimed += recorded is None
                 response = record.get("response")
                 answered = isinstance(response, dict) and "error" in response
                 yield Recorded(facts=found, ending=Ending.REFUSED if answered else Ending.SUCCEEDS)
 
-    def _request(self, request: Mapping[str, object], chain: str, chain_id: int, now: float) -> Facts | None:
+    def _request(
+        self, request: Mapping[str, object], chain: str, chain_id: int, modules: SessionModules, now: float
+    ) -> Facts | None:
         method, params = request.get("method"), request.get("params")
         kind = classify(method) if isinstance(method, str) else MethodClass.PASS
         if not isinstance(method, str) or kind not in (MethodClass.SUBMIT, MethodClass.PREVIEW):
@@ -93,7 +97,7 @@ class Past:
             self.unread += 1
             return None
         try:
-            operation = decode_operation(op, entry_point, chain_id, SESSION_MODULES)
+            operation = decode_operation(op, entry_point, chain_id, modules)
         except Undecodable:
             operation = None
         return facts_of(
