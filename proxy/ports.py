@@ -67,9 +67,8 @@ class RequestContext:
     line: FeedLine | None = None
 
 
-@record(kw_only=True)
-class OperationEnd:
-    """What became of an operation after its verdict. `cause` is one of the settlement's closed set of ends.
+class OperationEnd(NamedTuple):
+    """What became of an operation after its verdict. `cause` is one of the settlement's closed set of ends, as text.
 
     `seconds` run from the bundler's acceptance on; what is not known of the end, or has no meaning for it, is `None`.
     """

@@ -35,25 +35,23 @@ class Telling:
         """An operation has ended, or holds less from now on."""
         ended = end.ended
         operation, mined, evidence = ended.operation, ended.mined, ended.evidence
-        session = operation.reservation.session
+        reservation = operation.reservation
+        session, reason = reservation.session, None if mined is None else mined.revert_reason
         at = ended.ended_at if evidence.timestamp is None else evidence.timestamp
-        seconds = max(at - operation.accepted_at, 0.0)
         self._recorder.operation_ended(
             OperationEnd(
-                chain=self._chain,
-                user_op_hash=operation.user_op_hash,
-                cause=ended.cause,
-                account=operation.reservation.slot.sender,
-                permission_id=None if session is None else session.permission_id,
-                success=None if mined is None else mined.success,
-                revert_reason=None
-                if mined is None or mined.revert_reason is None
-                else print_bytes(mined.revert_reason),
-                transaction=evidence.transaction,
-                block=evidence.block,
-                gas_used=None if mined is None else mined.gas_used,
-                cost=None if mined is None else mined.gas_cost,
-                seconds=seconds,
+                self._chain,
+                reservation.user_op_hash,
+                str.__str__(ended.cause),  # plain text: the trail is packed, and of plain values only at once
+                reservation.slot.sender,
+                None if session is None else session.permission_id,
+                None if mined is None else mined.success,
+                None if reason is None else print_bytes(reason),
+                evidence.transaction,
+                evidence.block,
+                None if mined is None else mined.gas_used,
+                None if mined is None else mined.gas_cost,
+                max(at - operation.accepted_at, 0.0),
             )
         )
         if end.late:

@@ -9,6 +9,8 @@ import pytest
 
 from proxy.app.telling import Telling
 from proxy.chain.settlement.ends import End
+from proxy.edge.audit.line import pack, unpack
+from proxy.edge.audit.plain import plain_end
 from proxy.edge.telemetry.metrics import Metrics
 from proxy.happening import Happening, HappeningKind
 from proxy.ledger.operations import Cause, Ended, Evidence, Mined
@@ -64,6 +66,17 @@ def test_an_end_is_told_with_where_and_how_it_was_mined(late: bool, kinds: list[
         )
     ]
     assert [happening.kind for happening in ears.happenings] == kinds
+
+
+@pytest.mark.parametrize("cause", Cause)
+def test_an_end_goes_to_the_trail_in_plain_values(cause: Cause) -> None:
+    """Whatever is not is looked through value by value first: that took longer than all the rest of it."""
+    ears = Ears()
+    ended = Ended(operation=accepted(1, KEY), ended_at=2.0, mined=None, cause=cause, evidence=Evidence(block=7))
+    telling(ears).ended(End(ended=ended))
+    (end,) = ears.ends
+    plain = plain_end(end, 1.0)
+    assert unpack(pack(plain)) == plain
 
 
 @pytest.mark.parametrize(

@@ -14,15 +14,14 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from proxy.edge.audit.appending import Head
 from proxy.edge.audit.door import Note
-from proxy.edge.audit.line import PlainLine, SilentError, pack
-from proxy.edge.audit.plain import plain_gap
+from proxy.edge.audit.line import PlainLine, SilentError
 from proxy.edge.audit.scribe import TrailSettings
 
 _LOG: Final = logging.getLogger(__name__)
@@ -32,8 +31,6 @@ _ERRORS: Final[dict[str, type[sqlite3.Error]]] = {
 _LONGEST_REST: Final = 5.0
 _END_SECONDS: Final = 5.0
 _SILENT_SECONDS: Final = 30
-
-Batch = list[tuple[int, bytes]]
 
 
 class _GoneError(Exception):
@@ -105,9 +102,8 @@ class ScribeApart:
             self._run,
         )
 
-    def write(self, notes: Sequence[Note]) -> None:
-        batch = self._batch(notes)
-        self._until_done("write", batch, count=len(batch))
+    def write(self, notes: list[Note]) -> None:
+        self._until_done("write", notes, count=len(notes))
 
     def prune_old(self) -> bool:
         return bool(self._until_done("prune", count=0))
@@ -132,23 +128,6 @@ class ScribeApart:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-
-    def _batch(self, notes: Sequence[Note]) -> Batch:
-        batch: Batch = []
-        for note in notes:
-            try:
-                plain = note.plain()
-                try:
-                    told = pack(plain)
-                except ValueError:
-                    told = pack(_exactly(plain))
-            except Exception:  # one record that cannot be handed over must not stop the trail
-                # one record that cannot be handed over must not stop the trail
-                self._lost_before += 1
-                _LOG.exception("audit record lost")
-                told = pack(plain_gap(note.seq, note.seq, self._clock(), "not printable"))
-            batch.append((note.seq, told))
-        return batch
 
     def _until_done(self, *message: object, count: int) -> object:
         """Say it to a process that lives to answer it; of a gate that is being stopped, to one more at most."""
@@ -214,26 +193,3 @@ class ScribeApart:
                     head, self.used, self.writable, self._lost, self._run, more = told
                     self.head = Head(*head)
                     return more
-
-
-def _exactly(value: Any) -> Any:
-    """The same with nothing but plain values in it: enums, named tuples and the like are what they stand for."""
-    kind = type(value)
-    if kind in _PLAIN:
-        return value
-    if kind is tuple:
-        return tuple([each if type(each) in _PLAIN else _exactly(each) for each in value])
-    if isinstance(value, str):
-        return str(value)
-    if isinstance(value, int | float):
-        return float(value) if isinstance(value, float) else int(value)
-    if isinstance(value, bytes):
-        return bytes(value)
-    if isinstance(value, tuple | list):
-        return tuple(_exactly(each) for each in value)
-    if isinstance(value, dict):
-        return {str(name): _exactly(each) for name, each in value.items()}
-    raise ValueError(f"{kind.__name__} is no plain value")
-
-
-_PLAIN: Final = frozenset({str, bytes, int, float, bool, type(None)})

@@ -2,17 +2,22 @@
 
 Whoever records puts a note here and goes on; the writer's thread takes all that has gathered. A note that finds no
 room is lost, its number is not: the next one that finds room is preceded by a note of the gap.
+
+What happened is packed at once: that takes less than to keep it, and all it refers to, until the thread comes round to
+it, and of what is packed the size is known.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
-from proxy.edge.audit.plain import plain_answer, plain_decision, plain_deed, plain_end, plain_gap, plain_own
+from proxy.edge.audit.line import pack
+from proxy.edge.audit.plain import exactly, plain_answer, plain_decision, plain_deed, plain_end, plain_gap, plain_own
 from proxy.edge.audit.printing import Plain
 from proxy.edge.audit.sampling import RefusalRate, Sampler, Uncounted
 from proxy.edge.audit.schema import RecordKind
@@ -20,10 +25,13 @@ from proxy.judge.decision import Decision, UpstreamAnswer
 from proxy.methods import is_preview
 from proxy.ports import Deed, OperationEnd
 
-_BASE_BYTES: Final = 2_048
-_ITEM_BYTES: Final = 512
-_WHOLE_BYTES: Final = 8_192
+_LOG: Final = logging.getLogger(__name__)
+_NOTE_BYTES: Final = 256
+"""What a note takes beside what is packed in it, at most."""
 _SAMPLED_SECONDS: Final = 10.0
+
+Note = tuple[int, bytes]
+"""One record to be: its number, and what happened as packed plain values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,19 +40,6 @@ class Bounds:
 
     notes: int = 20_000
     bytes: int = 33_554_432
-
-
-class Note(NamedTuple):
-    """One record to be: its number, what it weighs in the queue, and what makes plain values of what happened."""
-
-    seq: int
-    weight: int
-    make: Callable[..., Plain]
-    happened: tuple[object, ...]
-
-    def plain(self) -> Plain:
-        """The record as plain values."""
-        return self.make(*self.happened)
 
 
 class Door:
@@ -105,27 +100,19 @@ class Door:
                 if now - self._told_at >= _SAMPLED_SECONDS:
                     self.tell_left_out()
                 return True
-        items = len(decision.calls) + (0 if decision.facts is None else len(decision.facts.moves))
-        weight = _BASE_BYTES + items * _ITEM_BYTES
-        if decision.calls:
-            weight += sum([len(call.data) for call in decision.calls])
-        if decision.whole is not None:
-            weight += _WHOLE_BYTES + len(decision.whole.op.call_data)
-        return self._put(weight, plain_decision, decision, forwarding)
+        return self._put(plain_decision, decision, forwarding)
 
     def answered(self, decision_id: str, answer: UpstreamAnswer) -> bool:
         """What a bundler said to the operation of a decision. False when it is lost."""
-        weight = _ITEM_BYTES + len(answer.result or "") + len(answer.error_message or "")
-        return self._put(weight, plain_answer, decision_id, answer, self._clock())
+        return self._put(plain_answer, decision_id, answer, self._clock())
 
     def ended(self, end: OperationEnd) -> bool:
         """What became of an operation. False when it is lost."""
-        weight = _ITEM_BYTES + len(end.revert_reason or "")
-        return self._put(weight, plain_end, end, self._clock())
+        return self._put(plain_end, end, self._clock())
 
     def noted(self, deed: Deed) -> bool:
         """What somebody did to the gate. False when it is lost."""
-        return self._put(_BASE_BYTES, plain_deed, deed, self._clock())
+        return self._put(plain_deed, deed, self._clock())
 
     def tell_left_out(self) -> None:
         """Record how many refusals were counted and not kept."""
@@ -133,31 +120,54 @@ class Door:
             self._told_at = self._monotonic()
             counts = self._sampler.take()
         for name, count in counts.items():
-            self._put(_ITEM_BYTES, _plain_sampled, name, count, self._clock())
+            self._put(_plain_sampled, name, count, self._clock())
 
-    def _put(self, weight: int, make: Callable[..., Plain], *happened: object) -> bool:
+    def _put(self, make: Callable[..., Plain], *happened: object) -> bool:
+        # where there is no room nothing need be packed
+        told = b"" if self._count >= self._most else self._packed(make, happened)
         with self._lock:
             seq = self._seq = self._seq + 1
-            if self._count >= self._most or self._bytes + weight > self._most_bytes:
+            if told is None:
+                told, is_whole = pack(plain_gap(seq, seq, self._clock(), "not printable")), False
+            else:
+                is_whole = True
+            size = len(told) + _NOTE_BYTES
+            has_room = told and self._count < self._most and self._bytes + size <= self._most_bytes
+            if not (has_room and is_whole):
                 self._lost += 1
+            if not has_room:
                 if self._lost_since is None:
                     self._lost_since = seq
                 return False
             first = not self._notes  # who takes takes all there are
             if self._lost_since is not None:
                 self._tell_gap(before=seq)
-            self._notes.append(Note(seq, weight, make, happened))
+            self._notes.append((seq, told))
             self._count += 1
-            self._bytes += weight
+            self._bytes += size
         if first:
             self._waiting.set()
-        return True
+        return is_whole
+
+    def _packed(self, make: Callable[..., Plain], happened: tuple[object, ...]) -> bytes | None:
+        """`None` for what cannot be handed over, which must not stop the trail."""
+        try:
+            plain = make(*happened)
+            try:
+                return pack(plain)
+            except ValueError:
+                return pack(exactly(plain))
+        except Exception:  # a promise of ours is broken: the trail says that something is missing
+            _LOG.exception("audit record lost")
+            return None
 
     def _tell_gap(self, *, before: int) -> None:
         if (first := self._lost_since) is not None:
             self._lost_since = None
-            told = (first, before - 1, self._clock(), "no room in the queue")
-            self._notes.append(Note(before - 1, 0, plain_gap, told))
+            told = pack(plain_gap(first, before - 1, self._clock(), "no room in the queue"))
+            self._notes.append((before - 1, told))
+            self._count += 1
+            self._bytes += len(told) + _NOTE_BYTES
 
     # out: the writer's thread
 
@@ -172,11 +182,12 @@ class Door:
             notes, self._notes = self._notes, []
         return notes
 
-    def done(self, notes: int, weight: int) -> None:
-        """So many of what was taken are on file, or lost for good."""
+    def done(self, notes: Sequence[Note]) -> None:
+        """These of what was taken are on file, or lost for good."""
+        size = sum([len(told) for _, told in notes]) + len(notes) * _NOTE_BYTES
         with self._lock:
-            self._count -= notes
-            self._bytes -= weight
+            self._count -= len(notes)
+            self._bytes -= size
 
     def close(self) -> None:
         """Take nothing more; what was lost at the last is told."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 from operator import attrgetter
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
@@ -37,12 +37,11 @@ _DECISION: Final = attrgetter(
     *("unix_time", "decision_id", "chain", "client", "method", "mode._value_"),
     *("user_op_hash", "account", "permission_id", "session_mode"),
 )
+_DECIDED: Final = RecordKind.DECISION.value
+_ANSWERED: Final = RecordKind.ANSWER.value
+_END: Final = RecordKind.END.value
 _REASON: Final = attrgetter("sentence", "remedy", "policy", "rule", "call", "wanted", "got", "signed")
 _ANSWER: Final = attrgetter("result", "error_code", "error_message", "error_data")
-_END: Final = attrgetter(
-    *("chain", "user_op_hash", "account", "permission_id", "cause", "success", "revert_reason", "transaction"),
-    *("block", "gas_used", "cost", "seconds"),
-)
 
 
 def plain_decision(decision: Decision, forwarding: bool) -> Plain:
@@ -51,16 +50,16 @@ def plain_decision(decision: Decision, forwarding: bool) -> Plain:
     reasons: Plain = ()
     notes: Plain = ()
     waived: Plain = ()
-    if isinstance(verdict, Reject):
+    if refused := isinstance(verdict, Reject):
         reasons = tuple([(int(each.code), *_REASON(each)) for each in verdict.reasons[:_MOST]])
-    elif isinstance(verdict, Allow):
+    elif isinstance(verdict, Allow) and (verdict.notes or verdict.waived):
         notes = verdict.notes[:_MOST]
         waived = tuple([each.value for each in verdict.waived])
     return (
-        RecordKind.DECISION.value,
+        _DECIDED,
         *_DECISION(decision),
         forwarding,
-        isinstance(verdict, Reject),
+        refused,
         reasons,
         notes,
         waived,
@@ -74,22 +73,23 @@ def plain_decision(decision: Decision, forwarding: bool) -> Plain:
 
 def plain_facts(facts: Facts) -> Plain:
     """Facts, their nested records likewise."""
+    moves, grants = facts.moves, facts.grants
     return (
-        *_FLAT(facts),
+        _FLAT(facts),
         tuple([_CALL(each) for each in facts.calls]),
-        tuple([_MOVE(each) for each in facts.moves]),
-        tuple([_GRANT(each) for each in facts.grants]),
+        tuple([_MOVE(each) for each in moves]) if moves else (),
+        tuple([_GRANT(each) for each in grants]) if grants else (),
     )
 
 
 def plain_answer(decision_id: str, answer: UpstreamAnswer, unix_time: float) -> Plain:
     """What the bundler said to the operation of a decision."""
-    return RecordKind.ANSWER.value, unix_time, decision_id, *_ANSWER(answer)
+    return _ANSWERED, unix_time, decision_id, *_ANSWER(answer)
 
 
 def plain_end(end: OperationEnd, unix_time: float) -> Plain:
     """What became of an operation."""
-    return RecordKind.END.value, unix_time, *_END(end)
+    return _END, unix_time, *end
 
 
 def plain_deed(deed: Deed, unix_time: float) -> Plain:
@@ -139,3 +139,27 @@ def _unsigned(op: UserOperation) -> UserOperation:
 
 def _brief(value: object) -> object:
     return value if value is None or type(value) in (bool, float) else str(value)
+
+
+def exactly(value: Any) -> Any:
+    """The same with nothing but plain values in it: enums, named tuples and the like are what they stand for. Raises
+    `ValueError` for what stands for none."""
+    kind = type(value)
+    if kind in _PLAIN:
+        return value
+    if kind is tuple:
+        return tuple([each if type(each) in _PLAIN else exactly(each) for each in value])
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, int | float):
+        return float(value) if isinstance(value, float) else int(value)
+    if isinstance(value, bytes):
+        return bytes(value)
+    if isinstance(value, tuple | list):
+        return tuple(exactly(each) for each in value)
+    if isinstance(value, dict):
+        return {str(name): exactly(each) for name, each in value.items()}
+    raise ValueError(f"{kind.__name__} is no plain value")
+
+
+_PLAIN: Final = frozenset({str, bytes, int, float, bool, type(None)})

@@ -39,7 +39,7 @@ _COLUMNS: Final = attrgetter(*_IN_COLUMNS[:-1], "session_mode")
 _NESTED: Final = frozenset({"calls", "moves", "grants"})
 
 FLAT: Final = tuple(field.name for field in fields(Facts) if field.name not in _NESTED)
-"""The facts that are no records themselves, in the order in which they are handed on; the nested ones follow."""
+"""The facts that are no records themselves, in the order in which they are handed on, apart from the nested ones."""
 
 _NOTHING: Final[Mapping[str, object]] = {}
 
@@ -55,7 +55,7 @@ _DIGEST_BYTES: Final = 16
 
 
 class DecisionTold(NamedTuple):
-    """A verdict as plain values. `facts` are those of `FLAT`, then calls, moves and grants; `whole` is JSON."""
+    """A verdict as plain values. `facts` are those of `FLAT`, calls, moves and grants; `whole` is JSON."""
 
     kind: str
     unix_time: float
@@ -107,15 +107,15 @@ class AnswerTold(NamedTuple):
 
 
 class EndTold(NamedTuple):
-    """What became of an operation likewise."""
+    """What became of an operation likewise: a `proxy.ports.OperationEnd`."""
 
     kind: str
     unix_time: float
     chain: str
     user_op_hash: bytes
+    cause: str
     account: bytes | None
     permission_id: bytes | None
-    cause: str
     success: bool | None
     revert_reason: str | None
     transaction: bytes | None
@@ -269,8 +269,8 @@ def _print_operation(told: DecisionTold) -> tuple[str | None, str | None, Mappin
 
 def facts_of(plain: Plain) -> Facts:
     """Facts out of plain values; kinds of moves are their names."""
-    told: dict[str, Any] = dict(zip(FLAT, plain, strict=False))
-    calls, moves, grants = plain[len(FLAT) :]
+    flat, calls, moves, grants = plain
+    told: dict[str, Any] = dict(zip(FLAT, flat, strict=True))
     return Facts(
         **told,
         calls=tuple(_made(CallFacts, calls)),

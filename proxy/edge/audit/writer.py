@@ -25,14 +25,16 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 
 from proxy.edge.audit.appending import Head
 from proxy.edge.audit.chain import NO_KEY, ChainKey
 from proxy.edge.audit.door import Bounds, Door, Note
+from proxy.edge.audit.line import unpack
 from proxy.edge.audit.sampling import RefusalRate
 from proxy.edge.audit.schema import open_trail
 from proxy.edge.audit.scribe import Scribe, TrailSettings
@@ -85,7 +87,7 @@ class Hand(Protocol):
     def open(self, lock: int) -> None:
         """Begin a run; `lock` is the descriptor that keeps others away. Raises `sqlite3.Error`."""
 
-    def write(self, notes: Sequence[Note]) -> None:
+    def write(self, notes: list[Note]) -> None:
         """Put them on file; returns when they are, or are lost."""
 
     def prune_old(self) -> bool:
@@ -127,8 +129,8 @@ class _Here:
     def open(self, lock: int) -> None:  # noqa: ARG002  # this process has it
         self._scribe.open()
 
-    def write(self, notes: Sequence[Note]) -> None:
-        self._scribe.write(self._scribe.print_all((note.seq, note.plain) for note in notes))
+    def write(self, notes: list[Note]) -> None:
+        self._scribe.write(self._scribe.print_all((seq, partial(unpack, told)) for seq, told in notes))
 
     def prune_old(self) -> bool:
         return self._scribe.prune_old()
@@ -281,11 +283,11 @@ class AuditWriter:
             _log.exception("the audit trail is not written any more")
             self._hand.leave()
 
-    def _write(self, notes: Sequence[Note]) -> None:
+    def _write(self, notes: list[Note]) -> None:
         for first in range(0, len(notes), _MOST_AT_ONCE):
             some = notes[first : first + _MOST_AT_ONCE]
             self._hand.write(some)
-            self.door.done(sum(note.weight > 0 for note in some), sum(note.weight for note in some))
+            self.door.done(some)
 
 
 def hold_trail(path: Path, patience: float = 0.0) -> int:

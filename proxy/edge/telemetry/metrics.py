@@ -131,6 +131,7 @@ class Metrics:
         by_client = self._counter("client_requests_total", "The same requests by client.", "client", "outcome")
         self._by_client = by_client
         self._client_requests = _bind(by_client, self._clients, OUTCOMES)
+        self._counted_requests: dict[tuple[str, str, str, str], tuple[LoopCounter, LoopCounter]] = {}
         self._in_flight = _bind(self._gauge("in_flight", "Requests being answered now.", "chain"), self._chains)
         upstream = self._histogram("upstream_seconds", "From forwarding to the upstream's answer.", "upstream")
         self._by_upstream = upstream
@@ -199,31 +200,38 @@ class Metrics:
             (session.permission_id, session.account): {code: named.labels(session.name, code) for code in codes}
             for session in sessions
         }
+        self.names_sessions = bool(self._named_sessions)
+        """Whether the settings name any session."""
 
     def session_decided(self, permission_id: Hash32, account: Address | None, verdict: Verdict) -> None:
         """Count a verdict for the session's own series, where the settings name it."""
-        if not self._named_sessions:
-            return
         found = self._named_sessions.get((permission_id, account)) or self._named_sessions.get((permission_id, None))
         if found is not None:
             found[verdict.first.code.label if isinstance(verdict, Reject) else ALLOW].inc()
 
     def request(self, chain: str, method_class: str, outcome: str, client: str = OTHER) -> None:
         """Count one answered request, in the one place where every request ends."""
-        child = self._requests.get((chain, method_class, outcome))
-        if child is None:
-            child = self._requests[
-                chain if chain in self._chains else OTHER,
-                method_class if method_class in METHOD_CLASSES else OTHER,
-                outcome if outcome in OUTCOMES else OTHER,
-            ]
-        child.inc()
-        by_client = self._client_requests.get((client, outcome))
-        if by_client is None:
-            by_client = self._client_requests[
-                client if client in self._clients else OTHER, outcome if outcome in OUTCOMES else OTHER
-            ]
-        by_client.inc()
+        both = self._counted_requests.get((chain, method_class, outcome, client))
+        if both is None:
+            both = self._request_counters(chain, method_class, outcome, client)
+        of_chain, of_client = both
+        of_chain.tally += 1
+        of_client.tally += 1
+
+    def _request_counters(
+        self, chain: str, method_class: str, outcome: str, client: str
+    ) -> tuple[LoopCounter, LoopCounter]:
+        """What a request is counted in; kept at hand where all of it has names of its own."""
+        known = outcome if outcome in OUTCOMES else OTHER
+        of_chain = self._requests[
+            chain if chain in self._chains else OTHER,
+            method_class if method_class in METHOD_CLASSES else OTHER,
+            known,
+        ]
+        of_client = self._client_requests[client if client in self._clients else OTHER, known]
+        if chain in self._chains and client in self._clients and method_class in METHOD_CLASSES and known == outcome:
+            self._counted_requests[chain, method_class, outcome, client] = of_chain, of_client
+        return of_chain, of_client
 
     def know_clients(self, clients: Iterable[str]) -> None:
         """Count these clients by their names from now on, beside those known before."""
@@ -249,17 +257,17 @@ class Metrics:
 
     def began(self, chain: str) -> None:
         """One more request of this chain is in flight."""
-        self._of(self._in_flight, chain).inc()
+        self._of(self._in_flight, chain).tally += 1
 
     def ended(self, chain: str) -> None:
         """One request of this chain less is in flight."""
-        self._of(self._in_flight, chain).dec()
+        self._of(self._in_flight, chain).tally -= 1
 
     def decided(self, chain: str, verdict: Verdict, mode: Mode, seconds: float) -> None:
         """Count a verdict under `mode`, and the time it took."""
         code = verdict.first.code.label if isinstance(verdict, Reject) else ALLOW
         known = chain if chain in self._chains else OTHER
-        self._verdicts[known, code, mode].inc()
+        self._verdicts[known, code, mode].tally += 1
         self._decision_seconds[known].observe(seconds)
 
     def rules_decided(self, hits: Iterable[RuleName], opened: Iterable[str] = ()) -> None:

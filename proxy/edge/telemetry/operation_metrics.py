@@ -111,8 +111,8 @@ class OperationMetrics:
 
     def mined(self, chain: str, *, success: bool, seconds: float | None) -> None:
         """Count an inclusion, `seconds` after the bundler's acceptance (None: not known)."""
-        known = self._known(chain)
-        self._ends[known, "mined"].inc()
+        known = chain if chain in self._chains else _OTHER
+        self._ends[known, "mined"].tally += 1
         if not success:
             self._reverted.labels(known).inc()
         if seconds is not None:

@@ -53,10 +53,10 @@ class EdgeRecorder:
         self._log = log
 
     def decided(self, decision: Decision, *, forwarding: bool, seconds: float) -> None:
-        verdict = decision.verdict
-        self._metrics.decided(decision.chain, verdict, decision.mode, seconds)
-        if decision.permission_id is not None:
-            self._metrics.session_decided(decision.permission_id, decision.account, verdict)
+        verdict, metrics = decision.verdict, self._metrics
+        metrics.decided(decision.chain, verdict, decision.mode, seconds)
+        if metrics.names_sessions and decision.permission_id is not None:
+            metrics.session_decided(decision.permission_id, decision.account, verdict)
         if decision.hits or decision.opened:
             hits = (RuleName(hit.rule.id, hit.mode, hit.rule.severity) for hit in decision.hits)
             self._metrics.rules_decided(hits, decision.opened)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.edge.audit.door import Bounds, Door
+from proxy.edge.audit.line import unpack
 from proxy.edge.audit.printing import print_plain
 from proxy.edge.audit.sampling import RefusalRate
 from proxy.errors import Code, Reason
 from proxy.judge.decision import UpstreamAnswer
 from proxy.judge.verdict import Reject
+from proxy.ports import Deed
 from proxy.userop.execution import Call
 from tests.edge.builders import ACCOUNT, OUT_OF_SCOPE, decision
 
@@ -29,7 +33,7 @@ def a_door(bounds: Bounds | None = None, rate: RefusalRate | None = None) -> tup
 
 
 def details(door: Door, kind: str) -> list[str]:
-    printed = [print_plain(note.plain()) for note in door.take()]
+    printed = [print_plain(unpack(told)) for _, told in door.take()]
     return [str(columns[-1]) for columns in printed if columns[0] == kind]
 
 
@@ -39,7 +43,7 @@ def refused(code: Code, **changes: object) -> Reject:
 
 def test_what_one_large_operation_holds_in_the_queue_counts_in_bytes() -> None:
     door, _ = a_door(Bounds(notes=1_000, bytes=1_000_000))
-    large = decision(calls=(Call(ACCOUNT, 0, bytes(400_000)),))
+    large = decision(calls=(Call(ACCOUNT, 0, b""),) * 8_000)
     assert [door.decided(large, forwarding=True) for _ in range(4)] == [True, True, False, False]
     assert door.queued_bytes < 1_000_000
     assert (door.queued, door.lost) == (2, 2)
@@ -50,37 +54,40 @@ def test_room_that_is_given_back_is_there_again() -> None:
     assert [door.decided(decision(), forwarding=True) for _ in range(3)] == [True, True, False]
     taken = door.take()
     assert door.queued == 2  # not on file yet
-    door.done(len(taken), sum(note.weight for note in taken))
+    door.done(taken)
     assert door.decided(decision(), forwarding=True)
-    assert door.queued == 1
+    assert door.queued == 2  # it, and before it the record of the one that found no room
 
 
-@given(st.lists(st.sampled_from(["put", "take"]), max_size=60), st.integers(1, 5))
+@given(st.lists(st.sampled_from(["put", "break", "take"]), max_size=60), st.integers(1, 5))
 def test_every_number_is_a_record_or_in_exactly_one_gap(steps: list[str], most: int) -> None:
     door, _ = a_door(Bounds(notes=most))
     put, told = 0, []
 
     def take() -> None:
         notes = door.take()
-        for note in notes:
-            columns = print_plain(note.plain())
+        for seq, packed in notes:
+            columns = print_plain(unpack(packed))
             if columns[0] == "gap":
                 first = int(str(columns[-1]).partition('"first":')[2].partition(",")[0])
-                told.extend(range(first, note.seq + 1))
+                told.extend(range(first, seq + 1))
             else:
-                told.append(note.seq)
-        real = [note for note in notes if note.weight]
-        door.done(len(real), sum(note.weight for note in real))
+                told.append(seq)
+        door.done(notes)
 
     for step in steps:
         if step == "put":
             put += 1
             door.answered("d", UpstreamAnswer(result="0x1"))
+        elif step == "break":
+            put += 1
+            assert not door.noted(Deed(what="freeze", who=cast(str, object())))  # nothing that can be handed over
         else:
             take()
     door.close()
     take()
     assert told == list(range(1, put + 1))
+    assert (door.queued, door.queued_bytes) == (0, 0)
 
 
 def test_refusals_past_the_rate_are_counted_exactly_by_code_and_the_rest_is_kept() -> None:
@@ -91,7 +98,7 @@ def test_refusals_past_the_rate_are_counted_exactly_by_code_and_the_rest_is_kept
     for _ in range(5):
         door.decided(decision(verdict=refused(Code.SESSION_UNKNOWN)), forwarding=False)
     door.tell_left_out()
-    printed = [print_plain(note.plain()) for note in door.take()]
+    printed = [print_plain(unpack(told)) for _, told in door.take()]
     kept = [columns for columns in printed if columns[0] == "decision"]
     counts = sorted(str(columns[-1]) for columns in printed if columns[0] == "sampled")
     assert (len(kept), door.left_out) == (5, 10)

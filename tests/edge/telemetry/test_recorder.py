@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -126,7 +125,7 @@ def test_the_ends_of_operations_are_counted_by_why_and_one_nobody_expects_is_tol
     recorder = EdgeRecorder(metrics, None, alerts=heard)
     end = OperationEnd(chain="soneium", user_op_hash=USER_OP_HASH, cause="mined", success=False, seconds=2.0)
     recorder.operation_ended(end)
-    recorder.operation_ended(replace(end, cause="unmined", success=None))
+    recorder.operation_ended(end._replace(cause="unmined", success=None))
     shown = metrics.render().decode()
     assert 'sessiongate_operations_ended_total{cause="mined",chain="soneium"} 1.0' in shown
     assert 'sessiongate_operations_ended_total{cause="unmined",chain="soneium"} 1.0' in shown
