@@ -183,7 +183,8 @@ class Conclusion:
             facts = self._facts(op, entry_point, heard, request=request, background=background, judge=judge)
             if judge is None:
                 return facts, NOTHING
-            look = judge.look(facts, None if heard.operation is None else heard.operation.budget)
+            budget = None if heard.operation is None else heard.operation.budget
+            return facts, judge.consider(facts, self._ledger.counts(slot, facts.unix_time, bringer), budget)
         return look.facts, look.finding(self._ledger.counts(slot, look.facts.unix_time, bringer))
 
     def _facts(

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from proxy.judge.counts import CountKey, Counts, Lesson, RuleCharge
 from proxy.judge.facts import Facts
-from proxy.judge.group import chain_part, groups_of, join, mark_of, marks_of
+from proxy.judge.group import chain_part, groups_by, join, mark_of, marks_by
 from proxy.judge.measure import Grouped, measure, measured_by, measured_by_recipient, print_measure
 from proxy.judge.rule import AmountOf, Of, OnCalendar, Per, Rule, Sum, Window
 from proxy.judge.tokens import Tokens
@@ -48,6 +48,7 @@ class CheckOutcome(NamedTuple):
 
 
 QUIET: Final = CheckOutcome(CheckAnswer.QUIET)
+_QUIET: Final = CheckAnswer.QUIET
 
 
 Find = Callable[["AskedOperation"], Any]
@@ -85,6 +86,12 @@ Ask = Callable[[AskedOperation], CheckOutcome]
 """A rule's check made ready: all that is the same for every operation is worked out."""
 
 
+def _each(groups: Sequence[bytes], amount: int) -> Grouped:
+    if len(groups) == 1:  # nearly always
+        return [(groups[0], amount)]
+    return [(group, amount) for group in groups]
+
+
 class SharedQuestions:
     """The questions of a set of rules about an operation, each answered once however many rules ask it. Each method
     gives the place in `told` where the answer stands."""
@@ -97,16 +104,22 @@ class SharedQuestions:
 
     def groups(self, per: tuple[Per, ...]) -> int:
         """The groups that the operation belongs to."""
-        return self._once((groups_of, per), lambda asked: groups_of(asked.facts, per))
+        found = groups_by(per)
+        return self._once((groups_by, per), lambda asked: found(asked.facts))
 
     def whole(self, per: tuple[Per, ...]) -> int:
         """One for each of them."""
         groups = self.groups(per)
-        return self._once((len, per), lambda asked: [(group, 1) for group in asked.told[groups]])
+
+        def ones(asked: AskedOperation) -> Grouped:
+            return _each(asked.told[groups], 1)
+
+        return self._once((len, per), ones)
 
     def marks(self, of: Of) -> int:
         """The things of one kind in it, as marks."""
-        return self._once((marks_of, of), lambda asked: marks_of(asked.facts, of))
+        found = marks_by(of)
+        return self._once((marks_by, of), lambda asked: found(asked.facts))
 
     def amount(self, measured: AmountOf) -> int:
         """How much it is in all; `None` when that is not told."""
@@ -132,7 +145,7 @@ class SharedQuestions:
 
             def in_one(asked: AskedOperation) -> Grouped | None:
                 amount = asked.told[whole]
-                return None if amount is None else [(group, amount) for group in asked.told[groups]]
+                return None if amount is None else _each(asked.told[groups], amount)
 
             return in_one
         others = tuple(each for each in per if each is not splitting)
@@ -189,6 +202,13 @@ class CheckTerms(NamedTuple):
 
 made: Final = tuple.__new__
 """Makes a named tuple of all its values without asking for their names: many are made for each operation."""
+
+
+def quietly(
+    charges: Sequence[RuleCharge], lessons: Sequence[Lesson] = (), rows: Sequence[CountKey] = ()
+) -> CheckOutcome:
+    """Nothing to say, and something to count."""
+    return made(CheckOutcome, (_QUIET, "", None, None, False, charges, lessons, rows))
 
 
 def unknown(what: str) -> CheckOutcome:

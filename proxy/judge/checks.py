@@ -21,6 +21,7 @@ from proxy.judge.asked import (
     in_words,
     made,
     name_of,
+    quietly,
     unknown,
 )
 from proxy.judge.counts import CountKey, DistinctCharge, RuleCharge, WindowCharge
@@ -141,10 +142,10 @@ def _within(
 ) -> Ask:
     """Amounts held against a window, and the charges for it; `amounts` is where they are told."""
     identity, binding, overflows = terms.rule.identity, terms.binding, terms.overflows
-    everywhere = maxima.get(0)
+    everywhere, is_one = maxima.get(0), maxima.keys() == {0}
 
     def within(asked: AskedOperation) -> CheckOutcome:
-        maximum = maxima.get(asked.facts.chain_id, everywhere)
+        maximum = everywhere if is_one else maxima.get(asked.facts.chain_id, everywhere)
         if maximum is None:
             return QUIET
         found: Grouped | None = asked.told[amounts]
@@ -152,11 +153,12 @@ def _within(
             return words.untold
         charges: list[RuleCharge] = []
         fired: CheckOutcome | None = None
+        total = asked.counts.total
         for group, amount in found:
             if not amount:
                 continue
             key = made(CountKey, (identity, group))
-            used = asked.counts.total(key, window)
+            used = total(key, window)
             if used + amount > maximum and fired is None:
                 fired = words.over(asked, window, maximum, used, amount)
                 if not overflows:
@@ -164,7 +166,7 @@ def _within(
             charges.append(made(WindowCharge, (key, window, amount, maximum, binding, lasting, overflows)))
         if fired is not None:
             return fired._replace(charges=charges)
-        return CheckOutcome(CheckAnswer.QUIET, charges=charges) if charges else QUIET
+        return quietly(charges) if charges else QUIET
 
     return within
 
@@ -202,7 +204,7 @@ def _distinct(terms: CheckTerms, limit: Limit) -> Ask:
             charges += [made(DistinctCharge, (key, window, mark, maximum, binding, overflows)) for mark in new]
         if fired is not None:
             return fired._replace(charges=charges)
-        return CheckOutcome(CheckAnswer.QUIET, charges=charges)
+        return quietly(charges)
 
     return distinct
 

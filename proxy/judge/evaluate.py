@@ -10,22 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final, Protocol
+from typing import Protocol
 
 from proxy.errors import StateUnavailable
-from proxy.judge.asked import (
-    QUIET,
-    Allowed,
-    AskedOperation,
-    CheckAnswer,
-    CheckOutcome,
-    CheckTerms,
-    SharedQuestions,
-)
+from proxy.judge.asked import Allowed, AskedOperation, CheckOutcome, CheckTerms, SharedQuestions
+from proxy.judge.at_once import MOST_AT_ONCE, ask_at_once, is_small
 from proxy.judge.checks import Places
 from proxy.judge.counts import CountKey, Counts
 from proxy.judge.facts import Facts
-from proxy.judge.finding import NOTHING, Gathered, Hit, RulesFinding
+from proxy.judge.finding import NOTHING, UNTOLD, Gathered, Hit, RulesFinding, uncounted
 from proxy.judge.match import Candidates, Index, Test
 from proxy.judge.prepared import (
     PreparedRule,
@@ -42,7 +35,7 @@ from proxy.judge.rule import Rule, Ruleset
 from proxy.judge.tokens import Asset
 from proxy.judge.verdict import Mode
 from proxy.session.units import Unit
-from proxy.userop.budget import HIT, MOST_COUNTS, STEPS_A_UNIT, Budget, Overspent
+from proxy.userop.budget import BOTTOMLESS, HIT, MOST_COUNTS, STEPS_A_UNIT, Budget, Overspent
 from proxy.userop.primitives import Address, Selector
 
 __all__ = ["NOTHING", "Hit", "Judge", "RuleJudge", "RulesFinding", "RulesLook"]
@@ -70,10 +63,6 @@ class RuleJudge(Protocol):
 
     def unit_of(self, chain_id: int, token: Address) -> Unit | None:
         """See `Judge`."""
-
-
-_ENOUGH: Final = 1 << 62
-_UNTOLD: Final = "what it asks for cannot be told of this operation"
 
 
 def _nothing_allowed(_rule: str, _mark: bytes, _now: float) -> bool:
@@ -126,14 +115,22 @@ class Judge:
         Never raises for what a count or a fact cannot tell, or what `budget` (that of one operation) does not pay for:
         that is what a rule's `fail` is for.
         """
-        return self.look(facts, budget).finding(counts)
+        candidates = self._index.candidates(facts)
+        positions = candidates.positions
+        if not positions:
+            return NOTHING
+        if len(positions) <= MOST_AT_ONCE and is_small(facts):
+            asked = AskedOperation(facts, counts, self._questions)
+            return ask_at_once(asked, self._rules, self._index.tests, positions)
+        return self._begin(facts, candidates, budget).finding(counts)
 
     def look(self, facts: Facts, budget: Budget | None = None) -> RulesLook:
         """The same in two steps, the longer of which may be taken piece by piece."""
-        if budget is None:
-            budget = Budget()
-        candidates, tests = self._index.candidates(facts), self._index.tests
-        return RulesLook(self._rules, tests, candidates, facts, budget, questions=self._questions)
+        return self._begin(facts, self._index.candidates(facts), budget)
+
+    def _begin(self, facts: Facts, candidates: Candidates, budget: Budget | None) -> RulesLook:
+        budget = Budget() if budget is None else budget
+        return RulesLook(self._rules, self._index.tests, candidates, facts, budget, questions=self._questions)
 
 
 class RulesLook:
@@ -162,8 +159,8 @@ class RulesLook:
         self._candidates = candidates
         self._asked = 0
         self._budget = budget
-        self._is_small = _is_small(facts)
-        self._purse = Budget(_ENOUGH) if self._is_small else Budget(0)
+        self._is_small = is_small(facts)
+        self._purse = BOTTOMLESS if self._is_small else Budget(0)
         self._gathered = Gathered()
         self._due: list[tuple[int, bool, bool]] = []  # rules with a check: are they concerned, and taught
         self._last: list[int] = []  # rules that ask what is in flight
@@ -211,18 +208,9 @@ class RulesLook:
                 gathered.too_much(prepared)
                 continue
             except StateUnavailable as error:
-                gathered.fail(prepared, f"what it counts cannot be told now: {error.what}")
+                gathered.fail(prepared, uncounted(error))
                 continue
-            if outcome is QUIET:
-                continue
-            if is_concerned and outcome.charges and outcome.answer is CheckAnswer.QUIET and prepared.is_limit:
-                gathered.charges += outcome.charges
-            elif is_concerned and (outcome.charges or outcome.answer is not CheckAnswer.QUIET):
-                gathered.take(prepared, outcome)
-            if is_taught and outcome.lessons:
-                gathered.lessons += outcome.lessons
-            if is_taught and outcome.rows:
-                gathered.rows += outcome.rows
+            gathered.count(prepared, outcome, is_concerned=is_concerned, is_taught=is_taught)
         return gathered.finding()
 
     def _ask_freely(self, positions: Sequence[int]) -> None:
@@ -239,7 +227,7 @@ class RulesLook:
                 if holds:
                     due.append((position, True, True))
                 elif holds is None:
-                    self._gathered.fail(prepared, _UNTOLD)
+                    self._gathered.fail(prepared, UNTOLD)
             elif not prepared.plain or prepared.when is None or prepared.when(facts, None, bound) is not False:
                 self._ask(position)
 
@@ -300,7 +288,7 @@ class RulesLook:
         is_concerned, about = concerned(prepared, self.facts, self._purse)
         is_taught = is_concerned if rule.learn is None else teaches(prepared, self.facts, self._purse)
         if is_concerned is None:
-            self._gathered.fail(prepared, _UNTOLD)
+            self._gathered.fail(prepared, UNTOLD)
         if not (is_concerned or is_taught):
             return
         if rule.check is None:
@@ -321,9 +309,3 @@ class RulesLook:
             return places.pay(self.facts, self._purse, self._counted)
         finally:
             self._empty_purse()
-
-
-def _is_small(facts: Facts) -> bool:
-    """Whether an operation is no more than one call that moves one thing, none of whose arguments are looked into."""
-    calls = facts.calls
-    return len(calls) <= 1 and len(facts.moves) <= 1 and not facts.grants and not (calls and calls[0].arguments)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from proxy.errors import Code, Reason
+from proxy.errors import Code, Reason, StateUnavailable
 from proxy.judge.asked import CheckAnswer, CheckOutcome
 from proxy.judge.counts import CountKey, Lesson, RuleCharge, WindowCharge
 from proxy.judge.prepared import PreparedRule, rank_of, sentence_of
@@ -79,13 +79,32 @@ NOTHING: Final = RulesFinding()
 """What no rules say."""
 
 
+UNTOLD: Final = "what it asks for cannot be told of this operation"
 _TOO_DEAR: Final = "finding out takes more work than is done for one operation"
 _MOST_TOO_DEAR: Final = 32
 """After so many rules that an operation's budget did not pay for none is asked any more, and no more are told."""
 
 
+def uncounted(error: StateUnavailable) -> str:
+    """What is said of a rule whose count nobody can tell."""
+    return f"what it counts cannot be told now: {error.what}"
+
+
 class Gathered:
     """What the rules have said so far."""
+
+    __slots__ = (
+        "_gravest",
+        "_gravest_left",
+        "_left",
+        "charges",
+        "hits",
+        "lessons",
+        "opened",
+        "rates",
+        "rows",
+        "too_dear",
+    )
 
     def __init__(self) -> None:
         self.hits: list[Hit] = []
@@ -133,6 +152,18 @@ class Gathered:
         if len(self.hits) < MOST_HITS or weight > self._gravest:
             self.hits.append(hit)
             self._gravest = max(self._gravest, weight)
+
+    def count(self, prepared: PreparedRule, outcome: CheckOutcome, *, is_concerned: bool, is_taught: bool) -> None:
+        """What a check says, of a rule that the operation concerns, or teaches, or both."""
+        answer, charges = outcome.answer, outcome.charges
+        if is_concerned and charges and answer is CheckAnswer.QUIET and prepared.is_limit:
+            self.charges += charges
+        elif is_concerned and (charges or answer is not CheckAnswer.QUIET):
+            self.take(prepared, outcome)
+        if is_taught and outcome.lessons:
+            self.lessons += outcome.lessons
+        if is_taught and outcome.rows:
+            self.rows += outcome.rows
 
     def take(self, prepared: PreparedRule, outcome: CheckOutcome) -> None:
         """A check's answer. Of a rule that fired nothing is charged, as when it enforces; but an alert lets the

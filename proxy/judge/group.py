@@ -27,13 +27,19 @@ SEVERAL: Final[frozenset[Per | Of | None]] = frozenset(
 
 
 def groups_of(facts: Facts, per: tuple[Per, ...]) -> list[bytes]:
-    """Every group an operation belongs to: one, unless it is counted per target, recipient or token. None where it
-    has no such thing: an owner's operation belongs to no session."""
+    """See `groups_by`."""
+    return groups_by(per)(facts)
+
+
+def groups_by(per: tuple[Per, ...]) -> Callable[[Facts], list[bytes]]:
+    """Finds every group an operation belongs to: one, unless it is counted per target, recipient or token. None where
+    it has no such thing: an owner's operation belongs to no session."""
     if not per:
-        return [b""]
+        return lambda _facts: [b""]
     if len(per) == 1:
-        return _PARTS[per[0]](facts)
-    return [join(first, second) for first in _PARTS[per[0]](facts) for second in _PARTS[per[1]](facts)]
+        return _PARTS[per[0]]
+    one, other = _PARTS[per[0]], _PARTS[per[1]]
+    return lambda facts: [join(first, second) for first in one(facts) for second in other(facts)]
 
 
 def join(first: bytes, second: bytes) -> bytes:
@@ -52,15 +58,25 @@ def session_part(facts: Facts) -> list[bytes]:
     """The one name of a session: chain id (32 bytes) ‖ module ‖ account ‖ permission id."""
     if facts.permission_id is None or facts.module is None:
         return []
-    return [chain_part(facts) + facts.module + facts.account + facts.permission_id]
+    return [chain_bytes(facts.chain_id) + facts.module + facts.account + facts.permission_id]
 
 
 def marks_of(facts: Facts, of: Of) -> tuple[bytes, ...]:
-    """The things of one kind in an operation, as marks of 8 bytes: two differ unless their hashes begin alike."""
-    things = _THINGS[of](facts)
-    if type(things) is list and len(things) == 1:  # nearly always
-        return (mark_of(things[0]),)
-    return tuple(dict.fromkeys(map(mark_of, things)))
+    """See `marks_by`."""
+    return marks_by(of)(facts)
+
+
+def marks_by(of: Of) -> Callable[[Facts], tuple[bytes, ...]]:
+    """Finds the things of one kind in an operation, as marks of 8 bytes: two differ unless their hashes begin alike."""
+    things_of = _THINGS[of]
+
+    def marks(facts: Facts) -> tuple[bytes, ...]:
+        things = things_of(facts)
+        if type(things) is list and len(things) == 1:  # nearly always
+            return (mark_of(things[0]),)
+        return tuple(dict.fromkeys(map(mark_of, things)))
+
+    return marks
 
 
 def group_in_words(group: bytes, per: tuple[Per, ...]) -> dict[str, str]:
@@ -137,9 +153,15 @@ def mark_of(thing: bytes) -> bytes:
     return keccak256(thing)[:MARK_BYTES]
 
 
+@lru_cache(maxsize=64)
+def chain_bytes(chain_id: int) -> bytes:
+    """A chain id in 32 bytes, as wide as the chain itself has it."""
+    return chain_id.to_bytes(32, "big")
+
+
 def chain_part(facts: Facts) -> bytes:
-    """The chain id in 32 bytes, as wide as the chain itself has it."""
-    return facts.chain_id.to_bytes(32, "big")
+    """The chain id of an operation likewise."""
+    return chain_bytes(facts.chain_id)
 
 
 def _distinct(parts: Iterable[bytes]) -> list[bytes]:
@@ -152,12 +174,15 @@ def _account(facts: Facts) -> list[bytes]:
 
 def _targets(facts: Facts) -> list[bytes]:
     if len(facts.calls) == 1:
-        return [chain_part(facts) + facts.calls[0].target]
+        return [chain_bytes(facts.chain_id) + facts.calls[0].target]
     return _distinct(chain_part(facts) + call.target for call in facts.calls)
 
 
 def _selectors(facts: Facts) -> list[bytes]:
-    chain = chain_part(facts)
+    chain = chain_bytes(facts.chain_id)
+    if len(facts.calls) == 1:
+        call = facts.calls[0]
+        return [chain + call.target + call.selector]
     return [chain + call.target + call.selector for call in facts.calls]
 
 

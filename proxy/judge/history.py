@@ -43,6 +43,10 @@ def learn(history: History | None, lesson: Lesson, now: float, *, success: bool)
 
 
 def _see(seen: Seen, marks: Sequence[bytes], now: float) -> Seen:
+    if len(marks) == 1 and 0 < len(seen.sights) <= MOST_MARKS and seen.sights[-1].mark == marks[0]:  # nearly always
+        mark, times, first = seen.sights[-1]
+        latest = Sight(mark, times + 1, min(first, now))
+        return Seen(operations=seen.operations + 1, since=min(seen.since, now), sights=(*seen.sights[:-1], latest))
     known = {sight.mark: sight for sight in seen.sights}
     for mark in dict.fromkeys(marks):
         before = known.pop(mark, None)

@@ -26,7 +26,8 @@ def measure(facts: Facts, amount_of: AmountOf, tokens: Tokens) -> int | None:
             worth = _worth(amount_of, tokens)
             return None if worth is None else moved(facts, _KINDS[amount_of.what], worth)
         case Sum.VALUE:
-            return sum(call.value for call in facts.calls)
+            calls = facts.calls
+            return calls[0].value if len(calls) == 1 else sum(call.value for call in calls)
         case Sum.GAS:
             return facts.gas
         case Sum.CALL_GAS:

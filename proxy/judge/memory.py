@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from statistics import median_high
 
-from proxy.judge.asked import QUIET, Ask, AskedOperation, CheckAnswer, CheckOutcome, CheckTerms, made, name_of, unknown
+from proxy.judge.asked import (
+    QUIET,
+    Ask,
+    AskedOperation,
+    CheckAnswer,
+    CheckOutcome,
+    CheckTerms,
+    made,
+    name_of,
+    quietly,
+    unknown,
+)
 from proxy.judge.counts import Amounts, CountKey, MarksLesson, OutcomeLesson, Row, Seen, ValueLesson
 from proxy.judge.history import deviates
 from proxy.judge.rule import Deviation, FirstSeen, Floor, Streak
@@ -33,11 +44,16 @@ def first_seen(terms: CheckTerms, check: FirstSeen) -> Ask:
             taught = teaching(asked)[0]
         if not (taught or told or untold):
             return QUIET
-        keys = [made(CountKey, (identity, group)) for group in asked.told[groups]]
-        lessons = [made(MarksLesson, (key, taught)) for key in keys] if taught else []
-        now, untellable = asked.facts.unix_time, False
+        keys: list[CountKey] = []
+        lessons: list[MarksLesson] = []
+        for group in asked.told[groups]:
+            key = made(CountKey, (identity, group))
+            keys.append(key)
+            if taught:
+                lessons.append(made(MarksLesson, (key, taught)))
+        now, untellable, history = asked.facts.unix_time, False, asked.counts.history
         for key in keys:
-            seen = asked.counts.history(key)
+            seen = history(key)
             if type(seen) is not Seen:
                 seen = Seen(operations=0, since=now, sights=())
             if seen.operations < check.after_operations or now - seen.since < check.after_seconds:
@@ -48,7 +64,7 @@ def first_seen(terms: CheckTerms, check: FirstSeen) -> Ask:
             untellable = untellable or (bool(untold) and bool(strangers_among(seen, untold, now)))
         if untellable:
             return untold_fires._replace(lessons=lessons)
-        return CheckOutcome(CheckAnswer.QUIET, lessons=lessons)
+        return quietly((), lessons)
 
     return ask
 
@@ -78,9 +94,11 @@ def _strangers(terms: CheckTerms, check: FirstSeen) -> Callable[[Seen, Marks, fl
     rule, allowed, times, over = terms.rule.id, terms.allowed, check.times, check.over_seconds
 
     def strangers(seen: Seen, marks: Marks, now: float) -> list[bytes]:
+        if len(marks) == 1 and seen.sights:  # nearly always, and it was the latest seen
+            mark, seen_times, first = seen.sights[-1]
+            if mark == marks[0] and seen_times >= times and now - first >= over:
+                return []
         known = {mark for mark, seen_times, first in seen.sights if seen_times >= times and now - first >= over}
-        if len(marks) == 1 and marks[0] in known:  # nearly always
-            return []
         return [mark for mark in marks if mark not in known and not allowed(rule, mark, now)]
 
     return strangers
@@ -103,7 +121,9 @@ def deviation(terms: CheckTerms, check: Deviation) -> Ask:
         amounts = asked.told[place]
         if amounts is None:
             return untold
-        lessons = [made(ValueLesson, (made(CountKey, (identity, group)), amount)) for group, amount in amounts]
+        lessons: list[ValueLesson] = []
+        for group, amount in amounts:
+            lessons.append(made(ValueLesson, (made(CountKey, (identity, group)), amount)))  # a call less
         for key, amount in lessons:
             history = asked.counts.history(key)
             if not isinstance(history, Amounts) or history.operations < check.after_operations:
@@ -112,7 +132,7 @@ def deviation(terms: CheckTerms, check: Deviation) -> Ask:
                 usual, got = (terms.printed(asked, measured, each) for each in (median_high(history.recent), amount))
                 sentence = f"{name_of(measured)} of {got}, where {usual} is usual in the last {len(history.recent)}"
                 return CheckOutcome(CheckAnswer.FIRES, sentence, f"about {usual}", got, lessons=lessons)
-        return CheckOutcome(CheckAnswer.QUIET, lessons=lessons)
+        return quietly((), lessons)
 
     return ask
 
@@ -122,14 +142,19 @@ def streak(terms: CheckTerms, check: Streak) -> Ask:
     groups, identity, reverted = terms.shared.groups(check.per), terms.rule.identity, check.outcome == "reverted"
 
     def ask(asked: AskedOperation) -> CheckOutcome:
-        keys = [made(CountKey, (identity, group)) for group in asked.told[groups]]
-        lessons = [made(OutcomeLesson, (key,)) for key in keys] if reverted else ()
+        keys: list[CountKey] = []
+        lessons: list[OutcomeLesson] = []
+        for group in asked.told[groups]:
+            key = made(CountKey, (identity, group))
+            keys.append(key)
+            if reverted:
+                lessons.append(made(OutcomeLesson, (key,)))
         rows = () if reverted else keys
         for key in keys:
             row = asked.counts.history(key)
-            if isinstance(row, Row) and row.length >= check.length:
+            if type(row) is Row and row.length >= check.length:
                 sentence = f"the last {row.length} operations were {check.outcome}"
                 return CheckOutcome(CheckAnswer.FIRES, sentence, lessons=lessons, rows=rows)
-        return CheckOutcome(CheckAnswer.QUIET, lessons=lessons, rows=rows)
+        return quietly((), lessons, rows)
 
     return ask

@@ -35,16 +35,17 @@ class Bucket(NamedTuple):
 
 def width_of(window: Sliding) -> int:
     """How long the buckets of a sliding window are, in seconds."""
-    return max(1, -(-window.seconds // _BUCKETS))
+    return -(-window.seconds // _BUCKETS) or 1
 
 
 def bucket_of(window: Window, at: int) -> Bucket:
     """The bucket into which a moment falls. Buckets of calendar windows follow the zone's changes of the clock, so
     that a day may have 23 or 25 hours; an hour always has 60 minutes."""
     if isinstance(window, Sliding):
-        width = width_of(window)
+        seconds = window.seconds
+        width = -(-seconds // _BUCKETS) or 1
         start = at - at % width
-        return Bucket(start, start + width + window.seconds)
+        return Bucket(start, start + width + seconds)
     local = (_EPOCH + timedelta(seconds=at)).astimezone(window.zone)
     if window.unit is Calendar.HOUR:
         offset = int((local.utcoffset() or timedelta()).total_seconds())
@@ -158,6 +159,10 @@ class Marks:
     def __len__(self) -> int:
         return len(self._marks)
 
+    def get(self, mark: bytes) -> Mark | None:
+        """What is known of one."""
+        return self._marks.get(mark)
+
     def present(self, now: int) -> Mapping[bytes, Mark]:
         """Those that count now, the latest last."""
         self.forget(now)
@@ -171,7 +176,7 @@ class Marks:
             self._marks[mark] = Mark(expires, 1, 0)
         elif before.expires >= expires:
             times = before.times + 1 if before.times and before.expires == expires else before.times
-            self._marks[mark] = before._replace(times=times)
+            self._marks[mark] = Mark(before.expires, times, before.earlier)
         else:
             self._marks[mark] = Mark(expires, 1, before.expires)
         while len(self._marks) > most + 1:
@@ -249,8 +254,12 @@ class Windows:
 
     def total(self, key: CountKey, now: float) -> int:
         """The amounts in the window."""
+        return self.total_at(key, self.moment(now))
+
+    def total_at(self, key: CountKey, moment: int) -> int:
+        """The same at a `moment` that was asked for."""
         sums = self._sums.get(key)
-        return 0 if sums is None else sums.total(self.moment(now))
+        return 0 if sums is None else sums.total(moment)
 
     def add(self, key: CountKey, window: Window, amount: int, now: float, *, at: int | None = None) -> BucketRow:
         """Count an amount now, or as of a moment before (unix seconds)."""
@@ -260,7 +269,7 @@ class Windows:
         if sums is None:
             sums = self._sums[key] = Sums()
             self._enter(key, self._marks)
-        sums.forget(moment)
+        sums.total(moment)  # which forgets what counts no more
         bucket = self._bucket(window, moment if at is None else at)
         held, expires = sums.add(bucket, amount)
         return BucketRow(key, bucket.start, expires, held)
@@ -297,7 +306,7 @@ class Windows:
             self._enter(key, self._sums)
         marks.forget(moment)
         marks.add(mark, self._bucket(window, moment if at is None else at).expires, most)
-        return self.mark(key, mark)
+        return MarkRow(key, mark, marks.get(mark))
 
     def take_back_mark(self, key: CountKey, window: Window, mark: bytes, at: int) -> MarkRow:
         """What came at that moment did not."""
@@ -362,8 +371,9 @@ class Windows:
         return period
 
     def _sweep(self, now: int) -> None:
-        for _ in range(min(_SWEPT_A_CALL, len(self._ring))):
-            key = self._ring.popleft()
+        ring = self._ring
+        for _ in range(min(_SWEPT_A_CALL, len(ring))):
+            key = ring[0]
             sums, marks = self._sums.get(key), self._marks.get(key)
             if sums is not None and sums.is_over(now):
                 del self._sums[key]
@@ -372,4 +382,6 @@ class Windows:
                 del self._marks[key]
                 marks = None
             if sums is not None or marks is not None:
-                self._ring.append(key)
+                ring.rotate(-1)
+            else:
+                ring.popleft()

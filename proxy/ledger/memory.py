@@ -167,7 +167,7 @@ class MemoryLedger:
     # what rules count
 
     def counts(self, slot: NonceSlot, now: float, bringer: Bringer | None = None) -> Counts:
-        return SlotCounts(self._rules, lambda: _view(self._slots.get(slot), bringer), self._rules.counted(now))
+        return SlotCounts(self._rules, _view(self._slots.get(slot), bringer), now)
 
     def rate(
         self, key: CountKey, window: Window, amount: int, limit: int, now: float, *, bringer: Bringer | None = None

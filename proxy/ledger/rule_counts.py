@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import chain
 from typing import Final, NamedTuple
@@ -44,7 +43,7 @@ class _Learnt(NamedTuple):
     updated: float
 
 
-def _lasting(learnt: _Learnt, now: float) -> History | None:
+def _lasting(learnt: tuple[History, float], now: float) -> History | None:
     history, updated = learnt
     return None if type(history) is Row and now - updated >= ROW_SECONDS else history
 
@@ -217,10 +216,22 @@ class RuleCounts:
         """The time to count by at this time of day."""
         return self._counted_by(now)
 
+    def moment(self, now: float) -> int:
+        """See `Windows.moment`."""
+        return self._windows.moment(now)
+
+    @property
+    def total_at(self) -> Callable[[CountKey, int], int]:
+        """What is counted in a window at such a moment, without what is in flight."""
+        return self._windows.total_at
+
+    @property
+    def histories(self) -> Mapping[CountKey, tuple[History, float]]:
+        """What was learnt so far, and when last."""
+        return self._histories
+
     def total(self, key: CountKey, view: RuleUseView, now: float) -> int:
         """What is counted and in flight, as one operation sees it."""
-        if view is EVERYBODY:  # nearly always
-            return self._windows.total(key, now) + self.held.whole_amount(key)
         return self._requests(key, view.bringer, now) + self.held.amount(key, view)
 
     def marks(self, key: CountKey, view: RuleUseView, most: int, now: float) -> Collection[bytes]:
@@ -310,26 +321,37 @@ class RuleCounts:
         return HistoryRow(key, None, 0.0) if learnt is None else HistoryRow(key, *learnt)
 
 
-@dataclass(frozen=True, slots=True)
 class SlotCounts:
-    """The counts as an operation in one slot is judged by them; see `proxy.judge.counts.Counts`."""
+    """The counts as an operation in one slot is judged by them, now; see `proxy.judge.counts.Counts`."""
 
-    counts: RuleCounts
-    view: Callable[[], RuleUseView]
-    now: float
+    __slots__ = ("_counts", "_held", "_histories", "_is_common", "_moment", "_now", "_total", "_view")
+
+    def __init__(self, counts: RuleCounts, view: RuleUseView, now: float) -> None:
+        self._counts = counts
+        self._view = view
+        self._now = now = counts.counted(now)
+        # what everybody sees, as nearly every operation does, is looked up with as few calls as can be
+        self._is_common = view is EVERYBODY and counts.whole_since is None
+        self._moment, self._total = counts.moment(now), counts.total_at
+        self._held, self._histories = counts.held.amounts, counts.histories
 
     def total(self, key: CountKey, window: Window) -> int:
-        if self.counts.whole_since is not None:
-            self.counts.vouch(window, self.now)
-        return self.counts.total(key, self.view(), self.now)
+        if self._is_common:
+            return self._total(key, self._moment) + self._held.get(key, 0)
+        if self._counts.whole_since is not None:
+            self._counts.vouch(window, self._now)
+        return self._counts.total(key, self._view, self._now)
 
     def marks(self, key: CountKey, window: Window, most: int) -> Collection[bytes]:
-        if self.counts.whole_since is not None:
-            self.counts.vouch(window, self.now)
-        return self.counts.marks(key, self.view(), most, self.now)
+        if self._counts.whole_since is not None:
+            self._counts.vouch(window, self._now)
+        return self._counts.marks(key, self._view, most, self._now)
 
     def history(self, key: CountKey) -> History | None:
-        return self.counts.history(key, self.now)
+        learnt = self._histories.get(key)
+        if learnt is None:
+            return None
+        return _lasting(learnt, self._now) if type(learnt[0]) is Row else learnt[0]
 
 
 def _by_key(charges: Iterable[RuleCharge]) -> Collection[tuple[CountKey, Sequence[RuleCharge]]]:

@@ -6,7 +6,7 @@ no count but that in which he stands himself. Once the bundler has taken an oper
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -23,12 +23,15 @@ class RuleUse:
 
     def grow(self, charges: Iterable[RuleCharge]) -> None:
         """One more operation may take the slot: the larger amount counts, and the marks of all."""
-        amounts: dict[CountKey, int] = {}
+        amounts: dict[CountKey, int] = {} if self.amounts else self.amounts
         for charge in charges:
+            key = charge.key
             if isinstance(charge, WindowCharge):
-                amounts[charge.key] = amounts.get(charge.key, 0) + charge.amount
+                amounts[key] = amounts.get(key, 0) + charge.amount
             else:
-                self.marks.add((charge.key, charge.mark))
+                self.marks.add((key, charge.mark))
+        if amounts is self.amounts:  # nearly always the first
+            return
         for key, amount in amounts.items():
             if amount > self.amounts.get(key, 0):
                 self.amounts[key] = amount
@@ -60,10 +63,13 @@ class _Sums:
         self.marks: dict[CountKey, dict[bytes, int]] = {}  # each with the number of slots that hold it
 
     def hold(self, use: RuleUse) -> None:
+        amounts = self.amounts
         for key, amount in use.amounts.items():
-            self.amounts[key] = self.amounts.get(key, 0) + amount
+            amounts[key] = amounts.get(key, 0) + amount
         for key, mark in use.marks:
-            marks = self.marks.setdefault(key, {})
+            marks = self.marks.get(key)
+            if marks is None:
+                marks = self.marks[key] = {}
             marks[mark] = marks.get(mark, 0) + 1
 
     def let_go(self, use: RuleUse) -> None:
@@ -115,9 +121,10 @@ class RulesInFlight:
         brought = self._brought.get(view.bringer)
         return held if brought is None else held + brought.amount(key, view.brought)
 
-    def whole_amount(self, key: CountKey) -> int:
-        """The amounts held for everybody."""
-        return self._held.amounts.get(key, 0)
+    @property
+    def amounts(self) -> Mapping[CountKey, int]:
+        """The amounts held for everybody, as they change."""
+        return self._held.amounts
 
     def marks(self, key: CountKey, view: RuleUseView = EVERYBODY) -> Collection[bytes]:
         """The marks held likewise, each once."""

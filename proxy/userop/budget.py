@@ -92,3 +92,22 @@ class Budget:
     def draw_read(self, size: int) -> None:
         """Spend what reading `size` bytes took, at most all there is."""
         self.left = max(self.left - size // _BYTES_A_UNIT, 0)
+
+
+class _Bottomless(Budget):
+    """What may be spent without counting."""
+
+    __slots__ = ()
+
+    def draw(self, units: int) -> None:
+        pass
+
+    def draw_steps(self, steps: int) -> None:
+        pass
+
+    def draw_read(self, size: int) -> None:
+        pass
+
+
+BOTTOMLESS: Final[Budget] = _Bottomless()
+"""For work that is bounded without it."""

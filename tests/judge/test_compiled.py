@@ -126,6 +126,23 @@ def test_the_shipped_packs_say_and_count_what_a_walk_of_them_does(
     agrees_with_the_walk(shipped(mode), past, Mode.ENFORCE)
 
 
+@settings(max_examples=60, deadline=None)
+@given(rule_lists, pasts)
+def test_rules_asked_in_one_step_say_what_they_say_piece_by_piece(
+    texts: tuple[str, ...], past: list[tuple[Facts, int, str]]
+) -> None:
+    judge, now = judge_of("\n".join(texts)), START
+    scene = Scene(judge)
+    for seen, seconds, then in past:
+        now += seconds
+        at = replace(seen, unix_time=now)
+        counts, look = counts_for(scene, at), judge.look(at)
+        while look.go_on(1):
+            pass
+        assert look.finding(counts) == judge.consider(at, counts)
+        live(scene, at, then)
+
+
 @dataclass
 class Untold:
     """Counts of which some cannot be told."""

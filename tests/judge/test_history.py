@@ -43,6 +43,18 @@ def test_a_thing_is_known_with_how_often_and_since_when_it_was_seen_and_the_olde
     assert (history.sights[-1], len(history.sights)) == (Sight(mark(1), 2, 11.0), MOST_MARKS)
 
 
+@given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=2), max_size=20))
+def test_how_often_and_since_when_and_which_latest_is_known_whatever_came_between(operations: list[list[int]]) -> None:
+    known: dict[int, tuple[int, float]] = {}
+    for moment, numbers in enumerate(operations):
+        for number in dict.fromkeys(numbers):
+            times, first = known.pop(number, (0, 10.0 + moment))
+            known[number] = (times + 1, first)
+    sights = tuple(Sight(mark(number), times, first) for number, (times, first) in known.items())
+    if operations:
+        assert seen_after(*map(tuple, operations)) == Seen(operations=len(operations), since=10.0, sights=sights)
+
+
 def test_many_strangers_do_not_push_out_somebody_who_is_paid_often() -> None:
     history = seen_after(*[(7,)] * 60, *((number,) for number in range(1_000, 1_000 + 2 * MOST_MARKS)))
     assert Sight(mark(7), 60, 10.0) in history.sights

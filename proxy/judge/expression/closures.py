@@ -92,6 +92,13 @@ def applied(sign: str, left: Run, right: Run, *, fixed: object = None, nullable:
         if fixed is not None:
             return lambda facts, grant, bound: apply(left(facts, grant, bound), fixed)
         return lambda facts, grant, bound: apply(left(facts, grant, bound), right(facts, grant, bound))
+    if fixed is not None:
+
+        def to_fixed(facts: Facts, grant: GrantFacts | None, bound: Bound) -> Any:
+            value = left(facts, grant, bound)
+            return None if value is None else apply(value, fixed)
+
+        return to_fixed
 
     def run(facts: Facts, grant: GrantFacts | None, bound: Bound) -> Any:
         first = left(facts, grant, bound)
