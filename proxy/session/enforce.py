@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from proxy.errors import Reason, Undecodable
 from proxy.session import reasons
@@ -28,17 +29,17 @@ from proxy.session.facts import (
 )
 from proxy.session.granted import is_granted, judge_granted
 from proxy.session.outcome import Accepted, NeedsFacts, Refused, Verdict, Waived
+from proxy.session.plain_use import accept_plain_use
 from proxy.session.policies.policy import PolicyKind, UserOpView
 from proxy.session.policy_run import Doubt, PolicyRun, Subject
+from proxy.session.proof import refused_for_signature
 from proxy.session.revert import BARE, Revert
 from proxy.session.signers import (
-    OWNABLE_FORMS,
     SignatureCheck,
     SignatureOutcome,
     SignatureVerdict,
     check_session_signature,
     is_checked_here,
-    other_form,
 )
 from proxy.session.state import SessionState
 from proxy.session.transitions import PUBLISHED, Contracts, excess_of_validator_data
@@ -47,8 +48,7 @@ from proxy.userop.budget import Budget, Overspent
 from proxy.userop.decode import DecodedOperation
 from proxy.userop.emissary_abi import EmissaryEnable
 from proxy.userop.execution import EXECUTE, EXECUTE_USER_OP, Call, CallType, DecodingError, ExecType, Execution
-from proxy.userop.key_forms import KEY_FORMS
-from proxy.userop.primitives import Address, Hash32, print_checksummed
+from proxy.userop.primitives import print_checksummed
 from proxy.userop.session_data import (
     FLAG_TARGET,
     EnableSession,
@@ -64,7 +64,6 @@ __all__ = [
     "SignatureCheck",
     "Verdict",
     "enforce",
-    "refused_for_signature",
 ]
 
 
@@ -101,6 +100,23 @@ def enforce(
         return judge_granted(
             operation, state, in_flight=in_flight, now=now, check_signature=check_signature, budget=budget
         )
+    budget = Budget() if budget is None else budget
+    if unreadable is None and check_signature is not None and now is not None:
+        plain = accept_plain_use(
+            operation,
+            claim,
+            state,
+            base_fee=base_fee,
+            in_flight=in_flight,
+            now=now,
+            check_signature=check_signature,
+            contracts=contracts,
+            budget=budget,
+        )
+        if isinstance(plain, Accepted):
+            return plain
+        if plain is not None:
+            check_signature = partial(_said, plain)
     run = _Enforcement(
         operation=operation,
         envelope=claim.envelope,
@@ -113,7 +129,7 @@ def enforce(
         enable_signature=enable_signature,
         answers={} if answers is None else answers,
         contracts=contracts,
-        budget=Budget() if budget is None else budget,
+        budget=budget,
     )
     try:
         return run.verdict(now)
@@ -121,21 +137,9 @@ def enforce(
         return Refused(reason=reasons.overspent(overspent))
 
 
-def refused_for_signature(verdict: SignatureVerdict, subject: tuple[Address, bytes, Hash32, bytes]) -> Refused | None:
-    """How the module refuses what its session validator does not take; `None` where it is taken or only may be."""
-    match verdict.outcome:
-        case SignatureOutcome.INVALID:
-            validator, init_data, digest, signature = subject
-            if validator in KEY_FORMS:
-                return Refused(reason=reasons.unsigned_by_key(validator, Address(init_data)))
-            form = OWNABLE_FORMS.get(validator)
-            other = None if form is None else other_form(form, init_data, digest, signature)
-            return Refused(reason=reasons.bad_signature(form, other))
-        case SignatureOutcome.MALFORMED:
-            revert = verdict.revert or BARE
-            return Refused(reason=reasons.malformed_signature(revert), revert=revert)
-        case SignatureOutcome.VALID | SignatureOutcome.UNKNOWN:
-            return None
+def _said(verdict: SignatureVerdict, *_subject: object) -> SignatureVerdict:
+    """What was said to a signature before: it is checked once."""
+    return verdict
 
 
 def _reading(operation: DecodedOperation, unreadable: Undecodable | None) -> Execution | Revert:

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from proxy.session.enforce import SignatureCheck, refused_for_signature
+from proxy.session import reasons
 from proxy.session.outcome import Refused
-from proxy.session.signers import SignatureOutcome, SignatureVerdict, check_session_signature
+from proxy.session.revert import BARE
+from proxy.session.signers import (
+    OWNABLE_FORMS,
+    SignatureCheck,
+    SignatureOutcome,
+    SignatureVerdict,
+    check_session_signature,
+    other_form,
+)
 from proxy.session.state import SessionState
 from proxy.userop.decode import DecodedOperation
+from proxy.userop.key_forms import KEY_FORMS
 from proxy.userop.primitives import Address, Hash32
 
 
@@ -31,6 +40,23 @@ class OnceChecked:
             if said.outcome is SignatureOutcome.VALID:
                 self.is_good = True
         return said
+
+
+def refused_for_signature(verdict: SignatureVerdict, subject: tuple[Address, bytes, Hash32, bytes]) -> Refused | None:
+    """How the module refuses what its session validator does not take; `None` where it is taken or only may be."""
+    match verdict.outcome:
+        case SignatureOutcome.INVALID:
+            validator, init_data, digest, signature = subject
+            if validator in KEY_FORMS:
+                return Refused(reason=reasons.unsigned_by_key(validator, Address(init_data)))
+            form = OWNABLE_FORMS.get(validator)
+            other = None if form is None else other_form(form, init_data, digest, signature)
+            return Refused(reason=reasons.bad_signature(form, other))
+        case SignatureOutcome.MALFORMED:
+            revert = verdict.revert or BARE
+            return Refused(reason=reasons.malformed_signature(revert), revert=revert)
+        case SignatureOutcome.VALID | SignatureOutcome.UNKNOWN:
+            return None
 
 
 def refused_unproven(head: DecodedOperation, state: SessionState, check: SignatureCheck) -> Refused | None:

@@ -16,6 +16,7 @@ from proxy.session.policies.usage_limit import UsageLimit
 from proxy.session.revert import Revert
 from proxy.session.state import SessionState
 from proxy.session.transitions import PUBLISHED, Contracts, enable
+from proxy.userop.budget import UNITS, Budget
 from proxy.userop.execution import Call
 from proxy.userop.session_data import PolicyData, SessionData, action_id_of
 from tests.session.builders import (
@@ -100,6 +101,7 @@ ROUNDS = st.lists(st.lists(CALLS, min_size=1, max_size=3), min_size=1, max_size=
 def plainly(state: SessionState, *calls: Call, **options: object) -> Verdict:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(enforcing, "PolicyRun", PlainRun)
+        patch.setattr(enforcing, "accept_plain_use", lambda *_, **__: None)
         return judge(replace(state), *calls, **options)  # type: ignore[arg-type]  # named as `judge` has them
 
 
@@ -110,17 +112,28 @@ def plainly(state: SessionState, *calls: Call, **options: object) -> Verdict:
     unread=st.booleans(),
     fee=st.sampled_from([None, 0]),
     doubt=st.sampled_from(["ask", "alert", "reject"]),
+    units=st.sampled_from([UNITS, UNITS, 12]),
 )
 def test_the_verdicts_are_those_of_policies_that_are_looked_up_one_by_one(
-    *, grant: SessionData, more: SessionData, rounds: list[list[Call]], unread: bool, fee: int | None, doubt: str
+    *,
+    grant: SessionData,
+    more: SessionData,
+    rounds: list[list[Call]],
+    unread: bool,
+    fee: int | None,
+    doubt: str,
+    units: int,
 ) -> None:
     state = enabled(grant)
     if unread:
         state = state.without_policy_knowledge()
     for place, calls in enumerate(rounds):
-        options = {"base_fee": fee, "options": {"unknown_policy": doubt}}
+        spent, plainly_spent = Budget(units), Budget(units)
+        options = {"base_fee": fee, "options": {"unknown_policy": doubt, "budget": spent}}
         verdict = judge(state, *calls, **options)  # type: ignore[arg-type]  # named as `judge` has them
+        options["options"] = {"unknown_policy": doubt, "budget": plainly_spent}
         assert verdict == plainly(state, *calls, **options)
+        assert spent.left == plainly_spent.left
         if isinstance(verdict, Accepted):
             state = verdict.state
         if place == 1:  # what was made ready of it does not count for what is granted on top
