@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Protocol
 
@@ -14,6 +14,7 @@ from proxy.ledger.rule_counts import RuleCounts, SlotCounts
 from proxy.ledger.rule_use import EVERYBODY, NOTHING, RuleUseView
 from proxy.ledger.slots import Hold, Slot, Slots
 from proxy.session.counters import Counter, HoldName, SessionKey
+from proxy.session.policies.simple_gas import COST_SLOT
 from proxy.userop.primitives import Hash32
 
 
@@ -57,6 +58,9 @@ class MemoryLedger:
             # the same operation takes nothing more; whether its session is still what it was is asked all the same
             if (hindered := self._outdated(reservation, basis)) is not None:
                 return hindered
+            if reservation.grant is not None and _asks_more(reservation, standing.amounts):
+                # another grant by the same enable nonce, and another use of what it grants: only one can be mined
+                return Hindered(Hindrance.GRANT_RIVAL, rival=reservation.user_op_hash)
             standing.attempts += 1
             return Held(standing.reservation, again=True)
         hindered = self._hindrance(reservation, basis, slot, new=standing is None)
@@ -230,6 +234,14 @@ class MemoryLedger:
             if before + beside + wanted > charge.limit:
                 return Refusal(counter, charge.limit, before, beside, wanted), amounts
         return None, amounts
+
+
+def _asks_more(reservation: Reservation, held: Mapping[Counter, int]) -> bool:
+    """Whether more is asked of any counter than is held; but for a cost of gas, which follows the base fee."""
+    wanted = reservation.amounts().items()
+    return any(
+        counter not in held or (amount > held[counter] and counter.slot != COST_SLOT) for counter, amount in wanted
+    )
 
 
 def _view(slot: Slot | None, bringer: Bringer | None) -> RuleUseView:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 
-from proxy.ledger.reservation import Reservation
+from proxy.ledger.reservation import UNKNOWN_NONCE, Reservation
 from proxy.record import record
-from proxy.session.changes import Changes
+from proxy.session.changes import Changes, SessionEnabled
 from proxy.session.counters import HoldName
 from proxy.userop.primitives import Hash32
 
@@ -76,8 +77,18 @@ class AcceptedOperation:
 
     @property
     def name(self) -> HoldName:
-        """The same with the session under which it came."""
+        """The same with the claim under which it came."""
         return self.reservation.name
+
+    def with_its_grant(self) -> AcceptedOperation:
+        """The same; of one that was kept before grants were told apart, with the enable nonce that it uses."""
+        if self.reservation.grant is not None or self.reservation.session is None:
+            return self
+        for change in self.changes.at_validation:
+            if isinstance(change, SessionEnabled):
+                grant = UNKNOWN_NONCE if change.nonce is None else change.nonce
+                return replace(self, reservation=replace(self.reservation, grant=grant))
+        return self
 
 
 @record(kw_only=True)
@@ -95,7 +106,7 @@ class Mined:
     succeeded.
 
     What is `None` was not told. Amounts are in gas and wei, `timestamp` in unix seconds. `permission_ids` are the
-    sessions' claims under which the bundle carries the operation.
+    sessions' claims under which the bundle carries the operation, and `enables` says whether it brings a grant along.
     """
 
     user_op_hash: Hash32
@@ -109,6 +120,7 @@ class Mined:
     base_fee: int | None = None
     revert_reason: bytes | None = None
     permission_ids: tuple[Hash32, ...] | None = None
+    enables: bool | None = None
 
 
 @record(kw_only=True)

@@ -64,7 +64,7 @@ class Reservation:
 
     def __post_init__(self) -> None:
         # asked for again and again, by all that looks something up
-        object.__setattr__(self, "name", HoldName(self.user_op_hash, self.session))
+        object.__setattr__(self, "name", HoldName(self.user_op_hash, self.session, self.grant))
 
     def amounts(self) -> dict[Counter, int]:
         """How much each counter grows: the charges of a batch added up."""
@@ -160,9 +160,9 @@ class Ledger(Protocol):
         Of a rule whose charges are not binding none is held when one of them passes its limit; the operation is held
         without them.
 
-        The same hash under the same session again is the same reservation. Another hash in the same slot, and the same
-        hash under another session, is held beside what stands there: of each counter the slot holds the most that any
-        of them takes, for only one can be mined.
+        The same hash under the same claim again is the same reservation. Another hash in the same slot, and the same
+        hash under another session or with another grant, is held beside what stands there: of each counter the slot
+        holds the most that any of them takes, for only one can be mined.
         """
 
     def occupied(self, place: NonceSlot) -> bool:
@@ -282,6 +282,28 @@ def most_of(reservations: Sequence[Reservation]) -> Reservation:
                 by_key[key] = charges
     amounts = (charge for of_key in by_key.values() for charge in of_key)
     return replace(first, rule_charges=(*amounts, *marks.values()))
+
+
+def one_of_each_session(claims: Sequence[Reservation]) -> Sequence[Reservation]:
+    """Of the claims on one operation under one session, a grant and a use, one alone with the most that any of them
+    takes of everything: one that grants nothing, where there is one. For when nobody can tell them apart."""
+    if len(claims) == 1:
+        return claims
+    by_session: dict[SessionKey | None, list[Reservation]] = {}
+    for each in claims:
+        by_session.setdefault(each.session, []).append(each)
+    return [_widest(of_session) for of_session in by_session.values()]
+
+
+def _widest(claims: list[Reservation]) -> Reservation:
+    if len(claims) == 1:
+        return claims[0]
+    claims.sort(key=lambda each: each.grant is not None)
+    limits = {charge.counter: charge.limit for each in reversed(claims) for charge in each.charges}
+    amounts = [each.amounts() for each in claims]
+    most = {counter: max(of_claim.get(counter, 0) for of_claim in amounts) for counter in limits}
+    charges = tuple(Charge(counter, amount, limits[counter]) for counter, amount in most.items())
+    return replace(most_of(claims), charges=charges)
 
 
 def _amount(charges: Collection[RuleCharge]) -> int:

@@ -93,6 +93,16 @@ IN_ORDER: Final = (
 """Statements that keep rows in the order in which they came: by their hashes each would lie on a page of its own, and a
 transaction writes whole pages. Likewise."""
 
+_GRANT_IN_RECORD: Final = """coalesce(json_extract(record, '$.reservation.grant'),
+    (SELECT coalesce(json_extract(value, '$.nonce'), -1) FROM json_each(record, '$.changes.at_validation')
+        WHERE json_extract(value, '$.type') = 'SessionEnabled'))"""
+GRANTS_TOLD: Final = tuple(
+    f"""UPDATE {table} SET claim = claim || '/' || {_GRANT_IN_RECORD}
+        WHERE claim != '' AND {_GRANT_IN_RECORD} IS NOT NULL"""  # noqa: S608  # ours
+    for table in ("operations_in_flight", "operations_ended")
+)
+"""Statements that tell what an operation's grant is held under from what its use is. Likewise."""
+
 _BEGIN: Final = """INSERT INTO operations_in_flight (user_op_hash, claim, accepted_at, record, stage, silent)
     SELECT ?1, ?2, ?3, ?4, ?5, ?6
     WHERE NOT EXISTS (SELECT 1 FROM operations_in_flight WHERE user_op_hash = ?1 AND claim = ?2)"""
@@ -179,7 +189,7 @@ def in_flight(connection: sqlite3.Connection, *, limit: int | None = None, skip:
         page = f"SELECT {columns} ORDER BY accepted_at, id LIMIT ? OFFSET ?"  # ours
         rows = connection.execute(page, (-1 if limit is None else limit, skip)).fetchall()
     for record, stage, silent, _ in rows:
-        operation = record_from_json(record, AcceptedOperation)
+        operation = record_from_json(record, AcceptedOperation).with_its_grant()
         yield InFlight(operation=operation, stage=_stage(stage), silent_seconds=_number(silent))
 
 
@@ -190,12 +200,12 @@ def _accepted_at(row: Sequence[Any]) -> float:
 def ended_names(connection: sqlite3.Connection) -> Iterator[EndedName]:
     """What a reorganisation could still bring back, oldest first, by name. Raises `StateUnavailable` as above."""
     columns = "ended_at, chain_id, cause, block, block_hash, user_op_hash, claim"
-    session_of = lru_cache(maxsize=4_096)(_session)  # few, for many operations
+    claim_of = lru_cache(maxsize=4_096)(_claim)  # few, for many operations
     for row in connection.execute(f"SELECT {columns} FROM operations_ended ORDER BY ended_at"):  # noqa: S608  # ours
         ended_at, chain_id, cause, block, block_hash, user_op_hash, claim = row
         try:
             yield EndedName(
-                name=HoldName(user_op_hash, session_of(chain_id, claim)),
+                name=HoldName(user_op_hash, *claim_of(chain_id, claim)),
                 chain_id=chain_id,
                 ended_at=_number(ended_at),
                 cause=Cause(cause),
@@ -221,20 +231,25 @@ def ended(connection: sqlite3.Connection, names: Collection[HoldName] | None = N
 
 
 def _name(name: HoldName) -> tuple[bytes, str]:
-    return name.user_op_hash, "" if name.session is None else print_claim(name.session)
+    claim = "" if name.session is None else print_claim(name.session)
+    return name.user_op_hash, claim if name.grant is None else f"{claim}/{name.grant}"
 
 
 @lru_cache(maxsize=4_096)
 def print_claim(session: SessionKey) -> str:
-    """The session as rows name it beside the hash of an operation; few are named by many."""
+    """The session as rows name it beside the hash of an operation; few are named by many. Behind it stands the enable
+    nonce that a grant uses up."""
     return f"0x{session.module.hex()}/0x{session.account.hex()}/0x{session.permission_id.hex()}"
 
 
-def _session(chain_id: int, claim: str) -> SessionKey | None:
-    if not claim:
-        return None
-    module, account, permission_id = (bytes.fromhex(part.removeprefix("0x")) for part in claim.split("/"))
-    return SessionKey(chain_id, Address(module), Address(account), Hash32(permission_id))
+def _claim(chain_id: int, claim: str) -> tuple[SessionKey | None, int | None]:
+    """The session, and the enable nonce of a grant."""
+    session, _, grant = claim.rpartition("/") if claim.count("/") > 2 else (claim, "", "")
+    if not session:
+        return None, None
+    module, account, permission_id = (bytes.fromhex(part.removeprefix("0x")) for part in session.split("/"))
+    key = SessionKey(chain_id, Address(module), Address(account), Hash32(permission_id))
+    return key, int(grant) if grant else None
 
 
 def _number(value: object) -> float:
@@ -269,7 +284,7 @@ def _told(evidence: Evidence) -> str:
 
 def _ended(row: Sequence[Any]) -> Ended:  # Any: what SQLite has in the columns
     ended_at, cause, success, block, block_hash, added, counted_at, stage, evidence, record = row
-    operation = record_from_json(record, AcceptedOperation)
+    operation = record_from_json(record, AcceptedOperation).with_its_grant()
     try:
         told = json.loads(evidence)
         transaction, by = (

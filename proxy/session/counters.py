@@ -27,10 +27,12 @@ class SessionKey(NamedTuple):
 
 class HoldName(NamedTuple):
     """Names one claim on one operation: the hash does not cover the signature, so that the same operation may come
-    under several sessions. `session` is `None` for an operation that no session signed."""
+    under several sessions, and under one both as a grant and as a use. `session` is `None` for an operation that no
+    session signed, `grant` the enable nonce that it uses up, `None` where it grants nothing by its signature."""
 
     user_op_hash: Hash32
     session: SessionKey | None
+    grant: int | None = None
 
 
 class ConfigKey(NamedTuple):

@@ -163,13 +163,15 @@ class Registry:
 
     # what operations in flight will change
 
-    def expect(self, changes: Changes, now: float, *, session: SessionKey | None = None) -> tuple[KnownSession, ...]:
+    def expect(
+        self, changes: Changes, now: float, *, session: SessionKey | None = None, grant: int | None = None
+    ) -> tuple[KnownSession, ...]:
         """The bundler accepted an operation that will make these changes. Returns the sessions now pending.
 
-        `session` is the one that signed it. A session in force stays as it is: a removal revokes, and a grant grants,
-        when it is mined.
+        `session` is the one that signed it, `grant` the enable nonce that its signature uses up. A session in force
+        stays as it is: a removal revokes, and a grant grants, when it is mined.
         """
-        name = HoldName(changes.user_op_hash, session)
+        name = HoldName(changes.user_op_hash, session, grant)
         if name in self._awaited:
             return ()
         self._awaited.add(changes, name)
@@ -213,6 +215,7 @@ class Registry:
         success: bool,
         charges: Iterable[Charge] = (),
         session: SessionKey | None = None,
+        grant: int | None = None,
         block: int | None,
         now: float,
         counted: bool | None = None,
@@ -223,7 +226,7 @@ class Registry:
         `success`. A session whose state was read at `block` or later has all of it already; `counted` knows better
         whether it has the charges, where that is known.
         """
-        changes = self._awaited.take(HoldName(user_op_hash, session))
+        changes = self._awaited.take(HoldName(user_op_hash, session, grant))
         touched: dict[SessionKey, None] = {}
         if changes is not None:
             for change in changes.at_validation:

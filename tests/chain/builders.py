@@ -211,7 +211,7 @@ def accepted(
     user_op_hash = Hash32(number.to_bytes(32, "big"))
     entry_point = Address(b"\xee" * 20)
     slot = NonceSlot(key.chain_id, entry_point, key.account, number if nonce is None else nonce)
-    return AcceptedOperation(
+    operation = AcceptedOperation(
         reservation=Reservation(
             user_op_hash=user_op_hash, slot=slot, session=key, charges=charges, valid_until=valid_until
         ),
@@ -224,3 +224,4 @@ def accepted(
         ),
         accepted_at=at,
     )
+    return operation.with_its_grant()

@@ -24,9 +24,9 @@ def operation_hash(number: int) -> Hash32:
     return Hash32(number.to_bytes(32, "big"))
 
 
-def hold_name(number: int) -> HoldName:
+def hold_name(number: int, grant: int | None = None) -> HoldName:
     """What `reservation` of this number is held under."""
-    return HoldName(operation_hash(number), SESSION)
+    return HoldName(operation_hash(number), SESSION, grant)
 
 
 def reservation(

@@ -360,6 +360,27 @@ def granting(number: int, nonce: int, *, place: int | None = None) -> Reservatio
     return replace(reservation(number, 1, nonce=place), grant=nonce)
 
 
+def test_one_operation_as_a_grant_and_as_a_use_is_held_as_both_and_each_ends_for_itself() -> None:
+    for first, second in ((granting(1, 4), reservation(1, 30)), (reservation(1, 30), granting(1, 4))):
+        ledger = MemoryLedger()
+        assert reserve(ledger, first) == Held(first)
+        assert reserve(ledger, second) == Held(second)
+        assert ledger.in_flight(SPEND) == 30
+        assert isinstance(reserve(ledger, granting(2, 4)), Hindered), "its enable nonce is taken"
+        for over in ledger.grants_before(SESSION, 5):  # another grant has used it up
+            ledger.expire(over)
+        assert ledger.in_flight(SPEND) == 30
+        assert isinstance(reserve(ledger, granting(2, 4)), Held)
+
+
+def test_another_grant_by_the_same_enable_nonce_in_one_operation_waits_where_it_asks_for_more() -> None:
+    ledger = MemoryLedger()
+    reserve(ledger, granting(1, 4))
+    more = replace(granting(1, 4), charges=(*granting(1, 4).charges, Charge(counter(b"more"), 1, 9)))
+    assert isinstance(reserve(ledger, more), Hindered)
+    assert reserve(ledger, granting(1, 4)) == Held(granting(1, 4), again=True)
+
+
 def test_of_two_grants_by_the_same_enable_nonce_the_second_is_told_to_wait() -> None:
     ledger = MemoryLedger()
     reserve(ledger, granting(1, 4))
@@ -379,9 +400,9 @@ def test_a_replacement_in_the_same_nonce_is_no_rival_of_the_grant_it_replaces() 
 
 def test_a_grant_that_is_over_or_let_go_leaves_its_turn_to_another() -> None:
     for finish in (
-        lambda ledger: ledger.release(hold_name(1)),
+        lambda ledger: ledger.release(hold_name(1, 4)),
         lambda ledger: ledger.settle(reservation(1).slot),
-        lambda ledger: ledger.loosen(hold_name(1), Grip.LOCAL),
+        lambda ledger: ledger.loosen(hold_name(1, 4), Grip.LOCAL),
     ):
         ledger = MemoryLedger()
         reserve(ledger, granting(1, 4))
@@ -393,9 +414,9 @@ def test_grants_under_earlier_enable_nonces_are_named_unless_the_reading_has_the
     ledger = MemoryLedger()
     for number, nonce in ((1, 3), (2, 4), (3, 5), (4, UNKNOWN_NONCE)):
         reserve(ledger, granting(number, nonce))
-    assert set(ledger.grants_before(SESSION, 5)) == {hold_name(1), hold_name(2)}
+    assert set(ledger.grants_before(SESSION, 5)) == {hold_name(1, 3), hold_name(2, 4)}
     ledger.count(SESSION, reservation(2).slot)
-    assert ledger.grants_before(SESSION, 5) == (hold_name(1),)
+    assert ledger.grants_before(SESSION, 5) == (hold_name(1, 3),)
 
 
 # what a verdict rests on

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from proxy.chain.settlement.ends import name_of
-from proxy.edge.storage.database import open_database
+from proxy.edge.storage.database import MIGRATIONS, open_database
 from proxy.errors import StateUnavailable
 from proxy.ledger import sqlite as table
 from proxy.ledger.group_commit import Statement
 from proxy.ledger.operations import AcceptedOperation, Cause, Ended, Evidence, InFlight, Mined, Stage
+from proxy.ledger.reservation import UNKNOWN_NONCE
 from proxy.session.changes import Changes
 from proxy.userop.primitives import Hash32
-from tests.ledger.builders import ACCOUNT, hold_name, operation_hash, reservation
+from tests.ledger.builders import ACCOUNT, SESSION, hold_name, operation_hash, reservation
 
 
 def operation(number: int, at: float = 1.0) -> AcceptedOperation:
@@ -51,6 +53,36 @@ def database(tmp_path: Path) -> Iterator[sqlite3.Connection]:
 def run(database: sqlite3.Connection, statements: Sequence[Statement]) -> None:
     for statement in statements:
         database.execute(*statement)
+
+
+def granting(number: int, nonce: int) -> AcceptedOperation:
+    plain = operation(number)
+    return replace(plain, reservation=replace(plain.reservation, grant=nonce))
+
+
+def test_one_operation_as_a_grant_and_as_a_use_has_a_row_for_each(database: sqlite3.Connection) -> None:
+    grant, use = granting(1, 4), operation(1)
+    run(database, [table.begin(grant), table.begin(use), table.begin(use)])
+    assert [each.operation for each in table.in_flight(database)] == [grant, use]
+    over = Ended(operation=grant, ended_at=5.0, mined=None, cause=Cause.GRANT_USED, evidence=Evidence(block=7))
+    run(database, table.end([grant.name], [over]))
+    assert [each.operation for each in table.in_flight(database)] == [use]
+    assert [each.name for each in table.ended_names(database)] == [grant.name]
+    assert [each.operation for each in table.ended(database, [grant.name, use.name])] == [grant]
+
+
+def test_grants_of_a_release_that_held_them_as_uses_are_held_as_grants(tmp_path: Path) -> None:
+    path, before = tmp_path / "older.db", len(MIGRATIONS) - len(table.GRANTS_TOLD)
+    with closing(open_database(path)) as older:
+        run(older, [table.begin(granting(1, 4)), table.begin(operation(2)), table.begin(granting(3, UNKNOWN_NONCE))])
+        run(older, table.end([granting(3, UNKNOWN_NONCE).name], [replace(ended(3, 5.0), operation=granting(3, -1))]))
+        for each in ("operations_in_flight", "operations_ended"):
+            older.execute(f"UPDATE {each} SET claim = ?", (table.print_claim(SESSION),))  # ours
+        older.execute(f"PRAGMA user_version = {before}")
+    with closing(open_database(path)) as database:
+        assert [each.name for each in table.ended_names(database)] == [hold_name(3, UNKNOWN_NONCE)]
+        run(database, table.end([hold_name(1, 4), hold_name(2)], []))
+        assert list(table.in_flight(database)) == []
 
 
 def test_what_was_begun_comes_back_exactly_with_how_far_it_came_oldest_first(database: sqlite3.Connection) -> None:

@@ -194,6 +194,7 @@ class Chain:
                     gas_cost=1,
                     gas_used=1,
                     permission_ids=(key.permission_id,) if self.shows_claims else None,
+                    enables=(each.reservation.grant is not None) if self.shows_claims else None,
                 )
             )
             if not is_ours(each.user_op_hash):

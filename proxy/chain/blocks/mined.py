@@ -35,6 +35,7 @@ def mined_of(
         base_fee=header.base_fee,
         revert_reason=None if event.success else reasons.get(event.user_op_hash),
         permission_ids=None if claim is None else claim.permission_ids,
+        enables=None if claim is None else claim.enables,
     )
 
 

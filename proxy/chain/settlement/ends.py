@@ -14,7 +14,16 @@ from proxy.chain.settlement.remembered import Remembered
 from proxy.chain.settlement.slices import BlockName
 from proxy.ledger.doubts import Doubt
 from proxy.ledger.operations import AcceptedOperation, Cause, Ended, EndedName, Evidence, InFlight, Mined, Stage
-from proxy.ledger.reservation import Grip, Ledger, NonceSlot, Reservation, RuleRows, is_on_chain, most_of
+from proxy.ledger.reservation import (
+    Grip,
+    Ledger,
+    NonceSlot,
+    Reservation,
+    RuleRows,
+    is_on_chain,
+    most_of,
+    one_of_each_session,
+)
 from proxy.record import record
 from proxy.session.counters import Counter, HoldName, SessionKey
 from proxy.session.known import KnownSession
@@ -95,14 +104,15 @@ class Ends:
         """An operation was mined in this slot. Whether it is one of ours; those that compete with it have ended too.
 
         It counts under the claims that its bundle shows; where that is not known, or shows none that came through
-        here, under all that did.
+        here, under all that did, for each session once: with the most that its claims take.
         """
         held = self._ledger.held_in(slot)
         if not held:
             return False
         ours = [each for each in held if each.user_op_hash == mined.user_op_hash]
         shown = [each for each in ours if _is_shown(each, mined)]
-        counted = shown or ours
+        may_be = shown or ours
+        counted = one_of_each_session(may_be)
         evidence = Evidence(
             block=mined.block,
             block_hash=mined.block_hash,
@@ -114,6 +124,9 @@ class Ends:
             self._count(draft, counted, mined, evidence)
         # of a claim that is counted for want of knowing nobody can say that it has used the enable nonce
         known = ours if mined.permission_ids is None and len(ours) == 1 else shown
+        if len(counted) < len(may_be):
+            known = []
+            draft.to_read.update((each.session, mined.block or 0) for each in counted if each.session is not None)
         rivals = [rival for each in known for rival in self._ledger.grants_beside(each)]
         if len(held) > len(counted) or rivals:
             self._end_beside(draft, [*held, *rivals], counted, mined, evidence)
@@ -213,7 +226,9 @@ class Ends:
             stage = ended.stage
             self._ledger.restore(reservation, grip_of(stage, self._unmined_grip))
             if stage not in LET_GO:
-                self._changed(draft, self._registry.expect(operation.changes, now, session=reservation.session))
+                self._changed(
+                    draft, self._registry.expect(operation.changes, now, session=name.session, grant=name.grant)
+                )
             draft.uses |= self._local_uses(reservation)
             draft.revived.append(InFlight(operation=operation, stage=stage))
 
@@ -233,13 +248,14 @@ class Ends:
             if operation is None:
                 continue
             # of what was let go, nothing is awaited any more
-            self._registry.expect(operation.changes, now, session=name.session)
+            self._registry.expect(operation.changes, now, session=name.session, grant=name.grant)
             added = self._registry.adds_charges(name.session, mined.block, counted=is_counted)
             changed = self._registry.mined(
                 each.user_op_hash,
                 success=mined.success,
                 charges=each.charges,
                 session=name.session,
+                grant=name.grant,
                 block=mined.block,
                 counted=is_counted,
                 now=now,
@@ -249,9 +265,9 @@ class Ends:
                 # the reading that has counted it may never have reached the disk: it goes there with the end
                 draft.sessions[name.session] = read
             draft.uses |= self._local_uses(each)
-            is_first = name == first.name
-            is_repriced = each.gas_price is not None and each.charges != operation.reservation.charges
-            if (is_first or is_repriced) and operation.reservation is not (told := first if is_first else each):
+            is_first, held = name == first.name, operation.reservation
+            told = first if is_first else each
+            if told is not held:
                 operation = replace(operation, reservation=told)
             ended = Ended(
                 operation=operation,
@@ -262,7 +278,7 @@ class Ends:
                 added=added,
                 counted_at=counted_at if is_first else None,
                 stage=stage,
-                restated=is_repriced or (is_first and len(counted) > 1),
+                restated=(told.charges, told.rule_charges) != (held.charges, held.rule_charges),
             )
             self._close(draft, ended, stage)
             if len(counted) > 1 and name.session is not None:
@@ -318,4 +334,7 @@ def _as_counted(reservation: Reservation, mined: Mined) -> Reservation:
 def _is_shown(reservation: Reservation, mined: Mined) -> bool:
     if mined.permission_ids is None:
         return False
-    return reservation.session is None or reservation.session.permission_id in mined.permission_ids
+    if reservation.session is None:
+        return True
+    is_of_kind = mined.enables is None or mined.enables == (reservation.grant is not None)
+    return is_of_kind and reservation.session.permission_id in mined.permission_ids

@@ -20,8 +20,7 @@ from proxy.chain.settlement.outcome import Keeper, Outcome
 from proxy.chain.settlement.patience import Patience
 from proxy.chain.settlement.remembered import Remembered
 from proxy.ledger.operations import AcceptedOperation, Cause, EndedName, Evidence, InFlight, Mined, Stage
-from proxy.ledger.reservation import UNKNOWN_NONCE, Grip, Ledger, NonceSlot, Reservation
-from proxy.session.changes import SessionEnabled
+from proxy.ledger.reservation import Grip, Ledger, NonceSlot, Reservation
 from proxy.session.counters import HoldName, SessionKey
 from proxy.session.known import KnownSession
 from proxy.session.registry import Registry
@@ -147,7 +146,7 @@ class Settlement:
             await self._over_before((name,), {ended.name: Evidence(block=ended.block, block_hash=ended.block_hash)})
             return
         self._ledger.accept(name, answered=stage is Stage.ACCEPTED)
-        pending = self._registry.expect(operation.changes, self._clock(), session=operation.reservation.session)
+        pending = self._registry.expect(operation.changes, self._clock(), session=name.session, grant=name.grant)
         if is_held:
             await self._answered(name, stage, pending)
         else:
@@ -200,14 +199,15 @@ class Settlement:
                 # it was about to be sent again
                 self.books.note(Outcome(ended=(operation.name,)))
                 continue
-            self._ledger.restore(_with_grant(operation), grip_of(flight.stage, self._patience.unmined_grip))
+            self._ledger.restore(operation.reservation, grip_of(flight.stage, self._patience.unmined_grip))
             if flight.stage not in LET_GO:
-                self._registry.expect(operation.changes, now, session=operation.reservation.session)
+                session, grant = operation.name.session, operation.name.grant
+                self._registry.expect(operation.changes, now, session=session, grant=grant)
             self._begin(operation, flight.stage, flight.silent_seconds)
             if flight.stage not in LET_GO:
                 self._hold_again(operation.user_op_hash, flight.stage)  # it was let go under another claim before
             if mined is not None:
-                # under another session; this claim comes back with the block that showed that
+                # under another claim; this one comes back with the block that showed that
                 draft, shown = OutcomeDraft(), Evidence(block=mined.block, block_hash=mined.block_hash)
                 self.ends.end(draft, operation.name, Cause.NONCE_USED, replace(shown, by=operation.user_op_hash))
                 self.books.note(draft.outcome())
@@ -370,17 +370,6 @@ class Settlement:
             self.to_read |= dict.fromkeys(draft.to_read)
             self.awake.set()
         await self.books.keep(outcome)
-
-
-def _with_grant(operation: AcceptedOperation) -> Reservation:
-    """What it holds; of one that was kept before grants were told apart, with the enable nonce that it uses."""
-    reservation = operation.reservation
-    if reservation.grant is not None or reservation.session is None:
-        return reservation
-    for change in operation.changes.at_validation:
-        if isinstance(change, SessionEnabled) and change.session.permission_id == reservation.session.permission_id:
-            return replace(reservation, grant=UNKNOWN_NONCE if change.nonce is None else change.nonce)
-    return reservation
 
 
 def _as_sent(stage: Stage) -> Stage:

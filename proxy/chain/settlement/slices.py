@@ -39,7 +39,8 @@ class OperationMined:
 
     Every sender's operation in a slice is one of these, ours or not: an operation of another hash in a nonce slot of
     ours says that the nonce was used by another. `permission_ids` are the session claims under which the bundle's call
-    data carries this hash, `None` where that could not be read. Amounts are in wei and gas.
+    data carries this hash, `enables` whether it brings a grant along there; `None` where that could not be read.
+    Amounts are in wei and gas.
     """
 
     place: ChainPlace
@@ -56,6 +57,7 @@ class OperationMined:
     base_fee: int | None = None
     revert_reason: bytes | None = None
     permission_ids: tuple[Hash32, ...] | None = None
+    enables: bool | None = None
 
 
 @record(kw_only=True)

@@ -264,4 +264,5 @@ def _mined(event: OperationMined) -> Mined:
         base_fee=event.base_fee,
         revert_reason=event.revert_reason,
         permission_ids=event.permission_ids,
+        enables=event.enables,
     )

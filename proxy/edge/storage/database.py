@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from proxy.ledger import daybook, doubts, rule_tables, session_uses
-from proxy.ledger.sqlite import CLAIMS, IN_ORDER, LATER_COLUMNS, TABLES
+from proxy.ledger.sqlite import CLAIMS, GRANTS_TOLD, IN_ORDER, LATER_COLUMNS, TABLES
 
 MIGRATIONS: Final = (
     """CREATE TABLE sessions (
@@ -67,6 +67,7 @@ MIGRATIONS: Final = (
     *rule_tables.BY_GROUP,
     # from here on records of operations may be short ones: an earlier release does not open the file
     "UPDATE daybook SET open = open",
+    *GRANTS_TOLD,
 )
 """Statements that made the tables, in order. Only ever appended to: `PRAGMA user_version` counts those done."""
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from proxy.chain.settlement.outcome import Outcome
 from proxy.edge.storage.store import Store
 from proxy.ledger.hindrance import Hindered
 from proxy.ledger.operations import Cause, Stage
@@ -33,7 +34,7 @@ def test_every_operation_in_flight_is_there_under_its_claim_and_as_far_as_it_had
     assert flights == {
         HoldName(name(1), KEY): Stage.ACCEPTED,
         HoldName(name(2), KEY): Stage.FORWARDED,
-        HoldName(name(3), KEY): Stage.UNKNOWN,
+        HoldName(name(3), KEY, 4): Stage.UNKNOWN,  # a grant
         HoldName(name(4), None): Stage.ACCEPTED,  # the owner's
     }
 
@@ -68,6 +69,11 @@ def test_a_settlement_that_takes_it_up_holds_what_was_held_and_knows_the_grant(s
         1_000.0,
     )
     assert isinstance(refused, Hindered)
+
+
+async def test_a_grant_of_it_that_ends_is_over(store: Store) -> None:
+    await store.keep(Outcome(ended=(HoldName(name(3), KEY, 4),)))
+    assert name(3) not in {flight.operation.user_op_hash for flight in store.flights()}
 
 
 def test_it_may_be_opened_again(store: Store, tmp_path: Path) -> None:
