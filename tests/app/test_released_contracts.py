@@ -1,0 +1,255 @@
+"""What the released contracts were measured to take, asked of a whole gate: sent, estimated, granted on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proxy.errors import Code
+from proxy.session.addresses import MODULE_KINDS, ModuleKind
+from proxy.session.enable_digest import multichain_digest, session_digest
+from proxy.session.policies.parameter_rules import Condition
+from proxy.userop.primitives import Address
+from proxy.userop.session_data import ChainDigest, EnableSession, PolicyData, SessionData
+from proxy.userop.signature import SessionEnvelope, SessionMode, encode_session_envelope
+from proxy.userop.user_op_hash import user_op_hash
+from proxy.userop.user_operation import UserOperation
+from tests.admission.builders import enabling, granting, known, lane
+from tests.app.builders import audited
+from tests.bypass_list.desk import CHAIN_ID, V07, a_session, an_operation, single, use
+from tests.running_gate import ESTIMATE, RunningGate, running_gate
+from tests.session.builders import (
+    ACCOUNT,
+    SMART_SESSION,
+    TOKEN,
+    TRANSFER,
+    action,
+    arg,
+    node,
+    rule,
+    transfer,
+    usage,
+    word,
+)
+from tests.session.signers.keys import Key, malleable, owners_data
+
+RELEASE = Address(bytes.fromhex("000000000013fdB5234E4E3162a810F54d9f7E98"))
+BETA = Address(bytes.fromhex("0000000000E9E6E96Bcaa3c113187CdB7E38AED9"))
+OLDER_MODULE = next(module for module, kind in MODULE_KINDS.items() if kind is ModuleKind.V1)
+FIRST, SECOND = sorted((Key(number) for number in (1, 2)), key=lambda key: key.address)
+STRANGER = Key(99)
+PAY = single(transfer(1))
+
+Sign = Callable[[bytes], bytes]
+
+
+def of(validator: Address, *owners: Key, threshold: int = 1, salt: int = 1) -> SessionData:
+    """A session of these keys."""
+    configured = owners_data(threshold, *(owner.address for owner in owners or (FIRST,)))
+    grant = a_session(action(TOKEN, TRANSFER, usage(100)), salt=salt)
+    return replace(grant, session_validator=validator, session_validator_init_data=configured)
+
+
+def used(grant: SessionData, sign: Sign, number: int = 0) -> UserOperation:
+    op = an_operation(PAY, nonce=lane(number))
+    return replace(op, signature=b"\0" + grant.permission_id + sign(user_op_hash(op, V07, CHAIN_ID)))
+
+
+def enabled_by(
+    grant: SessionData,
+    sign: Sign = FIRST.sign,
+    *,
+    owner: Sign = lambda _: b"\x05" * 65,
+    call_data: bytes = PAY,
+    number: int = 0,
+    module: Address = SMART_SESSION,
+) -> UserOperation:
+    """The first operation of a session, with its grant; `owner` signs that, `sign` the operation."""
+    digest = session_digest(grant, account=ACCOUNT, smart_session=module, mode=SessionMode.ENABLE, nonce=0)
+    digests = (ChainDigest(CHAIN_ID, digest),)
+    signed = EnableSession(
+        chain_digest_index=0,
+        digests=digests,
+        session=grant,
+        permission_enable_signature=owner(multichain_digest(digests)),
+    )
+    named = int.from_bytes(lane(number).to_bytes(32, "big").replace(SMART_SESSION, module), "big")
+    op = an_operation(call_data, nonce=named)
+    envelope = SessionEnvelope(
+        mode=SessionMode.ENABLE,
+        permission_id=grant.permission_id,
+        signature=sign(user_op_hash(op, V07, CHAIN_ID)),
+        enable=signed,
+    )
+    return replace(op, signature=encode_session_envelope(envelope))
+
+
+def bare_with(v: int, key: Key = FIRST) -> Sign:
+    return lambda digest: key.sign(digest)[:64] + bytes([v])
+
+
+def of_contract(key: Key) -> Sign:
+    """v is 0: r names a contract that is asked, s where its own signature stands."""
+    return lambda _: word(key.address) + word(65) + b"\0" + word(0)
+
+
+FORMS: dict[str, tuple[Sign, bool | None, bool | None]] = {
+    # how it is signed; whether the release takes it, whether the beta does, `None` where only the chain can tell
+    "bare, v 27 or 28": (FIRST.sign, True, False),
+    "bare, v 0 or 1": (lambda digest: FIRST.sign(digest, add_to_v=0), False, False),
+    "bare, v + 4": (lambda digest: FIRST.sign(digest, add_to_v=31), False, False),
+    "EIP-191, v 27 or 28": (FIRST.sign_message, False, True),
+    "EIP-191, v + 4": (lambda digest: FIRST.sign_message(digest, add_to_v=31), True, False),
+    "EIP-191, v 0 or 1": (lambda digest: FIRST.sign_message(digest, add_to_v=0), False, False),
+    "bare, the malleable twin": (lambda digest: malleable(FIRST.sign(digest)), True, False),
+    "EIP-191, the malleable twin": (lambda digest: malleable(FIRST.sign_message(digest)), False, True),
+    "by a stranger": (STRANGER.sign, False, False),
+    "bare, v 29": (bare_with(29), False, False),
+    "by a contract that is the owner": (of_contract(FIRST), None, None),
+    "by a contract that is none": (of_contract(STRANGER), False, False),
+    "with a chunk of a stranger behind": (lambda d: FIRST.sign(d) + STRANGER.sign(d), True, False),
+    "with a chunk of a stranger before": (lambda d: STRANGER.sign(d) + FIRST.sign(d), True, False),
+    "with less than a chunk behind": (lambda d: FIRST.sign(d) + bytes(64), True, False),
+    "one byte short": (lambda d: FIRST.sign(d)[:-1], False, False),
+}
+
+
+async def asked(gate: RunningGate, op: UserOperation, method: str = "eth_sendUserOperation") -> dict[str, Any] | None:
+    """The error of an answer; `None` where there is none."""
+    error: dict[str, Any] | None = (await gate.send(op, method)).get("error")
+    return error
+
+
+@pytest.mark.parametrize("validator", [RELEASE, BETA], ids=["release", "beta"])
+async def test_a_session_signs_in_the_form_of_its_validators_release(validator: Address) -> None:
+    """In a USE and in an ENABLE; where only the chain can tell and there is no node, nobody is believed."""
+    async with running_gate() as gate:
+        for number, (form, (sign, at_release, at_beta)) in enumerate(FORMS.items()):
+            takes = at_release if validator == RELEASE else at_beta
+            grant, new = of(validator, salt=2 * number), of(validator, salt=2 * number + 1)
+            gate.running.registry.put(known(grant))
+            for op in (used(grant, sign, 2 * number), enabled_by(new, sign, number=2 * number + 1)):
+                assert await asked(gate, op, ESTIMATE) is None, form  # what an estimate is signed by is a stub
+                error = await asked(gate, op)
+                assert (error is None) is (takes is True), (form, error)
+
+
+@pytest.mark.parametrize(
+    ("validator", "sign", "wanted"),
+    [
+        (RELEASE, FIRST.sign_message, "account.sign({ hash: userOpHash })"),
+        (BETA, FIRST.sign, "account.signMessage({ message: { raw: userOpHash } })"),
+    ],
+    ids=["release", "beta"],
+)
+async def test_who_signed_in_the_other_form_hears_the_call_that_makes_the_wanted_one(
+    validator: Address, sign: Sign, wanted: str
+) -> None:
+    grant = of(validator)
+    async with running_gate() as gate:
+        gate.running.registry.put(known(grant))
+        for op in (used(grant, sign), enabled_by(of(validator, salt=2), sign, number=1)):
+            error = await asked(gate, op)
+            assert error is not None
+            assert error["code"] == Code.SESSION_SCOPE
+            assert wanted in error["data"]["remedy"]
+
+
+@pytest.mark.parametrize(
+    ("validator", "one", "two"), [(RELEASE, FIRST.sign, SECOND.sign), (BETA, FIRST.sign_message, SECOND.sign_message)]
+)
+async def test_of_two_owners_both_sign_in_any_order(validator: Address, one: Sign, two: Sign) -> None:
+    grant = of(validator, FIRST, SECOND, threshold=2)
+    ways: list[tuple[Sign, bool]] = [
+        (lambda digest: one(digest) + two(digest), True),
+        (lambda digest: two(digest) + one(digest), True),
+        (lambda digest: one(digest) * 2, False),
+        (one, False),
+        (lambda digest: one(digest) + FIRST.sign_message(digest, add_to_v=31), False),
+    ]
+    async with running_gate() as gate:
+        gate.running.registry.put(known(grant))
+        for number, (sign, taken) in enumerate(ways):
+            assert (await asked(gate, used(grant, sign, number)) is None) is taken, number
+
+
+def sized(size: int, *, salt: int = 1) -> SessionData:
+    """A session whose validator's init data have so many bytes: as many owners as fit, and what is over."""
+    keys = [Key(number) for number in range(1, 1 + (size - 96) // 32)]
+    owners = sorted(keys, key=lambda key: key.address)
+    grant = of(RELEASE, *owners, salt=salt)
+    return replace(grant, session_validator_init_data=grant.session_validator_init_data.ljust(size, b"\0"))
+
+
+@pytest.mark.parametrize(
+    ("size", "fits"), [(288, True), (319, True), (320, True), (321, False), (352, False), (384, False)]
+)
+async def test_init_data_of_a_validator_that_the_measured_module_cannot_store_enable_nothing(
+    size: int, fits: bool
+) -> None:
+    async with running_gate() as gate:
+        for method in (ESTIMATE, "eth_sendUserOperation"):
+            error = await asked(gate, enabled_by(sized(size)), method)
+            assert (error is None) is fits, error
+            if error is not None:
+                assert error["code"] == Code.SESSION_SCOPE
+                assert f"have {size} bytes" in error["message"]
+                assert "at most 320" in error["message"]
+
+
+async def test_what_another_module_can_store_was_not_measured_and_is_not_refused() -> None:
+    async with running_gate() as gate:
+        for method in (ESTIMATE, "eth_sendUserOperation"):
+            assert await asked(gate, enabled_by(sized(352), module=OLDER_MODULE), method) is None
+
+
+@pytest.mark.parametrize(("size", "reverts"), [(320, False), (321, True), (384, True)])
+async def test_an_owners_grant_of_init_data_too_long_passes_and_is_told(
+    size: int, reverts: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "rules.yaml").write_text(RULES, encoding="utf-8")
+    async with running_gate(rules=[str(tmp_path / "rules.yaml")]) as gate:
+        assert await asked(gate, granting(sized(size))) is None
+        (row,) = await audited(gate, 1)
+        assert [rule["rule"] for rule in row.get("rules", [])] == ["useless-grant"] * reverts
+        assert any("at most 320" in note for note in row.get("notes", [])) is reverts, row
+
+
+RULES = """
+rules:
+  - id: useless-grant
+    description: A grant that the chain would not take.
+    mode: alert
+    when: op.grant_would_revert
+"""
+
+
+def nested(depth: int) -> PolicyData:
+    """An expression whose one rule, that the amount is one, stands so deep."""
+    kinds = [node("rule"), *(node("or", left=level, right=level) for level in range(depth))]
+    return arg([rule(Condition.EQUAL, 32, 1)], kinds, root=depth)
+
+
+@pytest.mark.parametrize(
+    ("depth", "taken"), [(1, True), (79, True), (80, True), (81, False), (99, False), (100, False), (101, False)]
+)
+async def test_expressions_deeper_than_the_chains_stack_are_refused_in_a_grant_and_in_a_use(
+    depth: int, taken: bool
+) -> None:
+    def grant(salt: int) -> SessionData:
+        return a_session(action(TOKEN, TRANSFER, nested(depth)), salt=salt)
+
+    async with running_gate() as gate:
+        gate.running.registry.put(known(grant(1)))
+        ops = (use(grant(1), PAY), enabling(grant(2), PAY, nonce=lane(1)))
+        for op in ops:
+            for method in (ESTIMATE, "eth_sendUserOperation"):
+                error = await asked(gate, op, method)
+                assert (error is None) is taken, error
+                if error is not None:
+                    assert error["code"] == Code.SESSION_SCOPE
+                    assert "deeper than the chain's stack takes" in error["message"]
