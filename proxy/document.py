@@ -16,11 +16,10 @@ import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from proxy.errors import ConfigFault
+from proxy.plain_yaml import NULLS, NotPlainError, WrittenAt, read_lines
 
 Location = tuple[str | int, ...]
 """The way to a value: `("chains", "soneium", "bundlers", 0)`."""
-
-_NULLS = frozenset({"", "~", "null"})
 
 
 class Place(NamedTuple):
@@ -229,35 +228,23 @@ def _syntax_cure(error: yaml.MarkedYAMLError, written: str) -> str | None:
     return None
 
 
-class WrittenAt(NamedTuple):
-    """Where one value stands in a file, by lines and columns from 0: its key (of the value itself where it has none),
-    itself, and what is inside. `text` is the column of the first letter of a text on one line, -1 of anything else."""
-
-    key_line: int
-    key_column: int
-    line: int
-    column: int
-    text: int = -1
-    inside: Mapping[str, WrittenAt] | Sequence[WrittenAt] = ()
-
-
-class _NotPlain(Exception):
-    """A file has something that the careful reader has to look at."""
-
-
 _Events = Callable[[], Any]
 
 
 def read_plain(text: str) -> tuple[object, WrittenAt] | None:
     """What `read_yaml` makes of a text without faults, tags and anchors, and where it stands, at a fifth of the work;
     `None` of any other, also of an empty one."""
+    return read_lines(text, _DEEPEST) or _read_events(text)
+
+
+def _read_events(text: str) -> tuple[object, WrittenAt] | None:
     events = yaml.parse(_set_aside(text), Loader=_FastLoader)
     try:
         if not isinstance(next(events), yaml.StreamStartEvent) or not isinstance(next(events), yaml.DocumentStartEvent):
             return None
         value, spot = _plain_value(next(events), events.__next__, None, _DEEPEST)
         whole = isinstance(next(events), yaml.DocumentEndEvent) and isinstance(next(events), yaml.StreamEndEvent)
-    except (_NotPlain, yaml.YAMLError, ValueError, OverflowError):
+    except (NotPlainError, yaml.YAMLError, ValueError, OverflowError):
         return None
     return (value, spot._replace(key_line=0, key_column=0, line=0, column=0)) if whole else None  # a file begins there
 
@@ -268,18 +255,18 @@ def _plain_value(event: Any, take: _Events, key: Any, deeper: int) -> tuple[obje
     line, column = at.line, at.column
     key_line, key_column = (line, column) if key is None else (key.line, key.column)
     if kind is yaml.AliasEvent or event.anchor is not None or event.tag is not None:
-        raise _NotPlain
+        raise NotPlainError
     if kind is yaml.ScalarEvent:
         text, style = event.value, event.style
         first = column + bool(style) if style not in _BLOCK and event.end_mark.line == line else -1
         if not text.isascii():
             if _SURROGATE.search(text):
-                raise _NotPlain
+                raise NotPlainError
             text = _bring_back(text)
-        value = None if not style and text in _NULLS else text
+        value = None if not style and text in NULLS else text
         return value, WrittenAt(key_line, key_column, line, column, first)
     if not deeper:
-        raise _NotPlain
+        raise NotPlainError
     if kind is yaml.SequenceStartEvent:
         read = []
         while type(event := take()) is not yaml.SequenceEndEvent:
@@ -291,10 +278,10 @@ def _plain_value(event: Any, take: _Events, key: Any, deeper: int) -> tuple[obje
     spots: dict[str, WrittenAt] = {}
     while type(event := take()) is not yaml.MappingEndEvent:
         if type(event) is not yaml.ScalarEvent or event.anchor is not None or event.tag is not None:
-            raise _NotPlain
+            raise NotPlainError
         name = event.value if event.value.isascii() else _bring_back(event.value)
         if name in values:
-            raise _NotPlain
+            raise NotPlainError
         values[name], spots[name] = _plain_value(take(), take, event.start_mark, deeper - 1)
     return values, WrittenAt(key_line, key_column, line, column, -1, spots)
 
@@ -336,7 +323,7 @@ class _Reader:
         is_plain = isinstance(node, ScalarNode) and style is None
         if style in (None, "'", '"') and node.start_mark.line == node.end_mark.line:
             self.document.texts[at] = Place(place.path, place.line, place.column + (style is not None))
-        return None if is_plain and node.value in _NULLS else _bring_back(node.value)
+        return None if is_plain and node.value in NULLS else _bring_back(node.value)
 
     def _has_default_tag(self, node: Node) -> bool:
         kind = "map" if isinstance(node, MappingNode) else "seq" if isinstance(node, SequenceNode) else "str"

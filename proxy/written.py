@@ -46,8 +46,8 @@ def _read_hex(value: object, size: int, name: str) -> bytes:
                 f"write it as 0x and {digits} hex digits; a tool may have turned an unquoted 0x… into this number",
             )
         raise fault(f"{shorten(value)} is not {name}", shape)
-    strange = next((character for character in value[2:] if character not in _HEX_DIGITS), None)
-    if strange is not None:
+    if not _HEX_DIGITS.issuperset(value[2:]):
+        strange = next(character for character in value[2:] if character not in _HEX_DIGITS)
         raise fault(f"{shorten(value)} is not {name}", f"{strange!r} is no hex digit")
     if len(value) != digits + 2:
         raise fault(f"{shorten(value)} is not {name}", f"it has {len(value) - 2} digits after 0x, wanted {digits}")

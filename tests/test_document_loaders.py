@@ -10,7 +10,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.document import Document, _compose, _compose_slowly, read_plain, read_yaml
+from proxy.document import Document, _compose, _compose_slowly, _read_events, read_plain, read_yaml
+from proxy.plain_yaml import read_lines
 
 ROOT = Path(__file__).parent.parent
 SHIPPED = sorted([*ROOT.glob("rules/**/*.yaml"), ROOT / "sessiongate.example.yaml"])
@@ -98,3 +99,94 @@ def test_shipped_files_are_plain_and_each_value_and_key_stands_where_the_careful
 def test_what_is_read_plainly_is_read_alike_and_has_no_fault(text: str) -> None:
     plain, careful, faulty = read_twice(text)
     assert plain is None or (plain == careful and not faulty)
+
+
+MOST = 50
+LINES = [
+    "a: ",
+    "b: 1",
+    "c:",
+    "- ",
+    "- d",
+    "- e: f",
+    "\n",
+    "\n  ",
+    "\n    ",
+    "\n",
+    "\n  ",
+    "x y",
+    "x:y",
+    "{g: h, i: [j, k]}",
+    "{",
+    "}",
+    "[",
+    "]",
+    ", ",
+    "l: m",
+    '"n: o"',
+    "'p # q'",
+    "''",
+    " # r",
+    "#",
+    ":",
+    "~",
+    "null",
+    "?",
+    "-",
+    "---",
+    "...",
+    "${z}",
+    "ü",
+    "|",
+    "%",
+]
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_most_files_are_read_line_by_line(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    lines = read_lines(text, MOST)
+    assert lines == read_plain(text) or lines is None
+
+
+@given(st.lists(st.sampled_from([*LINES, *PIECES]), max_size=30).map("".join))
+def test_what_is_read_line_by_line_is_read_as_libyaml_reads_it(text: str) -> None:
+    lines = read_lines(text, MOST)
+    assert lines is None or lines == _read_events(text)
+    plain, careful, faulty = read_twice(text)
+    assert plain is None or (plain == careful and not faulty)
+
+
+def _printed(value: object, indent: int) -> str:
+    """Plain YAML: entries of lists on a line, what stands under keys below them."""
+    space = "  " * indent
+    if isinstance(value, list):
+        return "".join(f"{space}- {_flow(item)}\n" for item in value)
+    assert isinstance(value, dict)
+    return "".join(f"{space}{key}:{_below(item, indent)}" for key, item in value.items())
+
+
+def _below(value: object, indent: int) -> str:
+    return "\n" + _printed(value, indent + 1) if value and not isinstance(value, str) else f" {_flow(value)}\n"
+
+
+def _flow(value: object) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_flow(item)}" for key, item in value.items()) + "}"
+    return "[" + ", ".join(map(_flow, value)) + "]" if isinstance(value, list) else str(value)
+
+
+WORDS = st.sampled_from(["a", "0xab", "x y", "spend(USDC) > 5", '"q: r"', "'s # t'", "24h", "$list", "ümlaut", "null"])
+VALUES = st.recursive(
+    WORDS,
+    lambda inside: st.lists(inside, max_size=4) | st.dictionaries(st.sampled_from("abcdef"), inside, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(st.lists(VALUES, min_size=1, max_size=4) | st.dictionaries(st.sampled_from("abcdef"), VALUES, min_size=1))
+def test_what_is_written_plainly_is_read_line_by_line(value: object) -> None:
+    text = _printed(value, 0)
+    lines = read_lines(text, MOST)
+    assert lines is not None
+    assert lines == _read_events(text)

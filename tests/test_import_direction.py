@@ -25,14 +25,15 @@ _room("record")
 _room("errors", "record")
 _room("userop", "errors")
 _room("strict_json", "userop")
-_room("document", "errors")
+_room("plain_yaml")
+_room("document", "errors", "plain_yaml")
 _room("written", "userop")
 _room("jsonrpc", "strict_json")
 _room("methods", "strict_json")
 _room("carried", "methods")
 _room("bundler_answers", "jsonrpc")
 _room("session", "userop")
-_room("judge", "session", "document", "written")
+_room("judge", "session", "document", "plain_yaml", "written")
 _room("ledger", "judge")
 _room("happening", "session")
 _room("clients", "methods")
@@ -58,6 +59,7 @@ PURE_ROOMS = frozenset(
         "jsonrpc",
         "judge",
         "methods",
+        "plain_yaml",
         "record",
         "session",
         "strict_json",

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import fields
 from functools import lru_cache
+from operator import attrgetter
 from typing import Final
 
 from proxy.judge.expression import Expression
@@ -18,6 +19,8 @@ from proxy.judge.tokens import Tokens
 from proxy.judge.verdict import Mode
 
 _NAMES: Final = tuple(each.name for each in fields(Match))
+_VALUES: Final = attrgetter(*_NAMES)
+_NOTHING: Final = frozenset[object]()
 _WEEK: Final = 7
 _DAY_MINUTES: Final = 24 * 60
 _OF_SESSIONS: Final = {"permission_ids": "permission_id", "session_modes": "mode", "modules": "module"}
@@ -42,9 +45,10 @@ def _reasons(rule: Rule, tokens: Tokens, chains: Mapping[str, int] | None) -> It
                 yield f"match asks for {key}, which only an operation of a session has, and for session: false"
     if match.grant is False and any(each is not None and each.per_grant for each in _conditions(rule)):
         yield "it asks about grant, and its match for operations that grant nothing"
-    for name in _NAMES:
-        if getattr(match, name) == frozenset():
-            yield f"match lists no {name.replace('_', ' ')}"
+    if _NOTHING in (values := _VALUES(match)):
+        for name, value in zip(_NAMES, values, strict=True):
+            if value == _NOTHING:
+                yield f"match lists no {name.replace('_', ' ')}"
     for exemption in rule.exemptions:
         constant = True if exemption.when is None else exemption.when.const
         if exemption.until is None and constant is True and is_wider(exemption.match, match):

@@ -5,10 +5,12 @@ python -m tests.bench.rules
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from proxy.edge.rule_files.reading import uncollected
 from proxy.judge.evaluate import Judge
 from proxy.judge.facts import ALLOWED, CallFacts, Facts, GrantFacts
 from proxy.judge.reading import Arrival, Background, facts_of
@@ -17,10 +19,12 @@ from proxy.userop.primitives import Address
 from tests.bench.decision import Part, best, decode, parse
 from tests.bench.operations import CHAIN_ID, ENTRY_POINT, RECORDED, submission
 from tests.judge.builders import ACCOUNT, MODULE, PERMISSION, SHOP, START, TRANSFER, Scene, facts, judge_of, spend
+from tests.judge.parse.many import many, parsed
 
 REPEATS: Final = 2_000
 CROWD: Final = 1_000
 FITTING: Final = 5
+LOADED: Final = 10_000
 _PAST: Final = 100
 _MUCH: Final = 10**12
 
@@ -109,7 +113,19 @@ def facts_cost(repeats: int = REPEATS) -> Part:
     return Part("facts of an operation", best(build, repeats))
 
 
+def load_cost(rules: int = LOADED) -> float:
+    """Seconds of processor time to read so many rules and make them ready, as a reload does."""
+    text = many(rules)
+    before = time.process_time()
+    with uncollected():
+        ruleset = parsed(text).ruleset
+        assert ruleset is not None
+        assert Judge(ruleset).size == rules
+    return time.process_time() - before
+
+
 def print_rules() -> None:
+    print(f"\n{LOADED:,} rules loaded: {min(load_cost() for _ in range(3)):.2f} s of processor time")
     print("\none operation judged by one rule, a hundred operations behind it:")
     for part in (facts_cost(), *rule_costs()):
         print(f"  {part.name:<32}{part.microseconds:>9.1f} µs")

@@ -26,14 +26,11 @@ class Normal:
 
     def __init__(self) -> None:
         self.told: dict[int, tuple[object, str]] = {}  # by id; the record is kept, so that its id stays its own
+        self.counted: dict[int, tuple[object, str]] = {}  # the same of what a check counts, whatever its height
 
     def text(self, value: Any) -> str:
         """The text of a value."""
-        kind = type(value)
-        way = _WAYS.get(kind)
-        if way is None:
-            way = _WAYS[kind] = _way_of(kind)
-        return way(self, value)
+        return _WAYS[type(value)](self, value)
 
 
 _Way = Callable[[Normal, Any], str]
@@ -54,7 +51,7 @@ _KINDS: Final[Sequence[tuple[type[Any], _Way]]] = (
     (type(None), lambda _, _value: "NoneType None"),
     (bool, lambda _, value: f"bool {value}"),
     (Expression, lambda _, value: ascii(value.source)),
-    (Enum, lambda normal, value: normal.text(value.value)),
+    (Enum, lambda normal, value: normal.text(value._value_)),  # `value` is looked up in Python
     (ZoneInfo, lambda _, value: f"zone {value.key}"),
     (Place, lambda _, _value: ""),
     (Mapping, _of_mapping),
@@ -86,10 +83,11 @@ def _of_records(kind: type[Any]) -> _Way:
         known = normal.told.get(id(value))
         if known is not None:
             return known[1]
-        inside, text = unwritten.copy(), normal.text
-        for place, found in enumerate((take(value),) if alone else take(value)):
-            if found is not None:
-                inside[place] = labels[place] + text(found)
+        ways = _WAYS
+        inside = [
+            nothing if found is None else label + ways[type(found)](normal, found)
+            for label, nothing, found in zip(labels, unwritten, (take(value),) if alone else take(value), strict=True)
+        ]
         for place, field, default in reversed(later):
             if getattr(value, field) == default:
                 del inside[place]
@@ -100,7 +98,15 @@ def _of_records(kind: type[Any]) -> _Way:
     return way
 
 
-_WAYS: Final[dict[type[Any], _Way]] = {}
+class _Ways(dict[type[Any], _Way]):
+    """How values of each class are put into words, found out when the first one is met."""
+
+    def __missing__(self, kind: type[Any]) -> _Way:
+        way = self[kind] = _way_of(kind)
+        return way
+
+
+_WAYS: Final = _Ways()
 
 
 def identity_of(
@@ -116,6 +122,16 @@ def identity_of(
     macros and lists that it names.
     """
     counts, meanings = condition
+    told = ", ".join(
+        (normal.text(name), normal.text(match), normal.text(counts), _counted(normal, check), normal.text(meanings))
+    )
+    return keccak256(f"({told})".encode())[:_IDENTITY_BYTES]
+
+
+def _counted(normal: Normal, check: Check | None) -> str:
+    """What a check counts, without the height from which on it fires; said once of a check that several rules have."""
+    if (known := normal.counted.get(id(check))) is not None:
+        return known[1]
     counted = check
     if isinstance(check, Limit):
         counted = replace(check, maximum={})
@@ -127,7 +143,9 @@ def identity_of(
         counted = replace(check, factor=0, after_operations=0)
     elif isinstance(check, Streak):
         counted = replace(check, length=0)
-    return keccak256(normal.text((name, match, counts, counted, meanings)).encode())[:_IDENTITY_BYTES]
+    told = normal.text(counted)
+    normal.counted[id(check)] = check, told
+    return told
 
 
 def digest_of(rules: tuple[Rule, ...], scope: ExpressionScope, normal: Normal) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final, get_args
 
 from proxy.document import did_you_mean
@@ -40,13 +41,23 @@ MATCH_KEYS: Final = (
 
 def read_match(parts: Sequence[Written], terms: RuleTerms, base: Match | None = None) -> Match:
     """The match written in one mapping, or in several whose values add up."""
+    if len(parts) == 1:
+        kind = "match" if base is None else "match of an exception"
+        return terms.once(kind, parts[0], lambda: _read_match(parts, terms, base))
+    return _read_match(parts, terms, base)
+
+
+def _read_match(parts: Sequence[Written], terms: RuleTerms, base: Match | None) -> Match:
     keys: dict[str, list[Written]] = {}
     for part in parts:
         for key, written in part.fields(MATCH_KEYS, "match").items():
             keys.setdefault(key, []).append(written)
     found: dict[str, Any] = {}
     for key, written_values in keys.items():
-        found.update(_read_key(key, written_values, terms))
+        if len(written_values) == 1 and key not in _FIELDS:  # of those nearly every rule has its own
+            found.update(terms.once(key, written_values[0], partial(_read_key, key, written_values, terms)))
+        else:
+            found.update(_read_key(key, written_values, terms))
     return Match(**found) if base is None else replace(base, **found)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final
 
 from proxy.document import Place, did_you_mean
@@ -40,7 +41,8 @@ class Draft:
 
     def last(self, key: str) -> Written | None:
         """The value that counts for a key."""
-        return self.fields[key][-1] if key in self.fields else None
+        parts = self.fields.get(key)
+        return None if parts is None else parts[-1]
 
 
 def gather(entries: Iterable[Written]) -> tuple[dict[str, Draft], list[Draft]]:
@@ -64,7 +66,7 @@ def gather(entries: Iterable[Written]) -> tuple[dict[str, Draft], list[Draft]]:
         if missed is not None:
             strays.append(missed)
         name = named.value if named is not None else None
-        if isinstance(name, str) and name in drafts:
+        if len(found) > before and isinstance(name, str) and name in drafts:
             found[before:] = [replace(fault, rule=name) for fault in found[before:]]
     return drafts, strays
 
@@ -117,8 +119,10 @@ def build(draft: Draft, order: int, terms: RuleTerms) -> Rule | None:
     found = draft.found
     before = len(found)
     rule = _build(draft, order, terms)
+    if len(found) == before:
+        return rule
     found[before:] = [replace(fault, rule=draft.id or None) for fault in found[before:]]
-    return None if len(found) > before else rule
+    return None
 
 
 def _build(draft: Draft, order: int, terms: RuleTerms) -> Rule | None:
@@ -173,8 +177,9 @@ def _word(draft: Draft, key: str, default: Word) -> Word:
 
 def _check(draft: Draft, match: Match, terms: RuleTerms) -> Check | None:
     for key, read in CHECKS.items():
-        if (written := draft.last(key)) is not None:
-            check = read(written, terms)
+        if key in draft.fields:
+            written = draft.fields[key][-1]
+            check = terms.once(key, written, partial(read, written, terms))
             if check is not None and match.session is False and Per.SESSION in getattr(check, "per", ()):
                 written.child("per").fault("match.session is false, so there is no session", "count per account")
             return check
@@ -186,6 +191,8 @@ def _text(draft: Draft, key: str) -> str | None:
 
 
 def _words(draft: Draft, key: str) -> tuple[str, ...]:
+    if key not in draft.fields:
+        return ()
     entries = [entry for part in draft.fields.get(key, ()) for entry in part.each()]
     return tuple(dict.fromkeys(word for entry in entries if (word := entry.text()) is not None))
 
@@ -203,8 +210,11 @@ def _learn(draft: Draft, check: Check | None, terms: RuleTerms) -> Expression | 
 
 
 def _exemptions(draft: Draft, terms: RuleTerms) -> tuple[Exemption, ...]:
-    entries = [entry for part in draft.fields.get("except", ()) for entry in part.each()]
-    return tuple(found for entry in entries if (found := _exemption(entry, terms)) is not None)
+    if "except" not in draft.fields:
+        return ()
+    entries = [entry for part in draft.fields["except"] for entry in part.each()]
+    read = (terms.once("except", entry, partial(_exemption, entry, terms)) for entry in entries)
+    return tuple(found for found in read if found is not None)
 
 
 def _exemption(entry: Written, terms: RuleTerms) -> Exemption | None:

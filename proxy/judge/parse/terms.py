@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import Final
+from typing import Any, Final
 
 from pydantic_core import PydanticCustomError
 
@@ -14,7 +14,7 @@ from proxy.document import Place, did_you_mean
 from proxy.judge.expression import RESERVED_NAMES, Expression, ExpressionScope, NamedList, compile_expression
 from proxy.judge.parse.feeds import FeedShelf, lines_of, read_prices
 from proxy.judge.parse.identity import Normal
-from proxy.judge.parse.written import Written
+from proxy.judge.parse.written import Value, Written
 from proxy.judge.tokens import NATIVE, RESERVED_SYMBOLS, USD, Asset, Price, Token, TokenPlace, Tokens, parse_amount
 from proxy.written import read_address, read_hash, read_selector, shorten
 
@@ -40,6 +40,20 @@ class RuleTerms:
     used: set[str] = field(default_factory=set)
     normal: Normal = field(default_factory=Normal)
     _compiled: dict[str, Expression] = field(default_factory=dict)
+    _once: dict[tuple[str, str], object] = field(default_factory=dict)
+
+    def once(self, kind: str, written: Written, read: Callable[[], Value]) -> Value:
+        """What comes of a value, read once however many rules have the same one: thousands differ in little. Nothing
+        of it may hang on its place; what has a fault is read, and told, each time."""
+        name, found = (kind, repr(written.value)), written.reading.found
+        known: Any = self._once.get(name)
+        if known is not None:
+            return known  # type: ignore[no-any-return]  # what was kept under this name came of `read`
+        before = len(found)
+        value = read()
+        if len(found) == before:
+            self._once[name] = value
+        return value
 
     def members(self, written: Written, kind: str) -> Iterable[bytes | str]:
         """The values of one entry: itself, or all of the list it names."""

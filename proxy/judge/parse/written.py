@@ -11,8 +11,9 @@ from typing import Any, NamedTuple, TypeVar
 
 from pydantic_core import PydanticCustomError
 
-from proxy.document import Document, Location, Place, WrittenAt, did_you_mean
+from proxy.document import Document, Location, Place, did_you_mean
 from proxy.judge.parse.faults import RuleFault
+from proxy.plain_yaml import WrittenAt
 from proxy.written import kind_of, shorten
 
 Value = TypeVar("Value")
