@@ -15,6 +15,7 @@ from typing import Final, Protocol
 from proxy.chain.settlement.outcome import Outcome, SettledUpTo
 from proxy.chain.settlement.slices import BlockName
 from proxy.config import Config
+from proxy.edge.audit.beyond import SentSince
 from proxy.edge.storage.store import Store
 from proxy.errors import StateUnavailable
 from proxy.happening import Alerts, Happening, HappeningKind
@@ -150,23 +151,19 @@ def ledger_path(config: Config, stack: AsyncExitStack) -> Path:
     return Path(folder) / "ledger.db"
 
 
-async def own_up_to_missing(store: Store, counts: RuleCounts, path: Path, alerts: Alerts) -> None:
+async def own_up_to_missing(
+    store: Store, counts: RuleCounts, path: Path, alerts: Alerts, since: SentSince | None
+) -> None:
     """Say so when the ledger has lost what was once on disk. The gate goes on with what is left: what happened to
-    sessions the chain tells, but windows of rules that reach back before now are not told until they have passed."""
-    if not store.missing and not store.is_unmarked:
+    sessions the chain tells, but windows of rules that reach back before now are not told until they have passed.
+    `since` is what the audit trail tells of and this ledger cannot have held."""
+    lost = _lost(store, path, since)
+    if lost is None:
         return
     await store.save_rewound(now := time.time())
     counts.doubt_before(now)
-    known = (
-        f"The ledger lacks the last {store.missing} of the writes that were committed to it: its write-ahead log was "
-        "removed, cut short or damaged, or an older copy took its place."
-    )
-    unknown = (
-        f"The ledger is without {path.name}-mark, which counts what is committed to it: it is a copy, or was moved "
-        "without that file, and nobody can tell what was written after it."
-    )
     what = (
-        f"{known if store.missing else unknown} Operations in flight may be held no more, and "
+        f"{lost} Operations in flight may be held no more, and "
         "rules whose windows reach back before now fail as they say, until those have passed or an operator takes the "
         "counts as they are (sessiongate ledger accept)."
     )
@@ -174,6 +171,26 @@ async def own_up_to_missing(store: Store, counts: RuleCounts, path: Path, alerts
     alerts.raise_(
         Happening(kind=HappeningKind.LEDGER_REWOUND, severity=Severity.CRITICAL, unix_time=time.time(), what=what)
     )
+
+
+def _lost(store: Store, path: Path, since: SentSince | None) -> str | None:
+    """By what the ledger is known to lack something; `None` of one that is whole as far as can be told."""
+    if store.missing:
+        return (
+            f"The ledger lacks the last {store.missing} of the writes that were committed to it: its write-ahead log "
+            "was removed, cut short or damaged, or an older copy took its place."
+        )
+    if store.is_unmarked:
+        return (
+            f"The ledger is without {path.name}-mark, which counts what is committed to it: it is a copy, or was moved "
+            "without that file, and nobody can tell what was written after it."
+        )
+    if since is not None:
+        return (
+            "The ledger is older than the audit trail, which tells of operations that were held after its last write, "
+            f"the newest of them in decision {since.decision_id}: an older copy took its place, and its mark with it."
+        )
+    return None
 
 
 @contextmanager

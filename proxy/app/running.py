@@ -33,7 +33,15 @@ from proxy.app.memory import (
     restored_registry,
 )
 from proxy.app.reload import SettingsReload
-from proxy.app.settings import admin_access, audit_writer, metrics_of, server_settings, tell_heads_of, upstream_names
+from proxy.app.settings import (
+    admin_access,
+    audit_writer,
+    metrics_of,
+    server_settings,
+    tell_heads_of,
+    trail_path,
+    upstream_names,
+)
 from proxy.app.tracing import Tracing, open_tracing
 from proxy.clients.rations import Rations
 from proxy.config import Config, Tls
@@ -43,6 +51,7 @@ from proxy.edge.admin.rule_routes import RuleRoutes
 from proxy.edge.admin.server import AdminServer
 from proxy.edge.alerts.build import instance_of, open_desk
 from proxy.edge.alerts.desk import AlertDesk
+from proxy.edge.audit.beyond import SentSince, sent_since
 from proxy.edge.audit.reading import Trail
 from proxy.edge.audit.writer import AuditWriter
 from proxy.edge.http.certificates import Certificates
@@ -146,7 +155,7 @@ async def start(config: Config, stack: AsyncExitStack, reread: Callable[[], Conf
     """Build the gate and listen; leaving `stack` stops it, in the opposite order."""
     descriptors = descriptors_of(config)
     kept = _open_books(config, stack)
-    path, store, metrics, audit = kept
+    path, store, metrics, audit, _ = kept
     tracing = open_tracing(config, metrics, stack)
     shared, alerts = await _share(config, kept, tracing, descriptors.bundlers, stack)
     rules, counts, registry = shared.rules, shared.counts, shared.registry
@@ -217,6 +226,7 @@ class _Kept(NamedTuple):
     store: Store
     metrics: Metrics
     audit: AuditWriter
+    since: SentSince | None  # what the trail tells of, and this ledger cannot have held
 
 
 def _open_books(config: Config, stack: AsyncExitStack) -> _Kept:
@@ -230,20 +240,22 @@ def _open_books(config: Config, stack: AsyncExitStack) -> _Kept:
     stack.callback(store.close)
     metrics = metrics_of(config)
     run_in_background(watch_file(metrics, held, store), stack)
+    alive_at = store.alive_at()
+    since = None if alive_at is None else sent_since(trail_path(config, path), alive_at)
     audit = audit_writer(config, path)
     audit.start()
     # stopped after the writer, so that the head that is told last is the newest
     run_in_background(tell_heads_of(config, audit), stack)
     stack.callback(audit.stop)
     metrics.before_each_scrape(partial(measure_disk, metrics, path))
-    return _Kept(path, store, metrics, audit)
+    return _Kept(path, store, metrics, audit, since)
 
 
 async def _share(
     config: Config, kept: _Kept, tracing: Tracing, bundler_connections: int, stack: AsyncExitStack
 ) -> tuple[Shared, AlertDesk]:
     """What all chains have in common: what was known before, the rules and their counts, and who hears of it all."""
-    path, store, metrics, audit = kept
+    path, store, metrics, audit, since = kept
     with reading():
         registry = restored_registry(config, store)
         counting = counting_time_of(store)
@@ -254,7 +266,7 @@ async def _share(
         rules.allowances.put(allowance)
     instance = instance_of(config.alerts, config.admin_listen)
     alerts = await open_desk(config.alerts, metrics, stack, instance=instance, path=path)
-    await own_up_to_missing(store, counts, path, alerts)
+    await own_up_to_missing(store, counts, path, alerts, since)
     await rules.keep_counts_in(partial(keep_counts_of, counts, store))
     counts.on_use = partial(_note_use, rules, metrics)
     tell = partial(alerts.tell, rule_of=rules.rule)

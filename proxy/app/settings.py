@@ -114,10 +114,14 @@ def metrics_of(config: Config) -> Metrics:
     )
 
 
+def trail_path(config: Config, ledger: Path) -> Path:
+    """Where the trail is: beside the ledger where no other place is set."""
+    return config.audit_path or ledger.with_name("audit.db")
+
+
 def audit_writer(config: Config, ledger: Path, by: AuditBy | None = None) -> AuditWriter:
     """What writes the trail, beside the ledger where no other place is set; `by` whom, whatever the settings say."""
-    audit = config.audit
-    path = config.audit_path or ledger.with_name("audit.db")
+    audit, path = config.audit, trail_path(config, ledger)
     path.parent.mkdir(parents=True, exist_ok=True)
     budget = DiskBudget(
         max_bytes=audit.max_bytes,

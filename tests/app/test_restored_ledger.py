@@ -3,6 +3,7 @@ not judged by what is left, until they have passed or an operator takes it as it
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -10,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from proxy.errors import Code
+from proxy.userop.user_operation import UserOperation
 from tests.admission.builders import TWICE, known
-from tests.app.builders import GOOD, audited, use_number
+from tests.app.builders import GOOD, OUTSIDE, audited, use_number
 from tests.running_gate import HonestBundler, RunningGate, running_gate
 
 RULES = """
@@ -89,6 +91,54 @@ async def test_a_copy_that_came_without_its_mark_is_not_taken_for_whole(
         async with running_gate(bundler=bundler, ledger=elsewhere, rules=wanted) as gate:
             assert "may lack counts from before" in str(await sent(gate, number))
     assert "without gate.db-mark" in caplog.text
+
+
+async def put_back_with_its_mark(bundler: HonestBundler, path: Path, wanted: list[str], op: UserOperation) -> str:
+    """The ledger and its mark are those of an hour ago, whole, and this operation was sent since; its decision."""
+    async with running_gate(bundler=bundler, ledger=path, rules=wanted):
+        await alive(path)
+    with closing(sqlite3.connect(path)) as ledger, ledger:
+        assert ledger.execute("UPDATE probes SET written_at = written_at - 3600").rowcount == 1
+    files = [path.with_name(path.name + end) for end in ("", "-mark", "-daybook", "-wal", "-shm")]
+    copies = {file: file.read_bytes() for file in files if file.exists()}
+    async with running_gate(bundler=bundler, ledger=path, rules=wanted) as gate:
+        gate.running.registry.put(known(TWICE))
+        await gate.send(op)
+        decision: str = (await audited(gate, 1))[0]["decisionId"]
+    for file in files:
+        file.unlink(missing_ok=True)
+    for file, content in copies.items():
+        file.write_bytes(content)
+    return decision
+
+
+async def alive(path: Path) -> None:
+    """The ledger has shown that it can be written, as it does when a gate starts and every ten seconds."""
+    for _ in range(1_000):
+        with closing(sqlite3.connect(path)) as ledger:
+            if ledger.execute("SELECT 1 FROM probes").fetchone() is not None:
+                return
+        await asyncio.sleep(0.01)
+    raise AssertionError("no sign of life")
+
+
+async def test_a_copy_that_came_with_its_mark_is_found_out_by_what_the_trail_tells(
+    bundler: HonestBundler, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, wanted = tmp_path / "gate.db", rules(tmp_path)
+    decision = await put_back_with_its_mark(bundler, path, wanted, GOOD)
+    for number in (1, 2):
+        async with running_gate(bundler=bundler, ledger=path, rules=wanted) as gate:
+            assert "may lack counts from before" in str(await sent(gate, number))
+            assert (await gate.look("/rules/budget"))["doubtedBefore"] is not None
+    assert f"held after its last write, the newest of them in decision {decision}" in caplog.text
+
+
+async def test_what_was_refused_says_nothing_of_the_ledgers_age(bundler: HonestBundler, tmp_path: Path) -> None:
+    path, wanted = tmp_path / "gate.db", rules(tmp_path)
+    await put_back_with_its_mark(bundler, path, wanted, OUTSIDE)
+    async with running_gate(bundler=bundler, ledger=path, rules=wanted) as gate:
+        assert "result" in await sent(gate, 1)
 
 
 async def test_an_operator_takes_the_counts_as_they_are_and_that_is_on_record(

@@ -83,6 +83,11 @@ class Store:
         """Whether nobody can tell how many commits are missing: what counts them beside the file is not there."""
         return self._tally.is_unmarked
 
+    def alive_at(self) -> float | None:
+        """When (unix seconds) a gate last tried whether this file can be written; `None` where none ever did."""
+        row = next(iter(self._rows("SELECT max(written_at) FROM probes WHERE typeof(written_at) = 'real'")), None)
+        return None if row is None or row[0] is None else float(row[0])
+
     def rewound_at(self) -> float | None:
         """Before when (unix seconds) something that rules had counted may be missing; `None` where all is there."""
         row = next(iter(self._rows("SELECT at FROM rewound")), None)
