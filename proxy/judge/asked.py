@@ -84,6 +84,15 @@ class AskedOperation:
 
 Ask = Callable[[AskedOperation], CheckOutcome]
 """A rule's check made ready: all that is the same for every operation is worked out."""
+Bind = Callable[[AskedOperation], "Ask | None"]
+"""The same for operations of the shape of this one (`proxy.judge.shapes`), where more of it can be worked out."""
+
+
+class Ready(NamedTuple):
+    """A check made ready, for any operation and, where that is worth something, for those of one shape."""
+
+    ask: Ask
+    bind: Bind | None = None
 
 
 def _each(groups: Sequence[bytes], amount: int) -> Grouped:
@@ -215,9 +224,9 @@ def unknown(what: str) -> CheckOutcome:
     return CheckOutcome(CheckAnswer.UNKNOWN, f"{what} cannot be told of this operation")
 
 
-def always(outcome: CheckOutcome) -> Ask:
+def always(outcome: CheckOutcome) -> Ready:
     """The same of every operation."""
-    return lambda _asked: outcome
+    return Ready(lambda _asked: outcome)
 
 
 def name_of(amount: AmountOf) -> str:

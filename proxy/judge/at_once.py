@@ -6,8 +6,8 @@ drawn upon. What they say is what `evaluate.RulesLook` would say.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
 
 from proxy.errors import StateUnavailable
 from proxy.judge.asked import QUIET, Ask, AskedOperation, CheckAnswer
@@ -15,10 +15,15 @@ from proxy.judge.facts import Facts
 from proxy.judge.finding import UNTOLD, Gathered, Hit, RulesFinding, uncounted
 from proxy.judge.match import Test
 from proxy.judge.prepared import PreparedRule, concerned, sentence_of, teaches
+from proxy.judge.shape import Shape
 from proxy.userop.budget import BOTTOMLESS, MOST_HITS
 
 MOST_AT_ONCE: Final = MOST_HITS
 """Of so many rules there are never too many to be asked or told."""
+
+MOST_PLANS: Final = 2_048
+_MOST_SEEN: Final = 8_192
+"""Shapes that are remembered, with a plan each of some kilobytes, and by their hash."""
 
 _FREE: Final = (BOTTOMLESS,)
 _QUIET: Final = CheckAnswer.QUIET
@@ -30,31 +35,93 @@ def is_small(facts: Facts) -> bool:
     return len(calls) <= 1 and len(facts.moves) <= 1 and not facts.grants and not (calls and calls[0].arguments)
 
 
+_Due = tuple[int, PreparedRule, Ask, bool, bool]
+"""A rule whose check is to be asked, by its position: does the operation concern it, and teach it."""
+
+
+class Plan(NamedTuple):
+    """The rules that may have something to say of operations of one shape: those whose check is asked `always`, made
+    ready for the shape, and those of which it has to be asked `first` whether they are concerned."""
+
+    first: tuple[tuple[int, PreparedRule], ...]
+    always: tuple[_Due, ...]
+
+
 def ask_at_once(
     asked: AskedOperation, rules: Sequence[PreparedRule], tests: Sequence[Test | None], positions: Sequence[int]
 ) -> RulesFinding:
     """What the rules in these positions say of an operation that `is_small`."""
     facts, gathered = asked.facts, Gathered()
-    due: list[tuple[PreparedRule, Ask, bool, bool]] = []  # with a check: does the operation concern it, and teach it
+    due: list[_Due] = []
     for position in positions:
         test = tests[position]
+        if test is None or test(facts):
+            _ask(position, rules[position], facts, gathered, due)
+    return _counted(asked, due, gathered)
+
+
+def ask_planned(asked: AskedOperation, plan: Plan) -> RulesFinding:
+    """The same for an operation of the plan's shape."""
+    gathered, due = Gathered(), plan.always
+    if plan.first:
+        more: list[_Due] = []
+        for position, prepared in plan.first:
+            _ask(position, prepared, asked.facts, gathered, more)
+        if more:
+            return _counted(asked, sorted([*due, *more], key=_position), gathered)
+    return _counted(asked, due, gathered)
+
+
+def plan_of(
+    shape: AskedOperation, rules: Sequence[PreparedRule], tests: Sequence[Test | None], positions: Sequence[int]
+) -> Plan:
+    """The plan for operations of the shape of this one."""
+    facts = shape.facts
+    first: list[tuple[int, PreparedRule]] = []
+    always: list[_Due] = []
+    for position in positions:
+        test, prepared = tests[position], rules[position]
         if test is not None and not test(facts):
             continue
-        prepared = rules[position]
-        if prepared.plain:  # nearly all
-            when, check = prepared.when, prepared.check
-            holds = True if when is None else when(facts, None, _FREE)
-            if holds:
-                if check is not None:
-                    due.append((prepared, check, True, True))
-                else:
-                    gathered.add(Hit(rule=prepared.rule, mode=prepared.mode, sentence=sentence_of(prepared.rule)))
-            elif holds is None:
-                gathered.fail(prepared, UNTOLD)
-        else:
-            _ask_fully(prepared, facts, gathered, due)
-    counted, learnt = gathered.charges, gathered.lessons
-    for prepared, check, is_concerned, is_taught in due:
+        if not (prepared.plain and prepared.still):
+            first.append((position, prepared))
+            continue
+        holds = True if prepared.when is None else prepared.when(facts, None, _FREE)
+        if holds and prepared.check is not None:
+            bound = None if prepared.bind is None else prepared.bind(shape)
+            always.append((position, prepared, bound or prepared.check, True, True))
+        elif holds is not False:
+            first.append((position, prepared))
+    return Plan(tuple(first), tuple(always))
+
+
+def _position(due: _Due) -> int:
+    return due[0]
+
+
+def _ask(position: int, prepared: PreparedRule, facts: Facts, gathered: Gathered, due: list[_Due]) -> None:
+    """What a rule says of the operation by itself, and whether its check is to be asked."""
+    if prepared.plain:  # nearly all
+        is_taught = is_concerned = True if prepared.when is None else prepared.when(facts, None, _FREE)
+        about = None
+    else:
+        is_concerned, about = concerned(prepared, facts, BOTTOMLESS)
+        is_taught = is_concerned if prepared.rule.learn is None else teaches(prepared, facts, BOTTOMLESS)
+    if is_concerned is None:
+        gathered.fail(prepared, UNTOLD)
+    if not (is_concerned or is_taught):
+        return
+    if prepared.check is None:
+        sentence = about or sentence_of(prepared.rule)
+        gathered.add(Hit(rule=prepared.rule, mode=prepared.mode, sentence=sentence))
+    else:
+        due.append((position, prepared, prepared.check, bool(is_concerned), bool(is_taught)))
+
+
+def _counted(asked: AskedOperation, due: Sequence[_Due], gathered: Gathered) -> RulesFinding:
+    """All of what they say, with what was counted."""
+    charged, learnt = gathered.charges, gathered.lessons
+    for _, prepared, check, is_concerned, is_taught in due:
         try:
             outcome = check(asked)
         except StateUnavailable as error:
@@ -65,7 +132,7 @@ def ask_at_once(
         answer, _, _, _, _, charges, lessons, rows = outcome
         if answer is _QUIET and is_concerned and is_taught and (not charges or prepared.is_limit):  # nearly always
             if charges:
-                counted += charges
+                charged += charges
             if lessons:
                 learnt += lessons
             if rows:
@@ -75,18 +142,29 @@ def ask_at_once(
     return gathered.finding()
 
 
-def _ask_fully(
-    prepared: PreparedRule, facts: Facts, gathered: Gathered, due: list[tuple[PreparedRule, Ask, bool, bool]]
-) -> None:
-    """A rule with exceptions, with a history that others teach, or that looks closer at what moves."""
-    is_concerned, about = concerned(prepared, facts, BOTTOMLESS)
-    is_taught = is_concerned if prepared.rule.learn is None else teaches(prepared, facts, BOTTOMLESS)
-    if is_concerned is None:
-        gathered.fail(prepared, UNTOLD)
-    if not (is_concerned or is_taught):
-        return
-    if prepared.check is None:
-        sentence = about or sentence_of(prepared.rule)
-        gathered.add(Hit(rule=prepared.rule, mode=prepared.mode, sentence=sentence))
-    else:
-        due.append((prepared, prepared.check, bool(is_concerned), bool(is_taught)))
+class Plans:
+    """What is asked of operations of the shapes that came lately, made when a shape comes again."""
+
+    def __init__(self, rules: Sequence[PreparedRule], tests: Sequence[Test | None]) -> None:
+        self._rules = rules
+        self._tests = tests
+        self._plans: dict[Shape, Plan] = {}
+        self._seen: set[int] = set()  # hashes of shapes that came once
+        self.get: Callable[[Shape], Plan | None] = self._plans.get
+        """The plan for a shape, if there is one."""
+
+    def __len__(self) -> int:
+        """Of how many shapes there is one."""
+        return len(self._plans)
+
+    def saw(self, shape: Shape, asked: AskedOperation, positions: Sequence[int]) -> None:
+        """An operation came for which there was none; `positions` are those of the rules that may concern it."""
+        name = hash(shape)
+        if name not in self._seen:
+            if len(self._seen) >= _MOST_SEEN:
+                self._seen.clear()
+            self._seen.add(name)
+            return
+        if len(self._plans) >= MOST_PLANS:
+            del self._plans[next(iter(self._plans))]
+        self._plans[shape] = plan_of(asked, self._rules, self._tests, positions)

@@ -12,11 +12,13 @@ from typing import Any, Final, NamedTuple
 from proxy.judge.asked import (
     GIVEN_BACK,
     QUIET,
+    SPLITTING,
     Ask,
     AskedOperation,
     CheckAnswer,
     CheckOutcome,
     CheckTerms,
+    Ready,
     always,
     in_words,
     made,
@@ -29,7 +31,7 @@ from proxy.judge.facts import Facts
 from proxy.judge.group import MOST_PLACES, SEVERAL, spread
 from proxy.judge.measure import Grouped
 from proxy.judge.memory import deviation, first_seen, streak
-from proxy.judge.rule import Check, Deviation, FirstSeen, Limit, Rate, Schedule, Streak, Window
+from proxy.judge.rule import Check, Deviation, FirstSeen, Limit, Of, Rate, Schedule, Streak, Window
 from proxy.userop.budget import COUNT, Budget
 
 _STEPS_OF_A_MEASURE: Final = 4
@@ -37,7 +39,7 @@ _STEPS_OF_A_MEASURE: Final = 4
 _TOO_WIDE: Final = CheckOutcome(CheckAnswer.UNKNOWN, sentence=f"it would be counted in more than {MOST_PLACES} places")
 
 
-def ready(terms: CheckTerms, check: Check) -> Ask:
+def ready(terms: CheckTerms, check: Check) -> Ready:
     """A check made ready to be asked."""
     return _CHECKS[type(check)](terms, check)
 
@@ -68,11 +70,11 @@ class Places:
 # limits
 
 
-def _limit(terms: CheckTerms, limit: Limit) -> Ask:
+def _limit(terms: CheckTerms, limit: Limit) -> Ready:
     return _LIMITS[limit.kind](terms, limit)
 
 
-def _each(terms: CheckTerms, limit: Limit) -> Ask:
+def _each(terms: CheckTerms, limit: Limit) -> Ready:
     measured, maxima, everywhere = limit.amount, limit.maximum, limit.maximum.get(0)
     if measured is None:
         return always(unknown("the amount"))
@@ -91,24 +93,29 @@ def _each(terms: CheckTerms, limit: Limit) -> Ask:
         sentence = f"{name_of(measured)} of {got} in one operation, {wanted} allowed"
         return CheckOutcome(CheckAnswer.FIRES, sentence, wanted=f"at most {wanted}", got=got)
 
-    return each
+    return Ready(each)
 
 
-def _count(terms: CheckTerms, limit: Limit) -> Ask:
+def _count(terms: CheckTerms, limit: Limit) -> Ready:
     if limit.window is None:
         return always(unknown("the window"))
     words = Words("operations", lambda _asked, amount: str(amount), QUIET)
-    return _within(terms, terms.shared.whole(limit.per), limit.window, limit.maximum, words, lasting=True)
+    amounts = Shares(terms.shared.whole(limit.per), terms.shared.groups(limit.per), 1)
+    return _within(terms, amounts, limit.window, limit.maximum, words, lasting=True)
 
 
-def _sum(terms: CheckTerms, limit: Limit) -> Ask:
+def _sum(terms: CheckTerms, limit: Limit) -> Ready:
     measured = limit.amount
     if measured is None or limit.window is None:
         return always(unknown("the amount" if measured is None else "the window"))
     name = name_of(measured)
     words = Words(name, lambda asked, amount: terms.printed(asked, measured, amount), unknown(name))
-    amounts, lasting = terms.shared.amounts(measured, limit.per), measured.what not in GIVEN_BACK
-    return _within(terms, amounts, limit.window, limit.maximum, words, lasting=lasting)
+    place = terms.shared.amounts(measured, limit.per)
+    if set(SPLITTING).isdisjoint(limit.per):
+        amounts = Shares(place, terms.shared.groups(limit.per), None, terms.shared.amount(measured))
+    else:
+        amounts = Shares(place)
+    return _within(terms, amounts, limit.window, limit.maximum, words, lasting=measured.what not in GIVEN_BACK)
 
 
 class Words(NamedTuple):
@@ -131,24 +138,35 @@ class Words(NamedTuple):
         )
 
 
+class Shares(NamedTuple):
+    """Where it is told how much is added to each group. Where each group gets all of it: the `groups`, and how much
+    that is, be it `fixed` or told as a `whole`."""
+
+    by_group: int
+    groups: int | None = None
+    fixed: int | None = None
+    whole: int | None = None
+
+
 def _within(
     terms: CheckTerms,
-    amounts: int,
+    amounts: Shares,
     window: Window,
     maxima: Mapping[int, int],
     words: Words,
     *,
     lasting: bool,
-) -> Ask:
-    """Amounts held against a window, and the charges for it; `amounts` is where they are told."""
+) -> Ready:
+    """Amounts held against a window, and the charges for it."""
     identity, binding, overflows = terms.rule.identity, terms.binding, terms.overflows
     everywhere, is_one = maxima.get(0), maxima.keys() == {0}
+    by_group = amounts.by_group
 
     def within(asked: AskedOperation) -> CheckOutcome:
         maximum = everywhere if is_one else maxima.get(asked.facts.chain_id, everywhere)
         if maximum is None:
             return QUIET
-        found: Grouped | None = asked.told[amounts]
+        found: Grouped | None = asked.told[by_group]
         if found is None:
             return words.untold
         charges: list[RuleCharge] = []
@@ -168,10 +186,32 @@ def _within(
             return fired._replace(charges=charges)
         return quietly(charges) if charges else QUIET
 
-    return within
+    def bind(shape: AskedOperation) -> Ask | None:
+        maximum = maxima.get(shape.facts.chain_id, everywhere)
+        if maximum is None or amounts.groups is None or len(shape.told[amounts.groups]) != 1:
+            return None
+        key = made(CountKey, (identity, shape.told[amounts.groups][0]))
+        if (fixed := amounts.fixed) is not None:
+            charge = made(WindowCharge, (key, window, fixed, maximum, binding, lasting, overflows))
+            quiet, most = quietly((charge,)), maximum - fixed
+            return lambda asked: quiet if asked.counts.total(key, window) <= most else within(asked)
+        if (whole := amounts.whole) is None:
+            return None
+
+        def of_amount(asked: AskedOperation) -> CheckOutcome:
+            amount = asked.told[whole]
+            if not amount:
+                return words.untold if amount is None else QUIET
+            if asked.counts.total(key, window) + amount > maximum:
+                return within(asked)
+            return quietly((made(WindowCharge, (key, window, amount, maximum, binding, lasting, overflows)),))
+
+        return of_amount
+
+    return Ready(within, bind)
 
 
-def _distinct(terms: CheckTerms, limit: Limit) -> Ask:
+def _distinct(terms: CheckTerms, limit: Limit) -> Ready:
     of, window = limit.of, limit.window
     if of is None or window is None:
         return always(unknown("the window"))
@@ -206,10 +246,23 @@ def _distinct(terms: CheckTerms, limit: Limit) -> Ask:
             return fired._replace(charges=charges)
         return quietly(charges)
 
-    return distinct
+    def bind(shape: AskedOperation) -> Ask | None:
+        maximum, new = maxima.get(shape.facts.chain_id, everywhere), shape.told[marks]
+        if maximum is None or of is Of.NONCE_KEY or len(new) != 1 or len(shape.told[groups]) != 1:
+            return None
+        key, mark = made(CountKey, (identity, shape.told[groups][0])), new[0]
+        quiet = quietly((made(DistinctCharge, (key, window, mark, maximum, binding, overflows)),))
+
+        def of_mark(asked: AskedOperation) -> CheckOutcome:
+            known = asked.counts.marks(key, window, maximum)
+            return quiet if mark in known or len(known) < maximum else distinct(asked)
+
+        return of_mark
+
+    return Ready(distinct, bind)
 
 
-_LIMITS: Final[Mapping[str, Callable[[CheckTerms, Limit], Ask]]] = {
+_LIMITS: Final[Mapping[str, Callable[[CheckTerms, Limit], Ready]]] = {
     "sum": _sum,
     "count": _count,
     "distinct": _distinct,
@@ -217,15 +270,16 @@ _LIMITS: Final[Mapping[str, Callable[[CheckTerms, Limit], Ask]]] = {
 }
 
 
-def _rate(terms: CheckTerms, check: Rate) -> Ask:
+def _rate(terms: CheckTerms, check: Rate) -> Ready:
     words = Words("requests", lambda _asked, amount: str(amount), QUIET)
-    return _within(terms, terms.shared.whole(check.per), check.window, {0: check.maximum}, words, lasting=True)
+    amounts = Shares(terms.shared.whole(check.per), terms.shared.groups(check.per), 1)
+    return _within(terms, amounts, check.window, {0: check.maximum}, words, lasting=True)
 
 
 # the clock
 
 
-def _schedule(terms: CheckTerms, check: Schedule) -> Ask:
+def _schedule(terms: CheckTerms, check: Schedule) -> Ready:
     what = terms.rule.description.rstrip(".")
 
     def schedule(asked: AskedOperation) -> CheckOutcome:
@@ -235,7 +289,7 @@ def _schedule(terms: CheckTerms, check: Schedule) -> Ask:
         when = f"{local:%A %H:%M} in {check.zone.key}"
         return CheckOutcome(CheckAnswer.FIRES, sentence=f"{what} (it is {when})", retryable=True)
 
-    return schedule
+    return Ready(schedule)
 
 
 def _is_inside(schedule: Schedule, day: int, minute: int) -> bool:
@@ -248,7 +302,7 @@ def _is_inside(schedule: Schedule, day: int, minute: int) -> bool:
     return False
 
 
-_CHECKS: Final[Mapping[type[Any], Callable[[CheckTerms, Any], Ask]]] = {
+_CHECKS: Final[Mapping[type[Any], Callable[[CheckTerms, Any], Ready]]] = {
     Limit: _limit,
     Rate: _rate,
     FirstSeen: first_seen,

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from proxy.errors import StateUnavailable
 from proxy.judge.asked import Allowed, AskedOperation, CheckOutcome, CheckTerms, SharedQuestions
-from proxy.judge.at_once import MOST_AT_ONCE, ask_at_once, is_small
+from proxy.judge.at_once import MOST_AT_ONCE, Plans, ask_at_once, ask_planned, is_small
 from proxy.judge.checks import Places
 from proxy.judge.counts import CountKey, Counts
 from proxy.judge.facts import Facts
@@ -32,6 +32,7 @@ from proxy.judge.prepared import (
     teaches,
 )
 from proxy.judge.rule import Rule, Ruleset
+from proxy.judge.shape import shape_of
 from proxy.judge.tokens import Asset
 from proxy.judge.verdict import Mode
 from proxy.session.units import Unit
@@ -80,6 +81,7 @@ class Judge:
             prepare(CheckTerms(rule, lower(rule.mode, ceiling), shared, allowed or _nothing_allowed)) for rule in active
         ]
         self._index = Index([prepared.match for prepared in self._rules])
+        self.plans = Plans(self._rules, self._index.tests)
         self._asked = frozenset(
             function for rule in active for each in expressions_of(rule) for function in each.functions
         )
@@ -115,14 +117,20 @@ class Judge:
         Never raises for what a count or a fact cannot tell, or what `budget` (that of one operation) does not pay for:
         that is what a rule's `fail` is for.
         """
+        shape = None
+        if is_small(facts):
+            shape = shape_of(facts)
+            if (plan := self.plans.get(shape)) is not None:  # nearly always
+                return ask_planned(AskedOperation(facts, counts, self._questions), plan)
         candidates = self._index.candidates(facts)
         positions = candidates.positions
         if not positions:
             return NOTHING
-        if len(positions) <= MOST_AT_ONCE and is_small(facts):
-            asked = AskedOperation(facts, counts, self._questions)
-            return ask_at_once(asked, self._rules, self._index.tests, positions)
-        return self._begin(facts, candidates, budget).finding(counts)
+        if shape is None or len(positions) > MOST_AT_ONCE:
+            return self._begin(facts, candidates, budget).finding(counts)
+        asked = AskedOperation(facts, counts, self._questions)
+        self.plans.saw(shape, asked, positions)
+        return ask_at_once(asked, self._rules, self._index.tests, positions)
 
     def look(self, facts: Facts, budget: Budget | None = None) -> RulesLook:
         """The same in two steps, the longer of which may be taken piece by piece."""

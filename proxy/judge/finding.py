@@ -65,7 +65,7 @@ class RulesFinding:
     @property
     def rejections(self) -> tuple[Hit, ...]:
         """The hits that refuse the operation, the one the caller is told first."""
-        return tuple(hit for hit in self.hits if hit.mode is Mode.ENFORCE)
+        return tuple(hit for hit in self.hits if hit.mode is Mode.ENFORCE) if self.hits else ()
 
     @property
     def verdict(self) -> str:

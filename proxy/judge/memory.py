@@ -7,11 +7,13 @@ from statistics import median_high
 
 from proxy.judge.asked import (
     QUIET,
+    SPLITTING,
     Ask,
     AskedOperation,
     CheckAnswer,
     CheckOutcome,
     CheckTerms,
+    Ready,
     made,
     name_of,
     quietly,
@@ -19,14 +21,14 @@ from proxy.judge.asked import (
 )
 from proxy.judge.counts import Amounts, CountKey, MarksLesson, OutcomeLesson, Row, Seen, ValueLesson
 from proxy.judge.history import deviates
-from proxy.judge.rule import Deviation, FirstSeen, Floor, Streak
+from proxy.judge.rule import Deviation, FirstSeen, Floor, Of, Streak
 
 Marks = tuple[bytes, ...]
 
 # histories
 
 
-def first_seen(terms: CheckTerms, check: FirstSeen) -> Ask:
+def first_seen(terms: CheckTerms, check: FirstSeen) -> Ready:
     """Something that is not known yet."""
     reaching, teaching = _reaching(terms, check, check.above), _reaching(terms, check, check.learn_above)
     is_taught_all = check.above is None and check.learn_above is None
@@ -66,7 +68,33 @@ def first_seen(terms: CheckTerms, check: FirstSeen) -> Ask:
             return untold_fires._replace(lessons=lessons)
         return quietly((), lessons)
 
-    return ask
+    times, over = check.times, check.over_seconds
+    waits = check.after_operations > 0 or check.after_seconds > 0
+
+    def bind(shape: AskedOperation) -> Ask | None:
+        if marks is None or check.of is Of.NONCE_KEY:
+            return None
+        new, groups_here = shape.told[marks], shape.told[groups]
+        if not new:
+            return lambda _asked: QUIET
+        if len(new) != 1 or len(groups_here) != 1:
+            return None
+        mark, key = new[0], made(CountKey, (identity, groups_here[0]))
+        quiet = quietly((), (made(MarksLesson, (key, new)),))
+
+        def of_mark(asked: AskedOperation) -> CheckOutcome:
+            seen = asked.counts.history(key)
+            if type(seen) is not Seen:
+                return quiet if waits else ask(asked)
+            if seen.sights:
+                latest, seen_times, first = seen.sights[-1]
+                if latest == mark and seen_times >= times and asked.facts.unix_time - first >= over:
+                    return quiet
+            return ask(asked)
+
+        return of_mark
+
+    return Ready(ask, bind)
 
 
 def _reaching(
@@ -112,10 +140,13 @@ def _first_sight(check: FirstSeen, strangers: Sequence[bytes], seen: Seen) -> st
     return f"a {thing} seen in {times} of {seen.operations} operations, which is not enough to be known"
 
 
-def deviation(terms: CheckTerms, check: Deviation) -> Ask:
+def deviation(terms: CheckTerms, check: Deviation) -> Ready:
     """An amount out of line with those before."""
     measured, identity = check.amount, terms.rule.identity
     place, untold = terms.shared.amounts(measured, check.per), unknown(name_of(measured))
+    whole = groups = None
+    if set(SPLITTING).isdisjoint(check.per):
+        whole, groups = terms.shared.amount(measured), terms.shared.groups(check.per)
 
     def ask(asked: AskedOperation) -> CheckOutcome:
         amounts = asked.told[place]
@@ -123,7 +154,7 @@ def deviation(terms: CheckTerms, check: Deviation) -> Ask:
             return untold
         lessons: list[ValueLesson] = []
         for group, amount in amounts:
-            lessons.append(made(ValueLesson, (made(CountKey, (identity, group)), amount)))  # a call less
+            lessons.append(made(ValueLesson, (made(CountKey, (identity, group)), amount)))
         for key, amount in lessons:
             history = asked.counts.history(key)
             if not isinstance(history, Amounts) or history.operations < check.after_operations:
@@ -134,10 +165,24 @@ def deviation(terms: CheckTerms, check: Deviation) -> Ask:
                 return CheckOutcome(CheckAnswer.FIRES, sentence, f"about {usual}", got, lessons=lessons)
         return quietly((), lessons)
 
-    return ask
+    def bind(shape: AskedOperation) -> Ask | None:
+        if whole is None or groups is None or len(shape.told[groups]) != 1:
+            return None
+        place_of_amount, key = whole, made(CountKey, (identity, shape.told[groups][0]))
+
+        def of_amount(asked: AskedOperation) -> CheckOutcome:
+            amount = asked.told[place_of_amount]
+            history = asked.counts.history(key)
+            if amount is None or (type(history) is Amounts and deviates(history.recent, amount, check.factor)):
+                return ask(asked)
+            return quietly((), (made(ValueLesson, (key, amount)),))
+
+        return of_amount
+
+    return Ready(ask, bind)
 
 
-def streak(terms: CheckTerms, check: Streak) -> Ask:
+def streak(terms: CheckTerms, check: Streak) -> Ready:
     """Operations in a row that ended badly."""
     groups, identity, reverted = terms.shared.groups(check.per), terms.rule.identity, check.outcome == "reverted"
 
@@ -157,4 +202,11 @@ def streak(terms: CheckTerms, check: Streak) -> Ask:
                 return CheckOutcome(CheckAnswer.FIRES, sentence, lessons=lessons, rows=rows)
         return quietly((), lessons, rows)
 
-    return ask
+    def bind(shape: AskedOperation) -> Ask | None:
+        if len(shape.told[groups]) != 1:
+            return None
+        key = made(CountKey, (identity, shape.told[groups][0]))
+        quiet = quietly((), (made(OutcomeLesson, (key,)),) if reverted else (), () if reverted else (key,))
+        return lambda asked: quiet if asked.counts.history(key) is None else ask(asked)
+
+    return Ready(ask, bind)

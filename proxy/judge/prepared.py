@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
-from proxy.judge.asked import Ask, CheckTerms
+from proxy.judge.asked import Ask, Bind, CheckTerms
 from proxy.judge.checks import Places, ready
 from proxy.judge.expression import Expression
 from proxy.judge.expression.closures import Run
 from proxy.judge.facts import IN_FLIGHT, Facts, GrantFacts
 from proxy.judge.match import UNKNOWN_ASSET, Test, matcher
 from proxy.judge.rule import Limit, Match, Rule
+from proxy.judge.shape import OF_SHAPE
 from proxy.judge.verdict import Mode
 from proxy.userop.budget import RULES, STEPS_A_UNIT, Budget
 from proxy.userop.primitives import print_bytes
@@ -45,6 +46,8 @@ class PreparedRule:
     match: Match
     when: Run | None
     check: Ask | None
+    bind: Bind | None
+    still: bool  # its condition hangs on nothing but the shape of a small operation (`proxy.judge.shapes`)
     places: Places | None
     is_limit: bool
     plain: bool
@@ -68,12 +71,15 @@ def prepare(terms: CheckTerms) -> PreparedRule:
     surely = None if match is rule.match else matcher(rule.match)
     per_grant = any(each is not None and each.per_grant for each in expressions)
     parts = sum(each.parts for each in expressions_of(rule))
+    made_ready = None if check is None else ready(terms, check)
     return PreparedRule(
         rule=rule,
         mode=terms.mode,
         match=match,
         when=None if rule.when is None else rule.when.ask,
-        check=None if check is None else ready(terms, check),
+        check=None if made_ready is None else made_ready.ask,
+        bind=None if made_ready is None else made_ready.bind,
+        still=rule.when is None or (rule.when.fields <= OF_SHAPE and not rule.when.functions),
         places=None if check is None else Places(check),
         is_limit=isinstance(check, Limit),
         plain=surely is None and not per_grant and not rule.exemptions and rule.learn is None,

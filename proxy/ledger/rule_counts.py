@@ -98,21 +98,24 @@ class RuleCounts:
     def _refusal(
         self, key: CountKey, charges: Sequence[RuleCharge], view: RuleUseView, now: float
     ) -> RuleRefusal | None:
-        marks: set[bytes] = set()
         first = charges[0]
-        if len(charges) == 1 and isinstance(first, WindowCharge):  # nearly always
-            limit, wanted = first.limit, first.amount
-        else:
+        limit, marks = first.limit, set[bytes]()
+        if len(charges) > 1:
             limit = min(charge.limit for charge in charges)
             wanted = sum(charge.amount for charge in charges if isinstance(charge, WindowCharge))
             marks = {charge.mark for charge in charges if isinstance(charge, DistinctCharge)}
+        elif isinstance(first, WindowCharge):  # nearly always
+            wanted = first.amount
+        else:
+            wanted, marks = 0, {first.mark}
         if marks:
-            present = self._windows.marks(key, now)
-            held = {mark for mark in self.held.marks(key, view) if mark not in present}
+            present, held = self._windows.marks(key, now), self.held.marks(key, view)
+            held = {mark for mark in held if mark not in present} if held else held
             new = {mark for mark in marks if mark not in present and mark not in held}
             used, in_flight, wanted = len(present), len(held), len(new)
         else:
-            used, in_flight = self._windows.total(key, now), self.held.amount(key, view)
+            used = self._windows.total(key, now)
+            in_flight = self.held.amounts.get(key, 0) if view is EVERYBODY else self.held.amount(key, view)
         fits = used + in_flight + wanted <= limit
         if self.on_use is not None and view.bringer is None:
             self.on_use(key, used + in_flight + (wanted if fits else 0), limit)

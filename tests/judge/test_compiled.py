@@ -105,7 +105,9 @@ def agrees_with_the_walk(judge: Judge, past: list[tuple[Facts, int, str]], ceili
         now += seconds
         at = replace(seen, unix_time=now)
         counts = counts_for(scene, at)
-        assert judge.consider(at, counts) == walk(judge.ruleset, at, counts, ceiling=ceiling)
+        said = walk(judge.ruleset, at, counts, ceiling=ceiling)
+        for _ in range(3):  # the second time a plan is made for its shape, by which the third goes
+            assert judge.consider(at, counts) == said
         live(scene, at, then)
 
 
@@ -139,7 +141,9 @@ def test_rules_asked_in_one_step_say_what_they_say_piece_by_piece(
         counts, look = counts_for(scene, at), judge.look(at)
         while look.go_on(1):
             pass
-        assert look.finding(counts) == judge.consider(at, counts)
+        said = look.finding(counts)
+        for _ in range(3):  # as above
+            assert judge.consider(at, counts) == said
         live(scene, at, then)
 
 
@@ -172,7 +176,8 @@ class Untold:
 def test_a_count_that_cannot_be_told_is_unknown_to_both(texts: tuple[str, ...], seen: Facts, unlucky: int) -> None:
     judge = judge_of("\n".join(texts))
     counts = Untold(counts_for(Scene(judge), seen), unlucky)
-    assert judge.consider(seen, counts) == walk(judge.ruleset, seen, counts)
+    for _ in range(3):  # as above
+        assert judge.consider(seen, counts) == walk(judge.ruleset, seen, counts)
 
 
 def test_what_ops_allow_by_hand_is_known_to_both() -> None:

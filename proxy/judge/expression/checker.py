@@ -324,7 +324,7 @@ class _Checker:
         else:
             cure = did_you_mean(symbol, {*tokens.by_symbol, NATIVE, USD}) or "list it in tokens.yaml"
             return self._notes.complain(argument, f"{_shown(symbol)} is not a token that the rules list", cure)
-        self._notes.fields.add("op.moves")
+        self._notes.fields |= {"op.moves", "move.amount"}
 
         def run(facts: Facts, _grant: object, _bound: object) -> int | None:
             return moved(facts, kind, worth)
