@@ -14,8 +14,9 @@ from functools import partial
 
 from proxy.admission import reasons
 from proxy.admission.advice import advice_of, remarks_on_grants
+from proxy.admission.at_hand import fit_at_hand
 from proxy.admission.conclusion import UNNAMED_REQUEST, Conclusion, Heard
-from proxy.admission.hearing import Hearing, slot_of
+from proxy.admission.hearing import Fit, Hearing, slot_of
 from proxy.admission.hidden import HiddenSessions
 from proxy.admission.judgement import Judgement
 from proxy.admission.nonce_order import waits_behind
@@ -26,11 +27,11 @@ from proxy.judge.reading import Arrival
 from proxy.judge.verdict import Allow, Reject, Verdict
 from proxy.session.counters import SessionKey
 from proxy.session.declared import refused_unsigned
-from proxy.session.enforce import SignatureCheck
+from proxy.session.grounds import Grounds
 from proxy.session.outcome import EnforcedElsewhere
 from proxy.session.proof import OnceChecked, refused_unproven
 from proxy.session.registry import Status
-from proxy.session.signers import SignatureOutcome, check_session_signature
+from proxy.session.signers import SignatureCheck, SignatureOutcome, check_session_signature
 from proxy.session.told import names_at
 from proxy.userop.acts import Unreadable
 from proxy.userop.budget import Budget, Overspent
@@ -252,32 +253,32 @@ class Admission:
         request: Arrival,
     ) -> Heard:
         await self._sources.reconciled(key)
-        asker = Asker(request.client, request.peer, key.account, request.absent_rate)
-        hearing = Hearing(self._sources, operation, claim, key, purpose, check_signature=check, asker=asker)
         # before anything rests on what is known now; of a session that is not known yet, once its key has signed
-        known = self._registry.get(key)
         in_order = self._is_held_to_order(purpose)
-        looked = known is not None and known.state is not None
-        gap = await self._gap(operation) if in_order and looked else None
-        fit = await hearing.fit() if gap is None else gap
-        if in_order and not looked and not isinstance(fit, Reason):
-            gap = await self._gap(operation)
-            fit = await hearing.fit() if gap is None else gap
+        looked = in_order and (known := self._registry.get(key)) is not None and known.state is not None
+        fit: Fit | Reason | None = await self._gap(operation) if looked else None
+        if fit is None and not purpose.is_preview:
+            fit = fit_at_hand(self._sources, operation, claim, key, check)
+        grounds: Grounds | None = None
+        if fit is None:
+            asker = Asker(request.client, request.peer, key.account, request.absent_rate)
+            hearing = Hearing(self._sources, operation, claim, key, purpose, check_signature=check, asker=asker)
+            fit = await hearing.fit()
+            if in_order and not looked and not isinstance(fit, Reason):
+                gap = await self._gap(operation)
+                fit = await hearing.fit() if gap is None else gap
+            grounds = hearing.grounds
         revision = self._registry.revision(key)
         # again: it may have been frozen while others were asked
         if (frozen := self.frozen(operation)) is not None:
             return Heard(verdict=Reject((frozen,)), operation=operation)
         if isinstance(fit, Reason):
             fit = self._with_word_on_key(operation, claim, fit, purpose)
-            return Heard(
-                verdict=Reject((fit,)), operation=operation, session=key, grounds=hearing.grounds, revision=revision
-            )
+            return Heard(verdict=Reject((fit,)), operation=operation, session=key, grounds=grounds, revision=revision)
         self._tell_of_gap(operation, key, purpose)
         advice = () if purpose is Purpose.SUBMIT else advice_of(operation.op, claim.envelope.mode)
         allowed = Allow(fit.notes + advice, fit.waived)
-        return Heard(
-            verdict=allowed, operation=operation, session=key, fit=fit, grounds=hearing.grounds, revision=revision
-        )
+        return Heard(verdict=allowed, operation=operation, session=key, fit=fit, grounds=grounds, revision=revision)
 
     def _is_held_to_order(self, purpose: Purpose) -> bool:
         is_known = self._sources.order is not None

@@ -11,6 +11,8 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import Any, Final
 
+import orjson
+
 from proxy.session.counters import Counter, SessionKey
 from proxy.session.granted import GrantedAction
 from proxy.session.policies.arg import ArgNode, ArgRules, NodeType
@@ -33,6 +35,9 @@ Json = dict[str, Any]
 _OPERATIONS: Final = "operations"
 
 
+_NO_HEX: Final = "wanted bytes as hex, 0x and digits in lower case"
+
+
 def _hex(data: bytes) -> str:
     return "0x" + data.hex()
 
@@ -40,11 +45,13 @@ def _hex(data: bytes) -> str:
 def _bytes(value: object, size: int | None = None) -> bytes:
     if type(value) is not str:
         raise ValueError(f"wanted bytes as hex, got {type(value).__name__}")
-    data = None
-    with suppress(ValueError):
+    # only as it would have been printed
+    if value[:2] != "0x" or not value.islower():
+        raise ValueError(_NO_HEX)
+    try:
         data = unhexlify(value[2:])
-    if data is None or _hex(data) != value:  # only as it would have been printed
-        raise ValueError("wanted bytes as hex, 0x and digits in lower case")
+    except ValueError:
+        raise ValueError(_NO_HEX) from None
     if size is not None and len(data) != size:
         raise ValueError(f"wanted {size} bytes, got {len(data)}")
     return data
@@ -79,6 +86,13 @@ def _number(value: Hashable) -> int:
         if hex(number) == value and 0 <= number <= UINT256_MAX:  # only as it would have been printed
             return number
     raise ValueError("wanted a number as minimal hex, of 256 bits at most")
+
+
+@lru_cache(maxsize=1 << 12)
+def _config(text: bytes) -> PolicyConfig:
+    """Likewise what a policy was set up with. Nothing of it is ever changed."""
+    value = orjson.loads(text)
+    return _CONFIGS[value["type"]](value)
 
 
 def _known_flag(value: object) -> bool:
@@ -281,7 +295,7 @@ _CONFIGS: Final[Mapping[str, Callable[[Mapping[str, Any]], PolicyConfig]]] = {
 
 
 def _config_from_json(value: Mapping[str, Any]) -> PolicyConfig:
-    return _CONFIGS[value["type"]](value)
+    return _config(orjson.dumps(value))
 
 
 def _rule_to_json(rule: ParameterRule) -> list[Any]:

@@ -24,6 +24,8 @@ from proxy.userop.execution import EXECUTE, Call, CallType, ExecType, Execution
 from proxy.userop.session_data import FLAG_TARGET
 
 _CALLS: Final = frozenset({CallType.SINGLE, CallType.BATCH})
+_MOST: Final = 256
+"""Units of an operation's budget that are spent here: whoever looks closer spends his own."""
 
 
 def accept_plain_use(
@@ -44,8 +46,9 @@ def accept_plain_use(
     if execution is None or validator is None or not _is_plain(operation, claim, state, execution):
         return None
     (call,) = execution.calls
-    left = budget.left
-    run = _PlainRun(state, in_flight, budget)
+    purse = Budget(min(budget.left, _MOST))
+    at_first = purse.left
+    run = _PlainRun(state, in_flight, purse)
     try:
         accepted = run.takes(operation, execution, call, base_fee, contracts)
     except Overspent:
@@ -55,11 +58,10 @@ def accept_plain_use(
         init_data, signature = state.session_validator_init_data, claim.envelope.signature
         verdict = check_signature(validator, init_data, operation.user_op_hash, signature)
         if verdict.outcome is SignatureOutcome.VALID:
+            budget.left -= at_first - purse.left
             after, until = window
             return Accepted(valid_after=after, valid_until=until, charges=merge_charges(run.charges), enabled=state)
-        budget.left = left
         return verdict
-    budget.left = left  # it is spent by who looks closer
     return None
 
 
