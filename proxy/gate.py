@@ -12,14 +12,15 @@ from proxy.admission.enquiry import LIST, Enquiry
 from proxy.admission.reasons import unavailable
 from proxy.bundler_answers import Meaning, hash_named_by, meaning_of_answer
 from proxy.carried import Serving, read_carried
-from proxy.errors import Code, MethodNotFound, Reason, RpcError, StateUnavailable, UpstreamUnavailable
+from proxy.errors import Code, MethodNotFound, Reason, StateUnavailable, UpstreamUnavailable
 from proxy.jsonrpc import Reply, Request, print_error, print_json, print_result
 from proxy.judge.decision import Decision, UpstreamAnswer, Whole
 from proxy.judge.reading import Arrival as AskedBy
 from proxy.judge.verdict import Mode, Reject
 from proxy.methods import PREVIEWS, TELL_OF_BLOCKS, MethodClass, check_arity, classify, denial, refusal_of_notification
 from proxy.ports import Answer, Follower, Forwarded, OperationPlace, Recorder, RequestContext, RequestOutcome, Upstream
-from proxy.refusal import error_of_reason, error_of_upstream, internal_error, where_it_broke
+from proxy.refusal import error_of_reason
+from proxy.replies import BrokenAfterSendingError, answer_to_error, passed_on, place_of
 from proxy.userop.entry_point import EntryPoint
 from proxy.userop.primitives import Address, print_bytes
 from proxy.userop.signature import SessionMode
@@ -54,14 +55,6 @@ class GateSettings:
     keep_whole: bool = False  # call data, and what a session's verdict rested on, go on record with it
 
 
-class _BrokenAfterSendingError(Exception):
-    """Something of ours broke when the operation was, or may have been, on its way. The cause is chained."""
-
-    def __init__(self, decision_id: str) -> None:
-        super().__init__()
-        self.decision_id = decision_id
-
-
 class Gate:
     """Serves one chain. `clock` gives unix seconds, `stopwatch` monotonic ones, `new_id` an unused decision id."""
 
@@ -84,7 +77,7 @@ class Gate:
         self._enquiry = enquiry
         self._dialects = dialects or {}
         self._admission = admission
-        self._upstream = upstream
+        self.upstream = upstream
         self._follower = follower
         self._recorder = recorder
         self._clock = clock
@@ -94,12 +87,12 @@ class Gate:
 
     def take(self, settings: GateSettings) -> None:
         """Serve by these settings from the next request on."""
-        self._settings = settings
-        self._serving = Serving(settings.entry_points, settings.chain_id)
+        self.settings = settings
+        self.serving = Serving(settings.entry_points, settings.chain_id)
 
     async def answer(self, request: Request, context: RequestContext) -> Answer | None:
         """Serve one request; `None` for a notification. Whatever happens, it is counted and it is answered."""
-        method_class = classify(request.method, self._settings.allow_methods)
+        method_class = classify(request.method, self.settings.allow_methods)
         outcome = RequestOutcome.INTERNAL_ERROR
         try:
             if request.id is None:
@@ -107,32 +100,26 @@ class Gate:
                 outcome = RequestOutcome.DENIED if refusal is None else RequestOutcome.INVALID
                 return None if refusal is None else Answer(print_error(None, refusal.code, refusal.message))
             answer, outcome = await self._serve(request, method_class, context)
-        except RpcError as error:
-            outcome = RequestOutcome.of(error)
-            return Answer(print_error(request.id, error.code, error.message, error.data))
-        except UpstreamUnavailable as error:
-            outcome = RequestOutcome.UNAVAILABLE
-            told = error_of_upstream(error, submit=method_class is MethodClass.SUBMIT)
-            return Answer(print_error(request.id, *told), decision_id=error.decision_id)
-        except Exception as error:  # a promise of ours is broken: nothing is let through, and the caller is answered
-            sent = isinstance(error, _BrokenAfterSendingError)
-            decision_id = error.decision_id if isinstance(error, _BrokenAfterSendingError) else self._new_id()
-            _LOG.error(
-                "request %s failed: %s", decision_id, where_it_broke(error.__cause__ or error if sent else error)
-            )
-            told = internal_error(decision_id, submit=method_class is MethodClass.SUBMIT, may_have_been_sent=sent)
-            return Answer(print_error(request.id, *told), decision_id=decision_id)
+        except Exception as error:  # a refusal, or a promise of ours is broken
+            answer, outcome = self.told(request, method_class, error)
+            return answer
         else:
             return answer
         finally:
             self._recorder.ended(context, method_class, outcome)
+
+    def told(
+        self, request: Request, method_class: MethodClass, error: Exception, *, sent: bool = False
+    ) -> tuple[Answer, RequestOutcome]:
+        """What the caller hears whose request ended so, and how that is counted; `sent` when it was on its way."""
+        return answer_to_error(request, error, self._new_id, submit=method_class is MethodClass.SUBMIT, sent=sent)
 
     async def explain(self, chain: str, operation: object, entry_point: object) -> Decision:
         """The verdict that a submission of this operation would get now; nothing is sent, held or recorded.
 
         Raises `RpcError` for what cannot be read.
         """
-        served = self._serving.entry_point(entry_point, "entryPoint")
+        served = self.serving.entry_point(entry_point, "entryPoint")
         op = parse_user_operation(operation, served.version, field="operation")
         asked_by = AskedBy(chain=chain, client="explain", method="eth_sendUserOperation")
         judgement = await self._admission.judge(op, served, purpose=Purpose.EXPLAIN, request=asked_by)
@@ -188,7 +175,7 @@ class Gate:
 
     async def _relay(self, request: Request, context: RequestContext) -> tuple[Answer, RequestOutcome]:
         """A method that submits nothing. The upstream's answer, unchanged but for the id."""
-        translator = self._dialects.get(request.method) if request.method in self._settings.translated else None
+        translator = self._dialects.get(request.method) if request.method in self.settings.translated else None
         if translator is not None:
             answered = await translator(request.method, request.params, context.client)
             if not isinstance(answered, Forwarded):
@@ -196,9 +183,21 @@ class Gate:
                 return Answer(print_result(request.id or "null", answered)), RequestOutcome.ANSWERED
         else:
             answered = await self._post(request.method, print_json(request.params), submit=False)
-        if not answered.reply.is_error:
-            await self._tell_follower(request, answered.reply.result)
-        return self._pass_on(request, answered)
+        return await self.pass_on_told(request, answered)
+
+    async def passing(
+        self, request: Request, asking: Awaitable[Forwarded], started: float
+    ) -> tuple[Answer, RequestOutcome]:
+        """What comes of a question, begun when the stopwatch showed `started`, whose reply is only passed on."""
+        forwarded = await asking
+        self._recorder.forwarded(forwarded.endpoint, self._stopwatch() - started)
+        return await self.pass_on_told(request, forwarded)
+
+    async def pass_on_told(self, request: Request, forwarded: Forwarded) -> tuple[Answer, RequestOutcome]:
+        """A reply on its way back; what it tells of blocks counts here first."""
+        if not forwarded.reply.is_error:
+            await self._tell_follower(request, forwarded.reply.result)
+        return passed_on(request, forwarded)
 
     async def _tell_follower(self, request: Request, result: object) -> None:
         if request.method in TELL_OF_BLOCKS and result is not None:
@@ -209,12 +208,11 @@ class Gate:
     ) -> tuple[Answer, RequestOutcome]:
         """A method that carries an operation: nothing of the client's bytes goes on, only what was read and judged."""
         preview = method_class in PREVIEWS
-        carried = read_carried(request.method, method_class, request.params, self._serving)
+        carried = read_carried(request.method, method_class, request.params, self.serving)
         op, entry_point, params = carried.op, carried.entry_point, carried.params
-        context.guest.admit_operation(op, entry_point, self._settings.session_modules, preview=preview)
-        if self._settings.mode is Mode.OFF or (preview and not self._settings.judge_previews):
-            place = None if preview else _place_of(op, entry_point)
-            return self._pass_on(request, await self._post(request.method, params, submit=not preview, place=place))
+        context.guest.admit_operation(op, entry_point, self.settings.session_modules, preview=preview)
+        if self.settings.mode is Mode.OFF or (preview and not self.settings.judge_previews):
+            return await self._pass_unjudged(request, params, None if preview else place_of(op, entry_point))
         started = self._stopwatch()
         asked_by = AskedBy(
             chain=context.chain,
@@ -230,7 +228,7 @@ class Gate:
             judgement = await self._hold(judgement)
         try:
             decision = self._decide(request.method, judgement, op, entry_point, context)
-            enforced = isinstance(decision.verdict, Reject) and self._settings.mode is Mode.ENFORCE
+            enforced = isinstance(decision.verdict, Reject) and self.settings.mode is Mode.ENFORCE
             self._recorder.decided(decision, forwarding=not enforced, seconds=self._stopwatch() - started)
         except BaseException:  # what was held is given back, and it is raised again
             self._give_back(judgement)
@@ -242,11 +240,22 @@ class Gate:
             if preview:
                 forwarded = await self._preview(request.method, params, decision)
             else:
-                forwarded = await self._submit(request.method, params, judgement, decision, _place_of(op, entry_point))
+                forwarded = await self._submit(request.method, params, judgement, decision, place_of(op, entry_point))
         except UpstreamUnavailable as error:
             error.decision_id = decision.decision_id
             raise
-        return self._pass_on(request, forwarded, decision.decision_id)
+        return passed_on(request, forwarded, decision.decision_id)
+
+    async def _pass_unjudged(
+        self, request: Request, params: bytes, place: OperationPlace | None
+    ) -> tuple[Answer, RequestOutcome]:
+        """An operation that is nobody's to judge; `place` where it is handed in."""
+        try:
+            return passed_on(request, await self._post(request.method, params, submit=place is not None, place=place))
+        except UpstreamUnavailable:
+            raise
+        except Exception as error:  # in doubt the caller must hear that it may be out
+            raise BrokenAfterSendingError(self._new_id()) from error
 
     async def _hold(self, judgement: Judgement) -> Judgement:
         """What an allowed operation holds has to survive the end of this process before anything is sent."""
@@ -282,7 +291,7 @@ class Gate:
         except UpstreamUnavailable:
             raise
         except Exception as error:  # after sending: the caller must hear that it may be out
-            raise _BrokenAfterSendingError(decision.decision_id) from error
+            raise BrokenAfterSendingError(decision.decision_id) from error
 
     async def _send(
         self, method: str, params: bytes, judgement: Judgement, decision: Decision, place: OperationPlace
@@ -340,22 +349,15 @@ class Gate:
         self, method: str, params: bytes, *, submit: bool, place: OperationPlace | None = None
     ) -> Forwarded:
         started = self._stopwatch()
-        forwarded = await self._upstream.post(method, params, submit=submit, place=place)
+        forwarded = await self.upstream.post(method, params, submit=submit, place=place)
         self._recorder.forwarded(forwarded.endpoint, self._stopwatch() - started)
         return forwarded
-
-    def _pass_on(
-        self, request: Request, forwarded: Forwarded, decision_id: str | None = None
-    ) -> tuple[Answer, RequestOutcome]:
-        reply = forwarded.reply
-        outcome = RequestOutcome.UPSTREAM_ERROR if reply.is_error else RequestOutcome.ANSWERED
-        return Answer(reply.with_id(request.id or "null"), forwarded.status, decision_id), outcome
 
     def _decide(
         self, method: str, judgement: Judgement, op: UserOperation, entry_point: EntryPoint, context: RequestContext
     ) -> Decision:
         operation = judgement.operation
-        whole = Whole(op, entry_point.address, judgement.grounds) if self._settings.keep_whole else None
+        whole = Whole(op, entry_point.address, judgement.grounds) if self.settings.keep_whole else None
         claim = None if operation is None else operation.claim
         return Decision(
             decision_id=self._new_id(),
@@ -363,7 +365,7 @@ class Gate:
             chain=context.chain,
             client=context.client,
             method=method,
-            mode=self._settings.mode,
+            mode=self.settings.mode,
             verdict=judgement.verdict,
             user_op_hash=None if operation is None else operation.told_hash,
             account=op.sender,
@@ -375,10 +377,6 @@ class Gate:
             opened=judgement.finding.opened,
             whole=whole,
         )
-
-
-def _place_of(op: UserOperation, entry_point: EntryPoint) -> OperationPlace:
-    return OperationPlace(entry_point.address, op.sender, op.nonce)
 
 
 def _named_by(judgement: Judgement, reply: Reply) -> Judgement:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import uvloop
 
 from proxy.config import Config
-from proxy.edge.http.upstream import HttpUpstream, UpstreamSettings
+from proxy.edge.http.asker import UpstreamSettings
+from proxy.edge.http.upstream import HttpUpstream
 from proxy.errors import StateUnavailable
 from proxy.jsonrpc import print_json
 from proxy.userop.primitives import Hash32, print_bytes

@@ -27,13 +27,14 @@ from proxy.chain.refresh import refreshing, sparing
 from proxy.config import AuditKeep, Chain, Config, LedgerFail, Previews
 from proxy.edge.admin.backend import ServedChain
 from proxy.edge.dialects.node_reads import NodeReads
+from proxy.edge.http.asker import UpstreamSettings
 from proxy.edge.http.endpoints import Health
 from proxy.edge.http.feeds import HeadFeed
 from proxy.edge.http.listener import Transport
 from proxy.edge.http.once import OnceSent
 from proxy.edge.http.paymaster import BundlersAndPaymaster, PaymasterService
 from proxy.edge.http.socket_client import is_socket
-from proxy.edge.http.upstream import HttpUpstream, UpstreamSettings
+from proxy.edge.http.upstream import HttpUpstream
 from proxy.edge.rule_files.book import RuleBook
 from proxy.edge.telemetry.metrics import Metrics
 from proxy.edge.telemetry.recorder import EdgeRecorder
@@ -44,6 +45,7 @@ from proxy.ledger.hindrance import Caps
 from proxy.ledger.memory import MemoryLedger
 from proxy.ledger.reservation import NonceSlot
 from proxy.ledger.rule_counts import RuleCounts
+from proxy.passage import Passage
 from proxy.ports import OperationPlace
 from proxy.session.registry import Registry
 
@@ -139,7 +141,8 @@ async def build_chain(name: str, chain: Chain, shared: Shared) -> BuiltChain:
     read_from = node_upstream(name, chain, config.limits.node_seconds, Transport(config.transport))
     if read_from is not None:
         await stack.enter_async_context(read_from)
-    gate = _gate(parts, sources, disagreements, enquiry=enquiry, feed=feed, paymaster=paymaster, read_from=read_from)
+    passage = _gate(parts, sources, disagreements, enquiry=enquiry, feed=feed, paymaster=paymaster, read_from=read_from)
+    gate = passage.gate
 
     def take(chain: Chain, config: Config) -> None:
         gate.take(gate_settings(chain, config))
@@ -152,6 +155,7 @@ async def build_chain(name: str, chain: Chain, shared: Shared) -> BuiltChain:
         name=name,
         chain_id=chain.chain_id,
         gate=gate,
+        passage=passage,
         upstream=upstream,
         age=age,
         release=settling.settlement.release,
@@ -225,11 +229,12 @@ def _gate(
     feed: HeadFeed,
     paymaster: PaymasterService | None,
     read_from: HttpUpstream | None,
-) -> Gate:
+) -> Passage:
     chain, shared, upstream, lookout = parts.chain, parts.shared, parts.upstream, parts.settling.lookout
     nodeside, config = parts.settling.nodeside, shared.config
     once = OnceSent(upstream, time.monotonic)
-    return Gate(
+    asked = once if paymaster is None else BundlersAndPaymaster(once, paymaster)
+    gate = Gate(
         gate_settings(chain, config),
         admission=Admission(sources),
         enquiry=enquiry,
@@ -237,7 +242,7 @@ def _gate(
         dialects=dialects_of(
             upstream, None if nodeside is None else nodeside.node, lookout.observe, _reads_of(read_from)
         ),
-        upstream=once if paymaster is None else BundlersAndPaymaster(once, paymaster),
+        upstream=asked,
         follower=OperationFollower(
             lookout,
             parts.ledger,
@@ -252,6 +257,7 @@ def _gate(
         stopwatch=time.perf_counter,
         new_id=_DecisionIds(),
     )
+    return Passage(gate, asked, recorder=shared.recorder, stopwatch=time.perf_counter)
 
 
 def _reads_of(node: HttpUpstream | None) -> NodeReads | None:

@@ -10,8 +10,9 @@ from proxy.edge.dialects.asking import Translated
 from proxy.edge.dialects.fees import FEE_METHODS, FeeTranslator, NodeFees
 from proxy.edge.dialects.node_reads import CONNECTIONS, LONGEST_ANSWER, NODE_READS, NodeReads
 from proxy.edge.dialects.statuses import STATUS_METHODS, Observe, StatusTranslator
+from proxy.edge.http.asker import UpstreamSettings
 from proxy.edge.http.listener import Transport
-from proxy.edge.http.upstream import HttpUpstream, UpstreamSettings
+from proxy.edge.http.upstream import HttpUpstream
 from proxy.errors import StateUnavailable
 from proxy.gate import DialectAnswer
 from proxy.ports import Forwarded

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from proxy.config import Chain, Config
+from proxy.edge.http.asker import UpstreamSettings
 from proxy.edge.http.endpoints import Health
 from proxy.edge.http.listener import Transport
 from proxy.edge.http.paymaster import PaymasterService
-from proxy.edge.http.upstream import UpstreamSettings
 from proxy.edge.telemetry.metrics import Metrics
 
 CONNECTIONS: Final = 16

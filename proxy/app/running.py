@@ -55,6 +55,7 @@ from proxy.edge.audit.beyond import SentSince, sent_since
 from proxy.edge.audit.reading import Trail
 from proxy.edge.audit.writer import AuditWriter
 from proxy.edge.http.certificates import Certificates
+from proxy.edge.http.inbound import AnswerWaiting
 from proxy.edge.http.server import RpcServer
 from proxy.edge.http.service import Hooks
 from proxy.edge.rule_files.book import RuleBook, open_rules, start_rules
@@ -168,6 +169,9 @@ async def start(config: Config, stack: AsyncExitStack, reread: Callable[[], Conf
     def answer(request: Request, context: RequestContext) -> Awaitable[Answer | None]:
         return chains[context.chain].gate.answer(request, context)
 
+    def begin(request: Request, context: RequestContext, waiting: AnswerWaiting) -> None:
+        chains[context.chain].passage.begin(request, context, waiting)
+
     desk = RuleDesk(rules, counts, store, {name: chain.chain_id for name, chain in config.chains.items()})
     backend = GateBackend(chains, registry, store, time.time, rules, audit=audit)
     admin = AdminServer(
@@ -181,7 +185,10 @@ async def start(config: Config, stack: AsyncExitStack, reread: Callable[[], Conf
     admin_port = await admin.start(config.admin_listen.host, config.admin_listen.port, _tls_of(config.admin_tls, stack))
     stack.push_async_callback(admin.stop)
     rations = Rations(time.monotonic)
-    server = RpcServer(tracing.around(answer), server_settings(config, descriptors, rations), _hooks(metrics))
+    # what is traced waits in a task of its own: the span that is open is found by it
+    serves = None if config.tracing.otlp is not None else begin
+    served = server_settings(config, descriptors, rations)
+    server = RpcServer(tracing.around(answer), served, _hooks(metrics), serves)
     await server.start(config.listen.host, config.listen.port, _tls_of(config.tls, stack))
     stack.push_async_callback(server.stop)
 

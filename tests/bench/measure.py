@@ -76,6 +76,7 @@ def measure(
     after, answered = server.usage(), time.monotonic()
     seen = server.counts()
     assert figures.failed == 0, f"{server.name}: {figures.failed} requests failed"
+    assert figures.requests, f"{server.name}: no {kind} was answered within {seconds:g} s"
     if server.remembers:
         server.taken[kind] = server.taken.get(kind, 0) + figures.requests + 2 * connections
         check_all_went_through(server.name, figures, bodies, seen["distinct"] - counts["distinct"], connections)

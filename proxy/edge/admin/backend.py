@@ -24,6 +24,7 @@ from proxy.errors import InvalidParams, StateUnavailable
 from proxy.gate import Gate
 from proxy.judge.parse import RuleFault
 from proxy.judge.rule import Rule
+from proxy.passage import Passage
 from proxy.session.codec import state_to_json
 from proxy.session.freezes import Freeze
 from proxy.session.known import KnownSession
@@ -43,6 +44,7 @@ class ServedChain:
     name: str
     chain_id: int
     gate: Gate
+    passage: Passage  # to the same gate, without a task where none is needed
     upstream: HttpUpstream
     age: ChainAge | None
     release: Callable[[Hash32, str], Awaitable[bool]]

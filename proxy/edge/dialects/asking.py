@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from proxy.edge.http.upstream import UpstreamReply
+from proxy.edge.http.exchange import UpstreamReply
 from proxy.jsonrpc import Reply
 
 _UNKNOWN_CODES: Final = frozenset({-32601, -32004})  # JSON-RPC 2.0; EIP-1474 "method not supported"

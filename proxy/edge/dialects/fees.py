@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Final
 
 from proxy.edge.dialects.asking import DialectUpstream, KnownMethods, Translated, is_unknown_method, member
-from proxy.edge.http.upstream import UpstreamReply
+from proxy.edge.http.exchange import UpstreamReply
 from proxy.errors import InvalidParams, StateUnavailable
 from proxy.userop.primitives import parse_uint, print_uint
 

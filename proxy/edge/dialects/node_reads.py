@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from proxy.edge.dialects.asking import DialectUpstream
-from proxy.edge.http.upstream import UpstreamReply
+from proxy.edge.http.exchange import UpstreamReply
 from proxy.errors import ReadsSpent
 from proxy.jsonrpc import print_json
 from proxy.methods import NODE_READS

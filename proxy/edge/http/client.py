@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -46,6 +47,10 @@ class NoReplyError(Exception):
         self.silent = silent
 
 
+Heard = Callable[[HttpReply | NoReplyError], None]
+"""Is told the reply to a question, or why there is none; once."""
+
+
 class HttpClient(Protocol):
     """Keeps connections to bundlers."""
 
@@ -54,6 +59,10 @@ class HttpClient(Protocol):
 
         `traceparent` is the header of that name, printed by us.
         """
+
+    def begin(self, url: URL, body: bytes, seconds: float, heard: Heard) -> bool:
+        """Send JSON where that takes no waiting for a connection, and have `heard` told within so long, later than
+        this returns. Whether it was sent; if not, nothing was done."""
 
     async def close(self) -> None:
         """Break off what is left."""

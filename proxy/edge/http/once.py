@@ -14,12 +14,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from proxy.bundler_answers import Meaning, meaning_of_error
-from proxy.edge.http.upstream import UpstreamReply
+from proxy.bundler_answers import Meaning
+from proxy.edge.http.exchange import Ended, Hearing, UpstreamReply, meaning_of_reply
 from proxy.errors import UpstreamUnavailable
 from proxy.ports import OperationPlace
 
@@ -27,7 +27,6 @@ REMEMBERED_SECONDS: Final = 10.0  # SDKs repeat for some seconds; past that some
 MOST_REMEMBERED: Final = 4_096
 MOST_BYTES: Final = 8 * 1024 * 1024
 
-_Ended = UpstreamReply | UpstreamUnavailable
 _Asked = tuple[str, bytes]  # the method, the printed params
 
 
@@ -39,10 +38,15 @@ class OnceUpstream(Protocol):
     ) -> UpstreamReply:
         """Ask it. Raises `UpstreamUnavailable`."""
 
+    def begin(
+        self, method: str, params: bytes, hearing: Hearing, *, submit: bool, place: OperationPlace | None = None
+    ) -> bool:
+        """Ask it without waiting for anything. Whether it was asked; if not, nothing was done."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Remembered:
-    ended: _Ended
+    ended: Ended
     until: float  # monotonic seconds
     size: int
 
@@ -53,7 +57,7 @@ class OnceSent:
     def __init__(self, upstream: OnceUpstream, stopwatch: Callable[[], float]) -> None:
         self._upstream = upstream
         self._stopwatch = stopwatch
-        self._under_way: dict[_Asked, list[asyncio.Future[_Ended]]] = {}  # who else waits for what is being asked
+        self._under_way: dict[_Asked, list[asyncio.Future[Ended]]] = {}  # who else waits for what is being asked
         self._remembered: OrderedDict[bytes, _Remembered] = OrderedDict()  # the oldest first
         self._bytes = 0
 
@@ -65,9 +69,30 @@ class OnceSent:
             return self._upstream.post(method, params, submit=False)
         return self._send((method, params), place)
 
+    def begin(
+        self, method: str, params: bytes, hearing: Hearing, *, submit: bool, place: OperationPlace | None = None
+    ) -> bool:
+        """See `OnceUpstream`."""
+        if not submit:
+            return self._upstream.begin(method, params, hearing, submit=False)
+        asked = method, params
+        if asked in self._under_way or (self._remembered and _digest_of(asked) in self._remembered):
+            return False
+        waiting = self._under_way[asked] = []
+
+        def heard(ended: Ended | Coroutine[Any, Any, UpstreamReply]) -> None:
+            assert not isinstance(ended, Coroutine), "a send is asked of one bundler"  # noqa: S101 - our own promise
+            self._ended(asked, waiting, ended)
+            hearing(ended)
+
+        if self._upstream.begin(method, params, heard, submit=True, place=place):
+            return True
+        del self._under_way[asked]
+        return False
+
     async def _send(self, asked: _Asked, place: OperationPlace | None) -> UpstreamReply:
         if (others := self._under_way.get(asked)) is not None:
-            waiter: asyncio.Future[_Ended] = asyncio.get_running_loop().create_future()
+            waiter: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
             others.append(waiter)
             return _given(await waiter)
         if self._remembered and (remembered := self._remembered.get(key := _digest_of(asked))) is not None:
@@ -75,7 +100,7 @@ class OnceSent:
                 return _given(remembered.ended)
             self._forget(key)
         waiting = self._under_way[asked] = []
-        ended: _Ended | None = None
+        ended: Ended | None = None
         try:
             ended = await self._upstream.post(*asked, submit=True, place=place)
         except UpstreamUnavailable as error:
@@ -84,16 +109,19 @@ class OnceSent:
         else:
             return ended
         finally:
-            del self._under_way[asked]
             if ended is None:  # what those who wait are told when this one is broken off
                 ended = UpstreamUnavailable("the send was broken off here", may_have_been_sent=True)
-            for each in waiting:
-                if not each.done():
-                    each.set_result(ended)
-            if _leaves_open(ended):
-                self._remember(_digest_of(asked), ended)
+            self._ended(asked, waiting, ended)
 
-    def _remember(self, key: bytes, ended: _Ended) -> None:
+    def _ended(self, asked: _Asked, waiting: Sequence[asyncio.Future[Ended]], ended: Ended) -> None:
+        del self._under_way[asked]
+        for each in waiting:
+            if not each.done():
+                each.set_result(ended)
+        if _leaves_open(ended):
+            self._remember(_digest_of(asked), ended)
+
+    def _remember(self, key: bytes, ended: Ended) -> None:
         size = len(ended.body) if isinstance(ended, UpstreamReply) else 0
         self._remembered[key] = _Remembered(ended, self._stopwatch() + REMEMBERED_SECONDS, size)
         self._bytes += size
@@ -109,15 +137,14 @@ def _digest_of(asked: _Asked) -> bytes:
     return hashlib.blake2b(method.encode() + b" " + params, digest_size=16).digest()
 
 
-def _leaves_open(ended: _Ended) -> bool:
+def _leaves_open(ended: Ended) -> bool:
     """Whether the operation may be on its way, for all that is known from this."""
     if isinstance(ended, UpstreamUnavailable):
         return ended.may_have_been_sent
-    reply = ended.reply
-    return reply.is_error and meaning_of_error(reply.error_code, reply.error_message, ended.status) is Meaning.UNKNOWN
+    return meaning_of_reply(ended) is Meaning.UNKNOWN
 
 
-def _given(ended: _Ended) -> UpstreamReply:
+def _given(ended: Ended) -> UpstreamReply:
     if isinstance(ended, UpstreamUnavailable):
         raise UpstreamUnavailable(ended.problem, may_have_been_sent=ended.may_have_been_sent)
     return ended

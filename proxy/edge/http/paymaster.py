@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from proxy.edge.http.asker import NO_PARAMS
 from proxy.edge.http.endpoints import BundlerEndpoint, Health, misfit_of_chain
-from proxy.edge.http.upstream import NO_PARAMS, HttpUpstream, UpstreamReply
+from proxy.edge.http.exchange import Hearing, UpstreamReply
+from proxy.edge.http.once import OnceSent
+from proxy.edge.http.upstream import HttpUpstream
 from proxy.errors import PaymasterUnavailable, UpstreamUnavailable
 from proxy.methods import is_for_paymaster
-from proxy.ports import Forwarded, OperationPlace, Upstream
+from proxy.ports import Forwarded, OperationPlace
 
 
 class PaymasterService(HttpUpstream):
@@ -37,7 +40,7 @@ class PaymasterService(HttpUpstream):
 class BundlersAndPaymaster:
     """One `post` for both: whom a method is put to is in its name."""
 
-    bundlers: Upstream
+    bundlers: OnceSent
     paymaster: PaymasterService
 
     async def post(self, method: str, params: bytes, *, submit: bool, place: OperationPlace | None = None) -> Forwarded:
@@ -45,3 +48,11 @@ class BundlersAndPaymaster:
         if is_for_paymaster(method):
             return await self.paymaster.ask(method, params)
         return await self.bundlers.post(method, params, submit=submit, place=place)
+
+    def begin(
+        self, method: str, params: bytes, hearing: Hearing, *, submit: bool, place: OperationPlace | None = None
+    ) -> bool:
+        """Ask a bundler, and wait for nothing; a paymaster is waited for."""
+        if is_for_paymaster(method):
+            return False
+        return self.bundlers.begin(method, params, hearing, submit=submit, place=place)

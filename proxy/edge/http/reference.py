@@ -8,10 +8,11 @@ from ssl import SSLContext
 from aiohttp import hdrs, web
 
 from proxy.edge.http.http_log import HTTP_LOG
+from proxy.edge.http.inbound import InboundCall
 from proxy.edge.http.listener import ListenerSettings
 from proxy.edge.http.messages import HttpAnswer, HttpRequest
 from proxy.edge.http.quiet_aiohttp import SERVER_NAME, QuietServer
-from proxy.edge.http.service import InboundCall, Service
+from proxy.edge.http.service import Service
 from proxy.edge.http.tls_door import DoorBounds, TlsDoor
 from proxy.edge.http.websocket import WebSockets, wants_websocket
 from proxy.errors import InvalidRequest

@@ -9,6 +9,7 @@ from yarl import URL
 
 from proxy.edge.http.client import (
     ClientSettings,
+    Heard,
     HttpReply,
     NoReplyError,
     UnreachedError,
@@ -62,6 +63,10 @@ class AiohttpClient:
             raise too_late(seconds, status) from None
         except (aiohttp.ClientError, OSError):
             raise broken_off(status) from None
+
+    def begin(self, _url: URL, _body: bytes, _seconds: float, _heard: Heard) -> bool:
+        """Every request waits here."""
+        return False
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         limit = self._settings.max_reply_bytes

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from ssl import SSLContext
 from typing import Protocol, Self
 
+from proxy.edge.http.inbound import BeginRequest
 from proxy.edge.http.lean.listening import LeanListener
 from proxy.edge.http.listener import ListenerSettings, Transport
 from proxy.edge.http.reference import AiohttpListener
@@ -31,8 +32,15 @@ class _Listener(Protocol):
 class RpcServer:
     """One listener. `start` binds, `stop` lets what is in flight finish within `shutdown_seconds`."""
 
-    def __init__(self, answer: AnswerRequest, settings: ServerSettings, hooks: Hooks | None = None) -> None:
-        self._service = service = Service(answer, settings, hooks)
+    def __init__(
+        self,
+        answer: AnswerRequest,
+        settings: ServerSettings,
+        hooks: Hooks | None = None,
+        begin: BeginRequest | None = None,
+    ) -> None:
+        """`begin` does what `answer` does, without a task where none is needed."""
+        self._service = service = Service(answer, settings, hooks, begin)
         self._listener: _Listener = (
             LeanListener(service, settings.bounds)
             if settings.transport is Transport.LEAN

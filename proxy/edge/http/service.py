@@ -6,36 +6,27 @@ answered a single request with is kept.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Final
 
 from proxy.clients.keys import key_in_segment, keys_in_query
-from proxy.clients.rations import Ration
-from proxy.edge.http.clients import DECISION_HEADER, Clients
+from proxy.edge.http.clients import Clients
 from proxy.edge.http.forwarded import TrustedProxies
-from proxy.edge.http.http_log import HTTP_LOG
-from proxy.edge.http.messages import HttpAnswer, HttpRequest, PrintedFields, plain
+from proxy.edge.http.inbound import JSON, BeginRequest, InboundCall, print_refusal
+from proxy.edge.http.messages import HttpAnswer, HttpRequest, plain
 from proxy.edge.http.openrpc import OPENRPC, OPENRPC_PATH
-from proxy.errors import Code, InvalidRequest, RateLimited, RpcError
-from proxy.jsonrpc import NULL_ID, Batch, BodyLimits, Malformed, Request, parse_body, print_error
+from proxy.errors import InvalidRequest, RpcError
+from proxy.jsonrpc import NULL_ID, BodyLimits, Request
 from proxy.ports import Answer, FeedLine, RequestContext
-from proxy.refusal import internal_error
 
 NOBODY: Final = "other"
 """Chain and client of a request that was refused before either was known; the label for what is in no closed set."""
 
-INVALID: Final = "invalid"
 DENIED: Final = "denied"
-RATE_LIMITED: Final = "rate_limited"
-DISCONNECTED: Final = "disconnected"
+INVALID: Final = "invalid"
 
-_JSON: Final = "application/json"
-_JSON_ALONE: Final = PrintedFields({"Content-Type": _JSON})
-_NO_DECISION: Final = "-"  # of an element of a batch that carried no operation
-_SMALL: Final = 4096  # an answer no longer than this is always given, so that no submission is left unanswered
 
 AnswerRequest = Callable[[Request, RequestContext], Awaitable[Answer | None]]
 """Answers one request; `None` for a notification. May raise `RpcError`, nothing else."""
@@ -77,8 +68,15 @@ class ServiceSettings:
 class Service:
     """Tells what becomes of a request: an answer at once, or a `InboundCall` that wants its body."""
 
-    def __init__(self, answer: AnswerRequest, settings: ServiceSettings, hooks: Hooks | None = None) -> None:
+    def __init__(
+        self,
+        answer: AnswerRequest,
+        settings: ServiceSettings,
+        hooks: Hooks | None = None,
+        begin: BeginRequest | None = None,
+    ) -> None:
         self.answer = answer
+        self.begin = begin
         self.settings = settings
         self.hooks = hooks or Hooks()
         self.room = settings.all_batches_bytes
@@ -153,14 +151,14 @@ class Service:
 
     def refusal(self, request: HttpRequest, error: RpcError) -> HttpAnswer:
         """A JSON-RPC error for a body that was not read, or could not be."""
-        return self.respond(request, Answer(_print(NULL_ID, error)))
+        return self.respond(request, Answer(print_refusal(NULL_ID, error)))
 
     def respond(self, request: HttpRequest, answer: Answer | None) -> HttpAnswer:
         """The answer as the page or program that asked may read it."""
         headers = self.settings.clients.cors(request.headers)
         if answer is None:  # notifications only
             return HttpAnswer(HTTPStatus.NO_CONTENT, headers=headers)
-        headers["Content-Type"] = _JSON
+        headers["Content-Type"] = JSON
         return HttpAnswer(answer.http_status, answer.body, headers)
 
     def _preflight(self, request: HttpRequest) -> HttpAnswer:
@@ -175,7 +173,7 @@ class Service:
     def _explain(self, request: HttpRequest) -> HttpAnswer:
         path = request.path
         if path == OPENRPC_PATH:
-            return HttpAnswer(HTTPStatus.OK, OPENRPC, {"Content-Type": _JSON, "Access-Control-Allow-Origin": "*"})
+            return HttpAnswer(HTTPStatus.OK, OPENRPC, {"Content-Type": JSON, "Access-Control-Allow-Origin": "*"})
         if path in self._routes or path == "/":
             return plain(HTTPStatus.OK, _EXPLANATION.format(path=path if path in self._routes else "/{chain}"))
         chain, _ = self._find(request)
@@ -203,131 +201,6 @@ class Line:
         return InboundCall(self.service, self.request, replace(context, line=feed))
 
 
-class InboundCall:
-    """One POST to a chain from its head to its answer. `end` it, whatever happens.
-
-    What it knows is what its head says: once it is ended it may do for the next with the same head, asked `again`.
-    """
-
-    __slots__ = ("_context", "_counted", "_headers", "_request", "_service", "_settings")
-
-    def __init__(self, service: Service, request: HttpRequest, context: RequestContext) -> None:
-        self._service = service
-        self._request = request
-        self._context = context
-        self._settings = service.settings
-        self._counted = Ration.REQUESTS in context.guest.licence.rates
-        cors = service.settings.clients.cors(request.headers)
-        self._headers = _JSON_ALONE if not cors else PrintedFields({**cors, "Content-Type": _JSON})
-        service.hooks.began(context.chain)
-
-    def again(self, length: int | None) -> InboundCall | None:
-        """The call of another request with the same head but for its length; `None` where it has to be received.
-
-        What the settings make of a head they make of it as long as they are the same ones.
-        """
-        settings = self._service.settings
-        if settings is not self._settings or (length or 0) > settings.limits.max_bytes:
-            return None
-        self._service.hooks.began(self._context.chain)
-        return self
-
-    def end(self) -> None:
-        """Nothing more comes of it."""
-        self._service.hooks.ended(self._context.chain)
-
-    def nobody_waited(self) -> None:
-        """Its caller had left before the answer."""
-        self._service.hooks.turned_away(self._context.chain, self._context.client, DISCONNECTED)
-
-    def refuse(self, error: RpcError) -> HttpAnswer:
-        """The answer when its body cannot be had."""
-        self._service.hooks.turned_away(self._context.chain, self._context.client, INVALID)
-        return self._service.refusal(self._request, error)
-
-    async def answer(self, body: bytes) -> HttpAnswer:
-        """The answer to its body."""
-        try:
-            parsed = parse_body(body, self._service.settings.limits)
-        except RpcError as error:
-            self._past_budget()  # counted all the same
-            return self.refuse(error)
-        answer = await (self._batch(parsed) if isinstance(parsed, Batch) else self._item(parsed.item))
-        if answer is None:
-            return self._service.respond(self._request, None)
-        if answer.decision_id is None:
-            return HttpAnswer(answer.http_status, answer.body, self._headers)
-        return HttpAnswer(answer.http_status, answer.body, self._headers.and_one(DECISION_HEADER, answer.decision_id))
-
-    def _past_budget(self) -> RateLimited | None:
-        """Why its client may not ask anything more now; `None` counts another request of it."""
-        if not self._counted:
-            return None
-        try:
-            self._context.guest.take(Ration.REQUESTS)
-        except RateLimited as refusal:
-            return refusal
-        return None
-
-    async def _item(self, item: Request | Malformed) -> Answer | None:
-        if (refusal := self._past_budget()) is not None:
-            self._service.hooks.turned_away(self._context.chain, self._context.client, RATE_LIMITED)
-            return None if item.id is None else Answer(_print(item.id, refusal))
-        if isinstance(item, Malformed):
-            self._service.hooks.turned_away(self._context.chain, self._context.client, INVALID)
-            return Answer(_print(item.id, item.error))
-        try:
-            return await self._service.answer(item, self._context)
-        except RpcError as error:
-            return Answer(_print(item.id, error))
-        except Exception:  # a promise of ours is broken; HTTP 500 or -32603 would make SDKs hand the same in again
-            HTTP_LOG.exception("a request failed")
-            told = internal_error(_NO_DECISION, submit=True, may_have_been_sent=True)
-            return None if item.id is None else Answer(print_error(item.id, *told))
-
-    async def _batch(self, batch: Batch) -> Answer | None:
-        service = self._service
-        limit = service.settings.batch_answer_bytes
-        places = asyncio.Semaphore(service.settings.batch_concurrency)
-        held, full = 0, False
-
-        async def answer(item: Request | Malformed) -> Answer | None:
-            nonlocal held, full
-            async with places:
-                if full and item.id is not None:
-                    return _no_room(item.id, limit, asked=False)
-                given = await self._item(item)
-                if given is None:
-                    return None
-                if item.id is not None and len(given.body) > max(_SMALL, min(limit - held, service.room)):
-                    full, given = True, replace(_no_room(item.id, limit, asked=True), decision_id=given.decision_id)
-                held += len(given.body)
-                service.room -= len(given.body)
-                return given
-
-        try:
-            answers = await asyncio.gather(*(answer(item) for item in batch.items))
-        finally:
-            service.room += held
-        given = [each for each in answers if each is not None]
-        if not given:
-            return None
-        ids = [each.decision_id or _NO_DECISION for each in given]
-        told = ", ".join(ids) if any(each.decision_id for each in given) else None
-        return Answer(b"[%b]" % b",".join([each.body for each in given]), decision_id=told)
-
-
-def _no_room(request_id: str, limit: int, *, asked: bool) -> Answer:
-    """What an element hears when the answers to its batch, or to all batches together, are longer than is kept."""
-    done = "it was answered, and the answer left out" if asked else "it was not sent"
-    message = f"the answers to this batch are longer than the {limit} bytes there is room for: {done}; ask for less"
-    return Answer(print_error(request_id, Code.INVALID_REQUEST, message, {"sent": asked}))
-
-
-def _print(request_id: str | None, error: RpcError) -> bytes:
-    return print_error(request_id, error.code, error.message, error.data)
-
-
 _EXPLANATION: Final = """\
 This is sessiongate, a gate before an ERC-4337 bundler. It speaks JSON-RPC 2.0 over POST to {path}:
 
@@ -339,10 +212,10 @@ Give your SDK this URL where it asks for the bundler's.
 
 def _refuse_media_type(request: HttpRequest) -> None:
     declared = request.headers.get("Content-Type", "")
-    if declared != _JSON:
+    if declared != JSON:
         media_type, _, parameters = declared.partition(";")
         charset = parameters.strip().lower().replace('"', "")
-        if media_type.strip().lower() != _JSON or charset not in ("", "charset=utf-8", "charset=utf8"):
-            raise InvalidRequest(f"content-type: wanted {_JSON} in UTF-8")
+        if media_type.strip().lower() != JSON or charset not in ("", "charset=utf-8", "charset=utf8"):
+            raise InvalidRequest(f"content-type: wanted {JSON} in UTF-8")
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise InvalidRequest("content-encoding: a compressed body is not read")

@@ -13,6 +13,7 @@ from yarl import URL
 
 from proxy.edge.http.client import (
     ClientSettings,
+    Heard,
     HttpClient,
     HttpReply,
     NoReplyError,
@@ -48,6 +49,10 @@ class SocketClient:
         if self._session is None:
             self._session = ClientSession(connector=TCPConnector(limit=0), timeout=ClientTimeout(total=None))
         return await line.ask(self._session, body, seconds)
+
+    def begin(self, _url: URL, _body: bytes, _seconds: float, _heard: Heard) -> bool:
+        """Every request waits here."""
+        return False
 
     async def close(self) -> None:
         """Break off what is left."""
@@ -146,8 +151,14 @@ class BySchemeClient:
         self, url: URL, body: bytes, seconds: float, traceparent: str | None = None
     ) -> Coroutine[Any, Any, HttpReply]:
         """See `HttpClient`."""
-        client: HttpClient = self._over_socket if url.scheme in SOCKET_SCHEMES else self._over_http
-        return client.post(url, body, seconds, traceparent)
+        return self._client_for(url).post(url, body, seconds, traceparent)
+
+    def begin(self, url: URL, body: bytes, seconds: float, heard: Heard) -> bool:
+        """See `HttpClient`."""
+        return self._client_for(url).begin(url, body, seconds, heard)
+
+    def _client_for(self, url: URL) -> HttpClient:
+        return self._over_socket if url.scheme in SOCKET_SCHEMES else self._over_http
 
     async def close(self) -> None:
         """Break off what is left."""

@@ -6,155 +6,28 @@ Nothing of the client's request goes upstream but what the gate printed: no head
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import time
-from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from itertools import count
-from types import TracebackType
-from typing import Any, Final, Self
+from collections.abc import Coroutine, Sequence
+from functools import partial
+from typing import Any
 
-from proxy.bundler_answers import TOOK_NOTHING, Meaning, meaning_of_error
-from proxy.edge.http.bundler_health import QuestionKind, Sign
-from proxy.edge.http.client import ClientSettings, HttpClient, NoReplyError, UnreachedError
-from proxy.edge.http.endpoints import BundlerEndpoint, Health, misfit_of
-from proxy.edge.http.lean.pool import Pool
-from proxy.edge.http.listener import Transport
-from proxy.edge.http.reference_client import AiohttpClient
-from proxy.edge.http.roster import Roster
-from proxy.edge.http.socket_client import BySchemeClient
+from proxy.bundler_answers import TOOK_NOTHING, Meaning
+from proxy.edge.http.asker import BundlerAsker
+from proxy.edge.http.bundler_health import Placement, QuestionKind, Sign
+from proxy.edge.http.client import HttpReply, NoReplyError
+from proxy.edge.http.endpoints import BundlerEndpoint
+from proxy.edge.http.exchange import (
+    ExchangeError,
+    Hearing,
+    UpstreamReply,
+    meaning_of_reply,
+    read_exchange,
+)
 from proxy.errors import UpstreamUnavailable
-from proxy.jsonrpc import Reply, ReplyError, print_request, read_reply
 from proxy.ports import OperationPlace
-from proxy.record import record
-from proxy.userop.primitives import Address
-
-_LOG: Final = logging.getLogger(__name__)
-NO_PARAMS: Final = b"[]"
-_RESTS: Final = {
-    True: "rests from every {kind}: another is asked where there is one",
-    False: "is asked every {kind} again",
-}
-_WAITS_FOR_INCLUSION: Final = frozenset({"pimlico_sendUserOperationNow"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UpstreamSettings:
-    """Bounds on one exchange, in seconds and bytes. `inclusion_seconds` is for methods that wait for a block."""
-
-    connect_seconds: float = 3.0
-    total_seconds: float = 30.0
-    inclusion_seconds: float = 180.0
-    probe_seconds: float = 5.0
-    keepalive_seconds: float = 15.0
-    max_connections: int = 1000
-    transport: Transport = Transport.LEAN
-    max_reply_bytes: int = 16 * 1024 * 1024
-
-
-@record()
-class UpstreamReply:
-    """A bundler's answer: its HTTP status, and the JSON-RPC reply as it came, still under our id."""
-
-    endpoint: str
-    status: int
-    our_id: int
-    reply: Reply
-
-    @property
-    def body(self) -> bytes:
-        """The reply's bytes."""
-        return self.reply.body
-
-
-class _ExchangeError(UpstreamUnavailable):
-    """A bundler, or a gateway before it, was reached and gave no reply. What was turned away was not taken."""
-
-    def __init__(self, problem: str, *, silent: bool, turned_away: bool) -> None:
-        super().__init__(problem, may_have_been_sent=not turned_away)
-        self.silent = silent
-
-
-class HttpUpstream:
-    """The bundlers of one chain behind one `post`. Use as an asynchronous context manager.
-
-    `in_flight` says whether anything is held that takes a place on chain; `stopwatch` gives monotonic seconds.
-    `on_move` hears of an operation that goes to the bundler of another mark than `bundler_for` said.
-    `traceparent` gives the header of that name for the question that is about to be asked.
-    """
-
-    def __init__(
-        self,
-        chain: str,
-        urls: Sequence[str],
-        *,
-        chain_id: int,
-        entry_points: frozenset[Address],
-        settings: UpstreamSettings | None = None,
-        on_health: Callable[[str, Health], None] = lambda _name, _health: None,
-        on_rest: Callable[[str, QuestionKind, bool], None] = lambda _name, _kind, _rests: None,
-        in_flight: Callable[[OperationPlace], bool] = lambda _place: False,
-        on_move: Callable[[OperationPlace, str], None] = lambda _place, _mark: None,
-        stopwatch: Callable[[], float] = time.monotonic,
-        traceparent: Callable[[], str | None] = lambda: None,
-    ) -> None:
-        self._traceparent = traceparent
-        self.chain = chain
-        self._roster = Roster(chain, urls, in_flight)
-        self._placements = self._roster.placements
-        self._changed = asyncio.Event()
-        self._chain_id = chain_id
-        self._entry_points = entry_points
-        self._settings = settings or UpstreamSettings()
-        self._on_health = on_health
-        self._on_rest = on_rest
-        self._on_move = on_move
-        self._stopwatch = stopwatch
-        self._ids = count(1)
-        self._client: HttpClient | None = None
-
-    async def __aenter__(self) -> Self:
-        settings = self._settings
-        bounds = ClientSettings(
-            connect_seconds=settings.connect_seconds,
-            keepalive_seconds=settings.keepalive_seconds,
-            max_connections=settings.max_connections,
-            max_reply_bytes=settings.max_reply_bytes,
-        )
-        over_http = Pool(bounds) if settings.transport is Transport.LEAN else AiohttpClient(bounds)
-        self._client = BySchemeClient(over_http, bounds)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._client is not None:
-            await self._client.close()
-
-    @property
-    def endpoints(self) -> tuple[BundlerEndpoint, ...]:
-        """The bundlers, in the order of the settings."""
-        return self._roster.endpoints
-
-    @property
-    def generation(self) -> int:
-        """Goes up when the names of endpoints may mean others than before."""
-        return self._roster.generation
-
-    @property
-    def healthy(self) -> bool:
-        """Whether an endpoint has passed its last probe."""
-        return any(endpoint.health is Health.HEALTHY for endpoint in self.endpoints)
-
-    @property
-    def preferred(self) -> str:
-        """The name of the endpoint the next read goes to first."""
-        return next(iter(self._order(QuestionKind.READ)), self.endpoints[0]).name
-
-    def _order(self, kind: QuestionKind, place: OperationPlace | None = None) -> Sequence[BundlerEndpoint]:
-        return self._roster.order(kind, self._stopwatch(), place)
+class HttpUpstream(BundlerAsker):
+    """The bundlers of one chain behind one `post`."""
 
     def bundler_for(self, place: OperationPlace) -> str:
         """The mark of the bundler that an operation in this place goes to first; empty where none is usable."""
@@ -166,16 +39,6 @@ class HttpUpstream:
         """What is held in this place was sent to the bundler of that mark before a restart."""
         self._roster.placed(place, mark)
 
-    def take(self, urls: Sequence[str], *, total_seconds: float) -> None:
-        """Ask these from the next question on, and wait so long for an answer; they are probed at once."""
-        self._roster.take(urls)
-        self._settings = replace(self._settings, total_seconds=total_seconds)
-        for endpoint in self.endpoints:
-            self._on_health(endpoint.name, endpoint.health)
-            for kind, breaker in endpoint.breakers.items():
-                self._on_rest(endpoint.name, kind, breaker.rests_until is not None)
-        self._changed.set()
-
     def post(
         self, method: str, params: bytes, *, submit: bool, place: OperationPlace | None = None
     ) -> Coroutine[Any, Any, UpstreamReply]:
@@ -185,14 +48,105 @@ class HttpUpstream:
         repeated otherwise; an operation that may be at one bundler goes to no other. A read goes to the next one on any
         failure, and when a gateway turns it away. Raises `UpstreamUnavailable`.
         """
-        patient = method in _WAITS_FOR_INCLUSION
-        seconds = self._settings.inclusion_seconds if patient else self._settings.total_seconds
+        seconds = self._seconds_for(method)
         return self._send(method, params, seconds, place) if submit else self._read(method, params, seconds)
 
-    async def _read(self, method: str, params: bytes, seconds: float) -> UpstreamReply:
+    def begin(
+        self, method: str, params: bytes, hearing: Hearing, *, submit: bool, place: OperationPlace | None = None
+    ) -> bool:
+        """Ask as `post` does, and wait for nothing: where one bundler alone comes into question, or a read goes to the
+        first one, and a connection to it is free. Whether it was asked; if not, nothing was done."""
+        endpoint = self.endpoints[0]
+        if not endpoint.is_well(QuestionKind.SEND if submit else QuestionKind.READ) or self._traceparent() is not None:
+            return False
+        our_id = next(self._ids)
+        if not submit:
+            reading = partial(self._heard_read, endpoint, our_id, hearing, method=method, params=params)
+            return self._put(endpoint, our_id, method, params, reading)
+        if place is None or len(self.endpoints) > 1 or self._roster.removed:
+            return False
+        now = self._stopwatch()
+        there = self._placements.bundler_of(place, now)
+        placement = self._placements.sent(place, endpoint.number, now)
+        new = place if there is None else None
+        sending = partial(self._heard_send, endpoint, our_id, hearing, placement=placement, new=new)
+        if self._put(endpoint, our_id, method, params, sending):
+            return True
+        if new is not None:
+            self._placements.never_sent(new)
+        return False
+
+    def _heard_send(
+        self,
+        endpoint: BundlerEndpoint,
+        our_id: int,
+        hearing: Hearing,
+        heard: HttpReply | NoReplyError,
+        *,
+        placement: Placement,
+        new: OperationPlace | None,
+    ) -> None:
+        """`new` is the place where nothing was before."""
+        try:
+            answer = read_exchange(endpoint.name, our_id, heard)
+        except ExchangeError as error:
+            self._sign(endpoint, QuestionKind.SEND, Sign.SILENT if error.silent else Sign.FAILED)
+            if new is not None and not error.may_have_been_sent:
+                self._placements.never_sent(new)
+            hearing(error)
+            return
+        self._note_answer(endpoint, QuestionKind.SEND, answer)
+        self._placed(answer, placement, new)
+        hearing(answer)
+
+    def _placed(self, answer: UpstreamReply, placement: Placement, new: OperationPlace | None) -> None:
+        """What the answer to a send says of where its operation is."""
+        meaning = meaning_of_reply(answer)
+        if meaning is Meaning.ACCEPTED:
+            placement.answered()
+        elif meaning is Meaning.REFUSED and new is not None:
+            self._placements.never_sent(new)
+
+    def _heard_read(
+        self,
+        endpoint: BundlerEndpoint,
+        our_id: int,
+        hearing: Hearing,
+        heard: HttpReply | NoReplyError,
+        *,
+        method: str,
+        params: bytes,
+    ) -> None:
+        try:
+            answer = read_exchange(endpoint.name, our_id, heard)
+        except ExchangeError as error:
+            self._sign(endpoint, QuestionKind.READ, Sign.SILENT if error.silent else Sign.FAILED)
+            ended: UpstreamReply | ExchangeError = error
+        else:
+            self._note_answer(endpoint, QuestionKind.READ, answer)
+            ended = answer
+        failed = isinstance(ended, ExchangeError) or ended.status in TOOK_NOTHING
+        if failed and any(each is not endpoint for each in self.endpoints):
+            hearing(self._read(method, params, self._seconds_for(method), asked=(endpoint, ended)))
+        else:
+            hearing(ended)
+
+    async def _read(
+        self,
+        method: str,
+        params: bytes,
+        seconds: float,
+        asked: tuple[BundlerEndpoint, UpstreamReply | UpstreamUnavailable] | None = None,
+    ) -> UpstreamReply:
+        """`asked` is the endpoint that gave no answer already, and what it gave in its place."""
         failure: UpstreamUnavailable | None = None
         turned_away: UpstreamReply | None = None
+        if asked is not None:
+            _, gave = asked
+            failure, turned_away = (gave, None) if isinstance(gave, UpstreamUnavailable) else (None, gave)
         for endpoint in self._order(QuestionKind.READ):
+            if asked is not None and endpoint is asked[0]:
+                continue
             try:
                 answer = await self._ask(endpoint, QuestionKind.READ, method, params, seconds)
             except UpstreamUnavailable as error:
@@ -224,15 +178,11 @@ class HttpUpstream:
                     raise
                 if there is None:
                     self._placements.never_sent(place)
-                if isinstance(error, _ExchangeError):  # a gateway had it in hand, and nobody repeats a send
+                if isinstance(error, ExchangeError):  # a gateway had it in hand, and nobody repeats a send
                     raise
                 failure = error
             else:
-                meaning = _meaning_of(answer)
-                if meaning is Meaning.ACCEPTED:
-                    placement.answered()
-                elif meaning is Meaning.REFUSED and there is None:
-                    self._placements.never_sent(place)
+                self._placed(answer, placement, place if there is None else None)
                 return answer
         raise failure or self._nobody()
 
@@ -244,7 +194,7 @@ class HttpUpstream:
             try:
                 return await self._ask(endpoint, QuestionKind.SEND, method, params, seconds)
             except UpstreamUnavailable as error:
-                if error.may_have_been_sent or isinstance(error, _ExchangeError):
+                if error.may_have_been_sent or isinstance(error, ExchangeError):
                     raise
                 failure = error
         raise failure or self._nobody()
@@ -269,97 +219,3 @@ class HttpUpstream:
         if answers:
             return next((each for each in answers if not each.reply.is_error), answers[0])
         raise failure or self._nobody()
-
-    def _nobody(self) -> UpstreamUnavailable:
-        problems = "; ".join(f"{endpoint.name} {endpoint.problem}" for endpoint in self.endpoints)
-        return UpstreamUnavailable(f"no usable bundler: {problems}", may_have_been_sent=False)
-
-    async def _ask(
-        self, endpoint: BundlerEndpoint, kind: QuestionKind, method: str, params: bytes, seconds: float
-    ) -> UpstreamReply:
-        """One exchange, and what it tells of the endpoint. Raises `UpstreamUnavailable`."""
-        breaker = endpoint.breakers[kind]
-        on_trial = breaker.rests_until is not None and breaker.begin(self._stopwatch())
-        try:
-            answer = await self._exchange(endpoint, method, params, seconds)
-        except UpstreamUnavailable as error:
-            if isinstance(error, _ExchangeError):
-                self._sign(endpoint, kind, Sign.SILENT if error.silent else Sign.FAILED)
-            elif on_trial:
-                self._sign(endpoint, kind, Sign.FAILED)
-            raise
-        except BaseException:  # a trial that did not end is given up, and it is raised again
-            if on_trial:
-                breaker.given_up()
-            raise
-        failed = answer.status in TOOK_NOTHING or (kind is QuestionKind.SEND and _meaning_of(answer) is Meaning.UNKNOWN)
-        if failed or not breaker.is_quiet:
-            self._sign(endpoint, kind, Sign.FAILED if failed else Sign.ANSWERED)
-        if endpoint.health is Health.UNREACHABLE:
-            self._note(endpoint, Health.UNKNOWN)
-        return answer
-
-    def _sign(self, endpoint: BundlerEndpoint, kind: QuestionKind, sign: Sign) -> None:
-        now, breaker = self._stopwatch(), endpoint.breakers[kind]
-        rested = breaker.rests_until is not None
-        breaker.note(sign, now)
-        if rested != (rests := breaker.rests_until is not None):
-            _LOG.warning("%s %s", endpoint.name, _RESTS[rests].format(kind=kind))
-            self._on_rest(endpoint.name, kind, rests)
-
-    async def _exchange(self, endpoint: BundlerEndpoint, method: str, params: bytes, seconds: float) -> UpstreamReply:
-        assert self._client is not None, "Upstream is used inside its context"  # noqa: S101 - our own promise
-        our_id = next(self._ids)
-        silent = False
-        try:
-            body = print_request(our_id, method, params)
-            answer = await self._client.post(endpoint.url, body, seconds, self._traceparent())
-            status: int | None = answer.status
-            return UpstreamReply(endpoint.name, answer.status, our_id, read_reply(answer.body, our_id))
-        except UnreachedError:
-            self._note(endpoint, Health.UNREACHABLE, "cannot be reached")
-            raise UpstreamUnavailable(f"{endpoint.name} cannot be reached", may_have_been_sent=False) from None
-        except NoReplyError as error:
-            problem, status, silent = f"{endpoint.name} {error.problem}", error.status, error.silent
-        except ReplyError as error:
-            problem = f"{endpoint.name} answered HTTP {answer.status} with a body that is {error}"
-        raise _ExchangeError(problem, silent=silent, turned_away=status in TOOK_NOTHING) from None
-
-    def _note(self, endpoint: BundlerEndpoint, health: Health, problem: str | None = None) -> None:
-        endpoint.health, endpoint.problem = health, problem
-        self._on_health(endpoint.name, health)
-
-    async def probe(self) -> bool:
-        """Ask every endpoint for its chain id and entry points and note its health. True when one is healthy."""
-        await asyncio.gather(*(self._probe(endpoint) for endpoint in self.endpoints))
-        return self.healthy
-
-    async def watch(self, interval_seconds: float) -> None:
-        """Probe for ever, and at once when there are others. Cancel to stop."""
-        while True:
-            self._changed.clear()
-            await self.probe()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(interval_seconds):
-                    await self._changed.wait()
-
-    async def _probe(self, endpoint: BundlerEndpoint) -> None:
-        try:
-            seconds = self._settings.probe_seconds
-            chain = await self._exchange(endpoint, "eth_chainId", NO_PARAMS, seconds)
-            supported = await self._exchange(endpoint, "eth_supportedEntryPoints", NO_PARAMS, seconds)
-        except UpstreamUnavailable as error:
-            self._note(endpoint, Health.UNREACHABLE, error.problem.removeprefix(f"{endpoint.name} "))
-            return
-        if chain.reply.is_error or supported.reply.is_error:
-            self._note(endpoint, Health.UNREACHABLE, "answers its probe with an error")
-            return
-        problem = misfit_of(chain.reply, supported.reply, chain_id=self._chain_id, entry_points=self._entry_points)
-        self._note(endpoint, Health.MISCONFIGURED if problem else Health.HEALTHY, problem)
-
-
-def _meaning_of(answer: UpstreamReply) -> Meaning:
-    reply = answer.reply
-    if not reply.is_error:
-        return Meaning.ACCEPTED
-    return meaning_of_error(reply.error_code, reply.error_message, answer.status)

@@ -10,10 +10,11 @@ from typing import Final
 from aiohttp import WSCloseCode, WSMsgType, hdrs, web
 
 from proxy.edge.http.http_log import HTTP_LOG
+from proxy.edge.http.inbound import InboundCall
 from proxy.edge.http.listener import ListenerSettings
 from proxy.edge.http.messages import HttpAnswer, HttpRequest
 from proxy.edge.http.quiet_aiohttp import SERVER_NAME
-from proxy.edge.http.service import InboundCall, Line, Service
+from proxy.edge.http.service import Line, Service
 from proxy.errors import InvalidRequest
 
 _HEARTBEAT_SECONDS: Final = 30.0

@@ -21,6 +21,7 @@ from proxy.edge.http.upstream import HttpUpstream
 from proxy.edge.rule_files.book import RuleBook, open_rules
 from proxy.edge.storage.store import Store
 from proxy.errors import InvalidParams, StateUnavailable
+from proxy.passage import Passage
 from proxy.session.addresses import SMART_SESSION
 from proxy.session.freezes import Freeze
 from proxy.session.known import Status
@@ -100,6 +101,7 @@ async def an_office(age: ChainAge | None = None) -> AsyncIterator[Office]:
             name="soneium",
             chain_id=CHAIN_ID,
             gate=gate.gate,
+            passage=Passage(gate.gate, upstream, recorder=gate.recorder, stopwatch=lambda: 0.0),
             upstream=upstream,
             age=age,
             release=_holds_nothing,

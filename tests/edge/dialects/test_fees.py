@@ -9,7 +9,8 @@ import pytest
 
 from proxy.edge.dialects.asking import Translated
 from proxy.edge.dialects.fees import FEE_METHODS, FeeTranslator, NodeFees
-from proxy.edge.http.upstream import HttpUpstream, UpstreamReply
+from proxy.edge.http.exchange import UpstreamReply
+from proxy.edge.http.upstream import HttpUpstream
 from proxy.errors import StateUnavailable, UpstreamUnavailable
 from proxy.methods import METHODS, MethodClass
 from tests.edge.recording_bundler import Answer, RecordingBundler

@@ -12,7 +12,8 @@ from proxy.chain.settlement.receipts import MINED_WORDS
 from proxy.edge.dialects import statuses
 from proxy.edge.dialects.asking import Translated
 from proxy.edge.dialects.statuses import STATUS_METHODS, STATUS_WORDS, StatusStage, StatusTranslator
-from proxy.edge.http.upstream import HttpUpstream, UpstreamReply
+from proxy.edge.http.exchange import UpstreamReply
+from proxy.edge.http.upstream import HttpUpstream
 from proxy.errors import InvalidParams, UpstreamUnavailable
 from proxy.methods import METHODS, MethodClass
 from tests.edge.recording_bundler import Answer, RecordingBundler

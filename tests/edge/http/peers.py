@@ -7,7 +7,10 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from typing import cast
 
+from proxy.edge.http.inbound import AnswerWaiting
+from proxy.edge.http.lean.listening import LeanListener
 from proxy.edge.http.listener import ListenerSettings, Transport
 from proxy.edge.http.server import RpcServer, ServerSettings
 from proxy.edge.http.service import Hooks
@@ -57,6 +60,16 @@ class EchoGate:
         return Answer(
             print_result(request.id, [request.method, *request.params]), 500 * (request.method == "fail") or 200
         )
+
+    def begin(self, request: Request, context: RequestContext, waiting: AnswerWaiting) -> None:
+        """As `answer`, without a task where nothing has to be waited for."""
+        if not self.open.is_set():
+            waiting.wait_for(self.answer(request, context))
+            return
+        try:
+            self.answer(request, context).send(None)
+        except StopIteration as done:
+            waiting.answered(done.value)
 
 
 @dataclass
@@ -112,6 +125,12 @@ class Line:
     server: RpcServer
     peers: list[Peer] = field(default_factory=list)
 
+    @property
+    def present(self) -> int:
+        """How many connections the lean listener has."""
+        house = cast(LeanListener, self.server._listener)._house
+        return 0 if house is None else house.present(None)
+
     async def peer(self, said: bytes = b"") -> Peer:
         """A new connection, on which this is said."""
         peer = await Peer.at(self.server.port)
@@ -121,10 +140,13 @@ class Line:
 
 
 @asynccontextmanager
-async def listener(gate: EchoGate, transport: Transport = Transport.LEAN, **bounds: float) -> AsyncIterator[Line]:
-    """A listener with these bounds; its peers leave with it."""
+async def listener(
+    gate: EchoGate, transport: Transport = Transport.LEAN, *, by_task: bool = False, **bounds: float
+) -> AsyncIterator[Line]:
+    """A listener with these bounds; its peers leave with it. `by_task` has each answer waited for in a task."""
     settings = replace(SETTINGS, transport=transport, bounds=replace(ListenerSettings(shutdown_seconds=0.2), **bounds))
-    server = await RpcServer(gate.answer, settings, gate.hooks).start("127.0.0.1", 0)
+    begin = None if by_task else gate.begin
+    server = await RpcServer(gate.answer, settings, gate.hooks, begin).start("127.0.0.1", 0)
     line = Line(server)
     try:
         yield line

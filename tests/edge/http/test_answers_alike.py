@@ -14,9 +14,11 @@ OWN_WORDS = {"date", "server", "connection"}
 """Headers in which a server may speak for itself."""
 
 
-async def _told(transport: Transport, request: bytes) -> tuple[tuple[int, dict[str, str], bytes], EchoGate]:
+async def _told(
+    transport: Transport, request: bytes, *, by_task: bool = False
+) -> tuple[tuple[int, dict[str, str], bytes], EchoGate]:
     gate = EchoGate()
-    async with listener(gate, transport, linger_seconds=0.05) as line:
+    async with listener(gate, transport, by_task=by_task, linger_seconds=0.05) as line:
         peer = await line.peer(request)
         status, headers, body = await peer.hear()
     return (status, {name: value for name, value in headers.items() if name not in OWN_WORDS}, body), gate
@@ -29,6 +31,11 @@ async def test_the_lean_listener_answers_as_aiohttp_does(name: str) -> None:
     assert lean_gate.asked == reference_gate.asked
     assert lean_gate.turned_away == reference_gate.turned_away
     assert lean_gate.in_flight == reference_gate.in_flight == 0
+    by_task, task_gate = await _told(Transport.LEAN, SERVED[name], by_task=True)
+    assert by_task == lean
+    assert task_gate.asked == lean_gate.asked
+    assert task_gate.turned_away == lean_gate.turned_away
+    assert task_gate.in_flight == 0
 
 
 AIOHTTP_SERVES = frozenset({"a coding more", "two spaces"})

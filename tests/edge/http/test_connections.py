@@ -184,7 +184,7 @@ async def test_who_takes_no_answer_is_dropped() -> None:
     async with listener(gate, stalled_seconds=0.05) as line:
         peer = await line.peer(call(1, "long", "8_000_000"))
         await until(lambda: gate.in_flight == 0)
-        await asyncio.sleep(0.2)
+        await until(lambda: line.present == 0)  # so that nothing is read of it before
         heard = await peer.rest()
         assert len(heard) < 8_000_000
 

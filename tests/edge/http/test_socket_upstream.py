@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from proxy.edge.http.upstream import HttpUpstream, UpstreamSettings
+from proxy.edge.http.asker import UpstreamSettings
+from proxy.edge.http.upstream import HttpUpstream
 from proxy.errors import UpstreamUnavailable
 from proxy.userop.entry_point import ENTRY_POINTS
 from tests.edge.recording_bundler import OPERATION_HASH, Answer, Recorded, RecordingBundler

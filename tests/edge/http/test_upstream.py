@@ -9,8 +9,9 @@ from dataclasses import replace
 
 import pytest
 
+from proxy.edge.http.asker import UpstreamSettings
 from proxy.edge.http.endpoints import Health
-from proxy.edge.http.upstream import HttpUpstream, UpstreamSettings
+from proxy.edge.http.upstream import HttpUpstream
 from proxy.errors import UpstreamUnavailable
 from proxy.userop.entry_point import ENTRY_POINTS
 from proxy.userop.primitives import Address

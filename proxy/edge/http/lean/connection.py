@@ -9,9 +9,10 @@ from math import inf
 from typing import TYPE_CHECKING, Final, cast
 
 from proxy.edge.http.http_log import HTTP_LOG
+from proxy.edge.http.inbound import InboundCall
+from proxy.edge.http.lean.answering import Answering
 from proxy.edge.http.lean.phases import ConnectionPhase, Entrance
 from proxy.edge.http.messages import HttpAnswer, HttpRequest, plain
-from proxy.edge.http.service import InboundCall
 from proxy.edge.http.wire.fields import BrokenHttp
 from proxy.edge.http.wire.heads import RequestHead, read_request_head
 from proxy.edge.http.wire.printing import CONTINUE, print_answer
@@ -31,21 +32,16 @@ _HIGH_WATER: Final = 64 * 1024
 _TOO_MANY: Final = plain(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections\n", Retry_After="1")
 
 
-class Connection(asyncio.Protocol):
+class Connection(Answering):
     """Requests are answered one at a time, in the order they came."""
 
     __slots__ = (
-        "_call",
         "_call_before",
-        "_ended",
         "_head",
-        "_house",
         "_left",
         "_paused_reading",
         "_reader",
         "_stalled",
-        "_task",
-        "_transport",
         "_websocket",
         "held",
         "peer",
@@ -54,14 +50,10 @@ class Connection(asyncio.Protocol):
     )
 
     def __init__(self, house: House) -> None:
-        self._house = house
+        super().__init__(house)
         self._reader: MessageReader[RequestHead] = MessageReader(read_request_head, house.read_bounds)
-        self._transport: asyncio.Transport | None = None
         self._head: RequestHead | None = None
-        self._call: InboundCall | None = None
         self._call_before: InboundCall | None = None  # what the last head meant; the same means the same again
-        self._task: asyncio.Task[None] | None = None
-        self._ended = False  # the caller sends nothing more
         self._paused_reading = False
         self._stalled = False  # the caller takes nothing for now
         self._left: float = inf  # of the last answer, when last looked at
@@ -139,7 +131,7 @@ class Connection(asyncio.Protocol):
         self._house.flows(self)
         if self._websocket is not None:
             self._websocket.resume_writing()
-        elif self.phase is ConnectionPhase.SERVING and self._task is None:
+        elif self.phase is ConnectionPhase.SERVING and self._served is None:
             self._next()
 
     # --- reading
@@ -238,7 +230,7 @@ class Connection(asyncio.Protocol):
             self._answered(received)
             return
         self._call = None
-        self._task = self._house.begin(self, self._answer(received, body))
+        self._begin(received, body)
 
     def _go_on_as_websocket(self) -> None:
         """From here on every byte is for the WebSocket's own protocol; the house still counts the connection."""
@@ -247,23 +239,6 @@ class Connection(asyncio.Protocol):
         websocket.connection_made(self._open())
         websocket.data_received(self._reader.give_back())
         self._house.holds(self, 0)
-
-    async def _answer(self, call: InboundCall, body: bytes) -> None:
-        try:
-            answer = await call.answer(body)
-        except Exception:  # a promise of ours is broken: the caller is answered, and nothing of it is told
-            HTTP_LOG.exception("a request failed")
-            answer = plain(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error\n")
-        finally:
-            self._task = None
-            self._house.finished(self)
-            call.end()
-        if not self._is_open:
-            call.nobody_waited()
-            return
-        if self._ended:
-            self._call = call  # whether it was still there shows when the answer arrives
-        self._answered(answer)
 
     def _answered(self, answer: HttpAnswer) -> None:
         head = self._head
@@ -383,10 +358,6 @@ class Connection(asyncio.Protocol):
             self.phase = phase
             if phase is not ConnectionPhase.SERVING:
                 self._house.enter(self)
-
-    @property
-    def _is_open(self) -> bool:
-        return self._transport is not None and not self._transport.is_closing()
 
     def _open(self) -> asyncio.Transport:
         assert self._transport is not None, "asked only while connected"  # noqa: S101 - our own promise

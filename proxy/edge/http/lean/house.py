@@ -10,6 +10,7 @@ from email.utils import formatdate
 from typing import Any, Final
 
 from proxy.edge.http.deadlines import Deadlines
+from proxy.edge.http.lean.answering import Answering
 from proxy.edge.http.lean.connection import Connection
 from proxy.edge.http.lean.phases import ConnectionPhase, Entrance
 from proxy.edge.http.listener import ListenerSettings
@@ -40,7 +41,7 @@ class House:
         self._clock = clock
         self._connections: set[Connection] = set()
         self._of_peer: Counter[str] = Counter()
-        self._serving: dict[Connection, asyncio.Task[None]] = {}
+        self._serving: dict[Answering, asyncio.Task[None] | None] = {}  # with the task, if there is one
         seconds = settings.keepalive_seconds, settings.head_seconds, settings.body_seconds, settings.linger_seconds
         self._queues = tuple([Deadlines(loop, each, Connection.give_up) for each in seconds])  # by phase
         self._stalled = Deadlines(loop, settings.stalled_seconds, self._still_stalled)
@@ -105,13 +106,15 @@ class House:
         """In the next turn of the loop, so that nobody takes a whole turn."""
         self._loop.call_soon(call)
 
-    def begin(self, connection: Connection, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def serves(self, connection: Answering) -> None:
         """A request is being answered."""
-        task = self._loop.create_task(work)
-        self._serving[connection] = task
-        return task
+        self._serving[connection] = None
 
-    def finished(self, connection: Connection) -> None:
+    def begin(self, connection: Answering, work: Coroutine[Any, Any, None]) -> None:
+        """The answer takes a task."""
+        self._serving[connection] = self._loop.create_task(work)
+
+    def finished(self, connection: Answering) -> None:
         """It has been."""
         self._serving.pop(connection, None)
         if self.draining:
@@ -175,7 +178,7 @@ class House:
             queue.close()
 
     async def _break_off(self) -> None:
-        tasks = tuple(self._serving.values())
+        tasks = [task for task in self._serving.values() if task is not None]
         for task in tasks:
             task.cancel()
         for connection in tuple(self._connections):

@@ -7,7 +7,7 @@ import re
 import zlib
 from typing import TYPE_CHECKING, Final, cast
 
-from proxy.edge.http.client import HttpReply, NoReplyError, broken_off, too_late, too_long
+from proxy.edge.http.client import Heard, HttpReply, NoReplyError, broken_off, too_late, too_long
 from proxy.edge.http.wire.fields import BrokenHttp
 from proxy.edge.http.wire.heads import ReplyHead, read_reply_head
 from proxy.edge.http.wire.reader import MessageReader, ReadBounds, ReaderStage, TooLongError
@@ -27,22 +27,22 @@ _KEEP_ALIVE: Final = re.compile(r"timeout=([0-9]{1,6})(?![0-9])", re.IGNORECASE)
 class BundlerConnection(asyncio.Protocol):
     """Opened by a pool, which is told when it is free again and when it is gone."""
 
-    __slots__ = ("_deadlines", "_pool", "_reader", "_transport", "_waiter", "good_until", "place", "rests_since")
+    __slots__ = ("_deadlines", "_heard", "_pool", "_reader", "_transport", "good_until", "place", "rests_since")
 
     def __init__(self, pool: Pool, place: BundlerAddress) -> None:
         self._pool = pool
         self._reader = _new_reader(pool.settings.max_reply_bytes)
         self._transport: asyncio.Transport | None = None
-        self._waiter: asyncio.Future[HttpReply] | None = None
+        self._heard: Heard | None = None
         self._deadlines: Deadlines[BundlerConnection] | None = None  # of the question that was asked
         self.place = place
         self.good_until: float | None = None  # by the loop's clock; the bundler has said so
         self.rests_since = 0.0  # likewise; while it is idle
 
-    def ask(self, request: bytes, waiter: asyncio.Future[HttpReply], deadlines: Deadlines[BundlerConnection]) -> None:
-        """Send a whole request. `waiter` gets the reply, or the exception in its place, within time."""
+    def ask(self, request: bytes, heard: Heard, deadlines: Deadlines[BundlerConnection]) -> None:
+        """Send a whole request. `heard` is told of the reply, or of what came in its place, within time."""
         assert self._transport is not None  # noqa: S101 - only what is open is asked
-        self._waiter, self._deadlines = waiter, deadlines
+        self._heard, self._deadlines = heard, deadlines
         deadlines.start(self)
         self._transport.write(request)
 
@@ -65,7 +65,7 @@ class BundlerConnection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        if self._waiter is None:  # it was asked nothing: whatever this answers, it is no answer to the next question
+        if self._heard is None:  # it was asked nothing: whatever this answers, it is no answer to the next question
             self.abort()
             return
         if (whole := self._reader.whole(data)) is not None and whole[0].status >= _FINAL:
@@ -75,7 +75,7 @@ class BundlerConnection(asyncio.Protocol):
         self._read_on()
 
     def eof_received(self) -> None:
-        if self._waiter is not None:
+        if self._heard is not None:
             self._reader.feed_end()
             self._read_on()
 
@@ -112,29 +112,29 @@ class BundlerConnection(asyncio.Protocol):
         except NoReplyError as failure:
             self._fail(failure)
             return
-        waiter = self._ended()
-        if waiter is not None and not waiter.done():
-            waiter.set_result(HttpReply(head.status, body))
+        heard = self._ended()
         if head.last or self._reader.buffered:
             self.abort()
-            return
-        hint = head.fields.get("Keep-Alive")
-        if hint is not None and (found := _KEEP_ALIVE.search(hint)) is not None:
-            self.good_until = self._pool.now() + int(found[1]) - 1  # the answer was on its way for some time
-        self._pool.free(self)
+        else:
+            hint = head.fields.get("Keep-Alive")
+            if hint is not None and (found := _KEEP_ALIVE.search(hint)) is not None:
+                self.good_until = self._pool.now() + int(found[1]) - 1  # the answer was on its way for some time
+            self._pool.free(self)
+        if heard is not None:
+            heard(HttpReply(head.status, body))
 
     def _fail(self, failure: NoReplyError) -> None:
-        waiter = self._ended()
-        if waiter is not None and not waiter.done():
-            waiter.set_exception(failure)
+        heard = self._ended()
         self.abort()
+        if heard is not None:
+            heard(failure)
 
-    def _ended(self) -> asyncio.Future[HttpReply] | None:
-        """The question has ended, and with it its time: the next one has its own. Who has waited for it."""
-        waiter, self._waiter = self._waiter, None
+    def _ended(self) -> Heard | None:
+        """The question has ended, and with it its time: the next one has its own. Who has asked it."""
+        heard, self._heard = self._heard, None
         if self._deadlines is not None:
             self._deadlines.stop(self)
-        return waiter
+        return heard
 
 
 def _new_reader(max_reply_bytes: int) -> MessageReader[ReplyHead]:

@@ -7,10 +7,11 @@ import ssl
 from base64 import b64encode
 from collections import deque
 from dataclasses import dataclass, field
+from functools import partial
 
 from yarl import URL
 
-from proxy.edge.http.client import ClientSettings, HttpReply, UnreachedError
+from proxy.edge.http.client import ClientSettings, Heard, HttpReply, NoReplyError, UnreachedError
 from proxy.edge.http.deadlines import Deadlines
 from proxy.edge.http.lean.outgoing import BundlerConnection
 
@@ -51,17 +52,29 @@ class Pool:
         if place is None:
             place = self._places[url] = _place_of(url)
         connection = self._take_idle(place) or await self._acquire(place)
-        deadlines = self._answers.get(seconds)
-        if deadlines is None:
-            deadlines = self._answers[seconds] = Deadlines(self._loop, seconds, BundlerConnection.give_up)
         waiter: asyncio.Future[HttpReply] = self._loop.create_future()
         more = b"" if traceparent is None else b"traceparent: %b\r\n" % traceparent.encode("ascii")
-        connection.ask(b"%b%d\r\n%b\r\n%b" % (place.head, len(body), more, body), waiter, deadlines)
+        self._ask(connection, body, seconds, more, partial(_settle, waiter))
         try:
             return await waiter
         except asyncio.CancelledError:
             connection.abort()
             raise
+
+    def begin(self, url: URL, body: bytes, seconds: float, heard: Heard) -> bool:
+        """See `HttpClient`."""
+        place = self._places.get(url)
+        connection = None if place is None else self._take_idle(place)
+        if connection is None:
+            return False
+        self._ask(connection, body, seconds, b"", heard)
+        return True
+
+    def _ask(self, connection: BundlerConnection, body: bytes, seconds: float, more: bytes, heard: Heard) -> None:
+        deadlines = self._answers.get(seconds)
+        if deadlines is None:
+            deadlines = self._answers[seconds] = Deadlines(self._loop, seconds, BundlerConnection.give_up)
+        connection.ask(b"%b%d\r\n%b\r\n%b" % (connection.place.head, len(body), more, body), heard, deadlines)
 
     def free(self, connection: BundlerConnection) -> None:
         """It has answered."""
@@ -177,6 +190,15 @@ class Pool:
         if self._tls is None:
             self._tls = ssl.create_default_context()
         return self._tls
+
+
+def _settle(waiter: asyncio.Future[HttpReply], heard: HttpReply | NoReplyError) -> None:
+    if waiter.done():  # given up
+        return
+    if isinstance(heard, NoReplyError):
+        waiter.set_exception(heard)
+    else:
+        waiter.set_result(heard)
 
 
 def _since(connection: BundlerConnection) -> float:

@@ -1,0 +1,69 @@
+"""What came of one question to a bundler: its reply, or how there was none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from proxy.bundler_answers import TOOK_NOTHING, Meaning, meaning_of_error
+from proxy.edge.http.client import HttpReply, NoReplyError
+from proxy.errors import UpstreamUnavailable
+from proxy.jsonrpc import Reply, ReplyError, read_reply
+from proxy.record import record
+
+
+@record()
+class UpstreamReply:
+    """A bundler's answer: its HTTP status, and the JSON-RPC reply as it came, still under our id."""
+
+    endpoint: str
+    status: int
+    our_id: int
+    reply: Reply
+
+    @property
+    def body(self) -> bytes:
+        """The reply's bytes."""
+        return self.reply.body
+
+
+class ExchangeError(UpstreamUnavailable):
+    """A bundler, or a gateway before it, was reached and gave no reply. What was turned away was not taken."""
+
+    def __init__(self, problem: str, *, silent: bool, turned_away: bool) -> None:
+        super().__init__(problem, may_have_been_sent=not turned_away)
+        self.silent = silent
+
+
+Ended = UpstreamReply | UpstreamUnavailable
+"""How a question to the bundlers ended."""
+
+Hearing = Callable[[Ended | Coroutine[Any, Any, UpstreamReply]], None]
+"""Is told how a question ended, or what asks the other bundlers now that the first has given no answer; once."""
+
+_WAITS_FOR_INCLUSION: Final = frozenset({"pimlico_sendUserOperationNow"})
+
+
+def waits_for_inclusion(method: str) -> bool:
+    """Whether a method is answered once its operation is in a block."""
+    return method in _WAITS_FOR_INCLUSION
+
+
+def read_exchange(endpoint: str, our_id: int, heard: HttpReply | NoReplyError) -> UpstreamReply:
+    """What an endpoint of this name answered to the question of our id. Raises `ExchangeError`."""
+    if isinstance(heard, NoReplyError):
+        turned_away = heard.status in TOOK_NOTHING
+        raise ExchangeError(f"{endpoint} {heard.problem}", silent=heard.silent, turned_away=turned_away) from None
+    try:
+        return UpstreamReply(endpoint, heard.status, our_id, read_reply(heard.body, our_id))
+    except ReplyError as error:
+        problem = f"{endpoint} answered HTTP {heard.status} with a body that is {error}"
+        raise ExchangeError(problem, silent=False, turned_away=heard.status in TOOK_NOTHING) from None
+
+
+def meaning_of_reply(answer: UpstreamReply) -> Meaning:
+    """What the answer to a send says of its operation."""
+    reply = answer.reply
+    if not reply.is_error:
+        return Meaning.ACCEPTED
+    return meaning_of_error(reply.error_code, reply.error_message, answer.status)

@@ -1,0 +1,84 @@
+"""A connection while it answers one request: at once, later, or by a task."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import abstractmethod
+from collections.abc import Coroutine
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from proxy.edge.http.http_log import HTTP_LOG
+from proxy.edge.http.inbound import InboundCall
+from proxy.edge.http.messages import HttpAnswer, plain
+
+if TYPE_CHECKING:
+    from proxy.edge.http.lean.house import House
+
+
+class Answering(asyncio.Protocol):
+    """See `HttpWaiting`. The request is finished even when its caller has left."""
+
+    __slots__ = ("_call", "_ended", "_house", "_served", "_transport")
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._transport: asyncio.Transport | None = None
+        self._served: InboundCall | None = None  # the one that is being answered
+        self._call: InboundCall | None = None  # one that is not yet, or was for the last time
+        self._ended = False  # the caller sends nothing more
+
+    def _begin(self, call: InboundCall, body: bytes) -> None:
+        self._served = call
+        self._house.serves(self)
+        try:
+            call.begin(body, self)
+        except Exception:  # a promise of ours is broken: the caller is answered, and nothing of it is told
+            self._failed(call)
+
+    def wait_for(self, work: Coroutine[Any, Any, HttpAnswer]) -> None:
+        """See `HttpWaiting`."""
+        self._house.begin(self, self._await(work))
+
+    async def _await(self, work: Coroutine[Any, Any, HttpAnswer]) -> None:
+        call = self._served
+        try:
+            answer = await work
+        except Exception:  # a promise of ours is broken: the caller is answered, and nothing of it is told
+            self._failed(call)
+        except BaseException:  # broken off with the house, and it is raised again
+            self._finished()
+            raise
+        else:
+            self.answered(answer)
+
+    def _failed(self, call: InboundCall | None) -> None:
+        HTTP_LOG.exception("a request failed")
+        if call is not None and self._served is call:  # not answered yet
+            self.answered(plain(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error\n"))
+
+    def _finished(self) -> InboundCall | None:
+        call, self._served = self._served, None
+        self._house.finished(self)
+        if call is not None:
+            call.end()
+        return call
+
+    def answered(self, answer: HttpAnswer) -> None:
+        """See `HttpWaiting`."""
+        call = self._finished()
+        if not self._is_open:
+            if call is not None:
+                call.nobody_waited()
+            return
+        if self._ended:
+            self._call = call  # whether it was still there shows when the answer arrives
+        self._answered(answer)
+
+    @abstractmethod
+    def _answered(self, answer: HttpAnswer) -> None:
+        """Tell the caller, who is still there."""
+
+    @property
+    def _is_open(self) -> bool:
+        return self._transport is not None and not self._transport.is_closing()

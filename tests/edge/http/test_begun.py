@@ -1,0 +1,180 @@
+"""What is asked without waiting for it is asked as `post` does: of the same bundler, once, and with the same end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+
+from proxy.edge.http.asker import UpstreamSettings
+from proxy.edge.http.bundler_health import QuestionKind
+from proxy.edge.http.endpoints import Health
+from proxy.edge.http.exchange import Ended, Hearing, UpstreamReply
+from proxy.edge.http.once import OnceSent
+from proxy.edge.http.upstream import HttpUpstream
+from proxy.errors import UpstreamUnavailable
+from proxy.ports import OperationPlace
+from proxy.userop.primitives import Address
+from tests.edge.recording_bundler import OPERATION_HASH, Answer, RecordingBundler
+
+SEND, READ = "eth_sendUserOperation", "eth_getUserOperationReceipt"
+OP, HASH = b'[{"nonce":"0x1"},"0x2"]', b'["0xab"]'
+PLACE = OperationPlace(Address(b"\x01" * 20), Address(b"\x02" * 20), 7)
+SETTINGS = UpstreamSettings()
+
+
+@asynccontextmanager
+async def warm(*bundlers: RecordingBundler, settings: UpstreamSettings = SETTINGS) -> AsyncIterator[HttpUpstream]:
+    """The bundlers, each with a connection that is free, as their probes leave them."""
+    urls = [each.url for each in bundlers]
+    async with HttpUpstream("soneium", urls, chain_id=1946, entry_points=frozenset(), settings=settings) as upstream:
+        assert await upstream.probe()
+        for each in bundlers:
+            each.requests.clear()
+        yield upstream
+
+
+class Told:
+    """Hears how a question ended, and asks on where it is told to."""
+
+    def __init__(self) -> None:
+        self._heard: asyncio.Future[Ended | Coroutine[object, object, UpstreamReply]] = (
+            asyncio.get_running_loop().create_future()
+        )
+
+    def __call__(self, ended: Ended | Coroutine[object, object, UpstreamReply]) -> None:
+        self._heard.set_result(ended)
+
+    async def end(self) -> Ended:
+        ended = await self._heard
+        return await ended if isinstance(ended, Coroutine) else ended
+
+
+def begin(upstream: HttpUpstream | OnceSent, hearing: Hearing, *, submit: bool) -> bool:
+    if submit:
+        return upstream.begin(SEND, OP, hearing, submit=True, place=PLACE)
+    return upstream.begin(READ, HASH, hearing, submit=False)
+
+
+ANSWERS = [
+    Answer(result=OPERATION_HASH),
+    Answer(error={"code": -32602, "message": "no"}),
+    Answer(error={"code": -32603, "message": "later"}, status=500),
+    Answer(raw=b"not JSON"),
+    Answer(raw=b"go away", status=429),
+    Answer(result=None, status=403),
+]
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+@pytest.mark.parametrize("submit", [True, False])
+async def test_it_ends_as_what_is_waited_for_and_tells_the_same_of_the_bundler(
+    answer: Answer, submit: bool
+) -> None:  # a case
+    method, params = (SEND, OP) if submit else (READ, HASH)
+    async with RecordingBundler(answers={method: answer}) as bundler, warm(bundler) as one, warm(bundler) as other:
+        told, waited = Told(), None
+        assert begin(one, told, submit=submit)
+        try:
+            waited = await other.post(method, params, submit=submit, place=PLACE if submit else None)
+        except UpstreamUnavailable as error:
+            waited = error
+        ended = await told.end()
+        assert type(ended) is type(waited)
+        if isinstance(ended, UpstreamUnavailable):
+            assert (str(ended), ended.may_have_been_sent) == (str(waited), waited.may_have_been_sent)  # type: ignore[union-attr]  # of the same type
+        else:
+            assert (ended.status, ended.reply.result, ended.reply.error) == (
+                *(waited.status, waited.reply.result, waited.reply.error),  # type: ignore[union-attr]  # likewise
+            )
+        assert len(bundler.requests) == 2
+        kind = QuestionKind.SEND if submit else QuestionKind.READ
+        assert one.endpoints[0].breakers[kind] == other.endpoints[0].breakers[kind]
+        assert len(one._placements) == len(other._placements)
+
+
+async def test_a_read_that_the_first_bundler_breaks_off_is_asked_of_the_second() -> None:
+    async with RecordingBundler() as first, RecordingBundler() as second, warm(first, second) as upstream:
+        first.hang_up = True
+        told = Told()
+        assert begin(upstream, told, submit=False)
+        ended = await told.end()
+        assert isinstance(ended, UpstreamReply)
+        assert (ended.endpoint, first.methods, second.methods) == ("soneium#1", [READ], [READ])
+
+
+async def test_a_send_that_is_broken_off_may_be_out_and_is_not_repeated() -> None:
+    async with RecordingBundler() as bundler, warm(bundler) as upstream:
+        bundler.hang_up = True
+        told = Told()
+        assert begin(upstream, told, submit=True)
+        ended = await told.end()
+        assert isinstance(ended, UpstreamUnavailable)
+        assert ended.may_have_been_sent
+        assert bundler.methods == [SEND]
+        assert len(upstream._placements) == 1  # what replaces it goes there
+
+
+async def test_what_is_not_answered_in_time_is_given_up() -> None:
+    settings = replace(SETTINGS, total_seconds=0.01)
+    async with RecordingBundler() as bundler, warm(bundler, settings=settings) as upstream:
+        bundler.hold()
+        told = Told()
+        assert begin(upstream, told, submit=False)
+        ended = await told.end()
+        assert str(ended) == "soneium#0 did not answer within 0.01 s"
+
+
+async def test_nothing_is_asked_where_something_has_to_be_waited_for_or_looked_at() -> None:
+    async with RecordingBundler() as first, RecordingBundler() as second, warm(first, second) as upstream:
+        assert not begin(upstream, Told(), submit=True)  # two bundlers: whom, is looked at
+        upstream.endpoints[0].health = Health.UNREACHABLE
+        assert not begin(upstream, Told(), submit=False)
+    cold = HttpUpstream("soneium", [first.url], chain_id=1946, entry_points=frozenset())
+    async with cold:
+        assert not begin(cold, Told(), submit=False)  # no connection is free
+        assert not begin(cold, Told(), submit=True)
+        assert len(cold._placements) == 0
+    assert first.requests == second.requests == []
+
+
+async def test_the_same_send_waits_for_the_one_that_was_begun_and_hears_what_it_heard() -> None:
+    async with RecordingBundler() as bundler, warm(bundler) as upstream:
+        once = OnceSent(upstream, lambda: 100.0)
+        bundler.hold()
+        told = Told()
+        assert begin(once, told, submit=True)
+        assert not begin(once, Told(), submit=True)
+        again = asyncio.ensure_future(once.post(SEND, OP, submit=True, place=PLACE))
+        bundler.release()
+        first, second = await told.end(), await again
+        assert first == second
+        assert bundler.methods == [SEND]
+
+
+async def test_a_send_that_was_begun_and_left_open_answers_its_repetition() -> None:
+    open_answer = Answer(error={"code": -32603, "message": "later"}, status=500)
+    async with RecordingBundler(answers={SEND: open_answer}) as bundler, warm(bundler) as upstream:
+        once = OnceSent(upstream, lambda: 100.0)
+        told = Told()
+        assert begin(once, told, submit=True)
+        await told.end()
+        assert not begin(once, Told(), submit=True)
+        again = await once.post(SEND, OP, submit=True, place=PLACE)
+        assert again.status == 500
+        assert bundler.methods == [SEND]
+
+
+async def test_who_is_closed_tells_those_that_were_begun() -> None:
+    async with RecordingBundler() as bundler:
+        async with warm(bundler) as upstream:
+            bundler.hold()
+            told = Told()
+            assert begin(upstream, told, submit=True)
+        ended = await told.end()
+        assert isinstance(ended, UpstreamUnavailable)
+        assert ended.may_have_been_sent
+        bundler.release()
