@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, cast
 from zlib import crc32
 
+from proxy.ledger.folding import folded
 from proxy.ledger.prompt_commit import SlowDisk, Statement, transact
 
 TABLES: Final = (
@@ -237,8 +238,8 @@ def _plain(value: object) -> object:
 
 
 def first_chunk(records: Sequence[DayRecord], most: int) -> tuple[list[Statement], int, int]:
-    """The statements of the first records, so many if the first alone is not more; the last one's number, and how many
-    records that are. There is at least one."""
+    """The statements of the first records, so many if the first alone is not more, without those that others of them
+    undo; the last one's number, and how many records that are. There is at least one."""
     statements = [statement for job in records[0].jobs for statement in job]
     count = 1
     for record in records[1:]:
@@ -247,4 +248,4 @@ def first_chunk(records: Sequence[DayRecord], most: int) -> tuple[list[Statement
             break
         statements += more
         count += 1
-    return statements, records[count - 1].number, count
+    return folded(statements), records[count - 1].number, count

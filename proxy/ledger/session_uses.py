@@ -54,8 +54,10 @@ _COUNTED: Final = "SELECT 1 FROM operations_counted WHERE user_op_hash = ? AND c
 _ADD: Final = f"""INSERT INTO session_uses SELECT ?, ?, ?, ?, 1, ?, ?, ?, ?, ? WHERE NOT EXISTS ({_COUNTED})
     ON CONFLICT DO UPDATE SET mined = mined + 1, reverted = reverted + excluded.reverted, gas = gas + excluded.gas,
         gwei = gwei + excluded.gwei, wei = wei + excluded.wei, last_used = max(last_used, excluded.last_used)"""  # ours
-_REMEMBER: Final = f"""INSERT INTO operations_counted ({_COUNTED_COLUMNS}) SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7
-    WHERE NOT EXISTS (SELECT 1 FROM operations_counted WHERE user_op_hash = ?1 AND claim = ?2)"""  # noqa: S608  # ours
+_REMEMBER: Final = f"""INSERT INTO operations_counted ({_COUNTED_COLUMNS})
+    SELECT ?, ?, ?, ?, ?, ?, ? WHERE changes() > 0"""  # ours
+"""Right after `_ADD`, which has looked whether it is there: a table that is written and looked into by one statement
+has its rows gathered in another first."""
 _TAKE_OFF: Final = f"""UPDATE session_uses SET mined = mined - 1, reverted = session_uses.reverted - taken.reverted,
         gas = session_uses.gas - taken.gas, gwei = session_uses.gwei - taken.gwei, wei = session_uses.wei - taken.wei
     FROM (SELECT reverted, gas, gwei, wei FROM operations_counted WHERE user_op_hash = ? AND claim = ?) AS taken
