@@ -21,6 +21,8 @@ from tests.bench.policies import operation_costs, policy_costs, signature_costs
 from tests.bench.report import Report, print_report, write_report
 from tests.bench.rules import print_rules
 from tests.bench.scenes import QUICK, Plan, by_depth, by_known, by_part, side_by_side, steady
+from tests.bench.told import PLAN as TOLD
+from tests.bench.told import print_told, told_by_turns
 
 DECISIONS: Final = 2_000
 RESULTS: Final = Path(__file__).parent / "results"
@@ -39,7 +41,10 @@ def main(arguments: list[str]) -> int:
         plan = Plan(**{**vars(plan), "operations": options.operations})
     with tempfile.TemporaryDirectory(prefix="sessiongate-bench-") as folder:
         report = measured(Path(folder), plan)
+        told = None if options.quick else told_by_turns(Path(folder), TOLD)
     print_report(report)
+    if told is not None:
+        print_told(told)
     write_report(report, options.out)
     print(f"\n{options.out / 'bench.json'}, {options.out / 'bench.svg'}")
     if not options.quick:

@@ -216,9 +216,17 @@ def viem(folder: Path, upstream: int) -> Any:
 
 @contextmanager
 def gate(
-    folder: Path, upstream: int, name: str, kind: GateKind, *, poll: float = 0.5, tasks: Path | None = None
+    folder: Path,
+    upstream: int,
+    name: str,
+    kind: GateKind,
+    *,
+    poll: float = 0.5,
+    tasks: Path | None = None,
+    turns: Path | None = None,
 ) -> Iterator[Server]:
-    """A gate with a ledger of its own. `tasks` is a file that it writes the number of its tasks to."""
+    """A gate with a ledger of its own. `tasks` is a file that it writes the number of its tasks to; with `turns` it
+    tells nobody anything in every other second, and writes there what they took."""
     port, admin = free_ports(2)
     own = folder / f"gate-{port}"
     own.mkdir()
@@ -241,7 +249,7 @@ def gate(
     command = [sys.executable, "-m", "tests.bench.gate_without", ",".join(sorted(kind.without))]
     command += ["serve", "--config", str(config)]
     origin = f"http://127.0.0.1:{admin}"
-    env = None if tasks is None else {"TASKS": str(tasks)}
+    env = {name: str(path) for name, path in (("TASKS", tasks), ("TURNS", turns)) if path is not None} or None
     with running("gate", command, own, core=SERVER_CORE, ready=lambda: is_ok(f"{origin}/readyz"), env=env) as child:
         url, behind = f"http://127.0.0.1:{port}/bench", f"http://127.0.0.1:{upstream}"
         kept = "ledger" not in kind.without and kind.mode != "off"

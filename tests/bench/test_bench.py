@@ -32,6 +32,7 @@ from tests.bench.rules import crowd_cost, facts_cost, rule_costs
 from tests.bench.scenes import Plan, by_depth, by_known, few_rounds
 from tests.bench.servers import GATES, YARDSTICKS
 from tests.bench.start import start, write_ledger
+from tests.bench.told import read_turns, share_of
 from tests.bench.upstream import World, read_known
 
 _IS_ENABLED = "adbc532f"  # isPermissionEnabled(bytes32,address)
@@ -246,6 +247,16 @@ def test_what_telling_costs_is_the_judging_processs_own_cpu_beside_the_floors() 
     parts = {WHOLE: replace(MEASURED, own_cpu=7), UNTOLD: replace(MEASURED, own_cpu=5)}
     assert told_share(Report(servers={"lean, recovers": MEASURED}, parts=parts)) == 0.5
     assert told_share(Report(servers={"lean, recovers": MEASURED})) is None
+
+
+def test_what_telling_costs_by_turns_is_of_seconds_side_by_side_and_of_those_that_are_full_of_load() -> None:
+    judged = (0, 100, 200, 300, 310, 410)  # in the fourth second the load ended, and the next began anew
+    cpu = (0, 12_000_000, 22_000_000, 34_000_000, 35_000_000, 45_000_000)
+    lines = [f"{number % 2} {spent} {done}" for number, (spent, done) in enumerate(zip(cpu, judged, strict=True))]
+    turns = read_turns("\n".join(lines))
+    assert [(turn.told, turn.each) for turn in turns] == [(True, 120), (False, 100), (True, 120), (True, 100)]
+    found = share_of(turns, lean=200)
+    assert (found.share, found.told, found.untold, found.pairs) == (0.1, 120, 100, 1)
 
 
 def test_what_the_packs_take_is_the_cpu_of_settled_operations_with_them_beside_that_without_rules() -> None:
