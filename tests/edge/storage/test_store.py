@@ -10,7 +10,8 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import pytest
 
 from proxy.chain.settlement.outcome import Outcome, SettledUpTo
 from proxy.chain.settlement.slices import BlockName
-from proxy.edge.storage.database import MIGRATIONS, open_database
+from proxy.edge.storage.database import MIGRATIONS, open_database, open_prompt
 from proxy.edge.storage.store import Store
 from proxy.errors import StateUnavailable
 from proxy.ledger import records
@@ -339,3 +340,13 @@ def test_text_that_is_no_record_is_refused(text: str) -> None:
 def test_only_listed_classes_are_written() -> None:
     with pytest.raises(TypeError, match="PosixPath"):
         record_to_json(Path("/"))
+
+
+@pytest.mark.parametrize("opened", [open_database, open_prompt])
+def test_what_is_deleted_is_not_overwritten_whatever_build_of_sqlite_it_is(
+    opened: Callable[[Path], sqlite3.Connection], tmp_path: Path
+) -> None:
+    """Debian's writes zeros over it, which is a fifth of what an operation's rows take."""
+    Store(tmp_path / "ledger.db").close()
+    with closing(opened(tmp_path / "ledger.db")) as connection:
+        assert connection.execute("PRAGMA secure_delete").fetchone() == (0,)
