@@ -19,6 +19,7 @@ RuleArgument = Annotated[str, typer.Argument(metavar="RULE", show_default=False,
 ThingArgument = Annotated[
     str, typer.Argument(metavar="THING", show_default=False, help="An address, a client's name, or 0x…:0xa9059cbb.")
 ]
+ReasonOption = Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Why; kept in the audit.")]
 ChainOption = Annotated[str | None, typer.Option("--chain", metavar="NAME", help="Of this configured chain.")]
 
 
@@ -90,6 +91,7 @@ def reset_rule(
     ] = None,
     *,
     every: Annotated[bool, typer.Option("--all", help="Every key of the rule.")] = False,
+    reason: ReasonOption = None,
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
@@ -100,11 +102,11 @@ def reset_rule(
     \b
     Examples:
       sessiongate rules reset usdc-per-session-per-day 0000…
-      sessiongate rules reset new-recipient --all
+      sessiongate rules reset new-recipient --all --reason "a new payroll run"
     """
     if (key is None) is not every:
         fail("name a key, as rules budget prints it, or write --all")
-    body = {"rule": rule} if key is None else {"rule": rule, "key": key}
+    body = {"rule": rule, **_given(key=key, reason=reason)}
     answer = _asked(config, lambda client: client.post("/rules/reset", body))
     typer.echo(json.dumps(answer.body) if as_json else f"forgotten: {answer.body['forgotten']}")
 
@@ -141,6 +143,7 @@ def disallow_thing(
     rule: RuleArgument,
     thing: ThingArgument,
     *,
+    reason: ReasonOption = None,
     chain: ChainOption = None,
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
@@ -151,7 +154,7 @@ def disallow_thing(
     Examples:
       sessiongate rules disallow new-recipient 0x1111…
     """
-    query = {"rule": rule, "thing": thing, **({} if chain is None else {"chain": chain})}
+    query = {"rule": rule, "thing": thing, **_given(chain=chain, reason=reason)}
     answer = _asked(config, lambda client: client.delete("/rules/allowances", query))
     typer.echo(json.dumps(answer.body) if as_json else f"{rule} has to learn {thing} by itself")
 
@@ -170,6 +173,10 @@ def list_allowances(config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOptio
     for each in body["allowances"]:
         end = "" if each["until"] is None else f" until {datetime.fromtimestamp(each['until'], UTC):%Y-%m-%d %H:%M} UTC"
         typer.echo(f"{each['rule']}  {each['thing']}{end}{' (ended)' if each['ended'] else ''}  {each['reason']}")
+
+
+def _given(**options: str | None) -> dict[str, str]:
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _asked(config: ConfigOption, ask: Callable[[AdminClient], AdminAnswer]) -> AdminAnswer:

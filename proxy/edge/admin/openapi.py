@@ -191,7 +191,7 @@ ROUTES: Final[Mapping[str, Mapping[str, Schema]]] = {
         "post": _route(
             "Forget what a rule has counted and learnt.",
             role="write",
-            body=_closed({"rule": _TEXT, "key": _TEXT}, ["rule"]),
+            body=_closed({"rule": _TEXT, "key": _TEXT, "reason": _NOTE}, ["rule"]),
             answer=_OBJECT,
             also=(404, 503),
         )
@@ -215,7 +215,11 @@ ROUTES: Final[Mapping[str, Mapping[str, Schema]]] = {
             also=(201, 503),
         ),
         "delete": _route(
-            "And no more.", role="write", query=_ALLOWANCE, answer=_answer(dropped=_INTEGER), also=(404, 503)
+            "And no more.",
+            role="write",
+            query={**_ALLOWANCE, "reason": _NOTE},
+            answer=_answer(dropped=_INTEGER),
+            also=(404, 503),
         ),
     },
     "/settings/reload": {

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from math import inf, isfinite
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from proxy.config.moments import read_moment
 from proxy.edge.audit.reading import Asked, AuditFilter
@@ -247,18 +247,31 @@ def read_note(body: bytes, *, needed: bool = True) -> str:
     return note
 
 
-def read_reset(body: bytes) -> tuple[str, str | None]:
-    """`{"rule", "key"?}`."""
-    fields = _read_object(body, ("rule", "key"))
-    return _needed(fields, "rule"), _text(fields, "key")
+class ResetRequest(NamedTuple):
+    """What is to count anew: a rule, for one key or for all, and why."""
+
+    rule: str
+    key: str | None
+    reason: str
+
+
+def read_reset(body: bytes) -> ResetRequest:
+    """`{"rule", "key"?, "reason"?}`."""
+    fields = _read_object(body, ("rule", "key", "reason"))
+    return ResetRequest(_needed(fields, "rule"), _text(fields, "key"), read_reason(_text(fields, "reason")))
+
+
+def read_reason(reason: str | None) -> str:
+    """Why somebody does something; empty where it is not said."""
+    if reason is not None and len(reason) > _LONGEST_NOTE:
+        raise InvalidParams("reason", f"longer than {_LONGEST_NOTE} characters")
+    return reason or ""
 
 
 def read_allowance(body: bytes) -> AllowanceRequest:
     """`{"rule", "thing", "chain"?, "until"?, "reason"}`, `until` in unix seconds."""
     fields = _read_object(body, ("rule", "thing", "chain", "until", "reason"))
-    reason = _needed(fields, "reason")
-    if len(reason) > _LONGEST_NOTE:
-        raise InvalidParams("reason", f"longer than {_LONGEST_NOTE} characters")
+    reason = read_reason(_needed(fields, "reason"))
     return AllowanceRequest(
         rule=_needed(fields, "rule"),
         thing=_needed(fields, "thing"),

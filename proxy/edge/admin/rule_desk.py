@@ -144,7 +144,8 @@ class RuleDesk:
         if group is not None and not forgotten:
             raise InvalidParams("key", "the rule counts nothing under it; copy it from rules budget")
         await self._store.forget_counts(found.identity, group)
-        return {"rule": rule, "key": key, "forgotten": forgotten}
+        whom = {} if group is None else group_in_words(group, getattr(found.check, "per", ()))
+        return {"rule": rule, "key": key, "for": whom, "forgotten": forgotten}
 
     async def accept(self) -> Json:
         """Take what rules have counted as it is, though a ledger that was put back may lack some of it."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from proxy.edge.admin.query import Query, read_allowance, read_note, read_reset
+from proxy.edge.admin.query import Query, read_allowance, read_note, read_reason, read_reset
 from proxy.edge.admin.rule_desk import RuleDesk
 from proxy.edge.admin.server import DEED, AdminChange, as_json, error_as_json
 
@@ -47,9 +47,14 @@ class RuleRoutes:
         return as_json(await self._desk.budget(rule, limit))
 
     async def _reset(self, request: web.Request) -> web.Response:
-        rule, key = read_reset(await request.read())
-        request[DEED] = AdminChange("rules_reset", f"{rule} {key or 'all keys'}")
-        return as_json(await self._desk.reset(rule, key))
+        rule, key, reason = read_reset(await request.read())
+        request[DEED] = AdminChange("rules_reset", _told(f"{rule} {key or 'all keys'}", reason))
+        answer = await self._desk.reset(rule, key)
+        whom = answer["for"]
+        if isinstance(whom, dict) and whom:
+            told = ", ".join(f"{what} {name}" for what, name in whom.items())
+            request[DEED] = AdminChange("rules_reset", _told(f"{rule} of {told}", reason))
+        return as_json(answer)
 
     async def _accept(self, request: web.Request) -> web.Response:
         request[DEED] = AdminChange("counts_accepted", read_note(await request.read()))
@@ -67,7 +72,12 @@ class RuleRoutes:
     async def _disallow(self, request: web.Request) -> web.Response:
         query = Query(request.query)
         rule, thing, chain = query.text("rule"), query.text("thing"), query.text("chain")
+        reason = read_reason(query.text("reason"))
         query.end()
-        request[DEED] = AdminChange("rules_disallow", f"{rule} {thing}", chain=chain)
+        request[DEED] = AdminChange("rules_disallow", _told(f"{rule} {thing}", reason), chain=chain)
         dropped = await self._desk.disallow(rule or "", thing or "", chain)
         return as_json({"dropped": dropped}) if dropped else error_as_json(404, "no such allowance")
+
+
+def _told(what: str, reason: str) -> str:
+    return f"{what}: {reason}" if reason else what
