@@ -15,7 +15,7 @@ from proxy.gate import Gate
 from proxy.jsonrpc import Request, print_json
 from proxy.judge.verdict import Mode
 from proxy.methods import PREVIEWS, TELL_OF_BLOCKS, MethodClass, check_arity, classify
-from proxy.ports import Answer, Forwarded, OperationPlace, Recorder, RequestContext, RequestOutcome
+from proxy.ports import Answer, AskingOn, Forwarded, OperationPlace, Recorder, RequestContext, RequestOutcome
 from proxy.replies import passed_on, place_of
 
 _JUDGED: Final = frozenset({MethodClass.SUBMIT, *PREVIEWS})
@@ -31,7 +31,7 @@ class Waiting(Protocol):
         """This gives it, in time."""
 
 
-Ended = Forwarded | UpstreamUnavailable | Coroutine[Any, Any, Forwarded]
+Ended = Forwarded | UpstreamUnavailable | AskingOn
 
 
 class DirectUpstream(Protocol):
@@ -127,8 +127,8 @@ class _Crossing:
 
     def _heard(self, ended: Ended) -> None:
         gate, request = self._passage.gate, self._request
-        if isinstance(ended, Coroutine):
-            self._waiting.wait_for(self._asked(ended))
+        if isinstance(ended, AskingOn):
+            self._waiting.wait_for(self._asked(ended.work))
             return
         try:
             if isinstance(ended, UpstreamUnavailable):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import field
 from enum import StrEnum
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from proxy.clients.licence import ANYBODY, Guest
 from proxy.errors import MethodNotFound, NotLicensed, RateLimited, RpcError
@@ -139,6 +139,13 @@ class Forwarded(Protocol):
     @property
     def reply(self) -> Reply:
         """The reply under our id."""
+
+
+@record()
+class AskingOn:
+    """The first bundler has given no answer: `work` asks the others. Raises `UpstreamUnavailable`."""
+
+    work: Coroutine[Any, Any, Forwarded]
 
 
 class Upstream(Protocol):

@@ -16,7 +16,7 @@ from proxy.errors import UpstreamUnavailable
 from proxy.jsonrpc import Request
 from proxy.judge.verdict import Mode
 from proxy.passage import Ended, Passage
-from proxy.ports import Answer, RequestContext
+from proxy.ports import Answer, AskingOn, RequestContext
 from proxy.userop.user_operation import print_user_operation
 from tests.gate_parts import (
     CONTEXT,
@@ -77,7 +77,7 @@ class Direct:
         if self.how == "not at once":
             return False
         if self.how == "by another bundler" and not submit:
-            self.pending.append(lambda: hearing(self.behind.post(method, params, submit=submit, place=place)))
+            self.pending.append(lambda: hearing(AskingOn(self.behind.post(method, params, submit=submit, place=place))))
             return True
         self.behind.sent.append(Sent(method, params, submit))
         answer = self.behind.answers[0]

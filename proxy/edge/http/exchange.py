@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
 from proxy.bundler_answers import TOOK_NOTHING, Meaning, meaning_of_error
 from proxy.edge.http.client import HttpReply, NoReplyError
 from proxy.errors import UpstreamUnavailable
 from proxy.jsonrpc import Reply, ReplyError, read_reply
+from proxy.ports import AskingOn
 from proxy.record import record
 
 
@@ -38,7 +39,7 @@ class ExchangeError(UpstreamUnavailable):
 Ended = UpstreamReply | UpstreamUnavailable
 """How a question to the bundlers ended."""
 
-Hearing = Callable[[Ended | Coroutine[Any, Any, UpstreamReply]], None]
+Hearing = Callable[[Ended | AskingOn], None]
 """Is told how a question ended, or what asks the other bundlers now that the first has given no answer; once."""
 
 _WAITS_FOR_INCLUSION: Final = frozenset({"pimlico_sendUserOperationNow"})

@@ -16,12 +16,13 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Protocol
 
 from proxy.bundler_answers import Meaning
 from proxy.edge.http.exchange import Ended, Hearing, UpstreamReply, meaning_of_reply
 from proxy.errors import UpstreamUnavailable
-from proxy.ports import OperationPlace
+from proxy.ports import AskingOn, OperationPlace
 
 REMEMBERED_SECONDS: Final = 10.0  # SDKs repeat for some seconds; past that somebody means it
 MOST_REMEMBERED: Final = 4_096
@@ -79,16 +80,19 @@ class OnceSent:
         if asked in self._under_way or (self._remembered and _digest_of(asked) in self._remembered):
             return False
         waiting = self._under_way[asked] = []
-
-        def heard(ended: Ended | Coroutine[Any, Any, UpstreamReply]) -> None:
-            assert not isinstance(ended, Coroutine), "a send is asked of one bundler"  # noqa: S101 - our own promise
-            self._ended(asked, waiting, ended)
-            hearing(ended)
-
-        if self._upstream.begin(method, params, heard, submit=True, place=place):
+        if self._upstream.begin(
+            method, params, partial(self._heard, asked, waiting, hearing), submit=True, place=place
+        ):
             return True
         del self._under_way[asked]
         return False
+
+    def _heard(
+        self, asked: _Asked, waiting: Sequence[asyncio.Future[Ended]], hearing: Hearing, ended: Ended | AskingOn
+    ) -> None:
+        assert not isinstance(ended, AskingOn), "a send is asked of one bundler"  # noqa: S101 - our own promise
+        self._ended(asked, waiting, ended)
+        hearing(ended)
 
     async def _send(self, asked: _Asked, place: OperationPlace | None) -> UpstreamReply:
         if (others := self._under_way.get(asked)) is not None:
@@ -102,7 +106,7 @@ class OnceSent:
         waiting = self._under_way[asked] = []
         ended: Ended | None = None
         try:
-            ended = await self._upstream.post(*asked, submit=True, place=place)
+            ended = await self._ask(asked, place)
         except UpstreamUnavailable as error:
             ended = error
             raise
@@ -112,6 +116,16 @@ class OnceSent:
             if ended is None:  # what those who wait are told when this one is broken off
                 ended = UpstreamUnavailable("the send was broken off here", may_have_been_sent=True)
             self._ended(asked, waiting, ended)
+
+    async def _ask(self, asked: _Asked, place: OperationPlace | None) -> UpstreamReply:
+        waiter: asyncio.Future[Ended | AskingOn] = asyncio.get_running_loop().create_future()
+        if not self._upstream.begin(*asked, partial(_settle, waiter), submit=True, place=place):
+            return await self._upstream.post(*asked, submit=True, place=place)
+        ended = await waiter
+        assert not isinstance(ended, AskingOn), "a send is asked of one bundler"  # noqa: S101 - our own promise
+        if isinstance(ended, UpstreamUnavailable):
+            raise ended
+        return ended
 
     def _ended(self, asked: _Asked, waiting: Sequence[asyncio.Future[Ended]], ended: Ended) -> None:
         del self._under_way[asked]
@@ -130,6 +144,11 @@ class OnceSent:
 
     def _forget(self, key: bytes) -> None:
         self._bytes -= self._remembered.pop(key).size
+
+
+def _settle(waiter: asyncio.Future[Ended | AskingOn], ended: Ended | AskingOn) -> None:
+    if not waiter.done():  # or else whoever asked was broken off
+        waiter.set_result(ended)
 
 
 def _digest_of(asked: _Asked) -> bytes:

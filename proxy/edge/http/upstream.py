@@ -23,7 +23,7 @@ from proxy.edge.http.exchange import (
     read_exchange,
 )
 from proxy.errors import UpstreamUnavailable
-from proxy.ports import OperationPlace
+from proxy.ports import AskingOn, OperationPlace
 
 
 class HttpUpstream(BundlerAsker):
@@ -65,38 +65,43 @@ class HttpUpstream(BundlerAsker):
             return self._put(endpoint, our_id, method, params, reading)
         if place is None or len(self.endpoints) > 1 or self._roster.removed:
             return False
+        if not self._put(endpoint, our_id, method, params, partial(self._heard_send, endpoint, our_id, place, hearing)):
+            return False
+        self._out[our_id] = place, endpoint.number
+        return True
+
+    def take(self, urls: Sequence[str], *, total_seconds: float) -> None:
+        """See `BundlerAsker.take`. What is out now is known to be at the bundler that it was sent to."""
         now = self._stopwatch()
-        there = self._placements.bundler_of(place, now)
-        placement = self._placements.sent(place, endpoint.number, now)
-        new = place if there is None else None
-        sending = partial(self._heard_send, endpoint, our_id, hearing, placement=placement, new=new)
-        if self._put(endpoint, our_id, method, params, sending):
-            return True
-        if new is not None:
-            self._placements.never_sent(new)
-        return False
+        for place, bundler in self._out.values():
+            self._placements.sent(place, bundler, now)
+        self._out.clear()
+        super().take(urls, total_seconds=total_seconds)
 
     def _heard_send(
         self,
         endpoint: BundlerEndpoint,
         our_id: int,
+        place: OperationPlace,
         hearing: Hearing,
         heard: HttpReply | NoReplyError,
-        *,
-        placement: Placement,
-        new: OperationPlace | None,
     ) -> None:
-        """`new` is the place where nothing was before."""
+        """With one bundler it is enough to know where an operation is once it is held, or may be there unheld."""
+        noted = self._out.pop(our_id, None) is None  # others are asked meanwhile
         try:
             answer = read_exchange(endpoint.name, our_id, heard)
         except ExchangeError as error:
             self._sign(endpoint, QuestionKind.SEND, Sign.SILENT if error.silent else Sign.FAILED)
-            if new is not None and not error.may_have_been_sent:
-                self._placements.never_sent(new)
+            if error.may_have_been_sent and not noted:
+                self._placements.sent(place, endpoint.number, self._stopwatch())
             hearing(error)
             return
         self._note_answer(endpoint, QuestionKind.SEND, answer)
-        self._placed(answer, placement, new)
+        meaning = meaning_of_reply(answer)
+        if not noted and (meaning is Meaning.UNKNOWN or (meaning is Meaning.ACCEPTED and self._in_flight(place))):
+            self._placements.sent(place, endpoint.number, self._stopwatch())
+        if meaning is Meaning.ACCEPTED and (noted or self._in_flight(place)):
+            self._placements.answered(place)
         hearing(answer)
 
     def _placed(self, answer: UpstreamReply, placement: Placement, new: OperationPlace | None) -> None:
@@ -127,7 +132,7 @@ class HttpUpstream(BundlerAsker):
             ended = answer
         failed = isinstance(ended, ExchangeError) or ended.status in TOOK_NOTHING
         if failed and any(each is not endpoint for each in self.endpoints):
-            hearing(self._read(method, params, self._seconds_for(method), asked=(endpoint, ended)))
+            hearing(AskingOn(self._read(method, params, self._seconds_for(method), asked=(endpoint, ended))))
         else:
             hearing(ended)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+import time
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -16,7 +17,7 @@ from proxy.edge.http.exchange import Ended, Hearing, UpstreamReply
 from proxy.edge.http.once import OnceSent
 from proxy.edge.http.upstream import HttpUpstream
 from proxy.errors import UpstreamUnavailable
-from proxy.ports import OperationPlace
+from proxy.ports import AskingOn, OperationPlace
 from proxy.userop.primitives import Address
 from tests.edge.recording_bundler import OPERATION_HASH, Answer, RecordingBundler
 
@@ -41,16 +42,18 @@ class Told:
     """Hears how a question ended, and asks on where it is told to."""
 
     def __init__(self) -> None:
-        self._heard: asyncio.Future[Ended | Coroutine[object, object, UpstreamReply]] = (
-            asyncio.get_running_loop().create_future()
-        )
+        self._heard: asyncio.Future[Ended | AskingOn] = asyncio.get_running_loop().create_future()
 
-    def __call__(self, ended: Ended | Coroutine[object, object, UpstreamReply]) -> None:
+    def __call__(self, ended: Ended | AskingOn) -> None:
         self._heard.set_result(ended)
 
     async def end(self) -> Ended:
         ended = await self._heard
-        return await ended if isinstance(ended, Coroutine) else ended
+        if not isinstance(ended, AskingOn):
+            return ended
+        answer = await ended.work
+        assert isinstance(answer, UpstreamReply)
+        return answer
 
 
 def begin(upstream: HttpUpstream | OnceSent, hearing: Hearing, *, submit: bool) -> bool:
@@ -93,7 +96,8 @@ async def test_it_ends_as_what_is_waited_for_and_tells_the_same_of_the_bundler(
         assert len(bundler.requests) == 2
         kind = QuestionKind.SEND if submit else QuestionKind.READ
         assert one.endpoints[0].breakers[kind] == other.endpoints[0].breakers[kind]
-        assert len(one._placements) == len(other._placements)
+        now = time.monotonic()
+        assert one._placements.bundler_of(PLACE, now) == other._placements.bundler_of(PLACE, now)
 
 
 async def test_a_read_that_the_first_bundler_breaks_off_is_asked_of_the_second() -> None:
@@ -116,6 +120,24 @@ async def test_a_send_that_is_broken_off_may_be_out_and_is_not_repeated() -> Non
         assert ended.may_have_been_sent
         assert bundler.methods == [SEND]
         assert len(upstream._placements) == 1  # what replaces it goes there
+
+
+@pytest.mark.parametrize("answered", [True, False])
+async def test_what_was_begun_before_the_settings_named_another_bundler_is_where_it_was_sent(*, answered: bool) -> None:
+    async with RecordingBundler() as first, RecordingBundler() as second, warm(first) as upstream:
+        first.hold()
+        told = Told()
+        assert begin(upstream, told, submit=True)
+        if not answered:
+            first.hang_up = True
+            first.release()
+            await told.end()
+        upstream.take([second.url], total_seconds=30.0)
+        first.hang_up = False
+        first.release()
+        replacement = await upstream.post(SEND, b'[{"nonce":"0x1","more":"0x"},"0x2"]', submit=True, place=PLACE)
+        assert (replacement.status, second.methods) == (200, [])
+        assert first.methods == [SEND, SEND]
 
 
 async def test_what_is_not_answered_in_time_is_given_up() -> None:
