@@ -86,7 +86,7 @@ class Reason:
     call: int | None = None  # index into the operation's calls
     wanted: str | None = None
     got: str | None = None
-    missing: str | None = None  # who should have had the fact that a verdict lacked: node, ledger
+    missing: str | None = None  # who should have had the fact that a verdict lacked: node, ledger, rules
     signed: bool | None = None  # of a session revoked or frozen, whether its key signed; None where nobody looked
     retryable: bool = False
     token_limit: TokenLimit | None = None  # of a limit of a token, what the sentence says of it

@@ -13,7 +13,7 @@ from proxy.admission import reasons
 from proxy.admission.hearing import Fit
 from proxy.admission.judgement import Judgement
 from proxy.admission.sources import Purpose, Sources
-from proxy.errors import Code, Reason
+from proxy.errors import Code, Reason, StateUnavailable
 from proxy.judge.counts import OutcomeLesson
 from proxy.judge.evaluate import NOTHING, RuleJudge, RulesFinding, RulesLook
 from proxy.judge.facts import ALLOWED, Facts
@@ -41,7 +41,10 @@ _FEW_RULES: Final = 100
 _RULES_AT_ONCE: Final = 25
 """so many at once before others are let on: each may loop over fifty calls at its own expense."""
 _MOST_LOOKS: Final = 3
-"""So often they are asked ahead anew where the session, or the rules, have changed since they were asked."""
+"""So often they are asked ahead anew where the session, or the rules, have changed since they were asked. After that
+nobody knows what they say now: to ask them all at once would hold up everybody."""
+
+_OUTRUN: Final = StateUnavailable("what the rules say, which change faster than they can be asked", fact="rules")
 
 
 @record(kw_only=True)
@@ -119,12 +122,13 @@ class Conclusion:
         signed: bool,
         ahead: LookedAhead | None,
     ) -> Judgement:
-        """The judgement; see `Admission.judge`. What was found ahead counts if nothing has changed since. `signed`:
-        the session's key was seen to have signed, whatever else is wrong."""
+        """The judgement; see `Admission.judge`. `ahead` is what was found a moment ago: if it does not hold even so,
+        the operation is refused. `signed`: the session's key was seen to have signed, whatever else is wrong."""
         slot = NonceSlot(self._chain_id, entry_point.address, op.sender, op.nonce)
         charges = _wanted(heard)
         bringer = _bringer(heard, purpose, request)
         background = self._standing(heard, slot, charges, purpose)
+        outrun = ahead is not None and not ahead.holds(self._rules(), background)
         facts, finding = self._ask_rules(
             op, entry_point, heard, slot=slot, background=background, request=request, bringer=bringer, ahead=ahead
         )
@@ -135,6 +139,8 @@ class Conclusion:
             verdict = Reject(tuple(hit.reason(amounts=told) for hit in rejections))
         elif isinstance(verdict, Reject):
             verdict = Reject(tuple(self._in_units(reason) for reason in verdict.reasons))
+        elif outrun:
+            verdict = Reject((reasons.unavailable(_OUTRUN),))
         refused = isinstance(verdict, Reject)
         if purpose is not Purpose.EXPLAIN and (finding.rates or finding.rows):
             self._count_at_once(finding, bringer, refused=refused, signed=signed, now=now)
@@ -170,9 +176,9 @@ class Conclusion:
         bringer: Bringer | None,
         ahead: LookedAhead | None,
     ) -> tuple[Facts, RulesFinding]:
-        """What rules see of the operation, and what all of them say."""
+        """What rules see of the operation, and what all of them say, or said when they were asked ahead."""
         judge = self._rules()
-        if ahead is not None and ahead.holds(judge, background):
+        if ahead is not None:
             look = ahead.look
             look.standing(
                 replaces=background.replaces,

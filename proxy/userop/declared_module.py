@@ -105,6 +105,8 @@ class DeclaredModule:
         if word is None:
             return ()
         try:
+            if budget is not None:
+                budget.draw(ITEM)
             once, items = word.plan.read_arguments(call.data[4:], "callData", budget)
             told = list(self._news(word, once, items, caller))
             if budget is not None:

@@ -66,9 +66,14 @@ class Spot:
 
 @record(kw_only=True)
 class MeaningPlan:
-    """How a call or a log is read. `each` stand in the items of the one list at `list_path`, `whole` beside it."""
+    """How a call or a log is read. `each` stand in the items of the one list at `list_path`, `whole` beside it.
+
+    `arguments` is the type of all parameters together, `logged` of those that stand in a log's data.
+    """
 
     parameters: tuple[PrototypeParameter, ...]
+    arguments: abi.AbiType
+    logged: abi.AbiType
     whole: tuple[Spot, ...]
     list_path: tuple[int, ...] | None = None
     each: tuple[Spot, ...] = ()
@@ -84,8 +89,7 @@ class MeaningPlan:
 
     def read_arguments(self, data: bytes, where: str, budget: Budget | None = None) -> Told:
         """Of a call, without its selector. Raises `Undecodable`."""
-        types = abi.tuple_of(*(each.type for each in self.parameters))
-        return self._values(abi.decode(types, data, where, budget))
+        return self._values(abi.decode(self.arguments, data, where, budget))
 
     def read_log(self, topics: Sequence[Hash32], data: bytes, where: str) -> Told:
         """The same of a log. An indexed value stands in a topic, after the event's own. Raises `Undecodable`."""
@@ -96,7 +100,7 @@ class MeaningPlan:
             None if each.type.dynamic or each.type.head != 32 else abi.decode(abi.tuple_of(each.type), topic, where)[0]
             for each, topic in zip(indexed, topics[1:], strict=True)
         )
-        in_data = iter(abi.decode(abi.tuple_of(*(p.type for p in self.parameters if not p.indexed)), data, where))
+        in_data = iter(abi.decode(self.logged, data, where))
         return self._values([next(in_topics if each.indexed else in_data) for each in self.parameters])
 
     def _values(self, values: Sequence[Any]) -> Told:
@@ -125,6 +129,8 @@ def plan_of(prototype: Prototype, allowed: Collection[ArgumentMeaning], suggest:
         raise PrototypeFault("; ".join(reading.problems), reading.cure or cure)
     return MeaningPlan(
         parameters=prototype.parameters,
+        arguments=abi.tuple_of(*(each.type for each in prototype.parameters)),
+        logged=abi.tuple_of(*(each.type for each in prototype.parameters if not each.indexed)),
         whole=tuple(reading.whole),
         list_path=reading.list_path,
         each=tuple(reading.each),

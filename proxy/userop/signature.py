@@ -20,6 +20,7 @@ from proxy.userop.session_abi import decode_enable, encode_enable
 from proxy.userop.session_data import EnableSession
 
 _WHERE: Final = "signature"
+_PREPARATION: Final = abi.tuple_of(abi.BYTES32, abi.BYTES, abi.BYTES)
 _PREPARE_MINIMUM: Final = 0xF9
 _KERNEL_ENABLE: Final = abi.tuple_of(abi.BYTES, abi.BYTES, abi.BYTES, abi.BYTES, abi.BYTES)
 
@@ -196,6 +197,5 @@ def decode_account_preparation(signature: bytes, budget: Budget | None = None) -
     """salt and delegation word ‖ offset of initData ‖ offset of the inner signature ‖ both. Raises `Undecodable`."""
     if len(signature) < _PREPARE_MINIMUM:
         raise Undecodable(_WHERE, "account preparation data is too short")
-    types = abi.tuple_of(abi.BYTES32, abi.BYTES, abi.BYTES)
-    _, init_data, inner = abi.decode(types, signature, _WHERE, budget)
+    _, init_data, inner = abi.decode(_PREPARATION, signature, _WHERE, budget)
     return AccountPreparation(init_data=init_data, inner=inner)

@@ -191,9 +191,9 @@ def _setup_safe(data: bytes, account: Address, budget: Budget) -> Sequence[Call]
 
 def _word_says_where(index: int) -> Reader:
     """A function whose argument `index` is the call data that the account goes on with."""
+    types = abi.tuple_of(*(abi.UINT256,) * index, abi.BYTES)
 
     def read(data: bytes, account: Address, budget: Budget) -> Sequence[Call] | None:
-        types = abi.tuple_of(*(abi.UINT256,) * index, abi.BYTES)
         return _then(_decode(types, data, budget)[index], account)
 
     return read

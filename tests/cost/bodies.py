@@ -24,6 +24,19 @@ def submission(op: UserOperation, method: str = "eth_sendUserOperation") -> byte
     return json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
 
 
+def carrying(op: UserOperation, method: str) -> bytes:
+    """One request that carries it, in the shape in which this method does."""
+    if method == "zd_sponsorUserOperation":
+        params: list[Any] = [
+            {"chainId": 1, "userOp": print_user_operation(op), "entryPointAddress": "0x" + V07.address.hex()}
+        ]
+    elif method.startswith("pm_getPaymaster"):
+        params = [print_user_operation(op), "0x" + V07.address.hex(), "0x1", {"policy": "none"}]
+    else:
+        return submission(op, method)
+    return json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
+
+
 def execute(plain: bytes, mode: bytes = b"\x01") -> bytes:
     """execute(bytes32,bytes)."""
     return EXECUTE + abi.encode(_EXECUTE, [mode.ljust(32, b"\0"), plain])

@@ -23,7 +23,8 @@ from proxy.ports import RequestContext
 from proxy.session.registry import Registry
 from tests.admission.builders import known
 from tests.bypass_list import desk
-from tests.bypass_list.desk import CHAIN_ID, MODULES, V06, V07, a_session
+from tests.bypass_list.desk import CHAIN_ID, V06, V07, a_session
+from tests.cost.modules import MODULES, told
 from tests.cost.rule_sets import SHIPPED, judge_of
 from tests.cost.units import WorkMeter
 from tests.session.builders import (
@@ -149,6 +150,8 @@ class Counter:
         registry = Registry()
         for grant in SESSIONS:
             registry.put(known(grant))
+        for session in told():
+            registry.put(session)
         admission = Admission(
             Sources(
                 terms=Terms(chain_id=CHAIN_ID, session_modules=MODULES),

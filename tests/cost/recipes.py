@@ -6,45 +6,103 @@ import gzip
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import lru_cache
 from random import Random
-from typing import Final
+from typing import Any, Final, NamedTuple
 
+from proxy.session.emissary_grant import emissary_session_digest
 from proxy.userop import fastlz
 from proxy.userop.arguments import selector
+from proxy.userop.emissary_abi import EMISSARY
 from proxy.userop.execution import EXECUTE_USER_OP, Call
+from proxy.userop.key_forms import MESSAGE_KEY, PLAIN_KEY
 from proxy.userop.primitives import Address
 from proxy.userop.session_abi import SESSION, encode_sessions
-from proxy.userop.session_data import ActionData, PolicyData
+from proxy.userop.session_data import ActionData, ChainDigest, PolicyData, SessionData
+from proxy.userop.signature import SessionEnvelope, SessionMode, encode_session_envelope
 from proxy.userop.transfers_tokens import TOKEN_READERS
 from proxy.userop.user_operation import UserOperation
 from proxy.userop.wrappers import WRAPPERS
 from tests.admission.builders import enabling
-from tests.bypass_list.desk import MODULE, STRANGERS_KEY, a_session, batch, single, use
-from tests.cost.bodies import by_owner, execute, many_of, multicall, submission
+from tests.bypass_list.desk import (
+    CHAIN_ID,
+    MODULE,
+    STRANGERS_KEY,
+    a_session,
+    an_operation,
+    batch,
+    session_signature,
+    single,
+    use,
+)
+from tests.cost.bodies import by_owner, carrying, execute, many_of, multicall
 from tests.cost.counter import SESSIONS
+from tests.cost.modules import NAMED_ID
 from tests.cost.rule_sets import FIRST_TARGET
-from tests.session.builders import ACCOUNT, STRANGER, TOKEN, TRANSFER, action, arg, node, rule, sudo, transfer, word
+from tests.session.builders import (
+    ACCOUNT,
+    STRANGER,
+    TOKEN,
+    TRANSFER,
+    action,
+    arg,
+    node,
+    rule,
+    sudo,
+    time_frame,
+    transfer,
+    word,
+)
+from tests.session.declared_modules import CREATE, GRANT_LIST, NAMED, PLAIN, call_of
+from tests.session.signing import nonce_at, signed
+from tests.userop.builders import an_emissary_enable
 
 MOST_BYTES: Final = 240_000
 """Call data of a body that the gate still reads."""
 
-SIGNERS: Final = ("session 0", "session 1", "session 2", "session 3", "owner", "stranger", "grant", "raw grant")
+_MOST_NONCES: Final = 16
+"""So many enable nonces are tried where no node can tell the right one."""
+
+SIGNERS: Final = (
+    *("session 0", "session 1", "session 2", "session 3", "owner", "stranger", "grant", "raw grant"),
+    *("declared", "named", "emissary grant", "nobody"),
+)
+METHODS: Final = (
+    *("eth_sendUserOperation", "eth_estimateUserOperationGas", "pimlico_sendUserOperationNow"),
+    *("pm_getPaymasterStubData", "pm_sponsorUserOperation", "zd_sponsorUserOperation"),
+)
+"""What carries an operation, in the shapes that there are."""
+
+
+class GrantShape(NamedTuple):
+    """How much there is in a grant that comes along: actions, policies of each, and steps of one's expression; policies
+    of the whole session besides."""
+
+    actions: int
+    policies: int
+    steps: int
+    general: int
+
+
+A_FEW: Final = GrantShape(actions=5, policies=2, steps=20, general=1)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Who signs (`SIGNERS`), what is called, what an account is born with, and what else the signature holds."""
+    """Who signs (`SIGNERS`), what is called, what an account is born with, and what else the signature holds; by which
+    method it comes, and how large its grant is, if it brings one."""
 
     signer: str
     call_data: bytes
     factory_data: bytes = b""
     extra: bytes = b""
     copies: int = 1
+    method: str = METHODS[0]
+    grant: GrantShape = A_FEW
 
     def body(self) -> bytes:
         """The request, signed."""
-        one = submission(self._operation())
+        one = carrying(self._operation(), self.method)
         return one if self.copies == 1 else b"[" + b",".join([one] * self.copies) + b"]"
 
     def _operation(self) -> UserOperation:
@@ -55,15 +113,50 @@ class Recipe:
         if self.signer == "stranger":
             return use(SESSIONS[0], self.call_data, key=STRANGERS_KEY, **born)
         if self.signer == "grant":
-            return enabling(_wide_grant(), self.call_data, owner=b"\x05" * 65 + self.extra, **born)
+            return enabling(
+                _wide_grant(self.grant),
+                self.call_data,
+                enable_nonce=_MOST_NONCES - 1,
+                owner=b"\x05" * 65 + self.extra,
+                **born,
+            )
+        if self.signer == "emissary grant":
+            return self._by_emissary(born)
+        if self.signer in ("declared", "named"):
+            return self._at_declared(born)
+        if self.signer == "nobody":
+            return an_operation(self.call_data, signature=self.extra, **born)
         if self.signer == "raw grant":
             op = use(SESSIONS[0], self.call_data, **born)
             return replace(op, signature=b"\x01" + (self.extra or b"\0A"))
         return by_owner(self.call_data, signature=b"\x0e" * 65 + self.extra, **born)
 
+    def _at_declared(self, born: dict[str, Any]) -> UserOperation:
+        if self.signer == "declared":
+            op = an_operation(self.call_data, nonce=nonce_at(PLAIN), **born)
+            return signed(op, MESSAGE_KEY)
+        op = an_operation(self.call_data, nonce=nonce_at(NAMED), **born)
+        return signed(op, PLAIN_KEY, before=b"\0" + NAMED_ID)
+
+    def _by_emissary(self, born: dict[str, Any]) -> UserOperation:
+        owner = b"\x0e" * 65 + self.extra
+        grant = an_emissary_enable(_wide_grant(self.grant), user_signature=owner, chain_digest_index=0)
+        digest = emissary_session_digest(grant, account=ACCOUNT, emissary=EMISSARY, nonce=_MOST_NONCES - 1)
+        grant = replace(grant, digests=(ChainDigest(CHAIN_ID, digest),))
+        op = an_operation(self.call_data, nonce=nonce_at(EMISSARY), **born)
+        envelope = SessionEnvelope(
+            mode=SessionMode.ENABLE,
+            permission_id=grant.session.permission_id,
+            signature=session_signature(op),
+            enable=grant,
+        )
+        return replace(op, signature=encode_session_envelope(envelope))
+
     def pack(self) -> bytes:
         """For a file."""
         fields = {
+            "method": self.method,
+            "grant": self.grant,
             "signer": self.signer,
             "callData": self.call_data.hex(),
             "factoryData": self.factory_data.hex(),
@@ -82,16 +175,21 @@ def unpack(packed: bytes) -> Recipe:
         bytes.fromhex(fields["factoryData"]),
         bytes.fromhex(fields["extra"]),
         fields["copies"],
+        fields["method"],
+        GrantShape(*fields["grant"]),
     )
 
 
-@cache
-def _wide_grant() -> object:
-    """A session of many actions, each under a policy of its own expression."""
-    tree = arg(
-        [rule(0, 0, 1)] * 8, [node("rule"), *(node("or", left=level, right=level) for level in range(40))], root=40
-    )
-    return a_session(*(ActionData(TRANSFER, Address(word(number)[12:]), (sudo, tree)) for number in range(20)), salt=91)
+@lru_cache(maxsize=64)
+def _wide_grant(shape: GrantShape) -> SessionData:
+    """A session of many actions, each under policies of which one has an expression of its own."""
+    levels = [node("or", left=level, right=level) for level in range(shape.steps)]
+    tree = arg([rule(0, 0, 1)] * 8, [node("rule"), *levels], root=shape.steps)
+    policies = ((sudo,) * shape.policies)[: max(shape.policies - 1, 0)] + ((tree,) if shape.policies else ())
+    actions = [action(TOKEN, TRANSFER, sudo)]
+    actions += [ActionData(TRANSFER, Address(word(number + 1)[12:]), policies) for number in range(shape.actions)]
+    general = [time_frame(10**10)] * shape.general
+    return a_session(*actions, user_op=general, salt=91)
 
 
 _ENABLE_SESSIONS: Final = selector(f"enableSessions({SESSION.name}[])")
@@ -108,14 +206,23 @@ _LEAVES: Final[tuple[Callable[[], bytes], ...]] = (
     ),
     lambda: selector("onInstall(bytes)") + word(0x20) + word(0),
     lambda: selector("initializeAccount(bytes)") + word(MODULE) * 20,
+    lambda: call_of(CREATE, STRANGER, TOKEN, TRANSFER, 0, 10**6, 0).data,
+    lambda: _listed(1),
+    lambda: _listed(128),
 )
-_TARGETS: Final = (TOKEN, ACCOUNT, MODULE, STRANGER)
+_TARGETS: Final = (TOKEN, ACCOUNT, MODULE, STRANGER, PLAIN, NAMED, EMISSARY)
+
+
+def _listed(calls: int) -> bytes:
+    """A grant at a declared module of so many calls, all of them one."""
+    return call_of(GRANT_LIST, 10**6, bytes(32), [(TRANSFER, TOKEN, 0)] * calls, 1, 0, STRANGER).data
 
 
 def seeds() -> list[Recipe]:
     """Where the search begins."""
     calls = [single(transfer(1)), execute(many_of(transfer(1), 60)), EXECUTE_USER_OP + single(transfer(1)), _GRANTS]
-    return [Recipe(signer, data) for signer in SIGNERS for data in calls]
+    own = [Recipe(signer, data) for signer in SIGNERS for data in calls]
+    return own + [Recipe(signer, calls[0], method=method) for signer in SIGNERS[-6:] for method in METHODS[1:]]
 
 
 def changed(recipe: Recipe, others: Sequence[Recipe], random: Random) -> Recipe:
@@ -123,7 +230,8 @@ def changed(recipe: Recipe, others: Sequence[Recipe], random: Random) -> Recipe:
     way = random.choice(
         (
             *(_wrapped, _wrapped, _wrapped, _leaf, _word, _word, _grown, _spliced),
-            *(_signed, _born, _more, _batched, _spread, _spread, _granted, _granted),
+            *(_signed, _signed, _born, _more, _batched, _spread, _spread, _granted, _granted),
+            *(_asked, _brought, _brought),
         )
     )
     after = way(recipe, others, random)
@@ -221,6 +329,22 @@ def _spliced(recipe: Recipe, others: Sequence[Recipe], random: Random) -> Recipe
 
 def _signed(recipe: Recipe, _others: Sequence[Recipe], random: Random) -> Recipe:
     return replace(recipe, signer=random.choice(SIGNERS))
+
+
+def _asked(recipe: Recipe, _others: Sequence[Recipe], random: Random) -> Recipe:
+    return replace(recipe, method=random.choice(METHODS))
+
+
+def _brought(recipe: Recipe, _others: Sequence[Recipe], random: Random) -> Recipe:
+    """Another size of the grant that comes along."""
+    shape = GrantShape(
+        random.choice((0, 1, 5, 20, 60, 100, 400)),
+        random.choice((0, 1, 2, 5, 20, 60)),
+        random.choice((0, 3, 40, 120)),
+        random.choice((0, 0, 10, 100, 1_000)),
+    )
+    signer = recipe.signer if "grant" in recipe.signer else random.choice(("grant", "emissary grant"))
+    return replace(recipe, grant=shape, signer=signer) if shape.actions * shape.policies <= 600 else recipe
 
 
 def _born(recipe: Recipe, _others: Sequence[Recipe], random: Random) -> Recipe:

@@ -5,16 +5,20 @@ python -m tests.cost.search [rounds] [seed] [rules]: under the shipped rules, th
 
 from __future__ import annotations
 
+import gzip
+import json
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from random import Random
-from typing import Final
+from typing import Any, Final
 
 from tests.cost.bodies import padded_use
 from tests.cost.counter import Counter
+from tests.cost.plain_bodies import PlainBody, changed_body, plain_seeds
 from tests.cost.recipes import Recipe, changed, seeds, unpack
 from tests.cost.rule_sets import MANY, SHIPPED, judge_of
 from tests.cost.units import thread_seconds
@@ -27,6 +31,10 @@ MOST_SECONDS_AT_ONCE: Final = 0.010
 SIGNATURE: Final = 3_000
 """What a good request does in C, its signature recovered above all, in units: as long as so many take."""
 WORST: Final = Path(__file__).parent / "worst"
+ANY_JSON: Final = "any JSON"
+
+Costly = Recipe | PlainBody
+Change = Callable[[Any, Sequence[Any], Random], Any]  # of recipes among recipes, of bodies among bodies
 _POOL: Final = 24
 _KEPT: Final = 16
 
@@ -35,7 +43,7 @@ _KEPT: Final = 16
 class Tried:
     """A recipe, how many times a good request's work it causes, and the units of its longest piece."""
 
-    recipe: Recipe
+    recipe: Costly
     ratio: float
     longest: int
 
@@ -53,7 +61,7 @@ class Scales:
         counter.serve(padded_use(0))  # imports and caches are nobody's work
         self._good: dict[int, int] = {}
 
-    def weigh(self, recipe: Recipe) -> Tried:
+    def weigh(self, recipe: Costly) -> Tried:
         """The recipe, weighed."""
         body = recipe.body()
         weight = self.counter.weigh(body)
@@ -70,12 +78,13 @@ class Scales:
 class Search:
     """Climbs from the seeds and from what was worst before."""
 
-    def __init__(self, scales: Scales, seed: int) -> None:
+    def __init__(self, scales: Scales, seed: int, change: Change = changed) -> None:
         self._scales = scales
+        self._change = change
         self._random = Random(seed)  # repeatable, not secret
         self.pool: list[Tried] = []
 
-    def begin(self, recipes: list[Recipe]) -> None:
+    def begin(self, recipes: Sequence[Costly]) -> None:
         """Try these first."""
         for recipe in recipes:
             self._take(recipe)
@@ -86,11 +95,11 @@ class Search:
             parent = self._random.choice(self.pool).recipe
             others = [each.recipe for each in self.pool]
             for _ in range(self._random.choice((1, 1, 2, 3))):
-                parent = changed(parent, others, self._random)
+                parent = self._change(parent, others, self._random)
             self._take(parent)
         return self.pool[0]
 
-    def _take(self, recipe: Recipe) -> None:
+    def _take(self, recipe: Costly) -> None:
         if any(each.recipe == recipe for each in self.pool):
             return
         self.pool.append(self._scales.weigh(recipe))
@@ -106,22 +115,36 @@ def _count(kinds: dict[str, int], kind: str) -> int:
 
 
 @cache
-def kept() -> tuple[tuple[str, Recipe], ...]:
+def kept() -> tuple[tuple[str, Costly], ...]:
     """The worst of earlier searches, by file name."""
-    return tuple((path.name, unpack(path.read_bytes())) for path in sorted(WORST.glob("*.gz")))
+    return tuple((path.name, _unpacked(path.read_bytes())) for path in sorted(WORST.glob("*.gz")))
+
+
+def _unpacked(packed: bytes) -> Costly:
+    fields = json.loads(gzip.decompress(packed))
+    return PlainBody(fields["text"]) if "text" in fields else unpack(packed)
+
+
+def kept_recipes() -> list[Recipe]:
+    """Those that carry an operation."""
+    return [each for _, each in kept() if isinstance(each, Recipe)]
 
 
 def main() -> int:
     """Search, confirm by the clock of this thread, keep the worst. 1 when anything costs more than it may."""
     rounds, seed, rules = (int(number) for number in (*sys.argv[1:], *("2000", "1", "10000")[len(sys.argv) - 1 :]))
     failed, worst = False, []
-    for name in (SHIPPED, *MANY):
-        counter = Counter(judge_of(name, rules))
+    for name in (SHIPPED, ANY_JSON, *MANY):
+        counter = Counter(judge_of(SHIPPED if name == ANY_JSON else name, rules))
         scales = Scales(counter)
-        search = Search(scales, seed)
-        search.begin([recipe for _, recipe in kept()] + seeds())
+        if name == ANY_JSON:
+            search = Search(scales, seed, changed_body)
+            search.begin([each for _, each in kept() if isinstance(each, PlainBody)] + plain_seeds())
+        else:
+            search = Search(scales, seed)
+            search.begin(kept_recipes() + seeds())
         search.run(rounds if name == SHIPPED else rounds // 10)
-        print(f"rules: {name if name == SHIPPED else f'{rules} of {name}'}")
+        print(f"rules: {rules} of {name}" if name in MANY else name)
         shown = search.pool[: _KEPT if name == SHIPPED else 3]
         for tried in shown:
             failed = _shown(counter, tried) or failed
@@ -153,7 +176,7 @@ def _seconds(counter: Counter, body: bytes) -> float:
     return min(thread_seconds(counter.prepare(body), 1) for _ in range(5))  # a gate of its own each time
 
 
-def _keep(recipes: list[Recipe]) -> None:
+def _keep(recipes: Sequence[Costly]) -> None:
     for path in WORST.glob("*.gz"):
         path.unlink()
     for recipe in recipes:

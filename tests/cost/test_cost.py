@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import replace
 
 import pytest
 
+from proxy.admission import Judgement
 from proxy.errors import Code
 from proxy.judge.verdict import Allow, Reject
 from proxy.session.known import Status
@@ -195,6 +197,30 @@ def test_others_are_let_on_however_much_of_what_is_in_flight_changes_meanwhile()
         meter.run(lambda loop=loop, room=room, ops=operations: loop.run_until_complete(room.judge_all(ops)))  # type: ignore[misc]  # likewise
         longest.append(max(loop.taken))
         loop.close()
+    assert longest[1] < 1.5 * longest[0]
+
+
+def test_rules_that_change_faster_than_they_can_be_asked_hold_nobody_up() -> None:
+    judge = judge_of("a loop over all calls", 500)
+    longest, verdicts = [], []
+    for changing in (False, True):
+        room, meter, loop = Room(ANYTHING, rules=judge), WorkMeter(), PiecewiseLoop()
+        loop.clock = lambda meter=meter: float(meter.counted)  # type: ignore[misc]  # bound to this one
+
+        async def judged(room: Room = room, changing: bool = changing) -> Judgement:
+            judging = asyncio.ensure_future(room.judge(use(ANYTHING, single(transfer(1)))))
+            while not judging.done():
+                if changing:
+                    room.rules = copy(judge)  # another set of rules, that says the same
+                await asyncio.sleep(0)
+            return judging.result()
+
+        meter.run(lambda loop=loop, judged=judged: verdicts.append(loop.run_until_complete(judged()).verdict))  # type: ignore[misc]  # likewise
+        longest.append(max(loop.taken))
+        loop.close()
+    assert isinstance(verdicts[0], Allow)
+    assert isinstance(verdicts[1], Reject)
+    assert (verdicts[1].first.code, verdicts[1].first.retryable) == (Code.STATE_UNAVAILABLE, True)
     assert longest[1] < 1.5 * longest[0]
 
 

@@ -50,7 +50,7 @@ METHOD_CLASSES: Final = (*(each.value for each in MethodClass), OTHER)
 
 OUTCOMES: Final = (*(each.value for each in RequestOutcome), OTHER)
 
-FACTS: Final = ("upstream", "node", "registry", "ledger", "audit", *Waived, OTHER)
+FACTS: Final = ("upstream", "node", "registry", "ledger", "audit", "rules", *Waived, OTHER)
 """What can be missing, or unknown, when a verdict is due."""
 
 DECLARED: Final = "declared"
