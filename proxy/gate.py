@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
@@ -210,7 +211,8 @@ class Gate:
         preview = method_class in PREVIEWS
         carried = read_carried(request.method, method_class, request.params, self.serving)
         op, entry_point, params = carried.op, carried.entry_point, carried.params
-        context.guest.admit_operation(op, entry_point, self.settings.session_modules, preview=preview)
+        if context.guest.admit_operation(op, entry_point, self.settings.session_modules, preview=preview):
+            await asyncio.sleep(0)  # it took long to read, and takes as long again
         if self.settings.mode is Mode.OFF or (preview and not self.settings.judge_previews):
             return await self._pass_unjudged(request, params, None if preview else place_of(op, entry_point))
         started = self._stopwatch()
@@ -222,8 +224,7 @@ class Gate:
             peer=context.remote or "",
             absent_rate=context.guest.absent_rate,
         )
-        purpose = _PURPOSES[method_class]
-        judgement = await self._admission.judge(op, entry_point, purpose=purpose, request=asked_by)
+        judgement = await self._admission.judge(op, entry_point, purpose=_PURPOSES[method_class], request=asked_by)
         if not preview:
             judgement = await self._hold(judgement)
         try:
@@ -320,8 +321,7 @@ class Gate:
         answer = _answer_of(forwarded, "receipt")
         told_hash = None if operation is None else operation.told_hash
         name = None if told_hash is None else print_bytes(told_hash)
-        meaning = meaning_of_answer(reply, forwarded.status, name)
-        match meaning:
+        match meaning := meaning_of_answer(reply, forwarded.status, name):
             case Meaning.REFUSED:
                 self._give_back(judgement, answer)
             case Meaning.ACCEPTED | Meaning.UNKNOWN:

@@ -34,13 +34,14 @@ from proxy.session.registry import Status
 from proxy.session.signers import SignatureCheck, SignatureOutcome, check_session_signature
 from proxy.session.told import names_at
 from proxy.userop.acts import Unreadable
-from proxy.userop.budget import Budget, Overspent
+from proxy.userop.budget import Overspent
 from proxy.userop.declared_module import UNNAMED, declared_modules
 from proxy.userop.decode import DecodedOperation, SessionClaim, decode_calls, decode_head, misnaming_of
 from proxy.userop.entry_point import EntryPoint, EntryPointVersion
 from proxy.userop.execution import CallType
 from proxy.userop.nonce import find_session_module, kernel_permission
 from proxy.userop.primitives import Address, Hash32, print_bytes
+from proxy.userop.signature import SessionEnvelope
 from proxy.userop.user_op_hash import DelegateUnknown
 from proxy.userop.user_operation import EIP7702_MARKER, UserOperation
 
@@ -120,11 +121,14 @@ class Admission:
         try:
             if key is not None and (unproven := self._refuse_unproven(head, key, purpose, check)) is not None:
                 return Heard(verdict=Reject((unproven,)), operation=head)
+            # before its calls are walked, so that one budget pays for all that reads it
+            hidden = None if key is not None else self._hidden_in(head)
             operation = decode_calls(head, self._terms.session_modules)
             if operation.budget.is_drawn_upon:
                 await asyncio.sleep(0)  # what comes next is as long again, and others wait
             if operation.claim is None or key is None:
-                return Heard(verdict=await self._judge_foreign(operation, purpose, request), operation=operation)
+                verdict = await self._judge_foreign(operation, hidden, purpose, request)
+                return Heard(verdict=verdict, operation=operation)
         except Undecodable as error:
             return Heard(verdict=Reject((reasons.undecodable(error),)))
         try:
@@ -174,11 +178,22 @@ class Admission:
                 raise
             return None
 
-    async def _judge_foreign(self, operation: DecodedOperation, purpose: Purpose, request: Arrival) -> Verdict:
+    def _hidden_in(self, head: DecodedOperation) -> SessionEnvelope | Reason | None:
+        """The session's envelope that an owner's signature may be, or why it is one of a declared module's."""
+        envelope = self._hidden.envelope(head)
+        return reasons.hidden_claim() if self._is_signed_at_declared(head) else envelope
+
+    async def _judge_foreign(
+        self,
+        operation: DecodedOperation,
+        envelope: SessionEnvelope | Reason | None,
+        purpose: Purpose,
+        request: Arrival,
+    ) -> Verdict:
         """Owner-signed and foreign operations pass, unless a session hides in one or its account is a strict one."""
-        account, envelope = operation.op.sender, self._hidden.envelope(operation)
-        if self._is_signed_at_declared(operation):
-            return Reject((reasons.hidden_claim(),))
+        account = operation.op.sender
+        if isinstance(envelope, Reason):
+            return Reject((envelope,))
         untold: Verdict | None = None
         if envelope is not None:
             if self._hidden.is_known(account, envelope):
@@ -198,13 +213,13 @@ class Admission:
         return untold or Allow(remarks_on_grants(operation.acts))
 
     def _is_signed_at_declared(self, operation: DecodedOperation) -> bool:
-        """The same for modules that the settings declare, of accounts that have a session there."""
+        """Whether a session of a module that the settings declare has signed, of accounts that have one there."""
         chain_id, account = self._terms.chain_id, operation.op.sender
         for module in declared_modules(self._terms.session_modules).values():
             if operation.told_hash is None or not names_at(self._registry, chain_id, module.address, account):
                 continue
             try:
-                envelope = module.read_envelope(operation.op.signature, operation.told_hash, Budget())
+                envelope = module.read_envelope(operation.op.signature, operation.told_hash, operation.budget)
             except Overspent:
                 raise
             except Undecodable:

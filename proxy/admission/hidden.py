@@ -36,8 +36,8 @@ class HiddenSessions:
         self._registry = sources.registry
 
     def envelope(self, operation: DecodedOperation) -> SessionEnvelope | None:
-        """The session's envelope that the signature may be. Raises `Overspent`."""
-        return envelope_in(operation.op.signature)
+        """The session's envelope that the signature may be, read within its budget. Raises `Overspent`."""
+        return envelope_in(operation.op.signature, operation.budget)
 
     def is_known(self, account: Address, envelope: SessionEnvelope) -> bool:
         """Whether it is one for all that is known here: it brings a grant along, or its session is known."""
@@ -92,11 +92,11 @@ class HiddenSessions:
         return bool(registry.get(key) or registry.declarations.of(key) or registry.freezes.on(key))
 
 
-def envelope_in(signature: bytes) -> SessionEnvelope | None:
+def envelope_in(signature: bytes, budget: Budget) -> SessionEnvelope | None:
     """A session envelope of any module's. The permission id stands in the same place in all. Raises `Overspent`."""
     for decode in (decode_session_envelope, decode_emissary_envelope):
         try:
-            return decode(signature, Budget())
+            return decode(signature, budget)
         except Overspent:
             raise  # it may be one
         except Undecodable:

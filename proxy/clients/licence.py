@@ -70,24 +70,27 @@ class Guest:
 
     def admit_operation(
         self, op: UserOperation, entry_point: EntryPoint, modules: Collection[Address], *, preview: bool = False
-    ) -> None:
-        """Refuse an operation of an account or a session that is not this client's. Raises `NotLicensed`.
+    ) -> bool:
+        """Refuse an operation of an account or a session that is not this client's. Raises `NotLicensed`. Whether it
+        took so long to read that others should be let on now.
 
         A client that is bound to sessions sends theirs alone: what claims none, or cannot be read, is another's. Where
         only a signature names the session, a preview with its stub names none, and sends nothing either.
         """
         self._admit_account(op.sender)
         if self.licence.permission_ids is None:
-            return
+            return False
+        budget = Budget()
         try:
             signed = None if preview or not declared_modules(modules) else _hash_of(op, entry_point, modules)
-            claim = decode_claim(op, entry_point, modules, Budget(), user_op_hash=signed)
+            claim = decode_claim(op, entry_point, modules, budget, user_op_hash=signed)
         except Undecodable as error:
             raise NotLicensed(f"client {self.name} is bound to sessions, and none can be read here: {error}") from None
         if claim is None:
             raise NotLicensed(f"client {self.name} is bound to sessions, and this operation claims none")
         if not (preview and claim.envelope.permission_id == UNNAMED and declared_in(modules, claim.module)):
             self._admit_session(claim.envelope.permission_id)
+        return budget.is_drawn_upon
 
     def _admit_names(self, method: str, params: Sequence[object]) -> None:
         """What a method names beside an operation that is judged. What cannot be read is refused there, or here."""

@@ -13,6 +13,7 @@ from contextvars import Context
 from typing import Any, NamedTuple
 
 from proxy.admission import Admission, RecentReads, Sources, Terms
+from proxy.clients.licence import ANYBODY, Guest
 from proxy.errors import RpcError
 from proxy.gate import Gate, GateSettings
 from proxy.jsonrpc import BodyLimits, Malformed, Request, Single, parse_body, print_error
@@ -108,8 +109,9 @@ class PiecewiseLoop(asyncio.SelectorEventLoop):
 class Counter:
     """Serves bodies one after the other, each as if it were the first."""
 
-    def __init__(self, judge: Judge | None = None) -> None:
+    def __init__(self, judge: Judge | None = None, guest: Guest = ANYBODY) -> None:
         self._loop = PiecewiseLoop()
+        self._guest = guest
         self._rules = judge_of(SHIPPED, 0) if judge is None else judge
 
     def close(self) -> None:
@@ -139,10 +141,10 @@ class Counter:
 
     def prepare(self, body: bytes) -> Any:
         """What serves the body once, with a gate of its own; making the gate is not part of the work."""
-        gate = self._gate()
+        gate, context = self._gate(), RequestContext("chain", "client", None, self._guest)
 
         def work() -> list[bytes]:
-            return self._loop.run_until_complete(_serve(gate, body))
+            return self._loop.run_until_complete(_serve(gate, context, body))
 
         return work
 
@@ -166,7 +168,12 @@ class Counter:
         )
         bundler = desk.Bundler()
         return Gate(
-            GateSettings(mode=Mode.ENFORCE, judge_previews=True, entry_points={V06.address: V06, V07.address: V07}),
+            GateSettings(
+                mode=Mode.ENFORCE,
+                judge_previews=True,
+                entry_points={V06.address: V06, V07.address: V07},
+                session_modules=MODULES,
+            ),
             admission=admission,
             upstream=bundler,
             follower=desk.Aside(),
@@ -177,17 +184,17 @@ class Counter:
         )
 
 
-async def _serve(gate: Gate, body: bytes) -> list[bytes]:
+async def _serve(gate: Gate, context: RequestContext, body: bytes) -> list[bytes]:
     try:
         parsed = parse_body(body, LIMITS)
     except RpcError as error:  # the listener answers whatever the body deserves
         return [print_error(None, error.code, error.message)]
     items = (parsed.item,) if isinstance(parsed, Single) else parsed.items
-    return await asyncio.gather(*(_answer(gate, item) for item in items))
+    return await asyncio.gather(*(_answer(gate, context, item) for item in items))
 
 
-async def _answer(gate: Gate, item: Request | Malformed) -> bytes:
+async def _answer(gate: Gate, context: RequestContext, item: Request | Malformed) -> bytes:
     if isinstance(item, Malformed):
         return print_error(item.id, item.error.code, item.error.message, item.error.data)
-    answer = await gate.answer(item, RequestContext("chain", "client", None))
+    answer = await gate.answer(item, context)
     return b"null" if answer is None else answer.body

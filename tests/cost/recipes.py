@@ -65,7 +65,7 @@ _MOST_NONCES: Final = 16
 
 SIGNERS: Final = (
     *("session 0", "session 1", "session 2", "session 3", "owner", "stranger", "grant", "raw grant"),
-    *("declared", "named", "emissary grant", "nobody"),
+    *("declared", "named", "emissary grant", "nobody", "owner's grant"),
 )
 METHODS: Final = (
     *("eth_sendUserOperation", "eth_estimateUserOperationGas", "pimlico_sendUserOperationNow"),
@@ -124,6 +124,8 @@ class Recipe:
             return self._by_emissary(born)
         if self.signer in ("declared", "named"):
             return self._at_declared(born)
+        if self.signer == "owner's grant":
+            return by_owner(self.call_data, signature=b"\x01" + (self.extra or b"\0A"), **born)
         if self.signer == "nobody":
             return an_operation(self.call_data, signature=self.extra, **born)
         if self.signer == "raw grant":
@@ -222,7 +224,7 @@ def seeds() -> list[Recipe]:
     """Where the search begins."""
     calls = [single(transfer(1)), execute(many_of(transfer(1), 60)), EXECUTE_USER_OP + single(transfer(1)), _GRANTS]
     own = [Recipe(signer, data) for signer in SIGNERS for data in calls]
-    return own + [Recipe(signer, calls[0], method=method) for signer in SIGNERS[-6:] for method in METHODS[1:]]
+    return own + [Recipe(signer, calls[0], method=method) for signer in SIGNERS[-7:] for method in METHODS[1:]]
 
 
 def changed(recipe: Recipe, others: Sequence[Recipe], random: Random) -> Recipe:

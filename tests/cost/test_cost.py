@@ -10,17 +10,19 @@ from dataclasses import replace
 import pytest
 
 from proxy.admission import Judgement
+from proxy.clients.licence import ANYBODY, Guest, Licence
 from proxy.errors import Code
 from proxy.judge.verdict import Allow, Reject
 from proxy.session.known import Status
-from proxy.userop.budget import MOST_COUNTS, UNITS
+from proxy.userop.budget import MOST_COUNTS, UNITS, Budget
 from proxy.userop.execution import Call
+from proxy.userop.fastlz import inflate
 from proxy.userop.primitives import Address
 from proxy.userop.session_data import ActionData
 from tests.admission.builders import Room, enabling, known, lane
 from tests.bypass_list import desk
 from tests.bypass_list.desk import STRANGERS_KEY, a_session, single, use
-from tests.cost.bodies import NAMED, execute, many_of, padded_use, submission
+from tests.cost.bodies import NAMED, by_owner, execute, many_of, padded_use, submission
 from tests.cost.counter import ANYTHING, FREE, LIMITED, Counter, PiecewiseLoop
 from tests.cost.rule_sets import judge_of
 from tests.cost.search import MOST, SIGNATURE
@@ -95,10 +97,34 @@ async def test_policies_draw_from_the_same_budget() -> None:
     assert judgement.operation.budget.left < UNITS // 2
 
 
+_ENDLESS = b"\x01" + b"\0A" * 30_000  # a grant by its first byte, in literal runs of one byte each
+
+
+def test_what_an_owners_signature_may_hide_is_read_within_the_same_budget_as_its_calls(counter: Counter) -> None:
+    calls, signature = execute(many_of(transfer(1), 500)), _ENDLESS
+    both = submission(by_owner(calls, signature=signature))
+    alone = submission(by_owner(single(transfer(1)), signature=signature))
+    assert units_of(counter.prepare(both)) < 1.1 * units_of(counter.prepare(alone))
+
+
+def test_a_claim_that_is_looked_at_first_for_the_sake_of_a_clients_licence_holds_the_loop_no_longer() -> None:
+    grant = a_session(*(ActionData(TRANSFER, Address(word(n + 1)[12:]), (sudo,)) for n in range(8)))
+    op = enabling(grant, single(transfer(1)))
+    plain = inflate(op.signature[1:], Budget())
+    body = submission(replace(op, signature=b"\x01" + b"".join(b"\0" + plain[n : n + 1] for n in range(len(plain)))))
+    longest = []
+    for guest in (ANYBODY, Guest("bound", Licence(permission_ids=frozenset({grant.permission_id})))):
+        counter = Counter(guest=guest)
+        (reply,) = counter.serve(body)
+        assert reply["error"]["code"] == Code.SESSION_SCOPE  # all of it was read
+        longest.append(counter.weigh(body).longest)
+        counter.close()
+    assert longest[1] < 1.1 * longest[0]
+
+
 async def test_the_signature_of_a_grant_is_unpacked_within_the_budget() -> None:
     grant = enabling(FREE, single(transfer(1)))
-    endless = replace(grant, signature=b"\x01" + b"\x00A" * 30_000)  # literal runs of one byte each
-    reason = await Room().refusal(endless)
+    reason = await Room().refusal(replace(grant, signature=_ENDLESS))
     assert reason.code is Code.UNDECODABLE
     assert "describes more work" in reason.sentence
 

@@ -93,6 +93,11 @@ class _QuietHandler(web.RequestHandler):
         """Whether a request of it is being answered."""
         return self._current_request is not None
 
+    async def start(self) -> None:
+        """Serve the connection, unless it was let go before it could begin: aiohttp takes that for a fault of ours."""
+        if self._manager is not None:
+            await super().start()
+
     def handle_error(
         self,
         request: web.BaseRequest,
@@ -101,7 +106,9 @@ class _QuietHandler(web.RequestHandler):
         message: str | None = None,  # noqa: ARG002  # quotes what was sent
     ) -> web.StreamResponse:
         """An error of the request itself, or a fault of ours. What was sent may hold a key."""
-        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        if isinstance(exc, ConnectionError):
+            HTTP_LOG.info("a caller left before its answer")
+        elif status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             HTTP_LOG.error("a request failed", exc_info=exc)
         else:
             HTTP_LOG.info("broken HTTP")

@@ -23,6 +23,10 @@ _HEARTBEAT_SECONDS: Final = 30.0
 _TOLD_AHEAD: Final = 16
 """Messages of subscriptions that wait for a slow caller; beyond that it misses some."""
 
+_PINGS_AT_ONCE: Final = 32
+_PINGS_A_SECOND: Final = 4.0
+"""Pings of one connection that are answered, and pongs that are borne. To go on and on is not to ask anything."""
+
 _AT_ONCE: Final = 8
 """Messages of one connection that are answered at once; then it is read no further."""
 
@@ -82,6 +86,19 @@ class _Feed:
             return  # whoever reads from it ends it
 
 
+class _Patience:
+    """How many frames that ask nothing one connection may still send: a caller that only pings costs as much as one
+    that asks, and nobody counts it."""
+
+    def __init__(self, now: float) -> None:
+        self._left, self._at = float(_PINGS_AT_ONCE), now
+
+    def bears(self, now: float) -> bool:
+        """Whether one more, at this time."""
+        self._left, self._at = min(_PINGS_AT_ONCE, self._left + (now - self._at) * _PINGS_A_SECOND) - 1, now
+        return self._left >= 0
+
+
 class _Owed:
     """Answers that callers have not taken, of all connections: past `most` bytes whoever has owed the longest goes."""
 
@@ -129,6 +146,7 @@ class WebSockets:
             # the service says itself what is too long, and under which bound
             max_msg_size=self._service.settings.limits.max_bytes + 1024,
             heartbeat=_HEARTBEAT_SECONDS,
+            autoping=False,  # it answers any number in one go, and lets nobody on meanwhile
             compress=False,
         )
         socket.headers[hdrs.SERVER] = SERVER_NAME
@@ -161,9 +179,17 @@ class WebSockets:
             await feed.end()
 
     async def _serve_messages(self, socket: web.WebSocketResponse, line: Line, feed: _Feed) -> None:
-        places = asyncio.Semaphore(_AT_ONCE)
+        places, clock = asyncio.Semaphore(_AT_ONCE), asyncio.get_running_loop().time
+        patience = _Patience(clock())
         async with asyncio.TaskGroup() as answering:
             async for message in socket:
+                if message.type in (WSMsgType.PING, WSMsgType.PONG):
+                    if not patience.bears(clock()):
+                        await socket.close(code=WSCloseCode.POLICY_VIOLATION, message=b"too many pings")
+                        return
+                    if message.type is WSMsgType.PING:
+                        await socket.pong(message.data)
+                    continue
                 if message.type is not WSMsgType.TEXT:
                     await socket.close(code=WSCloseCode.UNSUPPORTED_DATA)
                     return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -76,6 +77,28 @@ async def test_silent_connections_make_room_for_who_asks(which: str) -> None:
         assert shut == 100, "the oldest were not let go"
         for _, each in [*silent, (reader, writer)]:
             each.close()
+
+
+async def test_callers_who_are_turned_away_or_leave_are_no_faults_of_ours(caplog: pytest.LogCaptureFixture) -> None:
+    """However many do, and wherever in their request: the log has a line of few of them, and nothing grave."""
+    bounds = ListenerSettings(connections_per_peer=8, shutdown_seconds=0.5)
+    gate = EchoGate()
+    for transport in Transport:
+        served = replace(SETTINGS, transport=transport, bounds=bounds)
+        listener = await RpcServer(gate.answer, served, gate.hooks).start("127.0.0.1", 0)
+        callers = [await asyncio.open_connection("127.0.0.1", listener.port) for _ in range(30)]
+        for reader, writer in callers[8:]:
+            assert b"too many connections" in await reader.read()
+            writer.close()
+        for number, (_, writer) in enumerate(callers[:8]):
+            head = b"POST / HTTP/1.1\r\nHost: gate\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"
+            writer.write((head + b"[" * 50)[: number * 20])
+            await writer.drain()
+        for _, writer in callers[:8]:
+            writer.transport.abort()
+        await listener.stop()
+        gc.collect()  # a task whose exception nobody asked for says so when it goes
+    assert [record.getMessage() for record in caplog.records if record.levelno > logging.INFO] == []
 
 
 async def _is_shut(reader: asyncio.StreamReader) -> bool:

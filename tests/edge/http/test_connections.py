@@ -9,8 +9,11 @@ from dataclasses import replace
 
 import pytest
 
+from proxy.edge.http.lean.connection import Connection
+from proxy.edge.http.lean.house import House
 from proxy.edge.http.listener import ListenerSettings, Transport
 from proxy.edge.http.server import RpcServer
+from proxy.edge.http.service import Service
 from tests.edge.http.corpus import CALL, JSON, SERVED, chunked, post
 from tests.edge.http.peers import SETTINGS, EchoGate, Peer, listener
 from tests.patience import patiently
@@ -314,6 +317,44 @@ async def test_bodies_that_are_never_whole_are_bounded_over_all_callers() -> Non
         peers = [await line.peer(HEAD.replace(b"57", b"2000") + b" " * 1900) for _ in range(6)]
         assert await peers[0].ended()
         assert (await (await line.peer(post())).hear())[2] == ANSWER
+
+
+class AbortedTransport(asyncio.Transport):
+    """Of a connection that is told of its end a turn of the loop later, as all are."""
+
+    aborted = False
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        return None
+
+
+async def test_of_bodies_that_come_all_at_once_no_more_are_held_than_may_be() -> None:
+    gate = EchoGate()
+    bounds = ListenerSettings(waiting_bytes=8_000, connections_per_peer=1000, shutdown_seconds=0.01)
+    house = House(
+        Service(gate.answer, SETTINGS, gate.hooks), bounds, asyncio.get_running_loop(), websocket=asyncio.Protocol
+    )
+    transports = [AbortedTransport() for _ in range(60)]
+    for transport in transports:
+        connection = Connection(house)
+        connection.connection_made(transport)
+        connection.data_received(HEAD.replace(b"57", b"2000") + b" " * 1900)
+    assert [each.aborted for each in transports] == [True] * 56 + [False] * 4
+    await house.close()
+
+
+@pytest.mark.parametrize("transport", Transport)
+async def test_who_asks_faster_than_it_is_answered_has_its_questions_wait_on_its_own_side(transport: Transport) -> None:
+    """And loses none of them: of one that is not whole it is taken in what there is, of later ones a little ahead."""
+    questions = [call(number, "echo", "x" * 1900) for number in range(3000)]
+    async with listener(EchoGate(), transport, waiting_bytes=400_000) as line:
+        peer = await line.peer()
+        saying = asyncio.create_task(peer.say(b"".join(questions)))
+        assert [json.loads((await peer.hear())[2])["id"] for _ in questions] == list(range(3000))
+        await saying
 
 
 # --- leaving and stopping

@@ -198,6 +198,22 @@ async def test_answers_that_nobody_takes_are_bounded_over_all_connections(served
         await reader.close()
 
 
+@pytest.mark.parametrize("frame", [b"\x89\x84\0\0\0\0ping", b"\x8a\x80\0\0\0\0"], ids=["pings", "pongs"])
+async def test_a_caller_that_only_pings_is_shut_out_and_one_that_does_so_now_and_then_is_not(
+    served: ServerSettings, frame: bytes
+) -> None:
+    async with listening(EchoGate(), served) as door:
+        patient, eager = await Peer.at(door.server.port), await Peer.at(door.server.port)
+        await patient.say(HANDSHAKE + frame * 3 + masked(CALL))
+        await eager.say(HANDSHAKE + frame * 5_000)
+        told = await eager.rest()
+        assert told.count(b"\x8a\x04ping") < 500
+        assert b"\x03\xf0too many pings" in told
+        await patient.reader.readuntil(b'"echo"')
+        patient.leave()
+        eager.leave()
+
+
 @pytest.mark.parametrize(
     "asked",
     [

@@ -28,7 +28,6 @@ _READ_AHEAD: Final = 64 * 1024
 _HIGH_WATER: Final = 64 * 1024
 """An answer of which more than this is not taken keeps the next request waiting."""
 
-
 _TOO_MANY: Final = plain(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections\n", Retry_After="1")
 
 
@@ -88,12 +87,7 @@ class Connection(Answering):
             self._serve(*whole)
             return
         self._reader.feed(data)
-        if self.phase is not ConnectionPhase.SERVING:
-            self._read_on()
-        elif self._reader.buffered > _READ_AHEAD and not self._paused_reading:
-            self._paused_reading = True
-            self._open().pause_reading()
-        self._house.holds(self, self._reader.buffered)
+        self._go_on()
 
     def eof_received(self) -> bool:
         """The caller has no more to say, but may well wait for its answer."""
@@ -136,6 +130,20 @@ class Connection(Answering):
 
     # --- reading
 
+    def _go_on(self) -> None:
+        self._read_on()
+        self._measure()
+
+    def _measure(self) -> None:
+        """Tell the house what has arrived; take in what the request at hand needs, and of later ones a little ahead."""
+        buffered = self._reader.buffered
+        if buffered != self.held:
+            self._house.holds(self, buffered)
+        ahead = buffered > _READ_AHEAD and self.phase is not ConnectionPhase.BODY
+        if (transport := self._transport) is not None and ahead is not self._paused_reading:
+            (transport.pause_reading if ahead else transport.resume_reading)()
+            self._paused_reading = ahead
+
     def _read_on(self) -> None:
         """Go on with what has arrived, up to the next request that is whole."""
         if self.phase in (ConnectionPhase.SERVING, ConnectionPhase.LEAVING):
@@ -161,9 +169,7 @@ class Connection(Answering):
             case ReaderStage.NOTHING:
                 if self._ended:
                     self._close()
-                elif (
-                    self.phase is not ConnectionPhase.HEAD or self._head is not None
-                ):  # a newcomer's time goes on running
+                elif self.phase is not ConnectionPhase.HEAD or self._head is not None:  # a newcomer's time runs on
                     self._enter(ConnectionPhase.WAITING)
 
     def _broken(self, broken: BrokenHttp) -> None:
@@ -235,10 +241,11 @@ class Connection(Answering):
     def _go_on_as_websocket(self) -> None:
         """From here on every byte is for the WebSocket's own protocol; the house still counts the connection."""
         self._enter(ConnectionPhase.SERVING)
+        given = self._reader.give_back()
+        self._measure()
         self._websocket = websocket = self._house.websocket()
         websocket.connection_made(self._open())
-        websocket.data_received(self._reader.give_back())
-        self._house.holds(self, 0)
+        websocket.data_received(given)
 
     def _answered(self, answer: HttpAnswer) -> None:
         head = self._head
@@ -251,17 +258,12 @@ class Connection(Answering):
 
     def _next(self) -> None:
         """The answer is out: on to the next request, a turn of the loop later if it is there already."""
-        buffered = self._reader.buffered
-        if buffered != self.held:
-            self._house.holds(self, buffered)
-        if self._paused_reading:
-            self._paused_reading = False
-            self._open().resume_reading()
+        self._measure()
         if self._house.draining:
             self._close()
-        elif buffered or self._ended:
+        elif self._reader.buffered or self._ended:
             self._enter(ConnectionPhase.HEAD)
-            self._house.soon(self._read_on)
+            self._house.soon(self._go_on)
         else:
             self._enter(ConnectionPhase.WAITING)
 
@@ -279,14 +281,11 @@ class Connection(Answering):
         """
         self._enter(ConnectionPhase.LEAVING)
         self._reader.drop()
-        self._house.holds(self, 0)
+        self._measure()
         if not self._is_open:
             return
         transport = self._open()
         self._write(answer, last=True)
-        if self._paused_reading:
-            self._paused_reading = False
-            transport.resume_reading()
         if not linger or not transport.can_write_eof():
             transport.close()
             return

@@ -135,9 +135,15 @@ class House:
             return
         self._waiting_bytes += arrived - connection.held
         connection.held = arrived
-        if self._waiting_bytes > self.settings.waiting_bytes:
-            slowest = self._queues[ConnectionPhase.BODY].first or self._queues[ConnectionPhase.HEAD].first
-            (slowest or connection).abort()
+        while self._waiting_bytes > self.settings.waiting_bytes:
+            queue = self._queues[ConnectionPhase.BODY if self._queues[ConnectionPhase.BODY] else ConnectionPhase.HEAD]
+            slowest = queue.first or connection
+            queue.stop(slowest)  # it is gone a turn of the loop later only
+            self._waiting_bytes -= slowest.held
+            slowest.held = 0
+            slowest.abort()
+            if slowest is connection:
+                return
 
     def stalls(self, connection: Connection, unread: int) -> None:
         """Its caller takes no more of its answer for now: so much of it is left."""
