@@ -54,6 +54,7 @@ from proxy.edge.alerts.desk import AlertDesk
 from proxy.edge.audit.beyond import SentSince, sent_since
 from proxy.edge.audit.reading import Trail
 from proxy.edge.audit.writer import AuditWriter
+from proxy.edge.collector import Collector
 from proxy.edge.http.certificates import Certificates
 from proxy.edge.http.inbound import AnswerWaiting
 from proxy.edge.http.server import RpcServer
@@ -75,8 +76,6 @@ from proxy.ports import Answer, RequestContext
 from proxy.session.registry import Registry
 
 _LOG: Final = logging.getLogger(__name__)
-_YOUNG: Final = 50_000
-"""Objects made and not let go of, net, before the collector looks at them: of some hundred operations in flight."""
 _CERTIFICATE_SECONDS: Final = 10.0
 """Between two looks at the files of a certificate."""
 
@@ -115,7 +114,9 @@ async def _serve(config: Config, reread: Callable[[], Config] | None) -> None:
     async with AsyncExitStack() as stack:
         gc.disable()  # nearly all that a start makes stays: to look through it as it grows took half of the time
         running = await start(config, stack, reread)
-        spare_the_collector()
+        collector = Collector(loop.call_soon_threadsafe)
+        collector.begin()
+        stack.callback(collector.end)
         host, admin_host = config.listen.host, config.admin_listen.host
         _LOG.info(
             "listening on %s port %d, admin on %s port %d, mode %s, chains %s",
@@ -124,19 +125,6 @@ async def _serve(config: Config, reread: Callable[[], Config] | None) -> None:
         await stopping.wait()
         await _lame_duck(running, stopping, running.settings.config.drain_seconds)
         _LOG.info("stopping: finishing what is in flight")
-
-
-def spare_the_collector() -> None:
-    """What a start has made stays, and is not looked through again and again; nor is each operation's little heap.
-
-    Nothing of an operation refers to itself, so that all of it goes without the collector, which took a tenth of the
-    time of a busy gate and held the loop up for as long as there was much in flight. What does go round in a circle
-    (a task that failed, its frames) still finds it, later.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_YOUNG, *gc.get_threshold()[1:])
-    gc.enable()
 
 
 async def _lame_duck(running: Running, stopping: asyncio.Event, seconds: float) -> None:

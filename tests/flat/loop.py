@@ -26,11 +26,11 @@ from typing import Any
 import aiohttp
 
 from proxy.app import Running, start
-from proxy.app.running import spare_the_collector
 from proxy.chain.blocks.header import Header
 from proxy.chain.settlement.outcome import Outcome, SettledUpTo
 from proxy.chain.settlement.slices import BlockName
 from proxy.config import Config
+from proxy.edge.collector import Collector
 from proxy.edge.storage.database import Synchronous
 from proxy.edge.storage.store import Store
 from proxy.ledger.operations import Cause, Ended, Evidence, Mined
@@ -207,7 +207,9 @@ async def watch(path: Path, live: LiveNode, seconds: float, watchdog: Watchdog, 
     async with AsyncExitStack() as stack:
         watchdog.thread = threading.get_ident()
         running: Running = await start(config(), stack, config)
-        spare_the_collector()
+        collector = Collector(asyncio.get_running_loop().call_soon_threadsafe)
+        collector.begin()
+        stack.callback(collector.end)
         await asyncio.sleep(0)
         _print("start", watchdog)
         gate = f"http://127.0.0.1:{running.rpc_port}/soneium"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from proxy.chain.settlement.flights import LET_GO, Flight, Flights
 from proxy.chain.settlement.outcome import Outcome, SettledUpTo
@@ -31,6 +32,8 @@ from proxy.session.policies.simple_gas import counted_at
 from proxy.session.registry import Registry
 from proxy.userop.primitives import Hash32
 
+_CHARGES_AN_END: Final = 16
+
 
 @record(kw_only=True)
 class End:
@@ -53,6 +56,7 @@ class OutcomeDraft:
     told: list[End] = field(default_factory=list)
     to_read: dict[SessionKey, int] = field(default_factory=dict)  # with the block that changed them, 0 if not known
     unseconded: dict[Hash32, Evidence] = field(default_factory=dict)  # holds that end by this once it is proven
+    weight: int = 0  # of what has ended, in ends of operations that few rules count
 
     def outcome(
         self, *, cursor: SettledUpTo | None = None, blocks: tuple[BlockName, ...] = (), cut: int | None = None
@@ -286,6 +290,7 @@ class Ends:
 
     def _close(self, draft: OutcomeDraft, ended: Ended, stage: Stage) -> None:
         draft.remembered.append(ended)
+        draft.weight += weight_of(ended)
         self._remembered.remember(name_of(ended))
         draft.told.append(End(ended=ended, late=stage in LET_GO))
 
@@ -301,6 +306,11 @@ class Ends:
     def _local_uses(self, reservation: Reservation) -> dict[Counter, int]:
         counters = (charge.counter for charge in reservation.charges)
         return {counter: self._registry.declarations.uses(counter) for counter in counters if not is_on_chain(counter)}
+
+
+def weight_of(ended: Ended) -> int:
+    """How many ends of an operation that few rules count are as much work."""
+    return 1 + len(ended.operation.reservation.rule_charges) // _CHARGES_AN_END
 
 
 def name_of(ended: Ended) -> EndedName:

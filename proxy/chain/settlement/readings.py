@@ -179,7 +179,9 @@ class SettledReadings:
             # no session may keep the others from being read
             _LOG.exception("reading session %s again failed", print_bytes(key.permission_id))
         else:
-            self._settlement.books.note(Outcome(read=(key,)))
+            # what it rests on may have been read by somebody else, whose word the store did not take
+            now = self._registry.get(key)
+            self._settlement.books.note(Outcome(sessions=() if now is None else (now,), read=(key,)))
             return
         self._again[key] = None
         self._again_at = self._monotonic() + _AGAIN_SECONDS

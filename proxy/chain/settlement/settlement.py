@@ -14,12 +14,13 @@ from dataclasses import replace
 from typing import Final
 
 from proxy.chain.settlement.books import Books
-from proxy.chain.settlement.ends import End, Ends, OutcomeDraft, grip_of
+from proxy.chain.settlement.ends import End, Ends, OutcomeDraft, grip_of, weight_of
 from proxy.chain.settlement.flights import LET_GO, Flight, Flights
 from proxy.chain.settlement.outcome import Keeper, Outcome
 from proxy.chain.settlement.patience import Patience
 from proxy.chain.settlement.remembered import Remembered
-from proxy.ledger.operations import AcceptedOperation, Cause, EndedName, Evidence, InFlight, Mined, Stage
+from proxy.chain.settlement.slices import MOST_ENDS
+from proxy.ledger.operations import AcceptedOperation, Cause, Ended, EndedName, Evidence, InFlight, Mined, Stage
 from proxy.ledger.reservation import Grip, Ledger, NonceSlot, Reservation
 from proxy.session.counters import HoldName, SessionKey
 from proxy.session.known import KnownSession
@@ -329,6 +330,16 @@ class Settlement:
     async def bring_back(self, names: Collection[HoldName]) -> None:
         """What the chain has taken back is in flight again. Raises `StateUnavailable`."""
         back = await self.books.recall(names)
+        weight, part = 0, list[Ended]()
+        for ended in back:
+            part.append(ended)
+            weight += weight_of(ended)
+            if weight >= MOST_ENDS:
+                await self._bring_back(part)
+                weight, part = 0, []
+        await self._bring_back(part)
+
+    async def _bring_back(self, back: Collection[Ended]) -> None:
         draft = OutcomeDraft()
         self.ends.undo(draft, back)
         for each in draft.revived:

@@ -15,8 +15,8 @@ from proxy.session.counters import SessionKey
 from proxy.userop.primitives import Address, Hash32
 
 MOST_ENDS: Final = 25
-"""Operations that end in one piece of work and one transaction: a slice of several blocks holds no more, and the one of
-a block that holds more is kept in pieces."""
+"""Operations that end in one piece of work and one transaction, or fewer where many rules count each: a slice of
+several blocks holds no more, and the one of a block that holds more is kept in pieces."""
 
 
 class BlockName(NamedTuple):

@@ -229,7 +229,7 @@ class Taker:
 
     async def _give_way(self, draft: OutcomeDraft) -> OutcomeDraft:
         """A piece is handed over whole; what comes next goes on from there, after a crash too."""
-        if len(draft.remembered) < MOST_ENDS and len(draft.sessions) < _SESSIONS_A_PIECE:
+        if draft.weight < MOST_ENDS and len(draft.sessions) < _SESSIONS_A_PIECE:
             return draft
         await self._settlement.close(draft)
         return OutcomeDraft()

@@ -11,6 +11,7 @@ from pathlib import Path
 from proxy.config import Config, load_config
 from proxy.config.loading import rule_patterns
 from proxy.document import did_you_mean
+from proxy.edge.collector import keep_what_was_made
 from proxy.edge.rule_files.files import read_beside, read_rule_files
 from proxy.edge.rule_files.watch import matches
 from proxy.errors import ConfigErrors, ConfigFault
@@ -78,6 +79,7 @@ def uncollected() -> Iterator[None]:
         yield
     finally:
         if was_enabled:
+            keep_what_was_made()
             gc.enable()
 
 

@@ -148,6 +148,24 @@ async def test_a_large_block_is_handed_over_in_pieces_and_the_cursor_comes_with_
     assert [piece.cursor is None for piece in pieces] == [True, True, False]
 
 
+async def test_operations_that_many_rules_count_end_and_come_back_few_at_a_time() -> None:
+    scene = with_node()
+    keys = [CountKey(b"r" * 16, number.to_bytes(2, "big")) for number in range(384)]
+    charges = [WindowCharge(key=key, window=HOUR, amount=1, limit=99, binding=True, lasting=True) for key in keys]
+    for number in range(1, 7):
+        operation = accepted(number, KEY)
+        operation = replace(operation, reservation=replace(operation.reservation, rule_charges=tuple(charges)))
+        await scene.settlement.hold(scene.reserved(operation))
+        await scene.settlement.follow(operation)
+    await scene.tell(9)
+    before = len(scene.shelf.kept)
+    await scene.tell(10, *(mined(name(number), 10, nonce=number) for number in range(1, 7)))
+    assert [len(piece.remembered) for piece in scene.shelf.kept[before:]] == [1] * 6 + [0]
+    before = len(scene.shelf.kept)
+    await scene.taker.undo(block(9))
+    assert [len(piece.revived) for piece in scene.shelf.kept[before:] if piece.revived] == [1] * 6
+
+
 # several sessions' claims on one operation
 
 
@@ -319,6 +337,15 @@ async def test_a_session_that_was_touched_is_read_again_and_not_judged_by_what_w
     scene.unreadable = True
     await scene.tell(11, replace(touched, block=block(11)))
     assert scene.used() is None
+
+
+async def test_that_a_session_was_read_is_kept_with_what_is_known_of_it_for_the_disk_may_not_have_that() -> None:
+    scene = with_node()
+    await scene.tell(10, SessionTouched(place=ChainPlace(10, 0), block=block(10), key=KEY))
+    (kept,) = (outcome for outcome in scene.shelf.kept if outcome.read)
+    assert kept.read == (KEY,)
+    assert [each.state for each in kept.sessions] == [STATE]
+    assert [each.block for each in kept.sessions] == [scene.reads_at]
 
 
 async def test_a_reading_that_has_counted_an_operation_is_kept_with_its_end_for_the_disk_may_not_have_it() -> None:

@@ -1,0 +1,79 @@
+"""The garbage collector of a gate that serves: it looks at a few young objects at a time, and never at all there is.
+
+Nothing of an operation refers to itself, so that all of it goes without the collector. Left to itself that looked
+through everything in flight again and again, and held the loop for as long as there was much of it. What goes round in
+a circle (a task that failed, its frames) is young when it is let go of, and is found. What has lived through two looks
+stays out of all others; only when memory has grown by half since then is the whole looked through once more.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import resource
+import time
+from collections.abc import Callable, Mapping
+from typing import Final
+
+_LOG: Final = logging.getLogger(__name__)
+_YOUNG: Final = 4_000
+"""Objects made and not let go of, net, before they are looked at: of a hundred operations in flight."""
+_LOOKS: Final = 2
+"""After so many looks at the young, one at all that these have left."""
+_NEVER: Final = 1_000_000_000
+_GROWN: Final = 1.5
+
+
+def _peak() -> int:
+    """The most memory this process has had so far; in which unit depends on the system."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+class Collector:
+    """From `begin` to `end` the collector works as above. `later` has something called by the loop, from any thread."""
+
+    def __init__(self, later: Callable[[Callable[[], None]], object], peak: Callable[[], int] = _peak) -> None:
+        self._later = later
+        self._peak = peak
+        self._peak_then = 0
+        self._is_due = False
+        self._thresholds = gc.get_threshold()
+
+    def begin(self) -> None:
+        """What was made so far stays."""
+        self._look_at_all()
+        gc.set_threshold(_YOUNG, _LOOKS, _NEVER)
+        gc.callbacks.append(self._looked)
+        gc.enable()
+
+    def end(self) -> None:
+        """As it was before."""
+        gc.callbacks.remove(self._looked)
+        gc.set_threshold(*self._thresholds)
+        gc.unfreeze()
+
+    def _looked(self, phase: str, info: Mapping[str, int]) -> None:
+        """By the collector itself, in whichever thread it was due."""
+        if phase != "stop" or info["generation"] != 1:
+            return
+        gc.freeze()
+        if not self._is_due and self._peak() > _GROWN * self._peak_then:
+            self._is_due = True
+            self._later(self._look_again)
+
+    def _look_again(self) -> None:
+        begun = time.monotonic()
+        gc.unfreeze()
+        self._look_at_all()
+        _LOG.info("memory has grown by half: looked for garbage in all of it, %.2f s", time.monotonic() - begun)
+
+    def _look_at_all(self) -> None:
+        gc.collect()
+        gc.freeze()
+        self._peak_then, self._is_due = self._peak(), False
+
+
+def keep_what_was_made() -> None:
+    """Very much was made while nothing was collected, and stays: a gate that serves does not look through it."""
+    if any(isinstance(getattr(each, "__self__", None), Collector) for each in gc.callbacks):
+        gc.freeze()

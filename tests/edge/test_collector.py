@@ -1,0 +1,159 @@
+"""The garbage collector of a gate: it has little to find, and never looks at very much at once."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import pytest
+
+from proxy.edge.collector import Collector, keep_what_was_made
+from proxy.userop.user_operation import print_user_operation
+from tests.gate_parts import ENTRY_POINT, GOOD, OUTSIDE, SEND, scene
+from tests.running_gate import running_gate
+
+FEW = 20_000
+"""Objects that are looked at in a few milliseconds."""
+
+
+@dataclass
+class Serving:
+    """A collector at work, how many objects each of its looks had before it, and what it has put off."""
+
+    peak: int = 100
+    looks: list[int] = field(default_factory=list)
+    later: list[Callable[[], None]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.collector = Collector(self.later.append, lambda: self.peak)
+
+    def __enter__(self) -> Serving:
+        self.collector.begin()
+        gc.callbacks.append(self._look)
+        return self
+
+    def __exit__(self, *_failure: object) -> None:
+        gc.callbacks.remove(self._look)
+        self.collector.end()
+
+    def _look(self, phase: str, info: Mapping[str, int]) -> None:
+        if phase == "start":
+            self.looks.append(sum(len(gc.get_objects(each)) for each in range(info["generation"] + 1)))
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    thresholds = gc.get_threshold()
+    yield
+    gc.set_debug(0)
+    gc.garbage.clear()
+    gc.unfreeze()
+    gc.set_threshold(*thresholds)
+    gc.enable()
+
+
+def rings(many: int) -> None:
+    """Objects that refer to themselves, and that nobody else refers to."""
+    for _ in range(many):
+        ring: list[object] = []
+        ring.append(ring)
+
+
+def test_however_much_is_made_and_stays_each_look_is_at_a_few() -> None:
+    with Serving() as serving:
+        kept = [[number] for number in range(300_000)]
+        assert len(kept) == 300_000
+        assert len(serving.looks) > 10
+        assert max(serving.looks) < FEW
+
+
+def test_what_goes_round_in_a_circle_and_is_let_go_of_soon_is_found() -> None:
+    with Serving() as serving:
+        frozen = gc.get_freeze_count()
+        rings(300_000)
+        assert max(serving.looks) < FEW
+        assert len(gc.get_objects()) + gc.get_freeze_count() - frozen < FEW
+
+
+class Ring:
+    """Refers to itself."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+def test_what_went_round_in_a_circle_for_long_is_found_once_memory_has_grown_by_half() -> None:
+    with Serving() as serving:
+        ring = Ring()
+        found = weakref.ref(ring)
+        alive = [[number] for number in range(100_000)]  # meanwhile
+        del ring
+        alive += [[number] for number in range(100_000)]
+        assert found() is not None
+        assert not serving.later
+        serving.peak = 151
+        alive += [[number] for number in range(100_000)]
+        (look_again,) = serving.later
+        look_again()
+        assert found() is None
+        alive += [[number] for number in range(100_000)]
+        assert len(serving.later) == 1, "it has not grown since"
+
+
+def test_what_thousands_of_rules_are_read_into_is_not_looked_through() -> None:
+    with Serving() as serving:
+        gc.disable()
+        kept = [[number] for number in range(300_000)]
+        keep_what_was_made()
+        gc.enable()
+        kept += [[number] for number in range(30_000)]
+        assert serving.looks
+        assert max(serving.looks) < FEW
+
+
+def test_without_a_gate_that_serves_nothing_is_put_out_of_its_reach() -> None:
+    keep_what_was_made()
+    assert gc.get_freeze_count() == 0
+
+
+async def test_nothing_of_ours_that_an_operation_leaves_behind_waits_for_the_collector() -> None:
+    served = scene()
+    await served.ask(SEND, print_user_operation(GOOD), ENTRY_POINT)
+    gc.collect()
+    gc.disable()
+    for op in (GOOD, OUTSIDE) * 5:
+        await served.ask(SEND, print_user_operation(op), ENTRY_POINT)
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    gc.collect()
+    assert not left_behind()
+
+
+async def test_nothing_of_ours_that_a_connection_leaves_behind_waits_for_the_collector() -> None:
+    async with running_gate() as gate:
+
+        async def come_and_go() -> None:
+            reader, writer = await asyncio.open_connection("127.0.0.1", gate.running.rpc_port)
+            writer.write(b"GET /healthz HTTP/1.1\r\nhost: gate\r\n\r\n")
+            assert await reader.readuntil(b"\r\n\r\n")
+            writer.close()
+            await writer.wait_closed()
+
+        await come_and_go()
+        await come_and_go()
+        gc.collect()
+        gc.disable()
+        for _ in range(20):
+            await come_and_go()
+        await come_and_go()  # by then those before are seen to
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        assert not left_behind()
+
+
+def left_behind() -> set[str]:
+    """What of ours the collector had to find."""
+    found = {f"{type(each).__module__}.{type(each).__qualname__}" for each in gc.garbage}
+    return {name for name in found if name.startswith("proxy.")}
