@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 from proxy.judge.counts import CountKey, Counts, Lesson, RuleCharge
 from proxy.judge.facts import Facts
 from proxy.judge.group import chain_part, groups_by, join, mark_of, marks_by
-from proxy.judge.measure import Grouped, measure, measured_by, measured_by_recipient, print_measure
+from proxy.judge.measure import MOVED, Grouped, measure, measured_by, measured_by_recipient, print_measure
 from proxy.judge.rule import AmountOf, Of, OnCalendar, Per, Rule, Sum, Window
 from proxy.judge.tokens import Tokens
 from proxy.judge.verdict import Mode
@@ -222,6 +222,17 @@ def quietly(
 
 def unknown(what: str) -> CheckOutcome:
     return CheckOutcome(CheckAnswer.UNKNOWN, f"{what} cannot be told of this operation")
+
+
+def silent(_asked: AskedOperation) -> CheckOutcome:
+    """Of every operation of a shape: nothing to say and nothing to count. Such a check need not be asked."""
+    return QUIET
+
+
+def moves_nothing(shape: AskedOperation, amount: AmountOf) -> bool:
+    """Whether this amount is none for every operation of a shape, because nothing of its kind moves."""
+    kind = MOVED.get(amount.what)
+    return kind is not None and all(move.kind is not kind for move in shape.facts.moves)
 
 
 def always(outcome: CheckOutcome) -> Ready:

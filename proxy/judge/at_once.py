@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from proxy.errors import StateUnavailable
-from proxy.judge.asked import QUIET, Ask, AskedOperation, CheckAnswer
+from proxy.judge.asked import QUIET, Ask, AskedOperation, CheckAnswer, silent
 from proxy.judge.facts import Facts
 from proxy.judge.finding import UNTOLD, Gathered, Hit, RulesFinding, uncounted
 from proxy.judge.match import Test
@@ -89,7 +89,8 @@ def plan_of(
         holds = True if prepared.when is None else prepared.when(facts, None, _FREE)
         if holds and prepared.check is not None:
             bound = None if prepared.bind is None else prepared.bind(shape)
-            always.append((position, prepared, bound or prepared.check, True, True))
+            if bound is not silent:
+                always.append((position, prepared, bound or prepared.check, True, True))
         elif holds is not False:
             first.append((position, prepared))
     return Plan(tuple(first), tuple(always))

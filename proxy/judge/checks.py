@@ -22,8 +22,10 @@ from proxy.judge.asked import (
     always,
     in_words,
     made,
+    moves_nothing,
     name_of,
     quietly,
+    silent,
     unknown,
 )
 from proxy.judge.counts import CountKey, DistinctCharge, RuleCharge, WindowCharge
@@ -31,7 +33,7 @@ from proxy.judge.facts import Facts
 from proxy.judge.group import MOST_PLACES, SEVERAL, spread
 from proxy.judge.measure import Grouped
 from proxy.judge.memory import deviation, first_seen, streak
-from proxy.judge.rule import Check, Deviation, FirstSeen, Limit, Of, Rate, Schedule, Streak, Window
+from proxy.judge.rule import AmountOf, Check, Deviation, FirstSeen, Limit, Of, Rate, Schedule, Streak, Window
 from proxy.userop.budget import COUNT, Budget
 
 _STEPS_OF_A_MEASURE: Final = 4
@@ -93,7 +95,10 @@ def _each(terms: CheckTerms, limit: Limit) -> Ready:
         sentence = f"{name_of(measured)} of {got} in one operation, {wanted} allowed"
         return CheckOutcome(CheckAnswer.FIRES, sentence, wanted=f"at most {wanted}", got=got)
 
-    return Ready(each)
+    def bind(shape: AskedOperation) -> Ask | None:
+        return silent if moves_nothing(shape, measured) and shape.told[place] == 0 else None
+
+    return Ready(each, bind)
 
 
 def _count(terms: CheckTerms, limit: Limit) -> Ready:
@@ -112,9 +117,9 @@ def _sum(terms: CheckTerms, limit: Limit) -> Ready:
     words = Words(name, lambda asked, amount: terms.printed(asked, measured, amount), unknown(name))
     place = terms.shared.amounts(measured, limit.per)
     if set(SPLITTING).isdisjoint(limit.per):
-        amounts = Shares(place, terms.shared.groups(limit.per), None, terms.shared.amount(measured))
+        amounts = Shares(place, terms.shared.groups(limit.per), None, terms.shared.amount(measured), measured)
     else:
-        amounts = Shares(place)
+        amounts = Shares(place, of=measured)
     return _within(terms, amounts, limit.window, limit.maximum, words, lasting=measured.what not in GIVEN_BACK)
 
 
@@ -140,12 +145,13 @@ class Words(NamedTuple):
 
 class Shares(NamedTuple):
     """Where it is told how much is added to each group. Where each group gets all of it: the `groups`, and how much
-    that is, be it `fixed` or told as a `whole`."""
+    that is, be it `fixed` or told as a `whole`. `of` is what is added up."""
 
     by_group: int
     groups: int | None = None
     fixed: int | None = None
     whole: int | None = None
+    of: AmountOf | None = None
 
 
 def _within(
@@ -188,6 +194,8 @@ def _within(
 
     def bind(shape: AskedOperation) -> Ask | None:
         maximum = maxima.get(shape.facts.chain_id, everywhere)
+        if amounts.of is not None and moves_nothing(shape, amounts.of) and shape.told[by_group] is not None:
+            return silent
         if maximum is None or amounts.groups is None or len(shape.told[amounts.groups]) != 1:
             return None
         key = made(CountKey, (identity, shape.told[amounts.groups][0]))

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from statistics import median_low
 from typing import Final
 
+import orjson
+
 from proxy.judge.counts import Amounts, History, Lesson, MarksLesson, Row, Seen, Sight, ValueLesson
 
 MOST_MARKS: Final = 512
@@ -82,7 +84,10 @@ def history_to_text(history: History) -> str:
         plain = ["amounts", history.operations, list(history.recent)]
     else:
         plain = ["row", history.length]
-    return json.dumps(plain, separators=(",", ":"))
+    try:
+        return orjson.dumps(plain).decode()
+    except TypeError:  # an integer of more than 64 bits
+        return json.dumps(plain, separators=(",", ":"))
 
 
 def history_from_text(text: str) -> History:

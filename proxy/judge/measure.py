@@ -16,7 +16,8 @@ Grouped = list[tuple[bytes, int]]
 
 NOBODY: Final = b""
 
-_KINDS: Final = {Sum.SPEND: MovementKind.SPEND, Sum.EXPOSURE: MovementKind.EXPOSURE}
+MOVED: Final = {Sum.SPEND: MovementKind.SPEND, Sum.EXPOSURE: MovementKind.EXPOSURE}
+"""What is added up for the sums of what moves."""
 
 
 def measure(facts: Facts, amount_of: AmountOf, tokens: Tokens) -> int | None:
@@ -24,7 +25,7 @@ def measure(facts: Facts, amount_of: AmountOf, tokens: Tokens) -> int | None:
     match amount_of.what:
         case Sum.SPEND | Sum.EXPOSURE:
             worth = _worth(amount_of, tokens)
-            return None if worth is None else moved(facts, _KINDS[amount_of.what], worth)
+            return None if worth is None else moved(facts, MOVED[amount_of.what], worth)
         case Sum.VALUE:
             calls = facts.calls
             return calls[0].value if len(calls) == 1 else sum(call.value for call in calls)
@@ -42,7 +43,7 @@ def measure(facts: Facts, amount_of: AmountOf, tokens: Tokens) -> int | None:
 
 def measure_moves(facts: Facts, amount_of: AmountOf, tokens: Tokens) -> list[tuple[MoveFacts, int | None]]:
     """Each move that counts for a spend or exposure, and its amount; empty for what no move tells."""
-    kind, worth = _KINDS.get(amount_of.what), _worth(amount_of, tokens)
+    kind, worth = MOVED.get(amount_of.what), _worth(amount_of, tokens)
     if kind is None:
         return []
     if worth is None:

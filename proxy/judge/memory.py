@@ -15,8 +15,10 @@ from proxy.judge.asked import (
     CheckTerms,
     Ready,
     made,
+    moves_nothing,
     name_of,
     quietly,
+    silent,
     unknown,
 )
 from proxy.judge.counts import Amounts, CountKey, MarksLesson, OutcomeLesson, Row, Seen, ValueLesson
@@ -69,14 +71,21 @@ def first_seen(terms: CheckTerms, check: FirstSeen) -> Ready:
         return quietly((), lessons)
 
     times, over = check.times, check.over_seconds
+    everyone = terms.shared.marks(check.of)
+
+    def nothing_reaches(shape: AskedOperation, floor: Floor | None) -> bool:
+        return not shape.told[everyone] if floor is None else moves_nothing(shape, floor.amount)
+
     waits = check.after_operations > 0 or check.after_seconds > 0
 
     def bind(shape: AskedOperation) -> Ask | None:
-        if marks is None or check.of is Of.NONCE_KEY:
+        if marks is None:
+            return silent if nothing_reaches(shape, check.above) and nothing_reaches(shape, check.learn_above) else None
+        if check.of is Of.NONCE_KEY:
             return None
         new, groups_here = shape.told[marks], shape.told[groups]
         if not new:
-            return lambda _asked: QUIET
+            return silent
         if len(new) != 1 or len(groups_here) != 1:
             return None
         mark, key = new[0], made(CountKey, (identity, groups_here[0]))

@@ -375,6 +375,9 @@ class Windows:
         for _ in range(min(_SWEPT_A_CALL, len(ring))):
             key = ring[0]
             sums, marks = self._sums.get(key), self._marks.get(key)
+            if marks is None and sums is not None and not sums.is_over(now):  # nearly always
+                ring.rotate(-1)
+                continue
             if sums is not None and sums.is_over(now):
                 del self._sums[key]
                 sums = None

@@ -79,8 +79,26 @@ def movements_of(
     reading = _Reading(account, wrapped_native, Budget() if budget is None else budget)
     movements: list[Movement] = []
     for index, call in enumerate(calls):
-        movements += reading.call(index, call, account, 0)
+        target = call.target
+        is_special = target == account or target in _SPECIAL or target in wrapped_native
+        if is_special or call.value or not call.data or call.selector in _UNDERSTOOD:
+            movements += reading.call(index, call, account, 0)
+        else:  # nobody knows what the function does: what the reading says of it in the end
+            movements.append(_of_unknown_function(index, call, account))
     return tuple(movements)
+
+
+def _of_unknown_function(index: int, call: Call, account: Address) -> Movement:
+    return Movement(
+        call=index,
+        kind=MovementKind.UNATTRIBUTED,
+        asset=AssetKind.UNKNOWN,
+        token=None,
+        amount=None,
+        counterparty=call.target,
+        holder=account,
+        selector=call.selector,
+    )
 
 
 class _Reading:
@@ -214,3 +232,8 @@ _AGGREGATES: Final[dict[Selector, Callable[[Arguments], Sequence[Call]]]] = {
     selector("aggregate3Value((address,bool,uint256,bytes)[])"): _aggregate(0, 3),
 }
 """Multicall3 and its forebears: the inner calls come from that contract, not from the account."""
+
+_UNDERSTOOD: Final = frozenset({*TOKEN_READERS, *_MULTICALLS, *_AGGREGATES, *_OPAQUE, *_OPAQUE_HANDLE_OPS})
+"""Functions that are read whatever contract they are of,"""
+_SPECIAL: Final = frozenset({PERMIT2, *ENTRY_POINT_BY_ADDRESS})
+"""and contracts that have functions of their own, beside the account and wrapped coins."""

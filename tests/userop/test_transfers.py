@@ -342,6 +342,16 @@ def test_every_unknown_function_is_reported(selector: bytes, body: bytes) -> Non
     assert movement.selector == selector
 
 
+WRAPPING = {bytes.fromhex(selector) for selector in ("d0e30db0", "2e1a7d4d")}
+
+
+@given(st.one_of(st.sampled_from(sorted(KNOWN)), st.binary(max_size=5)), st.binary(max_size=70))
+def test_a_contract_is_read_alike_whether_or_not_it_wraps_the_coin_but_for_that(selector: bytes, body: bytes) -> None:
+    call_of = Call(ALICE, 0, selector + body)
+    if call_of.selector not in WRAPPING:
+        assert movements_of([call_of], ACCOUNT) == movements_of([call_of], ACCOUNT, wrapped_native={ALICE})
+
+
 @given(st.integers(0, 2**256 - 1), st.binary(min_size=20, max_size=20).filter(lambda x: x != ACCOUNT))
 def test_a_transfer_counts_exactly_its_amount(amount: int, receiver: bytes) -> None:
     movement = single(TOKEN, "transfer(address,uint256)", receiver, amount)
