@@ -84,7 +84,9 @@ def facts_of(
     functions whose arguments rules look into."""
     claim = None if operation is None else operation.claim
     execution = None if operation is None else operation.execution
-    gas = _gas(op)
+    call_gas, max_fee = op.call_gas_limit or 0, op.max_fee_per_gas or 0
+    gas = call_gas + (op.verification_gas_limit or 0) + (op.pre_verification_gas or 0)
+    gas += (op.paymaster_verification_gas_limit or 0) + (op.paymaster_post_op_gas_limit or 0)
     return Facts(
         unix_time=now,
         chain_id=chain_id,
@@ -108,12 +110,12 @@ def facts_of(
         acts=() if operation is None or not operation.acts else tuple(map(_name_of, operation.acts)),
         grants=() if operation is None else _grants(operation, int(now)),
         paymaster=_paymaster(op),
-        factory=_factory(op),
+        factory=None if op.factory is None and op.init_code is None else _factory(op),
         eip7702=op.eip7702_auth is not None,
         gas=gas,
-        call_gas=op.call_gas_limit or 0,
-        max_cost=gas * (op.max_fee_per_gas or 0),
-        max_fee=op.max_fee_per_gas or 0,
+        call_gas=call_gas,
+        max_cost=gas * max_fee,
+        max_fee=max_fee,
         priority_fee=op.max_priority_fee_per_gas or 0,
         replaces=standing.replaces,
         lanes=standing.lanes,
@@ -121,11 +123,6 @@ def facts_of(
         session_since=standing.session_since,
         session_until=standing.session_until,
     )
-
-
-def _gas(op: UserOperation) -> int:
-    paid_for = (op.paymaster_verification_gas_limit or 0) + (op.paymaster_post_op_gas_limit or 0)
-    return (op.call_gas_limit or 0) + (op.verification_gas_limit or 0) + (op.pre_verification_gas or 0) + paid_for
 
 
 def _paymaster(op: UserOperation) -> Address | None:

@@ -208,7 +208,7 @@ class MemoryLedger:
     def _hindrance(self, reservation: Reservation, basis: Basis, slot: Slot | None, *, new: bool) -> Hindered | None:
         if (outdated := self._outdated(reservation, basis)) is not None:
             return outdated
-        if (rival := self._slots.rival_of(reservation)) is not None:
+        if reservation.grant is not None and (rival := self._slots.rival_of(reservation)) is not None:
             return Hindered(Hindrance.GRANT_RIVAL, rival=rival)
         if not new:
             return None

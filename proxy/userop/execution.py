@@ -13,7 +13,7 @@ from proxy.errors import Undecodable
 from proxy.record import record
 from proxy.userop.budget import ITEM, Budget
 from proxy.userop.primitives import Address, Selector
-from proxy.userop.session_data import selector_of
+from proxy.userop.session_data import VALUE_SELECTOR
 
 EXECUTE: Final = Selector(bytes.fromhex("e9ae5c53"))
 """execute(bytes32,bytes), ERC-7579."""
@@ -59,7 +59,8 @@ class Call:
     @property
     def selector(self) -> Selector:
         """The first four bytes, or VALUE_SELECTOR when there are fewer."""
-        return selector_of(self.data)
+        data = self.data  # as `selector_of`: it is asked for again and again
+        return Selector(data[:4]) if len(data) >= 4 else VALUE_SELECTOR
 
 
 @record()
