@@ -48,7 +48,7 @@ walk: setup ## what ops live by, on the live rig: Prometheus, Alertmanager and t
 	@$(IN_VENV)/python -m tests.e2e.walk
 
 bench: setup ## beside aiohttp, nginx, haproxy and lean proxies: requests/s, latency, CPU, by kind, part and depth; QUICK=1
-	@$(IN_VENV)/python -m tests.bench
+	@$(IN_VENV)/python -m tests.bench $(if $(KEEP),--keep)
 
 differential: setup ## seeded operations put to accounts and to the gate's judging: SEEDS=1-10, 120 of each
 	@$(IN_VENV)/python -m tests.e2e.differential $(or $(SEEDS),1-10)

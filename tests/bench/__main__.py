@@ -1,6 +1,6 @@
 """Side by side, in one run on this machine: yardsticks and the gate in front of the same bundler and node.
 
-python -m tests.bench [--quick] [--out FOLDER]
+python -m tests.bench [--quick] [--out FOLDER] [--keep]
 
 Every server has one core; load and upstream share the other. Every operation is sent once, is mined, and is settled.
 """
@@ -11,20 +11,22 @@ import argparse
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from tests.bench.decision import decision_parts
 from tests.bench.ledger import SESSIONS, print_ledger
 from tests.bench.packs import print_packs
 from tests.bench.policies import operation_costs, policy_costs, signature_costs
-from tests.bench.report import Report, print_report, write_report
+from tests.bench.report import Report, print_report, write_kept, write_report
 from tests.bench.rules import print_rules
-from tests.bench.scenes import QUICK, Plan, by_depth, by_known, by_part, side_by_side, steady
+from tests.bench.scenes import QUICK, Plan, by_depth, by_known, by_part, side_by_side, steady, sustained
 from tests.bench.told import PLAN as TOLD
 from tests.bench.told import print_told, told_by_turns
 
 DECISIONS: Final = 2_000
+Figure = TypeVar("Figure")
 RESULTS: Final = Path(__file__).parent / "results"
 
 
@@ -32,7 +34,8 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     quick = os.environ.get("QUICK", "") not in ("", "0")
     parser.add_argument("--quick", action="store_true", default=quick, help="two minutes; also QUICK=1")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="where bench.json and bench.svg go")
+    parser.add_argument("--out", type=Path, help="where bench.json and bench.svg go; README shows those of whole runs")
+    parser.add_argument("--keep", action="store_true", help="write to ratio.json what CI holds the gate against")
     parser.add_argument("--operations", type=int, help="prepared for one gate; more where it is faster")
     parser.add_argument("--sessions", type=int, default=SESSIONS, help="known to the gate, for what each weighs")
     options = parser.parse_args(arguments)
@@ -40,35 +43,51 @@ def main(arguments: list[str]) -> int:
     if options.operations is not None:
         plan = Plan(**{**vars(plan), "operations": options.operations})
     with tempfile.TemporaryDirectory(prefix="sessiongate-bench-") as folder:
-        report = measured(Path(folder), plan)
+        report, faults = measured(Path(folder), plan)
         told = None if options.quick else told_by_turns(Path(folder), TOLD)
     print_report(report)
     if told is not None:
         print_told(told)
-    write_report(report, options.out)
-    print(f"\n{options.out / 'bench.json'}, {options.out / 'bench.svg'}")
+    out = options.out or (RESULTS / "quick" if options.quick else RESULTS)
+    write_report(report, out)
+    print(f"\n{out / 'bench.json'}, {out / 'bench.svg'}")
+    if options.keep:
+        write_kept(report)
     if not options.quick:
         print_decision()
         print_policies()
         print_rules()
         print_packs()
         print_ledger(options.sessions)
-    return 0
+    for fault in faults:
+        print(f"NOT MEASURED: {fault}", file=sys.stderr)
+    return 1 if faults else 0
 
 
-def measured(folder: Path, plan: Plan) -> Report:
-    """All figures. Raises `AssertionError` when a request got lost on the way."""
+def measured(folder: Path, plan: Plan) -> tuple[Report, list[str]]:
+    """All figures, and what could not be measured because a request got lost on the way or nothing was settled."""
+    faults: list[str] = []
+
+    def of(look: Callable[[Path, Plan], dict[str, Figure]]) -> dict[str, Figure]:
+        try:
+            return look(folder, plan)
+        except Exception as fault:  # what else is measured is told all the same, and the run fails
+            faults.append(f"{look.__name__}: {type(fault).__name__}: {fault}")
+            return {}
+
     servers, halves, kinds, connections = side_by_side(folder, plan)
-    return Report(
+    report = Report(
         servers=servers,
         halves=halves,
         kinds=kinds,
         connections=connections,
-        parts=by_part(folder, plan),
-        depths=by_depth(folder, plan),
-        known=by_known(folder, plan),
-        steady=steady(folder, plan),
+        parts=of(by_part),
+        depths=of(by_depth),
+        known=of(by_known),
+        sustained=of(sustained),
+        steady=of(steady),
     )
+    return report, faults
 
 
 def print_decision() -> None:

@@ -19,6 +19,7 @@ PATIENCE_SECONDS: Final = 60.0
 _MOST_PER_SECOND: Final = 3_000
 """More than any gate takes: so many bodies are laid out for it."""
 _MEDIANS: Final = ("per_second", "p50", "p99", "p999", "cpu", "settled_cpu", "own_cpu", "resident", "asked")
+_ASKS: Final = {"estimate": "eth_estimateUserOperationGas", "receipt": "eth_getUserOperationReceipt"}
 _SEND: Final = b'"method":"eth_sendUserOperation"'
 
 
@@ -62,8 +63,12 @@ def measure(
     connections: int = CONNECTIONS,
     seconds: float = 1,
     rate: float | None = None,
+    settles: bool = True,
 ) -> Measured:
-    """A closed loop for some seconds, or at a fixed rate. Raises `AssertionError` for a request that got lost."""
+    """A closed loop for some seconds, or at a fixed rate; then, where it `settles`, until nothing is held any more.
+
+    Raises `AssertionError` for a request that got lost.
+    """
     amount = round(seconds * (_MOST_PER_SECOND if rate is None else rate))
     bodies = taken(server, corpus, kind, amount)
     path = write_bodies(folder / "bodies", bodies)
@@ -80,7 +85,12 @@ def measure(
     if server.remembers:
         server.taken[kind] = server.taken.get(kind, 0) + figures.requests + 2 * connections
         check_all_went_through(server.name, figures, bodies, seen["distinct"] - counts["distinct"], connections)
-    settle_seconds = settled(server)
+    if kind in _ASKS:
+        asked = seen["asked"].get(_ASKS[kind], 0) - counts["asked"].get(_ASKS[kind], 0)
+        check_all_arrived(server.name, figures, asked, connections)
+    elif not server.remembers:
+        check_all_arrived(server.name, figures, seen["submitted"] - counts["submitted"], connections)
+    settle_seconds = settled(server) if settles else None
     whole = server.usage()
     return Measured(
         per_second=figures.per_second,
@@ -107,6 +117,12 @@ def check_all_went_through(
     least = sum(_SEND in body for body in bodies[1 : max(1 + figures.requests - connections, 1)])
     most = sum(_SEND in body for body in bodies[: figures.requests + connections + 1])
     assert least <= arrived <= most, f"{name}: {figures.requests} answered, {arrived} operations arrived"
+
+
+def check_all_arrived(name: str, figures: Figures, arrived: int, connections: int) -> None:
+    """What is answered without its upstream is a refusal; each connection may have one under way at the end."""
+    most = figures.requests + connections + 1
+    assert figures.requests <= arrived <= most, f"{name}: {figures.requests} answered, {arrived} arrived"
 
 
 def settled(server: Server) -> float | None:

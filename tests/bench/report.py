@@ -12,6 +12,7 @@ from typing import Any, Final
 from tests.bench.measure import Measured
 from tests.bench.scenes import AtHalf, Found, Steady
 
+KEPT: Final = Path(__file__).parent / "ratio.json"
 BASE: Final = "bare aiohttp"
 FLOOR: Final = "lean, recovers"
 WHOLE: Final = "whole"
@@ -30,6 +31,7 @@ class Report:
     parts: Found = field(default_factory=dict)
     depths: Found = field(default_factory=dict)
     known: Found = field(default_factory=dict)
+    sustained: Found = field(default_factory=dict)
     steady: dict[str, Steady] = field(default_factory=dict)
 
     def as_json(self) -> str:
@@ -86,10 +88,17 @@ def print_report(report: Report) -> None:
         print(f"metrics, audit and events in the process that judges: {share:.2f} of the lean one that recovers")
     _print_found("the gate by what is in flight", report.depths, beside=next(iter(report.depths), None))
     _print_found("the gate by the sessions it knows", report.known, beside=next(iter(report.known), None))
+    _print_sustained(report.sustained)
     print("\n60 operations a second, a bundler that takes 100 ms, blocks every 2 s")
     for name, each_steady in report.steady.items():
         settled = "not settled" if each_steady.blocks is None else f"settled {each_steady.blocks:.1f} blocks after"
         print(f"{name:<28}{each_steady.rate:>8.0f}/s   {settled}   {each_steady.asked:.1f} questions/s")
+
+
+def _print_sustained(found: Found) -> None:
+    print(f"\nall the load it takes, every operation sent once and mined\n{_head()}{'÷ aiohttp':>11}")
+    for name, each in found.items():
+        print(f"{_line(name, each)}{each.per_second / found[BASE].per_second:>11.2f}")
 
 
 def _head() -> str:
@@ -128,6 +137,14 @@ def plot(found: Mapping[str, Any]) -> str:
         drawn.append(f'<rect x="{_LEFT}" y="{y}" width="{width:.1f}" height="16" fill="{colour}"/>')
         drawn.append(f'<text x="{_LEFT + width + 6:.1f}" y="{y + 12}">{each["cpu"]:.2f}</text>')
     return "\n".join([*drawn, "</svg>", ""])
+
+
+def write_kept(report: Report, path: Path = KEPT) -> None:
+    """What CI holds the gates against: their CPU beside bare aiohttp's, of those that are there already."""
+    kept = json.loads(path.read_text())
+    measured_ratios = ratios(report.servers)
+    kept["beside"] = {name: round(measured_ratios[name]["cpu"], 2) for name in kept["beside"]}
+    path.write_text(json.dumps(kept, indent=1) + "\n")
 
 
 def write_report(report: Report, folder: Path) -> None:

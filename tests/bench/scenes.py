@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ WARM_UP_SECONDS: Final = 1
 AT_HALF: Final = ("bare aiohttp", "lean, parses", "lean, recovers", "gate, off", "gate, enforce", "gate, packs")
 CONNECTION_COUNTS: Final = (1, 32, 256)
 _ASKED: Final = ("estimate", "receipt", "mix")
+_MOST_SUSTAINED: Final = 1_500
+"""A second: so many operations are prepared for the gate that is under load for long."""
 _STEADY_RATE: Final = 60
 _STEADY_DELAY: Final = 0.1
 _STEADY_BLOCK: Final = 2.0
@@ -29,14 +32,16 @@ Found = dict[str, Measured]
 class Plan:
     """How long and how often. `operations` are prepared for one gate; `sessions` is what many sessions are."""
 
-    seconds: float = 10
+    seconds: float = 8
     rounds: int = 3
-    operations: int = 40_000
+    operations: int = 90_000
     sessions: int = 1_000
     in_flight: tuple[int, ...] = (1, 1_000, 10_000)
     known: tuple[int, ...] = (1_000, 1_000_000)  # sessions beside those of the load
     apart_seconds: float = 4  # of load on each kind, number of connections, part and depth
     steady_seconds: float = 20
+    sustained_seconds: float = 60
+    slices: int = 6
     parts: tuple[str, ...] = tuple(PARTS)
     block: float = 1.0  # seconds between two, and how old an operation is at least when it is mined
     age: float = 2.0
@@ -51,6 +56,8 @@ QUICK: Final = Plan(
     known=(1_000, 20_000),
     apart_seconds=1,
     steady_seconds=4,
+    sustained_seconds=3,
+    slices=3,
     parts=("whole", "without audit, metrics, events", "with the shipped rules"),
     block=0.5,
     age=0.5,
@@ -76,8 +83,12 @@ class Steady:
     asked: float  # questions a second to bundler and node, sends apart
 
 
+_BEGUN: Final = time.monotonic()
+
+
 def say(what: str) -> None:
-    print(f"measuring {what} …", file=sys.stderr, flush=True)
+    """What is looked at from now on, after so many seconds."""
+    print(f"{time.monotonic() - _BEGUN:5.0f} s: measuring {what} …", file=sys.stderr, flush=True)
 
 
 def side_by_side(folder: Path, plan: Plan) -> tuple[Found, dict[str, AtHalf], Found, Found]:
@@ -190,6 +201,28 @@ def by_known(folder: Path, plan: Plan) -> Found:
         with one_gate(folder, corpus, GateKind(known=many), block=plan.block, age=plan.age) as server:
             found[f"{many:,} sessions known"] = measure(server, corpus, folder, seconds=plan.apart_seconds)
     return found
+
+
+def sustained(folder: Path, plan: Plan) -> Found:
+    """The gate under all the load it takes for a while, slice by slice, between two looks at bare aiohttp."""
+    corpus = write_corpus(folder, {"use": round(plan.sustained_seconds * _MOST_SUSTAINED)}, name="sustained")
+    each = plan.sustained_seconds / plan.slices
+    found: Found = {}
+    with ExitStack() as stack:
+        names = ("bare aiohttp", "gate, enforce")
+        servers = stack_of_servers(stack, folder, corpus.known, names, block=plan.block, age=plan.age)
+        base, gate_ = (servers[name] for name in names)
+        grant(gate_, corpus)
+        for server in servers.values():
+            measure(server, corpus, folder, seconds=WARM_UP_SECONDS)
+        say(f"{plan.sustained_seconds:g} s of all the load it takes")
+        before = measure(base, corpus, folder, seconds=each)
+        for number in range(plan.slices):
+            last = number + 1 == plan.slices
+            label = f"gate, from {number * each:.0f} s to {(number + 1) * each:.0f} s"
+            found[label] = measure(gate_, corpus, folder, seconds=each, settles=last)
+        after = measure(base, corpus, folder, seconds=each)
+    return {"bare aiohttp": middle([before, after]), **found}
 
 
 def steady(folder: Path, plan: Plan) -> dict[str, Steady]:

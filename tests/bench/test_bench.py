@@ -22,11 +22,11 @@ from tests.bench.fake_chain import FakeChain
 from tests.bench.fixed_rate import percentile
 from tests.bench.ledger import CALLERS, rates, weigh
 from tests.bench.load import Figures
-from tests.bench.measure import Measured, check_all_went_through, middle
+from tests.bench.measure import Measured, check_all_arrived, check_all_went_through, middle
 from tests.bench.operations import ENTRY_POINT, distinct_uses
 from tests.bench.packs import STAGES, packs_cost, shapes
 from tests.bench.policies import operation_costs, policy_costs, signature_costs
-from tests.bench.report import UNTOLD, WHOLE, Report, packs_ratio, plot, ratios, told_share
+from tests.bench.report import UNTOLD, WHOLE, Report, packs_ratio, plot, ratios, told_share, write_kept
 from tests.bench.rules import KINDS as RULE_KINDS
 from tests.bench.rules import crowd_cost, facts_cost, rule_costs
 from tests.bench.scenes import Plan, by_depth, by_known, few_rounds
@@ -173,6 +173,25 @@ def test_a_load_that_lost_or_repeated_something_is_no_measurement(
     check_all_went_through("one", FIGURES, bodies, 4, connections=2)
     with pytest.raises(AssertionError, match=fault):
         check_all_went_through("one", replace(FIGURES, **changes), bodies, arrived, connections=2)
+
+
+def test_answers_that_no_upstream_gave_are_no_measurement() -> None:
+    check_all_arrived("one", FIGURES, FIGURES.requests + 2, connections=2)
+    for arrived in (FIGURES.requests - 1, FIGURES.requests + 4):
+        with pytest.raises(AssertionError, match="arrived"):
+            check_all_arrived("one", FIGURES, arrived, connections=2)
+
+
+def test_what_ci_holds_the_gate_against_is_written_from_a_run(tmp_path: Path) -> None:
+    kept = tmp_path / "ratio.json"
+    kept.write_text('{"about": "CPU", "beside": {"gate, off": 9}}')
+    servers = {
+        "bare aiohttp": MEASURED,
+        "lean, recovers": MEASURED,
+        "gate, off": replace(MEASURED, cpu=MEASURED.cpu / 4),
+    }
+    write_kept(Report(servers=servers), kept)
+    assert json.loads(kept.read_text()) == {"about": "CPU", "beside": {"gate, off": 0.25}}
 
 
 def test_what_was_not_settled_in_one_round_is_not_settled() -> None:

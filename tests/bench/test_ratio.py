@@ -6,9 +6,9 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.bench.report import KEPT
 from tests.bench.scenes import few_rounds
 
-KEPT = Path(__file__).parent / "ratio.json"
 HALVED = 2.0
 TRIES = 3
 
