@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from proxy.edge.audit.line import pack
+from proxy.edge.audit.line import FORMAT, dumps, pack
 from proxy.edge.audit.plain import exactly, plain_answer, plain_decision, plain_deed, plain_end, plain_gap, plain_own
 from proxy.edge.audit.printing import Plain
 from proxy.edge.audit.sampling import RefusalRate, Sampler, Uncounted
@@ -123,43 +123,56 @@ class Door:
             self._put(_plain_sampled, name, count, self._clock())
 
     def _put(self, make: Callable[..., Plain], *happened: object) -> bool:
-        # where there is no room nothing need be packed
-        told = b"" if self._count >= self._most else self._packed(make, happened)
+        # a few times for every operation: no more calls than there must be
+        told: bytes | None
+        try:
+            told = dumps(make(*happened), FORMAT)
+        except Exception:  # not plain all through, or not to be handed over at all, which is told below
+            told = self._exactly_packed(make, happened)
         with self._lock:
             seq = self._seq = self._seq + 1
-            if told is None:
-                told, is_whole = pack(plain_gap(seq, seq, self._clock(), "not printable")), False
-            else:
-                is_whole = True
-            size = len(told) + _NOTE_BYTES
-            has_room = told and self._count < self._most and self._bytes + size <= self._most_bytes
-            if not (has_room and is_whole):
+            if told is None or self._lost_since is not None:
+                has_room = self._put_with_gap(seq, told)
+                return has_room and told is not None
+            size = self._bytes + len(told) + _NOTE_BYTES
+            if self._count >= self._most or size > self._most_bytes:
                 self._lost += 1
-            if not has_room:
-                if self._lost_since is None:
-                    self._lost_since = seq
+                self._lost_since = seq
                 return False
             first = not self._notes  # who takes takes all there are
-            if self._lost_since is not None:
-                self._tell_gap(before=seq)
             self._notes.append((seq, told))
             self._count += 1
-            self._bytes += size
+            self._bytes = size
         if first:
             self._waiting.set()
-        return is_whole
+        return True
 
-    def _packed(self, make: Callable[..., Plain], happened: tuple[object, ...]) -> bytes | None:
+    def _exactly_packed(self, make: Callable[..., Plain], happened: tuple[object, ...]) -> bytes | None:
         """`None` for what cannot be handed over, which must not stop the trail."""
         try:
-            plain = make(*happened)
-            try:
-                return pack(plain)
-            except ValueError:
-                return pack(exactly(plain))
+            return pack(exactly(make(*happened)))
         except Exception:  # a promise of ours is broken: the trail says that something is missing
             _LOG.exception("audit record lost")
             return None
+
+    def _put_with_gap(self, seq: int, told: bytes | None) -> bool:
+        """A note that takes the place of what cannot be handed over, or that comes after others that found no room.
+        Whether there is room now. The lock is held."""
+        if told is None:
+            self._lost += 1
+        note = pack(plain_gap(seq, seq, self._clock(), "not printable")) if told is None else told
+        size = len(note) + _NOTE_BYTES
+        if self._count >= self._most or self._bytes + size > self._most_bytes:
+            self._lost += told is not None
+            if self._lost_since is None:
+                self._lost_since = seq
+            return False
+        self._tell_gap(before=seq)
+        self._notes.append((seq, note))
+        self._count += 1
+        self._bytes += size
+        self._waiting.set()
+        return True
 
     def _tell_gap(self, *, before: int) -> None:
         if (first := self._lost_since) is not None:

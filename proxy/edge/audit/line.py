@@ -11,13 +11,15 @@ from typing import Any, Final
 
 _LENGTH: Final = struct.Struct("<Q")
 _CHUNK: Final = 1 << 20
-_FORMAT: Final = 2
+FORMAT: Final = 2
 """Of marshal: the newest one that does not look for what occurs twice, which costs more than it saves."""
+
+dumps: Final = marshal.dumps
 
 
 def pack(value: Any) -> bytes:
     """A plain value as bytes. Raises `ValueError` for what is none."""
-    return marshal.dumps(value, _FORMAT)
+    return dumps(value, FORMAT)
 
 
 def unpack(data: bytes) -> Any:

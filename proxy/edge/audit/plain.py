@@ -76,9 +76,9 @@ def plain_facts(facts: Facts) -> Plain:
     moves, grants = facts.moves, facts.grants
     return (
         _FLAT(facts),
-        tuple([_CALL(each) for each in facts.calls]),
-        tuple([_MOVE(each) for each in moves]) if moves else (),
-        tuple([_GRANT(each) for each in grants]) if grants else (),
+        tuple(map(_CALL, facts.calls)),
+        tuple(map(_MOVE, moves)) if moves else (),
+        tuple(map(_GRANT, grants)) if grants else (),
     )
 
 

@@ -57,6 +57,17 @@ class EdgeRecorder:
         metrics.decided(decision.chain, verdict, decision.mode, seconds)
         if metrics.names_sessions and decision.permission_id is not None:
             metrics.session_decided(decision.permission_id, decision.account, verdict)
+        if self._audit is not None:
+            self._audit.door.decided(decision, forwarding=forwarding)
+        if self._log is not None:
+            self._log.decided(decision, seconds)
+        is_plain = isinstance(verdict, Allow) and not verdict.waived and verdict.elsewhere is None
+        if not is_plain or decision.hits or decision.opened:
+            self._tell_more(decision)
+
+    def _tell_more(self, decision: Decision) -> None:
+        """Of what is no operation that was allowed and nothing else."""
+        verdict = decision.verdict
         if decision.hits or decision.opened:
             hits = (RuleName(hit.rule.id, hit.mode, hit.rule.severity) for hit in decision.hits)
             self._metrics.rules_decided(hits, decision.opened)
@@ -67,10 +78,6 @@ class EdgeRecorder:
                 self._metrics.failed_open(each)
             if verdict.elsewhere is not None and not is_preview(decision.method):
                 self._metrics.operations.enforced_elsewhere(decision.chain, verdict.elsewhere)
-        if self._audit is not None:
-            self._audit.door.decided(decision, forwarding=forwarding)
-        if self._log is not None:
-            self._log.decided(decision, seconds)
         if self._tell is not None and is_of_note(decision):
             self._tell(decision)
 
