@@ -23,7 +23,10 @@ MOST_AT_ONCE: Final = MOST_HITS
 
 MOST_PLANS: Final = 2_048
 _MOST_SEEN: Final = 8_192
-"""Shapes that are remembered, with a plan each of some kilobytes, and by their hash."""
+"""Shapes that are remembered, with a plan each of ten kilobytes, and by their hash."""
+_PASSED_OVER: Final = 8
+"""Of so many shapes that want a plan when there is no room one gets it, in place of the oldest: where more of them take
+turns than there is room for, nearly none is used again before it goes, and each costs as much as to ask without it."""
 
 _FREE: Final = (BOTTOMLESS,)
 _QUIET: Final = CheckAnswer.QUIET
@@ -151,6 +154,7 @@ class Plans:
         self._tests = tests
         self._plans: dict[Shape, Plan] = {}
         self._seen: set[int] = set()  # hashes of shapes that came once
+        self._passed_over = 0
         self.get: Callable[[Shape], Plan | None] = self._plans.get
         """The plan for a shape, if there is one."""
 
@@ -167,5 +171,8 @@ class Plans:
             self._seen.add(name)
             return
         if len(self._plans) >= MOST_PLANS:
+            self._passed_over += 1
+            if self._passed_over % _PASSED_OVER:
+                return
             del self._plans[next(iter(self._plans))]
         self._plans[shape] = plan_of(asked, self._rules, self._tests, positions)

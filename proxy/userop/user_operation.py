@@ -7,7 +7,6 @@ the shape are allowed, so that no bundler can find a meaning in the request that
 from __future__ import annotations
 
 from collections.abc import Mapping
-from operator import attrgetter
 from typing import Final
 
 from proxy.errors import InvalidParams
@@ -320,21 +319,15 @@ _BYTES_KEYS: Final = (
 )
 
 
-UINT_KEYS: Final = tuple(key for key, _ in _UINT_KEYS)
-"""The fields that hold quantities, by their names in requests."""
-BYTES_KEYS: Final = tuple(key for key, _ in _BYTES_KEYS)
-"""The fields that hold bytes and addresses."""
-_uints_of: Final = attrgetter(*(name for _, name in _UINT_KEYS))
-_bytes_of: Final = attrgetter(*(name for _, name in _BYTES_KEYS))
-
-
 def print_user_operation(op: UserOperation) -> dict[str, object]:
     """The operation as JSON-RPC params take it: what was judged, and nothing else. Absent fields stay absent."""
     printed: dict[str, object] = {}
-    for key, data in zip(BYTES_KEYS, _bytes_of(op), strict=True):
+    for key, name in _BYTES_KEYS:
+        data = getattr(op, name)
         if data is not None:
             printed[key] = "0x" + data.hex()  # as `print_bytes`, without a call for each
-    for key, number in zip(UINT_KEYS, _uints_of(op), strict=True):
+    for key, name in _UINT_KEYS:
+        number = getattr(op, name)
         if number is not None:
             printed[key] = hex(number)  # as `print_uint`
     if (authorization := op.eip7702_auth) is not None:
@@ -357,3 +350,9 @@ PAYMASTER_KEYS: Final = frozenset(_V07_ONLY - {"factory", "factoryData"})
 def keys_of(version: EntryPointVersion) -> frozenset[str]:
     """The fields that an operation for this entry point may have, by their names in requests."""
     return _KEYS[version]
+
+
+UINT_KEYS: Final = tuple(key for key, _ in _UINT_KEYS)
+"""The fields that hold quantities, by their names in requests."""
+BYTES_KEYS: Final = tuple(key for key, _ in _BYTES_KEYS)
+"""The fields that hold bytes and addresses."""

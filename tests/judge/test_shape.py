@@ -13,9 +13,14 @@ from proxy.judge.facts import CallFacts, Facts, MoveFacts
 from proxy.judge.shape import OF_SHAPE, shape_of
 from proxy.userop.movement import AssetKind, MovementKind
 from tests.judge.builders import ALICE, SHOP, START, TRANSFER, USDC, Scene, facts, ids, judge_of, spend
+from tests.judge.test_compiled import calls_made
 
 CALL = CallFacts(target=USDC, selector=TRANSFER, value=0, size=68)
 FIVE = "- {id: r, description: d, mode: enforce, limit: {count: ops, max: 5, per: session, window: 1h}}"
+MANY = FIVE + "".join(
+    f"\n- {{id: r{number}, description: d, mode: shadow, first_seen: {{of: target, after: {number} ops}}}}"
+    for number in range(1, 10)
+)
 PAID = facts(calls=(CALL,), moves=(spend(10**6),))
 
 _OUTSIDE: dict[str, Any] = {
@@ -124,3 +129,13 @@ def test_what_is_remembered_of_shapes_is_bounded() -> None:
         for _ in range(2):
             scene.look(replace(PAID, client=f"client{number}"))
     assert len(plans) == MOST_PLANS
+
+
+def test_more_shapes_in_turn_than_are_remembered_cost_hardly_more_than_shapes_that_are_new() -> None:
+    crowd = [replace(PAID, client=f"client{number}") for number in range(MOST_PLANS + 50)]
+    scene, other = Scene(judge_of(MANY)), Scene(judge_of(MANY))
+    for seen in (*crowd, *crowd):
+        scene.look(seen)
+    again = calls_made(lambda: [scene.look(seen) for seen in crowd[:40]])
+    anew = calls_made(lambda: [other.look(seen) for seen in crowd[:40]])
+    assert again < 1.2 * anew
