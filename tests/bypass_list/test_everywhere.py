@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
@@ -193,6 +194,8 @@ async def test_a_submission_that_wants_no_answer_is_not_sent_by_any_way(gate: Ru
 
 
 EVERY: Final = 60
+_UNDER_AN_ID: Final = re.compile(rb'"id":[0-9]+,')
+"""Of what is asked of a bundler: it counts on, also where a way into it turns out to be no way."""
 
 
 async def test_hostile_bodies_are_answered_alike_and_reach_the_bundler_alike_by_every_way() -> None:
@@ -202,7 +205,7 @@ async def test_hostile_bodies_are_answered_alike_and_reach_the_bundler_alike_by_
         for way in ("alone", "over a WebSocket"):
             async with running_gate(transport=transport) as gate:
                 answers = [_without_decision(each) for each in await WAYS[way](gate, asked)]
-                told.append((answers, [each.body for each in gate.bundler.requests]))
+                told.append((answers, [_UNDER_AN_ID.sub(b"", each.body) for each in gate.bundler.requests]))
     assert len(asked) > 100
     assert all(each[0] == told[0][0] for each in told)
     assert all(each[1] == told[0][1] for each in told)
