@@ -140,6 +140,11 @@ async def _lame_duck(running: Running, stopping: asyncio.Event, seconds: float) 
             await stopping.wait()
 
 
+def _stop_welcoming(backend: GateBackend, server: RpcServer) -> None:
+    backend.stop_welcoming()
+    server.part()
+
+
 async def start(config: Config, stack: AsyncExitStack, reread: Callable[[], Config] | None = None) -> Running:
     """Build the gate and listen; leaving `stack` stops it, in the opposite order."""
     descriptors = descriptors_of(config)
@@ -203,7 +208,7 @@ async def start(config: Config, stack: AsyncExitStack, reread: Callable[[], Conf
         recorder=shared.recorder,
         audit=audit,
         alerts=alerts,
-        stop_welcoming=backend.stop_welcoming,
+        stop_welcoming=partial(_stop_welcoming, backend, server),
         settings=reload,
     )
 

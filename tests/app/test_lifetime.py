@@ -195,6 +195,12 @@ async def test_two_chains_are_two_gates(bundler: HonestBundler) -> None:
     async with running_gate(bundler=bundler, chains=chains) as gate:
         gate.running.registry.put(known(TWICE))
         assert "result" in await gate.send(GOOD)
+        # the bundler is of another chain than the second one says, and that one alone is not ready
+        statuses = []
+        for path in ("/readyz/soneium", "/readyz/other", "/readyz"):
+            async with gate.http.get(f"{gate.admin}{path}") as ready:
+                statuses.append(ready.status)
+        assert statuses == [200, 503, 503]
         async with gate.http.post(
             f"http://127.0.0.1:{gate.running.rpc_port}/other", json=submission(use_number(1))
         ) as response:

@@ -122,7 +122,7 @@ class AiohttpListener:
     def _respond(self, request: web.BaseRequest, answer: HttpAnswer) -> web.Response:
         response = web.Response(status=answer.status, body=answer.body or None, headers=answer.headers)
         response.headers[hdrs.SERVER] = SERVER_NAME
-        if not request.content.is_eof():
+        if self._service.parting or not request.content.is_eof():
             # the rest of the body is not waited for; the next request needs a new connection
             response.force_close()
         return response

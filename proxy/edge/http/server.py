@@ -63,6 +63,10 @@ class RpcServer:
         """Who may call, and how large a request may be, from the next request on; bounds of connections stay."""
         self._service.settings = settings
 
+    def part(self) -> None:
+        """Serve on, and end each connection with its next answer, so that callers open the next one elsewhere."""
+        self._service.parting = True
+
     async def stop(self) -> None:
         """Accept nothing more, finish what is in flight, close."""
         await self._listener.stop()

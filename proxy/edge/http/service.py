@@ -80,6 +80,7 @@ class Service:
         self.settings = settings
         self.hooks = hooks or Hooks()
         self.room = settings.all_batches_bytes
+        self.parting = False  # each answer is the last on its connection: callers are to find another gate
         self._routes = {f"/{chain}": chain for chain in settings.chains}
         if len(settings.chains) == 1:
             self._routes["/"] = settings.chains[0]

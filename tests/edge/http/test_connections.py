@@ -360,6 +360,24 @@ async def test_who_asks_faster_than_it_is_answered_has_its_questions_wait_on_its
 # --- leaving and stopping
 
 
+@pytest.mark.parametrize("transport", Transport)
+async def test_who_is_to_find_another_gate_is_served_and_told_that_the_connection_ends(transport: Transport) -> None:
+    gate = EchoGate()
+    server = await RpcServer(gate.answer, replace(SETTINGS, transport=transport), gate.hooks).start("127.0.0.1", 0)
+    known = await Peer.at(server.port)
+    await known.say(call(1))
+    _, headers, _ = await known.hear()
+    assert headers.get("connection") != "close"
+    server.part()
+    for peer in (known, await Peer.at(server.port)):
+        await peer.say(call(2))
+        _, headers, body = await peer.hear()
+        assert (headers["connection"].lower(), json.loads(body)["id"]) == ("close", 2)
+        assert await peer.ended()
+        peer.leave()
+    await server.stop()
+
+
 async def test_while_stopping_the_last_answer_says_that_it_is_the_last() -> None:
     gate = EchoGate()
     gate.open.clear()

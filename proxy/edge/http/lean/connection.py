@@ -252,6 +252,9 @@ class Connection(Answering):
         if self._house.draining or head is None or head.last or (self._ended and not self._reader.buffered):
             self._leave_with(answer, linger=self._ended)
             return
+        if self._house.service.parting and not self._reader.buffered:
+            self._leave_with(answer)  # what the caller has sent meanwhile is read and dropped: no reset
+            return
         self._write(answer, last=False)
         if not self._stalled:
             self._next()
