@@ -241,7 +241,7 @@ def _open_books(config: Config, stack: AsyncExitStack) -> _Kept:
     metrics = metrics_of(config)
     run_in_background(watch_file(metrics, held, store), stack)
     alive_at = store.alive_at()
-    since = None if alive_at is None else sent_since(trail_path(config, path), alive_at)
+    since = None if alive_at is None else sent_since(trail_path(config, path), alive_at, store.knows)
     audit = audit_writer(config, path)
     audit.start()
     # stopped after the writer, so that the head that is told last is the newest

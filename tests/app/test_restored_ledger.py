@@ -134,6 +134,20 @@ async def test_a_copy_that_came_with_its_mark_is_found_out_by_what_the_trail_tel
     assert f"held after its last write, the newest of them in decision {decision}" in caplog.text
 
 
+async def test_a_ledger_that_knows_what_the_trail_tells_is_whole_whatever_the_time_of_day_was(
+    bundler: HonestBundler, tmp_path: Path
+) -> None:
+    path, wanted = tmp_path / "gate.db", rules(tmp_path)
+    async with running_gate(bundler=bundler, ledger=path, rules=wanted) as gate:
+        assert "result" in await sent(gate, 1)
+        await audited(gate, 1)
+        await alive(path)
+    with closing(sqlite3.connect(path)) as ledger, ledger:
+        ledger.execute("UPDATE probes SET written_at = written_at - 3600")
+    async with running_gate(bundler=bundler, ledger=path, rules=wanted) as gate:
+        assert "result" in await sent(gate, 2)
+
+
 async def test_what_was_refused_says_nothing_of_the_ledgers_age(bundler: HonestBundler, tmp_path: Path) -> None:
     path, wanted = tmp_path / "gate.db", rules(tmp_path)
     await put_back_with_its_mark(bundler, path, wanted, OUTSIDE)

@@ -54,6 +54,10 @@ _BLOCKS_KEPT: Final = 4_096
 _PRUNE_SESSIONS: Final = "DELETE FROM sessions WHERE status = ? AND updated_at < ?"
 _ENDED_SECONDS: Final = 3_600.0
 """No reorganisation brings back what ended so long ago."""
+_KNOWN: Final = tuple(
+    f"SELECT 1 FROM {table} WHERE user_op_hash = ?"  # noqa: S608  # ours
+    for table in ("operations_in_flight", "operations_ended", "operations_counted")
+)
 _PROBE: Final = "INSERT OR REPLACE INTO probes VALUES (1, ?)"
 
 
@@ -87,6 +91,11 @@ class Store:
         """When (unix seconds) a gate last tried whether this file can be written; `None` where none ever did."""
         row = next(iter(self._rows("SELECT max(written_at) FROM probes WHERE typeof(written_at) = 'real'")), None)
         return None if row is None or row[0] is None else float(row[0])
+
+    def knows(self, user_op_hash: Hash32) -> bool:
+        """Whether an operation is in flight here, or had its end here not long ago."""
+        with self._reader() as reader:
+            return any(reader.execute(query, (user_op_hash,)).fetchone() is not None for query in _KNOWN)
 
     def rewound_at(self) -> float | None:
         """Before when (unix seconds) something that rules had counted may be missing; `None` where all is there."""
