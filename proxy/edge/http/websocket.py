@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
 from http import HTTPStatus
 from typing import Final
 
@@ -28,7 +30,8 @@ _PINGS_A_SECOND: Final = 4.0
 """Pings of one connection that are answered, and pongs that are borne. To go on and on is not to ask anything."""
 
 _AT_ONCE: Final = 8
-"""Messages of one connection that are answered at once; then it is read no further."""
+"""Messages of one connection that are answered at once; then it is read no further. In all they are no longer than one
+body may be, so that a connection holds no more than one of HTTP does."""
 
 
 def wants_websocket(request: HttpRequest) -> bool:
@@ -84,6 +87,29 @@ class _Feed:
             await self._socket.close(code=WSCloseCode.TRY_AGAIN_LATER, drain=False)
         except ConnectionError:
             return  # whoever reads from it ends it
+
+
+class _Places:
+    """Where the messages of one connection are answered; see `_AT_ONCE`."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._count = self._bytes = 0
+        self._left = asyncio.Event()
+
+    async def take(self, size: int) -> None:
+        """Wait until there is room for one more of this size; by itself one may have any."""
+        while self._count >= _AT_ONCE or (self._count and self._bytes + size > self._most_bytes):
+            self._left.clear()
+            await self._left.wait()
+        self._count += 1
+        self._bytes += size
+
+    def leave(self, size: int, _task: object = None) -> None:
+        """One has been answered."""
+        self._count -= 1
+        self._bytes -= size
+        self._left.set()
 
 
 class _Patience:
@@ -179,28 +205,39 @@ class WebSockets:
             await feed.end()
 
     async def _serve_messages(self, socket: web.WebSocketResponse, line: Line, feed: _Feed) -> None:
-        places, clock = asyncio.Semaphore(_AT_ONCE), asyncio.get_running_loop().time
+        places, clock = _Places(self._service.settings.limits.max_bytes), asyncio.get_running_loop().time
         patience = _Patience(clock())
         async with asyncio.TaskGroup() as answering:
             async for message in socket:
                 if message.type in (WSMsgType.PING, WSMsgType.PONG):
                     if not patience.bears(clock()):
-                        await socket.close(code=WSCloseCode.POLICY_VIOLATION, message=b"too many pings")
+                        await self._shut_out(socket, WSCloseCode.POLICY_VIOLATION, b"too many pings")
                         return
                     if message.type is WSMsgType.PING:
                         await socket.pong(message.data)
                     continue
                 if message.type is not WSMsgType.TEXT:
-                    await socket.close(code=WSCloseCode.UNSUPPORTED_DATA)
+                    await self._shut_out(socket, WSCloseCode.UNSUPPORTED_DATA)
                     return
-                await places.acquire()
+                body = message.data.encode()
+                await places.take(len(body))
                 try:
                     call = line.call(feed)
                 except InvalidRequest:
-                    await socket.close(code=WSCloseCode.POLICY_VIOLATION, message=b"this client may call no more")
+                    await self._shut_out(socket, WSCloseCode.POLICY_VIOLATION, b"this client may call no more")
                     return
-                task = answering.create_task(self._answer(socket, call, message.data.encode()))
-                task.add_done_callback(lambda _task: places.release())
+                task = answering.create_task(self._answer(socket, call, body))
+                task.add_done_callback(partial(places.leave, len(body)))
+
+    async def _shut_out(self, socket: web.WebSocketResponse, code: WSCloseCode, reason: bytes = b"") -> None:
+        """Tell a caller why it has to go, and read no more of it: aiohttp would, for ten seconds, whatever it sends."""
+        transport = self._open[socket]
+        transport.pause_reading()
+        with suppress(TimeoutError, ConnectionError):
+            async with asyncio.timeout(self._settings.linger_seconds):
+                await socket.send_frame(code.to_bytes(2, "big") + reason, WSMsgType.CLOSE)
+                await asyncio.Event().wait()  # a reset would eat what it was told
+        transport.abort()
 
     async def _answer(self, socket: web.WebSocketResponse, call: InboundCall, body: bytes) -> None:
         try:

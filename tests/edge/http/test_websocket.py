@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -212,6 +212,36 @@ async def test_a_caller_that_only_pings_is_shut_out_and_one_that_does_so_now_and
         await patient.reader.readuntil(b'"echo"')
         patient.leave()
         eager.leave()
+
+
+async def test_of_who_is_shut_out_no_more_is_read(served: ServerSettings) -> None:
+    async with listening(EchoGate(), served) as door:
+        eager, piece, pieces = await Peer.at(door.server.port), b"\x89\x84\0\0\0\0ping" * 6_500, 0
+        await eager.say(HANDSHAKE)
+        with suppress(ConnectionError):
+            while pieces < 2_000:
+                await eager.say(piece)
+                pieces += 1
+        assert pieces < 300, "what nobody reads has no room on its way"
+        eager.leave()
+
+
+async def test_long_messages_of_one_connection_are_answered_one_after_the_other(served: ServerSettings) -> None:
+    gate = EchoGate()
+    gate.open.clear()
+    long = [{"jsonrpc": "2.0", "id": number, "method": "echo", "params": ["x" * 1500]} for number in range(5)]
+    async with listening(gate, served) as door:
+        socket, other = await door.open(), await door.open()
+        for each in long:
+            await socket.send_str(json.dumps(each))
+        await gate.entered.wait()
+        for count in range(2, 5):
+            await other.send_str(CALL.decode())
+            while len(gate.asked) < count:  # noqa: ASYNC110 - what is waited for happens in the gate
+                await asyncio.sleep(0.001)
+        assert [request.id for request in gate.asked] == ["0", '"a"', '"a"', '"a"']
+        gate.open.set()
+        assert {json.loads(await socket.receive_str())["id"] for _ in long} == set(range(5))
 
 
 @pytest.mark.parametrize(
