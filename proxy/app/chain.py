@@ -112,7 +112,7 @@ async def build_chain(name: str, chain: Chain, shared: Shared) -> BuiltChain:
 
     upstream = await stack.enter_async_context(_upstream(name, chain, shared, ledger, on_move=moved))
     telling = Telling(name, recorder=shared.recorder, metrics=shared.metrics, alerts=shared.alerts, clock=time.time)
-    age = None if chain.node is None else _age_of(chain, shared)
+    age = None if chain.node is None else _age_of(name, chain, shared)
     feed = HeadFeed()
     settling = settling_of(
         chain,
@@ -279,14 +279,20 @@ def _show_state(name: str, metrics: Metrics, watch: BlockWatch, age: ChainAge) -
     metrics.operations.settlement_lag(name, watch.lag_blocks)
 
 
-def _age_of(chain: Chain, shared: Shared) -> ChainAge:
+def _age_of(name: str, chain: Chain, shared: Shared) -> ChainAge:
     """What was kept is as old as the last block that was settled; where that is not known, as old as it gets."""
     settled = shared.remains.settled.get(chain.chain_id)
     if settled is not None:
         before = max(time.time() - settled.timestamp, 0.0)
     else:
         before = _UNKNOWN_AGE if len(shared.registry) else 0.0
-    return ChainAge(time.monotonic, bound=chain.max_state_age, before=before, clock=time.time)
+    return ChainAge(
+        time.monotonic,
+        bound=chain.max_state_age,
+        before=before,
+        clock=time.time,
+        misnamed=partial(shared.metrics.misnamed, name),
+    )
 
 
 def _caps(config: Config) -> Caps:

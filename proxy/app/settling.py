@@ -20,6 +20,7 @@ from proxy.chain.hydrate import is_readable
 from proxy.chain.node import Node
 from proxy.chain.quiet import QuietReadings
 from proxy.chain.reader import Keep, NodeReader
+from proxy.chain.settlement.claimed import ToldClaim, read_claim
 from proxy.chain.settlement.lookout import Lookout
 from proxy.chain.settlement.node_word import NodeWord
 from proxy.chain.settlement.patience import Patience
@@ -183,6 +184,7 @@ def settling_of(
         monotonic=time.monotonic,
         patience=patience,
         inclusion=partial(_ask_inclusion, upstream),
+        claim=partial(_ask_claim, upstream, chain),
         node=None if nodeside is None or age is None else _word_of(nodeside, chain, taker, age),
     )
     _take_up(chain.chain_id, remains, settlement, taker, lookout)
@@ -329,6 +331,11 @@ async def _ask_receipt(upstream: HttpUpstream, user_op_hash: Hash32) -> Receipt 
 async def _ask_inclusion(upstream: HttpUpstream, user_op_hash: Hash32) -> Receipt | None:
     found = await _ask_about(upstream, "eth_getUserOperationByHash", user_op_hash)
     return None if found is None else receipt_of_inclusion(found, user_op_hash)
+
+
+async def _ask_claim(upstream: HttpUpstream, chain: Chain, user_op_hash: Hash32) -> ToldClaim | None:
+    found = await _ask_about(upstream, "eth_getUserOperationByHash", user_op_hash)
+    return None if found is None else read_claim(found, user_op_hash, chain.entry_points, chain.modules)
 
 
 async def _ask_about(upstream: HttpUpstream, method: str, user_op_hash: Hash32) -> Mapping[str, object] | None:

@@ -39,6 +39,10 @@ _NEW_SECONDS: Final = 60.0
 """A newest block so old, or older, is that of a node which may be behind."""
 
 
+_AT_LEAST: Final = 2
+_SHORTEST_PACE: Final = 0.1
+
+
 class _Rest(NamedTuple):
     seconds: float
     ended_at: float
@@ -54,7 +58,7 @@ class ChainAge:
     """`monotonic` gives seconds. `bound` is the age past which what is known does not count, `None` for never.
 
     `before` is how old what was kept is at the start, in seconds. `clock` gives unix seconds: by it a node shows that
-    its blocks are new.
+    its blocks are new. `misnamed` hears of each block that was named and that the node has shown to be none.
     """
 
     def __init__(
@@ -64,7 +68,9 @@ class ChainAge:
         bound: float | None,
         before: float = 0.0,
         clock: Callable[[], float] | None = None,
+        misnamed: Callable[[], None] = lambda: None,
     ) -> None:
+        self._misnamed = misnamed
         self._monotonic = monotonic
         self._bound = bound
         self._clock = clock
@@ -86,7 +92,8 @@ class ChainAge:
         self._came_at: float | None = None
         self._highest = -1
         self._named: _Named | None = None  # the lowest block that the node has not got
-        self._unbelieved: int | None = None  # a number, and all above it, that the node's own blocks show to be none
+        # a number that the node's own blocks show to be none, and so are those above it that no chain could be at yet
+        self._unbelieved: int | None = None
 
     def seed(self, headers: Sequence[Header], unix_now: float) -> None:
         """What the newest blocks, ascending, show of the chain before it was followed: how often they come, and for how
@@ -148,8 +155,19 @@ class ChainAge:
             self._named = self._named._replace(number=number)
 
     def believes(self, number: int) -> bool:
-        """Whether a block of this number may be one."""
-        return self._unbelieved is None or number < self._unbelieved
+        """Whether a block of this number may be one. Once somebody has named one that was none, no number is believed
+        that the chain, at twice its pace, could not have come to since the node's newest block."""
+        return self._unbelieved is None or number < self._unbelieved or number <= self._highest + self._since_highest()
+
+    def _since_highest(self) -> int:
+        """So many blocks there may be that the node has not shown."""
+        if self._newest is None:
+            return _AT_LEAST
+        seconds = self._monotonic() - self._moved_at
+        if self._clock is not None:
+            seconds = max(seconds, self._clock() - self._newest.timestamp)
+        pace = sum(self._intervals) / len(self._intervals) if self._intervals else 1.0
+        return _AT_LEAST + int(2 * seconds / max(pace, _SHORTEST_PACE))
 
     def may_show(self, number: int) -> bool:
         """Whether the node can be expected to show a block of this number soon, which somebody has named."""
@@ -167,6 +185,7 @@ class ChainAge:
             self._named = None
         elif head.number - named.head >= _SHOWN_WITHOUT and self._is_new(head):
             self._named, self._unbelieved = None, named.number
+            self._misnamed()
             _LOG.warning("a bundler names block %d; the node, whose newest is %d, has none", named.number, head.number)
 
     def _is_new(self, head: Header) -> bool:

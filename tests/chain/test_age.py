@@ -289,6 +289,48 @@ def test_a_number_that_is_not_believed_in_leaves_lower_ones_their_weight_and_cou
     assert chain.age.believes(10**9)
 
 
+def test_a_lie_a_little_ahead_of_the_node_hides_nothing_that_others_name_once_the_chain_can_be_there() -> None:
+    chain = Chain()
+    chain.live(200, each=2)
+    chain.age.named(chain.number + 5)
+    chain.live(6, each=2)
+    lie = chain.number + 2
+    assert not chain.age.believes(10**9)
+    chain.live(4, each=None)  # the node stands still, the chain does not
+    assert chain.age.believes(lie + 1)
+    chain.age.named(lie + 1)
+    chain.live(BOUND + 1, each=None)
+    stale = chain.age.stale()
+    assert stale is not None
+
+
+def test_who_names_one_block_after_the_other_that_is_none_makes_nothing_old_and_is_counted() -> None:
+    misnamed: list[None] = []
+    chain = Chain()
+    chain.age = ChainAge(
+        chain.clock, bound=BOUND, clock=lambda: 2 * chain.number, misnamed=lambda: misnamed.append(None)
+    )
+    chain.live(200, each=2)
+    for _ in range(300):
+        for ahead in (1, 3, 5, 40, 10**6):
+            chain.age.named(chain.number + ahead)
+        chain.live(2, each=2)
+        assert chain.age.stale() is None
+    chain.age.named(10**9)
+    chain.live(8, each=2)
+    assert misnamed
+
+
+@given(st.integers(0, 30), st.integers(1, 60))
+def test_a_number_that_the_chain_can_have_come_to_is_believed_whatever_was_named(behind: int, lie: int) -> None:
+    chain = Chain()
+    chain.live(200, each=2)
+    chain.age.named(chain.number + lie)
+    chain.live(10, each=2)
+    chain.live(2 * behind, each=None)
+    assert chain.age.believes(chain.number + behind)
+
+
 def test_a_node_that_shows_old_blocks_one_after_the_other_is_believed_no_more_than_who_names_newer_ones() -> None:
     chain = Chain(late=3_600)
     chain.live(20, each=2)

@@ -82,6 +82,7 @@ def some_traffic(metrics: Metrics) -> None:
     metrics.state_unavailable("node")
     metrics.disagreed(CHAIN)
     metrics.drifted(CHAIN)
+    metrics.misnamed(CHAIN)
     metrics.audit_dropped(1)
     for success in (True, True, False):
         metrics.operations.mined(CHAIN, success=success, seconds=2.5)

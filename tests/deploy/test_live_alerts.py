@@ -157,6 +157,7 @@ def passing_trouble(metrics: Metrics) -> None:
     metrics.request(CHAIN, "submit", RequestOutcome.INTERNAL_ERROR, "trading-dapp")
     metrics.audit_dropped(3)
     metrics.drifted(CHAIN)
+    metrics.misnamed(CHAIN)
     metrics.rules_decided([RuleName(*RULES[0][:3])], ["cap"])
     metrics.operations.ended(CHAIN, "unmined")
     for _ in range(10):

@@ -43,7 +43,7 @@ from proxy.chain.settlement.taker import Taker
 from proxy.errors import StateUnavailable, UpstreamUnavailable
 from proxy.ledger.counting_time import CountingTime, KeptTime
 from proxy.ledger.memory import MemoryLedger
-from proxy.ledger.operations import AcceptedOperation, Stage
+from proxy.ledger.operations import AcceptedOperation, Cause, Stage
 from proxy.ledger.reservation import Basis, Held, NonceSlot, Reservation, RuleRows
 from proxy.ledger.rule_counts import RuleCounts
 from proxy.session.counters import HoldName, SessionKey
@@ -72,6 +72,8 @@ from tests.properties.chain_model import (
     operation_of,
 )
 
+FINAL = Patience().final - 60
+"""In seconds: so old blocks stay."""
 EXAMPLES = int(os.environ.get("LEDGER_EXAMPLES", "0"))
 """For a search; without it the same examples are tried each time, so that who changes something else meets no luck."""
 
@@ -92,6 +94,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.bundler_silent = False
         self.numbers = 0
         self.released: set[Hash32] = set()
+        self.let_go: set[Hash32] = set()  # and not held anew since
         self.sent: dict[HoldName, AcceptedOperation] = {}
         self.astray = 0.0  # the time of day
         self.told: list[End] = []
@@ -262,7 +265,9 @@ class LedgerMachine(RuleBasedStateMachine):
         for key in KEYS:
             of_key = [each for each in self._may_be_mined(LET_GO) if key_of_claim(each) == key]
             held = sum(map(amount_of, of_key))
-            assert self.chain.used_here(key) + held <= LIMIT, "more may be spent than the limit"
+            used = [each for each in self.chain.mined_here() if each.user_op_hash not in self.let_go]
+            spent = sum(amount_of(each) for each in used if key_of_claim(each) == key)
+            assert spent + held <= LIMIT, "more may be spent than the limit"
         counted = [*self.chain.mined_here(), *self._may_be_mined({Stage.RELEASED})]
         ruled = [each for each in counted if is_ruled(each) and each.user_op_hash not in self.released]
         for key in KEYS:
@@ -366,6 +371,7 @@ class LedgerMachine(RuleBasedStateMachine):
             return
         assert operation.name in self.disk.in_flight
         self.sent[operation.name] = operation
+        self.let_go.discard(operation.user_op_hash)
         if fortune == "crash before":
             self.crash(keeps_notes=False)
             return
@@ -422,9 +428,10 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.chain.blocks)
     @rule(depth=st.integers(1, 3), keeps=st.booleans())
     def reorganise(self, depth: int, keeps: bool) -> None:
-        """Blocks go; the bundler takes their operations up again, and may have them in the next block."""
-        gone = self.chain.blocks[-depth:]
-        del self.chain.blocks[-depth:]
+        """Blocks go, of those that are not final; the bundler takes their operations up again, and may have them in the
+        next block."""
+        gone = [block for block in self.chain.blocks[-depth:] if self.chain.time - block.timestamp < FINAL]
+        del self.chain.blocks[len(self.chain.blocks) - len(gone) :]
         for operation in (each for block in gone for each in block.mined):
             if operation.user_op_hash not in self.chain.past:
                 self.pool[operation.reservation.slot] = operation
@@ -486,6 +493,8 @@ class LedgerMachine(RuleBasedStateMachine):
     def every_hold_that_is_gone_has_its_evidence(self) -> None:
         told, self.told[:] = list(self.told), []
         assert all(map(evidence_is_there, told))
+        loosened = (end.ended for end in told if end.ended.cause in (Cause.RELEASED, Cause.UNMINED))
+        self.let_go.update(ended.operation.user_op_hash for ended in loosened)
 
     def _settle_all(self) -> None:
         """When all is quiet the gate and the chain agree, and what is left can be spent to the last unit."""

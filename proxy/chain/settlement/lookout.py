@@ -15,6 +15,7 @@ from functools import partial
 from math import inf
 from typing import Final
 
+from proxy.chain.settlement.claimed import AskClaim, with_claim
 from proxy.chain.settlement.due import DueHeap
 from proxy.chain.settlement.flights import LET_GO
 from proxy.chain.settlement.node_word import NodeWord
@@ -45,8 +46,7 @@ _AT_HEAD: Final = Evidence(said="by the entry point's nonce at the node's newest
 
 class Lookout:
     """`receipt` asks the bundler: the receipt, or `None` while there is none; `inclusion` whether it knows of a block
-    all the same. `node` is `None` without one.
-    """
+    all the same, `claim` under which one it has an operation. `node` is `None` without one."""
 
     def __init__(
         self,
@@ -58,6 +58,7 @@ class Lookout:
         monotonic: Callable[[], float],
         patience: Patience,
         inclusion: AskReceipt | None = None,
+        claim: AskClaim | None = None,
         node: NodeWord | None = None,
     ) -> None:
         self.settlement = settlement
@@ -66,6 +67,7 @@ class Lookout:
         self._monotonic = monotonic
         self._patience = patience
         self._inclusion = inclusion
+        self._claim = claim
         self._node = node
         self._taker = None if node is None else node.taker
         self.polling = Polling(receipt, self, patience, monotonic, on_due=self._wake_for_question)
@@ -216,6 +218,8 @@ class Lookout:
     async def found(self, mined: Mined) -> None:
         """See `Answered`."""
         self._heard_of(mined.block)
+        if self._node is None:
+            mined = await with_claim(mined, self.settlement.flights, self._claim, seconds=self._patience.timeout)
         await self.settlement.found(mined)
         if mined.block is not None and mined.block_hash is not None and not self._is_told:
             self._rechecks.begin(BlockName(mined.block, mined.block_hash), mined.user_op_hash)

@@ -189,5 +189,6 @@ class SettledReadings:
         if doubted and known is not None and known.status is Status.IN_FORCE:
             if known.state is not None:
                 self._registry.put(replace(known, state=None, block=None, updated_at=self._clock()))
+                self._registry.note_block(key, known.block)  # nothing older counts after what was read there
             # before a cursor that says that it was read
             await self._settlement.books.keep(Outcome(doubts=(Doubt(key, 0),)))

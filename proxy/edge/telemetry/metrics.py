@@ -177,6 +177,10 @@ class Metrics:
             "session_drift_total", "Sessions that, read once they were quiet, were not what was known.", "chain"
         )
         self._drifts = _bind(drifts, self._chains)
+        misnamed = self._counter(
+            "misnamed_blocks_total", "Blocks that a bundler named and that a node with newer ones has not got.", "chain"
+        )
+        self._misnamed = _bind(misnamed, self._chains)
         stale = self._gauge("chain_state_stale", "1 when what is known of a chain is too old to judge by.", "chain")
         self._chain_stale = _bind(stale, self._chains)
         self._ledger_writable = self._gauge("ledger_writable", "1 when the ledger took the last write.")
@@ -309,6 +313,10 @@ class Metrics:
     def drifted(self, chain: str) -> None:
         """Count a session that, read once it was quiet, was not what was known of it."""
         self._of(self._drifts, chain).inc()
+
+    def misnamed(self, chain: str) -> None:
+        """Count a block that a bundler named and that the node's newer ones show to be none."""
+        self._of(self._misnamed, chain).inc()
 
     def chain_state(self, chain: str, seconds: float, *, stale: bool) -> None:
         """Set for how long what is known of a chain's sessions may be out of date, and whether that is too long."""

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
+from proxy.chain.settlement.claimed import AskClaim
 from proxy.chain.settlement.ends import End
 from proxy.chain.settlement.lookout import Lookout
 from proxy.chain.settlement.node_word import NodeWord
@@ -91,11 +92,14 @@ class Scene:
     chain: Chain | None = None
     reread: list[SessionKey] = field(default_factory=list)
     unreadable: bool = False
+    unkeepable: bool = False  # what was read is known, and is not on disk
     reads_at: int = 300  # the block at which the node answers
     told: list[End] = field(default_factory=list)
     declared: frozenset[Address] = frozenset()
     woken: int = 0
     named: list[int] = field(default_factory=list)  # blocks, by the bundler
+
+    claim: AskClaim | None = None  # asked of the bundler
 
     is_reading: asyncio.Event = field(default_factory=asyncio.Event)
     goes_on: asyncio.Event = field(default_factory=asyncio.Event)  # cleared, a reading waits for it
@@ -129,6 +133,7 @@ class Scene:
             clock=self.clock,
             monotonic=self.monotonic,
             patience=self.patience,
+            claim=self.claim,
             node=None
             if self.chain is None
             else NodeWord(
@@ -164,6 +169,8 @@ class Scene:
         assert known is not None
         if (self.registry.mined_at(key) or 0) <= self.reads_at:  # as the reader does it
             self.registry.put(replace(known, state=STATE, block=self.reads_at))
+        if self.unkeepable:
+            raise StateUnavailable("the disk is full", fact="ledger")
 
     # what is sent
 

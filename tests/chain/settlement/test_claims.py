@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from proxy.chain.settlement.claimed import AskClaim
 from proxy.ledger.operations import AcceptedOperation, Cause, Evidence, InFlight, Stage
 from proxy.session.changes import SessionEnabled
 from proxy.session.counters import Charge
@@ -42,8 +43,8 @@ def a_grant(number: int, *charges: Charge) -> AcceptedOperation:
 AS_GRANT = a_grant(1, Charge(USES, 2, 3), Charge(MORE, 1, 3))
 
 
-async def sent(order: str, *, has_node: bool = True) -> Scene:
-    scene = Scene(chain=Chain() if has_node else None)
+async def sent(order: str, *, has_node: bool = True, claim: AskClaim | None = None) -> Scene:
+    scene = Scene(chain=Chain() if has_node else None, claim=claim)
     scene.registry.put(IN_FORCE)
     for operation in (AS_GRANT, A_USE) if order == "grant first" else (A_USE, AS_GRANT):
         scene.reserved(operation)

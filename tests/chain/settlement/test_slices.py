@@ -550,6 +550,20 @@ async def test_a_reading_from_before_the_change_is_not_trusted(read_at: int, tru
     assert (known.state is not None) is trusted
 
 
+async def test_what_was_read_and_could_not_be_kept_is_not_read_anew_from_a_node_that_is_behind() -> None:
+    scene = with_node()
+    await scene.tell(9)
+    scene.reads_at, scene.unkeepable = 10, True
+    await scene.tell(10, SessionTouched(place=ChainPlace(10, 0), block=block(10), key=KEY))
+    assert scene.used() is None
+    scene.reads_at, scene.unkeepable = 9, False
+    await scene.later(16.0)
+    assert scene.used() is None
+    scene.reads_at = 10
+    await scene.later(16.0)
+    assert scene.used() == 0
+
+
 async def test_a_change_that_a_reorganisation_took_back_is_read_again() -> None:
     scene = with_node()
     scene.reads_at = 10
