@@ -44,24 +44,36 @@ def main(arguments: list[str]) -> int:
         plan = Plan(**{**vars(plan), "operations": options.operations})
     with tempfile.TemporaryDirectory(prefix="sessiongate-bench-") as folder:
         report, faults = measured(Path(folder), plan)
-        told = None if options.quick else told_by_turns(Path(folder), TOLD)
-    print_report(report)
-    if told is not None:
-        print_told(told)
-    out = options.out or (RESULTS / "quick" if options.quick else RESULTS)
-    write_report(report, out)
-    print(f"\n{out / 'bench.json'}, {out / 'bench.svg'}")
-    if options.keep:
-        write_kept(report)
-    if not options.quick:
-        print_decision()
-        print_policies()
-        print_rules()
-        print_packs()
-        print_ledger(options.sessions)
+        print_report(report)
+        out = options.out or (RESULTS / "quick" if options.quick else RESULTS)
+        write_report(report, out)
+        print(f"\n{out / 'bench.json'}, {out / 'bench.svg'}", flush=True)
+        if options.keep:
+            write_kept(report)
+        if not options.quick:
+            faults += print_more(Path(folder), options.sessions)
     for fault in faults:
         print(f"NOT MEASURED: {fault}", file=sys.stderr)
     return 1 if faults else 0
+
+
+def print_more(folder: Path, sessions: int) -> list[str]:
+    """What is measured of single parts of the gate; and what of that could not be."""
+    parts: dict[str, Callable[[], None]] = {
+        "what is told": lambda: print_told(told_by_turns(folder, TOLD)),
+        "decisions": print_decision,
+        "policies": print_policies,
+        "rules": print_rules,
+        "packs": print_packs,
+        "ledger": lambda: print_ledger(sessions),
+    }
+    faults = []
+    for name, part in parts.items():
+        try:
+            part()
+        except Exception as fault:  # what else is measured is told all the same, and the run fails
+            faults.append(f"{name}: {type(fault).__name__}: {fault}")
+    return faults
 
 
 def measured(folder: Path, plan: Plan) -> tuple[Report, list[str]]:
