@@ -23,7 +23,7 @@ from tests.bench.report import Report, print_report, write_kept, write_report
 from tests.bench.rules import print_rules
 from tests.bench.scenes import QUICK, Plan, by_depth, by_known, by_part, side_by_side, steady, sustained
 from tests.bench.told import PLAN as TOLD
-from tests.bench.told import print_told, told_by_turns
+from tests.bench.told import print_told, told_in_place
 
 DECISIONS: Final = 2_000
 Figure = TypeVar("Figure")
@@ -60,7 +60,7 @@ def main(arguments: list[str]) -> int:
 def print_more(folder: Path, sessions: int) -> list[str]:
     """What is measured of single parts of the gate; and what of that could not be."""
     parts: dict[str, Callable[[], None]] = {
-        "what is told": lambda: print_told(told_by_turns(folder, TOLD)),
+        "what is told": lambda: print_told(told_in_place(folder, TOLD)),
         "decisions": print_decision,
         "policies": print_policies,
         "rules": print_rules,

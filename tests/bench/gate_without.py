@@ -4,8 +4,7 @@
 
 `PARTS` are joined by commas: audit, metrics, events (what ops are told at once), ledger (nothing is on disk; judging
 and holding stay), or nothing.
-With TURNS in the environment nothing is taken out, and nobody is told anything in every other second; that file says
-what both kinds of seconds took (see `Turns`).
+With CLOCKS in the environment nothing is taken out, and that file says what it takes to tell ops (see `Clocks`).
 With TASKS in the environment the number of asyncio tasks is written to that file at every scrape. For measuring only:
 no setting does this.
 """
@@ -15,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -26,29 +26,48 @@ from proxy.app.telling import Telling
 from proxy.cli import main
 from proxy.edge.telemetry.recorder import EdgeRecorder
 
+_TELL_SECONDS = 0.25
 PARTS = frozenset({"audit", "metrics", "events", "ledger"})
 
 
-class Turns:
-    """Seconds in which ops are told, and seconds in which they are not, in one process: two of them differ by more than
-    what is looked for. Each ends with a line in the file: whether they were told, CPU seconds of the process so far,
-    and operations judged so far."""
+class Clocks:
+    """What tells ops, looked at where it is: CPU of the thread at each call's begin and end. A call that does nothing,
+    made beside them, says what looking takes.
+
+    Each line of the file is what came together so far: operations judged; nanoseconds and calls of what tells; of what
+    does nothing; nanoseconds of the thread that hands records over."""
 
     def __init__(self, path: Path) -> None:
-        self.telling = True
+        self.told = [0, 0]
+        self.nothing = [0, 0]
         self.judged = 0
         self._file = path.open("a", encoding="ascii")
 
-    async def take(self) -> None:
+    def around(self, heard: Any, sums: list[int] | None = None) -> Any:
+        """The same, clocked."""
+        clock, kept = time.thread_time_ns, self.told if sums is None else sums
+
+        def hear(*given: Any, **named: Any) -> None:
+            began = clock()
+            heard(*given, **named)
+            kept[0] += clock() - began
+            kept[1] += 1
+
+        return hear
+
+    async def tell(self) -> None:
         """As long as the gate runs."""
-        loop = asyncio.get_running_loop()
-        due = loop.time()
         while True:
-            due += 1
-            await asyncio.sleep(due - loop.time())
-            self._file.write(f"{int(self.telling)} {time.process_time_ns()} {self.judged}\n")
+            await asyncio.sleep(_TELL_SECONDS)
+            numbers = (self.judged, *self.told, *self.nothing, _of_audit_thread())
+            self._file.write(f"{' '.join(map(str, numbers))}\n")
             self._file.flush()
-            self.telling = not self.telling
+
+
+def _of_audit_thread() -> int:
+    """CPU so far, in nanoseconds."""
+    found = [thread.native_id for thread in threading.enumerate() if thread.name == "audit-writer"]
+    return sum(int(Path(f"/proc/self/task/{each}/schedstat").read_text().split()[0]) for each in found)
 
 
 class Deaf:
@@ -84,53 +103,50 @@ def take_out(parts: frozenset[str]) -> None:
     whole.Shared = shared
 
 
-def tell_by_turns(turns: Turns) -> None:
-    """Of requests, of verdicts, and of what becomes of operations."""
+def clock_what_tells(clocks: Clocks) -> None:
+    """Requests, verdicts, and what becomes of operations."""
     whole: Any = running
-    whole_hooks, whole_start, whole_tracing, whole_end = (
-        *(running._hooks, running.start, running.open_tracing),
-        Telling.ended,
-    )
+    whole_hooks, whole_start, whole_tracing = running._hooks, running.start, running.open_tracing
+    nothing = clocks.around(_nothing, clocks.nothing)
 
-    def by_turns(heard: Any) -> Any:
-        def hear(*given: Any, **named: Any) -> None:
-            if turns.telling:
-                heard(*given, **named)
-
-        return hear
-
-    class ByTurns(EdgeRecorder):
+    class Clocked(EdgeRecorder):
         def __init__(self, *given: Any) -> None:
             super().__init__(*given)
-            self.judged: Any = self.decided
+            for name in ("decided", "forwarded", "answered", "ended"):
+                setattr(self, name, clocks.around(getattr(self, name)))
+            clocked: Any = self.decided
 
             def decided(*given: Any, **named: Any) -> None:
-                turns.judged += 1
-                if turns.telling:
-                    self.judged(*given, **named)
+                clocks.judged += 1
+                nothing()
+                clocked(*given, **named)
 
-            self.decided = decided  # type: ignore[method-assign]  # each of them, for this measurement
-            for name in ("forwarded", "answered", "ended"):
-                setattr(self, name, by_turns(getattr(self, name)))
+            self.decided = decided  # type: ignore[method-assign]  # of each, for this measurement
 
     def hooks(metrics: Any) -> Any:
         found = whole_hooks(metrics)
-        return replace(found, began=by_turns(found.began), ended=by_turns(found.ended))
+        return replace(found, began=clocks.around(found.began), ended=clocks.around(found.ended))
 
     async def start(*given: Any) -> Any:
-        taking = asyncio.create_task(turns.take())
-        given[1].callback(taking.cancel)
+        telling = asyncio.create_task(clocks.tell())
+        given[1].callback(telling.cancel)
         return await whole_start(*given)
 
     whole._hooks, whole.start = hooks, start
-    whole.open_tracing = lambda *given: replace(whole_tracing(*given), recorder=ByTurns)
+    whole.open_tracing = lambda *given: replace(whole_tracing(*given), recorder=Clocked)
     telling: Any = Telling
+    telling.ended = _clocked_method(clocks.around(Telling.ended))
 
+
+def _clocked_method(hear: Any) -> Any:
     def ended(self: Telling, end: Any) -> None:
-        if turns.telling:
-            whole_end(self, end)
+        hear(self, end)
 
-    telling.ended = ended
+    return ended
+
+
+def _nothing(*_: object) -> None:
+    return None
 
 
 def count_tasks(path: Path) -> None:
@@ -150,8 +166,8 @@ def count_tasks(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    if "TURNS" in os.environ:
-        tell_by_turns(Turns(Path(os.environ["TURNS"])))
+    if "CLOCKS" in os.environ:
+        clock_what_tells(Clocks(Path(os.environ["CLOCKS"])))
     else:
         take_out(frozenset(sys.argv[1].split(",")) - {""})
     if "TASKS" in os.environ:

@@ -223,10 +223,10 @@ def gate(
     *,
     poll: float = 0.5,
     tasks: Path | None = None,
-    turns: Path | None = None,
+    clocks: Path | None = None,
 ) -> Iterator[Server]:
-    """A gate with a ledger of its own. `tasks` is a file that it writes the number of its tasks to; with `turns` it
-    tells nobody anything in every other second, and writes there what they took."""
+    """A gate with a ledger of its own. `tasks` is a file that it writes the number of its tasks to; `clocks` is
+    one that it writes what it takes to tell ops to."""
     port, admin = free_ports(2)
     own = folder / f"gate-{port}"
     own.mkdir()
@@ -249,7 +249,7 @@ def gate(
     command = [sys.executable, "-m", "tests.bench.gate_without", ",".join(sorted(kind.without))]
     command += ["serve", "--config", str(config)]
     origin = f"http://127.0.0.1:{admin}"
-    env = {name: str(path) for name, path in (("TASKS", tasks), ("TURNS", turns)) if path is not None} or None
+    env = {name: str(path) for name, path in (("TASKS", tasks), ("CLOCKS", clocks)) if path is not None} or None
     with running("gate", command, own, core=SERVER_CORE, ready=lambda: is_ok(f"{origin}/readyz"), env=env) as child:
         url, behind = f"http://127.0.0.1:{port}/bench", f"http://127.0.0.1:{upstream}"
         kept = "ledger" not in kind.without and kind.mode != "off"

@@ -32,7 +32,7 @@ from tests.bench.rules import crowd_cost, facts_cost, rule_costs
 from tests.bench.scenes import Plan, by_depth, by_known, few_rounds
 from tests.bench.servers import GATES, YARDSTICKS
 from tests.bench.start import start, write_ledger
-from tests.bench.told import read_turns, share_of
+from tests.bench.told import Clocked, cost_between, told_in_place
 from tests.bench.upstream import World, read_known
 
 _IS_ENABLED = "adbc532f"  # isPermissionEnabled(bytes32,address)
@@ -268,14 +268,20 @@ def test_what_telling_costs_is_the_judging_processs_own_cpu_beside_the_floors() 
     assert told_share(Report(servers={"lean, recovers": MEASURED})) is None
 
 
-def test_what_telling_costs_by_turns_is_of_seconds_side_by_side_and_of_those_that_are_full_of_load() -> None:
-    judged = (0, 100, 200, 300, 310, 410)  # in the fourth second the load ended, and the next began anew
-    cpu = (0, 12_000_000, 22_000_000, 34_000_000, 35_000_000, 45_000_000)
-    lines = [f"{number % 2} {spent} {done}" for number, (spent, done) in enumerate(zip(cpu, judged, strict=True))]
-    turns = read_turns("\n".join(lines))
-    assert [(turn.told, turn.each) for turn in turns] == [(True, 120), (False, 100), (True, 120), (True, 100)]
-    found = share_of(turns, lean=200)
-    assert (found.share, found.told, found.untold, found.pairs) == (0.1, 120, 100, 1)
+def test_what_telling_costs_in_place_is_without_what_it_takes_to_look_at_the_clock() -> None:
+    before = Clocked(judged=10, told=5_000, calls=60, nothing=1_000, nothings=10, audit_thread=7_000)
+    after = Clocked(judged=20, told=605_000, calls=120, nothing=21_000, nothings=20, audit_thread=107_000)
+    found = cost_between(before, after, lean=116)
+    assert (found.judging, found.handing_over, found.share) == (48, 10, 0.5)
+
+
+def test_a_gate_that_clocks_what_tells_ops_counts_what_it_judged(
+    program: Callable[[str, str], str], tmp_path: Path
+) -> None:
+    program("wrk", "wrk")
+    found = told_in_place(tmp_path, Plan(seconds=1, rounds=1, operations=6_000, apart_seconds=1, block=0.2, age=0.2))
+    assert found.judging > 0
+    assert found.handing_over > 0
 
 
 def test_what_the_packs_take_is_the_cpu_of_settled_operations_with_them_beside_that_without_rules() -> None:

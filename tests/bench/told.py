@@ -2,8 +2,9 @@
 
 python -m tests.bench.told [--seconds N] [--operations N]
 
-Two gates, or two lives of one, differ by more than that. So it is one gate under a load that goes on, which tells
-nobody anything in every other second: what seconds in turn took of its CPU, for each operation that it judged in them.
+A gate with them and one without differ by less than two lives of one gate do. So each call that tells ops is clocked
+where it is, in a gate under load, where what it needs is as far away as it is then: in a loop by itself the same calls
+take half as much.
 """
 
 from __future__ import annotations
@@ -11,105 +12,90 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from itertools import pairwise
-from math import sqrt
 from pathlib import Path
-from statistics import mean, median, stdev
-from typing import Final
+from statistics import median
+from typing import Final, NamedTuple
 
 from tests.bench.corpus import write_corpus
-from tests.bench.measure import grant, measure
+from tests.bench.measure import grant, measure, until
 from tests.bench.scenes import WARM_UP_SECONDS, Plan
 from tests.bench.servers import GateKind, gate, lean_recover, upstream
 
-PLAN: Final = Plan(seconds=60, rounds=3, operations=90_000, apart_seconds=2)
-_FEWEST: Final = 0.5
-"""A second in which less was judged than so much of what is usual is none: the load began or ended in it."""
+PLAN: Final = Plan(seconds=18, rounds=3, operations=60_000, apart_seconds=2)
+
+
+class Clocked(NamedTuple):
+    """A line of `tests.bench.gate_without.Clocks`."""
+
+    judged: int
+    told: int
+    calls: int
+    nothing: int
+    nothings: int
+    audit_thread: int
 
 
 @dataclass(frozen=True)
-class Turn:
-    """A second: whether ops were told in it, CPU of the process in µs, and operations judged."""
+class ToldCost:
+    """µs an operation: in the thread that judges, in the one that hands records over, and of the lean proxy."""
 
-    told: bool
-    cpu: float
-    judged: int
+    judging: float
+    handing_over: float
+    lean: float
 
     @property
-    def each(self) -> float:
-        """µs an operation."""
-        return self.cpu / self.judged
+    def share(self) -> float:
+        """Both beside the lean proxy."""
+        return (self.judging + self.handing_over) / self.lean
 
 
-@dataclass(frozen=True)
-class ToldShare:
-    """What telling takes beside the lean proxy, and how far that may be off (one standard error); µs an operation
-    with it and without, and of the lean proxy; of how many pairs of seconds that is said."""
-
-    share: float
-    error: float
-    told: float
-    untold: float
-    lean: float
-    pairs: int
+def cost_between(before: Clocked, after: Clocked, lean: float) -> ToldCost:
+    """Of what was judged meanwhile; what it takes to look at the clock is not counted."""
+    made = Clocked(*(new - old for new, old in zip(after, before, strict=True)))
+    looking = made.nothing / made.nothings
+    told = made.told - made.calls * looking
+    return ToldCost(told / made.judged / 1e3, made.audit_thread / made.judged / 1e3, lean)
 
 
-def read_turns(text: str) -> list[Turn]:
-    """What a gate has written (`tests.bench.gate_without.Turns`), without seconds that are not full of load."""
-    lines = [tuple(map(int, line.split())) for line in text.splitlines()]
-    turns = [
-        Turn(bool(after[0]), (after[1] - before[1]) / 1e3, after[2] - before[2]) for before, after in pairwise(lines)
-    ]
-    usual = median([turn.judged for turn in turns if turn.judged] or [0])
-    return [turn for turn in turns if turn.judged > _FEWEST * usual]
+def read_clocks(path: Path) -> Clocked:
+    """What has come together, once all that was written is in it."""
+    lines = path.read_text().count("\n")
+    assert until(lambda: path.read_text().count("\n") > lines + 1)
+    return Clocked(*map(int, path.read_text().splitlines()[-1].split()))
 
 
-def share_of(turns: Sequence[Turn], lean: float) -> ToldShare:
-    """Each second beside the one after it, so that what changes slowly is in both."""
-    in_turn = [(one, other) for one, other in zip(turns[::2], turns[1::2], strict=False) if one.told != other.told]
-    pairs = [(one, other) if one.told else (other, one) for one, other in in_turn]
-    shares = [(told.each - untold.each) / lean for told, untold in pairs]
-    return ToldShare(
-        share=mean(shares),
-        error=stdev(shares) / sqrt(len(shares)) if len(shares) > 1 else float("inf"),
-        told=mean(told.each for told, _ in pairs),
-        untold=mean(untold.each for _, untold in pairs),
-        lean=lean,
-        pairs=len(pairs),
-    )
-
-
-def told_by_turns(folder: Path, plan: Plan) -> ToldShare:
-    """`plan.operations` are prepared for `plan.seconds` of load, in `plan.rounds` with the lean proxy between them."""
+def told_in_place(folder: Path, plan: Plan) -> ToldCost:
+    """Medians of `plan.rounds`, in all `plan.seconds` of load, with the lean proxy between them."""
     corpus = write_corpus(folder, {"use": plan.operations}, name="told")
-    turns = folder / "turns"
-    turns.touch()
+    clocks = folder / "clocks"
+    clocks.touch()
     options = {"block": plan.block, "age": plan.age}
     with ExitStack() as stack:
         behind = stack.enter_context(upstream(folder, corpus.known, **options))
-        server = stack.enter_context(gate(folder, behind, "gate", GateKind(), turns=turns))
+        server = stack.enter_context(gate(folder, behind, "gate", GateKind(), clocks=clocks))
         shared = stack.enter_context(upstream(folder, corpus.known, **options))
         lean = stack.enter_context(lean_recover(folder, shared))
         grant(server, corpus)
         for each in (server, lean):
             measure(each, corpus, folder, seconds=WARM_UP_SECONDS)
-        turns.write_text("")
-        floor = []
+        found = []
         for _ in range(plan.rounds):
+            before = read_clocks(clocks)
             measure(server, corpus, folder, seconds=plan.seconds / plan.rounds)
-            floor.append(measure(lean, corpus, folder, seconds=plan.apart_seconds).own_cpu)
-    return share_of(read_turns(turns.read_text()), median(floor))
+            after = read_clocks(clocks)
+            floor = measure(lean, corpus, folder, seconds=plan.apart_seconds).own_cpu
+            found.append(cost_between(before, after, floor))
+    return ToldCost(*(median(getattr(each, name) for each in found) for name in ("judging", "handing_over", "lean")))
 
 
-def print_told(told: ToldShare) -> None:
+def print_told(told: ToldCost) -> None:
     """One line."""
     print(
-        f"metrics, audit and events in the process that judges: {told.share:.3f} ± {told.error:.3f} of the lean one "
-        f"that recovers ({told.told:.1f} µs an operation with them, {told.untold:.1f} without, in {told.pairs} pairs "
-        f"of seconds; the lean one {told.lean:.1f})"
+        f"metrics, audit and events in the process that judges: {told.share:.2f} of the lean one that recovers "
+        f"({told.judging:.1f} µs an operation in the thread that judges, {told.handing_over:.1f} in the one that hands "
+        f"records over; the lean one {told.lean:.1f})"
     )
 
 
@@ -120,7 +106,7 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     plan = replace(PLAN, seconds=options.seconds, operations=options.operations)
     with tempfile.TemporaryDirectory(prefix="sessiongate-told-") as folder:
-        print_told(told_by_turns(Path(folder), plan))
+        print_told(told_in_place(Path(folder), plan))
     return 0
 
 
