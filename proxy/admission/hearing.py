@@ -16,7 +16,7 @@ from proxy.admission.turns import Asker
 from proxy.errors import Code, Reason, StateUnavailable
 from proxy.ledger.reservation import NonceSlot
 from proxy.record import record
-from proxy.session.changes import SessionEnabled, changes_of, make_change
+from proxy.session.changes import SessionEnabled, changes_at_validation, make_change
 from proxy.session.counters import Counter, SessionKey
 from proxy.session.declared import DeclaredFit, DeclaredSession, judge_declared
 from proxy.session.enforce import Accepted, Doubt, NeedsFacts, Refused, SignatureCheck, enforce
@@ -238,7 +238,7 @@ class Hearing:
         """The state once the account's birth and its module-enable have been: they come before validation."""
         if not self._operation.acts:
             return state
-        changes = changes_of(self._operation, self._terms.session_modules)
+        changes = changes_at_validation(self._operation, self._terms.session_modules)
         for change in changes.at_validation:
             if self._key not in changes.keys(change) or isinstance(change, SessionEnabled):
                 continue  # another session's, or the envelope's own, which is judged and not taken for granted

@@ -74,7 +74,7 @@ class Shared:
     metrics: Metrics
     stack: AsyncExitStack
     bundler_connections: int = 100  # at most, of each chain
-    traceparent: Callable[[], str | None] = lambda: None  # what bundlers are told of a trace
+    traceparent: Callable[[], str | None] | None = None  # what bundlers are told of a trace
 
 
 async def start_chain(name: str, chain: Chain, shared: Shared) -> ServedChain:

@@ -15,10 +15,6 @@ from proxy.edge.telemetry.metrics import Metrics
 from proxy.edge.telemetry.recorder import EdgeRecorder
 
 
-def _no_header() -> str | None:
-    return None
-
-
 def _untraced(answer: AnswerRequest) -> AnswerRequest:
     return answer
 
@@ -28,7 +24,7 @@ class Tracing:
     """What the parts of a gate need of it; as it is made, that nothing is traced."""
 
     recorder: type[EdgeRecorder] = EdgeRecorder
-    header: Callable[[], str | None] = _no_header  # what bundlers are told of the question they are asked
+    header: Callable[[], str | None] | None = None  # what bundlers are told of the question they are asked
     around: Callable[[AnswerRequest], AnswerRequest] = _untraced
 
 

@@ -8,6 +8,7 @@ execution succeeds.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 
 from proxy.record import record
 from proxy.session import granted, transitions
@@ -150,26 +151,30 @@ def changes_of(
 
     `enable_nonce` is the nonce by which an ENABLE envelope was judged, where it is known.
     """
+    early = changes_at_validation(decoded, session_modules, enable_nonce=enable_nonce)
+    if not decoded.acts_of_calls:
+        return early
+    later = _of_sessions(decoded.acts[_first_of_calls(decoded) :], early.account, session_modules)
+    return replace(early, on_success=later) if later else early
+
+
+def changes_at_validation(
+    decoded: DecodedOperation, session_modules: Collection[Address], *, enable_nonce: int | None = None
+) -> Changes:
+    """Of these, those that are made before any call: by the account's birth, by the signature and its envelope.
+
+    What the calls do, which may be a great deal, is not looked at.
+    """
     claim, account = decoded.claim, decoded.op.sender
-    if not decoded.acts and (claim is None or claim.envelope.enable is None):
-        return Changes(user_op_hash=decoded.user_op_hash, chain_id=decoded.chain_id, account=account)
-    before, after = _split(decoded)
-    at_validation = _of_sessions(before, account, session_modules)
+    made = _of_sessions(decoded.acts[: _first_of_calls(decoded)], account, session_modules) if decoded.acts else ()
     if claim is not None and claim.envelope.enable is not None:
-        at_validation += (SessionEnabled(claim.module, claim.envelope.enable.session, enable_nonce),)
-    return Changes(
-        user_op_hash=decoded.user_op_hash,
-        chain_id=decoded.chain_id,
-        account=account,
-        at_validation=at_validation,
-        on_success=_of_sessions(after, account, session_modules),
-    )
+        made += (SessionEnabled(claim.module, claim.envelope.enable.session, enable_nonce),)
+    return Changes(user_op_hash=decoded.user_op_hash, chain_id=decoded.chain_id, account=account, at_validation=made)
 
 
-def _split(decoded: DecodedOperation) -> tuple[tuple[Act, ...], tuple[Act, ...]]:
-    """The acts of birth and signature, and those of the calls, which come last in a reading."""
-    at = len(decoded.acts) - decoded.acts_of_calls
-    return decoded.acts[:at], decoded.acts[at:]
+def _first_of_calls(decoded: DecodedOperation) -> int:
+    """Where their acts begin: they come last in a reading."""
+    return len(decoded.acts) - decoded.acts_of_calls
 
 
 def _of_sessions(

@@ -11,10 +11,10 @@ from typing import Final
 
 from proxy.errors import Undecodable
 
-UNITS: Final = 5120
+UNITS: Final = 4992
 """Work on one operation. A unit is about a microsecond; a transfer by a session key takes 30 of them."""
 
-ITEM: Final = 8
+ITEM: Final = 9
 """Units of one call opened, or one array item read: all that is later made of it included."""
 ITEM_BUDGET: Final = UNITS // ITEM
 """Calls and array items that one operation may describe in all."""
@@ -41,7 +41,7 @@ COUNT: Final = 5
 RULES: Final = 32
 """Units that a rule may use beyond the budget, if any operation is asked it: what ops wrote is no caller's doing."""
 
-MOST_COUNTS: Final = 384
+MOST_COUNTS: Final = 256
 """In so many counts of rules one operation may stand. They are looked up and held in one step, in which nobody else is
 let on: this bounds it, and what is held and written down."""
 MOST_HITS: Final = 128

@@ -26,6 +26,7 @@ from tests.app.builders import audited, refusal
 from tests.app.live_node import FIRST, LiveNode
 from tests.bypass_list.desk import CHAIN_ID, single
 from tests.chain.blocks.builders import Ledgerless
+from tests.patience import patiently
 from tests.running_gate import RunningGate, running_gate, submission
 from tests.session.builders import ACCOUNT, STRANGER, TOKEN, TRANSFER
 from tests.session.declared_modules import (
@@ -163,7 +164,13 @@ async def test_explain_counts_what_the_gate_has_in_flight(place: Place) -> None:
 
 async def test_lint_reviews_sessions_that_events_granted(place: Place) -> None:
     for key in (GUIDES, NAMES):
-        code, told = await place.command("lint", "--permission-id", print_bytes(key.permission_id), "--json")
+        asked = ("lint", "--permission-id", print_bytes(key.permission_id), "--json")
+        code, told = await place.command(*asked)
+        for _ in patiently():  # a session is on file a moment after it is known
+            if told:
+                break
+            await asyncio.sleep(0.01)
+            code, told = await place.command(*asked)
         (review,) = json.loads(told)["sessions"]
         assert (review["account"], review["module"]) == (print_checksummed(ACCOUNT), print_checksummed(key.module))
         assert "no_expiry" in [finding["id"] for finding in review["findings"]]

@@ -76,7 +76,11 @@ class RuleDesk:
     async def budget(self, rule: str | None, limit: int) -> Json:
         """What is counted, in flight and left of each window, the fullest first, at most `limit` of them."""
         async with self._looking:  # however many ask, one looks
-            rules = dict(self._counting(rule))
+            rules: dict[bytes, _Counting] = {}
+            for looked, (identity, counting) in enumerate(self._counting(rule), 1):
+                if looked % _AT_ONCE == 0:
+                    await asyncio.sleep(0)
+                rules[identity] = counting
             fullest: list[_Row] = []
             keys = 0
             for looked, key in enumerate(self._counts.keys_now(), 1):

@@ -60,7 +60,7 @@ class BundlerAsker:
 
     `in_flight` says whether anything is held that takes a place on chain; `stopwatch` gives monotonic seconds.
     `on_move` hears of an operation that goes to the bundler of another mark than `bundler_for` said.
-    `traceparent` gives the header of that name for the question that is about to be asked.
+    `traceparent` gives the header of that name for the question that is about to be asked; `None` where nobody traces.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class BundlerAsker:
         in_flight: Callable[[OperationPlace], bool] = lambda _place: False,
         on_move: Callable[[OperationPlace, str], None] = lambda _place, _mark: None,
         stopwatch: Callable[[], float] = time.monotonic,
-        traceparent: Callable[[], str | None] = lambda: None,
+        traceparent: Callable[[], str | None] | None = None,
     ) -> None:
         self._traceparent = traceparent
         self.chain = chain
@@ -202,7 +202,8 @@ class BundlerAsker:
         body = print_request(our_id, method, params)
         heard: HttpReply | NoReplyError
         try:
-            heard = await self._client.post(endpoint.url, body, seconds, self._traceparent())
+            traceparent = None if self._traceparent is None else self._traceparent()
+            heard = await self._client.post(endpoint.url, body, seconds, traceparent)
         except UnreachedError:
             self._note(endpoint, Health.UNREACHABLE, "cannot be reached")
             raise UpstreamUnavailable(f"{endpoint.name} cannot be reached", may_have_been_sent=False) from None

@@ -57,8 +57,8 @@ class HttpUpstream(BundlerAsker):
         """Ask as `post` does, and wait for nothing: where one bundler alone comes into question, or a read goes to the
         first one, and a connection to it is free. Whether it was asked; if not, nothing was done."""
         endpoint = self.endpoints[0]
-        if not endpoint.is_well(QuestionKind.SEND if submit else QuestionKind.READ) or self._traceparent() is not None:
-            return False
+        if not endpoint.is_well(QuestionKind.SEND if submit else QuestionKind.READ) or self._traceparent is not None:
+            return False  # what is traced is asked by `post`, which says where in the trace
         our_id = next(self._ids)
         if not submit:
             reading = partial(self._heard_read, endpoint, our_id, hearing, method=method, params=params)

@@ -19,6 +19,7 @@ from proxy.session.changes import SessionEnabled
 from proxy.session.counters import Charge, Counter
 from proxy.session.known import Status
 from proxy.session.policies.simple_gas import COST_SLOT, GAS_SLOT, GasPrice
+from proxy.userop.budget import MOST_COUNTS
 from proxy.userop.primitives import Hash32
 from tests.chain.builders import accepted
 from tests.chain.settlement.builders import (
@@ -150,7 +151,7 @@ async def test_a_large_block_is_handed_over_in_pieces_and_the_cursor_comes_with_
 
 async def test_operations_that_many_rules_count_end_and_come_back_few_at_a_time() -> None:
     scene = with_node()
-    keys = [CountKey(b"r" * 16, number.to_bytes(2, "big")) for number in range(384)]
+    keys = [CountKey(b"r" * 16, number.to_bytes(2, "big")) for number in range(MOST_COUNTS)]
     charges = [WindowCharge(key=key, window=HOUR, amount=1, limit=99, binding=True, lasting=True) for key in keys]
     for number in range(1, 7):
         operation = accepted(number, KEY)
@@ -160,10 +161,10 @@ async def test_operations_that_many_rules_count_end_and_come_back_few_at_a_time(
     await scene.tell(9)
     before = len(scene.shelf.kept)
     await scene.tell(10, *(mined(name(number), 10, nonce=number) for number in range(1, 7)))
-    assert [len(piece.remembered) for piece in scene.shelf.kept[before:]] == [1] * 6 + [0]
+    assert [len(piece.remembered) for piece in scene.shelf.kept[before:]] == [2] * 3 + [0]
     before = len(scene.shelf.kept)
     await scene.taker.undo(block(9))
-    assert [len(piece.revived) for piece in scene.shelf.kept[before:] if piece.revived] == [1] * 6
+    assert [len(piece.revived) for piece in scene.shelf.kept[before:] if piece.revived] == [2] * 3
 
 
 # several sessions' claims on one operation
