@@ -41,7 +41,7 @@ COUNT: Final = 5
 RULES: Final = 32
 """Units that a rule may use beyond the budget, if any operation is asked it: what ops wrote is no caller's doing."""
 
-MOST_COUNTS: Final = 256
+MOST_COUNTS: Final = 384
 """In so many counts of rules one operation may stand. They are looked up and held in one step, in which nobody else is
 let on: this bounds it, and what is held and written down."""
 MOST_HITS: Final = 128

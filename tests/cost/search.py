@@ -181,7 +181,8 @@ def _keep(recipes: Sequence[Costly]) -> None:
         path.unlink()
     for recipe in recipes:
         packed = recipe.pack()
-        name = f"{recipe.signer.replace(' ', '-')}-{sha256(packed).hexdigest()[:10]}.gz"
+        kind = recipe.signer.replace(" ", "-").replace("'", "")
+        name = f"{kind}-{sha256(packed).hexdigest()[:10]}.gz"
         (WORST / name).write_bytes(packed)
 
 

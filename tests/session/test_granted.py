@@ -24,6 +24,7 @@ from proxy.session.remaining import remaining
 from proxy.session.state import SessionState, SessionStatus, ToldAt
 from proxy.session.told import MOST_NAMES, names_at, take_back, tell
 from proxy.userop.acts import SessionAct, SessionsCleared, Unreadable
+from proxy.userop.budget import ITEM_BUDGET
 from proxy.userop.declared_acts import DeclaredGrant, DeclaredRevocation, GrantedCall, GrantedTerms
 from proxy.userop.declared_module import key_id
 from proxy.userop.decode import decode_operation
@@ -245,7 +246,7 @@ def test_a_grant_that_adds_leaves_what_was_there() -> None:
 
 
 def test_more_work_than_is_done_for_one_operation_is_refused() -> None:
-    many = batch(*([PAY] * 630))
+    many = batch(*([PAY] * (ITEM_BUDGET - 10)))
     assert refusal(in_force(), many) is Code.UNDECODABLE
 
 
