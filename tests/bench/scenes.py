@@ -19,7 +19,7 @@ WARM_UP_SECONDS: Final = 1
 AT_HALF: Final = ("bare aiohttp", "lean, parses", "lean, recovers", "gate, off", "gate, enforce", "gate, packs")
 CONNECTION_COUNTS: Final = (1, 32, 256)
 _ASKED: Final = ("estimate", "receipt", "mix")
-_MOST_SUSTAINED: Final = 1_500
+_MOST_SUSTAINED: Final = 3_000
 """A second: so many operations are prepared for the gate that is under load for long."""
 _STEADY_RATE: Final = 60
 _STEADY_DELAY: Final = 0.1
@@ -34,7 +34,7 @@ class Plan:
 
     seconds: float = 8
     rounds: int = 3
-    operations: int = 90_000
+    operations: int = 180_000
     sessions: int = 1_000
     in_flight: tuple[int, ...] = (1, 1_000, 10_000)
     known: tuple[int, ...] = (1_000, 1_000_000)  # sessions beside those of the load
@@ -95,7 +95,7 @@ def side_by_side(folder: Path, plan: Plan) -> tuple[Found, dict[str, AtHalf], Fo
     """All servers with one kind of load in interleaved rounds; each at half its maximum; the gate by kind of request
     and by number of connections."""
     say("all servers: preparing")
-    each = max(round(plan.apart_seconds * 1_500), 1_500)
+    each = max(round(plan.apart_seconds * 6_000), 1_500)
     # what is only asked is answered faster than what is held
     amounts = {kind: each * 3 if kind in _ASKED else each for kind in KINDS} | {"use": plan.operations}
     with ExitStack() as stack:
@@ -242,7 +242,7 @@ def steady(folder: Path, plan: Plan) -> dict[str, Steady]:
 
 def few_rounds(folder: Path, names: Sequence[str], seconds: float, rounds: int, **options: float) -> Found:
     """Some of the servers, for a quick look at their ratios."""
-    corpus = write_corpus(folder, {"use": round(2_000 * (seconds * rounds + 1))}, name="few")
+    corpus = write_corpus(folder, {"use": round(3_000 * (seconds * rounds + 1))}, name="few")
     with ExitStack() as stack:
         servers = stack_of_servers(stack, folder, corpus.known, names, **options)
         taken: dict[str, list[Measured]] = {name: [] for name in servers}
