@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import uvloop
 
-_DONE_SECONDS: Final = 10.0  # for the last answers
+_DONE_SECONDS: Final = 60.0  # for the last answers
 
 
 class Caller(asyncio.Protocol):
