@@ -45,7 +45,7 @@ from proxy.session.state import SessionState
 from proxy.session.transitions import PUBLISHED, Contracts, excess_of_validator_data
 from proxy.session.validity import UINT48_MAX, Window
 from proxy.userop.budget import Budget, Overspent
-from proxy.userop.decode import DecodedOperation
+from proxy.userop.decode import DecodedOperation, SessionClaim
 from proxy.userop.emissary_abi import EmissaryEnable
 from proxy.userop.execution import EXECUTE, EXECUTE_USER_OP, Call, CallType, DecodingError, ExecType, Execution
 from proxy.userop.primitives import print_checksummed
@@ -91,11 +91,7 @@ def enforce(
     decoded, for the verdict the chain would give. A preview, whose signature is a stub, has no `check_signature`.
     What `budget` does not pay for is refused. Raises `ValueError` for an operation of another session.
     """
-    claim = operation.claim
-    if claim is None or claim.envelope.permission_id != state.key.permission_id:
-        raise ValueError("the operation does not claim this session")
-    if operation.op.sender != state.key.account or claim.module != state.key.module:
-        raise ValueError("the operation is of another account or module")
+    claim = _claim_of(operation, state)
     if is_granted(state):
         return judge_granted(
             operation, state, in_flight=in_flight, now=now, check_signature=check_signature, budget=budget
@@ -115,9 +111,8 @@ def enforce(
         )
         if isinstance(plain, Accepted):
             return plain
-        if plain is not None:
-            check_signature = partial(_said, plain)
-    run = _Enforcement(
+        check_signature = check_signature if plain is None else partial(_said, plain)
+    return _Enforcement(
         operation=operation,
         envelope=claim.envelope,
         view=UserOpView(operation.op, _reading(operation, unreadable), base_fee),
@@ -130,11 +125,17 @@ def enforce(
         answers={} if answers is None else answers,
         contracts=contracts,
         budget=budget,
-    )
-    try:
-        return run.verdict(now)
-    except Overspent as overspent:
-        return Refused(reason=reasons.overspent(overspent))
+    ).verdict(now)
+
+
+def _claim_of(operation: DecodedOperation, state: SessionState) -> SessionClaim:
+    """What the operation claims, which has to be this session."""
+    claim = operation.claim
+    if claim is None or claim.envelope.permission_id != state.key.permission_id:
+        raise ValueError("the operation does not claim this session")
+    if operation.op.sender != state.key.account or claim.module != state.key.module:
+        raise ValueError("the operation is of another account or module")
+    return claim
 
 
 def _said(verdict: SignatureVerdict, *_subject: object) -> SignatureVerdict:
@@ -174,6 +175,13 @@ class _Enforcement:
     not_installed: bool = False  # whether the account says that it has no such validator
 
     def verdict(self, now: int | None) -> Verdict:
+        """What the module says, or that the operation asks for more work than its budget pays for."""
+        try:
+            return self._verdict(now)
+        except Overspent as overspent:
+            return Refused(reason=reasons.overspent(overspent))
+
+    def _verdict(self, now: int | None) -> Verdict:
         """The checks in the order of the contract; the window last, as the entry point does."""
         if self.envelope.enable is not None:
             refused = self._enable()

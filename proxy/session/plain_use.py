@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from proxy.session.addresses import MODULE_KINDS, ModuleKind
-from proxy.session.bound import BoundPolicy, bound_terms
+from proxy.session.bound import BoundList, BoundPolicy, BoundTerms, bound_terms
 from proxy.session.counters import Charge, Counter, Meter, merge_charges
 from proxy.session.outcome import Accepted
 from proxy.session.policies.policy import Outcome, Passed, UserOpView
@@ -48,9 +48,9 @@ def accept_plain_use(
     (call,) = execution.calls
     purse = Budget(min(budget.left, _MOST))
     at_first = purse.left
-    run = _PlainRun(state, in_flight, purse)
+    run = _PlainRun(operation, base_fee, state, in_flight, purse)
     try:
-        accepted = run.takes(operation, execution, call, base_fee, contracts)
+        accepted = run.takes(call, bound_terms(state, contracts))
     except Overspent:
         accepted = False
     window, version = Window(run.valid_after, run.valid_until), operation.entry_point.version
@@ -85,59 +85,68 @@ def _is_plain(operation: DecodedOperation, claim: SessionClaim, state: SessionSt
 class _PlainRun:
     """What the policies of one operation count, and the window that they leave it."""
 
-    __slots__ = ("_budget", "_in_flight", "_pending", "_state", "charges", "valid_after", "valid_until")
+    __slots__ = (
+        "_base_fee",
+        "_budget",
+        "_in_flight",
+        "_operation",
+        "_pending",
+        "_state",
+        "charges",
+        "valid_after",
+        "valid_until",
+    )
 
-    def __init__(self, state: SessionState, in_flight: Callable[[Counter], int] | None, budget: Budget) -> None:
+    def __init__(
+        self,
+        operation: DecodedOperation,
+        base_fee: int | None,
+        state: SessionState,
+        in_flight: Callable[[Counter], int] | None,
+        budget: Budget,
+    ) -> None:
         self.charges: list[Charge] = []
         self.valid_after = 0
         self.valid_until = UINT48_MAX
+        self._operation = operation
+        self._base_fee = base_fee
         self._state = state
         self._in_flight = in_flight
         self._budget = budget
         self._pending: dict[Counter, int] = {}
 
-    def takes(
-        self,
-        operation: DecodedOperation,
-        execution: Execution,
-        call: Call,
-        base_fee: int | None,
-        contracts: Contracts,
-    ) -> bool:
+    def takes(self, call: Call, terms: BoundTerms) -> bool:
         """Whether every policy is known and passes. Raises `Overspent`."""
-        terms = bound_terms(self._state, contracts)
-        if self._state.user_op_policies:
-            view: UserOpView | None = None
-            for bound in terms.of_user_op().policies:
-                self._budget.draw(POLICY)
-                if bound.steady is not None:
-                    self._narrow(bound.steady)
-                    continue
-                asked = None if bound.contract is None else bound.contract.user_op
-                if asked is None or bound.config is None:
-                    return False
-                view = UserOpView(operation.op, execution, base_fee) if view is None else view
-                if not self._has(asked.check_user_op(bound.config, view, self._meter(bound), bound.key)):
-                    return False
-        actions = terms.of_call(call)
-        if actions is None:
+        if self._state.user_op_policies and not self._passes(terms.of_user_op(), None):
             return False
-        for bound in actions.policies:
+        actions = terms.of_call(call)
+        return actions is not None and self._passes(actions, call)
+
+    def _passes(self, bound_list: BoundList, call: Call | None) -> bool:
+        """Whether every policy of one list takes what it judges: a call, or the operation as a whole."""
+        for bound in bound_list.policies:
             self._budget.draw(POLICY)
             if bound.steady is not None:
                 self._narrow(bound.steady)
-                continue
-            action = None if bound.contract is None else bound.contract.action
-            if action is None or bound.config is None:
-                return False
-            if not self._has(action.check_action(bound.config, call, self._meter(bound), bound.key)):
+            elif not self._has(self._ask(bound, call)):
                 return False
         return True
 
-    def _meter(self, bound: BoundPolicy) -> Meter:
-        return Meter(bound.key, self._state.used, self._pending, self._in_flight, self._budget)
+    def _ask(self, bound: BoundPolicy, call: Call | None) -> Outcome | None:
+        """What a policy says; `None` of one that is not known, or whose configuration is not."""
+        contract, config = bound.contract, bound.config
+        if contract is None or config is None:
+            return None
+        meter = Meter(bound.key, self._state.used, self._pending, self._in_flight, self._budget)
+        if call is not None:
+            return None if contract.action is None else contract.action.check_action(config, call, meter, bound.key)
+        execution = self._operation.execution
+        if contract.user_op is None or execution is None:
+            return None
+        view = UserOpView(self._operation.op, execution, self._base_fee)
+        return contract.user_op.check_user_op(config, view, meter, bound.key)
 
-    def _has(self, outcome: Outcome) -> bool:
+    def _has(self, outcome: Outcome | None) -> bool:
         """Count what a policy that passes counts; whether it does."""
         if not isinstance(outcome, Passed):
             return False
