@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from operator import itemgetter
+from typing import Any, Final
 
 import orjson
 
@@ -13,12 +14,33 @@ from proxy.edge.audit.chain import GENESIS, ChainKey
 from proxy.edge.audit.printing import Columns, print_own
 from proxy.edge.audit.schema import CONTENT, RecordKind, transaction
 
-_INSERT: Final = (
-    f"INSERT INTO records ({', '.join(CONTENT)}, hash)"  # noqa: S608  # names of this package only
-    f" VALUES ({', '.join('?' * (len(CONTENT) + 1))})"
-)
+Row = tuple[Any, ...]
+_COLUMNS: Final = (*CONTENT, "hash")
+_OPERATION: Final = frozenset({"chain", "user_op_hash", "account", "permission_id"})
+_ALWAYS: Final = frozenset({"id", "run", "seq", "kind", "unix_time", "hash"})
+_NEVER: Final[Mapping[str, frozenset[str]]] = {
+    RecordKind.ANSWER.value: frozenset(CONTENT) - _ALWAYS - {"decision_id", "detail"},
+    RecordKind.END.value: frozenset(CONTENT) - _ALWAYS - _OPERATION - {"detail"},
+}
+"""Columns that are empty in all records of kinds of which there are many: not to name them is faster than to bind
+nothing to them."""
+
+
+def _inserting(never: frozenset[str] = frozenset()) -> tuple[str, Callable[[Row], Row]]:
+    """The statement for records without some columns, and what takes the others out of a row."""
+    names = [name for name in _COLUMNS if name not in never]
+    # names of this package only
+    statement = f"INSERT INTO records ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"  # noqa: S608  # as said
+    return statement, itemgetter(*map(_COLUMNS.index, names))
+
+
+_INSERT: Final = _inserting()[0]
+_SHORTER: Final[Mapping[object, tuple[str, Callable[[Row], Row]]]] = {
+    kind: _inserting(never) for kind, never in _NEVER.items()
+}
 _FIRED: Final = "INSERT OR IGNORE INTO fired VALUES (?, ?)"
 _HEAD: Final = "INSERT OR REPLACE INTO head VALUES (1, ?, ?, ?)"
+_KIND: Final = CONTENT.index("kind")
 _RULES: Final = CONTENT.index("rules")
 
 _PRUNE_BATCH: Final = 2_000
@@ -77,15 +99,20 @@ class Appender:
 
     def _insert(self, records: Sequence[tuple[int | None, Columns]]) -> Head:
         at, before = self.head.id, self.head.hash
-        rows, fired = [], []
+        fired: list[tuple[str, int]] = []
+        insert = self._connection.cursor().execute
+        run, link = self._run, self._key.link
         for seq, columns in records:
             at += 1
-            content = (at, self._run, seq, *columns)
-            before = self._key.link(before, content)
-            rows.append((*content, before))
+            content = (at, run, seq, *columns)
+            before = link(before, content)
+            if (shorter := _SHORTER.get(content[_KIND])) is None:
+                insert(_INSERT, (*content, before))
+            else:
+                statement, of = shorter
+                insert(statement, of((*content, before)))
             if (rules := content[_RULES]) is not None:
                 fired += [(hit["rule"], at) for hit in orjson.loads(str(rules))]
-        self._connection.executemany(_INSERT, rows)
         if fired:
             self._connection.executemany(_FIRED, fired)
         self._connection.execute(_HEAD, (at, before, self._key.seal(at, before)))

@@ -6,7 +6,6 @@ a key it is a plain chain, which anybody can compute anew: it shows accidents, n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final
@@ -24,7 +23,7 @@ _DERIVE: Final = b"sessiongate-aud1"
 _NAME: Final = b"audit-key-name-1"
 _HEAD: Final = b"audit-trail-head"
 
-Content = Sequence[object]
+Content = tuple[object, ...]
 """The columns of a record that its hash covers, in order: the id first. Text, integers, floats, bytes and None."""
 
 
@@ -61,4 +60,4 @@ def chain_key(secret: str | None) -> ChainKey:
 
 def canonical(content: Content) -> bytes:
     """The one form in which a record is hashed: a JSON array of its columns, bytes in hex."""
-    return orjson.dumps([value.hex() if type(value) is bytes else value for value in content])
+    return orjson.dumps(content, bytes.hex)

@@ -13,7 +13,8 @@ from typing import Any, Final
 
 import orjson
 
-from proxy.edge.audit.printing import FLAT, Plain
+from proxy.edge.audit.facts import FLAT
+from proxy.edge.audit.printing import Plain
 from proxy.edge.audit.schema import RecordKind
 from proxy.judge.decision import Decision, UpstreamAnswer, Whole
 from proxy.judge.evaluate import Hit

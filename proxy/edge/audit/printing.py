@@ -7,17 +7,14 @@ cut is counted, and a digest stands for the whole.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import fields
-from hashlib import blake2b
+from collections.abc import Callable, Mapping
 from operator import attrgetter
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple
 
 import orjson
 
+from proxy.edge.audit.facts import IN_COLUMNS, MOST_ITEMS, cut_to, print_facts
 from proxy.edge.audit.schema import RecordKind
-from proxy.judge.facts import CallFacts, Facts, GrantFacts, MoveFacts
-from proxy.judge.facts_json import facts_to_json
 from proxy.methods import is_preview
 from proxy.session.chain_words import is_revert_data
 from proxy.userop.primitives import print_bytes
@@ -25,33 +22,15 @@ from proxy.userop.primitives import print_bytes
 Plain = tuple[Any, ...]
 """One record to be, see `proxy.edge.audit.plain`; the first value is its kind."""
 
-MOST_ITEMS: Final = 32
-"""So many calls, moves, acts or grants of an operation are kept; within a grant a quarter."""
-
-MOST_BYTES: Final = 16_384
-"""Facts longer than this are cut once more, to a quarter of the items."""
-
-_IN_COLUMNS: Final = ("chain", "client", "method", "account", "user_op_hash", "permission_id", "mode")
-"""Facts that a record has columns for."""
-
-_TOLD: Final = attrgetter(*_IN_COLUMNS)
-_COLUMNS: Final = attrgetter(*_IN_COLUMNS[:-1], "session_mode")
-_NESTED: Final = frozenset({"calls", "moves", "grants"})
-
-FLAT: Final = tuple(field.name for field in fields(Facts) if field.name not in _NESTED)
-"""The facts that are no records themselves, in the order in which they are handed on, apart from the nested ones."""
-
-_NOTHING: Final[Mapping[str, object]] = {}
-
 Columns = tuple[object, ...]
 """The content of a record after `id`, `run` and `seq`."""
 
+_COLUMNS: Final = attrgetter(*IN_COLUMNS[:-1], "session_mode")
 _LONGEST_TEXT: Final = 500
 _MOST_REASONS: Final = 32
 _LONG_HEX: Final = re.compile(r"((?:0x)?[0-9a-fA-F]{8})[0-9a-fA-F]{57,}")
 _SAYS_REVERT: Final = re.compile(r"revert[a-z]*\W{1,3}(?:(?:with|reason|data)\W{1,3}){0,2}$", re.IGNORECASE)
 _LONGEST_QUOTE: Final = 8_192
-_DIGEST_BYTES: Final = 16
 
 
 class DecisionTold(NamedTuple):
@@ -141,15 +120,8 @@ class DeedTold(NamedTuple):
 
 def print_plain(plain: Plain) -> Columns:
     """The columns of a record that was handed on as `proxy.edge.audit.plain` makes it."""
-    match plain[0]:
-        case RecordKind.DECISION:
-            return _print_decision(DecisionTold(*plain))
-        case RecordKind.ANSWER:
-            return _print_answer(AnswerTold(*plain))
-        case RecordKind.END:
-            return _print_end(EndTold(*plain))
-        case RecordKind.DEED:
-            return _print_deed(DeedTold(*plain))
+    if (printing := _PRINTING.get(plain[0])) is not None:
+        return printing(plain)
     kind, unix_time, detail = plain
     return _other(kind, unix_time, detail=detail)
 
@@ -249,58 +221,10 @@ def _print_operation(told: DecisionTold) -> tuple[str | None, str | None, Mappin
     """Calls, facts, and what was cut of them. Calls stand in the facts where there are any."""
     if told.facts is None:
         calls = [[target.hex(), selector.hex(), hex(value)] for target, selector, value in told.calls]
-        kept, cut = _cut({"calls": calls}, MOST_ITEMS)
+        kept, cut = cut_to({"calls": calls}, MOST_ITEMS)
         return (_json(kept["calls"]) if calls else None), None, cut
-    made = facts_of(told.facts)
-    whole = facts_to_json(made)
-    facts, cut = _cut(whole, MOST_ITEMS)
-    # what stands in a column of its own is not said twice; a fact that is not there and has a column is said to be none
-    for name, fact, column in zip(_IN_COLUMNS, _TOLD(made), _COLUMNS(told), strict=True):
-        if fact == column:
-            facts.pop(name, None)
-        elif fact is None:
-            facts[name] = None
-    printed = orjson.dumps(facts)
-    if len(printed) > MOST_BYTES:
-        shorter, cut = _cut(whole, MOST_ITEMS // 4)
-        printed = orjson.dumps({name: shorter.get(name) for name in facts})
-    return None, printed.decode(), cut
-
-
-def facts_of(plain: Plain) -> Facts:
-    """Facts out of plain values; kinds of moves are their names."""
-    flat, calls, moves, grants = plain
-    told: dict[str, Any] = dict(zip(FLAT, flat, strict=True))
-    return Facts(
-        **told,
-        calls=tuple(_made(CallFacts, calls)),
-        moves=tuple(_made(MoveFacts, moves)),
-        grants=tuple(_made(GrantFacts, grants)),
-    )
-
-
-_Record = TypeVar("_Record", CallFacts, MoveFacts, GrantFacts)
-
-
-def _made(record: type[_Record], plain: Any) -> Iterator[_Record]:
-    names = [field.name for field in fields(record)]
-    return (record(**dict(zip(names, values, strict=True))) for values in plain)
-
-
-def _cut(described: dict[str, Any], most: int) -> tuple[dict[str, Any], Mapping[str, object]]:
-    """The object with each of its lists no longer than `most`; how long they were, and a digest of those."""
-    if "grants" not in described and not any(type(v) is list and len(v) > most for v in described.values()):
-        return described, _NOTHING
-    counts = {name: len(value) for name, value in described.items() if type(value) is list and len(value) > most}
-    kept = {name: value[:most] if name in counts else value for name, value in described.items()}
-    nested = False
-    if grants := kept.get("grants"):
-        kept["grants"] = [_cut(grant, most // 4)[0] for grant in grants]
-        nested = kept["grants"] != grants
-    if not counts and not nested:
-        return kept, {}
-    told = {name: described[name] for name in ("calls", "moves", "acts", "grants") if name in described}
-    return kept, {**counts, "digest": blake2b(orjson.dumps(told), digest_size=_DIGEST_BYTES).hexdigest()}
+    printed, cut = print_facts(told.facts, _COLUMNS(told))
+    return None, printed, cut
 
 
 def _hit_json(hit: Plain) -> dict[str, object]:
@@ -369,3 +293,11 @@ def _without_none(told: Mapping[str, object]) -> dict[str, object]:
 
 def _json(value: object) -> str:
     return orjson.dumps(value).decode()
+
+
+_PRINTING: Final[Mapping[object, Callable[[Plain], Columns]]] = {
+    RecordKind.DECISION.value: lambda plain: _print_decision(DecisionTold(*plain)),
+    RecordKind.ANSWER.value: lambda plain: _print_answer(AnswerTold(*plain)),
+    RecordKind.END.value: lambda plain: _print_end(EndTold(*plain)),
+    RecordKind.DEED.value: lambda plain: _print_deed(DeedTold(*plain)),
+}

@@ -25,7 +25,7 @@ from proxy.edge.audit.row import (
     read_answer,
     read_end,
 )
-from proxy.edge.audit.schema import CONTENT, RecordKind, has_table, open_trail_reader
+from proxy.edge.audit.schema import CONTENT, DECISIONS, OF_THE_TRAIL, RecordKind, has_table, open_trail_reader
 from proxy.judge.decision import UpstreamAnswer
 from proxy.userop.primitives import Address, Hash32
 
@@ -90,8 +90,6 @@ _EQUAL: Final = ("chain", "client", "account", "permission_id", "user_op_hash", 
 _FIRED: Final = "id IN (SELECT id FROM fired WHERE rule = ?)"
 _EARLIER_FIRED: Final = "EXISTS (SELECT 1 FROM json_each(coalesce(rules, '[]')) WHERE value ->> 'rule' = ?)"
 _EARLIER_ESTIMATE: Final = "coalesce(facts ->> 'preview', 0) = ?"
-_DECISIONS: Final = f"kind = '{RecordKind.DECISION}'"
-_OF_THE_TRAIL: Final = "kind NOT IN ('decision', 'answer', 'end')"
 
 
 def read_audit(trail: Trail, wanted: AuditFilter | None = None) -> Iterator[AuditRow]:
@@ -130,9 +128,9 @@ def read_entries(
         if not has_table(connection, "records"):
             return
         condition, parameters = wanted.where()
-        kept = " AND ".join(["kind IN (" + ", ".join("?" * len(kinds)) + ")"] if kinds else [_OF_THE_TRAIL])
+        kept = " AND ".join(["kind IN (" + ", ".join("?" * len(kinds)) + ")"] if kinds else [OF_THE_TRAIL])
         if kinds and not set(kinds) & {RecordKind.DECISION, RecordKind.ANSWER, RecordKind.END}:
-            kept += f" AND {_OF_THE_TRAIL}"  # so that the index of these few is used
+            kept += f" AND {OF_THE_TRAIL}"  # so that the index of these few is used
         names = "id, kind, unix_time, chain, decision_id, user_op_hash, account, permission_id, detail"
         query = f"SELECT {names} FROM records WHERE {kept} AND {condition} ORDER BY id"  # noqa: S608  # names of ours
         bound = [*(kind.value for kind in kinds), *parameters]
@@ -207,7 +205,7 @@ def _rows(connection: sqlite3.Connection, wanted: AuditFilter, *, newest_first: 
         return
     condition, parameters = wanted.where()
     # only names and conditions written in this file are put together here; every value is bound
-    query = f"SELECT {', '.join(CONTENT)} FROM records WHERE {_DECISIONS} AND {condition} ORDER BY id"  # noqa: S608  # only our own names and conditions; every value is bound
+    query = f"SELECT {', '.join(CONTENT)} FROM records WHERE {DECISIONS} AND {condition} ORDER BY id"  # noqa: S608  # only our own names and conditions; every value is bound
     if newest_first:
         query += " DESC"
     if wanted.limit is not None:

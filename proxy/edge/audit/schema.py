@@ -36,6 +36,15 @@ CONTENT: Final = (
 )
 """The columns that a record's hash covers, in that order."""
 
+DECISIONS: Final = f"kind = '{RecordKind.DECISION}' AND verdict IS NOT NULL"
+"""The condition for decisions, in words that their indexes are known by."""
+
+OF_THE_TRAIL: Final = (
+    f"kind NOT IN ('{RecordKind.DECISION}', '{RecordKind.ANSWER}', '{RecordKind.END}')"
+    " AND decision_id IS NULL AND user_op_hash IS NULL"
+)
+"""The condition for what is neither of an operation nor of a decision; in the words of earlier releases' index, too."""
+
 SCHEMA: Final = (
     """CREATE TABLE records (
         id INTEGER PRIMARY KEY, run INTEGER NOT NULL, seq INTEGER, kind TEXT NOT NULL, unix_time REAL NOT NULL,
@@ -47,9 +56,12 @@ SCHEMA: Final = (
     "CREATE INDEX records_by_time ON records (unix_time)",
     "CREATE INDEX records_by_decision ON records (decision_id) WHERE decision_id IS NOT NULL",
     "CREATE INDEX records_by_operation ON records (user_op_hash) WHERE user_op_hash IS NOT NULL",
-    "CREATE INDEX records_by_account ON records (account, id) WHERE account IS NOT NULL",
-    "CREATE INDEX records_by_session ON records (permission_id, id) WHERE permission_id IS NOT NULL",
-    "CREATE INDEX records_of_the_trail ON records (id) WHERE kind NOT IN ('decision', 'answer', 'end')",
+    # of decisions alone: what became of an operation is found by the operation, and what else there is are few
+    "CREATE INDEX records_by_account ON records (account, id) WHERE account IS NOT NULL AND verdict IS NOT NULL",
+    "CREATE INDEX records_by_session ON records (permission_id, id)"
+    " WHERE permission_id IS NOT NULL AND verdict IS NOT NULL",
+    # by what is missing, not by the kind: that is asked of every record that is written
+    "CREATE INDEX records_of_the_trail ON records (id) WHERE decision_id IS NULL AND user_op_hash IS NULL",
     # found again from the records themselves: an index by rule, of which a decision may have many
     "CREATE TABLE fired (rule TEXT NOT NULL, id INTEGER NOT NULL, PRIMARY KEY (rule, id)) WITHOUT ROWID",
     "CREATE TABLE head (one INTEGER PRIMARY KEY CHECK (one = 1), id INTEGER NOT NULL, hash BLOB NOT NULL,"

@@ -21,7 +21,7 @@ from proxy.edge.audit.appending import Head
 from proxy.edge.audit.books import AuditBooks, Keyring
 from proxy.edge.audit.chain import GENESIS, KEYLESS, ChainKey
 from proxy.edge.audit.remarks import Audited, StoredRecord, Tampering, detail_of
-from proxy.edge.audit.schema import CONTENT, RecordKind, has_table, open_trail_reader
+from proxy.edge.audit.schema import CONTENT, OF_THE_TRAIL, RecordKind, has_table, open_trail_reader
 
 _WINDOW: Final = 256
 """How far from a record that does not fit its neighbours are searched for what does."""
@@ -55,7 +55,7 @@ def verify_trail(path: Path, keys: Sequence[ChainKey] = (), heads: Sequence[Head
 def _front(connection: sqlite3.Connection, found: Audited) -> tuple[int, bytes]:
     """Through which record the trail was pruned, and that record's hash; otherwise, where it begins."""
     checkpoint = connection.execute(
-        "SELECT detail FROM records WHERE kind = 'checkpoint' AND kind NOT IN ('decision', 'answer', 'end')"
+        f"SELECT detail FROM records WHERE kind = 'checkpoint' AND {OF_THE_TRAIL}"  # noqa: S608  # names of ours
         " ORDER BY id DESC LIMIT 1"
     ).fetchone()
     if checkpoint is not None:

@@ -13,15 +13,18 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, get_type_hints
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.edge.audit.apart import ScribeApart
+from proxy.edge.audit.facts import IN_COLUMNS, MOST_ITEMS, cut_to, facts_of, print_facts
 from proxy.edge.audit.line import pack, unpack
-from proxy.edge.audit.plain import plain_decision
-from proxy.edge.audit.printing import facts_of, print_plain
+from proxy.edge.audit.plain import plain_decision, plain_facts
+from proxy.edge.audit.printing import print_plain
 from proxy.edge.audit.reading import Trail, read_entries
 from proxy.edge.audit.remarks import Tampering
 from proxy.edge.audit.row import Forward
@@ -29,10 +32,12 @@ from proxy.edge.audit.schema import CONTENT
 from proxy.edge.audit.space import DiskBudget
 from proxy.edge.audit.verify import verify_trail
 from proxy.edge.audit.writer import AuditWriter, WriterSettings
+from proxy.judge.facts import CallFacts, Facts, GrantFacts, MoveFacts
 from proxy.judge.facts_json import facts_to_json
 from proxy.judge.verdict import Allow
 from proxy.ports import Deed, OperationEnd
 from proxy.session.outcome import Waived
+from proxy.userop.primitives import Address, Hash32, Selector
 from tests.edge.audit.test_writer import ACCEPTED, wait_until
 from tests.edge.audit.trails import record, rows, writing
 from tests.edge.builders import ACCOUNT, OUT_OF_SCOPE, PERMISSION, USER_OP_HASH, decision
@@ -94,6 +99,54 @@ def test_facts_reach_the_other_process_whole() -> None:
     made = facts()
     plain = unpack(pack(plain_decision(decision(facts=made), False)))
     assert facts_to_json(facts_of(plain[-2])) == facts_to_json(made)
+
+
+def anything(kind: type[Any]) -> st.SearchStrategy[Any]:
+    """Any record of facts, with lists as long as are kept whole."""
+    hints = get_type_hints(kind)
+    return st.builds(kind, **{name: _VALUES[str(hint)] for name, hint in hints.items() if str(hint) in _VALUES})
+
+
+_NUMBERS = st.integers(-(2**256), 2**256)
+_TIMES = st.floats(0, 1e12)
+_NAMES = st.binary(max_size=33)
+_VALUES: dict[str, st.SearchStrategy[Any]] = {
+    str(int): _NUMBERS,
+    str(int | None): st.none() | _NUMBERS,
+    str(float): _TIMES,
+    str(float | None): st.none() | _TIMES,
+    str(bytes): _NAMES,
+    str(Address): _NAMES,
+    str(Address | None): st.none() | _NAMES,
+    str(Hash32): _NAMES,
+    str(Hash32 | None): st.none() | _NAMES,
+    str(Selector): _NAMES,
+    str(tuple[str, ...]): st.lists(st.text(max_size=5), max_size=34).map(tuple),
+    str(tuple[Address, ...]): st.lists(_NAMES, max_size=9).map(tuple),
+    str(tuple[GrantFacts, ...]): st.just(()),
+}
+for _kind in (CallFacts, MoveFacts):
+    _VALUES[str(tuple[_kind, ...])] = st.lists(anything(_kind), max_size=34).map(tuple)  # type: ignore[valid-type]  # one of two
+_GRANTS = st.lists(anything(GrantFacts), min_size=1, max_size=3).map(tuple)
+
+
+@given(anything(Facts), st.just(()) | _GRANTS, st.booleans())
+def test_facts_printed_the_short_way_read_as_those_printed_the_long_way(
+    made: Facts, grants: tuple[GrantFacts, ...], told: bool
+) -> None:
+    made = replace(made, grants=grants)
+    flat = [getattr(made, name) for name in IN_COLUMNS]
+    columns = tuple(flat) if told else (*flat[:-1], "another")
+    printed, cut = print_facts(plain_facts(made), columns)
+    expected, gone = cut_to(facts_to_json(made), MOST_ITEMS)
+    named = dict(zip(IN_COLUMNS, zip(flat, columns, strict=True), strict=True))
+    for name, (fact, column) in named.items():
+        if fact == column:
+            expected.pop(name, None)
+        elif fact is None:
+            expected[name] = None
+    assert orjson.loads(printed) == orjson.loads(orjson.dumps(expected))
+    assert cut == gone
 
 
 @given(st.text(), st.text(), st.integers(), st.binary(max_size=40))

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from proxy.edge.audit.reading import AuditFilter, Trail, follow_audit, read_audit
+from proxy.edge.audit.reading import AuditFilter, Trail, follow_audit, read_audit, read_entries
 from proxy.edge.audit.row import Forward
-from proxy.edge.audit.schema import open_trail
+from proxy.edge.audit.schema import DECISIONS, OF_THE_TRAIL, open_trail
+from proxy.edge.audit.verify import verify_trail
 from proxy.edge.audit.writer import AuditWriter
 from proxy.errors import Code
 from proxy.judge.decision import UpstreamAnswer
+from proxy.ports import Deed
 from proxy.userop.primitives import Hash32
-from tests.edge.audit.trails import record
+from tests.edge.audit.trails import record, writing
 from tests.edge.builders import (
     ACCOUNT,
     NOW,
@@ -27,6 +30,13 @@ from tests.edge.builders import (
     USER_OP_HASH,
     decision,
 )
+
+EARLIER_INDEXES = (
+    "CREATE INDEX records_by_account ON records (account, id) WHERE account IS NOT NULL",
+    "CREATE INDEX records_by_session ON records (permission_id, id) WHERE permission_id IS NOT NULL",
+    "CREATE INDEX records_of_the_trail ON records (id) WHERE kind NOT IN ('decision', 'answer', 'end')",
+)
+"""Those of trails that were begun before decisions had indexes of their own."""
 
 
 @pytest.fixture
@@ -119,11 +129,42 @@ def test_reading_cannot_write(trail: Path) -> None:
 
 
 def test_the_searches_ops_make_use_an_index(trail: Path) -> None:
+    decisions = ("permission_id", "user_op_hash", "account", "decision_id")
+    asked = [
+        *(f"{DECISIONS} AND {column} = ?" for column in decisions),
+        "kind = 'end' AND user_op_hash IN (?)",
+        "kind = 'answer' AND decision_id IN (?)",
+        *(f"kind = '{kind}' AND {OF_THE_TRAIL} AND account IS NOT ?" for kind in ("checkpoint", "deed", "start")),
+    ]
     connection = open_trail(trail)
-    for column in ("permission_id", "user_op_hash", "account", "decision_id"):
-        plan = connection.execute(f"EXPLAIN QUERY PLAN SELECT * FROM records WHERE {column} = ?", (b"",)).fetchall()
-        assert "USING INDEX" in plan[0][3]
+    for condition in asked:
+        query = f"EXPLAIN QUERY PLAN SELECT * FROM records WHERE {condition} ORDER BY id"
+        plan = connection.execute(query, (b"",)).fetchall()
+        assert "USING INDEX" in plan[0][3], (condition, plan)
     connection.close()
+
+
+def test_a_trail_that_an_earlier_release_laid_out_is_read_and_written_by_its_own_indexes(trail: Path) -> None:
+    with closing(sqlite3.connect(trail)) as connection:
+        for name in ("by_account", "by_session", "of_the_trail"):
+            connection.execute(f"DROP INDEX records_{name}")
+        for statement in EARLIER_INDEXES:
+            connection.execute(statement)
+        connection.commit()
+    with writing(trail) as writer:
+        record(writer, decision("f"))
+        writer.door.noted(Deed(what="freeze", who="ops", why="", account=ACCOUNT))
+    assert ids(trail) == "abcdef"
+    assert [entry.kind for entry in read_entries(Trail(trail), AuditFilter(account=ACCOUNT))] == ["deed"]
+    with closing(sqlite3.connect(trail)) as connection:
+        for asked in (
+            f"{DECISIONS} AND account = ?",
+            f"{DECISIONS} AND permission_id = ?",
+            f"{OF_THE_TRAIL} AND ?",
+        ):
+            plan = connection.execute(f"EXPLAIN QUERY PLAN SELECT * FROM records WHERE {asked}", (b"",)).fetchall()
+            assert "INDEX records" in plan[0][3], (asked, plan)
+    assert verify_trail(trail).remarks == []
 
 
 def test_following_shows_what_was_there_and_then_what_comes(path: Path, writer: AuditWriter) -> None:

@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import orjson
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from proxy.edge.audit.appending import Head
-from proxy.edge.audit.chain import NO_KEY, ChainKey, chain_key
+from proxy.edge.audit.chain import NO_KEY, ChainKey, canonical, chain_key
 from proxy.edge.audit.door import Bounds
 from proxy.edge.audit.remarks import Audited, Tampering
 from proxy.edge.audit.schema import CONTENT
@@ -215,6 +216,12 @@ def forge(path: Path, place: int, key: ChainKey) -> None:
             before = key.link(before, row)
             connection.execute("UPDATE records SET hash = ? WHERE id = ?", (before, row[0]))
         connection.execute("UPDATE head SET hash = ?, seal = ?", (before, key.seal(RECORDS, before)))
+
+
+@given(st.lists(st.none() | st.text() | st.binary() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False)))
+def test_a_record_is_hashed_as_a_list_of_its_columns_with_bytes_in_hex(content: list[object]) -> None:
+    hexed = [value.hex() if isinstance(value, bytes) else value for value in content]
+    assert canonical(tuple(content)) == orjson.dumps(hexed)
 
 
 @pytest.mark.parametrize("forger", [NO_KEY, chain_key("another secret of some length")], ids=["plain", "other key"])
