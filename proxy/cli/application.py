@@ -1,53 +1,57 @@
-"""The commands put together."""
+"""The commands put together. What one of them needs is imported when it is typed."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from proxy import __version__
-from proxy.cli.alerts import send_test
-from proxy.cli.audit.list import audit
-from proxy.cli.audit.replay import replay
-from proxy.cli.audit.verify import verify as verify_audit
-from proxy.cli.check import check
-from proxy.cli.decode import decode
-from proxy.cli.explain import explain
-from proxy.cli.freezes import freeze, unfreeze
-from proxy.cli.ledger import accept, list_held, prune, release, show, verify
-from proxy.cli.lint import lint
-from proxy.cli.reload import reload_settings
-from proxy.cli.rules.backtest import backtest_rules
-from proxy.cli.rules.check import check_rules
-from proxy.cli.rules.coverage import coverage
-from proxy.cli.rules.desk import (
-    allow_thing,
-    diff_rules,
-    disallow_thing,
-    list_allowances,
-    reset_rule,
-    show_budget,
-)
-from proxy.cli.rules.explain import explain_rule
-from proxy.cli.rules.list import list_rules
-from proxy.cli.rules.reload import reload_rules
-from proxy.cli.rules.test import run_rule_cases
-from proxy.cli.serve import serve
-from proxy.cli.sessions import list_sessions, show_session
+from proxy.cli.late import Late, grouped
 
-application = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,  # help texts are plain, so that their examples keep their lines
-    pretty_exceptions_enable=False,  # a rich traceback would print local variables, keys among them
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
-sessions = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The sessions this gate knows.")
-
-rules = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What ops say: check, test, try and reload it.")
-alerts = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Who is told of what happens.")
-ledger = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What this gate must not forget.")
+_APPLICATION: Final = {
+    "serve": Late("Run the gate until it is told to stop.", "proxy.cli.serve:serve"),
+    "check": Late("Report every fault of a settings file at once.", "proxy.cli.check:check"),
+    "reload": Late("Have the running gate read its settings again.", "proxy.cli.reload:reload_settings"),
+    "decode": Late("Say what an operation, a signature or call data means.", "proxy.cli.decode:decode"),
+    "explain": Late("Say what the verdict would be, or what an error means.", "proxy.cli.explain:explain"),
+    "lint": Late("Say what a careful reviewer would say of a session.", "proxy.cli.lint:lint"),
+    "sessions": Late("The sessions this gate knows.", "proxy.cli.application:sessions"),
+    "freeze": Late("Refuse every operation of a session from now on.", "proxy.cli.freezes:freeze"),
+    "unfreeze": Late("Lift a freeze.", "proxy.cli.freezes:unfreeze"),
+    "rules": Late("What ops say: check, test, try and reload it.", "proxy.cli.application:rules"),
+    "ledger": Late("What this gate must not forget.", "proxy.cli.application:ledger"),
+    "alerts": Late("Who is told of what happens.", "proxy.cli.application:alerts"),
+    "audit": Late("List or follow what this gate decided; verify, replay.", "proxy.cli.audit.group:audits"),
+}
+_SESSIONS: Final = {
+    "list": Late("List the sessions, and where each stands.", "proxy.cli.sessions:list_sessions"),
+    "show": Late("Show a session: what it may do, what is left.", "proxy.cli.sessions:show_session"),
+}
+_RULES: Final = {
+    "check": Late("Report every fault of all rule files at once.", "proxy.cli.rules.check:check_rules"),
+    "test": Late("Run the cases beside the rules.", "proxy.cli.rules.test:run_rule_cases"),
+    "backtest": Late("Judge the past again, by other rules.", "proxy.cli.rules.backtest:backtest_rules"),
+    "explain": Late("Say in words what a rule asks and counts.", "proxy.cli.rules.explain:explain_rule"),
+    "coverage": Late("Say which rules ever fired, and which never did.", "proxy.cli.rules.coverage:coverage"),
+    "list": Late("List the rules that the running gate has in force.", "proxy.cli.rules.list:list_rules"),
+    "reload": Late("Have the running gate read its rule files again.", "proxy.cli.rules.reload:reload_rules"),
+    "diff": Late("Say what a reload would change.", "proxy.cli.rules.desk:diff_rules"),
+    "budget": Late("Show what is left of each window, per key.", "proxy.cli.rules.desk:show_budget"),
+    "reset": Late("Have a rule forget what it has counted.", "proxy.cli.rules.desk:reset_rule"),
+    "allow": Late("Have a rule take a thing for known.", "proxy.cli.rules.desk:allow_thing"),
+    "disallow": Late("Take back what `rules allow` allowed.", "proxy.cli.rules.desk:disallow_thing"),
+    "allowances": Late("List what is allowed by hand.", "proxy.cli.rules.desk:list_allowances"),
+}
+_LEDGER: Final = {
+    "verify": Late("Say whether every record can be read.", "proxy.cli.ledger:verify"),
+    "show": Late("Show what is in flight and holds what.", "proxy.cli.ledger:show"),
+    "list": Late("List what is held: by which, why, until when.", "proxy.cli.ledger:list_held"),
+    "release": Late("Let go of what an operation holds.", "proxy.cli.ledger:release"),
+    "accept": Late("Take restored counts as they are.", "proxy.cli.ledger:accept"),
+    "prune": Late("Forget what is not needed any more.", "proxy.cli.ledger:prune"),
+}
+_ALERTS: Final = {"test": Late("Send a test alert to each sink.", "proxy.cli.alerts:send_test")}
 
 
 def _print_version(wanted: bool) -> None:
@@ -56,7 +60,6 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@application.callback()
 def _sessiongate(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
@@ -68,42 +71,15 @@ def _sessiongate(
     """
 
 
-application.command()(serve)
-application.command()(check)
-application.command("reload")(reload_settings)
-application.command()(decode)
-application.command()(explain)
-application.command()(lint)
-application.add_typer(sessions, name="sessions")
-sessions.command("list")(list_sessions)
-sessions.command("show")(show_session)
-application.add_typer(rules, name="rules")
-rules.command("check")(check_rules)
-rules.command("test")(run_rule_cases)
-rules.command("backtest")(backtest_rules)
-rules.command("explain")(explain_rule)
-rules.command("coverage")(coverage)
-rules.command("list")(list_rules)
-rules.command("reload")(reload_rules)
-rules.command("diff")(diff_rules)
-rules.command("budget")(show_budget)
-rules.command("reset")(reset_rule)
-rules.command("allow")(allow_thing)
-rules.command("disallow")(disallow_thing)
-rules.command("allowances")(list_allowances)
-application.add_typer(ledger, name="ledger")
-ledger.command()(verify)
-ledger.command()(show)
-ledger.command()(prune)
-ledger.command("list")(list_held)
-ledger.command()(release)
-ledger.command()(accept)
-application.add_typer(alerts, name="alerts")
-alerts.command("test")(send_test)
-application.command()(freeze)
-application.command()(unfreeze)
-audits = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
-audits.callback()(audit)
-audits.command("verify")(verify_audit)
-audits.command("replay")(replay)
-application.add_typer(audits, name="audit")
+application = grouped(
+    _APPLICATION,
+    callback=_sessiongate,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # a rich traceback would print local variables, keys among them
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+sessions = grouped(_SESSIONS, no_args_is_help=True, help="The sessions this gate knows.")
+rules = grouped(_RULES, no_args_is_help=True, help="What ops say: check, test, try and reload it.")
+alerts = grouped(_ALERTS, no_args_is_help=True, help="Who is told of what happens.")
+ledger = grouped(_LEDGER, no_args_is_help=True, help="What this gate must not forget.")

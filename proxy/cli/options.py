@@ -13,7 +13,6 @@ import typer
 from proxy.config import Config, load_config
 from proxy.config.moments import read_moment
 from proxy.config.overrides import CONFIG_VARIABLE
-from proxy.edge.audit.reading import Trail
 from proxy.errors import ConfigErrors, InvalidParams
 from proxy.userop.primitives import Address, Hash32, parse_address, parse_hash
 
@@ -111,16 +110,6 @@ def ledger_path(config: Config) -> Path:
     if not path.exists():
         fail(f"there is no ledger at {path} yet; has the gate been started?", ExitCode.REFUSED)
     return path
-
-
-def audit_trail(config: Config) -> Trail:
-    """Where the gate's decisions are; a gate that keeps them in memory, or never ran, ends the command."""
-    path = config.audit_path
-    if path is None:
-        fail("this gate keeps everything in memory (ledger: memory); ask its admin listener instead")
-    if not path.exists() and not (config.ledger.path is not None and config.ledger.path.exists()):
-        fail(f"there is no audit trail at {path} yet; has the gate been started?", ExitCode.REFUSED)
-    return Trail(path, config.ledger.path)
 
 
 def chain_id_of(config: Config, name: str | None) -> int | None:

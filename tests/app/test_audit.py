@@ -15,7 +15,7 @@ import pytest
 
 from proxy.cli.audit.session_again import NotRecomputableError, judge_session_again
 from proxy.edge.audit.chain import chain_key
-from proxy.edge.audit.heads import read_heads
+from proxy.edge.audit.head_lines import read_heads
 from proxy.edge.audit.reading import Trail, read_audit
 from proxy.edge.audit.verify import verify_trail
 from proxy.errors import Code

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from proxy.cli.audit.printing import CsvPrinter, print_entry, print_json, print_row
+from proxy.cli.audit.trail import audit_trail
 from proxy.cli.options import (
     DEFAULT_CONFIG,
     AccountOption,
@@ -17,7 +18,6 @@ from proxy.cli.options import (
     ConfigOption,
     ExitCode,
     JsonOption,
-    audit_trail,
     fail,
     load,
     read_hash,

@@ -12,7 +12,8 @@ from typing import Annotated
 import typer
 
 from proxy.cli.audit.session_again import NotRecomputableError, judge_session_again
-from proxy.cli.options import DEFAULT_CONFIG, ConfigOption, ExitCode, JsonOption, audit_trail, fail, load, read_since
+from proxy.cli.audit.trail import audit_trail
+from proxy.cli.options import DEFAULT_CONFIG, ConfigOption, ExitCode, JsonOption, fail, load, read_since
 from proxy.cli.render import print_tree
 from proxy.cli.rules.past import recorded_in
 from proxy.cli.rules.sets import load_rules

@@ -10,12 +10,13 @@ from typing import Annotated
 
 import typer
 
-from proxy.cli.options import DEFAULT_CONFIG, ConfigOption, ExitCode, JsonOption, audit_trail, fail, load
+from proxy.cli.audit.trail import audit_trail
+from proxy.cli.options import DEFAULT_CONFIG, ConfigOption, ExitCode, JsonOption, fail, load
 from proxy.cli.render import console
 from proxy.config import Config
 from proxy.edge.audit.appending import Head
 from proxy.edge.audit.chain import ChainKey, chain_key
-from proxy.edge.audit.heads import read_heads
+from proxy.edge.audit.head_lines import read_heads
 from proxy.edge.audit.remarks import HARMLESS, Audited, Remark
 from proxy.edge.audit.verify import verify_trail
 

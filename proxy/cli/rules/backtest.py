@@ -11,8 +11,9 @@ from typing import Annotated
 
 import typer
 
+from proxy.cli.audit.trail import audit_trail
 from proxy.cli.modules import session_modules
-from proxy.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, audit_trail, chain_id_of, fail, load, read_since
+from proxy.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, chain_id_of, fail, load, read_since
 from proxy.cli.render import console
 from proxy.cli.rules.past import Past, progress, read_lines
 from proxy.cli.rules.sets import load_rules

@@ -9,8 +9,7 @@ from typing import Annotated
 import typer
 
 from proxy.cli.options import DEFAULT_CONFIG, ConfigOption, ExitCode, JsonOption, load
-from proxy.cli.rules.sets import parse_files
-from proxy.cli.rules.test import FilesArgument
+from proxy.cli.rules.sets import FilesArgument, parse_files
 from proxy.edge.rule_files.reading import read_rules
 from proxy.judge.parse import Parsed, RuleFault
 from proxy.judge.rule import Ruleset

@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
-from proxy.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, audit_trail, load
+from proxy.cli.audit.trail import audit_trail
+from proxy.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, load
 from proxy.cli.render import console
 from proxy.cli.rules.backtest import SinceOption, UntilOption
 from proxy.cli.rules.past import Past, progress
-from proxy.cli.rules.sets import load_cases, load_rules
-from proxy.cli.rules.test import FilesArgument
+from proxy.cli.rules.sets import FilesArgument, load_cases, load_rules
 from proxy.rehearsal.coverage import Covered, coverage_of_cases, coverage_of_past
 
 

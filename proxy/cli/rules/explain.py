@@ -11,8 +11,7 @@ import typer
 
 from proxy.cli.options import DEFAULT_CONFIG, ConfigOption, ExitCode, JsonOption, fail
 from proxy.cli.render import print_tree
-from proxy.cli.rules.sets import RuleSet, load_cases, load_rules
-from proxy.cli.rules.test import FilesArgument
+from proxy.cli.rules.sets import FilesArgument, RuleSet, load_cases, load_rules
 from proxy.document import did_you_mean
 from proxy.judge.measure import print_measure
 from proxy.judge.prepared import lower

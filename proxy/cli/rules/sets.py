@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -21,6 +22,11 @@ from proxy.judge.verdict import Mode
 from proxy.rehearsal.case import Case, CaseFault
 from proxy.rehearsal.cases import read_cases
 from proxy.rehearsal.run_cases import faults_of
+
+FilesArgument = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="[FILES]...", show_default=False, help="Rule files, in place of those of the settings."),
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,15 +13,10 @@ from rich.text import Text
 
 from proxy.cli.options import DEFAULT_CONFIG, ConfigOption, ExitCode, JsonOption
 from proxy.cli.render import console
-from proxy.cli.rules.sets import load_cases, load_rules
+from proxy.cli.rules.sets import FilesArgument, load_cases, load_rules
 from proxy.judge.rule import Rule
 from proxy.rehearsal.case import Case
 from proxy.rehearsal.run_cases import CasesOutcome, Failure, run_cases
-
-FilesArgument = Annotated[
-    list[Path] | None,
-    typer.Argument(metavar="[FILES]...", show_default=False, help="Rule files, in place of those of the settings."),
-]
 
 
 def run_rule_cases(

@@ -18,7 +18,6 @@ from typing import Final
 import aiohttp
 
 from proxy.edge.audit.appending import Head
-from proxy.edge.audit.chain import HASH_BYTES
 
 _LOG: Final = logging.getLogger(__name__)
 _WEBHOOK_SECONDS: Final = 10.0
@@ -78,20 +77,3 @@ def _append(path: Path, line: str) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def read_heads(text: str) -> tuple[Head, ...]:
-    """The heads in such lines, oldest first. Raises `ValueError` that names the line."""
-    heads = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            told = json.loads(line)
-            head = Head(told["id"], bytes.fromhex(told["hash"]))
-        except (ValueError, TypeError, KeyError, RecursionError):
-            raise ValueError(f"line {number} is no head") from None
-        if type(head.id) is not int or head.id < 1 or len(head.hash) != HASH_BYTES:
-            raise ValueError(f"line {number} is no head")
-        heads.append(head)
-    return tuple(heads)

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.edge.audit.appending import Head
-from proxy.edge.audit.heads import HeadSinks, read_heads, tell_heads
+from proxy.edge.audit.head_lines import read_heads
+from proxy.edge.audit.heads import HeadSinks, tell_heads
 
 NEWEST = Head(7, bytes(range(32)))
 
