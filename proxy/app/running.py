@@ -7,12 +7,11 @@ import gc
 import logging
 import signal
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from ssl import SSLContext
 from typing import Final, NamedTuple
 
 import uvloop
@@ -21,6 +20,7 @@ from proxy.app.background import run_in_background
 from proxy.app.chain import Shared, build_chain, start_chain
 from proxy.app.deeds import note_reload
 from proxy.app.descriptors import descriptors_of
+from proxy.app.listening import Listeners, listen
 from proxy.app.memory import (
     NoMemory,
     counting_time_of,
@@ -34,31 +34,18 @@ from proxy.app.memory import (
 )
 from proxy.app.reload import SettingsReload
 from proxy.app.settings import (
-    admin_access,
     audit_writer,
     metrics_of,
-    server_settings,
     tell_heads_of,
     trail_path,
-    upstream_names,
 )
 from proxy.app.tracing import Tracing, open_tracing
-from proxy.clients.rations import Rations
-from proxy.config import Config, Tls
-from proxy.edge.admin.backend import GateBackend
-from proxy.edge.admin.rule_desk import RuleDesk
-from proxy.edge.admin.rule_routes import RuleRoutes
-from proxy.edge.admin.server import AdminServer
+from proxy.config import Config
 from proxy.edge.alerts.build import instance_of, open_desk
 from proxy.edge.alerts.desk import AlertDesk
 from proxy.edge.audit.beyond import SentSince, sent_since
-from proxy.edge.audit.reading import Trail
 from proxy.edge.audit.writer import AuditWriter
 from proxy.edge.collector import Collector
-from proxy.edge.http.certificates import Certificates
-from proxy.edge.http.inbound import AnswerWaiting
-from proxy.edge.http.server import RpcServer
-from proxy.edge.http.service import Hooks
 from proxy.edge.rule_files.book import RuleBook, open_rules, start_rules
 from proxy.edge.storage.database import Synchronous
 from proxy.edge.storage.holding import hold
@@ -69,15 +56,11 @@ from proxy.edge.telemetry.metrics import Metrics
 from proxy.edge.telemetry.recorder import EdgeRecorder
 from proxy.edge.telemetry.vigil import LoopLag, watch_loop
 from proxy.happening import Silence
-from proxy.jsonrpc import Request
 from proxy.judge.counts import CountKey
 from proxy.judge.decision import Decision
-from proxy.ports import Answer, RequestContext
 from proxy.session.registry import Registry
 
 _LOG: Final = logging.getLogger(__name__)
-_CERTIFICATE_SECONDS: Final = 10.0
-"""Between two looks at the files of a certificate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,77 +123,56 @@ async def _lame_duck(running: Running, stopping: asyncio.Event, seconds: float) 
             await stopping.wait()
 
 
-def _stop_welcoming(backend: GateBackend, server: RpcServer) -> None:
-    backend.stop_welcoming()
-    server.part()
-
-
 async def start(config: Config, stack: AsyncExitStack, reread: Callable[[], Config] | None = None) -> Running:
     """Build the gate and listen; leaving `stack` stops it, in the opposite order."""
     descriptors = descriptors_of(config)
     kept = _open_books(config, stack)
-    path, store, metrics, audit, _ = kept
-    tracing = open_tracing(config, metrics, stack)
+    tracing = open_tracing(config, kept.metrics, stack)
     shared, alerts = await _share(config, kept, tracing, descriptors.bundlers, stack)
-    rules, counts, registry = shared.rules, shared.counts, shared.registry
-    rules.heard_by(partial(note_reload, shared.recorder))
+    shared.rules.heard_by(partial(note_reload, shared.recorder))
     chains = {name: await start_chain(name, chain, shared) for name, chain in config.chains.items()}
-    _keep_house(shared, store, metrics, stack)
-    run_in_background(save_counts(counts, shared.counting, store), stack)
-    _watch_the_loop(metrics, alerts, stack)
-
-    def answer(request: Request, context: RequestContext) -> Awaitable[Answer | None]:
-        return chains[context.chain].gate.answer(request, context)
-
-    def begin(request: Request, context: RequestContext, waiting: AnswerWaiting) -> None:
-        chains[context.chain].passage.begin(request, context, waiting)
-
-    desk = RuleDesk(rules, counts, store, {name: chain.chain_id for name, chain in config.chains.items()})
-    backend = GateBackend(chains, registry, store, time.time, rules, audit=audit)
-    admin = AdminServer(
-        backend,
-        metrics=metrics,
-        audit=Trail(audit.path, path),
-        access=admin_access(config),
-        noted=shared.recorder.noted,
-        more=RuleRoutes(desk).routes(),
+    _keep_house(shared, kept.store)
+    _watch_the_loop(kept.metrics, alerts, stack)
+    listeners = await listen(
+        shared,
+        chains,
+        store=kept.store,
+        audit=kept.audit,
+        ledger=kept.path,
+        tracing=tracing,
+        descriptors=descriptors,
     )
-    admin_port = await admin.start(config.admin_listen.host, config.admin_listen.port, _tls_of(config.admin_tls, stack))
-    stack.push_async_callback(admin.stop)
-    rations = Rations(time.monotonic)
-    # what is traced waits in a task of its own: the span that is open is found by it
-    serves = None if config.tracing.otlp is not None else begin
-    served = server_settings(config, descriptors, rations)
-    server = RpcServer(tracing.around(answer), served, _hooks(metrics), serves)
-    await server.start(config.listen.host, config.listen.port, _tls_of(config.tls, stack))
-    stack.push_async_callback(server.stop)
+    settings = _reloading(shared, listeners, reread)
+    return Running(
+        rpc_port=listeners.server.port,
+        admin_port=listeners.admin_port,
+        registry=shared.registry,
+        metrics=kept.metrics,
+        recorder=shared.recorder,
+        audit=kept.audit,
+        alerts=alerts,
+        stop_welcoming=listeners.stop_welcoming,
+        settings=settings,
+    )
+
+
+def _reloading(shared: Shared, listeners: Listeners, reread: Callable[[], Config] | None) -> SettingsReload:
+    """What reads the settings again: on SIGHUP, and when operators ask for it."""
 
     def put_in_force(new: Config) -> None:
-        if new.log != reload.config.log:
+        if new.log != settings.config.log:
             set_up_log(new.log)
             shared.recorder.write(OperationLog(new.log.operations))
-        metrics.know_clients(client.name for client in new.clients)
-        metrics.know_upstreams(upstream_names(new))
-        server.take(server_settings(new, descriptors, rations))
-        admin.take(admin_access(new))
-        rules.lower_to(new.mode)
-        for name, chain in chains.items():
-            chain.take(new.chains[name], new)
+        listeners.take(new, shared.metrics)
+        shared.rules.lower_to(new.mode)
 
-    reload = SettingsReload(config, reread=reread or (lambda: config), apply=put_in_force, noted=shared.recorder.noted)
-    rules.also_on_signal.append(partial(reload.reload, "SIGHUP"))
-    backend.settings = reload
-    return Running(
-        rpc_port=server.port,
-        admin_port=admin_port,
-        registry=registry,
-        metrics=metrics,
-        recorder=shared.recorder,
-        audit=audit,
-        alerts=alerts,
-        stop_welcoming=partial(_stop_welcoming, backend, server),
-        settings=reload,
+    before = shared.config
+    settings = SettingsReload(
+        before, reread=reread or (lambda: before), apply=put_in_force, noted=shared.recorder.noted
     )
+    shared.rules.also_on_signal.append(partial(settings.reload, "SIGHUP"))
+    listeners.backend.settings = settings
+    return settings
 
 
 def _watch_the_loop(metrics: Metrics, alerts: AlertDesk, stack: AsyncExitStack) -> None:
@@ -288,19 +250,6 @@ async def _share(
     return shared, alerts
 
 
-def _hooks(metrics: Metrics) -> Hooks:
-    return Hooks(began=metrics.began, ended=metrics.ended, turned_away=partial(_turned_away, metrics))
-
-
-def _tls_of(tls: Tls | None, stack: AsyncExitStack) -> SSLContext | None:
-    """What a listener needs for TLS, kept up with its files."""
-    if tls is None:
-        return None
-    certificates = Certificates(tls.certificate, tls.key)
-    run_in_background(certificates.watch(_CERTIFICATE_SECONDS), stack)
-    return certificates.context
-
-
 def explain_once(config: Config, question: Mapping[str, object]) -> Decision:
     """The verdict on an operation, made without a running gate from settings, ledger and node.
 
@@ -332,23 +281,20 @@ async def _explain_once(config: Config, question: Mapping[str, object]) -> Decis
         return await chain.gate.explain(name, question["operation"], question["entryPoint"])
 
 
-def _keep_house(shared: Shared, store: Store, metrics: Metrics, stack: AsyncExitStack) -> None:
+def _keep_house(shared: Shared, store: Store) -> None:
+    metrics, stack = shared.metrics, shared.stack
     names = {chain.chain_id: name for name, chain in shared.config.chains.items()}
     metrics.before_each_scrape(partial(count_sessions, metrics, shared.registry, names))
-    run_in_background(try_ledger(metrics, store), stack)
     days = shared.config.ledger_retention_days
-    pruning = prune(shared.registry, store, shared.counting, retention_days=days, chains=tuple(names))
-    run_in_background(pruning, stack)
+    for work in (
+        try_ledger(metrics, store),
+        prune(shared.registry, store, shared.counting, retention_days=days, chains=tuple(names)),
+        save_counts(shared.counts, shared.counting, store),
+    ):
+        run_in_background(work, stack)
 
 
 def _note_use(rules: RuleBook, metrics: Metrics, key: CountKey, used: int, limit: int) -> None:
     rule = rules.judge.rule_of(key)
     if rule is not None:
         metrics.rules.budget_used(rule.id, used, limit, time.monotonic())
-
-
-def _turned_away(metrics: Metrics, chain: str, client: str, outcome: str) -> None:
-    if outcome == "disconnected":
-        metrics.disconnected(chain)
-    else:
-        metrics.request(chain, "other", outcome, client)
