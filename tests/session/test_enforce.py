@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 
 import pytest
 
@@ -12,7 +13,7 @@ from proxy.session.counters import Charge, Counter
 from proxy.session.enforce import enforce
 from proxy.session.outcome import Accepted, NeedsFacts, Refused, Verdict
 from proxy.session.revert import BARE, Revert
-from proxy.session.signers import BAD_INIT_DATA, INVALID, TOO_SHORT, UNKNOWN, check_session_signature
+from proxy.session.signers import BAD_INIT_DATA, INVALID, TOO_SHORT, UNKNOWN, VALID, check_session_signature
 from proxy.session.state import SessionState
 from proxy.session.validity import UINT48_MAX
 from proxy.userop.entry_point import EntryPointVersion
@@ -359,6 +360,34 @@ def test_a_reason_points_at_the_call_of_a_batch() -> None:
 def test_user_operation_policies_come_before_the_calls() -> None:
     state = enabled(session(action(TOKEN, TRANSFER, sudo), user_op=[gas(1, 1)]))
     assert error_of(judge(state, transfer(5, token=STRANGER))) == "PolicyViolation"
+
+
+@pytest.mark.parametrize("faults", list(product([False, True], repeat=6)))
+def test_the_first_reason_in_the_contracts_order_is_named_whatever_else_is_wrong(
+    faults: tuple[bool, ...],
+) -> None:
+    no_paymaster, used_up, value_spent, token_spent, elsewhere, unsigned = faults
+    granted = session(action(TOKEN, TRANSFER, value_limit(9), spending((TOKEN, 9))), user_op=[usage(9)], paymaster=True)
+    state = enabled(granted).with_paymaster(not no_paymaster)
+    spent = {USAGE: used_up, VALUE: value_spent, SPENDING: token_spent}
+    verdict = judge(
+        state,
+        *(transfer(1), transfer(1, token=OTHER_TOKEN if elsewhere else TOKEN)),
+        in_flight=lambda counter: 10 if spent[counter.policy] else 0,
+        paymaster=PAYMASTER,
+        options={"check_signature": lambda *_: INVALID if unsigned else VALID},
+    )
+    session_id = state.key.permission_id
+    in_order = (
+        Revert("PaymasterValidationNotEnabled", (session_id,)),
+        *(Revert("PolicyViolation", (session_id, policy)) for policy in (USAGE, VALUE, SPENDING)),
+        Revert("NoPoliciesSet", (session_id,)),
+        None,
+    )
+    if not any(faults):
+        assert accepted(verdict)
+        return
+    assert refused(verdict).revert == in_order[faults.index(True)]
 
 
 def test_one_contract_counts_apart_for_the_operation_and_for_its_calls() -> None:

@@ -183,17 +183,18 @@ class Validations:
         pairs = list(zip(attempts, judged, strict=True))
         self.rng.shuffle(pairs)
         refused = [pair for pair in pairs if isinstance(pair[1].verdict, Reject)]
-        self.in_flight += sum(self.accounts.validate(attempt.op).refused is None for attempt, _ in refused)
+        before = [self.accounts.validate(attempt.op) for attempt, _ in refused]
+        self.in_flight += sum(answer.refused is None for answer in before)
         for attempt, judgement in pairs:
             if not isinstance(judgement.verdict, Reject):
                 answer = self.accounts.validate(attempt.op)
-                self._compare(attempt, judgement, answer)
+                self._compare(attempt, judgement, [answer])
                 if answer.refused is None:
                     self.accounts.take(attempt.op)
                     attempt.grant.took(attempt.orders)
                 self._settle(judgement, counted=answer.refused is None)
-        for attempt, judgement in refused:
-            self._compare(attempt, judgement, self.accounts.validate(attempt.op))
+        for (attempt, judgement), at_first in zip(refused, before, strict=True):
+            self._compare(attempt, judgement, [self.accounts.validate(attempt.op), at_first])
 
     def _attempts(self) -> Iterator[Attempt]:
         tight = self.rng.random() < 0.8
@@ -211,16 +212,19 @@ class Validations:
         if counted and known is not None and known.state is not None:
             self.registry.put(replace(known, state=known.state.with_charges(reservation.charges)))
 
-    def _compare(self, attempt: Attempt, judgement: Judgement, answer: Answer) -> None:
-        row = _row(judgement)
+    def _compare(self, attempt: Attempt, judgement: Judgement, answers: Sequence[Answer]) -> None:
+        """With what the account says in the end. What was refused may have met another reason before the rest of its
+        group was counted, and the gate saw it in between: it names either."""
+        row, (answer, *earlier) = _row(judgement), answers
         if answer.refused is not None and answer.why[1][:4] == _HIDDEN and row["verdict"] == "reject":
             self.heard["hidden by its account"] += 1
             return
         self.heard[answer.why[0] if answer.refused else "taken"] += 1
-        problem = disagreement(attempt.label, answer, row, mined=True)
-        if problem is not None:
+        moments = [answer, *(each for each in earlier if answer.refused and each.refused)]
+        problems = [disagreement(attempt.label, each, row, mined=True) for each in moments]
+        if None not in problems:
             kind = type(attempt.grant.wallet).__name__
-            self.found.append(f"{kind}, {attempt.label}: {problem}\n  gate: {row}\n  account: {answer.refused}")
+            self.found.append(f"{kind}, {attempt.label}: {problems[0]}\n  gate: {row}\n  account: {answer.refused}")
 
 
 async def _keep(_session: KnownSession) -> None:
