@@ -8,7 +8,7 @@ from typing import Final
 from proxy.session.addresses import name_of_policy
 from proxy.session.lint.findings import WHOLE_SESSION, Finding, finding
 from proxy.session.lint.grant import Grant, ReadAction, ReadPolicy
-from proxy.session.policies.arg import MAX_DEPTH, ArgRules
+from proxy.session.policies.arg import MAX_STACK, STACK_OF_LEFT, STACK_OF_NOT, ArgRules, NodeType
 from proxy.session.policies.erc20_spending_limit import ERC20SpendingLimitPolicy, SpendingLimits
 from proxy.session.policies.time_frame import TimeFrame, TimeFramePolicyV1
 from proxy.session.policies.token_calls import TRANSFER
@@ -100,17 +100,18 @@ def always_reverts(policy: ReadPolicy) -> bool:
         case ActionRules(rules=rules):
             return not rules
         case ArgRules(rules=rules):
-            return not rules or _first_path(policy.config) > MAX_DEPTH
+            return not rules or _stack_of_first_path(policy.config) > MAX_STACK
         case _:
             return False
 
 
-def _first_path(config: ArgRules) -> int:
-    """How deep the evaluation goes before it comes to its first rule; it always does."""
-    index, depth = config.root, 0
-    while config.nodes[index].has_children and depth <= MAX_DEPTH:
-        index, depth = config.nodes[index].left, depth + 1
-    return depth
+def _stack_of_first_path(config: ArgRules) -> int:
+    """The words of the stack that are taken when the evaluation comes to its first rule; it always does."""
+    index, stack = config.root, 0
+    while config.nodes[index].has_children and stack <= MAX_STACK:
+        stack += STACK_OF_NOT if config.nodes[index].type is NodeType.NOT else STACK_OF_LEFT
+        index = config.nodes[index].left
+    return stack
 
 
 def _remedy(*policies: ReadPolicy) -> str:

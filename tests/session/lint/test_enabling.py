@@ -127,8 +127,8 @@ def test_an_expression_whose_first_rule_is_too_deep_makes_its_action_useless() -
     def chain(levels: int) -> PolicyData:
         return arg([only_one], [node("rule"), *[node("not", left=n) for n in range(levels)]], root=levels)
 
-    assert "never_usable" in found(tight(play(chain(81))))
-    assert "never_usable" not in found(tight(play(chain(80))))
+    assert "never_usable" in found(tight(play(chain(98))))
+    assert "never_usable" not in found(tight(play(chain(97))))
 
 
 def test_a_validator_that_nobody_satisfies_leads_too_and_is_not_said_to_last_for_ever() -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.session.policies.arg import MAX_DEPTH, ArgPolicy
+from proxy.session.policies.arg import ArgPolicy
 from proxy.session.policies.parameter_rules import Condition
 from proxy.session.policies.policy import Failed, Passed, PolicyReverted
 from proxy.session.revert import BARE, STACK_OVERFLOW
@@ -104,22 +104,64 @@ def test_an_expression_that_doubles_at_every_level_is_given_up() -> None:
     assert outcome.revert == STACK_OVERFLOW
 
 
-@pytest.mark.parametrize("kind", ["not", "and", "or"])
-def test_a_rule_as_deep_as_the_chains_stack_was_seen_to_take_is_asked(kind: str) -> None:
-    chain = [node("rule"), *[node(kind, left=level, right=0) for level in range(MAX_DEPTH)]]
-    contract = deploy(arg([ONE], chain, root=MAX_DEPTH))
-    assert passes(contract.call(with_words(1))[0])
-    assert not passes(contract.call(with_words(2))[0])
+def nested(path: str) -> PolicyData:
+    """A rule under these nodes, outermost first: `!` not, `<` and with the rest on its left, `>` on its right, `/` or
+    with the rest on its left, `|` on its right. The rule is that the first argument is one; what stands beside the rest
+    lets the evaluation go on."""
+    nodes, inner = [node("rule"), node("rule", index=1), node("rule", index=2)], 0
+    for kind in reversed(path):
+        nodes.append(
+            {
+                "!": node("not", left=inner),
+                "<": node("and", left=inner, right=1),
+                ">": node("and", left=1, right=inner),
+                "/": node("or", left=inner, right=1),
+                "|": node("or", left=2, right=inner),
+            }[kind]
+        )
+        inner = len(nodes) - 1
+    always, never = rule(Condition.GREATER_THAN_OR_EQUAL, 0, 0), rule(Condition.LESS_THAN, 0, 0)
+    return arg([ONE, always, never], nodes, root=inner)
 
 
-@pytest.mark.parametrize("kind", ["not", "and", "or"])
-@pytest.mark.parametrize("depth", [MAX_DEPTH + 1, 100, 254])
-def test_a_rule_deeper_than_the_chains_stack_takes_is_refused(kind: str, depth: int) -> None:
-    chain = [node("rule"), *[node(kind, left=level, right=0) for level in range(depth)]]
-    outcome, _ = deploy(arg([ONE], chain, root=depth)).call(with_words(1))
+MEASURED = [
+    ("!" * 97, True),
+    ("!" * 98, False),
+    ("<" * 88, True),  # the other side of the innermost is asked as well
+    ("<" * 89, False),
+    (">" * 81, True),
+    (">" * 82, False),
+    ("/" * 89, True),
+    ("/" * 90, False),
+    ("|" * 81, True),
+    ("|" * 82, False),
+    ("<!!" + ">" * 79, True),
+    ("<<!" + ">" * 79, False),
+    ("!" * 250, False),
+    (">" * 200, False),
+]
+"""What the released contract takes of trees whose rule holds, and what it halts at, having run out of stack."""
+
+
+@pytest.mark.parametrize(("path", "taken"), MEASURED)
+def test_a_tree_is_asked_as_deep_as_the_chains_stack_was_measured_to_take_and_refused_beyond(
+    path: str, taken: bool
+) -> None:
+    outcome, _ = deploy(nested(path)).call(with_words(1))
+    if taken:
+        assert passes(outcome) is (path.count("!") % 2 == 0)
+        return
     assert isinstance(outcome, PolicyReverted)
     assert outcome.revert == BARE
     assert "deeper than the chain's stack takes" in outcome.reason.sentence
+
+
+def test_the_other_side_of_an_or_takes_stack_only_where_it_is_asked() -> None:
+    contract = deploy(nested("/" * 89))
+    assert passes(contract.call(with_words(1))[0])
+    outcome, _ = contract.call(with_words(2))
+    assert isinstance(outcome, PolicyReverted)
+    assert outcome.revert == BARE
 
 
 def test_depth_that_is_never_gone_into_does_not_count() -> None:
