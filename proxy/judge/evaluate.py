@@ -19,7 +19,7 @@ from proxy.judge.checks import Places
 from proxy.judge.counts import CountKey, Counts
 from proxy.judge.facts import Facts
 from proxy.judge.finding import NOTHING, UNTOLD, Gathered, Hit, RulesFinding, uncounted
-from proxy.judge.match import Candidates, Index, Test
+from proxy.judge.match import Candidates, Index, Search, Test
 from proxy.judge.prepared import (
     PreparedRule,
     concerned,
@@ -36,7 +36,7 @@ from proxy.judge.shape import shape_of
 from proxy.judge.tokens import Asset
 from proxy.judge.verdict import Mode
 from proxy.session.units import Unit
-from proxy.userop.budget import BOTTOMLESS, HIT, MOST_COUNTS, STEPS_A_UNIT, Budget, Overspent
+from proxy.userop.budget import BOTTOMLESS, HIT, MOST_COUNTS, STEPS_A_UNIT, UNITS_AT_ONCE, Budget, Overspent
 from proxy.userop.primitives import Address, Selector
 
 __all__ = ["NOTHING", "Hit", "Judge", "RuleJudge", "RulesFinding", "RulesLook"]
@@ -122,23 +122,22 @@ class Judge:
             shape = shape_of(facts)
             if (plan := self.plans.get(shape)) is not None:  # nearly always
                 return ask_planned(AskedOperation(facts, counts, self._questions), plan)
-        candidates = self._index.candidates(facts)
-        positions = candidates.positions
+        if shape is None:
+            return self.look(facts, budget).finding(counts)
+        positions = self._index.candidates(facts).positions
         if not positions:
             return NOTHING
-        if shape is None or len(positions) > MOST_AT_ONCE:
-            return self._begin(facts, candidates, budget).finding(counts)
+        if len(positions) > MOST_AT_ONCE:
+            return self.look(facts, budget).finding(counts)
         asked = AskedOperation(facts, counts, self._questions)
         self.plans.saw(shape, asked, positions)
         return ask_at_once(asked, self._rules, self._index.tests, positions)
 
     def look(self, facts: Facts, budget: Budget | None = None) -> RulesLook:
         """The same in two steps, the longer of which may be taken piece by piece."""
-        return self._begin(facts, self._index.candidates(facts), budget)
-
-    def _begin(self, facts: Facts, candidates: Candidates, budget: Budget | None) -> RulesLook:
         budget = Budget() if budget is None else budget
-        return RulesLook(self._rules, self._index.tests, candidates, facts, budget, questions=self._questions)
+        search = self._index.search(facts)
+        return RulesLook(self._rules, self._index.tests, search, facts, budget, questions=self._questions)
 
 
 class RulesLook:
@@ -154,7 +153,7 @@ class RulesLook:
         self,
         rules: Sequence[PreparedRule],
         tests: Sequence[Test | None],
-        candidates: Candidates,
+        search: Search,
         facts: Facts,
         budget: Budget,
         *,
@@ -164,7 +163,8 @@ class RulesLook:
         self._questions = questions
         self._rules = rules
         self._tests = tests
-        self._candidates = candidates
+        self._search = search
+        self._candidates: Candidates | None = None
         self._asked = 0
         self._budget = budget
         self._is_small = is_small(facts)
@@ -175,17 +175,21 @@ class RulesLook:
         self._counted = Budget(MOST_COUNTS)
 
     def go_on(self, rules: int) -> bool:
-        """Ask so many rules more what the operation says by itself. Whether some are left."""
+        """Ask so many rules more what the operation says by itself, fewer where they take long. Whether there is more
+        to do, be it to find out which rules concern it at all."""
+        if self._candidates is None:
+            self._candidates = self._search.go_on()
+            return self._candidates is None or bool(self._candidates.positions)
         positions = self._candidates.positions
         upto = self._asked + rules
         if self._is_small:
             self._ask_freely(positions[self._asked : upto])
+            self._asked = upto
         else:
-            self._ask_weighing(positions[self._asked : upto])
-        self._asked = upto
+            self._asked += self._ask_weighing(positions[self._asked : upto])
         if max(len(self._due), len(self._last)) > 2 * MOST_COUNTS:
             self._leave_beyond()
-        return upto < len(positions)
+        return self._asked < len(positions)
 
     def standing(self, *, replaces: bool, lanes: int, limit_used_percent: int | None) -> None:
         """What is in flight beside the operation by now."""
@@ -193,9 +197,10 @@ class RulesLook:
 
     def finding(self, counts: Counts) -> RulesFinding:
         """What all of them say, with what was counted. Nothing gives way here."""
-        if not self._candidates.positions:
+        while self.go_on(len(self._rules)):
+            pass
+        if self._candidates is None or not self._candidates.positions:
             return NOTHING
-        self.go_on(len(self._candidates.positions))
         if self._last:
             self._ask_last()
         if len(self._due) > MOST_COUNTS:
@@ -239,13 +244,17 @@ class RulesLook:
             elif not prepared.plain or prepared.when is None or prepared.when(facts, None, bound) is not False:
                 self._ask(position)
 
-    def _ask_weighing(self, positions: Sequence[int]) -> None:
-        for position in positions:
+    def _ask_weighing(self, positions: Sequence[int]) -> int:
+        """Ask these, and stop where what they took is enough for one piece. How many of them were asked."""
+        taken = 0
+        for number, position in enumerate(positions):
+            if taken > UNITS_AT_ONCE:
+                return number
             prepared = self._rules[position]
             if self._gathered.is_full:
                 self._gathered.too_much(prepared)
                 continue
-            self._fill_purse(position)
+            filled = self._fill_purse(position)
             try:
                 if fits(prepared, self._tests[position], self.facts, self._purse):
                     if prepared.in_flight:
@@ -254,7 +263,9 @@ class RulesLook:
                         self._ask(position)
             except Overspent:
                 self._gathered.too_much(prepared)
+            taken += filled - self._purse.left
             self._empty_purse()
+        return len(positions)
 
     def _ask_last(self) -> None:
         """The rules that ask what is in flight, of an operation whose facts have it."""
@@ -281,11 +292,12 @@ class RulesLook:
             self._gathered.leave(self._rules[position])
         del self._due[MOST_COUNTS:], self._last[MOST_COUNTS:]
 
-    def _fill_purse(self, position: int) -> None:
-        own = self._rules[position].allowance
-        if self._candidates.parts > 1 and position in self._candidates.filed:
-            own //= self._candidates.parts
-        self._purse.left = self._budget.left + own
+    def _fill_purse(self, position: int) -> int:
+        own, candidates = self._rules[position].allowance, self._candidates
+        if candidates is not None and candidates.parts > 1 and position in candidates.filed:
+            own //= candidates.parts
+        self._purse.left = filled = self._budget.left + own
+        return filled
 
     def _empty_purse(self) -> None:
         self._budget.left = min(self._budget.left, self._purse.left)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Final, NamedTuple
 
 from proxy.judge.facts import ALLOWED, Facts
@@ -145,11 +146,11 @@ def assets_of(facts: Facts) -> Iterator[Asset]:
 # the index: a rule is filed under the values of one of its keys. One that names no value at all is filed by the kinds
 # of operation it fits, of which there are few
 
-_FILED: Final[tuple[tuple[str, Callable[[Facts], Iterable[object]]], ...]] = (
+_FILED: Final[tuple[tuple[str, Callable[[Facts], Collection[object]]], ...]] = (
     ("permission_ids", lambda facts: (facts.permission_id,)),
     ("accounts", lambda facts: (facts.account,)),
     ("targets", lambda facts: [call.target for call in facts.calls]),
-    ("moves", assets_of),
+    ("moves", lambda facts: list(assets_of(facts))),
     ("selectors", lambda facts: [call.selector for call in facts.calls]),
     ("acts", lambda facts: facts.acts),
     ("paymasters", lambda facts: (facts.paymaster,)),
@@ -161,7 +162,16 @@ _FEW: Final = 8
 _MOST_KINDS: Final = 4_096
 """Kinds of operation that are remembered in one place: far more than there are, but nothing grows without end."""
 
+_ENTRIES_AT_ONCE: Final = 10_000
+"""So many rules are taken out of places where they are filed before others are let on."""
+
 _Kind = tuple[object, ...]
+
+_KIND_FIELDS: Final = (
+    *("preview", "verdicts", "session", "session_modes", "grant", "any_paymaster", "any_act", "any_move"),
+    *("chains", "methods", "modules"),
+)
+"""What `_kind_tests` look at: rules that say the same there share one test."""
 
 
 def _kind_of(facts: Facts) -> _Kind:
@@ -190,32 +200,42 @@ class Candidates(NamedTuple):
 
 
 class _Pile:
-    """Rules in one place of the index, and which of them fit an operation of each kind, found out when one comes."""
+    """Rules in one place of the index, by what they ask of an operation's kind, and which of them fit each kind."""
 
-    __slots__ = ("_by_kind", "_positions", "_rules")
+    __slots__ = ("_asking", "_by_kind", "_fitting", "size")
 
     def __init__(self) -> None:
-        self._rules: list[tuple[int, Test]] = []
-        self._positions: list[int] = []
+        self._asking: dict[Test, list[int]] = {}  # positions, in order, by the test of their kind
         self._by_kind: dict[_Kind, list[int]] = {}
+        self._fitting: dict[tuple[Test, ...], list[int]] = {}  # nearly all kinds have the same few
+        self.size = 0
 
     def add(self, position: int, of_kind: Test) -> None:
         """One more, in the order of the set."""
-        self._rules.append((position, of_kind))
-        self._positions.append(position)
+        self._asking.setdefault(of_kind, []).append(position)
+        self.size += 1
 
     def of_kind(self, kind: _Kind, facts: Facts) -> list[int]:
-        """Positions of the rules that fit operations of this kind, such as this one."""
+        """Positions of the rules that fit operations of this kind, such as this one. Not to be changed."""
         found = self._by_kind.get(kind)
         if found is None:
             if len(self._by_kind) >= _MOST_KINDS:
                 self._by_kind.clear()
-            found = self._by_kind[kind] = [position for position, fits in self._rules if fits(facts)]
+                self._fitting.clear()
+            fitting = tuple(fits for fits in self._asking if fits(facts))
+            found = self._fitting.get(fitting)
+            if found is None:
+                found = self._asking[fitting[0]] if len(fitting) == 1 else self._together(fitting)
+                self._fitting[fitting] = found
+            self._by_kind[kind] = found
         return found
 
     def some(self, kind: _Kind, facts: Facts) -> Iterable[int]:
         """The same, but few rules are not asked for their kind: that costs less than to remember the answer."""
-        return self.of_kind(kind, facts) if len(self._positions) > _FEW else self._positions
+        return self.of_kind(kind, facts) if self.size > _FEW else chain.from_iterable(self._asking.values())
+
+    def _together(self, fitting: Iterable[Test]) -> list[int]:
+        return sorted(chain.from_iterable(self._asking[fits] for fits in fitting))
 
 
 class Index:
@@ -223,12 +243,14 @@ class Index:
 
     def __init__(self, matches: Sequence[Match]) -> None:
         crowds = crowds_of(matches)
+        kinds: dict[Hashable, Test] = {}
         by_name: dict[str, dict[object, _Pile]] = {}
         self._plain = _Pile()  # those whose kind is all that they ask
         self.tests: list[Test | None] = []
         """What is still to be asked of a candidate, by position; `None` where nothing is."""
         for position, match in enumerate(matches):
-            of_kind = _all_of(*_kind_tests(match))
+            asked = tuple(getattr(match, name) for name in _KIND_FIELDS)
+            of_kind = kinds.setdefault(asked, _all_of(*_kind_tests(match)))
             name = least_crowded(match, crowds)
             if name is None:
                 self._plain.add(position, of_kind)
@@ -242,14 +264,47 @@ class Index:
 
     def candidates(self, facts: Facts) -> Candidates:
         """The rules whose filed key and kind fit; what is left to ask of each is in `tests`."""
-        kind = _kind_of(facts)
-        plain = self._plain.of_kind(kind, facts)
-        found: set[int] | None = None
+        search = self.search(facts)
+        while (found := search.go_on()) is None:
+            pass
+        return found
+
+    def search(self, facts: Facts) -> Search:
+        """The same, piece by piece."""
+        piles = []
         for read, filed in self._files:
-            for value in read(facts):
-                if (pile := filed.get(value)) is not None:
-                    found = set() if found is None else found
-                    found.update(pile.some(kind, facts))
+            values = read(facts)
+            piles += [
+                filed[value] for value in (dict.fromkeys(values) if len(values) > 1 else values) if value in filed
+            ]
+        return Search(self._plain, piles, facts)
+
+
+class Search:
+    """The rules that may concern an operation, looked for in one place of the index after the other."""
+
+    def __init__(self, plain: _Pile, piles: Sequence[_Pile], facts: Facts) -> None:
+        self._kind = _kind_of(facts)
+        self._plain = plain
+        self._piles = piles
+        self._facts = facts
+        self._looked = 0
+        self._found: set[int] = set()
+
+    def go_on(self) -> Candidates | None:
+        """Those that there are, or `None` while there are more places: then others should be let on."""
+        kind, facts, piles, found = self._kind, self._facts, self._piles, self._found
+        seen, looked, most = 0, self._looked, len(piles)
+        while looked < most:
+            if seen > _ENTRIES_AT_ONCE:
+                self._looked = looked
+                return None
+            pile = piles[looked]
+            found.update(pile.some(kind, facts))
+            seen += pile.size + 1
+            looked += 1
+        self._looked = looked
+        plain = self._plain.of_kind(kind, facts)
         if not found:
             return Candidates(plain)
         return Candidates(sorted([*plain, *found]), found, max(len(facts.calls), len(facts.moves), 1))

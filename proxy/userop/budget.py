@@ -50,6 +50,9 @@ MOST_HITS: Final = 128
 STEPS_A_UNIT: Final = 8
 """Small steps: one part of an expression asked of one call, one move looked at."""
 
+UNITS_AT_ONCE: Final = 512
+"""When rules have taken so many of an operation, others are let on before more of them are asked."""
+
 _BYTES_A_UNIT: Final = 32
 _LIGHT: Final = 512
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from proxy.userop import abi
 from proxy.userop.arguments import selector
 from proxy.userop.execution import EXECUTE, Call
 from proxy.userop.user_operation import UserOperation, print_user_operation
-from tests.bypass_list.desk import OWNER_NONCE, STRANGERS_KEY, V07, an_operation, single, use
+from tests.admission.builders import enabling
+from tests.bypass_list.desk import OWNER_NONCE, STRANGERS_KEY, V07, a_session, an_operation, single, use
 from tests.cost.counter import FREE, TREE
-from tests.session.builders import ACCOUNT, TOKEN, transfer, word
+from tests.session.builders import ACCOUNT, TOKEN, TRANSFER, action, sudo, transfer, word
 
 _EXECUTE: Final = abi.tuple_of(abi.BYTES32, abi.BYTES)
 MULTICALL: Final = selector("multicall(bytes[])")
@@ -68,14 +69,39 @@ def by_owner(call_data: bytes, **changes: Any) -> UserOperation:
 
 def padded_use(size: int) -> bytes:
     """A valid USE as long as `size` bytes, or as short as one can be: what every other request is measured by."""
-    body = submission(use(FREE, single(transfer(1))))
-    missing = max(size - len(body), 0) // 2
-    if missing == 0:
-        return body
+    return _padded(size, lambda call: submission(use(FREE, single(call))))
+
+
+def padded_grant(size: int) -> bytes:
+    """The same of the grant of a small session, which its owner has still to vouch for."""
+    return _padded(size, lambda call: submission(enabling(_SMALL, single(call))))
+
+
+def padded_owners(size: int) -> bytes:
+    """The same of an owner's operation."""
+    return _padded(size, lambda call: submission(by_owner(single(call))))
+
+
+def padded_estimate(size: int) -> bytes:
+    """The same of a session's estimate."""
+    return _padded(size, lambda call: submission(use(FREE, single(call)), "eth_estimateUserOperationGas"))
+
+
+def _padded(size: int, carried: Callable[[Call], bytes]) -> bytes:
     call = transfer(1)
-    return submission(use(FREE, single(Call(call.target, 0, call.data + bytes(missing)))))
+    body = carried(call)
+    missing = max(size - len(body), 0) // 2
+    return body if missing == 0 else carried(Call(call.target, 0, call.data + bytes(missing)))
 
 
+def good_under(rules: str) -> Callable[[int], bytes]:
+    """What is good of the kind that the rules of this name are asked of: what ops ask of every grant is no doing of who
+    brings one."""
+    return _GOOD.get(rules, padded_use)
+
+
+_SMALL: Final = a_session(action(TOKEN, TRANSFER, sudo), salt=93)
+_GOOD: Final = {"grants": padded_grant, "calls of owners": padded_owners, "what is estimated": padded_estimate}
 _ALIASED: Final = execute(many_of(Call(ACCOUNT, 0, execute(many_of(transfer(1), 256))), 120))
 NAMED: Final = {
     "an inner batch of 256 under 120 calls of the account to itself": submission(by_owner(_ALIASED)),

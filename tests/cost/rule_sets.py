@@ -71,6 +71,52 @@ MANY: Final[dict[str, Callable[[int], str]]] = {
         """
     match: {session: true}"""
     ),
+    "a list": lambda number: (
+        f"""
+    match: {{target: $all}}
+    when: any(c.target in $all and c.value > {number + 5} ETH for c in op.calls)"""
+    ),
+    "things never seen": lambda number: (
+        f"""
+    match: {{session: true}}
+    first_seen: {{of: recipient, per: session, after: {number % 1_000 + 1} ops}}"""
+    ),
+    "who is paid much": lambda number: (
+        f"""
+    match: {{session: true}}
+    first_seen: {{of: recipient, per: session, at_least: {number % 1_000 + 1} USDC, after: 1h}}"""
+    ),
+    "amounts out of line": lambda number: (
+        f"""
+    match: {{session: true}}
+    deviation: {{of: spend, token: USDC, per: [session, recipient], factor: {number % 90 + 2}, after: 5 ops}}"""
+    ),
+    "different things": lambda number: (
+        f"""
+    match: {{session: true}}
+    limit: {{distinct: recipient, max: {number % 1_000 + 1}, per: session, window: 24h}}"""
+    ),
+    "bad ends in a row": lambda number: (
+        f"""
+    match: {{session: true}}
+    streak: {{of: rejected, length: {number % 90 + 2}, per: target}}"""
+    ),
+    "calls of owners": lambda number: (
+        f"""
+    match: {{session: false}}
+    when: any(c.value > {number + 5} ETH for c in op.calls)"""
+    ),
+    "what is estimated": lambda number: (
+        f"""
+    match: {{preview: true}}
+    when: any(c.value > {number + 5} ETH for c in op.calls)"""
+    ),
+    "exceptions": lambda number: (
+        f"""
+    match: {{session: true}}
+    except:
+      - {{when: any(c.value < {number + 5} ETH for c in op.calls), reason: small}}"""
+    ),
     "grants": lambda number: (
         f"""
     match: {{grant: true}}
@@ -78,7 +124,10 @@ MANY: Final[dict[str, Callable[[int], str]]] = {
     ),
 }
 """What each of many rules asks, by what is asked."""
-IN_ONE_STEP: Final = ("a limit of the session", "what each pays whom", "what is in flight", "it fires")
+IN_ONE_STEP: Final = (
+    *("a limit of the session", "what each pays whom", "what is in flight", "it fires", "things never seen"),
+    *("who is paid much", "amounts out of line", "different things", "bad ends in a row"),
+)
 """Those of which every operation of a session is asked what was counted, or is in flight, or told."""
 
 
@@ -97,7 +146,9 @@ def judge_of(name: str, rules: int) -> Judge:
             f"\n  - id: r{number}\n    description: Rule {number}.\n    mode: enforce{MANY[name](number)}"
             for number in range(rules)
         )
-        sources = [SourceFile("many.yaml", f"rules:{body}\n")]
+        values = ", ".join(_target(number) for number in range(TARGETS))
+        lists = f"lists:\n  all: {{of: address, values: [{values}]}}\n"
+        sources = [SourceFile("many.yaml", f"{lists}rules:{body}\n")]
     tokens = [SourceFile("tokens.yaml", (_RULES / "tokens.yaml").read_text())]
     parsed = parse_rules(sources, tokens, chains=None, clients=None)
     assert parsed.ruleset is not None, parsed.faults[:3]

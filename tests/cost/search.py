@@ -16,7 +16,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
-from tests.cost.bodies import padded_use
+from tests.cost.bodies import good_under, padded_use
 from tests.cost.counter import Counter
 from tests.cost.plain_bodies import PlainBody, changed_body, plain_seeds
 from tests.cost.recipes import Recipe, changed, seeds, unpack
@@ -56,9 +56,10 @@ class Tried:
 class Scales:
     """Weighs recipes against good requests under one set of rules; a batch is held against a batch."""
 
-    def __init__(self, counter: Counter) -> None:
+    def __init__(self, counter: Counter, padded: Callable[[int], bytes] = padded_use) -> None:
         self.counter = counter
-        counter.serve(padded_use(0))  # imports and caches are nobody's work
+        self.padded = padded
+        counter.serve(padded(0))  # imports and caches are nobody's work
         self._good: dict[int, int] = {}
 
     def weigh(self, recipe: Costly) -> Tried:
@@ -68,10 +69,10 @@ class Scales:
         return Tried(recipe, weight.all / (recipe.copies * self.good(len(body) // recipe.copies)), weight.longest)
 
     def good(self, size: int) -> int:
-        """Units of a valid USE padded to about `size` bytes, never more than `size`."""
+        """Units of a good request padded to about `size` bytes, never more than `size`."""
         step = size - size % 4096
         if step not in self._good:
-            self._good[step] = SIGNATURE + self.counter.weigh(padded_use(step)).all
+            self._good[step] = SIGNATURE + self.counter.weigh(self.padded(step)).all
         return self._good[step]
 
 
@@ -136,7 +137,7 @@ def main() -> int:
     failed, worst = False, []
     for name in (SHIPPED, ANY_JSON, *MANY):
         counter = Counter(judge_of(SHIPPED if name == ANY_JSON else name, rules))
-        scales = Scales(counter)
+        scales = Scales(counter, good_under(name))
         if name == ANY_JSON:
             search = Search(scales, seed, changed_body)
             search.begin([each for _, each in kept() if isinstance(each, PlainBody)] + plain_seeds())
@@ -147,17 +148,17 @@ def main() -> int:
         print(f"rules: {rules} of {name}" if name in MANY else name)
         shown = search.pool[: _KEPT if name == SHIPPED else 3]
         for tried in shown:
-            failed = _shown(counter, tried) or failed
+            failed = _shown(scales, tried) or failed
         worst += [tried.recipe for tried in shown]
         counter.close()
     _keep(worst)
     return int(failed)
 
 
-def _shown(counter: Counter, tried: Tried) -> bool:
+def _shown(scales: Scales, tried: Tried) -> bool:
     """Print what it costs, by the clock too. Whether that is too much."""
-    body = tried.recipe.body()
-    good_body = padded_use(len(body) // tried.recipe.copies)
+    counter, body = scales.counter, tried.recipe.body()
+    good_body = scales.padded(len(body) // tried.recipe.copies)
     work = _seconds(counter, body) / tried.recipe.copies
     good = _seconds(counter, good_body)
     at_once = min(counter.longest_seconds(body) for _ in range(3))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cost.bodies import padded_use
+from tests.cost.bodies import good_under, padded_use
 from tests.cost.counter import Counter
 from tests.cost.plain_bodies import changed_body, plain_seeds
 from tests.cost.recipes import METHODS, SIGNERS, seeds, unpack
@@ -53,7 +53,7 @@ def test_the_search_begins_with_every_signer_under_every_method_that_takes_one()
 @pytest.mark.parametrize("name", [name for name in MANY if name not in IN_ONE_STEP])
 def test_under_many_rules_neither(name: str) -> None:
     counter = Counter(judge_of(name, _RULES))
-    search = Search(Scales(counter), seed=11)
+    search = Search(Scales(counter, good_under(name)), seed=11)
     search.begin(kept_recipes()[::6] + seeds()[::13])
     worst = search.run(12)
     counter.close()
