@@ -123,7 +123,7 @@ class _Acquaintances:
             if not ours and enables:
                 self._telling.granted_past_gate(key, event.transaction)
             elif not ours:
-                self._telling.used_past_gate(key, event.transaction)
+                self._telling.used_past_gate(key, event.transaction, event.timestamp)
 
     def granted(self, key: SessionKey, transaction: Hash32) -> None:
         self._telling.granted_past_gate(key, transaction)

@@ -30,6 +30,7 @@ class Telling:
         self._metrics = metrics
         self._alerts = alerts
         self._clock = clock
+        self._began = clock()
 
     def ended(self, end: End) -> None:
         """An operation has ended, or holds less from now on."""
@@ -57,15 +58,24 @@ class Telling:
         if end.late:
             self._tell_late(ended)
 
-    def used_past_gate(self, key: SessionKey, transaction: Hash32) -> None:
-        """An account known here used a session by an operation that did not come through here."""
+    def used_past_gate(self, key: SessionKey, transaction: Hash32, mined_at: float) -> None:
+        """An account known here used a session by an operation that did not come through here; the time of its block
+        in unix seconds. What was mined before this start may have come through a gate whose ledger is not this one."""
         self._metrics.operations.past_gate(self._chain, "use")
-        self._tell_of_session(HappeningKind.USE_PAST_GATE, key, "used", transaction)
+        where = f"in transaction {print_bytes(transaction)}"
+        if mined_at < self._began:
+            where += (
+                ", before this gate started: it went past the gate, or ledger, mark and audit trail are all of a copy "
+                "made before it, and what rules had counted since is gone (runbook: SessiongateLedgerRewound)"
+            )
+        self._tell_of_session(HappeningKind.USE_PAST_GATE, key, "used", where)
 
     def granted_past_gate(self, key: SessionKey, transaction: Hash32) -> None:
         """An account known here granted a session by nothing that came through here."""
         self._metrics.operations.past_gate(self._chain, "grant")
-        self._tell_of_session(HappeningKind.GRANT_PAST_GATE, key, "granted", transaction)
+        self._tell_of_session(
+            HappeningKind.GRANT_PAST_GATE, key, "granted", f"in transaction {print_bytes(transaction)}"
+        )
 
     def behind_gap(self, key: SessionKey, user_op_hash: Hash32, missing: int) -> None:
         """An operation waits until this nonce, which is not in flight here, is used."""
@@ -103,8 +113,8 @@ class Telling:
             )
         )
 
-    def _tell_of_session(self, kind: HappeningKind, key: SessionKey, did: str, transaction: Hash32) -> None:
-        what = f"was {did} on chain by nothing that this gate saw, in transaction {print_bytes(transaction)}"
+    def _tell_of_session(self, kind: HappeningKind, key: SessionKey, did: str, where: str) -> None:
+        what = f"was {did} on chain by nothing that this gate saw, {where}"
         _LOG.warning("session %s of %s %s", print_bytes(key.permission_id), print_checksummed(key.account), what)
         self._alerts.raise_(
             Happening(

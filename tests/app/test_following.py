@@ -76,6 +76,18 @@ async def live() -> AsyncIterator[LiveNode]:
     await server.cleanup()
 
 
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {file: file.read_bytes() for file in folder.iterdir()}
+
+
+def put_back(folder: Path, copies: dict[Path, bytes]) -> None:
+    """The folder has the files of this copy, and no others."""
+    for file in folder.iterdir():
+        file.unlink()
+    for file, content in copies.items():
+        file.write_bytes(content)
+
+
 async def in_flight(gate: RunningGate) -> float:
     return await gate.metric("operations_in_flight", chain="soneium")
 
@@ -388,6 +400,29 @@ async def test_a_use_past_the_gate_is_counted_and_told_within_a_poll(live: LiveN
         assert await is_full(gate)
         assert await gate.metric("past_gate_total", chain="soneium", what="use") == 1
         assert await in_flight(gate) == 0
+
+
+async def test_a_ledger_put_back_with_its_mark_and_the_trail_shows_by_what_the_chain_has_and_it_does_not(
+    live: LiveNode, tmp_path: Path, hours: Hours, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "gate.db"
+    async with running_gate(node_url=live.url, ledger=path) as gate:
+        assert "result" in await gate.send(use_number(1))
+        live.mine(use_number(1))
+        await settled(gate, live)
+    copies = contents(tmp_path)
+    async with running_gate(node_url=live.url, ledger=path) as gate:
+        assert "result" in await gate.send(use_number(2))
+        live.mine(use_number(2))
+        await settled(gate, live)
+        assert await gate.metric("past_gate_total", chain="soneium", what="use") == 0
+    put_back(tmp_path, copies)
+    hours.ahead += 3_600  # the chain's blocks are older than the start, whatever their seconds
+    assert "before this gate started" not in caplog.text
+    async with running_gate(node_url=live.url, ledger=path) as gate:
+        await counted(gate, 1, "past_gate_total", what="use")
+        assert "before this gate started: it went past the gate, or ledger, mark and audit trail" in caplog.text
+        assert "SessiongateLedgerRewound" in caplog.text
 
 
 async def test_a_grant_is_told_only_where_it_came_past_the_gate(live: LiveNode) -> None:

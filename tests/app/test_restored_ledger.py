@@ -94,11 +94,9 @@ async def test_a_copy_that_came_without_its_mark_is_not_taken_for_whole(
 
 
 async def put_back_with_its_mark(bundler: HonestBundler, path: Path, wanted: list[str], op: UserOperation) -> str:
-    """The ledger and its mark are those of an hour ago, whole, and this operation was sent since; its decision."""
+    """The ledger and its mark are those of a moment ago, whole, and this operation was sent since; its decision."""
     async with running_gate(bundler=bundler, ledger=path, rules=wanted):
         await alive(path)
-    with closing(sqlite3.connect(path)) as ledger, ledger:
-        assert ledger.execute("UPDATE probes SET written_at = written_at - 3600").rowcount == 1
     files = [path.with_name(path.name + end) for end in ("", "-mark", "-daybook", "-wal", "-shm")]
     copies = {file: file.read_bytes() for file in files if file.exists()}
     async with running_gate(bundler=bundler, ledger=path, rules=wanted) as gate:

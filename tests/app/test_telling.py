@@ -15,8 +15,7 @@ from proxy.edge.telemetry.metrics import Metrics
 from proxy.happening import Happening, HappeningKind
 from proxy.ledger.operations import Cause, Ended, Evidence, Mined
 from proxy.ports import OperationEnd
-from proxy.session.counters import SessionKey
-from proxy.userop.primitives import Hash32, print_bytes
+from proxy.userop.primitives import print_bytes
 from tests.chain.builders import accepted
 from tests.chain.settlement.builders import KEY, name
 from tests.edge.builders import gate_metrics
@@ -82,23 +81,32 @@ def test_an_end_goes_to_the_trail_in_plain_values(cause: Cause) -> None:
 @pytest.mark.parametrize(
     ("tell", "what", "kind"),
     [
-        (Telling.used_past_gate, "use", HappeningKind.USE_PAST_GATE),
-        (Telling.granted_past_gate, "grant", HappeningKind.GRANT_PAST_GATE),
+        (lambda telling: telling.used_past_gate(KEY, name(3), 10.0), "use", HappeningKind.USE_PAST_GATE),
+        (lambda telling: telling.granted_past_gate(KEY, name(3)), "grant", HappeningKind.GRANT_PAST_GATE),
     ],
 )
 def test_what_went_past_the_gate_is_counted_and_told_with_its_session(
-    tell: Callable[[Telling, SessionKey, Hash32], None],
+    tell: Callable[[Telling], None],
     what: str,
     kind: HappeningKind,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     ears, metrics = Ears(), gate_metrics()
-    tell(telling(ears, metrics), KEY, name(3))
+    tell(telling(ears, metrics))
     (happening,) = ears.happenings
+    assert "before this gate started" not in happening.what
     assert (happening.kind, happening.account, happening.permission_id) == (kind, KEY.account, KEY.permission_id)
     assert print_bytes(name(3)) in happening.what
     assert print_bytes(KEY.permission_id) in caplog.text
     assert f'sessiongate_past_gate_total{{chain="soneium",what="{what}"}} 1.0' in metrics.render().decode()
+
+
+def test_what_was_mined_before_this_start_may_be_missing_from_a_ledger_that_was_put_back() -> None:
+    ears = Ears()
+    telling(ears).used_past_gate(KEY, name(3), 8.0)
+    (happening,) = ears.happenings
+    assert happening.kind is HappeningKind.USE_PAST_GATE
+    assert "before this gate started: it went past the gate, or ledger, mark and audit trail" in happening.what
 
 
 def test_an_operation_that_the_ledger_did_not_keep_and_that_was_sent_is_told() -> None:

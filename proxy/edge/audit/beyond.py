@@ -11,9 +11,6 @@ from typing import Final, NamedTuple
 from proxy.edge.audit.schema import RecordKind, open_trail_reader
 from proxy.userop.primitives import Hash32
 
-AT_REST_SECONDS: Final = 60.0
-"""A ledger in use shows itself every ten seconds; a busy machine is given more."""
-
 _NEWEST: Final = "SELECT unix_time FROM records ORDER BY id DESC LIMIT 1"
 _SENT: Final = f"""
     SELECT decision_id, unix_time, user_op_hash FROM records
@@ -46,9 +43,9 @@ def sent_since(trail: Path, alive_at: float, is_known: Callable[[Hash32], bool])
     try:
         with closing(open_trail_reader(trail)) as connection:
             newest = connection.execute(_NEWEST).fetchone()
-            if newest is None or newest[0] <= alive_at + AT_REST_SECONDS:
+            if newest is None or newest[0] <= alive_at:
                 return None
-            row = connection.execute(_SENT, (alive_at + AT_REST_SECONDS,)).fetchone()
+            row = connection.execute(_SENT, (alive_at,)).fetchone()
     except (sqlite3.Error, FileNotFoundError):
         return None
     if row is None or is_known(Hash32(row[2])):
