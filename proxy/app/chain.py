@@ -324,8 +324,11 @@ def _upstream(
     def on_health(endpoint: str, health: Health) -> None:
         shared.metrics.upstream_up(endpoint, up=health is Health.HEALTHY)
 
+    occupied, chain_id = ledger.occupied, chain.chain_id
+
     def in_flight(place: OperationPlace) -> bool:
-        return ledger.occupied(NonceSlot(chain.chain_id, *place))
+        # asked several times for every operation: made without a call of its own
+        return occupied(tuple.__new__(NonceSlot, (chain_id, *place)))
 
     return HttpUpstream(
         name,

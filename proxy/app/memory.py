@@ -21,7 +21,7 @@ from proxy.errors import StateUnavailable
 from proxy.happening import Alerts, Happening, HappeningKind
 from proxy.ledger.counting_time import CountingTime
 from proxy.ledger.doubts import Doubt
-from proxy.ledger.operations import AcceptedOperation, Ended, EndedName, InFlight
+from proxy.ledger.operations import AcceptedOperation, Ended, EndedName, InFlight, Stage
 from proxy.ledger.rule_counts import RuleCounts
 from proxy.session.counters import HoldName, SessionKey
 from proxy.session.known import KnownSession
@@ -40,6 +40,8 @@ class Memory(Protocol):
     async def keep(self, outcome: Outcome) -> None: ...
 
     def begin_now(self, operation: AcceptedOperation) -> bool: ...
+
+    def advance(self, name: HoldName, stage: Stage) -> None: ...
 
     def note(self, outcome: Outcome) -> None: ...
 
@@ -81,6 +83,9 @@ class NoMemory:
 
     def begin_now(self, operation: AcceptedOperation) -> bool:  # noqa: ARG002  # to forget is the point
         return True
+
+    def advance(self, name: HoldName, stage: Stage) -> None:  # noqa: ARG002  # to forget is the point
+        return None
 
     def note(self, outcome: Outcome) -> None:  # noqa: ARG002  # to forget is the point
         return None

@@ -7,8 +7,8 @@ that a start enters just what is missing, in order.
 
 The file is a line of ASCII and then records: length of the content and CRC-32 of number and content, each 4 bytes big
 endian; the number, 8 bytes, one more than the last; the content. That is a list of jobs, each a list of pairs (SQL,
-values), as Python's `marshal` prints them in its version 4, which every later Python reads. What follows the last whole
-record was being written when the process ended, and nobody was told that it is safe.
+values), as Python's `marshal` prints them in its version 2 (earlier releases: 4); every Python reads both. What follows
+the last whole record was being written when the process ended, and nobody was told that it is safe.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ _ENTERED: Final = "INSERT OR REPLACE INTO daybook VALUES (1, ?, ?)"
 _FIRST_LINE: Final = b"sessiongate daybook 1\n"
 _HEAD: Final = struct.Struct(">II")
 _NUMBER: Final = struct.Struct(">Q")
-_VERSION: Final = 4
+_VERSION: Final = 2
+"""The newest one that does not look for what occurs twice, which takes longer than to write it twice."""
 _dumps: Final[Callable[[object, int], bytes]] = marshal.dumps  # type: ignore[assignment]  # raises for what it cannot
 
 Jobs = Sequence[Sequence[Statement]]

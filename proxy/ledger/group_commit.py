@@ -170,11 +170,13 @@ class GroupCommit:
         they may be written by who can wait."""
         if self._daybook is None or self._closed or self.displaced is not None:
             return False
-        self._go_on_in(asyncio.get_running_loop())
-        turn, self._turn = self._turn, []
-        if self._note_down([*turn, _Job(statements)] if turn else [_Job(statements)]):
+        if self._loop is not (loop := asyncio.get_running_loop()):
+            self._go_on_in(loop)
+        turn = self._turn
+        if self._note_down(turn, statements):
+            if turn:
+                self._turn = []
             return True
-        self._turn = turn
         self._hand_over()
         return False
 
@@ -189,7 +191,8 @@ class GroupCommit:
 
     def _add(self, job: _Job, loop: asyncio.AbstractEventLoop, *, idle: bool = False) -> None:
         """Waking the thread costs the loop more than the rest of a write: all of one turn goes over at once."""
-        self._go_on_in(loop)
+        if self._loop is not loop:
+            self._go_on_in(loop)
         self._turn.append(job)
         if not idle and (self._handing is None or self._idles):
             if self._handing is not None:
@@ -200,8 +203,7 @@ class GroupCommit:
 
     def _go_on_in(self, loop: asyncio.AbstractEventLoop) -> None:
         """Another one may have ended before it handed over."""
-        if self._loop is not loop:
-            self._loop, self._entering, self._handing = loop, None, None
+        self._loop, self._entering, self._handing = loop, None, None
 
     def _hand_over(self) -> None:
         self._handing = None
@@ -212,25 +214,35 @@ class GroupCommit:
             self._give_backlog()
             self._give(turn)
 
-    def _note_down(self, turn: Sequence[_Job]) -> bool:
-        """Whether it is on disk with that: not where something waits for the thread that is not noted down either."""
+    def _note_down(self, turn: Sequence[_Job], last: Sequence[Statement] | None = None) -> bool:
+        """Whether it is on disk with that, the `last` statements too: not where something waits for the thread that is
+        not noted down either."""
         daybook = self._daybook
         if daybook is None or self._closed or self._owed or self._handed_plain != self._finished_plain:
             return False
-        if len(self._backlog) > _MOST_BACKLOG or any(job.plain for job in turn):
+        if len(self._backlog) > _MOST_BACKLOG:
             return False
+        jobs, waited = [], []
+        for job in turn:
+            if job.plain:
+                return False
+            jobs.append(job.statements)
+            if job.done is not None:
+                waited.append(job)
+        if last is not None:
+            jobs.append(last)
         try:
-            record = daybook.write([job.statements for job in turn])
+            record = daybook.write(jobs)
         except Exception:  # the writing thread tries it again, and tells what is wrong
             record = None
         if record is None:
             return False
         self._backlog.append(record)
-        if self._failure is not None and any(job.done is not None for job in turn):
+        if waited:
             self._failure = None
-        _settle([job.done for job in turn if job.done is not None and job.loop is self._loop], None)
-        if elsewhere := [job for job in turn if job.loop is not self._loop]:
-            _end(elsewhere, None)
+            _settle([job.done for job in waited if job.done is not None and job.loop is self._loop], None)
+            if elsewhere := [job for job in waited if job.loop is not self._loop]:
+                _end(elsewhere, None)
         if self._entering is None and self._loop is not None:
             self._entering = self._loop.call_later(_ENTER_SECONDS, self._enter)
         return True

@@ -15,7 +15,7 @@ from proxy.chain import contract_abi
 from proxy.chain.settlement.outcome import Outcome
 from proxy.chain.views import View
 from proxy.errors import StateUnavailable
-from proxy.ledger.operations import AcceptedOperation, Ended
+from proxy.ledger.operations import AcceptedOperation, Ended, Stage
 from proxy.ledger.reservation import NonceSlot, Reservation
 from proxy.session.changes import Changes, SessionChange
 from proxy.session.counters import Charge, HoldName, SessionKey
@@ -144,6 +144,9 @@ class Shelf:
     def begin_now(self, operation: AcceptedOperation) -> bool:
         """Never at once: who keeps by this waits for it."""
         return False
+
+    def advance(self, name: HoldName, stage: Stage) -> None:
+        self.note(Outcome(stages=((name, stage),)))
 
     def note(self, outcome: Outcome) -> None:
         if not self.broken:

@@ -281,6 +281,9 @@ class Disk:
         self._write(Outcome(begun=operation))
         return True
 
+    def advance(self, name: HoldName, stage: Stage) -> None:
+        self.note(Outcome(stages=((name, stage),)))
+
     def note(self, outcome: Outcome) -> None:
         self.notes.append(outcome)
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Final
 
 from proxy.chain.settlement.flights import Flights
 from proxy.chain.settlement.outcome import Keeper, Outcome, SettledUpTo
 from proxy.chain.settlement.remembered import Remembered
 from proxy.errors import SessiongateError
-from proxy.ledger.operations import AcceptedOperation, Ended
+from proxy.ledger.operations import AcceptedOperation, Ended, Stage
 from proxy.ledger.reservation import Ledger
 from proxy.session.counters import HoldName
 from proxy.session.registry import Registry
@@ -23,7 +23,8 @@ class Books:
     """Outcomes are handed over without giving way between that and what they tell of: the store keeps none without
     those before it, so that no sum is on disk beside an operation in flight that it has counted already.
 
-    `seconds` is how long to wait for the store; what it does not take is kept here and handed over again.
+    `seconds` is how long to wait for the store; what it does not take is kept here and handed over again, of which
+    `on_behind` hears.
     """
 
     def __init__(
@@ -35,8 +36,14 @@ class Books:
         flights: Flights,
         *,
         seconds: float,
+        on_behind: Callable[[], None],
     ) -> None:
         self._keeper = keeper
+        self.begin_now: Callable[[AcceptedOperation], bool] = keeper.begin_now
+        """Whether this is on disk, without anybody having waited for it; otherwise `begin` it."""
+        self.advance: Callable[[HoldName, Stage], None] = keeper.advance
+        """An operation has come so far; this may be lost."""
+        self._on_behind = on_behind
         self._registry = registry
         self._ledger = ledger
         self._remembered = remembered
@@ -51,10 +58,6 @@ class Books:
     def is_behind(self) -> bool:
         """Whether there is something that the store has yet to take."""
         return bool(self._unkept)
-
-    def begin_now(self, operation: AcceptedOperation) -> bool:
-        """Whether this is on disk, without anybody having waited for it; otherwise `begin` it."""
-        return self._keeper.begin_now(operation)
 
     async def begin(self, operation: AcceptedOperation) -> None:
         """Returns when this is on disk. Raises `StateUnavailable`."""
@@ -78,6 +81,7 @@ class Books:
         except (SessiongateError, TimeoutError) as error:
             _LOG.error("what became of operations could not be kept, trying again: %s", str(error) or "too slow")
             self._unkept.append(outcome)
+            self._on_behind()
         else:
             for ended in outcome.remembered:
                 if self._unwritten.get(ended.name) is ended:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
 from heapq import heapify, heappop, heappush
-from itertools import count
 from typing import Generic, TypeVar
 
 _Thing = TypeVar("_Thing", bound=Hashable)
+_Entry = tuple[float, int, _Thing]
 _SPARE = 1_000
 
 
@@ -15,9 +15,9 @@ class DueHeap(Generic[_Thing]):
     """Things by the time they are due, the earliest first; each has one time. Times are of one clock, whichever."""
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, _Thing]] = []
-        self._due: dict[_Thing, tuple[float, int]] = {}
-        self._numbers = count()
+        self._heap: list[_Entry[_Thing]] = []
+        self._due: dict[_Thing, _Entry[_Thing]] = {}
+        self._number = 0  # of those put so far
 
     def __len__(self) -> int:
         return len(self._due)
@@ -27,12 +27,12 @@ class DueHeap(Generic[_Thing]):
 
     def put(self, thing: _Thing, due: float) -> None:
         """Due then, whatever was said of it before."""
-        entry = (due, next(self._numbers))
-        self._due[thing] = entry
-        heappush(self._heap, (*entry, thing))
+        self._number += 1
+        self._due[thing] = entry = (due, self._number, thing)
+        heappush(self._heap, entry)
         if len(self._heap) > 2 * len(self._due) + _SPARE:
             # half of it is out of date: as many were put since this was done last
-            self._heap = [(*entry, each) for each, entry in self._due.items()]
+            self._heap = list(self._due.values())
             heapify(self._heap)
 
     def discard(self, thing: _Thing) -> None:
@@ -42,9 +42,9 @@ class DueHeap(Generic[_Thing]):
     def first(self) -> float | None:
         """When the earliest is due; `None` when nothing is."""
         while self._heap:
-            due, number, thing = self._heap[0]
-            if self._due.get(thing) == (due, number):
-                return due
+            entry = self._heap[0]
+            if self._due.get(entry[2]) is entry:
+                return entry[0]
             heappop(self._heap)
         return None
 

@@ -99,8 +99,8 @@ class Lookout:
         if stage is not Stage.FORWARDED:
             self.polling.begin(user_op_hash, remembered=stage in LET_GO)
             self._wake_for_question()
-            if self._looks is not None:
-                self._looks.begin(user_op_hash)
+            if self._looks is not None and self._looks.begin(user_op_hash) < self._sleeps_until:
+                self.settlement.awake.set()
 
     def _wake_for_question(self) -> None:
         """Only a question that is due sooner than anything else is worth a round."""
@@ -359,7 +359,7 @@ class Lookout:
                 _LOG.exception("a round of the settlement failed; the next one follows")
             finally:
                 del self._working[name]
-                if name in self._due_again:
+                if name in self._due_again or self.settlement.to_prove:
                     self._due_again.discard(name)
                     self.settlement.awake.set()
 

@@ -44,11 +44,13 @@ class NonceLooks:
         self._since: dict[Hash32, float] = {}
         self._due: DueHeap[Hash32] = DueHeap()
 
-    def begin(self, user_op_hash: Hash32) -> None:
-        """It waits from now on."""
-        if user_op_hash not in self._since:
-            now = self._since[user_op_hash] = self._monotonic()
-            self._due.put(user_op_hash, now + self._patience.nonce_first)
+    def begin(self, user_op_hash: Hash32) -> float:
+        """It waits from now on. When it is looked at first."""
+        since = self._since.get(user_op_hash)
+        if since is None:
+            since = self._since[user_op_hash] = self._monotonic()
+            self._due.put(user_op_hash, since + self._patience.nonce_first)
+        return since + self._patience.nonce_first
 
     def forget(self, user_op_hash: Hash32) -> None:
         """It does not wait any more."""

@@ -93,6 +93,9 @@ class Keeper(Protocol):
     def begin_now(self, operation: AcceptedOperation) -> bool:
         """Whether what is begun is on disk at once. Otherwise nothing of it is, and it is to be kept."""
 
+    def advance(self, name: HoldName, stage: Stage) -> None:
+        """An operation has come so far; the same as to `note` that alone."""
+
     def note(self, outcome: Outcome) -> None:
         """Hand over an outcome that may be lost: without it a restart would know less, and hold no less."""
 

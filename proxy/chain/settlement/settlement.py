@@ -59,7 +59,11 @@ class Settlement:
         self.ends = Ends(
             registry, ledger, self.remembered, self.flights, clock=clock, unmined_grip=patience.unmined_grip
         )
-        self.books = Books(keeper, registry, ledger, self.remembered, self.flights, seconds=patience.store)
+        self.awake = asyncio.Event()
+        """Set when there is something for whoever looks after this."""
+        self.books = Books(
+            keeper, registry, ledger, self.remembered, self.flights, seconds=patience.store, on_behind=self.awake.set
+        )
         self._unkept: set[HoldName] = set()  # held in memory alone
         self.known_seconds = 0.0
         """For how long, altogether, the chain's blocks have told what became of operations."""
@@ -71,7 +75,6 @@ class Settlement:
         """Of those, what no block that is told of from now on can show: before it is proven no cursor outlives this."""
         self.unseconded: dict[Hash32, Evidence] = {}
         """What one node showed to have used the nonces of operations, while another one has yet to say so."""
-        self.awake = asyncio.Event()
         self.on_begun: Callable[[Hash32, Stage], None] = _nobody
 
     def __len__(self) -> int:
@@ -91,7 +94,7 @@ class Settlement:
             operation = replace(operation, known_at=self.known_seconds)
         if not self.books.begin_now(operation):
             return False
-        self._begin(operation, Stage.FORWARDED)
+        self.flights.begin(operation, Stage.FORWARDED)
         return True
 
     async def hold(self, operation: AcceptedOperation) -> None:
@@ -101,7 +104,7 @@ class Settlement:
         """
         operation = replace(operation, known_at=self.known_seconds)
         await self.books.begin(operation)
-        self._begin(operation, Stage.FORWARDED)
+        self.flights.begin(operation, Stage.FORWARDED)
 
     def moved(self, slot: NonceSlot, bundler: str) -> None:
         """What competes for this nonce goes to the bundler of that mark: the one before could not be reached."""
@@ -110,7 +113,7 @@ class Settlement:
 
     def hold_unkept(self, operation: AcceptedOperation) -> None:
         """The operation is sent although that could not be kept: `follow` tries again."""
-        self._begin(replace(operation, known_at=self.known_seconds), Stage.FORWARDED)
+        self.flights.begin(replace(operation, known_at=self.known_seconds), Stage.FORWARDED)
         self._unkept.add(operation.name)
 
     def let_go(self, operation: AcceptedOperation) -> None:
@@ -153,7 +156,7 @@ class Settlement:
         else:
             operation = replace(operation, known_at=self.known_seconds)
             self._ledger.restore(operation.reservation)
-            self._begin(operation, stage)
+            self.flights.begin(operation, stage)
             self._prove_if_in_doubt(name.user_op_hash, stage)
             self.on_begun(name.user_op_hash, stage)
             await self.books.keep(Outcome(sessions=pending, begun=operation, stages=((name, stage),)))
@@ -168,14 +171,17 @@ class Settlement:
             flight.stage = stage
         if self.remembered.get(name) is not None:
             self.to_prove[name.user_op_hash] = None  # its nonce was used before it was sent again
+            self.awake.set()
         self._prove_if_in_doubt(name.user_op_hash, stage)
         self.on_begun(name.user_op_hash, flight.stage)
-        stages = ((name, flight.stage),)
         if name in self._unkept:
             self._unkept.discard(name)
+            stages = ((name, flight.stage),)
             await self.books.keep(Outcome(sessions=pending, begun=flight.claims[name], stages=stages))
+        elif pending:
+            self.books.note(Outcome(sessions=pending, stages=((name, flight.stage),)))
         else:
-            self.books.note(Outcome(sessions=pending, stages=stages))
+            self.books.advance(name, flight.stage)
 
     def _hold_again(self, user_op_hash: Hash32, stage: Stage) -> bool:
         """An operation of which something was let go has come as far as this once more: all of it is held from now
@@ -204,7 +210,7 @@ class Settlement:
             if flight.stage not in LET_GO:
                 session, grant = operation.name.session, operation.name.grant
                 self._registry.expect(operation.changes, now, session=session, grant=grant)
-            self._begin(operation, flight.stage, flight.silent_seconds)
+            self.flights.begin(operation, flight.stage, flight.silent_seconds)
             if flight.stage not in LET_GO:
                 self._hold_again(operation.user_op_hash, flight.stage)  # it was let go under another claim before
             if mined is not None:
@@ -216,15 +222,12 @@ class Settlement:
             self._prove_if_in_doubt(operation.user_op_hash, flight.stage)
             self.on_begun(operation.user_op_hash, _as_sent(flight.stage))
 
-    def _begin(self, operation: AcceptedOperation, stage: Stage, silent_seconds: float = 0.0) -> None:
-        self.flights.begin(operation, stage, silent_seconds)
-        self.awake.set()
-
     def _prove_if_in_doubt(self, user_op_hash: Hash32, stage: Stage) -> None:
         """Nobody has said that its nonce was unused when it was sent, or not that is known any more; if it was not, no
         later block shows it."""
         if stage in (Stage.FORWARDED, Stage.UNKNOWN, Stage.RELEASED):
             self.to_prove[user_op_hash] = None
+            self.awake.set()
 
     def _leave(self, name: HoldName) -> AcceptedOperation | None:
         self._unkept.discard(name)
@@ -344,12 +347,13 @@ class Settlement:
         self.ends.undo(draft, back)
         for each in draft.revived:
             _LOG.warning("operation %s is in flight again", print_bytes(each.operation.user_op_hash))
-            self._begin(each.operation, each.stage, each.silent_seconds)
+            self.flights.begin(each.operation, each.stage, each.silent_seconds)
             self.on_begun(each.operation.user_op_hash, _as_sent(each.stage))
             self._prove_if_in_doubt(each.operation.user_op_hash, each.stage)
         # what a question to the chain had shown, and no event of a block, no later block may show
         asked = (ended for ended in back if ended.cause is Cause.NONCE_USED and ended.evidence.by is None)
         self.to_prove |= dict.fromkeys(ended.operation.user_op_hash for ended in asked)
+        self.awake.set()
         await self.close(draft)
 
     async def _loosen(self, user_op_hash: Hash32, cause: Cause, evidence: Evidence, grip: Grip) -> None:

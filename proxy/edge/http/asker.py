@@ -81,7 +81,6 @@ class BundlerAsker:
         self._traceparent = traceparent
         self.chain = chain
         self._roster = Roster(chain, urls, in_flight)
-        self._in_flight = in_flight
         self._out: dict[int, tuple[OperationPlace, int]] = {}  # begun, by our id: where, at whom
         self._placements = self._roster.placements
         self._changed = asyncio.Event()

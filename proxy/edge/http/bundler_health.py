@@ -146,7 +146,14 @@ class Placements:
 
     def sent(self, place: OperationPlace, bundler: int, now: float) -> Placement:
         """An operation is on its way to a bundler. Nobody knows yet whether it arrives, but whoever holds it."""
-        doubt = 0.0 if self._in_flight(place) else now + DOUBT_SECONDS
+        return self._put(place, bundler, 0.0 if self._in_flight(place) else now + DOUBT_SECONDS, now)
+
+    def taken(self, place: OperationPlace, bundler: int, now: float) -> None:
+        """A bundler took an operation, which is there as long as it is held."""
+        if self._in_flight(place):
+            self._put(place, bundler, 0.0, now)
+
+    def _put(self, place: OperationPlace, bundler: int, doubt: float, now: float) -> Placement:
         key = _lane_of(place)
         lane = self._lanes.get(key)
         if lane is None:

@@ -98,10 +98,13 @@ class HttpUpstream(BundlerAsker):
             return
         self._note_answer(endpoint, QuestionKind.SEND, answer)
         meaning = meaning_of_reply(answer)
-        if not noted and (meaning is Meaning.UNKNOWN or (meaning is Meaning.ACCEPTED and self._in_flight(place))):
+        if meaning is Meaning.ACCEPTED:
+            if noted:
+                self._placements.answered(place)
+            else:
+                self._placements.taken(place, endpoint.number, self._stopwatch())
+        elif meaning is Meaning.UNKNOWN and not noted:
             self._placements.sent(place, endpoint.number, self._stopwatch())
-        if meaning is Meaning.ACCEPTED and (noted or self._in_flight(place)):
-            self._placements.answered(place)
         hearing(answer)
 
     def _placed(self, answer: UpstreamReply, placement: Placement, new: OperationPlace | None) -> None:

@@ -35,7 +35,7 @@ from proxy.ledger import sqlite as operations
 from proxy.ledger.counting_time import KeptTime
 from proxy.ledger.doubts import Doubt
 from proxy.ledger.group_commit import in_words
-from proxy.ledger.operations import AcceptedOperation, Ended, EndedName, InFlight
+from proxy.ledger.operations import AcceptedOperation, Ended, EndedName, InFlight, Stage
 from proxy.ledger.prompt_commit import Statement
 from proxy.ledger.reservation import NO_ROWS, RuleRows
 from proxy.session.counters import Counter, HoldName, SessionKey
@@ -203,6 +203,10 @@ class Store:
     def begin_now(self, operation: AcceptedOperation) -> bool:
         """Whether what is begun is on disk with this; `keep` it where it is not."""
         return self._writer.write_now([operations.begin(operation)])
+
+    def advance(self, name: HoldName, stage: Stage) -> None:
+        """An operation has come so far; nobody waits for it, and it may be lost."""
+        self._writer.post([operations.advance(name, stage)], idle=True)
 
     def note(self, outcome: Outcome) -> None:
         """The same, and nobody waits for it: it may be lost."""

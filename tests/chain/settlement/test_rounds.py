@@ -8,9 +8,12 @@ from dataclasses import replace
 from typing import Any
 
 from proxy.chain.settlement.patience import Patience
+from proxy.chain.settlement.slices import BlockName
+from proxy.ledger.operations import Stage
 from proxy.userop.primitives import Hash32
-from tests.chain.builders import Bundler
+from tests.chain.builders import Bundler, accepted
 from tests.chain.settlement.builders import IN_FORCE, KEY, Chain, Scene
+from tests.patience import PATIENCE_SECONDS
 
 
 async def test_operations_that_begin_while_a_question_is_due_anyway_make_no_task() -> None:
@@ -82,3 +85,40 @@ async def test_a_session_touched_while_another_one_is_read_is_read_as_soon_as_th
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     assert scene.reread == [KEY, other]
+
+
+async def test_what_is_sent_and_answered_wakes_nobody_while_blocks_tell_of_everything() -> None:
+    scene = Scene(chain=Chain())
+    scene.registry.put(IN_FORCE)
+    await scene.taker.start_at(BlockName(100, Hash32(bytes(32))), 1_000)
+    running = asyncio.create_task(scene.lookout.run())
+    for _ in range(20):
+        await asyncio.sleep(0)  # whoever looks has nothing to do, and sleeps
+    for number in range(20):
+        await scene.accept(number)
+        assert not scene.settlement.awake.is_set()
+    sent = accepted(21, KEY)
+    await scene.settlement.hold(sent)
+    assert not scene.settlement.awake.is_set()
+    await scene.settlement.follow(sent, Stage.UNKNOWN)
+    assert scene.settlement.awake.is_set(), "nobody knows whether it arrived: the chain is to be asked"
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_what_the_store_did_not_take_is_handed_over_again_although_nothing_else_comes() -> None:
+    scene = Scene(chain=Chain(), patience=Patience(store=0.01))
+    scene.registry.put(IN_FORCE)
+    await scene.taker.start_at(BlockName(100, Hash32(bytes(32))), 1_000)
+    running = asyncio.create_task(scene.lookout.run())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    scene.shelf.broken = True
+    operation = accepted(1, KEY)
+    await scene.settlement.follow(operation)
+    scene.shelf.broken = False
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not any(each.begun == operation for each in scene.shelf.kept):  # noqa: ASYNC110  # it tells nobody
+            await asyncio.sleep(0.001)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)

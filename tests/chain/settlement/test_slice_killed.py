@@ -43,6 +43,9 @@ class Disk(Shelf):
                 return
         await self.store.keep(outcome)
 
+    def advance(self, name: HoldName, stage: Stage) -> None:
+        self.note(Outcome(stages=((name, stage),)))
+
     def note(self, outcome: Outcome) -> None:
         if self.store is not None and self.left > 0:
             self.store.note(outcome)
