@@ -21,6 +21,7 @@ from proxy.admission.hidden import HiddenSessions
 from proxy.admission.judgement import Judgement
 from proxy.admission.nonce_order import waits_behind
 from proxy.admission.sources import ChainReader, Found, Purpose, RecentReads, Settlement, Sources, Terms
+from proxy.admission.straight import StraightUse
 from proxy.admission.turns import Asker
 from proxy.errors import Code, Reason, StateUnavailable, Undecodable
 from proxy.judge.reading import Arrival
@@ -68,6 +69,7 @@ class Admission:
         self._reader = sources.reader
         self._hidden = HiddenSessions(sources)
         self._conclusion = Conclusion(sources)
+        self._straight = StraightUse(sources, self._conclusion)
 
     async def judge(
         self,
@@ -82,6 +84,10 @@ class Admission:
         Never raises for what is wrong with the operation or the world: that is what a rejection is for.
         """
         check = OnceChecked()
+        if purpose is Purpose.SUBMIT:
+            straight = self._straight.judge(op, entry_point, request, check)
+            if straight is not None:  # nearly always
+                return straight
         heard = await self._hear(op, entry_point, purpose, request, check)
         if heard.operation is not None and heard.operation.budget.is_drawn_upon:
             await asyncio.sleep(0)  # as above

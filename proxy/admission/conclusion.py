@@ -36,7 +36,7 @@ from proxy.userop.user_operation import UserOperation
 
 UNNAMED_REQUEST: Final = Arrival(chain="", client="", method="")
 
-_FEW_RULES: Final = 100
+FEW_RULES: Final = 100
 """So many are asked in one go. Of more, what an operation says by itself is asked"""
 _RULES_AT_ONCE: Final = 25
 """so many at once before others are let on: each may loop over fifty calls at its own expense."""
@@ -89,7 +89,7 @@ class Conclusion:
     def looks_ahead(self) -> bool:
         """Whether rules are so many that they are asked piece by piece."""
         judge = self._rules()
-        return judge is not None and judge.size > _FEW_RULES
+        return judge is not None and judge.size > FEW_RULES
 
     async def look_ahead(
         self, op: UserOperation, entry_point: EntryPoint, heard: Heard, purpose: Purpose, request: Arrival
@@ -99,7 +99,7 @@ class Conclusion:
         ahead: LookedAhead | None = None
         for _ in range(_MOST_LOOKS):
             judge = self._rules()
-            if judge is None or judge.size <= _FEW_RULES:
+            if judge is None or judge.size <= FEW_RULES:
                 return None
             background = self._standing(heard, slot, _wanted(heard), purpose)
             if ahead is not None and ahead.holds(judge, background):
@@ -143,7 +143,7 @@ class Conclusion:
             verdict = Reject((reasons.unavailable(_OUTRUN),))
         refused = isinstance(verdict, Reject)
         if purpose is not Purpose.EXPLAIN and (finding.rates or finding.rows):
-            self._count_at_once(finding, bringer, refused=refused, signed=signed, now=now)
+            self.count_at_once(finding, bringer, refused=refused, signed=signed, now=now)
         enable_nonce = None if heard.operation is None else _enable_nonce(heard.operation, heard.fit)
         held: Reservation | Reason | None = None
         if not refused and heard.operation is not None and not purpose.is_preview:
@@ -248,7 +248,7 @@ class Conclusion:
         on_chain = 0 if accepted is None else accepted.enabled.used.get(counter, 0)
         return on_chain + self._registry.declarations.uses(counter)
 
-    def _count_at_once(
+    def count_at_once(
         self, finding: RulesFinding, bringer: Bringer | None, *, refused: bool, signed: bool, now: float
     ) -> None:
         """What is counted whatever becomes of the operation, and whether it makes a row of refusals longer."""

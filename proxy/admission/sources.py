@@ -186,6 +186,10 @@ async def _nothing_to_reconcile(_key: SessionKey) -> None:
     return None
 
 
+def _is_reconciled(_key: SessionKey) -> bool:
+    return True
+
+
 def _nobody_to_tell(_key: SessionKey, _user_op_hash: Hash32, _missing: int) -> None:
     return None
 
@@ -194,7 +198,8 @@ def _nobody_to_tell(_key: SessionKey, _user_op_hash: Hash32, _missing: int) -> N
 class Sources:
     """Everything a verdict of one chain draws on. `reader` is `None` without a node; `clock` gives unix seconds.
 
-    `reconciled` returns when it was asked what became of a session's operations that a restart found in flight.
+    `reconciled` returns when it was asked what became of a session's operations that a restart found in flight;
+    `is_reconciled` whether that takes no waiting.
     `stale` tells whether what is known of the chain is too old. `first` bounds what strangers may have looked for.
     `order` knows of gaps in nonces, `None` without a node; `behind_gap` hears of operations that wait, and for what.
     `rules` gives the rules of this moment, `None` where ops wrote none; they are asked for once for each judgement.
@@ -208,6 +213,7 @@ class Sources:
     clock: Callable[[], float]
     reads: RecentReads
     reconciled: Callable[[SessionKey], Awaitable[None]] = _nothing_to_reconcile
+    is_reconciled: Callable[[SessionKey], bool] = _is_reconciled
     rules: Callable[[], RuleJudge | None] = _no_rules
     stale: Callable[[], Staleness | None] = _never_stale
     first: FirstReadings | None = None

@@ -211,6 +211,7 @@ def _sources(parts: _Parts, age: ChainAge | None, absent: AbsentBudget) -> tuple
         clock=time.time,
         reads=reads,
         reconciled=lookout.reconciled,
+        is_reconciled=lookout.is_reconciled,
         rules=lambda: shared.rules.judge,
         stale=lambda: None if age is None else age.stale(),
         order=None if nodeside is None else nodeside.order,

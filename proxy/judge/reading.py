@@ -7,8 +7,9 @@ from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import Final
 
-from proxy.judge.facts import MOST_ARGUMENTS, CallFacts, Facts, GrantFacts, MoveFacts
+from proxy.judge.facts import ALLOWED, MOST_ARGUMENTS, CallFacts, Facts, GrantFacts, MoveFacts
 from proxy.record import record
+from proxy.session.counters import SessionKey
 from proxy.session.lint import Finding, lint, lint_addition, lint_enable, lint_grant
 from proxy.session.lint.grant import Grant, configs_of
 from proxy.session.lint.reading import read_session
@@ -35,6 +36,8 @@ from proxy.userop.user_operation import UserOperation
 _VERSIONS: Final = {version: version.value for version in EntryPointVersion}
 _MODES: Final = {mode: mode.label for mode in SessionMode}
 _CALL_TYPES: Final = {each.value: each.name.lower() for each in CallType}
+_USE: Final = _MODES[SessionMode.USE]
+_SINGLE: Final = _CALL_TYPES[CallType.SINGLE]
 _NO_HASH: Final = Hash32(bytes(32))
 _HUMP: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
@@ -122,6 +125,63 @@ def facts_of(
         limit_used_percent=standing.limit_used_percent,
         session_since=standing.session_since,
         session_until=standing.session_until,
+    )
+
+
+def facts_of_use(
+    operation: DecodedOperation,
+    session: SessionKey,
+    *,
+    request: Arrival,
+    now: float,
+    asked: Collection[Selector],
+    replaces: bool,
+    lanes: int,
+    since: float | None,
+    until: int | None,
+    fullest: int | None,
+) -> Facts:
+    """`facts_of` the use of a session that takes it, by one `execute` that administers nothing, of an account that is
+    there: the same in one step. `since`, `until` and `fullest` are of the session, see `Background`."""
+    op, (call,) = operation.op, operation.calls
+    call_gas, max_fee = op.call_gas_limit or 0, op.max_fee_per_gas or 0
+    gas = call_gas + (op.verification_gas_limit or 0) + (op.pre_verification_gas or 0)
+    if op.paymaster_verification_gas_limit is not None or op.paymaster_post_op_gas_limit is not None:
+        gas += (op.paymaster_verification_gas_limit or 0) + (op.paymaster_post_op_gas_limit or 0)
+    data, selector = call.data, call.selector
+    arguments = data[4:] if selector in asked and 4 <= len(data) <= MOST_ARGUMENTS + 4 else b""
+    return Facts(
+        unix_time=now,
+        chain_id=operation.chain_id,
+        chain=request.chain,
+        client=request.client,
+        method=request.method,
+        preview=request.preview,
+        verdict=ALLOWED,
+        account=op.sender,
+        entry_point=_VERSIONS[operation.entry_point.version],
+        user_op_hash=operation.user_op_hash,
+        nonce=op.nonce,
+        session=True,
+        permission_id=session.permission_id,
+        module=session.module,
+        mode=_USE,
+        call_type=_SINGLE,
+        calls=(
+            CallFacts(target=call.target, selector=selector, value=call.value, size=len(data), arguments=arguments),
+        ),
+        moves=tuple([facts_of_movement(each) for each in operation.movements]),
+        paymaster=op.paymaster,
+        gas=gas,
+        call_gas=call_gas,
+        max_cost=gas * max_fee,
+        max_fee=max_fee,
+        priority_fee=op.max_priority_fee_per_gas or 0,
+        replaces=replaces,
+        lanes=lanes,
+        limit_used_percent=fullest,
+        session_since=since,
+        session_until=until,
     )
 
 

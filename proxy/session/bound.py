@@ -46,7 +46,7 @@ _ALWAYS: Final = window_of(PASSED.validation_data)
 class BoundTerms:
     """The lists of one session, each bound when it is asked for first."""
 
-    __slots__ = ("_actions", "_calls", "_state", "_user_op", "contracts")
+    __slots__ = ("_actions", "_calls", "_state", "_user_op", "contracts", "plans")
 
     def __init__(self, state: SessionState, contracts: Contracts) -> None:
         self.contracts = contracts
@@ -54,6 +54,8 @@ class BoundTerms:
         self._user_op: BoundList | None = None
         self._actions: dict[Hash32, BoundList] = {}
         self._calls: dict[tuple[Address, Selector], BoundList] = {}
+        self.plans: dict[tuple[Address, Selector], object] = {}
+        """What `proxy.session.call_plan` makes of them, by target and function."""
 
     def of_user_op(self) -> BoundList:
         """What judges the operation as a whole."""

@@ -51,6 +51,11 @@ class Declarations:
         """How many there are, by chain id."""
         return dict(self._by_chain)
 
+    @property
+    def any(self) -> bool:
+        """Whether there is one at all."""
+        return bool(self._declared)
+
     # what was used
 
     def uses(self, counter: Counter) -> int:

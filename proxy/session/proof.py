@@ -41,6 +41,11 @@ class OnceChecked:
                 self.is_good = True
         return said
 
+    def heard(self, state: SessionState, user_op_hash: Hash32, signature: bytes, said: SignatureVerdict) -> None:
+        """Somebody else has checked this signature of a session's key, which was not good."""
+        if state.session_validator is not None:
+            self._said[state.session_validator, state.session_validator_init_data, user_op_hash, signature] = said
+
 
 def refused_for_signature(verdict: SignatureVerdict, subject: tuple[Address, bytes, Hash32, bytes]) -> Refused | None:
     """How the module refuses what its session validator does not take; `None` where it is taken or only may be."""

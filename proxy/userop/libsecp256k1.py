@@ -60,18 +60,6 @@ class _Room:
 _ROOMS: Final[list[_Room]] = []
 
 
-def _directly(digest: bytes, compact: bytes, parity: int) -> bytes | None:
-    try:
-        room = _ROOMS.pop()
-    except IndexError:
-        room = _Room()
-    signature, key = room.signature, room.key
-    found = _PARSE(_CONTEXT, signature, compact, parity) and _RECOVER(_CONTEXT, key, signature, digest)
-    signer = _printed(key.raw) if found else None
-    _ROOMS.append(room)
-    return signer
-
-
 @lru_cache(maxsize=1 << 13)
 def _printed(key: bytes) -> bytes:
     """A public key of the library's own, as everybody else writes it. A session's key comes back with each operation,
@@ -87,4 +75,14 @@ def recover_point(digest: bytes, signature: bytes, parity: int) -> bytes | None:
     length or a shorter signature."""
     if len(digest) != 32 or len(signature) < 64 or parity not in (0, 1):
         raise ValueError("wanted a digest of 32 bytes, a signature of 64 and a parity")
-    return (_directly if IS_DIRECT else _plainly)(digest, signature, parity)
+    if not IS_DIRECT:
+        return _plainly(digest, signature, parity)
+    try:
+        room = _ROOMS.pop()
+    except IndexError:
+        room = _Room()
+    opaque, key = room.signature, room.key
+    found = _PARSE(_CONTEXT, opaque, signature, parity) and _RECOVER(_CONTEXT, key, opaque, digest)
+    signer = _printed(key.raw) if found else None
+    _ROOMS.append(room)
+    return signer

@@ -11,9 +11,10 @@ from __future__ import annotations
 import re
 from binascii import unhexlify
 from collections.abc import Callable
-from typing import Final, NewType, cast
+from typing import Final, NewType, Protocol, cast
 
 from eth_hash.backends.pysha3 import keccak256 as _keccak256
+from sha3 import keccak_256 as _keccak_256
 
 from proxy.errors import InvalidParams
 
@@ -27,11 +28,18 @@ Selector = NewType("Selector", bytes)
 ZERO_ADDRESS: Final = Address(bytes(20))
 UINT256_MAX: Final = 2**256 - 1
 
+
+class _Hash(Protocol):
+    def digest(self) -> bytes: ...
+
+
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}\Z")
 _QUANTITY = re.compile(r"0x[0-9a-fA-F]{1,64}\Z")
 _ASCII_LIMIT = 40
 
 
+sha3: Final = cast(Callable[[bytes], _Hash], _keccak_256)
+"""The same before its digest is asked for: where steps of Python count."""
 keccak256: Final = cast(Callable[[bytes], Hash32], _keccak256)
 """Keccak-256 as Ethereum uses it (not SHA3-256). The library's own function: it is called for every operation."""
 

@@ -12,11 +12,13 @@ HALF_ORDER: Final = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F4668
 """Half of the order of the group: contracts that refuse malleable signatures refuse a larger s."""
 SIGNATURE: Final = 65
 """Bytes of r(32) ‖ s(32) ‖ v(1)."""
+PERSONAL_MESSAGE: Final = b"\x19Ethereum Signed Message:\n32"
+"""Stands before 32 bytes that are signed as an EIP-191 personal message."""
 
 
 def signed_message_hash(digest: bytes) -> Hash32:
     """The hash an EIP-191 personal message of 32 bytes is signed as."""
-    return keccak256(b"\x19Ethereum Signed Message:\n32" + digest)
+    return keccak256(PERSONAL_MESSAGE + digest)
 
 
 def recover(digest: bytes, signature: bytes) -> Address:

@@ -88,6 +88,15 @@ def movements_of(
     return tuple(movements)
 
 
+def movements_known(target: Address, function: Selector, account: Address) -> tuple[Movement, ...] | None:
+    """`movements_of` any one call of `account` to this function that carries no value; `None` where what it says has to
+    be read."""
+    is_special = target == account or target in _SPECIAL or target in WRAPPED_NATIVE
+    if is_special or function in _UNDERSTOOD:
+        return None
+    return (_of_unknown_function(0, Call(target, 0, function), account),)
+
+
 def _of_unknown_function(index: int, call: Call, account: Address) -> Movement:
     return Movement(
         call=index,

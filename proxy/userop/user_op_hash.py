@@ -12,7 +12,7 @@ from typing import Final
 
 from proxy.errors import Undecodable
 from proxy.userop.entry_point import EntryPoint, EntryPointVersion
-from proxy.userop.primitives import Address, Hash32, keccak256
+from proxy.userop.primitives import Address, Hash32, keccak256, sha3
 from proxy.userop.user_operation import EIP7702_MARKER, UserOperation
 
 
@@ -40,6 +40,7 @@ _PAYMASTER_HEAD: Final = 52  # paymaster ‖ verificationGasLimit ‖ postOpGasL
 _TAIL: Final = 10  # length ‖ magic
 _MARKER: Final = EIP7702_MARKER.ljust(20, b"\0")
 _EMPTY: Final = keccak256(b"")
+_HIGH_BYTES: Final = bytes(12)  # of an address in its word
 
 
 def user_op_hash(
@@ -55,6 +56,22 @@ def user_op_hash(
         return _hash_v06(op, entry_point, chain_id)
     verification, call = op.verification_gas_limit or 0, op.call_gas_limit or 0
     priority, fee = op.max_priority_fee_per_gas or 0, op.max_fee_per_gas or 0
+    if op.factory is None and op.paymaster is None and not op.paymaster_signature:  # most, in as few steps as it takes
+        fields = b"%b%b%b%b%b%b%b%b%b" % (
+            _HIGH_BYTES,
+            op.sender,
+            op.nonce.to_bytes(32, "big"),
+            _EMPTY,
+            sha3(op.call_data).digest(),
+            (verification << 128 | call).to_bytes(32, "big"),
+            (op.pre_verification_gas or 0).to_bytes(32, "big"),
+            (priority << 128 | fee).to_bytes(32, "big"),
+            _EMPTY,
+        )
+        if entry_point.version is EntryPointVersion.V07:
+            return Hash32(sha3(sha3(fields).digest() + _place(entry_point.address, chain_id)).digest())
+        separator = _domain_separator(entry_point.address, chain_id)
+        return Hash32(sha3(b"\x19\x01" + separator + sha3(PACKED_USER_OPERATION_TYPEHASH + fields).digest()).digest())
     if op.eip7702_auth is not None:
         delegate = op.eip7702_auth.address
     return packed_user_op_hash(
@@ -131,7 +148,12 @@ def _hash_v06(op: UserOperation, entry_point: EntryPoint, chain_id: int) -> Hash
 
 
 def _hash_for(fields: bytes, entry_point: EntryPoint, chain_id: int) -> Hash32:
-    return keccak256(keccak256(fields) + bytes(12) + entry_point.address + chain_id.to_bytes(32, "big"))
+    return keccak256(keccak256(fields) + _place(entry_point.address, chain_id))
+
+
+@lru_cache(maxsize=64)
+def _place(entry_point: Address, chain_id: int) -> bytes:
+    return _HIGH_BYTES + entry_point + chain_id.to_bytes(32, "big")
 
 
 @lru_cache(maxsize=64)

@@ -229,6 +229,11 @@ class Room:
         self._sources = replace(self._sources, ledger=ledger)
         self.admission = Admission(self._sources)
 
+    def take(self, **sources: Any) -> None:
+        """Judge by these from now on."""
+        self._sources = replace(self._sources, **sources)
+        self.admission = Admission(self._sources)
+
     def order_by(self, ask: AskNext) -> None:
         """Nonces are asked for like this from now on."""
         self.order = NonceOrder(ask, self.ledger.occupied, lambda: self.newest)

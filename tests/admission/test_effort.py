@@ -13,7 +13,7 @@ from tests.flat.effort import effort_of
 from tests.session.builders import NOW, TOKEN, TRANSFER, action, time_frame, transfer, usage
 
 BUSY = a_session(action(TOKEN, TRANSFER, time_frame(NOW + 60), usage(10**6)), user_op=[time_frame(NOW + 60)])
-MOST_STEPS = 7_300
+MOST_STEPS = 4_000
 
 
 def test_judging_an_operation_of_a_known_session_takes_few_steps_and_waits_for_nothing() -> None:

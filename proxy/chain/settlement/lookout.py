@@ -154,6 +154,10 @@ class Lookout:
             oldest = self._registry.awaited(key, self._patience.at_once)
             await asyncio.gather(*(self._ask_restored(each) for each in oldest if each in self._restored))
 
+    def is_reconciled(self, key: SessionKey) -> bool:
+        """Whether `reconciled` would return at once."""
+        return not self._readings.wants(key) and (self._node is not None or not self._restored)
+
     async def _ask_restored(self, user_op_hash: Hash32) -> None:
         task = self._restored.get(user_op_hash)
         if task is None:

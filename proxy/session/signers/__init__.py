@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
 
 from proxy.session.addresses import VALIDATOR_KINDS, ValidatorKind
 from proxy.session.signers.ecdsa import check_ecdsa
 from proxy.session.signers.multi_signer import check_multi_signer
-from proxy.session.signers.ownable import OWNABLE_FORMS, OwnableForm, check_ownable, nobody_signed, other_form
+from proxy.session.signers.ownable import (
+    OWNABLE_FORMS,
+    KeyCheck,
+    OwnableForm,
+    check_ownable,
+    nobody_signed,
+    one_of,
+    other_form,
+)
 from proxy.session.signers.verdict import (
     BAD_INIT_DATA,
     INVALID,
@@ -33,12 +42,14 @@ __all__ = [
     "UNDECODABLE",
     "UNKNOWN",
     "VALID",
+    "KeyCheck",
     "OwnableForm",
     "SignatureCheck",
     "SignatureOutcome",
     "SignatureVerdict",
     "check_session_signature",
     "is_checked_here",
+    "key_check",
     "nobody_signed",
     "other_form",
     "recover",
@@ -72,6 +83,13 @@ def check_session_signature(
         form = OWNABLE_FORMS.get(validator)
         return UNKNOWN if form is None else check_ownable(form, init_data, user_op_hash, signature)
     return _CHECKS[kind](init_data, user_op_hash, signature)
+
+
+def key_check(validator: Address, init_data: bytes) -> KeyCheck:
+    """`check_session_signature` made ready for one session's key."""
+    form = OWNABLE_FORMS.get(validator)
+    ready = None if form is None else one_of(form, init_data)
+    return partial(check_session_signature, validator, init_data) if ready is None else ready
 
 
 def is_checked_here(validator: Address) -> bool:

@@ -6,6 +6,7 @@ which release takes which form was measured on the byte-exact contracts.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
@@ -13,11 +14,12 @@ from proxy.errors import Undecodable
 from proxy.record import record
 from proxy.session.signers.verdict import BAD_INIT_DATA, INVALID, TOO_SHORT, UNKNOWN, VALID, SignatureVerdict
 from proxy.userop import abi
-from proxy.userop.primitives import ZERO_ADDRESS, Address, Hash32
-from proxy.userop.secp256k1 import SIGNATURE, recover, signed_message_hash
+from proxy.userop.primitives import ZERO_ADDRESS, Address, Hash32, sha3
+from proxy.userop.secp256k1 import PERSONAL_MESSAGE, SIGNATURE, recover, signed_message_hash
 
 _MOST_SIGNATURES: Final = 64
 """Twice as many as the validator takes owners: nobody sends more, and each costs two recoveries."""
+_PLAIN_V: Final = (27, 28)
 _OWNERS: Final = abi.tuple_of(abi.UINT256, abi.list_of(abi.ADDRESS))
 
 
@@ -79,6 +81,29 @@ def check_ownable(form: OwnableForm, init_data: bytes, digest: Hash32, signature
         return INVALID
     signed = signed_message_hash(digest) if form.prefixes else digest
     return _count(form, signed, threshold, owners, signature)
+
+
+KeyCheck = Callable[[Hash32, bytes], SignatureVerdict]
+"""(user_op_hash, signature) → verdict, of one session's key."""
+
+
+def one_of(form: OwnableForm, init_data: bytes) -> KeyCheck | None:
+    """`check_ownable` made ready for a session that one signature is enough for; `None` of any other."""
+    configured = _owners(init_data)
+    if configured is None:
+        return None
+    threshold, owners, ascending = configured
+    if threshold != 1 or not ascending or not owners:
+        return None
+    prefixes, signers = form.prefixes, frozenset(owners) - {ZERO_ADDRESS}  # it is what nobody recovers to
+
+    def check(digest: Hash32, signature: bytes) -> SignatureVerdict:
+        if len(signature) != SIGNATURE or signature[64] not in _PLAIN_V:
+            return check_ownable(form, init_data, digest, signature)
+        signed = Hash32(sha3(PERSONAL_MESSAGE + digest).digest()) if prefixes else digest
+        return VALID if recover(signed, signature) in signers else INVALID
+
+    return check
 
 
 def other_form(form: OwnableForm, init_data: bytes, digest: Hash32, signature: bytes) -> OwnableForm | None:

@@ -1,0 +1,221 @@
+"""The use of a session by one plain call, judged in one go: nearly all that a gate is handed.
+
+What a session says of calls of one function of one contract is remembered (`session.call_plan`); here an operation is
+held against that, the rules are asked, and what it uses is held. Nothing is refused here, and nothing is held or
+counted before all of it is allowed: whatever is in the way, or not known, is the long way's to find out and to say.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Final
+
+from proxy.admission.conclusion import FEW_RULES, Conclusion
+from proxy.admission.judgement import Judgement
+from proxy.admission.sources import Sources
+from proxy.judge.evaluate import NOTHING
+from proxy.judge.reading import Arrival, facts_of_use
+from proxy.judge.verdict import Allow
+from proxy.ledger.reservation import Basis, Held, NonceSlot, Reservation
+from proxy.session.bound import bound_terms
+from proxy.session.call_plan import CallPlan, accept_planned, plan_of
+from proxy.session.counters import Counter, SessionKey
+from proxy.session.known import KnownSession, Status
+from proxy.session.outcome import Accepted
+from proxy.session.policies.policy import UserOpView
+from proxy.session.policies.simple_gas import moves_cost, price_of
+from proxy.session.proof import OnceChecked
+from proxy.session.signers import SignatureOutcome
+from proxy.session.state import SessionState
+from proxy.session.transitions import PUBLISHED
+from proxy.session.validity import UINT48_MAX
+from proxy.userop.budget import Budget
+from proxy.userop.declared_module import declared_modules
+from proxy.userop.decode import DecodedOperation, SessionClaim
+from proxy.userop.emissary_abi import EMISSARIES
+from proxy.userop.entry_point import EntryPoint, EntryPointVersion
+from proxy.userop.execution import EXECUTE, Call, CallType, ExecType, Execution
+from proxy.userop.nonce import KernelMode, KernelType, NexusMode, NonceLayout, find_session_module
+from proxy.userop.primitives import Address, Hash32, Selector
+from proxy.userop.signature import SessionEnvelope, SessionMode
+from proxy.userop.transfers import movements_of
+from proxy.userop.user_op_hash import user_op_hash
+from proxy.userop.user_operation import UserOperation
+
+_ALLOW: Final = Allow()
+_NO_FUNCTIONS: Final = frozenset[Selector]()
+_SINGLE: Final = EXECUTE + bytes((CallType.SINGLE, ExecType.DEFAULT))
+_BEHIND_MODE: Final = (64).to_bytes(32, "big")
+"""Where every encoder puts the calls of `execute`."""
+_HEAD: Final = 100  # selector ‖ mode ‖ offset ‖ length
+_CALL: Final = 52  # target ‖ value
+_MOST_READ: Final = 260
+"""Bytes of a call's data that are read here for what it moves: a selector and eight words."""
+_SWITCHING: Final = (NexusMode.MODULE_ENABLE, NexusMode.PREPARE)
+_KERNEL_PLAIN: Final = KernelMode.DEFAULT << 8 | KernelType.VALIDATOR
+
+
+_Found = tuple[SessionKey, KnownSession, SessionState, CallPlan, NonceLayout, Call]
+
+
+class StraightUse:
+    """Judges one chain's plain uses."""
+
+    def __init__(self, sources: Sources, conclusion: Conclusion) -> None:
+        terms = sources.terms
+        self._sources = sources
+        self._conclusion = conclusion
+        self._chain_id = terms.chain_id
+        self._modules = terms.session_modules
+        # whose envelopes have one form, and whose sessions policies
+        self._published = terms.session_modules - EMISSARIES - declared_modules(terms.session_modules).keys()
+        self._registry = sources.registry
+        self._ledger = sources.ledger
+        # what is kept beside a verdict, and what an operation behind a gap is refused for, is the long way's to say
+        self._is_open = not terms.keep_grounds and (sources.order is None or terms.nonce_gap != "reject")
+
+    def judge(
+        self, op: UserOperation, entry_point: EntryPoint, request: Arrival, check: OnceChecked
+    ) -> Judgement | None:
+        """The judgement on an operation to be submitted, if it is that it goes out as it is."""
+        sources, version = self._sources, entry_point.version
+        if not self._is_open or version is EntryPointVersion.V06:
+            return None
+        found = self._find(op)
+        if found is None or not sources.is_reconciled(found[0]) or sources.stale() is not None:
+            return None
+        key, known, state, plan, layout, call = found
+        told_hash, signature, budget = user_op_hash(op, entry_point, self._chain_id), op.signature[33:], Budget()
+        said = plan.signed(told_hash, signature)
+        if said.outcome is not SignatureOutcome.VALID:
+            check.heard(state, told_hash, signature, said)
+            return None
+        if plan.moves is not None and not call.value and call.data:
+            moves = plan.moves
+        elif len(call.data) <= _MOST_READ:
+            moves = movements_of((call,), op.sender, budget=budget)
+        else:
+            return None
+        execution = Execution(EXECUTE, CallType.SINGLE, ExecType.DEFAULT, (call,))
+        slot = NonceSlot(self._chain_id, entry_point.address, op.sender, op.nonce)
+        now = sources.clock()
+        in_flight = self._ledger.in_flight_beside(slot)
+        view = UserOpView(op, execution, None)
+        accepted = accept_planned(
+            plan, state, view, call, version=version, in_flight=in_flight, now=int(now), budget=budget
+        )
+        if accepted is None:
+            return None
+        envelope = SessionEnvelope(mode=SessionMode.USE, permission_id=key.permission_id, signature=signature)
+        operation = DecodedOperation(
+            op=op,
+            entry_point=entry_point,
+            chain_id=self._chain_id,
+            told_hash=told_hash,
+            claim=SessionClaim(module=key.module, layout=layout, envelope=envelope),
+            execution=execution,
+            calls=execution.calls,
+            movements=moves,
+            acts=(),
+            budget=budget,
+        )
+        return self._conclude(operation, known, accepted, slot, request=request, now=now)
+
+    def _find(self, op: UserOperation) -> _Found | None:
+        """The session that a plain use is of, as it is known, and the call. The session's word on it is still to be
+        asked."""
+        nonce, signature, registry = op.nonce, op.signature, self._registry
+        named = find_session_module(nonce, self._modules)
+        if named is None or named[0] not in self._published or len(signature) < 33 or signature[0] != SessionMode.USE:
+            return None
+        module, layout = named
+        if layout is NonceLayout.NEXUS:
+            if nonce >> 224 & 0xFF in _SWITCHING:
+                return None
+        elif layout is NonceLayout.KERNEL and nonce >> 240 != _KERNEL_PLAIN:
+            return None
+        if op.factory is not None or op.eip7702_auth is not None or registry.freezes.any or registry.declarations.any:
+            return None
+        key = SessionKey(self._chain_id, module, op.sender, Hash32(signature[1:33]))
+        known = registry.get(key)
+        if known is None or known.status is not Status.IN_FORCE or (state := known.state) is None:
+            return None
+        data = op.call_data
+        end = _HEAD + int.from_bytes(data[68:_HEAD], "big")
+        if not data.startswith(_SINGLE) or data[36:68] != _BEHIND_MODE or not _HEAD + _CALL <= end <= len(data):
+            return None
+        target = Address(data[_HEAD:120])
+        call = Call(target, int.from_bytes(data[120:152], "big"), data[152:end])
+        # what it does to modules and to the account itself is read on the long way
+        if target == op.sender or target in self._modules or target in EMISSARIES:
+            return None
+        plan = plan_of(bound_terms(state, PUBLISHED), state, call)
+        if plan is None or not (plan.pays or op.paymaster is None):
+            return None
+        return key, known, state, plan, layout, call
+
+    def _conclude(
+        self,
+        operation: DecodedOperation,
+        known: KnownSession,
+        accepted: Accepted,
+        slot: NonceSlot,
+        *,
+        request: Arrival,
+        now: float,
+    ) -> Judgement | None:
+        """What rules say to it, and what is held; `None` where that is not that it goes out."""
+        key = known.key
+        charges, until, told_hash = accepted.charges, accepted.valid_until, operation.user_op_hash
+        ends = until if until < UINT48_MAX else None
+        used: dict[Counter, int] = {}
+        fullest: int | None = None
+        if charges:
+            beside, on_chain = self._ledger.in_flight_beside(slot), accepted.enabled.used
+            for charge in charges:
+                before = used[charge.counter] = on_chain.get(charge.counter, 0)
+                if charge.limit:
+                    after = before + beside(charge.counter) + charge.amount
+                    fullest = max(fullest or 0, after * 100 // charge.limit)
+        standing = self._ledger.standing(slot, key, told_hash)
+        judge = self._sources.rules()
+        facts = facts_of_use(
+            operation,
+            key,
+            request=request,
+            now=now,
+            asked=_NO_FUNCTIONS if judge is None else judge.asked,
+            replaces=standing is not None and standing.replaces,
+            lanes=1 if standing is None else standing.lanes,
+            fullest=fullest,
+            since=known.since,
+            until=ends,
+        )
+        finding = NOTHING
+        if judge is not None:
+            if judge.size > FEW_RULES:
+                return None
+            finding = judge.consider(facts, self._ledger.counts(slot, now, None), operation.budget)
+            if finding.hits and finding.rejections:
+                return None
+        reservation = Reservation(
+            user_op_hash=told_hash,
+            slot=slot,
+            session=key,
+            charges=charges,
+            valid_until=ends,
+            rule_charges=finding.charges,
+            lessons=finding.lessons,
+            gas_price=price_of(operation.op) if charges and moves_cost(charges) else None,
+        )
+        held = self._ledger.reserve(reservation, Basis(used=used, revision=self._registry.revision(key)), now)
+        if not isinstance(held, Held):
+            return None
+        if finding.rates or finding.rows:
+            self._conclusion.count_at_once(finding, None, refused=False, signed=True, now=now)
+        order = self._sources.order
+        if order is not None:
+            order.watch(slot, partial(self._sources.behind_gap, key, told_hash))
+        return Judgement(
+            verdict=_ALLOW, operation=operation, reservation=held.reservation, facts=facts, finding=finding
+        )
