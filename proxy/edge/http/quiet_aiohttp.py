@@ -1,22 +1,27 @@
-"""aiohttp's server, told to say less and to hold less: broken requests are quoted to nobody, no version is named, and
-there are only so many connections, in all and of one address; one that is asking nothing makes room for a newcomer."""
+"""aiohttp's server, told to say less and to hold less: broken requests are quoted to nobody, no version is named,
+there are only so many connections, in all and of one address, and one that is asking nothing makes room for a newcomer;
+answers that nobody takes are bounded over all of them, and who takes none goes."""
 
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import Counter
 from collections.abc import Callable
 from http import HTTPStatus
 from ssl import SSLContext
-from typing import Final
+from typing import Final, cast
 
 from aiohttp import hdrs, web
 
 from proxy.edge.http.http_log import HTTP_LOG
 from proxy.edge.http.tls_door import DoorBounds, TlsDoor
+from proxy.edge.http.untaken import SEND_BUFFER, Untaken
 
 SERVER_NAME: Final = "sessiongate"
 
+_STALLED_SECONDS: Final = 20.0
+_UNREAD_BYTES: Final = 64 * 1024 * 1024
 
 _TOO_MANY: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\nRetry-After: 1\r\n"
@@ -31,6 +36,8 @@ class QuietServer(web.Server):
     most: int = 0
     most_per_peer: int | None = None
     exempt: Callable[[str], bool]
+    unread: Untaken | None = None
+    """Where answers that nobody takes are counted; `None` where somebody else does."""
 
     @classmethod
     def like(
@@ -49,11 +56,15 @@ class QuietServer(web.Server):
         quiet._peer_of, quiet._of_peer = {}, Counter()
         return quiet
 
+    def bound_unread(self, seconds: float, most_bytes: int) -> None:
+        """From the next connection on, hold callers to what `Untaken` says. Called in the loop that serves."""
+        self.unread = Untaken(asyncio.get_running_loop(), seconds=seconds, most_bytes=most_bytes)
+
     _peer_of: dict[web.RequestHandler, str]
     _of_peer: Counter[str]
 
     def __call__(self) -> web.RequestHandler:
-        return _QuietHandler(self, loop=self._loop, **self._kwargs)
+        return QuietHandler(self, loop=self._loop, **self._kwargs)
 
     def present(self, peer: str | None) -> int:
         """How many connections there are: of one address, or of all."""
@@ -81,13 +92,69 @@ class QuietServer(web.Server):
         if len(self._connections) <= self.most:
             return
         # the oldest that asks nothing; where all are busy, the newcomer
-        silent = (each for each in self._connections if isinstance(each, _QuietHandler) and not each.is_busy)
+        silent = (each for each in self._connections if isinstance(each, QuietHandler) and not each.is_busy)
         leaving = next((each for each in silent if each is not handler), handler)
         self._connections.pop(leaving, None)
         leaving.force_close()
 
 
-class _QuietHandler(web.RequestHandler):
+class QuietHandler(web.RequestHandler):
+    """One connection."""
+
+    _carrier: asyncio.Transport | None = None
+    """What carries the connection, also once aiohttp has closed it, as long as something is left in it."""
+    _unread: Untaken | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._carrier = cast(asyncio.Transport, transport)
+        self._unread = self._manager.unread if isinstance(self._manager, QuietServer) else None
+        if self._unread is not None and (sock := transport.get_extra_info("socket")) is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        self._carrier = None
+        if self._unread is not None:
+            self._unread.flows(self)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._unread is not None:
+            self._unread.stalls(self)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._unread is not None and not self._is_closing:
+            self._unread.flows(self)
+
+    def close(self) -> None:
+        """No more requests; what is left of the last answer has to be taken in time."""
+        super().close()
+        self._note_rest()
+
+    def force_close(self) -> None:
+        super().force_close()
+        self._note_rest()
+
+    @property
+    def _is_closing(self) -> bool:
+        return self._carrier is not None and self._carrier.is_closing()
+
+    def _note_rest(self) -> None:
+        if self._unread is not None and self._is_closing and self.untaken():
+            self._unread.stalls(self)
+
+    def untaken(self) -> int:
+        """Bytes of answers that its caller has not taken yet."""
+        return 0 if self._carrier is None else self._carrier.get_write_buffer_size()
+
+    def abort(self) -> None:
+        """End it, whatever is left."""
+        carrier, self._carrier = self._carrier, None
+        if carrier is not None:
+            carrier.abort()
+
     @property
     def is_busy(self) -> bool:
         """Whether a request of it is being answered."""
@@ -97,6 +164,7 @@ class _QuietHandler(web.RequestHandler):
         """Serve the connection, unless it was let go before it could begin: aiohttp takes that for a fault of ours."""
         if self._manager is not None:
             await super().start()
+            self._note_rest()
 
     def handle_error(
         self,
@@ -131,12 +199,13 @@ class QuietAppRunner(web.AppRunner):
     async def listen(self, host: str, port: int, ssl: SSLContext | None, *, handshake_seconds: float) -> int:
         """Listen; the port. Raises `OSError` when it is taken."""
         await self.setup()
+        server = self.server
+        assert isinstance(server, QuietServer)  # noqa: S101 - made below
+        server.bound_unread(_STALLED_SECONDS, _UNREAD_BYTES)
         if ssl is None:
             await web.TCPSite(self, host, port).start()
             bound: int = self.addresses[0][1]
             return bound
-        server = self.server
-        assert isinstance(server, QuietServer)  # noqa: S101 - made below
         bounds = DoorBounds(most=self._most, seconds=handshake_seconds)
         self._door = TlsDoor(server, ssl, bounds, server.present)
         return await self._door.start(host, port)

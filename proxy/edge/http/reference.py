@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from ssl import SSLContext
 
 from aiohttp import hdrs, web
@@ -11,11 +12,35 @@ from proxy.edge.http.http_log import HTTP_LOG
 from proxy.edge.http.inbound import InboundCall
 from proxy.edge.http.listener import ListenerSettings
 from proxy.edge.http.messages import HttpAnswer, HttpRequest
-from proxy.edge.http.quiet_aiohttp import SERVER_NAME, QuietServer
+from proxy.edge.http.quiet_aiohttp import SERVER_NAME, QuietHandler, QuietServer
 from proxy.edge.http.service import Service
 from proxy.edge.http.tls_door import DoorBounds, TlsDoor
 from proxy.edge.http.websocket import WebSockets, wants_websocket
 from proxy.errors import InvalidRequest
+
+
+class _Waiting:
+    """What has arrived of bodies that are not whole, over all connections: of more than `most` bytes the one that has
+    been coming for longest goes."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._bytes = 0
+        self._held: OrderedDict[web.RequestHandler, int] = OrderedDict()
+
+    def holds(self, handler: web.RequestHandler, size: int) -> None:
+        """So much has come of its body by now."""
+        self._bytes += size - self._held.get(handler, 0)
+        self._held[handler] = size
+        while self._bytes > self._most and self._held:
+            slowest = next(iter(self._held))
+            self.lets_go(slowest)
+            if isinstance(slowest, QuietHandler):
+                slowest.abort()
+
+    def lets_go(self, handler: web.RequestHandler) -> None:
+        """Its body is whole, or will never be."""
+        self._bytes -= self._held.pop(handler, 0)
 
 
 class AiohttpListener:
@@ -25,6 +50,7 @@ class AiohttpListener:
         self._service = service
         self._settings = settings
         self._websockets = WebSockets(service, settings)
+        self._waiting = _Waiting(settings.waiting_bytes)
         self._limit = service.settings.limits.max_bytes
         # the low-level server: no router, no middlewares, and no access log that would see keys in URLs
         plain = web.Server(
@@ -45,6 +71,7 @@ class AiohttpListener:
         """Listen; the port."""
         await self._runner.setup()
         settings = self._settings
+        self._server.bound_unread(settings.stalled_seconds, settings.unread_bytes)
         if ssl is not None:
             bounds = DoorBounds(
                 most=settings.connections,
@@ -109,11 +136,15 @@ class AiohttpListener:
     async def _read_at_most(self, request: web.BaseRequest) -> bytes:
         chunks: list[bytes] = []
         length = 0
-        async for chunk in request.content.iter_any():
-            length += len(chunk)
-            if length > self._limit:
-                raise self._too_long()
-            chunks.append(chunk)
+        try:
+            async for chunk in request.content.iter_any():
+                length += len(chunk)
+                if length > self._limit:
+                    raise self._too_long()
+                chunks.append(chunk)
+                self._waiting.holds(request.protocol, length)
+        finally:
+            self._waiting.lets_go(request.protocol)
         return b"".join(chunks)
 
     def _too_long(self) -> InvalidRequest:

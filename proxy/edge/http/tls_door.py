@@ -15,6 +15,7 @@ from ssl import SSLContext
 from typing import Final
 
 from proxy.edge.http.http_log import HTTP_LOG
+from proxy.edge.http.untaken import SEND_BUFFER
 
 _REST_SECONDS: Final = 0.05
 """When the system gives no descriptor, until it is asked again."""
@@ -36,7 +37,6 @@ class DoorBounds:
     most_per_peer: int | None = None
     seconds: float
     backlog: int = 128
-    send_buffer: int | None = None
     exempt: Callable[[str], bool] = lambda _peer: False
 
 
@@ -102,8 +102,7 @@ class TlsDoor:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if sock.family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            if self._bounds.send_buffer is not None:  # callers' sockets inherit it
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._bounds.send_buffer)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)  # callers' sockets inherit it
             sock.setblocking(False)
             sock.bind(address)  # type: ignore[arg-type]  # as the system named it
             sock.listen(self._bounds.backlog)

@@ -12,6 +12,7 @@ from typing import cast
 from proxy.edge.http.inbound import AnswerWaiting
 from proxy.edge.http.lean.listening import LeanListener
 from proxy.edge.http.listener import ListenerSettings, Transport
+from proxy.edge.http.reference import AiohttpListener
 from proxy.edge.http.server import RpcServer, ServerSettings
 from proxy.edge.http.service import Hooks
 from proxy.errors import MethodNotFound
@@ -127,9 +128,21 @@ class Line:
 
     @property
     def present(self) -> int:
-        """How many connections the lean listener has."""
-        house = cast(LeanListener, self.server._listener)._house
+        """How many connections the listener has."""
+        listener = self.server._listener
+        if isinstance(listener, AiohttpListener):
+            return listener._server.present(None)
+        house = cast(LeanListener, listener)._house
         return 0 if house is None else house.present(None)
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that have come of requests that are not whole."""
+        listener = self.server._listener
+        if isinstance(listener, AiohttpListener):
+            return listener._waiting._bytes
+        house = cast(LeanListener, listener)._house
+        return 0 if house is None else house._waiting_bytes
 
     async def peer(self, said: bytes = b"") -> Peer:
         """A new connection, on which this is said."""

@@ -182,9 +182,10 @@ async def test_an_idle_connection_is_closed_and_one_in_use_is_not() -> None:
 # --- who does not read
 
 
-async def test_who_takes_no_answer_is_dropped() -> None:
+@pytest.mark.parametrize("transport", Transport)
+async def test_who_takes_no_answer_is_dropped(transport: Transport) -> None:
     gate = EchoGate()
-    async with listener(gate, stalled_seconds=0.05) as line:
+    async with listener(gate, transport, stalled_seconds=0.05) as line:
         peer = await line.peer(call(1, "long", "8_000_000"))
         await until(lambda: gate.in_flight == 0)
         await until(lambda: line.present == 0)  # so that nothing is read of it before
@@ -192,8 +193,9 @@ async def test_who_takes_no_answer_is_dropped() -> None:
         assert len(heard) < 8_000_000
 
 
-async def test_who_reads_slowly_is_not_dropped() -> None:
-    async with listener(EchoGate(), stalled_seconds=0.3) as line:
+@pytest.mark.parametrize("transport", Transport)
+async def test_who_reads_slowly_is_not_dropped(transport: Transport) -> None:
+    async with listener(EchoGate(), transport, stalled_seconds=0.3) as line:
         peer = await line.peer(call(1, "long", "4_000_000").replace(JSON, JSON + b"Connection: close\r\n"))
         heard = 0
         while chunk := await peer.reader.read(200_000):
@@ -214,17 +216,32 @@ async def test_no_request_is_begun_for_who_has_not_taken_the_last_answer() -> No
         assert json.loads((await peer.hear())[2])["id"] == 2
 
 
-async def test_answers_nobody_takes_are_bounded_over_all_callers_and_the_longest_stalled_goes_first() -> None:
+@pytest.mark.parametrize("transport", Transport)
+async def test_answers_nobody_takes_are_bounded_over_all_callers_and_the_longest_stalled_goes_first(
+    transport: Transport,
+) -> None:
     gate = EchoGate()
-    async with listener(gate, unread_bytes=12_000_000) as line:
+    async with listener(gate, transport, unread_bytes=12_000_000) as line:
         peers = []
         for number in range(4):
             peers.append(await line.peer(call(number, "long", "8_000_000")))
-            await until(lambda: bool(gate.asked) and gate.in_flight == 0)
+            await until(lambda: len(gate.asked) == len(peers) and gate.in_flight == 0)
         heard = [await asyncio.wait_for(_length(peer), 10) for peer in peers]
         whole = [length > 8_000_000 for length in heard]
         assert whole == sorted(whole)  # those dropped are those that had stalled longest
         assert (whole[0], whole[-1]) == (False, True)
+
+
+@pytest.mark.parametrize("transport", Transport)
+async def test_who_does_not_take_the_end_of_its_last_answer_is_dropped_too(transport: Transport) -> None:
+    gate = EchoGate()
+    async with listener(gate, transport, stalled_seconds=0.05, linger_seconds=0.05) as line:
+        last = call(1, "long", "8_000_000").replace(JSON, JSON + b"Connection: close\r\n")
+        peers = [await line.peer(last) for _ in range(3)]
+        await until(lambda: len(gate.asked) == 3 and gate.in_flight == 0)
+        for peer in peers:  # all but some tens of kilobytes, so that to the gate it is done
+            await asyncio.wait_for(peer.reader.read(1), 10)
+        await until(lambda: line.present == 0)
 
 
 async def _length(peer: Peer) -> int:
@@ -311,12 +328,21 @@ async def test_a_thousand_silent_connections_do_not_keep_a_caller_waiting() -> N
         assert (await (await line.peer(post())).hear())[2] == ANSWER
 
 
-async def test_bodies_that_are_never_whole_are_bounded_over_all_callers() -> None:
-    gate = EchoGate()
-    async with listener(gate, waiting_bytes=8_000, connections_per_peer=1000) as line:
-        peers = [await line.peer(HEAD.replace(b"57", b"2000") + b" " * 1900) for _ in range(6)]
-        assert await peers[0].ended()
-        assert (await (await line.peer(post())).hear())[2] == ANSWER
+@pytest.mark.parametrize("transport", Transport)
+async def test_bodies_that_are_never_whole_are_bounded_over_all_callers_and_the_slowest_goes(
+    transport: Transport,
+) -> None:
+    async with listener(EchoGate(), transport, waiting_bytes=8_000, connections_per_peer=1000) as line:
+        peers = []
+        for number in range(8):
+            peers.append(await line.peer(HEAD.replace(b"57", b"2000") + b" " * 1900))
+            if number < 4:
+                await until(lambda: line.waiting == 1900 * len(peers))
+            else:  # too much by one
+                assert await peers[number - 4].ended()
+        for peer in peers[4:]:
+            await peer.say(CALL.ljust(100))
+            assert (await peer.hear())[0] == 200
 
 
 class AbortedTransport(asyncio.Transport):

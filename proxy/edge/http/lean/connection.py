@@ -45,7 +45,6 @@ class Connection(Answering):
         "held",
         "peer",
         "phase",
-        "unread",
     )
 
     def __init__(self, house: House) -> None:
@@ -60,7 +59,6 @@ class Connection(Answering):
         self.phase = ConnectionPhase.SERVING
         self.peer: str | None = None
         self.held = 0  # bytes that arrived of requests not whole yet, as the house counts them
-        self.unread = 0  # bytes of answers not taken, likewise
 
     # --- what the event loop tells
 
@@ -118,11 +116,11 @@ class Connection(Answering):
         if self._websocket is not None:
             self._websocket.pause_writing()
         self._stalled = True
-        self._house.stalls(self, self._open().get_write_buffer_size())
+        self._house.unread.stalls(self)
 
     def resume_writing(self) -> None:
         self._stalled = False
-        self._house.flows(self)
+        self._house.unread.flows(self)
         if self._websocket is not None:
             self._websocket.resume_writing()
         elif self.phase is ConnectionPhase.SERVING and self._served is None:
@@ -344,13 +342,9 @@ class Connection(Answering):
             self._call = None
         self.abort()
 
-    def progress(self) -> bool:
-        """Whether the caller has taken any of its answer since it was last asked."""
-        left = self._open().get_write_buffer_size()
-        if left >= self.unread:
-            return False
-        self._house.stalls(self, left)
-        return True
+    def untaken(self) -> int:
+        """Bytes of answers that its caller has not taken yet."""
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
     def _enter(self, phase: ConnectionPhase) -> None:
         before = self.phase

@@ -15,6 +15,7 @@ from proxy.edge.http.lean.connection import Connection
 from proxy.edge.http.lean.phases import ConnectionPhase, Entrance
 from proxy.edge.http.listener import ListenerSettings
 from proxy.edge.http.service import Service
+from proxy.edge.http.untaken import Untaken
 from proxy.edge.http.wire.reader import ReadBounds
 
 # who has to go when there is no room: those that are leaving anyway, those that never asked anything, the idle
@@ -44,9 +45,9 @@ class House:
         self._serving: dict[Answering, asyncio.Task[None] | None] = {}  # with the task, if there is one
         seconds = settings.keepalive_seconds, settings.head_seconds, settings.body_seconds, settings.linger_seconds
         self._queues = tuple([Deadlines(loop, each, Connection.give_up) for each in seconds])  # by phase
-        self._stalled = Deadlines(loop, settings.stalled_seconds, self._still_stalled)
+        self.unread = Untaken(loop, seconds=settings.stalled_seconds, most_bytes=settings.unread_bytes)
+        """Who takes no answers."""
         self._waiting_bytes = 0
-        self._unread_bytes = 0
         self._empty: asyncio.Event = asyncio.Event()
         self._date = (0, b"")
 
@@ -85,7 +86,7 @@ class House:
         for queue in self._queues:
             queue.stop(connection)
         self.holds(connection, 0)
-        self.flows(connection)
+        self.unread.flows(connection)
         self._note_empty()
 
     def present(self, peer: str | None) -> int:
@@ -145,28 +146,6 @@ class House:
             if slowest is connection:
                 return
 
-    def stalls(self, connection: Connection, unread: int) -> None:
-        """Its caller takes no more of its answer for now: so much of it is left."""
-        self._unread_bytes += unread - connection.unread
-        connection.unread = unread
-        self._stalled.start(connection)
-        while self._unread_bytes > self.settings.unread_bytes:
-            longest = self._stalled.first
-            if longest is None:
-                return
-            self.flows(longest)
-            longest.abort()
-
-    def flows(self, connection: Connection) -> None:
-        """Its caller reads again, or is gone."""
-        self._unread_bytes -= connection.unread
-        connection.unread = 0
-        self._stalled.stop(connection)
-
-    def _still_stalled(self, connection: Connection) -> None:
-        if not connection.progress():
-            connection.abort()
-
     # --- the end
 
     async def close(self) -> None:
@@ -180,8 +159,9 @@ class House:
                 await self._empty.wait()
         except TimeoutError:
             await self._break_off()
-        for queue in (*self._queues, self._stalled):
+        for queue in self._queues:
             queue.close()
+        self.unread.close()
 
     async def _break_off(self) -> None:
         tasks = [task for task in self._serving.values() if task is not None]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 from ssl import SSLContext
-from typing import Final
 
 from aiohttp import web
 
@@ -16,10 +15,8 @@ from proxy.edge.http.listener import ListenerSettings
 from proxy.edge.http.quiet_aiohttp import QuietServer
 from proxy.edge.http.service import Service
 from proxy.edge.http.tls_door import DoorBounds, TlsDoor
+from proxy.edge.http.untaken import SEND_BUFFER
 from proxy.edge.http.websocket import WebSockets
-
-_SEND_BUFFER: Final = 128 * 1024
-"""What the system holds of an answer that is not taken: without it, megabytes, in which no progress would show."""
 
 
 class LeanListener:
@@ -47,7 +44,7 @@ class LeanListener:
             return await self._door.start(host, port)
         self._server = await loop.create_server(lambda: Connection(house), host, port, backlog=self._settings.backlog)
         for sock in self._server.sockets:  # callers' sockets inherit it
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         bound: int = self._server.sockets[0].getsockname()[1]
         return bound
 
@@ -72,7 +69,6 @@ class LeanListener:
             most_per_peer=settings.connections_per_peer,
             seconds=settings.head_seconds,
             backlog=settings.backlog,
-            send_buffer=_SEND_BUFFER,
             exempt=self._is_trusted,
         )
 
