@@ -7,12 +7,11 @@ print. What was converted is said. The wire is never read so.
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Final
 
+from proxy.cli.spellings import as_bytes, member_named, our_name, quantity
 from proxy.errors import InvalidParams
 from proxy.strict_json import NumberLiteral
 from proxy.userop import abi
@@ -39,13 +38,6 @@ _PACKED: Final = abi.tuple_of(
 _KEYS_OF: Final = {_OLD.name: _OLD_KEYS, _PACKED.name: _PACKED_KEYS}
 STRUCT_LENGTHS: Final = frozenset(len(keys) for keys in _KEYS_OF.values())
 """How many members the structs of operations have."""
-_BOUNDARY: Final = re.compile(r"_([a-z0-9])")
-_AMOUNT: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?) (gwei|wei|ether)\Z")
-_UNITS: Final = {"wei": 1, "gwei": 10**9, "ether": 10**18}
-_INTEGER: Final = re.compile(r"([0-9]+(?:_[0-9]+)*)(?:n|#__bigint)?\Z")
-"""Decimal, as a JavaScript literal, or as `ox` writes a bigint into JSON."""
-_NUMBER_NAMES: Final = ("hex", "_hex", "value", "__value", "_value", "$bigint", "bigint", "__bigint__", "$numberLong")
-_MOST_TAGS: Final = 3
 _AROUND: Final = frozenset(
     (
         *("userOpHash", "hash", "chainId", "entryPoint", "entryPointAddress"),
@@ -127,10 +119,10 @@ def as_request(value: object, entry_point: EntryPoint | None, version: EntryPoin
     """One operation, in whatever form, as a request has it. Raises `InvalidParams`."""
     notes: list[str] = []
     for member, what in _HOLDS_OPERATION.items():
-        if isinstance(value, Mapping) and isinstance(value.get(member), Mapping):
+        if isinstance(value, Mapping) and isinstance(held := member_named(value, member), Mapping):
             notes.append(what)
             entry_point = entry_point or _entry_point_in(value)
-            value = value[member]
+            value = held
     if isinstance(value, Sequence) and not isinstance(value, str | NumberLiteral):
         keys = {len(keys): keys for keys in _KEYS_OF.values()}.get(len(value))
         if keys is None:
@@ -168,7 +160,7 @@ def _with_our_names(value: Mapping[str, object], notes: list[str]) -> dict[str, 
     """Members by the names of requests; snake case, as Python and Rust print it, and Go's capitals are understood."""
     renamed: dict[str, object] = {}
     for key, item in value.items():
-        name = _BOUNDARY.sub(lambda match: match[1].upper(), key[:1].lower() + key[1:])
+        name = our_name(key)
         name = {"callGas": "callGasLimit", "verificationGas": "verificationGasLimit"}.get(name, name)
         if name in renamed:
             raise InvalidParams(f"operation.{name}", "given twice, in two spellings")
@@ -179,7 +171,7 @@ def _with_our_names(value: Mapping[str, object], notes: list[str]) -> dict[str, 
 
 
 def _entry_point_in(value: Mapping[str, object]) -> EntryPoint | None:
-    named = value.get("entryPoint") or value.get("entryPointAddress") or value.get("entry_point")
+    named = member_named(value, "entryPoint", "entryPointAddress")
     if isinstance(named, Mapping):  # as Blockscout has addresses
         named = named.get("hash")
     if not isinstance(named, str):
@@ -192,74 +184,36 @@ def _entry_point_in(value: Mapping[str, object]) -> EntryPoint | None:
 
 def _convert_values(operation: dict[str, object], notes: list[str]) -> None:
     for key in (*UINT_KEYS, "preVerificationGas"):
-        if key in operation and (number := _number(operation[key])) is not None:
+        if key in operation and (number := quantity(operation[key])) is not None:
             notes.append(f"{key}: {_shown(operation[key])} read as {print_uint(number)}")
             operation[key] = print_uint(number)
     for key in (*BYTES_KEYS, "accountGasLimits", "gasFees"):
-        if key in operation and (data := _bytes(operation[key])) is not None:
+        if key in operation and (data := as_bytes(operation[key])) is not None:
             notes.append(f"{key}: read as bytes")
             operation[key] = print_bytes(data)
     authorization = operation.get("eip7702Auth", operation.get("authorization"))
     if isinstance(authorization, Mapping):
-        auth = {"address" if key == "contractAddress" else key: item for key, item in authorization.items()}
-        for key in ("chainId", "nonce", "yParity", "v", "r", "s"):
-            if key in auth and (number := _number(auth[key])) is not None:
-                auth[key] = print_uint(number)
         operation.pop("authorization", None)
-        operation["eip7702Auth"] = auth
+        operation["eip7702Auth"] = _authorization(authorization)
 
 
-def _number(value: object) -> int | None:
-    """A quantity in another spelling than a request's; `None` for one that is spelt so, or is none."""
-    if isinstance(value, NumberLiteral):
-        return _integral(value.text)
-    if isinstance(value, Mapping):
-        return _tagged_number(value)
-    if not isinstance(value, str):
-        return None
-    if value == "0x":
-        return 0
-    if (integer := _INTEGER.match(value)) is not None:
-        return int(integer[1].replace("_", ""))
-    if (amount := _AMOUNT.match(value)) is not None:
-        return _integral(str(Decimal(amount[1]) * _UNITS[amount[2]]))
-    return None
-
-
-def _tagged_number(value: Mapping[str, object]) -> int | None:
-    """ethers' BigNumber and what JSON makes of it, or a bigint as replacers for JSON write one, its type beside it."""
-    named = [value[name] for name in _NUMBER_NAMES if name in value]
-    if len(named) != 1 or len(value) > _MOST_TAGS:
-        return None
-    if isinstance(inner := named[0], str) and re.fullmatch(r"0x[0-9a-fA-F]{1,64}", inner):
-        return int(inner, 16)
-    return None if isinstance(inner, Mapping) or {"hex", "_hex"} & value.keys() else _number(inner)
-
-
-def _integral(text: str) -> int | None:
-    """A number without a fraction; `None` for a negative one, a fraction, or one that no field can hold."""
-    if len(text) > 100:
-        return None
-    number = Decimal(text)
-    if number < 0 or number.adjusted() > 100 or number != number.to_integral_value():
-        return None
-    return int(number)
-
-
-def _bytes(value: object) -> bytes | None:
-    """Bytes as Node prints them, alone or by their places, or an empty text."""
-    if value == "":
-        return b""
-    members: object = value
-    if isinstance(value, Mapping):
-        places = [str(place) for place in range(len(value))]
-        members = value.get("data") if value.get("type") == "Buffer" else list(value.values())
-        if value.get("type") != "Buffer" and list(value) != places:
-            return None
-    if not isinstance(members, Sequence) or isinstance(members, str | NumberLiteral):
-        return None
-    numbers = [_number(each) for each in members]
-    return bytes(each for each in numbers if each is not None and each < 256) if None not in numbers else None
+def _authorization(value: Mapping[str, object]) -> dict[str, object]:
+    """By the names of requests. Rust's and ethers' have what was signed, or the signature, in a member of its own."""
+    members = _with_our_names(value, [])
+    for name in ("inner", "signature"):
+        if isinstance(inside := members.get(name), Mapping):
+            del members[name]
+            held = _with_our_names(inside, [])
+            if twice := members.keys() & held.keys():
+                raise InvalidParams(f"operation.eip7702Auth.{min(twice)}", f"given twice, beside and inside of {name}")
+            members |= held
+    for key in ("chainId", "nonce", "yParity", "v", "r", "s"):
+        if (number := quantity(members.get(key))) is not None:
+            members[key] = print_uint(number)
+    for key in ("address", "contractAddress", "r", "s"):
+        if (data := as_bytes(members.get(key))) is not None:
+            members[key] = print_bytes(data)
+    return members
 
 
 def _unpack(operation: dict[str, object], entry_point: EntryPoint, notes: list[str]) -> None:

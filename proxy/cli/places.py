@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 from proxy.cli.forms import STRUCT_LENGTHS, is_entry_point_call
 from proxy.cli.literals import read_embedded
+from proxy.cli.spellings import member_named
 from proxy.errors import ParseError
 from proxy.strict_json import NumberLiteral, read_json
 
@@ -78,7 +79,7 @@ def is_operation(value: object) -> bool:
 def is_carrying(value: object) -> bool:
     """Whether it is an operation, has it in the member that SDKs put it in, or is a request whose first param is."""
     if isinstance(value, Mapping):
-        if is_operation(value) or any(is_operation(value.get(name)) for name in _CARRIES):
+        if is_operation(value) or is_operation(member_named(value, *_CARRIES)):
             return True
         params = value.get("params")
         if not isinstance(params, list) or not params or not isinstance(value.get("method"), str):
@@ -111,7 +112,7 @@ def _members(value: object) -> Sequence[object]:
 def _entry_point_among(value: object) -> str | None:
     """What is named as the entry point, or stands where params have it."""
     if isinstance(value, Mapping):
-        named = value.get("entryPoint") or value.get("entryPointAddress")
+        named = member_named(value, "entryPoint", "entryPointAddress")
     else:
         members = _members(value)
         named = members[1] if len(members) > 1 and is_carrying(members[0]) else None

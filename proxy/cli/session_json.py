@@ -9,9 +9,10 @@ from typing import Final
 from proxy.cli.copied import unquoted, without_colours
 from proxy.cli.literals import read_embedded
 from proxy.cli.reading import read_text
+from proxy.cli.spellings import as_bytes
 from proxy.errors import InvalidParams, ParseError
 from proxy.strict_json import Flawed, read_json
-from proxy.userop.primitives import Hash32, Selector, json_type, parse_address, parse_bytes, parse_hash
+from proxy.userop.primitives import Hash32, Selector, json_type, parse_address, parse_bytes, parse_hash, print_bytes
 from proxy.userop.session_data import (
     ActionData,
     ERC7739Context,
@@ -85,10 +86,8 @@ def _session(value: Mapping[str, object], path: str) -> SessionData:
     erc7739 = _object(value.get("erc7739Policies", {}), f"{path}.erc7739Policies")
     return SessionData(
         session_validator=parse_address(value[_MARK], f"{path}.{_MARK}"),
-        session_validator_init_data=parse_bytes(
-            value.get("sessionValidatorInitData"), f"{path}.sessionValidatorInitData"
-        ),
-        salt=Hash32(parse_hash(value.get("salt"), f"{path}.salt")),
+        session_validator_init_data=_bytes(value.get("sessionValidatorInitData"), f"{path}.sessionValidatorInitData"),
+        salt=_word(value.get("salt"), f"{path}.salt"),
         user_op_policies=_policies(value.get("userOpPolicies", []), f"{path}.userOpPolicies"),
         erc7739_policies=ERC7739Data(
             contexts=_contexts(erc7739.get("allowedERC7739Content", []), f"{path}.erc7739Policies"),
@@ -104,7 +103,7 @@ def _actions(value: object, path: str) -> tuple[ActionData, ...]:
 
 
 def _action(value: Mapping[str, object], path: str) -> ActionData:
-    selector = parse_bytes(value.get("actionTargetSelector"), f"{path}.actionTargetSelector")
+    selector = _bytes(value.get("actionTargetSelector"), f"{path}.actionTargetSelector")
     if len(selector) != 4:
         raise InvalidParams(f"{path}.actionTargetSelector", f"wanted 4 bytes, got {len(selector)}")
     return ActionData(
@@ -118,7 +117,7 @@ def _policies(value: object, path: str) -> tuple[PolicyData, ...]:
     return tuple(
         PolicyData(
             parse_address(policy.get("policy"), f"{where}.policy"),
-            parse_bytes(policy.get("initData"), f"{where}.initData"),
+            _bytes(policy.get("initData"), f"{where}.initData"),
         )
         for item, where in _items(value, path)
         for policy in (_object(item, where),)
@@ -138,7 +137,7 @@ def _context(value: Mapping[str, object], path: str) -> ERC7739Context:
         if not isinstance(item, str):
             raise InvalidParams(where, f"wanted a string, got {json_type(item)}")
         names.append(item)
-    return ERC7739Context(parse_hash(value.get("appDomainSeparator"), f"{path}.appDomainSeparator"), tuple(names))
+    return ERC7739Context(_word(value.get("appDomainSeparator"), f"{path}.appDomainSeparator"), tuple(names))
 
 
 def _items(value: object, path: str) -> Iterator[tuple[object, str]]:
@@ -152,6 +151,16 @@ def _object(value: object, path: str) -> Mapping[str, object]:
     if not isinstance(value, dict):
         raise InvalidParams(path, f"wanted an object, got {json_type(value)}")
     return value
+
+
+def _bytes(value: object, path: str) -> bytes:
+    """Hex, or bytes as programs print them."""
+    data = as_bytes(value)
+    return parse_bytes(value, path) if data is None else data
+
+
+def _word(value: object, path: str) -> Hash32:
+    return Hash32(parse_hash(print_bytes(_bytes(value, path)), path))
 
 
 def _flag(value: object, path: str) -> bool:

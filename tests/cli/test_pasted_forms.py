@@ -216,6 +216,45 @@ def test_refuses_a_packed_operation_with_a_part_cut(key: str) -> None:
         read_pasted(json.dumps({**packed(SPLIT), key: "0x0102"}), None)
 
 
+AUTHORIZATION = {"chainId": "0x79a", "address": "0x" + "de" * 20, "nonce": "0x5", "yParity": "0x1"} | {
+    key: "0x" + digits * 32 for key, digits in (("r", "0a"), ("s", "0b"))
+}
+DELEGATED = {**SPLIT, "eip7702Auth": AUTHORIZATION}
+TUPLE = f"chain_id: 0x79a, address: {AUTHORIZATION['address']}, nonce: 5"
+SIGNED = f"r: {AUTHORIZATION['r']}, s: {AUTHORIZATION['s']}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(
+            f"SignedAuthorization {{ inner: Authorization {{ {TUPLE} }}, y_parity: 1, {SIGNED} }}", id="alloy"
+        ),
+        pytest.param(f"{{ {TUPLE}, signature: Signature {{ {SIGNED}, yParity: 1, networkV: null }} }}", id="ethers"),
+        pytest.param(f"{{ {TUPLE}, v: 28n, {SIGNED} }}", id="viem, v alone"),
+        pytest.param(
+            f"{{ {TUPLE}, yParity: 1, r: {list(bytes.fromhex('0a' * 32))}, s: Buffer.from('{AUTHORIZATION['s']}') }}",
+            id="bytes",
+        ),
+    ],
+)
+def test_reads_an_authorization_as_libraries_print_it(text: str) -> None:
+    whole = f"{repr(SPLIT)[:-1]}, eip7702Auth: {text}}}"
+    assert read_one(whole).op == parse_user_operation(DELEGATED, EntryPointVersion.V07)
+
+
+@pytest.mark.parametrize("inside", [{"nonce": 6}, {"chain_id": 1946}, {"r": "0x01"}])
+def test_an_authorization_that_says_something_twice_is_refused(inside: dict[str, object]) -> None:
+    with pytest.raises(InvalidParams, match="given twice"):
+        read_one({**SPLIT, "eip7702Auth": {**AUTHORIZATION, "inner": inside}})
+
+
+@pytest.mark.parametrize("data", [[1, 256], [1, -1], [1, None], {"type": "Buffer", "data": [300]}])
+def test_a_list_that_is_no_bytes_is_not_read_as_fewer(data: object) -> None:
+    with pytest.raises(InvalidParams):
+        read_one({**SPLIT, "callData": data})
+
+
 # what programs print
 
 SHORT = {key: SPLIT[key] for key in (*OPERATION, "paymaster", "paymasterData")} | {
