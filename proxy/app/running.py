@@ -96,10 +96,7 @@ async def _serve(config: Config, reread: Callable[[], Config] | None) -> None:
         loop.add_signal_handler(number, stopping.set)
     async with AsyncExitStack() as stack:
         gc.disable()  # nearly all that a start makes stays: to look through it as it grows took half of the time
-        running = await start(config, stack, reread)
-        collector = Collector(loop.call_soon_threadsafe)
-        collector.begin()
-        stack.callback(collector.end)
+        running = await start(config, stack, reread, made=partial(_collect, stack, loop))
         host, admin_host = config.listen.host, config.admin_listen.host
         _LOG.info(
             "listening on %s port %d, admin on %s port %d, mode %s, chains %s",
@@ -108,6 +105,12 @@ async def _serve(config: Config, reread: Callable[[], Config] | None) -> None:
         await stopping.wait()
         await _lame_duck(running, stopping, running.settings.config.drain_seconds)
         _LOG.info("stopping: finishing what is in flight")
+
+
+def _collect(stack: AsyncExitStack, loop: asyncio.AbstractEventLoop) -> None:
+    collector = Collector(loop.call_soon_threadsafe)
+    collector.begin()
+    stack.callback(collector.end)
 
 
 async def _lame_duck(running: Running, stopping: asyncio.Event, seconds: float) -> None:
@@ -123,8 +126,15 @@ async def _lame_duck(running: Running, stopping: asyncio.Event, seconds: float) 
             await stopping.wait()
 
 
-async def start(config: Config, stack: AsyncExitStack, reread: Callable[[], Config] | None = None) -> Running:
-    """Build the gate and listen; leaving `stack` stops it, in the opposite order."""
+async def start(
+    config: Config,
+    stack: AsyncExitStack,
+    reread: Callable[[], Config] | None = None,
+    *,
+    made: Callable[[], None] = lambda: None,
+) -> Running:
+    """Build the gate and listen; leaving `stack` stops it, in the opposite order. What takes long once all is `made`
+    is done before anybody can wait for it."""
     descriptors = descriptors_of(config)
     kept = _open_books(config, stack)
     tracing = open_tracing(config, kept.metrics, stack)
@@ -133,6 +143,7 @@ async def start(config: Config, stack: AsyncExitStack, reread: Callable[[], Conf
     chains = {name: await start_chain(name, chain, shared) for name, chain in config.chains.items()}
     _keep_house(shared, kept.store)
     _watch_the_loop(kept.metrics, alerts, stack)
+    made()
     listeners = await listen(
         shared,
         chains,

@@ -21,6 +21,8 @@ from proxy.userop.decode import DecodedOperation
 from proxy.userop.primitives import Address
 
 _LEDGER_SECONDS: Final = 2.0
+_MANY: Final = 50
+"""What more rules count takes long to hold, to keep, and to tell: each is a piece of work, and others come between."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,10 +75,15 @@ class OperationFollower:
             answer = self._ledger.reserve(held.reservation, NOTHING_USED, self._clock())
             if not isinstance(answer, Held):
                 raise StateUnavailable("too much of this account is in flight to know of one more", fact="ledger")
+        is_long = len(held.reservation.rule_charges) + len(held.reservation.lessons) > _MANY
         try:
+            if is_long:
+                await asyncio.sleep(0)
             if not self._settlement.hold_now(held):
                 async with asyncio.timeout(self._failure.seconds):
                     await self._settlement.hold(held)
+            if is_long:
+                await asyncio.sleep(0)
         except (StateUnavailable, TimeoutError) as error:
             if self._failure.open:
                 self._failure.sent_unheld(held)

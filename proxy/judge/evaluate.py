@@ -87,6 +87,10 @@ class Judge:
         )
         self._by_identity = {rule.identity: rule for rule in active}
 
+    def parts(self) -> list[object]:
+        """All of it that is as many as there are rules: who lets go of it can do so piece by piece."""
+        return [*self._rules, *self.ruleset.rules, *self._index.parts()]
+
     @property
     def size(self) -> int:
         """How many rules are in force."""

@@ -215,6 +215,10 @@ class _Pile:
         self._asking.setdefault(of_kind, []).append(position)
         self.size += 1
 
+    def parts(self) -> list[object]:
+        """See `Index.parts`."""
+        return [*self._rules]
+
     def of_kind(self, kind: _Kind, facts: Facts) -> list[int]:
         """Positions of the rules that fit operations of this kind, such as this one. Not to be changed."""
         found = self._by_kind.get(kind)
@@ -261,6 +265,11 @@ class Index:
                 filed.setdefault(value, _Pile()).add(position, of_kind)
             self.tests.append(matcher(match))
         self._files = [(read, by_name[name]) for name, read in _FILED if name in by_name]
+
+    def parts(self) -> list[object]:
+        """All of it that is as many as there are matches."""
+        piles = [pile for _, filed in self._files for pile in filed.values()]
+        return [*self.tests, *self._plain.parts(), *piles]
 
     def candidates(self, facts: Facts) -> Candidates:
         """The rules whose filed key and kind fit; what is left to ask of each is in `tests`."""

@@ -39,6 +39,7 @@ from tests.admission.builders import key_of, known, lane
 from tests.app.live_node import LiveNode
 from tests.bypass_list.desk import CHAIN_ID, a_session, single, use
 from tests.chain.builders import accepted
+from tests.flat.pieces import name_of
 from tests.running_gate import HonestBundler, request, settings, submission
 from tests.session.builders import TOKEN, TRANSFER, action, transfer, usage
 
@@ -76,7 +77,7 @@ class Watchdog:
             if threading.get_ident() != watchdog.thread:
                 watchdog._run(handle)
                 return
-            name = _name_of(handle)
+            name = name_of(handle)
             begun = time.thread_time()
             watchdog._run(handle)
             watchdog.took(name, time.thread_time() - begun)
@@ -93,19 +94,6 @@ class Watchdog:
             self.longest[name] = seconds
         if seconds > LONG:
             self.long[name] += 1
-
-
-def _name_of(handle: events.Handle) -> str:
-    """The coroutine that goes on, down to what it waits for, or the function that is called."""
-    callback: Any = handle._callback  # type: ignore[attr-defined]  # asyncio's own
-    task = getattr(callback, "__self__", None)
-    if not isinstance(task, asyncio.Task):
-        return str(getattr(callback, "__qualname__", callback))
-    names, at = [], task.get_coro()
-    while at is not None and hasattr(at, "cr_code"):
-        names.append(at.cr_code.co_qualname)
-        at = at.cr_await
-    return " > ".join(names[-4:])
 
 
 def write(path: Path, sessions: int, settled: int, newest: Header) -> None:

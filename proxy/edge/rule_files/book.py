@@ -35,6 +35,7 @@ from proxy.judge.verdict import Mode
 _LOG: Final = logging.getLogger(__name__)
 _READINGS: Final = 5
 _REST_SECONDS: Final = 0.2
+_FREED_AT_ONCE: Final = 250
 
 Keep = Callable[[Collection[bytes]], Awaitable[None]]
 """Told the identities of the rules in force: what others have counted may be forgotten."""
@@ -59,15 +60,23 @@ class ReloadResult:
 class _Series:
     """Of which rules there are series, and what those say."""
 
-    names: list[RuleName]
+    names: dict[RuleName, None]
     infos: list[RuleInfo]
     by_id: dict[str, Rule]
 
 
 async def _in_turn(pieces: Iterator[None]) -> None:
-    """Do all of the work; others have their turn between two pieces."""
+    """Do all of the work; others have their turn after each piece, the last one too."""
     for _ in pieces:
         await asyncio.sleep(0)
+    await asyncio.sleep(0)
+
+
+def _let_go(parts: list[object]) -> Iterator[None]:
+    """Free what nobody else has any more: thousands of rules at once would hold everybody up."""
+    while parts:
+        del parts[-_FREED_AT_ONCE:]
+        yield
 
 
 class RuleBook:
@@ -228,6 +237,7 @@ class RuleBook:
     async def _take(self, after: Ruleset, warnings: tuple[RuleFault, ...], reason: ReloadReason) -> ReloadResult:
         # thousands of rules are made ready and compared beside the loop
         changes = await asyncio.to_thread(difference, self.ruleset, after)
+        lines = await asyncio.to_thread(list, changes.lines(after))
         await self._put_in_pieces(after)
         for warning in warnings:
             _LOG.warning("rules: %s", warning)
@@ -235,7 +245,7 @@ class RuleBook:
             "rules reloaded (%s): %d rules, set %s%s",
             *(reason, len(after.rules), after.digest, "" if changes else ", nothing changed"),
         )
-        for line in changes.lines(after):
+        for line in lines:
             _LOG.info("rules: %s", line)
         return ReloadResult(digest=after.digest, warnings=warnings, difference=changes)
 
@@ -248,7 +258,9 @@ class RuleBook:
             await _in_turn(self._metrics.rules.welcome(series.names))
             if ceiling is self._ceiling:
                 break  # otherwise the gate's own mode was set meanwhile
+        parts = self._judge.parts()
         self._judge, self._by_id = judge, series.by_id
+        await _in_turn(_let_go(parts))
         await _in_turn(self._metrics.rules.going_in_force(series.names, ruleset.digest))
         if self._judge is judge:  # as above: then all that is said already
             await _in_turn(self._metrics.rules.describing(series.infos))
@@ -269,7 +281,7 @@ class RuleBook:
         """What metrics say of the rules that a judge has."""
         modes = [(rule, self.effective_mode(rule.mode)) for rule in judge.ruleset.rules]
         return _Series(
-            names=[RuleName(rule.id, mode, rule.severity) for rule, mode in modes if mode is not Mode.OFF],
+            names=dict.fromkeys(RuleName(rule.id, mode, rule.severity) for rule, mode in modes if mode is not Mode.OFF),
             infos=[
                 RuleInfo(rule.id, mode, rule.severity, rule.owner or "", rule.runbook or "") for rule, mode in modes
             ],

@@ -104,7 +104,7 @@ class RuleMetrics:
         self._severities: dict[str, Severity] = {}
         self._infos: dict[str, RuleInfo] = {}
         self._wanted_infos: dict[str, RuleInfo] = {}
-        self._in_force: dict[RuleName, None] = {}
+        self._in_force: Collection[RuleName] = ()
         self._budget_of: dict[str, Gauge] = {}
         self._fullest: dict[str, tuple[float, float]] = {}
         self._digest = NO_RULES
@@ -127,22 +127,26 @@ class RuleMetrics:
 
     def going_in_force(self, rules: Collection[RuleName], digest: str) -> Iterator[None]:
         """From now on these rules judge; those in mode `off` are not among them. Take the series of others away, a
-        piece of work at a time."""
+        piece of work at a time. What is looked up among very many `rules` is faster in a set or a mapping."""
         yield from self.welcome(rules)
-        wanted, ids = dict.fromkeys(rules), dict.fromkeys(name.rule for name in rules)
-        self._in_force = wanted
+        self._in_force = wanted = rules
+        yield
+        if self._in_force is not wanted:
+            return  # others judge by now
+        ids = dict.fromkeys(name.rule for name in rules)
         self._loaded.set(len(ids))
         if digest != self._digest:
             self._info.remove(self._digest)
             self._info.labels(digest).set(1)
             self._digest = digest
-        for count, name in enumerate([name for name in self._hits_of if name not in wanted], 1):
+        for count, name in enumerate(tuple(self._hits_of), 1):
             if count % _A_PIECE == 0:
                 yield
                 if self._in_force is not wanted:
-                    return  # others judge by now
-            del self._hits_of[name]
-            self._hits.remove(*name)
+                    return  # likewise
+            if name not in wanted:
+                del self._hits_of[name]
+                self._hits.remove(*name)
         for count, rule in enumerate([rule for rule in self._opened_of if rule not in ids], 1):
             if count % _A_PIECE == 0:
                 yield
@@ -161,13 +165,17 @@ class RuleMetrics:
         time. Of no rule there are two of these at once."""
         wanted = {info.rule: info for info in rules}
         self._wanted_infos = wanted
+        yield
+        if self._wanted_infos is not wanted:
+            return  # others are described by now
         self._severities = {info.rule: info.severity for info in rules}
+        yield
         left = [info for info in self._infos.values() if info.rule not in wanted]
         for count, info in enumerate([*wanted.values(), *left], 1):
             if count % _A_PIECE == 0:
                 yield
-                if self._wanted_infos is not wanted:
-                    return  # others are described by now
+            if self._wanted_infos is not wanted:
+                return  # likewise
             before, now = self._infos.get(info.rule), wanted.get(info.rule)
             if before == now:
                 continue
