@@ -215,10 +215,6 @@ class _Pile:
         self._asking.setdefault(of_kind, []).append(position)
         self.size += 1
 
-    def parts(self) -> list[object]:
-        """See `Index.parts`."""
-        return [*self._rules]
-
     def of_kind(self, kind: _Kind, facts: Facts) -> list[int]:
         """Positions of the rules that fit operations of this kind, such as this one. Not to be changed."""
         found = self._by_kind.get(kind)
@@ -269,7 +265,7 @@ class Index:
     def parts(self) -> list[object]:
         """All of it that is as many as there are matches."""
         piles = [pile for _, filed in self._files for pile in filed.values()]
-        return [*self.tests, *self._plain.parts(), *piles]
+        return [*self.tests, *piles]
 
     def candidates(self, facts: Facts) -> Candidates:
         """The rules whose filed key and kind fit; what is left to ask of each is in `tests`."""

@@ -348,6 +348,8 @@ class Settlement:
         for each in draft.revived:
             _LOG.warning("operation %s is in flight again", print_bytes(each.operation.user_op_hash))
             self.flights.begin(each.operation, each.stage, each.silent_seconds)
+            if each.stage not in LET_GO:
+                self._hold_again(each.operation.user_op_hash, each.stage)  # it was let go under another claim since
             self.on_begun(each.operation.user_op_hash, _as_sent(each.stage))
             self._prove_if_in_doubt(each.operation.user_op_hash, each.stage)
         # what a question to the chain had shown, and no event of a block, no later block may show

@@ -123,6 +123,23 @@ async def test_what_the_chain_takes_back_is_held_again_as_both(order: str) -> No
 
 
 @pytest.mark.parametrize("order", ORDERS)
+async def test_what_was_let_go_under_one_claim_is_held_when_another_comes_back_until_it_is_let_go_too(
+    order: str,
+) -> None:
+    scene = await sent(order)
+    scene.settlement.restore([InFlight(operation=a_grant(2), stage=Stage.ACCEPTED)])
+    await scene.tell(9)
+    await scene.tell(10, replace(mined(name(2), 10, nonce=2, claims=(KEY.permission_id,)), enables=True))
+    assert await scene.settlement.release(name(1), "by alice")
+    assert (scene.ledger.in_flight(USES), scene.ledger.in_flight(MORE)) == (0, 0)
+    await scene.taker.undo(block(9))
+    assert (scene.ledger.in_flight(USES), scene.ledger.in_flight(MORE)) == (2, 1)
+    assert scene.stage(name(1)) is Stage.ACCEPTED
+    assert await scene.settlement.release(name(1), "by alice")
+    assert (scene.ledger.in_flight(USES), scene.ledger.in_flight(MORE)) == (0, 0)
+
+
+@pytest.mark.parametrize("order", ORDERS)
 async def test_a_refusal_of_the_one_lets_go_of_that_alone(order: str) -> None:
     scene = Scene()
     scene.registry.put(IN_FORCE)
