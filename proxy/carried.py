@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import field
 from typing import Final, NamedTuple
 
 from proxy.errors import InvalidParams
@@ -27,6 +28,7 @@ from proxy.userop.user_operation import (
     UINT_KEYS,
     UserOperation,
     keys_of,
+    parse_printed_operation,
     parse_user_operation,
     print_user_operation,
 )
@@ -70,6 +72,15 @@ class Serving:
 
     entry_points: Mapping[Address, EntryPoint]
     chain_id: int | None = None
+    texts: Mapping[Address, str] = field(init=False, repr=False, compare=False)  # as they are printed
+    by_text: Mapping[str, EntryPoint] = field(init=False, repr=False, compare=False)  # as they mostly come
+
+    def __post_init__(self) -> None:
+        texts = {address: print_bytes(address) for address in self.entry_points}
+        by_text = {print_checksummed(address): each for address, each in self.entry_points.items()}
+        by_text |= {texts[address]: each for address, each in self.entry_points.items()}
+        object.__setattr__(self, "texts", texts)
+        object.__setattr__(self, "by_text", by_text)
 
     def entry_point(self, value: object, field: str) -> EntryPoint:
         """The entry point at an address. Raises `InvalidParams` for one that is not served."""
@@ -113,9 +124,13 @@ def read_carried(method: str, method_class: MethodClass, params: list[object], s
         params = params[:-1]
     check_arity(method, len(params))
     if method_class is not MethodClass.SPONSOR:
+        if len(params) == 2 and type(params[1]) is str and (served := serving.by_text.get(params[1])) is not None:
+            op = parse_printed_operation(params[0], served.version)
+            if op is not None:  # nearly always: to print it again would make the same of it
+                return CarriedOperation(op, served, print_json([params[0], serving.texts[served.address]]))
         entry_point = serving.entry_point(params[1], "params[1]")
-        op = parse_user_operation(params[0], entry_point.version, estimate=method_class is MethodClass.PREVIEW)
-        return _carried(op, entry_point, [print_user_operation(op), print_bytes(entry_point.address), *params[2:]])
+        read = parse_user_operation(params[0], entry_point.version, estimate=method_class is MethodClass.PREVIEW)
+        return _carried(read, entry_point, [print_user_operation(read), print_bytes(entry_point.address), *params[2:]])
     if (wrapping := _WRAPPINGS.get(method)) is not None:
         return _read_wrapped(params[0], wrapping, serving)
     if len(params) > 1 and not isinstance(params[1], dict):

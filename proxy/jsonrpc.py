@@ -108,6 +108,10 @@ def parse_body(body: bytes, limits: BodyLimits) -> Single | Batch:
 
 
 def _read_item(value: object) -> Request | Malformed:
+    if type(value) is dict and value.keys() == _ENVELOPE and value["jsonrpc"] == "2.0":
+        number, method, params = value["id"], value["method"], value["params"]
+        if type(number) is NumberLiteral and type(method) is str and type(params) is list:  # nearly always
+            return Request(number.text, method, params)
     try:
         return _read_request(value)
     except RpcError as error:

@@ -127,6 +127,7 @@ def read_json(body: bytes, *, max_depth: int, max_elements: int = MOST_ELEMENTS)
     return value
 
 
+_TEXTS: Final = {str}
 _PARTED_BY: Final = (b",", b"[", b"{", b"\\")
 
 
@@ -143,6 +144,8 @@ def _take_plainly(value: dict[str, Any] | list[Any], body: bytes, max_depth: int
         for container in level:
             if type(container) is dict:
                 members += len(container)
+                if set(map(type, container.values())) == _TEXTS:  # an operation, mostly
+                    continue
                 items: Any = container.items()
             else:
                 items = enumerate(container)

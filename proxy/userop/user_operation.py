@@ -11,7 +11,7 @@ from typing import Final
 
 from proxy.errors import InvalidParams
 from proxy.record import record
-from proxy.userop.at_once import GAS_FIELDS, read_at_once
+from proxy.userop.at_once import GAS_FIELDS, read_as_printed, read_at_once
 from proxy.userop.entry_point import EntryPointVersion
 from proxy.userop.primitives import (
     Address,
@@ -156,6 +156,15 @@ def parse_user_operation(
     elif version is EntryPointVersion.V06:
         raise InvalidParams(f"{field}.initCode", "required, missing")
     return UserOperation(**fields)  # type: ignore[arg-type]  # each value was typed by its parser above
+
+
+def parse_printed_operation(value: object, version: EntryPointVersion) -> UserOperation | None:
+    """`parse_user_operation` of what `print_user_operation` would print of it, but for the order of its members; `None`
+    for anything else, which may be one all the same."""
+    if type(value) is not dict or version is EntryPointVersion.V06:
+        return None
+    fields = read_as_printed(value)
+    return None if fields is None else UserOperation(**fields)  # type: ignore[arg-type]  # each is what its parser makes of it
 
 
 def _read_one_by_one(
