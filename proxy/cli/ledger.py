@@ -21,7 +21,7 @@ from proxy.cli.options import DEFAULT_CONFIG, ConfigOption, ExitCode, JsonOption
 from proxy.cli.render import print_tree
 from proxy.edge.storage.store import Store
 from proxy.errors import InvalidParams, StateUnavailable
-from proxy.ledger.group_commit import in_words
+from proxy.ledger.database_words import in_words
 from proxy.ledger.operations import AcceptedOperation, Stage
 from proxy.ledger.rule_tables import NAMES
 from proxy.userop.primitives import parse_hash, print_bytes, print_checksummed

@@ -9,7 +9,7 @@ from functools import partial
 from proxy.cli.options import DEFAULT_CONFIG, ConfigOption, FileArgument, end_with, fail
 from proxy.edge.rule_files.reading import load_with_rules
 from proxy.errors import ConfigErrors, StateUnavailable
-from proxy.ledger.group_commit import in_words
+from proxy.ledger.database_words import in_words
 
 
 def serve(file: FileArgument = None, config: ConfigOption = DEFAULT_CONFIG) -> None:

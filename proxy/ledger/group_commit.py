@@ -28,6 +28,7 @@ from threading import Thread
 from typing import Final
 
 from proxy.errors import StateUnavailable
+from proxy.ledger.database_words import in_words
 from proxy.ledger.daybook import Daybook, DayRecord, entered, first_chunk
 from proxy.ledger.prompt_commit import MOST_STATEMENTS, Count, PromptCommit, Statement, fold, transact
 
@@ -43,25 +44,6 @@ _MOST_BACKLOG: Final = 10_000
 _MOST_BYTES: Final = 16 * 1024 * 1024
 """Of the daybook; then it is begun anew as soon as all of it is entered."""
 _NOTHING: Final = ("SELECT 1", ())
-_WORDS: Final = {
-    sqlite3.SQLITE_BUSY: "it is locked by another process",
-    sqlite3.SQLITE_LOCKED: "it is locked by another process",
-    sqlite3.SQLITE_FULL: "the disk is full",
-    sqlite3.SQLITE_IOERR: "the disk cannot be written, or is full",
-    sqlite3.SQLITE_READONLY: "it is read-only",
-    sqlite3.SQLITE_CORRUPT: "it is damaged",
-    sqlite3.SQLITE_NOTADB: "it is no database",
-    sqlite3.SQLITE_CANTOPEN: "it cannot be opened",
-}
-
-
-def in_words(error: BaseException) -> str:
-    """What went wrong with a database, in words an operator can act on; nothing of what was being written."""
-    if isinstance(error, sqlite3.Error):
-        code = getattr(error, "sqlite_errorcode", None)
-        if code is not None and (words := _WORDS.get(code & 0xFF)) is not None:
-            return words
-    return type(error).__name__
 
 
 @dataclass(slots=True)
@@ -240,9 +222,7 @@ class GroupCommit:
         self._backlog.append(record)
         if waited:
             self._failure = None
-            _settle([job.done for job in waited if job.done is not None and job.loop is self._loop], None)
-            if elsewhere := [job for job in waited if job.loop is not self._loop]:
-                _end(elsewhere, None)
+            _end_here(waited, self._loop)
         if self._entering is None and self._loop is not None:
             self._entering = self._loop.call_later(_ENTER_SECONDS, self._enter)
         return True
@@ -389,6 +369,13 @@ def _end(jobs: Sequence[_Job], error: Exception | None) -> None:
             loop.call_soon_threadsafe(_settle, futures, error)
         except RuntimeError:
             continue  # the loop is closed: nobody waits
+
+
+def _end_here(jobs: Sequence[_Job], here: asyncio.AbstractEventLoop | None) -> None:
+    """Tell those who wait in this loop at once, and others."""
+    _settle([job.done for job in jobs if job.done is not None and job.loop is here], None)
+    if elsewhere := [job for job in jobs if job.loop is not here]:
+        _end(elsewhere, None)
 
 
 def _settle(futures: Sequence[asyncio.Future[None]], error: Exception | None) -> None:

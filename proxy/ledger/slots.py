@@ -7,9 +7,11 @@ takes. The same operation under another session is one more of them.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TypeVar
+from types import MappingProxyType
+from typing import Final, TypeVar
 
 from proxy.ledger.reservation import Bringer, Grip, NonceSlot, Reservation, Standing, is_on_chain
 from proxy.ledger.rule_counts import RuleCounts
@@ -17,6 +19,10 @@ from proxy.ledger.rule_use import NOTHING, RuleUse
 from proxy.session.counters import Counter, HoldName, SessionKey
 from proxy.userop.nonce import nonce_key
 from proxy.userop.primitives import Address, Hash32
+
+_NO_AMOUNTS: Final[Mapping[Counter, int]] = MappingProxyType({})
+_NO_SESSIONS: Final[frozenset[SessionKey]] = frozenset()
+_NOBODY: Final[Mapping[Bringer, RuleUse]] = MappingProxyType({})
 
 
 @dataclass(slots=True)
@@ -33,18 +39,22 @@ class Hold:
     bringer: Bringer | None = None  # who brought it, as long as nobody has checked a signature
 
 
-@dataclass(slots=True)
 class Slot:
     """The operations that compete for one nonce, and the most that any of them takes of each counter.
 
-    `counted` are the sessions whose last reading was found to have one of them in it already.
+    `counted` are the sessions whose last reading was found to have one of them in it already; `brought` is what nobody
+    checked a signature for. All but `holds` is replaced and never changed: nearly every slot shares it with others, or
+    with what it holds.
     """
 
-    holds: dict[HoldName, Hold] = field(default_factory=dict)
-    amounts: dict[Counter, int] = field(default_factory=dict)
-    counted: set[SessionKey] = field(default_factory=set)
-    rules: RuleUse = NOTHING
-    brought: dict[Bringer, RuleUse] = field(default_factory=dict)  # what nobody checked a signature for
+    __slots__ = ("amounts", "brought", "counted", "holds", "rules")
+
+    def __init__(self) -> None:
+        self.holds: dict[HoldName, Hold] = {}
+        self.amounts: Mapping[Counter, int] = _NO_AMOUNTS
+        self.counted: frozenset[SessionKey] = _NO_SESSIONS
+        self.rules: RuleUse = NOTHING
+        self.brought: Mapping[Bringer, RuleUse] = _NOBODY
 
 
 @dataclass(slots=True)
@@ -215,7 +225,7 @@ class Slots:
         slot, of_session = self._slots.get(place), self._sessions.get(session)
         if slot is None or of_session is None:
             return
-        slot.counted.add(session)
+        slot.counted |= {session}
         of_session.counted[place] = None
         self._recount(slot)
 
@@ -226,7 +236,7 @@ class Slots:
             return
         for place in tuple(of_session.counted):
             slot = self._slots[place]
-            slot.counted.discard(session)
+            slot.counted -= {session}
             self._recount(slot)
         of_session.counted.clear()
         for name in of_session.unread:
@@ -245,9 +255,10 @@ class Slots:
             del turn[name]
             if not turn:
                 del of_session.grants[reservation.grant]
-        if not any(other.session == name.session for other in slot.holds):
+        if not slot.holds or not any(other.session == name.session for other in slot.holds):
             of_session.counted.pop(place, None)
-            slot.counted.discard(name.session)
+            if slot.counted:
+                slot.counted -= {name.session}
         lane = nonce_key(place.nonce)
         of_session.lanes[lane] -= 1
         if not of_session.lanes[lane]:
@@ -263,6 +274,24 @@ class Slots:
                 self._in_flight[counter] = left
             else:
                 del self._in_flight[counter]
+        slot.amounts = amounts = self._most_of(slot)
+        for counter, amount in amounts.items():
+            self._in_flight[counter] = self._in_flight.get(counter, 0) + amount
+        if (
+            slot.rules is not NOTHING
+            or slot.brought
+            or any(hold.reservation.rule_charges for hold in slot.holds.values())
+        ):
+            self._recount_rules(slot)
+
+    def _most_of(self, slot: Slot) -> Mapping[Counter, int]:
+        """The most that any of its operations takes of each counter; nothing of what none takes anything of."""
+        if not slot.holds:
+            return _NO_AMOUNTS
+        if len(slot.holds) == 1 and not slot.counted:
+            (hold,) = slot.holds.values()
+            if hold.grip is Grip.ALL and 0 not in hold.amounts.values():
+                return hold.amounts  # nearly always
         amounts: dict[Counter, int] = {}
         for hold in slot.holds.values():
             if hold.grip is Grip.NONE:
@@ -271,10 +300,7 @@ class Slots:
             for counter, amount in hold.amounts.items():
                 if amount > amounts.get(counter, 0) and not (local and is_on_chain(counter)):
                     amounts[counter] = amount
-        slot.amounts = amounts
-        for counter, amount in amounts.items():
-            self._in_flight[counter] = self._in_flight.get(counter, 0) + amount
-        self._recount_rules(slot)
+        return amounts
 
     def _recount_rules(self, slot: Slot) -> None:
         use = NOTHING

@@ -15,7 +15,8 @@ import pytest
 
 from proxy.errors import StateUnavailable
 from proxy.ledger import daybook, prompt_commit
-from proxy.ledger.group_commit import GroupCommit, in_words
+from proxy.ledger.database_words import in_words
+from proxy.ledger.group_commit import GroupCommit
 from proxy.ledger.prompt_commit import Count, PromptCommit, SlowDisk
 
 

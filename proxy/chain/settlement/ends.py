@@ -131,7 +131,7 @@ class Ends:
         if len(counted) < len(may_be):
             known = []
             draft.to_read.update((each.session, mined.block or 0) for each in counted if each.session is not None)
-        rivals = [rival for each in known for rival in self._ledger.grants_beside(each)]
+        rivals = [rival for each in known if each.grant is not None for rival in self._ledger.grants_beside(each)]
         if len(held) > len(counted) or rivals:
             self._end_beside(draft, [*held, *rivals], counted, mined, evidence)
         if not ours:
@@ -268,7 +268,9 @@ class Ends:
             if not added and name.session is not None and (read := self._registry.get(name.session)) is not None:
                 # the reading that has counted it may never have reached the disk: it goes there with the end
                 draft.sessions[name.session] = read
-            draft.uses |= self._local_uses(each)
+            for charge in each.charges:
+                if not is_on_chain(charge.counter):
+                    draft.uses[charge.counter] = self._registry.declarations.uses(charge.counter)
             is_first, held = name == first.name, operation.reservation
             told = first if is_first else each
             if told is not held:

@@ -41,16 +41,15 @@ class NonceLooks:
         self._taker = taker
         self._patience = patience
         self._monotonic = monotonic
-        self._since: dict[Hash32, float] = {}
+        self._since: dict[Hash32, float] = {}  # of what was looked at
         self._due: DueHeap[Hash32] = DueHeap()
 
     def begin(self, user_op_hash: Hash32) -> float:
         """It waits from now on. When it is looked at first."""
-        since = self._since.get(user_op_hash)
-        if since is None:
-            since = self._since[user_op_hash] = self._monotonic()
-            self._due.put(user_op_hash, since + self._patience.nonce_first)
-        return since + self._patience.nonce_first
+        first = self._monotonic() + self._patience.nonce_first
+        if user_op_hash not in self._due:
+            self._due.put(user_op_hash, first)
+        return first
 
     def forget(self, user_op_hash: Hash32) -> None:
         """It does not wait any more."""
@@ -70,7 +69,8 @@ class NonceLooks:
         now, cursor = self._monotonic(), self._taker.cursor
         slots = {}
         for user_op_hash in islice(self._due.pop_due(now), _AT_A_TIME):
-            waited = now - self._since[user_op_hash]
+            # of the many that end before they were looked at once nothing more is kept
+            waited = now - self._since.setdefault(user_op_hash, now - self._patience.nonce_first)
             pause = min(max(waited, self._patience.nonce_first), self._patience.nonce_longest)
             self._due.put(user_op_hash, now + pause)
             if (flight := self._settlement.flights.get(user_op_hash)) is not None:

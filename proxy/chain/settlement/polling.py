@@ -61,7 +61,7 @@ class Polling:
         self._patience = patience
         self._monotonic = monotonic
         self._due: DueHeap[Hash32] = DueHeap()
-        self._asked: dict[Hash32, _Asked] = {}
+        self._asked: dict[Hash32, _Asked] = {}  # what has been asked about, or is only remembered
         self._places = asyncio.Semaphore(patience.at_once)
         self._budget = patience.a_second
         self._filled_at = monotonic()
@@ -71,9 +71,13 @@ class Polling:
 
     def begin(self, user_op_hash: Hash32, *, remembered: bool = False) -> None:
         """Ask about this from now on; rarely when it is only `remembered`."""
-        interval = self._patience.remembered if remembered else self._patience.first
         asked = self._asked.get(user_op_hash)
-        if asked is None or remembered or asked.interval >= self._patience.remembered:
+        if asked is None and not remembered:
+            # nearly all: of what is not asked about before it ends no more is kept than when that would be
+            if user_op_hash not in self._due:
+                self._due.put(user_op_hash, self._monotonic() + self._patience.first)
+        elif asked is None or remembered or asked.interval >= self._patience.remembered:
+            interval = self._patience.remembered if remembered else self._patience.first
             self._asked[user_op_hash] = _Asked(interval)
             self._due.put(user_op_hash, self._monotonic() + interval)
 
@@ -112,12 +116,14 @@ class Polling:
             if user_op_hash is None:
                 break
             self._budget -= 1
+            self._asked.setdefault(user_op_hash, _Asked(self._patience.first))
             begun.append(self._start(user_op_hash))
         return begun
 
     async def ask_now(self, user_op_hash: Hash32) -> None:
         """Ask about this one at once, for somebody who waits."""
-        if user_op_hash in self._asked:
+        if user_op_hash in self._asked or user_op_hash in self._due:
+            self._asked.setdefault(user_op_hash, _Asked(self._patience.first))
             self._due.discard(user_op_hash)
             await asyncio.shield(self._start(user_op_hash))
 

@@ -103,7 +103,7 @@ class _Lane:
     """What is at bundlers of one nonce key, the oldest first, and when last somebody looked whether it is still."""
 
     looked: float
-    placed: OrderedDict[OperationPlace, Placement]
+    placed: dict[OperationPlace, Placement]
 
 
 _LaneKey = tuple[Address, Address, int]  # entry point, sender, nonce key
@@ -157,7 +157,7 @@ class Placements:
         key = _lane_of(place)
         lane = self._lanes.get(key)
         if lane is None:
-            lane = self._lanes[key] = _Lane(now, OrderedDict())
+            lane = self._lanes[key] = _Lane(now, {})
         elif (before := lane.placed.get(place)) is not None:
             self._left(before)
         lane.placed[place] = placement = Placement(bundler, doubt)

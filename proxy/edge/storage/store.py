@@ -33,8 +33,8 @@ from proxy.judge.allowance import Allowance
 from proxy.ledger import doubts, rule_tables, session_uses
 from proxy.ledger import sqlite as operations
 from proxy.ledger.counting_time import KeptTime
+from proxy.ledger.database_words import in_words
 from proxy.ledger.doubts import Doubt
-from proxy.ledger.group_commit import in_words
 from proxy.ledger.operations import AcceptedOperation, Ended, EndedName, InFlight, Stage
 from proxy.ledger.prompt_commit import Statement
 from proxy.ledger.reservation import NO_ROWS, RuleRows
