@@ -41,6 +41,11 @@ _SIGNED_BATCHES: Final = abi.tuple_of(abi.list_of(abi.tuple_of(abi.list_of(_TO_V
 _CALLS_IN_CALLS: Final = abi.tuple_of(
     abi.list_of(abi.tuple_of(abi.BOOL, abi.ADDRESS, abi.UINT256, abi.BYTES, abi.BYTES))
 )
+_OPERATIONS: Final = abi.tuple_of(abi.list_of(abi.tuple_of(abi.ADDRESS, abi.UINT256, abi.BYTES, abi.UINT8)))
+_COLUMNS_OF_OPERATIONS: Final = abi.tuple_of(
+    *(abi.list_of(each) for each in (abi.ADDRESS, abi.UINT256, abi.BYTES, abi.UINT8))
+)
+_CALLS_OPERATION: Final = abi.tuple_of(abi.list_of(_TO_VALUE_DATA), abi.UINT8)
 _BYTES_ARGUMENT: Final = abi.tuple_of(abi.BYTES)
 # the setupSafe tuple is read up to its last member only: two releases differ in the list before it
 _SETUP_SAFE: Final = abi.tuple_of(
@@ -184,6 +189,32 @@ def _zipped(
     return [Call(*members) for members in zip(targets, values, datas, strict=True)]
 
 
+def _operations(data: bytes, _account: Address, budget: Budget) -> Sequence[Call]:
+    (members,) = _decode(_OPERATIONS, data, budget)
+    return _each_operation(members, budget)
+
+
+def _columns_of_operations(data: bytes, _account: Address, budget: Budget) -> Sequence[Call] | None:
+    columns = _decode(_COLUMNS_OF_OPERATIONS, data, budget)
+    if len({len(column) for column in columns}) != 1:
+        return None
+    return _each_operation(list(zip(*columns, strict=True)), budget)
+
+
+def _calls_operation(data: bytes, _account: Address, budget: Budget) -> Sequence[Call]:
+    members, operation = _decode(_CALLS_OPERATION, data, budget)
+    return _each_operation([(*each, operation) for each in members], budget)
+
+
+def _each_operation(members: Sequence[tuple[Address, int, bytes, int]], budget: Budget) -> Sequence[Call]:
+    budget.draw(ITEM * len(members))
+    return [
+        call
+        for target, value, inner, operation in members
+        for call in (_delegated(target, inner, budget) if operation == 1 else (Call(target, value, inner),))
+    ]
+
+
 def _setup_safe(data: bytes, account: Address, budget: Budget) -> Sequence[Call] | None:
     ((*_, call_data),) = _decode(_SETUP_SAFE, data, budget)
     return _then(call_data, account)
@@ -266,10 +297,13 @@ WRAPPERS: Final = (
     _wrapper("execute((address,uint256,bytes))", _one_call, "MetaMask delegation-framework DeleGatorCore"),
     _wrapper("execute_ncC(address,uint256,bytes)", _to_value_data, "Biconomy SmartAccount v2"),
     _wrapper("executeCall(address,uint256,bytes)", _to_value_data, "Biconomy SmartAccount v2"),
+    _wrapper("executeCall_s1m(address,uint256,bytes)", _to_value_data, "Biconomy SmartAccount v2, first"),
+    _wrapper("executeTransaction(address,uint256,bytes)", _to_value_data, "by its signature alone"),
     _wrapper("execute4337Op(address,uint256,bytes)", _to_value_data, "Trust Wallet wallet-core, Biz account"),
     _wrapper("execute(address,uint256,bytes,uint8)", _to_value_data_operation, "ZeroDev Kernel v2"),
     _wrapper("executeDelegateCall(address,bytes)", _to_data_delegated, "ZeroDev Kernel v2.4"),
     _wrapper("delegateExecute(address,bytes)", _to_data_delegated, "Solady ERC4337"),
+    _wrapper("executeWithAuthorization(bytes,bytes)", _word_says_where(0), "ERC-6900 before 0.8"),
     _wrapper("executeWithRuntimeValidation(bytes,bytes)", _word_says_where(0), "ERC-6900 IERC6900ModularAccount"),
     _wrapper(
         "executeAndRevert(address,uint256,bytes,uint8)",
@@ -292,6 +326,16 @@ WRAPPERS: Final = (
         _to_value_data_operation,
         "Safe ModuleManager",
     ),
+    *(
+        _wrapper(f"{kind}Execute(address,uint256,bytes,uint8)", _to_value_data_operation, "Versa VersaWallet")
+        for kind in ("normal", "sudo")
+    ),
+    *(
+        _wrapper(f"batch{kind}Execute(address[],uint256[],bytes[],uint8[])", _columns_of_operations, "VersaWallet")
+        for kind in ("Normal", "Sudo")
+    ),
+    _wrapper("executeBatch((address,uint256,bytes,uint8)[])", _operations, "Tokenbound AccountV3 (ERC-6551)"),
+    _wrapper("executeBatch((address,uint256,bytes)[],uint8)", _calls_operation, "Solady ERC6551"),
     _wrapper("executeBatch((address,uint256,bytes)[])", _batch, "eth-infinitism SimpleAccount 0.8; Coinbase"),
     _wrapper("execute4337Ops((address,uint256,bytes)[])", _batch, "Trust Wallet wallet-core, Biz account"),
     _wrapper("executeWithSignature((address,uint256,bytes)[],bytes)", _signed_batch, "Trust Wallet Biz account"),
@@ -313,6 +357,7 @@ WRAPPERS: Final = (
     _wrapper("executeBatch(address[],bytes[])", _targets_datas, "eth-infinitism SimpleAccount 0.6"),
     _wrapper("executeBatch(address[],uint256[],bytes[])", _targets_values_datas, "eth-infinitism SimpleAccount 0.7"),
     _wrapper("executeBatch_y6U(address[],uint256[],bytes[])", _targets_values_datas, "Biconomy SmartAccount v2"),
+    _wrapper("executeBatchCall_4by(address[],uint256[],bytes[])", _targets_values_datas, "SmartAccount v2, first"),
     _wrapper("executeBatchCall(address[],uint256[],bytes[])", _targets_values_datas, "Biconomy SmartAccount v2"),
     _wrapper("execute(((address,uint256,bytes)[],bool))", _batched_call, "Uniswap Calibur BatchedCall"),
     _wrapper(f"setupSafe({_INIT_DATA % '(address,bytes,uint256)[]'})", _setup_safe, "Safe7579 launchpad"),

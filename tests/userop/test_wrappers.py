@@ -83,6 +83,14 @@ def every_itself(calls: Sequence[Call]) -> Placed:
     return {0: [call.data for call in calls]}
 
 
+def with_operations(calls: Sequence[Call]) -> Placed:
+    return {0: [(*each, 0) for each in triples(calls)]}
+
+
+def columns_of_operations(calls: Sequence[Call]) -> Placed:
+    return {**columns(calls), 3: [0] * len(calls)}
+
+
 def setup_safe(calls: Sequence[Call]) -> Placed:
     one = "0x" + "01" * 20
     return {0: (one, [one], 1, one, b"setup", one, [], calls[0].data)}
@@ -101,7 +109,17 @@ PLACES: Final[Mapping[str, Put]] = {
     "execute((address,uint256,bytes))": one_tuple,
     "execute_ncC(address,uint256,bytes)": at(0),
     "executeCall(address,uint256,bytes)": at(0),
+    "executeCall_s1m(address,uint256,bytes)": at(0),
+    "executeTransaction(address,uint256,bytes)": at(0),
     "execute4337Op(address,uint256,bytes)": at(0),
+    "normalExecute(address,uint256,bytes,uint8)": at(0, 0),
+    "sudoExecute(address,uint256,bytes,uint8)": at(0, 0),
+    "batchNormalExecute(address[],uint256[],bytes[],uint8[])": columns_of_operations,
+    "batchSudoExecute(address[],uint256[],bytes[],uint8[])": columns_of_operations,
+    "executeBatch((address,uint256,bytes,uint8)[])": with_operations,
+    "executeBatch((address,uint256,bytes)[],uint8)": lambda calls: {0: triples(calls), 1: 0},
+    "executeWithAuthorization(bytes,bytes)": itself(0),
+    "executeBatchCall_4by(address[],uint256[],bytes[])": columns,
     "execute(address,uint256,bytes,uint8)": at(0, 0),
     "executeDelegateCall(address,bytes)": without_value,
     "delegateExecute(address,bytes)": without_value,
@@ -228,6 +246,31 @@ def test_a_wrapper_that_is_cut_short_opens_to_nothing(signature: str) -> None:
     assert not read(call_data[:4])
     for end in range(5, len(call_data) - 32, 7):
         assert read(call_data[:end]) in (None, opened), end
+
+
+MULTI_SEND: Final = bytes.fromhex("8d80ff0a")
+
+
+@pytest.mark.parametrize("operation", [0, 1])
+@pytest.mark.parametrize(
+    ("signature", "put"),
+    [
+        ("execute(address,uint256,bytes,uint8)", lambda one, kind: [*one, kind]),
+        ("sudoExecute(address,uint256,bytes,uint8)", lambda one, kind: [*one, kind]),
+        ("batchSudoExecute(address[],uint256[],bytes[],uint8[])", lambda one, kind: [[each] for each in (*one, kind)]),
+        ("executeBatch((address,uint256,bytes,uint8)[])", lambda one, kind: [[(*one, kind)]]),
+        ("executeBatch((address,uint256,bytes)[],uint8)", lambda one, kind: [[one], kind]),
+    ],
+)
+def test_code_that_runs_as_the_account_is_opened_as_such_by_every_wrapper_that_says_so(
+    signature: str, put: Callable[[tuple[str, int, bytes], int], list[Any]], operation: int
+) -> None:
+    paid = Call(Address(b"\x35" * 20), 7, b"\x01\x02\x03\x04")
+    packed = b"\0" + paid.target + paid.value.to_bytes(32, "big") + len(paid.data).to_bytes(32, "big") + paid.data
+    library = Call(Address(b"\x36" * 20), 0, MULTI_SEND + eth_abi.encode(["bytes"], [packed]))
+    kinds = [kind.to_type_str() for kind in arguments_of(signature)]
+    call_data = bytes(selector(signature)) + eth_abi.encode(kinds, put(triple(library), operation))
+    assert list(read(call_data) or ()) == [paid if operation else library]
 
 
 def read(call_data: bytes) -> Sequence[Call] | None:
