@@ -41,7 +41,8 @@ class ArgumentBounds:
     @property
     def is_empty(self) -> bool:
         """No value passes."""
-        return self.lowest > self.highest or self.values == frozenset()
+        exceeds = self.total is not None and self.lowest > self.total
+        return exceeds or self.lowest > self.highest or self.values == frozenset()
 
     @property
     def is_listed(self) -> bool:

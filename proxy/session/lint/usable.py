@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from typing import Final
 
 from proxy.session.addresses import name_of_policy
+from proxy.session.lint.argument_bounds import ANYTHING, both
 from proxy.session.lint.findings import WHOLE_SESSION, Finding, finding
-from proxy.session.lint.grant import Grant, ReadAction, ReadPolicy
+from proxy.session.lint.grant import Grant, ReadAction, ReadPolicy, configs_of
 from proxy.session.policies.arg import MAX_STACK, STACK_OF_LEFT, STACK_OF_NOT, ArgRules, NodeType
+from proxy.session.policies.contract_whitelist import AllowedTargets
 from proxy.session.policies.erc20_spending_limit import ERC20SpendingLimitPolicy, SpendingLimits
 from proxy.session.policies.time_frame import TimeFrame, TimeFramePolicyV1
 from proxy.session.policies.token_calls import TRANSFER
@@ -19,6 +21,10 @@ from proxy.userop.primitives import print_bytes, print_checksummed
 
 _OLDER_TIME_FRAME: Final = 32
 _TWO_WORDS: Final = 64
+_NO_SECONDS: Final = 10**11
+_LONGEST_CALL_DATA: Final = 2**24
+"""Bytes: they alone cost more gas than blocks have."""
+_AMOUNT_OF_TRANSFER: Final = 32
 
 
 def review_usable(grant: Grant) -> Iterator[Finding]:
@@ -40,15 +46,37 @@ def never_passes(grant: Grant, action: ReadAction) -> bool:
 
 
 def _why_never_taken(action: ReadAction) -> str | None:
-    """Why no call of an action is taken: for a policy that none satisfies, or one that is about other calls."""
+    """Why no call of an action is taken: for a policy that none satisfies, for one that is about other calls, or for
+    policies that no call satisfies together."""
     whys = (why_never_passed(policy) or _why_about_others(action, policy) for policy in action.policies)
-    return next(filter(None, whys), None)
+    return next(filter(None, whys), None) or _why_never_together(action)
+
+
+def _why_never_together(action: ReadAction) -> str | None:
+    arguments = both(policy.bounds for policy in action.policies)
+    if arguments is None:
+        return f"no arguments satisfy all the rules on {action}"
+    if action.selector != TRANSFER or action.target is None:
+        return None
+    least = arguments.get(_AMOUNT_OF_TRANSFER, ANYTHING).lowest
+    for limits in configs_of(action.policies, SpendingLimits):
+        if least > (limit := limits.limits.get(action.target, least)):
+            return f"the rules on {action} ask for an amount of at least {least}, and the spending limit is {limit}"
+    return None
 
 
 def _why_about_others(action: ReadAction, policy: ReadPolicy) -> str | None:
-    """Why a spending limit refuses every call of its action, or every one that costs anything."""
+    """Why a whitelist or a spending limit refuses every call of its action, or every one that costs anything."""
     contract = None if policy.contract is None else policy.contract.policy
-    if not isinstance(contract, ERC20SpendingLimitPolicy) or action.is_fallback or action.is_module_call:
+    if action.is_fallback or action.is_module_call:
+        return None
+    if isinstance(targets := policy.config, AllowedTargets):
+        if action.target is None or not targets.complete or action.target in targets.allowed:
+            return None
+        return (
+            f"{name_of_policy(policy.address)} does not list {print_checksummed(action.target)}, the target of {action}"
+        )
+    if not isinstance(contract, ERC20SpendingLimitPolicy):
         return None
     if action.selector is not None and bytes(action.selector) not in contract.counted:
         return f"{contract.name} refuses {print_bytes(action.selector)}, which moves no token that it counts"
@@ -71,7 +99,24 @@ def why_never_passed(policy: ReadPolicy) -> str | None:
         return f"{misread}, and every check of it reverts"
     if always_reverts(policy):
         return f"{name} is configured with nothing, and every check of it reverts"
+    if isinstance(policy.config, TimeFrame) and policy.config.valid_after > _NO_SECONDS:
+        return f"{name} begins after the year 5000: it counts seconds, and was given what looks like milliseconds"
+    if isinstance(policy.config, ActionRules | ArgRules):
+        if _reads_too_far(policy.config):
+            return f"a rule of {name} reads an argument further back than call data can be"
+        if policy.bounds is None:
+            return f"no arguments satisfy the rules of {name}"
     return None
+
+
+def _reads_too_far(config: ActionRules | ArgRules) -> bool:
+    """Whether a rule that every call comes to has no argument to read, and reverts."""
+    if isinstance(config, ActionRules):
+        return any(rule.offset > _LONGEST_CALL_DATA for rule in config.rules)
+    index, stack = _first_rule(config)
+    if stack > MAX_STACK or (number := config.nodes[index].rule) >= len(config.rules):
+        return False
+    return config.rules[number].offset > _LONGEST_CALL_DATA
 
 
 def misread_time_frame(policy: ReadPolicy) -> str | None:
@@ -100,18 +145,19 @@ def always_reverts(policy: ReadPolicy) -> bool:
         case ActionRules(rules=rules):
             return not rules
         case ArgRules(rules=rules):
-            return not rules or _stack_of_first_path(policy.config) > MAX_STACK
+            return not rules or _first_rule(policy.config)[1] > MAX_STACK
         case _:
             return False
 
 
-def _stack_of_first_path(config: ArgRules) -> int:
-    """The words of the stack that are taken when the evaluation comes to its first rule; it always does."""
+def _first_rule(config: ArgRules) -> tuple[int, int]:
+    """The node at which the evaluation comes to its first rule, as it always does, and the words of the stack that are
+    taken there; a node before it where they are too many."""
     index, stack = config.root, 0
     while config.nodes[index].has_children and stack <= MAX_STACK:
         stack += STACK_OF_NOT if config.nodes[index].type is NodeType.NOT else STACK_OF_LEFT
         index = config.nodes[index].left
-    return stack
+    return index, stack
 
 
 def _remedy(*policies: ReadPolicy) -> str:
