@@ -65,7 +65,10 @@ class CountingTime:
         monotonic = self._monotonic()
         astray = unix_time - monotonic - self._offset
         if abs(astray) <= SLACK_SECONDS:
-            self._follow(unix_time, monotonic)
+            if self._astray:
+                self._follow(unix_time, monotonic)
+            else:
+                self._offset = unix_time - monotonic  # the same, for what is asked several times for every operation
             return unix_time
         if abs(astray - self._astray) > SLACK_SECONDS:
             self._astray, self._since = astray, monotonic

@@ -105,9 +105,10 @@ class MemoryLedger:
     def accept(self, name: HoldName, *, answered: bool = True) -> None:
         found = self._slots.find(name)
         if found is not None:
-            found[1].attempts = max(found[1].attempts - 1, 0)
-            found[1].accepted = True
-            if answered:
+            hold = found[1]
+            hold.attempts = max(hold.attempts - 1, 0)
+            hold.accepted = True
+            if answered and hold.bringer is not None:
                 self._slots.vouch(name)
 
     def release(self, name: HoldName) -> Reservation | None:

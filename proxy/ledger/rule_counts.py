@@ -29,7 +29,7 @@ from proxy.judge.history import ROW_SECONDS, learn
 from proxy.judge.rule import Window
 from proxy.judge.windows import Bucket, Windows, bucket_of
 from proxy.ledger.hindrance import RuleRefusal
-from proxy.ledger.reservation import Bringer, Concluded, HistoryRow, Reservation, RuleRows
+from proxy.ledger.reservation import NO_ROWS, Bringer, Concluded, HistoryRow, Reservation, RuleRows
 from proxy.ledger.rule_use import EVERYBODY, RulesInFlight, RuleUseView
 
 _MOST_HISTORIES: Final = 200_000
@@ -152,6 +152,8 @@ class RuleCounts:
         It is counted at the time of its block `at`, where that is known and not later than now."""
         now = self.counted(now)
         moment = self._windows.moment(now) if at is None else min(int(at), self._windows.moment(now))
+        if not (reservation.rule_charges or reservation.lessons):
+            return Concluded(moment, NO_ROWS)
         buckets, marks = [], []
         for charge in reservation.rule_charges:
             if not self._is_known(charge.key):

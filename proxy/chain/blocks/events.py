@@ -64,18 +64,17 @@ def read_executed(log: Log) -> Executed | None:
     if len(data) < _EXECUTED_BYTES:
         return None
     # four words, read by hand: there is one such log for every operation
-    nonce, success, gas_cost, gas_used = (
-        int.from_bytes(data[at : at + _WORD], "big") for at in range(0, _EXECUTED_BYTES, _WORD)
-    )
+    number = int.from_bytes
+    success = number(data[32:64], "big")
     if success > 1:
         return None
     return Executed(
         user_op_hash=log.topics[1],
         sender=Address(log.topics[2][12:]),
-        nonce=nonce,
+        nonce=number(data[:32], "big"),
         success=bool(success),
-        gas_cost=gas_cost,
-        gas_used=gas_used,
+        gas_cost=number(data[64:96], "big"),
+        gas_used=number(data[96:128], "big"),
     )
 
 

@@ -16,6 +16,7 @@ from proxy.chain.settlement.slices import BlockName
 from proxy.ledger.doubts import Doubt
 from proxy.ledger.operations import AcceptedOperation, Cause, Ended, EndedName, Evidence, InFlight, Mined, Stage
 from proxy.ledger.reservation import (
+    NO_ROWS,
     Grip,
     Ledger,
     NonceSlot,
@@ -69,12 +70,16 @@ class OutcomeDraft:
             ended=tuple(each.name for each in self.remembered),
             remembered=tuple(self.remembered),
             revived=tuple(self.revived),
-            rules=RuleRows(*(tuple(row for rows in self.rules for row in rows[kind]) for kind in range(3))),  # type: ignore[arg-type]  # of the kind's own rows
+            rules=_together(self.rules) if self.rules else NO_ROWS,
             cursor=cursor,
             blocks=blocks,
             cut=cut,
             doubts=tuple(Doubt(key, block) for key, block in self.to_read.items()),
         )
+
+
+def _together(rules: Sequence[RuleRows]) -> RuleRows:
+    return RuleRows(*(tuple(row for rows in rules for row in rows[kind]) for kind in range(3)))  # type: ignore[arg-type]  # of the kind's own rows
 
 
 class Ends:
@@ -243,7 +248,8 @@ class Ends:
         first = most_of(counted)
         at = None if mined.timestamp is None else self.counted_at(mined.timestamp)
         counted_at, rules = self._ledger.conclude(first, now, success=mined.success, at=at)
-        draft.rules.append(rules)
+        if rules is not NO_ROWS:
+            draft.rules.append(rules)
         for each in counted:
             name = each.name
             is_counted = self._ledger.is_counted(name)

@@ -141,9 +141,11 @@ class Settlement:
         that: what could not be kept is tried again.
         """
         name = operation.name
-        is_held = name in self.flights
+        flight = self.flights.get(name.user_op_hash)
+        is_held = flight is not None and name in flight.claims
         known = self.remembered.get(name)
-        ended = known if self.remembered.is_mined(name) else self.remembered.mined(name.user_op_hash)
+        is_mined = known is not None and known.cause is Cause.MINED
+        ended = known if is_mined else self.remembered.mined(name.user_op_hash)
         ended = ended or (None if is_held else known)
         if ended is not None:
             # it ended before the answer came; or it was sent again after that, to a bundler that names it once more
@@ -151,8 +153,8 @@ class Settlement:
             return
         self._ledger.accept(name, answered=stage is Stage.ACCEPTED)
         pending = self._registry.expect(operation.changes, self._clock(), session=name.session, grant=name.grant)
-        if is_held:
-            await self._answered(name, stage, pending)
+        if is_held and flight is not None:
+            await self._answered(flight, name, stage, pending, known)
         else:
             operation = replace(operation, known_at=self.known_seconds)
             self._ledger.restore(operation.reservation)
@@ -161,15 +163,15 @@ class Settlement:
             self.on_begun(name.user_op_hash, stage)
             await self.books.keep(Outcome(sessions=pending, begun=operation, stages=((name, stage),)))
 
-    async def _answered(self, name: HoldName, stage: Stage, pending: tuple[KnownSession, ...]) -> None:
-        """An answer came, or none, to what is held already."""
-        flight = self.flights.get(name.user_op_hash)
-        if flight is None:
-            return
-        is_held_again = self._hold_again(name.user_op_hash, stage)
-        if not is_held_again and (stage is Stage.ACCEPTED or flight.stage is Stage.FORWARDED):
+    async def _answered(
+        self, flight: Flight, name: HoldName, stage: Stage, pending: tuple[KnownSession, ...], known: EndedName | None
+    ) -> None:
+        """An answer came, or none, to what is held already, and of which an earlier end may be known."""
+        if flight.stage in LET_GO:
+            self._hold_again(name.user_op_hash, stage)
+        elif stage is Stage.ACCEPTED or flight.stage is Stage.FORWARDED:
             flight.stage = stage
-        if self.remembered.get(name) is not None:
+        if known is not None:
             self.to_prove[name.user_op_hash] = None  # its nonce was used before it was sent again
             self.awake.set()
         self._prove_if_in_doubt(name.user_op_hash, stage)
@@ -183,16 +185,15 @@ class Settlement:
         else:
             self.books.advance(name, flight.stage)
 
-    def _hold_again(self, user_op_hash: Hash32, stage: Stage) -> bool:
-        """An operation of which something was let go has come as far as this once more: all of it is held from now
-        on. Whether it was one."""
+    def _hold_again(self, user_op_hash: Hash32, stage: Stage) -> None:
+        """An operation of which something may have been let go has come as far as this once more: all of it is held
+        from now on."""
         flight = self.flights.get(user_op_hash)
         if flight is None or flight.stage not in LET_GO:
-            return False
+            return
         flight.silent_seconds = 0.0
         self.flights.unmined.put(user_op_hash, self.known_seconds + self._patience.unmined_after)
         flight.stage = stage
-        return True
 
     def restore(self, flights: Iterable[InFlight], ended: Iterable[EndedName] = ()) -> None:
         """Take up what was there before a restart; to be called before the first request."""

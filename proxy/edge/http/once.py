@@ -96,9 +96,9 @@ class OnceSent:
 
     async def _send(self, asked: _Asked, place: OperationPlace | None) -> UpstreamReply:
         if (others := self._under_way.get(asked)) is not None:
-            waiter: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
-            others.append(waiter)
-            return _given(await waiter)
+            other: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
+            others.append(other)
+            return _given(await other)
         if self._remembered and (remembered := self._remembered.get(key := _digest_of(asked))) is not None:
             if self._stopwatch() < remembered.until:
                 return _given(remembered.ended)
@@ -106,7 +106,15 @@ class OnceSent:
         waiting = self._under_way[asked] = []
         ended: Ended | None = None
         try:
-            ended = await self._ask(asked, place)
+            waiter: asyncio.Future[Ended | AskingOn] = asyncio.get_running_loop().create_future()
+            if self._upstream.begin(*asked, partial(_settle, waiter), submit=True, place=place):
+                heard = await waiter
+                assert not isinstance(heard, AskingOn), "a send is asked of one bundler"  # noqa: S101 - our own promise
+                if isinstance(heard, UpstreamUnavailable):
+                    raise heard
+                ended = heard
+            else:
+                ended = await self._upstream.post(*asked, submit=True, place=place)
         except UpstreamUnavailable as error:
             ended = error
             raise
@@ -116,16 +124,6 @@ class OnceSent:
             if ended is None:  # what those who wait are told when this one is broken off
                 ended = UpstreamUnavailable("the send was broken off here", may_have_been_sent=True)
             self._ended(asked, waiting, ended)
-
-    async def _ask(self, asked: _Asked, place: OperationPlace | None) -> UpstreamReply:
-        waiter: asyncio.Future[Ended | AskingOn] = asyncio.get_running_loop().create_future()
-        if not self._upstream.begin(*asked, partial(_settle, waiter), submit=True, place=place):
-            return await self._upstream.post(*asked, submit=True, place=place)
-        ended = await waiter
-        assert not isinstance(ended, AskingOn), "a send is asked of one bundler"  # noqa: S101 - our own promise
-        if isinstance(ended, UpstreamUnavailable):
-            raise ended
-        return ended
 
     def _ended(self, asked: _Asked, waiting: Sequence[asyncio.Future[Ended]], ended: Ended) -> None:
         del self._under_way[asked]
