@@ -83,11 +83,10 @@ class Admission:
 
         Never raises for what is wrong with the operation or the world: that is what a rejection is for.
         """
-        check = OnceChecked()
-        if purpose is Purpose.SUBMIT:
-            straight = self._straight.judge(op, entry_point, request, check)
-            if straight is not None:  # nearly always
-                return straight
+        straight = self._straight.judge(op, entry_point, request) if purpose is Purpose.SUBMIT else None
+        if isinstance(straight, Judgement):  # nearly always
+            return straight
+        check = OnceChecked() if straight is None else straight
         heard = await self._hear(op, entry_point, purpose, request, check)
         if heard.operation is not None and heard.operation.budget.is_drawn_upon:
             await asyncio.sleep(0)  # as above

@@ -7,27 +7,24 @@ counted before all of it is allowed: whatever is in the way, or not known, is th
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Final
 
 from proxy.admission.conclusion import FEW_RULES, Conclusion
 from proxy.admission.judgement import Judgement
 from proxy.admission.sources import Sources
-from proxy.judge.evaluate import NOTHING
+from proxy.judge.evaluate import NOTHING, RuleJudge, RulesFinding
 from proxy.judge.reading import Arrival, facts_of_use
 from proxy.judge.verdict import Allow
 from proxy.ledger.reservation import Basis, Held, NonceSlot, Reservation
-from proxy.session.bound import bound_terms
 from proxy.session.call_plan import CallPlan, accept_planned, plan_of
-from proxy.session.counters import Counter, SessionKey
+from proxy.session.counters import Charge, Counter, SessionKey
 from proxy.session.known import KnownSession, Status
-from proxy.session.outcome import Accepted
-from proxy.session.policies.policy import UserOpView
 from proxy.session.policies.simple_gas import moves_cost, price_of
 from proxy.session.proof import OnceChecked
 from proxy.session.signers import SignatureOutcome
 from proxy.session.state import SessionState
-from proxy.session.transitions import PUBLISHED
 from proxy.session.validity import UINT48_MAX
 from proxy.userop.budget import Budget
 from proxy.userop.declared_module import declared_modules
@@ -55,7 +52,7 @@ _SWITCHING: Final = (NexusMode.MODULE_ENABLE, NexusMode.PREPARE)
 _KERNEL_PLAIN: Final = KernelMode.DEFAULT << 8 | KernelType.VALIDATOR
 
 
-_Found = tuple[SessionKey, KnownSession, SessionState, CallPlan, NonceLayout, Call]
+_Found = tuple[KnownSession, SessionState, CallPlan, NonceLayout, Call]
 
 
 class StraightUse:
@@ -74,52 +71,48 @@ class StraightUse:
         # what is kept beside a verdict, and what an operation behind a gap is refused for, is the long way's to say
         self._is_open = not terms.keep_grounds and (sources.order is None or terms.nonce_gap != "reject")
 
-    def judge(
-        self, op: UserOperation, entry_point: EntryPoint, request: Arrival, check: OnceChecked
-    ) -> Judgement | None:
-        """The judgement on an operation to be submitted, if it is that it goes out as it is."""
-        sources, version = self._sources, entry_point.version
-        if not self._is_open or version is EntryPointVersion.V06:
+    def judge(self, op: UserOperation, entry_point: EntryPoint, request: Arrival) -> Judgement | OnceChecked | None:
+        """The judgement on an operation to be submitted, if it is that it goes out as it is. Otherwise what was said to
+        its signature, `None` where nobody has looked at that."""
+        sources = self._sources
+        judge = sources.rules()
+        if not self._is_open or entry_point.version is EntryPointVersion.V06:
             return None
+        if judge is not None and judge.size > FEW_RULES:
+            return None  # they are asked piece by piece
         found = self._find(op)
-        if found is None or not sources.is_reconciled(found[0]) or sources.stale() is not None:
+        if found is None or not sources.is_reconciled(found[0].key) or sources.stale() is not None:
             return None
-        key, known, state, plan, layout, call = found
-        told_hash, signature, budget = user_op_hash(op, entry_point, self._chain_id), op.signature[33:], Budget()
+        known, state, plan, layout, call = found
+        told_hash, signature = user_op_hash(op, entry_point, self._chain_id), op.signature[33:]
         said = plan.signed(told_hash, signature)
-        if said.outcome is not SignatureOutcome.VALID:
-            check.heard(state, told_hash, signature, said)
-            return None
-        if plan.moves is not None and not call.value and call.data:
-            moves = plan.moves
-        elif len(call.data) <= _MOST_READ:
-            moves = movements_of((call,), op.sender, budget=budget)
-        else:
-            return None
-        execution = Execution(EXECUTE, CallType.SINGLE, ExecType.DEFAULT, (call,))
-        slot = NonceSlot(self._chain_id, entry_point.address, op.sender, op.nonce)
-        now = sources.clock()
-        in_flight = self._ledger.in_flight_beside(slot)
-        view = UserOpView(op, execution, None)
-        accepted = accept_planned(
-            plan, state, view, call, version=version, in_flight=in_flight, now=int(now), budget=budget
-        )
-        if accepted is None:
-            return None
-        envelope = SessionEnvelope(mode=SessionMode.USE, permission_id=key.permission_id, signature=signature)
-        operation = DecodedOperation(
-            op=op,
-            entry_point=entry_point,
-            chain_id=self._chain_id,
-            told_hash=told_hash,
-            claim=SessionClaim(module=key.module, layout=layout, envelope=envelope),
-            execution=execution,
-            calls=execution.calls,
-            movements=moves,
-            acts=(),
-            budget=budget,
-        )
-        return self._conclude(operation, known, accepted, slot, request=request, now=now)
+        if said.outcome is SignatureOutcome.VALID:
+            budget = Budget()
+            if plan.moves is not None and not call.value and call.data:
+                moves = plan.moves
+            else:
+                moves = movements_of((call,), op.sender, budget=budget)
+            key = known.key
+            execution = Execution(EXECUTE, CallType.SINGLE, ExecType.DEFAULT, (call,))
+            envelope = SessionEnvelope(mode=SessionMode.USE, permission_id=key.permission_id, signature=signature)
+            operation = DecodedOperation(
+                op=op,
+                entry_point=entry_point,
+                chain_id=self._chain_id,
+                told_hash=told_hash,
+                claim=SessionClaim(module=key.module, layout=layout, envelope=envelope),
+                execution=execution,
+                calls=execution.calls,
+                movements=moves,
+                acts=(),
+                budget=budget,
+            )
+            judgement = self._conclude(operation, known, state, plan, request=request, judge=judge)
+            if judgement is not None:
+                return judgement
+        check = OnceChecked()
+        check.heard(state, told_hash, signature, said)
+        return check
 
     def _find(self, op: UserOperation) -> _Found | None:
         """The session that a plain use is of, as it is known, and the call. The session's word on it is still to be
@@ -149,39 +142,42 @@ class StraightUse:
         # what it does to modules and to the account itself is read on the long way
         if target == op.sender or target in self._modules or target in EMISSARIES:
             return None
-        plan = plan_of(bound_terms(state, PUBLISHED), state, call)
+        plan = plan_of(state, call)
         if plan is None or not (plan.pays or op.paymaster is None):
             return None
-        return key, known, state, plan, layout, call
+        if len(call.data) > _MOST_READ and (plan.moves is None or call.value):
+            return None
+        return known, state, plan, layout, call
 
     def _conclude(
         self,
         operation: DecodedOperation,
         known: KnownSession,
-        accepted: Accepted,
-        slot: NonceSlot,
+        state: SessionState,
+        plan: CallPlan,
         *,
         request: Arrival,
-        now: float,
+        judge: RuleJudge | None,
     ) -> Judgement | None:
-        """What rules say to it, and what is held; `None` where that is not that it goes out."""
-        key = known.key
-        charges, until, told_hash = accepted.charges, accepted.valid_until, operation.user_op_hash
+        """What policies and rules say to it, and what is held; `None` where that is not that it goes out."""
+        op, execution, version = operation.op, operation.execution, operation.entry_point.version
+        if execution is None:
+            return None
+        now, budget = self._sources.clock(), operation.budget
+        slot = NonceSlot(self._chain_id, operation.entry_point.address, op.sender, op.nonce)
+        beside = self._ledger.in_flight_beside(slot)
+        taken = accept_planned(
+            plan, state, op, execution, version=version, in_flight=beside, now=int(now), budget=budget
+        )
+        if taken is None:
+            return None
+        charges, until = taken
         ends = until if until < UINT48_MAX else None
-        used: dict[Counter, int] = {}
-        fullest: int | None = None
-        if charges:
-            beside, on_chain = self._ledger.in_flight_beside(slot), accepted.enabled.used
-            for charge in charges:
-                before = used[charge.counter] = on_chain.get(charge.counter, 0)
-                if charge.limit:
-                    after = before + beside(charge.counter) + charge.amount
-                    fullest = max(fullest or 0, after * 100 // charge.limit)
-        standing = self._ledger.standing(slot, key, told_hash)
-        judge = self._sources.rules()
+        fullest = _fullest(charges, state, beside) if charges else None
+        standing = self._ledger.standing(slot, known.key, operation.told_hash)
         facts = facts_of_use(
             operation,
-            key,
+            known.key,
             request=request,
             now=now,
             asked=_NO_FUNCTIONS if judge is None else judge.asked,
@@ -193,29 +189,47 @@ class StraightUse:
         )
         finding = NOTHING
         if judge is not None:
-            if judge.size > FEW_RULES:
-                return None
-            finding = judge.consider(facts, self._ledger.counts(slot, now, None), operation.budget)
+            finding = judge.consider(facts, self._ledger.counts(slot, now, None), budget)
             if finding.hits and finding.rejections:
                 return None
         reservation = Reservation(
-            user_op_hash=told_hash,
+            user_op_hash=operation.user_op_hash,
             slot=slot,
-            session=key,
+            session=known.key,
             charges=charges,
             valid_until=ends,
             rule_charges=finding.charges,
             lessons=finding.lessons,
-            gas_price=price_of(operation.op) if charges and moves_cost(charges) else None,
+            gas_price=price_of(op) if charges and moves_cost(charges) else None,
         )
-        held = self._ledger.reserve(reservation, Basis(used=used, revision=self._registry.revision(key)), now)
+        held = self._hold(reservation, known.key, state, finding, now)
+        if held is None:
+            return None
+        return Judgement(verdict=_ALLOW, operation=operation, reservation=held, facts=facts, finding=finding)
+
+    def _hold(
+        self, wanted: Reservation, session: SessionKey, state: SessionState, finding: RulesFinding, now: float
+    ) -> Reservation | None:
+        """What is held, if anything is; then it goes out, and what is counted for that is counted."""
+        used: dict[Counter, int] = {}
+        for charge in wanted.charges:
+            used[charge.counter] = state.used.get(charge.counter, 0)
+        held = self._ledger.reserve(wanted, Basis(used=used, revision=self._registry.revision(session)), now)
         if not isinstance(held, Held):
             return None
         if finding.rates or finding.rows:
             self._conclusion.count_at_once(finding, None, refused=False, signed=True, now=now)
-        order = self._sources.order
-        if order is not None:
-            order.watch(slot, partial(self._sources.behind_gap, key, told_hash))
-        return Judgement(
-            verdict=_ALLOW, operation=operation, reservation=held.reservation, facts=facts, finding=finding
-        )
+        order, sources = self._sources.order, self._sources
+        if order is not None:  # who looks whether it waits behind a gap
+            order.watch(wanted.slot, partial(sources.behind_gap, session, wanted.user_op_hash))
+        return held.reservation
+
+
+def _fullest(charges: Iterable[Charge], state: SessionState, beside: Callable[[Counter], int]) -> int | None:
+    """How full the fullest of these limits becomes, in percent."""
+    fullest: int | None = None
+    for charge in charges:
+        if charge.limit:
+            after = state.used.get(charge.counter, 0) + beside(charge.counter) + charge.amount
+            fullest = max(fullest or 0, after * 100 // charge.limit)
+    return fullest

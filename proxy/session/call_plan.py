@@ -9,20 +9,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from proxy.session.bound import BoundPolicy, BoundTerms
+from proxy.session.bound import BoundPolicy, BoundTerms, bound_terms
 from proxy.session.counters import Charge, Counter, Meter, merge_charges
 from proxy.session.granted import is_granted
-from proxy.session.outcome import Accepted
 from proxy.session.policies.policy import ActionPolicy, Outcome, Passed, UserOpPolicy, UserOpView
 from proxy.session.signers import KeyCheck, key_check
 from proxy.session.state import SessionState
+from proxy.session.transitions import PUBLISHED
 from proxy.session.validity import UINT48_MAX, Window, window_of
 from proxy.userop.budget import POLICY, Budget, Overspent
 from proxy.userop.entry_point import EntryPointVersion
-from proxy.userop.execution import Call
+from proxy.userop.execution import Call, Execution
 from proxy.userop.movement import Movement
 from proxy.userop.session_data import FLAG_TARGET
 from proxy.userop.transfers import movements_known
+from proxy.userop.user_operation import UserOperation
 
 MOST_PLANS: Final = 32
 """Of so many functions a session has one: a fallback stands for more calls than could be."""
@@ -47,9 +48,11 @@ class CallPlan(NamedTuple):
     signed: KeyCheck
 
 
-def plan_of(terms: BoundTerms, state: SessionState, call: Call) -> CallPlan | None:
+def plan_of(state: SessionState, call: Call) -> CallPlan | None:
     """The plan for calls such as this one; `None` where there is none."""
-    name = (call.target, call.selector)
+    name, terms = (call.target, call.selector), state.bound
+    if not isinstance(terms, BoundTerms) or terms.contracts is not PUBLISHED:
+        terms = bound_terms(state, PUBLISHED)
     plan = terms.plans.get(name)
     if plan is None:
         plan = _made(terms, state, call)
@@ -95,26 +98,30 @@ def _made(terms: BoundTerms, state: SessionState, call: Call) -> CallPlan | None
     )
 
 
+Taken = tuple[tuple[Charge, ...], int]
+"""What an operation counts, and until when (unix seconds) the entry point takes it."""
+
+
 def accept_planned(
     plan: CallPlan,
     state: SessionState,
-    view: UserOpView,
-    call: Call,
+    op: UserOperation,
+    execution: Execution,
     *,
     version: EntryPointVersion,
     in_flight: Callable[[Counter], int],
     now: int,
     budget: Budget,
-) -> Accepted | None:
-    """The verdict on an operation of this one call, which the plan is for, if it is that all policies take it; its
-    signature is somebody else's to check. See `enforce`."""
+) -> Taken | None:
+    """The verdict on an operation of one call, which the plan is for, if it is that all policies take it; its signature
+    is somebody else's to check. See `enforce`."""
     window = plan.window
     charges: tuple[Charge, ...] = ()
     if plan.user_op or plan.action:
         asking = _Asking(plan, state, in_flight, Budget(min(budget.left, _MOST_UNITS)))
         at_first = asking.purse.left
         try:
-            if not asking.all_take(view, call):
+            if not asking.all_take(op, execution):
                 return None
         except Overspent:
             return None
@@ -129,8 +136,7 @@ def accept_planned(
             return None
     elif not window.holds(now, version) or window.counts_blocks(version):
         return None
-    after, until = window
-    return Accepted(valid_after=after, valid_until=until, charges=charges, enabled=state)
+    return charges, window.valid_until
 
 
 class _Asking:
@@ -147,14 +153,17 @@ class _Asking:
         self._pending: dict[Counter, int] = {}
         self._in_flight = in_flight
 
-    def all_take(self, view: UserOpView, call: Call) -> bool:
+    def all_take(self, op: UserOperation, execution: Execution) -> bool:
         """Whether every one of them passes. Raises `Overspent`."""
         purse, used, pending, in_flight = self.purse, self._used, self._pending, self._in_flight
         purse.draw(self._plan.units)
-        for bound, asked in self._plan.user_op:
-            meter = Meter(bound.key, used, pending, in_flight, purse)
-            if not self._has(asked.check_user_op(bound.config, view, meter, bound.key)):
-                return False
+        if self._plan.user_op:
+            view = UserOpView(op, execution, None)
+            for bound, asked in self._plan.user_op:
+                meter = Meter(bound.key, used, pending, in_flight, purse)
+                if not self._has(asked.check_user_op(bound.config, view, meter, bound.key)):
+                    return False
+        (call,) = execution.calls
         for bound, checked in self._plan.action:
             meter = Meter(bound.key, used, pending, in_flight, purse)
             if not self._has(checked.check_action(bound.config, call, meter, bound.key)):

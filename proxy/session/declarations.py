@@ -18,6 +18,8 @@ class Declarations:
         self._of_account: dict[tuple[int, Address], tuple[DeclaredSession, ...]] = {}
         self._by_chain: dict[int, int] = {}
         self._uses: dict[Counter, int] = {}
+        self.any = False
+        """Whether there is one at all; asked for each operation."""
 
     def take(self, sessions: Iterable[DeclaredSession]) -> None:
         """Know these, and no others; what was used of the same actions stays counted."""
@@ -30,6 +32,7 @@ class Declarations:
             owner = (session.chain_id, session.account)
             self._of_account[owner] = (*self._of_account.get(owner, ()), session)
             self._by_chain[session.chain_id] = self._by_chain.get(session.chain_id, 0) + 1
+        self.any = bool(self._declared)
 
     def of(self, key: SessionKey) -> DeclaredSession | None:
         """The declaration that speaks of this session, if any."""
@@ -50,11 +53,6 @@ class Declarations:
     def counts(self) -> Mapping[int, int]:
         """How many there are, by chain id."""
         return dict(self._by_chain)
-
-    @property
-    def any(self) -> bool:
-        """Whether there is one at all."""
-        return bool(self._declared)
 
     # what was used
 

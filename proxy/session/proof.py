@@ -42,9 +42,10 @@ class OnceChecked:
         return said
 
     def heard(self, state: SessionState, user_op_hash: Hash32, signature: bytes, said: SignatureVerdict) -> None:
-        """Somebody else has checked this signature of a session's key, which was not good."""
+        """Somebody else has checked this signature of a session's key."""
         if state.session_validator is not None:
             self._said[state.session_validator, state.session_validator_init_data, user_op_hash, signature] = said
+            self.is_good = self.is_good or said.outcome is SignatureOutcome.VALID
 
 
 def refused_for_signature(verdict: SignatureVerdict, subject: tuple[Address, bytes, Hash32, bytes]) -> Refused | None:

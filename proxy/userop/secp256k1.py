@@ -27,11 +27,12 @@ def recover(digest: bytes, signature: bytes) -> Address:
     if v not in (27, 28):
         return ZERO_ADDRESS
     point = recover_point(digest, signature, v - 27)
-    return ZERO_ADDRESS if point is None else _address_of(point)
+    return ZERO_ADDRESS if point is None else address_of(point)
 
 
 @lru_cache(maxsize=1 << 13)
-def _address_of(point: bytes) -> Address:
+def address_of(point: bytes) -> Address:
+    """The account of a public key as `recover_point` gives it."""
     return Address(keccak256(point[1:])[12:])
 
 

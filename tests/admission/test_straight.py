@@ -19,6 +19,8 @@ from proxy.session.call_plan import MOST_PLANS
 from proxy.session.counters import SessionKey
 from proxy.session.freezes import Freeze
 from proxy.session.known import Status
+from proxy.session.signers import ownable
+from proxy.userop import libsecp256k1, secp256k1
 from proxy.userop.entry_point import EntryPoint
 from proxy.userop.execution import EXECUTE, Call
 from proxy.userop.primitives import Address
@@ -256,6 +258,23 @@ async def test_what_nearly_every_operation_is_goes_no_other_way(monkeypatch: pyt
     ):
         judgement = await room.allowed(op)
         assert judgement.reservation is not None, number
+
+
+@pytest.mark.parametrize("op", [use(ENDED, single(transfer(1))), use(ENDED, single(transfer(1)), key=STRANGERS_KEY)])
+async def test_a_signature_is_checked_once_whatever_else_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, op: UserOperation
+) -> None:
+    checked: list[bytes] = []
+
+    def recover_point(digest: bytes, signature: bytes, parity: int) -> bytes | None:
+        checked.append(digest)
+        return libsecp256k1.recover_point(digest, signature, parity)
+
+    monkeypatch.setattr(ownable, "recover_point", recover_point)
+    monkeypatch.setattr(secp256k1, "recover_point", recover_point)
+    await Room(*SESSIONS).refusal(op)
+    assert checked
+    assert len(checked) == len(set(checked))
 
 
 async def test_a_session_remembers_so_many_functions_and_takes_more() -> None:

@@ -14,8 +14,9 @@ from proxy.errors import Undecodable
 from proxy.record import record
 from proxy.session.signers.verdict import BAD_INIT_DATA, INVALID, TOO_SHORT, UNKNOWN, VALID, SignatureVerdict
 from proxy.userop import abi
+from proxy.userop.libsecp256k1 import recover_point
 from proxy.userop.primitives import ZERO_ADDRESS, Address, Hash32, sha3
-from proxy.userop.secp256k1 import PERSONAL_MESSAGE, SIGNATURE, recover, signed_message_hash
+from proxy.userop.secp256k1 import PERSONAL_MESSAGE, SIGNATURE, address_of, recover, signed_message_hash
 
 _MOST_SIGNATURES: Final = 64
 """Twice as many as the validator takes owners: nobody sends more, and each costs two recoveries."""
@@ -100,8 +101,9 @@ def one_of(form: OwnableForm, init_data: bytes) -> KeyCheck | None:
     def check(digest: Hash32, signature: bytes) -> SignatureVerdict:
         if len(signature) != SIGNATURE or signature[64] not in _PLAIN_V:
             return check_ownable(form, init_data, digest, signature)
-        signed = Hash32(sha3(PERSONAL_MESSAGE + digest).digest()) if prefixes else digest
-        return VALID if recover(signed, signature) in signers else INVALID
+        signed = sha3(PERSONAL_MESSAGE + digest).digest() if prefixes else digest
+        point = recover_point(signed, signature, signature[64] - 27)
+        return INVALID if point is None or address_of(point) not in signers else VALID
 
     return check
 
