@@ -170,12 +170,18 @@ async def _load(gate: str, admin: str, live: LiveNode, seconds: float) -> None:
 
 
 class Aside:
-    """A loop in a thread of its own."""
+    """A loop in a thread of its own, until it is stopped."""
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self.thread.start()
+
+    def stop(self) -> None:
+        """Nothing must be under way any more."""
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join()
+        self.loop.close()
 
     async def do(self, work: Coroutine[Any, Any, Any]) -> Any:
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self.loop))

@@ -10,6 +10,7 @@ import asyncio
 import sys
 import threading
 from asyncio import events
+from types import FrameType
 from typing import Any, NamedTuple
 
 
@@ -18,15 +19,18 @@ class Piece(NamedTuple):
 
     calls: int = 0
     blocks: int = 0
+    steps: int = 0
 
 
 class Pieces:
-    """While it is entered, every piece of work of this thread's loop, by what it was."""
+    """While it is entered, every piece of work of this thread's loop, by what it was: the `most` that one of them did.
+    Steps of Python are counted where that is wanted: what goes through a container without a call shows by those."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, counts_steps: bool = False) -> None:
         self.most: dict[str, Piece] = {}
+        self._counts_steps = counts_steps
         self._thread = threading.get_ident()
-        self._calls = 0
+        self._calls = self._steps = 0  # of the piece that is under way
 
     def __enter__(self) -> Pieces:
         self._run = events.Handle._run
@@ -50,17 +54,26 @@ class Pieces:
 
     def _count(self, handle: events.Handle) -> None:
         name, before = name_of(handle), sys.getallocatedblocks()
-        self._calls = 0
+        self._calls = self._steps = 0
+        tracer = sys.gettrace()
+        if self._counts_steps:
+            sys.settrace(self._stepped)
         sys.setprofile(self._called)
         try:
             self._run(handle)
         finally:
             sys.setprofile(None)
+            sys.settrace(tracer)
         most, blocks = self.most.get(name, Piece()), abs(sys.getallocatedblocks() - before)
-        self.most[name] = Piece(max(most.calls, self._calls), max(most.blocks, blocks))
+        self.most[name] = Piece(max(most.calls, self._calls), max(most.blocks, blocks), max(most.steps, self._steps))
 
     def _called(self, _frame: object, event: str, _argument: Any) -> None:  # Any: as sys.setprofile has it
         self._calls += event in ("call", "c_call")
+
+    def _stepped(self, frame: FrameType, event: str, _argument: Any) -> Any:  # Any: as sys.settrace has it
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        self._steps += event == "opcode"
+        return self._stepped
 
 
 def name_of(handle: events.Handle) -> str:

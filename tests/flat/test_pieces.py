@@ -19,7 +19,7 @@ from tests.running_gate import HonestBundler, settings, submission
 from tests.session.builders import transfer
 
 RULES = 3_000
-MOST_CALLS = 17_000
+MOST_CALLS = 16_000
 MOST_BLOCKS = 30_000
 
 
@@ -51,9 +51,6 @@ async def test_no_piece_of_work_is_long_where_thousands_of_rules_count_an_operat
         await send(1)  # what is done once only
         with Pieces() as pieces:
             await send(2)
-    print(
-        sorted(pieces.most.items(), key=lambda e: -e[1][0])[:4], sorted(pieces.most.items(), key=lambda e: -e[1][1])[:3]
-    )
     assert pieces.too_long(MOST_CALLS) == {}
 
 
@@ -64,9 +61,6 @@ async def test_no_piece_of_work_is_long_where_thousands_of_rules_take_the_place_
         with Pieces() as pieces:
             async with http.post(admin_of.format(running.admin_port), json={}) as response:
                 assert response.status == 200
-    print(
-        sorted(pieces.most.items(), key=lambda e: -e[1][0])[:4], sorted(pieces.most.items(), key=lambda e: -e[1][1])[:3]
-    )
-    assert pieces.too_long(MOST_CALLS) == {}
+    assert pieces.too_long(MOST_CALLS // 2) == {}
     (put,) = (piece for name, piece in pieces.most.items() if "_put_in_pieces > _in_turn" in name)
     assert put.blocks < MOST_BLOCKS

@@ -72,6 +72,11 @@ async def _in_turn(pieces: Iterator[None]) -> None:
     await asyncio.sleep(0)
 
 
+def _tell_changes(changes: Difference, after: Ruleset) -> None:
+    for line in changes.lines(after):
+        _LOG.info("rules: %s", line)
+
+
 def _let_go(parts: list[object]) -> Iterator[None]:
     """Free what nobody else has any more: thousands of rules at once would hold everybody up."""
     while parts:
@@ -237,7 +242,6 @@ class RuleBook:
     async def _take(self, after: Ruleset, warnings: tuple[RuleFault, ...], reason: ReloadReason) -> ReloadResult:
         # thousands of rules are made ready and compared beside the loop
         changes = await asyncio.to_thread(difference, self.ruleset, after)
-        lines = await asyncio.to_thread(list, changes.lines(after))
         await self._put_in_pieces(after)
         for warning in warnings:
             _LOG.warning("rules: %s", warning)
@@ -245,8 +249,7 @@ class RuleBook:
             "rules reloaded (%s): %d rules, set %s%s",
             *(reason, len(after.rules), after.digest, "" if changes else ", nothing changed"),
         )
-        for line in lines:
-            _LOG.info("rules: %s", line)
+        await asyncio.to_thread(_tell_changes, changes, after)
         return ReloadResult(digest=after.digest, warnings=warnings, difference=changes)
 
     async def _put_in_pieces(self, ruleset: Ruleset) -> None:
