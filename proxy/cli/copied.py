@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterator
 from typing import Final
+from urllib.parse import unquote
 
+_UNSEEN: Final = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff"))
+_OF_TYPE: Final = str.maketrans("\u201c\u201d\u201e\u2018\u2019\u00a0", '"""\'\' ')
+"""Quotation marks and spaces as word processors and blogs set them."""
 _COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
 _BYTES_OF_JSON: Final = re.compile(r"b'([{\[].*[}\]])'\Z", re.DOTALL)
 _DIGITS: Final = re.compile(r"[0-9a-fA-F]{8,}\Z")
@@ -18,8 +23,16 @@ _INPUT: Final = re.compile(
 
 
 def without_colours(text: str) -> str:
-    """The text without what a terminal is coloured by."""
-    return _COLOUR.sub("", text).strip()
+    """The text without what a terminal is coloured by, nor what a web page or a mail made of it."""
+    text = _COLOUR.sub("", text).translate(_UNSEEN).translate(_OF_TYPE).strip()
+    if text[:3].lower() in ("%7b", "%5b"):
+        text = unquote(text.replace("+", " "))
+    if "&quot;" in text or "&#34;" in text:
+        text = html.unescape(text)
+    lines = text.split("\n")
+    if len(lines) > 1 and all(line.startswith(">") for line in lines if line.strip()):  # as mails and threads quote
+        text = "\n".join(line[1:] for line in lines)
+    return text.strip()
 
 
 def unwrapped(text: str) -> str:

@@ -20,6 +20,8 @@ _CELLS: Final = re.compile(r"│[ \t]*([A-Za-z_][A-Za-z0-9_]*)[ \t]*│[ \t]*(\S
 """A row of what console.table prints."""
 _FRAME: Final = re.compile(r"[┌├└─┬┼┴┐┤┘]+\s*\Z|│[ \t]*\(index\)")
 _LINE: Final = re.compile(r"[ \t]*([A-Za-z_][A-Za-z0-9_]*)(?:[ \t]*[:=]|\t|  )[ \t]*(\S.*?)?[ \t]*\Z")
+_FURTHER: Final = re.compile(r"[\s;,][A-Za-z_]\w*[\"']?\s*[:=]\s*[\"']?[0-9]")
+"""Another member in what was taken for the value of the first."""
 _ROW: Final = re.compile(r"(?:[0-9]+\t)?(?:[A-Za-z_]\w*\.)*([A-Za-z_]\w*)\t(?:address|u?int\d*|bytes\d*)\t(\S+)\s*\Z")
 """A member as explorers list it: number, name, type, value."""
 _HEADING: Final = re.compile(r"#?[ \t]*name[ \t]+type[ \t]+(?:data|value)\s*\Z", re.IGNORECASE)
@@ -29,8 +31,9 @@ _TOKEN: Final = re.compile(
       | (?:<ref[ ]\*[0-9]+>[ ]|\[[A-Z]\w*:[ ]null[ ]prototype\][ ])?(?P<mark>=>|[{}\[\]():,=])
       | (?P<text>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|`(?:[^`\\]|\\.)*`)
       | (?P<buffer><Buffer(?:[ ][0-9a-f]{2})*(?:[ ]\.\.\.[ ][0-9]+[ ]more[ ]bytes?)?>)
-      | (?P<hex>0x[0-9a-fA-F]*)
-      | (?P<number>-?[0-9][0-9_]*(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)n?(?![A-Za-z0-9_])(?:[ ]\[[0-9.]+e[0-9]+\])?
+      | (?P<hex>0x[0-9a-fA-F]*)(?:_U[0-9]+)?
+      | (?P<number>-?[0-9](?:_?[0-9])*(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)(?:n|_U[0-9]+)?(?![A-Za-z0-9_])
+          (?:[ ]\[[0-9.]+e[0-9]+\])?
       | (?P<name>[A-Za-z_$][A-Za-z0-9_$.]*)
     )""",
     re.VERBOSE,
@@ -118,7 +121,7 @@ def _lines(text: str) -> dict[str, object] | None:
             continue
         match = _ROW.match(line) or _CELLS.match(line) or _LINE.match(line)
         name, value = ("", None) if match is None else (match[1], match[2])
-        if value is None or name in found or value.startswith(("{", "[")):
+        if value is None or name in found or value.startswith(("{", "[")) or _FURTHER.search(value):
             return None
         value = value.rstrip(",").strip("\"'`")
         found[name] = None if value in _NOTHING else NumberLiteral(value) if re.fullmatch("[0-9]+", value) else value

@@ -16,6 +16,7 @@ from proxy.cli.forms import WrittenOperation, as_request, in_answer, in_entry_po
 from proxy.cli.literals import read_embedded, read_literal
 from proxy.cli.options import fail
 from proxy.cli.places import FoundOperation, hashes_within, is_carrying, operations_within
+from proxy.cli.scattered import read_scattered
 from proxy.errors import InvalidParams, ParseError, Undecodable
 from proxy.strict_json import Flawed, read_json
 from proxy.userop.emissary import decode_emissary_envelope, without_emissary_prefix
@@ -32,6 +33,8 @@ _HASH: Final = 32
 _LONGEST_PARAMS: Final = 3
 _JSON_OF_REQUEST: Final = ('{"jsonrpc"', '[{"jsonrpc"')
 _INSIDE: Final = "it stood inside of other text"
+_BY_NAMES: Final = "read by the names of its fields: nothing else of the text was understood"
+_NO_PATH: Final = ("{", "\n", "callData", "call_data", "CallData")
 _HAS_OPERATION: Final = frozenset({"sender", "params", "userOperation", "userOp"})
 _MOST_OPERATIONS: Final = 100
 _LONGEST_MODE: Final = 2  # 0, 1 and 2 are the modes a session envelope starts with
@@ -80,7 +83,7 @@ def read_input(argument: str) -> str:
     if argument == "-":
         return sys.stdin.read(_LARGEST_INPUT)
     text = argument.strip()
-    if text.startswith(("{", "[", "0x", "`", "http://", "https://")) or "{" in text or "\n" in text:
+    if text.startswith(("{", "[", "0x", "`", "%", "http://", "https://")) or any(mark in text for mark in _NO_PATH):
         return text
     try:
         with Path(argument).open(encoding="utf-8") as file:
@@ -116,7 +119,10 @@ def _read_embedded(text: str, entry_point: EntryPointVersion | None, problem: In
             if len({each.value for each in standing if isinstance(each.value, str)}) == 1 or len(found) == 1:
                 return [_noted(each, _INSIDE) for each in found]
             raise problem
-    raise problem
+    try:
+        return [_noted(_read_operation(read_scattered(text), None, entry_point, "operation", None), _BY_NAMES)]
+    except InvalidParams:
+        raise problem from None
 
 
 def _read_values(value: object, entry_point: EntryPointVersion | None) -> list[Pasted]:
@@ -209,8 +215,15 @@ def read_text(text: str) -> object:
         return read_json(text.encode(), max_depth=_DEPTH, max_elements=len(text))
     except ParseError:
         if text.startswith(_JSON_OF_REQUEST):
-            raise
+            return _read_lines(text)
         return read_literal(text)
+
+
+def _read_lines(text: str) -> object:
+    """JSON, a value a line. Raises `ParseError`."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    values = [read_json(line.encode(), max_depth=_DEPTH, max_elements=len(line)) for line in lines]
+    return values if len(values) > 1 else values[0]
 
 
 def _is_message(value: Mapping[str, object]) -> bool:

@@ -16,6 +16,7 @@ _INTEGER: Final = re.compile(r"([0-9]+(?:_[0-9]+)*)(?:n|#__bigint)?\Z")
 """Decimal, as a JavaScript literal, or as `ox` writes a bigint into JSON."""
 _NUMBER_NAMES: Final = ("hex", "_hex", "value", "__value", "_value", "$bigint", "bigint", "__bigint__", "$numberLong")
 _MOST_TAGS: Final = 3
+_BARE_HEX: Final = re.compile(r"(?:[0-9a-fA-F]{2})*\Z")
 
 
 def our_name(key: str) -> str:
@@ -67,9 +68,10 @@ def _integral(text: str) -> int | None:
 
 
 def as_bytes(value: object) -> bytes | None:
-    """Bytes as Node prints them, alone or by their places, or an empty text; `None` for anything else."""
-    if value == "":
-        return b""
+    """Bytes as Node prints them, alone or by their places, an empty text, or hex without its 0x; `None` for anything
+    else."""
+    if isinstance(value, str):
+        return bytes.fromhex(value) if _BARE_HEX.match(value) else None
     members: object = value
     if isinstance(value, Mapping):
         places = [str(place) for place in range(len(value))]
