@@ -12,6 +12,7 @@ from proxy.judge.prepared import PreparedRule, rank_of, sentence_of
 from proxy.judge.rule import Fail, Limit, Rate, Rule
 from proxy.judge.verdict import Mode
 from proxy.record import record
+from proxy.session.lint.findings import Severity
 from proxy.userop.budget import MOST_HITS
 
 _REMEDY: Final = "ask the operator of this gate why this rule is there, or change the operation"
@@ -90,6 +91,15 @@ def uncounted(error: StateUnavailable) -> str:
     return f"what it counts cannot be told now: {error.what}"
 
 
+_WEIGHTS: Final = {(mode, severity): (rank_of(mode), severity.rank) for mode in Mode for severity in Severity}
+"""How much a hit weighs, by its mode and its rule's severity."""
+
+
+def _precedence(hit: Hit) -> tuple[int, int, int]:
+    mode, severity = _WEIGHTS[hit.mode, hit.rule.severity]
+    return -mode, -severity, hit.rule.order
+
+
 class Gathered:
     """What the rules have said so far."""
 
@@ -148,7 +158,7 @@ class Gathered:
 
     def add(self, hit: Hit) -> None:
         """A rule that fired. Of very many only those are told that weigh more than all that is told already."""
-        weight = (rank_of(hit.mode), hit.rule.severity.rank)
+        weight = _WEIGHTS[hit.mode, hit.rule.severity]
         if len(self.hits) < MOST_HITS or weight > self._gravest:
             self.hits.append(hit)
             self._gravest = max(self._gravest, weight)
@@ -190,7 +200,7 @@ class Gathered:
     def finding(self) -> RulesFinding:
         """All of it, in the order of precedence."""
         if len(self.hits) > 1:
-            self.hits.sort(key=lambda hit: (-rank_of(hit.mode), -hit.rule.severity.rank, hit.rule.order))
+            self.hits.sort(key=_precedence)
         return RulesFinding(
             hits=tuple(self.hits),
             charges=tuple(self.charges),

@@ -14,7 +14,8 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
-from typing import Final, NamedTuple
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
 from proxy.judge.counts import CountKey
 from proxy.judge.rule import Calendar, OnCalendar, Sliding, Window
@@ -229,6 +230,9 @@ class MarkRow(NamedTuple):
     known: Mark | None
 
 
+NO_MARKS: Final[Mapping[bytes, Any]] = MappingProxyType({})
+
+
 class Windows:
     """The windows of all keys. What counts no more is swept out bit by bit, whenever something is counted."""
 
@@ -291,8 +295,12 @@ class Windows:
 
     def marks(self, key: CountKey, now: float) -> Mapping[bytes, Mark]:
         """The marks in the window, the latest last."""
+        return self.marks_at(key, self.moment(now))
+
+    def marks_at(self, key: CountKey, moment: int) -> Mapping[bytes, Mark]:
+        """The same at a `moment` that was asked for."""
         marks = self._marks.get(key)
-        return {} if marks is None else marks.present(self.moment(now))
+        return NO_MARKS if marks is None else marks.present(moment)
 
     def add_mark(
         self, key: CountKey, window: Window, mark: bytes, most: int, now: float, *, at: int | None = None

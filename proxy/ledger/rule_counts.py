@@ -27,7 +27,7 @@ from proxy.judge.counts import (
 )
 from proxy.judge.history import ROW_SECONDS, learn
 from proxy.judge.rule import Window
-from proxy.judge.windows import Bucket, Windows, bucket_of
+from proxy.judge.windows import NO_MARKS, Bucket, Windows, bucket_of
 from proxy.ledger.hindrance import RuleRefusal
 from proxy.ledger.reservation import NO_ROWS, Bringer, Concluded, HistoryRow, Reservation, RuleRows
 from proxy.ledger.rule_use import EVERYBODY, RulesInFlight, RuleUseView
@@ -98,17 +98,24 @@ class RuleCounts:
         return tuple(charge for charge in charges if charge.key.rule not in left_out)
 
     def _all_fit(self, charges: tuple[RuleCharge, ...], now: float) -> bool:
-        """Whether these are amounts, each of a count of its own, that all fit: nearly always. Of hundreds each is
-        looked up with as few calls as can be, as nothing else is done meanwhile."""
+        """Whether each of these is of a count of its own, and fits or is held all the same: nearly always. Of hundreds
+        each is looked up with as few calls as can be, as nothing else is done meanwhile."""
         total, moment, in_flight = self._windows.total_at, self._windows.moment(now), self.held.amounts
         uses: dict[CountKey, int] = {}
         for charge in charges:
             key = charge.key
-            if type(charge) is not WindowCharge or key in uses:
+            if key in uses:
                 return False
-            uses[key] = use = total(key, moment) + in_flight.get(key, 0) + charge.amount
-            if use > charge.limit:
+            if isinstance(charge, WindowCharge):
+                used, wanted = total(key, moment) + in_flight.get(key, 0), charge.amount
+            else:
+                present, held = self._windows.marks_at(key, moment), self.held.marks_of_all.get(key, NO_MARKS)
+                wanted = 0 if charge.mark in present or charge.mark in held else 1
+                used = len(present) + len(held.keys() - present.keys())
+            fits = used + wanted <= charge.limit
+            if not fits and (charge.binding or not charge.overflows):
                 return False
+            uses[key] = used + wanted if fits else used
         if (on_use := self.on_use) is not None:
             for charge in charges:
                 on_use(charge.key, uses[charge.key], charge.limit)

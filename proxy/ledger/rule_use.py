@@ -126,6 +126,11 @@ class RulesInFlight:
         """The amounts held for everybody, as they change."""
         return self._held.amounts
 
+    @property
+    def marks_of_all(self) -> Mapping[CountKey, Mapping[bytes, int]]:
+        """The marks held for everybody, as they change, each with how many slots hold it."""
+        return self._held.marks
+
     def marks(self, key: CountKey, view: RuleUseView = EVERYBODY) -> Collection[bytes]:
         """The marks held likewise, each once."""
         found = dict.fromkeys(self._held.marks_of(key, view.own)) if key in self._held.marks else {}

@@ -9,6 +9,8 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proxy.edge.storage.database import MIGRATIONS, open_database
 from proxy.errors import StateUnavailable
@@ -72,6 +74,39 @@ def mined(ledger: MemoryLedger, wanted: Reservation, *, success: bool = True, no
 
 def total(ledger: MemoryLedger, key: CountKey = KEY, nonce: int = 99, now: float = NOW) -> int:
     return ledger.counts(slot(nonce), now).total(key, DAY)
+
+
+KEYS = [CountKey(bytes([place]) * 16, b"one") for place in range(4)]
+
+
+@st.composite
+def all_sorts(draw: st.DrawFn) -> RuleCharge:
+    key, binding, overflows = draw(st.sampled_from(KEYS)), draw(st.booleans()), draw(st.booleans())
+    limit = draw(st.integers(0, 5))
+    if key in KEYS[:2]:
+        amount = draw(st.integers(1, 3))
+        return WindowCharge(key, DAY, amount, limit, binding=binding, lasting=True, overflows=overflows)
+    return DistinctCharge(key, DAY, mark(draw(st.integers(1, 4))), limit, binding=binding, overflows=overflows)
+
+
+@given(st.lists(st.tuples(st.lists(all_sorts(), min_size=1, max_size=4), st.booleans()), min_size=1, max_size=6))
+def test_counts_looked_up_all_at_once_say_what_they_say_one_by_one(sent: list[tuple[list[RuleCharge], bool]]) -> None:
+    heard: list[list[object]] = []
+    for at_once in (True, False):
+        told: list[object] = []
+        counts = RuleCounts()
+        counts.on_use = lambda *use, told=told: told.append(use)
+        if not at_once:
+            counts._all_fit = lambda *_: False  # type: ignore[method-assign]  # the short cut is closed
+        ledger = MemoryLedger(counts)
+        for number, (charges, ends) in enumerate(sent):
+            wanted = charged(number, *charges, nonce=number)
+            held = reserve(ledger, wanted)
+            told.append(held)
+            if ends and isinstance(held, Held):
+                mined(ledger, held.reservation)
+        heard.append(told)
+    assert heard[0] == heard[1]
 
 
 def slot(nonce: int) -> NonceSlot:

@@ -19,7 +19,7 @@ class Severity(StrEnum):
     @property
     def rank(self) -> int:
         """0 for info to 4 for critical."""
-        return _RANKS[self.value]
+        return _RANKS[self]  # by its text: an enum's `value` takes three calls
 
 
 _RANKS: Final = {severity.value: rank for rank, severity in enumerate(Severity)}
