@@ -15,6 +15,7 @@ from proxy.judge.asked import (
     SPLITTING,
     Ask,
     AskedOperation,
+    Bind,
     CheckAnswer,
     CheckOutcome,
     CheckTerms,
@@ -38,6 +39,10 @@ from proxy.userop.budget import COUNT, Budget
 
 _STEPS_OF_A_MEASURE: Final = 4
 
+_MARKS_A_COUNT: Final = 64
+MOST_WEIGHT: Final = 1 + 1_000 // _MARKS_A_COUNT
+"""Of a limit of 1,000 different things, and there is none of more."""
+
 _TOO_WIDE: Final = CheckOutcome(CheckAnswer.UNKNOWN, sentence=f"it would be counted in more than {MOST_PLACES} places")
 
 
@@ -49,9 +54,13 @@ def ready(terms: CheckTerms, check: Check) -> Ready:
 class Places:
     """In how many places a check looks at an operation and counts it, and what that takes."""
 
-    __slots__ = ("_of", "_per", "_several")
+    __slots__ = ("_of", "_per", "_several", "weight")
 
     def __init__(self, check: Check) -> None:
+        self.weight = 1
+        if isinstance(check, Limit) and check.kind == "distinct":
+            self.weight += max(check.maximum.values()) // _MARKS_A_COUNT
+        """As how many counts one of it counts: what may be a thousand different things is looked through."""
         self._per = () if isinstance(check, Schedule) else check.per
         self._of = check.of if isinstance(check, Limit | FirstSeen) else None
         self._several = self._of in SEVERAL or not SEVERAL.isdisjoint(self._per)
@@ -64,7 +73,7 @@ class Places:
         if places > MOST_PLACES:
             budget.draw(COUNT * MOST_PLACES)
             return _TOO_WIDE
-        counted.draw(places)
+        counted.draw(places * self.weight)
         budget.draw(COUNT * places)
         return None
 
@@ -106,7 +115,7 @@ def _count(terms: CheckTerms, limit: Limit) -> Ready:
         return always(unknown("the window"))
     words = Words("operations", lambda _asked, amount: str(amount), QUIET)
     amounts = Shares(terms.shared.whole(limit.per), terms.shared.groups(limit.per), 1)
-    return _within(terms, amounts, limit.window, limit.maximum, words, lasting=True)
+    return _within(terms, Windowed(amounts, limit.window, limit.maximum, words, lasting=True))
 
 
 def _sum(terms: CheckTerms, limit: Limit) -> Ready:
@@ -120,7 +129,9 @@ def _sum(terms: CheckTerms, limit: Limit) -> Ready:
         amounts = Shares(place, terms.shared.groups(limit.per), None, terms.shared.amount(measured), measured)
     else:
         amounts = Shares(place, of=measured)
-    return _within(terms, amounts, limit.window, limit.maximum, words, lasting=measured.what not in GIVEN_BACK)
+    return _within(
+        terms, Windowed(amounts, limit.window, limit.maximum, words, lasting=measured.what not in GIVEN_BACK)
+    )
 
 
 class Words(NamedTuple):
@@ -154,16 +165,20 @@ class Shares(NamedTuple):
     of: AmountOf | None = None
 
 
-def _within(
-    terms: CheckTerms,
-    amounts: Shares,
-    window: Window,
-    maxima: Mapping[int, int],
-    words: Words,
-    *,
-    lasting: bool,
-) -> Ready:
+class Windowed(NamedTuple):
+    """Amounts that are held against a window: by chain how much there may be in all; `lasting` amounts stay when an
+    operation reverts."""
+
+    amounts: Shares
+    window: Window
+    maxima: Mapping[int, int]
+    words: Words
+    lasting: bool
+
+
+def _within(terms: CheckTerms, held: Windowed) -> Ready:
     """Amounts held against a window, and the charges for it."""
+    amounts, window, maxima, words, lasting = held
     identity, binding, overflows = terms.rule.identity, terms.binding, terms.overflows
     everywhere, is_one = maxima.get(0), maxima.keys() == {0}
     by_group = amounts.by_group
@@ -192,9 +207,17 @@ def _within(
             return fired._replace(charges=charges)
         return quietly(charges) if charges else QUIET
 
+    return Ready(within, _bind_within(terms, held, within))
+
+
+def _bind_within(terms: CheckTerms, held: Windowed, within: Ask) -> Bind:
+    """Made ready for operations of one group each."""
+    amounts, window, maxima, words, lasting = held
+    identity, binding, overflows = terms.rule.identity, terms.binding, terms.overflows
+
     def bind(shape: AskedOperation) -> Ask | None:
-        maximum = maxima.get(shape.facts.chain_id, everywhere)
-        if amounts.of is not None and moves_nothing(shape, amounts.of) and shape.told[by_group] is not None:
+        maximum = maxima.get(shape.facts.chain_id, maxima.get(0))
+        if amounts.of is not None and moves_nothing(shape, amounts.of) and shape.told[amounts.by_group] is not None:
             return silent
         if maximum is None or amounts.groups is None or len(shape.told[amounts.groups]) != 1:
             return None
@@ -216,7 +239,7 @@ def _within(
 
         return of_amount
 
-    return Ready(within, bind)
+    return bind
 
 
 def _distinct(terms: CheckTerms, limit: Limit) -> Ready:
@@ -235,7 +258,7 @@ def _distinct(terms: CheckTerms, limit: Limit) -> Ready:
         fired: CheckOutcome | None = None
         for group in asked.told[groups]:
             key = made(CountKey, (identity, group))
-            known = asked.counts.marks(key, window, maximum)
+            known = asked.counts.marks(key, window)
             unseen = [mark for mark in new if mark not in known]
             together = len(known) + len(unseen)
             if unseen and together > maximum and fired is None:
@@ -262,7 +285,7 @@ def _distinct(terms: CheckTerms, limit: Limit) -> Ready:
         quiet = quietly((made(DistinctCharge, (key, window, mark, maximum, binding, overflows)),))
 
         def of_mark(asked: AskedOperation) -> CheckOutcome:
-            known = asked.counts.marks(key, window, maximum)
+            known = asked.counts.marks(key, window)
             return quiet if mark in known or len(known) < maximum else distinct(asked)
 
         return of_mark
@@ -281,7 +304,7 @@ _LIMITS: Final[Mapping[str, Callable[[CheckTerms, Limit], Ready]]] = {
 def _rate(terms: CheckTerms, check: Rate) -> Ready:
     words = Words("requests", lambda _asked, amount: str(amount), QUIET)
     amounts = Shares(terms.shared.whole(check.per), terms.shared.groups(check.per), 1)
-    return _within(terms, amounts, check.window, {0: check.maximum}, words, lasting=True)
+    return _within(terms, Windowed(amounts, check.window, {0: check.maximum}, words, lasting=True))
 
 
 # the clock

@@ -6,7 +6,7 @@ while the operation is in flight and counted in the window once it is mined; a h
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping, Set
 from typing import NamedTuple, Protocol
 
 from proxy.judge.rule import Window
@@ -85,11 +85,12 @@ class Sight(NamedTuple):
 
 @record(kw_only=True)
 class Seen:
-    """What a history of things remembers: how many operations since when, and the things, the latest seen last."""
+    """What a history of things remembers: how many operations since when, and the things by their mark, the latest seen
+    last."""
 
     operations: int
     since: float  # unix seconds
-    sights: tuple[Sight, ...]
+    sights: Mapping[bytes, Sight]
 
 
 @record(kw_only=True)
@@ -117,8 +118,8 @@ class Counts(Protocol):
     def total(self, key: CountKey, window: Window) -> int:
         """The amounts in the window and in flight."""
 
-    def marks(self, key: CountKey, window: Window, most: int) -> Collection[bytes]:
-        """The different marks in the window and in flight; of more than `most` + 1, the latest `most` + 1."""
+    def marks(self, key: CountKey, window: Window) -> Set[bytes]:
+        """The different marks in the window, of which a limit's `max` + 1 are kept, and in flight; as they change."""
 
     def history(self, key: CountKey) -> History | None:
         """What was learnt so far."""

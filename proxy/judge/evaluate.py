@@ -15,7 +15,7 @@ from typing import Protocol
 from proxy.errors import StateUnavailable
 from proxy.judge.asked import Allowed, AskedOperation, CheckOutcome, CheckTerms, SharedQuestions
 from proxy.judge.at_once import MOST_AT_ONCE, Plans, ask_at_once, ask_planned, is_small
-from proxy.judge.checks import Places
+from proxy.judge.checks import MOST_WEIGHT, Places
 from proxy.judge.counts import CountKey, Counts
 from proxy.judge.facts import Facts
 from proxy.judge.finding import NOTHING, UNTOLD, Gathered, Hit, RulesFinding, uncounted
@@ -82,6 +82,9 @@ class Judge:
         ]
         self._index = Index([prepared.match for prepared in self._rules])
         self.plans = Plans(self._rules, self._index.tests)
+        weights = [prepared.places.weight for prepared in self._rules if prepared.places is not None]
+        # where checks look through a great deal, an operation is held to how many of them it may stand in
+        self._is_light = sum(weight for weight in weights if weight > 1) <= MOST_COUNTS
         self._asked = frozenset(
             function for rule in active for each in expressions_of(rule) for function in each.functions
         )
@@ -122,7 +125,7 @@ class Judge:
         that is what a rule's `fail` is for.
         """
         shape = None
-        if is_small(facts):
+        if self._is_light and is_small(facts):
             shape = shape_of(facts)
             if (plan := self.plans.get(shape)) is not None:  # nearly always
                 return ask_planned(AskedOperation(facts, counts, self._questions), plan)
@@ -210,8 +213,8 @@ class RulesLook:
         if len(self._due) > MOST_COUNTS:
             self._leave_beyond()
         asked, gathered, rules = AskedOperation(self.facts, counts, self._questions), self._gathered, self._rules
-        # each check of a small one draws one of what is counted, so that nearly always there is enough for all
-        is_free = self._is_small and len(self._due) <= self._counted.left
+        # each check of a small one draws little of what is counted, so that nearly always there is enough for all
+        is_free = self._is_small and len(self._due) * MOST_WEIGHT <= self._counted.left
         for position, is_concerned, is_taught in self._due:
             prepared = rules[position]
             check, places = prepared.check, prepared.places
@@ -324,7 +327,7 @@ class RulesLook:
     def _pay(self, position: int, places: Places) -> CheckOutcome | None:
         """Draw for what a check looks at; its answer, if it is not to be asked. Raises `Overspent`."""
         if self._is_small:
-            self._counted.draw(1)
+            self._counted.draw(places.weight)
             return None
         if self._gathered.is_full:
             raise Overspent

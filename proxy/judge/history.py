@@ -6,7 +6,9 @@ What was learnt stays learnt when the chain takes a block back: an operation min
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from heapq import heapify, heappop, heappush
+from itertools import islice
 from statistics import median_low
 from typing import Final
 
@@ -32,7 +34,7 @@ def learn(history: History | None, lesson: Lesson, now: float, *, success: bool)
     What reverted has paid nobody and moved nothing: it teaches no thing and no amount.
     """
     if isinstance(lesson, MarksLesson):
-        seen = history if isinstance(history, Seen) else Seen(operations=0, since=now, sights=())
+        seen = history if isinstance(history, Seen) else Seen(operations=0, since=now, sights={})
         return _see(seen, lesson.marks, now) if success else seen
     if isinstance(lesson, ValueLesson):
         amounts = history if isinstance(history, Amounts) else Amounts(operations=0, recent=())
@@ -45,18 +47,26 @@ def learn(history: History | None, lesson: Lesson, now: float, *, success: bool)
 
 
 def _see(seen: Seen, marks: Sequence[bytes], now: float) -> Seen:
-    if len(marks) == 1 and 0 < len(seen.sights) <= MOST_MARKS and seen.sights[-1].mark == marks[0]:  # nearly always
-        mark, times, first = seen.sights[-1]
-        latest = Sight(mark, times + 1, min(first, now))
-        return Seen(operations=seen.operations + 1, since=min(seen.since, now), sights=(*seen.sights[:-1], latest))
-    known = {sight.mark: sight for sight in seen.sights}
+    known = dict(seen.sights)
     for mark in dict.fromkeys(marks):
         before = known.pop(mark, None)
         known[mark] = Sight(mark, 1, now) if before is None else Sight(mark, before.times + 1, min(before.first, now))
-    sights = list(known.values())
-    while len(sights) > MOST_MARKS:
-        del sights[min(range(len(sights) // 2), key=lambda place: sights[place].times)]
-    return Seen(operations=seen.operations + 1, since=min(seen.since, now), sights=tuple(sights))
+    if len(known) > MOST_MARKS:
+        _forget(known)
+    return Seen(operations=seen.operations + 1, since=min(seen.since, now), sights=known)
+
+
+def _forget(known: dict[bytes, Sight]) -> None:
+    """One after the other goes, the one seen least often, the oldest of several, among the older half of those left."""
+    left = len(known)
+    ages = enumerate(list(known.values()))
+    older = [(sight.times, age, sight.mark) for age, sight in islice(ages, left // 2)]
+    heapify(older)
+    while left > MOST_MARKS:
+        del known[heappop(older)[2]]
+        left -= 1
+        for age, sight in islice(ages, left // 2 - len(older)):
+            heappush(older, (sight.times, age, sight.mark))
 
 
 def deviates(amounts: Sequence[int], value: int, factor: int) -> bool:
@@ -78,7 +88,7 @@ def deviates(amounts: Sequence[int], value: int, factor: int) -> bool:
 def history_to_text(history: History) -> str:
     """The history as one line of JSON."""
     if isinstance(history, Seen):
-        sights = [[sight.mark.hex(), sight.times, sight.first] for sight in history.sights]
+        sights = [[sight.mark.hex(), sight.times, sight.first] for sight in history.sights.values()]
         plain: list[object] = ["sights", history.operations, history.since, sights]
     elif isinstance(history, Amounts):
         plain = ["amounts", history.operations, list(history.recent)]
@@ -94,18 +104,22 @@ def history_from_text(text: str) -> History:
     """The same history. Raises `ValueError` for what is none."""
     match json.loads(text):
         case ["sights", int(operations), int(since) | float(since), [*sights]]:
-            return Seen(operations=operations, since=since, sights=tuple(map(_sight, sights)))
+            return Seen(operations=operations, since=since, sights=_by_mark(map(_sight, sights)))
         case ["seen", int(operations), int(since) | float(since), str(marks)] if len(marks) % 16 == 0:
             # of an earlier release, which did not count how often: what it knew stays known
             packed = bytes.fromhex(marks)
             each = tuple(packed[start : start + 8] for start in range(0, len(packed), 8))
             often = max(operations, 1)
-            return Seen(operations=operations, since=since, sights=tuple(Sight(mark, often, since) for mark in each))
+            return Seen(operations=operations, since=since, sights=_by_mark(Sight(mark, often, since) for mark in each))
         case ["amounts", int(operations), [*recent]] if all(isinstance(amount, int) for amount in recent):
             return Amounts(operations=operations, recent=tuple(recent))
         case ["row", int(length)]:
             return Row(length=length)
     raise ValueError("it is no history")
+
+
+def _by_mark(sights: Iterable[Sight]) -> dict[bytes, Sight]:
+    return {sight.mark: sight for sight in sights}
 
 
 def _sight(written: object) -> Sight:

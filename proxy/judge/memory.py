@@ -10,6 +10,7 @@ from proxy.judge.asked import (
     SPLITTING,
     Ask,
     AskedOperation,
+    Bind,
     CheckAnswer,
     CheckOutcome,
     CheckTerms,
@@ -26,26 +27,47 @@ from proxy.judge.history import deviates
 from proxy.judge.rule import Deviation, FirstSeen, Floor, Of, Streak
 
 Marks = tuple[bytes, ...]
+Told = tuple[Marks, Marks, Marks]
+"""Things that teach, things asked about, and those of which it cannot be told whether they are."""
 
 # histories
 
 
 def first_seen(terms: CheckTerms, check: FirstSeen) -> Ready:
     """Something that is not known yet."""
+    if check.above is None and check.learn_above is None:  # nearly always
+        marks = terms.shared.marks(check.of)
+
+        def all_of_them(asked: AskedOperation) -> Told:
+            told = asked.told[marks]
+            return told, told, ()
+
+        ask = _sights(terms, check, all_of_them)
+        return Ready(ask, _bind_sight(terms, check, ask))
     reaching, teaching = _reaching(terms, check, check.above), _reaching(terms, check, check.learn_above)
-    is_taught_all = check.above is None and check.learn_above is None
+    everyone = terms.shared.marks(check.of)
+
+    def some(asked: AskedOperation) -> Told:
+        told, untold = reaching(asked)
+        return teaching(asked)[0], told, untold
+
+    def nothing_reaches(shape: AskedOperation, floor: Floor | None) -> bool:
+        return not shape.told[everyone] if floor is None else moves_nothing(shape, floor.amount)
+
+    def bind(shape: AskedOperation) -> Ask | None:
+        return silent if nothing_reaches(shape, check.above) and nothing_reaches(shape, check.learn_above) else None
+
+    return Ready(_sights(terms, check, some), bind)
+
+
+def _sights(terms: CheckTerms, check: FirstSeen, things: Callable[[AskedOperation], Told]) -> Ask:
+    """Asks each history that the operation belongs to about its things."""
     groups, identity = terms.shared.groups(check.per), terms.rule.identity
-    marks = terms.shared.marks(check.of) if is_taught_all else None  # nearly always
     strangers_among = _strangers(terms, check)
     untold_fires = unknown("how much somebody unknown gets")
 
     def ask(asked: AskedOperation) -> CheckOutcome:
-        if marks is not None:
-            told = taught = asked.told[marks]
-            untold: Marks = ()
-        else:
-            told, untold = reaching(asked)
-            taught = teaching(asked)[0]
+        taught, told, untold = things(asked)
         if not (taught or told or untold):
             return QUIET
         keys: list[CountKey] = []
@@ -59,7 +81,7 @@ def first_seen(terms: CheckTerms, check: FirstSeen) -> Ready:
         for key in keys:
             seen = history(key)
             if type(seen) is not Seen:
-                seen = Seen(operations=0, since=now, sights=())
+                seen = Seen(operations=0, since=now, sights={})
             if seen.operations < check.after_operations or now - seen.since < check.after_seconds:
                 continue
             if told and (strangers := strangers_among(seen, told, now)):
@@ -70,17 +92,16 @@ def first_seen(terms: CheckTerms, check: FirstSeen) -> Ready:
             return untold_fires._replace(lessons=lessons)
         return quietly((), lessons)
 
+    return ask
+
+
+def _bind_sight(terms: CheckTerms, check: FirstSeen, ask: Ask) -> Bind:
+    """Made ready for operations of one thing and one history, where every thing is asked about and teaches."""
+    marks, groups, identity = terms.shared.marks(check.of), terms.shared.groups(check.per), terms.rule.identity
     times, over = check.times, check.over_seconds
-    everyone = terms.shared.marks(check.of)
-
-    def nothing_reaches(shape: AskedOperation, floor: Floor | None) -> bool:
-        return not shape.told[everyone] if floor is None else moves_nothing(shape, floor.amount)
-
     waits = check.after_operations > 0 or check.after_seconds > 0
 
     def bind(shape: AskedOperation) -> Ask | None:
-        if marks is None:
-            return silent if nothing_reaches(shape, check.above) and nothing_reaches(shape, check.learn_above) else None
         if check.of is Of.NONCE_KEY:
             return None
         new, groups_here = shape.told[marks], shape.told[groups]
@@ -95,15 +116,14 @@ def first_seen(terms: CheckTerms, check: FirstSeen) -> Ready:
             seen = asked.counts.history(key)
             if type(seen) is not Seen:
                 return quiet if waits else ask(asked)
-            if seen.sights:
-                latest, seen_times, first = seen.sights[-1]
-                if latest == mark and seen_times >= times and asked.facts.unix_time - first >= over:
-                    return quiet
+            sight = seen.sights.get(mark)
+            if sight is not None and sight.times >= times and asked.facts.unix_time - sight.first >= over:
+                return quiet
             return ask(asked)
 
         return of_mark
 
-    return Ready(ask, bind)
+    return bind
 
 
 def _reaching(
@@ -131,22 +151,22 @@ def _strangers(terms: CheckTerms, check: FirstSeen) -> Callable[[Seen, Marks, fl
     rule, allowed, times, over = terms.rule.id, terms.allowed, check.times, check.over_seconds
 
     def strangers(seen: Seen, marks: Marks, now: float) -> list[bytes]:
-        if len(marks) == 1 and seen.sights:  # nearly always, and it was the latest seen
-            mark, seen_times, first = seen.sights[-1]
-            if mark == marks[0] and seen_times >= times and now - first >= over:
-                return []
-        known = {mark for mark, seen_times, first in seen.sights if seen_times >= times and now - first >= over}
-        return [mark for mark in marks if mark not in known and not allowed(rule, mark, now)]
+        found, sights = [], seen.sights
+        for mark in marks:
+            sight = sights.get(mark)
+            known = sight is not None and sight.times >= times and now - sight.first >= over
+            if not known and not allowed(rule, mark, now):
+                found.append(mark)
+        return found
 
     return strangers
 
 
 def _first_sight(check: FirstSeen, strangers: Sequence[bytes], seen: Seen) -> str:
-    thing = check.of.value.replace("_", " ")
-    times = next((sight.times for sight in seen.sights if sight.mark == strangers[0]), 0)
-    if not times:
+    thing, sight = check.of.value.replace("_", " "), seen.sights.get(strangers[0])
+    if sight is None:
         return f"a {thing} never seen before in {seen.operations} operations"
-    return f"a {thing} seen in {times} of {seen.operations} operations, which is not enough to be known"
+    return f"a {thing} seen in {sight.times} of {seen.operations} operations, which is not enough to be known"
 
 
 def deviation(terms: CheckTerms, check: Deviation) -> Ready:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from datetime import UTC, datetime
 from itertools import chain
 from typing import Final, NamedTuple
@@ -30,7 +30,7 @@ from proxy.judge.rule import Window
 from proxy.judge.windows import NO_MARKS, Bucket, Windows, bucket_of
 from proxy.ledger.hindrance import RuleRefusal
 from proxy.ledger.reservation import NO_ROWS, Bringer, Concluded, HistoryRow, Reservation, RuleRows
-from proxy.ledger.rule_use import EVERYBODY, RulesInFlight, RuleUseView
+from proxy.ledger.rule_use import EVERYBODY, KnownMarks, RulesInFlight, RuleUseView
 
 _MOST_HISTORIES: Final = 200_000
 _HISTORY_SECONDS: Final = 90 * 86_400
@@ -136,9 +136,8 @@ class RuleCounts:
             wanted, marks = 0, {first.mark}
         if marks:
             present, held = self._windows.marks(key, now), self.held.marks(key, view)
-            held = {mark for mark in held if mark not in present} if held else held
-            new = {mark for mark in marks if mark not in present and mark not in held}
-            used, in_flight, wanted = len(present), len(held), len(new)
+            wanted = sum(mark not in present and mark not in held for mark in marks)
+            used, in_flight = len(present), held.beside(present)
         else:
             used = self._windows.total(key, now)
             in_flight = self.held.amounts.get(key, 0) if view is EVERYBODY else self.held.amount(key, view)
@@ -265,14 +264,9 @@ class RuleCounts:
         """What is counted and in flight, as one operation sees it."""
         return self._requests(key, view.bringer, now) + self.held.amount(key, view)
 
-    def marks(self, key: CountKey, view: RuleUseView, most: int, now: float) -> Collection[bytes]:
-        """The marks counted and in flight likewise; of more than `most` + 1, the latest `most` + 1."""
-        held, counted = self.held.marks(key, view), self._windows.marks(key, now)
-        if not held and len(counted) <= most + 1:
-            return frozenset(counted)
-        # what is in flight is the latest of all
-        latest = dict.fromkeys((*held, *reversed(list(counted))))
-        return frozenset(list(latest)[: most + 1])
+    def marks(self, key: CountKey, view: RuleUseView, now: float) -> KnownMarks:
+        """The marks counted and in flight likewise, as they change."""
+        return KnownMarks(self._windows.marks(key, now), self.held.marks(key, view))
 
     def history(self, key: CountKey, now: float) -> History | None:
         """What was learnt so far; of a row that has not grown for a day, nothing."""
@@ -294,7 +288,7 @@ class RuleCounts:
     def _used(self, key: CountKey, now: float) -> tuple[int, int]:
         present = self._windows.marks(key, now)
         if present or self.held.has_marks(key):
-            return len(present), sum(mark not in present for mark in self.held.marks(key))
+            return len(present), self.held.marks(key).beside(present)
         return self._windows.total(key, now), self.held.amount(key)
 
     def forget(self, rule: bytes, group: bytes | None) -> int:
@@ -373,10 +367,10 @@ class SlotCounts:
             self._counts.vouch(window, self._now)
         return self._counts.total(key, self._view, self._now)
 
-    def marks(self, key: CountKey, window: Window, most: int) -> Collection[bytes]:
+    def marks(self, key: CountKey, window: Window) -> Set[bytes]:
         if self._counts.whole_since is not None:
             self._counts.vouch(window, self._now)
-        return self._counts.marks(key, self._view, most, self._now)
+        return self._counts.marks(key, self._view, self._now)
 
     def history(self, key: CountKey) -> History | None:
         learnt = self._histories.get(key)

@@ -6,7 +6,7 @@ no count but that in which he stands himself. Once the bundler has taken an oper
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -19,7 +19,7 @@ class RuleUse:
     """What operations in one nonce slot hold of rule counts, at most: only one of them can be mined."""
 
     amounts: dict[CountKey, int] = field(default_factory=dict)
-    marks: set[tuple[CountKey, bytes]] = field(default_factory=set)
+    marks: dict[CountKey, set[bytes]] = field(default_factory=dict)
 
     def grow(self, charges: Iterable[RuleCharge]) -> None:
         """One more operation may take the slot: the larger amount counts, and the marks of all."""
@@ -29,7 +29,7 @@ class RuleUse:
             if isinstance(charge, WindowCharge):
                 amounts[key] = amounts.get(key, 0) + charge.amount
             else:
-                self.marks.add((key, charge.mark))
+                self.marks.setdefault(key, set()).add(charge.mark)
         if amounts is self.amounts:  # nearly always the first
             return
         for key, amount in amounts.items():
@@ -66,11 +66,12 @@ class _Sums:
         amounts = self.amounts
         for key, amount in use.amounts.items():
             amounts[key] = amounts.get(key, 0) + amount
-        for key, mark in use.marks:
+        for key, new in use.marks.items():
             marks = self.marks.get(key)
             if marks is None:
                 marks = self.marks[key] = {}
-            marks[mark] = marks.get(mark, 0) + 1
+            for mark in new:
+                marks[mark] = marks.get(mark, 0) + 1
 
     def let_go(self, use: RuleUse) -> None:
         for key, amount in use.amounts.items():
@@ -78,21 +79,94 @@ class _Sums:
                 self.amounts[key] = left
             else:
                 del self.amounts[key]
-        for key, mark in use.marks:
+        for key, gone in use.marks.items():
             marks = self.marks[key]
-            marks[mark] -= 1
-            if not marks[mark]:
-                del marks[mark]
+            for mark in gone:
+                marks[mark] -= 1
+                if not marks[mark]:
+                    del marks[mark]
             if not marks:
                 del self.marks[key]
 
     def amount(self, key: CountKey, own: RuleUse) -> int:
         return self.amounts.get(key, 0) - own.amounts.get(key, 0)
 
-    def marks_of(self, key: CountKey, own: RuleUse) -> Iterator[bytes]:
-        marks = self.marks.get(key)
-        if marks is not None:
-            yield from (mark for mark, slots in marks.items() if slots > ((key, mark) in own.marks))
+    def marks_of(self, key: CountKey, own: RuleUse) -> _SomeMarks:
+        return _SomeMarks(self.marks.get(key, _NO_MARKS), own.marks.get(key, _NONE))
+
+
+_NO_MARKS: Final[Mapping[bytes, int]] = {}
+_NONE: Final[Set[bytes]] = frozenset()
+
+
+class _SomeMarks:
+    """Those of one key that any slot but one's `own` holds."""
+
+    __slots__ = ("_all", "_own", "_own_alone")
+
+    def __init__(self, all_of_them: Mapping[bytes, int], own: Set[bytes]) -> None:
+        self._all = all_of_them
+        self._own = own
+        self._own_alone = [mark for mark in own if all_of_them.get(mark) == 1] if own else ()
+
+    def __contains__(self, mark: bytes) -> bool:
+        return self._all.get(mark, 0) > (mark in self._own)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return (mark for mark in self._all if mark in self)
+
+    def __len__(self) -> int:
+        return len(self._all) - len(self._own_alone)
+
+    def beside(self, present: Mapping[bytes, object]) -> int:
+        """How many of them are not among those; the smaller side is walked, without a line of Python each."""
+        if not present:
+            return len(self)
+        few, many = (self._all, present) if len(self._all) < len(present) else (present, self._all)
+        return len(self._all) - sum(map(many.__contains__, few)) - sum(mark not in present for mark in self._own_alone)
+
+
+class HeldMarks:
+    """The marks of one key that are held, as one operation sees them. However many are in flight, none are walked but
+    those that one bringer has brought."""
+
+    __slots__ = ("_brought", "_held")
+
+    def __init__(self, held: _SomeMarks, brought: _SomeMarks | None) -> None:
+        self._held = held
+        self._brought = brought or None
+
+    def __contains__(self, mark: bytes) -> bool:
+        return mark in self._held or (self._brought is not None and mark in self._brought)
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self._held
+        yield from (mark for mark in self._brought or () if mark not in self._held)
+
+    def beside(self, present: Mapping[bytes, object]) -> int:
+        """How many of them are not among those."""
+        more = (mark for mark in self._brought or () if mark not in self._held and mark not in present)
+        return self._held.beside(present) + sum(1 for _ in more)
+
+
+class KnownMarks(Set[bytes]):
+    """The marks that count in a window, and those that are held: looked into without being put together."""
+
+    __slots__ = ("_held", "_present")
+
+    def __init__(self, present: Mapping[bytes, object], held: HeldMarks) -> None:
+        self._present = present
+        self._held = held
+
+    def __contains__(self, mark: object) -> bool:
+        return mark in self._present or (isinstance(mark, bytes) and mark in self._held)
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self._present
+        yield from (mark for mark in self._held if mark not in self._present)
+
+    def __len__(self) -> int:
+        return len(self._present) + self._held.beside(self._present)
 
 
 class RulesInFlight:
@@ -131,13 +205,11 @@ class RulesInFlight:
         """The marks held for everybody, as they change, each with how many slots hold it."""
         return self._held.marks
 
-    def marks(self, key: CountKey, view: RuleUseView = EVERYBODY) -> Collection[bytes]:
+    def marks(self, key: CountKey, view: RuleUseView = EVERYBODY) -> HeldMarks:
         """The marks held likewise, each once."""
-        found = dict.fromkeys(self._held.marks_of(key, view.own)) if key in self._held.marks else {}
         brought = None if view.bringer is None else self._brought.get(view.bringer)
-        if brought is not None:
-            found |= dict.fromkeys(brought.marks_of(key, view.brought))
-        return found
+        more = None if brought is None else brought.marks_of(key, view.brought)
+        return HeldMarks(self._held.marks_of(key, view.own), more)
 
     def keys(self) -> set[CountKey]:
         """The keys of which something is held for everybody."""

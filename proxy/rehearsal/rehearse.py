@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Set
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -19,7 +19,7 @@ from proxy.session.counters import SessionKey
 from proxy.userop.entry_point import ENTRY_POINT_BY_VERSION, EntryPointVersion
 from proxy.userop.primitives import Hash32
 
-Asked = dict[CountKey, "int | Collection[bytes] | History | None"]
+Asked = dict[CountKey, "int | Set[bytes] | History | None"]
 """What was counted when a rule asked, by the count's name."""
 
 
@@ -43,8 +43,8 @@ class _Watched:
         total = self.asked[key] = self.counts.total(key, window)
         return total
 
-    def marks(self, key: CountKey, window: Window, most: int) -> Collection[bytes]:
-        marks = self.asked[key] = self.counts.marks(key, window, most)
+    def marks(self, key: CountKey, window: Window) -> Set[bytes]:
+        marks = self.asked[key] = frozenset(self.counts.marks(key, window))
         return marks
 
     def history(self, key: CountKey) -> History | None:

@@ -100,7 +100,8 @@ class Desk:
             raise fault(f"wanted an amount such as 500 USDC, got {kind_of(value)}")
         found = parse_amount(value, self.tokens)
         if isinstance(found, str):
-            raise fault(found, did_you_mean(value.split()[-1], self.tokens.symbols) if " " in value else None)
+            words = value.split()
+            raise fault(found, did_you_mean(words[-1], self.tokens.symbols) if len(words) > 1 else None)
         if found.digits < 0:
             raise fault(f"{shorten(value)} is below 0")
         return found

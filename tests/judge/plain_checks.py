@@ -234,7 +234,7 @@ def _distinct(asked: PlainQuestion, limit: Limit, maximum: int) -> PlainOutcome:
     charges = []
     fired: PlainOutcome | None = None
     for key in asked.keys(limit.per) if new else ():
-        known = asked.counts.marks(key, limit.window, maximum)
+        known = asked.counts.marks(key, limit.window)
         together = len({*known, *new})
         if together > maximum and not set(new) <= set(known) and fired is None:
             things = limit.of.value.replace("_", " ")
@@ -306,7 +306,7 @@ def first_seen(asked: PlainQuestion, check: FirstSeen) -> PlainOutcome:
     for key in keys:
         seen = asked.counts.history(key)
         if not isinstance(seen, Seen):
-            seen = Seen(operations=0, since=asked.facts.unix_time, sights=())
+            seen = Seen(operations=0, since=asked.facts.unix_time, sights={})
         age = asked.facts.unix_time - seen.since
         if seen.operations < check.after_operations or age < check.after_seconds:
             continue
@@ -344,14 +344,16 @@ def _strangers(asked: PlainQuestion, check: FirstSeen, seen: Seen, marks: Sequen
         return []
     now = asked.facts.unix_time
     known = {
-        sight.mark for sight in seen.sights if sight.times >= check.times and now - sight.first >= check.over_seconds
+        sight.mark
+        for sight in seen.sights.values()
+        if sight.times >= check.times and now - sight.first >= check.over_seconds
     }
     return [mark for mark in marks if mark not in known and not asked.allowed(asked.rule.id, mark, now)]
 
 
 def _first_sight(check: FirstSeen, strangers: Sequence[bytes], seen: Seen) -> str:
     thing = check.of.value.replace("_", " ")
-    times = next((sight.times for sight in seen.sights if sight.mark == strangers[0]), 0)
+    times = next((sight.times for sight in seen.sights.values() if sight.mark == strangers[0]), 0)
     if not times:
         return f"a {thing} never seen before in {seen.operations} operations"
     return f"a {thing} seen in {times} of {seen.operations} operations, which is not enough to be known"

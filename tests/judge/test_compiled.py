@@ -4,7 +4,7 @@ what a plain walk of all rules says and counts, in the same order, whatever the 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Set
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -162,9 +162,9 @@ class Untold:
         self._look(key)
         return self.counts.total(key, window)
 
-    def marks(self, key: CountKey, window: Window, most: int) -> Collection[bytes]:
+    def marks(self, key: CountKey, window: Window) -> Set[bytes]:
         self._look(key)
-        return self.counts.marks(key, window, most)
+        return self.counts.marks(key, window)
 
     def history(self, key: CountKey) -> History | None:
         self._look(key)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.judge.counts import Amounts, CountKey, History, MarksLesson, OutcomeLesson, Row, Seen, Sight, ValueLesson
@@ -16,7 +16,9 @@ histories = (
         Seen,
         operations=st.integers(0),
         since=st.floats(0, 2e9),
-        sights=st.lists(st.builds(Sight, marks, st.integers(1), st.floats(0, 2e9)), max_size=20).map(tuple),
+        sights=st.lists(st.builds(Sight, marks, st.integers(1), st.floats(0, 2e9)), max_size=20).map(
+            lambda sights: {sight.mark: sight for sight in sights}
+        ),
     )
     | st.builds(Amounts, operations=st.integers(0), recent=st.lists(st.integers(0, 2**256), max_size=64).map(tuple))
     | st.builds(Row, length=st.integers(0))
@@ -39,8 +41,9 @@ def seen_after(*operations: tuple[int, ...], success: bool = True) -> Seen:
 def test_a_thing_is_known_with_how_often_and_since_when_it_was_seen_and_the_oldest_of_too_many_is_forgotten() -> None:
     history = seen_after(*((number,) for number in range(MOST_MARKS + 1)), (1, 1))
     assert (history.operations, history.since) == (MOST_MARKS + 2, 10.0)
-    assert mark(0) not in {sight.mark for sight in history.sights}
-    assert (history.sights[-1], len(history.sights)) == (Sight(mark(1), 2, 11.0), MOST_MARKS)
+    assert mark(0) not in history.sights
+    assert list(history.sights)[-1] == mark(1)
+    assert (history.sights[mark(1)], len(history.sights)) == (Sight(mark(1), 2, 11.0), MOST_MARKS)
 
 
 @given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=2), max_size=20))
@@ -50,25 +53,40 @@ def test_how_often_and_since_when_and_which_latest_is_known_whatever_came_betwee
         for number in dict.fromkeys(numbers):
             times, first = known.pop(number, (0, 10.0 + moment))
             known[number] = (times + 1, first)
-    sights = tuple(Sight(mark(number), times, first) for number, (times, first) in known.items())
+    sights = {mark(number): Sight(mark(number), times, first) for number, (times, first) in known.items()}
     if operations:
-        assert seen_after(*map(tuple, operations)) == Seen(operations=len(operations), since=10.0, sights=sights)
+        history = seen_after(*map(tuple, operations))
+        assert history == Seen(operations=len(operations), since=10.0, sights=sights)
+        assert list(history.sights) == list(sights)
+
+
+@given(st.lists(st.integers(1, 3), min_size=MOST_MARKS, max_size=MOST_MARKS), st.integers(1, 400))
+@settings(max_examples=20, deadline=None)
+def test_of_too_many_at_once_those_go_that_would_go_one_by_one(often: list[int], new: int) -> None:
+    sights = {mark(number): Sight(mark(number), times, 1.0) for number, times in enumerate(often)}
+    lesson = MarksLesson(key=KEY, marks=tuple(mark(number) for number in range(10_000, 10_000 + new)))
+    after = learn(Seen(operations=9, since=1.0, sights=sights), lesson, 2.0, success=True)
+    assert isinstance(after, Seen)
+    left = [*sights.values(), *(Sight(each, 1, 2.0) for each in lesson.marks)]
+    while len(left) > MOST_MARKS:
+        del left[min(range(len(left) // 2), key=lambda place: left[place].times)]
+    assert list(after.sights.values()) == left
 
 
 def test_many_strangers_do_not_push_out_somebody_who_is_paid_often() -> None:
     history = seen_after(*[(7,)] * 60, *((number,) for number in range(1_000, 1_000 + 2 * MOST_MARKS)))
-    assert Sight(mark(7), 60, 10.0) in history.sights
+    assert history.sights[mark(7)] == Sight(mark(7), 60, 10.0)
 
 
 def test_what_reverted_has_paid_nobody_and_teaches_neither_a_thing_nor_an_amount() -> None:
-    assert seen_after((1,), (2,), success=False) == Seen(operations=0, since=10.0, sights=())
+    assert seen_after((1,), (2,), success=False) == Seen(operations=0, since=10.0, sights={})
     amounts = learn(None, ValueLesson(key=KEY, value=9), 1.0, success=False)
     assert amounts == Amounts(operations=0, recent=())
 
 
 def test_what_an_earlier_release_knew_stays_known() -> None:
     text = '["seen", 30, 5.0, "00000000000000010000000000000002"]'
-    sights = (Sight(mark(1), 30, 5.0), Sight(mark(2), 30, 5.0))
+    sights = {mark(number): Sight(mark(number), 30, 5.0) for number in (1, 2)}
     assert history_from_text(text) == Seen(operations=30, since=5.0, sights=sights)
 
 

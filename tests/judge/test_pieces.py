@@ -6,13 +6,17 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.judge.counts import Counts
+from proxy.judge.checks import MOST_WEIGHT
+from proxy.judge.counts import Counts, MarksLesson
 from proxy.judge.facts import Facts
+from proxy.judge.group import mark_of
+from proxy.judge.history import MOST_MARKS
 from proxy.ledger.memory import MemoryLedger
 from proxy.ledger.reservation import NonceSlot
+from proxy.userop.budget import MOST_COUNTS
 from proxy.userop.primitives import Address
 from tests.cost.units import units_of
-from tests.judge.builders import ACCOUNT, facts, judge_of
+from tests.judge.builders import ACCOUNT, START, Scene, facts, judge_of, spend
 
 _MANY = 2_000
 _LITTLE = 500  # units, where to ask each rule anything takes twice `_MANY` and more
@@ -75,3 +79,33 @@ def test_rules_that_take_long_are_fewer_in_one_piece() -> None:
         pieces += 1
     assert pieces > 4
     assert not look.finding(_uncounted()).hits
+
+
+def test_what_a_rule_remembers_costs_no_more_however_much_it_is() -> None:
+    sights = "first_seen: {of: recipient, per: session, after: %d ops}"
+    rules = "\n".join(
+        f"- {{id: r{each}, description: d, mode: alert, match: {{session: true}}, {sights % (each + 1)}}}"
+        for each in range(40)
+    )
+    units, paid = [], facts(moves=(spend(5),))
+    for known in (1, MOST_MARKS):
+        scene = Scene(judge_of(rules))
+        people = tuple(mark_of(each.to_bytes(20, "big")) for each in range(1, known + 1))
+        for lesson in scene.look(paid).lessons:
+            assert isinstance(lesson, MarksLesson)
+            for _ in range(50):
+                scene.ledger.learn_now(MarksLesson(lesson.key, people), START, success=True)
+        units.append(units_of(lambda scene=scene: scene.look(paid)))  # type: ignore[misc]  # bound to this one
+        assert len(scene.look(paid).hits) == 40
+    assert units[1] < 1.2 * units[0]
+
+
+def test_one_operation_stands_in_fewer_counts_of_a_thousand_different_things() -> None:
+    for most, told in ((5, 40), (1_000, MOST_COUNTS // MOST_WEIGHT)):
+        limit = f"limit: {{distinct: recipient, max: {most}, per: session, window: 24h}}"
+        rules = "\n".join(
+            f"- {{id: r{each}, description: d, mode: enforce, match: {{session: true}}, {limit}}}" for each in range(40)
+        )
+        finding = Scene(judge_of(rules)).look(facts(moves=(spend(5),)))
+        assert len(finding.charges) == told
+        assert len(finding.rejections) == 40 - told

@@ -35,6 +35,7 @@ from proxy.ledger.memory import MemoryLedger
 from proxy.ledger.records import record_from_json, record_to_json
 from proxy.ledger.reservation import NOTHING_USED, Held, NonceSlot, Reservation, RuleRows
 from proxy.ledger.rule_counts import RuleCounts
+from tests.cost.units import units_of
 from tests.ledger.builders import hold_name, reservation
 
 NOW = 1_700_000_000
@@ -172,7 +173,7 @@ def test_what_is_dropped_or_released_counts_nowhere() -> None:
     ledger.release(hold_name(1))
     ledger.expire(hold_name(2))
     assert total(ledger) == 0
-    assert ledger.counts(slot(9), NOW).marks(KEY, DAY, 2) == frozenset()
+    assert ledger.counts(slot(9), NOW).marks(KEY, DAY) == frozenset()
 
 
 def test_a_reverted_operation_gives_value_back_and_keeps_its_uses_and_marks() -> None:
@@ -181,7 +182,7 @@ def test_a_reverted_operation_gives_value_back_and_keeps_its_uses_and_marks() ->
     reserve(ledger, wanted)
     mined(ledger, wanted, success=False)
     assert (total(ledger), total(ledger, OTHER)) == (0, 1)
-    assert ledger.counts(slot(9), NOW).marks(KEY, DAY, 2) == {mark(1)}
+    assert ledger.counts(slot(9), NOW).marks(KEY, DAY) == {mark(1)}
 
 
 @pytest.mark.parametrize("success", [True, False])
@@ -194,7 +195,7 @@ def test_what_the_chain_takes_back_leaves_the_bucket_it_went_into_and_histories_
     ledger.reopen(wanted, concluded.at, success=success)
     later = NOW + 5_000
     assert (total(ledger, now=later), total(ledger, OTHER, now=later)) == (2, 0)
-    assert ledger.counts(slot(9), later).marks(KEY, DAY, 2) == frozenset()
+    assert ledger.counts(slot(9), later).marks(KEY, DAY) == frozenset()
     assert ledger.counts(slot(9), later).history(OTHER) == (None if success else Row(length=1))
 
 
@@ -207,8 +208,25 @@ def test_different_marks_are_counted_once_wherever_they_are() -> None:
     assert isinstance(reserve(ledger, charged(3, brings(2))), Held)
     assert reserve(ledger, charged(4, brings(3))) == RuleRefusal(KEY, 2, 1, 1, 1)
     assert isinstance(reserve(ledger, charged(5, brings(3), nonce=3)), Held)
-    assert ledger.counts(slot(3), NOW).marks(KEY, DAY, 2) == {mark(1)}
-    assert len(ledger.counts(slot(9), NOW).marks(KEY, DAY, 1)) == 2
+    assert ledger.counts(slot(3), NOW).marks(KEY, DAY) == {mark(1)}
+    assert ledger.counts(slot(9), NOW).marks(KEY, DAY) == {mark(1), mark(2), mark(3)}
+    assert len(ledger.counts(slot(9), NOW).marks(KEY, DAY)) == 3
+
+
+@pytest.mark.parametrize("in_flight", [10, 2_000])
+def test_different_marks_are_looked_into_without_a_walk_over_what_is_in_flight(in_flight: int) -> None:
+    def paying(number: int) -> Reservation:
+        some = brings(0)._replace(mark=number.to_bytes(8, "big"), limit=10_000)
+        return replace(charged(number, some, nonce=number), charges=())
+
+    ledger = MemoryLedger()
+    for number in range(in_flight):
+        assert isinstance(reserve(ledger, paying(number)), Held)
+    known = ledger.counts(slot(in_flight), NOW).marks(KEY, DAY)
+    assert len(known) == in_flight
+    again = replace(paying(3), slot=slot(in_flight), user_op_hash=paying(in_flight).user_op_hash)
+    assert units_of(lambda: len(known)) + units_of(lambda: bytes(8) in known) < 60
+    assert units_of(lambda: reserve(ledger, again)) < 400
 
 
 def test_ledgers_of_two_chains_share_what_rules_count() -> None:
@@ -283,8 +301,8 @@ def test_counts_and_histories_come_back_from_disk_and_what_is_taken_back_is_gone
     again.restore(rule_tables.load(database))
     restored = MemoryLedger(again)
     assert (total(restored), total(restored, OTHER)) == (2**200, 3)
-    assert restored.counts(slot(9), NOW).marks(KEY, DAY, 2) == {mark(1)}
-    seen = Seen(operations=1, since=NOW, sights=(Sight(mark(7), 1, NOW),))
+    assert restored.counts(slot(9), NOW).marks(KEY, DAY) == {mark(1)}
+    seen = Seen(operations=1, since=NOW, sights={mark(7): Sight(mark(7), 1, NOW)})
     assert restored.counts(slot(9), NOW).history(OTHER) == seen
     for statement in rule_tables.save(restored.reopen(wanted, at, success=True)):
         database.execute(*statement)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from proxy.rehearsal.case import Ending
@@ -229,6 +229,7 @@ def test_a_file_with_words_exchanged_never_crashes(data: st.DataObject) -> None:
 
 
 @given(st.recursive(st.text(max_size=5), lambda inner: st.lists(inner, max_size=3), max_leaves=6))
+@example(" ")
 def test_anything_in_place_of_a_value_never_crashes(value: object) -> None:
     def written(each: object) -> str:
         return f"[{', '.join(map(written, each))}]" if isinstance(each, list) else repr(each)
