@@ -192,6 +192,10 @@ class RulesLook:
         if self._is_small:
             self._ask_freely(positions[self._asked : upto])
             self._asked = upto
+        elif self._gathered.is_full:
+            prepared = self._rules
+            self._gathered.leave_all(prepared[position] for position in positions[self._asked :])
+            self._asked = len(positions)
         else:
             self._asked += self._ask_weighing(positions[self._asked : upto])
         if max(len(self._due), len(self._last)) > 2 * MOST_COUNTS:
@@ -255,12 +259,9 @@ class RulesLook:
         """Ask these, and stop where what they took is enough for one piece. How many of them were asked."""
         taken = 0
         for number, position in enumerate(positions):
-            if taken > UNITS_AT_ONCE:
+            if taken > UNITS_AT_ONCE or self._gathered.is_full:
                 return number
             prepared = self._rules[position]
-            if self._gathered.is_full:
-                self._gathered.too_much(prepared)
-                continue
             filled = self._fill_purse(position)
             try:
                 if fits(prepared, self._tests[position], self.facts, self._purse):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
@@ -122,7 +123,7 @@ class Gathered:
         self.lessons: list[Lesson] = []
         self.rates: list[WindowCharge] = []
         self.rows: list[CountKey] = []
-        self.opened: list[str] = []
+        self.opened: list[Rule] = []
         self.too_dear = 0
         self._left = 0
         self._gravest_left = -1
@@ -142,11 +143,16 @@ class Gathered:
         """A rule that is not asked, since so much is asked already. Of many only those are told that weigh more than
         what is told already."""
         self._left += 1
-        rank = rank_of(prepared.mode)
-        if self._left <= _MOST_TOO_DEAR or prepared.rule.fail is Fail.OPEN or rank > self._gravest_left:
+        if self._left <= _MOST_TOO_DEAR or prepared.opens or prepared.rank > self._gravest_left:
             self.fail(prepared, _TOO_DEAR)
-            if prepared.rule.fail is not Fail.OPEN:
-                self._gravest_left = max(self._gravest_left, rank)
+            if not prepared.opens:
+                self._gravest_left = max(self._gravest_left, prepared.rank)
+
+    def leave_all(self, left: Iterable[PreparedRule]) -> None:
+        """The same of all these, when it is full."""
+        for prepared in left:
+            if prepared.rank > self._gravest_left or (prepared.opens and len(self.opened) < MOST_HITS):
+                self.leave(prepared)
 
     def fail(self, prepared: PreparedRule, sentence: str) -> None:
         """A rule that cannot be answered."""
@@ -154,7 +160,7 @@ class Gathered:
         if rule.fail is not Fail.OPEN:
             self.add(Hit(rule=rule, mode=prepared.mode, sentence=sentence, unknown=True))
         elif len(self.opened) < MOST_HITS:
-            self.opened.append(rule.id)
+            self.opened.append(rule)
 
     def add(self, hit: Hit) -> None:
         """A rule that fired. Of very many only those are told that weigh more than all that is told already."""
@@ -201,11 +207,13 @@ class Gathered:
         """All of it, in the order of precedence."""
         if len(self.hits) > 1:
             self.hits.sort(key=_precedence)
+        if len(self.opened) > 1:
+            self.opened.sort(key=lambda rule: rule.order)
         return RulesFinding(
             hits=tuple(self.hits),
             charges=tuple(self.charges),
             lessons=tuple(self.lessons),
             rates=tuple(self.rates),
             rows=tuple(self.rows),
-            opened=tuple(self.opened),
+            opened=tuple([rule.id for rule in self.opened]),
         )

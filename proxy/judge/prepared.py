@@ -12,7 +12,7 @@ from proxy.judge.expression import Expression
 from proxy.judge.expression.closures import Run
 from proxy.judge.facts import IN_FLIGHT, Facts, GrantFacts
 from proxy.judge.match import UNKNOWN_ASSET, Test, matcher
-from proxy.judge.rule import Limit, Match, Rule
+from proxy.judge.rule import Fail, Limit, Match, Rule
 from proxy.judge.shape import OF_SHAPE
 from proxy.judge.verdict import Mode
 from proxy.userop.budget import RULES, STEPS_A_UNIT, Budget
@@ -43,6 +43,8 @@ class PreparedRule:
 
     rule: Rule
     mode: Mode
+    rank: int  # of its mode
+    opens: bool  # what it cannot tell lets an operation pass
     match: Match
     when: Run | None
     check: Ask | None
@@ -75,6 +77,8 @@ def prepare(terms: CheckTerms) -> PreparedRule:
     return PreparedRule(
         rule=rule,
         mode=terms.mode,
+        rank=rank_of(terms.mode),
+        opens=rule.fail is Fail.OPEN,
         match=match,
         when=None if rule.when is None else rule.when.ask,
         check=None if made_ready is None else made_ready.ask,

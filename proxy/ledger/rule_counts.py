@@ -30,7 +30,7 @@ from proxy.judge.rule import Window
 from proxy.judge.windows import NO_MARKS, Bucket, Windows, bucket_of
 from proxy.ledger.hindrance import RuleRefusal
 from proxy.ledger.reservation import NO_ROWS, Bringer, Concluded, HistoryRow, Reservation, RuleRows
-from proxy.ledger.rule_use import EVERYBODY, KnownMarks, RulesInFlight, RuleUseView
+from proxy.ledger.rule_use import EVERYBODY, KnownMarks, RulesInFlight, RuleUseView, in_both
 
 _MOST_HISTORIES: Final = 200_000
 _HISTORY_SECONDS: Final = 90 * 86_400
@@ -111,7 +111,7 @@ class RuleCounts:
             else:
                 present, held = self._windows.marks_at(key, moment), self.held.marks_of_all.get(key, NO_MARKS)
                 wanted = 0 if charge.mark in present or charge.mark in held else 1
-                used = len(present) + len(held.keys() - present.keys())
+                used = len(present) + len(held) - in_both(present, held)
             fits = used + wanted <= charge.limit
             if not fits and (charge.binding or not charge.overflows):
                 return False

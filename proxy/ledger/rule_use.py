@@ -95,6 +95,12 @@ class _Sums:
         return _SomeMarks(self.marks.get(key, _NO_MARKS), own.marks.get(key, _NONE))
 
 
+def in_both(some: Mapping[bytes, object], others: Mapping[bytes, object]) -> int:
+    """How many marks these have in common: the smaller is walked, without a line of Python each."""
+    few, many = (some, others) if len(some) < len(others) else (others, some)
+    return sum(map(many.__contains__, few)) if few else 0
+
+
 _NO_MARKS: Final[Mapping[bytes, int]] = {}
 _NONE: Final[Set[bytes]] = frozenset()
 
@@ -119,11 +125,10 @@ class _SomeMarks:
         return len(self._all) - len(self._own_alone)
 
     def beside(self, present: Mapping[bytes, object]) -> int:
-        """How many of them are not among those; the smaller side is walked, without a line of Python each."""
+        """How many of them are not among those."""
         if not present:
             return len(self)
-        few, many = (self._all, present) if len(self._all) < len(present) else (present, self._all)
-        return len(self._all) - sum(map(many.__contains__, few)) - sum(mark not in present for mark in self._own_alone)
+        return len(self._all) - in_both(self._all, present) - sum(mark not in present for mark in self._own_alone)
 
 
 class HeldMarks:

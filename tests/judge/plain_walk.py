@@ -51,6 +51,8 @@ def walk(
     for question, concerned, teaches in due:
         _count_one(question, gathered, concerned=concerned, teaches=teaches)
     ranks = (Mode.OFF, Mode.SHADOW, Mode.ALERT, Mode.ENFORCE)
+    order = {rule.id: rule.order for rule in ruleset.rules}
+    gathered.opened.sort(key=lambda name: order[name])
     gathered.hits.sort(key=lambda hit: (-ranks.index(hit.mode), -hit.rule.severity.rank, hit.rule.order))
     return RulesFinding(**{name: tuple(each) for name, each in vars(gathered).items()})
 

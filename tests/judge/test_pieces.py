@@ -109,3 +109,13 @@ def test_one_operation_stands_in_fewer_counts_of_a_thousand_different_things() -
         finding = Scene(judge_of(rules)).look(facts(moves=(spend(5),)))
         assert len(finding.charges) == told
         assert len(finding.rejections) == 40 - told
+
+
+def test_rules_that_nobody_asks_any_more_are_left_with_hardly_a_word() -> None:
+    """What an operation of many calls leaves unasked of thousands of rules that name one of its targets."""
+    targets = ", ".join(f'"0x{each:040x}"' for each in range(1, 101))
+    units = []
+    for many in (200, 1_200):
+        look = judge_of(_rules(many, f"{{target: [{targets}]}}").replace("alert", "enforce")).look(_calls(100))
+        units.append(units_of(lambda look=look: look.finding(_uncounted())))  # type: ignore[misc]  # bound to this one
+    assert units[1] - units[0] < 5 * 1_000
