@@ -92,14 +92,16 @@ async def until_settled(client: aiohttp.ClientSession, gate: GateProcess, world:
     """Until the gate has seen the end of all that was in flight. Of some neither their arrival nor their refusal was
     written down: those come again, as clients do it."""
     async with asyncio.timeout(120):
-        while left := await asyncio.to_thread(in_flight_on_disk, gate):
+        while True:
+            while not await asyncio.to_thread(is_entered, gate):  # noqa: ASYNC110  # it is another process's to say
+                await asyncio.sleep(0.05)
+            if not (left := await asyncio.to_thread(in_flight_on_disk, gate)):
+                return
             for user_op_hash in left:
                 if user_op_hash not in world.operations:
                     await send(client, gate.url, heard.sent[user_op_hash])
             world.mine(1.0)
             await asyncio.sleep(0.1)
-        while not await asyncio.to_thread(is_entered, gate):  # noqa: ASYNC110  # it is another process's to say
-            await asyncio.sleep(0.05)
 
 
 async def spend_the_rest(client: aiohttp.ClientSession, gate: GateProcess, world: ChainWorld, heard: Heard) -> None:

@@ -20,8 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from proxy.edge.audit.appending import Head
-from proxy.edge.audit.door import Note
-from proxy.edge.audit.line import PlainLine, SilentError
+from proxy.edge.audit.line import Note, PlainLine, SilentError
 from proxy.edge.audit.scribe import TrailSettings
 
 _LOG: Final = logging.getLogger(__name__)

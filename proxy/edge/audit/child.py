@@ -10,12 +10,11 @@ import socket
 import sqlite3
 import sys
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from proxy.edge.audit.chain import ChainKey
-from proxy.edge.audit.line import PlainLine, unpack
+from proxy.edge.audit.line import PlainLine
 from proxy.edge.audit.scribe import Scribe, TrailSettings
 from proxy.edge.audit.space import DiskBudget
 
@@ -91,8 +90,7 @@ def _serve(line: PlainLine, word: _Word, scribe: Scribe, on_file: int) -> None:
         match message:
             case ("write", batch):
                 # what another process before this one had written is not written again
-                new = [(seq, partial(unpack, told)) for seq, told in batch if seq > on_file]
-                scribe.write(scribe.print_all(new))
+                scribe.write(scribe.print_all([note for note in batch if note[0] > on_file]))
                 _say(line, scribe)
             case ("prune",):
                 _say(line, scribe, more=scribe.prune_old())

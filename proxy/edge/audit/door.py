@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from proxy.edge.audit.line import FORMAT, dumps, pack
+from proxy.edge.audit.line import FORMAT, Note, dumps, pack
 from proxy.edge.audit.plain import exactly, plain_answer, plain_decision, plain_deed, plain_end, plain_gap, plain_own
 from proxy.edge.audit.printing import Plain
 from proxy.edge.audit.sampling import RefusalRate, Sampler, Uncounted
@@ -29,9 +29,6 @@ _LOG: Final = logging.getLogger(__name__)
 _NOTE_BYTES: Final = 256
 """What a note takes beside what is packed in it, at most."""
 _SAMPLED_SECONDS: Final = 10.0
-
-Note = tuple[int, bytes]
-"""One record to be: its number, and what happened as packed plain values."""
 
 
 @dataclass(frozen=True, slots=True)

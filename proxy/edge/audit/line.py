@@ -27,6 +27,10 @@ def unpack(data: bytes) -> Any:
     return marshal.loads(data)  # noqa: S302  # the other end is the gate that started this process, on a socket pair
 
 
+Note = tuple[int, bytes]
+"""One record to be: its number, and what happened as packed plain values."""
+
+
 class SilentError(Exception):
     """Nothing came for a while; the other end may still be there."""
 

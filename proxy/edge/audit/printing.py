@@ -30,6 +30,8 @@ _LONGEST_TEXT: Final = 500
 _MOST_REASONS: Final = 32
 _LONG_HEX: Final = re.compile(r"((?:0x)?[0-9a-fA-F]{8})[0-9a-fA-F]{57,}")
 _SAYS_REVERT: Final = re.compile(r"revert[a-z]*\W{1,3}(?:(?:with|reason|data)\W{1,3}){0,2}$", re.IGNORECASE)
+_SHORT: Final = 66
+"""No longer than a hash with its prefix."""
 _LONGEST_QUOTE: Final = 8_192
 
 
@@ -156,6 +158,9 @@ def _print_decision(told: DecisionTold) -> Columns:
 
 def _print_answer(told: AnswerTold) -> Columns:
     code = told.code
+    if code is None and told.message is None and told.data is None and told.result is not None:
+        # nearly always: the operation's hash
+        return _other(told.kind, told.unix_time, decision_id=told.decision_id, detail={"result": shown(told.result)})
     detail = {
         "result": shown(told.result),
         # integers of 64 bits here, an upstream's need not be
@@ -253,8 +258,8 @@ def shown(text: str | None) -> str | None:
     signature or call data that a bundler quotes in its message."""
     if text is None:
         return None
-    if len(text) <= 64 and text.isascii():
-        return text
+    if len(text) <= _SHORT and text.isascii() and (len(text) <= _SHORT - 2 or text[1] == "x"):
+        return text  # a hash at most: nothing in it is long
     valid = text[: 4 * _LONGEST_TEXT].encode("utf-8", "replace").decode()
     return _LONG_HEX.sub(r"\1…", valid)[:_LONGEST_TEXT]
 

@@ -17,7 +17,8 @@ from typing import Final, Protocol
 from proxy.edge.audit.appending import Appender, Head
 from proxy.edge.audit.chain import GENESIS, NO_KEY, ChainKey
 from proxy.edge.audit.earlier import EarlierTrail
-from proxy.edge.audit.printing import Columns, Plain, print_gap, print_own, print_plain
+from proxy.edge.audit.line import Note, unpack
+from proxy.edge.audit.printing import Columns, print_gap, print_own, print_plain
 from proxy.edge.audit.schema import RecordKind, open_trail
 from proxy.edge.audit.space import Disk, DiskBudget, cap, disk_of, used_bytes
 
@@ -149,12 +150,12 @@ class Scribe:
         """The highest number of this run that is on file, 0 for none."""
         return self._at_work().newest_seq()
 
-    def print_all(self, told: Iterable[tuple[int, Callable[[], Plain]]]) -> list[Record]:
+    def print_all(self, notes: Iterable[Note]) -> list[Record]:
         """The records of what is told, each with its number; in place of what cannot be printed stands a gap."""
         records: list[Record] = []
-        for seq, plain in told:
+        for seq, told in notes:
             try:
-                columns = print_plain(plain())
+                columns = print_plain(unpack(told))
             except Exception:  # one record that cannot be printed must not stop the trail
                 # one record that cannot be printed must not stop the trail
                 self.dropped += 1

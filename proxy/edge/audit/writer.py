@@ -27,14 +27,13 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 
 from proxy.edge.audit.appending import Head
 from proxy.edge.audit.chain import NO_KEY, ChainKey
-from proxy.edge.audit.door import Bounds, Door, Note
-from proxy.edge.audit.line import unpack
+from proxy.edge.audit.door import Bounds, Door
+from proxy.edge.audit.line import Note
 from proxy.edge.audit.sampling import RefusalRate
 from proxy.edge.audit.schema import open_trail
 from proxy.edge.audit.scribe import Scribe, TrailSettings
@@ -130,7 +129,7 @@ class _Here:
         self._scribe.open()
 
     def write(self, notes: list[Note]) -> None:
-        self._scribe.write(self._scribe.print_all((seq, partial(unpack, told)) for seq, told in notes))
+        self._scribe.write(self._scribe.print_all(notes))
 
     def prune_old(self) -> bool:
         return self._scribe.prune_old()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.edge.audit.plain import plain_answer, plain_decision
-from proxy.edge.audit.printing import print_plain
+from proxy.edge.audit.printing import print_plain, shown
 from proxy.edge.audit.row import AuditRow, read_answer, row_of
 from proxy.errors import Code, Reason
 from proxy.judge.decision import Decision, UpstreamAnswer
@@ -144,3 +145,17 @@ def test_any_text_from_outside_can_be_kept(method: str, message: str, note: str,
 
 def test_a_lone_surrogate_is_replaced(tmp_path: Path) -> None:
     assert kept(decision(method="eth_\ud800")).method == "eth_?"
+
+
+@given(st.text("0123456789abcdefABCDEFxX", max_size=140) | st.text(max_size=140))
+def test_no_text_keeps_more_hex_digits_in_a_row_than_a_hash_has(text: str) -> None:
+    kept = shown(text)
+    assert kept is not None
+    assert re.search("[0-9a-fA-F]{65}", kept) is None
+    if text.isascii() and re.search("[0-9a-fA-F]{65}", text) is None:
+        assert kept == text
+
+
+def test_a_hash_is_kept_whole_with_its_prefix_and_without() -> None:
+    digits = "ab" * 32
+    assert (shown(f"0x{digits}"), shown(digits), shown(f"{digits}a")) == (f"0x{digits}", digits, "abababab…")
