@@ -277,12 +277,13 @@ class Slots:
         slot.amounts = amounts = self._most_of(slot)
         for counter, amount in amounts.items():
             self._in_flight[counter] = self._in_flight.get(counter, 0) + amount
-        if (
-            slot.rules is not NOTHING
-            or slot.brought
-            or any(hold.reservation.rule_charges for hold in slot.holds.values())
-        ):
+        if slot.rules is not NOTHING or slot.brought:
             self._recount_rules(slot)
+            return
+        for hold in slot.holds.values():
+            if hold.reservation.rule_charges:
+                self._recount_rules(slot)
+                return
 
     def _most_of(self, slot: Slot) -> Mapping[Counter, int]:
         """The most that any of its operations takes of each counter; nothing of what none takes anything of."""

@@ -131,12 +131,12 @@ _PRUNE_SOME: Final = """DELETE FROM operations_ended WHERE id IN
 def begin(operation: AcceptedOperation, stage: Stage = Stage.FORWARDED, silent_seconds: float = 0.0) -> Statement:
     """Hold this operation; one that is held already stays as it is."""
     name = _name(operation.name)
-    return BEGIN, (*name, operation.accepted_at, record_to_json(operation), stage.value, silent_seconds)
+    return BEGIN, (*name, operation.accepted_at, record_to_json(operation), str(stage), silent_seconds)
 
 
 def advance(name: HoldName, stage: Stage) -> Statement:
     """The operation has come this far."""
-    return STAGE, (stage.value, *_name(name))
+    return STAGE, (str(stage), *_name(name))
 
 
 def move(name: HoldName, bundler: str) -> Statement:
@@ -155,7 +155,7 @@ def end(ended: Iterable[HoldName], remembered: Iterable[Ended]) -> list[Statemen
     for each in remembered:
         evidence = each.evidence
         how = (
-            each.cause.value,
+            str(each.cause),
             evidence.block,
             evidence.block_hash,
             None if each.mined is None else each.mined.success,

@@ -12,6 +12,7 @@ CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _STATUS_LINES: Final = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode("ascii") for status in HTTPStatus
 }
+_NO_CONTENT: Final = int(HTTPStatus.NO_CONTENT)
 
 
 def print_answer(status: int, headers: Mapping[str, str], body: bytes | None, *, date: bytes, last: bool) -> bytes:
@@ -22,7 +23,7 @@ def print_answer(status: int, headers: Mapping[str, str], body: bytes | None, *,
     line = _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
     named = headers.printed if isinstance(headers, PrintedFields) else print_fields(headers)
     # RFC 9110 §8.6: none with 204
-    lengthless = body is None or status == HTTPStatus.NO_CONTENT
+    lengthless = body is None or status == _NO_CONTENT
     length = b"" if lengthless else b"Content-Length: %d\r\n" % len(body or b"")
     ending = b"Connection: close\r\n\r\n" if last else b"\r\n"
     return b"%b%b%bDate: %b\r\n%b%b" % (line, named, length, date, ending, body or b"")
