@@ -163,8 +163,10 @@ def list_held(
     ]
     if as_json:
         typer.echo(json.dumps({"held": held}, indent=2))
-    else:
+    elif held:
         print_tree("held", {"held": held})
+    else:
+        typer.echo("nothing is held" if not skip else f"no more than {skip} are held", err=True)
 
 
 def prune(

@@ -10,6 +10,7 @@ import pytest
 
 from proxy.cli.options import read_since
 from proxy.edge.audit.writer import AuditWriter
+from proxy.edge.storage.store import Store
 from proxy.judge.decision import UpstreamAnswer
 from proxy.judge.verdict import Mode
 from proxy.userop.primitives import print_bytes, print_checksummed
@@ -127,6 +128,16 @@ def test_starts_and_stops_are_listed_apart(run: Run) -> None:
     assert "  stop\n" in run("audit", "--show", "trail").stdout
     assert run("audit", "--show", "deeds").exit_code == 1
     assert run("audit", "--show", "deeds", "--csv").exit_code == 2
+
+
+def test_what_operators_did_is_listed_with_a_space_after_each_name(run: Run) -> None:
+    permission_id = "0x" + "ab" * 32
+    assert run("freeze", permission_id, "--reason", "lost").exit_code == 1  # there is no ledger yet
+    Store("ledger.db").close()
+    assert run("freeze", permission_id, "--reason", "lost").exit_code == 0
+    listed = run("audit", "--show", "deeds").stdout
+    assert f"    permission id {permission_id}\n" in listed
+    assert "    why        lost\n" in listed
 
 
 @pytest.mark.usefixtures("trail")

@@ -164,6 +164,12 @@ def test_what_is_held_is_listed_in_pages_the_oldest_first(run: Run, held: Path) 
     assert run("ledger", "list", "--limit", "0").exit_code != 0
 
 
+def test_where_nothing_is_held_that_is_said(run: Run, tmp_path: Path) -> None:
+    Store(tmp_path / "ledger.db").close()
+    assert run("ledger", "list").stderr == "nothing is held\n"
+    assert run("ledger", "list", "--skip", "99").stderr == "no more than 99 are held\n"
+
+
 def test_an_operator_lets_go_of_an_operation_and_says_why(run: Run, gate: FakeBackend) -> None:
     name = "0x" + operation_hash(1).hex()
     gate.held.add(operation_hash(1))

@@ -36,6 +36,12 @@ def test_sound_files_are_counted_and_their_set_is_named(run: Run, tmp_path: Path
     assert last.startswith("set ")
 
 
+def test_settings_that_name_no_rules_are_told_to_have_none(run: Run) -> None:
+    result = run("rules", "check")
+    assert result.exit_code == 0
+    assert result.stderr.startswith("there is no rule: `rules:` of the settings")
+
+
 def test_every_fault_comes_with_file_line_column_and_cure(run: Run, tmp_path: Path) -> None:
     _write(tmp_path, FAULTY)
     result = run("rules", "check", "rules/a.yaml")

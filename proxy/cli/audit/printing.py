@@ -50,7 +50,7 @@ def print_entry(entry: AuditEntry) -> None:
     for name, value in {**known, **told}.items():
         if value not in (None, "", {}):
             shown = ", ".join(f"{key} {item}" for key, item in value.items()) if isinstance(value, Mapping) else value
-            console().print(Text.assemble((f"    {in_words(name):<11}", "cyan"), str(shown)))
+            console().print(Text.assemble((f"    {in_words(name):<10} ", "cyan"), str(shown)))
 
 
 def print_row(row: AuditRow) -> None:

@@ -52,6 +52,8 @@ def _print(parsed: Parsed) -> None:
     if parsed.ruleset is None:
         typer.echo(f"{len(parsed.faults)} to mend", err=True)
         return
+    if not parsed.ruleset.rules:
+        typer.echo("there is no rule: `rules:` of the settings names the files that have some", err=True)
     for path, number in _by_file(parsed.ruleset).items():
         typer.echo(f"{path}: {number} {'rule' if number == 1 else 'rules'}")
     for name, number in parsed.ruleset.listed.items():
