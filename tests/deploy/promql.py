@@ -17,15 +17,18 @@ ADDED_BY_SCRAPE = frozenset({"job", "instance"})
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 _SELECTOR = re.compile(r"\b(sessiongate_\w+|process_\w+|up|ALERTS)\b(?:\{([^}]*)\})?")
 _MATCHER = re.compile(r"(\w+)\s*(?:=~|!~|!=|=)")
+_MADE = re.compile(r'label_replace\([^"]*"(\w+)"')
 _GROUPING = re.compile(r"\b(?:by|without|on|ignoring)\s*\(([^)]*)\)")
 
 
 @dataclass(frozen=True)
 class Named:
-    """The metrics of an expression, each with the labels it is selected by, and the labels it is grouped by."""
+    """The metrics of an expression, each with the labels it is selected by, the labels it is grouped by, and those it
+    makes itself."""
 
     selected: tuple[tuple[str, frozenset[str]], ...]
     grouped: frozenset[str]
+    made: frozenset[str]
 
     @property
     def metrics(self) -> frozenset[str]:
@@ -40,7 +43,8 @@ def names_in(expression: str) -> Named:
     selected = tuple(
         (match[1], frozenset(_MATCHER.findall(match[2] or ""))) for match in _SELECTOR.finditer(without_grouping)
     )
-    return Named(selected, frozenset(grouped))
+    made = _MADE.findall(re.sub(r"\{[^}]*\}", "", expression))
+    return Named(selected, frozenset(grouped), frozenset(made))
 
 
 def missing_from(expression: str, series: dict[str, frozenset[str]]) -> Iterator[str]:
@@ -55,4 +59,4 @@ def missing_from(expression: str, series: dict[str, frozenset[str]]) -> Iterator
             continue
         yield from (f"label {label} of {metric}" for label in labels - known[metric] - ADDED_BY_SCRAPE)
     grouped = frozenset().union(*(known.get(metric, frozenset()) for metric in named.metrics))
-    yield from (f"grouping label {label}" for label in named.grouped - grouped - ADDED_BY_SCRAPE)
+    yield from (f"grouping label {label}" for label in named.grouped - named.made - grouped - ADDED_BY_SCRAPE)

@@ -166,6 +166,7 @@ def test_the_alerts_operators_were_promised_are_there(alerts: list[dict[str, Any
         ("sessiongate_upstream_upp == 0", ["metric sessiongate_upstream_upp"]),
         ('sessiongate_upstream_up{chain="a"} == 0', ["label chain of sessiongate_upstream_up"]),
         ("sum by (sender) (sessiongate_upstream_up)", ["grouping label sender"]),
+        ('max by (chain) (label_replace(sessiongate_upstream_up{upstream!~"a"}, "chain", "$1", "upstream", "b"))', []),
         ("vector(1)", ["no metric in vector(1)"]),
     ],
 )

@@ -23,40 +23,22 @@ from tests.admission.builders import TWICE, known
 from tests.app.builders import GOOD, SESSION_ID
 from tests.deploy.conftest import DEPLOY
 from tests.deploy.load import CHAIN, RULES, SOME, calm, full_metrics
+from tests.deploy.pace import scaled, shipped_rules
 from tests.deploy.test_scrape import shipped_configuration, until
 from tests.edge.builders import OUT_OF_SCOPE, REVOKED, FakeBackend
 from tests.ports import free_port
 from tests.running_gate import running_gate
 
 FASTER = 120
-SECONDS = {"s": 1, "m": 60, "h": 3600}
-DURATION = re.compile(r"(?<=[\[ ])(\d+)([smh])(?=\]|$)|(?<=offset )(\d+)([smh])")
-
-
-def scaled(text: str) -> str:
-    """A duration, or every duration of an expression, so much shorter."""
-
-    def shorter(match: re.Match[str]) -> str:
-        number, unit = (part for part in match.groups() if part is not None)
-        return f"{max(int(number) * SECONDS[unit] * 1000 // FASTER, 1)}ms"
-
-    return DURATION.sub(shorter, text)
-
-
-def scaled_rules() -> dict[str, Any]:
-    content: dict[str, Any] = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text())
-    for group in content["groups"]:
-        for rule in group["rules"]:
-            rule["expr"] = scaled(rule["expr"])
-            if "for" in rule:
-                rule["for"] = scaled(f" {rule['for']}").strip()
-    return content
 
 
 def test_only_durations_are_scaled_and_all_of_them() -> None:
-    assert scaled("increase(a[1h] offset 5m) / 12 > 600") == "increase(a[30000ms] offset 2500ms) / 12 > 600"
+    assert scaled("increase(a[1h] offset 5m) / 12 > 600", FASTER) == "increase(a[30000ms] offset 2500ms) / 12 > 600"
     left = [
-        rule for group in scaled_rules()["groups"] for rule in group["rules"] if re.search(r"\d[mh]\b", rule["expr"])
+        rule
+        for group in shipped_rules(FASTER)["groups"]
+        for rule in group["rules"]
+        if re.search(r"\d[mh]\b", rule["expr"])
     ]
     assert left == []
 
@@ -102,7 +84,7 @@ class Manager:
 async def watched(gate: str, prometheus: str, alertmanager: str, folder: Path) -> AsyncIterator[Manager]:
     """The two programs, with our configurations at another pace."""
     rules = folder / "alerts.yml"
-    rules.write_text(yaml.safe_dump(scaled_rules()))
+    rules.write_text(yaml.safe_dump(shipped_rules(FASTER)))
     address, own = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
     configuration = shipped_configuration(gate)
     configuration["rule_files"] = [str(rules)]
@@ -134,6 +116,7 @@ def lasting_trouble(metrics: Metrics) -> None:
     """Every gauge as it is when things are bad."""
     metrics.ledger_writable(writable=False)
     metrics.audit_state(queued=9, writable=False)
+    metrics.upstream_up("soneium#0", up=False)
     metrics.upstream_up("soneium#1", up=False)
     metrics.upstream_rests("soneium#0", "send", True)
     metrics.chain_state(CHAIN, 90.0, stale=True)
