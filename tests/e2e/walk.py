@@ -1,7 +1,9 @@
 """A walk through what ops live by, on the live rig, without containers: `python -m tests.e2e.walk`.
 
 Starts a chain, a bundler, Prometheus, Alertmanager and the gate, lets a session live through them, and looks at each
-step whether it is told: in metrics, in alerts, in the audit, in the log. Exit code 0 only when every step holds.
+step whether it is told: in metrics, in alerts, in the audit, in the log. Then operators type what they type on a calm
+day, and one neighbour of the gate after the other fails. Exit code 0 only when every step holds; `TELL=1` prints what
+each alert says.
 """
 
 from __future__ import annotations
@@ -9,38 +11,33 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
-from tests.e2e.children import ChildFailed, bound
+from tests.e2e.children import ChildFailed
 from tests.e2e.demo.rules import write_rules
 from tests.e2e.gate import Gate
-from tests.e2e.rig import HERE, Rig, node_binary
+from tests.e2e.rig import Rig
+from tests.e2e.walk_desk import at_the_desk
+from tests.e2e.walk_steps import RULE, SECRET, Scene, Walk, listening
+from tests.e2e.walk_trouble import in_the_night
 from tests.e2e.watchers import Watchers, watching
 from tests.ports import free_port
 
-PATIENCE_SECONDS = 90.0
-RULE = "tusd-per-session-per-hour"
-
-
-class Walk:
-    """Steps, each printed with what came of it."""
-
-    def __init__(self) -> None:
-        self.failed: list[str] = []
-
-    def step(self, what: str, holds: Callable[[], bool]) -> None:
-        """Wait until it holds; one that never does is told and remembered."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while not (found := holds()) and time.monotonic() < deadline:
-            time.sleep(0.2)
-        print(f"   {'✔' if found else '✘'} {what}", flush=True)
-        if not found:
-            self.failed.append(what)
+SETTINGS = """\
+rules: [rules/*.yaml]
+log: {{format: json, operations: all}}
+drain_seconds: 2
+audit: {{keep: calldata}}
+alerts:
+  alertmanager: http://127.0.0.1:{manager}
+  webhooks: [{{name: soc, url: "http://127.0.0.1:{hook}/", secret: {secret}}}]
+  instance: walk
+  resend_seconds: 1
+"""
+FASTER = 20
+"""As many times shorter are the durations of the rules that we ship."""
 
 
 def main() -> int:
@@ -48,19 +45,19 @@ def main() -> int:
         folder = Path(name)
         rig, gate = Rig(folder), Gate.in_folder(folder / "gate")
         manager = free_port()
-        settings = (
-            "rules: [rules/*.yaml]\n"
-            "log: {format: json, operations: all}\n"
-            f"alerts: {{alertmanager: 'http://127.0.0.1:{manager}', instance: walk, resend_seconds: 1}}\n"
-        )
         try:
             print("Starting a chain, a bundler, Prometheus, Alertmanager and the gate …", flush=True)
             rig.start()
             write_rules(gate.folder)
-            with watching(folder / "watchers", manager, f"127.0.0.1:{gate.admin_port}") as watchers:
+            host = f"127.0.0.1:{gate.admin_port}"
+            with listening() as hook, watching(folder / "watchers", manager, host, faster=FASTER) as watchers:
+                settings = SETTINGS.format(manager=manager, hook=hook.port, secret=SECRET)
                 gate.start(rig, more=settings)
-                walk = Walk()
-                _walk(walk, rig, gate, watchers)
+                walk = Walk(watchers.firing if os.environ.get("TELL") else dict)
+                scene = Scene(rig, gate, watchers, hook, settings)
+                _live(walk, scene)
+                at_the_desk(walk, scene)
+                in_the_night(walk, scene)
         except ChildFailed as failed:
             print(failed, file=sys.stderr)
             return 1
@@ -71,11 +68,12 @@ def main() -> int:
     return bool(walk.failed)
 
 
-def _walk(walk: Walk, rig: Rig, gate: Gate, watchers: Watchers) -> None:
+def _live(walk: Walk, scene: Scene) -> None:
+    gate, watchers = scene.gate, scene.watchers
     walk.step("Prometheus scrapes the gate", lambda: watchers.value('up{job="sessiongate"}') == 1)
     walk.step("the heartbeat arrives at Alertmanager", lambda: "SessiongateHeartbeat" in watchers.firing())
-    walk.step("`alerts test` reaches every sink", lambda: "alertmanager: taken" in gate.command("alerts", "test"))
-    told = _live(rig, gate)
+    walk.step("`alerts test` reaches every sink", lambda: scene.typed("alerts", "test", has="soc: taken"))
+    told = scene.story()
     walk.step("a session lives through the gate, and four of its operations are refused", lambda: told == 0)
     walk.step(
         "Prometheus counts what was refused",
@@ -87,26 +85,21 @@ def _walk(walk: Walk, rig: Rig, gate: Gate, watchers: Watchers) -> None:
         lambda: "key" in _summary(watchers, "SessiongateRevokedSessionUse"),
     )
     walk.step(
+        "the webhook hears the same, signed",
+        lambda: {"SessiongateRuleHit", "SessiongateRevokedSessionUse"} <= scene.hook.alerts() and not scene.hook.forged,
+    )
+    walk.step(
         "what the gate tells itself, Prometheus leaves to it", lambda: "SessiongateRuleFired" not in watchers.firing()
     )
     walk.step("the audit has the decision that the alert names", lambda: _is_in_audit(gate, watchers))
     walk.step("the log has a line an operation", lambda: _has_operations(gate))
     rules = gate.folder / "rules" / "spending.yaml"
+    sound = rules.read_text()
     rules.write_text("rules: [")
-    assert gate.child is not None
-    walk.step(
-        "a faulty rule file is told, and the set before stays",
-        lambda: watchers.value("sessiongate_rules_last_reload_successful") == 0 and gate.show("/rules")["rules"] != [],
-    )
-    gate.stop()
-    walk.step("a gate that is gone is told", lambda: "SessiongateDown" in watchers.firing())
-
-
-def _live(rig: Rig, gate: Gate) -> int:
-    environment = {"RIG": str(rig.state_file), "BUNDLER_URL": gate.url, "RUN": "walk", "REPORT": os.devnull}
-    command = bound([node_binary(), "demo/story.mjs"])
-    done = subprocess.run(command, cwd=HERE, env={**os.environ, **environment}, capture_output=True, check=False)
-    return done.returncode
+    walk.step("a faulty rule file is told", lambda: scene.says("SessiongateRulesReloadFailed", "rules check"))
+    walk.step("and the set before stays", lambda: gate.show("/rules")["rules"] != [])
+    rules.write_text(sound)
+    walk.step("and over when it is mended", lambda: scene.alert("SessiongateRulesReloadFailed") is None)
 
 
 def _summary(watchers: Watchers, name: str) -> str:

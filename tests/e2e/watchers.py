@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from tests.deploy.pace import shipped_rules
 from tests.e2e.children import Child, is_ok
 from tests.patience import PATIENCE_SECONDS
 from tests.ports import free_port
@@ -50,8 +51,11 @@ def are_installed() -> bool:
 
 
 @contextmanager
-def watching(folder: Path, alertmanager_port: int, gate: str, *, pace: str = "1s") -> Iterator[Watchers]:
-    """Both, for as long as the context lasts; `gate` is the admin listener's host and port, scraped at `pace`."""
+def watching(
+    folder: Path, alertmanager_port: int, gate: str, *, pace: str = "1s", faster: int = 1
+) -> Iterator[Watchers]:
+    """Both, for as long as the context lasts; `gate` is the admin listener's host and port, scraped at `pace`. The
+    rules are those we ship, with durations so many times shorter."""
     server, manager = program("prometheus"), program("prometheus-alertmanager")
     assert server is not None, "Debian: apt-get install prometheus"
     assert manager is not None, "Debian: apt-get install prometheus-alertmanager"
@@ -60,7 +64,9 @@ def watching(folder: Path, alertmanager_port: int, gate: str, *, pace: str = "1s
     told = Watchers(f"http://127.0.0.1:{port}", f"http://127.0.0.1:{alertmanager_port}")
     content = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
     content["global"] = {"scrape_interval": pace, "scrape_timeout": pace, "evaluation_interval": pace}
-    content["rule_files"] = [str(DEPLOY / "prometheus" / "alerts.yml")]
+    rules = folder / "alerts.yml"
+    rules.write_text(yaml.safe_dump(shipped_rules(faster)))
+    content["rule_files"] = [str(rules)]
     content["scrape_configs"][0]["static_configs"][0]["targets"] = [gate]
     content["alerting"]["alertmanagers"][0]["static_configs"][0]["targets"] = [f"127.0.0.1:{alertmanager_port}"]
     configuration = folder / "prometheus.yml"

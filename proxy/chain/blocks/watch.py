@@ -46,6 +46,7 @@ class BlockWatch:
         self._looking: asyncio.Task[bool] | None = None
         self._heard = asyncio.Event()
         self._failures = 0
+        self._is_stale = False
 
     @property
     def lag_blocks(self) -> int:
@@ -63,6 +64,7 @@ class BlockWatch:
             while True:
                 self._heard.clear()
                 await self.catch_up()
+                self._tell_age()
                 await self._sleep(min(self._poll_seconds * 2.0 ** min(self._failures, 8), self._longest_pause))
         finally:
             if self._looking is not None:
@@ -98,6 +100,14 @@ class BlockWatch:
         self._age.failed(why)
         if self._failures == 1 or self._failures % 10 == 0:
             _LOG.warning("the blocks of chain %d cannot be read, %d times now: %s", self._chain_id, self._failures, why)
+
+    def _tell_age(self) -> None:
+        """Say it when what is known begins to be too old to judge by, and when that is over."""
+        stale = self._age.stale()
+        if (stale is not None) != self._is_stale:
+            self._is_stale = stale is not None
+            why = "is new enough again" if stale is None else f"is too old to judge by ({stale.what})"
+            _LOG.warning("what is known of sessions on chain %d %s", self._chain_id, why)
 
     async def _seed(self) -> None:
         """Learn what chain this is, and how often it makes a block."""

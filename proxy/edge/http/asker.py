@@ -213,6 +213,12 @@ class BundlerAsker:
     def _note(self, endpoint: BundlerEndpoint, health: Health, problem: str | None = None) -> None:
         endpoint.health, endpoint.problem = health, problem
         self._on_health(endpoint.name, health)
+        # what nobody knows is no news, and who was well from the start is none either
+        if health is Health.HEALTHY and endpoint.told in (None, Health.HEALTHY):
+            endpoint.told = health
+        elif health not in (Health.UNKNOWN, endpoint.told):
+            endpoint.told = health
+            _LOG.warning("%s %s", endpoint.name, problem or "is well again")
 
     async def probe(self) -> bool:
         """Ask every endpoint for its chain id and entry points and note its health. True when one is healthy."""

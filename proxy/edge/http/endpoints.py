@@ -41,6 +41,7 @@ class BundlerEndpoint:
     mark: str = field(default="", kw_only=True)
     health: Health = Health.UNKNOWN
     problem: str | None = None
+    told: Health | None = None  # the log, last; `None` before there was anything to tell
     breakers: Mapping[QuestionKind, Breaker] = field(
         default_factory=lambda: {kind: Breaker(kind) for kind in QuestionKind}
     )

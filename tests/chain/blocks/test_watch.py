@@ -56,6 +56,20 @@ async def test_a_look_that_reached_the_newest_block_makes_what_is_known_new(scen
     assert scene.watch.lag_blocks == 0
 
 
+async def test_that_what_is_known_grows_too_old_is_logged_once_and_so_is_its_end(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("WARNING")
+    scene.node.down = True
+    scene.clock.now += 1_000
+    await scene.until(lambda: any("too old to judge by" in message for message in caplog.messages))
+    scene.node.down = False
+    scene.chain.mine()
+    await scene.until(lambda: any("new enough again" in message for message in caplog.messages))
+    told = [message for message in caplog.messages if message.startswith("what is known of sessions")]
+    assert [message.rpartition(" on chain ")[0] for message in told] == ["what is known of sessions"] * 2
+
+
 async def test_a_look_that_came_to_nothing_leaves_it_as_old_as_it_is_and_says_why(scene: Scene) -> None:
     await scene.watch.catch_up()
     scene.node.down = True

@@ -93,6 +93,25 @@ async def test_the_next_endpoint_takes_over_when_no_byte_can_have_been_sent(
     assert len(second.requests) == 1
 
 
+async def test_a_bundler_that_goes_and_one_that_comes_back_are_logged_once_each_with_the_reason(
+    first: RecordingBundler, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with upstream_of(first.url) as upstream:
+        await upstream.probe()
+        assert caplog.messages == [], "that all is well is no news"
+        well = first.answers["eth_chainId"]
+        first.answers["eth_chainId"] = Answer(status=502, raw=b"bad gateway")
+        for _ in range(3):
+            await upstream.probe()
+        first.answers["eth_chainId"] = well
+        for _ in range(3):
+            await upstream.probe()
+    went, came = caplog.messages
+    assert went.startswith("soneium#0 ")
+    assert "502" in went
+    assert came == "soneium#0 is well again"
+
+
 async def test_an_unreachable_bundler_is_reported_as_nothing_sent(first: RecordingBundler) -> None:
     await first.stop()
     async with upstream_of(first.url) as upstream:
