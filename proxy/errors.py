@@ -184,10 +184,13 @@ class Undecodable(SessiongateError):
 
 
 class StateUnavailable(SessiongateError):
-    """A fact the verdict needs cannot be had now; `what` names it, `fact` who should have had it (node, ledger)."""
+    """A fact the verdict needs cannot be had now; `what` names it, `fact` who should have had it (node, ledger).
 
-    def __init__(self, what: str, *, fact: str = "node") -> None:
-        super().__init__(what)
+    `what` is for callers. Words of others, that may name more than callers are to know, are in the text for the log.
+    """
+
+    def __init__(self, what: str, *, fact: str = "node", words: str = "") -> None:
+        super().__init__(f"{what}: {words}" if words else what)
         self.what = what
         self.fact = fact
 

@@ -109,7 +109,7 @@ class NonceOrder:
         try:
             missing = await self.missing(slot)
         except StateUnavailable as error:
-            _LOG.info("whether nonce %#x waits behind a gap cannot be told: %s", slot.nonce, error.what)
+            _LOG.info("whether nonce %#x waits behind a gap cannot be told: %s", slot.nonce, error)
         except Exception:  # nobody waits for this look: it must not end unheard
             _LOG.exception("looking for a gap before nonce %#x failed", slot.nonce)
         else:

@@ -63,7 +63,7 @@ class Disagreements:
         try:
             await refresh(key)
         except StateUnavailable as error:
-            _LOG.info("session %s, of which a bundler knows better: %s", print_bytes(key.permission_id), error.what)
+            _LOG.info("session %s, of which a bundler knows better: %s", print_bytes(key.permission_id), error)
         except Exception:  # nobody waits for it: it must not end unheard
             _LOG.exception("reading session %s again failed", print_bytes(key.permission_id))
         finally:

@@ -144,7 +144,7 @@ class Node:
                 if count % _LOGS_A_STEP == _LOGS_A_STEP - 1:
                     await asyncio.sleep(0)  # nothing holds the loop for long
         except InvalidParams as error:
-            raise StateUnavailable(f"{what}: {error}") from None
+            raise StateUnavailable(f"{what}: the node answers with something else", words=str(error)) from None
         return tuple(logs)
 
     async def transactions(self, hashes: Sequence[Hash32]) -> tuple[Transaction | None, ...]:
@@ -164,7 +164,7 @@ class Node:
                 to=None if to is None else parse_address(to, "to"), call_data=parse_bytes(found.get("input"), "input")
             )
         except InvalidParams as error:
-            raise StateUnavailable(f"{what}: {error}") from None
+            raise StateUnavailable(f"{what}: the node answers with something else", words=str(error)) from None
 
     async def code(self, address: Address, *, block: int | None = None) -> bytes:
         """The code at an address, empty when it has none. Raises `StateUnavailable`."""
@@ -206,7 +206,7 @@ def _header(value: object, what: str) -> Header | None:
     try:
         return None if value is None else parse_header(value, "block")
     except InvalidParams as error:
-        raise StateUnavailable(f"{what}: {error}") from None
+        raise StateUnavailable(f"{what}: the node answers with something else", words=str(error)) from None
 
 
 def _at(block: int | None) -> str:
@@ -217,7 +217,7 @@ def _result(answer: Mapping[str, object], what: str) -> object:
     error = answer.get("error")
     if error is not None or "result" not in answer:
         message = error.get("message") if isinstance(error, Mapping) else error
-        raise StateUnavailable(f"{what}: the node answered an error: {str(message)[:_SHOWN]}")
+        raise StateUnavailable(f"{what}: the node answered an error", words=str(message)[:_SHOWN])
     return answer["result"]
 
 
@@ -225,21 +225,21 @@ def _bytes(value: object, what: str) -> bytes:
     try:
         return parse_bytes(value, what)
     except InvalidParams as error:
-        raise StateUnavailable(str(error)) from None
+        raise StateUnavailable(f"{what}: the node answers with something else", words=error.problem) from None
 
 
 def _uint(value: object, what: str) -> int:
     try:
         return parse_uint(value, what)
     except InvalidParams as error:
-        raise StateUnavailable(str(error)) from None
+        raise StateUnavailable(f"{what}: the node answers with something else", words=error.problem) from None
 
 
 def _hash(value: object, what: str) -> Hash32:
     try:
         return parse_hash(value, what)
     except InvalidParams as error:
-        raise StateUnavailable(str(error)) from None
+        raise StateUnavailable(f"{what}: the node answers with something else", words=error.problem) from None
 
 
 def _revert_of(error: Mapping[str, object]) -> Reverted | None:

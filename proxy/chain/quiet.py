@@ -85,7 +85,7 @@ class QuietReadings:
         try:
             await self._reread(key)
         except StateUnavailable as error:
-            _LOG.info("session %s could not be compared: %s", print_bytes(key.permission_id), error.what)
+            _LOG.info("session %s could not be compared: %s", print_bytes(key.permission_id), error)
             self.note(key)
         except Exception:  # one session must not end the comparing of all others
             _LOG.exception("comparing session %s failed", print_bytes(key.permission_id))

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pytest
+from aiohttp import web
 
 from proxy.errors import Code
 from proxy.session.known import Status
@@ -198,6 +202,28 @@ async def test_while_the_node_is_down_known_sessions_are_judged_and_others_are_d
             answer = await gate.send(use(stranger, ONCE, nonce=lane(number)))
             assert refusal(answer) == (Code.STATE_UNAVAILABLE, True)
         assert await gate.metric("state_unavailable_total", what="node") == 2
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"error": {"code": -32005, "message": "quota of project-4711 at 10.1.2.3 is used up"}},
+        {"result": "project-4711 at 10.1.2.3"},
+    ],
+)
+async def test_what_a_node_says_of_itself_is_told_to_no_caller(
+    chain: FakeNode, node_url: str, said: dict[str, object]
+) -> None:
+    def reply(body: dict[str, Any]) -> web.Response | None:
+        whole = {"jsonrpc": "2.0", "id": body["id"], **said}
+        return web.json_response(whole) if body["method"] == "eth_call" else None
+
+    chain.reply = reply
+    async with running_gate(node_url=node_url) as gate:
+        answer = await gate.send(use_number(1))
+        assert refusal(answer) == (Code.STATE_UNAVAILABLE, True)
+        assert "4711" not in json.dumps(answer)
+        assert "10.1.2.3" not in json.dumps(answer)
 
 
 async def test_with_a_node_the_chain_must_have_a_declared_session_too(chain: FakeNode, node_url: str) -> None:

@@ -56,8 +56,12 @@ async def test_a_revert_is_an_answer_however_the_node_says_it(
 )
 async def test_any_other_error_of_the_node_is_a_missing_fact(node: Node, chain: FakeNode, answer: Answer) -> None:
     chain.calls[CONTRACT, b"\x01"] = answer
-    with pytest.raises(StateUnavailable, match="eth_call of 0x01 at 0xc0c0"):
+    with pytest.raises(StateUnavailable, match="eth_call of 0x01 at 0xc0c0") as missing:
         await node.call(CONTRACT, b"\x01")
+    assert isinstance(answer, dict)
+    # the log says what the node said, callers do not hear it
+    assert str(answer["message"]) in str(missing.value)
+    assert str(answer["message"]) not in missing.value.what
 
 
 def _reply(**response: Any) -> Any:

@@ -349,7 +349,7 @@ class BlockFollower:
             transactions = await self._source.transactions(list(wanted))
         except StateUnavailable as error:
             # then every claim of these operations stays charged
-            _LOG.info("the bundles of chain %d cannot be had: %s", self._chain_id, error.what)
+            _LOG.info("the bundles of chain %d cannot be had: %s", self._chain_id, error)
             return {}
         claims: dict[tuple[Address, int], BundledClaim] = {}
         for name, transaction in zip(wanted, transactions, strict=True):

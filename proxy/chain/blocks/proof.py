@@ -99,7 +99,7 @@ class ProvenLogs:
         try:
             logs = await self._source.logs_between(told[0].number, told[-1].number, _DROPS)
         except StateUnavailable as error:
-            _LOG.info("which accounts dropped modules cannot be had: %s", error.what)
+            _LOG.info("which accounts dropped modules cannot be had: %s", error)
             return []
         names = {header.number: header.hash for header in headers}
         return [log for log in logs if names.get(log.block) == log.block_hash and not log.removed]

@@ -87,7 +87,7 @@ class BlockWatch:
                 self._age.confirmed()
             self._failures = 0
         except StateUnavailable as error:
-            self._fail(error.what)
+            self._fail(error.what, str(error))
         except Exception:  # whatever it is, the watch goes on, and what is known grows old
             _LOG.exception("reading the blocks of chain %d failed; trying again", self._chain_id)
             self._fail("its blocks cannot be read: see the log of the gate")
@@ -95,11 +95,13 @@ class BlockWatch:
             self._looking = None
         return self._failures == 0
 
-    def _fail(self, why: str) -> None:
+    def _fail(self, why: str, words: str | None = None) -> None:
         self._failures += 1
         self._age.failed(why)
         if self._failures == 1 or self._failures % 10 == 0:
-            _LOG.warning("the blocks of chain %d cannot be read, %d times now: %s", self._chain_id, self._failures, why)
+            _LOG.warning(
+                "the blocks of chain %d cannot be read, %d times now: %s", self._chain_id, self._failures, words or why
+            )
 
     def _tell_age(self) -> None:
         """Say it when what is known begins to be too old to judge by, and when that is over."""

@@ -80,6 +80,6 @@ class NonceLooks:
         try:
             used = await self._witness.used(frozenset(slots.values()), cursor.number)
         except StateUnavailable as error:
-            _LOG.info("the nonces of %d operations that wait cannot be looked at: %s", len(slots), error.what)
+            _LOG.info("the nonces of %d operations that wait cannot be looked at: %s", len(slots), error)
             return
         self._settlement.to_prove |= dict.fromkeys(name for name, slot in slots.items() if slot in used)

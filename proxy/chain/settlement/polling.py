@@ -162,7 +162,7 @@ class Polling:
         try:
             await self._ask_and_tell(user_op_hash)
         except StateUnavailable as error:
-            _LOG.info("what was told of %s could not be taken in: %s", print_bytes(user_op_hash), error.what)
+            _LOG.info("what was told of %s could not be taken in: %s", print_bytes(user_op_hash), error)
 
     async def _ask_and_tell(self, user_op_hash: Hash32) -> None:
         asked = self._asked.get(user_op_hash)

@@ -174,7 +174,7 @@ class SettledReadings:
             if self._registry.mined_at(key) is not None:
                 raise StateUnavailable("the node that answered has not got the block of its last change")
         except StateUnavailable as error:
-            _LOG.warning("session %s cannot be read again: %s", print_bytes(key.permission_id), error.what)
+            _LOG.warning("session %s cannot be read again: %s", print_bytes(key.permission_id), error)
         except Exception:  # no session may keep the others from being read
             # no session may keep the others from being read
             _LOG.exception("reading session %s again failed", print_bytes(key.permission_id))
