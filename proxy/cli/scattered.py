@@ -20,11 +20,13 @@ _NEEDED: Final = frozenset({"sender", "nonce", "callData"})
 _FEWEST: Final = 6
 _SPELT: Final = "|".join(sorted(_NAMES | _SNAKE | _GO, key=len, reverse=True))
 _TYPE: Final = r"(?:string\([0-9]+\)|(?:address|u?int[0-9]*|bytes[0-9]*|hex)\b)"
+_WORKED_OUT: Final = r"""(?:[+*/%&^?]+[ \t]*[A-Za-z0-9("'`]|<<|-[ \t]*[A-Za-z0-9(]|(?:g?wei|eth(?:er)?)\b)"""
+"""What makes another number of the one before it: an operator, a unit."""
 _FIELD: Final = re.compile(
     rf"""(?<![A-Za-z0-9_])(?P<name>{_SPELT})(?![A-Za-z0-9_])
     (?:[\s"'`*|:=>()\]\\,]|{_TYPE}){{1,40}}?
     (?:(?P<list>\[(?:[0-9]{{1,3}}(?:[ ][0-9]{{1,3}})*)?\])|(?P<value>0x[0-9a-fA-F]*|[+]?[0-9][0-9_]*)n?)
-    (?P<more>["'`]?\s*(?:…|\.\.\.)|[A-Za-z0-9_]|\.[0-9])?""",
+    (?P<more>["'`]?\s*(?:…|\.\.\.)|[A-Za-z0-9_]|[.,][0-9]|["'`)]*[ \t]*{_WORKED_OUT})?""",
     re.VERBOSE,
 )
 _KEY: Final = re.compile(rf"(?<![A-Za-z0-9_/])(?:{_SPELT})(?![A-Za-z0-9_])[\"'`*\s)\]]{{0,40}}[:=|>]")

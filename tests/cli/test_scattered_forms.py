@@ -128,6 +128,23 @@ def test_what_is_cut_off_missing_said_twice_or_not_understood_is_not_guessed_at(
         read_pasted(changed, None)
 
 
+OPERATIONS = ("5 + 1", "5+1", "5 * 2", "5 ** 2", "5n << 64n", "1 << 64", "uint256(1) << 64", "5 - 1", "5 / 2", "5 % 2")
+UNITS = ("1 gwei", "5 wei", "1 ether", "5,000", "5.5", "1e9", "-5", "~5")
+CALLED = ("5 ? 1 : 2", "BigInt(5)", "parseGwei('5')", "a.nonce", "'5' + '0'")
+
+
+@pytest.mark.parametrize("number", [*OPERATIONS, *UNITS, *CALLED])
+@pytest.mark.parametrize("line", ["{}: {}", "{} = {};", "- **{}**: {}", "{}={} ", "'{}' => {},"])
+@pytest.mark.parametrize("name", ["nonce", "maxFeePerGas", "preVerificationGas"])
+def test_what_a_program_would_have_to_work_out_is_not_read_as_its_first_number(
+    line: str, name: str, number: str
+) -> None:
+    lines = [line.format(key, plain(value)) for key, value in WHOLE.items() if key != name]
+    assert read_scattered("\n".join([*lines, line.format(name, "5")])) is not None
+    assert read_scattered("\n".join([*lines, line.format(name, number)])) is None
+    assert read_scattered("\n".join([line.format(name, number), *lines])) is None
+
+
 def test_a_list_that_is_no_bytes_is_none() -> None:
     assert read_scattered(FORMS["Go's struct"](WHOLE).replace("CallData:[", "CallData:[300 ")) is None
 
