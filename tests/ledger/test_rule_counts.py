@@ -9,7 +9,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from proxy.edge.storage.database import MIGRATIONS, open_database
@@ -91,6 +91,13 @@ def all_sorts(draw: st.DrawFn) -> RuleCharge:
 
 
 @given(st.lists(st.tuples(st.lists(all_sorts(), min_size=1, max_size=4), st.booleans()), min_size=1, max_size=6))
+@example(
+    [
+        ([DistinctCharge(KEYS[2], DAY, mark(1), 5, binding=True)], True),
+        ([DistinctCharge(KEYS[2], DAY, mark(1), 5, binding=True)], False),
+        ([DistinctCharge(KEYS[2], DAY, mark(2), 1, binding=False, overflows=True)], False),
+    ]
+)
 def test_counts_looked_up_all_at_once_say_what_they_say_one_by_one(sent: list[tuple[list[RuleCharge], bool]]) -> None:
     heard: list[list[object]] = []
     for at_once in (True, False):
