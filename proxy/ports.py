@@ -54,7 +54,7 @@ class FeedLine(Protocol):
 
 @record()
 class RequestContext:
-    """Where a request came in: the chain's name, the client's name, the peer's address, what the client may do.
+    """Where a request came in: the chain's name, the client's name, the caller's household, what the client may do.
 
     `traceparent` is the caller's header of that name as it came, where requests are traced; `line` the WebSocket.
     """

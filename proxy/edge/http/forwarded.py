@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final
 
@@ -79,3 +80,13 @@ def read_ip(text: str) -> IPv4Address | IPv6Address | None:
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         return address.ipv4_mapped  # how a socket for both families names a caller by IPv4
     return address
+
+
+@lru_cache(maxsize=4_096)
+def household_of(address: str) -> str:
+    """The addresses that whoever has this one has at will, as one text: of IPv6 the /64 that a line is given. What is
+    counted for each caller is counted for these together."""
+    read = read_ip(address) if ":" in address else None
+    if read is None:
+        return address
+    return str(IPv6Network((read, 64), strict=False)) if isinstance(read, IPv6Address) else str(read)

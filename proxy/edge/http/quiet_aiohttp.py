@@ -14,6 +14,7 @@ from typing import Final, cast
 
 from aiohttp import hdrs, web
 
+from proxy.edge.http.forwarded import household_of
 from proxy.edge.http.http_log import HTTP_LOG
 from proxy.edge.http.tls_door import DoorBounds, TlsDoor
 from proxy.edge.http.untaken import SEND_BUFFER, Untaken
@@ -66,9 +67,9 @@ class QuietServer(web.Server):
     def __call__(self) -> web.RequestHandler:
         return QuietHandler(self, loop=self._loop, **self._kwargs)
 
-    def present(self, peer: str | None) -> int:
-        """How many connections there are: of one address, or of all."""
-        return len(self._connections) if peer is None else self._of_peer.get(peer, 0)
+    def present(self, household: str | None) -> int:
+        """How many connections there are: of one household, or of all."""
+        return len(self._connections) if household is None else self._of_peer.get(household, 0)
 
     def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
         super().connection_lost(handler, exc)
@@ -82,9 +83,10 @@ class QuietServer(web.Server):
         super().connection_made(handler, transport)
         name = transport.get_extra_info("peername")
         if isinstance(name, tuple):
-            peer = self._peer_of[handler] = name[0]
-            self._of_peer[peer] += 1
-            if self.most_per_peer is not None and self._of_peer[peer] > self.most_per_peer and not self.exempt(peer):
+            household = self._peer_of[handler] = household_of(name[0])
+            self._of_peer[household] += 1
+            is_too_many = self.most_per_peer is not None and self._of_peer[household] > self.most_per_peer
+            if is_too_many and not self.exempt(name[0]):
                 self._connections.pop(handler, None)
                 transport.write(_TOO_MANY)
                 handler.force_close()

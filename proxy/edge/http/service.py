@@ -13,7 +13,7 @@ from typing import Final
 
 from proxy.clients.keys import key_in_segment, keys_in_query
 from proxy.edge.http.clients import Clients
-from proxy.edge.http.forwarded import TrustedProxies
+from proxy.edge.http.forwarded import TrustedProxies, household_of
 from proxy.edge.http.inbound import JSON, BeginRequest, InboundCall, print_refusal
 from proxy.edge.http.messages import HttpAnswer, HttpRequest, plain
 from proxy.edge.http.openrpc import OPENRPC, OPENRPC_PATH
@@ -111,7 +111,8 @@ class Service:
         caller = self.settings.proxies.caller(request.peer, request.headers)
         guest = self.settings.clients.identify(request.headers, chain, caller, keys)
         traceparent = request.headers.get("traceparent") if self.settings.traced else None
-        return RequestContext(chain, guest.name, caller, guest, traceparent)
+        household = None if caller is None else household_of(caller)
+        return RequestContext(chain, guest.name, household, guest, traceparent)
 
     def _post(self, request: HttpRequest) -> HttpAnswer | InboundCall:
         chain, keys = self._find(request)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from ssl import SSLContext
 from typing import Final
 
+from proxy.edge.http.forwarded import household_of
 from proxy.edge.http.http_log import HTTP_LOG
 from proxy.edge.http.untaken import SEND_BUFFER
 
@@ -133,18 +134,19 @@ class TlsDoor:
                 sock.close()
 
     def _take_in(self, sock: socket.socket, peer: str | None) -> None:
-        caller = _Caller(peer, sock)
-        self._make_room(peer)
+        household = None if peer is None else household_of(peer)
+        caller = _Caller(household, sock)
+        self._make_room(peer, household)
         self._callers[caller] = None
-        self._of_peer.setdefault(peer, {})[caller] = None
+        self._of_peer.setdefault(household, {})[caller] = None
         caller.task = asyncio.get_running_loop().create_task(self._shake_hands(caller, sock))
         caller.task.add_done_callback(caller.gone)
 
-    def _make_room(self, peer: str | None) -> None:
+    def _make_room(self, peer: str | None, household: str | None) -> None:
         """Who has shaken hands is the listener's to count; of the others the oldest goes."""
-        bounds, own = self._bounds, self._of_peer.get(peer, {})
+        bounds, own = self._bounds, self._of_peer.get(household, {})
         if peer is not None and bounds.most_per_peer is not None and not bounds.exempt(peer):
-            while own and len(own) >= _places(bounds.most_per_peer, self._established(peer)):
+            while own and len(own) >= _places(bounds.most_per_peer, self._established(household)):
                 self._turn_out(own)
         while self._callers and len(self._callers) >= _places(bounds.most, self._established(None)):
             self._turn_out(self._callers)

@@ -8,10 +8,12 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from aiohttp import web
 
 from proxy.edge.http.lean.connection import Connection
 from proxy.edge.http.lean.house import House
 from proxy.edge.http.listener import ListenerSettings, Transport
+from proxy.edge.http.quiet_aiohttp import QuietServer
 from proxy.edge.http.server import RpcServer
 from proxy.edge.http.service import Service
 from tests.edge.http.corpus import CALL, JSON, SERVED, chunked, post
@@ -349,6 +351,28 @@ class AbortedTransport(asyncio.Transport):
     """Of a connection that is told of its end a turn of the loop later, as all are."""
 
     aborted = False
+    peername: tuple[str, int] | None = None
+
+    def get_extra_info(self, name: str, default: object = None) -> object:
+        return self.peername if name == "peername" else default
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        return None
+
+    def close(self) -> None:
+        self.aborted = True
+
+    def is_closing(self) -> bool:
+        return self.aborted
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def can_write_eof(self) -> bool:
+        return False
+
+    def pause_reading(self) -> None:
+        return None
 
     def abort(self) -> None:
         self.aborted = True
@@ -369,6 +393,26 @@ async def test_of_bodies_that_come_all_at_once_no_more_are_held_than_may_be() ->
         connection.connection_made(transport)
         connection.data_received(HEAD.replace(b"57", b"2000") + b" " * 1900)
     assert [each.aborted for each in transports] == [True] * 56 + [False] * 4
+    await house.close()
+
+
+async def test_the_addresses_that_one_line_is_given_have_the_connections_of_one() -> None:
+    gate = EchoGate()
+    bounds = ListenerSettings(connections_per_peer=3, shutdown_seconds=0.01)
+    loop = asyncio.get_running_loop()
+    house = House(Service(gate.answer, SETTINGS, gate.hooks), bounds, loop, websocket=asyncio.Protocol)
+    server = QuietServer.like(web.Server(lambda _: None), 100, most_per_peer=3)  # type: ignore[arg-type]  # never asked
+    for make, present in ((lambda: Connection(house), house.present), (server, server.present)):
+        for number in range(6):
+            transport = AbortedTransport()
+            transport.peername = (f"2001:db8::{number}", 4711)
+            make().connection_made(transport)
+        other = AbortedTransport()
+        other.peername = ("2001:db8:0:1::1", 4711)
+        make().connection_made(other)
+        assert present("2001:db8:0:1::/64") == 1
+        assert not other.aborted
+        assert present("2001:db8::/64") == 6  # three of whom are being shown out
     await house.close()
 
 

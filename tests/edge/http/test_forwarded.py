@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from proxy.edge.http.forwarded import ForwardedBy, TrustedProxies
+from proxy.edge.http.forwarded import ForwardedBy, TrustedProxies, household_of
 from proxy.edge.http.listener import ListenerSettings, Transport
 from proxy.edge.http.server import RpcServer
 from proxy.edge.http.wire.fields import Fields
@@ -105,3 +105,39 @@ async def test_the_gate_hears_who_called_through_a_proxy(transport: Transport) -
         peer.leave()
     await server.stop()
     assert callers == ["203.0.113.0", "203.0.113.1", "203.0.113.2"]
+
+
+@pytest.mark.parametrize(
+    ("address", "household"),
+    [
+        ("203.0.113.7", "203.0.113.7"),
+        ("::ffff:203.0.113.7", "203.0.113.7"),
+        ("2001:db8:1:2::7", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2:ffff:ffff:ffff:ffff", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3::7", "2001:db8:1:3::/64"),
+        ("nowhere", "nowhere"),
+        ("no:where:at:all", "no:where:at:all"),
+    ],
+)
+def test_the_addresses_that_one_line_is_given_are_one_caller(address: str, household: str) -> None:
+    assert household_of(address) == household
+
+
+@pytest.mark.parametrize("transport", Transport)
+async def test_what_is_counted_for_a_caller_is_counted_for_all_addresses_of_its_line(transport: Transport) -> None:
+    callers: list[str | None] = []
+
+    async def answer(request: Request, context: RequestContext) -> Answer | None:
+        callers.append(context.remote)
+        return Answer(b"{}")
+
+    bounds = ListenerSettings(shutdown_seconds=0.1)
+    settings = replace(SETTINGS, transport=transport, bounds=bounds, proxies=PROXIES)
+    server = await RpcServer(answer, settings).start("127.0.0.1", 0)
+    for number in range(3):
+        peer = await Peer.at(server.port)
+        await peer.say(post(fields=JSON + b"X-Forwarded-For: 2001:db8::%d\r\n" % number))
+        assert (await peer.hear())[0] == 200
+        peer.leave()
+    await server.stop()
+    assert callers == ["2001:db8::/64"] * 3

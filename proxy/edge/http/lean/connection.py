@@ -8,6 +8,7 @@ from http import HTTPStatus
 from math import inf
 from typing import TYPE_CHECKING, Final, cast
 
+from proxy.edge.http.forwarded import household_of
 from proxy.edge.http.http_log import HTTP_LOG
 from proxy.edge.http.inbound import InboundCall
 from proxy.edge.http.lean.answering import Answering
@@ -43,6 +44,7 @@ class Connection(Answering):
         "_stalled",
         "_websocket",
         "held",
+        "household",
         "peer",
         "phase",
     )
@@ -58,6 +60,7 @@ class Connection(Answering):
         self._websocket: asyncio.Protocol | None = None  # what the connection went on as
         self.phase = ConnectionPhase.SERVING
         self.peer: str | None = None
+        self.household: str | None = None  # with whom its caller is counted
         self.held = 0  # bytes that arrived of requests not whole yet, as the house counts them
 
     # --- what the event loop tells
@@ -67,6 +70,7 @@ class Connection(Answering):
         self._transport.set_write_buffer_limits(_HIGH_WATER)
         peername = transport.get_extra_info("peername")
         self.peer = peername[0] if isinstance(peername, tuple) else None
+        self.household = None if self.peer is None else household_of(self.peer)
         match self._house.admit(self):
             case Entrance.WELCOME:
                 self._enter(ConnectionPhase.HEAD)

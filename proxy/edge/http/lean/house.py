@@ -56,12 +56,12 @@ class House:
     def admit(self, connection: Connection) -> Entrance:
         """Whether there is room for it; if need be, another one that does nothing goes."""
         self._connections.add(connection)
-        peer = connection.peer
-        if peer is not None:
-            self._of_peer[peer] += 1
+        peer, household = connection.peer, connection.household
+        if household is not None:
+            self._of_peer[household] += 1
         if len(self._connections) > self.settings.connections and not self._make_room():
             return Entrance.FULL
-        too_many = peer is not None and self._of_peer[peer] > self.settings.connections_per_peer
+        too_many = household is not None and self._of_peer[household] > self.settings.connections_per_peer
         if too_many and not self.service.settings.proxies.trusts(peer):
             return Entrance.TOO_MANY_OF_PEER
         return Entrance.WELCOME
@@ -78,20 +78,20 @@ class House:
     def forget(self, connection: Connection) -> None:
         """It is gone, though its request may still be being answered."""
         self._connections.discard(connection)
-        peer = connection.peer
-        if peer is not None:
-            self._of_peer[peer] -= 1
-            if not self._of_peer[peer]:
-                del self._of_peer[peer]
+        household = connection.household
+        if household is not None:
+            self._of_peer[household] -= 1
+            if not self._of_peer[household]:
+                del self._of_peer[household]
         for queue in self._queues:
             queue.stop(connection)
         self.holds(connection, 0)
         self.unread.flows(connection)
         self._note_empty()
 
-    def present(self, peer: str | None) -> int:
-        """How many are in: of one address, or of all."""
-        return len(self._connections) if peer is None else self._of_peer.get(peer, 0)
+    def present(self, household: str | None) -> int:
+        """How many are in: of one household, or of all."""
+        return len(self._connections) if household is None else self._of_peer.get(household, 0)
 
     # --- how long things take
 
