@@ -298,7 +298,8 @@ class AdminServer:
     async def _list_rules(self, request: web.Request) -> web.Response:
         return as_json(await self._backend.list_rules(PageRequest.read(Query(request.query))))
 
-    async def _reload_rules(self, _request: web.Request) -> web.Response:
+    async def _reload_rules(self, request: web.Request) -> web.Response:
+        request[DEED] = AdminChange("rules_reload")  # who asked; what came of it is a record of its own
         # whoever leaves before the answer does not leave half of a reload behind
         answer = await asyncio.shield(asyncio.ensure_future(self._backend.reload_rules()))
         if answer["ok"]:
