@@ -7,10 +7,14 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from itertools import takewhile
 
+from tests.e2e.children import is_ok
 from tests.e2e.gate import ROOT
 from tests.e2e.rig import install
+from tests.patience import patiently
 
 
 def test_every_step_of_the_demo_goes_as_told() -> None:
@@ -29,7 +33,15 @@ def test_every_step_of_the_demo_goes_as_told() -> None:
     assert "\x1b[" not in told.stdout
 
 
-def test_what_the_demo_invites_to_try_works_as_it_is_printed() -> None:
+def answers_in_time(url: str) -> bool:
+    return any(is_ok(url) or time.sleep(0.1) for _ in patiently())
+
+
+def test_what_the_demo_invites_to_try_works_as_it_is_printed_and_prometheus_stays(
+    program: Callable[[str, str], str],
+) -> None:
+    for name in ("prometheus", "prometheus-alertmanager"):
+        program(name, name)
     install()
     with subprocess.Popen(
         [sys.executable, "-m", "tests.e2e.demo"],
@@ -58,6 +70,13 @@ def test_what_the_demo_invites_to_try_works_as_it_is_printed() -> None:
                 )
                 assert tried.returncode == 0, (command, tried.stdout, tried.stderr)
                 assert tried.stdout, command
+            shown: dict[str, str] = {}
+            for line in demo.stdout:
+                shown.update([line.split()] if line.strip() else [])
+                if "told" in shown:  # the last one
+                    break
+            for name in ("metrics", "graphs", "alerts", "told"):
+                assert answers_in_time(shown[name]), (name, shown)
         finally:
             demo.send_signal(signal.SIGTERM)
         assert demo.wait(timeout=60) == 0

@@ -39,6 +39,11 @@ class Watchers:
         """The newest alert of each name that Alertmanager holds."""
         return {alert["labels"]["alertname"]: alert for alert in _get(f"{self.alertmanager}/api/v2/alerts")}
 
+    def page(self, name: str) -> str:
+        """Where Prometheus shows people its graphs or alerts: Debian's package has the classic pages alone."""
+        usual = f"{self.prometheus}/{name}"
+        return usual if is_ok(usual) else f"{self.prometheus}/classic/{name}"
+
     def value(self, query: str) -> float:
         """What Prometheus answers to a query, all series added up; 0 where there are none."""
         found = _get(f"{self.prometheus}/api/v1/query?{urllib.parse.urlencode({'query': query})}")

@@ -96,7 +96,7 @@ def _stay(rig: Rig, gate: Gate, folder: Path) -> None:
         if are_installed():
             port = free_port()
             watchers = stack.enter_context(watching(folder / "watchers", port, f"127.0.0.1:{gate.admin_port}"))
-            shown |= {"graphs": f"{watchers.prometheus}/graph", "alerts": f"{watchers.prometheus}/alerts"}
+            shown |= {"graphs": watchers.page("graph"), "alerts": watchers.page("alerts")}
             shown["told"] = watchers.alertmanager
         _invite(gate)
         print("\nStill running; Ctrl-C ends everything.\n")
