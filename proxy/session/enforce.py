@@ -49,11 +49,7 @@ from proxy.userop.decode import DecodedOperation, SessionClaim
 from proxy.userop.emissary_abi import EmissaryEnable
 from proxy.userop.execution import EXECUTE, EXECUTE_USER_OP, Call, CallType, DecodingError, ExecType, Execution
 from proxy.userop.primitives import print_checksummed
-from proxy.userop.session_data import (
-    FLAG_TARGET,
-    EnableSession,
-    action_id_of,
-)
+from proxy.userop.session_data import FLAG_TARGET, EnableSession, action_id_of
 from proxy.userop.signature import SessionEnvelope
 
 __all__ = [
