@@ -484,12 +484,13 @@ async def test_a_revocation_that_a_reorganisation_takes_back_is_taken_back_here(
 # what rules hold
 
 
-async def test_an_operation_behind_a_nonce_gap_keeps_what_rules_hold_for_it(
-    live: LiveNode, hours: Hours, tmp_path: Path
+@pytest.mark.parametrize("unmined_rules", ["hold", "release"])
+async def test_an_operation_behind_a_nonce_gap_keeps_what_rules_hold_for_it_unless_the_settings_let_that_go_too(
+    live: LiveNode, hours: Hours, tmp_path: Path, unmined_rules: str
 ) -> None:
     (tmp_path / "rules.yaml").write_text(RULE)
     live.grant(MANY)
-    chain = {"unmined_after": "60"}
+    chain = {"unmined_after": "60", "unmined_rules": unmined_rules}
     async with running_gate(node_url=live.url, chain=chain, rules=[str(tmp_path / "rules.yaml")]) as gate:
         parked = use(MANY, ONCE, nonce=lane(1, 7))
         assert "result" in await gate.send(parked)
@@ -500,7 +501,10 @@ async def test_an_operation_behind_a_nonce_gap_keeps_what_rules_hold_for_it(
         await settled(gate, live)
         await counted(gate, 1, "operations_ended_total", cause="unmined")
         answer = await gate.send(use(MANY, ONCE, nonce=lane(2)))
-        assert answer["error"]["code"] == Code.RULE_REJECTED
+        if unmined_rules == "release":
+            assert "result" in answer
+        else:
+            assert answer["error"]["code"] == Code.RULE_REJECTED
 
 
 # a node that tells of its blocks

@@ -1,4 +1,5 @@
-"""What a start takes to know again what was in flight and what has ended: CPU seconds, of a ledger made for it.
+"""What a start takes to know again what was in flight and what has ended: CPU seconds, of a ledger made for it, by part
+and of a whole process until it is ready, with a node and without.
 
 python -m tests.bench.start [--ended N] [--in-flight N]
 """
@@ -9,11 +10,13 @@ import argparse
 import asyncio
 import gc
 import sqlite3
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -31,6 +34,13 @@ from proxy.ledger.operations import AcceptedOperation, Cause, Ended, Evidence, M
 from proxy.session.registry import Registry
 from proxy.userop.primitives import Hash32
 from tests.bench.ledger import key_of, operations
+from tests.bench.servers import ROOT
+from tests.bench.usage import usage_of
+from tests.chain.builders import FakeNode
+from tests.e2e.children import bound, is_ok
+from tests.edge.recording_bundler import RecordingBundler
+from tests.patience import patiently
+from tests.ports import free_ports
 
 ENDED = 200_000
 IN_FLIGHT = 20_000
@@ -94,6 +104,50 @@ def start(path: Path) -> Iterator[tuple[str, float]]:
         assert len(settlement.remembered) == len(remains.ended)
 
 
+_SETTINGS = """
+listen: 127.0.0.1:{port}
+admin_listen: 127.0.0.1:{admin}
+ledger: sqlite:ledger.db
+chains:
+  local: {{chain_id: {chain_id}, bundlers: ["{bundler}"]{node}}}
+"""
+
+
+@dataclass(frozen=True)
+class Started:
+    """A gate until it was ready: seconds of CPU, its imports included, and of waiting."""
+
+    cpu: float
+    seconds: float
+
+
+async def process(folder: Path, *, has_node: bool) -> Started:
+    """A gate in a process of its own, on the ledger that is in the folder."""
+    chain_id, (port, admin) = key_of(0).chain_id, free_ports(2)
+    node, bundler = await FakeNode(chain_id=chain_id, timestamp=int(time.time())).start(), RecordingBundler(chain_id)
+    await bundler.start()
+    config = folder / "gate.yaml"
+    at = f", node: {node.make_url('/')}" if has_node else ""
+    config.write_text(_SETTINGS.format(port=port, admin=admin, chain_id=chain_id, bundler=bundler.url, node=at))
+    command = bound([sys.executable, "-m", "proxy.cli", "serve", "--config", str(config)])
+    began = time.monotonic()
+    try:
+        with (folder / "log").open("wb") as log, subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log) as gate:  # noqa: ASYNC220  # it is only begun here
+            try:
+                for _ in patiently():
+                    if await asyncio.to_thread(is_ok, f"http://127.0.0.1:{admin}/readyz"):
+                        break
+                    await asyncio.sleep(0.01)
+                else:
+                    raise AssertionError((folder / "log").read_text())
+                return Started(usage_of(gate.pid).own_seconds, time.monotonic() - began)
+            finally:
+                gate.kill()
+    finally:
+        await node.close()
+        await bundler.stop()
+
+
 async def _nobody(_: Hash32) -> Receipt | None:
     return None
 
@@ -113,10 +167,14 @@ async def main(arguments: list[str]) -> int:
         with tempfile.TemporaryDirectory(prefix="sessiongate-bench-") as folder:
             write_ledger(Path(folder) / "ledger.db", ended, in_flight)
             parts = list(start(Path(folder) / "ledger.db"))
+            processes = {has_node: await process(Path(folder), has_node=has_node) for has_node in (False, True)}
         whole = sum(seconds for _, seconds in parts)
         print(f"{ended:,} ended, {in_flight:,} in flight: {whole:.2f} s of CPU")
         for name, seconds in parts:
             print(f"  {name:<20}{seconds:>8.2f}")
+        for has_node, each in processes.items():
+            name = f"process, {'with' if has_node else 'without'} a node"
+            print(f"  {name:<28}{each.cpu:>8.2f} s of CPU, ready after {each.seconds:.2f} s")
     return 0
 
 
