@@ -37,8 +37,8 @@ class Fate(Enum):
 class Witness(Protocol):
     """What is asked of the chain. Every method raises `StateUnavailable`."""
 
-    async def fate(self, slot: NonceSlot, user_op_hash: Hash32) -> Mined | Fate:
-        """What became of an operation, as of the newest block."""
+    async def fate(self, slot: NonceSlot, user_op_hash: Hash32, *, since: int) -> Mined | Fate:
+        """What became of an operation, as of the newest block; from a node that has got block `since` at least."""
 
     async def used(self, slots: Collection[NonceSlot], block: int) -> frozenset[NonceSlot]:
         """Those of the slots whose nonce had been used at a block."""
@@ -53,8 +53,10 @@ class NodeWitness:
     def __init__(self, node: Node) -> None:
         self._node = node
 
-    async def fate(self, slot: NonceSlot, user_op_hash: Hash32) -> Mined | Fate:
+    async def fate(self, slot: NonceSlot, user_op_hash: Hash32, *, since: int) -> Mined | Fate:
         head = (await self._node.head()).number
+        if head < since:  # one of several behind a balancer: to it what was mined since is not mined yet
+            raise StateUnavailable(f"what became of the operation: the node that answered is at {head}, before {since}")
         if not await self.used((slot,), head):
             return Fate.OPEN
         found = await self._event_of(slot, head)
@@ -65,7 +67,7 @@ class NodeWitness:
         elsewhere = self._node.elsewhere()
         if elsewhere is None:
             return here
-        there = await NodeWitness(elsewhere).fate(slot, user_op_hash)
+        there = await NodeWitness(elsewhere).fate(slot, user_op_hash, since=since)
         if here is Fate.HIDDEN and there is not Fate.OPEN:
             return there  # as much, or more: one that keeps older logs may show what used it
         if there is not here:

@@ -43,7 +43,7 @@ class Used:
         self.blocks.append(block)
         return self.slots & frozenset(slots)
 
-    async def fate(self, slot: NonceSlot, user_op_hash: Hash32) -> Mined | Fate:
+    async def fate(self, slot: NonceSlot, user_op_hash: Hash32, *, since: int) -> Mined | Fate:
         return Fate.OPEN
 
     async def block_hash(self, number: int) -> Hash32 | None:

@@ -144,15 +144,15 @@ async def test_before_a_nonce_counts_as_taken_two_nodes_have_to_say_so(pair: Pai
     used_on(pair.second, second)
     witness = NodeWitness(pair.node)
     if told:
-        assert await witness.fate(SLOT, Hash32(b"\x01" * 32)) is Fate.TAKEN
+        assert await witness.fate(SLOT, Hash32(b"\x01" * 32), since=0) is Fate.TAKEN
     else:
         with pytest.raises(StateUnavailable, match="two nodes"):
-            await witness.fate(SLOT, Hash32(b"\x01" * 32))
+            await witness.fate(SLOT, Hash32(b"\x01" * 32), since=0)
 
 
 async def test_an_operation_that_is_open_needs_no_second_opinion(pair: Pair) -> None:
     used_on(pair.first, 4)
-    assert await NodeWitness(pair.node).fate(SLOT, Hash32(b"\x01" * 32)) is Fate.OPEN
+    assert await NodeWitness(pair.node).fate(SLOT, Hash32(b"\x01" * 32), since=0) is Fate.OPEN
     assert pair.second.asked == []
 
 
@@ -168,7 +168,7 @@ async def test_what_one_node_shows_no_event_of_another_one_may_show(pair: Pair, 
     used_on(pair.first, 5)
     used_on(pair.second, 5)
     pair.first.reply = shows_nothing
-    fate = await NodeWitness(pair.node).fate(SLOT, Hash32(op * 32))
+    fate = await NodeWitness(pair.node).fate(SLOT, Hash32(op * 32), since=0)
     assert isinstance(fate, Mined) if told else fate is Fate.TAKEN
 
 
@@ -177,7 +177,7 @@ async def test_a_nonce_that_only_one_node_has_for_used_is_doubt_also_where_nothi
     used_on(pair.second, 4)
     pair.first.reply = shows_nothing
     with pytest.raises(StateUnavailable, match="two nodes"):
-        await NodeWitness(pair.node).fate(SLOT, Hash32(b"\x01" * 32))
+        await NodeWitness(pair.node).fate(SLOT, Hash32(b"\x01" * 32), since=0)
     used_on(pair.second, 5)
     pair.second.reply = shows_nothing
-    assert await NodeWitness(pair.node).fate(SLOT, Hash32(b"\x01" * 32)) is Fate.HIDDEN
+    assert await NodeWitness(pair.node).fate(SLOT, Hash32(b"\x01" * 32), since=0) is Fate.HIDDEN

@@ -74,14 +74,22 @@ async def test_a_nonce_is_used_when_the_next_one_is_beyond_it(chain: FakeNode, n
 
 async def test_an_unused_nonce_is_open(chain: FakeNode, node: Node) -> None:
     put_nonce(chain, 5)
-    assert await NodeWitness(node).fate(slot(5), OP) is Fate.OPEN
+    assert await NodeWitness(node).fate(slot(5), OP, since=0) is Fate.OPEN
+
+
+async def test_of_a_node_that_is_behind_what_is_settled_nothing_is_believed(chain: FakeNode, node: Node) -> None:
+    """A backend of a balancer that has not got the block of an operation yet finds its nonce unused."""
+    put_nonce(chain, 5)
+    with pytest.raises(StateUnavailable, match="before"):
+        await NodeWitness(node).fate(slot(5), OP, since=chain.block + 1)
+    assert await NodeWitness(node).fate(slot(5), OP, since=chain.block) is Fate.OPEN
 
 
 @pytest.mark.parametrize("success", [True, False])
 async def test_the_event_tells_that_it_was_mined_where_and_how(chain: FakeNode, node: Node, success: bool) -> None:
     put_nonce(chain, 6)
     put_events(chain, event(90, success=success))
-    assert await NodeWitness(node).fate(slot(5), OP) == Mined(
+    assert await NodeWitness(node).fate(slot(5), OP, since=0) == Mined(
         user_op_hash=OP, success=success, block=90, block_hash=hash_of_block(90)
     )
 
@@ -91,20 +99,20 @@ async def test_the_event_of_another_operation_with_its_nonce_tells_that_it_was_t
 ) -> None:
     put_nonce(chain, 6)
     put_events(chain, event(89, nonce=4), event(90, op=Hash32(b"\x0c" * 32)), event(91, op=OP, removed=True))
-    assert await NodeWitness(node).fate(slot(5), OP) is Fate.TAKEN
+    assert await NodeWitness(node).fate(slot(5), OP, since=0) is Fate.TAKEN
 
 
 async def test_a_used_nonce_that_no_event_tells_of_is_hidden(chain: FakeNode, node: Node) -> None:
     put_nonce(chain, 6)
     put_events(chain, event(90, nonce=4), event(90, removed=True))
-    assert await NodeWitness(node).fate(slot(5), OP) is Fate.HIDDEN
+    assert await NodeWitness(node).fate(slot(5), OP, since=0) is Fate.HIDDEN
 
 
 async def test_an_event_of_long_ago_is_found(chain: FakeNode, node: Node) -> None:
     chain.block = 30_000
     put_nonce(chain, 6)
     put_events(chain, event(7))
-    mined = await NodeWitness(node).fate(slot(5), OP)
+    mined = await NodeWitness(node).fate(slot(5), OP, since=0)
     assert isinstance(mined, Mined)
     assert mined.block == 7
 
@@ -113,7 +121,7 @@ async def test_an_event_that_cannot_be_read_is_doubt(chain: FakeNode, node: Node
     put_nonce(chain, 6)
     put_events(chain, {**event(90, success=True), "data": "0x"})
     with pytest.raises(StateUnavailable):
-        await NodeWitness(node).fate(slot(5), OP)
+        await NodeWitness(node).fate(slot(5), OP, since=0)
 
 
 async def test_an_entry_point_that_is_not_there_is_doubt(chain: FakeNode, node: Node) -> None:

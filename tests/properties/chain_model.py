@@ -223,10 +223,12 @@ class Chain:
 
     # as a witness
 
-    async def fate(self, slot: NonceSlot, user_op_hash: Hash32) -> Mined | Fate:
+    async def fate(self, slot: NonceSlot, user_op_hash: Hash32, *, since: int) -> Mined | Fate:
         if self.silent:
             raise StateUnavailable("no answer")
         newest = self.newest()
+        if newest < since:
+            raise StateUnavailable("a backend behind the other")
         if (mined := self.find(user_op_hash, newest)) is not None:
             return mined
         return Fate.TAKEN if slot in self.taken(newest) else Fate.OPEN

@@ -254,10 +254,11 @@ class Lookout:
         flight = self.settlement.flights.get(user_op_hash)
         if self._node is None or flight is None:
             return False
-        slot = flight.slot
+        slot, cursor = flight.slot, None if self._taker is None else self._taker.cursor
         try:
             async with asyncio.timeout(self._patience.timeout):
-                fate = await self._node.witness.fate(slot, user_op_hash)
+                since = 0 if cursor is None else cursor.number
+                fate = await self._node.witness.fate(slot, user_op_hash, since=since)
                 if fate is Fate.HIDDEN and not await self._is_burnt(user_op_hash, slot):
                     return False
         except (TimeoutError, StateUnavailable) as error:

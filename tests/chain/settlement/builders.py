@@ -60,12 +60,14 @@ class Chain:
 
     fates: dict[Hash32, Mined | Fate | Exception] = field(default_factory=dict)
     asked: list[Hash32] = field(default_factory=list)
+    since: list[int] = field(default_factory=list)  # which block the node was to have, each time
     used_by_now: set[int] = field(default_factory=set)  # nonces
     looks: list[int] = field(default_factory=list)  # at which blocks nonces were asked for
     several: bool = False
 
-    async def fate(self, _slot: NonceSlot, user_op_hash: Hash32) -> Mined | Fate:
+    async def fate(self, _slot: NonceSlot, user_op_hash: Hash32, *, since: int) -> Mined | Fate:
         self.asked.append(user_op_hash)
+        self.since.append(since)
         fate = self.fates.get(user_op_hash, Fate.OPEN)
         if isinstance(fate, Exception):
             raise fate

@@ -653,6 +653,17 @@ async def test_what_may_have_been_mined_in_blocks_that_were_missed_does_not_expi
     assert scene.causes == [Cause.MINED]
 
 
+async def test_what_may_have_been_missed_is_proven_by_a_node_that_has_got_where_the_chain_is_taken_up() -> None:
+    chain = Chain()
+    scene = Scene(chain=chain, reads_at=100_010)
+    scene.registry.put(IN_FORCE)
+    await scene.accept(1, ONE_USE, valid_until=1_100)
+    await scene.taker.start_at(block(100_000), 1_090)
+    await scene.later(20)
+    assert chain.since
+    assert set(chain.since) == {100_000}
+
+
 async def test_what_was_not_in_them_expires_once_that_is_proven() -> None:
     chain = Chain()
     scene = Scene(chain=chain, reads_at=100_010)
