@@ -67,7 +67,7 @@ def daybook_of(database: Path) -> Path:
 def open_daybook(database: Path) -> int:
     """The daybook's file, made if it is not there, and locked: a descriptor. Waits for a command that is at it, which
     takes moments. Raises `OSError`."""
-    file = os.open(daybook_of(database), os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    file = os.open(daybook_of(database), os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
     try:
         flock(file, LOCK_EX)
     except OSError:

@@ -65,7 +65,7 @@ def hold(path: Path) -> HeldFile:
     """
     for _ in range(_ATTEMPTS):
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         except OSError as error:
             raise StateUnavailable(f"{path.name} cannot be opened: {error.strerror}", fact="ledger") from None
         try:

@@ -37,7 +37,7 @@ class Tally:
         self.missing, self.is_unmarked = 0, False
         flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if held or not count else 0)
         try:
-            self._mark = os.open(f"{os.path.realpath(path)}-mark", flags, 0o644)
+            self._mark = os.open(f"{os.path.realpath(path)}-mark", flags, 0o640)
             marked = self._read(self._mark)
             if marked is None:
                 self.is_unmarked = count > 0  # until the first commit, which is to tell of it

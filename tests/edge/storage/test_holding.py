@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 from proxy.edge.storage.holding import HeldFile, hold
 from proxy.edge.storage.store import Store
 from proxy.errors import StateUnavailable
+from proxy.ledger.daybook import open_daybook
 
 OTHER_PROCESS = """
 import sys
@@ -164,3 +166,13 @@ async def test_while_it_is_displaced_nothing_new_is_held(store: Store) -> None:
         await store.check_writable()
     store.displaced(None)
     await store.check_writable()
+
+
+def test_what_a_ledger_keeps_is_nobody_elses_to_read(path: Path, store: Store) -> None:
+    """Accounts, call data and amounts stand in it: files made anew are of its owner and of the owner's group."""
+    with os.fdopen(open_daybook(path)):
+        files = sorted(file.name for file in path.parent.iterdir())
+    assert [f"{path.name}{end}" for end in ("", "-daybook", "-mark")] == [
+        name for name in files if not name.endswith(("-wal", "-shm"))
+    ]
+    assert [file.name for file in path.parent.iterdir() if file.stat().st_mode & 0o007] == []
