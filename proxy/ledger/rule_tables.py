@@ -13,7 +13,8 @@ from typing import Final
 from proxy.errors import StateUnavailable
 from proxy.judge.counts import CountKey
 from proxy.judge.history import history_from_text, history_to_text
-from proxy.judge.windows import BucketRow, Mark, MarkRow
+from proxy.judge.marks import Mark
+from proxy.judge.windows import BucketRow, MarkRow
 from proxy.ledger.prompt_commit import Statement
 from proxy.ledger.reservation import HistoryRow, RuleRows
 

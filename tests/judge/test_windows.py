@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
+from itertools import islice
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from proxy.judge.counts import CountKey
 from proxy.judge.rule import Calendar, OnCalendar, Sliding, Window
 from proxy.judge.windows import Windows, bucket_of, width_of
+from tests.cost.units import WorkMeter
 
 KEY = CountKey(b"r" * 16, b"one")
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -204,3 +206,29 @@ def test_only_the_rules_that_are_left_keep_their_counts() -> None:
     windows.keep_only({KEY.rule})
     assert (windows.total(KEY, START), windows.total(other, START)) == (1, 0)
     assert list(windows.keys()) == [KEY]
+
+
+def test_a_mark_more_than_are_kept_is_no_more_work_however_many_are_kept() -> None:
+    work = []
+    for most in (10, 1_000):
+        windows, meter = Windows(), WorkMeter()
+        numbers = iter(range(10_000))
+
+        def add(times: int, windows: Windows = windows, most: int = most, numbers: Iterator[int] = numbers) -> None:
+            for number in islice(numbers, times):
+                windows.add_mark(KEY, Sliding(86_400), number.to_bytes(8, "big"), most, START + 10 * number)
+
+        add(most + 1)
+        work.append(meter.run(lambda add=add: add(3_000)))  # type: ignore[misc]  # bound to this one
+        assert len(windows.marks(KEY, START + 40_010)) == most + 1
+    assert work[1] < 1.5 * work[0]
+
+
+def test_marks_read_after_a_restart_are_let_go_of_in_the_order_they_end() -> None:
+    windows, window = Windows(), Sliding(86_400)
+    rows = [windows.add_mark(KEY, window, bytes([n]) * 8, 200, START + 400 * n) for n in range(60)]
+    restored = Windows()
+    restored.restore((), rows)
+    restored.add_mark(KEY, window, b"m" * 8, 9, START + 24_000)
+    kept = set(restored.marks(KEY, START + 24_000))
+    assert kept == {b"m" * 8, *(bytes([n]) * 8 for n in range(51, 60))}
