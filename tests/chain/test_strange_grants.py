@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 
 from proxy.admission import Admission, Judgement, Sources, Terms
+from proxy.admission.enquiry import Enquiry
 from proxy.errors import Code
 from proxy.judge.reading import Arrival
 from proxy.judge.verdict import Allow, Reject
 from proxy.ledger.memory import MemoryLedger
 from proxy.session.enable_digest import session_digest
-from proxy.userop.primitives import Address
+from proxy.userop.primitives import Address, print_bytes, print_checksummed
 from proxy.userop.session_data import ActionData, ChainDigest, EnableSession
 from proxy.userop.signature import SessionEnvelope, SessionMode, encode_session_envelope
 from proxy.userop.user_operation import UserOperation
@@ -60,18 +61,18 @@ class Door(Scene):
             return {"result": _NOTHING} if method == "eth_call" and known.get("result") == "0x" else known
 
         table._answer = told  # type: ignore[method-assign]  # a chain on which nothing else is
-        self._admission = Admission(
-            Sources(
-                terms=Terms(chain_id=CHAIN_ID, session_modules=MODULES),
-                registry=self.registry,
-                ledger=MemoryLedger(sessions=self.registry),
-                settlement=nothing_settles,
-                reader=self.reader,
-                clock=lambda: float(NOW),
-                reads=self.reads,
-                first=self.first,
-            )
+        sources = Sources(
+            terms=Terms(chain_id=CHAIN_ID, session_modules=MODULES),
+            registry=self.registry,
+            ledger=MemoryLedger(sessions=self.registry),
+            settlement=nothing_settles,
+            reader=self.reader,
+            clock=lambda: float(NOW),
+            reads=self.reads,
+            first=self.first,
         )
+        self._admission = Admission(sources)
+        self._enquiry = Enquiry(sources)
 
     def bring(self, op: UserOperation, peer: str) -> asyncio.Task[Judgement]:
         """It is judged from now on."""
@@ -79,6 +80,12 @@ class Door(Scene):
         task = asyncio.create_task(self._admission.judge(op, V07, request=asked))
         self.tasks.append(task)  # type: ignore[arg-type]  # to be ended with the others
         return task
+
+    def ask_for_sessions(self, first: int, count: int) -> None:
+        """So many names that nobody has heard of are asked for with `sessiongate_getSession`."""
+        for number in range(first, first + count):
+            names = [print_checksummed(Address(word(number)[12:])), print_bytes(word(number))]
+            self.tasks.append(asyncio.create_task(self._enquiry.answer(names, client="dapp", peer="10.0.0.1")))
 
 
 def strange(number: int, actions: int) -> UserOperation:
@@ -118,6 +125,23 @@ async def steps_beside(strangers: Sequence[UserOperation], *, batches: bool) -> 
 async def test_four_hundred_grants_that_nobody_signed_do_not_double_another_first_use(batches: bool) -> None:
     strangers = [strange(number, 3) for number in range(400)]
     assert await steps_beside(strangers, batches=batches) <= 2 * await steps_beside((), batches=batches)
+
+
+async def test_80_connections_that_ask_for_random_sessions_do_not_double_another_first_use() -> None:
+    """Each asks for its next as soon as it is answered."""
+    door = Door()
+    door.ask_for_sessions(1_000, 80)
+    await door.asking.step()
+    good = door.bring(use(TWICE, ONCE), "10.0.0.2")
+    steps = 0
+    while not good.done():
+        steps += 1
+        busy = sum(not each.done() for each in door.tasks) - 1
+        door.ask_for_sessions(10_000 * steps, 80 - busy)
+        await door.asking.step()
+    assert isinstance(good.result().verdict, Allow)
+    assert steps <= 2 * await steps_beside((), batches=True)
+    await door.end()
 
 
 async def questions_of(op: UserOperation) -> tuple[Code, int]:

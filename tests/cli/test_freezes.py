@@ -169,6 +169,20 @@ def test_address_and_token_are_all_it_takes(run: Run, gate: FakeBackend, tmp_pat
     assert gate.freezes == []
 
 
+def test_the_settings_are_where_the_environment_says_as_in_the_image(
+    run: Run, gate: FakeBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path / "etc" / "gate.yaml"
+    elsewhere.parent.mkdir()
+    (tmp_path / "sessiongate.yaml").rename(elsewhere)
+    assert run("freeze", ID).exit_code != 0
+    monkeypatch.setenv("SESSIONGATE_CONFIG", str(elsewhere))
+    assert run("freeze", ID, "--reason", "lost phone").exit_code == 0
+    assert [freeze.note for freeze in gate.freezes] == ["lost phone"]
+    assert run("unfreeze", ID).exit_code == 0
+    assert gate.freezes == []
+
+
 def test_nobody_at_the_address_is_a_failure(run: Run, ledger: Path) -> None:
     result = run("freeze", ID, "--admin-url", "http://127.0.0.1:1")
     assert (result.exit_code, freezes_in(ledger)) == (1, [])
