@@ -29,9 +29,22 @@ _PINGS_AT_ONCE: Final = 32
 _PINGS_A_SECOND: Final = 4.0
 """Pings of one connection that are answered, and pongs that are borne. To go on and on is not to ask anything."""
 
+_FRAME_BYTES: Final = 1024
+"""A message may be longer by so much: the service says itself what is too long, and under which bound."""
 _AT_ONCE: Final = 8
 """Messages of one connection that are answered at once; then it is read no further. In all they are no longer than one
 body may be, so that a connection holds no more than one of HTTP does."""
+
+_QUEUED_BYTES: Final = 512 * 1024
+"""Past so much that waits in aiohttp's queue of one connection, it is read no more."""
+_READ_BYTES: Final = 256 * 1024
+"""What asyncio reads of a connection in one go."""
+
+
+def most_held(max_bytes: int) -> int:
+    """Bytes that one connection can have made the gate take in and keep, where a message may have `max_bytes`: those
+    that are answered, one that waits for its place, one that overflowed the queue, and what was read with it."""
+    return 3 * (max_bytes + _FRAME_BYTES) + _QUEUED_BYTES + _READ_BYTES
 
 
 def wants_websocket(request: HttpRequest) -> bool:
@@ -169,8 +182,7 @@ class WebSockets:
         if len(self._open) >= max(1, self._settings.connections // 2):
             return _refused(HTTPStatus.SERVICE_UNAVAILABLE, b"too many WebSockets\n", {})
         socket = web.WebSocketResponse(
-            # the service says itself what is too long, and under which bound
-            max_msg_size=self._service.settings.limits.max_bytes + 1024,
+            max_msg_size=self._service.settings.limits.max_bytes + _FRAME_BYTES,
             heartbeat=_HEARTBEAT_SECONDS,
             autoping=False,  # it answers any number in one go, and lets nobody on meanwhile
             compress=False,

@@ -11,11 +11,13 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from proxy.clients.keys import digest_of
 from proxy.edge.http.clients import Clients, KnownClient
 from proxy.edge.http.listener import ListenerSettings, Transport
 from proxy.edge.http.server import RpcServer, ServerSettings
+from proxy.edge.http.websocket import most_held
 from tests.edge.http.corpus import CALL
 from tests.edge.http.peers import SETTINGS, EchoGate, Peer
 
@@ -242,6 +244,55 @@ async def test_long_messages_of_one_connection_are_answered_one_after_the_other(
         assert [request.id for request in gate.asked] == ["0", '"a"', '"a"', '"a"']
         gate.open.set()
         assert {json.loads(await socket.receive_str())["id"] for _ in long} == set(range(5))
+
+
+@dataclass
+class Arrivals:
+    """Bytes that each WebSocket of this process has taken in, and whether it takes in more."""
+
+    bytes: dict[Any, int]
+
+    def all_full(self, sockets: int) -> bool:
+        return sum(each._reading_paused for each in self.bytes) == sockets
+
+
+@pytest.fixture
+def arrivals(monkeypatch: pytest.MonkeyPatch) -> Arrivals:
+    seen: dict[Any, int] = {}
+    take_in = web.RequestHandler.data_received
+
+    def counted(self: Any, data: bytes) -> None:
+        seen[self] = seen.get(self, 0) + len(data)
+        take_in(self, data)
+
+    monkeypatch.setattr(web.RequestHandler, "data_received", counted)
+    return Arrivals(seen)
+
+
+@pytest.mark.parametrize("small_ones_first", [False, True], ids=["long messages", "short ones, and then a long one"])
+async def test_what_a_flooding_websocket_makes_the_gate_hold_is_bounded_in_bytes(
+    served: ServerSettings, arrivals: Arrivals, small_ones_first: bool
+) -> None:
+    """While nothing is answered: then it is read no further."""
+    most = 200_000
+    gate = EchoGate()
+    gate.open.clear()
+    limits = replace(served.limits, max_bytes=most)
+    text = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "echo", "params": ["x" * (most - 100)]}).encode()
+    long = b"\x81\xff" + len(text).to_bytes(8, "big") + bytes(4) + text
+    flood = long * 40
+    if small_ones_first:
+        flood = long * 2 + masked(CALL) * 2_000 + flood
+    async with listening(gate, replace(served, limits=limits)) as door, AsyncExitStack() as leaving:
+        for _ in range(6):
+            peer = await Peer.at(door.server.port)
+            leaving.callback(peer.leave)
+            peer.writer.write(HANDSHAKE + flood)  # it is never taken whole, so that nobody waits for it
+        while not arrivals.all_full(6):  # noqa: ASYNC110 - what is waited for happens in the gate
+            await asyncio.sleep(0.001)
+        assert max(arrivals.bytes.values()) <= most_held(most) + len(HANDSHAKE)
+        assert max(arrivals.bytes.values()) < len(flood) // 3
+        gate.open.set()
 
 
 @pytest.mark.parametrize(
