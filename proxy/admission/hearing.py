@@ -19,6 +19,7 @@ from proxy.record import record
 from proxy.session.changes import SessionEnabled, changes_at_validation, make_change
 from proxy.session.counters import Counter, SessionKey
 from proxy.session.declared import DeclaredFit, DeclaredSession, judge_declared
+from proxy.session.enable import signed_nonce
 from proxy.session.enforce import Accepted, Doubt, NeedsFacts, Refused, SignatureCheck, enforce
 from proxy.session.facts import (
     Answer,
@@ -320,12 +321,11 @@ class Hearing:
         for fact in facts:
             if not isinstance(fact, EnableNonceFact | EmissaryNonceFact):
                 raise StateUnavailable(f"{reasons.in_words(fact)}, and no node is configured to ask")
-        for nonce in range(_MOST_NONCES):
-            tried = state.with_enable_nonce(nonce)
-            verdict = self._enforce(tried)
-            if not (isinstance(verdict, Refused) and verdict.revert and verdict.revert.error == "HashMismatch"):
-                return tried
-        return state.with_enable_nonce(0)
+        envelope = self._claim.envelope
+        if envelope.enable is None:
+            return state
+        nonce = signed_nonce(envelope.enable, state.key, envelope.mode, range(_MOST_NONCES))
+        return state.with_enable_nonce(nonce or 0)
 
 
 def _nothing_in_flight(_counter: Counter) -> int:

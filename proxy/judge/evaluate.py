@@ -193,8 +193,7 @@ class RulesLook:
             self._ask_freely(positions[self._asked : upto])
             self._asked = upto
         elif self._gathered.is_full:
-            prepared = self._rules
-            self._gathered.leave_all(prepared[position] for position in positions[self._asked :])
+            self._gathered.leave_all(map(self._rules.__getitem__, positions[self._asked :]))
             self._asked = len(positions)
         else:
             self._asked += self._ask_weighing(positions[self._asked : upto])

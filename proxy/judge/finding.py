@@ -150,7 +150,8 @@ class Gathered:
 
     def leave_all(self, left: Iterable[PreparedRule]) -> None:
         """The same of all these, when it is full."""
-        for prepared in left:
+        gravest = self._gravest_left
+        for prepared in [each for each in left if each.rank > gravest or each.opens]:  # of thousands a few
             if prepared.rank > self._gravest_left or (prepared.opens and len(self.opened) < MOST_HITS):
                 self.leave(prepared)
 

@@ -58,6 +58,13 @@ def emissary_session_digest(
     grant: EmissaryEnable, *, account: Address, emissary: Address, nonce: int, lock_tag: bytes = NO_LOCK_TAG
 ) -> Hash32:
     """The struct hash of the granted session for one account, emissary and nonce (HashLibV2.sessionDigest)."""
+    return emissary_session_digests(grant, account=account, emissary=emissary, lock_tag=lock_tag)(nonce)
+
+
+def emissary_session_digests(
+    grant: EmissaryEnable, *, account: Address, emissary: Address, lock_tag: bytes = NO_LOCK_TAG
+) -> Callable[[int], Hash32]:
+    """The same by nonce: what the session holds is hashed once, however many nonces are tried."""
     session = grant.session
     permits_fallback = any(
         action.target == FLAG_TARGET and action.selector == FALLBACK_SELECTOR for action in session.actions
@@ -69,17 +76,15 @@ def emissary_session_digest(
         hash_struct(_LOCK_TAG_DATA, lock_tag.ljust(32, b"\0"), hash_policies(grant.claim_policies)),
         flag_word(permits_fallback),
     )
-    return hash_struct(
-        _SESSION,
-        address_word(account),
-        grant.expires.to_bytes(32, "big"),
-        nonce.to_bytes(32, "big"),
+    before = (_SESSION, address_word(account), grant.expires.to_bytes(32, "big"))
+    after = (
         permissions,
         session.salt,
         address_word(session.session_validator),
         keccak256(session.session_validator_init_data),
         address_word(emissary),
     )
+    return lambda nonce: hash_struct(*before, nonce.to_bytes(32, "big"), *after)
 
 
 def emissary_multichain_digest(digests: Sequence[ChainDigest]) -> Hash32:

@@ -5,10 +5,12 @@ Source: erc7579/smartsessions `SmartSession._enablePolicies`, `HashLib`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from proxy.session.enable_digest import multichain_digest, session_digest
+from proxy.session.counters import SessionKey
+from proxy.session.emissary_grant import emissary_session_digests
+from proxy.session.enable_digest import multichain_digest, session_digest, session_digests
 from proxy.session.facts import EnableNonceFact, EnableSignatureFact
 from proxy.session.revert import INDEX_OUT_OF_RANGE, Revert
 from proxy.session.signers import OWNABLE_FORMS, OwnableForm, nobody_signed
@@ -46,6 +48,20 @@ def enable_in_operation(
     if not accepts(EnableSignatureFact(key.account, digest, grant.permission_enable_signature)):
         return Revert("InvalidEnableSignature", (key.account, digest))
     return enable(replace(state, enable_nonce=nonce + 1), grant.session, contracts)
+
+
+def signed_nonce(
+    grant: EnableSession | EmissaryEnable, key: SessionKey, mode: SessionMode, nonces: Iterable[int]
+) -> int | None:
+    """The first of these nonces over which the digest in the grant can have been made; `None` when it is of none."""
+    if grant.chain_digest_index >= len(grant.digests):
+        return None
+    signed = grant.digests[grant.chain_digest_index].session_digest
+    if isinstance(grant, EmissaryEnable):
+        digest = emissary_session_digests(grant, account=key.account, emissary=key.module)
+    else:
+        digest = session_digests(grant.session, account=key.account, smart_session=key.module, mode=mode)
+    return next((nonce for nonce in nonces if digest(nonce) == signed), None)
 
 
 def form_of_owner(grant: EnableSession | EmissaryEnable) -> OwnableForm | None:

@@ -6,7 +6,7 @@ of all chains at once, in a domain that names neither chain nor contract. Source
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from proxy.userop.primitives import Address, Hash32, keccak256
@@ -74,6 +74,13 @@ def session_digest(
 
     UNSAFE_ENABLE differs in one signed flag, ignoreSecurityAttestations.
     """
+    return session_digests(session, account=account, smart_session=smart_session, mode=mode)(nonce)
+
+
+def session_digests(
+    session: SessionData, *, account: Address, smart_session: Address, mode: SessionMode
+) -> Callable[[int], Hash32]:
+    """The same by nonce: what the session holds is hashed once, however many nonces are tried."""
     flags = {action.selector for action in session.actions if action.target == FLAG_TARGET}
     permissions = hash_struct(
         _PERMISSIONS,
@@ -85,7 +92,7 @@ def session_digest(
         hash_erc7739(session.erc7739_policies),
         hash_all(hash_action(action) for action in session.actions),
     )
-    return hash_struct(
+    before = (
         _SESSION,
         address_word(account),
         permissions,
@@ -93,8 +100,8 @@ def session_digest(
         keccak256(session.session_validator_init_data),
         session.salt,
         address_word(smart_session),
-        nonce.to_bytes(32, "big"),
     )
+    return lambda nonce: hash_struct(*before, nonce.to_bytes(32, "big"))
 
 
 def multichain_digest(digests: Sequence[ChainDigest]) -> Hash32:

@@ -231,22 +231,19 @@ def _enable_erc1271(state: SessionState, erc7739: ERC7739Data, contracts: Contra
 
 
 def _enable_actions(state: SessionState, actions: Sequence[ActionData], contracts: Contracts) -> SessionState | Revert:
+    listed_by_action, targets = {**state.actions}, {**state.targets}
     for action in actions:
         if action.target in (ZERO_ADDRESS, state.key.module):
             return Revert("InvalidActionId")
         action_id = action_id_of(action.target, action.selector)
-        listed, config_id = state.actions.get(action_id, ()), state.action_config_id(action_id)
+        listed, config_id = listed_by_action.get(action_id, ()), state.action_config_id(action_id)
         for data in action.policies:
             after = _initialised(state, data, config_id, PolicyKind.ACTION, contracts)
             if isinstance(after, Revert):
                 return after
             state, listed = after, _added(listed, data.policy)
-        state = replace(
-            state,
-            actions={**state.actions, action_id: listed},
-            targets={**state.targets, action_id: (action.target, action.selector)},
-        )
-    return state
+        listed_by_action[action_id], targets[action_id] = listed, (action.target, action.selector)
+    return replace(state, actions=listed_by_action, targets=targets)
 
 
 def _forgotten(state: SessionState, configs: Sequence[ConfigId]) -> SessionState:

@@ -14,7 +14,7 @@ from proxy.errors import Undecodable
 UNITS: Final = 4992
 """Work on one operation. A unit is about a microsecond; a transfer by a session key takes 30 of them."""
 
-ITEM: Final = 9
+ITEM: Final = 10
 """Units of one call opened, or one array item read: all that is later made of it included."""
 ITEM_BUDGET: Final = UNITS // ITEM
 """Calls and array items that one operation may describe in all."""

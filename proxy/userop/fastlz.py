@@ -17,6 +17,8 @@ OUTPUT_LIMIT: Final = 65536
 _WHERE: Final = "signature"
 _LITERAL_RUN: Final = 32
 _LONGEST_COPY: Final = 264
+_PIECES: Final = 16
+"""So many pieces of a stream are paid for at once, and counted as so many where there are fewer."""
 
 
 def inflate(stream: bytes, budget: Budget | None = None, *, limit: int = OUTPUT_LIMIT) -> bytes:
@@ -25,18 +27,28 @@ def inflate(stream: bytes, budget: Budget | None = None, *, limit: int = OUTPUT_
     if len(stream) > limit + limit // _LITERAL_RUN + 1:
         raise Undecodable(_WHERE, "compressed data is longer than is read at once")
     out = bytearray()
-    at, end = 0, len(stream)
-    while at < end:
+    at = 0
+    while at < len(stream):
         if budget is not None:
-            budget.draw(1)
+            budget.draw(_PIECES)
+        at = _inflate_some(stream, at, out)
+        if len(out) > limit:
+            raise Undecodable(_WHERE, f"compressed data inflates to more than {limit} bytes")
+    return bytes(out)
+
+
+def _inflate_some(stream: bytes, at: int, out: bytearray) -> int:
+    """Append the next `_PIECES` from `at` on. Where those after them begin. Raises `Undecodable`."""
+    end = len(stream)
+    for _ in range(_PIECES):
         control = stream[at]
         kind = control >> 5
         if kind == 0:
-            length = control + 1
-            chunk = stream[at + 1 : at + 1 + length]
-            if len(chunk) != length:
+            start = at + 1
+            at = start + control + 1
+            if at > end:
                 raise Undecodable(_WHERE, "compressed data ends inside a literal run")
-            at += 1 + length
+            out += stream[start:at]
         else:
             size = 3 if kind == 7 else 2
             if at + size > end:
@@ -46,14 +58,14 @@ def inflate(stream: bytes, budget: Budget | None = None, *, limit: int = OUTPUT_
             start = len(out) - distance
             if start < 0:
                 raise Undecodable(_WHERE, "compressed data refers to bytes before its start")
-            chunk = bytes(out[start : start + length])
+            chunk = out[start : start + length]
             if distance < length:  # the copy overlaps itself: the bytes repeat
                 chunk = (chunk * (length // distance + 1))[:length]
             at += size
-        out += chunk
-        if len(out) > limit:
-            raise Undecodable(_WHERE, f"compressed data inflates to more than {limit} bytes")
-    return bytes(out)
+            out += chunk
+        if at == end:
+            break
+    return at
 
 
 def deflate(data: bytes) -> bytes:

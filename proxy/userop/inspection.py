@@ -17,7 +17,7 @@ from proxy.userop.wrappers import WRAPPER_BY_SELECTOR
 
 MAX_DEPTH: Final = 4
 """Wrappers opened inside wrappers."""
-MAX_CALLS: Final = 512
+MAX_CALLS: Final = 480
 """Calls shown for one operation; a wrapper that would exceed it stays closed."""
 MAX_BYTES: Final = 1 << 20
 """Call data of all calls shown; a wrapper that would exceed it stays closed."""

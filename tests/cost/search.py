@@ -31,6 +31,8 @@ MOST_SECONDS_AT_ONCE: Final = 0.010
 SIGNATURE: Final = 3_000
 """What a good request does in C, its signature recovered above all, in units: as long as so many take."""
 WORST: Final = Path(__file__).parent / "worst"
+_ALWAYS: Final = "always-"
+"""So begin the names of those that cost too much once: they stay, whatever a search finds."""
 ANY_JSON: Final = "any JSON"
 
 Costly = Recipe | PlainBody
@@ -179,7 +181,8 @@ def _seconds(counter: Counter, body: bytes) -> float:
 
 def _keep(recipes: Sequence[Costly]) -> None:
     for path in WORST.glob("*.gz"):
-        path.unlink()
+        if not path.name.startswith(_ALWAYS):
+            path.unlink()
     for recipe in recipes:
         packed = recipe.pack()
         kind = recipe.signer.replace(" ", "-").replace("'", "")

@@ -90,7 +90,7 @@ async def test_past_its_budget_an_operation_is_refused_with_the_reason() -> None
 
 
 async def test_policies_draw_from_the_same_budget() -> None:
-    judgement = await Room(LIMITED).judge(use(LIMITED, execute(many_of(transfer(1), 500))))
+    judgement = await Room(LIMITED).judge(use(LIMITED, execute(many_of(transfer(1), 400))))
     assert isinstance(judgement.verdict, Reject)
     assert judgement.verdict.first.code is Code.UNDECODABLE
     assert judgement.operation is not None
@@ -120,6 +120,24 @@ def test_a_claim_that_is_looked_at_first_for_the_sake_of_a_clients_licence_holds
         longest.append(counter.weigh(body).longest)
         counter.close()
     assert longest[1] < 1.1 * longest[0]
+
+
+def test_to_find_the_nonce_that_a_grant_was_signed_for_it_is_read_once(counter: Counter) -> None:
+    """No node is asked here, so that each nonce is tried."""
+    grant = a_session(*(ActionData(TRANSFER, Address(word(n + 1)[12:]), (sudo,)) for n in range(60)))
+    work = []
+    for nonce in (0, 15):
+        body = submission(enabling(grant, single(transfer(1)), enable_nonce=nonce))
+        work.append(units_of(counter.prepare(body)))
+    assert work[1] < 1.1 * work[0]
+
+
+def test_a_grant_of_twice_as_many_actions_is_twice_the_work(counter: Counter) -> None:
+    work = []
+    for actions in (20, 40, 80):
+        grant = a_session(*(ActionData(TRANSFER, Address(word(n + 1)[12:]), ()) for n in range(actions)))
+        work.append(units_of(counter.prepare(submission(enabling(grant, single(transfer(1)))))))
+    assert work[2] - work[1] < 2.2 * (work[1] - work[0])
 
 
 async def test_the_signature_of_a_grant_is_unpacked_within_the_budget() -> None:

@@ -99,6 +99,7 @@ def _validator_faults(grant: Grant) -> Iterator[Finding]:
 
 def _action_faults(grant: Grant) -> Iterator[Finding]:
     module = grant.module or SMART_SESSION
+    falls_back = any(action.is_fallback and action.policies for action in grant.actions)
     for action in grant.actions:
         if action.target in (ZERO_ADDRESS, module):
             what = "the zero address" if action.target == ZERO_ADDRESS else "the session module itself"
@@ -123,11 +124,10 @@ def _action_faults(grant: Grant) -> Iterator[Finding]:
                 "take the action out, or spell the selector of the special action that was meant",
             )
         if not action.policies:
-            yield _without_policies(grant, action)
+            yield _without_policies(action, falls_back=falls_back and not action.is_fallback)
 
 
-def _without_policies(grant: Grant, action: ReadAction) -> Finding:
-    falls_back = any(other.is_fallback and other.policies for other in grant.actions) and not action.is_fallback
+def _without_policies(action: ReadAction, *, falls_back: bool) -> Finding:
     outcome = "such calls are judged by the fallback action instead" if falls_back else "such calls are refused"
     return finding(
         "action_without_policies",
