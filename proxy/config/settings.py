@@ -156,7 +156,7 @@ class Connections(Settings):
     stalled_seconds: float = Field(20, gt=0, le=600)  # in which none of an answer is taken
     max_batch_answer_bytes: int = Field(4_194_304, ge=65_536, le=67_108_864)
     max_unread_bytes: int = Field(67_108_864, ge=1_048_576)  # of answers, over all callers
-    max_waiting_bytes: int = Field(67_108_864, ge=1_048_576)  # of requests not whole yet, likewise
+    max_waiting_bytes: int = Field(67_108_864, ge=1_048_576)  # of requests not whole, messages not answered
 
 
 def _read_method(value: object) -> object:

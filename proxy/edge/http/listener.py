@@ -18,7 +18,8 @@ class ListenerSettings:
     """Bounds on connections, in seconds, bytes and numbers.
 
     `stalled_seconds` is how long a caller may take no part of its answer. `waiting_bytes` bounds what has arrived of
-    requests that are not whole, `unread_bytes` the answers that callers do not take, each over all connections.
+    requests that are not whole and of WebSocket messages that are not answered, `unread_bytes` the answers that callers
+    do not take, each over all connections.
     """
 
     head_seconds: float = 10.0  # from the first connection on, or from the first byte of a later request

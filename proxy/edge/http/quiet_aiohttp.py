@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from http import HTTPStatus
 from ssl import SSLContext
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from aiohttp import hdrs, web
 
@@ -106,6 +106,9 @@ class QuietHandler(web.RequestHandler):
     _carrier: asyncio.Transport | None = None
     """What carries the connection, also once aiohttp has closed it, as long as something is left in it."""
     _unread: Untaken | None = None
+    _is_held_up = False
+    arrived: Callable[[int], None] | None = None
+    """Told of bytes that a WebSocket's reader was given, once it has looked at them."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._carrier = cast(asyncio.Transport, transport)
@@ -119,6 +122,38 @@ class QuietHandler(web.RequestHandler):
         self._carrier = None
         if self._unread is not None:
             self._unread.flows(self)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.arrived is not None and self._payload_parser is not None:
+            self.arrived(len(data))
+
+    def set_parser(self, parser: Any, data_received_cb: Callable[[], None] | None = None) -> None:
+        came_early = len(self._message_tail)
+        super().set_parser(parser, data_received_cb)
+        if self.arrived is not None:
+            self.arrived(came_early)
+
+    def hold_up(self) -> None:
+        """Read nothing from it, whatever aiohttp wants, until it may `read_on`."""
+        self._is_held_up = True
+        if self.transport is not None:
+            self.transport.pause_reading()
+
+    def read_on(self) -> None:
+        """Read again, as far as aiohttp has room."""
+        self._is_held_up = False
+        if self.transport is not None and not self._reading_paused:
+            self.transport.resume_reading()
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        super().resume_reading(resume_parser)
+        if self._is_held_up:
+            self.hold_up()
+
+    def forget_rest(self) -> None:
+        """Let go of a message that is not whole."""
+        self._payload_parser = None
 
     def pause_writing(self) -> None:
         super().pause_writing()

@@ -10,6 +10,7 @@ from aiohttp import hdrs, web
 
 from proxy.edge.http.http_log import HTTP_LOG
 from proxy.edge.http.inbound import InboundCall
+from proxy.edge.http.intake import Intake
 from proxy.edge.http.listener import ListenerSettings
 from proxy.edge.http.messages import HttpAnswer, HttpRequest
 from proxy.edge.http.quiet_aiohttp import SERVER_NAME, QuietHandler, QuietServer
@@ -20,27 +21,32 @@ from proxy.errors import InvalidRequest
 
 
 class _Waiting:
-    """What has arrived of bodies that are not whole, over all connections: of more than `most` bytes the one that has
-    been coming for longest goes."""
+    """What has arrived of bodies that are not whole: where all has no room, the one that has been coming for longest
+    goes."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._bytes = 0
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
         self._held: OrderedDict[web.RequestHandler, int] = OrderedDict()
+        intake.drop_body = self._drop_slowest
 
     def holds(self, handler: web.RequestHandler, size: int) -> None:
         """So much has come of its body by now."""
-        self._bytes += size - self._held.get(handler, 0)
+        more = size - self._held.get(handler, 0)
         self._held[handler] = size
-        while self._bytes > self._most and self._held:
-            slowest = next(iter(self._held))
-            self.lets_go(slowest)
-            if isinstance(slowest, QuietHandler):
-                slowest.abort()
+        self._intake.count_body(more)
 
     def lets_go(self, handler: web.RequestHandler) -> None:
         """Its body is whole, or will never be."""
-        self._bytes -= self._held.pop(handler, 0)
+        self._intake.count_body(-self._held.pop(handler, 0))
+
+    def _drop_slowest(self) -> bool:
+        slowest = next(iter(self._held), None)
+        if slowest is None:
+            return False
+        self.lets_go(slowest)
+        if isinstance(slowest, QuietHandler):
+            slowest.abort()
+        return True
 
 
 class AiohttpListener:
@@ -49,8 +55,9 @@ class AiohttpListener:
     def __init__(self, service: Service, settings: ListenerSettings) -> None:
         self._service = service
         self._settings = settings
-        self._websockets = WebSockets(service, settings)
-        self._waiting = _Waiting(settings.waiting_bytes)
+        self._intake = Intake(settings.waiting_bytes)
+        self._websockets = WebSockets(service, settings, self._intake)
+        self._waiting = _Waiting(self._intake)
         self._limit = service.settings.limits.max_bytes
         # the low-level server: no router, no middlewares, and no access log that would see keys in URLs
         plain = web.Server(

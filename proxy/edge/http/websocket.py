@@ -13,9 +13,10 @@ from aiohttp import WSCloseCode, WSMsgType, hdrs, web
 
 from proxy.edge.http.http_log import HTTP_LOG
 from proxy.edge.http.inbound import InboundCall
+from proxy.edge.http.intake import Intake, WaitingMessages
 from proxy.edge.http.listener import ListenerSettings
 from proxy.edge.http.messages import HttpAnswer, HttpRequest
-from proxy.edge.http.quiet_aiohttp import SERVER_NAME
+from proxy.edge.http.quiet_aiohttp import SERVER_NAME, QuietHandler
 from proxy.edge.http.service import Line, Service
 from proxy.errors import InvalidRequest
 
@@ -39,6 +40,8 @@ _QUEUED_BYTES: Final = 512 * 1024
 """Past so much that waits in aiohttp's queue of one connection, it is read no more."""
 _READ_BYTES: Final = 256 * 1024
 """What asyncio reads of a connection in one go."""
+
+_TOO_MUCH_WAITS: Final = b"too much waits for answers: connections.max_waiting_bytes"
 
 
 def most_held(max_bytes: int) -> int:
@@ -118,7 +121,7 @@ class _Places:
         self._count += 1
         self._bytes += size
 
-    def leave(self, size: int, _task: object = None) -> None:
+    def leave(self, size: int) -> None:
         """One has been answered."""
         self._count -= 1
         self._bytes -= size
@@ -136,6 +139,25 @@ class _Patience:
         """Whether one more, at this time."""
         self._left, self._at = min(_PINGS_AT_ONCE, self._left + (now - self._at) * _PINGS_A_SECOND) - 1, now
         return self._left >= 0
+
+
+class _Source:
+    """See `MessageSource`."""
+
+    def __init__(self, socket: web.WebSocketResponse, handler: QuietHandler, send_away: Callable[[], None]) -> None:
+        self._socket = socket
+        self.send_away = send_away
+        self.hold_up, self.read_on, self._forget_rest = handler.hold_up, handler.read_on, handler.forget_rest
+
+    def queued(self) -> int:
+        return 0 if self._socket._reader is None else len(self._socket._reader._buffer)
+
+    def let_go(self) -> None:
+        self.hold_up()
+        self._forget_rest()
+        self._socket._parser = None
+        if self._socket._reader is not None:
+            self._socket._reader._buffer.clear()
 
 
 class _Owed:
@@ -166,10 +188,12 @@ class _Owed:
 class WebSockets:
     """Every WebSocket of one listener."""
 
-    def __init__(self, service: Service, settings: ListenerSettings) -> None:
+    def __init__(self, service: Service, settings: ListenerSettings, intake: Intake) -> None:
         self._service = service
         self._settings = settings
+        self._intake = intake
         self._open: dict[web.WebSocketResponse, asyncio.Transport] = {}
+        self._leaving: set[asyncio.Task[None]] = set()
         self._owed = _Owed(settings.unread_bytes)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -188,68 +212,98 @@ class WebSockets:
             compress=False,
         )
         socket.headers[hdrs.SERVER] = SERVER_NAME
-        transport = request.transport
+        transport, handler = request.transport, request.protocol
+        if transport is None or not isinstance(handler, QuietHandler):
+            return _refused(HTTPStatus.BAD_REQUEST, b"no WebSocket handshake\n", {})  # it has left already
+        waiting = WaitingMessages(self._intake, _Source(socket, handler, partial(self._send_away, socket, transport)))
+        handler.arrived = waiting.came
         try:
             await socket.prepare(request)
+            self._open[socket] = transport
+            await self._serve(socket, opened, waiting)
         except web.HTTPException as error:  # no handshake of a WebSocket
             return _refused(error.status, b"no WebSocket handshake\n", {})
-        if transport is None:
-            return socket  # it has left already
-        self._open[socket] = transport
-        try:
-            await self._serve(socket, opened)
-        except* ConnectionError:  # it has left while it was written to
-            HTTP_LOG.info("a WebSocket broke off")
         finally:
-            del self._open[socket]
+            self._open.pop(socket, None)
+            waiting.gone()
+            handler.arrived = None
         return socket
 
     async def close(self) -> None:
         """Tell every caller that the gate goes away."""
-        for socket in tuple(self._open):
-            await socket.close(code=WSCloseCode.GOING_AWAY)
+        await asyncio.gather(*[socket.close(code=WSCloseCode.GOING_AWAY) for socket in self._open])
+        await asyncio.gather(*self._leaving)
 
-    async def _serve(self, socket: web.WebSocketResponse, line: Line) -> None:
+    def _send_away(self, socket: web.WebSocketResponse, transport: asyncio.Transport) -> None:
+        going = self._shut_out(socket, transport, WSCloseCode.TRY_AGAIN_LATER, _TOO_MUCH_WAITS)
+        task = asyncio.create_task(going)
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+
+    async def _serve(self, socket: web.WebSocketResponse, line: Line, waiting: WaitingMessages) -> None:
         feed = _Feed(socket, self._settings.stalled_seconds)
         try:
-            await self._serve_messages(socket, line, feed)
+            await self._serve_messages(socket, line, feed, waiting)
+        except* ConnectionError:  # it has left while it was written to
+            HTTP_LOG.info("a WebSocket broke off")
         finally:
             await feed.end()
 
-    async def _serve_messages(self, socket: web.WebSocketResponse, line: Line, feed: _Feed) -> None:
+    async def _serve_messages(
+        self, socket: web.WebSocketResponse, line: Line, feed: _Feed, waiting: WaitingMessages
+    ) -> None:
         places, clock = _Places(self._service.settings.limits.max_bytes), asyncio.get_running_loop().time
         patience = _Patience(clock())
+
+        def leave(size: int, _task: object) -> None:
+            places.leave(size)
+            waiting.answered(size)
+
+        async def shut_out(code: WSCloseCode, reason: bytes = b"") -> None:
+            waiting.end()
+            await self._shut_out(socket, self._open[socket], code, reason)
+
         async with asyncio.TaskGroup() as answering:
             async for message in socket:
+                if waiting.is_over():
+                    return
                 if message.type in (WSMsgType.PING, WSMsgType.PONG):
+                    waiting.taken(len(message.data))
                     if not patience.bears(clock()):
-                        await self._shut_out(socket, WSCloseCode.POLICY_VIOLATION, b"too many pings")
+                        await shut_out(WSCloseCode.POLICY_VIOLATION, b"too many pings")
                         return
                     if message.type is WSMsgType.PING:
                         await socket.pong(message.data)
+                    waiting.answered(len(message.data))
                     continue
                 if message.type is not WSMsgType.TEXT:
-                    await self._shut_out(socket, WSCloseCode.UNSUPPORTED_DATA)
+                    await shut_out(WSCloseCode.UNSUPPORTED_DATA)
                     return
                 body = message.data.encode()
+                waiting.taken(len(body))
                 await places.take(len(body))
+                if waiting.is_over():
+                    return
                 try:
                     call = line.call(feed)
                 except InvalidRequest:
-                    await self._shut_out(socket, WSCloseCode.POLICY_VIOLATION, b"this client may call no more")
+                    await shut_out(WSCloseCode.POLICY_VIOLATION, b"this client may call no more")
                     return
                 task = answering.create_task(self._answer(socket, call, body))
-                task.add_done_callback(partial(places.leave, len(body)))
+                task.add_done_callback(partial(leave, len(body)))
 
-    async def _shut_out(self, socket: web.WebSocketResponse, code: WSCloseCode, reason: bytes = b"") -> None:
+    async def _shut_out(
+        self, socket: web.WebSocketResponse, transport: asyncio.Transport, code: WSCloseCode, reason: bytes = b""
+    ) -> None:
         """Tell a caller why it has to go, and read no more of it: aiohttp would, for ten seconds, whatever it sends."""
-        transport = self._open[socket]
         transport.pause_reading()
         with suppress(TimeoutError, ConnectionError):
             async with asyncio.timeout(self._settings.linger_seconds):
                 await socket.send_frame(code.to_bytes(2, "big") + reason, WSMsgType.CLOSE)
                 await asyncio.Event().wait()  # a reset would eat what it was told
         transport.abort()
+        if socket._reader is not None:
+            socket._reader.feed_eof()  # whoever waits for its next message: what was read of it was let go
 
     async def _answer(self, socket: web.WebSocketResponse, call: InboundCall, body: bytes) -> None:
         try:

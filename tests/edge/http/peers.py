@@ -138,11 +138,7 @@ class Line:
     @property
     def waiting(self) -> int:
         """Bytes that have come of requests that are not whole."""
-        listener = self.server._listener
-        if isinstance(listener, AiohttpListener):
-            return listener._waiting._bytes
-        house = cast(LeanListener, listener)._house
-        return 0 if house is None else house._waiting_bytes
+        return cast(AiohttpListener | LeanListener, self.server._listener)._intake.bodies
 
     async def peer(self, said: bytes = b"") -> Peer:
         """A new connection, on which this is said."""

@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 from aiohttp import web
 
+from proxy.edge.http.intake import Intake
 from proxy.edge.http.lean.connection import Connection
 from proxy.edge.http.lean.house import House
 from proxy.edge.http.listener import ListenerSettings, Transport
@@ -383,9 +384,13 @@ class AbortedTransport(asyncio.Transport):
 
 async def test_of_bodies_that_come_all_at_once_no_more_are_held_than_may_be() -> None:
     gate = EchoGate()
-    bounds = ListenerSettings(waiting_bytes=8_000, connections_per_peer=1000, shutdown_seconds=0.01)
+    bounds = ListenerSettings(connections_per_peer=1000, shutdown_seconds=0.01)
     house = House(
-        Service(gate.answer, SETTINGS, gate.hooks), bounds, asyncio.get_running_loop(), websocket=asyncio.Protocol
+        Service(gate.answer, SETTINGS, gate.hooks),
+        bounds,
+        asyncio.get_running_loop(),
+        websocket=asyncio.Protocol,
+        intake=Intake(8_000),
     )
     transports = [AbortedTransport() for _ in range(60)]
     for transport in transports:
@@ -400,7 +405,8 @@ async def test_the_addresses_that_one_line_is_given_have_the_connections_of_one(
     gate = EchoGate()
     bounds = ListenerSettings(connections_per_peer=3, shutdown_seconds=0.01)
     loop = asyncio.get_running_loop()
-    house = House(Service(gate.answer, SETTINGS, gate.hooks), bounds, loop, websocket=asyncio.Protocol)
+    service = Service(gate.answer, SETTINGS, gate.hooks)
+    house = House(service, bounds, loop, websocket=asyncio.Protocol, intake=Intake(8_000))
     server = QuietServer.like(web.Server(lambda _: None), 100, most_per_peer=3)  # type: ignore[arg-type]  # never asked
     for make, present in ((lambda: Connection(house), house.present), (server, server.present)):
         for number in range(6):

@@ -10,6 +10,7 @@ from email.utils import formatdate
 from typing import Any, Final
 
 from proxy.edge.http.deadlines import Deadlines
+from proxy.edge.http.intake import Intake
 from proxy.edge.http.lean.answering import Answering
 from proxy.edge.http.lean.connection import Connection
 from proxy.edge.http.lean.phases import ConnectionPhase, Entrance
@@ -30,7 +31,9 @@ class House:
         service: Service,
         settings: ListenerSettings,
         loop: asyncio.AbstractEventLoop,
+        *,
         websocket: Callable[[], asyncio.Protocol],
+        intake: Intake,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.service = service
@@ -47,7 +50,8 @@ class House:
         self._queues = tuple([Deadlines(loop, each, Connection.give_up) for each in seconds])  # by phase
         self.unread = Untaken(loop, seconds=settings.stalled_seconds, most_bytes=settings.unread_bytes)
         """Who takes no answers."""
-        self._waiting_bytes = 0
+        self._intake = intake
+        intake.drop_body = self._drop_slowest
         self._empty: asyncio.Event = asyncio.Event()
         self._date = (0, b"")
 
@@ -132,19 +136,23 @@ class House:
 
     def holds(self, connection: Connection, arrived: int) -> None:
         """So much has arrived of requests that are not whole."""
-        if arrived == connection.held:
-            return
-        self._waiting_bytes += arrived - connection.held
-        connection.held = arrived
-        while self._waiting_bytes > self.settings.waiting_bytes:
-            queue = self._queues[ConnectionPhase.BODY if self._queues[ConnectionPhase.BODY] else ConnectionPhase.HEAD]
-            slowest = queue.first or connection
-            queue.stop(slowest)  # it is gone a turn of the loop later only
-            self._waiting_bytes -= slowest.held
-            slowest.held = 0
-            slowest.abort()
-            if slowest is connection:
-                return
+        more, connection.held = arrived - connection.held, arrived
+        if more and not self._intake.count_body(more):
+            self._drop(connection)
+
+    def _drop_slowest(self) -> bool:
+        queue = self._queues[ConnectionPhase.BODY if self._queues[ConnectionPhase.BODY] else ConnectionPhase.HEAD]
+        slowest = queue.first
+        if slowest is None:
+            return False
+        queue.stop(slowest)  # it is gone a turn of the loop later only
+        self._drop(slowest)
+        return True
+
+    def _drop(self, connection: Connection) -> None:
+        self._intake.count_body(-connection.held)
+        connection.held = 0
+        connection.abort()
 
     # --- the end
 

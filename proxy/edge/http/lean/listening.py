@@ -9,6 +9,7 @@ from ssl import SSLContext
 from aiohttp import web
 
 from proxy.edge.http.http_log import HTTP_LOG
+from proxy.edge.http.intake import Intake
 from proxy.edge.http.lean.connection import Connection
 from proxy.edge.http.lean.house import House
 from proxy.edge.http.listener import ListenerSettings
@@ -28,7 +29,8 @@ class LeanListener:
         self._house: House | None = None
         self._server: asyncio.Server | None = None
         self._door: TlsDoor | None = None
-        self._websockets = WebSockets(service, settings)
+        self._intake = Intake(settings.waiting_bytes)
+        self._websockets = WebSockets(service, settings, self._intake)
         self._upgraded: web.Server | None = None
 
     async def start(self, host: str, port: int, ssl: SSLContext | None = None) -> int:
@@ -38,7 +40,7 @@ class LeanListener:
             self._websockets.handle, access_log=None, logger=HTTP_LOG, keepalive_timeout=self._settings.linger_seconds
         )
         self._upgraded = QuietServer.like(plain, self._settings.connections)
-        house = self._house = House(self._service, self._settings, loop, self._upgraded)
+        house = self._house = House(self._service, self._settings, loop, websocket=self._upgraded, intake=self._intake)
         if ssl is not None:
             self._door = TlsDoor(lambda: Connection(house), ssl, self._bounds_of_door(), house.present)
             return await self._door.start(host, port)
