@@ -87,7 +87,7 @@ def measured(folder: Path, plan: Plan) -> tuple[Report, list[str]]:
             faults.append(f"{look.__name__}: {type(fault).__name__}: {fault}")
             return {}
 
-    servers, halves, kinds, connections = side_by_side(folder, plan)
+    servers, halves, kinds, connections = side_by_side(folder, plan, faults)
     report = Report(
         servers=servers,
         halves=halves,
