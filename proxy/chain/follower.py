@@ -77,6 +77,8 @@ class OperationFollower:
                 raise StateUnavailable("too much of this account is in flight to know of one more", fact="ledger")
         is_long = len(held.reservation.rule_charges) + len(held.reservation.lessons) > _MANY
         try:
+            if self._settlement.pace.is_settling:
+                await self._settlement.pace.turn()
             if is_long:
                 await asyncio.sleep(0)
             if not self._settlement.hold_now(held):

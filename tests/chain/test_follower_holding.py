@@ -30,6 +30,20 @@ async def test_what_is_about_to_be_sent_is_on_disk_first() -> None:
     assert outcome.begun.reservation == reservation
 
 
+async def test_while_a_block_is_being_settled_an_operation_waits_for_its_turn_before_it_is_on_disk() -> None:
+    at = scene(TWICE)
+    reservation = await at.reserve(GOOD)
+    pace = at.lookout.settlement.pace
+    pace.ended(2)
+    holding = asyncio.create_task(at.follower.hold(reading(GOOD), reservation, None))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert at.shelf.kept == []
+    pace.ended(2)
+    assert await holding == reservation
+    assert len(at.shelf.kept) == 1
+
+
 async def test_an_owners_grant_is_on_disk_first_too_and_goes_when_it_is_refused() -> None:
     at = scene()
     reservation = await at.follower.hold(reading(granting(TWICE)), None, None)

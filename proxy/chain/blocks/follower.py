@@ -7,7 +7,6 @@ looked for, and what stood after that is undone. A node that is not as far as an
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
@@ -124,7 +123,10 @@ class BlockFollower:
             raise StateUnavailable(f"the blocks after {cursor.number}: the chain moved while it was read")
         if headers[-1].number == head.number and headers[-1].hash != head.hash:
             raise StateUnavailable(f"block {last}: the node's answers are of two branches")
-        found = await self._found(headers)
+        try:
+            found = await self._found(headers)
+        finally:
+            self._taker.pace.rest()
         for stretch in _stretches(headers, found.events):
             part = self._slice(cursor, stretch, found.events, head)
             await self._taker.settle(part)
@@ -230,7 +232,7 @@ class BlockFollower:
             module = self._declared(log)
             told += () if module is None else told_by(log, module, self._chain_id)
             if count % _LOGS_A_STEP == _LOGS_A_STEP - 1:
-                await asyncio.sleep(0)
+                await self._taker.pace.step()
         grants = self._granted_past(others, executed, told)
         events: list[ChainEvent] = [*told]
         for log in others:
@@ -248,7 +250,7 @@ class BlockFollower:
         uses = []
         for count, (log, event) in enumerate(executed):
             if count % _OPERATIONS_A_STEP == _OPERATIONS_A_STEP - 1:
-                await asyncio.sleep(0)
+                await self._taker.pace.step()
             mined = mined_of(log, event, by_number[log.block], reasons, claims)
             events.append(mined)
             if sessions := self._sessions_used(mined):
@@ -257,7 +259,7 @@ class BlockFollower:
                 if not ours:
                     events += self._used_past(mined, sessions, claim)
         events.sort(key=lambda event: event.place)
-        await asyncio.sleep(0)
+        await self._taker.pace.step()
         return _Found(events, uses, grants)
 
     def _slice(
@@ -345,6 +347,7 @@ class BlockFollower:
             entry_points[log.transaction_hash] = log.address
         if not wanted:
             return {}
+        self._taker.pace.rest()  # a node that hangs holds nobody up
         try:
             transactions = await self._source.transactions(list(wanted))
         except StateUnavailable as error:
@@ -356,7 +359,7 @@ class BlockFollower:
             entry_point = self._entry_points[entry_points[name]]
             if transaction is not None and transaction.to == entry_point.address:
                 claims |= read_claims(transaction.call_data, entry_point, self._modules, wanted[name]) or {}
-            await asyncio.sleep(0)
+            await self._taker.pace.step()
         return claims
 
 

@@ -17,6 +17,7 @@ from proxy.chain.settlement.books import Books
 from proxy.chain.settlement.ends import End, Ends, OutcomeDraft, grip_of, weight_of
 from proxy.chain.settlement.flights import LET_GO, Flight, Flights
 from proxy.chain.settlement.outcome import Keeper, Outcome
+from proxy.chain.settlement.pace import Pace
 from proxy.chain.settlement.patience import Patience
 from proxy.chain.settlement.remembered import Remembered
 from proxy.chain.settlement.slices import MOST_ENDS
@@ -56,9 +57,9 @@ class Settlement:
         self._tell = tell
         self.remembered = Remembered(patience.final)
         self.flights = Flights(patience)
-        self.ends = Ends(
-            registry, ledger, self.remembered, self.flights, clock=clock, unmined_grip=patience.unmined_grip
-        )
+        grip = patience.unmined_grip
+        self.ends = Ends(registry, ledger, self.remembered, self.flights, clock=clock, unmined_grip=grip)
+        self.pace = Pace()
         self.awake = asyncio.Event()
         """Set when there is something for whoever looks after this."""
         self.books = Books(

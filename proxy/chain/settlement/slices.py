@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Set
 from typing import Final, NamedTuple, Protocol
 
+from proxy.chain.settlement.pace import Pace
 from proxy.record import record
 from proxy.session.changes import Changes
 from proxy.session.counters import SessionKey
@@ -105,6 +106,10 @@ class SliceTaker(Protocol):
     @property
     def cursor(self) -> BlockName | None:
         """The block up to which everything is settled and kept; `None` before the first slice."""
+
+    @property
+    def pace(self) -> Pace:
+        """How fast operations are let in meanwhile."""
 
     def trail(self) -> tuple[BlockName, ...]:
         """Settled blocks known by hash, newest first, across restarts: where a common ancestor is looked for."""

@@ -10,6 +10,7 @@ from typing import Final
 
 from proxy.chain.settlement.ends import OutcomeDraft
 from proxy.chain.settlement.outcome import Outcome, SettledUpTo
+from proxy.chain.settlement.pace import Pace
 from proxy.chain.settlement.patience import Patience
 from proxy.chain.settlement.settlement import Settlement
 from proxy.chain.settlement.slices import MOST_ENDS, BlockName, OperationMined, SessionTold, Slice
@@ -90,6 +91,10 @@ class Taker:
         return None if self._cursor is None else self._cursor.block
 
     @property
+    def pace(self) -> Pace:
+        return self._settlement.pace
+
+    @property
     def told_seconds_ago(self) -> float | None:
         """Since when nothing was told of blocks; `None` when nothing ever was in this life."""
         return None if self._told_at is None else self._monotonic() - self._told_at
@@ -109,6 +114,12 @@ class Taker:
 
     async def settle(self, part: Slice) -> None:
         """As the protocol has it. Raises `StateUnavailable` when what a bundler had told of cannot be read back."""
+        try:
+            await self._settle(part)
+        finally:
+            self._settlement.pace.rest()
+
+    async def _settle(self, part: Slice) -> None:
         cursor, settlement = self._cursor, self._settlement
         if part.chain_id != self._chain_id or (cursor is not None and part.parent != cursor.block):
             raise ValueError(f"blocks {part.first} to {part.last.number} do not follow {cursor}")
@@ -127,7 +138,7 @@ class Taker:
                 self._registry.note_block(event.key, event.block.number)  # no reading from before counts
                 self._touched.append((event.block.number, event.key))
                 draft.to_read[event.key] = event.block.number
-            draft = await self._give_way(draft)
+            draft = await self._give_way(draft, pace=settlement.pace)
         now = float(part.timestamp)
         shown = Evidence(block=part.last.number, block_hash=part.last.hash, timestamp=part.timestamp)
         for flight in settlement.flights.pop_over(now):
@@ -136,7 +147,7 @@ class Taker:
                 settlement.flights.look_later(flight, now + _LOOK_LATER)
                 continue
             settlement.end_over(draft, flight, shown)
-            draft = await self._give_way(draft)
+            draft = await self._give_way(draft, pace=settlement.pace)
         self._trail.extend(part.blocks)
         self._move_to(part.last, part.timestamp)
         settlement.remembered.forget_old(self._clock())
@@ -227,10 +238,12 @@ class Taker:
         self._move_to(block, timestamp)
         await settlement.close(draft, draft.outcome(cursor=self._kept_cursor, blocks=(block,), cut=-1))
 
-    async def _give_way(self, draft: OutcomeDraft) -> OutcomeDraft:
+    async def _give_way(self, draft: OutcomeDraft, *, pace: Pace | None = None) -> OutcomeDraft:
         """A piece is handed over whole; what comes next goes on from there, after a crash too."""
         if draft.weight < MOST_ENDS and len(draft.sessions) < _SESSIONS_A_PIECE:
             return draft
+        if pace is not None:
+            pace.ended(draft.weight)
         await self._settlement.close(draft)
         return OutcomeDraft()
 

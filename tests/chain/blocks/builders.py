@@ -13,6 +13,7 @@ from proxy.chain.blocks.header import Header, bloom_of_item
 from proxy.chain.blocks.source import BlockSource, LogFilter, Transaction
 from proxy.chain.logs import Log
 from proxy.chain.session_logs import MODULE_UNINSTALLED, SESSION_TOPICS
+from proxy.chain.settlement.pace import Pace
 from proxy.chain.settlement.slices import BlockName, OperationMined, SessionTold, SessionTouched, Slice
 from proxy.errors import StateUnavailable
 from proxy.session.counters import SessionKey
@@ -250,6 +251,7 @@ class Books:
     broken: bool = False
     cursor: BlockName | None = None
     blocks: list[BlockName] = field(default_factory=list)
+    pace: Pace = field(default_factory=Pace)
 
     def trail(self) -> tuple[BlockName, ...]:
         return tuple(reversed(self.blocks))
