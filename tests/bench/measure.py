@@ -18,7 +18,7 @@ CONNECTIONS: Final = 32
 PATIENCE_SECONDS: Final = 60.0
 _MOST_PER_SECOND: Final = 4_000
 """More than any gate takes: so many bodies are laid out for it."""
-_MOST_ASKED: Final = 10_000
+_MOST_ASKED: Final = 18_000
 """Likewise, of what is only asked."""
 ASKED: Final = ("estimate", "receipt", "mix")
 _MEDIANS: Final = ("per_second", "p50", "p99", "p999", "cpu", "settled_cpu", "own_cpu", "resident", "asked")
