@@ -6,9 +6,10 @@ Nothing is refused here. `None` means: take the checks one by one (`session.plai
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Final, NamedTuple, TypeVar
 
+from proxy.session.addresses import PolicyContract
 from proxy.session.bound import BoundPolicy, BoundTerms, bound_terms
 from proxy.session.counters import Charge, Counter, Meter, merge_charges
 from proxy.session.granted import is_granted
@@ -24,6 +25,8 @@ from proxy.userop.movement import Movement
 from proxy.userop.session_data import FLAG_TARGET
 from proxy.userop.transfers import movements_known
 from proxy.userop.user_operation import UserOperation
+
+_Judge = TypeVar("_Judge", UserOpPolicy, ActionPolicy)
 
 MOST_PLANS: Final = 32
 """Of so many functions a session has one: a fallback stands for more calls than could be."""
@@ -69,33 +72,39 @@ def _made(terms: BoundTerms, state: SessionState, call: Call) -> CallPlan | None
     if of_call is None:
         return None
     of_all = terms.of_user_op().policies if state.user_op_policies else ()
-    after, until = 0, UINT48_MAX
-    user_op, action = [], []
-    for bound in of_all:
-        asked = None if bound.contract is None else bound.contract.user_op
-        if bound.steady is not None:
-            after, until = max(after, bound.steady.valid_after), min(until, bound.steady.valid_until)
-        elif asked is None or bound.config is None:
-            return None
-        else:
-            user_op.append((bound, asked))
-    for bound in of_call.policies:
-        checked = None if bound.contract is None else bound.contract.action
-        if bound.steady is not None:
-            after, until = max(after, bound.steady.valid_after), min(until, bound.steady.valid_until)
-        elif checked is None or bound.config is None:
-            return None
-        else:
-            action.append((bound, checked))
+    always = Window(0, UINT48_MAX)
+    if (first := _parted(of_all, lambda contract: contract.user_op, always)) is None:
+        return None
+    user_op, window = first
+    if (then := _parted(of_call.policies, lambda contract: contract.action, window)) is None:
+        return None
+    action, window = then
     return CallPlan(
-        user_op=tuple(user_op),
-        action=tuple(action),
-        window=Window(after, until),
+        user_op=user_op,
+        action=action,
+        window=window,
         units=POLICY * (len(of_all) + len(of_call.policies)),
         moves=movements_known(call.target, call.selector, state.key.account),
         pays=state.permits_paymaster is True and bool(state.user_op_policies),
         signed=key_check(validator, state.session_validator_init_data),
     )
+
+
+def _parted(
+    policies: Iterable[BoundPolicy], judges: Callable[[PolicyContract], _Judge | None], window: Window
+) -> tuple[tuple[tuple[BoundPolicy, _Judge], ...], Window] | None:
+    """Those that have to be asked, and the window that all others leave of this one; `None` where one is not known."""
+    after, until = window
+    asked = []
+    for bound in policies:
+        judge = None if bound.contract is None else judges(bound.contract)
+        if bound.steady is not None:
+            after, until = max(after, bound.steady.valid_after), min(until, bound.steady.valid_until)
+        elif judge is None or bound.config is None:
+            return None
+        else:
+            asked.append((bound, judge))
+    return tuple(asked), Window(after, until)
 
 
 Taken = tuple[tuple[Charge, ...], int]
