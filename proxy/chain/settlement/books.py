@@ -52,6 +52,7 @@ class Books:
         self._unkept: list[Outcome] = []
         self._unwritten: dict[HoldName, Ended] = {}
         self._revived: set[HoldName] = set()  # of which the store may still have that they have ended
+        self._recalls: dict[object, set[HoldName]] = {}  # what came back since each that is under way was begun
         self._cursor: SettledUpTo | None = None
 
     @property
@@ -92,6 +93,8 @@ class Books:
         for flight in outcome.revived:
             self._unwritten.pop(flight.operation.name, None)
             self._revived.add(flight.operation.name)
+            for since in self._recalls.values():
+                since.add(flight.operation.name)
         for ended in outcome.remembered:
             self._unwritten[ended.name] = ended
             self._revived.discard(ended.name)
@@ -124,10 +127,20 @@ class Books:
         """How these operations ended. Raises `StateUnavailable`."""
         unwritten = {name: self._unwritten[name] for name in names if name in self._unwritten}
         wanted = [name for name in names if name not in unwritten and name not in self._revived]
-        found = {ended.name: ended for ended in (await self._keeper.recall(wanted) if wanted else ())}
-        return tuple(
-            ended for name in names if (ended := self._unwritten.get(name) or unwritten.get(name) or found.get(name))
-        )
+        if not wanted:
+            return tuple(unwritten.values())
+        recall = object()
+        back: set[HoldName] = set()
+        self._recalls[recall] = back
+        try:
+            found = {ended.name: ended for ended in await self._keeper.recall(wanted)}
+        finally:
+            del self._recalls[recall]
+        found |= unwritten
+        for name in back:
+            found.pop(name, None)  # what was read of it is of before
+        found |= {name: self._unwritten[name] for name in names if name in self._unwritten}
+        return tuple(found[name] for name in names if name in found)
 
     def _is_remembered(self, ended: Ended) -> bool:
         known = self._remembered.get(ended.name)

@@ -115,7 +115,11 @@ class Ends:
         It counts under the claims that its bundle shows; where that is not known, or shows none that came through
         here, under all that did, for each session once: with the most that its claims take.
         """
-        held = self._ledger.held_in(slot)
+        held: Sequence[Reservation] = self._ledger.held_in(slot)
+        if held and self._remembered.mined(mined.user_op_hash) is not None:
+            # a question had shown it before its block was settled, and it was sent again since: whoever sends it
+            # finds that it is over (`Settlement.follow`)
+            held = [each for each in held if each.user_op_hash != mined.user_op_hash]
         if not held:
             return False
         ours = [each for each in held if each.user_op_hash == mined.user_op_hash]

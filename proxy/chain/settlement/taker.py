@@ -132,6 +132,7 @@ class Taker:
             if isinstance(event, SessionTold):
                 self._tell(draft, event)
             elif isinstance(event, OperationMined):
+                draft = await self._bring_back_from_elsewhere(draft, event)
                 slot = NonceSlot(part.chain_id, event.entry_point, event.sender, event.nonce)
                 settlement.ends.mined(draft, slot, _mined(event))
             elif self._registry.status_of(event.key) is not None:
@@ -179,6 +180,16 @@ class Taker:
     async def _bring_back(self, names: Sequence[HoldName]) -> None:
         for first in range(0, len(names), MOST_ENDS):
             await self._settlement.bring_back(names[first : first + MOST_ENDS])
+
+    async def _bring_back_from_elsewhere(self, draft: OutcomeDraft, event: OperationMined) -> OutcomeDraft:
+        """A question may have shown it in another block: that one is of no chain that has it here."""
+        settlement = self._settlement
+        before = settlement.remembered.mined(event.user_op_hash)
+        if before is None or before.block is None or before.block_hash in (None, event.block.hash):
+            return draft
+        await settlement.close(draft)  # its sums go to disk before those that are made now
+        await settlement.bring_back(settlement.remembered.shown_in(BlockName(before.block, before.block_hash)))
+        return OutcomeDraft()
 
     def _tell(self, draft: OutcomeDraft, event: SessionTold) -> None:
         for key, before, after in tell(self._registry, event.changes, ToldAt(*event.place), self._clock()):

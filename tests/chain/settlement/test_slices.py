@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import replace
 
 import pytest
@@ -13,15 +14,15 @@ from proxy.chain.witness import Fate
 from proxy.errors import StateUnavailable
 from proxy.judge.counts import CountKey, WindowCharge
 from proxy.judge.rule import Sliding
-from proxy.ledger.operations import AcceptedOperation, Cause, Evidence, InFlight, Mined, Stage
+from proxy.ledger.operations import AcceptedOperation, Cause, Ended, Evidence, InFlight, Mined, Stage
 from proxy.ledger.reservation import NonceSlot
 from proxy.session.changes import SessionEnabled
-from proxy.session.counters import Charge, Counter
+from proxy.session.counters import Charge, Counter, HoldName
 from proxy.session.known import Status
 from proxy.session.policies.simple_gas import COST_SLOT, GAS_SLOT, GasPrice
 from proxy.userop.budget import MOST_COUNTS
 from proxy.userop.primitives import Hash32
-from tests.chain.builders import accepted
+from tests.chain.builders import Shelf, accepted
 from tests.chain.settlement.builders import (
     ENTRY_POINT,
     GRANT,
@@ -690,3 +691,84 @@ async def test_a_session_that_could_not_be_read_where_the_chain_begins_anew_is_i
     doubted = [index for index, outcome in enumerate(scene.shelf.kept) if outcome.doubts]
     cursors = [index for index, outcome in enumerate(scene.shelf.kept) if outcome.cursor is not None]
     assert doubted[0] < cursors[0]
+
+
+def mined_in(op: AcceptedOperation, number: int, branch: int = 0) -> Mined:
+    """What a question to the node shows."""
+    named = block(number, branch)
+    return Mined(user_op_hash=op.user_op_hash, success=True, block=number, block_hash=named.hash, timestamp=1_000)
+
+
+@pytest.mark.parametrize("held", [True, False])
+async def test_what_a_question_showed_before_its_block_was_settled_counts_once_though_it_was_sent_again_meanwhile(
+    *,
+    held: bool,
+) -> None:
+    scene = with_node()
+    op = scene.reserved(counted(1))
+    await scene.settlement.hold(op)
+    await scene.settlement.follow(op, Stage.UNKNOWN)
+    await scene.tell(10)
+    await scene.settlement.found(mined_in(op, 11))
+    assert (scene.balance, by_rule(scene)) == ((1, 0), 1)
+    again = scene.reserved(counted(1))
+    if held:
+        await scene.settlement.hold(again)
+    await scene.tell(11, mined(op.user_op_hash, 11, nonce=1))
+    if not held:
+        await scene.settlement.hold(again)
+    await scene.settlement.follow(again)
+    assert (scene.balance, by_rule(scene), len(scene.settlement)) == ((1, 0), 1, 0)
+
+
+@pytest.mark.parametrize("held", [True, False])
+async def test_what_a_question_showed_in_a_block_that_the_chain_has_left_counts_where_the_chain_has_it_now(
+    *,
+    held: bool,
+) -> None:
+    scene = with_node()
+    op = scene.reserved(counted(1))
+    await scene.settlement.hold(op)
+    await scene.settlement.follow(op, Stage.UNKNOWN)
+    await scene.tell(10)
+    await scene.settlement.found(mined_in(op, 13, branch=1))
+    if held:
+        await scene.settlement.hold(scene.reserved(counted(1)))
+    await scene.tell(11, mined(op.user_op_hash, 11, nonce=1))
+    assert scene.reread == [KEY]  # what it has used is read anew
+    assert (scene.ledger.in_flight(USES), by_rule(scene), len(scene.settlement)) == (0, 1, 0)
+    for number in (12, 13):
+        await scene.tell(number)
+    assert (scene.ledger.in_flight(USES), by_rule(scene), len(scene.settlement)) == (0, 1, 0)
+    await scene.taker.undo(block(10))
+    assert (scene.ledger.in_flight(USES), by_rule(scene), len(scene.settlement)) == (1, 1, 1)
+
+
+class SlowShelf(Shelf):
+    """Its answers are of when it was asked, and come when `goes_on` is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.goes_on = asyncio.Event(), asyncio.Event()
+
+    async def recall(self, names: Collection[HoldName]) -> tuple[Ended, ...]:
+        found = await super().recall(names)
+        self.asked.set()
+        await self.goes_on.wait()
+        return found
+
+
+async def test_an_end_that_was_taken_back_while_it_was_looked_up_ends_nothing() -> None:
+    shelf = SlowShelf()
+    scene = with_node(shelf=shelf)
+    op = scene.reserved(counted(1))
+    await scene.settlement.hold(op)
+    await scene.settlement.follow(op)
+    await scene.tell(10, mined(op.user_op_hash, 10, nonce=1))
+    looked_up = asyncio.create_task(scene.settlement.books.recall((op.name,)))
+    await shelf.asked.wait()
+    (ended,) = [each.ended for each in scene.told]
+    await scene.settlement._bring_back((ended,))  # as if its own look-up had been answered first
+    shelf.goes_on.set()
+    assert await looked_up == ()
+    assert await scene.settlement.books.recall((op.name,)) == ()
