@@ -10,38 +10,32 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from math import inf
 from typing import Final
 
 from proxy.chain.settlement.claimed import AskClaim, with_claim
-from proxy.chain.settlement.due import DueHeap
 from proxy.chain.settlement.flights import LET_GO
 from proxy.chain.settlement.node_word import NodeWord
 from proxy.chain.settlement.nonce_looks import NonceLooks
 from proxy.chain.settlement.patience import Patience
 from proxy.chain.settlement.polling import AskReceipt, Polling
+from proxy.chain.settlement.proofs import Proofs
 from proxy.chain.settlement.readings import SettledReadings
 from proxy.chain.settlement.receipts import told_by
 from proxy.chain.settlement.rechecks import Rechecks
 from proxy.chain.settlement.settlement import Settlement
 from proxy.chain.settlement.slices import BlockName
 from proxy.chain.settlement.told_blocks import ToldBlocks
-from proxy.chain.witness import Fate
-from proxy.errors import StateUnavailable
 from proxy.ledger.operations import Evidence, Mined, Stage
-from proxy.ledger.reservation import NonceSlot
 from proxy.session.counters import SessionKey
 from proxy.session.registry import Registry
-from proxy.userop.primitives import Hash32, print_bytes
+from proxy.userop.primitives import Hash32
 
 _LOG: Final = logging.getLogger(__name__)
 _AT_ONCE: Final = 4
 _SHORTEST_SLEEP: Final = 0.02
 _LONGEST_SLEEP: Final = 15.0
-_AGAIN_SECONDS: Final = 15.0
-_AT_HEAD: Final = Evidence(said="by the entry point's nonce at the node's newest block")
 
 
 class Lookout:
@@ -73,10 +67,11 @@ class Lookout:
         self.polling = Polling(receipt, self, patience, monotonic, on_due=self._wake_for_question)
         self._rechecks = Rechecks(settlement, self.polling, patience, monotonic)
         self._restored: dict[Hash32, asyncio.Task[None] | None] = {}
-        self._proving: DueHeap[Hash32] = DueHeap()
-        self._hidden_at: dict[Hash32, int] = {}  # the newest block settled when a nonce was used and nothing showed why
-        self._looks = None
+        self._looks: NonceLooks | None = None
+        self._proofs: Proofs | None = None
         self._told: ToldBlocks | None = None
+        if node is not None:
+            self._proofs = Proofs(settlement, node, found=self.found, patience=patience, monotonic=monotonic)
         if node is not None and node.taker is not None:
             self._looks = NonceLooks(settlement, node.witness, node.taker, patience=patience, monotonic=monotonic)
             if node.catch_up is not None:
@@ -111,8 +106,8 @@ class Lookout:
     def _gone(self, user_op_hash: Hash32) -> None:
         self.polling.forget(user_op_hash)
         self._restored.pop(user_op_hash, None)
-        self._proving.discard(user_op_hash)
-        self._hidden_at.pop(user_op_hash, None)
+        if self._proofs is not None:
+            self._proofs.forget(user_op_hash)
         if self._looks is not None:
             self._looks.forget(user_op_hash)
         self.settlement.unseconded.pop(user_op_hash, None)
@@ -231,8 +226,8 @@ class Lookout:
     async def absent(self, user_op_hash: Hash32, seconds: float, asked: int) -> None:
         """See `Answered`. That the bundler knows nothing means little; the chain is asked where it can be."""
         is_long = await self.settlement.silent(user_op_hash, seconds)
-        if (asked >= self._patience.questions or is_long) and self._node is not None:
-            await self._prove(user_op_hash, is_long=is_long)
+        if (asked >= self._patience.questions or is_long) and self._proofs is not None:
+            await self._proofs.prove(user_op_hash, is_long=is_long)
         elif is_long and not await self._ask_inclusion(user_op_hash):
             flight = self.settlement.flights.get(user_op_hash)
             if flight is not None:
@@ -249,70 +244,15 @@ class Lookout:
 
     # what the chain itself says
 
-    async def _prove(self, user_op_hash: Hash32, *, is_long: bool) -> bool:
-        """Whether the chain could be asked what became of the operation. Never raises."""
-        flight = self.settlement.flights.get(user_op_hash)
-        if self._node is None or flight is None:
-            return False
-        slot, cursor = flight.slot, None if self._taker is None else self._taker.cursor
-        try:
-            async with asyncio.timeout(self._patience.timeout):
-                since = 0 if cursor is None else cursor.number
-                fate = await self._node.witness.fate(slot, user_op_hash, since=since)
-                if fate is Fate.HIDDEN and not await self._is_burnt(user_op_hash, slot):
-                    return False
-        except (TimeoutError, StateUnavailable) as error:
-            _LOG.info("what became of %s cannot be told: %s", print_bytes(user_op_hash), error)
-            return False
-        cursor = None if self._taker is None else self._taker.cursor
-        shown = _AT_HEAD if cursor is None else Evidence(block=cursor.number, block_hash=cursor.hash)
-        if isinstance(fate, Mined):
-            try:
-                await self.found(fate)
-            except StateUnavailable:
-                return False
-        elif fate in (Fate.TAKEN, Fate.HIDDEN):
-            await self.settlement.nonce_used(user_op_hash, shown)
-        elif is_long:
-            silent = max(flight.silent_seconds, self._patience.unmined_after)
-            await self.settlement.unmined(user_op_hash, replace(shown, silent_seconds=silent))
-        return True
-
-    async def _is_burnt(self, user_op_hash: Hash32, slot: NonceSlot) -> bool:
-        """Whether its nonce was used in blocks that are all settled, none of which shows the operation. Raises
-        `StateUnavailable`."""
-        cursor = None if self._taker is None else self._taker.cursor
-        if self._node is None or cursor is None or user_op_hash in self.settlement.unproven:
-            return False  # it may have been mined where nobody looked
-        seen_at = self._hidden_at.setdefault(user_op_hash, cursor.number)
-        if cursor.number <= seen_at:
-            return False  # a node may answer with the state of the block that it is making
-        self._hidden_at[user_op_hash] = cursor.number
-        return bool(await self._node.witness.used((slot,), seen_at))
-
     async def _look_at_nonces(self) -> None:
         if self._looks is not None:
             await self._looks.look()
 
     async def _prove_all(self) -> None:
-        """What the settlement wants proven; what cannot be is asked again later."""
-        wanted, self.settlement.to_prove = self.settlement.to_prove, {}
-        if self._node is None:
-            return
-        now = self._monotonic()
-        for user_op_hash in wanted:
-            self._proving.put(user_op_hash, now)
-        left = self._proving.pop_due(now)
-
-        async def prove_some() -> None:
-            for user_op_hash in left:  # shared by all who prove
-                is_told = await self._prove(user_op_hash, is_long=self.settlement.is_unmined(user_op_hash))
-                if is_told:
-                    self.settlement.unproven.discard(user_op_hash)
-                elif self.settlement.flights.get(user_op_hash) is not None:
-                    self._proving.put(user_op_hash, now + _AGAIN_SECONDS)
-
-        await asyncio.gather(*(prove_some() for _ in range(_AT_ONCE)))
+        if self._proofs is None:
+            self.settlement.to_prove = {}  # nobody could
+        else:
+            await self._proofs.prove_all()
 
     # keeping at it
 
@@ -346,7 +286,7 @@ class Lookout:
             yield self._rechecks.look
         if self._looks is not None and self._looks.is_due(now):
             yield self._look_at_nonces
-        if settlement.to_prove or self._proving.is_due(now):
+        if settlement.to_prove or (self._proofs is not None and self._proofs.are_due(now)):
             yield self._prove_all
 
     def _start(self, work: Callable[[], Awaitable[None]]) -> None:
@@ -386,7 +326,8 @@ class Lookout:
         if not self._is_told and (due := self.polling.next_due()) is not None:
             waits.append(due)
         firsts = (
-            *(self._rechecks.first(), self._proving.first(), self._readings.due_at),
+            *(self._rechecks.first(), self._readings.due_at),
+            None if self._proofs is None else self._proofs.first(),
             None if self._looks is None else self._looks.first(),
         )
         waits += [first - self._monotonic() for first in firsts if first is not None]

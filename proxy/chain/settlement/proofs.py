@@ -1,0 +1,121 @@
+"""What became of an operation is proven by the chain itself: what the settlement wants proven, and what bundlers are
+silent about. What cannot be proven now is asked again later; what cannot be told ends nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Final
+
+from proxy.chain.settlement.due import DueHeap
+from proxy.chain.settlement.node_word import NodeWord
+from proxy.chain.settlement.patience import Patience
+from proxy.chain.settlement.settlement import Settlement
+from proxy.chain.settlement.slices import BlockName
+from proxy.chain.witness import Fate
+from proxy.errors import StateUnavailable
+from proxy.ledger.operations import Evidence, Mined
+from proxy.ledger.reservation import NonceSlot
+from proxy.userop.primitives import Hash32, print_bytes
+
+_LOG: Final = logging.getLogger(__name__)
+_AT_ONCE: Final = 4
+_AGAIN_SECONDS: Final = 15.0
+_AT_HEAD: Final = Evidence(said="by the entry point's nonce at the node's newest block")
+
+
+class Proofs:
+    """`found` takes what is proven to be mined."""
+
+    def __init__(
+        self,
+        settlement: Settlement,
+        node: NodeWord,
+        *,
+        found: Callable[[Mined], Awaitable[None]],
+        patience: Patience,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._settlement = settlement
+        self._node = node
+        self._found = found
+        self._patience = patience
+        self._monotonic = monotonic
+        self._again: DueHeap[Hash32] = DueHeap()
+        self._hidden_at: dict[Hash32, int] = {}  # the newest block settled when a nonce was used and nothing showed why
+
+    def forget(self, user_op_hash: Hash32) -> None:
+        self._again.discard(user_op_hash)
+        self._hidden_at.pop(user_op_hash, None)
+
+    def first(self) -> float | None:
+        """When, by `monotonic`, the next is due to be proven again."""
+        return self._again.first()
+
+    def are_due(self, now: float) -> bool:
+        return bool(self._settlement.to_prove) or self._again.is_due(now)
+
+    async def prove(self, user_op_hash: Hash32, *, is_long: bool) -> bool:
+        """Whether the chain could be asked what became of the operation. Never raises."""
+        flight = self._settlement.flights.get(user_op_hash)
+        if flight is None:
+            return False
+        slot, cursor = flight.slot, self._cursor
+        try:
+            async with asyncio.timeout(self._patience.timeout):
+                since = 0 if cursor is None else cursor.number
+                fate = await self._node.witness.fate(slot, user_op_hash, since=since)
+                if fate is Fate.HIDDEN and not await self._is_burnt(user_op_hash, slot):
+                    return False
+        except (TimeoutError, StateUnavailable) as error:
+            _LOG.info("what became of %s cannot be told: %s", print_bytes(user_op_hash), error)
+            return False
+        cursor = self._cursor
+        shown = _AT_HEAD if cursor is None else Evidence(block=cursor.number, block_hash=cursor.hash)
+        if isinstance(fate, Mined):
+            try:
+                await self._found(fate)
+            except StateUnavailable:
+                return False
+        elif fate in (Fate.TAKEN, Fate.HIDDEN):
+            await self._settlement.nonce_used(user_op_hash, shown)
+        elif is_long:
+            silent = max(flight.silent_seconds, self._patience.unmined_after)
+            await self._settlement.unmined(user_op_hash, replace(shown, silent_seconds=silent))
+        return True
+
+    @property
+    def _cursor(self) -> BlockName | None:
+        return None if self._node.taker is None else self._node.taker.cursor
+
+    async def _is_burnt(self, user_op_hash: Hash32, slot: NonceSlot) -> bool:
+        """Whether its nonce was used in blocks that are all settled, none of which shows the operation. Raises
+        `StateUnavailable`."""
+        cursor = self._cursor
+        if cursor is None or user_op_hash in self._settlement.unproven:
+            return False  # it may have been mined where nobody looked
+        seen_at = self._hidden_at.setdefault(user_op_hash, cursor.number)
+        if cursor.number <= seen_at:
+            return False  # a node may answer with the state of the block that it is making
+        self._hidden_at[user_op_hash] = cursor.number
+        return bool(await self._node.witness.used((slot,), seen_at))
+
+    async def prove_all(self) -> None:
+        """What the settlement wants proven; what cannot be is asked again later."""
+        wanted, self._settlement.to_prove = self._settlement.to_prove, {}
+        now = self._monotonic()
+        for user_op_hash in wanted:
+            self._again.put(user_op_hash, now)
+        left = self._again.pop_due(now)
+
+        async def prove_some() -> None:
+            for user_op_hash in left:  # shared by all who prove
+                is_told = await self.prove(user_op_hash, is_long=self._settlement.is_unmined(user_op_hash))
+                if is_told:
+                    self._settlement.unproven.discard(user_op_hash)
+                elif self._settlement.flights.get(user_op_hash) is not None:
+                    self._again.put(user_op_hash, now + _AGAIN_SECONDS)
+
+        await asyncio.gather(*(prove_some() for _ in range(_AT_ONCE)))
