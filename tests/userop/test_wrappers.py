@@ -83,6 +83,14 @@ def every_itself(calls: Sequence[Call]) -> Placed:
     return {0: [call.data for call in calls]}
 
 
+def signed_batch_of_a_name(calls: Sequence[Call]) -> Placed:
+    return {0: (triples(calls), b"\x07" * 32)}
+
+
+def data_first(calls: Sequence[Call]) -> Placed:
+    return {0: [(data, target, value) for target, value, data in triples(calls)]}
+
+
 def with_operations(calls: Sequence[Call]) -> Placed:
     return {0: [(*each, 0) for each in triples(calls)]}
 
@@ -105,6 +113,18 @@ PLACES: Final[Mapping[str, Put]] = {
     "execFromEntryPoint(address[],uint256[],bytes[])": columns,
     "execFromEntryPoint(address,uint256,bytes,uint8,uint256)": at(0, 0),
     "exec(address,uint256,bytes)": at(0),
+    "execFromEntryPointWithFee(address,uint256,bytes,(address,address,uint256))": at(0, ("0x" + "00" * 20,) * 2 + (0,)),
+    "executeFromEntryPoint(address,uint256,bytes)": at(0),
+    "execute(address,bytes)": without_value,
+    "execute(address,uint256,bytes,bytes)": at(0),
+    "execTransactionFromEntrypoint(address,uint256,bytes,uint8)": at(0, 0),
+    "execTransactionFromEntrypoint(address,uint256,bytes,uint8,address,address,uint256)": at(0, 0),
+    "execBatchTransactionFromEntrypoint(address[],uint256[],bytes[],uint8)": lambda calls: {**columns(calls), 3: 0},
+    "execute((address,uint256,bytes)[])": tuples,
+    "executeWithSig(((address,uint256,bytes)[],bytes32),bytes)": signed_batch_of_a_name,
+    "executeFromSelf((address,uint256,bytes)[])": tuples,
+    "execute((bytes,address,uint256)[])": data_first,
+    "executeWithSessionKey((address,uint256,bytes)[],address)": tuples,
     "execBatch(address[],bytes[])": without_values,
     "execute((address,uint256,bytes))": one_tuple,
     "execute_ncC(address,uint256,bytes)": at(0),
@@ -258,6 +278,14 @@ MULTI_SEND: Final = bytes.fromhex("8d80ff0a")
         ("execute(address,uint256,bytes,uint8)", lambda one, kind: [*one, kind]),
         ("sudoExecute(address,uint256,bytes,uint8)", lambda one, kind: [*one, kind]),
         ("batchSudoExecute(address[],uint256[],bytes[],uint8[])", lambda one, kind: [[each] for each in (*one, kind)]),
+        (
+            "execTransactionFromEntrypoint(address,uint256,bytes,uint8,address,address,uint256)",
+            lambda one, kind: [*one, kind, one[0], one[0], 0],
+        ),
+        (
+            "execBatchTransactionFromEntrypoint(address[],uint256[],bytes[],uint8)",
+            lambda one, kind: [*([each] for each in one), kind],
+        ),
         ("executeBatch((address,uint256,bytes,uint8)[])", lambda one, kind: [[(*one, kind)]]),
         ("executeBatch((address,uint256,bytes)[],uint8)", lambda one, kind: [[one], kind]),
     ],
@@ -271,6 +299,24 @@ def test_code_that_runs_as_the_account_is_opened_as_such_by_every_wrapper_that_s
     kinds = [kind.to_type_str() for kind in arguments_of(signature)]
     call_data = bytes(selector(signature)) + eth_abi.encode(kinds, put(triple(library), operation))
     assert list(read(call_data) or ()) == [paid if operation else library]
+
+
+@pytest.mark.parametrize("token", [None, "0x" + "37" * 20])
+def test_the_fee_that_an_account_pays_for_its_call_is_a_transfer_beside_it(token: str | None) -> None:
+    made, recipient, amount = Call(Address(b"\x35" * 20), 7, b"\x01\x02\x03\x04"), "0x" + "38" * 20, 250
+    signature = "execFromEntryPointWithFee(address,uint256,bytes,(address,address,uint256))"
+    kinds = [kind.to_type_str() for kind in arguments_of(signature)]
+    fee = (token or "0x" + "00" * 20, recipient, amount)
+    call_data = bytes(selector(signature)) + eth_abi.encode(kinds, [*triple(made), fee])
+    transfer = bytes(selector("transfer(address,uint256)")) + eth_abi.encode(
+        ["address", "uint256"], [recipient, amount]
+    )
+    paid = (
+        Call(Address(bytes.fromhex(token[2:])), 0, transfer)
+        if token
+        else Call(Address(bytes.fromhex(recipient[2:])), amount, b"")
+    )
+    assert list(read(call_data) or ()) == [made, paid]
 
 
 def read(call_data: bytes) -> Sequence[Call] | None:
