@@ -32,6 +32,7 @@ _TOKEN: Final = re.compile(
       | (?P<text>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|`(?:[^`\\]|\\.)*`)
       | (?P<buffer><Buffer(?:[ ][0-9a-f]{2})*(?:[ ]\.\.\.[ ][0-9]+[ ]more[ ]bytes?)?>)
       | (?P<hex>0x[0-9a-fA-F]*)(?:_U[0-9]+)?
+      | <BN:[ ](?P<bn>[0-9a-f]+)>
       | (?P<number>-?[0-9](?:_?[0-9])*(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)(?:n|_U[0-9]+)?(?![A-Za-z0-9_])
           (?:[ ]\[[0-9.]+e[0-9]+\])?
       | (?P<name>[A-Za-z_$][A-Za-z0-9_$.]*)
@@ -68,7 +69,7 @@ def read_literal(text: str) -> object:
         raise InvalidParams("input", f"is no JSON, and longer than {_LONGEST} characters: paste the operation alone")
     fenced = _FENCE.match(text.strip())
     text = fenced[1] if fenced else text
-    if (lines := _lines(text)) is not None:
+    if (lines := _lines(text) or _columns(text)) is not None:
         return lines
     return _Reader(text).whole()
 
@@ -128,6 +129,23 @@ def _lines(text: str) -> dict[str, object] | None:
     return found or None
 
 
+def _columns(text: str) -> dict[str, object] | None:
+    """A line of names above a line of values, as tables are exported; `None` when it is something else."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    between = next((each for each in "\t;," if each in lines[0]), None) if len(lines) == 2 else None
+    if between is None:
+        return None
+    names, values = ([cell.strip("\"' ") for cell in line.split(between)] for line in lines)
+    if not {"sender", "nonce"} <= set(names):
+        return None
+    if len(names) != len(values) or len(set(names)) != len(names):
+        return None
+    return {
+        name: None if value in ("", *_NOTHING) else NumberLiteral(value) if re.fullmatch("[0-9]+", value) else value
+        for name, value in zip(names, values, strict=True)
+    }
+
+
 class _Reader:
     """One pass over the tokens of a literal."""
 
@@ -179,6 +197,8 @@ class _Reader:
             value = self._named(word, depth)
         elif kind == "code":
             value = None  # what a console shows of it has no value
+        elif kind == "bn":  # bn.js, of web3 and of ethers before its own
+            value = "0x" + word
         elif kind == "buffer":
             value = self._buffer(word)
         elif word == "{":

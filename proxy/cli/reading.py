@@ -255,6 +255,8 @@ def _read_value(value: object, entry_point: EntryPointVersion | None) -> Pasted:
     if isinstance(value, dict) and "params" in value:
         method = value.get("method")
         params = value["params"]
+        if isinstance(params, str) and params.startswith("["):
+            params = read_text(params)
         return _read_params(params, "params", str(method) if isinstance(method, str) else None, entry_point)
     if isinstance(value, list) and len(value) <= _LONGEST_PARAMS:
         return _read_params(value, "params", None, entry_point)

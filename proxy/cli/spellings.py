@@ -12,8 +12,8 @@ from proxy.strict_json import NumberLiteral
 _BOUNDARY: Final = re.compile(r"_([a-z0-9])")
 _AMOUNT: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?) (gwei|wei|ether)\Z")
 _UNITS: Final = {"wei": 1, "gwei": 10**9, "ether": 10**18}
-_INTEGER: Final = re.compile(r"([0-9]+(?:_[0-9]+)*)(?:n|#__bigint)?\Z")
-"""Decimal, as a JavaScript literal, or as `ox` writes a bigint into JSON."""
+_INTEGER: Final = re.compile(r"(?:#bigint\.)?([0-9]+(?:_[0-9]+)*|[0-9]{1,3}(?:,[0-9]{3})+)(?:n|#__bigint)?\Z")
+"""Decimal, as a JavaScript literal, as `ox` and `wagmi` write a bigint into JSON, or in groups of three."""
 _NUMBER_NAMES: Final = ("hex", "_hex", "value", "__value", "_value", "$bigint", "bigint", "__bigint__", "$numberLong")
 _MOST_TAGS: Final = 3
 _BARE_HEX: Final = re.compile(r"(?:[0-9a-fA-F]{2})*\Z")
@@ -41,7 +41,7 @@ def quantity(value: object) -> int | None:
     if value == "0x":
         return 0
     if (integer := _INTEGER.match(value)) is not None:
-        return int(integer[1].replace("_", ""))
+        return int(integer[1].replace("_", "").replace(",", ""))
     if (amount := _AMOUNT.match(value)) is not None:
         return _integral(str(Decimal(amount[1]) * _UNITS[amount[2]]))
     return None

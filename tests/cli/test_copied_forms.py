@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import urllib.parse
 from typing import Any
 
 import pytest
@@ -105,6 +107,10 @@ SOLIDITY = json.dumps(SPLIT).replace(f'"{SPLIT["signature"]}"', f'hex"{SPLIT["si
 EXPLORED = {**packed(SPLIT), "userOpHash": HASH, "network": "base", "input": "0x"}
 
 
+SPREADSHEET = ",".join(SPLIT) + "\n" + ",".join(SPLIT.values())
+HTML = "".join(f"<tr><td><b>{key}</b></td><td class=v>{value}</td></tr>" for key, value in SPLIT.items())
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -148,6 +154,25 @@ EXPLORED = {**packed(SPLIT), "userOpHash": HASH, "network": "base", "input": "0x
         pytest.param(PREPARED, id="what viem prepares, account and all"),
         pytest.param(json.dumps(BLOCKSCOUT), id="Blockscout"),
         pytest.param(repr(REQUEST.encode()), id="Python's bytes of a request"),
+        pytest.param(SPREADSHEET, id="a spreadsheet's two rows"),
+        pytest.param(SPREADSHEET.replace(",", ";"), id="a spreadsheet of another country"),
+        pytest.param(HTML, id="a table of a web page"),
+        pytest.param(f"https://tool.example/?op={urllib.parse.quote(json.dumps(SPLIT))}", id="in an address"),
+        pytest.param(base64.b64encode(REQUEST.encode()).decode(), id="base64"),
+        pytest.param(json.dumps({"params": json.dumps([SPLIT, V07])}), id="parameters as a text"),
+        pytest.param(json.dumps(SPLIT).replace("0x", "0X"), id="hex with a capital X"),
+        pytest.param(
+            json.dumps(SPLIT).replace(f'"{SPLIT["nonce"]}"', f"<BN: {int(SPLIT['nonce'], 16):x}>"), id="bn.js"
+        ),
+        pytest.param(
+            json.dumps({**SPLIT, **{key: f"#bigint.{int(SPLIT[key], 16)}" for key in UINTS}}), id="wagmi's bigint"
+        ),
+        pytest.param(
+            "\n".join(
+                f"{key}: {int(value, 16):,}" if key in UINTS else f"{key}: {value}" for key, value in SPLIT.items()
+            ),
+            id="numbers in groups of three",
+        ),
         pytest.param("{ // mine\n /* all */" + json.dumps(SPLIT)[1:], id="comments"),
     ],
 )
