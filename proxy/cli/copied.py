@@ -15,7 +15,7 @@ _OF_TYPE: Final = str.maketrans("\u201c\u201d\u201e\u2018\u2019\u00a0", '"""\'\'
 """Quotation marks and spaces as word processors and blogs set them."""
 _COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
 _BYTES_OF_JSON: Final = re.compile(r"b'([{\[].*[}\]])'\Z", re.DOTALL)
-_CAPITAL: Final = re.compile(r"(?<![0-9A-Za-z])0X(?=[0-9A-Fa-f])")
+_CAPITAL: Final = re.compile(r"(?<![0-9A-Za-z])0X(?![G-Zg-z_])")
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/]{40,}={0,2}\Z")
 _CELL: Final = re.compile(r"</t[dh]>\s*(?=<t[dh])")
 _ROW: Final = re.compile(r"</tr>|<br ?/?>")

@@ -1,12 +1,16 @@
-"""Sessions in JSON as the SDKs print them: the fields of the Session struct in camelCase, bytes as 0x-hex."""
+"""Sessions in JSON as the SDKs print them: the fields of the Session struct in camelCase, bytes as 0x-hex.
+
+Other spellings of the names are understood, and structs whose members stand in their order without names.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from proxy.cli.copied import unquoted, without_colours
+from proxy.cli.copied import unquoted, unwrapped, without_colours
 from proxy.cli.literals import read_embedded
 from proxy.cli.reading import read_text
 from proxy.cli.spellings import as_bytes
@@ -23,6 +27,21 @@ from proxy.userop.session_data import (
 
 _MARK: Final = "sessionValidator"
 _CLAIM_POLICIES: Final = "claimPolicies"
+_MARKS: Final = (_MARK, "session_validator", "SessionValidator")
+_MEMBERS: Final = (
+    *(_MARK, "sessionValidatorInitData", "salt", "userOpPolicies", "erc7739Policies", "actions"),
+    "permitERC4337Paymaster",
+)
+"""Of the Session struct, in their order."""
+_OF_ACTION: Final = ("actionTargetSelector", "actionTarget", "actionPolicies")
+_OF_CONTENT: Final = ("allowedERC7739Content", "erc1271Policies")
+_OF_POLICY: Final = ("policy", "initData")
+_OF_CONTEXT: Final = ("appDomainSeparator", "contentNames")
+_NAMES: Final = {
+    name.lower(): name
+    for name in (*_MEMBERS, *_OF_ACTION, *_OF_CONTENT, *_OF_POLICY, *_OF_CONTEXT, "contentName", _CLAIM_POLICIES)
+}
+_ADDRESS: Final = re.compile(r"0x[0-9a-fA-F]{40}\Z")
 _DEPTH: Final = 64
 
 
@@ -39,7 +58,7 @@ def sessions_in(text: str) -> list[PrintedSession]:
 
     Raises `ParseError` and `InvalidParams`, which names the field.
     """
-    text = without_colours(text)
+    text = unwrapped(without_colours(text))
     try:
         found = list(_found(read_text(text), ""))
     except InvalidParams:
@@ -67,23 +86,43 @@ def _found(value: object, path: str) -> Iterator[tuple[Mapping[str, object], str
             raise InvalidParams(value.path or "session", value.problem)
         return
     if isinstance(value, dict):
-        if _MARK in value:
-            yield value, path or "session"
+        if not value.keys().isdisjoint(_MARKS):
+            yield _by_our_names(value, path or "session"), path or "session"
             return
         for key, item in value.items():
             yield from _found(item, f"{path}.{key}" if path else key)
+    elif isinstance(value, list) and _is_struct(value):
+        yield dict(zip(_MEMBERS, value, strict=True)), path or "session"
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from _found(item, f"{path}[{index}]")
-    elif isinstance(value, str) and _MARK in value:
+    elif isinstance(value, str) and any(mark in value for mark in _MARKS):
         try:
             yield from _found(read_json(value.encode(), max_depth=_DEPTH, max_elements=len(value)), path)
         except (ParseError, UnicodeEncodeError):
             return
 
 
+def _is_struct(value: list[object]) -> bool:
+    """Whether these are the members of a Session in their order, as contracts and `cast` have them."""
+    first, last = (value[0], value[-1]) if len(value) == len(_MEMBERS) else (None, None)
+    lists = all(isinstance(member, list) for member in value[3:6])
+    return isinstance(first, str) and _ADDRESS.match(first) is not None and lists and isinstance(last, bool)
+
+
+def _by_our_names(value: Mapping[str, object], path: str) -> dict[str, object]:
+    """The members by the names SDKs give them; snake case and Go's capitals are understood."""
+    named: dict[str, object] = {}
+    for key, item in value.items():
+        name = _NAMES.get(key.replace("_", "").lower(), key)
+        if name in named:
+            raise InvalidParams(f"{path}.{name}", "given twice, in two spellings")
+        named[name] = item
+    return named
+
+
 def _session(value: Mapping[str, object], path: str) -> SessionData:
-    erc7739 = _object(value.get("erc7739Policies", {}), f"{path}.erc7739Policies")
+    erc7739 = _object(value.get("erc7739Policies", {}), f"{path}.erc7739Policies", _OF_CONTENT)
     return SessionData(
         session_validator=parse_address(value[_MARK], f"{path}.{_MARK}"),
         session_validator_init_data=_bytes(value.get("sessionValidatorInitData"), f"{path}.sessionValidatorInitData"),
@@ -99,7 +138,7 @@ def _session(value: Mapping[str, object], path: str) -> SessionData:
 
 
 def _actions(value: object, path: str) -> tuple[ActionData, ...]:
-    return tuple(_action(_object(item, where), where) for item, where in _items(value, path))
+    return tuple(_action(_object(item, where, _OF_ACTION), where) for item, where in _items(value, path))
 
 
 def _action(value: Mapping[str, object], path: str) -> ActionData:
@@ -120,13 +159,14 @@ def _policies(value: object, path: str) -> tuple[PolicyData, ...]:
             _bytes(policy.get("initData"), f"{where}.initData"),
         )
         for item, where in _items(value, path)
-        for policy in (_object(item, where),)
+        for policy in (_object(item, where, _OF_POLICY),)
     )
 
 
 def _contexts(value: object, path: str) -> tuple[ERC7739Context, ...]:
     return tuple(
-        _context(_object(item, where), where) for item, where in _items(value, f"{path}.allowedERC7739Content")
+        _context(_object(item, where, _OF_CONTEXT), where)
+        for item, where in _items(value, f"{path}.allowedERC7739Content")
     )
 
 
@@ -147,10 +187,13 @@ def _items(value: object, path: str) -> Iterator[tuple[object, str]]:
         yield item, f"{path}[{index}]"
 
 
-def _object(value: object, path: str) -> Mapping[str, object]:
-    if not isinstance(value, dict):
-        raise InvalidParams(path, f"wanted an object, got {json_type(value)}")
-    return value
+def _object(value: object, path: str, members: tuple[str, ...]) -> Mapping[str, object]:
+    """The members by their names; a list of as many is a struct's."""
+    if isinstance(value, list) and len(value) == len(members):
+        return dict(zip(members, value, strict=True))
+    if isinstance(value, dict):
+        return _by_our_names(value, path)
+    raise InvalidParams(path, f"wanted an object, got {json_type(value)}")
 
 
 def _bytes(value: object, path: str) -> bytes:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.cli.reading import PastedOperation, read_pasted
 from proxy.cli.session_json import sessions_in
+from proxy.errors import InvalidParams
 from proxy.userop import abi
 from proxy.userop.arguments import selector
 from proxy.userop.entry_point import ENTRY_POINT_BY_VERSION, EntryPoint, EntryPointVersion
@@ -335,6 +338,51 @@ def with_bytes(value: Node) -> Node:
     if isinstance(value, list):
         return [with_bytes(item) for item in value]
     return bytes.fromhex(value[2:]) if isinstance(value, str) and value.startswith("0x") else value
+
+
+def respelt(value: Node, spell: Callable[[str], str]) -> Node:
+    if isinstance(value, dict):
+        return {spell(key): respelt(item, spell) for key, item in value.items()}
+    return [respelt(item, spell) for item in value] if isinstance(value, list) else value
+
+
+def snake(key: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])[A-Z]+", lambda match: f"_{match[0].lower()}", key)
+
+
+def without_names(value: Node) -> Node:
+    """As contracts have structs: members in their order."""
+    if isinstance(value, dict):
+        return [without_names(item) for item in value.values()]
+    return [without_names(item) for item in value] if isinstance(value, list) else value
+
+
+SHAPES: Mapping[str, Callable[[Node], Node]] = {
+    "snake case": lambda value: respelt(value, snake),
+    "Go's capitals": lambda value: respelt(value, lambda key: key[0].upper() + key[1:]),
+    "a struct": without_names,
+    "an argument": lambda value: {"functionName": "enableSessions", "args": [[without_names(value)]]},
+    "several": lambda value: [without_names(value)],
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@given(grant=SESSIONS, data=st.data())
+@settings(max_examples=20)
+def test_a_session_is_read_as_itself_whatever_its_members_are_called(
+    shape: str, grant: SessionData, data: st.DataObject
+) -> None:
+    whole = {key: item for key, item in printed(grant).items() if key != "chainId"}
+    show = data.draw(st.sampled_from((of_json, of_javascript, of_python)))(data.draw)
+    text = outside(data.draw, show(with_bytes(SHAPES[shape](whole))))
+    (found,) = sessions_in(text)
+    assert found.session == grant, text
+
+
+def test_a_member_that_is_given_in_two_spellings_is_not_guessed_at() -> None:
+    whole = printed(session())
+    with pytest.raises(InvalidParams, match="in two spellings"):
+        sessions_in(json.dumps({**whole, "session_validator": whole["sessionValidator"]}))
 
 
 @given(SESSIONS, st.data())

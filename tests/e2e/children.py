@@ -47,8 +47,11 @@ class Child:
             )
         return cls(name, process, log)
 
-    def wait_until(self, ready: Callable[[], bool], what: str, *, seconds: float = 60) -> None:
-        """Polls `ready` until it holds; fails at once when the child ends."""
+    def wait_until(self, ready: Callable[[], bool], what: str, *, seconds: float = 180) -> None:
+        """Polls `ready` until it holds; fails at once when the child ends.
+
+        A machine with much else to do starts node in more than a minute.
+        """
         deadline = time.monotonic() + seconds
         while not ready():
             if self.process.poll() is not None:

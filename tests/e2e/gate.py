@@ -82,7 +82,7 @@ class Gate:
         )
         command: list[str | Path] = [sys.executable, "-m", "proxy.cli", "serve", "--config", self.config_file]
         self.child = Child.start("gate", command, self.folder / "gate.log", cwd=ROOT, env=env)
-        self.child.wait_until(lambda: is_ok(f"{self.admin}/readyz"), "readiness", seconds=30)
+        self.child.wait_until(lambda: is_ok(f"{self.admin}/readyz"), "readiness")
         return self
 
     def stop(self) -> None:
