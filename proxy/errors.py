@@ -10,6 +10,7 @@ A rejection is a value (`Reason`). An exception means that input broke a standar
     │   ├── RateLimited         -32056  a client's budget is used up: names it
     │   ├── MethodNotFound      -32601  unknown, or denied by this gate
     │   ├── ReadsSpent      -32056  reads of the node past a client's budget
+    │   ├── TooMuchWaits    -32056  more waits to be read than there is room for
     │   └── InvalidParams       -32602  a parameter is malformed: names the field
     ├── Undecodable         -32057  well-formed, but not readable exactly as the chain would read it
     ├── StateUnavailable    -32058  node, registry or ledger missing or stale
@@ -161,6 +162,23 @@ class ReadsSpent(RpcError):
     """A client has asked the node more than it may for the moment."""
 
     code = Code.RATE_LIMITED
+
+
+class TooMuchWaits(RpcError):
+    """More has come of requests that are not whole than there is room for, and this one has waited longest."""
+
+    code = Code.RATE_LIMITED
+
+    def __init__(self) -> None:
+        super().__init__(
+            "too much waits of requests that are not whole: connections.max_waiting_bytes",
+            data={
+                "reason": self.code.label,
+                "budget": "connections.max_waiting_bytes",
+                "retryable": True,
+                "remedy": "send it again; it was not looked at",
+            },
+        )
 
 
 class InvalidParams(RpcError):

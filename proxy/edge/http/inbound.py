@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from proxy.clients.rations import Ration
 from proxy.edge.http.clients import DECISION_HEADER
 from proxy.edge.http.http_log import HTTP_LOG
 from proxy.edge.http.messages import HttpAnswer, HttpRequest, PrintedFields
-from proxy.errors import Code, RateLimited, RpcError
+from proxy.errors import Code, RateLimited, RpcError, TooMuchWaits
 from proxy.jsonrpc import Batch, Malformed, Request, Single, parse_body, print_error
 from proxy.ports import Answer, RequestContext
 from proxy.refusal import internal_error
@@ -99,6 +100,12 @@ class InboundCall:
         """The answer when its body cannot be had."""
         self._service.hooks.turned_away(self._context.chain, self._context.client, _INVALID)
         return self._service.refusal(self._request, error)
+
+    def no_room(self) -> HttpAnswer:
+        """The answer when others need the room that its body takes."""
+        self._service.hooks.turned_away(self._context.chain, self._context.client, _RATE_LIMITED)
+        told = self._service.refusal(self._request, TooMuchWaits())
+        return HttpAnswer(HTTPStatus.SERVICE_UNAVAILABLE, told.body, {**told.headers, "Retry-After": "1"})
 
     def begin(self, body: bytes, waiting: HttpWaiting) -> None:
         """Answer its body, at once or later."""

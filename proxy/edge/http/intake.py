@@ -104,6 +104,11 @@ class WaitingMessages:
         """Whether nothing of it is wanted any more."""
         return self._was_ended
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether its caller waits for us: for an answer, or to be read."""
+        return self._is_held_up or self._at_hand > 0 or self._source.queued() > 0
+
     def came(self, size: int) -> None:
         """So many bytes were read."""
         if self._was_ended or not size:

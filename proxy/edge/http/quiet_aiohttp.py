@@ -8,6 +8,7 @@ import asyncio
 import socket
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 from ssl import SSLContext
 from typing import Any, Final, cast
@@ -54,7 +55,7 @@ class QuietServer(web.Server):
             server.request_handler, request_factory=server.request_factory, **server._kwargs
         )  # there is no other way to them
         quiet.most, quiet.most_per_peer, quiet.exempt = most, most_per_peer, exempt
-        quiet._peer_of, quiet._of_peer = {}, Counter()
+        quiet._peer_of, quiet._of_peer, quiet._left = {}, Counter(), set()
         return quiet
 
     def bound_unread(self, seconds: float, most_bytes: int) -> None:
@@ -63,6 +64,7 @@ class QuietServer(web.Server):
 
     _peer_of: dict[web.RequestHandler, str]
     _of_peer: Counter[str]
+    _left: set[QuietHandler]
 
     def __call__(self) -> web.RequestHandler:
         return QuietHandler(self, loop=self._loop, **self._kwargs)
@@ -73,6 +75,18 @@ class QuietServer(web.Server):
 
     def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
         super().connection_lost(handler, exc)
+        if isinstance(handler, QuietHandler) and handler.is_busy:
+            self._left.add(handler)  # what it asked is answered all the same: so long it keeps its place, as in all
+        else:
+            self._uncount(handler)
+
+    def over(self, handler: QuietHandler) -> None:
+        """It does no more, whether its connection is there or not."""
+        if handler in self._left:
+            self._left.discard(handler)
+            self._uncount(handler)
+
+    def _uncount(self, handler: web.RequestHandler) -> None:
         peer = self._peer_of.pop(handler, None)
         if peer is not None:
             self._of_peer[peer] -= 1
@@ -107,7 +121,9 @@ class QuietHandler(web.RequestHandler):
     """What carries the connection, also once aiohttp has closed it, as long as something is left in it."""
     _unread: Untaken | None = None
     _is_held_up = False
-    arrived: Callable[[int], None] | None = None
+    when_over: Callable[[], None] | None = None
+    """Told once nothing of it is being answered, and nothing will be."""
+    arrived: Callable[[bytes], None] | None = None
     """Told of bytes that a WebSocket's reader was given, once it has looked at them."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -116,6 +132,14 @@ class QuietHandler(web.RequestHandler):
         if self._unread is not None and (sock := transport.get_extra_info("socket")) is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         super().connection_made(transport)
+        if self._task_handler is not None:
+            self._task_handler.add_done_callback(partial(self._over, self._manager))
+
+    def _over(self, manager: web.Server | None, _task: object) -> None:
+        if isinstance(manager, QuietServer):
+            manager.over(self)
+        if self.when_over is not None:
+            self.when_over()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
@@ -126,10 +150,10 @@ class QuietHandler(web.RequestHandler):
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         if self.arrived is not None and self._payload_parser is not None:
-            self.arrived(len(data))
+            self.arrived(data)
 
     def set_parser(self, parser: Any, data_received_cb: Callable[[], None] | None = None) -> None:
-        came_early = len(self._message_tail)
+        came_early = self._message_tail
         super().set_parser(parser, data_received_cb)
         if self.arrived is not None:
             self.arrived(came_early)

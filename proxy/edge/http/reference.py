@@ -13,11 +13,11 @@ from proxy.edge.http.inbound import InboundCall
 from proxy.edge.http.intake import Intake
 from proxy.edge.http.listener import ListenerSettings
 from proxy.edge.http.messages import HttpAnswer, HttpRequest
-from proxy.edge.http.quiet_aiohttp import SERVER_NAME, QuietHandler, QuietServer
+from proxy.edge.http.quiet_aiohttp import SERVER_NAME, QuietServer
 from proxy.edge.http.service import Service
 from proxy.edge.http.tls_door import DoorBounds, TlsDoor
 from proxy.edge.http.websocket import WebSockets, wants_websocket
-from proxy.errors import InvalidRequest
+from proxy.errors import InvalidRequest, TooMuchWaits
 
 
 class _Waiting:
@@ -26,26 +26,32 @@ class _Waiting:
 
     def __init__(self, intake: Intake) -> None:
         self._intake = intake
-        self._held: OrderedDict[web.RequestHandler, int] = OrderedDict()
+        self._held: OrderedDict[asyncio.Timeout, int] = OrderedDict()
+        self._gone: set[asyncio.Timeout] = set()  # had to go, and have not heard it yet
         intake.drop_body = self._drop_slowest
 
-    def holds(self, handler: web.RequestHandler, size: int) -> None:
-        """So much has come of its body by now."""
-        more = size - self._held.get(handler, 0)
-        self._held[handler] = size
+    def holds(self, body: asyncio.Timeout, size: int) -> None:
+        """So much has come of a body by now, by the time in which it has to come."""
+        if body in self._gone:
+            return
+        more = size - self._held.get(body, 0)
+        self._held[body] = size
         self._intake.count_body(more)
 
-    def lets_go(self, handler: web.RequestHandler) -> None:
-        """Its body is whole, or will never be."""
-        self._intake.count_body(-self._held.pop(handler, 0))
+    def lets_go(self, body: asyncio.Timeout) -> bool:
+        """It is whole, or will never be. False where it had to go."""
+        had_to_go = body in self._gone
+        self._gone.discard(body)
+        self._intake.count_body(-self._held.pop(body, 0))
+        return not had_to_go
 
     def _drop_slowest(self) -> bool:
         slowest = next(iter(self._held), None)
         if slowest is None:
             return False
         self.lets_go(slowest)
-        if isinstance(slowest, QuietHandler):
-            slowest.abort()
+        self._gone.add(slowest)
+        slowest.reschedule(0)  # its time is over
         return True
 
 
@@ -118,6 +124,8 @@ class AiohttpListener:
             body = await self._read(request)
         except InvalidRequest as error:
             return self._respond(request, call.refuse(error))
+        except TooMuchWaits:
+            return self._respond(request, call.no_room())
         answer = await call.answer(body)
         if request.transport is None:
             call.nobody_waited()
@@ -130,17 +138,17 @@ class AiohttpListener:
                 if len(body) > self._limit:
                     raise self._too_long()
                 return body
-            async with asyncio.timeout(self._settings.body_seconds):
+            async with asyncio.timeout(self._settings.body_seconds) as time:
                 if request.headers.get("Expect", "").lower() == "100-continue":
                     await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
                     request.writer.output_size = 0
-                return await self._read_at_most(request)
+                return await self._read_at_most(request, time)
         except TimeoutError:
             raise InvalidRequest(f"body did not arrive within {self._settings.body_seconds:g} s") from None
         except web.RequestPayloadError:
             raise InvalidRequest("body broken off or badly encoded") from None
 
-    async def _read_at_most(self, request: web.BaseRequest) -> bytes:
+    async def _read_at_most(self, request: web.BaseRequest, time: asyncio.Timeout) -> bytes:
         chunks: list[bytes] = []
         length = 0
         try:
@@ -149,9 +157,11 @@ class AiohttpListener:
                 if length > self._limit:
                     raise self._too_long()
                 chunks.append(chunk)
-                self._waiting.holds(request.protocol, length)
+                self._waiting.holds(time, length)
         finally:
-            self._waiting.lets_go(request.protocol)
+            had_room = self._waiting.lets_go(time)
+            if not had_room:
+                raise TooMuchWaits
         return b"".join(chunks)
 
     def _too_long(self) -> InvalidRequest:

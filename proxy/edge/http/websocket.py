@@ -11,11 +11,13 @@ from typing import Final
 
 from aiohttp import WSCloseCode, WSMsgType, hdrs, web
 
+from proxy.edge.http.deadlines import Deadlines
 from proxy.edge.http.http_log import HTTP_LOG
 from proxy.edge.http.inbound import InboundCall
 from proxy.edge.http.intake import Intake, WaitingMessages
 from proxy.edge.http.listener import ListenerSettings
 from proxy.edge.http.messages import HttpAnswer, HttpRequest
+from proxy.edge.http.parts import MessageParts
 from proxy.edge.http.quiet_aiohttp import SERVER_NAME, QuietHandler
 from proxy.edge.http.service import Line, Service
 from proxy.errors import InvalidRequest
@@ -41,7 +43,7 @@ _QUEUED_BYTES: Final = 512 * 1024
 _READ_BYTES: Final = 256 * 1024
 """What asyncio reads of a connection in one go."""
 
-_TOO_MUCH_WAITS: Final = b"too much waits for answers: connections.max_waiting_bytes"
+_TOO_MUCH_WAITS: Final = (WSCloseCode.TRY_AGAIN_LATER, b"too much waits for answers: connections.max_waiting_bytes")
 
 
 def most_held(max_bytes: int) -> int:
@@ -195,6 +197,7 @@ class WebSockets:
         self._open: dict[web.WebSocketResponse, asyncio.Transport] = {}
         self._leaving: set[asyncio.Task[None]] = set()
         self._owed = _Owed(settings.unread_bytes)
+        self._coming: Deadlines[MessageParts] | None = None
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer messages until either side leaves. What may not call is answered over HTTP."""
@@ -215,17 +218,20 @@ class WebSockets:
         transport, handler = request.transport, request.protocol
         if transport is None or not isinstance(handler, QuietHandler):
             return _refused(HTTPStatus.BAD_REQUEST, b"no WebSocket handshake\n", {})  # it has left already
-        waiting = WaitingMessages(self._intake, _Source(socket, handler, partial(self._send_away, socket, transport)))
-        handler.arrived = waiting.came
+        waiting = WaitingMessages(
+            self._intake, _Source(socket, handler, partial(self._send_away, socket, transport, *_TOO_MUCH_WAITS))
+        )
+        parts = MessageParts(self._coming_in(), waiting, partial(self._send_away, socket, transport))
+        handler.arrived = parts.came
         try:
             await socket.prepare(request)
             self._open[socket] = transport
-            await self._serve(socket, opened, waiting)
+            await self._serve(socket, opened, parts)
         except web.HTTPException as error:  # no handshake of a WebSocket
             return _refused(error.status, b"no WebSocket handshake\n", {})
         finally:
             self._open.pop(socket, None)
-            waiting.gone()
+            parts.gone()
             handler.arrived = None
         return socket
 
@@ -233,31 +239,41 @@ class WebSockets:
         """Tell every caller that the gate goes away."""
         await asyncio.gather(*[socket.close(code=WSCloseCode.GOING_AWAY) for socket in self._open])
         await asyncio.gather(*self._leaving)
+        if self._coming is not None:
+            self._coming.close()
 
-    def _send_away(self, socket: web.WebSocketResponse, transport: asyncio.Transport) -> None:
-        going = self._shut_out(socket, transport, WSCloseCode.TRY_AGAIN_LATER, _TOO_MUCH_WAITS)
-        task = asyncio.create_task(going)
+    def _coming_in(self) -> Deadlines[MessageParts]:
+        if self._coming is None:  # made in the loop that serves
+            loop = asyncio.get_running_loop()
+            self._coming = Deadlines(loop, self._settings.body_seconds, MessageParts.late)
+        return self._coming
+
+    def _send_away(
+        self, socket: web.WebSocketResponse, transport: asyncio.Transport, code: WSCloseCode, reason: bytes
+    ) -> None:
+        task = asyncio.create_task(self._shut_out(socket, transport, code, reason))
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)
 
-    async def _serve(self, socket: web.WebSocketResponse, line: Line, waiting: WaitingMessages) -> None:
+    async def _serve(self, socket: web.WebSocketResponse, line: Line, parts: MessageParts) -> None:
         feed = _Feed(socket, self._settings.stalled_seconds)
         try:
-            await self._serve_messages(socket, line, feed, waiting)
+            await self._serve_messages(socket, line, feed, parts)
         except* ConnectionError:  # it has left while it was written to
             HTTP_LOG.info("a WebSocket broke off")
         finally:
             await feed.end()
 
     async def _serve_messages(
-        self, socket: web.WebSocketResponse, line: Line, feed: _Feed, waiting: WaitingMessages
+        self, socket: web.WebSocketResponse, line: Line, feed: _Feed, parts: MessageParts
     ) -> None:
+        waiting = parts.waiting
         places, clock = _Places(self._service.settings.limits.max_bytes), asyncio.get_running_loop().time
         patience = _Patience(clock())
 
         def leave(size: int, _task: object) -> None:
             places.leave(size)
-            waiting.answered(size)
+            parts.answered(size)
 
         async def shut_out(code: WSCloseCode, reason: bytes = b"") -> None:
             waiting.end()

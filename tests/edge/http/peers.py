@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
-from collections.abc import AsyncIterator
+import struct
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import cast
@@ -18,6 +20,7 @@ from proxy.edge.http.service import Hooks
 from proxy.errors import MethodNotFound
 from proxy.jsonrpc import BodyLimits, Request, print_result
 from proxy.ports import Answer, RequestContext
+from tests.patience import patiently
 
 SETTINGS = ServerSettings(chains=["soneium"], limits=BodyLimits(max_bytes=2048, max_batch=50, max_depth=8))
 
@@ -118,6 +121,12 @@ class Peer:
     def leave(self) -> None:
         self.writer.transport.abort()
 
+    def break_off(self) -> None:
+        """Leave by a reset: nothing more is heard, either."""
+        sock = self.writer.transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.writer.transport.abort()
+
 
 @dataclass
 class Line:
@@ -134,6 +143,15 @@ class Line:
             return listener._server.present(None)
         house = cast(LeanListener, listener)._house
         return 0 if house is None else house.present(None)
+
+    @property
+    def connected(self) -> int:
+        """How many of these are there still; the others have left before what they asked was answered."""
+        listener = self.server._listener
+        if isinstance(listener, AiohttpListener):
+            return sum(each.transport is not None for each in listener._server.connections)
+        house = cast(LeanListener, listener)._house
+        return 0 if house is None else len(house._connections)
 
     @property
     def waiting(self) -> int:
@@ -163,3 +181,20 @@ async def listener(
         for peer in line.peers:
             peer.leave()
         await server.stop()
+
+
+async def until(ready: Callable[[], bool]) -> None:
+    """Let the loop turn until something has happened."""
+    for _ in patiently():
+        if ready():
+            return
+        await asyncio.sleep(0.001)
+    raise AssertionError("waited in vain")
+
+
+def assert_had_to_go(status: int, headers: dict[str, str], body: bytes) -> None:
+    """What is answered to who had to go."""
+    assert (status, headers["retry-after"], headers["connection"]) == (503, "1", "close")
+    error = json.loads(body)["error"]
+    assert (error["code"], error["data"]["retryable"]) == (-32056, True)
+    assert "connections.max_waiting_bytes" in error["message"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -18,8 +17,7 @@ from proxy.edge.http.quiet_aiohttp import QuietServer
 from proxy.edge.http.server import RpcServer
 from proxy.edge.http.service import Service
 from tests.edge.http.corpus import CALL, JSON, SERVED, chunked, post
-from tests.edge.http.peers import SETTINGS, EchoGate, Peer, listener
-from tests.patience import patiently
+from tests.edge.http.peers import SETTINGS, EchoGate, Peer, assert_had_to_go, listener, until
 
 ANSWER = b'{"jsonrpc":"2.0","id":"a","result":["echo","x"]}'
 HEAD = post().partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
@@ -27,15 +25,6 @@ HEAD = post().partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
 
 def call(number: int, method: str = "echo", *params: object) -> bytes:
     return post(json.dumps({"jsonrpc": "2.0", "id": number, "method": method, "params": params}).encode())
-
-
-async def until(ready: Callable[[], bool]) -> None:
-    """Let the loop turn until something has happened."""
-    for _ in patiently():
-        if ready():
-            return
-        await asyncio.sleep(0.001)
-    raise AssertionError("waited in vain")
 
 
 # --- in order
@@ -342,6 +331,7 @@ async def test_bodies_that_are_never_whole_are_bounded_over_all_callers_and_the_
             if number < 4:
                 await until(lambda: line.waiting == 1900 * len(peers))
             else:  # too much by one
+                assert_had_to_go(*await peers[number - 4].hear())
                 assert await peers[number - 4].ended()
         for peer in peers[4:]:
             await peer.say(CALL.ljust(100))
@@ -389,7 +379,7 @@ async def test_of_bodies_that_come_all_at_once_no_more_are_held_than_may_be() ->
         Service(gate.answer, SETTINGS, gate.hooks),
         bounds,
         asyncio.get_running_loop(),
-        websocket=asyncio.Protocol,
+        websocket=lambda _over: asyncio.Protocol(),
         intake=Intake(8_000),
     )
     transports = [AbortedTransport() for _ in range(60)]
@@ -406,7 +396,7 @@ async def test_the_addresses_that_one_line_is_given_have_the_connections_of_one(
     bounds = ListenerSettings(connections_per_peer=3, shutdown_seconds=0.01)
     loop = asyncio.get_running_loop()
     service = Service(gate.answer, SETTINGS, gate.hooks)
-    house = House(service, bounds, loop, websocket=asyncio.Protocol, intake=Intake(8_000))
+    house = House(service, bounds, loop, websocket=lambda _over: asyncio.Protocol(), intake=Intake(8_000))
     server = QuietServer.like(web.Server(lambda _: None), 100, most_per_peer=3)  # type: ignore[arg-type]  # never asked
     for make, present in ((lambda: Connection(house), house.present), (server, server.present)):
         for number in range(6):

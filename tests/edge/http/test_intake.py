@@ -198,6 +198,7 @@ async def test_messages_and_bodies_have_one_bound_and_of_the_kind_that_has_more_
         await until_waiting(line, len(CALL))
         for _ in range(4):  # too much by one
             await line.peer(HEAD.replace(b"57", b"2000") + b" " * 1_900)
+        assert NAMED in (await body.hear())[2]
         assert await body.ended()
         await small.say(frame(CALL)[-1:])
         assert await heard(small) == "a"

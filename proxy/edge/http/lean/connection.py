@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 from math import inf
 from typing import TYPE_CHECKING, Final, cast
@@ -29,6 +31,11 @@ _READ_AHEAD: Final = 64 * 1024
 _HIGH_WATER: Final = 64 * 1024
 """An answer of which more than this is not taken keeps the next request waiting."""
 
+_NO_ROOM: Final = plain(
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    "too much waits of requests that are not whole: connections.max_waiting_bytes\n",
+    Retry_After="1",
+)
 _TOO_MANY: Final = plain(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections\n", Retry_After="1")
 
 
@@ -83,7 +90,7 @@ class Connection(Answering):
         if self._websocket is not None:
             self._websocket.data_received(data)
             return
-        if self.phase is ConnectionPhase.LEAVING:
+        if self._ended or self.phase is ConnectionPhase.LEAVING:
             return
         if self.phase is not ConnectionPhase.SERVING and (whole := self._reader.whole(data)) is not None:
             self._serve(*whole)
@@ -141,6 +148,7 @@ class Connection(Answering):
         buffered = self._reader.buffered
         if buffered != self.held:
             self._house.holds(self, buffered)
+            buffered = self._reader.buffered  # it may have had to go
         ahead = buffered > _READ_AHEAD and self.phase is not ConnectionPhase.BODY
         if (transport := self._transport) is not None and ahead is not self._paused_reading:
             (transport.pause_reading if ahead else transport.resume_reading)()
@@ -199,6 +207,9 @@ class Connection(Answering):
             self._open().write(CONTINUE)
 
     def _refuse_body(self, problem: str) -> None:
+        self._refuse_call(lambda call: call.refuse(InvalidRequest(problem)))
+
+    def _refuse_call(self, answer: Callable[[InboundCall], HttpAnswer]) -> None:
         """The body cannot be had: its caller is told so, and the connection cannot be used again."""
         if self._call is None:
             head = self._reader.head
@@ -208,10 +219,20 @@ class Connection(Answering):
                 self._leave_with(received)
                 return
             self._call = received
-        answer = self._call.refuse(InvalidRequest(problem))
+        told = answer(self._call)
         self._call.end()
         self._call = None
-        self._leave_with(answer)
+        self._leave_with(told)
+
+    def make_room(self) -> None:
+        """Others need the room that its next request takes: it is told so, once the one before has been answered."""
+        if self.phase is ConnectionPhase.SERVING:
+            self._reader.drop()
+            self._ended = True  # whatever else it says
+        elif self._call is None and self._reader.head is None:
+            self._leave_with(_NO_ROOM)
+        else:
+            self._refuse_call(InboundCall.no_room)
 
     def _receive(self, head: RequestHead) -> HttpAnswer | InboundCall:
         before, self._head = self._head, head
@@ -245,7 +266,8 @@ class Connection(Answering):
         self._enter(ConnectionPhase.SERVING)
         given = self._reader.give_back()
         self._measure()
-        self._websocket = websocket = self._house.websocket()
+        self._house.serves(self)
+        self._websocket = websocket = self._house.websocket(partial(self._house.finished, self))
         websocket.connection_made(self._open())
         websocket.data_received(given)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Coroutine
 from email.utils import formatdate
 from typing import Any, Final
@@ -32,7 +32,7 @@ class House:
         settings: ListenerSettings,
         loop: asyncio.AbstractEventLoop,
         *,
-        websocket: Callable[[], asyncio.Protocol],
+        websocket: Callable[[Callable[[], None]], asyncio.Protocol],
         intake: Intake,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -46,6 +46,8 @@ class House:
         self._connections: set[Connection] = set()
         self._of_peer: Counter[str] = Counter()
         self._serving: dict[Answering, asyncio.Task[None] | None] = {}  # with the task, if there is one
+        self._left: dict[Answering, str | None] = {}  # those of them that are gone, and with whom they are counted
+        self._holding: OrderedDict[Connection, None] = OrderedDict()  # what is not whole; the longest first
         seconds = settings.keepalive_seconds, settings.head_seconds, settings.body_seconds, settings.linger_seconds
         self._queues = tuple([Deadlines(loop, each, Connection.give_up) for each in seconds])  # by phase
         self.unread = Untaken(loop, seconds=settings.stalled_seconds, most_bytes=settings.unread_bytes)
@@ -63,7 +65,7 @@ class House:
         peer, household = connection.peer, connection.household
         if household is not None:
             self._of_peer[household] += 1
-        if len(self._connections) > self.settings.connections and not self._make_room():
+        if self._present > self.settings.connections and not self._make_room():
             return Entrance.FULL
         too_many = household is not None and self._of_peer[household] > self.settings.connections_per_peer
         if too_many and not self.service.settings.proxies.trusts(peer):
@@ -80,22 +82,33 @@ class House:
         return False
 
     def forget(self, connection: Connection) -> None:
-        """It is gone, though its request may still be being answered."""
+        """It is gone. What it asked last may still be being answered: so long it keeps its place among those of its
+        caller, who would otherwise have any number answered at once, by leaving each."""
         self._connections.discard(connection)
-        household = connection.household
-        if household is not None:
-            self._of_peer[household] -= 1
-            if not self._of_peer[household]:
-                del self._of_peer[household]
+        if connection in self._serving:
+            self._left[connection] = connection.household
+        else:
+            self._uncount(connection.household)
         for queue in self._queues:
             queue.stop(connection)
         self.holds(connection, 0)
         self.unread.flows(connection)
         self._note_empty()
 
+    def _uncount(self, household: str | None) -> None:
+        if household is None:
+            return
+        self._of_peer[household] -= 1
+        if not self._of_peer[household]:
+            del self._of_peer[household]
+
     def present(self, household: str | None) -> int:
         """How many are in: of one household, or of all."""
-        return len(self._connections) if household is None else self._of_peer.get(household, 0)
+        return self._present if household is None else self._of_peer.get(household, 0)
+
+    @property
+    def _present(self) -> int:
+        return len(self._connections) + len(self._left)
 
     # --- how long things take
 
@@ -122,6 +135,8 @@ class House:
     def finished(self, connection: Answering) -> None:
         """It has been."""
         self._serving.pop(connection, None)
+        if self._left and connection in self._left:
+            self._uncount(self._left.pop(connection))
         if self.draining:
             self._note_empty()
 
@@ -137,22 +152,23 @@ class House:
     def holds(self, connection: Connection, arrived: int) -> None:
         """So much has arrived of requests that are not whole."""
         more, connection.held = arrived - connection.held, arrived
+        if not arrived:
+            self._holding.pop(connection, None)
+        elif arrived == more:
+            self._holding[connection] = None
         if more and not self._intake.count_body(more):
             self._drop(connection)
 
     def _drop_slowest(self) -> bool:
-        queue = self._queues[ConnectionPhase.BODY if self._queues[ConnectionPhase.BODY] else ConnectionPhase.HEAD]
-        slowest = queue.first
+        slowest = next(iter(self._holding), None)
         if slowest is None:
             return False
-        queue.stop(slowest)  # it is gone a turn of the loop later only
         self._drop(slowest)
         return True
 
     def _drop(self, connection: Connection) -> None:
-        self._intake.count_body(-connection.held)
-        connection.held = 0
-        connection.abort()
+        self.holds(connection, 0)
+        connection.make_room()
 
     # --- the end
 

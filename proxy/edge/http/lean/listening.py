@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 from ssl import SSLContext
 
 from aiohttp import web
@@ -13,7 +14,7 @@ from proxy.edge.http.intake import Intake
 from proxy.edge.http.lean.connection import Connection
 from proxy.edge.http.lean.house import House
 from proxy.edge.http.listener import ListenerSettings
-from proxy.edge.http.quiet_aiohttp import QuietServer
+from proxy.edge.http.quiet_aiohttp import QuietHandler, QuietServer
 from proxy.edge.http.service import Service
 from proxy.edge.http.tls_door import DoorBounds, TlsDoor
 from proxy.edge.http.untaken import SEND_BUFFER
@@ -40,7 +41,7 @@ class LeanListener:
             self._websockets.handle, access_log=None, logger=HTTP_LOG, keepalive_timeout=self._settings.linger_seconds
         )
         self._upgraded = QuietServer.like(plain, self._settings.connections)
-        house = self._house = House(self._service, self._settings, loop, websocket=self._upgraded, intake=self._intake)
+        house = self._house = House(self._service, self._settings, loop, websocket=self._websocket, intake=self._intake)
         if ssl is not None:
             self._door = TlsDoor(lambda: Connection(house), ssl, self._bounds_of_door(), house.present)
             return await self._door.start(host, port)
@@ -63,6 +64,13 @@ class LeanListener:
             await self._upgraded.shutdown(self._settings.linger_seconds)
             await self._house.close()
             self._server = self._door = None
+
+    def _websocket(self, over: Callable[[], None]) -> asyncio.Protocol:
+        assert self._upgraded is not None  # noqa: S101 - made before it listens
+        handler = self._upgraded()
+        assert isinstance(handler, QuietHandler)  # noqa: S101 - a quiet server makes no others
+        handler.when_over = over
+        return handler
 
     def _bounds_of_door(self) -> DoorBounds:
         settings = self._settings
