@@ -83,7 +83,9 @@ def read_input(argument: str) -> str:
     if argument == "-":
         return sys.stdin.read(_LARGEST_INPUT)
     text = argument.strip()
-    if text.startswith(("{", "[", "0x", "`", "%", "http://", "https://")) or any(mark in text for mark in _NO_PATH):
+    if text.startswith(("{", "[", "(0x", "<", "0x", "`", "%", "http://", "https://")) or any(
+        mark in text for mark in _NO_PATH
+    ):
         return text
     try:
         with Path(argument).open(encoding="utf-8") as file:

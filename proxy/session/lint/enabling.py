@@ -15,7 +15,7 @@ from proxy.session.policies.usage_limit import UsageLimitPolicy
 from proxy.session.policies.value_limit import ValueLimitPolicy
 from proxy.session.revert import Revert
 from proxy.userop.primitives import ZERO_ADDRESS, Address, print_checksummed
-from proxy.userop.session_data import FALLBACK_SELECTOR, FLAG_TARGET, SMART_SESSION_CALL_SELECTOR, SessionData
+from proxy.userop.session_data import FLAG_TARGET, SessionData
 
 _SLOT_NAMES: Final = {
     Part.ACTIONS: "an action",
@@ -23,7 +23,6 @@ _SLOT_NAMES: Final = {
     Part.ERC1271_POLICIES: "ERC-1271 signatures",
 }
 _OLDER_TIME_FRAME: Final = 32
-_SPECIAL_SELECTORS: Final = frozenset({FALLBACK_SELECTOR, SMART_SESSION_CALL_SELECTOR})
 
 
 def review_enabling(grant: Grant) -> Iterator[Finding]:
@@ -116,7 +115,7 @@ def _action_faults(grant: Grant) -> Iterator[Finding]:
                 "the emissary grants no calls to itself: UnsafeFallbackNotAllowed",
                 "take the action out; sessions are granted and revoked by the owner",
             )
-        if action.target == FLAG_TARGET and action.selector not in _SPECIAL_SELECTORS:
+        if action.is_unreachable:
             yield finding(
                 "unreachable_action",
                 action.where,

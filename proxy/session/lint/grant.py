@@ -20,7 +20,10 @@ from proxy.session.revert import Revert
 from proxy.userop.primitives import Address, Hash32, Selector, print_bytes, print_checksummed
 from proxy.userop.session_data import (
     FALLBACK_ACTION_ID,
+    FALLBACK_SELECTOR,
+    FLAG_TARGET,
     SMART_SESSION_CALL_ACTION_ID,
+    SMART_SESSION_CALL_SELECTOR,
     VALUE_SELECTOR,
     ERC7739Context,
     PolicyData,
@@ -35,6 +38,8 @@ DUMMY_SELECTOR: Final = Selector(bytes.fromhex("69123456"))
 stands at this address, and the call only marks an operation."""
 RULE_POLICIES: Final = (UniActionPolicy.name, ArgPolicy.name)
 """The contracts that hold rules on arguments."""
+SPECIAL_SELECTORS: Final = frozenset({FALLBACK_SELECTOR, SMART_SESSION_CALL_SELECTOR})
+"""What marks an action on the flag address as one of the special ones."""
 _DUMMY_ACTION_ID: Final = action_id_of(DUMMY_TARGET, DUMMY_SELECTOR)
 
 
@@ -85,6 +90,11 @@ class ReadAction:
     def is_dummy(self) -> bool:
         """The SDK's own action on a target that does not exist."""
         return self.action_id == _DUMMY_ACTION_ID
+
+    @property
+    def is_unreachable(self) -> bool:
+        """An action on the address that only marks special actions, to which no call may go."""
+        return self.target == FLAG_TARGET and self.selector not in SPECIAL_SELECTORS
 
     @property
     def moves_value_only(self) -> bool:

@@ -11,7 +11,7 @@ from proxy.session.lint.findings import WHOLE_SESSION, Finding, Part, Thresholds
 from proxy.session.lint.grant import RULE_POLICIES, Grant, ReadAction, configs_of, has_unread, rule_configs
 from proxy.session.lint.signing import review_validator
 from proxy.session.lint.tokens import SET_APPROVAL_FOR_ALL, TOKEN_FUNCTIONS
-from proxy.session.lint.usable import never_passes
+from proxy.session.lint.usable import NO_SECONDS, never_passes
 from proxy.session.policies.erc20_spending_limit import ERC20SpendingLimitPolicy, SpendingLimits
 from proxy.session.policies.simple_gas import GasLimits, SimpleGasPolicy
 from proxy.session.policies.time_frame import TimeFrame, TimeFramePolicy
@@ -80,7 +80,9 @@ class _Times:
             "far_expiry",
             where,
             f"{what} ends {_date(window.valid_until)}, in {days} days",
-            f"let it end within {most} days and grant it again when it is still wanted",
+            "give seconds since 1970: what it has looks like milliseconds"
+            if window.valid_until > NO_SECONDS
+            else f"let it end within {most} days and grant it again when it is still wanted",
         )
 
     def _over(self, what: str, where: Where, window: Window) -> Finding | None:

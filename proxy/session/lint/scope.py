@@ -41,7 +41,7 @@ ADMINISTRATION: Final = {EXECUTE: "execute(bytes32,bytes)"} | {
 def review_scope(grant: Grant, thresholds: Thresholds) -> Iterator[Finding]:
     """Every action: special, on a delicate target, or wide."""
     for action in grant.actions:
-        if not action.policies or action.is_dummy:
+        if not action.policies or action.is_dummy or action.is_unreachable:
             continue
         yield from _targets(grant, action)
         yield from _unknown_policies(action)

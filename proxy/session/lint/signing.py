@@ -9,6 +9,7 @@ from proxy.errors import Undecodable
 from proxy.session.addresses import POLICIES, VALIDATOR_KINDS, ValidatorKind
 from proxy.session.lint.findings import WHOLE_SESSION, Finding, Part, Where, finding
 from proxy.session.lint.grant import Grant
+from proxy.session.signers import fault_of_passkeys
 from proxy.userop import abi
 from proxy.userop.primitives import ZERO_ADDRESS, Address, print_checksummed
 from proxy.userop.session_data import ERC7739Context
@@ -30,7 +31,10 @@ def review_validator(grant: Grant) -> Iterator[Finding]:
             yield from _ownable(init_data)
         case ValidatorKind.ECDSA:
             yield from _ecdsa(init_data)
-        case ValidatorKind.WEBAUTHN | ValidatorKind.WEBAUTHN_V0:
+        case ValidatorKind.WEBAUTHN:
+            if (fault := fault_of_passkeys(init_data)) is not None:
+                yield _nobody_signs(fault)
+        case ValidatorKind.WEBAUTHN_V0:
             if not init_data:
                 yield _nobody_signs("it names no key")
         case ValidatorKind.MULTI_SIGNER:

@@ -12,19 +12,23 @@ from proxy.session.lint.grant import Grant, ReadAction, ReadPolicy, configs_of
 from proxy.session.policies.arg import MAX_STACK, STACK_OF_LEFT, STACK_OF_NOT, ArgRules, NodeType
 from proxy.session.policies.contract_whitelist import AllowedTargets
 from proxy.session.policies.erc20_spending_limit import ERC20SpendingLimitPolicy, SpendingLimits
+from proxy.session.policies.simple_gas import GasLimits
 from proxy.session.policies.time_frame import TimeFrame, TimeFramePolicyV1
 from proxy.session.policies.token_calls import TRANSFER
 from proxy.session.policies.universal_action import ActionRules
 from proxy.session.policies.usage_limit import UsageLimit
 from proxy.session.policies.value_limit import ValueLimit
 from proxy.userop.primitives import print_bytes, print_checksummed
+from proxy.userop.session_data import FLAG_TARGET
 
 _OLDER_TIME_FRAME: Final = 32
 _TWO_WORDS: Final = 64
-_NO_SECONDS: Final = 10**11
+NO_SECONDS: Final = 10**11
 _LONGEST_CALL_DATA: Final = 2**24
 """Bytes: they alone cost more gas than blocks have."""
 _AMOUNT_OF_TRANSFER: Final = 32
+_LEAST_GAS: Final = 21_000
+"""Ten words of storage that nobody read before cost as much (EIP-2929), and a session's validation reads more."""
 
 
 def review_usable(grant: Grant) -> Iterator[Finding]:
@@ -48,6 +52,8 @@ def never_passes(grant: Grant, action: ReadAction) -> bool:
 def _why_never_taken(action: ReadAction) -> str | None:
     """Why no call of an action is taken: for a policy that none satisfies, for one that is about other calls, or for
     policies that no call satisfies together."""
+    if action.is_unreachable:
+        return f"no call may go to {print_checksummed(FLAG_TARGET)}, the target of {action}"
     whys = (why_never_passed(policy) or _why_about_others(action, policy) for policy in action.policies)
     return next(filter(None, whys), None) or _why_never_together(action)
 
@@ -99,7 +105,9 @@ def why_never_passed(policy: ReadPolicy) -> str | None:
         return f"{misread}, and every check of it reverts"
     if always_reverts(policy):
         return f"{name} is configured with nothing, and every check of it reverts"
-    if isinstance(policy.config, TimeFrame) and policy.config.valid_after > _NO_SECONDS:
+    if isinstance(policy.config, GasLimits) and policy.config.gas_limit < _LEAST_GAS:
+        return f"{name} lets operations declare {policy.config.gas_limit} gas in all, and validating one takes more"
+    if isinstance(policy.config, TimeFrame) and policy.config.valid_after > NO_SECONDS:
         return f"{name} begins after the year 5000: it counts seconds, and was given what looks like milliseconds"
     if isinstance(policy.config, ActionRules | ArgRules):
         if _reads_too_far(policy.config):

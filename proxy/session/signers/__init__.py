@@ -28,7 +28,7 @@ from proxy.session.signers.verdict import (
     SignatureOutcome,
     SignatureVerdict,
 )
-from proxy.session.signers.webauthn import NOT_SORTED, check_webauthn, check_webauthn_v0
+from proxy.session.signers.webauthn import NOT_SORTED, check_webauthn, check_webauthn_v0, fault_of_passkeys
 from proxy.userop.key_forms import KEY_FORMS, key_that_signed
 from proxy.userop.primitives import Address, Hash32
 from proxy.userop.secp256k1 import recover, signed_message_hash
@@ -48,6 +48,7 @@ __all__ = [
     "SignatureOutcome",
     "SignatureVerdict",
     "check_session_signature",
+    "fault_of_passkeys",
     "is_checked_here",
     "key_check",
     "nobody_signed",

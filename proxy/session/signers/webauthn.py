@@ -78,6 +78,21 @@ def _context(init_data: bytes) -> _Context | SignatureVerdict:
     return _Context(use_precompile, threshold, credentials, ids == expected and 0 < threshold <= len(ids))
 
 
+def fault_of_passkeys(init_data: bytes) -> str | None:
+    """What is wrong with a session's passkeys, so that no signature satisfies them; `None` where nothing is."""
+    context = _context(init_data)
+    if context is NOT_SORTED:
+        return "the ids of its passkeys do not ascend"
+    if isinstance(context, SignatureVerdict):
+        return (
+            "its init data are not abi.encode((bool usePrecompile, uint256 threshold, bytes32[] credentialIds,"
+            " (uint256 x, uint256 y, bool requireUV)[] credentials), address account)"
+        )
+    if not context.credentials:
+        return "it names no key"
+    return None if context.sound else "its threshold cannot be met, or an id is not that of its passkey and account"
+
+
 def _credential_id(x: int, y: int, account: Address) -> Hash32:
     return keccak256(x.to_bytes(32, "big") + y.to_bytes(32, "big") + account.rjust(32, b"\0"))
 

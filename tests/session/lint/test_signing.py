@@ -11,8 +11,10 @@ from proxy.userop.primitives import ZERO_ADDRESS, Address, Hash32
 from proxy.userop.session_data import ERC7739Context, ERC7739Data, SessionData
 from tests.session.builders import STRANGER, sudo, word
 from tests.session.lint.builders import Pairs, found, tight
+from tests.session.signers.keys import Passkey, credentials_data
 
 ALICE, BOB = Address(b"\xa1" * 20), Address(b"\xb0" * 20)
+PASSKEY = Passkey(11)
 DOMAIN = Hash32(b"\xd0" * 32)
 ECDSA = next(address for address, kind in VALIDATOR_KINDS.items() if kind is ValidatorKind.ECDSA)
 MULTI_SIGNER = next(address for address, kind in VALIDATOR_KINDS.items() if kind is ValidatorKind.MULTI_SIGNER)
@@ -66,7 +68,10 @@ def test_has_nothing_to_say_of_two_keys_that_must_both_sign() -> None:
         (ECDSA, ALICE, None),
         (ECDSA, ALICE[1:], "validator_never_signs"),
         (ECDSA, ZERO_ADDRESS, "anyone_signs"),
-        (WEBAUTHN, b"\x01", None),
+        (WEBAUTHN, credentials_data(PASSKEY), None),
+        (WEBAUTHN, credentials_data(PASSKEY, threshold=2), "validator_never_signs"),
+        (WEBAUTHN, credentials_data(PASSKEY)[:-32], "validator_never_signs"),
+        (WEBAUTHN, b"\x01", "validator_never_signs"),
         (WEBAUTHN, b"", "validator_never_signs"),
         (MULTI_SIGNER, b"", "validator_never_signs"),
         (MULTI_SIGNER, b"\x00", "anyone_signs"),
@@ -75,7 +80,8 @@ def test_has_nothing_to_say_of_two_keys_that_must_both_sign() -> None:
 )
 def test_reads_the_keys_as_each_validator_does(validator: Address, init_data: bytes, kind: str | None) -> None:
     places = found(tight(session_validator=validator, session_validator_init_data=init_data))
-    assert set(places) == ({kind} if kind else set())
+    # one passkey's configuration is longer than what the module stores, which is told by itself
+    assert set(places) - {"cannot_be_enabled"} == ({kind} if kind else set())
 
 
 def test_finds_keys_that_cannot_be_decoded() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from proxy.session.lint import Finding, Severity, lint
 from proxy.session.outcome import Accepted
 from proxy.session.policies.parameter_rules import Condition
-from proxy.userop.session_data import PolicyData, SessionData
+from proxy.userop.session_data import FLAG_TARGET, PolicyData, SessionData
 from tests.session.builders import (
     APPROVE,
     NOW,
@@ -22,6 +22,7 @@ from tests.session.builders import (
     arg,
     enabled,
     fallback,
+    gas,
     judge,
     node,
     only,
@@ -112,6 +113,28 @@ def test_a_time_frame_in_milliseconds_is_never_begun(frame: PolicyData) -> None:
         assert first(grant).id == "never_usable"
         assert "milliseconds" in first(grant).sentence
     assert first(granted(usage(1), user_op=(time_frame((NOW + DAY) * 1000, NOW),))).id != "never_usable"
+
+
+def test_a_time_frame_that_ends_in_milliseconds_is_told_to_be_in_seconds() -> None:
+    (far,) = (each for each in lint(granted(usage(1), user_op=(time_frame((NOW + DAY) * 1000, NOW),)), now=NOW)
+              if each.id == "far_expiry")  # fmt: skip
+    assert "milliseconds" in far.remedy
+
+
+@pytest.mark.parametrize(("limit", "usable"), [(1, False), (20_999, False), (21_000, True)])
+def test_a_gas_limit_below_what_validating_takes_makes_a_session_useless(limit: int, usable: bool) -> None:
+    told = first(granted(usage(1), user_op=(FRAME, gas(limit, 10**18))))
+    assert (told.id != "never_usable") is usable
+    assert usable or f"{limit} gas in all" in told.sentence
+
+
+def test_an_action_on_the_address_that_only_marks_special_ones_can_never_be_used() -> None:
+    marked = action(FLAG_TARGET, TRANSFER, sudo)
+    told = first(session(marked, user_op=(FRAME,)))
+    assert told.id == "never_usable"
+    assert "no call may go to" in told.sentence
+    assert "sudo_action" not in {each.id for each in lint(session(marked, user_op=(FRAME,)), now=NOW)}
+    assert first(session(marked, action(TOKEN, TRANSFER, usage(1)), user_op=(FRAME,))).id != "never_usable"
 
 
 COMPARED = st.builds(
