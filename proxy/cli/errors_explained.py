@@ -17,6 +17,7 @@ from proxy.session.chain_words import in_words, revert_in_words
 from proxy.userop.primitives import parse_bytes
 
 _AA: Final = re.compile(r"\bAA[0-9]{2}\b", re.ASCII)
+_CODE: Final = re.compile(r"aa[0-9]{2}\Z", re.IGNORECASE | re.ASCII)
 _DATA: Final = ("data", "revertData")
 
 
@@ -28,17 +29,27 @@ class SaidError(NamedTuple):
 
 
 def error_in(argument: str) -> SaidError | None:
-    """The error that was pasted; `None` where that is something else. A file is read as what is in it."""
+    """The error that was pasted; `None` where that is something else, the name of a file among others."""
     text = argument.strip()
     if text.startswith("0x"):
         return _error_in_data(text)
     if not text.startswith(("{", "[")):
-        return SaidError(text) if _AA.search(text) and not Path(text[:255]).exists() else None
+        return _error_in_text(text)
     try:
         value = read_text(text)
     except RpcError:
         return None
     return _error_in_object(value)
+
+
+def _error_in_text(text: str) -> SaidError | None:
+    """What is no operation and says something that is known of, or names a code of the entry point's."""
+    if _CODE.match(text):
+        text = text.upper()
+    about_an_operation = "sender" in text and "callData" in text
+    if not _AA.search(text) and (about_an_operation or in_words(text) is None):
+        return None
+    return None if Path(text[:255]).exists() else SaidError(text)
 
 
 def _error_in_data(text: str) -> SaidError | None:

@@ -57,11 +57,12 @@ def explain(
       sessiongate explain 0x5a51…            an operation's hash, asked at the bundler
       sessiongate explain 'AA23 reverted 0x8ce1…'     a bundler's error, or what a contract reverted with
     """
-    if (error := error_in(pasted)) is not None:
+    text = pasted if error_in(pasted) is not None else read_input(pasted)
+    if (error := error_in(text)) is not None:
         explain_error(error, as_json=as_json)
         return
     settings = load(config)
-    body = _question(pasted, entry_point, config, only_chain(settings, chain))
+    body = _question(text, entry_point, config, only_chain(settings, chain))
     try:
         verdict = _explain_offline(settings, body) if offline else _ask_gate(settings, body)
     except SessiongateError as error:
@@ -74,9 +75,9 @@ def explain(
     raise typer.Exit(ExitCode.OK if verdict.get("verdict") == "allow" else ExitCode.REFUSED)
 
 
-def _question(pasted: str, entry_point: EntryPointVersion | None, config: Path, chain: str) -> Mapping[str, object]:
+def _question(text: str, entry_point: EntryPointVersion | None, config: Path, chain: str) -> Mapping[str, object]:
     try:
-        found = pasted_items(read_input(pasted), entry_point, config, chain)
+        found = pasted_items(text, entry_point, config, chain)
     except (RpcError, Undecodable) as error:
         fail(f"not readable: {error}", ExitCode.REFUSED)
     if len(found) != 1 or not isinstance(found[0], PastedOperation):

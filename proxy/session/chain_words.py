@@ -88,6 +88,7 @@ _ERROR: Final = keccak256(b"Error(string)")[:_SELECTOR]
 _FAILED_OPS: Final = {
     keccak256(text)[:_SELECTOR] for text in (b"FailedOp(uint256,string)", b"FailedOpWithRevert(uint256,string,bytes)")
 }
+_POST_OP: Final = keccak256(b"PostOpReverted(bytes)")[:_SELECTOR]
 _BY_SELECTOR: Final = {
     **{keccak256(text.encode())[:_SELECTOR]: text for text in _TOKENS},
     **{SELECTOR_BY_ERROR[text.partition("(")[0]]: text for text in SIGNATURES},
@@ -166,8 +167,11 @@ def revert_in_words(data: bytes) -> str | None:
         text = _string_at(rest, 0)
         return None if text is None else f'reverted with "{text}"'
     if selector in _FAILED_OPS:
-        reason = _string_at(rest, 1)
-        return None if reason is None else in_words(reason)
+        reason, behind = _string_at(rest, 1), revert_in_words(_inner_of(rest, 2))
+        return None if reason is None else "; ".join(filter(None, (in_words(reason), behind))) or None
+    if selector == _POST_OP:
+        behind = revert_in_words(_inner_of(rest, 0))
+        return f"{AA_CODES['AA50']}{'' if behind is None else f'; {behind}'}"
     signature = _BY_SELECTOR.get(selector)
     if signature is None:
         return None
@@ -198,6 +202,16 @@ def _printed(name: str, kind: str, word: bytes) -> str:
     if kind.startswith("uint"):
         return str(int.from_bytes(word))
     return print_bytes(word[: int(kind.removeprefix("bytes"))])
+
+
+def _inner_of(data: bytes, index: int) -> bytes:
+    """The bytes that argument `index` is, of a revert inside of another; empty where there is none, or one like it."""
+    offset = int.from_bytes(data[_WORD * index : _WORD * (index + 1)])
+    start = offset + _WORD
+    if len(data) < _WORD * (index + 1) or start > len(data):
+        return b""
+    inner = data[start : start + int.from_bytes(data[offset:start])]
+    return b"" if inner[:_SELECTOR] in _FAILED_OPS or inner[:_SELECTOR] == _POST_OP else inner
 
 
 def _string_at(data: bytes, index: int) -> str | None:

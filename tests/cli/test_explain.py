@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
@@ -132,6 +133,27 @@ def test_what_a_contract_reverted_with_is_put_into_words(run: Run) -> None:
     data = Revert("UnsupportedExecutionType").data
     told = json.loads(run("explain", "0x" + data.hex(), "--json").stdout)
     assert told["meaning"].startswith("UnsupportedExecutionType(): ")
+
+
+@pytest.mark.parametrize(
+    ("pasted", "said"),
+    [
+        ("aa24", "AA24: the signature was checked"),
+        ("PolicyViolation", "PolicyViolation: a policy of the session refuses"),
+        ("InvalidPermissionId(bytes32)", "InvalidPermissionId: the session is not enabled"),
+        ("execution reverted: 0x4e487b71" + "11".rjust(64, "0"), "Panic: arithmetic overflowed"),
+    ],
+)
+def test_an_error_is_known_by_its_name_alone(run: Run, pasted: str, said: str) -> None:
+    result = run("explain", pasted)
+    assert (result.exit_code, result.stdout.startswith(said)) == (0, True), result.output
+
+
+@pytest.mark.parametrize("written", ["AA25 invalid account nonce\n", '{"code": -32500, "message": "AA25 invalid"}'])
+def test_an_error_in_a_file_is_put_into_words(run: Run, tmp_path: Path, written: str) -> None:
+    (tmp_path / "said.txt").write_text(written)
+    result = run("explain", str(tmp_path / "said.txt"))
+    assert result.stdout.startswith("AA25: the nonce is used already")
 
 
 def test_an_error_of_which_nothing_is_known_is_said_to_be_one(run: Run) -> None:

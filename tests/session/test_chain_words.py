@@ -55,6 +55,36 @@ def test_an_error_that_a_bundler_decoded_is_explained_by_its_name() -> None:
     )
 
 
+def of_an_entry_point(signature: str, *heads: bytes | str) -> bytes:
+    """Revert data whose arguments are a number of one word, texts or bytes."""
+    places, tails = b"", b""
+    for each in heads:
+        if isinstance(each, bytes) and len(each) == 32:
+            places += each
+            continue
+        raw = each.encode() if isinstance(each, str) else each
+        places += (32 * len(heads) + len(tails)).to_bytes(32)
+        tails += len(raw).to_bytes(32) + raw.ljust(-(-len(raw) // 32) * 32, b"\0")
+    return keccak256(signature.encode())[:4] + places + tails
+
+
+def test_what_an_account_reverted_with_is_named_behind_the_entry_points_code() -> None:
+    failed = of_an_entry_point("FailedOpWithRevert(uint256,string,bytes)", bytes(32), "AA23 reverted", VIOLATION)
+    words = revert_in_words(failed)
+    assert words is not None
+    assert words.startswith(
+        f"AA23: {AA_CODES['AA23']}; PolicyViolation(0x{PERMISSION.hex()}, ERC20SpendingLimitPolicy)"
+    )
+    inside = of_an_entry_point("FailedOpWithRevert(uint256,string,bytes)", bytes(32), "AA23 reverted", failed)
+    assert revert_in_words(inside) == f"AA23: {AA_CODES['AA23']}"
+    assert revert_in_words(failed[:-96]) == f"AA23: {AA_CODES['AA23']}"
+
+
+def test_what_a_paymaster_reverted_with_after_the_operation_is_named() -> None:
+    words = revert_in_words(of_an_entry_point("PostOpReverted(bytes)", error_string("no funds")))
+    assert words == f'{AA_CODES["AA50"]}; reverted with "no funds"'
+
+
 def test_texts_and_panics_of_solidity_are_read() -> None:
     assert revert_in_words(error_string("paused")) == 'reverted with "paused"'
     assert revert_in_words(Revert("Panic", (0x11,)).data) == "Panic: arithmetic overflowed"
