@@ -1,5 +1,6 @@
 // Sends one operation through a client library and prints what gateError makes of the answer.
-//   node dapp/send.mjs viem|bundler-client|ethers|fetch URL OPERATION ENTRY_POINT
+//   node dapp/send.mjs viem|bundler-client|ethers|fetch|… URL OPERATION ENTRY_POINT
+import { createRequire } from "node:module"
 import { gateError } from "../../../dapps/gate-error.mjs"
 
 const [library, url, operation, entryPoint] = process.argv.slice(2)
@@ -24,6 +25,20 @@ const senders = {
     async ethers() {
         const { JsonRpcProvider } = await import("ethers")
         return new JsonRpcProvider(url, Number(process.env.CHAIN_ID), { staticNetwork: true }).send(method, params)
+    },
+    async "a wallet"() {
+        const { createClient, custom } = await import("viem")
+        return createClient({ transport: custom({ request: senders.fetch }, { retryCount: 0 }) }).request({ method, params })
+    },
+    async "userop.js"() {
+        const { BundlerJsonRpcProvider } = createRequire(import.meta.url)("userop")
+        return new BundlerJsonRpcProvider(url).setBundlerRpc(url).send(method, params)
+    },
+    async abstractionkit() {
+        const { Bundler } = await import("abstractionkit")
+        const absent = ["factory", "factoryData", "paymaster", "paymasterData", "paymasterVerificationGasLimit", "paymasterPostOpGasLimit"]
+        const op = { ...Object.fromEntries(absent.map((key) => [key, null])), ...params[0] }
+        return new Bundler(url).sendUserOperation(op, entryPoint)
     },
     async fetch() {
         const body = JSON.stringify({ jsonrpc: "2.0", id: 1, method, params })
