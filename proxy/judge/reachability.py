@@ -11,6 +11,7 @@ from functools import lru_cache
 from operator import attrgetter
 from typing import Final
 
+from proxy.judge.everyday import unknown_of_most
 from proxy.judge.expression import Expression
 from proxy.judge.facts import ALLOWED
 from proxy.judge.match import Widest
@@ -107,6 +108,8 @@ def refuses_unknown(rule: Rule) -> str | None:
         return "operations with a call of which nobody can tell what it moves, such as one of an unknown function"
     if rule.when is not None and rule.when.fields & _UNTOLD:
         return "operations with a move that call data does not tell in full, such as that of an unknown function"
+    if rule.when is not None and (most := unknown_of_most(rule.match, rule.when)) is not None:
+        return most
     check = rule.check
     if isinstance(check, Limit) and check.amount is not None and check.amount.usd:
         return "operations that move a token without a price"

@@ -159,7 +159,10 @@ def _refusing(rules: Sequence[Rule], decided: Collection[str]) -> Iterator[RuleF
     """Rules that enforce, and refuse what nobody can read without having been told to."""
     for rule in rules:
         if rule.mode is Mode.ENFORCE and rule.id not in decided and (what := refuses_unknown(rule)) is not None:
-            cure = "write fail: closed if that is meant, or fail: open to let them pass and count them"
+            cure = (
+                "ask for what may be missing with != none, or say in match which it is for; write fail: closed if that is"
+                " meant, or fail: open to let them pass and count them"
+            )
             yield _warning(rule, f"rule {rule.id} enforces, and so refuses {what}", cure)
 
 
