@@ -160,8 +160,8 @@ def _refusing(rules: Sequence[Rule], decided: Collection[str]) -> Iterator[RuleF
     for rule in rules:
         if rule.mode is Mode.ENFORCE and rule.id not in decided and (what := refuses_unknown(rule)) is not None:
             cure = (
-                "ask for what may be missing with != none, or say in match which it is for; write fail: closed if that is"
-                " meant, or fail: open to let them pass and count them"
+                "ask for what may be missing with != none, or say in match which it is for; write fail: closed if that"
+                " is meant, or fail: open to let them pass and count them"
             )
             yield _warning(rule, f"rule {rule.id} enforces, and so refuses {what}", cure)
 
