@@ -6,6 +6,9 @@ import asyncio
 import json
 from pathlib import Path
 
+from typer.testing import CliRunner
+
+from proxy.cli import application
 from proxy.errors import Code
 from tests.admission.builders import TWICE, known
 from tests.app.builders import use_number
@@ -123,3 +126,15 @@ async def test_a_thing_allowed_by_hand_is_known_after_a_restart_too_until_it_is_
         assert (await gate.change("DELETE", f"/rules/allowances?rule=new-target&thing={target}", None))["dropped"] == 1
         gate.running.registry.put(known(TWICE))
         assert await send(gate, 2) == Code.RULE_REJECTED
+
+
+async def test_that_nothing_is_allowed_by_hand_is_said(tmp_path: Path) -> None:
+    async with running_gate() as gate:
+        settings = tmp_path / "sessiongate.yaml"
+        settings.write_text(
+            f"admin_listen: 127.0.0.1:{gate.running.admin_port}\n"
+            "chains: {soneium: {chain_id: 1868, bundlers: [http://127.0.0.1:1]}}\n"
+        )
+        asked = ["rules", "allowances", "--config", str(settings)]
+        result = await asyncio.to_thread(CliRunner().invoke, application, asked)
+        assert (result.exit_code, result.stdout) == (0, "nothing is taken for known by hand\n")

@@ -170,6 +170,8 @@ def list_allowances(config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOptio
     if as_json:
         typer.echo(json.dumps(body, indent=2))
         return
+    if not body["allowances"]:
+        typer.echo("nothing is taken for known by hand")
     for each in body["allowances"]:
         end = "" if each["until"] is None else f" until {datetime.fromtimestamp(each['until'], UTC):%Y-%m-%d %H:%M} UTC"
         typer.echo(f"{each['rule']}  {each['thing']}{end}{' (ended)' if each['ended'] else ''}  {each['reason']}")
