@@ -7,22 +7,34 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Final
+
+import typer
 
 from proxy.cli.options import fail
 from proxy.edge.storage.holding import hold
 from proxy.edge.storage.store import Store
 from proxy.errors import SessiongateError, StateUnavailable
+from proxy.ledger.daybook import wait_until_entered
 from proxy.session.freezes import Freeze, Freezes
 from proxy.userop.primitives import Address, Hash32
+
+_ENTER_SECONDS: Final = 20.0
+"""What is noted down waits some seconds for more, and where the gate is busy its turn."""
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[Store]:
-    """The store in `path`; one that cannot be read ends the command."""
+    """The store in `path`, with all that a running gate has noted down so far; one that cannot be read ends the
+    command."""
     try:
+        if path.exists() and not wait_until_entered(path, seconds=_ENTER_SECONDS):
+            typer.echo(
+                f"the gate has not written to {path} for {_ENTER_SECONDS:g} s: its last moments are not shown", err=True
+            )
         with closing(Store(path)) as store:
             yield store
-    except sqlite3.Error as error:
+    except (sqlite3.Error, OSError) as error:
         fail(f"the ledger at {path} cannot be read: {error}")
     except StateUnavailable as error:
         fail(f"the ledger at {path} cannot be used: {error.what}")

@@ -17,6 +17,7 @@ import marshal
 import os
 import sqlite3
 import struct
+import time
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from fcntl import LOCK_EX, LOCK_NB, flock
@@ -24,8 +25,8 @@ from pathlib import Path
 from typing import Final, NamedTuple, cast
 from zlib import crc32
 
-from proxy.ledger.folding import folded
-from proxy.ledger.prompt_commit import SlowDisk, Statement, transact
+from proxy.ledger.prompt_commit import entering
+from proxy.ledger.transactions import SlowDisk, Statement, transact
 
 TABLES: Final = (
     """CREATE TABLE daybook (
@@ -39,6 +40,7 @@ _ENTERED: Final = "INSERT OR REPLACE INTO daybook VALUES (1, ?, ?)"
 _FIRST_LINE: Final = b"sessiongate daybook 1\n"
 _HEAD: Final = struct.Struct(">II")
 _NUMBER: Final = struct.Struct(">Q")
+_LOOK_SECONDS: Final = 0.1
 _VERSION: Final = 2
 """The newest one that does not look for what occurs twice, which takes longer than to write it twice."""
 _dumps: Final[Callable[[object, int], bytes]] = marshal.dumps  # type: ignore[assignment]  # raises for what it cannot
@@ -186,8 +188,8 @@ def enter_what_is_missing(connection: sqlite3.Connection, content: bytes) -> Ent
         raise sqlite3.DatabaseError("how far its daybook is entered cannot be read")
     records, lost = read_records(content)
     missing = [record for record in records if record.number > done]
-    for record in missing:
-        _enter(connection, record)
+    if missing:
+        _enter_all(connection, missing)
     lost |= bool(was_open) and not content
     lost |= bool(missing) and missing[0].number != done + 1
     return Entering(max([done, *(record.number for record in missing)]), len(missing), lost)
@@ -216,6 +218,54 @@ def enter_alone(database: Path) -> None:
         os.close(file)
 
 
+def wait_until_entered(database: Path, *, seconds: float, sleep: Callable[[float], None] = time.sleep) -> bool:
+    """Whether what a gate that runs has noted down by now is in the database, or becomes so within that time: it
+    enters what it has noted down every few seconds. True where no gate runs. Raises `sqlite3.Error`, `OSError`."""
+    wanted: int | None = None
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            file = os.open(daybook_of(database), os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return True
+        try:
+            flock(file, LOCK_EX | LOCK_NB)
+        except BlockingIOError:
+            wanted = _last_number(read_daybook(file)) if wanted is None else wanted
+        else:
+            return True
+        finally:
+            os.close(file)
+        with closing(sqlite3.connect(database, timeout=10.0)) as connection:
+            if wanted <= max([0, *(number for (number,) in connection.execute("SELECT entered FROM daybook"))]):
+                return True
+        if time.monotonic() >= until:
+            return False
+        sleep(_LOOK_SECONDS)
+
+
+def _last_number(content: bytes) -> int:
+    """Of the last whole record, 0 where there is none; none of them is read."""
+    number, at, ahead = 0, len(_FIRST_LINE), _HEAD.size + _NUMBER.size
+    while at + ahead <= len(content):
+        length, _ = _HEAD.unpack_from(content, at)
+        if at + ahead + length <= len(content):
+            (number,) = _NUMBER.unpack_from(content, at + _HEAD.size)
+        at += ahead + length
+    return int(number)
+
+
+def _enter_all(connection: sqlite3.Connection, records: Sequence[DayRecord]) -> None:
+    """All of them at once; one by one where that cannot be, so that what is at fault is by itself."""
+    jobs = (job for record in records for job in record.jobs)
+    try:
+        for _ in entering(connection, jobs, entered(records[-1].number), None):
+            continue
+    except Exception:  # an earlier release's tables, or a job at fault: what is wrong shows below
+        for record in records:
+            _enter(connection, record)
+
+
 def _enter(connection: sqlite3.Connection, record: DayRecord) -> None:
     """One record; a job that the database refuses is at fault by itself, and would have been left out before too."""
     statements = [(sql, values) for job in record.jobs for sql, values in job]
@@ -236,17 +286,3 @@ def _plain(value: object) -> object:
     if isinstance(value, int):
         return int(value)
     return float(value) if isinstance(value, float) else value
-
-
-def first_chunk(records: Sequence[DayRecord], most: int) -> tuple[list[Statement], int, int]:
-    """The statements of the first records, so many if the first alone is not more, without those that others of them
-    undo; the last one's number, and how many records that are. There is at least one."""
-    statements = [statement for job in records[0].jobs for statement in job]
-    count = 1
-    for record in records[1:]:
-        more = [statement for job in record.jobs for statement in job]
-        if len(statements) + len(more) > most:
-            break
-        statements += more
-        count += 1
-    return folded(statements), records[count - 1].number, count

@@ -1,58 +1,281 @@
 """Fewer rows written for what is entered together: the same tables in the end, as if one statement after the other had
 been executed.
 
-Nearly every operation is answered a few milliseconds after it has begun, in the same batch: its row is written once, as
-it is then, and not twice. One that its bundler refused, or that was never sent, is not written at all.
+Nearly every operation is answered a few milliseconds after it has begun, and many are mined some seconds later, in the
+same batch: one that has ended by then is written once, as what has ended, and one that its bundler refused, or that was
+never sent, not at all. What such operations have used is added to their sessions' sums once for each session, and of
+counts of rules, which are written as they stand, the last is.
+
+That is so of an operation that begins with the batch. Whether one does the tables know (`known_in`): one that is in
+them is written statement by statement. So is whatever comes behind a statement of which nobody here knows what it does
+to these tables.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
-from proxy.ledger.prompt_commit import Statement
-from proxy.ledger.sqlite import BEGIN, BEGIN_UNLESS_STAGED, DROP, REMEMBER, STAGE, STAGE_OF_BEGIN
+from proxy.ledger.rule_tables import DROP_BY_KEY, SAVE_BY_KEY
+from proxy.ledger.session_uses import ADD, ADD_MANY, COUNT, COUNT_NEW
+from proxy.ledger.sqlite import (
+    BEGIN,
+    BEGIN_NEW,
+    BEGIN_UNLESS_STAGED,
+    DROP,
+    FORGET,
+    MOVE,
+    PRUNE_SOME,
+    REMEMBER,
+    REMEMBER_NEW,
+    SILENT,
+    STAGE,
+    STAGE_OF_BEGIN,
+)
+from proxy.ledger.transactions import Statement
 
-_TABLE: Final = "operations_in_flight"
-_Name = tuple[object, ...]
+_TABLES: Final = ("operations_in_flight", "operations_ended", "operations_counted", "session_uses")
+_RULE_TABLES: Final = ("rule_windows", "rule_marks", "rule_histories")
+HASHES_AT_ONCE: Final = 128
+_LOOKS: Final = tuple(
+    f"SELECT user_op_hash FROM {table} WHERE user_op_hash IN ({','.join('?' * HASHES_AT_ONCE)})"  # noqa: S608  # ours
+    for table in _TABLES[:3]
+)
 
-
-def folded(statements: Sequence[Statement]) -> list[Statement]:
-    """The statements without those that a later one of them undoes; what they leave in the tables is the same, but for
-    the numbers of rows.
-
-    To begin does nothing where the operation is in flight already. So a stage that follows goes before it, for that
-    case, and into it.
-    """
-    found: list[Statement | None] = []
-    begun: dict[_Name, int] = {}  # what nothing but its stages has touched since: where it stands in `found`
-    for statement in statements:
-        sql, values = statement
-        if sql == BEGIN:
-            found.append(None)  # room for a stage
-            begun[tuple(values[:2])] = len(found)
-        elif sql == STAGE and (at := begun.get(tuple(values[1:]))) is not None:
-            found[at - 1] = statement
-            found[at] = _at_stage(found[at], values[0])
-            continue
-        elif sql == DROP and (at := begun.pop(tuple(values), None)) is not None:
-            found[at - 1] = found[at] = None
-        elif sql == REMEMBER:
-            begun.pop(tuple(values[-2:]), None)
-        elif sql not in (STAGE, DROP) and _touches(sql):
-            begun.clear()
-        found.append(statement)
-    return [each for each in found if each is not None]
+_Values = Sequence[Any]
+_Name = tuple[bytes, str]
 
 
-def _at_stage(begin: Statement | None, stage: object) -> Statement:
-    assert begin is not None  # noqa: S101  # what is gone is in `begun` no more
-    _, values = begin
-    return BEGIN_UNLESS_STAGED, (*values[:STAGE_OF_BEGIN], stage, *values[STAGE_OF_BEGIN + 1 :])
+def known_in(connection: sqlite3.Connection, hashes: Sequence[bytes]) -> set[bytes]:
+    """Which of these operations, `HASHES_AT_ONCE` at most, the tables know."""
+    padded = (*hashes, *[None] * (HASHES_AT_ONCE - len(hashes)))
+    return {found for look in _LOOKS for (found,) in connection.execute(look, padded)}
 
 
-@lru_cache(maxsize=256)
-def _touches(sql: str) -> bool:
+class _Life:
+    """What a batch says of an operation that begins with it: the values of the statements so far."""
+
+    __slots__ = ("added", "begun", "counted", "is_dropped", "is_forgotten", "is_staged", "place", "remembered")
+
+    def __init__(self, begun: _Values, place: int) -> None:
+        self.begun = begun
+        self.place = place
+        self.is_staged = self.is_forgotten = self.is_dropped = False
+        self.remembered: _Values | None = None
+        self.added: _Values | None = None
+        self.counted: _Values | None = None
+
+    def one_by_one(self) -> Iterator[Statement]:
+        """As it came, where the tables may know it. To begin does nothing where it is in flight already: so its stage
+        goes before that, for that case, and into it."""
+        name = self.begun[:2]
+        if self.is_staged:
+            yield STAGE, (self.begun[STAGE_OF_BEGIN], *name)
+        yield BEGIN_UNLESS_STAGED if self.is_staged else BEGIN, self.begun
+        if self.is_forgotten:
+            yield FORGET, name
+        if self.remembered is not None:
+            yield REMEMBER, self.remembered
+        if self.is_dropped:
+            yield DROP, name
+        if self.added is not None:
+            yield ADD, self.added
+        if self.counted is not None:
+            yield COUNT, self.counted
+
+    def as_new(self) -> Iterator[Statement]:
+        """Where they do not: what it leaves, but for the sums of its session."""
+        if not self.is_dropped:
+            yield BEGIN_NEW, self.begun
+        if self.remembered is not None:
+            chain_id, ended_at, cause, block, block_hash, success, added, counted_at, told, record, *_ = self.remembered
+            user_op_hash, claim, accepted_at, record_begun, stage, silent = self.begun
+            how = (chain_id, ended_at, cause, block, block_hash, success, added, counted_at, accepted_at, stage, silent)
+            yield REMEMBER_NEW, (user_op_hash, claim, *how, told, record_begun if record is None else record)
+        if self.counted is not None:
+            yield COUNT_NEW, self.counted
+
+
+class _Sums:
+    """What is to be added to sessions."""
+
+    def __init__(self) -> None:
+        self._sums: dict[_Values, list[Any]] = {}
+
+    def add(self, values: _Values) -> None:
+        key, (reverted, gas, gwei, wei, at) = tuple(values[:4]), values[4:9]
+        found = self._sums.get(key)
+        if found is None:
+            self._sums[key] = [1, reverted, gas, gwei, wei, at]
+            return
+        found[0] += 1
+        found[1] += reverted
+        found[2] += gas
+        found[3] += gwei
+        found[4] += wei
+        found[5] = max(found[5], at)
+
+    def take(self) -> list[Statement]:
+        """All of it, once."""
+        sums, self._sums = self._sums, {}
+        return [(ADD_MANY, (*key, *sum_)) for key, sum_ in sums.items()]
+
+
+class Fold:
+    """Takes the statements of a batch, in order; then those are left that `statements` gives."""
+
+    def __init__(self) -> None:
+        self._found: list[Statement | _Life | None] = []
+        self._lives: dict[_Name, _Life] = {}  # of which everything so far is known
+        self._others: set[bytes] = set()  # operations of which more than that was said
+        self._adding: _Life | None = None
+        self._is_over = False  # what comes now is left as it is
+        self._rows: dict[tuple[str, _Values], int] = {}  # of rules, and where they stand
+        self._steps: dict[str, Callable[[str, _Values], bool]] = {
+            BEGIN: self._begin,
+            STAGE: self._stage,
+            FORGET: self._forget,
+            REMEMBER: self._remember,
+            DROP: self._drop,
+            ADD: self._add,
+            COUNT: self._count,
+            MOVE: self._other,
+            SILENT: self._other,
+            PRUNE_SOME: _as_it_is,
+            **dict.fromkeys(SAVE_BY_KEY, self._save_row),
+            **dict.fromkeys(DROP_BY_KEY, self._drop_row),
+        }
+
+    def take(self, statements: Iterable[Statement]) -> None:
+        """These come next."""
+        steps, found = self._steps, self._found
+        for statement in statements:
+            sql, values = statement
+            step = steps.get(sql)
+            if step is None:
+                self._look_at(sql)
+            elif step(sql, values):
+                continue
+            found.append(statement)
+
+    def hashes(self) -> list[bytes]:
+        """Of which operations it matters whether the tables know them."""
+        return list(dict.fromkeys(each.begun[0] for each in self._found if isinstance(each, _Life)))
+
+    def statements(self, known: Set[bytes]) -> Iterator[Statement]:
+        """What is to be executed, where the tables know these operations of all that begin with the batch."""
+        sums = _Sums()
+        for each in self._found:
+            if each is None:
+                continue
+            if not isinstance(each, _Life):
+                if each[0] not in self._steps and _touches(each[0], _TABLES):
+                    yield from sums.take()
+                yield each
+            elif each.begun[0] in known:
+                yield from each.one_by_one()
+            else:
+                if each.added is not None:
+                    sums.add(each.added)
+                yield from each.as_new()
+        yield from sums.take()
+
+    # each: whether the statement is in what was found already
+
+    def _begin(self, _sql: str, values: _Values) -> bool:
+        name = (values[0], values[1])
+        if self._is_over or name in self._lives or values[0] in self._others:
+            return self._other(BEGIN, values, name)
+        life = self._lives[name] = _Life(values, len(self._found))
+        self._found.append(life)
+        return True
+
+    def _stage(self, _sql: str, values: _Values) -> bool:
+        life = self._lives.get(name := (values[1], values[2]))
+        if life is None or life.remembered is not None or life.is_dropped:
+            return self._other(STAGE, values, name)
+        life.begun = (*life.begun[:STAGE_OF_BEGIN], values[0], *life.begun[STAGE_OF_BEGIN + 1 :])
+        life.is_staged = True
+        return True
+
+    def _forget(self, _sql: str, values: _Values) -> bool:
+        life = self._lives.get(name := (values[0], values[1]))
+        if life is None or life.remembered is not None or life.is_dropped:
+            return self._other(FORGET, values, name)
+        life.is_forgotten = True
+        return True
+
+    def _remember(self, _sql: str, values: _Values) -> bool:
+        life = self._lives.get(name := (values[-2], values[-1]))
+        if life is None or life.remembered is not None or life.is_dropped:
+            return self._other(REMEMBER, values, name)
+        life.remembered = values
+        return True
+
+    def _drop(self, _sql: str, values: _Values) -> bool:
+        life = self._lives.get(name := (values[0], values[1]))
+        if life is None or life.is_dropped:
+            return self._other(DROP, values, name)
+        life.is_dropped = True
+        self._found[life.place] = None
+        life.place = len(self._found)
+        self._found.append(life)
+        return True
+
+    def _add(self, _sql: str, values: _Values) -> bool:
+        life = self._lives.get(name := (values[-2], values[-1]))
+        if life is None or life.remembered is None or not life.is_dropped or life.added is not None:
+            self._adding = None
+            return self._other(ADD, values, name)
+        life.added, self._adding = values, life
+        return True
+
+    def _count(self, _sql: str, values: _Values) -> bool:
+        """Right behind the former."""
+        life, self._adding = self._adding, None
+        if life is None:
+            return False
+        life.counted = values
+        return True
+
+    def _other(self, _sql: str, values: _Values, name: _Name | None = None) -> bool:
+        """Something of an operation that is no part of such a life: from here on it is left as it comes."""
+        name = (values[-2], values[-1]) if name is None else name
+        self._lives.pop(name, None)
+        self._others.add(name[0])
+        return False
+
+    def _save_row(self, sql: str, values: _Values) -> bool:
+        width, held = SAVE_BY_KEY[sql]
+        place = self._rows.get(key := (sql, tuple(values[:width])))
+        if place is None:
+            self._rows[key] = len(self._found)
+            return False
+        before = self._found[place]
+        assert isinstance(before, tuple)  # noqa: S101  # where it was put
+        self._found[place] = (sql, values if not held else (*values[:-held], *before[1][-held:]))
+        return True
+
+    def _drop_row(self, sql: str, values: _Values) -> bool:
+        self._rows.pop((DROP_BY_KEY[sql], tuple(values)), None)
+        return False
+
+    def _look_at(self, sql: str) -> None:
+        """Something else: nobody knows whom it concerns."""
+        if _touches(sql, _TABLES):
+            self._is_over = True
+            self._lives.clear()
+        if _touches(sql, _RULE_TABLES):
+            self._rows.clear()
+
+
+def _as_it_is(_sql: str, _values: _Values) -> bool:
+    return False
+
+
+@lru_cache(maxsize=512)
+def _touches(sql: str, tables: tuple[str, ...]) -> bool:
     """There are few texts; only their values differ."""
-    return _TABLE in sql
+    return any(table in sql for table in tables)

@@ -4,7 +4,7 @@ While one transaction is being made durable the next one gathers, so that the co
 who wait for it, and nobody waits longer for company.
 
 Where no power cut is waited for, what a turn of the loop writes is on disk in one append to the daybook (`daybook`),
-and is entered into the database some moments later, many turns at a time and in the loop's own thread, as long as
+and is entered into the database later (`backlog`), many turns at a time and in the loop's own thread, as long as
 nothing makes that wait (`prompt_commit`). Whatever would have to wait is the writing thread's.
 
 What is `owed` when the file cannot be written goes before whatever is written next, in the same transaction. So rows
@@ -15,47 +15,36 @@ leaves what it would have left a moment earlier.
 from __future__ import annotations
 
 import asyncio
-import logging
 import sqlite3
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
 from threading import Thread
 from typing import Final
 
 from proxy.errors import StateUnavailable
+from proxy.ledger.backlog import Backlog
 from proxy.ledger.database_words import in_words
-from proxy.ledger.daybook import Daybook, DayRecord, entered, first_chunk
-from proxy.ledger.prompt_commit import MOST_STATEMENTS, Count, PromptCommit, Statement, fold, transact
+from proxy.ledger.daybook import Daybook, entered
+from proxy.ledger.prompt_commit import PromptCommit
+from proxy.ledger.transactions import Count, Statement, fold, transact
+from proxy.ledger.write_job import WriteJob, end, end_here
 
-_LOG: Final = logging.getLogger(__name__)
 _MOST_JOBS_A_COMMIT: Final = 256
 _MOST_PATIENT_A_COMMIT: Final = 2
 """Few, so that nobody waits long for them."""
 _FRESH_SECONDS: Final = 10.0
-_ENTER_SECONDS: Final = 0.1
+_LOOK_SECONDS: Final = 0.1
+"""Between two looks at whether what is noted down is to be entered."""
 _IDLE_SECONDS: Final = 0.02
-_MOST_BACKLOG: Final = 10_000
+_MOST_BACKLOG: Final = 65_536
 """Turns of the loop that are noted down and not entered: more of them, and the disk is waited for."""
 _MOST_BYTES: Final = 16 * 1024 * 1024
-"""Of the daybook; then it is begun anew as soon as all of it is entered."""
+"""Of the daybook; then all of it is entered, and it is begun anew."""
 _NOTHING: Final = ("SELECT 1", ())
-
-
-@dataclass(slots=True)
-class _Job:
-    statements: Sequence[Statement]
-    loop: asyncio.AbstractEventLoop | None = None  # `None` when nobody waits
-    done: asyncio.Future[None] | None = None
-    probe: bool = False
-    owed: bool = False
-    patient: bool = False
-    plain: bool = False  # for the thread, whatever else there is
-    noted: bool = False  # in the daybook
 
 
 class GroupCommit:
@@ -79,18 +68,19 @@ class GroupCommit:
         self._count = count
         self._prompt = prompt
         self._daybook = daybook
-        self._backlog: list[DayRecord] = []  # noted down, not entered
+        self._backlog = None if prompt is None or daybook is None else Backlog(prompt, count, number=daybook.last)
+        self._later: deque[tuple[int, WriteJob]] = deque()  # the thread's, with the number of what comes before
         self._entering: asyncio.Handle | None = None  # on the loop whose turn it is
         self._handing: asyncio.Handle | None = None  # likewise
         self._idles = False  # whether that is for nothing that anybody is waiting for
-        self._jobs: SimpleQueue[Sequence[_Job] | Callable[[], None] | None] = SimpleQueue()
+        self._jobs: SimpleQueue[Sequence[WriteJob] | Callable[[], None] | None] = SimpleQueue()
         # how many jobs, and how many of them that are not noted down: two counts of the loop's, two of the thread's
         self._handed, self._handed_plain = 0, 0
         self._finished, self._finished_plain = 0, 0
-        self._turn: list[_Job] = []  # what this turn of the loop writes
+        self._turn: list[WriteJob] = []  # what this turn of the loop writes
         self._loop: asyncio.AbstractEventLoop | None = None  # whose turn it is
         self._closed = False
-        self._owed: list[_Job] = []  # the writing thread's own
+        self._owed: list[WriteJob] = []  # the writing thread's own
         self._failure: tuple[str, float] | None = None  # of the last write: why, and when (monotonic)
         self._thread = Thread(target=self._write, name="ledger", daemon=True)
         self._thread.start()
@@ -99,6 +89,8 @@ class GroupCommit:
         """Write what was handed over and close the connection. Blocks until that is done."""
         if not self._closed:
             self._hand_over()
+            while self._backlog and self._enter_some():
+                continue
             self._closed = True
             self._give_backlog()
             self._jobs.put(None)
@@ -144,7 +136,8 @@ class GroupCommit:
             raise StateUnavailable(f"the ledger is not where it was: {self.displaced}", fact="ledger")
         loop = asyncio.get_running_loop()
         done = loop.create_future()
-        self._add(_Job(statements, loop, done, probe, owed, patient, plain=probe or long), loop)
+        job = WriteJob(statements, loop, done, probe, owed, patient)
+        (self._add_late if self._backlog is not None and (probe or long) else self._add)(job, loop)
         await done
 
     def write_now(self, statements: Sequence[Statement]) -> bool:
@@ -169,9 +162,9 @@ class GroupCommit:
         A write that fails is logged and lost: only for what may be lost.
         """
         if statements and not self._closed:
-            self._add(_Job(statements, patient=patient), asyncio.get_running_loop(), idle=idle)
+            self._add(WriteJob(statements, patient=patient), asyncio.get_running_loop(), idle=idle)
 
-    def _add(self, job: _Job, loop: asyncio.AbstractEventLoop, *, idle: bool = False) -> None:
+    def _add(self, job: WriteJob, loop: asyncio.AbstractEventLoop, *, idle: bool = False) -> None:
         """Waking the thread costs the loop more than the rest of a write: all of one turn goes over at once."""
         if self._loop is not loop:
             self._go_on_in(loop)
@@ -182,6 +175,18 @@ class GroupCommit:
             self._handing, self._idles = loop.call_soon(self._hand_over), False
         elif self._handing is None:
             self._handing, self._idles = loop.call_later(_IDLE_SECONDS, self._hand_over), True
+
+    def _add_late(self, job: WriteJob, loop: asyncio.AbstractEventLoop) -> None:
+        """What is not for the loop: behind all that was handed over before, but for a probe, which tries the file."""
+        if self._loop is not loop:
+            self._go_on_in(loop)
+        self._hand_over()
+        number = 0 if job.probe or self._daybook is None else self._daybook.last
+        self._later.append((number, job))
+        self._give_later()
+        if self._later:
+            self._look_no_more()
+            self._entering = loop.call_soon(self._enter)
 
     def _go_on_in(self, loop: asyncio.AbstractEventLoop) -> None:
         """Another one may have ended before it handed over."""
@@ -196,18 +201,16 @@ class GroupCommit:
             self._give_backlog()
             self._give(turn)
 
-    def _note_down(self, turn: Sequence[_Job], last: Sequence[Statement] | None = None) -> bool:
+    def _note_down(self, turn: Sequence[WriteJob], last: Sequence[Statement] | None = None) -> bool:
         """Whether it is on disk with that, the `last` statements too: not where something waits for the thread that is
         not noted down either."""
-        daybook = self._daybook
-        if daybook is None or self._closed or self._owed or self._handed_plain != self._finished_plain:
+        daybook, backlog = self._daybook, self._backlog
+        if daybook is None or backlog is None or self._closed or self._owed:
             return False
-        if len(self._backlog) > _MOST_BACKLOG:
+        if self._handed_plain != self._finished_plain or len(backlog) > _MOST_BACKLOG:
             return False
         jobs, waited = [], []
         for job in turn:
-            if job.plain:
-                return False
             jobs.append(job.statements)
             if job.done is not None:
                 waited.append(job)
@@ -219,63 +222,101 @@ class GroupCommit:
             record = None
         if record is None:
             return False
-        self._backlog.append(record)
+        backlog.add(record)
         if waited:
             self._failure = None
-            _end_here(waited, self._loop)
+            end_here(waited, self._loop)
         if self._entering is None and self._loop is not None:
-            self._entering = self._loop.call_later(_ENTER_SECONDS, self._enter)
+            self._entering = self._loop.call_later(_LOOK_SECONDS, self._enter)
         return True
 
+    def _look_no_more(self) -> None:
+        if self._entering is not None:
+            self._entering.cancel()
+            self._entering = None
+
     def _enter(self) -> None:
-        """Enter what fits into one piece of work; what is left in another turn of the loop."""
-        self._entering = None
-        prompt, daybook, loop = self._prompt, self._daybook, self._loop
-        if prompt is None or daybook is None or loop is None or self._closed or not self._backlog:
+        """Enter one piece of what is noted down, if it is time to; the next in another turn of the loop."""
+        self._look_no_more()
+        backlog, daybook, loop = self._backlog, self._daybook, self._loop
+        if backlog is None or daybook is None or loop is None or self._closed:
             return
-        if self._handed != self._finished or self._owed:  # nothing overtakes what the thread has yet to write
-            self._entering = loop.call_later(_ENTER_SECONDS, self._enter)
-            return
-        statements, number, records = first_chunk(self._backlog, MOST_STATEMENTS)
-        if not prompt.commit([*statements, entered(number)], self._count):
-            self._give_backlog()
-            return
-        del self._backlog[:records]
-        if prompt.wants_fold(len(statements)):
-            self._jobs.put(partial(self._begin_fold, loop))
-        if self._backlog:
+        self._give_later()
+        hurries = bool(self._later) or daybook.size > _MOST_BYTES
+        is_time = hurries or backlog.is_under_way or (bool(backlog) and backlog.is_due())
+        if is_time and self._enter_some():
             self._entering = loop.call_soon(self._enter)
-        elif daybook.size > _MOST_BYTES:
+        elif backlog or self._later:
+            self._entering = loop.call_later(_LOOK_SECONDS, self._enter)
+
+    def _enter_some(self) -> bool:
+        """One piece; whether there is another one to enter."""
+        backlog, daybook = self._backlog, self._daybook
+        if backlog is None or daybook is None:
+            return False
+        if not backlog.is_under_way and (self._handed != self._finished or self._owed):
+            return False  # nothing overtakes what the thread has yet to write
+        if backlog:
+            try:
+                executed = backlog.enter_some()
+            except Exception:  # the writing thread tries it again, and tells what is wrong
+                self._give_backlog()
+                return False
+            if executed is None:
+                return True
+            if self._prompt is not None and self._loop is not None and self._prompt.wants_fold(executed):
+                self._jobs.put(partial(self._begin_fold, self._loop))
+        self._give_later()
+        if backlog:
+            return True
+        if daybook.size > _MOST_BYTES:
             with suppress(OSError):
                 daybook.begin_anew()
+        return False
+
+    def _give_later(self) -> None:
+        """What was to come after what is entered now, where nobody else is writing."""
+        backlog = self._backlog
+        if backlog is not None and not backlog.is_under_way:
+            while self._later and self._later[0][0] <= backlog.number:
+                self._give([self._later.popleft()[1]])
 
     async def settled(self) -> None:
         """Returns when what was handed over before can be read in the database, as far as that can be written."""
         self._hand_over()
-        while self._backlog and self._handed == self._finished and not self._owed:
-            self._enter()
+        backlog, until = self._backlog, 0 if self._daybook is None else self._daybook.last
+        while backlog is not None and backlog.number < until and not self._owed:
+            if not backlog.is_under_way:
+                await self._thread_done()
+            self._enter_some()
             await asyncio.sleep(0)
-        self._give_backlog()
+        if backlog is not None and backlog.number < until:
+            self._give_backlog()
+        await self._thread_done()
+
+    async def _thread_done(self) -> None:
+        """Returns when what the thread has now is written, or cannot be."""
         if self._handed != self._finished:
             loop = asyncio.get_running_loop()
             done = loop.create_future()
-            self._give([_Job([_NOTHING], loop, done, noted=True)])
+            self._give([WriteJob([_NOTHING], loop, done, noted=True)])
             with suppress(StateUnavailable):
                 await done
 
     def _give_backlog(self) -> None:
         """The thread enters what is noted down: it may wait."""
-        backlog, self._backlog = self._backlog, []
-        if self._entering is not None:
-            self._entering.cancel()
-            self._entering = None
-        for record in backlog:
-            jobs = [_Job(statements, owed=True, noted=True) for statements in record.jobs]
-            self._give([*jobs, _Job([entered(record.number)], owed=True, noted=True)])
+        self._look_no_more()
+        for record in () if self._backlog is None else self._backlog.take():
+            while self._later and self._later[0][0] < record.number:
+                self._give([self._later.popleft()[1]])
+            jobs = [WriteJob(statements, owed=True, noted=True) for statements in record.jobs]
+            self._give([*jobs, WriteJob([entered(record.number)], owed=True, noted=True)])
+        while self._later:
+            self._give([self._later.popleft()[1]])
 
-    def _give(self, jobs: Sequence[_Job]) -> None:
+    def _give(self, jobs: Sequence[WriteJob]) -> None:
         self._handed += len(jobs)
-        self._handed_plain += sum(not job.noted for job in jobs)
+        self._handed_plain += sum(job.is_plain for job in jobs)
         self._jobs.put(jobs)
 
     def _begin_fold(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -286,7 +327,9 @@ class GroupCommit:
             loop.call_soon_threadsafe(self._hand_over_fold)
 
     def _hand_over_fold(self) -> None:
-        if not self._closed:
+        if self._backlog and self._backlog.is_under_way and self._loop is not None:
+            self._loop.call_later(_LOOK_SECONDS, self._hand_over_fold)
+        elif not self._closed:
             self._handed += 1
             self._jobs.put(self._end_fold)
 
@@ -304,8 +347,8 @@ class GroupCommit:
             raise StateUnavailable(f"the ledger could not be written: {self._failure[0]}", fact="ledger")
 
     def _write(self) -> None:
-        urgent: deque[_Job] = deque()
-        patient: deque[_Job] = deque()
+        urgent: deque[WriteJob] = deque()
+        patient: deque[WriteJob] = deque()
         last = False
         while True:
             while not last and (not self._jobs.empty() or not (urgent or patient)):
@@ -324,25 +367,25 @@ class GroupCommit:
         if self._owed:
             self._commit([])
 
-    def _commit_some(self, jobs: deque[_Job], most: int) -> None:
+    def _commit_some(self, jobs: deque[WriteJob], most: int) -> None:
         if jobs:
             some = [jobs.popleft() for _ in range(min(most, len(jobs)))]
             self._commit(some)
             self._finished += len(some)
-            self._finished_plain += sum(not job.noted for job in some)
+            self._finished_plain += sum(job.is_plain for job in some)
 
-    def _commit(self, jobs: Sequence[_Job]) -> None:
+    def _commit(self, jobs: Sequence[WriteJob]) -> None:
         owed, self._owed = self._owed, []
         try:
             self._transact([statement for job in (*owed, *jobs) for statement in job.statements])
         except sqlite3.OperationalError as error:
             # of the file, not of one job: locked, full, read-only
             self._failure = in_words(error), time.monotonic()
-            self._owed = [*owed, *(_Job(job.statements, owed=True, patient=True) for job in jobs if job.owed)]
-            _end(jobs, error)
+            self._owed = [*owed, *(WriteJob(job.statements, owed=True, patient=True) for job in jobs if job.owed)]
+            end(jobs, error)
         except Exception as error:  # whatever it is, those who wait must hear of it
             if len(owed) + len(jobs) == 1:
-                _end([*owed, *jobs], error)
+                end([*owed, *jobs], error)
                 return
             # one of them is at fault: each for itself, so that the others are kept
             for job in (*owed, *jobs):
@@ -350,39 +393,7 @@ class GroupCommit:
         else:
             if any(job.done is not None and not job.probe for job in jobs):
                 self._failure = None
-            _end(jobs, None)
+            end(jobs, None)
 
     def _transact(self, statements: Sequence[Statement]) -> None:
         transact(self._connection, statements, self._count)
-
-
-def _end(jobs: Sequence[_Job], error: Exception | None) -> None:
-    """Tell those who wait, one wake-up for each loop."""
-    waiting: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
-    for job in jobs:
-        if job.loop is not None and job.done is not None:
-            waiting.setdefault(job.loop, []).append(job.done)
-        elif error is not None:
-            _LOG.warning("the ledger could not be written: %s", in_words(error))
-    for loop, futures in waiting.items():
-        try:
-            loop.call_soon_threadsafe(_settle, futures, error)
-        except RuntimeError:
-            continue  # the loop is closed: nobody waits
-
-
-def _end_here(jobs: Sequence[_Job], here: asyncio.AbstractEventLoop | None) -> None:
-    """Tell those who wait in this loop at once, and others."""
-    _settle([job.done for job in jobs if job.done is not None and job.loop is here], None)
-    if elsewhere := [job for job in jobs if job.loop is not here]:
-        _end(elsewhere, None)
-
-
-def _settle(futures: Sequence[asyncio.Future[None]], error: Exception | None) -> None:
-    for future in futures:
-        if future.done():
-            continue  # whoever waited has gone away
-        if error is None:
-            future.set_result(None)
-        else:
-            future.set_exception(StateUnavailable(f"the ledger could not be written: {in_words(error)}", fact="ledger"))

@@ -1,38 +1,68 @@
-"""Transactions in the thread of the event loop, as long as nothing makes them wait.
+"""Transactions in the thread of the event loop, as long as nothing makes them wait: many writes of many turns in one, a
+piece of work at a time.
 
-Where a commit need not outlive a power cut it is a few writes into the page cache: less, for some dozens of operations
-at once, than waking another thread and having the interpreter back from it for each statement. What would have to
-wait, for a lock, for a disk, or because it is long, is for the writing thread (`GroupCommit`), which also folds the
-write-ahead log back into the file: both the checkpoint and the first commit after it wait for the disk.
+What would have to wait, for a lock, for a disk, or because it is long, is for the writing thread (`GroupCommit`), which
+also folds the write-ahead log back into the file: both the checkpoint and the first commit after it wait for the disk.
 """
 
 from __future__ import annotations
 
-import resource
 import sqlite3
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from typing import Final
 
-Statement = tuple[str, Sequence[object]]
-Count = Callable[[sqlite3.Connection], Callable[[], None]]
+from proxy.ledger.folding import HASHES_AT_ONCE, Fold, known_in
+from proxy.ledger.transactions import Count, SlowDisk, Statement
 
-MOST_STATEMENTS: Final = 256
-"""In one transaction, the one that says how far it goes aside: two milliseconds' worth."""
-_SLOW_SECONDS: Final = 0.02
-_REST_SECONDS: Final = 5.0
+Pieces = Generator[None, None, int]
+
 _FOLD_EVERY: Final = 4_000
 """Statements, of which each changes a page or two: a log of some tens of megabytes at most."""
+_A_PIECE: Final = 1_024
+"""Statements that are looked at: about a millisecond's worth, as of those below."""
+_WORK_OF_ONE: Final = 8
+"""To execute a statement is so many times the work of looking at it."""
+_MUCH: Final = 256
+_WORK_OF_LOOK: Final = 200
+"""Likewise, to find which of `HASHES_AT_ONCE` operations are known."""
 
 
-def transact(connection: sqlite3.Connection, statements: Sequence[Statement], count: Count | None) -> None:
-    """All statements in one transaction, or none. `count` is called before it is committed, and what it returns
-    afterwards."""
-    execute = connection.execute
+def entering(
+    connection: sqlite3.Connection, jobs: Iterable[Sequence[Statement]], last: Statement, count: Count | None
+) -> Pieces:
+    """Enter what the jobs leave, folded, and the `last` statement behind them; how many statements that took. Between
+    two pieces others may have the thread, but nobody the connection.
+
+    Nothing of it is entered before it is at its end: where it is closed earlier, or raises, nothing is. `count` as
+    `transact` takes it. Raises `sqlite3.Error` and what else values may cause.
+    """
+    fold, work = Fold(), 0
+    for job in jobs:
+        for first in range(0, len(job), _A_PIECE):
+            part = job[first : first + _A_PIECE]
+            fold.take(part)
+            if (work := work + len(part)) >= _A_PIECE:
+                yield
+                work = 0
+    execute, executed = connection.execute, 0
     execute("BEGIN IMMEDIATE")
     try:
-        for sql, values in statements:
+        known: set[bytes] = set()
+        hashes = fold.hashes()
+        for first in range(0, len(hashes), HASHES_AT_ONCE):
+            known |= known_in(connection, hashes[first : first + HASHES_AT_ONCE])
+            if (work := work + _WORK_OF_LOOK) >= _A_PIECE:
+                yield
+                work = 0
+        for sql, values in fold.statements(known):
             execute(sql, values)
+            executed += 1
+            if (work := work + _WORK_OF_ONE) >= _A_PIECE:
+                yield
+                work = 0
+        if work >= _MUCH:  # to commit takes some milliseconds by itself
+            yield
+        execute(*last)
         done = None if count is None else count(connection)
         execute("COMMIT")
     except BaseException:  # rolled back, and raised again
@@ -41,42 +71,7 @@ def transact(connection: sqlite3.Connection, statements: Sequence[Statement], co
         raise
     if done is not None:
         done()
-
-
-def waits_so_far() -> int:
-    """How often this thread has waited for something. To be set aside by others that run does not count."""
-    return resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
-
-
-class SlowDisk:
-    """Whether the disk is so busy that writing to the page cache waits for it: then it rests from this thread.
-
-    `stopwatch` gives seconds, `waits` how often the thread has waited: on a machine that is short of processors a
-    write may take long and wait for nothing.
-    """
-
-    def __init__(
-        self, stopwatch: Callable[[], float] = time.monotonic, waits: Callable[[], int] = waits_so_far
-    ) -> None:
-        self._stopwatch = stopwatch
-        self._waits = waits
-        self._began, self._waited = 0.0, 0
-        self._rests_until = 0.0
-
-    def begin(self) -> bool:
-        """Whether something may be written now; then `end` it."""
-        self._began, self._waited = self._stopwatch(), self._waits()
-        return self._began >= self._rests_until
-
-    def end(self) -> None:
-        """It is written."""
-        ended = self._stopwatch()
-        if ended - self._began > _SLOW_SECONDS and self._waits() != self._waited:
-            self._rests_until = ended + _REST_SECONDS
-
-    def fail(self) -> None:
-        """It could not be written."""
-        self._rests_until = self._began + _REST_SECONDS
+    return executed
 
 
 class PromptCommit:
@@ -91,17 +86,24 @@ class PromptCommit:
         """Nothing more is written here."""
         self._connection.close()
 
-    def commit(self, statements: Sequence[Statement], count: Count | None) -> bool:
-        """Whether the statements are committed. Otherwise nothing of them is: they are for somebody who may wait, and
-        who tells what is wrong with them."""
-        if len(statements) > MOST_STATEMENTS + 1 or not self._disk.begin():
-            return False
+    def begin(self, jobs: Iterable[Sequence[Statement]], last: Statement, count: Count | None) -> Pieces:
+        """A transaction of all of these, in pieces: to `go_on` with, or to close."""
+        return entering(self._connection, jobs, last, count)
+
+    def go_on(self, pieces: Pieces) -> int | None:
+        """One piece; after the last one how many statements are committed. Otherwise nothing of them is.
+
+        Raises whatever went wrong: they are for somebody who may wait then, and who tells what is wrong with them.
+        """
+        if not self._disk.begin():
+            raise BlockingIOError("the disk is slow")
         try:
-            transact(self._connection, statements, count)
-        except Exception:  # the writing thread tries it again, and tells what is wrong
-            return False
-        self._disk.end()
-        return True
+            next(pieces)
+        except StopIteration as ended:
+            return int(ended.value)
+        finally:
+            self._disk.end()
+        return None
 
     def wants_fold(self, statements: int) -> bool:
         """So many more were written, here or elsewhere. Whether the log is long enough to be folded back now."""
@@ -110,8 +112,3 @@ class PromptCommit:
             return False
         self._since_fold = 0
         return True
-
-
-def fold(connection: sqlite3.Connection) -> None:
-    """Bring what the write-ahead log holds into the file, as far as nobody is reading it."""
-    connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()

@@ -15,8 +15,8 @@ from proxy.judge.counts import CountKey
 from proxy.judge.history import history_from_text, history_to_text
 from proxy.judge.marks import Mark
 from proxy.judge.windows import BucketRow, MarkRow
-from proxy.ledger.prompt_commit import Statement
 from proxy.ledger.reservation import HistoryRow, RuleRows
+from proxy.ledger.transactions import Statement
 
 TABLES: Final = (
     """CREATE TABLE rule_windows (
@@ -80,6 +80,11 @@ _DROP_MARK: Final = "DELETE FROM rule_marks WHERE rule = ? AND grp = ? AND mark 
 _SAVE_HISTORY: Final = """INSERT INTO rule_histories VALUES (?, ?, ?, ?)
     ON CONFLICT (grp, rule) DO UPDATE SET state = excluded.state, updated = excluded.updated"""
 _DROP_HISTORY: Final = "DELETE FROM rule_histories WHERE rule = ? AND grp = ?"
+
+SAVE_BY_KEY: Final = {_SAVE_BUCKET: (3, 1), _SAVE_MARK: (3, 0), _SAVE_HISTORY: (2, 0)}
+"""How many of the first values name the row, and how many of the last stay as they were when it was made."""
+DROP_BY_KEY: Final = {_DROP_BUCKET: _SAVE_BUCKET, _DROP_MARK: _SAVE_MARK, _DROP_HISTORY: _SAVE_HISTORY}
+"""What makes the row that each deletes, named by the same values."""
 
 
 def save(rows: RuleRows) -> list[Statement]:

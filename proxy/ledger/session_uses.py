@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from typing import Final
 
 from proxy.ledger.operations import Ended
-from proxy.ledger.prompt_commit import Statement
 from proxy.ledger.sqlite import print_claim
+from proxy.ledger.transactions import Statement
 from proxy.session.counters import HoldName, SessionKey
 from proxy.session.use import SessionUse
 
@@ -51,13 +51,19 @@ IN_ORDER: Final = (
 
 _GWEI: Final = 10**9
 _COUNTED: Final = "SELECT 1 FROM operations_counted WHERE user_op_hash = ? AND claim = ?"
-_ADD: Final = f"""INSERT INTO session_uses SELECT ?, ?, ?, ?, 1, ?, ?, ?, ?, ? WHERE NOT EXISTS ({_COUNTED})
+ADD: Final = f"""INSERT INTO session_uses SELECT ?, ?, ?, ?, 1, ?, ?, ?, ?, ? WHERE NOT EXISTS ({_COUNTED})
     ON CONFLICT DO UPDATE SET mined = mined + 1, reverted = reverted + excluded.reverted, gas = gas + excluded.gas,
         gwei = gwei + excluded.gwei, wei = wei + excluded.wei, last_used = max(last_used, excluded.last_used)"""  # ours
-_REMEMBER: Final = f"""INSERT INTO operations_counted ({_COUNTED_COLUMNS})
+COUNT: Final = f"""INSERT INTO operations_counted ({_COUNTED_COLUMNS})
     SELECT ?, ?, ?, ?, ?, ?, ? WHERE changes() > 0"""  # ours
-"""Right after `_ADD`, which has looked whether it is there: a table that is written and looked into by one statement
+"""Right after `ADD`, which has looked whether it is there: a table that is written and looked into by one statement
 has its rows gathered in another first."""
+ADD_MANY: Final = """INSERT INTO session_uses VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT DO UPDATE SET mined = mined + excluded.mined, reverted = reverted + excluded.reverted,
+        gas = gas + excluded.gas, gwei = gwei + excluded.gwei, wei = wei + excluded.wei,
+        last_used = max(last_used, excluded.last_used)"""
+"""For several that are known to be counted for the first time; then for each of them `COUNT_NEW`."""
+COUNT_NEW: Final = f"INSERT INTO operations_counted ({_COUNTED_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608  # ours
 _TAKE_OFF: Final = f"""UPDATE session_uses SET mined = mined - 1, reverted = session_uses.reverted - taken.reverted,
         gas = session_uses.gas - taken.gas, gwei = session_uses.gwei - taken.gwei, wei = session_uses.wei - taken.wei
     FROM (SELECT reverted, gas, gwei, wei FROM operations_counted WHERE user_op_hash = ? AND claim = ?) AS taken
@@ -87,8 +93,8 @@ def count(ended: Iterable[Ended]) -> list[Statement]:
         gwei, wei = divmod(mined.gas_cost or 0, _GWEI)
         amounts = (int(not mined.success), mined.gas_used or 0, gwei, wei)
         at = each.ended_at if mined.timestamp is None else mined.timestamp
-        statements.append((_ADD, (*_key(session), *amounts, at, *name)))
-        statements.append((_REMEMBER, (*name, *amounts, each.ended_at)))
+        statements.append((ADD, (*_key(session), *amounts, at, *name)))
+        statements.append((COUNT, (*name, *amounts, each.ended_at)))
     return statements
 
 

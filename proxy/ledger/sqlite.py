@@ -15,8 +15,8 @@ from typing import Any, Final
 
 from proxy.errors import StateUnavailable
 from proxy.ledger.operations import AcceptedOperation, Cause, Ended, EndedName, Evidence, InFlight, Mined, Stage
-from proxy.ledger.prompt_commit import Statement
 from proxy.ledger.records import record_from_json, record_to_json
+from proxy.ledger.transactions import Statement
 from proxy.session.counters import HoldName, SessionKey
 from proxy.userop.primitives import Address, Hash32
 
@@ -111,20 +111,26 @@ BEGIN_UNLESS_STAGED: Final = """INSERT INTO operations_in_flight
     SELECT ?1, ?2, ?3, ?4, ?5, ?6 WHERE changes() = 0"""
 """The same right after the stage was to be set, which finds out whether it is in flight: a table that is written and
 looked into by one statement has its rows gathered in another first, and that takes half of the time."""
+BEGIN_NEW: Final = """INSERT INTO operations_in_flight (user_op_hash, claim, accepted_at, record, stage, silent)
+    VALUES (?, ?, ?, ?, ?, ?)"""
+"""The same of one that is known not to be in flight."""
 STAGE_OF_BEGIN: Final = 4
-"""Where among the values of both the stage is; the name is the first two of them."""
+"""Where among the values of all three the stage is; the name is the first two of them."""
 _WHERE: Final = "WHERE user_op_hash = ? AND claim = ?"
 STAGE: Final = "UPDATE operations_in_flight SET stage = ? WHERE user_op_hash = ? AND claim = ?"
-_MOVE: Final = """UPDATE operations_in_flight SET record = json_set(record, '$.bundler', json_object('text', ?))
+MOVE: Final = """UPDATE operations_in_flight SET record = json_set(record, '$.bundler', json_object('text', ?))
     WHERE user_op_hash = ? AND claim = ?"""
-_SILENT: Final = "UPDATE operations_in_flight SET silent = ? WHERE user_op_hash = ? AND claim = ?"
+SILENT: Final = "UPDATE operations_in_flight SET silent = ? WHERE user_op_hash = ? AND claim = ?"
 DROP: Final = "DELETE FROM operations_in_flight WHERE user_op_hash = ? AND claim = ?"
 REMEMBER: Final = f"""INSERT INTO operations_ended ({_ENDED_COLUMNS})
     SELECT user_op_hash, claim, ?, ?, ?, ?, ?, ?, ?, ?, accepted_at, stage, silent, ?, coalesce(?, record)
     FROM operations_in_flight {_WHERE}"""  # noqa: S608  # ours
-_FORGET: Final = "DELETE FROM operations_ended WHERE user_op_hash = ? AND claim = ?"
+REMEMBER_NEW: Final = f"""INSERT INTO operations_ended ({_ENDED_COLUMNS})
+    VALUES ({", ".join("?" * (_ENDED_COLUMNS.count(",") + 1))})"""  # noqa: S608  # ours
+"""Of one that was never written as in flight."""
+FORGET: Final = "DELETE FROM operations_ended WHERE user_op_hash = ? AND claim = ?"
 _PRUNE: Final = "DELETE FROM operations_ended WHERE ended_at < ?"
-_PRUNE_SOME: Final = """DELETE FROM operations_ended WHERE id IN
+PRUNE_SOME: Final = """DELETE FROM operations_ended WHERE id IN
     (SELECT id FROM operations_ended WHERE ended_at < ? ORDER BY ended_at LIMIT 100)"""
 
 
@@ -141,12 +147,12 @@ def advance(name: HoldName, stage: Stage) -> Statement:
 
 def move(name: HoldName, bundler: str) -> Statement:
     """The operation went to the bundler of this mark."""
-    return _MOVE, (bundler, *_name(name))
+    return MOVE, (bundler, *_name(name))
 
 
 def silence(name: HoldName, seconds: float) -> Statement:
     """For so long it was answered that the operation is not there."""
-    return _SILENT, (seconds, *_name(name))
+    return SILENT, (seconds, *_name(name))
 
 
 def end(ended: Iterable[HoldName], remembered: Iterable[Ended]) -> list[Statement]:
@@ -164,7 +170,7 @@ def end(ended: Iterable[HoldName], remembered: Iterable[Ended]) -> list[Statemen
         chain_id = each.operation.reservation.slot.chain_id
         record = record_to_json(each.operation) if each.restated else None
         name = _name(each.name)
-        statements.append((_FORGET, name))
+        statements.append((FORGET, name))
         statements.append((REMEMBER, (chain_id, each.ended_at, *how, *counted, _told(evidence), record, *name)))
     return statements + [(DROP, _name(name)) for name in ended]
 
@@ -172,7 +178,7 @@ def end(ended: Iterable[HoldName], remembered: Iterable[Ended]) -> list[Statemen
 def revive(flight: InFlight) -> tuple[Statement, Statement]:
     """The operation had ended and is in flight again."""
     operation = flight.operation
-    return begin(operation, flight.stage, flight.silent_seconds), (_FORGET, _name(operation.name))
+    return begin(operation, flight.stage, flight.silent_seconds), (FORGET, _name(operation.name))
 
 
 def prune(before: float) -> Statement:
@@ -182,7 +188,7 @@ def prune(before: float) -> Statement:
 
 def prune_some(before: float) -> Statement:
     """Some of that, the oldest: four times as many as end in one piece."""
-    return _PRUNE_SOME, (before,)
+    return PRUNE_SOME, (before,)
 
 
 def in_flight(connection: sqlite3.Connection, *, limit: int | None = None, skip: int = 0) -> Iterator[InFlight]:

@@ -15,6 +15,7 @@ import pytest
 from proxy.chain.settlement.outcome import Outcome, SettledUpTo
 from proxy.chain.settlement.slices import BlockName
 from proxy.edge.storage.store import Store
+from proxy.ledger.daybook import Daybook, open_daybook
 from proxy.ledger.operations import AcceptedOperation, Ended, Stage
 from proxy.session.changes import Changes
 from proxy.session.counters import SessionKey
@@ -162,6 +163,18 @@ def test_what_is_held_is_listed_in_pages_the_oldest_first(run: Run, held: Path) 
     pages = [json.loads(run("ledger", "list", "--json", "--limit", "2", "--skip", skip).output) for skip in "024"]
     assert [[each["since"] for each in page["held"]] for page in pages] == [[1.0, 2.0], [3.0, 4.0], [5.0]]
     assert run("ledger", "list", "--limit", "0").exit_code != 0
+
+
+def test_of_a_gate_that_has_not_entered_its_last_moments_that_is_said(
+    run: Run, held: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.cli.ledger_file._ENTER_SECONDS", 0.0)
+    book = Daybook(open_daybook(held), 0)
+    book.write([[("SELECT 1", ())]])
+    listed = run("ledger", "list", "--json")
+    assert len(json.loads(listed.stdout)["held"]) == 5
+    assert "its last moments are not shown" in listed.stderr
+    book.close()
 
 
 def test_where_nothing_is_held_that_is_said(run: Run, tmp_path: Path) -> None:

@@ -17,11 +17,21 @@ from hypothesis import strategies as st
 from proxy.edge.storage.database import Synchronous, open_database
 from proxy.edge.storage.holding import hold
 from proxy.edge.storage.store import Store
-from proxy.ledger import daybook
-from proxy.ledger.daybook import Daybook, DayRecord, Entering, daybook_of, enter_what_is_missing, print_record
-from proxy.ledger.prompt_commit import SlowDisk, Statement
+from proxy.ledger import daybook, sqlite
+from proxy.ledger.daybook import (
+    Daybook,
+    DayRecord,
+    Entering,
+    daybook_of,
+    enter_what_is_missing,
+    print_record,
+    wait_until_entered,
+)
+from proxy.ledger.transactions import SlowDisk, Statement
 from proxy.session.freezes import Freeze
 from proxy.userop.primitives import Hash32
+from tests.ledger.builders import hold_name
+from tests.ledger.test_folding import operation
 
 FIRST_LINE = b"sessiongate daybook 1\n"
 VALUES = st.one_of(
@@ -148,6 +158,33 @@ def test_a_place_that_is_no_number_is_told_and_nothing_is_entered(connection: sq
 def test_after_a_good_end_a_daybook_that_is_gone_is_no_loss(connection: sqlite3.Connection) -> None:
     connection.execute(*daybook.entered(9, is_open=False))
     assert enter_what_is_missing(connection, b"") == Entering(9, 0, lost=False)
+
+
+def test_whoever_looks_in_from_outside_waits_until_a_running_gate_has_entered_what_it_had_noted_down(
+    path: Path, connection: sqlite3.Connection
+) -> None:
+    book, looks = Daybook(daybook.open_daybook(path), 0), iter((1, 2))
+    for number in (1, 2):
+        book.write([[insert(number)]])
+
+    def enter_one(_seconds: float) -> None:
+        book.write([[insert(7)]])  # more comes meanwhile
+        connection.execute(*daybook.entered(next(looks)))
+
+    assert not wait_until_entered(path, seconds=0.0, sleep=enter_one)
+    assert wait_until_entered(path, seconds=60.0, sleep=enter_one)
+    assert list(looks) == []
+    connection.execute(*daybook.entered(0))
+    book.close()
+    assert wait_until_entered(path, seconds=0.0)  # nobody is there to wait for
+
+
+def test_much_that_is_missing_is_entered_as_what_it_leaves(connection: sqlite3.Connection, path: Path) -> None:
+    executed: list[str] = []
+    connection.set_trace_callback(executed.append)
+    jobs = [[[sqlite.begin(operation(number))], sqlite.end([hold_name(number)], [])] for number in range(400)]
+    assert enter_what_is_missing(connection, content_of(*jobs)) == Entering(400, 400, lost=False)
+    assert len([each for each in executed if each.startswith(("INSERT", "DELETE"))]) == 1  # how far it is entered
 
 
 def test_a_record_that_does_not_fit_on_the_disk_leaves_nothing_behind(

@@ -12,14 +12,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.edge.storage.database import Synchronous, open_database
-from proxy.ledger import session_uses, sqlite
-from proxy.ledger.folding import folded
+from proxy.judge.counts import CountKey
+from proxy.judge.marks import Mark
+from proxy.judge.windows import BucketRow, MarkRow
+from proxy.ledger import rule_tables, session_uses, sqlite
+from proxy.ledger.daybook import Jobs
 from proxy.ledger.operations import AcceptedOperation, Cause, Ended, Evidence, InFlight, Mined, Stage
-from proxy.ledger.prompt_commit import Statement, transact
+from proxy.ledger.prompt_commit import entering
+from proxy.ledger.reservation import RuleRows
+from proxy.ledger.transactions import Statement, transact
 from proxy.session.changes import Changes
 from tests.ledger.builders import ACCOUNT, hold_name, operation_hash, reservation
 
-_TABLES = ("operations_in_flight", "operations_ended", "operations_counted", "session_uses")
+_TABLES = (
+    "operations_in_flight",
+    "operations_ended",
+    "operations_counted",
+    "session_uses",
+    "rule_windows",
+    "rule_marks",
+)
 
 
 def operation(number: int) -> AcceptedOperation:
@@ -48,6 +60,12 @@ def _revived(number: int, stage: Stage) -> list[Statement]:
     return [*sqlite.revive(flight), *session_uses.take_back(hold_name(number))]
 
 
+def _row_of_rules(number: int, amount: int, expires: int) -> list[Statement]:
+    key, known = CountKey(b"rule", bytes([number])), Mark(expires, amount, 0) if amount else None
+    buckets = (BucketRow(key, 0, expires, amount),)
+    return rule_tables.save(RuleRows(buckets, (MarkRow(key, b"mark", known),), ()))
+
+
 _NUMBERS = st.integers(1, 3)
 _STAGES = st.sampled_from(Stage)
 _STEPS = st.one_of(
@@ -59,9 +77,24 @@ _STEPS = st.one_of(
     st.builds(lambda number, mark: [sqlite.move(hold_name(number), mark)], _NUMBERS, st.text(max_size=3)),
     st.builds(lambda number, seconds: [sqlite.silence(hold_name(number), seconds)], _NUMBERS, st.floats(0, 9)),
     st.builds(lambda before: [sqlite.prune(before)], st.floats(0, 9)),
+    st.builds(lambda before: [sqlite.prune_some(before)], st.floats(0, 9)),
+    st.builds(_row_of_rules, _NUMBERS, st.integers(0, 3), st.integers(1, 3)),
+    st.just(rule_tables.forget(b"rule", None)),
     st.just([("UPDATE operations_in_flight SET silent = length(stage)", ())]),  # of nobody now: it reads what is folded
 )
-_HISTORY = st.lists(_STEPS, max_size=14).map(lambda steps: [statement for step in steps for statement in step])
+_LIVES = st.permutations(range(1, 6)).map(
+    lambda numbers: [
+        [statement for number in numbers for statement in step(number)]
+        for step in (
+            lambda number: [sqlite.begin(operation(number))],
+            lambda number: [sqlite.advance(hold_name(number), Stage.ACCEPTED)],
+            lambda number: _ended(mined(number, number, Stage.ACCEPTED)),
+        )
+    ]
+)
+"""What nearly all of a batch is."""
+_FEW = st.lists(_STEPS, max_size=3)
+_HISTORY = st.one_of(st.lists(_STEPS, max_size=14), st.builds(lambda some, lives: [*some, *lives], _FEW, _LIVES))
 
 
 @pytest.fixture(scope="module")
@@ -72,12 +105,16 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connecti
         yield connection
 
 
-def left(empty: sqlite3.Connection, batches: Sequence[Sequence[Statement]]) -> list[list[tuple[object, ...]]]:
-    """The rows of each table after these transactions, but for their numbers."""
+def left(empty: sqlite3.Connection, batches: Sequence[Jobs], *, at_once: bool) -> list[list[tuple[object, ...]]]:
+    """The rows of each table after these batches of jobs, but for their numbers."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         empty.backup(connection)
         for batch in batches:
-            transact(connection, batch, None)
+            if at_once:
+                list(entering(connection, batch, ("SELECT 1", ()), None))
+            else:
+                for statement in (statement for job in batch for statement in job):
+                    transact(connection, [statement], None)
         return [_rows(connection, table) for table in _TABLES]
 
 
@@ -87,27 +124,78 @@ def _rows(connection: sqlite3.Connection, table: str) -> list[tuple[object, ...]
     return sorted((tuple(row[place] for place in kept) for row in cursor), key=repr)
 
 
-@given(before=_HISTORY, history=_HISTORY, at=st.integers(0, 40))
+def written(empty: sqlite3.Connection, batches: Sequence[Jobs]) -> list[str]:
+    """What is executed for the last of these batches that changes a table: its first three words."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        empty.backup(connection)
+        executed: list[str] = []
+        for batch in batches:
+            executed.clear()
+            connection.set_trace_callback(executed.append)
+            for _ in entering(connection, batch, ("SELECT 1", ()), None):
+                continue
+        changes = ("INSERT", "UPDATE", "DELETE")
+        return [" ".join(text.split()[:3]) for text in executed if text.startswith(changes)]
+
+
+@given(before=_HISTORY, history=_HISTORY, at=st.integers(0, 20))
 def test_what_is_entered_folded_is_what_is_entered_one_by_one(
-    empty: sqlite3.Connection, before: list[Statement], history: list[Statement], at: int
+    empty: sqlite3.Connection, before: Jobs, history: Jobs, at: int
 ) -> None:
-    one_by_one = [before, *([statement] for statement in history)]
-    assert left(empty, [before, folded(history[:at]), folded(history[at:])]) == left(empty, one_by_one)
+    batches = [before, history[:at], history[at:]]
+    assert left(empty, batches, at_once=True) == left(empty, batches, at_once=False)
 
 
-def test_an_operation_that_was_answered_in_the_batch_in_which_it_began_is_written_once() -> None:
-    begun, answered = sqlite.begin(operation(1)), sqlite.advance(hold_name(1), Stage.ACCEPTED)
-    where_it_is, written = folded([begun, answered])
-    assert where_it_is == answered  # of one that had begun before
-    assert written[1] == sqlite.begin(operation(1), Stage.ACCEPTED)[1]
+def test_an_operation_that_was_answered_in_the_batch_in_which_it_began_is_written_once(
+    empty: sqlite3.Connection,
+) -> None:
+    begun, answered = [sqlite.begin(operation(1))], [sqlite.advance(hold_name(1), Stage.ACCEPTED)]
+    assert written(empty, [[begun, answered]]) == ["INSERT INTO operations_in_flight"]
 
 
 def test_one_that_was_refused_in_it_is_not_written(empty: sqlite3.Connection) -> None:
-    statements = [sqlite.begin(operation(1)), *sqlite.end([hold_name(1)], [])]
-    assert folded(statements) == statements[1:]
-    assert left(empty, [folded(statements)]) == left(empty, [])
+    assert written(empty, [[[sqlite.begin(operation(1))], sqlite.end([hold_name(1)], [])]]) == []
 
 
-def test_what_says_nothing_of_operations_is_entered_as_it_came() -> None:
-    other: Statement = ("INSERT INTO probes VALUES (1, ?)", (5.0,))
-    assert folded([other, other]) == [other, other]
+def test_one_that_was_mined_in_it_is_written_as_what_has_ended_and_its_session_once_for_all(
+    empty: sqlite3.Connection,
+) -> None:
+    batch = [
+        *([sqlite.begin(operation(number))] for number in (1, 2)),
+        *([sqlite.advance(hold_name(number), Stage.ACCEPTED)] for number in (1, 2)),
+        *(_ended(mined(number, 7, Stage.ACCEPTED)) for number in (1, 2)),
+    ]
+    assert written(empty, [batch]) == [
+        *["INSERT INTO operations_ended", "INSERT INTO operations_counted"] * 2,
+        "INSERT INTO session_uses",
+    ]
+
+
+def test_one_that_the_tables_know_is_written_statement_by_statement(empty: sqlite3.Connection) -> None:
+    again = [[sqlite.begin(operation(1))], _ended(mined(1, 7, Stage.ACCEPTED))]
+    assert written(empty, [again, again])[0] == "INSERT INTO operations_in_flight"
+
+
+def test_what_rules_count_of_one_group_is_written_as_it_stands_in_the_end(empty: sqlite3.Connection) -> None:
+    rows = [_row_of_rules(1, amount, 5) for amount in (1, 2, 3)]
+    assert written(empty, [rows]) == ["INSERT INTO rule_windows", "INSERT INTO rule_marks"]
+
+
+def test_what_says_nothing_of_operations_is_entered_as_it_came(empty: sqlite3.Connection) -> None:
+    other: list[Statement] = [("INSERT OR REPLACE INTO probes VALUES (1, ?)", (5.0,))]
+    assert len(written(empty, [[other, other]])) == 2
+
+
+def test_what_is_much_is_entered_in_pieces_and_not_at_all_before_the_last(empty: sqlite3.Connection) -> None:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        empty.backup(connection)
+        jobs = [[sqlite.begin(operation(number))] for number in range(3_000)]
+        pieces = entering(connection, jobs, ("INSERT INTO rewound VALUES (1, 5)", ()), None)
+        for _ in range(20):
+            next(pieces)
+        pieces.close()
+        assert not connection.in_transaction
+        assert _rows(connection, "operations_in_flight") == []
+        assert len(list(entering(connection, jobs, ("INSERT INTO rewound VALUES (1, 5)", ()), None))) > 20
+        assert len(_rows(connection, "operations_in_flight")) == 3_000
+        assert _rows(connection, "rewound") == [(5.0,)]

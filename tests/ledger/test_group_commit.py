@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import count as endless
 from itertools import pairwise
 from pathlib import Path
@@ -15,9 +16,11 @@ import pytest
 
 from proxy.errors import StateUnavailable
 from proxy.ledger import daybook, prompt_commit
+from proxy.ledger.backlog import FOLD_SECONDS, Backlog
 from proxy.ledger.database_words import in_words
 from proxy.ledger.group_commit import GroupCommit
-from proxy.ledger.prompt_commit import Count, PromptCommit, SlowDisk
+from proxy.ledger.prompt_commit import PromptCommit
+from proxy.ledger.transactions import Count, SlowDisk
 
 
 @pytest.fixture
@@ -306,23 +309,83 @@ async def test_a_disk_that_makes_one_wait_is_left_to_the_thread_for_a_while_and_
     times, told = iter([0.0, 0.5, 1.0, 5.4, 6.0, 6.001, 6.1, 6.2]), iter(waits)
     own = sqlite3.connect(path, isolation_level=None, timeout=0)
     prompt = PromptCommit(own, SlowDisk(stopwatch=lambda: next(times), waits=lambda: next(told)))
-    done = [number for number in range(4) if prompt.commit(insert(number), None)]
-    assert done == committed
+    for number in range(4):
+        with suppress(BlockingIOError):
+            assert prompt.go_on(prompt.begin([insert(number)], ("SELECT 1", ()), None)) == 1
     assert seen(path) == committed
     prompt.close()
     connection.close()
 
 
-async def test_what_is_long_is_not_entered_in_the_loop(path: Path, connection: sqlite3.Connection) -> None:
+async def test_what_is_much_is_entered_a_piece_at_a_time_and_others_have_the_loop_in_between(
+    path: Path, connection: sqlite3.Connection
+) -> None:
+    writer = with_daybook(connection, path)
+    await writer.write([statement for number in range(1_000) for statement in insert(number)])
+    turns: list[int] = []
+
+    async def go_round() -> None:
+        for turn in endless():
+            turns.append(turn)
+            await asyncio.sleep(0)
+
+    others = asyncio.create_task(go_round())
+    await writer.settled()
+    others.cancel()
+    assert len(turns) >= 7  # 128 statements at a time
+    assert len(seen(path)) == 1_000
+    writer.close()
+
+
+async def test_what_takes_long_is_the_threads_behind_what_was_noted_down_before_and_ahead_of_what_was_after(
+    path: Path, connection: sqlite3.Connection
+) -> None:
     writer = with_daybook(connection, path)
     threads: set[int] = set()
     connection.set_trace_callback(lambda _statement: threads.add(threading.get_ident()))
-    await writer.write([statement for number in range(1_000) for statement in insert(number)])
+    await writer.write(insert(1))
+    long = asyncio.create_task(writer.write([("UPDATE seen SET number = number + 10", ())], long=True))
+    await asyncio.sleep(0)
+    await writer.write(insert(2))
+    await long
     await writer.settled()
     assert threads
     assert threading.get_ident() not in threads
+    assert seen(path) == [2, 11]
     writer.close()
-    assert len(seen(path)) == 1_000
+
+
+async def test_a_probe_waits_for_nothing_that_is_noted_down(path: Path, connection: sqlite3.Connection) -> None:
+    writer = with_daybook(connection, path)
+    assert writer.write_now(insert(1))
+    await writer.write(insert(9), probe=True)
+    assert seen(path) == [9]
+    await writer.settled()
+    assert seen(path) == [1, 9]
+    writer.close()
+
+
+async def test_what_is_noted_down_waits_for_more_to_come_with_it_and_not_for_longer_than_that_comes(
+    path: Path, connection: sqlite3.Connection
+) -> None:
+    now = [0.0]
+    writer = with_daybook(connection, path)
+    own = sqlite3.connect(path, isolation_level=None, timeout=0)
+    backlog = Backlog(PromptCommit(own), None, number=0, monotonic=lambda: now[0])
+    backlog.add(daybook.DayRecord(1, [insert(1)]))
+    assert not backlog.is_due()
+    backlog.add(daybook.DayRecord(2, [insert(2)]))
+    assert not backlog.is_due()  # more has come
+    assert backlog.is_due()  # and no more
+    backlog.add(daybook.DayRecord(3, [insert(3)]))
+    assert not backlog.is_due()
+    backlog.add(daybook.DayRecord(4, [insert(4)]))
+    now[0] = FOLD_SECONDS
+    assert backlog.is_due()
+    assert backlog.enter_some() is not None
+    assert (backlog.number, len(backlog), seen(path)) == (4, 0, [1, 2, 3, 4])
+    own.close()
+    writer.close()
 
 
 async def test_what_a_write_of_many_turns_leaves_is_entered_without_anybody_asking(

@@ -111,6 +111,8 @@ NO_CHECKPOINTS: Final = "PRAGMA wal_autocheckpoint = 0"
 LEAVE_FREED: Final = "PRAGMA secure_delete = OFF"
 """Some builds of SQLite write zeros over all that is deleted or changed, which is a fifth of an operation's rows. There
 is no secret in them."""
+_FEW_PAGES: Final = "PRAGMA cache_size = -1024"
+"""In KiB. What a transaction has changed is written when it is committed, as far as it was not before."""
 
 
 def open_prompt(path: Path | str) -> sqlite3.Connection:
@@ -119,6 +121,7 @@ def open_prompt(path: Path | str) -> sqlite3.Connection:
     connection.execute(f"PRAGMA synchronous = {Synchronous.NORMAL.name}")
     connection.execute(NO_CHECKPOINTS)
     connection.execute(LEAVE_FREED)
+    connection.execute(_FEW_PAGES)
     return connection
 
 

@@ -19,7 +19,8 @@ from proxy.ledger.daybook import (
     read_daybook,
 )
 from proxy.ledger.group_commit import GroupCommit
-from proxy.ledger.prompt_commit import PromptCommit, fold, transact
+from proxy.ledger.prompt_commit import PromptCommit
+from proxy.ledger.transactions import fold, transact
 
 
 class OpenDatabase(NamedTuple):

@@ -36,8 +36,8 @@ from proxy.ledger.counting_time import KeptTime
 from proxy.ledger.database_words import in_words
 from proxy.ledger.doubts import Doubt
 from proxy.ledger.operations import AcceptedOperation, Ended, EndedName, InFlight, Stage
-from proxy.ledger.prompt_commit import Statement
 from proxy.ledger.reservation import NO_ROWS, RuleRows
+from proxy.ledger.transactions import Statement
 from proxy.session.counters import Counter, HoldName, SessionKey
 from proxy.session.freezes import Freeze
 from proxy.session.known import KnownSession, Status

@@ -1,0 +1,95 @@
+"""What is noted down and not entered: it waits until there is something to fold.
+
+An operation whose begin, answer and end are entered together is one row; entered as they come they are three. So what
+is noted down stays for some seconds, as long as more comes; where nothing does, and where somebody waits for it, it is
+entered at once. A start enters what a killed gate has left of it, so there is a bound to it in bytes and in records.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from itertools import islice
+from typing import Final
+
+from proxy.ledger.daybook import DayRecord, entered
+from proxy.ledger.prompt_commit import Pieces, PromptCommit
+from proxy.ledger.transactions import Count
+
+FOLD_SECONDS: Final = 8.0
+"""Long enough for most of what is sent to be mined meanwhile, where blocks are a second or two apart."""
+_MOST_RECORDS: Final = 16_384
+
+
+class Backlog:
+    """In the order in which it was noted down. `number` is that of the last record which is in it no more: it is
+    entered, or the writing thread has it. `monotonic` gives seconds."""
+
+    def __init__(
+        self, prompt: PromptCommit, count: Count | None, *, number: int, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._prompt = prompt
+        self._count = count
+        self._monotonic = monotonic
+        self._records: list[DayRecord] = []
+        self._since, self._began = 0.0, 0.0
+        self._seen: int | None = None  # the last one at the last look
+        self._batch: Pieces | None = None
+        self._in_batch = 0
+        self.number = number
+
+    def __len__(self) -> int:
+        """How many turns of the loop have left something."""
+        return len(self._records)
+
+    def add(self, record: DayRecord) -> None:
+        """This is noted down."""
+        if not self._records:
+            self._since, self._seen = self._monotonic(), None
+        self._records.append(record)
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether some of it is being entered: then nobody else may write the database."""
+        return self._batch is not None
+
+    def is_due(self) -> bool:
+        """Whether to wait longer would fold no more: nothing has come since this was asked last, or enough has."""
+        last, before = self._records[-1].number, self._seen
+        self._seen = last
+        age = self._monotonic() - self._since
+        return last == before or len(self._records) >= _MOST_RECORDS or age >= FOLD_SECONDS
+
+    def enter_some(self) -> int | None:
+        """One piece of entering all that is there when this is called first; then how many statements that took.
+        Raises whatever went wrong: nothing of it is entered then."""
+        if self._batch is None:
+            self._in_batch, self._began = len(self._records), self._monotonic()
+            last = self._records[-1].number
+            jobs = (job for record in islice(self._records, self._in_batch) for job in record.jobs)
+            self._batch = self._prompt.begin(jobs, entered(last), self._count)
+        try:
+            executed = self._prompt.go_on(self._batch)
+        except BaseException:  # given up, and raised again
+            self.give_up()
+            raise
+        if executed is None:
+            return None
+        self.number = self._records[self._in_batch - 1].number
+        del self._records[: self._in_batch]
+        self._since, self._batch = self._began, None
+        return executed
+
+    def give_up(self) -> None:
+        """Enter nothing of what is under way."""
+        if self._batch is not None:
+            self._batch.close()
+            self._batch = None
+
+    def take(self) -> list[DayRecord]:
+        """All of it: somebody else enters it."""
+        self.give_up()
+        records, self._records = self._records, []
+        if records:
+            self.number = records[-1].number
+        return records
