@@ -16,7 +16,7 @@ from proxy.edge.http.wire.fields import BrokenHttp
 from proxy.edge.http.wire.heads import read_request_head
 from proxy.edge.http.wire.reader import MessageReader, ReadBounds, ReaderStage, TooLongError
 from proxy.errors import ConfigErrors, InvalidParams, RpcError, Undecodable
-from proxy.jsonrpc import Batch, BodyLimits, Request, parse_body
+from proxy.jsonrpc import Batch, BodyLimits, NumberLiteral, Request, parse_body
 from proxy.judge.parse.faults import SourceFile
 from proxy.judge.parse.files import parse_rules
 from proxy.session.addresses import SESSION_MODULES, SMART_SESSION
@@ -46,7 +46,9 @@ def json_rpc(data: bytes) -> None:
         parsed = parse_body(data, BodyLimits())
         for item in parsed.items if isinstance(parsed, Batch) else [parsed.item]:
             if isinstance(item, Request):
-                assert json.loads(print_json(item.params)) == item.params
+                # a number is kept as it was written
+                read = json.loads(print_json(item.params), parse_int=NumberLiteral, parse_float=NumberLiteral)
+                assert read == item.params
 
 
 def user_operation(data: bytes) -> None:
