@@ -159,7 +159,7 @@ class InboundCall:
 
     async def _answer_parsed(self, parsed: Single | Batch) -> HttpAnswer:
         return self._respond(
-            await (self._batch(parsed) if isinstance(parsed, Batch) else self._answer_item(parsed.item))
+            await (self._batch(parsed) if isinstance(parsed, Batch) else self._answer_single(parsed.item))
         )
 
     async def _respond_in_time(self, item: Request, work: Awaitable[Answer | None]) -> HttpAnswer:
@@ -192,34 +192,49 @@ class InboundCall:
             return Answer(print_refusal(item.id, item.error))
         return item
 
-    async def _answer_item(self, item: Request | Malformed) -> Answer | None:
+    async def _answer_single(self, item: Request | Malformed) -> Answer | None:
+        if self._context.line is not None:
+            return await self._answer_in_turn(item)
         admitted = self._admitted(item)
         if not isinstance(admitted, Request):
             return admitted
         return await _answer_to(admitted, self._service.answer(admitted, self._context))
 
+    async def _answer_in_turn(self, item: Request | Malformed) -> Answer | None:
+        """The answer to one of many on a connection."""
+        admitted = self._admitted(item)
+        if not isinstance(admitted, Request):
+            return admitted
+        async with self._service.turns.turn(self._context.remote):
+            return await _answer_to(admitted, self._service.answer(admitted, self._context))
+
     async def _batch(self, batch: Batch) -> Answer | None:
         service = self._service
         limit = service.settings.batch_answer_bytes
-        places = asyncio.Semaphore(service.settings.batch_concurrency)
         held, full = 0, False
+        answers: list[Answer | None] = [None] * len(batch.items)
+        left = iter(enumerate(batch.items))  # one task an element, with nothing to do yet, would be most of a batch
 
         async def answer(item: Request | Malformed) -> Answer | None:
             nonlocal held, full
-            async with places:
-                if full and item.id is not None:
-                    return _no_room(item.id, limit, asked=False)
-                given = await self._answer_item(item)
-                if given is None:
-                    return None
-                if item.id is not None and len(given.body) > max(_SMALL, min(limit - held, service.room)):
-                    full, given = True, replace(_no_room(item.id, limit, asked=True), decision_id=given.decision_id)
-                held += len(given.body)
-                service.room -= len(given.body)
-                return given
+            if full and item.id is not None:
+                return _no_room(item.id, limit, asked=False)
+            given = await self._answer_in_turn(item)
+            if given is None:
+                return None
+            if item.id is not None and len(given.body) > max(_SMALL, min(limit - held, service.room)):
+                full, given = True, replace(_no_room(item.id, limit, asked=True), decision_id=given.decision_id)
+            held += len(given.body)
+            service.room -= len(given.body)
+            return given
+
+        async def go_on() -> None:
+            for place, item in left:
+                answers[place] = await answer(item)
 
         try:
-            answers = await asyncio.gather(*(answer(item) for item in batch.items))
+            at_once = min(service.settings.batch_concurrency, len(batch.items))
+            await asyncio.gather(*(go_on() for _ in range(at_once)))
         finally:
             service.room += held
         given = [each for each in answers if each is not None]

@@ -40,7 +40,8 @@ class RpcServer:
         begin: BeginRequest | None = None,
     ) -> None:
         """`begin` does what `answer` does, without a task where none is needed."""
-        self._service = service = Service(answer, settings, hooks, begin)
+        at_once = settings.bounds.connections_per_peer
+        self._service = service = Service(answer, settings, hooks, begin, at_once=at_once)
         self._listener: _Listener = (
             LeanListener(service, settings.bounds)
             if settings.transport is Transport.LEAN

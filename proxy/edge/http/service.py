@@ -14,6 +14,7 @@ from typing import Final
 from proxy.clients.keys import key_in_segment, keys_in_query
 from proxy.edge.http.clients import Clients
 from proxy.edge.http.forwarded import TrustedProxies, household_of
+from proxy.edge.http.households import HouseholdTurns
 from proxy.edge.http.inbound import JSON, BeginRequest, InboundCall, print_refusal
 from proxy.edge.http.messages import HttpAnswer, HttpRequest, plain
 from proxy.edge.http.openrpc import OPENRPC, OPENRPC_PATH
@@ -74,8 +75,12 @@ class Service:
         settings: ServiceSettings,
         hooks: Hooks | None = None,
         begin: BeginRequest | None = None,
+        *,
+        at_once: int = 256,
     ) -> None:
+        """`at_once` is how many elements of batches and messages of WebSockets one household has answered at once."""
         self.answer = answer
+        self.turns = HouseholdTurns(at_once)
         self.begin = begin
         self.settings = settings
         self.hooks = hooks or Hooks()
