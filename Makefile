@@ -7,7 +7,7 @@ PYTHON_READY := $(VENV)/.ready
 ONCE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup node-packages test test-clocks lint format demo differential bench soak loop-watch fuzz-cost fuzz audit sbom clean
+.PHONY: help setup node-packages test test-clocks lint format demo differential bench soak weather loop-watch fuzz-cost fuzz audit sbom clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ soak: setup ## mixed load for SECONDS=n: memory, tasks, sockets and files stay f
 long-search: setup ## the ledger's state machine for long, with a node and without, and what nothing may take more for; EXAMPLES=n
 	LEDGER_EXAMPLES=$(or $(EXAMPLES),10000) $(IN_VENV)/python -m pytest -q tests/properties/test_ledger_machine.py
 	FLAT_IN_FLIGHT=100000 $(IN_VENV)/python -m pytest -q tests/flat
+
+weather: setup ## one neighbour after the other fails, for SECONDS=n: nothing lost, overspent or grown; SEED=n
+	@$(IN_VENV)/python -m tests.weather --seconds $(or $(SECONDS),600) --seed $(or $(SEED),1)
 
 loop-watch: setup ## what holds the loop of a running gate longest, with 100,000 sessions and 200,000 operations settled
 	@$(IN_VENV)/python -m tests.flat.loop

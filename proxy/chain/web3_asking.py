@@ -1,7 +1,8 @@
 """A node asked through web3: the one place that imports it.
 
-Importing web3 imports py_ecc, which raises the interpreter's recursion limit a hundredfold; deeply nested input would
-then end the process instead of raising. The limit is put back before anything else happens. The loggers of web3 and
+An import of web3 imports what reads key files, unless that is kept from it: py_ecc, which raises the interpreter's
+recursion limit a hundredfold. Deeply nested input would then end the process instead of raising. Should anything raise
+the limit all the same, it is put back before anything else happens. The loggers of web3 and
 of what it stands on print URLs, and a node's URL may hold its key: they are silent here, and failures are told by
 their type. The HTTP session is ours, so that answers are bounded while they arrive, and read by a parser that does
 not recurse.
@@ -20,9 +21,10 @@ import orjson
 from aiohttp import ClientError, ClientSession, ClientTimeout, ClientWebSocketResponse, TCPConnector, WSMsgType
 
 from proxy.chain.asking import NotAsked, Question, Response
+from proxy.chain.no_key_files import no_key_files
 
 _RECURSION_LIMIT: Final = sys.getrecursionlimit()
-with warnings.catch_warnings():
+with warnings.catch_warnings(), no_key_files():
     warnings.simplefilter("ignore")  # web3 imports what websockets calls its legacy
     from web3 import AsyncWeb3
     from web3.exceptions import Web3Exception, Web3RPCError

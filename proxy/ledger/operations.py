@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from enum import StrEnum
+from typing import NamedTuple
 
 from proxy.ledger.reservation import UNKNOWN_NONCE, Reservation
 from proxy.record import record
@@ -149,8 +150,7 @@ class Ended:
         return self.operation.reservation.name
 
 
-@record(kw_only=True)
-class EndedName:
+class EndedName(NamedTuple):
     """The little of an ended operation that is kept at hand; the rest is read back when the chain takes it back."""
 
     name: HoldName

@@ -39,7 +39,8 @@ FIRST = 5_000
 _BLOCKS_BEFORE = 30
 
 
-def _chain() -> FakeChain:
+def a_chain() -> FakeChain:
+    """Its newest block is of now."""
     chain = FakeChain(FIRST, epoch=int(time.time()) - 2 * (FIRST + _BLOCKS_BEFORE))
     chain.mine(blocks=_BLOCKS_BEFORE)
     return chain
@@ -49,7 +50,7 @@ def _chain() -> FakeChain:
 class LiveNode(FakeNode):
     """`behind` hides so many of the newest blocks; `refuses` answers everything with HTTP 502."""
 
-    chain: FakeChain = field(default_factory=_chain)
+    chain: FakeChain = field(default_factory=a_chain)
     behind: int = 0
     refuses: bool = False
     mute: bool = False  # refuses to call contracts, and tells of blocks
@@ -128,9 +129,9 @@ class LiveNode(FakeNode):
                 self.telling.append(asyncio.ensure_future(socket.send_json(body)))
 
     def _executed(self, op: UserOperation, success: bool) -> Ledgerless:
-        name = Hash32(bytes.fromhex(hash_of(op)[2:]))
-        self.claims[name] = op.signature[1:33]
-        return executed(0, sender=op.sender, nonce=op.nonce, success=success, name=name, entry_point=V07)
+        event = executed_by(op, success=success)
+        self.claims[event.topics[1]] = op.signature[1:33]
+        return event
 
     # what it answers
 
@@ -199,7 +200,7 @@ class LiveNode(FakeNode):
         for session in self.sessions.values():
             if in_force.get(session.permission_id, False):
                 uses = sum(self.claims[each.user_op_hash] == session.permission_id for each in mined)
-                put_session(self, _used(enabled(session), uses))
+                put_session(self, with_uses(enabled(session), uses))
             else:
                 put_absent(self, key_of(session), enable_nonce=0)
 
@@ -217,7 +218,14 @@ class LiveNode(FakeNode):
         return socket
 
 
-def _used(state: SessionState, uses: int) -> SessionState:
+def executed_by(op: UserOperation, *, success: bool = True) -> Ledgerless:
+    """What the entry point says of an operation that was mined."""
+    name = Hash32(bytes.fromhex(hash_of(op)[2:]))
+    return executed(0, sender=op.sender, nonce=op.nonce, success=success, name=name, entry_point=V07)
+
+
+def with_uses(state: SessionState, uses: int) -> SessionState:
+    """The session when it was used so often."""
     used = {
         Counter(state.key.module, state.key.account, policy, config_id, b""): uses
         for (policy, config_id), config in state.configs.items()

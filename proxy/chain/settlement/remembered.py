@@ -44,15 +44,18 @@ class Remembered:
 
     def remember(self, ended: EndedName) -> None:
         """This operation has ended."""
-        self.take_out(ended.name)
-        self._ended[ended.name] = ended
+        name, block = ended.name, ended.block
+        if name in self._ended:
+            self.take_out(name)
+        self._ended[name] = ended
         if ended.cause is Cause.MINED:
-            self._mined[ended.name.user_op_hash] = ended
-        if ended.block is not None:
-            if ended.block not in self._by_block:
-                self._by_block[ended.block] = {}
-                insort(self._blocks, ended.block)
-            self._by_block[ended.block][ended.name] = None
+            self._mined[name.user_op_hash] = ended
+        if block is not None:
+            in_block = self._by_block.get(block)
+            if in_block is None:
+                in_block = self._by_block[block] = {}
+                insort(self._blocks, block)
+            in_block[name] = None
         self._order.append(ended)
 
     def take_out(self, name: HoldName) -> EndedName | None:

@@ -1,0 +1,283 @@
+"""A gate in a process of its own for as long as you like, before neighbours of whom one after the other fails.
+
+    python -m tests.weather [--seconds 600] [--rate 50] [--known 20000] [--seed 1]
+
+Two nodes, two bundlers: each hangs, errs and says what is not so in turn, and comes back, while clients send, estimate,
+ask for receipts and use sessions that the gate has never seen. After every round of weather there is rest: then nothing
+may be in flight, and of memory, descriptors and threads no more than at the rest before. At the end the ledger is held
+against the chain, and each session that is left uses is used to its last one. Exit code 1 when something is not so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import aiohttp
+
+from proxy.edge.storage.store import Store
+from proxy.errors import Code
+from proxy.userop.primitives import print_bytes
+from proxy.userop.session_data import SessionData
+from tests.bench.usage import Usage, usage_of
+from tests.bypass_list.desk import a_session
+from tests.chaos.gates import (
+    GateProcess,
+    a_nursery,
+    counted_on_disk,
+    in_flight_on_disk,
+    is_entered,
+    until_ready,
+)
+from tests.session.builders import TOKEN, TRANSFER, action, usage
+from tests.weather.clients import AT_ONCE, SEND, Clients, load
+from tests.weather.neighbours import Bundler, BundlerWeather, Node, NodeWeather
+from tests.weather.world import World
+
+USES, FAR = 100, 10_000
+_Spell = tuple[str, Callable[[], None]]
+ROUND_SECONDS, SPELL_SECONDS = 120.0, 8.0
+BLOCK_SECONDS = 2.0
+REST_SECONDS = 240.0
+MEMORY_SLACK_AN_OPERATION = 4_096
+SETTINGS = "rules: [ours.yaml]\nsession_queries: true\nlimits: {request_seconds: 10}\n"
+RULE = f"""
+rules:
+  - id: operations
+    description: A session sends so many operations in a day.
+    mode: enforce
+    match: {{session: true}}
+    limit: {{count: ops, max: {USES}, per: session, window: 24h}}
+"""
+
+
+def sessions_for(seconds: float, rate: float) -> list[SessionData]:
+    """Enough of them; every second one is bounded by the rule alone."""
+    return [
+        a_session(action(TOKEN, TRANSFER, usage(USES if number % 2 else FAR)), salt=10_000 + number)
+        for number in range(AT_ONCE + int(seconds * rate / 2 / USES) + 8)
+    ]
+
+
+async def mine(world: World) -> None:
+    while True:
+        await asyncio.sleep(BLOCK_SECONDS)
+        world.mine(time.monotonic())
+        if world.random.random() < 0.05:
+            world.go_back(world.random.choice((1, 2, 6)))
+
+
+async def weather(
+    nodes: list[Node], bundlers: list[Bundler], spells: Iterator[_Spell], clients: Clients, random: Random
+) -> None:
+    for name, begin in spells:
+        _be_fair(nodes, bundlers)
+        begin()
+        clients.spell = name
+        await asyncio.sleep(random.uniform(0.5, 1.5) * SPELL_SECONDS)
+        print(f"{time.strftime('%X')} {clients.told()}", flush=True)
+
+
+def all_weather(nodes: list[Node], bundlers: list[Bundler], random: Random) -> Iterator[_Spell]:
+    """Each kind of it at each neighbour and at all of a kind, one after the other and in any order, again and again."""
+    spells = [*_spells(nodes, NodeWeather), *_spells(bundlers, BundlerWeather)]
+    while True:
+        random.shuffle(spells)
+        yield from spells
+
+
+def _spells(neighbours: Sequence[Node] | Sequence[Bundler], kinds: type[StrEnum]) -> Iterator[_Spell]:
+    """Each kind of weather at the first, at the second, and at both."""
+    for kind in list(kinds)[1:]:
+        for some in (neighbours[:1], neighbours[1:], neighbours):
+            yield f"{' and '.join(each.named for each in some)}: {kind}", partial(_all_be, some, kind)
+
+
+def _all_be(neighbours: Sequence[Any], kind: StrEnum) -> None:
+    for each in neighbours:
+        each.be(kind)
+
+
+def _be_fair(nodes: list[Node], bundlers: list[Bundler]) -> None:
+    for node in nodes:
+        node.be(NodeWeather.FAIR)
+    for bundler in bundlers:
+        bundler.be(BundlerWeather.FAIR)
+
+
+async def rest(clients: Clients) -> Usage:
+    """All is mined, and seen; what never arrived comes again."""
+    world, gate = clients.world, clients.gate
+    await asyncio.gather(*clients.under_way)
+    async with asyncio.timeout(REST_SECONDS):
+        await until_ready(clients.http, gate)
+        while True:
+            world.mine(float("inf"))
+            await asyncio.sleep(1.0)
+            while not await asyncio.to_thread(is_entered, gate):  # noqa: ASYNC110  # it is another process's to say
+                await asyncio.sleep(0.1)
+            left = await asyncio.to_thread(in_flight_on_disk, gate)
+            if not left and not world.waiting:
+                break
+            lost = [name for name in left if name not in world.operations]
+            for name in lost[:200]:
+                await clients.again(name)
+    assert gate.pid is not None
+    return usage_of(gate.pid)
+
+
+async def spend_the_rest(clients: Clients, grants: list[SessionData]) -> None:
+    """What is left of each session may be used, and not one use more."""
+    world = clients.world
+    for grant in grants:
+        for _ in range(USES - world.committed[grant.permission_id]):
+            answer = await clients.ask("last", SEND, clients.operation(grant))
+            if "result" not in answer:
+                world.faults.append(
+                    f"of {USES} uses {world.committed[grant.permission_id]} are out, and then: {answer}"
+                )
+                break
+        answer = await clients.ask("over", SEND, clients.operation(grant))
+        error = answer.get("error")
+        if not isinstance(error, dict) or error["code"] not in (Code.LIMIT_EXCEEDED, Code.RULE_REJECTED):
+            world.faults.append(f"one use more than {USES}: {answer}")
+
+
+def compare(gate: GateProcess, world: World) -> None:
+    """The ledger on disk, and what has happened on chain."""
+    mined, store = {name: used for name, used in world.mined() if used}, Store(gate.database)
+    try:
+        known = {each.key.permission_id: each for each in store.sessions() if each.key.permission_id in mined}
+    finally:
+        store.close()
+    for name, used in mined.items():
+        session = known.get(name)
+        if session is None:
+            world.faults.append(f"{print_bytes(name)} was used {used} times and is not known")
+        elif session.state is not None:
+            ((counter, counted),) = session.state.used.items() or ((None, 0),)
+            if counted != used:
+                world.faults.append(f"{print_bytes(name)} was used {used} times, {counted} are counted ({counter})")
+    (counted_by_rule,) = counted_on_disk(gate).values()
+    for name, used in mined.items():
+        if counted_by_rule.get(name) != used:
+            world.faults.append(f"{print_bytes(name)}: {used} mined, {counted_by_rule.get(name)} counted by the rule")
+
+
+def grown(rests: list[tuple[int, Usage]]) -> Iterator[str]:
+    """Of what there is more at the last rest than at the second, by more than what is remembered of operations."""
+    if len(rests) < 3:
+        return
+    (before, early), (after, late) = rests[1], rests[-1]
+    if late.files > early.files + 8 or late.sockets > early.sockets + 24:
+        yield f"files {early.files} -> {late.files}, sockets {early.sockets} -> {late.sockets}"
+    if late.resident > 1.05 * early.resident + MEMORY_SLACK_AN_OPERATION * (after - before):
+        yield f"memory {early.resident >> 20} -> {late.resident >> 20} MiB for {after - before} operations"
+
+
+async def spend_time(gate: GateProcess, world: World, wanted: argparse.Namespace) -> None:
+    grants = sessions_for(wanted.seconds, wanted.rate)
+    unseen = (a_session(action(TOKEN, TRANSFER, usage(USES)), salt=number) for number in range(1_000_000, 9_000_000))
+    idle = [a_session(action(TOKEN, TRANSFER, usage(USES)), salt=100_000 + number) for number in range(wanted.known)]
+    for grant in grants + idle:
+        world.grant(grant, USES)
+    await asyncio.to_thread(gate.know, grants + idle)
+    nodes = [Node(chain=world.chain, world=world, named=f"node {name}") for name in "ab"]
+    bundlers = [Bundler(world=world, chain_id=1, named=f"bundler {name}") for name in "ab"]
+    servers = [await node.serve() for node in nodes]
+    rests: list[tuple[int, Usage]] = []
+    spells = all_weather(nodes, bundlers, world.random)
+    async with (
+        bundlers[0],
+        bundlers[1],
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1_000)) as http,
+    ):
+        gate.node = f"[{', '.join(node.url for node in nodes)}]\n    max_state_age: 20"
+        gate.bundler = ", ".join(bundler.url for bundler in bundlers)
+        clients = Clients(gate, http, world)
+        mining = asyncio.create_task(mine(world))
+        gate.start()
+        await until_ready(http, gate)
+        begun = time.monotonic()
+        while time.monotonic() < begun + wanted.seconds:
+            works = [
+                weather(nodes, bundlers, spells, clients, world.random),
+                load(clients, grants, _granted(unseen, world), wanted.rate, uses=USES),
+            ]
+            await _for_a_while(works, min(ROUND_SECONDS, wanted.seconds))
+            waiting = world.waiting
+            _be_fair(nodes, bundlers)
+            rests.append((len(world.operations), await rest(clients)))
+            _print(clients, waiting, rests[-1][1])
+        await spend_the_rest(clients, grants[:6])
+        await rest(clients)
+        mining.cancel()
+        await asyncio.to_thread(gate.end)
+        world.faults += grown(rests)
+    for server in servers:
+        await server.cleanup()
+
+
+async def _for_a_while(works: Sequence[Coroutine[Any, Any, None]], seconds: float) -> None:
+    tasks = [asyncio.create_task(work) for work in works]
+    done, _ = await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*(set(tasks) - done), return_exceptions=True)
+    for task in done:
+        task.result()
+
+
+def _granted(unseen: Iterator[SessionData], world: World) -> Iterator[SessionData]:
+    for grant in unseen:
+        world.grant(grant, USES)
+        yield grant
+
+
+def _print(clients: Clients, waiting: int, usage: Usage) -> None:
+    world = clients.world
+    print(
+        f"{len(world.operations)} operations, {waiting} were in flight, {world.reorganised} reorganisations; "
+        f"{usage.resident >> 20} MiB, {usage.sockets} sockets, {usage.files} files, {usage.own_seconds:.0f} s of CPU"
+    )
+    for kind, seconds in clients.all_waited.items():
+        seconds.sort()
+        print(f"  {kind}: {len(seconds)}, half {seconds[len(seconds) // 2]:.3f} s, most {seconds[-1]:.2f} s")
+    print(f"  faults: {world.faults[:5]}", flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.weather", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=600)
+    parser.add_argument("--rate", type=float, default=50, help="requests a second")
+    parser.add_argument("--known", type=int, default=20_000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--log", type=Path, help="where to keep the gate's log")
+    wanted = parser.parse_args()
+    world = World(Random(wanted.seed))
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)  # who hangs is left
+    with a_nursery() as nursery, tempfile.TemporaryDirectory(prefix="sessiongate-weather-") as name:
+        gate = GateProcess(nursery, Path(name), bundler="", settings=SETTINGS)
+        (gate.folder / "ours.yaml").write_text(RULE)
+        try:
+            asyncio.run(spend_time(gate, world, wanted))
+            compare(gate, world)
+        finally:
+            if wanted.log is not None and gate.log.exists():
+                wanted.log.write_bytes(gate.log.read_bytes())
+        print("\n".join([*world.faults[:40], f"{len(world.faults)} faults"]), flush=True)
+    return 1 if world.faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
