@@ -3,38 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from proxy.admission import Admission, Judgement, Purpose
 from proxy.admission.enquiry import LIST, Enquiry
 from proxy.admission.reasons import unavailable
-from proxy.bundler_answers import Meaning, hash_named_by, meaning_of_answer
-from proxy.carried import Serving, read_carried
+from proxy.carried import CarriedOperation, Serving, read_carried
+from proxy.dispatch import Dispatch
 from proxy.errors import Code, MethodNotFound, Reason, StateUnavailable, UpstreamUnavailable
-from proxy.jsonrpc import Reply, Request, print_error, print_json, print_result
-from proxy.judge.decision import Decision, UpstreamAnswer, Whole
+from proxy.jsonrpc import Request, print_error, print_json, print_result
+from proxy.judge.decision import Decision
 from proxy.judge.reading import Arrival as AskedBy
 from proxy.judge.verdict import Mode, Reject
 from proxy.methods import PREVIEWS, TELL_OF_BLOCKS, MethodClass, check_arity, classify, denial, refusal_of_notification
 from proxy.ports import Answer, Follower, Forwarded, OperationPlace, Recorder, RequestContext, RequestOutcome, Upstream
 from proxy.refusal import error_of_reason
 from proxy.replies import BrokenAfterSendingError, answer_to_error, passed_on, place_of
+from proxy.session.proof import OnceChecked
 from proxy.userop.entry_point import EntryPoint
-from proxy.userop.primitives import Address, print_bytes
-from proxy.userop.signature import SessionMode
-from proxy.userop.user_operation import UserOperation, parse_user_operation
+from proxy.userop.primitives import Address
+from proxy.userop.user_operation import parse_user_operation
 
-_LOG: Final = logging.getLogger(__name__)
 _PURPOSES: Final = {
     MethodClass.SUBMIT: Purpose.SUBMIT,
     MethodClass.PREVIEW: Purpose.PREVIEW,
     MethodClass.SPONSOR: Purpose.SPONSOR,
 }
-
-_MODE_NAMES: Final = {mode: mode.name.lower() for mode in SessionMode}
 
 DialectAnswer = Callable[[str, list[object], str], Awaitable[Forwarded | object]]
 """Answers a method with these params for a client of this name, instead of a plain relay: a reply that goes on as it
@@ -77,11 +73,19 @@ class Gate:
         self._own = own or {}
         self._enquiry = enquiry
         self._dialects = dialects or {}
-        self._admission = admission
+        self.admission = admission
+        self.dispatch = Dispatch(
+            admission=admission,
+            upstream=upstream,
+            follower=follower,
+            recorder=recorder,
+            clock=clock,
+            stopwatch=stopwatch,
+            new_id=new_id,
+        )
         self.upstream = upstream
         self._follower = follower
         self._recorder = recorder
-        self._clock = clock
         self._stopwatch = stopwatch
         self._new_id = new_id
         self.take(settings)
@@ -89,6 +93,7 @@ class Gate:
     def take(self, settings: GateSettings) -> None:
         """Serve by these settings from the next request on."""
         self.settings = settings
+        self.dispatch.take(settings.mode, keep_whole=settings.keep_whole)
         self.serving = Serving(settings.entry_points, settings.chain_id)
 
     async def answer(self, request: Request, context: RequestContext) -> Answer | None:
@@ -123,8 +128,8 @@ class Gate:
         served = self.serving.entry_point(entry_point, "entryPoint")
         op = parse_user_operation(operation, served.version, field="operation")
         asked_by = AskedBy(chain=chain, client="explain", method="eth_sendUserOperation")
-        judgement = await self._admission.judge(op, served, purpose=Purpose.EXPLAIN, request=asked_by)
-        return self._decide("explain", judgement, op, served, RequestContext(chain, "explain", None))
+        judgement = await self.admission.judge(op, served, purpose=Purpose.EXPLAIN, request=asked_by)
+        return self.dispatch.decide("explain", judgement, op, served, RequestContext(chain, "explain", None))
 
     def _serve(
         self, request: Request, method_class: MethodClass, context: RequestContext
@@ -183,7 +188,7 @@ class Gate:
                 await self._tell_follower(request, answered)
                 return Answer(print_result(request.id or "null", answered)), RequestOutcome.ANSWERED
         else:
-            answered = await self._post(request.method, print_json(request.params), submit=False)
+            answered = await self.dispatch.post(request.method, print_json(request.params), submit=False)
         return await self.pass_on_told(request, answered)
 
     async def passing(
@@ -210,38 +215,66 @@ class Gate:
         """A method that carries an operation: nothing of the client's bytes goes on, only what was read and judged."""
         preview = method_class in PREVIEWS
         carried = read_carried(request.method, method_class, request.params, self.serving)
-        op, entry_point, params = carried.op, carried.entry_point, carried.params
+        op, entry_point = carried.op, carried.entry_point
         if context.guest.admit_operation(op, entry_point, self.settings.session_modules, preview=preview):
             await asyncio.sleep(0)  # it took long to read, and takes as long again
         if self.settings.mode is Mode.OFF or (preview and not self.settings.judge_previews):
-            return await self._pass_unjudged(request, params, None if preview else place_of(op, entry_point))
+            return await self._pass_unjudged(request, carried.params, None if preview else place_of(op, entry_point))
         started = self._stopwatch()
-        asked_by = AskedBy(
-            chain=context.chain,
-            client=context.client,
-            method=request.method,
-            preview=preview,
-            peer=context.remote or "",
-            absent_rate=context.guest.absent_rate,
+        asked_by = asker_of(request.method, context, preview=preview)
+        judgement = await self.admission.judge(op, entry_point, purpose=_PURPOSES[method_class], request=asked_by)
+        return await self.go_on(request, context, carried, judgement, preview=preview, started=started)
+
+    async def judge_at_length(
+        self,
+        request: Request,
+        context: RequestContext,
+        carried: CarriedOperation,
+        check: OnceChecked | None,
+        *,
+        started: float,
+    ) -> tuple[Answer, RequestOutcome]:
+        """What becomes of a send that was read, and could not be judged in one go, when the stopwatch showed `started`;
+        see `Admission.judge_at_once` for the `check`."""
+        judgement = await self.admission.judge_at_length(
+            carried.op,
+            carried.entry_point,
+            purpose=Purpose.SUBMIT,
+            request=asker_of(request.method, context),
+            check=check,
         )
-        judgement = await self._admission.judge(op, entry_point, purpose=_PURPOSES[method_class], request=asked_by)
+        return await self.go_on(request, context, carried, judgement, preview=False, started=started)
+
+    async def go_on(
+        self,
+        request: Request,
+        context: RequestContext,
+        carried: CarriedOperation,
+        judgement: Judgement,
+        *,
+        preview: bool,
+        started: float,
+    ) -> tuple[Answer, RequestOutcome]:
+        """What becomes of an operation that is judged."""
+        dispatch = self.dispatch
         if not preview:
-            judgement = await self._hold(judgement)
-        try:
-            decision = self._decide(request.method, judgement, op, entry_point, context)
-            enforced = isinstance(decision.verdict, Reject) and self.settings.mode is Mode.ENFORCE
-            self._recorder.decided(decision, forwarding=not enforced, seconds=self._stopwatch() - started)
-        except BaseException:  # what was held is given back, and it is raised again
-            self._give_back(judgement)
-            raise
-        if isinstance(decision.verdict, Reject) and enforced:
+            judgement = await dispatch.hold(judgement)
+        decision = dispatch.record(request.method, judgement, carried, context, started=started)
+        if isinstance(decision.verdict, Reject) and self.settings.mode is Mode.ENFORCE:
             error = error_of_reason(decision.verdict.first, decision)
             return Answer(print_error(request.id, *error), decision_id=decision.decision_id), RequestOutcome.REJECTED
+        return await self.send(request, carried, judgement, decision, preview=preview)
+
+    async def send(
+        self, request: Request, carried: CarriedOperation, judgement: Judgement, decision: Decision, *, preview: bool
+    ) -> tuple[Answer, RequestOutcome]:
+        """The bundler's answer to what was judged, and is on record."""
+        dispatch = self.dispatch
         try:
             if preview:
-                forwarded = await self._preview(request.method, params, decision)
+                forwarded = await dispatch.preview(request.method, carried.params, decision)
             else:
-                forwarded = await self._submit(request.method, params, judgement, decision, place_of(op, entry_point))
+                forwarded = await dispatch.submit(request.method, carried, judgement, decision)
         except UpstreamUnavailable as error:
             error.decision_id = decision.decision_id
             raise
@@ -252,146 +285,21 @@ class Gate:
     ) -> tuple[Answer, RequestOutcome]:
         """An operation that is nobody's to judge; `place` where it is handed in."""
         try:
-            return passed_on(request, await self._post(request.method, params, submit=place is not None, place=place))
+            forwarded = await self.dispatch.post(request.method, params, submit=place is not None, place=place)
+            return passed_on(request, forwarded)
         except UpstreamUnavailable:
             raise
         except Exception as error:  # in doubt the caller must hear that it may be out
             raise BrokenAfterSendingError(self._new_id()) from error
 
-    async def _hold(self, judgement: Judgement) -> Judgement:
-        """What an allowed operation holds has to survive the end of this process before anything is sent."""
-        operation = judgement.operation
-        if operation is None or operation.told_hash is None or isinstance(judgement.verdict, Reject):
-            return judgement
-        try:
-            reservation = await self._follower.hold(operation, judgement.reservation, judgement.enable_nonce)
-        except StateUnavailable as error:
-            return replace(judgement, verdict=Reject((unavailable(error),)), reservation=None)
-        if reservation is not judgement.reservation:
-            judgement = replace(judgement, reservation=reservation)
-        if (frozen := self._admission.frozen(operation)) is None:
-            return judgement
-        self._give_back(judgement)
-        return replace(judgement, verdict=Reject((frozen,)), reservation=None)
 
-    async def _preview(self, method: str, params: bytes, decision: Decision) -> Forwarded:
-        """Send what was judged; nothing is held for it."""
-        try:
-            forwarded = await self._post(method, params, submit=False)
-        except UpstreamUnavailable as error:
-            self._recorder.answered(decision.decision_id, UpstreamAnswer(error_message=error.problem))
-            raise
-        self._recorder.answered(decision.decision_id, _answer_of(forwarded, "preview"))
-        return forwarded
-
-    async def _submit(
-        self, method: str, params: bytes, judgement: Judgement, decision: Decision, place: OperationPlace
-    ) -> Forwarded:
-        try:
-            return await self._send(method, params, judgement, decision, place)
-        except UpstreamUnavailable:
-            raise
-        except Exception as error:  # after sending: the caller must hear that it may be out
-            raise BrokenAfterSendingError(decision.decision_id) from error
-
-    async def _send(
-        self, method: str, params: bytes, judgement: Judgement, decision: Decision, place: OperationPlace
-    ) -> Forwarded:
-        """Send what was judged, and see to what it holds: a refusal gives it back, anything else keeps it."""
-        try:
-            forwarded = await self._post(method, params, submit=True, place=place)
-        except UpstreamUnavailable as error:
-            if error.may_have_been_sent:
-                await self._keep(judgement, answered=False)
-            else:
-                self._give_back(judgement)
-            self._recorder.answered(decision.decision_id, UpstreamAnswer(error_message=error.problem))
-            raise
-        except BaseException:  # broken, or the gate is being stopped: how far it got is not known
-            await self._keep(judgement, answered=False)
-            raise
-        await self._settle(judgement, forwarded, decision)
-        return forwarded
-
-    async def _settle(self, judgement: Judgement, forwarded: Forwarded, decision: Decision) -> None:
-        """The bundler has answered a send. Only words that mean refusal give back what the operation holds."""
-        reply = forwarded.reply
-        judgement = _named_by(judgement, reply)
-        operation = judgement.operation
-        answer = _answer_of(forwarded, "receipt")
-        told_hash = None if operation is None else operation.told_hash
-        name = None if told_hash is None else print_bytes(told_hash)
-        match meaning := meaning_of_answer(reply, forwarded.status, name):
-            case Meaning.REFUSED:
-                self._give_back(judgement, answer)
-            case Meaning.ACCEPTED | Meaning.UNKNOWN:
-                await self._keep(judgement, answered=meaning is Meaning.ACCEPTED)
-        self._recorder.answered(decision.decision_id, answer)
-        if operation is None:
-            return
-        if meaning is Meaning.UNKNOWN:
-            what = "answers" if reply.is_error else "names"
-            _LOG.error("%s %s the operation of decision %s otherwise", forwarded.endpoint, what, decision.decision_id)
-        if isinstance(reply.result, Mapping):  # pimlico_sendUserOperationNow waits, and answers with the receipt
-            await self._follower.observe(reply.result)
-
-    async def _keep(self, judgement: Judgement, *, answered: bool = True) -> None:
-        if judgement.operation is not None and judgement.operation.told_hash is not None:
-            await self._follower.accepted(
-                judgement.operation, judgement.reservation, judgement.enable_nonce, answered=answered
-            )
-
-    def _give_back(self, judgement: Judgement, answer: UpstreamAnswer | None = None) -> None:
-        if judgement.reservation is not None:
-            self._follower.refused(judgement.reservation, answer)
-
-    async def _post(
-        self, method: str, params: bytes, *, submit: bool, place: OperationPlace | None = None
-    ) -> Forwarded:
-        started = self._stopwatch()
-        forwarded = await self.upstream.post(method, params, submit=submit, place=place)
-        self._recorder.forwarded(forwarded.endpoint, self._stopwatch() - started)
-        return forwarded
-
-    def _decide(
-        self, method: str, judgement: Judgement, op: UserOperation, entry_point: EntryPoint, context: RequestContext
-    ) -> Decision:
-        operation = judgement.operation
-        whole = Whole(op, entry_point.address, judgement.grounds) if self.settings.keep_whole else None
-        claim = None if operation is None else operation.claim
-        return Decision(
-            decision_id=self._new_id(),
-            unix_time=self._clock(),
-            chain=context.chain,
-            client=context.client,
-            method=method,
-            mode=self.settings.mode,
-            verdict=judgement.verdict,
-            user_op_hash=None if operation is None else operation.told_hash,
-            account=op.sender,
-            permission_id=None if claim is None else claim.envelope.permission_id,
-            session_mode=None if claim is None else _MODE_NAMES[claim.envelope.mode],
-            calls=() if operation is None else operation.calls,
-            facts=judgement.facts,
-            hits=judgement.finding.hits,
-            opened=judgement.finding.opened,
-            whole=whole,
-        )
-
-
-def _named_by(judgement: Judgement, reply: Reply) -> Judgement:
-    """An operation whose hash could not be told is followed under the one that the bundler gives it."""
-    operation = judgement.operation
-    if operation is None or operation.told_hash is not None or (named := hash_named_by(reply)) is None:
-        return judgement
-    return replace(judgement, operation=replace(operation, told_hash=named))
-
-
-def _answer_of(forwarded: Forwarded, otherwise: str) -> UpstreamAnswer:
-    """The answer in short; `otherwise` names a result that is no text."""
-    reply = forwarded.reply
-    if reply.is_error:
-        return UpstreamAnswer(
-            error_code=reply.error_code, error_message=reply.error_message, error_data=reply.error_data
-        )
-    return UpstreamAnswer(result=reply.result if isinstance(reply.result, str) else otherwise)
+def asker_of(method: str, context: RequestContext, *, preview: bool = False) -> AskedBy:
+    """Who asks by this method, as rules know of it."""
+    return AskedBy(
+        chain=context.chain,
+        client=context.client,
+        method=method,
+        preview=preview,
+        peer=context.remote or "",
+        absent_rate=context.guest.absent_rate,
+    )

@@ -1,22 +1,25 @@
-"""What is only passed along, from a request to its answer, with nothing to wait for but the bundler's reply.
+"""What waits for nothing but the bundler's reply, from a request to its answer: no task, no future.
 
-Nearly all that a gate carries where it judges nothing, and every read, goes this way: no task, no future. What needs
-more than one look at it is the gate's own to answer, which tells the same of everything that goes here.
+Every read goes this way, all that a gate carries where it judges nothing, and nearly every operation that is handed in:
+one by a session that is known, judged in one go, with what it holds on disk at once. What needs more than that is the
+gate's own to answer, which tells the same of everything that goes here.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, Protocol
 
+from proxy.admission import Judgement
 from proxy.carried import read_carried
 from proxy.errors import UpstreamUnavailable
-from proxy.gate import Gate
+from proxy.gate import Gate, asker_of
 from proxy.jsonrpc import Request, print_json
 from proxy.judge.verdict import Mode
 from proxy.methods import PREVIEWS, TELL_OF_BLOCKS, MethodClass, check_arity, classify
 from proxy.ports import Answer, AskingOn, Forwarded, OperationPlace, Recorder, RequestContext, RequestOutcome
-from proxy.replies import passed_on, place_of
+from proxy.replies import BrokenAfterSendingError, passed_on, place_of
 
 _JUDGED: Final = frozenset({MethodClass.SUBMIT, *PREVIEWS})
 
@@ -31,6 +34,7 @@ class Waiting(Protocol):
         """This gives it, in time."""
 
 
+_Come = tuple[Answer, RequestOutcome]
 Ended = Forwarded | UpstreamUnavailable | AskingOn
 
 
@@ -74,28 +78,49 @@ class Passage:
             if passing:
                 _Crossing(self, request, method_class, context, waiting).begin()
                 return
+            if method_class is MethodClass.SUBMIT:
+                _HandingIn(self, request, method_class, context, waiting).begin()
+                return
         waiting.wait_for(self.gate.answer(request, context))
 
 
-class _Crossing:
+class _Way:
     """One request on its way."""
 
-    __slots__ = ("_context", "_method_class", "_passage", "_request", "_sent", "_started", "_waiting")
+    __slots__ = ("_context", "_method_class", "_passage", "_request", "_sent", "_waiting")
 
     def __init__(
-        self,
-        passage: Passage,
-        request: Request,
-        method_class: MethodClass,
-        context: RequestContext,
-        waiting: Waiting,
+        self, passage: Passage, request: Request, method_class: MethodClass, context: RequestContext, waiting: Waiting
     ) -> None:
         self._passage = passage
         self._request = request
         self._method_class = method_class
         self._context = context
         self._waiting = waiting
-        self._sent = False
+        self._sent = False  # to nobody who would judge it again
+
+    async def _whatever_comes(self, work: Awaitable[_Come]) -> Answer:
+        outcome = RequestOutcome.INTERNAL_ERROR
+        try:
+            answer, outcome = await work
+        except Exception as error:  # a refusal, or a promise of ours is broken: the gate tells which
+            answer, outcome = self._told(error)
+        finally:
+            self._passage.recorder.ended(self._context, self._method_class, outcome)
+        return answer
+
+    def _told(self, error: Exception) -> _Come:
+        return self._passage.gate.told(self._request, self._method_class, error, sent=self._sent)
+
+    def _end(self, answer: Answer, outcome: RequestOutcome) -> None:
+        self._passage.recorder.ended(self._context, self._method_class, outcome)
+        self._waiting.answered(answer)
+
+
+class _Crossing(_Way):
+    """One that is only passed along."""
+
+    __slots__ = ("_started",)
 
     def begin(self) -> None:
         passage, request = self._passage, self._request
@@ -126,21 +151,20 @@ class _Crossing:
         return carried.params, not preview, None if preview else place_of(op, entry_point)
 
     def _heard(self, ended: Ended) -> None:
-        gate, request = self._passage.gate, self._request
         if isinstance(ended, AskingOn):
             self._waiting.wait_for(self._asked(ended.work))
             return
         try:
             if isinstance(ended, UpstreamUnavailable):
-                answer, outcome = gate.told(request, self._method_class, ended)
+                answer, outcome = self._passage.gate.told(self._request, self._method_class, ended)
             else:
                 self._passage.recorder.forwarded(ended.endpoint, self._passage.stopwatch() - self._started)
                 if self._tells_of_blocks(ended):
                     self._waiting.wait_for(self._tell(ended))
                     return
-                answer, outcome = passed_on(request, ended)
+                answer, outcome = passed_on(self._request, ended)
         except Exception as error:  # a promise of ours is broken; the caller is answered
-            answer, outcome = gate.told(request, self._method_class, error, sent=self._sent)
+            answer, outcome = self._told(error)
         self._end(answer, outcome)
 
     def _tells_of_blocks(self, ended: Forwarded) -> bool:
@@ -156,16 +180,106 @@ class _Crossing:
         """What is told of blocks counts here before the caller has it."""
         return await self._whatever_comes(self._passage.gate.pass_on_told(self._request, ended))
 
-    async def _whatever_comes(self, work: Awaitable[tuple[Answer, RequestOutcome]]) -> Answer:
-        outcome = RequestOutcome.INTERNAL_ERROR
-        try:
-            answer, outcome = await work
-        except Exception as error:  # a refusal, or a promise of ours is broken: the gate tells which
-            answer, outcome = self._passage.gate.told(self._request, self._method_class, error, sent=self._sent)
-        finally:
-            self._passage.recorder.ended(self._context, self._method_class, outcome)
-        return answer
 
-    def _end(self, answer: Answer, outcome: RequestOutcome) -> None:
-        self._passage.recorder.ended(self._context, self._method_class, outcome)
-        self._waiting.answered(answer)
+class _HandingIn(_Way):
+    """An operation that is handed in: judged, held and sent in one go where that is all there is to it.
+
+    What takes more goes on in a task, from as far as it has come.
+    """
+
+    __slots__ = ("_carried", "_decision", "_judgement", "_sent_at")
+
+    def begin(self) -> None:
+        try:
+            work = self._go()
+        except Exception as error:  # a refusal, or a promise of ours is broken: the gate tells which
+            self._end(*self._told(error))
+            return
+        if work is not None:
+            self._waiting.wait_for(self._whatever_comes(work))
+
+    def _go(self) -> Coroutine[Any, Any, _Come] | None:
+        """What has to be waited for; `None` when it is sent, and the bundler's answer is all that is missing."""
+        passage, request, context = self._passage, self._request, self._context
+        gate, guest = passage.gate, context.guest
+        guest.admit(request.method, self._method_class, request.params)
+        self._carried = carried = read_carried(request.method, self._method_class, request.params, gate.serving)
+        op, entry_point, dispatch = carried.op, carried.entry_point, gate.dispatch
+        is_long = guest.admit_operation(op, entry_point, gate.settings.session_modules)
+        started = passage.stopwatch()
+        if is_long:
+            return self._after_others(started)
+        judged = gate.admission.judge_at_once(op, entry_point, asker_of(request.method, context))
+        if not isinstance(judged, Judgement):
+            return gate.judge_at_length(request, context, carried, judged, started=started)
+        if not dispatch.hold_now(judged):
+            return gate.go_on(request, context, carried, judged, preview=False, started=started)
+        self._judgement = judged
+        self._decision = decision = dispatch.record(request.method, judged, carried, context, started=started)
+        self._sent_at, place = passage.stopwatch(), place_of(op, entry_point)
+        try:
+            is_sent = passage.upstream.begin(request.method, carried.params, self._heard, submit=True, place=place)
+        except Exception as error:  # how far it got is not known
+            return self._broken(error)
+        return None if is_sent else gate.send(request, carried, judged, decision, preview=False)
+
+    async def _after_others(self, started: float) -> _Come:
+        """It took long to read, and takes as long again."""
+        await asyncio.sleep(0)
+        gate = self._passage.gate
+        return await gate.judge_at_length(self._request, self._context, self._carried, None, started=started)
+
+    def _heard(self, ended: Ended) -> None:
+        assert not isinstance(ended, AskingOn), "a send is asked of one bundler"  # noqa: S101 - our own promise
+        passage = self._passage
+        if not isinstance(ended, UpstreamUnavailable):
+            try:
+                passage.recorder.forwarded(ended.endpoint, passage.stopwatch() - self._sent_at)
+            except Exception as error:  # a promise of ours is broken, and the operation may be out
+                self._waiting.wait_for(self._whatever_comes(self._broken(error)))
+                return
+        try:
+            came = self._come_of(ended)
+        except Exception as error:  # likewise
+            came = self._told(self._after_sending(error))
+        if came is not None:
+            self._end(*came)
+
+    def _come_of(self, ended: Forwarded | UpstreamUnavailable) -> _Come | None:
+        """What comes of the bundler's answer; `None` where that takes waiting, and is waited for."""
+        dispatch, judgement, decision = self._passage.gate.dispatch, self._judgement, self._decision
+        if isinstance(ended, UpstreamUnavailable):
+            ended.decision_id = decision.decision_id
+            if dispatch.unanswered_now(judgement, decision, ended):
+                return self._told(ended)
+            self._waiting.wait_for(self._whatever_comes(self._unanswered(ended)))
+            return None
+        if dispatch.settle_now(judgement, ended, decision):
+            return passed_on(self._request, ended, decision.decision_id)
+        self._waiting.wait_for(self._whatever_comes(self._settled(ended)))
+        return None
+
+    def _after_sending(self, error: Exception) -> BrokenAfterSendingError:
+        """After sending the caller must hear that it may be out."""
+        broken = BrokenAfterSendingError(self._decision.decision_id)
+        broken.__cause__ = error
+        return broken
+
+    async def _settled(self, ended: Forwarded) -> _Come:
+        try:
+            await self._passage.gate.dispatch.settle(self._judgement, ended, self._decision)
+        except Exception as error:  # told as below
+            raise self._after_sending(error) from error
+        return passed_on(self._request, ended, self._decision.decision_id)
+
+    async def _unanswered(self, error: UpstreamUnavailable) -> _Come:
+        try:
+            await self._passage.gate.dispatch.unanswered(self._judgement, self._decision, error)
+        except Exception as broken:  # told as below
+            raise self._after_sending(broken) from broken
+        raise error
+
+    async def _broken(self, error: Exception) -> _Come:
+        """How far it got is not known: what it holds stays held."""
+        await self._passage.gate.dispatch.keep(self._judgement, answered=False)
+        raise self._after_sending(error)

@@ -172,6 +172,10 @@ class Follower(Protocol):
         then nothing is held.
         """
 
+    def hold_now(self, operation: DecodedOperation, reservation: Reservation) -> bool:
+        """Whether what it holds would survive that already, of an operation that changes no session and whose
+        reservation stands for it; otherwise `hold` it."""
+
     async def accepted(
         self,
         operation: DecodedOperation,
@@ -181,6 +185,10 @@ class Follower(Protocol):
         answered: bool = True,
     ) -> None:
         """The bundler took the operation, or may have if it has not `answered`: follow it to its end."""
+
+    def accepted_now(self, reservation: Reservation, *, answered: bool = True) -> bool:
+        """The same of what was held a moment ago, where it takes no waiting. Whether it was done; if not, nothing
+        was."""
 
     def refused(self, reservation: Reservation, answer: UpstreamAnswer | None = None) -> None:
         """The bundler did not take it, by its `answer` if it gave one: it holds nothing."""

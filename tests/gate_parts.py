@@ -97,15 +97,32 @@ class FakeFollower:
     ledger: MemoryLedger
     broken: Exception | None = None
     accepted_: list[tuple[DecodedOperation, Reservation | None, int | None]] = field(default_factory=list)
+    followed: list[tuple[Reservation, bool]] = field(default_factory=list)
+    """What may be out, and whether that was answered."""
     refused_: list[tuple[Reservation, UpstreamAnswer | None]] = field(default_factory=list)
     observed: list[object] = field(default_factory=list)
     on_holding: Callable[[], None] = lambda: None
+    at_once: bool = True
+    """Whether it says so without being waited for that something is held, or followed."""
 
     async def hold(
         self, operation: DecodedOperation, reservation: Reservation | None, enable_nonce: int | None
     ) -> Reservation | None:
         self.on_holding()
         return reservation
+
+    def hold_now(self, operation: DecodedOperation, reservation: Reservation) -> bool:
+        if self.at_once:
+            self.on_holding()
+        return self.at_once
+
+    def accepted_now(self, reservation: Reservation, *, answered: bool = True) -> bool:
+        if self.at_once:
+            self.followed.append((reservation, answered))
+            self.ledger.accept(reservation.name)
+            if self.broken is not None:
+                raise self.broken
+        return self.at_once
 
     async def accepted(
         self,
@@ -116,6 +133,8 @@ class FakeFollower:
         answered: bool = True,
     ) -> None:
         self.accepted_.append((operation, reservation, enable_nonce))
+        if reservation is not None:
+            self.followed.append((reservation, answered))
         if reservation is not None:
             self.ledger.accept(reservation.name)
         if self.broken is not None:

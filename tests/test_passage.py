@@ -1,4 +1,4 @@
-"""What is passed along without a task is answered, counted and sent as the gate itself would."""
+"""What is passed along, or judged and sent, without a task is answered, counted and held as the gate itself would."""
 
 from __future__ import annotations
 
@@ -18,13 +18,16 @@ from proxy.judge.verdict import Mode
 from proxy.passage import Ended, Passage
 from proxy.ports import Answer, AskingOn, RequestContext
 from proxy.userop.user_operation import print_user_operation
+from tests.admission.builders import TWICE, key_of
 from tests.gate_parts import (
     CONTEXT,
     ENTRY_POINT,
     ESTIMATE,
     GOOD,
     HASH,
+    OUTSIDE,
     SEND,
+    STUB,
     TIMED_OUT,
     UNREACHED,
     Answered,
@@ -99,7 +102,10 @@ async def passed(stage: Scene, request: Request, context: RequestContext, how: s
 
 def traces_of(stage: Scene) -> tuple[object, ...]:
     recorder = stage.recorder
-    return stage.upstream.sent, recorder.ends, recorder.exchanges, len(recorder.decisions), stage.follower.observed
+    follower, ledger = stage.follower, stage.room.ledger
+    held = ledger.of_session(key_of(TWICE))
+    written = recorder.decisions, recorder.answers, recorder.ends, recorder.exchanges
+    return stage.upstream.sent, *written, follower.observed, follower.followed, follower.refused_, held
 
 
 OPERATIONS = st.sampled_from(
@@ -205,3 +211,81 @@ async def test_a_caller_that_asks_for_a_receipt_has_it_when_it_counts_here() -> 
     assert (caller.answers, stage.follower.observed) == ([], [])
     await caller.hear()
     assert stage.follower.observed == [MINED]
+
+
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("at_once", [True, False], ids=["followed at once", "followed in time"])
+@pytest.mark.parametrize(
+    "bundler",
+    [
+        *(result(HASH), result("0x" + "ab" * 32), result(HASH, 503), result(MINED), result(None)),
+        *(error(-32500, "AA25 invalid account nonce"), error(-32603, "hiccup"), error(-32602, "no", 400)),
+        *(UNREACHED, TIMED_OUT, ZeroDivisionError()),
+    ],
+    ids=repr,
+)
+async def test_a_send_is_judged_held_and_followed_the_same_with_a_task_and_without(
+    bundler: Answered | BaseException, how: str, *, at_once: bool
+) -> None:
+    def fresh() -> Scene:
+        made = scene()
+        made.upstream.answers = [bundler]
+        made.follower.at_once = at_once
+        return made
+
+    for op in (GOOD, OUTSIDE, STUB):
+        request = Request("1", SEND, [print_user_operation(op), ENTRY_POINT])
+        one, other = fresh(), fresh()
+        by_gate = await one.gate.answer(request, CONTEXT)
+        assert await passed(other, request, CONTEXT, how) == by_gate
+        assert traces_of(other) == traces_of(one)
+
+
+async def test_a_send_of_a_known_session_waits_for_nothing_but_the_bundler() -> None:
+    stage = scene()
+    direct, caller = Direct(stage.upstream, "at once"), Caller()
+    passage = Passage(stage.gate, direct, recorder=stage.recorder, stopwatch=lambda: 0.0)
+    passage.begin(Request("1", SEND, [OPERATION, ENTRY_POINT]), CONTEXT, caller)
+    (decision,) = stage.recorder.decisions
+    assert (len(stage.upstream.sent), decision[1], caller.answers, caller.work) == (1, True, [], [])
+    direct.pending[0]()
+    (answer,) = caller.answers
+    assert caller.work == []
+    assert answer is not None
+    assert answer.decision_id == decision[0].decision_id
+    assert [answered for _, answered in stage.follower.followed] == [True]
+
+
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("breaks", ["recorder", "follower", "holding"])
+async def test_whatever_breaks_on_the_way_of_a_send_it_is_told_and_kept_as_the_gate_does(how: str, breaks: str) -> None:
+    def fresh() -> Scene:
+        made = scene()
+        if breaks == "holding":
+            made.follower.on_holding = _break
+        else:
+            getattr(made, breaks).broken = ZeroDivisionError()
+        return made
+
+    request = Request("1", SEND, [OPERATION, ENTRY_POINT])
+    one, other = fresh(), fresh()
+    by_gate = await one.gate.answer(request, CONTEXT)
+    assert by_gate is not None
+    assert await passed(other, request, CONTEXT, how) == by_gate
+    assert traces_of(other) == traces_of(one)
+
+
+def _break() -> None:
+    raise ZeroDivisionError
+
+
+async def test_a_send_whose_answer_cannot_be_counted_is_kept_and_may_be_out() -> None:
+    stage = scene()
+    direct, caller = Direct(stage.upstream, "at once"), Caller()
+    passage = Passage(stage.gate, direct, recorder=stage.recorder, stopwatch=iter([0.0, 0.0]).__next__)
+    passage.begin(Request("1", SEND, [OPERATION, ENTRY_POINT]), CONTEXT, caller)
+    direct.pending[0]()  # the stopwatch is broken by now
+    answer = await caller.hear()
+    assert answer is not None
+    assert b'"mayHaveBeenSent":true' in answer.body
+    assert [answered for _, answered in stage.follower.followed] == [False]

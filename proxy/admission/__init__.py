@@ -83,10 +83,29 @@ class Admission:
 
         Never raises for what is wrong with the operation or the world: that is what a rejection is for.
         """
-        straight = self._straight.judge(op, entry_point, request) if purpose is Purpose.SUBMIT else None
+        straight = self.judge_at_once(op, entry_point, request) if purpose is Purpose.SUBMIT else None
         if isinstance(straight, Judgement):  # nearly always
             return straight
-        check = OnceChecked() if straight is None else straight
+        return await self.judge_at_length(op, entry_point, purpose=purpose, request=request, check=straight)
+
+    def judge_at_once(
+        self, op: UserOperation, entry_point: EntryPoint, request: Arrival
+    ) -> Judgement | OnceChecked | None:
+        """The verdict on an operation to be submitted, if it is that it goes out and nobody had to be asked. Otherwise
+        what was said to its signature, for `judge_at_length`; `None` where nobody has looked at that."""
+        return self._straight.judge(op, entry_point, request)
+
+    async def judge_at_length(
+        self,
+        op: UserOperation,
+        entry_point: EntryPoint,
+        *,
+        purpose: Purpose,
+        request: Arrival,
+        check: OnceChecked | None,
+    ) -> Judgement:
+        """The verdict on any operation. `check` is what was said to its signature already."""
+        check = OnceChecked() if check is None else check
         heard = await self._hear(op, entry_point, purpose, request, check)
         if heard.operation is not None and heard.operation.budget.is_drawn_upon:
             await asyncio.sleep(0)  # as above

@@ -101,6 +101,18 @@ class OperationFollower:
             raise
         return held.reservation
 
+    def hold_now(self, operation: DecodedOperation, reservation: Reservation) -> bool:
+        if self._settlement.pace.is_settling or len(reservation.rule_charges) + len(reservation.lessons) > _MANY:
+            return False
+        held = self._followed(operation, reservation, None, bundler_for=self._bundler_for)
+        if held is None or held.changes:
+            return False
+        try:
+            return self._settlement.hold_now(held)
+        except BaseException:  # whatever happened, nothing stays held that was not answered for
+            self._settlement.let_go(held)
+            raise
+
     async def accepted(
         self,
         operation: DecodedOperation,
@@ -113,6 +125,9 @@ class OperationFollower:
         followed = followed or self._followed(operation, reservation, enable_nonce)
         if followed is not None:
             await self._settlement.follow(followed, Stage.ACCEPTED if answered else Stage.UNKNOWN)
+
+    def accepted_now(self, reservation: Reservation, *, answered: bool = True) -> bool:
+        return self._settlement.follow_now(reservation.name, Stage.ACCEPTED if answered else Stage.UNKNOWN)
 
     def refused(self, reservation: Reservation, answer: UpstreamAnswer | None = None) -> None:
         self._settlement.refused(reservation, _said(answer))

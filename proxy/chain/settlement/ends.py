@@ -197,6 +197,11 @@ class Ends:
             stage,
         )
 
+    def over(self, draft: OutcomeDraft, flight: Flight, evidence: Evidence) -> None:
+        """The validity of every claim is over."""
+        for name in tuple(flight.claims):
+            self.end(draft, name, Cause.EXPIRED, evidence)
+
     def loosen(self, draft: OutcomeDraft, flight: Flight, cause: Cause, evidence: Evidence, grip: Grip) -> None:
         """Less is held for an operation whose nonce is still unused; what becomes of it counts all the same."""
         flight.stage = Stage.RELEASED if cause is Cause.RELEASED else Stage.UNMINED

@@ -39,6 +39,11 @@ class Flight:
         return next(iter(self.claims.values())).reservation.slot
 
 
+def as_sent(stage: Stage) -> Stage:
+    """What was about to be sent before a restart may have been."""
+    return Stage.UNKNOWN if stage is Stage.FORWARDED else stage
+
+
 class Flights:
     """By hash. `on_gone` hears of each that is in flight no more."""
 
@@ -114,6 +119,11 @@ class Flights:
         """Whether the validity of every claim has ended by then (unix seconds), and a margin."""
         ends = [each.reservation.valid_until for each in flight.claims.values()]
         return all(end is not None and now >= self._past(end) for end in ends)
+
+    def is_unmined(self, user_op_hash: Hash32) -> bool:
+        """Whether an operation has been absent from the blocks for long enough for something to be let go."""
+        flight = self._flights.get(user_op_hash)
+        return flight is not None and flight.stage not in LET_GO and user_op_hash not in self.unmined
 
     def pop_over(self, now: float) -> Iterator[Flight]:
         """Those for which that has come to be so."""

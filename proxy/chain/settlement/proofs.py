@@ -112,7 +112,7 @@ class Proofs:
 
         async def prove_some() -> None:
             for user_op_hash in left:  # shared by all who prove
-                is_told = await self.prove(user_op_hash, is_long=self._settlement.is_unmined(user_op_hash))
+                is_told = await self.prove(user_op_hash, is_long=self._settlement.flights.is_unmined(user_op_hash))
                 if is_told:
                     self._settlement.unproven.discard(user_op_hash)
                 elif self._settlement.flights.get(user_op_hash) is not None:

@@ -15,7 +15,7 @@ from typing import Final
 
 from proxy.chain.settlement.books import Books
 from proxy.chain.settlement.ends import End, Ends, OutcomeDraft, grip_of, weight_of
-from proxy.chain.settlement.flights import LET_GO, Flight, Flights
+from proxy.chain.settlement.flights import LET_GO, Flight, Flights, as_sent
 from proxy.chain.settlement.outcome import Keeper, Outcome
 from proxy.chain.settlement.pace import Pace
 from proxy.chain.settlement.patience import Patience
@@ -164,6 +164,22 @@ class Settlement:
             self.on_begun(name.user_op_hash, stage)
             await self.books.keep(Outcome(sessions=pending, begun=operation, stages=((name, stage),)))
 
+    def follow_now(self, name: HoldName, stage: Stage) -> bool:
+        """The same of one that changes no session, if it is held as `hold_now` left it. Whether it was done."""
+        flight = self.flights.get(name.user_op_hash)
+        if flight is None or (operation := flight.claims.get(name)) is None or operation.changes:
+            return False
+        ended = self.remembered.get(name) or self.remembered.mined(name.user_op_hash)
+        if flight.stage is not Stage.FORWARDED or name in self._unkept or ended is not None:
+            return False
+        self._ledger.accept(name, answered=stage is Stage.ACCEPTED)
+        self._registry.expect(operation.changes, self._clock(), session=name.session, grant=name.grant)
+        flight.stage = stage
+        self._prove_if_in_doubt(name.user_op_hash, stage)
+        self.on_begun(name.user_op_hash, stage)
+        self.books.advance(name, stage)
+        return True
+
     async def _answered(
         self, flight: Flight, name: HoldName, stage: Stage, pending: tuple[KnownSession, ...], known: EndedName | None
     ) -> None:
@@ -222,7 +238,7 @@ class Settlement:
                 self.books.note(draft.outcome())
                 continue
             self._prove_if_in_doubt(operation.user_op_hash, flight.stage)
-            self.on_begun(operation.user_op_hash, _as_sent(flight.stage))
+            self.on_begun(operation.user_op_hash, as_sent(flight.stage))
 
     def _prove_if_in_doubt(self, user_op_hash: Hash32, stage: Stage) -> None:
         """Nobody has said that its nonce was unused when it was sent, or not that is known any more; if it was not, no
@@ -299,15 +315,10 @@ class Settlement:
             self.books.note(Outcome(silences=tuple((name, flight.silent_seconds) for name in flight.claims)))
         if not self.ends.readable and self.flights.is_over(flight, now) and user_op_hash not in self.unproven:
             draft = OutcomeDraft()
-            self.end_over(draft, flight, Evidence(timestamp=int(now), silent_seconds=flight.silent_seconds))
+            self.ends.over(draft, flight, Evidence(timestamp=int(now), silent_seconds=flight.silent_seconds))
             await self.close(draft)
             return False
         return flight.silent_seconds >= self._patience.unmined_after and flight.stage not in LET_GO
-
-    def is_unmined(self, user_op_hash: Hash32) -> bool:
-        """Whether an operation has been absent from the blocks for long enough for something to be let go."""
-        flight = self.flights.get(user_op_hash)
-        return flight is not None and flight.stage not in LET_GO and user_op_hash not in self.flights.unmined
 
     async def unmined(self, user_op_hash: Hash32, evidence: Evidence) -> None:
         """Those who can know have answered for long enough that it is not there: what the chain enforces itself is let
@@ -352,7 +363,7 @@ class Settlement:
             self.flights.begin(each.operation, each.stage, each.silent_seconds)
             if each.stage not in LET_GO:
                 self._hold_again(each.operation.user_op_hash, each.stage)  # it was let go under another claim since
-            self.on_begun(each.operation.user_op_hash, _as_sent(each.stage))
+            self.on_begun(each.operation.user_op_hash, as_sent(each.stage))
             self._prove_if_in_doubt(each.operation.user_op_hash, each.stage)
         # what a question to the chain had shown, and no event of a block, no later block may show
         asked = (ended for ended in back if ended.cause is Cause.NONCE_USED and ended.evidence.by is None)
@@ -370,11 +381,6 @@ class Settlement:
         self.on_begun(user_op_hash, flight.stage)
         await self.close(draft)
 
-    def end_over(self, draft: OutcomeDraft, flight: Flight, evidence: Evidence) -> None:
-        """The validity of every claim is over."""
-        for name in tuple(flight.claims):
-            self.ends.end(draft, name, Cause.EXPIRED, evidence)
-
     async def close(self, draft: OutcomeDraft, outcome: Outcome | None = None) -> None:
         """Tell of what was gathered, have read what has to be, hand over the rest; `outcome`: that with its cursor."""
         outcome = draft.outcome() if outcome is None else outcome
@@ -389,11 +395,6 @@ class Settlement:
             self.to_read |= dict.fromkeys(draft.to_read)
             self.awake.set()
         await self.books.keep(outcome)
-
-
-def _as_sent(stage: Stage) -> Stage:
-    """What was about to be sent before a restart may have been."""
-    return Stage.UNKNOWN if stage is Stage.FORWARDED else stage
 
 
 def _nobody(_user_op_hash: Hash32, _stage: Stage) -> None:

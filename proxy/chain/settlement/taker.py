@@ -147,7 +147,7 @@ class Taker:
                 # it may be in a block that was missed: that is to be proven first
                 settlement.flights.look_later(flight, now + _LOOK_LATER)
                 continue
-            settlement.end_over(draft, flight, shown)
+            settlement.ends.over(draft, flight, shown)
             draft = await self._give_way(draft, pace=settlement.pace)
         self._trail.extend(part.blocks)
         self._move_to(part.last, part.timestamp)

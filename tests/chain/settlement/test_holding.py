@@ -51,6 +51,40 @@ async def test_what_is_on_disk_is_all_that_was_told_of_an_operation_and_how_long
     assert scene.shelf.kept == [Outcome(begun=replace(operation, known_at=12.5))]
 
 
+@pytest.mark.parametrize("stage", [Stage.ACCEPTED, Stage.UNKNOWN])
+async def test_what_is_followed_at_once_is_followed_as_in_time(stage: Stage) -> None:
+    scenes = Scene(), Scene()
+    for scene, at_once in zip(scenes, (True, False), strict=True):
+        operation = scene.reserve(1, ONE_USE)
+        await scene.settlement.hold(operation)
+        if at_once:
+            assert scene.settlement.follow_now(operation.name, stage)
+        else:
+            await scene.settlement.follow(operation, stage)
+    one, other = scenes
+    assert one.stage(name(1)) is other.stage(name(1)) is stage
+    assert one.shelf.kept == other.shelf.kept
+    assert one.settlement.to_prove == other.settlement.to_prove
+    assert one.ledger.of_session(KEY) == other.ledger.of_session(KEY)
+    assert one.registry.awaited(KEY) == other.registry.awaited(KEY) == (name(1),)
+
+
+async def test_what_was_let_go_or_kept_in_memory_or_grants_or_has_ended_is_followed_in_time() -> None:
+    scene = Scene()
+    released, ended, sent, unkept = (scene.reserve(number) for number in range(1, 5))
+    grants = scene.reserve(5, on_success=(GRANTED,))
+    for operation in (released, ended, sent, grants):
+        await scene.settlement.hold(operation)
+    await scene.settlement.release(released.user_op_hash, "by hand")
+    scene.settlement.hold_unkept(unkept)
+    scene.settlement.refused(ended.reservation, "no")
+    assert scene.settlement.follow_now(sent.name, Stage.ACCEPTED)
+    for operation in (released, unkept, ended, grants, sent):
+        before = scene.stage(operation.user_op_hash), list(scene.shelf.kept)
+        assert not scene.settlement.follow_now(operation.name, Stage.UNKNOWN)
+        assert (scene.stage(operation.user_op_hash), scene.shelf.kept) == before
+
+
 async def test_a_ledger_that_does_not_write_is_told_and_nothing_stays_held() -> None:
     scene = Scene()
     operation = scene.reserve(1, ONE_USE)
