@@ -24,7 +24,9 @@ _MOST_WORDS: Final = 4_096
 """Of one parameter's head: a few digits describe an array of any size."""
 _MOST_TOPICS: Final = 3
 
-_WHOLE: Final = re.compile(r"(?:(function|event) )?([A-Za-z_$][A-Za-z0-9_$]*) ?\((.*)\)( anonymous)?;?\Z")
+_HEAD: Final = re.compile(r"(?:(function|event) )?([A-Za-z_$][A-Za-z0-9_$]*) ?(?=\()")
+_TAIL: Final = re.compile(r"(?P<words>(?: [A-Za-z_]\w*)*)(?: returns ?\(.*\))? ?[;{]?\Z", re.ASCII)
+"""What stands behind the parameters in a contract's source: visibility, modifiers, what is returned."""
 _LEAF: Final = re.compile(r"([A-Za-z]+[0-9]*(?:x[0-9]+)?)((?: ?\[[0-9]*\])*)((?: .*)?)\Z")
 _AFTER: Final = re.compile(r"((?: ?\[[0-9]*\])*)(.*)\Z")
 _NAME: Final = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*\Z")
@@ -81,14 +83,18 @@ def parse_prototype(text: str) -> Prototype:
     """Read `text`. Raises `PrototypeFault`."""
     if len(text) > MOST_CHARACTERS:
         raise PrototypeFault(f"it has {len(text)} characters, more than {MOST_CHARACTERS}")
-    match = _WHOLE.match(" ".join(text.split()))
-    if match is None:
+    text = " ".join(text.split())
+    match = _HEAD.match(text)
+    end = 0 if match is None else match.end() + _closing(text[match.end() :])
+    tail = _TAIL.match(text, end + 1)
+    if match is None or tail is None:
         raise PrototypeFault(
             "it is no function and no event",
             "write it up to its closing parenthesis: transfer(address to)",
         )
-    keyword, name, inside, anonymous = match.groups()
-    if anonymous:
+    keyword, name = match.groups()
+    inside = text[match.end() + 1 : end]
+    if "anonymous" in tail["words"].split():
         raise PrototypeFault("an anonymous event cannot be told from others", "leave it out")
     parameters = _parameters(inside, 0)
     is_event = keyword == "event"

@@ -66,11 +66,36 @@ def test_selector_and_topic_are_those_of_the_canonical_form() -> None:
 
 
 @pytest.mark.parametrize(
+    "behind",
+    [
+        *(
+            "",
+            ";",
+            " external",
+            " external;",
+            " external payable onlyOwner {",
+            " public virtual override returns (uint256)",
+        ),
+        *(
+            " external returns (bytes32 id, (bool a, uint b) c);",
+            " returns(bool)",
+            "\n    external\n    nonReentrant\n{",
+        ),
+    ],
+)
+def test_what_a_contracts_source_has_behind_the_parameters_says_nothing_of_them(behind: str) -> None:
+    whole = parse_prototype(f"function grant(address sessionKey, bytes4[] memory selectors){behind}")
+    assert whole.signature == "grant(address,bytes4[])"
+    assert [each.name for each in whole.parameters] == ["sessionKey", "selectors"]
+
+
+@pytest.mark.parametrize(
     ("text", "problem"),
     [
         ("", "no function and no event"),
-        ("f(address a", "no function and no event"),
-        ("f(address a) external", "no function and no event"),
+        ("f(address a", "parentheses"),
+        ("f(address a) = 5", "no function and no event"),
+        ("f(address a) external anonymous", "anonymous"),
         ("f((address a)", "parentheses"),
         ("f(address a))(", "no function and no event"),
         ("f(Session s)", "no type of the ABI"),
