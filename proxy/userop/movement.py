@@ -145,11 +145,12 @@ class Scope:
         """Value of `holder` goes to `receiver` (`None`: burnt).
 
         A stranger's value that the account sends on by an allowance is a spend too, as the on-chain spending policy
-        counts it; not so when the stranger signed for that transfer himself.
+        counts it; not so when the stranger signed for that transfer himself. What anybody sends to himself moves
+        nothing.
         """
+        if receiver == holder:
+            return ()
         if receiver == self.account:
-            if holder == self.account:
-                return ()
             kind = MovementKind.INFLOW
         elif holder == self.account or (self.caller == self.account and not signed_by_holder):
             kind = MovementKind.SPEND
@@ -177,8 +178,9 @@ class Scope:
         bits: int = 256,
         until: int | None = None,
     ) -> tuple[Movement, ...]:
-        """`spender` may take up to `amount` of the account's `token`; someone else's allowance is nobody's here."""
-        if holder != self.account:
+        """`spender` may take up to `amount` of the account's `token`; someone else's allowance is nobody's here, and
+        one of the account to itself lets nobody take anything."""
+        if holder != self.account or spender == self.account:
             return ()
         return (
             self.movement(

@@ -154,7 +154,7 @@ def _multi_token_batch(scope: Scope) -> tuple[Movement, ...]:
 
 def _set_approval_for_all(scope: Scope) -> tuple[Movement, ...]:
     operator, approved = scope.arguments.address(0), scope.arguments.flag(1)
-    if scope.caller != scope.account:
+    if scope.caller != scope.account or operator == scope.account:
         return ()
     kind = MovementKind.EXPOSURE if approved else MovementKind.RELEASE
     return (scope.movement(kind, None, asset=AssetKind.COLLECTION, counterparty=operator, unlimited=approved),)

@@ -9,6 +9,7 @@ import pytest
 from proxy.userop.execution import Call
 from proxy.userop.primitives import UINT256_MAX, Address
 from proxy.userop.transfers import AssetKind, Movement, MovementKind, movements_of
+from proxy.userop.transfers_permit2 import PERMIT2
 from proxy.userop.transfers_tokens import TOKEN_READERS
 from tests.userop.calldata import ACCOUNT, ALICE, BOB, TOKEN, call_data, moved, single
 
@@ -54,6 +55,46 @@ def test_counts_a_token_transfer_as_a_spend(signature: str, arguments: tuple[Any
     assert (movement.token, movement.amount, movement.counterparty) == (TOKEN, 7, ALICE)
     assert movement.holder == ACCOUNT
     assert not movement.ambiguous
+
+
+@pytest.mark.parametrize("holder", [ACCOUNT, BOB], ids=["the account", "a stranger"])
+@pytest.mark.parametrize(
+    ("target", "signature", "behind"),
+    [
+        (TOKEN, "transferFrom(address,address,uint256)", (7,)),
+        (TOKEN, "transferFromAndCall(address,address,uint256,bytes)", (7, b"")),
+        (TOKEN, "operatorSend(address,address,uint256,bytes,bytes)", (7, b"", b"")),
+        (TOKEN, f"transferWithAuthorization{AUTHORIZATION}", (7, 0, 2**40, bytes(32), 27, bytes(32), bytes(32))),
+        (TOKEN, "safeTransferFrom(address,address,uint256,bytes)", (7, b"")),
+        (TOKEN, "safeTransferFrom(address,address,uint256,uint256,bytes)", (7, 1, b"")),
+        (TOKEN, "safeBatchTransferFrom(address,address,uint256[],uint256[],bytes)", ([7, 8], [1, 2], b"")),
+        (PERMIT2, "transferFrom(address,address,uint160,address)", (7, TOKEN)),
+    ],
+)
+def test_what_anybody_sends_to_himself_moves_nothing(
+    target: Address, signature: str, behind: tuple[Any, ...], holder: Address
+) -> None:
+    assert moved(target, signature, holder, holder, *behind) == ()
+    assert moved(target, signature, holder, ALICE, *behind) != () or holder == BOB
+
+
+@pytest.mark.parametrize(
+    ("target", "signature", "before", "behind"),
+    [
+        (TOKEN, "approve(address,uint256)", (), (7,)),
+        (TOKEN, "increaseAllowance(address,uint256)", (), (7,)),
+        (TOKEN, "setApprovalForAll(address,bool)", (), (True,)),
+        (TOKEN, "authorizeOperator(address)", (), ()),
+        (TOKEN, PERMIT, (ACCOUNT,), (7, 9, 27, bytes(32), bytes(32))),
+        (PERMIT2, "approve(address,address,uint160,uint48)", (TOKEN,), (7, 9)),
+    ],
+)
+def test_an_allowance_of_the_account_to_itself_exposes_nothing(
+    target: Address, signature: str, before: tuple[Any, ...], behind: tuple[Any, ...]
+) -> None:
+    assert moved(target, signature, *before, ACCOUNT, *behind) == ()
+    (exposed,) = moved(target, signature, *before, ALICE, *behind)
+    assert exposed.kind is MovementKind.EXPOSURE
 
 
 @pytest.mark.parametrize(
