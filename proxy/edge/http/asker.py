@@ -14,7 +14,15 @@ from typing import Final, Self
 
 from proxy.bundler_answers import TOOK_NOTHING, Meaning
 from proxy.edge.http.bundler_health import QuestionKind, Sign
-from proxy.edge.http.client import ClientSettings, Heard, HttpClient, HttpReply, NoReplyError, UnreachedError
+from proxy.edge.http.client import (
+    ClientSettings,
+    Heard,
+    HttpClient,
+    HttpReply,
+    NoneFreeError,
+    NoReplyError,
+    UnreachedError,
+)
 from proxy.edge.http.endpoints import BundlerEndpoint, Health, misfit_of
 from proxy.edge.http.exchange import (
     ExchangeError,
@@ -25,6 +33,7 @@ from proxy.edge.http.exchange import (
 )
 from proxy.edge.http.lean.pool import Pool
 from proxy.edge.http.listener import Transport
+from proxy.edge.http.read_places import ReadPlaces
 from proxy.edge.http.reference_client import AiohttpClient
 from proxy.edge.http.roster import Roster
 from proxy.edge.http.socket_client import BySchemeClient
@@ -92,6 +101,7 @@ class BundlerAsker:
         self._on_move = on_move
         self._stopwatch = stopwatch
         self._ids = count(1)
+        self._reads = ReadPlaces(self._settings.max_connections, self._settings.connect_seconds)
         self._client: HttpClient | None = None
 
     async def __aenter__(self) -> Self:
@@ -156,6 +166,11 @@ class BundlerAsker:
         assert self._client is not None, "Upstream is used inside its context"  # noqa: S101 - our own promise
         return self._client.begin(endpoint.url, print_request(our_id, method, params), self._seconds_for(method), heard)
 
+    async def _ask_read(self, endpoint: BundlerEndpoint, method: str, params: bytes, seconds: float) -> UpstreamReply:
+        """One question on behalf of a caller that sends nothing. Raises `UpstreamUnavailable`."""
+        async with self._reads.place(endpoint.name):
+            return await self._ask(endpoint, QuestionKind.READ, method, params, seconds)
+
     async def _ask(
         self, endpoint: BundlerEndpoint, kind: QuestionKind, method: str, params: bytes, seconds: float
     ) -> UpstreamReply:
@@ -203,11 +218,14 @@ class BundlerAsker:
         try:
             traceparent = None if self._traceparent is None else self._traceparent()
             heard = await self._client.post(endpoint.url, body, seconds, traceparent)
+        except NoneFreeError:
+            problem = f"{endpoint.name} has no connection left to be asked by"
+            raise UpstreamUnavailable(problem, may_have_been_sent=False) from None
         except UnreachedError:
             self._note(endpoint, Health.UNREACHABLE, "cannot be reached")
             raise UpstreamUnavailable(f"{endpoint.name} cannot be reached", may_have_been_sent=False) from None
         except NoReplyError as error:
-            heard = error
+            heard = error.with_traceback(None)  # which leads here, and to all that was asked
         return read_exchange(endpoint.name, our_id, heard)
 
     def _note(self, endpoint: BundlerEndpoint, health: Health, problem: str | None = None) -> None:

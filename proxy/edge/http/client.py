@@ -33,6 +33,10 @@ class UnreachedError(Exception):
     """No connection could be had: not one byte of the request was sent."""
 
 
+class NoneFreeError(UnreachedError):
+    """All connections that there may be are taken; what it says of the bundler is nothing."""
+
+
 class NoReplyError(Exception):
     """The request was, or may have been, sent, and there is no whole answer to it.
 

@@ -116,7 +116,7 @@ class OnceSent:
             else:
                 ended = await self._upstream.post(*asked, submit=True, place=place)
         except UpstreamUnavailable as error:
-            ended = error
+            ended = _words_of(error)
             raise
         else:
             return ended
@@ -127,6 +127,8 @@ class OnceSent:
 
     def _ended(self, asked: _Asked, waiting: Sequence[asyncio.Future[Ended]], ended: Ended) -> None:
         del self._under_way[asked]
+        if isinstance(ended, UpstreamUnavailable):
+            ended = _words_of(ended)
         for each in waiting:
             if not each.done():
                 each.set_result(ended)
@@ -163,5 +165,10 @@ def _leaves_open(ended: Ended) -> bool:
 
 def _given(ended: Ended) -> UpstreamReply:
     if isinstance(ended, UpstreamUnavailable):
-        raise UpstreamUnavailable(ended.problem, may_have_been_sent=ended.may_have_been_sent)
+        raise _words_of(ended)
     return ended
+
+
+def _words_of(error: UpstreamUnavailable) -> UpstreamUnavailable:
+    """The same to be told again. What was raised leads to every frame that it went through, and to what was sent."""
+    return UpstreamUnavailable(error.problem, may_have_been_sent=error.may_have_been_sent)

@@ -62,13 +62,17 @@ class HttpUpstream(BundlerAsker):
         our_id = next(self._ids)
         if not submit:
             reading = partial(self._heard_read, endpoint, our_id, hearing, method=method, params=params)
-            return self._put(endpoint, our_id, method, params, reading)
+            return self._reads.take() and (self._put(endpoint, our_id, method, params, reading) or self._unread())
         if place is None or len(self.endpoints) > 1 or self._roster.removed:
             return False
         if not self._put(endpoint, our_id, method, params, partial(self._heard_send, endpoint, our_id, place, hearing)):
             return False
         self._out[our_id] = place, endpoint.number
         return True
+
+    def _unread(self) -> bool:
+        self._reads.leave()
+        return False
 
     def take(self, urls: Sequence[str], *, total_seconds: float) -> None:
         """See `BundlerAsker.take`. What is out now is known to be at the bundler that it was sent to."""
@@ -125,6 +129,7 @@ class HttpUpstream(BundlerAsker):
         method: str,
         params: bytes,
     ) -> None:
+        self._reads.leave()
         try:
             answer = read_exchange(endpoint.name, our_id, heard)
         except ExchangeError as error:
@@ -156,7 +161,7 @@ class HttpUpstream(BundlerAsker):
             if asked is not None and endpoint is asked[0]:
                 continue
             try:
-                answer = await self._ask(endpoint, QuestionKind.READ, method, params, seconds)
+                answer = await self._ask_read(endpoint, method, params, seconds)
             except UpstreamUnavailable as error:
                 failure = error
             else:
@@ -165,7 +170,10 @@ class HttpUpstream(BundlerAsker):
                 turned_away = turned_away or answer
         if turned_away is not None:
             return turned_away
-        raise failure or self._nobody()
+        try:
+            raise failure or self._nobody()
+        finally:
+            failure = None  # it leads to this frame, and to all that was asked
 
     async def _send(self, method: str, params: bytes, seconds: float, place: OperationPlace | None) -> UpstreamReply:
         if place is None:

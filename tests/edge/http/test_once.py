@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import tracemalloc
 from collections.abc import AsyncIterator
 
 import pytest
@@ -159,3 +161,19 @@ async def test_the_memory_is_bounded(once: OnceSent, bundler: RecordingBundler) 
         await once.post(SEND, b"[%d]" % number, submit=True)
     assert once._bytes <= 8 * 1024 * 1024
     assert len(once._remembered) < 40 < MOST_REMEMBERED
+
+
+async def test_of_what_nobody_answered_only_words_are_kept(once: OnceSent, bundler: RecordingBundler) -> None:
+    bundler.hang_up = True
+    gc.collect()
+    tracemalloc.start()
+    try:
+        for number in range(40):
+            with pytest.raises(UpstreamUnavailable):
+                await once.post(SEND, b"[%d,%b]" % (number, b" " * 250_000), submit=True)
+            bundler.requests.clear()
+        gc.collect()
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 3_000_000

@@ -11,7 +11,7 @@ from functools import partial
 
 from yarl import URL
 
-from proxy.edge.http.client import ClientSettings, Heard, HttpReply, NoReplyError, UnreachedError
+from proxy.edge.http.client import ClientSettings, Heard, HttpReply, NoneFreeError, NoReplyError, UnreachedError
 from proxy.edge.http.deadlines import Deadlines
 from proxy.edge.http.lean.outgoing import BundlerConnection
 
@@ -132,7 +132,8 @@ class Pool:
             resting.abort()
 
     async def _acquire(self, place: BundlerAddress) -> BundlerConnection:
-        """A connection, opened if there may be another one. Raises `UnreachedError`."""
+        """A connection, opened if there may be another one. Raises `UnreachedError`, `NoneFreeError`."""
+        waits = False
         try:
             async with asyncio.timeout(self.settings.connect_seconds):
                 while True:
@@ -144,9 +145,13 @@ class Pool:
                     if resting is not None:  # another bundler's
                         del resting.place.idle[resting]
                         resting.abort()
+                    waits = True
                     await self._wait()
+                    waits = False
         except (OSError, TimeoutError, UnicodeError):  # also what TLS and IDNA say
-            raise UnreachedError from None  # the chained exception would print the address
+            raise (
+                NoneFreeError if waits else UnreachedError
+            ) from None  # the chained exception would print the address
 
     async def _wait(self) -> None:
         turn = self._loop.create_future()
