@@ -102,13 +102,13 @@ class OperationFollower:
         return held.reservation
 
     def hold_now(self, operation: DecodedOperation, reservation: Reservation) -> bool:
-        if self._settlement.pace.is_settling or len(reservation.rule_charges) + len(reservation.lessons) > _MANY:
+        if len(reservation.rule_charges) + len(reservation.lessons) > _MANY:
             return False
         held = self._followed(operation, reservation, None, bundler_for=self._bundler_for)
         if held is None or held.changes:
             return False
         try:
-            return self._settlement.hold_now(held)
+            return self._settlement.pace.may_pass() and self._settlement.hold_now(held)
         except BaseException:  # whatever happened, nothing stays held that was not answered for
             self._settlement.let_go(held)
             raise

@@ -35,6 +35,9 @@ async def test_while_a_block_is_being_settled_an_operation_waits_for_its_turn_be
     reservation = await at.reserve(GOOD)
     pace = at.lookout.settlement.pace
     pace.ended(2)
+    assert pace.may_pass(), "the one turn that this piece gives"
+    assert reservation is not None
+    assert not at.follower.hold_now(reading(GOOD), reservation)
     holding = asyncio.create_task(at.follower.hold(reading(GOOD), reservation, None))
     for _ in range(5):
         await asyncio.sleep(0)

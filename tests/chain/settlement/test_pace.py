@@ -36,19 +36,45 @@ async def test_where_no_block_is_being_settled_nobody_waits() -> None:
 async def test_while_a_block_is_being_settled_one_is_let_in_for_every_four_that_end_first_come_first_served() -> None:
     pace = Pace()
     pace.ended(2)
-    tasks = await waiting(pace, 5)
-    assert let_in(tasks) == 0
+    tasks = await waiting(pace, 6)
+    assert [task.done() for task in tasks] == [True, *[False] * 5]
     pace.ended(8)
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    assert [task.done() for task in tasks] == [True, True, False, False, False]
+    assert [task.done() for task in tasks] == [True, True, True, False, False, False]
     pace.rest()
     await asyncio.gather(*tasks)
+
+
+async def test_who_comes_while_nobody_waits_has_the_turn_that_the_last_piece_left() -> None:
+    pace = Pace()
+    pace.ended(8)
+    assert [pace.may_pass() for _ in range(3)] == [True, True, False]
+    (first,) = await waiting(pace, 1)
+    pace.ended(8)
+    assert pace.may_pass(), "one of two turns was waited for"
+    await first
+    (second,) = await waiting(pace, 1)
+    assert not pace.may_pass(), "nobody goes before who waits"
+    pace.rest()
+    assert pace.may_pass()
+    await second
+
+
+async def test_turns_that_nobody_took_are_not_hoarded() -> None:
+    pace = Pace()
+    for _ in range(100):
+        pace.ended(MOST_ENDS)
+    assert sum(pace.may_pass() for _ in range(100)) < 2 * MOST_ENDS / 4
+    pace.rest()
+    pace.ended(2)
+    assert [pace.may_pass() for _ in range(2)] == [True, False], "nothing is left of the block before"
 
 
 async def test_who_has_gone_away_takes_no_turn_from_others() -> None:
     pace = Pace()
     pace.ended(2)
+    assert pace.may_pass()
     gone, *others = await waiting(pace, 2)
     gone.cancel()
     await asyncio.gather(gone, return_exceptions=True)
@@ -61,6 +87,7 @@ async def test_a_settlement_that_hangs_keeps_nobody_for_long(monkeypatch: pytest
     monkeypatch.setattr(pace_module, "_LONGEST_SECONDS", 0.01)
     pace = Pace()
     pace.ended(2)
+    assert pace.may_pass()
     async with asyncio.timeout(PATIENCE_SECONDS):
         await pace.turn()
     assert pace.is_settling
