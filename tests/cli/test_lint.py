@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import html
 import json
 import time
 from contextlib import closing
@@ -318,3 +319,17 @@ def test_needs_no_settings_to_review_what_is_pasted(tmp_path: Path, monkeypatch:
     result = CliRunner().invoke(application, ["lint", json.dumps(printed(session)), "--json"])
     assert result.exit_code == 0
     assert ids(json.loads(result.stdout)["sessions"][0]) == ["contents_without_policies"]
+
+
+def test_reads_a_session_as_cast_and_web_pages_print_it(run: Run) -> None:
+    members = [value for key, value in printed(LOOSE).items() if key != "chainId"]
+    shown = json.dumps(without_names(members)).replace("[", "(", 1)[:-1] + ")"
+    for pasted in (shown.replace('"', ""), f"<pre>{html.escape(json.dumps(printed(LOOSE)))}</pre>"):
+        (review,) = reviewed(run, pasted)
+        assert ids(review) == ["sudo_action"]
+
+
+def without_names(value: Any) -> Any:
+    if isinstance(value, dict):
+        return [without_names(item) for item in value.values()]
+    return [without_names(item) for item in value] if isinstance(value, list) else value
