@@ -91,7 +91,7 @@ def read_input(argument: str) -> str:
         with Path(argument).open(encoding="utf-8") as file:
             return file.read(_LARGEST_INPUT)
     except (OSError, ValueError):
-        if bare_hex(text) is not None:
+        if bare_hex(text) is not None or unwrapped(text) != text:
             return text
         fail(f"{argument[:80]!r} is neither JSON, nor 0x-hex, nor a file that can be read")
 

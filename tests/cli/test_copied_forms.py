@@ -180,6 +180,21 @@ def test_finds_the_operation_in_whatever_was_copied(text: str) -> None:
     assert print_user_operation(read_one(text).op) == print_user_operation(READ)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        base64.b64encode(REQUEST.encode()).decode(),
+        HTML,
+        f"({', '.join(struct())})",
+        json.dumps(SPLIT).replace("0x", "0X"),
+    ],
+    ids=["base64", "a web page", "a struct", "capital X"],
+)
+def test_what_is_an_argument_is_not_taken_for_the_name_of_a_file(run: Run, text: str) -> None:
+    told = json.loads(run("decode", text, "--json").stdout)
+    assert SPLIT["sender"] in json.dumps(told).lower()
+
+
 def test_a_program_s_own_units_are_worked_out() -> None:
     assert read_one(typescript()).op == parse_user_operation(
         {
