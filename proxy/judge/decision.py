@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from proxy.judge.evaluate import Hit
 from proxy.judge.facts import Facts
 from proxy.judge.verdict import Mode, Verdict
@@ -31,26 +33,25 @@ class Whole:
     grounds: Grounds | None
 
 
-@record(kw_only=True)
-class Decision:
+class Decision(NamedTuple):
     """One audited verdict. No signature is kept, and no call data beyond the selector unless the settings want the
     `whole`.
 
     `facts` is what rules saw, so that other rules can be tried on it later; `hits` are the rules that fired, `opened`
     the ids of those that let pass for want of a fact. `unix_time` is in seconds. `account` … `calls` are empty when the
     operation could not be read that far.
-    `upstream` is `None` when nothing was forwarded.
+    `upstream` is `None` when nothing was forwarded. What facts have, too, stands together, in the order they have it.
     """
 
     decision_id: str
     unix_time: float
+    mode: Mode
+    verdict: Verdict
     chain: str
     client: str
     method: str
-    mode: Mode
-    verdict: Verdict
-    user_op_hash: Hash32 | None = None
     account: Address | None = None
+    user_op_hash: Hash32 | None = None
     permission_id: Hash32 | None = None
     session_mode: str | None = None  # use | enable | unsafe_enable; None for owner and foreign operations
     calls: tuple[Call, ...] = ()

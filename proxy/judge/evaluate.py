@@ -9,7 +9,6 @@ one may: what is not asked for that is not known of it, and each rule's `fail` d
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Protocol
 
 from proxy.errors import StateUnavailable
@@ -203,7 +202,7 @@ class RulesLook:
 
     def standing(self, *, replaces: bool, lanes: int, limit_used_percent: int | None) -> None:
         """What is in flight beside the operation by now."""
-        self.facts = replace(self.facts, replaces=replaces, lanes=lanes, limit_used_percent=limit_used_percent)
+        self.facts = self.facts._replace(replaces=replaces, lanes=lanes, limit_used_percent=limit_used_percent)
 
     def finding(self, counts: Counts) -> RulesFinding:
         """What all of them say, with what was counted. Nothing gives way here."""

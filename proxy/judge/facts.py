@@ -6,9 +6,8 @@ judged again. It holds no signature, no key and no call data beyond the selector
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
-from proxy.record import record
 from proxy.userop.movement import AssetKind, MovementKind
 from proxy.userop.primitives import Address, Hash32, Selector
 
@@ -22,8 +21,7 @@ ALLOWED: Final = "allow"
 """The verdict of the chain on an operation that fits; otherwise it is the label of a `Code`."""
 
 
-@record(kw_only=True)
-class CallFacts:
+class CallFacts(NamedTuple):
     """One call of the operation. `value` in wei; `selector` is VALUE_SELECTOR for a call without a function.
 
     `arguments` is what follows the selector, of calls of the functions whose arguments rules ask about; otherwise, and
@@ -37,8 +35,7 @@ class CallFacts:
     arguments: bytes = b""
 
 
-@record(kw_only=True)
-class MoveFacts:
+class MoveFacts(NamedTuple):
     """Value that a call moves; see `proxy.userop.movement.Movement`. Amounts in base units, `None` when not told."""
 
     call: int
@@ -51,8 +48,7 @@ class MoveFacts:
     unlimited: bool = False
 
 
-@record(kw_only=True)
-class GrantFacts:
+class GrantFacts(NamedTuple):
     """A session that the operation brings into force or adds to.
 
     `how` is `enable` or `unsafe_enable` for an envelope, `call` for a write to the session module. `findings` are the
@@ -68,34 +64,33 @@ class GrantFacts:
     policies: tuple[Address, ...] = ()
 
 
-@record(kw_only=True)
-class Facts:
+class Facts(NamedTuple):
     """One operation as rules see it. Amounts in wei, times in unix seconds.
 
     `verdict` is what the chain and the session say: `allow`, or the label of the code they refuse with. Of an
     operation that could not be read only the sender and what surrounds it is known.
+
+    A tuple, as the audit trail takes nearly all of it with it as it is: what a record of the trail has columns for
+    stands together, and what is made of records itself at the end (`proxy.edge.audit.facts`).
     """
 
     unix_time: float
     chain_id: int
+    preview: bool  # an estimate: nothing is handed in
+    verdict: str
+    entry_point: str  # v0.6 … v0.9
+    nonce: int
+    session: bool  # signed by a session key, as far as it claims
     chain: str  # its name in the settings
     client: str
     method: str
-    preview: bool  # an estimate: nothing is handed in
-    verdict: str
     account: Address
-    entry_point: str  # v0.6 … v0.9
     user_op_hash: Hash32
-    nonce: int
-    session: bool  # signed by a session key, as far as it claims
     permission_id: Hash32 | None = None
-    module: Address | None = None
     mode: str | None = None  # use | enable | unsafe_enable
+    module: Address | None = None
     call_type: str | None = None  # single | batch | static | delegatecall
-    calls: tuple[CallFacts, ...] = ()
-    moves: tuple[MoveFacts, ...] = ()
     acts: tuple[str, ...] = ()  # names of `proxy.userop.acts`, in snake case: module_installed, session_removed
-    grants: tuple[GrantFacts, ...] = ()
     paymaster: Address | None = None
     factory: Address | None = None
     eip7702: bool = False  # an authorisation is attached
@@ -109,3 +104,6 @@ class Facts:
     session_since: float | None = None  # when this gate first knew of the session, unix seconds
     session_until: int | None = None  # when the session ends, unix seconds; None: no end, or none that is known
     limit_used_percent: int | None = None  # of the fullest on-chain limit of the session, this operation included
+    calls: tuple[CallFacts, ...] = ()
+    moves: tuple[MoveFacts, ...] = ()
+    grants: tuple[GrantFacts, ...] = ()

@@ -6,10 +6,8 @@ read, too: so earlier releases wrote them.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
-from operator import attrgetter
-from typing import Any, Final, cast
+from typing import Any, Final, cast, get_type_hints
 
 from proxy.errors import StateUnavailable
 from proxy.judge.facts import CallFacts, Facts, GrantFacts, MoveFacts
@@ -43,10 +41,10 @@ def facts_from_json(value: object) -> Facts:
 
 def _to_json(record: Any) -> Json:
     """Any: one of the fact records."""
-    names, defaults, fetch = _SHAPES[type(record)]
+    shape = _SHAPES[type(record)]
     return {
         name: _PRINTERS.get(type(value), _plain)(value)
-        for name, default, value in zip(names, defaults, fetch(record), strict=True)
+        for (name, default), value in zip(shape, record, strict=True)
         if value != default
     }
 
@@ -89,17 +87,14 @@ def _typed(name: str, item: object) -> object:
 _RECORDS: Final = (Facts, CallFacts, MoveFacts, GrantFacts)
 
 _INTEGERS: Final = frozenset(
-    field.name for record in _RECORDS for field in dataclasses.fields(record) if str(field.type).startswith("int")
+    name for record in _RECORDS for name, kind in get_type_hints(record).items() if kind in (int, int | None)
 )
 
+_MUST: Final = object()
 _SHAPES: Final = {
-    record: (
-        tuple(field.name for field in dataclasses.fields(record)),
-        tuple(field.default for field in dataclasses.fields(record)),
-        attrgetter(*(field.name for field in dataclasses.fields(record))),
-    )
-    for record in _RECORDS
+    record: tuple((name, record._field_defaults.get(name, _MUST)) for name in record._fields) for record in _RECORDS
 }
+"""Name and default of each field."""
 
 _PRINTERS: Final[Mapping[type[Any], Callable[[Any], object]]] = {
     int: _integer,

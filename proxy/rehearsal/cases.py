@@ -162,8 +162,8 @@ def _again(first: Step, turn: int, every: int, sequence: Sequence, *, again: boo
     facts = first.facts
     nonce = sequence.take(facts.account, facts.nonce >> 64, again=again)
     grants = tuple(
-        grant if grant.valid_until is None else replace(grant, valid_until=grant.valid_until + later)
+        grant if grant.valid_until is None else grant._replace(valid_until=grant.valid_until + later)
         for grant in facts.grants
     )
-    moved = replace(facts, unix_time=facts.unix_time + later, nonce=nonce, user_op_hash=sequence.name(), grants=grants)
+    moved = facts._replace(unix_time=facts.unix_time + later, nonce=nonce, user_op_hash=sequence.name(), grants=grants)
     return replace(first, turn=turn, after=first.after + later, facts=moved)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from textwrap import dedent, indent
 from typing import Any
 
@@ -96,7 +96,7 @@ class Scene:
     def send(self, seen: Facts, *, then: str = "mined") -> RulesFinding:
         """As the gate does it: judged, held if nothing refuses it, and mined | reverted | dropped | in flight."""
         self.number += 1
-        seen = replace(seen, user_op_hash=Hash32(self.number.to_bytes(32, "big")), nonce=self.number)
+        seen = seen._replace(user_op_hash=Hash32(self.number.to_bytes(32, "big")), nonce=self.number)
         finding = self.look(seen)
         for rate in finding.rates:
             self.ledger.rate(rate.key, rate.window, rate.amount, rate.limit, seen.unix_time)

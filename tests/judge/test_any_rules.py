@@ -177,7 +177,7 @@ def test_the_order_in_which_rules_are_asked_never_changes_what_is_said_or_counte
     now = START
     for seen, seconds, then in past:
         now += seconds
-        at = replace(seen, unix_time=now)
+        at = seen._replace(unix_time=now)
         assert in_any_order(live(one, at, then)) == in_any_order(live(another, at, then))
 
 
@@ -188,7 +188,7 @@ def test_a_rule_says_in_company_what_it_says_alone(texts: tuple[str, ...], past:
     scene, now = Scene(judge), START
     for seen, seconds, then in past:
         now += seconds
-        at = replace(seen, unix_time=now)
+        at = seen._replace(unix_time=now)
         counts = scene.ledger.counts(NonceSlot(at.chain_id, ACCOUNT, at.account, at.nonce), now)
         together = judge.consider(at, counts)
         alone = [judged_by((rule,), judge).consider(at, counts) for rule in judge.ruleset.rules]

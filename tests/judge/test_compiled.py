@@ -64,8 +64,7 @@ def any_operations(draw: st.DrawFn) -> Facts:
     calls = tuple(
         CallFacts(target=Address(bytes([number]) * 20), selector=TRANSFER, value=number % 2) for number in range(few)
     )
-    return replace(
-        seen,
+    return seen._replace(
         calls=seen.calls if few == 1 else calls,
         moves=seen.moves if draw(st.booleans()) else tuple(draw(st.lists(moves, max_size=3))),
         call_type=draw(st.sampled_from(["single", "batch", "delegatecall", None])),
@@ -103,7 +102,7 @@ def agrees_with_the_walk(judge: Judge, past: list[tuple[Facts, int, str]], ceili
     scene, now = Scene(judge), START
     for seen, seconds, then in past:
         now += seconds
-        at = replace(seen, unix_time=now)
+        at = seen._replace(unix_time=now)
         counts = counts_for(scene, at)
         said = walk(judge.ruleset, at, counts, ceiling=ceiling)
         for _ in range(3):  # the second time a plan is made for its shape, by which the third goes
@@ -137,7 +136,7 @@ def test_rules_asked_in_one_step_say_what_they_say_piece_by_piece(
     scene = Scene(judge)
     for seen, seconds, then in past:
         now += seconds
-        at = replace(seen, unix_time=now)
+        at = seen._replace(unix_time=now)
         counts, look = counts_for(scene, at), judge.look(at)
         while look.go_on(1):
             pass

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -145,7 +143,7 @@ def test_an_operation_that_would_keep_the_judge_busy_for_long_obeys_fail(check: 
     judge = judge_of(f"- {{id: pairs, description: d, mode: enforce, {check}}}")
     people = [type(ALICE)(number.to_bytes(20, "big")) for number in range(calls)]
     seen = facts(
-        calls=tuple(replace(facts().calls[0], target=each) for each in people),
+        calls=tuple(facts().calls[0]._replace(target=each) for each in people),
         moves=tuple(spend(1, to=type(ALICE)(b"\1" + each[1:])) for each in people),
     )
     finding = Scene(judge).look(seen)
@@ -240,7 +238,7 @@ def test_each_group_has_a_count_of_its_own_also_in_pairs() -> None:
     )
     to_alice, to_shop = (facts(moves=(spend(5 * 10**6, to=to),)) for to in (ALICE, SHOP))
     assert [ids(scene.send(each)) for each in (to_alice, to_shop, to_alice)] == [[], [], ["pair"]]
-    other_session = replace(to_alice, permission_id=type(to_alice.permission_id)(b"\x78" * 32))  # type: ignore[misc]  # a hash
+    other_session = to_alice._replace(permission_id=type(to_alice.permission_id)(b"\x78" * 32))  # type: ignore[misc]  # a hash
     assert ids(scene.send(other_session)) == []
     both = facts(moves=(spend(1, to=ALICE), spend(1, to=type(SHOP)(b"\x09" * 20))))
     assert ids(scene.send(both)) == ["pair"]
@@ -271,7 +269,7 @@ def test_a_first_target_fires_once_there_is_a_history_and_is_learnt_when_it_was_
     scene = Scene(
         judge_of("- {id: new, description: d, mode: alert, first_seen: {of: target, per: session, after: 3 ops}}")
     )
-    new = facts(calls=(replace(facts().calls[0], target=ALICE),))
+    new = facts(calls=(facts().calls[0]._replace(target=ALICE),))
     usual = [ids(scene.send(facts())) for _ in range(3)]
     assert (usual, ids(scene.send(new, then="dropped")), ids(scene.send(new)), ids(scene.send(new))) == (
         [[], [], []],

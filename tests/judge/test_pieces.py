@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from proxy.judge.checks import MOST_WEIGHT
@@ -36,7 +34,7 @@ def _uncounted() -> Counts:
 def _calls(number: int) -> Facts:
     """An operation of so many calls of which none is like another."""
     (call,) = facts().calls
-    calls = (replace(call, target=Address(each.to_bytes(20, "big"))) for each in range(1, number + 1))
+    calls = (call._replace(target=Address(each.to_bytes(20, "big"))) for each in range(1, number + 1))
     return facts(calls=tuple(calls))
 
 

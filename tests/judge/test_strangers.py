@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from proxy.judge.evaluate import Judge
@@ -137,7 +135,7 @@ def test_what_an_exception_takes_out_neither_fires_nor_teaches() -> None:
         judge_of(LEARNS % "learn: spend(USDC) > 0 USDC" + '  except: [{when: op.client == "payroll", reason: known}]\n')
     )
     for _ in range(30):
-        scene.send(replace(paid(100, BOB), client="payroll"))
+        scene.send(paid(100, BOB)._replace(client="payroll"))
     assert ids(scene.send(paid(2_000, BOB))) == []
 
 
@@ -152,7 +150,7 @@ WRITTEN = [
 
 
 def _unknown_router() -> Facts:
-    unattributed = replace(spend(None, None, to=SHOP), kind=MovementKind.UNATTRIBUTED, asset=AssetKind.UNKNOWN)
+    unattributed = spend(None, None, to=SHOP)._replace(kind=MovementKind.UNATTRIBUTED, asset=AssetKind.UNKNOWN)
     return facts(moves=(unattributed,))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from proxy.judge.facts import Facts
@@ -64,4 +63,4 @@ def steps(*lines: str, rule: str = "daily", head: str = "") -> str:
 def facts(line: str = "", **changes: Any) -> Facts:
     """The facts of one step, with changes."""
     (case,) = cases(steps(f"{line}{', ' if line else ''}expect: passes"))
-    return replace(case.steps[0].facts, **changes)
+    return case.steps[0].facts._replace(**changes)

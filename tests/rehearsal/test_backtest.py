@@ -20,8 +20,7 @@ def past(*amounts: int, verdict: str = "allow") -> list[Recorded]:
     """One payment an hour of so many USDC each."""
     return [
         Recorded(
-            facts=replace(
-                facts(f"spend: {amount} USDC"),
+            facts=facts(f"spend: {amount} USDC")._replace(
                 unix_time=1_772_442_000.0 + 3_600 * index,
                 nonce=index,
                 user_op_hash=Hash32(bytes([index]) * 32),
@@ -76,7 +75,7 @@ def test_an_operation_sent_again_after_it_was_mined_counts_once() -> None:
 
 def test_alerts_are_counted_by_day_and_rule_and_refuse_nobody() -> None:
     late = [
-        replace(each, facts=replace(each.facts, unix_time=each.facts.unix_time + 2 * DAY)) for each in past(501, 502)
+        replace(each, facts=each.facts._replace(unix_time=each.facts.unix_time + 2 * DAY)) for each in past(501, 502)
     ]
     found = backtest(rules(NONE), rules(ALERT), past(501) + late)
     assert rejected(found) == []

@@ -90,7 +90,7 @@ def _serve(line: PlainLine, word: _Word, scribe: Scribe, on_file: int) -> None:
         match message:
             case ("write", batch):
                 # what another process before this one had written is not written again
-                scribe.write(scribe.print_all([note for note in batch if note[0] > on_file]))
+                scribe.write(scribe.print_all(batch, after=on_file))
                 _say(line, scribe)
             case ("prune",):
                 _say(line, scribe, more=scribe.prune_old())

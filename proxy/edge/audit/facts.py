@@ -7,11 +7,10 @@ values, in the words of `proxy.judge.facts_json`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import fields
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
-from operator import attrgetter, itemgetter
-from typing import Any, Final, TypeVar
+from operator import attrgetter
+from typing import Any, Final
 
 import orjson
 
@@ -27,43 +26,65 @@ MOST_BYTES: Final = 16_384
 IN_COLUMNS: Final = ("chain", "client", "method", "account", "user_op_hash", "permission_id", "mode")
 """Facts that a record has columns for."""
 
-_NESTED: Final = frozenset({"calls", "moves", "grants"})
-
-FLAT: Final = tuple(field.name for field in fields(Facts) if field.name not in _NESTED)
-"""The facts that are no records themselves, in the order in which they are handed on, apart from the nested ones."""
+_NESTED: Final = ("calls", "moves", "grants")
+_FIELDS: Final = Facts._fields
+_FROM: Final = _FIELDS.index(IN_COLUMNS[0])
+_TO: Final = _FROM + len(IN_COLUMNS)
+_END: Final = -len(_NESTED)
+assert (_FIELDS[_FROM:_TO], _FIELDS[_END:]) == (IN_COLUMNS, _NESTED)  # noqa: S101 - our own promise
+_REST: Final = (*_FIELDS[:_FROM], *_FIELDS[_TO:_END])
 
 _NOTHING: Final[Mapping[str, object]] = {}
 _DIGEST_BYTES: Final = 16
 _INT64: Final = 2**63
 
 _TOLD: Final = attrgetter(*IN_COLUMNS)
-_TOLD_FLAT: Final = itemgetter(*map(FLAT.index, IN_COLUMNS))
-_REST: Final = tuple(place for place, name in enumerate(FLAT) if name not in IN_COLUMNS)
-_REST_FLAT: Final = itemgetter(*_REST)
-_ACTS: Final = FLAT.index("acts")
+_ACTS: Final = _REST.index("acts") - _FROM
+_MUST: Final = object()
 
 
-def _shape(record: type[Any], *, rest: bool = False) -> tuple[tuple[str, object], ...]:
-    """Name and default of each field, in the order of the plain values."""
-    found = [(field.name, field.default) for field in fields(record) if field.name not in _NESTED]
-    return tuple(found[place] for place in _REST) if rest else tuple(found)
+def _shape(record: type[Any], names: Sequence[str]) -> tuple[tuple[str, object], ...]:
+    """Name and default of each field, in the order of the plain values. Any: a named tuple."""
+    return tuple((name, record._field_defaults.get(name, _MUST)) for name in names)
 
 
-_FACTS: Final = _shape(Facts, rest=True)
-_CALL: Final = _shape(CallFacts)
-_MOVE: Final = _shape(MoveFacts)
+_FACTS: Final = _shape(Facts, _REST)
+_CALL: Final = _shape(CallFacts, CallFacts._fields)
+_MOVE: Final = _shape(MoveFacts, MoveFacts._fields)
 _AS_IT_IS: Final = frozenset({str, bool, float, type(None)})
+
+
+def plain_facts(facts: Facts, columns: tuple[object, ...]) -> tuple[Any, ...]:
+    """Facts as plain values: those that the columns of the record do not say likewise, `None` where they say all; those
+    before them and behind; calls, moves, grants.
+
+    Any: as said. `columns` are what the record says of `IN_COLUMNS`. Nearly every operation is one call, and moves one
+    thing: a loop takes longer than what it is for.
+    """
+    said, calls, moves, grants = facts[_FROM:_TO], facts.calls, facts.moves, facts.grants
+    return (
+        None if said == columns else said,
+        facts[:_FROM],
+        facts[_TO:_END],
+        (calls[0][:],) if len(calls) == 1 else tuple([call[:] for call in calls]),
+        (_plain_move(moves[0]),) if len(moves) == 1 else tuple(map(_plain_move, moves)),
+        tuple(map(tuple, grants)) if grants else (),
+    )
+
+
+def _plain_move(move: MoveFacts) -> tuple[Any, ...]:
+    return move[0], move[1]._value_, move[2]._value_, *move[3:]
 
 
 def print_facts(plain: Any, columns: tuple[object, ...]) -> tuple[str, Mapping[str, object]]:
     """Facts as JSON, and how many there were of what was cut. `columns` are what the record says of `IN_COLUMNS`.
 
-    Any: a tuple as `proxy.edge.audit.plain.plain_facts` makes it.
+    Any: a tuple as `plain_facts` makes it for these columns.
     """
-    flat, calls, moves, grants = plain
-    short = len(calls) <= MOST_ITEMS and len(moves) <= MOST_ITEMS and len(flat[_ACTS]) <= MOST_ITEMS
-    if short and not grants and _TOLD_FLAT(flat) == columns:
-        told = _described(_FACTS, _REST_FLAT(flat))
+    said, before, behind, calls, moves, grants = plain
+    short = len(calls) <= MOST_ITEMS and len(moves) <= MOST_ITEMS and len(behind[_ACTS]) <= MOST_ITEMS
+    if short and said is None and not grants:
+        told = _described(_FACTS, before + behind)
         if calls:
             told["calls"] = [_described(_CALL, call) for call in calls]
         if moves:
@@ -71,7 +92,7 @@ def print_facts(plain: Any, columns: tuple[object, ...]) -> tuple[str, Mapping[s
         printed = orjson.dumps(told)
         if len(printed) <= MOST_BYTES:
             return printed.decode(), _NOTHING
-    return _print_long(facts_of(plain), columns)
+    return _print_long(facts_of(plain, columns), columns)
 
 
 def _described(shape: tuple[tuple[str, object], ...], values: tuple[Any, ...]) -> dict[str, object]:
@@ -105,24 +126,15 @@ def _print_long(made: Facts, columns: tuple[object, ...]) -> tuple[str, Mapping[
     return printed.decode(), cut
 
 
-def facts_of(plain: Any) -> Facts:
-    """Facts out of plain values; kinds of moves are their names. Any: as for `print_facts`."""
-    flat, calls, moves, grants = plain
-    told: dict[str, Any] = dict(zip(FLAT, flat, strict=True))
-    return Facts(
-        **told,
-        calls=tuple(_made(CallFacts, calls)),
-        moves=tuple(_made(MoveFacts, moves)),
-        grants=tuple(_made(GrantFacts, grants)),
+def facts_of(plain: Any, columns: tuple[object, ...]) -> Facts:
+    """Facts out of plain values; kinds of moves are their names. As for `print_facts`."""
+    said, before, behind, calls, moves, grants = plain
+    nested = (
+        tuple(map(CallFacts._make, calls)),
+        tuple(map(MoveFacts._make, moves)),
+        tuple(map(GrantFacts._make, grants)),
     )
-
-
-_Record = TypeVar("_Record", CallFacts, MoveFacts, GrantFacts)
-
-
-def _made(record: type[_Record], plain: Any) -> Iterator[_Record]:
-    names = [field.name for field in fields(record)]
-    return (record(**dict(zip(names, values, strict=True))) for values in plain)
+    return Facts._make((*before, *(columns if said is None else said), *behind, *nested))
 
 
 def cut_to(described: dict[str, Any], most: int) -> tuple[dict[str, Any], Mapping[str, object]]:

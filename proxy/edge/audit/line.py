@@ -11,15 +11,11 @@ from typing import Any, Final
 
 _LENGTH: Final = struct.Struct("<Q")
 _CHUNK: Final = 1 << 20
-FORMAT: Final = 2
-"""Of marshal: the newest one that does not look for what occurs twice, which costs more than it saves."""
-
-dumps: Final = marshal.dumps
 
 
 def pack(value: Any) -> bytes:
     """A plain value as bytes. Raises `ValueError` for what is none."""
-    return dumps(value, FORMAT)
+    return marshal.dumps(value)
 
 
 def unpack(data: bytes) -> Any:
@@ -27,8 +23,11 @@ def unpack(data: bytes) -> Any:
     return marshal.loads(data)  # noqa: S302  # the other end is the gate that started this process, on a socket pair
 
 
-Note = tuple[int, bytes]
-"""One record to be: its number, and what happened as packed plain values."""
+Told = tuple[int, tuple[Any, ...]]
+"""One record to be: its number, and what happened as plain values."""
+
+Pack = tuple[int, bytes]
+"""Some of them: how many, and a list of `Told`, packed."""
 
 
 class SilentError(Exception):

@@ -7,18 +7,17 @@ none of it, and of call data only what facts have.
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from operator import attrgetter
 from typing import Any, Final
 
 import orjson
 
-from proxy.edge.audit.facts import FLAT
+from proxy.edge.audit.facts import IN_COLUMNS, plain_facts
 from proxy.edge.audit.printing import Plain
 from proxy.edge.audit.schema import RecordKind
 from proxy.judge.decision import Decision, UpstreamAnswer, Whole
 from proxy.judge.evaluate import Hit
-from proxy.judge.facts import CallFacts, Facts, GrantFacts, MoveFacts
 from proxy.judge.verdict import Allow, Reject
 from proxy.ports import Deed, OperationEnd
 from proxy.session.grounds import grounds_to_json
@@ -28,16 +27,11 @@ from proxy.userop.user_operation import UserOperation, print_user_operation
 _MOST: Final = 33
 """Reasons, notes or rules of one decision that are handed on; one more than is kept, so that the cut shows."""
 
-_FLAT: Final = attrgetter(*FLAT)
-_CALL: Final = attrgetter(*(field.name for field in fields(CallFacts)))
-_MOVE: Final = attrgetter(
-    *(f"{field.name}._value_" if field.name in ("kind", "asset") else field.name for field in fields(MoveFacts))
-)
-_GRANT: Final = attrgetter(*(field.name for field in fields(GrantFacts)))
-_DECISION: Final = attrgetter(
-    *("unix_time", "decision_id", "chain", "client", "method", "mode._value_"),
-    *("user_op_hash", "account", "permission_id", "session_mode"),
-)
+_FEW: Final = 8
+_SHORT: Final = 66
+"""A hash with its prefix."""
+_FROM: Final = Decision._fields.index(IN_COLUMNS[0])
+_TO: Final = _FROM + len(IN_COLUMNS)
 _DECIDED: Final = RecordKind.DECISION.value
 _ANSWERED: Final = RecordKind.ANSWER.value
 _END: Final = RecordKind.END.value
@@ -47,7 +41,40 @@ _ANSWER: Final = attrgetter("result", "error_code", "error_message", "error_data
 
 def plain_decision(decision: Decision, forwarding: bool) -> Plain:
     """A verdict; `forwarding` when its operation goes, or went, to a bundler."""
-    verdict, facts = decision.verdict, decision.facts
+    verdict, facts, columns = decision.verdict, decision.facts, decision[_FROM:_TO]
+    says_more = decision.hits or decision.opened or type(verdict) is not Allow or verdict.notes or verdict.waived
+    return (
+        _DECIDED,
+        decision.unix_time,
+        decision.decision_id,
+        decision.mode._value_,
+        columns,
+        forwarding,
+        _said(decision) if says_more else None,
+        tuple([(call.target, call.selector, call.value) for call in decision.calls]) if facts is None else (),
+        None if facts is None else plain_facts(facts, columns),
+        None if decision.whole is None else _whole(decision.whole),
+    )
+
+
+def is_brief(decision: Plain) -> bool:
+    """Whether there is little in a `plain_decision`: an operation that was just allowed, of few calls."""
+    _, _, _, _, _, _, said, _, facts, whole = decision
+    if said is not None or facts is None or whole is not None:
+        return False
+    _, _, _, calls, moves, grants = facts
+    return len(calls) <= _FEW and len(moves) <= _FEW and not grants
+
+
+def is_brief_answer(answer: UpstreamAnswer) -> bool:
+    """Likewise: the operation's hash, as a rule."""
+    result = answer.result
+    return answer.error_message is None and answer.error_data is None and (result is None or len(result) <= _SHORT)
+
+
+def _said(decision: Decision) -> Plain:
+    """What there is to say of a decision that did not just allow: refused, reasons, notes, waived, opened, hits."""
+    verdict = decision.verdict
     reasons: Plain = ()
     notes: Plain = ()
     waived: Plain = ()
@@ -56,31 +83,7 @@ def plain_decision(decision: Decision, forwarding: bool) -> Plain:
     elif isinstance(verdict, Allow) and (verdict.notes or verdict.waived):
         notes = verdict.notes[:_MOST]
         waived = tuple([each.value for each in verdict.waived])
-    return (
-        _DECIDED,
-        *_DECISION(decision),
-        forwarding,
-        refused,
-        reasons,
-        notes,
-        waived,
-        decision.opened,
-        tuple([_hit(each) for each in decision.hits[:_MOST]]) if decision.hits else (),
-        tuple([(call.target, call.selector, call.value) for call in decision.calls]) if facts is None else (),
-        None if facts is None else plain_facts(facts),
-        None if decision.whole is None else _whole(decision.whole),
-    )
-
-
-def plain_facts(facts: Facts) -> Plain:
-    """Facts, their nested records likewise."""
-    moves, grants = facts.moves, facts.grants
-    return (
-        _FLAT(facts),
-        tuple(map(_CALL, facts.calls)),
-        tuple(map(_MOVE, moves)) if moves else (),
-        tuple(map(_GRANT, grants)) if grants else (),
-    )
+    return refused, reasons, notes, waived, decision.opened, tuple([_hit(each) for each in decision.hits[:_MOST]])
 
 
 def plain_answer(decision_id: str, answer: UpstreamAnswer, unix_time: float) -> Plain:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 import orjson
 
-from proxy.edge.audit.facts import IN_COLUMNS, MOST_ITEMS, cut_to, print_facts
+from proxy.edge.audit.facts import MOST_ITEMS, cut_to, print_facts
 from proxy.edge.audit.schema import RecordKind
 from proxy.methods import is_preview
 from proxy.session.chain_words import is_revert_data
@@ -25,7 +24,6 @@ Plain = tuple[Any, ...]
 Columns = tuple[object, ...]
 """The content of a record after `id`, `run` and `seq`."""
 
-_COLUMNS: Final = attrgetter(*IN_COLUMNS[:-1], "session_mode")
 _LONGEST_TEXT: Final = 500
 _MOST_REASONS: Final = 32
 _LONG_HEX: Final = re.compile(r"((?:0x)?[0-9a-fA-F]{8})[0-9a-fA-F]{57,}")
@@ -36,29 +34,33 @@ _LONGEST_QUOTE: Final = 8_192
 
 
 class DecisionTold(NamedTuple):
-    """A verdict as plain values. `facts` are those of `FLAT`, calls, moves and grants; `whole` is JSON."""
+    """A verdict as plain values. `columns` are those of `IN_COLUMNS`; `said` is a `SaidTold`, or `None` of an operation
+    that was just allowed; `facts` are those of `plain_facts`, `whole` is JSON."""
 
     kind: str
     unix_time: float
     decision_id: str
-    chain: str
-    client: str
-    method: str
     mode: str
-    user_op_hash: bytes | None
-    account: bytes | None
-    permission_id: bytes | None
-    session_mode: str | None
+    columns: Plain
     forwarding: bool
+    said: Plain | None
+    calls: tuple[tuple[bytes, bytes, int], ...]
+    facts: Plain | None
+    whole: bytes | None
+
+
+class SaidTold(NamedTuple):
+    """What there is to say of a decision likewise."""
+
     refused: bool
     reasons: tuple[Plain, ...]
     notes: tuple[str, ...]
     waived: tuple[str, ...]
     opened: tuple[str, ...]
     hits: tuple[Plain, ...]
-    calls: tuple[tuple[bytes, bytes, int], ...]
-    facts: Plain | None
-    whole: bytes | None
+
+
+_NOTHING_SAID: Final = SaidTold(False, (), (), (), (), ())
 
 
 class ReasonTold(NamedTuple):
@@ -130,28 +132,30 @@ def print_plain(plain: Plain) -> Columns:
 
 def _print_decision(told: DecisionTold) -> Columns:
     calls, facts, cut = _print_operation(told)
-    passed: dict[str, object] = {"facts": told.waived} if told.waived else {}
-    if told.opened:
-        passed["rules"] = [shown(rule) for rule in told.opened[:MOST_ITEMS]]
+    said = _NOTHING_SAID if told.said is None else SaidTold(*told.said)
+    chain, client, method, account, user_op_hash, permission_id, session_mode = told.columns
+    passed: dict[str, object] = {"facts": said.waived} if said.waived else {}
+    if said.opened:
+        passed["rules"] = [shown(rule) for rule in said.opened[:MOST_ITEMS]]
     detail: dict[str, object] = {"cut": cut} if cut else {}
     if passed:
         detail["passedWithout"] = passed
     if told.whole is not None:
         detail["whole"] = orjson.Fragment(told.whole)
-    reasons = [ReasonTold(*reason) for reason in told.reasons[:_MOST_REASONS]]
+    reasons = [ReasonTold(*reason) for reason in said.reasons[:_MOST_REASONS]]
     return (
         told.kind,
         float(told.unix_time),
-        *(told.decision_id, told.chain, told.client, shown(told.method), told.mode),
-        "reject" if told.refused else "allow",
+        *(told.decision_id, chain, client, shown(method), told.mode),
+        "reject" if said.refused else "allow",
         reasons[0].code if reasons else None,
-        *(told.user_op_hash, told.account, told.permission_id, told.session_mode),
+        *(user_op_hash, account, permission_id, session_mode),
         int(told.forwarding),
-        int(is_preview(told.method)),
+        int(is_preview(method)),
         _json([_reason_json(reason) for reason in reasons]) if reasons else None,
-        _json([shown(note) for note in told.notes[:_MOST_REASONS]]) if told.notes else None,
+        _json([shown(note) for note in said.notes[:_MOST_REASONS]]) if said.notes else None,
         *(calls, facts),
-        _json([_hit_json(hit) for hit in told.hits[:MOST_ITEMS]]) if told.hits else None,
+        _json([_hit_json(hit) for hit in said.hits[:MOST_ITEMS]]) if said.hits else None,
         _json(detail) if detail else None,
     )
 
@@ -228,7 +232,7 @@ def _print_operation(told: DecisionTold) -> tuple[str | None, str | None, Mappin
         calls = [[target.hex(), selector.hex(), hex(value)] for target, selector, value in told.calls]
         kept, cut = cut_to({"calls": calls}, MOST_ITEMS)
         return (_json(kept["calls"]) if calls else None), None, cut
-    printed, cut = print_facts(told.facts, _COLUMNS(told))
+    printed, cut = print_facts(told.facts, told.columns)
     return None, printed, cut
 
 

@@ -1,13 +1,14 @@
 """The audit trail being written, without ever holding a request up.
 
-What is recorded waits in a bounded queue (`proxy.edge.audit.door`); one thread takes what has gathered every
+What is recorded waits in a bounded queue (`proxy.edge.audit.door`); one thread takes what has gathered within
 `commit_seconds` and hands it to whoever writes it: a process of its own (`proxy.edge.audit.apart`), or this thread.
-It is committed as one transaction. What that promises:
+It is committed as one transaction. Where much comes it is let gather for `busy_seconds`, or until there is as much as
+is committed at once: a few large transactions take half of what many small ones take. What that promises:
 
 - A decision is in the queue before its operation is forwarded; the answer and the end are records of their own. Were
-  the gate killed, each record older than `commit_seconds` plus one commit (milliseconds) is on file; of the youngest
-  some may be missing. The write-ahead log is not synced at each commit, so this holds for the end of the process, and
-  after a power cut for all but the last moments.
+  the gate killed, each record older than `commit_seconds` (where much comes: `busy_seconds`) plus one commit
+  (milliseconds) is on file; of the youngest some may be missing. The write-ahead log is not synced at each commit, so
+  this holds for the end of the process, and after a power cut for all but the last moments.
 - A forwarded decision without an answer is `pending` while its gate runs, and `unknown` from the next start on.
 - `stop` writes all that was recorded before it.
 - When the disk is slower than the traffic, or refuses, records are lost from the full queue on. Every lost one is
@@ -33,7 +34,7 @@ from typing import Final, Protocol
 from proxy.edge.audit.appending import Head
 from proxy.edge.audit.chain import NO_KEY, ChainKey
 from proxy.edge.audit.door import Bounds, Door
-from proxy.edge.audit.line import Note
+from proxy.edge.audit.line import Pack
 from proxy.edge.audit.sampling import RefusalRate
 from proxy.edge.audit.schema import open_trail
 from proxy.edge.audit.scribe import Scribe, TrailSettings
@@ -41,6 +42,8 @@ from proxy.edge.audit.space import Disk, DiskBudget, disk_of
 
 _PRUNE_EVERY_SECONDS: Final = 600.0
 _MOST_AT_ONCE: Final = 1_000
+_BUSY: Final = 8
+"""Records that came within `commit_seconds`: from so many on more are waited for."""
 _HELD_SECONDS: Final = 10.0
 """How long the writer of a gate that has just ended may still have what it was handed."""
 
@@ -56,6 +59,7 @@ class WriterSettings:
     bounds: Bounds = field(default_factory=Bounds)
     rate: RefusalRate = field(default_factory=RefusalRate)
     commit_seconds: float = 0.02
+    busy_seconds: float = 0.25
     told: Mapping[str, object] = field(default_factory=dict)
 
     @property
@@ -86,7 +90,7 @@ class Hand(Protocol):
     def open(self, lock: int) -> None:
         """Begin a run; `lock` is the descriptor that keeps others away. Raises `sqlite3.Error`."""
 
-    def write(self, notes: list[Note]) -> None:
+    def write(self, packs: list[Pack]) -> None:
         """Put them on file; returns when they are, or are lost."""
 
     def prune_old(self) -> bool:
@@ -128,8 +132,8 @@ class _Here:
     def open(self, lock: int) -> None:  # noqa: ARG002  # this process has it
         self._scribe.open()
 
-    def write(self, notes: list[Note]) -> None:
-        self._scribe.write(self._scribe.print_all(notes))
+    def write(self, packs: list[Pack]) -> None:
+        self._scribe.write(self._scribe.print_all(packs))
 
     def prune_old(self) -> bool:
         return self._scribe.prune_old()
@@ -267,8 +271,7 @@ class AuditWriter:
         try:
             while not self._stopping.is_set():
                 if self.door.wait(max(prune_at - time.monotonic(), 0.0)):
-                    # one wake-up per transaction, not per note
-                    self._stopping.wait(self._settings.commit_seconds)
+                    self._let_gather()
                     self._write(self.door.take())
                 if time.monotonic() >= prune_at and not self._stopping.is_set():
                     self.door.tell_left_out()
@@ -282,11 +285,28 @@ class AuditWriter:
             _log.exception("the audit trail is not written any more")
             self._hand.leave()
 
-    def _write(self, notes: list[Note]) -> None:
-        for first in range(0, len(notes), _MOST_AT_ONCE):
-            some = notes[first : first + _MOST_AT_ONCE]
-            self._hand.write(some)
-            self.door.done(some)
+    def _let_gather(self) -> None:
+        """One wake-up a transaction, not one a record."""
+        settings = self._settings
+        self._stopping.wait(settings.commit_seconds)
+        if self.door.queued >= _BUSY:
+            self.door.wait_for(_MOST_AT_ONCE, max(settings.busy_seconds - settings.commit_seconds, 0.0))
+
+    def _write(self, packs: list[Pack]) -> None:
+        some: list[Pack] = []
+        count = 0
+        for each in packs:
+            some.append(each)
+            count += each[0]
+            if count >= _MOST_AT_ONCE:
+                self._hand_over(some)
+                some, count = [], 0
+        if some:
+            self._hand_over(some)
+
+    def _hand_over(self, packs: list[Pack]) -> None:
+        self._hand.write(packs)
+        self.door.done(packs)
 
 
 def hold_trail(path: Path, patience: float = 0.0) -> int:

@@ -21,9 +21,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.edge.audit.apart import ScribeApart
-from proxy.edge.audit.facts import IN_COLUMNS, MOST_ITEMS, cut_to, facts_of, print_facts
+from proxy.edge.audit.facts import IN_COLUMNS, MOST_ITEMS, cut_to, facts_of, plain_facts, print_facts
 from proxy.edge.audit.line import pack, unpack
-from proxy.edge.audit.plain import plain_decision, plain_facts
+from proxy.edge.audit.plain import plain_decision
 from proxy.edge.audit.printing import print_plain
 from proxy.edge.audit.reading import Trail, read_entries
 from proxy.edge.audit.remarks import Tampering
@@ -98,7 +98,7 @@ def test_an_operation_that_passed_without_a_fact_or_a_rule_is_named_on_record(tm
 def test_facts_reach_the_other_process_whole() -> None:
     made = facts()
     plain = unpack(pack(plain_decision(decision(facts=made), False)))
-    assert facts_to_json(facts_of(plain[-2])) == facts_to_json(made)
+    assert facts_to_json(facts_of(plain[-2], plain[4])) == facts_to_json(made)
 
 
 def anything(kind: type[Any]) -> st.SearchStrategy[Any]:
@@ -134,10 +134,10 @@ _GRANTS = st.lists(anything(GrantFacts), min_size=1, max_size=3).map(tuple)
 def test_facts_printed_the_short_way_read_as_those_printed_the_long_way(
     made: Facts, grants: tuple[GrantFacts, ...], told: bool
 ) -> None:
-    made = replace(made, grants=grants)
+    made = made._replace(grants=grants)
     flat = [getattr(made, name) for name in IN_COLUMNS]
     columns = tuple(flat) if told else (*flat[:-1], "another")
-    printed, cut = print_facts(plain_facts(made), columns)
+    printed, cut = print_facts(plain_facts(made, columns), columns)
     expected, gone = cut_to(facts_to_json(made), MOST_ITEMS)
     named = dict(zip(IN_COLUMNS, zip(flat, columns, strict=True), strict=True))
     for name, (fact, column) in named.items():
@@ -155,7 +155,7 @@ def test_whatever_text_and_numbers_a_decision_has_they_arrive(method: str, note:
         method=method,
         verdict=Allow(notes=(note,)),
         permission_id=name,
-        facts=replace(facts(), max_cost=amount),
+        facts=facts()._replace(max_cost=amount),
     )
     plain = plain_decision(made, True)
     assert print_plain(unpack(pack(plain))) == print_plain(plain)

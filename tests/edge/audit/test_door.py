@@ -16,7 +16,8 @@ from proxy.judge.decision import UpstreamAnswer
 from proxy.judge.verdict import Reject
 from proxy.ports import Deed
 from proxy.userop.execution import Call
-from tests.edge.builders import ACCOUNT, OUT_OF_SCOPE, decision
+from proxy.userop.primitives import Address
+from tests.edge.builders import OUT_OF_SCOPE, decision
 
 
 class Clock:
@@ -33,7 +34,7 @@ def a_door(bounds: Bounds | None = None, rate: RefusalRate | None = None) -> tup
 
 
 def details(door: Door, kind: str) -> list[str]:
-    printed = [print_plain(unpack(told)) for _, told in door.take()]
+    printed = [print_plain(plain) for _, told in door.take() for _, plain in unpack(told)]
     return [str(columns[-1]) for columns in printed if columns[0] == kind]
 
 
@@ -43,7 +44,8 @@ def refused(code: Code, **changes: object) -> Reject:
 
 def test_what_one_large_operation_holds_in_the_queue_counts_in_bytes() -> None:
     door, _ = a_door(Bounds(notes=1_000, bytes=1_000_000))
-    large = decision(calls=(Call(ACCOUNT, 0, b""),) * 8_000)
+    calls = tuple(Call(Address(number.to_bytes(20, "big")), 0, b"") for number in range(10_000))
+    large = decision(calls=calls)
     assert [door.decided(large, forwarding=True) for _ in range(4)] == [True, True, False, False]
     assert door.queued_bytes < 1_000_000
     assert (door.queued, door.lost) == (2, 2)
@@ -65,15 +67,15 @@ def test_every_number_is_a_record_or_in_exactly_one_gap(steps: list[str], most: 
     put, told = 0, []
 
     def take() -> None:
-        notes = door.take()
-        for seq, packed in notes:
-            columns = print_plain(unpack(packed))
+        packs = door.take()
+        for seq, plain in [each for count, told in packs for each in unpack(told)]:
+            columns = print_plain(plain)
             if columns[0] == "gap":
                 first = int(str(columns[-1]).partition('"first":')[2].partition(",")[0])
                 told.extend(range(first, seq + 1))
             else:
                 told.append(seq)
-        door.done(notes)
+        door.done(packs)
 
     for step in steps:
         if step == "put":
@@ -98,7 +100,7 @@ def test_refusals_past_the_rate_are_counted_exactly_by_code_and_the_rest_is_kept
     for _ in range(5):
         door.decided(decision(verdict=refused(Code.SESSION_UNKNOWN)), forwarding=False)
     door.tell_left_out()
-    printed = [print_plain(unpack(told)) for _, told in door.take()]
+    printed = [print_plain(plain) for _, told in door.take() for _, plain in unpack(told)]
     kept = [columns for columns in printed if columns[0] == "decision"]
     counts = sorted(str(columns[-1]) for columns in printed if columns[0] == "sampled")
     assert (len(kept), door.left_out) == (5, 10)

@@ -87,6 +87,21 @@ def test_a_forwarded_decision_is_pending_until_its_answer(path: Path) -> None:
     assert row.upstream == ACCEPTED
 
 
+@pytest.mark.parametrize("bounds", [Bounds(), Bounds(notes=100_000, bytes=400_000), Bounds(notes=1_000)])
+def test_records_that_come_fast_are_let_gather_until_there_are_many_or_little_room_is_left(
+    path: Path, bounds: Bounds
+) -> None:
+    with writing(path, settings=WriterSettings(bounds=bounds, commit_seconds=0, busy_seconds=3_600)) as writer:
+        door = writer.door
+        for number in range(3_000):
+            wait_until(lambda: door.queued < 0.9 * bounds.notes and door.queued_bytes < 0.9 * bounds.bytes)
+            record(writer, decision(f"d-{number}"), forwarding=True)
+        wait_until(lambda: writer.queued < 1_000)
+        assert writer.dropped == 0
+    assert len(rows(path)) == 3_000  # what waits when the gate stops waits no longer
+    assert verify_trail(path).remarks == []
+
+
 def test_an_answer_in_the_same_transaction_as_its_decision_is_joined(path: Path) -> None:
     with writing(path, settings=WriterSettings(commit_seconds=0.2)) as writer:
         record(writer, decision("d-1"), forwarding=True)

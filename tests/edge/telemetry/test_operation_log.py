@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 
 import pytest
 
@@ -36,7 +35,7 @@ def test_what_a_stranger_is_refused_hides_nothing_of_others(caplog: pytest.LogCa
         log.decided(decision(str(number), verdict=OUT_OF_SCOPE), 0.0)
     caplog.clear()
     over = Reject((Reason(code=Code.LIMIT_EXCEEDED, sentence="600 left", remedy="ask for less"),))
-    another = replace(decision("c", verdict=OUT_OF_SCOPE), client="another")
+    another = decision("c", verdict=OUT_OF_SCOPE)._replace(client="another")
     for each in (decision("b"), another, decision("d", verdict=over)):
         log.decided(each, 0.0)
     assert [record.fields["decision"] for record in caplog.records] == ["b", "c", "d"]  # type: ignore[attr-defined]  # likewise

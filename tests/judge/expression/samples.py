@@ -51,7 +51,7 @@ def move(kind: MovementKind = MovementKind.SPEND, **changes: Any) -> MoveFacts:
         counterparty=SHOP,
         holder=ACCOUNT,
     )
-    return replace(good, **changes)
+    return good._replace(**changes)
 
 
 def native(amount: int | None, **changes: Any) -> MoveFacts:
@@ -105,7 +105,7 @@ GOOD: Final = Facts(
 
 def facts(**changes: Any) -> Facts:
     """The good operation with some things changed."""
-    return replace(GOOD, **changes)
+    return GOOD._replace(**changes)
 
 
 def compiled(source: str, scope: ExpressionScope = SCOPE) -> Expression:

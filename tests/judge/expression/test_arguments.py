@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -156,4 +155,4 @@ def test_no_text_crashes_the_reading_of_a_function(text: str) -> None:
         return
     call = CallFacts(target=ROUTER, selector=function.selector, value=0, arguments=bytes(96))
     for parameter in function.parameters.values():
-        function.value(replace(call), parameter)
+        function.value(call._replace(), parameter)

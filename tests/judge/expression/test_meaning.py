@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -215,10 +214,10 @@ def test_every_field_is_read_and_documented(name: str) -> None:
 @pytest.mark.parametrize("finding", ["cannot_be_enabled", "policy_in_wrong_slot"])
 def test_a_grant_that_the_chain_would_not_take_is_a_fact_of_its_operation(finding: str) -> None:
     expression = compiled("op.grant_would_revert")
-    broken = replace(GRANT, findings=("no_expiry", finding))
-    assert expression.holds(replace(GOOD, grants=(GRANT, broken))) is True
-    assert expression.holds(replace(GOOD, grants=(GRANT,))) is False
-    assert expression.holds(replace(GOOD, grants=())) is False
+    broken = GRANT._replace(findings=("no_expiry", finding))
+    assert expression.holds(GOOD._replace(grants=(GRANT, broken))) is True
+    assert expression.holds(GOOD._replace(grants=(GRANT,))) is False
+    assert expression.holds(GOOD._replace(grants=())) is False
 
 
 @pytest.mark.parametrize("name", FIELDS)
