@@ -114,8 +114,8 @@ class GateProcess:
         asyncio.run(store.keep(Outcome(sessions=tuple(known(grant) for grant in grants))))
         store.close()
 
-    def start(self, most_bytes: int = 0, *, astray: tuple[float, float] = (0, 0)) -> None:
-        """`astray`: see `tests.chaos.nursery`."""
+    def configure(self) -> Path:
+        """Write its settings down."""
         config = self.folder / "sessiongate.yaml"
         config.write_text(
             f"listen: 127.0.0.1:{self.ports[0]}\nadmin_listen: 127.0.0.1:{self.ports[1]}\n"
@@ -123,7 +123,11 @@ class GateProcess:
             f"chains:\n  local:\n    chain_id: {CHAIN_ID}\n    bundlers: [{self.bundler}]\n    poll_seconds: 0.05\n"
             + (f"    node: {self.node}\n" if self.node else "")
         )
-        self.pid = self.nursery.start(config, self.log, most_bytes, astray)
+        return config
+
+    def start(self, most_bytes: int = 0, *, astray: tuple[float, float] = (0, 0)) -> None:
+        """`astray`: see `tests.chaos.nursery`."""
+        self.pid = self.nursery.start(self.configure(), self.log, most_bytes, astray)
 
     def end(self, number: int = signal.SIGKILL) -> int:
         assert self.pid is not None
