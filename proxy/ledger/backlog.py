@@ -60,12 +60,13 @@ class Backlog:
         age = self._monotonic() - self._since
         return last == before or len(self._records) >= _MOST_RECORDS or age >= FOLD_SECONDS
 
-    def enter_some(self) -> int | None:
-        """One piece of entering all that is there when this is called first; then how many statements that took.
-        Raises whatever went wrong: nothing of it is entered then."""
+    def enter_some(self, last: int | None = None) -> int | None:
+        """One piece of entering all that is there when this is called first, or up to the record that is to be the
+        `last`; then how many statements that took. Raises whatever went wrong: nothing of it is entered then."""
         if self._batch is None:
-            self._in_batch, self._began = len(self._records), self._monotonic()
-            last = self._records[-1].number
+            first, newest = self._records[0].number, self._records[-1].number
+            last = newest if last is None else max(first, min(last, newest))
+            self._in_batch, self._began = last - first + 1, self._monotonic()
             jobs = (job for record in islice(self._records, self._in_batch) for job in record.jobs)
             self._batch = self._prompt.begin(jobs, entered(last), self._count)
         try:

@@ -6,17 +6,17 @@ same batch: one that has ended by then is written once, as what has ended, and o
 never sent, not at all. What such operations have used is added to their sessions' sums once for each session, and of
 counts of rules, which are written as they stand, the last is.
 
-That is so of an operation that begins with the batch. Whether one does the tables know (`known_in`): one that is in
-them is written statement by statement. So is whatever comes behind a statement of which nobody here knows what it does
-to these tables.
+That is so of an operation that begins with the batch; of one that only ends with it, its session's sums are. Whether it
+is new the tables know (`look_up`): one that is in them already is written statement by statement. So is whatever comes
+behind a statement of which nobody here knows what it does to these tables.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from proxy.ledger.rule_tables import DROP_BY_KEY, SAVE_BY_KEY
 from proxy.ledger.session_uses import ADD, ADD_MANY, COUNT, COUNT_NEW
@@ -48,18 +48,27 @@ _Values = Sequence[Any]
 _Name = tuple[bytes, str]
 
 
-def known_in(connection: sqlite3.Connection, hashes: Sequence[bytes]) -> set[bytes]:
-    """Which of these operations, `HASHES_AT_ONCE` at most, the tables know."""
+class Known(NamedTuple):
+    """Operations that the tables know: those in flight, and those that have ended or were counted."""
+
+    in_flight: set[bytes]
+    ended: set[bytes]
+
+
+def look_up(connection: sqlite3.Connection, hashes: Sequence[bytes], known: Known) -> None:
+    """Add to what is `known` which of these, `HASHES_AT_ONCE` at most, the tables know."""
     padded = (*hashes, *[None] * (HASHES_AT_ONCE - len(hashes)))
-    return {found for look in _LOOKS for (found,) in connection.execute(look, padded)}
+    for look, found in zip(_LOOKS, (known.in_flight, known.ended, known.ended), strict=True):
+        found.update([user_op_hash for (user_op_hash,) in connection.execute(look, padded)])
 
 
 class _Life:
-    """What a batch says of an operation that begins with it: the values of the statements so far."""
+    """What a batch says of an operation that begins or ends with it: the values of the statements so far."""
 
-    __slots__ = ("added", "begun", "counted", "is_dropped", "is_forgotten", "is_staged", "place", "remembered")
+    __slots__ = ("added", "begun", "counted", "is_dropped", "is_forgotten", "is_staged", "name", "place", "remembered")
 
-    def __init__(self, begun: _Values, place: int) -> None:
+    def __init__(self, name: _Name, begun: _Values | None, place: int) -> None:
+        self.name = name
         self.begun = begun
         self.place = place
         self.is_staged = self.is_forgotten = self.is_dropped = False
@@ -70,10 +79,11 @@ class _Life:
     def one_by_one(self) -> Iterator[Statement]:
         """As it came, where the tables may know it. To begin does nothing where it is in flight already: so its stage
         goes before that, for that case, and into it."""
-        name = self.begun[:2]
-        if self.is_staged:
-            yield STAGE, (self.begun[STAGE_OF_BEGIN], *name)
-        yield BEGIN_UNLESS_STAGED if self.is_staged else BEGIN, self.begun
+        name = self.name
+        if self.begun is not None:
+            if self.is_staged:
+                yield STAGE, (self.begun[STAGE_OF_BEGIN], *name)
+            yield BEGIN_UNLESS_STAGED if self.is_staged else BEGIN, self.begun
         if self.is_forgotten:
             yield FORGET, name
         if self.remembered is not None:
@@ -86,10 +96,16 @@ class _Life:
             yield COUNT, self.counted
 
     def as_new(self) -> Iterator[Statement]:
-        """Where they do not: what it leaves, but for the sums of its session."""
-        if not self.is_dropped:
+        """Where they do not, or know it as in flight alone if it only ends here: what it leaves, but for the sums of
+        its session."""
+        if self.begun is None:
+            if self.remembered is not None:
+                yield REMEMBER, self.remembered
+            if self.is_dropped:
+                yield DROP, self.name
+        elif not self.is_dropped:
             yield BEGIN_NEW, self.begun
-        if self.remembered is not None:
+        if self.begun is not None and self.remembered is not None:
             chain_id, ended_at, cause, block, block_hash, success, added, counted_at, told, record, *_ = self.remembered
             user_op_hash, claim, accepted_at, record_begun, stage, silent = self.begun
             how = (chain_id, ended_at, cause, block, block_hash, success, added, counted_at, accepted_at, stage, silent)
@@ -162,11 +178,11 @@ class Fold:
 
     def hashes(self) -> list[bytes]:
         """Of which operations it matters whether the tables know them."""
-        return list(dict.fromkeys(each.begun[0] for each in self._found if isinstance(each, _Life)))
+        return list(dict.fromkeys([each.name[0] for each in self._found if isinstance(each, _Life)]))
 
-    def statements(self, known: Set[bytes]) -> Iterator[Statement]:
-        """What is to be executed, where the tables know these operations of all that begin with the batch."""
-        sums = _Sums()
+    def statements(self, known: Known) -> Iterator[Statement]:
+        """What is to be executed, where the tables know these operations of all that `hashes` names."""
+        sums, (in_flight, ended) = _Sums(), known
         for each in self._found:
             if each is None:
                 continue
@@ -174,7 +190,7 @@ class Fold:
                 if each[0] not in self._steps and _touches(each[0], _TABLES):
                     yield from sums.take()
                 yield each
-            elif each.begun[0] in known:
+            elif each.name[0] in ended or (each.begun is not None and each.name[0] in in_flight):
                 yield from each.one_by_one()
             else:
                 if each.added is not None:
@@ -188,13 +204,19 @@ class Fold:
         name = (values[0], values[1])
         if self._is_over or name in self._lives or values[0] in self._others:
             return self._other(BEGIN, values, name)
-        life = self._lives[name] = _Life(values, len(self._found))
-        self._found.append(life)
+        self._live(name, values)
         return True
+
+    def _live(self, name: _Name, begun: _Values | None) -> _Life:
+        life = self._lives[name] = _Life(name, begun, len(self._found))
+        self._found.append(life)
+        return life
 
     def _stage(self, _sql: str, values: _Values) -> bool:
         life = self._lives.get(name := (values[1], values[2]))
-        if life is None or life.remembered is not None or life.is_dropped:
+        if life is None:
+            return False
+        if life.begun is None or life.remembered is not None or life.is_dropped:
             return self._other(STAGE, values, name)
         life.begun = (*life.begun[:STAGE_OF_BEGIN], values[0], *life.begun[STAGE_OF_BEGIN + 1 :])
         life.is_staged = True
@@ -202,6 +224,8 @@ class Fold:
 
     def _forget(self, _sql: str, values: _Values) -> bool:
         life = self._lives.get(name := (values[0], values[1]))
+        if life is None and not self._is_over and name[0] not in self._others:
+            life = self._live(name, None)  # of one that ends here, and has begun before
         if life is None or life.remembered is not None or life.is_dropped:
             return self._other(FORGET, values, name)
         life.is_forgotten = True

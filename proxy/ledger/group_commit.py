@@ -42,7 +42,7 @@ _LOOK_SECONDS: Final = 0.1
 _IDLE_SECONDS: Final = 0.02
 _MOST_BACKLOG: Final = 65_536
 """Turns of the loop that are noted down and not entered: more of them, and the disk is waited for."""
-_MOST_BYTES: Final = 16 * 1024 * 1024
+_MOST_BYTES: Final = 32 * 1024 * 1024
 """Of the daybook; then all of it is entered, and it is begun anew."""
 _NOTHING: Final = ("SELECT 1", ())
 
@@ -89,7 +89,7 @@ class GroupCommit:
         """Write what was handed over and close the connection. Blocks until that is done."""
         if not self._closed:
             self._hand_over()
-            while self._backlog and self._enter_some():
+            while self._backlog and self._enter_some(waits=True):
                 continue
             self._closed = True
             self._give_backlog()
@@ -243,28 +243,30 @@ class GroupCommit:
             return
         self._give_later()
         hurries = bool(self._later) or daybook.size > _MOST_BYTES
-        is_time = hurries or backlog.is_under_way or (bool(backlog) and backlog.is_due())
-        if is_time and self._enter_some():
+        if (hurries or backlog.is_under_way or (backlog and backlog.is_due())) and self._enter_some():
             self._entering = loop.call_soon(self._enter)
         elif backlog or self._later:
             self._entering = loop.call_later(_LOOK_SECONDS, self._enter)
 
-    def _enter_some(self) -> bool:
-        """One piece; whether there is another one to enter."""
+    def _enter_some(self, *, waits: bool = False) -> bool:
+        """One piece; whether there is another one to enter. A busy disk has its rest, unless somebody `waits`."""
         backlog, daybook = self._backlog, self._daybook
         if backlog is None or daybook is None:
             return False
+        self._give_later()
         if not backlog.is_under_way and (self._handed != self._finished or self._owed):
             return False  # nothing overtakes what the thread has yet to write
         if backlog:
             try:
-                executed = backlog.enter_some()
-            except Exception:  # the writing thread tries it again, and tells what is wrong
-                self._give_backlog()
+                executed = backlog.enter_some(self._later[0][0] if self._later else None)
+            except Exception as error:  # the writing thread tries it again, and tells what is wrong
+                is_much = waits or self._later or daybook.size > 2 * _MOST_BYTES
+                if is_much or not isinstance(error, BlockingIOError):
+                    self._give_backlog()
                 return False
             if executed is None:
                 return True
-            if self._prompt is not None and self._loop is not None and self._prompt.wants_fold(executed):
+            if self._prompt and self._loop is not None and self._prompt.wants_fold(executed):
                 self._jobs.put(partial(self._begin_fold, self._loop))
         self._give_later()
         if backlog:
@@ -277,9 +279,9 @@ class GroupCommit:
     def _give_later(self) -> None:
         """What was to come after what is entered now, where nobody else is writing."""
         backlog = self._backlog
-        if backlog is not None and not backlog.is_under_way:
-            while self._later and self._later[0][0] <= backlog.number:
-                self._give([self._later.popleft()[1]])
+        done = -1 if backlog is None or backlog.is_under_way else backlog.number
+        while self._later and self._later[0][0] <= done:
+            self._give([self._later.popleft()[1]])
 
     async def settled(self) -> None:
         """Returns when what was handed over before can be read in the database, as far as that can be written."""
@@ -288,7 +290,7 @@ class GroupCommit:
         while backlog is not None and backlog.number < until and not self._owed:
             if not backlog.is_under_way:
                 await self._thread_done()
-            self._enter_some()
+            self._enter_some(waits=True)
             await asyncio.sleep(0)
         if backlog is not None and backlog.number < until:
             self._give_backlog()
@@ -337,7 +339,7 @@ class GroupCommit:
         """In the thread: with the log empty the next commit begins it anew, and that waits for the disk."""
         with suppress(sqlite3.Error):
             fold(self._connection)
-            self._transact([])
+            transact(self._connection, [], self._count)
         self._finished += 1
 
     def check(self) -> None:
@@ -377,7 +379,8 @@ class GroupCommit:
     def _commit(self, jobs: Sequence[WriteJob]) -> None:
         owed, self._owed = self._owed, []
         try:
-            self._transact([statement for job in (*owed, *jobs) for statement in job.statements])
+            statements = [statement for job in (*owed, *jobs) for statement in job.statements]
+            transact(self._connection, statements, self._count)
         except sqlite3.OperationalError as error:
             # of the file, not of one job: locked, full, read-only
             self._failure = in_words(error), time.monotonic()
@@ -394,6 +397,3 @@ class GroupCommit:
             if any(job.done is not None and not job.probe for job in jobs):
                 self._failure = None
             end(jobs, None)
-
-    def _transact(self, statements: Sequence[Statement]) -> None:
-        transact(self._connection, statements, self._count)

@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Generator, Iterable, Sequence
 from typing import Final
 
-from proxy.ledger.folding import HASHES_AT_ONCE, Fold, known_in
+from proxy.ledger.folding import HASHES_AT_ONCE, Fold, Known, look_up
 from proxy.ledger.transactions import Count, SlowDisk, Statement
 
 Pieces = Generator[None, None, int]
@@ -47,10 +47,10 @@ def entering(
     execute, executed = connection.execute, 0
     execute("BEGIN IMMEDIATE")
     try:
-        known: set[bytes] = set()
+        known = Known(set(), set())
         hashes = fold.hashes()
         for first in range(0, len(hashes), HASHES_AT_ONCE):
-            known |= known_in(connection, hashes[first : first + HASHES_AT_ONCE])
+            look_up(connection, hashes[first : first + HASHES_AT_ONCE], known)
             if (work := work + _WORK_OF_LOOK) >= _A_PIECE:
                 yield
                 work = 0

@@ -171,6 +171,16 @@ def test_one_that_was_mined_in_it_is_written_as_what_has_ended_and_its_session_o
     ]
 
 
+def test_of_one_that_had_begun_before_its_end_moves_its_row_and_its_session_has_its_sums_once_for_all(
+    empty: sqlite3.Connection,
+) -> None:
+    before = [[sqlite.begin(operation(number))] for number in (1, 2)]
+    assert written(empty, [before, [_ended(mined(number, 7, Stage.FORWARDED)) for number in (1, 2)]]) == [
+        *["INSERT INTO operations_ended", "DELETE FROM operations_in_flight", "INSERT INTO operations_counted"] * 2,
+        "INSERT INTO session_uses",
+    ]
+
+
 def test_one_that_the_tables_know_is_written_statement_by_statement(empty: sqlite3.Connection) -> None:
     again = [[sqlite.begin(operation(1))], _ended(mined(1, 7, Stage.ACCEPTED))]
     assert written(empty, [again, again])[0] == "INSERT INTO operations_in_flight"

@@ -19,7 +19,7 @@ from proxy.ledger import daybook, prompt_commit
 from proxy.ledger.backlog import FOLD_SECONDS, Backlog
 from proxy.ledger.database_words import in_words
 from proxy.ledger.group_commit import GroupCommit
-from proxy.ledger.prompt_commit import PromptCommit
+from proxy.ledger.prompt_commit import Pieces, PromptCommit
 from proxy.ledger.transactions import Count, SlowDisk
 
 
@@ -355,11 +355,66 @@ async def test_what_takes_long_is_the_threads_behind_what_was_noted_down_before_
     writer.close()
 
 
-async def test_a_probe_waits_for_nothing_that_is_noted_down(path: Path, connection: sqlite3.Connection) -> None:
+async def test_a_busy_disk_has_its_rest_and_what_is_noted_down_is_entered_after_it_unless_somebody_waits(
+    path: Path, connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer, refused = with_daybook(connection, path), iter(range(2))
+    threads: set[int] = set()
+    connection.set_trace_callback(lambda _statement: threads.add(threading.get_ident()))
+    go_on = PromptCommit.go_on
+
+    def go_on_later(prompt: PromptCommit, pieces: Pieces) -> int | None:
+        if next(refused, None) is not None:
+            raise BlockingIOError
+        return go_on(prompt, pieces)
+
+    monkeypatch.setattr(PromptCommit, "go_on", go_on_later)
+    await writer.write(insert(1))
+    async with asyncio.timeout(60):
+        while seen(path) != [1]:  # noqa: ASYNC110  # it is a timer's to do
+            await asyncio.sleep(0.01)
+    assert threads == set()
+    refused = iter(range(1_000))
+    await writer.write(insert(2))
+    await writer.settled()
+    assert seen(path) == [1, 2]
+    assert threads
+    writer.close()
+
+
+async def test_what_takes_long_is_ahead_of_what_was_noted_down_after_it_though_all_had_to_wait(
+    path: Path, connection: sqlite3.Connection
+) -> None:
+    connection.execute("PRAGMA busy_timeout = 60000")
     writer = with_daybook(connection, path)
-    assert writer.write_now(insert(1))
-    await writer.write(insert(9), probe=True)
-    assert seen(path) == [9]
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    probe = asyncio.create_task(writer.write(insert(1_000), probe=True))  # the thread has something to do
+    await asyncio.sleep(0)
+    await writer.write(insert(1))
+    long = asyncio.create_task(writer.write([("UPDATE seen SET number = number + 10", ())], long=True))
+    await asyncio.sleep(0)
+    await writer.write(insert(2))
+    other.execute("ROLLBACK")
+    other.close()
+    await asyncio.gather(probe, long)
+    await writer.settled()
+    assert seen(path) == [2, 11, 1_010]
+    writer.close()
+
+
+async def test_a_probe_waits_for_nothing_that_is_noted_down(
+    path: Path, connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rest(_prompt: PromptCommit, _pieces: Pieces) -> int | None:
+        raise BlockingIOError
+
+    writer = with_daybook(connection, path)
+    with monkeypatch.context() as resting:
+        resting.setattr(PromptCommit, "go_on", rest)
+        assert writer.write_now(insert(1))
+        await writer.write(insert(9), probe=True)
+        assert seen(path) == [9]
     await writer.settled()
     assert seen(path) == [1, 9]
     writer.close()
