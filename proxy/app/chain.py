@@ -127,6 +127,7 @@ async def build_chain(name: str, chain: Chain, shared: Shared) -> BuiltChain:
         node_seconds=config.limits.node_seconds,
         drifted=partial(shared.metrics.drifted, name),
         tell_head=feed.tell,
+        asked=partial(shared.metrics.operations.node_questions, name),
     )
     stack.push_async_callback(settling.close)
     _place_what_is_out(chain, shared, upstream)

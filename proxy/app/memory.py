@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import tempfile
 import time
@@ -138,8 +139,9 @@ def restored_counts(store: Store, counting: CountingTime) -> RuleCounts:
 
 
 async def keep_counts_of(counts: RuleCounts, store: Store, identities: Collection[bytes]) -> None:
-    """Forget what rules have counted that are gone."""
-    counts.keep_only(identities)
+    """Forget what rules have counted that are gone, while others have their turn."""
+    for _ in counts.keep_only(identities):
+        await asyncio.sleep(0)
     await store.keep_only(identities)
 
 

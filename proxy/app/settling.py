@@ -143,6 +143,7 @@ def settling_of(
     node_seconds: float,
     drifted: Callable[[], None],
     tell_head: Callable[[object], None],
+    asked: Callable[[int], None],
 ) -> Settling:
     """Each asks the other: a reading has to know what is in flight, an end may call for a reading."""
     patience = _patience_of(chain)
@@ -175,6 +176,7 @@ def settling_of(
             seconds=node_seconds,
             drifted=drifted,
             tell_head=tell_head,
+            asked=asked,
         )
     lookout = Lookout(
         settlement,
@@ -231,9 +233,10 @@ def _nodeside(
     seconds: float,
     drifted: Callable[[], None],
     tell_head: Callable[[object], None],
+    asked: Callable[[int], None],
 ) -> NodeSide:
-    node = Node(urls, timeout_seconds=seconds, concurrency=CALLS_FOR_REQUESTS)
-    background = Node(urls, timeout_seconds=seconds, concurrency=_CALLS_AT_ONCE)
+    node = Node(urls, timeout_seconds=seconds, concurrency=CALLS_FOR_REQUESTS, asked=asked)
+    background = Node(urls, timeout_seconds=seconds, concurrency=_CALLS_AT_ONCE, asked=asked)
     reader = NodeReader(
         node,
         registry,
@@ -251,8 +254,8 @@ def _nodeside(
     quiet = QuietReadings(
         reader.reread, lambda key: not ledger.number_of_session(key), time.monotonic, differed=lambda _key: drifted()
     )
-    asked = node if chain.nonce_gap is NonceGap.REJECT else background
-    order = NonceOrder(NodeWitness(asked).next_nonce, ledger.occupied, lambda: age.number, seconds=seconds)
+    witness = NodeWitness(node if chain.nonce_gap is NonceGap.REJECT else background)
+    order = NonceOrder(witness.next_nonce, ledger.occupied, lambda: age.number, seconds=seconds)
     settlement.ends.counted_at = partial(_counted_at, age, counting)
     knows = _Acquaintances(chain.chain_id, registry, settlement, telling=telling, quiet=quiet, order=order)
     watch = _watch_of(chain, background, taker, age, knows=knows, counting=counting)

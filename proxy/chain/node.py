@@ -47,10 +47,16 @@ class Node:
     """A client for one node, a lane of its own: calls may run at once; `concurrency` exchanges at most at a time."""
 
     def __init__(
-        self, url: str | Sequence[str] | Asking, *, timeout_seconds: float = 2.0, concurrency: int = 16
+        self,
+        url: str | Sequence[str] | Asking,
+        *,
+        timeout_seconds: float = 2.0,
+        concurrency: int = 16,
+        asked: Callable[[int], None] = lambda _: None,
     ) -> None:
-        """`url` may be those of several nodes of the chain, in the order in which they are preferred."""
-        self._asking = _reach(url) if isinstance(url, str | Sequence) else url
+        """`url` may be those of several nodes of the chain, in the order in which they are preferred. `asked` is told
+        how many questions go out, each time that some do."""
+        self._asking = _reach(url, asked) if isinstance(url, str | Sequence) else url
         self._timeout = timeout_seconds
         self._lane = Lane(self._asking, timeout_seconds=timeout_seconds, places=concurrency)
 
@@ -193,12 +199,12 @@ class Node:
         return await self._lane.ask(Question(method, params), what)
 
 
-def _reach(url: str | Sequence[str]) -> Asking:
+def _reach(url: str | Sequence[str], asked: Callable[[int], None]) -> Asking:
     # a second of start and some megabytes, which only a chain with a node is to pay for
     from proxy.chain.web3_asking import Web3Asking  # noqa: PLC0415  # a second of start that only a chain with a node pays
 
     urls = [url] if isinstance(url, str) else url
-    nodes = [Web3Asking(each) for each in urls]
+    nodes = [Web3Asking(each, asked) for each in urls]
     return nodes[0] if len(nodes) == 1 else SeveralAsking(nodes)
 
 

@@ -179,13 +179,16 @@ class BoundedSocketProvider(AsyncJSONBaseProvider):
 class Web3Asking:
     """See `proxy.chain.asking.Asking`. Over HTTP, or a WebSocket where the URL says so."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, asked: Callable[[int], None] = lambda _: None) -> None:
+        """`asked` is told how many questions go out, each time that some do."""
+        self._asked = asked
         self._socket = BoundedSocketProvider(url) if url.startswith(("ws://", "wss://")) else None
         self._provider: BoundedSocketProvider | BoundedHttpProvider = self._socket or BoundedHttpProvider(url)
         # no middleware: it would ask on its own, format, and guess
         self._web3: AsyncWeb3[Any] = AsyncWeb3(self._provider, middleware=[])  # Any: either provider
 
     async def one(self, question: Question) -> Response:
+        self._asked(1)
         try:
             result = await self._web3.manager.coro_request(RPCEndpoint(question.method), question.params)
         except Web3RPCError as error:
@@ -196,6 +199,7 @@ class Web3Asking:
         return {"result": result}
 
     async def many(self, questions: Sequence[Question]) -> Sequence[Response]:
+        self._asked(len(questions))
         requests = [(RPCEndpoint(each.method), cast(Any, each.params)) for each in questions]  # Any: web3's own
         try:
             answers = await self._provider.make_batch_request(requests)

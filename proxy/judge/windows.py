@@ -24,6 +24,7 @@ from proxy.judge.rule import Calendar, OnCalendar, Sliding, Window
 _BUCKETS: Final = 240
 _STEP_BACK_SECONDS: Final = 3_600
 _SWEPT_A_CALL: Final = 2
+_FORGOTTEN_AT_ONCE: Final = 2_000
 _HOUR: Final = 3_600
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -163,6 +164,7 @@ class Windows:
         self._sums: dict[CountKey, Sums] = {}
         self._marks: dict[CountKey, Marks] = {}
         self._ring: deque[CountKey] = deque()  # every key of the two once, the next one to be swept first
+        self._rules: frozenset[bytes] | None = None  # None: any
         self._now = 0
         self._periods: dict[OnCalendar, Bucket] = {}
 
@@ -267,11 +269,30 @@ class Windows:
                 self._enter(each.key, self._sums)
             self._marks[each.key].put(each.mark, each.known)
 
-    def keep_only(self, rules: Collection[bytes]) -> None:
-        """Forget what other rules than these have counted."""
-        self._sums = {key: sums for key, sums in self._sums.items() if key.rule in rules}
-        self._marks = {key: marks for key, marks in self._marks.items() if key.rule in rules}
-        self._ring = deque(dict.fromkeys((*self._sums, *self._marks)))
+    def keep_only(self, rules: frozenset[bytes]) -> Iterator[None]:
+        """Forget what other rules than these have counted, a piece after the other; nothing of them is to be counted
+        from now on."""
+        self._rules = rules
+        return self._forget_others()
+
+    def _forget_others(self) -> Iterator[None]:
+        # each key that the sweep turns past meanwhile is looked at there
+        ring, left = self._ring, len(self._ring)
+        while left > 0:
+            for _ in range(min(left, _FORGOTTEN_AT_ONCE, len(ring))):
+                if self._is_kept(ring[0]):
+                    ring.rotate(-1)
+            left -= _FORGOTTEN_AT_ONCE
+            yield
+
+    def _is_kept(self, key: CountKey) -> bool:
+        """Whether the first key of the ring is of a rule that there is; otherwise it is gone with all it counted."""
+        if self._rules is None or key.rule in self._rules:
+            return True
+        self._ring.popleft()
+        self._sums.pop(key, None)
+        self._marks.pop(key, None)
+        return False
 
     def has(self, key: CountKey) -> bool:
         """Whether something is kept for this key."""
@@ -305,6 +326,8 @@ class Windows:
         ring = self._ring
         for _ in range(min(_SWEPT_A_CALL, len(ring))):
             key = ring[0]
+            if not self._is_kept(key):
+                continue
             sums, marks = self._sums.get(key), self._marks.get(key)
             if marks is None and sums is not None and not sums.is_over(now):  # nearly always
                 ring.rotate(-1)

@@ -192,7 +192,8 @@ class MemoryLedger:
         return self._rules.rows_now(rows)
 
     def keep_only(self, identities: Collection[bytes]) -> None:
-        self._rules.keep_only(identities)
+        for _ in self._rules.keep_only(identities):
+            pass
 
     # what a reservation rests on
 

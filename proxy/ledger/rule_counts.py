@@ -28,6 +28,7 @@ from proxy.judge.counts import (
 from proxy.judge.history import ROW_SECONDS, learn
 from proxy.judge.rule import Window
 from proxy.judge.windows import NO_MARKS, Bucket, Windows, bucket_of
+from proxy.ledger.forgetting import let_go
 from proxy.ledger.hindrance import RuleRefusal
 from proxy.ledger.reservation import NO_ROWS, Bringer, Concluded, HistoryRow, Reservation, RuleRows
 from proxy.ledger.rule_use import EVERYBODY, KnownMarks, RulesInFlight, RuleUseView, in_both
@@ -306,13 +307,12 @@ class RuleCounts:
 
     # rules that come and go
 
-    def keep_only(self, rules: Collection[bytes]) -> None:
-        """Forget what other rules than these have counted and learnt; what they have in flight does not matter."""
+    def keep_only(self, rules: Collection[bytes]) -> Iterator[None]:
+        """Nothing of other rules than these counts from now on. What they counted is forgotten piece by piece."""
         self._rules = frozenset(rules)
-        self._windows.keep_only(self._rules)
-        self._strangers.keep_only(self._rules)
-        self._histories = OrderedDict(each for each in self._histories.items() if self._is_known(each[0]))
-        self._unsaved = {name: bucket for name, bucket in self._unsaved.items() if self._is_known(name[0])}
+        windows = (each.keep_only(self._rules) for each in (self._windows, self._strangers))
+        histories, is_known = let_go(self._histories, self._is_known), self._is_known
+        return chain(*windows, histories, let_go(self._unsaved, lambda name: is_known(name[0])))
 
     def _is_known(self, key: CountKey) -> bool:
         return self._rules is None or key.rule in self._rules

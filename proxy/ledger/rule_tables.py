@@ -7,7 +7,7 @@ requests and rows of rejections, is written every few seconds and may be lost fo
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Iterable
 from typing import Final
 
 from proxy.errors import StateUnavailable
@@ -66,6 +66,10 @@ all count writes one or two pages and not one for each. Histories are forgotten 
 
 NAMES: Final = ("rule_windows", "rule_marks", "rule_histories")
 
+BEFORE_ALL: Final = (b"", b"")
+"""The place before the first group of the first rule: no rule is without a name."""
+_LOOKED_AT_AT_ONCE: Final = 2_000
+
 _GRACE_SECONDS: Final = 3_600.0
 """What has expired is kept a little longer, in case the clock is set back."""
 
@@ -116,10 +120,15 @@ def prune(now: float) -> list[Statement]:
     ]
 
 
-def keep_only(rules: Collection[bytes]) -> list[Statement]:
-    """Forget what other rules than these have counted and learnt."""
-    known = ",".join("?" * len(rules))
-    return [(f"DELETE FROM {name} WHERE rule NOT IN ({known})", tuple(rules)) for name in NAMES]  # noqa: S608  # ours
+def named_after(connection: sqlite3.Connection, table: str, place: tuple[bytes, bytes]) -> list[tuple[bytes, bytes]]:
+    """The next groups of rules that have something in this table, after such a place: each a group, and a rule."""
+    names = f"SELECT DISTINCT grp, rule FROM {table} WHERE (grp, rule) > (?, ?)"  # noqa: S608  # ours
+    return connection.execute(f"{names} ORDER BY grp, rule LIMIT {_LOOKED_AT_AT_ONCE}", place).fetchall()
+
+
+def drop(table: str, names: Iterable[tuple[bytes, bytes]]) -> list[Statement]:
+    """Forget what this table has of these groups of rules."""
+    return [(f"DELETE FROM {table} WHERE grp = ? AND rule = ?", name) for name in names]  # noqa: S608  # ours
 
 
 def forget(rule: bytes, group: bytes | None) -> list[Statement]:

@@ -386,6 +386,18 @@ async def test_an_operation_behind_a_gap_is_told_of_or_refused(live: LiveNode, h
         assert await gate.metric("nonce_gaps_total", chain="soneium") == (handling == "alert")
 
 
+async def test_each_question_to_a_node_is_counted_also_of_those_that_go_together(live: LiveNode) -> None:
+    async with running_gate(node_url=live.url, chain={"poll_seconds": "15"}) as gate:
+        assert "result" in await gate.send(use_number(1))
+        before = None
+        for _ in patiently():  # until nothing more is asked
+            counted_now = await gate.metric("node_questions_total", chain="soneium")
+            if counted_now == before == len(live.asked):
+                break
+            before = counted_now
+        assert before == len(live.asked) > 0
+
+
 # past the gate
 
 

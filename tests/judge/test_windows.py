@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from functools import partial
 from itertools import islice
 from zoneinfo import ZoneInfo
 
@@ -203,9 +204,39 @@ def test_only_the_rules_that_are_left_keep_their_counts() -> None:
     windows, other = Windows(), CountKey(b"s" * 16, b"one")
     for key in (KEY, other):
         windows.add(key, Sliding(10), 1, START)
-    windows.keep_only({KEY.rule})
+    for _ in windows.keep_only(frozenset({KEY.rule})):
+        pass
     assert (windows.total(KEY, START), windows.total(other, START)) == (1, 0)
     assert list(windows.keys()) == [KEY]
+
+
+def test_ten_times_the_groups_of_a_rule_that_is_gone_are_forgotten_in_no_longer_pieces() -> None:
+    longest = []
+    for groups in (4_000, 40_000):
+        windows, meter = Windows(), WorkMeter()
+        for number in range(groups):
+            windows.add(CountKey(b"s" * 16, number.to_bytes(4, "big")), Sliding(86_400), 1, START)
+        pieces = windows.keep_only(frozenset({KEY.rule}))
+        longest.append(max(meter.run(partial(next, pieces, None)) for _ in range(groups // 1_000)))
+        assert list(windows.keys()) == []
+    assert longest[1] <= 1.2 * longest[0]
+
+
+@given(st.lists(st.integers(0, 9), max_size=60))
+def test_what_is_counted_while_rules_are_forgotten_stays_and_what_is_gone_never_comes_back(counts: list[int]) -> None:
+    windows, kept = Windows(), CountKey(KEY.rule, b"kept")
+    for number in range(30):
+        windows.add(CountKey(b"s" * 16 if number % 2 else KEY.rule, number.to_bytes(4, "big")), Sliding(10), 1, START)
+    pieces = windows.keep_only(frozenset({KEY.rule}))
+    for number in counts:
+        windows.add(CountKey(KEY.rule, number.to_bytes(4, "big")), Sliding(10), 1, START)
+        windows.add(kept, Sliding(10), 1, START)
+    for _ in pieces:
+        windows.add(kept, Sliding(10), 1, START)
+    keys = list(windows.keys())
+    assert {key.rule for key in keys} == {KEY.rule}
+    assert len(keys) == len(set(keys)) == len(windows)
+    assert windows.total(kept, START) == len(counts) + 1
 
 
 def test_a_mark_more_than_are_kept_is_no_more_work_however_many_are_kept() -> None:

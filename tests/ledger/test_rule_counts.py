@@ -315,8 +315,9 @@ def test_counts_and_histories_come_back_from_disk_and_what_is_taken_back_is_gone
         database.execute(*statement)
     left = rule_tables.load(database)
     assert ([row.key for row in left.buckets], left.marks) == ([OTHER], ())
-    for statement in rule_tables.keep_only([KEY.rule]):
-        database.execute(*statement)
+    for table in rule_tables.NAMES:
+        for statement in rule_tables.drop(table, rule_tables.named_after(database, table, rule_tables.BEFORE_ALL)):
+            database.execute(*statement)
     assert rule_tables.load(database) == ((), (), ())
 
 

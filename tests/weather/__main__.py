@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import re
 import sys
 import tempfile
 import time
@@ -253,7 +254,15 @@ def _print(clients: Clients, waiting: int, usage: Usage) -> None:
     for kind, seconds in clients.all_waited.items():
         seconds.sort()
         print(f"  {kind}: {len(seconds)}, half {seconds[len(seconds) // 2]:.3f} s, most {seconds[-1]:.2f} s")
-    print(f"  faults: {world.faults[:5]}", flush=True)
+    print(summary(world.faults), flush=True)
+
+
+def summary(faults: list[str]) -> str:
+    """How many there are of each kind, and one of it."""
+    kinds: dict[str, list[str]] = {}
+    for fault in faults:
+        kinds.setdefault(re.sub(r"0x[0-9a-f]+|[0-9.]+", "#", fault), []).append(fault)
+    return "\n".join([f"  {len(of_kind)} times: {of_kind[0][:300]}" for of_kind in kinds.values()] or ["  no fault"])
 
 
 def main() -> int:
@@ -275,7 +284,7 @@ def main() -> int:
         finally:
             if wanted.log is not None and gate.log.exists():
                 wanted.log.write_bytes(gate.log.read_bytes())
-        print("\n".join([*world.faults[:40], f"{len(world.faults)} faults"]), flush=True)
+        print(summary(world.faults), flush=True)
     return 1 if world.faults else 0
 
 

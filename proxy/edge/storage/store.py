@@ -35,6 +35,7 @@ from proxy.ledger import sqlite as operations
 from proxy.ledger.counting_time import KeptTime
 from proxy.ledger.database_words import in_words
 from proxy.ledger.doubts import Doubt
+from proxy.ledger.forgetting import in_parts
 from proxy.ledger.operations import AcceptedOperation, Ended, EndedName, InFlight, Stage
 from proxy.ledger.reservation import NO_ROWS, RuleRows
 from proxy.ledger.transactions import Statement
@@ -52,6 +53,8 @@ _PRUNE_BLOCKS: Final = "DELETE FROM settled_blocks WHERE chain_id = ? AND block 
 _CUT_BLOCKS: Final = "DELETE FROM settled_blocks WHERE chain_id = ? AND block > ?"
 _BLOCKS_KEPT: Final = 4_096
 _PRUNE_SESSIONS: Final = "DELETE FROM sessions WHERE status = ? AND updated_at < ?"
+_FORGOTTEN_AT_ONCE: Final = 50
+_NOTHING: Final = (("SELECT 1", ()),)
 _ENDED_SECONDS: Final = 3_600.0
 """No reorganisation brings back what ended so long ago."""
 _KNOWN: Final = tuple(
@@ -269,8 +272,22 @@ class Store:
         await self._writer.write(rule_tables.forget(rule, group), long=True)
 
     async def keep_only(self, rules: Collection[bytes]) -> None:
-        """Forget what other rules than these, by their identities, have counted and learnt."""
-        await self._writer.write(rule_tables.keep_only(rules), patient=True, long=True)
+        """Forget what other rules than these, by their identities, have counted and learnt. However much that is,
+        who writes something meanwhile waits for no more than a few groups of it."""
+        await self._writer.write(_NOTHING, patient=True, long=True)  # what was handed over before is in the tables then
+        for table in rule_tables.NAMES:
+            place = rule_tables.BEFORE_ALL
+            while names := await asyncio.to_thread(self._named_after, table, place):
+                place = names[-1]
+                for gone in in_parts([name for name in names if name[1] not in rules], _FORGOTTEN_AT_ONCE):
+                    await self._writer.write(rule_tables.drop(table, gone), patient=True, long=True)
+
+    def _named_after(self, table: str, place: tuple[bytes, bytes]) -> list[tuple[bytes, bytes]]:
+        try:
+            with self._reader() as reader:
+                return rule_tables.named_after(reader, table, place)
+        except sqlite3.Error as error:
+            raise StateUnavailable(f"the ledger could not be read: {in_words(error)}", fact="ledger") from error
 
     async def prune(self, *, removed_before: float, chains: Collection[int], counted: float | None = None) -> None:
         """Forget sessions removed before this time (unix seconds), operations that ended for good, what rules count

@@ -78,6 +78,10 @@ class OperationMetrics:
         self._settlement_lag = gauge(
             "sessiongate_settlement_lag_blocks", "Blocks between the head and the one settled last."
         )
+        self._node_questions = counter(
+            "sessiongate_node_questions_total",
+            "Questions put to the chain's nodes, each of a batch for itself, as providers bill them.",
+        )
         self._receipts_lag = gauge(
             "sessiongate_receipts_lag_seconds",
             "For how long a question for a receipt has been due that there is no budget for; 0 while blocks tell.",
@@ -98,6 +102,7 @@ class OperationMetrics:
                     counter.labels(chain, value)
             self._reverted.labels(chain)
             self._gaps.labels(chain)
+            self._node_questions.labels(chain)
 
     def in_flight(self, chain: str, count: int, oldest_seconds: float) -> None:
         """Set how many operations are in flight, and the age of the oldest (0 for none)."""
@@ -137,6 +142,10 @@ class OperationMetrics:
     def settlement_lag(self, chain: str, blocks: int) -> None:
         """Set how many blocks the settlement is behind the head."""
         self._settlement_lag.labels(self._known(chain)).set(blocks)
+
+    def node_questions(self, chain: str, count: int) -> None:
+        """Count so many questions that went to a node of the chain."""
+        self._node_questions.labels(self._known(chain)).inc(count)
 
     def receipts_lag(self, chain: str, seconds: float) -> None:
         """Set for how long a question to a bundler has been due: so much later operations are settled."""

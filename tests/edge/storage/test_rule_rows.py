@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +16,10 @@ from proxy.edge.storage import housekeeping
 from proxy.edge.storage.store import Store
 from proxy.judge.counts import CountKey, OutcomeLesson, Row, WindowCharge
 from proxy.judge.rule import Sliding
+from proxy.judge.windows import BucketRow
 from proxy.ledger.counting_time import CountingTime, KeptTime
-from proxy.ledger.reservation import Reservation
+from proxy.ledger.prompt_commit import Statement
+from proxy.ledger.reservation import Reservation, RuleRows
 from proxy.ledger.rule_counts import RuleCounts
 from tests.ledger.builders import reservation
 
@@ -65,6 +67,24 @@ async def test_counts_of_rules_that_are_gone_and_of_windows_long_over_leave_the_
     assert len(store.rule_rows().buckets) == 2
     await store.keep_only([KEY.rule])
     assert [row.key for row in store.rule_rows().buckets] == [KEY]
+
+
+async def test_thousands_of_groups_of_thousands_of_rules_leave_the_disk_a_few_at_a_time(store: Store) -> None:
+    keys = [CountKey(number.to_bytes(16, "big"), bytes([number % 3])) for number in range(5_000)]
+    buckets = tuple(BucketRow(key, 1_000, 2_000_000_000, 1) for key in (*keys, KEY))
+    await store.keep(Outcome(rules=RuleRows(buckets=buckets)))
+    written: list[int] = []
+    write = store._writer.write
+
+    async def told(statements: Sequence[Statement], **options: bool) -> None:
+        written.append(len(statements))
+        await write(statements, **options)
+
+    store._writer.write = told  # type: ignore[method-assign]  # to see what is written
+    many_more = [number.to_bytes(16, "big") for number in range(100_000, 400_000)]  # than SQLite takes of parameters
+    await store.keep_only(frozenset([KEY.rule, *many_more]))
+    assert [row.key for row in store.rule_rows().buckets] == [KEY]
+    assert (sum(written) > len(keys), max(written) <= 50) == (True, True)
 
 
 async def test_the_time_that_rules_count_by_outlives_the_process(store: Store, tmp_path: Path) -> None:
