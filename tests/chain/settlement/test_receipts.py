@@ -182,6 +182,26 @@ async def test_silence_is_kept_over_a_restart() -> None:
     assert [seconds // 60 for _, seconds in kept] == [1, 2, 3, 4, 5, 6, 7]
 
 
+@pytest.mark.parametrize("down", [1.0, 86_400.0, -86_400.0])
+async def test_silence_goes_on_after_a_restart_from_what_was_kept_whatever_the_time_of_day_is_then(down: float) -> None:
+    before = in_force()
+    await before.accept(1, ONE_USE)
+    for _ in range(30):
+        await before.later(15)
+    kept = [seconds for outcome in before.shelf.kept for _, seconds in outcome.silences][-1]
+    after = in_force(clock=Clock(before.clock.now + down), monotonic=Clock(2.0))
+    flight = InFlight(operation=accepted(1, KEY, ONE_USE), stage=Stage.ACCEPTED, silent_seconds=kept)
+    after.settlement.restore([flight])
+    after.lookout.restored([name(1)], [KEY])
+    left = Patience().unmined_after - kept
+    while after.monotonic.now < 2.0 + left:
+        assert (after.balance, after.causes) == ((0, 1), [])
+        await after.later(15)
+    for _ in range(3):
+        await after.later(15)
+    assert (after.balance, after.causes) == ((0, 0), [Cause.UNMINED])
+
+
 async def test_an_operation_whose_validity_is_over_ends_once_that_is_answered_after_its_end_and_not_before() -> None:
     scene = in_force()
     op = await scene.accept(1, ONE_USE, valid_until=1_100)

@@ -1,0 +1,65 @@
+"""The world before which a gate is held for long tells what is so, and finds what is not."""
+
+from __future__ import annotations
+
+from math import inf
+from random import Random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.admission.builders import lane
+from tests.bench.usage import Usage
+from tests.bypass_list.desk import a_session, reading, single, use
+from tests.session.builders import TOKEN, TRANSFER, action, transfer, usage
+from tests.weather.__main__ import grown, summary
+from tests.weather.world import World
+
+GRANT = a_session(action(TOKEN, TRANSFER, usage(9)), salt=8)
+
+
+def world_with(operations: int, limit: int, seed: int = 1) -> World:
+    world = World(Random(seed))
+    world.grant(GRANT, limit)
+    for number in range(1, operations + 1):
+        op = use(GRANT, single(transfer(1)), nonce=lane(number))
+        world.take("a", reading(op).user_op_hash, op, GRANT.permission_id, due=float(number))
+    return world
+
+
+@given(st.lists(st.sampled_from([1, 2, 3]), max_size=4), st.integers(0, 99))
+def test_whatever_is_taken_back_each_operation_waits_or_is_used_once(depths: list[int], seed: int) -> None:
+    world = world_with(6, 6, seed)
+    for number, depth in enumerate(depths):
+        world.mine(until=float(2 * number))
+        world.go_back(depth)
+    head = world.chain.headers[-1].number
+    used = world.used(GRANT.permission_id, head)
+    assert used + world.waiting == 6
+    assert sum(world.is_used(lane(number) >> 64, head) for number in range(1, 7)) == used
+    world.mine(until=inf)
+    assert (dict(world.mined()), world.faults) == ({GRANT.permission_id: 6}, [])
+
+
+def test_one_use_too_many_and_an_operation_at_two_bundlers_are_faults() -> None:
+    world = world_with(3, 2)
+    name, sent = next(iter(world.operations.items()))
+    world.take("b", name, sent.op, GRANT.permission_id, due=0.0)
+    assert [fault.split(" ", 1)[1] for fault in world.faults] == ["uses of 2 are out", "went to a and to b"]
+    assert summary(world.faults * 2).count("2 times") == 2
+
+
+def test_a_view_names_its_session_by_any_of_its_words() -> None:
+    world = world_with(0, 2)
+    for place in (b"", bytes(32), b"\0"):
+        assert world.named_in(b"view" + place + GRANT.permission_id) == GRANT.permission_id
+    assert world.named_in(b"view" + bytes(96)) is None
+
+
+def test_what_grows_from_rest_to_rest_is_told_and_what_is_remembered_of_operations_is_not() -> None:
+    def at(resident: int, sockets: int = 9) -> Usage:
+        return Usage(0.0, 0.0, resident << 20, sockets, 30)
+
+    first = (0, at(90))
+    assert list(grown([first, (1_000, at(100)), (3_000, at(107))])) == []
+    assert [each.split()[0] for each in grown([first, (1_000, at(100)), (1_000, at(120, 99))])] == ["files", "memory"]
