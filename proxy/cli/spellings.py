@@ -16,6 +16,8 @@ _INTEGER: Final = re.compile(r"(?:#bigint\.)?([0-9]+(?:_[0-9]+)*|[0-9]{1,3}(?:,[
 """Decimal, as a JavaScript literal, as `ox` and `wagmi` write a bigint into JSON, or in groups of three."""
 _NUMBER_NAMES: Final = ("hex", "_hex", "value", "__value", "_value", "$bigint", "bigint", "__bigint__", "$numberLong")
 _MOST_TAGS: Final = 3
+_LONGEST_QUANTITY: Final = 160
+"""A word has 78 digits, what parts them and what tags them comes on top; Python reads no number of 4,300."""
 _BARE_HEX: Final = re.compile(r"(?:[0-9a-fA-F]{2})*\Z")
 
 
@@ -36,7 +38,7 @@ def quantity(value: object) -> int | None:
         return _integral(value.text)
     if isinstance(value, Mapping):
         return _tagged_number(value)
-    if not isinstance(value, str):
+    if not isinstance(value, str) or len(value) > _LONGEST_QUANTITY:
         return None
     if value == "0x":
         return 0

@@ -279,6 +279,13 @@ def test_what_a_request_has_too_much_is_not_left_out_unseen() -> None:
         read_pasted(json.dumps({**SPLIT, "aggregator": "0x" + "11" * 20, "userOpHash": HASH}), None)
 
 
+@pytest.mark.parametrize("number", ["9" * 5_000, "9" * 5_000 + "n", "1" + "_1" * 5_000, "1" + ",000" * 2_000])
+def test_a_number_that_no_field_can_hold_is_refused_by_its_name(number: str) -> None:
+    for written in (json.dumps({**SPLIT, "nonce": number}), json.dumps(SPLIT).replace(f'"{SPLIT["nonce"]}"', number)):
+        with pytest.raises(RpcError):
+            read_pasted(written, None)
+
+
 def test_a_text_that_is_too_long_to_be_looked_through_is_refused() -> None:
     with pytest.raises(InvalidParams, match="paste the operation alone"):
         read_pasted("a program " + "x" * (4 * 1024 * 1024) + REQUEST, None)
