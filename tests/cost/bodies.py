@@ -9,10 +9,12 @@ from typing import Any, Final
 from proxy.userop import abi
 from proxy.userop.arguments import selector
 from proxy.userop.execution import EXECUTE, Call
+from proxy.userop.primitives import Address
 from proxy.userop.user_operation import UserOperation, print_user_operation
 from tests.admission.builders import enabling
 from tests.bypass_list.desk import OWNER_NONCE, STRANGERS_KEY, V07, a_session, an_operation, single, use
-from tests.cost.counter import FREE, TREE
+from tests.cost.counter import ANYTHING, FREE, TREE
+from tests.cost.rule_sets import FIRST_TARGET
 from tests.session.builders import ACCOUNT, TOKEN, TRANSFER, action, sudo, transfer, word
 
 _EXECUTE: Final = abi.tuple_of(abi.BYTES32, abi.BYTES)
@@ -87,6 +89,12 @@ def padded_estimate(size: int) -> bytes:
     return _padded(size, lambda call: submission(use(FREE, single(call)), "eth_estimateUserOperationGas"))
 
 
+def padded_listed(size: int) -> bytes:
+    """The same of a call to one of the targets that rules name."""
+    target = Address(word(FIRST_TARGET)[12:])
+    return _padded(size, lambda call: submission(use(ANYTHING, single(Call(target, 0, call.data)))))
+
+
 def _padded(size: int, carried: Callable[[Call], bytes]) -> bytes:
     call = transfer(1)
     body = carried(call)
@@ -95,13 +103,18 @@ def _padded(size: int, carried: Callable[[Call], bytes]) -> bytes:
 
 
 def good_under(rules: str) -> Callable[[int], bytes]:
-    """What is good of the kind that the rules of this name are asked of: what ops ask of every grant is no doing of who
-    brings one."""
+    """What is good of the kind that the rules of this name are asked of: what ops ask of every grant, or of a call to
+    every listed target, is no doing of who brings one."""
     return _GOOD.get(rules, padded_use)
 
 
 _SMALL: Final = a_session(action(TOKEN, TRANSFER, sudo), salt=93)
-_GOOD: Final = {"grants": padded_grant, "calls of owners": padded_owners, "what is estimated": padded_estimate}
+_GOOD: Final = {
+    "grants": padded_grant,
+    "calls of owners": padded_owners,
+    "what is estimated": padded_estimate,
+    "a list": padded_listed,
+}
 _ALIASED: Final = execute(many_of(Call(ACCOUNT, 0, execute(many_of(transfer(1), 256))), 120))
 NAMED: Final = {
     "an inner batch of 256 under 120 calls of the account to itself": submission(by_owner(_ALIASED)),
