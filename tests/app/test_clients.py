@@ -245,3 +245,22 @@ async def test_a_preflight_lets_tracing_and_what_the_settings_name_through() -> 
         async with gate.http.options(gate.url, headers=headers) as response:
             allowed = response.headers["access-control-allow-headers"].split(", ")
         assert {"content-type", "x-api-key", "authorization", "traceparent", "baggage", "x-own"} <= set(allowed)
+
+
+@pytest.mark.parametrize("transport", ["lean", "aiohttp"])
+async def test_who_may_not_call_hears_why_under_its_own_id(transport: str) -> None:
+    """Under another one, SDKs show their users no reason."""
+    one, other = ({"jsonrpc": "2.0", "id": each, "method": "eth_chainId", "params": []} for each in (7, "x"))
+    async with gate_for({}, transport=transport) as gate:
+        for place in ("", "/hush-wrong-key", "/no/chain"):
+            async with gate.http.post(gate.url + place, json=one) as response:
+                alone = await response.json()
+            assert (alone["id"], alone["error"]["code"]) == (7, Code.INVALID_REQUEST)
+            async with gate.http.post(gate.url + place, json=[one, other]) as response:
+                assert [(each["id"], each["error"]) for each in await response.json()] == [
+                    (7, alone["error"]),
+                    ("x", alone["error"]),
+                ]
+        async with gate.http.post(gate.url, json=[one, "x" * 20_000]) as response:
+            assert (await response.json())["id"] is None  # too long to be read for its id
+        assert gate.bundler.sent == []

@@ -18,6 +18,7 @@ from proxy.edge.http.households import HouseholdTurns
 from proxy.edge.http.inbound import JSON, BeginRequest, InboundCall, print_refusal
 from proxy.edge.http.messages import HttpAnswer, HttpRequest, plain
 from proxy.edge.http.openrpc import OPENRPC, OPENRPC_PATH
+from proxy.edge.http.refused import RefusedCall, is_worth_reading
 from proxy.errors import InvalidRequest, RpcError
 from proxy.jsonrpc import NULL_ID, BodyLimits, Request
 from proxy.ports import Answer, FeedLine, RequestContext
@@ -123,12 +124,12 @@ class Service:
         chain, keys = self._find(request)
         if chain is None:
             self.hooks.turned_away(NOBODY, NOBODY, DENIED)
-            return self.refusal(request, InvalidRequest("nothing is served at this path; POST to /{chain}"))
+            return self._refused(request, InvalidRequest("nothing is served at this path; POST to /{chain}"))
         try:
             context = self.identify(request, chain, keys)
         except InvalidRequest as refusal:
             self.hooks.turned_away(chain, NOBODY, DENIED)
-            return self.refusal(request, refusal)
+            return self._refused(request, refusal)
         try:
             _refuse_media_type(request)
             limit = self.settings.limits.max_bytes
@@ -136,7 +137,7 @@ class Service:
                 raise InvalidRequest(f"body of {request.length} bytes; at most {limit} are read")
         except RpcError as error:
             self.hooks.turned_away(chain, context.client, INVALID)
-            return self.refusal(request, error)
+            return self._refused(request, error)
         return InboundCall(self, request, context)
 
     def open(self, request: HttpRequest) -> HttpAnswer | Line:
@@ -155,6 +156,9 @@ class Service:
             self.hooks.turned_away(chain, context.client, DENIED)
             return plain(HTTPStatus.FORBIDDEN, "this origin may not call\n")
         return Line(self, request, chain, keys)
+
+    def _refused(self, request: HttpRequest, error: RpcError) -> HttpAnswer | InboundCall:
+        return RefusedCall(self, request, error) if is_worth_reading(request) else self.refusal(request, error)
 
     def refusal(self, request: HttpRequest, error: RpcError) -> HttpAnswer:
         """A JSON-RPC error for a body that was not read, or could not be."""

@@ -147,7 +147,7 @@ async def test_of_two_chains_none_is_served_at_the_root(gate: Gate, served: Serv
 
 async def test_an_unknown_path_is_an_error_that_tells_no_chain(gate: Gate, call: Caller) -> None:
     code, message, request_id = await call.error(path="/other")
-    assert (code, request_id) == (Code.INVALID_REQUEST, None)
+    assert (code, request_id) == (Code.INVALID_REQUEST, "a")
     assert "soneium" not in message
     assert gate.turned_away == [("other", "other", "denied")]
 
