@@ -8,7 +8,7 @@ import re
 import resource
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -164,7 +164,10 @@ async def tell_a_hung_sink(
     assert await metric(client, gate, 'alerts_sent_total{result="taken",sink="soc"}') == 0
 
 
-async def test_a_time_of_day_that_jumps_is_logged_and_the_gate_serves_on(gate: GateProcess) -> None:
+async def test_a_time_of_day_that_jumps_is_logged_and_the_gate_serves_on(
+    gate: GateProcess, program: Callable[[str, str], str]
+) -> None:
+    program("faketime", "faketime")
     await asyncio.to_thread(gate.know, [GRANT])
     astray = gate.folder / "astray"
     astray.write_text("+0\n")

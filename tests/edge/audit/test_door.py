@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.edge.audit.door import Bounds, Door
+from proxy.edge.audit.door import PACKED_AT, Bounds, Door
 from proxy.edge.audit.line import unpack
 from proxy.edge.audit.printing import print_plain
 from proxy.edge.audit.sampling import RefusalRate
@@ -18,6 +18,13 @@ from proxy.ports import Deed
 from proxy.userop.execution import Call
 from proxy.userop.primitives import Address
 from tests.edge.builders import OUT_OF_SCOPE, decision
+from tests.judge.builders import facts
+
+
+class Nearly(str):
+    """Text that is not just text."""
+
+    __slots__ = ()
 
 
 class Clock:
@@ -59,6 +66,22 @@ def test_room_that_is_given_back_is_there_again() -> None:
     door.done(taken)
     assert door.decided(decision(), forwarding=True)
     assert door.queued == 2  # it, and before it the record of the one that found no room
+
+
+@given(st.lists(st.sampled_from(["plain", "nearly plain", "broken"]), max_size=2 * PACKED_AT))
+def test_a_note_that_cannot_be_handed_over_takes_none_with_it_that_is_packed_beside_it(
+    kinds: list[str],
+) -> None:
+    door, _ = a_door()
+    worse: dict[str, Any] = {"plain": {}, "nearly plain": {"client": Nearly("dapp")}, "broken": {"client": object()}}
+    for kind in kinds:
+        door.decided(decision(facts=facts(**worse[kind])), forwarding=True)
+    packs = door.take()
+    found = [(seq, plain[0]) for _, told in packs for seq, plain in unpack(told)]
+    assert found == [(seq, "gap" if kind == "broken" else "decision") for seq, kind in enumerate(kinds, 1)]
+    assert (door.queued, door.lost) == (len(kinds), kinds.count("broken"))
+    door.done(packs)
+    assert (door.queued, door.queued_bytes) == (0, 0)
 
 
 @given(st.lists(st.sampled_from(["put", "break", "take"]), max_size=60), st.integers(1, 5))
