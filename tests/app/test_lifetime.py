@@ -7,11 +7,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+from aiohttp import ClientError
+
 from proxy.app import explain_once
 from proxy.chain.witness import GET_ENTRY_POINT_NONCE
+from proxy.edge.http.listener import ListenerSettings
 from proxy.errors import Code
 from proxy.judge.verdict import Allow, Reject
 from proxy.ledger.daybook import daybook_of
+from proxy.ledger.operations import Stage
 from proxy.userop.primitives import print_bytes
 from proxy.userop.user_operation import print_user_operation
 from tests.admission.builders import (
@@ -119,6 +124,23 @@ async def test_a_request_under_way_is_finished_before_the_gate_ends(bundler: Hon
         asyncio.get_running_loop().call_later(0.05, bundler.release)
         # the listener goes first and waits; the client's session is closed before it, so wait here for the answer
         assert (await sending)["result"] == hash_of(GOOD)
+
+
+async def test_what_was_sent_stays_held_when_the_gate_ends_before_its_bundler_has_answered(
+    bundler: HonestBundler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bounds: Any = ListenerSettings.__init__
+    monkeypatch.setitem(bounds.__kwdefaults__, "shutdown_seconds", 0.05)
+    async with running_gate(bundler=bundler, ledger=tmp_path / "gate.db") as gate:
+        gate.running.registry.put(known(TWICE))
+        bundler.hold()
+        sending = asyncio.create_task(gate.send(GOOD))
+        await gate.until(lambda: bool(bundler.sent), "it is at the bundler")
+    bundler.release()
+    (left,) = await asyncio.gather(sending, return_exceptions=True)
+    assert isinstance(left, ClientError), "its caller was left without an answer"
+    ((*_, stage, _),) = rows_of(tmp_path / "gate.db", "operations_in_flight")
+    assert stage == Stage.UNKNOWN
 
 
 # explain
