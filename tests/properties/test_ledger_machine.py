@@ -96,6 +96,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.released: set[Hash32] = set()
         self.let_go: set[Hash32] = set()  # and not held anew since
         self.sent: dict[HoldName, AcceptedOperation] = {}
+        self.unanswered: list[tuple[AcceptedOperation, bool]] = []  # each with whether the bundler took it
         self.astray = 0.0  # the time of day
         self.told: list[End] = []
         self._begin()
@@ -297,7 +298,7 @@ class LedgerMachine(RuleBasedStateMachine):
         valid_for=st.none() | st.sampled_from([30, 500]),
         ruled=st.booleans(),
         fortune=st.sampled_from(
-            ["taken", "taken", "refused", "answer lost", "never arrives", "crash before", "crash after"]
+            ["taken", "taken", "refused", "answer lost", "never arrives", "hangs", "crash before", "crash after"]
         ),
     )
     def send(
@@ -329,7 +330,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self._send(operation, fortune)
 
     @precondition(lambda self: self.sent)
-    @rule(data=st.data(), fortune=st.sampled_from(["taken", "refused", "answer lost"]))
+    @rule(data=st.data(), fortune=st.sampled_from(["taken", "refused", "answer lost", "hangs"]))
     def send_again(self, data: st.DataObject, fortune: str) -> None:
         self._send(self._one_sent(data), fortune)
 
@@ -338,7 +339,7 @@ class LedgerMachine(RuleBasedStateMachine):
         data=st.data(),
         key=st.sampled_from(KEYS),
         grant=st.none() | st.integers(0, 1),
-        fortune=st.sampled_from(["taken", "refused", "answer lost", "crash after"]),
+        fortune=st.sampled_from(["taken", "refused", "answer lost", "hangs", "crash after"]),
     )
     def send_under_another_claim(self, data: st.DataObject, key: SessionKey, grant: int | None, fortune: str) -> None:
         """The hash does not cover the signature: it comes under another session, or as a grant and as a use."""
@@ -358,8 +359,9 @@ class LedgerMachine(RuleBasedStateMachine):
         self._send(operation, fortune)
 
     def _one_sent(self, data: st.DataObject) -> AcceptedOperation:
-        index = data.draw(st.integers(0, len(self.sent) - 1))
-        return list(self.sent.values())[index]
+        newest = st.integers(0, min(len(self.sent), 3) - 1)  # the same one again and again is what goes wrong
+        index = data.draw(newest | st.integers(0, len(self.sent) - 1))
+        return list(self.sent.values())[-1 - index]
 
     def _send(self, operation: AcceptedOperation, fortune: str) -> None:
         if not self._reserve(operation):
@@ -369,7 +371,8 @@ class LedgerMachine(RuleBasedStateMachine):
         except StateUnavailable:
             self.settlement.let_go(operation)
             return
-        assert operation.name in self.disk.in_flight
+        is_counted = self.settlement.remembered.mined(operation.user_op_hash) is not None
+        assert is_counted or operation.name in self.disk.in_flight
         self.sent[operation.name] = operation
         self.let_go.discard(operation.user_op_hash)
         if fortune == "crash before":
@@ -381,12 +384,25 @@ class LedgerMachine(RuleBasedStateMachine):
         took = self._arrive(operation, willing=fortune != "refused")
         if fortune == "crash after":
             self.crash(keeps_notes=False)
-        elif fortune == "answer lost":
+        elif fortune == "hangs":
+            self.unanswered.append((operation, took))
+        else:
+            self._answer(operation, took=took, lost=fortune == "answer lost")
+
+    def _answer(self, operation: AcceptedOperation, *, took: bool, lost: bool) -> None:
+        if lost:
             self.run(self.settlement.follow(operation, Stage.UNKNOWN))
         elif took:
             self.run(self.settlement.follow(operation))
         else:
             self.settlement.refused(operation.reservation, "refused")
+
+    @precondition(lambda self: self.unanswered)
+    @rule(data=st.data(), lost=st.booleans())
+    def an_answer_comes(self, data: st.DataObject, lost: bool) -> None:
+        """To what was sent a while ago, and of which anything may have been heard since."""
+        operation, took = self.unanswered.pop(data.draw(st.integers(0, len(self.unanswered) - 1)))
+        self._answer(operation, took=took, lost=lost)
 
     @rule(data=st.data())
     def mine(self, data: st.DataObject) -> None:
@@ -472,6 +488,28 @@ class LedgerMachine(RuleBasedStateMachine):
         self.run(self._catch_up())
         self.run(self.lookout.round())
 
+    @rule()
+    def ask_before_the_blocks_are_taken_in(self) -> None:
+        """Of what is in doubt the chain is asked at its head."""
+        self.run(self.lookout.round())
+
+    @rule(
+        nonce=st.integers(0, NONCES - 1),
+        key=st.sampled_from(KEYS),
+        ruled=st.booleans(),
+        fortune=st.sampled_from(["taken", "answer lost", "hangs", "hangs", "crash after"]),
+    )
+    def come_again_once_it_is_mined_and_before_its_block_is_taken_in(
+        self, *, nonce: int, key: SessionKey, ruled: bool, fortune: str
+    ) -> None:
+        self.numbers += 1
+        operation = operation_of(self.numbers, key, 1, nonce=nonce, at=self.clock.now, is_ruled=ruled)
+        self._send(operation, "answer lost")
+        if operation.reservation.slot in self.pool:
+            self._mine([operation.reservation.slot])
+        self.ask_before_the_blocks_are_taken_in()
+        self._send(operation, fortune)
+
     @rule(full=st.booleans())
     def fill_the_disk(self, full: bool) -> None:
         self.disk.full = full
@@ -480,6 +518,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def crash(self, keeps_notes: bool) -> None:
         self.disk.crash(keeps_notes=keeps_notes)
         self.kept_time = self.counting.kept
+        self.unanswered.clear()
         self._begin()
 
     @invariant()
@@ -502,6 +541,9 @@ class LedgerMachine(RuleBasedStateMachine):
         self.chain.behind = 0
         if self.disk.lost:
             self.crash(keeps_notes=True)
+        while self.unanswered:
+            operation, took = self.unanswered.pop()
+            self._answer(operation, took=took, lost=True)
         self._mine([slot for slot in sorted(self.pool) if self.chain.can_mine(self.pool[slot])])
         for _ in range(self.chain.made - len(self.chain.blocks)):
             self.chain.add(())  # until it is as high as ever before: a node that went back may be one that is behind

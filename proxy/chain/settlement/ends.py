@@ -117,8 +117,7 @@ class Ends:
         """
         held: Sequence[Reservation] = self._ledger.held_in(slot)
         if held and self._remembered.mined(mined.user_op_hash) is not None:
-            # a question had shown it before its block was settled, and it was sent again since: whoever sends it
-            # finds that it is over (`Settlement.follow`)
+            # a question had shown it before its block was settled, and it is about to be sent again: it is counted
             held = [each for each in held if each.user_op_hash != mined.user_op_hash]
         if not held:
             return False

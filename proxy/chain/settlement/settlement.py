@@ -93,19 +93,26 @@ class Settlement:
         """Whether what the operation holds would outlive this process already; otherwise `hold` it."""
         if operation.known_at != self.known_seconds:
             operation = replace(operation, known_at=self.known_seconds)
-        if not self.books.begin_now(operation):
+        if self.remembered.mined(operation.user_op_hash) is not None or not self.books.begin_now(operation):
             return False
         self.flights.begin(operation, Stage.FORWARDED)
         return True
 
     async def hold(self, operation: AcceptedOperation) -> None:
-        """Returns when what the operation holds would outlive this process: only then send it.
+        """Returns when what the operation holds would outlive this process: only then send it. What was mined is
+        counted and holds nothing besides, however often it comes again; what the chain takes back holds again.
 
         Raises `StateUnavailable`; then, and when cancelled, `let_go` is due.
         """
-        operation = replace(operation, known_at=self.known_seconds)
-        await self.books.begin(operation)
+        operation, name = replace(operation, known_at=self.known_seconds), operation.name
+        if not self.remembered.is_mined(name):
+            await self.books.begin(operation)
+        if self.remembered.is_mined(name):
+            self._ledger.expire(name)
+            self.books.note(Outcome(ended=(name,)))
+            return
         self.flights.begin(operation, Stage.FORWARDED)
+        await self._end_beside_counted(operation.user_op_hash)
 
     def moved(self, slot: NonceSlot, bundler: str) -> None:
         """What competes for this nonce goes to the bundler of that mark: the one before could not be reached."""
@@ -114,6 +121,9 @@ class Settlement:
 
     def hold_unkept(self, operation: AcceptedOperation) -> None:
         """The operation is sent although that could not be kept: `follow` tries again."""
+        if self.remembered.is_mined(operation.name):
+            self._ledger.expire(operation.name)
+            return
         self.flights.begin(replace(operation, known_at=self.known_seconds), Stage.FORWARDED)
         self._unkept.add(operation.name)
 
@@ -269,6 +279,13 @@ class Settlement:
             self.ends.mined(draft, flight.slot, mined)
             await self.close(draft)
 
+    async def _end_beside_counted(self, user_op_hash: Hash32) -> None:
+        """Where the operation was mined under another claim, this one comes back with the block that showed that."""
+        flight, counted = self.flights.get(user_op_hash), self.remembered.mined(user_op_hash)
+        if flight is not None and counted is not None:
+            shown = {counted.name: Evidence(block=counted.block, block_hash=counted.block_hash)}
+            await self._over_before(tuple(flight.claims), shown)
+
     async def _over_before(self, names: Iterable[HoldName], shown: Mapping[HoldName, Evidence]) -> None:
         """The operation had ended, under the names that are `shown`, before it was sent again: it holds nothing. Under
         another name it comes back with the block that showed that."""
@@ -370,6 +387,8 @@ class Settlement:
         self.to_prove |= dict.fromkeys(ended.operation.user_op_hash for ended in asked)
         self.awake.set()
         await self.close(draft)
+        for each in draft.revived:
+            await self._end_beside_counted(each.operation.user_op_hash)
 
     async def _loosen(self, user_op_hash: Hash32, cause: Cause, evidence: Evidence, grip: Grip) -> None:
         flight = self.flights.get(user_op_hash)

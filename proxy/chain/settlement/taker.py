@@ -182,10 +182,10 @@ class Taker:
             await self._settlement.bring_back(names[first : first + MOST_ENDS])
 
     async def _bring_back_from_elsewhere(self, draft: OutcomeDraft, event: OperationMined) -> OutcomeDraft:
-        """A question may have shown it in another block: that one is of no chain that has it here."""
+        """A question may have shown the operation in another block: that is of no chain which has it here."""
         settlement = self._settlement
         before = settlement.remembered.mined(event.user_op_hash)
-        if before is None or before.block is None or before.block_hash in (None, event.block.hash):
+        if before is None or before.block is None or before.block_hash is None or before.block_hash == event.block.hash:
             return draft
         await settlement.close(draft)  # its sums go to disk before those that are made now
         await settlement.bring_back(settlement.remembered.shown_in(BlockName(before.block, before.block_hash)))

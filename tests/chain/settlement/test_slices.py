@@ -772,3 +772,22 @@ async def test_an_end_that_was_taken_back_while_it_was_looked_up_ends_nothing() 
     shelf.goes_on.set()
     assert await looked_up == ()
     assert await scene.settlement.books.recall((op.name,)) == ()
+
+
+async def test_a_claim_that_comes_back_beside_one_that_is_counted_by_now_is_over_again() -> None:
+    scene = with_node()
+    rival = await scene.accept(2, ONE_USE, nonce=1)
+    one = accepted(1, KEY, ONE_USE, nonce=1)
+    await scene.settlement.hold(scene.reserved(one))
+    await scene.settlement.follow(one)
+    await scene.tell(10)
+    await scene.settlement.found(replace(mined_in(one, 13, branch=1), user_op_hash=rival))
+    other = accepted(1, OTHER, ONE_USE, nonce=1)
+    await scene.settlement.hold(scene.reserved(other))
+    await scene.settlement.follow(other)
+    await scene.tell(11, mined(one.user_op_hash, 11, nonce=1, claims=(OTHER.permission_id,)))
+    assert scene.settlement.remembered.is_mined(other.name)
+    await scene.tell(12)
+    await scene.tell(13)  # the one that had ended the first claim is of another chain
+    assert [each.ended.evidence.by for each in scene.told if each.ended.name == one.name] == [rival, one.user_op_hash]
+    assert scene.settlement.flights.get(one.user_op_hash) is None
