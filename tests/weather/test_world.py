@@ -60,6 +60,6 @@ def test_what_grows_from_rest_to_rest_is_told_and_what_is_remembered_of_operatio
     def at(resident: int, sockets: int = 9) -> Usage:
         return Usage(0.0, 0.0, resident << 20, sockets, 30)
 
-    first = (0, at(90))
+    first = (500, at(95))
     assert list(grown([first, (1_000, at(100)), (3_000, at(107))])) == []
     assert [each.split()[0] for each in grown([first, (1_000, at(100)), (1_000, at(120, 99))])] == ["files", "memory"]
