@@ -28,6 +28,7 @@ from proxy.chain.settlement.receipts import Receipt, receipt_of_inclusion
 from proxy.chain.settlement.settlement import Settlement
 from proxy.chain.settlement.slices import OperationMined
 from proxy.chain.settlement.taker import Taker
+from proxy.chain.several import NodeChoice
 from proxy.chain.witness import NodeWitness
 from proxy.config import Chain, NonceGap, UnminedRules
 from proxy.edge.http.upstream import HttpUpstream
@@ -235,8 +236,9 @@ def _nodeside(
     tell_head: Callable[[object], None],
     asked: Callable[[int], None],
 ) -> NodeSide:
-    node = Node(urls, timeout_seconds=seconds, concurrency=CALLS_FOR_REQUESTS, asked=asked)
-    background = Node(urls, timeout_seconds=seconds, concurrency=_CALLS_AT_ONCE, asked=asked)
+    choice = NodeChoice()
+    node = Node(urls, timeout_seconds=seconds, concurrency=CALLS_FOR_REQUESTS, asked=asked, choice=choice)
+    background = Node(urls, timeout_seconds=seconds, concurrency=_CALLS_AT_ONCE, asked=asked, choice=choice)
     reader = NodeReader(
         node,
         registry,
@@ -288,6 +290,7 @@ def _watch_of(
         chain_id=chain.chain_id,
         poll_seconds=chain.poll_seconds,
         clock=time.time,
+        leave=partial(source.leave, chain.chain_id),
     )
 
 

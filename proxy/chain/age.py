@@ -251,6 +251,17 @@ class ChainAge:
         return bound is not None and self._monotonic() - self._moved_at > bound and self._has_beat
 
     @property
+    def is_behind(self) -> bool:
+        """Whether the node shows less than there has to be: it is frozen, or has not got what somebody names."""
+        is_missing = self._named is not None and self._monotonic() - self._named.at > (self._bound or inf)
+        return self.is_frozen or is_missing
+
+    def begin_anew(self) -> None:
+        """Another node is asked: what was the newest block of the one before may be none."""
+        self._head = self._newest = self._came_at = None
+        self._highest = -1
+
+    @property
     def seconds(self) -> float:
         """How old what is known is."""
         now = self._monotonic()

@@ -16,7 +16,8 @@ from proxy.chain.blocks.header import Header, parse_header
 from proxy.chain.blocks.source import LogFilter, Transaction
 from proxy.chain.lane import Lane
 from proxy.chain.logs import Log, LogReader
-from proxy.chain.several import SeveralAsking
+from proxy.chain.settlement.slices import BlockName
+from proxy.chain.several import NodeChoice, SeveralAsking
 from proxy.chain.together import together
 from proxy.errors import InvalidParams, StateUnavailable
 from proxy.userop.primitives import (
@@ -53,10 +54,11 @@ class Node:
         timeout_seconds: float = 2.0,
         concurrency: int = 16,
         asked: Callable[[int], None] = lambda _: None,
+        choice: NodeChoice | None = None,
     ) -> None:
-        """`url` may be those of several nodes of the chain, in the order in which they are preferred. `asked` is told
-        how many questions go out, each time that some do."""
-        self._asking = _reach(url, asked) if isinstance(url, str | Sequence) else url
+        """`url` may be those of several nodes of the chain, in the order in which they are preferred; by a `choice`
+        clients ask the same one. `asked` is told how many questions go out, each time that some do."""
+        self._asking = _reach(url, asked, choice) if isinstance(url, str | Sequence) else url
         self._timeout = timeout_seconds
         self._lane = Lane(self._asking, timeout_seconds=timeout_seconds, places=concurrency)
 
@@ -69,6 +71,42 @@ class Node:
         if not isinstance(self._asking, SeveralAsking):
             return None
         return Node(self._asking.another(), timeout_seconds=self._timeout)
+
+    async def leave(self, chain_id: int, why: str, least: int, anchor: BlockName | None) -> bool:
+        """What the node says is not what the chain has: ask another one from now on, that is of this chain, has the
+        block `anchor` if that one has it, and shows blocks as a chain has them, up to `least` and beyond. Whether there
+        is one."""
+        if not isinstance(self._asking, SeveralAsking):
+            return False
+
+        if anchor is not None and not await self._has(anchor):
+            anchor = None  # no argument for the one that is asked now
+
+        async def is_better(asking: Asking) -> bool:
+            other = Node(asking, timeout_seconds=self._timeout)
+            try:
+                return await other._shows(chain_id, least, anchor)
+            except StateUnavailable:
+                return False
+
+        return await self._asking.leave(why, is_better)
+
+    async def _has(self, block: BlockName) -> bool:
+        try:
+            return await self.block_hash(block.number) == block.hash
+        except StateUnavailable:
+            return False
+
+    async def _shows(self, chain_id: int, least: int, anchor: BlockName | None) -> bool:
+        if await self.chain_id() != chain_id:
+            return False
+        if anchor is not None and await self.block_hash(anchor.number) != anchor.hash:
+            return False
+        head = await self.head()
+        if head.number < least:
+            return False
+        before = await self.header(head.number - 1) if head.number else None
+        return head.number == 0 or (before is not None and before.hash == head.parent)
 
     async def close(self) -> None:
         """Close the connections; the client may be used again afterwards."""
@@ -199,13 +237,13 @@ class Node:
         return await self._lane.ask(Question(method, params), what)
 
 
-def _reach(url: str | Sequence[str], asked: Callable[[int], None]) -> Asking:
+def _reach(url: str | Sequence[str], asked: Callable[[int], None], choice: NodeChoice | None) -> Asking:
     # a second of start and some megabytes, which only a chain with a node is to pay for
     from proxy.chain.web3_asking import Web3Asking  # noqa: PLC0415  # a second of start that only a chain with a node pays
 
     urls = [url] if isinstance(url, str) else url
     nodes = [Web3Asking(each, asked) for each in urls]
-    return nodes[0] if len(nodes) == 1 else SeveralAsking(nodes)
+    return nodes[0] if len(nodes) == 1 else SeveralAsking(nodes, choice)
 
 
 def _header(value: object, what: str) -> Header | None:

@@ -1,7 +1,8 @@
-"""Several nodes of one chain: the first is asked, and another one when that does not answer.
+"""Several nodes of one chain: the first is asked, and another one when that does not answer, or answers in vain.
 
-A node is only changed for one that is on the same chain as far as was seen through the other: its block of a number
-that was seen some blocks ago has the same hash. One that has another there, or has not got it, is left alone.
+A node that does not answer is only changed for one that is on the same chain as far as was seen through the other: its
+block of a number that was seen some blocks ago has the same hash. One that has another there, or has not got it, is
+left alone. What a node says that answers may be wrong: whoever follows the chain has it left, and says what is better.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 from proxy.chain.asking import Asking, NotAsked, Question, Response
@@ -24,24 +25,48 @@ _CHECK_SECONDS: Final = 2.0
 _BLOCK: Final = "eth_getBlockByNumber"
 
 
-class SeveralAsking:
-    """See `proxy.chain.asking.Asking`. `nodes` are in the order in which they are preferred."""
+class NodeChoice:
+    """Which of a chain's nodes is asked, by all that ask them."""
 
-    def __init__(self, nodes: Sequence[Asking]) -> None:
+    def __init__(self) -> None:
+        self.at = 0
+        self.seen: OrderedDict[int, str] = OrderedDict()
+        """Hashes of blocks by number, the newest seen last."""
+        self.changing = asyncio.Lock()
+
+
+class SeveralAsking:
+    """See `proxy.chain.asking.Asking`. `nodes` are in the order in which they are preferred; a `choice` is shared with
+    others that ask the same ones."""
+
+    def __init__(self, nodes: Sequence[Asking], choice: NodeChoice | None = None) -> None:
         self._nodes = tuple(nodes)
-        self._at = 0
+        self._choice = NodeChoice() if choice is None else choice
         self._silences = 0
-        self._seen: OrderedDict[int, str] = OrderedDict()  # hashes of blocks by number, the newest seen last
-        self._changing = asyncio.Lock()
 
     @property
     def at(self) -> int:
         """Which of the nodes is asked now."""
-        return self._at
+        return self._choice.at
 
     def another(self) -> Asking:
         """A node that is not the one that is asked now."""
-        return self._nodes[(self._at + 1) % len(self._nodes)]
+        return self._nodes[(self._choice.at + 1) % len(self._nodes)]
+
+    async def leave(self, why: str, is_better: Callable[[Asking], Awaitable[bool]]) -> bool:
+        """The node answers, and not with what the chain has: ask the first of the others that is better. Whether there
+        is one."""
+        choice = self._choice
+        async with choice.changing:
+            left = choice.at
+            for step in range(1, len(self._nodes)):
+                other = (left + step) % len(self._nodes)
+                if await is_better(self._nodes[other]):
+                    _LOG.warning("node %d of %d is left: %s; node %d is asked", left, len(self._nodes), why, other)
+                    choice.at = other
+                    choice.seen.clear()  # that may be of no chain at all
+                    return True
+        return False
 
     async def one(self, question: Question) -> Response:
         return (await self._answers([question], alone=True))[0]
@@ -51,7 +76,7 @@ class SeveralAsking:
 
     async def _answers(self, questions: Sequence[Question], *, alone: bool) -> Sequence[Response]:
         """The answers, each question sent for itself or all at once. Raises `NotAsked` when no node gives them."""
-        at = self._at
+        at = self._choice.at
         if self._silences >= _SILENCES:
             at = await self._change(at)
         try:
@@ -63,10 +88,10 @@ class SeveralAsking:
             changed = await self._change(at)
             if changed == at:
                 raise
-            answers = await _ask(self._nodes[changed], questions, alone=alone)
+            at, answers = changed, await _ask(self._nodes[changed], questions, alone=alone)
         self._silences = 0
         for question, answer in zip(questions, answers, strict=True):
-            if question.method == _BLOCK:
+            if question.method == _BLOCK and at == self._choice.at:  # it may have been left meanwhile
                 self._note(answer)
         return answers
 
@@ -80,17 +105,17 @@ class SeveralAsking:
 
     async def _change(self, failed: int) -> int:
         """Which node to ask after that one failed: that one still when no other agrees with what was seen."""
-        async with self._changing:
-            if self._at != failed:
-                return self._at  # somebody else has seen to it
+        async with self._choice.changing:
+            if self._choice.at != failed:
+                return self._choice.at  # somebody else has seen to it
             self._silences = 0
             for step in range(1, len(self._nodes)):
                 other = (failed + step) % len(self._nodes)
                 if await self._agrees(self._nodes[other]):
                     _LOG.warning("node %d of %d does not answer: node %d is asked", failed, len(self._nodes), other)
-                    self._at = other
+                    self._choice.at = other
                     break
-            return self._at
+            return self._choice.at
 
     async def _agrees(self, node: Asking) -> bool:
         anchor = self._anchor()
@@ -110,12 +135,12 @@ class SeveralAsking:
 
     def _anchor(self) -> tuple[int, str] | None:
         """A block that every node of the chain should have."""
-        if not self._seen:
+        if not self._choice.seen:
             return None
-        newest = max(self._seen)
-        deep = [number for number in self._seen if number <= newest - _DEEP]
-        number = max(deep) if deep else min(self._seen)
-        return number, self._seen[number]
+        newest = max(self._choice.seen)
+        deep = [number for number in self._choice.seen if number <= newest - _DEEP]
+        number = max(deep) if deep else min(self._choice.seen)
+        return number, self._choice.seen[number]
 
     def _note(self, answer: Response) -> None:
         block = answer.get("result")
@@ -128,10 +153,10 @@ class SeveralAsking:
             height = int(number, 16)
         except ValueError:
             return
-        self._seen[height] = name
-        self._seen.move_to_end(height)
-        if len(self._seen) > _BLOCKS_SEEN:
-            self._seen.popitem(last=False)
+        self._choice.seen[height] = name
+        self._choice.seen.move_to_end(height)
+        if len(self._choice.seen) > _BLOCKS_SEEN:
+            self._choice.seen.popitem(last=False)
 
 
 async def _ask(node: Asking, questions: Sequence[Question], *, alone: bool) -> Sequence[Response]:

@@ -4,12 +4,16 @@ go."""
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+from aiohttp import web
 
 from proxy.errors import Code
 from proxy.session.known import Status
@@ -529,3 +533,65 @@ async def test_a_node_that_tells_of_its_blocks_is_heard_between_polls(live: Live
         await gate.until(lambda: len(live.sockets) == 2, "both of its clients are connected")
         live.revoke(TWICE)
         await gate.until(lambda: status_of(gate) is Status.REMOVED, "its end is read")
+
+
+def misnamed(node: LiveNode, body: dict[str, Any]) -> web.StreamResponse | None:
+    """No block is the parent of the next, and none is the same twice."""
+    if body["method"] != "eth_getBlockByNumber":
+        return None
+    answer: Any = node._answer(body["method"], body["params"])
+    if (block := answer["result"]) is not None:
+        block["hash"] = "0x" + hashlib.sha256(f"{block['hash']} {len(node.asked)}".encode()).hexdigest()
+    return web.json_response({"jsonrpc": "2.0", "id": body["id"], **answer})
+
+
+def without_blocks(body: dict[str, Any]) -> web.StreamResponse | None:
+    if body["method"] != "eth_getBlockByNumber" or body["params"][0] == "latest":
+        return None
+    return web.json_response({"jsonrpc": "2.0", "id": body["id"], "result": None})
+
+
+FAULTS = ("misnamed blocks", "no blocks", "another chain", "behind")
+
+
+def go_wrong(node: LiveNode, fault: str) -> None:
+    if fault == "misnamed blocks":
+        node.reply = partial(misnamed, node)
+    elif fault == "no blocks":
+        node.reply = without_blocks
+    elif fault == "another chain":
+        node.chain_id += 1
+        node.reply = partial(misnamed, node)
+    else:
+        node.behind = 5
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("at", ["from the start", "later"])
+async def test_a_node_whose_word_is_in_vain_is_left_for_another_that_has_the_chain(
+    live: LiveNode, hours: Hours, fault: str, at: str
+) -> None:
+    first = LiveNode(chain=live.chain, sessions=live.sessions, claims=live.claims)
+    server = await first.serve()
+    if at == "from the start":
+        go_wrong(first, fault)
+    try:
+        async with running_gate(chain={"node": [first.url, live.url], "poll_seconds": "0.05"}) as gate:
+            if at == "later":
+                await settled(gate, live)
+                assert "result" in await gate.send(use_number(1))
+                go_wrong(first, fault)
+                live.revoke(TWICE)
+            live.mine()
+            number, answer = 2, await gate.send(use_number(2))
+            for _ in patiently():
+                if answer.get("error", {}).get("code") == (Code.SESSION_REVOKED if at == "later" else None):
+                    break
+                hours.ahead += 0.5  # what is frozen shows by the time that goes by
+                await asyncio.sleep(0.02)
+                number += 1
+                answer = await gate.send(use_number(number))
+            assert ("result" in answer) == (at == "from the start"), answer
+            await settled(gate, live)
+    finally:
+        await server.cleanup()

@@ -12,7 +12,8 @@ from aiohttp.test_utils import TestServer
 from proxy.chain import contract_abi
 from proxy.chain.blocks.events import USER_OPERATION_EVENT
 from proxy.chain.node import Node
-from proxy.chain.several import SeveralAsking
+from proxy.chain.settlement.slices import BlockName
+from proxy.chain.several import NodeChoice, SeveralAsking
 from proxy.chain.web3_asking import Web3Asking
 from proxy.chain.witness import GET_ENTRY_POINT_NONCE, Fate, NodeWitness
 from proxy.errors import StateUnavailable
@@ -181,3 +182,57 @@ async def test_a_nonce_that_only_one_node_has_for_used_is_doubt_also_where_nothi
     used_on(pair.second, 5)
     pair.second.reply = shows_nothing
     assert await NodeWitness(pair.node).fate(SLOT, Hash32(b"\x01" * 32), since=0) is Fate.HIDDEN
+
+
+ANCHOR = BlockName(92, hash_of_block(92))
+
+
+async def test_what_answers_in_vain_is_left_for_what_has_the_chain(pair: Pair) -> None:
+    await pair.node.head()
+    pair.second.block = 101
+    assert await pair.node.leave(1868, "it stands still", 101, ANCHOR)
+    assert (pair.asking.at, (await pair.node.head()).number) == (1, 101)
+
+
+@pytest.mark.parametrize("fault", ["no further", "another chain", "another branch", "unlinked", "gone"])
+async def test_it_is_not_left_for_one_that_is_no_better(pair: Pair, fault: str) -> None:
+    await pair.node.head()
+    pair.second.block = 101
+    if fault == "no further":
+        pair.second.block = 100
+    elif fault == "another chain":
+        pair.second.chain_id = 1
+    elif fault == "another branch":
+        elsewhere(pair.second)
+    elif fault == "unlinked":
+        pair.second.reply = unlinked
+    else:
+        await pair.servers[1].close()
+    assert not await pair.node.leave(1868, "it stands still", 101, ANCHOR)
+    assert (pair.asking.at, (await pair.node.head()).number) == (0, 100)
+
+
+def unlinked(body: dict[str, object]) -> web.StreamResponse | None:
+    """Its newest block is of no chain that it has."""
+    if body["method"] != "eth_getBlockByNumber" or body["params"] != ["latest", False]:
+        return None
+    block = {"number": "0x65", "hash": "0x" + "ee" * 32, "parentHash": "0x" + "ed" * 32, "timestamp": "0x1"}
+    return web.json_response({"jsonrpc": "2.0", "id": body["id"], "result": block})
+
+
+async def test_a_block_that_neither_has_is_no_argument_for_the_one_that_is_asked(pair: Pair) -> None:
+    elsewhere(pair.first)
+    assert await pair.node.leave(1868, "no block is the parent of the next", 0, BlockName(92, Hash32(b"\xab" * 32)))
+    assert pair.asking.at == 1
+
+
+async def test_all_who_share_a_choice_ask_the_same_node(pair: Pair) -> None:
+    choice = NodeChoice()
+    urls = [str(server.make_url("/")) for server in pair.servers]
+    one, other = (Node(urls, choice=choice) for _ in range(2))
+    assert await one.leave(1868, "it stands still", 0, None)
+    pair.first.asked.clear()
+    assert (await other.head()).number == 100
+    assert pair.first.asked == []
+    await one.close()
+    await other.close()

@@ -5,24 +5,33 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from proxy.chain.age import ChainAge
 from proxy.chain.blocks.follower import BlockFollower
+from proxy.chain.blocks.header import Header
 from proxy.chain.blocks.source import BlockSource
-from proxy.chain.settlement.slices import SliceTaker
+from proxy.chain.settlement.slices import BlockName, SliceTaker
 from proxy.errors import StateUnavailable
 
 _LOG: Final = logging.getLogger(__name__)
 _LONGEST_PAUSE: Final = 30.0
 _SEEDS: Final = 32
 """Blocks that are looked at once to learn how often this chain makes one."""
+_LOOKS_A_CHECK: Final = 16
+_LEAVE_SECONDS: Final = 5.0
+_DEEP: Final = 8
+"""Blocks so far behind the newest one that nodes do not differ over them."""
+
+Leave = Callable[[str, int, BlockName | None], Awaitable[bool]]
+"""Why the node's word is in vain, which block another one has to have come to, and one that it must have: whether
+another one is asked from now on."""
 
 
 class BlockWatch:
     """`age` is told what became of each look; `clock` gives unix seconds. One look at a time: who comes while one is
-    under way waits for that one."""
+    under way waits for that one. `leave` asks another node, where there are several."""
 
     def __init__(
         self,
@@ -34,7 +43,10 @@ class BlockWatch:
         chain_id: int,
         poll_seconds: float,
         clock: Callable[[], float],
+        leave: Leave | None = None,
     ) -> None:
+        self._leave = leave
+        self._left_at = -_LEAVE_SECONDS  # or tried to be, by the loop's clock
         self._follower = follower
         self._source = source
         self._taker = taker
@@ -43,6 +55,7 @@ class BlockWatch:
         self._poll_seconds = poll_seconds
         self._clock = clock
         self._is_seeded = False
+        self._looks = 0
         self._looking: asyncio.Task[bool] | None = None
         self._heard = asyncio.Event()
         self._failures = 0
@@ -65,6 +78,7 @@ class BlockWatch:
                 self._heard.clear()
                 await self.catch_up()
                 self._tell_age()
+                await self._ask_another()
                 await self._sleep(min(self._poll_seconds * 2.0 ** min(self._failures, 8), self._longest_pause))
         finally:
             if self._looking is not None:
@@ -82,6 +96,9 @@ class BlockWatch:
             if not self._is_seeded:
                 await self._seed()
             head = await self._follower.look()
+            self._looks += 1
+            if self._looks % _LOOKS_A_CHECK == 1:
+                await self._check(head)
             cursor = self._taker.cursor
             if cursor is not None and cursor.number >= head.number:
                 self._age.confirmed()
@@ -103,6 +120,30 @@ class BlockWatch:
                 "the blocks of chain %d cannot be read, %d times now: %s", self._chain_id, self._failures, words or why
             )
 
+    async def _ask_another(self) -> None:
+        """Where the node's word is in vain and another's is not: it may be of another chain, or behind all others."""
+        age, cursor, newest = self._age, self._taker.cursor, self._age.number
+        if self._failures:
+            why, least = age.trouble or "its blocks cannot be read", 0 if cursor is None else cursor.number
+        elif age.is_behind and newest is not None:
+            why, least = f"its newest block is {newest}", newest + 1
+        else:
+            return
+        now = asyncio.get_running_loop().time()
+        if self._leave is None or now - self._left_at < _LEAVE_SECONDS:
+            return
+        self._left_at = now
+        trail = self._taker.trail()
+        try:
+            is_left = await self._leave(why, least, trail[min(_DEEP, len(trail) - 1)] if trail else None)
+        except Exception:  # whatever it is, the watch goes on with the node that it has
+            _LOG.exception("no other node of chain %d could be asked", self._chain_id)
+            return
+        if is_left:
+            self._failures = 0
+            age.begin_anew()
+            self._heard.set()
+
     def _tell_age(self) -> None:
         """Say it when what is known begins to be too old to judge by, and when that is over."""
         stale = self._age.stale()
@@ -119,6 +160,12 @@ class BlockWatch:
         found = await self._source.headers(range(max(head.number - _SEEDS, 0), head.number + 1))
         self._age.seed([header for header in found if header is not None], self._clock())
         self._is_seeded = True
+
+    async def _check(self, head: Header) -> None:
+        """That blocks can be had by their numbers, as whoever reads a session asks for them."""
+        (found,) = await self._source.headers((max(head.number - _DEEP, 0),))
+        if found is None:
+            raise StateUnavailable("the node has none of the blocks that it must have")
 
     async def _sleep(self, seconds: float) -> None:
         try:
