@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +13,7 @@ import typer
 from proxy.cli.admin_client import AdminClient, NoGateError
 from proxy.cli.decode import EntryPointOption
 from proxy.cli.errors_explained import error_in, explain_error
+from proxy.cli.ledger_file import wait_for_gate
 from proxy.cli.options import DEFAULT_CONFIG, ChainOption, ConfigOption, ExitCode, JsonOption, fail, load, only_chain
 from proxy.cli.pasted import pasted_items
 from proxy.cli.reading import PastedOperation, read_input
@@ -102,5 +104,10 @@ def _explain_offline(settings: Config, body: Mapping[str, object]) -> Mapping[st
     # imported late: only this way of asking needs the whole gate
     from proxy.app import explain_once  # noqa: PLC0415  # only this way of asking needs the whole gate
 
+    if (path := settings.ledger.path) is not None:
+        try:
+            wait_for_gate(path)
+        except (sqlite3.Error, OSError) as error:
+            fail(f"the ledger at {path} cannot be read: {error}")
     decision = explain_once(settings, body)
     return row_of(decision).as_json()

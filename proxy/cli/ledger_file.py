@@ -23,15 +23,21 @@ _ENTER_SECONDS: Final = 20.0
 """What is noted down waits some seconds for more, and where the gate is busy its turn."""
 
 
+def wait_for_gate(path: Path) -> None:
+    """Returns when what a running gate has noted down so far can be read in `path`; says so where it cannot. Raises
+    `sqlite3.Error`, `OSError`."""
+    if path.exists() and not wait_until_entered(path, seconds=_ENTER_SECONDS):
+        typer.echo(
+            f"the gate has not written to {path} for {_ENTER_SECONDS:g} s: its last moments are not shown", err=True
+        )
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[Store]:
     """The store in `path`, with all that a running gate has noted down so far; one that cannot be read ends the
     command."""
     try:
-        if path.exists() and not wait_until_entered(path, seconds=_ENTER_SECONDS):
-            typer.echo(
-                f"the gate has not written to {path} for {_ENTER_SECONDS:g} s: its last moments are not shown", err=True
-            )
+        wait_for_gate(path)
         with closing(Store(path)) as store:
             yield store
     except (sqlite3.Error, OSError) as error:

@@ -36,7 +36,7 @@ def test_prints_its_version(run: Run) -> None:
         ["nonsense"],
         ["freeze", "0xab"],
         ["freeze", "0x" + "ab" * 32, "--account", "vitalik.eth"],
-        ["audit", "--since", "yesterday"],
+        ["audit", "--since", "the day before"],
         ["audit", "--verdict", "maybe"],
         ["decode", "0x00", "--entry-point", "v1.0"],
         ["decode", "no such file"],
