@@ -232,6 +232,7 @@ async def _share(
     with reading():
         registry = restored_registry(config, store)
         counting = counting_time_of(store)
+        store.may_forget = lambda: counting.is_steady
         counts = restored_counts(store, counting)
         remains = remains_in(store)
     rules = start_rules(config, metrics, stack)

@@ -149,7 +149,13 @@ def settling_of(
     """Each asks the other: a reading has to know what is in flight, an end may call for a reading."""
     patience = _patience_of(chain)
     settlement = Settlement(
-        registry=registry, ledger=ledger, keeper=memory, clock=counting.now, patience=patience, tell=telling.ended
+        registry=registry,
+        ledger=ledger,
+        keeper=memory,
+        clock=counting.now,
+        patience=patience,
+        tell=telling.ended,
+        may_forget=lambda: counting.is_steady,
     )
     taker = Taker(
         settlement,

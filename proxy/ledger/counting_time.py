@@ -15,6 +15,7 @@ SLACK_SECONDS: Final = 2.0
 _WITNESS_SECONDS: Final = 60.0
 """A block's time may be so far from the time of day, and speaks for it."""
 _PROBATION_SECONDS: Final = 86_400.0
+_STEADY_SECONDS: Final = 3_600.0
 
 
 class KeptTime(NamedTuple):
@@ -46,7 +47,7 @@ class CountingTime:
         self._told = told
         self._offset = clock() - monotonic()
         self._astray = 0.0
-        self._since = monotonic()
+        self._since = self._steady_since = monotonic()
         if kept is not None and boot and kept.boot == boot:
             self._offset = kept.offset
             self.of(clock())
@@ -55,6 +56,12 @@ class CountingTime:
     def kept(self) -> KeptTime:
         """For the next process."""
         return KeptTime(self._boot, self._offset)
+
+    @property
+    def is_steady(self) -> bool:
+        """Whether this time has gone on without a jump for an hour. Before that nobody can tell by it what is old: what
+        ended a moment ago, by a clock that has been set since, looks as if that was yesterday."""
+        return self._monotonic() - self._steady_since >= _STEADY_SECONDS
 
     def now(self) -> float:
         """The time to count by, unix seconds."""
@@ -88,7 +95,10 @@ class CountingTime:
             self._since = monotonic  # it speaks against the time of day
 
     def _follow(self, unix_time: float, monotonic: float) -> None:
-        self._offset = unix_time - monotonic
+        offset = unix_time - monotonic
+        if abs(offset - self._offset) > SLACK_SECONDS:
+            self._steady_since = monotonic
+        self._offset = offset
         if self._astray:
             self._astray = 0.0
             self._told(0.0)

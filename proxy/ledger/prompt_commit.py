@@ -18,8 +18,8 @@ Pieces = Generator[None, None, int]
 
 _FOLD_EVERY: Final = 4_000
 """Statements, of which each changes a page or two: a log of some tens of megabytes at most."""
-_A_PIECE: Final = 1_024
-"""Statements that are looked at: about a millisecond's worth, as of those below."""
+_A_PIECE: Final = 512
+"""Statements that are looked at: less than a millisecond's worth, as of those below."""
 _WORK_OF_ONE: Final = 8
 """To execute a statement is so many times the work of looking at it."""
 _MUCH: Final = 256

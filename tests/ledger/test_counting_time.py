@@ -133,3 +133,21 @@ def test_whatever_the_time_of_day_does_an_amount_counts_for_its_window_and_no_sh
             assert total == 5
         if passed > 610:
             assert total == 0
+
+
+def test_what_is_old_can_be_told_by_a_time_that_has_not_jumped_for_an_hour() -> None:
+    machine = Machine()
+    counting = machine.counting()
+    assert not counting.is_steady  # nobody knows what was before
+    machine.pass_(3_600)
+    assert counting.is_steady
+    machine.unix += DAY
+    machine.pass_(10)
+    counting.now()
+    assert counting.is_steady  # it is not followed
+    counting.confirmed(machine.unix)
+    assert (counting.now(), counting.is_steady) == (machine.unix, False)
+    machine.pass_(3_599)
+    assert not counting.is_steady
+    machine.pass_(1)
+    assert counting.is_steady

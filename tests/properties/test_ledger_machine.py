@@ -124,6 +124,7 @@ class LedgerMachine(RuleBasedStateMachine):
             clock=self.counting.now,
             patience=patience,
             tell=self.told.append,
+            may_forget=lambda: self.counting.is_steady,
         )
         self.taker = Taker(
             self.settlement,

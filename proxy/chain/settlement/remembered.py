@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_right, insort
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from proxy.chain.settlement.slices import BlockName
 from proxy.ledger.operations import Cause, EndedName
@@ -16,10 +16,11 @@ from proxy.userop.primitives import Hash32
 
 
 class Remembered:
-    """What has ended lately. Bounded in age, by `seconds`, and not in number."""
+    """What has ended lately. Bounded in age, by `seconds`, and not in number; while it `may_forget`."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, may_forget: Callable[[], bool] = lambda: True) -> None:
         self._seconds = seconds
+        self._may_forget = may_forget
         self._ended: dict[HoldName, EndedName] = {}
         self._mined: dict[Hash32, EndedName] = {}
         self._by_block: dict[int, dict[HoldName, None]] = {}
@@ -85,6 +86,8 @@ class Remembered:
 
     def forget_old(self, now: float) -> None:
         """The chain will not take back what is older than this (unix seconds)."""
+        if not self._may_forget():
+            return
         while self._order and self._order[0].ended_at <= now - self._seconds:
             oldest = self._order.popleft()
             if self._ended.get(oldest.name) is oldest:

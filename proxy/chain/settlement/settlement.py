@@ -34,7 +34,8 @@ _SILENCE_KEPT: Final = 60.0
 
 
 class Settlement:
-    """`clock` gives unix seconds; `tell` hears of every end.
+    """`clock` gives unix seconds; `tell` hears of every end. What is old by that clock is forgotten as long as it
+    `may_forget`.
 
     Whoever looks after it has those sessions read that `to_read` names and those operations proven by the chain that
     `to_prove` names, and hears by `on_begun` of what is in flight from now on.
@@ -49,13 +50,14 @@ class Settlement:
         clock: Callable[[], float],
         patience: Patience,
         tell: Callable[[End], None],
+        may_forget: Callable[[], bool] = lambda: True,
     ) -> None:
         self._registry = registry
         self._ledger = ledger
         self._clock = clock
         self._patience = patience
         self._tell = tell
-        self.remembered = Remembered(patience.final)
+        self.remembered = Remembered(patience.final, may_forget)
         self.flights = Flights(patience)
         grip = patience.unmined_grip
         self.ends = Ends(registry, ledger, self.remembered, self.flights, clock=clock, unmined_grip=grip)

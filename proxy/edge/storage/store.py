@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
@@ -73,6 +73,8 @@ class Store:
 
     def __init__(self, path: Path | str, *, synchronous: Synchronous = Synchronous.FULL, held: bool = False) -> None:
         self._path = path
+        self.may_forget: Callable[[], bool] = lambda: True
+        """Whether it can be told by the time of day what ended long ago."""
         self._connection, self._tally, self._writer, self._lost = open_writer(Path(path), synchronous, held=held)
 
     def close(self) -> None:
@@ -196,7 +198,7 @@ class Store:
         """What became of operations, in one transaction. What is begun waits for nothing else; all that changes what
         something before it has changed keeps its order. What ended long ago goes with what ends."""
         statements = _statements(outcome)
-        if outcome.remembered:
+        if outcome.remembered and self.may_forget():
             # by the time at which they ended, which no jump of the time of day moves
             newest = max(ended.ended_at for ended in outcome.remembered)
             statements.append(operations.prune_some(newest - _ENDED_SECONDS))
@@ -294,11 +296,12 @@ class Store:
         no more, both by the time they are `counted` by, and how far other chains than these were settled."""
         known = ",".join("?" * len(chains))
         now = time.time() if counted is None else counted
+        ended_before = now - _ENDED_SECONDS if self.may_forget() else 0.0
         await self._writer.write(
             [
-                *session_uses.prune(ended_before=now - _ENDED_SECONDS, removed_before=removed_before),
+                *session_uses.prune(ended_before=ended_before, removed_before=removed_before),
                 (_PRUNE_SESSIONS, (Status.REMOVED, removed_before)),
-                operations.prune(now - _ENDED_SECONDS),
+                operations.prune(ended_before),
                 *rule_tables.prune(now),
                 *(
                     (f"DELETE FROM {table} WHERE chain_id NOT IN ({known})", tuple(chains))  # noqa: S608  # ours

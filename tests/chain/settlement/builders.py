@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 from proxy.chain.settlement.claimed import AskClaim
@@ -98,6 +98,7 @@ class Scene:
     reads_at: int = 300  # the block at which the node answers
     told: list[End] = field(default_factory=list)
     declared: frozenset[Address] = frozenset()
+    may_forget: Callable[[], bool] = lambda: True
     woken: int = 0
     named: list[int] = field(default_factory=list)  # blocks, by the bundler
 
@@ -118,6 +119,7 @@ class Scene:
             clock=self.clock,
             patience=self.patience,
             tell=self.told.append,
+            may_forget=self.may_forget,
         )
         self.taker = Taker(
             self.settlement,

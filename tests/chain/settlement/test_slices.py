@@ -791,3 +791,24 @@ async def test_a_claim_that_comes_back_beside_one_that_is_counted_by_now_is_over
     await scene.tell(13)  # the one that had ended the first claim is of another chain
     assert [each.ended.evidence.by for each in scene.told if each.ended.name == one.name] == [rival, one.user_op_hash]
     assert scene.settlement.flights.get(one.user_op_hash) is None
+
+
+async def test_what_a_clock_that_was_set_makes_look_old_is_not_forgotten_and_counts_once() -> None:
+    steady = False
+    scene = with_node(may_forget=lambda: steady)
+    op = scene.reserved(counted(1))
+    await scene.settlement.hold(op)
+    await scene.settlement.follow(op)
+    await scene.tell(10, mined(op.user_op_hash, 10, nonce=1))
+    scene.clock.now += 86_400  # the time of day was a day behind, until now
+    await scene.tell(11)
+    assert scene.chain is not None
+    scene.chain.fates[op.user_op_hash] = mined_in(op, 10)
+    again = scene.reserved(counted(1))
+    await scene.settlement.hold(again)
+    await scene.settlement.follow(again, Stage.UNKNOWN)
+    await scene.lookout.round()
+    assert (scene.causes, len(scene.settlement)) == ([Cause.MINED], 0)
+    steady = True
+    await scene.tell(12)
+    assert scene.settlement.remembered.mined(op.user_op_hash) is None

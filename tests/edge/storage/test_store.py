@@ -134,6 +134,21 @@ async def test_what_ended_long_ago_is_forgotten_when_the_next_operation_ends(sto
         assert len(store.operations_ended()) == kept + 1
 
 
+async def test_nothing_is_forgotten_by_a_time_of_day_that_was_set_a_while_ago(store: Store) -> None:
+    mined = Mined(user_op_hash=OPERATION.user_op_hash, success=True, block=7, block_hash=None)
+    other = replace(OPERATION, reservation=replace(OPERATION.reservation, user_op_hash=Hash32(b"\x0e" * 32)))
+    store.may_forget = lambda: False
+    for operation, ended_at in ((OPERATION, time.time() - 86_400.0), (other, time.time())):
+        await store.keep(Outcome(begun=operation))
+        ended = Ended(operation=operation, ended_at=ended_at, mined=mined, added=True)
+        await store.keep(Outcome(ended=(operation.name,), remembered=(ended,)))
+    await store.prune(removed_before=0.0, chains=[1])
+    assert len(store.operations_ended()) == 2
+    store.may_forget = lambda: True
+    await store.prune(removed_before=0.0, chains=[1])
+    assert len(store.operations_ended()) == 1
+
+
 async def test_how_far_each_chain_is_settled_comes_back_as_last_kept(store: Store, path: Path) -> None:
     assert store.settled() == {}
     first, other, last = (
