@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from tests.bench.corpus import KINDS, Corpus, write_corpus
 from tests.bench.load import drive_at, write_bodies
-from tests.bench.measure import ASKED, CONNECTIONS, Measured, grant, measure, middle, park
+from tests.bench.measure import ASKED, CONNECTIONS, MOST_PER_SECOND, Measured, grant, measure, middle, park
 from tests.bench.servers import CLIENT_CORE, PARTS, GateKind, Server, gate, stack_of_servers, upstream
 
 WARM_UP_SECONDS: Final = 1
@@ -149,6 +149,11 @@ def _at_half(servers: dict[str, Server], found: Found, corpus: Corpus, folder: P
     return halves
 
 
+def _laid_out(seconds: float) -> int:
+    """As many operations as a gate may take in so long, and while it is warmed up: how fast it is shall end nothing."""
+    return round(MOST_PER_SECOND * (WARM_UP_SECONDS + seconds))
+
+
 @contextmanager
 def one_gate(folder: Path, corpus: Corpus, kind: GateKind, **upstream_options: Any) -> Iterator[Server]:
     """A gate by itself that knows the corpus's sessions and is warm."""
@@ -163,7 +168,7 @@ def one_gate(folder: Path, corpus: Corpus, kind: GateKind, **upstream_options: A
 
 def by_part(folder: Path, plan: Plan) -> Found:
     """The gate with and without each part, in interleaved rounds."""
-    corpus = write_corpus(folder, {"use": max(plan.operations // 3, 4_000)}, name="parts")
+    corpus = write_corpus(folder, {"use": _laid_out(plan.rounds * plan.apart_seconds)}, name="parts")
     rounds: dict[str, list[Measured]] = {name: [] for name in plan.parts}
     with ExitStack() as stack:
         say("the gate with and without each part")
@@ -185,7 +190,7 @@ def by_depth(folder: Path, plan: Plan) -> Found:
         say(f"{label} with many operations in flight")
         corpus = write_corpus(
             folder,
-            {"use": max(plan.operations // 3, 4_000)},
+            {"use": _laid_out(len(plan.in_flight) * plan.apart_seconds)},
             sessions=sessions,
             parked=max(plan.in_flight),
             name=f"depth-{sessions}",
@@ -200,7 +205,7 @@ def by_depth(folder: Path, plan: Plan) -> Found:
 def by_known(folder: Path, plan: Plan) -> Found:
     """The gate with so many sessions known from its start."""
     found: Found = {}
-    corpus = write_corpus(folder, {"use": max(plan.operations // 3, 4_000)}, name="known-sessions")
+    corpus = write_corpus(folder, {"use": _laid_out(plan.apart_seconds)}, name="known-sessions")
     for many in plan.known:
         say(f"{many:,} sessions known")
         with one_gate(folder, corpus, GateKind(known=many), block=plan.block, age=plan.age) as server:
@@ -247,7 +252,7 @@ def steady(folder: Path, plan: Plan) -> dict[str, Steady]:
 
 def few_rounds(folder: Path, names: Sequence[str], seconds: float, rounds: int, **options: float) -> Found:
     """Some of the servers, for a quick look at their ratios."""
-    corpus = write_corpus(folder, {"use": round(3_000 * (seconds * rounds + 1))}, name="few")
+    corpus = write_corpus(folder, {"use": _laid_out(seconds * rounds)}, name="few")
     with ExitStack() as stack:
         servers = stack_of_servers(stack, folder, corpus.known, names, **options)
         taken: dict[str, list[Measured]] = {name: [] for name in servers}

@@ -70,7 +70,7 @@ def test_operations_may_stay_in_flight_while_others_are_measured(
     program: Callable[[str, str], str], tmp_path: Path
 ) -> None:
     program("wrk", "wrk")
-    plan = Plan(operations=9_000, sessions=3, in_flight=(1, 20), apart_seconds=1, block=0.2, age=0.2)
+    plan = Plan(sessions=3, in_flight=(1, 20), apart_seconds=1, block=0.2, age=0.2)
     found = by_depth(tmp_path, plan)
     assert list(found) == [
         *("one session, 1 in flight", "one session, 20 in flight"),
@@ -80,7 +80,7 @@ def test_operations_may_stay_in_flight_while_others_are_measured(
 
 def test_a_gate_starts_with_as_many_sessions_as_are_wanted(program: Callable[[str, str], str], tmp_path: Path) -> None:
     program("wrk", "wrk")
-    found = by_known(tmp_path, Plan(operations=4_000, known=(7,), apart_seconds=1, block=0.2, age=0.2))
+    found = by_known(tmp_path, Plan(known=(7,), apart_seconds=1, block=0.2, age=0.2))
     assert list(found) == ["7 sessions known"]
     (ledger,) = tmp_path.glob("gate-*/ledger.db")
     with closing(Store(ledger)) as store:
@@ -279,7 +279,7 @@ def test_a_gate_that_clocks_what_tells_ops_counts_what_it_judged(
     program: Callable[[str, str], str], tmp_path: Path
 ) -> None:
     program("wrk", "wrk")
-    found = told_in_place(tmp_path, Plan(seconds=1, rounds=1, operations=6_000, apart_seconds=1, block=0.2, age=0.2))
+    found = told_in_place(tmp_path, Plan(seconds=1, rounds=1, operations=12_000, apart_seconds=1, block=0.2, age=0.2))
     assert found.judging > 0
     assert found.handing_over > 0
 
