@@ -8,6 +8,7 @@ import pytest
 
 from proxy.chain.node import Node
 from tests.chain.builders import FakeNode
+from tests.patience import PATIENCE_SECONDS
 
 
 @pytest.fixture
@@ -18,7 +19,7 @@ def chain() -> FakeNode:
 @pytest.fixture
 async def node(chain: FakeNode) -> AsyncIterator[Node]:
     server = await chain.start()
-    client = Node(str(server.make_url("/")), timeout_seconds=2.0)
+    client = Node(str(server.make_url("/")), timeout_seconds=PATIENCE_SECONDS)
     yield client
     await client.close()
     await server.close()

@@ -159,7 +159,7 @@ async def _most_at_once(chain: FakeNode, questions: int) -> int:
 
     chain.handle = count  # type: ignore[method-assign]  # counts on the way
     server = await chain.start()
-    node = Node(str(server.make_url("/")), concurrency=3)
+    node = Node(str(server.make_url("/")), timeout_seconds=60, concurrency=3)
     assert await asyncio.gather(*(node.chain_id() for _ in range(questions))) == [1868] * questions
     await node.close()
     await server.close()

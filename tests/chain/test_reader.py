@@ -27,6 +27,7 @@ from tests.admission.builders import TWICE, key_of, known
 from tests.bypass_list.desk import reading, single, use
 from tests.chain.builders import FakeNode, Reverts
 from tests.chain.on_chain import put_absent, put_session
+from tests.patience import PATIENCE_SECONDS
 from tests.session.builders import ACCOUNT, NOW, STRANGER, USAGE, enabled, transfer
 from tests.session.declared_modules import name_of_key
 from tests.session.signing import SESSION_KEY
@@ -67,7 +68,7 @@ class Scene:
     disk: Disk = field(default_factory=Disk)
 
     def __post_init__(self) -> None:
-        self.reader = NodeReader(self.node, self.registry, self.disk.keep, lambda: float(NOW))
+        self.reader = NodeReader(self.node, self.registry, self.disk.keep, lambda: float(NOW), seconds=PATIENCE_SECONDS)
 
     def meanwhile(self, change: Callable[[], None], *, times: int = 1) -> None:
         """Let `change` happen while the node answers, the first so many times."""

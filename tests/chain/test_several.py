@@ -21,6 +21,7 @@ from proxy.ledger.operations import Mined
 from proxy.ledger.reservation import NonceSlot
 from proxy.userop.primitives import Address, Hash32, print_bytes
 from tests.chain.builders import FakeNode, hash_of_block
+from tests.patience import PATIENCE_SECONDS
 from tests.session.builders import ACCOUNT
 
 SLOT = NonceSlot(1868, Address(b"\xee" * 20), ACCOUNT, 4)
@@ -33,7 +34,7 @@ class Pair:
         self.servers = servers
         self.first, self.second = tables
         self.asking = SeveralAsking([Web3Asking(str(server.make_url("/"))) for server in servers])
-        self.node = Node(self.asking, timeout_seconds=2.0)
+        self.node = Node(self.asking, timeout_seconds=PATIENCE_SECONDS)
 
     async def stop_first(self) -> None:
         await self.servers[0].close()
@@ -111,7 +112,7 @@ async def test_a_node_that_hangs_is_left_after_a_while(pair: Pair) -> None:
     for _ in range(2):
         with pytest.raises(StateUnavailable, match="did not answer"):
             await node.chain_id()
-    assert await Node(pair.asking, timeout_seconds=2.0).chain_id() == 1868
+    assert await Node(pair.asking, timeout_seconds=PATIENCE_SECONDS).chain_id() == 1868
     assert pair.asking.at == 1
 
 
@@ -229,7 +230,7 @@ async def test_a_block_that_neither_has_is_no_argument_for_the_one_that_is_asked
 async def test_all_who_share_a_choice_ask_the_same_node(pair: Pair) -> None:
     choice = NodeChoice()
     urls = [str(server.make_url("/")) for server in pair.servers]
-    one, other = (Node(urls, choice=choice) for _ in range(2))
+    one, other = (Node(urls, timeout_seconds=PATIENCE_SECONDS, choice=choice) for _ in range(2))
     assert await one.leave(1868, "it stands still", 0, None)
     pair.first.asked.clear()
     assert (await other.head()).number == 100

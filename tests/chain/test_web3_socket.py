@@ -14,6 +14,7 @@ from proxy.chain.node import Node, Reverted
 from proxy.errors import StateUnavailable
 from proxy.userop.primitives import Address
 from tests.chain.builders import FakeNode, Reverts, hash_of_block
+from tests.patience import PATIENCE_SECONDS
 
 CONTRACT = Address(b"\xc0" * 20)
 
@@ -58,7 +59,7 @@ async def far() -> AsyncIterator[tuple[SocketNode, Node]]:
     app.router.add_get("/", made.handle)
     server = TestServer(app, host="127.0.0.1")
     await server.start_server()
-    node = Node(str(server.make_url("/")).replace("http://", "ws://"), timeout_seconds=5.0)
+    node = Node(str(server.make_url("/")).replace("http://", "ws://"), timeout_seconds=PATIENCE_SECONDS)
     yield made, node
     await node.close()
     await server.close()
