@@ -139,9 +139,7 @@ async def build_chain(name: str, chain: Chain, shared: Shared) -> BuiltChain:
     paymaster = paymaster_of(name, chain, config, shared.metrics)
     if paymaster is not None:
         await stack.enter_async_context(paymaster)
-    read_from = node_upstream(name, chain, config.limits.node_seconds, Transport(config.transport))
-    if read_from is not None:
-        await stack.enter_async_context(read_from)
+    read_from = await _node_upstream(name, chain, shared)
     passage = _gate(parts, sources, disagreements, enquiry=enquiry, feed=feed, paymaster=paymaster, read_from=read_from)
     gate = passage.gate
 
@@ -159,10 +157,17 @@ async def build_chain(name: str, chain: Chain, shared: Shared) -> BuiltChain:
         passage=passage,
         upstream=upstream,
         age=age,
-        release=settling.settlement.release,
+        release=settling.settlement.letting_go.release,
         take=take,
     )
     return BuiltChain(served=served, settling=settling, paymaster=paymaster)
+
+
+async def _node_upstream(name: str, chain: Chain, shared: Shared) -> HttpUpstream | None:
+    """Where reads go that a chain's node is to answer, open."""
+    config = shared.config
+    read_from = node_upstream(name, chain, config.limits.node_seconds, Transport(config.transport))
+    return None if read_from is None else await shared.stack.enter_async_context(read_from)
 
 
 class _Parts(NamedTuple):

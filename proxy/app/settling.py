@@ -148,23 +148,8 @@ def settling_of(
 ) -> Settling:
     """Each asks the other: a reading has to know what is in flight, an end may call for a reading."""
     patience = _patience_of(chain)
-    settlement = Settlement(
-        registry=registry,
-        ledger=ledger,
-        keeper=memory,
-        clock=counting.now,
-        patience=patience,
-        tell=telling.ended,
-        may_forget=lambda: counting.is_steady,
-    )
-    taker = Taker(
-        settlement,
-        chain_id=chain.chain_id,
-        registry=registry,
-        clock=counting.now,
-        monotonic=time.monotonic,
-        patience=patience,
-        declared=chain.modules.declared,
+    settlement, taker = _settlement_of(
+        chain, patience, registry=registry, ledger=ledger, memory=memory, telling=telling, counting=counting
     )
     nodeside = None
     if chain.node is not None and age is not None:
@@ -198,6 +183,38 @@ def settling_of(
     )
     _take_up(chain.chain_id, remains, settlement, taker, lookout)
     return Settling(settlement=settlement, lookout=lookout, nodeside=nodeside)
+
+
+def _settlement_of(
+    chain: Chain,
+    patience: Patience,
+    *,
+    registry: Registry,
+    ledger: MemoryLedger,
+    memory: Memory,
+    telling: Telling,
+    counting: CountingTime,
+) -> tuple[Settlement, Taker]:
+    """What settles the chain's operations, and its side that whoever reads the blocks sees."""
+    settlement = Settlement(
+        registry=registry,
+        ledger=ledger,
+        keeper=memory,
+        clock=counting.now,
+        patience=patience,
+        tell=telling.ended,
+        may_forget=lambda: counting.is_steady,
+    )
+    taker = Taker(
+        settlement,
+        chain_id=chain.chain_id,
+        registry=registry,
+        clock=counting.now,
+        monotonic=time.monotonic,
+        patience=patience,
+        declared=chain.modules.declared,
+    )
+    return settlement, taker
 
 
 def _patience_of(chain: Chain) -> Patience:

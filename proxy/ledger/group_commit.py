@@ -16,27 +16,20 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
-from queue import SimpleQueue
-from threading import Thread
 from typing import Final
 
 from proxy.errors import StateUnavailable
 from proxy.ledger.backlog import Backlog
-from proxy.ledger.database_words import in_words
 from proxy.ledger.daybook import Daybook, entered
 from proxy.ledger.prompt_commit import PromptCommit
 from proxy.ledger.transactions import Count, Statement, fold, transact
-from proxy.ledger.write_job import WriteJob, end, end_here
+from proxy.ledger.write_job import WriteJob, end_here
+from proxy.ledger.writing_thread import WritingThread
 
-_MOST_JOBS_A_COMMIT: Final = 256
-_MOST_PATIENT_A_COMMIT: Final = 2
-"""Few, so that nobody waits long for them."""
-_FRESH_SECONDS: Final = 10.0
 _LOOK_SECONDS: Final = 0.1
 """Between two looks at whether what is noted down is to be entered."""
 _BREATH_SECONDS: Final = 0.003
@@ -75,17 +68,10 @@ class GroupCommit:
         self._entering: asyncio.Handle | None = None  # on the loop whose turn it is
         self._handing: asyncio.Handle | None = None  # likewise
         self._idles = False  # whether that is for nothing that anybody is waiting for
-        self._jobs: SimpleQueue[Sequence[WriteJob] | Callable[[], None] | None] = SimpleQueue()
-        # how many jobs, and how many of them that are not noted down: two counts of the loop's, two of the thread's
-        self._handed, self._handed_plain = 0, 0
-        self._finished, self._finished_plain = 0, 0
         self._turn: list[WriteJob] = []  # what this turn of the loop writes
         self._loop: asyncio.AbstractEventLoop | None = None  # whose turn it is
         self._closed = False
-        self._owed: list[WriteJob] = []  # the writing thread's own
-        self._failure: tuple[str, float] | None = None  # of the last write: why, and when (monotonic)
-        self._thread = Thread(target=self._write, name="ledger", daemon=True)
-        self._thread.start()
+        self._thread = WritingThread(connection, count)
 
     def close(self) -> None:
         """Write what was handed over and close the connection. Blocks until that is done."""
@@ -95,8 +81,7 @@ class GroupCommit:
                 continue
             self._closed = True
             self._give_backlog()
-            self._jobs.put(None)
-            self._thread.join()
+            self._thread.end()
             if self._daybook is not None:
                 self._close_daybook(self._daybook)
             self._connection.close()
@@ -105,7 +90,7 @@ class GroupCommit:
 
     def _close_daybook(self, daybook: Daybook) -> None:
         """What could not be entered stays in it, for the next start."""
-        if not self._owed:
+        if not self._thread.owes:
             with suppress(sqlite3.Error, OSError):
                 transact(self._connection, [entered(daybook.last, is_open=False)], self._count)
                 daybook.begin_anew()
@@ -201,15 +186,15 @@ class GroupCommit:
             return
         if not self._note_down(turn):
             self._give_backlog()
-            self._give(turn)
+            self._thread.give(turn)
 
     def _note_down(self, turn: Sequence[WriteJob], last: Sequence[Statement] | None = None) -> bool:
         """Whether it is on disk with that, the `last` statements too: not where something waits for the thread that is
         not noted down either."""
         daybook, backlog = self._daybook, self._backlog
-        if daybook is None or backlog is None or self._closed or self._owed:
+        if daybook is None or backlog is None or self._closed or self._thread.owes:
             return False
-        if self._handed_plain != self._finished_plain or len(backlog) > _MOST_BACKLOG:
+        if not self._thread.is_done_with_plain or len(backlog) > _MOST_BACKLOG:
             return False
         jobs, waited = [], []
         for job in turn:
@@ -226,7 +211,7 @@ class GroupCommit:
             return False
         backlog.add(record)
         if waited:
-            self._failure = None
+            self._thread.is_well()
             end_here(waited, self._loop)
         if self._entering is None and self._loop is not None:
             self._entering = self._loop.call_later(_LOOK_SECONDS, self._enter)
@@ -257,7 +242,7 @@ class GroupCommit:
         if backlog is None or daybook is None:
             return False
         self._give_later()
-        if not backlog.is_under_way and (self._handed != self._finished or self._owed):
+        if not backlog.is_under_way and (not self._thread.is_done or self._thread.owes):
             return False  # nothing overtakes what the thread has yet to write
         if backlog:
             try:
@@ -270,7 +255,7 @@ class GroupCommit:
             if executed is None:
                 return True
             if self._prompt and self._loop is not None and self._prompt.wants_fold(executed):
-                self._jobs.put(partial(self._begin_fold, self._loop))
+                self._thread.run_beside(partial(self._begin_fold, self._loop))
         self._give_later()
         if backlog:
             return True
@@ -284,13 +269,13 @@ class GroupCommit:
         backlog = self._backlog
         done = -1 if backlog is None or backlog.is_under_way else backlog.number
         while self._later and self._later[0][0] <= done:
-            self._give([self._later.popleft()[1]])
+            self._thread.give([self._later.popleft()[1]])
 
     async def settled(self) -> None:
         """Returns when what was handed over before can be read in the database, as far as that can be written."""
         self._hand_over()
         backlog, until = self._backlog, 0 if self._daybook is None else self._daybook.last
-        while backlog is not None and backlog.number < until and not self._owed:
+        while backlog is not None and backlog.number < until and not self._thread.owes:
             if not backlog.is_under_way:
                 await self._thread_done()
             self._enter_some(waits=True)
@@ -301,10 +286,10 @@ class GroupCommit:
 
     async def _thread_done(self) -> None:
         """Returns when what the thread has now is written, or cannot be."""
-        if self._handed != self._finished:
+        if not self._thread.is_done:
             loop = asyncio.get_running_loop()
             done = loop.create_future()
-            self._give([WriteJob([_NOTHING], loop, done, noted=True)])
+            self._thread.give([WriteJob([_NOTHING], loop, done, noted=True)])
             with suppress(StateUnavailable):
                 await done
 
@@ -313,16 +298,11 @@ class GroupCommit:
         self._look_no_more()
         for record in () if self._backlog is None else self._backlog.take():
             while self._later and self._later[0][0] < record.number:
-                self._give([self._later.popleft()[1]])
+                self._thread.give([self._later.popleft()[1]])
             jobs = [WriteJob(statements, owed=True, noted=True) for statements in record.jobs]
-            self._give([*jobs, WriteJob([entered(record.number)], owed=True, noted=True)])
+            self._thread.give([*jobs, WriteJob([entered(record.number)], owed=True, noted=True)])
         while self._later:
-            self._give([self._later.popleft()[1]])
-
-    def _give(self, jobs: Sequence[WriteJob]) -> None:
-        self._handed += len(jobs)
-        self._handed_plain += sum(job.is_plain for job in jobs)
-        self._jobs.put(jobs)
+            self._thread.give([self._later.popleft()[1]])
 
     def _begin_fold(self, loop: asyncio.AbstractEventLoop) -> None:
         """In the thread: the long part, while the loop goes on writing. The rest is done while it does not."""
@@ -335,68 +315,14 @@ class GroupCommit:
         if self._backlog and self._backlog.is_under_way and self._loop is not None:
             self._loop.call_later(_LOOK_SECONDS, self._hand_over_fold)
         elif not self._closed:
-            self._handed += 1
-            self._jobs.put(self._end_fold)
+            self._thread.run(self._end_fold)
 
     def _end_fold(self) -> None:
         """In the thread: with the log empty the next commit begins it anew, and that waits for the disk."""
         with suppress(sqlite3.Error):
             fold(self._connection)
             transact(self._connection, [], self._count)
-        self._finished += 1
 
     def check(self) -> None:
-        """Raises `StateUnavailable` when the last write failed, a moment ago: on a full disk a small one may still
-        find room where those that matter do not."""
-        if self._failure is not None and time.monotonic() - self._failure[1] < _FRESH_SECONDS:
-            raise StateUnavailable(f"the ledger could not be written: {self._failure[0]}", fact="ledger")
-
-    def _write(self) -> None:
-        urgent: deque[WriteJob] = deque()
-        patient: deque[WriteJob] = deque()
-        last = False
-        while True:
-            while not last and (not self._jobs.empty() or not (urgent or patient)):
-                jobs = self._jobs.get()
-                if jobs is None:
-                    last = True
-                elif callable(jobs):
-                    jobs()
-                else:
-                    for job in jobs:
-                        (patient if job.patient else urgent).append(job)
-            self._commit_some(urgent, _MOST_JOBS_A_COMMIT)
-            self._commit_some(patient, _MOST_PATIENT_A_COMMIT)
-            if last and not urgent and not patient:
-                break
-        if self._owed:
-            self._commit([])
-
-    def _commit_some(self, jobs: deque[WriteJob], most: int) -> None:
-        if jobs:
-            some = [jobs.popleft() for _ in range(min(most, len(jobs)))]
-            self._commit(some)
-            self._finished += len(some)
-            self._finished_plain += sum(job.is_plain for job in some)
-
-    def _commit(self, jobs: Sequence[WriteJob]) -> None:
-        owed, self._owed = self._owed, []
-        try:
-            statements = [statement for job in (*owed, *jobs) for statement in job.statements]
-            transact(self._connection, statements, self._count)
-        except sqlite3.OperationalError as error:
-            # of the file, not of one job: locked, full, read-only
-            self._failure = in_words(error), time.monotonic()
-            self._owed = [*owed, *(WriteJob(job.statements, owed=True, patient=True) for job in jobs if job.owed)]
-            end(jobs, error)
-        except Exception as error:  # whatever it is, those who wait must hear of it
-            if len(owed) + len(jobs) == 1:
-                end([*owed, *jobs], error)
-                return
-            # one of them is at fault: each for itself, so that the others are kept
-            for job in (*owed, *jobs):
-                self._commit([job])
-        else:
-            if any(job.done is not None and not job.probe for job in jobs):
-                self._failure = None
-            end(jobs, None)
+        """Raises `StateUnavailable` when the last write failed, a moment ago."""
+        self._thread.check()

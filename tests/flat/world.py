@@ -163,7 +163,7 @@ def _followed(world: World) -> None:
         world.ledger.restore(operation.reservation)
         await world.settlement.hold(operation)
         await world.settlement.follow(operation)
-        await world.settlement.release(operation.user_op_hash, "by the test")
+        await world.settlement.letting_go.release(operation.user_op_hash, "by the test")
         await world.settlement.nonce_used(operation.user_op_hash, _SHOWN)
 
     world.run(follow())

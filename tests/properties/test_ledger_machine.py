@@ -439,7 +439,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def an_operator_lets_go(self, data: st.DataObject) -> None:
         user_op_hash = self._one_sent(data).user_op_hash
-        if self.run(self.settlement.release(user_op_hash, "by the test")):
+        if self.run(self.settlement.letting_go.release(user_op_hash, "by the test")):
             self.released.add(user_op_hash)
 
     @precondition(lambda self: self.chain.blocks)
@@ -570,7 +570,7 @@ class LedgerMachine(RuleBasedStateMachine):
         """Without a node nobody tells of nonces: an operator lets go of what the bundler never had."""
         for user_op_hash in dict.fromkeys(name.user_op_hash for name in self.sent):
             if self.chain.find(user_op_hash) is None:
-                self.run(self.settlement.release(user_op_hash, "by the test"))
+                self.run(self.settlement.letting_go.release(user_op_hash, "by the test"))
 
     def _agrees_on(self, key: SessionKey) -> None:
         state = self.run(self._state(key))

@@ -225,13 +225,13 @@ class Lookout:
 
     async def absent(self, user_op_hash: Hash32, seconds: float, asked: int) -> None:
         """See `Answered`. That the bundler knows nothing means little; the chain is asked where it can be."""
-        is_long = await self.settlement.silent(user_op_hash, seconds)
+        is_long = await self.settlement.letting_go.silent(user_op_hash, seconds)
         if (asked >= self._patience.questions or is_long) and self._proofs is not None:
             await self._proofs.prove(user_op_hash, is_long=is_long)
         elif is_long and not await self._ask_inclusion(user_op_hash):
             flight = self.settlement.flights.get(user_op_hash)
             if flight is not None:
-                await self.settlement.unmined(user_op_hash, Evidence(silent_seconds=flight.silent_seconds))
+                await self.settlement.letting_go.unmined(user_op_hash, Evidence(silent_seconds=flight.silent_seconds))
 
     async def _ask_inclusion(self, user_op_hash: Hash32) -> bool:
         """Whether the bundler knows in which block the operation is, though it has no receipt; or cannot tell."""

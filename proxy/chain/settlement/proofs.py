@@ -83,7 +83,7 @@ class Proofs:
             await self._settlement.nonce_used(user_op_hash, shown)
         elif is_long:
             silent = max(flight.silent_seconds, self._patience.unmined_after)
-            await self._settlement.unmined(user_op_hash, replace(shown, silent_seconds=silent))
+            await self._settlement.letting_go.unmined(user_op_hash, replace(shown, silent_seconds=silent))
         return True
 
     @property

@@ -16,21 +16,20 @@ from typing import Final
 from proxy.chain.settlement.books import Books
 from proxy.chain.settlement.ends import End, Ends, OutcomeDraft, grip_of, weight_of
 from proxy.chain.settlement.flights import LET_GO, Flight, Flights, as_sent
+from proxy.chain.settlement.letting_go import LettingGo
 from proxy.chain.settlement.outcome import Keeper, Outcome
 from proxy.chain.settlement.pace import Pace
 from proxy.chain.settlement.patience import Patience
 from proxy.chain.settlement.remembered import Remembered
 from proxy.chain.settlement.slices import MOST_ENDS
 from proxy.ledger.operations import AcceptedOperation, Cause, Ended, EndedName, Evidence, InFlight, Mined, Stage
-from proxy.ledger.reservation import Grip, Ledger, NonceSlot, Reservation
+from proxy.ledger.reservation import Ledger, NonceSlot, Reservation
 from proxy.session.counters import HoldName, SessionKey
 from proxy.session.known import KnownSession
 from proxy.session.registry import Registry
 from proxy.userop.primitives import Hash32, print_bytes
 
 _LOG: Final = logging.getLogger(__name__)
-_SILENCE_KEPT: Final = 60.0
-"""Seconds of silence between two notes of it."""
 
 
 class Settlement:
@@ -79,6 +78,16 @@ class Settlement:
         self.unseconded: dict[Hash32, Evidence] = {}
         """What one node showed to have used the nonces of operations, while another one has yet to say so."""
         self.on_begun: Callable[[Hash32, Stage], None] = _nobody
+        self.letting_go = LettingGo(
+            self.flights,
+            self.ends,
+            self.books,
+            clock=clock,
+            patience=patience,
+            unproven=self.unproven,
+            begun=lambda user_op_hash, stage: self.on_begun(user_op_hash, stage),  # noqa: PLW0108  # set later
+            close=self.close,
+        )
 
     def __len__(self) -> int:
         """How many operations are in flight, or remembered because their nonce is unused."""
@@ -321,37 +330,6 @@ class Settlement:
                 draft.to_read[held.session] = evidence.block or 0
         await self.close(draft)
 
-    async def silent(self, user_op_hash: Hash32, seconds: float) -> bool:
-        """It was answered that an operation is not there, and for so many more seconds. One whose validity is over by
-        then has ended, without a node: with one its blocks say so, however long they take. For others, whether it is
-        long enough for something to be let go (`unmined`)."""
-        flight = self.flights.get(user_op_hash)
-        if flight is None:
-            return False
-        before, now = flight.silent_seconds, self._clock()
-        flight.silent_seconds += seconds
-        if before // _SILENCE_KEPT != flight.silent_seconds // _SILENCE_KEPT:
-            self.books.note(Outcome(silences=tuple((name, flight.silent_seconds) for name in flight.claims)))
-        if not self.ends.readable and self.flights.is_over(flight, now) and user_op_hash not in self.unproven:
-            draft = OutcomeDraft()
-            self.ends.over(draft, flight, Evidence(timestamp=int(now), silent_seconds=flight.silent_seconds))
-            await self.close(draft)
-            return False
-        return flight.silent_seconds >= self._patience.unmined_after and flight.stage not in LET_GO
-
-    async def unmined(self, user_op_hash: Hash32, evidence: Evidence) -> None:
-        """Those who can know have answered for long enough that it is not there: what the chain enforces itself is let
-        go."""
-        await self._loosen(user_op_hash, Cause.UNMINED, evidence, self._patience.unmined_grip)
-
-    async def release(self, user_op_hash: Hash32, said: str) -> bool:
-        """An operator lets go of all that an operation holds. Whether it held anything."""
-        flight = self.flights.get(user_op_hash)
-        if flight is None or flight.stage is Stage.RELEASED:
-            return False
-        await self._loosen(user_op_hash, Cause.RELEASED, Evidence(said=said), Grip.NONE)
-        return True
-
     async def enable_nonce_read(self, session: SessionKey, enable_nonce: int, evidence: Evidence) -> None:
         """The session was read with this enable nonce: grants under earlier ones cannot be mined any more, unless the
         reading had one of them in it."""
@@ -391,16 +369,6 @@ class Settlement:
         await self.close(draft)
         for each in draft.revived:
             await self._end_beside_counted(each.operation.user_op_hash)
-
-    async def _loosen(self, user_op_hash: Hash32, cause: Cause, evidence: Evidence, grip: Grip) -> None:
-        flight = self.flights.get(user_op_hash)
-        if flight is None:
-            return
-        draft = OutcomeDraft()
-        self.ends.loosen(draft, flight, cause, evidence, grip)
-        self.flights.unmined.discard(user_op_hash)
-        self.on_begun(user_op_hash, flight.stage)
-        await self.close(draft)
 
     async def close(self, draft: OutcomeDraft, outcome: Outcome | None = None) -> None:
         """Tell of what was gathered, have read what has to be, hand over the rest; `outcome`: that with its cursor."""

@@ -130,12 +130,12 @@ async def test_what_was_let_go_under_one_claim_is_held_when_another_comes_back_u
     scene.settlement.restore([InFlight(operation=a_grant(2), stage=Stage.ACCEPTED)])
     await scene.tell(9)
     await scene.tell(10, replace(mined(name(2), 10, nonce=2, claims=(KEY.permission_id,)), enables=True))
-    assert await scene.settlement.release(name(1), "by alice")
+    assert await scene.settlement.letting_go.release(name(1), "by alice")
     assert (scene.ledger.in_flight(USES), scene.ledger.in_flight(MORE)) == (0, 0)
     await scene.taker.undo(block(9))
     assert (scene.ledger.in_flight(USES), scene.ledger.in_flight(MORE)) == (2, 1)
     assert scene.stage(name(1)) is Stage.ACCEPTED
-    assert await scene.settlement.release(name(1), "by alice")
+    assert await scene.settlement.letting_go.release(name(1), "by alice")
     assert (scene.ledger.in_flight(USES), scene.ledger.in_flight(MORE)) == (0, 0)
 
 

@@ -75,7 +75,7 @@ async def test_what_was_let_go_or_kept_in_memory_or_grants_or_has_ended_is_follo
     grants = scene.reserve(5, on_success=(GRANTED,))
     for operation in (released, ended, sent, grants):
         await scene.settlement.hold(operation)
-    await scene.settlement.release(released.user_op_hash, "by hand")
+    await scene.settlement.letting_go.release(released.user_op_hash, "by hand")
     scene.settlement.hold_unkept(unkept)
     scene.settlement.refused(ended.reservation, "no")
     assert scene.settlement.follow_now(sent.name, Stage.ACCEPTED)
@@ -197,8 +197,8 @@ async def test_an_operator_lets_go_of_everything_and_what_is_mined_later_counts_
     scene = Scene(chain=Chain())
     scene.registry.put(IN_FORCE)
     op = await scene.accept(1, ONE_USE)
-    assert await scene.settlement.release(op, "by alice: stuck")
-    assert not await scene.settlement.release(op, "by alice: stuck")
+    assert await scene.settlement.letting_go.release(op, "by alice: stuck")
+    assert not await scene.settlement.letting_go.release(op, "by alice: stuck")
     assert scene.ledger.in_flight(USES) == 0
     assert scene.shelf.kept[-1].stages == ((accepted(1, KEY).name, Stage.RELEASED),)
     await scene.tell(10, mined(op, 10, nonce=1))
@@ -210,7 +210,7 @@ async def test_an_operator_lets_go_of_everything_and_what_is_mined_later_counts_
 async def test_what_was_let_go_and_is_sent_again_is_held_again_as_if_it_were_new() -> None:
     scene = Scene()
     op = await scene.accept(1, ONE_USE)
-    await scene.settlement.release(op, "by alice")
+    await scene.settlement.letting_go.release(op, "by alice")
     operation = scene.reserve(1, ONE_USE)
     await scene.settlement.hold(operation)
     assert scene.ledger.in_flight(USES) == 1
@@ -233,7 +233,7 @@ async def test_what_an_operator_let_go_and_came_again_under_another_session_is_h
         ]
     )
     assert scene.ledger.in_flight(USES) == 2
-    assert await scene.settlement.release(name(1), "by alice")
+    assert await scene.settlement.letting_go.release(name(1), "by alice")
     assert scene.ledger.in_flight(USES) == 0
 
 

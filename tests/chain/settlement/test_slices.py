@@ -401,7 +401,7 @@ async def test_a_rival_comes_back_with_the_one_that_took_its_nonce_and_what_expi
 async def test_what_was_let_go_before_it_was_mined_is_still_let_go_when_its_block_is_gone() -> None:
     scene = with_node()
     op = await scene.accept(1, ONE_USE)
-    await scene.settlement.release(op, "by alice")
+    await scene.settlement.letting_go.release(op, "by alice")
     await scene.tell(10, mined(op, 10, nonce=1))
     await scene.taker.undo(block(9))
     assert (scene.stage(op), scene.ledger.in_flight(USES)) == (Stage.RELEASED, 0)
@@ -590,7 +590,7 @@ async def test_the_senders_looked_for_are_those_of_operations_in_flight_or_let_g
     senders = scene.taker.senders()
     assert not senders
     op = await scene.accept(1, ONE_USE)
-    await scene.settlement.release(op, "by alice")
+    await scene.settlement.letting_go.release(op, "by alice")
     assert set(senders) == {KEY.account}
     await scene.tell(10, mined(op, 10, nonce=1))
     assert not senders
