@@ -275,6 +275,7 @@ def _nodeside(
         followed=taker,
         taken=lambda key, agrees: quiet.taken(key, agrees),  # noqa: PLW0108  # it is made below
         declared=chain.modules.declared,
+        doubted=(lambda: watch.doubted()) if len(urls) > 1 else None,  # noqa: PLW0108  # it is made below
     )
     quiet = QuietReadings(
         reader.reread, lambda key: not ledger.number_of_session(key), time.monotonic, differed=lambda _key: drifted()

@@ -35,10 +35,15 @@ class ExactReading:
     counted: frozenset[NonceSlot]
 
 
+class TakenBack(StateUnavailable):
+    """The chain has left the block at which a session was read, while it was read."""
+
+
 async def read_exactly(
     node: Node, witness: Witness | None, key: SessionKey, held: Iterable[Reservation], tokens: Tokens
 ) -> ExactReading:
-    """Read a session with these tokens, all at one block. Raises `StateUnavailable`.
+    """Read a session with these tokens, all at one block. Raises `StateUnavailable`, `TakenBack` when it may be read
+    at once again.
 
     `held` is what its operations hold at the time of the call: one sent later cannot be in the reading.
     """
@@ -47,7 +52,7 @@ async def read_exactly(
     state = await _with_tokens(node, reading.state, tokens, reading.block)
     counted, there = await asyncio.gather(_counted(witness, slots, reading.block), node.block_hash(reading.block))
     if there != reading.block_hash:
-        raise StateUnavailable("the block at which the session was read is not on the chain any more")
+        raise TakenBack("the block at which the session was read is not on the chain any more")
     return ExactReading(replace(reading, state=state), counted)
 
 

@@ -66,6 +66,11 @@ class Node:
         """Call this when the node tells of a new block by itself, which one reached by WebSocket does."""
         self._asking.tell_heads(heard)
 
+    @property
+    def at(self) -> int:
+        """Which of several nodes is asked now."""
+        return self._asking.at if isinstance(self._asking, SeveralAsking) else 0
+
     def elsewhere(self) -> Node | None:
         """A client for another node of the chain than the one that is asked now, where there is one."""
         if not isinstance(self._asking, SeveralAsking):

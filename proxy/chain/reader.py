@@ -15,13 +15,13 @@ from typing import Final, Protocol
 from weakref import WeakValueDictionary
 
 from proxy.admission import Found
-from proxy.chain.exact import ExactReading, read_exactly, tokens_met
+from proxy.chain.exact import ExactReading, TakenBack, read_exactly, tokens_met
 from proxy.chain.fill import fill
 from proxy.chain.hydrate import is_readable
 from proxy.chain.node import Node
 from proxy.chain.settlement.slices import BlockName
 from proxy.chain.witness import Witness
-from proxy.errors import StateUnavailable
+from proxy.errors import ContractAbsent, StateUnavailable
 from proxy.ledger.reservation import Ledger
 from proxy.session.counters import SessionKey
 from proxy.session.facts import MissingFact, PolicyConfigFact, TokenLimitFact
@@ -58,8 +58,9 @@ class NodeReader:
     ask through `node`, and wait for `seconds` in all; whatever is not waited for asks through `background`.
     `followed` tells how new a reading has to be after a restart, `ledger` and `witness` what is in flight and in a
     reading too, `look_back` what is in neither any more; `taken` is told of each reading, and of whether it was what
-    was known. Sessions of the `declared` modules cannot be read: of them the newest block is heard, and what is known
-    then is what there is.
+    was known; `doubted` looks whether the node's word is worth anything, and has another asked where it is not.
+    Sessions of the `declared` modules cannot be read: of them the newest block is heard, and what is known then is what
+    there is.
     """
 
     def __init__(
@@ -77,8 +78,10 @@ class NodeReader:
         followed: Followed | None = None,
         taken: Callable[[SessionKey, bool], None] | None = None,
         declared: Collection[Address] = (),
+        doubted: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._declared = frozenset(declared)
+        self._doubted = doubted
         self._background = node if background is None else background
         self._seconds = seconds
         self._taken = taken
@@ -105,13 +108,21 @@ class NodeReader:
         """The same, with these tokens of its spending limits beside those met before."""
         if key.module in self._declared:
             return await self._told(key)
-        for _ in range(_MOST_READINGS):
+        for left in reversed(range(_MOST_READINGS)):
             known = self._registry.get(key)
             held = () if self._ledger is None else self._ledger.of_session(key)
             tokens = tokens_met(None if known is None else known.state, held)
             for fact in asked:
                 tokens.setdefault(ConfigId(fact.policy, fact.config_id), set()).add(fact.token)
-            exact = await read_exactly(node, self._witness, key, held, tokens)
+            at = node.at
+            try:
+                exact = await read_exactly(node, self._witness, key, held, tokens)
+            except ContractAbsent:
+                raise  # that is an answer
+            except StateUnavailable as error:
+                if left and (isinstance(error, TakenBack) or await self._is_another_asked(node, at)):
+                    continue
+                raise
             if self._look_back is not None:
                 # a chain that went back has not counted what was settled before: that is in flight again first
                 await self._look_back()
@@ -120,6 +131,12 @@ class NodeReader:
                     return _as_known(known)
                 return await self._take(key, known, exact)
         raise StateUnavailable("the session changes faster than it can be read")
+
+    async def _is_another_asked(self, node: Node, at: int) -> bool:
+        """Whether another node is asked by now than the one that told nothing, or is once its word was looked at."""
+        if node.at == at and self._doubted is not None:
+            await self._doubted()
+        return node.at != at
 
     async def _told(self, key: SessionKey) -> SessionState | None:
         if self._look_back is not None:

@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from math import inf
 from typing import Final
 
 from proxy.chain.asking import Asking, NotAsked, Question, Response
@@ -22,6 +23,10 @@ _DEEP: Final = 8
 _SILENCES: Final = 2
 """So many questions in a row without an answer in time, and another node is asked."""
 _CHECK_SECONDS: Final = 2.0
+_LATE_SECONDS: Final = 1.0
+"""After which another node is asked the same, if that one answers: who waits for it has no time to lose."""
+_LONG: Final = "eth_getLogs"
+"""Of which an answer may take its time."""
 _BLOCK: Final = "eth_getBlockByNumber"
 
 
@@ -33,6 +38,8 @@ class NodeChoice:
         self.seen: OrderedDict[int, str] = OrderedDict()
         """Hashes of blocks by number, the newest seen last."""
         self.changing = asyncio.Lock()
+        self.kept_until = -inf
+        """By the loop's clock: none of the others was any better a moment ago."""
 
 
 class SeveralAsking:
@@ -80,7 +87,7 @@ class SeveralAsking:
         if self._silences >= _SILENCES:
             at = await self._change(at)
         try:
-            answers = await _ask(self._nodes[at], questions, alone=alone)
+            at, answers = await self._in_time(at, questions, alone=alone)
         except asyncio.CancelledError:
             self._silences += 1  # given up on by who asked, after a deadline
             raise
@@ -95,6 +102,20 @@ class SeveralAsking:
                 self._note(answer)
         return answers
 
+    async def _in_time(self, at: int, questions: Sequence[Question], *, alone: bool) -> tuple[int, Sequence[Response]]:
+        """The same from that node or, where it is late, from one that is not; and from which."""
+        exchange = asyncio.ensure_future(_ask(self._nodes[at], questions, alone=alone))
+        exchange.add_done_callback(_heard)  # also where nobody waits for it any more
+        try:
+            is_small = all(question.method != _LONG for question in questions)
+            done, _ = await asyncio.wait((exchange,), timeout=_LATE_SECONDS if is_small else None)
+            changed = at if done else await self._change(at, is_late=True)
+            if changed == at or exchange.done():
+                return at, await exchange
+            return changed, await _ask(self._nodes[changed], questions, alone=alone)
+        finally:
+            exchange.cancel()
+
     def tell_heads(self, heard: Callable[[object], None]) -> None:
         for node in self._nodes:
             node.tell_heads(heard)
@@ -103,19 +124,24 @@ class SeveralAsking:
         for node in self._nodes:
             await node.close()
 
-    async def _change(self, failed: int) -> int:
-        """Which node to ask after that one failed: that one still when no other agrees with what was seen."""
+    async def _change(self, failed: int, *, is_late: bool = False) -> int:
+        """Which node to ask after that one failed, or `is_late`: that one still when no other agrees with what was
+        seen."""
+        now = asyncio.get_running_loop().time
         async with self._choice.changing:
             if self._choice.at != failed:
                 return self._choice.at  # somebody else has seen to it
+            if is_late and now() < self._choice.kept_until:
+                return failed
             self._silences = 0
             for step in range(1, len(self._nodes)):
                 other = (failed + step) % len(self._nodes)
                 if await self._agrees(self._nodes[other]):
                     _LOG.warning("node %d of %d does not answer: node %d is asked", failed, len(self._nodes), other)
                     self._choice.at = other
-                    break
-            return self._choice.at
+                    return other
+            self._choice.kept_until = now() + _CHECK_SECONDS
+            return failed
 
     async def _agrees(self, node: Asking) -> bool:
         anchor = self._anchor()
@@ -157,6 +183,11 @@ class SeveralAsking:
         self._choice.seen.move_to_end(height)
         if len(self._choice.seen) > _BLOCKS_SEEN:
             self._choice.seen.popitem(last=False)
+
+
+def _heard(exchange: asyncio.Future[Sequence[Response]]) -> None:
+    if not exchange.cancelled():
+        exchange.exception()
 
 
 async def _ask(node: Asking, questions: Sequence[Question], *, alone: bool) -> Sequence[Response]:

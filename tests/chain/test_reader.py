@@ -373,6 +373,55 @@ async def test_a_session_read_at_a_block_that_has_gone_meanwhile_is_doubt(scene:
     assert scene.registry.get(KEY) is None
 
 
+async def test_a_session_whose_block_has_gone_meanwhile_is_read_at_another_one(scene: Scene) -> None:
+    put_session(scene.chain, after_uses(1))
+    is_gone = [True]
+
+    def elsewhere(body: dict[str, Any]) -> web.StreamResponse | None:
+        if body["method"] != "eth_getBlockByNumber" or body["params"][0] == "latest" or not is_gone:
+            return None
+        is_gone.clear()
+        block = {"number": body["params"][0], "hash": "0x" + "ee" * 32, "parentHash": "0x" + "ed" * 32}
+        return web.json_response({"jsonrpc": "2.0", "id": body["id"], "result": {**block, "timestamp": "0x1"}})
+
+    scene.chain.reply = elsewhere
+    state = await scene.reader.session(KEY)
+    assert (is_gone, None if state is None else state.used[USES]) == ([], 1)
+
+
+def misnames(body: dict[str, Any]) -> web.StreamResponse | None:
+    """A block asked for by its number is another one."""
+    if body["method"] != "eth_getBlockByNumber" or body["params"][0] == "latest":
+        return None
+    block = {"number": "0x1", "hash": "0x" + "ee" * 32, "parentHash": "0x" + "ed" * 32, "timestamp": "0x1"}
+    return web.json_response({"jsonrpc": "2.0", "id": body["id"], "result": block})
+
+
+@pytest.mark.parametrize("is_better", [True, False])
+async def test_who_is_told_nothing_by_one_node_is_told_by_another_one_that_is_better(is_better: bool) -> None:
+    tables, looks = [FakeNode(), FakeNode()], list[bool]()
+    servers = [await table.start() for table in tables]
+    for table in tables:
+        put_session(table, after_uses(1))
+    node = Node([str(server.make_url("/")) for server in servers], timeout_seconds=PATIENCE_SECONDS)
+
+    async def look() -> None:
+        looks.append(is_better and await node.leave(1868, "its word is in vain", 0, None))
+
+    disk = Disk()
+    reader = NodeReader(node, Registry(), disk.keep, lambda: float(NOW), seconds=PATIENCE_SECONDS, doubted=look)
+    tables[0].reply = misnames
+    if is_better:
+        assert await reader.session(KEY) is not None
+    else:
+        with pytest.raises(StateUnavailable, match="something else"):
+            await reader.session(KEY)
+    assert (looks, node.at, len(disk.kept)) == ([is_better], int(is_better), int(is_better))
+    await node.close()
+    for server in servers:
+        await server.close()
+
+
 async def test_each_reading_is_told_and_whether_it_is_what_was_known(scene: Scene) -> None:
     told: list[bool] = []
     scene.reader = NodeReader(

@@ -9,8 +9,9 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from proxy.chain import contract_abi
+from proxy.chain import contract_abi, several
 from proxy.chain.blocks.events import USER_OPERATION_EVENT
+from proxy.chain.blocks.source import LogFilter
 from proxy.chain.node import Node
 from proxy.chain.settlement.slices import BlockName
 from proxy.chain.several import NodeChoice, SeveralAsking
@@ -113,6 +114,31 @@ async def test_a_node_that_hangs_is_left_after_a_while(pair: Pair) -> None:
         with pytest.raises(StateUnavailable, match="did not answer"):
             await node.chain_id()
     assert await Node(pair.asking, timeout_seconds=PATIENCE_SECONDS).chain_id() == 1868
+    assert pair.asking.at == 1
+
+
+async def test_who_waits_for_a_node_that_is_late_is_answered_by_another_one(pair: Pair) -> None:
+    await pair.node.head()
+    pair.first.hangs = True
+    assert await pair.node.chain_id() == 1868
+    assert (pair.asking.at, await pair.node.chain_id()) == (1, 1868)
+
+
+async def test_a_late_node_is_not_left_for_one_with_other_blocks(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    await pair.node.head()
+    elsewhere(pair.second)
+    monkeypatch.setattr(several, "_LATE_SECONDS", 0.0)
+    for _ in range(3):
+        assert await pair.node.chain_id() == 1868
+    assert (pair.asking.at, len(pair.second.asked)) == (0, 1)  # it is not asked again at once
+
+
+async def test_logs_may_take_their_time(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    await pair.node.head()
+    monkeypatch.setattr(several, "_LATE_SECONDS", 0.0)
+    assert await pair.node.logs_between(1, 100, LogFilter()) == ()
+    assert pair.asking.at == 0
+    await pair.node.chain_id()
     assert pair.asking.at == 1
 
 

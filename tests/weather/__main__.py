@@ -1,11 +1,12 @@
 """A gate in a process of its own for as long as you like, before neighbours of whom one after the other fails.
 
-    python -m tests.weather [--seconds 600] [--rate 50] [--known 20000] [--seed 1]
+    python -m tests.weather [--seconds 600] [--rate 50] [--known 20000] [--parked 0] [--seed 1] [--keep FOLDER]
 
-Two nodes, two bundlers: each hangs, errs and says what is not so in turn, and comes back, while clients send, estimate,
-ask for receipts and use sessions that the gate has never seen. After every round of weather there is rest: then nothing
-may be in flight, and of memory, descriptors and threads no more than at the rest before. At the end the ledger is held
-against the chain, and each session that is left uses is used to its last one. Exit code 1 when something is not so.
+Two nodes, two bundlers: each hangs, errs and says what is not so in turn, and comes back, while the chain goes back and
+clients send, replace, estimate, ask for receipts, use sessions that the gate has never seen, and grant and remove
+others; some goes past the gate, and the gate is killed. After every round of weather there is rest: then nothing may be
+in flight, and of memory, descriptors and threads no more than at the rest before. At the end the ledger is held against
+the chain, and each session that is left uses is used to its last one. Exit code 1 when something is not so.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import asyncio
 import logging
 import re
+import shutil
 import sys
 import tempfile
 import time
@@ -40,17 +42,25 @@ from tests.chaos.gates import (
     is_entered,
     until_ready,
 )
+from tests.patience import PATIENCE_SECONDS
 from tests.session.builders import TOKEN, TRANSFER, action, usage
-from tests.weather.clients import AT_ONCE, SEND, Clients, load
+from tests.weather.clients import AT_ONCE, PARKED_A_SESSION, SEND, Clients, Pools, Sky, load
+from tests.weather.lives import Lives
 from tests.weather.neighbours import Bundler, BundlerWeather, Node, NodeWeather
 from tests.weather.world import World
 
 USES, FAR = 100, 10_000
 _Spell = tuple[str, Callable[[], None]]
-ROUND_SECONDS, SPELL_SECONDS = 120.0, 8.0
+ROUND_SECONDS, SPELL_SECONDS = 60.0, 8.0
+LIFE_SECONDS = 5.0
 BLOCK_SECONDS = 2.0
+DEPTHS = (1, 2, 6, 12)
 REST_SECONDS, COMPARED_SECONDS = 240.0, 900.0
 MEMORY_SLACK_AN_OPERATION = 4_096
+KILLED_IN = (1, 2)
+"""The rounds in which the gate is killed; what it has grown by is told of the others."""
+_VARYING = re.compile(r"0x[0-9a-fA-F]+|[0-9a-f]{20,}|[0-9.]+")
+_SHOWN = 3
 SETTINGS = "rules: [ours.yaml]\nsession_queries: true\nlimits: {request_seconds: 10}\n"
 RULE = f"""
 rules:
@@ -75,18 +85,46 @@ async def mine(world: World) -> None:
         await asyncio.sleep(BLOCK_SECONDS)
         world.mine(time.monotonic())
         if world.random.random() < 0.05:
-            world.go_back(world.random.choice((1, 2, 6)))
+            world.go_back(world.random.choice(DEPTHS))
 
 
-async def weather(
-    nodes: list[Node], bundlers: list[Bundler], spells: Iterator[_Spell], clients: Clients, random: Random
-) -> None:
+async def weather(nodes: list[Node], bundlers: list[Bundler], spells: Iterator[_Spell], clients: Clients) -> None:
     for name, begin in spells:
         _be_fair(nodes, bundlers)
         begin()
-        clients.spell = name
-        await asyncio.sleep(random.uniform(0.5, 1.5) * SPELL_SECONDS)
+        turn(clients.sky, name, nodes, bundlers)
+        await asyncio.sleep(clients.world.random.uniform(0.5, 1.5) * SPELL_SECONDS)
         print(f"{time.strftime('%X')} {clients.told()}", flush=True)
+
+
+def turn(sky: Sky, name: str, nodes: list[Node], bundlers: list[Bundler]) -> None:
+    is_node_well = any(node.weather is NodeWeather.FAIR for node in nodes)
+    is_bundler_well = any(bundler.weather is BundlerWeather.FAIR for bundler in bundlers)
+    sky.turns(name, node=is_node_well, bundler=is_bundler_well)
+
+
+async def kill(clients: Clients) -> None:
+    """kill -9 at some time, and a gate that goes on from what is there."""
+    gate, sky = clients.gate, clients.sky
+    await asyncio.sleep(clients.world.random.uniform(0.2, 0.8) * ROUND_SECONDS)
+    sky.restart()
+    await asyncio.to_thread(gate.end)
+    await asyncio.to_thread(gate.start)
+    await until_listening(clients.http, gate)
+    sky.restart()
+    print(f"{time.strftime('%X')} the gate was killed, and is there again", flush=True)
+    await asyncio.Event().wait()  # the round goes on
+
+
+async def until_listening(http: aiohttp.ClientSession, gate: GateProcess) -> None:
+    """Whatever the weather is."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            try:
+                async with http.get(f"{gate.admin}/healthz"):
+                    return
+            except aiohttp.ClientError:
+                await asyncio.sleep(0.05)
 
 
 def all_weather(nodes: list[Node], bundlers: list[Bundler], random: Random) -> Iterator[_Spell]:
@@ -116,12 +154,15 @@ def _be_fair(nodes: list[Node], bundlers: list[Bundler]) -> None:
         bundler.be(BundlerWeather.FAIR)
 
 
-async def rest(clients: Clients) -> Usage:
+async def rest(clients: Clients, nodes: list[Node], bundlers: list[Bundler]) -> Usage:
     """All is mined, and seen; what never arrived comes again."""
-    world, gate = clients.world, clients.gate
+    world, gate, clients.resting = clients.world, clients.gate, True
+    _be_fair(nodes, bundlers)
+    turn(clients.sky, "rest", nodes, bundlers)
     await asyncio.gather(*clients.under_way)
     async with asyncio.timeout(REST_SECONDS):
         await until_ready(clients.http, gate)
+        await clients.fill_gaps()
         while True:
             world.mine(float("inf"))
             await asyncio.sleep(1.0)
@@ -134,6 +175,7 @@ async def rest(clients: Clients) -> Usage:
             for name in lost[:200]:
                 await clients.again(name)
     assert gate.pid is not None
+    clients.resting = False
     return usage_of(gate.pid)
 
 
@@ -154,6 +196,16 @@ async def spend_the_rest(clients: Clients, grants: list[SessionData]) -> None:
             world.faults.append(f"one use more than {USES}: {answer}")
 
 
+async def try_lives(clients: Clients, lives: Lives) -> None:
+    """Who was removed is out, and who was granted is in."""
+    for grant in lives.over:
+        answer = await clients.ask("a life over", SEND, clients.operation(grant))
+        error = answer.get("error")
+        if not isinstance(error, dict) or error["code"] not in (Code.SESSION_REVOKED, Code.SESSION_UNKNOWN):
+            clients.world.faults.append(f"{print_bytes(grant.permission_id)} was removed: {answer}")
+    await spend_the_rest(clients, lives.left[:3])
+
+
 async def until_compared(gate: GateProcess, world: World) -> None:
     """A node that answered from another state than it was asked for may have made a count wrong: not for good, as each
     session is read again once it is quiet, and compared."""
@@ -162,6 +214,8 @@ async def until_compared(gate: GateProcess, world: World) -> None:
         if time.monotonic() - begun > COMPARED_SECONDS:
             world.faults += faults
             return
+        if time.monotonic() - begun < 2 * BLOCK_SECONDS:
+            print(f"  {len(faults)} sessions are not as the chain is, yet: {faults[:3]}", flush=True)
         world.mine(float("inf"))
         await asyncio.sleep(BLOCK_SECONDS)
     print(f"  the ledger is as the chain is, {time.monotonic() - begun:.0f} s after the last of it was mined")
@@ -169,23 +223,25 @@ async def until_compared(gate: GateProcess, world: World) -> None:
 
 def disagreements(gate: GateProcess, world: World) -> Iterator[str]:
     """Of the ledger on disk with what has happened on chain."""
-    mined, store = {name: used for name, used in world.mined() if used}, Store(gate.database)
+    mined, store = {name: (used, ours) for name, used, ours in world.mined() if used}, Store(gate.database)
     try:
         known = {each.key.permission_id: each for each in store.sessions() if each.key.permission_id in mined}
     finally:
         store.close()
-    for name, used in mined.items():
+    for name, (used, ours) in mined.items():
         session = known.get(name)
-        if session is None:
+        if session is None and ours:
             yield f"{print_bytes(name)} was used {used} times and is not known"
+        elif session is None:
+            continue
         elif session.state is not None:
             ((counter, counted),) = session.state.used.items() or ((None, 0),)
             if counted != used:
                 yield f"{print_bytes(name)} was used {used} times, {counted} are counted ({counter})"
     (counted_by_rule,) = counted_on_disk(gate).values()
-    for name, used in mined.items():
-        if counted_by_rule.get(name) != used:
-            yield f"{print_bytes(name)}: {used} mined, {counted_by_rule.get(name)} counted by the rule"
+    for name, (_, ours) in mined.items():
+        if counted_by_rule.get(name, 0) != ours:
+            yield f"{print_bytes(name)}: {ours} mined, {counted_by_rule.get(name)} counted by the rule"
 
 
 def grown(rests: list[tuple[int, Usage]]) -> Iterator[str]:
@@ -199,17 +255,28 @@ def grown(rests: list[tuple[int, Usage]]) -> Iterator[str]:
         yield f"memory {early.resident >> 20} -> {late.resident >> 20} MiB for {after - before} operations"
 
 
-async def spend_time(gate: GateProcess, world: World, wanted: argparse.Namespace) -> None:
+def pools_for(world: World, wanted: argparse.Namespace) -> Pools:
+    """Sessions in force, most of which the gate is to know."""
     grants = sessions_for(wanted.seconds, wanted.rate)
     unseen = (a_session(action(TOKEN, TRANSFER, usage(USES)), salt=number) for number in range(1_000_000, 9_000_000))
     idle = [a_session(action(TOKEN, TRANSFER, usage(USES)), salt=100_000 + number) for number in range(wanted.known)]
-    for grant in grants + idle:
+    rounds = wanted.seconds / ROUND_SECONDS + 1
+    parked = [
+        a_session(action(TOKEN, TRANSFER, usage(FAR)), salt=50_000 + number)
+        for number in range(8 + int(rounds * (wanted.parked + ROUND_SECONDS * wanted.rate * 0.03) / PARKED_A_SESSION))
+    ]
+    for grant in (*grants, *idle, *parked):
         world.grant(grant, USES)
-    await asyncio.to_thread(gate.know, grants + idle)
+    far = frozenset(grant.permission_id for grant in grants[::2])
+    return Pools(grants, idle, parked, _granted(unseen, world), far)
+
+
+async def spend_time(gate: GateProcess, world: World, wanted: argparse.Namespace) -> None:
+    pools = pools_for(world, wanted)
+    await asyncio.to_thread(gate.know, [*pools.grants, *pools.idle, *pools.parked])
     nodes = [Node(chain=world.chain, world=world, named=f"node {name}") for name in "ab"]
     bundlers = [Bundler(world=world, chain_id=1, named=f"bundler {name}") for name in "ab"]
     servers = [await node.serve() for node in nodes]
-    rests: list[tuple[int, Usage]] = []
     spells = all_weather(nodes, bundlers, world.random)
     async with (
         bundlers[0],
@@ -219,26 +286,31 @@ async def spend_time(gate: GateProcess, world: World, wanted: argparse.Namespace
         gate.node = f"[{', '.join(node.url for node in nodes)}]\n    max_state_age: 20"
         gate.bundler = ", ".join(bundler.url for bundler in bundlers)
         clients = Clients(gate, http, world)
+        lives = Lives(clients, USES)
         mining = asyncio.create_task(mine(world))
         gate.start()
         await until_ready(http, gate)
-        begun = time.monotonic()
+        rests, begun, number = list[tuple[int, Usage]](), time.monotonic(), 0
         while time.monotonic() < begun + wanted.seconds:
+            await clients.park_many(pools, wanted.parked)
             works = [
-                weather(nodes, bundlers, spells, clients, world.random),
-                load(clients, grants, _granted(unseen, world), wanted.rate, uses=USES),
+                weather(nodes, bundlers, spells, clients),
+                load(clients, pools, wanted.rate, uses=USES),
+                lives.begin_some(LIFE_SECONDS),
+                *([kill(clients)] if number in KILLED_IN else []),
             ]
             await _for_a_while(works, min(ROUND_SECONDS, wanted.seconds))
-            waiting = world.waiting
-            _be_fair(nodes, bundlers)
-            rests.append((len(world.operations), await rest(clients)))
+            waiting, number = world.waiting, number + 1
+            rests.append((len(world.operations), await rest(clients, nodes, bundlers)))
             _print(clients, waiting, rests[-1][1])
-        await spend_the_rest(clients, grants[:6])
-        await rest(clients)
+        await lives.until_over()
+        await spend_the_rest(clients, pools.grants[:6])
+        await try_lives(clients, lives)
+        await rest(clients, nodes, bundlers)
         mining.cancel()
         await until_compared(gate, world)
         await asyncio.to_thread(gate.end)
-        world.faults += grown(rests)
+        world.faults += grown(rests[max(KILLED_IN) + 1 :])
     for server in servers:
         await server.cleanup()
 
@@ -272,11 +344,23 @@ def _print(clients: Clients, waiting: int, usage: Usage) -> None:
 
 
 def summary(faults: list[str]) -> str:
-    """How many there are of each kind, and one of it."""
+    """How many there are of each kind, and the first few of it whole."""
     kinds: dict[str, list[str]] = {}
     for fault in faults:
-        kinds.setdefault(re.sub(r"0x[0-9a-f]+|[0-9.]+", "#", fault), []).append(fault)
-    return "\n".join([f"  {len(of_kind)} times: {of_kind[0][:300]}" for of_kind in kinds.values()] or ["  no fault"])
+        kinds.setdefault(_VARYING.sub("#", fault), []).append(fault)
+    lines = []
+    for of_kind in sorted(kinds.values(), key=len, reverse=True):
+        lines += [f"  {len(of_kind)} times:", *(f"    {fault}" for fault in of_kind[:_SHOWN])]
+    return "\n".join(lines or ["  no fault"])
+
+
+def keep(folder: Path, gate: GateProcess, world: World) -> None:
+    """What one looks for a cause in."""
+    shutil.copytree(gate.folder, folder, dirs_exist_ok=True)
+    (folder / "faults").write_text("\n".join(world.faults))
+    (folder / "history").write_text(
+        "".join(f"{print_bytes(name)} {each}\n" for name, history in world.history.items() for each in history)
+    )
 
 
 def main() -> int:
@@ -285,7 +369,8 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=50, help="requests a second")
     parser.add_argument("--known", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--log", type=Path, help="where to keep the gate's log")
+    parser.add_argument("--parked", type=int, default=0, help="operations behind an unused nonce, more in every round")
+    parser.add_argument("--keep", type=Path, help="where to put the gate's files, and what happened to each session")
     wanted = parser.parse_args()
     world = World(Random(wanted.seed))
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)  # who hangs is left
@@ -295,8 +380,8 @@ def main() -> int:
         try:
             asyncio.run(spend_time(gate, world, wanted))
         finally:
-            if wanted.log is not None and gate.log.exists():
-                wanted.log.write_bytes(gate.log.read_bytes())
+            if wanted.keep is not None:
+                keep(wanted.keep, gate, world)
         print(summary(world.faults), flush=True)
     return 1 if world.faults else 0
 

@@ -7,7 +7,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -19,29 +19,65 @@ from proxy.userop.primitives import Hash32, print_bytes, print_checksummed
 from proxy.userop.session_data import SessionData
 from proxy.userop.user_operation import UserOperation, print_user_operation
 from tests.admission.builders import lane
-from tests.bypass_list.desk import V07, reading, single, use
+from tests.bypass_list.desk import V07, reading, session_signature, single, use
 from tests.chaos.gates import GateProcess
 from tests.session.builders import ACCOUNT, transfer
-from tests.weather.world import World
+from tests.weather.world import PAST, World
 
 ANSWER_SECONDS = 30.0
 """The longest that anybody may wait beside what the machine makes him wait: twice what the settings allow."""
 AT_ONCE = 4
 """Sessions that are used at a time, each until it is refused for a while."""
+PARKED_A_SESSION = 40
+"""Operations of one session that wait for a nonce; as many are sent to let them go."""
+GRACE_SECONDS = 15.0
+"""After which a gate is to have found the neighbour that is well."""
 SEND, ESTIMATE = "eth_sendUserOperation", "eth_estimateUserOperationGas"
+NOT_SO = frozenset({Code.SESSION_UNKNOWN, Code.SESSION_REVOKED, Code.SESSION_NOT_VALID_NOW, Code.SESSION_SCOPE})
+"""What nobody may be told of a session that has been in force for as long as the chain is."""
+
+
+@dataclass
+class Sky:
+    """Since when at least one node, and one bundler, has been well without a break; `None` when none is. `down`: the
+    gate is not there."""
+
+    spell: str = "fair"
+    node_since: float | None = 0.0
+    bundler_since: float | None = 0.0
+    down: int = 0  # how often it was
+
+    def turns(self, spell: str, *, node: bool, bundler: bool) -> None:
+        """The weather is another one."""
+        now, self.spell = time.monotonic(), spell
+        self.node_since = (now if self.node_since is None else self.node_since) if node else None
+        self.bundler_since = (now if self.bundler_since is None else self.bundler_since) if bundler else None
+
+    def restart(self) -> None:
+        """The gate knows no neighbour any more."""
+        now = time.monotonic()
+        self.down += 1
+        self.node_since = None if self.node_since is None else now
+        self.bundler_since = None if self.bundler_since is None else now
+
+
+def _is_long(since: float | None, began: float) -> bool:
+    return since is not None and began - since > GRACE_SECONDS
 
 
 @dataclass
 class Clients:
-    """`spell`: the weather there is; what is told is told by it."""
+    """`sky`: the weather there is; what is told is told by it."""
 
     gate: GateProcess
     http: aiohttp.ClientSession
     world: World
+    sky: Sky = field(default_factory=Sky)
     numbers: Iterator[int] = field(default_factory=lambda: iter(range(1, 10_000_000)))
     sent: dict[Hash32, UserOperation] = field(default_factory=dict)
     accepted: list[Hash32] = field(default_factory=list)
-    spell: str = "fair"
+    gaps: list[tuple[SessionData, int]] = field(default_factory=list)  # lanes whose first nonce is awaited
+    resting: bool = False
     all_waited: dict[str, list[float]] = field(default_factory=dict)
     under_way: set[asyncio.Task[object]] = field(default_factory=set)
     _waited: dict[str, list[float]] = field(default_factory=dict)
@@ -53,7 +89,7 @@ class Clients:
         errors = ", ".join(f"{kind} {_named(code)} {times}" for (kind, code), times in self._errors.items())
         self._waited.clear()
         self._errors.clear()
-        return f"{self.spell}: {waited}; {errors}"
+        return f"{self.sky.spell}: {waited}; {errors}"
 
     def begin(self, kind: str, method: str, params: list[object]) -> None:
         task: asyncio.Task[object] = asyncio.create_task(self.ask(kind, method, params))
@@ -63,7 +99,7 @@ class Clients:
     async def ask(self, kind: str, method: str, params: list[object]) -> dict[str, Any]:
         began, body = time.monotonic(), {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
         answer: dict[str, Any] = {}
-        starved = self._starved()
+        starved, before = self._starved(), replace(self.sky)
         try:
             async with self.http.post(self.gate.url, json=body) as response:
                 if response.status == HTTPStatus.SERVICE_UNAVAILABLE:
@@ -71,7 +107,9 @@ class Clients:
                 else:
                     answer = await response.json()
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            self.world.faults.append(f"{kind} had no answer: {error!r}")
+            if before.down == self.sky.down:
+                self.world.faults.append(f"{kind} had no answer: {error!r}")
+            answer = {"error": {"code": "no gate"}}
         seconds = time.monotonic() - began
         for waited in (self._waited, self.all_waited):
             waited.setdefault(kind, []).append(seconds)
@@ -79,22 +117,86 @@ class Clients:
             self.world.faults.append(f"{kind} was answered after {seconds:.1f} s")
         if "error" in answer:
             self._errors[kind, answer["error"]["code"]] += 1
+            self._look_at(kind, answer["error"], began, before)
         elif method == SEND and "result" in answer:
             self.accepted.append(Hash32(bytes.fromhex(answer["result"][2:])))
         return answer
+
+    def _look_at(self, kind: str, error: dict[str, Any], began: float, before: Sky) -> None:
+        """Whether it may be answered so."""
+        code, sky = error["code"], self.sky
+        is_node_there = before.node_since == sky.node_since and _is_long(sky.node_since, began)
+        is_bundler_there = before.bundler_since == sky.bundler_since and _is_long(sky.bundler_since, began)
+        if code in ("busy", Code.STATE_UNAVAILABLE) and is_node_there and (is_bundler_there or code != "busy"):
+            self.world.faults.append(f"{kind} while a node was well ({sky.spell}): {error}")
+        if code in NOT_SO and not kind.startswith("a life"):
+            self.world.faults.append(f"{kind} of a session in force ({sky.spell}): {error}")
 
     def _starved(self) -> float:
         """For how long the gate, and who asks it, have waited for a processor so far: that is the machine's fault."""
         return sum(waited_for_a_processor(pid) for pid in (os.getpid(), self.gate.pid) if pid is not None)
 
-    def operation(self, grant: SessionData) -> list[object]:
-        op = use(grant, single(transfer(1)), nonce=lane(next(self.numbers)))
-        self.sent[reading(op).user_op_hash] = op
+    def a_use(self, grant: SessionData, nonce: int | None = None, amount: int = 1) -> UserOperation:
+        """Of a nonce lane of its own unless said otherwise."""
+        return use(grant, single(transfer(amount)), nonce=lane(next(self.numbers)) if nonce is None else nonce)
+
+    def params(self, op: UserOperation) -> list[object]:
+        """To submit it by; it is remembered as sent."""
+        self.sent.setdefault(reading(op).user_op_hash, op)
         return [print_user_operation(op), print_checksummed(V07.address)]
+
+    def operation(self, grant: SessionData) -> list[object]:
+        return self.params(self.a_use(grant))
 
     async def again(self, name: Hash32) -> None:
         """A client that has heard nothing sends it again."""
-        await self.ask("sent again", SEND, [print_user_operation(self.sent[name]), print_checksummed(V07.address)])
+        await self.ask("sent again", SEND, self.params(self.sent[name]))
+
+    # what is not as usual
+
+    def replace(self, grant: SessionData) -> None:
+        """Two operations for one nonce."""
+        nonce = lane(next(self.numbers))
+        for amount in (1, 2):
+            self.begin("replacement", SEND, self.params(self.a_use(grant, nonce, amount)))
+
+    def claim_twice(self, grant: SessionData, other: SessionData) -> None:
+        """One hash under two sessions: it does not cover the signature."""
+        op = self.a_use(grant)
+        for each in (op, replace(op, signature=b"\0" + other.permission_id + session_signature(op))):
+            self.begin("another claim", SEND, self.params(each))
+
+    def go_past(self, grant: SessionData) -> None:
+        """A use that the gate never sees."""
+        op = self.a_use(grant)
+        due = time.monotonic() + self.world.random.uniform(0.0, 10.0)
+        self.world.take(PAST, reading(op).user_op_hash, op, grant.permission_id, due)
+
+    def park(self, grant: SessionData) -> None:
+        """An operation behind a nonce that nothing has used yet."""
+        number = next(self.numbers)
+        self.gaps.append((grant, number))
+        self.begin("parked", SEND, self.params(self.a_use(grant, lane(number, 1))))
+
+    async def park_many(self, pools: Pools, most: int) -> None:
+        """So many at once."""
+        for first in range(0, most, PARKED_A_SESSION):
+            for _ in range(min(PARKED_A_SESSION, most - first)):
+                self.park(pools.parked[0])
+            pools.parked.pop(0)
+            await asyncio.gather(*self.under_way)
+
+    async def fill_gaps(self) -> None:
+        """Nothing is left behind a nonce that is unused."""
+        gaps, self.gaps = iter(self.gaps), []
+
+        async def fill_some() -> None:
+            for grant, number in gaps:  # shared by all who fill
+                op = self.a_use(grant, lane(number))
+                while "result" not in await self.ask("gap filled", SEND, self.params(op)):  # noqa: ASYNC110  # polled
+                    await asyncio.sleep(0.5)
+
+        await asyncio.gather(*(fill_some() for _ in range(16)))
 
 
 def waited_for_a_processor(pid: int) -> float:
@@ -109,23 +211,42 @@ def _named(code: object) -> object:
     return Code(code).name.lower() if isinstance(code, int) and code in set(Code) else code
 
 
-async def load(
-    clients: Clients, grants: list[SessionData], unseen: Iterator[SessionData], rate: float, *, uses: int
-) -> None:
+@dataclass
+class Pools:
+    """Sessions by what is done with them."""
+
+    grants: list[SessionData]  # in force and known, used until they are refused
+    idle: list[SessionData]  # known, and used past the gate alone
+    parked: list[SessionData]  # known; what is sent for them waits for a nonce
+    unseen: Iterator[SessionData]  # in force, and not known to the gate
+    far: frozenset[Hash32]  # of the first, those that the chain itself hardly bounds
+
+
+async def load(clients: Clients, pools: Pools, rate: float, *, uses: int) -> None:
     """Half of it are operations, the rest what clients ask beside. Each session is asked for more than its `uses`."""
-    random, begun = clients.world.random, time.monotonic()
+    random, begun, grants = clients.world.random, time.monotonic(), pools.grants
     for number in range(1, 10_000_000):
         if number % (2 * uses) == 0 and len(grants) > AT_ONCE:
             grants.pop(0)
         luck, grant = random.random(), grants[random.randrange(min(AT_ONCE, len(grants)))]
-        if luck < 0.5:
+        if luck < 0.40:
             clients.begin("send", SEND, clients.operation(grant))
-        elif luck < 0.7:
+        elif luck < 0.55:
             clients.begin("estimate", ESTIMATE, clients.operation(grant))
-        elif luck < 0.85 and clients.accepted:
+        elif luck < 0.70 and clients.accepted:
             clients.begin("receipt", "eth_getUserOperationReceipt", [print_bytes(random.choice(clients.accepted))])
-        elif luck < 0.95:
-            clients.begin("first use", SEND, clients.operation(next(unseen)))
+        elif luck < 0.80:
+            clients.begin("first use", SEND, clients.operation(next(pools.unseen)))
+        elif luck < 0.84:
+            clients.replace(grant)
+        elif luck < 0.88:
+            clients.claim_twice(grant, grants[random.randrange(min(AT_ONCE, len(grants)))])
+        elif luck < 0.92:
+            clients.go_past(grant if grant.permission_id in pools.far else random.choice(pools.idle))
+        elif luck < 0.95 and pools.parked:
+            clients.park(pools.parked[0])
+            if len(clients.gaps) % PARKED_A_SESSION == 0 and len(pools.parked) > 1:
+                pools.parked.pop(0)
         else:
             name = [print_checksummed(ACCOUNT), print_bytes(grant.permission_id)]
             clients.begin("session", "sessiongate_getSession", [*name])

@@ -6,7 +6,7 @@ import asyncio
 import time
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiohttp import web
 
@@ -14,16 +14,20 @@ from proxy.chain import contract_abi
 from proxy.chain.blocks.header import Header
 from proxy.chain.logs import Log
 from proxy.chain.witness import GET_ENTRY_POINT_NONCE
-from proxy.userop.primitives import parse_hash, print_bytes, print_uint
-from proxy.userop.user_operation import parse_user_operation
+from proxy.userop.primitives import Hash32, parse_hash, print_bytes, print_uint
+from proxy.userop.user_operation import UserOperation, parse_user_operation
 from tests.app.live_node import LiveNode, with_uses
 from tests.bypass_list.desk import CHAIN_ID, V07, reading
 from tests.chain.builders import FakeNode
-from tests.chain.on_chain import put_session
+from tests.chain.on_chain import put_absent, put_session
 from tests.chaos.world import LOST
 from tests.edge.recording_bundler import Answer, Recorded, RecordingBundler
 from tests.running_gate import ESTIMATE, GAS, RECEIPT, SEND
 from tests.weather.world import World
+
+_SEQUENCE = (1 << 64) - 1
+_SOON_SECONDS = 10.0
+"""Within which it mines what others wait for."""
 
 
 class NodeWeather(StrEnum):
@@ -48,9 +52,18 @@ class BundlerWeather(StrEnum):
     HANGING = "hanging"
     ERRING = "erring"  # takes nothing, and does not say so
     LOSING = "losing"  # takes it, and does not say so
+    KNOWING = "knowing"  # says of whatever it takes that it has it already
     REFUSING = "refusing"
     HANGING_IN_SENDS = "hanging in sends"
     FORGETFUL = "forgetful"  # knows of no receipt
+
+
+class Shown(NamedTuple):
+    """How a session stood when a node was asked last."""
+
+    in_force: bool
+    used: int
+    enable_nonce: int
 
 
 @dataclass
@@ -61,6 +74,7 @@ class Node(LiveNode):
     named: str = field(kw_only=True)
     weather: NodeWeather = NodeWeather.FAIR
     stood_at: int = 0
+    shown: dict[Hash32, Shown] = field(default_factory=dict)
 
     def be(self, weather: NodeWeather) -> None:
         self.weather, self.stood_at = weather, len(self.chain.headers)
@@ -95,11 +109,25 @@ class Node(LiveNode):
         data, at = bytes.fromhex(params[0]["data"][2:]), blocks[-1].number
         if data[:4] == GET_ENTRY_POINT_NONCE.selector and bytes.fromhex(params[0]["to"][2:]) == V07.address:
             _, key = contract_abi.decode(GET_ENTRY_POINT_NONCE.arguments, data[4:], "getNonce")
-            nonce = (key << 64) + self.world.is_used(key, at)
+            nonce = (key << 64) + self.world.next_nonce(key, at)
             return {"result": print_bytes(contract_abi.encode(("uint256",), (nonce,)))}
-        if (session := self.world.named_in(data)) is not None:
-            put_session(self, with_uses(self.world.states[session], self.world.used(session, at)))
+        world = self.world
+        if (session := world.named_in(data)) is not None:
+            shown = Shown(world.is_in_force(session, at), world.used(session, at), world.enable_nonce(session, at))
+            if self.shown.get(session) != shown:
+                self.shown[session] = shown
+                state = world.states[session]
+                if shown.in_force:
+                    put_session(self, with_uses(state, shown.used), enable_nonce=shown.enable_nonce)
+                else:
+                    put_absent(self, state.key, enable_nonce=shown.enable_nonce)
         return FakeNode._answer(self, "eth_call", params)
+
+    def _transaction(self, name: str) -> dict[str, object] | None:
+        found = self.world.transaction(parse_hash(name, "hash"))
+        if found is None or found.to is None:
+            return None
+        return {"hash": name, "to": print_bytes(found.to), "input": print_bytes(found.call_data)}
 
 
 @dataclass
@@ -133,15 +161,31 @@ class Bundler(RecordingBundler):
     async def _submit(self, recorded: Recorded) -> Answer:
         op = parse_user_operation(recorded.params[0], V07.version)
         operation = reading(op)
-        assert operation.claim is not None
+        session = None if operation.claim is None else operation.claim.envelope.permission_id
         name, world = operation.user_op_hash, self.world
-        if self.weather is BundlerWeather.REFUSING and name not in world.operations:
-            return Answer(error={"code": -32500, "message": "AA10 a bundler's whim"})
-        due = time.monotonic() + world.random.uniform(0.0, self.longest)
-        world.take(self.named, name, op, operation.claim.envelope.permission_id, due)
-        if self.weather is BundlerWeather.LOSING:
-            return world.random.choice(LOST)
+        if name not in world.operations and (wrong := self._wrong_with(op, name, session)) is not None:
+            return Answer(error={"code": -32500, "message": wrong})
+        longest = self.longest if name not in world.acts else min(self.longest, _SOON_SECONDS)
+        due = time.monotonic() + world.random.uniform(0.0, longest)
+        world.take(self.named, name, op, session, due)
+        match self.weather:
+            case BundlerWeather.LOSING:
+                return world.random.choice(LOST)
+            case BundlerWeather.KNOWING:
+                return Answer(error={"code": -32602, "message": "already known"})
         return Answer(result=print_bytes(name))
+
+    def _wrong_with(self, op: UserOperation, name: Hash32, session: Hash32 | None) -> str | None:
+        """What it finds when it tries the operation at the newest block."""
+        world, act = self.world, self.world.acts.get(name)
+        if self.weather is BundlerWeather.REFUSING:
+            return "AA10 a bundler's whim"
+        if op.nonce & _SEQUENCE < world.next_nonce(op.nonce >> 64, world.head):
+            return "AA25 invalid account nonce"
+        enables = act is not None and act.enables
+        if session is not None and not enables and not world.is_in_force(session, world.head):
+            return "AA23 reverted"
+        return None
 
     async def _receipt(self, recorded: Recorded) -> Answer:
         found = self.world.operations.get(parse_hash(recorded.params[0], "hash"))

@@ -8,12 +8,15 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.userop.primitives import Hash32
+from proxy.userop.session_data import SessionData
+from proxy.userop.user_operation import UserOperation
 from tests.admission.builders import lane
 from tests.bench.usage import Usage
 from tests.bypass_list.desk import a_session, reading, single, use
 from tests.session.builders import TOKEN, TRANSFER, action, transfer, usage
 from tests.weather.__main__ import grown, summary
-from tests.weather.world import World
+from tests.weather.world import PAST, Act, World
 
 GRANT = a_session(action(TOKEN, TRANSFER, usage(9)), salt=8)
 
@@ -36,9 +39,67 @@ def test_whatever_is_taken_back_each_operation_waits_or_is_used_once(depths: lis
     head = world.chain.headers[-1].number
     used = world.used(GRANT.permission_id, head)
     assert used + world.waiting == 6
-    assert sum(world.is_used(lane(number) >> 64, head) for number in range(1, 7)) == used
+    assert sum(world.next_nonce(lane(number) >> 64, head) for number in range(1, 7)) == used
     world.mine(until=inf)
-    assert (dict(world.mined()), world.faults) == ({GRANT.permission_id: 6}, [])
+    assert (list(world.mined()), world.faults) == ([(GRANT.permission_id, 6, 6)], [])
+
+
+def take(world: World, op: UserOperation, *, bundler: str = "a", session: SessionData | None = GRANT) -> Hash32:
+    name = reading(op).user_op_hash
+    world.take(bundler, name, op, None if session is None else session.permission_id, due=0.0)
+    return name
+
+
+def test_of_those_that_compete_for_a_nonce_one_is_mined_and_takes_one_use() -> None:
+    world = world_with(0, 1)
+    for amount in (1, 2):
+        take(world, use(GRANT, single(transfer(amount)), nonce=lane(1)))
+    world.mine(until=inf)
+    assert (world.waiting, list(world.mined()), world.faults) == (0, [(GRANT.permission_id, 1, 1)], [])
+    world.go_back(1)
+    world.mine(until=inf)
+    assert list(world.mined()) == [(GRANT.permission_id, 1, 1)]
+
+
+def test_what_is_behind_a_gap_waits_for_it() -> None:
+    world = world_with(0, 2)
+    take(world, use(GRANT, single(transfer(1)), nonce=lane(1, 1)))
+    world.mine(until=inf)
+    assert world.waiting == 1
+    take(world, use(GRANT, single(transfer(1)), nonce=lane(1)))
+    world.mine(until=inf)
+    assert (world.waiting, world.next_nonce(lane(1) >> 64, world.head)) == (0, 2)
+
+
+def test_a_use_past_the_gate_is_not_one_that_the_gate_let_out() -> None:
+    world = world_with(0, 0)
+    take(world, use(GRANT, single(transfer(1)), nonce=lane(1)), bundler=PAST)
+    world.mine(until=inf)
+    assert (list(world.mined()), world.faults) == ([(GRANT.permission_id, 1, 0)], [])
+
+
+@given(st.lists(st.sampled_from([1, 2, 3, 5]), max_size=6), st.integers(0, 99))
+def test_a_session_is_used_between_its_grant_and_its_removal_however_the_chain_goes_back(
+    depths: list[int], seed: int
+) -> None:
+    world, name = World(Random(seed)), GRANT.permission_id
+    world.introduce(GRANT, 3)
+    first, second = use(GRANT, single(transfer(1)), nonce=lane(1)), use(GRANT, single(transfer(1)), nonce=lane(2))
+    world.acts[reading(first).user_op_hash] = Act(GRANT, granted=True, enables=True)
+    before = world.head
+    take(world, second)
+    world.mine(until=inf)
+    assert world.waiting == 1
+    take(world, first)
+    world.mine(until=inf)
+    world.ask(Act(GRANT, granted=False))
+    for depth in depths:
+        world.mine(until=inf)
+        world.go_back(min(depth, world.head - before))
+    for _ in range(4):
+        world.mine(until=inf)
+    assert (world.waiting, world.used(name, world.head), world.enable_nonce(name, world.head)) == (0, 2, 1)
+    assert not world.is_in_force(name, world.head)
 
 
 def test_one_use_too_many_and_an_operation_at_two_bundlers_are_faults() -> None:

@@ -91,6 +91,12 @@ class BlockWatch:
             self._looking = asyncio.create_task(self._look())
         await asyncio.shield(self._looking)
 
+    async def doubted(self) -> None:
+        """Somebody was told nothing: look at once whether the node's word is in vain, and ask another where it is.
+        Never raises."""
+        await self.catch_up()
+        await self._ask_another()
+
     async def _look(self) -> bool:
         try:
             if not self._is_seeded:

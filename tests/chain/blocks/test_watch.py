@@ -9,6 +9,7 @@ import pytest
 
 from proxy.chain.age import ChainAge
 from proxy.chain.blocks.watch import BlockWatch
+from proxy.chain.settlement.slices import BlockName
 from tests.chain.blocks.builders import CHAIN_ID, Backend, Books, FakeChain, executed, follower_of
 from tests.chain.builders import Clock
 from tests.patience import patiently
@@ -25,9 +26,21 @@ class Scene:
         self.clock = Clock()
         self.age = ChainAge(self.clock, bound=60)
         follower = follower_of(self.node, self.books, heard=self.age.heard)
+        self.left: list[str] = []
         self.watch = BlockWatch(
-            follower, self.node, self.books, self.age, chain_id=CHAIN_ID, poll_seconds=poll_seconds, clock=self.clock
+            follower,
+            self.node,
+            self.books,
+            self.age,
+            chain_id=CHAIN_ID,
+            poll_seconds=poll_seconds,
+            clock=self.clock,
+            leave=self._leave,
         )
+
+    async def _leave(self, why: str, _least: int, _anchor: BlockName | None) -> bool:
+        self.left.append(why)
+        return True
 
     async def until(self, happens: Callable[[], bool]) -> None:
         """Run until it does."""
@@ -120,6 +133,15 @@ async def test_a_node_frozen_since_before_the_start_is_told_from_the_first_look_
 async def test_who_comes_while_a_look_is_under_way_waits_for_that_one(scene: Scene) -> None:
     await asyncio.gather(*(scene.watch.catch_up() for _ in range(20)))
     assert [question[0] for question in scene.node.asked].count("head") == 2  # to learn of the chain, and to look
+
+
+async def test_a_node_that_is_doubted_is_looked_at_and_left_only_where_its_word_is_in_vain(scene: Scene) -> None:
+    await scene.watch.doubted()
+    assert scene.left == []
+    scene.node.null_blocks = True
+    scene.chain.mine(blocks=2)
+    await scene.watch.doubted()
+    assert len(scene.left) == 1
 
 
 async def test_no_failure_ends_it(scene: Scene) -> None:
