@@ -114,7 +114,7 @@ class NodeReader:
             tokens = tokens_met(None if known is None else known.state, held)
             for fact in asked:
                 tokens.setdefault(ConfigId(fact.policy, fact.config_id), set()).add(fact.token)
-            at = node.at
+            at = 0 if self._doubted is None else node.at
             try:
                 exact = await read_exactly(node, self._witness, key, held, tokens)
             except ContractAbsent:
@@ -134,7 +134,9 @@ class NodeReader:
 
     async def _is_another_asked(self, node: Node, at: int) -> bool:
         """Whether another node is asked by now than the one that told nothing, or is once its word was looked at."""
-        if node.at == at and self._doubted is not None:
+        if self._doubted is None:
+            return False
+        if node.at == at:
             await self._doubted()
         return node.at != at
 

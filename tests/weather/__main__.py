@@ -121,7 +121,7 @@ async def until_listening(http: aiohttp.ClientSession, gate: GateProcess) -> Non
     async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             try:
-                async with http.get(f"{gate.admin}/healthz"):
+                async with http.get(gate.url):
                     return
             except aiohttp.ClientError:
                 await asyncio.sleep(0.05)
@@ -154,7 +154,7 @@ def _be_fair(nodes: list[Node], bundlers: list[Bundler]) -> None:
         bundler.be(BundlerWeather.FAIR)
 
 
-async def rest(clients: Clients, nodes: list[Node], bundlers: list[Bundler]) -> Usage:
+async def rest(clients: Clients, pools: Pools, nodes: list[Node], bundlers: list[Bundler]) -> Usage:
     """All is mined, and seen; what never arrived comes again."""
     world, gate, clients.resting = clients.world, clients.gate, True
     _be_fair(nodes, bundlers)
@@ -162,7 +162,7 @@ async def rest(clients: Clients, nodes: list[Node], bundlers: list[Bundler]) -> 
     await asyncio.gather(*clients.under_way)
     async with asyncio.timeout(REST_SECONDS):
         await until_ready(clients.http, gate)
-        await clients.fill_gaps()
+        await clients.fill_gaps(pools)
         while True:
             world.mine(float("inf"))
             await asyncio.sleep(1.0)
@@ -263,7 +263,9 @@ def pools_for(world: World, wanted: argparse.Namespace) -> Pools:
     rounds = wanted.seconds / ROUND_SECONDS + 1
     parked = [
         a_session(action(TOKEN, TRANSFER, usage(FAR)), salt=50_000 + number)
-        for number in range(8 + int(rounds * (wanted.parked + ROUND_SECONDS * wanted.rate * 0.03) / PARKED_A_SESSION))
+        for number in range(
+            8 + int(rounds + rounds * (wanted.parked + ROUND_SECONDS * wanted.rate * 0.03) / PARKED_A_SESSION)
+        )
     ]
     for grant in (*grants, *idle, *parked):
         world.grant(grant, USES)
@@ -301,12 +303,12 @@ async def spend_time(gate: GateProcess, world: World, wanted: argparse.Namespace
             ]
             await _for_a_while(works, min(ROUND_SECONDS, wanted.seconds))
             waiting, number = world.waiting, number + 1
-            rests.append((len(world.operations), await rest(clients, nodes, bundlers)))
+            rests.append((len(world.operations), await rest(clients, pools, nodes, bundlers)))
             _print(clients, waiting, rests[-1][1])
         await lives.until_over()
         await spend_the_rest(clients, pools.grants[:6])
         await try_lives(clients, lives)
-        await rest(clients, nodes, bundlers)
+        await rest(clients, pools, nodes, bundlers)
         mining.cancel()
         await until_compared(gate, world)
         await asyncio.to_thread(gate.end)

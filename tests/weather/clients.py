@@ -186,9 +186,10 @@ class Clients:
             pools.parked.pop(0)
             await asyncio.gather(*self.under_way)
 
-    async def fill_gaps(self) -> None:
-        """Nothing is left behind a nonce that is unused."""
+    async def fill_gaps(self, pools: Pools) -> None:
+        """Nothing is left behind a nonce that is unused, and who was parked is not again."""
         gaps, self.gaps = iter(self.gaps), []
+        pools.parked.pop(0)
 
         async def fill_some() -> None:
             for grant, number in gaps:  # shared by all who fill
