@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from proxy.config import Config, load_config
-from proxy.config.moments import read_moment
+from proxy.config.moments import read_ahead, read_moment
 from proxy.config.overrides import CONFIG_VARIABLE
 from proxy.errors import ConfigErrors, InvalidParams
 from proxy.userop.primitives import Address, Hash32, parse_address, parse_hash
@@ -58,6 +58,14 @@ def read_since(text: str) -> float:
     """A moment given as an argument: `2h` ago, a date, unix seconds."""
     try:
         return read_moment(text, time.time())
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def read_until(text: str) -> float:
+    """A moment to come given as an argument: `7d` from now, a date, unix seconds."""
+    try:
+        return read_ahead(text, time.time())
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
 

@@ -32,6 +32,25 @@ HOW: Final = (
 )
 
 
+HOW_AHEAD: Final = (
+    "write 12h, 7d or 1d12h from now, tomorrow, a date (2026-12-31, when it begins in UTC), 2026-12-31T18:00+01:00, or"
+    " unix seconds"
+)
+
+
+def read_ahead(text: str, now: float) -> float:
+    """The same of a moment to come: a span is from now on."""
+    written = " ".join(text.split()).lower()
+    try:
+        if _AGO.match(written) is not None and not written.endswith("ago"):
+            return _unix_seconds(now + (now - read_moment(written, now)))
+        if written == "tomorrow":
+            return now // _DAY * _DAY + _DAY
+        return read_moment(text, now)
+    except ValueError:
+        raise ValueError(HOW_AHEAD) from None
+
+
 def read_moment(text: str, now: float) -> float:
     """The moment in unix seconds; a time without an offset is UTC. Raises `ValueError` that says how to write it."""
     text = " ".join(text.split())

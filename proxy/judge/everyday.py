@@ -11,8 +11,9 @@ from typing import Final
 
 from proxy.judge.expression import Expression
 from proxy.judge.expression.fields import FIELDS
-from proxy.judge.facts import CallFacts, Facts
+from proxy.judge.facts import CallFacts, Facts, MoveFacts
 from proxy.judge.rule import Match
+from proxy.userop.movement import AssetKind, MovementKind
 from proxy.userop.primitives import Address, Hash32, Selector
 
 _HOUR: Final = 3_600
@@ -32,6 +33,24 @@ def unknown_of_most(match: Match, when: Expression) -> str | None:
         return None  # of the calls it is for the argument is there
     whose = next((words for words, facts in _everyday(match) if when.holds(facts) is None), None)
     return None if whose is None else f"operations {whose}, of which {_missing(when)} is missing"
+
+
+def is_untold(match: Match, when: Expression) -> bool:
+    """Whether it cannot be told of a call of a function that nobody knows, which may move anything."""
+    facts = _operation(match, session=match.session is not False, until=_NOW + _HOUR)
+    moves = (
+        MoveFacts(
+            call=0,
+            kind=kind,
+            asset=AssetKind.UNKNOWN,
+            token=None,
+            amount=None,
+            counterparty=_SOMEBODY,
+            holder=_SOMEBODY,
+        )
+        for kind in (MovementKind.UNATTRIBUTED, MovementKind.OPAQUE)
+    )
+    return any(when.holds(facts._replace(moves=(move,))) is not False for move in moves)
 
 
 def _everyday(match: Match) -> Iterator[tuple[str, Facts]]:

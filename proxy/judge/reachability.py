@@ -11,7 +11,7 @@ from functools import lru_cache
 from operator import attrgetter
 from typing import Final
 
-from proxy.judge.everyday import unknown_of_most
+from proxy.judge.everyday import is_untold, unknown_of_most
 from proxy.judge.expression import Expression
 from proxy.judge.facts import ALLOWED
 from proxy.judge.match import Widest
@@ -104,10 +104,11 @@ def refuses_unknown(rule: Rule) -> str | None:
     """Which operations a rule that fails closed refuses because nobody can tell what they do; `None` for few."""
     if rule.fail is not Fail.CLOSED:
         return None
+    such = ", such as one of an unknown function" if rule.when is None or is_untold(rule.match, rule.when) else ""
     if rule.check is None and rule.match.moves is not None:
-        return "operations with a call of which nobody can tell what it moves, such as one of an unknown function"
+        return f"operations with a call of which nobody can tell what it moves{such}"
     if rule.when is not None and rule.when.fields & _UNTOLD:
-        return "operations with a move that call data does not tell in full, such as that of an unknown function"
+        return f"operations with a move that call data does not tell in full{such}"
     if rule.when is not None and (most := unknown_of_most(rule.match, rule.when)) is not None:
         return most
     check = rule.check

@@ -68,14 +68,13 @@ class Rehearsal:
         ledger = self._ledgers.get(facts.chain_id)
         if ledger is None:
             ledger = self._ledgers[facts.chain_id] = MemoryLedger(self._rules)
-        place = _slot_of(facts)
+        place = slot_of(facts)
         watched = _Watched(ledger.counts(place, now))
         finding = self._judge.consider(facts, watched)
         if (before := self._mined.get(facts.user_op_hash)) is not None:
             # sent again by a caller that had not heard. The gate would not count it against itself, nor do we; only
             # rates ask how often somebody knocks
-            again = tuple(hit for hit in finding.hits if hit.rule.id in before or isinstance(hit.rule.check, Rate))
-            finding = replace(finding, hits=again)
+            finding = of_its_own(finding, before)
         for rate in finding.rates:
             ledger.rate(rate.key, rate.window, rate.amount, rate.limit, now)
         refused = facts.verdict != ALLOWED or bool(finding.rejections)
@@ -91,15 +90,7 @@ class Rehearsal:
         name, now = facts.user_op_hash, facts.unix_time
         if name in self._mined:
             return True
-        wanted = Reservation(
-            user_op_hash=name,
-            slot=place,
-            session=_session_of(facts),
-            charges=(),
-            valid_until=None,
-            rule_charges=finding.charges,
-            lessons=finding.lessons,
-        )
+        wanted = reservation_of(facts, finding)
         held = ledger.reserve(wanted, NOTHING_USED, now)
         if not isinstance(held, Held):
             return False
@@ -116,12 +107,32 @@ class Rehearsal:
         return True
 
 
+def of_its_own(finding: RulesFinding, before: Set[str]) -> RulesFinding:
+    """Of an operation that was counted before, when these rules fired on it, what it is not counted against itself."""
+    again = tuple(hit for hit in finding.hits if hit.rule.id in before or isinstance(hit.rule.check, Rate))
+    return replace(finding, hits=again)
+
+
+def reservation_of(facts: Facts, finding: RulesFinding) -> Reservation:
+    """What rules hold for an operation that goes out."""
+    return Reservation(
+        user_op_hash=facts.user_op_hash,
+        slot=slot_of(facts),
+        session=_session_of(facts),
+        charges=(),
+        valid_until=None,
+        rule_charges=finding.charges,
+        lessons=finding.lessons,
+    )
+
+
 def _session_of(facts: Facts) -> SessionKey | None:
     if facts.permission_id is None or facts.module is None:
         return None
     return SessionKey(facts.chain_id, facts.module, facts.account, facts.permission_id)
 
 
-def _slot_of(facts: Facts) -> NonceSlot:
+def slot_of(facts: Facts) -> NonceSlot:
+    """Where the operation's nonce is."""
     entry_point = ENTRY_POINT_BY_VERSION[EntryPointVersion(facts.entry_point)]
     return NonceSlot(facts.chain_id, entry_point.address, facts.account, facts.nonce)

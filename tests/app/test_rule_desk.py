@@ -94,6 +94,11 @@ async def test_a_reset_forgets_what_was_counted_and_keeps_what_is_in_flight(
         assert await send(gate, 1) is None
         assert await send(gate, 2) == Code.RULE_REJECTED
         assert (await gate.change("POST", "/rules/reset", {"rule": "few"}))["forgotten"] == 0
+        (row,) = (await gate.look("/rules/budget?rule=few"))["budgets"]
+        told = await gate.change("POST", "/rules/reset", {"rule": "few", "key": row["key"]})
+        assert "all that is counted under it is in flight" in told["error"]
+        told = await gate.change("POST", "/rules/reset", {"rule": "fewer"})
+        assert 'did you mean "few"?' in told["error"]
         assert await send(gate, 2) == Code.RULE_REJECTED
         bundler.mine(use_number(1))
         row = await budget(gate, "1")

@@ -19,6 +19,7 @@ from proxy.cli.application import application
 from proxy.edge.storage.store import Store
 from tests.admission.builders import TWICE, known
 from tests.app.builders import GOOD, OUTSIDE, SESSION_ID
+from tests.app.test_rule_desk import budget
 from tests.running_gate import hash_of, running_gate
 from tests.session.builders import ACCOUNT
 
@@ -35,7 +36,6 @@ STANDS_FOR = {
     "HASH": hash_of(GOOD),
     "RULE": "few",
     "NAME": "alertmanager",
-    "KEY": "aa",
     "…": "why",
 }
 """What a page leaves to whoever types."""
@@ -90,7 +90,8 @@ def everything() -> list[str]:
     told = [command for page in PAGES for command in written(page)]
     rules = yaml.safe_load((ROOT / "deploy" / "prometheus" / "alerts.yml").read_text())["groups"]
     for text in (rule["annotations"]["description"] for group in rules for rule in group["rules"] if "alert" in rule):
-        told += [shlex.join(shlex.split(found)[1:]) for found in INLINE.findall(text)]
+        filled_in = re.sub(r"\{\{ [^}]*\}\}", "RULE", text)
+        told += [shlex.join(shlex.split(found)[1:]) for found in INLINE.findall(filled_in)]
     return list(dict.fromkeys((*told, *examples())))
 
 
@@ -141,6 +142,8 @@ async def test_the_commands_of_the_runbook_do_what_it_says_on_a_running_gate(
     async with running_gate(ledger=tmp_path / "gate.db", rules=[str(rules)]) as gate:
         await gate.send(GOOD)
         await gate.send(OUTSIDE)
+        gate.bundler.mine(GOOD)
+        counted = await budget(gate, "1")
         await gate.until(lambda: gate.running.audit.queued == 0, "the decisions are on file")
         (tmp_path / "sessiongate.yaml").write_text(
             f"admin_listen: 127.0.0.1:{gate.running.admin_port}\n"
@@ -149,7 +152,7 @@ async def test_the_commands_of_the_runbook_do_what_it_says_on_a_running_gate(
         )
         monkeypatch.chdir(tmp_path)
         for command in dict.fromkeys(written(RUNBOOK)):
-            words = arguments(command)
+            words = [counted["key"] if word == "KEY" else word for word in arguments(command)]
             result = await asyncio.to_thread(CliRunner().invoke, application, words)
             # this gate names no sink, and the review of this session has something to say
             may_fail = words[:2] == ["alerts", "test"] or words[0] == "lint"

@@ -125,6 +125,30 @@ def test_a_rule_that_refuses_what_nobody_can_read_without_saying_so_is_warned_of
     assert ("rule a enforces, and so refuses operations" in result.stderr) is warns
 
 
+OURS = "lists: {ours: {of: address, values: [0x00000000000000000000000000000000000000A1]}}\n"
+UNKNOWN_FUNCTION = "such as one of an unknown function"
+
+
+@pytest.mark.parametrize(
+    ("asks", "warns"),
+    [
+        ("match: {moves: 0x00000000000000000000000000000000000000A1}", True),
+        ("when: any(m.token == 0x00000000000000000000000000000000000000A1 for m in op.moves)", True),
+        ("when: any(m.counterparty == 0x00000000000000000000000000000000000000A1 for m in op.moves)", False),
+        ('when: any(m.kind == "spend" and m.amount > 5 for m in op.moves)', False),
+        ('when: any(m.kind == "exposure" and m.token != none and m.token not in $ours for m in op.moves)', False),
+        ("when: spend(USDC) > 5 USDC", False),
+    ],
+)
+def test_an_unknown_function_is_named_only_where_the_rule_refuses_one(
+    run: Run, tmp_path: Path, asks: str, warns: bool
+) -> None:
+    _write(tmp_path, OURS + ENFORCING % asks)
+    told = run("rules", "check", "rules/a.yaml").stderr
+    assert "rule a enforces, and so refuses operations with a" in told
+    assert (UNKNOWN_FUNCTION in told) is warns, told
+
+
 def test_warnings_fail_only_when_asked_to(run: Run, tmp_path: Path) -> None:
     _write(tmp_path, WARNED)
     result = run("rules", "check", "rules/a.yaml")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.config.moments import read_moment
+from proxy.config.moments import HOW_AHEAD, read_ahead, read_moment
 
 NOW = 1_700_000_000.0
 
@@ -84,3 +84,28 @@ def test_every_iso_date_with_an_offset_is_read_exactly(moment: datetime) -> None
     assert read_moment(moment.isoformat(), NOW) == moment.timestamp()
     bare = moment.astimezone(UTC).replace(tzinfo=None)
     assert read_moment(bare.isoformat(" "), NOW) == moment.timestamp()
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        *(("7d", NOW + 604_800), ("1h30m", NOW + 5_400), ("2 hours", NOW + 7_200), ("Tomorrow", 1_700_006_400)),
+        *(("2023-12-31", 1_703_980_800), ("2023-12-31T18:00+01:00", 1_704_042_000), ("1800000000", 1_800_000_000)),
+        ("2 hours ago", NOW - 7_200),
+        ("8000w", NOW + 8_000 * 604_800),
+    ],
+)
+def test_of_a_moment_to_come_a_span_is_from_now_on(text: str, moment: float) -> None:
+    assert read_ahead(text, NOW) == moment
+
+
+@given(st.text(max_size=30) | st.from_regex(r"[0-9]{1,9} ?[smhdw]", fullmatch=True))
+def test_a_moment_to_come_is_one_or_it_is_said_how_to_write_it(text: str) -> None:
+    try:
+        moment = read_ahead(text, NOW)
+    except ValueError as error:
+        moment, told = NOW, str(error)
+    else:
+        told = HOW_AHEAD
+    assert told == HOW_AHEAD
+    assert moment < 10**11

@@ -213,6 +213,12 @@ async def test_alerts_about_sinks_fire_at_a_gate_that_has_some_and_what_it_tells
             assert not await manager.firing() & {"SessiongateRuleFired", "SessiongateUsedPastGate"}
             over = True
             await trouble
+            mended(metrics)
+
+            async def is_calm() -> bool:
+                return await manager.firing() == {"SessiongateHeartbeat"}
+
+            await until(is_calm)
         finally:
             await server.stop()
 

@@ -11,30 +11,31 @@ from typing import Annotated
 
 import typer
 
+from proxy.cli.audit.before import Before
 from proxy.cli.audit.session_again import NotRecomputableError, judge_session_again
 from proxy.cli.audit.trail import audit_trail
 from proxy.cli.options import DEFAULT_CONFIG, ConfigOption, ExitCode, JsonOption, fail, load, read_since
 from proxy.cli.render import print_tree
 from proxy.cli.rules.past import recorded_in
 from proxy.cli.rules.sets import load_rules
+from proxy.config import Config
+from proxy.config.settings import UnminedRules
 from proxy.edge.audit.reading import AuditFilter, Trail, read_audit
 from proxy.edge.audit.row import AuditRow
 from proxy.judge.evaluate import RulesFinding
 from proxy.judge.facts import ALLOWED
 from proxy.judge.rule import Ruleset
-from proxy.judge.verdict import Mode
-from proxy.rehearsal.rehearse import Rehearsal
+from proxy.rehearsal.recollection import Recollection
 from proxy.session.outcome import Accepted, NeedsFacts, Refused
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replayed:
-    """A decision judged again: what rules find now, after how many decisions before it, of which how many untold."""
+    """A decision judged again: what rules find now, after what was before it."""
 
     row: AuditRow
     finding: RulesFinding
-    before: int
-    unread: int
+    before: Before
 
 
 def replay(
@@ -65,7 +66,7 @@ def replay(
     """
     settings = load(config)
     rules = load_rules(files or (), config)
-    found = _replayed(audit_trail(settings), decision_id, rules.ruleset, settings.mode, since)
+    found = _replayed(audit_trail(settings), decision_id, rules.ruleset, settings, since)
     chain = settings.chains.get(found.row.chain)
     if chain is None:
         fail(f"its chain {found.row.chain} is not in the settings any more", ExitCode.REFUSED)
@@ -73,12 +74,12 @@ def replay(
     if as_json:
         typer.echo(json.dumps(told, indent=2))
     else:
-        print_tree(f"decision {decision_id}", told)
+        print_tree(f"decision {decision_id}", {**told, "rules": _said(told["rules"])})
     same = told["rules"]
     raise typer.Exit(ExitCode.OK if isinstance(same, Mapping) and same["same"] else ExitCode.REFUSED)
 
 
-def _replayed(trail: Trail, decision_id: str, ruleset: Ruleset, ceiling: Mode, since: float | None) -> Replayed:
+def _replayed(trail: Trail, decision_id: str, ruleset: Ruleset, settings: Config, since: float | None) -> Replayed:
     try:
         wanted = next(iter(read_audit(trail, AuditFilter(decision_id=decision_id))), None)
         if wanted is None:
@@ -86,18 +87,21 @@ def _replayed(trail: Trail, decision_id: str, ruleset: Ruleset, ceiling: Mode, s
         recorded = recorded_in(wanted)
         if recorded is None:
             fail("its facts were not kept, or not whole: it cannot be judged again", ExitCode.REFUSED)
-        rehearsal = Rehearsal(ruleset, ceiling=ceiling)
-        before = unread = 0
-        for row in read_audit(trail, AuditFilter(since=since, until_id=wanted.row_id - 1)):
-            if (each := recorded_in(row)) is None:
-                unread += 1
-            else:
-                before += 1
-                rehearsal.hear(each.facts, each.ending)
+        recollection = Recollection(ruleset, ceiling=settings.mode)
+        before = Before([name for name, chain in settings.chains.items() if chain.unmined_rules is UnminedRules.HOLD])
+        before.recall(trail, wanted, since, recollection)
     except (sqlite3.Error, FileNotFoundError) as error:
         fail(f"the audit trail at {trail.path} cannot be read: {error}")
-    finding = rehearsal.hear(recorded.facts, recorded.ending).finding
-    return Replayed(row=wanted, finding=finding, before=before, unread=unread)
+    return Replayed(row=wanted, finding=recollection.judge(recorded.facts), before=before)
+
+
+def _said(rules: object) -> object:
+    """What fires for people, who are not to look for what is not there."""
+    return (
+        {**rules, **{when: rules[when] or "no rule fires" for when in ("now", "then")}}
+        if isinstance(rules, Mapping)
+        else rules
+    )
 
 
 def _session_again(row: AuditRow, chain_id: int) -> dict[str, object]:
@@ -128,8 +132,8 @@ def _as_json(found: Replayed, digest: str, chain_id: int) -> dict[str, object]:
             "how": "recomputed",
             "same": {(hit["rule"], hit["mode"]) for hit in now} == {(hit["rule"], hit["mode"]) for hit in then},
             "digest": digest,
-            "decisionsBefore": found.before,
-            "notReadable": found.unread,
+            "decisionsBefore": found.before.decisions,
+            "notReadable": found.before.unread,
             "now": now,
             "then": then,
             "passForWantOfAFact": list(found.finding.opened),
@@ -139,5 +143,10 @@ def _as_json(found: Replayed, digest: str, chain_id: int) -> dict[str, object]:
             "limitUsedPercent": facts.get("limit_used_percent"),
             **_session_again(row, chain_id),
         },
-        "counts": {"how": "recomputed", "from": "the decisions before it, and their ends as far as they are known"},
+        "counts": {
+            "how": "recomputed",
+            "from": "what went out before it, whatever the rules say of it now, and what had ended by then",
+            "resets": found.before.resets,
+            "notRedone": found.before.not_redone,
+        },
     }

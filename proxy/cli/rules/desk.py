@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 
 from proxy.cli.admin_client import AdminAnswer, AdminClient, NoGateError
-from proxy.cli.options import DEFAULT_CONFIG, ConfigOption, ExitCode, JsonOption, fail, load
+from proxy.cli.options import DEFAULT_CONFIG, ConfigOption, ExitCode, JsonOption, fail, load, read_until
 from proxy.cli.render import console
 from proxy.cli.rules.reload import changes_told, fault_told
 
@@ -117,7 +117,7 @@ def allow_thing(
     *,
     reason: Annotated[str, typer.Option("--reason", help="Why; kept with it and in the audit.")],
     until: Annotated[
-        datetime | None, typer.Option("--until", formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="Its end, UTC.")
+        float | None, typer.Option("--until", parser=read_until, metavar="TIME", help="Its end: 7d, 2026-12-31 (UTC).")
     ] = None,
     chain: ChainOption = None,
     config: ConfigOption = DEFAULT_CONFIG,
@@ -132,11 +132,12 @@ def allow_thing(
     """
     body: dict[str, object] = {"rule": rule, "thing": thing, "reason": reason}
     if until is not None:
-        body["until"] = until.replace(tzinfo=UTC).timestamp()
+        body["until"] = until
     if chain is not None:
         body["chain"] = chain
     answer = _asked(config, lambda client: client.post("/rules/allowances", body))
-    typer.echo(json.dumps(answer.body) if as_json else f"{rule} takes {thing} for known")
+    end = "" if until is None else f" until {datetime.fromtimestamp(until, UTC):%Y-%m-%d %H:%M} UTC"
+    typer.echo(json.dumps(answer.body) if as_json else f"{rule} takes {thing} for known{end}")
 
 
 def disallow_thing(

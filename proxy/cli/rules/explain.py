@@ -21,6 +21,7 @@ from proxy.judge.rule import (
     Check,
     Deviation,
     FirstSeen,
+    Floor,
     Limit,
     Match,
     OnCalendar,
@@ -80,6 +81,7 @@ def in_words(rule: Rule, rules: RuleSet, cases: list[Case]) -> dict[str, object]
         + ("as if it had fired" if rule.fail.value == "closed" else "lets pass, and that is counted"),
         "matches": match_in_words(rule.match, tokens),
         "when": None if rule.when is None else rule.when.source,
+        "learnsFrom": None if rule.learn is None else rule.learn.source,
         "fires": "whenever all of this holds" if rule.check is None else check_in_words(rule.check, tokens),
         "except": [
             {
@@ -137,8 +139,7 @@ def check_in_words(check: Check, tokens: Tokens) -> str:
                 f"above {check.maximum} requests in {_window(check.window)}{_per(check.per)}, whatever becomes of them"
             )
         case FirstSeen():
-            after = f"{check.after_operations} operations" if check.after_operations else _time(check.after_seconds)
-            return f"on a {check.of.value} not seen before{_per(check.per)}, after {after} of history"
+            return _first_seen(check, tokens)
         case Deviation():
             return (
                 f"on {_amount(check.amount)} further from the median than {check.factor} times the usual spread"
@@ -152,6 +153,30 @@ def check_in_words(check: Check, tokens: Tokens) -> str:
                 for each in check.hours
             )
             return f"{'inside' if check.within else 'outside'} of {hours} ({check.zone.key})"
+
+
+def _first_seen(check: FirstSeen, tokens: Tokens) -> str:
+    often = check.times > 1 or check.over_seconds or check.learn_above is not None
+    told = f"on a {check.of.value} not {'known' if often else 'seen before'}{_per(check.per)}"
+    if check.above is not None:
+        told += f", who gets {_floor(check.above, tokens)} or more"
+    if check.after_operations:
+        told += f", after {check.after_operations} operations of history"
+    elif check.after_seconds:
+        told += f", after {_time(check.after_seconds)} of history"
+    if not often:
+        return told
+    told += f"; known is what {check.times} mined operations had"
+    if check.over_seconds:
+        told += f", the first of them {_time(check.over_seconds)} ago or longer"
+    if check.learn_above is not None:
+        told += f", each with {_floor(check.learn_above, tokens)} or more"
+    return told
+
+
+def _floor(floor: Floor, tokens: Tokens) -> str:
+    printed = (print_measure(least, floor.amount, chain, tokens) for chain, least in floor.least.items())
+    return " or ".join(dict.fromkeys(printed)) + f" ({_amount(floor.amount)})"
 
 
 def _limit(limit: Limit, tokens: Tokens) -> str:

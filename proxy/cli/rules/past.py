@@ -19,6 +19,7 @@ from proxy.cli.options import fail
 from proxy.edge.audit.reading import AuditFilter, Trail, read_audit
 from proxy.edge.audit.row import AuditRow, Forward
 from proxy.errors import Code, InvalidParams, StateUnavailable, Undecodable
+from proxy.judge.decision import UpstreamAnswer
 from proxy.judge.facts import ALLOWED, Facts
 from proxy.judge.facts_json import facts_from_json
 from proxy.judge.reading import Arrival, Background, facts_of
@@ -153,19 +154,29 @@ _ENDINGS: Final = {
 def _ending_of(row: AuditRow) -> Ending:
     """What became of an operation, where its end is known; else what is taken to have become of it by the answer."""
     if row.end is not None:
-        mined = row.end.told.get("cause") == "mined"
-        if mined:
-            return Ending.REVERTS if row.end.told.get("success") is False else Ending.SUCCEEDS
-        return Ending.DROPPED
+        return ending_by_end(row.end.told)
     match row.forward:
-        case Forward.ANSWERED if row.upstream is not None and row.upstream.error_code is not None:
-            # under which HTTP status it came is not on record
-            meaning = meaning_of_error(row.upstream.error_code, row.upstream.error_message, 200)
-            return _ENDINGS[meaning]
+        case Forward.ANSWERED if row.upstream is not None:
+            return ending_by_answer(row.upstream)
         case Forward.PENDING | Forward.UNKNOWN:
             return Ending.IN_FLIGHT
         case _:
             return Ending.SUCCEEDS
+
+
+def ending_by_end(told: Mapping[str, object]) -> Ending:
+    """What became of an operation, by the record of its end."""
+    if told.get("cause") == "mined":
+        return Ending.REVERTS if told.get("success") is False else Ending.SUCCEEDS
+    return Ending.DROPPED
+
+
+def ending_by_answer(answer: UpstreamAnswer) -> Ending:
+    """What is taken to have become of it, by what the bundler answered."""
+    if answer.error_code is None:
+        return Ending.SUCCEEDS
+    # under which HTTP status it came is not on record
+    return _ENDINGS[meaning_of_error(answer.error_code, answer.error_message, 200)]
 
 
 def read_lines(path: Path) -> list[str]:

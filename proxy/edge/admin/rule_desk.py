@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from heapq import heappush, heappushpop
 from typing import Any, Final, NamedTuple
 
+from proxy.document import did_you_mean
 from proxy.edge.admin.query import AllowanceRequest
 from proxy.edge.admin.server import Json
 from proxy.edge.rule_files.book import RuleBook
@@ -146,6 +147,9 @@ class RuleDesk:
             raise InvalidParams("key", "no hex; copy it from rules budget") from None
         forgotten = self._counts.forget(found.identity, group)
         if group is not None and not forgotten:
+            key_there = CountKey(found.identity, group)
+            if self._counts.used(key_there, self._clock())[1]:
+                raise InvalidParams("key", "all that is counted under it is in flight, and held until its end is known")
             raise InvalidParams("key", "the rule counts nothing under it; copy it from rules budget")
         await self._store.forget_counts(found.identity, group)
         whom = {} if group is None else group_in_words(group, getattr(found.check, "per", ()))
@@ -195,7 +199,8 @@ class RuleDesk:
     def _rule(self, name: str) -> Rule:
         rule = self._book.rule(name)
         if rule is None:
-            raise InvalidParams("rule", "no rule in force has this id")
+            nearest = did_you_mean(name, [each.id for each in self._book.ruleset.rules])
+            raise InvalidParams("rule", f"no rule in force has this id{f'; {nearest}' if nearest else ''}")
         return rule
 
     def _mark(self, name: str, thing: str, chain: str | None) -> bytes:

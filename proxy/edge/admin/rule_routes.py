@@ -11,6 +11,9 @@ DELETE /rules/allowances          ?rule= &thing= &chain=
 
 from __future__ import annotations
 
+from textwrap import wrap
+from typing import Final
+
 from aiohttp import web
 
 from proxy.edge.admin.query import Query, read_allowance, read_note, read_reason, read_reset
@@ -51,9 +54,13 @@ class RuleRoutes:
         request[DEED] = AdminChange("rules_reset", _told(f"{rule} {key or 'all keys'}", reason))
         answer = await self._desk.reset(rule, key)
         whom = answer["for"]
+        told = f"{rule} {key or 'all keys'}"
         if isinstance(whom, dict) and whom:
-            told = ", ".join(f"{what} {name}" for what, name in whom.items())
-            request[DEED] = AdminChange("rules_reset", _told(f"{rule} of {told}", reason))
+            told = f"{rule} of {', '.join(f'{what} {name}' for what, name in whom.items())}"
+        # by which `audit replay` knows what was forgotten; in pieces, as the trail keeps no long hex
+        pieces = wrap(str(answer["key"] or "all").removeprefix("0x"), _PIECE)
+        details = {"rule": rule, "key": "-".join(pieces)}
+        request[DEED] = AdminChange("rules_reset", _told(told, reason), details=details)
         return as_json(answer)
 
     async def _accept(self, request: web.Request) -> web.Response:
@@ -77,6 +84,9 @@ class RuleRoutes:
         request[DEED] = AdminChange("rules_disallow", _told(f"{rule} {thing}", reason), chain=chain)
         dropped = await self._desk.disallow(rule or "", thing or "", chain)
         return as_json({"dropped": dropped}) if dropped else error_as_json(404, "no such allowance")
+
+
+_PIECE: Final = 64
 
 
 def _told(what: str, reason: str) -> str:

@@ -28,7 +28,7 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from ssl import SSLContext
 from typing import Final, Protocol
 
@@ -79,6 +79,7 @@ class AdminChange:
     permission_id: Hash32 | None = None
     account: Address | None = None
     chain: str | None = None
+    details: Mapping[str, object] = field(default_factory=dict)
 
 
 DEED: Final = web.RequestKey("deed", AdminChange)
@@ -223,7 +224,7 @@ class AdminServer:
                 chain=told.chain,
                 account=told.account,
                 permission_id=told.permission_id,
-                details={"request": f"{request.method} {request.path}", "status": response.status},
+                details={**told.details, "request": f"{request.method} {request.path}", "status": response.status},
             )
         )
         return response

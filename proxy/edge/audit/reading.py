@@ -101,7 +101,7 @@ def read_audit(trail: Trail, wanted: AuditFilter | None = None) -> Iterator[Audi
     if wanted.limit is not None:
         yield from reversed(list(read_newest(trail, wanted)))
         return
-    yield from _earlier_rows(trail, wanted)
+    yield from read_earlier(trail, wanted)
     if trail.path.exists():
         with closing(open_trail_reader(trail.path)) as connection:
             yield from _rows(connection, wanted)
@@ -116,7 +116,7 @@ def read_newest(trail: Trail, wanted: AuditFilter) -> Iterator[AuditRow]:
                 left = None if left is None else left - 1
                 yield row
     if left is None or left > 0:
-        yield from _earlier_rows(trail, replace(wanted, limit=left), newest_first=True)
+        yield from read_earlier(trail, replace(wanted, limit=left), newest_first=True)
 
 
 def read_entries(
@@ -191,7 +191,8 @@ def _reread(connection: sqlite3.Connection, row_ids: Collection[int]) -> Iterato
         yield from _rows(connection, AuditFilter(after_id=row_id - 1, until_id=row_id))
 
 
-def _earlier_rows(trail: Trail, wanted: AuditFilter, *, newest_first: bool = False) -> Iterator[AuditRow]:
+def read_earlier(trail: Trail, wanted: AuditFilter, *, newest_first: bool = False) -> Iterator[AuditRow]:
+    """Of the decisions that match those alone that an earlier release kept."""
     if trail.earlier is not None and trail.earlier.exists():
         condition, parameters = wanted.where(earlier=True)
         rows = EarlierTrail(trail.earlier).rows(condition, parameters, limit=wanted.limit, newest_first=newest_first)

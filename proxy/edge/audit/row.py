@@ -145,6 +145,7 @@ class AuditRow:
     )  # `facts`, and `rules` by id
     end: AuditEnd | None = None
     whole: Mapping[str, Any] | None = None  # operation, entryPoint and grounds, where the trail keeps them
+    is_earlier: bool = False  # kept by an earlier release, in a table of its own with ids of its own
 
     def as_json(self) -> dict[str, object]:
         """The row for `GET /audit` and `--json`: bytes in 0x-hex, values in wei as decimal text."""
@@ -251,12 +252,17 @@ def earlier_row(columns: Mapping[str, Any]) -> AuditRow:
         forward=Forward.UNKNOWN if forward is Forward.PENDING else forward,
         upstream=answer if forward is Forward.ANSWERED else None,
         end=None,
+        is_earlier=True,
     )
 
 
 def read_answer(detail: str) -> UpstreamAnswer:
     """The answer in an `answer` record."""
-    told = orjson.loads(detail)
+    return answer_told(orjson.loads(detail))
+
+
+def answer_told(told: Mapping[str, Any]) -> UpstreamAnswer:
+    """The same, once it was parsed."""
     return UpstreamAnswer(
         result=told.get("result"),
         error_code=told.get("code"),
