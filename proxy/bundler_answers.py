@@ -116,10 +116,11 @@ TABLE: Final = (
     # first, so the one before is another operation, and it stands
     _row(Meaning.REFUSED, _INVALID_FIELDS),
     # JSON-RPC 2.0, 5.1: not read, no request, no such method. alto answers -32600 to fields its schema refuses, skandha
-    # to an unknown entry point. Under HTTP 5xx a proxy's words, not a bundler's
+    # to an unknown entry point. Under HTTP 5xx those two are a proxy's words, not a bundler's; who does not know the
+    # method has handed the operation to nobody
     _row(Meaning.REFUSED, -32700, under_500=True),
     _row(Meaning.REFUSED, -32600, under_500=True),
-    _row(Meaning.REFUSED, -32601, under_500=True),
+    _row(Meaning.REFUSED, -32601),
     # rundler crates/types/src/pool/error.rs, PrecheckViolation, as error.rs prints it: before the mempool. Numbers and
     # addresses of ours only, no word of a contract
     *(

@@ -39,7 +39,7 @@ NOBODY_CAN_TELL = [
     (-32000, "already known", 200),  # an execution client's words, of a transaction
     (-32000, "execution reverted", 200),
     (-32000, "upstream timed out", 504),
-    (-32601, "method not found", 502),
+    (-32700, "parse error", 502),
     (-32600, "invalid request", 500),
     (-32005, "limit exceeded", 200),
     (-32602, "unhandled error during bundle submission", 200),  # alto: it may be in the mempool
@@ -77,6 +77,7 @@ IT_IS_REFUSED = [
     (-32602, "preVerificationGas is not enough, required: 5, got: 4", 200),
     (-32602, "operation rejected by mempool: discarded on insert", 200),
     (-32601, "the method eth_sendUserOperation does not exist", 200),
+    (-32601, "method not found", 502),
     (-32600, "Invalid Entrypoint", 200),
     (-32700, "parse error", 200),
     (-32000, f"precheck failed: sender {ADDRESS} is not a contract and initCode is empty", 200),

@@ -22,7 +22,7 @@ from tests.edge.recording_bundler import Answer
 from tests.running_gate import ENTRY_POINT, SEND, RunningGate, running_gate
 from tests.session.builders import OTHER_TOKEN, TOKEN, TRANSFER, action, transfer, usage
 
-SDKS = ("viem http", "viem custom", "permissionless", "ethers", "abstractionkit", "userop.js", "web3.py")
+SDKS = ("viem http", "viem custom", "permissionless", "aa-sdk", "ethers", "abstractionkit", "userop.js", "web3.py")
 ONE_OP = an_operation(single(transfer(1)), signature=b"\1" * 65)
 
 OURS = sorted(set(Code) - {Code.INTERNAL_ERROR})

@@ -2,11 +2,13 @@
 //   node clients/send.mjs < [{"client", "url", "op", "entryPoint"}, …]   ->   [{"result"} | {"failed"}, …]
 import fs from "node:fs"
 import { createRequire } from "node:module"
+import { createSmartAccountClient } from "@aa-sdk/core"
 import { Bundler } from "abstractionkit"
 import { ethers } from "ethers"
 import { createPimlicoClient } from "permissionless/clients/pimlico"
 import { createClient, custom, http } from "viem"
 import { createBundlerClient } from "viem/account-abstraction"
+import { mainnet } from "viem/chains"
 
 const { BundlerJsonRpcProvider } = createRequire(import.meta.url)("userop")
 const SEND = "eth_sendUserOperation"
@@ -30,6 +32,8 @@ const asNumbers = (op) =>
 const send = {
     "viem http": (task) => ask(createBundlerClient({ transport: http(task.url) }), task),
     "viem custom": (task) => ask(createClient({ transport: custom(injected(task.url)) }), task),
+    "aa-sdk": ({ url, op, entryPoint }) =>
+        createSmartAccountClient({ transport: http(url), chain: mainnet }).sendRawUserOperation(op, entryPoint),
     permissionless: (task) => ask(createPimlicoClient({ transport: http(task.url) }), task),
     ethers: ({ url, op, entryPoint }) =>
         new ethers.JsonRpcProvider(url, 1946, { staticNetwork: true, batchMaxCount: 1 }).send(SEND, [op, entryPoint]),
