@@ -7,7 +7,7 @@ PYTHON_READY := $(VENV)/.ready
 ONCE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup node-packages test test-clocks lint format demo differential bench soak weather loop-watch fuzz-cost fuzz audit sbom clean
+.PHONY: help setup node-packages test test-clocks lint format demo differential bench soak weather loop-watch attack fuzz-cost fuzz audit sbom clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +68,9 @@ loop-watch: setup ## what holds the loop of a running gate longest, with 100,000
 
 crash-loop: setup ## gates killed under load, before a bundler that loses answers, and a chain that goes back; LIVES=n
 	CRASH_LIVES=$(or $(LIVES),600) $(IN_VENV)/python -m pytest -q tests/chaos/test_crash_loop.py tests/chaos/test_crash_loop_with_node.py
+
+attack: setup ## a good client beside addresses that take all they can get, for SECONDS=n; TRANSPORT=lean or aiohttp
+	@$(IN_VENV)/python -m tests.attack --seconds $(or $(SECONDS),20) --transport $(or $(TRANSPORT),lean)
 
 fuzz-cost: setup ## look for requests that cost more than they may; ROUNDS=n, SEED=n, RULES=n
 	@$(IN_VENV)/python -m tests.cost.search $(or $(ROUNDS),2000) $(or $(SEED),1) $(or $(RULES),10000)

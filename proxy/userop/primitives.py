@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from binascii import unhexlify
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final, NewType, Protocol, cast
 
 from eth_hash.backends.pysha3 import keccak256 as _keccak256
@@ -113,6 +114,7 @@ def print_uint(number: int) -> str:
     return hex(number)
 
 
+@lru_cache(maxsize=1_024)  # whoever reviews or refuses something names the same few addresses again and again
 def print_checksummed(address: bytes) -> str:
     """The address with the checksum of EIP-55, for people."""
     digits = address.hex()

@@ -1,33 +1,192 @@
-"""How many elements of batches and messages of WebSockets are answered at once, and whose is next.
+"""Whose request is worked on next, so that no household keeps others waiting by asking for much.
+
+A household has an account of the time of this process that its requests have taken. As long as nobody waits, whoever
+comes is served at once. When what was done since the loop last went round has taken as long as others may wait,
+whatever comes next stands in line: the loop hears first who else has asked, and of all who wait it is the turn of the
+household that has had least. A piece of work is not broken off: it ends by itself, and is paid for.
 
 A connection carries one request of HTTP at a time, so that who has many connections is counted; a batch or a WebSocket
 carries many. All that one household has on its connections in such ways begins one at a time, each in a turn of the
-loop: whoever asks for one thing waits for one of every other household, however many it asked for at once.
+loop, and only so many are answered at once.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator
+import time
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from contextlib import asynccontextmanager
+from functools import partial
+from heapq import heappop, heappush
+from itertools import count, islice
+from types import coroutine
+from typing import Any, Final, TypeVar
+
+_T = TypeVar("_T")
+
+TURN_SECONDS: Final = 0.002
+"""So long may be worked on what was asked, until the loop goes round."""
+_MOST_ACCOUNTS: Final = 4_096
+"""Households that are remembered; who was forgotten begins again with as little as anybody has had."""
+_NOBODY_KNOWS: Final = ""
+"""The household of all of whom nobody can tell where they call from."""
+
+_Standing = asyncio.Future[None] | Callable[[], None]
+"""What stands in line: a task that waits for this, or what is to be called."""
 
 
 class _Household:
-    __slots__ = ("at_hand", "is_turning", "waiting")
+    __slots__ = ("at_hand", "is_turning", "spent", "standing", "waiting")
 
-    def __init__(self) -> None:
+    def __init__(self, spent: float) -> None:
+        self.spent = spent  # seconds; nobody has less than who was last in turn, so that none are saved up
+        self.standing: deque[_Standing] = deque()
         self.at_hand = 0
         self.is_turning = False  # something of it began in this turn of the loop
         self.waiting: deque[asyncio.Future[None]] = deque()
 
+    @property
+    def is_idle(self) -> bool:
+        return not (self.at_hand or self.is_turning or self.standing or self.waiting)
+
 
 class HouseholdTurns:
-    """Lets each household answer `most` at once, and begin one in each turn of the loop."""
+    """Gives each household its share of the loop, and answers of its batches and WebSockets `most` at once, each begun
+    in a turn of its own. `clock` gives seconds that go on while this process works.
+    """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, *, clock: Callable[[], float] = time.perf_counter) -> None:
         self._most = most
-        self._households: dict[str, _Household] = {}
+        self.clock = clock
+        self._households: OrderedDict[str, _Household] = OrderedDict()
+        self._line: list[tuple[float, int, _Household]] = []  # a heap: who has had least is first
+        self._numbers = count()
+        self._least = 0.0  # what the one had had who was last in turn
+        self._worked = 0.0  # since the loop last went round
+        self.is_due = False
+        """Whether the loop has to go round before anything else begins: what comes stands in line."""
+
+    # --- the share of the loop
+
+    def charge(self, household: str | None, seconds: float) -> None:
+        """So long was worked for it."""
+        self._of(household).spent += seconds
+        self._worked += seconds
+        if self._worked > TURN_SECONDS and not self.is_due:
+            self._go_round()
+
+    def begin(self, household: str | None, begin: Callable[[], None]) -> None:
+        """Call `begin` now, or when it is this household's turn, and charge what it takes."""
+
+        def charged() -> None:
+            began = self.clock()
+            try:
+                begin()
+            finally:
+                self.charge(household, self.clock() - began)
+
+        if self._has_to_wait(household):
+            self._stand(household, charged)
+        else:
+            charged()
+
+    def _has_to_wait(self, household: str | None) -> bool:
+        """Who has had less than whoever was last in turn has not: it would be first in line."""
+        if not self.is_due:
+            return False
+        held = self._of(household)
+        held.spent = max(held.spent, self._least - TURN_SECONDS)
+        return held.spent >= self._least or bool(held.standing)
+
+    @coroutine
+    def work(self, household: str | None, work: Coroutine[Any, Any, _T]) -> Generator[Any, Any, _T]:
+        """Do this, and charge what each piece of it takes; stand in line before it and where it would let others on."""
+        step: Callable[[], Any] = partial(work.send, None)
+        if self._has_to_wait(household):
+            try:
+                yield from self._turn_of(household)
+            except BaseException:  # it was given up before it began, and that is raised again
+                work.close()
+                raise
+        while True:
+            began = self.clock()
+            try:
+                waited_for = step()
+            except StopIteration as done:
+                result: _T = done.value
+                return result
+            finally:
+                self.charge(household, self.clock() - began)
+            step = partial(work.send, None)
+            try:
+                if waited_for is None and self.is_due:
+                    yield from self._turn_of(household)
+                else:
+                    yield waited_for
+            except BaseException as error:  # whatever it is, it is for the work to hear
+                step = partial(work.throw, error)
+
+    def _turn_of(self, household: str | None) -> Generator[Any, Any, None]:
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._stand(household, turn)
+        yield from turn
+
+    def _stand(self, household: str | None, standing: _Standing) -> None:
+        held = self._of(household)
+        held.standing.append(standing)
+        if len(held.standing) == 1:
+            held.spent = max(held.spent, self._least)
+            heappush(self._line, (held.spent, next(self._numbers), held))
+
+    def _go_round(self) -> None:
+        self.is_due = True
+        asyncio.get_running_loop().call_soon(self._take_turns)
+
+    def _take_turns(self) -> None:
+        self._worked = 0.0
+        while self._line:
+            spent, _, held = heappop(self._line)
+            if held.spent > spent:  # it has had more since
+                heappush(self._line, (held.spent, next(self._numbers), held))
+                continue
+            self._least = spent
+            goes_round = self._let_begin(held.standing.popleft())
+            if held.standing:
+                heappush(self._line, (held.spent, next(self._numbers), held))
+            if goes_round or self._worked > TURN_SECONDS:
+                self._go_round()
+                return
+        self.is_due = False
+
+    @staticmethod
+    def _let_begin(standing: _Standing) -> bool:
+        """Whether it is done in the next turn of the loop, and not by now."""
+        if not isinstance(standing, asyncio.Future):
+            standing()
+            return False
+        if standing.done():  # given up
+            return False
+        standing.set_result(None)
+        return True
+
+    def _of(self, household: str | None) -> _Household:
+        name = household or _NOBODY_KNOWS
+        held = self._households.get(name)
+        if held is None:
+            held = self._households[name] = _Household(self._least)
+            if len(self._households) > _MOST_ACCOUNTS:
+                self._forget_some()
+        return held
+
+    def _forget_some(self) -> None:
+        for name in list(islice(self._households, 4)):
+            if self._households[name].is_idle:
+                del self._households[name]
+            else:
+                self._households.move_to_end(name)
+
+    # --- many on one connection
 
     @asynccontextmanager
     async def turn(self, household: str | None) -> AsyncIterator[None]:
@@ -35,22 +194,20 @@ class HouseholdTurns:
         if household is None:  # nobody can tell whose it is
             yield
             return
-        held = self._households.get(household)
-        if held is None:
-            held = self._households[household] = _Household()
+        held = self._of(household)
         if held.is_turning or held.waiting or held.at_hand >= self._most:
-            await self._wait(household, held)
+            await self._wait(held)
         else:
             held.at_hand += 1
-            self._turn_soon(household, held)
+            self._turn_soon(held)
         try:
             yield
         finally:
             held.at_hand -= 1
             if not held.is_turning:
-                self._next(household, held)
+                self._next(held)
 
-    async def _wait(self, household: str, held: _Household) -> None:
+    async def _wait(self, held: _Household) -> None:
         turn = asyncio.get_running_loop().create_future()
         held.waiting.append(turn)
         try:
@@ -59,24 +216,22 @@ class HouseholdTurns:
             if turn.done() and not turn.cancelled():  # it had begun
                 held.at_hand -= 1
                 if not held.is_turning:
-                    self._next(household, held)
+                    self._next(held)
             raise
 
-    def _turn_soon(self, household: str, held: _Household) -> None:
+    def _turn_soon(self, held: _Household) -> None:
         held.is_turning = True
-        asyncio.get_running_loop().call_soon(self._turned, household, held)
+        asyncio.get_running_loop().call_soon(self._turned, held)
 
-    def _turned(self, household: str, held: _Household) -> None:
+    def _turned(self, held: _Household) -> None:
         held.is_turning = False
-        self._next(household, held)
+        self._next(held)
 
-    def _next(self, household: str, held: _Household) -> None:
+    def _next(self, held: _Household) -> None:
         while held.waiting and held.at_hand < self._most:
             turn = held.waiting.popleft()
             if not turn.done():
                 held.at_hand += 1
                 turn.set_result(None)
-                self._turn_soon(household, held)
+                self._turn_soon(held)
                 return
-        if not held.at_hand and not held.waiting:
-            del self._households[household]

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from proxy.clients.rations import Ration
 from proxy.edge.http.clients import DECISION_HEADER
@@ -19,6 +19,8 @@ from proxy.refusal import internal_error
 
 if TYPE_CHECKING:
     from proxy.edge.http.service import Service
+
+_T = TypeVar("_T")
 
 JSON: Final = "application/json"
 _JSON_ALONE: Final = PrintedFields({"Content-Type": JSON})
@@ -64,12 +66,13 @@ class InboundCall:
     What it knows is what its head says: once it is ended it may do for the next with the same head, asked `again`.
     """
 
-    __slots__ = ("_asked", "_context", "_counted", "_headers", "_request", "_service", "_settings")
+    __slots__ = ("_asked", "_context", "_counted", "_headers", "_household", "_request", "_service", "_settings")
 
     def __init__(self, service: Service, request: HttpRequest, context: RequestContext) -> None:
         self._service = service
         self._request = request
         self._context = context
+        self._household = context.remote
         self._settings = service.settings
         self._counted = Ration.REQUESTS in context.guest.licence.rates
         cors = service.settings.clients.cors(request.headers)
@@ -145,8 +148,19 @@ class InboundCall:
         assert asked is not None, "answered once"  # noqa: S101 - our own promise
         return asked
 
+    def in_turn(self, begin: Callable[[], None]) -> None:
+        """Call `begin` now, or when it is its household's turn."""
+        self._service.turns.begin(self._household, begin)
+
+    def work_in_turns(self, work: Coroutine[Any, Any, _T]) -> Awaitable[_T]:
+        """Do this in its household's turns, and charge what each piece takes."""
+        return self._service.turns.work(self._household, work)
+
     async def answer(self, body: bytes) -> HttpAnswer:
         """The answer to its body."""
+        return await self.work_in_turns(self._answer(body))
+
+    async def _answer(self, body: bytes) -> HttpAnswer:
         parsed = self._read(body)
         return parsed if isinstance(parsed, HttpAnswer) else await self._answer_parsed(parsed)
 
@@ -230,7 +244,7 @@ class InboundCall:
 
         async def go_on() -> None:
             for place, item in left:
-                answers[place] = await answer(item)
+                answers[place] = await self.work_in_turns(answer(item))
 
         try:
             at_once = min(service.settings.batch_concurrency, len(batch.items))

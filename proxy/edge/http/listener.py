@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
+
+MOST_TOLD_TO_GO: Final = 8
+"""Connections of one household that are told at a time why they have to go, and waited for; others are cut off."""
 
 
 class Transport(StrEnum):
@@ -34,3 +38,12 @@ class ListenerSettings:
     connections: int = 1024
     connections_per_peer: int = 256
     backlog: int = 1024
+
+
+def places_of_one(most: int, most_of_one: int, taken: int, *, households: int) -> int:
+    """How many connections one household may have, of `most` of which so many are taken, the newcomer's aside.
+
+    Where there are others, no more than are free: so N households that want all of them leave one part in N + 1, and
+    a newcomer turns out nobody. Each may have one.
+    """
+    return most_of_one if households < 2 else min(most_of_one, max(most - taken, 1))

@@ -17,6 +17,7 @@ from aiohttp import hdrs, web
 
 from proxy.edge.http.forwarded import household_of
 from proxy.edge.http.http_log import HTTP_LOG
+from proxy.edge.http.listener import places_of_one
 from proxy.edge.http.tls_door import DoorBounds, TlsDoor
 from proxy.edge.http.untaken import SEND_BUFFER, Untaken
 
@@ -99,7 +100,9 @@ class QuietServer(web.Server):
         if isinstance(name, tuple):
             household = self._peer_of[handler] = household_of(name[0])
             self._of_peer[household] += 1
-            is_too_many = self.most_per_peer is not None and self._of_peer[household] > self.most_per_peer
+            is_too_many = self.most_per_peer is not None and self._of_peer[household] > places_of_one(
+                self.most, self.most_per_peer, len(self._connections) - 1, households=len(self._of_peer)
+            )
             if is_too_many and not self.exempt(name[0]):
                 self._connections.pop(handler, None)
                 transport.write(_TOO_MANY)
@@ -107,11 +110,25 @@ class QuietServer(web.Server):
                 return
         if len(self._connections) <= self.most:
             return
-        # the oldest that asks nothing; where all are busy, the newcomer
-        silent = (each for each in self._connections if isinstance(each, QuietHandler) and not each.is_busy)
-        leaving = next((each for each in silent if each is not handler), handler)
+        leaving = self._first_to_go(handler)
         self._connections.pop(leaving, None)
         leaving.force_close()
+
+    def _first_to_go(self, newcomer: web.RequestHandler) -> web.RequestHandler:
+        """The oldest that asks nothing, if not of a household that has fewer; of that which has most; the newcomer."""
+        own = self._count(newcomer)
+        others = [each for each in self._connections if isinstance(each, QuietHandler) and each is not newcomer]
+        for each in others:
+            if not each.is_busy and self._count(each) >= own:
+                return each
+        largest = max(others, key=self._count, default=newcomer)
+        address = largest.transport and largest.transport.get_extra_info("peername")
+        is_exempt = isinstance(address, tuple) and self.exempt(address[0])
+        return newcomer if is_exempt or self._count(largest) <= own + 1 else largest
+
+    def _count(self, handler: web.RequestHandler) -> int:
+        peer = self._peer_of.get(handler)
+        return 1 if peer is None else self._of_peer[peer]
 
 
 class QuietHandler(web.RequestHandler):

@@ -33,6 +33,7 @@ class RefusedCall(InboundCall):
         # nothing of the base is called: nobody calls, and nothing is counted as asked
         self._service = service
         self._request = request
+        self._household = service.household(request)
         self._error = error
 
     def again(self, length: int | None) -> InboundCall | None:  # noqa: ARG002 - each is looked at anew
@@ -57,8 +58,7 @@ class RefusedCall(InboundCall):
         """See `InboundCall`."""
         waiting.answered(self._told(body))
 
-    async def answer(self, body: bytes) -> HttpAnswer:
-        """See `InboundCall`."""
+    async def _answer(self, body: bytes) -> HttpAnswer:
         return self._told(body)
 
     def _told(self, body: bytes) -> HttpAnswer:

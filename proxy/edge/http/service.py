@@ -120,6 +120,11 @@ class Service:
         household = None if caller is None else household_of(caller)
         return RequestContext(chain, guest.name, household, guest, traceparent)
 
+    def household(self, request: HttpRequest) -> str | None:
+        """With whom its caller is counted, whoever that is."""
+        caller = self.settings.proxies.caller(request.peer, request.headers)
+        return None if caller is None else household_of(caller)
+
     def _post(self, request: HttpRequest) -> HttpAnswer | InboundCall:
         chain, keys = self._find(request)
         if chain is None:

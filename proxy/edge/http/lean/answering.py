@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,9 @@ class Answering(asyncio.Protocol):
     def _begin(self, call: InboundCall, body: bytes) -> None:
         self._served = call
         self._house.serves(self)
+        call.in_turn(partial(self._begin_in_turn, call, body))
+
+    def _begin_in_turn(self, call: InboundCall, body: bytes) -> None:
         try:
             call.begin(body, self)
         except Exception:  # a promise of ours is broken: the caller is answered, and nothing of it is told
@@ -38,9 +42,10 @@ class Answering(asyncio.Protocol):
 
     def wait_for(self, work: Coroutine[Any, Any, HttpAnswer]) -> None:
         """See `HttpWaiting`."""
-        self._house.begin(self, self._await(work))
+        assert self._served is not None, "asked while it is served"  # noqa: S101 - our own promise
+        self._house.begin(self, self._await(self._served.work_in_turns(work)))
 
-    async def _await(self, work: Coroutine[Any, Any, HttpAnswer]) -> None:
+    async def _await(self, work: Awaitable[HttpAnswer]) -> None:
         call = self._served
         try:
             answer = await work
@@ -67,7 +72,7 @@ class Answering(asyncio.Protocol):
     def answered(self, answer: HttpAnswer) -> None:
         """See `HttpWaiting`."""
         call = self._finished()
-        if not self._is_open:
+        if not self.is_open:
             if call is not None:
                 call.nobody_waited()
             return
@@ -80,5 +85,6 @@ class Answering(asyncio.Protocol):
         """Tell the caller, who is still there."""
 
     @property
-    def _is_open(self) -> bool:
+    def is_open(self) -> bool:
+        """Whether its caller is there, as far as is known."""
         return self._transport is not None and not self._transport.is_closing()

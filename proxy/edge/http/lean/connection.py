@@ -31,6 +31,8 @@ _READ_AHEAD: Final = 64 * 1024
 _HIGH_WATER: Final = 64 * 1024
 """An answer of which more than this is not taken keeps the next request waiting."""
 
+_TAKEN_IN_SECONDS: Final = 0.0001  # about what a connection takes before anybody can see whose it is
+
 _NO_ROOM: Final = plain(
     HTTPStatus.SERVICE_UNAVAILABLE,
     "too much waits of requests that are not whole: connections.max_waiting_bytes\n",
@@ -54,6 +56,7 @@ class Connection(Answering):
         "household",
         "peer",
         "phase",
+        "told_to_go",
     )
 
     def __init__(self, house: House) -> None:
@@ -68,6 +71,7 @@ class Connection(Answering):
         self.phase = ConnectionPhase.SERVING
         self.peer: str | None = None
         self.household: str | None = None  # with whom its caller is counted
+        self.told_to_go = False  # there are too many of its household
         self.held = 0  # bytes that arrived of requests not whole yet, as the house counts them
 
     # --- what the event loop tells
@@ -78,6 +82,7 @@ class Connection(Answering):
         peername = transport.get_extra_info("peername")
         self.peer = peername[0] if isinstance(peername, tuple) else None
         self.household = None if self.peer is None else household_of(self.peer)
+        self._house.service.turns.charge(self.household, _TAKEN_IN_SECONDS)
         match self._house.admit(self):
             case Entrance.WELCOME:
                 self._enter(ConnectionPhase.HEAD)
@@ -85,6 +90,8 @@ class Connection(Answering):
                 self._leave_with(_TOO_MANY)
             case Entrance.FULL:
                 self._leave_with(_TOO_MANY, linger=False)
+            case Entrance.ONE_OF_MANY_TURNED_AWAY:
+                self.abort()
 
     def data_received(self, data: bytes) -> None:
         if self._websocket is not None:
@@ -309,7 +316,7 @@ class Connection(Answering):
         self._enter(ConnectionPhase.LEAVING)
         self._reader.drop()
         self._measure()
-        if not self._is_open:
+        if not self.is_open:
             return
         transport = self._open()
         self._write(answer, last=True)

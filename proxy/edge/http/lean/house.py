@@ -14,7 +14,7 @@ from proxy.edge.http.intake import Intake
 from proxy.edge.http.lean.answering import Answering
 from proxy.edge.http.lean.connection import Connection
 from proxy.edge.http.lean.phases import ConnectionPhase, Entrance
-from proxy.edge.http.listener import ListenerSettings
+from proxy.edge.http.listener import MOST_TOLD_TO_GO, ListenerSettings, places_of_one
 from proxy.edge.http.service import Service
 from proxy.edge.http.untaken import Untaken
 from proxy.edge.http.wire.reader import ReadBounds
@@ -44,9 +44,10 @@ class House:
         self._loop = loop
         self._clock = clock
         self._connections: set[Connection] = set()
-        self._of_peer: Counter[str] = Counter()
+        self._of_peer: dict[str, dict[Connection, None]] = {}  # the oldest first, those that have left included
+        self._told_to_go: Counter[str | None] = Counter()
         self._serving: dict[Answering, asyncio.Task[None] | None] = {}  # with the task, if there is one
-        self._left: dict[Answering, str | None] = {}  # those of them that are gone, and with whom they are counted
+        self._left: dict[Answering, Connection] = {}  # those of them that are gone
         self._holding: OrderedDict[Connection, None] = OrderedDict()  # what is not whole; the longest first
         seconds = settings.keepalive_seconds, settings.head_seconds, settings.body_seconds, settings.linger_seconds
         self._queues = tuple([Deadlines(loop, each, Connection.give_up) for each in seconds])  # by phase
@@ -64,47 +65,75 @@ class House:
         self._connections.add(connection)
         peer, household = connection.peer, connection.household
         if household is not None:
-            self._of_peer[household] += 1
-        if self._present > self.settings.connections and not self._make_room():
-            return Entrance.FULL
-        too_many = household is not None and self._of_peer[household] > self.settings.connections_per_peer
+            self._of_peer.setdefault(household, {})[connection] = None
+        too_many = household is not None and len(self._of_peer[household]) > self._places_of_one()
         if too_many and not self.service.settings.proxies.trusts(peer):
-            return Entrance.TOO_MANY_OF_PEER
+            return self._turn_away(connection)
+        if self._present > self.settings.connections and not self._make_room(household):
+            return Entrance.FULL
         return Entrance.WELCOME
 
-    def _make_room(self) -> bool:
+    def _turn_away(self, connection: Connection) -> Entrance:
+        """A few of a household at a time are told so, and waited for until they have read it."""
+        household = connection.household
+        if self._told_to_go[household] >= MOST_TOLD_TO_GO:
+            return Entrance.ONE_OF_MANY_TURNED_AWAY
+        self._told_to_go[household] += 1
+        connection.told_to_go = True
+        return Entrance.TOO_MANY_OF_PEER
+
+    def _places_of_one(self) -> int:
+        """How many connections one household may have now."""
+        settings = self.settings
+        return places_of_one(
+            settings.connections, settings.connections_per_peer, self._present - 1, households=len(self._of_peer)
+        )
+
+    def _make_room(self, newcomer: str | None) -> bool:
+        """Somebody goes who does nothing, if not of a household that has fewer; then one of that which has most."""
+        own = 1 if newcomer is None else len(self._of_peer[newcomer])
         for phase in _FIRST_TO_GO:
             first = self._queues[phase].first
-            if first is not None:
+            if first is not None and (first.household is None or len(self._of_peer[first.household]) >= own):
                 self._queues[phase].stop(first)  # it is gone a turn of the loop later only
                 first.abort()
                 return True
-        return False
+        largest = max(self._of_peer.values(), key=len, default={})
+        leaving = next((each for each in largest if each.is_open), None)
+        if leaving is None or len(largest) <= own + 1 or self.service.settings.proxies.trusts(leaving.peer):
+            return False
+        leaving.abort()
+        return True
 
     def forget(self, connection: Connection) -> None:
         """It is gone. What it asked last may still be being answered: so long it keeps its place among those of its
         caller, who would otherwise have any number answered at once, by leaving each."""
         self._connections.discard(connection)
+        if connection.told_to_go:
+            self._told_to_go[connection.household] -= 1
+            if not self._told_to_go[connection.household]:
+                del self._told_to_go[connection.household]
         if connection in self._serving:
-            self._left[connection] = connection.household
+            self._left[connection] = connection
         else:
-            self._uncount(connection.household)
+            self._uncount(connection)
         for queue in self._queues:
             queue.stop(connection)
         self.holds(connection, 0)
         self.unread.flows(connection)
         self._note_empty()
 
-    def _uncount(self, household: str | None) -> None:
-        if household is None:
+    def _uncount(self, connection: Connection) -> None:
+        if (household := connection.household) is None:
             return
-        self._of_peer[household] -= 1
-        if not self._of_peer[household]:
+        of_peer = self._of_peer[household]
+        del of_peer[connection]
+        if not of_peer:
             del self._of_peer[household]
 
     def present(self, household: str | None) -> int:
         """How many are in: of one household, or of all."""
-        return self._present if household is None else self._of_peer.get(household, 0)
+        return self._present if household is None else len(self._of_peer.get(household, ()))
 
     @property
     def _present(self) -> int:

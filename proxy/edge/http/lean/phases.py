@@ -11,6 +11,7 @@ class Entrance(Enum):
     WELCOME = auto()
     TOO_MANY_OF_PEER = auto()
     FULL = auto()
+    ONE_OF_MANY_TURNED_AWAY = auto()
 
 
 class ConnectionPhase(IntEnum):

@@ -1,0 +1,1 @@
+"""Strangers from several addresses at once, and a good client beside them."""

@@ -1,0 +1,178 @@
+"""A good client beside strangers who ask for all a gate has: what it waits, alone and beside them, and what it is told.
+
+    python -m tests.attack [--seconds N] [--addresses N] [--connections N] [--transport lean|aiohttp]
+
+With N attackers the good client is to have its share of the core, one in N + 1: it waits no more than N + 2 times what
+it waits alone, in the middle, and hears nothing but answers. 1 where it does not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from itertools import islice
+from math import inf
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+import aiohttp
+
+from proxy.userop.primitives import print_uint
+from tests.admission.builders import lane
+from tests.attack.strangers import WAYS
+from tests.bypass_list.desk import CHAIN_ID, single, use
+from tests.chaos.gates import GateProcess, a_nursery, until_ready
+from tests.cost.counter import FREE, SESSIONS
+from tests.e2e.children import Child, answers
+from tests.ports import free_port
+from tests.running_gate import hash_of, submission
+from tests.session.builders import transfer
+
+ROOT: Final = Path(__file__).parents[2]
+ALONE: Final = 300
+"""Requests that the good client sends before anybody else comes, and beside them at the least."""
+NEW: Final = 50
+"""And before those: what is new to the gate once."""
+FIRST_ADDRESS: Final = 2
+RESULT: Final = "result"
+
+
+@dataclass
+class Good:
+    """What the good client heard, and what it waited for it, in seconds."""
+
+    waited: list[float] = field(default_factory=list)
+    heard: Counter[str] = field(default_factory=Counter)
+
+    def told(self) -> str:
+        """In one line."""
+        ordered = sorted(self.waited)
+        at = {name: 1e3 * ordered[int(part * (len(ordered) - 1))] for name, part in (("p90", 0.9), ("p99", 0.99))}
+        whole = f"{len(ordered)} answers, p50 {1e3 * median(ordered):.2f} ms"
+        return ", ".join([whole, *(f"{name} {value:.2f} ms" for name, value in at.items()), str(dict(self.heard))])
+
+
+async def ask(http: aiohttp.ClientSession, url: str, bodies: Iterator[bytes], until: float, most: int) -> Good:
+    """One after the other, until that moment has come, or so many."""
+    good = Good()
+    for body in islice(bodies, most):
+        began = time.perf_counter()
+        try:
+            async with http.post(url, data=body, headers={"content-type": "application/json"}) as response:
+                answer = await response.read()
+                what = RESULT if b'"result"' in answer else f"{response.status} {answer[:120].decode()}"
+        except (aiohttp.ClientError, OSError) as error:
+            what = type(error).__name__
+        good.waited.append(time.perf_counter() - began)
+        good.heard[what] += 1
+        if time.monotonic() > until:
+            break
+    return good
+
+
+def operations(count: int) -> tuple[list[bytes], dict[str, str]]:
+    """Bodies of good operations, and their hashes by nonce."""
+    bodies, hashes = [], {}
+    for number in range(1, count + 1):
+        op = use(FREE, single(transfer(1)), nonce=lane(number))
+        bodies.append(json.dumps(submission(op), separators=(",", ":")).encode())
+        hashes[print_uint(op.nonce)] = hash_of(op)
+    return bodies, hashes
+
+
+@contextmanager
+def on_core(core: int, nice: int) -> Iterator[None]:
+    """What is started meanwhile stays on this core, where there are two; more or less urgent where that is allowed."""
+    cores, before = os.sched_getaffinity(0), os.getpriority(os.PRIO_PROCESS, 0)
+    if len(cores) > 1:
+        os.sched_setaffinity(0, {sorted(cores)[core]})
+    with suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, before + nice)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
+        with suppress(PermissionError):
+            os.setpriority(os.PRIO_PROCESS, 0, before)
+
+
+def _start(stack: ExitStack, name: str, folder: Path, *arguments: object) -> Child:
+    command = [sys.executable, "-m", f"tests.attack.{name}", *map(str, arguments)]
+    child = Child.start(name, command, folder / f"{name}.log", cwd=ROOT)
+    stack.callback(child.stop)
+    return child
+
+
+@dataclass(frozen=True)
+class Attack:
+    """How many addresses ask for how much, how long, of which listener; the good client asks `alone` times before."""
+
+    seconds: float
+    addresses: int = len(WAYS)
+    connections: int = 256
+    transport: str = "lean"
+    alone: int = ALONE
+
+
+async def beside(gate: GateProcess, folder: Path, bodies: Iterator[bytes], attack: Attack) -> tuple[Good, Good]:
+    """The good client alone, then beside the strangers."""
+    async with aiohttp.ClientSession() as http:
+        await until_ready(http, gate)
+        await ask(http, gate.url, bodies, inf, NEW)
+        alone = await ask(http, gate.url, bodies, inf, attack.alone)
+        with ExitStack() as stack:
+            with on_core(1, 5):
+                asked = [gate.ports[0], FIRST_ADDRESS, attack.addresses, attack.connections]
+                strangers = _start(stack, "strangers", folder, *asked)
+            await asyncio.to_thread(strangers.wait_until, lambda: strangers.log.stat().st_size > 0, "first word")
+            good = await ask(http, gate.url, bodies, time.monotonic() + attack.seconds, 10**9)
+    return alone, good
+
+
+def run(attack: Attack) -> tuple[Good, Good]:
+    """What the good client heard alone, and beside the strangers."""
+    bodies, hashes = operations(NEW + attack.alone + round(attack.seconds * 300) + 1)
+    with tempfile.TemporaryDirectory(prefix="sessiongate-attack-") as name, ExitStack() as stack:
+        folder, port = Path(name), free_port()
+        (folder / "hashes").write_text(json.dumps(hashes))
+        with on_core(1, -5):
+            bundler = _start(stack, "quick_bundler", folder, port, CHAIN_ID, folder / "hashes")
+        bundler.wait_until(lambda: answers(f"http://127.0.0.1:{port}"), "answer")
+        with on_core(0, 0):
+            nursery = stack.enter_context(a_nursery())
+        gate = GateProcess(nursery, folder, f"http://127.0.0.1:{port}", settings=f"transport: {attack.transport}\n")
+        gate.know(SESSIONS)
+        gate.start()
+        with on_core(1, -5):
+            found = asyncio.run(beside(gate, folder, iter(bodies), attack))
+        gate.end()
+    return found
+
+
+def main() -> int:
+    """See above."""
+    parser = argparse.ArgumentParser(prog="python -m tests.attack")
+    parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--addresses", type=int, default=len(WAYS))
+    parser.add_argument("--connections", type=int, default=256, help="of each address")
+    parser.add_argument("--transport", default="lean")
+    attack = Attack(**vars(parser.parse_args()))
+    alone, good = run(attack)
+    share, bound = median(good.waited) / median(alone.waited), attack.addresses + 2
+    print(f"alone: {alone.told()}\nbeside {attack.addresses} addresses: {good.told()}")
+    print(f"waits {share:.1f} times what it waits alone; {bound} is its share")
+    return int(share > bound or set(good.heard) != {RESULT})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

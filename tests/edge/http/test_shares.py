@@ -1,0 +1,151 @@
+"""Whoever asks for much pays for it: others have their share of the loop, and of the connections, whatever he does."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from proxy.edge.http.households import TURN_SECONDS, HouseholdTurns
+from proxy.edge.http.listener import MOST_TOLD_TO_GO, Transport
+from proxy.jsonrpc import Request
+from proxy.ports import Answer, RequestContext
+from tests.edge.http.corpus import post
+from tests.edge.http.peers import EchoGate, Line, Peer, listener, until
+
+PIECE = 0.005
+
+
+@dataclass
+class DearGate(EchoGate):
+    """Each request takes `PIECE` seconds by its clock; notes who was served."""
+
+    now: float = 0.0
+    served: list[str | None] = field(default_factory=list)
+
+    async def answer(self, request: Request, context: RequestContext) -> Answer | None:
+        self.now += PIECE
+        self.served.append(context.remote)
+        return await super().answer(request, context)
+
+
+async def calling_from(address: str, line: Line) -> socket.socket:
+    """A connection from one of this machine's addresses, which the test writes to without letting the loop on."""
+    sock = socket.socket()
+    sock.setblocking(False)
+    sock.bind((address, 0))
+    await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", line.server.port))
+    return sock
+
+
+async def peer_from(address: str, line: Line, said: bytes = b"") -> Peer:
+    peer = Peer(*await asyncio.open_connection(sock=await calling_from(address, line)))
+    line.peers.append(peer)
+    await peer.say(said)
+    return peer
+
+
+@contextmanager
+def closing_all(socks: list[socket.socket]) -> Iterator[None]:
+    with ExitStack() as stack:
+        for sock in socks:
+            stack.callback(sock.close)
+        yield
+
+
+@pytest.mark.parametrize("transport", Transport)
+@pytest.mark.parametrize("by_task", [False, True], ids=["at once", "by tasks"])
+async def test_who_asks_for_one_thing_is_served_before_the_hundredth_of_another(
+    transport: Transport, by_task: bool
+) -> None:
+    gate = DearGate()
+    async with listener(gate, transport, by_task=by_task) as line:
+        line.server._service.turns.clock = lambda: gate.now
+        many = [await calling_from("127.0.0.2", line) for _ in range(100)]
+        one = await calling_from("127.0.0.3", line)
+        with closing_all([*many, one]):
+            await until(lambda: line.present == 101)
+            for sock in (*many, one):  # all are there when the loop looks next
+                sock.send(post())
+            await until(lambda: len(gate.served) == 101)
+    assert gate.served.index("127.0.0.3") <= 2
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.dictionaries(st.sampled_from("abcdef"), st.floats(0.0001, 0.01), min_size=2),
+    st.integers(20, 200),
+)
+def test_of_all_who_wait_nobody_has_had_more_than_another_but_for_a_piece(pieces: dict[str, float], most: int) -> None:
+    now, had, served = 0.0, dict.fromkeys(pieces, 0.0), 0
+
+    async def serve() -> None:
+        turns, over = HouseholdTurns(8, clock=lambda: now), asyncio.Event()
+
+        def piece(household: str) -> None:
+            nonlocal now, served
+            served += 1
+            if served <= most:  # by then all have more in line
+                now += pieces[household]
+                had[household] += pieces[household]
+            elif served == most * len(pieces):
+                over.set()
+
+        for household in pieces:
+            for _ in range(most):
+                turns.begin(household, partial(piece, household))
+        await over.wait()
+
+    asyncio.run(serve())
+    # and what was done before anybody had to wait
+    assert max(had.values()) - min(had.values()) <= 2 * max(pieces.values()) + 2 * TURN_SECONDS
+
+
+@pytest.mark.parametrize("transport", Transport)
+async def test_however_many_take_all_the_connections_they_may_a_newcomer_has_one(transport: Transport) -> None:
+    gate = EchoGate()
+    gate.open.clear()
+    async with listener(gate, transport, connections=16, connections_per_peer=8) as line:
+        for address in range(2, 14):
+            for _ in range(8):
+                await peer_from(f"127.0.0.{address}", line, post())
+        newcomer = await peer_from("127.0.0.50", line, post())
+        await until(lambda: len(gate.asked) > 0)
+        gate.open.set()
+        assert (await newcomer.hear())[0] == 200
+
+
+@pytest.mark.parametrize("transport", Transport)
+async def test_who_rests_between_two_requests_is_not_turned_out_by_another_who_wants_all(transport: Transport) -> None:
+    gate = EchoGate()
+    async with listener(gate, transport, connections=16, connections_per_peer=16) as line:
+        resting = await peer_from("127.0.0.5", line, post())
+        assert (await resting.hear())[0] == 200
+        for _ in range(40):
+            await peer_from("127.0.0.2", line, post())
+        await until(lambda: len(gate.asked) >= 9)
+        await resting.say(post())
+        assert (await resting.hear())[0] == 200
+
+
+async def test_of_many_that_are_turned_away_a_few_are_told_why_and_none_is_waited_for_beyond_these() -> None:
+    gate = EchoGate()
+    async with listener(gate, Transport.LEAN, connections_per_peer=1, linger_seconds=60) as line:
+        first = await peer_from("127.0.0.2", line, post())
+        assert (await first.hear())[0] == 200
+        refused = [await peer_from("127.0.0.2", line) for _ in range(30)]
+        await until(lambda: line.present == 1 + MOST_TOLD_TO_GO)
+        told = 0
+        for peer in refused:
+            try:
+                told += (await peer.hear())[0] == 503
+            except (asyncio.IncompleteReadError, ConnectionError):
+                continue
+        assert told == MOST_TOLD_TO_GO
