@@ -137,7 +137,7 @@ UNKNOWN_FUNCTION = "such as one of an unknown function"
         ("when: any(m.counterparty == 0x00000000000000000000000000000000000000A1 for m in op.moves)", False),
         ('when: any(m.kind == "spend" and m.amount > 5 for m in op.moves)', False),
         ('when: any(m.kind == "exposure" and m.token != none and m.token not in $ours for m in op.moves)', False),
-        ("when: spend(USDC) > 5 USDC", False),
+        ("when: spend(ETH) > 5 ETH", False),
     ],
 )
 def test_an_unknown_function_is_named_only_where_the_rule_refuses_one(

@@ -101,6 +101,7 @@ def _heads(settings: Config, given: Path | None) -> tuple[Head, ...]:
 def _as_json(found: Audited, heads: int) -> dict[str, object]:
     return {
         "intact": found.intact,
+        "known": not found.unheld,
         "records": found.records,
         "first": found.first,
         "last": found.last,
@@ -117,8 +118,10 @@ def _print(found: Audited, heads: int) -> None:
     out = console()
     for remark in found.remarks:
         out.print(_line(remark), markup=False)
-    verdict = "intact" if found.intact else "CHANGED"
+    verdict = "intact" if found.intact else "NOT KNOWN" if found.unheld else "CHANGED"
     out.print(f"{verdict}: {found.records} records, {found.first} to {found.last}", markup=False)
+    if found.unheld:
+        out.print("what was written with another key shows with --earlier-key FILE, a file that has it", markup=False)
     if not found.keyed:
         out.print("without a key: whoever can write the file can make every hash anew (audit.key)", markup=False)
     if not heads:

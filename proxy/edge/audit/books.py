@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from contextlib import suppress
 
 import orjson
 
 from proxy.edge.audit.chain import KEYLESS, NO_KEY, ChainKey
 from proxy.edge.audit.remarks import Audited, StoredRecord, Tampering, detail_of
-from proxy.edge.audit.schema import RecordKind
+from proxy.edge.audit.schema import CONTENT, OF_THE_TRAIL, RecordKind
 
 
 class Keyring:
@@ -33,15 +34,34 @@ class Keyring:
         return self._runs[run]
 
     def _find(self, run: object) -> ChainKey | None:
-        start = self._connection.execute("SELECT kind, detail FROM records WHERE id = ?", (run,)).fetchone()
-        if type(run) is not int or start is None or start[0] != RecordKind.START:
-            return self._usual
-        name = str(detail_of(start[1]).get("key"))
+        # by what it says of itself, not by its place: whoever took records out may have numbered the rest anew
+        start = self._connection.execute(
+            f"SELECT detail FROM records WHERE kind = ? AND run = ? AND {OF_THE_TRAIL} LIMIT 1",  # noqa: S608  # names of ours
+            (RecordKind.START.value, run),
+        ).fetchone()
+        if type(run) is not int or start is None:
+            return self._by_trying(run)
+        name = str(detail_of(start[0]).get("key"))
         if name == KEYLESS and self._usual is not NO_KEY:
             self._found.remark(Tampering.KEY, run, run, "the run that begins here was written without a key")
         if name not in self._keys:
-            self._found.remark(Tampering.KEY, run, run, f"the run that begins here needs the key {name}")
+            words = f"the run that begins here needs the key {name}, which is not at hand"
+            self._found.remark(Tampering.KEY, run, run, words)
         return self._keys.get(name)
+
+    def _by_trying(self, run: object) -> ChainKey:
+        """Of a run whose start is not there: the key by which the second of its records follows the first."""
+        columns = ", ".join(CONTENT)
+        query = f"SELECT {columns}, hash FROM records WHERE run IS ? ORDER BY id LIMIT 2"  # noqa: S608  # names of ours
+        records = [StoredRecord(tuple(row[:-1]), row[-1]) for row in self._connection.execute(query, (run,))]
+        if len(records) == 2 and type(records[0].hash) is bytes:
+            before, behind = records
+            with suppress(TypeError):  # what cannot be printed was never written so
+                # never without a key: that anybody could have made
+                for key in (each for each in self._keys.values() if each.name != KEYLESS):
+                    if key.link(before.hash, behind.content) == behind.hash:
+                        return key
+        return self._usual
 
 
 class AuditBooks:

@@ -55,6 +55,11 @@ class Audited:
         """Whether nothing but pruning, gaps and crashes was found."""
         return all(remark.what in HARMLESS for remark in self.remarks)
 
+    @property
+    def unheld(self) -> bool:
+        """Whether nothing was found but that runs could not be held against a key, or were written without one."""
+        return not self.intact and all(each.what in {*HARMLESS, Tampering.KEY} for each in self.remarks)
+
     def remark(self, what: Tampering, first: int, last: int, sentence: str) -> None:
         """Put a finding down."""
         self.remarks.append(Remark(what, first, last, sentence))

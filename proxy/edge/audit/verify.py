@@ -74,17 +74,20 @@ def _front(connection: sqlite3.Connection, found: Audited) -> tuple[int, bytes]:
 def _check_end(chain: _Chain, found: Audited, told: dict[int, bytes]) -> None:
     """The seal on the newest record, and the heads told elsewhere that no record answers to."""
     last, sealed = found.last, chain.sealed
-    if sealed is None:
+    if sealed is None and chain.seal_untold:
+        words = "the seal on the newest record was made with a key that is not at hand"
+        found.remark(Tampering.KEY, last, last, words)
+    elif sealed is None:
         found.remark(Tampering.TRUNCATION, last, last, "the seal on the newest record is missing or not the gate's")
     elif sealed.id > last:
         found.remark(Tampering.TRUNCATION, last + 1, sealed.id, "the seal names a later record as the newest")
     elif sealed.id < last:
         found.remark(Tampering.INSERTION, sealed.id + 1, last, "records behind the one that the seal names as newest")
-    for head_id in sorted(told):
-        if head_id > last:
-            found.remark(Tampering.TRUNCATION, last + 1, head_id, "a head was told that is not in the trail any more")
-        else:
-            found.remark(Tampering.DELETION, head_id, head_id, "a head was told whose record is missing")
+    if beyond := [head_id for head_id in told if head_id > last]:
+        many = "a head was told that is" if len(beyond) == 1 else f"{len(beyond)} heads were told that are"
+        found.remark(Tampering.TRUNCATION, last + 1, max(beyond), f"{many} not in the trail any more")
+    for head_id in sorted(head_id for head_id in told if head_id <= last):
+        found.remark(Tampering.DELETION, head_id, head_id, "a head was told whose record is missing")
 
 
 class _Chain:
@@ -106,6 +109,7 @@ class _Chain:
         self._source = (StoredRecord(tuple(row[:-1]), row[-1]) for row in connection.execute(query))
         self._ahead: list[StoredRecord] = []
         self._moved = 0
+        self.seal_untold = False  # it is there, and whoever made it used a key that is not at hand
         self.sealed = self._read_seal(connection)
 
     def _read_seal(self, connection: sqlite3.Connection) -> Head | None:
@@ -114,8 +118,10 @@ class _Chain:
         last = connection.execute("SELECT run FROM records ORDER BY id DESC LIMIT 1").fetchone()
         if row is None:
             return None
-        keys = [self._keyring.of_run(None if last is None else last[0]), *self._keyring.all()]
+        of_the_last = self._keyring.of_run(None if last is None else last[0])
+        keys = [of_the_last, *self._keyring.all()]
         known = any(key is not None and key.seal(row[0], row[1]) == row[2] for key in keys)
+        self.seal_untold = not known and of_the_last is None
         return Head(row[0], row[1]) if known else None
 
     def walk(self) -> Iterator[StoredRecord]:

@@ -254,8 +254,57 @@ def test_a_key_that_is_not_at_hand_is_told_and_an_earlier_one_may_be_given_besid
     earlier = chain_key("the key of last year, say")
     write(path, key=earlier)
     write(path, first=DECISIONS)
-    assert (Tampering.KEY, 1, 1) in found(path)
+    assert found(path) == [(Tampering.KEY, 1, 1)]
     assert verify_trail(path, (KEY, earlier)).remarks == []
+    # the other way round the seal, too, is of the key that is missing: nothing says that something was cut off
+    remarks = found(path, key=earlier)
+    assert [what for what, _, _ in remarks] == [Tampering.KEY, Tampering.KEY]
+
+
+EARLIER = chain_key("the key of last year, say")
+
+
+@pytest.fixture(scope="module")
+def of_two_keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trail whose first run was written with an earlier key."""
+    path = tmp_path_factory.mktemp("keys") / "audit.db"
+    write(path, key=EARLIER)
+    write(path, first=DECISIONS)
+    return path
+
+
+RENUMBERED = (
+    ("UPDATE records SET id = 1 - id WHERE id > 5", ()),
+    ("UPDATE records SET id = -id WHERE id < 0", ()),
+)
+
+
+@pytest.mark.parametrize(
+    ("statements", "told"),
+    [
+        ((("DELETE FROM records WHERE id = 1", ()),), (Tampering.DELETION, 1, 1)),
+        ((("DELETE FROM records WHERE id <= 5", ()),), (Tampering.DELETION, 1, 5)),
+        ((("DELETE FROM records WHERE id = ?", (RECORDS + 1,)),), (Tampering.DELETION, RECORDS + 1, RECORDS + 1)),
+        ((("DELETE FROM records WHERE id = 5", ()), *RENUMBERED), (Tampering.DELETION, 5, 5)),
+    ],
+    ids=["first start", "front", "second start", "renumbered"],
+)
+def test_what_was_taken_out_is_told_and_nothing_else_whatever_key_the_rest_was_written_with(
+    of_two_keys: Path, statements: tuple[tuple[str, tuple[object, ...]], ...], told: tuple[str, int, int]
+) -> None:
+    with copy_of(of_two_keys) as path:
+        change(path, *statements)
+        remarks = [(each.what, each.first, each.last) for each in verify_trail(path, (KEY, EARLIER)).remarks]
+        # a start that is missing, and rules of decisions that are missing, are told of that as well
+        assert told in remarks
+        assert {what for what, _, _ in remarks} <= {Tampering.DELETION, Tampering.INDEX, Tampering.CRASH}, remarks
+
+
+def test_a_run_without_its_start_is_not_taken_for_one_that_needs_no_key(whole: Path) -> None:
+    with copy_of(whole) as path:
+        change(path, ("UPDATE records SET kind = 'deed' WHERE kind = 'start'", ()))
+        forge(path, 2, NO_KEY)
+        assert Tampering.EDIT in {each.what for each in look(path).remarks}
 
 
 def test_pruning_by_the_gate_is_no_tampering_and_is_told(tmp_path: Path) -> None:
