@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from xml.etree.ElementTree import parse
 
 import pytest
@@ -47,3 +48,17 @@ def test_the_outcome_of_cases_is_written_for_other_programs(tmp_path: Path) -> N
     assert (suite.get("tests"), suite.get("failures")) == ("2", "2")
     failed = [case.get("name") for case in suite if case.find("failure") is not None]
     assert failed == ["the 500th USDC of a day passes, one more does not", "has a step that fires"]
+
+
+@pytest.mark.parametrize(
+    ("doubted", "warned"), [(None, ""), (0, "counts from before 1970-01-01 00:00 UTC may be missing")]
+)
+def test_a_gate_that_has_counted_nothing_yet_is_said_to_have_no_budget_to_show(
+    run: Run, monkeypatch: pytest.MonkeyPatch, doubted: int | None, warned: str
+) -> None:
+    answer = SimpleNamespace(body={"keys": 0, "budgets": [], "doubtedBefore": doubted})
+    monkeypatch.setattr("proxy.cli.rules.desk._asked", lambda *_: answer)
+    result = run("rules", "budget")
+    assert (result.exit_code, result.stdout) == (0, "no window has counted anything\n")
+    assert result.stderr.startswith(warned)
+    assert bool(result.stderr) is bool(warned)

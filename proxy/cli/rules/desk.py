@@ -67,21 +67,28 @@ def show_budget(
     if as_json:
         typer.echo(json.dumps(body, indent=2))
         return
-    table = Table(box=None, pad_edge=False)
-    for heading in ("rule", "for", "used", "in flight", "left", "of", "window", "key"):
-        table.add_column(heading, overflow="fold")
-    for row in body["budgets"]:
-        whom = " ".join(f"{name}={value}" for name, value in row["for"].items()) or "all"
-        table.add_row(
-            *(row["rule"], whom, row["used"], row["inFlight"], row["left"], row["limit"], row["window"], row["key"])
-        )
-    console().print(table)
-    typer.echo(f"{len(body['budgets'])} of {body['keys']}", err=True)
+    if body["budgets"]:
+        _print_budgets(body["budgets"])
+        typer.echo(f"{len(body['budgets'])} of {body['keys']}", err=True)
+    else:
+        typer.echo("no window has counted anything")
     if body.get("doubtedBefore") is not None:
         since = datetime.fromtimestamp(body["doubtedBefore"], UTC)
         typer.echo(
             f"counts from before {since:%Y-%m-%d %H:%M} UTC may be missing: `sessiongate ledger accept`", err=True
         )
+
+
+def _print_budgets(budgets: list[dict[str, Any]]) -> None:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("rule", "for", "used", "in flight", "left", "of", "window", "key"):
+        table.add_column(heading, overflow="fold")
+    for row in budgets:
+        whom = " ".join(f"{name}={value}" for name, value in row["for"].items()) or "all"
+        table.add_row(
+            *(row["rule"], whom, row["used"], row["inFlight"], row["left"], row["limit"], row["window"], row["key"])
+        )
+    console().print(table)
 
 
 def reset_rule(

@@ -189,14 +189,16 @@ def read_lines(path: Path) -> list[str]:
 
 @contextmanager
 def progress(what: str, total: int | None) -> Iterator[Progress]:
-    """A bar on stderr, so that stdout holds the answer alone; it goes when all is done."""
+    """A bar on stderr, so that stdout holds the answer alone; it goes when all is done. A file or a pipe gets none."""
+    drawn = Console(stderr=True)
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.completed}"),
         TimeElapsedColumn(),
-        console=Console(stderr=True),
+        console=drawn,
         transient=True,
+        disable=not drawn.is_terminal,
     )
     with bar:
         bar.add_task(what, total=total)
