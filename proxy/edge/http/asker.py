@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import count
@@ -90,7 +90,8 @@ class BundlerAsker:
         self._traceparent = traceparent
         self.chain = chain
         self._roster = Roster(chain, urls, in_flight)
-        self._out: dict[int, tuple[OperationPlace, int]] = {}  # begun, by our id: where, at whom
+        # begun, by our id: where, at whom, and how many of its sends had been answered
+        self._out: dict[int, tuple[OperationPlace, int, int]] = {}
         self._placements = self._roster.placements
         self._changed = asyncio.Event()
         self._chain_id = chain_id
@@ -169,43 +170,57 @@ class BundlerAsker:
     async def _ask_read(self, endpoint: BundlerEndpoint, method: str, params: bytes, seconds: float) -> UpstreamReply:
         """One question on behalf of a caller that sends nothing. Raises `UpstreamUnavailable`."""
         async with self._reads.place(endpoint.name):
-            return await self._ask(endpoint, QuestionKind.READ, method, params, seconds)
+            return await self._ask(endpoint, QuestionKind.READ, method, params, seconds=seconds)
 
     async def _ask(
-        self, endpoint: BundlerEndpoint, kind: QuestionKind, method: str, params: bytes, seconds: float
+        self,
+        endpoint: BundlerEndpoint,
+        kind: QuestionKind,
+        method: str,
+        params: bytes,
+        *,
+        seconds: float,
+        place: OperationPlace | None = None,
     ) -> UpstreamReply:
         """One exchange, and what it tells of the endpoint. Raises `UpstreamUnavailable`."""
         breaker = endpoint.breakers[kind]
-        on_trial = breaker.rests_until is not None and breaker.begin(self._stopwatch())
+        of, answers = place or (method, params), breaker.answers
+        on_trial = breaker.rests_until is not None and breaker.begin(self._stopwatch(), of)
         try:
             answer = await self._exchange(endpoint, method, params, seconds)
         except UpstreamUnavailable as error:
             if isinstance(error, ExchangeError):
-                self._sign(endpoint, kind, Sign.SILENT if error.silent else Sign.FAILED)
+                self._sign(endpoint, kind, Sign.SILENT if error.silent else Sign.FAILED, of, answers)
             elif on_trial:
-                self._sign(endpoint, kind, Sign.FAILED)
+                self._sign(endpoint, kind, Sign.FAILED, of, answers)
             raise
         except BaseException:  # a trial that did not end is given up, and it is raised again
             if on_trial:
                 breaker.given_up()
             raise
-        self._note_answer(endpoint, kind, answer)
+        self._note_answer(endpoint, kind, answer, of, answers)
         return answer
 
-    def _note_answer(self, endpoint: BundlerEndpoint, kind: QuestionKind, answer: UpstreamReply) -> None:
-        """What an answer tells of the endpoint."""
+    def _note_answer(
+        self, endpoint: BundlerEndpoint, kind: QuestionKind, answer: UpstreamReply, of: Hashable, answers: int | None
+    ) -> None:
+        """What an answer tells of the endpoint; see `Breaker` for `of` and `answers`."""
+        breaker = endpoint.breakers[kind]
         failed = answer.status in TOOK_NOTHING or (
             kind is QuestionKind.SEND and meaning_of_reply(answer) is Meaning.UNKNOWN
         )
-        if failed or not endpoint.breakers[kind].is_quiet:
-            self._sign(endpoint, kind, Sign.FAILED if failed else Sign.ANSWERED)
+        breaker.answers += not failed
+        if failed or not breaker.is_quiet:
+            self._sign(endpoint, kind, Sign.FAILED if failed else Sign.ANSWERED, of, answers)
         if endpoint.health is Health.UNREACHABLE:
             self._note(endpoint, Health.UNKNOWN)
 
-    def _sign(self, endpoint: BundlerEndpoint, kind: QuestionKind, sign: Sign) -> None:
+    def _sign(
+        self, endpoint: BundlerEndpoint, kind: QuestionKind, sign: Sign, of: Hashable, answers: int | None
+    ) -> None:
         now, breaker = self._stopwatch(), endpoint.breakers[kind]
         rested = breaker.rests_until is not None
-        breaker.note(sign, now)
+        breaker.note(sign, now, of, answers)
         if rested != (rests := breaker.rests_until is not None):
             _LOG.warning("%s %s", endpoint.name, _RESTS[rests].format(kind=kind))
             self._on_rest(endpoint.name, kind, rests)

@@ -6,8 +6,8 @@ A bundler may answer its probes and hang in every send, so each kind has its own
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
@@ -32,6 +32,8 @@ class Sign(StrEnum):
 
 
 _MOST_FAILURES: Final = 3
+_MOST_KNOWN: Final = 64
+"""Questions that failed, of those in a row, that are known again."""
 _FIRST_REST: Final = 5.0
 _LONGEST_REST: Final = 300.0
 
@@ -41,11 +43,15 @@ class Breaker:
     """Lets a bundler rest from one kind of question after it failed three times in a row, or was silent to one send.
 
     After the rest one question goes to it on trial. Answered, all is well again; otherwise it rests twice as long, up
-    to five minutes.
+    to five minutes. A question that nobody can answer is no fault of a bundler's: asked again and again it counts once
+    and is on no trial, and what was answered since it was asked speaks for the bundler. `of` tells questions apart.
     """
 
     kind: QuestionKind
+    answers: int = 0
+    """How many questions were answered so far."""
     failures: int = 0
+    failed_with: set[int] = field(default_factory=set)
     rests_until: float | None = None
     rest_seconds: float = _FIRST_REST
     on_trial: bool = False
@@ -59,9 +65,9 @@ class Breaker:
         """Whether another bundler should be asked if there is one; not so when a trial is due."""
         return self.rests_until is not None and (self.on_trial or now < self.rests_until)
 
-    def begin(self, now: float) -> bool:
+    def begin(self, now: float, of: Hashable = None) -> bool:
         """A question is about to be asked. Whether it is the one on trial."""
-        if self.rests_until is None or self.is_resting(now):
+        if self.rests_until is None or self.is_resting(now) or hash(of) in self.failed_with:
             return False
         self.on_trial = True
         return True
@@ -70,17 +76,25 @@ class Breaker:
         """The question on trial was given up by who asked it, and told nothing."""
         self.on_trial = False
 
-    def note(self, sign: Sign, now: float) -> None:
-        """A question, on trial or not, went so."""
+    def note(self, sign: Sign, now: float, of: Hashable = None, answers: int | None = None) -> None:
+        """A question, on trial or not, went so. `answers` is how many had been answered when it was asked."""
         if sign is Sign.ANSWERED:
             self.failures, self.rests_until, self.rest_seconds, self.on_trial = 0, None, _FIRST_REST, False
+            self.failed_with.clear()
             return
+        if answers is not None and answers != self.answers and self.rests_until is None:
+            return  # it was its own fault
+        was_known = of is not None and hash(of) in self.failed_with
+        if of is not None and len(self.failed_with) < _MOST_KNOWN:
+            self.failed_with.add(hash(of))
         self.failures += 1
         if self.rests_until is not None:
-            if not self.on_trial:
+            if not self.on_trial or was_known:
                 return  # asked before the rest began, or for want of another
             self.rest_seconds = min(self.rest_seconds * 2, _LONGEST_REST)
-        elif self.failures < _MOST_FAILURES and not (self.kind is QuestionKind.SEND and sign is Sign.SILENT):
+        elif not (self.kind is QuestionKind.SEND and sign is Sign.SILENT) and (
+            self.failures < _MOST_FAILURES or len(self.failed_with) == 1
+        ):
             return
         self.on_trial = False
         self.rests_until = now + self.rest_seconds

@@ -82,11 +82,31 @@ def read_ip(text: str) -> IPv4Address | IPv6Address | None:
     return address
 
 
+# addresses that end with the IPv4 address of whoever has them: NAT64 (RFC 6052), and stateless translation (RFC 2765)
+_TRANSLATED: Final = (IPv6Network("64:ff9b::/96"), IPv6Network("::ffff:0:0:0/96"))
+
+
 @lru_cache(maxsize=4_096)
 def household_of(address: str) -> str:
-    """The addresses that whoever has this one has at will, as one text: of IPv6 the /64 that a line is given. What is
-    counted for each caller is counted for these together."""
+    """The addresses that whoever has this one has at will, as one text: of IPv6 the /64 that a line is given, or the
+    IPv4 address that it was made of. What is counted for each caller is counted for these together."""
     read = read_ip(address) if ":" in address else None
     if read is None:
         return address
-    return str(IPv6Network((read, 64), strict=False)) if isinstance(read, IPv6Address) else str(read)
+    if isinstance(read, IPv4Address):
+        return str(read)
+    behind = _ipv4_behind(read)
+    return str(IPv6Network((read, 64), strict=False) if behind is None else behind)
+
+
+def _ipv4_behind(address: IPv6Address) -> IPv4Address | None:
+    """The address of a line without IPv6 that has this one by a tunnel or a translator: 6to4 gives it 65,536 of /64,
+    and Teredo and NAT64 put lines of many people into one."""
+    if address.sixtofour is not None:
+        return address.sixtofour
+    if address.teredo is not None:
+        _server, client = address.teredo
+        return client
+    if any(address in network for network in _TRANSLATED):
+        return IPv4Address(address.packed[-4:])
+    return None

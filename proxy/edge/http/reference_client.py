@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
 import aiohttp
@@ -11,6 +12,7 @@ from proxy.edge.http.client import (
     ClientSettings,
     Heard,
     HttpReply,
+    NoneFreeError,
     NoReplyError,
     UnreachedError,
     broken_off,
@@ -32,10 +34,10 @@ class AiohttpClient:
 
     def __init__(self, settings: ClientSettings) -> None:
         self._settings = settings
+        # aiohttp's own limit tells by the same error that none is free and that nobody answers
+        self._free = asyncio.Semaphore(settings.max_connections)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=settings.max_connections, keepalive_timeout=settings.keepalive_seconds
-            ),
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=settings.keepalive_seconds),
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
         )
@@ -46,6 +48,17 @@ class AiohttpClient:
 
     async def post(self, url: URL, body: bytes, seconds: float, traceparent: str | None = None) -> HttpReply:
         """Send JSON and wait so long for the answer."""
+        try:
+            async with asyncio.timeout(self._settings.connect_seconds):
+                await self._free.acquire()
+        except TimeoutError:
+            raise NoneFreeError from None
+        try:
+            return await self._post(url, body, seconds, traceparent)
+        finally:
+            self._free.release()
+
+    async def _post(self, url: URL, body: bytes, seconds: float, traceparent: str | None) -> HttpReply:
         status: int | None = None
         timeout = aiohttp.ClientTimeout(total=seconds, connect=self._settings.connect_seconds)
         try:

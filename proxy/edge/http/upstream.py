@@ -61,13 +61,16 @@ class HttpUpstream(BundlerAsker):
             return False  # what is traced is asked by `post`, which says where in the trace
         our_id = next(self._ids)
         if not submit:
-            reading = partial(self._heard_read, endpoint, our_id, hearing, method=method, params=params)
+            answers = endpoint.breakers[QuestionKind.READ].answers
+            reading = partial(
+                self._heard_read, endpoint, our_id, hearing, method=method, params=params, answers=answers
+            )
             return self._reads.take() and (self._put(endpoint, our_id, method, params, reading) or self._unread())
         if place is None or len(self.endpoints) > 1 or self._roster.removed:
             return False
         if not self._put(endpoint, our_id, method, params, partial(self._heard_send, endpoint, our_id, place, hearing)):
             return False
-        self._out[our_id] = place, endpoint.number
+        self._out[our_id] = place, endpoint.number, endpoint.breakers[QuestionKind.SEND].answers
         return True
 
     def _unread(self) -> bool:
@@ -77,7 +80,7 @@ class HttpUpstream(BundlerAsker):
     def take(self, urls: Sequence[str], *, total_seconds: float) -> None:
         """See `BundlerAsker.take`. What is out now is known to be at the bundler that it was sent to."""
         now = self._stopwatch()
-        for place, bundler in self._out.values():
+        for place, bundler, _ in self._out.values():
             self._placements.sent(place, bundler, now)
         self._out.clear()
         super().take(urls, total_seconds=total_seconds)
@@ -91,16 +94,17 @@ class HttpUpstream(BundlerAsker):
         heard: HttpReply | NoReplyError,
     ) -> None:
         """With one bundler it is enough to know where an operation is once it is held, or may be there unheld."""
-        noted = self._out.pop(our_id, None) is None  # others are asked meanwhile
+        out = self._out.pop(our_id, None)
+        noted, answers = out is None, None if out is None else out[2]  # others are asked meanwhile
         try:
             answer = read_exchange(endpoint.name, our_id, heard)
         except ExchangeError as error:
-            self._sign(endpoint, QuestionKind.SEND, Sign.SILENT if error.silent else Sign.FAILED)
+            self._sign(endpoint, QuestionKind.SEND, Sign.SILENT if error.silent else Sign.FAILED, place, answers)
             if error.may_have_been_sent and not noted:
                 self._placements.sent(place, endpoint.number, self._stopwatch())
             hearing(error)
             return
-        self._note_answer(endpoint, QuestionKind.SEND, answer)
+        self._note_answer(endpoint, QuestionKind.SEND, answer, place, answers)
         meaning = meaning_of_reply(answer)
         if meaning is Meaning.ACCEPTED:
             if noted:
@@ -128,15 +132,17 @@ class HttpUpstream(BundlerAsker):
         *,
         method: str,
         params: bytes,
+        answers: int,
     ) -> None:
         self._reads.leave()
+        of = method, params
         try:
             answer = read_exchange(endpoint.name, our_id, heard)
         except ExchangeError as error:
-            self._sign(endpoint, QuestionKind.READ, Sign.SILENT if error.silent else Sign.FAILED)
+            self._sign(endpoint, QuestionKind.READ, Sign.SILENT if error.silent else Sign.FAILED, of, answers)
             ended: UpstreamReply | ExchangeError = error
         else:
-            self._note_answer(endpoint, QuestionKind.READ, answer)
+            self._note_answer(endpoint, QuestionKind.READ, answer, of, answers)
             ended = answer
         failed = isinstance(ended, ExchangeError) or ended.status in TOOK_NOTHING
         if failed and any(each is not endpoint for each in self.endpoints):
@@ -188,7 +194,7 @@ class HttpUpstream(BundlerAsker):
                 now = self._stopwatch()
             placement = self._placements.sent(place, endpoint.number, now)
             try:
-                answer = await self._ask(endpoint, QuestionKind.SEND, method, params, seconds)
+                answer = await self._ask(endpoint, QuestionKind.SEND, method, params, seconds=seconds, place=place)
             except UpstreamUnavailable as error:
                 if error.may_have_been_sent:
                     raise
@@ -208,7 +214,7 @@ class HttpUpstream(BundlerAsker):
         failure: UpstreamUnavailable | None = None
         for endpoint in order:
             try:
-                return await self._ask(endpoint, QuestionKind.SEND, method, params, seconds)
+                return await self._ask(endpoint, QuestionKind.SEND, method, params, seconds=seconds)
             except UpstreamUnavailable as error:
                 if error.may_have_been_sent or isinstance(error, ExchangeError):
                     raise
@@ -225,7 +231,9 @@ class HttpUpstream(BundlerAsker):
         answers: list[UpstreamReply] = []
         for endpoint in (*self._order(QuestionKind.READ), *self._roster.removed):
             try:
-                answer = await self._ask(endpoint, QuestionKind.READ, method, params, self._settings.total_seconds)
+                answer = await self._ask(
+                    endpoint, QuestionKind.READ, method, params, seconds=self._settings.total_seconds
+                )
             except UpstreamUnavailable as error:
                 failure = error
                 continue

@@ -80,6 +80,38 @@ def test_questions_asked_before_the_rest_do_not_lengthen_it() -> None:
     assert breaker.rests_until == 5
 
 
+def test_one_question_that_fails_again_and_again_says_nothing_of_a_bundler() -> None:
+    breaker = Breaker(QuestionKind.SEND)
+    for _ in range(50):
+        breaker.note(Sign.FAILED, 0, of=place(1))
+    assert not breaker.is_resting(0)
+    breaker.note(Sign.FAILED, 0, of=place(2))
+    assert breaker.is_resting(0)
+
+
+def test_a_question_that_fails_while_what_came_after_it_is_answered_says_nothing_of_a_bundler() -> None:
+    for kind, sign in ((QuestionKind.SEND, Sign.SILENT), (QuestionKind.READ, Sign.FAILED)):
+        breaker = Breaker(kind, answers=7)
+        for number in range(50):
+            breaker.note(sign, 0, of=place(number), answers=6)
+        assert not breaker.is_resting(0)
+        breaker.note(Sign.SILENT, 0, of=place(50), answers=7)
+        assert breaker.is_resting(0) is (kind is QuestionKind.SEND)
+
+
+def test_on_trial_is_another_question_than_those_that_failed() -> None:
+    breaker = Breaker(QuestionKind.SEND)
+    breaker.note(Sign.SILENT, 0, of=place(1))
+    assert not breaker.begin(5, of=place(1))
+    breaker.note(Sign.SILENT, 5, of=place(1))
+    assert breaker.rests_until == 5
+    assert breaker.begin(5, of=place(2))
+    breaker.note(Sign.SILENT, 6, of=place(1))
+    assert breaker.on_trial
+    breaker.note(Sign.ANSWERED, 7, of=place(2))
+    assert not breaker.is_resting(7)
+
+
 @given(
     st.lists(st.tuples(st.sampled_from([*Sign, None]), st.floats(0, 400)), max_size=40), st.sampled_from(QuestionKind)
 )

@@ -115,6 +115,13 @@ async def test_the_gate_hears_who_called_through_a_proxy(transport: Transport) -
         ("2001:db8:1:2::7", "2001:db8:1:2::/64"),
         ("2001:db8:1:2:ffff:ffff:ffff:ffff", "2001:db8:1:2::/64"),
         ("2001:db8:1:3::7", "2001:db8:1:3::/64"),
+        ("2002:cb00:7107::1", "203.0.113.7"),  # 6to4: one IPv4 address has 65,536 of /64
+        ("2002:cb00:7107:ffff::9", "203.0.113.7"),
+        ("2001:0:4136:e378:8000:63bf:34ff:8ef8", "203.0.113.7"),  # Teredo: all of one server are in one /64
+        ("64:ff9b::203.0.113.7", "203.0.113.7"),  # NAT64: all of IPv4 is in one /64
+        ("64:ff9b::203.0.113.8", "203.0.113.8"),
+        ("::ffff:0:203.0.113.7", "203.0.113.7"),  # stateless translation
+        ("2001:db8:1:2:0:5efe:203.0.113.7", "2001:db8:1:2::/64"),  # ISATAP: within the /64 of its site
         ("nowhere", "nowhere"),
         ("no:where:at:all", "no:where:at:all"),
     ],

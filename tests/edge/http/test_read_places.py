@@ -88,8 +88,10 @@ async def test_nor_do_those_that_are_asked_without_a_task() -> None:
         await until(lambda: len(heard) == 8)
 
 
-async def test_who_finds_all_connections_taken_says_nothing_of_the_bundler() -> None:
-    async with SlowBundler() as bundler, upstream_of(bundler.url, settings=FEW) as upstream:
+@pytest.mark.parametrize("transport", Transport)
+async def test_who_finds_all_connections_taken_says_nothing_of_the_bundler(transport: Transport) -> None:
+    few = replace(FEW, transport=transport)
+    async with SlowBundler() as bundler, upstream_of(bundler.url, settings=few) as upstream:
         assert await upstream.probe()
         bundler.answers["eth_sendUserOperation"] = bundler.answers[SLOW]
         sent = [asyncio.create_task(ask(upstream, "eth_sendUserOperation")) for _ in range(8)]

@@ -5,20 +5,25 @@ from __future__ import annotations
 import asyncio
 import gzip
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 
 import pytest
 
 from proxy.edge.http.asker import UpstreamSettings
 from proxy.edge.http.endpoints import Health
+from proxy.edge.http.listener import Transport
 from proxy.edge.http.upstream import HttpUpstream
 from proxy.errors import UpstreamUnavailable
+from proxy.ports import OperationPlace
 from proxy.userop.entry_point import ENTRY_POINTS
 from proxy.userop.primitives import Address
 from tests.edge.recording_bundler import OPERATION_HASH, Answer, Recorded, RecordingBundler
 
 CHAIN_ID = 1946
 V07 = ENTRY_POINTS[1].address
+PLACE = OperationPlace(V07, Address(b"\xaa" * 20), 1)
+OTHER_PLACE = OperationPlace(V07, Address(b"\xbb" * 20), 1)
 SETTINGS = UpstreamSettings(
     connect_seconds=5, total_seconds=0.3, inclusion_seconds=5, probe_seconds=5, max_reply_bytes=4096
 )
@@ -340,3 +345,45 @@ async def test_a_failed_handshake_is_reported_as_nothing_sent(first: RecordingBu
             await upstream.post("eth_sendUserOperation", b"[]", submit=True)
     assert failure.value.may_have_been_sent is False
     assert first.requests == []
+
+
+@pytest.mark.parametrize("transport", Transport)
+@pytest.mark.parametrize("failure", ["hangs up", "says what means nothing"])
+@pytest.mark.parametrize("submit", [True, False], ids=["sends", "reads"])
+async def test_a_bundler_is_not_ill_because_one_request_makes_it_so(
+    first: RecordingBundler, second: RecordingBundler, transport: Transport, failure: str, submit: bool
+) -> None:
+    """Sent again and again, it is the first bundler's still to answer what others ask."""
+    method = "eth_sendUserOperation" if submit else "eth_estimateUserOperationGas"
+    settings = replace(SETTINGS, transport=transport, total_seconds=30)
+    async with upstream_of(first.url, second.url, settings=settings) as upstream:
+        first.hang_up, first.answers[method] = failure == "hangs up", Answer(raw=b"what")
+        for _ in range(6):
+            with suppress(UpstreamUnavailable):
+                await upstream.post(method, b'["bad"]', submit=submit, place=PLACE if submit else None)
+        first.hang_up, first.answers[method] = False, Answer(result=OPERATION_HASH)
+        place = OTHER_PLACE if submit else None
+        assert (await upstream.post(method, b'["good"]', submit=submit, place=place)).endpoint == "soneium#0"
+
+
+async def test_a_bundler_that_is_silent_to_one_send_and_answers_what_came_after_it_is_not_ill(
+    first: RecordingBundler, second: RecordingBundler
+) -> None:
+    never = asyncio.Event()
+
+    async def answer(recorded: Recorded) -> Answer:
+        if recorded.params == ["bad"]:
+            await never.wait()
+        return Answer(result=OPERATION_HASH)
+
+    first.answers["eth_sendUserOperation"] = answer
+    async with AsyncExitStack() as stack:
+        stack.callback(never.set)
+        settings = replace(SETTINGS, total_seconds=3)
+        upstream = await stack.enter_async_context(upstream_of(first.url, second.url, settings=settings))
+        bad = asyncio.create_task(upstream.post("eth_sendUserOperation", b'["bad"]', submit=True, place=PLACE))
+        for _ in range(2):
+            good = await upstream.post("eth_sendUserOperation", b'["good"]', submit=True, place=OTHER_PLACE)
+            assert good.endpoint == "soneium#0"
+            await asyncio.wait([bad])
+        assert isinstance(bad.exception(), UpstreamUnavailable)
