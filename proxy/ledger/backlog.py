@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Final
 
 from proxy.ledger.daybook import DayRecord, entered
-from proxy.ledger.prompt_commit import Pieces, PromptCommit
+from proxy.ledger.prompt_commit import LongCommit, Pieces, PromptCommit
 from proxy.ledger.transactions import Count
 
 FOLD_SECONDS: Final = 8.0
@@ -35,6 +35,7 @@ class Backlog:
         self._since, self._began = 0.0, 0.0
         self._seen: int | None = None  # the last one at the last look
         self._batch: Pieces | None = None
+        self._commit: LongCommit | None = None  # of that, by another thread
         self._in_batch = 0
         self.number = number
 
@@ -60,9 +61,19 @@ class Backlog:
         age = self._monotonic() - self._since
         return last == before or len(self._records) >= _MOST_RECORDS or age >= FOLD_SECONDS
 
-    def enter_some(self, last: int | None = None) -> int | None:
+    @property
+    def is_committing(self) -> bool:
+        """Whether another thread is about to end what is being entered."""
+        return self._commit is not None and not self._commit.is_over
+
+    def enter_some(
+        self, last: int | None = None, apart: Callable[[Callable[[], None]], None] | None = None
+    ) -> int | None:
         """One piece of entering all that is there when this is called first, or up to the record that is to be the
-        `last`; then how many statements that took. Raises whatever went wrong: nothing of it is entered then."""
+        `last`; then how many statements that took. Raises whatever went wrong: nothing of it is entered then.
+
+        A long commit is given to `apart`, to be run in another thread; where there is none it is one more piece.
+        """
         if self._batch is None:
             first, newest = self._records[0].number, self._records[-1].number
             last = newest if last is None else max(first, min(last, newest))
@@ -72,20 +83,36 @@ class Backlog:
         try:
             executed = self._prompt.go_on(self._batch)
         except BaseException:  # given up, and raised again
-            self.give_up()
+            self._close()
             raise
+        if isinstance(executed, LongCommit):
+            if apart is not None:
+                self._commit = executed
+                apart(executed.run)
+            return None
         if executed is None:
             return None
-        self.number = self._records[self._in_batch - 1].number
-        del self._records[: self._in_batch]
-        self._since, self._batch = self._began, None
+        self._entered()
         return executed
 
+    def _entered(self) -> None:
+        self.number = self._records[self._in_batch - 1].number
+        del self._records[: self._in_batch]
+        self._since, self._batch, self._commit = self._began, None, None
+
     def give_up(self) -> None:
-        """Enter nothing of what is under way."""
+        """Enter nothing of what is under way, but for what is committed already."""
+        commit, batch = self._commit, self._batch
+        if commit is not None and batch is not None and not commit.call_off():
+            for _ in batch:
+                continue
+            self._entered()
+        self._close()
+
+    def _close(self) -> None:
         if self._batch is not None:
             self._batch.close()
-            self._batch = None
+        self._batch = self._commit = None
 
     def take(self) -> list[DayRecord]:
         """All of it: somebody else enters it."""

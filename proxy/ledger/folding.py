@@ -27,6 +27,7 @@ from proxy.ledger.sqlite import (
     DROP,
     FORGET,
     MOVE,
+    PREFIX,
     PRUNE_SOME,
     REMEMBER,
     REMEMBER_NEW,
@@ -40,8 +41,8 @@ _TABLES: Final = ("operations_in_flight", "operations_ended", "operations_counte
 _RULE_TABLES: Final = ("rule_windows", "rule_marks", "rule_histories")
 HASHES_AT_ONCE: Final = 128
 _LOOKS: Final = tuple(
-    f"SELECT user_op_hash FROM {table} WHERE user_op_hash IN ({','.join('?' * HASHES_AT_ONCE)})"  # noqa: S608  # ours
-    for table in _TABLES[:3]
+    f"SELECT user_op_hash FROM {table} WHERE {names} IN ({','.join('?' * HASHES_AT_ONCE)})"  # noqa: S608  # ours
+    for table, names in zip(_TABLES[:3], ("user_op_hash", PREFIX, PREFIX), strict=True)
 )
 
 _Values = Sequence[Any]
@@ -57,9 +58,12 @@ class Known(NamedTuple):
 
 def look_up(connection: sqlite3.Connection, hashes: Sequence[bytes], known: Known) -> None:
     """Add to what is `known` which of these, `HASHES_AT_ONCE` at most, the tables know."""
-    padded = (*hashes, *[None] * (HASHES_AT_ONCE - len(hashes)))
-    for look, found in zip(_LOOKS, (known.in_flight, known.ended, known.ended), strict=True):
-        found.update([user_op_hash for (user_op_hash,) in connection.execute(look, padded)])
+    padding = [None] * (HASHES_AT_ONCE - len(hashes))
+    whole, prefixes = (*hashes, *padding), (*[each[:8] for each in hashes], *padding)
+    for look, names, found in zip(
+        _LOOKS, (whole, prefixes, prefixes), (known.in_flight, known.ended, known.ended), strict=True
+    ):
+        found.update([user_op_hash for (user_op_hash,) in connection.execute(look, names)])
 
 
 class _Life:

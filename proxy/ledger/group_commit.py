@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Final
@@ -244,9 +244,12 @@ class GroupCommit:
         self._give_later()
         if not backlog.is_under_way and (not self._thread.is_done or self._thread.owes):
             return False  # nothing overtakes what the thread has yet to write
+        if backlog.is_committing and not waits:
+            return False  # the thread says when that is done
         if backlog:
             try:
-                executed = backlog.enter_some(self._later[0][0] if self._later else None)
+                apart = None if waits or self._loop is None else partial(self._commit_apart, self._loop)
+                executed = backlog.enter_some(self._later[0][0] if self._later else None, apart)
             except Exception as error:  # the writing thread tries it again, and tells what is wrong
                 is_much = waits or self._later or daybook.size > 2 * _MOST_BYTES
                 if is_much or not isinstance(error, BlockingIOError):
@@ -264,6 +267,16 @@ class GroupCommit:
                 daybook.begin_anew()
         return False
 
+    def _commit_apart(self, loop: asyncio.AbstractEventLoop, commit: Callable[[], None]) -> None:
+        """The writing thread ends a transaction of the loop's: that takes no interpreter, and the loop goes on."""
+
+        def run() -> None:
+            commit()
+            with suppress(RuntimeError):  # the loop is closed: who closes this finds it done
+                loop.call_soon_threadsafe(self._enter)
+
+        self._thread.run(run)
+
     def _give_later(self) -> None:
         """What was to come after what is entered now, where nobody else is writing."""
         backlog = self._backlog
@@ -276,7 +289,7 @@ class GroupCommit:
         self._hand_over()
         backlog, until = self._backlog, 0 if self._daybook is None else self._daybook.last
         while backlog is not None and backlog.number < until and not self._thread.owes:
-            if not backlog.is_under_way:
+            if not backlog.is_under_way or backlog.is_committing:
                 await self._thread_done()
             self._enter_some(waits=True)
             await asyncio.sleep(0)

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from proxy.ledger.operations import Ended
-from proxy.ledger.sqlite import print_claim
+from proxy.ledger.sqlite import PREFIX, of_name, print_claim
 from proxy.ledger.transactions import Statement
 from proxy.session.counters import HoldName, SessionKey
 from proxy.session.use import SessionUse
@@ -49,9 +49,16 @@ IN_ORDER: Final = (
 )
 """See `proxy.ledger.sqlite.IN_ORDER`."""
 
+BY_PREFIX: Final = (
+    "DROP INDEX operations_counted_hash",
+    f"CREATE INDEX operations_counted_hash ON operations_counted ({PREFIX})",
+)
+"""See `proxy.ledger.sqlite.BY_PREFIX`."""
+
 _GWEI: Final = 10**9
-_COUNTED: Final = "SELECT 1 FROM operations_counted WHERE user_op_hash = ? AND claim = ?"
-ADD: Final = f"""INSERT INTO session_uses SELECT ?, ?, ?, ?, 1, ?, ?, ?, ?, ? WHERE NOT EXISTS ({_COUNTED})
+_COUNTED: Final = f"SELECT 1 FROM operations_counted {of_name(10, 11)}"  # noqa: S608  # ours
+ADD: Final = f"""INSERT INTO session_uses SELECT ?1, ?2, ?3, ?4, 1, ?5, ?6, ?7, ?8, ?9
+    WHERE NOT EXISTS ({_COUNTED})
     ON CONFLICT DO UPDATE SET mined = mined + 1, reverted = reverted + excluded.reverted, gas = gas + excluded.gas,
         gwei = gwei + excluded.gwei, wei = wei + excluded.wei, last_used = max(last_used, excluded.last_used)"""  # ours
 COUNT: Final = f"""INSERT INTO operations_counted ({_COUNTED_COLUMNS})
@@ -66,9 +73,9 @@ ADD_MANY: Final = """INSERT INTO session_uses VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?,
 COUNT_NEW: Final = f"INSERT INTO operations_counted ({_COUNTED_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608  # ours
 _TAKE_OFF: Final = f"""UPDATE session_uses SET mined = mined - 1, reverted = session_uses.reverted - taken.reverted,
         gas = session_uses.gas - taken.gas, gwei = session_uses.gwei - taken.gwei, wei = session_uses.wei - taken.wei
-    FROM (SELECT reverted, gas, gwei, wei FROM operations_counted WHERE user_op_hash = ? AND claim = ?) AS taken
-    WHERE ({_NAMES}) = (?, ?, ?, ?)"""  # noqa: S608  # ours
-_FORGET: Final = "DELETE FROM operations_counted WHERE user_op_hash = ? AND claim = ?"
+    FROM (SELECT reverted, gas, gwei, wei FROM operations_counted {of_name(1, 2)}) AS taken
+    WHERE ({_NAMES}) = (?3, ?4, ?5, ?6)"""  # noqa: S608  # ours
+_FORGET: Final = f"DELETE FROM operations_counted {of_name(1, 2)}"  # noqa: S608  # ours
 _PRUNE: Final = "DELETE FROM operations_counted WHERE ended_at < ?"
 _KEEP_FORMER: Final = f"""INSERT OR REPLACE INTO former_sessions SELECT {_NAMES}, state FROM sessions
     WHERE ({_NAMES}) = (?, ?, ?, ?) AND status = 'in_force' AND state IS NOT NULL"""  # noqa: S608  # ours

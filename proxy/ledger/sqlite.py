@@ -62,7 +62,6 @@ CLAIMS: Final = (
         FROM operations_ended""",  # noqa: S608  # ours
     "DROP TABLE operations_ended",
     "ALTER TABLE claims_ended RENAME TO operations_ended",
-    # covers all that a start has to know of them
     "CREATE INDEX operations_ended_at ON operations_ended (ended_at, chain_id, cause, block, block_hash)",
 )
 """Statements that tell the claims on one operation apart, likewise."""
@@ -104,6 +103,23 @@ GRANTS_TOLD: Final = tuple(
 )
 """Statements that tell what an operation's grant is held under from what its use is. Likewise."""
 
+PREFIX: Final = "substr(user_op_hash, 1, 8)"
+"""By what of their hashes many operations are indexed: no two of them have the same, and an index of these fits into
+half of the pages, of which each operation changes one anywhere."""
+BY_PREFIX: Final = (
+    "DROP INDEX operations_ended_hash",
+    f"CREATE INDEX operations_ended_hash ON operations_ended ({PREFIX})",
+    "DROP INDEX operations_ended_at",
+    "CREATE INDEX operations_ended_at ON operations_ended (ended_at)",
+)
+"""Statements that make the indexes of what has ended small. Likewise."""
+
+
+def of_name(user_op_hash: int, claim: int) -> str:
+    """Where a row is of an operation under a claim, by the numbers of the two values, in a table that is indexed so."""
+    return f"WHERE {PREFIX} = substr(?{user_op_hash}, 1, 8) AND user_op_hash = ?{user_op_hash} AND claim = ?{claim}"
+
+
 BEGIN: Final = """INSERT INTO operations_in_flight (user_op_hash, claim, accepted_at, record, stage, silent)
     SELECT ?1, ?2, ?3, ?4, ?5, ?6
     WHERE NOT EXISTS (SELECT 1 FROM operations_in_flight WHERE user_op_hash = ?1 AND claim = ?2)"""
@@ -129,7 +145,7 @@ REMEMBER: Final = f"""INSERT INTO operations_ended ({_ENDED_COLUMNS})
 REMEMBER_NEW: Final = f"""INSERT INTO operations_ended ({_ENDED_COLUMNS})
     VALUES ({", ".join("?" * (_ENDED_COLUMNS.count(",") + 1))})"""  # noqa: S608  # ours
 """Of one that was never written as in flight."""
-FORGET: Final = "DELETE FROM operations_ended WHERE user_op_hash = ? AND claim = ?"
+FORGET: Final = f"DELETE FROM operations_ended {of_name(1, 2)}"  # noqa: S608  # ours
 _PRUNE: Final = "DELETE FROM operations_ended WHERE ended_at < ?"
 PRUNE_SOME: Final = """DELETE FROM operations_ended WHERE id IN
     (SELECT id FROM operations_ended WHERE ended_at < ? ORDER BY ended_at LIMIT 100)"""
@@ -244,7 +260,7 @@ def ended(connection: sqlite3.Connection, names: Collection[HoldName] | None = N
             yield _ended(row)
         return
     for name in names:
-        for row in connection.execute(f"SELECT {columns} {_WHERE}", _name(name)):  # ours
+        for row in connection.execute(f"SELECT {columns} {of_name(1, 2)}", _name(name)):  # ours
             yield _ended(row)
 
 

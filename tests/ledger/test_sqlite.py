@@ -13,7 +13,9 @@ import pytest
 from proxy.chain.settlement.ends import name_of
 from proxy.edge.storage.database import MIGRATIONS, open_database
 from proxy.errors import StateUnavailable
+from proxy.ledger import session_uses
 from proxy.ledger import sqlite as table
+from proxy.ledger.folding import Known, look_up
 from proxy.ledger.group_commit import Statement
 from proxy.ledger.operations import AcceptedOperation, Cause, Ended, Evidence, InFlight, Mined, Stage
 from proxy.ledger.reservation import UNKNOWN_NONCE
@@ -72,7 +74,7 @@ def test_one_operation_as_a_grant_and_as_a_use_has_a_row_for_each(database: sqli
 
 
 def test_grants_of_a_release_that_held_them_as_uses_are_held_as_grants(tmp_path: Path) -> None:
-    path, before = tmp_path / "older.db", len(MIGRATIONS) - len(table.GRANTS_TOLD)
+    path, before = tmp_path / "older.db", MIGRATIONS.index(table.GRANTS_TOLD[0])
     with closing(open_database(path)) as older:
         run(older, [table.begin(granting(1, 4)), table.begin(operation(2)), table.begin(granting(3, UNKNOWN_NONCE))])
         run(older, table.end([granting(3, UNKNOWN_NONCE).name], [replace(ended(3, 5.0), operation=granting(3, -1))]))
@@ -145,3 +147,17 @@ def test_what_a_start_keeps_at_hand_of_an_end_is_what_the_whole_of_it_says(datab
     run(database, [table.begin(operation(1)), table.begin(operation(2))])
     run(database, table.end([hold_name(1), hold_name(2)], [ended(1, 5.0), ended(2, 6.0, mined=False)]))
     assert list(table.ended_names(database)) == [name_of(ended(1, 5.0)), name_of(ended(2, 6.0, mined=False))]
+
+
+def test_an_operation_is_found_by_its_hash_however_many_there_are(database: sqlite3.Connection) -> None:
+    executed: list[str] = []
+    database.set_trace_callback(executed.append)
+    look_up(database, [operation_hash(1)], Known(set(), set()))
+    run(database, [*table.end([hold_name(1)], [ended(1, 5.0)]), *session_uses.count([ended(1, 5.0)])])
+    run(database, [*table.revive(InFlight(operation=operation(1), stage=Stage.ACCEPTED))])
+    run(database, session_uses.take_back(hold_name(1)))
+    assert list(table.ended(database, [hold_name(1)])) == []
+    database.set_trace_callback(None)
+    steps = [row[3] for text in executed for row in database.execute(f"EXPLAIN QUERY PLAN {text}")]
+    assert sum("USING" in step and "INDEX operations_" in step for step in steps) > 8
+    assert not [step for step in steps if step.startswith("SCAN operations_")]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from proxy.ledger import daybook, doubts, rule_tables, session_uses
-from proxy.ledger.sqlite import CLAIMS, GRANTS_TOLD, IN_ORDER, LATER_COLUMNS, TABLES
+from proxy.ledger.sqlite import BY_PREFIX, CLAIMS, GRANTS_TOLD, IN_ORDER, LATER_COLUMNS, TABLES
 
 MIGRATIONS: Final = (
     """CREATE TABLE sessions (
@@ -68,6 +68,8 @@ MIGRATIONS: Final = (
     # from here on records of operations may be short ones: an earlier release does not open the file
     "UPDATE daybook SET open = open",
     *GRANTS_TOLD,
+    *BY_PREFIX,
+    *session_uses.BY_PREFIX,
 )
 """Statements that made the tables, in order. Only ever appended to: `PRAGMA user_version` counts those done."""
 
@@ -111,8 +113,11 @@ NO_CHECKPOINTS: Final = "PRAGMA wal_autocheckpoint = 0"
 LEAVE_FREED: Final = "PRAGMA secure_delete = OFF"
 """Some builds of SQLite write zeros over all that is deleted or changed, which is a fifth of an operation's rows. There
 is no secret in them."""
-_FEW_PAGES: Final = "PRAGMA cache_size = -1024"
-"""In KiB. What a transaction has changed is written when it is committed, as far as it was not before."""
+_PAGES: Final = "PRAGMA cache_size = -16384"
+"""In KiB: of what has ended in an hour most pages that say whether an operation is known."""
+_WRITE_ONCE: Final = "PRAGMA cache_spill = OFF"
+"""A page that is written before its transaction ends, and again because more was to change in it, costs the log a third
+writing: it has the sums of all that comes behind it."""
 
 
 def open_prompt(path: Path | str) -> sqlite3.Connection:
@@ -121,7 +126,8 @@ def open_prompt(path: Path | str) -> sqlite3.Connection:
     connection.execute(f"PRAGMA synchronous = {Synchronous.NORMAL.name}")
     connection.execute(NO_CHECKPOINTS)
     connection.execute(LEAVE_FREED)
-    connection.execute(_FEW_PAGES)
+    connection.execute(_PAGES)
+    connection.execute(_WRITE_ONCE)
     return connection
 
 

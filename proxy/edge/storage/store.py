@@ -57,9 +57,12 @@ _FORGOTTEN_AT_ONCE: Final = 50
 _NOTHING: Final = (("SELECT 1", ()),)
 _ENDED_SECONDS: Final = 3_600.0
 """No reorganisation brings back what ended so long ago."""
-_KNOWN: Final = tuple(
-    f"SELECT 1 FROM {table} WHERE user_op_hash = ?"  # noqa: S608  # ours
-    for table in ("operations_in_flight", "operations_ended", "operations_counted")
+_KNOWN: Final = (
+    "SELECT 1 FROM operations_in_flight WHERE user_op_hash = ?",
+    *(
+        f"SELECT 1 FROM {table} WHERE {operations.PREFIX} = substr(?1, 1, 8) AND user_op_hash = ?1"  # noqa: S608  # ours
+        for table in ("operations_ended", "operations_counted")
+    ),
 )
 _PROBE: Final = "INSERT OR REPLACE INTO probes VALUES (1, ?)"
 
