@@ -4,6 +4,9 @@ Nothing of an operation refers to itself, so that all of it goes without the col
 through everything in flight again and again, and held the loop for as long as there was much of it. What goes round in
 a circle (a task that failed, its frames) is young when it is let go of, and is found. What has lived through two looks
 stays out of all others; only when memory has grown by half since then is the whole looked through once more.
+
+As long as there is nothing to find, three quarters of what was made and stays are not looked at either: a look costs as
+much as what it looks at was to make. The first thing that is found ends that.
 """
 
 from __future__ import annotations
@@ -21,7 +24,13 @@ _YOUNG: Final = 4_000
 _LOOKS: Final = 2
 """After so many looks at the young, one at all that these have left."""
 _NEVER: Final = 1_000_000_000
+_QUIET_ROUNDS: Final = 4
+"""Rounds of looks that have found nothing, before any is left out."""
+_LEFT_OUT: Final = 12
+"""Looks that are left out after a round of four that has found nothing."""
 _GROWN: Final = 1.5
+_WHOLE: Final = 2
+"""The generation that is all there is."""
 
 
 def _peak() -> int:
@@ -37,6 +46,9 @@ class Collector:
         self._peak = peak
         self._peak_then = 0
         self._is_due = False
+        self._quiet_rounds = 0
+        self._to_leave_out = 0
+        self._is_left_out = False  # the look that is under way
         self._thresholds = gc.get_threshold()
 
     def begin(self) -> None:
@@ -54,9 +66,20 @@ class Collector:
 
     def _looked(self, phase: str, info: Mapping[str, int]) -> None:
         """By the collector itself, in whichever thread it was due."""
-        if phase != "stop" or info["generation"] != 1:
+        if phase == "start":
+            self._is_left_out = self._to_leave_out > 0 and info["generation"] != _WHOLE
+            if self._is_left_out:
+                self._to_leave_out -= 1
+                gc.freeze()  # nothing is left to be looked at
+            return
+        if info["collected"]:
+            self._quiet_rounds = self._to_leave_out = 0
+        if info["generation"] != 1 or self._is_left_out:
             return
         gc.freeze()
+        if not info["collected"]:
+            self._quiet_rounds += 1
+            self._to_leave_out = _LEFT_OUT if self._quiet_rounds > _QUIET_ROUNDS else 0
         if not self._is_due and self._peak() > _GROWN * self._peak_then:
             self._is_due = True
             self._later(self._look_again)

@@ -55,31 +55,21 @@ Find = Callable[["AskedOperation"], Any]
 """Finds out what several rules want to know of an operation."""
 
 
-class _Told(dict[int, Any]):
-    """Answers by the place of their question, each found out when it is asked for first."""
+class AskedOperation(dict[int, Any]):
+    """One operation that rules are held against, and what some rule wanted to know of it, for the others: answers by
+    the place of their question, each found out when it is asked for first. Nothing that it refers to refers to it, so
+    that all of it goes when the rules are through with it, and nothing waits for the collector."""
 
-    __slots__ = ("_asked", "_finders")
-
-    def __init__(self, asked: AskedOperation, finders: Sequence[Find]) -> None:
-        super().__init__()
-        self._asked = asked
-        self._finders = finders
-
-    def __missing__(self, place: int) -> Any:
-        found = self[place] = self._finders[place](self._asked)
-        return found
-
-
-class AskedOperation:
-    """One operation that rules are held against. `told` is what some rule wanted to know of it, for the others; to look
-    there for what is told already costs no call."""
-
-    __slots__ = ("counts", "facts", "told")
+    __slots__ = ("_finders", "counts", "facts")
 
     def __init__(self, facts: Facts, counts: Counts, questions: SharedQuestions) -> None:
         self.facts = facts
         self.counts = counts
-        self.told = _Told(self, questions.finders)
+        self._finders = questions.finders
+
+    def __missing__(self, place: int) -> Any:
+        found = self[place] = self._finders[place](self)
+        return found
 
 
 Ask = Callable[[AskedOperation], CheckOutcome]
@@ -103,7 +93,7 @@ def _each(groups: Sequence[bytes], amount: int) -> Grouped:
 
 class SharedQuestions:
     """The questions of a set of rules about an operation, each answered once however many rules ask it. Each method
-    gives the place in `told` where the answer stands."""
+    gives the place in an `AskedOperation` where the answer stands."""
 
     def __init__(self, tokens: Tokens) -> None:
         self.tokens = tokens
@@ -121,7 +111,7 @@ class SharedQuestions:
         groups = self.groups(per)
 
         def ones(asked: AskedOperation) -> Grouped:
-            return _each(asked.told[groups], 1)
+            return _each(asked[groups], 1)
 
         return self._once((len, per), ones)
 
@@ -153,8 +143,8 @@ class SharedQuestions:
             whole, groups = self.amount(measured), self.groups(per)
 
             def in_one(asked: AskedOperation) -> Grouped | None:
-                amount = asked.told[whole]
-                return None if amount is None else _each(asked.told[groups], amount)
+                amount = asked[whole]
+                return None if amount is None else _each(asked[groups], amount)
 
             return in_one
         others = tuple(each for each in per if each is not splitting)
@@ -172,7 +162,7 @@ class SharedQuestions:
             return [
                 (join(part, group) if first else join(group, part), amount)
                 for part, amount in parts
-                for group in asked.told[rest]
+                for group in asked[rest]
             ]
 
         return in_parts

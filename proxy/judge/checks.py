@@ -95,7 +95,7 @@ def _each(terms: CheckTerms, limit: Limit) -> Ready:
         maximum = maxima.get(asked.facts.chain_id, everywhere)
         if maximum is None:
             return QUIET  # its token is not on this chain
-        amount: int | None = asked.told[place]
+        amount: int | None = asked[place]
         if amount is None:
             return untold
         if amount <= maximum:
@@ -105,7 +105,7 @@ def _each(terms: CheckTerms, limit: Limit) -> Ready:
         return CheckOutcome(CheckAnswer.FIRES, sentence, wanted=f"at most {wanted}", got=got)
 
     def bind(shape: AskedOperation) -> Ask | None:
-        return silent if moves_nothing(shape, measured) and shape.told[place] == 0 else None
+        return silent if moves_nothing(shape, measured) and shape[place] == 0 else None
 
     return Ready(each, bind)
 
@@ -187,7 +187,7 @@ def _within(terms: CheckTerms, held: Windowed) -> Ready:
         maximum = everywhere if is_one else maxima.get(asked.facts.chain_id, everywhere)
         if maximum is None:
             return QUIET
-        found: Grouped | None = asked.told[by_group]
+        found: Grouped | None = asked[by_group]
         if found is None:
             return words.untold
         charges: list[RuleCharge] = []
@@ -217,11 +217,11 @@ def _bind_within(terms: CheckTerms, held: Windowed, within: Ask) -> Bind:
 
     def bind(shape: AskedOperation) -> Ask | None:
         maximum = maxima.get(shape.facts.chain_id, maxima.get(0))
-        if amounts.of is not None and moves_nothing(shape, amounts.of) and shape.told[amounts.by_group] is not None:
+        if amounts.of is not None and moves_nothing(shape, amounts.of) and shape[amounts.by_group] is not None:
             return silent
-        if maximum is None or amounts.groups is None or len(shape.told[amounts.groups]) != 1:
+        if maximum is None or amounts.groups is None or len(shape[amounts.groups]) != 1:
             return None
-        key = made(CountKey, (identity, shape.told[amounts.groups][0]))
+        key = made(CountKey, (identity, shape[amounts.groups][0]))
         if (fixed := amounts.fixed) is not None:
             charge = made(WindowCharge, (key, window, fixed, maximum, binding, lasting, overflows))
             quiet, most = quietly((charge,)), maximum - fixed
@@ -230,7 +230,7 @@ def _bind_within(terms: CheckTerms, held: Windowed, within: Ask) -> Bind:
             return None
 
         def of_amount(asked: AskedOperation) -> CheckOutcome:
-            amount = asked.told[whole]
+            amount = asked[whole]
             if not amount:
                 return words.untold if amount is None else QUIET
             if asked.counts.total(key, window) + amount > maximum:
@@ -251,12 +251,12 @@ def _distinct(terms: CheckTerms, limit: Limit) -> Ready:
     identity, binding, overflows = terms.rule.identity, terms.binding, terms.overflows
 
     def distinct(asked: AskedOperation) -> CheckOutcome:
-        maximum, new = maxima.get(asked.facts.chain_id, everywhere), asked.told[marks]
+        maximum, new = maxima.get(asked.facts.chain_id, everywhere), asked[marks]
         if maximum is None or not new:
             return QUIET
         charges: list[RuleCharge] = []
         fired: CheckOutcome | None = None
-        for group in asked.told[groups]:
+        for group in asked[groups]:
             key = made(CountKey, (identity, group))
             known = asked.counts.marks(key, window)
             unseen = [mark for mark in new if mark not in known]
@@ -278,10 +278,10 @@ def _distinct(terms: CheckTerms, limit: Limit) -> Ready:
         return quietly(charges)
 
     def bind(shape: AskedOperation) -> Ask | None:
-        maximum, new = maxima.get(shape.facts.chain_id, everywhere), shape.told[marks]
-        if maximum is None or of is Of.NONCE_KEY or len(new) != 1 or len(shape.told[groups]) != 1:
+        maximum, new = maxima.get(shape.facts.chain_id, everywhere), shape[marks]
+        if maximum is None or of is Of.NONCE_KEY or len(new) != 1 or len(shape[groups]) != 1:
             return None
-        key, mark = made(CountKey, (identity, shape.told[groups][0])), new[0]
+        key, mark = made(CountKey, (identity, shape[groups][0])), new[0]
         quiet = quietly((made(DistinctCharge, (key, window, mark, maximum, binding, overflows)),))
 
         def of_mark(asked: AskedOperation) -> CheckOutcome:

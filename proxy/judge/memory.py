@@ -39,7 +39,7 @@ def first_seen(terms: CheckTerms, check: FirstSeen) -> Ready:
         marks = terms.shared.marks(check.of)
 
         def all_of_them(asked: AskedOperation) -> Told:
-            told = asked.told[marks]
+            told = asked[marks]
             return told, told, ()
 
         ask = _sights(terms, check, all_of_them)
@@ -52,7 +52,7 @@ def first_seen(terms: CheckTerms, check: FirstSeen) -> Ready:
         return teaching(asked)[0], told, untold
 
     def nothing_reaches(shape: AskedOperation, floor: Floor | None) -> bool:
-        return not shape.told[everyone] if floor is None else moves_nothing(shape, floor.amount)
+        return not shape[everyone] if floor is None else moves_nothing(shape, floor.amount)
 
     def bind(shape: AskedOperation) -> Ask | None:
         return silent if nothing_reaches(shape, check.above) and nothing_reaches(shape, check.learn_above) else None
@@ -72,7 +72,7 @@ def _sights(terms: CheckTerms, check: FirstSeen, things: Callable[[AskedOperatio
             return QUIET
         keys: list[CountKey] = []
         lessons: list[MarksLesson] = []
-        for group in asked.told[groups]:
+        for group in asked[groups]:
             key = made(CountKey, (identity, group))
             keys.append(key)
             if taught:
@@ -104,7 +104,7 @@ def _bind_sight(terms: CheckTerms, check: FirstSeen, ask: Ask) -> Bind:
     def bind(shape: AskedOperation) -> Ask | None:
         if check.of is Of.NONCE_KEY:
             return None
-        new, groups_here = shape.told[marks], shape.told[groups]
+        new, groups_here = shape[marks], shape[groups]
         if not new:
             return silent
         if len(new) != 1 or len(groups_here) != 1:
@@ -132,14 +132,14 @@ def _reaching(
     """The things that reach a floor, and those of which that cannot be told; all of them where there is no floor."""
     if floor is None:
         marks = terms.shared.marks(check.of)
-        return lambda asked: (asked.told[marks], ())
+        return lambda asked: (asked[marks], ())
     recipients, least_on = terms.shared.recipients(floor.amount), floor.least_on
 
     def reach(asked: AskedOperation) -> tuple[Marks, Marks]:
         least = least_on(asked.facts.chain_id)
         if least is None:
             return (), ()
-        paid = asked.told[recipients]
+        paid = asked[recipients]
         told = tuple(mark for mark, amount in paid if amount is not None and amount >= least)
         return told, tuple(mark for mark, amount in paid if amount is None)
 
@@ -178,7 +178,7 @@ def deviation(terms: CheckTerms, check: Deviation) -> Ready:
         whole, groups = terms.shared.amount(measured), terms.shared.groups(check.per)
 
     def ask(asked: AskedOperation) -> CheckOutcome:
-        amounts = asked.told[place]
+        amounts = asked[place]
         if amounts is None:
             return untold
         lessons: list[ValueLesson] = []
@@ -195,12 +195,12 @@ def deviation(terms: CheckTerms, check: Deviation) -> Ready:
         return quietly((), lessons)
 
     def bind(shape: AskedOperation) -> Ask | None:
-        if whole is None or groups is None or len(shape.told[groups]) != 1:
+        if whole is None or groups is None or len(shape[groups]) != 1:
             return None
-        place_of_amount, key = whole, made(CountKey, (identity, shape.told[groups][0]))
+        place_of_amount, key = whole, made(CountKey, (identity, shape[groups][0]))
 
         def of_amount(asked: AskedOperation) -> CheckOutcome:
-            amount = asked.told[place_of_amount]
+            amount = asked[place_of_amount]
             history = asked.counts.history(key)
             if amount is None or (type(history) is Amounts and deviates(history.recent, amount, check.factor)):
                 return ask(asked)
@@ -218,7 +218,7 @@ def streak(terms: CheckTerms, check: Streak) -> Ready:
     def ask(asked: AskedOperation) -> CheckOutcome:
         keys: list[CountKey] = []
         lessons: list[OutcomeLesson] = []
-        for group in asked.told[groups]:
+        for group in asked[groups]:
             key = made(CountKey, (identity, group))
             keys.append(key)
             if reverted:
@@ -232,9 +232,9 @@ def streak(terms: CheckTerms, check: Streak) -> Ready:
         return quietly((), lessons, rows)
 
     def bind(shape: AskedOperation) -> Ask | None:
-        if len(shape.told[groups]) != 1:
+        if len(shape[groups]) != 1:
             return None
-        key = made(CountKey, (identity, shape.told[groups][0]))
+        key = made(CountKey, (identity, shape[groups][0]))
         quiet = quietly((), (made(OutcomeLesson, (key,)),) if reverted else (), () if reverted else (key,))
         return lambda asked: quiet if asked.counts.history(key) is None else ask(asked)
 

@@ -14,7 +14,7 @@ behind a statement of which nobody here knows what it does to these tables.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
@@ -153,30 +153,16 @@ class Fold:
         self._adding: _Life | None = None
         self._is_over = False  # what comes now is left as it is
         self._rows: dict[tuple[str, _Values], int] = {}  # of rules, and where they stand
-        self._steps: dict[str, Callable[[str, _Values], bool]] = {
-            BEGIN: self._begin,
-            STAGE: self._stage,
-            FORGET: self._forget,
-            REMEMBER: self._remember,
-            DROP: self._drop,
-            ADD: self._add,
-            COUNT: self._count,
-            MOVE: self._other,
-            SILENT: self._other,
-            PRUNE_SOME: _as_it_is,
-            **dict.fromkeys(SAVE_BY_KEY, self._save_row),
-            **dict.fromkeys(DROP_BY_KEY, self._drop_row),
-        }
 
     def take(self, statements: Iterable[Statement]) -> None:
         """These come next."""
-        steps, found = self._steps, self._found
+        found = self._found
         for statement in statements:
             sql, values = statement
-            step = steps.get(sql)
+            step = _STEPS.get(sql)
             if step is None:
                 self._look_at(sql)
-            elif step(sql, values):
+            elif step(self, sql, values):
                 continue
             found.append(statement)
 
@@ -191,7 +177,7 @@ class Fold:
             if each is None:
                 continue
             if not isinstance(each, _Life):
-                if each[0] not in self._steps and _touches(each[0], _TABLES):
+                if each[0] not in _STEPS and _touches(each[0], _TABLES):
                     yield from sums.take()
                 yield each
             elif each.name[0] in ended or (each.begun is not None and each.name[0] in in_flight):
@@ -299,8 +285,25 @@ class Fold:
             self._rows.clear()
 
 
-def _as_it_is(_sql: str, _values: _Values) -> bool:
+def _as_it_is(_fold: Fold, _sql: str, _values: _Values) -> bool:
     return False
+
+
+# of the class, not of each fold: one that held its own methods would wait for the collector, with all that it found
+_STEPS: Final[Mapping[str, Callable[[Fold, str, _Values], bool]]] = {
+    BEGIN: Fold._begin,
+    STAGE: Fold._stage,
+    FORGET: Fold._forget,
+    REMEMBER: Fold._remember,
+    DROP: Fold._drop,
+    ADD: Fold._add,
+    COUNT: Fold._count,
+    MOVE: Fold._other,
+    SILENT: Fold._other,
+    PRUNE_SOME: _as_it_is,
+    **dict.fromkeys(SAVE_BY_KEY, Fold._save_row),
+    **dict.fromkeys(DROP_BY_KEY, Fold._drop_row),
+}
 
 
 @lru_cache(maxsize=512)

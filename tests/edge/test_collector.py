@@ -6,13 +6,23 @@ import asyncio
 import gc
 import weakref
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
 from proxy.edge.collector import Collector, keep_what_was_made
+from proxy.edge.storage.database import Synchronous, open_database
+from proxy.judge.evaluate import Judge
+from proxy.ledger import sqlite
+from proxy.ledger.operations import AcceptedOperation
+from proxy.ledger.prompt_commit import entering
+from proxy.session.changes import Changes
 from proxy.userop.user_operation import print_user_operation
+from tests.bench.packs import BLOCK, Bench, rules_as_shipped, shapes
 from tests.gate_parts import ENTRY_POINT, GOOD, OUTSIDE, SEND, scene
+from tests.ledger.builders import reservation
 from tests.running_gate import running_gate
 
 FEW = 20_000
@@ -78,6 +88,28 @@ def test_what_goes_round_in_a_circle_and_is_let_go_of_soon_is_found() -> None:
         assert len(gc.get_objects()) + gc.get_freeze_count() - frozen < FEW
 
 
+def test_as_long_as_nothing_is_found_most_of_what_is_made_is_not_looked_at() -> None:
+    with Serving() as serving:
+        kept = [[number] for number in range(1_000_000)]
+        assert len(kept) == 1_000_000
+        assert sum(serving.looks) < 800_000  # what is looked at twice is twice in it
+        assert max(serving.looks) < FEW
+
+
+def test_what_goes_round_in_a_circle_after_a_long_time_without_any_is_found_soon() -> None:
+    with Serving() as serving:
+        kept = [[number] for number in range(1_000_000)]
+        gone = gc.get_freeze_count() + len(gc.get_objects())
+        rings(300_000)
+        left = gc.get_freeze_count() + len(gc.get_objects()) - gone
+        assert left < 4 * FEW, "at most those of the looks that were left out"
+        del kept
+        gone = gc.get_freeze_count() + len(gc.get_objects())
+        rings(300_000)
+        assert gc.get_freeze_count() + len(gc.get_objects()) - gone < FEW, "none is left out where something is found"
+        assert max(serving.looks) < FEW
+
+
 class Ring:
     """Refers to itself."""
 
@@ -129,6 +161,44 @@ async def test_nothing_of_ours_that_an_operation_leaves_behind_waits_for_the_col
     gc.set_debug(gc.DEBUG_SAVEALL)
     gc.collect()
     assert not left_behind()
+
+
+def test_nothing_of_ours_that_an_operation_under_the_shipped_rules_leaves_behind_waits_for_the_collector(
+    tmp_path: Path,
+) -> None:
+    for place, shape in enumerate(shapes()):
+        bench = Bench(shape, Judge(rules_as_shipped()), tmp_path / f"{place}.db")
+        with closing(bench.database):
+            for _ in range(2 * BLOCK):
+                bench.one()
+            gc.collect()
+            gc.disable()
+            for _ in range(2 * BLOCK):
+                bench.one()
+            gc.set_debug(gc.DEBUG_SAVEALL)
+            gc.collect()
+            assert not left_behind(), shape.name
+            gc.set_debug(0)
+            gc.enable()
+
+
+def test_nothing_of_ours_that_a_batch_for_the_disk_leaves_behind_waits_for_the_collector(tmp_path: Path) -> None:
+    with closing(open_database(tmp_path / "ledger.db", synchronous=Synchronous.NORMAL)) as database:
+        jobs = [[sqlite.begin(accepted(number))] for number in range(20)]
+        gc.collect()
+        gc.disable()
+        for job in jobs:
+            for _ in entering(database, [job], ("SELECT 1", ()), None):
+                pass
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        assert not left_behind()
+
+
+def accepted(number: int) -> AcceptedOperation:
+    held = reservation(number, 1)
+    changes = Changes(user_op_hash=held.user_op_hash, chain_id=held.slot.chain_id, account=held.slot.sender)
+    return AcceptedOperation(reservation=held, changes=changes, accepted_at=float(number))
 
 
 async def test_nothing_of_ours_that_a_connection_leaves_behind_waits_for_the_collector() -> None:
