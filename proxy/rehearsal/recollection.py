@@ -23,9 +23,10 @@ class Recollection:
     counted when it did. Everything comes in the order of time."""
 
     def __init__(self, ruleset: Ruleset, *, ceiling: Mode = Mode.ENFORCE) -> None:
-        self._judge: Final = Judge(ruleset, ceiling=ceiling)
+        self._judge: Final = Judge(ruleset, ceiling=ceiling, allowed=self._is_allowed)
         # one that lets out what it finds, and so counts it, as it was let out
-        self._witness: Final = Judge(ruleset, ceiling=lower(Mode.ALERT, ceiling))
+        self._witness: Final = Judge(ruleset, ceiling=lower(Mode.ALERT, ceiling), allowed=self._is_allowed)
+        self._allowed: Final[dict[tuple[str, bytes], float | None]] = {}  # by rule and mark, until when
         self._identities: Final = {rule.id: rule.identity for rule in ruleset.rules}
         self._rules: Final = RuleCounts()
         self._ledgers: Final[dict[int, MemoryLedger]] = {}
@@ -65,6 +66,17 @@ class Recollection:
         """Somebody had a rule count anew, for one key or for all."""
         if (identity := self._identities.get(rule)) is not None:
             self._rules.forget(identity, group)
+
+    def allow(self, rule: str, mark: bytes, until: float | None) -> None:
+        """Somebody had a rule take a thing for known."""
+        self._allowed[rule, mark] = until
+
+    def disallow(self, rule: str, mark: bytes) -> None:
+        """Somebody took that back."""
+        self._allowed.pop((rule, mark), None)
+
+    def _is_allowed(self, rule: str, mark: bytes, now: float) -> bool:
+        return (rule, mark) in self._allowed and ((until := self._allowed[rule, mark]) is None or now < until)
 
     def judge(self, facts: Facts) -> RulesFinding:
         """What the rules say of it now, as things stood then."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import time
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,17 @@ async def test_fifty_mixed_decisions_come_out_as_they_did(tmp_path: Path) -> Non
                 (fullest, *_) = (await gate.look("/rules/budget?rule=a-day"))["budgets"]
                 wanted = {"rule": "a-day", "key": fullest["key"], "reason": "a new month"}
                 assert (await gate.change("POST", "/rules/reset", wanted))["forgotten"] == 1
+            if number in (10, 25):
+                wanted = {
+                    "rule": "stranger",
+                    "thing": print_checksummed(bytes([0x21 + number % 4]) * 20),
+                    "reason": "paid",
+                }
+                wanted |= {} if number == 10 else {"until": time.time() + 86_400}
+                assert "error" not in await gate.change("POST", "/rules/allowances", wanted)
+            if number == 35:
+                gone = print_checksummed(bytes([0x21 + 10 % 4]) * 20)
+                assert await gate.change("DELETE", f"/rules/allowances?rule=stranger&thing={gone}") == {"dropped": 1}
             if number == 40:
                 wanted = {"rule": "watched", "reason": "agreed"}
                 assert (await gate.change("POST", "/rules/reset", wanted))["forgotten"] > 0

@@ -147,6 +147,22 @@ def test_finding_nothing_is_exit_code_1(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("trail")
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        (("--chain", "sonium"), "the settings have no chain 'sonium'; did you mean \"soneium\"?\n"),
+        (("--client", "somebody"), "the settings have no client 'somebody'\n"),
+        (("--chain", "soneium", "--client", "anonymous", "--code", "rate_limited"), ""),
+    ],
+)
+def test_where_nothing_is_found_a_name_that_the_settings_do_not_have_is_told(
+    run: Run, name: tuple[str, ...], told: str
+) -> None:
+    result = run("audit", *name)
+    assert (result.exit_code, result.stderr) == (1, f"no decision matches\n{told}")
+
+
+@pytest.mark.usefixtures("trail")
 def test_follow_ends_quietly_at_ctrl_c(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(_seconds: float) -> None:
         raise KeyboardInterrupt

@@ -85,11 +85,16 @@ class Before:
                 pass
 
     def _redo(self, told: Mapping[str, Any], into: Recollection) -> None:
-        what, rule, key = told.get("what"), told.get("rule"), told.get("key")
         if str(told.get("status")) not in ("200", "201"):
             return
-        if what == "rules_reset" and isinstance(rule, str) and isinstance(key, str):
-            self.resets += 1
-            into.reset(rule, None if key == "all" else bytes.fromhex(key.replace("-", "")))
-        elif what in _BY_HAND:
-            self.not_redone.append(f"{what}: {told.get('why', '')}")
+        match told:
+            case {"what": "rules_reset", "rule": str(rule), "key": str(key)}:
+                self.resets += 1
+                into.reset(rule, None if key == "all" else bytes.fromhex(key.replace("-", "")))
+            case {"what": "rules_allow", "rule": str(rule), "mark": str(mark)}:
+                until = told.get("until")
+                into.allow(rule, bytes.fromhex(mark), None if until is None else float(until))
+            case {"what": "rules_disallow", "rule": str(rule), "mark": str(mark)}:
+                into.disallow(rule, bytes.fromhex(mark))
+            case {"what": str(what)} if what in _BY_HAND:
+                self.not_redone.append(f"{what}: {told.get('why', '')}")

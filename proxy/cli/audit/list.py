@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -23,6 +23,9 @@ from proxy.cli.options import (
     read_hash,
     read_since,
 )
+from proxy.clients.licence import ANYBODY
+from proxy.config import Config
+from proxy.document import did_you_mean
 from proxy.edge.audit.reading import Asked, AuditFilter, Trail, follow_audit, read_audit, read_entries
 from proxy.edge.audit.row import AuditEntry, AuditRow
 from proxy.edge.audit.schema import RecordKind
@@ -129,7 +132,8 @@ def audit(  # the options of a command
     """
     if context.invoked_subcommand is not None:
         return
-    trail = audit_trail(load(config, secrets=False))
+    settings = load(config, secrets=False)
+    trail = audit_trail(settings)
     wanted = AuditFilter(
         since=since,
         until=until,
@@ -145,23 +149,21 @@ def audit(  # the options of a command
         asked=Asked(show.value) if show in (Shown.SENDS, Shown.ESTIMATES) else None,
         limit=None if everything else limit,
     )
-    _print_or_fail(trail, wanted, show, follow=follow, as_json=as_json, as_csv=as_csv)
+    if not _printed(trail, wanted, show, follow=follow, as_json=as_json, as_csv=as_csv):
+        for line in (_nothing(trail, wanted), *_strange_names(settings, wanted)):
+            typer.echo(line, err=True)
+        raise typer.Exit(ExitCode.REFUSED)
 
 
-def _print_or_fail(
-    trail: Trail, wanted: AuditFilter, show: Shown, *, follow: bool, as_json: bool, as_csv: bool
-) -> None:
+def _printed(trail: Trail, wanted: AuditFilter, show: Shown, *, follow: bool, as_json: bool, as_csv: bool) -> bool:
     if show in _KINDS and (as_csv or follow):
         fail(f"--show {show} is listed, in words or with --json")
     try:
-        count = _print_all(trail, wanted, show, follow=follow, as_json=as_json, as_csv=as_csv)
+        return _print_all(trail, wanted, show, follow=follow, as_json=as_json, as_csv=as_csv) > 0
     except KeyboardInterrupt:
-        return
+        return True
     except (sqlite3.Error, FileNotFoundError) as error:
         fail(f"the audit trail at {trail.path} cannot be read: {error}")
-    if not count:
-        typer.echo(_nothing(trail, wanted), err=True)
-        raise typer.Exit(ExitCode.REFUSED)
 
 
 def _print_all(trail: Trail, wanted: AuditFilter, show: Shown, *, follow: bool, as_json: bool, as_csv: bool) -> int:
@@ -176,6 +178,15 @@ def _print_all(trail: Trail, wanted: AuditFilter, show: Shown, *, follow: bool, 
         count += 1
         print_one(row)
     return count
+
+
+def _strange_names(settings: Config, wanted: AuditFilter) -> Iterator[str]:
+    """Names that were asked for and are not in the settings: of former times, or misspelt."""
+    clients = [client.name for client in settings.clients]
+    for what, name, known in (("chain", wanted.chain, list(settings.chains)), ("client", wanted.client, clients)):
+        if name is not None and name not in (*known, ANYBODY.name):
+            nearest = did_you_mean(name, known)
+            yield f"the settings have no {what} {name!r}{f'; {nearest}' if nearest else ''}"
 
 
 def _nothing(trail: Trail, wanted: AuditFilter) -> str:

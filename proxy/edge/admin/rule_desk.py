@@ -172,7 +172,7 @@ class RuleDesk:
 
     async def allow(self, wanted: AllowanceRequest) -> Json:
         """Take a thing for known, on disk when this returns."""
-        mark = self._mark(wanted.rule, wanted.thing, wanted.chain)
+        mark = self.mark(wanted.rule, wanted.thing, wanted.chain)
         now = self._clock()
         if wanted.until is not None and wanted.until <= now:
             raise InvalidParams("until", "that is past")
@@ -185,7 +185,7 @@ class RuleDesk:
 
     async def disallow(self, rule: str, thing: str, chain: str | None) -> int:
         """Allow it no more; how many there were."""
-        mark = self._mark(rule, thing, chain)
+        mark = self.mark(rule, thing, chain)
         dropped = self._book.allowances.drop(rule, mark)
         if dropped is None:
             return 0
@@ -203,7 +203,8 @@ class RuleDesk:
             raise InvalidParams("rule", f"no rule in force has this id{f'; {nearest}' if nearest else ''}")
         return rule
 
-    def _mark(self, name: str, thing: str, chain: str | None) -> bytes:
+    def mark(self, name: str, thing: str, chain: str | None) -> bytes:
+        """By what the histories of a rule know a thing. Raises `InvalidParams`."""
         check = self._rule(name).check
         if not isinstance(check, FirstSeen):
             raise InvalidParams("rule", "only a rule of first_seen knows things by name")

@@ -73,7 +73,11 @@ class RuleRoutes:
 
     async def _allow(self, request: web.Request) -> web.Response:
         wanted = read_allowance(await request.read())
-        request[DEED] = AdminChange("rules_allow", f"{wanted.rule} {wanted.thing}: {wanted.reason}", chain=wanted.chain)
+        why = f"{wanted.rule} {wanted.thing}: {wanted.reason}"
+        request[DEED] = AdminChange("rules_allow", why, chain=wanted.chain)
+        mark = self._desk.mark(wanted.rule, wanted.thing, wanted.chain)
+        details = {"rule": wanted.rule, "mark": mark.hex(), "until": wanted.until}
+        request[DEED] = AdminChange("rules_allow", why, chain=wanted.chain, details=details)
         return as_json(await self._desk.allow(wanted), 201)
 
     async def _disallow(self, request: web.Request) -> web.Response:
@@ -82,6 +86,8 @@ class RuleRoutes:
         reason = read_reason(query.text("reason"))
         query.end()
         request[DEED] = AdminChange("rules_disallow", _told(f"{rule} {thing}", reason), chain=chain)
+        details = {"rule": rule, "mark": self._desk.mark(rule or "", thing or "", chain).hex()}
+        request[DEED] = AdminChange("rules_disallow", _told(f"{rule} {thing}", reason), chain=chain, details=details)
         dropped = await self._desk.disallow(rule or "", thing or "", chain)
         return as_json({"dropped": dropped}) if dropped else error_as_json(404, "no such allowance")
 
