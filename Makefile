@@ -72,8 +72,8 @@ crash-loop: setup ## gates killed under load, before a bundler that loses answer
 attack: setup ## a good client beside addresses that take all they can get, for SECONDS=n; TRANSPORT=lean or aiohttp
 	@$(IN_VENV)/python -m tests.attack --seconds $(or $(SECONDS),20) --transport $(or $(TRANSPORT),lean)
 
-fuzz-cost: setup ## look for requests that cost more than they may; ROUNDS=n, SEED=n, RULES=n
-	@$(IN_VENV)/python -m tests.cost.search $(or $(ROUNDS),2000) $(or $(SEED),1) $(or $(RULES),10000)
+fuzz-cost: setup ## look for requests that cost more than they may; ROUNDS=n, SEED=n, RULES=n, PART=1/4 for one of four
+	@$(IN_VENV)/python -m tests.cost.search $(or $(ROUNDS),2000) $(or $(SEED),1) $(or $(RULES),10000) $(or $(PART),1/1)
 
 .venv-fuzz/.ready: requirements-dev.lock tests/fuzz/requirements.txt
 	$(PYTHON) -m venv .venv-fuzz

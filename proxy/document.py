@@ -139,19 +139,20 @@ class _FastLoader(yaml.CSafeLoader):
 
 
 _DEEPEST = 50
-"""Nesting up to which libyaml is asked. Its binding composes by recursion that nothing bounds."""
+"""Nesting up to which anything is read. libyaml's binding composes by recursion that nothing bounds, and PyYAML's
+scanner looks at every open bracket for each token."""
 
 
 def _compose(text: str) -> Node | None:
     """The nodes of a text. Raises what PyYAML raises, with its words: libyaml is believed only where it has no fault
-    to find."""
+    to find, and `RecursionError` for what is nested deeper than anything is read."""
     try:
         depth = 0
         for event in yaml.parse(text, Loader=_FastLoader):
             if isinstance(event, yaml.CollectionStartEvent):
                 depth += 1
                 if depth > _DEEPEST:
-                    return _compose_slowly(text)
+                    raise RecursionError
             elif isinstance(event, yaml.CollectionEndEvent):
                 depth -= 1
         return yaml.compose(text, Loader=_FastLoader)

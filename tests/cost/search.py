@@ -1,13 +1,16 @@
 """Looks for requests that cost more than they may, by counted work; what was worst is kept and tried again.
 
-python -m tests.cost.search [rounds] [seed] [rules]: under the shipped rules, then under each of many rules at once.
+python -m tests.cost.search [rounds] [seed] [rules] [part/parts]: under the shipped rules, then under each set of many
+rules at once. In parts, which may run side by side, the sets are dealt out, and what was found is not kept.
 """
 
 from __future__ import annotations
 
 import gzip
 import json
+import logging
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -37,6 +40,8 @@ ANY_JSON: Final = "any JSON"
 
 Costly = Recipe | PlainBody
 Change = Callable[[Any, Sequence[Any], Random], Any]  # of recipes among recipes, of bodies among bodies
+_OF_MANY: Final = 20
+"""Under each set of many rules one of so many rounds: what differs from set to set is little, and they are twenty."""
 _POOL: Final = 24
 _KEPT: Final = 16
 
@@ -135,9 +140,12 @@ def kept_recipes() -> list[Recipe]:
 
 def main() -> int:
     """Search, confirm by the clock of this thread, keep the worst. 1 when anything costs more than it may."""
-    rounds, seed, rules = (int(number) for number in (*sys.argv[1:], *("2000", "1", "10000")[len(sys.argv) - 1 :]))
+    rounds, seed, rules = (int(number) for number in (*sys.argv[1:4], *("2000", "1", "10000")[len(sys.argv[1:4]) :]))
+    part, parts = (int(number) for number in (sys.argv[4] if len(sys.argv) > 4 else "1/1").split("/"))
+    logging.disable()  # the bundler here names every operation alike, and each is told of
     failed, worst = False, []
-    for name in (SHIPPED, ANY_JSON, *MANY):
+    for name in (SHIPPED, ANY_JSON, *MANY)[part - 1 :: parts]:
+        began = time.monotonic()
         counter = Counter(judge_of(SHIPPED if name == ANY_JSON else name, rules))
         scales = Scales(counter, good_under(name))
         if name == ANY_JSON:
@@ -146,14 +154,16 @@ def main() -> int:
         else:
             search = Search(scales, seed)
             search.begin(kept_recipes() + seeds())
-        search.run(rounds if name == SHIPPED else rounds // 10)
-        print(f"rules: {rules} of {name}" if name in MANY else name)
+        search.run(rounds if name == SHIPPED else rounds // _OF_MANY)
+        print(f"{f'{rules} rules: ' if name in MANY else ''}{name}, {time.monotonic() - began:.0f} s")
         shown = search.pool[: _KEPT if name == SHIPPED else 3]
         for tried in shown:
             failed = _shown(scales, tried) or failed
         worst += [tried.recipe for tried in shown]
         counter.close()
-    _keep(worst)
+        judge_of.cache_clear()  # ten thousand rules are a gigabyte or two
+    if parts == 1:
+        _keep(worst)
     return int(failed)
 
 
