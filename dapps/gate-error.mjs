@@ -9,7 +9,7 @@
 //   }
 //
 // Copy it. It needs nothing, and knows the errors of viem and of what is built on it (permissionless, the SDKs of
-// Startale and Rhinestone), of ethers 5 and 6, of web3.js, of wallets that put the answer into one of their own, and a
+// Startale, Rhinestone and Alchemy), of ethers 5 and 6, of web3.js, of wallets that put the answer into one of their own, and a
 // JSON-RPC error as it is. web3.js 1 loses the code, abstractionkit all but code and message: then the rest is empty.
 const FIRST = -32059
 const LAST = -32050

@@ -13,7 +13,7 @@ from proxy.errors import Code
 from proxy.session.addresses import MODULE_KINDS, ModuleKind
 from proxy.session.enable_digest import multichain_digest, session_digest
 from proxy.session.policies.parameter_rules import Condition
-from proxy.userop.primitives import Address
+from proxy.userop.primitives import Address, print_checksummed
 from proxy.userop.session_data import ChainDigest, EnableSession, PolicyData, SessionData
 from proxy.userop.signature import SessionEnvelope, SessionMode, encode_session_envelope
 from proxy.userop.user_op_hash import user_op_hash
@@ -39,6 +39,8 @@ from tests.session.signers.keys import Key, malleable, owners_data
 
 RELEASE = Address(bytes.fromhex("000000000013fdB5234E4E3162a810F54d9f7E98"))
 BETA = Address(bytes.fromhex("0000000000E9E6E96Bcaa3c113187CdB7E38AED9"))
+OLDEST = Address(bytes.fromhex("2483DA3A338895199E5e538530213157e931Bf06"))
+UNLISTED = Address(b"\x77" * 20)
 OLDER_MODULE = next(module for module, kind in MODULE_KINDS.items() if kind is ModuleKind.V1)
 FIRST, SECOND = sorted((Key(number) for number in (1, 2)), key=lambda key: key.address)
 STRANGER = Key(99)
@@ -175,6 +177,36 @@ async def test_of_two_owners_both_sign_in_any_order(validator: Address, one: Sig
         gate.running.registry.put(known(grant))
         for number, (sign, taken) in enumerate(ways):
             assert (await asked(gate, used(grant, sign, number)) is None) is taken, number
+
+
+async def test_at_the_release_each_owner_may_sign_in_either_of_its_two_forms() -> None:
+    grant = of(RELEASE, FIRST, SECOND, threshold=2)
+    ways: list[tuple[Sign, bool]] = [
+        (lambda digest: FIRST.sign(digest) + SECOND.sign_message(digest, add_to_v=31), True),
+        (lambda digest: SECOND.sign_message(digest, add_to_v=31) + FIRST.sign(digest), True),
+        (lambda digest: FIRST.sign(digest) + SECOND.sign_message(digest), False),
+    ]
+    async with running_gate() as gate:
+        gate.running.registry.put(known(grant))
+        for number, (sign, taken) in enumerate(ways):
+            assert (await asked(gate, used(grant, sign, number)) is None) is taken, number
+
+
+@pytest.mark.parametrize("validator", [OLDEST, UNLISTED], ids=["the oldest release", "an unlisted one"])
+async def test_who_cannot_ask_what_another_release_takes_believes_nobody_and_names_it(validator: Address) -> None:
+    async with running_gate() as gate:
+        for number, sign in enumerate((FIRST.sign, FIRST.sign_message, STRANGER.sign)):
+            grant = of(validator, salt=number)
+            gate.running.registry.put(known(grant))
+            for op in (
+                used(grant, sign, 2 * number),
+                enabled_by(of(validator, salt=9 + number), sign, number=2 * number + 1),
+            ):
+                assert await asked(gate, op, ESTIMATE) is None
+                error = await asked(gate, op)
+                assert error is not None
+                assert error["code"] == Code.SESSION_SCOPE
+                assert print_checksummed(validator) in error["message"]
 
 
 def sized(size: int, *, salt: int = 1) -> SessionData:

@@ -28,6 +28,7 @@ def test_an_owner_grants_and_a_session_acts_to_its_limit_by_alchemys_sdk_at_the_
         assert ended[step]["mined"]["success"], step
     for step, code in REFUSED.items():
         assert ended[step]["refused"]["code"] == code, step
+        assert ended[step]["said"]["code"] == code, step  # what dapps/gate-error.mjs finds in the SDK's error
     assert ended["overstep"]["refused"]["data"]["wanted"] == "at most 300"
     sent = [line["step"] for line in rig.traffic("one-url") if line["request"]["method"] == SEND]
     assert sent == list(MINED)  # each once, and nothing that was refused

@@ -3,6 +3,7 @@
 import { createSmartAccountClient, deepHexlify, getEntryPoint, resolveProperties, split, toSmartContractAccount } from "@aa-sdk/core"
 import * as sdk from "@rhinestone/module-sdk"
 import { concat, http, toHex } from "viem"
+import { gateError } from "../../../dapps/gate-error.mjs"
 import * as scene from "./scene.mjs"
 import { account as nexus, install, sessionOf } from "./spender.mjs"
 
@@ -60,7 +61,7 @@ async function step(name, client, uo, overrides) {
     try {
         sent = await client.sendUserOperation({ uo, overrides })
     } catch (error) {
-        return scene.report(name, { refused: scene.rpcErrorOf(error) })
+        return scene.report(name, { refused: scene.rpcErrorOf(error), said: gateError(error) })
     }
     await client.waitForUserOperationTransaction({ hash: sent.hash })
     const { success, nonce, actualGasUsed, logs } = await client.getUserOperationReceipt(sent.hash)
