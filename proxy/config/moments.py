@@ -33,20 +33,25 @@ HOW: Final = (
 
 
 HOW_AHEAD: Final = (
-    "write 12h, 7d or 1d12h from now, tomorrow, a date (2026-12-31, when it begins in UTC), 2026-12-31T18:00+01:00, or"
-    " unix seconds"
+    "write 12h, 7d or 1d12h from now, tomorrow or a date (2026-12-31), which are meant to their end in UTC,"
+    " 2026-12-31T18:00+01:00, or unix seconds"
 )
 
 
 def read_ahead(text: str, now: float) -> float:
-    """The same of a moment to come: a span is from now on."""
+    """The same of a moment to come, where something ends: a span is from now on, and a day ends when it is over, as
+    that of a rule's exception does."""
     written = " ".join(text.split()).lower()
     try:
         if _AGO.match(written) is not None and not written.endswith("ago"):
             return _unix_seconds(now + (now - read_moment(written, now)))
         if written == "tomorrow":
-            return now // _DAY * _DAY + _DAY
-        return read_moment(text, now)
+            return now // _DAY * _DAY + 2 * _DAY
+        moment = read_moment(text, now)
+        is_time = ":" in written or written == "now" or _AGO.match(written) is not None
+        if is_time or (_NUMBER.match(written) is not None and _BARE_DATE.match(written) is None):
+            return moment
+        return moment + _DAY if moment % _DAY == 0 else moment
     except ValueError:
         raise ValueError(HOW_AHEAD) from None
 

@@ -124,7 +124,10 @@ def allow_thing(
     *,
     reason: Annotated[str, typer.Option("--reason", help="Why; kept with it and in the audit.")],
     until: Annotated[
-        float | None, typer.Option("--until", parser=read_until, metavar="TIME", help="Its end: 7d, 2026-12-31 (UTC).")
+        float | None,
+        typer.Option(
+            "--until", parser=read_until, metavar="TIME", help="Its end: 7d, or 2026-12-31 (when it is over in UTC)."
+        ),
     ] = None,
     chain: ChainOption = None,
     config: ConfigOption = DEFAULT_CONFIG,

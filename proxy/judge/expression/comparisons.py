@@ -89,11 +89,18 @@ def misfit(notes: Notes, node: tree.ExpressionNode, left: Typed, right: Typed) -
     return notes.complain(node, problem, _cure_of_misfit(left, right) or _cure_of_misfit(right, left))
 
 
+_BASE_UNITS_FROM: Final = 10**6
+"""A number of so many is hardly meant in whole units."""
+
+
 def _cure_of_misfit(written: Typed, wanted: Typed) -> str | None:
     if not written.literal:
         return None
     value, sort = written.fixed, wanted.type.sort
     if written.type.sort is Sort.NUMBER and sort is Sort.AMOUNT:
+        if isinstance(value, int) and abs(value) >= _BASE_UNITS_FROM:
+            small = ", or 20 gwei" if wanted.type.unit == "ETH" else ""
+            return f"write whole units and not base units, such as 500 {wanted.type.unit}{small}"
         return f"write the unit: {value} {wanted.type.unit}"
     if written.type.sort is Sort.NUMBER and sort is Sort.DURATION:
         return f"write the unit: {value}s, {value}m, {value}h or {value}d"

@@ -17,6 +17,8 @@ DAY: Final = 86_400
 LONGEST: Final = 90 * DAY
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": DAY}
 _DURATION: Final = re.compile(r"([0-9]{1,9})(s|m|h|d)\Z", re.ASCII)
+# "24 hours" is a span; its nearest name, hour, would be a window of the calendar
+_IN_WORDS: Final = re.compile(r"([0-9]{1,9}) *(s|m|h|d)(?:ec|in|r|ay|econd|inute|our)?s?\Z", re.ASCII | re.IGNORECASE)
 _CLOCK: Final = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])\Z|24:00\Z", re.ASCII)
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z", re.ASCII)
 _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -81,7 +83,10 @@ def read_window(written: Written, zone: Written | None) -> Window | None:
     if zone is not None:
         zone.fault_at_key("a sliding window has no zone", "leave it out, or write window: day")
     if isinstance(value, str) and not _DURATION.match(value):
-        cure = did_you_mean(value, [each.value for each in Calendar])
+        if (span := _IN_WORDS.match(value)) is not None:
+            cure: str | None = f"write {span[1]}{span[2].lower()}"
+        else:
+            cure = did_you_mean(value, [each.value for each in Calendar])
         written.fault(f"{shorten(value)} is no window", cure or "write 24h, or hour, day, week or month")
         return None
     seconds = read_duration(written)

@@ -24,6 +24,11 @@ from tests.judge.expression.samples import SCOPE, said
         ("op.hour != 24", "column 1: op.hour is never above 23"),
         ("op.value > 5", "column 1: op.value is an amount of ETH, 5 is a number; write the unit: 5 ETH"),
         (
+            "op.max_fee > 50_000_000_000",
+            "column 1: op.max_fee is an amount of ETH, 50_000_000_000 is a number; write whole units and not base"
+            " units, such as 500 ETH, or 20 gwei",
+        ),
+        (
             'op.mode == "uze"',
             "column 1: op.mode is one of use, enable, unsafe_enable; did you mean use?",
         ),

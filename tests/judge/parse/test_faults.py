@@ -132,6 +132,9 @@ OF_RULES = {
     "a window of 91 days": (_limit("count: ops, max: 1, window: ▸91d"), "91d is out of bounds", "from 1s to 90d"),
     "a window of nothing": (_limit("count: ops, max: 1, window: ▸0s"), "0s is out of bounds", "from 1s to 90d"),
     "a misspelt window": (_limit("count: ops, max: 1, window: ▸wek"), "'wek' is no window", 'did you mean "week"?'),
+    "hours in words": (_limit("count: ops, max: 1, window: ▸24 hours"), "'24 hours' is no window", "write 24h"),
+    "a day in words": (_limit("count: ops, max: 1, window: ▸1 Day"), "'1 Day' is no window", "write 1d"),
+    "minutes in words": (_limit("count: ops, max: 1, window: ▸30 mins"), "'30 mins' is no window", "write 30m"),
     "an unknown time zone": (
         _limit("count: ops, max: 1, window: day, zone: ▸Europe/Berln"),
         "'Europe/Berln' is no time zone",
