@@ -43,6 +43,7 @@ class LogReader:
         self._names = tuple(f"{field}.{name}" for name in _PARTS)
         self._hashes: dict[object, Hash32] = {}
         self._addresses: dict[object, Address] = {}
+        self._blocks: dict[object, int] = {}
 
     def read(self, value: object) -> Log:
         """The log of a JSON value. Raises `InvalidParams`, also for a log of a block not mined yet."""
@@ -50,16 +51,16 @@ class LogReader:
             raise InvalidParams(self._field, f"wanted an object, got {json_type(value)}")
         get = value.get
         address, of_topics, data, block, block_hash, transaction_hash, log_index, of_removed = self._names
-        topics, removed = get("topics"), get("removed", False)
+        topics, removed, known = get("topics"), get("removed", False), self._hashes.get
         if not isinstance(topics, list) or len(topics) > _MOST_TOPICS:
             raise InvalidParams(of_topics, f"wanted an array of at most {_MOST_TOPICS}")
         if not isinstance(removed, bool):
             raise InvalidParams(of_removed, f"wanted a boolean, got {json_type(removed)}")
         return Log(
             address=self._address(get("address"), address),
-            topics=tuple([self._hash(topic, of_topics) for topic in topics]),
+            topics=tuple([(type(topic) is str and known(topic)) or self._hash(topic, of_topics) for topic in topics]),
             data=parse_bytes(get("data"), data),
-            block=parse_uint(get("blockNumber"), block, 64),
+            block=self._block(get("blockNumber"), block),
             block_hash=self._hash(get("blockHash"), block_hash),
             transaction_hash=self._hash(get("transactionHash"), transaction_hash),
             log_index=parse_uint(get("logIndex"), log_index, 64),
@@ -70,6 +71,12 @@ class LogReader:
         found = self._hashes.get(text) if type(text) is str else None
         if found is None:
             found = self._hashes[text] = parse_hash(text, field)
+        return found
+
+    def _block(self, text: object, field: str) -> int:
+        found = self._blocks.get(text) if type(text) is str else None
+        if found is None:
+            found = self._blocks[text] = parse_uint(text, field, 64)
         return found
 
     def _address(self, text: object, field: str) -> Address:

@@ -227,6 +227,8 @@ class Registry:
         whether it has the charges, where that is known.
         """
         changes = self._awaited.take(HoldName(user_op_hash, session, grant))
+        if not (changes or charges):
+            return ()  # nearly always: it has used its session, which no policy counts
         touched: dict[SessionKey, None] = {}
         if changes is not None:
             for change in changes.at_validation:

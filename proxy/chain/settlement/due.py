@@ -1,9 +1,11 @@
-"""What is due when: a heap from which things may be taken out before their time."""
+"""What is due when: things from which any may be taken out before its time."""
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Hashable, Iterator
 from heapq import heapify, heappop, heappush
+from math import inf
 from typing import Generic, TypeVar
 
 _Thing = TypeVar("_Thing", bound=Hashable)
@@ -12,21 +14,35 @@ _SPARE = 1_000
 
 
 class DueHeap(Generic[_Thing]):
-    """Things by the time they are due, the earliest first; each has one time. Times are of one clock, whichever."""
+    """Things by the time they are due, the earliest first; each has one time. Times are of one clock, whichever.
+
+    Nearly all are put for a time as long from now as that of the one before: these stand in a row. The others are in
+    a heap.
+    """
 
     def __init__(self) -> None:
+        self._row: OrderedDict[_Thing, float] = OrderedDict()
+        self._last = -inf  # when the last of the row is due, or was
         self._heap: list[_Entry[_Thing]] = []
         self._due: dict[_Thing, _Entry[_Thing]] = {}
-        self._number = 0  # of those put so far
+        self._number = 0  # of those put into the heap so far
 
     def __len__(self) -> int:
-        return len(self._due)
+        return len(self._row) + len(self._due)
 
     def __contains__(self, thing: object) -> bool:
-        return thing in self._due
+        return thing in self._row or thing in self._due
 
     def put(self, thing: _Thing, due: float) -> None:
         """Due then, whatever was said of it before."""
+        row = self._row
+        if self._due:
+            self._due.pop(thing, None)
+        if due >= self._last or not row:
+            row[thing] = self._last = due
+            row.move_to_end(thing)
+            return
+        row.pop(thing, None)
         self._number += 1
         self._due[thing] = entry = (due, self._number, thing)
         heappush(self._heap, entry)
@@ -37,16 +53,13 @@ class DueHeap(Generic[_Thing]):
 
     def discard(self, thing: _Thing) -> None:
         """Never due."""
-        self._due.pop(thing, None)
+        if self._row.pop(thing, None) is None and self._due:
+            self._due.pop(thing, None)
 
     def first(self) -> float | None:
         """When the earliest is due; `None` when nothing is."""
-        while self._heap:
-            entry = self._heap[0]
-            if self._due.get(entry[2]) is entry:
-                return entry[0]
-            heappop(self._heap)
-        return None
+        first = self._first()
+        return None if first is None else first[0]
 
     def is_due(self, now: float) -> bool:
         """Whether anything is."""
@@ -55,7 +68,21 @@ class DueHeap(Generic[_Thing]):
 
     def pop_due(self, now: float) -> Iterator[_Thing]:
         """Take out what is due, the earliest first."""
-        while (due := self.first()) is not None and due <= now:
-            thing = heappop(self._heap)[2]
-            del self._due[thing]
+        while (first := self._first()) is not None and first[0] <= now:
+            thing = first[1]
+            self.discard(thing)
             yield thing
+
+    def _first(self) -> tuple[float, _Thing] | None:
+        in_heap = None
+        while self._heap:
+            entry = self._heap[0]
+            if self._due.get(entry[2]) is entry:
+                in_heap = entry[0], entry[2]
+                break
+            heappop(self._heap)
+        if not self._row:
+            return in_heap
+        thing = next(iter(self._row))
+        due = self._row[thing]
+        return (due, thing) if in_heap is None or due <= in_heap[0] else in_heap

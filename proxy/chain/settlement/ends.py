@@ -121,17 +121,14 @@ class Ends:
             held = [each for each in held if each.user_op_hash != mined.user_op_hash]
         if not held:
             return False
+        if len(held) == 1 and held[0].user_op_hash == mined.user_op_hash and held[0].grant is None:
+            self._mined_alone(draft, held[0], mined)  # nearly always
+            return True
         ours = [each for each in held if each.user_op_hash == mined.user_op_hash]
         shown = [each for each in ours if _is_shown(each, mined)]
         may_be = shown or ours
         counted = one_of_each_session(may_be)
-        evidence = Evidence(
-            block=mined.block,
-            block_hash=mined.block_hash,
-            timestamp=mined.timestamp,
-            transaction=mined.transaction,
-            by=None if ours else mined.user_op_hash,
-        )
+        evidence = _shown_by(mined, None if ours else mined.user_op_hash)
         if counted:
             self._count(draft, counted, mined, evidence)
         # of a claim that is counted for want of knowing nobody can say that it has used the enable nonce
@@ -149,6 +146,13 @@ class Ends:
         if ours and not shown:
             self._doubt_named(draft, ours, mined)
         return bool(ours)
+
+    def _mined_alone(self, draft: OutcomeDraft, held: Reservation, mined: Mined) -> None:
+        """The same of one that neither competes with anything nor has used an enable nonce."""
+        ours = (held,)
+        self._count(draft, ours, mined, _shown_by(mined, None))
+        if mined.permission_ids and not _is_shown(held, mined):
+            self._doubt_named(draft, ours, mined)
 
     def _doubt_named(self, draft: OutcomeDraft, ours: Sequence[Reservation], mined: Mined) -> None:
         """The bundle names a session under which nothing of the operation is held: it and those that were charged in
@@ -252,8 +256,8 @@ class Ends:
     def _count(self, draft: OutcomeDraft, counted: Sequence[Reservation], mined: Mined, evidence: Evidence) -> None:
         """What the mined operation has used is counted, once."""
         now = self._clock()
-        counted = [_as_counted(each, mined) for each in counted]
-        first = most_of(counted)
+        counted = [each if each.gas_price is None else _as_counted(each, mined) for each in counted]
+        first = counted[0] if len(counted) == 1 else most_of(counted)
         at = None if mined.timestamp is None else self.counted_at(mined.timestamp)
         counted_at, rules = self._ledger.conclude(first, now, success=mined.success, at=at)
         if rules is not NO_ROWS:
@@ -278,7 +282,8 @@ class Ends:
                 counted=is_counted,
                 now=now,
             )
-            self._changed(draft, changed)
+            if changed:
+                self._changed(draft, changed)
             if not added and name.session is not None and (read := self._registry.get(name.session)) is not None:
                 # the reading that has counted it may never have reached the disk: it goes there with the end
                 draft.sessions[name.session] = read
@@ -313,8 +318,7 @@ class Ends:
     def _take(self, name: HoldName) -> tuple[AcceptedOperation | None, Stage]:
         """The claim leaves the flights, and with the last one its operation."""
         flight = self._flights.get(name.user_op_hash)
-        stage = Stage.ACCEPTED if flight is None else flight.stage
-        return self._flights.leave(name), stage
+        return (None, Stage.ACCEPTED) if flight is None else (self._flights.leave(name), flight.stage)
 
     def _changed(self, draft: OutcomeDraft, sessions: Collection[KnownSession]) -> None:
         draft.sessions.update((known.key, known) for known in sessions)
@@ -326,7 +330,8 @@ class Ends:
 
 def weight_of(ended: Ended) -> int:
     """How many ends of an operation that few rules count are as much work."""
-    return 1 + len(ended.operation.reservation.rule_charges) // _CHARGES_AN_END
+    charges = ended.operation.reservation.rule_charges
+    return 1 + len(charges) // _CHARGES_AN_END if charges else 1
 
 
 def name_of(ended: Ended) -> EndedName:
@@ -346,6 +351,16 @@ def grip_of(stage: Stage, unmined: Grip) -> Grip:
     if stage is Stage.RELEASED:
         return Grip.NONE
     return unmined if stage is Stage.UNMINED else Grip.ALL
+
+
+def _shown_by(mined: Mined, by: Hash32 | None) -> Evidence:
+    return Evidence(
+        block=mined.block,
+        block_hash=mined.block_hash,
+        timestamp=mined.timestamp,
+        transaction=mined.transaction,
+        by=by,
+    )
 
 
 def _as_counted(reservation: Reservation, mined: Mined) -> Reservation:

@@ -110,9 +110,11 @@ class Flights:
             self._senders[sender] = left
         else:
             del self._senders[sender]
-        for heap in (self.unmined, self._over, self.oldest):
-            heap.discard(name.user_op_hash)
-        self.on_gone(name.user_op_hash)
+        user_op_hash = name.user_op_hash
+        self.unmined.discard(user_op_hash)
+        self.oldest.discard(user_op_hash)
+        self._over.discard(user_op_hash)
+        self.on_gone(user_op_hash)
         return operation
 
     def is_over(self, flight: Flight, now: float) -> bool:

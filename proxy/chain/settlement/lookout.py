@@ -104,15 +104,17 @@ class Lookout:
             self.settlement.awake.set()
 
     def _gone(self, user_op_hash: Hash32) -> None:
+        settlement = self.settlement
         self.polling.forget(user_op_hash)
-        self._restored.pop(user_op_hash, None)
         if self._proofs is not None:
             self._proofs.forget(user_op_hash)
         if self._looks is not None:
             self._looks.forget(user_op_hash)
-        self.settlement.unseconded.pop(user_op_hash, None)
-        self.settlement.to_prove.pop(user_op_hash, None)
-        self.settlement.unproven.discard(user_op_hash)
+        if self._restored or settlement.unseconded or settlement.to_prove or settlement.unproven:
+            self._restored.pop(user_op_hash, None)
+            settlement.unseconded.pop(user_op_hash, None)
+            settlement.to_prove.pop(user_op_hash, None)
+            settlement.unproven.discard(user_op_hash)
 
     @property
     def receipts_lag_seconds(self) -> float:

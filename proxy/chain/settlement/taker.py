@@ -132,14 +132,16 @@ class Taker:
             if isinstance(event, SessionTold):
                 self._tell(draft, event)
             elif isinstance(event, OperationMined):
-                draft = await self._bring_back_from_elsewhere(draft, event)
+                if (before := settlement.remembered.mined(event.user_op_hash)) is not None:
+                    draft = await self._bring_back_from_elsewhere(draft, event, before)
                 slot = NonceSlot(part.chain_id, event.entry_point, event.sender, event.nonce)
                 settlement.ends.mined(draft, slot, _mined(event))
             elif self._registry.status_of(event.key) is not None:
                 self._registry.note_block(event.key, event.block.number)  # no reading from before counts
                 self._touched.append((event.block.number, event.key))
                 draft.to_read[event.key] = event.block.number
-            draft = await self._give_way(draft, pace=settlement.pace)
+            if _is_much(draft):
+                draft = await self._give_way(draft, pace=settlement.pace)
         now = float(part.timestamp)
         shown = Evidence(block=part.last.number, block_hash=part.last.hash, timestamp=part.timestamp)
         for flight in settlement.flights.pop_over(now):
@@ -181,11 +183,12 @@ class Taker:
         for first in range(0, len(names), MOST_ENDS):
             await self._settlement.bring_back(names[first : first + MOST_ENDS])
 
-    async def _bring_back_from_elsewhere(self, draft: OutcomeDraft, event: OperationMined) -> OutcomeDraft:
+    async def _bring_back_from_elsewhere(
+        self, draft: OutcomeDraft, event: OperationMined, before: EndedName
+    ) -> OutcomeDraft:
         """A question may have shown the operation in another block: that is of no chain which has it here."""
         settlement = self._settlement
-        before = settlement.remembered.mined(event.user_op_hash)
-        if before is None or before.block is None or before.block_hash is None or before.block_hash == event.block.hash:
+        if before.block is None or before.block_hash is None or before.block_hash == event.block.hash:
             return draft
         await settlement.close(draft)  # its sums go to disk before those that are made now
         await settlement.bring_back(settlement.remembered.shown_in(BlockName(before.block, before.block_hash)))
@@ -251,7 +254,7 @@ class Taker:
 
     async def _give_way(self, draft: OutcomeDraft, *, pace: Pace | None = None) -> OutcomeDraft:
         """A piece is handed over whole; what comes next goes on from there, after a crash too."""
-        if draft.weight < MOST_ENDS and len(draft.sessions) < _SESSIONS_A_PIECE:
+        if not _is_much(draft):
             return draft
         if pace is not None:
             pace.ended(draft.weight)
@@ -273,6 +276,11 @@ class Taker:
             settlement.to_prove[user_op_hash] = None
             settlement.awake.set()
         self._cursor = SettledUpTo(self._chain_id, block, timestamp, settlement.known_seconds)
+
+
+def _is_much(draft: OutcomeDraft) -> bool:
+    """Whether it is as much as one piece of work may be."""
+    return draft.weight >= MOST_ENDS or len(draft.sessions) >= _SESSIONS_A_PIECE
 
 
 def _mined(event: OperationMined) -> Mined:
