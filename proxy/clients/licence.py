@@ -65,7 +65,7 @@ class Guest:
             raise MethodNotFound(f"client {self.name} may not use {name}", data={"method": name})
         if licence.accounts is not None or licence.permission_ids is not None:
             self._admit_names(method, params)
-        if (ration := _RATION_OF.get(method_class)) is not None:
+        if licence.rates and (ration := _RATION_OF.get(method_class)) is not None:
             self.take(ration)
 
     def admit_operation(
@@ -77,8 +77,10 @@ class Guest:
         A client that is bound to sessions sends theirs alone: what claims none, or cannot be read, is another's. Where
         only a signature names the session, a preview with its stub names none, and sends nothing either.
         """
-        self._admit_account(op.sender)
-        if self.licence.permission_ids is None:
+        licence = self.licence
+        if licence.accounts is not None:
+            self._admit_account(op.sender)
+        if licence.permission_ids is None:
             return False
         budget = Budget()
         try:

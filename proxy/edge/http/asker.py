@@ -207,7 +207,7 @@ class BundlerAsker:
         """What an answer tells of the endpoint; see `Breaker` for `of` and `answers`."""
         breaker = endpoint.breakers[kind]
         failed = answer.status in TOOK_NOTHING or (
-            kind is QuestionKind.SEND and meaning_of_reply(answer) is Meaning.UNKNOWN
+            kind is QuestionKind.SEND and answer.reply.is_error and meaning_of_reply(answer) is Meaning.UNKNOWN
         )
         breaker.answers += not failed
         if failed or not breaker.is_quiet:

@@ -198,7 +198,7 @@ class InboundCall:
 
     def _admitted(self, item: Request | Malformed) -> Request | Answer | None:
         """The request, which is counted, or what becomes of it without being served."""
-        if (refusal := self._past_budget()) is not None:
+        if self._counted and (refusal := self._past_budget()) is not None:
             self._service.hooks.turned_away(self._context.chain, self._context.client, _RATE_LIMITED)
             return None if item.id is None else Answer(print_refusal(item.id, refusal))
         if isinstance(item, Malformed):

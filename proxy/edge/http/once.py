@@ -132,7 +132,8 @@ class OnceSent:
         for each in waiting:
             if not each.done():
                 each.set_result(ended)
-        if _leaves_open(ended):
+        is_plain = isinstance(ended, UpstreamReply) and not ended.reply.is_error  # nearly always
+        if not is_plain and _leaves_open(ended):
             self._remember(_digest_of(asked), ended)
 
     def _remember(self, key: bytes, ended: Ended) -> None:

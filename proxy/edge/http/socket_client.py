@@ -146,6 +146,7 @@ class BySchemeClient:
     def __init__(self, over_http: HttpClient, settings: ClientSettings) -> None:
         self._over_http = over_http
         self._over_socket = SocketClient(settings)
+        self._asked_last: tuple[URL, HttpClient] | None = None
 
     def post(
         self, url: URL, body: bytes, seconds: float, traceparent: str | None = None
@@ -155,7 +156,10 @@ class BySchemeClient:
 
     def begin(self, url: URL, body: bytes, seconds: float, heard: Heard) -> bool:
         """See `HttpClient`."""
-        return self._client_for(url).begin(url, body, seconds, heard)
+        last = self._asked_last
+        if last is None or last[0] is not url:
+            last = self._asked_last = url, self._client_for(url)
+        return last[1].begin(url, body, seconds, heard)
 
     def _client_for(self, url: URL) -> HttpClient:
         return self._over_socket if url.scheme in SOCKET_SCHEMES else self._over_http

@@ -56,7 +56,8 @@ class HttpUpstream(BundlerAsker):
     ) -> bool:
         """Ask as `post` does, and wait for nothing: where one bundler alone comes into question, or a read goes to the
         first one, and a connection to it is free. Whether it was asked; if not, nothing was done."""
-        endpoint = self.endpoints[0]
+        roster = self._roster
+        endpoint = roster.endpoints[0]
         if not endpoint.is_well(QuestionKind.SEND if submit else QuestionKind.READ) or self._traceparent is not None:
             return False  # what is traced is asked by `post`, which says where in the trace
         our_id = next(self._ids)
@@ -66,7 +67,7 @@ class HttpUpstream(BundlerAsker):
                 self._heard_read, endpoint, our_id, hearing, method=method, params=params, answers=answers
             )
             return self._reads.take() and (self._put(endpoint, our_id, method, params, reading) or self._unread())
-        if place is None or len(self.endpoints) > 1 or self._roster.removed:
+        if place is None or len(roster.endpoints) > 1 or roster.removed:
             return False
         if not self._put(endpoint, our_id, method, params, partial(self._heard_send, endpoint, our_id, place, hearing)):
             return False

@@ -261,11 +261,11 @@ class Metrics:
 
     def began(self, chain: str) -> None:
         """One more request of this chain is in flight."""
-        self._of(self._in_flight, chain).tally += 1
+        (self._in_flight.get(chain) or self._in_flight[OTHER]).tally += 1
 
     def ended(self, chain: str) -> None:
         """One request of this chain less is in flight."""
-        self._of(self._in_flight, chain).tally -= 1
+        (self._in_flight.get(chain) or self._in_flight[OTHER]).tally -= 1
 
     def decided(self, chain: str, verdict: Verdict, mode: Mode, seconds: float) -> None:
         """Count a verdict under `mode`, and the time it took."""
@@ -280,7 +280,7 @@ class Metrics:
 
     def upstream_answered(self, upstream: str, seconds: float) -> None:
         """Record how long an upstream took to answer, with a result or an error."""
-        self._of(self._upstream_seconds, upstream).observe(seconds)
+        (self._upstream_seconds.get(upstream) or self._upstream_seconds[OTHER]).observe(seconds)
 
     def upstream_up(self, upstream: str, *, up: bool) -> None:
         """Record whether an upstream is fit for use. An upstream that is not configured has no health."""

@@ -292,10 +292,13 @@ class Connection(Answering):
 
     def _next(self) -> None:
         """The answer is out: on to the next request, a turn of the loop later if it is there already."""
-        self._measure()
+        buffered = self._reader.buffered
+        if buffered or self.held or self._paused_reading:
+            self._measure()
+            buffered = self._reader.buffered  # some of it may have had to go
         if self._house.draining:
             self._close()
-        elif self._reader.buffered or self._ended:
+        elif buffered or self._ended:
             self._enter(ConnectionPhase.HEAD)
             self._house.soon(self._go_on)
         else:

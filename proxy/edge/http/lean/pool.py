@@ -34,6 +34,7 @@ class Pool:
         self.settings = settings
         self._loop = asyncio.get_running_loop()
         self._places: dict[URL, BundlerAddress] = {}
+        self._asked_last: tuple[URL, BundlerAddress] | None = None
         self._open: set[BundlerConnection] = set()
         self._opening = 0
         self._queue: deque[asyncio.Future[None]] = deque()  # who waits for a connection to be free
@@ -63,8 +64,12 @@ class Pool:
 
     def begin(self, url: URL, body: bytes, seconds: float, heard: Heard) -> bool:
         """See `HttpClient`."""
-        place = self._places.get(url)
-        connection = None if place is None else self._take_idle(place)
+        last = self._asked_last
+        if last is None or last[0] is not url:  # a URL works out its hash in Python
+            if (place := self._places.get(url)) is None:
+                return False
+            last = self._asked_last = url, place
+        connection = self._take_idle(last[1])
         if connection is None:
             return False
         self._ask(connection, body, seconds, b"", heard)
