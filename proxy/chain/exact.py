@@ -51,6 +51,8 @@ async def read_exactly(
     reading = await hydrate(node, key)
     state = await _with_tokens(node, reading.state, tokens, reading.block)
     counted, there = await asyncio.gather(_counted(witness, slots, reading.block), node.block_hash(reading.block))
+    if there is None:
+        raise StateUnavailable("the node has not got the block at which it told of the session")
     if there != reading.block_hash:
         raise TakenBack("the block at which the session was read is not on the chain any more")
     return ExactReading(replace(reading, state=state), counted)

@@ -25,6 +25,8 @@ _SILENCES: Final = 2
 _CHECK_SECONDS: Final = 2.0
 _LATE_SECONDS: Final = 1.0
 """After which another node is asked the same, if that one answers: who waits for it has no time to lose."""
+_KEPT_SECONDS: Final = 15.0
+"""After a change another one is not made for being late alone."""
 _LONG: Final = "eth_getLogs"
 """Of which an answer may take its time."""
 _BLOCK: Final = "eth_getBlockByNumber"
@@ -39,7 +41,7 @@ class NodeChoice:
         """Hashes of blocks by number, the newest seen last."""
         self.changing = asyncio.Lock()
         self.kept_until = -inf
-        """By the loop's clock: none of the others was any better a moment ago."""
+        """By the loop's clock: till then a node that is only late is asked on."""
 
 
 class SeveralAsking:
@@ -103,18 +105,28 @@ class SeveralAsking:
         return answers
 
     async def _in_time(self, at: int, questions: Sequence[Question], *, alone: bool) -> tuple[int, Sequence[Response]]:
-        """The same from that node or, where it is late, from one that is not; and from which."""
-        exchange = asyncio.ensure_future(_ask(self._nodes[at], questions, alone=alone))
-        exchange.add_done_callback(_heard)  # also where nobody waits for it any more
+        """The same from that node or, where it is late, from whichever answers first; and from which."""
+        asked = {self._begin(at, questions, alone=alone): at}
         try:
             is_small = all(question.method != _LONG for question in questions)
-            done, _ = await asyncio.wait((exchange,), timeout=_LATE_SECONDS if is_small else None)
-            changed = at if done else await self._change(at, is_late=True)
-            if changed == at or exchange.done():
-                return at, await exchange
-            return changed, await _ask(self._nodes[changed], questions, alone=alone)
+            done, _ = await asyncio.wait(asked, timeout=_LATE_SECONDS if is_small else None)
+            if not done and (other := await self._change(at, is_late=True)) != at:
+                asked[self._begin(other, questions, alone=alone)] = other
+            left = set(asked)
+            while left:
+                done, left = await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
+                answered = next((each for each in done if each.exception() is None), None)
+                if answered is not None:
+                    return asked[answered], answered.result()
+            return at, await next(iter(asked))  # raises
         finally:
-            exchange.cancel()
+            for each in asked:
+                each.cancel()
+
+    def _begin(self, at: int, questions: Sequence[Question], *, alone: bool) -> asyncio.Task[Sequence[Response]]:
+        exchange = asyncio.create_task(_ask(self._nodes[at], questions, alone=alone))
+        exchange.add_done_callback(_heard)  # also where nobody waits for it any more
+        return exchange
 
     def tell_heads(self, heard: Callable[[object], None]) -> None:
         for node in self._nodes:
@@ -139,9 +151,10 @@ class SeveralAsking:
                 if await self._agrees(self._nodes[other]):
                     _LOG.warning("node %d of %d does not answer: node %d is asked", failed, len(self._nodes), other)
                     self._choice.at = other
-                    return other
-            self._choice.kept_until = now() + _CHECK_SECONDS
-            return failed
+                    break
+            # all may be late, of a machine with much else to do: then another change helps nobody
+            self._choice.kept_until = now() + _KEPT_SECONDS
+            return self._choice.at
 
     async def _agrees(self, node: Asking) -> bool:
         anchor = self._anchor()
@@ -185,7 +198,7 @@ class SeveralAsking:
             self._choice.seen.popitem(last=False)
 
 
-def _heard(exchange: asyncio.Future[Sequence[Response]]) -> None:
+def _heard(exchange: asyncio.Task[Sequence[Response]]) -> None:
     if not exchange.cancelled():
         exchange.exception()
 

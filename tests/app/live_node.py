@@ -39,9 +39,9 @@ FIRST = 5_000
 _BLOCKS_BEFORE = 30
 
 
-def a_chain() -> FakeChain:
-    """Its newest block is of now."""
-    chain = FakeChain(FIRST, epoch=int(time.time()) - 2 * (FIRST + _BLOCKS_BEFORE))
+def a_chain(beat: int = 2) -> FakeChain:
+    """Its newest block is of now, the others each of so many seconds before."""
+    chain = FakeChain(FIRST, epoch=int(time.time()) - beat * (FIRST + _BLOCKS_BEFORE), beat=beat)
     chain.mine(blocks=_BLOCKS_BEFORE)
     return chain
 

@@ -39,13 +39,13 @@ NOT_SO = frozenset({Code.SESSION_UNKNOWN, Code.SESSION_REVOKED, Code.SESSION_NOT
 
 @dataclass
 class Sky:
-    """Since when at least one node, and one bundler, has been well without a break; `None` when none is. `down`: the
-    gate is not there."""
+    """Since when at least one node, and one bundler, has been well without a break; `None` when none is."""
 
     spell: str = "fair"
     node_since: float | None = 0.0
     bundler_since: float | None = 0.0
-    down: int = 0  # how often it was
+    lives: int = 1  # of the gate
+    is_gate_there: bool = True
 
     def turns(self, spell: str, *, node: bool, bundler: bool) -> None:
         """The weather is another one."""
@@ -53,10 +53,14 @@ class Sky:
         self.node_since = (now if self.node_since is None else self.node_since) if node else None
         self.bundler_since = (now if self.bundler_since is None else self.bundler_since) if bundler else None
 
-    def restart(self) -> None:
-        """The gate knows no neighbour any more."""
+    def gate_goes(self) -> None:
+        """It is killed."""
+        self.is_gate_there = False
+
+    def gate_comes(self) -> None:
+        """It knows no neighbour any more."""
         now = time.monotonic()
-        self.down += 1
+        self.is_gate_there, self.lives = True, self.lives + 1
         self.node_since = None if self.node_since is None else now
         self.bundler_since = None if self.bundler_since is None else now
 
@@ -67,11 +71,13 @@ def _is_long(since: float | None, began: float) -> bool:
 
 @dataclass
 class Clients:
-    """`sky`: the weather there is; what is told is told by it."""
+    """`sky`: the weather there is; what is told is told by it. `on_time`: it is a fault that they wait for long, or are
+    told that something cannot be had while those who can tell are well."""
 
     gate: GateProcess
     http: aiohttp.ClientSession
     world: World
+    on_time: bool = True
     sky: Sky = field(default_factory=Sky)
     numbers: Iterator[int] = field(default_factory=lambda: iter(range(1, 10_000_000)))
     sent: dict[Hash32, UserOperation] = field(default_factory=dict)
@@ -107,13 +113,13 @@ class Clients:
                 else:
                     answer = await response.json()
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            if before.down == self.sky.down:
+            if self._has_lived_since(before):
                 self.world.faults.append(f"{kind} had no answer: {error!r}")
             answer = {"error": {"code": "no gate"}}
         seconds = time.monotonic() - began
         for waited in (self._waited, self.all_waited):
             waited.setdefault(kind, []).append(seconds)
-        if seconds - (self._starved() - starved) > ANSWER_SECONDS:
+        if self.on_time and self._has_lived_since(before) and seconds - (self._starved() - starved) > ANSWER_SECONDS:
             self.world.faults.append(f"{kind} was answered after {seconds:.1f} s")
         if "error" in answer:
             self._errors[kind, answer["error"]["code"]] += 1
@@ -127,10 +133,14 @@ class Clients:
         code, sky = error["code"], self.sky
         is_node_there = before.node_since == sky.node_since and _is_long(sky.node_since, began)
         is_bundler_there = before.bundler_since == sky.bundler_since and _is_long(sky.bundler_since, began)
-        if code in ("busy", Code.STATE_UNAVAILABLE) and is_node_there and (is_bundler_there or code != "busy"):
+        is_in_time = not self.on_time or code not in ("busy", Code.STATE_UNAVAILABLE)
+        if not is_in_time and is_node_there and (is_bundler_there or code != "busy"):
             self.world.faults.append(f"{kind} while a node was well ({sky.spell}): {error}")
         if code in NOT_SO and not kind.startswith("a life"):
             self.world.faults.append(f"{kind} of a session in force ({sky.spell}): {error}")
+
+    def _has_lived_since(self, before: Sky) -> bool:
+        return before.is_gate_there and self.sky.is_gate_there and before.lives == self.sky.lives
 
     def _starved(self) -> float:
         """For how long the gate, and who asks it, have waited for a processor so far: that is the machine's fault."""

@@ -15,7 +15,8 @@ from tests.admission.builders import lane
 from tests.bench.usage import Usage
 from tests.bypass_list.desk import a_session, reading, single, use
 from tests.session.builders import TOKEN, TRANSFER, action, transfer, usage
-from tests.weather.__main__ import grown, summary
+from tests.weather.__main__ import summary
+from tests.weather.comparing import grown
 from tests.weather.world import PAST, Act, World
 
 GRANT = a_session(action(TOKEN, TRANSFER, usage(9)), salt=8)

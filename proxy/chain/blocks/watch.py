@@ -94,6 +94,7 @@ class BlockWatch:
     async def doubted(self) -> None:
         """Somebody was told nothing: look at once whether the node's word is in vain, and ask another where it is.
         Never raises."""
+        self._looks = 0  # so that the next look is a check too
         await self.catch_up()
         await self._ask_another()
 

@@ -139,7 +139,6 @@ async def test_a_node_that_is_doubted_is_looked_at_and_left_only_where_its_word_
     await scene.watch.doubted()
     assert scene.left == []
     scene.node.null_blocks = True
-    scene.chain.mine(blocks=2)
     await scene.watch.doubted()
     assert len(scene.left) == 1
 
