@@ -26,6 +26,7 @@ from proxy.ledger.sqlite import (
     BEGIN_UNLESS_STAGED,
     DROP,
     FORGET,
+    FORGET_IF_HELD,
     MOVE,
     PREFIX,
     PRUNE_SOME,
@@ -89,7 +90,7 @@ class _Life:
                 yield STAGE, (self.begun[STAGE_OF_BEGIN], *name)
             yield BEGIN_UNLESS_STAGED if self.is_staged else BEGIN, self.begun
         if self.is_forgotten:
-            yield FORGET, name
+            yield FORGET_IF_HELD, name
         if self.remembered is not None:
             yield REMEMBER, self.remembered
         if self.is_dropped:
@@ -217,7 +218,7 @@ class Fold:
         if life is None and not self._is_over and name[0] not in self._others:
             life = self._live(name, None)  # of one that ends here, and has begun before
         if life is None or life.remembered is not None or life.is_dropped:
-            return self._other(FORGET, values, name)
+            return self._other(FORGET_IF_HELD, values, name)
         life.is_forgotten = True
         return True
 
@@ -293,7 +294,8 @@ def _as_it_is(_fold: Fold, _sql: str, _values: _Values) -> bool:
 _STEPS: Final[Mapping[str, Callable[[Fold, str, _Values], bool]]] = {
     BEGIN: Fold._begin,
     STAGE: Fold._stage,
-    FORGET: Fold._forget,
+    FORGET: Fold._other,
+    FORGET_IF_HELD: Fold._forget,
     REMEMBER: Fold._remember,
     DROP: Fold._drop,
     ADD: Fold._add,

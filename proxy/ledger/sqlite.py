@@ -146,6 +146,10 @@ REMEMBER_NEW: Final = f"""INSERT INTO operations_ended ({_ENDED_COLUMNS})
     VALUES ({", ".join("?" * (_ENDED_COLUMNS.count(",") + 1))})"""  # noqa: S608  # ours
 """Of one that was never written as in flight."""
 FORGET: Final = f"DELETE FROM operations_ended {of_name(1, 2)}"  # noqa: S608  # ours
+FORGET_IF_HELD: Final = f"""{FORGET}
+    AND EXISTS (SELECT 1 FROM operations_in_flight WHERE user_op_hash = ?1 AND claim = ?2)"""
+"""What is remembered comes from what was held: an end that is told once more, as nobody knew whether it had been
+written, leaves what is remembered of it."""
 _PRUNE: Final = "DELETE FROM operations_ended WHERE ended_at < ?"
 PRUNE_SOME: Final = """DELETE FROM operations_ended WHERE id IN
     (SELECT id FROM operations_ended WHERE ended_at < ? ORDER BY ended_at LIMIT 100)"""
@@ -187,7 +191,7 @@ def end(ended: Iterable[HoldName], remembered: Iterable[Ended]) -> list[Statemen
         chain_id = each.operation.reservation.slot.chain_id
         record = record_to_json(each.operation) if each.restated else None
         name = _name(each.name)
-        statements.append((FORGET, name))
+        statements.append((FORGET_IF_HELD, name))
         statements.append((REMEMBER, (chain_id, each.ended_at, *how, *counted, _told(evidence), record, *name)))
     return statements + [(DROP, _name(name)) for name in ended]
 

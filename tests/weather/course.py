@@ -75,8 +75,10 @@ async def mine(world: World, pause: float) -> None:
     while True:
         await asyncio.sleep(pause)
         world.mine(time.monotonic())
-        if world.random.random() < 0.05:
-            world.go_back(world.random.choice(_DEPTHS))
+        # what goes back beyond the blocks that a gate has seen is a chain that it does not know: it begins anew
+        depth = min(world.random.choice(_DEPTHS), (world.head - world.followed_from) // 2)
+        if depth > 0 and world.random.random() < 0.05:
+            world.go_back(depth)
 
 
 async def weather(
@@ -104,6 +106,7 @@ async def kill(clients: Clients, a_round: float) -> None:
     await asyncio.to_thread(gate.end)
     await asyncio.to_thread(gate.start)
     await until_listening(clients.http, gate)
+    clients.world.followed_from = clients.world.head
     sky.gate_comes()
     print(f"{time.strftime('%X')} the gate was killed, and is there again", flush=True)
     await asyncio.Event().wait()  # the round goes on
@@ -248,6 +251,7 @@ async def spend_time(
         mining = asyncio.create_task(mine(world, plan.a_block))
         gate.start()
         await until_ready(http, gate)
+        world.followed_from = world.head
         rests, begun, number = list[tuple[int, Usage]](), time.monotonic(), 0
         while time.monotonic() < begun + plan.seconds:
             await clients.park_many(pools, plan.parked)

@@ -71,6 +71,7 @@ class World:
     faults: list[str] = field(default_factory=list)
     history: dict[Hash32, list[str]] = field(default_factory=dict)
     reorganised: int = 0
+    followed_from: int = 0  # the block at which the gate began this life
     _words: dict[bytes, Hash32] = field(default_factory=dict)
     _slots: set[tuple[Hash32, int]] = field(default_factory=set)
     _waiting: dict[Hash32, Sent] = field(default_factory=dict)

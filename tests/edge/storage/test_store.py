@@ -134,6 +134,22 @@ async def test_what_ended_long_ago_is_forgotten_when_the_next_operation_ends(sto
         assert len(store.operations_ended()) == kept + 1
 
 
+@pytest.mark.parametrize("is_at_once", [True, False])
+async def test_an_end_that_is_told_once_more_leaves_what_is_remembered_of_it(store: Store, is_at_once: bool) -> None:
+    """As the store was slow, nobody knew whether it had been written."""
+    mined = Mined(user_op_hash=OPERATION.user_op_hash, success=True, block=7, block_hash=None)
+    ended = Ended(operation=OPERATION, ended_at=time.time(), mined=mined, added=True)
+    outcome = Outcome(ended=(OPERATION.name,), remembered=(ended,))
+    told = (Outcome(begun=OPERATION), outcome, replace(outcome, again=True))
+    if is_at_once:
+        await asyncio.gather(*(store.keep(each) for each in told))
+    else:
+        for each in told:
+            await store.keep(each)
+    assert [each.name for each in store.operations_ended()] == [OPERATION.name]
+    assert [each.name for each in await store.recall([OPERATION.name])] == [OPERATION.name]
+
+
 async def test_nothing_is_forgotten_by_a_time_of_day_that_was_set_a_while_ago(store: Store) -> None:
     mined = Mined(user_op_hash=OPERATION.user_op_hash, success=True, block=7, block_hash=None)
     other = replace(OPERATION, reservation=replace(OPERATION.reservation, user_op_hash=Hash32(b"\x0e" * 32)))
