@@ -16,6 +16,7 @@ from proxy.chain.age import ChainAge
 from proxy.chain.blocks.follower import BlockFollower
 from proxy.chain.blocks.header import Header
 from proxy.chain.blocks.watch import BlockWatch
+from proxy.chain.bundled_claim import bundles_of
 from proxy.chain.hydrate import is_readable
 from proxy.chain.node import Node
 from proxy.chain.quiet import QuietReadings
@@ -107,6 +108,10 @@ class _Acquaintances:
     def is_ours(self, user_op_hash: Hash32) -> bool:
         is_in_flight = self._settlement.flights.get(user_op_hash) is not None
         return is_in_flight or self._settlement.remembered.mined(user_op_hash) is not None
+
+    def is_claimed_twice(self, user_op_hash: Hash32) -> bool:
+        flight = self._settlement.flights.get(user_op_hash)
+        return flight is not None and len(flight.claims) > 1
 
     def sessions_of(self, module: Address, account: Address) -> Sequence[SessionKey]:
         return self._registry.held_by(self._chain_id, module, account)
@@ -229,6 +234,11 @@ def _patience_of(chain: Chain) -> Patience:
 def _word_of(nodeside: NodeSide, chain: Chain, taker: Taker, age: ChainAge) -> NodeWord:
     return NodeWord(
         witness=NodeWitness(nodeside.background),
+        bundle=bundles_of(
+            nodeside.background,
+            {each.address: each for each in chain.entry_points},
+            chain.modules.only(is_readable),
+        ),
         reread=nodeside.reader.reread,
         read=nodeside.reader.session,
         several=chain.node is not None and len(chain.node.urls) > 1,

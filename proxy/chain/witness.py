@@ -62,7 +62,13 @@ class NodeWitness:
         found = await self._event_of(slot, head)
         if found is not None and found[0].topics[1] == user_op_hash:
             log, success = found
-            return Mined(user_op_hash=user_op_hash, success=success, block=log.block, block_hash=log.block_hash)
+            return Mined(
+                user_op_hash=user_op_hash,
+                success=success,
+                block=log.block,
+                block_hash=log.block_hash,
+                transaction=log.transaction_hash,
+            )
         here = Fate.HIDDEN if found is None else Fate.TAKEN
         elsewhere = self._node.elsewhere()
         if elsewhere is None:

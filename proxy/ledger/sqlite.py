@@ -146,8 +146,8 @@ REMEMBER_NEW: Final = f"""INSERT INTO operations_ended ({_ENDED_COLUMNS})
     VALUES ({", ".join("?" * (_ENDED_COLUMNS.count(",") + 1))})"""  # noqa: S608  # ours
 """Of one that was never written as in flight."""
 FORGET: Final = f"DELETE FROM operations_ended {of_name(1, 2)}"  # noqa: S608  # ours
-FORGET_IF_HELD: Final = f"""{FORGET}
-    AND EXISTS (SELECT 1 FROM operations_in_flight WHERE user_op_hash = ?1 AND claim = ?2)"""
+_HELD: Final = "EXISTS (SELECT 1 FROM operations_in_flight WHERE user_op_hash = ?1 AND claim = ?2)"
+FORGET_IF_HELD: Final = FORGET + " AND " + _HELD
 """What is remembered comes from what was held: an end that is told once more, as nobody knew whether it had been
 written, leaves what is remembered of it."""
 _PRUNE: Final = "DELETE FROM operations_ended WHERE ended_at < ?"

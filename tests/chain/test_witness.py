@@ -90,7 +90,7 @@ async def test_the_event_tells_that_it_was_mined_where_and_how(chain: FakeNode, 
     put_nonce(chain, 6)
     put_events(chain, event(90, success=success))
     assert await NodeWitness(node).fate(slot(5), OP, since=0) == Mined(
-        user_op_hash=OP, success=success, block=90, block_hash=hash_of_block(90)
+        user_op_hash=OP, success=success, block=90, block_hash=hash_of_block(90), transaction=Hash32(b"w" * 32)
     )
 
 

@@ -19,6 +19,9 @@ class Acquaintance(Protocol):
     def is_ours(self, user_op_hash: Hash32) -> bool:
         """Whether the operation came through here, as far back as that is remembered."""
 
+    def is_claimed_twice(self, user_op_hash: Hash32) -> bool:
+        """Whether an operation in flight came under several claims: its bundle shows under which it counts."""
+
     def sessions_of(self, module: Address, account: Address) -> Sequence[SessionKey]:
         """The known sessions of an account at a module."""
 

@@ -50,6 +50,8 @@ _NEAR: Final = 128
 _ANCESTORS_A_CALL: Final = 16
 _OPERATIONS_A_STEP: Final = 16
 _LOGS_A_STEP: Final = 64
+_MOST_TRIES: Final = 8
+"""So often a block is read again for a bundle in it that tells under which claim an operation was mined."""
 """Of declared modules; between two of these the loop is given way."""
 _IDLE_ACCOUNTS: Final = 1_024
 """Watched accounts with nothing in flight whose operations are looked for in a block of which a node does not give
@@ -98,6 +100,7 @@ class BlockFollower:
         self._heard = heard
         self._logs = ProvenLogs(source, self._modules, self._entry_points)
         self._lost = False  # the last look found nothing of what was settled
+        self._unread: dict[Hash32, int] = {}  # how often a bundle was asked for
 
     async def look(self) -> Header:
         """Settle everything up to the node's newest block, which is returned. Raises `StateUnavailable`.
@@ -351,16 +354,30 @@ class BlockFollower:
         try:
             transactions = await self._source.transactions(list(wanted))
         except StateUnavailable as error:
+            self._wait_for_bundle([event for _, event in executed])
             # then every claim of these operations stays charged
             _LOG.info("the bundles of chain %d cannot be had: %s", self._chain_id, error)
             return {}
         claims: dict[tuple[Address, int], BundledClaim] = {}
         for name, transaction in zip(wanted, transactions, strict=True):
             entry_point = self._entry_points[entry_points[name]]
-            if transaction is not None and transaction.to == entry_point.address:
+            if transaction is None:
+                self._wait_for_bundle([event for log, event in executed if log.transaction_hash == name])
+            elif transaction.to == entry_point.address:
                 claims |= read_claims(transaction.call_data, entry_point, self._modules, wanted[name]) or {}
             await self._taker.pace.step()
+        self._unread.clear()
         return claims
+
+    def _wait_for_bundle(self, executed: Sequence[Executed]) -> None:
+        """Where a bundle cannot be had that tells which of several claims counts, the block is read again in a while;
+        not for ever. Raises `StateUnavailable`."""
+        for event in executed:
+            if self._knows.is_claimed_twice(event.user_op_hash):
+                tries = self._unread[event.user_op_hash] = self._unread.get(event.user_op_hash, 0) + 1
+                if tries < _MOST_TRIES:
+                    raise StateUnavailable("the bundle of an operation that came under several claims")
+                del self._unread[event.user_op_hash]
 
 
 def _stretches(headers: Sequence[Header], events: Sequence[ChainEvent]) -> Iterator[Sequence[Header]]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from proxy.chain.settlement.taker import Taker
 from proxy.chain.witness import Witness
+from proxy.ledger.operations import Mined
+from proxy.ledger.reservation import NonceSlot
 from proxy.session.counters import SessionKey
 from proxy.userop.primitives import Address
 
@@ -17,6 +19,14 @@ CatchUp = Callable[[], Awaitable[None]]
 """Reads the blocks there are and returns when they are settled, or cannot be read. Never raises."""
 
 
+AskBundle = Callable[[Mined, NonceSlot], Awaitable[Mined]]
+"""The same operation with what the bundle claims that mined it. Raises `StateUnavailable`."""
+
+
+async def _as_told(mined: Mined, _slot: NonceSlot) -> Mined:
+    return mined
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeWord:
     """What a node tells. Where nobody follows its blocks, `taker` and `catch_up` are `None`; `wake` has new blocks
@@ -25,6 +35,7 @@ class NodeWord:
 
     witness: Witness
     reread: Reread
+    bundle: AskBundle = _as_told  # of an operation that came under several claims
     read: Reread | None = None  # for a client who waits
     several: bool = False  # nodes: what one of them says of another operation in a nonce, a second one is asked about
     taker: Taker | None = None

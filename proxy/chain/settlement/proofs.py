@@ -23,6 +23,8 @@ from proxy.userop.primitives import Hash32, print_bytes
 _LOG: Final = logging.getLogger(__name__)
 _AT_ONCE: Final = 4
 _AGAIN_SECONDS: Final = 15.0
+_MOST_TRIES: Final = 8
+"""So often a bundle is asked for that would show under which claim an operation was mined."""
 _AT_HEAD: Final = Evidence(said="by the entry point's nonce at the node's newest block")
 
 
@@ -44,11 +46,13 @@ class Proofs:
         self._patience = patience
         self._monotonic = monotonic
         self._again: DueHeap[Hash32] = DueHeap()
+        self._unread: dict[Hash32, int] = {}  # how often its bundle was asked for
         self._hidden_at: dict[Hash32, int] = {}  # the newest block settled when a nonce was used and nothing showed why
 
     def forget(self, user_op_hash: Hash32) -> None:
         self._again.discard(user_op_hash)
         self._hidden_at.pop(user_op_hash, None)
+        self._unread.pop(user_op_hash, None)
 
     def first(self) -> float | None:
         """When, by `monotonic`, the next is due to be proven again."""
@@ -76,7 +80,7 @@ class Proofs:
         shown = _AT_HEAD if cursor is None else Evidence(block=cursor.number, block_hash=cursor.hash)
         if isinstance(fate, Mined):
             try:
-                await self._found(fate)
+                await self._found(await self._with_claim(fate, slot))
             except StateUnavailable:
                 return False
         elif fate in (Fate.TAKEN, Fate.HIDDEN):
@@ -85,6 +89,21 @@ class Proofs:
             silent = max(flight.silent_seconds, self._patience.unmined_after)
             await self._settlement.letting_go.unmined(user_op_hash, replace(shown, silent_seconds=silent))
         return True
+
+    async def _with_claim(self, mined: Mined, slot: NonceSlot) -> Mined:
+        """Of one that came under several claims, what its bundle shows: under which of them it counts. Raises
+        `StateUnavailable` when that cannot be had for now."""
+        flight = self._settlement.flights.get(mined.user_op_hash)
+        if flight is None or len(flight.claims) == 1:
+            return mined
+        tries = self._unread[mined.user_op_hash] = self._unread.get(mined.user_op_hash, 0) + 1
+        try:
+            async with asyncio.timeout(self._patience.timeout):
+                return await self._node.bundle(mined, slot)
+        except (TimeoutError, StateUnavailable):
+            if tries < _MOST_TRIES:
+                raise StateUnavailable("under which claim the operation was mined") from None
+            return mined  # then every claim of it stays charged
 
     @property
     def _cursor(self) -> BlockName | None:

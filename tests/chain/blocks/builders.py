@@ -312,6 +312,7 @@ class Knowledge(Acquaintance):
 
     watched: set[Address] = field(default_factory=set)
     ours: set[Hash32] = field(default_factory=set)
+    claimed_twice: set[Hash32] = field(default_factory=set)
     sessions: dict[Address, list[SessionKey]] = field(default_factory=dict)
     uses: list[tuple[Hash32, tuple[SessionKey, ...], bool]] = field(default_factory=list)
     grants: list[SessionKey] = field(default_factory=list)
@@ -323,6 +324,9 @@ class Knowledge(Acquaintance):
 
     def is_ours(self, user_op_hash: Hash32) -> bool:
         return user_op_hash in self.ours
+
+    def is_claimed_twice(self, user_op_hash: Hash32) -> bool:
+        return user_op_hash in self.claimed_twice
 
     def sessions_of(self, module: Address, account: Address) -> Sequence[SessionKey]:
         return self.sessions.get(account, [])

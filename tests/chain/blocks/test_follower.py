@@ -17,6 +17,7 @@ from proxy.session.counters import SessionKey
 from proxy.userop import abi
 from proxy.userop.primitives import Address, Hash32
 from tests.admission.builders import TWICE, enabling
+from tests.bypass_list.desk import use
 from tests.chain.blocks.builders import (
     BUNDLE,
     CHAIN_ID,
@@ -284,6 +285,39 @@ async def test_a_session_enabled_past_the_gate_is_granted_and_not_used(chain: Fa
     assert knows.enabled_by == [(a_hash(1), (key,), False)]
     assert knows.uses == [(a_hash(2), (key,), True)]
     assert books.touched == [key]  # to be read anew
+
+
+async def test_a_block_waits_for_the_bundle_that_tells_under_which_claim_an_operation_counts(
+    chain: FakeChain, books: Books
+) -> None:
+    knows = Knowledge(watched={ACCOUNT}, ours={a_hash(1)}, claimed_twice={a_hash(1)})
+    follower = follower_of(Backend(chain), books, knows)
+    await follower.look()
+    bundle = Hash32(word(1))
+    chain.mine(executed(1, nonce=SESSION_NONCE, transaction=bundle))
+    for _ in range(3):
+        with pytest.raises(StateUnavailable, match="several claims"):
+            await follower.look()
+    op = use(TWICE, b"", nonce=SESSION_NONCE)
+    chain.transactions[bundle] = Transaction(to=V07.address, call_data=bundle_of(op))
+    await follower.look()
+    assert [each.permission_ids for each in mined_in(books)] == [(TWICE.permission_id,)]
+
+
+async def test_it_does_not_wait_for_ever(chain: FakeChain, books: Books) -> None:
+    knows = Knowledge(watched={ACCOUNT}, ours={a_hash(1)}, claimed_twice={a_hash(1)})
+    follower = follower_of(Backend(chain), books, knows)
+    await follower.look()
+    chain.mine(executed(1, nonce=SESSION_NONCE, transaction=Hash32(word(1))))
+    for _ in range(7):
+        with pytest.raises(StateUnavailable, match="several claims"):
+            await follower.look()
+    await follower.look()
+    assert [each.permission_ids for each in mined_in(books)] == [None]
+
+
+def mined_in(books: Books) -> list[OperationMined]:
+    return [event for part in books.slices for event in part.events if isinstance(event, OperationMined)]
 
 
 async def test_a_long_stretch_is_read_in_parts_that_the_node_answers_for(chain: FakeChain, books: Books) -> None:

@@ -64,6 +64,14 @@ class Chain:
     used_by_now: set[int] = field(default_factory=set)  # nonces
     looks: list[int] = field(default_factory=list)  # at which blocks nonces were asked for
     several: bool = False
+    claimed: bool | None = None  # what bundles show: whether an operation enables; `None`: they cannot be had
+    bundles_asked: int = 0
+
+    async def bundle(self, mined: Mined, _slot: NonceSlot) -> Mined:
+        self.bundles_asked += 1
+        if self.claimed is None:
+            raise StateUnavailable("no answer")
+        return replace(mined, permission_ids=(KEY.permission_id,), enables=self.claimed)
 
     async def fate(self, _slot: NonceSlot, user_op_hash: Hash32, *, since: int) -> Mined | Fate:
         self.asked.append(user_op_hash)
@@ -142,6 +150,7 @@ class Scene:
             if self.chain is None
             else NodeWord(
                 witness=self.chain,
+                bundle=self.chain.bundle,
                 reread=self._read,
                 read=self._read_for_client,
                 several=self.chain.several,

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from proxy.chain.settlement.claimed import AskClaim
-from proxy.ledger.operations import AcceptedOperation, Cause, Evidence, InFlight, Stage
+from proxy.ledger.operations import AcceptedOperation, Cause, Evidence, InFlight, Mined, Stage
 from proxy.session.changes import SessionEnabled
 from proxy.session.counters import Charge
 from proxy.session.known import Status
@@ -151,3 +151,45 @@ async def test_a_refusal_of_the_one_lets_go_of_that_alone(order: str) -> None:
     scene.settlement.refused(second.reservation, "AA24 signature error")
     assert scene.ledger.in_flight(USES) == dict(zip(("grant first", "use first"), (2, 1), strict=True))[order]
     assert [end.ended.name for end in scene.told] == [second.name]
+
+
+async def proven(scene: Scene, times: int) -> None:
+    """The chain is asked what became of the operation, so often."""
+    for _ in range(times):
+        scene.settlement.to_prove[name(1)] = None
+        await scene.lookout.round()
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("enables", [True, False])
+async def test_what_a_question_shows_to_be_mined_counts_under_the_claim_that_its_bundle_has(
+    order: str, enables: bool
+) -> None:
+    scene = await sent(order)
+    assert scene.chain is not None
+    scene.chain.fates[name(1)] = Mined(user_op_hash=name(1), success=True, block=300)
+    scene.chain.claimed = enables
+    await proven(scene, 1)
+    (counted,) = [end.ended for end in scene.told if end.ended.cause is Cause.MINED]
+    assert (counted.name.grant is not None, len(scene.told)) == (enables, 2)
+
+
+async def test_while_its_bundle_cannot_be_had_it_holds_what_it_held_and_in_the_end_all_of_it_counts() -> None:
+    scene = await sent("use first")
+    assert scene.chain is not None
+    scene.chain.fates[name(1)] = Mined(user_op_hash=name(1), success=True, block=300)
+    await proven(scene, 7)
+    assert (scene.told, scene.ledger.in_flight(USES), scene.chain.bundles_asked) == ([], 2, 7)
+    await proven(scene, 1)
+    assert (scene.ledger.in_flight(USES), scene.chain.bundles_asked) == (0, 8)
+    assert {end.ended.cause for end in scene.told} >= {Cause.MINED}
+
+
+async def test_the_bundle_of_an_operation_that_came_under_one_claim_is_not_asked_for() -> None:
+    scene = Scene(chain=Chain())
+    scene.registry.put(IN_FORCE)
+    await scene.accept(1, ONE_USE)
+    assert scene.chain is not None
+    scene.chain.fates[name(1)] = Mined(user_op_hash=name(1), success=True, block=300)
+    await proven(scene, 1)
+    assert (len(scene.told), scene.chain.bundles_asked) == (1, 0)
