@@ -21,6 +21,7 @@ from proxy.userop.user_operation import UserOperation, print_user_operation
 from tests.admission.builders import lane
 from tests.bypass_list.desk import V07, reading, session_signature, single, use
 from tests.chaos.gates import GateProcess
+from tests.patience import patiently
 from tests.session.builders import ACCOUNT, transfer
 from tests.weather.world import PAST, World
 
@@ -33,6 +34,8 @@ PARKED_A_SESSION = 40
 GRACE_SECONDS = 15.0
 """After which a gate is to have found the neighbour that is well."""
 SEND, ESTIMATE = "eth_sendUserOperation", "eth_estimateUserOperationGas"
+LATER = frozenset({"busy", Code.STATE_UNAVAILABLE, Code.UPSTREAM_UNAVAILABLE})
+"""What is to be asked for again."""
 NOT_SO = frozenset({Code.SESSION_UNKNOWN, Code.SESSION_REVOKED, Code.SESSION_NOT_VALID_NOW, Code.SESSION_SCOPE})
 """What nobody may be told of a session that has been in force for as long as the chain is."""
 
@@ -145,6 +148,16 @@ class Clients:
     def _starved(self) -> float:
         """For how long the gate, and who asks it, have waited for a processor so far: that is the machine's fault."""
         return sum(waited_for_a_processor(pid) for pid in (os.getpid(), self.gate.pid) if pid is not None)
+
+    async def ask_until_told(self, kind: str, params: list[object]) -> dict[str, Any]:
+        """The same operation is submitted until the answer is no matter of time."""
+        for _ in patiently():
+            answer = await self.ask(kind, SEND, params)
+            error = answer.get("error")
+            if not isinstance(error, dict) or error["code"] not in LATER:
+                return answer
+            await asyncio.sleep(0.5)
+        return answer
 
     def a_use(self, grant: SessionData, nonce: int | None = None, amount: int = 1) -> UserOperation:
         """Of a nonce lane of its own unless said otherwise."""

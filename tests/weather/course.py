@@ -22,7 +22,7 @@ from tests.bypass_list.desk import a_session
 from tests.chaos.gates import GateProcess, in_flight_on_disk, is_entered, until_ready
 from tests.patience import PATIENCE_SECONDS
 from tests.session.builders import TOKEN, TRANSFER, action, usage
-from tests.weather.clients import AT_ONCE, PARKED_A_SESSION, SEND, Clients, Pools, Sky, load
+from tests.weather.clients import AT_ONCE, PARKED_A_SESSION, Clients, Pools, Sky, load
 from tests.weather.comparing import grown, until_compared
 from tests.weather.lives import Lives
 from tests.weather.neighbours import Bundler, BundlerWeather, Node, NodeWeather
@@ -47,8 +47,8 @@ rules:
 class Plan:
     """In seconds, but for `rate` (requests a second), and how many sessions are `known` and idle and how many
     operations are `parked` behind an unused nonce in every round. `killed_in`: the rounds in which the gate is killed;
-    what it has grown by is told of those after them. `on_time`: it is a fault to be late, which a busy machine may make
-    anybody."""
+    what it has grown by is told of those after them. `spent`: so many sessions are used to the last. `on_time`: it is a
+    fault to be late, which a busy machine may make anybody."""
 
     seconds: float
     rate: float
@@ -60,6 +60,7 @@ class Plan:
     a_block: int = 2
     in_mempool: float = 150.0
     killed_in: tuple[int, ...] = (1, 2)
+    spent: int = 6
     on_time: bool = True
 
 
@@ -184,13 +185,13 @@ async def spend_the_rest(clients: Clients, grants: list[SessionData]) -> None:
     world = clients.world
     for grant in grants:
         for _ in range(USES - world.committed[grant.permission_id]):
-            answer = await clients.ask("last", SEND, clients.operation(grant))
+            answer = await clients.ask_until_told("last", clients.operation(grant))
             if "result" not in answer:
                 world.faults.append(
                     f"of {USES} uses {world.committed[grant.permission_id]} are out, and then: {answer}"
                 )
                 break
-        answer = await clients.ask("over", SEND, clients.operation(grant))
+        answer = await clients.ask_until_told("over", clients.operation(grant))
         error = answer.get("error")
         if not isinstance(error, dict) or error["code"] not in (Code.LIMIT_EXCEEDED, Code.RULE_REJECTED):
             world.faults.append(f"one use more than {USES}: {answer}")
@@ -199,11 +200,11 @@ async def spend_the_rest(clients: Clients, grants: list[SessionData]) -> None:
 async def try_lives(clients: Clients, lives: Lives) -> None:
     """Who was removed is out, and who was granted is in."""
     for grant in lives.over:
-        answer = await clients.ask("a life over", SEND, clients.operation(grant))
+        answer = await clients.ask_until_told("a life over", clients.operation(grant))
         error = answer.get("error")
         if not isinstance(error, dict) or error["code"] not in (Code.SESSION_REVOKED, Code.SESSION_UNKNOWN):
             clients.world.faults.append(f"{print_bytes(grant.permission_id)} was removed: {answer}")
-    await spend_the_rest(clients, lives.left[:3])
+    await spend_the_rest(clients, lives.left[:1])
 
 
 def pools_for(world: World, plan: Plan) -> Pools:
@@ -266,7 +267,7 @@ async def spend_time(
             rests.append((len(world.operations), await rest(clients, pools, nodes, bundlers)))
             show(clients, waiting, rests[-1][1])
         await lives.until_over()
-        await spend_the_rest(clients, pools.grants[:6])
+        await spend_the_rest(clients, pools.grants[: plan.spent])
         await try_lives(clients, lives)
         await rest(clients, pools, nodes, bundlers)
         mining.cancel()

@@ -17,7 +17,7 @@ from tests.weather.clients import SEND, Clients
 from tests.weather.world import Act
 
 _LOOK_SECONDS = 0.5
-_OVER_SECONDS = 120.0
+_OVER_SECONDS = 240.0
 _FIRST_SALT = 20_000_000
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
 from itertools import pairwise, takewhile
 from typing import Final, NamedTuple
 
@@ -101,6 +101,7 @@ class BlockFollower:
         self._logs = ProvenLogs(source, self._modules, self._entry_points)
         self._lost = False  # the last look found nothing of what was settled
         self._unread: dict[Hash32, int] = {}  # how often a bundle was asked for
+        self._gives_bundles = True  # until one was asked for in vain
 
     async def look(self) -> Header:
         """Settle everything up to the node's newest block, which is returned. Raises `StateUnavailable`.
@@ -354,7 +355,7 @@ class BlockFollower:
         try:
             transactions = await self._source.transactions(list(wanted))
         except StateUnavailable as error:
-            self._wait_for_bundle([event for _, event in executed])
+            self._wait_for_bundle([event.user_op_hash for _, event in executed])
             # then every claim of these operations stays charged
             _LOG.info("the bundles of chain %d cannot be had: %s", self._chain_id, error)
             return {}
@@ -362,22 +363,24 @@ class BlockFollower:
         for name, transaction in zip(wanted, transactions, strict=True):
             entry_point = self._entry_points[entry_points[name]]
             if transaction is None:
-                self._wait_for_bundle([event for log, event in executed if log.transaction_hash == name])
-            elif transaction.to == entry_point.address:
+                self._wait_for_bundle(wanted[name].values())
+                continue
+            self._gives_bundles = True
+            if transaction.to == entry_point.address:
                 claims |= read_claims(transaction.call_data, entry_point, self._modules, wanted[name]) or {}
             await self._taker.pace.step()
         self._unread.clear()
         return claims
 
-    def _wait_for_bundle(self, executed: Sequence[Executed]) -> None:
+    def _wait_for_bundle(self, operations: Iterable[Hash32]) -> None:
         """Where a bundle cannot be had that tells which of several claims counts, the block is read again in a while;
-        not for ever. Raises `StateUnavailable`."""
-        for event in executed:
-            if self._knows.is_claimed_twice(event.user_op_hash):
-                tries = self._unread[event.user_op_hash] = self._unread.get(event.user_op_hash, 0) + 1
-                if tries < _MOST_TRIES:
+        not for ever, and not where none ever can. Raises `StateUnavailable`."""
+        for name in operations:
+            if self._knows.is_claimed_twice(name):
+                tries = self._unread[name] = self._unread.get(name, 0) + 1
+                if tries < _MOST_TRIES and self._gives_bundles:
                     raise StateUnavailable("the bundle of an operation that came under several claims")
-                del self._unread[event.user_op_hash]
+                self._gives_bundles = False
 
 
 def _stretches(headers: Sequence[Header], events: Sequence[ChainEvent]) -> Iterator[Sequence[Header]]:

@@ -217,9 +217,11 @@ class Lookout:
         return any(self.settlement.flights.get(each) is None for each in asked)
 
     async def found(self, mined: Mined) -> None:
-        """See `Answered`."""
+        """See `Answered`. Raises `StateUnavailable` also while it cannot be told under which of several claims."""
         self._heard_of(mined.block)
-        if self._node is None:
+        if self._proofs is not None:
+            mined = await self._proofs.with_claim(mined)
+        else:
             mined = await with_claim(mined, self.settlement.flights, self._claim, seconds=self._patience.timeout)
         await self.settlement.found(mined)
         if mined.block is not None and mined.block_hash is not None and not self._is_told:

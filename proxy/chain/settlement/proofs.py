@@ -80,7 +80,7 @@ class Proofs:
         shown = _AT_HEAD if cursor is None else Evidence(block=cursor.number, block_hash=cursor.hash)
         if isinstance(fate, Mined):
             try:
-                await self._found(await self._with_claim(fate, slot))
+                await self._found(fate)
             except StateUnavailable:
                 return False
         elif fate in (Fate.TAKEN, Fate.HIDDEN):
@@ -90,16 +90,16 @@ class Proofs:
             await self._settlement.letting_go.unmined(user_op_hash, replace(shown, silent_seconds=silent))
         return True
 
-    async def _with_claim(self, mined: Mined, slot: NonceSlot) -> Mined:
+    async def with_claim(self, mined: Mined) -> Mined:
         """Of one that came under several claims, what its bundle shows: under which of them it counts. Raises
         `StateUnavailable` when that cannot be had for now."""
         flight = self._settlement.flights.get(mined.user_op_hash)
-        if flight is None or len(flight.claims) == 1:
+        if flight is None or len(flight.claims) == 1 or mined.permission_ids is not None:
             return mined
         tries = self._unread[mined.user_op_hash] = self._unread.get(mined.user_op_hash, 0) + 1
         try:
             async with asyncio.timeout(self._patience.timeout):
-                return await self._node.bundle(mined, slot)
+                return await self._node.bundle(mined, flight.slot)
         except (TimeoutError, StateUnavailable):
             if tries < _MOST_TRIES:
                 raise StateUnavailable("under which claim the operation was mined") from None

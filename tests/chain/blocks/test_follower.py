@@ -314,6 +314,16 @@ async def test_it_does_not_wait_for_ever(chain: FakeChain, books: Books) -> None
             await follower.look()
     await follower.look()
     assert [each.permission_ids for each in mined_in(books)] == [None]
+    # nor again, until a bundle can be had
+    knows.claimed_twice = {a_hash(number) for number in range(2, 5)}
+    chain.mine(executed(2, nonce=SESSION_NONCE + 1, transaction=Hash32(word(2))))
+    await follower.look()
+    chain.transactions[Hash32(word(3))] = Transaction(to=V07.address, call_data=b"")
+    chain.mine(executed(3, nonce=SESSION_NONCE + 2, transaction=Hash32(word(3))))
+    await follower.look()
+    chain.mine(executed(4, nonce=SESSION_NONCE + 3, transaction=Hash32(word(4))))
+    with pytest.raises(StateUnavailable, match="several claims"):
+        await follower.look()
 
 
 def mined_in(books: Books) -> list[OperationMined]:

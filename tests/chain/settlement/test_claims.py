@@ -193,3 +193,16 @@ async def test_the_bundle_of_an_operation_that_came_under_one_claim_is_not_asked
     scene.chain.fates[name(1)] = Mined(user_op_hash=name(1), success=True, block=300)
     await proven(scene, 1)
     assert (len(scene.told), scene.chain.bundles_asked) == (1, 0)
+
+
+async def test_a_receipt_is_believed_once_the_bundle_shows_under_which_claim() -> None:
+    """While no blocks are told of, bundlers are asked."""
+    scene = await sent("grant first")
+    assert scene.chain is not None
+    scene.bundler.mine(name(1))
+    await scene.later(1.0)
+    assert (scene.told, scene.ledger.in_flight(USES)) == ([], 2)
+    scene.chain.claimed = False
+    await scene.later(20.0)
+    (counted,) = [end.ended for end in scene.told if end.ended.cause is Cause.MINED]
+    assert counted.name.grant is None
