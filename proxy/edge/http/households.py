@@ -71,30 +71,30 @@ class HouseholdTurns:
 
     def charge(self, household: str | None, seconds: float) -> None:
         """So long was worked for it."""
-        self._of(household).spent += seconds
+        held = self._households.get(household or _NOBODY_KNOWS)
+        if held is None:
+            held = self._of(household)
+        held.spent += seconds
         self._worked += seconds
         if self._worked > TURN_SECONDS and not self.is_due:
             self._go_round()
 
     def begin(self, household: str | None, begin: Callable[[], None]) -> None:
         """Call `begin` now, or when it is this household's turn, and charge what it takes."""
-
-        def charged() -> None:
-            began = self.clock()
-            try:
-                begin()
-            finally:
-                self.charge(household, self.clock() - began)
-
-        if self._has_to_wait(household):
-            self._stand(household, charged)
+        if self.is_due and self._has_to_wait(household):
+            self._stand(household, partial(self._begin, household, begin))
         else:
-            charged()
+            self._begin(household, begin)
+
+    def _begin(self, household: str | None, begin: Callable[[], None]) -> None:
+        began = self.clock()
+        try:
+            begin()
+        finally:
+            self.charge(household, self.clock() - began)
 
     def _has_to_wait(self, household: str | None) -> bool:
         """Who has had less than whoever was last in turn has not: it would be first in line."""
-        if not self.is_due:
-            return False
         held = self._of(household)
         held.spent = max(held.spent, self._least - TURN_SECONDS)
         return held.spent >= self._least or bool(held.standing)
@@ -103,7 +103,7 @@ class HouseholdTurns:
     def work(self, household: str | None, work: Coroutine[Any, Any, _T]) -> Generator[Any, Any, _T]:
         """Do this, and charge what each piece of it takes; stand in line before it and where it would let others on."""
         step: Callable[[], Any] = partial(work.send, None)
-        if self._has_to_wait(household):
+        if self.is_due and self._has_to_wait(household):
             try:
                 yield from self._turn_of(household)
             except BaseException:  # it was given up before it began, and that is raised again
