@@ -13,7 +13,7 @@ import pytest
 
 from proxy.edge.admin.guard import AdminAccess
 from proxy.edge.admin.server import AdminServer
-from proxy.edge.http.listener import ListenerSettings, Transport
+from proxy.edge.http.listener import MOST_TOLD_TO_GO, ListenerSettings, Transport
 from proxy.edge.http.server import RpcServer
 from tests.edge.builders import FakeBackend, gate_metrics
 from tests.edge.http.peers import SETTINGS, EchoGate
@@ -87,8 +87,12 @@ async def test_callers_who_are_turned_away_or_leave_are_no_faults_of_ours(caplog
         served = replace(SETTINGS, transport=transport, bounds=bounds)
         listener = await RpcServer(gate.answer, served, gate.hooks).start("127.0.0.1", 0)
         callers = [await asyncio.open_connection("127.0.0.1", listener.port) for _ in range(30)]
-        for reader, writer in callers[8:]:
+        first_told = callers[8 : 8 + MOST_TOLD_TO_GO]
+        for reader, writer in first_told:
             assert b"too many connections" in await reader.read()
+            writer.close()
+        for reader, writer in callers[8 + MOST_TOLD_TO_GO :]:
+            assert await _is_told_or_shut(reader)
             writer.close()
         for number, (_, writer) in enumerate(callers[:8]):
             head = b"POST / HTTP/1.1\r\nHost: gate\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"
@@ -99,6 +103,14 @@ async def test_callers_who_are_turned_away_or_leave_are_no_faults_of_ours(caplog
         await listener.stop()
         gc.collect()  # a task whose exception nobody asked for says so when it goes
     assert [record.getMessage() for record in caplog.records if record.levelno > logging.INFO] == []
+
+
+async def _is_told_or_shut(reader: asyncio.StreamReader) -> bool:
+    try:
+        heard = await reader.read()
+    except ConnectionError:
+        return True
+    return heard == b"" or b"too many connections" in heard
 
 
 async def _is_shut(reader: asyncio.StreamReader) -> bool:
