@@ -24,6 +24,8 @@ GET_ENTRY_POINT_NONCE: Final = view_of("getNonce(address,uint192)", "uint256")
 _EVENT: Final = ("uint256", "bool", "uint256", "uint256")  # nonce, success, gas cost, gas used
 _BLOCKS_SEARCHED: Final = 2_000  # at a time, backwards
 _MOST_SEARCHED: Final = 50_000
+_SMALLER: Final = 16
+"""By which a stretch is divided of which a node does not tell."""
 
 
 class Fate(Enum):
@@ -59,7 +61,8 @@ class NodeWitness:
             raise StateUnavailable(f"what became of the operation: the node that answered is at {head}, before {since}")
         if not await self.used((slot,), head):
             return Fate.OPEN
-        found = await self._event_of(slot, head)
+        # one account may have executed more than a node tells at once: its own event is looked for first
+        found = await self._event_of(slot, head, user_op_hash) or await self._event_of(slot, head)
         if found is not None and found[0].topics[1] == user_op_hash:
             log, success = found
             return Mined(
@@ -80,19 +83,28 @@ class NodeWitness:
             raise StateUnavailable("what became of the operation: two nodes say different things")
         return here
 
-    async def _event_of(self, slot: NonceSlot, head: int) -> tuple[Log, bool] | None:
-        """The event of whichever operation used the nonce, and whether that succeeded. That none is shown says little:
-        the node may lag, keep no older logs, or answer with none."""
+    async def _event_of(self, slot: NonceSlot, head: int, name: Hash32 | None = None) -> tuple[Log, bool] | None:
+        """The event of whichever operation used the nonce, or of that name, and whether that succeeded. That none is
+        shown says little: the node may lag, keep no older logs, or answer with none."""
         sender = Hash32(slot.sender.rjust(32, b"\0"))
-        wanted = LogFilter(addresses=(slot.entry_point,), topics=((USER_OPERATION_EVENT,), (), (sender,)))
-        for last in range(head, max(head - _MOST_SEARCHED, -1), -_BLOCKS_SEARCHED):
-            logs = await self._node.logs_between(max(last - _BLOCKS_SEARCHED + 1, 0), last, wanted)
+        named = () if name is None else (name,)
+        wanted = LogFilter(addresses=(slot.entry_point,), topics=((USER_OPERATION_EVENT,), named, (sender,)))
+        last, step = head, _BLOCKS_SEARCHED
+        while last > max(head - _MOST_SEARCHED, -1):
+            try:
+                logs = await self._node.logs_between(max(last - step + 1, 0), last, wanted)
+            except StateUnavailable:
+                if step == 1:
+                    raise
+                step = max(step // _SMALLER, 1)  # they may have been more than it tells at once
+                continue
             for log in reversed(logs):
                 if log.removed or log.address != slot.entry_point or log.topics[2:3] != (sender,):
                     continue
                 nonce, success = _read(log.data)
                 if nonce == slot.nonce:
                     return log, success
+            last -= step
         return None
 
     async def next_nonce(self, slot: NonceSlot) -> int:

@@ -31,14 +31,21 @@ def put_nonce(chain: FakeNode, sequence: int, key: int = KEY) -> None:
     chain.view(ENTRY_POINT, GET_ENTRY_POINT_NONCE, SENDER, key, returns=(key << 64 | sequence,))
 
 
-def put_events(chain: FakeNode, *logs: dict[str, Any]) -> None:
+def put_events(chain: FakeNode, *logs: dict[str, Any], most: int = 1_000) -> None:
+    """`most`: of more events at once the node does not tell."""
+
     def reply(body: dict[str, Any]) -> web.StreamResponse | None:
         if body["method"] != "eth_getLogs":
             return None
         where = body["params"][0]
-        assert where["topics"] == [[print_bytes(USER_OPERATION_EVENT)], None, [print_bytes(SENDER.rjust(32, b"\0"))]]
+        told, named, senders = where["topics"]
+        assert (told, senders) == ([print_bytes(USER_OPERATION_EVENT)], [print_bytes(SENDER.rjust(32, b"\0"))])
         first, last = int(where["fromBlock"], 16), int(where["toBlock"], 16)
-        found = [log for log in logs if first <= int(log["blockNumber"], 16) <= last]
+        fits = (log for log in logs if named is None or log["topics"][1] in named)
+        found = [log for log in fits if first <= int(log["blockNumber"], 16) <= last]
+        if len(found) > most:
+            error = {"code": -32005, "message": "query returned more results than it may"}
+            return web.json_response({"jsonrpc": "2.0", "id": body["id"], "error": error})
         return web.json_response({"jsonrpc": "2.0", "id": body["id"], "result": found})
 
     chain.reply = reply
@@ -62,6 +69,18 @@ def event(
         "logIndex": "0x0",
         "removed": removed,
     }
+
+
+@pytest.mark.parametrize("is_ours", [True, False])
+async def test_an_operation_of_an_account_that_executes_more_than_a_node_tells_at_once_is_found(
+    chain: FakeNode, node: Node, is_ours: bool
+) -> None:
+    put_nonce(chain, 6)
+    others = [event(block, op=Hash32(b"\x0c" * 32), nonce=100 + block) for block in range(60, 100) for _ in range(2)]
+    by = OP if is_ours else Hash32(b"\x0d" * 32)
+    put_events(chain, *others, event(70, op=by), most=5)
+    fate = await NodeWitness(node).fate(slot(5), OP, since=0)
+    assert isinstance(fate, Mined) if is_ours else fate is Fate.TAKEN
 
 
 async def test_a_nonce_is_used_when_the_next_one_is_beyond_it(chain: FakeNode, node: Node) -> None:
