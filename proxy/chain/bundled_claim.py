@@ -21,8 +21,10 @@ def bundles_of(node: Node, entry_points: Mapping[Address, EntryPoint], modules: 
 
     async def with_claim(mined: Mined, slot: NonceSlot) -> Mined:
         entry_point = entry_points.get(slot.entry_point)
-        if mined.transaction is None or entry_point is None:
+        if entry_point is None:
             return mined
+        if mined.transaction is None:
+            raise StateUnavailable("the transaction that mined the operation is not named")
         (transaction,) = await node.transactions([mined.transaction])
         if transaction is None:
             raise StateUnavailable("the node has not got the transaction that mined the operation")

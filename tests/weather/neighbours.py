@@ -192,4 +192,5 @@ class Bundler(RecordingBundler):
         if self.weather is BundlerWeather.FORGETFUL or found is None or found.header is None:
             return Answer(result=None)
         block = {"blockNumber": print_uint(found.header.number), "blockHash": print_bytes(found.header.hash)}
+        block["transactionHash"] = recorded.params[0]  # see `World.transaction`
         return Answer(result={"userOpHash": recorded.params[0], "success": True, "receipt": block})
