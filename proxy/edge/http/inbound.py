@@ -13,7 +13,7 @@ from proxy.edge.http.clients import DECISION_HEADER
 from proxy.edge.http.http_log import HTTP_LOG
 from proxy.edge.http.messages import HttpAnswer, HttpRequest, PrintedFields
 from proxy.errors import Code, RateLimited, RpcError, TooMuchWaits
-from proxy.jsonrpc import Batch, Malformed, Request, Single, parse_body, print_error
+from proxy.jsonrpc import NULL_ID, Batch, Malformed, Request, Single, parse_body, print_error
 from proxy.ports import Answer, RequestContext
 from proxy.refusal import internal_error
 
@@ -103,6 +103,11 @@ class InboundCall:
         """The answer when its body cannot be had."""
         self._service.hooks.turned_away(self._context.chain, self._context.client, _INVALID)
         return self._service.refusal(self._request, error)
+
+    def broken(self) -> HttpAnswer:
+        """The answer when a promise of ours is broken; under HTTP 500 SDKs would hand the same in again."""
+        told = internal_error(_NO_DECISION, submit=True, may_have_been_sent=True)
+        return self._service.respond(self._request, Answer(print_error(NULL_ID, *told)))
 
     def no_room(self) -> HttpAnswer:
         """The answer when others need the room that its body takes."""

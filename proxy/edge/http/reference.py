@@ -126,7 +126,11 @@ class AiohttpListener:
             return self._respond(request, call.refuse(error))
         except TooMuchWaits:
             return self._respond(request, call.no_room())
-        answer = await call.answer(body)
+        try:
+            answer = await call.answer(body)
+        except Exception:  # a promise of ours is broken: the caller is answered, and nothing of it is told
+            HTTP_LOG.exception("a request failed")
+            answer = call.broken()
         if request.transport is None:
             call.nobody_waited()
         return self._respond(request, answer)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from proxy.edge.http.listener import Transport
-from tests.edge.http.corpus import BAD_CHUNKS, SERVED, TRICKS, post
+from proxy.edge.http.wire.fields import BrokenHttp
+from proxy.edge.http.wire.heads import read_request_head
+from proxy.edge.http.wire.reader import MessageReader, ReadBounds
+from tests.edge.http import peers
+from tests.edge.http.corpus import BAD_CHUNKS, CALL, JSON, SERVED, TRICKS, chunked, post
 from tests.edge.http.peers import EchoGate, listener
 
 OWN_WORDS = {"date", "server", "connection"}
@@ -105,6 +110,59 @@ async def test_http_1_0_is_answered_and_its_connection_ends() -> None:
         status, headers, _ = await peer.hear()
         assert (status, headers["connection"]) == (200, "close")
         assert await peer.ended()
+
+
+REPEATED_BY_VIEM = frozenset({408, 413, 429, 500, 502, 503, 504})
+
+
+async def test_a_body_in_too_many_chunks_is_told_the_bound_under_no_status_that_makes_an_sdk_send_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    roomy = replace(peers.SETTINGS, limits=replace(peers.SETTINGS.limits, max_bytes=100_000))
+    monkeypatch.setattr(peers, "SETTINGS", roomy)
+    (status, _, body), gate = await _told(Transport.LEAN, chunked(*[b" "] * 4096, CALL))
+    assert (status, json.loads(body)["error"]["code"]) == (200, -32600)
+    assert "more than 4096 chunks" in json.loads(body)["error"]["message"]
+    assert gate.asked == []
+    assert gate.in_flight == 0
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        (chunked(*[b" "] * 63, CALL), "64 chunks"),
+        (post(fields=b"X-Long: %b\r\n" % (b"x" * 20_000)), "head"),
+        (post(fields=b"A: b\r\n" * 500), "header lines"),
+        (chunked(CALL, trailer=b"X-Long: %b\r\n" % (b"x" * 20_000)), "trailer"),
+        *((TRICKS[name], "") for name in TRICKS),
+    ],
+)
+def test_nothing_that_is_not_read_has_a_status_that_makes_an_sdk_send_again(broken: bytes, said: str) -> None:
+    reader = MessageReader(read_request_head, ReadBounds(head_bytes=16_384, body_bytes=2048, chunks=64))
+    reader.feed(broken)
+    with pytest.raises(BrokenHttp) as refused:
+        reader.advance()
+    assert said in refused.value.problem
+    assert refused.value.status not in REPEATED_BY_VIEM
+
+
+@pytest.mark.parametrize(
+    ("transport", "by_task"), [(Transport.LEAN, False), (Transport.LEAN, True), (Transport.AIOHTTP, False)]
+)
+async def test_a_fault_of_the_listeners_own_is_answered_as_any_other_fault(
+    monkeypatch: pytest.MonkeyPatch, transport: Transport, by_task: bool
+) -> None:
+    def break_down(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("proxy.edge.http.inbound.parse_body", break_down)
+    page = JSON + b"Origin: https://dapp.example\r\n"
+    (status, headers, body), gate = await _told(transport, post(fields=page), by_task=by_task)
+    error = json.loads(body)["error"]
+    assert (status, error["code"], error["data"]["mayHaveBeenSent"]) == (200, -32059, True)
+    assert headers["content-type"] == "application/json"
+    assert gate.asked == []
+    assert gate.in_flight == 0
 
 
 async def test_a_promise_broken_is_an_answer_that_tells_nothing() -> None:

@@ -6,12 +6,11 @@ import asyncio
 from abc import abstractmethod
 from collections.abc import Awaitable, Coroutine
 from functools import partial
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from proxy.edge.http.http_log import HTTP_LOG
 from proxy.edge.http.inbound import InboundCall
-from proxy.edge.http.messages import HttpAnswer, plain
+from proxy.edge.http.messages import HttpAnswer
 
 if TYPE_CHECKING:
     from proxy.edge.http.lean.house import House
@@ -60,7 +59,7 @@ class Answering(asyncio.Protocol):
     def _failed(self, call: InboundCall | None) -> None:
         HTTP_LOG.exception("a request failed")
         if call is not None and self._served is call:  # not answered yet
-            self.answered(plain(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error\n"))
+            self.answered(call.broken())
 
     def _finished(self) -> InboundCall | None:
         call, self._served = self._served, None

@@ -16,7 +16,7 @@ from proxy.edge.http.inbound import InboundCall
 from proxy.edge.http.lean.answering import Answering
 from proxy.edge.http.lean.phases import ConnectionPhase, Entrance
 from proxy.edge.http.messages import HttpAnswer, HttpRequest, plain
-from proxy.edge.http.wire.fields import BrokenHttp
+from proxy.edge.http.wire.fields import BROKEN_BODY, BrokenHttp
 from proxy.edge.http.wire.heads import RequestHead, read_request_head
 from proxy.edge.http.wire.printing import CONTINUE, print_answer
 from proxy.edge.http.wire.reader import MessageReader, ReaderStage, TooLongError
@@ -191,11 +191,11 @@ class Connection(Answering):
 
     def _broken(self, broken: BrokenHttp) -> None:
         HTTP_LOG.info("broken HTTP")
-        self._no_more(HTTPStatus(broken.status), broken.problem)
+        self._no_more(HTTPStatus(broken.status), broken.problem, broken.of_body)
 
-    def _no_more(self, status: HTTPStatus, problem: str) -> None:
+    def _no_more(self, status: HTTPStatus, problem: str, of_body: str = BROKEN_BODY) -> None:
         if self._reader.head is not None:
-            self._refuse_body("body broken off or badly encoded")
+            self._refuse_body(of_body)
         else:
             self._leave_with(plain(status, f"{problem}\n"))
 

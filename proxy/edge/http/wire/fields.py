@@ -25,13 +25,18 @@ _LENGTH: Final = re.compile(r"[0-9]{1,15}\Z", re.ASCII)
 Fields = CIMultiDictProxy[str]
 
 
-class BrokenHttp(Exception):
-    """The bytes are no message we read. `status` is what HTTP calls it; the text quotes nothing that came."""
+BROKEN_BODY: Final = "body broken off or badly encoded"
 
-    def __init__(self, problem: str, status: int = 400) -> None:
+
+class BrokenHttp(Exception):
+    """The bytes are no message we read. `status` is what HTTP calls it, none of those after which SDKs hand the same in
+    again; `of_body` is what its sender is told where the head was in order. The text quotes nothing that came."""
+
+    def __init__(self, problem: str, status: int = 400, of_body: str = BROKEN_BODY) -> None:
         super().__init__(problem)
         self.problem = problem
         self.status = status
+        self.of_body = of_body
 
 
 def read_fields(raw: bytes, start: int) -> Fields:

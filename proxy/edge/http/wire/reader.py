@@ -262,7 +262,8 @@ class MessageReader(Generic[Head]):
                 self._trailer = self._chunk_left == 0
                 self._chunks += 1
                 if self._chunks > self._bounds.chunks:
-                    raise BrokenHttp(f"a body in more than {self._bounds.chunks} chunks", 413)
+                    problem = f"body in more than {self._bounds.chunks} chunks, the last and empty one among them"
+                    raise BrokenHttp(problem, of_body=problem)
                 if len(self._body) + self._chunk_left > self._bounds.body_bytes:
                     raise TooLongError(None)
                 if self._chunk_left:
