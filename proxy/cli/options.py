@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Collection
 from enum import IntEnum
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -13,6 +14,7 @@ import typer
 from proxy.config import Config, load_config
 from proxy.config.moments import read_ahead, read_moment
 from proxy.config.overrides import CONFIG_VARIABLE
+from proxy.document import Location
 from proxy.errors import ConfigErrors, InvalidParams
 from proxy.userop.primitives import Address, Hash32, parse_address, parse_hash
 
@@ -83,13 +85,14 @@ def fail(problem: str, code: ExitCode = ExitCode.UNUSABLE) -> NoReturn:
     raise typer.Exit(code)
 
 
-def load(path: Path, *, secrets: bool = True) -> Config:
+def load(path: Path, *, secrets: bool = True, needed: Collection[Location] = ()) -> Config:
     """The configuration; a faulty one ends the command with all its faults on stderr.
 
-    A command that asks nobody needs no `secrets`: that they are not set where it is typed does not stop it.
+    A command that asks nobody needs no `secrets`: that they are not set where it is typed does not stop it. Those that
+    it does need are named by their locations.
     """
     try:
-        return load_config(path, os.environ, secrets=secrets)
+        return load_config(path, os.environ, secrets=secrets, needed=needed)
     except ConfigErrors as errors:
         end_with(errors)
 

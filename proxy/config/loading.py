@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from glob import escape
 from hashlib import blake2b
@@ -17,20 +17,26 @@ from proxy.config.endpoints import Endpoint, LedgerPlace, NodeEndpoints
 from proxy.config.explain import explain
 from proxy.config.overrides import Shape, apply_overrides
 from proxy.config.settings import Config
-from proxy.config.variables import expand, no_stand_in
+from proxy.config.variables import expand
 from proxy.document import Document, Location, Place, read_yaml
 from proxy.errors import ConfigErrors, ConfigFault
 
 
-def load_config(path: Path | str, environ: Mapping[str, str], *, secrets: bool = True) -> Config:
+def load_config(
+    path: Path | str, environ: Mapping[str, str], *, secrets: bool = True, needed: Collection[Location] = ()
+) -> Config:
     """Read the settings in `path`, overridden by `environ`. Raises `ConfigErrors` with every fault found.
 
     Without `secrets`, keys and URLs that refer to what is not here are stood in for: enough to look at what a gate has
-    written, and nobody can be reached with them.
+    written, and nobody can be reached with them. Those that are `needed` all the same are named by their locations.
     """
+
+    def stand_in(location: Location, reference: str, whole: bool) -> str | None:
+        return None if secrets or location in needed else _stand_in(location, reference, whole)
+
     document = _read_file(Path(path))
     apply_overrides(document, environ, shape_at)
-    values = expand(document, environ, no_stand_in if secrets else _stand_in)
+    values = expand(document, environ, stand_in)
     config = _validate(document, values)
     if config is None or document.faults:
         raise ConfigErrors(_in_order(document))

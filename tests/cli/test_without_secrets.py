@@ -39,6 +39,8 @@ def unset(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         ["sessions", "list"],
         ["audit"],
         ["audit", "--session", "0x" + PERMISSION.hex()],
+        ["audit", "--decision-id", "a"],
+        ["audit", "verify"],
         ["rules", "check"],
         ["rules", "explain", "quiet"],
         ["rules", "coverage"],
@@ -52,7 +54,24 @@ def test_looking_needs_no_secrets(unset: Run, command: list[str]) -> None:
 
 
 def test_what_talks_to_the_gate_or_runs_it_needs_them(unset: Run) -> None:
-    for command in (["check"], ["rules", "list"], ["audit", "verify"]):
+    for command in (["check"], ["rules", "list"]):
         result = unset(*command)
         assert result.exit_code != 0
         assert "ADMIN_TOKEN is not set" in result.output
+
+
+def test_a_trail_is_verified_with_its_own_key_and_no_other_secret(unset: Run, tmp_path: Path) -> None:
+    settings = tmp_path / "sessiongate.yaml"
+    settings.write_text(settings.read_text(encoding="utf-8") + "audit: {key: $" + "{AUDIT_KEY}}\n", encoding="utf-8")
+    result = unset("audit", "verify")
+    assert result.exit_code != 0
+    assert "AUDIT_KEY is not set" in result.output
+    assert "ADMIN_TOKEN" not in result.output
+    assert "intact" not in result.output
+    assert unset("audit", "--decision-id", "a").exit_code == 0
+
+
+def test_a_decision_is_replayed_without_secrets(unset: Run) -> None:
+    result = unset("audit", "replay", "a")
+    assert "is not set" not in result.output
+    assert "decision a" in result.output or "its facts were not kept" in result.output

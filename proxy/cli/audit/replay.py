@@ -64,7 +64,7 @@ def replay(
       sessiongate audit replay 0192f0c1a2b3c4d5e6f70819
       sessiongate audit replay 0192f0c1a2b3c4d5e6f70819 --rules rules/new.yaml --json
     """
-    settings = load(config)
+    settings = load(config, secrets=False)
     rules = load_rules(files or (), config)
     found = _replayed(audit_trail(settings), decision_id, rules.ruleset, settings, since)
     chain = settings.chains.get(found.row.chain)

@@ -21,6 +21,8 @@ from proxy.edge.audit.remarks import HARMLESS, Audited, Remark
 from proxy.edge.audit.verify import verify_trail
 
 _HEAD = re.compile(r"([1-9]\d{0,17}):([0-9a-f]{64})\Z")
+_KEY = ("audit", "key")
+"""The one setting with a secret that is looked at."""
 
 
 def read_head(text: str) -> Head:
@@ -62,7 +64,7 @@ def verify(
       sessiongate audit verify --heads /mnt/elsewhere/audit-heads.jsonl
       sessiongate audit verify --file copy-of-audit.db --json
     """
-    settings = load(config)
+    settings = load(config, secrets=False, needed=(_KEY,))
     path = audit_trail(settings).path if file is None else file
     told = [*_heads(settings, heads), *(head or ())]
     try:
