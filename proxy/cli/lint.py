@@ -34,7 +34,7 @@ from proxy.cli.pasted import pasted_items
 from proxy.cli.reading import read_input
 from proxy.cli.render import console
 from proxy.config import Config
-from proxy.errors import RpcError, Undecodable
+from proxy.errors import InvalidParams, RpcError, Undecodable
 from proxy.session.known import KnownSession, Status
 from proxy.session.lint import DEFAULT_THRESHOLDS, KINDS, Finding, Severity, Thresholds
 from proxy.userop.primitives import Address, Hash32, print_bytes, print_checksummed
@@ -137,9 +137,15 @@ def lint(
 def _reviews(
     reviewer: Reviewer, pasted: str, entry_point: EntryPointOption, config: Path, chain: str | None
 ) -> list[Review]:
+    no_session = ""
     try:
         text = read_input(pasted).strip()
-        reviews = reviewer.sessions(text) or reviewer.grants(pasted_items(text, entry_point, config, chain))
+        if not (reviews := reviewer.sessions(text)):
+            if not text.startswith("0x"):
+                no_session = "no session is in it (an object with sessionValidator), and as an operation: "
+            reviews = reviewer.grants(pasted_items(text, entry_point, config, chain))
+    except InvalidParams as error:
+        fail(f"not readable: {no_session}{error}", ExitCode.REFUSED)
     except (RpcError, Undecodable) as error:
         fail(f"not readable: {error}", ExitCode.REFUSED)
     if not reviews:

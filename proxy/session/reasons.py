@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import Final
 
 from proxy.errors import Code, Reason, Undecodable
-from proxy.session.addresses import name_of_policy
+from proxy.session.addresses import VALIDATOR_KINDS, name_of_policy
 from proxy.session.revert import Revert
-from proxy.session.signers import OwnableForm
+from proxy.session.signers import OWNABLE_FORMS, OwnableForm
 from proxy.session.state import SessionState, SessionStatus
 from proxy.session.validity import Window
 from proxy.userop.execution import Call
@@ -170,6 +170,14 @@ def malformed_signature(revert: Revert) -> Reason:
 
 def unknown_validator(validator: Address) -> Reason:
     """A validator that cannot be checked, where such are refused."""
+    if validator in VALIDATOR_KINDS:
+        others = " or ".join(map(print_checksummed, OWNABLE_FORMS))
+        return scope(
+            f"what the release of the OwnableValidator at {print_checksummed(validator)} wants signed can only be asked"
+            " at the chain's node, which this gate does not do",
+            "have the operator of the gate set the chain's `node` and `unknown_validator: ask`, or use a session with"
+            f" the release at {others}",
+        )
     return scope(
         f"the session validator {print_checksummed(validator)} is not known to this gate, which refuses such sessions",
         "use a session with a published validator, or have the operator of the gate allow others",

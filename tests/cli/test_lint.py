@@ -249,6 +249,15 @@ def test_says_what_cannot_be_read(run: Run) -> None:
     assert "not readable" in result.stderr
 
 
+@pytest.mark.parametrize("pasted", ["{}", '{"salt": "0x00", "actions": []}', '{"sender": "0x12"}'])
+def test_says_of_an_object_that_it_was_looked_for_a_session_before_it_was_read_as_an_operation(
+    run: Run, pasted: str
+) -> None:
+    result = run("lint", pasted)
+    assert result.exit_code == 1
+    assert "no session is in it (an object with sessionValidator), and as an operation: operation." in result.stderr
+
+
 @pytest.mark.parametrize("arguments", [(), ("0x00", "--permission-id", "0x" + "ab" * 32)])
 def test_wants_exactly_one_thing_to_review(run: Run, arguments: tuple[str, ...]) -> None:
     result = run("lint", *arguments)

@@ -21,9 +21,10 @@ from proxy.session.policies.erc20_spending_limit import ERC20SpendingLimitPolicy
 from proxy.session.policies.policy import PolicyKind
 from proxy.session.policies.usage_limit import UsageLimitPolicy
 from proxy.session.revert import OVERFLOW, Revert
-from proxy.session.signers import INVALID, UNKNOWN, VALID
+from proxy.session.signers import INVALID, OWNABLE_FORMS, UNKNOWN, VALID
 from proxy.session.state import SessionState
 from proxy.session.validity import Window, pack
+from proxy.userop.primitives import Address, print_checksummed
 from proxy.userop.session_data import PolicyData, action_id_of
 from tests.session.builders import (
     NOW,
@@ -214,6 +215,19 @@ def test_lets_an_unknown_validator_pass_with_a_note_or_refuses_it_where_configur
     assert "was not checked" in accepted(alert).notes[0]
     reject = judge(state, transfer(1), options={"check_signature": unsure, "unknown_validator": "reject"})
     assert refused(reject).reason.code is Code.SESSION_SCOPE
+
+
+def test_of_a_published_validator_whose_form_was_not_measured_it_is_said_who_could_be_asked() -> None:
+    oldest = Address(bytes.fromhex("2483DA3A338895199E5e538530213157e931Bf06"))
+    state = enabled(replace(session(action(TOKEN, TRANSFER, sudo)), session_validator=oldest))
+    reason = refused(
+        judge(state, transfer(1), options={"check_signature": unsure, "unknown_validator": "reject"})
+    ).reason
+    assert "not known" not in reason.sentence
+    assert "at the chain's node" in reason.sentence
+    assert "published" not in reason.remedy
+    for wanted in ("`node`", "`unknown_validator: ask`", *map(print_checksummed, OWNABLE_FORMS)):
+        assert wanted in reason.remedy
 
 
 def test_calls_a_published_validator_undecided_and_only_another_one_unknown() -> None:
