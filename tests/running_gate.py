@@ -52,10 +52,11 @@ class HonestBundler(RecordingBundler):
         """The submissions that arrived."""
         return [request for request in self.requests if "send" in request.method]
 
-    def mine(self, op: UserOperation, *, success: bool = True, block: int = 200) -> str:
-        """Give the operation a receipt; its hash."""
+    def mine(self, op: UserOperation, *, success: bool = True, block: int = 200, **told: str) -> str:
+        """Give the operation a receipt, which tells this besides; its hash."""
         name = hash_of(op)
-        self.receipts[name] = {"userOpHash": name, "success": success, "receipt": {"blockNumber": print_uint(block)}}
+        told_of = {"userOpHash": name, "success": success, "receipt": {"blockNumber": print_uint(block)}}
+        self.receipts[name] = {**told_of, **told}
         return name
 
     async def _take(self, recorded: Recorded) -> Answer:

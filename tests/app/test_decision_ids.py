@@ -44,6 +44,8 @@ async def test_an_operation_that_the_bundler_refuses_bears_its_id_beside_the_bun
     assert answer["error"] == error
     (row,) = await audited(gate, 1)
     assert headers[HEADER] == row["decisionId"]
+    looked_up = (await gate.look(f"/audit?decisionId={row['decisionId']}"))["audit"]
+    assert [each["meaning"][:6] for each in looked_up] == ["AA21: "]
 
 
 async def test_an_operation_that_no_bundler_answered_bears_its_id(gate: RunningGate) -> None:

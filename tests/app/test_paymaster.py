@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from proxy.errors import Code
+from proxy.methods import METHODS, MethodClass
 from proxy.userop.primitives import print_bytes
 from proxy.userop.user_operation import UserOperation, print_user_operation
 from tests.admission.builders import TWICE, known, lane
@@ -107,6 +108,44 @@ async def test_what_the_session_could_never_do_is_refused_with_its_reason_and_th
     unpaid = (await paid.gate.ask(form(stub(TWICE))))["error"]
     assert (unpaid["code"], "does not permit" in unpaid["message"]) == (Code.SESSION_SCOPE, True)
     assert paid.heard == []
+
+
+SPONSORED = sorted(name for name, method in METHODS.items() if method.method_class is MethodClass.SPONSOR)
+
+
+def in_its_shape(method: str, op: UserOperation) -> dict[str, Any]:
+    """The question with all that it has to have, in the shape of its vendor."""
+    written = print_user_operation(op)
+    of_alchemy = {"policyId": "p", "entryPoint": ENTRY_POINT, "userOperation": written, "dummySignature": "0x"}
+    of_zerodev = {"userOp": written, "entryPointAddress": ENTRY_POINT, "chainId": CHAIN_ID}
+    values = {
+        "userOperation": written,
+        "entryPoint": ENTRY_POINT,
+        "chainId": hex(CHAIN_ID),
+        "policyIds": ["sp_of_the_dapp"],
+        "context": {"mode": "SPONSORED"},
+        "sponsorship": {**of_alchemy, "dummySignature": written["signature"]} if "alchemy" in method else of_zerodev,
+    }
+    table = METHODS[method]
+    return request(method, *(values[name] for name in table.names[: table.min_params]))
+
+
+async def test_every_vendors_question_is_judged_charges_nothing_and_reaches_the_paymaster_where_it_may(
+    paid: Paid,
+) -> None:
+    for method in SPONSORED:
+        paid.paymaster.answers[method] = Answer(result=PAID)
+        outside = stub(call_data=single(call(STRANGER, data=TRANSFER)))
+        for op, said in ((outside, "is not among"), (stub(TWICE), "does not permit")):
+            refused = (await paid.gate.ask(in_its_shape(method, op)))["error"]
+            assert (refused["code"], said in refused["message"]) == (Code.SESSION_SCOPE, True), (method, refused)
+    assert paid.heard == []
+    for method in SPONSORED:
+        assert (await paid.gate.ask(in_its_shape(method, stub())))["result"] == PAID, method
+    assert [each.method for each in paid.heard] == SPONSORED
+    assert not set(SPONSORED) & set(paid.gate.bundler.methods)
+    for number in range(2):
+        assert "result" in await paid.gate.send(use(PAYABLE, ONCE, nonce=lane(number + 1)))
 
 
 async def test_a_session_without_paymasters_may_still_be_estimated_and_sent(paid: Paid) -> None:

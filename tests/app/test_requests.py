@@ -22,7 +22,7 @@ from tests.app.builders import (
     audited,
     use_number,
 )
-from tests.bypass_list.desk import an_operation
+from tests.bypass_list.desk import an_operation, single
 from tests.running_gate import (
     ENTRY_POINT,
     ESTIMATE,
@@ -34,7 +34,7 @@ from tests.running_gate import (
     running_gate,
     submission,
 )
-from tests.session.builders import ACCOUNT
+from tests.session.builders import ACCOUNT, transfer
 
 # what arrives at the bundler
 
@@ -177,3 +177,18 @@ async def test_a_stub_signature_is_not_held_against_an_estimate(gate: RunningGat
     stub = an_operation(ONCE, signature=b"\0" + TWICE.permission_id + b"\xff" * 65)
     assert (await gate.send(stub, ESTIMATE))["result"] == GAS
     assert (await gate.send(stub))["error"]["code"] == Code.SESSION_SCOPE
+
+
+async def test_operations_under_a_kernel_permission_pass_and_are_counted_as_enforced_by_nobody_here(
+    gate: RunningGate,
+) -> None:
+    permission = int.from_bytes(bytes.fromhex("0002765eb9c3") + bytes(26), "big")
+    elsewhere = {"chain": "soneium", "product": "kernel_permission"}
+    assert await gate.metric("enforced_elsewhere_total", **elsewhere) == 0
+    op = an_operation(single(transfer(1)), nonce=permission, signature=b"\x5e" * 65)
+    assert "result" in await gate.send(op)
+    assert "result" in await gate.send(GOOD)
+    rows = {row["userOpHash"]: row["notes"] for row in await audited(gate, 2)}
+    assert any("0x765eb9c3 of a Kernel account, which is not enforced here" in note for note in rows[hash_of(op)])
+    assert not any("Kernel" in note for note in rows[hash_of(GOOD)])
+    assert await gate.metric("enforced_elsewhere_total", **elsewhere) == 1

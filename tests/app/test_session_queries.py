@@ -59,13 +59,14 @@ async def test_a_sessions_life_is_told_from_its_grant_to_after_its_removal(tmp_p
         flying = await asked(gate)
         assert flying["status"] == "in_force"
         assert flying["policies"][0]["limits"][0]["inFlight"] == "0x1"
-        gate.bundler.mine(GOOD)
+        gate.bundler.mine(GOOD, actualGasUsed="0x64", actualGasCost="0x6400")
         await gate.until(lambda: used_of(gate) == 1, "the first is counted")
         second = use_number(7)
         assert "result" in await gate.send(second)
-        gate.bundler.mine(second, success=False)
+        gate.bundler.mine(second, success=False, actualGasUsed="0x9c", actualGasCost="0x1")
         used = await told(gate, lambda session: session["operations"]["mined"] == 2)
         assert used["operations"]["reverted"] == 1
+        assert (used["operations"]["gasUsed"], used["operations"]["gasCost"]) == ("0x100", "0x6401")
         assert used["operations"]["lastUsed"] is not None
         assert used["policies"][0]["limits"][0]["left"] == "0x0"
         removal = removing(TWICE)

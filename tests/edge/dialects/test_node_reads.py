@@ -8,7 +8,7 @@ import pytest
 
 from proxy.edge.dialects.node_reads import NODE_READS, READS_AT_ONCE, READS_PER_SECOND, NodeReads
 from proxy.edge.http.upstream import HttpUpstream
-from proxy.errors import ReadsSpent
+from proxy.errors import Code, ReadsSpent
 from proxy.methods import METHODS, refusal_of_allow
 from tests.edge.recording_bundler import Answer, RecordingBundler
 from tests.running_gate import request, running_gate
@@ -69,3 +69,19 @@ async def test_without_the_setting_nobody_is_asked(node: RecordingBundler) -> No
     async with running_gate(node_url=node.url) as gate:
         assert (await gate.ask(request("eth_gasPrice")))["error"]["code"] == -32601
         assert "eth_gasPrice" not in node.methods + gate.bundler.methods
+
+
+async def test_each_client_of_a_gate_has_reads_of_its_own(
+    node: RecordingBundler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.edge.dialects.node_reads.READS_AT_ONCE", 2.0)
+    monkeypatch.setattr("proxy.edge.dialects.node_reads.READS_PER_SECOND", 1e-6)
+    clients = [{"name": name, "api_key": f"hush-{name}-key"} for name in ("greedy", "modest")]
+    async with running_gate(node_url=node.url, chain={"node_reads": "true"}, clients=clients) as gate:
+
+        async def read(name: str) -> object:
+            answer = await gate.ask(request("eth_gasPrice"), **{"x-api-key": f"hush-{name}-key"})
+            return answer.get("result") or (answer["error"]["code"], answer["error"]["data"]["retryable"])
+
+        assert [await read("greedy") for _ in range(3)] == ["0x7", "0x7", (Code.RATE_LIMITED, True)]
+        assert await read("modest") == "0x7"
