@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from aiohttp import web
 
 from proxy.edge.dialects.fees import FEE_METHODS
 from proxy.edge.dialects.statuses import STATUS_METHODS
+from tests.chain.builders import FakeNode
 from tests.edge.recording_bundler import Answer
 from tests.running_gate import BY_HASH, HonestBundler, RunningGate, request, running_gate
 
@@ -64,6 +66,21 @@ async def test_whatever_fee_method_an_sdk_asks_for_it_reads_the_answer(known: di
                 answer = await gate.ask(request(method))
                 if method not in known:
                     assert reads(read, answer["result"]), (method, answer)
+
+
+async def test_where_the_bundler_knows_no_fee_method_the_chains_node_says(chain: FakeNode, node_url: str) -> None:
+    def priority(body: dict[str, Any]) -> web.Response | None:
+        told = {"jsonrpc": "2.0", "id": body["id"], "result": "0x3"}
+        return web.json_response(told) if body["method"] == "eth_maxPriorityFeePerGas" else None
+
+    chain.reply, chain.base_fee = priority, 1000
+    async with running_gate(node_url=node_url) as gate:
+        for method, read in FEES:
+            answer = await gate.ask(request(method))
+            assert reads(read, answer["result"]), (method, answer)
+            assert '"0x3"' in json.dumps(answer["result"]), (method, answer)
+    async with running_gate(node_url=node_url, chain={"fee_methods": "pass"}) as gate:
+        assert {(await gate.ask(request(method)))["error"]["code"] for method, _ in FEES} == {-32601}
 
 
 STATUSES: Final = rows_under("| the operation is |")

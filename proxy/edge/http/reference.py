@@ -17,6 +17,7 @@ from proxy.edge.http.quiet_aiohttp import SERVER_NAME, QuietServer
 from proxy.edge.http.service import Service
 from proxy.edge.http.tls_door import DoorBounds, TlsDoor
 from proxy.edge.http.websocket import WebSockets, wants_websocket
+from proxy.edge.http.wire.fields import BROKEN_BODY
 from proxy.errors import InvalidRequest, TooMuchWaits
 
 
@@ -150,7 +151,7 @@ class AiohttpListener:
         except TimeoutError:
             raise InvalidRequest(f"body did not arrive within {self._settings.body_seconds:g} s") from None
         except web.RequestPayloadError:
-            raise InvalidRequest("body broken off or badly encoded") from None
+            raise InvalidRequest(BROKEN_BODY) from None
 
     async def _read_at_most(self, request: web.BaseRequest, time: asyncio.Timeout) -> bytes:
         chunks: list[bytes] = []
