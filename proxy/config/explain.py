@@ -177,10 +177,11 @@ _PHRASES = {
 
 
 def _explain_text(kind: str, context: dict[str, Any], written: object) -> tuple[str, str | None]:
-    if kind in {"string_too_short", "too_short"}:
+    if kind in {"string_too_short", "too_short", "string_too_long", "too_long"}:
         one, many = ("character", "characters") if isinstance(written, str) else ("entry", "entries")
-        least = context["min_length"]
-        return f"too short: wanted at least {least} {one if least == 1 else many}", None
+        end, phrase, key = ("long", "most", "max_length") if "long" in kind else ("short", "least", "min_length")
+        bound = context[key]
+        return f"too {end}: wanted at {phrase} {bound} {one if bound == 1 else many}", None
     if kind == "string_pattern_mismatch":
         return f"{kind_of(written)} is not allowed here", "letters, digits, dot, - and _, at most 64"
     wanted = _WANTED.get(kind)

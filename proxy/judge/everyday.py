@@ -21,6 +21,9 @@ _NOW: Final = 1_800_000_000
 _SOMEBODY: Final = Address(b"\x5e" * 20)
 _SOMETHING: Final = Hash32(b"\x5e" * 32)
 _OF_NO_FUNCTION_KNOWN: Final = Selector(b"\x5e" * 4)
+_SOMEBODY_ELSE: Final = Address(b"\x5f" * 20)
+_OF_ANOTHER_FUNCTION: Final = Selector(b"\x5f" * 4)
+_MANY: Final = 20
 _NOT_TELLING: Final = ("grant", "any_act", "acts", "any_move", "moves")
 """In a match: what asks for an operation of a kind of its own."""
 
@@ -51,6 +54,16 @@ def is_untold(match: Match, when: Expression) -> bool:
         for kind in (MovementKind.UNATTRIBUTED, MovementKind.OPAQUE)
     )
     return any(when.holds(facts._replace(moves=(move,))) is not False for move in moves)
+
+
+def batches_with(match: Match) -> Iterator[Facts]:
+    """Operations in which one call is of a target and selector that `match` names, and others go to somebody else."""
+    facts = _operation(match, session=match.session is not False, until=_NOW + _HOUR)
+    named = next(iter(match.targets or [_SOMEBODY])), next(iter(match.selectors or [_OF_NO_FUNCTION_KNOWN]))
+    one = CallFacts(target=named[0], selector=named[1], value=0)
+    other = CallFacts(target=_SOMEBODY_ELSE, selector=_OF_ANOTHER_FUNCTION, value=0)
+    for others in (1, _MANY):
+        yield facts._replace(calls=(one, *[other] * others))
 
 
 def _everyday(match: Match) -> Iterator[tuple[str, Facts]]:

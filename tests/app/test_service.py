@@ -84,6 +84,13 @@ class Process:
             await asyncio.sleep(0.02)
         raise AssertionError(self.log)
 
+    async def until_said(self, words: str) -> None:
+        for _ in patiently():
+            if words in self.log:
+                return
+            await asyncio.sleep(0.02)
+        raise AssertionError(self.log)
+
     async def send(self, op: Any, key: str = CANARIES["client"]) -> Any:
         headers = {"x-api-key": key}
         async with self.http.post(f"{self.rpc}/soneium", json=submission(op), headers=headers) as response:
@@ -132,6 +139,10 @@ async def test_told_to_stop_it_is_not_ready_at_once_and_serves_on_until_the_seco
     world: tuple[Path, HonestBundler, RecordingSink],
 ) -> None:
     async with serving(*world, "console") as gate:
+        file = gate.folder / "sessiongate.yaml"
+        file.write_text(file.read_text().replace("drain_seconds: 60", "drain_seconds: 61"))
+        gate.process.send_signal(signal.SIGHUP)
+        await gate.until_said("drain_seconds in force")
         gate.process.send_signal(signal.SIGTERM)
         status, told = 200, None
         while status == 200:
@@ -140,11 +151,14 @@ async def test_told_to_stop_it_is_not_ready_at_once_and_serves_on_until_the_seco
         assert "told to stop" in json.dumps(told)
         headers = {"x-api-key": CANARIES["client"]}
         async with gate.http.post(f"{gate.rpc}/soneium", json=submission(OUTSIDE), headers=headers) as response:
-            assert "error" in await response.json()  # an answer of the gate's: it serves
+            refused = await response.json()  # an answer of the gate's: it serves
+            (line,) = [line for line in gate.log.splitlines() if refused["error"]["data"]["decisionId"] in line]
+            assert " verdict=reject " in line
+            assert f" session={SESSION_ID} " in line
             assert response.headers["connection"].lower() == "close"  # and whoever keeps a connection goes elsewhere
         gate.process.send_signal(signal.SIGTERM)
         assert await gate.process.wait() == 0
-        assert "serving for another 60 s" in gate.log
+        assert "serving for another 61 s" in gate.log  # as the settings were read again
 
 
 async def test_json_lines_have_one_canonical_line_an_operation_with_its_decision_and_its_reason(

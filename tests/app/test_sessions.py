@@ -168,6 +168,7 @@ async def test_a_strict_account_must_be_readable_throughout() -> None:
 
 async def test_a_declared_session_works_without_a_node_as_often_as_declared() -> None:
     async with running_gate(sessions=[DECLARED]) as gate:
+        assert await gate.metric("sessions", chain="soneium", state="declared") == 1
         assert (await gate.send(use(TWICE, ONCE, key=STRANGERS_KEY)))["error"]["code"] == Code.SESSION_SCOPE
         assert "result" in await gate.send(GOOD)
         assert refusal(await gate.send(use_number(1))) == (Code.LIMIT_EXCEEDED, True)

@@ -158,6 +158,17 @@ def test_warnings_fail_only_when_asked_to(run: Run, tmp_path: Path) -> None:
     assert run("rules", "check", "rules/a.yaml", "--strict").exit_code == 1
 
 
+def test_an_exception_that_has_ended_is_warned_of_and_one_that_has_not_is_not(run: Run, tmp_path: Path) -> None:
+    exempt = "rules:\n  - {id: a, description: It is., except: [{match: {client: dapp}, until: %s}]}\n"
+    _write(tmp_path, exempt % "2020-12-31")
+    result = run("rules", "check", "rules/a.yaml")
+    assert result.exit_code == 0
+    assert "that ended 2021-01-01 00:00 UTC and exempts nothing any more" in result.stderr
+    assert run("rules", "check", "rules/a.yaml", "--strict").exit_code == 1
+    _write(tmp_path, exempt % "9000-12-31")
+    assert run("rules", "check", "rules/a.yaml", "--strict").exit_code == 0
+
+
 @pytest.mark.parametrize(
     ("match", "warns"),
     [

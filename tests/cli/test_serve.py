@@ -7,6 +7,7 @@ import sqlite3
 import pytest
 
 from proxy.config import Config
+from proxy.edge.audit.writer import TrailHeldError
 from tests.cli.conftest import Run
 
 
@@ -23,6 +24,10 @@ def test_serves_the_settings(run: Run, monkeypatch: pytest.MonkeyPatch, argument
     [
         (OSError(98, "Address already in use"), "cannot serve: Address already in use"),
         (sqlite3.OperationalError("unable to open database file"), "cannot be used: unable to open database file"),
+        (
+            TrailHeldError("the trail a.db is being written"),
+            "cannot serve: the trail a.db is being written; a trail has",
+        ),
     ],
 )
 def test_what_keeps_the_gate_from_serving_is_told_in_a_sentence(

@@ -1,4 +1,4 @@
-"""`tracing:` in the settings: where spans go, and with what."""
+"""`tracing:` in the settings: where spans go, and with what; `metrics:`: which sessions have series of their own."""
 
 from __future__ import annotations
 
@@ -32,3 +32,11 @@ def test_a_gate_without_opentelemetry_says_how_to_get_it(tmp_path: Path, monkeyp
     monkeypatch.setattr(checks, "find_spec", lambda name: None if name == "opentelemetry" else found(name))
     (told,) = faults(tmp_path, "tracing:\n  otlp: http://127.0.0.1:4318/v1/traces\n")
     assert told == ("3: tracing.otlp needs OpenTelemetry, which is not installed; pip install 'sessiongate[tracing]'")
+
+
+def test_no_more_than_a_hundred_sessions_have_series_of_their_own(tmp_path: Path) -> None:
+    each = "  - {{name: s{0}, permission_id: 0x{0:064x}}}\n"
+    text = "metrics:\n sessions:\n" + "".join(map(each.format, range(1, 101)))
+    assert len(load_config(write(tmp_path, text), {}).metrics.sessions) == 100
+    (told,) = faults(tmp_path, text + each.format(101))
+    assert "metrics.sessions: too long: wanted at most 100 entries" in told

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +13,7 @@ import typer
 from proxy.cli.options import DEFAULT_CONFIG, ConfigOption, ExitCode, JsonOption, load
 from proxy.cli.rules.sets import FilesArgument, parse_files
 from proxy.edge.rule_files.reading import read_rules
-from proxy.judge.parse import Parsed, RuleFault
+from proxy.judge.parse import Parsed, RuleFault, ended
 from proxy.judge.rule import Ruleset
 
 
@@ -26,7 +28,7 @@ def check_rules(
 
     Without files those of the settings are checked. Names of chains and clients are held against the settings, where
     they are given or found. Warnings tell of rules that can never fire or never matter, or that refuse what nobody can
-    read. Exit code 1 when something is wrong.
+    read, and of exceptions that free more than they name or have ended. Exit code 1 when something is wrong.
 
     \b
     Examples:
@@ -36,6 +38,9 @@ def check_rules(
     """
     named = [str(file) for file in files or ()]
     parsed = parse_files(named, Path(), config)[0] if named else read_rules(load(config, secrets=False))
+    if parsed.ruleset is not None:
+        over = ended(parsed.ruleset.rules, time.time())
+        parsed = replace(parsed, warnings=(*parsed.warnings, *over))
     failed = bool(parsed.faults) or (strict and bool(parsed.warnings))
     if as_json:
         typer.echo(json.dumps(_described(parsed, ok=not failed), indent=2))

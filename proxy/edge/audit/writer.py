@@ -309,24 +309,35 @@ class AuditWriter:
         self.door.done(packs)
 
 
+class TrailHeldError(sqlite3.OperationalError):
+    """The trail has another writer."""
+
+
 def hold_trail(path: Path, patience: float = 0.0) -> int:
     """A lock on the file for as long as its writer lives; who has just ended is waited for.
 
-    Raises `sqlite3.Error` when another has it.
+    That it is waited for is logged at once. Raises `TrailHeldError` when another has it, `sqlite3.Error` for no file.
     """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
     except OSError as error:
         raise sqlite3.OperationalError(f"unable to open the audit trail {path}: {error.strerror}") from error
-    until = time.monotonic() + patience
+    until, told = time.monotonic() + patience, False
     while True:
         try:
             # flock and not fcntl: SQLite's own locks on the same file are of the other kind
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             if time.monotonic() < until:
+                if not told:
+                    told = True
+                    _log.warning(
+                        "the audit trail %s is being written by another gate; waiting %g s for it to end",
+                        path,
+                        patience,
+                    )
                 time.sleep(0.02)
                 continue
             os.close(descriptor)
-            raise sqlite3.OperationalError(f"the audit trail {path} is being written by another gate") from None
+            raise TrailHeldError(f"the audit trail {path} is being written by another gate") from None
         return descriptor

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from proxy.document import Place, read_plain, read_yaml
 from proxy.judge.expression import ExpressionScope, NamedList
 from proxy.judge.parse.crowds import counts_of_one
+from proxy.judge.parse.exceptions import freeing
 from proxy.judge.parse.faults import Parsed, ReadBeside, RuleFault, SourceFile, nothing_beside
 from proxy.judge.parse.feeds import FeedShelf
 from proxy.judge.parse.identity import digest_of
@@ -69,6 +70,7 @@ def parse_rules(
         *_unreachable(rules, by_hand.switched, terms),
         *_refusing(rules, by_hand.decided),
         *_fillable(rules),
+        *freeing(rules),
         *_crowded(rules),
     ]
     warnings = tuple(sorted(told, key=order))

@@ -192,16 +192,29 @@ async def test_after_a_day_without_an_answer_a_message_is_given_up_not_before(af
         assert (counted(registry, "sent", result="given_up") == 1) is (after > 86_400)
 
 
-async def test_no_more_messages_a_minute_than_allowed() -> None:
+async def test_no_more_messages_a_minute_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     post, clock, active = Post(), Clock(), board()
-    async with telling(post, clock, per_minute=6_000) as (sink, _):
-        alerts: list[ActiveAlert] = [active.note(happening(number)) for number in range(3)]
-        for alert in alerts:
-            sink.offer(alert)
+    rests: list[tuple[int, float]] = []
+    give_way = asyncio.sleep
+
+    async def rest(seconds: float) -> None:
+        rests.append((len(post.told), seconds))
+        clock.now += seconds
+        await give_way(0)
+
+    monkeypatch.setattr(asyncio, "sleep", rest)
+    async with telling(post, clock, per_minute=6) as (sink, _):
+        for number in range(9):
+            sink.offer(active.note(happening(number)))
         await sink.idle()
-    # the bucket held a minute's, and none was waited for; what it holds is what was not spent
-    assert len(post.told) == 3
-    assert sink._allowance == 6_000 - 3
+        assert len(post.told) == 9
+        # a minute's at once, and then one as each is earned; a quiet hour earns no more than a minute's
+        assert rests == [(6, 10.0), (7, 10.0), (8, 10.0)]
+        clock.now += 3_600
+        for number in range(10, 17):
+            sink.offer(active.note(happening(number)))
+        await sink.idle()
+        assert rests[3:] == [(15, 10.0)]
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.sampled_from(["hit", "end"])), max_size=30))

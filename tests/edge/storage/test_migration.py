@@ -15,6 +15,7 @@ from proxy.ledger.hindrance import Hindered
 from proxy.ledger.operations import Cause, Stage
 from proxy.ledger.reservation import NOTHING_USED
 from proxy.session.counters import HoldName
+from proxy.session.known import Status
 from tests.chain.settlement.builders import KEY, USES, Scene, name
 
 RECORDED = Path(__file__).parent / "recorded" / "ledger_with_operations_in_flight.sql"
@@ -46,6 +47,15 @@ def test_what_had_ended_is_remembered_with_its_cause_and_block(store: Store) -> 
     whole = {each.operation.user_op_hash: each for each in store.operations_ended()}
     assert whole[name(5)].mined is not None
     assert (whole[name(5)].counted_at, whole[name(5)].added) == (950, True)
+
+
+def test_the_sessions_and_what_was_counted_of_them_and_by_rules_are_what_they_were(store: Store) -> None:
+    (session,) = store.sessions()
+    assert (session.key, session.status) == (KEY, Status.IN_FORCE)
+    assert session.state is not None
+    assert list(store.declared_uses().values()) == [2]
+    (bucket,) = store.rule_rows().buckets
+    assert (bucket.key.rule, bucket.start, bucket.amount) == (b"r" * 16, 900, 2**200 + 1)
 
 
 def test_a_settlement_that_takes_it_up_holds_what_was_held_and_knows_the_grant(store: Store) -> None:

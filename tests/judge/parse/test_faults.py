@@ -334,6 +334,52 @@ def test_a_limit_on_each_operation_cannot_be_filled() -> None:
     assert parsed.warnings == ()
 
 
+DEAR = "len(op.calls) > 2 and " + " and ".join(
+    f"all(any(d.size >= c.size + {n} for d in op.calls) or c.size >= 0 for c in op.calls)" for n in range(40)
+)
+BATCHES = "all(c.target in $ours for c in op.calls)"
+
+
+@pytest.mark.parametrize(
+    ("exempt", "named"),
+    [
+        ("match: {target: $ours}", "target"),
+        ('match: {selector: "swap(uint256)", client: dapp}', "selector"),
+        ('match: {target: $ours, selector: "swap(uint256)"}', "target and selector"),
+        ("match: {moves: USDC}", "moves"),
+        ("match: {moves: any}", "moves"),
+        ("match: {act: module_installed}", "act"),
+        ("match: {target: $ours}, when: op.value == 0 ETH", "target"),
+        ("match: {target: $ours}, when: len(op.calls) > 1", "target"),
+        ("match: {target: $ours}, when: len(op.calls) <= 5", "target"),
+        ("match: {target: $ours}, when: any(c.target in $ours for c in op.calls)", "target"),
+        (f"match: {{target: $ours}}, when: {DEAR}", "target"),
+        (f"match: {{target: $ours}}, when: {BATCHES}", None),
+        (f"match: {{target: $ours, client: dapp}}, when: op.value == 0 ETH and {BATCHES}", None),
+        ("match: {target: $ours}, when: len(op.calls) == 1", None),
+        ('match: {moves: USDC}, when: all(m.kind == "spend" for m in op.moves)', None),
+        ("match: {client: dapp}", None),
+        ("when: len(op.calls) == 2", None),
+    ],
+)
+def test_an_exception_that_one_call_of_a_batch_opens_for_all_of_it_is_warned_of(exempt: str, named: str | None) -> None:
+    listed = f"lists: {{ours: {{of: address, values: [{SHOP}, 0x{'5a' * 20}]}}}}\n"
+    rule = f"{{id: a, description: It is., match: {{session: true}}, when: op.gas > 9, except: {{{exempt}}}}}"
+    parsed = read(f"{listed}rules: [{rule}]\n")
+    assert parsed.ruleset is not None, parsed.faults
+    told = [each.problem for each in parsed.warnings if "exception" in each.problem]
+    assert [each.partition(" whose ")[2].partition(" one call")[0] for each in told] == [named] * (named is not None)
+
+
+def test_what_a_rule_asks_for_itself_is_no_exception_and_one_that_is_off_frees_nobody() -> None:
+    rule = f"match: {{target: {SHOP}}}, except: {{match: {{target: {SHOP}, client: dapp}}}}"
+    assert read(f"rules: [{{id: a, description: It is., {rule}}}]\n").warnings == ()
+    off = "{extends: a, mode: off}"
+    freeing = f"{{id: a, description: It is., match: {{session: true}}, except: {{match: {{target: {SHOP}}}}}}}"
+    assert len(read(f"rules: [{freeing}]\n").warnings) == 1
+    assert read(f"rules: [{freeing}, {off}]\n").warnings == ()
+
+
 def test_a_fault_in_a_macro_says_which() -> None:
     parsed = read("macros: {much: op.valeu > 1 ETH}\nrules: [{id: a, description: It is., when: much}]\n")
     assert parsed.ruleset is None

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.judge.evaluate import Judge
-from proxy.judge.parse import Beside, Parsed, SourceFile, parse_rules
+from proxy.judge.parse import Beside, Parsed, SourceFile, ended, parse_rules
 from tests.judge.builders import ALICE, SHOP, START, TOKENS, Scene, facts, ids, spend
 
 LISTS = """
@@ -121,6 +122,27 @@ rules:
     evening, next_day = (facts(unix_time=START + hours * 3_600, moves=(spend(2 * 10**6),)) for hours in (14.9, 15))
     assert ids(judge.look(evening)) == []
     assert ids(judge.look(next_day)) == ["cap"]
+
+
+def test_an_exception_that_is_over_is_told_from_that_moment_on_and_not_before() -> None:
+    rule = "{id: cap, description: d, except: [{match: {client: x}, reason: moving house, until: 2026-03-02}]}"
+    rules = read(f"rules: [{rule}]", {}).ruleset
+    assert rules is not None
+    end = datetime(2026, 3, 3, tzinfo=UTC).timestamp()
+    assert list(ended(rules.rules, end - 1)) == []
+    (told,) = ended(rules.rules, end)
+    assert told.problem == (
+        "rule cap has an exception (moving house) that ended 2026-03-03 00:00 UTC and exempts nothing any more"
+    )
+
+
+@pytest.mark.parametrize("until", ["0001-01-01T00:00:00+14:00", "0001-01-01", "1969-12-31"])
+def test_an_exception_that_was_over_long_ago_is_told_whatever_its_date(until: str) -> None:
+    rules = read(
+        f"rules: [{{id: a, description: d, except: [{{match: {{client: x}}, until: '{until}'}}]}}]", {}
+    ).ruleset
+    assert rules is not None
+    assert len(list(ended(rules.rules, START))) == 1
 
 
 @pytest.mark.parametrize("until", ["soon", "2026-02-30", "2026-03-02T09:00:00"])
