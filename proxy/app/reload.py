@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -93,7 +93,7 @@ class SettingsReload:
         config: Config,
         *,
         reread: Callable[[], Config],
-        apply: Callable[[Config], None],
+        apply: Callable[[Config], Awaitable[None]],
         noted: Callable[[Deed], None],
     ) -> None:
         self._config = config
@@ -127,7 +127,7 @@ class SettingsReload:
             )
             if outcome.in_force:
                 both = merged(self._config, after)
-                self._apply(both)
+                await self._apply(both)
                 self._config = both
             self._tell(outcome, who, why)
             return outcome

@@ -170,18 +170,19 @@ async def start(
 def _reloading(shared: Shared, listeners: Listeners, reread: Callable[[], Config] | None) -> SettingsReload:
     """What reads the settings again: on SIGHUP, and when operators ask for it."""
 
-    def put_in_force(new: Config) -> None:
+    async def put_in_force(new: Config) -> None:
         if new.log != settings.config.log:
             set_up_log(new.log)
             shared.recorder.write(OperationLog(new.log.operations))
         listeners.take(new, shared.metrics)
-        shared.rules.lower_to(new.mode)
+        shared.rules.read_by(new)
+        await shared.rules.lower_to(new.mode)
 
     before = shared.config
     settings = SettingsReload(
         before, reread=reread or (lambda: before), apply=put_in_force, noted=shared.recorder.noted
     )
-    shared.rules.also_on_signal.append(partial(settings.reload, "SIGHUP"))
+    shared.rules.first_on_signal.append(partial(settings.reload, "SIGHUP"))
     listeners.backend.settings = settings
     return settings
 

@@ -78,6 +78,30 @@ async def test_a_key_that_is_replaced_opens_at_once_and_the_old_one_no_more() ->
         assert await gate.metric("client_requests_total", client="newcomer", outcome="answered") == 1
 
 
+NAMING = "rules:\n  - {id: theirs, description: d, mode: enforce, match: {session: true, client: newcomer}}\n"
+
+
+@pytest.mark.parametrize("by_signal", [False, True])
+async def test_rules_may_name_a_client_that_a_reload_has_brought(tmp_path: Path, by_signal: bool) -> None:
+    file, rules = Rereading(), tmp_path / "rules.yaml"
+    rules.write_text("rules: []\n")
+    clients = [{"name": "dapp", "api_key": KEY}, {"name": "newcomer", "api_key": NEW_KEY}]
+    async with running_gate(reread=file, rules=[str(rules)], clients=clients[:1]) as gate:
+        rules.write_text(NAMING)
+        assert "newcomer" in str((await gate.change("POST", "/rules/reload", {}))["faults"])
+        file.top = {"clients": clients}
+        if by_signal:
+            os.kill(os.getpid(), signal.SIGHUP)
+        else:
+            assert (await reload(gate))["ok"]
+            assert (await gate.change("POST", "/rules/reload", {}))["faults"] == []
+        for _ in patiently():
+            if [rule["id"] for rule in (await gate.look("/rules"))["rules"]] == ["theirs"]:
+                return
+            await asyncio.sleep(0.01)
+        raise AssertionError("the rule is not in force")
+
+
 async def test_a_size_that_changes_is_in_force() -> None:
     file = Rereading()
     async with running_gate(reread=file) as gate:

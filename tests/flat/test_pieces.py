@@ -34,10 +34,11 @@ async def a_gate(folder: Path) -> AsyncIterator[Running]:
         stack.push_async_callback(served.cleanup)
         bundler = await stack.enter_async_context(HonestBundler())
 
-        def config() -> Config:
-            return settings(bundler.url, node_url=node.url, rules=[str(rules)], ledger=f"sqlite://{folder / 'gate.db'}")
+        def config(**top: str) -> Config:
+            ledger = f"sqlite://{folder / 'gate.db'}"
+            return settings(bundler.url, node_url=node.url, rules=[str(rules)], ledger=ledger, **top)
 
-        yield await start(config(), stack, config)
+        yield await start(config(), stack, lambda: config(mode="shadow"))
 
 
 async def test_no_piece_of_work_is_long_where_thousands_of_rules_count_an_operation(tmp_path: Path) -> None:
@@ -52,6 +53,18 @@ async def test_no_piece_of_work_is_long_where_thousands_of_rules_count_an_operat
         with Pieces() as pieces:
             await send(2)
     assert pieces.too_long(MOST_CALLS) == {}
+
+
+async def test_no_piece_of_work_is_long_where_thousands_of_rules_come_under_another_mode(tmp_path: Path) -> None:
+    async with a_gate(tmp_path) as running, aiohttp.ClientSession() as http:
+        admin = f"http://127.0.0.1:{running.admin_port}"
+        with Pieces() as pieces:
+            async with http.post(f"{admin}/settings/reload", json={}) as response:
+                assert (await response.json())["inForce"] == ["mode"]
+        async with http.get(f"{admin}/rules") as response:
+            (effective,) = {rule["effectiveMode"] for rule in (await response.json())["rules"]}
+    assert effective == "shadow"
+    assert pieces.too_long(MOST_CALLS // 2) == {}
 
 
 async def test_no_piece_of_work_is_long_where_thousands_of_rules_take_the_place_of_others(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ class RuleBook:
         self._ceiling = ceiling
         self._metrics = metrics
         self.allowances = Allowances()
-        self.also_on_signal: list[Callable[[], Awaitable[object]]] = []
+        self.first_on_signal: list[Callable[[], Awaitable[object]]] = []
         self._judge = Judge(Ruleset(), ceiling=ceiling)
         self._by_id: dict[str, Rule] = {}
         self._watch = Watch(self._look)
@@ -194,16 +194,21 @@ class RuleBook:
                 _LOG.exception("reading the rules again failed; the set before stays in force")
 
     async def signalled(self) -> None:
-        """SIGHUP: read the rules again, and whatever else is read again with them."""
+        """SIGHUP: read the rules again, after whatever else is read again with them and tells what they may name."""
+        for first in self.first_on_signal:
+            await first()
         await self.reload(ReloadReason.SIGNAL)
-        for also in self.also_on_signal:
-            await also()
 
-    def lower_to(self, ceiling: Mode) -> None:
-        """From now on the gate's own mode is this one."""
+    def read_by(self, config: Config) -> None:
+        """From now on rules may name what these settings name."""
+        self._read_files = partial(read_rules, config)
+
+    async def lower_to(self, ceiling: Mode) -> None:
+        """When it returns the gate's own mode is this one for every rule; others have their turn meanwhile."""
         if ceiling is not self._ceiling:
             self._ceiling = ceiling
-            self._put(self._judge_of(self.ruleset))
+            async with self._one_at_a_time:
+                await self._put_in_pieces(self.ruleset)
 
     def effective_mode(self, mode: Mode) -> Mode:
         """The mode of a rule under the gate's own."""
