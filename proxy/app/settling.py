@@ -17,6 +17,7 @@ from proxy.chain.blocks.follower import BlockFollower
 from proxy.chain.blocks.header import Header
 from proxy.chain.blocks.watch import BlockWatch
 from proxy.chain.bundled_claim import bundles_of
+from proxy.chain.complaints import NodeComplaints
 from proxy.chain.hydrate import is_readable
 from proxy.chain.node import Node
 from proxy.chain.quiet import QuietReadings
@@ -269,9 +270,11 @@ def _nodeside(
     tell_head: Callable[[object], None],
     asked: Callable[[int], None],
 ) -> NodeSide:
-    choice = NodeChoice()
-    node = Node(urls, timeout_seconds=seconds, concurrency=CALLS_FOR_REQUESTS, asked=asked, choice=choice)
-    background = Node(urls, timeout_seconds=seconds, concurrency=_CALLS_AT_ONCE, asked=asked, choice=choice)
+    choice, complained = NodeChoice(), NodeComplaints(chain.chain_id, time.monotonic)
+    node, background = (
+        Node(urls, timeout_seconds=seconds, concurrency=places, asked=asked, choice=choice, complained=complained)
+        for places in (CALLS_FOR_REQUESTS, _CALLS_AT_ONCE)
+    )
     reader = NodeReader(
         node,
         registry,
@@ -379,7 +382,7 @@ async def _ask_claim(upstream: HttpUpstream, chain: Chain, user_op_hash: Hash32)
 
 
 async def _ask_about(upstream: HttpUpstream, method: str, user_op_hash: Hash32) -> Mapping[str, object] | None:
-    answered = await upstream.find(method, print_json([print_bytes(user_op_hash)]))
+    answered = await upstream.find(method, print_json([print_bytes(user_op_hash)]), own=True)
     if answered.reply.is_error:
         raise UpstreamUnavailable(f"the bundler answers {method} with an error", may_have_been_sent=True)
     result = answered.reply.result

@@ -55,11 +55,14 @@ class Node:
         concurrency: int = 16,
         asked: Callable[[int], None] = lambda _: None,
         choice: NodeChoice | None = None,
+        complained: Callable[[str], None] = lambda _: None,
     ) -> None:
         """`url` may be those of several nodes of the chain, in the order in which they are preferred; by a `choice`
-        clients ask the same one. `asked` is told how many questions go out, each time that some do."""
+        clients ask the same one. `asked` is told how many questions go out, each time that some do; `complained` hears
+        the node's words where it answers with an error of its own."""
         self._asking = _reach(url, asked, choice) if isinstance(url, str | Sequence) else url
         self._timeout = timeout_seconds
+        self._complained = complained
         self._lane = Lane(self._asking, timeout_seconds=timeout_seconds, places=concurrency)
 
     def tell_heads(self, heard: Callable[[object], None]) -> None:
@@ -239,7 +242,11 @@ class Node:
         return _uint(_result(await self._request("eth_maxPriorityFeePerGas", [], what), what), what)
 
     async def _request(self, method: str, params: list[object], what: str) -> Response:
-        return await self._lane.ask(Question(method, params), what)
+        answer = await self._lane.ask(Question(method, params), what)
+        error = answer.get("error")
+        if isinstance(error, Mapping) and _revert_of(error) is None:
+            self._complained(str(error.get("message")))
+        return answer
 
 
 def _reach(url: str | Sequence[str], asked: Callable[[int], None], choice: NodeChoice | None) -> Asking:

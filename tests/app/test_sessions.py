@@ -213,7 +213,7 @@ async def test_while_the_node_is_down_known_sessions_are_judged_and_others_are_d
     ],
 )
 async def test_what_a_node_says_of_itself_is_told_to_no_caller(
-    chain: FakeNode, node_url: str, said: dict[str, object]
+    chain: FakeNode, node_url: str, said: dict[str, object], caplog: pytest.LogCaptureFixture
 ) -> None:
     def reply(body: dict[str, Any]) -> web.Response | None:
         whole = {"jsonrpc": "2.0", "id": body["id"], **said}
@@ -225,6 +225,8 @@ async def test_what_a_node_says_of_itself_is_told_to_no_caller(
         assert refusal(answer) == (Code.STATE_UNAVAILABLE, True)
         assert "4711" not in json.dumps(answer)
         assert "10.1.2.3" not in json.dumps(answer)
+    if "error" in said:
+        assert "quota of project-4711" in caplog.text, "operators read what is wrong with it"
 
 
 async def test_with_a_node_the_chain_must_have_a_declared_session_too(chain: FakeNode, node_url: str) -> None:

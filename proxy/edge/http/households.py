@@ -17,6 +17,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from functools import partial
 from heapq import heappop, heappush
 from itertools import count, islice
@@ -31,6 +32,9 @@ _MOST_ACCOUNTS: Final = 4_096
 """Households that are remembered; who was forgotten begins again with as little as anybody has had."""
 _NOBODY_KNOWS: Final = ""
 """The household of all of whom nobody can tell where they call from."""
+
+WORKED_FOR: Final[ContextVar[str | None]] = ContextVar("worked_for", default=None)
+"""The household whose request a task answers, for whoever has to share out what is short further on."""
 
 _Standing = asyncio.Future[None] | Callable[[], None]
 """What stands in line: a task that waits for this, or what is to be called."""
@@ -103,6 +107,7 @@ class HouseholdTurns:
     def work(self, household: str | None, work: Coroutine[Any, Any, _T]) -> Generator[Any, Any, _T]:
         """Do this, and charge what each piece of it takes; stand in line before it and where it would let others on."""
         step: Callable[[], Any] = partial(work.send, None)
+        WORKED_FOR.set(household)
         if self.is_due and self._has_to_wait(household):
             try:
                 yield from self._turn_of(household)

@@ -222,19 +222,21 @@ class HttpUpstream(BundlerAsker):
                 failure = error
         raise failure or self._nobody()
 
-    async def find(self, method: str, params: bytes) -> UpstreamReply:
+    async def find(self, method: str, params: bytes, *, own: bool = False) -> UpstreamReply:
         """Ask one endpoint after the other until one answers with something other than null.
 
-        Where none does, the first answer that is no error, or else the first answer at all. Raises
-        `UpstreamUnavailable` when nobody answers.
+        Where none does, the first answer that is no error, or else the first answer at all. A question of the gate's
+        `own` needs no place of those that callers share. Raises `UpstreamUnavailable` when nobody answers.
         """
         failure: UpstreamUnavailable | None = None
         answers: list[UpstreamReply] = []
+        seconds = self._settings.total_seconds
         for endpoint in (*self._order(QuestionKind.READ), *self._roster.removed):
             try:
-                answer = await self._ask(
-                    endpoint, QuestionKind.READ, method, params, seconds=self._settings.total_seconds
-                )
+                if own:
+                    answer = await self._ask(endpoint, QuestionKind.READ, method, params, seconds=seconds)
+                else:
+                    answer = await self._ask_read(endpoint, method, params, seconds)
             except UpstreamUnavailable as error:
                 failure = error
                 continue

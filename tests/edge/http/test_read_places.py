@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import replace
+from ipaddress import ip_network
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -14,18 +16,25 @@ from hypothesis import strategies as st
 
 from proxy.edge.http.endpoints import Health
 from proxy.edge.http.exchange import Ended
-from proxy.edge.http.listener import Transport
+from proxy.edge.http.forwarded import TrustedProxies
+from proxy.edge.http.households import HouseholdTurns
+from proxy.edge.http.listener import ListenerSettings, Transport
 from proxy.edge.http.read_places import ReadPlaces
+from proxy.edge.http.server import RpcServer
 from proxy.edge.http.upstream import HttpUpstream
 from proxy.errors import UpstreamUnavailable
-from proxy.ports import AskingOn
-from tests.edge.http.peers import until
+from proxy.jsonrpc import Request
+from proxy.ports import Answer as Answered
+from proxy.ports import AskingOn, RequestContext
+from tests.edge.http.corpus import CALL, JSON, post
+from tests.edge.http.peers import SETTINGS as LISTENING
+from tests.edge.http.peers import Peer, until
 from tests.edge.http.test_upstream import CHAIN_ID, SETTINGS, upstream_of
 from tests.edge.recording_bundler import OPERATION_HASH, Answer, Recorded, RecordingBundler
 from tests.virtual_time import run
 
 SLOW = "eth_getUserOperationByHash"
-FEW = replace(SETTINGS, max_connections=8, total_seconds=100, connect_seconds=0.05)
+FEW = replace(SETTINGS, max_connections=8, total_seconds=100, connect_seconds=60)
 
 
 class SlowBundler(RecordingBundler):
@@ -45,11 +54,20 @@ class SlowBundler(RecordingBundler):
         return sum(request.method == SLOW for request in self.requests)
 
 
+def impatient(upstream: HttpUpstream) -> None:
+    """A place is not waited for as long as a busy machine may take to connect."""
+    upstream._reads._wait_seconds = 0.05
+
+
 async def ask(upstream: HttpUpstream, method: str) -> object:
     try:
         return (await upstream.post(method, b"[]", submit=method != SLOW)).reply.result
     except UpstreamUnavailable as error:
         return error.problem
+
+
+async def turned(turns: HouseholdTurns, household: str, work: Coroutine[Any, Any, None]) -> None:
+    await turns.work(household, work)
 
 
 @pytest.mark.parametrize("transport", Transport)
@@ -58,6 +76,7 @@ async def test_questions_that_a_bundler_is_slow_with_take_no_connection_from_wha
         SlowBundler() as bundler,
         upstream_of(bundler.url, settings=replace(FEW, transport=transport)) as upstream,
     ):
+        impatient(upstream)
         assert await upstream.probe()
         asked = [asyncio.create_task(ask(upstream, SLOW)) for _ in range(20)]
         await until(lambda: bundler.thinking == 7)
@@ -72,6 +91,31 @@ async def test_questions_that_a_bundler_is_slow_with_take_no_connection_from_wha
         bundler.decided.set()
         assert [await task for task in asked].count(None) == 7
         assert await ask(upstream, SLOW) is None
+
+
+async def test_nor_do_questions_about_an_operation_in_another_dialect_and_those_of_the_gate_need_no_place() -> None:
+    """`find`, by which statuses are told whatever the bundler's dialect, and by which the settlement looks."""
+    async with SlowBundler() as bundler, upstream_of(bundler.url, settings=FEW) as upstream:
+        impatient(upstream)
+        heard: list[object] = []
+
+        async def find() -> None:
+            try:
+                heard.append((await upstream.find(SLOW, b"[]")).reply.result)
+            except UpstreamUnavailable as error:
+                heard.append(error.problem)
+
+        asked = [asyncio.create_task(find()) for _ in range(20)]
+        await until(lambda: bundler.thinking == 7)
+        assert await ask(upstream, "eth_sendUserOperation") == OPERATION_HASH
+        await until(lambda: len(heard) == 13)
+        assert set(heard) == {"soneium#0 has too many questions that are not answered yet"}
+        own = asyncio.create_task(upstream.find(SLOW, b"[]", own=True))
+        await until(lambda: bundler.thinking == 8)
+        bundler.decided.set()
+        assert (await own).reply.result is None
+        await asyncio.gather(*asked)
+        assert heard[13:] == [None] * 7
 
 
 async def test_nor_do_those_that_are_asked_without_a_task() -> None:
@@ -90,7 +134,7 @@ async def test_nor_do_those_that_are_asked_without_a_task() -> None:
 
 @pytest.mark.parametrize("transport", Transport)
 async def test_who_finds_all_connections_taken_says_nothing_of_the_bundler(transport: Transport) -> None:
-    few = replace(FEW, transport=transport)
+    few = replace(FEW, transport=transport, connect_seconds=1)
     async with SlowBundler() as bundler, upstream_of(bundler.url, settings=few) as upstream:
         assert await upstream.probe()
         bundler.answers["eth_sendUserOperation"] = bundler.answers[SLOW]
@@ -102,10 +146,68 @@ async def test_who_finds_all_connections_taken_says_nothing_of_the_bundler(trans
         await asyncio.gather(*sent)
 
 
+def test_who_asks_for_one_thing_has_a_place_before_the_hundredth_of_another() -> None:
+    turns, places = HouseholdTurns(256), ReadPlaces(1, 3)
+    served: list[str] = []
+
+    async def one(household: str) -> None:
+        async with places.place("one"):
+            served.append(household)
+            await asyncio.sleep(0.01)
+
+    async def all_of_them() -> None:
+        async with asyncio.TaskGroup() as group:
+            for household in ("much",) * 100 + ("little", "less") + ("much",) * 100:
+                group.create_task(turned(turns, household, one(household)))
+
+    run(all_of_them())
+    assert len(served) == 202
+    assert served[:5] == ["much", "much", "little", "less", "much"]
+
+
+@pytest.mark.parametrize("transport", Transport)
+async def test_a_household_has_its_turn_at_a_slow_bundler_however_many_questions_of_another_wait(
+    transport: Transport,
+) -> None:
+    """Of a whole listener: whose question it is goes along with it, out of a batch and from whoever asks one."""
+    places = ReadPlaces(1, 100)
+    served: list[str] = []
+    waiting: list[str] = []
+    ended = asyncio.Event()
+
+    async def answer(request: Request, context: RequestContext) -> Answered | None:
+        waiting.append(str(context.remote))
+        async with places.place("one"):
+            served.append(str(context.remote))
+            await ended.wait()
+        return Answered(b"{}")
+
+    bounds = ListenerSettings(shutdown_seconds=0.1)
+    proxies = TrustedProxies((ip_network("127.0.0.1/32"),))
+    quiet = replace(LISTENING, transport=transport, bounds=bounds, proxies=proxies)
+    server = await RpcServer(answer, quiet).start("127.0.0.1", 0)
+    much, little = await Peer.at(server.port), await Peer.at(server.port)
+    batch = b"[" + b",".join([CALL] * 20) + b"]"
+    await much.say(post(batch, fields=JSON + b"X-Forwarded-For: 203.0.113.1\r\n"))
+    await until(lambda: len(waiting) == LISTENING.batch_concurrency)
+    await little.say(post(fields=JSON + b"X-Forwarded-For: 203.0.113.2\r\n"))
+    await until(lambda: "203.0.113.2" in waiting)
+    ended.set()
+    assert (await little.hear())[0] == 200
+    assert (await much.hear())[0] == 200
+    much.leave()
+    little.leave()
+    await server.stop()
+    assert served.index("203.0.113.2") == 2
+    assert len(served) == 21
+
+
 @settings(max_examples=60, deadline=None)
-@given(st.integers(1, 12), st.lists(st.tuples(st.integers(0, 6), st.integers(0, 12)), max_size=30))
-def test_whoever_asked_or_was_given_up_leaves_its_place(connections: int, asked: list[tuple[int, int]]) -> None:
-    places = ReadPlaces(connections, 3)
+@given(
+    st.integers(1, 12), st.lists(st.tuples(st.integers(0, 6), st.integers(0, 12), st.sampled_from("abc")), max_size=30)
+)
+def test_whoever_asked_or_was_given_up_leaves_its_place(connections: int, asked: list[tuple[int, int, str]]) -> None:
+    turns, places = HouseholdTurns(256), ReadPlaces(connections, 3)
     most = max(1, connections - max(1, connections // 8))
     at_hand = 0
 
@@ -122,8 +224,8 @@ def test_whoever_asked_or_was_given_up_leaves_its_place(connections: int, asked:
 
     async def all_of_them() -> None:
         async with asyncio.TaskGroup() as group:
-            for seconds, patience in asked:
-                group.create_task(one(seconds, patience))
+            for seconds, patience, household in asked:
+                group.create_task(turned(turns, household, one(seconds, patience)))
 
     run(all_of_them())
     taken: Callable[[], bool] = places.take
