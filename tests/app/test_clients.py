@@ -79,15 +79,24 @@ async def test_keys_are_changed_without_a_moment_in_which_none_opens() -> None:
         assert "result" in await at(gate, f"/{NEXT_KEY}")
 
 
-async def test_a_key_that_is_taken_away_closes_what_it_opened() -> None:
-    file = Rereading()
-    async with gate_for({}, reread=file) as gate, gate.http.ws_connect(gate.url, headers={"x-api-key": KEY}) as socket:
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_a_key_that_is_taken_away_closes_what_it_opened(transport: str) -> None:
+    file, key = Rereading(), {"x-api-key": KEY}
+    async with (
+        gate_for({}, reread=file, transport=transport) as gate,
+        gate.http.ws_connect(gate.url, headers=key) as socket,
+    ):
         await socket.send_json(CHAIN_ID)
         assert "result" in await socket.receive_json()
+        for _ in range(2):  # on one connection, which stays
+            assert "result" in await at(gate, "", **key)
         file.top = {"clients": [{"name": "dapp", "api_key": NEXT_KEY}]}
         await gate.change("POST", "/settings/reload", {})
         await socket.send_json(CHAIN_ID)
         assert (await socket.receive()).data == aiohttp.WSCloseCode.POLICY_VIOLATION
+        for place in ("", "/hush-first-key%2F%2B%3D%3D"):
+            assert (await at(gate, place, **key))["error"]["code"] == Code.INVALID_REQUEST
+        assert "result" in await at(gate, f"/{NEXT_KEY}")
 
 
 def _files_of(folder: Path) -> list[str]:

@@ -66,6 +66,18 @@ async def test_a_broken_request_is_quoted_to_nobody_and_no_version_is_named(
     assert "hush" not in caplog.text
 
 
+@pytest.mark.parametrize("host", [b"", b"Host:\r\n", b"Host: attacker.example\r\n"], ids=["none", "empty", "foreign"])
+@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+async def test_the_admin_listener_tells_nothing_to_who_names_no_host_of_its(host: bytes, version: bytes) -> None:
+    async with _listening("admin") as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /healthz HTTP/" + version + b"\r\n" + host + b"Connection: close\r\n\r\n")
+        status = (await reader.read()).split(b" ")[1]
+        writer.close()
+    # of HTTP/1.1 without a Host the reader of heads refuses it
+    assert status == (b"400" if (host, version) == (b"", b"1.1") else b"421")
+
+
 @pytest.mark.parametrize("which", ["admin", "aiohttp"])
 async def test_silent_connections_make_room_for_who_asks(which: str) -> None:
     async with _listening(which) as port:

@@ -57,6 +57,24 @@ def test_a_key_said_twice_is_one_key_and_two_keys_are_none() -> None:
             name_of(clients, *named, told=told)
 
 
+class Incomparable(str):
+    """A key whose comparison with another would take the longer the more of it is right."""
+
+    __slots__ = ()
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        raise AssertionError("a key is compared with a text")
+
+
+def test_a_key_is_compared_with_nothing_but_by_its_digest() -> None:
+    clients = Clients([KEYED, KnownClient(name="other", keys=frozenset({digest_of("other-key")}))])
+    assert name_of(clients, told=(Incomparable("a-secret-key"),)) == "keyed"
+    for guess in ("a-secret-kez", "other-kex"):
+        with pytest.raises(InvalidRequest, match=r"unknown API key\Z"):
+            name_of(clients, told=(Incomparable(guess),))
+
+
 def test_a_client_known_by_any_origin_still_needs_one() -> None:
     open_to_pages = Clients([KnownClient(name="pages", origins=frozenset({"*"}))])
     assert name_of(open_to_pages, ("Origin", "https://any.example")) == "pages"

@@ -136,6 +136,21 @@ async def test_who_says_nothing_and_stops_is_let_go() -> None:
 # --- slow and silent
 
 
+async def told_while_it_trickles(peer: Peer, piece: bytes) -> tuple[int, dict[str, str], bytes]:
+    """What a peer hears that goes on and on saying this."""
+
+    async def trickle() -> None:
+        while True:
+            peer.writer.write(piece)
+            await asyncio.sleep(0.01)
+
+    trickling = asyncio.create_task(trickle())
+    try:
+        return await peer.hear()
+    finally:
+        trickling.cancel()
+
+
 async def test_a_head_that_trickles_is_not_waited_for_for_ever() -> None:
     # it lingers for long: a slow machine is to hear the answer before the connection ends under what it still says
     async with listener(EchoGate(), head_seconds=0.05, linger_seconds=60) as line:
@@ -152,11 +167,16 @@ async def test_a_silent_newcomer_is_shown_out() -> None:
         assert await (await line.peer()).rest() == b""
 
 
-async def test_a_body_that_trickles_is_refused_and_its_connection_ends() -> None:
+@pytest.mark.parametrize("transport", Transport)
+async def test_a_body_that_trickles_is_refused_and_its_connection_ends(transport: Transport) -> None:
     gate = EchoGate()
-    async with listener(gate, body_seconds=0.05, linger_seconds=0.05) as line:
-        peer = await line.peer(HEAD + CALL[:5])
-        assert b"did not arrive within 0.05 s" in await peer.rest()
+    async with listener(gate, transport, body_seconds=0.2, linger_seconds=60) as line:
+        peer = await line.peer(HEAD.replace(b"57", b"2000") + b"[")
+        status, headers, told = await told_while_it_trickles(peer, b" ")
+        assert (status, headers["connection"]) == (200, "close")
+        assert b"did not arrive within 0.2 s" in told
+        peer.writer.write_eof()
+        assert await peer.ended()
     assert (gate.asked, gate.in_flight) == ([], 0)
 
 
