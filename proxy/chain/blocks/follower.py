@@ -50,9 +50,9 @@ _NEAR: Final = 128
 _ANCESTORS_A_CALL: Final = 16
 _OPERATIONS_A_STEP: Final = 16
 _LOGS_A_STEP: Final = 64
+"""Of declared modules; between two of these the loop is given way."""
 _MOST_TRIES: Final = 8
 """So often a block is read again for a bundle in it that tells under which claim an operation was mined."""
-"""Of declared modules; between two of these the loop is given way."""
 _IDLE_ACCOUNTS: Final = 1_024
 """Watched accounts with nothing in flight whose operations are looked for in a block of which a node does not give
 everybody's; what others do in it shows when their turn comes, or at the next reading."""
