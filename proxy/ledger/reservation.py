@@ -247,7 +247,7 @@ class Ledger(Protocol):
         """The operation was mined: its rule charges go into their windows, of one that reverted only those that
         last and the different things it brought, and histories learn from it. Goes with `settle`, in one step.
 
-        `at` is the time of the block, where it is known."""
+        `at` is the time of the block, where it is known; both are of the time that rules count by."""
 
     def reopen(self, reservation: Reservation, at: int, *, success: bool) -> RuleRows:
         """The chain took back what `conclude` has counted at that moment. Histories stay learnt."""

@@ -156,8 +156,8 @@ class RuleCounts:
     def conclude(self, reservation: Reservation, now: float, *, success: bool, at: float | None = None) -> Concluded:
         """The operation was mined: what it holds is counted in its windows, and histories learn from it.
 
-        It is counted at the time of its block `at`, where that is known and not later than now."""
-        now = self.counted(now)
+        It is counted at the time of its block `at`, where that is known and not later than `now`, which is of the time
+        that things are counted by: a settlement has no other."""
         moment = self._windows.moment(now) if at is None else min(int(at), self._windows.moment(now))
         if not (reservation.rule_charges or reservation.lessons):
             return Concluded(moment, NO_ROWS)

@@ -113,6 +113,21 @@ def test_a_time_of_day_that_stays_is_followed_after_a_day_unless_a_chain_speaks_
     assert counting.now() == machine.unix
 
 
+@pytest.mark.parametrize("jump", [QUARTER, -DAY])
+def test_what_ends_while_the_time_of_day_is_astray_is_no_word_on_it(jump: float) -> None:
+    """A settlement has the time that is counted by: taken for the time of day, it would say that this is well again."""
+    machine = Machine()
+    counting = machine.counting()
+    ledger = MemoryLedger(RuleCounts(counting.of))
+    charge = WindowCharge(key=KEY, window=Sliding(600), amount=5, limit=10, binding=True, lasting=False)
+    machine.unix += jump
+    for number in range(3):
+        held = replace(reservation(1, number), rule_charges=(charge,))
+        assert ledger.conclude(held, counting.now(), success=True).at == int(counting.now())
+        machine.pass_(1)
+    assert machine.told == [jump]
+
+
 @given(st.lists(st.tuples(st.floats(0, 500), st.sampled_from([0.0, 0.0, QUARTER, -QUARTER, DAY, -DAY])), max_size=40))
 def test_whatever_the_time_of_day_does_an_amount_counts_for_its_window_and_no_shorter(
     steps: list[tuple[float, float]],
@@ -122,7 +137,7 @@ def test_whatever_the_time_of_day_does_an_amount_counts_for_its_window_and_no_sh
     ledger, slot = MemoryLedger(counts), NonceSlot(1, b"\1" * 20, b"\2" * 20, 1)  # type: ignore[arg-type]  # addresses
     window = Sliding(600)
     charge = WindowCharge(key=KEY, window=window, amount=5, limit=10, binding=True, lasting=False)
-    ledger.conclude(replace(reservation(1, 1), rule_charges=(charge,)), machine.unix, success=True)
+    ledger.conclude(replace(reservation(1, 1), rule_charges=(charge,)), counts.counted(machine.unix), success=True)
     began = machine.monotonic
     for seconds, jump in steps:
         machine.pass_(seconds)
