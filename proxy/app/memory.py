@@ -119,7 +119,9 @@ def counting_time_of(store: Store) -> CountingTime:
         boot = _BOOT.read_text(encoding="ascii").strip()
     except OSError:
         boot = ""  # no Linux: a restart trusts the time of day
-    return CountingTime(time.time, time.monotonic, boot=boot, kept=store.kept_time(), told=_tell_of_time)
+    return CountingTime(
+        time.time, time.monotonic, boot=boot, kept=store.kept_time(), told=_tell_of_time, followed=store.note_time
+    )
 
 
 def _tell_of_time(astray: float) -> None:

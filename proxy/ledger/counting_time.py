@@ -29,7 +29,8 @@ class KeptTime(NamedTuple):
 class CountingTime:
     """`clock` gives unix seconds, `monotonic` seconds that nobody sets. `boot` names the life of the machine, empty
     where that is not known; `kept` is what the process before this one left. `told` hears by how much the time of day
-    is astray, and with 0 that it is followed again.
+    is astray, and with 0 that it is followed again; `followed` what the next process has to know from now on, as soon
+    as things are counted by another time: it would go back to the one before, in which what is counted now is to come.
     """
 
     def __init__(
@@ -40,11 +41,13 @@ class CountingTime:
         boot: str = "",
         kept: KeptTime | None = None,
         told: Callable[[float], None] = lambda _: None,
+        followed: Callable[[KeptTime], None] = lambda _: None,
     ) -> None:
         self._clock = clock
         self._monotonic = monotonic
         self._boot = boot
         self._told = told
+        self._followed = followed
         self._offset = clock() - monotonic()
         self._astray = 0.0
         self._since = self._steady_since = monotonic()
@@ -95,10 +98,10 @@ class CountingTime:
             self._since = monotonic  # it speaks against the time of day
 
     def _follow(self, unix_time: float, monotonic: float) -> None:
-        offset = unix_time - monotonic
-        if abs(offset - self._offset) > SLACK_SECONDS:
+        before, self._offset = self._offset, unix_time - monotonic
+        if abs(self._offset - before) > SLACK_SECONDS:
             self._steady_since = monotonic
-        self._offset = offset
+            self._followed(self.kept)
         if self._astray:
             self._astray = 0.0
             self._told(0.0)

@@ -26,13 +26,21 @@ class Machine:
     unix: float = 1_700_000_000.0
     monotonic: float = 5_000.0
     told: list[float] = field(default_factory=list)
+    followed: list[KeptTime] = field(default_factory=list)
 
     def pass_(self, seconds: float) -> None:
         self.unix += seconds
         self.monotonic += seconds
 
     def counting(self, kept: KeptTime | None = None, boot: str = "b") -> CountingTime:
-        return CountingTime(lambda: self.unix, lambda: self.monotonic, boot=boot, kept=kept, told=self.told.append)
+        return CountingTime(
+            lambda: self.unix,
+            lambda: self.monotonic,
+            boot=boot,
+            kept=kept,
+            told=self.told.append,
+            followed=self.followed.append,
+        )
 
 
 @pytest.mark.parametrize("jump", [QUARTER, -QUARTER, DAY, -DAY, 3.0])
@@ -99,6 +107,18 @@ def test_a_time_of_day_that_a_chain_agrees_with_is_followed() -> None:
     counting.confirmed(machine.unix - 12)
     assert counting.now() == machine.unix
     assert machine.told == [QUARTER, 0.0]
+
+
+@pytest.mark.parametrize("jump", [DAY, -DAY])
+def test_another_time_to_count_by_is_kept_at_once_for_a_gate_that_is_killed(jump: float) -> None:
+    machine = Machine()
+    counting = machine.counting()
+    machine.unix += jump
+    counting.confirmed(machine.unix - 12)
+    (kept,) = machine.followed
+    machine.pass_(1)
+    assert machine.counting(kept).now() == machine.unix
+    assert machine.told == [jump, 0.0]
 
 
 def test_a_time_of_day_that_stays_is_followed_after_a_day_unless_a_chain_speaks_against_it() -> None:
