@@ -280,8 +280,9 @@ def test_a_gate_that_clocks_what_tells_ops_counts_what_it_judged(
 ) -> None:
     program("wrk", "wrk")
     found = told_in_place(tmp_path, Plan(seconds=1, rounds=1, operations=12_000, apart_seconds=1, block=0.2, age=0.2))
-    assert found.judging > 0
+    assert found.judging != 0  # clocked less what clocking takes: of one second on a busy machine it may come out below
     assert found.handing_over > 0
+    assert found.lean > 0
 
 
 def test_what_the_packs_take_is_the_cpu_of_settled_operations_with_them_beside_that_without_rules() -> None:

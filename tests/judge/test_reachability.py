@@ -83,7 +83,7 @@ def test_a_rule_that_can_never_fire_is_told_and_why(rule: str, reason: str) -> N
     ],
 )
 def test_a_rule_that_may_fire_is_not(rule: str) -> None:
-    assert _warned(f"id: a, {rule}") == []
+    assert [each for each in _warned(f"id: a, {rule}") if "can never fire" in each] == []
 
 
 def test_with_the_chains_of_the_settings_a_token_must_be_on_one_that_the_rule_is_for() -> None:
