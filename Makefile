@@ -69,8 +69,8 @@ loop-watch: setup ## what holds the loop of a running gate longest, with 100,000
 crash-loop: setup ## gates killed under load, before a bundler that loses answers, and a chain that goes back; LIVES=n
 	CRASH_LIVES=$(or $(LIVES),600) $(IN_VENV)/python -m pytest -q tests/chaos/test_crash_loop.py tests/chaos/test_crash_loop_with_node.py
 
-attack: setup ## a good client beside addresses that take all they can get, for SECONDS=n; TRANSPORT=lean or aiohttp
-	@$(IN_VENV)/python -m tests.attack --seconds $(or $(SECONDS),20) --transport $(or $(TRANSPORT),lean)
+attack: setup ## a good client beside addresses that take all they can get, for SECONDS=n; TRANSPORT=lean, WAYS=each
+	@$(IN_VENV)/python -m tests.attack --seconds $(or $(SECONDS),20) --transport $(or $(TRANSPORT),lean) $(if $(WAYS),--ways $(WAYS))
 
 fuzz-cost: setup ## look for requests that cost more than they may; ROUNDS=n, SEED=n, RULES=n, PART=1/4 for one of four
 	@$(IN_VENV)/python -m tests.cost.search $(or $(ROUNDS),2000) $(or $(SEED),1) $(or $(RULES),10000) $(or $(PART),1/1)

@@ -1,8 +1,9 @@
 """Strangers who ask a gate for all it has, each from an address of his own, until told to stop by a signal.
 
-    python -m tests.attack.strangers PORT FIRST COUNT CONNECTIONS
+    python -m tests.attack.strangers PORT ADMIN_PORT FIRST COUNT CONNECTIONS WAY...
 
-Address number n of the network 127.0.0.0/8 does what `WAYS[n % len(WAYS)]` says, on so many connections.
+Address number n of the network 127.0.0.0/8 does the n-th of these ways, and the first again after the last, on so many
+connections. What each has to say is printed before it is said.
 """
 
 from __future__ import annotations
@@ -14,15 +15,36 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from typing import Final, cast
+from dataclasses import dataclass
+from typing import Any, Final, cast
 
 import uvloop
 
+from proxy.userop.user_operation import UserOperation
+from tests.admission.builders import lane
+from tests.bypass_list.desk import STRANGERS_KEY, a_session, single, use
+from tests.cost.counter import FREE, LIMITED
 from tests.cost.plain_bodies import PlainBody
 from tests.cost.search import kept, kept_recipes
+from tests.edge.http.test_intake import frame
+from tests.edge.http.test_websocket import HANDSHAKE
+from tests.running_gate import submission
+from tests.session.builders import TOKEN, TRANSFER, action, sudo, transfer
 
 _END: Final = b"\r\n\r\n"
 _READ: Final = b'{"jsonrpc":"2.0","id":1,"method":"eth_gasPrice","params":[]}'
+_DIFFERENT: Final = 50
+"""So many operations of each kind are said, one after the other, and then the first of them again."""
+_FIRST_LANE: Final = 1_000_000  # those of the good client end before
+
+
+@dataclass(frozen=True)
+class Way:
+    """What is said over and over, after what is said first; of which of the two listeners."""
+
+    said: list[bytes]
+    first: bytes = b""
+    admin: bool = False
 
 
 def _post(body: bytes, *, last: bool = False) -> bytes:
@@ -46,38 +68,70 @@ def _batches() -> list[bytes]:
     return [b"[" + b",".join([few[at % len(few)]] * 40) + b"]" for at in range(8)]
 
 
-WAYS: Final[dict[str, Callable[[], list[bytes]]]] = {
-    "worst operations": lambda: [_post(body) for body in _heavy()],
-    "worst texts": lambda: [_post(body) for body in _texts()],
-    "reads": lambda: [_post(_READ)],
-    "batches": lambda: [_post(body) for body in _batches()],
-    "a connection each": lambda: [_post(body, last=True) for body in [*_heavy(), _READ]],
-    "reads by the dozen": lambda: [_post(_READ) * 12],
+def _printed(op: UserOperation, **options: Any) -> bytes:
+    return json.dumps(submission(op, **options), separators=(",", ":")).encode()
+
+
+def _badly_signed(**options: Any) -> list[bytes]:
+    lanes = range(_FIRST_LANE, _FIRST_LANE + _DIFFERENT)
+    ops = [use(LIMITED, single(transfer(1)), key=STRANGERS_KEY, nonce=lane(number)) for number in lanes]
+    return [_printed(op, **options) for op in ops]
+
+
+def _unknown() -> list[bytes]:
+    grants = [a_session(action(TOKEN, TRANSFER, sudo), salt=10_000 + number) for number in range(_DIFFERENT)]
+    return [_printed(use(grant, single(transfer(1)))) for grant in grants]
+
+
+def _estimates() -> list[bytes]:
+    lanes = range(_FIRST_LANE, _FIRST_LANE + _DIFFERENT)
+    ops = [use(FREE, single(transfer(1)), nonce=lane(number)) for number in lanes]
+    return [_printed(op, method="eth_estimateUserOperationGas") for op in ops]
+
+
+def _get(path: str) -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
+
+
+WAYS: Final[dict[str, Callable[[], Way]]] = {
+    "operations": lambda: Way([_post(body) for body in _heavy()]),
+    "texts": lambda: Way([_post(body) for body in _texts()]),
+    "reads": lambda: Way([_post(_READ)]),
+    "batches": lambda: Way([_post(body) for body in _batches()]),
+    "connections": lambda: Way([_post(body, last=True) for body in [*_heavy(), _READ]]),
+    "pipelines": lambda: Way([_post(_READ) * 12]),
+    "signatures": lambda: Way([_post(body) for body in _badly_signed()]),
+    "unknown": lambda: Way([_post(body) for body in _unknown()]),
+    "estimates": lambda: Way([_post(body) for body in _estimates()]),
+    "websockets": lambda: Way([frame(body) for body in [_READ, *_badly_signed(), *_batches()]], first=HANDSHAKE),
+    "admin": lambda: Way([_get(path) for path in ("/metrics", "/sessions", "/readyz", "/nothing")], admin=True),
 }
+"""The worst operations and texts that searches found; cheap questions; and whatever else costs a gate something."""
 
 
 class Stranger(asyncio.Protocol):
     """One connection: says the next thing as soon as something has come back."""
 
-    def __init__(self, said: Iterator[bytes], gone: Callable[[], None]) -> None:
+    def __init__(self, first: bytes, said: Iterator[bytes], gone: Callable[[], None]) -> None:
+        self._first = first
         self._said = said
         self._gone = gone
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._transport.write(next(self._said))
+        self._transport.write(self._first or next(self._said))
 
     def data_received(self, data: bytes) -> None:
-        if _END in data and not self._transport.is_closing():
+        if (self._first or _END in data) and not self._transport.is_closing():
             self._transport.write(next(self._said))
 
     def connection_lost(self, error: Exception | None) -> None:
         self._gone()
 
 
-async def attack(port: int, address: str, said: list[bytes], connections: int) -> None:
+async def attack(port: int, address: str, way: Way, connections: int) -> None:
     """So many connections from one address, for ever; one that ends is opened again."""
-    loop, order = asyncio.get_running_loop(), itertools.cycle(said)
+    loop, order = asyncio.get_running_loop(), itertools.cycle(way.said)
 
     async def one() -> None:
         while True:
@@ -87,7 +141,7 @@ async def attack(port: int, address: str, said: list[bytes], connections: int) -
             try:
                 sock.bind((address, 0))
                 await loop.sock_connect(sock, ("127.0.0.1", port))
-                await loop.create_connection(lambda over=over: Stranger(order, over.set), sock=sock)  # type: ignore[misc]  # bound to this one
+                await loop.create_connection(lambda over=over: Stranger(way.first, order, over.set), sock=sock)  # type: ignore[misc]  # bound to this one
             except OSError:
                 sock.close()
                 await asyncio.sleep(0.05)  # the machine has no more of them just now
@@ -98,14 +152,13 @@ async def attack(port: int, address: str, said: list[bytes], connections: int) -
     await asyncio.gather(*(one() for _ in range(connections)))
 
 
-async def _main(port: int, first: int, count: int, connections: int) -> None:
-    ways = list(WAYS.values())
-    asked = {}
-    for number in range(first, first + count):
-        asked[f"127.0.0.{number}"] = ways[number % len(ways)]()
+async def _main(ports: tuple[int, int], first: int, count: int, connections: int, names: list[str]) -> None:
+    ways = {name: WAYS[name]() for name in dict.fromkeys(names)}
+    asked = [(f"127.0.0.{first + number}", ways[names[number % len(names)]]) for number in range(count)]
     print(json.dumps({"pid": os.getpid()}), flush=True)
-    await asyncio.gather(*(attack(port, address, said, connections) for address, said in asked.items()))
+    await asyncio.gather(*(attack(ports[way.admin], address, way, connections) for address, way in asked))
 
 
 if __name__ == "__main__":
-    uvloop.run(_main(*(int(each) for each in sys.argv[1:5])))
+    _ports = int(sys.argv[1]), int(sys.argv[2])
+    uvloop.run(_main(_ports, *(int(each) for each in sys.argv[3:6]), sys.argv[6:]))

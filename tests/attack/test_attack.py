@@ -12,6 +12,6 @@ from tests.attack.__main__ import RESULT, Attack, run
 def test_beside_six_addresses_that_take_all_connections_a_good_client_hears_nothing_but_results(
     transport: Transport,
 ) -> None:
-    alone, good = run(Attack(seconds=1, connections=200, transport=transport, alone=10))
-    assert set(alone.heard) == {RESULT}
-    assert set(good.heard) == {RESULT}
+    outcome = run(Attack(seconds=1, connections=200, transport=transport, alone=10))
+    assert set(outcome.alone.heard) == {RESULT}
+    assert set(outcome.beside.heard) == {RESULT}

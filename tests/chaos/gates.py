@@ -74,8 +74,8 @@ class Nursery:
 
 
 @contextmanager
-def a_nursery() -> Iterator[Nursery]:
-    command = bound([sys.executable, "-m", "tests.chaos.nursery"])
+def a_nursery(module: str = "tests.chaos.nursery") -> Iterator[Nursery]:
+    command = bound([sys.executable, "-m", module])
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
         yield Nursery(process)
 

@@ -66,7 +66,7 @@ class HouseholdTurns:
         self._households: OrderedDict[str, _Household] = OrderedDict()
         self._line: list[tuple[float, int, _Household]] = []  # a heap: who has had least is first
         self._numbers = count()
-        self._least = 0.0  # what the one had had who was last in turn
+        self._least = 0.0  # what the one had had who was last in turn, or was served while nobody waited
         self._worked = 0.0  # since the loop last went round
         self.is_due = False
         """Whether the loop has to go round before anything else begins: what comes stands in line."""
@@ -78,6 +78,8 @@ class HouseholdTurns:
         held = self._households.get(household or _NOBODY_KNOWS)
         if held is None:
             held = self._of(household)
+        if not self._line and held.spent > self._least:
+            self._least = held.spent  # nobody waits: of what was had until now nothing is owed to who comes later
         held.spent += seconds
         self._worked += seconds
         if self._worked > TURN_SECONDS and not self.is_due:

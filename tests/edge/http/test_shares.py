@@ -108,6 +108,40 @@ def test_of_all_who_wait_nobody_has_had_more_than_another_but_for_a_piece(pieces
     assert max(had.values()) - min(had.values()) <= 2 * max(pieces.values()) + 2 * TURN_SECONDS
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 500), st.floats(0.0001, 0.05), st.integers(1, 4))
+def test_who_was_served_while_nobody_waited_owes_nothing_for_it_to_who_comes_later(
+    before: int, dear: float, strangers: int
+) -> None:
+    now, served = 0.0, list[str]()
+
+    async def serve() -> None:
+        turns = HouseholdTurns(8, clock=lambda: now)
+
+        def piece(household: str, takes: float) -> None:
+            nonlocal now
+            now += takes
+            served.append(household)
+
+        for _ in range(before):  # for hours if need be
+            turns.begin("good", partial(piece, "good", TURN_SECONDS))
+            await asyncio.sleep(0)
+        turns.begin("good", partial(piece, "good", dear))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        served.clear()
+        for number in range(strangers):
+            for _ in range(100):
+                turns.begin(f"stranger {number}", partial(piece, f"stranger {number}", PIECE))
+        turns.begin("good", partial(piece, "good", PIECE))
+        await until(lambda: len(served) == 100 * strangers + 1)
+
+    asyncio.run(serve())
+    first, share = served.index("good"), strangers + 1
+    # what the last piece took may be held against it, and no more
+    assert first <= share * (2 + dear / PIECE)
+
+
 @pytest.mark.parametrize("transport", Transport)
 async def test_however_many_take_all_the_connections_they_may_a_newcomer_has_one(transport: Transport) -> None:
     gate = EchoGate()

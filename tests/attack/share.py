@@ -1,0 +1,73 @@
+"""What a gate did with its time while somebody was asked: for whom it worked, and whether it had a core to work on."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+_FRESH_SECONDS: Final = 0.3
+"""After so long what is noted down has been."""
+_NANO: Final = 1e-9
+
+
+@dataclass(frozen=True)
+class Had:
+    """Of one household, in seconds."""
+
+    worked: float = 0.0
+    stood: int = 0
+    in_line: float = 0.0
+
+    def __sub__(self, other: Had) -> Had:
+        return Had(self.worked - other.worked, self.stood - other.stood, self.in_line - other.in_line)
+
+
+@dataclass(frozen=True)
+class Share:
+    """By household what it had, and how long the gate's loop was running and was waiting for a core, in seconds."""
+
+    had: dict[str, Had]
+    running: float
+    waiting: float
+
+    @classmethod
+    def so_far(cls, notes: Path, pid: int) -> Self:
+        """Waits until the notes are those of now."""
+        time.sleep(_FRESH_SECONDS)
+        told: dict[str, tuple[float, int, float]] = json.loads(notes.read_text()) if notes.exists() else {}
+        try:
+            running, waiting, _ = map(int, Path(f"/proc/{pid}/schedstat").read_text().split())
+        except FileNotFoundError:  # a kernel that does not count
+            running, waiting = 0, 0
+        return cls({name: Had(*each) for name, each in told.items()}, running * _NANO, waiting * _NANO)
+
+    def since(self, before: Share) -> Share:
+        """Between the two."""
+        had = {name: each - before.had.get(name, Had()) for name, each in self.had.items()}
+        return Share(had, self.running - before.running, self.waiting - before.waiting)
+
+    @property
+    def core(self) -> float:
+        """The part of the time that the loop wanted a core and had one."""
+        wanted = self.running + self.waiting
+        return self.running / wanted if wanted > 0 else 1.0
+
+    def part_of(self, household: str) -> float:
+        """Of all that was worked for anybody."""
+        return self.had.get(household, Had()).worked / (sum(each.worked for each in self.had.values()) or 1.0)
+
+    def told(self) -> str:
+        """In one line, whoever had least first."""
+        each = sorted(self.had.items(), key=lambda item: item[1].worked)
+        whole = ", ".join(f"{name} {100 * self.part_of(name):.1f} %" for name, had in each if had.worked > 0)
+        return f"worked for: {whole}; the gate had a core {100 * self.core:.0f} % of the time that it wanted one"
+
+
+def beside_the_loop(pid: int, cores: set[int]) -> None:
+    """Whatever the gate has started itself may run on these cores: it is not to take the loop's."""
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        os.sched_setaffinity(int(child), cores)

@@ -1,0 +1,79 @@
+"""Gates that note down, a few times a second, how long they worked for whom and who stood in line: `turns.json` beside
+their settings.
+
+    python -m tests.attack.watched
+
+Started and told what to do as `tests.chaos.nursery`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from proxy.edge.http import households, service
+from tests.chaos import nursery
+
+TURNS: Final = "turns.json"
+_EVERY_SECONDS: Final = 0.2
+
+
+class WatchedTurns(households.HouseholdTurns):
+    """By household: seconds that were worked for it, how often it stood in line, and how long altogether."""
+
+    file: Path
+
+    def __init__(self, most: int, *, clock: Callable[[], float] = time.perf_counter) -> None:
+        super().__init__(most, clock=clock)
+        self._noted: dict[str, list[float]] = {}
+        self._written = 0.0
+
+    def charge(self, household: str | None, seconds: float) -> None:
+        self._notes_of(household)[0] += seconds
+        super().charge(household, seconds)
+        if (now := time.monotonic()) - self._written > _EVERY_SECONDS:
+            self._written = now
+            whole = self.file.with_suffix(".new")
+            whole.write_text(json.dumps(self._noted))
+            whole.replace(self.file)
+
+    def _notes_of(self, household: str | None) -> list[float]:
+        return self._noted.setdefault(household or "", [0.0, 0.0, 0.0])
+
+    def _stand(self, household: str | None, standing: Any) -> None:
+        began, notes = self.clock(), self._notes_of(household)
+
+        def over() -> None:
+            notes[1] += 1
+            notes[2] += self.clock() - began
+
+        def begin() -> None:
+            over()
+            standing()
+
+        if isinstance(standing, asyncio.Future):
+            standing.add_done_callback(lambda _: over())
+            super()._stand(household, standing)
+        else:
+            super()._stand(household, begin)
+
+
+def main() -> None:
+    """See above."""
+    service.HouseholdTurns = WatchedTurns  # type: ignore[misc]  # of whichever gate is forked
+    serve = nursery.serve
+
+    def watched(config: str, log: str, most_bytes: int, astray: str) -> None:
+        WatchedTurns.file = Path(config).parent / TURNS
+        serve(config, log, most_bytes, astray)
+
+    nursery.serve = watched
+    nursery.main()
+
+
+if __name__ == "__main__":
+    main()
