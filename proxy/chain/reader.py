@@ -17,7 +17,7 @@ from weakref import WeakValueDictionary
 from proxy.admission import Found
 from proxy.chain.exact import ExactReading, TakenBack, read_exactly, tokens_met
 from proxy.chain.fill import fill
-from proxy.chain.hydrate import is_readable
+from proxy.chain.hydrate import Reading, is_readable
 from proxy.chain.node import Node
 from proxy.chain.settlement.slices import BlockName
 from proxy.chain.witness import Witness
@@ -29,7 +29,7 @@ from proxy.session.known import KnownSession, Source, Status
 from proxy.session.registry import Registry
 from proxy.session.state import ConfigId, SessionState, SessionStatus
 from proxy.userop.decode import DecodedOperation
-from proxy.userop.primitives import Address
+from proxy.userop.primitives import Address, Hash32
 
 _MOST_READINGS: Final = 3
 _MOST_BLOCKS_BEHIND: Final = 64
@@ -49,6 +49,9 @@ class Followed(Protocol):
     @property
     def restored_at(self) -> int:
         """The newest block that what was known before the restart rests on, 0 for none."""
+
+    def hash_at(self, number: int) -> Hash32 | None:
+        """Of the settled block of this number; `None` where that is not kept."""
 
 
 class NodeReader:
@@ -126,11 +129,25 @@ class NodeReader:
             if self._look_back is not None:
                 # a chain that went back has not counted what was settled before: that is in flight again first
                 await self._look_back()
+            if not await self._is_after_what_is_settled(node, exact.reading):
+                if left:
+                    continue
+                raise StateUnavailable("the chain has taken back blocks that are settled, which is not done here yet")
             if self._registry.get(key) is known:
                 if known is not None and self._is_behind(known, exact.reading.block):
                     return _as_known(known)
                 return await self._take(key, known, exact)
         raise StateUnavailable("the session changes faster than it can be read")
+
+    async def _is_after_what_is_settled(self, node: Node, reading: Reading) -> bool:
+        """Whether the chain that was read has the newest settled block. What ended in one that it has not got is
+        neither in the reading nor in flight, until that is taken back."""
+        cursor = None if self._followed is None else self._followed.cursor
+        if cursor is None or self._followed is None:
+            return True
+        if cursor.number < reading.block:
+            return await node.block_hash(cursor.number) == cursor.hash
+        return self._followed.hash_at(reading.block) in (None, reading.block_hash)
 
     async def _is_another_asked(self, node: Node, at: int) -> bool:
         """Whether another node is asked by now than the one that told nothing, or is once its word was looked at."""

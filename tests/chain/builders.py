@@ -13,6 +13,7 @@ from aiohttp.test_utils import TestServer
 
 from proxy.chain import contract_abi
 from proxy.chain.settlement.outcome import Outcome
+from proxy.chain.settlement.slices import BlockName
 from proxy.chain.views import View
 from proxy.errors import StateUnavailable
 from proxy.ledger.operations import AcceptedOperation, Ended, Stage
@@ -108,6 +109,17 @@ class FakeNode:
     def calls_asked(self) -> list[list[Any]]:
         """The parameters of each `eth_call`."""
         return [params for method, params in self.asked if method == "eth_call"]
+
+
+@dataclass
+class UpTo:
+    """How far blocks were followed."""
+
+    cursor: BlockName | None = None
+    restored_at: int = 0
+
+    def hash_at(self, number: int) -> Hash32 | None:
+        return self.cursor.hash if self.cursor is not None and self.cursor.number == number else None
 
 
 def hash_of_block(number: int) -> Hash32:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 
@@ -24,7 +24,7 @@ from proxy.session.registry import Registry
 from proxy.session.state import ConfigId
 from proxy.userop.primitives import Hash32
 from tests.admission.builders import TWICE, key_of, known
-from tests.chain.builders import Clock, FakeNode, accepted
+from tests.chain.builders import Clock, FakeNode, UpTo, accepted, hash_of_block
 from tests.chain.on_chain import put_session
 from tests.chain.test_reader import OPERATION, USES, after_uses
 from tests.session.builders import SPENDING, TOKEN, USAGE
@@ -48,14 +48,6 @@ class Used:
 
     async def block_hash(self, number: int) -> Hash32 | None:
         return None
-
-
-@dataclass
-class UpTo:
-    """How far blocks were followed."""
-
-    cursor: BlockName | None = None
-    restored_at: int = 0
 
 
 class Scene:
@@ -157,7 +149,7 @@ async def test_a_chain_that_begins_anew_is_read_all_the_same(chain: FakeNode, no
     scene = Scene(chain, node)
     scene.registry.put(known(TWICE, block=10_000))
     put_session(chain, after_uses(1))
-    scene.followed.cursor = BlockName(100, Hash32(bytes(32)))
+    scene.followed.cursor = BlockName(100, hash_of_block(100))
     await scene.reader.session(KEY)
     assert scene.known().block == 100
 

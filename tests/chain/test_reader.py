@@ -12,6 +12,7 @@ from aiohttp import web
 
 from proxy.chain.node import Node
 from proxy.chain.reader import NodeReader
+from proxy.chain.settlement.slices import BlockName
 from proxy.chain.views import IS_MODULE_INSTALLED
 from proxy.errors import ContractAbsent, StateUnavailable
 from proxy.session.changes import Changes
@@ -25,7 +26,7 @@ from proxy.userop.decode import DecodedOperation
 from proxy.userop.primitives import Address, Hash32
 from tests.admission.builders import TWICE, key_of, known
 from tests.bypass_list.desk import reading, single, use
-from tests.chain.builders import FakeNode, Reverts
+from tests.chain.builders import FakeNode, Reverts, UpTo, hash_of_block
 from tests.chain.on_chain import put_absent, put_session
 from tests.patience import PATIENCE_SECONDS
 from tests.session.builders import ACCOUNT, NOW, STRANGER, USAGE, enabled, transfer
@@ -430,6 +431,57 @@ async def test_who_is_told_nothing_by_one_node_is_told_by_another_one_that_is_be
     await node.close()
     for server in servers:
         await server.close()
+
+
+GONE = Hash32(b"\xee" * 32)
+
+
+@pytest.mark.parametrize("number", [90, 100])
+async def test_while_blocks_that_are_gone_are_not_taken_back_no_reading_of_another_chain_is_believed(
+    scene: Scene, number: int
+) -> None:
+    """What had ended in them would be neither in the reading nor in flight, and its use free once more."""
+    put_session(scene.chain, after_uses(1))
+    settled, looks = UpTo(BlockName(number, GONE)), list[int]()
+
+    async def in_vain() -> None:
+        looks.append(number)
+
+    scene.reader = NodeReader(
+        scene.node,
+        scene.registry,
+        scene.disk.keep,
+        lambda: float(NOW),
+        look_back=in_vain,
+        seconds=PATIENCE_SECONDS,
+        followed=settled,
+    )
+    with pytest.raises(StateUnavailable, match="taken back blocks that are settled"):
+        await scene.reader.session(KEY)
+    assert (len(looks), scene.registry.get(KEY), scene.disk.kept) == (3, None, [])
+
+
+@pytest.mark.parametrize("number", [90, 100])
+async def test_once_they_are_taken_back_the_session_is_read_anew(scene: Scene, number: int) -> None:
+    put_session(scene.chain, after_uses(1))
+    settled, looks = UpTo(BlockName(number, GONE)), list[int]()
+
+    async def look_back() -> None:
+        looks.append(number)
+        if len(looks) == 2:
+            settled.cursor = BlockName(number, hash_of_block(number))
+
+    scene.reader = NodeReader(
+        scene.node,
+        scene.registry,
+        scene.disk.keep,
+        lambda: float(NOW),
+        look_back=look_back,
+        seconds=PATIENCE_SECONDS,
+        followed=settled,
+    )
+    assert await scene.reader.session(KEY) is not None
+    assert (len(looks), len(scene.disk.kept)) == (2, 1)
 
 
 async def test_each_reading_is_told_and_whether_it_is_what_was_known(scene: Scene) -> None:

@@ -170,6 +170,12 @@ class Chain:
                 return Mined(user_op_hash=user_op_hash, success=success, block=number, block_hash=block.hash)
         return None
 
+    async def block_hash(self, number: int) -> Hash32 | None:
+        """As a node tells it."""
+        if self.silent:
+            raise StateUnavailable("no answer")
+        return self.name(number).hash if number <= self.newest() else None
+
     def name(self, number: int) -> BlockName:
         return BlockName(number, self.blocks[number - 1].hash if number else Hash32(bytes(32)))
 
@@ -267,6 +273,7 @@ class Disk:
     doubts: dict[tuple[SessionKey, int], Doubt] = field(default_factory=dict)
     notes: list[Outcome] = field(default_factory=list)
     full: bool = False
+    is_deaf: bool = False
     owed: list[Outcome] = field(default_factory=list)
     lost: bool = False  # a note that nobody will hand over again
 
@@ -290,6 +297,8 @@ class Disk:
         self.notes.append(outcome)
 
     async def recall(self, names: Collection[HoldName]) -> tuple[Ended, ...]:
+        if self.is_deaf:
+            raise StateUnavailable("the ledger could not be read", fact="ledger")
         return tuple(self.ended[name] for name in names if name in self.ended)
 
     async def save_session(self, known: KnownSession) -> None:

@@ -20,6 +20,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Collection, Coroutine, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -136,7 +137,7 @@ class LedgerMachine(RuleBasedStateMachine):
         )
         witness = Witness(self.chain)
         self.reader = NodeReader(
-            None,  # type: ignore[arg-type]  # what would ask it is patched
+            self.chain,  # type: ignore[arg-type]  # what else would ask it is patched
             self.registry,
             self.disk.save_session,
             self.clock,
@@ -178,7 +179,12 @@ class LedgerMachine(RuleBasedStateMachine):
     # the node and the bundler, as they are asked
 
     async def _catch_up(self) -> None:
-        """What follows the blocks: see `proxy.chain.blocks.follower`, in few words."""
+        """What follows the blocks, as far as the disk tells what is asked of it: what failed is done again later."""
+        with suppress(StateUnavailable):
+            await self._follow()
+
+    async def _follow(self) -> None:
+        """See `proxy.chain.blocks.follower`, in few words."""
         if self.chain.silent or not self.has_node:
             return
         head, taker = self.chain.newest(), self.taker
@@ -198,10 +204,7 @@ class LedgerMachine(RuleBasedStateMachine):
         if shared != cursor:
             if shared == on_chain[0]:
                 return  # a node that is only behind
-            try:
-                await taker.undo(shared)
-            except StateUnavailable:
-                return
+            await taker.undo(shared)
         for number in range(shared.number + 1, head + 1):
             last, parent = self.chain.name(number), taker.cursor
             await taker.settle(
@@ -515,6 +518,11 @@ class LedgerMachine(RuleBasedStateMachine):
     def fill_the_disk(self, full: bool) -> None:
         self.disk.full = full
 
+    @rule(is_deaf=st.booleans())
+    def ask_the_disk_in_vain(self, is_deaf: bool) -> None:
+        """It tells nothing of what has ended, as a slow one: blocks that are gone are not taken back."""
+        self.disk.is_deaf = is_deaf
+
     @rule(keeps_notes=st.booleans())
     def crash(self, keeps_notes: bool) -> None:
         self.disk.crash(keeps_notes=keeps_notes)
@@ -538,7 +546,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def _settle_all(self) -> None:
         """When all is quiet the gate and the chain agree, and what is left can be spent to the last unit."""
-        self.disk.full = self.bundler_silent = self.chain.silent = False
+        self.disk.full = self.disk.is_deaf = self.bundler_silent = self.chain.silent = False
         self.chain.behind = 0
         if self.disk.lost:
             self.crash(keeps_notes=True)
