@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from typing import Final
 
 from proxy.chain.settlement.due import DueHeap
 from proxy.chain.settlement.patience import Patience
@@ -12,6 +14,8 @@ from proxy.chain.settlement.slices import BlockName
 from proxy.errors import StateUnavailable
 from proxy.ledger.operations import EndedName
 from proxy.userop.primitives import Hash32
+
+_LOG: Final = logging.getLogger(__name__)
 
 
 class Rechecks:
@@ -49,7 +53,7 @@ class Rechecks:
                 self._due.put(block, self._monotonic())
 
     async def look(self) -> None:
-        """At all that is due. What a block had that is gone is in flight again. Raises `StateUnavailable`."""
+        """At all that is due. What a block had that is gone is in flight again. Never raises."""
         for block in list(self._due.pop_due(self._monotonic())):
             if block not in self._of:
                 continue  # it was looked at just now, when one before it was found to be gone
@@ -61,9 +65,12 @@ class Rechecks:
                 names = self._settlement.remembered.shown_in(block)
                 try:
                     await self._settlement.bring_back(names)
-                except StateUnavailable:
+                except StateUnavailable as error:
+                    _LOG.warning(
+                        "block %d is gone, and what it had is not in flight again yet: %s", block.number, error
+                    )
                     self._again(block, user_op_hash, times)
-                    raise
+                    continue
                 self._settlement.to_prove |= dict.fromkeys(name.user_op_hash for name in names)
                 for other in self._of:
                     if other.number >= block.number:
