@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 
 import pytest
 
@@ -11,6 +13,7 @@ from tests.admission.builders import (
     key_of,
     known,
 )
+from tests.app.live_node import LiveNode
 from tests.chain.builders import FakeNode
 from tests.chain.on_chain import put_absent
 from tests.running_gate import (
@@ -49,3 +52,41 @@ async def node_url(chain: FakeNode) -> AsyncIterator[str]:
     server = await chain.start()
     yield str(server.make_url("/"))
     await server.close()
+
+
+@dataclass
+class Hours:
+    """The clocks of this machine, moved ahead when told. In place of the module `time`."""
+
+    ahead: float = 0.0  # of both
+    astray: float = 0.0  # of the time of day alone
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.ahead
+
+    def time(self) -> float:
+        return time.time() + self.ahead + self.astray
+
+    def perf_counter(self) -> float:
+        return time.perf_counter()
+
+    def time_ns(self) -> int:
+        return time.time_ns()
+
+
+@pytest.fixture
+def hours(monkeypatch: pytest.MonkeyPatch) -> Hours:
+    moved = Hours()
+    for module in ("chain", "settling", "memory"):
+        monkeypatch.setattr(f"proxy.app.{module}.time", moved)
+    return moved
+
+
+@pytest.fixture
+async def live() -> AsyncIterator[LiveNode]:
+    """A chain on which TWICE is in force."""
+    node = LiveNode()
+    node.grant(TWICE)
+    server = await node.serve()
+    yield node
+    await server.cleanup()

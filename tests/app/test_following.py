@@ -6,8 +6,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from proxy.session.known import Status
 from proxy.userop.user_operation import UserOperation
 from tests.admission.builders import TWICE, enabling, granting, key_of, known, lane
 from tests.app.builders import ONCE, refusal, status_of, use_number
+from tests.app.conftest import Hours
 from tests.app.live_node import FIRST, LiveNode
 from tests.bypass_list.desk import a_session, use
 from tests.chain.blocks.builders import FakeChain
@@ -40,44 +39,6 @@ rules:
     match: {session: true}
     limit: {count: ops, max: 1, per: session, window: 24h}
 """
-
-
-@dataclass
-class Hours:
-    """The clocks of this machine, moved ahead when told. In place of the module `time`."""
-
-    ahead: float = 0.0  # of both
-    astray: float = 0.0  # of the time of day alone
-
-    def monotonic(self) -> float:
-        return time.monotonic() + self.ahead
-
-    def time(self) -> float:
-        return time.time() + self.ahead + self.astray
-
-    def perf_counter(self) -> float:
-        return time.perf_counter()
-
-    def time_ns(self) -> int:
-        return time.time_ns()
-
-
-@pytest.fixture
-def hours(monkeypatch: pytest.MonkeyPatch) -> Hours:
-    moved = Hours()
-    for module in ("chain", "settling", "memory"):
-        monkeypatch.setattr(f"proxy.app.{module}.time", moved)
-    return moved
-
-
-@pytest.fixture
-async def live() -> AsyncIterator[LiveNode]:
-    """A chain on which TWICE is in force."""
-    node = LiveNode()
-    node.grant(TWICE)
-    server = await node.serve()
-    yield node
-    await server.cleanup()
 
 
 def contents(folder: Path) -> dict[Path, bytes]:

@@ -6,7 +6,7 @@ import asyncio
 import re
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,9 +16,10 @@ from proxy.edge.storage.store import Store
 from proxy.errors import StateUnavailable
 from tests.admission.builders import TWICE, known
 from tests.app.builders import use_number
+from tests.app.conftest import Hours
 from tests.app.live_node import LiveNode, with_uses
 from tests.app.test_alerts import hook
-from tests.app.test_following import Hours, settled
+from tests.app.test_following import settled
 from tests.deploy.conftest import DEPLOY
 from tests.deploy.promql import names_in
 from tests.edge.alerts.builders import recording_sink
@@ -137,23 +138,6 @@ async def test_a_sink_that_hangs_shows_how_long_it_keeps_what_waits_and_what_fou
             sink.hang = False
             sink.released.set()
             await becomes(gate, lambda seconds: seconds == 0, "alerts_waiting_seconds", sink="soc")
-
-
-@pytest.fixture
-def hours(monkeypatch: pytest.MonkeyPatch) -> Hours:
-    moved = Hours()
-    for module in ("chain", "settling", "memory"):
-        monkeypatch.setattr(f"proxy.app.{module}.time", moved)
-    return moved
-
-
-@pytest.fixture
-async def live() -> AsyncIterator[LiveNode]:
-    node = LiveNode()
-    node.grant(TWICE)
-    server = await node.serve()
-    yield node
-    await server.cleanup()
 
 
 async def test_what_is_known_of_a_chain_ages_while_its_node_is_silent_and_is_new_when_it_speaks(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
@@ -14,6 +13,7 @@ from proxy.edge.http.forwarded import household_of
 from proxy.edge.http.http_log import HTTP_LOG
 from proxy.edge.http.inbound import InboundCall
 from proxy.edge.http.lean.answering import Answering
+from proxy.edge.http.lean.last_words import NO_ROOM, TOO_MANY, TOO_SLOW, came_back
 from proxy.edge.http.lean.phases import ConnectionPhase, Entrance
 from proxy.edge.http.messages import HttpAnswer, HttpRequest, plain
 from proxy.edge.http.wire.fields import BROKEN_BODY, BrokenHttp
@@ -32,13 +32,6 @@ _HIGH_WATER: Final = 64 * 1024
 """An answer of which more than this is not taken keeps the next request waiting."""
 
 _TAKEN_IN_SECONDS: Final = 0.0001  # about what a connection takes before anybody can see whose it is
-
-_NO_ROOM: Final = plain(
-    HTTPStatus.SERVICE_UNAVAILABLE,
-    "too much waits of requests that are not whole: connections.max_waiting_bytes\n",
-    Retry_After="1",
-)
-_TOO_MANY: Final = plain(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections\n", Retry_After="1")
 
 
 class Connection(Answering):
@@ -87,9 +80,9 @@ class Connection(Answering):
             case Entrance.WELCOME:
                 self._enter(ConnectionPhase.HEAD)
             case Entrance.TOO_MANY_OF_PEER:
-                self._leave_with(_TOO_MANY)
+                self._leave_with(TOO_MANY)
             case Entrance.FULL:
-                self._leave_with(_TOO_MANY, linger=False)
+                self._leave_with(TOO_MANY, linger=False)
             case Entrance.ONE_OF_MANY_TURNED_AWAY:
                 self.abort()
 
@@ -237,7 +230,7 @@ class Connection(Answering):
             self._reader.drop()
             self._ended = True  # whatever else it says
         elif self._call is None and self._reader.head is None:
-            self._leave_with(_NO_ROOM)
+            self._leave_with(NO_ROOM)
         else:
             self._refuse_call(InboundCall.no_room)
 
@@ -350,7 +343,7 @@ class Connection(Answering):
         """Its time in this phase is over."""
         match self.phase:
             case ConnectionPhase.HEAD if self._reader.buffered:
-                self._leave_with(plain(HTTPStatus.REQUEST_TIMEOUT, "the request did not arrive in time\n"))
+                self._leave_with(TOO_SLOW)
             case ConnectionPhase.BODY:
                 self._refuse_body(f"body did not arrive within {self._house.settings.body_seconds:g} s")
             case ConnectionPhase.LEAVING:
@@ -367,7 +360,7 @@ class Connection(Answering):
             self._left = left
             self._house.enter(self)
             return
-        if _was_reset(transport):
+        if came_back(transport):
             self._was_left()
         self.abort()
 
@@ -394,9 +387,3 @@ class Connection(Answering):
     def _open(self) -> asyncio.Transport:
         assert self._transport is not None, "asked only while connected"  # noqa: S101 - our own promise
         return self._transport
-
-
-def _was_reset(transport: asyncio.BaseTransport) -> bool:
-    """Whether the answer came back: a caller that is gone and one that has only stopped talking look alike before."""
-    sock = transport.get_extra_info("socket")
-    return sock is not None and sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
