@@ -53,6 +53,9 @@ class Followed(Protocol):
     def hash_at(self, number: int) -> Hash32 | None:
         """Of the settled block of this number; `None` where that is not kept."""
 
+    def shown_beyond(self, key: SessionKey) -> Sequence[BlockName]:
+        """The blocks after the newest settled one in which a question has shown operations of the session."""
+
 
 class NodeReader:
     """See `proxy.admission.ChainReader` for the meaning of each call. `clock` gives unix seconds.
@@ -140,14 +143,19 @@ class NodeReader:
         raise StateUnavailable("the session changes faster than it can be read")
 
     async def _is_after_what_is_settled(self, node: Node, reading: Reading) -> bool:
-        """Whether the chain that was read has the newest settled block. What ended in one that it has not got is
-        neither in the reading nor in flight, until that is taken back."""
+        """Whether the chain that was read has the newest settled block, and those in which operations of the session
+        were shown since. What ended in one that it has not got is neither in the reading nor in flight, until that is
+        taken back."""
         cursor = None if self._followed is None else self._followed.cursor
         if cursor is None or self._followed is None:
             return True
-        if cursor.number < reading.block:
-            return await node.block_hash(cursor.number) == cursor.hash
-        return self._followed.hash_at(reading.block) in (None, reading.block_hash)
+        if cursor.number >= reading.block:
+            return self._followed.hash_at(reading.block) in (None, reading.block_hash)
+        key = reading.state.key
+        for block in (cursor, *self._followed.shown_beyond(key)):
+            if block.number <= reading.block and await node.block_hash(block.number) != block.hash:
+                return False
+        return True
 
     async def _is_another_asked(self, node: Node, at: int) -> bool:
         """Whether another node is asked by now than the one that told nothing, or is once its word was looked at."""

@@ -117,6 +117,10 @@ class UpTo:
 
     cursor: BlockName | None = None
     restored_at: int = 0
+    shown: tuple[BlockName, ...] = ()
+
+    def shown_beyond(self, _key: SessionKey) -> tuple[BlockName, ...]:
+        return self.shown
 
     def hash_at(self, number: int) -> Hash32 | None:
         return self.cursor.hash if self.cursor is not None and self.cursor.number == number else None

@@ -461,6 +461,21 @@ async def test_while_blocks_that_are_gone_are_not_taken_back_no_reading_of_anoth
     assert (len(looks), scene.registry.get(KEY), scene.disk.kept) == (3, None, [])
 
 
+async def test_what_a_question_showed_in_a_block_that_is_gone_makes_a_reading_without_it_not_believed(
+    scene: Scene,
+) -> None:
+    """The block is beyond those that were followed: nothing of these has taken it back."""
+    put_session(scene.chain, after_uses(1))
+    settled = UpTo(BlockName(90, hash_of_block(90)), shown=(BlockName(94, hash_of_block(94)), BlockName(95, GONE)))
+    scene.reader = NodeReader(
+        scene.node, scene.registry, scene.disk.keep, lambda: float(NOW), seconds=PATIENCE_SECONDS, followed=settled
+    )
+    with pytest.raises(StateUnavailable, match="taken back blocks that are settled"):
+        await scene.reader.session(KEY)
+    settled.shown = settled.shown[:1]
+    assert await scene.reader.session(KEY) is not None
+
+
 @pytest.mark.parametrize("number", [90, 100])
 async def test_once_they_are_taken_back_the_session_is_read_anew(scene: Scene, number: int) -> None:
     put_session(scene.chain, after_uses(1))

@@ -109,6 +109,18 @@ class Taker:
                 return block.hash if block.number == number else None
         return None
 
+    def shown_beyond(self, key: SessionKey) -> tuple[BlockName, ...]:
+        """The blocks after the newest settled one in which a question has shown operations of the session: few, as
+        questions are asked only of what is in doubt."""
+        if self._cursor is None:
+            return ()
+        remembered, blocks = self._settlement.remembered, dict[BlockName, None]()
+        for name in remembered.shown_after(self._cursor.block.number):
+            ended = remembered.get(name)
+            if name.session == key and ended is not None and ended.block is not None and ended.block_hash is not None:
+                blocks[BlockName(ended.block, ended.block_hash)] = None
+        return tuple(blocks)
+
     def senders(self) -> Set[Address]:
         return self._settlement.flights.senders()
 

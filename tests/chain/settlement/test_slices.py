@@ -386,6 +386,20 @@ async def test_what_stood_on_blocks_that_are_gone_is_in_flight_again_and_its_ses
     assert scene.causes == [Cause.MINED, Cause.MINED, Cause.MINED]
 
 
+async def test_who_reads_a_session_hears_in_which_blocks_ahead_of_those_told_a_question_has_shown_its_uses() -> None:
+    """Should one of them be gone by then, its use is in no reading, and nothing has taken it back."""
+    scene, another = with_node(), KEY._replace(permission_id=Hash32(b"\x5b" * 32))
+    op = await scene.accept(1, ONE_USE)
+    await scene.tell(10)
+    shown = Mined(user_op_hash=op, success=True, block=12, block_hash=block(12).hash)
+    await scene.lookout.found(shown)
+    assert scene.balance == (1, 0)
+    assert (scene.taker.shown_beyond(KEY), scene.taker.shown_beyond(another)) == ((block(12),), ())
+    await scene.tell(11)
+    await scene.tell(12)
+    assert scene.taker.shown_beyond(KEY) == ()
+
+
 async def test_a_rival_comes_back_with_the_one_that_took_its_nonce_and_what_expired_with_its_block() -> None:
     scene = with_node()
     await scene.accept(1, ONE_USE, nonce=7)
