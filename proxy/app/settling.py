@@ -288,6 +288,7 @@ def _nodeside(
         followed=taker,
         taken=lambda key, agrees: quiet.taken(key, agrees),  # noqa: PLW0108  # it is made below
         declared=chain.modules.declared,
+        used_before=settlement.used_before,
         doubted=(lambda: watch.doubted()) if len(urls) > 1 else None,  # noqa: PLW0108  # it is made below
     )
     quiet = QuietReadings(

@@ -7,7 +7,6 @@ the operation and moves the policies' counters.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -50,7 +49,8 @@ async def read_exactly(
     slots = frozenset(reservation.slot for reservation in held)
     reading = await hydrate(node, key)
     state = await _with_tokens(node, reading.state, tokens, reading.block)
-    counted, there = await asyncio.gather(_counted(witness, slots, reading.block), node.block_hash(reading.block))
+    counted = await _counted(witness, slots, reading.block)
+    there = await node.block_hash(reading.block)  # the last question: what was told before is of this block, or none
     if there is None:
         raise StateUnavailable("the node has not got the block at which it told of the session")
     if there != reading.block_hash:

@@ -22,7 +22,7 @@ from proxy.chain.node import Node
 from proxy.chain.settlement.slices import BlockName
 from proxy.chain.witness import Witness
 from proxy.errors import ContractAbsent, StateUnavailable
-from proxy.ledger.reservation import Ledger
+from proxy.ledger.reservation import Ledger, NonceSlot
 from proxy.session.counters import SessionKey
 from proxy.session.facts import MissingFact, PolicyConfigFact, TokenLimitFact
 from proxy.session.known import KnownSession, Source, Status
@@ -64,7 +64,8 @@ class NodeReader:
     ask through `node`, and wait for `seconds` in all; whatever is not waited for asks through `background`.
     `followed` tells how new a reading has to be after a restart, `ledger` and `witness` what is in flight and in a
     reading too, `look_back` what is in neither any more; `taken` is told of each reading, and of whether it was what
-    was known; `doubted` looks whether the node's word is worth anything, and has another asked where it is not.
+    was known, `used_before` of places in flight whose nonce was used in blocks that are settled already; `doubted`
+    looks whether the node's word is worth anything, and has another asked where it is not.
     Sessions of the `declared` modules cannot be read: of them the newest block is heard, and what is known then is what
     there is.
     """
@@ -85,7 +86,9 @@ class NodeReader:
         taken: Callable[[SessionKey, bool], None] | None = None,
         declared: Collection[Address] = (),
         doubted: Callable[[], Awaitable[None]] | None = None,
+        used_before: Callable[[Collection[NonceSlot]], None] | None = None,
     ) -> None:
+        self._used_before = used_before
         self._declared = frozenset(declared)
         self._doubted = doubted
         self._background = node if background is None else background
@@ -138,6 +141,8 @@ class NodeReader:
                 raise StateUnavailable("the chain has taken back blocks that are settled, which is not done here yet")
             if self._registry.get(key) is known:
                 if known is not None and self._is_behind(known, exact.reading.block):
+                    if left and await self._is_another_asked(node, at):
+                        continue
                     return _as_known(known)
                 return await self._take(key, known, exact)
         raise StateUnavailable("the session changes faster than it can be read")
@@ -158,7 +163,8 @@ class NodeReader:
         return True
 
     async def _is_another_asked(self, node: Node, at: int) -> bool:
-        """Whether another node is asked by now than the one that told nothing, or is once its word was looked at."""
+        """Whether another node is asked by now than the one that told nothing, or less than is known, or is once its
+        word was looked at."""
         if self._doubted is None:
             return False
         if node.at == at:
@@ -186,6 +192,9 @@ class NodeReader:
             self._ledger.uncount(key)
             for slot in exact.counted:
                 self._ledger.count(key, slot)
+        cursor = None if self._followed is None else self._followed.cursor
+        if self._used_before is not None and cursor is not None and reading.block <= cursor.number:
+            self._used_before(exact.counted)
         enabled = reading.state.enabled
         if not enabled and (known is None or known.status is not Status.IN_FORCE):
             if known is not None and known.status is Status.REMOVED and self._registry.mined_at(key) is not None:

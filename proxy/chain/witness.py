@@ -39,8 +39,9 @@ class Fate(Enum):
 class Witness(Protocol):
     """What is asked of the chain. Every method raises `StateUnavailable`."""
 
-    async def fate(self, slot: NonceSlot, user_op_hash: Hash32, *, since: int) -> Mined | Fate:
-        """What became of an operation, as of the newest block; from a node that has got block `since` at least."""
+    async def fate(self, slot: NonceSlot, user_op_hash: Hash32, *, since: int, near: int | None = None) -> Mined | Fate:
+        """What became of an operation, as of the newest block; from a node that has got block `since` at least. In
+        block `near` its nonce was seen to be used: there the node looks first."""
 
     async def used(self, slots: Collection[NonceSlot], block: int) -> frozenset[NonceSlot]:
         """Those of the slots whose nonce had been used at a block."""
@@ -55,14 +56,15 @@ class NodeWitness:
     def __init__(self, node: Node) -> None:
         self._node = node
 
-    async def fate(self, slot: NonceSlot, user_op_hash: Hash32, *, since: int) -> Mined | Fate:
+    async def fate(self, slot: NonceSlot, user_op_hash: Hash32, *, since: int, near: int | None = None) -> Mined | Fate:
         head = (await self._node.head()).number
         if head < since:  # one of several behind a balancer: to it what was mined since is not mined yet
             raise StateUnavailable(f"what became of the operation: the node that answered is at {head}, before {since}")
         if not await self.used((slot,), head):
             return Fate.OPEN
+        found = None if near is None else await self._event_in(slot, near)
         # one account may have executed more than a node tells at once: its own event is looked for first
-        found = await self._event_of(slot, head, user_op_hash) or await self._event_of(slot, head)
+        found = found or await self._event_of(slot, head, user_op_hash) or await self._event_of(slot, head)
         if found is not None and found[0].topics[1] == user_op_hash:
             log, success = found
             return Mined(
@@ -76,7 +78,7 @@ class NodeWitness:
         elsewhere = self._node.elsewhere()
         if elsewhere is None:
             return here
-        there = await NodeWitness(elsewhere).fate(slot, user_op_hash, since=since)
+        there = await NodeWitness(elsewhere).fate(slot, user_op_hash, since=since, near=near)
         if here is Fate.HIDDEN and there is not Fate.OPEN:
             return there  # as much, or more: one that keeps older logs may show what used it
         if there is not here:
@@ -86,25 +88,39 @@ class NodeWitness:
     async def _event_of(self, slot: NonceSlot, head: int, name: Hash32 | None = None) -> tuple[Log, bool] | None:
         """The event of whichever operation used the nonce, or of that name, and whether that succeeded. That none is
         shown says little: the node may lag, keep no older logs, or answer with none."""
-        sender = Hash32(slot.sender.rjust(32, b"\0"))
-        named = () if name is None else (name,)
-        wanted = LogFilter(addresses=(slot.entry_point,), topics=((USER_OPERATION_EVENT,), named, (sender,)))
         last, step = head, _BLOCKS_SEARCHED
         while last > max(head - _MOST_SEARCHED, -1):
             try:
-                logs = await self._node.logs_between(max(last - step + 1, 0), last, wanted)
+                found = await self._event_between(slot, max(last - step + 1, 0), last, name)
             except StateUnavailable:
                 if step == 1:
                     raise
                 step = max(step // _SMALLER, 1)  # they may have been more than it tells at once
                 continue
-            for log in reversed(logs):
-                if log.removed or log.address != slot.entry_point or log.topics[2:3] != (sender,):
-                    continue
-                nonce, success = _read(log.data)
-                if nonce == slot.nonce:
-                    return log, success
+            if found is not None:
+                return found
             last -= step
+        return None
+
+    async def _event_in(self, slot: NonceSlot, block: int) -> tuple[Log, bool] | None:
+        """The same in one block, as far as it can be had."""
+        try:
+            return await self._event_between(slot, block, block)
+        except StateUnavailable:
+            return None
+
+    async def _event_between(
+        self, slot: NonceSlot, first: int, last: int, name: Hash32 | None = None
+    ) -> tuple[Log, bool] | None:
+        sender = Hash32(slot.sender.rjust(32, b"\0"))
+        named = () if name is None else (name,)
+        wanted = LogFilter(addresses=(slot.entry_point,), topics=((USER_OPERATION_EVENT,), named, (sender,)))
+        for log in reversed(await self._node.logs_between(first, last, wanted)):
+            if log.removed or log.address != slot.entry_point or log.topics[2:3] != (sender,):
+                continue
+            nonce, success = _read(log.data)
+            if nonce == slot.nonce:
+                return log, success
         return None
 
     async def next_nonce(self, slot: NonceSlot) -> int:

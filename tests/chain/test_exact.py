@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from aiohttp import web
 
-from proxy.chain.exact import tokens_met
+from proxy.chain.exact import TakenBack, tokens_met
 from proxy.chain.node import Node
 from proxy.chain.reader import NodeReader
 from proxy.chain.settlement.slices import BlockName
@@ -43,7 +45,7 @@ class Used:
         self.blocks.append(block)
         return self.slots & frozenset(slots)
 
-    async def fate(self, slot: NonceSlot, user_op_hash: Hash32, *, since: int) -> Mined | Fate:
+    async def fate(self, slot: NonceSlot, user_op_hash: Hash32, *, since: int, near: int | None = None) -> Mined | Fate:
         return Fate.OPEN
 
     async def block_hash(self, number: int) -> Hash32 | None:
@@ -59,6 +61,7 @@ class Scene:
         self.witness = Used(*(operations[number - 1].reservation.slot for number in used))
         self.operations = operations
         self.followed = UpTo()
+        self.used_before: list[NonceSlot] = []
         self.reader = NodeReader(
             node,
             self.registry,
@@ -67,6 +70,7 @@ class Scene:
             ledger=self.ledger,
             witness=self.witness,
             followed=self.followed,
+            used_before=self.used_before.extend,
         )
 
     async def _keep(self, session: KnownSession) -> None:
@@ -197,6 +201,40 @@ async def test_a_counter_asked_for_while_operations_are_in_flight_is_read_with_a
     found = await scene.reader.find(OPERATION, state, [PolicyConfigFact(policy, config_id)])
     assert found.state is scene.known().state
     assert (scene.balance, scene.known().block) == ((1, 1), 100)
+
+
+async def test_a_chain_that_goes_back_while_nonces_are_asked_for_makes_the_session_be_read_again(
+    chain: FakeNode, node: Node
+) -> None:
+    scene = Scene(chain, node, 1)
+    put_session(chain, after_uses(2))
+
+    def of_another_branch(body: dict[str, Any]) -> web.StreamResponse | None:
+        if body["method"] != "eth_getBlockByNumber" or body["params"][0] == "latest":
+            return None
+        block = {"number": "0x64", "hash": "0x" + "ee" * 32, "parentHash": "0x" + "ed" * 32, "timestamp": "0x1"}
+        return web.json_response({"jsonrpc": "2.0", "id": body["id"], "result": block})
+
+    async def used(slots: Collection[NonceSlot], block: int) -> frozenset[NonceSlot]:
+        await node.head()
+        chain.reply = of_another_branch  # from here on, for good
+        return await Used.used(scene.witness, slots, block)
+
+    scene.witness.used = used  # type: ignore[method-assign]  # what happens while it is asked
+    with pytest.raises(TakenBack):
+        await scene.reader.session(KEY)
+    assert scene.registry.get(KEY) is None
+
+
+@pytest.mark.parametrize("settled", [99, 100])
+async def test_what_is_in_flight_with_a_nonce_that_was_used_in_settled_blocks_is_told_of(
+    chain: FakeNode, node: Node, settled: int
+) -> None:
+    scene = Scene(chain, node, 1)
+    put_session(chain, after_uses(1))
+    scene.followed.cursor = BlockName(settled, hash_of_block(settled))
+    await scene.reader.session(KEY)
+    assert scene.used_before == ([] if settled < 100 else [scene.operations[0].reservation.slot])
 
 
 def test_the_tokens_to_read_are_those_known_and_those_in_flight() -> None:

@@ -499,6 +499,31 @@ async def test_once_they_are_taken_back_the_session_is_read_anew(scene: Scene, n
     assert (len(looks), len(scene.disk.kept)) == (2, 1)
 
 
+@pytest.mark.parametrize("is_better", [True, False])
+async def test_who_is_told_less_than_is_known_by_one_node_is_told_by_another_one_that_is_not_behind(
+    is_better: bool,
+) -> None:
+    tables = [FakeNode(block=99), FakeNode()]
+    servers = [await table.start() for table in tables]
+    for uses, table in enumerate(tables, 1):
+        put_session(table, after_uses(uses))
+    node = Node([str(server.make_url("/")) for server in servers], timeout_seconds=PATIENCE_SECONDS)
+
+    async def look() -> None:
+        if is_better:
+            await node.leave(1868, "its newest block is 99, and 100 is settled", 100, None)
+
+    registry = Registry()
+    registry.put(known(TWICE))
+    registry.began_at([KEY], 100)  # what was known before does not count
+    reader = NodeReader(node, registry, Disk().keep, lambda: float(NOW), seconds=PATIENCE_SECONDS, doubted=look)
+    await reader.session(KEY)
+    assert (registry.mined_at(KEY), node.at) == ((None, 1) if is_better else (100, 0))
+    await node.close()
+    for server in servers:
+        await server.close()
+
+
 async def test_each_reading_is_told_and_whether_it_is_what_was_known(scene: Scene) -> None:
     told: list[bool] = []
     scene.reader = NodeReader(

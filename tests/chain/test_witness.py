@@ -83,6 +83,19 @@ async def test_an_operation_of_an_account_that_executes_more_than_a_node_tells_a
     assert isinstance(fate, Mined) if is_ours else fate is Fate.TAKEN
 
 
+async def test_where_a_nonce_was_seen_to_be_used_the_node_looks_first_and_else_everywhere(
+    chain: FakeNode, node: Node
+) -> None:
+    put_nonce(chain, 6)
+    put_events(chain, event(70, op=Hash32(b"\x0d" * 32)), *(event(block, nonce=100) for block in range(60, 100)))
+    for near, questions in ((70, 1), (71, 3)):
+        asked = len(chain.asked)
+        assert await NodeWitness(node).fate(slot(5), OP, since=0, near=near) is Fate.TAKEN
+        assert [method for method, _ in chain.asked[asked:]].count("eth_getLogs") == questions
+    put_events(chain, event(90))
+    assert isinstance(await NodeWitness(node).fate(slot(5), OP, since=0, near=70), Mined)
+
+
 async def test_a_nonce_is_used_when_the_next_one_is_beyond_it(chain: FakeNode, node: Node) -> None:
     put_nonce(chain, 5)
     put_nonce(chain, 0, key=9)

@@ -229,7 +229,7 @@ class Chain:
 
     # as a witness
 
-    async def fate(self, slot: NonceSlot, user_op_hash: Hash32, *, since: int) -> Mined | Fate:
+    async def fate(self, slot: NonceSlot, user_op_hash: Hash32, *, since: int, near: int | None = None) -> Mined | Fate:
         if self.silent:
             raise StateUnavailable("no answer")
         newest = self.newest()

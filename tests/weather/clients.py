@@ -136,8 +136,8 @@ class Clients:
         code, sky = error["code"], self.sky
         is_node_there = before.node_since == sky.node_since and _is_long(sky.node_since, began)
         is_bundler_there = before.bundler_since == sky.bundler_since and _is_long(sky.bundler_since, began)
-        is_in_time = not self.on_time or code not in ("busy", Code.STATE_UNAVAILABLE)
-        if not is_in_time and is_node_there and (is_bundler_there or code != "busy"):
+        is_late = self.on_time and self._has_lived_since(before) and code in ("busy", Code.STATE_UNAVAILABLE)
+        if is_late and is_node_there and (is_bundler_there or code != "busy"):
             self.world.faults.append(f"{kind} while a node was well ({sky.spell}): {error}")
         if code in NOT_SO and not kind.startswith("a life"):
             self.world.faults.append(f"{kind} of a session in force ({sky.spell}): {error}")

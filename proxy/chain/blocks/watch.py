@@ -59,6 +59,7 @@ class BlockWatch:
         self._looking: asyncio.Task[bool] | None = None
         self._heard = asyncio.Event()
         self._failures = 0
+        self._shown: int | None = None  # the newest block of the node that is asked
         self._is_stale = False
 
     @property
@@ -92,17 +93,18 @@ class BlockWatch:
         await asyncio.shield(self._looking)
 
     async def doubted(self) -> None:
-        """Somebody was told nothing: look at once whether the node's word is in vain, and ask another where it is.
-        Never raises."""
+        """Somebody was told nothing, or less than is known: look at once whether the node's word is in vain, and ask
+        another where it is. Never raises."""
         self._looks = 0  # so that the next look is a check too
         await self.catch_up()
-        await self._ask_another()
+        await self._ask_another(is_doubted=True)
 
     async def _look(self) -> bool:
         try:
             if not self._is_seeded:
                 await self._seed()
             head = await self._follower.look()
+            self._shown = head.number
             self._looks += 1
             if self._looks % _LOOKS_A_CHECK == 1:
                 await self._check(head)
@@ -127,13 +129,16 @@ class BlockWatch:
                 "the blocks of chain %d cannot be read, %d times now: %s", self._chain_id, self._failures, words or why
             )
 
-    async def _ask_another(self) -> None:
-        """Where the node's word is in vain and another's is not: it may be of another chain, or behind all others."""
+    async def _ask_another(self, *, is_doubted: bool = False) -> None:
+        """Where the node's word is in vain and another's is not: it may be of another chain, or behind all others. One
+        that is only behind what is settled already will come to that, unless somebody needs it now."""
         age, cursor, newest = self._age, self._taker.cursor, self._age.number
         if self._failures:
             why, least = age.trouble or "its blocks cannot be read", 0 if cursor is None else cursor.number
         elif age.is_behind and newest is not None:
             why, least = f"its newest block is {newest}", newest + 1
+        elif is_doubted and cursor is not None and self._shown is not None and self._shown < cursor.number:
+            why, least = f"its newest block is {self._shown}, and {cursor.number} is settled", cursor.number
         else:
             return
         now = asyncio.get_running_loop().time()

@@ -69,8 +69,9 @@ class Proofs:
         slot, cursor = flight.slot, self._cursor
         try:
             async with asyncio.timeout(self._patience.timeout):
-                since = 0 if cursor is None else cursor.number
-                fate = await self._node.witness.fate(slot, user_op_hash, since=since)
+                since, seen = 0 if cursor is None else cursor.number, self._settlement.unseconded.get(user_op_hash)
+                near = None if seen is None else seen.block
+                fate = await self._node.witness.fate(slot, user_op_hash, since=since, near=near)
                 if fate is Fate.HIDDEN and not await self._is_burnt(user_op_hash, slot):
                     return False
         except (TimeoutError, StateUnavailable) as error:

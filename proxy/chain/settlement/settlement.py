@@ -330,6 +330,14 @@ class Settlement:
                 draft.to_read[held.session] = evidence.block or 0
         await self.close(draft)
 
+    def used_before(self, slots: Iterable[NonceSlot]) -> None:
+        """The nonces of these places were used in blocks that are settled: what is in flight there is to be proven.
+        What those blocks showed of it may be forgotten, or be nothing."""
+        for slot in slots:
+            for held in self._ledger.held_in(slot):
+                self.to_prove[held.user_op_hash] = None
+                self.awake.set()
+
     async def enable_nonce_read(self, session: SessionKey, enable_nonce: int, evidence: Evidence) -> None:
         """The session was read with this enable nonce: grants under earlier ones cannot be mined any more, unless the
         reading had one of them in it."""

@@ -143,6 +143,18 @@ async def test_a_node_that_is_doubted_is_looked_at_and_left_only_where_its_word_
     assert len(scene.left) == 1
 
 
+async def test_a_node_behind_what_is_settled_is_left_by_who_needs_that_now_and_by_nobody_else(scene: Scene) -> None:
+    await scene.watch.catch_up()
+    scene.node.behind = 3
+    scene.chain.mine()
+    looked = len(scene.node.asked)
+    await scene.until(lambda: len(scene.node.asked) > looked + 2)
+    assert scene.left == []
+    await scene.watch.doubted()
+    assert len(scene.left) == 1
+    assert scene.left[0].startswith("its newest block is ")
+
+
 async def test_no_failure_ends_it(scene: Scene) -> None:
     await scene.watch.catch_up()
     scene.books.broken = True

@@ -61,6 +61,7 @@ class Chain:
     fates: dict[Hash32, Mined | Fate | Exception] = field(default_factory=dict)
     asked: list[Hash32] = field(default_factory=list)
     since: list[int] = field(default_factory=list)  # which block the node was to have, each time
+    near: list[int | None] = field(default_factory=list)  # in which block its nonce was seen to be used
     used_by_now: set[int] = field(default_factory=set)  # nonces
     looks: list[int] = field(default_factory=list)  # at which blocks nonces were asked for
     several: bool = False
@@ -73,9 +74,12 @@ class Chain:
             raise StateUnavailable("no answer")
         return replace(mined, permission_ids=(KEY.permission_id,), enables=self.claimed)
 
-    async def fate(self, _slot: NonceSlot, user_op_hash: Hash32, *, since: int) -> Mined | Fate:
+    async def fate(
+        self, _slot: NonceSlot, user_op_hash: Hash32, *, since: int, near: int | None = None
+    ) -> Mined | Fate:
         self.asked.append(user_op_hash)
         self.since.append(since)
+        self.near.append(near)
         fate = self.fates.get(user_op_hash, Fate.OPEN)
         if isinstance(fate, Exception):
             raise fate

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import pytest
 
+from proxy.chain.settlement.outcome import SettledUpTo
 from proxy.chain.witness import Fate
 from proxy.errors import StateUnavailable
-from proxy.ledger.operations import Cause
+from proxy.ledger.operations import Cause, InFlight, Stage
+from tests.chain.builders import accepted
 from tests.chain.settlement.builders import IN_FORCE, KEY, ONE_USE, Chain, Scene, block, mined, name
 
 STRANGER = name(900)
@@ -45,6 +47,21 @@ async def test_an_event_of_one_node_ends_no_other_hold_before_another_node_was_a
     assert scene.settlement.flights.get(op) is None
     end = scene.told[-1].ended
     assert (end.cause, end.evidence.by, end.evidence.block_hash) == (Cause.NONCE_USED, by, block(10).hash)
+    assert set(scene.chain.near) == {10}  # there the nodes look first
+
+
+async def test_what_a_block_before_a_restart_showed_is_proven_once_a_reading_finds_the_nonce_used() -> None:
+    scene = with_node(several=True)
+    assert scene.chain is not None
+    op = accepted(2, KEY, ONE_USE, nonce=7)
+    scene.taker.restore(SettledUpTo(KEY.chain_id, block(10), 10, 0.0), [block(10)])
+    scene.settlement.restore([InFlight(operation=op, stage=Stage.ACCEPTED)])
+    scene.chain.fates[op.user_op_hash] = Fate.TAKEN
+    await scene.tell(11)
+    assert scene.causes == []
+    scene.settlement.used_before([op.reservation.slot])
+    await scene.lookout.round()
+    assert scene.causes == [Cause.NONCE_USED]
 
 
 async def test_with_one_node_its_event_is_enough() -> None:
