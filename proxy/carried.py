@@ -29,6 +29,7 @@ from proxy.userop.user_operation import (
     UserOperation,
     keys_of,
     parse_printed_operation,
+    parse_printed_place,
     parse_user_operation,
     print_user_operation,
 )
@@ -142,6 +143,15 @@ def read_carried(method: str, method_class: MethodClass, params: list[object], s
         _check_chain_among(params, serving)
     op, printed = _read_unfinished(params[0], entry_point, "params[0]")
     return _carried(op, entry_point, [printed, *rest])
+
+
+def read_place(params: list[object], serving: Serving) -> tuple[bytes, EntryPoint, Address, int] | None:
+    """What is sent of a request that hands an operation in, its entry point, its sender and its nonce, where the
+    operation is written as it is sent, which nearly every one is; `None` of any other, which `read_carried` reads."""
+    if len(params) != 2 or type(params[1]) is not str or (served := serving.by_text.get(params[1])) is None:
+        return None
+    place = parse_printed_place(params[0], served.version)
+    return None if place is None else (print_json([params[0], serving.texts[served.address]]), served, *place)
 
 
 def _says_nothing(options: object) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from operator import itemgetter
 from typing import Final
 
 import orjson
@@ -32,6 +33,7 @@ __all__ = [
     "print_json",
     "print_request",
     "print_result",
+    "read_plainly",
     "read_reply",
     "with_id",
 ]
@@ -105,6 +107,36 @@ def parse_body(body: bytes, limits: BodyLimits) -> Single | Batch:
     if len(value) > limits.max_batch:
         raise InvalidRequest(f"batch of {len(value)} requests; at most {limits.max_batch} are taken at once")
     return Batch(tuple([_read_item(item) for item in value]))
+
+
+_MEMBERS: Final = itemgetter("jsonrpc", "id", "method", "params")
+_TEXTS: Final = {str}
+_FLAT: Final = 3
+"""Levels of a request whose params are texts, and objects of texts."""
+
+
+def read_plainly(body: bytes, limits: BodyLimits) -> Request | None:
+    """The request that `body` is, where that is seen at once, as of nearly every one: its params are texts, and objects
+    of texts. What it is not asked for here is `parse_body`'s to read, and to refuse."""
+    if len(body) > limits.max_elements or len(body) > limits.max_bytes or limits.max_depth < _FLAT:
+        return None
+    try:
+        version, number, method, params = _MEMBERS(orjson.loads(body))
+    except (ValueError, KeyError, TypeError):
+        return None
+    # zero may have come as -0
+    if type(number) is not int or not number or version != "2.0" or type(method) is not str or type(params) is not list:
+        return None
+    members = 4
+    for param in params:
+        if type(param) is dict:
+            if set(map(type, param.values())) != _TEXTS:
+                return None
+            members += len(param)
+        elif type(param) is not str:
+            return None
+    # a member more, or one given twice, leaves more colons; those inside texts are doubt too
+    return Request(str(number), method, params) if body.count(b":") == members else None
 
 
 def _read_item(value: object) -> Request | Malformed:
@@ -228,11 +260,32 @@ def with_id(body: bytes, our_id: int, literal: str) -> bytes:
     return read_reply(body, our_id).with_id(literal)
 
 
+_BEFORE_ID: Final = b'{"jsonrpc":"2.0","id":'
+_AT_ID: Final = len(_BEFORE_ID)
+_TO_RESULT: Final = len(b',"result":')
+_QUOTE: Final = ord('"')
+
+
+def _read_short_reply(body: bytes, our_id: int) -> Reply | None:
+    """A result that is one word of letters and digits, or null, printed as most do; `None` says nothing of others."""
+    before = b'{"jsonrpc":"2.0","id":%d,"result":' % our_id
+    if not body.startswith(before):
+        return None
+    at = len(before)
+    word = body[at + 1 : -2]
+    # of bytes, these are ASCII's: no quote, no escape
+    if word.isalnum() and body[at] == _QUOTE and body.endswith(b'"}'):
+        return Reply(body, False, word.decode(), None, _AT_ID, at - _TO_RESULT)
+    return Reply(body, False, None, None, _AT_ID, at - _TO_RESULT) if body[at:] == b"null}" else None
+
+
 def read_reply(body: bytes, our_id: int) -> Reply:
     """Read an upstream's reply. Raises `ReplyError` unless it is one JSON-RPC 2.0 reply to request `our_id`.
 
     An error may also come under null: that is how bundlers answer a request they could not read.
     """
+    if (short := _read_short_reply(body, our_id)) is not None:
+        return short
     try:
         value = orjson.loads(body)
     except ValueError:

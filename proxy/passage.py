@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, Protocol
 
 from proxy.admission import Judgement
-from proxy.carried import read_carried
+from proxy.carried import read_carried, read_place
 from proxy.errors import UpstreamUnavailable
 from proxy.gate import Gate, asker_of
 from proxy.jsonrpc import Request, print_json
@@ -64,24 +64,40 @@ class Passage:
         self.upstream = upstream
         self.recorder = recorder
         self.stopwatch = stopwatch
+        self._ways: dict[str, tuple[type[_Crossing | _HandingIn], MethodClass]] = {}
+        """Of the methods that were asked under these settings, and for which there is one here."""
+        self._settings = gate.settings
 
     def begin(self, request: Request, context: RequestContext, waiting: Waiting) -> None:
         """Answer one request, now or later. Whatever happens, it is counted and it is answered."""
-        settings = self.gate.settings
-        method_class = classify(request.method, settings.allow_methods)
-        if request.id is not None:
-            if method_class is MethodClass.PASS:
-                passing = request.method not in settings.translated
-            else:
-                unjudged = method_class in PREVIEWS and not settings.judge_previews
-                passing = method_class in _JUDGED and (settings.mode is Mode.OFF or unjudged)
-            if passing:
-                _Crossing(self, request, method_class, context, waiting).begin()
-                return
-            if method_class is MethodClass.SUBMIT:
-                _HandingIn(self, request, method_class, context, waiting).begin()
-                return
-        waiting.wait_for(self.gate.answer(request, context))
+        if self._settings is not self.gate.settings:
+            self._settings = self.gate.settings
+            self._ways.clear()
+        found = self._ways.get(request.method) or self._find_way(request.method)
+        if found is None or request.id is None:
+            waiting.wait_for(self.gate.answer(request, context))
+        else:
+            way, method_class = found
+            way(self, request, method_class, context, waiting).begin()
+
+    def _find_way(self, method: str) -> tuple[type[_Crossing | _HandingIn], MethodClass] | None:
+        """How a method is served here; `None` where only its gate can."""
+        settings = self._settings
+        way: type[_Crossing | _HandingIn]
+        method_class = classify(method, settings.allow_methods)
+        if method_class is MethodClass.PASS:
+            passing = method not in settings.translated
+        else:
+            unjudged = method_class in PREVIEWS and not settings.judge_previews
+            passing = method_class in _JUDGED and (settings.mode is Mode.OFF or unjudged)
+        if passing:
+            way = _Crossing
+        elif method_class is MethodClass.SUBMIT:
+            way = _HandingIn
+        else:
+            return None  # among them what nobody serves, of which there is no end
+        self._ways[method] = way, method_class
+        return way, method_class
 
 
 class _Way:
@@ -144,9 +160,12 @@ class _Crossing(_Way):
             check_arity(request.method, len(request.params))
             return print_json(request.params), False, None
         gate = self._passage.gate
+        preview = method_class in PREVIEWS
+        if not preview and guest.may_send_any and (seen := read_place(request.params, gate.serving)) is not None:
+            params, served, sender, nonce = seen
+            return params, True, OperationPlace(served.address, sender, nonce)
         carried = read_carried(request.method, method_class, request.params, gate.serving)
         op, entry_point = carried.op, carried.entry_point
-        preview = method_class in PREVIEWS
         guest.admit_operation(op, entry_point, gate.settings.session_modules, preview=preview)
         return carried.params, not preview, None if preview else place_of(op, entry_point)
 

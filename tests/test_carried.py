@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.carried import CarriedOperation, Serving, read_carried
+from proxy.carried import CarriedOperation, Serving, read_carried, read_place
 from proxy.errors import InvalidParams
 from proxy.jsonrpc import BodyLimits, Request, Single, parse_body
 from proxy.methods import METHODS, MethodClass, classify
@@ -221,3 +221,18 @@ def test_whatever_is_asked_is_refused_by_name_or_goes_on_with_the_operation_that
         operation = operation["userOp" if "userOp" in operation and "zd" in method else "userOperation"]
     assert operation["sender"] == print_bytes(read.op.sender)
     assert operation["callData"] == print_bytes(read.op.call_data)
+
+
+@pytest.mark.parametrize("entry_point", [V7, V7.lower(), V7.upper(), V6, "0x", None, 1])
+@pytest.mark.parametrize(
+    "operation", [PRINTED, {**PRINTED, "nonce": "0x01"}, {**PRINTED, "callData": "0xA0"}, {}, "0x"]
+)
+@pytest.mark.parametrize("more", [[], [None], [{}]])
+def test_what_is_passed_along_unread_is_what_was_to_be_read_of_it(
+    operation: object, entry_point: object, more: list[object]
+) -> None:
+    seen = read_place([operation, entry_point, *more], SERVING)
+    assert (seen is not None) == (operation is PRINTED and entry_point in (V7, V7.lower()) and not more)
+    if seen is not None:
+        read = carried("eth_sendUserOperation", operation, entry_point)
+        assert seen == (read.params, read.entry_point, read.op.sender, read.op.nonce)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -24,6 +25,7 @@ from proxy.jsonrpc import (
     print_json,
     print_request,
     print_result,
+    read_plainly,
     read_reply,
     with_id,
 )
@@ -399,3 +401,68 @@ def test_with_id_changes_only_the_id(
 def test_arbitrary_upstream_bytes_are_a_reply_or_a_reply_error(body: bytes) -> None:
     with pytest.raises(ReplyError):
         read_reply(body, 1)
+
+
+# --- what is seen at once
+
+WORDS = st.sampled_from(
+    ["1", "0", "-0", "1.0", "1e0", "01", "true", "null", '"x"', '"a:b"', '"\\ud800"', "2" * 20, "{}", "[]"]
+)
+TEXT = st.sampled_from(['"0x00"', '"a:b"', '"\\u0041"', '"é"', '"\\ud800"', '""', "1", "null", "[1]"])
+OBJECT = st.lists(st.tuples(st.sampled_from(['"a"', '"b"', '"\\u0061"', '"id"', '"a:b"']), TEXT), max_size=3).map(
+    lambda members: "{" + ",".join(f"{key}:{value}" for key, value in members) + "}"
+)
+MEMBERS = st.one_of(
+    st.tuples(st.sampled_from(['"id"', '"method"', '"jsonrpc"', '"\\u0069d"', '"extra"']), WORDS),
+    st.tuples(
+        st.just('"params"'), st.lists(st.one_of(TEXT, OBJECT), max_size=3).map(lambda some: f"[{','.join(some)}]")
+    ),
+    st.sampled_from([('"jsonrpc"', '"2.0"'), ('"method"', '"m"'), ('"id"', "7")]),
+)
+
+
+@given(
+    st.lists(MEMBERS, min_size=2, max_size=6), st.sampled_from(["", " ", "\n"]), st.sampled_from(["", "]", "}", "\0"])
+)
+def test_what_is_seen_at_once_is_what_is_read_at_length(members: list[tuple[str, str]], space: str, end: str) -> None:
+    whole = {'"jsonrpc"': '"2.0"', '"id"': "7", '"method"': '"m"', '"params"': "[]"}
+    pairs = [*(whole | dict(members)).items(), *members[4:]]
+    body = (space + "{" + f",{space}".join(f"{key}:{space}{value}" for key, value in pairs) + "}" + end).encode()
+    seen = read_plainly(body, LIMITS)
+    if seen is not None:
+        assert parse_body(body, LIMITS) == Single(seen)
+
+
+@given(st.binary(max_size=60), st.integers(0, 120), st.integers(0, 120))
+def test_no_byte_that_is_changed_makes_what_is_seen_at_once_another_thing(cut: bytes, start: int, end: int) -> None:
+    good = with_params('[{"sender":"0x01","nonce":"0x1"},"0xee"]')
+    body = good[:start] + cut + good[max(start, end) :]
+    seen = read_plainly(body, LIMITS)
+    if seen is not None:
+        assert parse_body(body, LIMITS) == Single(seen)
+
+
+def test_what_sdks_send_is_seen_at_once_within_the_bounds_of_the_settings() -> None:
+    body = with_params('[{"sender":"0x01","nonce":"0x1"},"0xee"]')
+    assert read_plainly(body, LIMITS) == Request("7", "m", [{"sender": "0x01", "nonce": "0x1"}, "0xee"])
+    assert read_plainly(GOOD, LIMITS) == Request("1", "eth_chainId", [])
+    for bounds in ({"max_bytes": len(body) - 1}, {"max_depth": 2}, {"max_elements": 5}):
+        assert read_plainly(body, replace(LIMITS, **bounds)) is None
+
+
+RESULTS = st.sampled_from(
+    ["null", '"0x12ab"', '"a b"', '"\\u0061"', '"é"', '""', "1", '"a","id":2,"x":"b"', '"x', "nullx"]
+)
+
+
+@given(RESULTS | st.text(max_size=8).map(json.dumps), st.sampled_from([1, 12, -1]), st.sampled_from(["", "}", " "]))
+def test_a_short_reply_is_read_as_any_other(result: str, our_id: int, end: str) -> None:
+    def read(more: str) -> object:
+        body = f'{{"jsonrpc":"2.0","id":1,"result":{result}}}{end}'.encode()
+        try:
+            reply = read_reply(body + more.encode(), our_id)  # with a space behind it, it is none of the short ones
+        except ReplyError as error:
+            return str(error)
+        return replace(reply, body=body)
+
+    assert read("") == read(" ")

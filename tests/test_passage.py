@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -289,3 +289,18 @@ async def test_a_send_whose_answer_cannot_be_counted_is_kept_and_may_be_out() ->
     assert answer is not None
     assert b'"mayHaveBeenSent":true' in answer.body
     assert [answered for _, answered in stage.follower.followed] == [False]
+
+
+async def test_a_mode_that_is_put_in_force_is_that_of_the_next_request_whatever_was_asked_before() -> None:
+    stage = scene(mode=Mode.OFF)
+    direct = Direct(stage.upstream, "at once")
+    passage = Passage(stage.gate, direct, recorder=stage.recorder, stopwatch=lambda: 0.0)
+    for mode, judged in ((Mode.OFF, 0), (Mode.ENFORCE, 1), (Mode.OFF, 1)):
+        stage.gate.take(replace(stage.gate.settings, mode=mode))
+        caller = Caller()
+        stage.upstream.answers[:] = [result(HASH)]
+        passage.begin(Request("1", SEND, [OPERATION, ENTRY_POINT]), CONTEXT, caller)
+        while direct.pending:
+            direct.pending.pop()()
+        await caller.hear()
+        assert len(stage.recorder.decisions) == judged, mode

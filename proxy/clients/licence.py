@@ -48,6 +48,11 @@ class Guest:
         """How many sessions a second it may name in vain; `None` where its licence leaves that to the gate's limit."""
         return self.licence.rates.get(Ration.ABSENT_SESSIONS)
 
+    @property
+    def may_send_any(self) -> bool:
+        """Whether `admit_operation` refuses it none."""
+        return self.licence.accounts is None and self.licence.permission_ids is None
+
     def take(self, ration: Ration) -> None:
         """Count one more. Raises `RateLimited`."""
         a_second = self.licence.rates.get(ration)

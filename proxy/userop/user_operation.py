@@ -11,7 +11,7 @@ from typing import Final
 
 from proxy.errors import InvalidParams
 from proxy.record import record
-from proxy.userop.at_once import GAS_FIELDS, read_as_printed, read_at_once
+from proxy.userop.at_once import GAS_FIELDS, place_as_printed, read_as_printed, read_at_once
 from proxy.userop.entry_point import EntryPointVersion
 from proxy.userop.primitives import (
     Address,
@@ -165,6 +165,14 @@ def parse_printed_operation(value: object, version: EntryPointVersion) -> UserOp
         return None
     fields = read_as_printed(value)
     return None if fields is None else UserOperation(**fields)  # type: ignore[arg-type]  # each is what its parser makes of it
+
+
+def parse_printed_place(value: object, version: EntryPointVersion) -> tuple[Address, int] | None:
+    """Sender and nonce of what `parse_printed_operation` reads; `None` of anything else."""
+    if type(value) is not dict or version is EntryPointVersion.V06:
+        return None
+    place = place_as_printed(value)
+    return None if place is None else (Address(place[0]), place[1])
 
 
 def _read_one_by_one(

@@ -14,6 +14,7 @@ from proxy.userop.entry_point import EntryPointVersion
 from proxy.userop.user_operation import (
     UserOperation,
     parse_printed_operation,
+    parse_printed_place,
     parse_user_operation,
     print_user_operation,
 )
@@ -104,6 +105,7 @@ def test_what_is_written_as_we_print_it_is_read_so(
     value: dict[str, Any], version: EntryPointVersion, estimate: bool
 ) -> None:
     op = parse_printed_operation(value, version)
+    assert parse_printed_place(value, version) == (None if op is None else (op.sender, op.nonce))
     assert op == parse_user_operation(value, version, estimate=estimate)
     assert op is not None
     assert print_user_operation(op) == value
@@ -114,6 +116,7 @@ def test_nothing_else_is_and_what_is_means_the_same(
     value: dict[str, Any], version: EntryPointVersion, estimate: bool
 ) -> None:
     op = parse_printed_operation(value, version)
+    assert parse_printed_place(value, version) == (None if op is None else (op.sender, op.nonce))
     if op is not None:
         assert parse_user_operation(value, version, estimate=estimate) == op
         assert print_user_operation(op) == value
@@ -128,8 +131,10 @@ def test_nothing_else_is_and_what_is_means_the_same(
 @pytest.mark.parametrize("value", [None, 1, "0x", [], {}, ["sender"]])
 def test_no_operation_is_none(value: object) -> None:
     assert parse_printed_operation(value, V07) is None
+    assert parse_printed_place(value, V07) is None
 
 
 @given(printed())
 def test_the_old_shape_is_read_field_by_field(value: dict[str, Any]) -> None:
     assert parse_printed_operation(value, V06) is None
+    assert parse_printed_place(value, V06) is None

@@ -44,6 +44,7 @@ from proxy.userop.primitives import Address
 
 _LOG: Final = logging.getLogger(__name__)
 NO_PARAMS: Final = b"[]"
+_OK: Final = 200
 _RESTS: Final = {
     True: "rests from every {kind}: another is asked where there is one",
     False: "is asked every {kind} again",
@@ -165,7 +166,9 @@ class BundlerAsker:
 
     def _put(self, endpoint: BundlerEndpoint, our_id: int, method: str, params: bytes, heard: Heard) -> bool:
         assert self._client is not None, "Upstream is used inside its context"  # noqa: S101 - our own promise
-        return self._client.begin(endpoint.url, print_request(our_id, method, params), self._seconds_for(method), heard)
+        settings = self._settings
+        seconds = settings.inclusion_seconds if waits_for_inclusion(method) else settings.total_seconds
+        return self._client.begin(endpoint.url, print_request(our_id, method, params), seconds, heard)
 
     async def _ask_read(self, endpoint: BundlerEndpoint, method: str, params: bytes, seconds: float) -> UpstreamReply:
         """One question on behalf of a caller that sends nothing. Raises `UpstreamUnavailable`."""
@@ -206,6 +209,11 @@ class BundlerAsker:
     ) -> None:
         """What an answer tells of the endpoint; see `Breaker` for `of` and `answers`."""
         breaker = endpoint.breakers[kind]
+        if answer.status == _OK and not answer.reply.is_error and not breaker.failures and breaker.rests_until is None:
+            breaker.answers += 1  # nearly always
+            if endpoint.health is Health.UNREACHABLE:
+                self._note(endpoint, Health.UNKNOWN)
+            return
         failed = answer.status in TOOK_NOTHING or (
             kind is QuestionKind.SEND and answer.reply.is_error and meaning_of_reply(answer) is Meaning.UNKNOWN
         )

@@ -13,7 +13,7 @@ from proxy.edge.http.clients import DECISION_HEADER
 from proxy.edge.http.http_log import HTTP_LOG
 from proxy.edge.http.messages import HttpAnswer, HttpRequest, PrintedFields
 from proxy.errors import Code, RateLimited, RpcError, TooMuchWaits
-from proxy.jsonrpc import NULL_ID, Batch, Malformed, Request, Single, parse_body, print_error
+from proxy.jsonrpc import NULL_ID, Batch, Malformed, Request, Single, parse_body, print_error, read_plainly
 from proxy.ports import Answer, RequestContext
 from proxy.refusal import internal_error
 
@@ -66,18 +66,30 @@ class InboundCall:
     What it knows is what its head says: once it is ended it may do for the next with the same head, asked `again`.
     """
 
-    __slots__ = ("_asked", "_context", "_counted", "_headers", "_household", "_request", "_service", "_settings")
+    __slots__ = (
+        "_asked",
+        "_context",
+        "_counted",
+        "_headers",
+        "_request",
+        "_service",
+        "_settings",
+        "household",
+        "turns",
+    )
 
     def __init__(self, service: Service, request: HttpRequest, context: RequestContext) -> None:
         self._service = service
         self._request = request
         self._context = context
-        self._household = context.remote
+        self.household = context.remote
+        self.turns = service.turns
+        """Its household's share of the loop."""
         self._settings = service.settings
         self._counted = Ration.REQUESTS in context.guest.licence.rates
         cors = service.settings.clients.cors(request.headers)
         self._headers = _JSON_ALONE if not cors else PrintedFields({**cors, "Content-Type": JSON})
-        self._asked: tuple[HttpWaiting, Request] | None = None
+        self._asked: tuple[HttpWaiting, Request] | None = None  # who waits for the answer to what, until it is given
         service.hooks.began(context.chain)
 
     def again(self, length: int | None) -> InboundCall | None:
@@ -117,49 +129,55 @@ class InboundCall:
 
     def begin(self, body: bytes, waiting: HttpWaiting) -> None:
         """Answer its body, at once or later."""
-        begin = self._service.begin
-        if begin is None:
+        service = self._service
+        if service.begin is None:
             waiting.wait_for(self.answer(body))
             return
+        item = None if self._counted else read_plainly(body, service.settings.limits)
+        if item is None:
+            item = self._read_item(body, waiting)
+            if item is None:
+                return
+        self._asked = waiting, item
+        try:
+            service.begin(item, self._context, self)
+        except Exception as error:  # told as in `_answer_to`
+            if self._asked is None:  # told already, or in hand
+                raise
+            self.answered(_told(item, error))
+
+    def _read_item(self, body: bytes, waiting: HttpWaiting) -> Request | None:
+        """The one request that a body is, if it is one that is served; whoever sent anything else is answered."""
         parsed = self._read(body)
         if isinstance(parsed, HttpAnswer):
             waiting.answered(parsed)
         elif isinstance(parsed, Batch):
             waiting.wait_for(self._answer_parsed(parsed))
         elif isinstance(item := self._admitted(parsed.item), Request):
-            self._asked = waiting, item
-            try:
-                begin(item, self._context, self)
-            except Exception as error:  # told as in `_answer_to`
-                if self._asked is None:  # told already, or in hand
-                    raise
-                self.answered(_told(item, error))
+            return item
         else:
             waiting.answered(self._respond(item))
+        return None
 
     def answered(self, answer: Answer | None) -> None:
         """See `AnswerWaiting`."""
-        waiting, _ = self._taken()
-        waiting.answered(self._respond(answer))
+        asked, self._asked = self._asked, None
+        assert asked is not None, "answered once"  # noqa: S101 - our own promise
+        if answer is None or answer.decision_id is not None:
+            asked[0].answered(self._respond(answer))
+        else:
+            asked[0].answered(HttpAnswer(answer.http_status, answer.body, self._headers))
 
     def wait_for(self, work: Coroutine[Any, Any, Answer | None]) -> None:
         """See `AnswerWaiting`."""
-        waiting, item = self._taken()
-        waiting.wait_for(self._respond_in_time(item, work))
-
-    def _taken(self) -> tuple[HttpWaiting, Request]:
-        """Who waits, for the answer to what; between two requests nothing is kept of either."""
         asked, self._asked = self._asked, None
         assert asked is not None, "answered once"  # noqa: S101 - our own promise
-        return asked
-
-    def in_turn(self, begin: Callable[[], None]) -> None:
-        """Call `begin` now, or when it is its household's turn."""
-        self._service.turns.begin(self._household, begin)
+        waiting, item = asked
+        waiting.wait_for(self._respond_in_time(item, work))
 
     def work_in_turns(self, work: Coroutine[Any, Any, _T]) -> Awaitable[_T]:
         """Do this in its household's turns, and charge what each piece takes."""
-        return self._service.turns.work(self._household, work)
+        return self.turns.work(self.household, work)
 
     async def answer(self, body: bytes) -> HttpAnswer:
         """The answer to its body."""

@@ -33,7 +33,8 @@ class RefusedCall(InboundCall):
         # nothing of the base is called: nobody calls, and nothing is counted as asked
         self._service = service
         self._request = request
-        self._household = service.household(request)
+        self.household = service.household(request)
+        self.turns = service.turns
         self._error = error
 
     def again(self, length: int | None) -> InboundCall | None:  # noqa: ARG002 - each is looked at anew

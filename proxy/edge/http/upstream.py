@@ -62,10 +62,8 @@ class HttpUpstream(BundlerAsker):
             return False  # what is traced is asked by `post`, which says where in the trace
         our_id = next(self._ids)
         if not submit:
-            answers = endpoint.breakers[QuestionKind.READ].answers
-            reading = partial(
-                self._heard_read, endpoint, our_id, hearing, method=method, params=params, answers=answers
-            )
+            of = method, params, endpoint.breakers[QuestionKind.READ].answers
+            reading = partial(self._heard_read, endpoint, our_id, of, hearing)
             return self._reads.take() and (self._put(endpoint, our_id, method, params, reading) or self._unread())
         if place is None or len(roster.endpoints) > 1 or roster.removed:
             return False
@@ -106,7 +104,7 @@ class HttpUpstream(BundlerAsker):
             hearing(error)
             return
         self._note_answer(endpoint, QuestionKind.SEND, answer, place, answers)
-        meaning = meaning_of_reply(answer)
+        meaning = meaning_of_reply(answer) if answer.reply.is_error else Meaning.ACCEPTED
         if meaning is Meaning.ACCEPTED:
             if noted:
                 self._placements.answered(place)
@@ -128,14 +126,13 @@ class HttpUpstream(BundlerAsker):
         self,
         endpoint: BundlerEndpoint,
         our_id: int,
+        question: tuple[str, bytes, int],
         hearing: Hearing,
         heard: HttpReply | NoReplyError,
-        *,
-        method: str,
-        params: bytes,
-        answers: int,
     ) -> None:
+        """The question is the method, its params, and how many had been answered when it was asked."""
         self._reads.leave()
+        method, params, answers = question
         of = method, params
         try:
             answer = read_exchange(endpoint.name, our_id, heard)

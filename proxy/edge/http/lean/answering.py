@@ -31,7 +31,13 @@ class Answering(asyncio.Protocol):
     def _begin(self, call: InboundCall, body: bytes) -> None:
         self._served = call
         self._house.serves(self)
-        call.in_turn(partial(self._begin_in_turn, call, body))
+        turns = call.turns
+        if turns.is_due:
+            turns.begin(call.household, partial(self._begin_in_turn, call, body))
+            return
+        began = turns.clock()
+        self._begin_in_turn(call, body)
+        turns.charge(call.household, turns.clock() - began)
 
     def _begin_in_turn(self, call: InboundCall, body: bytes) -> None:
         try:
@@ -61,17 +67,20 @@ class Answering(asyncio.Protocol):
         if call is not None and self._served is call:  # not answered yet
             self.answered(call.broken())
 
-    def _finished(self) -> InboundCall | None:
+    def _finished(self) -> None:
         call, self._served = self._served, None
         self._house.finished(self)
         if call is not None:
             call.end()
-        return call
 
     def answered(self, answer: HttpAnswer) -> None:
         """See `HttpWaiting`."""
-        call = self._finished()
-        if not self.is_open:
+        call, self._served = self._served, None
+        self._house.finished(self)
+        if call is not None:
+            call.end()
+        transport = self._transport
+        if transport is None or transport.is_closing():
             if call is not None:
                 call.nobody_waited()
             return
@@ -87,3 +96,16 @@ class Answering(asyncio.Protocol):
     def is_open(self) -> bool:
         """Whether its caller is there, as far as is known."""
         return self._transport is not None and not self._transport.is_closing()
+
+    def abort(self) -> None:
+        """Break it off."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def untaken(self) -> int:
+        """Bytes of answers that its caller has not taken yet."""
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
+
+    def _open(self) -> asyncio.Transport:
+        assert self._transport is not None, "asked only while connected"  # noqa: S101 - our own promise
+        return self._transport

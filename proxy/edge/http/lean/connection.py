@@ -250,16 +250,29 @@ class Connection(Answering):
     # --- answering
 
     def _serve(self, head: RequestHead, body: bytes) -> None:
+        call, before, last = self._call, self._call_before, self._head
+        if call is None and before is not None and last is not None and last.fields is head.fields:  # nearly always
+            call = before.again(head.length)
+            self._head = head
+        if call is None:
+            self._serve_newly(head, body)
+            return
+        if self.phase is not ConnectionPhase.SERVING:
+            self._house.leave(self)
+            self.phase = ConnectionPhase.SERVING
+        self._call = None
+        self._begin(call, body)
+
+    def _serve_newly(self, head: RequestHead, body: bytes) -> None:
         if head.method == "GET" and head.fields.get("Upgrade", "").lower() == "websocket" and not body:
             self._go_on_as_websocket()
             return
-        received: HttpAnswer | InboundCall = self._receive(head) if self._call is None else self._call
+        received = self._receive(head)
         self._enter(ConnectionPhase.SERVING)
         if isinstance(received, HttpAnswer):
             self._answered(received)
-            return
-        self._call = None
-        self._begin(received, body)
+        else:
+            self._begin(received, body)
 
     def _go_on_as_websocket(self) -> None:
         """From here on every byte is for the WebSocket's own protocol; the house still counts the connection."""
@@ -272,16 +285,21 @@ class Connection(Answering):
         websocket.data_received(given)
 
     def _answered(self, answer: HttpAnswer) -> None:
-        head = self._head
-        if self._house.draining or head is None or head.last or (self._ended and not self._reader.buffered):
+        head, house, buffered = self._head, self._house, self._reader.buffered
+        if house.draining or head is None or head.last or (self._ended and not buffered):
             self._leave_with(answer, linger=self._ended)
             return
-        if self._house.service.parting and not self._reader.buffered:
+        if house.service.parting and not buffered:
             self._leave_with(answer)  # what the caller has sent meanwhile is read and dropped: no reset
             return
         self._write(answer, last=False)
-        if not self._stalled:
+        if self._stalled:
+            return
+        if buffered or self.held or self._paused_reading or self._ended:
             self._next()
+        else:  # nearly always
+            self.phase = ConnectionPhase.WAITING
+            house.enter(self)
 
     def _next(self) -> None:
         """The answer is out: on to the next request, a turn of the loop later if it is there already."""
@@ -298,8 +316,9 @@ class Connection(Answering):
             self._enter(ConnectionPhase.WAITING)
 
     def _write(self, answer: HttpAnswer, *, last: bool) -> None:
-        body = None if self._head is not None and self._head.method == "HEAD" else answer.body
-        self._open().write(print_answer(answer.status, answer.headers, body, date=self._house.date(), last=last))
+        head, date = self._head, self._house.date()
+        body = None if head is not None and head.method == "HEAD" else answer.body
+        self._open().write(print_answer(answer.status, answer.headers, body, date=date, last=last))
 
     # --- leaving
 
@@ -328,11 +347,6 @@ class Connection(Answering):
         self._enter(ConnectionPhase.LEAVING)
         if self._transport is not None:
             self._transport.close()
-
-    def abort(self) -> None:
-        """Break it off."""
-        if self._transport is not None:
-            self._transport.abort()
 
     def drain(self) -> None:
         """Nothing more is wanted of it but the answer it owes."""
@@ -371,10 +385,6 @@ class Connection(Answering):
             self._call = None
         self.abort()
 
-    def untaken(self) -> int:
-        """Bytes of answers that its caller has not taken yet."""
-        return 0 if self._transport is None else self._transport.get_write_buffer_size()
-
     def _enter(self, phase: ConnectionPhase) -> None:
         before = self.phase
         if phase is not before:
@@ -383,7 +393,3 @@ class Connection(Answering):
             self.phase = phase
             if phase is not ConnectionPhase.SERVING:
                 self._house.enter(self)
-
-    def _open(self) -> asyncio.Transport:
-        assert self._transport is not None, "asked only while connected"  # noqa: S101 - our own promise
-        return self._transport

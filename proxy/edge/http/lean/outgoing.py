@@ -68,9 +68,18 @@ class BundlerConnection(asyncio.Protocol):
         if self._heard is None:  # it was asked nothing: whatever this answers, it is no answer to the next question
             self.abort()
             return
-        if (whole := self._reader.whole(data)) is not None and whole[0].status >= _FINAL:
-            self._answer(*whole)
-            return
+        if (whole := self._reader.whole(data)) is not None:
+            head, body = whole
+            if head.plain:  # nearly always
+                heard, self._heard = self._heard, None
+                if self._deadlines is not None:
+                    self._deadlines.stop(self)
+                self._pool.free(self)
+                heard(HttpReply(_FINAL, body))
+                return
+            if head.status >= _FINAL:
+                self._answer(head, body)
+                return
         self._reader.feed(data)
         self._read_on()
 

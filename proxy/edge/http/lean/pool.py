@@ -55,7 +55,8 @@ class Pool:
         connection = self._take_idle(place) or await self._acquire(place)
         waiter: asyncio.Future[HttpReply] = self._loop.create_future()
         more = b"" if traceparent is None else b"traceparent: %b\r\n" % traceparent.encode("ascii")
-        self._ask(connection, body, seconds, more, partial(_settle, waiter))
+        request = b"%b%d\r\n%b\r\n%b" % (place.head, len(body), more, body)
+        connection.ask(request, partial(_settle, waiter), self._deadlines_of(seconds))
         try:
             return await waiter
         except asyncio.CancelledError:
@@ -69,17 +70,20 @@ class Pool:
             if (place := self._places.get(url)) is None:
                 return False
             last = self._asked_last = url, place
-        connection = self._take_idle(last[1])
+        place = last[1]
+        connection = self._take_idle(place)
         if connection is None:
             return False
-        self._ask(connection, body, seconds, b"", heard)
+        if (deadlines := self._answers.get(seconds)) is None:
+            deadlines = self._deadlines_of(seconds)
+        connection.ask(b"%b%d\r\n\r\n%b" % (place.head, len(body), body), heard, deadlines)
         return True
 
-    def _ask(self, connection: BundlerConnection, body: bytes, seconds: float, more: bytes, heard: Heard) -> None:
+    def _deadlines_of(self, seconds: float) -> Deadlines[BundlerConnection]:
         deadlines = self._answers.get(seconds)
         if deadlines is None:
             deadlines = self._answers[seconds] = Deadlines(self._loop, seconds, BundlerConnection.give_up)
-        connection.ask(b"%b%d\r\n%b\r\n%b" % (connection.place.head, len(body), more, body), heard, deadlines)
+        return deadlines
 
     def free(self, connection: BundlerConnection) -> None:
         """It has answered."""
@@ -116,7 +120,8 @@ class Pool:
     def _take_idle(self, place: BundlerAddress) -> BundlerConnection | None:
         while place.idle:
             connection, _ = place.idle.popitem()  # the one used last: those that are too many rest, and are closed
-            if connection.is_usable() and (connection.good_until is None or self.now() < connection.good_until):
+            good_until = connection.good_until
+            if connection.is_usable() and (good_until is None or self.now() < good_until):
                 return connection
             connection.abort()
         return None

@@ -47,10 +47,11 @@ class ReplyHead:
     fields: Fields
     length: int
     last: bool  # nothing more is asked on this connection
+    plain: bool  # its status is 200, and what follows is the body as it is, with nothing said of the connection
 
     def of_length(self, length: int) -> Self:
         """The same head before a body of so many bytes."""
-        return type(self)(self.status, self.fields, length, self.last)
+        return type(self)(self.status, self.fields, length, self.last, self.plain)
 
 
 def read_request_head(raw: bytes) -> RequestHead:
@@ -87,4 +88,6 @@ def read_reply_head(raw: bytes) -> ReplyHead:
         length = 0
     else:
         length = body_length(fields, otherwise=UNTIL_CLOSED, chunks=newest)
-    return ReplyHead(status, fields, length, last=not newest or length == UNTIL_CLOSED or asks_to_close(fields))
+    last = not newest or length == UNTIL_CLOSED or asks_to_close(fields)
+    plain = status == _OK and not last and "Content-Encoding" not in fields and "Keep-Alive" not in fields
+    return ReplyHead(status, fields, length, last, plain)

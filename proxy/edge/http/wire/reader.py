@@ -69,41 +69,63 @@ _LENGTH_LINE: Final = re.compile(rb"\r\ncontent-length:[\t ]*([0-9]{1,15})[\t ]*
 _MOST_DIGITS: Final = 15
 
 
+_MOST_KNOWN: Final = 16
+_MOST_KNOWN_BYTES: Final = 1024
+"""So many heads that differ in their length alone are at hand for one connection, of no more bytes each; of longer
+ones the last."""
+
+
 class _KnownHead(Generic[Head]):
     """The head that was read last: what has the same bytes, but for the digits of its length, means the same.
 
     A length is all that those digits can say, so that nothing is read less strictly than the first time.
     """
 
-    __slots__ = ("_after", "_before", "_digits", "_head", "_start", "raw")
+    __slots__ = ("_after", "_before", "_digits", "_model", "_start", "at_hand", "raw")
 
     def __init__(self) -> None:
         self.raw = b""
-        self._head: Head | None = None
-        self._before = self._after = self._digits = b""  # no digits: only the same bytes are known
+        self.at_hand: dict[bytes, Head] = {}  # by their bytes
+        self._model: Head | None = None
+        self._before = self._after = b""
+        self._digits = False  # without digits only the same bytes are known
         self._start = 0
 
     def find(self, raw: bytes) -> Head | None:
         """What these bytes mean, if that is known."""
-        head = self._head
-        if head is None or raw == self.raw:
-            return head
-        if not self._digits or not (raw.startswith(self._before) and raw.endswith(self._after)):
+        head = self.at_hand.get(raw)
+        if head is None:
+            head = self._of_another_length(raw)
+            if head is None:
+                return None
+            self._keep(raw, head)
+        self.raw = raw
+        return head
+
+    def _of_another_length(self, raw: bytes) -> Head | None:
+        model = self._model
+        if model is None or not self._digits or not (raw.startswith(self._before) and raw.endswith(self._after)):
             return None
         digits = raw[self._start : -len(self._after)]
         if not digits.isdigit() or len(digits) > _MOST_DIGITS or not (length := int(digits)):
             return None
-        self.raw, self._head = raw, head.of_length(length)
-        return self._head
+        return model.of_length(length)
 
     def take(self, raw: bytes, head: Head) -> None:
         """These bytes were read, and mean this."""
-        self.raw, self._head, self._digits = raw, head, b""
+        self.raw, self._model, self._digits = raw, head, False
+        self.at_hand.clear()
+        self._keep(raw, head)
         found = _LENGTH_LINE.search(raw)
         # a reply may have a length that is not that of its body
         if found is not None and head.length > 0 and head.length == int(found[1]):
-            self._digits, self._start = found[1], found.start(1)
+            self._digits, self._start = True, found.start(1)
             self._before, self._after = raw[: found.start(1)], raw[found.end(1) :]
+
+    def _keep(self, raw: bytes, head: Head) -> None:
+        if len(self.at_hand) >= _MOST_KNOWN or len(raw) > _MOST_KNOWN_BYTES:
+            self.at_hand.clear()
+        self.at_hand[raw] = head
 
 
 class MessageReader(Generic[Head]):
@@ -161,10 +183,15 @@ class MessageReader(Generic[Head]):
         if self._buffer or self._head is not None:
             return None
         end = data.find(_END_OF_HEAD)
-        if end < 0 or end > self._bounds.head_bytes:
-            return None
-        head = self._known.find(data[: end + 2])
-        if head is None or len(data) - end - 4 != head.length or head.length > self._bounds.body_bytes:
+        known, raw = self._known, data[: end + 2]
+        head = known.at_hand.get(raw)  # no head that was read is longer than one may be
+        if head is None:
+            if end < 0 or end > self._bounds.head_bytes or (head := known.find(raw)) is None:
+                return None
+        else:
+            known.raw = raw
+        length = head.length
+        if len(data) - end - 4 != length or length > self._bounds.body_bytes:
             return None
         return head, data[end + 4 :]
 

@@ -228,6 +228,19 @@ def test_whatever_was_read_before_a_message_means_what_it_means_by_itself(
             return  # nothing more is read after a fault; what is behind a message is read with what follows
 
 
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=60))
+def test_however_many_lengths_a_connection_sends_in_turn_each_body_has_its_own(lengths: list[int]) -> None:
+    remembering = _reader()
+    for length in lengths:
+        body = b"x" * length
+        message = b"POST / HTTP/1.1\r\nHost: gate\r\nContent-Length: %d\r\n\r\n%b" % (length, body)
+        taken = remembering.whole(message) or _fed(remembering, message)
+        assert isinstance(taken, tuple)
+        assert (taken[0].length, taken[1]) == (length, body)
+        assert remembering.whole(message[:-1]) is None
+        assert remembering.whole(message + b"x") is None
+
+
 # --- replies
 
 
