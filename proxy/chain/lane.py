@@ -15,6 +15,9 @@ from proxy.chain.asking import Asking, NotAsked, Question, Response
 from proxy.errors import StateUnavailable
 
 _MOST_IN_A_BATCH: Final = 32
+_MANY: Final = 1_024
+"""So many questions are answered before more of them go together again: a node that takes no batches is hardly
+bothered, and one that was down for a while is not asked one by one for ever."""
 
 
 @dataclass(slots=True)
@@ -33,6 +36,7 @@ class Lane:
         self._queue: deque[_Waiting] = deque()
         self._workers: set[asyncio.Task[None]] = set()
         self._most = _MOST_IN_A_BATCH
+        self._answered = 0  # since so many went together
 
     async def ask(self, question: Question, what: str) -> Response:
         """The node's answer. Raises `StateUnavailable` naming `what` could not be had."""
@@ -83,8 +87,9 @@ class Lane:
             except TimeoutError as error:
                 return _fail(part, error)
             except NotAsked:
-                self._most = max(self._most // 2, 1)
+                self._most, self._answered = max(self._most // 2, 1), 0
             else:
+                self._more(len(part))
                 for waiting, answer in zip(part, answers, strict=True):
                     _tell(waiting, answer)
                 return None
@@ -98,7 +103,14 @@ class Lane:
         except (TimeoutError, NotAsked) as error:
             _fail([waiting], error)
         else:
+            self._more(1)
             _tell(waiting, answer)
+
+    def _more(self, answered: int) -> None:
+        """So many were answered; after many of them more go together."""
+        self._answered += answered
+        if self._answered >= _MANY:
+            self._most, self._answered = min(2 * self._most, _MOST_IN_A_BATCH), 0
 
 
 def _tell(waiting: _Waiting, answer: Response) -> None:

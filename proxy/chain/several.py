@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from math import inf
 from typing import Final
 
-from proxy.chain.asking import Asking, NotAsked, Question, Response
+from proxy.chain.asking import Asking, Declined, NotAsked, Question, Response
 
 _LOG: Final = logging.getLogger(__name__)
 _BLOCKS_SEEN: Final = 64
@@ -92,6 +92,9 @@ class SeveralAsking:
             at, answers = await self._in_time(at, questions, alone=alone)
         except asyncio.CancelledError:
             self._silences += 1  # given up on by who asked, after a deadline
+            raise
+        except Declined:
+            self._silences = 0  # it answers
             raise
         except NotAsked:
             changed = await self._change(at)

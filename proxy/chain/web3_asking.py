@@ -20,7 +20,7 @@ from typing import Any, Final, cast
 import orjson
 from aiohttp import ClientError, ClientSession, ClientTimeout, ClientWebSocketResponse, TCPConnector, WSMsgType
 
-from proxy.chain.asking import NotAsked, Question, Response
+from proxy.chain.asking import Declined, NotAsked, Question, Response
 from proxy.chain.no_key_files import no_key_files
 
 _RECURSION_LIMIT: Final = sys.getrecursionlimit()
@@ -37,6 +37,10 @@ for _name in ("web3", "websockets"):
 
 MOST_ANSWER_BYTES: Final = 4 * 1024 * 1024
 _HEADERS: Final = {"content-type": "application/json"}
+
+
+class _TooLong(ValueError):
+    """The answer is longer than anybody here takes."""
 
 
 class BoundedHttpProvider(AsyncJSONBaseProvider):
@@ -80,7 +84,7 @@ class BoundedHttpProvider(AsyncJSONBaseProvider):
             async for chunk in response.content.iter_any():
                 answer += chunk
                 if len(answer) > MOST_ANSWER_BYTES:
-                    raise ValueError(f"an answer of more than {MOST_ANSWER_BYTES} bytes")
+                    raise _TooLong(f"an answer of more than {MOST_ANSWER_BYTES} bytes")
         return cast(object, orjson.loads(answer))
 
 
@@ -193,6 +197,8 @@ class Web3Asking:
             result = await self._web3.manager.coro_request(RPCEndpoint(question.method), question.params)
         except Web3RPCError as error:
             return {"error": (error.rpc_response or {}).get("error", str(error))}
+        except _TooLong as error:
+            raise Declined(str(error)) from None
         except (Web3Exception, ClientError, OSError, ValueError, TypeError, AttributeError) as error:
             # the type only: the text may hold the node's URL; web3 stumbles over answers that are no objects
             raise NotAsked(type(error).__name__) from None
@@ -203,10 +209,12 @@ class Web3Asking:
         requests = [(RPCEndpoint(each.method), cast(Any, each.params)) for each in questions]  # Any: web3's own
         try:
             answers = await self._provider.make_batch_request(requests)
+        except _TooLong as error:
+            raise Declined(str(error)) from None
         except (ClientError, OSError, ValueError) as error:
             raise NotAsked(type(error).__name__) from None
         if not isinstance(answers, list):
-            raise NotAsked("no batches")
+            raise Declined("no batches")
         return [cast(Response, each) for each in answers]
 
     def tell_heads(self, heard: Callable[[object], None]) -> None:

@@ -45,6 +45,7 @@ class FakeNode:
     codes: dict[bytes, bytes] = field(default_factory=dict)
     asked: list[tuple[str, list[Any]]] = field(default_factory=list)
     batches: bool = True  # whether it takes any; it answers them in another order
+    refused: int = 0  # batches
     hangs: bool = False
     sizes: list[int] = field(default_factory=list)  # how many questions came together
     reply: Callable[[dict[str, Any]], web.StreamResponse | None] = lambda _: None
@@ -59,6 +60,7 @@ class FakeNode:
             await asyncio.Event().wait()
         body = json.loads(await request.read())
         if isinstance(body, list) and not self.batches:
+            self.refused += 1
             return web.json_response({"jsonrpc": "2.0", "id": None, "error": {"code": -32600, "message": "no batches"}})
         for each in body if isinstance(body, list) else [body]:
             self.asked.append((each["method"], each["params"]))

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from proxy.chain import lane
 from proxy.chain.blocks.header import Header
 from proxy.chain.blocks.source import LogFilter, Transaction
 from proxy.chain.node import Node, Reverted
@@ -176,6 +177,28 @@ async def test_a_node_that_takes_no_batches_is_asked_one_by_one(chain: FakeNode)
     chain.batches = False
     await _most_at_once(chain, 100)
     assert chain.sizes == [1] * 100
+
+
+async def test_a_node_that_took_no_batches_for_a_while_is_asked_many_things_at_once_again_later(
+    node: Node, chain: FakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lane, "_MANY", 64)
+    chain.batches = False
+    await asyncio.gather(*(node.chain_id() for _ in range(100)))
+    assert set(chain.sizes) == {1}
+    chain.batches = True
+    for _ in range(8):
+        chain.sizes.clear()
+        await asyncio.gather(*(node.chain_id() for _ in range(100)))
+    assert max(chain.sizes) == 32
+
+
+async def test_a_node_that_never_takes_batches_is_hardly_bothered_with_them(node: Node, chain: FakeNode) -> None:
+    chain.batches = False
+    for _ in range(10):
+        await asyncio.gather(*(node.chain_id() for _ in range(100)))
+    assert set(chain.sizes) == {1}
+    assert chain.refused < 50
 
 
 async def test_each_question_of_a_batch_has_its_own_answer_or_failure(node: Node, chain: FakeNode) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -15,7 +16,7 @@ from proxy.chain.blocks.source import LogFilter
 from proxy.chain.node import Node
 from proxy.chain.settlement.slices import BlockName
 from proxy.chain.several import NodeChoice, SeveralAsking
-from proxy.chain.web3_asking import Web3Asking
+from proxy.chain.web3_asking import MOST_ANSWER_BYTES, Web3Asking
 from proxy.chain.witness import GET_ENTRY_POINT_NONCE, Fate, NodeWitness
 from proxy.errors import StateUnavailable
 from proxy.ledger.operations import Mined
@@ -62,6 +63,15 @@ def elsewhere(table: FakeNode) -> None:
         return web.json_response({"jsonrpc": "2.0", "id": body["id"], "result": block})
 
     table.reply = reply
+
+
+async def test_a_node_whose_answer_is_too_long_or_that_takes_no_batches_is_not_changed_for_another(pair: Pair) -> None:
+    pair.first.reply = lambda _: web.Response(body=b" " * (MOST_ANSWER_BYTES + 1))
+    with pytest.raises(StateUnavailable, match="could not be asked"):
+        await pair.node.logs_between(1, 100, LogFilter())
+    pair.first.reply, pair.first.batches = (lambda _: None), False
+    await asyncio.gather(*(pair.node.chain_id() for _ in range(10)))
+    assert (pair.asking.at, pair.second.asked) == (0, [])
 
 
 async def test_the_first_is_asked_while_it_answers(pair: Pair) -> None:

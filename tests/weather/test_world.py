@@ -17,7 +17,7 @@ from tests.bypass_list.desk import a_session, reading, single, use
 from tests.session.builders import TOKEN, TRANSFER, action, transfer, usage
 from tests.weather.__main__ import summary
 from tests.weather.comparing import grown
-from tests.weather.world import PAST, Act, World
+from tests.weather.world import MOST_IN_A_BLOCK, PAST, Act, World
 
 GRANT = a_session(action(TOKEN, TRANSFER, usage(9)), salt=8)
 
@@ -101,6 +101,16 @@ def test_a_session_is_used_between_its_grant_and_its_removal_however_the_chain_g
         world.mine(until=inf)
     assert (world.waiting, world.used(name, world.head), world.enable_nonce(name, world.head)) == (0, 2, 1)
     assert not world.is_in_force(name, world.head)
+
+
+def test_a_block_holds_so_much_and_the_rest_waits() -> None:
+    world = world_with(MOST_IN_A_BLOCK + 3, 1_000)
+    for waiting in (3, 0):
+        world.mine(until=inf)
+        assert world.waiting == waiting
+    world.go_back(2)
+    world.mine(until=inf)
+    assert (world.waiting, world.used(GRANT.permission_id, world.head)) == (0, MOST_IN_A_BLOCK + 3)
 
 
 def test_one_use_too_many_and_an_operation_at_two_bundlers_are_faults() -> None:

@@ -23,6 +23,8 @@ from tests.session.builders import enabled
 
 _SEQUENCE = (1 << 64) - 1
 PAST = "past the gate"
+MOST_IN_A_BLOCK = 400
+"""Operations, as far as the gas of a block goes on a busy chain."""
 
 
 @dataclass(frozen=True)
@@ -198,12 +200,15 @@ class World:
         self._wait(what, sent)
 
     def _enter(self, acts: Iterable[Act], names: list[Hash32], number: int | None = None) -> list[Hash32 | Act]:
-        """What a block of this number, the next one unless said otherwise, can have in it, in its order."""
+        """What a block of this number, the next one unless said otherwise, can have in it, in its order; the rest waits
+        on."""
         number = self.head + 1 if number is None else number
         self.random.shuffle(names)  # who competes for a nonce does so by chance
         entered: list[Hash32 | Act] = []
         all_of_it: list[Hash32 | Act] = [*acts, *names]
         for what in sorted(all_of_it, key=self._turn):
+            if not isinstance(what, Act) and len(entered) >= MOST_IN_A_BLOCK:
+                continue
             act = what if isinstance(what, Act) else self.operations[what].act
             if act is not None and not self._may_be_made(act, number):
                 if isinstance(what, Act):
