@@ -18,8 +18,18 @@ from proxy.judge.decision import Decision
 from proxy.judge.reading import Arrival as AskedBy
 from proxy.judge.verdict import Mode, Reject
 from proxy.methods import PREVIEWS, TELL_OF_BLOCKS, MethodClass, check_arity, classify, denial, refusal_of_notification
-from proxy.ports import Answer, Follower, Forwarded, OperationPlace, Recorder, RequestContext, RequestOutcome, Upstream
+from proxy.ports import (
+    Answer,
+    Follower,
+    Forwarded,
+    Recorder,
+    Repeat,
+    RequestContext,
+    RequestOutcome,
+    Upstream,
+)
 from proxy.refusal import error_of_reason
+from proxy.refused_before import RefusedBefore
 from proxy.replies import BrokenAfterSendingError, answer_to_error, passed_on, place_of
 from proxy.session.proof import OnceChecked
 from proxy.userop.entry_point import EntryPoint
@@ -69,7 +79,9 @@ class Gate:
         enquiry: Enquiry | None = None,
         dialects: Mapping[str, DialectAnswer] | None = None,
         own: Mapping[str, Callable[[Request, RequestContext], object]] | None = None,
+        refused: RefusedBefore | None = None,
     ) -> None:
+        self.refused = RefusedBefore(stopwatch) if refused is None else refused
         self._own = own or {}
         self._enquiry = enquiry
         self._dialects = dialects or {}
@@ -218,8 +230,14 @@ class Gate:
         op, entry_point = carried.op, carried.entry_point
         if context.guest.admit_operation(op, entry_point, self.settings.session_modules, preview=preview):
             await asyncio.sleep(0)  # it took long to read, and takes as long again
+        if (
+            not preview
+            and self.refused.known
+            and (again := self.refused_before(request, context, carried.params)) is not None
+        ):
+            return again
         if self.settings.mode is Mode.OFF or (preview and not self.settings.judge_previews):
-            return await self._pass_unjudged(request, carried.params, None if preview else place_of(op, entry_point))
+            return await self._pass_unjudged(request, context, carried, preview=preview)
         started = self._stopwatch()
         asked_by = asker_of(request.method, context, preview=preview)
         judgement = await self.admission.judge(op, entry_point, purpose=_PURPOSES[method_class], request=asked_by)
@@ -263,29 +281,75 @@ class Gate:
         if isinstance(decision.verdict, Reject) and self.settings.mode is Mode.ENFORCE:
             error = error_of_reason(decision.verdict.first, decision)
             return Answer(print_error(request.id, *error), decision_id=decision.decision_id), RequestOutcome.REJECTED
-        return await self.send(request, carried, judgement, decision, preview=preview)
+        return await self.send(request, context, carried, judgement, decision, preview=preview)
 
     async def send(
-        self, request: Request, carried: CarriedOperation, judgement: Judgement, decision: Decision, *, preview: bool
+        self,
+        request: Request,
+        context: RequestContext,
+        carried: CarriedOperation,
+        judgement: Judgement,
+        decision: Decision,
+        *,
+        preview: bool,
     ) -> tuple[Answer, RequestOutcome]:
         """The bundler's answer to what was judged, and is on record."""
         dispatch = self.dispatch
         try:
             if preview:
                 forwarded = await dispatch.preview(request.method, carried.params, decision)
-            else:
-                forwarded = await dispatch.submit(request.method, carried, judgement, decision)
+                return passed_on(request, forwarded, decision.decision_id)
+            forwarded = await dispatch.submit(request.method, carried, judgement, decision)
         except UpstreamUnavailable as error:
             error.decision_id = decision.decision_id
             raise
+        method, params, sender, name = request.method, carried.params, carried.op.sender, decision.decision_id
+        self.note_sent(method, context, params, forwarded, sender=sender, decision_id=name)
         return passed_on(request, forwarded, decision.decision_id)
 
+    def refused_before(
+        self, request: Request, context: RequestContext, params: bytes
+    ) -> tuple[Answer, RequestOutcome] | None:
+        """What a bundler has just answered to the very same, which is told again; `None` where nothing is known."""
+        found = self.refused.find(context, request.method, params)
+        if found is None:
+            return None
+        repeat = Repeat(
+            method=request.method,
+            account=found.sender,
+            decision_id=found.decision_id,
+            code=found.forwarded.reply.error_code,
+            times=found.times,
+        )
+        self._recorder.repeated(context, repeat)
+        return passed_on(request, found.forwarded, found.decision_id)
+
+    def note_sent(
+        self,
+        method: str,
+        context: RequestContext,
+        params: bytes,
+        forwarded: Forwarded,
+        *,
+        sender: Address,
+        decision_id: str | None = None,
+    ) -> None:
+        """A bundler has answered what was handed in: what it refused is known for a moment."""
+        if forwarded.reply.is_error:
+            self.refused.note(context, method, params, sender=sender, forwarded=forwarded, decision_id=decision_id)
+        elif self.refused.known:
+            self.refused.forget(sender)
+
     async def _pass_unjudged(
-        self, request: Request, params: bytes, place: OperationPlace | None
+        self, request: Request, context: RequestContext, carried: CarriedOperation, *, preview: bool
     ) -> tuple[Answer, RequestOutcome]:
-        """An operation that is nobody's to judge; `place` where it is handed in."""
+        """An operation that is nobody's to judge."""
         try:
-            forwarded = await self.dispatch.post(request.method, params, submit=place is not None, place=place)
+            if preview:
+                return passed_on(request, await self.dispatch.post(request.method, carried.params, submit=False))
+            place = place_of(carried.op, carried.entry_point)
+            forwarded = await self.dispatch.post(request.method, carried.params, submit=True, place=place)
+            self.note_sent(request.method, context, carried.params, forwarded, sender=carried.op.sender)
             return passed_on(request, forwarded)
         except UpstreamUnavailable:
             raise

@@ -136,12 +136,19 @@ class _Way:
 class _Crossing(_Way):
     """One that is only passed along."""
 
-    __slots__ = ("_started",)
+    __slots__ = ("_params_sent", "_place", "_started")
 
     def begin(self) -> None:
         passage, request = self._passage, self._request
         try:
             params, submit, place = self._params()
+            self._params_sent, self._place = params, place
+            again = None
+            if submit and passage.gate.refused.known:
+                again = passage.gate.refused_before(request, self._context, params)
+            if again is not None:
+                self._end(*again)
+                return
             self._started = passage.stopwatch()
             self._sent = passage.upstream.begin(request.method, params, self._heard, submit=submit, place=place)
         except Exception as error:  # a refusal, or a promise of ours is broken: the gate tells which
@@ -178,6 +185,8 @@ class _Crossing(_Way):
                 answer, outcome = self._passage.gate.told(self._request, self._method_class, ended)
             else:
                 self._passage.recorder.forwarded(ended.endpoint, self._passage.stopwatch() - self._started)
+                if self._place is not None:
+                    self._note_sent(ended, self._place)
                 if self._tells_of_blocks(ended):
                     self._waiting.wait_for(self._tell(ended))
                     return
@@ -192,8 +201,17 @@ class _Crossing(_Way):
 
     async def _asked(self, asking: Awaitable[Forwarded]) -> Answer:
         """What comes of a question that takes waiting."""
-        passage = self._passage
-        return await self._whatever_comes(passage.gate.passing(self._request, asking, self._started))
+        asking = asking if self._place is None else self._noted(asking, self._place)
+        return await self._whatever_comes(self._passage.gate.passing(self._request, asking, self._started))
+
+    async def _noted(self, asking: Awaitable[Forwarded], place: OperationPlace) -> Forwarded:
+        forwarded = await asking
+        self._note_sent(forwarded, place)
+        return forwarded
+
+    def _note_sent(self, ended: Forwarded, place: OperationPlace) -> None:
+        gate = self._passage.gate
+        gate.note_sent(self._request.method, self._context, self._params_sent, ended, sender=place.sender)
 
     async def _tell(self, ended: Forwarded) -> Answer:
         """What is told of blocks counts here before the caller has it."""
@@ -225,6 +243,9 @@ class _HandingIn(_Way):
         self._carried = carried = read_carried(request.method, self._method_class, request.params, gate.serving)
         op, entry_point, dispatch = carried.op, carried.entry_point, gate.dispatch
         is_long = guest.admit_operation(op, entry_point, gate.settings.session_modules)
+        if gate.refused.known and (again := gate.refused_before(request, context, carried.params)) is not None:
+            self._end(*again)
+            return None
         started = passage.stopwatch()
         if is_long:
             return self._after_others(started)
@@ -240,7 +261,7 @@ class _HandingIn(_Way):
             is_sent = passage.upstream.begin(request.method, carried.params, self._heard, submit=True, place=place)
         except Exception as error:  # how far it got is not known
             return self._broken(error)
-        return None if is_sent else gate.send(request, carried, judged, decision, preview=False)
+        return None if is_sent else gate.send(request, context, carried, judged, decision, preview=False)
 
     async def _after_others(self, started: float) -> _Come:
         """It took long to read, and takes as long again."""
@@ -274,6 +295,8 @@ class _HandingIn(_Way):
             self._waiting.wait_for(self._whatever_comes(self._unanswered(ended)))
             return None
         if dispatch.settle_now(judgement, ended, decision):
+            if self._passage.gate.refused.known:
+                self._note_sent(ended)
             return passed_on(self._request, ended, decision.decision_id)
         self._waiting.wait_for(self._whatever_comes(self._settled(ended)))
         return None
@@ -289,7 +312,14 @@ class _HandingIn(_Way):
             await self._passage.gate.dispatch.settle(self._judgement, ended, self._decision)
         except Exception as error:  # told as below
             raise self._after_sending(error) from error
+        self._note_sent(ended)
         return passed_on(self._request, ended, self._decision.decision_id)
+
+    def _note_sent(self, ended: Forwarded) -> None:
+        carried, name = self._carried, self._decision.decision_id
+        self._passage.gate.note_sent(
+            self._request.method, self._context, carried.params, ended, sender=carried.op.sender, decision_id=name
+        )
 
     async def _unanswered(self, error: UpstreamUnavailable) -> _Come:
         try:

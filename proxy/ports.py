@@ -104,6 +104,20 @@ class Deed:
     details: Mapping[str, object] = field(default_factory=dict)
 
 
+@record(kw_only=True)
+class Repeat:
+    """An operation that was handed in again right after a bundler had refused it, and heard that again.
+
+    `decision_id` is that of the verdict it was sent by, if it was judged; `times` how often it has come again by now.
+    """
+
+    method: str
+    account: Address
+    decision_id: str | None
+    code: int | None  # the bundler's
+    times: int
+
+
 @record()
 class Answer:
     """The printed reply to one request. `http_status` counts for a request that is no element of a batch.
@@ -212,6 +226,9 @@ class Recorder(Protocol):
 
     def ended(self, context: RequestContext, method_class: MethodClass, outcome: RequestOutcome) -> None:
         """The one place where every request ends."""
+
+    def repeated(self, context: RequestContext, repeat: Repeat) -> None:
+        """What a bundler had refused came again, and was answered without a bundler."""
 
     def operation_ended(self, end: OperationEnd) -> None:
         """What became of an operation is known."""

@@ -17,7 +17,7 @@ from proxy.judge.verdict import Mode
 from proxy.ledger.memory import MemoryLedger
 from proxy.ledger.reservation import Reservation
 from proxy.methods import MethodClass
-from proxy.ports import Deed, Forwarded, OperationEnd, RequestContext, RequestOutcome
+from proxy.ports import Deed, Forwarded, OperationEnd, Repeat, RequestContext, RequestOutcome
 from proxy.strict_json import print_json
 from proxy.userop.decode import DecodedOperation
 from proxy.userop.execution import Call
@@ -161,6 +161,7 @@ class FakeRecorder:
     ends: list[tuple[RequestContext, MethodClass, RequestOutcome]] = field(default_factory=list)
     operation_ends: list[OperationEnd] = field(default_factory=list)
     deeds: list[Deed] = field(default_factory=list)
+    repeats: list[Repeat] = field(default_factory=list)
 
     def decided(self, decision: Decision, *, forwarding: bool, seconds: float) -> None:
         self.decisions.append((decision, forwarding))
@@ -175,6 +176,9 @@ class FakeRecorder:
 
     def ended(self, context: RequestContext, method_class: MethodClass, outcome: RequestOutcome) -> None:
         self.ends.append((context, method_class, outcome))
+
+    def repeated(self, context: RequestContext, repeat: Repeat) -> None:
+        self.repeats.append(repeat)
 
     def operation_ended(self, end: OperationEnd) -> None:
         self.operation_ends.append(end)

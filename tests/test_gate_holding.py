@@ -78,7 +78,7 @@ async def test_what_the_bundler_refuses_holds_nothing() -> None:
     assert gate.recorder.answers[0] == ("d-1", refusal)
     assert [answer for _, answer in gate.follower.refused_] == [refusal] * 2
     assert gate.recorder.outcomes == [RequestOutcome.UPSTREAM_ERROR] * 2
-    await gate.send(GOOD)
+    await gate.send(replace_nonce(2))
     assert len(gate.room.ledger) == 1
 
 

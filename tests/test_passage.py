@@ -104,7 +104,7 @@ def traces_of(stage: Scene) -> tuple[object, ...]:
     recorder = stage.recorder
     follower, ledger = stage.follower, stage.room.ledger
     held = ledger.of_session(key_of(TWICE))
-    written = recorder.decisions, recorder.answers, recorder.ends, recorder.exchanges
+    written = recorder.decisions, recorder.answers, recorder.ends, recorder.exchanges, recorder.repeats
     return stage.upstream.sent, *written, follower.observed, follower.followed, follower.refused_, held
 
 
@@ -171,10 +171,11 @@ def test_a_request_is_answered_the_same_with_a_task_and_without(
         context = CONTEXT.__class__(CONTEXT.chain, guest.name, CONTEXT.remote, guest)
         request = Request(request_id, *asked)
         one, other = fresh(), fresh()
-        by_gate = await one.gate.answer(request, context)
-        by_passage = await passed(other, request, context, how)
-        assert by_passage == by_gate
-        assert traces_of(other) == traces_of(one)
+        for _ in range(2):  # what a bundler has refused is answered otherwise when it comes again
+            by_gate = await one.gate.answer(request, context)
+            by_passage = await passed(other, request, context, how)
+            assert by_passage == by_gate
+            assert traces_of(other) == traces_of(one)
 
     asyncio.run(both())
 
@@ -236,9 +237,10 @@ async def test_a_send_is_judged_held_and_followed_the_same_with_a_task_and_witho
     for op in (GOOD, OUTSIDE, STUB):
         request = Request("1", SEND, [print_user_operation(op), ENTRY_POINT])
         one, other = fresh(), fresh()
-        by_gate = await one.gate.answer(request, CONTEXT)
-        assert await passed(other, request, CONTEXT, how) == by_gate
-        assert traces_of(other) == traces_of(one)
+        for _ in range(2):
+            by_gate = await one.gate.answer(request, CONTEXT)
+            assert await passed(other, request, CONTEXT, how) == by_gate
+            assert traces_of(other) == traces_of(one)
 
 
 async def test_a_send_of_a_known_session_waits_for_nothing_but_the_bundler() -> None:

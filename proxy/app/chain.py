@@ -47,6 +47,7 @@ from proxy.ledger.reservation import NonceSlot
 from proxy.ledger.rule_counts import RuleCounts
 from proxy.passage import Passage
 from proxy.ports import OperationPlace
+from proxy.refused_before import RefusedBefore
 from proxy.session.registry import Registry
 
 _PROBE_SECONDS: Final = 10.0
@@ -111,7 +112,15 @@ async def build_chain(name: str, chain: Chain, shared: Shared) -> BuiltChain:
         settling.settlement.moved(NonceSlot(chain.chain_id, *place), bundler)
 
     upstream = await stack.enter_async_context(_upstream(name, chain, shared, ledger, on_move=moved))
-    telling = Telling(name, recorder=shared.recorder, metrics=shared.metrics, alerts=shared.alerts, clock=time.time)
+    refused = RefusedBefore(time.monotonic)
+    telling = Telling(
+        name,
+        recorder=shared.recorder,
+        metrics=shared.metrics,
+        alerts=shared.alerts,
+        clock=time.time,
+        refused=refused,
+    )
     age = None if chain.node is None else _age_of(name, chain, shared)
     feed = HeadFeed()
     settling = settling_of(
@@ -133,7 +142,7 @@ async def build_chain(name: str, chain: Chain, shared: Shared) -> BuiltChain:
     _place_what_is_out(chain, shared, upstream)
     shared.metrics.before_each_scrape(partial(_show_operations, name, shared.metrics, settling))
     absent = AbsentBudget(config.limits.absent_sessions, time.monotonic)
-    parts = _Parts(name, chain, shared, ledger, upstream, settling, telling)
+    parts = _Parts(name, chain, shared, ledger, upstream, settling, telling, refused)
     sources, disagreements = _sources(parts, age, absent)
     enquiry = _enquiry(sources, shared)
     paymaster = paymaster_of(name, chain, config, shared.metrics)
@@ -180,6 +189,7 @@ class _Parts(NamedTuple):
     upstream: HttpUpstream
     settling: Settling
     telling: Telling
+    refused: RefusedBefore
 
 
 def _place_what_is_out(chain: Chain, shared: Shared, upstream: HttpUpstream) -> None:
@@ -263,6 +273,7 @@ def _gate(
         clock=time.time,
         stopwatch=time.perf_counter,
         new_id=_DecisionIds(),
+        refused=parts.refused,
     )
     return Passage(gate, asked, recorder=shared.recorder, stopwatch=time.perf_counter)
 

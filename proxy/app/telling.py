@@ -9,22 +9,32 @@ from typing import Final
 from proxy.chain.settlement.ends import End
 from proxy.edge.telemetry.metrics import Metrics
 from proxy.happening import Alerts, Happening, HappeningKind
-from proxy.ledger.operations import AcceptedOperation, Ended
+from proxy.ledger.operations import AcceptedOperation, Cause, Ended
 from proxy.ports import OperationEnd, Recorder
+from proxy.refused_before import RefusedBefore
 from proxy.session.counters import SessionKey
 from proxy.session.lint.findings import Severity
 from proxy.userop.primitives import Hash32, print_bytes, print_checksummed
 
 _LOG: Final = logging.getLogger(__name__)
 _SEQUENCE: Final = (1 << 64) - 1  # of a nonce
+_USED: Final = (Cause.MINED, Cause.NONCE_USED)
 
 
 class Telling:
     """For one chain, by its name in the settings. `clock` gives unix seconds."""
 
     def __init__(
-        self, chain: str, *, recorder: Recorder, metrics: Metrics, alerts: Alerts, clock: Callable[[], float]
+        self,
+        chain: str,
+        *,
+        recorder: Recorder,
+        metrics: Metrics,
+        alerts: Alerts,
+        clock: Callable[[], float],
+        refused: RefusedBefore,
     ) -> None:
+        self._refused = refused
         self._chain = chain
         self._recorder = recorder
         self._metrics = metrics
@@ -55,6 +65,8 @@ class Telling:
                 max(at - operation.accepted_at, 0.0),
             )
         )
+        if self._refused.known and ended.cause in _USED:
+            self._refused.forget(reservation.slot.sender)  # what waited for that nonce may be taken now
         if end.late:
             self._tell_late(ended)
 

@@ -15,6 +15,7 @@ from proxy.edge.telemetry.metrics import Metrics
 from proxy.happening import Happening, HappeningKind
 from proxy.ledger.operations import Cause, Ended, Evidence, Mined
 from proxy.ports import OperationEnd
+from proxy.refused_before import RefusedBefore
 from proxy.userop.primitives import print_bytes
 from tests.chain.builders import accepted
 from tests.chain.settlement.builders import KEY, name
@@ -37,7 +38,14 @@ MINED = Mined(user_op_hash=name(1), success=False, block=7, gas_used=5, gas_cost
 
 
 def telling(ears: Ears, metrics: Metrics | None = None) -> Telling:
-    return Telling("soneium", recorder=ears, metrics=metrics or gate_metrics(), alerts=ears, clock=lambda: 9.0)  # type: ignore[arg-type]  # hears the rest of nothing
+    return Telling(
+        "soneium",
+        recorder=ears,  # type: ignore[arg-type]  # hears the rest of nothing
+        metrics=metrics or gate_metrics(),
+        alerts=ears,
+        clock=lambda: 9.0,
+        refused=RefusedBefore(lambda: 9.0),
+    )
 
 
 @pytest.mark.parametrize(("late", "kinds"), [(False, []), (True, [HappeningKind.NEVER_MINED])])

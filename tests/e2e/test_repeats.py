@@ -4,8 +4,10 @@ operation once whatever they do."""
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import sys
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
@@ -14,11 +16,12 @@ import pytest
 from aiohttp import web
 
 from proxy.errors import Code
+from proxy.refused_before import REMEMBERED_SECONDS
 from proxy.userop.user_operation import UserOperation, print_user_operation
 from tests.admission.builders import known, lane
 from tests.bypass_list.desk import a_session, an_operation, single, use
 from tests.e2e.rig import HERE, install, node_binary
-from tests.edge.recording_bundler import Answer
+from tests.edge.recording_bundler import Answer, Recorded
 from tests.running_gate import ENTRY_POINT, SEND, RunningGate, running_gate
 from tests.session.builders import OTHER_TOKEN, TOKEN, TRANSFER, action, transfer, usage
 
@@ -143,6 +146,44 @@ async def test_one_operation_reaches_the_bundler_once_whatever_sdk_hands_it_in(g
     assert all("failed" in each for each in told)
     reached = Counter(request.params[0]["nonce"] for request in gate.bundler.sent)
     assert reached == {print_user_operation(op)["nonce"]: 1 for op in ops.values()}
+
+
+REFUSALS = {
+    **{
+        f"the entry point's {code}": Answer(error={"code": code, "message": "AA21"})
+        for code in (-32500, -32507, -32521)
+    },
+    "a refusal under HTTP 500": Answer(error={"code": -32500, "message": "AA21"}, status=500),
+    "a precheck": Answer(
+        error={"code": -32000, "message": "precheck failed: callGasLimit is 1 but must be at least 2"}
+    ),
+}
+
+
+@pytest.mark.usefixtures("packages")
+async def test_what_the_bundler_refuses_it_hears_of_once_in_two_seconds_whatever_sdk_repeats_it(
+    gate: RunningGate,
+) -> None:
+    """The SDKs are through with their repeats after 1.1 s; on a slower machine a later one may come behind its time."""
+    asked = list(itertools.product(SDKS, REFUSALS))
+    ops = [use(SESSION, single(transfer(1)), nonce=lane(number)) for number in range(len(asked))]
+    of_nonce = {print_user_operation(op)["nonce"]: each for op, each in zip(ops, asked, strict=True)}
+    heard: dict[tuple[str, str], list[float]] = {each: [] for each in asked}
+
+    async def refuse(recorded: Recorded) -> Answer:
+        client, answer = of_nonce[recorded.params[0]["nonce"]]
+        heard[client, answer].append(time.monotonic())
+        return REFUSALS[answer]
+
+    gate.bundler.answers[SEND] = refuse
+    began = time.monotonic()
+    told = await hand_in([task(client, gate.url, op) for (client, _), op in zip(asked, ops, strict=True)])
+    took = time.monotonic() - began
+    assert all("failed" in each for each in told)
+    for each, times in heard.items():
+        apart = [later - sooner for sooner, later in itertools.pairwise(times)]
+        assert all(pause >= REMEMBERED_SECONDS for pause in apart), (each, apart)
+        assert 1 <= len(times) <= 1 + took // REMEMBERED_SECONDS, each
 
 
 @pytest.mark.usefixtures("packages")

@@ -4,9 +4,9 @@ SDKs take some answers for a hiccup and send the same bytes again within a secon
 HTTP 408, 413, 429 and 5xx, and on a `custom` transport after every code it does not list. What the bundler answered to
 the first is then the answer to all of them. While the first has no answer yet, the others wait for it.
 
-Only answers that leave open whether the operation is on its way are remembered. One that was refused is not on its way,
-and what refused it may be cured by now; one that was taken and is sent again is the bundler's to answer. Bounded in
-number and bytes; a restart forgets.
+Only answers that leave open whether the operation is on its way are remembered here. One that was refused is not on its
+way: it is the gate that answers it again, for as long as SDKs repeat it (`proxy.refused_before`). One that was taken
+and is sent again is the bundler's to answer. Bounded in number and bytes; a restart forgets.
 """
 
 from __future__ import annotations

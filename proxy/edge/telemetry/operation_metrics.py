@@ -65,6 +65,10 @@ class OperationMetrics:
             "sessiongate_nonce_gaps_total",
             "Operations sent that wait behind a gap in the nonces of their key, and may be mined much later.",
         )
+        self._repeats = counter(
+            "sessiongate_refusals_repeated_total",
+            "Operations handed in again right after a bundler had refused them: told that again, and sent nowhere.",
+        )
         self._elsewhere = Counter(
             "sessiongate_enforced_elsewhere_total",
             "Operations signed by session keys of other products, whose limits are not enforced here, by product.",
@@ -102,6 +106,7 @@ class OperationMetrics:
                     counter.labels(chain, value)
             self._reverted.labels(chain)
             self._gaps.labels(chain)
+            self._repeats.labels(chain)
             self._node_questions.labels(chain)
 
     def in_flight(self, chain: str, count: int, oldest_seconds: float) -> None:
@@ -130,6 +135,10 @@ class OperationMetrics:
     def nonce_gap(self, chain: str) -> None:
         """Count an operation that waits behind a gap."""
         self._gaps.labels(self._known(chain)).inc()
+
+    def repeated(self, chain: str) -> None:
+        """Count an operation that came again right after a bundler had refused it."""
+        self._repeats.labels(self._known(chain)).inc()
 
     def enforced_elsewhere(self, chain: str, product: EnforcedElsewhere) -> None:
         """Count an operation that another product's contracts bound, and nobody here."""

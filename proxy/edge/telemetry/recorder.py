@@ -18,7 +18,7 @@ from proxy.happening import Alerts, Silence
 from proxy.judge.decision import Decision, UpstreamAnswer
 from proxy.judge.verdict import Allow, Reject
 from proxy.methods import MethodClass, is_preview
-from proxy.ports import Deed, OperationEnd, RequestContext, RequestOutcome
+from proxy.ports import Deed, OperationEnd, Repeat, RequestContext, RequestOutcome
 from proxy.userop.primitives import print_bytes
 
 _LOG: Final = logging.getLogger(__name__)
@@ -90,6 +90,24 @@ class EdgeRecorder:
 
     def ended(self, context: RequestContext, method_class: MethodClass, outcome: RequestOutcome) -> None:
         self._metrics.request(context.chain, method_class, outcome, context.client)
+
+    def repeated(self, context: RequestContext, repeat: Repeat) -> None:
+        self._metrics.operations.repeated(context.chain)
+        if (
+            repeat.times > 1 or repeat.decision_id is None
+        ):  # once for each refusal is enough; what nobody judged has none
+            return
+        code = "without a code" if repeat.code is None else str(repeat.code)
+        self.noted(
+            Deed(
+                what="refused_operation_repeated",
+                who=context.client,
+                why=f"the bundler had just refused it ({code}), and was not asked again",
+                chain=context.chain,
+                account=repeat.account,
+                details={"decision_id": repeat.decision_id, "method": repeat.method, "code": repeat.code},
+            )
+        )
 
     def operation_ended(self, end: OperationEnd) -> None:
         if _LOG.isEnabledFor(logging.INFO):
