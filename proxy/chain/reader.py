@@ -123,7 +123,7 @@ class NodeReader:
             tokens = tokens_met(None if known is None else known.state, held)
             for fact in asked:
                 tokens.setdefault(ConfigId(fact.policy, fact.config_id), set()).add(fact.token)
-            at = 0 if self._doubted is None else node.at
+            at, newest = 0 if self._doubted is None else node.at, self._newest(key, known)
             try:
                 exact = await read_exactly(node, self._witness, key, held, tokens)
             except ContractAbsent:
@@ -141,7 +141,8 @@ class NodeReader:
                 raise StateUnavailable("the chain has taken back blocks that are settled, which is not done here yet")
             if self._registry.get(key) is known:
                 if known is not None and self._is_behind(known, exact.reading.block):
-                    if left and await self._is_another_asked(node, at):
+                    is_outrun = self._newest(key, known) != newest  # while it was read, by a block that is settled
+                    if left and (is_outrun or await self._is_another_asked(node, at)):
                         continue
                     return _as_known(known)
                 return await self._take(key, known, exact)
@@ -180,10 +181,15 @@ class NodeReader:
     def _is_behind(self, known: KnownSession, block: int) -> bool:
         """Whether more is known than the chain told at `block`. What was known on a chain that is not there any more,
         as the one that is followed is far below it, does not count."""
-        restored_at = 0 if self._followed is None else self._followed.restored_at
-        newest = max(self._registry.mined_at(known.key) or 0, known.block or 0, restored_at)
+        newest = self._newest(known.key, known)
         cursor = None if self._followed is None else self._followed.cursor
         return block < newest and (cursor is None or newest <= cursor.number + _MOST_BLOCKS_BEHIND)
+
+    def _newest(self, key: SessionKey, known: KnownSession | None) -> int:
+        """The newest block that what is known rests on."""
+        read_at = 0 if known is None or known.block is None else known.block
+        restored_at = 0 if self._followed is None else self._followed.restored_at
+        return max(self._registry.mined_at(key) or 0, read_at, restored_at)
 
     async def _take(self, key: SessionKey, known: KnownSession | None, exact: ExactReading) -> SessionState | None:
         """Know the session as it was read; one that the chain does not have is not added, but loses its force."""

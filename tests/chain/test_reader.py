@@ -499,6 +499,29 @@ async def test_once_they_are_taken_back_the_session_is_read_anew(scene: Scene, n
     assert (len(looks), len(scene.disk.kept)) == (2, 1)
 
 
+@pytest.mark.parametrize(("blocks", "told"), [(1, True), (9, False)])
+async def test_a_reading_that_a_settled_block_outruns_is_taken_anew_a_few_times(
+    scene: Scene, blocks: int, told: bool
+) -> None:
+    put_session(scene.chain, after_uses(1))
+    scene.registry.put(replace(known(TWICE), state=None))
+    left = [blocks]
+
+    async def look_back() -> None:
+        if left[0]:
+            left[0] -= 1
+            scene.chain.block += 1
+            scene.registry.note_block(KEY, scene.chain.block)
+
+    reader = NodeReader(scene.node, scene.registry, scene.disk.keep, lambda: float(NOW), look_back=look_back)
+    if told:
+        assert await reader.session(KEY) is not None
+    else:
+        with pytest.raises(StateUnavailable):
+            await reader.session(KEY)
+    assert left == [0 if told else blocks - 3]
+
+
 @pytest.mark.parametrize("is_better", [True, False])
 async def test_who_is_told_less_than_is_known_by_one_node_is_told_by_another_one_that_is_not_behind(
     is_better: bool,

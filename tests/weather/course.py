@@ -20,7 +20,7 @@ from proxy.userop.session_data import SessionData
 from tests.bench.usage import Usage, usage_of
 from tests.bypass_list.desk import a_session
 from tests.chaos.gates import GateProcess, in_flight_on_disk, is_entered, until_ready
-from tests.patience import PATIENCE_SECONDS
+from tests.patience import PATIENCE_SECONDS, patiently
 from tests.session.builders import TOKEN, TRANSFER, action, usage
 from tests.weather.clients import AT_ONCE, PARKED_A_SESSION, Clients, Pools, Sky, load
 from tests.weather.comparing import grown, until_compared
@@ -31,6 +31,8 @@ from tests.weather.world import World
 USES, FAR = 100, 10_000
 _Spell = tuple[str, Callable[[], None]]
 _DEPTHS = (1, 2, 6, 12)
+_BLOCKS_SEEN = 3
+"""So far behind the newest one a gate that follows them has seen a block."""
 _REST_SECONDS = 240.0
 SETTINGS = "rules: [ours.yaml]\nsession_queries: true\nlimits: {request_seconds: 10}\n"
 RULE = f"""
@@ -197,10 +199,24 @@ async def spend_the_rest(clients: Clients, grants: list[SessionData]) -> None:
             world.faults.append(f"one use more than {USES}: {answer}")
 
 
+async def _when_removed(clients: Clients, grant: SessionData) -> dict[str, Any]:
+    """What is told of a session some blocks after its removal, which may have been taken back, and stands again."""
+    world, answer = clients.world, dict[str, Any]()
+    for _ in patiently():
+        before = world.reorganised
+        if world.is_in_force(grant.permission_id, max(world.head - _BLOCKS_SEEN, 0)):
+            await asyncio.sleep(0.5)
+            continue
+        answer = await clients.ask_until_told("a life over", clients.operation(grant))
+        if "error" in answer or world.reorganised == before:
+            break
+    return answer
+
+
 async def try_lives(clients: Clients, lives: Lives) -> None:
     """Who was removed is out, and who was granted is in."""
     for grant in lives.over:
-        answer = await clients.ask_until_told("a life over", clients.operation(grant))
+        answer = await _when_removed(clients, grant)
         error = answer.get("error")
         if not isinstance(error, dict) or error["code"] not in (Code.SESSION_REVOKED, Code.SESSION_UNKNOWN):
             clients.world.faults.append(f"{print_bytes(grant.permission_id)} was removed: {answer}")
