@@ -26,7 +26,8 @@ from typing import Final, NamedTuple, cast
 from zlib import crc32
 
 from proxy.ledger.prompt_commit import entering
-from proxy.ledger.transactions import SlowDisk, Statement, transact
+from proxy.ledger.statement import Statement
+from proxy.ledger.transactions import SlowDisk, transact
 
 TABLES: Final = (
     """CREATE TABLE daybook (

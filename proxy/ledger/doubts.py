@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from proxy.errors import StateUnavailable
-from proxy.ledger.transactions import Statement
+from proxy.ledger.statement import Statement
 from proxy.session.counters import SessionKey
 from proxy.userop.primitives import Address, Hash32
 

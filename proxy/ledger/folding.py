@@ -18,25 +18,25 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
+from proxy.ledger.ending import COUNT_UNLESS_REMEMBERED, END, REMEMBER_HELD, REMEMBER_NEW, spelled_out
 from proxy.ledger.rule_tables import DROP_BY_KEY, SAVE_BY_KEY
-from proxy.ledger.session_uses import ADD, ADD_MANY, COUNT, COUNT_NEW
+from proxy.ledger.session_uses import ADD_MANY
 from proxy.ledger.sqlite import (
     BEGIN,
     BEGIN_NEW,
     BEGIN_UNLESS_STAGED,
     DROP,
     FORGET,
-    FORGET_IF_HELD,
     MOVE,
     PREFIX,
     PRUNE_SOME,
-    REMEMBER,
-    REMEMBER_NEW,
     SILENT,
     STAGE,
     STAGE_OF_BEGIN,
+    claim_in_rows,
+    without_grant,
 )
-from proxy.ledger.transactions import Statement
+from proxy.ledger.statement import Statement
 
 _TABLES: Final = ("operations_in_flight", "operations_ended", "operations_counted", "session_uses")
 _RULE_TABLES: Final = ("rule_windows", "rule_marks", "rule_histories")
@@ -70,16 +70,14 @@ def look_up(connection: sqlite3.Connection, hashes: Sequence[bytes], known: Know
 class _Life:
     """What a batch says of an operation that begins or ends with it: the values of the statements so far."""
 
-    __slots__ = ("added", "begun", "counted", "is_dropped", "is_forgotten", "is_staged", "name", "place", "remembered")
+    __slots__ = ("begun", "ended", "is_dropped", "is_staged", "name", "place")
 
     def __init__(self, name: _Name, begun: _Values | None, place: int) -> None:
         self.name = name
         self.begun = begun
         self.place = place
-        self.is_staged = self.is_forgotten = self.is_dropped = False
-        self.remembered: _Values | None = None
-        self.added: _Values | None = None
-        self.counted: _Values | None = None
+        self.is_staged = self.is_dropped = False
+        self.ended: _Values | None = None
 
     def one_by_one(self) -> Iterator[Statement]:
         """As it came, where the tables may know it. To begin does nothing where it is in flight already: so its stage
@@ -89,45 +87,44 @@ class _Life:
             if self.is_staged:
                 yield STAGE, (self.begun[STAGE_OF_BEGIN], *name)
             yield BEGIN_UNLESS_STAGED if self.is_staged else BEGIN, self.begun
-        if self.is_forgotten:
-            yield FORGET_IF_HELD, name
-        if self.remembered is not None:
-            yield REMEMBER, self.remembered
-        if self.is_dropped:
+        if self.ended is not None:
+            yield from spelled_out(self.ended)
+        elif self.is_dropped:
             yield DROP, name
-        if self.added is not None:
-            yield ADD, self.added
-        if self.counted is not None:
-            yield COUNT, self.counted
 
-    def as_new(self) -> Iterator[Statement]:
+    def as_new(self, sums: _Sums) -> Iterator[Statement]:
         """Where they do not, or know it as in flight alone if it only ends here: what it leaves, but for the sums of
         its session."""
-        if self.begun is None:
-            if self.remembered is not None:
-                yield REMEMBER, self.remembered
-            if self.is_dropped:
-                yield DROP, self.name
-        elif not self.is_dropped:
-            yield BEGIN_NEW, self.begun
-        if self.begun is not None and self.remembered is not None:
-            chain_id, ended_at, cause, block, block_hash, success, added, counted_at, told, record, *_ = self.remembered
-            user_op_hash, claim, accepted_at, record_begun, stage, silent = self.begun
-            how = (chain_id, ended_at, cause, block, block_hash, success, added, counted_at, accepted_at, stage, silent)
-            yield REMEMBER_NEW, (user_op_hash, claim, *how, told, record_begun if record is None else record)
-        if self.counted is not None:
-            yield COUNT_NEW, self.counted
+        begun = self.begun
+        if self.ended is None:
+            if begun is not None and not self.is_dropped:
+                yield BEGIN_NEW, begun
+            return
+        *ended, told, record, reverted, gas, gwei, wei, _ = self.ended
+        if gas is not None:
+            sums.add(self.ended)
+        if begun is None:
+            yield REMEMBER_HELD, (*ended, told, record, reverted, gas, gwei, wei)
+            if gas is not None:
+                name = ended[0], without_grant(ended[1])
+                yield COUNT_UNLESS_REMEMBERED, (*name, reverted, gas, gwei, wei, ended[3])
+            yield DROP, self.name
+        else:
+            _, _, accepted_at, record_begun, stage, silent = begun
+            how = (accepted_at, stage, silent, told, record_begun if record is None else record)
+            yield REMEMBER_NEW, (*ended, *how, reverted, gas, gwei, wei)
 
 
 class _Sums:
-    """What is to be added to sessions."""
+    """What is to be added to sessions, by chain and claim."""
 
     def __init__(self) -> None:
-        self._sums: dict[_Values, list[Any]] = {}
+        self._sums: dict[tuple[int, str], list[Any]] = {}
 
-    def add(self, values: _Values) -> None:
-        key, (reverted, gas, gwei, wei, at) = tuple(values[:4]), values[4:9]
-        found = self._sums.get(key)
+    def add(self, ended: _Values) -> None:
+        """What it counts; by the values of its `END`."""
+        _, claim, chain_id, *_, reverted, gas, gwei, wei, at = ended
+        found = self._sums.get(key := (chain_id, claim))
         if found is None:
             self._sums[key] = [1, reverted, gas, gwei, wei, at]
             return
@@ -138,10 +135,12 @@ class _Sums:
         found[4] += wei
         found[5] = max(found[5], at)
 
-    def take(self) -> list[Statement]:
+    def take(self) -> Iterator[Statement]:
         """All of it, once."""
         sums, self._sums = self._sums, {}
-        return [(ADD_MANY, (*key, *sum_)) for key, sum_ in sums.items()]
+        for named, sum_ in sums.items():
+            session, _ = claim_in_rows(*named)
+            yield ADD_MANY, (*(session or ()), *sum_)
 
 
 class Fold:
@@ -151,7 +150,7 @@ class Fold:
         self._found: list[Statement | _Life | None] = []
         self._lives: dict[_Name, _Life] = {}  # of which everything so far is known
         self._others: set[bytes] = set()  # operations of which more than that was said
-        self._adding: _Life | None = None
+        self._ended: set[bytes] = set()
         self._is_over = False  # what comes now is left as it is
         self._rows: dict[tuple[str, _Values], int] = {}  # of rules, and where they stand
 
@@ -178,15 +177,16 @@ class Fold:
             if each is None:
                 continue
             if not isinstance(each, _Life):
+                if each[0] == END:
+                    yield from spelled_out(each[1])
+                    continue
                 if each[0] not in _STEPS and _touches(each[0], _TABLES):
                     yield from sums.take()
                 yield each
             elif each.name[0] in ended or (each.begun is not None and each.name[0] in in_flight):
                 yield from each.one_by_one()
             else:
-                if each.added is not None:
-                    sums.add(each.added)
-                yield from each.as_new()
+                yield from each.as_new(sums)
         yield from sums.take()
 
     # each: whether the statement is in what was found already
@@ -207,53 +207,38 @@ class Fold:
         life = self._lives.get(name := (values[1], values[2]))
         if life is None:
             return False
-        if life.begun is None or life.remembered is not None or life.is_dropped:
+        if life.begun is None or life.is_dropped:
             return self._other(STAGE, values, name)
         life.begun = (*life.begun[:STAGE_OF_BEGIN], values[0], *life.begun[STAGE_OF_BEGIN + 1 :])
         life.is_staged = True
         return True
 
-    def _forget(self, _sql: str, values: _Values) -> bool:
-        life = self._lives.get(name := (values[0], values[1]))
-        if life is None and not self._is_over and name[0] not in self._others:
+    def _end(self, _sql: str, values: _Values) -> bool:
+        life, user_op_hash = self._lives.get(name := (values[0], values[1])), values[0]
+        is_first = user_op_hash not in self._ended  # under another claim of its session it counts no more
+        if life is None and is_first and not self._is_over and user_op_hash not in self._others:
             life = self._live(name, None)  # of one that ends here, and has begun before
-        if life is None or life.remembered is not None or life.is_dropped:
-            return self._other(FORGET_IF_HELD, values, name)
-        life.is_forgotten = True
-        return True
-
-    def _remember(self, _sql: str, values: _Values) -> bool:
-        life = self._lives.get(name := (values[-2], values[-1]))
-        if life is None or life.remembered is not None or life.is_dropped:
-            return self._other(REMEMBER, values, name)
-        life.remembered = values
+        if life is None or not is_first or life.ended is not None or life.is_dropped:
+            return self._other(END, values, name)
+        self._ended.add(user_op_hash)
+        life.ended = values
+        self._drop_life(life)
         return True
 
     def _drop(self, _sql: str, values: _Values) -> bool:
         life = self._lives.get(name := (values[0], values[1]))
         if life is None or life.is_dropped:
             return self._other(DROP, values, name)
+        self._drop_life(life)
+        return True
+
+    def _drop_life(self, life: _Life) -> None:
+        """It stands where it leaves the flights."""
         life.is_dropped = True
-        self._found[life.place] = None
-        life.place = len(self._found)
-        self._found.append(life)
-        return True
-
-    def _add(self, _sql: str, values: _Values) -> bool:
-        life = self._lives.get(name := (values[-2], values[-1]))
-        if life is None or life.remembered is None or not life.is_dropped or life.added is not None:
-            self._adding = None
-            return self._other(ADD, values, name)
-        life.added, self._adding = values, life
-        return True
-
-    def _count(self, _sql: str, values: _Values) -> bool:
-        """Right behind the former."""
-        life, self._adding = self._adding, None
-        if life is None:
-            return False
-        life.counted = values
-        return True
+        if life.place != len(self._found) - 1:
+            self._found[life.place] = None
+            life.place = len(self._found)
+            self._found.append(life)
 
     def _other(self, _sql: str, values: _Values, name: _Name | None = None) -> bool:
         """Something of an operation that is no part of such a life: from here on it is left as it comes."""
@@ -295,11 +280,8 @@ _STEPS: Final[Mapping[str, Callable[[Fold, str, _Values], bool]]] = {
     BEGIN: Fold._begin,
     STAGE: Fold._stage,
     FORGET: Fold._other,
-    FORGET_IF_HELD: Fold._forget,
-    REMEMBER: Fold._remember,
+    END: Fold._end,
     DROP: Fold._drop,
-    ADD: Fold._add,
-    COUNT: Fold._count,
     MOVE: Fold._other,
     SILENT: Fold._other,
     PRUNE_SOME: _as_it_is,

@@ -26,7 +26,8 @@ from proxy.errors import StateUnavailable
 from proxy.ledger.backlog import Backlog
 from proxy.ledger.daybook import Daybook, entered
 from proxy.ledger.prompt_commit import PromptCommit
-from proxy.ledger.transactions import Count, Statement, fold, transact
+from proxy.ledger.statement import Statement
+from proxy.ledger.transactions import Count, fold, transact
 from proxy.ledger.write_job import WriteJob, end_here
 from proxy.ledger.writing_thread import WritingThread
 

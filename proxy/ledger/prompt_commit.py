@@ -13,7 +13,8 @@ from threading import Lock
 from typing import Final
 
 from proxy.ledger.folding import HASHES_AT_ONCE, Fold, Known, look_up
-from proxy.ledger.transactions import Count, SlowDisk, Statement
+from proxy.ledger.statement import Statement
+from proxy.ledger.transactions import Count, SlowDisk
 
 _FOLD_EVERY: Final = 4_000
 """Statements, of which each changes a page or two: a log of some tens of megabytes at most."""

@@ -16,7 +16,7 @@ from proxy.judge.history import history_from_text, history_to_text
 from proxy.judge.marks import Mark
 from proxy.judge.windows import BucketRow, MarkRow
 from proxy.ledger.reservation import HistoryRow, RuleRows
-from proxy.ledger.transactions import Statement
+from proxy.ledger.statement import Statement
 
 TABLES: Final = (
     """CREATE TABLE rule_windows (

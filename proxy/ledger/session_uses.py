@@ -1,18 +1,19 @@
 """What became of sessions' operations, on disk: counted in the transaction that ends them, never summed up anew.
 
-Each mined operation is counted once, and is taken off again when the chain takes it back. A session's state before its
-removal stays, for the chain and the registry forget it.
+Each mined operation is counted once, and is taken off again when the chain takes it back: its row among those that have
+ended says what was counted. One that has no row there, because it was sent although it could not be kept, or an earlier
+release counted it, is in `operations_counted`. A session's state before its removal stays, for the chain and the
+registry forget it.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
 from typing import Final
 
 from proxy.ledger.operations import Ended
 from proxy.ledger.sqlite import PREFIX, of_name, print_claim
-from proxy.ledger.transactions import Statement
+from proxy.ledger.statement import Statement
 from proxy.session.counters import HoldName, SessionKey
 from proxy.session.use import SessionUse
 
@@ -56,26 +57,38 @@ BY_PREFIX: Final = (
 """See `proxy.ledger.sqlite.BY_PREFIX`."""
 
 _GWEI: Final = 10**9
-_COUNTED: Final = f"SELECT 1 FROM operations_counted {of_name(10, 11)}"  # noqa: S608  # ours
-ADD: Final = f"""INSERT INTO session_uses SELECT ?1, ?2, ?3, ?4, 1, ?5, ?6, ?7, ?8, ?9
-    WHERE NOT EXISTS ({_COUNTED})
-    ON CONFLICT DO UPDATE SET mined = mined + 1, reverted = reverted + excluded.reverted, gas = gas + excluded.gas,
-        gwei = gwei + excluded.gwei, wei = wei + excluded.wei, last_used = max(last_used, excluded.last_used)"""  # ours
-COUNT: Final = f"""INSERT INTO operations_counted ({_COUNTED_COLUMNS})
-    SELECT ?, ?, ?, ?, ?, ?, ? WHERE changes() > 0"""  # ours
-"""Right after `ADD`, which has looked whether it is there: a table that is written and looked into by one statement
-has its rows gathered in another first."""
-ADD_MANY: Final = """INSERT INTO session_uses VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-    ON CONFLICT DO UPDATE SET mined = mined + excluded.mined, reverted = reverted + excluded.reverted,
+
+
+def _of_session(user_op_hash: int, claim: int) -> str:
+    """Where an operation has ended that counts for a session, whose use or whose grant it was."""
+    return f"""WHERE {PREFIX} = substr(?{user_op_hash}, 1, 8) AND user_op_hash = ?{user_op_hash}
+        AND (claim = ?{claim} OR claim LIKE ?{claim} || '/%') AND gas IS NOT NULL"""
+
+
+def is_counted(user_op_hash: int, claim: int) -> str:
+    """Whether an operation is counted for a session, by the numbers of the two values."""
+    return f"""(EXISTS (SELECT 1 FROM operations_counted {of_name(user_op_hash, claim)})
+        OR EXISTS (SELECT 1 FROM operations_ended {_of_session(user_op_hash, claim)}))"""  # noqa: S608  # ours
+
+
+_INTO: Final = "INSERT INTO session_uses"
+_SUM_UP: Final = """ON CONFLICT DO UPDATE SET mined = mined + excluded.mined, reverted = reverted + excluded.reverted,
         gas = gas + excluded.gas, gwei = gwei + excluded.gwei, wei = wei + excluded.wei,
         last_used = max(last_used, excluded.last_used)"""
-"""For several that are known to be counted for the first time; then for each of them `COUNT_NEW`."""
-COUNT_NEW: Final = f"INSERT INTO operations_counted ({_COUNTED_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608  # ours
+ADD: Final = f"{_INTO} SELECT ?1, ?2, ?3, ?4, 1, ?5, ?6, ?7, ?8, ?9 WHERE NOT {is_counted(10, 11)} {_SUM_UP}"  # ours
+ADD_MANY: Final = f"{_INTO} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) {_SUM_UP}"
+"""For several that are known to be counted for the first time."""
 _TAKE_OFF: Final = f"""UPDATE session_uses SET mined = mined - 1, reverted = session_uses.reverted - taken.reverted,
         gas = session_uses.gas - taken.gas, gwei = session_uses.gwei - taken.gwei, wei = session_uses.wei - taken.wei
-    FROM (SELECT reverted, gas, gwei, wei FROM operations_counted {of_name(1, 2)}) AS taken
+    FROM (SELECT reverted, gas, gwei, wei FROM operations_counted {of_name(1, 2)}
+        UNION ALL SELECT reverted, gas, gwei, wei FROM operations_ended {_of_session(1, 2)})
+        AS taken
     WHERE ({_NAMES}) = (?3, ?4, ?5, ?6)"""  # noqa: S608  # ours
-_FORGET: Final = f"DELETE FROM operations_counted {of_name(1, 2)}"  # noqa: S608  # ours
+_FORGET: Final = (
+    f"DELETE FROM operations_counted {of_name(1, 2)}",  # noqa: S608  # ours
+    f"""UPDATE operations_ended SET reverted = NULL, gas = NULL, gwei = NULL, wei = NULL
+        {_of_session(1, 2)}""",  # noqa: S608  # ours
+)
 _PRUNE: Final = "DELETE FROM operations_counted WHERE ended_at < ?"
 _KEEP_FORMER: Final = f"""INSERT OR REPLACE INTO former_sessions SELECT {_NAMES}, state FROM sessions
     WHERE ({_NAMES}) = (?, ?, ?, ?) AND status = 'in_force' AND state IS NOT NULL"""  # noqa: S608  # ours
@@ -89,28 +102,22 @@ _READ_USE: Final = f"""SELECT mined, reverted, gas, gwei, wei, last_used FROM se
 _READ_FORMER: Final = f"SELECT state FROM former_sessions WHERE ({_NAMES}) = (?, ?, ?, ?)"  # noqa: S608  # ours
 
 
-def count(ended: Iterable[Ended]) -> list[Statement]:
-    """Operations that were mined count for their sessions; one that has been counted counts no more."""
-    statements: list[Statement] = []
-    for each in ended:
-        session, mined = each.name.session, each.mined
-        if session is None or mined is None:
-            continue
-        name = _claim(each.name)
-        gwei, wei = divmod(mined.gas_cost or 0, _GWEI)
-        amounts = (int(not mined.success), mined.gas_used or 0, gwei, wei)
-        at = each.ended_at if mined.timestamp is None else mined.timestamp
-        statements.append((ADD, (*_key(session), *amounts, at, *name)))
-        statements.append((COUNT, (*name, *amounts, each.ended_at)))
-    return statements
+def counted_of(ended: Ended) -> tuple[int, int, int, int, float] | None:
+    """What an operation that was mined counts for its session: reverted, gas, gwei and wei, and when it was used."""
+    mined = ended.mined
+    if mined is None or ended.operation.reservation.session is None:
+        return None
+    gwei, wei = divmod(mined.gas_cost or 0, _GWEI)
+    at = ended.ended_at if mined.timestamp is None else mined.timestamp
+    return int(not mined.success), mined.gas_used or 0, gwei, wei, at
 
 
 def take_back(name: HoldName) -> list[Statement]:
     """The chain has taken the operation back: it counts for nothing until it is mined again."""
     if name.session is None:
         return []
-    claim = _claim(name)
-    return [(_TAKE_OFF, (*claim, *_key(name.session))), (_FORGET, claim)]
+    claim = name.user_op_hash, print_claim(name.session)
+    return [(_TAKE_OFF, (*claim, *name.session)), *((each, claim) for each in _FORGET)]
 
 
 def keep_former(key: SessionKey) -> Statement:
@@ -141,7 +148,3 @@ def former_of(connection: sqlite3.Connection, key: SessionKey) -> str | None:
 
 def _key(key: SessionKey) -> tuple[int, bytes, bytes, bytes]:
     return key.chain_id, key.module, key.account, key.permission_id
-
-
-def _claim(name: HoldName) -> tuple[bytes, str]:
-    return name.user_op_hash, "" if name.session is None else print_claim(name.session)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any, Final
@@ -17,7 +17,7 @@ from typing import Any, Final
 from proxy.errors import StateUnavailable
 from proxy.ledger.operations import AcceptedOperation, Cause, Ended, EndedName, Evidence, InFlight, Mined, Stage
 from proxy.ledger.records import record_from_json, record_to_json
-from proxy.ledger.transactions import Statement
+from proxy.ledger.statement import Statement
 from proxy.session.counters import HoldName, SessionKey
 from proxy.userop.primitives import Address, Hash32
 
@@ -34,7 +34,7 @@ TABLES: Final = (
 LATER_COLUMNS: Final = ("ALTER TABLE operations_ended ADD COLUMN counted_at INTEGER",)
 """Statements that came later, likewise."""
 
-_ENDED_COLUMNS: Final = """user_op_hash, claim, chain_id, ended_at, cause, block, block_hash, success, added,
+ENDED_COLUMNS: Final = """user_op_hash, claim, chain_id, ended_at, cause, block, block_hash, success, added,
     counted_at, accepted_at, stage, silent, evidence, record"""
 _CLAIM_IN_RECORD: Final = """coalesce(json_extract(record, '$.reservation.session.module') || '/'
     || json_extract(record, '$.reservation.session.account') || '/'
@@ -83,7 +83,7 @@ IN_ORDER: Final = (
         added INTEGER NOT NULL, counted_at INTEGER, accepted_at REAL NOT NULL, stage TEXT NOT NULL,
         silent REAL NOT NULL, evidence TEXT NOT NULL, record TEXT NOT NULL
     )""",
-    f"""INSERT INTO claims_ended ({_ENDED_COLUMNS}) SELECT {_ENDED_COLUMNS} FROM operations_ended
+    f"""INSERT INTO claims_ended ({ENDED_COLUMNS}) SELECT {ENDED_COLUMNS} FROM operations_ended
         ORDER BY ended_at""",  # noqa: S608  # ours
     "DROP TABLE operations_ended",
     "ALTER TABLE claims_ended RENAME TO operations_ended",
@@ -113,6 +113,10 @@ BY_PREFIX: Final = (
     "CREATE INDEX operations_ended_at ON operations_ended (ended_at)",
 )
 """Statements that make the indexes of what has ended small. Likewise."""
+WITH_COUNTS: Final = tuple(
+    f"ALTER TABLE operations_ended ADD COLUMN {each} INTEGER" for each in ("reverted", "gas", "gwei", "wei")
+)
+"""Statements that let what has ended say what it counted for its session, `NULL` where nothing. Likewise."""
 
 
 def of_name(user_op_hash: int, claim: int) -> str:
@@ -139,17 +143,8 @@ MOVE: Final = """UPDATE operations_in_flight SET record = json_set(record, '$.bu
     WHERE user_op_hash = ? AND claim = ?"""
 SILENT: Final = "UPDATE operations_in_flight SET silent = ? WHERE user_op_hash = ? AND claim = ?"
 DROP: Final = "DELETE FROM operations_in_flight WHERE user_op_hash = ? AND claim = ?"
-REMEMBER: Final = f"""INSERT INTO operations_ended ({_ENDED_COLUMNS})
-    SELECT user_op_hash, claim, ?, ?, ?, ?, ?, ?, ?, ?, accepted_at, stage, silent, ?, coalesce(?, record)
-    FROM operations_in_flight {_WHERE}"""  # noqa: S608  # ours
-REMEMBER_NEW: Final = f"""INSERT INTO operations_ended ({_ENDED_COLUMNS})
-    VALUES ({", ".join("?" * (_ENDED_COLUMNS.count(",") + 1))})"""  # noqa: S608  # ours
-"""Of one that was never written as in flight."""
 FORGET: Final = f"DELETE FROM operations_ended {of_name(1, 2)}"  # noqa: S608  # ours
-_HELD: Final = "EXISTS (SELECT 1 FROM operations_in_flight WHERE user_op_hash = ?1 AND claim = ?2)"
-FORGET_IF_HELD: Final = FORGET + " AND " + _HELD
-"""What is remembered comes from what was held: an end that is told once more, as nobody knew whether it had been
-written, leaves what is remembered of it."""
+_SLASHES_OF_GRANT: Final = 3
 _PRUNE: Final = "DELETE FROM operations_ended WHERE ended_at < ?"
 PRUNE_SOME: Final = """DELETE FROM operations_ended WHERE id IN
     (SELECT id FROM operations_ended WHERE ended_at < ? ORDER BY ended_at LIMIT 100)"""
@@ -157,49 +152,23 @@ PRUNE_SOME: Final = """DELETE FROM operations_ended WHERE id IN
 
 def begin(operation: AcceptedOperation, stage: Stage = Stage.FORWARDED, silent_seconds: float = 0.0) -> Statement:
     """Hold this operation; one that is held already stays as it is."""
-    name = _name(operation.name)
+    name = name_in_rows(operation.name)
     return BEGIN, (*name, operation.accepted_at, record_to_json(operation), str(stage), silent_seconds)
 
 
 def advance(name: HoldName, stage: Stage) -> Statement:
     """The operation has come this far."""
-    return STAGE, (str(stage), *_name(name))
+    return STAGE, (str(stage), *name_in_rows(name))
 
 
 def move(name: HoldName, bundler: str) -> Statement:
     """The operation went to the bundler of this mark."""
-    return MOVE, (bundler, *_name(name))
+    return MOVE, (bundler, *name_in_rows(name))
 
 
 def silence(name: HoldName, seconds: float) -> Statement:
     """For so long it was answered that the operation is not there."""
-    return SILENT, (seconds, *_name(name))
-
-
-def end(ended: Iterable[HoldName], remembered: Iterable[Ended]) -> list[Statement]:
-    """Operations that hold nothing any more, some of them remembered."""
-    statements: list[Statement] = []
-    for each in remembered:
-        evidence = each.evidence
-        how = (
-            str(each.cause),
-            evidence.block,
-            evidence.block_hash,
-            None if each.mined is None else each.mined.success,
-        )
-        counted = (each.added, each.counted_at)
-        chain_id = each.operation.reservation.slot.chain_id
-        record = record_to_json(each.operation) if each.restated else None
-        name = _name(each.name)
-        statements.append((FORGET_IF_HELD, name))
-        statements.append((REMEMBER, (chain_id, each.ended_at, *how, *counted, _told(evidence), record, *name)))
-    return statements + [(DROP, _name(name)) for name in ended]
-
-
-def revive(flight: InFlight) -> tuple[Statement, Statement]:
-    """The operation had ended and is in flight again."""
-    operation = flight.operation
-    return begin(operation, flight.stage, flight.silent_seconds), (FORGET, _name(operation.name))
+    return SILENT, (seconds, *name_in_rows(name))
 
 
 def prune(before: float) -> Statement:
@@ -235,7 +204,7 @@ def ended_names(connection: sqlite3.Connection) -> Iterator[EndedName]:
     """What a reorganisation could still bring back, oldest first, by name. Raises `StateUnavailable` as above."""
     columns = "ended_at, chain_id, cause, block, block_hash, user_op_hash, claim"
     # a start reads hundreds of thousands of them: what few name for many is read once, and kept once
-    claims = lru_cache(maxsize=4_096)(_claim)
+    claims = lru_cache(maxsize=4_096)(claim_in_rows)
     causes, blocks = {str(cause): cause for cause in Cause}, dict[bytes | None, Hash32 | None]()
     try:
         # they lie nearly in order, as those in flight do
@@ -264,11 +233,12 @@ def ended(connection: sqlite3.Connection, names: Collection[HoldName] | None = N
             yield _ended(row)
         return
     for name in names:
-        for row in connection.execute(f"SELECT {columns} {of_name(1, 2)}", _name(name)):  # ours
+        for row in connection.execute(f"SELECT {columns} {of_name(1, 2)}", name_in_rows(name)):  # ours
             yield _ended(row)
 
 
-def _name(name: HoldName) -> tuple[bytes, str]:
+def name_in_rows(name: HoldName) -> tuple[bytes, str]:
+    """The operation's hash, and its claim as rows have it."""
     claim = "" if name.session is None else print_claim(name.session)
     return name.user_op_hash, claim if name.grant is None else f"{claim}/{name.grant}"
 
@@ -280,14 +250,19 @@ def print_claim(session: SessionKey) -> str:
     return f"0x{session.module.hex()}/0x{session.account.hex()}/0x{session.permission_id.hex()}"
 
 
-def _claim(chain_id: int, claim: str) -> tuple[SessionKey | None, int | None]:
-    """The session, and the enable nonce of a grant."""
-    session, _, grant = claim.rpartition("/") if claim.count("/") > 2 else (claim, "", "")
+def claim_in_rows(chain_id: int, claim: str) -> tuple[SessionKey | None, int | None]:
+    """The session that rows name so, and the enable nonce of a grant."""
+    session, _, grant = claim.rpartition("/") if claim.count("/") >= _SLASHES_OF_GRANT else (claim, "", "")
     if not session:
         return None, None
     module, account, permission_id = (bytes.fromhex(part.removeprefix("0x")) for part in session.split("/"))
     key = SessionKey(chain_id, Address(module), Address(account), Hash32(permission_id))
     return key, int(grant) if grant else None
+
+
+def without_grant(claim: str) -> str:
+    """The same without that nonce: what all claims of a session on an operation have in common."""
+    return claim if claim.count("/") < _SLASHES_OF_GRANT else claim.rpartition("/")[0]
 
 
 def _number(value: object) -> float:
@@ -301,23 +276,6 @@ def _stage(text: str) -> Stage:
         return Stage(text)
     except ValueError:
         raise StateUnavailable("the stage of a stored operation cannot be read", fact="ledger") from None
-
-
-def _told(evidence: Evidence) -> str:
-    """What is in no column of its own, as JSON."""
-    if evidence.silent_seconds is None and evidence.said is None and evidence.by is None:
-        # nearly all: what the chain showed to be mined
-        at, transaction = evidence.timestamp, evidence.transaction
-        if at is not None and transaction is not None:
-            return f'{{"timestamp":{at},"transaction":"{transaction.hex()}"}}'
-    told: dict[str, object] = {
-        "timestamp": evidence.timestamp,
-        "transaction": None if evidence.transaction is None else evidence.transaction.hex(),
-        "by": None if evidence.by is None else evidence.by.hex(),
-        "silent": evidence.silent_seconds,
-        "said": evidence.said,
-    }
-    return json.dumps({name: value for name, value in told.items() if value is not None}, separators=(",", ":"))
 
 
 def _ended(row: Sequence[Any]) -> Ended:  # Any: what SQLite has in the columns

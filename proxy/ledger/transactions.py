@@ -12,7 +12,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-Statement = tuple[str, Sequence[object]]
+from proxy.ledger.ending import END, spelled_out
+from proxy.ledger.statement import Statement
+
 Count = Callable[[sqlite3.Connection], Callable[[], None]]
 
 _SLOW_SECONDS: Final = 0.02
@@ -26,7 +28,11 @@ def transact(connection: sqlite3.Connection, statements: Sequence[Statement], co
     execute("BEGIN IMMEDIATE")
     try:
         for sql, values in statements:
-            execute(sql, values)
+            if sql == END:
+                for each in spelled_out(values):
+                    execute(*each)
+            else:
+                execute(sql, values)
         done = None if count is None else count(connection)
         execute("COMMIT")
     except BaseException:  # rolled back, and raised again

@@ -10,7 +10,7 @@ from typing import Final
 
 from proxy.errors import StateUnavailable
 from proxy.ledger.database_words import in_words
-from proxy.ledger.transactions import Statement
+from proxy.ledger.statement import Statement
 
 _LOG: Final = logging.getLogger(__name__)
 

@@ -31,12 +31,13 @@ from proxy.judge.parse import SourceFile, parse_rules
 from proxy.judge.reading import Arrival, Background, facts_of
 from proxy.judge.rule import Ruleset
 from proxy.judge.verdict import Allow, Mode
-from proxy.ledger import rule_tables, sqlite
-from proxy.ledger.group_commit import Statement
+from proxy.ledger import ending, rule_tables, sqlite
 from proxy.ledger.memory import MemoryLedger
 from proxy.ledger.operations import AcceptedOperation, Cause, Ended, Evidence, Mined
 from proxy.ledger.reservation import NOTHING_USED, Held, NonceSlot, Reservation, RuleRows
 from proxy.ledger.rule_counts import RuleCounts
+from proxy.ledger.statement import Statement
+from proxy.ledger.transactions import transact
 from proxy.session.changes import Changes
 from proxy.session.counters import SessionKey
 from proxy.userop.decode import DecodedOperation
@@ -223,12 +224,9 @@ class Bench:
             for accepted, _ in waiting:
                 mined = Mined(user_op_hash=accepted.user_op_hash, success=True, block=1)
                 ended = Ended(operation=accepted, ended_at=now, mined=mined, cause=Cause.MINED, evidence=Evidence())
-                self._statements += sqlite.end([accepted.name], [ended])
+                self._statements += ending.end([accepted.name], [ended])
             self._statements += rule_tables.save(rows)
-            self.database.execute("BEGIN")
-            for statement in self._statements:
-                self.database.execute(*statement)
-            self.database.execute("COMMIT")
+            transact(self.database, self._statements, None)
             self._statements.clear()
 
 

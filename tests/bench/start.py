@@ -29,9 +29,12 @@ from proxy.chain.settlement.receipts import Receipt
 from proxy.chain.settlement.settlement import Settlement
 from proxy.chain.settlement.taker import Taker
 from proxy.edge.storage.store import Store
+from proxy.ledger import ending
 from proxy.ledger import sqlite as rows
 from proxy.ledger.memory import MemoryLedger
 from proxy.ledger.operations import AcceptedOperation, Cause, Ended, Evidence, Mined, Stage
+from proxy.ledger.statement import Statement
+from proxy.ledger.transactions import transact
 from proxy.session.registry import Registry
 from proxy.userop.primitives import Hash32
 from tests.bench.ledger import key_of, operations
@@ -54,14 +57,12 @@ def write_ledger(path: Path, ended: int, in_flight: int) -> None:
     Store(path).close()
     supply = operations(key_of(0))
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute("BEGIN")
+        statements: list[Statement] = []
         for number, operation in enumerate(islice(supply, ended)):
-            for statement in (rows.begin(operation), *rows.end([operation.name], [_mined(operation, number)])):
-                connection.execute(*statement)
+            statements += [rows.begin(operation), *ending.end([operation.name], [_mined(operation, number)])]
         for operation in islice(supply, in_flight):
-            for statement in (rows.begin(operation), rows.advance(operation.name, Stage.ACCEPTED)):
-                connection.execute(*statement)
-        connection.execute("COMMIT")
+            statements += [rows.begin(operation), rows.advance(operation.name, Stage.ACCEPTED)]
+        transact(connection, statements, None)
 
 
 def _mined(operation: AcceptedOperation, number: int) -> Ended:

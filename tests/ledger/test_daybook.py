@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from proxy.edge.storage.database import Synchronous, open_database
 from proxy.edge.storage.holding import hold
 from proxy.edge.storage.store import Store
-from proxy.ledger import daybook, sqlite
+from proxy.ledger import daybook, ending, sqlite
 from proxy.ledger.daybook import (
     Daybook,
     DayRecord,
@@ -27,7 +27,8 @@ from proxy.ledger.daybook import (
     print_record,
     wait_until_entered,
 )
-from proxy.ledger.transactions import SlowDisk, Statement
+from proxy.ledger.statement import Statement
+from proxy.ledger.transactions import SlowDisk
 from proxy.session.freezes import Freeze
 from proxy.userop.primitives import Hash32
 from tests.ledger.builders import hold_name
@@ -182,7 +183,7 @@ def test_whoever_looks_in_from_outside_waits_until_a_running_gate_has_entered_wh
 def test_much_that_is_missing_is_entered_as_what_it_leaves(connection: sqlite3.Connection, path: Path) -> None:
     executed: list[str] = []
     connection.set_trace_callback(executed.append)
-    jobs = [[[sqlite.begin(operation(number))], sqlite.end([hold_name(number)], [])] for number in range(400)]
+    jobs = [[[sqlite.begin(operation(number))], ending.end([hold_name(number)], [])] for number in range(400)]
     assert enter_what_is_missing(connection, content_of(*jobs)) == Entering(400, 400, lost=False)
     assert len([each for each in executed if each.startswith(("INSERT", "DELETE"))]) == 1  # how far it is entered
 

@@ -10,7 +10,7 @@ import pytest
 from proxy.errors import StateUnavailable
 from proxy.ledger import doubts
 from proxy.ledger.doubts import Doubt
-from proxy.ledger.group_commit import Statement
+from proxy.ledger.statement import Statement
 from proxy.userop.primitives import Hash32
 from tests.chain.settlement.builders import KEY
 from tests.session.builders import STRANGER

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,12 +16,13 @@ from proxy.edge.storage.database import Synchronous, open_database
 from proxy.judge.counts import CountKey
 from proxy.judge.marks import Mark
 from proxy.judge.windows import BucketRow, MarkRow
-from proxy.ledger import rule_tables, session_uses, sqlite
+from proxy.ledger import ending, rule_tables, sqlite
 from proxy.ledger.daybook import Jobs
 from proxy.ledger.operations import AcceptedOperation, Cause, Ended, Evidence, InFlight, Mined, Stage
 from proxy.ledger.prompt_commit import entering
 from proxy.ledger.reservation import RuleRows
-from proxy.ledger.transactions import Statement, transact
+from proxy.ledger.statement import Statement
+from proxy.ledger.transactions import transact
 from proxy.session.changes import Changes
 from tests.ledger.builders import ACCOUNT, hold_name, operation_hash, reservation
 
@@ -34,17 +36,19 @@ _TABLES = (
 )
 
 
-def operation(number: int) -> AcceptedOperation:
-    held = reservation(number, 1)
+def operation(number: int, grant: int | None = None) -> AcceptedOperation:
+    held = replace(reservation(number, 1), grant=grant)
     changes = Changes(user_op_hash=held.user_op_hash, chain_id=held.slot.chain_id, account=ACCOUNT)
     return AcceptedOperation(reservation=held, changes=changes, accepted_at=float(number))
 
 
-def mined(number: int, block: int, stage: Stage) -> Ended:
+def mined(number: int, block: int, stage: Stage, grant: int | None = None) -> Ended:
     return Ended(
-        operation=operation(number),
+        operation=operation(number, grant),
         ended_at=float(block),
-        mined=Mined(user_op_hash=operation_hash(number), success=True, block=block),
+        mined=Mined(
+            user_op_hash=operation_hash(number), success=block < 5, block=block, gas_used=block, gas_cost=7**20
+        ),
         cause=Cause.MINED,
         evidence=Evidence(block=block),
         stage=stage,
@@ -52,12 +56,16 @@ def mined(number: int, block: int, stage: Stage) -> Ended:
 
 
 def _ended(ended: Ended) -> list[Statement]:
-    return [*sqlite.end([ended.name], [ended]), *session_uses.count([ended])]
+    return ending.end([ended.name], [ended])
 
 
-def _revived(number: int, stage: Stage) -> list[Statement]:
-    flight = InFlight(operation=operation(number), stage=stage)
-    return [*sqlite.revive(flight), *session_uses.take_back(hold_name(number))]
+def not_mined(number: int, grant: int | None) -> Ended:
+    return replace(mined(number, 3, Stage.ACCEPTED, grant), mined=None, cause=Cause.NONCE_USED)
+
+
+def _revived(number: int, stage: Stage, grant: int | None) -> list[Statement]:
+    flight = InFlight(operation=operation(number, grant), stage=stage)
+    return ending.revive(flight)
 
 
 def _row_of_rules(number: int, amount: int, expires: int) -> list[Statement]:
@@ -68,14 +76,20 @@ def _row_of_rules(number: int, amount: int, expires: int) -> list[Statement]:
 
 _NUMBERS = st.integers(1, 3)
 _STAGES = st.sampled_from(Stage)
-_STEPS = st.one_of(
-    st.builds(lambda number, stage: [sqlite.begin(operation(number), stage)], _NUMBERS, _STAGES),
+_GRANTS = st.none() | st.integers(4, 5)
+_OF_SESSIONS = (
+    st.builds(lambda number, grant, stage: [sqlite.begin(operation(number, grant), stage)], _NUMBERS, _GRANTS, _STAGES),
     st.builds(lambda number, stage: [sqlite.advance(hold_name(number), stage)], _NUMBERS, _STAGES),
-    st.builds(lambda number: sqlite.end([hold_name(number)], []), _NUMBERS),
-    st.builds(lambda number, block, stage: _ended(mined(number, block, stage)), _NUMBERS, st.integers(1, 9), _STAGES),
-    st.builds(_revived, _NUMBERS, _STAGES),
+    st.builds(lambda number, grant: ending.end([hold_name(number, grant)], []), _NUMBERS, _GRANTS),
+    st.builds(_ended, st.builds(mined, _NUMBERS, st.integers(1, 9), _STAGES, _GRANTS)),
+    st.builds(_ended, st.builds(not_mined, _NUMBERS, _GRANTS)),
+    st.builds(lambda number, grant: ending.end([], [mined(number, 4, Stage.ACCEPTED, grant)]), _NUMBERS, _GRANTS),
+    st.builds(_revived, _NUMBERS, _STAGES, _GRANTS),
     st.builds(lambda number, mark: [sqlite.move(hold_name(number), mark)], _NUMBERS, st.text(max_size=3)),
     st.builds(lambda number, seconds: [sqlite.silence(hold_name(number), seconds)], _NUMBERS, st.floats(0, 9)),
+)
+_STEPS = st.one_of(
+    *_OF_SESSIONS,
     st.builds(lambda before: [sqlite.prune(before)], st.floats(0, 9)),
     st.builds(lambda before: [sqlite.prune_some(before)], st.floats(0, 9)),
     st.builds(_row_of_rules, _NUMBERS, st.integers(0, 3), st.integers(1, 3)),
@@ -146,6 +160,18 @@ def test_what_is_entered_folded_is_what_is_entered_one_by_one(
     assert left(empty, batches, at_once=True) == left(empty, batches, at_once=False)
 
 
+@given(history=st.lists(st.one_of(*_OF_SESSIONS), max_size=20), at=st.integers(0, 20))
+def test_a_session_has_the_sums_of_what_is_counted_and_of_each_operation_once(
+    empty: sqlite3.Connection, history: Jobs, at: int
+) -> None:
+    tables = left(empty, [history[:at], history[at:]], at_once=True)
+    _, ended, counted, uses = tables[:4]
+    amounts = [(row[0], *row[-4:]) for row in ended if row[-1] is not None] + [(row[0], *row[2:6]) for row in counted]
+    assert len({name for name, *_ in amounts}) == len(amounts)
+    sums = [sum(column) for column in zip(*[each[1:] for each in amounts], strict=True)] or [0, 0, 0, 0]
+    assert [row[4:9] for row in uses if row[4]] == ([(len(amounts), *sums)] if amounts else [])
+
+
 def test_an_operation_that_was_answered_in_the_batch_in_which_it_began_is_written_once(
     empty: sqlite3.Connection,
 ) -> None:
@@ -154,7 +180,7 @@ def test_an_operation_that_was_answered_in_the_batch_in_which_it_began_is_writte
 
 
 def test_one_that_was_refused_in_it_is_not_written(empty: sqlite3.Connection) -> None:
-    assert written(empty, [[[sqlite.begin(operation(1))], sqlite.end([hold_name(1)], [])]]) == []
+    assert written(empty, [[[sqlite.begin(operation(1))], ending.end([hold_name(1)], [])]]) == []
 
 
 def test_one_that_was_mined_in_it_is_written_as_what_has_ended_and_its_session_once_for_all(
@@ -166,7 +192,7 @@ def test_one_that_was_mined_in_it_is_written_as_what_has_ended_and_its_session_o
         *(_ended(mined(number, 7, Stage.ACCEPTED)) for number in (1, 2)),
     ]
     assert written(empty, [batch]) == [
-        *["INSERT INTO operations_ended", "INSERT INTO operations_counted"] * 2,
+        *["INSERT INTO operations_ended"] * 2,
         "INSERT INTO session_uses",
     ]
 
@@ -176,7 +202,7 @@ def test_of_one_that_had_begun_before_its_end_moves_its_row_and_its_session_has_
 ) -> None:
     before = [[sqlite.begin(operation(number))] for number in (1, 2)]
     assert written(empty, [before, [_ended(mined(number, 7, Stage.FORWARDED)) for number in (1, 2)]]) == [
-        *["INSERT INTO operations_ended", "DELETE FROM operations_in_flight", "INSERT INTO operations_counted"] * 2,
+        *["INSERT INTO operations_ended", "INSERT INTO operations_counted", "DELETE FROM operations_in_flight"] * 2,
         "INSERT INTO session_uses",
     ]
 

@@ -16,7 +16,7 @@ from proxy.ledger.backlog import Backlog
 from proxy.ledger.daybook import DayRecord
 from proxy.ledger.group_commit import GroupCommit
 from proxy.ledger.prompt_commit import LongCommit, PromptCommit
-from proxy.ledger.transactions import Statement
+from proxy.ledger.statement import Statement
 
 MUCH = 400
 

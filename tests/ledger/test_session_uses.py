@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.edge.storage.database import open_database
-from proxy.ledger import session_uses
+from proxy.ledger import ending, session_uses
 from proxy.ledger.operations import Ended, Mined
+from proxy.ledger.transactions import transact
 from proxy.session.use import SessionUse
 from tests.chain.builders import accepted
 from tests.session.builders import ACCOUNT, TOKEN, TRANSFER, action, key_of, session, usage
@@ -34,12 +35,10 @@ class Book:
         self.connection: sqlite3.Connection = open_database(":memory:")
 
     def count(self, *operations: Ended) -> None:
-        for statement, values in session_uses.count(operations):
-            self.connection.execute(statement, values)
+        transact(self.connection, ending.end([each.name for each in operations], operations), None)
 
     def take_back(self, operation: Ended) -> None:
-        for statement, values in session_uses.take_back(operation.name):
-            self.connection.execute(statement, values)
+        transact(self.connection, session_uses.take_back(operation.name), None)
 
     @property
     def use(self) -> SessionUse:

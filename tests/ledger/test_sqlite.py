@@ -13,12 +13,13 @@ import pytest
 from proxy.chain.settlement.ends import name_of
 from proxy.edge.storage.database import MIGRATIONS, open_database
 from proxy.errors import StateUnavailable
-from proxy.ledger import session_uses
+from proxy.ledger import ending
 from proxy.ledger import sqlite as table
 from proxy.ledger.folding import Known, look_up
-from proxy.ledger.group_commit import Statement
 from proxy.ledger.operations import AcceptedOperation, Cause, Ended, Evidence, InFlight, Mined, Stage
 from proxy.ledger.reservation import UNKNOWN_NONCE
+from proxy.ledger.statement import Statement
+from proxy.ledger.transactions import transact
 from proxy.session.changes import Changes
 from proxy.userop.primitives import Hash32
 from tests.ledger.builders import ACCOUNT, SESSION, hold_name, operation_hash, reservation
@@ -53,8 +54,7 @@ def database(tmp_path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def run(database: sqlite3.Connection, statements: Sequence[Statement]) -> None:
-    for statement in statements:
-        database.execute(*statement)
+    transact(database, statements, None)
 
 
 def granting(number: int, nonce: int) -> AcceptedOperation:
@@ -67,7 +67,7 @@ def test_one_operation_as_a_grant_and_as_a_use_has_a_row_for_each(database: sqli
     run(database, [table.begin(grant), table.begin(use), table.begin(use)])
     assert [each.operation for each in table.in_flight(database)] == [grant, use]
     over = Ended(operation=grant, ended_at=5.0, mined=None, cause=Cause.GRANT_USED, evidence=Evidence(block=7))
-    run(database, table.end([grant.name], [over]))
+    run(database, ending.end([grant.name], [over]))
     assert [each.operation for each in table.in_flight(database)] == [use]
     assert [each.name for each in table.ended_names(database)] == [grant.name]
     assert [each.operation for each in table.ended(database, [grant.name, use.name])] == [grant]
@@ -77,13 +77,15 @@ def test_grants_of_a_release_that_held_them_as_uses_are_held_as_grants(tmp_path:
     path, before = tmp_path / "older.db", MIGRATIONS.index(table.GRANTS_TOLD[0])
     with closing(open_database(path)) as older:
         run(older, [table.begin(granting(1, 4)), table.begin(operation(2)), table.begin(granting(3, UNKNOWN_NONCE))])
-        run(older, table.end([granting(3, UNKNOWN_NONCE).name], [replace(ended(3, 5.0), operation=granting(3, -1))]))
+        run(older, ending.end([granting(3, UNKNOWN_NONCE).name], [replace(ended(3, 5.0), operation=granting(3, -1))]))
         for each in ("operations_in_flight", "operations_ended"):
             older.execute(f"UPDATE {each} SET claim = ?", (table.print_claim(SESSION),))  # ours
+        for each in ("reverted", "gas", "gwei", "wei"):
+            older.execute(f"ALTER TABLE operations_ended DROP COLUMN {each}")
         older.execute(f"PRAGMA user_version = {before}")
     with closing(open_database(path)) as database:
         assert [each.name for each in table.ended_names(database)] == [hold_name(3, UNKNOWN_NONCE)]
-        run(database, table.end([hold_name(1, 4), hold_name(2)], []))
+        run(database, ending.end([hold_name(1, 4), hold_name(2)], []))
         assert list(table.in_flight(database)) == []
 
 
@@ -105,22 +107,22 @@ def test_begun_again_it_stays_as_far_as_it_was(database: sqlite3.Connection) -> 
 def test_what_ended_is_not_in_flight_and_is_remembered_exactly(database: sqlite3.Connection) -> None:
     run(database, [table.begin(operation(number)) for number in (1, 2, 3)])
     remembered = [ended(1, 5.0), ended(2, 6.0, mined=False)]
-    run(database, table.end([hold_name(number) for number in (1, 2, 3)], remembered))
+    run(database, ending.end([hold_name(number) for number in (1, 2, 3)], remembered))
     assert list(table.in_flight(database)) == []
     assert list(table.ended(database)) == remembered
 
 
 def test_what_is_revived_is_in_flight_and_no_longer_remembered(database: sqlite3.Connection) -> None:
     run(database, [table.begin(operation(1))])
-    run(database, table.end([hold_name(1)], [ended(1, 5.0)]))
-    run(database, table.revive(InFlight(operation=operation(1), stage=Stage.ACCEPTED)))
+    run(database, ending.end([hold_name(1)], [ended(1, 5.0)]))
+    run(database, ending.revive(InFlight(operation=operation(1), stage=Stage.ACCEPTED)))
     assert list(table.in_flight(database)) == [InFlight(operation=operation(1), stage=Stage.ACCEPTED)]
     assert list(table.ended(database)) == []
 
 
 def test_what_ended_before_a_time_is_pruned_and_nothing_else(database: sqlite3.Connection) -> None:
     run(database, [table.begin(operation(number)) for number in (1, 2, 3)])
-    run(database, table.end([hold_name(1), hold_name(2)], [ended(1, 5.0), ended(2, 6.0)]))
+    run(database, ending.end([hold_name(1), hold_name(2)], [ended(1, 5.0), ended(2, 6.0)]))
     run(database, [table.prune(6.0)])
     assert list(table.ended(database)) == [ended(2, 6.0)]
     assert [each.operation.user_op_hash for each in table.in_flight(database)] == [operation_hash(3)]
@@ -137,7 +139,7 @@ def test_each_claim_on_one_operation_is_kept_and_ends_for_itself(database: sqlit
     other = replace(one, reservation=replace(one.reservation, session=None))
     run(database, [table.begin(one), table.begin(other)])
     run(database, [table.advance(other.name, Stage.UNMINED), table.silence(other.name, 61.5)])
-    run(database, table.end([one.name], [ended(1, 5.0)]))
+    run(database, ending.end([one.name], [ended(1, 5.0)]))
     left = [InFlight(operation=other, stage=Stage.UNMINED, silent_seconds=61.5)]
     assert list(table.in_flight(database)) == left
     assert list(table.ended(database, [one.name, other.name])) == [ended(1, 5.0)]
@@ -145,7 +147,7 @@ def test_each_claim_on_one_operation_is_kept_and_ends_for_itself(database: sqlit
 
 def test_what_a_start_keeps_at_hand_of_an_end_is_what_the_whole_of_it_says(database: sqlite3.Connection) -> None:
     run(database, [table.begin(operation(1)), table.begin(operation(2))])
-    run(database, table.end([hold_name(1), hold_name(2)], [ended(1, 5.0), ended(2, 6.0, mined=False)]))
+    run(database, ending.end([hold_name(1), hold_name(2)], [ended(1, 5.0), ended(2, 6.0, mined=False)]))
     assert list(table.ended_names(database)) == [name_of(ended(1, 5.0)), name_of(ended(2, 6.0, mined=False))]
 
 
@@ -153,9 +155,8 @@ def test_an_operation_is_found_by_its_hash_however_many_there_are(database: sqli
     executed: list[str] = []
     database.set_trace_callback(executed.append)
     look_up(database, [operation_hash(1)], Known(set(), set()))
-    run(database, [*table.end([hold_name(1)], [ended(1, 5.0)]), *session_uses.count([ended(1, 5.0)])])
-    run(database, [*table.revive(InFlight(operation=operation(1), stage=Stage.ACCEPTED))])
-    run(database, session_uses.take_back(hold_name(1)))
+    run(database, ending.end([hold_name(1)], [ended(1, 5.0)]))
+    run(database, ending.revive(InFlight(operation=operation(1), stage=Stage.ACCEPTED)))
     assert list(table.ended(database, [hold_name(1)])) == []
     database.set_trace_callback(None)
     steps = [row[3] for text in executed for row in database.execute(f"EXPLAIN QUERY PLAN {text}")]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from proxy.ledger import daybook, doubts, rule_tables, session_uses
-from proxy.ledger.sqlite import BY_PREFIX, CLAIMS, GRANTS_TOLD, IN_ORDER, LATER_COLUMNS, TABLES
+from proxy.ledger.sqlite import BY_PREFIX, CLAIMS, GRANTS_TOLD, IN_ORDER, LATER_COLUMNS, TABLES, WITH_COUNTS
 
 MIGRATIONS: Final = (
     """CREATE TABLE sessions (
@@ -70,6 +70,7 @@ MIGRATIONS: Final = (
     *GRANTS_TOLD,
     *BY_PREFIX,
     *session_uses.BY_PREFIX,
+    *WITH_COUNTS,
 )
 """Statements that made the tables, in order. Only ever appended to: `PRAGMA user_version` counts those done."""
 
@@ -99,6 +100,7 @@ def open_database(
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {synchronous.name}")
         connection.execute(LEAVE_FREED)
+        _schema_of(connection)
         before(connection)
         _migrate(connection)
     except BaseException:  # closed, and raised again
@@ -131,16 +133,20 @@ def open_prompt(path: Path | str) -> sqlite3.Connection:
     return connection
 
 
+def _schema_of(connection: sqlite3.Connection) -> int:
+    (done,) = connection.execute("PRAGMA user_version").fetchone()
+    if done > len(MIGRATIONS):
+        raise sqlite3.DatabaseError(f"database of schema {done}, this release knows {len(MIGRATIONS)}")
+    return int(done)
+
+
 def _migrate(connection: sqlite3.Connection) -> None:
-    if connection.execute("PRAGMA user_version").fetchone()[0] == len(MIGRATIONS):
+    if _schema_of(connection) == len(MIGRATIONS):
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
         # read again under the lock: another connection may have migrated meanwhile
-        (done,) = connection.execute("PRAGMA user_version").fetchone()
-        if done > len(MIGRATIONS):
-            raise sqlite3.DatabaseError(f"database of schema {done}, this release knows {len(MIGRATIONS)}")
-        for statement in MIGRATIONS[done:]:
+        for statement in MIGRATIONS[_schema_of(connection) :]:
             connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
     except BaseException:  # rolled back, and raised again

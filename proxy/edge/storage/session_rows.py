@@ -10,7 +10,7 @@ import orjson
 
 from proxy.errors import StateUnavailable
 from proxy.ledger import session_uses
-from proxy.ledger.transactions import Statement
+from proxy.ledger.statement import Statement
 from proxy.session.codec import state_from_json, state_to_json
 from proxy.session.counters import SessionKey
 from proxy.session.freezes import Freeze

@@ -30,7 +30,7 @@ from proxy.edge.storage.session_rows import (
 )
 from proxy.errors import StateUnavailable
 from proxy.judge.allowance import Allowance
-from proxy.ledger import doubts, rule_tables, session_uses
+from proxy.ledger import doubts, ending, rule_tables, session_uses
 from proxy.ledger import sqlite as operations
 from proxy.ledger.counting_time import KeptTime
 from proxy.ledger.database_words import in_words
@@ -38,7 +38,7 @@ from proxy.ledger.doubts import Doubt
 from proxy.ledger.forgetting import in_parts
 from proxy.ledger.operations import AcceptedOperation, Ended, EndedName, InFlight, Stage
 from proxy.ledger.reservation import NO_ROWS, RuleRows
-from proxy.ledger.transactions import Statement
+from proxy.ledger.statement import Statement
 from proxy.session.counters import Counter, HoldName, SessionKey
 from proxy.session.freezes import Freeze
 from proxy.session.known import KnownSession, Status
@@ -342,10 +342,9 @@ def _statements(outcome: Outcome) -> list[Statement]:
     if outcome.declared_uses:
         statements += [(_SAVE_USES, (*counter, uses)) for counter, uses in outcome.declared_uses.items()]
     if outcome.ended or outcome.remembered:
-        statements += operations.end(outcome.ended, outcome.remembered)
-        statements += session_uses.count(outcome.remembered)
+        statements += ending.end(outcome.ended, outcome.remembered)
     for flight in outcome.revived:
-        statements += [*operations.revive(flight), *session_uses.take_back(flight.operation.name)]
+        statements += ending.revive(flight)
     if outcome.rules is not NO_ROWS:
         statements += rule_tables.save(outcome.rules)
     if outcome.read or outcome.doubts:
