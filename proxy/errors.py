@@ -217,6 +217,10 @@ class ContractAbsent(StateUnavailable):
     """The node has answered: there is no contract at that address, or none that has what was asked for."""
 
 
+class NotGiven(StateUnavailable):
+    """The node has answered: what was asked for is more than it gives, or than is taken here, at once."""
+
+
 class UpstreamUnavailable(SessiongateError):
     """No bundler answered. `may_have_been_sent` is false only when no byte of the request can have arrived."""
 

@@ -11,8 +11,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
-from proxy.chain.asking import Asking, NotAsked, Question, Response
-from proxy.errors import StateUnavailable
+from proxy.chain.asking import Asking, Declined, NotAsked, Question, Response
+from proxy.errors import NotGiven, StateUnavailable
 
 _MOST_IN_A_BATCH: Final = 32
 _MANY: Final = 1_024
@@ -50,6 +50,8 @@ class Lane:
             return await waiting.answer
         except TimeoutError:
             raise StateUnavailable(f"{what}: the node did not answer in {self._timeout:g} s") from None
+        except Declined as error:
+            raise NotGiven(f"{what}: the node's answer cannot be taken ({error})") from None
         except NotAsked as error:
             raise StateUnavailable(f"{what}: the node could not be asked ({error})") from None
 

@@ -19,7 +19,7 @@ from proxy.chain.logs import Log, LogReader
 from proxy.chain.settlement.slices import BlockName
 from proxy.chain.several import NodeChoice, SeveralAsking
 from proxy.chain.together import together
-from proxy.errors import InvalidParams, StateUnavailable
+from proxy.errors import InvalidParams, NotGiven, StateUnavailable
 from proxy.userop.primitives import (
     Address,
     Hash32,
@@ -185,7 +185,7 @@ class Node:
             question["address"] = [print_bytes(address) for address in wanted.addresses]
         if wanted.topics:
             question["topics"] = [[print_bytes(each) for each in some] or None for some in wanted.topics]
-        found = _result(await self._request("eth_getLogs", [question], what), what)
+        found = _result(await self._request("eth_getLogs", [question], what), what, NotGiven)
         if not isinstance(found, list):
             raise StateUnavailable(f"{what}: the node's answer is not an array")
         logs: list[Log] = []
@@ -269,11 +269,11 @@ def _at(block: int | None) -> str:
     return "latest" if block is None else print_uint(block)
 
 
-def _result(answer: Mapping[str, object], what: str) -> object:
+def _result(answer: Mapping[str, object], what: str, failure: type[StateUnavailable] = StateUnavailable) -> object:
     error = answer.get("error")
     if error is not None or "result" not in answer:
         message = error.get("message") if isinstance(error, Mapping) else error
-        raise StateUnavailable(f"{what}: the node answered an error", words=str(message)[:_SHOWN])
+        raise failure(f"{what}: the node answered an error", words=str(message)[:_SHOWN])
     return answer["result"]
 
 

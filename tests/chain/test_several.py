@@ -18,7 +18,7 @@ from proxy.chain.settlement.slices import BlockName
 from proxy.chain.several import NodeChoice, SeveralAsking
 from proxy.chain.web3_asking import MOST_ANSWER_BYTES, Web3Asking
 from proxy.chain.witness import GET_ENTRY_POINT_NONCE, Fate, NodeWitness
-from proxy.errors import StateUnavailable
+from proxy.errors import NotGiven, StateUnavailable
 from proxy.ledger.operations import Mined
 from proxy.ledger.reservation import NonceSlot
 from proxy.userop.primitives import Address, Hash32, print_bytes
@@ -67,7 +67,7 @@ def elsewhere(table: FakeNode) -> None:
 
 async def test_a_node_whose_answer_is_too_long_or_that_takes_no_batches_is_not_changed_for_another(pair: Pair) -> None:
     pair.first.reply = lambda _: web.Response(body=b" " * (MOST_ANSWER_BYTES + 1))
-    with pytest.raises(StateUnavailable, match="could not be asked"):
+    with pytest.raises(NotGiven, match="cannot be taken"):
         await pair.node.logs_between(1, 100, LogFilter())
     pair.first.reply, pair.first.batches = (lambda _: None), False
     await asyncio.gather(*(pair.node.chain_id() for _ in range(10)))

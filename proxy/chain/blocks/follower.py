@@ -8,9 +8,8 @@ looked for, and what stood after that is undone. A node that is not as far as an
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
-from itertools import pairwise, takewhile
+from itertools import takewhile
 from typing import Final, NamedTuple
 
 from proxy.chain.blocks.acquaintance import Acquaintance
@@ -19,12 +18,13 @@ from proxy.chain.blocks.header import Header
 from proxy.chain.blocks.mined import mined_of, name_of
 from proxy.chain.blocks.proof import ProvenLogs
 from proxy.chain.blocks.source import BlockSource
+from proxy.chain.blocks.stretches import is_linked, stretches
 from proxy.chain.blocks.told_gap import told_between
+from proxy.chain.blocks.withheld import Withheld
 from proxy.chain.declared_logs import dropped_at, granted_in, told_by, used_past
 from proxy.chain.logs import Log
 from proxy.chain.session_logs import dropped_module, is_grant, session_touched
 from proxy.chain.settlement.slices import (
-    MOST_ENDS,
     BlockName,
     ChainEvent,
     ChainPlace,
@@ -34,7 +34,7 @@ from proxy.chain.settlement.slices import (
     Slice,
     SliceTaker,
 )
-from proxy.errors import StateUnavailable
+from proxy.errors import NotGiven, StateUnavailable
 from proxy.session.counters import SessionKey
 from proxy.userop.declared_module import DeclaredModule, SessionModules, declared_in, declared_modules
 from proxy.userop.entry_point import EntryPoint
@@ -100,6 +100,7 @@ class BlockFollower:
         self._heard = heard
         self._logs = ProvenLogs(source, self._modules, self._entry_points)
         self._lost = False  # the last look found nothing of what was settled
+        self._withheld = Withheld()
         self._unread: dict[Hash32, int] = {}  # how often a bundle was asked for
         self._gives_bundles = True  # until one was asked for in vain
 
@@ -117,13 +118,21 @@ class BlockFollower:
         if not await self._stand_on(cursor, head):
             return head
         while (cursor := self._taker.cursor) is not None and cursor.number < head.number:
-            await self._step(cursor, head)
+            try:
+                await self._step(cursor, head)
+            except NotGiven:
+                if not self._withheld.is_given_up(cursor):
+                    raise
+                _LOG.warning("the logs of a block after %d cannot be had: beginning anew after it", cursor.number)
+                await self._start_at(head)
+            else:
+                self._withheld.given()
         return head
 
     async def _step(self, cursor: BlockName, head: Header) -> None:
         last = min(cursor.number + _BLOCKS_A_SLICE, head.number)
         headers = await self._headers(range(cursor.number + 1, last + 1))
-        if headers[0].parent != cursor.hash or not _is_linked(headers):
+        if headers[0].parent != cursor.hash or not is_linked(headers):
             raise StateUnavailable(f"the blocks after {cursor.number}: the chain moved while it was read")
         if headers[-1].number == head.number and headers[-1].hash != head.hash:
             raise StateUnavailable(f"block {last}: the node's answers are of two branches")
@@ -131,7 +140,7 @@ class BlockFollower:
             found = await self._found(headers)
         finally:
             self._taker.pace.rest()
-        for stretch in _stretches(headers, found.events):
+        for stretch in stretches(headers, found.events):
             part = self._slice(cursor, stretch, found.events, head)
             await self._taker.settle(part)
             cursor, blocks = part.last, range(part.first, part.last.number + 1)
@@ -381,19 +390,3 @@ class BlockFollower:
                 if tries < _MOST_TRIES and self._gives_bundles:
                     raise StateUnavailable("the bundle of an operation that came under several claims")
                 self._gives_bundles = False
-
-
-def _stretches(headers: Sequence[Header], events: Sequence[ChainEvent]) -> Iterator[Sequence[Header]]:
-    """The blocks in stretches, each of one block or of no more operations than one transaction takes."""
-    ends = Counter(event.place.block for event in events if isinstance(event, OperationMined))
-    begun, held = 0, 0
-    for index, header in enumerate(headers):
-        if index > begun and held + ends[header.number] > MOST_ENDS:
-            yield headers[begun:index]
-            begun, held = index, 0
-        held += ends[header.number]
-    yield headers[begun:]
-
-
-def _is_linked(headers: Sequence[Header]) -> bool:
-    return all(child.parent == parent.hash for parent, child in pairwise(headers))

@@ -15,7 +15,7 @@ from proxy.chain.logs import Log
 from proxy.chain.session_logs import MODULE_UNINSTALLED, SESSION_TOPICS
 from proxy.chain.settlement.pace import Pace
 from proxy.chain.settlement.slices import BlockName, OperationMined, SessionTold, SessionTouched, Slice
-from proxy.errors import StateUnavailable
+from proxy.errors import NotGiven, StateUnavailable
 from proxy.session.counters import SessionKey
 from proxy.userop import abi
 from proxy.userop.entry_point import ENTRY_POINTS, EntryPoint
@@ -206,7 +206,7 @@ class Backend(BlockSource):
             return ()
         found = [log for header in headers for log in self.chain.logs[header.hash] if wanted.fits(log)]
         if len(found) > self.most_logs:
-            raise StateUnavailable("too many logs")
+            raise NotGiven("too many logs")
         return tuple(found)
 
     async def transactions(self, hashes: Sequence[Hash32]) -> tuple[Transaction | None, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -230,6 +232,39 @@ async def test_a_block_with_too_many_operations_of_others_is_asked_for_ours(chai
     await follower.look()
     assert books.mined == [1]
     assert books.touched == [a_key()]
+
+
+async def test_a_block_with_more_logs_of_a_module_than_any_node_gives_holds_up_nothing_for_good(
+    chain: FakeChain, books: Books
+) -> None:
+    follower = follower_of(Backend(chain, most_logs=10), books)
+    await follower.look()
+    full = [touched(a_key(number)) for number in range(11)]
+    for _ in range(2):
+        chain.mine(*full)
+        chain.mine(executed(1))
+        begun = len(books.started_at)
+        for _ in range(7):
+            with pytest.raises(StateUnavailable):
+                await follower.look()
+        assert len(books.started_at) == begun
+        await follower.look()
+        assert books.started_at[begun:] == [chain.name()]
+        chain.mine(executed(2), touched(a_key()))
+        await follower.look()
+        assert (books.mined, books.touched) == ([2], [a_key()])
+
+
+async def test_where_no_logs_are_given_at_all_everything_begins_anew_ever_more_rarely(
+    chain: FakeChain, books: Books
+) -> None:
+    follower = follower_of(Backend(chain, most_logs=0), books)
+    await follower.look()
+    for _ in range(200):
+        chain.mine(touched(a_key()))
+        with suppress(StateUnavailable):
+            await follower.look()
+    assert len(books.started_at) == 1 + 4  # after 8, 16, 32 and 64 more
 
 
 async def test_in_such_a_block_idle_accounts_that_are_known_have_their_turns(chain: FakeChain, books: Books) -> None:
