@@ -120,7 +120,13 @@ def counting_time_of(store: Store) -> CountingTime:
     except OSError:
         boot = ""  # no Linux: a restart trusts the time of day
     return CountingTime(
-        time.time, time.monotonic, boot=boot, kept=store.kept_time(), told=_tell_of_time, followed=store.note_time
+        time.time,
+        time.monotonic,
+        boot=boot,
+        kept=store.kept_time(),
+        settled=max((settled.timestamp for settled in store.settled().values()), default=0),
+        told=_tell_of_time,
+        followed=store.note_time,
     )
 
 

@@ -28,9 +28,11 @@ class KeptTime(NamedTuple):
 
 class CountingTime:
     """`clock` gives unix seconds, `monotonic` seconds that nobody sets. `boot` names the life of the machine, empty
-    where that is not known; `kept` is what the process before this one left. `told` hears by how much the time of day
-    is astray, and with 0 that it is followed again; `followed` what the next process has to know from now on, as soon
-    as things are counted by another time: it would go back to the one before, in which what is counted now is to come.
+    where that is not known; `kept` is what the process before this one left, `settled` the time of the newest block
+    that it settled, 0 for none: no time of day is before that, also where the machine was booted anew. `told` hears by
+    how much the time of day is astray, and with 0 that it is followed again; `followed` what the next process has to
+    know from now on, as soon as things are counted by another time: it would go back to the one before, in which what
+    is counted now is to come.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class CountingTime:
         *,
         boot: str = "",
         kept: KeptTime | None = None,
+        settled: float = 0.0,
         told: Callable[[float], None] = lambda _: None,
         followed: Callable[[KeptTime], None] = lambda _: None,
     ) -> None:
@@ -53,7 +56,9 @@ class CountingTime:
         self._since = self._steady_since = monotonic()
         if kept is not None and boot and kept.boot == boot:
             self._offset = kept.offset
-            self.of(clock())
+        elif settled - clock() > _WITNESS_SECONDS:
+            self._offset = settled - monotonic()
+        self.of(clock())
 
     @property
     def kept(self) -> KeptTime:

@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from proxy.app.memory import counting_time_of
+from proxy.chain.settlement.outcome import Outcome, SettledUpTo
+from proxy.chain.settlement.slices import BlockName
 from proxy.edge.storage.store import Store
+from proxy.userop.primitives import Hash32
 
 DAY = 86_400.0
 
@@ -26,6 +29,21 @@ async def test_a_time_of_day_that_blocks_agree_with_is_on_disk_before_anything_c
         counting.confirmed(real())
         await store.keep_only([])  # whatever is written next
         assert store.kept_time() == counting.kept
+        assert abs(counting_time_of(store).now() - real()) < DAY / 2
+    finally:
+        store.close()
+
+
+async def test_a_gate_on_a_machine_whose_clock_is_behind_its_settled_blocks_counts_from_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = time.time
+    store = Store(tmp_path / "ledger.db")
+    try:
+        for chain_id, ago in ((1, DAY), (2, 10.0)):
+            block = BlockName(7, Hash32(bytes(32)))
+            await store.keep(Outcome(cursor=SettledUpTo(chain_id, block, int(real() - ago), 0.0)))
+        monkeypatch.setattr(time, "time", lambda: real() - DAY)
         assert abs(counting_time_of(store).now() - real()) < DAY / 2
     finally:
         store.close()

@@ -32,12 +32,13 @@ class Machine:
         self.unix += seconds
         self.monotonic += seconds
 
-    def counting(self, kept: KeptTime | None = None, boot: str = "b") -> CountingTime:
+    def counting(self, kept: KeptTime | None = None, boot: str = "b", settled: float = 0.0) -> CountingTime:
         return CountingTime(
             lambda: self.unix,
             lambda: self.monotonic,
             boot=boot,
             kept=kept,
+            settled=settled,
             told=self.told.append,
             followed=self.followed.append,
         )
@@ -74,6 +75,38 @@ def test_a_jump_that_is_taken_back_leaves_no_trace() -> None:
     machine.unix -= DAY
     assert counting.now() == machine.unix
     assert machine.told == [DAY, 0.0]
+
+
+@pytest.mark.parametrize("kept", [None, KeptTime("an earlier one", 1_699_000_000.0)])
+def test_a_machine_that_was_booted_with_a_clock_behind_counts_from_the_newest_settled_block(
+    kept: KeptTime | None,
+) -> None:
+    """What is counted before the clock is set would leave its windows a day early, and what was counted before the
+    machine went down is no future."""
+    machine = Machine()
+    settled, machine.unix = machine.unix, machine.unix - DAY
+    counting = machine.counting(kept, settled=settled)
+    assert counting.now() == settled
+    machine.pass_(30)
+    assert counting.now() == settled + 30
+    machine.unix += DAY + QUARTER  # the time service sets it, and a block agrees
+    assert counting.now() == settled + 30
+    counting.confirmed(machine.unix - 2)
+    assert counting.now() == machine.unix
+    assert machine.told == [-DAY, QUARTER, 0.0]
+
+
+@pytest.mark.parametrize("ahead", [-DAY, 0.0, 12.0])
+def test_a_clock_that_no_settled_block_is_far_ahead_of_is_counted_by(ahead: float) -> None:
+    machine = Machine()
+    assert machine.counting(settled=machine.unix + ahead).now() == machine.unix
+    assert machine.told == []
+
+
+def test_in_one_life_of_the_machine_what_the_process_before_counted_by_counts_more_than_a_block() -> None:
+    machine = Machine()
+    kept = KeptTime("b", machine.unix - machine.monotonic)
+    assert machine.counting(kept, settled=machine.unix + DAY).now() == machine.unix
 
 
 @pytest.mark.parametrize("jump", [QUARTER, -DAY])
