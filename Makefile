@@ -6,24 +6,29 @@ IN_VENV := $(VENV)/bin
 PYTHON_READY := $(VENV)/.ready
 ONCE ?=
 
+# who starts a gate would wait for its code to be compiled anew each time, and so would hundreds of tests
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
-.PHONY: help setup node-packages test test-clocks lint format demo differential bench soak weather loop-watch attack fuzz-cost fuzz audit sbom clean
+.PHONY: help new-enough setup node-packages test test-clocks lint format demo differential bench soak weather loop-watch attack fuzz-cost fuzz audit sbom clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(PYTHON_READY) node-packages ## everything needed, from package registries; instant the second time
 
-$(PYTHON_READY): requirements-dev.lock pyproject.toml
+new-enough:
 	@$(PYTHON) -c 'import sys; sys.exit("sessiongate needs Python 3.11 or newer; try make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
+
+$(PYTHON_READY): requirements-dev.lock pyproject.toml | new-enough
 	$(PYTHON) -m venv $(VENV)
 	$(IN_VENV)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-dev.lock
-	$(IN_VENV)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	$(IN_VENV)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
-# npm knows best what is missing; the script looks before it asks
-node-packages: $(PYTHON_READY)
-	@$(IN_VENV)/python -m tests.e2e.rig
+# npm knows best what is missing; the script looks before it asks. It needs no package: `make -j2` brings both kinds at once
+node-packages: new-enough
+	@$(PYTHON) -m tests.e2e.rig
 
 # a test that hangs ends with where it hung, and fails
 test: setup lint ## lint, types and every test, the end-to-end flows included; BESIDE=n at a time

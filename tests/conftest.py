@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 
 import pytest
 from hypothesis import settings
@@ -17,11 +18,15 @@ settings.load_profile("house")
 
 
 RIG = "rig"
+WITH_A_RIG_OF_THEIR_OWN = ("tests/e2e/test_walk.py", "tests/e2e/test_demo.py")
 LONGEST = (
     RIG,
     "tests/chaos/test_crash_loop.py",
     "tests/chaos/test_crash_loop_with_node.py",
-    "tests/properties/test_ledger_machine.py",
+    *WITH_A_RIG_OF_THEIR_OWN,
+    "tests/bench/test_bench.py",
+    "tests/app/test_following.py",
+    "tests/edge/audit/test_apart.py",
 )
 """What is begun first, so that nobody waits for it at the end."""
 
@@ -30,7 +35,8 @@ class BesideEachOther(LoadScopeScheduling):
     """Where tests run side by side (`-n`), those of one file stay together, and all that share the rig."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return RIG if nodeid.startswith("tests/e2e/") else nodeid.partition("::")[0]
+        file = nodeid.partition("::")[0]
+        return RIG if file.startswith("tests/e2e/") and file not in WITH_A_RIG_OF_THEIR_OWN else file
 
     def _assign_work_unit(self, node: WorkerController) -> None:
         for scope in reversed(LONGEST):
@@ -42,6 +48,18 @@ class BesideEachOther(LoadScopeScheduling):
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> BesideEachOther:
     """In xdist's own words: who gives tests to those who run them."""
     return BesideEachOther(config, log)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Thousands of tests are made, and all of them stay: the collector looks through them neither then nor later."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -250,15 +250,24 @@ def steady(folder: Path, plan: Plan) -> dict[str, Steady]:
     return found
 
 
-def few_rounds(folder: Path, names: Sequence[str], seconds: float, rounds: int, **options: float) -> Found:
-    """Some of the servers, for a quick look at their ratios."""
-    corpus = write_corpus(folder, {"use": _laid_out(seconds * rounds)}, name="few")
+def few_rounds(
+    folder: Path,
+    names: Sequence[str],
+    seconds: float,
+    rounds: int,
+    *,
+    warm_up: float = WARM_UP_SECONDS,
+    **options: float,
+) -> Found:
+    """Some of the servers, for a quick look at their ratios; without a `warm_up` only at what arrives."""
+    corpus = write_corpus(folder, {"use": round(MOST_PER_SECOND * (warm_up + seconds * rounds))}, name="few")
     with ExitStack() as stack:
         servers = stack_of_servers(stack, folder, corpus.known, names, **options)
         taken: dict[str, list[Measured]] = {name: [] for name in servers}
         for server in servers.values():
             grant(server, corpus)
-            measure(server, corpus, folder, seconds=WARM_UP_SECONDS)
+            if warm_up:
+                measure(server, corpus, folder, seconds=warm_up)
         for _ in range(rounds):
             for name, server in servers.items():
                 taken[name].append(measure(server, corpus, folder, seconds=seconds))

@@ -58,9 +58,8 @@ def test_every_operation_reaches_the_upstream_through_every_server_and_is_mined_
     for name, package in (("wrk", "wrk"), ("nginx", "nginx-light"), ("haproxy", "haproxy"), ("node", "nodejs")):
         program(name, package)
     names = (*YARDSTICKS, *GATES)
-    found = few_rounds(
-        tmp_path, names, seconds=1, rounds=1, block=0.2, age=0.2
-    )  # fails on any request lost or never mined
+    # fails on any request lost or never mined
+    found = few_rounds(tmp_path, names, seconds=1, rounds=1, warm_up=0, block=0.2, age=0.2)
     assert found.keys() == set(names)
     assert all(each.requests > 0 for each in found.values())
     assert found["gate, enforce"].settle_seconds is not None, "the gate never heard that its operations were mined"

@@ -57,6 +57,7 @@ class Serving:
 @pytest.fixture(autouse=True)
 def as_before() -> Iterator[None]:
     thresholds = gc.get_threshold()
+    gc.unfreeze()
     yield
     gc.set_debug(0)
     gc.garbage.clear()
