@@ -26,6 +26,7 @@ from proxy.userop.primitives import print_bytes
 from proxy.userop.signature import SessionMode
 from proxy.userop.user_operation import UserOperation
 
+_made: Final = tuple.__new__
 _LOG: Final = logging.getLogger(__name__)
 _MODE_NAMES: Final = {mode: mode.name.lower() for mode in SessionMode}
 
@@ -123,24 +124,14 @@ class Dispatch:
         operation = judgement.operation
         whole = Whole(op, entry_point.address, judgement.grounds) if self._keep_whole else None
         claim = None if operation is None else operation.claim
-        return Decision(
-            decision_id=self._new_id(),
-            unix_time=self._clock(),
-            chain=context.chain,
-            client=context.client,
-            method=method,
-            mode=self._mode,
-            verdict=judgement.verdict,
-            user_op_hash=None if operation is None else operation.told_hash,
-            account=op.sender,
-            permission_id=None if claim is None else claim.envelope.permission_id,
-            session_mode=None if claim is None else _MODE_NAMES[claim.envelope.mode],
-            calls=() if operation is None else operation.calls,
-            facts=judgement.facts,
-            hits=judgement.finding.hits,
-            opened=judgement.finding.opened,
-            whole=whole,
-        )
+        told_hash, calls = (None, ()) if operation is None else (operation.told_hash, operation.calls)
+        envelope, finding = None if claim is None else claim.envelope, judgement.finding
+        permission_id = None if envelope is None else envelope.permission_id
+        session_mode = None if envelope is None else _MODE_NAMES[envelope.mode]
+        # in the order of the fields, made without asking for their names: there is one for every operation
+        told = self._new_id(), self._clock(), self._mode, judgement.verdict
+        of = context.chain, context.client, method, op.sender, told_hash, permission_id, session_mode, calls
+        return _made(Decision, (*told, *of, None, judgement.facts, finding.hits, finding.opened, whole))
 
     # while it is sent, and after
 

@@ -33,13 +33,14 @@ from proxy.userop.emissary_abi import EMISSARIES
 from proxy.userop.entry_point import EntryPoint, EntryPointVersion
 from proxy.userop.execution import EXECUTE, Call, CallType, ExecType, Execution
 from proxy.userop.nonce import KernelMode, KernelType, NexusMode, NonceLayout, find_session_module
-from proxy.userop.primitives import Address, Hash32, Selector
+from proxy.userop.primitives import Address, Selector
 from proxy.userop.signature import SessionEnvelope, SessionMode
 from proxy.userop.transfers import movements_of
 from proxy.userop.user_op_hash import user_op_hash
 from proxy.userop.user_operation import UserOperation
 
 _ALLOW: Final = Allow()
+_made: Final = tuple.__new__  # makes a named tuple of all its values without asking for their names
 _NO_FUNCTIONS: Final = frozenset[Selector]()
 _SINGLE: Final = EXECUTE + bytes((CallType.SINGLE, ExecType.DEFAULT))
 _BEHIND_MODE: Final = (64).to_bytes(32, "big")
@@ -78,8 +79,11 @@ class StraightUse:
         judge = sources.rules()
         if not self._is_open or entry_point.version is EntryPointVersion.V06:
             return None
-        if judge is not None and judge.size > FEW_RULES:
+        rules = 0 if judge is None else judge.size
+        if rules > FEW_RULES:
             return None  # they are asked piece by piece
+        if not rules:
+            judge = None
         found = self._find(op)
         if found is None or not sources.is_reconciled(found[0].key) or sources.stale() is not None:
             return None
@@ -129,7 +133,7 @@ class StraightUse:
             return None
         if op.factory is not None or op.eip7702_auth is not None or registry.freezes.any or registry.declarations.any:
             return None
-        key = SessionKey(self._chain_id, module, op.sender, Hash32(signature[1:33]))
+        key = _made(SessionKey, (self._chain_id, module, op.sender, signature[1:33]))
         known = registry.get(key)
         if known is None or known.status is not Status.IN_FORCE or (state := known.state) is None:
             return None
@@ -164,7 +168,7 @@ class StraightUse:
         if execution is None:
             return None
         now, budget = self._sources.clock(), operation.budget
-        slot = NonceSlot(self._chain_id, operation.entry_point.address, op.sender, op.nonce)
+        slot = _made(NonceSlot, (self._chain_id, operation.entry_point.address, op.sender, op.nonce))
         beside = self._ledger.in_flight_beside(slot)
         taken = accept_planned(
             plan, state, op, execution, version=version, in_flight=beside, now=int(now), budget=budget

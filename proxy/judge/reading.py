@@ -33,6 +33,7 @@ from proxy.userop.session_data import EnableSession, PolicyData, SessionData
 from proxy.userop.signature import SessionMode
 from proxy.userop.user_operation import UserOperation
 
+_made: Final = tuple.__new__
 _VERSIONS: Final = {version: version.value for version in EntryPointVersion}
 _MODES: Final = {mode: mode.label for mode in SessionMode}
 _CALL_TYPES: Final = {each.value: each.name.lower() for each in CallType}
@@ -150,39 +151,15 @@ def facts_of_use(
         gas += (op.paymaster_verification_gas_limit or 0) + (op.paymaster_post_op_gas_limit or 0)
     data, selector = call.data, call.selector
     arguments = data[4:] if selector in asked and 4 <= len(data) <= MOST_ARGUMENTS + 4 else b""
-    return Facts(
-        unix_time=now,
-        chain_id=operation.chain_id,
-        chain=request.chain,
-        client=request.client,
-        method=request.method,
-        preview=request.preview,
-        verdict=ALLOWED,
-        account=op.sender,
-        entry_point=_VERSIONS[operation.entry_point.version],
-        user_op_hash=operation.user_op_hash,
-        nonce=op.nonce,
-        session=True,
-        permission_id=session.permission_id,
-        module=session.module,
-        mode=_USE,
-        call_type=_SINGLE,
-        calls=(
-            CallFacts(target=call.target, selector=selector, value=call.value, size=len(data), arguments=arguments),
-        ),
-        moves=tuple([facts_of_movement(each) for each in operation.movements]),
-        paymaster=op.paymaster,
-        gas=gas,
-        call_gas=call_gas,
-        max_cost=gas * max_fee,
-        max_fee=max_fee,
-        priority_fee=op.max_priority_fee_per_gas or 0,
-        replaces=replaces,
-        lanes=lanes,
-        limit_used_percent=fullest,
-        session_since=since,
-        session_until=until,
-    )
+    asks = request.chain, request.client, request.method
+    signed = op.sender, operation.user_op_hash, session.permission_id, _USE, session.module, _SINGLE
+    spent = gas, call_gas, gas * max_fee, max_fee, op.max_priority_fee_per_gas or 0
+    in_flight = replaces, lanes, since, until, fullest
+    calls = (_made(CallFacts, (call.target, selector, call.value, len(data), arguments)),)
+    moves = tuple([facts_of_movement(each) for each in operation.movements])
+    # in the order of the fields, made without asking for their names: there is one for every operation
+    beside = now, operation.chain_id, request.preview, ALLOWED, _VERSIONS[operation.entry_point.version], op.nonce, True
+    return _made(Facts, (*beside, *asks, *signed, (), op.paymaster, None, False, *spent, *in_flight, calls, moves, ()))
 
 
 def _paymaster(op: UserOperation) -> Address | None:
@@ -207,16 +184,8 @@ def facts_of_call(call: Call, asked: Collection[Selector] | None = None) -> Call
 
 def facts_of_movement(movement: Movement) -> MoveFacts:
     """A movement as rules see it."""
-    return MoveFacts(
-        call=movement.call,
-        kind=movement.kind,
-        asset=movement.asset,
-        token=movement.token,
-        amount=movement.amount,
-        counterparty=movement.counterparty,
-        holder=movement.holder,
-        unlimited=movement.unlimited,
-    )
+    kinds, of = (movement.kind, movement.asset), (movement.token, movement.amount, movement.counterparty)
+    return _made(MoveFacts, (movement.call, *kinds, *of, movement.holder, movement.unlimited))
 
 
 def _name_of(act: object) -> str:
