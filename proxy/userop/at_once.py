@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from operator import itemgetter
 from typing import Any, Final
 
+from proxy.userop.primitives import Address
+
 GAS_FIELDS: Final = {
     "callGasLimit": "call_gas_limit",
     "verificationGasLimit": "verification_gas_limit",
@@ -67,10 +69,13 @@ def read_as_printed(value: Mapping[str, Any]) -> dict[str, object] | None:
     return fields
 
 
-def place_as_printed(value: Mapping[str, Any]) -> tuple[bytes, int] | None:
+def place_as_printed(value: Mapping[str, Any]) -> tuple[Address, int] | None:
     """Sender and nonce of an operation that `read_as_printed` reads; `None` of any other."""
     seen = _seen_as_printed(value)
-    return None if seen is None else (unhexlify(seen[0][0][2:]), int(seen[0][1], 16))
+    if seen is None:
+        return None
+    plain = seen[0]
+    return Address(unhexlify(plain[0][2:])), int(plain[1], 16)
 
 
 def _seen_as_printed(value: Mapping[str, Any]) -> tuple[tuple[str, ...], bytes, bytes, bytes | None] | None:

@@ -169,10 +169,7 @@ def parse_printed_operation(value: object, version: EntryPointVersion) -> UserOp
 
 def parse_printed_place(value: object, version: EntryPointVersion) -> tuple[Address, int] | None:
     """Sender and nonce of what `parse_printed_operation` reads; `None` of anything else."""
-    if type(value) is not dict or version is EntryPointVersion.V06:
-        return None
-    place = place_as_printed(value)
-    return None if place is None else (Address(place[0]), place[1])
+    return None if type(value) is not dict or version is EntryPointVersion.V06 else place_as_printed(value)
 
 
 def _read_one_by_one(
