@@ -21,6 +21,9 @@ _SEEDS: Final = 32
 """Blocks that are looked at once to learn how often this chain makes one."""
 _LOOKS_A_CHECK: Final = 16
 _LEAVE_SECONDS: Final = 5.0
+"""Between two times that another node is looked for."""
+_DOUBT_SECONDS: Final = 1.0
+"""The same while somebody needs what the one that is asked does not tell."""
 _DEEP: Final = 8
 """Blocks so far behind the newest one that nodes do not differ over them."""
 
@@ -142,7 +145,7 @@ class BlockWatch:
         else:
             return
         now = asyncio.get_running_loop().time()
-        if self._leave is None or now - self._left_at < _LEAVE_SECONDS:
+        if self._leave is None or now - self._left_at < (_DOUBT_SECONDS if is_doubted else _LEAVE_SECONDS):
             return
         self._left_at = now
         trail = self._taker.trail()

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from proxy.chain.age import ChainAge
+from proxy.chain.blocks import watch
 from proxy.chain.blocks.watch import BlockWatch
 from proxy.chain.settlement.slices import BlockName
 from tests.chain.blocks.builders import CHAIN_ID, Backend, Books, FakeChain, executed, follower_of
@@ -153,6 +154,18 @@ async def test_a_node_behind_what_is_settled_is_left_by_who_needs_that_now_and_b
     await scene.watch.doubted()
     assert len(scene.left) == 1
     assert scene.left[0].startswith("its newest block is ")
+
+
+async def test_who_needs_a_node_that_was_just_taken_and_fails_too_has_another_looked_for_soon(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.node.null_blocks = True
+    for seconds, left in ((3_600.0, 1), (0.0, 2)):
+        monkeypatch.setattr(watch, "_DOUBT_SECONDS", seconds)
+        for _ in range(2):
+            await scene.watch.doubted()
+        assert len(scene.left) >= left
+    assert len(scene.left) == 3
 
 
 async def test_no_failure_ends_it(scene: Scene) -> None:
