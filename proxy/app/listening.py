@@ -25,8 +25,9 @@ from proxy.edge.admin.server import AdminServer
 from proxy.edge.audit.reading import Trail
 from proxy.edge.audit.writer import AuditWriter
 from proxy.edge.http.certificates import Certificates
+from proxy.edge.http.households import HouseholdTurns
 from proxy.edge.http.inbound import AnswerWaiting
-from proxy.edge.http.server import RpcServer, ServerSettings
+from proxy.edge.http.server import RpcServer, ServerSettings, turns_for
 from proxy.edge.http.service import Hooks
 from proxy.edge.storage.store import Store
 from proxy.edge.telemetry.metrics import Metrics
@@ -78,6 +79,8 @@ async def listen(
     config, stack = shared.config, shared.stack
     desk = RuleDesk(shared.rules, shared.counts, store, {name: chain.chain_id for name, chain in config.chains.items()})
     backend = GateBackend(chains, shared.registry, store, time.time, shared.rules, audit=audit)
+    settings = server_settings(config, descriptors, rations := Rations(time.monotonic))
+    turns = turns_for(settings.bounds)
     admin = AdminServer(
         backend,
         metrics=shared.metrics,
@@ -85,11 +88,11 @@ async def listen(
         access=admin_access(config),
         noted=shared.recorder.noted,
         more=RuleRoutes(desk).routes(),
+        turns=turns,
     )
     admin_port = await admin.start(config.admin_listen.host, config.admin_listen.port, _tls_of(config.admin_tls, stack))
     stack.push_async_callback(admin.stop)
-    rations = Rations(time.monotonic)
-    server = _rpc_server(shared, chains, tracing, server_settings(config, descriptors, rations))
+    server = _rpc_server(shared, chains, tracing, settings, turns)
     await server.start(config.listen.host, config.listen.port, _tls_of(config.tls, stack))
     stack.push_async_callback(server.stop)
     return Listeners(
@@ -104,7 +107,11 @@ async def listen(
 
 
 def _rpc_server(
-    shared: Shared, chains: Mapping[str, ServedChain], tracing: Tracing, settings: ServerSettings
+    shared: Shared,
+    chains: Mapping[str, ServedChain],
+    tracing: Tracing,
+    settings: ServerSettings,
+    turns: HouseholdTurns,
 ) -> RpcServer:
     def answer(request: Request, context: RequestContext) -> Awaitable[Answer | None]:
         return chains[context.chain].gate.answer(request, context)
@@ -116,7 +123,7 @@ def _rpc_server(
     serves = None if shared.config.tracing.otlp is not None else begin
     metrics = shared.metrics
     hooks = Hooks(began=metrics.began, ended=metrics.ended, turned_away=partial(_turned_away, metrics))
-    return RpcServer(tracing.around(answer), settings, hooks, serves)
+    return RpcServer(tracing.around(answer), settings, hooks, serves, turns=turns)
 
 
 def _turned_away(metrics: Metrics, chain: str, client: str, outcome: str) -> None:

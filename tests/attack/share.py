@@ -63,8 +63,12 @@ class Share:
     def told(self) -> str:
         """In one line, whoever had least first."""
         each = sorted(self.had.items(), key=lambda item: item[1].worked)
-        whole = ", ".join(f"{name} {100 * self.part_of(name):.1f} %" for name, had in each if had.worked > 0)
-        return f"worked for: {whole}; the gate had a core {100 * self.core:.0f} % of the time that it wanted one"
+        whole = ", ".join(f"{name} {100 * self.part_of(name):.1f} %" for name, had in each if name and had.worked > 0)
+        for_all = sum(had.worked for had in self.had.values())
+        return (
+            f"worked {for_all:.1f} s of {self.running:.1f} s for: {whole}; "
+            f"the gate had a core {100 * self.core:.0f} % of the time that it wanted one"
+        )
 
 
 def beside_the_loop(pid: int, cores: set[int]) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from proxy.edge.http import households, service
+from proxy.edge.http import households, server
 from tests.chaos import nursery
 
 TURNS: Final = "turns.json"
@@ -64,7 +64,7 @@ class WatchedTurns(households.HouseholdTurns):
 
 def main() -> None:
     """See above."""
-    service.HouseholdTurns = WatchedTurns  # type: ignore[misc]  # of whichever gate is forked
+    server.HouseholdTurns = WatchedTurns  # type: ignore[misc]  # of whichever gate is forked
     serve = nursery.serve
 
     def watched(config: str, log: str, most_bytes: int, astray: str) -> None:

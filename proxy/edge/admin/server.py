@@ -37,6 +37,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from proxy.edge.admin.audit_page import read_page
 from proxy.edge.admin.guard import CHANGE_NOTHING, READING, AdminAccess, refuse
+from proxy.edge.admin.metrics_page import MetricsPage
 from proxy.edge.admin.openapi import OPENAPI
 from proxy.edge.admin.query import (
     FreezeRequest,
@@ -50,6 +51,8 @@ from proxy.edge.admin.query import (
     read_note,
 )
 from proxy.edge.audit.reading import Trail
+from proxy.edge.http.forwarded import household_of
+from proxy.edge.http.households import HouseholdTurns
 from proxy.edge.http.http_log import HTTP_LOG
 from proxy.edge.http.quiet_aiohttp import SERVER_NAME, QuietAppRunner
 from proxy.edge.telemetry.metrics import Metrics
@@ -63,6 +66,7 @@ READINESS_SECONDS: Final = 5.0
 _LARGEST_BODY: Final = 1_048_576
 _CONNECTIONS: Final = 64
 _HANDSHAKE_SECONDS: Final = 10.0
+_TAKEN_IN_SECONDS: Final = 0.0003  # about what a request takes before it gets here, and its answer on the way out
 
 _RECORDED: Final = frozenset({"/settings/reload"})
 """What is put on record by whoever does it."""
@@ -149,11 +153,14 @@ class AdminServer:
         access: AdminAccess,
         noted: Callable[[Deed], None] = lambda _deed: None,
         more: Sequence[web.RouteDef] = (),
+        turns: HouseholdTurns | None = None,
     ) -> None:
+        """`turns` are those that the callers of the other listener have, too."""
+        self._turns = turns or HouseholdTurns(_CONNECTIONS)
         self._noted = noted
         self._more = more
         self._backend = backend
-        self._metrics = metrics
+        self._metrics = MetricsPage(metrics)
         self._audit = audit
         self._access = access
         self._runner: QuietAppRunner | None = None
@@ -175,7 +182,8 @@ class AdminServer:
     def application(self) -> web.Application:
         """The routes behind the guard."""
         application = web.Application(
-            middlewares=[self._guarded, self._written_down, _errors_as_json], client_max_size=_LARGEST_BODY
+            middlewares=[self._in_turn, self._guarded, self._written_down, _errors_as_json],
+            client_max_size=_LARGEST_BODY,
         )
         application.add_routes(
             [
@@ -199,6 +207,13 @@ class AdminServer:
             ]
         )
         return application
+
+    @web.middleware
+    async def _in_turn(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Who asks here takes the time of those who call: it is counted and shared like theirs."""
+        household = None if request.remote is None else household_of(request.remote)
+        self._turns.charge(household, _TAKEN_IN_SECONDS)
+        return await self._turns.work(household, _answered(handler(request)))
 
     @web.middleware
     async def _guarded(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -233,10 +248,7 @@ class AdminServer:
         return f"{'token' if self._access.token else 'this machine'} from {request.remote or 'nowhere'}"
 
     async def _show_metrics(self, _request: web.Request) -> web.Response:
-        # gauges are read where their truth may be read, on the loop; printing takes milliseconds and goes to a thread
-        self._metrics.refresh()
-        body = await asyncio.to_thread(self._metrics.render)
-        return web.Response(body=body, headers={"content-type": CONTENT_TYPE_LATEST})
+        return web.Response(body=await self._metrics.print(), headers={"content-type": CONTENT_TYPE_LATEST})
 
     async def _show_openapi(self, _request: web.Request) -> web.Response:
         return web.Response(body=OPENAPI, content_type="application/json")
@@ -325,6 +337,10 @@ class AdminServer:
 
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+async def _answered(answer: Awaitable[web.StreamResponse]) -> web.StreamResponse:
+    return await answer
 
 
 @web.middleware

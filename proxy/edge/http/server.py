@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from ssl import SSLContext
 from typing import Protocol, Self
 
+from proxy.edge.http.households import HouseholdTurns
 from proxy.edge.http.inbound import BeginRequest
 from proxy.edge.http.lean.listening import LeanListener
 from proxy.edge.http.listener import ListenerSettings, Transport
@@ -19,6 +20,11 @@ class ServerSettings(ServiceSettings):
 
     transport: Transport = Transport.LEAN
     bounds: ListenerSettings = field(default_factory=ListenerSettings)
+
+
+def turns_for(bounds: ListenerSettings) -> HouseholdTurns:
+    """Of a batch or a WebSocket a household has as much answered at once as it may have connections."""
+    return HouseholdTurns(bounds.connections_per_peer)
 
 
 class _Listener(Protocol):
@@ -38,10 +44,12 @@ class RpcServer:
         settings: ServerSettings,
         hooks: Hooks | None = None,
         begin: BeginRequest | None = None,
+        *,
+        turns: HouseholdTurns | None = None,
     ) -> None:
-        """`begin` does what `answer` does, without a task where none is needed."""
-        at_once = settings.bounds.connections_per_peer
-        self._service = service = Service(answer, settings, hooks, begin, at_once=at_once)
+        """`begin` does what `answer` does, without a task where none is needed. Other listeners may have the same
+        `turns`."""
+        self._service = service = Service(answer, settings, hooks, begin, turns=turns or turns_for(settings.bounds))
         self._listener: _Listener = (
             LeanListener(service, settings.bounds)
             if settings.transport is Transport.LEAN

@@ -28,6 +28,7 @@ NOBODY: Final = "other"
 
 DENIED: Final = "denied"
 INVALID: Final = "invalid"
+_AT_ONCE: Final = 256
 
 
 AnswerRequest = Callable[[Request, RequestContext], Awaitable[Answer | None]]
@@ -77,11 +78,10 @@ class Service:
         hooks: Hooks | None = None,
         begin: BeginRequest | None = None,
         *,
-        at_once: int = 256,
+        turns: HouseholdTurns | None = None,
     ) -> None:
-        """`at_once` is how many elements of batches and messages of WebSockets one household has answered at once."""
         self.answer = answer
-        self.turns = HouseholdTurns(at_once)
+        self.turns = turns or HouseholdTurns(_AT_ONCE)
         self.begin = begin
         self.settings = settings
         self.hooks = hooks or Hooks()

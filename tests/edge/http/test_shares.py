@@ -36,12 +36,12 @@ class DearGate(EchoGate):
         return await super().answer(request, context)
 
 
-async def calling_from(address: str, line: Line) -> socket.socket:
+async def calling_from(address: str, line: Line, port: int | None = None) -> socket.socket:
     """A connection from one of this machine's addresses, which the test writes to without letting the loop on."""
     sock = socket.socket()
     sock.setblocking(False)
     sock.bind((address, 0))
-    await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", line.server.port))
+    await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port or line.server.port))
     return sock
 
 
