@@ -1,17 +1,22 @@
 """Reads of the chain for SDKs that have one URL for everything: a closed list, served from the node, bounded by client.
 
-The node is the one that sessions are read from, and judging comes first: a client has a budget of reads, all of them
-together have few connections, which are not those of the gate's own questions.
+The node is the one that sessions are read from, and judging comes first: each household of a client has a budget of
+reads, so that no caller uses up what a client has, or all who need no key; past what the client has in a second each
+household that asks has an even part of it. All of them together have few connections, which are not those of the gate's
+own questions.
 """
 
 from __future__ import annotations
 
+from collections import Counter, OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final
 
 from proxy.edge.dialects.asking import DialectUpstream
 from proxy.edge.http.exchange import UpstreamReply
+from proxy.edge.http.households import WORKED_FOR
 from proxy.errors import ReadsSpent
 from proxy.jsonrpc import print_json
 from proxy.methods import NODE_READS
@@ -20,8 +25,11 @@ __all__ = ["NODE_READS", "NodeReads"]
 
 READS_PER_SECOND: Final = 20.0
 READS_AT_ONCE: Final = 60.0
+READS_OF_CLIENT: Final = 200
+"""In a second, by all of its households."""
 CONNECTIONS: Final = 16
 LONGEST_ANSWER: Final = 4 * 1024 * 1024
+_MOST_BUDGETS: Final = 4_096
 
 
 @dataclass(slots=True)
@@ -30,25 +38,58 @@ class _Budget:
     at: float  # monotonic seconds
 
 
+@dataclass(slots=True)
+class _Second:
+    """What a client's households have asked since `began`."""
+
+    began: float
+    asked: Counter[str | None] = field(default_factory=Counter)
+    all: int = 0
+
+
 class NodeReads:
     """Serves the list. `stopwatch` gives monotonic seconds. Clients' names are the settings', so few are remembered."""
 
     def __init__(self, node: DialectUpstream, stopwatch: Callable[[], float]) -> None:
         self._node = node
         self._stopwatch = stopwatch
-        self._budgets: dict[str, _Budget] = {}
+        self._budgets: OrderedDict[tuple[str, str | None], _Budget] = OrderedDict()  # who asked last is last
+        self._seconds: dict[str, _Second] = {}
 
     async def answer(self, method: str, params: list[object], client: str) -> UpstreamReply:
-        """The node's reply. Raises `ReadsSpent` past the client's budget, and `UpstreamUnavailable`."""
-        self._charge(client)
+        """The node's reply. Raises `ReadsSpent` past the budget of who asks, and `UpstreamUnavailable`."""
+        self._charge(client, WORKED_FOR.get())
         return await self._node.post(method, print_json(params), submit=False)
 
-    def _charge(self, client: str) -> None:
+    def _charge(self, client: str, household: str | None) -> None:
         now = self._stopwatch()
-        budget = self._budgets.setdefault(client, _Budget(READS_AT_ONCE, now))
+        budget = self._budgets.setdefault((client, household), _Budget(READS_AT_ONCE, now))
+        self._budgets.move_to_end((client, household))
         budget.left = min(READS_AT_ONCE, budget.left + (now - budget.at) * READS_PER_SECOND)
         budget.at = now
         if budget.left < 1:
-            message = f"this client may ask the node {READS_PER_SECOND:g} times a second; ask later, or a node itself"
+            message = f"who calls may ask the node {READS_PER_SECOND:g} times a second; ask later, or a node itself"
             raise ReadsSpent(message, data={"reason": ReadsSpent.code.label, "retryable": True})
+        self._count(client, household, now)
         budget.left -= 1
+        if len(self._budgets) > _MOST_BUDGETS:
+            self._forget_some(now)
+
+    def _count(self, client: str, household: str | None, now: float) -> None:
+        second = self._seconds.get(client)
+        if second is None or now - second.began >= 1:
+            second = self._seconds[client] = _Second(now)
+        others = len(second.asked) + (household not in second.asked)
+        if second.all >= READS_OF_CLIENT and second.asked[household] >= max(1, READS_OF_CLIENT // others):
+            message = f"all who call so may ask the node {READS_OF_CLIENT} times a second; ask later, or a node itself"
+            raise ReadsSpent(message, data={"reason": ReadsSpent.code.label, "retryable": True})
+        second.asked[household] += 1
+        second.all += 1
+
+    def _forget_some(self, now: float) -> None:
+        """Who has not asked for so long that nothing is missing of the budget; or else whoever asked longest ago."""
+        for key in list(islice(self._budgets, 2)):
+            budget = self._budgets[key]
+            is_whole = budget.left + (now - budget.at) * READS_PER_SECOND >= READS_AT_ONCE
+            if is_whole or len(self._budgets) > 2 * _MOST_BUDGETS:
+                del self._budgets[key]

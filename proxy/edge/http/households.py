@@ -34,7 +34,7 @@ _NOBODY_KNOWS: Final = ""
 """The household of all of whom nobody can tell where they call from."""
 
 WORKED_FOR: Final[ContextVar[str | None]] = ContextVar("worked_for", default=None)
-"""The household whose request a task answers, for whoever has to share out what is short further on."""
+"""The household whose request is answered, by a task or at once: for whoever shares out what is short further on."""
 
 _Standing = asyncio.Future[None] | Callable[[], None]
 """What stands in line: a task that waits for this, or what is to be called."""
@@ -93,10 +93,11 @@ class HouseholdTurns:
             self._begin(household, begin)
 
     def _begin(self, household: str | None, begin: Callable[[], None]) -> None:
-        began = self.clock()
+        began, before = self.clock(), WORKED_FOR.set(household)
         try:
             begin()
         finally:
+            WORKED_FOR.reset(before)
             self.charge(household, self.clock() - began)
 
     def _has_to_wait(self, household: str | None) -> bool:

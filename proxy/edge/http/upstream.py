@@ -22,6 +22,7 @@ from proxy.edge.http.exchange import (
     meaning_of_reply,
     read_exchange,
 )
+from proxy.edge.http.households import WORKED_FOR
 from proxy.errors import UpstreamUnavailable
 from proxy.ports import AskingOn, OperationPlace
 
@@ -62,19 +63,20 @@ class HttpUpstream(BundlerAsker):
             return False  # what is traced is asked by `post`, which says where in the trace
         our_id = next(self._ids)
         if not submit:
-            of = method, params, endpoint.breakers[QuestionKind.READ].answers
+            household = WORKED_FOR.get()
+            of = method, params, endpoint.breakers[QuestionKind.READ].answers, household
             reading = partial(self._heard_read, endpoint, our_id, of, hearing)
-            return self._reads.take() and (self._put(endpoint, our_id, method, params, reading) or self._unread())
+            if not self._reads.take(household):
+                return False
+            if not (is_asked := self._put(endpoint, our_id, method, params, reading)):
+                self._reads.leave(household)
+            return is_asked
         if place is None or len(roster.endpoints) > 1 or roster.removed:
             return False
         if not self._put(endpoint, our_id, method, params, partial(self._heard_send, endpoint, our_id, place, hearing)):
             return False
         self._out[our_id] = place, endpoint.number, endpoint.breakers[QuestionKind.SEND].answers
         return True
-
-    def _unread(self) -> bool:
-        self._reads.leave()
-        return False
 
     def take(self, urls: Sequence[str], *, total_seconds: float) -> None:
         """See `BundlerAsker.take`. What is out now is known to be at the bundler that it was sent to."""
@@ -126,13 +128,13 @@ class HttpUpstream(BundlerAsker):
         self,
         endpoint: BundlerEndpoint,
         our_id: int,
-        question: tuple[str, bytes, int],
+        question: tuple[str, bytes, int, str | None],
         hearing: Hearing,
         heard: HttpReply | NoReplyError,
     ) -> None:
-        """The question is the method, its params, and how many had been answered when it was asked."""
-        self._reads.leave()
-        method, params, answers = question
+        """The question is the method, its params, how many had been answered when it was asked, and for whom it was."""
+        method, params, answers, household = question
+        self._reads.leave(household)
         of = method, params
         try:
             answer = read_exchange(endpoint.name, our_id, heard)

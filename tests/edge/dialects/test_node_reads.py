@@ -6,7 +6,14 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from proxy.edge.dialects.node_reads import NODE_READS, READS_AT_ONCE, READS_PER_SECOND, NodeReads
+from proxy.edge.dialects.node_reads import (
+    NODE_READS,
+    READS_AT_ONCE,
+    READS_OF_CLIENT,
+    READS_PER_SECOND,
+    NodeReads,
+)
+from proxy.edge.http.households import HouseholdTurns
 from proxy.edge.http.upstream import HttpUpstream
 from proxy.errors import Code, ReadsSpent
 from proxy.methods import METHODS, refusal_of_allow
@@ -49,6 +56,50 @@ async def test_a_client_that_asks_too_much_is_told_so_and_others_are_served(
     assert len(node.requests) == READS_AT_ONCE + 1
     watch.now += 2 / READS_PER_SECOND
     await reads.answer("eth_gasPrice", [], "greedy")
+
+
+async def of(household: str, reads: NodeReads, client: str = "anonymous") -> bool:
+    """Whether it was answered."""
+    try:
+        await HouseholdTurns(8).work(household, reads.answer("eth_gasPrice", [], client))
+    except ReadsSpent:
+        return False
+    return True
+
+
+async def test_where_nobody_needs_a_key_one_stranger_uses_up_nobody_elses_reads(upstream: HttpUpstream) -> None:
+    reads = NodeReads(upstream, Watch())
+    assert [await of("greedy", reads) for _ in range(80)].count(True) == READS_AT_ONCE
+    assert await of("modest", reads)
+
+
+async def test_however_many_callers_ask_the_node_is_asked_so_often_and_a_newcomer_is_answered(
+    upstream: HttpUpstream, node: RecordingBundler
+) -> None:
+    watch = Watch()
+    reads = NodeReads(upstream, watch)
+    for number in range(20):
+        for _ in range(20):
+            await of(f"greedy {number}", reads)
+    assert READS_OF_CLIENT <= len(node.requests) <= 2 * READS_OF_CLIENT
+    before = len(node.requests)
+    assert await of("modest", reads)
+    assert not await of("greedy 0", reads)
+    watch.now += 1
+    assert await of("greedy 0", reads)
+    assert len(node.requests) == before + 2
+
+
+async def test_of_the_households_that_asked_no_more_are_remembered_than_may_be(
+    upstream: HttpUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.edge.dialects.node_reads._MOST_BUDGETS", 8)
+    watch = Watch()
+    reads = NodeReads(upstream, watch)
+    for number in range(60):
+        watch.now += 0.001
+        await of(f"household {number}", reads)
+    assert len(reads._budgets) <= 2 * 8 + 1
 
 
 def test_nothing_in_the_list_could_submit_or_administer_and_nothing_in_it_is_the_bundlers() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from proxy.edge.http.households import WORKED_FOR
 from proxy.edge.http.http_log import HTTP_LOG
 from proxy.edge.http.inbound import InboundCall
 from proxy.edge.http.messages import HttpAnswer
@@ -35,6 +36,7 @@ class Answering(asyncio.Protocol):
         if turns.is_due:
             turns.begin(call.household, partial(self._begin_in_turn, call, body))
             return
+        WORKED_FOR.set(call.household)  # as `begin` does
         began = turns.clock()
         self._begin_in_turn(call, body)
         turns.charge(call.household, turns.clock() - began)
