@@ -7,19 +7,23 @@ import os
 import re
 import resource
 import socket
+import sqlite3
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import aiohttp
 import pytest
 
+from proxy.edge.audit.reading import Trail, read_entries
+from proxy.edge.audit.schema import RecordKind
 from proxy.edge.audit.verify import verify_trail
+from proxy.errors import Code
 from proxy.userop.primitives import print_bytes
 from proxy.userop.session_data import SessionData
 from tests.admission.builders import lane
-from tests.bypass_list.desk import single, use
+from tests.bypass_list.desk import STRANGERS_KEY, reading, single, use
 from tests.chaos.gates import ROOT, GateProcess, Nursery, a_nursery, a_transfer, send, spender, until_ready
 from tests.clocks.shifted import ahead
 from tests.e2e.children import Child
@@ -125,6 +129,57 @@ async def test_a_full_disk_under_the_trail_costs_no_operation_and_no_record_once
     (path,) = gate.folder.glob("*audit*.db")
     assert len(rows(path)) == 39
     assert verify_trail(path).remarks == []
+
+
+async def flood(gate: GateProcess, address: str, count: int) -> int:
+    """So many operations that their session's key did not sign; how many of them were refused for that."""
+    connector = aiohttp.TCPConnector(local_addr=(address, 0), limit=4)
+    async with aiohttp.ClientSession(connector=connector) as stranger:
+        ops = [
+            use(GRANT, single(transfer(1)), nonce=lane(10_000 + number), key=STRANGERS_KEY) for number in range(count)
+        ]
+        answers = await asyncio.gather(*[send(stranger, gate.url, op) for op in ops])
+    return sum(answer is not None and answer["error"]["code"] == Code.SESSION_SCOPE for answer in answers)
+
+
+def refusals_on_file(path: Path) -> tuple[int, int]:
+    """How many are kept, and how many counted."""
+    counted = sum(int(entry.detail["refusals"]) for entry in read_entries(Trail(path), kinds=(RecordKind.SAMPLED,)))
+    return sum(row.verdict == "reject" for row in rows(path)), counted
+
+
+async def test_six_addresses_that_flood_the_trail_of_a_full_disk_cost_no_operation_and_each_refusal_is_counted(
+    gate: GateProcess,
+) -> None:
+    await asyncio.to_thread(gate.know, [GRANT])
+    addresses, each = [f"127.0.0.{number}" for number in range(2, 8)], 60
+    async with a_bundler(gate) as client:
+        gate.start()
+        await until_ready(client, gate)
+        await assert_taken(client, gate, 1)
+        await until_metric(client, gate, "audit_queue", 0)
+        writer = writer_of(gate)
+        before = resource.prlimit(writer, resource.RLIMIT_FSIZE)
+        resource.prlimit(writer, resource.RLIMIT_FSIZE, (1, before[1]))
+        refused, _ = await asyncio.gather(
+            asyncio.gather(*[flood(gate, address, each) for address in addresses]),
+            assert_taken(client, gate, *range(2, 30)),
+        )
+        assert refused == [each] * len(addresses)
+        await until_metric(client, gate, "audit_writable", 0)
+        left_out = await metric(client, gate, "audit_refusals_left_out_total")
+        resource.prlimit(writer, resource.RLIMIT_FSIZE, before)
+        await until_metric(client, gate, "audit_queue", 0)
+        await until_ready(client, gate)
+        assert await metric(client, gate, "audit_dropped_total") == 0
+        assert await asyncio.to_thread(gate.end, 15) == 0
+    (path,) = gate.folder.glob("*audit*.db")
+    assert refusals_on_file(path) == (each * len(addresses) - left_out, left_out)
+    assert sum(row.verdict == "allow" for row in rows(path)) == 29
+    assert verify_trail(path).remarks == []
+    with closing(sqlite3.connect(gate.database)) as reader:
+        held = {bytes(name) for (name,) in reader.execute("SELECT user_op_hash FROM operations_in_flight")}
+    assert held == {reading(a_transfer(GRANT, number, 1)).user_op_hash for number in range(1, 30)}
 
 
 async def test_ten_thousand_hits_that_a_sink_leaves_waiting_hold_up_no_verdict(gate: GateProcess) -> None:
