@@ -82,7 +82,7 @@ async def test_new_blocks_are_told_by_the_node_itself(far: tuple[SocketNode, Nod
     await node.chain_id()
     await made.heads.wait()
     await made.tell()
-    await asyncio.wait_for(heard.wait(), 10)
+    await asyncio.wait_for(heard.wait(), PATIENCE_SECONDS)
 
 
 async def test_after_a_connection_has_ended_there_is_another_that_tells_again(far: tuple[SocketNode, Node]) -> None:

@@ -39,6 +39,18 @@ def spender(limit: int, salt: int) -> SessionData:
     return a_session(action(TOKEN, TRANSFER, spending((TOKEN, limit))), salt=salt)
 
 
+def so_many_a_day(most: int) -> str:
+    """A rule file: a session sends no more than so many operations in a day."""
+    return f"""
+rules:
+  - id: operations
+    description: A session sends so many operations in a day.
+    mode: enforce
+    match: {{session: true}}
+    limit: {{count: ops, max: {most}, per: session, window: 24h}}
+"""
+
+
 def spent(grant: SessionData) -> Counter:
     """What counts the session's transfers."""
     state = enabled(grant)

@@ -30,6 +30,7 @@ from tests.chaos.gates import (
     used_on_disk,
 )
 from tests.chaos.world import Spending, World
+from tests.patience import PATIENCE_SECONDS
 from tests.session.builders import TOKEN
 
 LIVES = int(os.environ.get("CRASH_LIVES", "60"))
@@ -127,7 +128,7 @@ async def one_life(gate: GateProcess, world: World, random: Random, ops: Iterato
         clients = [asyncio.create_task(load(client, gate.url, ops, seen)) for _ in range(CLIENTS)]
         left = random.uniform(0.02, 0.25)
         if random.random() < 2 / 3:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 before = seen.answered
                 while seen.answered == before:  # noqa: ASYNC110  # it is another process's to say
                     await asyncio.sleep(0.005)
@@ -143,7 +144,7 @@ async def one_life(gate: GateProcess, world: World, random: Random, ops: Iterato
 
 async def quiet(gate: GateProcess) -> None:
     """Until the gate has seen the end of all that was in flight."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         # it is another process's to say
         while not await asyncio.to_thread(is_entered, gate) or await asyncio.to_thread(in_flight_on_disk, gate):  # noqa: ASYNC110
             await asyncio.sleep(0.05)

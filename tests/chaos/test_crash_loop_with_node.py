@@ -19,7 +19,17 @@ from proxy.userop.user_operation import UserOperation
 from tests.admission.builders import key_of, lane
 from tests.bypass_list.desk import a_session, reading, single, use
 from tests.chaos.chain_world import ChainWorld
-from tests.chaos.gates import GateProcess, a_nursery, counted_on_disk, in_flight_on_disk, is_entered, send, until_ready
+from tests.chaos.gates import (
+    GateProcess,
+    a_nursery,
+    counted_on_disk,
+    in_flight_on_disk,
+    is_entered,
+    send,
+    so_many_a_day,
+    until_ready,
+)
+from tests.patience import PATIENCE_SECONDS
 from tests.session.builders import TOKEN, TRANSFER, USAGE, action, enabled, transfer, usage
 
 LIVES = int(os.environ.get("CRASH_LIVES", "60"))
@@ -29,14 +39,6 @@ FAR = 10_000
 BY_CHAIN = [a_session(action(TOKEN, TRANSFER, usage(USES)), salt=201 + index) for index in range(3)]
 BY_RULE = [a_session(action(TOKEN, TRANSFER, usage(FAR)), salt=301 + index) for index in range(2)]
 GRANTS = [BY_CHAIN[0], BY_RULE[0], BY_CHAIN[1], BY_RULE[1], BY_CHAIN[2]]
-RULE = f"""
-rules:
-  - id: operations
-    description: A session sends so many operations in a day.
-    mode: enforce
-    match: {{session: true}}
-    limit: {{count: ops, max: {MOST_SENDS}, per: session, window: 24h}}
-"""
 ASTRAY = (0, 0, -86_400, -60, 900, 2 * 86_400)
 """Seconds by which the time of day may be wrong."""
 DEPTHS = (1, 2, 6)
@@ -71,7 +73,7 @@ async def one_life(gate: GateProcess, world: ChainWorld, grant: SessionData, ran
     async with aiohttp.ClientSession() as client:
         clients = [asyncio.create_task(load(client, gate.url, grant, random, heard)) for _ in range(CLIENTS)]
         if random.random() < 2 / 3:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 before = heard.answered
                 while heard.answered == before:  # noqa: ASYNC110  # it is another process's to say
                     await asyncio.sleep(0.005)
@@ -157,7 +159,7 @@ def test_nothing_is_lost_doubled_or_overspent_over_sixty_lives_of_a_chain_that_g
     limits |= dict.fromkeys((each.permission_id for each in BY_RULE), MOST_SENDS)
     with a_nursery() as nursery:
         gate = GateProcess(nursery, tmp_path, bundler="", settings="rules: [ours.yaml]\n")
-        (tmp_path / "ours.yaml").write_text(RULE)
+        (tmp_path / "ours.yaml").write_text(so_many_a_day(MOST_SENDS))
         gate.know(GRANTS)
         world = ChainWorld(random, limits, gate.database)
         asyncio.run(crash_and_recover(gate, world, random))

@@ -21,6 +21,7 @@ from proxy.userop.primitives import print_bytes
 from tests.bypass_list.desk import reading
 from tests.chaos.gates import GateProcess, Nursery, a_nursery, a_transfer, send, spender, until_ready
 from tests.edge.recording_bundler import Answer, Recorded, RecordingBundler
+from tests.patience import PATIENCE_SECONDS
 
 GRANT = spender(1_000_000, salt=7)
 
@@ -112,7 +113,7 @@ async def test_a_locked_ledger_rejects_by_default_and_serves_again_when_it_is_fr
     async with running(gate) as (client, bundler):
         with closing(sqlite3.connect(gate.database, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 taken, answer = await refused(client, gate)
             assert_closed(answer)
             assert sent(bundler) == taken
@@ -133,7 +134,7 @@ async def test_a_locked_ledger_lets_through_where_it_is_to_fail_open_and_that_is
         with closing(sqlite3.connect(gate.database, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             number = 0
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 while not await metric(client, gate, 'fail_open_total{what="ledger"}'):
                     number += 1
                     answer = await send(client, gate.url, a_transfer(GRANT, number, 1))
@@ -142,7 +143,7 @@ async def test_a_locked_ledger_lets_through_where_it_is_to_fail_open_and_that_is
             other.execute("ROLLBACK")
         assert sent(bundler) == number
         # what was held in memory only is on disk as soon as the ledger can be written
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while not await asyncio.to_thread(is_on_disk, gate, number):  # noqa: ASYNC110  # another process writes
                 await asyncio.sleep(0.05)
 

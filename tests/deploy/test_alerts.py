@@ -16,13 +16,14 @@ from proxy.cli import application
 from proxy.edge.alerts.message import ALERT_NAMES
 from tests.deploy.conftest import DEPLOY
 from tests.deploy.promql import missing_from, names_in
+from tests.patience import PATIENCE_SECONDS
 
 RUNBOOK = DEPLOY / "RUNBOOK.md"
 CASES = DEPLOY / "prometheus" / "alerts.test.yml"
 
 
 def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
 
 
 def test_promtool_takes_configuration_and_rules(promtool: str) -> None:

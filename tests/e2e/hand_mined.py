@@ -18,6 +18,7 @@ from typing import Any
 from tests.e2e.differential.wallet import receipt_of
 from tests.e2e.flow import Flow, run_flow
 from tests.e2e.rig import CHAIN_ID, ENTRY_POINT, Rig, install
+from tests.patience import PATIENCE_SECONDS
 from tests.ports import free_port
 
 MODULE = "0x00000000008bDABA73cD9815d79069c247Eb4bDA"
@@ -222,7 +223,7 @@ def _ask(url: str, method: str, *params: object) -> Any:
 def _post(url: str, body: bytes) -> bytes:
     request = urllib.request.Request(url, body, {"content-type": "application/json"})
     try:
-        with urllib.request.urlopen(request, timeout=30) as response:
+        with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as response:
             read: bytes = response.read()
     except urllib.error.HTTPError as refused:
         read = refused.read()

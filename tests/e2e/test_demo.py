@@ -14,7 +14,7 @@ from itertools import takewhile
 from tests.e2e.children import is_ok
 from tests.e2e.gate import ROOT
 from tests.e2e.rig import install
-from tests.patience import patiently
+from tests.patience import PATIENCE_SECONDS, patiently
 
 
 def test_every_step_of_the_demo_goes_as_told() -> None:
@@ -65,7 +65,7 @@ def test_what_the_demo_invites_to_try_works_as_it_is_printed_and_prometheus_stay
                     env={**os.environ, variable: place},
                     capture_output=True,
                     text=True,
-                    timeout=60,
+                    timeout=PATIENCE_SECONDS,
                     check=False,
                 )
                 assert tried.returncode == 0, (command, tried.stdout, tried.stderr)
@@ -79,4 +79,4 @@ def test_what_the_demo_invites_to_try_works_as_it_is_printed_and_prometheus_stay
                 assert answers_in_time(shown[name]), (name, shown)
         finally:
             demo.send_signal(signal.SIGTERM)
-        assert demo.wait(timeout=60) == 0
+        assert demo.wait(timeout=PATIENCE_SECONDS) == 0

@@ -21,6 +21,7 @@ from proxy.ledger.database_words import in_words
 from proxy.ledger.group_commit import GroupCommit
 from proxy.ledger.prompt_commit import Pieces, PromptCommit
 from proxy.ledger.transactions import Count, SlowDisk
+from tests.patience import PATIENCE_SECONDS
 
 
 @pytest.fixture
@@ -115,7 +116,7 @@ async def test_a_daybook_that_breaks_leaves_nobody_waiting(
 
     monkeypatch.setattr(daybook.Daybook, "write", broken)
     writer = with_daybook(connection, path)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await asyncio.gather(*(writer.write(insert(number)) for number in range(3)))
     assert not writer.write_now(insert(4))
     writer.close()
@@ -244,7 +245,7 @@ async def test_what_nobody_waits_for_at_all_goes_with_what_is_written_next_or_by
     await either.settled()
     assert seen(path) == [3]
     either.post(insert(4), idle=True)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while seen(path) != [3, 4]:  # noqa: ASYNC110  # it is a timer's to do
             await asyncio.sleep(0.01)
 
@@ -290,7 +291,7 @@ async def test_with_a_daybook_a_lock_that_lasts_refuses_what_comes_and_keeps_wha
             await asyncio.sleep(0.01)
 
     with pytest.raises(StateUnavailable, match="locked"):
-        await asyncio.wait_for(write_on(), 60)
+        await asyncio.wait_for(write_on(), PATIENCE_SECONDS)
     with pytest.raises(StateUnavailable, match="locked"):
         writer.check()
     other.execute("ROLLBACK")
@@ -370,7 +371,7 @@ async def test_a_busy_disk_has_its_rest_and_what_is_noted_down_is_entered_after_
 
     monkeypatch.setattr(PromptCommit, "go_on", go_on_later)
     await writer.write(insert(1))
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while seen(path) != [1]:  # noqa: ASYNC110  # it is a timer's to do
             await asyncio.sleep(0.01)
     assert threads == set()
@@ -449,7 +450,7 @@ async def test_what_a_write_of_many_turns_leaves_is_entered_without_anybody_aski
     writer = with_daybook(connection, path)
     for number in range(600):
         await writer.write(insert(number))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while len(seen(path)) < 600:  # noqa: ASYNC110  # it is a timer's to do
             await asyncio.sleep(0.01)
     writer.close()

@@ -17,6 +17,7 @@ from proxy.ledger.daybook import DayRecord
 from proxy.ledger.group_commit import GroupCommit
 from proxy.ledger.prompt_commit import LongCommit, PromptCommit
 from proxy.ledger.statement import Statement
+from tests.patience import PATIENCE_SECONDS
 
 MUCH = 400
 
@@ -143,7 +144,7 @@ async def test_the_loop_goes_on_while_much_is_committed_and_closing_leaves_nothi
     writer = GroupCommit(writes, prompt=PromptCommit(own), daybook=book)
     for number in range(MUCH):
         assert writer.write_now(insert(number))
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while how_many(path) < MUCH:  # noqa: ASYNC110  # it is a timer's to do
             await asyncio.sleep(0.01)
     assert committing

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from tests.patience import PATIENCE_SECONDS
 from tests.running_gate import RunningGate, running_gate
 
 _Result = TypeVar("_Result")
@@ -25,7 +26,7 @@ class Line:
         async def run() -> _Result:
             return await work(*arguments)
 
-        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(timeout=30)
+        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(timeout=PATIENCE_SECONDS)
 
 
 @pytest.fixture(scope="module")

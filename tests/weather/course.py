@@ -19,7 +19,7 @@ from proxy.userop.primitives import Hash32, print_bytes
 from proxy.userop.session_data import SessionData
 from tests.bench.usage import Usage, usage_of
 from tests.bypass_list.desk import a_session
-from tests.chaos.gates import GateProcess, in_flight_on_disk, is_entered, until_ready
+from tests.chaos.gates import GateProcess, in_flight_on_disk, is_entered, so_many_a_day, until_ready
 from tests.patience import PATIENCE_SECONDS, patiently
 from tests.session.builders import TOKEN, TRANSFER, action, usage
 from tests.weather.clients import AT_ONCE, PARKED_A_SESSION, Clients, Pools, Sky, load
@@ -35,14 +35,6 @@ _OUT = (Code.SESSION_REVOKED, Code.SESSION_UNKNOWN)
 """What is told of a session that was removed."""
 _REST_SECONDS = 240.0
 SETTINGS = "rules: [ours.yaml]\nsession_queries: true\nlimits: {request_seconds: 10}\n"
-RULE = f"""
-rules:
-  - id: operations
-    description: A session sends so many operations in a day.
-    mode: enforce
-    match: {{session: true}}
-    limit: {{count: ops, max: {USES}, per: session, window: 24h}}
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,7 +240,7 @@ async def spend_time(
     gate: GateProcess, world: World, plan: Plan, show: Callable[[Clients, int, Usage], None] = _nothing
 ) -> None:
     """`show` is told of every rest."""
-    (gate.folder / "ours.yaml").write_text(RULE)
+    (gate.folder / "ours.yaml").write_text(so_many_a_day(USES))
     pools = pools_for(world, plan)
     await asyncio.to_thread(gate.know, [*pools.grants, *pools.idle, *pools.parked])
     nodes = [Node(chain=world.chain, world=world, named=f"node {name}") for name in "ab"]

@@ -81,7 +81,7 @@ async def test_a_session_touched_while_another_one_is_read_is_read_as_soon_as_th
     assert not scene.settlement.awake.is_set()
     scene.is_reading.clear()
     scene.goes_on.set()
-    await asyncio.wait_for(scene.is_reading.wait(), 10)
+    await asyncio.wait_for(scene.is_reading.wait(), PATIENCE_SECONDS)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     assert scene.reread == [KEY, other]

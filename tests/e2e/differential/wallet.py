@@ -22,7 +22,7 @@ from proxy.userop.secp256k1 import signed_message_hash
 from proxy.userop.user_op_hash import user_op_hash
 from proxy.userop.user_operation import UserOperation
 from tests.e2e.rig import CHAIN_ID, ENTRY_POINT, Rig
-from tests.patience import patiently
+from tests.patience import PATIENCE_SECONDS, patiently
 from tests.session.builders import address
 
 COUNTER = address("0x00000000000000000000000000000000c0c0c0c0")
@@ -52,7 +52,7 @@ def rpc(url: str, method: str, *params: object) -> dict[str, Any]:
     """One JSON-RPC call; the whole answer, errors included."""
     body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
     request = urllib.request.Request(url, body, {"content-type": "application/json"})
-    with urllib.request.urlopen(request, timeout=30) as response:
+    with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as response:
         answer: dict[str, Any] = json.load(response)
         return answer
 

@@ -18,6 +18,7 @@ from proxy.edge.http.server import RpcServer
 from proxy.edge.http.service import Service
 from tests.edge.http.corpus import CALL, JSON, SERVED, chunked, post
 from tests.edge.http.peers import SETTINGS, EchoGate, Peer, assert_had_to_go, listener, until
+from tests.patience import PATIENCE_SECONDS
 
 ANSWER = b'{"jsonrpc":"2.0","id":"a","result":["echo","x"]}'
 HEAD = post().partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
@@ -239,7 +240,7 @@ async def test_answers_nobody_takes_are_bounded_over_all_callers_and_the_longest
         for number in range(4):
             peers.append(await line.peer(call(number, "long", "8_000_000")))
             await until(lambda: len(gate.asked) == len(peers) and gate.in_flight == 0)
-        heard = [await asyncio.wait_for(_length(peer), 10) for peer in peers]
+        heard = [await asyncio.wait_for(_length(peer), PATIENCE_SECONDS) for peer in peers]
         whole = [length > 8_000_000 for length in heard]
         assert whole == sorted(whole)  # those dropped are those that had stalled longest
         assert (whole[0], whole[-1]) == (False, True)
@@ -253,7 +254,7 @@ async def test_who_does_not_take_the_end_of_its_last_answer_is_dropped_too(trans
         peers = [await line.peer(last) for _ in range(3)]
         await until(lambda: len(gate.asked) == 3 and gate.in_flight == 0)
         for peer in peers:  # all but some tens of kilobytes, so that to the gate it is done
-            await asyncio.wait_for(peer.reader.read(1), 10)
+            await asyncio.wait_for(peer.reader.read(1), PATIENCE_SECONDS)
         await until(lambda: line.present == 0)
 
 
