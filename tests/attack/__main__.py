@@ -5,8 +5,8 @@
 With N attackers the good client is to have its share of the core, one in N + 1: it waits no more than N + 2 times what
 it waits alone, in the middle, and hears nothing but answers. 1 where it does not. On a machine that has other things to
 do work takes longer than it did before, in turns and between them: there its share of what the gate worked counts, of
-which it has to have nine tenths. By `--ways` all
-addresses do the named things, or one after the other every one of them, which is what `each` means.
+which it has to have nine tenths, where at least half of the time that the gate ran it worked for somebody. By `--ways`
+all addresses do the named things, or one after the other every one of them, which is what `each` means.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ class Outcome:
     @property
     def has_its_share(self) -> bool:
         """Whether the gate worked for it as long as for each of the others, but for a tenth."""
-        return self.share.part_of(GOOD) >= _MOST_OF_IT / (self.bound - 1)
+        return self.share.part_of(GOOD) >= _MOST_OF_IT / (self.bound - 1) and self.share.is_for_somebody
 
     def told(self) -> str:
         """In some lines, the last of which says whose doing it was."""
@@ -178,7 +178,9 @@ class Outcome:
             return "well"
         if self.has_its_share:
             return "well, it had its share, and all work took longer"
-        return "NOT WELL, others had its turns"
+        return "NOT WELL, " + (
+            "others had its turns" if self.share.is_for_somebody else "the gate worked for nobody that it knows of"
+        )
 
 
 async def beside(gate: GateProcess, folder: Path, bodies: Iterator[bytes], attack: Attack) -> Outcome:

@@ -56,17 +56,26 @@ class Share:
         wanted = self.running + self.waiting
         return self.running / wanted if wanted > 0 else 1.0
 
+    @property
+    def worked(self) -> float:
+        """For anybody."""
+        return sum(each.worked for each in self.had.values())
+
+    @property
+    def is_for_somebody(self) -> bool:
+        """Whether it is at least half of what the loop ran: the rest is for nobody that is known when it is done."""
+        return self.worked >= self.running / 2
+
     def part_of(self, household: str) -> float:
         """Of all that was worked for anybody."""
-        return self.had.get(household, Had()).worked / (sum(each.worked for each in self.had.values()) or 1.0)
+        return self.had.get(household, Had()).worked / (self.worked or 1.0)
 
     def told(self) -> str:
         """In one line, whoever had least first."""
         each = sorted(self.had.items(), key=lambda item: item[1].worked)
         whole = ", ".join(f"{name} {100 * self.part_of(name):.1f} %" for name, had in each if name and had.worked > 0)
-        for_all = sum(had.worked for had in self.had.values())
         return (
-            f"worked {for_all:.1f} s of {self.running:.1f} s for: {whole}; "
+            f"worked {self.worked:.1f} s of {self.running:.1f} s for: {whole}; "
             f"the gate had a core {100 * self.core:.0f} % of the time that it wanted one"
         )
 

@@ -33,6 +33,9 @@ from tests.session.builders import TOKEN, TRANSFER, action, sudo, transfer
 
 _END: Final = b"\r\n\r\n"
 _READ: Final = b'{"jsonrpc":"2.0","id":1,"method":"eth_gasPrice","params":[]}'
+_PREFLIGHT: Final = (
+    b"OPTIONS / HTTP/1.1\r\nHost: gate\r\nOrigin: https://dapp.example\r\nAccess-Control-Request-Method: POST\r\n\r\n"
+)
 _DIFFERENT: Final = 50
 """So many operations of each kind are said, one after the other, and then the first of them again."""
 _FIRST_LANE: Final = 1_000_000  # those of the good client end before
@@ -47,11 +50,10 @@ class Way:
     admin: bool = False
 
 
-def _post(body: bytes, *, last: bool = False) -> bytes:
+def _post(body: bytes, *, last: bool = False, path: str = "/") -> bytes:
     end = "Connection: close\r\n" if last else ""
-    head = (
-        f"POST / HTTP/1.1\r\nHost: gate\r\nContent-Type: application/json\r\n{end}Content-Length: {len(body)}\r\n\r\n"
-    )
+    head = f"POST {path} HTTP/1.1\r\nHost: gate\r\nContent-Type: application/json\r\n"
+    head += f"{end}Content-Length: {len(body)}\r\n\r\n"
     return head.encode() + body
 
 
@@ -104,6 +106,9 @@ WAYS: Final[dict[str, Callable[[], Way]]] = {
     "unknown": lambda: Way([_post(body) for body in _unknown()]),
     "estimates": lambda: Way([_post(body) for body in _estimates()]),
     "websockets": lambda: Way([frame(body) for body in [_READ, *_badly_signed(), *_batches()]], first=HANDSHAKE),
+    "heads": lambda: Way(
+        [*[_get(path) for path in ("/openrpc.json", "/nothing")], _PREFLIGHT, _post(b"{}", path="/no")]
+    ),
     "admin": lambda: Way([_get(path) for path in ("/metrics", "/sessions", "/readyz", "/nothing")], admin=True),
 }
 """The worst operations and texts that searches found; cheap questions; and whatever else costs a gate something."""

@@ -28,7 +28,7 @@ _INVALID: Final = "invalid"
 _RATE_LIMITED: Final = "rate_limited"
 _DISCONNECTED: Final = "disconnected"
 _NO_DECISION: Final = "-"  # of an element of a batch that carried no operation
-_CARRIED_SECONDS: Final = 0.00005  # about what is done for a request before its turn, and for its answer after it
+CARRIED_SECONDS: Final = 0.00005  # about what is done for a request before its turn, and for its answer after it
 _SMALL: Final = 4096  # an answer no longer than this is always given, so that no submission is left unanswered
 
 
@@ -92,7 +92,7 @@ class InboundCall:
         self._headers = _JSON_ALONE if not cors else PrintedFields({**cors, "Content-Type": JSON})
         self._asked: tuple[HttpWaiting, Request] | None = None  # who waits for the answer to what, until it is given
         service.hooks.began(context.chain)
-        service.turns.charge(self.household, _CARRIED_SECONDS)
+        service.turns.charge(self.household, CARRIED_SECONDS)
 
     def again(self, length: int | None) -> InboundCall | None:
         """The call of another request with the same head but for its length; `None` where it has to be received.
@@ -103,7 +103,7 @@ class InboundCall:
         if settings is not self._settings or (length or 0) > settings.limits.max_bytes:
             return None
         self._service.hooks.began(self._context.chain)
-        self._service.turns.charge(self.household, _CARRIED_SECONDS)
+        self._service.turns.charge(self.household, CARRIED_SECONDS)
         return self
 
     def end(self) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Awaitable, Coroutine
 from ssl import SSLContext
+from typing import Any
 
 from aiohttp import hdrs, web
 
 from proxy.edge.http.http_log import HTTP_LOG
-from proxy.edge.http.inbound import InboundCall
+from proxy.edge.http.inbound import CARRIED_SECONDS, InboundCall
 from proxy.edge.http.intake import Intake
 from proxy.edge.http.listener import ListenerSettings
 from proxy.edge.http.messages import HttpAnswer, HttpRequest
@@ -112,13 +114,31 @@ class AiohttpListener:
         asked = HttpRequest(request.method, request.raw_path, request.headers, request.content_length, request.remote)
         if wants_websocket(asked):
             return await self._websockets.handle(request)
+        if asked.method != "POST":
+            return await self._in_turn(asked, self._answer_head(request, asked))
         received = self._service.receive(asked)
         if isinstance(received, HttpAnswer):
-            return self._respond(request, received)
+            return await self._in_turn(asked, self._answer(request, received))
         try:
             return await self._serve(request, received)
         finally:
             received.end()
+
+    def _in_turn(
+        self, asked: HttpRequest, answer: Coroutine[Any, Any, web.StreamResponse]
+    ) -> Awaitable[web.StreamResponse]:
+        """What the head alone decides takes its household's time, too."""
+        turns, household = self._service.turns, self._service.household(asked)
+        turns.charge(household, CARRIED_SECONDS)
+        return turns.work(household, answer)
+
+    async def _answer_head(self, request: web.BaseRequest, asked: HttpRequest) -> web.StreamResponse:
+        received = self._service.receive(asked)
+        assert isinstance(received, HttpAnswer)  # noqa: S101 - only a POST has a body that counts
+        return self._respond(request, received)
+
+    async def _answer(self, request: web.BaseRequest, answer: HttpAnswer) -> web.StreamResponse:
+        return self._respond(request, answer)
 
     async def _serve(self, request: web.BaseRequest, call: InboundCall) -> web.Response:
         try:

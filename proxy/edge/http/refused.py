@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from proxy.edge.http.inbound import HttpWaiting, InboundCall, print_refusal
+from proxy.edge.http.inbound import CARRIED_SECONDS, HttpWaiting, InboundCall, print_refusal
 from proxy.edge.http.messages import HttpAnswer, HttpRequest
 from proxy.errors import RpcError, TooMuchWaits
 from proxy.jsonrpc import NULL_ID, Batch, BodyLimits, parse_body
@@ -35,6 +35,7 @@ class RefusedCall(InboundCall):
         self._request = request
         self.household = service.household(request)
         self.turns = service.turns
+        self.turns.charge(self.household, CARRIED_SECONDS)
         self._error = error
 
     def again(self, length: int | None) -> InboundCall | None:  # noqa: ARG002 - each is looked at anew

@@ -22,6 +22,7 @@ from proxy.edge.http.quiet_aiohttp import SERVER_NAME, QuietHandler
 from proxy.edge.http.service import Line, Service
 from proxy.errors import InvalidRequest
 
+_HANDSHAKE_SECONDS: Final = 0.0005  # about what it takes to go on as a WebSocket
 _HEARTBEAT_SECONDS: Final = 30.0
 """A caller that answers no ping for so long is gone."""
 
@@ -201,9 +202,9 @@ class WebSockets:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer messages until either side leaves. What may not call is answered over HTTP."""
-        opened = self._service.open(
-            HttpRequest(request.method, request.raw_path, request.headers, None, request.remote)
-        )
+        asked = HttpRequest(request.method, request.raw_path, request.headers, None, request.remote)
+        self._service.turns.charge(self._service.household(asked), _HANDSHAKE_SECONDS)
+        opened = self._service.open(asked)
         if isinstance(opened, HttpAnswer):
             return _refused(opened.status, opened.body, opened.headers)
         if len(self._open) >= max(1, self._settings.connections // 2):

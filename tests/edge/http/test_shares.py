@@ -14,11 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.edge.http.households import TURN_SECONDS, HouseholdTurns
+from proxy.edge.http.inbound import CARRIED_SECONDS, InboundCall
 from proxy.edge.http.listener import MOST_TOLD_TO_GO, Transport
+from proxy.edge.http.messages import HttpAnswer, HttpRequest
 from proxy.jsonrpc import Request
 from proxy.ports import Answer, RequestContext
 from tests.edge.http.corpus import post
 from tests.edge.http.peers import EchoGate, Line, Peer, listener, until
+from tests.edge.http.test_websocket import HANDSHAKE
 
 PIECE = 0.005
 
@@ -76,6 +79,51 @@ async def test_who_asks_for_one_thing_is_served_before_the_hundredth_of_another(
                 sock.send(post())
             await until(lambda: len(gate.served) == 101)
     assert gate.served.index("127.0.0.3") <= 2
+
+
+GET = b"GET /openrpc.json HTTP/1.1\r\nHost: gate\r\n\r\n"
+
+
+@pytest.mark.parametrize("transport", Transport)
+@pytest.mark.parametrize("said", [GET, GET.replace(b"GET", b"BREW")])
+async def test_what_its_head_alone_decides_takes_its_households_time_too(transport: Transport, said: bytes) -> None:
+    gate = DearGate()
+    async with listener(gate, transport) as line:
+        service = line.server._service
+        service.turns.clock = lambda: gate.now
+        receive = service.receive
+
+        def dear(request: HttpRequest) -> HttpAnswer | InboundCall:
+            if request.peer == "127.0.0.2":
+                gate.now += PIECE
+                gate.served.append(request.peer)
+            return receive(request)
+
+        service.receive = dear  # type: ignore[method-assign]  # told who is looked at
+        many = [await calling_from("127.0.0.2", line) for _ in range(40)]
+        good = await peer_from("127.0.0.3", line)
+        with closing_all(many):
+            await until(lambda: line.present == 41)
+            for sock in many:
+                sock.send(said * 10)
+            for _ in range(3):
+                await good.say(post())
+                assert (await good.hear())[0] == 200
+            assert gate.served.count("127.0.0.2") < 120
+
+
+@pytest.mark.parametrize("transport", Transport)
+@pytest.mark.parametrize("said", [GET, post(), post(line=b"POST /nothing HTTP/1.1"), HANDSHAKE])
+async def test_what_is_done_around_a_turn_is_paid_for(transport: Transport, said: bytes) -> None:
+    async with listener(EchoGate(), transport) as line:
+        turns = line.server._service.turns
+        turns.clock = lambda: 0.0
+        before = turns._of("127.0.0.2").spent
+        for _ in range(10):
+            peer = await peer_from("127.0.0.2", line, said)
+            await peer.hear()
+            peer.leave()
+        assert turns._of("127.0.0.2").spent - before >= 10 * CARRIED_SECONDS
 
 
 @settings(max_examples=50, deadline=None)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from proxy.edge.http.households import WORKED_FOR
 from proxy.edge.http.http_log import HTTP_LOG
-from proxy.edge.http.inbound import InboundCall
+from proxy.edge.http.inbound import CARRIED_SECONDS, InboundCall
 from proxy.edge.http.messages import HttpAnswer
 
 if TYPE_CHECKING:
@@ -40,6 +40,16 @@ class Answering(asyncio.Protocol):
         began = turns.clock()
         self._begin_in_turn(call, body)
         turns.charge(call.household, turns.clock() - began)
+
+    def _in_turn(self, household: str | None, answer: Callable[[], None]) -> None:
+        """What the head alone decides takes its household's time, too."""
+        turns = self._house.service.turns
+        turns.charge(household, CARRIED_SECONDS)
+        turns.begin(household, answer)
+
+    def _answer_if_open(self, answer: HttpAnswer) -> None:
+        if self.is_open:
+            self._answered(answer)
 
     def _begin_in_turn(self, call: InboundCall, body: bytes) -> None:
         try:

@@ -28,9 +28,7 @@ if TYPE_CHECKING:
 _READ_AHEAD: Final = 64 * 1024
 """So much of later requests is taken in while one is being answered; then the caller has to wait."""
 
-_HIGH_WATER: Final = 64 * 1024
-"""An answer of which more than this is not taken keeps the next request waiting."""
-
+_HIGH_WATER: Final = 64 * 1024  # an answer of which more is not taken keeps the next request waiting
 _TAKEN_IN_SECONDS: Final = 0.0001  # about what a connection takes before anybody can see whose it is
 
 
@@ -267,12 +265,17 @@ class Connection(Answering):
         if head.method == "GET" and head.fields.get("Upgrade", "").lower() == "websocket" and not body:
             self._go_on_as_websocket()
             return
-        received = self._receive(head)
         self._enter(ConnectionPhase.SERVING)
-        if isinstance(received, HttpAnswer):
-            self._answered(received)
+        if head.method != "POST":
+            self._in_turn(self.household, partial(self._answer_head, head))
+        elif isinstance(received := self._receive(head), HttpAnswer):
+            self._in_turn(self.household, partial(self._answer_if_open, received))
         else:
             self._begin(received, body)
+
+    def _answer_head(self, head: RequestHead) -> None:
+        if isinstance(received := self._receive(head), HttpAnswer):  # only a POST has a body that counts
+            self._answer_if_open(received)
 
     def _go_on_as_websocket(self) -> None:
         """From here on every byte is for the WebSocket's own protocol; the house still counts the connection."""
