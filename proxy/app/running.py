@@ -108,7 +108,7 @@ async def _serve(config: Config, reread: Callable[[], Config] | None) -> None:
 
 
 def _collect(stack: AsyncExitStack, loop: asyncio.AbstractEventLoop) -> None:
-    collector = Collector(loop.call_soon_threadsafe)
+    collector = Collector(loop.call_soon_threadsafe, loop.call_later)
     collector.begin()
     stack.callback(collector.end)
 

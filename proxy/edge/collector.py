@@ -3,7 +3,9 @@
 Nothing of an operation refers to itself, so that all of it goes without the collector. Left to itself that looked
 through everything in flight again and again, and held the loop for as long as there was much of it. What goes round in
 a circle (a task that failed, its frames) is young when it is let go of, and is found. What has lived through two looks
-stays out of all others; only when memory has grown by half since then is the whole looked through once more.
+stays out of all others; only when memory has grown by half since then is the whole looked through once more. That holds
+the loop for a second per some millions of objects: so it waits for a moment in which little is made, and no longer than
+until memory has doubled.
 
 As long as there is nothing to find, three quarters of what was made and stays are not looked at either: a look costs as
 much as what it looks at was to make. The first thing that is found ends that.
@@ -29,6 +31,9 @@ _QUIET_ROUNDS: Final = 4
 _LEFT_OUT: Final = 12
 """Looks that are left out after a round of four that has found nothing."""
 _GROWN: Final = 1.5
+_MUCH_GROWN: Final = 2.0
+_QUIET_SECONDS: Final = 0.5
+"""Nothing of the young was due to be looked at for so long: nobody, or few, wait for what this process does."""
 _WHOLE: Final = 2
 """The generation that is all there is."""
 
@@ -39,11 +44,20 @@ def _peak() -> int:
 
 
 class Collector:
-    """From `begin` to `end` the collector works as above. `later` has something called by the loop, from any thread."""
+    """From `begin` to `end` the collector works as above. `later` has something called by the loop, from any thread,
+    `after` in that of the loop, so many seconds later."""
 
-    def __init__(self, later: Callable[[Callable[[], None]], object], peak: Callable[[], int] = _peak) -> None:
+    def __init__(
+        self,
+        later: Callable[[Callable[[], None]], object],
+        after: Callable[[float, Callable[[], None]], object],
+        peak: Callable[[], int] = _peak,
+    ) -> None:
         self._later = later
+        self._after = after
         self._peak = peak
+        self._looks = 0  # so far, those that were left out too
+        self._looks_then = 0  # when it was last seen whether it is quiet
         self._peak_then = 0
         self._is_due = False
         self._quiet_rounds = 0
@@ -61,12 +75,14 @@ class Collector:
     def end(self) -> None:
         """As it was before."""
         gc.callbacks.remove(self._looked)
+        self._is_due = False
         gc.set_threshold(*self._thresholds)
         gc.unfreeze()
 
     def _looked(self, phase: str, info: Mapping[str, int]) -> None:
         """By the collector itself, in whichever thread it was due."""
         if phase == "start":
+            self._looks += 1
             self._is_left_out = self._to_leave_out > 0 and info["generation"] != _WHOLE
             if self._is_left_out:
                 self._to_leave_out -= 1
@@ -82,9 +98,18 @@ class Collector:
             self._to_leave_out = _LEFT_OUT if self._quiet_rounds > _QUIET_ROUNDS else 0
         if not self._is_due and self._peak() > _GROWN * self._peak_then:
             self._is_due = True
-            self._later(self._look_again)
+            self._later(self._wait_for_quiet)
+
+    def _wait_for_quiet(self) -> None:
+        self._looks_then = self._looks
+        self._after(_QUIET_SECONDS, self._look_again)
 
     def _look_again(self) -> None:
+        if not self._is_due:
+            return  # it has ended meanwhile
+        if self._looks != self._looks_then and self._peak() <= _MUCH_GROWN * self._peak_then:
+            self._wait_for_quiet()
+            return
         begun = time.monotonic()
         gc.unfreeze()
         self._look_at_all()

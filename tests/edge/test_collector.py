@@ -36,9 +36,18 @@ class Serving:
     peak: int = 100
     looks: list[int] = field(default_factory=list)
     later: list[Callable[[], None]] = field(default_factory=list)
+    after: list[Callable[[], None]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.collector = Collector(self.later.append, lambda: self.peak)
+        put_off = self.after.append
+        self.collector = Collector(self.later.append, lambda _seconds, call: put_off(call), lambda: self.peak)
+
+    def go_on(self) -> None:
+        """Some time goes by, and the loop comes to what was put off."""
+        due, self.after[:] = [*self.later, *self.after], []
+        self.later.clear()
+        for call in due:
+            call()
 
     def __enter__(self) -> Serving:
         self.collector.begin()
@@ -118,22 +127,53 @@ class Ring:
         self.itself = self
 
 
+def grown_by_half(serving: Serving, alive: list[list[int]]) -> weakref.ref[Ring]:
+    """Something that goes round in a circle and was let go of long ago, in a process whose memory has grown."""
+    ring = Ring()
+    found = weakref.ref(ring)
+    alive += [[number] for number in range(100_000)]  # meanwhile
+    del ring
+    alive += [[number] for number in range(100_000)]
+    assert found() is not None
+    assert not serving.later
+    serving.peak = 151
+    alive += [[number] for number in range(100_000)]
+    return found
+
+
 def test_what_went_round_in_a_circle_for_long_is_found_once_memory_has_grown_by_half() -> None:
+    alive: list[list[int]] = []
     with Serving() as serving:
-        ring = Ring()
-        found = weakref.ref(ring)
-        alive = [[number] for number in range(100_000)]  # meanwhile
-        del ring
-        alive += [[number] for number in range(100_000)]
-        assert found() is not None
-        assert not serving.later
-        serving.peak = 151
-        alive += [[number] for number in range(100_000)]
-        (look_again,) = serving.later
-        look_again()
+        found = grown_by_half(serving, alive)
+        serving.go_on()
+        assert found() is not None, "what is made right now is not waited for"
+        serving.go_on()
         assert found() is None
         alive += [[number] for number in range(100_000)]
-        assert len(serving.later) == 1, "it has not grown since"
+        assert (serving.later, serving.after) == ([], []), "it has not grown since"
+
+
+def test_all_there_is_is_looked_at_when_little_is_made_or_memory_has_doubled() -> None:
+    alive: list[list[int]] = []
+    with Serving() as serving:
+        found = grown_by_half(serving, alive)
+        for _ in range(5):
+            serving.go_on()
+            alive += [[number] for number in range(100_000)]
+        assert found() is not None, "it is busy"
+        serving.peak = 201
+        serving.go_on()
+        assert found() is None
+
+
+def test_what_was_put_off_is_not_looked_at_any_more_when_the_gate_ends() -> None:
+    alive: list[list[int]] = []
+    with Serving() as serving:
+        grown_by_half(serving, alive)
+        serving.go_on()
+    serving.go_on()
+    assert (serving.later, serving.after) == ([], [])
+    assert gc.get_freeze_count() == 0, "the look would have frozen what it left"
 
 
 def test_what_thousands_of_rules_are_read_into_is_not_looked_through() -> None:

@@ -201,7 +201,8 @@ async def watch(path: Path, live: LiveNode, seconds: float, watchdog: Watchdog, 
     async with AsyncExitStack() as stack:
         watchdog.thread = threading.get_ident()
         running: Running = await start(config(), stack, config)
-        collector = Collector(asyncio.get_running_loop().call_soon_threadsafe)
+        loop = asyncio.get_running_loop()
+        collector = Collector(loop.call_soon_threadsafe, loop.call_later)
         collector.begin()
         stack.callback(collector.end)
         await asyncio.sleep(0)
