@@ -51,6 +51,7 @@ demo: setup ## a session's story, live, on this machine; ONCE=1 ends after it
 
 walk: setup ## what ops live by, on the live rig: Prometheus, Alertmanager and the gate, without containers
 	@$(IN_VENV)/python -m tests.e2e.walk
+	@$(IN_VENV)/python -m tests.e2e.walk_alerts
 
 bench: setup ## beside aiohttp, nginx, haproxy and lean proxies: requests/s, latency, CPU, by kind, part and depth; QUICK=1
 	@$(IN_VENV)/python -m tests.bench $(if $(KEEP),--keep)

@@ -24,7 +24,7 @@ from proxy.userop.primitives import print_bytes
 from proxy.userop.session_data import SessionData
 from tests.admission.builders import lane
 from tests.bypass_list.desk import STRANGERS_KEY, reading, single, use
-from tests.chaos.gates import ROOT, GateProcess, Nursery, a_nursery, a_transfer, send, spender, until_ready
+from tests.chaos.gates import ROOT, GateProcess, Nursery, a_nursery, a_transfer, send, spender, until_ready, writer_of
 from tests.clocks.shifted import ahead
 from tests.e2e.children import Child
 from tests.edge.audit.trails import rows
@@ -86,21 +86,6 @@ async def assert_taken(client: aiohttp.ClientSession, gate: GateProcess, *number
         answer = await send(client, gate.url, a_transfer(GRANT, number, 1))
         assert answer is not None
         assert "result" in answer, answer
-
-
-def writer_of(gate: GateProcess) -> int:
-    """The process that writes the trail of this gate, and of no other."""
-    found = []
-    for each in Path("/proc").glob("[0-9]*"):
-        try:
-            parent = int((each / "stat").read_text().rpartition(")")[2].split()[1])
-            command = (each / "cmdline").read_bytes()
-        except OSError:
-            continue  # it has just ended
-        if parent == gate.pid and b"proxy.edge.audit.child" in command:
-            found.append(int(each.name))
-    (writer,) = found
-    return writer
 
 
 async def test_a_full_disk_under_the_trail_costs_no_operation_and_no_record_once_there_is_room(

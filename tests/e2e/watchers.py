@@ -39,6 +39,11 @@ class Watchers:
         """The newest alert of each name that Alertmanager holds."""
         return {alert["labels"]["alertname"]: alert for alert in _get(f"{self.alertmanager}/api/v2/alerts")}
 
+    def all_firing(self) -> set[tuple[str, str]]:
+        """Every alert that Alertmanager holds: its name, and whose it is (the instance; empty where it names none)."""
+        found = (alert["labels"] for alert in _get(f"{self.alertmanager}/api/v2/alerts"))
+        return {(labels["alertname"], labels.get("instance", "")) for labels in found}
+
     def page(self, name: str) -> str:
         """Where Prometheus shows people its graphs or alerts: Debian's package has the classic pages alone."""
         usual = f"{self.prometheus}/{name}"
@@ -57,10 +62,10 @@ def are_installed() -> bool:
 
 @contextmanager
 def watching(
-    folder: Path, alertmanager_port: int, gate: str, *, pace: str = "1s", faster: int = 1
+    folder: Path, alertmanager_port: int, *gates: str, pace: str = "1s", faster: int = 1, bounds: bool = False
 ) -> Iterator[Watchers]:
-    """Both, for as long as the context lasts; `gate` is the admin listener's host and port, scraped at `pace`. The
-    rules are those we ship, with durations so many times shorter."""
+    """Both, for as long as the context lasts; `gates` are admin listeners' hosts and ports, scraped at `pace`. The
+    rules are those we ship, with durations so many times shorter; with `bounds` also those that ages are held to."""
     server, manager = program("prometheus"), program("prometheus-alertmanager")
     assert server is not None, "Debian: apt-get install prometheus"
     assert manager is not None, "Debian: apt-get install prometheus-alertmanager"
@@ -70,9 +75,9 @@ def watching(
     content = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
     content["global"] = {"scrape_interval": pace, "scrape_timeout": pace, "evaluation_interval": pace}
     rules = folder / "alerts.yml"
-    rules.write_text(yaml.safe_dump(shipped_rules(faster)))
+    rules.write_text(yaml.safe_dump(shipped_rules(faster, bounds=bounds)))
     content["rule_files"] = [str(rules)]
-    content["scrape_configs"][0]["static_configs"][0]["targets"] = [gate]
+    content["scrape_configs"][0]["static_configs"][0]["targets"] = list(gates)
     content["alerting"]["alertmanagers"][0]["static_configs"][0]["targets"] = [f"127.0.0.1:{alertmanager_port}"]
     configuration = folder / "prometheus.yml"
     configuration.write_text(yaml.safe_dump(content))

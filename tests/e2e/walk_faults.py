@@ -1,0 +1,471 @@
+"""What is made to be wrong with a gate's neighbours, one thing after the other, and how it is mended."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import signal
+import sqlite3
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, closing, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+from proxy.userop.primitives import print_bytes
+from proxy.userop.session_data import SessionData
+from proxy.userop.user_operation import UserOperation
+from tests.admission.builders import lane
+from tests.app import live_node
+from tests.app.live_node import LiveNode
+from tests.bypass_list.desk import a_session, single, use
+from tests.chaos.gates import GateProcess, send, writer_of
+from tests.edge.alerts.builders import RecordingSink, recording_sink
+from tests.edge.recording_bundler import Answer
+from tests.running_gate import RECEIPT, SEND, HonestBundler, request, submission
+from tests.session.builders import OTHER_TOKEN, TOKEN, TRANSFER, action, transfer, usage
+
+MANY = a_session(action(TOKEN, TRANSFER, usage(1_000_000)), salt=9)
+"""The session that every gate knows."""
+_NURSERY = threading.Lock()  # it is asked one thing at a time
+
+
+@dataclass
+class StagedGate(GateProcess):
+    """A gate with settings of its chain besides."""
+
+    of_chain: str = ""
+
+    def configure(self) -> Path:
+        config = super().configure()
+        config.write_text(config.read_text() + self.of_chain)
+        return config
+
+    def start(self, most_bytes: int = 0, *, astray: tuple[float, float] = (0, 0)) -> None:
+        with _NURSERY:
+            super().start(most_bytes, astray=astray)
+
+    def end(self, number: int = signal.SIGKILL) -> int:
+        with _NURSERY:
+            return super().end(number)
+
+
+@dataclass
+class StagedNode(LiveNode):
+    """A node that takes so many seconds more for an answer."""
+
+    slow: float = 0.0
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(self.slow)
+        return await super().handle(request)
+
+
+@dataclass
+class Stage:
+    """A gate, its neighbours, and whoever talks to it."""
+
+    gate: StagedGate
+    bundlers: list[HonestBundler]
+    node: StagedNode | None
+    http: aiohttp.ClientSession
+    numbers: count[int] = field(default_factory=partial(count, 1))
+    sinks: list[RecordingSink] = field(default_factory=list)
+
+    @property
+    def bundler(self) -> HonestBundler:
+        return self.bundlers[0]
+
+    @property
+    def live(self) -> StagedNode:
+        assert self.node is not None, "without a node"
+        return self.node
+
+    @property
+    def pid(self) -> int:
+        assert self.gate.pid is not None, "it has ended"
+        return self.gate.pid
+
+    def use(self, session: SessionData = MANY, token: Any = TOKEN) -> UserOperation:
+        """A new operation of a session."""
+        return use(session, single(transfer(1, token=token)), nonce=lane(next(self.numbers)))
+
+    async def send(self, op: UserOperation | None = None) -> UserOperation:
+        """Hand one in, whatever comes of it; which one."""
+        op = self.use() if op is None else op
+        await send(self.http, self.gate.url, op)
+        return op
+
+    async def refused(self) -> None:
+        """Hand one in that its session does not allow."""
+        await self.send(self.use(token=OTHER_TOKEN))
+
+    async def change(self, path: str, body: dict[str, Any]) -> None:
+        """Have the admin listener change something."""
+        async with self.http.post(f"{self.gate.admin}{path}", json=body) as response:
+            assert response.status < 300, await response.text()
+
+
+Trouble = Callable[[Stage], AbstractAsyncContextManager[None]]
+
+
+async def _none(_stage: Stage, _stack: AsyncExitStack) -> str:
+    return ""
+
+
+def _fixed(settings: str) -> Callable[[Stage, AsyncExitStack], Awaitable[str]]:
+    async def told(_stage: Stage, _stack: AsyncExitStack) -> str:
+        return settings
+
+    return told
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One trouble, by its context: it begins with it and is mended with its end. `alerts` are what it has to raise."""
+
+    name: str
+    alerts: tuple[str, ...]
+    trouble: Trouble
+    settings: Callable[[Stage, AsyncExitStack], Awaitable[str]] = _none
+    of_chain: str = ""
+    node: bool = False
+    bundlers: int = 1
+    nursery: str = "tests.chaos.nursery"
+
+
+@asynccontextmanager
+async def again_and_again(do: Callable[[], Awaitable[object]], pause: float) -> AsyncIterator[None]:
+    """Do it with such pauses, for as long as the context lasts."""
+
+    async def on_and_on() -> None:
+        while True:
+            await do()
+            await asyncio.sleep(pause)
+
+    going = asyncio.create_task(on_and_on())
+    try:
+        yield
+        if going.done():
+            going.result()
+    finally:
+        going.cancel()
+        with suppress(asyncio.CancelledError):
+            await going
+
+
+# who uses it
+
+
+@asynccontextmanager
+async def many_are_refused(stage: Stage) -> AsyncIterator[None]:
+    async with again_and_again(stage.refused, 0.05):
+        yield
+
+
+@asynccontextmanager
+async def frozen_session(stage: Stage) -> AsyncIterator[None]:
+    await stage.change("/freezes", {"permissionId": print_bytes(MANY.permission_id), "note": "a lost phone"})
+    async with again_and_again(stage.send, 0.5):
+        yield
+
+
+@asynccontextmanager
+async def something_is_sent(stage: Stage) -> AsyncIterator[None]:
+    async with again_and_again(stage.send, 0.5):
+        yield
+
+
+@asynccontextmanager
+async def most_of_a_window_is_used(stage: Stage) -> AsyncIterator[None]:
+    sent = [await stage.send() for _ in range(9)]
+    yield
+    for op in sent:  # what is in flight counts for as long as it is
+        stage.bundler.mine(op)
+
+
+# what becomes of operations
+
+
+@asynccontextmanager
+async def mined(stage: Stage, *, after: float, success: bool) -> AsyncIterator[None]:
+    """What is sent, every half a second, is mined so many seconds later."""
+    mining: set[asyncio.Task[None]] = set()
+
+    async def mine(op: UserOperation) -> None:
+        await asyncio.sleep(after)
+        stage.bundler.mine(op, success=success)
+
+    async def one() -> None:
+        task = asyncio.create_task(mine(await stage.send()))
+        mining.add(task)
+        task.add_done_callback(mining.discard)
+
+    async with again_and_again(one, 0.5):
+        yield
+    await asyncio.gather(*mining)
+
+
+@asynccontextmanager
+async def never_mined(stage: Stage) -> AsyncIterator[None]:
+    """Whoever is asked says that it is not there."""
+    stage.bundler.answers["eth_getUserOperationByHash"] = Answer(result=None)
+    await stage.send()
+    yield
+
+
+@asynccontextmanager
+async def sends_hang(stage: Stage) -> AsyncIterator[None]:
+    """Of the first bundler; its probes are answered."""
+    hung, over = stage.bundler.answers[SEND], asyncio.Event()
+
+    async def hang(_: object) -> Answer:
+        await over.wait()
+        return Answer(error={"code": -32500, "message": "too late"})
+
+    stage.bundler.answers[SEND] = hang
+    async with again_and_again(stage.send, 0.5):
+        yield
+    stage.bundler.answers[SEND] = hung
+    over.set()
+
+
+# its own house
+
+
+@asynccontextmanager
+async def ledger_is_locked(stage: Stage) -> AsyncIterator[None]:
+    with closing(sqlite3.connect(stage.gate.database, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        async with again_and_again(stage.send, 0.5):
+            yield
+
+
+@asynccontextmanager
+async def ledger_is_renamed(stage: Stage) -> AsyncIterator[None]:
+    elsewhere = stage.gate.database.with_name("elsewhere.db")
+    stage.gate.database.rename(elsewhere)
+    yield
+    elsewhere.rename(stage.gate.database)
+
+
+@asynccontextmanager
+async def trail_cannot_be_written(stage: Stage) -> AsyncIterator[None]:
+    """Until more is told than may wait, and some of it is lost."""
+    writer = writer_of(stage.gate)
+    before = resource.prlimit(writer, resource.RLIMIT_FSIZE)
+    resource.prlimit(writer, resource.RLIMIT_FSIZE, (1, before[1]))
+    batch = [submission(stage.use(token=OTHER_TOKEN), request_id=number) for number in range(50)]
+
+    async def fifty() -> None:
+        async with stage.http.post(stage.gate.url, json=batch) as response:
+            await response.read()
+
+    async with again_and_again(fifty, 0.0):
+        yield
+    resource.prlimit(writer, resource.RLIMIT_FSIZE, before)
+
+
+@asynccontextmanager
+async def disk_is_full(stage: Stage) -> AsyncIterator[None]:
+    """From the start on; see `tests.e2e.small_disk_nursery`."""
+    yield
+    (stage.gate.folder / "mend").touch()
+
+
+@asynccontextmanager
+async def process_is_held_up(stage: Stage) -> AsyncIterator[None]:
+    async def hold_up() -> None:
+        os.kill(stage.pid, signal.SIGSTOP)
+        await asyncio.sleep(0.5)
+        os.kill(stage.pid, signal.SIGCONT)
+
+    try:
+        async with again_and_again(hold_up, 0.3):
+            yield
+    finally:
+        os.kill(stage.pid, signal.SIGCONT)
+
+
+# its node
+
+
+@asynccontextmanager
+async def node_is_silent(stage: Stage) -> AsyncIterator[None]:
+    await stage.send()
+    stage.live.refuses = True
+    async with again_and_again(stage.send, 0.5):
+        yield
+    stage.live.refuses = False
+
+
+@asynccontextmanager
+async def used_elsewhere(stage: Stage) -> AsyncIterator[None]:
+    stage.live.mine(await stage.send())
+    stage.live.mine(stage.use())
+    yield
+
+
+@asynccontextmanager
+async def node_tells_two_things(stage: Stage) -> AsyncIterator[None]:
+    """A session has been used, it says, and no block has it."""
+    stage.live.mine(await stage.send())
+    honest = live_node.with_uses
+    await asyncio.sleep(
+        3
+    )  # it is settled, and read as it was; where it is read later nothing differs, and nothing fires
+    live_node.with_uses = lambda state, uses: honest(state, uses + 1)
+    yield
+    live_node.with_uses = honest
+
+
+@asynccontextmanager
+async def bundler_names_no_block(stage: Stage) -> AsyncIterator[None]:
+    name = stage.bundler.mine(await stage.send(), block=10**6)
+
+    async def ask() -> None:
+        async with stage.http.post(stage.gate.url, json=request(RECEIPT, name)) as response:
+            await response.read()
+
+    async with again_and_again(ask, 1.0):
+        yield
+
+
+@asynccontextmanager
+async def node_is_slow(stage: Stage) -> AsyncIterator[None]:
+    """Sessions that nobody has heard of are looked up at it."""
+    stage.live.slow = 0.2
+    salts = count(1_000)
+
+    async def unheard_of() -> None:
+        await stage.send(stage.use(a_session(action(TOKEN, TRANSFER, usage(1)), salt=next(salts))))
+
+    async with again_and_again(unheard_of, 0.1):
+        yield
+    stage.live.slow = 0.0
+
+
+# whoever is told
+
+
+async def two_sinks(stage: Stage, stack: AsyncExitStack) -> str:
+    """One that hangs, and one that takes nothing."""
+    hangs = await stack.enter_async_context(recording_sink(hang=True))
+    refuses = await stack.enter_async_context(recording_sink(answers=[400] * 10_000))
+    stage.sinks = [hangs, refuses]
+    hooks = ", ".join(
+        f'{{name: {name}, url: "{sink.url}/", secret: sixteen-characters}}'
+        for name, sink in (("hangs", hangs), ("refuses", refuses))
+    )
+    return f"{a_rule(stage, ALERTING)}alerts: {{webhooks: [{hooks}], resolve_after_seconds: 5}}\n"
+
+
+@asynccontextmanager
+async def sinks_take_nothing(stage: Stage) -> AsyncIterator[None]:
+    async with again_and_again(stage.send, 0.5):
+        yield
+    for sink in stage.sinks:
+        sink.hang = False
+        sink.answers.clear()
+        sink.released.set()
+
+
+# rules
+
+_OF_SESSIONS = "description: d, severity: high, match: {session: true}"
+ALERTING = f"{{id: any, mode: alert, {_OF_SESSIONS}}}"
+BUDGET = f"{{id: few, mode: enforce, {_OF_SESSIONS}, limit: {{count: ops, max: 10, per: session, window: 30s}}}}"
+OPENED = (
+    f"{{id: opened, mode: enforce, fail: open, {_OF_SESSIONS},"
+    """ when: 'arg("transfer(address to, uint256 amount, uint256 more)", "more") > 1'}"""
+)
+
+
+def a_rule(stage: Stage, rule: str) -> str:
+    (stage.gate.folder / "own.yaml").write_text(f"rules:\n  - {rule}\n")
+    return "rules: [own.yaml]\n"
+
+
+def with_rule(rule: str) -> Callable[[Stage, AsyncExitStack], Awaitable[str]]:
+    async def told(stage: Stage, _stack: AsyncExitStack) -> str:
+        return a_rule(stage, rule)
+
+    return told
+
+
+FAULTS = (
+    Fault("many operations are refused", ("SessiongateRejectionSpike",), many_are_refused),
+    Fault("a frozen session is used", ("SessiongateRevokedSessionUsed",), frozen_session),
+    Fault("a gate in mode alert", ("SessiongateWouldReject",), many_are_refused, _fixed("mode: alert\n")),
+    Fault("a rule fires", ("SessiongateRuleFired",), something_is_sent, with_rule(ALERTING)),
+    Fault("a rule cannot judge", ("SessiongateRuleFailingOpen",), something_is_sent, with_rule(OPENED)),
+    Fault(
+        "nine of ten of a window are used",
+        ("SessiongateRuleBudgetNearlyUsed",),
+        most_of_a_window_is_used,
+        with_rule(BUDGET),
+    ),
+    Fault("what is mined reverts", ("SessiongateRevertsHigh",), partial(mined, after=0.0, success=False)),
+    Fault("what is sent is mined late", ("SessiongateInclusionSlow",), partial(mined, after=6.0, success=True)),
+    Fault(
+        "what was taken is never mined",
+        ("SessiongateOperationsStuck", "SessiongateNeverMined"),
+        never_mined,
+        of_chain="    unmined_after: 25\n    unmined_rules: release\n",
+    ),
+    Fault(
+        "a bundler answers no send",
+        ("SessiongateUpstreamResting",),
+        sends_hang,
+        _fixed("limits: {request_seconds: 1}\n"),
+        bundlers=2,
+    ),
+    Fault("the ledger is locked", ("SessiongateLedgerNotWritable",), ledger_is_locked),
+    Fault("the ledger is renamed", ("SessiongateLedgerNotInPlace",), ledger_is_renamed),
+    Fault(
+        "the trail cannot be written",
+        ("SessiongateAuditNotWritable", "SessiongateQueueGrowing", "SessiongateAuditRecordsLost"),
+        trail_cannot_be_written,
+        _fixed("audit: {refusals_per_second: 100000}\n"),
+    ),
+    Fault(
+        "the disk is full",
+        ("SessiongateDiskFilling",),
+        disk_is_full,
+        _fixed("audit: {path: disk/audit.db}\n"),
+        nursery="tests.e2e.small_disk_nursery",
+    ),
+    Fault("the process is held up", ("SessiongateLoopLagging",), process_is_held_up),
+    Fault(
+        "the node answers nothing",
+        ("SessiongateFactsMissing", "SessiongateSessionLogsBehind"),
+        node_is_silent,
+        of_chain="    max_state_age: 2\n",
+        node=True,
+    ),
+    Fault(
+        "the node answers nothing, and what it is needed for passes",
+        ("SessiongateFailingOpen",),
+        node_is_silent,
+        of_chain="    max_state_age: 2\n    node_fail: open\n",
+        node=True,
+    ),
+    Fault("a session is used past the gate", ("SessiongateUsedPastGate",), used_elsewhere, node=True),
+    Fault("the node says two things", ("SessiongateSessionDrift",), node_tells_two_things, node=True),
+    Fault("the bundler names a block that is none", ("SessiongateBlockMisnamed",), bundler_names_no_block, node=True),
+    Fault("the node is slow", ("SessiongateSlowDecisions",), node_is_slow, node=True),
+    Fault("sinks take nothing", ("SessiongateAlertsLost", "SessiongateAlertsWaiting"), sinks_take_nothing, two_sinks),
+    Fault(
+        "a promise of the gate's own is broken",
+        ("SessiongateInternalErrors",),
+        something_is_sent,
+        nursery="tests.e2e.faulty_nursery",
+    ),
+)
