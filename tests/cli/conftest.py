@@ -14,6 +14,7 @@ from proxy.cli import application
 from proxy.edge.admin.guard import AdminAccess
 from proxy.edge.admin.server import AdminServer
 from tests.edge.builders import FakeBackend, gate_metrics
+from tests.edge.recording_bundler import RecordingBundler
 
 TOKEN = "hush-sixteen-letters"
 SECRETS = {"BUNDLER_KEY": "hush-bundler", "ADMIN_TOKEN": TOKEN}
@@ -74,6 +75,24 @@ def gate(run: Run, tmp_path: Path) -> Iterator[FakeBackend]:
     write_settings(tmp_path, port=port)
     yield backend
     asyncio.run_coroutine_threadsafe(server.stop(), loop).result()
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+@pytest.fixture
+def bundler(run: Run, tmp_path: Path) -> Iterator[RecordingBundler]:
+    """The bundler of the settings."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    made = RecordingBundler(chain_id=1868)
+    asyncio.run_coroutine_threadsafe(made.start(), loop).result()
+    settings = tmp_path / "sessiongate.yaml"
+    text = settings.read_text().replace("https://bundler.example/rpc?apikey=${BUNDLER_KEY}", made.url)
+    settings.write_text(text)
+    yield made
+    asyncio.run_coroutine_threadsafe(made.stop(), loop).result()
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
     loop.close()

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -375,24 +372,6 @@ def test_32_bytes_are_a_hash() -> None:
 def test_a_hash_without_settings_is_told_who_would_be_asked(run: Run, command: list[str], tmp_path: Path) -> None:
     result = run(*command, HASH, "--config", str(tmp_path / "none.yaml"))
     assert result.exit_code == 2
-
-
-@pytest.fixture
-def bundler(run: Run, tmp_path: Path) -> Iterator[RecordingBundler]:
-    """The bundler of the settings."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-    made = RecordingBundler(chain_id=1868)
-    asyncio.run_coroutine_threadsafe(made.start(), loop).result()
-    settings = tmp_path / "sessiongate.yaml"
-    text = settings.read_text().replace("https://bundler.example/rpc?apikey=${BUNDLER_KEY}", made.url)
-    settings.write_text(text)
-    yield made
-    asyncio.run_coroutine_threadsafe(made.stop(), loop).result()
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
 
 
 def test_a_hash_is_asked_at_the_bundler(run: Run, bundler: RecordingBundler) -> None:
