@@ -74,8 +74,8 @@ def _is_long(since: float | None, began: float) -> bool:
 
 @dataclass
 class Clients:
-    """`sky`: the weather there is; what is told is told by it. `on_time`: it is a fault that they wait for long, or are
-    told that something cannot be had while those who can tell are well."""
+    """`sky`: the weather there is; what is told is told by it. `on_time`: it is a fault that they wait for long, are
+    hung up on, or are told that something cannot be had while those who can tell are well."""
 
     gate: GateProcess
     http: aiohttp.ClientSession
@@ -116,7 +116,7 @@ class Clients:
                 else:
                     answer = await response.json()
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            if self._has_lived_since(before):
+            if self.on_time and self._has_lived_since(before):
                 self.world.faults.append(f"{kind} had no answer: {error!r}")
             answer = {"error": {"code": "no gate"}}
         seconds = time.monotonic() - began
