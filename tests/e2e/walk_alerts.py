@@ -22,7 +22,8 @@ from pathlib import Path
 import aiohttp
 
 from tests.chaos.gates import Nursery, a_nursery, until_ready
-from tests.e2e.walk_faults import FAULTS, MANY, Fault, Stage, StagedGate, StagedNode
+from tests.e2e.walk_faults import FAULTS
+from tests.e2e.walk_stage import MANY, Fault, Stage, StagedGate, StagedNode
 from tests.e2e.watchers import Watchers, watching
 from tests.ports import free_port
 from tests.running_gate import HonestBundler
