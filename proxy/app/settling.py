@@ -242,6 +242,7 @@ def _word_of(nodeside: NodeSide, chain: Chain, taker: Taker, age: ChainAge) -> N
         ),
         reread=nodeside.reader.reread,
         read=nodeside.reader.session,
+        at_once=lambda: nodeside.background.at_once,
         several=chain.node is not None and len(chain.node.urls) > 1,
         taker=taker,
         catch_up=nodeside.watch.catch_up,

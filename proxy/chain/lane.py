@@ -38,6 +38,11 @@ class Lane:
         self._most = _MOST_IN_A_BATCH
         self._answered = 0  # since so many went together
 
+    @property
+    def at_once(self) -> int:
+        """How many questions are under way at a time at most, as the node takes them now."""
+        return self._places * self._most
+
     async def ask(self, question: Question, what: str) -> Response:
         """The node's answer. Raises `StateUnavailable` naming `what` could not be had."""
         waiting = _Waiting(question, asyncio.get_running_loop().create_future())

@@ -74,6 +74,11 @@ class Node:
         """Which of several nodes is asked now."""
         return self._asking.at if isinstance(self._asking, SeveralAsking) else 0
 
+    @property
+    def at_once(self) -> int:
+        """How many questions it is asked at a time at most: fewer where it does not take several together."""
+        return self._lane.at_once
+
     def elsewhere(self) -> Node | None:
         """A client for another node of the chain than the one that is asked now, where there is one."""
         if not isinstance(self._asking, SeveralAsking):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from enum import Enum, auto
 from typing import Final, Protocol
 
@@ -26,6 +26,9 @@ _BLOCKS_SEARCHED: Final = 2_000  # at a time, backwards
 _MOST_SEARCHED: Final = 50_000
 _SMALLER: Final = 16
 """By which a stretch is divided of which a node does not tell."""
+_NAMES_A_CALL: Final = 128
+_MOST_STRETCHES: Final = 64
+"""That are asked for many operations together: what they do not show is asked for one by one."""
 
 
 class Fate(Enum):
@@ -43,6 +46,11 @@ class Witness(Protocol):
         """What became of an operation, as of the newest block; from a node that has got block `since` at least. In
         block `near` its nonce was seen to be used: there the node looks first."""
 
+    async def shown(self, slots: Mapping[Hash32, NonceSlot], *, since: int) -> Mapping[Hash32, Mined | Fate]:
+        """Of many operations at once what `fate` would say of those that are mined or open, as far as few questions
+        show it: of what is not among them `fate` has to be asked. Raises where the node does not tell its newest block,
+        or that is before `since`."""
+
     async def used(self, slots: Collection[NonceSlot], block: int) -> frozenset[NonceSlot]:
         """Those of the slots whose nonce had been used at a block."""
 
@@ -57,23 +65,14 @@ class NodeWitness:
         self._node = node
 
     async def fate(self, slot: NonceSlot, user_op_hash: Hash32, *, since: int, near: int | None = None) -> Mined | Fate:
-        head = (await self._node.head()).number
-        if head < since:  # one of several behind a balancer: to it what was mined since is not mined yet
-            raise StateUnavailable(f"what became of the operation: the node that answered is at {head}, before {since}")
+        head = await self._head(since)
         if not await self.used((slot,), head):
             return Fate.OPEN
         found = None if near is None else await self._event_in(slot, near)
         # one account may have executed more than a node tells at once: its own event is looked for first
         found = found or await self._event_of(slot, head, user_op_hash) or await self._event_of(slot, head)
         if found is not None and found[0].topics[1] == user_op_hash:
-            log, success = found
-            return Mined(
-                user_op_hash=user_op_hash,
-                success=success,
-                block=log.block,
-                block_hash=log.block_hash,
-                transaction=log.transaction_hash,
-            )
+            return _mined(*found)
         here = Fate.HIDDEN if found is None else Fate.TAKEN
         elsewhere = self._node.elsewhere()
         if elsewhere is None:
@@ -84,6 +83,53 @@ class NodeWitness:
         if there is not here:
             raise StateUnavailable("what became of the operation: two nodes say different things")
         return here
+
+    async def shown(self, slots: Mapping[Hash32, NonceSlot], *, since: int) -> Mapping[Hash32, Mined | Fate]:
+        head = await self._head(since)
+        try:
+            used = await self.used(frozenset(slots.values()), head)
+        except StateUnavailable:
+            return {}  # one of many may be what cannot be told
+        found: dict[Hash32, Mined | Fate] = {name: Fate.OPEN for name, slot in slots.items() if slot not in used}
+        names = [name for name, slot in slots.items() if slot in used]
+        for first in range(0, len(names), _NAMES_A_CALL):
+            found |= await self._mined_among({name: slots[name] for name in names[first : first + _NAMES_A_CALL]}, head)
+        return found
+
+    async def _head(self, since: int) -> int:
+        head = (await self._node.head()).number
+        if head < since:  # one of several behind a balancer: to it what was mined since is not mined yet
+            raise StateUnavailable(f"what became of operations: the node that answered is at {head}, before {since}")
+        return head
+
+    async def _mined_among(self, slots: Mapping[Hash32, NonceSlot], head: int) -> dict[Hash32, Mined]:
+        """Those of which the node shows events of their own, the newest first."""
+        found: dict[Hash32, Mined] = {}
+        left, last, step = dict(slots), head, _BLOCKS_SEARCHED
+        for _ in range(_MOST_STRETCHES):
+            if not left or last <= max(head - _MOST_SEARCHED, -1):
+                break
+            try:
+                logs = await self._node.logs_between(max(last - step + 1, 0), last, _executed(left))
+            except StateUnavailable:
+                if step == 1:
+                    break
+                step //= 2  # they may have been more than it tells at once
+                continue
+            for log in reversed(logs):
+                slot = left.get(log.topics[1]) if len(log.topics) > 1 else None
+                if slot is None or not _is_of(log, slot):
+                    continue
+                try:
+                    nonce, success = _read(log.data)
+                except StateUnavailable:
+                    left.pop(log.topics[1])
+                    continue
+                if nonce == slot.nonce:
+                    left.pop(log.topics[1])
+                    found[log.topics[1]] = _mined(log, success)
+            last, step = last - step, min(step + step // 4 + 1, _BLOCKS_SEARCHED)
+        return found
 
     async def _event_of(self, slot: NonceSlot, head: int, name: Hash32 | None = None) -> tuple[Log, bool] | None:
         """The event of whichever operation used the nonce, or of that name, and whether that succeeded. That none is
@@ -112,11 +158,11 @@ class NodeWitness:
     async def _event_between(
         self, slot: NonceSlot, first: int, last: int, name: Hash32 | None = None
     ) -> tuple[Log, bool] | None:
-        sender = Hash32(slot.sender.rjust(32, b"\0"))
         named = () if name is None else (name,)
-        wanted = LogFilter(addresses=(slot.entry_point,), topics=((USER_OPERATION_EVENT,), named, (sender,)))
+        topics = ((USER_OPERATION_EVENT,), named, (_padded(slot.sender),))
+        wanted = LogFilter(addresses=(slot.entry_point,), topics=topics)
         for log in reversed(await self._node.logs_between(first, last, wanted)):
-            if log.removed or log.address != slot.entry_point or log.topics[2:3] != (sender,):
+            if not _is_of(log, slot):
                 continue
             nonce, success = _read(log.data)
             if nonce == slot.nonce:
@@ -150,3 +196,29 @@ def _read(data: bytes) -> tuple[int, bool]:
     except Undecodable as error:
         raise StateUnavailable(f"the entry point's event cannot be read: {error.problem}") from None
     return int(nonce), bool(success)
+
+
+def _padded(sender: Address) -> Hash32:
+    return Hash32(sender.rjust(32, b"\0"))
+
+
+def _executed(slots: Mapping[Hash32, NonceSlot]) -> LogFilter:
+    """The events of operations of these names and senders."""
+    senders = tuple(sorted({_padded(slot.sender) for slot in slots.values()}))
+    addresses = tuple(sorted({slot.entry_point for slot in slots.values()}))
+    return LogFilter(addresses=addresses, topics=((USER_OPERATION_EVENT,), tuple(slots), senders))
+
+
+def _is_of(log: Log, slot: NonceSlot) -> bool:
+    """Whether it is of that entry point and sender, and stands."""
+    return not log.removed and log.address == slot.entry_point and log.topics[2:3] == (_padded(slot.sender),)
+
+
+def _mined(log: Log, success: bool) -> Mined:
+    return Mined(
+        user_op_hash=log.topics[1],
+        success=success,
+        block=log.block,
+        block_hash=log.block_hash,
+        transaction=log.transaction_hash,
+    )

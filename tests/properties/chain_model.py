@@ -3,7 +3,7 @@ machines."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from proxy.chain.settlement.outcome import Outcome, SettledUpTo
@@ -239,6 +239,10 @@ class Chain:
             return mined
         return Fate.TAKEN if slot in self.taken(newest) else Fate.OPEN
 
+    async def shown(self, slots: Mapping[Hash32, NonceSlot], *, since: int) -> Mapping[Hash32, Mined | Fate]:
+        fates = {each: await self.fate(slot, each, since=since) for each, slot in slots.items()}
+        return {each: fate for each, fate in fates.items() if isinstance(fate, Mined) or fate is Fate.OPEN}
+
     async def used_slots(self, slots: Collection[NonceSlot], block: int) -> frozenset[NonceSlot]:
         return frozenset(slots) & self.taken(block)
 
@@ -248,6 +252,7 @@ class Witness:
 
     def __init__(self, chain: Chain) -> None:
         self.fate = chain.fate
+        self.shown = chain.shown
         self.used = chain.used_slots
 
     async def block_hash(self, _number: int) -> Hash32 | None:

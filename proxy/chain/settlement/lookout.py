@@ -78,8 +78,7 @@ class Lookout:
                 self._told = ToldBlocks(
                     node.taker, node.catch_up, may_come=node.may_come, monotonic=monotonic, seconds=patience.told
                 )
-        reread, read, declared = (None, None, ()) if node is None else (node.reread, node.read, node.declared)
-        self._readings = SettledReadings(settlement, registry, reread, clock, monotonic, declared=declared, read=read)
+        self._readings = SettledReadings.at(node, settlement, registry, clock, monotonic)
         self._working: dict[str, asyncio.Task[None]] = {}
         self._due_again: set[str] = set()  # of what is under way
         self._sleeps_until = inf  # by `monotonic`; while it does not sleep nothing is too late for it

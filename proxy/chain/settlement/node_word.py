@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
+from typing import Final
 
 from proxy.chain.settlement.taker import Taker
 from proxy.chain.witness import Witness
@@ -23,6 +24,9 @@ AskBundle = Callable[[Mined, NonceSlot], Awaitable[Mined]]
 """The same operation with what the bundle claims that mined it. Raises `StateUnavailable`."""
 
 
+_AT_ONCE: Final = 4
+
+
 async def _as_told(mined: Mined, _slot: NonceSlot) -> Mined:
     return mined
 
@@ -37,6 +41,7 @@ class NodeWord:
     reread: Reread
     bundle: AskBundle = _as_told  # of an operation that came under several claims
     read: Reread | None = None  # for a client who waits
+    at_once: Callable[[], int] = lambda: _AT_ONCE  # questions that are worth while, as the node takes them now
     several: bool = False  # nodes: what one of them says of another operation in a nonce, a second one is asked about
     taker: Taker | None = None
     catch_up: CatchUp | None = None

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Final
 
 from proxy.chain.settlement.due import DueHeap
@@ -14,6 +15,7 @@ from proxy.chain.settlement.node_word import NodeWord
 from proxy.chain.settlement.patience import Patience
 from proxy.chain.settlement.settlement import Settlement
 from proxy.chain.settlement.slices import BlockName
+from proxy.chain.together import in_turn
 from proxy.chain.witness import Fate
 from proxy.errors import StateUnavailable
 from proxy.ledger.operations import Evidence, Mined
@@ -22,6 +24,10 @@ from proxy.userop.primitives import Hash32, print_bytes
 
 _LOG: Final = logging.getLogger(__name__)
 _AT_ONCE: Final = 4
+_FEWEST_TOGETHER: Final = 2
+_A_STEP: Final = 1_000
+_ENDS_AT_ONCE: Final = 32
+"""Which the store takes together."""
 _AGAIN_SECONDS: Final = 15.0
 _MOST_TRIES: Final = 8
 """So often a bundle is asked for that would show under which claim an operation was mined."""
@@ -77,9 +83,17 @@ class Proofs:
         except (TimeoutError, StateUnavailable) as error:
             _LOG.info("what became of %s cannot be told: %s", print_bytes(user_op_hash), error)
             return False
-        cursor = self._cursor
+        return await self._conclude(user_op_hash, fate, is_long=is_long)
+
+    async def _conclude(self, user_op_hash: Hash32, fate: Mined | Fate, *, is_long: bool) -> bool:
+        """What the chain has said is so. Whether it could be taken in."""
+        flight, cursor = self._settlement.flights.get(user_op_hash), self._cursor
+        if flight is None:
+            return True
         shown = _AT_HEAD if cursor is None else Evidence(block=cursor.number, block_hash=cursor.hash)
         if isinstance(fate, Mined):
+            if self._is_taken_back(fate):
+                return False
             try:
                 await self._found(fate)
             except StateUnavailable:
@@ -90,6 +104,13 @@ class Proofs:
             silent = max(flight.silent_seconds, self._patience.unmined_after)
             await self._settlement.letting_go.unmined(user_op_hash, replace(shown, silent_seconds=silent))
         return True
+
+    def _is_taken_back(self, mined: Mined) -> bool:
+        """Whether the blocks that are settled have another one in its place, where what is taken back was looked for
+        already."""
+        if self._node.taker is None or mined.block is None or mined.block_hash is None:
+            return False
+        return self._node.taker.hash_at(mined.block) not in (None, mined.block_hash)
 
     async def with_claim(self, mined: Mined) -> Mined:
         """Of one that came under several claims, what its bundle shows: under which of them it counts. Raises
@@ -126,16 +147,61 @@ class Proofs:
         """What the settlement wants proven; what cannot be is asked again later."""
         wanted, self._settlement.to_prove = self._settlement.to_prove, {}
         now = self._monotonic()
-        for user_op_hash in wanted:
+        for count, user_op_hash in enumerate(wanted):
             self._again.put(user_op_hash, now)
-        left = self._again.pop_due(now)
-
-        async def prove_some() -> None:
-            for user_op_hash in left:  # shared by all who prove
-                is_told = await self.prove(user_op_hash, is_long=self._settlement.flights.is_unmined(user_op_hash))
-                if is_told:
-                    self._settlement.unproven.discard(user_op_hash)
-                elif self._settlement.flights.get(user_op_hash) is not None:
+            if count % _A_STEP == _A_STEP - 1:
+                await asyncio.sleep(0)
+        left: dict[Hash32, None] = {}
+        try:
+            await self._prove_due(now, left)
+        finally:
+            for user_op_hash in left:
+                if self._settlement.flights.get(user_op_hash) is not None:
                     self._again.put(user_op_hash, now + _AGAIN_SECONDS)
 
-        await asyncio.gather(*(prove_some() for _ in range(_AT_ONCE)))
+    async def _prove_due(self, now: float, left: dict[Hash32, None]) -> None:
+        """What is due and cannot be proven is `left`. Most are shown by few questions about many; what used the nonces
+        of the others has to be asked one by one."""
+        alone: list[Hash32] = []
+        while part := tuple(islice(self._again.pop_due(now), self._node.at_once())):
+            left |= dict.fromkeys(part)
+            alone += await self._prove_together(part, left)
+
+        async def prove(user_op_hash: Hash32) -> None:
+            is_long = self._settlement.flights.is_unmined(user_op_hash)
+            if await self.prove(user_op_hash, is_long=is_long):
+                self._proven(user_op_hash, left)
+
+        await in_turn(iter(alone), prove, lambda: _AT_ONCE)
+
+    async def _prove_together(self, part: Sequence[Hash32], left: dict[Hash32, None]) -> list[Hash32]:
+        """Those of which it is worth while to ask one by one. Never raises."""
+        settlement = self._settlement
+        flights = {each: flight for each in part if (flight := settlement.flights.get(each)) is not None}
+        slots = {each: flight.slot for each, flight in flights.items() if each not in settlement.unseconded}
+        if len(slots) < _FEWEST_TOGETHER:
+            return list(flights)
+        cursor = self._cursor
+        fates: Mapping[Hash32, Mined | Fate] = {}
+        try:
+            async with asyncio.timeout(self._patience.timeout):
+                fates = await self._node.witness.shown(slots, since=0 if cursor is None else cursor.number)
+        except TimeoutError:
+            pass  # it may answer for fewer
+        except StateUnavailable as error:
+            _LOG.info("what became of %d operations cannot be told: %s", len(slots), error)
+            return [each for each in flights if each not in slots]
+
+        async def conclude(told: tuple[Hash32, Mined | Fate]) -> None:
+            user_op_hash, fate = told
+            is_long = settlement.flights.is_unmined(user_op_hash)
+            if await self._conclude(user_op_hash, fate, is_long=is_long):
+                self._proven(user_op_hash, left)
+
+        await in_turn(iter(fates.items()), conclude, lambda: _ENDS_AT_ONCE)
+        return [each for each in flights if each not in fates]
+
+    def _proven(self, user_op_hash: Hash32, left: dict[Hash32, None]) -> None:
+        left.pop(user_op_hash, None)
+        if user_op_hash not in self._settlement.to_prove:  # which it is again where blocks were missed meanwhile
+            self._settlement.unproven.discard(user_op_hash)

@@ -7,14 +7,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
+from itertools import islice
 from math import inf
 from typing import Final
 
-from proxy.chain.settlement.node_word import Reread
+from proxy.chain.settlement.node_word import NodeWord, Reread
 from proxy.chain.settlement.outcome import Outcome
 from proxy.chain.settlement.settlement import Settlement
+from proxy.chain.together import in_turn
 from proxy.errors import StateUnavailable
 from proxy.ledger.doubts import Doubt
 from proxy.session.counters import SessionKey
@@ -23,13 +26,19 @@ from proxy.session.registry import Registry
 from proxy.userop.primitives import Address, print_bytes
 
 _LOG: Final = logging.getLogger(__name__)
-_AT_ONCE: Final = 4
+_FEWEST: Final = 4
+_QUESTIONS: Final = 2
+"""That a reading asks together, most of the time."""
 _AGAIN_SECONDS: Final = 15.0
 
 
 class SettledReadings:
     """Reads what the settlement wants read. Without `reread` there is no node, and nothing is, nor are sessions of the
-    `declared` modules: their logs tell all there is to know of them. `read` is for those that a client waits for."""
+    `declared` modules: their logs tell all there is to know of them. `read` is for those that a client waits for.
+
+    As many are read at a time as it takes to ask the node `at_once` questions, and fewer where readings fail: each has
+    a deadline, and a node that is slow gives many at a time to none.
+    """
 
     def __init__(
         self,
@@ -41,7 +50,10 @@ class SettledReadings:
         *,
         declared: Collection[Address] = (),
         read: Reread | None = None,
+        at_once: Callable[[], int] = lambda: _FEWEST * _QUESTIONS,
     ) -> None:
+        self._questions = at_once
+        self._most = _FEWEST  # readings at a time
         self._declared = declared
         self._read = reread if read is None else read
         self._under_way: dict[SessionKey, int] = {}  # readings of what was touched
@@ -55,6 +67,29 @@ class SettledReadings:
         self._again_at = inf
         self._doubted: set[SessionKey] = set()  # of the stale ones
         self._stale: dict[SessionKey, asyncio.Task[None] | None] = {}
+
+    @classmethod
+    def at(
+        cls,
+        node: NodeWord | None,
+        settlement: Settlement,
+        registry: Registry,
+        clock: Callable[[], float],
+        monotonic: Callable[[], float],
+    ) -> SettledReadings:
+        """By what that node tells."""
+        if node is None:
+            return cls(settlement, registry, None, clock, monotonic)
+        return cls(
+            settlement,
+            registry,
+            node.reread,
+            clock,
+            monotonic,
+            declared=node.declared,
+            read=node.read,
+            at_once=node.at_once,
+        )
 
     def restored(self, sessions: Iterable[SessionKey], doubted: Iterable[SessionKey] = ()) -> None:
         """These had operations in flight before the restart, and those were to be read."""
@@ -134,32 +169,43 @@ class SettledReadings:
         wanted, self._settlement.to_read = self._settlement.to_read, {}
         for key in wanted:
             self._under_way[key] = self._under_way.get(key, 0) + 1
-        left = iter((*wanted, *(key for key, task in self._stale.items() if task is None)))
+        left = (*wanted, *(key for key, task in self._stale.items() if task is None))
 
-        async def read_some() -> None:
-            for key in left:  # shared by all who read
-                if key in wanted:
-                    await self._read_touched(key)
-                elif key in self._stale:
-                    await self._reconcile(key)
+        async def read(key: SessionKey) -> None:
+            if key in wanted:
+                await self._read_touched(key)
+            elif key in self._stale:
+                await self._reconcile(key)
 
-        await asyncio.gather(*(read_some() for _ in range(_AT_ONCE)))
+        await in_turn(iter(left), read, self._at_once)
         await self._read_left()
 
     async def _read_left(self) -> None:
         """What could not be read a while ago, as long as the node answers."""
-        while self._again and self._monotonic() >= self._again_at:
-            key, _ = self._again.popitem(last=False)
+
+        def left() -> Iterator[SessionKey]:
+            while self._again and self._monotonic() >= self._again_at:
+                yield self._again.popitem(last=False)[0]
+
+        for key in islice(left(), 1):  # before many are
             await self._read_again(key, doubted=False)
+        await in_turn(left(), partial(self._read_again, doubted=False), self._at_once)
         if not self._again:
             self._again_at = inf
 
     async def confirm_all(self) -> None:
         """Apart from what changed: they may be many."""
-        while self._settlement.unconfirmed:
-            key, _ = self._settlement.unconfirmed.popitem()
-            self._settlement.unconfirmed[key] = None  # the newest, which is found at once
-            await self._reconcile(key)
+
+        async def confirm(key: SessionKey) -> None:
+            if key in self._settlement.unconfirmed:  # and no client had it read meanwhile
+                await self._reconcile(key)
+
+        while left := tuple(self._settlement.unconfirmed):
+            await in_turn(iter(left), confirm, self._at_once)
+
+    def _at_once(self) -> int:
+        self._most = max(min(self._most, self._questions() // _QUESTIONS), _FEWEST)
+        return self._most
 
     async def _read_again(self, key: SessionKey, *, doubted: bool = True, read: Reread | None = None) -> None:
         """A `doubted` session that cannot be read is not judged by what was known before."""
@@ -182,7 +228,9 @@ class SettledReadings:
             # what it rests on may have been read by somebody else, whose word the store did not take
             now = self._registry.get(key)
             self._settlement.books.note(Outcome(sessions=() if now is None else (now,), read=(key,)))
+            self._most += 1
             return
+        self._most //= 2
         self._again[key] = None
         self._again_at = self._monotonic() + _AGAIN_SECONDS
         known = self._registry.get(key)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from proxy.chain.settlement.claimed import AskClaim
@@ -63,6 +63,9 @@ class Chain:
     since: list[int] = field(default_factory=list)  # which block the node was to have, each time
     near: list[int | None] = field(default_factory=list)  # in which block its nonce was seen to be used
     used_by_now: set[int] = field(default_factory=set)  # nonces
+    together: list[int] = field(default_factory=list)  # how many were asked for at once, each time
+    is_asked: asyncio.Event = field(default_factory=asyncio.Event)  # about many
+    answers: asyncio.Event | None = None  # for which the answer about many waits
     looks: list[int] = field(default_factory=list)  # at which blocks nonces were asked for
     several: bool = False
     claimed: bool | None = None  # what bundles show: whether an operation enables; `None`: they cannot be had
@@ -84,6 +87,15 @@ class Chain:
         if isinstance(fate, Exception):
             raise fate
         return fate
+
+    async def shown(self, slots: Mapping[Hash32, NonceSlot], *, since: int) -> Mapping[Hash32, Mined | Fate]:
+        self.together.append(len(slots))
+        self.since.append(since)
+        fates = {each: self.fates.get(each, Fate.OPEN) for each in slots}
+        self.is_asked.set()
+        if self.answers is not None:
+            await self.answers.wait()
+        return {each: fate for each, fate in fates.items() if isinstance(fate, Mined) or fate is Fate.OPEN}
 
     async def used(self, slots: Collection[NonceSlot], block: int) -> frozenset[NonceSlot]:
         self.looks.append(block)
@@ -252,10 +264,13 @@ class Scene:
             await self.taker.start_at(block(number - 1, branch), 0)
             self.settlement.unconfirmed.clear()  # what the scene knows is true,
             self.settlement.unproven.clear()  # and nothing was mined before
-        await self.taker.settle(
-            a_slice(self.taker.cursor, block(number, branch), events, timestamp or int(self.clock.now))
-        )
+        await self.tell_block(number, *events, timestamp=timestamp, branch=branch)
         await self.lookout.round()
+
+    async def tell_block(self, number: int, *events: ChainEvent, timestamp: int | None = None, branch: int = 0) -> None:
+        """The same, and nothing that follows from it."""
+        there = block(number, branch)
+        await self.taker.settle(a_slice(self.taker.cursor, there, events, timestamp or int(self.clock.now)))
 
 
 def a_slice(
