@@ -31,7 +31,7 @@ from tests.running_gate import HonestBundler
 FASTER = 60
 AT_ONCE = 6
 """Gates that run at the same time."""
-PATIENCE_SECONDS = 180.0
+PATIENCE_SECONDS = 300.0
 
 
 @dataclass

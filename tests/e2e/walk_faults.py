@@ -97,6 +97,9 @@ async def sends_hang(stage: Stage) -> AsyncIterator[None]:
         yield
     stage.bundler.answers[SEND] = hung
     over.set()
+    for _ in range(30):  # a rest is ended by one that is sent when it is over
+        await stage.send()
+        await asyncio.sleep(1)
 
 
 # its own house
@@ -171,8 +174,12 @@ async def node_is_silent(stage: Stage) -> AsyncIterator[None]:
 @asynccontextmanager
 async def used_elsewhere(stage: Stage) -> AsyncIterator[None]:
     stage.live.mine(await stage.send())
-    stage.live.mine(stage.use())
-    yield
+
+    async def past_it() -> None:
+        stage.live.mine(stage.use())
+
+    async with again_and_again(past_it, 3.0):  # what happened before the first scrape is no increase
+        yield
 
 
 @asynccontextmanager
