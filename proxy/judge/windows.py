@@ -29,6 +29,10 @@ _HOUR: Final = 3_600
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+_made: Final = tuple.__new__
+"""Makes a named tuple without a call of Python's: several are made for each operation."""
+
+
 class Bucket(NamedTuple):
     """A piece of a window, in unix seconds: it holds what happens from `start` on, and counts until `expires`."""
 
@@ -113,6 +117,23 @@ class Sums:
             self._total += amount
         return max(amount, 0), bucket.expires
 
+    def add_at(self, start: int, expires: int, amount: int, now: int) -> tuple[int, int]:
+        """The same of the bucket that starts then, when what counts no more is forgotten."""
+        buckets = self._buckets
+        if buckets and buckets[0][1] <= now:
+            self.forget(now)
+        if amount > 0 and buckets and buckets[-1][0] == start:  # nearly always there is one, or it is new
+            _, expires, before = buckets[-1]
+            after = before + amount
+            buckets[-1] = (start, expires, after)
+        elif amount > 0 and (not buckets or buckets[-1][0] < start):
+            after = amount
+            buckets.append((start, expires, after))
+        else:
+            return self.add(Bucket(start, expires), amount)
+        self._total += amount
+        return after, expires
+
     def is_over(self, now: int) -> bool:
         """Whether nothing in it counts any more."""
         return not self._buckets or self._buckets[-1][1] <= now
@@ -193,15 +214,25 @@ class Windows:
     def add(self, key: CountKey, window: Window, amount: int, now: float, *, at: int | None = None) -> BucketRow:
         """Count an amount now, or as of a moment before (unix seconds)."""
         moment = self.moment(now)
-        self._sweep(moment)
+        self.sweep(moment)
+        return self.count(key, window, amount, moment, moment if at is None else at)
+
+    def count(self, key: CountKey, window: Window, amount: int, moment: int, at: int) -> BucketRow:
+        """The same of a `moment` that was asked for, where what is over is swept out once for all that is counted."""
         sums = self._sums.get(key)
         if sums is None:
+            self.sweep(moment)  # what comes in never outruns what goes
             sums = self._sums[key] = Sums()
             self._enter(key, self._marks)
-        sums.total(moment)  # which forgets what counts no more
-        bucket = self._bucket(window, moment if at is None else at)
-        held, expires = sums.add(bucket, amount)
-        return BucketRow(key, bucket.start, expires, held)
+        if isinstance(window, Sliding):
+            seconds = window.seconds
+            width = -(-seconds // _BUCKETS) or 1
+            start = at - at % width
+            held, expires = sums.add_at(start, start + width + seconds, amount, moment)
+        else:
+            start, expires = self._period(window, at)
+            held, expires = sums.add_at(start, expires, amount, moment)
+        return _made(BucketRow, (key, start, expires, held))
 
     def take_back(self, key: CountKey, window: Window, amount: int, at: int) -> BucketRow:
         """What was counted at that moment was not."""
@@ -232,14 +263,20 @@ class Windows:
     ) -> MarkRow:
         """A mark came now, or at a moment before; of more than `most` + 1 the latest `most` + 1 are kept."""
         moment = self.moment(now)
-        self._sweep(moment)
+        self.sweep(moment)
+        return self.count_mark(key, window, mark, most, moment, at=moment if at is None else at)
+
+    def count_mark(self, key: CountKey, window: Window, mark: bytes, most: int, moment: int, *, at: int) -> MarkRow:
+        """The same of a `moment` that was asked for, as `count` does."""
         marks = self._marks.get(key)
         if marks is None:
+            self.sweep(moment)
             marks = self._marks[key] = Marks()
             self._enter(key, self._sums)
         marks.forget(moment)
-        marks.add(mark, self._bucket(window, moment if at is None else at).expires, most)
-        return MarkRow(key, mark, marks.get(mark))
+        bucket = bucket_of(window, at) if isinstance(window, Sliding) else self._period(window, at)
+        marks.add(mark, bucket.expires, most)
+        return _made(MarkRow, (key, mark, marks.get(mark)))
 
     def take_back_mark(self, key: CountKey, window: Window, mark: bytes, at: int) -> MarkRow:
         """What came at that moment did not."""
@@ -313,29 +350,28 @@ class Windows:
         if key not in other:
             self._ring.append(key)
 
-    def _bucket(self, window: Window, at: int) -> Bucket:
-        if isinstance(window, Sliding):
-            return bucket_of(window, at)
+    def _period(self, window: OnCalendar, at: int) -> Bucket:
         # an hour of a calendar costs more to find than to remember
         period = self._periods.get(window)
         if period is None or not period.start <= at < period.expires:
             period = self._periods[window] = bucket_of(window, at)
         return period
 
-    def _sweep(self, now: int) -> None:
-        ring = self._ring
+    def sweep(self, moment: int) -> None:
+        """Let go of what counts no more of the next two keys."""
+        ring, rules = self._ring, self._rules
         for _ in range(min(_SWEPT_A_CALL, len(ring))):
             key = ring[0]
-            if not self._is_kept(key):
+            if rules is not None and key.rule not in rules and not self._is_kept(key):
                 continue
             sums, marks = self._sums.get(key), self._marks.get(key)
-            if marks is None and sums is not None and not sums.is_over(now):  # nearly always
+            if marks is None and sums is not None and not sums.is_over(moment):  # nearly always
                 ring.rotate(-1)
                 continue
-            if sums is not None and sums.is_over(now):
+            if sums is not None and sums.is_over(moment):
                 del self._sums[key]
                 sums = None
-            if marks is not None and marks.forget(now):
+            if marks is not None and marks.forget(moment):
                 del self._marks[key]
                 marks = None
             if sums is not None or marks is not None:

@@ -10,8 +10,9 @@ from proxy.judge.counts import CountKey, Counts, Lesson
 from proxy.judge.rule import Window
 from proxy.ledger.hindrance import Caps, Hindered, Hindrance, Refusal, RuleRefusal
 from proxy.ledger.reservation import Basis, Bringer, Concluded, Grip, Held, NonceSlot, Reservation, RuleRows, Standing
-from proxy.ledger.rule_counts import RuleCounts, SlotCounts
+from proxy.ledger.rule_counts import RuleCounts
 from proxy.ledger.rule_use import EVERYBODY, NOTHING, RuleUseView
+from proxy.ledger.slot_counts import SlotCounts
 from proxy.ledger.slots import Hold, Slot, Slots
 from proxy.session.counters import Counter, HoldName, SessionKey
 from proxy.session.policies.simple_gas import COST_SLOT

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import chain
 from typing import Final, NamedTuple
@@ -44,7 +44,12 @@ class _Learnt(NamedTuple):
     updated: float
 
 
-def _lasting(learnt: tuple[History, float], now: float) -> History | None:
+_made: Final = tuple.__new__
+"""Makes a named tuple without a call of Python's: several are made for each operation."""
+
+
+def lasting(learnt: tuple[History, float], now: float) -> History | None:
+    """What was learnt, and when last, as it is now: a row that has not grown for a day is none."""
     history, updated = learnt
     return None if type(history) is Row and now - updated >= ROW_SECONDS else history
 
@@ -158,23 +163,23 @@ class RuleCounts:
 
         It is counted at the time of its block `at`, where that is known and not later than `now`, which is of the time
         that things are counted by: a settlement has no other."""
-        moment = self._windows.moment(now) if at is None else min(int(at), self._windows.moment(now))
-        if not (reservation.rule_charges or reservation.lessons):
+        windows, rules = self._windows, self._rules
+        present = windows.moment(now)
+        moment = present if at is None else min(int(at), present)
+        charges, lessons = reservation.rule_charges, reservation.lessons
+        if not (charges or lessons):
             return Concluded(moment, NO_ROWS)
         buckets, marks = [], []
-        for charge in reservation.rule_charges:
-            if not self._is_known(charge.key):
+        windows.sweep(present)
+        for charge in charges:
+            key = charge.key
+            if rules is not None and key.rule not in rules:
                 continue
             if isinstance(charge, DistinctCharge):
-                mark = self._windows.add_mark(charge.key, charge.window, charge.mark, charge.limit, now, at=moment)
-                marks.append(mark)
+                marks.append(windows.count_mark(key, charge.window, charge.mark, charge.limit, present, at=moment))
             elif success or charge.lasting:
-                buckets.append(self._windows.add(charge.key, charge.window, charge.amount, now, at=moment))
-        histories = [
-            self._learn(lesson, now, success=success)
-            for lesson in reservation.lessons
-            if self._is_known(lesson.key) and not self._teaches_nothing(lesson, success=success)
-        ]
+                buckets.append(windows.count(key, charge.window, charge.amount, present, moment))
+        histories = self._learn(lessons, now, success=success) if lessons else ()
         return Concluded(moment, RuleRows(tuple(buckets), tuple(marks), tuple(histories)))
 
     def reopen(self, reservation: Reservation, at: int, *, success: bool) -> RuleRows:
@@ -209,25 +214,32 @@ class RuleCounts:
 
     def learn_now(self, lesson: Lesson, now: float, *, success: bool) -> None:
         """A history learns at once, of what never came to a receipt."""
-        if self._is_known(lesson.key) and not self._teaches_nothing(lesson, success=success):
-            self._learn(lesson, self.counted(now), success=success)
-            self._unsaved[lesson.key, None] = None
+        for row in self._learn((lesson,), self.counted(now), success=success):
+            self._unsaved[row.key, None] = None
 
-    def _teaches_nothing(self, lesson: Lesson, *, success: bool) -> bool:
-        return isinstance(lesson, OutcomeLesson) and success and lesson.key not in self._histories
-
-    def _learn(self, lesson: Lesson, now: float, *, success: bool) -> HistoryRow:
-        key, before = lesson.key, self._histories.pop(lesson.key, None)
-        history = learn(None if before is None else _lasting(before, now), lesson, now, success=success)
-        if isinstance(history, Row) and history.length == 0:  # no row is the same as none
-            return HistoryRow(key, None, 0.0)
-        self._histories[key] = _Learnt(history, now)
-        while True:
-            first, learnt = next(iter(self._histories.items()))
-            if learnt.updated >= now - _HISTORY_SECONDS and len(self._histories) <= _MOST_HISTORIES:
-                return HistoryRow(key, history, now)
-            del self._histories[first]
+    def _learn(self, lessons: Iterable[Lesson], now: float, *, success: bool) -> list[HistoryRow]:
+        """What they teach to the histories of rules that there are, all of one operation."""
+        histories, rules, rows = self._histories, self._rules, []
+        for lesson in lessons:
+            key = lesson.key
+            if rules is not None and key.rule not in rules:
+                continue
+            if success and key not in histories and isinstance(lesson, OutcomeLesson):
+                continue  # it teaches nothing
+            learnt = histories.pop(key, None)
+            history = learn(None if learnt is None else lasting(learnt, now), lesson, now, success=success)
+            if isinstance(history, Row) and history.length == 0:  # no row is the same as none
+                rows.append(HistoryRow(key, None, 0.0))
+            else:
+                histories[key] = _made(_Learnt, (history, now))
+                rows.append(_made(HistoryRow, (key, history, now)))
+        while histories:
+            first = next(iter(histories))
+            if histories[first][1] >= now - _HISTORY_SECONDS and len(histories) <= _MOST_HISTORIES:
+                break
+            del histories[first]
             self._unsaved[first, None] = None  # nor is it found again after a restart
+        return rows
 
     def doubt_before(self, moment: float | None) -> None:
         """What was counted before this time of day may be missing; with `None`, all of it is taken to be there."""
@@ -272,7 +284,7 @@ class RuleCounts:
     def history(self, key: CountKey, now: float) -> History | None:
         """What was learnt so far; of a row that has not grown for a day, nothing."""
         learnt = self._histories.get(key)
-        return None if learnt is None else _lasting(learnt, now)
+        return None if learnt is None else lasting(learnt, now)
 
     # what ops ask and do
 
@@ -344,39 +356,6 @@ class RuleCounts:
     def _history_row(self, key: CountKey) -> HistoryRow:
         learnt = self._histories.get(key)
         return HistoryRow(key, None, 0.0) if learnt is None else HistoryRow(key, *learnt)
-
-
-class SlotCounts:
-    """The counts as an operation in one slot is judged by them, now; see `proxy.judge.counts.Counts`."""
-
-    __slots__ = ("_counts", "_held", "_histories", "_is_common", "_moment", "_now", "_total", "_view")
-
-    def __init__(self, counts: RuleCounts, view: RuleUseView, now: float) -> None:
-        self._counts = counts
-        self._view = view
-        self._now = now = counts.counted(now)
-        # what everybody sees, as nearly every operation does, is looked up with as few calls as can be
-        self._is_common = view is EVERYBODY and counts.whole_since is None
-        self._moment, self._total = counts.moment(now), counts.total_at
-        self._held, self._histories = counts.held.amounts, counts.histories
-
-    def total(self, key: CountKey, window: Window) -> int:
-        if self._is_common:
-            return self._total(key, self._moment) + self._held.get(key, 0)
-        if self._counts.whole_since is not None:
-            self._counts.vouch(window, self._now)
-        return self._counts.total(key, self._view, self._now)
-
-    def marks(self, key: CountKey, window: Window) -> Set[bytes]:
-        if self._counts.whole_since is not None:
-            self._counts.vouch(window, self._now)
-        return self._counts.marks(key, self._view, self._now)
-
-    def history(self, key: CountKey) -> History | None:
-        learnt = self._histories.get(key)
-        if learnt is None:
-            return None
-        return _lasting(learnt, self._now) if type(learnt[0]) is Row else learnt[0]
 
 
 def _by_key(charges: Iterable[RuleCharge]) -> Collection[tuple[CountKey, Sequence[RuleCharge]]]:
