@@ -36,6 +36,7 @@ class Model:
     held: set[int] = field(default_factory=set)
     doubtful: set[int] = field(default_factory=set)  # of those nobody has said whether they were taken
     mined: set[int] = field(default_factory=set)
+    refused: set[int] = field(default_factory=set)  # of those by the bundler, some time ago
 
     def operation(self, number: int) -> UserOperation:
         # no two examples use the same nonce: what one has in flight must not be displaced by the next
@@ -90,7 +91,12 @@ def send(line: Line, model: Model, number: int, ending: str) -> None:
         assert answer["error"]["data"]["mayHaveBeenSent"] is True
         assert len(bundler.sent) == before
         return
+    if number in model.refused and len(bundler.sent) == before:  # a moment ago: it is told again what it was told then
+        assert answer["error"] == REFUSAL.error
+        return
     assert len(bundler.sent) == before + 1
+    if ending == "refused":
+        model.refused.add(number)
     if ending == "silence":
         model.doubtful.add(number)
     if ending != "refused":
