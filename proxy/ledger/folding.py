@@ -152,13 +152,21 @@ class Fold:
         self._others: set[bytes] = set()  # operations of which more than that was said
         self._ended: set[bytes] = set()
         self._is_over = False  # what comes now is left as it is
-        self._rows: dict[tuple[str, _Values], int] = {}  # of rules, and where they stand
+        self._rows: dict[tuple[str, _Values], Statement] = {}  # of rules, as they are left: nothing else hangs on them
 
     def take(self, statements: Iterable[Statement]) -> None:
         """These come next."""
-        found = self._found
+        found, rows, row_of = self._found, self._rows, SAVE_BY_KEY.get
         for statement in statements:
             sql, values = statement
+            if (row := row_of(sql)) is not None:  # most
+                width, held = row
+                name = sql, values[:width]
+                if held and (before := rows.get(name)) is not None:
+                    rows[name] = (sql, (*values[:-held], *before[1][-held:]))
+                else:
+                    rows[name] = statement
+                continue
             step = _STEPS.get(sql)
             if step is None:
                 self._look_at(sql)
@@ -188,6 +196,7 @@ class Fold:
             else:
                 yield from each.as_new(sums)
         yield from sums.take()
+        yield from self._rows.values()
 
     # each: whether the statement is in what was found already
 
@@ -247,17 +256,6 @@ class Fold:
         self._others.add(name[0])
         return False
 
-    def _save_row(self, sql: str, values: _Values) -> bool:
-        width, held = SAVE_BY_KEY[sql]
-        place = self._rows.get(key := (sql, tuple(values[:width])))
-        if place is None:
-            self._rows[key] = len(self._found)
-            return False
-        before = self._found[place]
-        assert isinstance(before, tuple)  # noqa: S101  # where it was put
-        self._found[place] = (sql, values if not held else (*values[:-held], *before[1][-held:]))
-        return True
-
     def _drop_row(self, sql: str, values: _Values) -> bool:
         self._rows.pop((DROP_BY_KEY[sql], tuple(values)), None)
         return False
@@ -268,6 +266,7 @@ class Fold:
             self._is_over = True
             self._lives.clear()
         if _touches(sql, _RULE_TABLES):
+            self._found.extend(self._rows.values())
             self._rows.clear()
 
 
@@ -285,7 +284,6 @@ _STEPS: Final[Mapping[str, Callable[[Fold, str, _Values], bool]]] = {
     MOVE: Fold._other,
     SILENT: Fold._other,
     PRUNE_SOME: _as_it_is,
-    **dict.fromkeys(SAVE_BY_KEY, Fold._save_row),
     **dict.fromkeys(DROP_BY_KEY, Fold._drop_row),
 }
 

@@ -94,21 +94,21 @@ DROP_BY_KEY: Final = {_DROP_BUCKET: _SAVE_BUCKET, _DROP_MARK: _SAVE_MARK, _DROP_
 def save(rows: RuleRows) -> list[Statement]:
     """Keep these rows as they stand. Of several of one name, such as a block brings, the last alone is written."""
     statements: list[Statement] = []
-    for bucket in {(row.key, row.start): row for row in rows.buckets}.values():
-        if bucket.amount:
-            statements.append((_SAVE_BUCKET, (*bucket.key, bucket.start, str(bucket.amount), bucket.expires)))
+    for key, start, expires, amount in {row[:2]: row for row in rows.buckets}.values():
+        if amount:
+            statements.append((_SAVE_BUCKET, (*key, start, str(amount), expires)))
         else:
-            statements.append((_DROP_BUCKET, (*bucket.key, bucket.start)))
-    for mark in {(row.key, row.mark): row for row in rows.marks}.values():
-        if mark.known is not None:
-            statements.append((_SAVE_MARK, (*mark.key, mark.mark, *mark.known)))
+            statements.append((_DROP_BUCKET, (*key, start)))
+    for key, mark, known in {row[:2]: row for row in rows.marks}.values():
+        if known is not None:
+            statements.append((_SAVE_MARK, (*key, mark, *known)))
         else:
-            statements.append((_DROP_MARK, (*mark.key, mark.mark)))
-    for row in {row.key: row for row in rows.histories}.values():
-        if row.history is not None:
-            statements.append((_SAVE_HISTORY, (*row.key, history_to_text(row.history), row.updated)))
+            statements.append((_DROP_MARK, (*key, mark)))
+    for key, history, updated in {row.key: row for row in rows.histories}.values():
+        if history is not None:
+            statements.append((_SAVE_HISTORY, (*key, history_to_text(history), updated)))
         else:
-            statements.append((_DROP_HISTORY, row.key))
+            statements.append((_DROP_HISTORY, key))
     return statements
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Final
 
 from proxy.chain.settlement.flights import LET_GO, Flight, Flights
@@ -79,7 +80,11 @@ class OutcomeDraft:
 
 
 def _together(rules: Sequence[RuleRows]) -> RuleRows:
-    return RuleRows(*(tuple(row for rows in rules for row in rows[kind]) for kind in range(3)))  # type: ignore[arg-type]  # of the kind's own rows
+    return RuleRows(
+        tuple(chain.from_iterable([each.buckets for each in rules])),
+        tuple(chain.from_iterable([each.marks for each in rules])),
+        tuple(chain.from_iterable([each.histories for each in rules])),
+    )
 
 
 class Ends:
