@@ -414,3 +414,23 @@ def test_a_count_that_cannot_be_read_is_not_passed_over(damage: str) -> None:
     database.execute(damage)
     with pytest.raises(StateUnavailable, match="count of a rule"):
         rule_tables.load(database)
+
+
+def test_groups_of_whom_nothing_counts_any_more_are_swept_out_by_operations_of_others_as_they_end() -> None:
+    ledger = MemoryLedger(counts := RuleCounts())
+    for number in range(300):
+        key = CountKey(KEY.rule, number.to_bytes(4, "big"))
+        mined(ledger, charged(number, spend(1, key=key), brings(1)._replace(key=key), nonce=number))
+    assert len(counts) == 300
+    for number in range(160):
+        mined(ledger, charged(number, spend(1), nonce=number), now=NOW + 2 * 86_400)
+    assert list(counts.keys_now()) == [KEY]
+
+
+def test_what_comes_in_never_outruns_what_is_swept_out() -> None:
+    ledger, most = MemoryLedger(counts := RuleCounts()), 0
+    for number in range(2_000):
+        keys = [CountKey(KEY.rule, b"%d %d" % (number, place)) for place in range(4)]
+        mined(ledger, charged(number, *(spend(1, key=key) for key in keys), nonce=number), now=NOW + number * 1_000)
+        most = max(most, len(counts))
+    assert most <= 2 * 4 * (86_400 // 1_000 + 2)  # twice what counts at any time
