@@ -121,7 +121,7 @@ class SettledReadings:
     async def reconciled(self, key: SessionKey) -> None:
         """Returns when it was read once, or could not be. Never raises."""
         if key in self._stale or key in self._settlement.unconfirmed:
-            await self._reconcile(key)
+            await self._reconcile(key, self._read)  # it does not wait behind all that are read in the background
         elif self._read is not None:
             await self._read_for_client(key, self._read)
 
@@ -147,18 +147,18 @@ class SettledReadings:
             if not self._under_way[key]:
                 del self._under_way[key]
 
-    async def _reconcile(self, key: SessionKey) -> None:
+    async def _reconcile(self, key: SessionKey, read: Reread | None = None) -> None:
         task = self._stale.get(key)
         if task is None:
-            task = self._stale[key] = asyncio.create_task(self._read_stale(key))
+            task = self._stale[key] = asyncio.create_task(self._read_stale(key, read))
         await asyncio.shield(task)
 
-    async def _read_stale(self, key: SessionKey) -> None:
+    async def _read_stale(self, key: SessionKey, read: Reread | None) -> None:
         is_unconfirmed = key in self._settlement.unconfirmed
         if is_unconfirmed:
             self._registry.forget_block(key)  # it may be of another chain
         try:
-            await self._read_again(key, doubted=key in self._doubted or is_unconfirmed)
+            await self._read_again(key, doubted=key in self._doubted or is_unconfirmed, read=read)
         finally:
             self._doubted.discard(key)
             self._stale.pop(key, None)

@@ -131,10 +131,14 @@ class Scene:
     is_reading: asyncio.Event = field(default_factory=asyncio.Event)
     goes_on: asyncio.Event = field(default_factory=asyncio.Event)  # cleared, a reading waits for it
     read_for_client: asyncio.Event = field(default_factory=asyncio.Event)
-    client_goes_on: asyncio.Event = field(default_factory=asyncio.Event)  # for which the reading of a client waits
+    client_goes_on: asyncio.Event = field(
+        default_factory=asyncio.Event
+    )  # cleared, the reading of a client waits for it
+    for_clients: list[SessionKey] = field(default_factory=list)  # were read
 
     def __post_init__(self) -> None:
         self.goes_on.set()
+        self.client_goes_on.set()
         self.ledger = MemoryLedger(sessions=self.registry)
         self.settlement = Settlement(
             registry=self.registry,
@@ -187,6 +191,7 @@ class Scene:
         await self._read_now(key)
 
     async def _read_for_client(self, key: SessionKey) -> None:
+        self.for_clients.append(key)
         self.read_for_client.set()
         await self.client_goes_on.wait()
         await self._read_now(key)

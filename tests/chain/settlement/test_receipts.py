@@ -409,7 +409,7 @@ async def test_with_a_node_the_first_verdict_after_a_restart_waits_for_one_readi
     scene.lookout.restored([op], [KEY])
     await asyncio.gather(scene.lookout.reconciled(KEY), scene.lookout.reconciled(KEY))
     await scene.lookout.reconciled(KEY)
-    assert (scene.reread, scene.bundler.asked) == ([KEY], [])
+    assert (scene.for_clients, scene.reread, scene.bundler.asked) == ([KEY], [], [])
 
 
 async def test_what_was_mined_and_forgotten_and_is_sent_again_in_doubt_is_not_counted_again() -> None:

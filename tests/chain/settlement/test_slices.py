@@ -40,6 +40,7 @@ from tests.chain.settlement.builders import (
     mined,
     name,
 )
+from tests.patience import PATIENCE_SECONDS
 from tests.session.builders import ACCOUNT, USAGE
 
 OTHER = KEY._replace(permission_id=Hash32(b"\x1e" * 32))
@@ -484,12 +485,30 @@ async def test_where_the_chain_begins_anew_each_session_in_force_is_read_before_
     scene.registry.put(elsewhere)
     await scene.taker.start_at(block(100_000), 1_000)
     await scene.lookout.reconciled(OTHER)
-    assert scene.reread == [OTHER]
+    assert (scene.for_clients, scene.reread) == ([OTHER], [])
     await scene.lookout.reconciled(OTHER)
     await scene.lookout.round()
-    assert scene.reread == [OTHER, KEY]
+    assert scene.reread == [KEY]
     await scene.lookout.reconciled(KEY)
-    assert scene.reread == [OTHER, KEY]
+    assert (scene.for_clients, scene.reread) == ([OTHER], [KEY])
+
+
+async def test_who_asks_for_a_session_after_blocks_were_missed_does_not_wait_behind_all_that_are_read() -> None:
+    scene = with_node()
+    scene.registry.put(replace(IN_FORCE, key=OTHER))
+    await scene.taker.start_at(block(100_000), 1_000)
+    scene.goes_on.clear()
+    del scene.settlement.unconfirmed[OTHER]  # whose turn comes late
+    looking = asyncio.create_task(scene.lookout.round())
+    await scene.is_reading.wait()  # in the background, and the node hangs
+    scene.settlement.unconfirmed[OTHER] = None
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await scene.lookout.reconciled(OTHER)
+    assert scene.for_clients == [OTHER]
+    assert OTHER not in scene.settlement.unconfirmed
+    scene.goes_on.set()
+    await looking
+    assert scene.settlement.unconfirmed == {}
 
 
 async def test_a_session_that_cannot_be_read_where_the_chain_begins_anew_is_not_judged_by_what_was_known() -> None:
@@ -537,6 +556,7 @@ async def test_who_asks_for_a_session_that_was_touched_waits_for_a_reading_begun
     scene.registry.put(IN_FORCE)
     await scene.tell(9)
     scene.goes_on.clear()
+    scene.client_goes_on.clear()
     looking = asyncio.create_task(scene.tell(10, touched_at(10)))
     await scene.is_reading.wait()  # in the background, and the node hangs
     waiting = asyncio.create_task(scene.lookout.reconciled(KEY))
