@@ -58,6 +58,7 @@ class LiveNode(FakeNode):
     sockets: list[web.WebSocketResponse] = field(default_factory=list)
     telling: list[asyncio.Future[None]] = field(default_factory=list)
     claims: dict[Hash32, bytes] = field(default_factory=dict)  # by operation, its session
+    unseen_uses: int = 0  # of each session, that no block has
     port: int = 0
     _shown: tuple[Hash32, int] | None = None
 
@@ -200,7 +201,7 @@ class LiveNode(FakeNode):
         for session in self.sessions.values():
             if in_force.get(session.permission_id, False):
                 uses = sum(self.claims[each.user_op_hash] == session.permission_id for each in mined)
-                put_session(self, with_uses(enabled(session), uses))
+                put_session(self, with_uses(enabled(session), uses + self.unseen_uses))
             else:
                 put_absent(self, key_of(session), enable_nonce=0)
 

@@ -18,7 +18,7 @@ from proxy.errors import StateUnavailable
 from tests.admission.builders import TWICE, known
 from tests.app.builders import use_number
 from tests.app.conftest import Hours
-from tests.app.live_node import LiveNode, with_uses
+from tests.app.live_node import LiveNode
 from tests.app.test_alerts import hook
 from tests.app.test_following import settled
 from tests.deploy.conftest import DEPLOY
@@ -175,15 +175,12 @@ async def test_a_block_that_a_bundler_names_and_the_node_has_not_got_is_counted(
         await becomes(gate, lambda count: count == 1, "misnamed_blocks_total", **CHAIN)
 
 
-async def test_a_session_that_was_used_unseen_is_counted_when_it_is_read_again(
-    live: LiveNode, hours: Hours, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_session_that_was_used_unseen_is_counted_when_it_is_read_again(live: LiveNode, hours: Hours) -> None:
     async with running_gate(node_url=live.url) as gate:
         assert "result" in await gate.send(use_number(1))
         live.mine(use_number(1))
         await settled(gate, live)
-        # nothing of it is in any block
-        monkeypatch.setattr("tests.app.live_node.with_uses", lambda state, uses: with_uses(state, uses + 1))
+        live.unseen_uses = 1
         live.mine()
         await settled(gate, live)
         hours.ahead += 40

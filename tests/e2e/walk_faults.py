@@ -14,7 +14,6 @@ from itertools import count
 
 from proxy.userop.primitives import print_bytes
 from proxy.userop.user_operation import UserOperation
-from tests.app import live_node
 from tests.bypass_list.desk import a_session
 from tests.chaos.gates import writer_of
 from tests.e2e.walk_stage import MANY, Fault, Stage, again_and_again, fixed
@@ -186,13 +185,11 @@ async def used_elsewhere(stage: Stage) -> AsyncIterator[None]:
 async def node_tells_two_things(stage: Stage) -> AsyncIterator[None]:
     """A session has been used, it says, and no block has it."""
     stage.live.mine(await stage.send())
-    honest = live_node.with_uses
-    await asyncio.sleep(
-        3
-    )  # it is settled, and read as it was; where it is read later nothing differs, and nothing fires
-    live_node.with_uses = lambda state, uses: honest(state, uses + 1)
+    # it is settled, and read as it was; where it is read later nothing differs, and nothing fires
+    await asyncio.sleep(3)
+    stage.live.unseen_uses = 1
     yield
-    live_node.with_uses = honest
+    stage.live.unseen_uses = 0
 
 
 @asynccontextmanager
