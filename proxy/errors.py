@@ -15,6 +15,7 @@ A rejection is a value (`Reason`). An exception means that input broke a standar
     ├── Undecodable         -32057  well-formed, but not readable exactly as the chain would read it
     ├── StateUnavailable    -32058  node, registry or ledger missing or stale
     ├── UpstreamUnavailable -32059  no bundler answered: says whether the operation may have been sent
+    │   └── UpstreamFull        -32059  it has as much to answer as it may have at once: nothing was sent
     └── ConfigErrors        every fault of a configuration at once, each with file and line
 """
 
@@ -231,6 +232,13 @@ class UpstreamUnavailable(SessiongateError):
         self.problem = problem
         self.may_have_been_sent = may_have_been_sent
         self.decision_id: str | None = None  # of the operation that was to be sent, where there was a verdict
+
+
+class UpstreamFull(UpstreamUnavailable):
+    """A bundler has as much to answer as it may have at once. Nothing was sent, and it says nothing of the bundler."""
+
+    def __init__(self, problem: str, *, may_have_been_sent: bool = False) -> None:
+        super().__init__(problem, may_have_been_sent=may_have_been_sent)
 
 
 class PaymasterUnavailable(UpstreamUnavailable):

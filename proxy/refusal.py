@@ -5,10 +5,11 @@ from __future__ import annotations
 from traceback import format_tb
 from typing import Final
 
-from proxy.errors import Code, Reason, UpstreamUnavailable
+from proxy.errors import Code, Reason, UpstreamFull, UpstreamUnavailable
 from proxy.judge.decision import Decision
 from proxy.userop.primitives import print_bytes, print_checksummed
 
+_PLACES: Final = "places at the bundler"
 _LOOK_FIRST: Final = "look for the operation's receipt by its hash before sending again"
 
 
@@ -37,6 +38,8 @@ def error_of_upstream(error: UpstreamUnavailable, *, submit: bool) -> tuple[Code
         data["mayHaveBeenSent"] = error.may_have_been_sent
     if submit and error.may_have_been_sent:
         data["remedy"] = _LOOK_FIRST
+    elif isinstance(error, UpstreamFull):
+        data |= {"budget": _PLACES, "remedy": "send it again once some of what is under way has its answer"}
     else:
         data["remedy"] = f"send again; if it persists, the operator of this gate has to look at its {error.asked}"
     return Code.UPSTREAM_UNAVAILABLE, f"no {error.asked} answered: {error.problem}", data

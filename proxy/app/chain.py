@@ -360,6 +360,7 @@ def _upstream(
         ),
         on_health=on_health,
         on_rest=shared.metrics.upstream_rests,
+        on_full=partial(shared.metrics.upstream_full, name),
         on_move=on_move,
         in_flight=in_flight,
         traceparent=shared.traceparent,

@@ -190,6 +190,7 @@ async def test_a_session_that_was_used_unseen_is_counted_when_it_is_read_again(l
 ELSEWHERE = {
     "sessiongate_upstream_up": "tests/app/test_settings_reload.py",
     "sessiongate_upstream_resting": "tests/app/test_bundlers.py",
+    "sessiongate_upstream_full_total": "tests/app/test_bundler_shares.py",
     "sessiongate_ledger_in_place": "tests/app/test_ledger_file.py",
     "sessiongate_audit_writable": "tests/chaos/test_telling_trouble.py",
     "sessiongate_audit_dropped_total": "tests/chaos/test_telling_trouble.py",

@@ -33,11 +33,11 @@ from proxy.edge.http.exchange import (
 )
 from proxy.edge.http.lean.pool import Pool
 from proxy.edge.http.listener import Transport
-from proxy.edge.http.read_places import ReadPlaces
+from proxy.edge.http.places import BundlerPlaces
 from proxy.edge.http.reference_client import AiohttpClient
 from proxy.edge.http.roster import Roster
 from proxy.edge.http.socket_client import BySchemeClient
-from proxy.errors import UpstreamUnavailable
+from proxy.errors import UpstreamFull, UpstreamUnavailable
 from proxy.jsonrpc import print_request
 from proxy.ports import OperationPlace
 from proxy.userop.primitives import Address
@@ -69,6 +69,7 @@ class BundlerAsker:
     """Asks one of a chain's bundlers, and notes what its answer tells of it. Use as an asynchronous context manager.
 
     `in_flight` says whether anything is held that takes a place on chain; `stopwatch` gives monotonic seconds.
+    `on_full` hears of what was asked of nobody for want of a place.
     `on_move` hears of an operation that goes to the bundler of another mark than `bundler_for` said.
     `traceparent` gives the header of that name for the question that is about to be asked; `None` where nobody traces.
     """
@@ -83,6 +84,7 @@ class BundlerAsker:
         settings: UpstreamSettings | None = None,
         on_health: Callable[[str, Health], None] = lambda _name, _health: None,
         on_rest: Callable[[str, QuestionKind, bool], None] = lambda _name, _kind, _rests: None,
+        on_full: Callable[[QuestionKind], None] = lambda _kind: None,
         in_flight: Callable[[OperationPlace], bool] = lambda _place: False,
         on_move: Callable[[OperationPlace, str], None] = lambda _place, _mark: None,
         stopwatch: Callable[[], float] = time.monotonic,
@@ -103,7 +105,7 @@ class BundlerAsker:
         self._on_move = on_move
         self._stopwatch = stopwatch
         self._ids = count(1)
-        self._reads = ReadPlaces(self._settings.max_connections, self._settings.connect_seconds)
+        self._places = BundlerPlaces(self._settings.max_connections, self._settings.connect_seconds, on_full)
         self._client: HttpClient | None = None
 
     async def __aenter__(self) -> Self:
@@ -172,7 +174,7 @@ class BundlerAsker:
 
     async def _ask_read(self, endpoint: BundlerEndpoint, method: str, params: bytes, seconds: float) -> UpstreamReply:
         """One question on behalf of a caller that sends nothing. Raises `UpstreamUnavailable`."""
-        async with self._reads.place(endpoint.name):
+        async with self._places.place(QuestionKind.READ, endpoint.name):
             return await self._ask(endpoint, QuestionKind.READ, method, params, seconds=seconds)
 
     async def _ask(
@@ -242,8 +244,7 @@ class BundlerAsker:
             traceparent = None if self._traceparent is None else self._traceparent()
             heard = await self._client.post(endpoint.url, body, seconds, traceparent)
         except NoneFreeError:
-            problem = f"{endpoint.name} has no connection left to be asked by"
-            raise UpstreamUnavailable(problem, may_have_been_sent=False) from None
+            raise UpstreamFull(f"{endpoint.name} has no connection left to be asked by") from None
         except UnreachedError:
             self._note(endpoint, Health.UNREACHABLE, "cannot be reached")
             raise UpstreamUnavailable(f"{endpoint.name} cannot be reached", may_have_been_sent=False) from None
@@ -280,6 +281,8 @@ class BundlerAsker:
             seconds = self._settings.probe_seconds
             chain = await self._exchange(endpoint, "eth_chainId", NO_PARAMS, seconds)
             supported = await self._exchange(endpoint, "eth_supportedEntryPoints", NO_PARAMS, seconds)
+        except UpstreamFull:  # which tells nothing of the endpoint
+            return
         except UpstreamUnavailable as error:
             self._note(endpoint, Health.UNREACHABLE, error.problem.removeprefix(f"{endpoint.name} "))
             return

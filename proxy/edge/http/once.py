@@ -21,7 +21,7 @@ from typing import Any, Final, Protocol
 
 from proxy.bundler_answers import Meaning
 from proxy.edge.http.exchange import Ended, Hearing, UpstreamReply, meaning_of_reply
-from proxy.errors import UpstreamUnavailable
+from proxy.errors import UpstreamFull, UpstreamUnavailable
 from proxy.ports import AskingOn, OperationPlace
 
 REMEMBERED_SECONDS: Final = 10.0  # SDKs repeat for some seconds; past that somebody means it
@@ -172,4 +172,5 @@ def _given(ended: Ended) -> UpstreamReply:
 
 def _words_of(error: UpstreamUnavailable) -> UpstreamUnavailable:
     """The same to be told again. What was raised leads to every frame that it went through, and to what was sent."""
-    return UpstreamUnavailable(error.problem, may_have_been_sent=error.may_have_been_sent)
+    kind = UpstreamFull if isinstance(error, UpstreamFull) else UpstreamUnavailable
+    return kind(error.problem, may_have_been_sent=error.may_have_been_sent)

@@ -9,7 +9,7 @@ from proxy.edge.http.endpoints import BundlerEndpoint, Health, misfit_of_chain
 from proxy.edge.http.exchange import Hearing, UpstreamReply
 from proxy.edge.http.once import OnceSent
 from proxy.edge.http.upstream import HttpUpstream
-from proxy.errors import PaymasterUnavailable, UpstreamUnavailable
+from proxy.errors import PaymasterUnavailable, UpstreamFull, UpstreamUnavailable
 from proxy.methods import is_for_paymaster
 from proxy.ports import Forwarded, OperationPlace
 
@@ -29,6 +29,8 @@ class PaymasterService(HttpUpstream):
         it is the wrong one."""
         try:
             answer = await self._exchange(endpoint, "eth_chainId", NO_PARAMS, self._settings.probe_seconds)
+        except UpstreamFull:  # which tells nothing of it
+            return
         except UpstreamUnavailable as error:
             self._note(endpoint, Health.UNREACHABLE, error.problem.removeprefix(f"{endpoint.name} "))
             return

@@ -16,6 +16,7 @@ from proxy.edge.http.client import (
     Heard,
     HttpClient,
     HttpReply,
+    NoneFreeError,
     NoReplyError,
     UnreachedError,
     broken_off,
@@ -76,7 +77,7 @@ class _SocketLine:
     async def ask(self, session: ClientSession, body: bytes, seconds: float) -> HttpReply:
         name = _id_in(body)
         if len(self._waiting) >= self._settings.max_connections:
-            raise UnreachedError
+            raise NoneFreeError
         socket = await self._connected(session)
         answer = self._waiting[name] = asyncio.get_running_loop().create_future()
         try:

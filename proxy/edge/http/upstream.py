@@ -23,7 +23,7 @@ from proxy.edge.http.exchange import (
     read_exchange,
 )
 from proxy.edge.http.households import WORKED_FOR
-from proxy.errors import UpstreamUnavailable
+from proxy.errors import UpstreamFull, UpstreamUnavailable
 from proxy.ports import AskingOn, OperationPlace
 
 
@@ -66,14 +66,21 @@ class HttpUpstream(BundlerAsker):
             household = WORKED_FOR.get()
             of = method, params, endpoint.breakers[QuestionKind.READ].answers, household
             reading = partial(self._heard_read, endpoint, our_id, of, hearing)
-            if not self._reads.take(household):
+            if not self._places.take(QuestionKind.READ, household):
                 return False
             if not (is_asked := self._put(endpoint, our_id, method, params, reading)):
-                self._reads.leave(household)
+                self._places.leave(household)
             return is_asked
         if place is None or len(roster.endpoints) > 1 or roster.removed:
             return False
-        if not self._put(endpoint, our_id, method, params, partial(self._heard_send, endpoint, our_id, place, hearing)):
+        places = self._places
+        if (free := places.free) > places.plenty:
+            places.free, household = free - 1, None
+        elif not places.take(QuestionKind.SEND, household := WORKED_FOR.get()):
+            return False
+        sending = partial(self._heard_send, endpoint, our_id, (place, household), hearing)
+        if not self._put(endpoint, our_id, method, params, sending):
+            places.leave(household)
             return False
         self._out[our_id] = place, endpoint.number, endpoint.breakers[QuestionKind.SEND].answers
         return True
@@ -90,11 +97,16 @@ class HttpUpstream(BundlerAsker):
         self,
         endpoint: BundlerEndpoint,
         our_id: int,
-        place: OperationPlace,
+        question: tuple[OperationPlace, str | None],
         hearing: Hearing,
         heard: HttpReply | NoReplyError,
     ) -> None:
-        """With one bundler it is enough to know where an operation is once it is held, or may be there unheld."""
+        """With one bundler it is enough to know where an operation is once it is held, or may be there unheld.
+
+        The question is where it is, and for whom it holds a place.
+        """
+        place, household = question
+        self._places.leave(household)
         out = self._out.pop(our_id, None)
         noted, answers = out is None, None if out is None else out[2]  # others are asked meanwhile
         try:
@@ -134,7 +146,7 @@ class HttpUpstream(BundlerAsker):
     ) -> None:
         """The question is the method, its params, how many had been answered when it was asked, and for whom it was."""
         method, params, answers, household = question
-        self._reads.leave(household)
+        self._places.leave(household)
         of = method, params
         try:
             answer = read_exchange(endpoint.name, our_id, heard)
@@ -168,6 +180,9 @@ class HttpUpstream(BundlerAsker):
                 continue
             try:
                 answer = await self._ask_read(endpoint, method, params, seconds)
+            except UpstreamFull as error:  # all share the places
+                failure = error
+                break
             except UpstreamUnavailable as error:
                 failure = error
             else:
@@ -182,8 +197,13 @@ class HttpUpstream(BundlerAsker):
             failure = None  # it leads to this frame, and to all that was asked
 
     async def _send(self, method: str, params: bytes, seconds: float, place: OperationPlace | None) -> UpstreamReply:
-        if place is None:
-            return await self._send_along(self._order(QuestionKind.SEND), method, params, seconds)
+        """In one place, whomever of them it is put to."""
+        async with self._places.place(QuestionKind.SEND, self.chain):
+            if place is None:
+                return await self._send_along(self._order(QuestionKind.SEND), method, params, seconds)
+            return await self._send_there(method, params, seconds, place)
+
+    async def _send_there(self, method: str, params: bytes, seconds: float, place: OperationPlace) -> UpstreamReply:
         now = self._stopwatch()
         # one with this nonce that was there before stays there, whatever becomes of this one
         there = self._placements.bundler_of(place, now)
@@ -236,6 +256,9 @@ class HttpUpstream(BundlerAsker):
                     answer = await self._ask(endpoint, QuestionKind.READ, method, params, seconds=seconds)
                 else:
                     answer = await self._ask_read(endpoint, method, params, seconds)
+            except UpstreamFull as error:  # likewise
+                failure = error
+                break
             except UpstreamUnavailable as error:
                 failure = error
                 continue

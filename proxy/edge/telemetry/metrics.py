@@ -144,6 +144,12 @@ class Metrics:
         )
         self._rests = rests
         self._upstream_rests = _bind(rests, [name for name in self._upstreams if name != OTHER], _QUESTIONS)
+        full = self._counter(
+            "upstream_full_total",
+            "What found no place at the bundlers in time and was sent nowhere, by kind of question.",
+            *("chain", "kind"),
+        )
+        self._upstream_full = _bind(full, self._chains, _QUESTIONS)
         gone = self._counter("client_disconnects_total", "Callers who left before their answer.", "chain")
         self._disconnects = _bind(gone, self._chains)
 
@@ -293,6 +299,10 @@ class Metrics:
         child = self._upstream_rests.get((upstream, kind))
         if child is not None:
             child.set(rests)
+
+    def upstream_full(self, chain: str, kind: str) -> None:
+        """Count what was asked of no bundler because these have as much to answer as they may have at once."""
+        self._upstream_full[chain if chain in self._chains else OTHER, kind].inc()
 
     def disconnected(self, chain: str) -> None:
         """Count a caller who left before the answer."""

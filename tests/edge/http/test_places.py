@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import replace
 from ipaddress import ip_network
@@ -14,12 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from proxy.edge.http.bundler_health import QuestionKind
 from proxy.edge.http.endpoints import Health
 from proxy.edge.http.exchange import Ended
 from proxy.edge.http.forwarded import TrustedProxies
 from proxy.edge.http.households import HouseholdTurns
 from proxy.edge.http.listener import ListenerSettings, Transport
-from proxy.edge.http.read_places import ReadPlaces
+from proxy.edge.http.places import BundlerPlaces
 from proxy.edge.http.server import RpcServer
 from proxy.edge.http.upstream import HttpUpstream
 from proxy.errors import UpstreamUnavailable
@@ -33,6 +34,7 @@ from tests.edge.http.test_upstream import CHAIN_ID, SETTINGS, upstream_of
 from tests.edge.recording_bundler import OPERATION_HASH, Answer, Recorded, RecordingBundler
 from tests.virtual_time import run
 
+READ, SEND = QuestionKind
 SLOW = "eth_getUserOperationByHash"
 FEW = replace(SETTINGS, max_connections=8, total_seconds=100, connect_seconds=60)
 
@@ -56,7 +58,7 @@ class SlowBundler(RecordingBundler):
 
 def impatient(upstream: HttpUpstream) -> None:
     """A place is not waited for as long as a busy machine may take to connect."""
-    upstream._reads._wait_seconds = 0.05
+    upstream._places._wait_seconds = 0.05
 
 
 async def ask(upstream: HttpUpstream, method: str) -> object:
@@ -140,18 +142,32 @@ async def test_who_finds_all_connections_taken_says_nothing_of_the_bundler(trans
         bundler.answers["eth_sendUserOperation"] = bundler.answers[SLOW]
         sent = [asyncio.create_task(ask(upstream, "eth_sendUserOperation")) for _ in range(8)]
         await until(lambda: len(bundler.requests) == 2 + 8)
-        assert await ask(upstream, "eth_sendUserOperation") == "soneium#0 has no connection left to be asked by"
+        told = await ask(upstream, "eth_sendUserOperation")
+        assert told == "soneium has too many operations that are not answered yet"
+        assert await upstream.probe()
         assert upstream.endpoints[0].health is Health.HEALTHY
         bundler.decided.set()
         await asyncio.gather(*sent)
 
 
-def test_who_asks_for_one_thing_has_a_place_before_the_hundredth_of_another() -> None:
-    turns, places = HouseholdTurns(256), ReadPlaces(1, 3)
+async def test_nor_does_who_finds_them_taken_of_one_that_is_asked_over_a_websocket() -> None:
+    async with SlowBundler() as bundler, upstream_of(bundler.socket_url, settings=FEW) as upstream:
+        assert await upstream.probe()
+        bundler.answers["eth_sendUserOperation"] = bundler.answers[SLOW]
+        sent = [asyncio.create_task(ask(upstream, "eth_sendUserOperation")) for _ in range(8)]
+        await until(lambda: bundler.methods.count("eth_sendUserOperation") == 8)
+        assert await upstream.probe()
+        bundler.decided.set()
+        assert [await each for each in sent] == [None] * 8
+
+
+@pytest.mark.parametrize("kind", QuestionKind)
+def test_who_asks_for_one_thing_has_a_place_before_the_hundredth_of_another(kind: QuestionKind) -> None:
+    turns, places = HouseholdTurns(256), BundlerPlaces(1, 3)
     served: list[str] = []
 
     async def one(household: str) -> None:
-        async with places.place("one"):
+        async with places.place(kind, "one"):
             served.append(household)
             await asyncio.sleep(0.01)
 
@@ -170,14 +186,14 @@ async def test_a_household_has_its_turn_at_a_slow_bundler_however_many_questions
     transport: Transport,
 ) -> None:
     """Of a whole listener: whose question it is goes along with it, out of a batch and from whoever asks one."""
-    places = ReadPlaces(1, 100)
+    places = BundlerPlaces(1, 100)
     served: list[str] = []
     waiting: list[str] = []
     ended = asyncio.Event()
 
     async def answer(request: Request, context: RequestContext) -> Answered | None:
         waiting.append(str(context.remote))
-        async with places.place("one"):
+        async with places.place(READ, "one"):
             served.append(str(context.remote))
             await ended.wait()
         return Answered(b"{}")
@@ -204,12 +220,12 @@ async def test_a_household_has_its_turn_at_a_slow_bundler_however_many_questions
 
 @pytest.mark.parametrize("connections", [8, 16, 1000])
 def test_however_many_places_others_hold_for_long_a_newcomer_has_one_at_once(connections: int) -> None:
-    turns, places, over = HouseholdTurns(256), ReadPlaces(connections, 3), asyncio.Event()
+    turns, places, over = HouseholdTurns(256), BundlerPlaces(connections, 3), asyncio.Event()
     heard: dict[str, list[object]] = {}
 
     async def one(household: str) -> None:
         try:
-            async with places.place("one"):
+            async with places.place(READ, "one"):
                 heard.setdefault(household, []).append(None)
                 await over.wait()
         except UpstreamUnavailable as error:
@@ -249,21 +265,79 @@ async def test_what_is_asked_without_a_task_takes_a_place_of_whose_question_it_i
         await until(lambda: len(heard) == 6)
 
 
+@pytest.mark.parametrize("connections", [96, 1000])
+def test_whatever_six_households_hold_of_reads_and_sends_a_newcomers_send_has_a_place(connections: int) -> None:
+    places = BundlerPlaces(connections, 3)
+
+    def take(kind: QuestionKind, household: str) -> bool:
+        """As upstreams do."""
+        if kind is SEND and places.free > places.plenty:
+            places.free -= 1
+            return True
+        return places.take(kind, household)
+
+    for kinds in ((SEND,), (READ, SEND), (SEND, READ)):
+        for kind in kinds:
+            for household in "abcdef":
+                while take(kind, household):
+                    pass
+        assert take(SEND, "newcomer")
+        places = BundlerPlaces(connections, 3)
+
+
+_STEPS = st.lists(st.tuples(st.sampled_from([*QuestionKind, None]), st.sampled_from("abcd"), st.integers(0, 99)))
+
+
+@settings(max_examples=200)
+@given(st.integers(1, 40), _STEPS)
+def test_no_more_is_with_the_bundlers_than_may_be_and_all_that_left_is_free_again(
+    connections: int, steps: list[tuple[QuestionKind | None, str, int]]
+) -> None:
+    places = BundlerPlaces(connections, 3)
+    held: list[str | None] = []
+    for kind, household, number in steps:
+        if kind is None:
+            if held:
+                places.leave(held.pop(number % len(held)))
+        elif kind is SEND and places.free > places.plenty:
+            places.free -= 1
+            held.append(None)
+        else:
+            of_it, others = held.count(household), len(set(held) - {household, None})
+            free = places.free
+            if places.take(kind, household):
+                held.append(household)
+                assert not (of_it and others) or of_it < free, "beside others nobody has more than are free"
+            else:
+                assert kind is READ or of_it or not free, "who has none finds one for what is sent"
+        assert places.free == connections - len(held) >= 0
+    for of in held:
+        places.leave(of)
+    assert places.free == connections
+    assert places.take(SEND, "newcomer")
+
+
 @settings(max_examples=60, deadline=None)
 @given(
-    st.integers(1, 12), st.lists(st.tuples(st.integers(0, 6), st.integers(0, 12), st.sampled_from("abc")), max_size=30)
+    st.integers(1, 12),
+    st.lists(
+        st.tuples(st.integers(0, 6), st.integers(0, 12), st.sampled_from("abc"), st.sampled_from(QuestionKind)),
+        max_size=30,
+    ),
 )
-def test_whoever_asked_or_was_given_up_leaves_its_place(connections: int, asked: list[tuple[int, int, str]]) -> None:
-    turns, places = HouseholdTurns(256), ReadPlaces(connections, 3)
+def test_whoever_asked_or_was_given_up_leaves_its_place(
+    connections: int, asked: list[tuple[int, int, str, QuestionKind]]
+) -> None:
+    turns, places = HouseholdTurns(256), BundlerPlaces(connections, 3)
     most = max(1, connections - max(1, connections // 8))
     at_hand = 0
 
-    async def one(seconds: int, patience: int) -> None:
+    async def one(seconds: int, patience: int, kind: QuestionKind) -> None:
         nonlocal at_hand
         with suppress(TimeoutError, UpstreamUnavailable):
-            async with asyncio.timeout(patience), places.place("one"):
+            async with asyncio.timeout(patience), places.place(kind, "one"):
                 at_hand += 1
-                assert at_hand <= most
+                assert at_hand <= (most if kind is READ else connections)
                 try:
                     await asyncio.sleep(seconds)
                 finally:
@@ -271,9 +345,8 @@ def test_whoever_asked_or_was_given_up_leaves_its_place(connections: int, asked:
 
     async def all_of_them() -> None:
         async with asyncio.TaskGroup() as group:
-            for seconds, patience, household in asked:
-                group.create_task(turned(turns, household, one(seconds, patience)))
+            for seconds, patience, household, kind in asked:
+                group.create_task(turned(turns, household, one(seconds, patience, kind)))
 
     run(all_of_them())
-    taken: Callable[[], bool] = places.take
-    assert [taken() for _ in range(most + 1)] == [True] * most + [False]
+    assert [places.take(READ) for _ in range(most + 1)] == [True] * most + [False]
