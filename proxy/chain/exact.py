@@ -34,14 +34,15 @@ class ExactReading:
     counted: frozenset[NonceSlot]
 
 
-class TakenBack(StateUnavailable):
-    """The chain has left the block at which a session was read, while it was read."""
+class ReadAnew(StateUnavailable):
+    """The chain has left the block at which a session was read, while it was read, or who was asked last of several has
+    not got it."""
 
 
 async def read_exactly(
     node: Node, witness: Witness | None, key: SessionKey, held: Iterable[Reservation], tokens: Tokens
 ) -> ExactReading:
-    """Read a session with these tokens, all at one block. Raises `StateUnavailable`, `TakenBack` when it may be read
+    """Read a session with these tokens, all at one block. Raises `StateUnavailable`, `ReadAnew` when it may be read
     at once again.
 
     `held` is what its operations hold at the time of the call: one sent later cannot be in the reading.
@@ -52,9 +53,9 @@ async def read_exactly(
     counted = await _counted(witness, slots, reading.block)
     there = await node.block_hash(reading.block)  # the last question: what was told before is of this block, or none
     if there is None:
-        raise StateUnavailable("the node has not got the block at which it told of the session")
+        raise ReadAnew("the node has not got the block at which it told of the session")
     if there != reading.block_hash:
-        raise TakenBack("the block at which the session was read is not on the chain any more")
+        raise ReadAnew("the block at which the session was read is not on the chain any more")
     return ExactReading(replace(reading, state=state), counted)
 
 

@@ -15,7 +15,7 @@ from typing import Final, Protocol
 from weakref import WeakValueDictionary
 
 from proxy.admission import Found
-from proxy.chain.exact import ExactReading, TakenBack, read_exactly, tokens_met
+from proxy.chain.exact import ExactReading, ReadAnew, read_exactly, tokens_met
 from proxy.chain.fill import fill
 from proxy.chain.hydrate import Reading, is_readable
 from proxy.chain.node import Node
@@ -129,7 +129,12 @@ class NodeReader:
             except ContractAbsent:
                 raise  # that is an answer
             except StateUnavailable as error:
-                if left and (isinstance(error, TakenBack) or await self._is_another_asked(node, at)):
+                may_be_better = isinstance(error, ReadAnew)  # at once, and a second time with the node looked at
+                if left and (
+                    (may_be_better and left == _MOST_READINGS - 1)
+                    or await self._is_another_asked(node, at)
+                    or may_be_better
+                ):
                     continue
                 raise
             if self._look_back is not None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from proxy.chain.exact import TakenBack, tokens_met
+from proxy.chain.exact import ReadAnew, tokens_met
 from proxy.chain.node import Node
 from proxy.chain.reader import NodeReader
 from proxy.chain.settlement.slices import BlockName
@@ -221,7 +221,7 @@ async def test_a_chain_that_goes_back_while_nonces_are_asked_for_makes_the_sessi
         return await Used.used(scene.witness, slots, block)
 
     scene.witness.used = used  # type: ignore[method-assign]  # what happens while it is asked
-    with pytest.raises(TakenBack):
+    with pytest.raises(ReadAnew):
         await scene.reader.session(KEY)
     assert scene.registry.get(KEY) is None
 

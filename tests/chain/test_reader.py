@@ -390,6 +390,22 @@ async def test_a_session_whose_block_has_gone_meanwhile_is_read_at_another_one(s
     assert (is_gone, None if state is None else state.used[USES]) == ([], 1)
 
 
+async def test_a_session_whose_block_the_one_that_answers_last_has_not_got_is_read_at_another_one(scene: Scene) -> None:
+    """Of several behind one balancer the next may be some blocks behind."""
+    put_session(scene.chain, after_uses(1))
+    is_behind = [True]
+
+    def behind(body: dict[str, Any]) -> web.StreamResponse | None:
+        if body["method"] != "eth_getBlockByNumber" or body["params"][0] == "latest" or not is_behind:
+            return None
+        is_behind.clear()
+        return web.json_response({"jsonrpc": "2.0", "id": body["id"], "result": None})
+
+    scene.chain.reply = behind
+    state = await scene.reader.session(KEY)
+    assert (is_behind, None if state is None else state.used[USES]) == ([], 1)
+
+
 def misnames(body: dict[str, Any]) -> web.StreamResponse | None:
     """A block asked for by its number is another one."""
     if body["method"] != "eth_getBlockByNumber" or body["params"][0] == "latest":
