@@ -113,14 +113,7 @@ async def build_chain(name: str, chain: Chain, shared: Shared) -> BuiltChain:
 
     upstream = await stack.enter_async_context(_upstream(name, chain, shared, ledger, on_move=moved))
     refused = RefusedBefore(time.monotonic)
-    telling = Telling(
-        name,
-        recorder=shared.recorder,
-        metrics=shared.metrics,
-        alerts=shared.alerts,
-        clock=time.time,
-        refused=refused,
-    )
+    telling = _telling(name, shared, refused)
     age = None if chain.node is None else _age_of(name, chain, shared)
     feed = HeadFeed()
     settling = settling_of(
@@ -145,9 +138,7 @@ async def build_chain(name: str, chain: Chain, shared: Shared) -> BuiltChain:
     parts = _Parts(name, chain, shared, ledger, upstream, settling, telling, refused)
     sources, disagreements = _sources(parts, age, absent)
     enquiry = _enquiry(sources, shared)
-    paymaster = paymaster_of(name, chain, config, shared.metrics)
-    if paymaster is not None:
-        await stack.enter_async_context(paymaster)
+    paymaster = await _paymaster(name, chain, shared)
     read_from = await _node_upstream(name, chain, shared)
     passage = _gate(parts, sources, disagreements, enquiry=enquiry, feed=feed, paymaster=paymaster, read_from=read_from)
     gate = passage.gate
@@ -170,6 +161,18 @@ async def build_chain(name: str, chain: Chain, shared: Shared) -> BuiltChain:
         take=take,
     )
     return BuiltChain(served=served, settling=settling, paymaster=paymaster)
+
+
+def _telling(name: str, shared: Shared, refused: RefusedBefore) -> Telling:
+    return Telling(
+        name, recorder=shared.recorder, metrics=shared.metrics, alerts=shared.alerts, clock=time.time, refused=refused
+    )
+
+
+async def _paymaster(name: str, chain: Chain, shared: Shared) -> PaymasterService | None:
+    """Whom its paymaster's questions go to, open."""
+    paymaster = paymaster_of(name, chain, shared.config, shared.metrics)
+    return None if paymaster is None else await shared.stack.enter_async_context(paymaster)
 
 
 async def _node_upstream(name: str, chain: Chain, shared: Shared) -> HttpUpstream | None:

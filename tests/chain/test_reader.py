@@ -359,51 +359,48 @@ async def test_what_nobody_waits_for_is_read_through_a_client_of_its_own(scene: 
     await silent.close()
 
 
+def told_of_its_block(told: dict[str, Any] | None, *, times: int) -> Callable[[dict[str, Any]], web.Response | None]:
+    """Whoever asks for a block by its number hears this of it, so often."""
+    left = [times]
+
+    def reply(body: dict[str, Any]) -> web.Response | None:
+        if body["method"] != "eth_getBlockByNumber" or body["params"][0] == "latest" or not left[0]:
+            return None
+        left[0] -= 1
+        result = None if told is None else {"number": body["params"][0], **told}
+        return web.json_response({"jsonrpc": "2.0", "id": body["id"], "result": result})
+
+    return reply
+
+
+ANOTHER_BLOCK = {"hash": "0x" + "ee" * 32, "parentHash": "0x" + "ed" * 32, "timestamp": "0x1"}
+
+
 async def test_a_session_read_at_a_block_that_has_gone_meanwhile_is_doubt(scene: Scene) -> None:
     put_session(scene.chain, after_uses(1))
-
-    def elsewhere(body: dict[str, Any]) -> web.StreamResponse | None:
-        if body["method"] != "eth_getBlockByNumber" or body["params"][0] == "latest":
-            return None
-        block = {"number": body["params"][0], "hash": "0x" + "ee" * 32, "parentHash": "0x" + "ed" * 32}
-        return web.json_response({"jsonrpc": "2.0", "id": body["id"], "result": {**block, "timestamp": "0x1"}})
-
-    scene.chain.reply = elsewhere
+    scene.chain.reply = told_of_its_block(ANOTHER_BLOCK, times=100)
     with pytest.raises(StateUnavailable, match="not on the chain any more"):
         await scene.reader.session(KEY)
     assert scene.registry.get(KEY) is None
 
 
-async def test_a_session_whose_block_has_gone_meanwhile_is_read_at_another_one(scene: Scene) -> None:
-    put_session(scene.chain, after_uses(1))
-    is_gone = [True]
-
-    def elsewhere(body: dict[str, Any]) -> web.StreamResponse | None:
-        if body["method"] != "eth_getBlockByNumber" or body["params"][0] == "latest" or not is_gone:
-            return None
-        is_gone.clear()
-        block = {"number": body["params"][0], "hash": "0x" + "ee" * 32, "parentHash": "0x" + "ed" * 32}
-        return web.json_response({"jsonrpc": "2.0", "id": body["id"], "result": {**block, "timestamp": "0x1"}})
-
-    scene.chain.reply = elsewhere
-    state = await scene.reader.session(KEY)
-    assert (is_gone, None if state is None else state.used[USES]) == ([], 1)
-
-
-async def test_a_session_whose_block_the_one_that_answers_last_has_not_got_is_read_at_another_one(scene: Scene) -> None:
+@pytest.mark.parametrize("told", [pytest.param(ANOTHER_BLOCK, id="gone"), pytest.param(None, id="not there yet")])
+async def test_a_session_whose_block_is_gone_or_not_at_the_one_that_answers_last_is_read_at_another_one(
+    scene: Scene, told: dict[str, Any] | None
+) -> None:
     """Of several behind one balancer the next may be some blocks behind."""
     put_session(scene.chain, after_uses(1))
-    is_behind = [True]
+    reply = told_of_its_block(told, times=1)
+    answered: list[web.Response] = []
 
-    def behind(body: dict[str, Any]) -> web.StreamResponse | None:
-        if body["method"] != "eth_getBlockByNumber" or body["params"][0] == "latest" or not is_behind:
-            return None
-        is_behind.clear()
-        return web.json_response({"jsonrpc": "2.0", "id": body["id"], "result": None})
+    def watched(body: dict[str, Any]) -> web.Response | None:
+        if (response := reply(body)) is not None:
+            answered.append(response)
+        return response
 
-    scene.chain.reply = behind
+    scene.chain.reply = watched
     state = await scene.reader.session(KEY)
-    assert (is_behind, None if state is None else state.used[USES]) == ([], 1)
+    assert (len(answered), None if state is None else state.used[USES]) == (1, 1)
 
 
 def misnames(body: dict[str, Any]) -> web.StreamResponse | None:

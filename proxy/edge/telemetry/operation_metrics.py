@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Final
 
@@ -75,6 +75,14 @@ class OperationMetrics:
             ["chain", "product"],
             registry=registry,
         )
+        self._of_settlement(gauge, counter)
+        self._begin_at_zero(chains)
+        # looked up once for each operation
+        self._ends = {(chain, cause): self._ended.labels(chain, cause) for chain in chains for cause in CAUSES}
+        self._inclusions = {chain: self._inclusion.labels(chain) for chain in chains}
+
+    def _of_settlement(self, gauge: Callable[..., Gauge], counter: Callable[..., Counter]) -> None:
+        """How far it is behind, and what it asks."""
         self._state_age = gauge(
             "sessiongate_state_age_seconds",
             "Since what is known of the chain was last confirmed, on the monotonic clock.",
@@ -90,10 +98,6 @@ class OperationMetrics:
             "sessiongate_receipts_lag_seconds",
             "For how long a question for a receipt has been due that there is no budget for; 0 while blocks tell.",
         )
-        self._begin_at_zero(chains)
-        # looked up once for each operation
-        self._ends = {(chain, cause): self._ended.labels(chain, cause) for chain in chains for cause in CAUSES}
-        self._inclusions = {chain: self._inclusion.labels(chain) for chain in chains}
 
     def _begin_at_zero(self, chains: Collection[str]) -> None:
         """A series that is there from the start can be alerted on."""
