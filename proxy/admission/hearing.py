@@ -175,6 +175,7 @@ class Hearing:
             unknown_policy=self._asking(self._terms.unknown_policy),
             unknown_validator=self._asking(self._terms.unknown_validator),
             enable_signature=self._enable_signature,
+            asks_account=self._reader is not None,
             answers=self._answers,
             budget=self._operation.budget,
         )

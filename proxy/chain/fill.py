@@ -33,6 +33,7 @@ from proxy.session.facts import (
     EnableNonceFact,
     EnableSignatureFact,
     MissingFact,
+    ModuleInstalledFact,
     PaymasterFlagFact,
     PolicyCheckFact,
     PolicyConfigFact,
@@ -44,8 +45,6 @@ from proxy.session.policies.policy import PolicyKind
 from proxy.session.revert import Revert
 from proxy.session.signers import SignatureOutcome, SignatureVerdict
 from proxy.session.state import SessionState
-from proxy.userop.emissary_abi import EMISSARIES
-from proxy.userop.nonce import KernelMode, NexusMode, kernel_mode, nexus_mode
 from proxy.userop.primitives import Address, print_bytes
 from proxy.userop.user_operation import UserOperation
 
@@ -105,12 +104,9 @@ async def _told(node: Node, state: SessionState, fact: MissingFact, op: UserOper
         case SessionSignatureFact():
             return _answer(fact, await _check_session_signature(node, state.key.module, fact))
         case EnableSignatureFact():
-            verdict = await check_enable_signature(node, state.key.module, fact)
-            if verdict == _VALID and await _is_absent(node, state.key.module, op):
-                verdict = SignatureVerdict(
-                    SignatureOutcome.MALFORMED, Revert("ValidatorNotInstalled", (state.key.module,))
-                )
-            return _answer(fact, verdict)
+            return _answer(fact, await check_enable_signature(node, state.key.module, fact))
+        case ModuleInstalledFact():
+            return _answer(fact, int(not await is_dropped(node, state.key.account, state.key.module)))
 
 
 def _into_state(change: Callable[[SessionState], SessionState]) -> _Put:
@@ -192,21 +188,6 @@ async def check_enable_signature(node: Node, module: Address, fact: EnableSignat
     if isinstance(answer, Reverted):
         return SignatureVerdict(SignatureOutcome.MALFORMED, Revert(raw=answer.data))
     return _VALID if len(answer) >= 32 and answer[:4] == _ACCEPTED else _INVALID
-
-
-async def _is_absent(node: Node, module: Address, op: UserOperation) -> bool:
-    """Whether the account says that it has no such validator (ERC-7579), and nothing installs it on the way.
-
-    What cannot be told is no absence: the bundler's simulation comes to the same end.
-    """
-    if module in EMISSARIES or op.factory or op.init_code or _installs_before_validation(op.nonce):
-        return False
-    return await is_dropped(node, op.sender, module)
-
-
-def _installs_before_validation(nonce: int) -> bool:
-    """Modes in which Nexus, Startale and Kernel accounts may install a validator before they ask it."""
-    return nexus_mode(nonce) in (NexusMode.MODULE_ENABLE, NexusMode.PREPARE) or kernel_mode(nonce) == KernelMode.ENABLE
 
 
 def packed(op: UserOperation) -> tuple[object, ...]:

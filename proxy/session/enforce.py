@@ -15,13 +15,9 @@ from proxy.session import reasons
 from proxy.session.addresses import MODULE_KINDS, ModuleKind
 from proxy.session.bound import bound_terms
 from proxy.session.counters import Counter
-from proxy.session.emissary_grant import enable_at_emissary
-from proxy.session.enable import enable_in_operation, form_of_owner, is_owned_by_nobody
+from proxy.session.enabling import Enabling
 from proxy.session.facts import (
     Answers,
-    EmissaryNonceFact,
-    EnableNonceFact,
-    EnableSignatureFact,
     MissingFact,
     PaymasterFlagFact,
     SessionSignatureFact,
@@ -42,7 +38,7 @@ from proxy.session.signers import (
     is_checked_here,
 )
 from proxy.session.state import SessionState
-from proxy.session.transitions import PUBLISHED, Contracts, excess_of_validator_data
+from proxy.session.transitions import PUBLISHED, Contracts
 from proxy.session.validity import UINT48_MAX, Window
 from proxy.userop.budget import Budget, Overspent
 from proxy.userop.decode import DecodedOperation, SessionClaim
@@ -74,6 +70,7 @@ def enforce(
     unknown_policy: Doubt = "ask",
     unknown_validator: Doubt = "ask",
     enable_signature: Doubt = "ask",
+    asks_account: bool = False,
     answers: Answers | None = None,
     contracts: Contracts = PUBLISHED,
     unreadable: Undecodable | None = None,
@@ -83,7 +80,8 @@ def enforce(
 
     `base_fee` is the block's, in wei per gas. `in_flight` gives what accepted operations will add to a counter.
     `now` is the expected block time in unix seconds; `None` leaves the window to the caller. `answers` are replies
-    to facts asked earlier for this operation. `unreadable` takes the place of an execution that could not be
+    to facts asked earlier for this operation. `asks_account`: it is asked whether it has the module that is to enable
+    a session. `unreadable` takes the place of an execution that could not be
     decoded, for the verdict the chain would give. A preview, whose signature is a stub, has no `check_signature`.
     What `budget` does not pay for is refused. Raises `ValueError` for an operation of another session.
     """
@@ -118,6 +116,7 @@ def enforce(
         unknown_policy=unknown_policy,
         unknown_validator=unknown_validator,
         enable_signature=enable_signature,
+        asks_account=asks_account,
         answers={} if answers is None else answers,
         contracts=contracts,
         budget=budget,
@@ -160,15 +159,14 @@ class _Enforcement:
     unknown_policy: Doubt
     unknown_validator: Doubt
     enable_signature: Doubt
+    asks_account: bool
     answers: Answers
     contracts: Contracts
     budget: Budget
     missing: list[MissingFact] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     waived: list[Waived] = field(default_factory=list)
-    unproven: bool = False  # whether nobody could tell that the owner signed the grant
-    owner_unchecked: bool = False  # the same, let pass
-    not_installed: bool = False  # whether the account says that it has no such validator
+    owner_unchecked: bool = False  # whether nobody could tell that the owner signed the grant, and that was let pass
 
     def verdict(self, now: int | None) -> Verdict:
         """What the module says, or that the operation asks for more work than its budget pays for."""
@@ -180,11 +178,9 @@ class _Enforcement:
     def _verdict(self, now: int | None) -> Verdict:
         """The checks in the order of the contract; the window last, as the entry point does."""
         if self.envelope.enable is not None:
-            refused = self._enable()
-            if refused is not None:
-                return refused
-            if EnableNonceFact() in self.missing or EmissaryNonceFact() in self.missing:
-                return NeedsFacts(tuple(self.missing))
+            unable = self._enable(self.envelope.enable)
+            if unable is not None:
+                return unable
         run = PolicyRun(
             state=self.state,
             valid_until=self._grant_holds_until(),
@@ -215,56 +211,31 @@ class _Enforcement:
             owner_unchecked=self.owner_unchecked,
         )
 
-    def _enable(self) -> Refused | None:
-        grant = self.envelope.enable
-        if grant is None:
-            return None
-        after: SessionState | Revert | EnableNonceFact | EmissaryNonceFact
-        if isinstance(grant, EmissaryEnable):
-            answer = self.answers.get(EmissaryNonceFact(), self.state.enable_nonce)
-            nonce = answer if isinstance(answer, int) else None
-            after = enable_at_emissary(self.state, grant, nonce, self._owner_accepts, self.contracts)
-        else:
-            after = enable_in_operation(self.state, grant, self.envelope.mode, self._owner_accepts, self.contracts)
-        if isinstance(after, EnableNonceFact | EmissaryNonceFact):
-            self.missing.append(after)
-            return None
-        if isinstance(after, Revert):
-            revert = Revert("ValidatorNotInstalled", (self.state.key.module,)) if self.not_installed else after
-            return Refused(reason=self._refused_grant(grant, after), revert=revert)
-        self.state = after
+    def _enable(self, grant: EnableSession | EmissaryEnable) -> Refused | NeedsFacts | None:
+        """The session that an ENABLE brings along is in force from here on."""
+        enabling = Enabling(
+            op=self.operation.op,
+            grant=grant,
+            mode=self.envelope.mode,
+            state=self.state,
+            is_stub=self.check_signature is None,
+            asks_account=self.asks_account,
+            enable_signature=self.enable_signature,
+            answers=self.answers,
+            contracts=self.contracts,
+            missing=self.missing,
+            notes=self.notes,
+        )
+        after = enabling.outcome()
+        if not isinstance(after, SessionState):
+            return after
+        self.state, self.owner_unchecked = after, enabling.owner_unchecked
         return None
-
-    def _refused_grant(self, grant: EnableSession | EmissaryEnable, revert: Revert) -> Reason:
-        if self.unproven:
-            return reasons.unproven_grant()
-        if self.not_installed:
-            return reasons.not_installed(self.state.key.module)
-        excess = excess_of_validator_data(self.state.key.module, grant.session)
-        if excess is not None and revert == BARE:
-            return reasons.too_much_validator_data(*excess)
-        return reasons.refused_grant(revert, form_of_owner(grant))
 
     def _grant_holds_until(self) -> int:
         """The last second at which an ENABLE envelope enables; only grants of the emissary expire."""
         grant = self.envelope.enable
         return min(grant.expires - 1, UINT48_MAX) if isinstance(grant, EmissaryEnable) else UINT48_MAX
-
-    def _owner_accepts(self, fact: EnableSignatureFact) -> bool:
-        answer = self.answers.get(fact)
-        if isinstance(answer, SignatureVerdict) and answer.outcome is not SignatureOutcome.UNKNOWN:
-            self.not_installed = answer.revert is not None and answer.revert.error == "ValidatorNotInstalled"
-            return answer.outcome is SignatureOutcome.VALID
-        if self.check_signature is not None and is_owned_by_nobody(fact):
-            return False
-        if self.enable_signature == "reject":
-            self.unproven = True
-        elif self.enable_signature == "ask":
-            self.missing.append(fact)
-        else:
-            self.owner_unchecked = True
-            self.notes.append("the owner's signature on the grant was not checked here")
-        return not self.unproven
 
     def _check_session(self, run: PolicyRun) -> Refused | None:
         """Enabled, paymaster permitted, user-operation policies."""

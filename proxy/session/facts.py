@@ -104,6 +104,14 @@ class EnableSignatureFact:
     signature: bytes
 
 
+@record()
+class ModuleInstalledFact:
+    """Whether the account has the session module among its validators: isModuleInstalled (ERC-7579); `answers`.
+
+    1, or 0 where the account says that it has not.
+    """
+
+
 MissingFact = (
     PolicyConfigFact
     | TokenLimitFact
@@ -116,9 +124,10 @@ MissingFact = (
     | PolicyCheckFact
     | SessionSignatureFact
     | EnableSignatureFact
+    | ModuleInstalledFact
 )
-AskedFact = PolicyCheckFact | SessionSignatureFact | EnableSignatureFact | EmissaryNonceFact
+AskedFact = PolicyCheckFact | SessionSignatureFact | EnableSignatureFact | EmissaryNonceFact | ModuleInstalledFact
 """The facts that are good for one operation."""
 Answer = int | Revert | SignatureVerdict
-"""A policy's validation data or revert, a signature's verdict, or a nonce."""
+"""A policy's validation data or revert, a signature's verdict, a nonce, or 1 for yes and 0 for no."""
 Answers = Mapping[AskedFact, Answer]

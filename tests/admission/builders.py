@@ -20,7 +20,7 @@ from proxy.ledger.memory import MemoryLedger
 from proxy.session.addresses import SMART_SESSION
 from proxy.session.counters import SessionKey
 from proxy.session.enable_digest import session_digest
-from proxy.session.facts import Answer, AskedFact, MissingFact
+from proxy.session.facts import Answer, AskedFact, MissingFact, ModuleInstalledFact
 from proxy.session.known import KnownSession, Source, Status
 from proxy.session.registry import Registry
 from proxy.session.state import SessionState
@@ -129,7 +129,7 @@ class FakeReader:
 
     registry: Registry
     sessions: dict[SessionKey, SessionState | Exception] = field(default_factory=dict)
-    answers: dict[type, Answer | Exception] = field(default_factory=dict)
+    answers: dict[type, Answer | Exception] = field(default_factory=lambda: {ModuleInstalledFact: 1})
     state_after: SessionState | None = None
     base_fee: int | None = None
     delegates: dict[Address, Address | Exception] = field(default_factory=dict)

@@ -9,7 +9,13 @@ import pytest
 from proxy.admission import Purpose
 from proxy.errors import Code
 from proxy.judge.verdict import Allow, Reject
-from proxy.session.facts import EnableNonceFact, EnableSignatureFact, PolicyCheckFact, SessionSignatureFact
+from proxy.session.facts import (
+    EnableNonceFact,
+    EnableSignatureFact,
+    ModuleInstalledFact,
+    PolicyCheckFact,
+    SessionSignatureFact,
+)
 from proxy.session.known import Status
 from proxy.session.signers import INVALID, UNKNOWN, VALID
 from proxy.session.state import SessionState, SessionStatus
@@ -32,6 +38,7 @@ from tests.session.builders import (
     gas,
     sudo,
     transfer,
+    usage,
 )
 
 ONCE = single(transfer(1))
@@ -65,7 +72,7 @@ async def test_the_owners_signature_on_a_grant_is_asked_of_the_account() -> None
     room = room_that_knows_the_nonce(VALID)
     judgement = await room.allowed(enabling(TWICE, ONCE))
     assert judgement.verdict == Allow()
-    assert [type(fact) for fact in room.node.facts] == [EnableSignatureFact]
+    assert [type(fact) for fact in room.node.facts] == [ModuleInstalledFact, EnableSignatureFact]
 
 
 async def test_a_grant_that_the_account_does_not_take_is_refused() -> None:
@@ -79,10 +86,27 @@ async def test_an_account_that_is_not_there_yet_is_left_to_the_entry_point_with_
     assert "owner's signature" in judgement.verdict.notes[0]
 
 
-async def test_a_preview_of_a_grant_asks_for_no_signature() -> None:
+async def test_a_preview_of_a_grant_asks_for_the_module_and_for_no_signature() -> None:
     room = room_that_knows_the_nonce(INVALID)
     await room.allowed(enabling(TWICE, ONCE), Purpose.PREVIEW)
-    assert not room.node.facts
+    assert [type(fact) for fact in room.node.facts] == [ModuleInstalledFact]
+
+
+SPONSORED = replace(TWICE, user_op_policies=(usage(9),), permit_erc4337_paymaster=True)
+
+
+@pytest.mark.parametrize("purpose", Purpose)
+async def test_what_is_to_enable_a_session_at_an_account_without_the_module_is_refused(purpose: Purpose) -> None:
+    room = room_that_knows_the_nonce(VALID)
+    room.node.answers[ModuleInstalledFact] = 0
+    reason = await room.refusal(enabling(SPONSORED, ONCE), purpose)
+    assert reason.code is Code.SESSION_SCOPE
+    assert "ValidatorNotInstalled" in reason.sentence
+
+
+@pytest.mark.parametrize("purpose", Purpose)
+async def test_without_a_node_no_account_is_asked_for_the_module(purpose: Purpose) -> None:
+    await Room().allowed(enabling(SPONSORED, ONCE), purpose)
 
 
 async def test_the_node_is_asked_for_an_enable_nonce_that_is_not_known() -> None:
@@ -90,7 +114,11 @@ async def test_the_node_is_asked_for_an_enable_nonce_that_is_not_known() -> None
     room.node.answers[EnableSignatureFact] = VALID
     room.node.state_after = SessionState(key=key_of(TWICE), enable_nonce=3)
     assert (await room.allowed(enabling(TWICE, ONCE, enable_nonce=3))).enable_nonce == 3
-    assert [type(fact) for fact in room.node.facts] == [EnableNonceFact, EnableSignatureFact]
+    assert [type(fact) for fact in room.node.facts] == [
+        ModuleInstalledFact,
+        EnableNonceFact,
+        EnableSignatureFact,
+    ]
 
 
 GAS_BOUND = a_session(action(TOKEN, TRANSFER, sudo), user_op=[gas(10**7, 10**18)])

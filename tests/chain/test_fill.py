@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -17,6 +16,7 @@ from proxy.session.facts import (
     EmissaryNonceFact,
     EnableNonceFact,
     EnableSignatureFact,
+    ModuleInstalledFact,
     PaymasterFlagFact,
     PolicyCheckFact,
     PolicyConfigFact,
@@ -224,40 +224,17 @@ async def test_the_account_is_asked_about_its_owners_grant(
     assert filled.answers[fact].outcome is outcome  # type: ignore[union-attr]  # a signature's answer is a verdict
 
 
-MAGIC = bytes.fromhex("1626ba7e").ljust(32, b"\0")
-NEXUS_ENABLES = int.from_bytes(b"\0\0\0\x01" + SMART_SESSION + bytes(8), "big")
-KERNEL_ENABLES = int.from_bytes(b"\x01\x01" + SMART_SESSION + bytes(10), "big")
-
-
 @pytest.mark.parametrize(
-    ("installed", "changes", "outcome"),
-    [
-        ((False,), {}, SignatureOutcome.MALFORMED),
-        ((True,), {}, SignatureOutcome.VALID),
-        (b"", {}, SignatureOutcome.VALID),
-        (Reverts(), {}, SignatureOutcome.VALID),
-        ((False,), {"nonce": NEXUS_ENABLES}, SignatureOutcome.VALID),
-        ((False,), {"nonce": KERNEL_ENABLES}, SignatureOutcome.VALID),
-        ((False,), {"factory": b"\xfa" * 20, "factory_data": b""}, SignatureOutcome.VALID),
-    ],
-    ids=["absent", "there", "no answer", "no such function", "Nexus enables", "Kernel enables", "born with it"],
+    ("answer", "installed"),
+    [((False,), 0), ((True,), 1), (b"", 1), (bytes(31), 1), (Reverts(), 1), ({"code": -32000, "message": "busy"}, 1)],
+    ids=["absent", "there", "no answer", "half an answer", "no such function", "a node in trouble"],
 )
-async def test_the_account_is_asked_whether_it_has_the_module_that_is_to_enable(
-    node: Node,
-    chain: FakeNode,
-    installed: tuple[bool] | bytes | Reverts,
-    changes: dict[str, Any],
-    outcome: SignatureOutcome,
+async def test_an_account_without_the_module_is_one_that_says_so(
+    node: Node, chain: FakeNode, answer: tuple[bool] | bytes | Reverts, installed: int
 ) -> None:
-    chain.codes[ACCOUNT] = b"\x60"
-    chain.view(ACCOUNT, views.IS_VALID_SIGNATURE, HASH, b"\x09", returns=MAGIC)
-    chain.view(ACCOUNT, views.IS_MODULE_INSTALLED, 1, SMART_SESSION, b"", returns=installed)
-    fact = EnableSignatureFact(ACCOUNT, HASH, b"\x09")
-    filled = await fill(node, STATE, [fact], replace(OP, **changes))
-    answer = filled.answers[fact]
-    assert answer.outcome is outcome  # type: ignore[union-attr]  # a signature's answer is a verdict
-    if outcome is SignatureOutcome.MALFORMED:
-        assert answer.revert == Revert("ValidatorNotInstalled", (SMART_SESSION,))  # type: ignore[union-attr]  # as above
+    chain.view(ACCOUNT, views.IS_MODULE_INSTALLED, 1, SMART_SESSION, b"", returns=answer)
+    filled = await fill(node, STATE, [ModuleInstalledFact()], OP)
+    assert filled.answers == {ModuleInstalledFact(): installed}
 
 
 async def test_what_enforce_asks_for_lets_it_decide(node: Node, chain: FakeNode) -> None:

@@ -175,7 +175,7 @@ def operation(
         "max_priority_fee_per_gas": 1,
     }
     data = EXECUTE + bytes(32) if call_data is None else call_data
-    op = UserOperation(sender=ACCOUNT, nonce=0, call_data=data, signature=b"", **{**gas_fields, **fields})
+    op = UserOperation(**{"sender": ACCOUNT, "nonce": 0, "call_data": data, "signature": b"", **gas_fields, **fields})
     claimed = envelope or SessionEnvelope(
         mode=SessionMode.USE, permission_id=state.key.permission_id, signature=b"\x01" * 65
     )

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import pytest
 from coincurve import PrivateKey
@@ -10,14 +13,15 @@ from proxy.session import transitions
 from proxy.session.addresses import MODULE_KINDS, ModuleKind
 from proxy.session.counters import Charge, Counter
 from proxy.session.enable_digest import multichain_digest, session_digest
-from proxy.session.facts import EnableNonceFact, EnableSignatureFact
+from proxy.session.facts import EnableNonceFact, EnableSignatureFact, ModuleInstalledFact
 from proxy.session.outcome import Accepted, NeedsFacts, Refused, Verdict
 from proxy.session.revert import BARE, INDEX_OUT_OF_RANGE, Revert
-from proxy.session.signers import INVALID, VALID, SignatureOutcome, SignatureVerdict
+from proxy.session.signers import INVALID, VALID
 from proxy.session.state import SessionState, SessionStatus
-from proxy.userop.primitives import Hash32
+from proxy.userop.primitives import Address, Hash32
 from proxy.userop.session_data import ChainDigest, EnableSession, SessionData
 from proxy.userop.signature import SessionEnvelope, SessionMode
+from proxy.userop.user_operation import Authorization
 from tests.session.builders import (
     ACCOUNT,
     TOKEN,
@@ -62,13 +66,19 @@ def play(
     *,
     mode: SessionMode = SessionMode.ENABLE,
     owner: object = VALID,
+    installed: int | None = None,
     amount: int = 1,
+    changes: Mapping[str, Any] | None = None,
     **options: object,
 ) -> Verdict:
+    """`owner` and `installed` are the account's answers, `None` where it was not asked; `changes` the operation's."""
     digest = multichain_digest(grant.digests)
     asked = EnableSignatureFact(ACCOUNT, digest, grant.permission_enable_signature)
-    answers = {} if owner is None else {asked: owner}
-    return judge(state, transfer(amount), envelope=envelope(grant, mode), options={"answers": answers, **options})
+    answered = {asked: owner, ModuleInstalledFact(): installed}
+    answers = {fact: answer for fact, answer in answered.items() if answer is not None}
+    envelope_of_op = envelope(grant, mode)
+    given = {"answers": answers, **options}
+    return judge(state, transfer(amount), envelope=envelope_of_op, options=given, **(changes or {}))
 
 
 def accepted(verdict: Verdict) -> Accepted:
@@ -181,12 +191,46 @@ def test_whoevers_signature_it_may_be_is_left_to_the_chain_where_nobody_can_be_a
     assert accepted(play(FRESH, grant, owner=None, enable_signature="alert")).owner_unchecked
 
 
-def test_a_grant_at_an_account_without_the_module_enables_nothing_and_says_what_to_install() -> None:
-    absent = SignatureVerdict(SignatureOutcome.MALFORMED, Revert("ValidatorNotInstalled", (FRESH.key.module,)))
-    verdict = refused(play(FRESH, signed_for(GRANT), owner=absent))
-    assert verdict.revert == absent.revert
+@pytest.mark.parametrize("owner", [VALID, INVALID, None])
+@pytest.mark.parametrize("check_signature", [lambda *_: VALID, None], ids=["sent", "estimated"])
+def test_a_grant_at_an_account_without_the_module_enables_nothing_and_says_what_to_install(
+    owner: object, check_signature: object
+) -> None:
+    """The account's own word comes first, whatever the owner signed."""
+    asked = partial(play, asks_account=True, check_signature=check_signature)
+    verdict = refused(asked(FRESH, signed_for(GRANT), owner=owner, installed=0))
+    assert verdict.revert == Revert("ValidatorNotInstalled", (FRESH.key.module,))
     assert "ValidatorNotInstalled" in verdict.reason.sentence
     assert "installModule" in verdict.reason.remedy
+
+
+@pytest.mark.parametrize("check_signature", [lambda *_: VALID, None], ids=["sent", "estimated"])
+def test_an_account_that_can_be_asked_is_asked_whether_it_has_the_module(check_signature: object) -> None:
+    played = partial(play, FRESH, signed_for(GRANT), check_signature=check_signature)
+    assert played(asks_account=True) == NeedsFacts((ModuleInstalledFact(),))
+    assert accepted(played(asks_account=True, installed=1))
+    assert accepted(played())
+
+
+DELEGATION = Authorization(
+    chain_id=1, address=Address(b"\x77" * 20), nonce=0, y_parity=0, r=Hash32(bytes(32)), s=Hash32(bytes(32))
+)
+NEXUS_ENABLES = int.from_bytes(b"\0\0\0\x01" + FRESH.key.module + bytes(8), "big")
+KERNEL_ENABLES = int.from_bytes(b"\x01\x01" + FRESH.key.module + bytes(10), "big")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"nonce": NEXUS_ENABLES},
+        {"nonce": KERNEL_ENABLES},
+        {"factory": b"\xfa" * 20, "factory_data": b""},
+        {"eip7702_auth": DELEGATION},
+    ],
+    ids=["Nexus enables", "Kernel enables", "born with it", "another delegate"],
+)
+def test_an_account_that_may_get_the_module_on_the_way_is_not_asked_for_it(changes: dict[str, Any]) -> None:
+    assert accepted(play(FRESH, signed_for(GRANT), changes=changes, asks_account=True))
 
 
 def test_a_grant_enables_once() -> None:
