@@ -16,39 +16,44 @@ _NANO: Final = 1e-9
 
 @dataclass(frozen=True)
 class Had:
-    """Of one household, in seconds."""
+    """Of one household, in seconds of the loop's thread; `longest` is of all that were ever worked for it at once."""
 
     worked: float = 0.0
     stood: int = 0
     in_line: float = 0.0
+    longest: float = 0.0
 
     def __sub__(self, other: Had) -> Had:
-        return Had(self.worked - other.worked, self.stood - other.stood, self.in_line - other.in_line)
+        return Had(self.worked - other.worked, self.stood - other.stood, self.in_line - other.in_line, self.longest)
 
 
 @dataclass(frozen=True)
 class Share:
-    """By household what it had, and how long the gate's loop was running and was waiting for a core, in seconds."""
+    """By household what it had, how long the gate's loop was running and was waiting for a core, in seconds, and how
+    often it went round while it had much to do.
+    """
 
     had: dict[str, Had]
     running: float
     waiting: float
+    rounds: int
 
     @classmethod
     def so_far(cls, notes: Path, pid: int) -> Self:
         """Waits until the notes are those of now."""
         time.sleep(_FRESH_SECONDS)
-        told: dict[str, tuple[float, int, float]] = json.loads(notes.read_text()) if notes.exists() else {}
+        told = json.loads(notes.read_text()) if notes.exists() else {"had": {}, "rounds": 0}
         try:
             running, waiting, _ = map(int, Path(f"/proc/{pid}/schedstat").read_text().split())
         except FileNotFoundError:  # a kernel that does not count
             running, waiting = 0, 0
-        return cls({name: Had(*each) for name, each in told.items()}, running * _NANO, waiting * _NANO)
+        had = {name: Had(*each) for name, each in told["had"].items()}
+        return cls(had, running * _NANO, waiting * _NANO, told["rounds"])
 
     def since(self, before: Share) -> Share:
         """Between the two."""
         had = {name: each - before.had.get(name, Had()) for name, each in self.had.items()}
-        return Share(had, self.running - before.running, self.waiting - before.waiting)
+        return Share(had, self.running - before.running, self.waiting - before.waiting, self.rounds - before.rounds)
 
     @property
     def core(self) -> float:
@@ -57,14 +62,14 @@ class Share:
         return self.running / wanted if wanted > 0 else 1.0
 
     @property
+    def round(self) -> float:
+        """Seconds that the loop worked until it heard who else had asked, in the middle."""
+        return self.running / self.rounds if self.rounds else 0.0
+
+    @property
     def worked(self) -> float:
         """For anybody."""
         return sum(each.worked for each in self.had.values())
-
-    @property
-    def is_for_somebody(self) -> bool:
-        """Whether it is at least half of what the loop ran: the rest is for nobody that is known when it is done."""
-        return self.worked >= self.running / 2
 
     def part_of(self, household: str) -> float:
         """Of all that was worked for anybody."""
@@ -73,10 +78,15 @@ class Share:
     def told(self) -> str:
         """In one line, whoever had least first."""
         each = sorted(self.had.items(), key=lambda item: item[1].worked)
-        whole = ", ".join(f"{name} {100 * self.part_of(name):.1f} %" for name, had in each if name and had.worked > 0)
+        whole = ", ".join(
+            f"{name} {100 * self.part_of(name):.1f} % (at once {1e3 * had.longest:.1f} ms)"
+            for name, had in each
+            if name and had.worked > 0
+        )
         return (
-            f"worked {self.worked:.1f} s of {self.running:.1f} s for: {whole}; "
-            f"the gate had a core {100 * self.core:.0f} % of the time that it wanted one"
+            f"worked {self.running:.1f} s for: {whole}; "
+            f"went round {self.rounds} times, {1e3 * self.round:.2f} ms each; "
+            f"had a core {100 * self.core:.0f} % of the time that it wanted one"
         )
 
 

@@ -36,18 +36,26 @@ _READ: Final = b'{"jsonrpc":"2.0","id":1,"method":"eth_gasPrice","params":[]}'
 _PREFLIGHT: Final = (
     b"OPTIONS / HTTP/1.1\r\nHost: gate\r\nOrigin: https://dapp.example\r\nAccess-Control-Request-Method: POST\r\n\r\n"
 )
+_REST_SECONDS: Final = 0.001
 _DIFFERENT: Final = 50
 """So many operations of each kind are said, one after the other, and then the first of them again."""
+_CHUNKED: Final = (
+    b"POST / HTTP/1.1\r\nHost: gate\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+)
+_SPACES: Final = 40
 _FIRST_LANE: Final = 1_000_000  # those of the good client end before
 
 
 @dataclass(frozen=True)
 class Way:
-    """What is said over and over, after what is said first; of which of the two listeners."""
+    """What is said over and over, after what is said first; of which of the two listeners. Each as soon as something
+    has come back, or else whether or not.
+    """
 
     said: list[bytes]
     first: bytes = b""
     admin: bool = False
+    waits: bool = True
 
 
 def _post(body: bytes, *, last: bool = False, path: str = "/") -> bytes:
@@ -106,6 +114,10 @@ WAYS: Final[dict[str, Callable[[], Way]]] = {
     "unknown": lambda: Way([_post(body) for body in _unknown()]),
     "estimates": lambda: Way([_post(body) for body in _estimates()]),
     "websockets": lambda: Way([frame(body) for body in [_READ, *_badly_signed(), *_batches()]], first=HANDSHAKE),
+    "trickles": lambda: Way([_CHUNKED, *[b"1\r\n \r\n"] * _SPACES, b"2\r\n{}\r\n0\r\n\r\n"], waits=False),
+    "frames": lambda: Way(
+        [frame(b"", 0x01), *[frame(b" ", 0x00)] * _SPACES, frame(b"{}", 0x80)], first=HANDSHAKE, waits=False
+    ),
     "heads": lambda: Way(
         [*[_get(path) for path in ("/openrpc.json", "/nothing")], _PREFLIGHT, _post(b"{}", path="/no")]
     ),
@@ -115,19 +127,35 @@ WAYS: Final[dict[str, Callable[[], Way]]] = {
 
 
 class Stranger(asyncio.Protocol):
-    """One connection: says the next thing as soon as something has come back."""
+    """One connection: says the next thing as soon as something has come back, or every millisecond."""
 
-    def __init__(self, first: bytes, said: Iterator[bytes], gone: Callable[[], None]) -> None:
-        self._first = first
+    def __init__(self, way: Way, said: Iterator[bytes], gone: Callable[[], None]) -> None:
+        self._first = way.first
+        self._waits = way.waits
         self._said = said
         self._gone = gone
+        self._may_say = True
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._transport.write(self._first or next(self._said))
+        if not self._waits:
+            self._say_on()
+
+    def _say_on(self) -> None:
+        if not self._transport.is_closing():
+            if self._may_say:
+                self._transport.write(next(self._said))
+            asyncio.get_running_loop().call_later(_REST_SECONDS, self._say_on)
+
+    def pause_writing(self) -> None:
+        self._may_say = False
+
+    def resume_writing(self) -> None:
+        self._may_say = True
 
     def data_received(self, data: bytes) -> None:
-        if (self._first or _END in data) and not self._transport.is_closing():
+        if self._waits and (self._first or _END in data) and not self._transport.is_closing():
             self._transport.write(next(self._said))
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -138,6 +166,10 @@ async def attack(port: int, address: str, way: Way, connections: int) -> None:
     """So many connections from one address, for ever; one that ends is opened again."""
     loop, order = asyncio.get_running_loop(), itertools.cycle(way.said)
 
+    def words() -> Iterator[bytes]:
+        """Of what does not wait for answers each connection says all in order."""
+        return order if way.waits else itertools.cycle(way.said)
+
     async def one() -> None:
         while True:
             over = asyncio.Event()
@@ -146,7 +178,7 @@ async def attack(port: int, address: str, way: Way, connections: int) -> None:
             try:
                 sock.bind((address, 0))
                 await loop.sock_connect(sock, ("127.0.0.1", port))
-                await loop.create_connection(lambda over=over: Stranger(way.first, order, over.set), sock=sock)  # type: ignore[misc]  # bound to this one
+                await loop.create_connection(lambda over=over: Stranger(way, words(), over.set), sock=sock)  # type: ignore[misc]  # bound to this one
             except OSError:
                 sock.close()
                 await asyncio.sleep(0.05)  # the machine has no more of them just now

@@ -1,5 +1,6 @@
-"""Gates that note down, a few times a second, how long they worked for whom and who stood in line: `turns.json` beside
-their settings.
+"""Gates that note down, a few times a second, how long they worked for whom, who stood in line, and how often the loop
+went round meanwhile: `turns.json` beside their settings. Times are those of the loop's thread, so that it counts for
+nothing what else the machine does.
 
     python -m tests.attack.watched
 
@@ -23,26 +24,35 @@ _EVERY_SECONDS: Final = 0.2
 
 
 class WatchedTurns(households.HouseholdTurns):
-    """By household: seconds that were worked for it, how often it stood in line, and how long altogether."""
+    """By household: seconds that were worked for it, how often it stood in line, how long altogether, and its longest
+    piece.
+    """
 
     file: Path
 
-    def __init__(self, most: int, *, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(self, most: int, *, clock: Callable[[], float] = time.thread_time) -> None:
         super().__init__(most, clock=clock)
         self._noted: dict[str, list[float]] = {}
+        self._rounds = 0
         self._written = 0.0
 
     def charge(self, household: str | None, seconds: float) -> None:
-        self._notes_of(household)[0] += seconds
+        notes = self._notes_of(household)
+        notes[0] += seconds
+        notes[3] = max(notes[3], seconds)
         super().charge(household, seconds)
         if (now := time.monotonic()) - self._written > _EVERY_SECONDS:
             self._written = now
             whole = self.file.with_suffix(".new")
-            whole.write_text(json.dumps(self._noted))
+            whole.write_text(json.dumps({"had": self._noted, "rounds": self._rounds}))
             whole.replace(self.file)
 
+    def _take_turns(self) -> None:
+        self._rounds += 1
+        super()._take_turns()
+
     def _notes_of(self, household: str | None) -> list[float]:
-        return self._noted.setdefault(household or "", [0.0, 0.0, 0.0])
+        return self._noted.setdefault(household or "", [0.0, 0.0, 0.0, 0.0])
 
     def _stand(self, household: str | None, standing: Any) -> None:
         began, notes = self.clock(), self._notes_of(household)

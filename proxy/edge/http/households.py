@@ -152,7 +152,7 @@ class HouseholdTurns:
         asyncio.get_running_loop().call_soon(self._take_turns)
 
     def _take_turns(self) -> None:
-        self._worked = 0.0
+        """At least one of them: what was worked since the last ones, on reading above all, is of the same time."""
         while self._line:
             spent, _, held = heappop(self._line)
             if held.spent > spent:  # it has had more since
@@ -163,8 +163,10 @@ class HouseholdTurns:
             if held.standing:
                 heappush(self._line, (held.spent, next(self._numbers), held))
             if goes_round or self._worked > TURN_SECONDS:
+                self._worked = 0.0
                 self._go_round()
                 return
+        self._worked = 0.0
         self.is_due = False
 
     @staticmethod

@@ -126,6 +126,39 @@ async def test_what_is_done_around_a_turn_is_paid_for(transport: Transport, said
         assert turns._of("127.0.0.2").spent - before >= 10 * CARRIED_SECONDS
 
 
+async def test_while_others_wait_what_comes_in_pieces_is_paid_for_and_read_in_its_turn() -> None:
+    async with listener(EchoGate(), Transport.LEAN) as line:
+        turns = line.server._service.turns
+        turns.clock = lambda: 0.0
+        whole = post()
+        peer = await peer_from("127.0.0.2", line, whole[:-10])
+        await until(lambda: line.waiting == len(whole) - 10 - whole.index(b"\r\n\r\n") - 4)
+        held, paid = line.waiting, turns._of("127.0.0.2").spent
+        turns.is_due = True  # somebody who has had less stands in line
+        await peer.say(whole[-10:-9])
+        await until(lambda: line.waiting == held + 1)
+        assert turns._of("127.0.0.2").spent > paid
+        await peer.say(whole[-9:])
+        for _ in range(20):
+            await asyncio.sleep(0.001)
+        assert line.waiting == held + 1, "not one byte is read before its turn"
+        turns._take_turns()
+        assert (await peer.hear())[0] == 200
+
+
+async def test_what_is_worked_on_reading_is_of_the_time_that_others_wait() -> None:
+    turns, begun = HouseholdTurns(8, clock=lambda: 0.0), list[int]()
+    turns.charge("somebody", 2 * TURN_SECONDS)
+    for number in range(10):
+        turns.begin("much", partial(begun.append, number))
+    assert begun == []
+    turns.charge("somebody", 2 * TURN_SECONDS)  # what was read until the loop comes to whose turn it is
+    await asyncio.sleep(0)
+    assert begun == [0], "one begins all the same, and the loop hears who else has asked"
+    await asyncio.sleep(0)
+    assert begun == list(range(10))
+
+
 @settings(max_examples=50, deadline=None)
 @given(
     st.dictionaries(st.sampled_from("abcdef"), st.floats(0.0001, 0.01), min_size=2),

@@ -30,6 +30,8 @@ _READ_AHEAD: Final = 64 * 1024
 
 _HIGH_WATER: Final = 64 * 1024  # an answer of which more is not taken keeps the next request waiting
 _TAKEN_IN_SECONDS: Final = 0.0001  # about what a connection takes before anybody can see whose it is
+_PIECE_SECONDS: Final = 0.00003  # about what it takes to hear a piece of a request, and for each byte of it
+_BYTE_SECONDS: Final = 1e-9
 
 
 class Connection(Answering):
@@ -38,6 +40,7 @@ class Connection(Answering):
     __slots__ = (
         "_call_before",
         "_head",
+        "_in_line",
         "_left",
         "_paused_reading",
         "_reader",
@@ -56,6 +59,7 @@ class Connection(Answering):
         self._head: RequestHead | None = None
         self._call_before: InboundCall | None = None  # what the last head meant; the same means the same again
         self._paused_reading = False
+        self._in_line = False  # it is read on when it is its household's turn
         self._stalled = False  # the caller takes nothing for now
         self._left: float = inf  # of the last answer, when last looked at
         self._websocket: asyncio.Protocol | None = None  # what the connection went on as
@@ -89,12 +93,29 @@ class Connection(Answering):
             self._websocket.data_received(data)
             return
         if self._ended or self.phase is ConnectionPhase.LEAVING:
+            self._pay_for(len(data))  # it is dropped
+            self._measure()
             return
         if self.phase is not ConnectionPhase.SERVING and (whole := self._reader.whole(data)) is not None:
             self._serve(*whole)
             return
         self._reader.feed(data)
+        self._pay_for(len(data))
         self._go_on()
+
+    def _pay_for(self, received: int) -> None:
+        """What comes in pieces takes its household's time with each of them: while others wait, the next one is read in
+        its turn."""
+        turns = self._house.service.turns
+        turns.charge(self.household, _PIECE_SECONDS + received * _BYTE_SECONDS)
+        if turns.is_due and not self._in_line:
+            self._in_line = True
+            turns.begin(self.household, self._read_in_turn)
+
+    def _read_in_turn(self) -> None:
+        self._house.service.turns.charge(self.household, _PIECE_SECONDS)
+        self._in_line = False
+        self._measure()
 
     def eof_received(self) -> bool:
         """The caller has no more to say, but may well wait for its answer."""
@@ -147,10 +168,10 @@ class Connection(Answering):
         if buffered != self.held:
             self._house.holds(self, buffered)
             buffered = self._reader.buffered  # it may have had to go
-        ahead = buffered > _READ_AHEAD and self.phase is not ConnectionPhase.BODY
-        if (transport := self._transport) is not None and ahead is not self._paused_reading:
-            (transport.pause_reading if ahead else transport.resume_reading)()
-            self._paused_reading = ahead
+        waits = self._in_line or (buffered > _READ_AHEAD and self.phase is not ConnectionPhase.BODY)
+        if (transport := self._transport) is not None and waits is not self._paused_reading:
+            (transport.pause_reading if waits else transport.resume_reading)()
+            self._paused_reading = waits
 
     def _read_on(self) -> None:
         """Go on with what has arrived, up to the next request that is whole."""
