@@ -10,10 +10,7 @@ from proxy.record import record
 from proxy.userop.primitives import Address, Hash32, json_type, parse_address, parse_bytes, parse_hash, parse_uint
 
 _MOST_TOPICS: Final = 4  # LOG4
-_PARTS: Final = (
-    *("address", "topics", "data", "blockNumber", "blockHash", "transactionHash", "logIndex"),
-    "removed",
-)
+_PARTS: Final = ("address", "blockNumber", "blockHash", "transactionHash", "topics", "data", "logIndex", "removed")
 
 
 @record(kw_only=True)
@@ -34,53 +31,63 @@ class Log:
     removed: bool = False
 
 
+_Place = tuple[Address, int, Hash32, Hash32]
+
+
 class LogReader:
     """Reads the logs of one answer, in which most of what names a place is said again and again; `field` is what a
     fault names."""
 
     def __init__(self, field: str) -> None:
         self._field = field
-        self._names = tuple(f"{field}.{name}" for name in _PARTS)
+        of_place = [f"{field}.{name}" for name in _PARTS]
+        *self._of_place, self._topics, self._data, self._log_index, self._removed = of_place
         self._hashes: dict[object, Hash32] = {}
-        self._addresses: dict[object, Address] = {}
-        self._blocks: dict[object, int] = {}
+        self._places: dict[object, _Place] = {}  # by the texts that name one
 
     def read(self, value: object) -> Log:
         """The log of a JSON value. Raises `InvalidParams`, also for a log of a block not mined yet."""
         if not isinstance(value, Mapping):
             raise InvalidParams(self._field, f"wanted an object, got {json_type(value)}")
         get = value.get
-        address, of_topics, data, block, block_hash, transaction_hash, log_index, of_removed = self._names
-        topics, removed, known = get("topics"), get("removed", False), self._hashes.get
+        named = get("address"), get("blockNumber"), get("blockHash"), get("transactionHash")
+        try:
+            address, block, block_hash, transaction_hash = self._places[named]
+        except (KeyError, TypeError):  # the first of its transaction, or what is no text
+            address, block, block_hash, transaction_hash = self._place(*named)
+        topics, removed = get("topics"), get("removed", False)
         if not isinstance(topics, list) or len(topics) > _MOST_TOPICS:
-            raise InvalidParams(of_topics, f"wanted an array of at most {_MOST_TOPICS}")
-        if not isinstance(removed, bool):
-            raise InvalidParams(of_removed, f"wanted a boolean, got {json_type(removed)}")
+            raise InvalidParams(self._topics, f"wanted an array of at most {_MOST_TOPICS}")
+        if removed is not False and removed is not True:
+            raise InvalidParams(self._removed, f"wanted a boolean, got {json_type(removed)}")
+        known, field, read = self._hashes.get, self._topics, self._hash
+        try:
+            found = [known(topic) or read(topic, field) for topic in topics]
+        except TypeError:  # some are no text
+            found = [read(topic, field) for topic in topics]
         return Log(
-            address=self._address(get("address"), address),
-            topics=tuple([(type(topic) is str and known(topic)) or self._hash(topic, of_topics) for topic in topics]),
-            data=parse_bytes(get("data"), data),
-            block=self._block(get("blockNumber"), block),
-            block_hash=self._hash(get("blockHash"), block_hash),
-            transaction_hash=self._hash(get("transactionHash"), transaction_hash),
-            log_index=parse_uint(get("logIndex"), log_index, 64),
+            address=address,
+            topics=tuple(found),
+            data=parse_bytes(get("data"), self._data),
+            block=block,
+            block_hash=block_hash,
+            transaction_hash=transaction_hash,
+            log_index=parse_uint(get("logIndex"), self._log_index, 64),
             removed=removed,
         )
+
+    def _place(self, address: object, block: object, block_hash: object, transaction_hash: object) -> _Place:
+        of_address, of_block, of_block_hash, of_transaction = self._of_place
+        place = self._places[address, block, block_hash, transaction_hash] = (
+            parse_address(address, of_address),
+            parse_uint(block, of_block, 64),
+            self._hash(block_hash, of_block_hash),
+            self._hash(transaction_hash, of_transaction),
+        )
+        return place
 
     def _hash(self, text: object, field: str) -> Hash32:
         found = self._hashes.get(text) if type(text) is str else None
         if found is None:
             found = self._hashes[text] = parse_hash(text, field)
-        return found
-
-    def _block(self, text: object, field: str) -> int:
-        found = self._blocks.get(text) if type(text) is str else None
-        if found is None:
-            found = self._blocks[text] = parse_uint(text, field, 64)
-        return found
-
-    def _address(self, text: object, field: str) -> Address:
-        found = self._addresses.get(text) if type(text) is str else None
-        if found is None:
-            found = self._addresses[text] = parse_address(text, field)
         return found

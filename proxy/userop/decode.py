@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import field
+from typing import Final
 
 from proxy.errors import Undecodable
 from proxy.record import record
@@ -22,6 +23,7 @@ from proxy.userop.administration import (
 from proxy.userop.budget import Budget, Overspent
 from proxy.userop.declared_module import DeclaredModule, declared_in
 from proxy.userop.emissary import decode_envelope
+from proxy.userop.emissary_abi import EMISSARIES
 from proxy.userop.entry_point import EntryPoint, EntryPointVersion
 from proxy.userop.execution import Call, CallType, Execution, decode_execution
 from proxy.userop.inspection import calls_for_inspection
@@ -42,6 +44,7 @@ from proxy.userop.signature import (
     KernelEnable,
     ModuleEnable,
     SessionEnvelope,
+    SessionMode,
     Wrapping,
     decode_account_preparation,
     decode_kernel_enable,
@@ -50,6 +53,8 @@ from proxy.userop.signature import (
 from proxy.userop.transfers import Movement, movements_of
 from proxy.userop.user_op_hash import DelegateUnknown, user_op_hash
 from proxy.userop.user_operation import UserOperation
+
+_ENVELOPE_HEAD: Final = 33  # mode and permission id
 
 
 class MisnamedModule(Undecodable):
@@ -215,6 +220,22 @@ def decode_claim(
     if named is None:
         return None
     return _claim_at(named, op, entry_point, session_modules, budget, user_op_hash=user_op_hash)
+
+
+def plainly_claimed(nonce: int, signature: bytes, session_modules: Collection[Address]) -> Hash32 | None:
+    """The permission id where `decode_claim` finds the use of a session of a published module and nothing wrapped
+    around it, which is nearly always; `None` where it has to be asked. Of no v0.6 operation."""
+    named = find_session_module(nonce, session_modules)
+    if named is None or len(signature) < _ENVELOPE_HEAD or signature[0] != SessionMode.USE:
+        return None
+    module, layout = named
+    if layout is NonceLayout.NEXUS:
+        wrapped = nexus_mode(nonce) in (NexusMode.MODULE_ENABLE, NexusMode.PREPARE)
+    else:
+        wrapped = layout is NonceLayout.KERNEL and kernel_mode(nonce) != KernelMode.DEFAULT
+    if wrapped or module in EMISSARIES or declared_in(session_modules, module) is not None:
+        return None
+    return Hash32(signature[1:_ENVELOPE_HEAD])
 
 
 def _claim_at(

@@ -88,10 +88,13 @@ def parse_address(value: object, field: str) -> Address:
 
 def parse_hash(value: object, field: str) -> Hash32:
     """32 bytes from `0x` and 64 hex digits."""
-    data = parse_bytes(value, field)
-    if len(data) != 32:
-        raise _refuse(value, field, "32 bytes of 0x-prefixed hex")
-    return Hash32(data)
+    if type(value) is str and len(value) == 66 and value.startswith("0x"):  # nearly always
+        try:
+            return cast(Hash32, unhexlify(value[2:]))
+        except ValueError:
+            pass
+    parse_bytes(value, field)
+    raise _refuse(value, field, "32 bytes of 0x-prefixed hex")
 
 
 def parse_uint(value: object, field: str, bits: int = 256) -> int:

@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from proxy.errors import Undecodable
 from proxy.userop import abi
 from proxy.userop.acts import ModuleInstalled, SessionsEnabled
-from proxy.userop.decode import DecodedOperation, MisnamedModule, decode_operation, misnaming_of
+from proxy.userop.decode import (
+    DecodedOperation,
+    MisnamedModule,
+    decode_claim,
+    decode_operation,
+    misnaming_of,
+    plainly_claimed,
+)
+from proxy.userop.emissary_abi import EMISSARY
 from proxy.userop.entry_point import EntryPoint
 from proxy.userop.execution import Call
 from proxy.userop.nonce import NonceLayout
@@ -284,3 +292,33 @@ def test_answers_any_claim_with_a_reading_or_a_refusal(
         return
     assert decoded.claim is not None
     assert decoded.execution is not None
+
+
+@given(
+    st.one_of(
+        st.just(use_signature()), st.binary(max_size=120).map(lambda tail: b"\0" + tail), st.binary(max_size=120)
+    ),
+    st.sampled_from([NEXUS_NONCE, SAFE_NONCE, KERNEL_NONCE, OWNER_NONCE]),
+    st.sampled_from([MODULE, EMISSARY]),
+    st.integers(0, 2**32 - 1),
+)
+def test_what_is_plainly_claimed_is_what_reading_the_whole_claim_gives(
+    signature: bytes, nonce: int, module: Address, lane: int
+) -> None:
+    at = next((shift for shift in (64, 96, 80) if nonce >> shift & (2**160 - 1) == int.from_bytes(MODULE, "big")), None)
+    if at is not None:
+        nonce ^= (int.from_bytes(MODULE, "big") ^ int.from_bytes(module, "big")) << at
+    nonce |= 0 if nonce >> 96 == int.from_bytes(module, "big") else lane << 224
+    named = plainly_claimed(nonce, signature, {MODULE, EMISSARY})
+    if named is None:
+        return
+    claim = decode_claim(an_operation(nonce=nonce, signature=signature), V07, {MODULE, EMISSARY})
+    assert claim is not None
+    assert (claim.module, claim.module_enable, claim.envelope.mode) == (MODULE, None, SessionMode.USE)
+    assert claim.envelope.permission_id == named
+    assert claim.envelope.enable is None
+
+
+@pytest.mark.parametrize("nonce", [NEXUS_NONCE, SAFE_NONCE, KERNEL_NONCE])
+def test_a_use_is_claimed_plainly_in_every_account_layout(nonce: int) -> None:
+    assert plainly_claimed(nonce, use_signature(), MODULES) == PERMISSION_ID

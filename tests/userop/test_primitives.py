@@ -163,3 +163,16 @@ def test_hashes_as_ethereum_does() -> None:
 )
 def test_names_the_json_type(value: object, name: str) -> None:
     assert json_type(value) == name
+
+
+@given(st.text("0123456789abcdefABCDEFxg_ \u0660", max_size=70) | st.binary(min_size=30, max_size=34).map(print_bytes))
+def test_a_hash_is_what_reads_as_32_bytes(text: str) -> None:
+    try:
+        read = parse_bytes(text, "field")
+    except InvalidParams:
+        read = b""
+    if len(read) == 32:
+        assert parse_hash(text, "field") == read
+    else:
+        with pytest.raises(InvalidParams):
+            parse_hash(text, "field")

@@ -13,7 +13,7 @@ from proxy.chain import contract_abi
 from proxy.chain.logs import Log
 from proxy.errors import Undecodable
 from proxy.record import record
-from proxy.userop.decode import decode_claim
+from proxy.userop.decode import decode_claim, plainly_claimed
 from proxy.userop.entry_point import EntryPoint, EntryPointVersion
 from proxy.userop.primitives import Address, Hash32, keccak256
 from proxy.userop.user_operation import UserOperation
@@ -25,6 +25,8 @@ REVERT_REASON: Final = keccak256(b"UserOperationRevertReason(bytes32,address,uin
 OPERATION_TOPICS: Final = (USER_OPERATION_EVENT, REVERT_REASON)
 
 _WORD: Final = 32
+_HIGH_BYTES: Final = bytes(12)  # of an address in its word
+_FLAGS: Final = tuple(flag.to_bytes(_WORD, "big") for flag in (False, True))
 _EXECUTED_BYTES: Final = 4 * _WORD  # nonce, success, gas cost, gas used
 _REASON: Final = ("uint256", "bytes")  # nonce, what the calls reverted with
 _MOST_REASON_BYTES: Final = 1 << 12
@@ -58,21 +60,19 @@ class Executed:
 
 def read_executed(log: Log) -> Executed | None:
     """What an entry point's log says was executed; `None` when it is another event, or not of that shape."""
-    if len(log.topics) != 4 or log.topics[0] != USER_OPERATION_EVENT or any(log.topics[2][:12]):
+    topics, data = log.topics, log.data
+    if len(topics) != 4 or topics[0] != USER_OPERATION_EVENT or len(data) < _EXECUTED_BYTES:
         return None
-    data = log.data
-    if len(data) < _EXECUTED_BYTES:
-        return None
+    _, name, sender, _ = topics
     # four words, read by hand: there is one such log for every operation
-    number = int.from_bytes
-    success = number(data[32:64], "big")
-    if success > 1:
+    number, success = int.from_bytes, data[32:64]
+    if not sender.startswith(_HIGH_BYTES) or success not in _FLAGS:
         return None
     return Executed(
-        user_op_hash=log.topics[1],
-        sender=Address(log.topics[2][12:]),
+        user_op_hash=name,
+        sender=Address(sender[12:]),
         nonce=number(data[:32], "big"),
-        success=bool(success),
+        success=success == _FLAGS[True],
         gas_cost=number(data[64:96], "big"),
         gas_used=number(data[96:128], "big"),
     )
@@ -117,7 +117,7 @@ def read_claims(
         return None
     bundle = call_data[4:]
     # found by its first two words as they stand: nothing of a stranger's operation is read
-    names = {bytes(12) + sender + nonce.to_bytes(_WORD, "big"): (sender, nonce) for sender, nonce in wanted}
+    names = {_HIGH_BYTES + sender + nonce.to_bytes(_WORD, "big"): (sender, nonce) for sender, nonce in wanted}
     claims = {}
     try:
         places = [(at, name) for at in _places(bundle) if (name := names.get(bundle[at : at + 2 * _WORD])) is not None]
@@ -127,6 +127,10 @@ def read_claims(
         try:
             called = _field(bundle, at, _CALL_DATA)
             signature = _field(bundle, at, _OLD_SIGNATURE if old else _SIGNATURE)
+            named = None if old else plainly_claimed(nonce, signature, modules)
+            if named is not None:  # nearly always
+                claims[sender, nonce] = BundledClaim((named,), called)
+                continue
             op = UserOperation(sender=sender, nonce=nonce, call_data=b"", signature=signature)
             claim = decode_claim(op, entry_point, modules, user_op_hash=wanted[sender, nonce])
         except Undecodable:
@@ -143,18 +147,26 @@ def _places(bundle: bytes) -> list[int]:
     """Where each operation of a bundle begins. Raises `Undecodable`."""
     array = _offset(bundle, 0)
     count, start = _offset(bundle, array), array + _WORD
-    if start + count * _WORD > len(bundle):
+    size, number = len(bundle), int.from_bytes
+    if start + count * _WORD > size:
         raise Undecodable("handleOps", f"{count} operations at {array} reach past the end")
-    return [start + _offset(bundle, at) for at in range(start, start + count * _WORD, _WORD)]
+    offsets = [number(bundle[at : at + _WORD], "big") for at in range(start, start + count * _WORD, _WORD)]
+    if offsets and max(offsets) > size:
+        raise Undecodable("handleOps", f"one of {count} operations at {array} begins past the end")
+    return [start + offset for offset in offsets]
 
 
 def _field(bundle: bytes, operation: int, index: int) -> bytes:
     """Bytes that a field of an operation points to. Raises `Undecodable`."""
-    at = operation + _offset(bundle, operation + index * _WORD)
-    end = at + _WORD + _offset(bundle, at)
-    if end > len(bundle):
+    number, size = int.from_bytes, len(bundle)
+    head = operation + index * _WORD
+    at = operation + number(bundle[head : head + _WORD], "big")
+    begin = at + _WORD
+    end = begin + number(bundle[at:begin], "big")
+    # what a word past the end says, whole or not, changes nothing: then one of these is past it, too
+    if head + _WORD > size or end > size:
         raise Undecodable("handleOps", f"the bytes at {at} reach past the end")
-    return bundle[at + _WORD : end]
+    return bundle[begin:end]
 
 
 def _offset(bundle: bytes, at: int) -> int:

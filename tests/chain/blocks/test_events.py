@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ from proxy.chain.blocks import events
 from proxy.chain.blocks.events import BundledClaim, read_claims, read_executed, read_reason
 from proxy.chain.blocks.header import bloom_of_item, parse_header
 from proxy.chain.logs import Log
-from proxy.errors import InvalidParams
+from proxy.errors import InvalidParams, Undecodable
 from proxy.userop import abi
 from proxy.userop.entry_point import ENTRY_POINTS
 from proxy.userop.primitives import Address, Hash32, keccak256
@@ -101,6 +101,47 @@ def test_a_bundle_that_points_anywhere_is_read_or_not(at: int, other: bytes) -> 
         bytes(bundle), V07, [SMART_SESSION], dict.fromkeys([(ACCOUNT, SESSION_NONCE), (ACCOUNT, 7)], HASH)
     )
     assert claims is None or set(claims) <= {(ACCOUNT, SESSION_NONCE), (ACCOUNT, 7)}
+
+
+def _word_by_word(bundle: bytes, at: int) -> int:
+    word = bundle[at : at + 32]
+    if len(word) < 32 or (number := int.from_bytes(word, "big")) > len(bundle):
+        raise Undecodable("word", "none, or past the end")
+    return number
+
+
+def _field_word_by_word(bundle: bytes, operation: int, index: int) -> bytes:
+    at = operation + _word_by_word(bundle, operation + index * 32)
+    end = at + 32 + _word_by_word(bundle, at)
+    if end > len(bundle):
+        raise Undecodable("bytes", "past the end")
+    return bundle[at + 32 : end]
+
+
+def _tried(read: Callable[[], object]) -> object:
+    try:
+        return read()
+    except Undecodable:
+        return Undecodable
+
+
+@given(st.integers(0, 700), st.binary(max_size=34), st.integers(0, 900), st.integers(0, 10))
+def test_each_field_is_what_reading_word_by_word_gives(at: int, other: bytes, operation: int, index: int) -> None:
+    bundle = bytearray(_bundle(_packed(ACCOUNT, SESSION_NONCE, USE), _packed(ACCOUNT, 7, b""))[4:])
+    bundle[at : at + len(other)] = other
+    data = bytes(bundle)
+    assert _tried(lambda: events._field(data, operation, index)) == _tried(
+        lambda: _field_word_by_word(data, operation, index)
+    )
+
+    def places() -> list[int]:
+        array = _word_by_word(data, 0)
+        count, start = _word_by_word(data, array), array + 32
+        if start + count * 32 > len(data):
+            raise Undecodable("array", "past the end")
+        return [start + _word_by_word(data, start + number * 32) for number in range(count)]
+
+    assert _tried(lambda: events._places(data)) == _tried(places)
 
 
 def test_what_is_no_bundle_of_this_entry_point_tells_nothing() -> None:
