@@ -166,11 +166,27 @@ class BundlerAsker:
     def _seconds_for(self, method: str) -> float:
         return self._settings.inclusion_seconds if waits_for_inclusion(method) else self._settings.total_seconds
 
-    def _put(self, endpoint: BundlerEndpoint, our_id: int, method: str, params: bytes, heard: Heard) -> bool:
-        assert self._client is not None, "Upstream is used inside its context"  # noqa: S101 - our own promise
-        settings = self._settings
-        seconds = settings.inclusion_seconds if waits_for_inclusion(method) else settings.total_seconds
-        return self._client.begin(endpoint.url, print_request(our_id, method, params), seconds, heard)
+    def _put(
+        self,
+        endpoint: BundlerEndpoint,
+        our_id: int,
+        asked: tuple[str, bytes],
+        heard: Heard,
+        household: str | None,
+    ) -> bool:
+        """Ask, in a place that this household was given: `heard` leaves it. Where nothing was asked it is left here,
+        for whatever reason."""
+        method, params = asked
+        is_asked = False
+        try:
+            assert self._client is not None, "Upstream is used inside its context"  # noqa: S101 - our own promise
+            settings = self._settings
+            seconds = settings.inclusion_seconds if waits_for_inclusion(method) else settings.total_seconds
+            is_asked = self._client.begin(endpoint.url, print_request(our_id, method, params), seconds, heard)
+        finally:
+            if not is_asked:
+                self._places.leave(household)
+        return is_asked
 
     async def _ask_read(self, endpoint: BundlerEndpoint, method: str, params: bytes, seconds: float) -> UpstreamReply:
         """One question on behalf of a caller that sends nothing. Raises `UpstreamUnavailable`."""

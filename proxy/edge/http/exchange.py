@@ -62,6 +62,11 @@ def read_exchange(endpoint: str, our_id: int, heard: HttpReply | NoReplyError) -
         raise ExchangeError(problem, silent=False, turned_away=heard.status in TOOK_NOTHING) from None
 
 
+def unread(endpoint: str) -> ExchangeError:
+    """What is heard of an answer that a fault of ours kept from being read."""
+    return ExchangeError(f"{endpoint} gave an answer that could not be read here", silent=False, turned_away=False)
+
+
 def meaning_of_reply(answer: UpstreamReply) -> Meaning:
     """What the answer to a send says of its operation."""
     reply = answer.reply

@@ -15,8 +15,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine, Generator
 from contextvars import ContextVar
 from functools import partial
 from heapq import heappop, heappush
@@ -198,36 +197,31 @@ class HouseholdTurns:
 
     # --- many on one connection
 
-    @asynccontextmanager
-    async def turn(self, household: str | None) -> AsyncIterator[None]:
+    def turn(self, household: str | None) -> _Turn:
         """Wait until it may begin; it has ended with the context."""
-        if household is None:  # nobody can tell whose it is
-            yield
-            return
-        held = self._of(household)
-        if held.is_turning or held.waiting or held.at_hand >= self._most:
-            await self._wait(held)
-        else:
+        return _Turn(self, None if household is None else self._of(household))  # nobody can tell whose that is
+
+    async def may_begin(self, held: _Household) -> None:
+        """Until something of it may; then it has to be over some time."""
+        if not (held.is_turning or held.waiting or held.at_hand >= self._most):
             held.at_hand += 1
             self._turn_soon(held)
-        try:
-            yield
-        finally:
-            held.at_hand -= 1
-            if not held.is_turning:
-                self._next(held)
-
-    async def _wait(self, held: _Household) -> None:
+            return
         turn = asyncio.get_running_loop().create_future()
         held.waiting.append(turn)
+        is_begun = False
         try:
             await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():  # it had begun
-                held.at_hand -= 1
-                if not held.is_turning:
-                    self._next(held)
-            raise
+            is_begun = True
+        finally:
+            if not is_begun and not turn.cancel() and not turn.cancelled():  # or else nobody waits any more
+                self.is_over(held)
+
+    def is_over(self, held: _Household) -> None:
+        """What had begun."""
+        held.at_hand -= 1
+        if not held.is_turning:
+            self._next(held)
 
     def _turn_soon(self, held: _Household) -> None:
         held.is_turning = True
@@ -245,3 +239,21 @@ class HouseholdTurns:
                 turn.set_result(None)
                 self._turn_soon(held)
                 return
+
+
+class _Turn:
+    """One for as long as it is within it: no generator, which would outlive who is closed while he waits."""
+
+    __slots__ = ("_held", "_turns")
+
+    def __init__(self, turns: HouseholdTurns, held: _Household | None) -> None:
+        self._turns = turns
+        self._held = held
+
+    async def __aenter__(self) -> None:
+        if self._held is not None:
+            await self._turns.may_begin(self._held)
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._held is not None:
+            self._turns.is_over(self._held)

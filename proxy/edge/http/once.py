@@ -80,19 +80,23 @@ class OnceSent:
         if asked in self._under_way or (self._remembered and _digest_of(asked) in self._remembered):
             return False
         waiting = self._under_way[asked] = []
-        if self._upstream.begin(
-            method, params, partial(self._heard, asked, waiting, hearing), submit=True, place=place
-        ):
-            return True
-        del self._under_way[asked]
-        return False
+        is_begun = False
+        try:
+            heard = partial(self._heard, asked, waiting, hearing)
+            is_begun = self._upstream.begin(method, params, heard, submit=True, place=place)
+        finally:
+            if not is_begun:
+                del self._under_way[asked]
+        return is_begun
 
     def _heard(
         self, asked: _Asked, waiting: Sequence[asyncio.Future[Ended]], hearing: Hearing, ended: Ended | AskingOn
     ) -> None:
         assert not isinstance(ended, AskingOn), "a send is asked of one bundler"  # noqa: S101 - our own promise
-        self._ended(asked, waiting, ended)
-        hearing(ended)
+        try:
+            self._ended(asked, waiting, ended)
+        finally:
+            hearing(ended)
 
     async def _send(self, asked: _Asked, place: OperationPlace | None) -> UpstreamReply:
         if (others := self._under_way.get(asked)) is not None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from typing import Final
 
 from proxy.edge.http.bundler_health import QuestionKind
@@ -128,34 +127,28 @@ class BundlerPlaces:
     def _turns_of(self, line: _Line, household: str | None) -> _Turns:
         return line.others if household is not None and household in self._held else line.newcomers
 
-    @asynccontextmanager
-    async def place(self, kind: QuestionKind, asked: str) -> AsyncIterator[None]:
+    def place(self, kind: QuestionKind, asked: str) -> _Place:
         """Ask within it whom `asked` names. Raises `UpstreamFull` where there is none in time."""
-        household = WORKED_FOR.get()
-        if not self.take(kind, household):
-            await self._wait(kind, household, asked)
-        try:
-            yield
-        finally:
-            self.leave(household)
+        return _Place(self, kind, asked)
 
-    async def _wait(self, kind: QuestionKind, household: str | None, asked: str) -> None:
+    async def wait(self, kind: QuestionKind, household: str | None, asked: str) -> None:
+        """Until there is one for it, which has to be left. Raises `UpstreamFull` where there is none in time."""
         turn = asyncio.get_running_loop().create_future()
         line = self._line_for(kind)
         self._turns_of(line, household).setdefault(household, OrderedDict())[turn] = None
         self._waiting += 1
+        is_given = False
         try:
             async with asyncio.timeout(self._wait_seconds):
                 await turn
+            is_given = True
         except TimeoutError:
-            self._give_back(line, household, turn)
             self._on_full(kind)
             raise UpstreamFull(f"{asked} has too many {_WORDS[kind]} that are not answered yet") from None
-        except asyncio.CancelledError:
-            self._give_back(line, household, turn)
-            raise
         finally:
             self._waiting -= 1
+            if not is_given:
+                self._give_back(line, household, turn)
 
     def _give_back(self, line: _Line, household: str | None, turn: asyncio.Future[None]) -> None:
         if turn.done() and not turn.cancelled():  # it was given all the same
@@ -166,3 +159,22 @@ class BundlerPlaces:
             del turns[turn]
             if not turns:
                 del of[household]
+
+
+class _Place:
+    """One for as long as it is within it: no generator, which would outlive who is closed while he waits."""
+
+    __slots__ = ("_asked", "_household", "_kind", "_places")
+
+    def __init__(self, places: BundlerPlaces, kind: QuestionKind, asked: str) -> None:
+        self._places = places
+        self._kind = kind
+        self._asked = asked
+        self._household = WORKED_FOR.get()
+
+    async def __aenter__(self) -> None:
+        if not self._places.take(self._kind, self._household):
+            await self._places.wait(self._kind, self._household, self._asked)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._places.leave(self._household)

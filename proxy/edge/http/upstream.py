@@ -16,11 +16,13 @@ from proxy.edge.http.bundler_health import Placement, QuestionKind, Sign
 from proxy.edge.http.client import HttpReply, NoReplyError
 from proxy.edge.http.endpoints import BundlerEndpoint
 from proxy.edge.http.exchange import (
+    Ended,
     ExchangeError,
     Hearing,
     UpstreamReply,
     meaning_of_reply,
     read_exchange,
+    unread,
 )
 from proxy.edge.http.households import WORKED_FOR
 from proxy.errors import UpstreamFull, UpstreamUnavailable
@@ -68,9 +70,7 @@ class HttpUpstream(BundlerAsker):
             reading = partial(self._heard_read, endpoint, our_id, of, hearing)
             if not self._places.take(QuestionKind.READ, household):
                 return False
-            if not (is_asked := self._put(endpoint, our_id, method, params, reading)):
-                self._places.leave(household)
-            return is_asked
+            return self._put(endpoint, our_id, (method, params), reading, household)
         if place is None or len(roster.endpoints) > 1 or roster.removed:
             return False
         places = self._places
@@ -79,8 +79,7 @@ class HttpUpstream(BundlerAsker):
         elif not places.take(QuestionKind.SEND, household := WORKED_FOR.get()):
             return False
         sending = partial(self._heard_send, endpoint, our_id, (place, household), hearing)
-        if not self._put(endpoint, our_id, method, params, sending):
-            places.leave(household)
+        if not self._put(endpoint, our_id, (method, params), sending, household):
             return False
         self._out[our_id] = place, endpoint.number, endpoint.breakers[QuestionKind.SEND].answers
         return True
@@ -107,17 +106,27 @@ class HttpUpstream(BundlerAsker):
         """
         place, household = question
         self._places.leave(household)
-        out = self._out.pop(our_id, None)
-        noted, answers = out is None, None if out is None else out[2]  # others are asked meanwhile
+        ended: Ended | None = None
         try:
-            answer = read_exchange(endpoint.name, our_id, heard)
-        except ExchangeError as error:
-            self._sign(endpoint, QuestionKind.SEND, Sign.SILENT if error.silent else Sign.FAILED, place, answers)
-            if error.may_have_been_sent and not noted:
-                self._placements.sent(place, endpoint.number, self._stopwatch())
-            hearing(error)
-            return
-        self._note_answer(endpoint, QuestionKind.SEND, answer, place, answers)
+            out = self._out.pop(our_id, None)
+            noted, answers = out is None, None if out is None else out[2]  # others are asked meanwhile
+            try:
+                ended = answer = read_exchange(endpoint.name, our_id, heard)
+            except ExchangeError as error:
+                ended = error.with_traceback(None)  # which leads here, and to all that was asked
+                self._sign(endpoint, QuestionKind.SEND, Sign.SILENT if error.silent else Sign.FAILED, place, answers)
+                if error.may_have_been_sent and not noted:
+                    self._placements.sent(place, endpoint.number, self._stopwatch())
+            else:
+                self._note_answer(endpoint, QuestionKind.SEND, answer, place, answers)
+                self._note_place(endpoint, answer, place, noted=noted)
+        finally:
+            hearing(ended or unread(endpoint.name))
+
+    def _note_place(
+        self, endpoint: BundlerEndpoint, answer: UpstreamReply, place: OperationPlace, *, noted: bool
+    ) -> None:
+        """`noted` where it is known already that it may be there."""
         meaning = meaning_of_reply(answer) if answer.reply.is_error else Meaning.ACCEPTED
         if meaning is Meaning.ACCEPTED:
             if noted:
@@ -126,7 +135,6 @@ class HttpUpstream(BundlerAsker):
                 self._placements.taken(place, endpoint.number, self._stopwatch())
         elif meaning is Meaning.UNKNOWN and not noted:
             self._placements.sent(place, endpoint.number, self._stopwatch())
-        hearing(answer)
 
     def _placed(self, answer: UpstreamReply, placement: Placement, new: OperationPlace | None) -> None:
         """What the answer to a send says of where its operation is."""
@@ -148,19 +156,21 @@ class HttpUpstream(BundlerAsker):
         method, params, answers, household = question
         self._places.leave(household)
         of = method, params
+        ended: Ended | AskingOn | None = None
         try:
-            answer = read_exchange(endpoint.name, our_id, heard)
-        except ExchangeError as error:
-            self._sign(endpoint, QuestionKind.READ, Sign.SILENT if error.silent else Sign.FAILED, of, answers)
-            ended: UpstreamReply | ExchangeError = error
-        else:
-            self._note_answer(endpoint, QuestionKind.READ, answer, of, answers)
-            ended = answer
-        failed = isinstance(ended, ExchangeError) or ended.status in TOOK_NOTHING
-        if failed and any(each is not endpoint for each in self.endpoints):
-            hearing(AskingOn(self._read(method, params, self._seconds_for(method), asked=(endpoint, ended))))
-        else:
-            hearing(ended)
+            try:
+                ended = answer = read_exchange(endpoint.name, our_id, heard)
+            except ExchangeError as error:
+                ended = error.with_traceback(None)  # which leads here, and to all that was asked
+                self._sign(endpoint, QuestionKind.READ, Sign.SILENT if error.silent else Sign.FAILED, of, answers)
+                failed = True
+            else:
+                self._note_answer(endpoint, QuestionKind.READ, answer, of, answers)
+                failed = answer.status in TOOK_NOTHING
+            if failed and any(each is not endpoint for each in self.endpoints):
+                ended = AskingOn(self._read(method, params, self._seconds_for(method), asked=(endpoint, ended)))
+        finally:
+            hearing(ended or unread(endpoint.name))
 
     async def _read(
         self,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 
 import pytest
@@ -14,11 +14,14 @@ from proxy.edge.http.asker import UpstreamSettings
 from proxy.edge.http.bundler_health import QuestionKind
 from proxy.edge.http.endpoints import Health
 from proxy.edge.http.exchange import Ended, Hearing, UpstreamReply
+from proxy.edge.http.households import HouseholdTurns
 from proxy.edge.http.once import OnceSent
+from proxy.edge.http.places import BundlerPlaces
 from proxy.edge.http.upstream import HttpUpstream
 from proxy.errors import UpstreamUnavailable
 from proxy.ports import AskingOn, OperationPlace
 from proxy.userop.primitives import Address
+from tests.edge.http.peers import until
 from tests.edge.recording_bundler import OPERATION_HASH, Answer, RecordingBundler
 
 SEND, READ = "eth_sendUserOperation", "eth_getUserOperationReceipt"
@@ -200,3 +203,108 @@ async def test_who_is_closed_tells_those_that_were_begun() -> None:
         assert isinstance(ended, UpstreamUnavailable)
         assert ended.may_have_been_sent
         bundler.release()
+
+
+class BrokenPromiseError(Exception):
+    """Of ours; nothing foresees it."""
+
+
+def break_promise(*_: object, **__: object) -> None:
+    raise BrokenPromiseError
+
+
+class BrokenTransport:
+    """Takes nothing, and says so by raising."""
+
+    write = break_promise
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+
+def break_client(upstream: HttpUpstream) -> None:
+    upstream._client.begin = break_promise  # type: ignore[union-attr,method-assign,assignment]  # on purpose
+
+
+def break_connections(upstream: HttpUpstream) -> None:
+    for connection in upstream._client._over_http._open:  # type: ignore[union-attr]  # the lean one is in use
+        connection._transport = BrokenTransport(connection._transport)
+
+
+@pytest.mark.parametrize("submit", [True, False])
+@pytest.mark.parametrize("broken", [break_client, break_connections])
+async def test_a_fault_of_ours_while_it_is_asked_takes_no_place_and_keeps_no_repeat_waiting(
+    submit: bool, broken: Callable[[HttpUpstream], None]
+) -> None:
+    bundler = RecordingBundler(1946)
+    async with bundler, warm(bundler, settings=replace(SETTINGS, max_connections=8)) as upstream:
+        once, told = OnceSent(upstream, time.monotonic), list[Ended | AskingOn]()
+        whole = upstream._client.begin  # type: ignore[union-attr]  # inside its context
+        free = upstream._places.free
+        broken(upstream)
+        with pytest.raises(BrokenPromiseError):
+            begin(once, told.append, submit=submit)
+        assert upstream._places.free == free
+        assert upstream._places._held == {}
+        upstream._client.begin = whole  # type: ignore[union-attr,method-assign]  # whole again
+        method, params = (SEND, OP) if submit else (READ, HASH)
+        async with asyncio.timeout(20):
+            assert (await once.post(method, params, submit=submit, place=PLACE)).status == 200
+        await until(lambda: upstream._places.free == free)
+        assert told == [], "who heard of the fault hears nothing more"
+
+
+@pytest.mark.parametrize("submit", [True, False])
+@pytest.mark.parametrize("answer", [Answer(result=OPERATION_HASH), Answer(raw=b"not JSON")])
+async def test_a_fault_of_ours_in_what_is_noted_of_an_answer_keeps_it_from_nobody(submit: bool, answer: Answer) -> None:
+    bundler = RecordingBundler(1946)
+    bundler.answers[SEND if submit else READ] = answer
+    async with bundler, warm(bundler, settings=replace(SETTINGS, max_connections=8)) as upstream:
+        free = upstream._places.free
+        upstream._note_answer = upstream._sign = break_promise  # type: ignore[method-assign,assignment]  # on purpose
+        told = Told()
+        assert begin(OnceSent(upstream, time.monotonic), told, submit=submit)
+        async with asyncio.timeout(20):
+            ended = await told.end()
+        assert isinstance(ended, UpstreamUnavailable) is (answer.raw is not None)
+        assert upstream._places.free == free
+
+
+@pytest.mark.parametrize("submit", [True, False])
+async def test_an_answer_that_a_fault_of_ours_keeps_from_being_read_may_be_on_its_way(
+    submit: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundler = RecordingBundler(1946)
+    async with bundler, warm(bundler, settings=replace(SETTINGS, max_connections=8)) as upstream:
+        free = upstream._places.free
+        monkeypatch.setattr("proxy.edge.http.upstream.read_exchange", break_promise)
+        told = Told()
+        assert begin(OnceSent(upstream, time.monotonic), told, submit=submit)
+        async with asyncio.timeout(20):
+            ended = await told.end()
+        assert isinstance(ended, UpstreamUnavailable)
+        assert ended.may_have_been_sent
+        assert upstream._places.free == free
+
+
+async def test_who_is_closed_while_it_waits_is_given_no_place_and_no_turn() -> None:
+    places, turns = BundlerPlaces(1, 60), HouseholdTurns(1)
+
+    async def waits_within(context: AbstractAsyncContextManager[None]) -> None:
+        async with context:
+            raise AssertionError("there is none")
+
+    async with places.place(QuestionKind.SEND, "one"), turns.turn("one"):
+        for context in (places.place(QuestionKind.SEND, "one"), turns.turn("one")):
+            waiting = waits_within(context)
+            waiting.send(None)
+            waiting.close()
+    assert places.free == 1
+    async with asyncio.timeout(20), turns.turn("one"):
+        pass

@@ -40,11 +40,17 @@ class BundlerConnection(asyncio.Protocol):
         self.rests_since = 0.0  # likewise; while it is idle
 
     def ask(self, request: bytes, heard: Heard, deadlines: Deadlines[BundlerConnection]) -> None:
-        """Send a whole request. `heard` is told of the reply, or of what came in its place, within time."""
+        """Send a whole request. `heard` is told of the reply, or of what came in its place, within time; of nothing
+        where this raises."""
         assert self._transport is not None  # noqa: S101 - only what is open is asked
         self._heard, self._deadlines = heard, deadlines
-        deadlines.start(self)
-        self._transport.write(request)
+        try:
+            deadlines.start(self)
+            self._transport.write(request)
+        except BaseException:  # and it is raised again
+            self._ended()
+            self.abort()
+            raise
 
     def is_usable(self) -> bool:
         """Whether another question may be put, as far as this side knows."""
@@ -74,8 +80,10 @@ class BundlerConnection(asyncio.Protocol):
                 heard, self._heard = self._heard, None
                 if self._deadlines is not None:
                     self._deadlines.stop(self)
-                self._pool.free(self)
-                heard(HttpReply(_FINAL, body))
+                try:
+                    self._pool.free(self)
+                finally:
+                    heard(HttpReply(_FINAL, body))
                 return
             if head.status >= _FINAL:
                 self._answer(head, body)
@@ -90,8 +98,10 @@ class BundlerConnection(asyncio.Protocol):
 
     def connection_lost(self, _error: Exception | None) -> None:
         self._transport = None
-        self._fail(broken_off(self._status))
-        self._pool.gone(self)
+        try:
+            self._fail(broken_off(self._status))
+        finally:
+            self._pool.gone(self)
 
     # ---
 
@@ -122,21 +132,25 @@ class BundlerConnection(asyncio.Protocol):
             self._fail(failure)
             return
         heard = self._ended()
-        if head.last or self._reader.buffered:
-            self.abort()
-        else:
-            hint = head.fields.get("Keep-Alive")
-            if hint is not None and (found := _KEEP_ALIVE.search(hint)) is not None:
-                self.good_until = self._pool.now() + int(found[1]) - 1  # the answer was on its way for some time
-            self._pool.free(self)
-        if heard is not None:
-            heard(HttpReply(head.status, body))
+        try:
+            if head.last or self._reader.buffered:
+                self.abort()
+            else:
+                hint = head.fields.get("Keep-Alive")
+                if hint is not None and (found := _KEEP_ALIVE.search(hint)) is not None:
+                    self.good_until = self._pool.now() + int(found[1]) - 1  # the answer was on its way for some time
+                self._pool.free(self)
+        finally:
+            if heard is not None:
+                heard(HttpReply(head.status, body))
 
     def _fail(self, failure: NoReplyError) -> None:
         heard = self._ended()
-        self.abort()
-        if heard is not None:
-            heard(failure)
+        try:
+            self.abort()
+        finally:
+            if heard is not None:
+                heard(failure)
 
     def _ended(self) -> Heard | None:
         """The question has ended, and with it its time: the next one has its own. Who has asked it."""

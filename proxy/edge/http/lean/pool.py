@@ -166,12 +166,13 @@ class Pool:
     async def _wait(self) -> None:
         turn = self._loop.create_future()
         self._queue.append(turn)
+        is_its_turn = False
         try:
             await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self._wake()  # it was this one's turn: the next one's now
-            raise
+            is_its_turn = True
+        finally:
+            if not is_its_turn and not turn.cancel() and not turn.cancelled():  # or else nobody waits any more
+                self._wake()  # the next one's
 
     def _wake(self) -> None:
         while self._queue:
