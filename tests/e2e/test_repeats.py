@@ -3,29 +3,28 @@ operation once whatever they do."""
 
 from __future__ import annotations
 
-import asyncio
 import itertools
-import json
-import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from typing import Any
+from contextlib import AsyncExitStack
 
 import pytest
 from aiohttp import web
 
+from proxy.bundler_answers import TOOK_NOTHING
+from proxy.edge.http.once import OnceSent
 from proxy.errors import Code
-from proxy.refused_before import REMEMBERED_SECONDS
-from proxy.userop.user_operation import UserOperation, print_user_operation
+from proxy.refused_before import REMEMBERED_SECONDS, RefusedBefore
+from proxy.userop.user_operation import print_user_operation
 from tests.admission.builders import known, lane
 from tests.bypass_list.desk import a_session, an_operation, single, use
-from tests.e2e.rig import HERE, install, node_binary
-from tests.edge.recording_bundler import Answer, Recorded
-from tests.running_gate import ENTRY_POINT, SEND, RunningGate, running_gate
+from tests.e2e.handing_in import SDKS, hand_in, task, wire_to
+from tests.e2e.rig import install
+from tests.edge.recording_bundler import OPERATION_HASH, Answer, Recorded
+from tests.running_gate import SEND, RunningGate, running_gate
 from tests.session.builders import OTHER_TOKEN, TOKEN, TRANSFER, action, transfer, usage
 
-SDKS = ("viem http", "viem custom", "permissionless", "aa-sdk", "ethers", "abstractionkit", "userop.js", "web3.py")
 ONE_OP = an_operation(single(transfer(1)), signature=b"\1" * 65)
 
 OURS = sorted(set(Code) - {Code.INTERNAL_ERROR})
@@ -34,31 +33,26 @@ LISTED = {Code.PARSE_ERROR, Code.INVALID_REQUEST, Code.METHOD_NOT_FOUND, Code.IN
 """Codes of ours that viem lists. On a `custom` transport it takes every other one for an unknown error."""
 
 
-async def hand_in(tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Each task's outcome, in order."""
-    by_node = [task for task in tasks if task["client"] != "web3.py"]
-    by_web3 = [task for task in tasks if task["client"] == "web3.py"]
-    told, of_web3 = await asyncio.gather(_run((node_binary(), "clients/send.mjs"), by_node), _by_web3(by_web3))
-    outcomes = {id(each): outcome for each, outcome in zip([*by_node, *by_web3], [*told, *of_web3], strict=True)}
-    return [outcomes[id(each)] for each in tasks]
+STATUSES = (400, 401, 403, 404, 405, 408, 411, 413, 414, 415, 429, 431, 500, 502, 503, 504)
+AGAIN = 4
+"""A first time, and viem's three repeats."""
+GIVES_IN = 4
+"""So often is HTTP 429 answered, and then no more: some SDKs try for minutes."""
 
 
-async def _by_web3(tasks: list[dict[str, Any]]) -> list[Any]:
-    # a process of its own: it changes the interpreter it is imported into
-    outcomes: list[Any] = await _run((sys.executable, "-W", "ignore", "clients/send_web3.py"), tasks) if tasks else []
-    return outcomes
+def times(client: str, status: int, code: int | None) -> int:
+    """How often this SDK hands the same in when it is answered so, with that error or none in the body.
 
-
-async def _run(command: tuple[str, ...], told: object) -> Any:
-    pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(*command, cwd=HERE, stdin=pipe, stdout=pipe, stderr=pipe)
-    out, err = await asyncio.wait_for(process.communicate(json.dumps(told).encode()), 120)
-    assert process.returncode == 0, err.decode()
-    return json.loads(out)
-
-
-def task(client: str, url: str, op: UserOperation) -> dict[str, Any]:
-    return {"client": client, "url": url, "op": print_user_operation(op), "entryPoint": ENTRY_POINT}
+    What it does by its defaults, measured; if a test that uses it fails, the SDK has changed.
+    """
+    match client:
+        case "viem custom":
+            return AGAIN
+        case "viem http" | "permissionless":
+            return AGAIN if code == -32603 or status in (403, 408, 413, 429, 500, 502, 503, 504) else 1
+        case "ethers" | "userop.js":
+            return GIVES_IN + 1 if status == 429 else 1
+    return 1
 
 
 class Stub:
@@ -74,6 +68,8 @@ class Stub:
             return web.json_response({"jsonrpc": "2.0", "id": asked["id"], "result": "0x79a"})
         self.sends[request.path] += 1
         _, _, status, code = request.path.split("/")
+        if int(status) == 429 and self.sends[request.path] > GIVES_IN:
+            return web.json_response({"jsonrpc": "2.0", "id": asked["id"], "result": OPERATION_HASH})
         if code == "html":
             return web.Response(text="<html>", content_type="text/html", status=int(status))
         error = {"code": int(code), "message": "no"}
@@ -110,13 +106,55 @@ async def test_no_code_of_ours_makes_an_sdk_send_again_but_for_viem_on_a_custom_
 
 
 @pytest.mark.usefixtures("packages")
-async def test_what_bundlers_and_gateways_answer_makes_viem_and_what_builds_on_it_send_again(stub: Stub) -> None:
+async def test_what_bundlers_and_gateways_answer_makes_some_sdks_send_again(stub: Stub) -> None:
     """Why the gate remembers: if this fails, the SDKs have changed, and the table in README with them."""
-    answers = [(200, "-32603"), *((status, "html") for status in (408, 413, 429, 500, 502, 503, 504))]
-    asked = [(client, *answer) for client in ("viem http", "permissionless") for answer in answers]
+    answers = [(200, "-32603"), *((status, "html") for status in STATUSES)]
+    asked = [(client, *answer) for client in SDKS for answer in answers]
     path = {each: f"/{SDKS.index(each[0])}/{each[1]}/{each[2]}" for each in asked}
     await hand_in([task(each[0], stub.url + path[each], ONE_OP) for each in asked])
-    assert {each: stub.sends[path[each]] for each in asked} == dict.fromkeys(asked, 4)
+    expected = {
+        (client, status, code): times(client, status, None if code == "html" else int(code))
+        for client, status, code in asked
+    }
+    assert {each: stub.sends[path[each]] for each in asked} == expected
+
+
+@pytest.mark.usefixtures("packages")
+@pytest.mark.parametrize("code", [-32500, -32603])
+async def test_under_whatever_status_a_bundlers_error_comes_it_hears_of_an_operation_once(
+    code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But for 401, 403 and 429, by which a gateway turns a request away before any bundler has heard of it."""
+    # what is remembered stays so for as long as the SDKs take, on the slowest machine
+    monkeypatch.setattr("proxy.app.chain.RefusedBefore", lambda _: RefusedBefore(lambda: 0.0))
+    monkeypatch.setattr("proxy.app.chain.OnceSent", lambda upstream, _: OnceSent(upstream, lambda: 0.0))
+    asked = list(itertools.product(SDKS, STATUSES))
+    ops = [use(SESSION, single(transfer(1)), nonce=lane(number)) for number in range(len(asked))]
+    named = [print_user_operation(op)["nonce"] for op in ops]
+    heard: Counter[str] = Counter()
+
+    async def refuse(recorded: Recorded) -> Answer:
+        nonce = recorded.params[0]["nonce"]
+        heard[nonce] += 1
+        status = asked[named.index(nonce)][1]
+        if status == 429 and heard[nonce] > GIVES_IN:
+            return Answer(error={"code": -32602, "message": "no"})  # which ends it for every SDK
+        return Answer(error={"code": code, "message": "no"}, status=status)
+
+    async with running_gate() as gate, AsyncExitStack() as stack:
+        gate.running.registry.put(known(SESSION))
+        gate.bundler.answers[SEND] = refuse
+        wires = [await stack.enter_async_context(wire_to(gate.url)) for _ in asked]
+        told = await hand_in(
+            [task(client, wire.url, op) for (client, _), wire, op in zip(asked, wires, ops, strict=True)]
+        )
+    assert all("failed" in each for each in told)
+    assert {each: wire.sends for each, wire in zip(asked, wires, strict=True)} == {
+        (client, status): times(client, status, code) for client, status in asked
+    }
+    assert {each: heard[nonce] for each, nonce in zip(asked, named, strict=True)} == {
+        (client, status): times(client, status, code) if status in TOOK_NOTHING else 1 for client, status in asked
+    }
 
 
 LEAVE_OPEN = {

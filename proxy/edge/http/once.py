@@ -1,8 +1,9 @@
 """A send that a client repeats by itself reaches the bundler once.
 
 SDKs take some answers for a hiccup and send the same bytes again within a second: viem does so after -32603, after
-HTTP 408, 413, 429 and 5xx, and on a `custom` transport after every code it does not list. What the bundler answered to
-the first is then the answer to all of them. While the first has no answer yet, the others wait for it.
+HTTP 403, 408, 413, 429 and 5xx, and on a `custom` transport after every code it does not list; ethers after HTTP 429.
+What the bundler answered to the first is then the answer to all of them. While the first has no answer yet, the others
+wait for it.
 
 Only answers that leave open whether the operation is on its way are remembered here. One that was refused is not on its
 way: it is the gate that answers it again, for as long as SDKs repeat it (`proxy.refused_before`). One that was taken

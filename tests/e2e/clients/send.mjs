@@ -24,7 +24,7 @@ const injected = (url) => ({
     }
 })
 
-const ask = (client, { op, entryPoint }) => client.request({ method: SEND, params: [op, entryPoint] })
+const ask = (client, { method = SEND, op, entryPoint }) => client.request({ method, params: [op, entryPoint] })
 const numbers = new Set(["nonce", "callGasLimit", "verificationGasLimit", "preVerificationGas", "maxFeePerGas", "maxPriorityFeePerGas"])
 const asNumbers = (op) =>
     Object.fromEntries(Object.entries(op).map(([key, value]) => [key, numbers.has(key) ? BigInt(value) : value]))
@@ -35,12 +35,12 @@ const send = {
     "aa-sdk": ({ url, op, entryPoint }) =>
         createSmartAccountClient({ transport: http(url), chain: mainnet }).sendRawUserOperation(op, entryPoint),
     permissionless: (task) => ask(createPimlicoClient({ transport: http(task.url) }), task),
-    ethers: ({ url, op, entryPoint }) =>
-        new ethers.JsonRpcProvider(url, 1946, { staticNetwork: true, batchMaxCount: 1 }).send(SEND, [op, entryPoint]),
+    ethers: ({ url, method = SEND, op, entryPoint }) =>
+        new ethers.JsonRpcProvider(url, 1946, { staticNetwork: true, batchMaxCount: 1 }).send(method, [op, entryPoint]),
     abstractionkit: ({ url, op, entryPoint }) =>
         new Bundler(url).sendUserOperation({ factory: null, factoryData: null, paymaster: null, paymasterData: null,
             paymasterVerificationGasLimit: null, paymasterPostOpGasLimit: null, ...asNumbers(op) }, entryPoint),
-    "userop.js": ({ url, op, entryPoint }) => new BundlerJsonRpcProvider(url).setBundlerRpc(url).send(SEND, [op, entryPoint])
+    "userop.js": ({ url, method = SEND, op, entryPoint }) => new BundlerJsonRpcProvider(url).setBundlerRpc(url).send(method, [op, entryPoint])
 }
 
 const tasks = JSON.parse(fs.readFileSync(0, "utf8"))

@@ -112,7 +112,7 @@ async def test_http_1_0_is_answered_and_its_connection_ends() -> None:
         assert await peer.ended()
 
 
-REPEATED_BY_VIEM = frozenset({408, 413, 429, 500, 502, 503, 504})
+REPEATED_BY_VIEM = frozenset({403, 408, 413, 429, 500, 502, 503, 504})
 
 
 async def test_a_body_in_too_many_chunks_is_told_the_bound_under_no_status_that_makes_an_sdk_send_again(

@@ -59,7 +59,16 @@ def error(code: int | None, message: str = "no", status: int = 200) -> Answer:
     return Answer(error={"message": message} | ({} if code is None else {"code": code}), status=status)
 
 
-@pytest.mark.parametrize("answer", [error(-32603), error(-32000), error(None, status=500)])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        error(-32603),
+        error(-32000),
+        error(None, status=500),
+        *(error(-32603, status=status) for status in (400, 404, 408, 413, 500, 502, 503, 504)),
+    ],
+    ids=repr,
+)
 async def test_an_answer_that_leaves_it_open_answers_the_same_bytes_again(
     once: OnceSent, bundler: RecordingBundler, watch: Watch, answer: Answer
 ) -> None:
@@ -75,7 +84,16 @@ async def test_an_answer_that_leaves_it_open_answers_the_same_bytes_again(
     assert bundler.methods == [SEND, SEND]
 
 
-@pytest.mark.parametrize("answer", [error(-32500), error(-32500, status=500), error(-32602, "too little gas")])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        error(-32500),
+        error(-32500, status=500),
+        error(-32602, "too little gas"),
+        *(error(-32603, status=status) for status in (401, 403, 429)),  # which no bundler has heard of
+    ],
+    ids=repr,
+)
 async def test_what_was_refused_may_be_cured_and_is_sent_again(
     once: OnceSent, bundler: RecordingBundler, answer: Answer
 ) -> None:
