@@ -10,13 +10,15 @@ import pytest
 from proxy.admission.enquiry import Enquiry
 from proxy.errors import Code, InvalidParams, StateUnavailable
 from proxy.session.changes import changes_of
+from proxy.session.declared import DeclaredAction, DeclaredSession
 from proxy.session.freezes import Freeze
-from proxy.session.known import Status
+from proxy.session.known import KnownSession, Status
+from proxy.session.state import SessionStatus
 from proxy.userop.primitives import print_bytes, print_checksummed
 from tests.admission.builders import TWICE, Room, granting, key_of, known, lane
-from tests.bypass_list.desk import MODULE, reading, single, use
+from tests.bypass_list.desk import MODULE, a_session, reading, single, use
 from tests.gate_parts import Scene
-from tests.session.builders import ACCOUNT, NOW, STRANGER, enabled, transfer
+from tests.session.builders import ACCOUNT, NOW, STRANGER, TOKEN, TRANSFER, action, enabled, time_frame, transfer, usage
 
 NAMES = [print_checksummed(ACCOUNT), print_bytes(TWICE.permission_id)]
 NAMED = {"account": NAMES[0], "permissionId": NAMES[1]}
@@ -99,6 +101,63 @@ async def test_policies_that_are_not_known_yet_are_not_said_to_be_none() -> None
     room.registry.put(replace(known(TWICE, status=Status.PENDING), state=None))
     (session,) = await enquiry(room).answer(NAMES)
     assert session["policies"] is None
+
+
+TIMED = a_session(action(TOKEN, TRANSFER, usage(2), time_frame(NOW + 600, NOW + 60)))
+
+
+def standing(status: Status, on_chain: SessionStatus = SessionStatus.ENABLED) -> KnownSession:
+    return known(TIMED, status=status, state=replace(enabled(TIMED), status=on_chain))
+
+
+@pytest.mark.parametrize(
+    ("session", "passed", "phase", "left", "until_valid"),
+    [
+        (standing(Status.PENDING), 0, "pending", 600, 60),
+        (standing(Status.IN_FORCE), 0, "upcoming", 600, 60),
+        (standing(Status.IN_FORCE), 59.9, "upcoming", 541, 1),
+        (standing(Status.IN_FORCE), 60, "in_force", 540, 0),
+        (standing(Status.IN_FORCE), 599.9, "in_force", 1, 0),
+        (standing(Status.IN_FORCE), 600, "in_force", 0, 0),
+        (standing(Status.IN_FORCE), 600.9, "in_force", 0, 0),
+        (standing(Status.IN_FORCE), 601, "expired", 0, 0),
+        (standing(Status.REMOVED), 60, "removed", 0, 0),
+        (standing(Status.REMOVED, SessionStatus.NEVER_ENABLED), 60, "not_granted", 0, 0),
+    ],
+    ids=lambda value: value.standing if isinstance(value, KnownSession) else str(value),
+)
+async def test_the_seconds_that_are_left_are_told_to_the_second_in_every_phase(
+    session: KnownSession, passed: float, phase: str, left: int, until_valid: int
+) -> None:
+    room = Room()
+    room.registry.put(session)
+    room.now += passed
+    names = [print_checksummed(ACCOUNT), print_bytes(TIMED.permission_id)]
+    for told in (await enquiry(room).answer(names), (await enquiry(room).list_sessions([names[0]]))["sessions"]):
+        (shown,) = told
+        assert (shown["status"], shown["secondsLeft"], shown["secondsUntilValid"]) == (phase, left, until_valid)
+        assert (shown["validAfter"], shown["validUntil"]) == (NOW + 60, NOW + 600)
+
+
+@pytest.mark.parametrize(("passed", "phase", "left"), [(0, "declared", 600), (600, "declared", 0), (601, "expired", 0)])
+async def test_so_are_those_of_a_session_that_the_settings_declare(passed: int, phase: str, left: int) -> None:
+    room = Room()
+    transfers = DeclaredAction(target=TOKEN, selector=TRANSFER, valid_until=NOW + 600)
+    room.registry.declarations.take(
+        [
+            DeclaredSession(
+                permission_id=TIMED.permission_id,
+                account=ACCOUNT,
+                chain_id=room.terms.chain_id,
+                session_key=STRANGER,
+                actions=(transfers,),
+                module=MODULE,
+            )
+        ]
+    )
+    room.now += passed
+    (shown,) = await enquiry(room).answer([print_checksummed(ACCOUNT), print_bytes(TIMED.permission_id)])
+    assert (shown["status"], shown["secondsLeft"], shown["secondsUntilValid"]) == (phase, left, 0)
 
 
 async def test_a_node_that_does_not_answer_is_said() -> None:

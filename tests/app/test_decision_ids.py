@@ -74,3 +74,15 @@ async def test_what_carries_no_operation_has_no_decision(gate: RunningGate) -> N
 async def test_a_page_may_read_the_id(gate: RunningGate) -> None:
     headers, _ = await asked(gate, submission(GOOD), **PAGE)
     assert HEADER in headers["Access-Control-Expose-Headers"]
+
+
+async def test_over_a_websocket_a_refusal_bears_its_id_and_what_was_allowed_is_found_by_its_hash(
+    gate: RunningGate,
+) -> None:
+    async with gate.http.ws_connect(gate.url.replace("http", "ws")) as socket:
+        await socket.send_json([submission(GOOD), submission(OUTSIDE, request_id=2)])
+        allowed, refused = await socket.receive_json()
+    by_id = {row["decisionId"]: row for row in await audited(gate, 2)}
+    assert by_id[refused["error"]["data"]["decisionId"]]["verdict"] == "reject"
+    (found,) = (await gate.look(f"/audit?userOpHash={allowed['result']}"))["audit"]
+    assert (found["verdict"], found["decisionId"] in by_id) == ("allow", True)

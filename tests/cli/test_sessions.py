@@ -17,6 +17,7 @@ from proxy.session.addresses import SMART_SESSION
 from proxy.session.counters import Counter, SessionKey
 from proxy.session.freezes import Freeze
 from proxy.session.known import KnownSession, Source, Status
+from proxy.session.policies.erc20_spending_limit import SpendingLimits
 from proxy.session.policies.policy import Initialised
 from proxy.session.policies.time_frame import TimeFrame
 from proxy.session.policies.usage_limit import UsageLimit
@@ -29,6 +30,7 @@ from tests.edge.builders import ACCOUNT, NOW, OTHER_ACCOUNT, PERMISSION, USER_OP
 
 USAGE_LIMIT = Address(bytes.fromhex("00000000001d4479fa2a947026204d0283cede4b"))
 TIME_FRAME = Address(bytes.fromhex("8177451511de0577b911c254e9551d981c26dc72"))
+SPENDING = Address(bytes.fromhex("000000000033212e272655d8a22402db819477a6"))
 TOKEN = Address(b"\x22" * 20)
 TRANSFER = Selector(bytes.fromhex("a9059cbb"))
 KEY = SessionKey(1868, SMART_SESSION, ACCOUNT, PERMISSION)
@@ -225,3 +227,38 @@ def test_what_a_removed_session_had_is_still_shown(run: Run, tmp_path: Path) -> 
     (shown,) = json.loads(run("sessions", "show", print_bytes(PERMISSION), "--json").stdout)["sessions"]
     assert shown["status"] == "removed"
     assert shown["remaining"][1]["limits"][0]["used"] == "0x4"
+
+
+@pytest.mark.parametrize(
+    ("passed", "told"),
+    [(0, ("upcoming", 600, 60)), (60, ("in_force", 540, 0)), (600, ("in_force", 0, 0)), (601, ("expired", 0, 0))],
+)
+def test_show_tells_the_seconds_that_are_left_to_the_second(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, passed: int, told: tuple[str, int, int]
+) -> None:
+    granted = replace(over(int(NOW) + 600, int(NOW) + 60), user_op_policies=(TIME_FRAME,))
+    keep(tmp_path, [KnownSession(key=KEY, status=Status.IN_FORCE, source=Source.NODE, updated_at=NOW, state=granted)])
+    monkeypatch.setattr("proxy.cli.sessions.time.time", lambda: NOW + passed)
+    (shown,) = json.loads(run("sessions", "show", print_bytes(PERMISSION), "--json").stdout)["sessions"]
+    assert (shown["status"], shown["secondsLeft"], shown["secondsUntilValid"]) == told
+
+
+def test_limits_of_tokens_that_the_rule_files_list_are_shown_in_their_own_units(run: Run, tmp_path: Path) -> None:
+    token = print_checksummed(TOKEN)
+    (tmp_path / "tokens.yaml").write_text(f"tokens: {{USDC: {{on: {{1868: {{address: {token}, decimals: 6}}}}}}}}\n")
+    settings = tmp_path / "sessiongate.yaml"
+    settings.write_text(settings.read_text() + "rules: [tokens.yaml]\n")
+    unlisted = Address(b"\x23" * 20)
+    bare = replace(state(), user_op_policies=(SPENDING,), actions={}, targets={})
+    slot = Counter(SMART_SESSION, ACCOUNT, SPENDING, bare.user_op_config_id, TOKEN).slot
+    limits = SpendingLimits({TOKEN: 100_000_000, unlisted: 5})
+    granted = bare.with_policy_config(SPENDING, bare.user_op_config_id, Initialised(limits, {slot: 95_500_000}))
+    keep(tmp_path, [KnownSession(key=KEY, status=Status.IN_FORCE, source=Source.NODE, updated_at=NOW, state=granted)])
+    (shown,) = json.loads(run("sessions", "show", print_bytes(PERMISSION), "--json").stdout)["sessions"]
+    known, other = shown["remaining"][0]["limits"]
+    assert known["inUnits"] == {"symbol": "USDC", "limit": "100", "used": "95.5", "inFlight": "0", "left": "4.5"}
+    assert [int(known[name], 16) for name in ("limit", "used", "left")] == [100_000_000, 95_500_000, 4_500_000]
+    assert (other["token"], other["limit"], "inUnits" in other) == (print_checksummed(unlisted), "0x5", False)
+    told = run("sessions", "show", print_bytes(PERMISSION)).stdout
+    assert "USDC" in told
+    assert "95.5" in told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import closing
 from pathlib import Path
 
@@ -9,9 +10,12 @@ import pytest
 
 from proxy.edge.audit.writer import AuditWriter
 from proxy.edge.storage.store import Store
-from tests.cli.conftest import SECRETS, Run
+from proxy.session.addresses import SMART_SESSION
+from proxy.session.counters import SessionKey
+from proxy.session.known import KnownSession, Source, Status
+from tests.cli.conftest import DECLARED, SECRETS, Run
 from tests.edge.audit.trails import record
-from tests.edge.builders import PERMISSION, decision
+from tests.edge.builders import ACCOUNT, NOW, PERMISSION, decision
 
 RULES = "rules:\n  - {id: quiet, description: Watches., mode: shadow, match: {session: true}}\n"
 
@@ -21,8 +25,11 @@ def unset(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """The same command where no secret is set; the gate has run before."""
     for name in SECRETS:
         monkeypatch.delenv(name)
-    Store(tmp_path / "ledger.db").close()
-    with closing(Store(tmp_path / "ledger.db")):
+    with closing(Store(tmp_path / "ledger.db")) as store:
+        key = SessionKey(1868, SMART_SESSION, ACCOUNT, PERMISSION)
+        asyncio.run(
+            store.save_session(KnownSession(key=key, status=Status.IN_FORCE, source=Source.NODE, updated_at=NOW))
+        )
         writer = AuditWriter(tmp_path / "ledger.audit.db")
         writer.start()
         record(writer, decision("a"))
@@ -37,6 +44,9 @@ def unset(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     "command",
     [
         ["sessions", "list"],
+        ["sessions", "list", "--status", "in_force", "--json"],
+        ["sessions", "show", "0x" + PERMISSION.hex()],
+        ["sessions", "show", "0x" + DECLARED],
         ["audit"],
         ["audit", "--session", "0x" + PERMISSION.hex()],
         ["audit", "--decision-id", "a"],
@@ -51,6 +61,8 @@ def unset(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 def test_looking_needs_no_secrets(unset: Run, command: list[str]) -> None:
     result = unset(*command)
     assert result.exit_code == 0, result.output
+    if command[:2] == ["sessions", "show"]:
+        assert command[2] in result.stdout
 
 
 def test_what_talks_to_the_gate_or_runs_it_needs_them(unset: Run) -> None:
