@@ -17,12 +17,13 @@ from proxy.bundler_answers import Meaning, hash_named_by, meaning_of_answer
 from proxy.carried import CarriedOperation
 from proxy.errors import StateUnavailable, UpstreamUnavailable
 from proxy.jsonrpc import Reply
-from proxy.judge.decision import Decision, UpstreamAnswer, Whole
+from proxy.judge.decision import LONGEST_SAID, Decision, UpstreamAnswer, Whole
 from proxy.judge.verdict import Mode, Reject
 from proxy.ports import Follower, Forwarded, OperationPlace, Recorder, RequestContext, Upstream
 from proxy.replies import BrokenAfterSendingError, place_of
 from proxy.userop.entry_point import EntryPoint
 from proxy.userop.primitives import print_bytes
+from proxy.userop.proofs import without_proofs
 from proxy.userop.signature import SessionMode
 from proxy.userop.user_operation import UserOperation
 
@@ -142,14 +143,14 @@ class Dispatch:
         self._recorder.forwarded(forwarded.endpoint, self._stopwatch() - started)
         return forwarded
 
-    async def preview(self, method: str, params: bytes, decision: Decision) -> Forwarded:
+    async def preview(self, method: str, carried: CarriedOperation, decision: Decision) -> Forwarded:
         """Send what was judged; nothing is held for it."""
         try:
-            forwarded = await self.post(method, params, submit=False)
+            forwarded = await self.post(method, carried.params, submit=False)
         except UpstreamUnavailable as error:
             self._recorder.answered(decision.decision_id, UpstreamAnswer(error_message=error.problem))
             raise
-        self._recorder.answered(decision.decision_id, _answer_of(forwarded, "preview"))
+        self._recorder.answered(decision.decision_id, _answer_of(forwarded, carried.op, "preview"))
         return forwarded
 
     async def submit(
@@ -158,24 +159,29 @@ class Dispatch:
         """Send what was judged, and see to what it holds: a refusal gives it back, anything else keeps it."""
         place = place_of(carried.op, carried.entry_point)
         try:
-            return await self._send(method, carried.params, judgement, decision, place)
+            return await self._send(method, carried, judgement, decision, place)
         except UpstreamUnavailable:
             raise
         except Exception as error:  # after sending: the caller must hear that it may be out
             raise BrokenAfterSendingError(decision.decision_id) from error
 
     async def _send(
-        self, method: str, params: bytes, judgement: Judgement, decision: Decision, place: OperationPlace
+        self,
+        method: str,
+        carried: CarriedOperation,
+        judgement: Judgement,
+        decision: Decision,
+        place: OperationPlace,
     ) -> Forwarded:
         try:
-            forwarded = await self.post(method, params, submit=True, place=place)
+            forwarded = await self.post(method, carried.params, submit=True, place=place)
         except UpstreamUnavailable as error:
             await self.unanswered(judgement, decision, error)
             raise
         except BaseException:  # broken, or the gate is being stopped: how far it got is not known
             await self.keep(judgement, answered=False)
             raise
-        await self.settle(judgement, forwarded, decision)
+        await self.settle(judgement, forwarded, decision, carried.op)
         return forwarded
 
     async def unanswered(self, judgement: Judgement, decision: Decision, error: UpstreamUnavailable) -> None:
@@ -195,10 +201,10 @@ class Dispatch:
         self._recorder.answered(decision.decision_id, UpstreamAnswer(error_message=error.problem))
         return True
 
-    async def settle(self, judgement: Judgement, forwarded: Forwarded, decision: Decision) -> None:
+    async def settle(self, judgement: Judgement, forwarded: Forwarded, decision: Decision, op: UserOperation) -> None:
         """The bundler has answered a send. Only words that mean refusal give back what the operation holds."""
         judgement = _named_by(judgement, forwarded.reply)
-        meaning, answer = _meaning_of(judgement, forwarded), _answer_of(forwarded, "receipt")
+        meaning, answer = _meaning_of(judgement, forwarded), _answer_of(forwarded, op, "receipt")
         if meaning is Meaning.REFUSED:
             self.give_back(judgement, answer)
         else:
@@ -257,11 +263,15 @@ def _named_by(judgement: Judgement, reply: Reply) -> Judgement:
     return replace(judgement, operation=replace(operation, told_hash=named))
 
 
-def _answer_of(forwarded: Forwarded, otherwise: str) -> UpstreamAnswer:
-    """The answer in short; `otherwise` names a result that is no text."""
+def _answer_of(forwarded: Forwarded, op: UserOperation, otherwise: str) -> UpstreamAnswer:
+    """The answer to an operation in short; `otherwise` names a result that is no text."""
     reply = forwarded.reply
     if reply.is_error:
-        return UpstreamAnswer(
-            error_code=reply.error_code, error_message=reply.error_message, error_data=reply.error_data
-        )
+        message, data = (_said(text, op) for text in (reply.error_message, reply.error_data))
+        return UpstreamAnswer(error_code=reply.error_code, error_message=message, error_data=data)
     return UpstreamAnswer(result=reply.result if isinstance(reply.result, str) else otherwise)
+
+
+def _said(text: str | None, op: UserOperation) -> str | None:
+    """What is kept of a text about an operation; one character too many tells that there was more."""
+    return None if text is None else without_proofs(text[: LONGEST_SAID + 1], op)

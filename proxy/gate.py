@@ -297,7 +297,7 @@ class Gate:
         dispatch = self.dispatch
         try:
             if preview:
-                forwarded = await dispatch.preview(request.method, carried.params, decision)
+                forwarded = await dispatch.preview(request.method, carried, decision)
                 return passed_on(request, forwarded, decision.decision_id)
             forwarded = await dispatch.submit(request.method, carried, judgement, decision)
         except UpstreamUnavailable as error:

@@ -309,7 +309,7 @@ class _HandingIn(_Way):
 
     async def _settled(self, ended: Forwarded) -> _Come:
         try:
-            await self._passage.gate.dispatch.settle(self._judgement, ended, self._decision)
+            await self._passage.gate.dispatch.settle(self._judgement, ended, self._decision, self._carried.op)
         except Exception as error:  # told as below
             raise self._after_sending(error) from error
         self._note_sent(ended)

@@ -13,11 +13,12 @@ import typer
 from proxy.cli.options import ExitCode, fail
 from proxy.cli.reading import read_text
 from proxy.errors import RpcError
-from proxy.session.chain_words import in_words, revert_in_words
+from proxy.session.chain_words import in_words, revert_in_words, unknown_errors_in
 from proxy.userop.primitives import parse_bytes
 
 _AA: Final = re.compile(r"\bAA[0-9]{2}\b", re.ASCII)
 _CODE: Final = re.compile(r"aa[0-9]{2}\Z", re.IGNORECASE | re.ASCII)
+_HEX: Final = re.compile(r"0x[0-9a-fA-F]*\Z", re.ASCII)
 _DATA: Final = ("data", "revertData")
 
 
@@ -47,7 +48,8 @@ def _error_in_text(text: str) -> SaidError | None:
     if _CODE.match(text):
         text = text.upper()
     about_an_operation = "sender" in text and "callData" in text
-    if not _AA.search(text) and (about_an_operation or in_words(text) is None):
+    says_something = in_words(text) is not None or any(unknown_errors_in(text))
+    if not _AA.search(text) and (about_an_operation or not says_something):
         return None
     return None if Path(text[:255]).exists() else SaidError(text)
 
@@ -69,15 +71,23 @@ def _error_in_object(value: object) -> SaidError | None:
     code, data = error.get("code"), error.get("data")
     if isinstance(data, Mapping):
         data = next((data[name] for name in _DATA if isinstance(data.get(name), str)), None)
-    message = f"{error['message']} {data}" if isinstance(data, str) else str(error["message"])
+    message = str(error["message"])
+    if isinstance(data, str):
+        message = f"{message} {'reverted with ' if _HEX.match(data) else ''}{data}"
     return SaidError(message, code if type(code) is int else None)
 
 
 def explain_error(error: SaidError, *, as_json: bool) -> None:
     """Print it in words; ends the command when nothing is known of it."""
-    words = in_words(error.message, error.code)
-    if words is None:
+    words, unknown = in_words(error.message, error.code), list(unknown_errors_in(error.message))
+    if words is None and not unknown:
         fail("nothing is known of this error here", ExitCode.REFUSED)
-    typer.echo(
-        json.dumps({"code": error.code, "message": error.message, "meaning": words}, indent=2) if as_json else words
-    )
+    if as_json:
+        told = {"code": error.code, "message": error.message, "meaning": words, "unknownErrors": unknown}
+        typer.echo(json.dumps(told, indent=2))
+        return
+    for line in (
+        *filter(None, [words]),
+        *(f"reverted with an error that is not known here: {data}" for data in unknown),
+    ):
+        typer.echo(line)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from proxy.judge.evaluate import Hit
 from proxy.judge.facts import Facts
@@ -13,10 +13,15 @@ from proxy.userop.execution import Call
 from proxy.userop.primitives import Address, Hash32
 from proxy.userop.user_operation import UserOperation
 
+LONGEST_SAID: Final = 8_192
+"""Characters of a text of a bundler's that are kept: an error with 4 KiB of data, twice what the entry point passes on
+of a revert."""
+
 
 @record(kw_only=True)
 class UpstreamAnswer:
-    """What came back for a forwarded request: a hash, an error, or nothing at all."""
+    """What came back for a forwarded request: a hash, an error, or nothing at all. Nothing in it proves an operation
+    (`proxy.userop.proofs`)."""
 
     result: str | None = None  # short text of the result: the hash of an accepted operation
     error_code: int | None = None

@@ -18,8 +18,6 @@ from proxy.userop.primitives import Address, keccak256, print_bytes, print_check
 _WORD: Final = 32
 _SELECTOR: Final = 4
 _LONGEST_DATA: Final = _SELECTOR + 32 * _WORD
-_LONGEST_UNKNOWN: Final = _SELECTOR + 3 * _WORD
-"""Of data under a selector that nobody listed: too short for the ABI encoding of a signature as bytes."""
 _LONGEST_QUOTE: Final = 200
 
 AA_CODES: Final = {
@@ -134,6 +132,7 @@ _PANICS: Final = {
 
 _AA: Final = re.compile(r"\bAA[0-9]{2}\b", re.ASCII)
 _HEX: Final = re.compile(r"0x([0-9a-fA-F]{8,})", re.ASCII)
+_SAYS_REVERT: Final = re.compile(r"revert[a-z]*\W{1,3}(?:(?:with|reason|data)\W{1,3}){0,2}$", re.IGNORECASE)
 _NAME: Final = re.compile(rf"\b({'|'.join(sorted(ERRORS, key=len, reverse=True))})\b", re.ASCII)
 
 
@@ -226,13 +225,22 @@ def _string_at(data: bytes, index: int) -> str | None:
     return "".join(each if each.isprintable() else " " for each in text)
 
 
-def is_revert_data(digits: str, *, said_to_be: bool) -> bool:
-    """Whether hex digits are what a contract reverted with, so that they are no signature and no call data.
+def says_revert(text: str, at: int) -> bool:
+    """Whether a text says of the hex digits that begin there that a contract reverted with them."""
+    return _SAYS_REVERT.search(text, max(at - 32, 0), at) is not None
 
-    Data of a known error is known by its selector and shape. Of other errors only short data `said_to_be` of a revert
-    is taken for such.
-    """
+
+def unknown_errors_in(text: str) -> Iterator[str]:
+    """What contracts reverted with, as a text says, where nothing is known of it: as it stands there, whole."""
+    for found in _HEX.finditer(text):
+        digits = found[1][: len(found[1]) // 2 * 2]
+        if says_revert(text, found.start()) and revert_in_words(bytes.fromhex(digits)) is None:
+            yield found[0]
+
+
+def is_known_error(digits: str) -> bool:
+    """Whether hex digits are the data of an error that is known here, by selector and shape: no signature, no call
+    data."""
     if len(digits) % 2 or len(digits) > 2 * _LONGEST_DATA or (len(digits) // 2 - _SELECTOR) % _WORD:
         return False
-    data = bytes.fromhex(digits)
-    return revert_in_words(data) is not None or (said_to_be and len(data) <= _LONGEST_UNKNOWN)
+    return revert_in_words(bytes.fromhex(digits)) is not None

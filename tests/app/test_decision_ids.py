@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from proxy.session.revert import Revert
 from tests.app.builders import GOOD, OUTSIDE, audited, use_number
 from tests.edge.recording_bundler import Answer
 from tests.running_gate import ESTIMATE, SEND, RunningGate, request, submission
+from tests.session.builders import USAGE
 
 HEADER = "X-Sessiongate-Decision-Id"
 PAGE = {"Origin": "https://dapp.example"}
@@ -46,6 +48,37 @@ async def test_an_operation_that_the_bundler_refuses_bears_its_id_beside_the_bun
     assert headers[HEADER] == row["decisionId"]
     looked_up = (await gate.look(f"/audit?decisionId={row['decisionId']}"))["audit"]
     assert [each["meaning"][:6] for each in looked_up] == ["AA21: "]
+
+
+VIOLATION = Revert("PolicyViolation", (b"\xab" * 32, USAGE)).data
+UNKNOWN = bytes.fromhex("12345678") + bytes(range(256)) * 3
+ECHOED = GOOD.signature[33:]
+"""The session key's own signature, as a contract gives it back that does not take it."""
+
+
+@pytest.mark.parametrize(
+    ("reverted", "in_words", "kept"),
+    [
+        (VIOLATION, "UsageLimitPolicy): a policy of the session refuses the operation", VIOLATION.hex()),
+        (UNKNOWN, "AA23: the account's validation reverted", UNKNOWN.hex()),
+        (UNKNOWN + ECHOED, "AA23: the account's validation reverted", "12345678…"),
+    ],
+    ids=["a known error", "an unknown one", "with the signature in it"],
+)
+@pytest.mark.parametrize("in_data", [False, True])
+@pytest.mark.parametrize("method", [SEND, ESTIMATE])
+async def test_what_a_contract_reverted_with_is_looked_up_whole_and_in_words_but_for_the_signature(
+    gate: RunningGate, method: str, reverted: bytes, in_words: str, kept: str, *, in_data: bool
+) -> None:
+    shown = f"0x{reverted.hex()}"
+    told = {"message": "AA23", "data": {"revertData": shown}} if in_data else {"message": f"AA23 reverted {shown}"}
+    gate.bundler.answers[method] = Answer(error={"code": -32500, **told})
+    headers, _ = await asked(gate, submission(GOOD, method))
+    await audited(gate, 1)
+    (looked_up,) = (await gate.look(f"/audit?decisionId={headers[HEADER]}"))["audit"]
+    assert in_words in looked_up["meaning"]
+    assert f"0x{kept}" in looked_up["upstream"]["error_data" if in_data else "error_message"]
+    assert ECHOED.hex() not in json.dumps(looked_up)
 
 
 async def test_an_operation_that_no_bundler_answered_bears_its_id(gate: RunningGate) -> None:

@@ -135,6 +135,27 @@ def test_what_a_contract_reverted_with_is_put_into_words(run: Run) -> None:
     assert told["meaning"].startswith("UnsupportedExecutionType(): ")
 
 
+UNKNOWN = "0x12345678" + "5e" * 999
+
+
+@pytest.mark.parametrize(
+    ("pasted", "words"),
+    [
+        (f"execution reverted: {UNKNOWN}", []),
+        (f"AA23 reverted {UNKNOWN}", ["AA23: "]),
+        (json.dumps({"code": -32500, "message": "AA23", "data": {"revertData": UNKNOWN}}), ["AA23: "]),
+        (json.dumps({"error": {"code": 3, "message": "execution reverted", "data": UNKNOWN}}), []),
+    ],
+)
+def test_what_a_contract_reverted_with_is_shown_whole_where_nothing_is_known_of_it(
+    run: Run, pasted: str, words: list[str]
+) -> None:
+    *said, last = run("explain", pasted).stdout.splitlines()
+    assert [line[:6] for line in said] == words
+    assert last == f"reverted with an error that is not known here: {UNKNOWN}"
+    assert json.loads(run("explain", pasted, "--json").stdout)["unknownErrors"] == [UNKNOWN]
+
+
 @pytest.mark.parametrize(
     ("pasted", "said"),
     [

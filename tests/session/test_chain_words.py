@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.session.addresses import POLICIES
-from proxy.session.chain_words import AA_CODES, ERC7769_CODES, ERRORS, in_words, is_revert_data, revert_in_words
+from proxy.session.chain_words import (
+    AA_CODES,
+    ERC7769_CODES,
+    ERRORS,
+    in_words,
+    is_known_error,
+    revert_in_words,
+    unknown_errors_in,
+)
 from proxy.session.revert import SELECTOR_BY_ERROR, Revert, policy_check_reverted
 from proxy.userop.primitives import keccak256
 
@@ -119,20 +127,37 @@ def test_any_text_is_read_or_left(text: str, code: int | None) -> None:
 
 
 @given(st.binary(min_size=65, max_size=65) | st.binary(min_size=85, max_size=300).filter(lambda data: data[0] < 3))
-def test_a_signature_is_never_taken_for_revert_data(signature: bytes) -> None:
-    assert not is_revert_data(signature.hex(), said_to_be=True)
+def test_a_signature_is_never_taken_for_a_known_error(signature: bytes) -> None:
+    assert not is_known_error(signature.hex())
 
 
 @pytest.mark.parametrize(
-    ("data", "said", "is_one"),
+    ("data", "is_one"),
     [
-        (VIOLATION, False, True),
-        (error_string("paused"), False, True),
-        (VIOLATION + b"\0", False, False),
-        (bytes.fromhex("12345678") + bytes(64), True, True),
-        (bytes.fromhex("12345678") + bytes(64), False, False),
-        (bytes.fromhex("12345678") + bytes(128), True, False),
+        (VIOLATION, True),
+        (error_string("paused"), True),
+        (VIOLATION + b"\0", False),
+        (bytes.fromhex("12345678") + bytes(64), False),
     ],
 )
-def test_revert_data_is_known_by_its_selector_or_said_to_be_and_short(data: bytes, said: bool, is_one: bool) -> None:
-    assert is_revert_data(data.hex(), said_to_be=said) is is_one
+def test_a_known_error_is_known_by_its_selector_and_shape(data: bytes, is_one: bool) -> None:
+    assert is_known_error(data.hex()) is is_one
+
+
+UNKNOWN = "0x12345678" + "5e" * 777
+
+
+@pytest.mark.parametrize(
+    ("text", "unknown"),
+    [
+        (f"AA23 reverted {UNKNOWN}", [UNKNOWN]),
+        (f"execution reverted: {UNKNOWN} (and more)", [UNKNOWN]),
+        (f"reverted with reason: {UNKNOWN}f", [f"{UNKNOWN}f"]),
+        (f"AA23 reverted 0x{VIOLATION.hex()}", []),
+        (f"bad signature {UNKNOWN}", []),
+    ],
+)
+def test_errors_that_nobody_here_knows_are_found_where_a_text_says_that_they_are_some(
+    text: str, unknown: list[str]
+) -> None:
+    assert list(unknown_errors_in(text)) == unknown

@@ -1,7 +1,7 @@
 """From what happened, as plain values, to the columns of a record: printed once, and bounded in bytes.
 
-Never kept are a signature, and call data beyond the selector. An operation's lists are cut at `MOST_ITEMS`; what was
-cut is counted, and a digest stands for the whole.
+Never kept are an operation's signature, and call data beyond the selector. An operation's lists are cut at
+`MOST_ITEMS`; what was cut is counted, and a digest stands for the whole.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import orjson
 
 from proxy.edge.audit.facts import MOST_ITEMS, cut_to, print_facts
 from proxy.edge.audit.schema import RecordKind
+from proxy.judge.decision import LONGEST_SAID
 from proxy.methods import is_preview
-from proxy.session.chain_words import is_revert_data
+from proxy.session.chain_words import is_known_error, says_revert
 from proxy.userop.primitives import print_bytes
 
 Plain = tuple[Any, ...]
@@ -27,10 +28,9 @@ Columns = tuple[object, ...]
 _LONGEST_TEXT: Final = 500
 _MOST_REASONS: Final = 32
 _LONG_HEX: Final = re.compile(r"((?:0x)?[0-9a-fA-F]{8})[0-9a-fA-F]{57,}")
-_SAYS_REVERT: Final = re.compile(r"revert[a-z]*\W{1,3}(?:(?:with|reason|data)\W{1,3}){0,2}$", re.IGNORECASE)
 _SHORT: Final = 66
 """No longer than a hash with its prefix."""
-_LONGEST_QUOTE: Final = 8_192
+_ONE_HEX: Final = re.compile(r"(?:0x)?[0-9a-fA-F]*")
 
 
 class DecisionTold(NamedTuple):
@@ -269,27 +269,27 @@ def shown(text: str | None) -> str | None:
 
 
 def quoted(text: str | None, *, revert: bool = False) -> str | None:
-    """The same for what a bundler or the chain said: what a contract reverted with is kept whole.
+    """The same for what a bundler or the chain said, but that what a contract reverted with is kept whole, as far as
+    `LONGEST_SAID` goes: data of an error that is known, and data that are said to be of a revert.
 
-    `revert` is for text that is said to be nothing else.
+    `revert` is for text that is said to be nothing else, where it is data.
     """
     if text is None or (len(text) <= _LONGEST_TEXT and _LONG_HEX.search(text) is None):
         return shown(text)
-    valid = text[:_LONGEST_QUOTE].encode("utf-8", "replace").decode()
+    valid = text[:LONGEST_SAID].encode("utf-8", "replace").decode()
+    is_data = revert and _ONE_HEX.fullmatch(valid) is not None
     whole = 0
 
     def cut(hex_digits: re.Match[str]) -> str:
         nonlocal whole
-        said_to_be = (
-            revert or _SAYS_REVERT.search(valid, max(hex_digits.start() - 32, 0), hex_digits.start()) is not None
-        )
-        if not is_revert_data(hex_digits[0].removeprefix("0x"), said_to_be=said_to_be):
+        said_to_be = is_data or says_revert(valid, hex_digits.start())
+        if not said_to_be and not is_known_error(hex_digits[0].removeprefix("0x")):
             return f"{hex_digits[1]}…"
         whole += len(hex_digits[0])
         return hex_digits[0]
 
-    kept = _LONG_HEX.sub(cut, valid)
-    return kept[: _LONGEST_TEXT + whole]
+    kept = _LONG_HEX.sub(cut, valid)[: _LONGEST_TEXT + whole]
+    return f"{kept}…" if whole and len(text) > LONGEST_SAID else kept
 
 
 def _brief(value: object) -> object:

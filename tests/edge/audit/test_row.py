@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.edge.audit.plain import plain_answer, plain_decision
+from proxy.edge.audit.plain import plain_answer, plain_decision, plain_end
 from proxy.edge.audit.printing import print_plain, shown
 from proxy.edge.audit.row import AuditRow, read_answer, row_of
 from proxy.errors import Code, Reason
-from proxy.judge.decision import Decision, UpstreamAnswer
+from proxy.judge.decision import LONGEST_SAID, Decision, UpstreamAnswer
 from proxy.judge.verdict import Allow, Reject
+from proxy.ports import OperationEnd
 from proxy.session.revert import Revert
 from proxy.userop.execution import Call
 from tests.edge.builders import ACCOUNT, NOW, OUT_OF_SCOPE, PERMISSION, TARGET, USER_OP_HASH, decision
@@ -78,11 +79,32 @@ def test_a_signature_beside_revert_data_is_cut_all_the_same() -> None:
     assert told.error_message == f"AA23 reverted {VIOLATION} for signature 0x5e5e5e5e…"
 
 
-def test_an_unknown_error_is_kept_where_it_is_said_to_be_one() -> None:
-    unknown = "0x12345678" + "00" * 64
+UNKNOWN = "0x12345678" + "5e" * 2044
+"""What nobody here knows, as long as the entry point passes it on: 2,048 bytes, cut off in the middle of a word."""
+
+
+@pytest.mark.parametrize("unknown", ["0x12345678" + "00" * 64, "0x12345678" + "5e" * 96, "0xff" + "5e" * 90, UNKNOWN])
+def test_an_unknown_error_is_kept_whole_where_it_is_said_to_be_one(unknown: str) -> None:
     told = answer(error_message=f"execution reverted: {unknown}", error_data=unknown)
     assert told is not None
     assert (told.error_message, told.error_data) == (f"execution reverted: {unknown}", unknown)
+
+
+def test_what_does_not_fit_a_row_is_cut_and_shows_it() -> None:
+    told = answer(error_data="0x12345678" + "5e" * 10_000)
+    assert told is not None
+    assert told.error_data == "0x12345678" + "5e" * ((LONGEST_SAID - 10) // 2) + "…"
+
+
+def test_hex_digits_beside_words_are_no_revert_data_unless_the_words_say_so() -> None:
+    told = answer(error_data=f'{{"callData":"{UNKNOWN}"}}')
+    assert told is not None
+    assert told.error_data == '{"callData":"0x12345678…"}'
+
+
+def test_what_the_calls_reverted_with_is_kept_whole() -> None:
+    end = OperationEnd(chain="soneium", user_op_hash=USER_OP_HASH, cause="mined", success=False, revert_reason=UNKNOWN)
+    assert json.loads(str(print_plain(plain_end(end, NOW))[-1]))["revertReason"] == UNKNOWN
 
 
 def test_a_hash_in_an_upstream_answer_is_kept_whole() -> None:
