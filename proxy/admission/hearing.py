@@ -293,12 +293,14 @@ class Hearing:
 
     def _final(self, reason: Reason) -> Reason:
         """A removal is final only by a reading of the newest block: what is older may have been granted again since, as
-        may what was read before a restart, until a block is heard of."""
+        may what was read before a restart, until a block is heard of. Without a node nothing is read."""
         if self._module is not None:
             return in_words_of(self._module, reason, self._operation, self._registry)
         newest = self._reads.newest
-        if reason.code is not Code.SESSION_REVOKED or self._reader is None:
+        if reason.code is not Code.SESSION_REVOKED:
             return reason
+        if self._reader is None:
+            return reasons.removed_as_seen(reason)
         known = self._registry.get(self._key)
         is_new = known is not None and known.block is not None and newest is not None and known.block >= newest
         return reason if is_new else reasons.perhaps_granted_again(reason)

@@ -92,6 +92,17 @@ def perhaps_granted_again(reason: Reason) -> Reason:
     )
 
 
+def removed_as_seen(reason: Reason) -> Reason:
+    """A removal that passed here, at a gate that has no node: it cannot know what was granted elsewhere since."""
+    return replace(
+        reason,
+        sentence=f"{reason.sentence}, as far as this gate saw: it has no node to ask whether it was granted again"
+        " elsewhere",
+        remedy="ask the owner for a new session, granted through this gate; if it was granted again elsewhere, have the"
+        " operator of this gate set a node",
+    )
+
+
 def frozen(freeze: Freeze) -> Reason:
     """The local kill switch."""
     note = f": {freeze.note}" if freeze.note else ""

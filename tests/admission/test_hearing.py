@@ -369,6 +369,16 @@ async def test_a_removal_is_final_only_by_a_reading_of_the_newest_block(
     assert (reason.code, reason.retryable) == (Code.SESSION_REVOKED, retryable)
 
 
+async def test_who_has_no_node_calls_nothing_removed_but_as_far_as_it_saw() -> None:
+    """Waiting does not help, so it is not to be sent again; somebody else may have granted the session again."""
+    room = Room()
+    room.registry.put(REMOVED)
+    reason = await room.refusal(USE)
+    assert (reason.code, reason.retryable) == (Code.SESSION_REVOKED, False)
+    assert "no node to ask whether it was granted again elsewhere" in reason.sentence
+    assert "through this gate" in reason.remedy
+
+
 # ids that nobody has heard of
 
 
