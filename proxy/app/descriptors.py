@@ -16,6 +16,8 @@ _KEPT: Final = 64
 
 _BUNDLER_CONNECTIONS: Final = 1000
 _FEWEST: Final = 8
+FEW_FOR_BUNDLERS: Final = 96
+"""Of fewer to a chain's bundlers a handful of callers, whose questions these are slow with, hold all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +30,10 @@ class Descriptors:
 
 
 def share_out(allowed: int, *, callers: int, chains: int) -> Descriptors:
-    """Of `allowed` descriptors two thirds are for callers and the rest for bundlers, where not all can be had."""
+    """Of `allowed` descriptors two thirds are for callers and the rest for bundlers, where not all can be had, and
+    a few for each chain's bundlers in any case."""
     left = max(allowed - _KEPT, 3 * _FEWEST)
-    for_callers = min(callers, max(_FEWEST, left * 2 // 3))
+    for_callers = min(callers, max(_FEWEST, min(left * 2 // 3, left - _FEWEST * chains)))
     for_bundlers = max(_FEWEST, min(_BUNDLER_CONNECTIONS, (left - for_callers) // max(1, chains)))
     return Descriptors(for_callers, for_bundlers, min(1024, max(_FEWEST, left // 4)))
 
@@ -46,9 +49,10 @@ def descriptors_of(config: Config) -> Descriptors:
             soft = most
     allowed = wanted if soft == resource.RLIM_INFINITY else soft
     shared = share_out(allowed, callers=config.connections.max, chains=len(config.chains))
-    if shared.callers < config.connections.max:
+    if shared.callers < config.connections.max or shared.bundlers < FEW_FOR_BUNDLERS:
         _LOG.warning(
-            "the system allows %d open files: %d connections are taken at once instead of %d (ulimit -n, LimitNOFILE)",
-            *(allowed, shared.callers, config.connections.max),
+            "the system allows %d open files: %d connections are taken at once, and each chain has %d to its bundlers, "
+            "instead of %d and %d (ulimit -n, LimitNOFILE)",
+            *(allowed, shared.callers, shared.bundlers, config.connections.max, _BUNDLER_CONNECTIONS),
         )
     return shared
