@@ -48,11 +48,12 @@ def a_chain(beat: int = 2) -> FakeChain:
 
 @dataclass
 class LiveNode(FakeNode):
-    """`behind` hides so many of the newest blocks; `refuses` answers everything with HTTP 502."""
+    """`behind` hides so many of the newest blocks; `refuses` answers everything with the HTTP status `refusal`."""
 
     chain: FakeChain = field(default_factory=a_chain)
     behind: int = 0
     refuses: bool = False
+    refusal: int = 502
     mute: bool = False  # refuses to call contracts, and tells of blocks
     sessions: dict[Hash32, SessionData] = field(default_factory=dict)
     sockets: list[web.WebSocketResponse] = field(default_factory=list)
@@ -74,7 +75,7 @@ class LiveNode(FakeNode):
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         if self.refuses:
-            return web.Response(status=502, text="bad gateway")
+            return web.Response(status=self.refusal, text="not now")
         return await super().handle(request)
 
     async def serve(self) -> web.AppRunner:

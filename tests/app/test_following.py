@@ -15,21 +15,18 @@ from aiohttp import web
 
 from proxy.errors import Code
 from proxy.session.known import Status
-from proxy.userop.user_operation import UserOperation
-from tests.admission.builders import TWICE, enabling, granting, key_of, known, lane
+from tests.admission.builders import TWICE, enabling, granting, lane
 from tests.app.builders import ONCE, refusal, status_of, use_number
 from tests.app.conftest import Hours
+from tests.app.followed import MANY, counted, has_used, in_flight, is_full, rival_of, settled
 from tests.app.live_node import FIRST, LiveNode
 from tests.bypass_list.desk import a_session, use
 from tests.chain.blocks.builders import FakeChain
-from tests.edge.recording_bundler import Answer
 from tests.patience import patiently
-from tests.running_gate import RECEIPT, HonestBundler, RunningGate, running_gate
-from tests.session.builders import TOKEN, TRANSFER, action, time_frame, usage
+from tests.running_gate import HonestBundler, running_gate
+from tests.session.builders import TOKEN, TRANSFER, action, usage
 
-BAD_GATEWAY = Answer(status=502, raw=b"bad gateway")
 OTHER = a_session(action(TOKEN, TRANSFER, usage(2)), salt=7)
-MANY = a_session(action(TOKEN, TRANSFER, usage(1000)), salt=9)
 RULE = """
 rules:
   - id: one-a-day
@@ -51,145 +48,6 @@ def put_back(folder: Path, copies: dict[Path, bytes]) -> None:
         file.unlink()
     for file, content in copies.items():
         file.write_bytes(content)
-
-
-async def in_flight(gate: RunningGate) -> float:
-    return await gate.metric("operations_in_flight", chain="soneium")
-
-
-async def counted(gate: RunningGate, wanted: float, name: str, **labels: str) -> None:
-    """Returns when a metric of the chain has come to this."""
-    for _ in patiently():
-        if (found := await gate.metric(name, chain="soneium", **labels)) == wanted:
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError(f"{name} is {found}")
-
-
-def rival_of(number: int) -> UserOperation:
-    """An operation of another session with its nonce."""
-    return use(MANY, ONCE, nonce=use_number(number).nonce, call_gas_limit=49_999)
-
-
-def has_used(gate: RunningGate, uses: int) -> bool:
-    """Whether TWICE is known, and known to have been used so often."""
-    session = gate.running.registry.get(key_of(TWICE))
-    return session is not None and session.state is not None and sum(session.state.used.values()) == uses
-
-
-async def settled(gate: RunningGate, live: LiveNode) -> None:
-    """Returns when the gate has read all blocks that the node shows."""
-    newest = live.chain.headers[-1 - live.behind].number
-    for _ in patiently():
-        async with gate.http.get(f"{gate.admin}/readyz/soneium") as response:
-            (shown,) = (each for each in (await response.json())["checks"] if each["name"] == "node soneium")
-        lag = await gate.metric("settlement_lag_blocks", chain="soneium")
-        if shown["ok"] and f"block {newest}," in shown["why"] and lag == 0:
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError(shown)
-
-
-async def is_full(gate: RunningGate, number: int = 9) -> bool:
-    """Whether TWICE has no use left."""
-    answer = await gate.send(use_number(number))
-    if "result" in answer:
-        return False
-    assert answer["error"]["code"] == Code.LIMIT_EXCEEDED, answer
-    return True
-
-
-# silence
-
-
-@pytest.mark.parametrize(
-    "answer", [Answer(status=502, raw=b"bad gateway"), Answer(error={"code": -32603, "message": ""})]
-)
-@pytest.mark.parametrize("jump", ["monotonic", "time of day"])
-async def test_receipts_that_nobody_answers_for_release_nothing(hours: Hours, answer: Answer, jump: str) -> None:
-    async with running_gate() as gate:
-        gate.running.registry.put(known(TWICE))
-        gate.bundler.answers[RECEIPT] = answer
-        for number in (1, 2):
-            assert "result" in await gate.send(use_number(number))
-        asked = gate.bundler.methods.count(RECEIPT)
-        if jump == "monotonic":
-            hours.ahead += 3_600
-        else:
-            hours.astray += 3_600
-        await gate.until(lambda: gate.bundler.methods.count(RECEIPT) > asked + 4, "they were asked for again")
-        assert await is_full(gate)
-        assert await in_flight(gate) == 2
-
-
-async def test_a_node_and_a_bundler_that_answer_nothing_release_nothing(hours: Hours, live: LiveNode) -> None:
-    async with running_gate(node_url=live.url, chain={"node_fail": "open"}) as gate:
-        for number in (1, 2):
-            assert "result" in await gate.send(use_number(number))
-        await settled(gate, live)
-        live.refuses = True
-        gate.bundler.answers[RECEIPT] = BAD_GATEWAY
-        hours.ahead += 3_600
-        asked = gate.bundler.methods.count(RECEIPT)
-        assert await is_full(gate)
-        assert gate.bundler.methods.count(RECEIPT) > asked  # in place of the node
-        live.refuses = False
-        live.mine()
-        await settled(gate, live)
-        assert await is_full(gate)
-        assert await in_flight(gate) == 2
-
-
-@pytest.mark.parametrize("jump", [15 * 60, -86_400, 86_400])
-async def test_no_window_of_a_rule_is_emptied_by_a_jump_of_the_time_of_day(
-    live: LiveNode, hours: Hours, tmp_path: Path, jump: float
-) -> None:
-    (tmp_path / "rules.yaml").write_text(RULE.replace("24h", "10m"))
-    setup = {"node_url": live.url, "rules": [str(tmp_path / "rules.yaml")], "ledger": tmp_path / "gate.db"}
-    async with running_gate(**setup) as gate:
-        assert "result" in await gate.send(use_number(1))
-        live.mine(use_number(1))
-        await settled(gate, live)
-        hours.astray += jump
-        assert refusal(await gate.send(use_number(2)))[0] == Code.RULE_REJECTED
-    async with running_gate(**setup) as gate:
-        assert refusal(await gate.send(use_number(2)))[0] == Code.RULE_REJECTED
-        hours.ahead += 11 * 60
-        live.mine()
-        await settled(gate, live)
-        assert "result" in await gate.send(use_number(2))
-
-
-async def test_an_operation_is_counted_when_its_chain_says_that_it_was_mined(hours: Hours, tmp_path: Path) -> None:
-    behind = LiveNode()  # its time is a day behind this machine's
-    behind.chain.epoch -= 86_400
-    behind.grant(TWICE)
-    server = await behind.serve()
-    (tmp_path / "rules.yaml").write_text(RULE.replace("24h", "10m"))
-    try:
-        async with running_gate(node_url=behind.url, rules=[str(tmp_path / "rules.yaml")]) as gate:
-            behind.mine()
-            assert "result" in await gate.send(use_number(1))
-            behind.mine(use_number(1))
-            await settled(gate, behind)
-            assert refusal(await gate.send(use_number(2)))[0] == Code.RULE_REJECTED
-            hours.ahead += 11 * 60
-            behind.mine()
-            await settled(gate, behind)
-            assert "result" in await gate.send(use_number(2))
-    finally:
-        await server.cleanup()
-
-
-async def test_a_time_of_day_that_jumps_ends_no_operation_that_is_still_valid(hours: Hours) -> None:
-    timed = a_session(action(TOKEN, TRANSFER, usage(2), time_frame(int(time.time()) + 600)), salt=11)
-    async with running_gate() as gate:
-        gate.running.registry.put(known(timed))
-        assert "result" in await gate.send(use(timed, ONCE, nonce=lane(1)))
-        hours.astray += 86_400
-        asked = gate.bundler.methods.count(RECEIPT)
-        await gate.until(lambda: gate.bundler.methods.count(RECEIPT) > asked + 4, "it was asked for again")
-        assert await in_flight(gate) == 1
 
 
 # restarts
@@ -270,7 +128,7 @@ async def test_a_gate_that_ended_before_it_could_read_what_changed_on_chain_does
         assert answer["error"]["code"] == Code.SESSION_REVOKED
 
 
-@pytest.mark.parametrize("trouble", ["refuses", "hangs", "frozen"])
+@pytest.mark.parametrize("trouble", ["refuses", "limits rates", "hangs", "frozen"])
 @pytest.mark.parametrize("fail", ["closed", "open"])
 async def test_past_the_bound_known_sessions_follow_the_settings(
     live: LiveNode, hours: Hours, trouble: str, fail: str
@@ -279,10 +137,9 @@ async def test_past_the_bound_known_sessions_follow_the_settings(
     async with running_gate(node_url=live.url, chain={"node_fail": fail}, limits=limits) as gate:
         assert "result" in await gate.send(use_number(1))
         await settled(gate, live)
-        live.behind = 0 if trouble != "frozen" else 1
+        live.behind, live.refusal = int(trouble == "frozen"), 429 if trouble == "limits rates" else 502
         live.revoke(TWICE)
-        if trouble != "frozen":
-            setattr(live, trouble, True)
+        live.refuses, live.hangs = trouble in ("refuses", "limits rates"), trouble == "hangs"
         hours.ahead += 90
         await gate.until(lambda: status_of(gate) is not Status.REMOVED, "nobody knows that it was revoked")
         answer = await gate.send(use_number(2))

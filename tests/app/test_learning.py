@@ -12,7 +12,7 @@ from proxy.userop.primitives import Address, print_checksummed
 from proxy.userop.user_operation import UserOperation
 from tests.admission.builders import known, lane
 from tests.app.builders import audited
-from tests.app.test_following import counted
+from tests.app.followed import counted
 from tests.bypass_list.desk import a_session, single, use
 from tests.running_gate import CHAIN_ID, HonestBundler, RunningGate, running_gate
 from tests.session.builders import TOKEN, fallback, sudo, transfer

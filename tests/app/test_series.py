@@ -18,9 +18,9 @@ from proxy.errors import StateUnavailable
 from tests.admission.builders import TWICE, known
 from tests.app.builders import use_number
 from tests.app.conftest import Hours
+from tests.app.followed import settled
 from tests.app.live_node import LiveNode
 from tests.app.test_alerts import hook
-from tests.app.test_following import settled
 from tests.deploy.conftest import DEPLOY
 from tests.deploy.promql import names_in
 from tests.edge.alerts.builders import recording_sink

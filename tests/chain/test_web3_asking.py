@@ -30,6 +30,29 @@ assert eth_keyfile.decode_keyfile_json.__module__ == "eth_keyfile.keyfile", "who
 assert eth_account.Account.from_key("0x" + "11" * 32).address.startswith("0x19E7")
 """
 
+_CHECK_WITH_KEY_FILES = """
+import contextlib, json, sys
+before = sys.getrecursionlimit()
+import proxy.chain.no_key_files
+proxy.chain.no_key_files.no_key_files = contextlib.nullcontext
+import proxy.chain.web3_asking
+assert "py_ecc" in sys.modules, "what raises the limit is not even there"
+assert sys.getrecursionlimit() == before, sys.getrecursionlimit()
+from proxy.errors import ParseError
+from proxy.jsonrpc import BodyLimits, parse_body
+deep = b'{"params":' + b"[" * 200_000 + b"]" * 200_000 + b"}"
+for read in (lambda: parse_body(deep, BodyLimits(max_depth=128)), lambda: json.loads(deep)):
+    try:
+        read()
+    except (ParseError, RecursionError) as error:
+        print(type(error).__name__)
+"""
+
+
+def test_an_import_that_raises_the_recursion_limit_leaves_it_as_it_was_and_a_deep_body_ends_no_process() -> None:
+    run = subprocess.run([sys.executable, "-c", _CHECK_WITH_KEY_FILES], capture_output=True, text=True, check=False)
+    assert (run.stdout, run.returncode) == ("ParseError\nRecursionError\n", 0), run.stderr
+
 
 def test_an_import_of_web3_reads_no_key_files_raises_no_recursion_limit_and_its_loggers_are_silent() -> None:
     run = subprocess.run([sys.executable, "-c", _CHECK], capture_output=True, text=True, check=False)

@@ -143,12 +143,14 @@ class Lookout:
     async def reconciled(self, key: SessionKey) -> None:
         """Returns when this session was read once after a settled block changed it, after a restart that found
         operations of it in flight, with its nonces, or where the chain's blocks were not followed; or, without a node,
-        when the bundler was asked about the oldest of them. Never raises; what nobody can tell stays in flight."""
+        when the bundler was asked about the oldest of them, for as long as one question may take. Never raises; what
+        nobody can tell stays in flight."""
         if self._readings.wants(key):
             await self._readings.reconciled(key)
         elif self._node is None and self._restored:
             oldest = self._registry.awaited(key, self._patience.at_once)
-            await asyncio.gather(*(self._ask_restored(each) for each in oldest if each in self._restored))
+            asking = (self._ask_restored(each) for each in oldest if each in self._restored)
+            await _for_a_while(self._patience.timeout, *asking)
 
     def is_reconciled(self, key: SessionKey) -> bool:
         """Whether `reconciled` would return at once."""
@@ -200,19 +202,16 @@ class Lookout:
         """Find out now whether the chain has taken blocks back. Never raises for what cannot be told."""
         if self._node is None or self._node.catch_up is None:
             return
-        try:
-            async with asyncio.timeout(self._patience.timeout):
-                await self._node.catch_up()
-        except TimeoutError:
-            pass
+        await _for_a_while(self._patience.timeout, self._node.catch_up())
 
     async def settle_now(self, hashes: Sequence[Hash32]) -> bool:
-        """Find out now what became of these operations, once. Whether any of them ended."""
+        """Find out now what became of these operations, once, and for so long only as a client is kept waiting: a
+        bundler that hangs keeps nobody from a reading. Whether any of them ended."""
         asked = [each for each in dict.fromkeys(hashes) if self.settlement.flights.get(each) is not None]
         if asked and self._is_told:
             await self.look_back()
         elif asked:
-            await asyncio.gather(*(self.polling.ask_now(each) for each in asked[:_AT_ONCE]))
+            await _for_a_while(self._patience.told, *(self.polling.ask_now(each) for each in asked[:_AT_ONCE]))
         return any(self.settlement.flights.get(each) is None for each in asked)
 
     async def found(self, mined: Mined) -> None:
@@ -345,3 +344,12 @@ class Lookout:
             pass
         finally:
             self._sleeps_until = inf
+
+
+async def _for_a_while(seconds: float, *works: Awaitable[None]) -> None:
+    """All of it, but no longer than so many seconds: what is asked then goes on where it shields itself."""
+    try:
+        async with asyncio.timeout(seconds):
+            await asyncio.gather(*works)
+    except TimeoutError:
+        pass

@@ -40,7 +40,7 @@ class _Asked:
     interval: float
     number: int = 0
     absent_at: float | None = None  # when it was answered last that there is none; `None` after a question that failed
-    asking: bool = False
+    task: asyncio.Task[None] | None = None  # while it is asked
 
 
 class Polling:
@@ -116,14 +116,15 @@ class Polling:
             if user_op_hash is None:
                 break
             self._budget -= 1
-            self._asked.setdefault(user_op_hash, _Asked(self._patience.first))
             begun.append(self._start(user_op_hash))
         return begun
 
     async def ask_now(self, user_op_hash: Hash32) -> None:
-        """Ask about this one at once, for somebody who waits."""
-        if user_op_hash in self._asked or user_op_hash in self._due:
-            self._asked.setdefault(user_op_hash, _Asked(self._patience.first))
+        """Ask about this one at once, for somebody who waits; who comes while it is asked waits for that answer."""
+        asked = self._asked.get(user_op_hash)
+        if asked is not None and asked.task is not None:
+            await asyncio.shield(asked.task)
+        elif asked is not None or user_op_hash in self._due:
             self._due.discard(user_op_hash)
             await asyncio.shield(self._start(user_op_hash))
 
@@ -153,7 +154,8 @@ class Polling:
         self._filled_at = now
 
     def _start(self, user_op_hash: Hash32) -> asyncio.Task[None]:
-        task = asyncio.create_task(self._ask_one(user_op_hash))
+        asked = self._asked.setdefault(user_op_hash, _Asked(self._patience.first))
+        asked.task = task = asyncio.create_task(self._ask_one(user_op_hash))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
@@ -184,6 +186,7 @@ class Polling:
             else:
                 asked.absent_at = None
         finally:
+            asked.task = None
             if self._asked.get(user_op_hash) is asked:  # it may have ended, or be asked about rarely from now on
                 self._due.put(user_op_hash, self._monotonic() + asked.interval)
                 asked.interval = min(asked.interval * self._patience.growth, self._longest(asked))

@@ -1,0 +1,142 @@
+"""Neither silence nor a clock that jumps is an answer: what becomes of operations is known, or it stays held."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+
+from proxy.errors import Code
+from tests.admission.builders import TWICE, known, lane
+from tests.app.builders import ONCE, refusal, use_number, used_of
+from tests.app.conftest import Hours
+from tests.app.followed import has_used, in_flight, is_full, settled
+from tests.app.live_node import LiveNode
+from tests.bypass_list.desk import a_session, use
+from tests.edge.recording_bundler import Answer, Behaviour, Recorded
+from tests.running_gate import RECEIPT, running_gate
+from tests.session.builders import TOKEN, TRANSFER, action, time_frame, usage
+
+
+async def hanging(_request: Recorded) -> Answer:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+UNANSWERED: dict[str, Answer | Behaviour] = {
+    "502": Answer(status=502, raw=b"bad gateway"),
+    "429": Answer(status=429, raw=b"slow down", content_type="text/plain"),
+    "an internal error": Answer(error={"code": -32603, "message": ""}),
+    "hangs": hanging,
+}
+RULE = """
+rules:
+  - id: one-in-ten-minutes
+    description: No session acts twice in ten minutes.
+    mode: enforce
+    severity: high
+    match: {session: true}
+    limit: {count: ops, max: 1, per: session, window: 10m}
+"""
+
+
+@pytest.mark.parametrize("answer", UNANSWERED)
+@pytest.mark.parametrize("jump", ["an hour goes by", "a time of day an hour ahead", "a time of day a day behind"])
+async def test_receipts_that_nobody_answers_for_release_nothing(hours: Hours, answer: str, jump: str) -> None:
+    async with running_gate(limits={"request_seconds": "0.2"}) as gate:
+        gate.running.registry.put(known(TWICE))
+        honest, gate.bundler.answers[RECEIPT] = gate.bundler.answers[RECEIPT], UNANSWERED[answer]
+        for number in (1, 2):
+            assert "result" in await gate.send(use_number(number))
+        asked = gate.bundler.methods.count(RECEIPT)
+        if jump == "an hour goes by":
+            hours.ahead += 3_600
+        else:
+            hours.astray += 3_600 if jump == "a time of day an hour ahead" else -86_400
+        await gate.until(lambda: gate.bundler.methods.count(RECEIPT) > asked + 4, "they were asked for again")
+        assert await is_full(gate)
+        assert await in_flight(gate) == 2
+        # who answers again is heard, whatever the clock has done
+        gate.bundler.answers[RECEIPT] = honest
+        gate.bundler.mine(use_number(1))
+        await gate.until(lambda: used_of(gate) == 1, "the one that was mined is counted")
+        assert (await in_flight(gate), await is_full(gate)) == (1, True)
+
+
+@pytest.mark.parametrize("answer", UNANSWERED)
+async def test_a_node_and_a_bundler_that_answer_nothing_release_nothing(
+    hours: Hours, live: LiveNode, answer: str
+) -> None:
+    limits = {"request_seconds": "0.2"}
+    async with running_gate(node_url=live.url, chain={"node_fail": "open"}, limits=limits) as gate:
+        for number in (1, 2):
+            assert "result" in await gate.send(use_number(number))
+        await settled(gate, live)
+        live.refuses = True
+        gate.bundler.answers[RECEIPT] = UNANSWERED[answer]
+        hours.ahead += 3_600
+        asked = gate.bundler.methods.count(RECEIPT)
+        assert await is_full(gate)
+        await gate.until(lambda: gate.bundler.methods.count(RECEIPT) > asked, "it is asked in place of the node")
+        live.refuses = False
+        live.mine()
+        await settled(gate, live)
+        assert await is_full(gate)
+        assert await in_flight(gate) == 2
+        live.mine(use_number(1))
+        await settled(gate, live)
+        assert (await in_flight(gate), has_used(gate, 1), await is_full(gate)) == (1, True, True)
+
+
+@pytest.mark.parametrize("jump", [15 * 60, -86_400, 86_400])
+async def test_no_window_of_a_rule_is_emptied_by_a_jump_of_the_time_of_day(
+    live: LiveNode, hours: Hours, tmp_path: Path, jump: float
+) -> None:
+    (tmp_path / "rules.yaml").write_text(RULE)
+    setup = {"node_url": live.url, "rules": [str(tmp_path / "rules.yaml")], "ledger": tmp_path / "gate.db"}
+    async with running_gate(**setup) as gate:
+        assert "result" in await gate.send(use_number(1))
+        live.mine(use_number(1))
+        await settled(gate, live)
+        hours.astray += jump
+        assert refusal(await gate.send(use_number(2)))[0] == Code.RULE_REJECTED
+    async with running_gate(**setup) as gate:
+        assert refusal(await gate.send(use_number(2)))[0] == Code.RULE_REJECTED
+        hours.ahead += 11 * 60
+        live.mine()
+        await settled(gate, live)
+        assert "result" in await gate.send(use_number(2))
+
+
+async def test_an_operation_is_counted_when_its_chain_says_that_it_was_mined(hours: Hours, tmp_path: Path) -> None:
+    behind = LiveNode()  # its time is a day behind this machine's
+    behind.chain.epoch -= 86_400
+    behind.grant(TWICE)
+    server = await behind.serve()
+    (tmp_path / "rules.yaml").write_text(RULE)
+    try:
+        async with running_gate(node_url=behind.url, rules=[str(tmp_path / "rules.yaml")]) as gate:
+            behind.mine()
+            assert "result" in await gate.send(use_number(1))
+            behind.mine(use_number(1))
+            await settled(gate, behind)
+            assert refusal(await gate.send(use_number(2)))[0] == Code.RULE_REJECTED
+            hours.ahead += 11 * 60
+            behind.mine()
+            await settled(gate, behind)
+            assert "result" in await gate.send(use_number(2))
+    finally:
+        await server.cleanup()
+
+
+async def test_a_time_of_day_that_jumps_ends_no_operation_that_is_still_valid(hours: Hours) -> None:
+    timed = a_session(action(TOKEN, TRANSFER, usage(2), time_frame(int(time.time()) + 600)), salt=11)
+    async with running_gate() as gate:
+        gate.running.registry.put(known(timed))
+        assert "result" in await gate.send(use(timed, ONCE, nonce=lane(1)))
+        hours.astray += 86_400
+        asked = gate.bundler.methods.count(RECEIPT)
+        await gate.until(lambda: gate.bundler.methods.count(RECEIPT) > asked + 4, "it was asked for again")
+        assert await in_flight(gate) == 1
