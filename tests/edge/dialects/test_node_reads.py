@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from proxy.edge.dialects.node_reads import (
+    MOST_OF_CLIENT,
     NODE_READS,
     READS_AT_ONCE,
     READS_OF_CLIENT,
@@ -88,6 +89,19 @@ async def test_however_many_callers_ask_the_node_is_asked_so_often_and_a_newcome
     watch.now += 1
     assert await of("greedy 0", reads)
     assert len(node.requests) == before + 2
+
+
+async def test_no_number_of_households_has_the_node_asked_more_often_than_that(
+    upstream: HttpUpstream, node: RecordingBundler
+) -> None:
+    watch = Watch()
+    reads = NodeReads(upstream, watch)
+    answered = [await of(f"household {number}", reads) for number in range(MOST_OF_CLIENT + 50)]
+    assert answered == [True] * MOST_OF_CLIENT + [False] * 50
+    assert len(node.requests) == MOST_OF_CLIENT
+    assert await of("household 0", reads, client="another"), "another client has reads of its own"
+    watch.now += 1
+    assert await of("newcomer", reads)
 
 
 async def test_of_the_households_that_asked_no_more_are_remembered_than_may_be(
