@@ -58,6 +58,9 @@ from proxy.edge.telemetry.vigil import LoopLag, watch_loop
 from proxy.happening import Silence
 from proxy.judge.counts import CountKey
 from proxy.judge.decision import Decision
+from proxy.judge.group import most_under
+from proxy.judge.rule import Limit, Rate
+from proxy.ledger.rule_counts import RuleCounts
 from proxy.session.registry import Registry
 
 _LOG: Final = logging.getLogger(__name__)
@@ -244,6 +247,7 @@ async def _share(
     await own_up_to_missing(store, counts, path, alerts, since)
     await rules.keep_counts_in(partial(keep_counts_of, counts, store))
     counts.on_use = partial(_note_use, rules, metrics)
+    metrics.before_each_scrape(lambda: metrics.rules.measuring(partial(_share_used, rules, counts)))
     tell = partial(alerts.tell, rule_of=rules.rule)
     shared = Shared(
         config=config,
@@ -310,4 +314,11 @@ def _keep_house(shared: Shared, store: Store) -> None:
 def _note_use(rules: RuleBook, metrics: Metrics, key: CountKey, used: int, limit: int) -> None:
     rule = rules.judge.rule_of(key)
     if rule is not None:
-        metrics.rules.budget_used(rule.id, used, limit, time.monotonic())
+        metrics.rules.budget_used(rule.id, used, limit, key)
+
+
+def _share_used(rules: RuleBook, counts: RuleCounts, key: CountKey) -> float | None:
+    """Of what the rule in force that counts under this key allows, in flight included; `None` where there is none."""
+    rule = rules.judge.rule_of(key)
+    most = most_under(rule.check, key.group) if rule is not None and isinstance(rule.check, Limit | Rate) else None
+    return None if not most else sum(counts.used(key, time.time())) / most

@@ -10,7 +10,7 @@ from typing import Final
 from proxy.errors import InvalidParams
 from proxy.judge.facts import Facts
 from proxy.judge.match import LEAVING
-from proxy.judge.rule import Of, Per
+from proxy.judge.rule import Limit, Of, Per, Rate
 from proxy.userop.budget import MOST_COUNTS
 from proxy.userop.primitives import keccak256, parse_address, parse_bytes, print_bytes, print_checksummed
 
@@ -93,6 +93,11 @@ def chain_of(group: bytes, per: tuple[Per, ...]) -> int:
         if what not in (Per.CLIENT, Per.RECIPIENT):
             return int.from_bytes(part[:32], "big")
     return 0
+
+
+def most_under(check: Limit | Rate, group: bytes) -> int | None:
+    """How much a group may use; `None` where the limit's token does not exist on its chain."""
+    return check.maximum if isinstance(check, Rate) else check.maximum_on(chain_of(group, check.per))
 
 
 def _parts(group: bytes, per: tuple[Per, ...]) -> list[bytes]:

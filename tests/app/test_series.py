@@ -24,6 +24,7 @@ from tests.app.test_alerts import hook
 from tests.deploy.conftest import DEPLOY
 from tests.deploy.promql import names_in
 from tests.edge.alerts.builders import recording_sink
+from tests.edge.recording_bundler import Answer
 from tests.patience import patiently
 from tests.running_gate import RECEIPT, HonestBundler, RunningGate, request, running_gate
 
@@ -75,6 +76,58 @@ async def test_the_fullest_window_of_a_rule_shows_by_its_share(tmp_path: Path) -
         for share in (0.5, 1.0):
             assert "result" in await gate.send(use_number(int(share * 2)))
             assert await shown(gate, "rule_budget_used_ratio", rule="few", severity="high") == share
+
+
+async def test_a_window_that_was_full_shows_as_empty_once_what_it_counted_has_left_it_though_nobody_comes_back(
+    tmp_path: Path,
+) -> None:
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(
+        "rules:\n  - {id: few, description: d, mode: enforce, severity: high, match: {session: true},"
+        " limit: {count: ops, max: 2, per: session, window: 1s}}\n"
+    )
+    async with running_gate(rules=[str(rules)]) as gate:
+        gate.running.registry.put(known(TWICE))
+        sent = [use_number(1), use_number(2)]
+        for op in sent:
+            assert "result" in await gate.send(op)
+        full = {"rule": "few", "severity": "high"}
+        await becomes(gate, lambda share: share == 1, "rule_budget_used_ratio", **full)
+        for op in sent:
+            gate.bundler.mine(op)
+        await becomes(gate, lambda share: share == 0, "rule_budget_used_ratio", **full)
+
+
+async def test_a_limit_that_is_raised_shows_at_once_how_little_of_it_is_used(tmp_path: Path) -> None:
+    rules = tmp_path / "rules.yaml"
+    text = (
+        "rules:\n  - {id: few, description: d, mode: enforce, severity: high, match: {session: true},"
+        " limit: {count: ops, max: 1, per: session, window: 24h}}\n"
+    )
+    rules.write_text(text)
+    async with running_gate(rules=[str(rules)]) as gate:
+        gate.running.registry.put(known(TWICE))
+        assert "result" in await gate.send(use_number(1))
+        assert await shown(gate, "rule_budget_used_ratio", rule="few", severity="high") == 1
+        rules.write_text(text.replace("max: 1", "max: 10"))
+        assert (await gate.change("POST", "/rules/reload"))["ok"]
+        assert await shown(gate, "rule_budget_used_ratio", rule="few", severity="high") == 0.1
+
+
+async def test_an_operation_given_up_unmined_is_not_the_oldest_in_flight_for_ever(hours: Hours) -> None:
+    async with running_gate(chain={"unmined_after": "60"}) as gate:
+        gate.running.registry.put(known(TWICE))
+        gate.bundler.answers["eth_getUserOperationByHash"] = Answer(result=None)
+        assert "result" in await gate.send(use_number(1))
+        await becomes(gate, lambda age: age > 0, "oldest_in_flight_seconds", **CHAIN)
+        for _ in patiently():
+            hours.ahead += 5
+            if await shown(gate, "operations_ended_total", cause="unmined", **CHAIN):
+                break
+            await asyncio.sleep(0.05)
+        await becomes(gate, lambda age: age == 0, "oldest_in_flight_seconds", **CHAIN)
+        assert await shown(gate, "operations_in_flight", **CHAIN) == 1
+        assert await shown(gate, "operations_let_go", **CHAIN) == 1
 
 
 async def test_rule_files_that_are_faulty_show_until_they_are_mended(tmp_path: Path) -> None:

@@ -233,7 +233,7 @@ class Bench:
 def _note(judge: Judge | None, metrics: RuleMetrics, key: CountKey, used: int, limit: int) -> None:
     rule = None if judge is None else judge.rule_of(key)
     if rule is not None:
-        metrics.budget_used(rule.id, used, limit, 1.0)
+        metrics.budget_used(rule.id, used, limit, key)
 
 
 def packs_cost(

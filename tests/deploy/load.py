@@ -8,6 +8,7 @@ from proxy.edge.telemetry.metrics import Metrics
 from proxy.edge.telemetry.operation_metrics import CAUSES, PAST_GATE
 from proxy.edge.telemetry.rule_metrics import ReloadReason, Result, RuleInfo, RuleName
 from proxy.happening import HappeningKind
+from proxy.judge.counts import CountKey
 from proxy.judge.verdict import Allow, Mode
 from proxy.session.lint.findings import Severity
 from proxy.session.outcome import EnforcedElsewhere
@@ -20,6 +21,7 @@ RULES = (
     RuleInfo("odd", Mode.ALERT, Severity.LOW, "", ""),
 )
 SOME = 1_000_000
+ALICE = CountKey(b"cap", b"alice")
 
 
 def full_metrics(*, sinks: tuple[str, ...] = ("alertmanager", "soc")) -> Metrics:
@@ -35,7 +37,7 @@ def full_metrics(*, sinks: tuple[str, ...] = ("alertmanager", "soc")) -> Metrics
     metrics.rules.described(RULES)
     metrics.rules.read(good=True, now=1_700_000_000.0)
     for info in RULES:
-        metrics.rules.budget_used(info.rule, 10, 100, 0.0)
+        metrics.rules.budget_used(info.rule, 10, 100, ALICE)
     calm(metrics)
     return metrics
 

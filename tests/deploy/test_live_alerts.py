@@ -22,7 +22,7 @@ from proxy.ports import RequestOutcome
 from tests.admission.builders import TWICE, known
 from tests.app.builders import GOOD, SESSION_ID
 from tests.deploy.conftest import DEPLOY
-from tests.deploy.load import CHAIN, RULES, SOME, calm, full_metrics
+from tests.deploy.load import ALICE, CHAIN, RULES, SOME, calm, full_metrics
 from tests.deploy.pace import scaled, shipped_rules
 from tests.deploy.test_scrape import shipped_configuration, until
 from tests.edge.builders import OUT_OF_SCOPE, REVOKED, FakeBackend
@@ -127,7 +127,7 @@ def lasting_trouble(metrics: Metrics) -> None:
     metrics.health.disk("ledger", free=5 * SOME, total=100 * SOME)
     metrics.health.waiting("soc", 400.0)
     metrics.rules.read(good=False, now=1_700_000_000.0)
-    metrics.rules.budget_used("cap", 90, 100, 0.0)
+    metrics.rules.budget_used("cap", 90, 100, ALICE)
 
 
 def passing_trouble(metrics: Metrics) -> None:
@@ -152,7 +152,7 @@ def passing_trouble(metrics: Metrics) -> None:
 def mended(metrics: Metrics) -> None:
     calm(metrics)
     metrics.rules.read(good=True, now=1_700_000_001.0)
-    metrics.rules.budget_used("cap", 10, 100, 1_000.0)
+    metrics.rules.budget_used("cap", 10, 100, ALICE)
 
 
 async def happening_on(metrics: Metrics, until_it: Callable[[], bool]) -> None:

@@ -99,7 +99,7 @@ def _live(walk: Walk, scene: Scene) -> None:
     walk.step("a faulty rule file is told", lambda: scene.says("SessiongateRulesReloadFailed", "rules check"))
     walk.step("and the set before stays", lambda: gate.show("/rules")["rules"] != [])
     rules.write_text(sound)
-    walk.step("and over when it is mended", lambda: scene.alert("SessiongateRulesReloadFailed") is None)
+    walk.step("and over when it is mended", lambda: scene.is_over("SessiongateRulesReloadFailed"))
 
 
 def _summary(watchers: Watchers, name: str) -> str:

@@ -14,7 +14,7 @@ import asyncio
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,8 +51,8 @@ class Round:
             try:
                 async with staged(fault, gate) as stage:
                     async with fault.trouble(stage):
-                        fires = await self._until(fault, gate, firing=True)
-                    over = fires and await self._until(fault, gate, firing=False)
+                        fires = await self._fires(fault, gate)
+                    over = fires and await self._resolves(fault, gate)
             except Exception as error:  # the others go on, and it is told
                 fires = over = False
                 print(f"      {fault.name}: {error!r}", flush=True)
@@ -64,17 +64,27 @@ class Round:
         if not over:
             print(f"      after {time.monotonic() - began:.0f} s; {gate.tail()[-2000:]}", flush=True)
 
-    async def _until(self, fault: Fault, gate: StagedGate, *, firing: bool) -> bool:
-        wanted = {(alert, gate.admin.removeprefix("http://")) for alert in fault.alerts}
+    async def _fires(self, fault: Fault, gate: StagedGate) -> bool:
+        wanted = {(alert, gate.instance) for alert in fault.alerts}
         seen: set[tuple[str, str]] = set()
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while time.monotonic() < deadline:
-            there = await asyncio.to_thread(self.watchers.all_firing) & wanted
-            seen |= there
-            if seen == wanted if firing else not there:
-                return True
-            await asyncio.sleep(0.3)
-        return False
+
+        def have_fired() -> bool:
+            seen.update(self.watchers.all_firing() & wanted)
+            return seen == wanted
+
+        return await _becomes(have_fired)
+
+    async def _resolves(self, fault: Fault, gate: StagedGate) -> bool:
+        return await _becomes(lambda: self.watchers.is_over(fault.alerts, gate.instance))
+
+
+async def _becomes(true: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        if await asyncio.to_thread(true):
+            return True
+        await asyncio.sleep(0.3)
+    return False
 
 
 @asynccontextmanager
@@ -121,7 +131,7 @@ async def main(names: Sequence[str]) -> int:
             place = folder / f"gate{number}"
             place.mkdir()
             gates.append(StagedGate(nurseries[fault.nursery], place, bundler="", of_chain=fault.of_chain))
-        hosts = [gate.admin.removeprefix("http://") for gate in gates]
+        hosts = [gate.instance for gate in gates]
         watchers = stack.enter_context(watching(folder / "watchers", free_port(), *hosts, faster=FASTER, bounds=True))
         looked = Round(watchers, nurseries, folder)
         await asyncio.gather(*(looked.look(*each) for each in zip(faults, gates, strict=True)))

@@ -37,6 +37,11 @@ class StagedGate(GateProcess):
 
     of_chain: str = ""
 
+    @property
+    def instance(self) -> str:
+        """What Prometheus calls it."""
+        return self.admin.removeprefix("http://")
+
     def configure(self) -> Path:
         config = super().configure()
         config.write_text(config.read_text() + self.of_chain)

@@ -152,6 +152,10 @@ class Scene:
         alert = self.alert(name)
         return alert is not None and all(word in json.dumps([alert["labels"], alert["annotations"]]) for word in words)
 
+    def is_over(self, name: str) -> bool:
+        """Whether the alert is not there any more, nor about to be, while the gate is scraped."""
+        return self.watchers.is_over([name], self.gate.admin.removeprefix("http://"))
+
     def readiness(self) -> tuple[int, str]:
         """Status and text of /readyz."""
         try:

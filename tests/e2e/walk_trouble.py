@@ -38,7 +38,7 @@ def _bundler(walk: Walk, scene: Scene) -> None:
         walk.step("and that there is no other", lambda: scene.says("SessiongateNoBundler", "local", "-32059"))
         walk.step("the log says it", lambda: "local#0 did not answer" in scene.log())
         walk.step("/readyz says which", lambda: "local#0" in scene.readiness()[1] and scene.readiness()[0] == 503)
-    walk.step("and over when it answers", lambda: scene.alert("SessiongateUpstreamDown") is None)
+    walk.step("and over when it answers", lambda: scene.is_over("SessiongateUpstreamDown"))
 
 
 def _node(walk: Walk, scene: Scene) -> None:
@@ -56,7 +56,7 @@ def _node(walk: Walk, scene: Scene) -> None:
             lambda: scene.ask(again).get("error", {}).get("code") == -32058,
         )
     scene.mine(1)
-    walk.step("and over when it goes on", lambda: scene.alert("SessiongateChainStateOld") is None)
+    walk.step("and over when it goes on", lambda: scene.is_over("SessiongateChainStateOld"))
 
 
 def _reorganised(walk: Walk, scene: Scene) -> None:

@@ -7,7 +7,7 @@ import os
 import shutil
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from tests.patience import PATIENCE_SECONDS
 from tests.ports import free_port
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
+_OF_LATE = "5s"
 
 
 def program(name: str) -> str | None:
@@ -43,6 +44,15 @@ class Watchers:
         """Every alert that Alertmanager holds: its name, and whose it is (the instance; empty where it names none)."""
         found = (alert["labels"] for alert in _get(f"{self.alertmanager}/api/v2/alerts"))
         return {(labels["alertname"], labels.get("instance", "")) for labels in found}
+
+    def is_over(self, alerts: Collection[str], instance: str) -> bool:
+        """Whether none of these is held of that gate, nor fires nor is about to, though it was scraped every time of
+        late: of what is not scraped nothing is told, and that is not over."""
+        pending = _get(f"{self.prometheus}/api/v1/alerts")["data"]["alerts"]
+        told = {(each["labels"]["alertname"], each["labels"].get("instance", "")) for each in pending}
+        wanted = {(alert, instance) for alert in alerts}
+        scraped = self.value(f'min_over_time(up{{instance="{instance}"}}[{_OF_LATE}])')
+        return scraped == 1 and not wanted & (told | self.all_firing())
 
     def page(self, name: str) -> str:
         """Where Prometheus shows people its graphs or alerts: Debian's package has the classic pages alone."""

@@ -54,8 +54,8 @@ class Flights:
         self.unmined: DueHeap[Hash32] = DueHeap()
         """By the seconds known at which something is let go."""
         self._over: DueHeap[Hash32] = DueHeap()  # by the end of validity of a claim, in unix seconds
-        self.oldest: DueHeap[Hash32] = DueHeap()
-        """By when they were sent, in unix seconds."""
+        self.awaited: DueHeap[Hash32] = DueHeap()
+        """Those of which nothing was let go, by when they were sent, in unix seconds."""
         self.on_gone: Callable[[Hash32], None] = _nobody
 
     def __len__(self) -> int:
@@ -90,13 +90,25 @@ class Flights:
             flight = self._flights[user_op_hash] = Flight({}, stage, silent_seconds)
             sender = reservation.slot.sender
             self._senders[sender] = self._senders.get(sender, 0) + 1
-            self.oldest.put(user_op_hash, operation.accepted_at)
             if stage not in LET_GO:
+                self.awaited.put(user_op_hash, operation.accepted_at)
                 self.unmined.put(user_op_hash, operation.known_at + self._patience.unmined_after - silent_seconds)
         flight.claims.setdefault(operation.name, operation)
         if reservation.valid_until is not None and user_op_hash not in self._over:
             self._over.put(user_op_hash, self._past(reservation.valid_until))
         return flight
+
+    def let_go(self, user_op_hash: Hash32) -> None:
+        """Something of it is held no more: it is not waited for, and remembered."""
+        self.unmined.discard(user_op_hash)
+        self.awaited.discard(user_op_hash)
+
+    def hold_again(self, flight: Flight, stage: Stage, known_seconds: float) -> None:
+        """All of it is held again, and waited for from then on, in seconds known."""
+        user_op_hash = flight.user_op_hash
+        flight.silent_seconds, flight.stage = 0.0, stage
+        self.unmined.put(user_op_hash, known_seconds + self._patience.unmined_after)
+        self.awaited.put(user_op_hash, min(each.accepted_at for each in flight.claims.values()))
 
     def leave(self, name: HoldName) -> AcceptedOperation | None:
         """The claim is over, and with the last one its operation is in flight no more."""
@@ -112,7 +124,7 @@ class Flights:
             del self._senders[sender]
         user_op_hash = name.user_op_hash
         self.unmined.discard(user_op_hash)
-        self.oldest.discard(user_op_hash)
+        self.awaited.discard(user_op_hash)
         self._over.discard(user_op_hash)
         self.on_gone(user_op_hash)
         return operation

@@ -82,6 +82,6 @@ class LettingGo:
             return
         draft = OutcomeDraft()
         self._ends.loosen(draft, flight, cause, evidence, grip)
-        self._flights.unmined.discard(user_op_hash)
+        self._flights.let_go(user_op_hash)
         self._begun(user_op_hash, flight.stage)
         await self._close(draft)

@@ -94,9 +94,14 @@ class Settlement:
         return len(self.flights)
 
     def oldest_seconds(self) -> float:
-        """For how long the oldest operation has been in flight; 0 when there is none."""
-        first = self.flights.oldest.first()
+        """For how long the oldest operation has been in flight of which nothing was let go; 0 when there is none."""
+        first = self.flights.awaited.first()
         return 0.0 if first is None else max(self._clock() - first, 0.0)
+
+    @property
+    def let_go_now(self) -> int:
+        """How many are remembered, something of theirs let go, while their nonces are unused."""
+        return len(self.flights) - len(self.flights.awaited)
 
     # before and after an operation is sent
 
@@ -227,11 +232,8 @@ class Settlement:
         """An operation of which something may have been let go has come as far as this once more: all of it is held
         from now on."""
         flight = self.flights.get(user_op_hash)
-        if flight is None or flight.stage not in LET_GO:
-            return
-        flight.silent_seconds = 0.0
-        self.flights.unmined.put(user_op_hash, self.known_seconds + self._patience.unmined_after)
-        flight.stage = stage
+        if flight is not None and flight.stage in LET_GO:
+            self.flights.hold_again(flight, stage, self.known_seconds)
 
     def restore(self, flights: Iterable[InFlight], ended: Iterable[EndedName] = ()) -> None:
         """Take up what was there before a restart; to be called before the first request."""

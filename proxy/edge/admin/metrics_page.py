@@ -43,7 +43,8 @@ class MetricsPage:
         took = 0.0
         try:
             # gauges are read where their truth may be read, on the loop
-            self._metrics.refresh()
+            for _ in self._metrics.refreshing():
+                await asyncio.sleep(0)
             body, took = await asyncio.to_thread(self._render)
             return body
         finally:

@@ -17,7 +17,7 @@ from proxy.errors import InvalidParams, StateUnavailable
 from proxy.judge.allowance import Allowance
 from proxy.judge.asked import in_words
 from proxy.judge.counts import CountKey
-from proxy.judge.group import chain_of, group_in_words, mark_of, thing_of
+from proxy.judge.group import chain_of, group_in_words, mark_of, most_under, thing_of
 from proxy.judge.measure import print_measure
 from proxy.judge.parse import RuleFault
 from proxy.judge.rule import FirstSeen, Limit, Rate, Rule
@@ -107,17 +107,14 @@ class RuleDesk:
 
     def _row(self, check: Limit | Rate, key: CountKey) -> _Row | None:
         used, in_flight = self._counts.used(key, self._clock())
-        most = self._most(check, key)
+        most = most_under(check, key.group)
         if most is None or not (used or in_flight):
             return None
         return _Row((used + in_flight) * 100 // most, key, used, in_flight)
 
-    def _most(self, check: Limit | Rate, key: CountKey) -> int | None:
-        return check.maximum if isinstance(check, Rate) else check.maximum_on(chain_of(key.group, check.per))
-
     def _printed(self, counting: _Counting, row: _Row) -> dict[str, object]:
         rule, check, key = counting.rule, counting.check, row.key
-        most = self._most(check, key) or 0
+        most = most_under(check, key.group) or 0
 
         def shown(amount: int) -> str:
             if isinstance(check, Limit) and check.amount is not None:

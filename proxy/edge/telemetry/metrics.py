@@ -11,7 +11,8 @@ The methods called per request only look a bound child up and add to it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import product
 from typing import Final, TypeVar
 
@@ -101,7 +102,7 @@ class Metrics:
         sessions: Collection[NamedSession] = (),
     ) -> None:
         self._registry = CollectorRegistry()
-        self._refreshers: list[Callable[[], None]] = []
+        self._refreshers: list[Callable[[], Iterable[None] | None]] = []
         self._chains = _closed(chains)
         self._upstreams = _closed(upstreams)
         self._clients = _closed(clients)
@@ -357,14 +358,19 @@ class Metrics:
         self._audit_queue.set(queued)
         self._audit_writable.set(writable)
 
-    def before_each_scrape(self, refresh: Callable[[], None]) -> None:
-        """Have `refresh` called by `refresh()`: it sets gauges whose truth lies elsewhere."""
+    def before_each_scrape(self, refresh: Callable[[], Iterable[None] | None]) -> None:
+        """Have `refresh` called by `refreshing`: it sets gauges whose truth lies elsewhere, at once or in pieces."""
         self._refreshers.append(refresh)
 
-    def refresh(self) -> None:
-        """Bring the gauges up to date; call it where the things they count may be read, before `render`."""
+    def refreshing(self) -> Iterator[None]:
+        """Bring the gauges up to date, a piece of work at a time; go through it where the things they count may be
+        read, before `render`."""
         for refresher in self._refreshers:
-            refresher()
+            yield from refresher() or ()
+
+    def refresh(self) -> None:
+        """The same in one piece."""
+        deque(self.refreshing(), maxlen=0)
 
     def collectors(self) -> Collection[Collector]:
         """What makes the series."""

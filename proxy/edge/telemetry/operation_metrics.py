@@ -15,8 +15,8 @@ CAUSES: Final = (
     *("mined", "nonce_used", "grant_nonce_used", "expired", "refused", "released", "unmined"),
     "other",
 )
-"""Why an operation holds nothing any more: mined; its nonce, or its grant's, used by another; its validity over;
-refused by the bundler; released by an operator; given up because the chain never showed it."""
+"""Why an operation holds less or nothing: mined; its nonce, or its grant's, used by another; its validity over; refused
+by the bundler; released by an operator; given up because the chain never showed it."""
 
 PAST_GATE: Final = ("use", "grant")
 """What happens to a session on chain without having come through the gate."""
@@ -39,11 +39,15 @@ class OperationMetrics:
         )
         self._oldest = gauge(
             "sessiongate_oldest_in_flight_seconds",
-            "Age of the operation that has been in flight for longest; 0 when there is none.",
+            "Age of the operation that has been in flight for longest, those let go left out; 0 when there is none.",
+        )
+        self._let_go = gauge(
+            "sessiongate_operations_let_go",
+            "Of those in flight, given up unmined or released by hand: remembered while their nonces are unused.",
         )
         self._ended = LoopCounter(
             "sessiongate_operations_ended_total",
-            "Operations that hold nothing any more, by why: `unmined` were accepted and never seen on chain.",
+            "Operations that hold less or nothing any more, by why: `unmined` were accepted and not seen on chain.",
             ["chain", "cause"],
             registry=registry,
         )
@@ -102,8 +106,8 @@ class OperationMetrics:
     def _begin_at_zero(self, chains: Collection[str]) -> None:
         """A series that is there from the start can be alerted on."""
         for chain in chains:
-            gauges = (self._in_flight, self._oldest, self._state_age, self._settlement_lag, self._receipts_lag)
-            for gauge in gauges:
+            of_flights = (self._in_flight, self._oldest, self._let_go)
+            for gauge in (*of_flights, self._state_age, self._settlement_lag, self._receipts_lag):
                 gauge.labels(chain)
             for counter, values in ((self._past, PAST_GATE), (self._elsewhere, EnforcedElsewhere)):
                 for value in values:
@@ -113,11 +117,13 @@ class OperationMetrics:
             self._repeats.labels(chain)
             self._node_questions.labels(chain)
 
-    def in_flight(self, chain: str, count: int, oldest_seconds: float) -> None:
-        """Set how many operations are in flight, and the age of the oldest (0 for none)."""
+    def in_flight(self, chain: str, count: int, oldest_seconds: float, let_go: int = 0) -> None:
+        """Set how many operations are in flight, how many of these are `let_go`, and the age of the oldest other one (0
+        for none)."""
         known = self._known(chain)
         self._in_flight.labels(known).set(count)
         self._oldest.labels(known).set(max(oldest_seconds, 0.0))
+        self._let_go.labels(known).set(let_go)
 
     def ended(self, chain: str, cause: str) -> None:
         """Count an end, by one of `CAUSES`."""

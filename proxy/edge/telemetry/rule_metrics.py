@@ -5,24 +5,22 @@ reload makes the series of new rules, at zero, and takes away those of rules tha
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from enum import StrEnum
 from functools import partial
 from typing import Final, NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from proxy.judge.counts import CountKey
 from proxy.judge.verdict import Mode
 from proxy.session.lint.findings import Severity
 
 GONE: Final = "other"
 """All labels of a hit by a rule that a reload took away, or changed in mode or severity, while it was judging."""
 
-BUDGET_SECONDS: Final = 300.0
-"""For so long the fullest window that was met stands for its rule."""
-
 _A_PIECE: Final = 50
-"""Rules whose series are made or taken away before others get their turn."""
+"""Rules whose series are made, measured or taken away before others get their turn."""
 
 NO_RULES: Final = "none"
 """The digest label until a set has been read."""
@@ -59,6 +57,13 @@ class RuleInfo(NamedTuple):
     severity: Severity
     owner: str
     runbook: str
+
+
+class _Window(NamedTuple):
+    """Whose, and what share of the limit was used when it was looked at last."""
+
+    key: CountKey
+    share: float
 
 
 class RuleMetrics:
@@ -98,7 +103,7 @@ class RuleMetrics:
         )
         self._budget = gauge(
             "sessiongate_rule_budget_used_ratio",
-            "Of the fullest window that an operation met lately, the share of the rule's limit that was used.",
+            "Of the fullest window that an operation met, the share of the rule's limit that is used.",
             ["rule", "severity"],
         )
         self._severities: dict[str, Severity] = {}
@@ -106,7 +111,7 @@ class RuleMetrics:
         self._wanted_infos: dict[str, RuleInfo] = {}
         self._in_force: Collection[RuleName] = ()
         self._budget_of: dict[str, Gauge] = {}
-        self._fullest: dict[str, tuple[float, float]] = {}
+        self._fullest: dict[str, _Window] = {}
         self._digest = NO_RULES
         self._info.labels(NO_RULES).set(1)
         self._gone = self._hits.labels(GONE, GONE, GONE)
@@ -197,23 +202,36 @@ class RuleMetrics:
             self._budget.remove(info.rule, info.severity)
             self._fullest.pop(info.rule, None)
 
-    def budget_used(self, rule: str, used: int, limit: int, now: float) -> None:
-        """Record how much of a limit a window has used, in flight included; `now` in any seconds that only grow.
+    def budget_used(self, rule: str, used: int, limit: int, key: CountKey) -> None:
+        """Record how much of a limit the window under this key has used, in flight included.
 
-        The fullest window of the last minutes counts: one that is fuller takes its place at once, one that is less
-        full only when nothing fuller was met for `BUDGET_SECONDS`.
+        The fullest window stands for its rule: one that is fuller takes its place at once, and what leaves it is seen
+        by `measuring`.
         """
         if limit <= 0 or rule not in self._severities:
             return
-        ratio = used / limit
+        share, before = used / limit, self._fullest.get(rule)
+        if before is None or share >= before.share or key == before.key:
+            self._stands(rule, _Window(key, share))
+
+    def measuring(self, share_of: Callable[[CountKey], float | None]) -> Iterator[None]:
+        """Look again at the windows that stand for their rules, a piece of work at a time: what was counted leaves
+        them, and who filled one may never come back. `share_of` says how much of its limit is used under a key now,
+        or `None` where no rule counts under it any more."""
+        for count, (rule, before) in enumerate(tuple(self._fullest.items()), 1):
+            if count % _A_PIECE == 0:
+                yield
+            if self._fullest.get(rule) is before:
+                self._stands(rule, _Window(before.key, share_of(before.key) or 0.0))
+
+    def _stands(self, rule: str, window: _Window) -> None:
         before = self._fullest.get(rule)
-        if before is None or ratio >= before[0] or now - before[1] > BUDGET_SECONDS:
-            self._fullest[rule] = (ratio, now)
-            gauge = self._budget_of.get(rule)
-            if gauge is None:
-                gauge = self._budget_of[rule] = self._budget.labels(rule, self._severities[rule])
-            if before is None or before[0] != ratio:
-                gauge.set(ratio)
+        self._fullest[rule] = window
+        gauge = self._budget_of.get(rule)
+        if gauge is None:
+            gauge = self._budget_of[rule] = self._budget.labels(rule, self._severities[rule])
+        if before is None or before.share != window.share:
+            gauge.set(window.share)
 
     def decided(self, hits: Iterable[RuleName], opened: Iterable[str] = ()) -> None:
         """Count the rules that fired on one operation, and those that let it pass for want of a fact."""

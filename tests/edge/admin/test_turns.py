@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 
 import aiohttp
@@ -83,8 +83,9 @@ class CountedMetrics:
         self.printed = 0
         self.at_once = 0
 
-    def refresh(self) -> None:
+    def refreshing(self) -> Iterator[None]:
         self.printed += 1
+        yield
 
     def render(self) -> bytes:
         self.at_once += 1

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from proxy.edge.telemetry.metrics import Metrics
-from proxy.edge.telemetry.rule_metrics import BUDGET_SECONDS, ReloadReason, Result, RuleInfo, RuleName
+from proxy.edge.telemetry.rule_metrics import ReloadReason, Result, RuleInfo, RuleName
+from proxy.judge.counts import CountKey
 from proxy.judge.verdict import Mode
 from proxy.session.lint.findings import Severity
 from tests.edge.builders import gate_metrics
@@ -116,25 +119,48 @@ def test_a_rule_in_force_says_who_owns_it_and_a_reload_takes_it_back() -> None:
     assert line not in metrics.render().decode()
 
 
-def test_the_fullest_window_stands_for_its_rule_until_it_was_not_met_for_a_while() -> None:
-    metrics = gate_metrics()
+def test_the_fullest_window_met_stands_for_its_rule_for_as_long_as_it_is_that_full() -> None:
+    metrics, alice, bob = gate_metrics(), CountKey(b"cap", b"alice"), CountKey(b"cap", b"bob")
     metrics.rules.described([RuleInfo("cap", Mode.ENFORCE, Severity.HIGH, "", "")])
 
     def shown() -> float:
         (line,) = [each for each in metrics.render().decode().splitlines() if "_budget_used_ratio{" in each]
         return float(line.split()[-1])
 
-    metrics.rules.budget_used("cap", 90, 100, 0.0)
-    metrics.rules.budget_used("cap", 10, 100, 1.0)
+    metrics.rules.budget_used("cap", 90, 100, alice)
+    metrics.rules.budget_used("cap", 10, 100, bob)
     assert shown() == 0.9
-    metrics.rules.budget_used("cap", 95, 100, 2.0)
+    metrics.rules.budget_used("cap", 95, 100, bob)
     assert shown() == 0.95
-    metrics.rules.budget_used("cap", 20, 100, 2.0 + BUDGET_SECONDS + 1)
-    assert shown() == 0.2
-    metrics.rules.budget_used("gone", 5, 10, 0.0)
-    metrics.rules.budget_used("cap", 5, 0, 0.0)
+    metrics.rules.budget_used("cap", 94, 100, bob)
+    assert shown() == 0.94
+    deque(metrics.rules.measuring({bob: 0.3}.get), maxlen=0)
+    assert shown() == 0.3
+    metrics.rules.budget_used("cap", 40, 100, alice)
+    assert shown() == 0.4
+    deque(metrics.rules.measuring(lambda _: None), maxlen=0)
+    assert shown() == 0
+    metrics.rules.budget_used("gone", 5, 10, alice)
+    metrics.rules.budget_used("cap", 5, 0, alice)
+    assert shown() == 0
     metrics.rules.described([])
     assert "_budget_used_ratio{" not in metrics.render().decode()
+    deque(metrics.rules.measuring(lambda _: 1.0), maxlen=0)
+    assert "_budget_used_ratio{" not in metrics.render().decode()
+
+
+def test_windows_are_measured_in_pieces_and_what_is_met_meanwhile_stands() -> None:
+    metrics, infos = gate_metrics(), many(300, Severity.LOW)
+    metrics.rules.described(infos)
+    for info in infos:
+        metrics.rules.budget_used(info.rule, 90, 100, CountKey(info.rule.encode(), b"alice"))
+    measuring = metrics.rules.measuring(lambda _: 0.1)
+    next(measuring)
+    metrics.rules.budget_used("rule-299", 95, 100, CountKey(b"rule-299", b"bob"))
+    assert sum(1 for _ in measuring) >= 4
+    shown = samples(metrics, "rule_budget_used_ratio")
+    assert shown.pop(("rule-299", "low")) == 0.95
+    assert set(shown.values()) == {0.1}
 
 
 def test_series_are_made_and_taken_away_in_pieces_and_end_as_in_one() -> None:
