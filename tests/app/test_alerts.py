@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import sqlite3
+import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ from proxy.session.transitions import emptied
 from tests.admission.builders import TWICE, known
 from tests.app.builders import GOOD, OUTSIDE, SESSION_ID, audited, use_number
 from tests.edge.alerts.builders import RecordingSink, happening, recording_sink
+from tests.flat.pieces import Pieces
 from tests.running_gate import HonestBundler, RunningGate, running_gate
 
 HOOK_SECRET = "hush-hook-secret-of-ours"
@@ -198,6 +202,81 @@ async def test_a_sink_that_hangs_with_ten_thousand_hits_queued_leaves_the_loop_t
         assert looked_at - before <= 2 * 20
         assert sum(alert.count for alert in desk.active) == 10_000 + 20
         sink.released.set()
+
+
+MOST_CALLS = 10_000  # some milliseconds of them
+
+
+def alerts_in(ledger: Path) -> list[object]:
+    """The names of those that a restart would find."""
+    with closing(sqlite3.connect(ledger)) as reader:
+        return reader.execute("SELECT digest FROM alerts").fetchall()
+
+
+async def calls_of(work: Awaitable[object]) -> int:
+    """How many functions are called in this thread until it is done, whoever's turn it is meanwhile."""
+    calls = 0
+
+    def called(_frame: object, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    sys.setprofile(called)
+    try:
+        await work
+    finally:
+        sys.setprofile(None)
+    return calls
+
+
+async def test_the_dearest_verdict_in_a_hundred_is_no_dearer_beside_ten_thousand_hits_that_wait_for_sinks_that_hang(
+    tmp_path: Path,
+) -> None:
+    async with recording_sink(hang=True) as sink:
+        alerts = {
+            "alertmanager": sink.url,
+            "webhooks": [hook(sink)],
+            "pagerduty": [{"name": "oncall", "url": f"{sink.url}/pd", "routing_key": ROUTING_KEY}],
+            "max_active": 20_000,
+            "queue_limit": 20_000,
+        }
+        async with alerting(alerts, tmp_path, ledger=tmp_path / "gate.db") as gate:
+
+            async def dearest(first: int) -> int:
+                """Of a hundred sends the one that is dearer than all but one."""
+                dear = []
+                for number in range(first, first + 100):
+                    gate.running.registry.put(known(TWICE))
+                    dear.append(await calls_of(gate.send(use_number(number))))
+                return sorted(dear)[-2]
+
+            await dearest(1)  # what is done once only
+            calm = await dearest(1_000)
+            for number in range(10_000):
+                gate.running.alerts.raise_(happening(number, unix_time=time.time()))
+            with Pieces() as pieces:
+                await gate.until(lambda: len(alerts_in(tmp_path / "gate.db")) > 10_000, "all of them are kept")
+            assert pieces.too_long(MOST_CALLS) == {}
+            assert await gate.metric("queue_depth", queue="alerts") >= 3 * 10_000
+            beside = await dearest(2_000)
+            assert beside <= calm * 1.25
+            sink.released.set()
+
+
+@pytest.mark.parametrize("turns", [1, 30, 60, 90])
+async def test_all_that_was_told_is_there_after_a_restart_wherever_the_gate_was_in_writing_it_down(
+    tmp_path: Path, turns: int
+) -> None:
+    async with (
+        recording_sink(hang=True) as sink,
+        alerting({"webhooks": [hook(sink)], "max_active": 5_000}, tmp_path, ledger=tmp_path / "gate.db") as gate,
+    ):
+        for number in range(3_000):
+            gate.running.alerts.raise_(happening(number, unix_time=time.time()))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        sink.released.set()
+    assert len(alerts_in(tmp_path / "gate.db")) == 3_000
 
 
 async def test_a_frozen_session_used_is_told_with_the_word_on_its_key(sink: RecordingSink, tmp_path: Path) -> None:

@@ -110,19 +110,17 @@ class Board:
             self._ends.append((self.ends_at(alert), alert.key.digest, alert.key))
         heapify(self._ends)
 
-    def take_ended(self, now: float) -> list[ActiveAlert]:
-        """The alerts that are over at `now`, and no longer on the board."""
-        ended: list[ActiveAlert] = []
+    def take_ended(self, now: float) -> Iterator[ActiveAlert | None]:
+        """The alerts that are over at `now`, from then on no longer on the board; `None` for each that was looked at
+        and is not over, so that whoever goes through many can give way in between."""
         while self._ends and self._ends[0][0] <= now:
             _, digest, key = heappop(self._ends)
             alert = self._alerts.get(key)
-            if alert is None:
-                continue
-            if self.ends_at(alert) <= now:
-                ended.append(self._alerts.pop(key))
+            if alert is None or self.ends_at(alert) <= now:
+                yield self._alerts.pop(key, None)
             else:
                 heappush(self._ends, (self.ends_at(alert), digest, key))
-        return ended
+                yield None
 
     def next_end(self) -> float | None:
         """When to look next for one that is over; it may turn out that none is."""

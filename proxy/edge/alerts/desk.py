@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 from proxy.edge.alerts.board import ActiveAlert, AlertKey, Board
 from proxy.edge.alerts.sink import Sink, Told
@@ -25,6 +25,7 @@ AT_ONCE: Final = 100
 """Alerts looked at before others have their turn on the loop."""
 _STOP_SECONDS: Final = 3.0
 _KEEP_SECONDS: Final = 0.5
+_Thing = TypeVar("_Thing")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,14 +198,13 @@ class AlertDesk:
         fresh, self._fresh = self._fresh, {}
         if resend:
             await self._each(list(self._board), self._offer_steady)
-        await self._each([alert for key in fresh if (alert := self._board.get(key)) is not None], self._offer)
+        await self._each((self._board.get(key) for key in fresh), self._offer)
         await self._each(self._board.take_ended(self._clock()), self._end)
 
-    async def _each(self, alerts: Iterable[ActiveAlert], do: Callable[[ActiveAlert], None]) -> None:
-        for number, alert in enumerate(alerts, 1):
-            do(alert)
-            if number % AT_ONCE == 0:
-                await asyncio.sleep(0)
+    async def _each(self, alerts: Iterable[ActiveAlert | None], do: Callable[[ActiveAlert], None]) -> None:
+        async for alert in _in_pieces(alerts):
+            if alert is not None:
+                do(alert)
 
     def _offer(self, alert: ActiveAlert) -> None:
         self._changed.add(alert.key)
@@ -234,27 +234,45 @@ class AlertDesk:
             sink.changed.clear()
 
     async def _keep(self) -> None:
-        """Write what has changed. What the disk refuses is written with the next change."""
+        """Write what has changed. What the disk refuses, or is unwritten when this ends, goes with the next change."""
         self._gather()
         keys, self._changed = self._changed, set()
-        gone = [key for key in self._ended if all(sink.is_done_with(key) for sink in self._sinks)]
-        changed = [
-            RememberedAlert(alert, {sink.name: told for sink in self._sinks if (told := sink.told(key)) is not None})
-            for key in keys
-            if (alert := self._board.get(key) or self._ended.get(key)) is not None
-        ]
-        if self._memory is not None and (changed or gone):
-            try:
+        try:
+            changed, gone = await self._to_keep(keys)
+            if self._memory is not None and (changed or gone):
                 await asyncio.to_thread(self._memory.save, changed, gone)
-            except Exception as error:  # what is not on disk is told all the same
-                _LOG.error("active alerts are not on disk: %s", type(error).__name__)
-                self._changed |= keys
-                return
-        for key in gone:
+        except asyncio.CancelledError:
+            self._changed |= keys
+            raise
+        except Exception as error:  # what is not on disk is told all the same
+            _LOG.error("active alerts are not on disk: %s", type(error).__name__)
+            self._changed |= keys
+            return
+        async for key in _in_pieces(gone):
             self._ended.pop(key, None)
             for sink in self._sinks:
                 if self._board.get(key) is None:
                     sink.forget(key)
 
+    async def _to_keep(self, keys: Iterable[AlertKey]) -> tuple[Sequence[RememberedAlert], Sequence[AlertKey]]:
+        """Of these alerts what a restart must know, and which are over and told to everybody."""
+        changed: list[RememberedAlert] = []
+        ended = _in_pieces(tuple(self._ended))
+        gone = [key async for key in ended if all(sink.is_done_with(key) for sink in self._sinks)]
+        async for key in _in_pieces(keys):
+            alert = self._board.get(key) or self._ended.get(key)
+            if alert is not None:
+                told = ((sink.name, sink.told(key)) for sink in self._sinks)
+                changed.append(RememberedAlert(alert, {name: each for name, each in told if each is not None}))
+        return changed, gone
+
     def _owed_in_words(self) -> str:
         return ", ".join(f"{sink.waiting} for {sink.name}" for sink in self._sinks if sink.waiting)
+
+
+async def _in_pieces(things: Iterable[_Thing]) -> AsyncIterator[_Thing]:
+    """One after the other, and now and then it is somebody else's turn."""
+    for number, thing in enumerate(things, 1):
+        yield thing
+        if number % AT_ONCE == 0:
+            await asyncio.sleep(0)

@@ -45,8 +45,8 @@ def test_an_alert_ends_resolve_after_its_last_happening_and_not_a_moment_before(
     active.note(happening(unix_time=NOW))
     alert = active.note(happening(unix_time=NOW + 100))
     assert active.ends_at(alert) == NOW + 100 + RESOLVE
-    assert active.take_ended(NOW + 100 + RESOLVE - 0.001) == []
-    assert active.take_ended(NOW + 100 + RESOLVE) == [alert]
+    assert list(active.take_ended(NOW + 100 + RESOLVE - 0.001)) == [None]
+    assert list(active.take_ended(NOW + 100 + RESOLVE)) == [alert]
     assert len(active) == 0
 
 
@@ -87,7 +87,7 @@ def test_whatever_happens_in_whatever_order_what_is_left_is_what_is_not_over(
     for number, moment in events:
         active.note(happening(number, unix_time=moment))
     last = {number: max(moment for each, moment in events if each == number) for number, _ in events}
-    ended = active.take_ended(NOW + after)
+    ended = [alert for alert in active.take_ended(NOW + after) if alert is not None]
     over = {number for number, moment in last.items() if moment + RESOLVE <= NOW + after}
     assert {int.from_bytes(alert.key.permission_id or b"") for alert in ended} == over
     assert {int.from_bytes(alert.key.permission_id or b"") for alert in active} == last.keys() - over
