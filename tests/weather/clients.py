@@ -42,19 +42,23 @@ NOT_SO = frozenset({Code.SESSION_UNKNOWN, Code.SESSION_REVOKED, Code.SESSION_NOT
 
 @dataclass
 class Sky:
-    """Since when at least one node, and one bundler, has been well without a break; `None` when none is."""
+    """Since when no node, and no bundler, that was well has become ill, which a gate only finds out by asking it;
+    `None` when none is well."""
 
     spell: str = "fair"
     node_since: float | None = 0.0
     bundler_since: float | None = 0.0
+    nodes: frozenset[str] = frozenset()
+    bundlers: frozenset[str] = frozenset()
     lives: int = 1  # of the gate
     is_gate_there: bool = True
 
-    def turns(self, spell: str, *, node: bool, bundler: bool) -> None:
-        """The weather is another one."""
-        now, self.spell = time.monotonic(), spell
-        self.node_since = (now if self.node_since is None else self.node_since) if node else None
-        self.bundler_since = (now if self.bundler_since is None else self.bundler_since) if bundler else None
+    def turns(self, spell: str, *, nodes: frozenset[str], bundlers: frozenset[str]) -> None:
+        """The weather is another one, in which these are well."""
+        self.spell = spell
+        self.node_since = _since(self.node_since, self.nodes, nodes)
+        self.bundler_since = _since(self.bundler_since, self.bundlers, bundlers)
+        self.nodes, self.bundlers = nodes, bundlers
 
     def gate_goes(self) -> None:
         """It is killed."""
@@ -66,6 +70,12 @@ class Sky:
         self.is_gate_there, self.lives = True, self.lives + 1
         self.node_since = None if self.node_since is None else now
         self.bundler_since = None if self.bundler_since is None else now
+
+
+def _since(before: float | None, were: frozenset[str], are: frozenset[str]) -> float | None:
+    if not are:
+        return None
+    return before if before is not None and were <= are else time.monotonic()
 
 
 def _is_long(since: float | None, began: float) -> bool:

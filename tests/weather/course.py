@@ -42,7 +42,7 @@ class Plan:
     """In seconds, but for `rate` (requests a second), and how many sessions are `known` and idle and how many
     operations are `parked` behind an unused nonce in every round. `killed_in`: the rounds in which the gate is killed;
     what it has grown by is told of those after them. `spent`: so many sessions are used to the last. `on_time`: it is a
-    fault to be late, which a busy machine may make anybody."""
+    fault to be late, which a busy machine may make anybody. `idle`: see `rest`."""
 
     seconds: float
     rate: float
@@ -52,6 +52,7 @@ class Plan:
     a_spell: float = 8.0
     a_life: float = 5.0
     a_block: int = 2
+    idle: float = 20.0
     in_mempool: float = 150.0
     killed_in: tuple[int, ...] = (1, 2)
     spent: int = 6
@@ -88,9 +89,11 @@ async def weather(
 
 
 def turn(sky: Sky, name: str, nodes: list[Node], bundlers: list[Bundler]) -> None:
-    is_node_well = any(node.weather is NodeWeather.FAIR for node in nodes)
-    is_bundler_well = any(bundler.weather is BundlerWeather.FAIR for bundler in bundlers)
-    sky.turns(name, node=is_node_well, bundler=is_bundler_well)
+    sky.turns(
+        name,
+        nodes=frozenset(node.named for node in nodes if node.weather is NodeWeather.FAIR),
+        bundlers=frozenset(bundler.named for bundler in bundlers if bundler.weather is BundlerWeather.FAIR),
+    )
 
 
 async def kill(clients: Clients, a_round: float) -> None:
@@ -145,8 +148,11 @@ def _be_fair(nodes: list[Node], bundlers: list[Bundler]) -> None:
         bundler.be(BundlerWeather.FAIR)
 
 
-async def rest(clients: Clients, pools: Pools, nodes: list[Node], bundlers: list[Bundler]) -> Usage:
-    """All is mined, and seen; what never arrived comes again."""
+async def rest(
+    clients: Clients, pools: Pools, nodes: list[Node], bundlers: list[Bundler], *, idle: float = 0.0
+) -> Usage:
+    """All is mined, and seen; what never arrived comes again. What is used is looked at after so many seconds more, in
+    which connections that are `idle` end."""
     world, gate, clients.resting = clients.world, clients.gate, True
     _be_fair(nodes, bundlers)
     turn(clients.sky, "rest", nodes, bundlers)
@@ -169,6 +175,7 @@ async def rest(clients: Clients, pools: Pools, nodes: list[Node], bundlers: list
     except TimeoutError:
         told = ", ".join(print_bytes(name) for name in left[:3])
         world.faults.append(f"there is no rest: {world.waiting} wait, {len(left)} are in flight on disk: {told}")
+    await asyncio.sleep(idle)
     assert gate.pid is not None
     clients.resting = False
     return usage_of(gate.pid)
@@ -271,7 +278,7 @@ async def spend_time(
             ]
             await _for_a_while(works, min(plan.a_round, plan.seconds))
             waiting, number = world.waiting, number + 1
-            rests.append((len(world.operations), await rest(clients, pools, nodes, bundlers)))
+            rests.append((len(world.operations), await rest(clients, pools, nodes, bundlers, idle=plan.idle)))
             show(clients, waiting, rests[-1][1])
         await lives.until_over()
         await spend_the_rest(clients, pools.grants[: plan.spent])

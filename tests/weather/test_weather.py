@@ -23,6 +23,7 @@ SHORT = Plan(
     a_spell=0.3,
     a_life=1.5,
     a_block=1,
+    idle=0,
     in_mempool=6,
     killed_in=(0,),
     spent=0,

@@ -16,6 +16,7 @@ from tests.bench.usage import Usage
 from tests.bypass_list.desk import a_session, reading, single, use
 from tests.session.builders import TOKEN, TRANSFER, action, transfer, usage
 from tests.weather.__main__ import summary
+from tests.weather.clients import Sky
 from tests.weather.comparing import grown
 from tests.weather.world import MOST_IN_A_BLOCK, PAST, Act, World
 
@@ -135,3 +136,18 @@ def test_what_grows_from_rest_to_rest_is_told_and_what_is_remembered_of_operatio
     first = (500, at(95))
     assert list(grown([first, (1_000, at(100)), (3_000, at(107))])) == []
     assert [each.split()[0] for each in grown([first, (1_000, at(100)), (1_000, at(120, 99))])] == ["files", "memory"]
+
+
+def test_a_gate_has_time_to_find_out_who_is_ill_and_needs_none_when_one_comes_back() -> None:
+    sky, both, one = Sky(), frozenset({"a", "b"}), frozenset({"b"})
+    sky.turns("fair", nodes=both, bundlers=both)
+    assert (sky.node_since, sky.bundler_since) == (0.0, 0.0)
+    sky.turns("bundler a: hanging", nodes=both, bundlers=one)
+    since = sky.bundler_since
+    assert (sky.node_since, since is not None and since > 0.0) == (0.0, True)
+    sky.turns("rest", nodes=both, bundlers=both)
+    assert sky.bundler_since == since
+    sky.turns("both: hanging", nodes=frozenset(), bundlers=frozenset())
+    assert (sky.node_since, sky.bundler_since) == (None, None)
+    sky.turns("rest", nodes=both, bundlers=one)
+    assert None not in (sky.node_since, sky.bundler_since)
