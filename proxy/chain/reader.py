@@ -56,16 +56,20 @@ class Followed(Protocol):
     def shown_beyond(self, key: SessionKey) -> Sequence[BlockName]:
         """The blocks after the newest settled one in which a question has shown operations of the session."""
 
+    def was_read(self, key: SessionKey, block: BlockName) -> None:
+        """The session is known as it was at this block: should the chain leave that, it is to be read again."""
+
 
 class NodeReader:
     """See `proxy.admission.ChainReader` for the meaning of each call. `clock` gives unix seconds.
 
     One reader of a chain serves requests and settlement: who else reads would not know what is in flight. Requests
     ask through `node`, and wait for `seconds` in all; whatever is not waited for asks through `background`.
-    `followed` tells how new a reading has to be after a restart, `ledger` and `witness` what is in flight and in a
-    reading too, `look_back` what is in neither any more; `taken` is told of each reading, and of whether it was what
-    was known, `used_before` of places in flight whose nonce was used in blocks that are settled already; `doubted`
-    looks whether the node's word is worth anything, and has another asked where it is not.
+    `followed` tells how new a reading has to be after a restart, and hears at which block each was taken, `ledger` and
+    `witness` tell what is in flight and in a reading too, `look_back` what is in neither any more; `taken` is told of
+    each reading, and of whether it was what was known, `used_before` of places in flight whose nonce was used in blocks
+    that are settled already; `doubted` looks whether the node's word is worth anything, and has another asked where it
+    is not.
     Sessions of the `declared` modules cannot be read: of them the newest block is heard, and what is known then is what
     there is.
     """
@@ -118,7 +122,7 @@ class NodeReader:
         if key.module in self._declared:
             return await self._told(key)
         for left in reversed(range(_MOST_READINGS)):
-            known = self._registry.get(key)
+            known, revision = self._registry.get(key), self._registry.revision(key)
             held = () if self._ledger is None else self._ledger.of_session(key)
             tokens = tokens_met(None if known is None else known.state, held)
             for fact in asked:
@@ -144,7 +148,7 @@ class NodeReader:
                 if left:
                     continue
                 raise StateUnavailable("the chain has taken back blocks that are settled, which is not done here yet")
-            if self._registry.get(key) is known:
+            if self._registry.get(key) is known and self._registry.revision(key) == revision:
                 if known is not None and self._is_behind(known, exact.reading.block):
                     is_outrun = self._newest(key, known) != newest  # while it was read, by a block that is settled
                     if left and (is_outrun or await self._is_another_asked(node, at)):
@@ -166,7 +170,8 @@ class NodeReader:
         for block in (cursor, *self._followed.shown_beyond(key)):
             if block.number <= reading.block and await node.block_hash(block.number) != block.hash:
                 return False
-        return True
+        # as far as blocks are settled by now
+        return self._followed.hash_at(reading.block) in (None, reading.block_hash)
 
     async def _is_another_asked(self, node: Node, at: int) -> bool:
         """Whether another node is asked by now than the one that told nothing, or less than is known, or is once its
@@ -209,6 +214,7 @@ class NodeReader:
         enabled = reading.state.enabled
         if not enabled and (known is None or known.status is not Status.IN_FORCE):
             if known is not None and known.status is Status.REMOVED and self._registry.mined_at(key) is not None:
+                self._was_read(reading)
                 self._registry.put(replace(known, block=reading.block))  # as the chain has it, its last change included
             return None
         state = reading.state
@@ -217,6 +223,7 @@ class NodeReader:
             state = replace(state, targets={**known.state.targets, **state.targets})
         if not enabled:
             state = replace(state, status=SessionStatus.REMOVED)
+        self._was_read(reading)
         after = KnownSession(
             key=key,
             status=Status.IN_FORCE if enabled and not reading.dropped else Status.REMOVED,
@@ -230,6 +237,10 @@ class NodeReader:
             self._taken(key, known is not None and known.state == state)
         await self._keep(after)
         return state
+
+    def _was_read(self, reading: Reading) -> None:
+        if self._followed is not None:
+            self._followed.was_read(reading.state.key, BlockName(reading.block, reading.block_hash))
 
     async def find(self, operation: DecodedOperation, state: SessionState, facts: Sequence[MissingFact]) -> Found:
         """As the protocol has it. A state that has changed in the registry meanwhile is returned as it is there now,
@@ -266,6 +277,8 @@ class NodeReader:
         if filled.state is not state and self._registry.get(state.key) is known:
             after = replace(known, state=filled.state, updated_at=self._clock())
             self._registry.put(after)
+            if self._taken is not None:
+                self._taken(after.key, True)  # nobody knows at which block it was told: it is compared once it is quiet
             await self._keep(after)
         newest = self._registry.get(state.key)
         if newest is None or newest.state is None:

@@ -81,7 +81,7 @@ class Registry:
         key = session.key
         if session.status is Status.REMOVED:
             self._remember_signer(key)
-        self._revise(key)
+        self.revise(key)
         before = self._sessions.standing_of(key)
         if session.since is None:
             status = None if before is None else before.status
@@ -119,7 +119,9 @@ class Registry:
         """Whether ops hold the session."""
         return self.freezes.on(key) is not None
 
-    def _revise(self, key: SessionKey) -> None:
+    def revise(self, key: SessionKey) -> None:
+        """What is known of it counts together with something that has changed: whoever reads or judges it just now did
+        not know of that."""
         self._revisions[key] = self._revisions.get(key, 0) + 1
 
     def held_by(self, chain_id: int, module: Address, account: Address) -> tuple[SessionKey, ...]:
@@ -254,7 +256,7 @@ class Registry:
     def forget_block(self, key: SessionKey) -> None:
         """At which block a session was read does not say any more what its reading has counted."""
         if self._sessions.block_of(key) is not None:
-            self._revise(key)
+            self.revise(key)
             self._sessions.forget_block(key)
 
     def began_at(self, keys: Iterable[SessionKey], block: int) -> None:
@@ -285,7 +287,7 @@ class Registry:
             if charge.counter.policy == DECLARED_POLICY:
                 self.declarations.take_back(charge)
                 if session is not None:
-                    self._revise(session)
+                    self.revise(session)
         touched: dict[SessionKey, None] = {} if session is None else {session: None}
         for change in changes.that_stand(success=True):
             touched |= dict.fromkeys(self.keys_touched(changes, change))
@@ -347,7 +349,7 @@ class Registry:
         for charge in charges:
             if charge.counter.policy == DECLARED_POLICY:
                 self.declarations.charge(charge)
-                self._revise(key)
+                self.revise(key)
             else:
                 on_chain.append(charge)
         known = self._sessions.get(key)

@@ -120,6 +120,10 @@ class UpTo:
     cursor: BlockName | None = None
     restored_at: int = 0
     shown: tuple[BlockName, ...] = ()
+    read: dict[SessionKey, BlockName] = field(default_factory=dict)
+
+    def was_read(self, key: SessionKey, block: BlockName) -> None:
+        self.read[key] = block
 
     def shown_beyond(self, _key: SessionKey) -> tuple[BlockName, ...]:
         return self.shown

@@ -16,7 +16,7 @@ from proxy.chain.settlement.slices import BlockName
 from proxy.chain.views import IS_MODULE_INSTALLED
 from proxy.errors import ContractAbsent, StateUnavailable
 from proxy.session.changes import Changes
-from proxy.session.counters import Charge, Counter
+from proxy.session.counters import Charge, Counter, SessionKey
 from proxy.session.facts import BaseFeeFact, PolicyConfigFact
 from proxy.session.known import KnownSession, Source, Status
 from proxy.session.registry import Registry
@@ -247,6 +247,16 @@ async def test_a_fact_that_outlives_the_operation_goes_into_the_registry_and_ont
     assert session.state is state
     assert state.configs.keys() == STATE.configs.keys()
     assert scene.disk.kept == [session]
+
+
+async def test_a_session_of_which_a_fact_was_told_nobody_knows_at_which_block_is_to_be_compared(scene: Scene) -> None:
+    """The chain may have left that block since, and no settled one shows it."""
+    noted: list[SessionKey] = []
+    scene.reader = NodeReader(
+        scene.node, scene.registry, scene.disk.keep, lambda: float(NOW), taken=lambda key, _: noted.append(key)
+    )
+    await find(scene, put_partial(scene))
+    assert noted == [KEY]
 
 
 async def test_a_burst_of_first_uses_asks_once_and_everybody_has_the_answer(scene: Scene) -> None:
@@ -510,6 +520,60 @@ async def test_once_they_are_taken_back_the_session_is_read_anew(scene: Scene, n
     )
     assert await scene.reader.session(KEY) is not None
     assert (len(looks), len(scene.disk.kept)) == (2, 1)
+
+
+async def test_a_reading_whose_block_another_took_the_place_of_while_it_was_looked_at_is_not_believed(
+    scene: Scene,
+) -> None:
+    put_session(scene.chain, after_uses(1))
+    settled, asked = UpTo(BlockName(90, hash_of_block(90))), list[str]()
+
+    def settle_meanwhile(body: dict[str, Any]) -> None:
+        asked.append(body["method"])
+        if body["method"] == "eth_getBlockByNumber" and body["params"][0] == hex(90):
+            settled.cursor = BlockName(100, GONE)
+
+    scene.chain.reply = settle_meanwhile
+    scene.reader = NodeReader(
+        scene.node, scene.registry, scene.disk.keep, lambda: float(NOW), seconds=PATIENCE_SECONDS, followed=settled
+    )
+    with pytest.raises(StateUnavailable, match="taken back blocks that are settled"):
+        await scene.reader.session(KEY)
+    assert (settled.read, scene.registry.get(KEY)) == ({}, None)
+
+
+async def test_a_session_of_which_an_operation_is_in_flight_again_while_it_is_read_is_read_again(scene: Scene) -> None:
+    """That its use is in the reading would be known to nobody."""
+    put_session(scene.chain, after_uses(1))
+    looks = list[int]()
+
+    async def look_back() -> None:
+        looks.append(1)
+        if len(looks) == 1:
+            scene.registry.revise(KEY)  # as an end that is undone does
+
+    scene.reader = NodeReader(scene.node, scene.registry, scene.disk.keep, lambda: float(NOW), look_back=look_back)
+    assert await scene.reader.session(KEY) is not None
+    assert len(looks) == 2
+
+
+async def test_whoever_follows_the_blocks_hears_at_which_one_a_session_was_read_and_of_none_that_is_not_there(
+    scene: Scene,
+) -> None:
+    settled = UpTo(BlockName(90, hash_of_block(90)))
+    scene.reader = NodeReader(
+        scene.node, scene.registry, scene.disk.keep, lambda: float(NOW), seconds=PATIENCE_SECONDS, followed=settled
+    )
+    assert await scene.reader.session(KEY) is None
+    assert settled.read == {}
+    put_session(scene.chain, after_uses(1))
+    assert await scene.reader.session(KEY) is not None
+    assert settled.read == {KEY: BlockName(scene.chain.block, hash_of_block(scene.chain.block))}
+    settled.read.clear()
+    put_absent(scene.chain, KEY)
+    scene.chain.block += 1
+    assert await scene.reader.session(KEY) is not None
+    assert settled.read == {KEY: BlockName(scene.chain.block, hash_of_block(scene.chain.block))}
 
 
 @pytest.mark.parametrize(("blocks", "told"), [(1, True), (9, False)])

@@ -283,7 +283,8 @@ class BlockFollower:
         head: Header,
     ) -> Slice:
         first, newest = headers[0].number, headers[-1]
-        kept = [header for header in headers if header.number > head.number - _NEAR] or [newest]
+        near, is_read_at = head.number - _NEAR, self._taker.is_read_at
+        kept = [each for each in headers if each.number > near or each is newest or is_read_at(each.number)]
         return Slice(
             chain_id=self._chain_id,
             first=first,

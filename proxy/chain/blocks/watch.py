@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from math import inf
 from typing import Final
 
 from proxy.chain.age import ChainAge
@@ -49,7 +50,7 @@ class BlockWatch:
         leave: Leave | None = None,
     ) -> None:
         self._leave = leave
-        self._left_at = -_LEAVE_SECONDS  # or tried to be, by the loop's clock
+        self._left_at = -inf  # or tried to be, by the loop's clock
         self._follower = follower
         self._source = source
         self._taker = taker

@@ -256,6 +256,8 @@ class Ends:
                     draft, self._registry.expect(operation.changes, now, session=name.session, grant=name.grant)
                 )
             draft.uses |= self._local_uses(reservation)
+            if name.session is not None:
+                self._registry.revise(name.session)  # a reading under way does not know which use to count it for
             draft.revived.append(InFlight(operation=operation, stage=stage))
 
     def _count(self, draft: OutcomeDraft, counted: Sequence[Reservation], mined: Mined, evidence: Evidence) -> None:

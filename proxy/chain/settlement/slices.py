@@ -118,6 +118,9 @@ class SliceTaker(Protocol):
         """Whose operations are in flight or remembered as unmined: at least these must be looked for. A view of what
         is so at any time."""
 
+    def is_read_at(self, number: int) -> bool:
+        """Whether sessions were read at a block of this number: whether that is this chain's its hash tells."""
+
     async def settle(self, part: Slice) -> None:
         """Take in the stretch that follows the cursor, in chain order, and keep it with its cursor.
 

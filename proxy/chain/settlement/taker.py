@@ -6,19 +6,21 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterable, Callable, Collection, Iterable, Sequence, Set
 from dataclasses import replace
+from itertools import chain
 from typing import Final
 
 from proxy.chain.settlement.ends import OutcomeDraft
 from proxy.chain.settlement.outcome import Outcome, SettledUpTo
 from proxy.chain.settlement.pace import Pace
 from proxy.chain.settlement.patience import Patience
+from proxy.chain.settlement.read_at import UNKNOWN_HASH, ReadAt
 from proxy.chain.settlement.settlement import Settlement
 from proxy.chain.settlement.slices import MOST_ENDS, BlockName, OperationMined, SessionTold, Slice
 from proxy.ledger.doubts import Doubt
 from proxy.ledger.operations import Cause, EndedName, Evidence, Mined
 from proxy.ledger.reservation import NonceSlot
 from proxy.session.counters import Charge, HoldName, SessionKey
-from proxy.session.known import KnownSession
+from proxy.session.known import KnownSession, Status
 from proxy.session.registry import Registry
 from proxy.session.state import ToldAt
 from proxy.session.told import doubt_told_after, take_back, tell, told_since
@@ -59,6 +61,7 @@ class Taker:
         self._cursor: SettledUpTo | None = None
         self._trail: deque[BlockName] = deque(maxlen=_BLOCKS_KEPT)  # newest last
         self._touched: deque[tuple[int, SessionKey]] = deque(maxlen=_TOUCHES_KEPT)  # by block, newest last
+        self._read_at = ReadAt()
         self._told: deque[tuple[int, SessionKey, KnownSession | None]] = deque(maxlen=_TOUCHES_KEPT)  # and as it was
         self._told_before: list[SessionKey] = []  # in an earlier life, in blocks that may be taken back
         self._told_at: float | None = None  # monotonic
@@ -81,10 +84,21 @@ class Taker:
             if not each.is_read and self._registry.status_of(each.key) is not None:
                 self._registry.note_block(each.key, each.block)
         self._trail.extend(trail)
+        self._restore_readings()
         if self._declared and self._trail:
             self._told_before = told_since(self._registry, self._chain_id, self._declared, self._trail[0].number)
         if cursor is not None:
             self._settlement.known_seconds = cursor.known_seconds
+
+    def _restore_readings(self) -> None:
+        """Those that the chain may yet leave. Of blocks beyond the settled ones nobody knows their hash any more."""
+        if not self._trail:
+            return
+        hashes, keys = dict(self._trail), self._registry.keys()
+        for key in keys:
+            block = self._registry.block_of(key) if key.chain_id == self._chain_id else None
+            if block is not None and block >= self._trail[0].number and key.module not in self._declared:
+                self._read_at.note(key, BlockName(block, hashes.get(block, UNKNOWN_HASH)))
 
     @property
     def cursor(self) -> BlockName | None:
@@ -124,6 +138,14 @@ class Taker:
     def senders(self) -> Set[Address]:
         return self._settlement.flights.senders()
 
+    def was_read(self, key: SessionKey, block: BlockName) -> None:
+        """The session is known as it was at this block, and no longer than the chain has that."""
+        if self._cursor is not None:
+            self._read_at.note(key, block)
+
+    def is_read_at(self, number: int) -> bool:
+        return self._read_at.has(number)
+
     async def settle(self, part: Slice) -> None:
         """As the protocol has it. Raises `StateUnavailable` when what a bundler had told of cannot be read back."""
         try:
@@ -139,6 +161,7 @@ class Taker:
             # a bundler had told of a block that the chain has not got
             if names := settlement.remembered.shown_beside(block):
                 await settlement.bring_back(names)
+        await self._doubt(self._read_at.beside(part.first, part.blocks, part.last.number), part.last.number)
         draft = OutcomeDraft()
         for event in part.events:
             if isinstance(event, SessionTold):
@@ -164,6 +187,7 @@ class Taker:
             settlement.ends.over(draft, flight, shown)
             draft = await self._give_way(draft, pace=settlement.pace)
         self._trail.extend(part.blocks)
+        self._read_at.forget_before(self._trail[0].number)
         self._move_to(part.last, part.timestamp)
         settlement.remembered.forget_old(self._clock())
         await settlement.close(draft, draft.outcome(cursor=self._kept_cursor, blocks=part.blocks))
@@ -176,20 +200,30 @@ class Taker:
         self._settlement.unseconded.clear()  # that may have stood in a block which is gone
         while self._trail and self._trail[-1].number > ancestor.number:
             self._trail.pop()
-        doubts: dict[SessionKey, None] = {}
+        touched: dict[SessionKey, None] = {}
         while self._touched and self._touched[-1][0] > ancestor.number:
-            _, key = self._touched.pop()
-            self._registry.forget_block(key)  # no reading of the new chain is behind it
-            doubts[key] = None
-            self._settlement.awake.set()
-        self._settlement.to_read |= doubts
+            touched[self._touched.pop()[1]] = None
+        await self._doubt(chain((list(touched),), self._read_at.after(ancestor.number)), ancestor.number)
         await self._take_back(ancestor, ended)
         before = self._cursor
         if before is not None:
             known = self._settlement.known_seconds
             self._cursor = before._replace(block=ancestor, known_seconds=known)
-            told = tuple(Doubt(key, 0) for key in doubts)
-            await self._settlement.books.keep(Outcome(cursor=self._kept_cursor, cut=ancestor.number, doubts=told))
+            await self._settlement.books.keep(Outcome(cursor=self._kept_cursor, cut=ancestor.number))
+
+    def _is_in_force(self, key: SessionKey) -> bool:
+        return self._registry.status_of(key) is Status.IN_FORCE
+
+    async def _doubt(self, parts: Iterable[Collection[SessionKey]], block: int) -> None:
+        """The chain has left blocks at which these were changed or read: they are to be read at this one or later. It
+        is on disk before any cursor that rests on it."""
+        for keys in parts:
+            for key in keys:
+                self._registry.forget_block(key)
+                self._registry.note_block(key, block)
+            self._settlement.to_read |= dict.fromkeys(keys)
+            self._settlement.awake.set()
+            await self._settlement.books.keep(Outcome(doubts=tuple(Doubt(key, block) for key in keys)))
 
     async def _bring_back(self, names: Sequence[HoldName]) -> None:
         for first in range(0, len(names), MOST_ENDS):
@@ -243,6 +277,9 @@ class Taker:
                 draft = await self._give_way(draft)
         self._told.clear()
         self._told_before.clear()
+        for read in self._read_at.after(-1):
+            await self._doubt(([key for key in read if not self._is_in_force(key)],), block.number)
+            await asyncio.sleep(0)
         for keys in self._registry.directory.all_in_force(self._chain_id):
             readable = [key for key in keys if key.module not in self._declared]
             settlement.unconfirmed |= dict.fromkeys(readable)

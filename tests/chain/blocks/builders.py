@@ -252,6 +252,10 @@ class Books:
     cursor: BlockName | None = None
     blocks: list[BlockName] = field(default_factory=list)
     pace: Pace = field(default_factory=Pace)
+    read_at: set[int] = field(default_factory=set)
+
+    def is_read_at(self, number: int) -> bool:
+        return number in self.read_at
 
     def trail(self) -> tuple[BlockName, ...]:
         return tuple(reversed(self.blocks))

@@ -74,6 +74,20 @@ async def test_every_operation_of_a_sender_in_flight_is_told_once_and_in_order(c
     assert books.cursor == chain.name()
 
 
+async def test_a_block_at_which_a_session_was_read_is_named_however_far_it_is_behind(
+    chain: FakeChain, books: Books
+) -> None:
+    follower = follower_of(Backend(chain), books)
+    await follower.look()
+    read_at = chain.name().number + 20
+    for _ in range(300):
+        chain.mine()
+    books.read_at = {read_at}
+    await follower.look()
+    named = [each.number for part in books.slices[:2] for each in part.blocks]
+    assert named == [read_at, *(part.last.number for part in books.slices[:2])]
+
+
 async def test_what_an_event_says_is_told_whole(chain: FakeChain, books: Books) -> None:
     follower = follower_of(Backend(chain), books)
     await follower.look()

@@ -401,6 +401,17 @@ async def test_who_reads_a_session_hears_in_which_blocks_ahead_of_those_told_a_q
     assert scene.taker.shown_beyond(KEY) == ()
 
 
+@pytest.mark.parametrize("of_ours", [True, False], ids=["mined", "its nonce used by another"])
+async def test_whoever_reads_a_session_while_an_operation_of_it_comes_back_can_tell(of_ours: bool) -> None:
+    """Whether that reading has the use of it is known to nobody."""
+    scene = with_node()
+    op = await scene.accept(1, ONE_USE)
+    await scene.tell(10, mined(op if of_ours else name(7), 10, nonce=1))
+    before = scene.registry.revision(KEY)
+    await scene.settlement.bring_back(scene.settlement.remembered.shown_after(9))
+    assert scene.registry.revision(KEY) > before
+
+
 async def test_a_rival_comes_back_with_the_one_that_took_its_nonce_and_what_expired_with_its_block() -> None:
     scene = with_node()
     await scene.accept(1, ONE_USE, nonce=7)

@@ -1,0 +1,182 @@
+"""What is known of a session by a reading holds as long as the chain has the block at which it was read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.chain.settlement.outcome import SettledUpTo
+from proxy.chain.settlement.read_at import ReadAt
+from proxy.chain.settlement.slices import BlockName
+from proxy.ledger.doubts import Doubt
+from proxy.session.counters import SessionKey
+from proxy.session.known import Status
+from proxy.userop.primitives import Hash32
+from tests.chain.settlement.builders import IN_FORCE, KEY, ONE_USE, Chain, Scene, a_slice, block
+
+OTHER = KEY._replace(permission_id=Hash32(b"\x1e" * 32))
+
+
+def keys(number: int) -> list[SessionKey]:
+    return [KEY._replace(permission_id=Hash32(each.to_bytes(32, "big"))) for each in range(number)]
+
+
+async def scene_at(number: int) -> Scene:
+    """With one session, and everything settled up to this block."""
+    scene = Scene(chain=Chain())
+    scene.registry.put(IN_FORCE)
+    await scene.tell(number)
+    return scene
+
+
+def read(scene: Scene, there: BlockName, uses: int = 0) -> None:
+    """As the reader does it."""
+    state = scene.registry.get(KEY)
+    assert state is not None
+    assert state.state is not None
+    scene.registry.put(replace(state, state=state.state.with_charges([ONE_USE] * uses), block=there.number))
+    scene.taker.was_read(KEY, there)
+
+
+async def test_a_session_read_at_a_block_that_another_took_the_place_of_is_read_again() -> None:
+    """Its reading may have counted what was used past the gate, in a block that no settled one shows."""
+    scene = await scene_at(10)
+    read(scene, block(12, branch=1), uses=2)
+    await scene.tell(11)
+    assert (scene.reread, scene.used()) == ([], 2)
+    await scene.tell(12)
+    assert (scene.reread, scene.used()) == ([KEY], 0)
+
+
+async def test_one_read_at_a_block_that_the_chain_has_is_not() -> None:
+    scene = await scene_at(10)
+    read(scene, block(12))
+    for number in range(11, 300):
+        await scene.tell(number)
+    assert scene.reread == []
+
+
+async def test_that_it_is_to_be_read_is_on_disk_before_the_block_is_settled() -> None:
+    scene = await scene_at(10)
+    read(scene, block(11, branch=1))
+    await scene.tell_block(11)
+    doubted, settled = scene.shelf.kept[-2:]
+    assert doubted.doubts == (Doubt(KEY, 11),)
+    assert settled.cursor is not None
+    assert settled.cursor.block == block(11)
+
+
+async def test_until_it_is_read_at_that_block_or_later_it_is_judged_by_nothing_and_no_older_reading_counts() -> None:
+    scene = await scene_at(10)
+    read(scene, block(11, branch=1))
+    scene.reads_at = 10  # a backend that is behind
+    await scene.tell(11)
+    assert (scene.reread, scene.used()) == ([KEY], None)
+    scene.reads_at = 11
+    await scene.later(15.0)
+    assert scene.used() == 0
+
+
+async def test_where_the_hash_of_a_settled_block_is_not_told_whoever_was_read_there_is_read_again() -> None:
+    scene = await scene_at(10)
+    read(scene, block(15))
+    await scene.taker.settle(replace(a_slice(block(10), block(20)), first=11))
+    assert scene.taker.is_read_at(15) is False
+    assert list(scene.settlement.to_read) == [KEY]
+
+
+@pytest.mark.parametrize("number", [11, 12, 13])
+async def test_a_session_read_after_the_blocks_that_the_chain_still_has_is_read_again(number: int) -> None:
+    scene = await scene_at(10)
+    for each in (11, 12):
+        await scene.tell(each)
+    read(scene, block(number))
+    await scene.taker.undo(block(11))
+    assert list(scene.settlement.to_read) == ([] if number == 11 else [KEY])
+    kept = [each for outcome in scene.shelf.kept for each in outcome.doubts]
+    assert kept == ([] if number == 11 else [Doubt(KEY, 11)])
+
+
+async def test_only_the_last_reading_counts() -> None:
+    scene = await scene_at(10)
+    read(scene, block(12, branch=1))
+    read(scene, block(10))
+    await scene.tell(11)
+    await scene.tell(12)
+    assert scene.reread == []
+
+
+async def test_a_session_that_a_block_which_is_gone_had_revoked_is_read_again_even_where_everything_is_begun_anew() -> (
+    None
+):
+    scene = await scene_at(10)
+    scene.registry.put(replace(IN_FORCE, status=Status.REMOVED, block=12))
+    scene.taker.was_read(KEY, block(12, branch=1))
+    await scene.taker.start_at(block(70_000), 1_000)
+    assert list(scene.settlement.to_read) == [KEY]
+
+
+# across a restart
+
+
+def restarted(read_at: Iterable[int]) -> Scene:
+    """With everything settled up to block 10, and a session known by a reading at each of these blocks."""
+    scene = Scene(chain=Chain())
+    for key, number in zip((KEY, OTHER), read_at, strict=False):
+        scene.registry.put(replace(IN_FORCE, key=key, block=number))
+    cursor = SettledUpTo(KEY.chain_id, block(10), 1_000, 0.0)
+    scene.taker.restore(cursor, [block(number) for number in range(5, 11)])
+    return scene
+
+
+async def test_after_a_restart_who_was_read_beyond_the_settled_blocks_is_read_again_for_no_hash_is_known() -> None:
+    scene = restarted([12, 9])
+    await scene.tell(11)
+    assert scene.reread == []
+    await scene.tell(12)
+    assert scene.reread == [KEY]
+
+
+async def test_after_a_restart_who_was_read_at_a_settled_block_is_read_again_once_the_chain_leaves_that() -> None:
+    scene = restarted([9, 7])
+    await scene.tell(11)
+    await scene.taker.undo(block(8))
+    assert list(scene.settlement.to_read) == [KEY]
+
+
+# the book of it
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 6), st.integers(0, 1)), max_size=40), st.integers(0, 6))
+def test_whoever_was_read_last_at_a_block_that_is_gone_is_told_and_nobody_else(
+    readings: list[tuple[int, int, int]], ancestor: int
+) -> None:
+    book, last = ReadAt(), dict[SessionKey, BlockName]()
+    for session, number, branch in readings:
+        key = keys(6)[session]
+        book.note(key, block(number, branch))
+        last[key] = block(number, branch)
+    assert len(book) == len(last)
+    assert {number for number in range(7) if book.has(number)} == {each.number for each in last.values()}
+    has = {block(number) for number in range(ancestor + 1)}
+    beside = [key for part in book.beside(0, has, ancestor) for key in part]
+    assert sorted(beside) == sorted(key for key, there in last.items() if there.number <= ancestor and there not in has)
+    after = [key for part in book.after(ancestor) for key in part]
+    assert sorted(after) == sorted(key for key, there in last.items() if there.number > ancestor)
+    assert len(book) == len(last) - len(beside) - len(after)
+
+
+def test_many_read_at_one_block_are_told_and_forgotten_some_at_a_time() -> None:
+    book, sessions = ReadAt(), keys(2_500)
+    for key in sessions:
+        book.note(key, block(7))
+    book.forget_before(7)
+    assert len(book) == 2_500
+    book.forget_before(8)
+    assert len(book) == 1_500
+    assert [len(part) for part in book.after(6)] == [1_000, 500]
+    assert (len(book), book.has(7)) == (0, False)
