@@ -167,7 +167,7 @@ class AdminServer:
 
     async def start(self, host: str, port: int, ssl: SSLContext | None = None) -> int:
         """Listen; the port listened on. Raises `OSError` when it is taken."""
-        self._runner = QuietAppRunner(self.application(), connections=_CONNECTIONS)
+        self._runner = QuietAppRunner(self.application(), connections=_CONNECTIONS, turns=self._turns)
         return await self._runner.listen(host, port, ssl, handshake_seconds=_HANDSHAKE_SECONDS)
 
     def take(self, access: AdminAccess) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Final, cast
 from aiohttp import hdrs, web
 
 from proxy.edge.http.forwarded import household_of
+from proxy.edge.http.households import HouseholdTurns
 from proxy.edge.http.http_log import HTTP_LOG
 from proxy.edge.http.listener import places_of_one
 from proxy.edge.http.tls_door import DoorBounds, TlsDoor
@@ -269,8 +270,9 @@ class QuietHandler(web.RequestHandler):
 class QuietAppRunner(web.AppRunner):
     """Runs an application on a quiet server."""
 
-    def __init__(self, application: web.Application, *, connections: int) -> None:
+    def __init__(self, application: web.Application, *, connections: int, turns: HouseholdTurns) -> None:
         super().__init__(application, access_log=None, logger=HTTP_LOG)
+        self._turns = turns
         self._most = connections
         self._door: TlsDoor | None = None
 
@@ -285,7 +287,7 @@ class QuietAppRunner(web.AppRunner):
             bound: int = self.addresses[0][1]
             return bound
         bounds = DoorBounds(most=self._most, seconds=handshake_seconds)
-        self._door = TlsDoor(server, ssl, bounds, server.present)
+        self._door = TlsDoor(server, ssl, bounds, server.present, self._turns)
         return await self._door.start(host, port)
 
     async def cleanup(self) -> None:

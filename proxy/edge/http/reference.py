@@ -96,7 +96,7 @@ class AiohttpListener:
                 backlog=settings.backlog,
                 exempt=self._is_trusted,
             )
-            self._door = TlsDoor(self._server, ssl, bounds, self._server.present)
+            self._door = TlsDoor(self._server, ssl, bounds, self._server.present, self._service.turns)
             return await self._door.start(host, port)
         await web.TCPSite(self._runner, host, port, backlog=settings.backlog).start()
         bound: int = self._runner.addresses[0][1]

@@ -1,7 +1,8 @@
 """The door of a listener that speaks TLS: it takes callers in, and they count before they have shaken hands.
 
 The event loop's own servers know of nobody whose handshake is not done: who never ends one costs a descriptor that no
-cap sees. Here the oldest of those makes room for a newcomer, of one address and in all.
+cap sees. Here the oldest of those makes room for a newcomer, of one address and in all. A handshake takes its
+household's time, and begins when it is its turn.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from ssl import SSLContext
 from typing import Final
 
 from proxy.edge.http.forwarded import household_of
+from proxy.edge.http.households import HouseholdTurns
 from proxy.edge.http.http_log import HTTP_LOG
 from proxy.edge.http.untaken import SEND_BUFFER
 
@@ -22,6 +25,10 @@ _REST_SECONDS: Final = 0.05
 """When the system gives no descriptor, until it is asked again."""
 
 _SHARE: Final = 8
+_TOGETHER: Final = 64
+"""So many more are taken in when one is, until the loop goes round."""
+HANDSHAKE_SECONDS: Final = 0.001
+"""About what a handshake takes, the arithmetic of its key above all."""
 
 Established = Callable[[str | None], int]
 """How many connections have shaken hands: of one address, or of all."""
@@ -51,10 +58,11 @@ class _Caller:
         self.sock: socket.socket | None = sock
         self.task: asyncio.Task[None] | None = None
 
-    def gone(self, _task: asyncio.Task[None]) -> None:
-        """Its task is over, and may never have begun."""
+    def gone(self, _task: asyncio.Task[None] | None = None) -> None:
+        """Its task is over, or will never begin."""
         if self.sock is not None:
             self.sock.close()
+            self.sock = None
 
 
 class TlsDoor:
@@ -66,11 +74,13 @@ class TlsDoor:
         context: SSLContext,
         bounds: DoorBounds,
         established: Established,
+        turns: HouseholdTurns,
     ) -> None:
         self._make = make
         self._context = context
         self._bounds = bounds
         self._established = established
+        self._turns = turns
         self._sockets: list[socket.socket] = []
         self._accepting: list[asyncio.Task[None]] = []
         self._callers: dict[_Caller, None] = {}  # the oldest first
@@ -96,6 +106,8 @@ class TlsDoor:
         for task in ending:
             task.cancel()
         await asyncio.gather(*ending, return_exceptions=True)
+        while self._callers:  # who stands in line yet
+            self._turn_out(self._callers)
         self._close()
 
     def _bound(self, sock: socket.socket, address: object) -> socket.socket:
@@ -118,20 +130,27 @@ class TlsDoor:
         self._sockets.clear()
 
     async def _accept(self, listening: socket.socket) -> None:
+        """Of all who have come together nobody waits for the handshakes of those who came before."""
         loop = asyncio.get_running_loop()
         while True:
             try:
-                sock, address = await loop.sock_accept(listening)
+                self._receive(*await loop.sock_accept(listening))
+                with suppress(BlockingIOError):
+                    for _ in range(_TOGETHER):
+                        sock, address = listening.accept()
+                        sock.setblocking(False)
+                        self._receive(sock, address)
             except OSError as error:  # no descriptor is left, or the caller is gone already
                 HTTP_LOG.warning("no caller can be taken in: %s", type(error).__name__)
                 self._turn_out(self._callers)
                 await asyncio.sleep(_REST_SECONDS)
-                continue
-            try:
-                self._take_in(sock, address[0] if isinstance(address, tuple) else None)
-            except Exception:  # a promise of ours is broken: it costs this caller, and nobody the door
-                HTTP_LOG.exception("a caller was not taken in")
-                sock.close()
+
+    def _receive(self, sock: socket.socket, address: object) -> None:
+        try:
+            self._take_in(sock, address[0] if isinstance(address, tuple) else None)
+        except Exception:  # a promise of ours is broken: it costs this caller, and nobody the door
+            HTTP_LOG.exception("a caller was not taken in")
+            sock.close()
 
     def _take_in(self, sock: socket.socket, peer: str | None) -> None:
         household = None if peer is None else household_of(peer)
@@ -139,6 +158,13 @@ class TlsDoor:
         self._make_room(peer, household)
         self._callers[caller] = None
         self._of_peer.setdefault(household, {})[caller] = None
+        self._turns.begin(household, partial(self._begin, caller))
+
+    def _begin(self, caller: _Caller) -> None:
+        sock = caller.sock
+        if sock is None:  # it has made room for another
+            return
+        self._turns.charge(caller.peer, HANDSHAKE_SECONDS)
         caller.task = asyncio.get_running_loop().create_task(self._shake_hands(caller, sock))
         caller.task.add_done_callback(caller.gone)
 
@@ -155,7 +181,9 @@ class TlsDoor:
         oldest = next(iter(callers), None)
         if oldest is not None:
             self._forget(oldest)
-            if oldest.task is not None:
+            if oldest.task is None:  # it stands in line yet
+                oldest.gone()
+            else:
                 oldest.task.cancel()
 
     def _forget(self, caller: _Caller) -> None:

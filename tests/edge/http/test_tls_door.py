@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -16,12 +18,16 @@ from proxy.edge.admin.guard import AdminAccess
 from proxy.edge.admin.server import AdminServer
 from proxy.edge.http.certificates import Certificates
 from proxy.edge.http.forwarded import TrustedProxies
+from proxy.edge.http.lean.listening import LeanListener
 from proxy.edge.http.listener import ListenerSettings, Transport
+from proxy.edge.http.reference import AiohttpListener
 from proxy.edge.http.server import RpcServer
+from proxy.edge.http.tls_door import HANDSHAKE_SECONDS, TlsDoor
 from tests.edge.builders import FakeBackend, gate_metrics
 from tests.edge.http.corpus import JSON, post
-from tests.edge.http.peers import SETTINGS, EchoGate, Peer
+from tests.edge.http.peers import SETTINGS, EchoGate, Peer, until
 from tests.edge.http.test_certificates import issue, serial_seen
+from tests.edge.http.test_shares import closing_all
 
 BEGUN = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
 """The first bytes of a handshake of which more would have to come."""
@@ -37,6 +43,20 @@ async def listening(folder: Path, transport: Transport, **bounds: float) -> Asyn
         yield server
     finally:
         await server.stop()
+
+
+def door_of(server: RpcServer) -> TlsDoor:
+    door = cast(AiohttpListener | LeanListener, server._listener)._door
+    assert door is not None
+    return door
+
+
+def calling_from(address: str, port: int) -> socket.socket:
+    """A connection from one of this machine's addresses, had without letting the loop on."""
+    sock = socket.socket()
+    sock.bind((address, 0))
+    sock.connect(("127.0.0.1", port))
+    return sock
 
 
 @asynccontextmanager
@@ -139,3 +159,35 @@ async def test_a_stopped_listener_keeps_no_handshake(tmp_path: Path) -> None:
             peers = await stack.enter_async_context(silent(server.port, 3, BEGUN))
             assert (await answered(server.port)).startswith(b"HTTP/1.1 200 ")
         assert [await peer.ended() for peer in peers] == [True] * 3
+
+
+@pytest.mark.parametrize("transport", Transport)
+async def test_who_shakes_hands_for_one_thing_does_so_before_the_hundredth_of_another(
+    tmp_path: Path, transport: Transport
+) -> None:
+    async with listening(tmp_path, transport) as server:
+        door, begun = door_of(server), list[str | None]()
+        shake_hands = door._shake_hands
+
+        async def noted(caller: Any, sock: socket.socket) -> None:
+            begun.append(caller.peer)
+            await shake_hands(caller, sock)
+
+        door._shake_hands = noted  # type: ignore[method-assign]  # notes who begins
+        callers = [calling_from("127.0.0.2", server.port) for _ in range(100)]
+        callers.append(calling_from("127.0.0.3", server.port))
+        with closing_all(callers):
+            await until(lambda: len(begun) == 101)
+    assert server._service.turns._of("127.0.0.2").spent >= 100 * HANDSHAKE_SECONDS
+    assert begun.index("127.0.0.3") <= 4
+
+
+async def test_who_stands_in_line_for_a_handshake_makes_room_and_is_gone_with_the_listener(tmp_path: Path) -> None:
+    async with listening(tmp_path, Transport.LEAN, connections=6) as server:
+        server._service.turns.is_due = True  # somebody who has had less stands in line
+        server._service.turns.charge("127.0.0.1", 1.0)
+        async with silent(server.port, 40) as peers:
+            await until(lambda: len(door_of(server)._callers) == 6)
+            assert [await peer.ended() for peer in peers[:34]] == [True] * 34
+            await server.stop()
+            assert [await peer.ended() for peer in peers[34:]] == [True] * 6

@@ -43,7 +43,8 @@ class LeanListener:
         self._upgraded = QuietServer.like(plain, self._settings.connections)
         house = self._house = House(self._service, self._settings, loop, websocket=self._websocket, intake=self._intake)
         if ssl is not None:
-            self._door = TlsDoor(lambda: Connection(house), ssl, self._bounds_of_door(), house.present)
+            bounds = self._bounds_of_door()
+            self._door = TlsDoor(lambda: Connection(house), ssl, bounds, house.present, self._service.turns)
             return await self._door.start(host, port)
         self._server = await loop.create_server(lambda: Connection(house), host, port, backlog=self._settings.backlog)
         for sock in self._server.sockets:  # callers' sockets inherit it
