@@ -260,9 +260,10 @@ class Conclusion:
             by = None if of_client else bringer
             self._ledger.rate(rate.key, rate.window, rate.amount, rate.limit, now, bringer=by)
         for key in finding.rows:
-            rule = None if judge is None else judge.rule_of(key)
-            if bringer is not None and not signed and rule is not None and _shuts_others_out(rule):
-                continue
+            if bringer is not None and not signed and judge is not None:
+                rule = judge.rule_of(key)
+                if rule is not None and _shuts_others_out(rule):
+                    continue
             self._ledger.learn_now(OutcomeLesson(key=key), now, success=not refused)
 
     def _reserve(

@@ -209,7 +209,12 @@ class Windows:
     def total_at(self, key: CountKey, moment: int) -> int:
         """The same at a `moment` that was asked for."""
         sums = self._sums.get(key)
-        return 0 if sums is None else sums.total(moment)
+        if sums is None:
+            return 0
+        # `Sums.total`, as each rule asks for one
+        if (buckets := sums._buckets) and buckets[0][1] <= moment:
+            sums.forget(moment)
+        return sums._total
 
     def add(self, key: CountKey, window: Window, amount: int, now: float, *, at: int | None = None) -> BucketRow:
         """Count an amount now, or as of a moment before (unix seconds)."""

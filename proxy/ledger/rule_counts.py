@@ -107,9 +107,9 @@ class RuleCounts:
         """Whether each of these is of a count of its own, and fits or is held all the same: nearly always. Of hundreds
         each is looked up with as few calls as can be, as nothing else is done meanwhile."""
         total, moment, in_flight = self._windows.total_at, self._windows.moment(now), self.held.amounts
-        uses: dict[CountKey, int] = {}
+        uses: dict[CountKey, tuple[int, int]] = {}  # with the limit
         for charge in charges:
-            key = charge.key
+            key, limit = charge.key, charge.limit
             if key in uses:
                 return False
             if isinstance(charge, WindowCharge):
@@ -118,13 +118,15 @@ class RuleCounts:
                 present, held = self._windows.marks_at(key, moment), self.held.marks_of_all.get(key, NO_MARKS)
                 wanted = 0 if charge.mark in present or charge.mark in held else 1
                 used = len(present) + len(held) - in_both(present, held)
-            fits = used + wanted <= charge.limit
-            if not fits and (charge.binding or not charge.overflows):
+            if used + wanted <= limit:
+                uses[key] = used + wanted, limit
+            elif charge.binding or not charge.overflows:
                 return False
-            uses[key] = used + wanted if fits else used
+            else:
+                uses[key] = used, limit
         if (on_use := self.on_use) is not None:
-            for charge in charges:
-                on_use(charge.key, uses[charge.key], charge.limit)
+            for key, (use, limit) in uses.items():
+                on_use(key, use, limit)
         return True
 
     def _refusal(
@@ -214,6 +216,8 @@ class RuleCounts:
 
     def learn_now(self, lesson: Lesson, now: float, *, success: bool) -> None:
         """A history learns at once, of what never came to a receipt."""
+        if success and lesson.key not in self._histories and isinstance(lesson, OutcomeLesson):
+            return  # it teaches nothing
         for row in self._learn((lesson,), self.counted(now), success=success):
             self._unsaved[row.key, None] = None
 
@@ -224,10 +228,12 @@ class RuleCounts:
             key = lesson.key
             if rules is not None and key.rule not in rules:
                 continue
-            if success and key not in histories and isinstance(lesson, OutcomeLesson):
+            is_row = type(lesson) is OutcomeLesson
+            if is_row and success and key not in histories:
                 continue  # it teaches nothing
             learnt = histories.pop(key, None)
-            history = learn(None if learnt is None else lasting(learnt, now), lesson, now, success=success)
+            before = None if learnt is None else lasting(learnt, now) if is_row else learnt[0]
+            history = learn(before, lesson, now, success=success)
             if isinstance(history, Row) and history.length == 0:  # no row is the same as none
                 rows.append(HistoryRow(key, None, 0.0))
             else:

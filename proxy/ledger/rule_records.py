@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -35,8 +36,17 @@ Counted = RuleCharge | Lesson
 def print_counted(items: Sequence[Counted]) -> str:
     """Charges, or lessons, as one JSON object."""
     groups: dict[bytes, int] = {}
-    printed = ",".join([_item(item, groups) for item in items])
-    return f'{{"type":"{COUNTED}","groups":[{",".join(map(_hex, groups))}],"items":[{printed}]}}'
+    printed: list[str] = []
+    for item in items:
+        rule, group = item.key
+        at = groups.setdefault(group, len(groups))
+        if type(item) is WindowCharge:
+            printed.append(_window_charge(item, at, _rule(rule)))
+        elif type(item) is ValueLesson:
+            printed.append(f'["amount",{at},{_rule(rule)},{item.value}]')
+        else:
+            printed.append(_same_again(item, at))
+    return f'{{"type":"{COUNTED}","groups":[{",".join(map(_hex, groups))}],"items":[{",".join(printed)}]}}'
 
 
 def read_counted(written: dict[str, Any]) -> tuple[Counted, ...]:
@@ -45,20 +55,28 @@ def read_counted(written: dict[str, Any]) -> tuple[Counted, ...]:
     return tuple(_read(item, groups) for item in written["items"])
 
 
-def _item(item: Counted, groups: dict[bytes, int]) -> str:
-    rule, group = item.key
-    at = groups.setdefault(group, len(groups))
-    if isinstance(item, WindowCharge):
-        flags = _BINDING * item.binding | _LASTING * item.lasting | _OVERFLOWS * item.overflows
-        return f'["window",{at},"0x{rule.hex()}",{_window(item.window)},{item.amount},{item.limit},{flags}]'
+def _window_charge(item: WindowCharge, at: int, rule: str) -> str:
+    _, window, amount, limit, binding, lasting, overflows = item
+    flags = _BINDING * binding | _LASTING * lasting | _OVERFLOWS * overflows
+    seconds = window.seconds if type(window) is Sliding else _window(window)
+    return f'["window",{at},{rule},{seconds},{amount},{limit},{flags}]'
+
+
+@lru_cache(maxsize=2_048)
+def _same_again(item: DistinctCharge | MarksLesson | OutcomeLesson, at: int) -> str:
+    """An item without an amount: a session that does the same again adds the same to a rule."""
+    rule = _rule(item.key.rule)
     if isinstance(item, DistinctCharge):
         flags = _BINDING * item.binding | _OVERFLOWS * item.overflows
-        return f'["mark",{at},"0x{rule.hex()}",{_window(item.window)},{_hex(item.mark)},{item.limit},{flags}]'
+        return f'["mark",{at},{rule},{_window(item.window)},{_hex(item.mark)},{item.limit},{flags}]'
     if isinstance(item, MarksLesson):
-        return f'["seen",{at},"0x{rule.hex()}",[{",".join(map(_hex, item.marks))}]]'
-    if isinstance(item, ValueLesson):
-        return f'["amount",{at},"0x{rule.hex()}",{item.value}]'
-    return f'["end",{at},"0x{rule.hex()}"]'
+        return f'["seen",{at},{rule},[{",".join(map(_hex, item.marks))}]]'
+    return f'["end",{at},{rule}]'
+
+
+@lru_cache(maxsize=4_096)
+def _rule(rule: bytes) -> str:
+    return _hex(rule)
 
 
 def _read(item: Sequence[Any], groups: Mapping[int, bytes]) -> Counted:

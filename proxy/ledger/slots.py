@@ -314,10 +314,11 @@ class Slots:
                 continue
             use = RuleUse() if use is NOTHING else use
             use.grow(hold.reservation.rule_charges)
-        if not (use is NOTHING and slot.rules is NOTHING):
-            self._rules.held.let_go(slot.rules)
+        if (before_use := slot.rules) is not NOTHING:
+            self._rules.held.let_go(before_use)
+        if use is not NOTHING:
             self._rules.held.hold(use)
-            slot.rules = use
+        slot.rules = use
         if brought or slot.brought:
             for bringer, before in slot.brought.items():
                 self._rules.held.let_go(before, bringer)
