@@ -13,6 +13,7 @@ import itertools
 import json
 import os
 import socket
+import struct
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ _PREFLIGHT: Final = (
     b"OPTIONS / HTTP/1.1\r\nHost: gate\r\nOrigin: https://dapp.example\r\nAccess-Control-Request-Method: POST\r\n\r\n"
 )
 _REST_SECONDS: Final = 0.001
+_RESET: Final = struct.pack("ii", 1, 0)
 _DIFFERENT: Final = 50
 """So many operations of each kind are said, one after the other, and then the first of them again."""
 _CHUNKED: Final = (
@@ -49,7 +51,7 @@ _FIRST_LANE: Final = 1_000_000  # those of the good client end before
 @dataclass(frozen=True)
 class Way:
     """What is said over and over, after what is said first; of which of the two listeners. Each as soon as something
-    has come back, or else whether or not.
+    has come back, or else whether or not; where nothing is said it is hung up at once.
     """
 
     said: list[bytes]
@@ -118,6 +120,7 @@ WAYS: Final[dict[str, Callable[[], Way]]] = {
     "frames": lambda: Way(
         [frame(b"", 0x01), *[frame(b" ", 0x00)] * _SPACES, frame(b"{}", 0x80)], first=HANDSHAKE, waits=False
     ),
+    "knocks": lambda: Way([]),
     "heads": lambda: Way(
         [*[_get(path) for path in ("/openrpc.json", "/nothing")], _PREFLIGHT, _post(b"{}", path="/no")]
     ),
@@ -178,6 +181,10 @@ async def attack(port: int, address: str, way: Way, connections: int) -> None:
             try:
                 sock.bind((address, 0))
                 await loop.sock_connect(sock, ("127.0.0.1", port))
+                if not way.said:
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+                    sock.close()
+                    continue
                 await loop.create_connection(lambda over=over: Stranger(way, words(), over.set), sock=sock)  # type: ignore[misc]  # bound to this one
             except OSError:
                 sock.close()
