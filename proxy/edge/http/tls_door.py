@@ -158,7 +158,10 @@ class TlsDoor:
         self._make_room(peer, household)
         self._callers[caller] = None
         self._of_peer.setdefault(household, {})[caller] = None
-        self._turns.begin(household, partial(self._begin, caller))
+        if peer is not None and self._bounds.exempt(peer):  # one proxy's connections are those of many callers
+            self._begin(caller)
+        else:
+            self._turns.begin(household, partial(self._begin, caller))
 
     def _begin(self, caller: _Caller) -> None:
         sock = caller.sock

@@ -6,20 +6,22 @@ import asyncio
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from ipaddress import ip_network
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from proxy.edge.http.forwarded import TrustedProxies
 from proxy.edge.http.households import TURN_SECONDS, HouseholdTurns
 from proxy.edge.http.inbound import CARRIED_SECONDS, InboundCall
 from proxy.edge.http.listener import MOST_TOLD_TO_GO, Transport
 from proxy.edge.http.messages import HttpAnswer, HttpRequest
 from proxy.jsonrpc import Request
 from proxy.ports import Answer, RequestContext
-from tests.edge.http.corpus import post
+from tests.edge.http.corpus import JSON, post
 from tests.edge.http.peers import EchoGate, Line, Peer, listener, until
 from tests.edge.http.test_websocket import HANDSHAKE
 
@@ -144,6 +146,31 @@ async def test_while_others_wait_what_comes_in_pieces_is_paid_for_and_read_in_it
         assert line.waiting == held + 1, "not one byte is read before its turn"
         turns._take_turns()
         assert (await peer.hear())[0] == 200
+
+
+async def test_who_calls_through_a_trusted_proxy_waits_for_his_own_turn_and_not_for_the_proxys() -> None:
+    gate, asked_before = EchoGate(), list[int]()
+    async with listener(gate, Transport.LEAN) as line:
+        service = line.server._service
+        turns = service.turns
+        service.settings = replace(service.settings, proxies=TrustedProxies((ip_network("127.0.0.2"),)))
+        turns.clock = lambda: 0.0
+        for household, had in (("127.0.0.2", 1.0), ("127.0.0.9", 0.5)):
+            turns.charge(household, had)
+        await until(lambda: not turns.is_due)
+        turns.is_due = True
+        turns.begin("127.0.0.9", lambda: asked_before.append(len(gate.asked)))
+        turns.charge("127.0.0.9", 2 * TURN_SECONDS)  # so that one is served until the loop goes round
+        whole = post(fields=JSON + b"X-Forwarded-For: 203.0.113.7\r\n")
+        peer = await peer_from("127.0.0.2", line, whole[:20])
+        await until(lambda: line.waiting == 20)
+        await peer.say(whole[20:-10])
+        await until(lambda: "203.0.113.7" in turns._households)
+        await peer.say(whole[-10:])
+        turns._take_turns()
+        assert (await peer.hear())[0] == 200
+        await until(lambda: asked_before != [])
+    assert asked_before == [1]
 
 
 async def test_what_is_worked_on_reading_is_of_the_time_that_others_wait() -> None:

@@ -94,26 +94,27 @@ class Connection(Answering):
             return
         if self._ended or self.phase is ConnectionPhase.LEAVING:
             self._pay_for(len(data))  # it is dropped
-            self._measure()
             return
         if self.phase is not ConnectionPhase.SERVING and (whole := self._reader.whole(data)) is not None:
             self._serve(*whole)
             return
         self._reader.feed(data)
-        self._pay_for(len(data))
         self._go_on()
+        self._pay_for(len(data))
 
     def _pay_for(self, received: int) -> None:
         """What comes in pieces takes its household's time with each of them: while others wait, the next one is read in
-        its turn."""
-        turns = self._house.service.turns
-        turns.charge(self.household, _PIECE_SECONDS + received * _BYTE_SECONDS)
-        if turns.is_due and not self._in_line:
+        its turn. Of what a trusted proxy sends nobody knows whose it is until its head is there."""
+        call, service = self._call or self._served, self._house.service
+        household, turns = self.household if call is None else call.household, service.turns
+        turns.charge(household, _PIECE_SECONDS + received * _BYTE_SECONDS)
+        if turns.is_due and not self._in_line and (call is not None or not service.settings.proxies.trusts(self.peer)):
             self._in_line = True
-            turns.begin(self.household, self._read_in_turn)
+            turns.begin(household, partial(self._read_in_turn, household))
+            self._measure()
 
-    def _read_in_turn(self) -> None:
-        self._house.service.turns.charge(self.household, _PIECE_SECONDS)
+    def _read_in_turn(self, household: str | None) -> None:
+        self._house.service.turns.charge(household, _PIECE_SECONDS)
         self._in_line = False
         self._measure()
 
