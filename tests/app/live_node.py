@@ -59,6 +59,7 @@ class LiveNode(FakeNode):
     sockets: list[web.WebSocketResponse] = field(default_factory=list)
     telling: list[asyncio.Future[None]] = field(default_factory=list)
     claims: dict[Hash32, bytes] = field(default_factory=dict)  # by operation, its session
+    enabling: set[Hash32] = field(default_factory=set)  # operations that bring their session's grant along
     unseen_uses: int = 0  # of each session, that no block has
     port: int = 0
     _shown: tuple[Hash32, int] | None = None
@@ -114,6 +115,7 @@ class LiveNode(FakeNode):
         self.chain.transactions[transaction] = Transaction(to=V07.address, call_data=bundle_of(op))
         event = self._executed(op, success=True)
         self.claims[event.topics[1]] = session.permission_id
+        self.enabling.add(event.topics[1])
         self._mine(replace(event, transaction=transaction))
 
     def reorganise(self, depth: int, *ops: UserOperation) -> None:
@@ -195,16 +197,18 @@ class LiveNode(FakeNode):
 
     def _show(self, blocks: list[Header], mined: list[Executed]) -> None:
         """Have the sessions be as they are after these blocks."""
-        in_force: dict[bytes, bool] = {}
+        in_force = {self.claims[each.user_op_hash]: True for each in mined if each.user_op_hash in self.enabling}
         for log in (log for block in blocks for log in self.chain.logs[block.hash]):
             if (key := session_touched(log, CHAIN_ID, [SMART_SESSION])) is not None:
                 in_force[key.permission_id] = is_grant(log)
         for session in self.sessions.values():
+            its = [each.user_op_hash for each in mined if self.claims[each.user_op_hash] == session.permission_id]
+            enables = len(self.enabling.intersection(its))
             if in_force.get(session.permission_id, False):
-                uses = sum(self.claims[each.user_op_hash] == session.permission_id for each in mined)
-                put_session(self, with_uses(enabled(session), uses + self.unseen_uses))
+                uses = len(its) + self.unseen_uses
+                put_session(self, with_uses(enabled(session), uses), enable_nonce=enables)
             else:
-                put_absent(self, key_of(session), enable_nonce=0)
+                put_absent(self, key_of(session), enable_nonce=enables)
 
     async def _talk(self, request: web.Request) -> web.StreamResponse:
         socket = web.WebSocketResponse()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from proxy.chain import views
 from proxy.session.addresses import SMART_SESSION
 from proxy.session.counters import Counter, SessionKey
+from proxy.session.policies.time_frame import TimeFrame
 from proxy.session.policies.usage_limit import UsageLimit
 from proxy.session.state import SessionState
 from tests.chain.builders import FakeNode, Reverts
@@ -19,7 +20,7 @@ def put_absent(chain: FakeNode, key: SessionKey, *, enable_nonce: int = 0) -> No
 
 
 def put_session(chain: FakeNode, state: SessionState, *, enable_nonce: int = 0) -> None:
-    """Let the module and the usage limits of a session answer for it."""
+    """Let the module, the usage limits and the time frames of a session answer for it."""
     key = state.key
     names = (key.account, key.permission_id)
     put_absent(chain, key, enable_nonce=enable_nonce)
@@ -34,8 +35,11 @@ def put_session(chain: FakeNode, state: SessionState, *, enable_nonce: int = 0) 
     probe = (key.account, 0, b"", b"", bytes(32), 0, bytes(32), bytes(52), b"\0" + key.permission_id + b"\0")
     chain.view(SMART_SESSION, views.VALIDATE_USER_OP, probe, bytes(32), returns=Reverts())
     for (policy, config_id), config in state.configs.items():
+        of_config = (config_id, key.module, key.account)
+        if isinstance(config, TimeFrame):
+            frame = config.valid_until << 48 | config.valid_after
+            chain.view(policy, views.GET_TIME_FRAME, *of_config, returns=(frame,))
         if isinstance(config, UsageLimit):
-            of_config = (config_id, key.module, key.account)
             used = state.used.get(Counter(key.module, key.account, policy, config_id, b""), 0)
             chain.view(USAGE, views.GET_USAGE_LIMIT, *of_config, returns=(config.limit,))
             chain.view(USAGE, views.GET_USED, *of_config, returns=(used,))

@@ -71,9 +71,9 @@ def executed(
     return Ledgerless(entry_point.address, topics, data, transaction)
 
 
-def reverted(number: int, reason: bytes) -> Ledgerless:
+def reverted(number: int, reason: bytes, *, name: Hash32 | None = None) -> Ledgerless:
     """Why the calls of operation `number` did."""
-    topics = (Hash32(REVERT_REASON), a_hash(number), Hash32(bytes(12) + ACCOUNT))
+    topics = (Hash32(REVERT_REASON), name or a_hash(number), Hash32(bytes(12) + ACCOUNT))
     return Ledgerless(V07.address, topics, abi.encode(_REASON, (number, reason)))
 
 
