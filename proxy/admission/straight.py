@@ -40,6 +40,9 @@ from proxy.userop.user_op_hash import user_op_hash
 from proxy.userop.user_operation import UserOperation
 
 _ALLOW: Final = Allow()
+# looked up once, not of every operation
+_V06, _USE, _VALID = EntryPointVersion.V06, SessionMode.USE, SignatureOutcome.VALID
+_NEXUS, _KERNEL, _IN_FORCE, _ONE_CALL = NonceLayout.NEXUS, NonceLayout.KERNEL, Status.IN_FORCE, CallType.SINGLE
 _made: Final = tuple.__new__  # makes a named tuple of all its values without asking for their names
 _NO_FUNCTIONS: Final = frozenset[Selector]()
 _SINGLE: Final = EXECUTE + bytes((CallType.SINGLE, ExecType.DEFAULT))
@@ -77,7 +80,7 @@ class StraightUse:
         its signature, `None` where nobody has looked at that."""
         sources = self._sources
         judge = sources.rules()
-        if not self._is_open or entry_point.version is EntryPointVersion.V06:
+        if not self._is_open or entry_point.version is _V06:
             return None
         rules = 0 if judge is None else judge.size
         if rules > FEW_RULES:
@@ -90,15 +93,15 @@ class StraightUse:
         known, state, plan, layout, call = found
         told_hash, signature = user_op_hash(op, entry_point, self._chain_id), op.signature[33:]
         said = plan.signed(told_hash, signature)
-        if said.outcome is SignatureOutcome.VALID:
+        if said.outcome is _VALID:
             budget = Budget()
             if plan.moves is not None and not call.value and call.data:
                 moves = plan.moves
             else:
                 moves = movements_of((call,), op.sender, budget=budget)
             key = known.key
-            execution = Execution(EXECUTE, CallType.SINGLE, ExecType.DEFAULT, (call,))
-            envelope = SessionEnvelope(mode=SessionMode.USE, permission_id=key.permission_id, signature=signature)
+            execution = Execution(EXECUTE, _ONE_CALL, ExecType.DEFAULT, (call,))
+            envelope = SessionEnvelope(mode=_USE, permission_id=key.permission_id, signature=signature)
             operation = DecodedOperation(
                 op=op,
                 entry_point=entry_point,
@@ -123,19 +126,19 @@ class StraightUse:
         asked."""
         nonce, signature, registry = op.nonce, op.signature, self._registry
         named = find_session_module(nonce, self._modules)
-        if named is None or named[0] not in self._published or len(signature) < 33 or signature[0] != SessionMode.USE:
+        if named is None or named[0] not in self._published or len(signature) < 33 or signature[0] != _USE:
             return None
         module, layout = named
-        if layout is NonceLayout.NEXUS:
+        if layout is _NEXUS:
             if nonce >> 224 & 0xFF in _SWITCHING:
                 return None
-        elif layout is NonceLayout.KERNEL and nonce >> 240 != _KERNEL_PLAIN:
+        elif layout is _KERNEL and nonce >> 240 != _KERNEL_PLAIN:
             return None
         if op.factory is not None or op.eip7702_auth is not None or registry.freezes.any or registry.declarations.any:
             return None
         key = _made(SessionKey, (self._chain_id, module, op.sender, signature[1:33]))
         known = registry.get(key)
-        if known is None or known.status is not Status.IN_FORCE or (state := known.state) is None:
+        if known is None or known.status is not _IN_FORCE or (state := known.state) is None:
             return None
         data = op.call_data
         end = _HEAD + int.from_bytes(data[68:_HEAD], "big")

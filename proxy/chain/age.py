@@ -272,17 +272,21 @@ class ChainAge:
 
     def stale(self) -> Staleness | None:
         """Why what is known does not count any more; `None` while it does."""
-        if self._bound is None or self.seconds <= self._bound:
+        bound, now = self._bound, self._monotonic()
+        if bound is None:
+            return None
+        if self._named is None and now - self._confirmed_at <= bound and now - self._moved_at <= bound:
+            return None  # nearly always: frozen or not, its newest block is not as old as that
+        if self.seconds <= bound:
             return None
         if not self._is_heard and self.trouble is None:
             return Staleness("the chain's state: it is from before the start, and no block was looked at yet", True)
-        now = self._monotonic()
         unheard, still = now - self._heard_at, now - self._moved_at
-        if unheard > self._bound:
+        if unheard > bound:
             return Staleness(f"the chain's state: nothing was heard of it for {unheard:.0f} s", False)
-        if self.is_frozen and still > self._bound:
+        if self.is_frozen and still > bound:
             return Staleness(f"the chain's state: the node's newest block has been the same for {still:.0f} s", False)
-        if self._named is not None and now - self._named.at > self._bound:
+        if self._named is not None and now - self._named.at > bound:
             missing, since = self._named.number, now - self._named.at
             what = f"the chain's state: a bundler names block {missing}, which the node has not got for {since:.0f} s"
             return Staleness(what, False)

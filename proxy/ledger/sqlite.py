@@ -250,6 +250,7 @@ def print_claim(session: SessionKey) -> str:
     return f"0x{session.module.hex()}/0x{session.account.hex()}/0x{session.permission_id.hex()}"
 
 
+@lru_cache(maxsize=4_096)
 def claim_in_rows(chain_id: int, claim: str) -> tuple[SessionKey | None, int | None]:
     """The session that rows name so, and the enable nonce of a grant."""
     session, _, grant = claim.rpartition("/") if claim.count("/") >= _SLASHES_OF_GRANT else (claim, "", "")

@@ -40,6 +40,7 @@ _PAYMASTER_HEAD: Final = 52  # paymaster ‖ verificationGasLimit ‖ postOpGasL
 _TAIL: Final = 10  # length ‖ magic
 _MARKER: Final = EIP7702_MARKER.ljust(20, b"\0")
 _EMPTY: Final = keccak256(b"")
+_V06, _V07 = EntryPointVersion.V06, EntryPointVersion.V07
 _HIGH_BYTES: Final = bytes(12)  # of an address in its word
 
 
@@ -52,7 +53,8 @@ def user_op_hash(
     EIP-7702 marker and the operation carries no authorization. Raises `DelegateUnknown` when it is missing then,
     and `Undecodable` for a paymaster signature that cannot be packed.
     """
-    if entry_point.version is EntryPointVersion.V06:
+    version = entry_point.version
+    if version is _V06:
         return _hash_v06(op, entry_point, chain_id)
     verification, call = op.verification_gas_limit or 0, op.call_gas_limit or 0
     priority, fee = op.max_priority_fee_per_gas or 0, op.max_fee_per_gas or 0
@@ -68,7 +70,7 @@ def user_op_hash(
             (priority << 128 | fee).to_bytes(32, "big"),
             _EMPTY,
         )
-        if entry_point.version is EntryPointVersion.V07:
+        if version is _V07:
             return Hash32(sha3(sha3(fields).digest() + _place(entry_point.address, chain_id)).digest())
         separator = _domain_separator(entry_point.address, chain_id)
         return Hash32(sha3(b"\x19\x01" + separator + sha3(PACKED_USER_OPERATION_TYPEHASH + fields).digest()).digest())

@@ -373,3 +373,29 @@ def test_the_time_by_the_chains_own_blocks_goes_on_while_it_rests() -> None:
     chain.mine()
     chain.pass_(600)
     assert chain.age.chain_time == chain.headers[-1].timestamp + 599
+
+
+_HAPPENINGS = st.one_of(
+    st.tuples(st.just("live"), st.integers(1, 200), st.sampled_from([None, 1.0, 2.0, 15.0])),
+    st.tuples(st.just("wait"), st.integers(1, 2 * int(BOUND)), st.none()),
+    st.tuples(st.just("named"), st.integers(0, 20), st.none()),
+    st.tuples(st.just("heard"), st.integers(0, 3), st.none()),
+)
+
+
+@given(st.lists(_HAPPENINGS, max_size=8), st.floats(0, 2 * BOUND))
+def test_what_is_known_counts_as_long_as_it_is_no_older_than_the_bound(
+    happenings: list[tuple[str, int, float | None]], before: float
+) -> None:
+    chain = Chain(before=before)
+    for what, amount, each in happenings:
+        if what == "live":
+            chain.live(amount, each=each)
+        elif what == "wait":
+            chain.clock.now += amount
+        elif what == "named":
+            chain.age.named(chain.number + amount)
+        else:
+            chain.number += amount
+            chain.age.heard(block(chain.number))
+        assert (chain.age.stale() is None) == (chain.age.seconds <= BOUND)

@@ -265,9 +265,10 @@ class Ends:
         now = self._clock()
         counted = [each if each.gas_price is None else _as_counted(each, mined) for each in counted]
         first = counted[0] if len(counted) == 1 else most_of(counted)
-        at = None if mined.timestamp is None else self.counted_at(mined.timestamp)
-        counted_at, rules = self._ledger.conclude(first, now, success=mined.success, at=at)
-        if rules is not NO_ROWS:
+        counted_at: int | None = None
+        if first.rule_charges or first.lessons:
+            at = None if mined.timestamp is None else self.counted_at(mined.timestamp)
+            counted_at, rules = self._ledger.conclude(first, now, success=mined.success, at=at)
             draft.rules.append(rules)
         for each in counted:
             name = each.name
