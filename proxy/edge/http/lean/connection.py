@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final, cast
 from proxy.edge.http.forwarded import household_of
 from proxy.edge.http.http_log import HTTP_LOG
 from proxy.edge.http.inbound import InboundCall
-from proxy.edge.http.lean.answering import Answering
 from proxy.edge.http.lean.last_words import NO_ROOM, TOO_MANY, TOO_SLOW, came_back
+from proxy.edge.http.lean.paying import TAKEN_IN_SECONDS, Paying
 from proxy.edge.http.lean.phases import ConnectionPhase, Entrance
 from proxy.edge.http.messages import HttpAnswer, HttpRequest, plain
 from proxy.edge.http.wire.fields import BROKEN_BODY, BrokenHttp
@@ -29,26 +29,20 @@ _READ_AHEAD: Final = 64 * 1024
 """So much of later requests is taken in while one is being answered; then the caller has to wait."""
 
 _HIGH_WATER: Final = 64 * 1024  # an answer of which more is not taken keeps the next request waiting
-_TAKEN_IN_SECONDS: Final = 0.0001  # about what a connection takes before anybody can see whose it is
-_PIECE_SECONDS: Final = 0.00003  # about what it takes to hear a piece of a request, and for each byte of it
-_BYTE_SECONDS: Final = 1e-9
 
 
-class Connection(Answering):
+class Connection(Paying):
     """Requests are answered one at a time, in the order they came."""
 
     __slots__ = (
         "_call_before",
         "_head",
-        "_in_line",
         "_left",
         "_paused_reading",
         "_reader",
         "_stalled",
         "_websocket",
         "held",
-        "household",
-        "peer",
         "phase",
         "told_to_go",
     )
@@ -59,13 +53,10 @@ class Connection(Answering):
         self._head: RequestHead | None = None
         self._call_before: InboundCall | None = None  # what the last head meant; the same means the same again
         self._paused_reading = False
-        self._in_line = False  # it is read on when it is its household's turn
         self._stalled = False  # the caller takes nothing for now
         self._left: float = inf  # of the last answer, when last looked at
         self._websocket: asyncio.Protocol | None = None  # what the connection went on as
         self.phase = ConnectionPhase.SERVING
-        self.peer: str | None = None
-        self.household: str | None = None  # with whom its caller is counted
         self.told_to_go = False  # there are too many of its household
         self.held = 0  # bytes that arrived of requests not whole yet, as the house counts them
 
@@ -77,7 +68,7 @@ class Connection(Answering):
         peername = transport.get_extra_info("peername")
         self.peer = peername[0] if isinstance(peername, tuple) else None
         self.household = None if self.peer is None else household_of(self.peer)
-        self._house.service.turns.charge(self.household, _TAKEN_IN_SECONDS)
+        self._house.service.turns.charge(self.household, TAKEN_IN_SECONDS)
         match self._house.admit(self):
             case Entrance.WELCOME:
                 self._enter(ConnectionPhase.HEAD)
@@ -101,22 +92,6 @@ class Connection(Answering):
         self._reader.feed(data)
         self._go_on()
         self._pay_for(len(data))
-
-    def _pay_for(self, received: int) -> None:
-        """What comes in pieces takes its household's time with each of them: while others wait, the next one is read in
-        its turn. Of what a trusted proxy sends nobody knows whose it is until its head is there."""
-        call, service = self._call or self._served, self._house.service
-        household, turns = self.household if call is None else call.household, service.turns
-        turns.charge(household, _PIECE_SECONDS + received * _BYTE_SECONDS)
-        if turns.is_due and not self._in_line and (call is not None or not service.settings.proxies.trusts(self.peer)):
-            self._in_line = True
-            turns.begin(household, partial(self._read_in_turn, household))
-            self._measure()
-
-    def _read_in_turn(self, household: str | None) -> None:
-        self._house.service.turns.charge(household, _PIECE_SECONDS)
-        self._in_line = False
-        self._measure()
 
     def eof_received(self) -> bool:
         """The caller has no more to say, but may well wait for its answer."""
@@ -169,7 +144,7 @@ class Connection(Answering):
         if buffered != self.held:
             self._house.holds(self, buffered)
             buffered = self._reader.buffered  # it may have had to go
-        waits = self._in_line or (buffered > _READ_AHEAD and self.phase is not ConnectionPhase.BODY)
+        waits = self.in_line or (buffered > _READ_AHEAD and self.phase is not ConnectionPhase.BODY)
         if (transport := self._transport) is not None and waits is not self._paused_reading:
             (transport.pause_reading if waits else transport.resume_reading)()
             self._paused_reading = waits
