@@ -282,7 +282,7 @@ class Lookout:
             yield settlement.books.keep_again
         if self._readings.are_due:
             yield self._readings.read_all
-        if settlement.unconfirmed:
+        if settlement.unconfirmed or settlement.to_doubt:
             yield self._readings.confirm_all
         if self._rechecks.is_due(now):
             yield self._rechecks.look

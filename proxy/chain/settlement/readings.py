@@ -30,6 +30,8 @@ _FEWEST: Final = 4
 _QUESTIONS: Final = 2
 """That a reading asks together, most of the time."""
 _AGAIN_SECONDS: Final = 15.0
+_DOUBTS_A_PIECE: Final = 500
+"""That one transaction writes."""
 
 
 class SettledReadings:
@@ -65,7 +67,6 @@ class SettledReadings:
         self._monotonic = monotonic
         self._again: OrderedDict[SessionKey, None] = OrderedDict()
         self._again_at = inf
-        self._doubted: set[SessionKey] = set()  # of the stale ones
         self._stale: dict[SessionKey, asyncio.Task[None] | None] = {}
 
     @classmethod
@@ -95,8 +96,7 @@ class SettledReadings:
         """These had operations in flight before the restart, and those were to be read."""
         for key in doubted:
             self._registry.forget_block(key)
-            self._doubted.add(key)
-            self._stale[key] = None
+            self._settlement.unconfirmed[key] = None
         for key in sessions:
             # whether its last reading has counted the operation is not known any more: read it again, and until
             # then rather count twice than not at all
@@ -158,9 +158,8 @@ class SettledReadings:
         if is_unconfirmed:
             self._registry.forget_block(key)  # it may be of another chain
         try:
-            await self._read_again(key, doubted=key in self._doubted or is_unconfirmed, read=read)
+            await self._read_again(key, doubted=is_unconfirmed, read=read)
         finally:
-            self._doubted.discard(key)
             self._stale.pop(key, None)
             self._settlement.unconfirmed.pop(key, None)
 
@@ -200,8 +199,18 @@ class SettledReadings:
             if key in self._settlement.unconfirmed:  # and no client had it read meanwhile
                 await self._reconcile(key)
 
+        await self._doubt_unread()
         while left := tuple(self._settlement.unconfirmed):
             await in_turn(iter(left), confirm, self._at_once)
+            await self._doubt_unread()
+
+    async def _doubt_unread(self) -> None:
+        """A restart goes on with those that are not read by then."""
+        to_doubt, unconfirmed = self._settlement.to_doubt, self._settlement.unconfirmed
+        while to_doubt:
+            piece = [to_doubt.popitem()[0] for _ in range(min(len(to_doubt), _DOUBTS_A_PIECE))]
+            doubts = tuple(Doubt(key, 0) for key in piece if key in unconfirmed)
+            await self._settlement.books.keep(Outcome(doubts=doubts))
 
     def _at_once(self) -> int:
         self._most = max(min(self._most, self._questions() // _QUESTIONS), _FEWEST)

@@ -72,9 +72,11 @@ class Settlement:
         self.to_read: dict[SessionKey, None] = {}
         self.unconfirmed: dict[SessionKey, None] = {}
         """In force as far as is known, from before the blocks that are followed: nothing is judged by that unread."""
+        self.to_doubt: dict[SessionKey, None] = {}
+        """Of those, what the disk does not have as unread yet: before it does no cursor outlives this."""
         self.to_prove: dict[Hash32, None] = {}
         self.unproven: set[Hash32] = set()
-        """Of those, what no block that is told of from now on can show: before it is proven no cursor outlives this."""
+        """Of those, what no block that is told of from now on can show: before it is proven no cursor does either."""
         self.unseconded: dict[Hash32, Evidence] = {}
         """What one node showed to have used the nonces of operations, while another one has yet to say so."""
         self.on_begun: Callable[[Hash32, Stage], None] = _nobody

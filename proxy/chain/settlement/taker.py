@@ -65,6 +65,7 @@ class Taker:
         self._told: deque[tuple[int, SessionKey, KnownSession | None]] = deque(maxlen=_TOUCHES_KEPT)  # and as it was
         self._told_before: list[SessionKey] = []  # in an earlier life, in blocks that may be taken back
         self._told_at: float | None = None  # monotonic
+        self._is_begun_anew = False  # and no cursor was kept since
         self.restored_at = 0
         """The newest block that what was known before the restart rests on."""
 
@@ -190,7 +191,7 @@ class Taker:
         self._read_at.forget_before(self._trail[0].number)
         self._move_to(part.last, part.timestamp)
         settlement.remembered.forget_old(self._clock())
-        await settlement.close(draft, draft.outcome(cursor=self._kept_cursor, blocks=part.blocks))
+        await self._keep(draft, part.blocks)
 
     async def undo(self, ancestor: BlockName) -> None:
         """As the protocol has it. Raises `StateUnavailable` when what stood there cannot be read: to be repeated."""
@@ -209,7 +210,7 @@ class Taker:
         if before is not None:
             known = self._settlement.known_seconds
             self._cursor = before._replace(block=ancestor, known_seconds=known)
-            await self._settlement.books.keep(Outcome(cursor=self._kept_cursor, cut=ancestor.number))
+            await self._keep(OutcomeDraft(), (), cut=ancestor.number)
 
     def _is_in_force(self, key: SessionKey) -> bool:
         return self._registry.status_of(key) is Status.IN_FORCE
@@ -283,9 +284,10 @@ class Taker:
         for keys in self._registry.directory.all_in_force(self._chain_id):
             readable = [key for key in keys if key.module not in self._declared]
             settlement.unconfirmed |= dict.fromkeys(readable)
+            settlement.to_doubt |= dict.fromkeys(readable)
             self._registry.began_at(readable, block.number)
-            for key in keys:
-                if told is None and key.module in self._declared and (known := self._registry.get(key)) is not None:
+            for key in keys if told is None else ():
+                if key.module in self._declared and (known := self._registry.get(key)) is not None:
                     draft.sessions[key] = unknown = replace(known, state=None, block=None)
                     self._registry.put(unknown)
             await asyncio.sleep(0)
@@ -298,8 +300,9 @@ class Taker:
         settlement.awake.set()
         self._trail.clear()
         self._trail.append(block)
+        self._is_begun_anew = True
         self._move_to(block, timestamp)
-        await settlement.close(draft, draft.outcome(cursor=self._kept_cursor, blocks=(block,), cut=-1))
+        await self._keep(draft)
 
     async def _give_way(self, draft: OutcomeDraft, *, pace: Pace | None = None) -> OutcomeDraft:
         """A piece is handed over whole; what comes next goes on from there, after a crash too."""
@@ -310,10 +313,13 @@ class Taker:
         await self._settlement.close(draft)
         return OutcomeDraft()
 
-    @property
-    def _kept_cursor(self) -> SettledUpTo | None:
-        """What a restart goes on from: nothing, while something is to be proven or read that no later block shows."""
-        return None if self._settlement.unproven or self._settlement.unconfirmed else self._cursor
+    async def _keep(self, draft: OutcomeDraft, blocks: Sequence[BlockName] = (), *, cut: int | None = None) -> None:
+        """With what a restart goes on from: nothing new, while something is to be proven that no later block shows, or
+        it would not know what is to be read. After that what was known of another beginning is gone from the disk."""
+        cursor = None if self._settlement.unproven or self._settlement.to_doubt else self._cursor
+        if self._is_begun_anew and cursor is not None:
+            blocks, cut, self._is_begun_anew = tuple(self._trail), -1, False
+        await self._settlement.close(draft, draft.outcome(cursor=cursor, blocks=tuple(blocks), cut=cut))
 
     def _move_to(self, block: BlockName, timestamp: int) -> None:
         settlement, now = self._settlement, self._monotonic()

@@ -268,6 +268,7 @@ class Scene:
         if self.taker.cursor is None:
             await self.taker.start_at(block(number - 1, branch), 0)
             self.settlement.unconfirmed.clear()  # what the scene knows is true,
+            self.settlement.to_doubt.clear()
             self.settlement.unproven.clear()  # and nothing was mined before
         await self.tell_block(number, *events, timestamp=timestamp, branch=branch)
         await self.lookout.round()

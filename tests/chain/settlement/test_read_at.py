@@ -30,6 +30,7 @@ async def scene_at(number: int) -> Scene:
     scene = Scene(chain=Chain())
     scene.registry.put(IN_FORCE)
     await scene.tell(number)
+    scene.shelf.kept.clear()
     return scene
 
 
