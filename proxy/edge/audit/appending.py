@@ -11,6 +11,7 @@ from typing import Any, Final
 import orjson
 
 from proxy.edge.audit.chain import GENESIS, ChainKey
+from proxy.edge.audit.postings import IndexWriter, Posted, posted
 from proxy.edge.audit.printing import Columns, print_own
 from proxy.edge.audit.schema import CONTENT, RecordKind, transaction
 
@@ -66,6 +67,7 @@ class Appender:
         # where the two differ records were cut off: their places stay empty, so that it shows for good
         ends = [Head(*found) for found in (sealed, newest) if found is not None]
         self.head = max(ends, key=lambda head: head.id, default=Head(first_id - 1, GENESIS))
+        self._index = IndexWriter(connection, self.head.id)
 
     def begin(self, unix_time: float, **detail: object) -> None:
         """Start a run: what is written from now on belongs to it. Raises `sqlite3.Error`."""
@@ -94,17 +96,23 @@ class Appender:
     def append(self, records: Sequence[tuple[int | None, Columns]]) -> None:
         """Write records, each with its number from the queue, in one transaction. Raises `sqlite3.Error`."""
         with transaction(self._connection):
-            head = self._insert(records)
-        self.head = head
+            head, unindexed = self._insert(records)
+        self._commit(head, unindexed)
 
-    def _insert(self, records: Sequence[tuple[int | None, Columns]]) -> Head:
+    def _commit(self, head: Head, unindexed: list[Posted]) -> None:
+        self.head = head
+        self._index.keep(unindexed)
+
+    def _insert(self, records: Sequence[tuple[int | None, Columns]]) -> tuple[Head, list[Posted]]:
         at, before = self.head.id, self.head.hash
+        index: list[Posted] = []
         fired: list[tuple[str, int]] = []
         insert = self._connection.cursor().execute
         run, link = self._run, self._key.link
         for seq, columns in records:
             at += 1
             content = (at, run, seq, *columns)
+            index.append(posted(content))
             before = link(before, content)
             if (shorter := _SHORTER.get(content[_KIND])) is None:
                 insert(_INSERT, (*content, before))
@@ -116,7 +124,7 @@ class Appender:
         if fired:
             self._connection.executemany(_FIRED, fired)
         self._connection.execute(_HEAD, (at, before, self._key.seal(at, before)))
-        return Head(at, before)
+        return Head(at, before), self._index.add(index)
 
     def prune(self, *, older_than: float | None, unix_time: float, why: str) -> int:
         """Take one batch of records from the beginning; the newest always stays.
@@ -139,6 +147,7 @@ class Appender:
             through, _, last_hash = gone[-1]
             self._connection.execute("DELETE FROM records WHERE id <= ?", (through,))
             self._connection.execute("DELETE FROM fired WHERE id <= ?", (through,))
+            self._index.prune(through)
             checkpoint = print_own(
                 RecordKind.CHECKPOINT,
                 unix_time,
@@ -147,6 +156,6 @@ class Appender:
                 records=len(gone),
                 why=why,
             )
-            head = self._insert([(None, checkpoint)])
-        self.head = head
+            head, unindexed = self._insert([(None, checkpoint)])
+        self._commit(head, unindexed)
         return len(gone)

@@ -5,24 +5,23 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from proxy.edge.audit.postings import places
+from proxy.edge.audit.reading import answers_to, select_at
 from proxy.edge.audit.schema import RecordKind, open_trail_reader
 from proxy.userop.primitives import Hash32
 
 _NEWEST: Final = "SELECT unix_time FROM records ORDER BY id DESC LIMIT 1"
 _SENT: Final = f"""
-    SELECT decision_id, unix_time, user_op_hash FROM records
+    SELECT decision_id, unix_time, user_op_hash, id FROM records
     WHERE unix_time > ? AND kind = '{RecordKind.DECISION}' AND forwarding = 1 AND coalesce(estimate, 0) = 0
         AND user_op_hash IS NOT NULL AND permission_id IS NOT NULL AND verdict = 'allow' AND mode <> 'off'
         AND coalesce(detail, '') NOT LIKE '%passedWithout%'
-        AND EXISTS (
-            SELECT 1 FROM records AS answer WHERE answer.decision_id = records.decision_id
-                AND answer.kind = '{RecordKind.ANSWER}' AND json_extract(answer.detail, '$.result') IS NOT NULL
-        )
-    ORDER BY unix_time DESC LIMIT 1
 """  # noqa: S608  # the kinds are words of ours
+_PAGE: Final = 100
 
 
 class SentSince(NamedTuple):
@@ -45,9 +44,19 @@ def sent_since(trail: Path, alive_at: float, is_known: Callable[[Hash32], bool])
             newest = connection.execute(_NEWEST).fetchone()
             if newest is None or newest[0] <= alive_at:
                 return None
-            row = connection.execute(_SENT, (alive_at,)).fetchone()
+            sent = _newest_taken(connection, alive_at)
     except (sqlite3.Error, FileNotFoundError):
         return None
-    if row is None or is_known(Hash32(row[2])):
-        return None
-    return SentSince(str(row[0]), float(row[1]), Hash32(row[2]))
+    return None if sent is None or is_known(sent.user_op_hash) else sent
+
+
+def _newest_taken(connection: sqlite3.Connection, alive_at: float) -> SentSince | None:
+    """The last one since then, in the order of the trail, that a bundler said it took."""
+    looked = places(connection, since=alive_at)
+    found = select_at(connection, _SENT, (alive_at,), looked, newest_first=True)
+    while page := list(islice(found, _PAGE)):
+        answers = answers_to(connection, [row[0] for row in page], after_id=page[-1][3])
+        for decision_id, unix_time, user_op_hash, _ in page:
+            if (answer := answers.get(decision_id)) is not None and answer.result is not None:
+                return SentSince(str(decision_id), float(unix_time), Hash32(user_op_hash))
+    return None

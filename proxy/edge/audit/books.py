@@ -9,8 +9,9 @@ from contextlib import suppress
 import orjson
 
 from proxy.edge.audit.chain import KEYLESS, NO_KEY, ChainKey
-from proxy.edge.audit.remarks import Audited, StoredRecord, Tampering, detail_of
-from proxy.edge.audit.schema import CONTENT, OF_THE_TRAIL, RecordKind
+from proxy.edge.audit.postings import SOUND, Posted, Segment, is_true, posted
+from proxy.edge.audit.remarks import HARMLESS, Audited, StoredRecord, Tampering, detail_of
+from proxy.edge.audit.schema import CONTENT, OF_THE_TRAIL, RecordKind, has_table
 
 
 class Keyring:
@@ -62,6 +63,51 @@ class Keyring:
                     if key.link(before.hash, behind.content) == behind.hash:
                         return key
         return self._usual
+
+
+class IndexCheck:
+    """Whether the segments of the index lead to all records that they cover, and to nothing else."""
+
+    def __init__(self, connection: sqlite3.Connection, found: Audited, pruned: int) -> None:
+        self._connection = connection
+        self._found = found
+        self._pruned = pruned
+        self._bounds: list[tuple[int, int]] = []
+        self._wrong: list[tuple[int, int]] = []
+        if has_table(connection, "segments"):  # a trail of an earlier release has none
+            query = f"SELECT first, last FROM segments WHERE last > ? AND {SOUND} ORDER BY first"  # noqa: S608  # words of ours
+            self._bounds = connection.execute(query, (pruned,)).fetchall()
+            query = f"SELECT first, first FROM segments WHERE NOT ({SOUND})"  # noqa: S608  # as above
+            self._wrong = connection.execute(query).fetchall()
+        self._at = 0
+        self._here: list[Posted] = []
+
+    def note(self, record: StoredRecord) -> None:
+        """One record, in the order of the chain."""
+        while self._at < len(self._bounds) and record.id > self._bounds[self._at][1]:
+            self._hold()
+        if self._at < len(self._bounds) and record.id >= self._bounds[self._at][0]:
+            self._here.append(posted(record.content))
+
+    def close(self) -> None:
+        """The end of the trail. What leads to records that were tampered with tells nothing more."""
+        while self._at < len(self._bounds):
+            self._hold()
+        touched = [each for each in self._found.remarks if each.what not in {*HARMLESS, Tampering.KEY}]
+        for first, last in self._wrong:
+            if not any(each.first <= last and each.last >= first for each in touched):
+                self._found.remark(Tampering.INDEX, first, last, "not all of them are found by what they are of")
+
+    def _hold(self) -> None:
+        """The segment that is at hand against the records that were noted."""
+        first, last = self._bounds[self._at]
+        query = "SELECT first, last, oldest, newest, postings FROM segments WHERE first = ?"
+        stored = Segment(*self._connection.execute(query, (first,)).fetchone())
+        self._at += 1
+        overlaps = self._at < len(self._bounds) and self._bounds[self._at][0] <= last
+        if overlaps or not is_true(stored, self._here, pruned=self._pruned):
+            self._wrong.append((first, last))
+        self._here = []
 
 
 class AuditBooks:

@@ -15,6 +15,16 @@ from typing import Any, Final
 import orjson
 
 from proxy.edge.audit.earlier import EarlierTrail
+from proxy.edge.audit.postings import (
+    ANYWHERE,
+    Ids,
+    condition_of,
+    of_account,
+    of_decision,
+    of_operation,
+    of_session,
+    places,
+)
 from proxy.edge.audit.row import (
     AuditEnd,
     AuditEntry,
@@ -30,6 +40,8 @@ from proxy.judge.decision import UpstreamAnswer
 from proxy.userop.primitives import Address, Hash32
 
 _PAGE: Final = 500
+_LONG_PAGE: Final = 5_000
+"""Of all that match: answers and ends are looked for page by page, through all that follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +97,26 @@ class AuditFilter:
         given = [(term, value) for term, value in terms if value is not None]
         return " AND ".join(term for term, _ in given) or "1", [value for _, value in given]
 
+    def checksums(self, *, of_decisions: bool = True) -> set[int] | None:
+        """By what the index leads to them: by what the fewest are of. `None` where it does not. `of_decisions`: nothing
+        else is wanted."""
+        if self.decision_id is not None:
+            return {of_decision(self.decision_id)}
+        if self.user_op_hash is not None:
+            return {of_operation(self.user_op_hash)}
+        if self.permission_id is not None and of_decisions:
+            return {of_session(self.permission_id)}
+        return {of_account(self.account)} if self.account is not None and of_decisions else None
+
+    def places(self, connection: sqlite3.Connection, *, of_decisions: bool = True) -> list[Ids]:
+        """Where to look for them."""
+        bounds = {
+            **({} if self.after_id is None else {"first": self.after_id + 1}),
+            **({} if self.until_id is None else {"last": self.until_id}),
+        }
+        checksums = self.checksums(of_decisions=of_decisions)
+        return places(connection, checksums, since=self.since, until=self.until, **bounds)
+
 
 _EQUAL: Final = ("chain", "client", "account", "permission_id", "user_op_hash", "decision_id", "verdict", "code")
 _FIRED: Final = "id IN (SELECT id FROM fired WHERE rule = ?)"
@@ -129,18 +161,41 @@ def read_entries(
             return
         condition, parameters = wanted.where()
         kept = " AND ".join(["kind IN (" + ", ".join("?" * len(kinds)) + ")"] if kinds else [OF_THE_TRAIL])
-        if kinds and not set(kinds) & {RecordKind.DECISION, RecordKind.ANSWER, RecordKind.END}:
+        few = not set(kinds) & {RecordKind.DECISION, RecordKind.ANSWER, RecordKind.END}
+        if kinds and few:
             kept += f" AND {OF_THE_TRAIL}"  # so that the index of these few is used
-        names = "id, kind, unix_time, chain, decision_id, user_op_hash, account, permission_id, detail"
-        query = f"SELECT {names} FROM records WHERE {kept} AND {condition} ORDER BY id"  # noqa: S608  # names of ours
+        query = f"SELECT {_ENTRY} FROM records WHERE {kept} AND {condition}"  # noqa: S608  # names of ours
+        looked = [ANYWHERE] if few else wanted.places(connection, of_decisions=False)
         bound = [*(kind.value for kind in kinds), *parameters]
-        if wanted.limit is not None:
-            query = f"SELECT * FROM ({query} DESC LIMIT ?) ORDER BY id"  # noqa: S608  # as above
-            bound.append(wanted.limit)
-        for row in connection.execute(query, bound):
-            fields = dict(zip(names.split(", "), row, strict=True))
+        rows = select_at(connection, query, bound, looked, limit=wanted.limit, newest_first=wanted.limit is not None)
+        for row in rows if wanted.limit is None else reversed(list(rows)):
+            fields = dict(zip(_ENTRY.split(", "), row, strict=True))
             detail = orjson.loads(fields.pop("detail") or "{}")
             yield AuditEntry(row_id=fields.pop("id"), detail=detail, **fields)
+
+
+_ENTRY: Final = "id, kind, unix_time, chain, decision_id, user_op_hash, account, permission_id, detail"
+
+
+def select_at(
+    connection: sqlite3.Connection,
+    query: str,
+    parameters: Sequence[object],
+    looked: Sequence[Ids],
+    *,
+    limit: int | None = None,
+    newest_first: bool = False,
+) -> Iterator[tuple[Any, ...]]:
+    """The rows of a query that ends in a condition, at these places, in the order of the trail or from its end."""
+    left = limit
+    for place in reversed(looked) if newest_first else looked:
+        condition, bound = condition_of(place)
+        ordered = f"{query} AND {condition} ORDER BY id {'DESC' if newest_first else 'ASC'} LIMIT ?"
+        for row in connection.execute(ordered, [*parameters, *bound, -1 if left is None else left]):
+            left = None if left is None else left - 1
+            yield row
+        if left == 0:
+            return
 
 
 def follow_audit(
@@ -206,45 +261,59 @@ def _rows(connection: sqlite3.Connection, wanted: AuditFilter, *, newest_first: 
         return
     condition, parameters = wanted.where()
     # only names and conditions written in this file are put together here; every value is bound
-    query = f"SELECT {', '.join(CONTENT)} FROM records WHERE {DECISIONS} AND {condition} ORDER BY id"  # noqa: S608  # only our own names and conditions; every value is bound
-    if newest_first:
-        query += " DESC"
-    if wanted.limit is not None:
-        query += " LIMIT ?"
-        parameters.append(wanted.limit)
-    found = connection.execute(query, parameters)
-    while page := list(islice(found, _PAGE)):
+    query = f"SELECT {', '.join(CONTENT)} FROM records WHERE {DECISIONS} AND {condition}"  # noqa: S608  # only our own names and conditions; every value is bound
+    looked = wanted.places(connection)
+    found = select_at(connection, query, parameters, looked, limit=wanted.limit, newest_first=newest_first)
+    while page := list(islice(found, _PAGE if wanted.limit is not None else _LONG_PAGE)):
         yield from _joined(connection, [dict(zip(CONTENT, row, strict=True)) for row in page])
 
 
 def _joined(connection: sqlite3.Connection, page: Sequence[dict[str, Any]]) -> Iterator[AuditRow]:
     last = connection.execute("SELECT run, kind FROM records ORDER BY id DESC LIMIT 1").fetchone()
     open_run = None if last is None or last[1] == RecordKind.STOP else last[0]
-    answers = _answers(connection, [row["decision_id"] for row in page])
-    ends = _ends(connection, {row["user_op_hash"] for row in page} - {None})
+    # an answer always comes after what it answers, and an end after what has ended
+    first = min(row["id"] for row in page)
+    answers = answers_to(connection, {row["decision_id"] for row in page}, after_id=first)
+    ends = _ends(connection, {row["user_op_hash"] for row in page} - {None}, after_id=first)
     for row in page:
         sent = row["forwarding"] and not row["estimate"]
+        end_id, end = ends.get((row["chain"], row["user_op_hash"]), (0, None))
         yield decision_row(
             row,
             answer=answers.get(row["decision_id"]),
-            end=ends.get((row["chain"], row["user_op_hash"])) if sent else None,
+            end=end if sent and end_id > row["id"] else None,
             open_run=row["run"] == open_run,
         )
 
 
-def _answers(connection: sqlite3.Connection, decision_ids: Sequence[str]) -> dict[str, UpstreamAnswer]:
-    query = f"SELECT decision_id, detail FROM records WHERE kind = 'answer' AND {_within('decision_id', decision_ids)}"  # noqa: S608  # names of ours
-    return {decision_id: read_answer(detail) for decision_id, detail in connection.execute(query, decision_ids)}
+def answers_to(
+    connection: sqlite3.Connection, decision_ids: Collection[str], *, after_id: int
+) -> dict[str, UpstreamAnswer]:
+    """What bundlers said to the operations of these decisions, of which `after_id` is the first."""
+    looked = places(connection, {of_decision(each) for each in decision_ids}, first=after_id)
+    found = _told_of(connection, RecordKind.ANSWER, "decision_id", decision_ids, looked)
+    return {decision_id: read_answer(detail) for decision_id, _, _, _, detail in found}
 
 
-def _ends(connection: sqlite3.Connection, hashes: Collection[bytes]) -> dict[tuple[str, bytes], AuditEnd]:
-    query = (
-        "SELECT chain, user_op_hash, unix_time, detail FROM records"  # noqa: S608  # names of ours
-        f" WHERE kind = 'end' AND {_within('user_op_hash', hashes)} ORDER BY id"
-    )
+def _ends(
+    connection: sqlite3.Connection, hashes: Collection[bytes], *, after_id: int
+) -> dict[tuple[str, bytes], tuple[int, AuditEnd]]:
+    """What became of operations, by chain and hash, with the id of that record; as far as it is on record after
+    `after_id`."""
+    looked = places(connection, {of_operation(each) for each in hashes}, first=after_id)
+    found = _told_of(connection, RecordKind.END, "user_op_hash", hashes, looked)
     # the last word counts: a reorganisation may take an end back and bring another
-    return {(chain, name): read_end(at, detail) for chain, name, at, detail in connection.execute(query, list(hashes))}
+    return {(chain, name): (end_id, read_end(at, detail)) for name, end_id, chain, at, detail in found}
 
 
-def _within(name: str, values: Collection[object]) -> str:
-    return f"{name} IN ({', '.join('?' * len(values))})"
+def _told_of(
+    connection: sqlite3.Connection, kind: RecordKind, name: str, wanted: Collection[Any], looked: Sequence[Ids]
+) -> Iterator[tuple[Any, ...]]:
+    """That column, id, chain, time and detail of the records of a kind in which it is one of those wanted."""
+    query = f"SELECT {name}, id, chain, unix_time, detail FROM records WHERE kind = '{kind}'"  # noqa: S608  # names of ours
+    within, among = f" AND {name} IN ({', '.join('?' * len(wanted))})", frozenset(wanted)
+    for ids in looked:
+        # whatever has an id that is known is looked at here: a list of what is wanted would take SQLite longer
+        is_range = isinstance(ids, range)
+        rows = select_at(connection, query + (within if is_range else ""), [*wanted] if is_range else [], [ids])
+        yield from (row for row in rows if row[0] in among)

@@ -45,6 +45,11 @@ OF_THE_TRAIL: Final = (
 )
 """The condition for what is neither of an operation nor of a decision; in the words of earlier releases' index, too."""
 
+_SEGMENTS: Final = (
+    "CREATE TABLE segments (first INTEGER PRIMARY KEY, last INTEGER NOT NULL, oldest REAL NOT NULL,"
+    " newest REAL NOT NULL, postings BLOB NOT NULL)"
+)
+
 SCHEMA: Final = (
     """CREATE TABLE records (
         id INTEGER PRIMARY KEY, run INTEGER NOT NULL, seq INTEGER, kind TEXT NOT NULL, unix_time REAL NOT NULL,
@@ -53,22 +58,23 @@ SCHEMA: Final = (
         reasons TEXT, notes TEXT, calls TEXT, facts TEXT, rules TEXT, detail TEXT,
         hash BLOB NOT NULL
     )""",
-    "CREATE INDEX records_by_time ON records (unix_time)",
-    "CREATE INDEX records_by_decision ON records (decision_id) WHERE decision_id IS NOT NULL",
-    "CREATE INDEX records_by_operation ON records (user_op_hash) WHERE user_op_hash IS NOT NULL",
-    # of decisions alone: what became of an operation is found by the operation, and what else there is are few
-    "CREATE INDEX records_by_account ON records (account, id) WHERE account IS NOT NULL AND verdict IS NOT NULL",
-    "CREATE INDEX records_by_session ON records (permission_id, id)"
-    " WHERE permission_id IS NOT NULL AND verdict IS NOT NULL",
     # by what is missing, not by the kind: that is asked of every record that is written
     "CREATE INDEX records_of_the_trail ON records (id) WHERE decision_id IS NULL AND user_op_hash IS NULL",
+    # the others find records by what they are of and when: see `proxy.edge.audit.postings`
+    _SEGMENTS,
     # found again from the records themselves: an index by rule, of which a decision may have many
     "CREATE TABLE fired (rule TEXT NOT NULL, id INTEGER NOT NULL, PRIMARY KEY (rule, id)) WITHOUT ROWID",
     "CREATE TABLE head (one INTEGER PRIMARY KEY CHECK (one = 1), id INTEGER NOT NULL, hash BLOB NOT NULL,"
     " seal BLOB NOT NULL)",
 )
 
-_VERSION: Final = 1
+_OF_SCHEMA_1: Final = (
+    *(f"DROP INDEX IF EXISTS records_by_{name}" for name in ("time", "decision", "operation", "account", "session")),
+    _SEGMENTS,
+)
+"""What makes a trail of the first schema one of the second."""
+
+_VERSION: Final = 2
 _APPLICATION: Final = 0x53474154  # "SGAT"
 _BUSY_SECONDS: Final = 5.0
 
@@ -99,8 +105,8 @@ def _make(connection: sqlite3.Connection) -> None:
         raise sqlite3.DatabaseError("the file is a database of another kind, no audit trail")
     if version > _VERSION:
         raise sqlite3.DatabaseError(f"audit trail of schema {version}, this release knows {_VERSION}")
-    if version == 0:
-        for statement in SCHEMA:
+    if version < _VERSION:
+        for statement in SCHEMA if version == 0 else _OF_SCHEMA_1:
             connection.execute(statement)
         connection.execute(f"PRAGMA application_id = {_APPLICATION}")
         connection.execute(f"PRAGMA user_version = {_VERSION}")

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from proxy.edge.audit.appending import Head
-from proxy.edge.audit.books import AuditBooks, Keyring
+from proxy.edge.audit.books import AuditBooks, IndexCheck, Keyring
 from proxy.edge.audit.chain import GENESIS, KEYLESS, ChainKey
 from proxy.edge.audit.remarks import Audited, StoredRecord, Tampering, detail_of
 from proxy.edge.audit.schema import CONTENT, OF_THE_TRAIL, RecordKind, has_table, open_trail_reader
@@ -42,13 +42,16 @@ def verify_trail(path: Path, keys: Sequence[ChainKey] = (), heads: Sequence[Head
         pruned, before = _front(connection, found)
         chain = _Chain(connection, keyring, found, place=pruned + 1, before=before)
         books = AuditBooks(connection, found)
+        index = IndexCheck(connection, found, pruned)
         told = {head.id: head.hash for head in heads if head.id > pruned}
         for record in chain.walk():
             books.note(record)
+            index.note(record)
             if (expected := told.pop(record.id, None)) is not None and expected != record.hash:
                 found.remark(Tampering.REPLACED, record.id, record.id, "another record than the head that was told")
         books.close(pruned)
         _check_end(chain, found, told)
+        index.close()
         return found
 
 

@@ -11,12 +11,12 @@ import pytest
 
 from proxy.edge.audit.reading import AuditFilter, Trail, follow_audit, read_audit, read_entries
 from proxy.edge.audit.row import Forward
-from proxy.edge.audit.schema import DECISIONS, OF_THE_TRAIL, open_trail
+from proxy.edge.audit.schema import OF_THE_TRAIL, open_trail
 from proxy.edge.audit.verify import verify_trail
 from proxy.edge.audit.writer import AuditWriter
 from proxy.errors import Code
 from proxy.judge.decision import UpstreamAnswer
-from proxy.ports import Deed
+from proxy.ports import Deed, OperationEnd
 from proxy.userop.primitives import Hash32
 from tests.edge.audit.trails import record, writing
 from tests.edge.builders import (
@@ -30,13 +30,6 @@ from tests.edge.builders import (
     USER_OP_HASH,
     decision,
 )
-
-EARLIER_INDEXES = (
-    "CREATE INDEX records_by_account ON records (account, id) WHERE account IS NOT NULL",
-    "CREATE INDEX records_by_session ON records (permission_id, id) WHERE permission_id IS NOT NULL",
-    "CREATE INDEX records_of_the_trail ON records (id) WHERE kind NOT IN ('decision', 'answer', 'end')",
-)
-"""Those of trails that were begun before decisions had indexes of their own."""
 
 
 @pytest.fixture
@@ -128,28 +121,22 @@ def test_reading_cannot_write(trail: Path) -> None:
     assert trail.read_bytes() == before
 
 
-def test_the_searches_ops_make_use_an_index(trail: Path) -> None:
-    decisions = ("permission_id", "user_op_hash", "account", "decision_id")
-    asked = [
-        *(f"{DECISIONS} AND {column} = ?" for column in decisions),
-        "kind = 'end' AND user_op_hash IN (?)",
-        "kind = 'answer' AND decision_id IN (?)",
-        *(f"kind = '{kind}' AND {OF_THE_TRAIL} AND account IS NOT ?" for kind in ("checkpoint", "deed", "start")),
-    ]
+def test_what_the_trail_tells_of_itself_is_found_by_an_index(trail: Path) -> None:
     connection = open_trail(trail)
-    for condition in asked:
+    for kind in ("checkpoint", "deed", "start"):
+        condition = f"kind = '{kind}' AND {OF_THE_TRAIL} AND account IS NOT ?"
         query = f"EXPLAIN QUERY PLAN SELECT * FROM records WHERE {condition} ORDER BY id"
         plan = connection.execute(query, (b"",)).fetchall()
         assert "USING INDEX" in plan[0][3], (condition, plan)
     connection.close()
 
 
-def test_a_trail_that_an_earlier_release_laid_out_is_read_and_written_by_its_own_indexes(trail: Path) -> None:
+def test_a_trail_whose_index_of_itself_is_an_earlier_release_s_is_read_and_written_by_it(trail: Path) -> None:
     with closing(sqlite3.connect(trail)) as connection:
-        for name in ("by_account", "by_session", "of_the_trail"):
-            connection.execute(f"DROP INDEX records_{name}")
-        for statement in EARLIER_INDEXES:
-            connection.execute(statement)
+        connection.execute("DROP INDEX records_of_the_trail")
+        connection.execute(
+            "CREATE INDEX records_of_the_trail ON records (id) WHERE kind NOT IN ('decision', 'answer', 'end')"
+        )
         connection.commit()
     with writing(trail) as writer:
         record(writer, decision("f"))
@@ -157,14 +144,24 @@ def test_a_trail_that_an_earlier_release_laid_out_is_read_and_written_by_its_own
     assert ids(trail) == "abcdef"
     assert [entry.kind for entry in read_entries(Trail(trail), AuditFilter(account=ACCOUNT))] == ["deed"]
     with closing(sqlite3.connect(trail)) as connection:
-        for asked in (
-            f"{DECISIONS} AND account = ?",
-            f"{DECISIONS} AND permission_id = ?",
-            f"{OF_THE_TRAIL} AND ?",
-        ):
-            plan = connection.execute(f"EXPLAIN QUERY PLAN SELECT * FROM records WHERE {asked}", (b"",)).fetchall()
-            assert "INDEX records" in plan[0][3], (asked, plan)
+        plan = connection.execute(f"EXPLAIN QUERY PLAN SELECT * FROM records WHERE {OF_THE_TRAIL}").fetchall()
+        assert "INDEX records" in plan[0][3], plan
     assert verify_trail(trail).remarks == []
+
+
+def test_the_end_of_an_operation_is_told_of_what_it_came_after(path: Path) -> None:
+    taken = UpstreamAnswer(result="0x1")
+    with writing(path) as writer:
+        record(writer, decision("a", upstream=taken))
+        writer.door.ended(OperationEnd("soneium", USER_OP_HASH, "expired"))
+        record(writer, decision("b", upstream=taken))
+        record(writer, decision("c", upstream=taken, chain="base"))
+    causes = [None if row.end is None else row.end.told["cause"] for row in read_audit(Trail(path))]
+    assert causes == ["expired", None, None]
+    with writing(path) as writer:
+        writer.door.ended(OperationEnd("soneium", USER_OP_HASH, "mined"))
+    causes = [None if row.end is None else row.end.told["cause"] for row in read_audit(Trail(path))]
+    assert causes == ["mined", "mined", None]
 
 
 def test_following_shows_what_was_there_and_then_what_comes(path: Path, writer: AuditWriter) -> None:
