@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
@@ -37,6 +38,15 @@ def test_a_reload_says_what_changed(run: Run, gate: FakeBackend) -> None:
         "in force: d2",
     ]
     assert json.loads(rules("reload", "--json").stdout) == RELOADED
+
+
+def test_a_rule_that_enforces_from_now_on_is_said_to_inherit_what_it_has_counted(run: Run, gate: FakeBackend) -> None:
+    gate.reload = copy.deepcopy(RELOADED)
+    gate.reload["difference"]["changed"][0]["inherits"] = True
+    assert rules("reload").stdout.splitlines()[1] == (
+        "changed burst: mode alert → enforce; it inherits what it has counted, and refuses at once where that is over"
+        " its limit"
+    )
 
 
 def test_faults_are_told_with_their_place_and_cure_and_the_command_fails(run: Run, gate: FakeBackend) -> None:

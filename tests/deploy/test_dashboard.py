@@ -86,14 +86,14 @@ def test_every_metric_of_ours_is_on_a_dashboard(
     assert ours - shown == set()
 
 
-def _without_variables(expression: str, interval: str = "5m") -> str:
+def without_variables(expression: str, interval: str = "5m") -> str:
     for variable in ("$__rate_interval", "$__range"):
         expression = expression.replace(variable, interval)
     return expression.replace("$instance", ".*").replace("$chain", ".*")
 
 
 def test_no_variable_is_used_that_is_not_defined(dashboard: dict[str, Any]) -> None:
-    assert not [text for text in map(_without_variables, expressions(dashboard)) if "$" in text]
+    assert not [text for text in map(without_variables, expressions(dashboard)) if "$" in text]
 
 
 async def test_every_query_of_every_panel_answers_with_numbers_under_a_scripted_load(
@@ -104,7 +104,7 @@ async def test_every_query_of_every_panel_answers_with_numbers_under_a_scripted_
     port = await server.start("127.0.0.1", 0)
     try:
         async with watched(f"127.0.0.1:{port}", prometheus, tmp_path) as watching:
-            wanted = {_without_variables(text, "10s") for each in dashboards.values() for text in expressions(each)}
+            wanted = {without_variables(text, "10s") for each in dashboards.values() for text in expressions(each)}
             bad: dict[str, Any] = {}
 
             async def answers() -> bool:

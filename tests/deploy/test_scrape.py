@@ -66,10 +66,10 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
         await asyncio.sleep(0.1)
 
 
-def shipped_configuration(gate: str) -> dict[str, Any]:
+def shipped_configuration(gate: str, pace: str) -> dict[str, Any]:
     """The configuration as shipped, but for addresses and for the pace."""
     content: dict[str, Any] = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
-    content["global"] = {"scrape_interval": "200ms", "scrape_timeout": "200ms", "evaluation_interval": "200ms"}
+    content["global"] = {"scrape_interval": pace, "scrape_timeout": pace, "evaluation_interval": pace}
     content["rule_files"] = [str(DEPLOY / "prometheus" / name) for name in content["rule_files"]]
     content["scrape_configs"][0]["static_configs"][0]["targets"] = [gate]
     del content["alerting"]
@@ -77,9 +77,9 @@ def shipped_configuration(gate: str) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def watched(gate: str, prometheus: str, folder: Path) -> AsyncIterator[Watching]:
+async def watched(gate: str, prometheus: str, folder: Path, pace: str = "200ms") -> AsyncIterator[Watching]:
     configuration = folder / "prometheus.yml"
-    configuration.write_text(yaml.safe_dump(shipped_configuration(gate)))
+    configuration.write_text(yaml.safe_dump(shipped_configuration(gate, pace)))
     address = f"127.0.0.1:{free_port()}"
     log = folder / "prometheus.log"
     with log.open("wb") as output:

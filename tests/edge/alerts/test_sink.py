@@ -47,7 +47,9 @@ class Post:
 
 
 @asynccontextmanager
-async def telling(post: Post, clock: Clock, **terms: Any) -> AsyncIterator[tuple[Sink, CollectorRegistry]]:
+async def telling(
+    post: Post, clock: Clock, *, chance: float = 0.0, **terms: Any
+) -> AsyncIterator[tuple[Sink, CollectorRegistry]]:
     registry = CollectorRegistry()
     sink = Sink(
         SinkTerms(name="soc", **terms),
@@ -55,7 +57,7 @@ async def telling(post: Post, clock: Clock, **terms: Any) -> AsyncIterator[tuple
         metrics=HealthMetrics(registry, ["soc"]),
         clock=clock,
         stopwatch=clock,
-        chance=lambda: 0.0,
+        chance=lambda: chance,
     )
     task = asyncio.ensure_future(sink.run())
     yield sink, registry
@@ -215,6 +217,30 @@ async def test_no_more_messages_a_minute_than_allowed(monkeypatch: pytest.Monkey
             sink.offer(active.note(happening(number)))
         await sink.idle()
         assert rests[3:] == [(15, 10.0)]
+
+
+@pytest.mark.parametrize("chance", [0.0, 1.0])
+async def test_a_sink_that_cannot_take_a_message_is_tried_again_ever_later_and_soon_once_it_took_one(
+    monkeypatch: pytest.MonkeyPatch, chance: float
+) -> None:
+    post, clock, active = Post(*[SinkReply.LATER] * 9, SinkReply.TAKEN, SinkReply.LATER), Clock(), board()
+    rests: list[float] = []
+    give_way = asyncio.sleep
+
+    async def rest(seconds: float) -> None:
+        rests.append(seconds)
+        clock.now += seconds
+        await give_way(0)
+
+    monkeypatch.setattr(asyncio, "sleep", rest)
+    async with telling(post, clock, chance=chance) as (sink, _):
+        sink.offer(active.note(happening(1)))
+        sink.offer(active.note(happening(2)))
+        await sink.idle()
+    # between half and all of it, so that not everybody comes back at the same moment
+    whole = [0.5, 1, 2, 4, 8, 16, 32, 60, 60, 0.5]
+    assert rests == [seconds * (0.5 + 0.5 * chance) for seconds in whole]
+    assert post.told[-1] == (2, False)
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.sampled_from(["hit", "end"])), max_size=30))
