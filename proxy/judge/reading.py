@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from typing import Final
 
@@ -111,7 +111,7 @@ def facts_of(
         call_type=None if execution is None or execution.call_type is None else _CALL_TYPES.get(execution.call_type),
         calls=() if operation is None else tuple([facts_of_call(call, asked) for call in operation.calls]),
         moves=() if operation is None else tuple(map(facts_of_movement, operation.movements)),
-        acts=() if operation is None or not operation.acts else tuple(map(_name_of, operation.acts)),
+        acts=() if operation is None or not operation.acts else names_of_acts(operation.acts),
         grants=() if operation is None else _grants(operation, int(now)),
         paymaster=_paymaster(op),
         factory=None if op.factory is None and op.init_code is None else _factory(op),
@@ -188,9 +188,14 @@ def facts_of_movement(movement: Movement) -> MoveFacts:
     return _made(MoveFacts, (movement.call, *kinds, *of, movement.holder, movement.unlimited))
 
 
-def _name_of(act: object) -> str:
+def names_of_acts(acts: Iterable[object]) -> tuple[str, ...]:
+    """What rules call these acts, in their order."""
+    return tuple([name_of_act(type(act)) for act in acts])
+
+
+def name_of_act(act: type) -> str:
     """`ModuleInstalled` as `module_installed`."""
-    return _HUMP.sub("_", type(act).__name__).lower()
+    return _HUMP.sub("_", act.__name__).lower()
 
 
 def _grants(operation: DecodedOperation, now: int) -> tuple[GrantFacts, ...]:

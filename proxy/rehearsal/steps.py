@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Final, get_args
 
 from proxy.document import Location
 from proxy.errors import Code
 from proxy.judge.facts import ALLOWED, CallFacts, Facts, GrantFacts, MoveFacts
+from proxy.judge.reading import name_of_act
 from proxy.rehearsal.case import Ending
 from proxy.rehearsal.written_calls import read_calls
 from proxy.rehearsal.written_fields import (
@@ -21,6 +22,7 @@ from proxy.rehearsal.written_fields import (
     read_number,
     read_text,
 )
+from proxy.session.addresses import SMART_SESSION
 from proxy.session.lint.findings import KINDS
 from proxy.userop.acts import Act
 from proxy.userop.entry_point import EntryPointVersion
@@ -41,8 +43,7 @@ STEP_KEYS: Final = (
 _MOVE_KEYS: Final = ("kind", "asset", "token", "amount", "counterparty", "holder", "unlimited", "call")
 _GRANT_KEYS: Final = ("session", "module", "how", "findings", "valid_for", "targets", "policies")
 _MODES: Final = ("use", "enable", "unsafe_enable")
-_HUMP: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-ACT_NAMES: Final = tuple(sorted(_HUMP.sub("_", act.__name__).lower() for act in get_args(Act)))
+ACT_NAMES: Final = tuple(sorted(map(name_of_act, get_args(Act))))
 """What `acts` may name."""
 _VERDICTS: Final = (ALLOWED, *(code.label for code in Code))
 _SUBMIT: Final = "eth_sendUserOperation"
@@ -94,7 +95,8 @@ def step_facts(fields: Fields, around: Surroundings, sequence: Sequence, after: 
     again = fields.get("same_nonce", read_flag, False)
     chain = fields.get("chain", one_of(tuple(around.chains)), around.chain)
     chain_id = around.chains[chain]
-    calls, moves = _calls_and_moves(fields, account, chain_id)
+    module = fields.get("module", desk.address, desk.address("smart_sessions"))
+    calls, moves, acts = _calls_moves_and_acts(fields, account, chain_id, (module, SMART_SESSION))
     nonce = sequence.take(account, fields.get("nonce_key", number_up_to(2**192 - 1), 0), again=again)
     return Facts(
         unix_time=float(now),
@@ -110,12 +112,12 @@ def step_facts(fields: Fields, around: Surroundings, sequence: Sequence, after: 
         nonce=nonce,
         session=session,
         permission_id=permission_id,
-        module=fields.get("module", desk.address, desk.address("smart_sessions")) if session else None,
+        module=module if session else None,
         mode=fields.get("mode", one_of(_MODES), "use") if session else None,
         call_type=fields.get("call_type", one_of(_CALL_TYPES), "single" if len(calls) == 1 else "batch"),
         calls=calls,
         moves=moves,
-        acts=tuple(desk.read(at, item, one_of(ACT_NAMES), "") for at, item in fields.items("acts")),
+        acts=acts,
         grants=tuple(_grant(desk, at, item, now, permission_id) for at, item in fields.items("grants")),
         paymaster=_party(fields, "paymaster"),
         factory=_party(fields, "factory"),
@@ -145,16 +147,19 @@ def _party(fields: Fields, key: str) -> Address | None:
     return fields.get(key, fields.desk.address, None) if fields.values.get(key) != "none" else None
 
 
-def _calls_and_moves(
-    fields: Fields, account: Address, chain_id: int
-) -> tuple[tuple[CallFacts, ...], tuple[MoveFacts, ...]]:
-    calls, moves = read_calls(fields, account, chain_id)
+def _calls_moves_and_acts(
+    fields: Fields, account: Address, chain_id: int, modules: Collection[Address]
+) -> tuple[tuple[CallFacts, ...], tuple[MoveFacts, ...], tuple[str, ...]]:
+    calls, moves, done = read_calls(fields, account, chain_id, modules)
+    named = tuple(fields.desk.read(at, item, one_of(ACT_NAMES), "") for at, item in fields.items("acts"))
+    # what is named stands for acts of which no call was written
+    acts = (*done, *(name for name in named if name not in done))
     full = tuple(_full(fields.desk.fields(at, item, _MOVE_KEYS), account) for at, item in fields.items("moves"))
     if not full:
-        return calls, moves
+        return calls, moves, acts
     # what is written in full stands beside what is written in short, and in place of what no call was written for
     in_short = any(fields.has(name) for name in ("calls", "spend", "approve", "inflow"))
-    return calls, (*moves, *full) if in_short else full
+    return calls, (*moves, *full) if in_short else full, acts
 
 
 def _full(fields: Fields, account: Address) -> MoveFacts:

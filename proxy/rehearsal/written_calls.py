@@ -6,7 +6,7 @@ transfer judged, with whatever the gate makes of one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from eth_abi.abi import encode as encode_arguments
@@ -16,8 +16,9 @@ from eth_abi.grammar import parse as parse_type
 from proxy.document import Location
 from proxy.errors import InvalidParams
 from proxy.judge.facts import CallFacts, MoveFacts
-from proxy.judge.reading import facts_of_call, facts_of_movement
+from proxy.judge.reading import facts_of_call, facts_of_movement, names_of_acts
 from proxy.rehearsal.written_fields import UINT256, Desk, Fields, number_up_to, read_flag, read_function, read_number
+from proxy.userop.administration import acts_of
 from proxy.userop.execution import EXECUTE, Call, CallType, decode_execution
 from proxy.userop.primitives import Address, parse_bytes
 from proxy.userop.transfers import movements_of
@@ -35,8 +36,11 @@ _OTHERS: Final = {"spend": "recipient", "approve": "spender", "inflow": "sender"
 _MOST_BYTES: Final = 1 << 16
 
 
-def read_calls(fields: Fields, account: Address, chain_id: int) -> tuple[tuple[CallFacts, ...], tuple[MoveFacts, ...]]:
-    """The calls that a step writes, in full and in short, and the value that the gate sees them move."""
+def read_calls(
+    fields: Fields, account: Address, chain_id: int, modules: Collection[Address]
+) -> tuple[tuple[CallFacts, ...], tuple[MoveFacts, ...], tuple[str, ...]]:
+    """The calls that a step writes, in full and in short, the value that the gate sees them move, and the names of
+    what it sees them do to sessions of these modules, to modules and to owners."""
     desk = fields.desk
     calls = [_call(desk.fields(at, item, CALL_KEYS)) for at, item in fields.items("calls")]
     for name, other in _OTHERS.items():
@@ -46,7 +50,8 @@ def read_calls(fields: Fields, account: Address, chain_id: int) -> tuple[tuple[C
         calls = [Call(desk.address("target"), 0, _UNKNOWN)]
     read = decode_execution(_execute(calls)).calls
     moves = movements_of(read, account)
-    return tuple(map(facts_of_call, read)), tuple(map(facts_of_movement, moves))
+    acts = names_of_acts(acts_of(read, account, modules))
+    return tuple(map(facts_of_call, read)), tuple(map(facts_of_movement, moves)), acts
 
 
 def _execute(calls: Sequence[Call]) -> bytes:

@@ -8,11 +8,14 @@ from hypothesis import strategies as st
 
 from proxy.rehearsal.case import Ending
 from proxy.rehearsal.cases import START
+from proxy.session.addresses import SMART_SESSION
 from proxy.userop.movement import AssetKind, MovementKind
-from proxy.userop.primitives import keccak256
+from proxy.userop.primitives import keccak256, print_checksummed
 from tests.rehearsal.builders import DAILY_CASES, case_file, cases, facts, steps
 
 USDC = bytes(19) + b"\xdc"
+SMART_SESSION_TEXT = print_checksummed(SMART_SESSION)
+REMOVES = f'function: "removeSession(bytes32)", args: [0x{"07" * 32}]'
 
 
 def test_a_step_that_says_nothing_is_an_ordinary_session_operation() -> None:
@@ -95,6 +98,40 @@ def test_what_is_written_in_short_is_made_into_call_data_and_read_back_as_the_ga
 def test_what_no_call_data_can_say_is_a_fault_of_the_case(step: str, problem: str) -> None:
     (fault,) = case_file(steps(f"{step}, expect: passes")).faults
     assert problem in fault.problem
+
+
+@pytest.mark.parametrize(
+    ("step", "acts"),
+    [
+        (
+            'calls: [{to: account, function: "installModule(uint256,address,bytes)", args: [2, evil, 0x]}]',
+            ("module_installed",),
+        ),
+        (
+            'calls: [{to: account, function: "upgradeToAndCall(address,bytes)", args: [evil, 0x]}, {to: shop}], '
+            "acts: [owners_changed, account_upgraded]",
+            ("account_upgraded", "owners_changed"),
+        ),
+        (
+            f"session: none, calls: [{{to: smart_sessions, {REMOVES}}}]",
+            ("session_removed",),
+        ),
+        (
+            f"calls: [{{to: {SMART_SESSION_TEXT}, {REMOVES}}}]",
+            ("session_removed",),
+        ),
+        (
+            'module: mine, calls: [{to: mine, function: "removeSession(bytes32)"}]',
+            ("unreadable",),
+        ),
+        ('calls: [{to: shop, function: "installModule(uint256,address,bytes)", args: [2, evil, 0x]}]', ()),
+        ("acts: [module_installed]", ("module_installed",)),
+    ],
+)
+def test_what_a_call_does_to_sessions_modules_and_owners_is_read_from_it_as_the_gate_reads_it(
+    step: str, acts: tuple[str, ...]
+) -> None:
+    assert facts(step).acts == acts
 
 
 def test_an_owner_signed_operation_has_no_session_no_module_and_no_mode() -> None:

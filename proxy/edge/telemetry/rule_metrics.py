@@ -26,6 +26,10 @@ NO_RULES: Final = "none"
 """The digest label until a set has been read."""
 
 
+_made: Final = tuple.__new__
+"""Makes a named tuple without a call of Python's: several are made for each operation."""
+
+
 class ReloadReason(StrEnum):
     """Why the rules were read again."""
 
@@ -212,7 +216,7 @@ class RuleMetrics:
             return
         share, before = used / limit, self._fullest.get(rule)
         if before is None or share >= before.share or key == before.key:
-            self._stands(rule, _Window(key, share))
+            self._stands(rule, _made(_Window, (key, share)))
 
     def measuring(self, share_of: Callable[[CountKey], float | None]) -> Iterator[None]:
         """Look again at the windows that stand for their rules, a piece of work at a time: what was counted leaves
