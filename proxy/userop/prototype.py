@@ -1,6 +1,8 @@
 """A function, an event or a form of bytes, written as Solidity writes it: `transfer(address to, uint256 amount)`.
 
 Types are read by eth-abi's grammar. Structs are written out as tuples, names inside: `(address to, bytes4 f) call`.
+What stands in calls and logs is read by `proxy.userop.abi`, not by eth-abi: strangers send it, and eth-abi has no bound
+for what a few bytes may describe. The tests hold the one reader against the other, for any types and any bytes.
 """
 
 from __future__ import annotations

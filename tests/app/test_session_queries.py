@@ -14,12 +14,26 @@ from proxy.edge.storage.store import Store
 from proxy.errors import Code
 from proxy.session.known import Status
 from proxy.userop.primitives import print_bytes, print_checksummed
-from tests.admission.builders import TWICE, granting, key_of, known, removing
+from tests.admission.builders import TWICE, granting, key_of, known, lane, removing
 from tests.app.builders import DECLARED, GOOD, SESSION_ID, status_of, use_number, used_of
-from tests.bypass_list.desk import a_session
+from tests.bypass_list.desk import a_session, single, use
+from tests.chain.builders import FakeNode
+from tests.chain.on_chain import put_session, put_unlisted
 from tests.patience import patiently
 from tests.running_gate import RunningGate, request, running_gate
-from tests.session.builders import ACCOUNT, STRANGER, TOKEN, TRANSFER, action, time_frame, usage
+from tests.session.builders import (
+    ACCOUNT,
+    OTHER_TOKEN,
+    STRANGER,
+    TOKEN,
+    TRANSFER,
+    action,
+    enabled,
+    spending,
+    time_frame,
+    transfer,
+    usage,
+)
 
 GET, LIST = "sessiongate_getSession", "sessiongate_listSessions"
 NAME = print_checksummed(ACCOUNT)
@@ -185,3 +199,22 @@ async def test_what_became_of_operations_is_counted_once_and_outlives_the_sessio
         await store.prune(removed_before=4e9, chains=[1868])
         record = store.session_records([key])[key]
         assert (record.use.mined, record.former) == (0, None)
+
+
+async def test_a_token_that_a_policy_does_not_list_is_refused_as_such_and_shown_with_no_limit_of_zero(
+    chain: FakeNode, node_url: str
+) -> None:
+    limits = spending((TOKEN, 250))
+    grant = a_session(action(TOKEN, TRANSFER, limits), action(OTHER_TOKEN, TRANSFER, limits))
+    put_session(chain, enabled(grant))
+    put_unlisted(chain, enabled(grant), OTHER_TOKEN)
+    of_listed, of_other = (single(transfer(100, token=token)) for token in (TOKEN, OTHER_TOKEN))
+    async with running_gate(session_queries="true", node_url=node_url) as gate:
+        refused = (await gate.send(use(grant, of_other)))["error"]
+        assert refused["code"] == Code.LIMIT_EXCEEDED, refused
+        assert "result" in await gate.send(use(grant, of_listed, nonce=lane(1)))
+        assert f"names no limit for {print_checksummed(OTHER_TOKEN)}" in refused["message"]
+        (session,) = (await gate.ask(request(GET, NAME, print_bytes(grant.permission_id))))["result"]
+        shown = [limit for policy in session["policies"] for limit in policy["limits"]]
+        assert {limit["token"] for limit in shown} == {print_checksummed(TOKEN)}
+        assert {int(limit["limit"], 16) for limit in shown} == {250}

@@ -1,15 +1,17 @@
-"""A session as a node has it: every view that `hydrate` asks, answered from a `SessionState`."""
+"""A session as a node has it: every view that a reading asks, answered from a `SessionState`."""
 
 from __future__ import annotations
 
 from proxy.chain import views
 from proxy.session.addresses import SMART_SESSION
 from proxy.session.counters import Counter, SessionKey
+from proxy.session.policies.erc20_spending_limit import SpendingLimits
 from proxy.session.policies.time_frame import TimeFrame
 from proxy.session.policies.usage_limit import UsageLimit
 from proxy.session.state import SessionState
+from proxy.userop.primitives import Address
 from tests.chain.builders import FakeNode, Reverts
-from tests.session.builders import USAGE
+from tests.session.builders import SPENDING, USAGE
 
 
 def put_absent(chain: FakeNode, key: SessionKey, *, enable_nonce: int = 0) -> None:
@@ -20,7 +22,7 @@ def put_absent(chain: FakeNode, key: SessionKey, *, enable_nonce: int = 0) -> No
 
 
 def put_session(chain: FakeNode, state: SessionState, *, enable_nonce: int = 0) -> None:
-    """Let the module, the usage limits and the time frames of a session answer for it."""
+    """Let the module, and the usage and spending limits and time frames of a session, answer for it."""
     key = state.key
     names = (key.account, key.permission_id)
     put_absent(chain, key, enable_nonce=enable_nonce)
@@ -43,3 +45,16 @@ def put_session(chain: FakeNode, state: SessionState, *, enable_nonce: int = 0) 
             used = state.used.get(Counter(key.module, key.account, policy, config_id, b""), 0)
             chain.view(USAGE, views.GET_USAGE_LIMIT, *of_config, returns=(config.limit,))
             chain.view(USAGE, views.GET_USED, *of_config, returns=(used,))
+        if isinstance(config, SpendingLimits):
+            for token, limit in config.limits.items():
+                spent = state.used.get(Counter(key.module, key.account, policy, config_id, token), 0)
+                asked = (config_id, key.module, token, key.account)
+                chain.view(SPENDING, views.GET_TOKEN_DATA, *asked, returns=(limit, spent, 0))
+
+
+def put_unlisted(chain: FakeNode, state: SessionState, token: Address) -> None:
+    """Let the spending limits of a session answer for a token that they do not list."""
+    for policy, config_id in state.configs:
+        if policy == SPENDING:
+            asked = (config_id, state.key.module, token, state.key.account)
+            chain.view(SPENDING, views.GET_TOKEN_DATA, *asked, returns=Reverts())

@@ -15,6 +15,7 @@ from proxy.session.revert import Revert
 from tests.cli.conftest import Run
 from tests.cli.test_decode import CALL_DATA, OPERATION, REQUEST, V07
 from tests.edge.builders import OUT_OF_SCOPE, FakeBackend, decision
+from tests.edge.recording_bundler import Answer, RecordingBundler
 
 OFFLINE = "judged here instead, not knowing what is in flight"
 
@@ -41,6 +42,26 @@ def test_asks_the_running_gate(run: Run, gate: FakeBackend) -> None:
         "entryPoint": V07,
         "limit": 2**255,
     }
+
+
+def test_a_hash_is_looked_up_at_the_bundler_and_the_running_gate_asked_for_its_verdict(
+    run: Run, gate: FakeBackend, bundler: RecordingBundler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "0x" + "5a" * 32
+    found = {"userOperation": OPERATION, "entryPoint": V07, "blockNumber": None, "transactionHash": None}
+    bundler.answers["eth_getUserOperationByHash"] = Answer(result=found)
+    questions = []
+
+    async def judged(*question: object) -> Mapping[str, object]:
+        questions.append(question)
+        return {"verdict": "reject", "reasons": [{"sentence": "out of scope"}]}
+
+    monkeypatch.setattr(gate, "explain", judged)
+    result = run("explain", name)
+    assert (result.exit_code, "sentence: out of scope" in result.stdout) == (1, True)
+    assert OFFLINE not in result.stderr
+    assert [each.params for each in bundler.requests if each.method == "eth_getUserOperationByHash"] == [[name]]
+    assert questions == [("soneium", OPERATION, V07)]
 
 
 def test_the_verdict_is_the_exit_code(run: Run, gate: FakeBackend, monkeypatch: pytest.MonkeyPatch) -> None:

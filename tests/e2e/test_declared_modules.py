@@ -1,4 +1,4 @@
-"""Two session modules of their own, told about in different words and deployed on the chain, are enforced like any."""
+"""Session modules of dapps' own, told about in different words and deployed on the chain, are enforced like any."""
 
 from __future__ import annotations
 
@@ -51,62 +51,12 @@ _GRANT = (abi.UINT64, abi.BYTES32, _CALLS, abi.uint(32), abi.UINT256, abi.ADDRES
 
 
 @dataclass
-class Dapp:
-    """An account with both modules, a gate that was told about them, and the bundler itself."""
+class Place:
+    """An account, a gate, and the bundler itself."""
 
     rig: Rig
     gate: Gate
     wallet: Wallet
-    guide: Address
-    budget: Address
-
-    def start(self, since: str = "") -> None:
-        self.gate.start(self.rig, of_chain=self.settings(since))
-
-    def settings(self, since: str) -> str:
-        return (
-            "    session_modules:\n"
-            "      - default\n"
-            f"      - {{kind: declared, address: {print_bytes(self.guide)}{since},\n"
-            f"         grants: ['{CREATE}', '{CREATED}'], revokes: ['{REVOKE}', '{REVOKED}']}}\n"
-            f"      - {{kind: declared, address: {print_bytes(self.budget)}{since}, key_signs: hash,\n"
-            "         signature: 'abi(bytes32 id, bytes signature)',\n"
-            f"         grants: ['{GRANT_LIST}', '{GRANTED_LIST}'],\n"
-            "         revokes: ['close(bytes32 id)', 'event Closed(address indexed account, bytes32 indexed id)']}\n"
-        )
-
-    # what the owner does
-
-    def create(self, value: int = 0, until: int = 0) -> Call:
-        target, selector = INCREMENT.target, INCREMENT.data[:4]
-        given = (address_of(KEY), target, selector, value, until, 0)
-        return Call(
-            self.guide, 0, arguments("createSession(address,address,bytes4,uint256,uint48,uint48)", _CREATE, *given)
-        )
-
-    def revoke(self) -> Call:
-        return Call(self.guide, 0, arguments("revokeSession(address)", (abi.ADDRESS,), address_of(KEY)))
-
-    def grant(self) -> Call:
-        calls = [(INCREMENT.data[:4], COUNTER, 5), (ADD.data[:4], COUNTER, 0)]
-        given = (0, ID, calls, MOST_USES, 12, address_of(KEY))
-        name = f"grant(uint64,bytes32,{_CALLS.name},uint32,uint256,address)"
-        return Call(self.budget, 0, arguments(name, _GRANT, *given))
-
-    def close(self) -> Call:
-        return Call(self.budget, 0, arguments("close(bytes32)", (abi.BYTES32,), ID))
-
-    # what the session key does
-
-    def by_guide(self, *calls: Call, key: PrivateKey = KEY) -> UserOperation:
-        op = self.wallet.operation(single(*calls) if len(calls) == 1 else batch(*calls), validator=self.guide)
-        return replace(op, signature=personal_sign(key, hash_of(op)))
-
-    def by_budget(self, *calls: Call, key: PrivateKey = KEY, name: bytes = ID) -> UserOperation:
-        op = self.wallet.operation(single(*calls) if len(calls) == 1 else batch(*calls), validator=self.budget)
-        return replace(op, signature=abi.encode(_ENVELOPE, (name, sign(key, hash_of(op)))))
-
-    # sending
 
     def send(self, op: UserOperation, url: str | None = None) -> dict[str, Any]:
         return rpc(url or self.gate.url, "eth_sendUserOperation", print_user_operation(op), ENTRY_POINT)
@@ -155,6 +105,60 @@ class Dapp:
         while self.gate.counted("sessiongate_past_gate_total", what=what) < times:
             assert time.monotonic() < deadline
             time.sleep(0.05)
+
+
+@dataclass
+class Dapp(Place):
+    """An account with both modules, and a gate that was told about them."""
+
+    guide: Address
+    budget: Address
+
+    def start(self, since: str = "") -> None:
+        self.gate.start(self.rig, of_chain=self.settings(since))
+
+    def settings(self, since: str) -> str:
+        return (
+            "    session_modules:\n"
+            "      - default\n"
+            f"      - {{kind: declared, address: {print_bytes(self.guide)}{since},\n"
+            f"         grants: ['{CREATE}', '{CREATED}'], revokes: ['{REVOKE}', '{REVOKED}']}}\n"
+            f"      - {{kind: declared, address: {print_bytes(self.budget)}{since}, key_signs: hash,\n"
+            "         signature: 'abi(bytes32 id, bytes signature)',\n"
+            f"         grants: ['{GRANT_LIST}', '{GRANTED_LIST}'],\n"
+            "         revokes: ['close(bytes32 id)', 'event Closed(address indexed account, bytes32 indexed id)']}\n"
+        )
+
+    # what the owner does
+
+    def create(self, value: int = 0, until: int = 0) -> Call:
+        target, selector = INCREMENT.target, INCREMENT.data[:4]
+        given = (address_of(KEY), target, selector, value, until, 0)
+        return Call(
+            self.guide, 0, arguments("createSession(address,address,bytes4,uint256,uint48,uint48)", _CREATE, *given)
+        )
+
+    def revoke(self) -> Call:
+        return Call(self.guide, 0, arguments("revokeSession(address)", (abi.ADDRESS,), address_of(KEY)))
+
+    def grant(self) -> Call:
+        calls = [(INCREMENT.data[:4], COUNTER, 5), (ADD.data[:4], COUNTER, 0)]
+        given = (0, ID, calls, MOST_USES, 12, address_of(KEY))
+        name = f"grant(uint64,bytes32,{_CALLS.name},uint32,uint256,address)"
+        return Call(self.budget, 0, arguments(name, _GRANT, *given))
+
+    def close(self) -> Call:
+        return Call(self.budget, 0, arguments("close(bytes32)", (abi.BYTES32,), ID))
+
+    # what the session key does
+
+    def by_guide(self, *calls: Call, key: PrivateKey = KEY) -> UserOperation:
+        op = self.wallet.operation(single(*calls) if len(calls) == 1 else batch(*calls), validator=self.guide)
+        return replace(op, signature=personal_sign(key, hash_of(op)))
+
+    def by_budget(self, *calls: Call, key: PrivateKey = KEY, name: bytes = ID) -> UserOperation:
+        op = self.wallet.operation(single(*calls) if len(calls) == 1 else batch(*calls), validator=self.budget)
+        return replace(op, signature=abi.encode(_ENVELOPE, (name, sign(key, hash_of(op)))))
 
     def spent(self) -> tuple[int, int]:
         """Uses and value that the module itself has counted."""
@@ -260,3 +264,66 @@ def test_sessions_of_two_modules_are_learnt_by_call_and_by_event_limited_in_para
         assert dapp.refused(dapp.by_budget(ADD)) == Code.SESSION_REVOKED
     finally:
         dapp.gate.stop()
+
+
+QUIET_GRANT = "allow(uint32 maxUses, bytes4 selector, address sessionKey, address target)"
+
+
+def test_a_module_that_no_event_tells_of_is_learnt_by_its_calls_alone_and_by_its_packed_signatures(
+    rig: Rig, own_gate: Gate
+) -> None:
+    wallet, quiet = open_wallet(rig, PrivateKey(b"\x20" * 32)), deploy(rig, "QuietSessionModule")
+    there = Place(rig, own_gate, wallet)
+    own_gate.start(
+        rig,
+        of_chain=(
+            "    session_modules:\n"
+            f"      - {{kind: declared, address: {print_bytes(quiet)},\n"
+            "         signature: 'packed(address sessionKey, bytes signature)',\n"
+            f"         grants: ['{QUIET_GRANT}'], revokes: ['forbid(address sessionKey)']}}\n"
+        ),
+    )
+
+    def using(*calls: Call, key: PrivateKey = KEY, named: PrivateKey = KEY) -> UserOperation:
+        op = wallet.operation(single(*calls) if len(calls) == 1 else batch(*calls), validator=quiet)
+        return replace(op, signature=address_of(named) + personal_sign(key, hash_of(op)))
+
+    install = arguments("installModule(uint256,address,bytes)", _INSTALL, 1, quiet, b"")
+    there.mine(wallet.by_owner(Call(wallet.address, 0, install)))
+    assert there.refused(using(INCREMENT)) == Code.SESSION_UNKNOWN
+
+    granted = (abi.uint(32), abi.BYTES4, abi.ADDRESS, abi.ADDRESS)
+    given = (MOST_USES, INCREMENT.data[:4], address_of(KEY), COUNTER)
+    there.mine(wallet.by_owner(Call(quiet, 0, arguments("allow(uint32,bytes4,address,address)", granted, *given))))
+    there.await_statuses("in_force")
+    cut = using(INCREMENT)
+    for op, code in (
+        (using(ADD), Code.SESSION_SCOPE),
+        (using(replace(INCREMENT, value=1)), Code.SESSION_SCOPE),
+        (using(INCREMENT, key=STRANGER), Code.SESSION_SCOPE),
+        (using(INCREMENT, key=STRANGER, named=STRANGER), Code.SESSION_UNKNOWN),
+        (using(*[INCREMENT] * (MOST_USES + 1)), Code.LIMIT_EXCEEDED),
+        (replace(cut, signature=cut.signature[:19]), Code.UNDECODABLE),
+    ):
+        assert there.refused(op) == code, op
+
+    ops = [using(INCREMENT) for _ in range(IN_PARALLEL)]
+    with ThreadPoolExecutor(IN_PARALLEL) as pool:
+        answers = list(pool.map(there.send, ops))
+    codes = Counter(answer["error"]["code"] if "error" in answer else None for answer in answers)
+    assert codes == {None: MOST_USES, Code.LIMIT_EXCEEDED: IN_PARALLEL - MOST_USES}
+    for op, answer in zip(ops, answers, strict=True):
+        if "result" in answer:
+            there.await_mined(hash_of(op))
+    assert there.refused(using(INCREMENT)) == Code.LIMIT_EXCEEDED
+
+    # what was granted past the gate it cannot know, and says so
+    other = (MOST_USES, INCREMENT.data[:4], address_of(STRANGER), COUNTER)
+    past = arguments("allow(uint32,bytes4,address,address)", granted, *other)
+    there.past_the_gate(Call(quiet, 0, past))
+    by_stranger = there.send(using(INCREMENT, key=STRANGER, named=STRANGER))
+    assert by_stranger["error"]["code"] == Code.SESSION_UNKNOWN
+
+    there.mine(wallet.by_owner(Call(quiet, 0, arguments("forbid(address)", (abi.ADDRESS,), address_of(KEY)))))
+    there.await_statuses("removed")
+    assert there.refused(using(INCREMENT)) == Code.SESSION_REVOKED

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
+from unittest.mock import patch
 
 import eth_abi
 import pytest
+from eth_abi.decoding import (
+    BaseArrayDecoder,
+    ByteStringDecoder,
+    ContextFramesBytesIO,
+    TupleDecoder,
+    decode_uint_256,
+)
+from eth_abi.exceptions import InsufficientDataBytes
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.errors import Undecodable
 from proxy.userop import abi
 from proxy.userop.primitives import Address
 from proxy.userop.prototype import PrototypeFault, parse_prototype
@@ -47,6 +58,72 @@ def test_whatever_eth_abi_encodes_is_read_back_by_the_written_types(arguments: l
     values = tuple(value for _, value in arguments)
     data = eth_abi.encode(names, values)
     assert abi.decode(abi.tuple_of(*(each.type for each in prototype.parameters)), data, "test") == values
+
+
+def _spoilt(data: bytes) -> st.SearchStrategy[bytes]:
+    """Some of it with words changed, exchanged or added, or cut off."""
+
+    def spoil(kind: str, word: int, other: int, with_: bytes) -> bytes:
+        words = [data[at : at + 32] for at in range(0, len(data), 32)]
+        at, to = word % len(words), other % len(words)
+        match kind:
+            case "a small number":  # a length or an offset that may lead somewhere
+                words[at] = (32 * to + other % 2).to_bytes(32, "big")
+            case "another word":
+                words[at] = words[to]
+            case "any bytes":
+                words[at] = with_
+            case "cut off":
+                words = [*words[:at], words[at][: other % 32]]
+            case "more":
+                words.append(with_)
+        return b"".join(words)
+
+    kinds = st.sampled_from(["a small number", "another word", "any bytes", "cut off", "more"])
+    return st.builds(spoil, kinds, st.integers(0, 50), st.integers(0, 50), st.binary(min_size=32, max_size=32))
+
+
+@given(st.lists(VALUES, min_size=1, max_size=4), st.data())
+def test_whatever_bytes_stand_there_are_read_as_eth_abi_reads_them_or_refused(
+    arguments: list[tuple[str, Any]], drawn: st.DataObject
+) -> None:
+    names = [name for name, _ in arguments]
+    prototype = parse_prototype(f"f({','.join(names)})")
+    data = drawn.draw(_spoilt(eth_abi.encode(names, [value for _, value in arguments])))
+    try:
+        read = abi.decode(abi.tuple_of(*(each.type for each in prototype.parameters)), data, "test")
+    except Undecodable:
+        return
+    with _as_contracts_read():
+        assert read == _as_bytes(eth_abi.decode(names, data))
+
+
+@contextmanager
+def _as_contracts_read() -> Iterator[None]:
+    """A contract follows a pointer that leads back into the head, and looks at nothing behind the end of bytes, and so
+    does ours; eth-abi follows no such pointer, and wants zeros there."""
+    with (
+        patch.object(TupleDecoder, "validate_pointers"),
+        patch.object(BaseArrayDecoder, "validate_pointers"),
+        patch.object(ByteStringDecoder, "read_data_from_stream", _without_padding),
+    ):
+        yield
+
+
+def _without_padding(_decoder: ByteStringDecoder, stream: ContextFramesBytesIO) -> bytes:
+    length = decode_uint_256(stream)
+    data = stream.read(length)
+    if len(data) < length:
+        raise InsufficientDataBytes(length)
+    return data
+
+
+def _as_bytes(value: Any) -> Any:
+    """eth-abi gives addresses as text."""
+    if isinstance(value, tuple):
+        return tuple(map(_as_bytes, value))
+    is_address = isinstance(value, str) and len(value) == 42 and value.startswith("0x")
+    return Address(bytes.fromhex(value[2:])) if is_address else value
 
 
 def test_a_line_of_solidity_is_read_with_its_names() -> None:

@@ -3,10 +3,10 @@ pragma solidity ^0.8.25;
 
 import {PackedUserOperation} from "./Types.sol";
 
-// Two session modules that are none of Smart Sessions, as dapps write their own after the guides: ERC-7579 validators
-// that keep sessions by account. They differ in everything the gate has to be told about such a module.
+// Session modules that are none of Smart Sessions, as dapps write their own after the guides: ERC-7579 validators that
+// keep sessions by account. They differ in everything the gate has to be told about such a module.
 
-/// What both read off an operation's call data: execute(bytes32 mode, bytes executionCalldata) of ERC-7579.
+/// What all read off an operation's call data: execute(bytes32 mode, bytes executionCalldata) of ERC-7579.
 library SessionCalls {
     struct Made {
         address target;
@@ -199,5 +199,40 @@ contract BudgetSessionModule is SessionModuleBase {
             if (each.target == made.target && each.selector == SessionCalls.selector(made)) return each.maxValue;
         }
         revert("call");
+    }
+}
+
+/// Sessions that no event tells of, named by their keys, with so many calls each; in front of its signature of the hash
+/// as a message stands the key itself, packed.
+contract QuietSessionModule is SessionModuleBase {
+    struct Session {
+        address target;
+        bytes4 selector;
+        uint32 left;
+    }
+
+    mapping(address account => mapping(address sessionKey => Session)) private _sessions;
+
+    function allow(uint32 maxUses, bytes4 selector, address sessionKey, address target) external {
+        _sessions[msg.sender][sessionKey] = Session(target, selector, maxUses);
+    }
+
+    function forbid(address sessionKey) external {
+        delete _sessions[msg.sender][sessionKey];
+    }
+
+    function validateUserOp(PackedUserOperation calldata op, bytes32 opHash) external returns (uint256) {
+        bytes32 digest = keccak256(abi.encodePacked("\x19Ethereum Signed Message:\n32", opHash));
+        address sessionKey = address(bytes20(op.signature[:20]));
+        if (SessionCalls.signer(digest, op.signature[20:]) != sessionKey) return 1;
+        Session storage session = _sessions[op.sender][sessionKey];
+        SessionCalls.Made[] memory made = SessionCalls.read(op.callData);
+        for (uint256 i = 0; i < made.length; i++) {
+            require(made[i].target == session.target, "target");
+            require(SessionCalls.selector(made[i]) == session.selector, "selector");
+            require(made[i].value == 0, "value");
+            session.left--;
+        }
+        return 0;
     }
 }

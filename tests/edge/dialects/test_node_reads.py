@@ -130,6 +130,58 @@ async def test_what_the_list_has_goes_to_the_node_and_the_rest_is_denied_as_ever
             assert denied not in node.methods + gate.bundler.methods
 
 
+SERVED = {
+    "eth_blockNumber": [],
+    "eth_call": [{"to": "0x" + "11" * 20, "data": "0x"}, "latest"],
+    "eth_feeHistory": ["0x1", "latest", []],
+    "eth_gasPrice": [],
+    "eth_getBalance": ["0x" + "11" * 20, "latest"],
+    "eth_getBlockByNumber": ["latest", False],
+    "eth_getCode": ["0x" + "11" * 20, "latest"],
+    "eth_getTransactionCount": ["0x" + "11" * 20, "latest"],
+    "eth_getTransactionReceipt": ["0x" + "22" * 32],
+    "eth_maxPriorityFeePerGas": [],
+}
+"""Written out, so that the list grows by nobody's oversight."""
+SERVED_BY_NODES = """
+    eth_accounts eth_blobBaseFee eth_coinbase eth_createAccessList eth_estimateGas eth_fillTransaction
+    eth_getAccount eth_getBlockByHash eth_getBlockReceipts eth_getBlockTransactionCountByHash
+    eth_getBlockTransactionCountByNumber eth_getFilterChanges eth_getFilterLogs eth_getHeaderByNumber
+    eth_getLogs eth_getProof eth_getRawTransactionByHash eth_getStorageAt eth_getTransactionByBlockHashAndIndex
+    eth_getTransactionByBlockNumberAndIndex eth_getTransactionByHash eth_getUncleCountByBlockNumber eth_getWork
+    eth_hashrate eth_mining eth_newBlockFilter eth_newFilter eth_newPendingTransactionFilter
+    eth_pendingTransactions eth_protocolVersion eth_sendBundle eth_sendPrivateTransaction eth_sendRawTransaction
+    eth_sendRawTransactionConditional eth_sendTransaction eth_sign eth_signTransaction eth_signTypedData_v4
+    eth_simulateV1 eth_submitHashrate eth_submitWork eth_syncing eth_uninstallFilter eth_callMany eth_callBundle
+    eth_getvCode eth_GetCode ETH_CALL trace_call trace_block trace_filter debug_traceCall debug_traceTransaction
+    debug_setHead admin_addPeer admin_nodeInfo personal_sign personal_unlockAccount personal_sendTransaction
+    miner_start miner_setEtherbase txpool_content txpool_inspect net_listening net_peerCount web3_sha3
+    engine_newPayloadV3 engine_forkchoiceUpdatedV3 rpc_modules anvil_setBalance anvil_impersonateAccount
+    hardhat_setCode evm_mine evm_revert ots_getApiLevel erigon_getLogs wallet_sendCalls
+    wallet_switchEthereumChain les_serverInfo clique_propose parity_pendingTransactions
+"""
+"""What nodes serve besides, near misses of what is served among them."""
+
+
+async def test_of_what_nodes_serve_ten_reads_are_relayed_each_as_it_was_asked_and_nothing_else(
+    node: RecordingBundler,
+) -> None:
+    others = SERVED_BY_NODES.split()
+    node.answers |= {method: Answer(result=f"of {method}") for method in (*SERVED, *others)}
+    async with running_gate(node_url=node.url, chain={"node_reads": "true"}) as gate:
+        for method, params in SERVED.items():
+            node.requests.clear()
+            assert (await gate.ask(request(method, *params)))["result"] == f"of {method}"
+            assert params in [each.params for each in node.requests if each.method == method]
+        node.requests.clear()
+        for method in others:
+            assert (await gate.ask(request(method)))["error"]["code"] == -32601, method
+        asked = {each.method for each in node.requests}
+        assert not asked & set(others)
+        assert not set(gate.bundler.methods) & {*others, *SERVED}
+    assert set(SERVED) == NODE_READS
+
+
 async def test_without_the_setting_nobody_is_asked(node: RecordingBundler) -> None:
     async with running_gate(node_url=node.url) as gate:
         assert (await gate.ask(request("eth_gasPrice")))["error"]["code"] == -32601
