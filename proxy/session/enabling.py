@@ -96,7 +96,9 @@ class Enabling:
             self.missing.append(fact)
         else:
             self.owner_unchecked = True
-            self.notes.append("the owner's signature on the grant was not checked here")
+            form = form_of_owner(self.grant)
+            takes = "" if form is None else f"; its validator takes {form.of('digest').wanted}"
+            self.notes.append(f"the owner's signature on the grant was not checked here{takes}")
         return not self.unproven
 
     def _reason(self, revert: Revert) -> Reason:

@@ -306,8 +306,8 @@ def refused_grant(revert: Revert, form: OwnableForm | None = None) -> Reason:
         (f"the grant cannot be enabled{f': {revert.error}' if revert.error else ''}", "check the grant"),
     )
     if form is not None and revert.error in ("InvalidEnableSignature", "InvalidUserSignature"):
-        wanted, call = (text.replace("userOpHash", "digest") for text in (form.wanted, form.sdk_call))
-        remedy = f"{remedy}; the OwnableValidator that the signature names takes {wanted}: {call}"
-        return scope(problem, remedy, wanted=wanted)
+        takes = form.of("digest")
+        remedy = f"{remedy}; the OwnableValidator that the signature names takes {takes.wanted}: {takes.sdk_call}"
+        return scope(problem, remedy, wanted=takes.wanted)
     got = print_bytes(revert.args[0]) if revert.args and isinstance(revert.args[0], bytes) else None
     return scope(problem, remedy, got=got)

@@ -141,6 +141,10 @@ def test_other_releases_of_the_module_are_not_held_to_a_bound_that_was_not_measu
     ("validator", "call"),
     [
         ("000000000013fdB5234E4E3162a810F54d9f7E98", "account.sign({ hash: digest })"),
+        (
+            "000000000013fdB5234E4E3162a810F54d9f7E98",
+            "signMessage({ message: { raw: digest } }) of another wallet with 4",
+        ),
         ("0000000000E9E6E96Bcaa3c113187CdB7E38AED9", "account.signMessage({ message: { raw: digest } })"),
     ],
 )
@@ -274,6 +278,11 @@ def test_the_owner_must_have_signed_and_is_asked() -> None:
 def test_an_unproven_owner_passes_with_a_note_or_is_refused_where_configured() -> None:
     alert = accepted(play(FRESH, signed_for(GRANT), owner=None, enable_signature="alert"))
     assert alert.notes == ("the owner's signature on the grant was not checked here",)
+    named = replace(signed_for(GRANT), permission_enable_signature=BARE_OWNABLE + SOMEBODYS)
+    assert accepted(play(FRESH, named, owner=None, enable_signature="alert")).notes == (
+        "the owner's signature on the grant was not checked here; its validator takes the bare digest with v 27 or 28,"
+        " or its EIP-191 form with 4 added to v",
+    )
     rejected = refused(play(FRESH, signed_for(GRANT), owner=None, enable_signature="reject"))
     assert "cannot be checked here" in rejected.reason.sentence
     assert error_of(rejected) == "InvalidEnableSignature"

@@ -1,12 +1,14 @@
 """Several secp256k1 owners with a threshold, in releases that want different things signed.
 
 Source: rhinestonewtf/core-modules `OwnableValidator.validateSignatureWithData` with rhinestonewtf/checknsignatures;
-which release takes which form was measured on the byte-exact contracts.
+which release takes which form was measured on the byte-exact contracts. What owners sign besides operations has the
+same form: @rhinestone/sdk 1.15 `accounts/signing/message.js` adds 4 to v for the release of module-sdk.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from typing import Final
 
@@ -40,7 +42,8 @@ class OwnableForm:
     """What one release takes for a signature of an operation.
 
     `prefixes`: the validator itself puts the EIP-191 prefix before the hash, always. `reads_all`: every 65 bytes are
-    recovered, those beyond the threshold too. `wanted` and `sdk_call` name the form for people.
+    recovered, those beyond the threshold too. `wanted` and `sdk_call` name the form for people, of a userOpHash; of a
+    grant's digest an owner signs the same.
     """
 
     prefixes: bool
@@ -48,12 +51,18 @@ class OwnableForm:
     wanted: str
     sdk_call: str
 
+    def of(self, digest: str) -> OwnableForm:
+        """The same in words about what is named so, in place of the userOpHash."""
+        wanted, sdk_call = (text.replace("userOpHash", digest) for text in (self.wanted, self.sdk_call))
+        return replace(self, wanted=wanted, sdk_call=sdk_call)
+
 
 BARE_HASH: Final = OwnableForm(
     prefixes=False,
     reads_all=True,
     wanted="the bare userOpHash with v 27 or 28, or its EIP-191 form with 4 added to v",
-    sdk_call="account.sign({ hash: userOpHash }) of a viem account",
+    sdk_call="account.sign({ hash: userOpHash }) of a viem account, or signMessage({ message: { raw: userOpHash } }) of"
+    " another wallet with 4 added to its last byte",
 )
 MESSAGE: Final = OwnableForm(
     prefixes=True,
