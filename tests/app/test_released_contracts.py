@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from proxy.errors import Code
+from proxy.session.addresses import VALIDATOR_KINDS, ValidatorKind
 from proxy.session.policies.parameter_rules import Condition
-from proxy.userop.primitives import Address, print_checksummed
+from proxy.userop.primitives import Address, Hash32, print_checksummed
 from proxy.userop.session_data import PolicyData, SessionData
 from tests.admission.builders import enabling, granting, known, lane
 from tests.app.builders import audited
@@ -38,9 +40,10 @@ from tests.session.builders import (
     arg,
     node,
     rule,
+    uni_action,
     word,
 )
-from tests.session.signers.keys import Key, malleable
+from tests.session.signers.keys import Key, Passkey, credentials_data, malleable, session_form
 
 
 def bare_with(v: int, key: Key = FIRST) -> Sign:
@@ -199,26 +202,65 @@ rules:
 """
 
 
-def nested(depth: int) -> PolicyData:
-    """An expression whose one rule, that the amount is one, stands so deep."""
-    kinds = [node("rule"), *(node("or", left=level, right=level) for level in range(depth))]
-    return arg([rule(Condition.EQUAL, 32, 1)], kinds, root=depth)
+def nested(kind: str, depth: int) -> PolicyData:
+    """An expression that an amount of one satisfies, whose one rule stands so deep, where each node asks first."""
+    kinds = [node("rule"), *(node(kind, left=level, right=level) for level in range(depth))]
+    amount = 2 if kind == "not" and depth % 2 else 1
+    return arg([rule(Condition.EQUAL, 32, amount)], kinds, root=depth)
 
 
-@pytest.mark.parametrize(("depth", "taken"), [(1, True), (88, True), (89, True), (90, False), (101, False)])
+@pytest.mark.parametrize(("kind", "deepest"), [("not", 97), ("or", 89)])
 async def test_expressions_deeper_than_the_chains_stack_are_refused_in_a_grant_and_in_a_use(
-    depth: int, taken: bool
+    kind: str, deepest: int
 ) -> None:
-    def grant(salt: int) -> SessionData:
-        return a_session(action(TOKEN, TRANSFER, nested(depth)), salt=salt)
+    """Measured on the released contract: where a tree of each kind halts. Nothing short of it is refused."""
+
+    def grant(depth: int) -> SessionData:
+        return a_session(action(TOKEN, TRANSFER, nested(kind, depth)), salt=depth)
 
     async with running_gate() as gate:
-        gate.running.registry.put(known(grant(1)))
-        ops = (use(grant(1), PAY), enabling(grant(2), PAY, nonce=lane(1)))
+        for depth in (1, *range(80, 101)):
+            used_grant, new = grant(depth), replace(grant(depth), salt=Hash32(word(1_000 + depth)))
+            gate.running.registry.put(known(used_grant))
+            ops = (use(used_grant, PAY, nonce=lane(2 * depth)), enabling(new, PAY, nonce=lane(2 * depth + 1)))
+            for op in ops:
+                for method in (ESTIMATE, "eth_sendUserOperation"):
+                    error = await asked(gate, op, method)
+                    assert (error is None) is (depth <= deepest), (depth, error)
+                    if error is not None:
+                        assert error["code"] == Code.SESSION_SCOPE
+                        assert "deeper than the chain's stack takes" in error["message"]
+
+
+PASSKEY = Passkey(5)
+WEBAUTHN = next(address for address, kind in VALIDATOR_KINDS.items() if kind is ValidatorKind.WEBAUTHN)
+
+
+async def test_a_session_of_one_passkey_can_never_be_enabled_and_is_told_so() -> None:
+    """Its init data have 384 bytes."""
+    data = credentials_data(PASSKEY)
+    assert len(data) == 384
+    grant = replace(of(RELEASE), session_validator=WEBAUTHN, session_validator_init_data=data)
+    op = enabled_by(grant, lambda digest: session_form(PASSKEY.assert_challenge(digest)))
+    async with running_gate() as gate:
+        for method in (ESTIMATE, "eth_sendUserOperation"):
+            error = await asked(gate, op, method)
+            assert error is not None
+            assert (error["code"], error["data"]["retryable"]) == (Code.SESSION_SCOPE, False)
+            assert "have 384 bytes" in error["message"]
+        assert await asked(gate, granting(grant)) is None
+        assert [recorded.method for recorded in gate.bundler.sent] == ["eth_sendUserOperation"]
+
+
+async def test_init_data_of_a_policy_may_be_as_long_as_a_universal_actions() -> None:
+    """3,136 bytes: only what the module stores of a session validator has a bound."""
+    limited = uni_action(rule(Condition.EQUAL, 32, 1))
+    assert len(limited.init_data) == 3_136
+    grant = a_session(action(TOKEN, TRANSFER, limited))
+    ops = (enabling(grant, PAY), granting(replace(grant, salt=Hash32(word(2)))))
+    async with running_gate() as gate:
         for op in ops:
             for method in (ESTIMATE, "eth_sendUserOperation"):
-                error = await asked(gate, op, method)
-                assert (error is None) is taken, error
-                if error is not None:
-                    assert error["code"] == Code.SESSION_SCOPE
-                    assert "deeper than the chain's stack takes" in error["message"]
+                assert await asked(gate, op, method) is None
+        for row in await audited(gate, 4):
+            assert not any("at most" in note for note in row["notes"]), row
