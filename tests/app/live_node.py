@@ -97,9 +97,9 @@ class LiveNode(FakeNode):
         self.sessions[session.permission_id] = session
         self._mine(granted(key_of(session)), *(() if by is None else (self._executed(by, success=True),)))
 
-    def revoke(self, session: SessionData) -> None:
+    def revoke(self, session: SessionData, *, by: UserOperation | None = None) -> None:
         """It is not from the next block on."""
-        self._mine(touched(key_of(session)))
+        self._mine(touched(key_of(session)), *(() if by is None else (self._executed(by, success=True),)))
 
     def mine(self, *ops: UserOperation, success: bool = True) -> None:
         """A block with these operations."""

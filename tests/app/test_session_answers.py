@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 import pytest
@@ -15,9 +16,11 @@ from proxy.userop.arguments import selector
 from proxy.userop.execution import Call
 from proxy.userop.primitives import print_checksummed
 from proxy.userop.user_operation import UserOperation
-from tests.admission.builders import TWICE, granting, known
-from tests.app.builders import GOOD, SESSION_ID
-from tests.bypass_list.desk import OWNER_NONCE, a_session, an_operation, single
+from tests.admission.builders import TWICE, granting, known, lane, removing
+from tests.app.builders import GOOD, ONCE, SESSION_ID, refusal
+from tests.app.followed import settled
+from tests.app.live_node import LiveNode
+from tests.bypass_list.desk import OWNER_NONCE, a_session, an_operation, single, use
 from tests.patience import patiently
 from tests.running_gate import RunningGate, request, running_gate
 from tests.session.builders import (
@@ -73,6 +76,31 @@ async def test_a_session_whose_grant_failed_is_not_said_to_have_been_removed() -
         error = (await gate.send(GOOD))["error"]
         assert error["code"] == Code.SESSION_UNKNOWN
         assert "removed" not in error["message"]
+
+
+async def test_a_session_granted_again_elsewhere_right_after_its_removal_here_is_never_called_gone_for_good(
+    live: LiveNode,
+) -> None:
+    """Each time it is used at once when a block is settled that has its removal, or its next grant."""
+    grant = a_session(action(TOKEN, TRANSFER, usage(100)), salt=31)
+    uses = (use(grant, ONCE, nonce=lane(number)) for number in count(1))
+    live.grant(grant)
+    async with running_gate(node_url=live.url) as gate:
+        for number in range(3):
+            assert "result" in await gate.send(next(uses))
+            removal = removing(grant, nonce=OWNER_NONCE + number)
+            assert "result" in await gate.send(removal)
+            live.revoke(grant, by=removal)
+            await settled(gate, live)
+            assert refusal(await gate.send(next(uses)))[0] == Code.SESSION_REVOKED
+            live.grant(grant)
+            await settled(gate, live)
+            for _ in patiently():
+                if "result" in (answer := await gate.send(next(uses))):
+                    break
+                assert refusal(answer) != (Code.SESSION_REVOKED, False), answer
+                await asyncio.sleep(0.05)
+            assert "result" in answer
 
 
 @pytest.mark.parametrize("module_type", [1, 4])
