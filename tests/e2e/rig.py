@@ -91,7 +91,7 @@ class Rig:
         self.deployed = json.loads(out.read_text())
 
     def _start_bundler(self, port: int) -> None:
-        executor, utility = _development_keys("executor", "utility")
+        executor, utility = development_keys("executor", "utility")
         options = {
             "--entrypoints": ENTRY_POINT,
             "--executor-private-keys": executor,
@@ -142,7 +142,7 @@ def _alto_script() -> Path:
     return next((HERE / "node_modules/@pimlico/alto").glob("**/esm/cli/alto.js"))
 
 
-def _development_keys(*names: str) -> list[str]:
+def development_keys(*names: str) -> list[str]:
     """Keys out of rig/addresses.mjs, the one place that lists them."""
     source = "import('./rig/addresses.mjs').then(a => console.log(JSON.stringify(a.KEYS)))"
     output = subprocess.run([node_binary(), "-e", source], cwd=HERE, check=True, capture_output=True, text=True)

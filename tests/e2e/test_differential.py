@@ -11,14 +11,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e import test_validation
 from tests.e2e.differential.agreement import KNOWN, SAYINGS, WITH_NODE, WITHOUT_NODE
+from tests.e2e.differential.families import FAMILIES
 from tests.e2e.differential.trial import Trial
 from tests.e2e.gate import Gate
 from tests.e2e.rig import Rig
 
 SEED, SEED_OF_FORGETFUL_GATE = 1946, 20_251
-OPERATIONS = 480
-OPERATIONS_OF_A_LIFE = 56
+OPERATIONS = 640
+OPERATIONS_OF_A_LIFE, LIVES = 56, 3
+NEVER_VALID = {"expired", "early"}
 
 
 @pytest.fixture
@@ -31,6 +34,10 @@ def gates(rig: Rig, tmp_path: Path) -> Iterator[dict[str, Gate]]:
         running.callback(without_node.stop)
         without_node.start(rig, mode="shadow", node=False, bundler=with_node.url)
         yield {WITHOUT_NODE: without_node, WITH_NODE: with_node}
+
+
+def test_a_thousand_operations_at_least_are_held_against_the_chain() -> None:
+    assert OPERATIONS + LIVES * OPERATIONS_OF_A_LIFE + test_validation.OPERATIONS >= 1_000
 
 
 def show(seed: int, found: list[str]) -> str:
@@ -49,13 +56,16 @@ def test_gate_and_bundler_agree_on_random_session_operations(rig: Rig, gates: di
     assert heard["taken"] >= OPERATIONS // 4, heard
     assert set(heard) - {"taken"} == set(SAYINGS), "the operations do not reach every reason, or reach others"
     assert trial.met == set(KNOWN), "a listed disagreement did not come up: is it still one?"
+    mined = [each.attempt for each in trial.sent if each.mined]
+    assert {attempt.grant.name for attempt in mined if not attempt.enables} >= set(FAMILIES) - NEVER_VALID
+    assert any(attempt.enables for attempt in mined), "nothing was enabled by the operation that used it"
 
 
 def test_a_gate_that_has_forgotten_everything_agrees_by_what_it_reads_from_the_chain(rig: Rig, own_gate: Gate) -> None:
     trial = Trial(rig, {WITH_NODE: own_gate}, SEED_OF_FORGETFUL_GATE)
     own_gate.start(rig, mode="shadow")
     trial.open(wallets=2)
-    for _ in range(3):
+    for _ in range(LIVES):
         trial.run(OPERATIONS_OF_A_LIFE)
         found = trial.disagreements()
         assert not found, show(SEED_OF_FORGETFUL_GATE, found)

@@ -7,7 +7,9 @@ import "./Types.sol";
 /// (abi.encode(uint256 threshold, address[] owners)), signatures as 65-byte chunks.
 /// A session key's signature is taken as the release at this address was measured to take it: the release of 2025
 /// over the hash itself, or over its EIP-191 form with v + 4, every chunk read; the beta (`prefixes`) over the
-/// EIP-191 form always, as many chunks read as the threshold has. What owners sign was not measured: any form is taken.
+/// EIP-191 form always, as many chunks read as the threshold has. What an owner signs that the account is asked about
+/// (ERC-1271), a grant among it, is taken in the same forms: Rhinestone's SDK adds 4 to v for all that is no operation.
+/// What owners sign of operations was not measured: any form is taken.
 contract OwnableValidator {
     bool public immutable prefixes;
     mapping(address account => uint256) public threshold;
@@ -58,7 +60,7 @@ contract OwnableValidator {
         view
         returns (bytes4)
     {
-        bool signed = _signed(hash, signature, threshold[msg.sender], _owners[msg.sender]);
+        bool signed = _inForm(hash, signature, threshold[msg.sender], _owners[msg.sender]);
         return signed ? bytes4(0x1626ba7e) : bytes4(0xffffffff);
     }
 
@@ -68,11 +70,20 @@ contract OwnableValidator {
         returns (bool)
     {
         (uint256 count, address[] memory owners) = abi.decode(data, (uint256, address[]));
+        return _inForm(hash, signature, count, owners);
+    }
+
+    /// In the form of this release.
+    function _inForm(bytes32 hash, bytes calldata signature, uint256 count, address[] memory owners)
+        private
+        view
+        returns (bool)
+    {
         uint256 chunks = prefixes ? count : signature.length / 65;
         return _enough(prefixes ? _prefixed(hash) : hash, signature, count, chunks, owners);
     }
 
-    /// An owner's signature, in any form.
+    /// An owner's signature of an operation, in any form.
     function _signed(bytes32 hash, bytes calldata signature, uint256 count, address[] memory owners)
         private
         pure

@@ -19,7 +19,7 @@ def main(seeds: str = "1-10") -> int:
     with tempfile.TemporaryDirectory() as folder:
         rig = Rig(Path(folder)).start()
         try:
-            found, heard, in_flight = run_seeds(rig, count(1), chosen, EACH)
+            found, heard, in_flight, _ = run_seeds(rig, count(1), chosen, EACH)
         finally:
             rig.stop()
     print(*found, sep="\n\n")

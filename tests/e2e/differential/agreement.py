@@ -40,7 +40,7 @@ WITH_NODE, WITHOUT_NODE = "with a node", "without a node"
 
 KNOWN = (
     Known(
-        r"enable.* signed by a stranger",
+        r"enable.* signed (by a stranger|as a message)",
         frozenset({WITHOUT_NODE}),
         "",
         "a gate that has no node cannot ask the account whether it takes the owner's signature on a grant; it says so "

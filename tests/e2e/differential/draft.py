@@ -34,6 +34,7 @@ class Attempt:
     op: UserOperation
     orders: Sequence[Order] = ()
     taken: Callable[[], None] = lambda: None  # what else is true once it is mined
+    enables: bool = False  # whether it brings its session's grant along
 
 
 @dataclass
@@ -90,7 +91,7 @@ class Draft:
         signed = replace(op, signature=encoded)
         if self.claims is not None:
             return Attempt(label, self.claims, signed)
-        return Attempt(label, self.grant, signed, tuple(self.orders), taken)
+        return Attempt(label, self.grant, signed, tuple(self.orders), taken, enables=self.envelope is not None)
 
 
 Twist = Callable[[Draft], None]

@@ -17,7 +17,7 @@ from tests.e2e.differential.draft import Attempt, Draft, apply
 from tests.e2e.differential.grants import INCREMENT, Grant
 from tests.e2e.differential.operations import draft_of
 from tests.e2e.differential.twists import SIGNATURE_TWISTS
-from tests.e2e.differential.wallet import COUNTER, MOST_GAS, OWNER_VALIDATOR, personal_sign, sign
+from tests.e2e.differential.wallet import COUNTER, MOST_GAS, OWNER_VALIDATOR, eth_sign, personal_sign, sign
 from tests.e2e.rig import CHAIN_ID
 from tests.session.builders import TIME, action, spending, sudo, time_frame, usage, value_limit, word
 
@@ -34,6 +34,7 @@ class Offer:
     index: int = 0
     shown: SessionData | None = None  # the session in the envelope, where it is not the one that was signed
     shown_mode: SessionMode | None = None
+    by: Callable[[PrivateKey, bytes], bytes] | None = None  # in which form; either of those that the release takes
 
     def signed(self, account: Address, rng: Dice) -> tuple[SessionMode, EnableSession]:
         digest = session_digest(
@@ -43,7 +44,7 @@ class Offer:
             ChainDigest(chain_id, digest if chain_id == CHAIN_ID else Hash32(rng.randbytes(32)))
             for chain_id in self.chain_ids
         )
-        by = rng.choice([sign, personal_sign])
+        by = self.by or rng.choice([sign, eth_sign])
         return self.shown_mode or self.mode, EnableSession(
             chain_digest_index=self.index,
             digests=digests,
@@ -121,6 +122,10 @@ def _by_stranger(rng: Dice, offer: Offer, stranger: PrivateKey) -> None:
     offer.signer = stranger
 
 
+def _as_message(rng: Dice, offer: Offer, stranger: PrivateKey) -> None:
+    offer.by = personal_sign
+
+
 def _nonce(step: int) -> OfferTwist:
     def twist(rng: Dice, offer: Offer, stranger: PrivateKey) -> None:
         offer.nonce += step
@@ -142,6 +147,7 @@ OFFER_TWISTS: Mapping[str, OfferTwist] = {
     "the other mode": _other_mode,
     "next nonce": _nonce(1),
     "signed by a stranger": _by_stranger,
+    "signed as a message": _as_message,
     "other salt": _shows(lambda session: replace(session, salt=Hash32(word(2**250)))),
     "paymaster permitted by hand": _shows(
         lambda session: replace(session, permit_erc4337_paymaster=not session.permit_erc4337_paymaster)

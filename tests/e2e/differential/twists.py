@@ -16,6 +16,7 @@ from tests.e2e.differential.wallet import (
     COUNTER,
     TOKEN,
     arguments,
+    eth_sign,
     personal_sign,
     sign,
     single,
@@ -173,8 +174,7 @@ def _by_stranger(draft: Draft, digest: Hash32) -> bytes:
 
 
 def _eth_sign(draft: Draft, digest: Hash32) -> bytes:
-    signed = (personal_sign(key, digest) for key in draft.grant.keys)
-    return b"".join(each[:64] + bytes((each[64] + 4,)) for each in signed)
+    return b"".join(eth_sign(key, digest) for key in draft.grant.keys)
 
 
 def _bare(draft: Draft, digest: Hash32) -> bytes:

@@ -72,6 +72,12 @@ def personal_sign(key: PrivateKey, digest: bytes) -> bytes:
     return sign(key, signed_message_hash(digest))
 
 
+def eth_sign(key: PrivateKey, digest: bytes) -> bytes:
+    """The same with 4 added to v, by which validators tell it from a signature over the digest itself."""
+    signature = personal_sign(key, digest)
+    return signature[:64] + bytes((signature[64] + 4,))
+
+
 def single(call: Call, mode: bytes = bytes(32)) -> bytes:
     packed = call.target + call.value.to_bytes(32, "big") + call.data
     return EXECUTE + abi.encode(_EXECUTION, [mode, packed])
@@ -97,6 +103,7 @@ class Wallet:
 
     address: Address
     owner: PrivateKey
+    shape: str = "Nexus"
     lanes: Iterator[int] = field(default_factory=lambda: count(1))
 
     def operation(self, call_data: bytes, *, validator: Address = SMART_SESSION, **changes: Any) -> UserOperation:
@@ -141,10 +148,15 @@ def open_wallet(rig: Rig, owner: PrivateKey) -> Wallet:
 
 def transact(rig: Rig, to: str, data: bytes, *, sender: str | None = None, gas: int = 5_000_000) -> None:
     """A plain transaction of the chain's funder, or of an account that may be impersonated."""
+    receipt_of(rig.node, send_transaction(rig, to, data, sender=sender, gas=gas))
+
+
+def send_transaction(rig: Rig, to: str, data: bytes, *, sender: str | None = None, gas: int = 5_000_000) -> str:
+    """The same, not waited for; its hash."""
     sender = sender or rpc(rig.node, "eth_accounts")["result"][0]
     transaction = {"from": sender, "to": to, "data": print_bytes(data), "gas": hex(gas)}
-    sent = rpc(rig.node, "eth_sendTransaction", transaction)["result"]
-    receipt_of(rig.node, sent)
+    sent: str = rpc(rig.node, "eth_sendTransaction", transaction)["result"]
+    return sent
 
 
 def receipt_of(node: str, transaction: str) -> dict[str, Any]:

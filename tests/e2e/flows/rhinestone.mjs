@@ -7,7 +7,7 @@ import { toNexusSmartAccount, toSafeSmartAccount } from "permissionless/accounts
 import { getAccountNonce } from "permissionless/actions"
 import { erc7579Actions } from "permissionless/actions/erc7579"
 import { createPimlicoClient } from "permissionless/clients/pimlico"
-import { concat, pad, toFunctionSelector, toHex } from "viem"
+import { concat, hexToNumber, pad, slice, toFunctionSelector, toHex } from "viem"
 import { entryPoint07Address, getUserOperationHash } from "viem/account-abstraction"
 import { COUNTER, OWNABLE_VALIDATOR, TOKEN } from "../rig/addresses.mjs"
 import * as scene from "./scene.mjs"
@@ -50,9 +50,14 @@ const nonceKey = {
 }
 const nonceAt = (key) => getAccountNonce(publicClient, { address: sender, entryPointAddress: entryPoint07Address, key: BigInt(key) })
 
-// What a session key signs hangs on the release of the validator: this one takes the bare hash.
+// What a session key signs, and an owner of a grant, hangs on the release of the validator: this one takes the bare hash,
+// or what a wallet signs as a message once 4 is added to v. The guides' signMessage alone is another release's.
 const bare = (signer, hash) => signer.sign({ hash })
 const message = (signer, hash) => signer.signMessage({ message: { raw: hash } })
+const messagePlus4 = async (signer, hash) => {
+    const signed = await message(signer, hash)
+    return concat([slice(signed, 0, 64), toHex(hexToNumber(slice(signed, 64)) + 4)])
+}
 
 async function signedOp(details, signer, calls, gas, { key = nonceKey[kind](), sign = bare } = {}) {
     const stub = sdk.encodeSmartSessionSignature({ ...details, signature: sdk.getOwnableValidatorMockSignature({ threshold: 1 }) })
@@ -117,19 +122,19 @@ if (kind === "nexus") {
     await use("validator-first-nonce.send", granted, keys.session, [counter("increment")], GAS, { key })
 }
 
-async function enableDetails(mode, signer, salt, owner) {
+async function enableDetails(mode, signer, salt, owner, sign = bare) {
     const details = await sdk.getEnableSessionDetails({
         enableMode: mode, sessions: [makeSession(signer, salt)], account: sdk.getAccount({ address: sender, type: kind }), clients: [publicClient],
         enableValidatorAddress: ownable.address, ignoreSecurityAttestations: mode === sdk.SmartSessionMode.UNSAFE_ENABLE
     })
-    details.enableSessionData.enableSession.permissionEnableSig = await owner.signMessage({ message: { raw: details.permissionEnableHash } })
+    details.enableSessionData.enableSession.permissionEnableSig = await sign(owner, details.permissionEnableHash)
     return details
 }
-for (const [name, mode, signer, salt] of [
-    ["enable", sdk.SmartSessionMode.ENABLE, keys.enable, 2n],
-    ["unsafe-enable", sdk.SmartSessionMode.UNSAFE_ENABLE, keys.stranger, 3n]
+for (const [name, mode, signer, salt, sign] of [
+    ["enable", sdk.SmartSessionMode.ENABLE, keys.enable, 2n, bare],
+    ["unsafe-enable", sdk.SmartSessionMode.UNSAFE_ENABLE, keys.stranger, 3n, messagePlus4]
 ]) {
-    const details = await enableDetails(mode, signer, salt, keys.owner)
+    const details = await enableDetails(mode, signer, salt, keys.owner, sign)
     await use(`${name}-first-op`, details, signer, [counter("increment")])
     await use(`${name}-then-use`, { ...granted, permissionId: details.permissionId }, signer, [counter("increment")])
     await use(`${name}-replayed.send`, details, signer, [counter("increment")], GAS)
@@ -138,6 +143,8 @@ for (const [name, mode, signer, salt] of [
     await use(`${name}-tampered.send`, tampered, signer, [counter("increment")], GAS)
     const notByOwner = await enableDetails(mode, signer, salt + 50n, keys.stranger)
     await use(`${name}-not-owner.send`, notByOwner, signer, [counter("increment")], GAS)
+    const asMessage = await enableDetails(mode, signer, salt + 70n, keys.owner, message)
+    await use(`${name}-owner-signed-as-message.send`, asMessage, signer, [counter("increment")], GAS)
 }
 
 await byOwner("revoke", sdk.getRemoveSessionAction({ permissionId }))

@@ -92,7 +92,8 @@ const details = await getEnableSessionDetails({
     clients: [publicClient],
     enableValidatorAddress: account.getModule().module
 })
-details.enableSessionData.enableSession.permissionEnableSig = await keys.owner.signMessage({ message: { raw: details.permissionEnableHash } })
+// the SDK's ownable module is the release that takes the bare digest
+details.enableSessionData.enableSession.permissionEnableSig = await keys.owner.sign({ hash: details.permissionEnableHash })
 const { permissionId: enabledId, enableSessionData } = details
 const enabling = await sessionClient(keys.enable, { permissionIds: [enabledId], mode: SmartSessionMode.UNSAFE_ENABLE, enableSessionData })
 await use("enable-mode-first-op", enabling, [counter("increment")])
