@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 from proxy.judge.counts import CountKey, Counts, Lesson, RuleCharge
 from proxy.judge.facts import Facts
 from proxy.judge.group import chain_part, groups_by, join, mark_of, marks_by
-from proxy.judge.measure import MOVED, Grouped, measure, measured_by, measured_by_recipient, print_measure
+from proxy.judge.measure import MOVED, Grouped, measure_of, measured_by, measured_by_recipient, print_measure
 from proxy.judge.rule import AmountOf, Of, OnCalendar, Per, Rule, Sum, Window
 from proxy.judge.tokens import Tokens
 from proxy.judge.verdict import Mode
@@ -122,7 +122,8 @@ class SharedQuestions:
 
     def amount(self, measured: AmountOf) -> int:
         """How much it is in all; `None` when that is not told."""
-        return self._once((measure, measured), lambda asked: measure(asked.facts, measured, self.tokens))
+        found = measure_of(measured, self.tokens)
+        return self._once((measure_of, measured), lambda asked: found(asked.facts))
 
     def amounts(self, measured: AmountOf, per: tuple[Per, ...]) -> int:
         """How much it adds to each group; `None` when an amount is not told."""

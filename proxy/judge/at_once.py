@@ -7,6 +7,7 @@ drawn upon. What they say is what `evaluate.RulesLook` would say.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 from proxy.errors import StateUnavailable
@@ -30,6 +31,7 @@ turns than there is room for, nearly none is used again before it goes, and each
 
 _FREE: Final = (BOTTOMLESS,)
 _QUIET: Final = CheckAnswer.QUIET
+_what_counts: Final = attrgetter("answer", "charges", "lessons", "rows")
 
 
 def is_small(facts: Facts) -> bool:
@@ -48,6 +50,8 @@ class Plan(NamedTuple):
 
     first: tuple[tuple[int, PreparedRule], ...]
     always: tuple[_Due, ...]
+    checks: tuple[tuple[Ask, PreparedRule], ...]
+    """Those of `always`, without what is the same of all of them: the operation concerns them and teaches them."""
 
 
 def ask_at_once(
@@ -65,14 +69,33 @@ def ask_at_once(
 
 def ask_planned(asked: AskedOperation, plan: Plan) -> RulesFinding:
     """The same for an operation of the plan's shape."""
-    gathered, due = Gathered(), plan.always
+    gathered = Gathered()
     if plan.first:
         more: list[_Due] = []
         for position, prepared in plan.first:
             _ask(position, prepared, asked.facts, gathered, more)
         if more:
-            return _counted(asked, sorted([*due, *more], key=_position), gathered)
-    return _counted(asked, due, gathered)
+            return _counted(asked, sorted([*plan.always, *more], key=_position), gathered)
+    charged, learnt = gathered.charges, gathered.lessons
+    for check, prepared in plan.checks:  # `_counted`, of rules that are concerned and taught
+        try:
+            outcome = check(asked)
+        except StateUnavailable as error:
+            gathered.fail(prepared, uncounted(error))
+            continue
+        if outcome is QUIET:
+            continue
+        answer, charges, lessons, rows = _what_counts(outcome)
+        if answer is not _QUIET or (charges and not prepared.is_limit):
+            gathered.count(prepared, outcome, is_concerned=True, is_taught=True)
+            continue
+        if charges:
+            charged += charges
+        if lessons:
+            learnt += lessons
+        if rows:
+            gathered.rows += rows
+    return gathered.finding()
 
 
 def plan_of(
@@ -96,7 +119,8 @@ def plan_of(
                 always.append((position, prepared, bound or prepared.check, True, True))
         elif holds is not False:
             first.append((position, prepared))
-    return Plan(tuple(first), tuple(always))
+    checks = tuple([(check, prepared) for _, prepared, check, _, _ in always])
+    return Plan(tuple(first), tuple(always), checks)
 
 
 def _position(due: _Due) -> int:

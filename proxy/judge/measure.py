@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from operator import attrgetter
 from typing import Final, assert_never
 
 from proxy.judge.expression.amounts import Worth, moved, moved_each, worth_in_token, worth_in_usd
@@ -20,25 +21,45 @@ MOVED: Final = {Sum.SPEND: MovementKind.SPEND, Sum.EXPOSURE: MovementKind.EXPOSU
 """What is added up for the sums of what moves."""
 
 
-def measure(facts: Facts, amount_of: AmountOf, tokens: Tokens) -> int | None:
-    """The amount of an operation in base units, wei, 10^-18 USD, gas or calls; `None` when it cannot be told."""
+Measure = Callable[[Facts], int | None]
+
+
+def measure_of(amount_of: AmountOf, tokens: Tokens) -> Measure:
+    """Tells the amount of an operation in base units, wei, 10^-18 USD, gas or calls; `None` when it cannot be told."""
     match amount_of.what:
         case Sum.SPEND | Sum.EXPOSURE:
-            worth = _worth(amount_of, tokens)
-            return None if worth is None else moved(facts, MOVED[amount_of.what], worth)
+            kind, worth = MOVED[amount_of.what], _worth(amount_of, tokens)
+            return _untold if worth is None else lambda facts: moved(facts, kind, worth)
         case Sum.VALUE:
-            calls = facts.calls
-            return calls[0].value if len(calls) == 1 else sum(call.value for call in calls)
+            return _value
         case Sum.GAS:
-            return facts.gas
+            return attrgetter("gas")
         case Sum.CALL_GAS:
-            return facts.call_gas
+            return attrgetter("call_gas")
         case Sum.MAX_COST:
-            return facts.max_cost
+            return attrgetter("max_cost")
         case Sum.CALLS:
-            return len(facts.calls)
+            return _number_of_calls
         case _:
             assert_never(amount_of.what)
+
+
+def _untold(_facts: Facts) -> None:
+    return None
+
+
+def _value(facts: Facts) -> int:
+    calls = facts.calls
+    return calls[0].value if len(calls) == 1 else sum(call.value for call in calls)
+
+
+def _number_of_calls(facts: Facts) -> int:
+    return len(facts.calls)
+
+
+def measure(facts: Facts, amount_of: AmountOf, tokens: Tokens) -> int | None:
+    """The amount of one operation, likewise."""
+    return measure_of(amount_of, tokens)(facts)
 
 
 def measure_moves(facts: Facts, amount_of: AmountOf, tokens: Tokens) -> list[tuple[MoveFacts, int | None]]:
