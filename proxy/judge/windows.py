@@ -185,13 +185,14 @@ class Windows:
         self._sums: dict[CountKey, Sums] = {}
         self._marks: dict[CountKey, Marks] = {}
         self._ring: deque[CountKey] = deque()  # every key of the two once, the next one to be swept first
+        self._dropped: set[CountKey] = set()  # of the ring, and of none of the two until they count again
         self._rules: frozenset[bytes] | None = None  # None: any
         self._now = 0
         self._periods: dict[OnCalendar, Bucket] = {}
 
     def __len__(self) -> int:
         """For how many keys something is kept."""
-        return len(self._ring)
+        return len(self._ring) - len(self._dropped)
 
     def moment(self, now: float) -> int:
         """The time by which things are counted: `now`, or what it was before the clock stepped back."""
@@ -332,6 +333,7 @@ class Windows:
         if self._rules is None or key.rule in self._rules:
             return True
         self._ring.popleft()
+        self._dropped.discard(key)
         self._sums.pop(key, None)
         self._marks.pop(key, None)
         return False
@@ -341,18 +343,25 @@ class Windows:
         return key in self._sums or key in self._marks
 
     def drop(self, keys: Collection[CountKey]) -> None:
-        """Forget what these keys have counted."""
+        """Forget what these keys have counted. The sweep lets go of them themselves."""
         for key in keys:
-            self._sums.pop(key, None)
-            self._marks.pop(key, None)
-        self._ring = deque(key for key in self._ring if key in self._sums or key in self._marks)
+            if self.has(key):
+                self._sums.pop(key, None)
+                self._marks.pop(key, None)
+                self._dropped.add(key)
 
     def keys(self) -> Iterator[CountKey]:
-        """The keys for which something is kept."""
+        """The keys for which something is kept, or was before it was dropped a while ago."""
         return iter(self._ring)
 
+    def names(self, key: CountKey) -> bool:
+        """Whether `keys` does."""
+        return self.has(key) or key in self._dropped
+
     def _enter(self, key: CountKey, other: Mapping[CountKey, object]) -> None:
-        if key not in other:
+        if key in self._dropped:
+            self._dropped.remove(key)
+        elif key not in other:
             self._ring.append(key)
 
     def _period(self, window: OnCalendar, at: int) -> Bucket:
@@ -383,3 +392,4 @@ class Windows:
                 ring.rotate(-1)
             else:
                 ring.popleft()
+                self._dropped.discard(key)

@@ -28,12 +28,15 @@ from proxy.judge.counts import (
 from proxy.judge.history import ROW_SECONDS, learn
 from proxy.judge.rule import Window
 from proxy.judge.windows import NO_MARKS, Bucket, Windows, bucket_of
-from proxy.ledger.forgetting import let_go
+from proxy.ledger.forgetting import in_parts, let_go
 from proxy.ledger.hindrance import RuleRefusal
 from proxy.ledger.reservation import NO_ROWS, Bringer, Concluded, HistoryRow, Reservation, RuleRows
 from proxy.ledger.rule_use import EVERYBODY, KnownMarks, RulesInFlight, RuleUseView, in_both
 
 _MOST_HISTORIES: Final = 200_000
+_LOOKED_AT_AT_ONCE: Final = 2_000
+_FORGOTTEN_AT_ONCE: Final = 100
+"""Of which one transaction tells."""
 _HISTORY_SECONDS: Final = 90 * 86_400
 """A history that learnt nothing for so long is forgotten, here and on disk, and of too many those that learnt nothing
 the longest."""
@@ -295,10 +298,11 @@ class RuleCounts:
     # what ops ask and do
 
     def keys_now(self) -> Iterator[CountKey]:
-        """The keys for which something is counted or in flight, as they are now, each once."""
+        """The keys for which something is counted or in flight, as they are now, each once; nothing may be left of
+        some."""
         counted = tuple(self._windows.keys())
         held = self.held.keys()
-        return chain(counted, [key for key in held if not self._windows.has(key)])
+        return chain(counted, [key for key in held if not self._windows.names(key)])
 
     def used(self, key: CountKey, now: float) -> tuple[int, int]:
         """What is counted in a window, and what is in flight: amounts, or different things."""
@@ -310,18 +314,18 @@ class RuleCounts:
             return len(present), self.held.marks(key).beside(present)
         return self._windows.total(key, now), self.held.amount(key)
 
-    def forget(self, rule: bytes, group: bytes | None) -> int:
-        """Forget what a rule has counted and learnt, of one group or of all; for how many keys there was something.
-        What is in flight stays held."""
-        if group is None:
-            keys = {key for key in (*self._windows.keys(), *self._histories) if key.rule == rule}
-        else:
-            keys = {key for key in (CountKey(rule, group),) if key in self._histories or self._windows.has(key)}
-        self._windows.drop(keys)
-        for key in keys:
-            self._histories.pop(key, None)
-        self._unsaved = {name: bucket for name, bucket in self._unsaved.items() if name[0] not in keys}
-        return len(keys)
+    def forget(self, rule: bytes, group: bytes | None) -> Iterator[Sequence[CountKey]]:
+        """Forget what a rule has counted and learnt so far, of one group or of all, piece by piece: the keys of each
+        for which there was something. What is in flight stays held."""
+        there = (*self._windows.keys(), *self._histories) if group is None else (CountKey(rule, group),)
+        for part in in_parts(there, _LOOKED_AT_AT_ONCE):
+            for few in in_parts([key for key in part if key.rule == rule], _FORGOTTEN_AT_ONCE):
+                gone = [key for key in few if key in self._histories or self._windows.has(key)]
+                self._windows.drop(gone)
+                for key in gone:
+                    self._histories.pop(key, None)
+                yield gone
+            yield ()
 
     # rules that come and go
 

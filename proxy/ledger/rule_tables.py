@@ -131,11 +131,10 @@ def drop(table: str, names: Iterable[tuple[bytes, bytes]]) -> list[Statement]:
     return [(f"DELETE FROM {table} WHERE grp = ? AND rule = ?", name) for name in names]  # noqa: S608  # ours
 
 
-def forget(rule: bytes, group: bytes | None) -> list[Statement]:
-    """Forget what a rule has counted and learnt, of one group or of all."""
-    if group is None:
-        return [(f"DELETE FROM {name} WHERE rule = ?", (rule,)) for name in NAMES]  # noqa: S608  # ours
-    return [(f"DELETE FROM {name} WHERE rule = ? AND grp = ?", (rule, group)) for name in NAMES]  # noqa: S608  # ours
+def forget(rule: bytes, groups: Iterable[bytes]) -> list[Statement]:
+    """Forget what a rule has counted and learnt of these groups."""
+    names = [(group, rule) for group in groups]
+    return [statement for table in NAMES for statement in drop(table, names)]
 
 
 def load(connection: sqlite3.Connection) -> RuleRows:

@@ -65,7 +65,8 @@ class Recollection:
     def reset(self, rule: str, group: bytes | None) -> None:
         """Somebody had a rule count anew, for one key or for all."""
         if (identity := self._identities.get(rule)) is not None:
-            self._rules.forget(identity, group)
+            for _ in self._rules.forget(identity, group):
+                pass
 
     def allow(self, rule: str, mark: bytes, until: float | None) -> None:
         """Somebody had a rule take a thing for known."""

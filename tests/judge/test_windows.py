@@ -239,6 +239,37 @@ def test_what_is_counted_while_rules_are_forgotten_stays_and_what_is_gone_never_
     assert windows.total(kept, START) == len(counts) + 1
 
 
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 3), st.integers(0, 30)), max_size=60))
+def test_whatever_is_dropped_counts_anew_and_is_named_once(steps: list[tuple[bool, int, int]]) -> None:
+    windows, counted = Windows(), dict[CountKey, list[int]]()
+    now = START
+    for is_dropped, number, seconds in steps:
+        key, now = CountKey(KEY.rule, bytes([number])), now + seconds
+        if is_dropped:
+            windows.drop([key])
+            counted.pop(key, None)
+        else:
+            windows.add(key, OnCalendar(Calendar.MONTH, BERLIN), 1, now)
+            counted.setdefault(key, []).append(now)
+        named = list(windows.keys())
+        assert len(named) == len(set(named))
+        assert len(windows) == len(counted)
+        for there in (CountKey(KEY.rule, bytes([each])) for each in range(4)):
+            assert windows.total(there, now) == len(counted.get(there, ()))
+            assert windows.has(there) == (there in counted)
+            assert windows.names(there) == (there in named)
+
+
+def test_to_drop_one_key_is_no_more_work_among_ten_times_as_many() -> None:
+    work = []
+    for groups in (1_000, 10_000):
+        windows, meter = Windows(), WorkMeter()
+        for number in range(groups):
+            windows.add(CountKey(KEY.rule, number.to_bytes(4, "big")), Sliding(86_400), 1, START)
+        work.append(meter.run(partial(windows.drop, [CountKey(KEY.rule, bytes(4))])))
+    assert work[1] <= 1.2 * work[0]
+
+
 def test_a_mark_more_than_are_kept_is_no_more_work_however_many_are_kept() -> None:
     work = []
     for most in (10, 1_000):

@@ -93,7 +93,7 @@ _STEPS = st.one_of(
     st.builds(lambda before: [sqlite.prune(before)], st.floats(0, 9)),
     st.builds(lambda before: [sqlite.prune_some(before)], st.floats(0, 9)),
     st.builds(_row_of_rules, _NUMBERS, st.integers(0, 3), st.integers(1, 3)),
-    st.just(rule_tables.forget(b"rule", None)),
+    st.builds(lambda number: rule_tables.forget(b"rule", [bytes([number])]), _NUMBERS),
     st.just([("UPDATE operations_in_flight SET silent = length(stage)", ())]),  # of nobody now: it reads what is folded
 )
 _LIVES = st.permutations(range(1, 6)).map(

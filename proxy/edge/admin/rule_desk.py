@@ -142,13 +142,18 @@ class RuleDesk:
             group = None if key is None else bytes.fromhex(key.removeprefix("0x"))
         except ValueError:
             raise InvalidParams("key", "no hex; copy it from rules budget") from None
-        forgotten = self._counts.forget(found.identity, group)
+        forgotten = 0
+        for gone in self._counts.forget(found.identity, group):
+            if gone:  # handed over before anything of these keys is counted anew
+                await self._store.forget_counts(found.identity, [key.group for key in gone])
+                forgotten += len(gone)
+            else:
+                await asyncio.sleep(0)
         if group is not None and not forgotten:
             key_there = CountKey(found.identity, group)
             if self._counts.used(key_there, self._clock())[1]:
                 raise InvalidParams("key", "all that is counted under it is in flight, and held until its end is known")
             raise InvalidParams("key", "the rule counts nothing under it; copy it from rules budget")
-        await self._store.forget_counts(found.identity, group)
         whom = {} if group is None else group_in_words(group, getattr(found.check, "per", ()))
         return {"rule": rule, "key": key, "for": whom, "forgotten": forgotten}
 

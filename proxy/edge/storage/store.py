@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
@@ -272,9 +272,9 @@ class Store:
         """Allow it no more."""
         await self._writer.write([("DELETE FROM allowances WHERE rule = ? AND mark = ?", (rule, mark))])
 
-    async def forget_counts(self, rule: bytes, group: bytes | None) -> None:
-        """Forget what a rule, by its identity, has counted and learnt, of one group or of all."""
-        await self._writer.write(rule_tables.forget(rule, group), long=True)
+    async def forget_counts(self, rule: bytes, groups: Iterable[bytes]) -> None:
+        """Forget what a rule, by its identity, has counted and learnt of these groups."""
+        await self._writer.write(rule_tables.forget(rule, groups), long=True)
 
     async def keep_only(self, rules: Collection[bytes]) -> None:
         """Forget what other rules than these, by their identities, have counted and learnt. However much that is,
