@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -243,6 +244,19 @@ def wrapped(draw: st.DrawFn, signature: str) -> tuple[bytes, list[Call]]:
 
 def test_every_wrapper_of_the_table_is_held_against_another_library() -> None:
     assert {wrapper.signature for wrapper in WRAPPERS} == {*PLACES, EXECUTE_USER_OP}
+
+
+WHERE: Final = re.compile(r"(?:ERC-[0-9]+|[A-Za-z0-9.-]+/[A-Za-z0-9.-]+), [A-Za-z0-9_./]+.*")
+"""A standard or a repository on GitHub, and what to look for there."""
+UNSEEN: Final = frozenset({"execFromEntryPoint(address[],bytes[])", "executeFromEntryPoint(address,uint256,bytes)"})
+"""Nobody here has seen an account that has them."""
+
+
+def test_every_line_of_the_table_says_where_a_reader_finds_it_and_two_that_nobody_knows() -> None:
+    assert {wrapper.signature for wrapper in WRAPPERS if not wrapper.source} == UNSEEN
+    for wrapper in WRAPPERS:
+        if wrapper.signature not in UNSEEN:
+            assert WHERE.fullmatch(wrapper.source), wrapper
 
 
 @pytest.mark.parametrize("signature", PLACES)
