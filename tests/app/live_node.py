@@ -48,12 +48,14 @@ def a_chain(beat: int = 2) -> FakeChain:
 
 @dataclass
 class LiveNode(FakeNode):
-    """`behind` hides so many of the newest blocks; `refuses` answers everything with the HTTP status `refusal`."""
+    """`behind` hides so many of the newest blocks; `refuses` answers everything with the HTTP status `refusal`.
+    `bundled`: each operation is mined by a transaction of its own, which can be looked at."""
 
     chain: FakeChain = field(default_factory=a_chain)
     behind: int = 0
     refuses: bool = False
     refusal: int = 502
+    bundled: bool = False
     mute: bool = False  # refuses to call contracts, and tells of blocks
     sessions: dict[Hash32, SessionData] = field(default_factory=dict)
     sockets: list[web.WebSocketResponse] = field(default_factory=list)
@@ -111,12 +113,10 @@ class LiveNode(FakeNode):
 
     def enable(self, op: UserOperation, session: SessionData) -> None:
         """A block with an operation that brings the session's grant along, and its bundle to look at."""
-        transaction = Hash32(bytes([0x7E]) * 32)
-        self.chain.transactions[transaction] = Transaction(to=V07.address, call_data=bundle_of(op))
-        event = self._executed(op, success=True)
+        event = self._in_a_bundle(op, self._executed(op, success=True))
         self.claims[event.topics[1]] = session.permission_id
         self.enabling.add(event.topics[1])
-        self._mine(replace(event, transaction=transaction))
+        self._mine(event)
 
     def reorganise(self, depth: int, *ops: UserOperation) -> None:
         """The newest blocks make room for as many others, and one more; the operations are in the first of them."""
@@ -135,7 +135,12 @@ class LiveNode(FakeNode):
     def _executed(self, op: UserOperation, success: bool) -> Ledgerless:
         event = executed_by(op, success=success)
         self.claims[event.topics[1]] = op.signature[1:33]
-        return event
+        return self._in_a_bundle(op, event) if self.bundled else event
+
+    def _in_a_bundle(self, op: UserOperation, event: Ledgerless) -> Ledgerless:
+        """The same, of a transaction that goes by the operation's hash."""
+        self.chain.transactions[event.topics[1]] = Transaction(to=V07.address, call_data=bundle_of(op))
+        return replace(event, transaction=event.topics[1])
 
     # what it answers
 

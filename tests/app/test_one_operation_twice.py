@@ -7,18 +7,15 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.chain.blocks.source import Transaction
 from proxy.errors import Code
 from proxy.session.known import Status
-from proxy.userop.primitives import Hash32
 from proxy.userop.session_data import SessionData
 from proxy.userop.user_operation import UserOperation
 from tests.admission.builders import enabling, key_of, known, lane
 from tests.app.builders import ONCE, refusal
 from tests.app.followed import MANY, in_flight, settled
-from tests.app.live_node import LiveNode, executed_by
-from tests.bypass_list.desk import V07, a_session, use
-from tests.chain.blocks.builders import bundle_of
+from tests.app.live_node import LiveNode
+from tests.bypass_list.desk import a_session, use
 from tests.chain.on_chain import put_absent
 from tests.running_gate import RunningGate, running_gate
 from tests.session.builders import TOKEN, TRANSFER, action, usage
@@ -42,15 +39,6 @@ def used_by(gate: RunningGate, session: SessionData) -> int:
 def in_force(gate: RunningGate, session: SessionData) -> bool:
     found = gate.running.registry.get(key_of(session))
     return found is not None and found.status is Status.IN_FORCE
-
-
-def mine_as_bundled(live: LiveNode, op: UserOperation) -> None:
-    """A block with the operation, and the bundle that had it."""
-    transaction = Hash32(op.nonce.to_bytes(32, "big"))
-    live.chain.transactions[transaction] = Transaction(to=V07.address, call_data=bundle_of(op))
-    event = executed_by(op)
-    live.claims[event.topics[1]] = op.signature[1:33]
-    live.tell(replace(event, transaction=transaction))
 
 
 @pytest.mark.parametrize("first", [MANY, SINGLE], ids=["the wide session first", "the narrow session first"])
@@ -80,11 +68,12 @@ async def test_what_is_mined_counts_for_the_session_that_its_bundle_shows_and_le
 ) -> None:
     for session in (MANY, SINGLE):
         live.grant(session)
+    live.bundled = True
     async with running_gate(node_url=live.url) as gate:
         op = use(MANY, ONCE, nonce=lane(1))
         for each in (op, under(op, SINGLE)):
             assert "result" in await gate.send(each)
-        mine_as_bundled(live, under(op, mined_as))
+        live.mine(under(op, mined_as))
         await settled(gate, live)
         await gate.until(lambda: used_by(gate, mined_as) == 1, "it is counted")
         assert await in_flight(gate) == 0

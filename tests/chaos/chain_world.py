@@ -26,6 +26,22 @@ class OnChain:
     op: UserOperation
     session: Hash32
     header: Header | None = None
+    is_past: bool = False  # the gate
+
+
+@dataclass
+class BalancedNode(LiveNode):
+    """Several backends: every second answer is of one that is `lagging` so many blocks behind."""
+
+    lagging: int = 0
+    _is_lagging: bool = False
+
+    def _answer(self, method: str, params: list[Any]) -> dict[str, object]:
+        if not self.lagging:
+            return super()._answer(method, params)
+        self._is_lagging = not self._is_lagging
+        self.behind = self.lagging if self._is_lagging else 0
+        return super()._answer(method, params)
 
 
 @dataclass
@@ -36,7 +52,7 @@ class ChainWorld:
     random: Random
     limits: Mapping[Hash32, int]
     database: Path
-    live: LiveNode = field(default_factory=LiveNode)
+    live: BalancedNode = field(default_factory=lambda: BalancedNode(bundled=True))
     operations: dict[Hash32, OnChain] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
     arrived: int = 0
@@ -80,13 +96,23 @@ class ChainWorld:
         block = {"blockNumber": print_uint(found.header.number), "blockHash": print_bytes(found.header.hash)}
         return Answer(result={"userOpHash": recorded.params[0], "success": True, "receipt": block})
 
+    def go_past(self, op: UserOperation) -> None:
+        """A bundler has it that the gate does not know."""
+        operation = reading(op)
+        assert operation.claim is not None
+        session = operation.claim.envelope.permission_id
+        self.operations[operation.user_op_hash] = OnChain(op, session, is_past=True)
+
     def committed(self, session: Hash32) -> int:
-        """Uses that are made, or may still be."""
-        return sum(each.session == session for each in self.operations.values())
+        """Uses by the gate that are made, or may still be."""
+        return sum(each.session == session for each in self._ours())
 
     def used(self, session: Hash32) -> int:
-        """Uses that are made."""
-        return sum(each.session == session and each.header is not None for each in self.operations.values())
+        """Those that are made."""
+        return sum(each.header is not None and each.session == session for each in self._ours())
+
+    def _ours(self) -> Iterable[OnChain]:
+        return (each for each in self.operations.values() if not each.is_past)
 
     def mine(self, share: float) -> None:
         """A block with some of what waits."""
@@ -111,11 +137,12 @@ class ChainWorld:
         self.came_back += len(back)
 
     def be_troubled(self) -> None:
-        """For one life of the gate: the node may be dead, or behind."""
+        """For one life of the gate: the node may be dead, or behind, or several of which one is."""
         luck = self.random.random()
         self.live.refuses = luck < 0.15
-        self.live.behind = 1 if 0.15 <= luck < 0.4 else 0
+        self.live.behind = 1 if 0.15 <= luck < 0.35 else 0
+        self.live.lagging = 3 if 0.35 <= luck < 0.6 else 0
 
     def be_quiet(self) -> None:
         self.troubled = self.live.refuses = False
-        self.live.behind = 0
+        self.live.behind = self.live.lagging = 0

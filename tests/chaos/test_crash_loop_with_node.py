@@ -1,11 +1,12 @@
-"""kill -9 under load before a chain that goes back, a node that is dead or behind, and a time of day that jumps."""
+"""kill -9 under load before a chain that goes back, a node that is dead, behind, or one of several of which one is, and
+a time of day that jumps; operations come under two sessions, and some go past the gate."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 
@@ -48,6 +49,11 @@ def a_use(grant: SessionData, number: int) -> UserOperation:
     return use(grant, single(transfer(1)), nonce=lane(number))
 
 
+def under(op: UserOperation, grant: SessionData) -> UserOperation:
+    """The same as another session's: its hash does not cover which."""
+    return replace(op, signature=op.signature[:1] + grant.permission_id + op.signature[33:])
+
+
 @dataclass
 class Heard:
     """What the clients sent, and heard."""
@@ -55,13 +61,18 @@ class Heard:
     numbers: Iterator[int] = field(default_factory=lambda: iter(range(1, 1_000_000)))
     sent: dict[bytes, UserOperation] = field(default_factory=dict)
     answered: int = 0
+    claimed_twice: int = 0
+    went_past: int = 0
 
 
 async def load(client: aiohttp.ClientSession, url: str, grant: SessionData, random: Random, heard: Heard) -> None:
     while True:
         is_old = heard.sent and random.random() < 0.15
         op = random.choice(list(heard.sent.values())) if is_old else a_use(grant, next(heard.numbers))
-        heard.sent[reading(op).user_op_hash] = op
+        heard.sent.setdefault(reading(op).user_op_hash, op)
+        if random.random() < 0.15:
+            op = under(op, random.choice(GRANTS))
+            heard.claimed_twice += 1
         answer = await send(client, url, op)
         heard.answered += answer is not None
         await asyncio.sleep(0.03 if answer is None or "error" in answer else 0.01)
@@ -79,6 +90,9 @@ async def one_life(gate: GateProcess, world: ChainWorld, grant: SessionData, ran
                     await asyncio.sleep(0.005)
         for _ in range(random.randint(1, 8)):
             await asyncio.sleep(0.03)
+            if random.random() < 0.1:  # of a session that the chain itself hardly bounds
+                world.go_past(a_use(random.choice(BY_RULE), next(heard.numbers)))
+                heard.went_past += 1
             world.mine(0.3)
             if random.random() < 0.2:
                 world.go_back(random.choice(DEPTHS))
@@ -120,7 +134,7 @@ async def spend_the_rest(client: aiohttp.ClientSession, gate: GateProcess, world
         assert answer["error"]["code"] == over, answer
 
 
-async def crash_and_recover(gate: GateProcess, world: ChainWorld, random: Random) -> None:
+async def crash_and_recover(gate: GateProcess, world: ChainWorld, random: Random) -> Heard:
     heard = Heard()
     world.grant(GRANTS)
     server = await world.live.serve()
@@ -139,6 +153,7 @@ async def crash_and_recover(gate: GateProcess, world: ChainWorld, random: Random
             await until_settled(client, gate, world, heard)
         await asyncio.to_thread(gate.end)
     await server.cleanup()
+    return heard
 
 
 def used_on_disk(gate: GateProcess, grant: SessionData) -> int | None:
@@ -162,10 +177,11 @@ def test_nothing_is_lost_doubled_or_overspent_over_sixty_lives_of_a_chain_that_g
         (tmp_path / "ours.yaml").write_text(so_many_a_day(MOST_SENDS))
         gate.know(GRANTS)
         world = ChainWorld(random, limits, gate.database)
-        asyncio.run(crash_and_recover(gate, world, random))
+        heard = asyncio.run(crash_and_recover(gate, world, random))
     assert world.faults == [], gate.tail()
     assert {name: world.used(name) for name in limits} == limits
     assert (world.reorganised > LIVES // 4, world.came_back > 0) == (True, True)
+    assert min(heard.claimed_twice, heard.went_past) > LIVES // 6
     for grant in BY_CHAIN:
         assert used_on_disk(gate, grant) in (USES, None)
     (counted,) = counted_on_disk(gate).values()
