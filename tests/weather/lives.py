@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from math import inf
+from typing import Any
 
 from proxy.userop.primitives import Hash32
 from proxy.userop.session_data import SessionData
@@ -43,10 +44,13 @@ class Lives:
         kinds = (self._by_owner, self._enabled, self._past)
         while True:
             for begin in kinds:
-                task = asyncio.create_task(self._one(begin, number=self._salt))
-                self.tasks.add(task)
-                task.add_done_callback(self.tasks.discard)
+                self._begin(self._one(begin, number=self._salt))
                 await asyncio.sleep(pause)
+
+    def _begin(self, life: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(life)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
 
     async def until_over(self) -> None:
         """Whatever has begun has ended."""
@@ -65,6 +69,8 @@ class Lives:
         if (op := begin(grant)) is None:
             world.ask(Act(grant, granted=True))
         else:
+            if begin == self._enabled:
+                self._begin(self._rival(grant, op))
             await self._until_mined("a life granted", op)
         for each in (early, clients.a_use(grant), clients.a_use(grant)):
             await self._until_mined("a life used", each)
@@ -88,6 +94,14 @@ class Lives:
         op = enabling(grant, single(transfer(1)), nonce=lane(next(self.clients.numbers)))
         self._announce(op, Act(grant, granted=True, enables=True))
         return op
+
+    async def _rival(self, grant: SessionData, first: UserOperation) -> None:
+        """Another operation that brings the same grant along, once a bundler has the first: one can be mined."""
+        op = enabling(grant, single(transfer(1)), nonce=lane(next(self.clients.numbers)))
+        self._announce(op, Act(grant, granted=True, enables=True))
+        while reading(first).user_op_hash not in self.clients.world.operations:  # noqa: ASYNC110  # polled
+            await asyncio.sleep(_LOOK_SECONDS)
+        await self.clients.ask("a life's rival", SEND, self.clients.params(op))
 
     def _past(self, grant: SessionData) -> None:
         return None

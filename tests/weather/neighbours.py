@@ -183,6 +183,8 @@ class Bundler(RecordingBundler):
         if op.nonce & _SEQUENCE < world.next_nonce(op.nonce >> 64, world.head):
             return "AA25 invalid account nonce"
         enables = act is not None and act.enables
+        if world.is_enabled_by_another(act, world.head):
+            return "AA23 reverted"
         if session is not None and not enables and not world.is_in_force(session, world.head):
             return "AA23 reverted"
         return None

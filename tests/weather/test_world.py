@@ -104,6 +104,22 @@ def test_a_session_is_used_between_its_grant_and_its_removal_however_the_chain_g
     assert not world.is_in_force(name, world.head)
 
 
+def test_that_two_bring_one_grant_along_is_a_fault_and_one_is_mined() -> None:
+    world = World(Random(1))
+    world.introduce(GRANT, 3)
+    for number in (1, 2):
+        op = use(GRANT, single(transfer(1)), nonce=lane(number))
+        world.acts[reading(op).user_op_hash] = Act(GRANT, granted=True, enables=True)
+        take(world, op)
+    for _ in range(3):
+        world.mine(until=inf)
+        assert (world.waiting, world.used(GRANT.permission_id, world.head)) == (0, 1)
+        world.go_back(1)
+    world.mine(until=inf)
+    assert (world.enable_nonce(GRANT.permission_id, world.head), world.waiting) == (1, 0)
+    assert [fault.split(" ")[-1] for fault in world.faults] == ["out"]
+
+
 def test_a_block_holds_so_much_and_the_rest_waits() -> None:
     world = world_with(MOST_IN_A_BLOCK + 3, 1_000)
     for waiting in (3, 0):

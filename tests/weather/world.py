@@ -76,6 +76,7 @@ class World:
     followed_from: int = 0  # the block at which the gate began this life
     _words: dict[bytes, Hash32] = field(default_factory=dict)
     _slots: set[tuple[Hash32, int]] = field(default_factory=set)
+    _enabling: dict[Hash32, Hash32] = field(default_factory=dict)  # by session, what brings its grant along
     _waiting: dict[Hash32, Sent] = field(default_factory=dict)
     _waiting_of: Counter[Hash32] = field(default_factory=Counter)
     _asked: list[Act] = field(default_factory=list)  # by nobody that the gate sees
@@ -142,6 +143,7 @@ class World:
             return
         self.operations[name] = Sent(op, session, due, act=self.acts.get(name))
         self._wait(name, self.operations[name])
+        self._look_for_rivals(name, self.operations[name])
         if session is None or bundler == PAST or (session, op.nonce) in self._slots:
             return
         self._slots.add((session, op.nonce))  # of several for one nonce only one can be mined
@@ -210,6 +212,9 @@ class World:
             if not isinstance(what, Act) and len(entered) >= MOST_IN_A_BLOCK:
                 continue
             act = what if isinstance(what, Act) else self.operations[what].act
+            if not isinstance(what, Act) and self.is_enabled_by_another(act, number):
+                self._drop(what)
+                continue
             if act is not None and not self._may_be_made(act, number):
                 if isinstance(what, Act):
                     self._asked.append(what)
@@ -220,6 +225,26 @@ class World:
                 self._make(act, number)
             entered.append(what)
         return entered
+
+    def is_enabled_by_another(self, act: Act | None, number: int) -> bool:
+        """Whether the enable nonce that it would use is used."""
+        return act is not None and act.enables and self.enable_nonce(act.session.permission_id, number) > 0
+
+    def _look_for_rivals(self, name: Hash32, sent: Sent) -> None:
+        """Of those that bring one grant along by one enable nonce no two may be out."""
+        if sent.act is None or not sent.act.enables:
+            return
+        session = sent.act.session.permission_id
+        first = self._enabling.setdefault(session, name)
+        if first != name:
+            self.faults.append(f"{print_bytes(first)} and {print_bytes(name)} bring one grant along, and both are out")
+
+    def _drop(self, name: Hash32) -> None:
+        """Whoever had it has it no more: it can never be mined."""
+        sent = self._waiting.pop(name)
+        if sent.session is not None:
+            self._waiting_of[sent.session] -= 1
+        self._note(sent.session, f"{print_bytes(name)} is dropped")
 
     def _turn(self, what: Hash32 | Act) -> tuple[int, int]:
         """Grants come first and removals last."""
