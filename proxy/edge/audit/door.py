@@ -70,6 +70,7 @@ class Door:
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._loose: list[Told] = []
+        self._easy = 0
         self._packs: list[Pack] = []
         self._waiting = threading.Event()
         self._is_told = False  # that something waits
@@ -90,7 +91,8 @@ class Door:
     @property
     def queued(self) -> int:
         """Records taken in that are not on file yet."""
-        return self._count
+        with self._lock:
+            return self._count + len(self._loose)
 
     @property
     def queued_bytes(self) -> int:
@@ -115,7 +117,10 @@ class Door:
                 if now - self._told_at >= _SAMPLED_SECONDS:
                     self.tell_left_out()
                 return True
-        if (plain := _made(plain_decision, decision, forwarding)) is None:
+        try:
+            plain = plain_decision(decision, forwarding)
+        except Exception:  # a promise of ours is broken: the trail says that something is missing
+            _LOG.exception("audit record lost")
             return self._put(None, brief=False)
         return self._put(plain, brief=is_brief(plain))
 
@@ -129,7 +134,12 @@ class Door:
 
     def noted(self, deed: Deed) -> bool:
         """What somebody did to the gate. False when it is lost."""
-        return self._put(_made(plain_deed, deed, self._clock()), brief=False)
+        try:
+            plain = plain_deed(deed, self._clock())
+        except Exception:  # likewise
+            _LOG.exception("audit record lost")
+            return self._put(None, brief=False)
+        return self._put(plain, brief=False)
 
     def tell_left_out(self) -> None:
         """Record how many refusals were counted and not kept."""
@@ -140,25 +150,42 @@ class Door:
             self._put(_plain_sampled(name, count, self._clock()), brief=False)
 
     def _put(self, plain: Plain | None, *, brief: bool) -> bool:
-        # a few times for every operation: no more calls than there must be
+        # a few times for every operation: no more work than there must be
         with self._lock:
             seq = self._seq = self._seq + 1
-            if not brief or plain is None or self._lost_since is not None:
-                return self._weigh(seq, plain)
-            if self._count >= self._most or self._bytes >= self._most_bytes:
-                self._lost += 1
-                self._lost_since = seq
-                return False
-            self._count += 1
+            loose = self._loose
+            if brief and len(loose) < self._easy:
+                loose.append((seq, plain))  # type: ignore[arg-type]  # what is brief is there
+                return True
+            return self._put_with_care(seq, plain, brief)
+
+    # with the lock held
+
+    def _put_with_care(self, seq: int, plain: Plain | None, brief: bool) -> bool:
+        """Where there is more to do than to put it beside the others. Whether it is taken in."""
+        if not brief or plain is None or self._lost_since is not None:
+            taken = self._weigh(seq, plain)
+        elif taken := self._count + len(self._loose) < self._most and self._bytes < self._most_bytes:
             self._loose.append((seq, plain))
             if len(self._loose) >= PACKED_AT:
                 self._pack_loose()
-            if not self._is_told:
-                self._is_told = True
-                self._waiting.set()
-        return True
+            self._tell()
+        else:
+            self._lost += 1
+            self._lost_since = seq
+        self._ease()
+        return taken
 
-    # with the lock held
+    def _ease(self) -> None:
+        """So many notes may wait to be packed until the next one needs care: it makes them `PACKED_AT`, finds no room,
+        comes behind a gap, or is the first since all was taken."""
+        is_easy = self._is_told and self._lost_since is None and self._bytes < self._most_bytes
+        self._easy = min(PACKED_AT - 1, self._most - self._count) if is_easy else 0
+
+    def _tell(self) -> None:
+        if not self._is_told:
+            self._is_told = True
+            self._waiting.set()
 
     def _weigh(self, seq: int, plain: Plain | None) -> bool:
         """A note that may be large, that cannot be handed over (`None`), or that comes after others that found no
@@ -185,7 +212,6 @@ class Door:
         if not notes:
             return
         self._loose = []
-        self._count -= len(notes)
         try:
             self._add(len(notes), pack(notes))
         except ValueError:  # not plain all through, or one of them not to be handed over at all
@@ -201,9 +227,7 @@ class Door:
         self._bytes += len(told) + count * _NOTE_BYTES
         if self._wanted and (self._count >= self._wanted or 2 * self._bytes > self._most_bytes):
             self._enough.set()
-        if not self._is_told:
-            self._is_told = True
-            self._waiting.set()
+        self._tell()
 
     def _gap(self, first: int, last: int, why: str) -> bytes:
         return pack([(last, plain_gap(first, last, self._clock(), why))])
@@ -224,7 +248,7 @@ class Door:
         with self._lock:
             self._enough.clear()
             self._wanted = wanted = min(count, self._most // 2)
-            if self._count >= wanted or 2 * self._bytes > self._most_bytes:
+            if self._count + len(self._loose) >= wanted or 2 * self._bytes > self._most_bytes:
                 self._enough.set()
         self._enough.wait(seconds)
         self._wanted = 0
@@ -235,6 +259,7 @@ class Door:
             self._pack_loose()
             self._waiting.clear()
             self._is_told = False
+            self._ease()
             packs, self._packs = self._packs, []
         return packs
 
@@ -245,6 +270,7 @@ class Door:
         with self._lock:
             self._count -= count
             self._bytes -= size
+            self._ease()
 
     def close(self) -> None:
         """Take nothing more; what was lost at the last is told."""
@@ -253,17 +279,9 @@ class Door:
             self._pack_loose()
             self._most = 0  # nothing has room any more
             self._tell_gap(before=self._seq + 1)
+            self._ease()
         self._waiting.set()
         self._enough.set()
-
-
-def _made(make: Callable[..., Plain], *happened: object) -> Plain | None:
-    """`None` for what cannot be told, which must not stop the trail."""
-    try:
-        return make(*happened)
-    except Exception:  # a promise of ours is broken: the trail says that something is missing
-        _LOG.exception("audit record lost")
-        return None
 
 
 def _packed(seq: int, plain: Plain) -> bytes | None:

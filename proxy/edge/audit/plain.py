@@ -14,7 +14,7 @@ from typing import Any, Final
 import orjson
 
 from proxy.edge.audit.facts import IN_COLUMNS, plain_facts
-from proxy.edge.audit.printing import Plain
+from proxy.edge.audit.printing import DecisionTold, Plain
 from proxy.edge.audit.schema import RecordKind
 from proxy.judge.decision import Decision, UpstreamAnswer, Whole
 from proxy.judge.evaluate import Hit
@@ -32,6 +32,7 @@ _SHORT: Final = 66
 """A hash with its prefix."""
 _FROM: Final = Decision._fields.index(IN_COLUMNS[0])
 _TO: Final = _FROM + len(IN_COLUMNS)
+_SAID, _FACTS, _WHOLE = map(DecisionTold._fields.index, ("said", "facts", "whole"))
 _DECIDED: Final = RecordKind.DECISION.value
 _ANSWERED: Final = RecordKind.ANSWER.value
 _END: Final = RecordKind.END.value
@@ -59,8 +60,8 @@ def plain_decision(decision: Decision, forwarding: bool) -> Plain:
 
 def is_brief(decision: Plain) -> bool:
     """Whether there is little in a `plain_decision`: an operation that was just allowed, of few calls."""
-    _, _, _, _, _, _, said, _, facts, whole = decision
-    if said is not None or facts is None or whole is not None:
+    facts = decision[_FACTS]
+    if facts is None or decision[_SAID] is not None or decision[_WHOLE] is not None:
         return False
     _, _, _, calls, moves, grants = facts
     return len(calls) <= _FEW and len(moves) <= _FEW and not grants

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.edge.audit.door import PACKED_AT, Bounds, Door
-from proxy.edge.audit.line import unpack
+from proxy.edge.audit.line import Pack, unpack
 from proxy.edge.audit.printing import print_plain
 from proxy.edge.audit.sampling import RefusalRate
 from proxy.errors import Code, Reason
@@ -113,6 +113,29 @@ def test_every_number_is_a_record_or_in_exactly_one_gap(steps: list[str], most: 
     take()
     assert told == list(range(1, put + 1))
     assert (door.queued, door.queued_bytes) == (0, 0)
+
+
+@given(st.lists(st.sampled_from(["brief", "large", "take", "done"]), max_size=120), st.integers(1, 2 * PACKED_AT))
+def test_whatever_has_room_is_taken_in_at_once_and_whoever_writes_hears_of_it(steps: list[str], most: int) -> None:
+    door, _ = a_door(Bounds(notes=most))
+    at_hand: list[Pack] = []
+    has_come = False
+    for step in steps:
+        queued, lost = door.queued, door.lost
+        if step == "take":
+            at_hand += door.take()
+            has_come = False
+        elif step == "done":
+            door.done(at_hand)
+            at_hand = []
+        else:
+            message = "m" * 1_000 if step == "large" else None
+            taken = door.answered("d", UpstreamAnswer(result="0x1", error_message=message))
+            assert taken == (queued < most)
+            assert door.lost == lost + (not taken)
+            has_come |= taken
+        assert door.queued <= most + 1  # the record of what found no room comes on top
+        assert door.wait(0) == has_come
 
 
 def test_refusals_past_the_rate_are_counted_exactly_by_code_and_the_rest_is_kept() -> None:
