@@ -6,14 +6,15 @@ What a contract reverted with is its own to choose, and some give back the signa
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Final
 
 from proxy.userop.user_operation import UserOperation
 
 _RUN: Final = 40
 """So many bytes in a row show a proof: more than a hash, which an envelope may begin with and errors name."""
-_STEP: Final = 8
+_STEP: Final = 24
+"""Between the stretches of a proof that are looked for: 64 bytes, as r and s of a signature are, have one whole."""
 _VARIED: Final = 24
 """A stretch with fewer different bytes shows nothing: zeros and lengths of an encoding, which any data may have."""
 _SHOWN: Final = 8  # hex digits of what is cut: a selector
@@ -22,11 +23,14 @@ _PAYMASTER: Final = 20  # bytes of the address in front of what v0.6 hands it
 
 
 def without_proofs(text: str, op: UserOperation) -> str:
-    """The text with every long row of hex digits cut short in which 48 bytes in a row prove the operation."""
+    """The text with every long row of hex digits cut short in which 64 bytes in a row prove the operation.
+
+    Each byte of the text and of the proofs is looked at once or twice, however they are made.
+    """
     if _LONG_HEX.search(text) is None:
         return text
-    proofs = [proof for proof in _proofs_of(op) if len(proof) >= _RUN]
-    return _LONG_HEX.sub(lambda row: f"{row[0][:_SHOWN]}…" if _shows(row[0], proofs) else row[0], text)
+    looked_for = {stretch for proof in _proofs_of(op) for stretch in _stretches_of(proof)}
+    return _LONG_HEX.sub(lambda row: f"{row[0][:_SHOWN]}…" if _shows(row[0], looked_for) else row[0], text)
 
 
 def _proofs_of(op: UserOperation) -> Iterator[bytes]:
@@ -38,19 +42,18 @@ def _proofs_of(op: UserOperation) -> Iterator[bytes]:
         yield authorization.r + authorization.s
 
 
-def _shows(digits: str, proofs: list[bytes]) -> bool:
-    """Whether a row of digits, which may begin in the middle of a byte, has a stretch of any of them."""
+def _stretches_of(proof: bytes) -> Iterator[bytes]:
+    """The last one too."""
+    last = len(proof) - _RUN
+    return (proof[at : at + _RUN] for at in (*range(0, last, _STEP), last) if at >= 0)
+
+
+def _shows(digits: str, looked_for: Collection[bytes]) -> bool:
+    """Whether a row of digits, which may begin in the middle of a byte, has one of these stretches."""
     for first in (0, 1):
         data = bytes.fromhex(digits[first : first + 2 * ((len(digits) - first) // 2)])
-        stretches = {data[at : at + _RUN] for at in range(len(data) - _RUN + 1)}
-        if any(stretch in stretches for proof in proofs for stretch in _stretches_of(proof)):
-            return True
+        for at in range(len(data) - _RUN + 1):
+            stretch = data[at : at + _RUN]
+            if stretch in looked_for and len(set(stretch)) >= _VARIED:
+                return True
     return False
-
-
-def _stretches_of(proof: bytes) -> Iterator[bytes]:
-    """Of each 48 bytes in a row one, and the last."""
-    for at in (*range(0, len(proof) - _RUN, _STEP), len(proof) - _RUN):
-        stretch = proof[at : at + _RUN]
-        if len(set(stretch)) >= _VARIED:
-            yield stretch

@@ -58,11 +58,11 @@ def test_a_proof_within_what_a_contract_reverted_with_is_not_kept(op: UserOperat
         assert without_proofs(text, op) == f"AA23 reverted 0x{SELECTOR}… at last"
 
 
-@given(st.binary(min_size=48, max_size=400), st.data())
-def test_no_48_bytes_of_a_signature_are_kept(noise: bytes, data: st.DataObject) -> None:
-    signature = random.Random(noise).randbytes(data.draw(st.integers(48, 3_000)))
-    at = data.draw(st.integers(0, len(signature) - 48))
-    length = data.draw(st.integers(48, len(signature) - at))
+@given(st.binary(max_size=400), st.data())
+def test_no_64_bytes_of_a_signature_are_kept(noise: bytes, data: st.DataObject) -> None:
+    signature = random.Random(noise).randbytes(data.draw(st.integers(64, 3_000)))
+    at = data.draw(st.integers(0, len(signature) - 64))
+    length = data.draw(st.integers(64, len(signature) - at))
     text = f"0x{noise.hex()}{signature[at : at + length].hex()}{noise.hex()}"
     assert without_proofs(text, replace(OP, signature=signature)).endswith("…")
 
