@@ -117,12 +117,8 @@ class Door:
                 if now - self._told_at >= _SAMPLED_SECONDS:
                     self.tell_left_out()
                 return True
-        try:
-            plain = plain_decision(decision, forwarding)
-        except Exception:  # a promise of ours is broken: the trail says that something is missing
-            _LOG.exception("audit record lost")
-            return self._put(None, brief=False)
-        return self._put(plain, brief=is_brief(plain))
+        plain = _made(plain_decision, decision, forwarding)
+        return self._put(plain, brief=plain is not None and is_brief(plain))
 
     def answered(self, decision_id: str, answer: UpstreamAnswer) -> bool:
         """What a bundler said to the operation of a decision. False when it is lost."""
@@ -134,12 +130,7 @@ class Door:
 
     def noted(self, deed: Deed) -> bool:
         """What somebody did to the gate. False when it is lost."""
-        try:
-            plain = plain_deed(deed, self._clock())
-        except Exception:  # likewise
-            _LOG.exception("audit record lost")
-            return self._put(None, brief=False)
-        return self._put(plain, brief=False)
+        return self._put(_made(plain_deed, deed, self._clock()), brief=False)
 
     def tell_left_out(self) -> None:
         """Record how many refusals were counted and not kept."""
@@ -282,6 +273,15 @@ class Door:
             self._ease()
         self._waiting.set()
         self._enough.set()
+
+
+def _made(make: Callable[..., Plain], *happened: object) -> Plain | None:
+    """`None` for what cannot be told, which must not stop the trail."""
+    try:
+        return make(*happened)
+    except Exception:  # a promise of ours is broken: the trail says that something is missing
+        _LOG.exception("audit record lost")
+        return None
 
 
 def _packed(seq: int, plain: Plain) -> bytes | None:
