@@ -12,6 +12,7 @@ from typing import Final, Self
 _FRESH_SECONDS: Final = 0.3
 """After so long what is noted down has been."""
 _NANO: Final = 1e-9
+_TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
@@ -29,13 +30,14 @@ class Had:
 
 @dataclass(frozen=True)
 class Share:
-    """By household what it had, how long the gate's loop was running and was waiting for a core, in seconds, and how
-    often it went round while it had much to do.
+    """By household what it had, how long the gate's loop was running and was waiting for a core, and how long the rest
+    of the gate was running, in seconds, and how often the loop went round while it had much to do.
     """
 
     had: dict[str, Had]
     running: float
     waiting: float
+    beside: float
     rounds: int
 
     @classmethod
@@ -48,17 +50,24 @@ class Share:
         except FileNotFoundError:  # a kernel that does not count
             running, waiting = 0, 0
         had = {name: Had(*each) for name, each in told["had"].items()}
-        return cls(had, running * _NANO, waiting * _NANO, told["rounds"])
+        whole = sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13])) / _TICKS
+        return cls(had, running * _NANO, waiting * _NANO, whole - running * _NANO, told["rounds"])
 
     def since(self, before: Share) -> Share:
         """Between the two."""
         had = {name: each - before.had.get(name, Had()) for name, each in self.had.items()}
-        return Share(had, self.running - before.running, self.waiting - before.waiting, self.rounds - before.rounds)
+        return Share(
+            had,
+            self.running - before.running,
+            self.waiting - before.waiting,
+            self.beside - before.beside,
+            self.rounds - before.rounds,
+        )
 
     @property
     def core(self) -> float:
-        """The part of the time that the loop wanted a core and had one."""
-        wanted = self.running + self.waiting
+        """The part of the time that the loop wanted a core and had one, but for what its own threads kept it from."""
+        wanted = self.running + max(self.waiting - max(self.beside, 0.0), 0.0)
         return self.running / wanted if wanted > 0 else 1.0
 
     @property

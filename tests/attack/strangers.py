@@ -124,6 +124,10 @@ WAYS: Final[dict[str, Callable[[], Way]]] = {
     "heads": lambda: Way(
         [*[_get(path) for path in ("/openrpc.json", "/nothing")], _PREFLIGHT, _post(b"{}", path="/no")]
     ),
+    "trail": lambda: Way(
+        [_get(f"/audit?{asked}") for asked in ("limit=10000", "limit=10000&show=entries", "limit=100", "format=csv")],
+        admin=True,
+    ),
     "admin": lambda: Way([_get(path) for path in ("/metrics", "/sessions", "/readyz", "/nothing")], admin=True),
 }
 """The worst operations and texts that searches found; cheap questions; and whatever else costs a gate something."""

@@ -1,13 +1,21 @@
-"""One page of the audit trail, bounded in bytes: as JSON, JSON lines or CSV."""
+"""One page of the audit trail, bounded in bytes: as JSON, JSON lines or CSV.
+
+    python -m proxy.edge.admin.audit_page
+
+reads one for the gate that started it: see `proxy.edge.admin.audit_reading`.
+"""
 
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
-from proxy.edge.admin.query import AuditFormat, AuditShow
+from proxy.edge.admin.query import AuditFormat, AuditShow, Query, audit_filter, audit_listing
 from proxy.edge.audit.export import print_csv
 from proxy.edge.audit.reading import AuditFilter, Trail, read_entries, read_newest
 from proxy.edge.audit.row import AuditEntry, AuditRow
@@ -16,6 +24,9 @@ from proxy.errors import InvalidParams
 
 _MOST_BYTES: Final = 4_194_304
 """Of one answer; older records are left to the next page."""
+
+_LESS_URGENT: Final = 10
+"""Than the gate, on a machine with one core."""
 
 _TYPES: Final[Mapping[AuditFormat, str]] = {
     AuditFormat.JSON: "application/json",
@@ -33,10 +44,18 @@ class Page:
     headers: Mapping[str, str]
 
 
-def read_page(trail: Trail, wanted: AuditFilter, show: AuditShow, form: AuditFormat) -> Page:
-    """The newest records that match, oldest first, no more than fit. Raises `InvalidParams`, `FileNotFoundError`."""
+def wanted_page(parameters: Mapping[str, str], now: float) -> tuple[AuditFilter, AuditShow, AuditFormat]:
+    """What the parameters of `GET /audit` ask for. Raises `InvalidParams`."""
+    query = Query(parameters, now=now)
+    show, form = audit_listing(query)
+    wanted = audit_filter(query)
     if show is not AuditShow.DECISIONS and form is AuditFormat.CSV:
         raise InvalidParams("format", "CSV is for decisions; wanted json or jsonl")
+    return wanted, show, form
+
+
+def read_page(trail: Trail, wanted: AuditFilter, show: AuditShow, form: AuditFormat) -> Page:
+    """The newest records that match, oldest first, no more than fit. Raises `FileNotFoundError`."""
     limit = wanted.limit
     more = False
     rows: list[AuditRow | AuditEntry] = []
@@ -70,3 +89,17 @@ def _newest(trail: Trail, wanted: AuditFilter, show: AuditShow) -> Iterator[Audi
             yield from reversed(list(read_entries(trail, wanted, kinds=(RecordKind.DEED,))))
         case AuditShow.ENTRIES:
             yield from reversed(list(read_entries(trail, wanted)))
+
+
+def main() -> None:
+    """Read what is asked for on standard input; type and headers in a line, then the page."""
+    os.nice(_LESS_URGENT)
+    asked = json.load(sys.stdin)
+    earlier = asked["earlier"]
+    trail = Trail(Path(asked["path"]), None if earlier is None else Path(earlier))
+    page = read_page(trail, *wanted_page(asked["parameters"], asked["now"]))
+    sys.stdout.buffer.write(json.dumps([page.content_type, dict(page.headers)]).encode() + b"\n" + page.body)
+
+
+if __name__ == "__main__":
+    main()

@@ -35,7 +35,8 @@ from typing import Final, Protocol
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from proxy.edge.admin.audit_page import read_page
+from proxy.edge.admin.audit_page import wanted_page
+from proxy.edge.admin.audit_reading import PageReading
 from proxy.edge.admin.guard import CHANGE_NOTHING, READING, AdminAccess, refuse
 from proxy.edge.admin.metrics_page import MetricsPage
 from proxy.edge.admin.openapi import OPENAPI
@@ -44,8 +45,6 @@ from proxy.edge.admin.query import (
     PageRequest,
     Query,
     SessionFilter,
-    audit_filter,
-    audit_listing,
     read_explain,
     read_freeze,
     read_note,
@@ -161,6 +160,7 @@ class AdminServer:
         self._more = more
         self._backend = backend
         self._metrics = MetricsPage(metrics)
+        self._pages = PageReading()
         self._audit = audit
         self._access = access
         self._runner: QuietAppRunner | None = None
@@ -327,12 +327,11 @@ class AdminServer:
         return as_json({"error": "the settings are faulty; those before stay in force", **answer}, 422)
 
     async def _list_audit(self, request: web.Request) -> web.Response:
-        query = Query(request.query, now=time.time())
-        show, form = audit_listing(query)
-        wanted = audit_filter(query)
+        now = time.time()
+        wanted_page(request.query, now)  # or else it is told what is wrong with it
         if self._audit is None:
             return error_as_json(404, "this gate keeps no audit trail")
-        page = await asyncio.to_thread(read_page, self._audit, wanted, show, form)
+        page = await self._pages.read(self._audit, request.query, now)
         return web.Response(body=page.body, content_type=page.content_type, headers=page.headers)
 
 
