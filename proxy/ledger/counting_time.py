@@ -19,11 +19,12 @@ _STEADY_SECONDS: Final = 3_600.0
 
 
 class KeptTime(NamedTuple):
-    """What a restart has to know: in which life of the machine it was, and the time counted by less the monotonic one,
-    in seconds."""
+    """What a restart has to know: in which life of the machine it was, the time counted by less the monotonic one, and
+    since when, by that one, it has gone on without a jump (`None` where an earlier release did not say). Seconds."""
 
     boot: str
     offset: float
+    steady_since: float | None = None
 
 
 class CountingTime:
@@ -56,6 +57,8 @@ class CountingTime:
         self._since = self._steady_since = monotonic()
         if kept is not None and boot and kept.boot == boot:
             self._offset = kept.offset
+            if kept.steady_since is not None:
+                self._steady_since = min(kept.steady_since, self._steady_since)
         elif settled - clock() > _WITNESS_SECONDS:
             self._offset = settled - monotonic()
         self.of(clock())
@@ -63,12 +66,12 @@ class CountingTime:
     @property
     def kept(self) -> KeptTime:
         """For the next process."""
-        return KeptTime(self._boot, self._offset)
+        return KeptTime(self._boot, self._offset, self._steady_since)
 
     @property
     def is_steady(self) -> bool:
-        """Whether this time has gone on without a jump for an hour. Before that nobody can tell by it what is old: what
-        ended a moment ago, by a clock that has been set since, looks as if that was yesterday."""
+        """Whether this time has gone on without a jump for an hour, over restarts too. Before that nobody can tell by
+        it what is old: what ended a moment ago, by a clock that has been set since, looks as if that was yesterday."""
         return self._monotonic() - self._steady_since >= _STEADY_SECONDS
 
     def now(self) -> float:

@@ -219,3 +219,27 @@ def test_what_is_old_can_be_told_by_a_time_that_has_not_jumped_for_an_hour() -> 
     assert not counting.is_steady
     machine.pass_(1)
     assert counting.is_steady
+
+
+def test_an_hour_without_a_jump_is_one_across_restarts_too_and_none_where_the_machine_was_booted_between() -> None:
+    machine = Machine()
+    counting = machine.counting()
+    for _ in range(6):  # no life of an hour
+        machine.pass_(900)
+        counting = machine.counting(counting.kept)
+    assert counting.is_steady
+    assert not machine.counting(counting.kept, boot="another").is_steady
+    assert not machine.counting(counting.kept._replace(steady_since=None)).is_steady
+
+
+def test_a_jump_that_was_followed_before_a_restart_is_one_after_it() -> None:
+    machine = Machine()
+    counting = machine.counting()
+    machine.pass_(4_000)
+    machine.unix += DAY
+    counting.confirmed(machine.unix)
+    machine.pass_(1_800)
+    after = machine.counting(machine.followed[-1])
+    assert (counting.is_steady, after.is_steady) == (False, False)
+    machine.pass_(1_800)
+    assert (counting.is_steady, after.is_steady) == (True, True)

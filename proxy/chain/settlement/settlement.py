@@ -8,13 +8,11 @@ Blocks come in by `proxy.chain.settlement.taker`, receipts by `proxy.chain.settl
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
-from typing import Final
 
 from proxy.chain.settlement.books import Books
-from proxy.chain.settlement.ends import End, Ends, OutcomeDraft, grip_of, weight_of
+from proxy.chain.settlement.ends import End, Ends, OutcomeDraft, grip_of
 from proxy.chain.settlement.flights import LET_GO, Flight, Flights, as_sent
 from proxy.chain.settlement.letting_go import LettingGo
 from proxy.chain.settlement.outcome import Keeper, Outcome
@@ -22,14 +20,14 @@ from proxy.chain.settlement.pace import Pace
 from proxy.chain.settlement.patience import Patience
 from proxy.chain.settlement.remembered import Remembered
 from proxy.chain.settlement.slices import MOST_ENDS
+from proxy.chain.settlement.taken_back import in_pieces, tell_of
+from proxy.ledger.forgetting import in_parts
 from proxy.ledger.operations import AcceptedOperation, Cause, Ended, EndedName, Evidence, InFlight, Mined, Stage
 from proxy.ledger.reservation import Ledger, NonceSlot, Reservation
 from proxy.session.counters import HoldName, SessionKey
 from proxy.session.known import KnownSession
 from proxy.session.registry import Registry
-from proxy.userop.primitives import Hash32, print_bytes
-
-_LOG: Final = logging.getLogger(__name__)
+from proxy.userop.primitives import Hash32
 
 
 class Settlement:
@@ -353,22 +351,19 @@ class Settlement:
             await self.close(draft)
 
     async def bring_back(self, names: Collection[HoldName]) -> None:
-        """What the chain has taken back is in flight again. Raises `StateUnavailable`."""
-        back = await self.books.recall(names)
-        weight, part = 0, list[Ended]()
-        for ended in back:
-            part.append(ended)
-            weight += weight_of(ended)
-            if weight >= MOST_ENDS:
-                await self._bring_back(part)
-                weight, part = 0, []
-        await self._bring_back(part)
+        """What the chain has taken back is in flight again, piece by piece. Raises `StateUnavailable`."""
+        revived: list[Hash32] = []
+        try:
+            for few in in_parts(tuple(names), MOST_ENDS):
+                for piece in in_pieces(await self.books.recall(few)):
+                    revived += await self._bring_back(piece)
+        finally:
+            tell_of(revived)
 
-    async def _bring_back(self, back: Collection[Ended]) -> None:
+    async def _bring_back(self, back: Collection[Ended]) -> list[Hash32]:
         draft = OutcomeDraft()
         self.ends.undo(draft, back)
         for each in draft.revived:
-            _LOG.warning("operation %s is in flight again", print_bytes(each.operation.user_op_hash))
             self.flights.begin(each.operation, each.stage, each.silent_seconds)
             if each.stage not in LET_GO:
                 self._hold_again(each.operation.user_op_hash, each.stage)  # it was let go under another claim since
@@ -381,6 +376,7 @@ class Settlement:
         await self.close(draft)
         for each in draft.revived:
             await self._end_beside_counted(each.operation.user_op_hash)
+        return [each.operation.user_op_hash for each in draft.revived]
 
     async def close(self, draft: OutcomeDraft, outcome: Outcome | None = None) -> None:
         """Tell of what was gathered, have read what has to be, hand over the rest; `outcome`: that with its cursor."""

@@ -19,7 +19,7 @@ from proxy.chain.settlement.slices import MOST_ENDS, BlockName, OperationMined, 
 from proxy.ledger.doubts import Doubt
 from proxy.ledger.operations import Cause, EndedName, Evidence, Mined
 from proxy.ledger.reservation import NonceSlot
-from proxy.session.counters import Charge, HoldName, SessionKey
+from proxy.session.counters import Charge, SessionKey
 from proxy.session.known import KnownSession, Status
 from proxy.session.registry import Registry
 from proxy.session.state import ToldAt
@@ -197,7 +197,7 @@ class Taker:
         """As the protocol has it. Raises `StateUnavailable` when what stood there cannot be read: to be repeated."""
         names = self._settlement.remembered.shown_after(ancestor.number)
         ended = [each for name in names if (each := self._settlement.remembered.get(name)) is not None]
-        await self._bring_back(names)
+        await self._settlement.bring_back(names)
         self._settlement.unseconded.clear()  # that may have stood in a block which is gone
         while self._trail and self._trail[-1].number > ancestor.number:
             self._trail.pop()
@@ -225,10 +225,6 @@ class Taker:
             self._settlement.to_read |= dict.fromkeys(keys)
             self._settlement.awake.set()
             await self._settlement.books.keep(Outcome(doubts=tuple(Doubt(key, block) for key in keys)))
-
-    async def _bring_back(self, names: Sequence[HoldName]) -> None:
-        for first in range(0, len(names), MOST_ENDS):
-            await self._settlement.bring_back(names[first : first + MOST_ENDS])
 
     async def _bring_back_from_elsewhere(
         self, draft: OutcomeDraft, event: OperationMined, before: EndedName
@@ -271,7 +267,7 @@ class Taker:
         by one, and each session read before it is judged. Raises `StateUnavailable` as `undo` does."""
         settlement, draft = self._settlement, OutcomeDraft()
         settlement.remembered.forget_old(self._clock())
-        await self._bring_back(settlement.remembered.shown_after(-1))
+        await settlement.bring_back(settlement.remembered.shown_after(-1))
         if told is not None:
             async for event in told:
                 self._tell(draft, event)

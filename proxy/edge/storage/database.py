@@ -71,6 +71,7 @@ MIGRATIONS: Final = (
     *BY_PREFIX,
     *session_uses.BY_PREFIX,
     *WITH_COUNTS,
+    "ALTER TABLE counting_time ADD COLUMN steady_since REAL",
 )
 """Statements that made the tables, in order. Only ever appended to: `PRAGMA user_version` counts those done."""
 

@@ -186,8 +186,8 @@ class Store:
 
     def kept_time(self) -> KeptTime | None:
         """By which time rules counted; `None` in a new ledger."""
-        for boot, ahead in self._rows("SELECT boot, ahead FROM counting_time"):
-            return KeptTime(str(boot), float(ahead))
+        for boot, ahead, steady in self._rows("SELECT boot, ahead, steady_since FROM counting_time"):
+            return KeptTime(str(boot), float(ahead), None if steady is None else float(steady))
         return None
 
     def rule_rows(self) -> RuleRows:
@@ -223,7 +223,7 @@ class Store:
 
     def note_time(self, kept: KeptTime) -> None:
         """By which time rules count from now on."""
-        self._writer.post([("INSERT OR REPLACE INTO counting_time VALUES (1, ?, ?)", kept)])
+        self._writer.post([("INSERT OR REPLACE INTO counting_time VALUES (1, ?, ?, ?)", kept)])
 
     async def recall(self, names: Collection[HoldName]) -> tuple[Ended, ...]:
         """How these operations ended, as kept. Raises `StateUnavailable`."""

@@ -412,6 +412,17 @@ async def test_whoever_reads_a_session_while_an_operation_of_it_comes_back_can_t
     assert scene.registry.revision(KEY) > before
 
 
+async def test_however_many_operations_a_chain_takes_back_one_line_tells(caplog: pytest.LogCaptureFixture) -> None:
+    scene = with_node()
+    for number in range(1, 61):
+        await scene.accept(number, nonce=number)
+    await scene.tell(10, *(mined(name(number), 10, nonce=number) for number in range(1, 61)))
+    await scene.taker.undo(block(9))
+    assert len(scene.settlement) == 60
+    (line,) = [each.getMessage() for each in caplog.records if "in flight again" in each.getMessage()]
+    assert (line.startswith("60 operations"), line.count("0x"), line.endswith(", ...")) == (True, 5, True)
+
+
 async def test_a_rival_comes_back_with_the_one_that_took_its_nonce_and_what_expired_with_its_block() -> None:
     scene = with_node()
     await scene.accept(1, ONE_USE, nonce=7)

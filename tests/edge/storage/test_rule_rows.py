@@ -95,4 +95,4 @@ async def test_the_time_that_rules_count_by_outlives_the_process(store: Store, t
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     await store.keep_only([])
-    assert store.kept_time() == KeptTime("b", 1_699_999_995.0)
+    assert store.kept_time() == KeptTime("b", 1_699_999_995.0, 5.0)
