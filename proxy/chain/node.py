@@ -92,7 +92,8 @@ class Node:
         if not isinstance(self._asking, SeveralAsking):
             return False
 
-        if anchor is not None and not await self._has(anchor):
+        now = Node(self._asking.one_asked(), timeout_seconds=self._timeout)
+        if anchor is not None and not await now._has(anchor):
             anchor = None  # no argument for the one that is asked now
 
         async def is_better(asking: Asking) -> bool:

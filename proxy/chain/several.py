@@ -2,7 +2,8 @@
 
 A node that does not answer is only changed for one that is on the same chain as far as was seen through the other: its
 block of a number that was seen some blocks ago has the same hash. One that has another there, or has not got it, is
-left alone. What a node says that answers may be wrong: whoever follows the chain has it left, and says what is better.
+left alone. One that answers with another block than it was asked for has not answered. What else a node says may be
+wrong: whoever follows the chain has it left, and says what is better.
 """
 
 from __future__ import annotations
@@ -58,6 +59,10 @@ class SeveralAsking:
         """Which of the nodes is asked now."""
         return self._choice.at
 
+    def one_asked(self) -> Asking:
+        """The node that is asked now, and no other."""
+        return self._nodes[self._choice.at]
+
     def another(self) -> Asking:
         """A node that is not the one that is asked now."""
         return self._nodes[(self._choice.at + 1) % len(self._nodes)]
@@ -102,10 +107,25 @@ class SeveralAsking:
                 raise
             at, answers = changed, await _ask(self._nodes[changed], questions, alone=alone)
         self._silences = 0
+        at, answers = await self._as_named(at, questions, answers, alone=alone)
         for question, answer in zip(questions, answers, strict=True):
             if question.method == _BLOCK and at == self._choice.at:  # it may have been left meanwhile
-                self._note(answer)
+                self._note(question, answer)
         return answers
+
+    async def _as_named(
+        self, at: int, questions: Sequence[Question], answers: Sequence[Response], *, alone: bool
+    ) -> tuple[int, Sequence[Response]]:
+        """Those answers of that node or, where one is about another block than was asked for, of the next one that names
+        it as asked; the same where there is none."""
+        for _ in range(1, len(self._nodes)):
+            if all(map(_is_as_asked, questions, answers)):
+                break
+            changed = await self._change(at)
+            if changed == at:
+                break
+            at, answers = changed, await _ask(self._nodes[changed], questions, alone=alone)
+        return at, answers
 
     async def _in_time(self, at: int, questions: Sequence[Question], *, alone: bool) -> tuple[int, Sequence[Response]]:
         """The same from that node or, where it is late, from whichever answers first; and from which."""
@@ -184,21 +204,38 @@ class SeveralAsking:
         number = max(deep) if deep else min(self._choice.seen)
         return number, self._choice.seen[number]
 
-    def _note(self, answer: Response) -> None:
-        block = answer.get("result")
-        if not isinstance(block, Mapping):
+    def _note(self, question: Question, answer: Response) -> None:
+        block, height = answer.get("result"), _height(answer)
+        if height is None or not isinstance(block, Mapping) or not _is_as_asked(question, answer):
             return
-        number, name = block.get("number"), block.get("hash")
-        if not isinstance(number, str) or not isinstance(name, str):
-            return
-        try:
-            height = int(number, 16)
-        except ValueError:
+        name = block.get("hash")
+        if not isinstance(name, str):
             return
         self._choice.seen[height] = name
         self._choice.seen.move_to_end(height)
         if len(self._choice.seen) > _BLOCKS_SEEN:
             self._choice.seen.popitem(last=False)
+
+
+def _height(answer: Response) -> int | None:
+    """The number of the block that it tells of, if it does."""
+    block = answer.get("result")
+    number = block.get("number") if isinstance(block, Mapping) else None
+    return _number(number)
+
+
+def _number(printed: object) -> int | None:
+    try:
+        return int(printed, 16) if isinstance(printed, str) else None
+    except ValueError:
+        return None
+
+
+def _is_as_asked(question: Question, answer: Response) -> bool:
+    """Whether it tells of no other block than the one whose number was asked for."""
+    if question.method != _BLOCK or (wanted := _number(question.params[0])) is None:
+        return True
+    return _height(answer) in (None, wanted)
 
 
 def _heard(exchange: asyncio.Task[Sequence[Response]]) -> None:

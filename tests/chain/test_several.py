@@ -89,6 +89,47 @@ async def test_another_is_asked_in_the_same_question_when_one_is_gone(pair: Pair
     assert (await pair.node.head()).number == 100
 
 
+def misnames(body: dict[str, Any]) -> web.StreamResponse | None:
+    """A block that is asked for by its number is another one."""
+    if body["method"] != "eth_getBlockByNumber" or body["params"][0] == "latest":
+        return None
+    block = {"number": "0x1", "hash": "0x" + "ee" * 32, "parentHash": "0x" + "ed" * 32, "timestamp": "0x1"}
+    return web.json_response({"jsonrpc": "2.0", "id": body["id"], "result": block})
+
+
+async def test_another_is_asked_in_the_same_question_when_one_names_another_block_than_it_was_asked_for(
+    pair: Pair,
+) -> None:
+    await pair.node.head()
+    pair.first.reply = misnames
+    headers = await pair.node.headers(list(range(90, 95)))
+    assert [header and header.hash for header in headers] == [hash_of_block(number) for number in range(90, 95)]
+    assert pair.asking.at == 1
+
+
+@pytest.mark.parametrize("second", [misnames, elsewhere])
+async def test_a_block_that_no_other_node_names_either_is_doubt(pair: Pair, second: Any) -> None:
+    await pair.node.head()
+    pair.first.reply = misnames
+    if second is elsewhere:
+        elsewhere(pair.second)
+    else:
+        pair.second.reply = second
+    with pytest.raises(StateUnavailable, match="something else"):
+        await pair.node.header(90)
+    assert pair.asking.at == 0
+
+
+async def test_a_block_under_another_number_is_no_proof_of_what_other_nodes_should_have(pair: Pair) -> None:
+    """What it named would keep every node that has the chain from being asked."""
+    pair.first.reply = misnames
+    assert await pair.node.header(90) is not None
+    await pair.node.head()
+    await pair.servers[1].close()
+    pair.first.reply = lambda _: None
+    assert await pair.node.chain_id() == 1868
+
+
 async def test_a_node_with_other_blocks_is_not_asked(pair: Pair) -> None:
     await pair.node.head()
     elsewhere(pair.second)
