@@ -116,8 +116,8 @@ class SeveralAsking:
     async def _as_named(
         self, at: int, questions: Sequence[Question], answers: Sequence[Response], *, alone: bool
     ) -> tuple[int, Sequence[Response]]:
-        """Those answers of that node or, where one is about another block than was asked for, of the next one that names
-        it as asked; the same where there is none."""
+        """Those answers of that node or, where one is about another block than was asked for, of the next node that
+        answers as asked; the same where there is none."""
         for _ in range(1, len(self._nodes)):
             if all(map(_is_as_asked, questions, answers)):
                 break

@@ -27,15 +27,18 @@ from proxy.chain.settlement.rechecks import Rechecks
 from proxy.chain.settlement.settlement import Settlement
 from proxy.chain.settlement.slices import BlockName
 from proxy.chain.settlement.told_blocks import ToldBlocks
+from proxy.errors import StateUnavailable
 from proxy.ledger.operations import Evidence, Mined, Stage
 from proxy.session.counters import SessionKey
 from proxy.session.registry import Registry
-from proxy.userop.primitives import Hash32
+from proxy.userop.primitives import Address, Hash32, print_bytes
 
 _LOG: Final = logging.getLogger(__name__)
 _AT_ONCE: Final = 4
 _SHORTEST_SLEEP: Final = 0.02
 _LONGEST_SLEEP: Final = 15.0
+_Holder = tuple[Address, Address]
+"""Of all sessions that an account has at a module."""
 
 
 class Lookout:
@@ -67,6 +70,7 @@ class Lookout:
         self.polling = Polling(receipt, self, patience, monotonic, on_due=self._wake_for_question)
         self._rechecks = Rechecks(settlement, self.polling, patience, monotonic)
         self._restored: dict[Hash32, asyncio.Task[None] | None] = {}
+        self._asked_once: dict[_Holder, asyncio.Task[None]] = {}  # about those, for all who wait
         self._looks: NonceLooks | None = None
         self._proofs: Proofs | None = None
         self._told: ToldBlocks | None = None
@@ -143,18 +147,31 @@ class Lookout:
     async def reconciled(self, key: SessionKey) -> None:
         """Returns when this session was read once after a settled block changed it, after a restart that found
         operations of it in flight, with its nonces, or where the chain's blocks were not followed; or, without a node,
-        when the bundler was asked about the oldest of them, for as long as one question may take. Never raises; what
-        nobody can tell stays in flight."""
+        when the bundler was asked about the oldest of its account, for as long as one question may take, once for all
+        who wait or come later. Never raises; what nobody can tell stays in flight."""
         if self._readings.wants(key):
             await self._readings.reconciled(key)
         elif self._node is None and self._restored:
-            oldest = self._registry.awaited(key, self._patience.at_once)
-            asking = (self._ask_restored(each) for each in oldest if each in self._restored)
-            await _for_a_while(self._patience.timeout, *asking)
+            asking = self._asked_once.get(_holder_of(key)) or self._ask_oldest(key)
+            if asking is not None:
+                await asyncio.wait((asking,))
 
     def is_reconciled(self, key: SessionKey) -> bool:
         """Whether `reconciled` would return at once."""
-        return not self._readings.wants(key) and (self._node is not None or not self._restored)
+        if self._readings.wants(key):
+            return False
+        if self._node is not None or not self._restored:
+            return True
+        asked = self._asked_once.get(_holder_of(key))
+        return asked is not None and asked.done()
+
+    def _ask_oldest(self, key: SessionKey) -> asyncio.Task[None] | None:
+        oldest = [each for each in self._registry.awaited(key, self._patience.at_once) if each in self._restored]
+        if not oldest:
+            return None
+        asking = _for_a_while(self._patience.timeout, *map(self._ask_restored, oldest))
+        task = self._asked_once[_holder_of(key)] = asyncio.create_task(asking)
+        return task
 
     async def _ask_restored(self, user_op_hash: Hash32) -> None:
         task = self._restored.get(user_op_hash)
@@ -166,6 +183,8 @@ class Lookout:
         try:
             await self.polling.ask_now(user_op_hash)
             await self._ask_inclusion(user_op_hash)
+        except StateUnavailable as error:
+            _LOG.info("what was told of %s could not be taken in: %s", print_bytes(user_op_hash), error)
         finally:
             self._restored.pop(user_op_hash, None)
 
@@ -271,7 +290,9 @@ class Lookout:
         finally:
             for task in self._working.values():
                 task.cancel()
-            await asyncio.gather(*self._working.values(), return_exceptions=True)
+            for asking in self._asked_once.values():
+                asking.cancel()
+            await asyncio.gather(*self._working.values(), *self._asked_once.values(), return_exceptions=True)
             await self.polling.close()
             if self._told is not None:
                 await self._told.close()
@@ -344,6 +365,10 @@ class Lookout:
             pass
         finally:
             self._sleeps_until = inf
+
+
+def _holder_of(key: SessionKey) -> _Holder:
+    return key.module, key.account
 
 
 async def _for_a_while(seconds: float, *works: Awaitable[None]) -> None:

@@ -11,6 +11,7 @@ from proxy.chain.settlement.ends import End
 from proxy.chain.settlement.lookout import Lookout
 from proxy.chain.settlement.node_word import NodeWord
 from proxy.chain.settlement.patience import Patience
+from proxy.chain.settlement.polling import AskReceipt
 from proxy.chain.settlement.settlement import Settlement
 from proxy.chain.settlement.slices import BlockName, ChainEvent, ChainPlace, OperationMined, Slice
 from proxy.chain.settlement.taker import Taker
@@ -127,6 +128,7 @@ class Scene:
     named: list[int] = field(default_factory=list)  # blocks, by the bundler
 
     claim: AskClaim | None = None  # asked of the bundler
+    inclusion: AskReceipt | None = None  # and this
 
     is_reading: asyncio.Event = field(default_factory=asyncio.Event)
     goes_on: asyncio.Event = field(default_factory=asyncio.Event)  # cleared, a reading waits for it
@@ -166,6 +168,7 @@ class Scene:
             monotonic=self.monotonic,
             patience=self.patience,
             claim=self.claim,
+            inclusion=self.inclusion,
             node=None
             if self.chain is None
             else NodeWord(
