@@ -25,7 +25,9 @@ TABLES: Final = (
 """Statements that make the table, for the list of migrations."""
 
 _DOUBT: Final = "INSERT INTO doubts VALUES (?, ?, ?, ?, ?, 0) ON CONFLICT DO UPDATE SET read = 0"
-_READ: Final = """UPDATE doubts SET read = 1
+# the index is named: SQLite takes the table's own key for as good, of which only the chain is known here, and looks at
+# every doubt of it; after a start without what it knew that is one for each session
+_READ: Final = """UPDATE doubts INDEXED BY doubts_unread SET read = 1
     WHERE NOT read AND chain_id = ? AND module = ? AND account = ? AND permission_id = ?"""
 _CUT: Final = "DELETE FROM doubts WHERE chain_id = ? AND block > ? AND read"
 _PRUNE: Final = "DELETE FROM doubts WHERE chain_id = ? AND block < ? AND read"

@@ -52,6 +52,34 @@ def test_what_was_read_is_forgotten_with_its_block_and_what_was_not_is_never(dat
     assert write(database, doubts.prune(99, 6)) == (Doubt(OTHER, 5), Doubt(OTHER, 9))
 
 
+@pytest.mark.parametrize("block", [0, 7])
+def test_that_a_session_was_read_is_written_in_as_many_steps_however_many_others_are_in_doubt(
+    database: sqlite3.Connection, block: int
+) -> None:
+    took = [steps_to_read(database, number, block) for number in (1, 3_000)]
+    assert took[1] <= 2 * took[0]
+
+
+def steps_to_read(database: sqlite3.Connection, others: int, block: int) -> int:
+    """Of SQLite's machine, when beside the session so many others are in doubt."""
+    names = [Hash32(number.to_bytes(32, "big")) for number in range(others)]
+    write(database, *doubts.doubt([Doubt(KEY._replace(permission_id=name), block) for name in names]))
+    write(database, *doubts.doubt([Doubt(KEY, block)]))
+    steps = 0
+
+    def count() -> int:
+        nonlocal steps
+        steps += 1
+        return 0
+
+    ((statement, values),) = doubts.read([KEY])
+    database.set_progress_handler(count, 1)
+    database.execute(statement, values)
+    database.set_progress_handler(None, 1)
+    assert Doubt(KEY, block, True) in tuple(doubts.doubts(database))
+    return steps
+
+
 def test_a_doubt_that_cannot_be_read_is_not_passed_over(database: sqlite3.Connection) -> None:
     database.execute("INSERT INTO doubts VALUES (1, 'x', x'00', x'00', x'00', 0)")
     with pytest.raises(StateUnavailable, match="doubt"):
