@@ -27,7 +27,7 @@ def serve(file: FileArgument = None, config: ConfigOption = DEFAULT_CONFIG) -> N
         end_with(errors)
     # imported late: the other commands start without the server
     from proxy.app import serve as serve_gate  # noqa: PLC0415  # the other commands start without the server
-    from proxy.edge.audit.writer import TrailHeldError  # noqa: PLC0415  # as above
+    from proxy.edge.audit.holding import TrailHeldError  # noqa: PLC0415  # as above
 
     try:
         serve_gate(settings, partial(load_with_rules, file or config, os.environ))
@@ -36,7 +36,7 @@ def serve(file: FileArgument = None, config: ConfigOption = DEFAULT_CONFIG) -> N
     except OSError as error:
         fail(f"cannot serve: {error.strerror or error}")
     except TrailHeldError as error:
-        fail(f"cannot serve: {error}; a trail has one writer: give each gate an audit.path of its own")
+        fail(f"cannot serve: {error}; {error.cure}")
     except sqlite3.Error as error:
         fail(f"the ledger {settings.ledger} cannot be used: {error}{_cure(error)}")
     except StateUnavailable as error:

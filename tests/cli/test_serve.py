@@ -7,7 +7,7 @@ import sqlite3
 import pytest
 
 from proxy.config import Config
-from proxy.edge.audit.writer import TrailHeldError
+from proxy.edge.audit.holding import TrailHeldError
 from tests.cli.conftest import Run
 
 
@@ -25,8 +25,8 @@ def test_serves_the_settings(run: Run, monkeypatch: pytest.MonkeyPatch, argument
         (OSError(98, "Address already in use"), "cannot serve: Address already in use"),
         (sqlite3.OperationalError("unable to open database file"), "cannot be used: unable to open database file"),
         (
-            TrailHeldError("the trail a.db is being written"),
-            "cannot serve: the trail a.db is being written; a trail has",
+            TrailHeldError("the trail a.db is being written", "give each gate its own"),
+            "cannot serve: the trail a.db is being written; give each gate its own",
         ),
     ],
 )

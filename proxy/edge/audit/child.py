@@ -56,7 +56,8 @@ def main(descriptor: int) -> None:
     word = _Word(line)
     while (message := word.hear()) == ():
         pass
-    if message is None:
+    # a gate may be killed while this process still imports: nothing is on record of it, and another may wait already
+    if message is None or line.is_cut():
         return
     _, path, earlier, key, budget, told, run = message
     scribe = Scribe(

@@ -67,6 +67,12 @@ class PlainLine:
         poll.register(self._end, select.POLLIN)
         return bool(poll.poll(seconds * 1_000))
 
+    def is_cut(self) -> bool:
+        """Whether the other end is gone, however much of what it said is still to be received."""
+        poll = select.poll()
+        poll.register(self._end, 0)  # nothing but that it has hung up
+        return bool(poll.poll(0))
+
     def close(self) -> None:
         """Hang up."""
         self._end.close()

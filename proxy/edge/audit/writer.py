@@ -20,9 +20,7 @@ is committed at once: a few large transactions take half of what many small ones
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import os
 import sqlite3
 import threading
 import time
@@ -34,6 +32,7 @@ from typing import Final, Protocol
 from proxy.edge.audit.appending import Head
 from proxy.edge.audit.chain import NO_KEY, ChainKey
 from proxy.edge.audit.door import Bounds, Door
+from proxy.edge.audit.holding import HeldTrail, hold_trail
 from proxy.edge.audit.line import Pack
 from proxy.edge.audit.sampling import RefusalRate
 from proxy.edge.audit.schema import open_trail
@@ -44,8 +43,6 @@ _PRUNE_EVERY_SECONDS: Final = 600.0
 _MOST_AT_ONCE: Final = 1_000
 _BUSY: Final = 8
 """Records that came within `commit_seconds`: from so many on more are waited for."""
-_HELD_SECONDS: Final = 10.0
-"""How long the writer of a gate that has just ended may still have what it was handed."""
 
 _log = logging.getLogger(__name__)
 
@@ -171,9 +168,8 @@ class AuditWriter:
         self._disk = disk
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
-        self._hold: int | None = None
+        self._hold: HeldTrail | None = None
         self._broken = False
-        self._patience = 0.0 if hand is None else _HELD_SECONDS
         self.door = Door(self._settings.bounds, self._settings.rate, clock=clock)
         self._hand: Hand = hand or _Here(
             Scribe(
@@ -235,10 +231,11 @@ class AuditWriter:
         return self._disk(self._path.parent)
 
     def start(self) -> None:
-        """Open the trail, made if it is not there, and start writing. Raises `sqlite3.Error`."""
-        self._hold = hold_trail(self._path, self._patience)
+        """Open the trail, made if it is not there, and start writing; see `hold_trail` for who is waited for, and who
+        is not. Raises `sqlite3.Error`."""
+        self._hold = hold_trail(self._path)
         try:
-            self._hand.open(self._hold)
+            self._hand.open(self._hold.writers)
         except sqlite3.Error:
             self._let_go()
             raise
@@ -258,7 +255,7 @@ class AuditWriter:
 
     def _let_go(self) -> None:
         if self._hold is not None:
-            os.close(self._hold)
+            self._hold.let_go()
             self._hold = None
 
     def _say_refused(self, error: sqlite3.Error) -> None:
@@ -307,37 +304,3 @@ class AuditWriter:
     def _hand_over(self, packs: list[Pack]) -> None:
         self._hand.write(packs)
         self.door.done(packs)
-
-
-class TrailHeldError(sqlite3.OperationalError):
-    """The trail has another writer."""
-
-
-def hold_trail(path: Path, patience: float = 0.0) -> int:
-    """A lock on the file for as long as its writer lives; who has just ended is waited for.
-
-    That it is waited for is logged at once. Raises `TrailHeldError` when another has it, `sqlite3.Error` for no file.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-    except OSError as error:
-        raise sqlite3.OperationalError(f"unable to open the audit trail {path}: {error.strerror}") from error
-    until, told = time.monotonic() + patience, False
-    while True:
-        try:
-            # flock and not fcntl: SQLite's own locks on the same file are of the other kind
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            if time.monotonic() < until:
-                if not told:
-                    told = True
-                    _log.warning(
-                        "the audit trail %s is being written by another gate; waiting %g s for it to end",
-                        path,
-                        patience,
-                    )
-                time.sleep(0.02)
-                continue
-            os.close(descriptor)
-            raise TrailHeldError(f"the audit trail {path} is being written by another gate") from None
-        return descriptor

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -15,7 +13,7 @@ import pytest
 from proxy.edge.audit.remarks import Tampering
 from proxy.edge.audit.space import Disk, DiskBudget
 from proxy.edge.audit.verify import verify_trail
-from proxy.edge.audit.writer import AuditWriter, WriterSettings, hold_trail
+from proxy.edge.audit.writer import WriterSettings
 from tests.edge.audit.trails import ROOMY, record, rows, writing
 from tests.edge.builders import decision
 from tests.patience import PATIENCE_SECONDS
@@ -85,33 +83,6 @@ def test_what_is_reserved_for_the_ledger_is_not_written_into(tmp_path: Path) -> 
 )
 def test_a_tenth_of_the_disk_is_the_ledger_s_unless_it_is_said(budget: DiskBudget, total: int, reserve: int) -> None:
     assert budget.reserve_of(Disk(total=total, free=total)) == reserve
-
-
-def test_two_gates_cannot_write_one_trail(tmp_path: Path) -> None:
-    path = tmp_path / "audit.db"
-    with writing(path):
-        second = AuditWriter(path)
-        with pytest.raises(sqlite3.OperationalError, match="written by another gate"):
-            second.start()
-    with writing(path):
-        pass
-    assert verify_trail(path).remarks == []
-
-
-def test_who_waits_for_another_gate_to_let_go_of_the_trail_says_so_before_it_waits(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    path = tmp_path / "audit.db"
-    first = hold_trail(path)
-    with ThreadPoolExecutor() as threads:
-        second = threads.submit(hold_trail, path, PATIENCE_SECONDS)
-        wait_until(lambda: bool(caplog.messages) or second.done())
-        assert not second.done()
-        os.close(first)
-        os.close(second.result())
-    assert [each.partition("; waiting ")[0] for each in caplog.messages] == [
-        f"the audit trail {path} is being written by another gate"
-    ]
 
 
 def test_a_database_of_another_kind_is_not_written_into(tmp_path: Path) -> None:
