@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sized
 from enum import Enum, auto
 from typing import Final, Protocol
 
@@ -37,6 +37,7 @@ class Fate(Enum):
     OPEN = auto()  # its nonce is unused
     TAKEN = auto()  # its nonce was used by another operation
     HIDDEN = auto()  # its nonce was used, and no node shows by what: the account may have burnt it
+    UNTOLD = auto()  # two nodes say different things
 
 
 class Witness(Protocol):
@@ -44,18 +45,26 @@ class Witness(Protocol):
 
     async def fate(self, slot: NonceSlot, user_op_hash: Hash32, *, since: int, near: int | None = None) -> Mined | Fate:
         """What became of an operation, as of the newest block; from a node that has got block `since` at least. In
-        block `near` its nonce was seen to be used: there the node looks first."""
+        block `near` its nonce was seen to be used: there the node looks first. Never `UNTOLD`: that raises."""
 
     async def shown(self, slots: Mapping[Hash32, NonceSlot], *, since: int) -> Mapping[Hash32, Mined | Fate]:
         """Of many operations at once what `fate` would say of those that are mined or open, as far as few questions
         show it: of what is not among them `fate` has to be asked. Raises where the node does not tell its newest block,
         or that is before `since`."""
 
+    async def used_by(self, slots: Mapping[Hash32, NonceSlot], *, since: int) -> Mapping[Hash32, Mined | Fate]:
+        """The same by what used their nonces, whatever that was: for those of which `shown` tells nothing."""
+
     async def used(self, slots: Collection[NonceSlot], block: int) -> frozenset[NonceSlot]:
         """Those of the slots whose nonce had been used at a block."""
 
     async def block_hash(self, number: int) -> Hash32 | None:
         """The hash of a block, `None` when there is no such block."""
+
+
+_Tell = Callable[[Mapping[Hash32, NonceSlot], int], Awaitable[dict[Hash32, Mined | Fate]]]
+_Place = tuple[Address, Hash32]
+"""An entry point and a sender, as events name them."""
 
 
 class NodeWitness:
@@ -78,13 +87,32 @@ class NodeWitness:
         if elsewhere is None:
             return here
         there = await NodeWitness(elsewhere).fate(slot, user_op_hash, since=since, near=near)
-        if here is Fate.HIDDEN and there is not Fate.OPEN:
-            return there  # as much, or more: one that keeps older logs may show what used it
-        if there is not here:
+        if (told := _said_by_both(here, there)) is Fate.UNTOLD:
             raise StateUnavailable("what became of the operation: two nodes say different things")
-        return here
+        return told
 
     async def shown(self, slots: Mapping[Hash32, NonceSlot], *, since: int) -> Mapping[Hash32, Mined | Fate]:
+        return await self._many(slots, since, self._mined_among)
+
+    async def used_by(self, slots: Mapping[Hash32, NonceSlot], *, since: int) -> Mapping[Hash32, Mined | Fate]:
+        elsewhere = self._node.elsewhere()
+        if elsewhere is None:
+            return await self._used_by(slots, since)
+        here, there = await together(self._used_by(slots, since), NodeWitness(elsewhere)._used_by(slots, since))
+        told: dict[Hash32, Mined | Fate] = {}
+        for name, fate in here.items():
+            if isinstance(fate, Mined) or fate is Fate.OPEN:
+                told[name] = fate
+            elif name in there:
+                told[name] = _said_by_both(fate, there[name])
+        return told
+
+    async def _used_by(self, slots: Mapping[Hash32, NonceSlot], since: int) -> dict[Hash32, Mined | Fate]:
+        """As far as this node tells."""
+        return await self._many(slots, since, self._used_among)
+
+    async def _many(self, slots: Mapping[Hash32, NonceSlot], since: int, tell: _Tell) -> dict[Hash32, Mined | Fate]:
+        """Which of them are open, and what `tell` says of the others, some at a time."""
         head = await self._head(since)
         try:
             used = await self.used(frozenset(slots.values()), head)
@@ -93,7 +121,7 @@ class NodeWitness:
         found: dict[Hash32, Mined | Fate] = {name: Fate.OPEN for name, slot in slots.items() if slot not in used}
         names = [name for name, slot in slots.items() if slot in used]
         for first in range(0, len(names), _NAMES_A_CALL):
-            found |= await self._mined_among({name: slots[name] for name in names[first : first + _NAMES_A_CALL]}, head)
+            found |= await tell({name: slots[name] for name in names[first : first + _NAMES_A_CALL]}, head)
         return found
 
     async def _head(self, since: int) -> int:
@@ -102,34 +130,75 @@ class NodeWitness:
             raise StateUnavailable(f"what became of operations: the node that answered is at {head}, before {since}")
         return head
 
-    async def _mined_among(self, slots: Mapping[Hash32, NonceSlot], head: int) -> dict[Hash32, Mined]:
+    async def _mined_among(self, slots: Mapping[Hash32, NonceSlot], head: int) -> dict[Hash32, Mined | Fate]:
         """Those of which the node shows events of their own, the newest first."""
-        found: dict[Hash32, Mined] = {}
-        left, last, step = dict(slots), head, _BLOCKS_SEARCHED
+        found: dict[Hash32, Mined | Fate] = {}
+        left = dict(slots)
+
+        def see(log: Log) -> None:
+            slot = left.get(log.topics[1]) if len(log.topics) > 1 else None
+            if slot is None or not _is_of(log, slot):
+                return
+            try:
+                nonce, success = _read(log.data)
+            except StateUnavailable:
+                left.pop(log.topics[1])
+                return
+            if nonce == slot.nonce:
+                left.pop(log.topics[1])
+                found[log.topics[1]] = _mined(log, success)
+
+        await self._look_back(head, left, lambda: _executed(left.values(), tuple(left)), see)
+        return found
+
+    async def _used_among(self, slots: Mapping[Hash32, NonceSlot], head: int) -> dict[Hash32, Mined | Fate]:
+        """What used the nonces of these, which are all used: nothing that the node shows, where it shows all blocks."""
+        found: dict[Hash32, Mined | Fate] = {}
+        left: dict[_Place, dict[int, list[Hash32]]] = {}  # names by their nonces
+        for name, slot in slots.items():
+            left.setdefault((slot.entry_point, _padded(slot.sender)), {}).setdefault(slot.nonce, []).append(name)
+
+        def see(log: Log) -> None:
+            place = (log.address, log.topics[2]) if len(log.topics) > 2 and not log.removed else None
+            if place is None or (names := left.get(place)) is None:
+                return
+            try:
+                nonce, success = _read(log.data)
+            except StateUnavailable:
+                del left[place]  # it may be what used any of them
+                return
+            for name in names.pop(nonce, ()):
+                found[name] = _mined(log, success) if log.topics[1] == name else Fate.TAKEN
+            if not names:
+                del left[place]
+
+        def wanted() -> LogFilter:
+            return _executed([slots[name] for names in left.values() for some in names.values() for name in some])
+
+        if await self._look_back(head, left, wanted, see):
+            found |= {name: Fate.HIDDEN for names in left.values() for some in names.values() for name in some}
+        return found
+
+    async def _look_back(
+        self, head: int, left: Sized, wanted: Callable[[], LogFilter], see: Callable[[Log], None]
+    ) -> bool:
+        """What is `wanted` at that time, the newest first, until nothing is `left` to be looked for. Whether the node
+        has told of all that."""
+        last, step = head, _BLOCKS_SEARCHED
         for _ in range(_MOST_STRETCHES):
             if not left or last <= max(head - _MOST_SEARCHED, -1):
-                break
+                return True
             try:
-                logs = await self._node.logs_between(max(last - step + 1, 0), last, _executed(left))
+                logs = await self._node.logs_between(max(last - step + 1, 0), last, wanted())
             except StateUnavailable:
                 if step == 1:
-                    break
+                    return False
                 step //= 2  # they may have been more than it tells at once
                 continue
             for log in reversed(logs):
-                slot = left.get(log.topics[1]) if len(log.topics) > 1 else None
-                if slot is None or not _is_of(log, slot):
-                    continue
-                try:
-                    nonce, success = _read(log.data)
-                except StateUnavailable:
-                    left.pop(log.topics[1])
-                    continue
-                if nonce == slot.nonce:
-                    left.pop(log.topics[1])
-                    found[log.topics[1]] = _mined(log, success)
+                see(log)
             last, step = last - step, min(step + step // 4 + 1, _BLOCKS_SEARCHED)
-        return found
+        return not left or last <= max(head - _MOST_SEARCHED, -1)
 
     async def _event_of(self, slot: NonceSlot, head: int, name: Hash32 | None = None) -> tuple[Log, bool] | None:
         """The event of whichever operation used the nonce, or of that name, and whether that succeeded. That none is
@@ -202,11 +271,18 @@ def _padded(sender: Address) -> Hash32:
     return Hash32(sender.rjust(32, b"\0"))
 
 
-def _executed(slots: Mapping[Hash32, NonceSlot]) -> LogFilter:
-    """The events of operations of these names and senders."""
-    senders = tuple(sorted({_padded(slot.sender) for slot in slots.values()}))
-    addresses = tuple(sorted({slot.entry_point for slot in slots.values()}))
-    return LogFilter(addresses=addresses, topics=((USER_OPERATION_EVENT,), tuple(slots), senders))
+def _executed(slots: Collection[NonceSlot], names: tuple[Hash32, ...] = ()) -> LogFilter:
+    """The events of operations of these senders, and names where some are given."""
+    senders = tuple(sorted({_padded(slot.sender) for slot in slots}))
+    addresses = tuple(sorted({slot.entry_point for slot in slots}))
+    return LogFilter(addresses=addresses, topics=((USER_OPERATION_EVENT,), names, senders))
+
+
+def _said_by_both(here: Fate, there: Mined | Fate) -> Mined | Fate:
+    """What two nodes say of an operation whose nonce was used, to one of them."""
+    if here is Fate.HIDDEN and there is not Fate.OPEN:
+        return there  # as much, or more: one that keeps older logs may show what used it
+    return here if there is here else Fate.UNTOLD
 
 
 def _is_of(log: Log, slot: NonceSlot) -> bool:

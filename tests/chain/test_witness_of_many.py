@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from proxy.chain.asking import Asking, NotAsked, Question, Response
 from proxy.chain.node import Node
+from proxy.chain.several import SeveralAsking
 from proxy.chain.witness import GET_ENTRY_POINT_NONCE, USER_OPERATION_EVENT, Fate, NodeWitness
 from proxy.errors import StateUnavailable
 from proxy.ledger.operations import Mined
@@ -218,6 +219,78 @@ async def test_what_is_shown_of_many_is_what_each_asked_for_alone_would_have_bee
     there = witness_at(chain)
     found = await there.shown(slots, since=LOW)
     assert all(isinstance(fate, Mined) or fate is Fate.OPEN for fate in found.values())
+    beside = await there.used_by(slots, since=LOW)
     for op, of in slots.items():
         alone = await _alone(there, op, of)
         assert found.get(op, alone) == alone or (alone is None and isinstance(found[op], Mined))
+        assert beside.get(op, alone) == alone
+
+
+def used_by_others(chain: Chain, *, shown: bool) -> dict[Hash32, NonceSlot]:
+    slots = {name(number): slot(number) for number in range(MANY)}
+    for number, of in enumerate(slots.values()):
+        chain.use(of, is_used=True)
+        if shown:
+            chain.logs.append(event(STRANGER, of, HEAD - number * 10))
+    return slots
+
+
+@pytest.mark.parametrize(("shown", "fate"), [(True, Fate.TAKEN), (False, Fate.HIDDEN)])
+async def test_what_used_the_nonces_of_many_is_told_by_a_few_questions(shown: bool, fate: Fate) -> None:
+    chain = Chain()
+    slots = used_by_others(chain, shown=shown)
+    assert await witness_at(chain).used_by(slots, since=HEAD) == dict.fromkeys(slots, fate)
+    assert chain.exchanges <= 1 + MANY // 32 + HEAD // 2_000 + 1
+
+
+async def test_nonces_of_which_not_all_blocks_were_told_are_not_taken_for_used_by_nothing() -> None:
+    chain = Chain(span=1)
+    slots = used_by_others(chain, shown=False)
+    assert await witness_at(chain).used_by(slots, since=HEAD) == {}
+
+
+async def test_an_event_that_cannot_be_read_leaves_only_what_it_may_have_used_to_be_asked_for_alone() -> None:
+    chain = Chain()
+    slots = used_by_others(chain, shown=True)
+    chain.logs.append(event(STRANGER, slots[name(3)], HEAD, data="0x"))
+    told = await witness_at(chain).used_by(slots, since=HEAD)
+    assert set(slots) - set(told) == {name(3)}
+
+
+async def test_of_rivals_for_one_nonce_the_one_that_used_it_was_mined_and_the_others_are_told_together() -> None:
+    chain = Chain()
+    of = slot(1)
+    chain.use(of, is_used=True)
+    chain.logs.append(event(name(2), of, HEAD - 5))
+    told = await witness_at(chain).used_by({name(1): of, name(2): of}, since=HEAD)
+    assert (told[name(1)], isinstance(told[name(2)], Mined)) == (Fate.TAKEN, True)
+
+
+PAIRS = {
+    ("taken", "taken"): Fate.TAKEN,
+    ("taken", "open"): Fate.UNTOLD,
+    ("taken", "mined"): Fate.UNTOLD,
+    ("taken", "hidden"): Fate.UNTOLD,
+    ("hidden", "hidden"): Fate.HIDDEN,
+    ("hidden", "taken"): Fate.TAKEN,
+    ("hidden", "open"): Fate.UNTOLD,
+    ("open", "taken"): Fate.OPEN,
+}
+
+
+async def test_of_two_nodes_both_are_heard_about_many_as_they_are_about_one() -> None:
+    first, second = Chain(), Chain()
+    slots = {name(number): slot(number) for number in range(len(PAIRS))}
+    for (op, of), (here, there) in zip(slots.items(), PAIRS, strict=True):
+        put(first, op, of, here, HEAD - 9)
+        put(second, op, of, there, HEAD - 9)
+    witness = NodeWitness(Node(SeveralAsking([first, second]), concurrency=4))
+    told = await witness.used_by(slots, since=HEAD)
+    assert told == dict(zip(slots, PAIRS.values(), strict=True))
+    for op, of in slots.items():
+        assert await _alone(witness, op, of) == (None if told[op] is Fate.UNTOLD else told[op])
+    asked = first.exchanges + second.exchanges
+    second.table.block = LOW
+    with pytest.raises(StateUnavailable, match="before"):
+        await witness.used_by(slots, since=HEAD)
+    assert first.exchanges + second.exchanges - asked < len(PAIRS)

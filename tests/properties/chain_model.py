@@ -243,6 +243,9 @@ class Chain:
         fates = {each: await self.fate(slot, each, since=since) for each, slot in slots.items()}
         return {each: fate for each, fate in fates.items() if isinstance(fate, Mined) or fate is Fate.OPEN}
 
+    async def used_by(self, slots: Mapping[Hash32, NonceSlot], *, since: int) -> Mapping[Hash32, Mined | Fate]:
+        return {each: await self.fate(slot, each, since=since) for each, slot in slots.items()}
+
     async def used_slots(self, slots: Collection[NonceSlot], block: int) -> frozenset[NonceSlot]:
         return frozenset(slots) & self.taken(block)
 
@@ -253,6 +256,7 @@ class Witness:
     def __init__(self, chain: Chain) -> None:
         self.fate = chain.fate
         self.shown = chain.shown
+        self.used_by = chain.used_by
         self.used = chain.used_slots
 
     async def block_hash(self, _number: int) -> Hash32 | None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from dataclasses import replace
 from itertools import islice
-from typing import Final
+from typing import Final, Protocol
 
 from proxy.chain.settlement.due import DueHeap
 from proxy.chain.settlement.node_word import NodeWord
@@ -32,6 +32,12 @@ _AGAIN_SECONDS: Final = 15.0
 _MOST_TRIES: Final = 8
 """So often a bundle is asked for that would show under which claim an operation was mined."""
 _AT_HEAD: Final = Evidence(said="by the entry point's nonce at the node's newest block")
+
+_Fated = Mined | Fate
+
+
+class _AskMany(Protocol):
+    async def __call__(self, slots: Mapping[Hash32, NonceSlot], *, since: int) -> Mapping[Hash32, _Fated]: ...
 
 
 class Proofs:
@@ -78,7 +84,7 @@ class Proofs:
                 since, seen = 0 if cursor is None else cursor.number, self._settlement.unseconded.get(user_op_hash)
                 near = None if seen is None else seen.block
                 fate = await self._node.witness.fate(slot, user_op_hash, since=since, near=near)
-                if fate is Fate.HIDDEN and not await self._is_burnt(user_op_hash, slot):
+                if fate is Fate.HIDDEN and not await self._burnt({user_op_hash: slot}):
                     return False
         except (TimeoutError, StateUnavailable) as error:
             _LOG.info("what became of %s cannot be told: %s", print_bytes(user_op_hash), error)
@@ -131,17 +137,24 @@ class Proofs:
     def _cursor(self) -> BlockName | None:
         return None if self._node.taker is None else self._node.taker.cursor
 
-    async def _is_burnt(self, user_op_hash: Hash32, slot: NonceSlot) -> bool:
-        """Whether its nonce was used in blocks that are all settled, none of which shows the operation. Raises
+    async def _burnt(self, hidden: Mapping[Hash32, NonceSlot]) -> Set[Hash32]:
+        """Those whose nonces were used in blocks that are all settled, none of which shows the operation. Raises
         `StateUnavailable`."""
-        cursor = self._cursor
-        if cursor is None or user_op_hash in self._settlement.unproven:
-            return False  # it may have been mined where nobody looked
-        seen_at = self._hidden_at.setdefault(user_op_hash, cursor.number)
-        if cursor.number <= seen_at:
-            return False  # a node may answer with the state of the block that it is making
-        self._hidden_at[user_op_hash] = cursor.number
-        return bool(await self._node.witness.used((slot,), seen_at))
+        cursor, burnt = self._cursor, set[Hash32]()
+        if cursor is None:
+            return burnt
+        seen: dict[int, dict[Hash32, NonceSlot]] = {}
+        for user_op_hash, slot in hidden.items():
+            if user_op_hash in self._settlement.unproven:
+                continue  # it may have been mined where nobody looked
+            seen_at = self._hidden_at.setdefault(user_op_hash, cursor.number)
+            if cursor.number > seen_at:  # a node may answer with the state of the block that it is making
+                self._hidden_at[user_op_hash] = cursor.number
+                seen.setdefault(seen_at, {})[user_op_hash] = slot
+        for seen_at, slots in seen.items():
+            used = await self._node.witness.used(frozenset(slots.values()), seen_at)
+            burnt.update(user_op_hash for user_op_hash, slot in slots.items() if slot in used)
+        return burnt - self._settlement.unproven  # blocks may have been missed while it was asked
 
     async def prove_all(self) -> None:
         """What the settlement wants proven; what cannot be is asked again later."""
@@ -160,8 +173,8 @@ class Proofs:
                     self._again.put(user_op_hash, now + _AGAIN_SECONDS)
 
     async def _prove_due(self, now: float, left: dict[Hash32, None]) -> None:
-        """What is due and cannot be proven is `left`. Most are shown by few questions about many; what used the nonces
-        of the others has to be asked one by one."""
+        """What is due and cannot be proven is `left`. Nearly all are shown by few questions about many; the others have
+        to be asked about one by one."""
         alone: list[Hash32] = []
         while part := tuple(islice(self._again.pop_due(now), self._node.at_once())):
             left |= dict.fromkeys(part)
@@ -176,30 +189,55 @@ class Proofs:
 
     async def _prove_together(self, part: Sequence[Hash32], left: dict[Hash32, None]) -> list[Hash32]:
         """Those of which it is worth while to ask one by one. Never raises."""
-        settlement = self._settlement
-        flights = {each: flight for each in part if (flight := settlement.flights.get(each)) is not None}
-        slots = {each: flight.slot for each, flight in flights.items() if each not in settlement.unseconded}
-        if len(slots) < _FEWEST_TOGETHER:
-            return list(flights)
+        settlement, witness = self._settlement, self._node.witness
+        unsaid = {each: flight.slot for each in part if (flight := settlement.flights.get(each)) is not None}
+        # those whose nonces a rival was seen to use have no event of their own
+        fresh = {each: slot for each, slot in unsaid.items() if each not in settlement.unseconded}
+        for ask, slots in ((witness.shown, fresh), (witness.used_by, unsaid)):
+            if len(unsaid) < _FEWEST_TOGETHER:
+                break
+            fates = await self._ask_together(ask, {each: slot for each, slot in slots.items() if each in unsaid})
+            if fates is None:
+                return []
+            await self._conclude_all(fates, unsaid, left)
+            for each in fates:
+                del unsaid[each]
+        return list(unsaid)
+
+    async def _ask_together(self, ask: _AskMany, slots: Mapping[Hash32, NonceSlot]) -> Mapping[Hash32, _Fated] | None:
+        """What is told of many; `None` where nothing can be, of none of them."""
+        if not slots:
+            return {}
         cursor = self._cursor
-        fates: Mapping[Hash32, Mined | Fate] = {}
         try:
             async with asyncio.timeout(self._patience.timeout):
-                fates = await self._node.witness.shown(slots, since=0 if cursor is None else cursor.number)
+                return await ask(slots, since=0 if cursor is None else cursor.number)
         except TimeoutError:
-            pass  # it may answer for fewer
+            return {}  # it may answer for fewer
         except StateUnavailable as error:
             _LOG.info("what became of %d operations cannot be told: %s", len(slots), error)
-            return [each for each in flights if each not in slots]
+            return None
 
-        async def conclude(told: tuple[Hash32, Mined | Fate]) -> None:
+    async def _conclude_all(
+        self, fates: Mapping[Hash32, _Fated], slots: Mapping[Hash32, NonceSlot], left: dict[Hash32, None]
+    ) -> None:
+        hidden = {each: slots[each] for each, fate in fates.items() if fate is Fate.HIDDEN}
+        burnt: Set[Hash32] = set()
+        try:
+            async with asyncio.timeout(self._patience.timeout):
+                burnt = await self._burnt(hidden)
+        except (TimeoutError, StateUnavailable) as error:
+            _LOG.info("what used the nonces of %d operations cannot be told: %s", len(hidden), error)
+
+        async def conclude(told: tuple[Hash32, _Fated]) -> None:
             user_op_hash, fate = told
-            is_long = settlement.flights.is_unmined(user_op_hash)
+            if fate is Fate.UNTOLD or (fate is Fate.HIDDEN and user_op_hash not in burnt):
+                return
+            is_long = self._settlement.flights.is_unmined(user_op_hash)
             if await self._conclude(user_op_hash, fate, is_long=is_long):
                 self._proven(user_op_hash, left)
 
         await in_turn(iter(fates.items()), conclude, lambda: _ENDS_AT_ONCE)
-        return [each for each in flights if each not in fates]
 
     def _proven(self, user_op_hash: Hash32, left: dict[Hash32, None]) -> None:
         left.pop(user_op_hash, None)

@@ -71,6 +71,7 @@ class Chain:
     several: bool = False
     claimed: bool | None = None  # what bundles show: whether an operation enables; `None`: they cannot be had
     bundles_asked: int = 0
+    at_once: Callable[[], int] = lambda: 4  # questions
 
     async def bundle(self, mined: Mined, _slot: NonceSlot) -> Mined:
         self.bundles_asked += 1
@@ -97,6 +98,11 @@ class Chain:
         if self.answers is not None:
             await self.answers.wait()
         return {each: fate for each, fate in fates.items() if isinstance(fate, Mined) or fate is Fate.OPEN}
+
+    async def used_by(self, slots: Mapping[Hash32, NonceSlot], *, since: int) -> Mapping[Hash32, Mined | Fate]:
+        self.since.append(since)
+        fates = {each: self.fates.get(each, Fate.OPEN) for each in slots}
+        return {each: fate for each, fate in fates.items() if not isinstance(fate, Exception)}
 
     async def used(self, slots: Collection[NonceSlot], block: int) -> frozenset[NonceSlot]:
         self.looks.append(block)
@@ -177,6 +183,7 @@ class Scene:
                 reread=self._read,
                 read=self._read_for_client,
                 several=self.chain.several,
+                at_once=self.chain.at_once,
                 taker=self.taker,
                 wake=self._wake,
                 named=self.named.append,

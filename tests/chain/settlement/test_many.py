@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import pytest
@@ -19,6 +19,7 @@ from proxy.chain.witness import Fate
 from proxy.errors import StateUnavailable
 from proxy.ledger.memory import MemoryLedger
 from proxy.ledger.operations import Mined
+from proxy.ledger.reservation import NonceSlot
 from proxy.session.counters import Charge, SessionKey
 from proxy.session.known import KnownSession, Status
 from proxy.session.registry import Registry
@@ -192,7 +193,7 @@ async def in_flight(scene: Scene, count: int) -> list[Hash32]:
     return hashes
 
 
-async def test_what_became_of_many_operations_is_asked_for_together_and_of_few_one_by_one() -> None:
+async def test_what_became_of_many_operations_is_asked_for_together_and_only_of_what_that_does_not_tell_alone() -> None:
     scene = Scene(chain=Chain())
     assert scene.chain is not None
     hashes = await in_flight(scene, MANY)
@@ -201,7 +202,7 @@ async def test_what_became_of_many_operations_is_asked_for_together_and_of_few_o
     scene.chain.fates[hashes[1]] = Fate.OPEN
     scene.chain.fates[hashes[2]] = StateUnavailable("no answer")
     await scene.lookout.round()
-    assert scene.chain.asked == [hashes[0], hashes[2]]
+    assert scene.chain.asked == [hashes[2]]
     assert sum(scene.chain.together) == MANY
     assert set(scene.settlement.flights.hashes()) == {hashes[1], hashes[2]}
     assert scene.settlement.unproven == {hashes[2]}
@@ -258,6 +259,28 @@ async def test_where_blocks_were_missed_again_while_it_was_asked_for_nothing_cou
     assert scene.shelf.kept[-1].cursor is None
     await scene.lookout.round()
     assert scene.settlement.unproven == set()
+
+
+async def test_what_is_hidden_is_not_ended_where_blocks_were_missed_while_its_nonce_was_asked_for() -> None:
+    scene = Scene(chain=Chain(), patience=PATIENT)
+    chain = scene.chain
+    assert chain is not None
+    hashes = await in_flight(scene, 3)
+    scene.settlement.unproven.clear()
+    chain.fates |= dict.fromkeys(hashes, Fate.HIDDEN)
+    chain.used_by_now = {1, 2, 3}
+    await scene.lookout.round()
+    await scene.tell_block(101)
+
+    async def used(slots: Collection[NonceSlot], at: int) -> frozenset[NonceSlot]:
+        await scene.taker.start_at(block(5_000), 9_000)
+        return await Chain.used(chain, slots, at)
+
+    chain.used = used  # type: ignore[method-assign]  # what happens while it is asked
+    scene.monotonic.now += 60
+    await scene.lookout._prove_all()
+    assert chain.looks, "it was asked"
+    assert set(scene.settlement.flights.hashes()) == set(hashes)
 
 
 # in turn
