@@ -16,6 +16,7 @@ from proxy.session.lint.reading import read_session
 from proxy.session.policies.time_frame import TimeFrame
 from proxy.session.transitions import PUBLISHED
 from proxy.userop.acts import (
+    Act,
     ActionPoliciesEnabled,
     EmissaryConfigSet,
     Erc1271PoliciesEnabled,
@@ -23,7 +24,7 @@ from proxy.userop.acts import (
     UserOpPoliciesEnabled,
 )
 from proxy.userop.declared_acts import FOREVER, DeclaredGrant
-from proxy.userop.decode import DecodedOperation
+from proxy.userop.decode import DecodedOperation, SessionClaim
 from proxy.userop.emissary_abi import EmissaryEnable
 from proxy.userop.entry_point import EntryPoint, EntryPointVersion
 from proxy.userop.execution import Call, CallType
@@ -112,7 +113,7 @@ def facts_of(
         calls=() if operation is None else tuple([facts_of_call(call, asked) for call in operation.calls]),
         moves=() if operation is None else tuple(map(facts_of_movement, operation.movements)),
         acts=() if operation is None or not operation.acts else names_of_acts(operation.acts),
-        grants=() if operation is None else _grants(operation, int(now)),
+        grants=() if operation is None else grants_in(operation.acts, claim, op.sender, int(now)),
         paymaster=_paymaster(op),
         factory=None if op.factory is None and op.init_code is None else _factory(op),
         eip7702=op.eip7702_auth is not None,
@@ -198,18 +199,17 @@ def name_of_act(act: type) -> str:
     return _HUMP.sub("_", act.__name__).lower()
 
 
-def _grants(operation: DecodedOperation, now: int) -> tuple[GrantFacts, ...]:
-    claim = operation.claim
-    if not operation.acts and (claim is None or claim.envelope.enable is None):  # nearly always
+def grants_in(acts: Collection[Act], claim: SessionClaim | None, account: Address, now: int) -> tuple[GrantFacts, ...]:
+    """What signature and acts of an operation grant, reviewed at unix time `now`: the signature's grant first."""
+    if not acts and (claim is None or claim.envelope.enable is None):  # nearly always
         return ()
-    return tuple(_each_grant(operation, now))
+    return tuple(_each_grant(acts, claim, account, now))
 
 
-def _each_grant(operation: DecodedOperation, now: int) -> Iterator[GrantFacts]:
-    claim, account = operation.claim, operation.op.sender
+def _each_grant(acts: Collection[Act], claim: SessionClaim | None, account: Address, now: int) -> Iterator[GrantFacts]:
     if claim is not None and claim.envelope.enable is not None:
         yield _enabled(claim.envelope.enable, claim.envelope.mode, claim.module, account, now=now)
-    for act in operation.acts:
+    for act in acts:
         match act:
             case SessionsEnabled(module, sessions):
                 for session in sessions:

@@ -31,6 +31,7 @@ class Step:
     facts: Facts
     fires: bool  # what is expected
     ending: Ending
+    as_written: tuple[str, ...] = ()  # fields that no call data tell
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

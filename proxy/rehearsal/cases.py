@@ -13,6 +13,7 @@ from proxy.judge.tokens import Tokens
 from proxy.rehearsal.case import Case, CaseFault, Ending, Step
 from proxy.rehearsal.steps import (
     STEP_KEYS,
+    TAKEN_AS_WRITTEN,
     Sequence,
     Surroundings,
     read_ending,
@@ -123,7 +124,7 @@ def _case(desk: Desk, at: Location, item: object, around: Surroundings, left: in
             desk.fault((*where, "at"), "this step is before the one above it", "write steps in the order of time")
             after = earliest
         facts = step_facts(written, around, sequence, after)
-        made = _steps(written, facts, sequence, number, after)
+        made = _steps(written, facts, around, sequence, number)
         if len(steps) + len(made) > left:
             desk.fault(where, f"the file has more than {_MOST_STEPS} steps, repeats included")
             break
@@ -132,8 +133,8 @@ def _case(desk: Desk, at: Location, item: object, around: Surroundings, left: in
     return Case(rule=rule, name=name, place=desk.place(at), steps=tuple(steps))
 
 
-def _steps(fields: Fields, facts: Facts, sequence: Sequence, number: int, after: int) -> list[Step]:
-    desk = fields.desk
+def _steps(fields: Fields, facts: Facts, around: Surroundings, sequence: Sequence, number: int) -> list[Step]:
+    desk, after = fields.desk, int(facts.unix_time) - around.start
     turns = fields.get("repeat", number_up_to(_MOST_REPEATS, least=1), 1)
     every = fields.get("every", read_duration, 1)
     if fields.has("every") and not fields.has("repeat"):
@@ -151,19 +152,22 @@ def _steps(fields: Fields, facts: Facts, sequence: Sequence, number: int, after:
         facts=facts,
         fires=fires,
         ending=ending,
+        as_written=tuple(key for key in TAKEN_AS_WRITTEN if fields.has(key)),
     )
-    again = fields.values.get("same_nonce") == "true"
-    return [first, *(_again(first, turn, every, sequence, again=again) for turn in range(2, turns + 1))]
+    steps = [first]
+    for turn in range(2, turns + 1):
+        later = every * (turn - 1)
+        # a grant ends so long after its own operation: it is made anew for each
+        moved = (
+            step_facts(fields, around, sequence, after + later)
+            if facts.grants
+            else _again(facts, later, sequence, again=fields.values.get("same_nonce") == "true")
+        )
+        steps.append(replace(first, turn=turn, after=after + later, facts=moved))
+    return steps
 
 
-def _again(first: Step, turn: int, every: int, sequence: Sequence, *, again: bool) -> Step:
+def _again(facts: Facts, later: int, sequence: Sequence, *, again: bool) -> Facts:
     """The same operation once more: another nonce of the same key, later."""
-    later = every * (turn - 1)
-    facts = first.facts
     nonce = sequence.take(facts.account, facts.nonce >> 64, again=again)
-    grants = tuple(
-        grant if grant.valid_until is None else grant._replace(valid_until=grant.valid_until + later)
-        for grant in facts.grants
-    )
-    moved = facts._replace(unix_time=facts.unix_time + later, nonce=nonce, user_op_hash=sequence.name(), grants=grants)
-    return replace(first, turn=turn, after=first.after + later, facts=moved)
+    return facts._replace(unix_time=facts.unix_time + later, nonce=nonce, user_op_hash=sequence.name())

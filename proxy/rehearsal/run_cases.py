@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from proxy.document import did_you_mean
@@ -27,12 +28,14 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CasesOutcome:
-    """What came of running cases. `unfired` and `unpassed` are rules without a case that shows the one or the other."""
+    """What came of running cases. `unfired` and `unpassed` are rules without a case that shows the one or the other;
+    `as_written` is by field the number of steps in which the field was taken as written."""
 
     steps: int
     failures: tuple[Failure, ...]
     unfired: tuple[Rule, ...]
     unpassed: tuple[Rule, ...]
+    as_written: Mapping[str, int]
 
     @property
     def ok(self) -> bool:
@@ -57,16 +60,19 @@ def run_cases(cases: Sequence[Case], ruleset: Ruleset) -> CasesOutcome:
     rules = {rule.id: rule for rule in ruleset.rules}
     failures: list[Failure] = []
     shown: dict[bool, set[str]] = {True: set(), False: set()}
+    as_written: Counter[str] = Counter()
     for case in cases:
         if (rule := rules.get(case.rule)) is not None:
             failures += run_case(case, rule, ruleset)
             for step in case.steps:
                 shown[step.fires].add(rule.id)
+                as_written.update(step.as_written)
     return CasesOutcome(
         steps=sum(len(case.steps) for case in cases if case.rule in rules),
         failures=tuple(failures),
         unfired=tuple(rule for rule in ruleset.rules if rule.id not in shown[True]),
         unpassed=tuple(rule for rule in ruleset.rules if rule.id not in shown[False]),
+        as_written=dict(as_written),
     )
 
 

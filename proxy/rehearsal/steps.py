@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, get_args
 
 from proxy.document import Location
-from proxy.errors import Code
-from proxy.judge.facts import ALLOWED, CallFacts, Facts, GrantFacts, MoveFacts
-from proxy.judge.reading import name_of_act
+from proxy.errors import Code, Undecodable
+from proxy.judge.facts import ALLOWED, Facts, GrantFacts, MoveFacts
+from proxy.judge.reading import facts_of_call, facts_of_movement, grants_in, name_of_act, names_of_acts
 from proxy.rehearsal.case import Ending
-from proxy.rehearsal.written_calls import read_calls
+from proxy.rehearsal.written_acts import Scene, call_that_does, modules_of_case
+from proxy.rehearsal.written_calls import ordinary_call, read_back, written_calls
 from proxy.rehearsal.written_fields import (
     Desk,
     Fields,
@@ -22,13 +23,17 @@ from proxy.rehearsal.written_fields import (
     read_number,
     read_text,
 )
+from proxy.rehearsal.written_grants import modules_of_grants, read_grants
 from proxy.session.addresses import SMART_SESSION
-from proxy.session.lint.findings import KINDS
 from proxy.userop.acts import Act
+from proxy.userop.administration import acts_of
+from proxy.userop.decode import DecodedOperation, SessionClaim
 from proxy.userop.entry_point import EntryPointVersion
-from proxy.userop.execution import CallType
+from proxy.userop.execution import Call, CallType
 from proxy.userop.movement import AssetKind, MovementKind
+from proxy.userop.nonce import NonceLayout
 from proxy.userop.primitives import Address, Hash32, keccak256
+from proxy.userop.signature import SessionEnvelope, SessionMode
 from proxy.written import fault, kind_of, shorten
 
 STEP_KEYS: Final = (
@@ -39,10 +44,12 @@ STEP_KEYS: Final = (
     *("replaces", "limit_used_percent", "session_age", "session_left", "verdict", "then"),
 )
 """Every key of a step."""
+TAKEN_AS_WRITTEN: Final = (
+    *("moves", "verdict", "lanes", "replaces", "limit_used_percent", "session_age", "session_left"),
+)
+"""Those which no call data tell: moves that no call is written for, and what the ledger and the chain would say."""
 
 _MOVE_KEYS: Final = ("kind", "asset", "token", "amount", "counterparty", "holder", "unlimited", "call")
-_GRANT_KEYS: Final = ("session", "module", "how", "findings", "valid_for", "targets", "policies")
-_MODES: Final = ("use", "enable", "unsafe_enable")
 ACT_NAMES: Final = tuple(sorted(map(name_of_act, get_args(Act))))
 """What `acts` may name."""
 _VERDICTS: Final = (ALLOWED, *(code.label for code in Code))
@@ -91,14 +98,17 @@ def step_facts(fields: Fields, around: Surroundings, sequence: Sequence, after: 
     now = around.start + after
     account = fields.get("account", desk.address, desk.address("account"))
     session = fields.values.get("session") != "none"
-    permission_id = fields.get("session", desk.permission_id, desk.permission_id("session")) if session else None
     again = fields.get("same_nonce", read_flag, False)
     chain = fields.get("chain", one_of(tuple(around.chains)), around.chain)
     chain_id = around.chains[chain]
-    module = fields.get("module", desk.address, desk.address("smart_sessions"))
-    calls, moves, acts = _calls_moves_and_acts(fields, account, chain_id, (module, SMART_SESSION))
+    scene = _scene(fields, account, chain_id, now, session=session)
+    grants = read_grants(fields, scene, session=session)
+    calls = [*written_calls(fields, account, chain_id), *grants.calls]
+    promised: list[tuple[Location, str | GrantFacts]] = [*grants.promised, *_add_acts(fields, scene, calls)]
+    operation = _operation(fields, scene, calls or [ordinary_call(desk)], grants.claim, session=session)
+    claim = None if operation is None else operation.claim
     nonce = sequence.take(account, fields.get("nonce_key", number_up_to(2**192 - 1), 0), again=again)
-    return Facts(
+    facts = Facts(
         unix_time=float(now),
         chain_id=chain_id,
         chain=chain,
@@ -111,14 +121,14 @@ def step_facts(fields: Fields, around: Surroundings, sequence: Sequence, after: 
         user_op_hash=sequence.name(),
         nonce=nonce,
         session=session,
-        permission_id=permission_id,
-        module=module if session else None,
-        mode=fields.get("mode", one_of(_MODES), "use") if session else None,
-        call_type=fields.get("call_type", one_of(_CALL_TYPES), "single" if len(calls) == 1 else "batch"),
-        calls=calls,
-        moves=moves,
-        acts=acts,
-        grants=tuple(_grant(desk, at, item, now, permission_id) for at, item in fields.items("grants")),
+        permission_id=None if claim is None else claim.envelope.permission_id,
+        module=scene.module if session else None,
+        mode=grants.mode if session else None,
+        call_type=_call_type(operation),
+        calls=() if operation is None else tuple(map(facts_of_call, operation.calls)),
+        moves=_moves(fields, operation, account),
+        acts=() if operation is None else names_of_acts(operation.acts),
+        grants=() if operation is None else grants_in(operation.acts, claim, account, now),
         paymaster=_party(fields, "paymaster"),
         factory=_party(fields, "factory"),
         eip7702=fields.get("eip7702", read_flag, False),
@@ -132,6 +142,25 @@ def step_facts(fields: Fields, around: Surroundings, sequence: Sequence, after: 
         session_since=None if (age := fields.get("session_age", read_duration, None)) is None else float(now - age),
         session_until=None if (left := fields.get("session_left", read_duration, None)) is None else now + left,
         limit_used_percent=fields.get("limit_used_percent", number_up_to(1_000_000), None),
+    )
+    if operation is not None:
+        _hold_against(facts, desk, promised)
+    return facts
+
+
+def _scene(fields: Fields, account: Address, chain_id: int, now: int, *, session: bool) -> Scene:
+    """What acts that are named are about: the step's session, or `granted` for an operation of the owner."""
+    desk = fields.desk
+    module = fields.get("module", desk.address, desk.address("smart_sessions"))
+    granted = desk.permission_id("granted")
+    modules = (module, SMART_SESSION, *modules_of_grants(fields))
+    return Scene(
+        account=account,
+        module=module,
+        chain_id=chain_id,
+        now=now,
+        permission_id=fields.get("session", desk.permission_id, desk.permission_id("session")) if session else granted,
+        modules=modules_of_case(modules, chain_id),
     )
 
 
@@ -147,19 +176,65 @@ def _party(fields: Fields, key: str) -> Address | None:
     return fields.get(key, fields.desk.address, None) if fields.values.get(key) != "none" else None
 
 
-def _calls_moves_and_acts(
-    fields: Fields, account: Address, chain_id: int, modules: Collection[Address]
-) -> tuple[tuple[CallFacts, ...], tuple[MoveFacts, ...], tuple[str, ...]]:
-    calls, moves, done = read_calls(fields, account, chain_id, modules)
-    named = tuple(fields.desk.read(at, item, one_of(ACT_NAMES), "") for at, item in fields.items("acts"))
-    # what is named stands for acts of which no call was written
-    acts = (*done, *(name for name in named if name not in done))
+def _operation(
+    fields: Fields, scene: Scene, calls: list[Call], claim: SessionClaim | None, *, session: bool
+) -> DecodedOperation | None:
+    """The operation that makes these calls, as the gate reads it; `None`, and a fault, where it refuses to."""
+    by_default = CallType.SINGLE if len(calls) == 1 else CallType.BATCH
+    kind = CallType[fields.get("call_type", one_of(_CALL_TYPES), by_default.name.lower()).upper()]
+    if len(calls) > 1 and kind is not CallType.BATCH:
+        fields.fault(f"this step makes {len(calls)} calls, and call_type says one", "leave out call_type")
+        return None
+    if session and claim is None:
+        envelope = SessionEnvelope(mode=SessionMode.USE, permission_id=scene.permission_id, signature=bytes(65))
+        claim = SessionClaim(module=scene.module, layout=NonceLayout.VALIDATOR_FIRST, envelope=envelope)
+    try:
+        return read_back(calls, kind, scene, claim)
+    except Undecodable as problem:
+        fields.fault(f"the gate cannot read this operation: {problem}", "write less in one step")
+        return None
+
+
+def _add_acts(fields: Fields, scene: Scene, calls: list[Call]) -> list[tuple[Location, str]]:
+    """Add a call for each act that is named and that no call does already; those are returned, with their places."""
+    desk, added = fields.desk, []
+    done = names_of_acts(acts_of(calls, scene.account, scene.modules))
+    for at, item in fields.items("acts"):
+        name = desk.read(at, item, one_of(ACT_NAMES), None)
+        if name is None or name in done:
+            continue
+        if (call := call_that_does(name, scene)) is None:
+            desk.fault(at, f"no call does {name} here and nothing else", "write the call itself among calls")
+        else:
+            calls.append(call)
+            added.append((at, name))
+    return added
+
+
+def _hold_against(facts: Facts, desk: Desk, promised: Iterable[tuple[Location, str | GrantFacts]]) -> None:
+    """What is read of each act and each grant by itself is to be read of the whole operation as well."""
+    read = {*facts.acts, *facts.grants}
+    unread = [at for at, each in promised if each not in read]
+    if unread:
+        problem = f"the gate does not read that far in this operation, of call_type {facts.call_type}"
+        desk.fault(unread[0], problem, "write less in one step, and no call_type")
+
+
+def _call_type(operation: DecodedOperation | None) -> str | None:
+    execution = None if operation is None else operation.execution
+    if execution is None or execution.call_type is None:
+        return None
+    return CallType(execution.call_type).name.lower()
+
+
+def _moves(fields: Fields, operation: DecodedOperation | None, account: Address) -> tuple[MoveFacts, ...]:
+    moves = () if operation is None else tuple(map(facts_of_movement, operation.movements))
     full = tuple(_full(fields.desk.fields(at, item, _MOVE_KEYS), account) for at, item in fields.items("moves"))
     if not full:
-        return calls, moves, acts
+        return moves
     # what is written in full stands beside what is written in short, and in place of what no call was written for
     in_short = any(fields.has(name) for name in ("calls", "spend", "approve", "inflow"))
-    return calls, (*moves, *full) if in_short else full, acts
+    return (*moves, *full) if in_short else full
 
 
 def _full(fields: Fields, account: Address) -> MoveFacts:
@@ -175,25 +250,6 @@ def _full(fields: Fields, account: Address) -> MoveFacts:
         holder=fields.get("holder", desk.address, account),
         unlimited=fields.get("unlimited", read_flag, False),
     )
-
-
-def _grant(desk: Desk, at: Location, item: object, now: int, permission_id: Hash32 | None) -> GrantFacts:
-    fields = desk.fields(at, item, _GRANT_KEYS)
-    valid_for = fields.get("valid_for", read_duration, None)
-    return GrantFacts(
-        permission_id=fields.get("session", desk.permission_id, permission_id or desk.permission_id("granted")),
-        module=fields.get("module", desk.address, desk.address("smart_sessions")),
-        how=fields.get("how", one_of(("enable", "unsafe_enable", "call")), "enable" if permission_id else "call"),
-        findings=tuple(desk.read(each, name, one_of(tuple(KINDS)), "") for each, name in fields.items("findings")),
-        valid_until=None if valid_for is None else now + valid_for,
-        targets=_addresses(fields, "targets"),
-        policies=_addresses(fields, "policies"),
-    )
-
-
-def _addresses(fields: Fields, key: str) -> tuple[Address, ...]:
-    desk = fields.desk
-    return tuple(desk.read(at, item, desk.address, Address(bytes(20))) for at, item in fields.items(key))
 
 
 def read_expectation(value: object) -> bool:

@@ -6,7 +6,7 @@ transfer judged, with whatever the gate makes of one.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from eth_abi.abi import encode as encode_arguments
@@ -15,13 +15,13 @@ from eth_abi.grammar import parse as parse_type
 
 from proxy.document import Location
 from proxy.errors import InvalidParams
-from proxy.judge.facts import CallFacts, MoveFacts
-from proxy.judge.reading import facts_of_call, facts_of_movement, names_of_acts
+from proxy.rehearsal.written_acts import Scene
 from proxy.rehearsal.written_fields import UINT256, Desk, Fields, number_up_to, read_flag, read_function, read_number
-from proxy.userop.administration import acts_of
-from proxy.userop.execution import EXECUTE, Call, CallType, decode_execution
+from proxy.userop.decode import DecodedOperation, SessionClaim, decode_calls
+from proxy.userop.entry_point import ENTRY_POINT_BY_VERSION, EntryPointVersion
+from proxy.userop.execution import EXECUTE, Call, CallType
 from proxy.userop.primitives import Address, parse_bytes
-from proxy.userop.transfers import movements_of
+from proxy.userop.user_operation import UserOperation
 from proxy.written import fault, kind_of, shorten
 
 CALL_KEYS: Final = ("to", "function", "args", "data", "value", "size")
@@ -36,34 +36,48 @@ _OTHERS: Final = {"spend": "recipient", "approve": "spender", "inflow": "sender"
 _MOST_BYTES: Final = 1 << 16
 
 
-def read_calls(
-    fields: Fields, account: Address, chain_id: int, modules: Collection[Address]
-) -> tuple[tuple[CallFacts, ...], tuple[MoveFacts, ...], tuple[str, ...]]:
-    """The calls that a step writes, in full and in short, the value that the gate sees them move, and the names of
-    what it sees them do to sessions of these modules, to modules and to owners."""
+def written_calls(fields: Fields, account: Address, chain_id: int) -> list[Call]:
+    """The calls that a step writes, in full and in short."""
     desk = fields.desk
     calls = [_call(desk.fields(at, item, CALL_KEYS)) for at, item in fields.items("calls")]
     for name, other in _OTHERS.items():
         party = fields.get("to", desk.address, desk.address(other))
         calls += [_short(name, desk, at, item, party, account, chain_id) for at, item in fields.items(name)]
-    if not calls:
-        calls = [Call(desk.address("target"), 0, _UNKNOWN)]
-    read = decode_execution(_execute(calls)).calls
-    moves = movements_of(read, account)
-    acts = names_of_acts(acts_of(read, account, modules))
-    return tuple(map(facts_of_call, read)), tuple(map(facts_of_movement, moves)), acts
+    return calls
 
 
-def _execute(calls: Sequence[Call]) -> bytes:
-    """execute(bytes32 mode, bytes executionCalldata), ERC-7579: a single call packed, a batch as a tuple[]."""
-    if len(calls) == 1:
-        (call,) = calls
-        kind, inner = CallType.SINGLE, call.target + call.value.to_bytes(32, "big") + call.data
+def ordinary_call(desk: Desk) -> Call:
+    """What an operation does of which nothing is said: one call of a function that nobody knows."""
+    return Call(desk.address("target"), 0, _UNKNOWN)
+
+
+def read_back(calls: Sequence[Call], kind: CallType, scene: Scene, claim: SessionClaim | None) -> DecodedOperation:
+    """The operation that makes these calls, as the gate reads it. Raises `Undecodable` where it refuses to."""
+    op = UserOperation(sender=scene.account, nonce=0, call_data=_execute(calls, kind), signature=b"")
+    head = DecodedOperation(
+        op=op,
+        entry_point=ENTRY_POINT_BY_VERSION[EntryPointVersion.V07],
+        chain_id=scene.chain_id,
+        told_hash=None,
+        claim=claim,
+        execution=None,
+        calls=(),
+        movements=(),
+        acts=(),
+    )
+    return decode_calls(head, scene.modules)
+
+
+def _execute(calls: Sequence[Call], kind: CallType) -> bytes:
+    """execute(bytes32 mode, bytes executionCalldata), ERC-7579: one call packed, a delegate call without a value, a
+    batch as a tuple[]."""
+    if kind is CallType.BATCH:
+        entries = [(bytes(call.target), call.value, call.data) for call in calls]
+        inner = encode_arguments(["(address,uint256,bytes)[]"], [entries])
     else:
-        kind = CallType.BATCH
-        inner = encode_arguments(
-            ["(address,uint256,bytes)[]"], [[(bytes(call.target), call.value, call.data) for call in calls]]
-        )
+        (call,) = calls
+        value = b"" if kind is CallType.DELEGATECALL else call.value.to_bytes(32, "big")
+        inner = call.target + value + call.data
     return EXECUTE + encode_arguments(["bytes32", "bytes"], [bytes([kind]) + bytes(31), inner])
 
 

@@ -14,6 +14,7 @@ from proxy.document import Document, Location, did_you_mean
 from proxy.judge.rule import Place
 from proxy.judge.tokens import Amount, Tokens, parse_amount
 from proxy.rehearsal.case import CaseFault
+from proxy.rehearsal.written_sessions import named_session
 from proxy.userop.primitives import Address, Hash32, keccak256
 from proxy.written import fault, kind_of, read_address, read_hash, read_selector, shorten
 
@@ -87,12 +88,20 @@ class Desk:
         return Address(keccak256(name.encode())[-20:] if known is None else known)
 
     def permission_id(self, value: object) -> Hash32:
-        """A permission id, or a name that stands for one made from it."""
+        """A permission id, or the name of a session, which has the id of the one that a grant to that name brings."""
         if isinstance(value, str) and value.startswith(("0x", "0X")):
             return read_hash(value)
         name = _name(value)
         known = self.names.get(name)
-        return keccak256(name.encode()) if known is None or len(known) != 32 else Hash32(known)
+        return named_session(name).permission_id if known is None or len(known) != 32 else Hash32(known)
+
+    def session_name(self, value: object) -> str:
+        """The name of a session that is granted: a permission id follows from the session, and cannot be chosen."""
+        if isinstance(value, str) and value.startswith(("0x", "0X")):
+            read_hash(value)
+        elif len(self.names.get(name := _name(value), b"")) != 32:
+            return name
+        raise fault("no session can be granted of which only the permission id is known", "write a name of no id")
 
     def amount(self, value: object) -> Amount:
         """An amount with its unit."""
@@ -131,6 +140,10 @@ class Fields:
     def has(self, key: str) -> bool:
         """Whether the key is written, with a value."""
         return self.values.get(key) is not None
+
+    def fault(self, problem: str, suggestion: str | None = None) -> None:
+        """Report what is wrong with the mapping as a whole."""
+        self.desk.fault(self.at, problem, suggestion)
 
     def get(self, key: str, reader: Read[T], default: T) -> T:
         """A field as `reader` takes it; the default where it is not written."""

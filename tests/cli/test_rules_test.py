@@ -42,6 +42,18 @@ def test_json_tells_the_same_to_machines(tmp_path: Path) -> None:
     assert failure["counted"] == ["500 USDC"]
 
 
+def test_what_no_call_data_tell_is_said_to_be_taken_as_written(tmp_path: Path) -> None:
+    told = steps(
+        "spend: 501 USDC, verdict: session_scope, expect: fires",
+        "moves: [{kind: spend, asset: erc20, token: 0x00000000000000000000000000000000000000dc, amount: 5}], "
+        "verdict: session_scope, repeat: 3, expect: passes",
+    )
+    path = write_rules(tmp_path, cases=told)
+    line = "taken as written, for no call data tell it: verdict (4), moves (3)"
+    assert run("test", str(path)).stdout.splitlines()[-1] == line
+    assert json.loads(run("test", str(path), "--json").stdout)["takenAsWritten"] == {"verdict": 4, "moves": 3}
+
+
 @pytest.mark.parametrize(("step", "missing"), [("spend: 1 USDC, expect: passes", "fires"), ("spend: 501 USDC, expect: fires", "passes")])  # fmt: skip  # noqa: E501
 def test_a_rule_without_a_firing_or_a_passing_case_is_exit_code_1(tmp_path: Path, step: str, missing: str) -> None:
     result = run("test", str(write_rules(tmp_path, cases=steps(step))))

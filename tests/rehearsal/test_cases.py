@@ -21,7 +21,7 @@ REMOVES = f'function: "removeSession(bytes32)", args: [0x{"07" * 32}]'
 def test_a_step_that_says_nothing_is_an_ordinary_session_operation() -> None:
     found = facts()
     assert (found.session, found.mode, found.verdict, found.preview, found.lanes) == (True, "use", "allow", False, 1)
-    assert found.permission_id == keccak256(b"session")
+    assert found.permission_id == facts("mode: enable").permission_id != facts("session: other").permission_id
     assert found.account == keccak256(b"account")[-20:]
     assert found.unix_time == START == 1_772_442_000
     assert [(call.target, call.value, call.size) for call in found.calls] == [(keccak256(b"target")[-20:], 0, 4)]

@@ -78,6 +78,7 @@ def _as_json(outcome: CasesOutcome) -> dict[str, object]:
             }
             for failure in outcome.failures
         ],
+        "takenAsWritten": dict(outcome.as_written),
         "withoutFiring": [rule.id for rule in outcome.unfired],
         "withoutPassing": [rule.id for rule in outcome.unpassed],
     }
@@ -120,6 +121,9 @@ def _print(outcome: CasesOutcome, cases: int, rules: int) -> None:
             out.print(Text(f"{_place(rule)}: rule {rule.id} has no case with a step that {missing}", style="red"))
     wrong = f", {len(outcome.failures)} of them not as expected" if outcome.failures else ""
     out.print(f"{rules} rules, {cases} cases, {outcome.steps} steps{wrong}")
+    if outcome.as_written:
+        told = ", ".join(f"{key} ({count})" for key, count in outcome.as_written.items())
+        out.print(Text(f"taken as written, for no call data tell it: {told}", style="dim"))
 
 
 def _lines(failure: Failure) -> list[Text]:
