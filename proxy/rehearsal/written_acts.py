@@ -12,7 +12,7 @@ from eth_abi.abi import encode as encode_arguments
 
 from proxy.judge.reading import name_of_act, names_of_acts
 from proxy.record import record
-from proxy.rehearsal.written_sessions import Ground, session_granted
+from proxy.rehearsal.written_sessions import Ground, address_named, session_granted
 from proxy.session.addresses import SMART_SESSION
 from proxy.userop.acts import (
     AccountUpgraded,
@@ -54,7 +54,7 @@ from proxy.userop.emissary_abi import (
 )
 from proxy.userop.execution import Call
 from proxy.userop.meanings import ArgumentMeaning, plan_of
-from proxy.userop.primitives import ZERO_ADDRESS, Address, Hash32, keccak256
+from proxy.userop.primitives import ZERO_ADDRESS, Address, Hash32
 from proxy.userop.prototype import parse_prototype
 from proxy.userop.session_abi import (
     ACTION_DATA,
@@ -96,11 +96,7 @@ class Scene:
 Encode = Callable[[Scene], Call]
 
 
-def _named(name: str) -> bytes:
-    return keccak256(name.encode())[-20:]
-
-
-_DECLARED: Final = Address(_named("a module that settings declare"))
+_DECLARED: Final = address_named("a module that settings declare")
 _GRANTS: Final = parse_prototype("grant(address sessionKey, address target)")
 _REVOKES: Final = parse_prototype("revoke(address sessionKey)")
 _DECLARED_MODULE: Final = DeclaredModule(
@@ -124,10 +120,10 @@ def call_that_does(name: str, scene: Scene) -> Call | None:
     return call if read == (name,) else None
 
 
-def call_that_grants(session: SessionData, module: Address, account: Address) -> Call:
-    """The grant of a session of `account` by a call to its module."""
+def call_that_grants(session: SessionData, module: Address, scene: Scene) -> Call:
+    """The grant of a session of the scene's account by a call to `module`."""
     if module in EMISSARIES:
-        return _set_config(session, module, account)
+        return _set_config(session, module, scene)
     return _call(module, f"enableSessions({SESSION.name}[])", [members_of_session(session)])
 
 
@@ -148,13 +144,9 @@ def enabled_at_the_emissary(
     )
 
 
-def _call(target: bytes, signature: str, *arguments: Any) -> Call:  # Any: what the types of the signature take
-    types = _types_of(signature)
-    return Call(Address(target), 0, selector(signature) + encode_arguments(types, arguments))
-
-
-def _types_of(signature: str) -> list[str]:
-    return [each.type.name for each in parse_prototype(signature).parameters]
+def _call(target: Address, signature: str, *arguments: Any) -> Call:  # Any: what the types of the signature take
+    types = [each.type.name for each in parse_prototype(signature).parameters]
+    return Call(target, 0, selector(signature) + encode_arguments(types, arguments))
 
 
 def _of_account(signature: str, *arguments: Any) -> Encode:  # Any: see `_call`
@@ -170,12 +162,12 @@ def _of_emissary(scene: Scene) -> Address:
     return scene.module if scene.module in EMISSARIES else EMISSARY
 
 
-def _set_config(session: SessionData, module: Address, account: Address) -> Call:
-    enable = enabled_at_the_emissary(session, (), (ChainDigest(1, Hash32(bytes(32))),))
+def _set_config(session: SessionData, module: Address, scene: Scene) -> Call:
+    enable = enabled_at_the_emissary(session, (), (ChainDigest(scene.chain_id, Hash32(bytes(32))),))
     return _call(
         module,
         f"setConfig(address,{EMISSARY_CONFIG.name},{EMISSARY_ENABLE.name})",
-        bytes(account),
+        bytes(scene.account),
         members_of_config(enable.config),
         members_of_enable(enable),
     )
@@ -189,12 +181,12 @@ def _remove_config(scene: Scene) -> Call:
 
 
 _NEVER: Final = 2**48
-_PLUGIN: Final = _named("plugin")
-_POLICY: Final = _named("policy")
+_PLUGIN: Final = address_named("plugin")
+_POLICY: Final = address_named("policy")
 _ACTION_ID: Final = bytes(31) + b"\x01"
 
 _CALLS: Final[dict[type, Encode]] = {
-    SessionsEnabled: lambda scene: call_that_grants(scene.granted, scene.smart_sessions, scene.account),
+    SessionsEnabled: lambda scene: call_that_grants(scene.granted, scene.smart_sessions, scene),
     SessionRemoved: _of_session("removeSession(bytes32)"),
     SessionsCleared: lambda scene: _call(scene.module, "onUninstall(bytes)", b""),
     UserOpPoliciesEnabled: lambda scene: _of_session(
@@ -214,16 +206,18 @@ _CALLS: Final[dict[type, Encode]] = {
     ),
     EnableSignatureRevoked: _of_session("revokeEnableSignature(bytes32)"),
     PaymasterPermitted: _of_session("setPermit4337Paymaster(bytes32,bool)", True),
-    DeclaredGrant: lambda _scene: _call(_DECLARED, _GRANTS.signature, _named("session key"), _named("game")),
-    DeclaredRevocation: lambda _scene: _call(_DECLARED, _REVOKES.signature, _named("session key")),
-    EmissaryConfigSet: lambda scene: _set_config(scene.granted, _of_emissary(scene), scene.account),
+    DeclaredGrant: lambda _scene: _call(
+        _DECLARED, _GRANTS.signature, address_named("session key"), address_named("game")
+    ),
+    DeclaredRevocation: lambda _scene: _call(_DECLARED, _REVOKES.signature, address_named("session key")),
+    EmissaryConfigSet: lambda scene: _set_config(scene.granted, _of_emissary(scene), scene),
     EmissaryConfigRemoved: _remove_config,
     EmissaryNonceRevoked: lambda scene: _call(_of_emissary(scene), "revokeNonce(bytes12)", bytes(12)),
     ModuleInstalled: _of_account("installModule(uint256,address,bytes)", 2, _PLUGIN, b""),
     ModuleUninstalled: _of_account("uninstallModule(uint256,address,bytes)", 2, _PLUGIN, b""),
-    AccountUpgraded: _of_account("upgradeToAndCall(address,bytes)", _named("implementation"), b""),
-    OwnersChanged: _of_account("addOwnerWithThreshold(address,uint256)", _named("owner"), 1),
-    ControlChanged: _of_account("setGuard(address)", _named("guard")),
+    AccountUpgraded: _of_account("upgradeToAndCall(address,bytes)", address_named("implementation"), b""),
+    OwnersChanged: _of_account("addOwnerWithThreshold(address,uint256)", address_named("owner"), 1),
+    ControlChanged: _of_account("setGuard(address)", address_named("guard")),
     # a function that administers, with arguments that nobody can read
     Unreadable: lambda scene: Call(scene.account, 0, selector("installModule(uint256,address,bytes)")),
 }

@@ -14,8 +14,8 @@ from proxy.document import Document, Location, did_you_mean
 from proxy.judge.rule import Place
 from proxy.judge.tokens import Amount, Tokens, parse_amount
 from proxy.rehearsal.case import CaseFault
-from proxy.rehearsal.written_sessions import named_session
-from proxy.userop.primitives import Address, Hash32, keccak256
+from proxy.rehearsal.written_sessions import address_named, named_session
+from proxy.userop.primitives import Address, Hash32
 from proxy.written import fault, kind_of, read_address, read_hash, read_selector, shorten
 
 T = TypeVar("T")
@@ -85,7 +85,7 @@ class Desk:
         known = self.names.get(name)
         if known is not None and len(known) != 20:
             raise fault(f"{name} is no address but a permission id")
-        return Address(keccak256(name.encode())[-20:] if known is None else known)
+        return address_named(name) if known is None else Address(known)
 
     def permission_id(self, value: object) -> Hash32:
         """A permission id, or the name of a session, which has the id of the one that a grant to that name brings."""

@@ -81,7 +81,9 @@ def read_grants(fields: Fields, scene: Scene, *, session: bool) -> GrantsOfStep:
     """The grants of a step, `session` being whether it is signed by a session key; what cannot be brought so is a
     fault of the case."""
     desk = fields.desk
-    said = fields.get("mode", one_of(MODES), None) if session else None
+    said = fields.get("mode", one_of(MODES), None)
+    if said is not None and not session:
+        desk.fault((*fields.at, "mode"), "an operation of the owner has no mode", "remove it, or name a session")
     by_default = _CALL if not session or said == SessionMode.USE.label else said or SessionMode.ENABLE.label
     written = [
         _written(desk.fields(at, item, GRANT_KEYS), fields, scene, by_default) for at, item in fields.items("grants")
@@ -107,7 +109,7 @@ def read_grants(fields: Fields, scene: Scene, *, session: bool) -> GrantsOfStep:
             _note(found, own, grants_in((), claim, scene.account, scene.now))
     for each in written:
         if each.how == _CALL:
-            call = call_that_grants(each.session, each.module, scene.account)
+            call = call_that_grants(each.session, each.module, scene)
             found.calls.append(call)
             acts = acts_of([call], scene.account, scene.modules)
             _note(found, each, grants_in(acts, None, scene.account, scene.now))
@@ -143,7 +145,7 @@ def _addresses(fields: Fields, key: str) -> tuple[Address, ...]:
 
 def _claim(written: _Written, scene: Scene, mode: SessionMode) -> SessionClaim | None:
     """What the signature claims, as the module reads it; `None`, and a fault, where it does not take it."""
-    chains = (scene.chain_id, *((scene.chain_id + 1,) if "multichain_enable" in written.findings else ()))
+    chains = (scene.chain_id, *((scene.chain_id ^ 1,) if "multichain_enable" in written.findings else ()))
     digests = tuple(ChainDigest(chain, Hash32(bytes(32))) for chain in chains)
     enable: EnableSession | EmissaryEnable
     if scene.module in EMISSARIES:

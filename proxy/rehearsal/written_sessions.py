@@ -61,7 +61,8 @@ class Ground:
 Change = Callable[[SessionData, Ground], SessionData]
 
 
-def _named(name: str) -> Address:
+def address_named(name: str) -> Address:
+    """The address that a bare name stands for."""
     return Address(keccak256(name.encode())[-20:])
 
 
@@ -81,9 +82,9 @@ _VALUE: Final = _published(ValueLimitPolicy)
 _GAS: Final = _published(SimpleGasPolicy)
 _SUDO: Final = PolicyData(_published(SudoPolicy), b"")
 _OLD_SUDO: Final = PolicyData(_published(SudoPolicy, Generation.V1), b"")
-_UNKNOWN: Final = PolicyData(_named("a policy that nobody knows"), b"")
+_UNKNOWN: Final = PolicyData(address_named("a policy that nobody knows"), b"")
 _OWNABLE: Final = _validator(ValidatorKind.OWNABLE)
-_FRIEND: Final = int.from_bytes(_named("recipient"))
+_FRIEND: Final = int.from_bytes(address_named("recipient"))
 _OLDER_MODULE: Final = next(module for module, kind in MODULE_KINDS.items() if kind is ModuleKind.V1)
 _NEWER_MODULE: Final = next(module for module, kind in MODULE_KINDS.items() if kind is ModuleKind.V2)
 
@@ -134,14 +135,14 @@ def named_session(name: str) -> SessionData:
 
 
 def _owners(threshold: int, *names: str) -> bytes:
-    return encode_arguments(["uint256", "address[]"], [threshold, sorted(bytes(_named(name)) for name in names)])
+    return encode_arguments(["uint256", "address[]"], [threshold, sorted(bytes(address_named(name)) for name in names)])
 
 
 def session_granted(
     name: str, findings: Sequence[str], ground: Ground, policies: Sequence[Address] = ()
 ) -> SessionData:
     """The session `name`, with what makes a review find each of `findings`, and with `policies` of no init data."""
-    targets = ground.targets or (_named("game"),)
+    targets = ground.targets or (address_named("game"),)
     added = tuple(PolicyData(each, b"") for each in policies)
     session = replace(
         named_session(name),
@@ -154,7 +155,7 @@ def session_granted(
         actions=tuple(ActionData(selector("play(uint256)"), target, (_NARROW, *added)) for target in targets),
     )
     for index, finding in enumerate(findings):
-        target = ground.targets[index % len(ground.targets)] if ground.targets else _named(f"of {finding}")
+        target = ground.targets[index % len(ground.targets)] if ground.targets else address_named(f"of {finding}")
         session = SESSIONS_WITH[finding](session, replace(ground, targets=(target,)))
     return _without_operation_policies(session) if ground.module in EMISSARIES else session
 
@@ -260,7 +261,7 @@ SESSIONS_WITH: Final[dict[str, Change]] = {
     "action_without_policies": _acts(),
     "unreachable_action": _at(FLAG_TARGET, selector("act()"), _NARROW),
     "never_allowed": _acts(_rules((Condition.EQUAL, 0, 7), (Condition.EQUAL, 0, 8))),
-    "expired": _ending(lambda ground: ground.now - 1),
+    "expired": _ending(lambda ground: max(ground.now - 1, 0)),
     # where it reaches
     "fallback_any_call": _at(FLAG_TARGET, FALLBACK_SELECTOR, _SUDO),
     "fallback_action": _at(FLAG_TARGET, FALLBACK_SELECTOR, _NARROW),
@@ -299,7 +300,9 @@ SESSIONS_WITH: Final[dict[str, Change]] = {
     "token_capped_per_call": _acts(
         _rules((Condition.EQUAL, 0, _FRIEND), (Condition.LESS_THAN_OR_EQUAL, 32, 5)), function=_TRANSFER
     ),
-    "spending_limit_misses_token": _token(_TRANSFER, lambda _: _spending(_named("another token"), 9), _to_friend),
+    "spending_limit_misses_token": _token(
+        _TRANSFER, lambda _: _spending(address_named("another token"), 9), _to_friend
+    ),
     "any_recipient": _token(_TRANSFER, _capped),
     "any_spender": _token(_APPROVE, _capped),
     "approval_allowed": _token(_APPROVE, _capped, _to_friend),
@@ -314,7 +317,9 @@ SESSIONS_WITH: Final[dict[str, Change]] = {
     ),
     "validator_never_signs": _keys(2, "session key"),
     "any_one_key_signs": _keys(1, "session key", "another session key"),
-    "unknown_validator": lambda session, _ground: replace(session, session_validator=_named("a validator unknown")),
+    "unknown_validator": lambda session, _ground: replace(
+        session, session_validator=address_named("a validator unknown")
+    ),
     "shared_permission_id": lambda session, _ground: replace(session, salt=Hash32(bytes(32))),
     "signs_off_chain": _signs("Play(uint256 round)", _SUDO),
     "signs_anything": _signs("", _SUDO),

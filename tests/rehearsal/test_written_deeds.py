@@ -219,6 +219,7 @@ def test_each_repeat_brings_its_grant_anew() -> None:
         ("grants: [{findings: [far_expiry], valid_for: 1d}]", "finds far_expiry: it finds nothing; leave it out"),
         ("grants: [{findings: [no_expiry], valid_for: 1d}]", "does not end after valid_for"),
         (f'module: "{MODULES["the emissary"]}", mode: unsafe_enable', "reads no grant in this signature"),
+        ("session: none, mode: enable", "an operation of the owner has no mode; remove it"),
         ("grants: [{module: 5}]", "wanted an address or a name"),
         ("grants: [5]", "wanted keys and values"),
     ],
@@ -227,6 +228,32 @@ def test_a_grant_that_no_operation_brings_is_a_fault_of_the_case(step: str, told
     fault = fault_of(step)
     assert fault.startswith("rules/a.cases.yaml:5:")
     assert told in fault
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.sampled_from(sorted(KINDS)), max_size=4, unique=True),
+    st.sampled_from(["enable", "unsafe_enable", "call"]),
+    st.lists(st.sampled_from(["shop", "bank", "account", "smart_sessions"]), max_size=3, unique=True),
+    st.sampled_from(["", "valid_for: 0s, ", "valid_for: 30d, ", "valid_for: 400d, "]),
+    st.sampled_from([0, 1, 2**64 - 1]),
+)
+def test_whatever_a_grant_says_is_found_in_it_or_told_as_a_fault(
+    findings: Sequence[str], how: str, targets: Sequence[str], end: str, edge: int
+) -> None:
+    head = f"start: 1970-01-01T00:00:00Z\nchains: {{edge: {edge or 1868}}}\n" if edge != 1 else ""
+    listed, called = ", ".join(findings), ", ".join(targets)
+    step = f"grants: [{{how: {how}, {end}findings: [{listed}], targets: [{called}]}}], expect: passes"
+    file = case_file(steps(step, head=head))
+    if file.faults:
+        assert all(each.suggestion for each in file.faults)
+        return
+    found = file.cases[0].steps[0].facts
+    (grant,) = found.grants
+    assert set(findings) <= set(grant.findings)
+    assert grant.how == how
+    named = facts("calls: [" + ", ".join(f"{{to: {each}}}" for each in targets) + "]") if targets else None
+    assert named is None or {each.target for each in named.calls} <= set(grant.targets)
 
 
 def test_more_than_the_gate_reads_of_one_operation_is_a_fault_of_the_case() -> None:
