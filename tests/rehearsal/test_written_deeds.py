@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from eth_abi.abi import encode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,9 +22,9 @@ from proxy.userop.arguments import selector
 from proxy.userop.decode import DecodedOperation, decode_operation
 from proxy.userop.emissary_abi import EMISSARY
 from proxy.userop.entry_point import ENTRY_POINT_BY_VERSION, EntryPointVersion
-from proxy.userop.execution import EXECUTE, Call
 from proxy.userop.primitives import Address, print_checksummed
 from proxy.userop.session_abi import SESSION, encode_sessions
+from proxy.userop.signature import encode_session_envelope
 from proxy.userop.user_operation import UserOperation
 from tests.rehearsal.builders import case_file, cases, facts, steps
 
@@ -52,27 +51,26 @@ BESIDE = {
 
 
 @pytest.fixture
-def calls_made(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
-    """The calls of the step that is read."""
-    made: list[Call] = []
+def read(monkeypatch: pytest.MonkeyPatch) -> list[DecodedOperation]:
+    """The operations of the steps that are read."""
+    operations: list[DecodedOperation] = []
 
-    def watched(calls: Sequence[Call], *rest: Any) -> DecodedOperation:
-        made.extend(calls)
-        return read_back(calls, *rest)
+    def watched(*parts: Any) -> DecodedOperation:
+        operations.append(read_back(*parts))
+        return operations[-1]
 
     monkeypatch.setattr("proxy.rehearsal.steps.read_back", watched)
-    return made
+    return operations
 
 
-def made_again(calls: Sequence[Call], written: Facts) -> Facts:
-    """The facts that the gate has of an operation of the owner with these calls."""
-    inner = encode(["(address,uint256,bytes)[]"], [[(bytes(each.target), each.value, each.data) for each in calls]])
-    data = EXECUTE + encode(["bytes32", "bytes"], [b"\x01" + bytes(31), inner])
+def on_the_wire(read: DecodedOperation, written: Facts) -> Facts:
+    """The facts that the gate has of an operation with this call data and, of a session, with this signature."""
+    claim = read.claim
     op = UserOperation(
         sender=written.account,
-        nonce=0,
-        call_data=data,
-        signature=bytes(65),
+        nonce=0 if claim is None else int.from_bytes(claim.module) << 96,
+        call_data=read.op.call_data,
+        signature=b"" if claim is None else encode_session_envelope(claim.envelope),
         call_gas_limit=1,
         verification_gas_limit=1,
         pre_verification_gas=1,
@@ -90,6 +88,14 @@ def made_again(calls: Sequence[Call], written: Facts) -> Facts:
         standing=Background(verdict="allow"),
         now=written.unix_time,
     )
+
+
+def of_the_deed(facts: Facts) -> tuple[object, ...]:
+    """What an operation says by its call data and its signature. A case keeps the arguments of every function, the gate
+    those of functions that rules ask for."""
+    calls = tuple(each._replace(arguments=b"") for each in facts.calls)
+    signed = facts.session, facts.permission_id, facts.module, facts.mode
+    return (*signed, facts.call_type, calls, facts.moves, facts.acts, facts.grants)
 
 
 def fault_of(step: str) -> str:
@@ -111,14 +117,13 @@ def test_every_act_that_is_named_is_one_of_a_call(act: str, session: str, module
     assert call.selector != b"\xff" * 4
 
 
+@pytest.mark.parametrize("session", ["session", "none"])
 @pytest.mark.parametrize("act", [each for each in ACT_NAMES if not each.startswith("declared")])
-def test_the_gate_finds_in_the_calls_of_an_act_what_the_case_found(act: str, calls_made: list[Call]) -> None:
-    written = facts(f'session: none, module: "{MODULES["the current module"]}", acts: [{act}]')
-    again = made_again(calls_made, written)
-    assert (again.acts, again.grants, again.moves, again.calls) == (
-        *(written.acts, written.grants, written.moves),
-        tuple(each._replace(arguments=b"") for each in written.calls),
-    )
+def test_the_gate_sees_of_an_act_on_the_wire_what_the_case_sees(
+    act: str, session: str, read: list[DecodedOperation]
+) -> None:
+    written = facts(f'session: {session}, module: "{MODULES["the current module"]}", acts: [{act}]')
+    assert of_the_deed(on_the_wire(read[-1], written)) == of_the_deed(written)
 
 
 @settings(max_examples=40)
@@ -149,12 +154,35 @@ def test_the_gate_finds_in_a_grant_what_the_case_says_of_it(finding: str) -> Non
     assert set(grant.findings) - {finding} <= BESIDE.get(finding, set())
 
 
+@pytest.mark.parametrize("how", ["session: none, how: call", "how: enable", "how: unsafe_enable"])
 @pytest.mark.parametrize("finding", sorted(KINDS.keys() - ONLY_AS.keys()))
-def test_the_gate_finds_the_same_in_the_call_data_of_a_grant(finding: str, calls_made: list[Call]) -> None:
-    module = MODULES["the current module"]
-    written = facts(f'session: none, module: "{module}", grants: [{{how: call, findings: [{finding}]}}]')
+def test_the_gate_sees_of_a_grant_on_the_wire_what_the_case_sees(
+    finding: str, how: str, read: list[DecodedOperation]
+) -> None:
+    *owner, how = how.split(", ")
+    step = ", ".join([*owner, f'module: "{MODULES["the current module"]}", grants: [{{{how}, findings: [{finding}]}}]'])
+    written = facts(step)
     assert finding in written.grants[0].findings
-    assert made_again(calls_made, written).grants == written.grants
+    assert of_the_deed(on_the_wire(read[-1], written)) == of_the_deed(written)
+
+
+@pytest.mark.parametrize(
+    ("finding", "module"),
+    [
+        ("unsafe_enable", "the current module"),
+        ("multichain_enable", "the current module"),
+        ("multichain_enable", "the emissary"),
+        ("claim_policies", "the emissary"),
+        ("not_judged", "the current module"),
+    ],
+)
+def test_the_gate_sees_on_the_wire_what_is_around_a_session(
+    finding: str, module: str, read: list[DecodedOperation]
+) -> None:
+    step = ONLY_AS[finding]
+    written = facts(step if "module:" in step else f'module: "{MODULES[module]}", {step}')
+    assert finding in written.grants[0].findings
+    assert of_the_deed(on_the_wire(read[-1], written)) == of_the_deed(written)
 
 
 def test_targets_and_policies_and_the_end_are_read_from_the_grant() -> None:
