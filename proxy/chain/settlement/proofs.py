@@ -18,6 +18,7 @@ from proxy.chain.settlement.slices import BlockName
 from proxy.chain.together import in_turn
 from proxy.chain.witness import Fate
 from proxy.errors import StateUnavailable
+from proxy.ledger.forgetting import in_parts
 from proxy.ledger.operations import Evidence, Mined
 from proxy.ledger.reservation import NonceSlot
 from proxy.userop.primitives import Hash32, print_bytes
@@ -168,9 +169,11 @@ class Proofs:
         try:
             await self._prove_due(now, left)
         finally:
-            for user_op_hash in left:
-                if self._settlement.flights.get(user_op_hash) is not None:
-                    self._again.put(user_op_hash, now + _AGAIN_SECONDS)
+            for part in in_parts(tuple(left), _A_STEP):
+                for user_op_hash in part:
+                    if self._settlement.flights.get(user_op_hash) is not None:
+                        self._again.put(user_op_hash, now + _AGAIN_SECONDS)
+                await asyncio.sleep(0)
 
     async def _prove_due(self, now: float, left: dict[Hash32, None]) -> None:
         """What is due and cannot be proven is `left`. Nearly all are shown by few questions about many; the others have
@@ -179,6 +182,7 @@ class Proofs:
         while part := tuple(islice(self._again.pop_due(now), self._node.at_once())):
             left |= dict.fromkeys(part)
             alone += await self._prove_together(part, left)
+            await asyncio.sleep(0)  # of what has ended meanwhile nothing is asked
 
         async def prove(user_op_hash: Hash32) -> None:
             is_long = self._settlement.flights.is_unmined(user_op_hash)

@@ -30,6 +30,7 @@ _BLOCKS_KEPT: Final = 256
 _LOOK_LATER: Final = 15.0
 _TOUCHES_KEPT: Final = 20_000
 _KEYS_A_PIECE: Final = 2_000
+_FLIGHTS_A_PIECE: Final = 500
 _SESSIONS_A_PIECE: Final = 100
 """Of which one piece of work tells the store."""
 
@@ -180,18 +181,20 @@ class Taker:
                 draft = await self._give_way(draft, pace=settlement.pace)
         now = float(part.timestamp)
         shown = Evidence(block=part.last.number, block_hash=part.last.hash, timestamp=part.timestamp)
-        for flight in settlement.flights.pop_over(now):
+        for count, flight in enumerate(settlement.flights.pop_over(now)):
             if flight.user_op_hash in settlement.unproven:
                 # it may be in a block that was missed: that is to be proven first
                 settlement.flights.look_later(flight, now + _LOOK_LATER)
-                continue
-            settlement.ends.over(draft, flight, shown)
-            draft = await self._give_way(draft, pace=settlement.pace)
+            else:
+                settlement.ends.over(draft, flight, shown)
+            is_piece = count % _FLIGHTS_A_PIECE == _FLIGHTS_A_PIECE - 1
+            draft = await self._give_way(draft, pace=settlement.pace, is_due=is_piece)
         self._trail.extend(part.blocks)
         self._read_at.forget_before(self._trail[0].number)
         self._move_to(part.last, part.timestamp)
         settlement.remembered.forget_old(self._clock())
         await self._keep(draft, part.blocks)
+        await self._prove_unmined()
 
     async def undo(self, ancestor: BlockName) -> None:
         """As the protocol has it. Raises `StateUnavailable` when what stood there cannot be read: to be repeated."""
@@ -300,13 +303,23 @@ class Taker:
         self._move_to(block, timestamp)
         await self._keep(draft)
 
-    async def _give_way(self, draft: OutcomeDraft, *, pace: Pace | None = None) -> OutcomeDraft:
+    async def _prove_unmined(self) -> None:
+        """Those that have been waited for long enough for something to be let go."""
+        settlement = self._settlement
+        for count, user_op_hash in enumerate(settlement.flights.unmined.pop_due(settlement.known_seconds)):
+            settlement.to_prove[user_op_hash] = None
+            settlement.awake.set()
+            if count % _FLIGHTS_A_PIECE == _FLIGHTS_A_PIECE - 1:
+                await asyncio.sleep(0)
+
+    async def _give_way(self, draft: OutcomeDraft, *, pace: Pace | None = None, is_due: bool = False) -> OutcomeDraft:
         """A piece is handed over whole; what comes next goes on from there, after a crash too."""
-        if not _is_much(draft):
+        if not is_due and not _is_much(draft):
             return draft
         if pace is not None:
             pace.ended(draft.weight)
         await self._settlement.close(draft)
+        await asyncio.sleep(0)
         return OutcomeDraft()
 
     async def _keep(self, draft: OutcomeDraft, blocks: Sequence[BlockName] = (), *, cut: int | None = None) -> None:
@@ -323,9 +336,6 @@ class Taker:
             # of a time in which nobody told of blocks only so much can count
             settlement.known_seconds += min(now - self._told_at, self._patience.longest_step)
         self._told_at = now
-        for user_op_hash in settlement.flights.unmined.pop_due(settlement.known_seconds):
-            settlement.to_prove[user_op_hash] = None
-            settlement.awake.set()
         self._cursor = SettledUpTo(self._chain_id, block, timestamp, settlement.known_seconds)
 
 
