@@ -230,7 +230,7 @@ def _call_type(operation: DecodedOperation | None) -> str | None:
 def _moves(fields: Fields, operation: DecodedOperation | None, account: Address) -> tuple[MoveFacts, ...]:
     moves = () if operation is None else tuple(map(facts_of_movement, operation.movements))
     full = tuple(_full(fields.desk.fields(at, item, _MOVE_KEYS), account) for at, item in fields.items("moves"))
-    if not full:
+    if not fields.has("moves"):
         return moves
     # what is written in full stands beside what is written in short, and in place of what no call was written for
     in_short = any(fields.has(name) for name in ("calls", "spend", "approve", "inflow"))

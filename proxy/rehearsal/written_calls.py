@@ -139,7 +139,7 @@ def _argument(desk: Desk, kind: str, value: object) -> object:
     if kind.startswith(("uint", "int")):
         return int(value.replace("_", ""))
     if kind == "bool":
-        return {"true": True, "false": False}[value]
+        return read_flag(value)
     if kind.startswith("bytes"):
         return bytes.fromhex(value.removeprefix("0x"))
     return value

@@ -93,6 +93,7 @@ def test_what_is_written_in_short_is_made_into_call_data_and_read_back_as_the_ga
         ("calls: [{to: pot, args: [1]}]", "arguments need a function with its types"),
         ('calls: [{to: pot, function: "f(uint8)", args: [256]}]', "these are no arguments of"),
         ('calls: [{to: pot, function: "f(uint8)", args: [1, 2]}]', "these are no arguments of"),
+        ('calls: [{to: pot, function: "f(bool)", args: [maybe]}]', "these are no arguments of"),
     ],
 )
 def test_what_no_call_data_can_say_is_a_fault_of_the_case(step: str, problem: str) -> None:
@@ -150,6 +151,11 @@ def test_coins_spent_are_sent_along_and_coins_sent_along_are_spent() -> None:
     assert [call.value for call in spent.calls] == [5 * 10**17]
     sent = facts("calls: [{to: shop, value: 0.5 ETH}]")
     assert [(move.asset, move.amount) for move in sent.moves] == [(AssetKind.NATIVE, 5 * 10**17)]
+
+
+def test_an_operation_that_is_said_to_move_nothing_moves_nothing() -> None:
+    assert facts("moves: []").moves == ()
+    assert len(facts("moves: [], spend: 1 USDC").moves) == 1
 
 
 def test_an_unlimited_approval_needs_its_token_and_amount_only() -> None:
