@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import AsyncIterable, Callable, Collection, Iterable, Sequence, Set
 from dataclasses import replace
 from itertools import chain
@@ -61,7 +61,7 @@ class Taker:
         self._patience = patience
         self._cursor: SettledUpTo | None = None
         self._trail: deque[BlockName] = deque(maxlen=_BLOCKS_KEPT)  # newest last
-        self._touched: deque[tuple[int, SessionKey]] = deque(maxlen=_TOUCHES_KEPT)  # by block, newest last
+        self._touched: OrderedDict[SessionKey, int] = OrderedDict()  # in which block last, the newest last
         self._read_at = ReadAt()
         self._told: deque[tuple[int, SessionKey, KnownSession | None]] = deque(maxlen=_TOUCHES_KEPT)  # and as it was
         self._told_before: list[SessionKey] = []  # in an earlier life, in blocks that may be taken back
@@ -82,7 +82,7 @@ class Taker:
         blocks = (each.block for each in ended if each.block is not None)
         self.restored_at = max(blocks, default=0) if cursor is None else max(cursor.block.number, *blocks, 0)
         for each in doubts:
-            self._touched.append((each.block, each.key))
+            self._touch(each.key, each.block)
             if not each.is_read and self._registry.status_of(each.key) is not None:
                 self._registry.note_block(each.key, each.block)
         self._trail.extend(trail)
@@ -175,7 +175,7 @@ class Taker:
                 settlement.ends.mined(draft, slot, _mined(event))
             elif self._registry.status_of(event.key) is not None:
                 self._registry.note_block(event.key, event.block.number)  # no reading from before counts
-                self._touched.append((event.block.number, event.key))
+                self._touch(event.key, event.block.number)
                 draft.to_read[event.key] = event.block.number
             if _is_much(draft):
                 draft = await self._give_way(draft, pace=settlement.pace)
@@ -191,6 +191,8 @@ class Taker:
             draft = await self._give_way(draft, pace=settlement.pace, is_due=is_piece)
         self._trail.extend(part.blocks)
         self._read_at.forget_before(self._trail[0].number)
+        while self._touched and self._touched[next(iter(self._touched))] < self._trail[0].number:
+            self._touched.popitem(last=False)
         self._move_to(part.last, part.timestamp)
         settlement.remembered.forget_old(self._clock())
         await self._keep(draft, part.blocks)
@@ -205,8 +207,8 @@ class Taker:
         while self._trail and self._trail[-1].number > ancestor.number:
             self._trail.pop()
         touched: dict[SessionKey, None] = {}
-        while self._touched and self._touched[-1][0] > ancestor.number:
-            touched[self._touched.pop()[1]] = None
+        while self._touched and self._touched[next(reversed(self._touched))] > ancestor.number:
+            touched[self._touched.popitem()[0]] = None
         await self._doubt(chain((list(touched),), self._read_at.after(ancestor.number)), ancestor.number)
         await self._take_back(ancestor, ended)
         before = self._cursor
@@ -214,6 +216,10 @@ class Taker:
             known = self._settlement.known_seconds
             self._cursor = before._replace(block=ancestor, known_seconds=known)
             await self._keep(OutcomeDraft(), (), cut=ancestor.number)
+
+    def _touch(self, key: SessionKey, block: int) -> None:
+        self._touched[key] = block
+        self._touched.move_to_end(key)
 
     def _is_in_force(self, key: SessionKey) -> bool:
         return self._registry.status_of(key) is Status.IN_FORCE
