@@ -28,7 +28,7 @@ from proxy.userop.primitives import Address, Hash32
 
 _BLOCKS_KEPT: Final = 256
 _LOOK_LATER: Final = 15.0
-_TOUCHES_KEPT: Final = 20_000
+_TOLD_KEPT: Final = 20_000
 _KEYS_A_PIECE: Final = 2_000
 _FLIGHTS_A_PIECE: Final = 500
 _SESSIONS_A_PIECE: Final = 100
@@ -63,8 +63,8 @@ class Taker:
         self._trail: deque[BlockName] = deque(maxlen=_BLOCKS_KEPT)  # newest last
         self._touched: OrderedDict[SessionKey, int] = OrderedDict()  # in which block last, the newest last
         self._read_at = ReadAt()
-        self._told: deque[tuple[int, SessionKey, KnownSession | None]] = deque(maxlen=_TOUCHES_KEPT)  # and as it was
-        self._told_before: list[SessionKey] = []  # in an earlier life, in blocks that may be taken back
+        self._told: deque[tuple[int, SessionKey, KnownSession | None]] = deque(maxlen=_TOLD_KEPT)  # and as it was
+        self._told_before: dict[SessionKey, None] = {}  # in blocks that may be gone: what was before nobody knows
         self._told_at: float | None = None  # monotonic
         self._is_begun_anew = False  # and no cursor was kept since
         self.restored_at = 0
@@ -88,7 +88,8 @@ class Taker:
         self._trail.extend(trail)
         self._restore_readings()
         if self._declared and self._trail:
-            self._told_before = told_since(self._registry, self._chain_id, self._declared, self._trail[0].number)
+            since = self._trail[0].number
+            self._told_before = dict.fromkeys(told_since(self._registry, self._chain_id, self._declared, since))
         if cursor is not None:
             self._settlement.known_seconds = cursor.known_seconds
 
@@ -249,6 +250,8 @@ class Taker:
     def _tell(self, draft: OutcomeDraft, event: SessionTold) -> None:
         for key, before, after in tell(self._registry, event.changes, ToldAt(*event.place), self._clock()):
             draft.sessions[key] = after
+            if len(self._told) == self._told.maxlen:
+                self._told_before[self._told[0][1]] = None
             self._told.append((event.block.number, key, before))
 
     async def _take_back(self, ancestor: BlockName, ended: Iterable[EndedName]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from proxy.chain.settlement import taker
 from proxy.chain.settlement.outcome import SettledUpTo
 from proxy.chain.settlement.slices import ChainPlace, SessionTold
 from proxy.chain.settlement.taker import Taker
@@ -147,6 +148,18 @@ async def test_a_grant_that_the_chain_takes_back_never_was() -> None:
     assert of(there).standing == "not_granted"
     await there.tell(201, told(GRANT, at=201, branch=1), branch=1)
     assert of(there).status is Status.IN_FORCE
+
+
+async def test_what_was_before_more_changes_than_are_kept_is_not_judged_by_what_is_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(taker, "_TOLD_KEPT", 2)
+    there = scene()
+    await there.tell(200)
+    for number in (201, 202, 203):
+        await there.tell(number, told(GRANT, at=number))
+    await there.taker.undo(block(200))
+    assert of(there).state is None
 
 
 async def test_a_revocation_that_the_chain_takes_back_was_none() -> None:
