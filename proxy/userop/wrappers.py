@@ -93,7 +93,9 @@ WRAPPERS: Final = (
         with_fee,
         f"{_PIMLICO}/execFromEntryPointWithFee.ts: FunWallet, with its fee",
     ),
-    _wrapper("executeFromEntryPoint(address,uint256,bytes)", to_value_data, _UNSEEN),
+    _wrapper(
+        "executeFromEntryPoint(address,uint256,bytes)", to_value_data, "dawnwallet/erc4337-wallet, src/SmartWallet.sol"
+    ),
     _wrapper("execute(address,bytes)", to_data, f"{_PIMLICO}/executeAddressBytes.ts"),
     _wrapper("execute(address,uint256,bytes,bytes)", to_value_data, _BLOCKSCOUT),
     _wrapper("execBatch(address[],bytes[])", targets_datas, f"{_SIMPLE_ACCOUNT}, v0.4, of its owner or itself"),
