@@ -66,7 +66,7 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
         await asyncio.sleep(0.1)
 
 
-def shipped_configuration(gate: str, pace: str) -> dict[str, Any]:
+def shipped_configuration(gate: str, pace: str = "200ms") -> dict[str, Any]:
     """The configuration as shipped, but for addresses and for the pace."""
     content: dict[str, Any] = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
     content["global"] = {"scrape_interval": pace, "scrape_timeout": pace, "evaluation_interval": pace}

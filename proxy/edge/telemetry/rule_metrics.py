@@ -215,8 +215,12 @@ class RuleMetrics:
         if limit <= 0 or rule not in self._severities:
             return
         share, before = used / limit, self._fullest.get(rule)
-        if before is None or share >= before.share or key == before.key:
-            self._stands(rule, _made(_Window, (key, share)))
+        if before is None:
+            self._stands(rule, _Window(key, share))
+        elif share >= before.share or key == before.key:
+            self._fullest[rule] = _made(_Window, (key, share))
+            if share != before.share:
+                self._budget_of[rule].set(share)
 
     def measuring(self, share_of: Callable[[CountKey], float | None]) -> Iterator[None]:
         """Look again at the windows that stand for their rules, a piece of work at a time: what was counted leaves
