@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import field, replace
 from enum import StrEnum
+from itertools import chain
 from typing import Final, NamedTuple, Protocol
 
 from proxy.judge.counts import CountKey, Counts, History, Lesson, RuleCharge, WindowCharge
@@ -128,6 +129,15 @@ class RuleRows(NamedTuple):
     buckets: tuple[BucketRow, ...] = ()
     marks: tuple[MarkRow, ...] = ()
     histories: tuple[HistoryRow, ...] = ()
+
+    @classmethod
+    def joined(cls, parts: Sequence[RuleRows]) -> RuleRows:
+        """All of them, in this order."""
+        return cls(
+            tuple(chain.from_iterable([each.buckets for each in parts])),
+            tuple(chain.from_iterable([each.marks for each in parts])),
+            tuple(chain.from_iterable([each.histories for each in parts])),
+        )
 
 
 NO_ROWS: Final = RuleRows()

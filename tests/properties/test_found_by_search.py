@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.properties.chain_model import KEY
+from tests.properties.chain_model import KEY, KEYS
 from tests.properties.test_ledger_machine import LedgerMachine
+
+OTHER = KEYS[1]
 
 
 @contextmanager
@@ -62,3 +64,17 @@ def test_an_operation_that_is_in_flight_again_while_its_session_is_read_is_not_c
         steps.fill_the_disk(full=True)
         send(steps)
         steps.look(seconds=1.0)
+
+
+def test_an_operation_that_comes_under_a_second_session_read_since_it_was_mined_is_not_counted_for_that_one() -> None:
+    with machine(follows=False) as steps:
+        steps.ask_before_the_blocks_are_taken_in()
+        steps.come_again_once_it_is_mined_and_before_its_block_is_taken_in(
+            nonce=3, key=KEY, ruled=False, fortune="crash after"
+        )
+        steps.use_past_the_gate(nonce=2, amount=2, key=OTHER)
+        steps.fall_silent(bundler=False, node=False, claims=True, behind=1, read_ahead=None)
+        steps.look(seconds=700.0)
+        (sent,) = steps.sent.values()
+        steps.send_as(sent, OTHER, None, "answer lost")
+        steps.ask_before_the_blocks_are_taken_in()

@@ -350,7 +350,10 @@ class LedgerMachine(RuleBasedStateMachine):
     )
     def send_under_another_claim(self, data: st.DataObject, key: SessionKey, grant: int | None, fortune: str) -> None:
         """The hash does not cover the signature: it comes under another session, or as a grant and as a use."""
-        sent = self._one_sent(data)
+        self.send_as(self._one_sent(data), key, grant, fortune)
+
+    def send_as(self, sent: AcceptedOperation, key: SessionKey, grant: int | None, fortune: str) -> None:
+        """An operation that was sent before, under this claim."""
         number = int.from_bytes(sent.user_op_hash, "big")
         reservation = sent.reservation
         operation = operation_of(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from typing import Final
 
 from proxy.chain.settlement.flights import LET_GO, Flight, Flights
@@ -29,7 +28,8 @@ from proxy.ledger.reservation import (
 )
 from proxy.record import record
 from proxy.session.counters import Counter, HoldName, SessionKey
-from proxy.session.known import KnownSession
+from proxy.session.granted import is_granted
+from proxy.session.known import KnownSession, read_since
 from proxy.session.policies.simple_gas import counted_at
 from proxy.session.registry import Registry
 from proxy.userop.primitives import Hash32
@@ -71,20 +71,12 @@ class OutcomeDraft:
             ended=tuple(each.name for each in self.remembered),
             remembered=tuple(self.remembered),
             revived=tuple(self.revived),
-            rules=_together(self.rules) if self.rules else NO_ROWS,
+            rules=RuleRows.joined(self.rules) if self.rules else NO_ROWS,
             cursor=cursor,
             blocks=blocks,
             cut=cut,
             doubts=tuple(Doubt(key, block) for key, block in self.to_read.items()),
         )
-
-
-def _together(rules: Sequence[RuleRows]) -> RuleRows:
-    return RuleRows(
-        tuple(chain.from_iterable([each.buckets for each in rules])),
-        tuple(chain.from_iterable([each.marks for each in rules])),
-        tuple(chain.from_iterable([each.histories for each in rules])),
-    )
 
 
 class Ends:
@@ -279,6 +271,7 @@ class Ends:
                 continue
             # of what was let go, nothing is awaited any more
             self._registry.expect(operation.changes, now, session=name.session, grant=name.grant)
+            before = None if name.session is None else self._registry.get(name.session)
             added = self._registry.adds_charges(name.session, mined.block, counted=is_counted)
             changed = self._registry.mined(
                 each.user_op_hash,
@@ -316,6 +309,17 @@ class Ends:
             self._close(draft, ended, stage)
             if len(counted) > 1 and name.session is not None:
                 draft.to_read[name.session] = mined.block or 0  # only one of them has used anything
+            if added and before is not None and read_since(before, mined.block):
+                self._doubt_twice(draft, before, each)
+
+    def _doubt_twice(self, draft: OutcomeDraft, read: KnownSession, counted: Reservation) -> None:
+        """Held only since that reading, which is not older than the block that mined it: it may be counted there too,
+        and no reading before that tells."""
+        is_read = self.readable and read.state is not None and not is_granted(read.state)  # and not told by logs
+        if is_read and any(is_on_chain(each.counter) for each in counted.charges):
+            self._registry.forget_block(read.key)
+            self._registry.note_block(read.key, read.block)
+            draft.to_read[read.key] = read.block or 0
 
     def _close(self, draft: OutcomeDraft, ended: Ended, stage: Stage) -> None:
         draft.remembered.append(ended)

@@ -211,7 +211,7 @@ class Scene:
             raise StateUnavailable("no answer")
         known = self.registry.get(key)
         assert known is not None
-        if (self.registry.mined_at(key) or 0) <= self.reads_at:  # as the reader does it
+        if max(self.registry.mined_at(key) or 0, known.block or 0) <= self.reads_at:  # as the reader does it
             self.registry.put(replace(known, state=STATE, block=self.reads_at))
         if self.unkeepable:
             raise StateUnavailable("the disk is full", fact="ledger")

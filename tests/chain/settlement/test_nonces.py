@@ -93,6 +93,7 @@ async def test_what_a_block_showed_that_was_taken_back_is_no_evidence_any_more()
 async def test_of_two_that_compete_the_one_that_was_mined_is_not_taken_for_the_one_that_was_not() -> None:
     scene = with_node()
     assert scene.chain is not None
+    scene.reads_at = 9  # which has neither
     await scene.tell(9)
     won = await scene.accept(1, ONE_USE, nonce=7)
     lost = await scene.accept(2, ONE_USE, nonce=7)

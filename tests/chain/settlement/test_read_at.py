@@ -13,10 +13,11 @@ from proxy.chain.settlement.outcome import SettledUpTo
 from proxy.chain.settlement.read_at import ReadAt
 from proxy.chain.settlement.slices import BlockName
 from proxy.ledger.doubts import Doubt
-from proxy.session.counters import SessionKey
+from proxy.ledger.operations import Cause, Mined, Stage
+from proxy.session.counters import Charge, SessionKey
 from proxy.session.known import Status
 from proxy.userop.primitives import Hash32
-from tests.chain.settlement.builders import IN_FORCE, KEY, ONE_USE, Chain, Scene, a_slice, block
+from tests.chain.settlement.builders import IN_FORCE, KEY, ONE_USE, Chain, Scene, a_slice, block, name
 
 OTHER = KEY._replace(permission_id=Hash32(b"\x1e" * 32))
 
@@ -109,6 +110,70 @@ async def test_only_the_last_reading_counts() -> None:
     await scene.tell(11)
     await scene.tell(12)
     assert scene.reread == []
+
+
+async def shown(scene: Scene, number: int, *charges: Charge) -> None:
+    """Held from now on, an operation of which a question shows at once that this block has it."""
+    there = block(number)
+    scene.chain.fates[name(1)] = Mined(  # type: ignore[union-attr]  # it has a chain
+        user_op_hash=name(1), success=True, block=there.number, block_hash=there.hash
+    )
+    operation = scene.reserve(1, *charges)
+    await scene.settlement.hold(operation)
+    await scene.settlement.follow(operation, Stage.UNKNOWN)
+    await scene.later(1.0)
+    assert scene.causes == [Cause.MINED]
+
+
+async def test_what_is_held_only_since_a_reading_that_had_it_already_counts_no_second_time() -> None:
+    """It came to the chain by another way, or under another session, before it came here."""
+    scene = await scene_at(12)
+    read(scene, block(12), uses=1)
+    scene.reads_at = 12
+    await shown(scene, 10, ONE_USE)
+    assert scene.reread == [KEY]
+    assert scene.balance == (0, 0), "as the chain has it"
+
+
+@pytest.mark.parametrize("reads_at", [10, 11])
+async def test_no_reading_older_than_the_one_that_may_have_had_it_tells_whether_it_had(reads_at: int) -> None:
+    scene = await scene_at(12)
+    read(scene, block(12), uses=2)
+    scene.reads_at = reads_at  # a backend that has the operation's block and is behind the reading's
+    await shown(scene, 10, ONE_USE)
+    assert scene.used() is None, "neither as counted twice nor as it was before"
+    scene.reads_at = 12
+    await scene.later(15.0)
+    assert scene.balance == (0, 0)
+
+
+async def test_that_it_may_be_counted_twice_is_on_disk_with_its_end() -> None:
+    scene = await scene_at(12)
+    read(scene, block(12), uses=1)
+    scene.unreadable = True
+    await shown(scene, 10, ONE_USE)
+    (ended,) = [each for each in scene.shelf.kept if each.remembered]
+    assert ended.doubts == (Doubt(KEY, 12),)
+
+
+async def test_a_session_is_not_read_again_for_what_is_newer_than_its_reading_or_counted_by_no_policy() -> None:
+    newer, uncounted = await scene_at(12), await scene_at(12)
+    read(newer, block(12))
+    await shown(newer, 13, ONE_USE)
+    assert (newer.reread, newer.balance) == ([], (1, 0))
+    read(uncounted, block(12))
+    await shown(uncounted, 10)
+    assert uncounted.reread == []
+
+
+async def test_without_a_node_it_counts_and_the_block_of_the_reading_is_not_forgotten() -> None:
+    scene = Scene()
+    scene.registry.put(replace(IN_FORCE, block=12))
+    await scene.accept(1, ONE_USE)
+    scene.bundler.mine(name(1), block=10)
+    await scene.later(1.0)
+    assert scene.balance == (1, 0)
+    assert scene.registry.block_of(KEY) == 12
 
 
 async def test_a_session_that_a_block_which_is_gone_had_revoked_is_read_again_even_where_everything_is_begun_anew() -> (
