@@ -353,10 +353,9 @@ class Registry:
             else:
                 on_chain.append(charge)
         known = self._sessions.get(key)
-        if not on_chain or known is None or _has_charges(known, block, counted):
-            return False
-        self.note_block(key, block)
-        if known.state is None:
+        if on_chain and known is not None and not read_since(known, block):
+            self.note_block(key, block)  # though it be counted: at which block that was read may be forgotten
+        if not on_chain or known is None or known.state is None or _has_charges(known, block, counted):
             return False
         self.put(replace(known, state=known.state.with_charges(on_chain), updated_at=now))
         return True

@@ -78,3 +78,17 @@ def test_an_operation_that_comes_under_a_second_session_read_since_it_was_mined_
         (sent,) = steps.sent.values()
         steps.send_as(sent, OTHER, None, "answer lost")
         steps.ask_before_the_blocks_are_taken_in()
+
+
+def test_what_a_reading_has_counted_is_in_each_that_takes_its_place_where_the_chain_is_begun_anew_between() -> None:
+    with machine(follows=False) as steps:
+        again = steps.come_again_once_it_is_mined_and_before_its_block_is_taken_in
+        steps.look(seconds=30.0)
+        steps.use_past_the_gate(nonce=3, amount=2, key=KEY)
+        steps.ask_the_disk_in_vain(is_deaf=True)
+        answer(steps, read_ahead=0)
+        again(nonce=1, key=KEY, ruled=False, fortune="answer lost")
+        again(nonce=5, key=OTHER, ruled=False, fortune="hangs")
+        again(nonce=3, key=KEY, ruled=True, fortune="crash after")
+        steps.fall_silent(bundler=False, node=False, claims=False, behind=2, read_ahead=None)
+        steps.look(seconds=1.0)

@@ -337,6 +337,19 @@ def test_what_was_read_at_a_block_is_not_counted_a_second_time(block: int, uses:
     assert after.state.used.get(USES, 0) == uses
 
 
+@pytest.mark.parametrize("block", [None, 100])
+def test_no_reading_from_before_a_use_that_is_counted_takes_the_place_of_the_one_that_has_it(block: int | None) -> None:
+    """`None`: at which block that was taken is forgotten, as the chain was begun anew."""
+    registry = registry_with(known(block=100))
+    if block is None:
+        registry.began_at([KEY], 90)
+    registry.mined(OP, success=True, charges=(ONE_USE,), session=KEY, block=95, now=5.0, counted=True)
+    after = registry.get(KEY)
+    assert after is not None
+    assert (after.state, after.block) == (known().state, block)
+    assert registry.mined_at(KEY) == (95 if block is None else None)
+
+
 @pytest.mark.parametrize(("block", "status"), [(100, Status.IN_FORCE), (101, Status.REMOVED)])
 def test_a_change_older_than_the_reading_is_not_made_again(block: int, status: Status) -> None:
     registry = registry_with(known(block=100))

@@ -243,6 +243,13 @@ class Scene:
         self.monotonic.now += seconds
         await self.lookout.round()
 
+    def shows(self, user_op_hash: Hash32, there: BlockName) -> None:
+        """Asked about the operation from now on, the node has it mined there."""
+        assert self.chain is not None
+        self.chain.fates[user_op_hash] = Mined(
+            user_op_hash=user_op_hash, success=True, block=there.number, block_hash=there.hash
+        )
+
     # what is known
 
     def status(self) -> Status | None:

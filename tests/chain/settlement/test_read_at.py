@@ -13,7 +13,7 @@ from proxy.chain.settlement.outcome import SettledUpTo
 from proxy.chain.settlement.read_at import ReadAt
 from proxy.chain.settlement.slices import BlockName
 from proxy.ledger.doubts import Doubt
-from proxy.ledger.operations import Cause, Mined, Stage
+from proxy.ledger.operations import Cause, Stage
 from proxy.session.counters import Charge, SessionKey
 from proxy.session.known import Status
 from proxy.userop.primitives import Hash32
@@ -114,10 +114,7 @@ async def test_only_the_last_reading_counts() -> None:
 
 async def shown(scene: Scene, number: int, *charges: Charge) -> None:
     """Held from now on, an operation of which a question shows at once that this block has it."""
-    there = block(number)
-    scene.chain.fates[name(1)] = Mined(  # type: ignore[union-attr]  # it has a chain
-        user_op_hash=name(1), success=True, block=there.number, block_hash=there.hash
-    )
+    scene.shows(name(1), block(number))
     operation = scene.reserve(1, *charges)
     await scene.settlement.hold(operation)
     await scene.settlement.follow(operation, Stage.UNKNOWN)
@@ -164,6 +161,22 @@ async def test_a_session_is_not_read_again_for_what_is_newer_than_its_reading_or
     read(uncounted, block(12))
     await shown(uncounted, 10)
     assert uncounted.reread == []
+
+
+async def test_a_use_that_only_the_last_reading_has_counted_is_in_the_next_one_where_the_chain_is_begun_anew() -> None:
+    scene = await scene_at(9)
+    operation = scene.reserve(1, ONE_USE)
+    await scene.settlement.hold(operation)
+    read(scene, block(12), uses=1)
+    scene.ledger.count(KEY, operation.reservation.slot)
+    scene.shows(name(1), block(11))
+    scene.reads_at = 10  # a backend that has the block from which on the chain is followed, and no more
+    await scene.taker.start_at(block(10), 0)
+    await scene.later(1.0)
+    assert (scene.causes, scene.used()) == ([Cause.MINED], None)
+    scene.reads_at = 11
+    await scene.later(15.0)
+    assert scene.registry.block_of(KEY) == 11
 
 
 async def test_without_a_node_it_counts_and_the_block_of_the_reading_is_not_forgotten() -> None:
