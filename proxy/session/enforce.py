@@ -80,10 +80,10 @@ def enforce(
 
     `base_fee` is the block's, in wei per gas. `in_flight` gives what accepted operations will add to a counter.
     `now` is the expected block time in unix seconds; `None` leaves the window to the caller. `answers` are replies
-    to facts asked earlier for this operation. `asks_account`: it is asked whether it has the module that is to enable
-    a session. `unreadable` takes the place of an execution that could not be
-    decoded, for the verdict the chain would give. A preview, whose signature is a stub, has no `check_signature`.
-    What `budget` does not pay for is refused. Raises `ValueError` for an operation of another session.
+    to facts asked earlier for this operation. `asks_account`: it is asked whether it has the module that is to enable a
+    session. `unreadable` takes the place of an execution that could not be decoded, for the verdict the chain would
+    give. A preview, whose signature is a stub, has no `check_signature`. What `budget` does not pay for is refused.
+    Raises `ValueError` for an operation of another session.
     """
     claim = _claim_of(operation, state)
     if is_granted(state):
