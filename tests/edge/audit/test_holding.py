@@ -8,6 +8,8 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -19,7 +21,6 @@ from proxy.edge.audit.schema import open_trail
 from proxy.edge.audit.verify import verify_trail
 from proxy.edge.audit.writer import AuditWriter
 from tests.chaos.gates import ROOT
-from tests.edge.audit.test_writer import wait_until
 from tests.edge.audit.trails import writing
 from tests.patience import PATIENCE_SECONDS
 
@@ -76,20 +77,20 @@ def test_another_gate_that_lives_is_not_waited_for(path: Path) -> None:
 def test_who_comes_second_does_not_wait_behind_who_waits_for_the_writer_of_a_gate_that_is_gone(
     path: Path, outlived: HeldTrail
 ) -> None:
+    waits = threading.Event()
+
+    def rest(seconds: float) -> None:
+        waits.set()
+        time.sleep(seconds)
+
     with ThreadPoolExecutor() as threads:
-        waiting = threads.submit(hold_trail, path, PATIENCE_SECONDS)
-        wait_until(lambda: _is_refused_as_gate(path))
+        waiting = threads.submit(hold_trail, path, PATIENCE_SECONDS, rest=rest)
+        assert waits.wait(PATIENCE_SECONDS)
+        with pytest.raises(TrailHeldError, match="another gate"):
+            hold_trail(path, rest=never)
         assert not waiting.done()
         os.close(outlived.writers)
         waiting.result().let_go()
-
-
-def _is_refused_as_gate(path: Path) -> bool:
-    try:
-        hold_trail(path, 0).let_go()
-    except TrailHeldError as error:
-        return "another gate" in str(error)
-    return False
 
 
 def test_the_writer_of_a_gate_that_is_gone_is_waited_for_and_that_is_told_before(
