@@ -90,11 +90,13 @@ async def listen(
         more=RuleRoutes(desk).routes(),
         turns=turns,
     )
+    backend.wait_to_welcome()
     admin_port = await admin.start(config.admin_listen.host, config.admin_listen.port, _tls_of(config.admin_tls, stack))
     stack.push_async_callback(admin.stop)
     server = _rpc_server(shared, chains, tracing, settings, turns)
     await server.start(config.listen.host, config.listen.port, _tls_of(config.tls, stack))
     stack.push_async_callback(server.stop)
+    backend.welcome()
     return Listeners(
         chains=chains,
         backend=backend,

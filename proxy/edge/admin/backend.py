@@ -93,7 +93,7 @@ class GateBackend:
         self._store = store
         self._clock = clock
         self._rules = rules
-        self._stopping = False
+        self._unwelcome: Check | None = None
         self.settings: ReloadsSettings | None = None
         self._names = {chain.chain_id: name for name, chain in chains.items()}
         self._pages = SessionPages(registry, self._names)
@@ -109,13 +109,21 @@ class GateBackend:
             "needsRestart": list(outcome.needs_restart),
         }
 
+    def wait_to_welcome(self) -> None:
+        """Nothing is ready until `welcome` is called: whoever asks is here before there is somebody to serve others."""
+        self._unwelcome = Check("starting", ok=False, why="does not listen for operations yet")
+
+    def welcome(self) -> None:
+        """From now on readiness is what the checks say."""
+        self._unwelcome = None
+
     def stop_welcoming(self) -> None:
         """From now on nothing is ready: whoever balances load sends its traffic elsewhere before the listener ends."""
-        self._stopping = True
+        self._unwelcome = Check("stopping", ok=False, why="told to stop; what is in flight is finished")
 
     async def readiness(self, name: str | None = None) -> Sequence[Check]:
-        if self._stopping:
-            return [Check("stopping", ok=False, why="told to stop; what is in flight is finished")]
+        if self._unwelcome is not None:
+            return [self._unwelcome]
         chains = self._chains if name is None else {name: self._chains[name]} if name in self._chains else None
         if chains is None:
             raise InvalidParams("chain", f"not configured; wanted one of {', '.join(self._chains)}")
