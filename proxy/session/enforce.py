@@ -78,12 +78,10 @@ def enforce(
 ) -> Verdict:
     """Judge an operation that claims the session of `state`.
 
-    `base_fee` is the block's, in wei per gas. `in_flight` gives what accepted operations will add to a counter.
-    `now` is the expected block time in unix seconds; `None` leaves the window to the caller. `answers` are replies
-    to facts asked earlier for this operation. `asks_account`: it is asked whether it has the module that is to enable a
-    session. `unreadable` takes the place of an execution that could not be decoded, for the verdict the chain would
-    give. A preview, whose signature is a stub, has no `check_signature`. What `budget` does not pay for is refused.
-    Raises `ValueError` for an operation of another session.
+    `base_fee` is the block's, in wei per gas; `now` the expected block time in unix seconds (`None`: the window is the
+    caller's). `in_flight` gives what accepted operations will add to a counter, `answers` what was asked earlier.
+    `asks_account`: whether it has the module that enables. `unreadable` stands for an execution nobody could decode. A
+    preview has no `check_signature`. What `budget` does not pay for is refused. `ValueError`: another session's.
     """
     claim = _claim_of(operation, state)
     if is_granted(state):
