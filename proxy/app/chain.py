@@ -205,7 +205,7 @@ def _place_what_is_out(chain: Chain, shared: Shared, upstream: HttpUpstream) -> 
 
 def _show_operations(name: str, metrics: Metrics, settling: Settling) -> None:
     settlement = settling.settlement
-    metrics.operations.in_flight(name, len(settlement), settlement.oldest_seconds(), settlement.let_go_now)
+    metrics.operations.in_flight(name, len(settlement), settlement.oldest_seconds(), settlement.flights.let_go_now)
     metrics.operations.receipts_lag(name, settling.lookout.receipts_lag_seconds)
 
 

@@ -24,13 +24,17 @@ TABLES: Final = (
 )
 """Statements that make the table, for the list of migrations."""
 
+READ_IN_ORDER: Final = ("CREATE INDEX doubts_read ON doubts (chain_id, block) WHERE read",)
+"""Statements that let what was read be forgotten by its block, however much was not. Likewise."""
+
 _DOUBT: Final = "INSERT INTO doubts VALUES (?, ?, ?, ?, ?, 0) ON CONFLICT DO UPDATE SET read = 0"
 # the index is named: SQLite takes the table's own key for as good, of which only the chain is known here, and looks at
 # every doubt of it; after a start without what it knew that is one for each session
 _READ: Final = """UPDATE doubts INDEXED BY doubts_unread SET read = 1
     WHERE NOT read AND chain_id = ? AND module = ? AND account = ? AND permission_id = ?"""
-_CUT: Final = "DELETE FROM doubts WHERE chain_id = ? AND block > ? AND read"
-_PRUNE: Final = "DELETE FROM doubts WHERE chain_id = ? AND block < ? AND read"
+# and here: the table's own key leads by all that were not read, of which there may be as many below any block
+_CUT: Final = "DELETE FROM doubts INDEXED BY doubts_read WHERE chain_id = ? AND block > ? AND read"
+_PRUNE: Final = "DELETE FROM doubts INDEXED BY doubts_read WHERE chain_id = ? AND block < ? AND read"
 
 
 class Doubt(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
@@ -21,7 +21,7 @@ OTHER = KEY._replace(permission_id=Hash32(b"\x1e" * 32))
 @pytest.fixture
 def database() -> Iterator[sqlite3.Connection]:
     connection = sqlite3.connect(":memory:", isolation_level=None)
-    for statement in doubts.TABLES:
+    for statement in (*doubts.TABLES, *doubts.READ_IN_ORDER):
         connection.execute(statement)
     yield connection
     connection.close()
@@ -65,6 +65,28 @@ def steps_to_read(database: sqlite3.Connection, others: int, block: int) -> int:
     names = [Hash32(number.to_bytes(32, "big")) for number in range(others)]
     write(database, *doubts.doubt([Doubt(KEY._replace(permission_id=name), block) for name in names]))
     write(database, *doubts.doubt([Doubt(KEY, block)]))
+    ((statement, values),) = doubts.read([KEY])
+    took = steps_of(database, statement, values)
+    assert Doubt(KEY, block, True) in tuple(doubts.doubts(database))
+    return took
+
+
+@pytest.mark.parametrize("forget", [lambda: doubts.prune(KEY.chain_id, 8), lambda: doubts.cut(KEY.chain_id, 6)])
+def test_what_was_read_is_forgotten_in_as_many_steps_however_many_others_are_in_doubt(
+    database: sqlite3.Connection, forget: Callable[[], Statement]
+) -> None:
+    took = []
+    for number in (1, 3_000):
+        names = [Hash32(each.to_bytes(32, "big")) for each in range(number)]
+        write(database, *doubts.doubt([Doubt(KEY._replace(permission_id=name), 7) for name in names]))
+        write(database, *doubts.doubt([Doubt(KEY, 7)]), *doubts.read([KEY]))
+        took.append(steps_of(database, *forget()))
+        assert KEY not in {each.key for each in doubts.doubts(database)}
+    assert took[1] <= 2 * took[0]
+
+
+def steps_of(database: sqlite3.Connection, statement: str, values: Sequence[object]) -> int:
+    """Of SQLite's machine."""
     steps = 0
 
     def count() -> int:
@@ -72,11 +94,9 @@ def steps_to_read(database: sqlite3.Connection, others: int, block: int) -> int:
         steps += 1
         return 0
 
-    ((statement, values),) = doubts.read([KEY])
     database.set_progress_handler(count, 1)
-    database.execute(statement, values)
+    database.execute(statement, tuple(values))
     database.set_progress_handler(None, 1)
-    assert Doubt(KEY, block, True) in tuple(doubts.doubts(database))
     return steps
 
 

@@ -34,6 +34,11 @@ class Flight:
         return next(iter(self.claims)).user_op_hash
 
     @property
+    def known_at(self) -> float:
+        """How many seconds its chain's settlement had been told of when it was first sent."""
+        return min(each.known_at for each in self.claims.values())
+
+    @property
     def slot(self) -> NonceSlot:
         """What it competes for, whatever its claim."""
         return next(iter(self.claims.values())).reservation.slot
@@ -73,6 +78,11 @@ class Flights:
         """The operation under this claim."""
         flight = self._flights.get(name.user_op_hash)
         return None if flight is None else flight.claims.get(name)
+
+    @property
+    def let_go_now(self) -> int:
+        """How many are remembered, something of theirs let go, while their nonces are unused."""
+        return len(self._flights) - len(self.awaited)
 
     def hashes(self) -> tuple[Hash32, ...]:
         """All of them. Takes as long as there are many: for a chain that begins anew."""

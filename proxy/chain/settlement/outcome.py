@@ -17,12 +17,15 @@ from proxy.session.known import KnownSession
 
 class SettledUpTo(NamedTuple):
     """How far the blocks of a chain are settled. `known_seconds` is for how long, altogether, its blocks have told
-    what became of operations: time in which nobody could tell is not in it."""
+    what became of operations: time in which nobody could tell is not in it. Of operations that were sent when so many
+    seconds were known, or fewer, those in flight are still to be proven, as no block from this one on may show them:
+    `None` where there is nothing to prove."""
 
     chain_id: int
     block: BlockName
     timestamp: int  # of the block, unix seconds
     known_seconds: float
+    unproven_until: float | None = None
 
 
 @record(kw_only=True)

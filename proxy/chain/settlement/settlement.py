@@ -74,10 +74,12 @@ class Settlement:
         """Of those, what the disk does not have as unread yet: before it does no cursor outlives this."""
         self.to_prove: dict[Hash32, None] = {}
         self.unproven: set[Hash32] = set()
-        """Of those, what no block that is told of from now on can show: before it is proven no cursor does either."""
+        """Of those, what no block that is told of from now on can show."""
+        self.unproven_until: float | None = None
+        """The most seconds that were known when any of these was sent: a restart proves all that were sent by then."""
         self.unseconded: dict[Hash32, Evidence] = {}
         """What one node showed to have used the nonces of operations, while another one has yet to say so."""
-        self.on_begun: Callable[[Hash32, Stage], None] = _nobody
+        self.on_begun: Callable[[Hash32, Stage], None] = lambda _user_op_hash, _stage: None
         self.letting_go = LettingGo(
             self.flights,
             self.ends,
@@ -97,11 +99,6 @@ class Settlement:
         """For how long the oldest operation has been in flight of which nothing was let go; 0 when there is none."""
         first = self.flights.awaited.first()
         return 0.0 if first is None else max(self._clock() - first, 0.0)
-
-    @property
-    def let_go_now(self) -> int:
-        """How many are remembered, something of theirs let go, while their nonces are unused."""
-        return len(self.flights) - len(self.flights.awaited)
 
     # before and after an operation is sent
 
@@ -171,8 +168,7 @@ class Settlement:
         flight = self.flights.get(name.user_op_hash)
         is_held = flight is not None and name in flight.claims
         known = self.remembered.get(name)
-        is_mined = known is not None and known.cause is Cause.MINED
-        ended = known if is_mined else self.remembered.mined(name.user_op_hash)
+        ended = known if self.remembered.is_mined(name) else self.remembered.mined(name.user_op_hash)
         ended = ended or (None if is_held else known)
         if ended is not None:
             # it ended before the answer came; or it was sent again after that, to a bundler that names it once more
@@ -241,27 +237,37 @@ class Settlement:
         for each in ended:
             self.remembered.remember(each)
         for flight in flights:
-            operation = flight.operation
+            operation, name = flight.operation, flight.operation.name
             mined = self.remembered.mined(operation.user_op_hash)
-            if self.remembered.is_mined(operation.name):
+            if self.remembered.is_mined(name):
                 # it was about to be sent again
-                self.books.note(Outcome(ended=(operation.name,)))
+                self.books.note(Outcome(ended=(name,)))
                 continue
             self._ledger.restore(operation.reservation, grip_of(flight.stage, self._patience.unmined_grip))
             if flight.stage not in LET_GO:
-                session, grant = operation.name.session, operation.name.grant
-                self._registry.expect(operation.changes, now, session=session, grant=grant)
+                self._registry.expect(operation.changes, now, session=name.session, grant=name.grant)
             self.flights.begin(operation, flight.stage, flight.silent_seconds)
             if flight.stage not in LET_GO:
                 self._hold_again(operation.user_op_hash, flight.stage)  # it was let go under another claim before
             if mined is not None:
                 # under another claim; this one comes back with the block that showed that
                 draft, shown = OutcomeDraft(), Evidence(block=mined.block, block_hash=mined.block_hash)
-                self.ends.end(draft, operation.name, Cause.NONCE_USED, replace(shown, by=operation.user_op_hash))
+                self.ends.end(draft, name, Cause.NONCE_USED, replace(shown, by=operation.user_op_hash))
                 self.books.note(draft.outcome())
                 continue
             self._prove_if_in_doubt(operation.user_op_hash, flight.stage)
+            if self.unproven_until is not None and operation.known_at <= self.unproven_until:
+                self.doubt_all((operation.user_op_hash,))
             self.on_begun(operation.user_op_hash, as_sent(flight.stage))
+
+    def doubt_all(self, hashes: Iterable[Hash32]) -> None:
+        """Those of them that are in flight may have been mined in blocks that nobody tells of."""
+        for user_op_hash in hashes:
+            if (flight := self.flights.get(user_op_hash)) is not None:
+                self.unproven_until = max(flight.known_at, self.unproven_until or 0.0)
+                self.unproven.add(user_op_hash)
+                self.to_prove[user_op_hash] = None
+        self.awake.set()
 
     def _prove_if_in_doubt(self, user_op_hash: Hash32, stage: Stage) -> None:
         """Nobody has said that its nonce was unused when it was sent, or not that is known any more; if it was not, no
@@ -385,14 +391,9 @@ class Settlement:
             outcome = replace(outcome, doubts=())  # nobody will ever read them
         for end in draft.told:
             self._tell(end)
-        if draft.unseconded:
+        if draft.to_read or draft.unseconded:
             self.unseconded |= draft.unseconded
             self.to_prove |= dict.fromkeys(draft.unseconded)
-        if draft.to_read or draft.unseconded:
             self.to_read |= dict.fromkeys(draft.to_read)
             self.awake.set()
         await self.books.keep(outcome)
-
-
-def _nobody(_user_op_hash: Hash32, _stage: Stage) -> None:
-    return None

@@ -17,6 +17,7 @@ from proxy.chain.settlement.read_at import UNKNOWN_HASH, ReadAt
 from proxy.chain.settlement.settlement import Settlement
 from proxy.chain.settlement.slices import MOST_ENDS, BlockName, OperationMined, SessionTold, Slice
 from proxy.ledger.doubts import Doubt
+from proxy.ledger.forgetting import in_parts
 from proxy.ledger.operations import Cause, EndedName, Evidence, Mined
 from proxy.ledger.reservation import NonceSlot
 from proxy.session.counters import Charge, SessionKey
@@ -92,6 +93,7 @@ class Taker:
             self._told_before = dict.fromkeys(told_since(self._registry, self._chain_id, self._declared, since))
         if cursor is not None:
             self._settlement.known_seconds = cursor.known_seconds
+            self._settlement.unproven_until = cursor.unproven_until
 
     def _restore_readings(self) -> None:
         """Those that the chain may yet leave. Of blocks beyond the settled ones nobody knows their hash any more."""
@@ -299,13 +301,9 @@ class Taker:
                     draft.sessions[key] = unknown = replace(known, state=None, block=None)
                     self._registry.put(unknown)
             await asyncio.sleep(0)
-        hashes = settlement.flights.hashes()
-        for first in range(0, len(hashes), _KEYS_A_PIECE):
-            part = [each for each in hashes[first : first + _KEYS_A_PIECE] if settlement.flights.get(each) is not None]
-            settlement.to_prove |= dict.fromkeys(part)
-            settlement.unproven.update(part)
+        for part in in_parts(settlement.flights.hashes(), _KEYS_A_PIECE):
+            settlement.doubt_all(part)
             await asyncio.sleep(0)
-        settlement.awake.set()
         self._trail.clear()
         self._trail.append(block)
         self._is_begun_anew = True
@@ -332,9 +330,13 @@ class Taker:
         return OutcomeDraft()
 
     async def _keep(self, draft: OutcomeDraft, blocks: Sequence[BlockName] = (), *, cut: int | None = None) -> None:
-        """With what a restart goes on from: nothing new, while something is to be proven that no later block shows, or
-        it would not know what is to be read. After that what was known of another beginning is gone from the disk."""
-        cursor = None if self._settlement.unproven or self._settlement.to_doubt else self._cursor
+        """With what a restart goes on from: nothing new, while it would not know what is to be read. After that what
+        was known of another beginning is gone from the disk."""
+        cursor = None if self._settlement.to_doubt else self._cursor
+        if not self._settlement.unproven:
+            self._settlement.unproven_until = None
+        if cursor is not None:
+            cursor = cursor._replace(unproven_until=self._settlement.unproven_until)
         if self._is_begun_anew and cursor is not None:
             blocks, cut, self._is_begun_anew = tuple(self._trail), -1, False
         await self._settlement.close(draft, draft.outcome(cursor=cursor, blocks=tuple(blocks), cut=cut))

@@ -72,6 +72,8 @@ MIGRATIONS: Final = (
     *session_uses.BY_PREFIX,
     *WITH_COUNTS,
     "ALTER TABLE counting_time ADD COLUMN steady_since REAL",
+    "ALTER TABLE settled ADD COLUMN unproven_until REAL",
+    *doubts.READ_IN_ORDER,
 )
 """Statements that made the tables, in order. Only ever appended to: `PRAGMA user_version` counts those done."""
 

@@ -47,7 +47,7 @@ from proxy.session.use import SessionRecord
 from proxy.userop.primitives import Hash32
 
 _SAVE_USES: Final = "INSERT OR REPLACE INTO declared_uses VALUES (?, ?, ?, ?, ?, ?)"
-_SAVE_SETTLED: Final = "INSERT OR REPLACE INTO settled VALUES (?, ?, ?, ?, ?)"
+_SAVE_SETTLED: Final = "INSERT OR REPLACE INTO settled VALUES (?, ?, ?, ?, ?, ?)"
 _SAVE_BLOCK: Final = "INSERT OR REPLACE INTO settled_blocks VALUES (?, ?, ?)"
 _PRUNE_BLOCKS: Final = "DELETE FROM settled_blocks WHERE chain_id = ? AND block < ?"
 _CUT_BLOCKS: Final = "DELETE FROM settled_blocks WHERE chain_id = ? AND block > ?"
@@ -171,11 +171,9 @@ class Store:
 
     def settled(self) -> Mapping[int, SettledUpTo]:
         """By chain id, how far its blocks are settled."""
-        rows = self._rows("SELECT chain_id, block, block_hash, timestamp, known_seconds FROM settled")
-        return {
-            chain_id: SettledUpTo(chain_id, BlockName(int(block), Hash32(block_hash)), int(timestamp), float(known))
-            for chain_id, block, block_hash, timestamp, known in rows
-        }
+        columns = "chain_id, block, block_hash, timestamp, known_seconds, unproven_until"
+        rows = self._rows(f"SELECT {columns} FROM settled")  # noqa: S608  # ours
+        return {settled.chain_id: settled for settled in map(_settled_up_to, rows)}
 
     def settled_blocks(self) -> Mapping[int, tuple[BlockName, ...]]:
         """By chain id, the newest settled blocks that are known by hash, ascending."""
@@ -360,8 +358,17 @@ def _settled(outcome: Outcome, cursor: SettledUpTo) -> list[Statement]:
     statements += [(_SAVE_BLOCK, (cursor.chain_id, *each)) for each in outcome.blocks]
     oldest = block.number - _BLOCKS_KEPT
     statements += [(_PRUNE_BLOCKS, (cursor.chain_id, oldest)), doubts.prune(cursor.chain_id, oldest)]
-    statements.append((_SAVE_SETTLED, (cursor.chain_id, *block, cursor.timestamp, cursor.known_seconds)))
+    times = cursor.timestamp, cursor.known_seconds, cursor.unproven_until
+    statements.append((_SAVE_SETTLED, (cursor.chain_id, *block, *times)))
     return statements
+
+
+def _settled_up_to(row: Sequence[Any]) -> SettledUpTo:
+    chain_id, number, block_hash, timestamp, known, unproven = row
+    block = BlockName(int(number), Hash32(block_hash))
+    return SettledUpTo(
+        int(chain_id), block, int(timestamp), float(known), None if unproven is None else float(unproven)
+    )
 
 
 def _is_patient(outcome: Outcome) -> bool:

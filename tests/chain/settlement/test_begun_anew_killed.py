@@ -14,6 +14,7 @@ from proxy.chain.settlement.slices import BlockName
 from proxy.edge.storage.database import Synchronous
 from proxy.edge.storage.store import Store
 from proxy.errors import StateUnavailable
+from proxy.ledger.operations import Stage
 from proxy.session.counters import SessionKey
 from proxy.userop.primitives import Hash32
 from tests.chain.settlement.builders import IN_FORCE, KEY, ONE_USE, Chain, Scene, a_slice, block
@@ -115,10 +116,8 @@ async def test_those_that_were_read_on_the_chain_before_at_higher_blocks_are_not
     assert {second.scene.registry.block_of(key) for key in SESSIONS} == {None}
 
 
-async def test_of_the_chain_before_no_block_is_left_though_what_was_in_flight_is_proven_before_a_cursor_is_kept(
-    lives: list[Life],
-) -> None:
-    first = lives[0]
+async def begun_anew_with_one_that_cannot_be_proven(first: Life) -> Hash32:
+    """It was sent on the chain before, and no node tells what became of it."""
     await first.know()
     await first.scene.taker.start_at(block(5_000), 1_000)
     await first.scene.lookout.round()
@@ -128,12 +127,51 @@ async def test_of_the_chain_before_no_block_is_left_though_what_was_in_flight_is
     op = await first.scene.accept(1, ONE_USE, key=READ[0])
     first.scene.chain.fates[op] = StateUnavailable("no answer")
     await first.begin_anew(block(100, branch=1), reads=[])
-    await first.settle(101)
-    assert first.store.settled()[KEY.chain_id].block == block(5_002)  # a restart begins anew once more
-    first.scene.settlement.unproven.discard(op)
-    await first.settle(102)
+    assert first.scene.settlement.unproven == {op}
+    return op
+
+
+async def test_of_the_chain_before_no_block_is_left_with_the_first_cursor(lives: list[Life]) -> None:
+    await begun_anew_with_one_that_cannot_be_proven(lives[0])
+    await lives[0].settle(101, 102)
+    assert killed(lives).scene.taker.trail() == (block(102), block(101), block(100, branch=1))
+
+
+async def test_what_nobody_can_prove_keeps_no_restart_from_going_on_at_its_cursor_and_is_to_be_proven_in_each(
+    lives: list[Life],
+) -> None:
+    op = await begun_anew_with_one_that_cannot_be_proven(lives[0])
+    await lives[0].settle(101)
+    for number in (102, 103):
+        life = killed(lives)
+        life.scene.goes_on.clear()  # the node tells nothing
+        assert life.scene.taker.cursor == block(number - 1)
+        assert (life.scene.settlement.unproven, list(life.scene.settlement.to_prove)) == ({op}, [op])
+        await life.settle(number)
+
+
+async def test_what_was_sent_since_the_new_beginning_is_shown_by_its_blocks_and_is_not_to_be_proven(
+    lives: list[Life],
+) -> None:
+    op = await begun_anew_with_one_that_cannot_be_proven(lives[0])
+    lives[0].scene.monotonic.now += 10
+    await lives[0].settle(101)
+    later = await lives[0].scene.accept(2, key=READ[1], nonce=2)
     second = killed(lives)
-    assert second.scene.taker.trail() == (block(102), block(101), block(100, branch=1))
+    assert second.scene.settlement.flights.get(later) is not None
+    assert (second.scene.settlement.unproven, list(second.scene.settlement.to_prove)) == ({op}, [op])
+
+
+async def test_once_all_is_proven_no_later_start_has_anything_to_prove(lives: list[Life]) -> None:
+    op = await begun_anew_with_one_that_cannot_be_proven(lives[0])
+    await lives[0].settle(101)
+    second = killed(lives)
+    await second.scene.lookout.round()  # its nonce is unused
+    assert (second.scene.settlement.unproven, second.scene.stage(op)) == (set(), Stage.ACCEPTED)
+    await second.settle(102)
+    third = killed(lives)
+    assert (third.scene.settlement.unproven, third.scene.settlement.to_prove) == (set(), {})
+    assert third.scene.stage(op) is Stage.ACCEPTED
 
 
 async def test_one_killed_before_the_disk_knows_what_is_unread_begins_anew_once_more(lives: list[Life]) -> None:

@@ -168,25 +168,33 @@ async def test_what_was_let_go_is_no_more_the_oldest_in_flight_and_is_counted_ap
     scene = in_force(patience=Patience(unmined_grip=grip))
     op = await scene.accept(1, ONE_USE)
     await scene.later(15)
-    assert (scene.settlement.oldest_seconds(), scene.settlement.let_go_now) == (15, 0)
+    assert (scene.settlement.oldest_seconds(), scene.settlement.flights.let_go_now) == (15, 0)
     await silent_for_long(scene)
-    assert (scene.stage(op), scene.settlement.oldest_seconds(), scene.settlement.let_go_now) == (Stage.UNMINED, 0, 1)
+    assert (scene.stage(op), scene.settlement.oldest_seconds(), scene.settlement.flights.let_go_now) == (
+        Stage.UNMINED,
+        0,
+        1,
+    )
     await scene.accept(2, ONE_USE)
     await scene.later(15)
-    assert (scene.settlement.oldest_seconds() > 0, len(scene.settlement), scene.settlement.let_go_now) == (True, 2, 1)
+    assert (scene.settlement.oldest_seconds() > 0, len(scene.settlement), scene.settlement.flights.let_go_now) == (
+        True,
+        2,
+        1,
+    )
     after = in_force(clock=Clock(scene.clock.now))
     after.settlement.restore([InFlight(operation=accepted(1, KEY, ONE_USE), stage=Stage.UNMINED)])
-    assert (after.settlement.oldest_seconds(), after.settlement.let_go_now) == (0, 1)
+    assert (after.settlement.oldest_seconds(), after.settlement.flights.let_go_now) == (0, 1)
 
 
 async def test_what_was_let_go_and_is_sent_once_more_is_the_oldest_in_flight_again() -> None:
     scene = in_force()
     await scene.accept(1, ONE_USE)
     await silent_for_long(scene)
-    assert (scene.settlement.oldest_seconds(), scene.settlement.let_go_now) == (0, 1)
+    assert (scene.settlement.oldest_seconds(), scene.settlement.flights.let_go_now) == (0, 1)
     await scene.accept(1, ONE_USE)
     await scene.later(15)
-    assert (scene.settlement.oldest_seconds() >= 15, scene.settlement.let_go_now) == (True, 0)
+    assert (scene.settlement.oldest_seconds() >= 15, scene.settlement.flights.let_go_now) == (True, 0)
 
 
 async def test_what_was_let_go_and_is_mined_after_all_is_counted_and_told() -> None:
