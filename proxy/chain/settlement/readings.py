@@ -60,6 +60,7 @@ class SettledReadings:
         self._read = reread if read is None else read
         self._under_way: dict[SessionKey, int] = {}  # readings of what was touched
         self._for_clients: dict[SessionKey, asyncio.Task[None]] = {}
+        self._outrun: set[SessionKey] = set()  # of these, changed since they were begun, and read in the background too
         self._settlement = settlement
         self._registry = registry
         self._reread = reread
@@ -126,17 +127,26 @@ class SettledReadings:
             await self._read_for_client(key, self._read)
 
     async def _read_for_client(self, key: SessionKey, read: Reread) -> None:
-        """Something changed it in a block that is settled: whoever asks next waits for no reading in the background."""
-        while True:
-            is_new = key not in self._for_clients
-            if is_new:
-                self._settlement.to_read.pop(key, None)
-                self._under_way[key] = self._under_way.get(key, 0) + 1
-                self._for_clients[key] = asyncio.create_task(self._read_touched(key, read))
-                self._for_clients[key].add_done_callback(lambda _: self._for_clients.pop(key))
-            await asyncio.shield(self._for_clients[key])
-            if is_new or key not in self._settlement.to_read:
-                return
+        """Something changed it in a block that is settled: whoever asks next waits for no reading in the background,
+        and takes the word of none that was begun before."""
+        reading = self._for_clients.get(key)
+        if reading is not None and (key in self._settlement.to_read or key in self._outrun):
+            await asyncio.shield(reading)
+            reading = self._for_clients.get(key)  # another one, which somebody else who waited has begun
+        await asyncio.shield(self._begin_for_client(key, read) if reading is None else reading)
+
+    def _begin_for_client(self, key: SessionKey, read: Reread) -> asyncio.Task[None]:
+        self._settlement.to_read.pop(key, None)
+        self._under_way[key] = self._under_way.get(key, 0) + 1
+        task = self._for_clients[key] = asyncio.create_task(self._read_while_clients_wait(key, read))
+        return task
+
+    async def _read_while_clients_wait(self, key: SessionKey, read: Reread) -> None:
+        try:
+            await self._read_touched(key, read)
+        finally:
+            del self._for_clients[key]  # in the step in which it ends: nobody finds one that is over
+            self._outrun.discard(key)
 
     async def _read_touched(self, key: SessionKey, read: Reread | None = None) -> None:
         """It is `_under_way` from before this is begun."""
@@ -168,6 +178,8 @@ class SettledReadings:
         wanted, self._settlement.to_read = self._settlement.to_read, {}
         for key in wanted:
             self._under_way[key] = self._under_way.get(key, 0) + 1
+            if key in self._for_clients:
+                self._outrun.add(key)
         left = (*wanted, *(key for key, task in self._stale.items() if task is None))
 
         async def read(key: SessionKey) -> None:

@@ -594,6 +594,37 @@ async def test_who_asks_for_a_session_that_was_touched_waits_for_a_reading_begun
     assert len(scene.reread) == readings  # once it was read nobody waits
 
 
+@pytest.mark.parametrize("in_background", [False, True])
+async def test_all_who_ask_while_a_block_outruns_a_reading_and_as_that_ends_wait_for_one_begun_after_the_block(
+    in_background: bool,
+) -> None:
+    scene = with_node()
+    await scene.tell(9)
+    scene.client_goes_on.clear()
+    await scene.tell_block(10, touched_at(10))
+    first = asyncio.create_task(scene.lookout.reconciled(KEY))
+    await scene.read_for_client.wait()
+    await scene.tell_block(11, touched_at(11))
+    scene.goes_on.clear()
+    looking = [asyncio.create_task(scene.lookout.round())] if in_background else []
+    if in_background:
+        await scene.is_reading.wait()  # there as well, and for nobody who waits
+    others = [asyncio.create_task(scene.lookout.reconciled(KEY)) for _ in range(3)]
+    await asyncio.sleep(0)
+    scene.client_goes_on.set()
+    scene.client_goes_on.clear()  # only that reading goes on
+    for _ in range(10):  # one in each turn of the loop, that in which the reading ends among them
+        others.append(asyncio.create_task(scene.lookout.reconciled(KEY)))
+        await asyncio.sleep(0)
+    assert first.done()
+    assert not any(each.done() for each in others)
+    scene.client_goes_on.set()
+    await asyncio.gather(*others)
+    assert scene.for_clients == [KEY, KEY]
+    scene.goes_on.set()
+    await asyncio.gather(*looking)
+
+
 def touched_at(number: int) -> SessionTouched:
     return SessionTouched(place=ChainPlace(number, 0), block=block(number), key=KEY)
 
