@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from ssl import PROTOCOL_TLS_CLIENT, VERIFY_X509_PARTIAL_CHAIN, SSLContext, create_default_context
+from threading import Lock, Thread
 from typing import Final
 from urllib.parse import urlencode, urlsplit
 
@@ -18,6 +19,8 @@ _SECONDS: Final = 15.0
 SOON: Final = 0.9
 """Seconds within which somebody who freezes hears what happened."""
 _LARGEST_ANSWER: Final = 16 * 1024 * 1024
+_Request = tuple[str, str, bytes | None, Mapping[str, str]]
+"""Method, path, body, headers."""
 _ANY_INTERFACE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # compared with, not bound to
 
 
@@ -91,25 +94,62 @@ class AdminClient:
         return self._send("DELETE", f"{path}?{urlencode(query)}" if query else path, None)
 
     def _send(self, method: str, path: str, body: bytes | None) -> AdminAnswer:
+        question = _Question(self._connection(), self.place)
+        return question.answer((method, path, body, self._headers), self._seconds)
+
+    def _connection(self) -> HTTPConnection:
         # http.client and not urllib: no proxy of the environment may see the token, no redirect carry it on
-        asked = False
         if self._tls is None:
-            connection = HTTPConnection(self._host, self._port, timeout=self._seconds)
-        else:
-            connection = HTTPSConnection(self._host, self._port, timeout=self._seconds, context=self._tls)
+            return HTTPConnection(self._host, self._port, timeout=self._seconds)
+        return HTTPSConnection(self._host, self._port, timeout=self._seconds, context=self._tls)
+
+
+class _Question:
+    """One request, asked by a thread of its own: a name that has several addresses, or an answer that comes byte by
+    byte, outlasts whatever one step of a socket may take."""
+
+    def __init__(self, connection: HTTPConnection, place: str) -> None:
+        self._connection = connection
+        self._place = place
+        self._one_of_both = Lock()
+        self._asked = False
+        self._is_over = False  # then nothing is asked any more
+        self._outcome: AdminAnswer | Exception | None = None
+
+    def answer(self, request: _Request, seconds: float) -> AdminAnswer:
+        """The answer. Raises `NoGateError`, after so many seconds at the latest."""
+        thread = Thread(target=self._ask, args=(request,), daemon=True)
+        thread.start()
+        thread.join(seconds)
+        with self._one_of_both:
+            self._is_over = True
+        outcome = self._outcome or self._too_late(seconds)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def _ask(self, request: _Request) -> None:
+        connection = self._connection
         try:
             connection.connect()
-            asked = True
-            connection.request(method, path, body, self._headers)
+            with self._one_of_both:
+                if self._is_over:
+                    return
+                self._asked = True
+            connection.request(*request)
             response = connection.getresponse()
-            return AdminAnswer(response.status, _read_object(response.read(_LARGEST_ANSWER)))
+            self._outcome = AdminAnswer(response.status, _read_object(response.read(_LARGEST_ANSWER)))
         except TimeoutError:
-            problem = f"no gate answers at {self.place} within {self._seconds:g} s"
+            self._outcome = self._too_late(connection.timeout or 0.0)
         except (OSError, HTTPException) as error:
-            problem = f"no gate answers at {self.place}: {error}"
+            self._outcome = NoGateError(f"no gate answers at {self._place}: {error}", asked=self._asked)
+        except Exception as error:  # raised where the answer is waited for
+            self._outcome = error
         finally:
             connection.close()
-        raise NoGateError(problem, asked=asked)
+
+    def _too_late(self, seconds: float) -> NoGateError:
+        return NoGateError(f"no gate answers at {self._place} within {seconds:g} s", asked=self._asked)
 
 
 def _trusting(certificate: Path) -> SSLContext:

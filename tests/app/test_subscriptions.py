@@ -7,9 +7,12 @@ import json
 from typing import Any
 
 import pytest
+from aiohttp import WSCloseCode, WSMsgType
 
+from proxy.userop.primitives import print_bytes
 from tests.app.builders import DECLARED, GOOD
 from tests.app.live_node import LiveNode
+from tests.app.test_settings_reload import Rereading
 from tests.running_gate import request, running_gate, submission
 
 
@@ -39,6 +42,37 @@ async def test_a_caller_hears_new_heads_beside_its_answers(transport: str) -> No
                 while (answer := json.loads(await socket.receive_str())).get("id") != 3:
                     assert answer["method"] == "eth_subscription"
                 assert answer["result"] is True
+    finally:
+        await runner.cleanup()
+
+
+@pytest.mark.parametrize("transport", ["lean", "aiohttp"])
+async def test_who_subscribed_with_a_key_that_was_taken_away_hears_no_more_heads(transport: str) -> None:
+    node, file = LiveNode(), Rereading()
+    runner = await node.serve()
+    clients = [{"name": "dapp", "api_key": "hush-client-key"}]
+    try:
+        chain = {"node": node.socket_url, "node_reads": "true"}
+        async with (
+            running_gate(transport=transport, chain=chain, clients=clients, reread=file) as gate,
+            gate.http.ws_connect(f"{gate.url}/hush-client-key".replace("http", "ws")) as socket,
+        ):
+            await socket.send_str(json.dumps(request("eth_subscribe", "newHeads")))
+            assert "result" in json.loads(await socket.receive_str())
+            hearing = asyncio.create_task(socket.receive())
+            while not hearing.done():
+                node.mine()
+                await asyncio.wait([hearing], timeout=0.2)
+            assert json.loads(hearing.result().data)["method"] == "eth_subscription"
+            file.top = {"clients": [{"name": "dapp", "api_key": "hush-another-key"}]}
+            assert (await gate.change("POST", "/settings/reload", {}))["ok"]
+            node.mine()
+            after = print_bytes(node.chain.headers[-1].hash)
+            while (heard := await socket.receive()).type is WSMsgType.TEXT:
+                told = json.loads(heard.data)["params"]["result"]["hash"]
+                assert told != after, "it was mined after the key was taken away"
+            assert heard.data == WSCloseCode.POLICY_VIOLATION
+            assert heard.extra == "this client may call no more"
     finally:
         await runner.cleanup()
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import socket
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
 
@@ -156,6 +157,33 @@ def test_a_gate_that_takes_the_question_and_says_nothing_is_told_apart_within_a_
     assert "within 0.9 s" in result.stderr
     assert "whether the session is frozen is not known" in result.stderr
     assert freezes_in(ledger) == []
+
+
+def test_an_answer_that_comes_byte_by_byte_is_not_waited_for_and_what_it_would_have_said_is_not_told(
+    run: Run, ledger: Path, tmp_path: Path
+) -> None:
+    """Each byte comes sooner than a socket's patience ends; the whole of it would be a yes."""
+    told = b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\n{}"
+    heard = Event()
+
+    def trickle(listening: socket.socket) -> None:
+        caller, _ = listening.accept()
+        with caller, suppress(ConnectionError):
+            caller.recv(65_536)
+            for byte in told:
+                caller.send(bytes([byte]))
+                heard.wait(0.2)
+
+    with socket.create_server(("127.0.0.1", 0)) as slow, closing(hold(ledger)):
+        thread = Thread(target=trickle, args=(slow,))
+        thread.start()
+        write_settings(tmp_path, port=slow.getsockname()[1])
+        result = run("freeze", ID)
+        heard.set()
+        thread.join()
+    assert result.exit_code == 1, result.output
+    assert "within 0.9 s" in result.stderr
+    assert "whether the session is frozen is not known" in result.stderr
 
 
 def test_address_and_token_are_all_it_takes(run: Run, gate: FakeBackend, tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ class MessageParts:
         try:
             self._marks.feed(data)
         except TooManyFramesError:
-            self._end(_TOO_MANY_FRAMES)
+            self.end(_TOO_MANY_FRAMES)
             return
         self.waiting.came(len(data))
         if not self._marks.is_within:
@@ -66,9 +66,12 @@ class MessageParts:
         if self.waiting.is_busy:
             self._coming.start(self)
         else:
-            self._end(b"message did not arrive within %d s" % round(self._coming.seconds))
+            self.end(b"message did not arrive within %d s" % round(self._coming.seconds))
 
-    def _end(self, reason: bytes) -> None:
+    def end(self, reason: bytes) -> None:
+        """Its caller is sent away, and told why."""
+        if self.waiting.is_over():
+            return
         self._coming.stop(self)
         self.waiting.end()
         self._send_away(WSCloseCode.POLICY_VIOLATION, reason)

@@ -207,14 +207,17 @@ class Line:
     chain: str
     keys: Sequence[str] = field(repr=False)
 
-    def call(self, feed: FeedLine) -> InboundCall:
-        """The call that a message is. It has to be ended. Raises `InvalidRequest` when its client may call no more."""
+    def identify(self) -> RequestContext:
+        """Who calls, by the settings of now. Raises `InvalidRequest` when its client may call no more."""
         try:
-            context = self.service.identify(self.request, self.chain, self.keys)
+            return self.service.identify(self.request, self.chain, self.keys)
         except InvalidRequest:  # the settings were read again since it was opened
             self.service.hooks.turned_away(self.chain, NOBODY, DENIED)
             raise
-        return InboundCall(self.service, self.request, replace(context, line=feed))
+
+    def call(self, feed: FeedLine) -> InboundCall:
+        """The call that a message is. It has to be ended. Raises `InvalidRequest` as `identify` does."""
+        return InboundCall(self.service, self.request, replace(self.identify(), line=feed))
 
 
 _EXPLANATION: Final = """\

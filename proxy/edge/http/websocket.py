@@ -44,6 +44,7 @@ _QUEUED_BYTES: Final = 512 * 1024
 _READ_BYTES: Final = 256 * 1024
 """What asyncio reads of a connection in one go."""
 
+_NO_MORE: Final = b"this client may call no more"
 _TOO_MUCH_WAITS: Final = (WSCloseCode.TRY_AGAIN_LATER, b"too much waits for answers: connections.max_waiting_bytes")
 
 
@@ -66,10 +67,15 @@ def _refused(status: int, body: bytes, headers: Mapping[str, str]) -> web.Respon
 
 
 class _Feed:
-    """What a connection is told beyond its answers. A caller that does not keep up is left."""
+    """What a connection is told beyond its answers. A caller that does not keep up is left, and one that may call no
+    more is sent away in place of hearing more."""
 
-    def __init__(self, socket: web.WebSocketResponse, stalled_seconds: float) -> None:
+    def __init__(
+        self, socket: web.WebSocketResponse, line: Line, parts: MessageParts, *, stalled_seconds: float
+    ) -> None:
         self._socket = socket
+        self._line = line
+        self._parts = parts
         self._stalled_seconds = stalled_seconds
         self._told: asyncio.Queue[bytes] = asyncio.Queue(_TOLD_AHEAD)
         self._then: list[Callable[[], object]] = []
@@ -100,8 +106,11 @@ class _Feed:
         try:
             while True:
                 body = await self._told.get()
+                self._line.identify()
                 async with asyncio.timeout(self._stalled_seconds):
                     await self._socket.send_str(body.decode())
+        except InvalidRequest:
+            self._parts.end(_NO_MORE)
         except TimeoutError:
             await self._socket.close(code=WSCloseCode.TRY_AGAIN_LATER, drain=False)
         except ConnectionError:
@@ -257,7 +266,7 @@ class WebSockets:
         task.add_done_callback(self._leaving.discard)
 
     async def _serve(self, socket: web.WebSocketResponse, line: Line, parts: MessageParts) -> None:
-        feed = _Feed(socket, self._settings.stalled_seconds)
+        feed = _Feed(socket, line, parts, stalled_seconds=self._settings.stalled_seconds)
         try:
             await self._serve_messages(socket, line, feed, parts)
         except* ConnectionError:  # it has left while it was written to
@@ -304,7 +313,7 @@ class WebSockets:
                 try:
                     call = line.call(feed)
                 except InvalidRequest:
-                    await shut_out(WSCloseCode.POLICY_VIOLATION, b"this client may call no more")
+                    await shut_out(WSCloseCode.POLICY_VIOLATION, _NO_MORE)
                     return
                 task = answering.create_task(self._answer(socket, call, body))
                 task.add_done_callback(partial(leave, len(body)))
