@@ -74,8 +74,18 @@ class AskedOperation(dict[int, Any]):
 
 Ask = Callable[[AskedOperation], CheckOutcome]
 """A rule's check made ready: all that is the same for every operation is worked out."""
-Bind = Callable[[AskedOperation], "Ask | None"]
-"""The same for operations of the shape of this one (`proxy.judge.shapes`), where more of it can be worked out."""
+
+
+class Bound(NamedTuple):
+    """A check made ready for operations of one shape (`proxy.judge.shape`), where more of it can be worked out; and its
+    `usual` answer, where it says the same of nearly all of them: that nothing fires, and what is counted."""
+
+    ask: Ask
+    usual: CheckOutcome | None = None
+
+
+Bind = Callable[[AskedOperation], Bound | None]
+"""Makes a check ready for operations of the shape of this one; `None` where that is worth nothing."""
 
 
 class Ready(NamedTuple):
@@ -215,9 +225,8 @@ def unknown(what: str) -> CheckOutcome:
     return CheckOutcome(CheckAnswer.UNKNOWN, f"{what} cannot be told of this operation")
 
 
-def silent(_asked: AskedOperation) -> CheckOutcome:
-    """Of every operation of a shape: nothing to say and nothing to count. Such a check need not be asked."""
-    return QUIET
+SILENT: Final = Bound(lambda _asked: QUIET, QUIET)
+"""Of every operation of a shape: nothing to say and nothing to count. Such a check need not be asked."""
 
 
 def moves_nothing(shape: AskedOperation, amount: AmountOf) -> bool:

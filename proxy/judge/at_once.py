@@ -7,11 +7,12 @@ drawn upon. What they say is what `evaluate.RulesLook` would say.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from operator import attrgetter
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from proxy.errors import StateUnavailable
-from proxy.judge.asked import QUIET, Ask, AskedOperation, CheckAnswer, silent
+from proxy.judge.asked import QUIET, SILENT, Ask, AskedOperation, Bound, CheckAnswer, CheckOutcome
+from proxy.judge.expression.closures import Run
 from proxy.judge.facts import Facts
 from proxy.judge.finding import UNTOLD, Gathered, Hit, RulesFinding, uncounted
 from proxy.judge.match import Test
@@ -31,7 +32,6 @@ turns than there is room for, nearly none is used again before it goes, and each
 
 _FREE: Final = (BOTTOMLESS,)
 _QUIET: Final = CheckAnswer.QUIET
-_what_counts: Final = attrgetter("answer", "charges", "lessons", "rows")
 
 
 def is_small(facts: Facts) -> bool:
@@ -45,13 +45,22 @@ _Due = tuple[int, PreparedRule, Ask, bool, bool]
 
 
 class Plan(NamedTuple):
-    """The rules that may have something to say of operations of one shape: those whose check is asked `always`, made
-    ready for the shape, and those of which it has to be asked `first` whether they are concerned."""
+    """The rules that may have something to say of operations of one shape: those of which it has to be asked `first`
+    whether they are concerned, each with its condition where that alone tells, and those whose check is asked `always`,
+    made ready for the shape.
 
-    first: tuple[tuple[int, PreparedRule], ...]
+    `checks` are these checks: first those that have a `usual` answer. Where all of these give it nothing fires, and
+    what they want counted is put together already: what stands `before` the first of the others, in the order of the
+    rules, and what stands behind each of those. `places` says for each of `always` which of the `checks` it is.
+    """
+
+    first: tuple[tuple[int, PreparedRule, Run | None], ...]
     always: tuple[_Due, ...]
-    checks: tuple[tuple[Ask, PreparedRule], ...]
-    """Those of `always`, without what is the same of all of them: the operation concerns them and teaches them."""
+    checks: tuple[Ask, ...]
+    places: tuple[int, ...]
+    usual: list[CheckOutcome]
+    before: RulesFinding
+    behind: tuple[tuple[bool, RulesFinding], ...]  # with whether the one before it is a limit
 
 
 def ask_at_once(
@@ -69,33 +78,44 @@ def ask_at_once(
 
 def ask_planned(asked: AskedOperation, plan: Plan) -> RulesFinding:
     """The same for an operation of the plan's shape."""
-    gathered = Gathered()
-    if plan.first:
-        more: list[_Due] = []
-        for position, prepared in plan.first:
-            _ask(position, prepared, asked.facts, gathered, more)
-        if more:
-            return _counted(asked, sorted([*plan.always, *more], key=_position), gathered)
-    charged, learnt = gathered.charges, gathered.lessons
-    for check, prepared in plan.checks:  # `_counted`, of rules that are concerned and taught
-        try:
-            outcome = check(asked)
-        except StateUnavailable as error:
-            gathered.fail(prepared, uncounted(error))
-            continue
-        if outcome is QUIET:
-            continue
-        answer, charges, lessons, rows = _what_counts(outcome)
-        if answer is not _QUIET or (charges and not prepared.is_limit):
-            gathered.count(prepared, outcome, is_concerned=True, is_taught=True)
-            continue
-        if charges:
-            charged += charges
-        if lessons:
-            learnt += lessons
-        if rows:
-            gathered.rows += rows
+    facts, gathered = asked.facts, None
+    more: list[_Due] = []
+    for position, prepared, when in plan.first:
+        if when is None or when(facts, None, _FREE) is not False:  # hardly ever
+            gathered = gathered or Gathered()
+            _ask(position, prepared, facts, gathered, more)
+    if more:
+        return _counted(asked, sorted([*plan.always, *more], key=_position), gathered or Gathered())
+    try:
+        outcomes = [check(asked) for check in plan.checks]
+    except StateUnavailable:  # each says for itself what it cannot tell
+        return _counted(asked, plan.always, gathered or Gathered())
+    if gathered is None and (finding := _as_usual(plan, outcomes)) is not None:
+        return finding
+    gathered = gathered or Gathered()
+    for (_, prepared, *_), place in zip(plan.always, plan.places, strict=True):
+        gathered.count(prepared, outcomes[place], is_concerned=True, is_taught=True)
     return gathered.finding()
+
+
+def _as_usual(plan: Plan, outcomes: list[CheckOutcome]) -> RulesFinding | None:
+    """The finding where nothing fires; `None` where something may."""
+    many, found = len(plan.usual), plan.before
+    if outcomes[:many] != plan.usual:
+        return None
+    if not plan.behind:
+        return found
+    charged, learnt = [*found.charges], [*found.lessons]
+    for (is_limit, behind), outcome in zip(plan.behind, outcomes[many:], strict=True):
+        if outcome is not QUIET:
+            answer, _, _, _, _, charges, lessons, rows = outcome
+            if answer is not _QUIET or rows or (charges and not is_limit):
+                return None
+            charged += charges
+            learnt += lessons
+        charged += behind.charges
+        learnt += behind.lessons
+    return RulesFinding(charges=tuple(charged), lessons=tuple(learnt), rates=found.rates, rows=found.rows)
 
 
 def plan_of(
@@ -103,24 +123,59 @@ def plan_of(
 ) -> Plan:
     """The plan for operations of the shape of this one."""
     facts = shape.facts
-    first: list[tuple[int, PreparedRule]] = []
-    always: list[_Due] = []
+    first: list[tuple[int, PreparedRule, Run | None]] = []
+    always: list[tuple[int, PreparedRule, Bound]] = []
     for position in positions:
         test, prepared = tests[position], rules[position]
         if test is not None and not test(facts):
             continue
         if not (prepared.plain and prepared.still):
-            first.append((position, prepared))
+            first.append((position, prepared, prepared.when if prepared.plain else None))
             continue
         holds = True if prepared.when is None else prepared.when(facts, None, _FREE)
         if holds and prepared.check is not None:
             bound = None if prepared.bind is None else prepared.bind(shape)
-            if bound is not silent:
-                always.append((position, prepared, bound or prepared.check, True, True))
+            if bound is not SILENT:
+                always.append((position, prepared, bound or Bound(prepared.check)))
         elif holds is not False:
-            first.append((position, prepared))
-    checks = tuple([(check, prepared) for _, prepared, check, _, _ in always])
-    return Plan(tuple(first), tuple(always), checks)
+            first.append((position, prepared, None))
+    return _planned(tuple(first), always)
+
+
+def _planned(
+    first: tuple[tuple[int, PreparedRule, Run | None], ...], always: Sequence[tuple[int, PreparedRule, Bound]]
+) -> Plan:
+    parts: list[tuple[bool, list[tuple[PreparedRule, CheckOutcome]]]] = [(False, [])]
+    steady: list[Ask] = []
+    others: list[Ask] = []
+    for _, prepared, (ask, usual) in always:
+        if usual is None:
+            parts.append((prepared.is_limit, []))
+            others.append(ask)
+        else:
+            parts[-1][1].append((prepared, usual))
+            steady.append(ask)
+    of_steady, of_others = iter(range(len(steady))), iter(range(len(steady), len(always)))
+    # requests and rows are counted in no order among the others
+    every = [each for _, part in parts for each in part]
+    whole = _together(every)
+    return Plan(
+        first=first,
+        always=tuple([(position, prepared, bound.ask, True, True) for position, prepared, bound in always]),
+        checks=(*steady, *others),
+        places=tuple([next(of_others if bound.usual is None else of_steady) for _, _, bound in always]),
+        usual=[outcome for _, outcome in every],
+        before=replace(_together(parts[0][1]), rates=whole.rates, rows=whole.rows),
+        behind=tuple([(is_limit, _together(part)) for is_limit, part in parts[1:]]),
+    )
+
+
+def _together(said: Sequence[tuple[PreparedRule, CheckOutcome]]) -> RulesFinding:
+    """What quiet answers want counted, in this order."""
+    gathered = Gathered()
+    for prepared, outcome in said:
+        gathered.count(prepared, outcome, is_concerned=True, is_taught=True)
+    return gathered.finding()
 
 
 def _position(due: _Due) -> int:

@@ -12,10 +12,12 @@ from typing import Any, Final, NamedTuple
 from proxy.judge.asked import (
     GIVEN_BACK,
     QUIET,
+    SILENT,
     SPLITTING,
     Ask,
     AskedOperation,
     Bind,
+    Bound,
     CheckAnswer,
     CheckOutcome,
     CheckTerms,
@@ -26,7 +28,6 @@ from proxy.judge.asked import (
     moves_nothing,
     name_of,
     quietly,
-    silent,
     unknown,
 )
 from proxy.judge.counts import CountKey, DistinctCharge, RuleCharge, WindowCharge
@@ -104,8 +105,8 @@ def _each(terms: CheckTerms, limit: Limit) -> Ready:
         sentence = f"{name_of(measured)} of {got} in one operation, {wanted} allowed"
         return CheckOutcome(CheckAnswer.FIRES, sentence, wanted=f"at most {wanted}", got=got)
 
-    def bind(shape: AskedOperation) -> Ask | None:
-        return silent if moves_nothing(shape, measured) and shape[place] == 0 else None
+    def bind(shape: AskedOperation) -> Bound:
+        return SILENT if moves_nothing(shape, measured) and shape[place] == 0 else Bound(each, QUIET)
 
     return Ready(each, bind)
 
@@ -215,17 +216,17 @@ def _bind_within(terms: CheckTerms, held: Windowed, within: Ask) -> Bind:
     amounts, window, maxima, words, lasting = held
     identity, binding, overflows = terms.rule.identity, terms.binding, terms.overflows
 
-    def bind(shape: AskedOperation) -> Ask | None:
+    def bind(shape: AskedOperation) -> Bound | None:
         maximum = maxima.get(shape.facts.chain_id, maxima.get(0))
         if amounts.of is not None and moves_nothing(shape, amounts.of) and shape[amounts.by_group] is not None:
-            return silent
+            return SILENT
         if maximum is None or amounts.groups is None or len(shape[amounts.groups]) != 1:
             return None
         key = made(CountKey, (identity, shape[amounts.groups][0]))
         if (fixed := amounts.fixed) is not None:
             charge = made(WindowCharge, (key, window, fixed, maximum, binding, lasting, overflows))
             quiet, most = quietly((charge,)), maximum - fixed
-            return lambda asked: quiet if asked.counts.total(key, window) <= most else within(asked)
+            return Bound(lambda asked: quiet if asked.counts.total(key, window) <= most else within(asked), quiet)
         if (whole := amounts.whole) is None:
             return None
 
@@ -237,7 +238,7 @@ def _bind_within(terms: CheckTerms, held: Windowed, within: Ask) -> Bind:
                 return within(asked)
             return quietly((made(WindowCharge, (key, window, amount, maximum, binding, lasting, overflows)),))
 
-        return of_amount
+        return Bound(of_amount, None if shape[whole] else QUIET)
 
     return bind
 
@@ -277,7 +278,7 @@ def _distinct(terms: CheckTerms, limit: Limit) -> Ready:
             return fired._replace(charges=charges)
         return quietly(charges)
 
-    def bind(shape: AskedOperation) -> Ask | None:
+    def bind(shape: AskedOperation) -> Bound | None:
         maximum, new = maxima.get(shape.facts.chain_id, everywhere), shape[marks]
         if maximum is None or of is Of.NONCE_KEY or len(new) != 1 or len(shape[groups]) != 1:
             return None
@@ -288,7 +289,7 @@ def _distinct(terms: CheckTerms, limit: Limit) -> Ready:
             known = asked.counts.marks(key, window)
             return quiet if mark in known or len(known) < maximum else distinct(asked)
 
-        return of_mark
+        return Bound(of_mark, quiet)
 
     return Ready(distinct, bind)
 

@@ -7,10 +7,12 @@ from statistics import median_high
 
 from proxy.judge.asked import (
     QUIET,
+    SILENT,
     SPLITTING,
     Ask,
     AskedOperation,
     Bind,
+    Bound,
     CheckAnswer,
     CheckOutcome,
     CheckTerms,
@@ -19,7 +21,6 @@ from proxy.judge.asked import (
     moves_nothing,
     name_of,
     quietly,
-    silent,
     unknown,
 )
 from proxy.judge.counts import Amounts, CountKey, MarksLesson, OutcomeLesson, Row, Seen, ValueLesson
@@ -54,8 +55,8 @@ def first_seen(terms: CheckTerms, check: FirstSeen) -> Ready:
     def nothing_reaches(shape: AskedOperation, floor: Floor | None) -> bool:
         return not shape[everyone] if floor is None else moves_nothing(shape, floor.amount)
 
-    def bind(shape: AskedOperation) -> Ask | None:
-        return silent if nothing_reaches(shape, check.above) and nothing_reaches(shape, check.learn_above) else None
+    def bind(shape: AskedOperation) -> Bound | None:
+        return SILENT if nothing_reaches(shape, check.above) and nothing_reaches(shape, check.learn_above) else None
 
     return Ready(_sights(terms, check, some), bind)
 
@@ -101,12 +102,12 @@ def _bind_sight(terms: CheckTerms, check: FirstSeen, ask: Ask) -> Bind:
     times, over = check.times, check.over_seconds
     waits = check.after_operations > 0 or check.after_seconds > 0
 
-    def bind(shape: AskedOperation) -> Ask | None:
+    def bind(shape: AskedOperation) -> Bound | None:
         if check.of is Of.NONCE_KEY:
             return None
         new, groups_here = shape[marks], shape[groups]
         if not new:
-            return silent
+            return SILENT
         if len(new) != 1 or len(groups_here) != 1:
             return None
         mark, key = new[0], made(CountKey, (identity, groups_here[0]))
@@ -121,7 +122,7 @@ def _bind_sight(terms: CheckTerms, check: FirstSeen, ask: Ask) -> Bind:
                 return quiet
             return ask(asked)
 
-        return of_mark
+        return Bound(of_mark, quiet)
 
     return bind
 
@@ -194,7 +195,7 @@ def deviation(terms: CheckTerms, check: Deviation) -> Ready:
                 return CheckOutcome(CheckAnswer.FIRES, sentence, f"about {usual}", got, lessons=lessons)
         return quietly((), lessons)
 
-    def bind(shape: AskedOperation) -> Ask | None:
+    def bind(shape: AskedOperation) -> Bound | None:
         if whole is None or groups is None or len(shape[groups]) != 1:
             return None
         place_of_amount, key = whole, made(CountKey, (identity, shape[groups][0]))
@@ -206,7 +207,7 @@ def deviation(terms: CheckTerms, check: Deviation) -> Ready:
                 return ask(asked)
             return quietly((), (made(ValueLesson, (key, amount)),))
 
-        return of_amount
+        return Bound(of_amount)
 
     return Ready(ask, bind)
 
@@ -231,11 +232,11 @@ def streak(terms: CheckTerms, check: Streak) -> Ready:
                 return CheckOutcome(CheckAnswer.FIRES, sentence, lessons=lessons, rows=rows)
         return quietly((), lessons, rows)
 
-    def bind(shape: AskedOperation) -> Ask | None:
+    def bind(shape: AskedOperation) -> Bound | None:
         if len(shape[groups]) != 1:
             return None
         key = made(CountKey, (identity, shape[groups][0]))
         quiet = quietly((), (made(OutcomeLesson, (key,)),) if reverted else (), () if reverted else (key,))
-        return lambda asked: quiet if asked.counts.history(key) is None else ask(asked)
+        return Bound(lambda asked: quiet if asked.counts.history(key) is None else ask(asked), quiet)
 
     return Ready(ask, bind)
