@@ -5,8 +5,9 @@
 Two nodes, two bundlers: each hangs, errs and says what is not so in turn, and comes back, while the chain goes back and
 clients send, replace, estimate, ask for receipts, use sessions that the gate has never seen, and grant and remove
 others; some goes past the gate, and the gate is killed. After every round of weather there is rest: then nothing may be
-in flight, and of memory, descriptors and threads no more than at the rest before. At the end the ledger is held against
-the chain, and each session that is left uses is used to its last one. Exit code 1 when something is not so.
+in flight, and of memory, descriptors and threads no more than at the rest before. What is late because the machine had
+no processor for it is counted, and no fault. At the end the ledger is held against the chain, and each session that is
+left uses is used to its last one. Exit code 1 when something is not so.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ def _print(clients: Clients, waiting: int, usage: Usage) -> None:
         f"{len(world.operations)} operations, {waiting} were in flight, {world.reorganised} reorganisations; "
         f"{usage.resident >> 20} MiB, {usage.sockets} sockets, {usage.files} files, {usage.own_seconds:.0f} s of CPU"
     )
+    if clients.owed:
+        print(f"  {clients.owed} answers were late that would have been in time, had nobody waited for a processor")
     for kind, seconds in clients.all_waited.items():
         seconds.sort()
         print(f"  {kind}: {len(seconds)}, half {seconds[len(seconds) // 2]:.3f} s, most {seconds[-1]:.2f} s")
