@@ -7,7 +7,7 @@ import gc
 import logging
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -37,13 +37,13 @@ from proxy.app.settings import (
     audit_writer,
     metrics_of,
     tell_heads_of,
-    trail_path,
 )
 from proxy.app.tracing import Tracing, open_tracing
 from proxy.config import Config
 from proxy.edge.alerts.build import instance_of, open_desk
 from proxy.edge.alerts.desk import AlertDesk
 from proxy.edge.audit.beyond import SentSince, sent_since
+from proxy.edge.audit.holding import hold_trail
 from proxy.edge.audit.writer import AuditWriter
 from proxy.edge.collector import Collector
 from proxy.edge.rule_files.book import RuleBook, open_rules, start_rules
@@ -99,7 +99,11 @@ async def _serve(config: Config, reread: Callable[[], Config] | None) -> None:
         loop.add_signal_handler(number, stopping.set)
     async with AsyncExitStack() as stack:
         gc.disable()  # nearly all that a start makes stays: to look through it as it grows took half of the time
-        running = await start(config, stack, reread, made=partial(_collect, stack, loop))
+        starting = start(config, stack, reread, made=partial(_collect, stack, loop))
+        running = await _unless_told(stopping, starting)
+        if running is None:
+            _LOG.info("told to stop before it was ready")
+            return
         host, admin_host = config.listen.host, config.admin_listen.host
         _LOG.info(
             "listening on %s port %d, admin on %s port %d, mode %s, chains %s",
@@ -108,6 +112,18 @@ async def _serve(config: Config, reread: Callable[[], Config] | None) -> None:
         await stopping.wait()
         await _lame_duck(running, stopping, running.settings.config.drain_seconds)
         _LOG.info("stopping: finishing what is in flight")
+
+
+async def _unless_told(stopping: asyncio.Event, starting: Coroutine[None, None, Running]) -> Running | None:
+    """What has started; `None` when the word to stop came first, which ends the start wherever it waits."""
+    started, told = asyncio.ensure_future(starting), asyncio.ensure_future(stopping.wait())
+    try:
+        await asyncio.wait((started, told), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        told.cancel()
+        started.cancel()  # says nothing to what has ended
+        await asyncio.gather(started, told, return_exceptions=True)
+    return None if started.cancelled() else started.result()
 
 
 def _collect(stack: AsyncExitStack, loop: asyncio.AbstractEventLoop) -> None:
@@ -139,7 +155,7 @@ async def start(
     """Build the gate and listen; leaving `stack` stops it, in the opposite order. What takes long once all is `made`
     is done before anybody can wait for it."""
     descriptors = descriptors_of(config)
-    kept = _open_books(config, stack)
+    kept = await _open_books(config, stack)
     tracing = open_tracing(config, kept.metrics, stack)
     shared, alerts = await _share(config, kept, tracing, descriptors.bundlers, stack)
     shared.rules.heard_by(partial(note_reload, shared.recorder))
@@ -206,7 +222,7 @@ class _Kept(NamedTuple):
     since: SentSince | None  # what the trail tells of, and this ledger cannot have held
 
 
-def _open_books(config: Config, stack: AsyncExitStack) -> _Kept:
+async def _open_books(config: Config, stack: AsyncExitStack) -> _Kept:
     """The ledger's file, held, and the audit trail beside it."""
     path = ledger_path(config, stack)
     held = hold(path)
@@ -217,10 +233,15 @@ def _open_books(config: Config, stack: AsyncExitStack) -> _Kept:
     stack.callback(store.close)
     metrics = metrics_of(config)
     run_in_background(watch_file(metrics, held, store), stack)
-    alive_at = store.alive_at()
-    since = None if alive_at is None else sent_since(trail_path(config, path), alive_at, store.knows)
     audit = audit_writer(config, path)
-    audit.start()
+    trail = await hold_trail(audit.path)  # before it is read: of a killed gate it may only now get the last of it
+    try:
+        alive_at = store.alive_at()
+        since = None if alive_at is None else sent_since(audit.path, alive_at, store.knows)
+    except BaseException:  # let go, and raised again
+        trail.let_go()
+        raise
+    audit.start(trail)
     # stopped after the writer, so that the head that is told last is the newest
     run_in_background(tell_heads_of(config, audit), stack)
     stack.callback(audit.stop)

@@ -78,6 +78,30 @@ async def test_a_gate_killed_with_a_backlog_starts_again_however_slow_what_write
     assert [remark.what for remark in verify_trail(path).remarks] == [Tampering.CRASH]
 
 
+@pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
+async def test_a_gate_that_waits_for_what_writes_the_trail_of_a_killed_one_stops_when_it_is_told_to(
+    nursery: Nursery, tmp_path: Path, told: int
+) -> None:
+    gate = GateProcess(nursery, tmp_path, bundler="http://127.0.0.1:9/")
+    gate.start()
+    async with aiohttp.ClientSession() as client:
+        await until_listens(client, gate)
+    writer = writer_of(gate)
+    os.kill(writer, signal.SIGSTOP)
+    try:
+        await asyncio.to_thread(gate.end)
+        gate.start()
+        await until_logged(gate, STILL_AT_IT)
+        assert await asyncio.to_thread(gate.end, told) == 0
+    finally:
+        os.kill(writer, signal.SIGCONT)
+    said = gate.log.read_text()
+    assert "told to stop before it was ready" in said
+    assert "has not done so" not in said  # the wait was not sat out
+    assert "Traceback" not in said
+    assert verify_trail(gate.folder / "gate.audit.db").remarks == []
+
+
 async def test_a_second_gate_on_the_trail_of_one_that_lives_is_told_what_to_do_and_does_not_wait(
     nursery: Nursery, tmp_path: Path
 ) -> None:
@@ -87,9 +111,7 @@ async def test_a_second_gate_on_the_trail_of_one_that_lives_is_told_what_to_do_a
         gate.folder.mkdir()
     async with aiohttp.ClientSession() as client:
         gates[0].start()
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while not await listens(client, gates[0]):  # noqa: ASYNC110  # it is another process's to say
-                await asyncio.sleep(0.05)
+        await until_listens(client, gates[0])
         gates[1].start()
         assert await asyncio.to_thread(gates[1].end, 0) == 2
         told = gates[1].log.read_text()
@@ -98,6 +120,12 @@ async def test_a_second_gate_on_the_trail_of_one_that_lives_is_told_what_to_do_a
         assert await listens(client, gates[0])
         await asyncio.to_thread(gates[0].end, signal.SIGTERM)
     assert verify_trail(tmp_path / "audit.db").remarks == []
+
+
+async def until_listens(client: aiohttp.ClientSession, gate: GateProcess) -> None:
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not await listens(client, gate):  # noqa: ASYNC110  # it is another process's to say
+            await asyncio.sleep(0.05)
 
 
 async def listens(client: aiohttp.ClientSession, gate: GateProcess) -> bool:

@@ -15,7 +15,7 @@ from proxy.judge.decision import UpstreamAnswer
 from proxy.judge.verdict import Mode
 from proxy.userop.primitives import print_bytes, print_checksummed
 from tests.cli.conftest import Run
-from tests.edge.audit.trails import record
+from tests.edge.audit.trails import begin, record
 from tests.edge.builders import (
     ACCOUNT,
     NOW,
@@ -32,7 +32,7 @@ from tests.judge.builders import Scene, facts, judge_of
 @pytest.fixture
 def trail(tmp_path: Path) -> None:
     writer = AuditWriter(tmp_path / "ledger.audit.db")
-    writer.start()
+    begin(writer)
     hits = Scene(judge_of("- {id: refuses, description: No operations., mode: shadow}")).look(facts()).hits
     record(writer, decision("a", unix_time=NOW, hits=hits))
     record(writer, decision("b", unix_time=NOW + 1, verdict=OUT_OF_SCOPE, mode=Mode.SHADOW))
@@ -97,7 +97,7 @@ def test_tells_people_which_rules_fired_those_in_shadow_too(run: Run, tmp_path: 
     - {id: listens, description: An operation., mode: shadow, severity: low}
     """
     writer = AuditWriter(tmp_path / "ledger.audit.db")
-    writer.start()
+    begin(writer)
     record(writer, decision("a", hits=Scene(judge_of(rules)).look(facts()).hits))
     writer.stop()
     printed = run("audit").stdout
@@ -115,7 +115,7 @@ def test_csv_has_a_heading_and_a_row_for_each_decision(run: Run) -> None:
 
 def test_a_cell_that_a_spreadsheet_would_run_is_quoted(run: Run, tmp_path: Path) -> None:
     writer = AuditWriter(tmp_path / "ledger.audit.db")
-    writer.start()
+    begin(writer)
     record(writer, decision("a", upstream=UpstreamAnswer(error_code=-1, error_message="=cmd|' /C calc'!A0")))
     writer.stop()
     assert "'=cmd" in run("audit", "--csv").stdout
@@ -190,7 +190,7 @@ def test_since_counts_back_from_now(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_plain_list_names_the_decision_and_puts_the_bundlers_error_into_words(run: Run, tmp_path: Path) -> None:
     writer = AuditWriter(tmp_path / "ledger.audit.db")
-    writer.start()
+    begin(writer)
     said = UpstreamAnswer(error_code=-32500, error_message="AA21 didn't pay prefund")
     record(writer, decision("decision-7", upstream=said))
     writer.stop()

@@ -12,7 +12,7 @@ from proxy.judge.decision import UpstreamAnswer
 from tests.cli.conftest import Run
 from tests.cli.rules_commands import run as run_rules
 from tests.cli.rules_commands import write_rules
-from tests.edge.audit.trails import record
+from tests.edge.audit.trails import begin, record
 from tests.edge.builders import decision
 from tests.rehearsal.builders import facts
 
@@ -109,7 +109,7 @@ def test_the_audit_trail_is_judged_again_and_rows_without_facts_are_counted(
     sets: tuple[str, str], tmp_path: Path
 ) -> None:
     writer = AuditWriter(tmp_path / "ledger.audit.db")
-    writer.start()
+    begin(writer)
     record(writer, decision("a", facts=facts(), upstream=UpstreamAnswer(result="0x01")))
     record(writer, decision("b", facts=facts(verdict="session_scope")))
     record(writer, decision("c"))

@@ -25,7 +25,7 @@ from proxy.session.state import SessionState, SessionStatus
 from proxy.userop.primitives import Address, Hash32, Selector, print_bytes, print_checksummed
 from proxy.userop.session_data import action_id_of
 from tests.cli.conftest import DECLARED, Run
-from tests.edge.audit.trails import record
+from tests.edge.audit.trails import begin, record
 from tests.edge.builders import ACCOUNT, NOW, OTHER_ACCOUNT, PERMISSION, USER_OP_HASH, decision
 
 USAGE_LIMIT = Address(bytes.fromhex("00000000001d4479fa2a947026204d0283cede4b"))
@@ -152,7 +152,7 @@ def test_shows_policies_with_their_limits_and_what_is_used(run: Run) -> None:
 @pytest.mark.usefixtures("kept")
 def test_a_permission_id_leads_to_its_operations(run: Run, tmp_path: Path) -> None:
     writer = AuditWriter(tmp_path / "ledger.audit.db")
-    writer.start()
+    begin(writer)
     record(writer, decision())
     writer.stop()
     shown = json.loads(run("sessions", "show", print_bytes(PERMISSION), "--json").stdout)

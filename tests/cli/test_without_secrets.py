@@ -14,7 +14,7 @@ from proxy.session.addresses import SMART_SESSION
 from proxy.session.counters import SessionKey
 from proxy.session.known import KnownSession, Source, Status
 from tests.cli.conftest import DECLARED, SECRETS, Run
-from tests.edge.audit.trails import record
+from tests.edge.audit.trails import begin, record
 from tests.edge.builders import ACCOUNT, NOW, PERMISSION, decision
 
 RULES = "rules:\n  - {id: quiet, description: Watches., mode: shadow, match: {session: true}}\n"
@@ -31,7 +31,7 @@ def unset(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
             store.save_session(KnownSession(key=key, status=Status.IN_FORCE, source=Source.NODE, updated_at=NOW))
         )
         writer = AuditWriter(tmp_path / "ledger.audit.db")
-        writer.start()
+        begin(writer)
         record(writer, decision("a"))
         writer.stop()
     (tmp_path / "rules.yaml").write_text(RULES, encoding="utf-8")

@@ -13,13 +13,14 @@ the end of whoever has them, however it comes.
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import logging
 import os
 import sqlite3
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -55,15 +56,15 @@ class HeldTrail:
         os.close(self.gates)
 
 
-def hold_trail(
+async def hold_trail(
     path: Path,
     patience: float = WRITER_SECONDS,
     *,
     clock: Callable[[], float] = time.monotonic,
-    rest: Callable[[float], None] = time.sleep,
+    rest: Callable[[float], Awaitable[object]] = asyncio.sleep,
 ) -> HeldTrail:
     """Keep all others from the file, which is made if it is not there; whoever still writes for a gate that has ended
-    is waited for, which is logged at once.
+    is waited for, which is logged at once. Who is cancelled meanwhile holds nothing.
 
     `patience` and what `rest` is told are seconds, and so is `clock`. Raises `TrailHeldError` at once when another
     gate has it, and after `patience` when its writer has; `sqlite3.Error` for no file.
@@ -73,7 +74,7 @@ def hold_trail(
         _lock_as_gate(gates, path)
         writers = _open(path)
         try:
-            _lock_as_writer(writers, path, patience, clock, rest)
+            await _lock_as_writer(writers, path, patience, clock, rest)
         except BaseException:  # closed, and raised again
             os.close(writers)
             raise
@@ -100,8 +101,12 @@ def _lock_as_gate(descriptor: int, path: Path) -> None:
         ) from None
 
 
-def _lock_as_writer(
-    descriptor: int, path: Path, patience: float, clock: Callable[[], float], rest: Callable[[float], None]
+async def _lock_as_writer(
+    descriptor: int,
+    path: Path,
+    patience: float,
+    clock: Callable[[], float],
+    rest: Callable[[float], Awaitable[object]],
 ) -> None:
     begun, told = clock(), False
     while True:
@@ -120,7 +125,7 @@ def _lock_as_writer(
                     path,
                     patience,
                 )
-            rest(_LOOK_SECONDS)
+            await rest(_LOOK_SECONDS)
             continue
         if told:
             _log.info("the audit trail %s is free after %.1f s", path, clock() - begun)

@@ -32,7 +32,7 @@ from typing import Final, Protocol
 from proxy.edge.audit.appending import Head
 from proxy.edge.audit.chain import NO_KEY, ChainKey
 from proxy.edge.audit.door import Bounds, Door
-from proxy.edge.audit.holding import HeldTrail, hold_trail
+from proxy.edge.audit.holding import HeldTrail
 from proxy.edge.audit.line import Pack
 from proxy.edge.audit.sampling import RefusalRate
 from proxy.edge.audit.schema import open_trail
@@ -230,12 +230,12 @@ class AuditWriter:
         """The file system that the trail is on. Raises `OSError`."""
         return self._disk(self._path.parent)
 
-    def start(self) -> None:
-        """Open the trail, made if it is not there, and start writing; see `hold_trail` for who is waited for, and who
-        is not. Raises `sqlite3.Error`."""
-        self._hold = hold_trail(self._path)
+    def start(self, held: HeldTrail) -> None:
+        """Open the trail, which is held and let go when this stops, and start writing. Raises `sqlite3.Error`, and has
+        let it go then."""
+        self._hold = held
         try:
-            self._hand.open(self._hold.writers)
+            self._hand.open(held.writers)
         except sqlite3.Error:
             self._let_go()
             raise

@@ -19,6 +19,7 @@ from proxy.edge.admin import server as admin
 from proxy.edge.admin.guard import AdminAccess
 from proxy.edge.admin.query import SessionFilter
 from proxy.edge.admin.server import AdminServer, Check
+from proxy.edge.audit.holding import hold_trail
 from proxy.edge.audit.reading import Trail
 from proxy.edge.audit.writer import AuditWriter
 from proxy.errors import StateUnavailable
@@ -181,7 +182,7 @@ async def test_a_fact_that_is_missing_is_503() -> None:
 async def test_the_audit_is_read_with_filters(tmp_path: Path) -> None:
     path = tmp_path / "gate.db"
     writer = AuditWriter(path)
-    writer.start()
+    writer.start(await hold_trail(path))
     record(writer, decision("a"))
     record(writer, decision("b", verdict=OUT_OF_SCOPE))
     writer.stop()

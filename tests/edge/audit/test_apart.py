@@ -39,7 +39,7 @@ from proxy.ports import Deed, OperationEnd
 from proxy.session.outcome import Waived
 from proxy.userop.primitives import Address, Hash32, Selector
 from tests.edge.audit.test_writer import ACCEPTED, wait_until
-from tests.edge.audit.trails import record, rows, writing
+from tests.edge.audit.trails import begin, record, rows, writing
 from tests.edge.builders import ACCOUNT, OUT_OF_SCOPE, PERMISSION, USER_OP_HASH, decision
 from tests.judge.builders import facts
 from tests.patience import PATIENCE_SECONDS
@@ -52,7 +52,7 @@ def written_apart(path: Path, settings: WriterSettings = ROOMY) -> Iterator[tupl
     """A writer whose trail another process writes."""
     hand = ScribeApart(path, settings.trail, earlier=None, clock=time.time)
     writer = AuditWriter(path, settings, hand=hand)
-    writer.start()
+    begin(writer)
     try:
         yield writer, hand
     finally:
@@ -208,7 +208,7 @@ def test_no_process_is_left_behind(tmp_path: Path) -> None:
 def test_two_gates_cannot_write_one_trail_while_the_process_of_one_lives(tmp_path: Path) -> None:
     path = tmp_path / "audit.db"
     with written_apart(path), pytest.raises(sqlite3.OperationalError, match="written by another gate"):
-        AuditWriter(path).start()
+        begin(AuditWriter(path))
     with writing(path):
         pass
 
@@ -259,11 +259,12 @@ import sys, time
 from pathlib import Path
 from proxy.edge.audit.apart import ScribeApart
 from proxy.edge.audit.writer import AuditWriter, WriterSettings
+from tests.edge.audit.trails import begin
 from tests.edge.builders import decision
 
 path, settings = Path(sys.argv[1]), WriterSettings()
 writer = AuditWriter(path, settings, hand=ScribeApart(path, settings.trail, earlier=None, clock=time.time))
-writer.start()
+begin(writer)
 number = 0
 while True:
     for _ in range(50):

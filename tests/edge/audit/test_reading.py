@@ -18,7 +18,7 @@ from proxy.errors import Code
 from proxy.judge.decision import UpstreamAnswer
 from proxy.ports import Deed, OperationEnd
 from proxy.userop.primitives import Hash32
-from tests.edge.audit.trails import record, writing
+from tests.edge.audit.trails import begin, record, writing
 from tests.edge.builders import (
     ACCOUNT,
     NOW,
@@ -40,7 +40,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def writer(path: Path) -> Iterator[AuditWriter]:
     writer = AuditWriter(path)
-    writer.start()
+    begin(writer)
     yield writer
     writer.stop()
 
@@ -48,7 +48,7 @@ def writer(path: Path) -> Iterator[AuditWriter]:
 @pytest.fixture
 def trail(path: Path) -> Path:
     writer = AuditWriter(path)
-    writer.start()
+    begin(writer)
     record(writer, decision("a", unix_time=NOW))
     record(writer, decision("b", unix_time=NOW + 1, verdict=OUT_OF_SCOPE, client="other-dapp"))
     record(writer, decision("c", unix_time=NOW + 2, verdict=REVOKED, permission_id=OTHER_PERMISSION))

@@ -25,7 +25,7 @@ from proxy.edge.audit.verify import verify_trail
 from proxy.edge.audit.writer import AuditWriter, WriterSettings
 from proxy.judge.decision import UpstreamAnswer
 from proxy.judge.verdict import Allow, Mode
-from tests.edge.audit.trails import record, rows, writing
+from tests.edge.audit.trails import begin, record, rows, writing
 from tests.edge.builders import NOW, OUT_OF_SCOPE, decision
 from tests.patience import PATIENCE_SECONDS
 
@@ -140,7 +140,7 @@ def test_a_full_queue_drops_at_once_and_counts_what_it_drops(path: Path) -> None
 def test_a_disk_that_refuses_for_a_while_loses_nothing(path: Path) -> None:
     flaky = _Flaky(open_trail(path))
     writer = AuditWriter(path, connect=lambda _path: flaky)  # type: ignore[arg-type, return-value]  # stands in for a connection
-    writer.start()
+    begin(writer)
     flaky.refuses = True
     record(writer, decision())
     wait_until(lambda: not writer.writable)
@@ -155,7 +155,7 @@ def test_a_disk_that_refuses_for_a_while_loses_nothing(path: Path) -> None:
 def test_what_a_refusing_disk_never_took_is_counted_at_the_end(path: Path) -> None:
     flaky = _Flaky(open_trail(path))
     writer = AuditWriter(path, connect=lambda _path: flaky)  # type: ignore[arg-type, return-value]  # stands in for a connection
-    writer.start()
+    begin(writer)
     flaky.refuses = True
     record(writer, decision("d-1"))
     record(writer, decision("d-2"))
@@ -243,10 +243,11 @@ KILLED = """
 import sys, time
 from pathlib import Path
 from proxy.edge.audit.writer import AuditWriter
+from tests.edge.audit.trails import begin
 from tests.edge.builders import decision
 
 writer = AuditWriter(Path(sys.argv[1]))
-writer.start()
+begin(writer)
 number = 0
 while True:
     for _ in range(50):

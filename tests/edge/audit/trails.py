@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from proxy.edge.audit.holding import hold_trail
 from proxy.edge.audit.reading import Trail, read_audit
 from proxy.edge.audit.row import AuditRow
 from proxy.edge.audit.space import Disk
@@ -24,11 +26,16 @@ def record(writer: AuditWriter, made: Decision, *, forwarding: bool = False) -> 
     return taken
 
 
+def begin(writer: AuditWriter) -> None:
+    """Have it write, as soon as nobody else does."""
+    writer.start(asyncio.run(hold_trail(writer.path)))
+
+
 @contextmanager
 def writing(path: Path, *, settings: WriterSettings | None = None, **parts: Any) -> Iterator[AuditWriter]:
     """A writer at work."""
     writer = AuditWriter(path, settings, **({"disk": lambda _path: ROOMY} | parts))
-    writer.start()
+    begin(writer)
     try:
         yield writer
     finally:

@@ -20,6 +20,7 @@ from proxy.methods import MethodClass
 from proxy.ports import OperationEnd, Recorder, RequestContext, RequestOutcome
 from proxy.session.outcome import Waived
 from proxy.userop.primitives import print_bytes
+from tests.edge.audit.trails import begin
 from tests.edge.builders import (
     ACCOUNT,
     OTHER_ACCOUNT,
@@ -55,7 +56,7 @@ def test_it_is_what_the_gate_asks_for() -> None:
 def test_a_decision_is_counted_and_on_file_with_its_answer(tmp_path: Path) -> None:
     metrics = gate_metrics()
     audit = AuditWriter(tmp_path / "gate.db")
-    audit.start()
+    begin(audit)
     recorder = EdgeRecorder(metrics, audit)
     recorder.decided(decision("a"), forwarding=True, seconds=0.00004)
     recorder.decided(decision("b", verdict=OUT_OF_SCOPE, mode=Mode.SHADOW), forwarding=False, seconds=0.00004)
@@ -84,7 +85,7 @@ def test_every_end_of_a_request_is_counted_under_its_outcome() -> None:
 def test_records_the_audit_lost_are_counted_once_however_often_it_is_scraped(tmp_path: Path) -> None:
     metrics = gate_metrics()
     audit = AuditWriter(tmp_path / "gate.db")
-    audit.start()
+    begin(audit)
     recorder = EdgeRecorder(metrics, audit)
     assert value(metrics, "audit_writable") == 1
     audit.stop()
