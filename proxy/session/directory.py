@@ -131,16 +131,14 @@ class Directory:
         """How many sessions are known, by chain id and status."""
         return {name: len(ranked) for name, ranked in self._standing.items()}
 
-    def removed_before(self, moment: float) -> list[SessionKey]:
-        """The sessions removed before a time (unix seconds)."""
-        found: list[SessionKey] = []
+    def removed_before(self, moment: float) -> Iterator[SessionKey]:
+        """The sessions removed before a time (unix seconds); nothing may change before the last is taken."""
         for (_, status), ranked in self._standing.items():
             if status is Status.REMOVED:
                 for since, key in ranked.oldest():
                     if since >= moment:
                         break
-                    found.append(key)
-        return found
+                    yield key
 
     def all_in_force(self, chain_id: int) -> Iterator[tuple[SessionKey, ...]]:
         """All sessions in force on a chain as they are now, whatever is changed meanwhile; in small parts."""

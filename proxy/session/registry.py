@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import islice
 from typing import Final, NamedTuple
 
 from proxy.session.awaited import AwaitedChanges
@@ -29,6 +30,8 @@ from proxy.userop.primitives import Address, Hash32
 
 _FORMER_SIGNERS: Final = 4_096
 """Of so many removed sessions it is remembered who signed for them."""
+
+_FORGOTTEN_AT_ONCE: Final = 500
 
 _MOST_ASKED: Final = 4
 """Of so many operations it is worth asking what became of them before a session is judged."""
@@ -149,8 +152,9 @@ class Registry:
         self.directory.changed(key, None, StandsSince(packed.status, packed.updated_at))
 
     def forget_removed(self, before: float) -> int:
-        """Know nothing any more of the sessions removed before a time (unix seconds); how many they were."""
-        old = self.directory.removed_before(before)
+        """Know nothing any more of sessions removed before a time (unix seconds), of so many as one turn of a loop may
+        be about; how many they were."""
+        old = list(islice(self.directory.removed_before(before), _FORGOTTEN_AT_ONCE))
         for key in old:
             self._forget(key)
         return len(old)

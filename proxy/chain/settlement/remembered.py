@@ -8,11 +8,16 @@ from __future__ import annotations
 from bisect import bisect_right, insort
 from collections import deque
 from collections.abc import Callable, Iterator
+from typing import Final
 
 from proxy.chain.settlement.slices import BlockName
 from proxy.ledger.operations import Cause, EndedName
 from proxy.session.counters import HoldName
 from proxy.userop.primitives import Hash32
+
+_AT_ONCE: Final = 500
+_FOR_ONE: Final = 2
+"""More than comes, so that what is old gets less without a block to forget it by."""
 
 
 class Remembered:
@@ -58,6 +63,7 @@ class Remembered:
                 insort(self._blocks, block)
             in_block[name] = None
         self._order.append(ended)
+        self.forget_old(ended.ended_at, most=_FOR_ONE)
 
     def take_out(self, name: HoldName) -> EndedName | None:
         """The operation is in flight again, or forgotten."""
@@ -84,14 +90,21 @@ class Remembered:
                     seen.add(ended.block_hash)
                     yield BlockName(number, ended.block_hash), name.user_op_hash
 
-    def forget_old(self, now: float) -> None:
-        """The chain will not take back what is older than this (unix seconds)."""
+    def forget_old(self, now: float, most: int = _AT_ONCE) -> bool:
+        """The chain will not take back what is older than this (unix seconds). Whether there is more of it than the
+        `most` that are forgotten at once: a clock that could not be trusted for long leaves much."""
         if not self._may_forget():
-            return
-        while self._order and self._order[0].ended_at <= now - self._seconds:
+            return False
+        for _ in range(most):
+            if not self._is_first_old(now):
+                return False
             oldest = self._order.popleft()
             if self._ended.get(oldest.name) is oldest:
                 self.take_out(oldest.name)
+        return self._is_first_old(now)
+
+    def _is_first_old(self, now: float) -> bool:
+        return bool(self._order) and self._order[0].ended_at <= now - self._seconds
 
     def shown_after(self, block: int) -> tuple[HoldName, ...]:
         """What ended by the word of later blocks than this, newest first."""

@@ -280,7 +280,8 @@ class Taker:
         """As the protocol has it; what was in flight, and what ended in blocks that may be gone, is to be proven one
         by one, and each session read before it is judged. Raises `StateUnavailable` as `undo` does."""
         settlement, draft = self._settlement, OutcomeDraft()
-        settlement.remembered.forget_old(self._clock())
+        while settlement.remembered.forget_old(self._clock()):  # noqa: ASYNC110  # nothing is waited for
+            await asyncio.sleep(0)
         await settlement.bring_back(settlement.remembered.shown_after(-1))
         if told is not None:
             async for event in told:

@@ -112,5 +112,6 @@ async def prune(
         except StateUnavailable as error:
             _LOG.warning("old data could not be pruned: %s", error.what)
         else:
-            registry.forget_removed(before)
+            while registry.forget_removed(before):  # noqa: ASYNC110  # nothing is waited for
+                await asyncio.sleep(0)
         await asyncio.sleep(_PRUNE_SECONDS)

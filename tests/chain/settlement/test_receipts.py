@@ -461,6 +461,18 @@ async def test_what_was_mined_and_forgotten_and_is_sent_again_in_doubt_is_not_co
     assert (scene.balance, len(scene.settlement), scene.causes) == ((1, 0), 0, [Cause.MINED])
 
 
+async def test_where_no_block_tells_the_time_what_ended_long_ago_is_forgotten_as_others_end() -> None:
+    scene, sent = in_force(), []
+    for number in range(1, 41):
+        sent.append(await scene.accept(number))
+        scene.bundler.mine(sent[-1])
+        await scene.later(scene.patience.final / 10)
+    assert len(scene.settlement) == 0
+    assert len(scene.settlement.remembered) < 15
+    assert scene.settlement.remembered.mined(sent[0]) is None
+    assert scene.settlement.remembered.mined(sent[-1]) is not None
+
+
 # the questions themselves
 
 

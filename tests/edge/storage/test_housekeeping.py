@@ -1,0 +1,57 @@
+"""What a gate does beside serving leaves nothing behind, and keeps nobody waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from proxy.edge.storage.housekeeping import prune
+from proxy.edge.storage.store import Store
+from proxy.ledger.counting_time import CountingTime
+from proxy.session.counters import SessionKey
+from proxy.session.known import Source, Status
+from proxy.session.registry import Registry
+from proxy.session.shelf import PackedSession
+from proxy.userop.primitives import Address, Hash32
+from tests.admission.builders import TWICE, key_of
+from tests.patience import PATIENCE_SECONDS
+
+LONG_AGO, FEW = 1_000.0, 2_000
+KEY = key_of(TWICE)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with closing(Store(tmp_path / "gate.db")) as opened:
+        yield opened
+
+
+def removed(many: int) -> Registry:
+    registry = Registry()
+    for number in range(many):
+        own = number.to_bytes(32, "big")
+        key = SessionKey(KEY.chain_id, KEY.module, Address(own[12:]), Hash32(own))
+        registry.restore(key, PackedSession(Status.REMOVED, Source.GRANT, LONG_AGO, None, None, None))
+    return registry
+
+
+async def test_all_sessions_that_were_removed_long_ago_are_forgotten(store: Store) -> None:
+    registry = removed(FEW)
+    pruning = asyncio.create_task(
+        prune(registry, store, CountingTime(time.time, time.monotonic), retention_days=30, chains=(KEY.chain_id,))
+    )
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while len(registry):  # noqa: ASYNC110  # it tells nobody
+            await asyncio.sleep(0)
+    pruning.cancel()
+
+
+def test_no_more_are_forgotten_at_once_where_there_are_more() -> None:
+    few, many = removed(FEW), removed(4 * FEW)
+    assert few.forget_removed(LONG_AGO + 1) == many.forget_removed(LONG_AGO + 1)
+    assert FEW > len(few) > 0
