@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -41,7 +41,8 @@ from proxy.ledger.memory import MemoryLedger
 from proxy.ledger.operations import Evidence
 from proxy.ledger.reservation import Grip, NonceSlot
 from proxy.session.counters import SessionKey
-from proxy.session.known import KnownSession
+from proxy.session.directory import SessionName
+from proxy.session.known import KnownSession, Status
 from proxy.session.registry import Registry
 from proxy.userop.primitives import Address, Hash32, print_bytes
 
@@ -82,7 +83,7 @@ class Settling:
                 await node.close()
 
 
-class _Acquaintances:
+class GateAcquaintance:
     """See `proxy.chain.blocks.acquaintance.Acquaintance`."""
 
     def __init__(
@@ -96,7 +97,7 @@ class _Acquaintances:
         order: NonceOrder,
     ) -> None:
         self._order = order
-        self._turn: Iterator[SessionKey] = iter(())
+        self._turn: SessionName | None = None  # who had it last
         self._chain_id = chain_id
         self._registry = registry
         self._settlement = settlement
@@ -118,10 +119,14 @@ class _Acquaintances:
         return self._registry.held_by(self._chain_id, module, account)
 
     def some_accounts(self, most: int) -> Sequence[Address]:
-        if not (turn := tuple(islice(self._turn, most))):
-            self._turn = iter(tuple(self._registry.keys()))
-            turn = tuple(islice(self._turn, most))
-        return tuple(dict.fromkeys(key.account for key in turn if key.chain_id == self._chain_id))
+        turn = self._next_in_turn(most) or self._next_in_turn(most)  # after the last the first
+        return tuple(dict.fromkeys(name.key.account for name in turn))
+
+    def _next_in_turn(self, most: int) -> Sequence[SessionName]:
+        """The one that changed last comes first: what changes meanwhile is not idle, and keeps nobody from his turn."""
+        names = tuple(islice(self._registry.directory.newest((self._chain_id,), Status, self._turn), most))
+        self._turn = names[-1] if names else None
+        return names
 
     def used(self, event: OperationMined, sessions: Sequence[SessionKey], *, ours: bool, enables: bool) -> None:
         self._order.used(NonceSlot(self._chain_id, event.entry_point, event.sender, event.nonce))
@@ -298,7 +303,7 @@ def _nodeside(
     witness = NodeWitness(node if chain.nonce_gap is NonceGap.REJECT else background)
     order = NonceOrder(witness.next_nonce, ledger.occupied, lambda: age.number, seconds=seconds)
     settlement.ends.counted_at = partial(_counted_at, age, counting)
-    knows = _Acquaintances(chain.chain_id, registry, settlement, telling=telling, quiet=quiet, order=order)
+    knows = GateAcquaintance(chain.chain_id, registry, settlement, telling=telling, quiet=quiet, order=order)
     watch = _watch_of(chain, background, taker, age, knows=knows, counting=counting)
 
     def heard(head: object) -> None:
@@ -310,7 +315,7 @@ def _nodeside(
 
 
 def _watch_of(
-    chain: Chain, source: Node, taker: Taker, age: ChainAge, *, knows: _Acquaintances, counting: CountingTime
+    chain: Chain, source: Node, taker: Taker, age: ChainAge, *, knows: GateAcquaintance, counting: CountingTime
 ) -> BlockWatch:
     follower = BlockFollower(
         chain_id=chain.chain_id,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from proxy.admission.enquiry import Enquiry
+from proxy.app.settling import GateAcquaintance
 from proxy.chain.settlement.lookout import Lookout
 from proxy.chain.settlement.node_word import NodeWord
 from proxy.chain.settlement.patience import Patience
@@ -42,6 +43,8 @@ SHARED = Hash32(b"\x5a" * 32)
 CROWDED = Address(b"\xc0" * 20)
 """An account that has many sessions."""
 BLOCK = 5_000
+MOST = 100
+"""Accounts that have their turn at once."""
 _CHAIN_ID = KEY.chain_id
 
 
@@ -97,6 +100,14 @@ class World:
             self.settlement,
             **parts,
             node=NodeWord(witness=self.chain, reread=self._reread, taker=self.taker, catch_up=self._nothing),
+        )
+        self.knows = GateAcquaintance(
+            _CHAIN_ID,
+            self.registry,
+            self.settlement,
+            telling=cast(Any, None),
+            quiet=cast(Any, None),
+            order=cast(Any, None),
         )
         self.enquiry = Enquiry(self.room.admission._sources)
         self.backend = GateBackend({}, self.registry, cast(Any, None), self.clock, cast(Any, None))
@@ -238,6 +249,10 @@ def _pruned(world: World) -> None:
     world.settlement.remembered.forget_old(1_000.0)
 
 
+def _had_their_turn(world: World) -> None:
+    assert len(world.knows.some_accounts(MOST)) > MOST // 2
+
+
 def _session_changed(world: World) -> None:
     world.registry.put(known(BUSY, updated_at=1_000.0))
 
@@ -261,5 +276,6 @@ WORKS: Mapping[str, Callable[[World], None]] = {
     "the sessions of one permission id": _shown,
     "keeping house": _pruned,
     "a session that changed": _session_changed,
+    "idle accounts that have their turn": _had_their_turn,
     "a round of the settlement": _rounds,
 }
