@@ -17,7 +17,8 @@ from proxy.bundler_answers import Meaning, hash_named_by, meaning_of_answer
 from proxy.carried import CarriedOperation
 from proxy.errors import StateUnavailable, UpstreamUnavailable
 from proxy.jsonrpc import Reply
-from proxy.judge.decision import LONGEST_SAID, Decision, UpstreamAnswer, Whole
+from proxy.judge.decision import Decision, Whole
+from proxy.judge.upstream_answer import LONGEST_SAID, UpstreamAnswer
 from proxy.judge.verdict import Mode, Reject
 from proxy.ports import Follower, Forwarded, OperationPlace, Recorder, RequestContext, Upstream
 from proxy.replies import BrokenAfterSendingError, place_of

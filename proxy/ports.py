@@ -10,7 +10,8 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 from proxy.clients.licence import ANYBODY, Guest
 from proxy.errors import MethodNotFound, NotLicensed, RateLimited, RpcError
 from proxy.jsonrpc import Reply
-from proxy.judge.decision import Decision, UpstreamAnswer
+from proxy.judge.decision import Decision
+from proxy.judge.upstream_answer import UpstreamAnswer
 from proxy.ledger.reservation import Reservation
 from proxy.methods import MethodClass
 from proxy.record import record

@@ -12,7 +12,8 @@ from proxy.admission.enquiry import Enquiry
 from proxy.errors import UpstreamUnavailable
 from proxy.gate import DialectAnswer, Gate, GateSettings
 from proxy.jsonrpc import Reply, Request, print_request, read_reply
-from proxy.judge.decision import Decision, UpstreamAnswer
+from proxy.judge.decision import Decision
+from proxy.judge.upstream_answer import UpstreamAnswer
 from proxy.judge.verdict import Mode
 from proxy.ledger.memory import MemoryLedger
 from proxy.ledger.reservation import Reservation

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from proxy.errors import Code
-from proxy.judge.decision import UpstreamAnswer
+from proxy.judge.upstream_answer import UpstreamAnswer
 from proxy.judge.verdict import Reject
 from proxy.methods import METHODS, MethodClass
 from proxy.ports import RequestOutcome

@@ -25,6 +25,7 @@ _room("record")
 _room("errors", "record")
 _room("userop", "errors")
 _room("strict_json", "userop")
+_room("moments")
 _room("plain_yaml")
 _room("document", "errors", "plain_yaml")
 _room("written", "userop")
@@ -48,7 +49,7 @@ _room("refused_before", "bundler_answers", "ports")
 _room("gate", "dispatch", "refusal", "refused_before")
 _room("passage", "gate")
 _room("chain", "gate")
-_room("edge", "chain", "passage", "config")
+_room("edge", "chain", "passage", "config", "moments")
 _room("app", "edge")
 _room("cli", "app", "rehearsal")
 
@@ -63,6 +64,7 @@ PURE_ROOMS = frozenset(
         "jsonrpc",
         "judge",
         "methods",
+        "moments",
         "plain_yaml",
         "record",
         "session",

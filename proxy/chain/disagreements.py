@@ -10,7 +10,7 @@ from typing import Final
 
 from proxy.chain.refresh import Refresh
 from proxy.errors import StateUnavailable
-from proxy.judge.decision import UpstreamAnswer
+from proxy.judge.upstream_answer import UpstreamAnswer
 from proxy.session.counters import SessionKey
 from proxy.userop.primitives import print_bytes
 

@@ -12,7 +12,7 @@ from proxy.chain.disagreements import contradicts
 from proxy.chain.settlement.lookout import Lookout
 from proxy.chain.settlement.receipts import hash_of
 from proxy.errors import StateUnavailable
-from proxy.judge.decision import UpstreamAnswer
+from proxy.judge.upstream_answer import UpstreamAnswer
 from proxy.ledger.operations import AcceptedOperation, Stage
 from proxy.ledger.reservation import NOTHING_USED, Held, Ledger, NonceSlot, Reservation
 from proxy.session.changes import changes_of

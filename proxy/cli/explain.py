@@ -19,7 +19,7 @@ from proxy.cli.pasted import pasted_items
 from proxy.cli.reading import PastedOperation, read_input
 from proxy.cli.render import print_tree
 from proxy.config import Config
-from proxy.edge.audit.row import row_of
+from proxy.edge.audit.unrecorded import row_of
 from proxy.errors import RpcError, SessiongateError, Undecodable
 from proxy.userop.entry_point import EntryPointVersion
 from proxy.userop.primitives import print_checksummed

@@ -12,10 +12,10 @@ from typing import Annotated, NoReturn
 import typer
 
 from proxy.config import Config, load_config
-from proxy.config.moments import read_ahead, read_moment
 from proxy.config.overrides import CONFIG_VARIABLE
 from proxy.document import Location
 from proxy.errors import ConfigErrors, InvalidParams
+from proxy.moments import read_ahead, read_moment
 from proxy.userop.primitives import Address, Hash32, parse_address, parse_hash
 
 

@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from proxy.judge.evaluate import Hit
 from proxy.judge.facts import Facts
+from proxy.judge.upstream_answer import UpstreamAnswer
 from proxy.judge.verdict import Mode, Verdict
 from proxy.record import record
 from proxy.session.grounds import Grounds
 from proxy.userop.execution import Call
 from proxy.userop.primitives import Address, Hash32
 from proxy.userop.user_operation import UserOperation
-
-LONGEST_SAID: Final = 8_192
-"""Characters of a text of a bundler's that are kept: an error with 4 KiB of data, twice what the entry point passes on
-of a revert."""
-
-
-@record(kw_only=True)
-class UpstreamAnswer:
-    """What came back for a forwarded request: a hash, an error, or nothing at all. Nothing in it proves an operation
-    (`proxy.userop.proofs`)."""
-
-    result: str | None = None  # short text of the result: the hash of an accepted operation
-    error_code: int | None = None
-    error_message: str | None = None
-    error_data: str | None = None  # a text beside the message, mostly what a contract reverted with
 
 
 @record()

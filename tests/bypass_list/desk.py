@@ -12,7 +12,8 @@ from proxy.admission import Admission, Judgement, Purpose, RecentReads, Sources,
 from proxy.errors import Reason
 from proxy.gate import Gate, GateSettings
 from proxy.jsonrpc import Reply, Request, read_reply
-from proxy.judge.decision import Decision, UpstreamAnswer
+from proxy.judge.decision import Decision
+from proxy.judge.upstream_answer import UpstreamAnswer
 from proxy.judge.verdict import Allow, Mode, Reject
 from proxy.ledger.memory import MemoryLedger
 from proxy.ledger.reservation import Reservation

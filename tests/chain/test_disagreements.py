@@ -12,7 +12,7 @@ from proxy.chain.disagreements import Disagreements, contradicts
 from proxy.chain.follower import OperationFollower
 from proxy.chain.refresh import refreshing, sparing
 from proxy.errors import StateUnavailable
-from proxy.judge.decision import UpstreamAnswer
+from proxy.judge.upstream_answer import UpstreamAnswer
 from proxy.ledger.memory import MemoryLedger
 from proxy.ledger.reservation import NOTHING_USED, Reservation
 from proxy.session.counters import SessionKey

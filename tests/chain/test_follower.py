@@ -11,7 +11,7 @@ from proxy.chain.settlement.ends import End
 from proxy.chain.settlement.lookout import Lookout
 from proxy.chain.settlement.patience import Patience
 from proxy.chain.settlement.settlement import Settlement
-from proxy.judge.decision import UpstreamAnswer
+from proxy.judge.upstream_answer import UpstreamAnswer
 from proxy.judge.verdict import Allow
 from proxy.ledger.reservation import Reservation
 from proxy.session.changes import SessionEnabled

@@ -11,7 +11,7 @@ import pytest
 from proxy.cli.options import read_since
 from proxy.edge.audit.writer import AuditWriter
 from proxy.edge.storage.store import Store
-from proxy.judge.decision import UpstreamAnswer
+from proxy.judge.upstream_answer import UpstreamAnswer
 from proxy.judge.verdict import Mode
 from proxy.userop.primitives import print_bytes, print_checksummed
 from tests.cli.conftest import Run

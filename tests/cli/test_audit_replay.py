@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.judge.decision import UpstreamAnswer
 from proxy.judge.facts import CallFacts
+from proxy.judge.upstream_answer import UpstreamAnswer
 from proxy.ports import OperationEnd
 from proxy.userop.primitives import Hash32
 from tests.cli.conftest import Run

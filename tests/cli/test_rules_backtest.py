@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from proxy.edge.audit.writer import AuditWriter
-from proxy.judge.decision import UpstreamAnswer
+from proxy.judge.upstream_answer import UpstreamAnswer
 from tests.cli.conftest import Run
 from tests.cli.rules_commands import run as run_rules
 from tests.cli.rules_commands import write_rules

@@ -19,10 +19,10 @@ from proxy.cli.options import fail
 from proxy.edge.audit.reading import AuditFilter, Trail, read_audit
 from proxy.edge.audit.row import AuditRow, Forward
 from proxy.errors import Code, InvalidParams, StateUnavailable, Undecodable
-from proxy.judge.decision import UpstreamAnswer
 from proxy.judge.facts import ALLOWED, Facts
 from proxy.judge.facts_json import facts_from_json
 from proxy.judge.reading import Arrival, Background, facts_of
+from proxy.judge.upstream_answer import UpstreamAnswer
 from proxy.methods import MethodClass, classify
 from proxy.rehearsal.backtest import Recorded
 from proxy.rehearsal.case import Ending

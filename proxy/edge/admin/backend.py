@@ -14,7 +14,7 @@ from proxy.edge.admin.audit_check import check_audit
 from proxy.edge.admin.query import FreezeRequest, PageRequest, SessionFilter
 from proxy.edge.admin.server import Check, Json
 from proxy.edge.admin.session_pages import SessionPages
-from proxy.edge.audit.row import row_of
+from proxy.edge.audit.unrecorded import row_of
 from proxy.edge.audit.writer import AuditWriter
 from proxy.edge.http.upstream import HttpUpstream
 from proxy.edge.rule_files.book import RuleBook

@@ -12,9 +12,9 @@ from enum import StrEnum
 from math import inf, isfinite
 from typing import Final, NamedTuple, TypeVar
 
-from proxy.config.moments import read_moment
 from proxy.edge.audit.reading import Asked, AuditFilter
 from proxy.errors import Code, InvalidParams
+from proxy.moments import read_moment
 from proxy.strict_json import Flawed, NumberLiteral, read_json
 from proxy.userop.primitives import Address, Hash32, json_type, parse_address, parse_hash
 

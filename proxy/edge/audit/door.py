@@ -32,7 +32,8 @@ from proxy.edge.audit.plain import (
 from proxy.edge.audit.printing import Plain
 from proxy.edge.audit.sampling import RefusalRate, Sampler, Uncounted
 from proxy.edge.audit.schema import RecordKind
-from proxy.judge.decision import Decision, UpstreamAnswer
+from proxy.judge.decision import Decision
+from proxy.judge.upstream_answer import UpstreamAnswer
 from proxy.methods import is_preview
 from proxy.ports import Deed, OperationEnd
 

@@ -16,8 +16,9 @@ import orjson
 from proxy.edge.audit.facts import IN_COLUMNS, plain_facts
 from proxy.edge.audit.printing import DecisionTold, Plain
 from proxy.edge.audit.schema import RecordKind
-from proxy.judge.decision import Decision, UpstreamAnswer, Whole
+from proxy.judge.decision import Decision, Whole
 from proxy.judge.evaluate import Hit
+from proxy.judge.upstream_answer import UpstreamAnswer
 from proxy.judge.verdict import Allow, Reject
 from proxy.ports import Deed, OperationEnd
 from proxy.session.grounds import grounds_to_json

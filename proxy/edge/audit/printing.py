@@ -14,7 +14,7 @@ import orjson
 
 from proxy.edge.audit.facts import MOST_ITEMS, cut_to, print_facts
 from proxy.edge.audit.schema import RecordKind
-from proxy.judge.decision import LONGEST_SAID
+from proxy.judge.upstream_answer import LONGEST_SAID
 from proxy.methods import is_preview
 from proxy.session.chain_words import is_known_error, says_revert
 from proxy.userop.primitives import print_bytes

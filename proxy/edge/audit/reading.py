@@ -36,7 +36,7 @@ from proxy.edge.audit.row import (
     read_end,
 )
 from proxy.edge.audit.schema import CONTENT, DECISIONS, OF_THE_TRAIL, RecordKind, has_table, open_trail_reader
-from proxy.judge.decision import UpstreamAnswer
+from proxy.judge.upstream_answer import UpstreamAnswer
 from proxy.userop.primitives import Address, Hash32
 
 _PAGE: Final = 500

@@ -11,12 +11,9 @@ from typing import Any, Final
 
 import orjson
 
-from proxy.edge.audit.plain import plain_decision
-from proxy.edge.audit.printing import print_plain
-from proxy.edge.audit.schema import CONTENT
 from proxy.errors import Code, StateUnavailable
-from proxy.judge.decision import Decision, UpstreamAnswer
 from proxy.judge.facts_json import facts_from_json
+from proxy.judge.upstream_answer import UpstreamAnswer
 from proxy.session.chain_words import in_words
 from proxy.userop.primitives import print_bytes
 
@@ -192,12 +189,6 @@ class AuditRow:
             return None
         said = f"{self.upstream.error_message} {self.upstream.error_data or ''}"
         return in_words(said, self.upstream.error_code)
-
-
-def row_of(decision: Decision, *, forwarding: bool = False) -> AuditRow:
-    """What the trail would tell of a decision, were it recorded."""
-    columns = dict(zip(CONTENT, (0, 0, None, *print_plain(plain_decision(decision, forwarding))), strict=True))
-    return decision_row(columns, answer=decision.upstream, end=None, open_run=True)
 
 
 def decision_row(

@@ -15,7 +15,8 @@ from proxy.edge.telemetry.metrics import Metrics
 from proxy.edge.telemetry.rule_metrics import RuleName
 from proxy.errors import Code
 from proxy.happening import Alerts, Silence
-from proxy.judge.decision import Decision, UpstreamAnswer
+from proxy.judge.decision import Decision
+from proxy.judge.upstream_answer import UpstreamAnswer
 from proxy.judge.verdict import Allow, Reject
 from proxy.methods import MethodClass, is_preview
 from proxy.ports import Deed, OperationEnd, Repeat, RequestContext, RequestOutcome

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from proxy.edge.telemetry.recorder import EdgeRecorder
 from proxy.edge.tracing.request_trace import CURRENT
-from proxy.judge.decision import Decision, UpstreamAnswer
+from proxy.judge.decision import Decision
+from proxy.judge.upstream_answer import UpstreamAnswer
 from proxy.methods import MethodClass
 from proxy.ports import RequestContext, RequestOutcome
 

@@ -26,7 +26,8 @@ from opentelemetry.trace import (
 
 from proxy.edge.tracing.traceparent import TraceParent, print_traceparent, read_traceparent
 from proxy.jsonrpc import Request
-from proxy.judge.decision import Decision, UpstreamAnswer
+from proxy.judge.decision import Decision
+from proxy.judge.upstream_answer import UpstreamAnswer
 from proxy.judge.verdict import Reject
 from proxy.methods import METHODS
 from proxy.ports import Answer, RequestContext, RequestOutcome

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,19 @@ async def test_a_long_page_is_read_by_another_process(trail: Trail, monkeypatch:
     async with listening(audit=trail) as call:
         page = await call("GET", "/audit?limit=101")
     assert [row["decisionId"] for row in page.body["audit"]] == list(LETTERS)
+
+
+def test_the_process_that_reads_a_page_imports_little_else(trail: Trail) -> None:
+    """Its start is most of what a page takes: what settings, rules and ABIs are made of would treble it."""
+    say = (
+        "import sys; from proxy.edge.admin import audit_page as page; page.main(); print(*sys.modules, file=sys.stderr)"
+    )
+    asked = audit_reading._printed(trail, {"limit": "101"}, 0.0)
+    done = subprocess.run([sys.executable, "-c", say], input=asked, capture_output=True, check=True)
+    assert [row["decisionId"] for row in json.loads(done.stdout.partition(b"\n")[2])["audit"]] == list(LETTERS)
+    imported = done.stderr.decode().split()
+    assert not {"aiohttp", "asyncio", "pydantic", "yaml", "eth_abi", "coincurve", "cryptography"} & set(imported)
+    assert len(imported) < 260
 
 
 async def test_between_two_short_pages_is_a_rest_of_nine_times_what_the_first_took(

@@ -12,7 +12,7 @@ from proxy.edge.audit.line import Pack, unpack
 from proxy.edge.audit.printing import print_plain
 from proxy.edge.audit.sampling import RefusalRate
 from proxy.errors import Code, Reason
-from proxy.judge.decision import UpstreamAnswer
+from proxy.judge.upstream_answer import UpstreamAnswer
 from proxy.judge.verdict import Reject
 from proxy.ports import Deed
 from proxy.userop.execution import Call

@@ -23,7 +23,7 @@ from proxy.edge.audit.reading import AuditFilter, Trail, read_audit, read_entrie
 from proxy.edge.audit.remarks import Tampering
 from proxy.edge.audit.schema import RecordKind, open_trail, open_trail_reader
 from proxy.edge.audit.verify import verify_trail
-from proxy.judge.decision import UpstreamAnswer
+from proxy.judge.upstream_answer import UpstreamAnswer
 from proxy.ports import OperationEnd
 from proxy.userop.primitives import Address, Hash32
 from tests.edge.audit.trails import record, writing

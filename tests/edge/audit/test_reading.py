@@ -15,7 +15,7 @@ from proxy.edge.audit.schema import OF_THE_TRAIL, open_trail
 from proxy.edge.audit.verify import verify_trail
 from proxy.edge.audit.writer import AuditWriter
 from proxy.errors import Code
-from proxy.judge.decision import UpstreamAnswer
+from proxy.judge.upstream_answer import UpstreamAnswer
 from proxy.ports import Deed, OperationEnd
 from proxy.userop.primitives import Hash32
 from tests.edge.audit.trails import begin, record, writing

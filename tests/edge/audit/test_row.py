@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 
 from proxy.edge.audit.plain import plain_answer, plain_decision, plain_end
 from proxy.edge.audit.printing import print_plain, shown
-from proxy.edge.audit.row import AuditRow, read_answer, row_of
+from proxy.edge.audit.row import AuditRow, read_answer
+from proxy.edge.audit.unrecorded import row_of
 from proxy.errors import Code, Reason
-from proxy.judge.decision import LONGEST_SAID, Decision, UpstreamAnswer
+from proxy.judge.decision import Decision
+from proxy.judge.upstream_answer import LONGEST_SAID, UpstreamAnswer
 from proxy.judge.verdict import Allow, Reject
 from proxy.ports import OperationEnd
 from proxy.session.revert import Revert

@@ -22,7 +22,7 @@ from proxy.edge.audit.schema import CONTENT
 from proxy.edge.audit.space import DiskBudget
 from proxy.edge.audit.verify import verify_trail
 from proxy.edge.audit.writer import WriterSettings
-from proxy.judge.decision import UpstreamAnswer
+from proxy.judge.upstream_answer import UpstreamAnswer
 from tests.edge.audit.trails import record, writing
 from tests.edge.builders import NOW, OUT_OF_SCOPE, decision
 

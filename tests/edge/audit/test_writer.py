@@ -23,7 +23,7 @@ from proxy.edge.audit.schema import open_trail
 from proxy.edge.audit.space import DiskBudget
 from proxy.edge.audit.verify import verify_trail
 from proxy.edge.audit.writer import AuditWriter, WriterSettings
-from proxy.judge.decision import UpstreamAnswer
+from proxy.judge.upstream_answer import UpstreamAnswer
 from proxy.judge.verdict import Allow, Mode
 from tests.edge.audit.trails import begin, record, rows, writing
 from tests.edge.builders import NOW, OUT_OF_SCOPE, decision

@@ -14,7 +14,7 @@ from proxy.edge.audit.writer import AuditWriter
 from proxy.edge.telemetry.metrics import Metrics
 from proxy.edge.telemetry.recorder import EdgeRecorder
 from proxy.happening import Happening, HappeningKind
-from proxy.judge.decision import UpstreamAnswer
+from proxy.judge.upstream_answer import UpstreamAnswer
 from proxy.judge.verdict import Allow, Mode
 from proxy.methods import MethodClass
 from proxy.ports import OperationEnd, Recorder, RequestContext, RequestOutcome

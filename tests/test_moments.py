@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.config.moments import HOW_AHEAD, read_ahead, read_moment
+from proxy.moments import HOW_AHEAD, read_ahead, read_moment
 
 NOW = 1_700_000_000.0
 
