@@ -149,7 +149,7 @@ def _read_item(value: object) -> Request | Malformed:
     except RpcError as error:
         members = value.members if isinstance(value, Flawed) else value
         literal = _id_literal(members.get("id")) if isinstance(members, Mapping) else None
-        return Malformed(literal or NULL_ID, error)
+        return Malformed(literal or NULL_ID, error.with_traceback(None))  # its frames hold the batch, and it this
 
 
 _ENVELOPE: Final = frozenset({"jsonrpc", "id", "method", "params"})

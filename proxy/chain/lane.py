@@ -59,6 +59,8 @@ class Lane:
             raise NotGiven(f"{what}: the node's answer cannot be taken ({error})") from None
         except NotAsked as error:
             raise StateUnavailable(f"{what}: the node could not be asked ({error})") from None
+        finally:
+            del waiting  # what was raised leads to this frame, and it to what was raised
 
     async def close(self) -> None:
         """Stop asking."""
@@ -128,4 +130,4 @@ def _tell(waiting: _Waiting, answer: Response) -> None:
 def _fail(part: list[_Waiting], error: Exception) -> None:
     for waiting in part:
         if not waiting.answer.done():
-            waiting.answer.set_exception(error)
+            waiting.answer.set_exception(error.with_traceback(None))  # it leads to whoever waits

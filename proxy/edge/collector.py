@@ -3,12 +3,18 @@
 Nothing of an operation refers to itself, so that all of it goes without the collector. Left to itself that looked
 through everything in flight again and again, and held the loop for as long as there was much of it. What goes round in
 a circle (a task that failed, its frames) is young when it is let go of, and is found. What has lived through two looks
-stays out of all others; only when memory has grown by half since then is the whole looked through once more. That holds
-the loop for a second per some millions of objects: so it waits for a moment in which little is made, and no longer than
-until memory has doubled.
+stays out of all others.
+
+A look is due when some thousands more were made than let go of. Where much is under way at once, and as much of it ends
+as begins, far more than these are young by then: such a look is left out, for it would hold the loop for as long as
+several requests may.
 
 As long as there is nothing to find, three quarters of what was made and stays are not looked at either: a look costs as
 much as what it looks at was to make. The first thing that is found ends that.
+
+Only when memory has grown by half, and circles were found meanwhile, is the whole looked through once more; where
+none were, it has to be three times what it was. That holds the loop for a second per some millions of objects: so it
+waits for a moment in which little is made, and no longer than until memory has doubled, or is four times what it was.
 """
 
 from __future__ import annotations
@@ -26,12 +32,16 @@ _YOUNG: Final = 4_000
 _LOOKS: Final = 2
 """After so many looks at the young, one at all that these have left."""
 _NEVER: Final = 1_000_000_000
+_MOST: Final = 12_000
+"""Objects that one look is at: as many as all looks before the one at both are due for."""
 _QUIET_ROUNDS: Final = 4
 """Rounds of looks that have found nothing, before any is left out."""
 _LEFT_OUT: Final = 12
 """Looks that are left out after a round of four that has found nothing."""
 _GROWN: Final = 1.5
 _MUCH_GROWN: Final = 2.0
+_WITHOUT_CIRCLES: Final = 2.0
+"""By so much more may memory grow where none were found."""
 _QUIET_SECONDS: Final = 0.5
 """Nothing of the young was due to be looked at for so long: nobody, or few, wait for what this process does."""
 _WHOLE: Final = 2
@@ -63,6 +73,7 @@ class Collector:
         self._quiet_rounds = 0
         self._to_leave_out = 0
         self._is_left_out = False  # the look that is under way
+        self._has_found = False  # anything, since all there is was looked at
         self._thresholds = gc.get_threshold()
 
     def begin(self) -> None:
@@ -83,22 +94,31 @@ class Collector:
         """By the collector itself, in whichever thread it was due."""
         if phase == "start":
             self._looks += 1
-            self._is_left_out = self._to_leave_out > 0 and info["generation"] != _WHOLE
+            self._is_left_out = info["generation"] != _WHOLE and self._leaves_out(info["generation"])
             if self._is_left_out:
-                self._to_leave_out -= 1
                 gc.freeze()  # nothing is left to be looked at
             return
         if info["collected"]:
             self._quiet_rounds = self._to_leave_out = 0
-        if info["generation"] != 1 or self._is_left_out:
+            self._has_found = True
+        if info["generation"] != 1:
             return
         gc.freeze()
-        if not info["collected"]:
+        if not (info["collected"] or self._is_left_out):
             self._quiet_rounds += 1
             self._to_leave_out = _LEFT_OUT if self._quiet_rounds > _QUIET_ROUNDS else 0
-        if not self._is_due and self._peak() > _GROWN * self._peak_then:
+        if not self._is_due and self._has_grown(_GROWN):
             self._is_due = True
             self._later(self._wait_for_quiet)
+
+    def _leaves_out(self, generation: int) -> bool:
+        if self._to_leave_out:
+            self._to_leave_out -= 1
+            return True
+        return sum(len(gc.get_objects(each)) for each in range(generation + 1)) > _MOST
+
+    def _has_grown(self, times: float) -> bool:
+        return self._peak() > times * self._peak_then * (1.0 if self._has_found else _WITHOUT_CIRCLES)
 
     def _wait_for_quiet(self) -> None:
         self._looks_then = self._looks
@@ -107,18 +127,18 @@ class Collector:
     def _look_again(self) -> None:
         if not self._is_due:
             return  # it has ended meanwhile
-        if self._looks != self._looks_then and self._peak() <= _MUCH_GROWN * self._peak_then:
+        if self._looks != self._looks_then and not self._has_grown(_MUCH_GROWN):
             self._wait_for_quiet()
             return
         begun = time.monotonic()
         gc.unfreeze()
         self._look_at_all()
-        _LOG.info("memory has grown by half: looked for garbage in all of it, %.2f s", time.monotonic() - begun)
+        _LOG.info("memory has grown: looked for garbage in all of it, %.2f s", time.monotonic() - begun)
 
     def _look_at_all(self) -> None:
         gc.collect()
         gc.freeze()
-        self._peak_then, self._is_due = self._peak(), False
+        self._peak_then, self._is_due, self._has_found = self._peak(), False, False
 
 
 def keep_what_was_made() -> None:

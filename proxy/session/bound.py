@@ -7,6 +7,7 @@ in what was used only.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from proxy.session.addresses import PolicyContract
@@ -50,7 +51,8 @@ class BoundTerms:
 
     def __init__(self, state: SessionState, contracts: Contracts) -> None:
         self.contracts = contracts
-        self._state = state
+        # its own, which refers to nothing bound: a circle would wait for the garbage collector, one for each grant
+        self._state = replace(state, used={})
         self._user_op: BoundList | None = None
         self._actions: dict[Hash32, BoundList] = {}
         self._calls: dict[tuple[Address, Selector], BoundList] = {}

@@ -108,7 +108,8 @@ class HouseholdTurns:
     @coroutine
     def work(self, household: str | None, work: Coroutine[Any, Any, _T]) -> Generator[Any, Any, _T]:
         """Do this, and charge what each piece of it takes; stand in line before it and where it would let others on."""
-        step: Callable[[], Any] = partial(work.send, None)
+        go_on: Callable[[], Any] = partial(work.send, None)
+        step = go_on
         WORKED_FOR.set(household)
         if self.is_due and self._has_to_wait(household):
             try:
@@ -124,15 +125,15 @@ class HouseholdTurns:
                 result: _T = done.value
                 return result
             finally:
+                step = go_on  # what was thrown leads to this frame
                 self.charge(household, self.clock() - began)
-            step = partial(work.send, None)
             try:
                 if waited_for is None and self.is_due:
                     yield from self._turn_of(household)
                 else:
                     yield waited_for
             except BaseException as error:  # whatever it is, it is for the work to hear
-                step = partial(work.throw, error)
+                step, waited_for = partial(work.throw, error), None
 
     def _turn_of(self, household: str | None) -> Generator[Any, Any, None]:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()

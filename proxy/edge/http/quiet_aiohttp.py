@@ -156,12 +156,15 @@ class QuietHandler(web.RequestHandler):
     def _over(self, manager: web.Server | None, _task: object) -> None:
         if isinstance(manager, QuietServer):
             manager.over(self)
-        if self.when_over is not None:
-            self.when_over()
+        when_over, self.when_over = self.when_over, None
+        if when_over is not None:
+            when_over()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
         self._carrier = None
+        # aiohttp's of a WebSocket refers to this again: such a circle would wait for the garbage collector
+        self._data_received_cb = None
         if self._unread is not None:
             self._unread.flows(self)
 

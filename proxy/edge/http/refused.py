@@ -36,7 +36,7 @@ class RefusedCall(InboundCall):
         self.household = service.household(request)
         self.turns = service.turns
         self.turns.charge(self.household, CARRIED_SECONDS)
-        self._error = error
+        self._error = error.with_traceback(None)  # its frames lead to the connection, and that to this
 
     def again(self, length: int | None) -> InboundCall | None:  # noqa: ARG002 - each is looked at anew
         """See `InboundCall`."""

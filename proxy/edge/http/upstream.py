@@ -29,6 +29,23 @@ from proxy.errors import UpstreamFull, UpstreamUnavailable
 from proxy.ports import AskingOn, OperationPlace
 
 
+class _Failure:
+    """The last one, kept in no frame: an exception leads to the frames it came through, and one that is kept in such a
+    frame goes round in a circle with all that was asked."""
+
+    __slots__ = ("_noted",)
+
+    def __init__(self) -> None:
+        self._noted: UpstreamUnavailable | None = None
+
+    def note(self, failure: UpstreamUnavailable) -> None:
+        self._noted = failure.with_traceback(None)
+
+    def taken(self) -> UpstreamUnavailable | None:
+        noted, self._noted = self._noted, None
+        return noted
+
+
 class HttpUpstream(BundlerAsker):
     """The bundlers of one chain behind one `post`."""
 
@@ -180,31 +197,31 @@ class HttpUpstream(BundlerAsker):
         asked: tuple[BundlerEndpoint, UpstreamReply | UpstreamUnavailable] | None = None,
     ) -> UpstreamReply:
         """`asked` is the endpoint that gave no answer already, and what it gave in its place."""
-        failure: UpstreamUnavailable | None = None
+        failure = _Failure()
         turned_away: UpstreamReply | None = None
         if asked is not None:
             _, gave = asked
-            failure, turned_away = (gave, None) if isinstance(gave, UpstreamUnavailable) else (None, gave)
+            if isinstance(gave, UpstreamUnavailable):
+                failure.note(gave)
+            else:
+                turned_away = gave
         for endpoint in self._order(QuestionKind.READ):
             if asked is not None and endpoint is asked[0]:
                 continue
             try:
                 answer = await self._ask_read(endpoint, method, params, seconds)
             except UpstreamFull as error:  # all share the places
-                failure = error
+                failure.note(error)
                 break
             except UpstreamUnavailable as error:
-                failure = error
+                failure.note(error)
             else:
                 if answer.status not in TOOK_NOTHING:
                     return answer
                 turned_away = turned_away or answer
         if turned_away is not None:
             return turned_away
-        try:
-            raise failure or self._nobody()
-        finally:
-            failure = None  # it leads to this frame, and to all that was asked
+        raise failure.taken() or self._nobody()
 
     async def _send(self, method: str, params: bytes, seconds: float, place: OperationPlace | None) -> UpstreamReply:
         """In one place, whomever of them it is put to."""
@@ -217,7 +234,7 @@ class HttpUpstream(BundlerAsker):
         now = self._stopwatch()
         # one with this nonce that was there before stays there, whatever becomes of this one
         there = self._placements.bundler_of(place, now)
-        failure: UpstreamUnavailable | None = None
+        failure = _Failure()
         for number, endpoint in enumerate(self._roster.order_of_send(place, now, there)):
             if number:
                 self._on_move(place, endpoint.mark)
@@ -232,24 +249,24 @@ class HttpUpstream(BundlerAsker):
                     self._placements.never_sent(place)
                 if isinstance(error, ExchangeError):  # a gateway had it in hand, and nobody repeats a send
                     raise
-                failure = error
+                failure.note(error)
             else:
                 self._placed(answer, placement, place if there is None else None)
                 return answer
-        raise failure or self._nobody()
+        raise failure.taken() or self._nobody()
 
     async def _send_along(
         self, order: Sequence[BundlerEndpoint], method: str, params: bytes, seconds: float
     ) -> UpstreamReply:
-        failure: UpstreamUnavailable | None = None
+        failure = _Failure()
         for endpoint in order:
             try:
                 return await self._ask(endpoint, QuestionKind.SEND, method, params, seconds=seconds)
             except UpstreamUnavailable as error:
                 if error.may_have_been_sent or isinstance(error, ExchangeError):
                     raise
-                failure = error
-        raise failure or self._nobody()
+                failure.note(error)
+        raise failure.taken() or self._nobody()
 
     async def find(self, method: str, params: bytes, *, own: bool = False) -> UpstreamReply:
         """Ask one endpoint after the other until one answers with something other than null.
@@ -257,7 +274,7 @@ class HttpUpstream(BundlerAsker):
         Where none does, the first answer that is no error, or else the first answer at all. A question of the gate's
         `own` needs no place of those that callers share. Raises `UpstreamUnavailable` when nobody answers.
         """
-        failure: UpstreamUnavailable | None = None
+        failure = _Failure()
         answers: list[UpstreamReply] = []
         seconds = self._settings.total_seconds
         for endpoint in (*self._order(QuestionKind.READ), *self._roster.removed):
@@ -267,14 +284,14 @@ class HttpUpstream(BundlerAsker):
                 else:
                     answer = await self._ask_read(endpoint, method, params, seconds)
             except UpstreamFull as error:  # likewise
-                failure = error
+                failure.note(error)
                 break
             except UpstreamUnavailable as error:
-                failure = error
+                failure.note(error)
                 continue
             if not answer.reply.is_error and answer.reply.result is not None:
                 return answer
             answers.append(answer)
         if answers:
             return next((each for each in answers if not each.reply.is_error), answers[0])
-        raise failure or self._nobody()
+        raise failure.taken() or self._nobody()
