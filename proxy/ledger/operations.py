@@ -33,7 +33,7 @@ class Cause(StrEnum):
     NONCE_USED = "nonce_used"  # another operation was mined with its nonce
     GRANT_USED = "grant_nonce_used"  # its session's enable nonce was used by another grant
     EXPIRED = "expired"  # the chain is past its validity window
-    REFUSED = "refused"  # by the bundler, in words that mean refusal; or it was never sent
+    REFUSED = "refused"  # no bundler took it: the answer means that (`proxy.bundler_answers`), or it was never sent
     RELEASED = "released"  # by an operator
     UNMINED = "unmined"  # those who can know have answered for `unmined_after` that it is not there
 

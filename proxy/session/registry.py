@@ -267,7 +267,8 @@ class Registry:
         """The chain is followed from this block on: whatever was known of these sessions, only what is read at it or
         later counts. The blocks at which they were read may have been another chain's."""
         for key in keys:
-            self.forget_block(key)
+            self.revise(key)
+            self._sessions.forget_block(key)
             self._mined_at[key] = block
 
     def unmined(

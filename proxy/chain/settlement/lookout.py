@@ -258,7 +258,7 @@ class Lookout:
         """Whether the bundler knows in which block the operation is, though it has no receipt; or cannot tell."""
         if self._inclusion is None or self.settlement.flights.get(user_op_hash) is None:
             return False
-        answer = await self.polling.answer(user_op_hash, self._inclusion)
+        answer = await self.polling.ask_beside(user_op_hash, self._inclusion)
         if isinstance(answer, Mined):
             await self.found(answer)
         return answer is not None

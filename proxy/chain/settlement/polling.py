@@ -115,7 +115,6 @@ class Polling:
             user_op_hash = next(due, None)
             if user_op_hash is None:
                 break
-            self._budget -= 1
             begun.append(self._start(user_op_hash))
         return begun
 
@@ -134,12 +133,21 @@ class Polling:
         self._fill()
         if self._budget < 1 or user_op_hash not in self._due:
             return
-        self._budget -= 1
         try:
             async with asyncio.timeout(self._patience.told):
                 await self.ask_now(user_op_hash)
         except TimeoutError:
             pass
+
+    async def ask_beside(self, user_op_hash: Hash32, question: AskReceipt | None = None) -> Mined | Exception | None:
+        """See `answer`. Of something that is asked about for another reason: of the budget it has its share, and waits
+        for that."""
+        self._fill()
+        self._budget -= 1
+        if self._budget < 0:
+            await asyncio.sleep(-self._budget / self._patience.a_second)
+        self.questions += 1
+        return await self.answer(user_op_hash, question)
 
     async def close(self) -> None:
         """Nothing is asked any more."""
@@ -154,6 +162,7 @@ class Polling:
         self._filled_at = now
 
     def _start(self, user_op_hash: Hash32) -> asyncio.Task[None]:
+        self._budget -= 1
         asked = self._asked.setdefault(user_op_hash, _Asked(self._patience.first))
         asked.task = task = asyncio.create_task(self._ask_one(user_op_hash))
         self._tasks.add(task)

@@ -166,7 +166,9 @@ class SettledReadings:
     async def _read_stale(self, key: SessionKey, read: Reread | None) -> None:
         is_unconfirmed = key in self._settlement.unconfirmed
         if is_unconfirmed:
-            self._registry.forget_block(key)  # it may be of another chain
+            # nothing older counts than a reading that was taken since
+            self._registry.note_block(key, self._registry.block_of(key))
+            self._registry.forget_block(key)
         try:
             await self._read_again(key, doubted=is_unconfirmed, read=read)
         finally:

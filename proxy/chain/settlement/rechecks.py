@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from bisect import bisect_left, insort
 from collections.abc import Callable
 from typing import Final
 
@@ -12,10 +14,12 @@ from proxy.chain.settlement.polling import Polling
 from proxy.chain.settlement.settlement import Settlement
 from proxy.chain.settlement.slices import BlockName
 from proxy.errors import StateUnavailable
+from proxy.ledger.forgetting import in_parts
 from proxy.ledger.operations import EndedName
 from proxy.userop.primitives import Hash32
 
 _LOG: Final = logging.getLogger(__name__)
+_BLOCKS_A_PIECE: Final = 1_000
 
 
 class Rechecks:
@@ -30,6 +34,7 @@ class Rechecks:
         self._monotonic = monotonic
         self._due: DueHeap[BlockName] = DueHeap()
         self._of: dict[BlockName, tuple[Hash32, int]] = {}  # an operation of it, and how often it was looked at
+        self._trusted: list[BlockName] = []  # ascending: those of them below which none was found to be gone since
 
     def first(self) -> float | None:
         """When the next is due; `None` when none is."""
@@ -42,8 +47,7 @@ class Rechecks:
     def begin(self, block: BlockName, user_op_hash: Hash32) -> None:
         """The bundler named this block for that operation."""
         if block not in self._of:
-            self._of[block] = (user_op_hash, 0)
-            self._due.put(block, self._monotonic() + self._patience.rechecks[0])
+            self._look_in(self._patience.rechecks[0], block, user_op_hash, 0)
 
     def hurry(self, ended: EndedName) -> None:
         """Something was heard of an operation of it."""
@@ -53,14 +57,14 @@ class Rechecks:
                 self._due.put(block, self._monotonic())
 
     async def look(self) -> None:
-        """At all that is due. What a block had that is gone is in flight again. Never raises."""
-        for block in list(self._due.pop_due(self._monotonic())):
-            if block not in self._of:
-                continue  # it was looked at just now, when one before it was found to be gone
+        """At all that is due, within the budget of all questions. What a block had that is gone is in flight again, and
+        those above it are due. Never raises."""
+        for block in self._due.pop_due(self._monotonic()):
             user_op_hash, times = self._of.pop(block)
-            answer = await self._polling.answer(user_op_hash)
+            self._distrust(block)
+            answer = await self._polling.ask_beside(user_op_hash)
             if isinstance(answer, Exception):
-                self._again(block, user_op_hash, times)
+                self._look_in(self._patience.rechecks[0], block, user_op_hash, times)  # this look does not count
             elif answer is None or (answer.block_hash is not None and answer.block_hash != block.hash):
                 names = self._settlement.remembered.shown_in(block)
                 try:
@@ -69,18 +73,30 @@ class Rechecks:
                     _LOG.warning(
                         "block %d is gone, and what it had is not in flight again yet: %s", block.number, error
                     )
-                    self._again(block, user_op_hash, times)
+                    self._look_in(self._patience.rechecks[0], block, user_op_hash, times)
                     continue
                 self._settlement.to_prove |= dict.fromkeys(name.user_op_hash for name in names)
-                for other in self._of:
-                    if other.number >= block.number:
-                        self._due.put(other, self._monotonic())
+                await self._distrust_from(block.number)
             elif times + 1 < len(self._patience.rechecks):
-                self._of[block] = (user_op_hash, times + 1)
                 pause = self._patience.rechecks[times + 1] - self._patience.rechecks[times]
-                self._due.put(block, self._monotonic() + pause)
+                self._look_in(pause, block, user_op_hash, times + 1)
 
-    def _again(self, block: BlockName, user_op_hash: Hash32, times: int) -> None:
-        """This look does not count."""
+    def _look_in(self, seconds: float, block: BlockName, user_op_hash: Hash32, times: int) -> None:
         self._of[block] = (user_op_hash, times)
-        self._due.put(block, self._monotonic() + self._patience.rechecks[0])
+        insort(self._trusted, block)
+        self._due.put(block, self._monotonic() + seconds)
+
+    def _distrust(self, block: BlockName) -> None:
+        place = bisect_left(self._trusted, block)
+        if self._trusted[place : place + 1] == [block]:
+            del self._trusted[place]
+
+    async def _distrust_from(self, number: int) -> None:
+        """Each once, however many of them turn out to be gone."""
+        first = bisect_left(self._trusted, BlockName(number, Hash32(b"")))
+        above, self._trusted = self._trusted[first:], self._trusted[:first]
+        for part in in_parts(above, _BLOCKS_A_PIECE):
+            for block in part:
+                if block in self._of:
+                    self._due.put(block, self._monotonic())
+            await asyncio.sleep(0)

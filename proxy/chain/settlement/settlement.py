@@ -387,8 +387,8 @@ class Settlement:
     async def close(self, draft: OutcomeDraft, outcome: Outcome | None = None) -> None:
         """Tell of what was gathered, have read what has to be, hand over the rest; `outcome`: that with its cursor."""
         outcome = draft.outcome() if outcome is None else outcome
-        if not self.ends.readable and outcome.doubts:
-            outcome = replace(outcome, doubts=())  # nobody will ever read them
+        if not self.ends.readable and draft.to_read:
+            outcome, draft.to_read = replace(outcome, doubts=()), {}  # nobody will ever read them
         for end in draft.told:
             self._tell(end)
         if draft.to_read or draft.unseconded:

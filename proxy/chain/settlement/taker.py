@@ -289,14 +289,8 @@ class Taker:
                 draft = await self._give_way(draft)
         self._told.clear()
         self._told_before.clear()
-        for read in self._read_at.after(-1):
-            await self._doubt(([key for key in read if not self._is_in_force(key)],), block.number)
-            await asyncio.sleep(0)
         for keys in self._registry.directory.all_in_force(self._chain_id):
-            readable = [key for key in keys if key.module not in self._declared]
-            settlement.unconfirmed |= dict.fromkeys(readable)
-            settlement.to_doubt |= dict.fromkeys(readable)
-            self._registry.began_at(readable, block.number)
+            self._unconfirm([key for key in keys if key.module not in self._declared], block)
             for key in keys if told is None else ():
                 if key.module in self._declared and (known := self._registry.get(key)) is not None:
                     draft.sessions[key] = unknown = replace(known, state=None, block=None)
@@ -309,7 +303,16 @@ class Taker:
         self._trail.append(block)
         self._is_begun_anew = True
         self._move_to(block, timestamp)
+        for read in self._read_at.after(-1):  # of the chain before, until now
+            self._unconfirm(list(filter(self._is_in_force, read)), block)
+            await self._doubt(([key for key in read if not self._is_in_force(key)],), block.number)
+            await asyncio.sleep(0)
         await self._keep(draft)
+
+    def _unconfirm(self, keys: Sequence[SessionKey], block: BlockName) -> None:
+        self._settlement.unconfirmed |= dict.fromkeys(keys)
+        self._settlement.to_doubt |= dict.fromkeys(keys)
+        self._registry.began_at(keys, block.number)
 
     async def _prove_unmined(self) -> None:
         """Those that have been waited for long enough for something to be let go."""

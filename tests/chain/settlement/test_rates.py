@@ -200,6 +200,26 @@ def test_without_a_node_sixty_a_second_are_settled_within_the_budget_of_question
     assert max(traffic.settled_after) <= 4 * BLOCK_SECONDS
 
 
+@pytest.mark.parametrize("a_second", [5, 49])
+def test_without_a_node_nothing_is_more_than_two_polls_behind_at_less_than_half_the_budget(
+    monkeypatch: pytest.MonkeyPatch, a_second: int
+) -> None:
+    monkeypatch.setattr(f"{__name__}.A_SECOND", a_second)
+
+    async def live() -> Traffic:
+        loop = asyncio.get_running_loop()
+        traffic = Traffic(Scene(shelf=Quick(), bundler=FarBundler(), monotonic=Now(loop), clock=Now(loop)))
+        await traffic.live()
+        return traffic
+
+    settled_after = run(live()).settled_after
+    assert len(settled_after) == a_second * SECONDS
+    patience = Patience()
+    asked_after = [patience.first * patience.growth**number for number in range(3)]
+    assert sum(asked_after) >= BLOCK_SECONDS, "mined by the third poll"
+    assert max(settled_after) <= 2 * asked_after[-1]
+
+
 def test_with_a_node_sixty_a_second_are_settled_within_two_blocks_and_no_bundler_is_asked() -> None:
     async def live() -> Followed:
         traffic = Followed()

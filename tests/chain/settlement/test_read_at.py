@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -197,6 +198,33 @@ async def test_a_session_that_a_block_which_is_gone_had_revoked_is_read_again_ev
     scene.taker.was_read(KEY, block(12, branch=1))
     await scene.taker.start_at(block(70_000), 1_000)
     assert list(scene.settlement.to_read) == [KEY]
+
+
+async def test_no_reading_confirms_a_session_that_is_older_than_one_taken_since_that_was_wanted() -> None:
+    scene = await scene_at(10)
+    scene.settlement.unconfirmed[KEY] = None
+    read(scene, block(12), uses=1)  # at a newer head
+    scene.reads_at = 11
+    await scene.lookout.reconciled(KEY)
+    assert scene.used() is None
+    scene.reads_at = 12
+    await scene.later(16)
+    assert scene.used() is not None
+
+
+async def test_a_reading_taken_while_everything_is_begun_anew_may_be_of_the_chain_before_and_counts_for_nothing() -> (
+    None
+):
+    scene = await scene_at(5_000)
+    beginning = asyncio.create_task(scene.taker.start_at(block(100), 1_000))
+    while KEY not in scene.settlement.unconfirmed:  # noqa: ASYNC110  # it tells nobody
+        await asyncio.sleep(0)
+    read(scene, block(5_001), uses=1)
+    await beginning
+    assert not scene.lookout.is_reconciled(KEY)
+    scene.reads_at = 101
+    await scene.lookout.reconciled(KEY)
+    assert (scene.used(), scene.registry.block_of(KEY), scene.registry.mined_at(KEY)) == (0, 101, None)
 
 
 # across a restart
