@@ -12,9 +12,10 @@ several requests may.
 As long as there is nothing to find, three quarters of what was made and stays are not looked at either: a look costs as
 much as what it looks at was to make. The first thing that is found ends that.
 
-Only when memory has grown by half, and circles were found meanwhile, is the whole looked through once more; where
-none were, it has to be three times what it was. That holds the loop for a second per some millions of objects: so it
-waits for a moment in which little is made, and no longer than until memory has doubled, or is four times what it was.
+Only when memory has grown by half is the whole looked through once more. That holds the loop for a second per some
+millions of objects: so it waits for a moment in which little is made, and no longer than until memory has doubled.
+Where looks at the young have found no circle since the last time, memory is three times what it was before that
+happens, and it waits for as long as much is made: nobody is held up for what is not there.
 """
 
 from __future__ import annotations
@@ -40,8 +41,7 @@ _LEFT_OUT: Final = 12
 """Looks that are left out after a round of four that has found nothing."""
 _GROWN: Final = 1.5
 _MUCH_GROWN: Final = 2.0
-_WITHOUT_CIRCLES: Final = 2.0
-"""By so much more may memory grow where none were found."""
+_MUCH_GROWN_WITHOUT_CIRCLES: Final = 3.0
 _QUIET_SECONDS: Final = 0.5
 """Nothing of the young was due to be looked at for so long: nobody, or few, wait for what this process does."""
 _WHOLE: Final = 2
@@ -73,7 +73,7 @@ class Collector:
         self._quiet_rounds = 0
         self._to_leave_out = 0
         self._is_left_out = False  # the look that is under way
-        self._has_found = False  # anything, since all there is was looked at
+        self._has_looked = self._has_found = False  # since all there is was looked at: at the young, anything
         self._thresholds = gc.get_threshold()
 
     def begin(self) -> None:
@@ -98,6 +98,7 @@ class Collector:
             if self._is_left_out:
                 gc.freeze()  # nothing is left to be looked at
             return
+        self._has_looked |= not self._is_left_out
         if info["collected"]:
             self._quiet_rounds = self._to_leave_out = 0
             self._has_found = True
@@ -107,7 +108,7 @@ class Collector:
         if not (info["collected"] or self._is_left_out):
             self._quiet_rounds += 1
             self._to_leave_out = _LEFT_OUT if self._quiet_rounds > _QUIET_ROUNDS else 0
-        if not self._is_due and self._has_grown(_GROWN):
+        if not self._is_due and self._has_grown(_MUCH_GROWN_WITHOUT_CIRCLES if self._sees_no_circles else _GROWN):
             self._is_due = True
             self._later(self._wait_for_quiet)
 
@@ -118,7 +119,11 @@ class Collector:
         return sum(len(gc.get_objects(each)) for each in range(generation + 1)) > _MOST
 
     def _has_grown(self, times: float) -> bool:
-        return self._peak() > times * self._peak_then * (1.0 if self._has_found else _WITHOUT_CIRCLES)
+        return self._peak() > times * self._peak_then
+
+    @property
+    def _sees_no_circles(self) -> bool:
+        return self._has_looked and not self._has_found
 
     def _wait_for_quiet(self) -> None:
         self._looks_then = self._looks
@@ -127,7 +132,7 @@ class Collector:
     def _look_again(self) -> None:
         if not self._is_due:
             return  # it has ended meanwhile
-        if self._looks != self._looks_then and not self._has_grown(_MUCH_GROWN):
+        if self._looks != self._looks_then and (self._sees_no_circles or not self._has_grown(_MUCH_GROWN)):
             self._wait_for_quiet()
             return
         begun = time.monotonic()
@@ -138,7 +143,8 @@ class Collector:
     def _look_at_all(self) -> None:
         gc.collect()
         gc.freeze()
-        self._peak_then, self._is_due, self._has_found = self._peak(), False, False
+        self._peak_then, self._is_due = self._peak(), False
+        self._has_looked = self._has_found = False
 
 
 def keep_what_was_made() -> None:

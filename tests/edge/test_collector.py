@@ -214,17 +214,17 @@ def test_where_nothing_goes_round_in_a_circle_all_there_is_is_looked_at_once_the
         assert found() is None
 
 
-def test_nor_is_anybody_kept_waiting_for_it_until_there_is_four_times_as_much() -> None:
+def test_nor_is_anybody_kept_waiting_for_it_however_much_there_is() -> None:
     alive: list[list[int]] = []
     with Serving() as serving:
-        found = grown(serving, alive, 399, others_are_found=False)
+        found = grown(serving, alive, 10_000, others_are_found=False)
         for _ in range(5):
             serving.go_on()
             alive += [[number] for number in range(100_000)]
         assert found() is not None, "it is busy"
-        serving.peak = 401
+        rings(20_000)
         serving.go_on()
-        assert found() is None
+        assert found() is None, "there are circles"
 
 
 def test_memory_that_grows_is_noticed_where_all_looks_are_left_out() -> None:
