@@ -15,8 +15,11 @@ from proxy.userop.session_data import SessionData
 from proxy.userop.user_operation import UserOperation, parse_user_operation
 from tests.app.live_node import LiveNode
 from tests.bypass_list.desk import V07, reading
+from tests.chaos.journal import Journal
 from tests.chaos.world import LOST, is_on_disk
 from tests.edge.recording_bundler import Answer, Recorded, RecordingBundler
+
+_MOST_SHOWN = 300
 
 
 @dataclass
@@ -34,14 +37,18 @@ class BalancedNode(LiveNode):
     """Several backends: every second answer is of one that is `lagging` so many blocks behind."""
 
     lagging: int = 0
+    journal: Journal | None = None
     _is_lagging: bool = False
 
     def _answer(self, method: str, params: list[Any]) -> dict[str, object]:
-        if not self.lagging:
-            return super()._answer(method, params)
-        self._is_lagging = not self._is_lagging
-        self.behind = self.lagging if self._is_lagging else 0
-        return super()._answer(method, params)
+        if self.lagging:
+            self._is_lagging = not self._is_lagging
+            self.behind = self.lagging if self._is_lagging else 0
+        answer = super()._answer(method, params)
+        if self.journal is not None:
+            self.journal.note("node", method, _shown(params), "of", _shown(self.chain.headers[-1 - self.behind].hash))
+            self.journal.note("  says", _shown(answer))
+        return answer
 
 
 @dataclass
@@ -52,6 +59,7 @@ class ChainWorld:
     random: Random
     limits: Mapping[Hash32, int]
     database: Path
+    journal: Journal
     live: BalancedNode = field(default_factory=lambda: BalancedNode(bundled=True))
     operations: dict[Hash32, OnChain] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
@@ -59,6 +67,9 @@ class ChainWorld:
     reorganised: int = 0
     came_back: int = 0  # operations whose block was taken back
     troubled: bool = True
+
+    def __post_init__(self) -> None:
+        self.live.journal = self.journal
 
     def grant(self, grants: Iterable[SessionData]) -> None:
         for grant in grants:
@@ -76,16 +87,23 @@ class ChainWorld:
         name, session = operation.user_op_hash, operation.claim.envelope.permission_id
         self.arrived += 1
         if not is_on_disk(self.database, name):
-            self.faults.append(f"{print_bytes(name)} was sent before its reservation was on disk")
+            self._fault(f"{print_bytes(name)} was sent before its reservation was on disk")
         luck = self.random.random() if self.troubled else 1.0
         if luck < 0.15:
+            self.journal.note("refused", print_bytes(name), "of", _shown(session))
             return Answer(error={"code": -32500, "message": "AA10 a bundler's whim"})
         self.operations.setdefault(name, OnChain(op, session))
-        if self.committed(session) > self.limits[session]:
-            self.faults.append(f"{self.committed(session)} uses of {self.limits[session]} are out")
+        out = self.committed(session)
+        self.journal.note("taken", print_bytes(name), "of", _shown(session), f"which has {out} uses out")
+        if out > self.limits[session]:
+            self._fault(f"{out} uses of {self.limits[session]} are out")
         if luck < 0.25:
             return self.random.choice(LOST)  # it was taken, and the answer does not say so
         return Answer(result=print_bytes(name))
+
+    def _fault(self, told: str) -> None:
+        self.faults.append(told)
+        self.journal.fault(told, self.database)
 
     async def _receipt(self, recorded: Recorded) -> Answer:
         if self.troubled and self.random.random() < 0.5:
@@ -121,6 +139,7 @@ class ChainWorld:
         self.live.mine(*(each.op for each in chosen))
         for each in chosen:
             each.header = self.live.chain.headers[-1]
+        self._note_newest(1)
 
     def go_back(self, depth: int) -> None:
         """The newest blocks are gone; some of what they had is in the first of the others, and the rest waits again."""
@@ -133,8 +152,15 @@ class ChainWorld:
             each.header = None
         for each in again:
             each.header = headers[-1 - depth]
+        self.journal.note(f"the newest {depth} blocks are gone")
+        self._note_newest(depth + 1)
         self.reorganised += 1
         self.came_back += len(back)
+
+    def _note_newest(self, blocks: int) -> None:
+        for header in self.live.chain.headers[-blocks:]:
+            has = [name for name, each in self.operations.items() if each.header == header]
+            self.journal.note("block", header.number, print_bytes(header.hash), *map(print_bytes, has))
 
     def be_troubled(self) -> None:
         """For one life of the gate: the node may be dead, or behind, or several of which one is."""
@@ -142,7 +168,15 @@ class ChainWorld:
         self.live.refuses = luck < 0.15
         self.live.behind = 1 if 0.15 <= luck < 0.35 else 0
         self.live.lagging = 3 if 0.35 <= luck < 0.6 else 0
+        state = f"refuses: {self.live.refuses}, behind: {self.live.behind}, lagging: {self.live.lagging}"
+        self.journal.note("node", state)
 
     def be_quiet(self) -> None:
         self.troubled = self.live.refuses = False
         self.live.behind = self.live.lagging = 0
+
+
+def _shown(said: object) -> str:
+    """Short enough for a line of a journal."""
+    text = print_bytes(said) if isinstance(said, bytes) else str(said)
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."

@@ -30,10 +30,12 @@ from tests.chaos.gates import (
     so_many_a_day,
     until_ready,
 )
+from tests.chaos.journal import Journal
 from tests.patience import PATIENCE_SECONDS
 from tests.session.builders import TOKEN, TRANSFER, USAGE, action, enabled, transfer, usage
 
 LIVES = int(os.environ.get("CRASH_LIVES", "60"))
+SEED = int(os.environ.get("CRASH_SEED", "9"))
 CLIENTS = 3
 USES, MOST_SENDS = 24, 30
 FAR = 10_000
@@ -85,6 +87,7 @@ async def load(client: aiohttp.ClientSession, url: str, grant: SessionData, rand
 async def one_life(gate: GateProcess, world: ChainWorld, grant: SessionData, random: Random, heard: Heard) -> None:
     world.be_troubled()
     gate.start(astray=(random.choice(ASTRAY), random.choice(ASTRAY)))
+    world.journal.life(gate)
     async with aiohttp.ClientSession() as client:
         clients = [asyncio.create_task(load(client, gate.url, grant, random, heard)) for _ in range(CLIENTS)]
         if random.random() < 2 / 3:
@@ -101,6 +104,7 @@ async def one_life(gate: GateProcess, world: ChainWorld, grant: SessionData, ran
             if random.random() < 0.2:
                 world.go_back(random.choice(DEPTHS))
         await asyncio.to_thread(gate.end)
+        world.journal.life(gate)
         for each in clients:
             each.cancel()
         await asyncio.gather(*clients, return_exceptions=True)
@@ -150,6 +154,7 @@ async def crash_and_recover(gate: GateProcess, world: ChainWorld, random: Random
             await one_life(gate, world, GRANTS[index * len(GRANTS) // LIVES], random, heard)
         world.be_quiet()
         gate.start()
+        world.journal.life(gate)
         async with aiohttp.ClientSession() as client:
             world.mine(1.0)
             await until_ready(client, gate)
@@ -174,20 +179,25 @@ def used_on_disk(gate: GateProcess, grant: SessionData) -> int | None:
 
 
 def test_nothing_is_lost_doubled_or_overspent_over_sixty_lives_of_a_chain_that_goes_back(tmp_path: Path) -> None:
-    random = Random(9)
+    random, journal = Random(SEED), Journal(tmp_path)
     limits = dict.fromkeys((each.permission_id for each in BY_CHAIN), USES)
     limits |= dict.fromkeys((each.permission_id for each in BY_RULE), MOST_SENDS)
     with a_nursery() as nursery:
         gate = GateProcess(nursery, tmp_path, bundler="", settings="rules: [ours.yaml]\n")
         (tmp_path / "ours.yaml").write_text(so_many_a_day(MOST_SENDS))
         gate.know(GRANTS)
-        world = ChainWorld(random, limits, gate.database)
-        heard = asyncio.run(crash_and_recover(gate, world, random))
-    assert world.faults == [], gate.tail()
-    assert {name: world.used(name) for name in limits} == limits
+        world = ChainWorld(random, limits, gate.database, journal)
+        with journal.explaining(gate):
+            heard = asyncio.run(crash_and_recover(gate, world, random))
+            assert_all_of_it_was_right(gate, world, heard)
+
+
+def assert_all_of_it_was_right(gate: GateProcess, world: ChainWorld, heard: Heard) -> None:
+    assert world.faults == []
+    assert {name: world.used(name) for name in world.limits} == world.limits
     assert (world.reorganised > LIVES // 4, world.came_back > 0) == (True, True)
     assert min(heard.claimed_twice, heard.went_past) > LIVES // 6
     for grant in BY_CHAIN:
         assert used_on_disk(gate, grant) in (USES, None)
     (counted,) = counted_on_disk(gate).values()
-    assert {name: counted[name] for name in limits} == limits
+    assert {name: counted[name] for name in world.limits} == world.limits
