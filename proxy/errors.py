@@ -222,6 +222,10 @@ class NotGiven(StateUnavailable):
     """The node has answered: what was asked for is more than it gives, or than is taken here, at once."""
 
 
+class BlockUnknown(StateUnavailable):
+    """The node has answered: it has not got the block that it was asked about, or the chain has left that."""
+
+
 class UpstreamUnavailable(SessiongateError):
     """No bundler answered. `may_have_been_sent` is false only when no byte of the request can have arrived."""
 

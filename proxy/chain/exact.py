@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 from proxy.chain.hydrate import Reading, hydrate
 from proxy.chain.node import Node
 from proxy.chain.policy_views import read_token
+from proxy.chain.settlement.slices import BlockName
 from proxy.chain.together import together
 from proxy.chain.witness import Witness
-from proxy.errors import StateUnavailable
+from proxy.errors import BlockUnknown, StateUnavailable
 from proxy.ledger.reservation import NonceSlot, Reservation
 from proxy.session.counters import SessionKey
 from proxy.session.policies.erc20_spending_limit import SpendingLimits
@@ -48,22 +49,26 @@ async def read_exactly(
     `held` is what its operations hold at the time of the call: one sent later cannot be in the reading.
     """
     slots = frozenset(reservation.slot for reservation in held)
-    reading = await hydrate(node, key)
-    state = await _with_tokens(node, reading.state, tokens, reading.block)
-    counted = await _counted(witness, slots, reading.block)
-    there = await node.block_hash(reading.block)  # the last question: what was told before is of this block, or none
+    try:
+        reading = await hydrate(node, key)
+        state = await _with_tokens(node, reading.state, tokens, reading.at)
+        counted = await _counted(witness, slots, reading.at)
+    except BlockUnknown as error:
+        raise ReadAnew(str(error)) from error
+    # the last question: what was told before is of this block, or none, by a node too that is asked by number
+    there = await node.block_hash(reading.at.number)
     if there is None:
         raise ReadAnew("the node has not got the block at which it told of the session")
-    if there != reading.block_hash:
+    if there != reading.at.hash:
         raise ReadAnew("the block at which the session was read is not on the chain any more")
     return ExactReading(replace(reading, state=state), counted)
 
 
-async def _counted(witness: Witness | None, slots: Collection[NonceSlot], block: int) -> frozenset[NonceSlot]:
+async def _counted(witness: Witness | None, slots: Collection[NonceSlot], block: BlockName) -> frozenset[NonceSlot]:
     return await witness.used(slots, block) if witness is not None and slots else frozenset()
 
 
-async def _with_tokens(node: Node, state: SessionState, tokens: Tokens, block: int) -> SessionState:
+async def _with_tokens(node: Node, state: SessionState, tokens: Tokens, block: BlockName) -> SessionState:
     wanted = [
         (config, token)
         for config, limits in state.configs.items()

@@ -9,6 +9,7 @@ from typing import Final
 from proxy.chain.installed import is_dropped
 from proxy.chain.node import Node, Reverted
 from proxy.chain.policy_views import read_policy
+from proxy.chain.settlement.slices import BlockName
 from proxy.chain.together import together
 from proxy.chain.views import (
     EMISSARY_IS_PERMISSION_ENABLED,
@@ -27,7 +28,7 @@ from proxy.session.addresses import MODULE_KINDS, ModuleKind
 from proxy.session.counters import SessionKey
 from proxy.session.revert import SELECTOR_BY_ERROR
 from proxy.session.state import SessionState, SessionStatus
-from proxy.userop.primitives import Address, Hash32, print_bytes
+from proxy.userop.primitives import Address, print_bytes
 
 MOST_ACTIONS: Final = 512
 """Actions of one session that are read; a session with more cannot be judged here."""
@@ -42,8 +43,7 @@ class Reading:
     the account may have `dropped` the module that keeps it."""
 
     state: SessionState
-    block: int
-    block_hash: Hash32
+    at: BlockName
     dropped: bool = False
 
 
@@ -69,18 +69,18 @@ async def hydrate(node: Node, key: SessionKey, *, timeout_seconds: float = 5.0) 
 async def _hydrate_emissary(node: Node, key: SessionKey) -> Reading:
     """Of the emissary only one view is published: it tells that there is no session, but not what one may do."""
     head = await node.head()
-    block = head.number
+    block = BlockName(head.number, head.hash)
     names = (key.account, key.permission_id)
     (enabled,) = await ask(node, key.module, EMISSARY_IS_PERMISSION_ENABLED, *names, block=block)
     if enabled:
         what = f"session {print_bytes(key.permission_id)}"
         raise StateUnavailable(f"{what} is enabled at the emissary, which does not tell what it may do")
-    return Reading(SessionState(key=key), block, head.hash)
+    return Reading(SessionState(key=key), block)
 
 
 async def _hydrate(node: Node, key: SessionKey) -> Reading:
     head = await node.head()
-    block = head.number
+    block = BlockName(head.number, head.hash)
     module, account, permission_id = key.module, key.account, key.permission_id
     (enabled,), (nonce,) = await together(
         ask(node, module, IS_PERMISSION_ENABLED, permission_id, account, block=block),
@@ -88,13 +88,13 @@ async def _hydrate(node: Node, key: SessionKey) -> Reading:
     )
     state = SessionState(key=key, enable_nonce=nonce)
     if not enabled:
-        return Reading(state, block, head.hash)
+        return Reading(state, block)
     lists = _read_lists(node, state, block)
     state, dropped = await asyncio.gather(lists, is_dropped(node, account, module, block=block))
-    return Reading(await _read_configs(node, state, block), block, head.hash, dropped)
+    return Reading(await _read_configs(node, state, block), block, dropped)
 
 
-async def _read_lists(node: Node, state: SessionState, block: int) -> SessionState:
+async def _read_lists(node: Node, state: SessionState, block: BlockName) -> SessionState:
     key = state.key
     names = (key.account, key.permission_id)
     (validator, init_data), (user_op,), (erc1271,), (action_ids,), (permits_paymaster,) = await together(
@@ -122,11 +122,11 @@ async def _read_lists(node: Node, state: SessionState, block: int) -> SessionSta
     )
 
 
-async def _ask_paymaster(node: Node, key: SessionKey, block: int) -> tuple[bool | None]:
+async def _ask_paymaster(node: Node, key: SessionKey, block: BlockName) -> tuple[bool | None]:
     return (await permits_paymaster_of(node, key, block=block),)
 
 
-async def _read_configs(node: Node, state: SessionState, block: int) -> SessionState:
+async def _read_configs(node: Node, state: SessionState, block: BlockName) -> SessionState:
     listed = tuple(dict.fromkeys(state.listed_configs()))
     stored = await together(*(read_policy(node, state.config_key(*config), block=block) for config in listed))
     for config, initialised in zip(listed, stored, strict=True):
@@ -135,7 +135,7 @@ async def _read_configs(node: Node, state: SessionState, block: int) -> SessionS
     return state
 
 
-async def permits_paymaster_of(node: Node, key: SessionKey, *, block: int | None = None) -> bool | None:
+async def permits_paymaster_of(node: Node, key: SessionKey, *, block: BlockName | None = None) -> bool | None:
     """Whether a session in force permits paymasters; `None` when the answer cannot be told. Raises `StateUnavailable`.
 
     No view tells. But the module looks at the flag before it looks at any policy or at the call data

@@ -19,7 +19,7 @@ from proxy.chain.logs import Log, LogReader
 from proxy.chain.settlement.slices import BlockName
 from proxy.chain.several import NodeChoice, SeveralAsking
 from proxy.chain.together import together
-from proxy.errors import InvalidParams, NotGiven, StateUnavailable
+from proxy.errors import BlockUnknown, InvalidParams, NotGiven, StateUnavailable
 from proxy.userop.primitives import (
     Address,
     Hash32,
@@ -33,6 +33,9 @@ from proxy.userop.primitives import (
 
 _DELEGATION_PREFIX: Final = bytes.fromhex("ef0100")  # EIP-7702 delegation designator
 _REVERT_CODES: Final = frozenset({3, -32015})  # go-ethereum and most others; Nethermind
+_UNREADABLE: Final = -32602  # of a node that does not take a block by its hash
+_UNKNOWN_CODES: Final = frozenset({-32000, -32001})
+"""Of one that has not got it, or whose chain has left it (EIP-1898)."""
 _SHOWN: Final = 120
 _LOGS_A_STEP: Final = 128
 
@@ -62,6 +65,7 @@ class Node:
         the node's words where it answers with an error of its own."""
         self._asking = _reach(url, asked, choice) if isinstance(url, str | Sequence) else url
         self._timeout = timeout_seconds
+        self._takes_hashes = True  # of blocks that are asked about
         self._complained = complained
         self._lane = Lane(self._asking, timeout_seconds=timeout_seconds, places=concurrency)
 
@@ -128,21 +132,35 @@ class Node:
         await self._asking.close()
 
     async def call(
-        self, to: Address, data: bytes, *, block: int | None = None, sender: Address | None = None
+        self, to: Address, data: bytes, *, block: BlockName | None = None, sender: Address | None = None
     ) -> bytes | Reverted:
-        """`eth_call` at a block number (default: the latest), as `sender` (default: the zero address).
+        """`eth_call` at a block (default: the latest), as `sender` (default: the zero address).
 
-        The answer of an address without code is empty bytes. Raises `StateUnavailable`.
+        The block is named by its hash (EIP-1898): of a number one of several nodes may have another block, or none yet.
+        The answer of an address without code is empty bytes. Raises `StateUnavailable`, `BlockUnknown` where the node
+        says that it has not got this block.
         """
         transaction = {"to": print_bytes(to), "data": print_bytes(data)}
         if sender is not None:
             transaction["from"] = print_bytes(sender)
         what = f"eth_call of {print_bytes(data[:4])} at {print_bytes(to)}"
-        answer = await self._request("eth_call", [transaction, _at(block)], what)
+        answer = await self._call_at(transaction, block, what)
         error = answer.get("error")
         if isinstance(error, Mapping) and (reverted := _revert_of(error)) is not None:
             return reverted
-        return _bytes(_result(answer, what), what)
+        failure = BlockUnknown if block is not None and _code_of(error) in _UNKNOWN_CODES else StateUnavailable
+        return _bytes(_result(answer, what, failure), what)
+
+    async def _call_at(self, transaction: Mapping[str, str], block: BlockName | None, what: str) -> Response:
+        """By the block's hash, as long as the node takes that; one that does not is asked by its number."""
+        if block is not None and self._takes_hashes:
+            answer = await self._request("eth_call", [transaction, _by_hash(block)], what)
+            if _code_of(answer.get("error")) != _UNREADABLE:
+                return answer
+        answer = await self._request("eth_call", [transaction, _at(block)], what)
+        if block is not None and "result" in answer:
+            self._takes_hashes = False
+        return answer
 
     async def head(self) -> Header:
         """The newest block. Raises `StateUnavailable`."""
@@ -224,7 +242,7 @@ class Node:
         except InvalidParams as error:
             raise StateUnavailable(f"{what}: the node answers with something else", words=str(error)) from None
 
-    async def code(self, address: Address, *, block: int | None = None) -> bytes:
+    async def code(self, address: Address, *, block: BlockName | None = None) -> bytes:
         """The code at an address, empty when it has none. Raises `StateUnavailable`."""
         what = f"the code at {print_bytes(address)}"
         answer = await self._request("eth_getCode", [print_bytes(address), _at(block)], what)
@@ -271,8 +289,16 @@ def _header(value: object, what: str) -> Header | None:
         raise StateUnavailable(f"{what}: the node answers with something else", words=str(error)) from None
 
 
-def _at(block: int | None) -> str:
-    return "latest" if block is None else print_uint(block)
+def _at(block: BlockName | None) -> str:
+    return "latest" if block is None else print_uint(block.number)
+
+
+def _by_hash(block: BlockName) -> dict[str, object]:
+    return {"blockHash": print_bytes(block.hash), "requireCanonical": True}
+
+
+def _code_of(error: object) -> object:
+    return error.get("code") if isinstance(error, Mapping) else None
 
 
 def _result(answer: Mapping[str, object], what: str, failure: type[StateUnavailable] = StateUnavailable) -> object:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from proxy.chain.node import Node, Reverted
+from proxy.chain.settlement.slices import BlockName
 from proxy.chain.together import together
 from proxy.chain.views import (
     ACTION_CONFIGS,
@@ -33,7 +34,7 @@ from proxy.session.policies.value_limit import ValueLimitPolicy
 from proxy.userop.primitives import Address, print_bytes
 
 
-async def read_policy(node: Node, key: ConfigKey, *, block: int | None = None) -> Initialised | None:
+async def read_policy(node: Node, key: ConfigKey, *, block: BlockName | None = None) -> Initialised | None:
     """Configuration and counters of one policy; `None` for a contract whose behaviour is not known.
 
     Spending limits per token and lists of targets cannot be enumerated: they come back incomplete, and each token or
@@ -70,7 +71,7 @@ async def read_policy(node: Node, key: ConfigKey, *, block: int | None = None) -
 
 
 async def _read_rules(
-    node: Node, policy: UniActionPolicy | ArgPolicy, key: ConfigKey, block: int | None
+    node: Node, policy: UniActionPolicy | ArgPolicy, key: ConfigKey, block: BlockName | None
 ) -> Initialised:
     stored = await ask_raw(node, key.policy, ACTION_CONFIGS, key.config_id, key.module, key.account, block=block)
     try:
@@ -80,7 +81,7 @@ async def _read_rules(
         raise StateUnavailable(f"{where} cannot be read: {error.problem}") from None
 
 
-async def read_token(node: Node, key: ConfigKey, token: Address, *, block: int | None = None) -> tuple[int, int]:
+async def read_token(node: Node, key: ConfigKey, token: Address, *, block: BlockName | None = None) -> tuple[int, int]:
     """One token of a spending limit: (limit, spent + approved) in its base units. Raises `StateUnavailable`."""
     call_data = GET_TOKEN_DATA.call_data(key.config_id, key.module, token, key.account)
     answer = await node.call(key.policy, call_data, block=block)
@@ -91,7 +92,7 @@ async def read_token(node: Node, key: ConfigKey, token: Address, *, block: int |
     return limit, spent + approved
 
 
-async def read_target(node: Node, key: ConfigKey, target: Address, *, block: int | None = None) -> bool:
+async def read_target(node: Node, key: ConfigKey, target: Address, *, block: BlockName | None = None) -> bool:
     """Whether a list of targets holds this one. Raises `StateUnavailable`."""
     names = (key.config_id, key.module, key.account, target)
     allowed: bool = (await ask(node, key.policy, IS_TARGET_ALLOWED, *names, block=block))[0]

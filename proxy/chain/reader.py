@@ -149,7 +149,7 @@ class NodeReader:
                     continue
                 raise StateUnavailable("the chain has taken back blocks that are settled, which is not done here yet")
             if self._registry.get(key) is known and self._registry.revision(key) == revision:
-                if known is not None and self._is_behind(known, exact.reading.block):
+                if known is not None and self._is_behind(known, exact.reading.at.number):
                     is_outrun = self._newest(key, known) != newest  # while it was read, by a block that is settled
                     if left and (is_outrun or await self._is_another_asked(node, at)):
                         continue
@@ -164,14 +164,15 @@ class NodeReader:
         cursor = None if self._followed is None else self._followed.cursor
         if cursor is None or self._followed is None:
             return True
-        if cursor.number >= reading.block:
-            return self._followed.hash_at(reading.block) in (None, reading.block_hash)
+        number, name = reading.at
+        if cursor.number >= number:
+            return self._followed.hash_at(number) in (None, name)
         key = reading.state.key
         for block in (cursor, *self._followed.shown_beyond(key)):
-            if block.number <= reading.block and await node.block_hash(block.number) != block.hash:
+            if block.number <= number and await node.block_hash(block.number) != block.hash:
                 return False
         # as far as blocks are settled by now
-        return self._followed.hash_at(reading.block) in (None, reading.block_hash)
+        return self._followed.hash_at(number) in (None, name)
 
     async def _is_another_asked(self, node: Node, at: int) -> bool:
         """Whether another node is asked by now than the one that told nothing, or less than is known, or is once its
@@ -209,13 +210,14 @@ class NodeReader:
             for slot in exact.counted:
                 self._ledger.count(key, slot)
         cursor = None if self._followed is None else self._followed.cursor
-        if self._used_before is not None and cursor is not None and reading.block <= cursor.number:
+        if self._used_before is not None and cursor is not None and reading.at.number <= cursor.number:
             self._used_before(exact.counted)
         enabled = reading.state.enabled
         if not enabled and (known is None or known.status is not Status.IN_FORCE):
             if known is not None and known.status is Status.REMOVED and self._registry.mined_at(key) is not None:
                 self._was_read(reading)
-                self._registry.put(replace(known, block=reading.block))  # as the chain has it, its last change included
+                # as the chain has it, its last change included
+                self._registry.put(replace(known, block=reading.at.number))
             return None
         state = reading.state
         if known is not None and known.state is not None:
@@ -229,7 +231,7 @@ class NodeReader:
             status=Status.IN_FORCE if enabled and not reading.dropped else Status.REMOVED,
             source=Source.NODE if known is None else known.source,
             state=state,
-            block=reading.block,
+            block=reading.at.number,
             updated_at=self._clock(),
         )
         self._registry.put(after)
@@ -240,7 +242,7 @@ class NodeReader:
 
     def _was_read(self, reading: Reading) -> None:
         if self._followed is not None:
-            self._followed.was_read(reading.state.key, BlockName(reading.block, reading.block_hash))
+            self._followed.was_read(reading.state.key, reading.at)
 
     async def find(self, operation: DecodedOperation, state: SessionState, facts: Sequence[MissingFact]) -> Found:
         """As the protocol has it. A state that has changed in the registry meanwhile is returned as it is there now,

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from proxy.chain import contract_abi
 from proxy.chain.node import Node, Reverted
+from proxy.chain.settlement.slices import BlockName
 from proxy.errors import ContractAbsent, StateUnavailable, Undecodable
 from proxy.userop.primitives import Address, keccak256, print_bytes
 
@@ -80,13 +81,13 @@ IS_MODULE_INSTALLED: Final = view_of("isModuleInstalled(uint256,address,bytes)",
 
 
 async def ask(
-    node: Node, at: Address, view: View, *arguments: object, block: int | None = None
+    node: Node, at: Address, view: View, *arguments: object, block: BlockName | None = None
 ) -> tuple[Any, ...]:  # Any: what the view's result types say
     """The results of a view. Raises `StateUnavailable` naming it when it reverts, is missing or answers otherwise."""
     return read(at, view, await ask_raw(node, at, view, *arguments, block=block))
 
 
-async def ask_raw(node: Node, at: Address, view: View, *arguments: object, block: int | None = None) -> bytes:
+async def ask_raw(node: Node, at: Address, view: View, *arguments: object, block: BlockName | None = None) -> bytes:
     """The bytes a view returned. Raises `StateUnavailable` as above."""
     answer = await node.call(at, view.call_data(*arguments), block=block)
     if isinstance(answer, Reverted):

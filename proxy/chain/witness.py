@@ -11,6 +11,7 @@ from proxy.chain.blocks.events import USER_OPERATION_EVENT
 from proxy.chain.blocks.source import LogFilter
 from proxy.chain.logs import Log
 from proxy.chain.node import Node
+from proxy.chain.settlement.slices import BlockName
 from proxy.chain.together import together
 from proxy.chain.views import ask, view_of
 from proxy.errors import StateUnavailable, Undecodable
@@ -55,7 +56,7 @@ class Witness(Protocol):
     async def used_by(self, slots: Mapping[Hash32, NonceSlot], *, since: int) -> Mapping[Hash32, Mined | Fate]:
         """The same by what used their nonces, whatever that was: for those of which `shown` tells nothing."""
 
-    async def used(self, slots: Collection[NonceSlot], block: int) -> frozenset[NonceSlot]:
+    async def used(self, slots: Collection[NonceSlot], block: BlockName) -> frozenset[NonceSlot]:
         """Those of the slots whose nonce had been used at a block."""
 
     async def block_hash(self, number: int) -> Hash32 | None:
@@ -74,9 +75,10 @@ class NodeWitness:
         self._node = node
 
     async def fate(self, slot: NonceSlot, user_op_hash: Hash32, *, since: int, near: int | None = None) -> Mined | Fate:
-        head = await self._head(since)
-        if not await self.used((slot,), head):
+        block = await self._head(since)
+        if not await self.used((slot,), block):
             return Fate.OPEN
+        head = block.number
         found = None if near is None else await self._event_in(slot, near)
         # one account may have executed more than a node tells at once: its own event is looked for first
         found = found or await self._event_of(slot, head, user_op_hash) or await self._event_of(slot, head)
@@ -113,22 +115,23 @@ class NodeWitness:
 
     async def _many(self, slots: Mapping[Hash32, NonceSlot], since: int, tell: _Tell) -> dict[Hash32, Mined | Fate]:
         """Which of them are open, and what `tell` says of the others, some at a time."""
-        head = await self._head(since)
+        block = await self._head(since)
         try:
-            used = await self.used(frozenset(slots.values()), head)
+            used = await self.used(frozenset(slots.values()), block)
         except StateUnavailable:
             return {}  # one of many may be what cannot be told
         found: dict[Hash32, Mined | Fate] = {name: Fate.OPEN for name, slot in slots.items() if slot not in used}
         names = [name for name, slot in slots.items() if slot in used]
         for first in range(0, len(names), _NAMES_A_CALL):
-            found |= await tell({name: slots[name] for name in names[first : first + _NAMES_A_CALL]}, head)
+            found |= await tell({name: slots[name] for name in names[first : first + _NAMES_A_CALL]}, block.number)
         return found
 
-    async def _head(self, since: int) -> int:
-        head = (await self._node.head()).number
-        if head < since:  # one of several behind a balancer: to it what was mined since is not mined yet
-            raise StateUnavailable(f"what became of operations: the node that answered is at {head}, before {since}")
-        return head
+    async def _head(self, since: int) -> BlockName:
+        head = await self._node.head()
+        if head.number < since:  # one of several behind a balancer: to it what was mined since is not mined yet
+            where = f"the node that answered is at {head.number}, before {since}"
+            raise StateUnavailable(f"what became of operations: {where}")
+        return BlockName(head.number, head.hash)
 
     async def _mined_among(self, slots: Mapping[Hash32, NonceSlot], head: int) -> dict[Hash32, Mined | Fate]:
         """Those of which the node shows events of their own, the newest first."""
@@ -242,7 +245,7 @@ class NodeWitness:
         """The next unused nonce of a slot's sender and key, as of the newest block. Raises `StateUnavailable`."""
         return await self._next_nonce(slot.entry_point, slot.sender, slot.nonce >> _KEY_SHIFT)
 
-    async def used(self, slots: Collection[NonceSlot], block: int) -> frozenset[NonceSlot]:
+    async def used(self, slots: Collection[NonceSlot], block: BlockName) -> frozenset[NonceSlot]:
         lanes = list({(slot.entry_point, slot.sender, slot.nonce >> _KEY_SHIFT) for slot in slots})
         nonces = await together(*(self._next_nonce(*lane, block) for lane in lanes))
         unused = dict(zip(lanes, nonces, strict=True))
@@ -253,7 +256,7 @@ class NodeWitness:
     async def block_hash(self, number: int) -> Hash32 | None:
         return await self._node.block_hash(number)
 
-    async def _next_nonce(self, entry_point: Address, sender: Address, key: int, block: int | None = None) -> int:
+    async def _next_nonce(self, entry_point: Address, sender: Address, key: int, block: BlockName | None = None) -> int:
         nonce: int = (await ask(self._node, entry_point, GET_ENTRY_POINT_NONCE, sender, key, block=block))[0]
         return nonce
 

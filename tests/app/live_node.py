@@ -161,8 +161,10 @@ class LiveNode(FakeNode):
             case "eth_call" if self.mute:
                 return {"error": {"code": -32000, "message": "try again later"}}
             case "eth_call":
-                at = seen[-1].number if params[1] == "latest" else int(params[1], 16)
-                return self._call(params, [each for each in seen if each.number <= at])
+                until = _until(params[1], seen)
+                # as a node says it that has not got a block, or has it no more
+                unknown: dict[str, object] = {"error": {"code": -32000, "message": "header not found"}}
+                return self._call(params, until) if until else unknown
         return super()._answer(method, params)
 
     def _transaction(self, name: str) -> dict[str, object] | None:
@@ -243,6 +245,15 @@ def with_uses(state: SessionState, uses: int) -> SessionState:
         if isinstance(config, UsageLimit)
     }
     return replace(state, used=used)
+
+
+def _until(block: Any, seen: list[Header]) -> list[Header]:
+    """The blocks up to this one (EIP-1898); none where it is not among those that the node has."""
+    if block == "latest":
+        return seen
+    names = [print_bytes(each.hash) if isinstance(block, dict) else print_uint(each.number) for each in seen]
+    name = block["blockHash"] if isinstance(block, dict) else block
+    return seen[: names.index(name) + 1] if name in names else []
 
 
 def _block(header: Header) -> dict[str, object]:

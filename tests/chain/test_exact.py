@@ -39,9 +39,9 @@ class Used:
 
     def __init__(self, *slots: NonceSlot) -> None:
         self.slots = frozenset(slots)
-        self.blocks: list[int] = []
+        self.blocks: list[BlockName] = []
 
-    async def used(self, slots: Collection[NonceSlot], block: int) -> frozenset[NonceSlot]:
+    async def used(self, slots: Collection[NonceSlot], block: BlockName) -> frozenset[NonceSlot]:
         self.blocks.append(block)
         return self.slots & frozenset(slots)
 
@@ -107,7 +107,7 @@ async def test_what_the_reading_has_counted_is_not_in_flight_any_more(chain: Fak
     put_session(chain, after_uses(1))
     await scene.reader.session(KEY)
     assert scene.balance == (1, 1)
-    assert scene.witness.blocks == [100]
+    assert scene.witness.blocks == [BlockName(100, hash_of_block(100))]
     scene.mine(1, block=100)
     assert scene.balance == (1, 1)
     scene.mine(2, block=101)
@@ -215,7 +215,7 @@ async def test_a_chain_that_goes_back_while_nonces_are_asked_for_makes_the_sessi
         block = {"number": "0x64", "hash": "0x" + "ee" * 32, "parentHash": "0x" + "ed" * 32, "timestamp": "0x1"}
         return web.json_response({"jsonrpc": "2.0", "id": body["id"], "result": block})
 
-    async def used(slots: Collection[NonceSlot], block: int) -> frozenset[NonceSlot]:
+    async def used(slots: Collection[NonceSlot], block: BlockName) -> frozenset[NonceSlot]:
         await node.head()
         chain.reply = of_another_branch  # from here on, for good
         return await Used.used(scene.witness, slots, block)
@@ -224,6 +224,36 @@ async def test_a_chain_that_goes_back_while_nonces_are_asked_for_makes_the_sessi
     with pytest.raises(ReadAnew):
         await scene.reader.session(KEY)
     assert scene.registry.get(KEY) is None
+
+
+@pytest.mark.parametrize("times", [1, 1_000])
+async def test_of_two_backends_of_which_one_has_another_block_in_that_place_a_session_is_not_read_half_from_each(
+    chain: FakeNode, node: Node, times: int
+) -> None:
+    """By the block's number one would tell what was used, the other which nonces are."""
+    scene = Scene(chain, node, 1)
+    put_session(chain, after_uses(1))
+    elsewhere = FakeNode()
+    put_session(elsewhere, after_uses(0))
+    left = [times]
+
+    def by_the_other_one(body: dict[str, Any]) -> web.StreamResponse | None:
+        if body["method"] != "eth_call" or not left[0]:
+            return None
+        if isinstance(body["params"][1], str):
+            return web.json_response(elsewhere._response(body))
+        left[0] -= 1
+        error = {"code": -32000, "message": "header not found"}
+        return web.json_response({"jsonrpc": "2.0", "id": body["id"], "error": error})
+
+    chain.reply = by_the_other_one
+    if times == 1:
+        await scene.reader.session(KEY)
+        assert scene.balance == (1, 1)
+    else:
+        with pytest.raises(StateUnavailable):
+            await scene.reader.session(KEY)
+        assert (scene.registry.get(KEY), scene.ledger.in_flight(USES)) == (None, 2)
 
 
 @pytest.mark.parametrize("settled", [99, 100])

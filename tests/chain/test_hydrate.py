@@ -9,13 +9,14 @@ import pytest
 from proxy.chain import contract_abi, views
 from proxy.chain.hydrate import MOST_ACTIONS, Reading, hydrate, permits_paymaster_of
 from proxy.chain.node import Node
+from proxy.chain.settlement.slices import BlockName
 from proxy.errors import StateUnavailable
 from proxy.session.counters import Counter
 from proxy.session.policies.erc20_spending_limit import SpendingLimits
 from proxy.session.policies.simple_gas import COST_SLOT, GAS_SLOT
 from proxy.session.state import ConfigId, SessionState
 from proxy.userop.emissary_abi import EMISSARY
-from proxy.userop.primitives import Address, Hash32
+from proxy.userop.primitives import Address, Hash32, print_bytes
 from tests.chain.builders import FakeNode, Reverts, hash_of_block
 from tests.session.builders import (
     ACCOUNT,
@@ -130,14 +131,15 @@ async def test_reads_the_session_that_was_granted(node: Node, chain: FakeNode) -
         # what is behind an action id cannot be read back
         targets={},
     )
-    assert reading == Reading(wanted, 100, hash_of_block(100))
+    assert reading == Reading(wanted, BlockName(100, hash_of_block(100)))
 
 
 async def test_everything_is_read_at_one_block(node: Node, chain: FakeNode) -> None:
     put_session(chain)
     put_policies(chain)
     await hydrate(node, KEY)
-    assert {params[1] for params in chain.calls_asked()} == {"0x64"}
+    at = {"blockHash": print_bytes(hash_of_block(100)), "requireCanonical": True}
+    assert all(params[1] == at for params in chain.calls_asked())
 
 
 async def test_the_order_of_actions_and_policies_is_the_chains(node: Node, chain: FakeNode) -> None:
@@ -150,7 +152,8 @@ async def test_the_order_of_actions_and_policies_is_the_chains(node: Node, chain
 async def test_a_session_that_is_not_enabled_has_its_enable_nonce_and_nothing_else(node: Node, chain: FakeNode) -> None:
     chain.view(SMART_SESSION, views.IS_PERMISSION_ENABLED, KEY.permission_id, KEY.account, returns=(False,))
     chain.view(SMART_SESSION, views.GET_NONCE, KEY.permission_id, KEY.account, returns=(4,))
-    assert await hydrate(node, KEY) == Reading(SessionState(key=KEY, enable_nonce=4), 100, hash_of_block(100))
+    read = await hydrate(node, KEY)
+    assert read == Reading(SessionState(key=KEY, enable_nonce=4), BlockName(100, hash_of_block(100)))
     assert len(chain.calls_asked()) == 2
 
 

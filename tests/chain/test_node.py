@@ -12,21 +12,52 @@ from proxy.chain import lane
 from proxy.chain.blocks.header import Header
 from proxy.chain.blocks.source import LogFilter, Transaction
 from proxy.chain.node import Node, Reverted
-from proxy.errors import StateUnavailable
-from proxy.userop.primitives import Address, Hash32
+from proxy.chain.settlement.slices import BlockName
+from proxy.errors import BlockUnknown, StateUnavailable
+from proxy.userop.primitives import Address, Hash32, print_bytes
 from tests.chain.builders import Answer, FakeNode, Reverts, hash_of_block
 
 CONTRACT = Address(b"\xc0" * 20)
 SENDER = Address(b"\x5e" * 20)
+BLOCK = BlockName(16, hash_of_block(16))
+BY_HASH = {"blockHash": print_bytes(BLOCK.hash), "requireCanonical": True}
 
 
 async def test_a_call_returns_the_bytes_and_names_block_and_sender(node: Node, chain: FakeNode) -> None:
     chain.calls[CONTRACT, b"\x01\x02"] = b"\xaa\xbb"
-    assert await node.call(CONTRACT, b"\x01\x02", block=16, sender=SENDER) == b"\xaa\xbb"
+    assert await node.call(CONTRACT, b"\x01\x02", block=BLOCK, sender=SENDER) == b"\xaa\xbb"
     assert await node.call(CONTRACT, b"\x01\x02") == b"\xaa\xbb"
     pinned, latest = chain.calls_asked()
-    assert pinned == [{"to": "0x" + "c0" * 20, "data": "0x0102", "from": "0x" + "5e" * 20}, "0x10"]
+    assert pinned == [{"to": "0x" + "c0" * 20, "data": "0x0102", "from": "0x" + "5e" * 20}, BY_HASH]
     assert latest == [{"to": "0x" + "c0" * 20, "data": "0x0102"}, "latest"]
+
+
+async def test_a_node_that_takes_no_block_by_its_hash_is_asked_by_number_from_then_on(
+    node: Node, chain: FakeNode
+) -> None:
+    def refuse(body: dict[str, Any]) -> web.StreamResponse | None:
+        if isinstance(body["params"][1], str):
+            return None
+        error = {"code": -32602, "message": "invalid argument 1: json: cannot unmarshal object into Go value"}
+        return web.json_response({"jsonrpc": "2.0", "id": body["id"], "error": error})
+
+    chain.calls[CONTRACT, b"\x01"] = b"\xaa"
+    chain.reply = refuse
+    assert [await node.call(CONTRACT, b"\x01", block=BLOCK) for _ in range(2)] == [b"\xaa", b"\xaa"]
+    assert [params[1] for params in chain.calls_asked()] == [BY_HASH, "0x10", "0x10"]
+
+
+@pytest.mark.parametrize("code", [-32000, -32001])
+async def test_a_node_that_has_not_got_the_block_is_told_from_one_that_does_not_answer(
+    node: Node, chain: FakeNode, code: int
+) -> None:
+    chain.calls[CONTRACT, b"\x01"] = {"code": code, "message": "header not found"}
+    with pytest.raises(BlockUnknown, match="eth_call of 0x01"):
+        await node.call(CONTRACT, b"\x01", block=BLOCK)
+    chain.calls[CONTRACT, b"\x01"] = {"code": -32005, "message": "limit exceeded"}
+    with pytest.raises(StateUnavailable) as missing:
+        await node.call(CONTRACT, b"\x01", block=BLOCK)
+    assert type(missing.value) is StateUnavailable
 
 
 async def test_an_address_without_code_answers_nothing(node: Node) -> None:

@@ -8,6 +8,7 @@ import pytest
 from aiohttp import web
 
 from proxy.chain.node import Node
+from proxy.chain.settlement.slices import BlockName
 from proxy.chain.witness import GET_ENTRY_POINT_NONCE, USER_OPERATION_EVENT, Fate, NodeWitness
 from proxy.errors import StateUnavailable
 from proxy.ledger.operations import Mined
@@ -100,8 +101,9 @@ async def test_a_nonce_is_used_when_the_next_one_is_beyond_it(chain: FakeNode, n
     put_nonce(chain, 5)
     put_nonce(chain, 0, key=9)
     slots = [slot(4), slot(5), slot(6), slot(0, key=9)]
-    assert await NodeWitness(node).used(slots, 77) == {slot(4)}
-    assert [params[1] for params in chain.calls_asked()] == ["0x4d", "0x4d"]  # one question for each key
+    assert await NodeWitness(node).used(slots, BlockName(77, OP)) == {slot(4)}
+    asked_at = [params[1]["blockHash"] for params in chain.calls_asked()]
+    assert asked_at == [print_bytes(OP)] * 2  # one question for each key
 
 
 async def test_an_unused_nonce_is_open(chain: FakeNode, node: Node) -> None:
@@ -158,4 +160,4 @@ async def test_an_event_that_cannot_be_read_is_doubt(chain: FakeNode, node: Node
 
 async def test_an_entry_point_that_is_not_there_is_doubt(chain: FakeNode, node: Node) -> None:
     with pytest.raises(StateUnavailable):
-        await NodeWitness(node).used([slot(1)], 77)
+        await NodeWitness(node).used([slot(1)], BlockName(77, OP))

@@ -246,8 +246,8 @@ class Chain:
     async def used_by(self, slots: Mapping[Hash32, NonceSlot], *, since: int) -> Mapping[Hash32, Mined | Fate]:
         return {each: await self.fate(slot, each, since=since) for each, slot in slots.items()}
 
-    async def used_slots(self, slots: Collection[NonceSlot], block: int) -> frozenset[NonceSlot]:
-        return frozenset(slots) & self.taken(block)
+    async def used_slots(self, slots: Collection[NonceSlot], block: BlockName) -> frozenset[NonceSlot]:
+        return frozenset(slots) & self.taken(block.number)
 
 
 class Witness:

@@ -241,9 +241,9 @@ class LedgerMachine(RuleBasedStateMachine):
         if self.chain.silent:
             raise StateUnavailable("no answer")
         slots = {each.slot for each in held}
-        block = self.chain.newest()
-        state = replace(STATES[key], used={USES[key]: self.chain.used(key, block)})
-        reading = Reading(state, block, self.chain.name(block).hash)
+        block = self.chain.name(self.chain.newest())
+        state = replace(STATES[key], used={USES[key]: self.chain.used(key, block.number)})
+        reading = Reading(state, block)
         return ExactReading(reading, await witness.used(slots, block))
 
     async def _state(self, key: SessionKey) -> SessionState | None:

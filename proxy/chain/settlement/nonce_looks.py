@@ -78,7 +78,7 @@ class NonceLooks:
         if cursor is None or not slots:
             return
         try:
-            used = await self._witness.used(frozenset(slots.values()), cursor.number)
+            used = await self._witness.used(frozenset(slots.values()), cursor)
         except StateUnavailable as error:
             _LOG.info("the nonces of %d operations that wait cannot be looked at: %s", len(slots), error)
             return

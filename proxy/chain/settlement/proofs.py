@@ -60,7 +60,8 @@ class Proofs:
         self._monotonic = monotonic
         self._again: DueHeap[Hash32] = DueHeap()
         self._unread: dict[Hash32, int] = {}  # how often its bundle was asked for
-        self._hidden_at: dict[Hash32, int] = {}  # the newest block settled when a nonce was used and nothing showed why
+        self._hidden_at: dict[Hash32, BlockName] = {}
+        """The newest block settled when a nonce was used and nothing showed why."""
 
     def forget(self, user_op_hash: Hash32) -> None:
         self._again.discard(user_op_hash)
@@ -144,13 +145,13 @@ class Proofs:
         cursor, burnt = self._cursor, set[Hash32]()
         if cursor is None:
             return burnt
-        seen: dict[int, dict[Hash32, NonceSlot]] = {}
+        seen: dict[BlockName, dict[Hash32, NonceSlot]] = {}
         for user_op_hash, slot in hidden.items():
             if user_op_hash in self._settlement.unproven:
                 continue  # it may have been mined where nobody looked
-            seen_at = self._hidden_at.setdefault(user_op_hash, cursor.number)
-            if cursor.number > seen_at:  # a node may answer with the state of the block that it is making
-                self._hidden_at[user_op_hash] = cursor.number
+            seen_at = self._hidden_at.setdefault(user_op_hash, cursor)
+            if cursor.number > seen_at.number:  # a node may answer with the state of the block that it is making
+                self._hidden_at[user_op_hash] = cursor
                 seen.setdefault(seen_at, {})[user_op_hash] = slot
         for seen_at, slots in seen.items():
             used = await self._node.witness.used(frozenset(slots.values()), seen_at)

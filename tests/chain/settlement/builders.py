@@ -104,8 +104,8 @@ class Chain:
         fates = {each: self.fates.get(each, Fate.OPEN) for each in slots}
         return {each: fate for each, fate in fates.items() if not isinstance(fate, Exception)}
 
-    async def used(self, slots: Collection[NonceSlot], block: int) -> frozenset[NonceSlot]:
-        self.looks.append(block)
+    async def used(self, slots: Collection[NonceSlot], block: BlockName) -> frozenset[NonceSlot]:
+        self.looks.append(block.number)
         return frozenset(slot for slot in slots if slot.nonce in self.used_by_now)
 
     async def block_hash(self, _number: int) -> Hash32 | None:

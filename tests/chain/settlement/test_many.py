@@ -14,6 +14,7 @@ from proxy.chain.reader import NodeReader
 from proxy.chain.settlement.patience import Patience
 from proxy.chain.settlement.readings import SettledReadings
 from proxy.chain.settlement.settlement import Settlement
+from proxy.chain.settlement.slices import BlockName
 from proxy.chain.together import in_turn
 from proxy.chain.witness import Fate
 from proxy.errors import StateUnavailable
@@ -272,7 +273,7 @@ async def test_what_is_hidden_is_not_ended_where_blocks_were_missed_while_its_no
     await scene.lookout.round()
     await scene.tell_block(101)
 
-    async def used(slots: Collection[NonceSlot], at: int) -> frozenset[NonceSlot]:
+    async def used(slots: Collection[NonceSlot], at: BlockName) -> frozenset[NonceSlot]:
         await scene.taker.start_at(block(5_000), 9_000)
         return await Chain.used(chain, slots, at)
 

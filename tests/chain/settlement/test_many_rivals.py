@@ -8,6 +8,7 @@ import pytest
 
 from proxy.chain.node import Node
 from proxy.chain.settlement.patience import Patience
+from proxy.chain.settlement.slices import BlockName
 from proxy.chain.several import SeveralAsking
 from proxy.chain.witness import Fate, NodeWitness
 from proxy.ledger.operations import Cause, Evidence, Mined
@@ -44,7 +45,7 @@ class AtNodes(Chain):
     async def used_by(self, slots: Mapping[Hash32, NonceSlot], *, since: int) -> Mapping[Hash32, Mined | Fate]:
         return await self.there.used_by(slots, since=since)
 
-    async def used(self, slots: Collection[NonceSlot], block: int) -> frozenset[NonceSlot]:
+    async def used(self, slots: Collection[NonceSlot], block: BlockName) -> frozenset[NonceSlot]:
         return await self.there.used(slots, block)
 
 
