@@ -191,10 +191,13 @@ class NodeReader:
 
     def _is_behind(self, known: KnownSession, block: int) -> bool:
         """Whether more is known than the chain told at `block`. What was known on a chain that is not there any more,
-        as the one that is followed is far below it, does not count."""
-        newest = self._newest(known.key, known)
-        cursor = None if self._followed is None else self._followed.cursor
-        return block < newest and (cursor is None or newest <= cursor.number + _MOST_BLOCKS_BEHIND)
+        as the one that is followed is far below it, does not count; what a question has shown while many blocks are
+        caught up with does."""
+        newest, followed = self._newest(known.key, known), self._followed
+        cursor = None if followed is None else followed.cursor
+        if block >= newest or followed is None or cursor is None or newest <= cursor.number + _MOST_BLOCKS_BEHIND:
+            return block < newest
+        return any(block < shown.number for shown in followed.shown_beyond(known.key))
 
     def _newest(self, key: SessionKey, known: KnownSession | None) -> int:
         """The newest block that what is known rests on."""

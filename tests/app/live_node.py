@@ -251,9 +251,11 @@ def _until(block: Any, seen: list[Header]) -> list[Header]:
     """The blocks up to this one (EIP-1898); none where it is not among those that the node has."""
     if block == "latest":
         return seen
-    names = [print_bytes(each.hash) if isinstance(block, dict) else print_uint(each.number) for each in seen]
-    name = block["blockHash"] if isinstance(block, dict) else block
-    return seen[: names.index(name) + 1] if name in names else []
+    name = bytes.fromhex(block["blockHash"][2:]) if isinstance(block, dict) else int(block, 16)
+    for back, each in enumerate(reversed(seen)):
+        if name in (each.hash, each.number):
+            return seen[: len(seen) - back]
+    return []
 
 
 def _block(header: Header) -> dict[str, object]:

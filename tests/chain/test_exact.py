@@ -167,6 +167,24 @@ async def test_a_node_far_behind_the_blocks_that_were_followed_takes_nothing_bac
     assert scene.balance[0] == 1
 
 
+async def test_while_many_blocks_are_caught_up_with_no_reading_from_before_what_a_question_has_shown_counts(
+    chain: FakeNode, node: Node
+) -> None:
+    """A backend that lags is after what is settled, and before the block that a receipt has named."""
+    scene = Scene(chain, node)
+    scene.registry.put(known(TWICE))
+    scene.followed.cursor = BlockName(20, hash_of_block(20))
+    scene.mine(1, block=101)
+    scene.followed.shown = (BlockName(101, hash_of_block(101)),)
+    put_session(chain, after_uses(0))
+    await scene.reader.session(KEY)
+    assert scene.balance == (1, 1)
+    chain.block = 101
+    put_session(chain, after_uses(1))
+    await scene.reader.session(KEY)
+    assert (scene.balance, scene.known().block) == ((1, 1), 101)
+
+
 async def test_after_a_restart_no_reading_from_before_what_was_settled_counts(chain: FakeNode, node: Node) -> None:
     scene = Scene(chain, node)
     scene.registry.put(known(TWICE, state=after_uses(1)))
