@@ -73,6 +73,19 @@ async def test_a_dapp_changes_one_url(transport: str, written: str) -> None:
         assert await gate.metric("client_requests_total", client="dapp", outcome="answered") == 10
 
 
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_each_key_opens_for_its_own_client_and_two_of_them_for_nobody(transport: str) -> None:
+    clients = [{"name": "one", "api_key": "hush-of-one"}, {"name": "other", "api_key": "hush-of-other"}]
+    async with running_gate(clients=clients, transport=transport) as gate:
+        for name in ("one", "other"):
+            key, another = f"hush-of-{name}", "hush-of-other" if name == "one" else "hush-of-one"
+            for place, headers in ((f"/{key}", {}), (f"?apikey={key}", {}), ("", {"authorization": f"Bearer {key}"})):
+                assert "result" in await at(gate, place, **headers)
+                refused = await at(gate, place, **headers, **{"x-api-key": another})
+                assert refused["error"]["message"] == "more than one API key was sent"
+            assert await gate.metric("client_requests_total", client=name, outcome="answered") == 3
+
+
 async def test_keys_are_changed_without_a_moment_in_which_none_opens() -> None:
     async with gate_for({"api_keys": [NEXT_KEY]}) as gate:
         assert "result" in await at(gate, "", **{"x-api-key": KEY})
