@@ -39,7 +39,7 @@ from proxy.jsonrpc import print_json
 from proxy.ledger.counting_time import CountingTime
 from proxy.ledger.memory import MemoryLedger
 from proxy.ledger.operations import Evidence
-from proxy.ledger.reservation import Grip, NonceSlot
+from proxy.ledger.reservation import Grip
 from proxy.session.counters import SessionKey
 from proxy.session.directory import SessionName
 from proxy.session.known import KnownSession, Status
@@ -129,7 +129,7 @@ class GateAcquaintance:
         return names
 
     def used(self, event: OperationMined, sessions: Sequence[SessionKey], *, ours: bool, enables: bool) -> None:
-        self._order.used(NonceSlot(self._chain_id, event.entry_point, event.sender, event.nonce))
+        self._order.used(event.slot)
         for key in sessions:
             self._quiet.note(key)
             if not ours and enables:

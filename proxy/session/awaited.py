@@ -13,15 +13,13 @@ from proxy.session.counters import HoldName, SessionKey
 from proxy.userop.acts import SessionsCleared
 from proxy.userop.primitives import Address, Hash32
 
-
-class _Holder(NamedTuple):
-    chain_id: int
-    module: Address
-    account: Address
+_Holder = tuple[int, Address, Address]
+"""Chain, module and account: the first parts of the name of each of their sessions."""
 
 
 class _Expected(NamedTuple):
-    changes: Changes
+    """What changes come to, beside that they are expected."""
+
     holders: Collection[_Holder]
     granted: tuple[SessionKey, ...]
     removed: tuple[SessionKey, ...]
@@ -33,7 +31,7 @@ class AwaitedChanges:
     """By the name of each claim on an operation."""
 
     def __init__(self) -> None:
-        self._expected: dict[HoldName, _Expected] = {}
+        self._expected: dict[HoldName, Changes] = {}
         # in the order they were accepted; the first is found at once, however many were before it
         self._by_holder: dict[_Holder, OrderedDict[HoldName, None]] = {}
         self._grants: dict[SessionKey, OrderedDict[Hash32, tuple[HoldName, ...]]] = {}
@@ -46,9 +44,21 @@ class AwaitedChanges:
 
     def add(self, changes: Changes, name: HoldName) -> None:
         """Expected from now on; it must not be yet."""
-        expected = self._expected[name] = _expected(changes, name.session)
+        self._expected[name] = changes
+        if (session := name.session) is not None:
+            self._wait(session[:3], name)
+        if changes.at_validation or changes.on_success:  # hardly ever: nearly all use their session and nothing else
+            self._add(_expected_of(changes), name)
+
+    def _wait(self, holder: _Holder, name: HoldName) -> None:
+        waiting = self._by_holder.get(holder)
+        if waiting is None:
+            waiting = self._by_holder[holder] = OrderedDict()
+        waiting[name] = None
+
+    def _add(self, expected: _Expected, name: HoldName) -> None:
         for holder in expected.holders:
-            self._by_holder.setdefault(holder, OrderedDict())[name] = None
+            self._wait(holder, name)
         for key in expected.granted:
             grants = self._grants.setdefault(key, OrderedDict())
             grants[name.user_op_hash] = (*grants.get(name.user_op_hash, ()), name)
@@ -61,14 +71,25 @@ class AwaitedChanges:
 
     def take(self, name: HoldName) -> Changes | None:
         """Expected no more; what it would have changed, `None` when it was not expected."""
-        expected = self._expected.pop(name, None)
-        if expected is None:
+        changes = self._expected.pop(name, None)
+        if changes is None:
             return None
-        for holder in expected.holders:
-            waiting = self._by_holder[holder]
-            del waiting[name]
+        if changes.at_validation or changes.on_success:
+            self._take(_expected_of(changes), name)
+        if (session := name.session) is not None:
+            self._wait_no_more(session[:3], name)
+        return changes
+
+    def _wait_no_more(self, holder: _Holder, name: HoldName) -> None:
+        waiting = self._by_holder.get(holder)
+        if waiting is not None:
+            waiting.pop(name, None)
             if not waiting:
                 del self._by_holder[holder]
+
+    def _take(self, expected: _Expected, name: HoldName) -> None:
+        for holder in expected.holders:
+            self._wait_no_more(holder, name)
         for key in expected.granted:
             grants = self._grants[key]
             left = tuple(each for each in grants[name.user_op_hash] if each != name)
@@ -84,18 +105,16 @@ class AwaitedChanges:
             _one_less(self._clearings, holder)
         for key in expected.spared:
             _one_less(self._spared, key)
-        return expected.changes
 
     def oldest(self, key: SessionKey) -> Iterator[Hash32]:
         """The operations of all sessions that the account has at the module, the one accepted first first; one that
         came under several claims more than once. Nothing may be changed meanwhile."""
-        waiting = self._by_holder.get(_Holder(key.chain_id, key.module, key.account))
+        waiting = self._by_holder.get(key[:3])
         return iter(()) if waiting is None else (name.user_op_hash for name in waiting)
 
     def removes(self, key: SessionKey) -> bool:
         """Whether one of them will remove this session."""
-        holder = _Holder(key.chain_id, key.module, key.account)
-        return key in self._removals or self._clearings.get(holder, 0) > self._spared.get(key, 0)
+        return key in self._removals or self._clearings.get(key[:3], 0) > self._spared.get(key, 0)
 
     def grants(self, key: SessionKey) -> Hash32 | None:
         """The first of them that will grant this session, or add to it."""
@@ -108,33 +127,21 @@ class AwaitedChanges:
         names = () if grants is None else grants.get(user_op_hash, ())
         if not names:
             return ()
-        return tuple(change for granted, change in self._expected[names[0]].changes.granted() if granted == key)
+        return tuple(change for granted, change in self._expected[names[0]].granted() if granted == key)
 
 
-def _expected(changes: Changes, session: SessionKey | None) -> _Expected:
-    if not changes:
-        # nearly all: they use their session and change nothing else
-        holders = () if session is None else (_Holder(session.chain_id, session.module, session.account),)
-        return _Expected(changes, holders, (), (), (), ())
-    return _expected_of(changes, session)
-
-
-def _expected_of(changes: Changes, session: SessionKey | None) -> _Expected:
-    holders = {_Holder(changes.chain_id, module, changes.account) for module in changes.modules()}
-    if session is not None:
-        holders.add(_Holder(session.chain_id, session.module, session.account))
+def _expected_of(changes: Changes) -> _Expected:
     cleared: list[_Holder] = []
     named: dict[SessionKey, None] = {}
     for change in changes.that_stand(success=True):
         named |= dict.fromkeys(changes.keys(change))
         if isinstance(change, SessionsCleared):
-            cleared.append(_Holder(changes.chain_id, change.module, changes.account))
+            cleared.append((changes.chain_id, change.module, changes.account))
     once = tuple(dict.fromkeys(cleared))
     removed = {key: changes.removes(key) for key in named}
-    of_cleared = {key for key in removed if _Holder(key.chain_id, key.module, key.account) in once}
+    of_cleared = {key for key in removed if key[:3] in once}
     return _Expected(
-        changes=changes,
-        holders=frozenset(holders),
+        holders=frozenset([(changes.chain_id, module, changes.account) for module in changes.modules()]),
         granted=tuple(dict.fromkeys(key for key, _ in changes.granted())),
         removed=tuple(key for key, gone in removed.items() if gone and key not in of_cleared),
         cleared=once,

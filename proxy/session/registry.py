@@ -169,18 +169,18 @@ class Registry:
 
     # what operations in flight will change
 
-    def expect(
-        self, changes: Changes, now: float, *, session: SessionKey | None = None, grant: int | None = None
-    ) -> tuple[KnownSession, ...]:
+    def expect(self, changes: Changes, now: float, name: HoldName | None = None) -> tuple[KnownSession, ...]:
         """The bundler accepted an operation that will make these changes. Returns the sessions now pending.
 
-        `session` is the one that signed it, `grant` the enable nonce that its signature uses up. A session in force
-        stays as it is: a removal revokes, and a grant grants, when it is mined.
+        `name` is that of the operation and its claim; without one no session signed it. A session in force stays as it
+        is: a removal revokes, and a grant grants, when it is mined.
         """
-        name = HoldName(changes.user_op_hash, session, grant)
+        name = name or HoldName(changes.user_op_hash, None)
         if name in self._awaited:
             return ()
         self._awaited.add(changes, name)
+        if not (changes.at_validation or changes.on_success):  # nearly always
+            return ()
         pending = []
         for key, change in changes.granted():
             known = self._sessions.get(key)
@@ -216,24 +216,22 @@ class Registry:
 
     def mined(
         self,
-        user_op_hash: Hash32,
+        name: HoldName,
         *,
         success: bool,
         charges: Iterable[Charge] = (),
-        session: SessionKey | None = None,
-        grant: int | None = None,
         block: int | None,
         now: float,
         counted: bool | None = None,
     ) -> tuple[KnownSession, ...]:
         """Make the changes of a mined operation and count what it used; returns the sessions that changed.
 
-        What happened at validation, `charges` on `session` included, stands; what the calls did stands only with
+        What happened at validation, `charges` on its session included, stands; what the calls did stands only with
         `success`. A session whose state was read at `block` or later has all of it already; `counted` knows better
         whether it has the charges, where that is known.
         """
-        changes = self._awaited.take(HoldName(user_op_hash, session, grant))
-        if not (changes or charges):
+        changes, session = self._awaited.take(name), name.session
+        if not (charges or changes):
             return ()  # nearly always: it has used its session, which no policy counts
         touched: dict[SessionKey, None] = {}
         if changes is not None:
@@ -246,12 +244,6 @@ class Registry:
                 touched.update(dict.fromkeys(self._make(changes, change, block, now)))
             touched.update(dict.fromkeys(self._discard_grants(changes, now)))
         return self._known(touched)
-
-    def adds_charges(self, session: SessionKey | None, block: int | None, *, counted: bool | None = None) -> bool:
-        """Whether what an operation of `session`, mined at `block`, has used is still to be added to what is known;
-        otherwise its reading has that already, or there is none to add to."""
-        known = None if session is None else self._sessions.get(session)
-        return known is not None and known.state is not None and not _has_charges(known, block, counted)
 
     def mined_at(self, key: SessionKey) -> int | None:
         """The newest block in which an operation used or changed this session, if that is after its last reading."""
@@ -395,6 +387,12 @@ class Registry:
             if isinstance(state, SessionState):
                 state = make_change(state, change)
         return state if changes and isinstance(state, SessionState) else None
+
+
+def adds_charges(known: KnownSession | None, block: int | None, *, counted: bool | None = None) -> bool:
+    """Whether what an operation mined at `block` has used is still to be added to what is known of its session;
+    otherwise its reading has that already, or there is none to add to. `counted` as `Registry.mined` has it."""
+    return known is not None and known.state is not None and not _has_charges(known, block, counted)
 
 
 def _has_charges(known: KnownSession, block: int | None, counted: bool | None) -> bool:

@@ -13,6 +13,7 @@ from proxy.admission.sources import Staleness
 from proxy.errors import Code
 from proxy.judge.verdict import Allow, Reject
 from proxy.session.changes import Changes, SessionChange, changes_of
+from proxy.session.counters import HoldName
 from proxy.session.declared import DeclaredAction, DeclaredSession
 from proxy.session.known import Status
 from proxy.session.state import ToldAt
@@ -153,7 +154,7 @@ async def test_a_grant_by_call_is_pending_until_it_is_mined() -> None:
     for use in (using(), using_named()):
         reason = await there.refusal(use)
         assert (reason.code, reason.retryable) == (Code.SESSION_UNKNOWN, True)
-    there.registry.mined(made.user_op_hash, success=True, block=8, now=float(NOW))
+    there.registry.mined(HoldName(made.user_op_hash, None), success=True, block=8, now=float(NOW))
     for use in (using(), using_named()):
         await there.allowed(use)
 
@@ -168,7 +169,7 @@ async def test_a_batch_of_grants_and_revocations_in_one_operation_counts_in_its_
         assert judgement.operation is not None
         made = changes_of(judgement.operation, there.terms.session_modules)
         there.registry.expect(made, float(NOW))
-        there.registry.mined(made.user_op_hash, success=True, block=9 + number, now=float(NOW))
+        there.registry.mined(HoldName(made.user_op_hash, None), success=True, block=9 + number, now=float(NOW))
         assert there.registry.status_of(name_of_key(SESSION_KEY)) is status
 
 
@@ -186,7 +187,7 @@ async def test_a_grant_that_cannot_be_read_leaves_the_session_to_nobody() -> Non
     assert judgement.operation is not None
     made = changes_of(judgement.operation, there.terms.session_modules)
     there.registry.expect(made, float(NOW))
-    there.registry.mined(made.user_op_hash, success=True, block=9, now=float(NOW))
+    there.registry.mined(HoldName(made.user_op_hash, None), success=True, block=9, now=float(NOW))
     assert (await there.refusal(using())).code is Code.STATE_UNAVAILABLE
     say(there, grant())
     await there.allowed(using())

@@ -8,7 +8,7 @@ from typing import Any
 from proxy.admission import Purpose
 from proxy.errors import Code
 from proxy.session.changes import changes_of
-from proxy.session.counters import SessionKey
+from proxy.session.counters import HoldName, SessionKey
 from proxy.session.emissary_grant import emissary_session_digest
 from proxy.session.facts import EmissaryNonceFact, EnableSignatureFact
 from proxy.session.signers import VALID
@@ -63,7 +63,7 @@ async def granted() -> Room:
     assert judgement.operation is not None
     changes = changes_of(judgement.operation, there.terms.session_modules)
     there.registry.expect(changes, there.now)
-    there.registry.mined(changes.user_op_hash, success=True, block=1, now=there.now)
+    there.registry.mined(HoldName(changes.user_op_hash, None), success=True, block=1, now=there.now)
     return there
 
 

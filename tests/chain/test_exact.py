@@ -91,10 +91,9 @@ class Scene:
         """Its receipt comes."""
         operation = self.operations[number - 1]
         self.registry.mined(
-            operation.user_op_hash,
+            operation.name,
             success=True,
             charges=operation.reservation.charges,
-            session=KEY,
             block=block,
             counted=self.ledger.is_counted(operation.name),
             now=1.0,

@@ -206,7 +206,7 @@ def _asked_before_a_reading(world: World) -> None:
 
 def _removal_awaited(world: World) -> None:
     removal = accepted(10**7 + 1, KEY, on_success=(SessionRemoved(KEY.module, KEY.permission_id),))
-    world.registry.expect(removal.changes, 1.0, session=KEY)
+    world.registry.expect(removal.changes, 1.0, removal.name)
     assert world.registry.removal_awaited(KEY)
     world.registry.dropped(removal.name, 1.0)
     assert not world.registry.removal_awaited(KEY)

@@ -187,18 +187,11 @@ class Chain:
         for index, each in enumerate(block.mined):
             slot, key = each.reservation.slot, key_of_claim(each)
             told.append(
-                OperationMined(
-                    place=ChainPlace(number, index),
-                    block=self.name(number),
-                    timestamp=block.timestamp,
-                    transaction=Hash32(b"\x77" * 32),
-                    entry_point=slot.entry_point,
-                    user_op_hash=each.user_op_hash,
-                    sender=slot.sender,
-                    nonce=slot.nonce,
+                self._told(
+                    ChainPlace(number, index),
+                    slot,
+                    each.user_op_hash,
                     success=each.user_op_hash not in self.reverts,
-                    gas_cost=1,
-                    gas_used=1,
                     permission_ids=(key.permission_id,) if self.shows_claims else None,
                     enables=(each.reservation.grant is not None) if self.shows_claims else None,
                 )
@@ -209,23 +202,36 @@ class Chain:
                 told += [SessionTouched(place=place, block=name, key=each_key) for each_key in used]
         for index, slot in enumerate(block.burnt, len(told)):
             burnt = Hash32(b"\xbb" * 24 + slot.nonce.to_bytes(8, "big"))
-            told.append(
-                OperationMined(
-                    place=ChainPlace(number, index),
-                    block=self.name(number),
-                    timestamp=block.timestamp,
-                    transaction=Hash32(b"\x78" * 32),
-                    entry_point=slot.entry_point,
-                    user_op_hash=burnt,
-                    sender=slot.sender,
-                    nonce=slot.nonce,
-                    success=True,
-                    gas_cost=1,
-                    gas_used=1,
-                    permission_ids=(),
-                )
-            )
+            told.append(self._told(ChainPlace(number, index), slot, burnt, success=True, permission_ids=()))
         return told
+
+    def _told(
+        self,
+        place: ChainPlace,
+        slot: NonceSlot,
+        user_op_hash: Hash32,
+        *,
+        success: bool,
+        permission_ids: tuple[Hash32, ...] | None,
+        enables: bool | None = None,
+    ) -> OperationMined:
+        block, timestamp = self.name(place.block), self.blocks[place.block - 1].timestamp
+        transaction = Hash32(b"\x77" * 32)
+        mined = Mined(
+            user_op_hash=user_op_hash,
+            success=success,
+            block=block.number,
+            block_hash=block.hash,
+            timestamp=timestamp,
+            transaction=transaction,
+            gas_cost=1,
+            gas_used=1,
+            permission_ids=permission_ids,
+            enables=enables,
+        )
+        return OperationMined(
+            place=place, block=block, timestamp=timestamp, transaction=transaction, slot=slot, mined=mined
+        )
 
     # as a witness
 

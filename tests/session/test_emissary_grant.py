@@ -11,7 +11,7 @@ import pytest
 from proxy.errors import Code
 from proxy.session import emissary_grant, transitions
 from proxy.session.changes import changes_of, make_change
-from proxy.session.counters import SessionKey
+from proxy.session.counters import HoldName, SessionKey
 from proxy.session.emissary_grant import emissary_multichain_digest, emissary_session_digest
 from proxy.session.facts import EmissaryNonceFact, EnableSignatureFact, PolicyCheckFact
 from proxy.session.known import Status
@@ -222,7 +222,7 @@ class TestChanges:
         ):
             changes = self.changes(made)
             registry.expect(changes, 0.0)
-            registry.mined(changes.user_op_hash, success=True, block=7, now=1.0)
+            registry.mined(HoldName(changes.user_op_hash, None), success=True, block=7, now=1.0)
             known = registry.get(key)
             assert known is not None
             assert known.status is status

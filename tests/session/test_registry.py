@@ -69,7 +69,7 @@ def registry_with(*sessions: KnownSession) -> Registry:
 def mined(
     registry: Registry, op: Hash32 = OP, *, success: bool = True, block: int | None = None
 ) -> tuple[KnownSession, ...]:
-    return registry.mined(op, success=success, block=block, now=5.0)
+    return registry.mined(HoldName(op, None), success=success, block=block, now=5.0)
 
 
 def test_knows_nothing_of_a_session_it_never_heard_of() -> None:
@@ -306,23 +306,23 @@ def test_an_edit_of_a_session_never_heard_of_says_nothing() -> None:
 def test_charges_count_whether_or_not_the_execution_succeeded() -> None:
     for success in (True, False):
         registry = registry_with(known())
-        (after,) = registry.mined(OP, success=success, charges=(ONE_USE,), session=KEY, block=None, now=5.0)
+        (after,) = registry.mined(HoldName(OP, KEY), success=success, charges=(ONE_USE,), block=None, now=5.0)
         assert after.state is not None
         assert after.state.used[USES] == 1
 
 
 def test_charges_of_an_enabling_operation_count_after_its_session_was_enabled() -> None:
     registry = Registry()
-    registry.expect(changes(at_validation=(ENABLED,)), now=2.0, session=KEY)
-    (after,) = registry.mined(OP, success=True, charges=(ONE_USE,), session=KEY, block=None, now=5.0)
+    registry.expect(changes(at_validation=(ENABLED,)), 2.0, HoldName(OP, KEY))
+    (after,) = registry.mined(HoldName(OP, KEY), success=True, charges=(ONE_USE,), block=None, now=5.0)
     assert after.state is not None
     assert after.state.used[USES] == 1
 
 
 def test_charges_are_gone_when_the_same_operation_removes_its_session() -> None:
     registry = registry_with(known())
-    registry.expect(changes(REMOVED), now=2.0, session=KEY)
-    (after,) = registry.mined(OP, success=True, charges=(ONE_USE,), session=KEY, block=None, now=5.0)
+    registry.expect(changes(REMOVED), 2.0, HoldName(OP, KEY))
+    (after,) = registry.mined(HoldName(OP, KEY), success=True, charges=(ONE_USE,), block=None, now=5.0)
     assert after.state is not None
     assert not after.state.used
 
@@ -330,7 +330,7 @@ def test_charges_are_gone_when_the_same_operation_removes_its_session() -> None:
 @pytest.mark.parametrize(("block", "uses"), [(99, 0), (100, 0), (101, 1)])
 def test_what_was_read_at_a_block_is_not_counted_a_second_time(block: int, uses: int) -> None:
     registry = registry_with(known(block=100))
-    registry.mined(OP, success=True, charges=(ONE_USE,), session=KEY, block=block, now=5.0)
+    registry.mined(HoldName(OP, KEY), success=True, charges=(ONE_USE,), block=block, now=5.0)
     after = registry.get(KEY)
     assert after is not None
     assert after.state is not None
@@ -343,7 +343,7 @@ def test_no_reading_from_before_a_use_that_is_counted_takes_the_place_of_the_one
     registry = registry_with(known(block=100))
     if block is None:
         registry.began_at([KEY], 90)
-    registry.mined(OP, success=True, charges=(ONE_USE,), session=KEY, block=95, now=5.0, counted=True)
+    registry.mined(HoldName(OP, KEY), success=True, charges=(ONE_USE,), block=95, now=5.0, counted=True)
     after = registry.get(KEY)
     assert after is not None
     assert (after.state, after.block) == (known().state, block)
@@ -372,12 +372,12 @@ def test_the_same_operation_is_expected_and_mined_once() -> None:
 def test_an_operation_that_only_uses_a_session_is_awaited_by_it_until_it_has_ended() -> None:
     for end in ("mined", "dropped"):
         registry = registry_with(known())
-        registry.expect(changes(), now=2.0, session=KEY)
-        registry.expect(changes(op=OTHER_OP), now=2.0, session=KEY)
+        registry.expect(changes(), 2.0, HoldName(OP, KEY))
+        registry.expect(changes(op=OTHER_OP), 2.0, HoldName(OTHER_OP, KEY))
         assert registry.awaited(KEY) == (OP, OTHER_OP)
         assert not registry.removal_awaited(KEY)
         if end == "mined":
-            registry.mined(OP, success=True, session=KEY, block=None, now=5.0)
+            registry.mined(HoldName(OP, KEY), success=True, block=None, now=5.0)
         else:
             registry.dropped(HoldName(OP, KEY), now=3.0)
         assert registry.awaited(KEY) == (OTHER_OP,)
@@ -417,12 +417,12 @@ def test_declaring_anew_forgets_what_is_not_declared_any_more() -> None:
 def test_uses_of_a_declared_session_count_once_mined_and_apart_from_the_chains() -> None:
     registry = registry_with(known())
     charges = (Charge(DECLARED_USES, 2, 9),)
-    assert registry.mined(OP, success=False, charges=charges, session=KEY, block=None, now=5.0) == ()
+    assert registry.mined(HoldName(OP, KEY), success=False, charges=charges, block=None, now=5.0) == ()
     assert registry.declarations.uses(DECLARED_USES) == 2
     assert registry.get(KEY) == known()
     again = Registry()
     again.declarations.restore_uses({DECLARED_USES: 2})
-    again.mined(OP, success=True, charges=charges, session=KEY, block=None, now=5.0)
+    again.mined(HoldName(OP, KEY), success=True, charges=charges, block=None, now=5.0)
     assert again.declarations.uses(DECLARED_USES) == 4
 
 

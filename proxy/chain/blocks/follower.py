@@ -264,10 +264,11 @@ class BlockFollower:
         for count, (log, event) in enumerate(executed):
             if count % _OPERATIONS_A_STEP == _OPERATIONS_A_STEP - 1:
                 await self._taker.pace.step()
-            mined = mined_of(log, event, by_number[log.block], reasons, claims)
+            claim = claims.get((event.sender, event.nonce))
+            mined = mined_of(log, event, by_number[log.block], reasons, claim, chain_id=self._chain_id)
             events.append(mined)
-            if sessions := self._sessions_used(mined):
-                claim, ours = claims.get((event.sender, event.nonce)), self._knows.is_ours(mined.user_op_hash)
+            if sessions := self._sessions_used(event, claim):
+                ours = self._knows.is_ours(event.user_op_hash)
                 uses.append(_Use(mined, sessions, ours=ours, enables=claim is not None and claim.enables))
                 if not ours:
                     events += self._used_past(mined, sessions, claim)
@@ -336,15 +337,15 @@ class BlockFollower:
                 found.append((log.block, key, log.transaction_hash))
         return found
 
-    def _sessions_used(self, mined: OperationMined) -> tuple[SessionKey, ...]:
+    def _sessions_used(self, event: Executed, claim: BundledClaim | None) -> tuple[SessionKey, ...]:
         """Those that the operation was validated by; all it may have been where its bundle cannot be read."""
-        named = find_session_module(mined.nonce, self._modules)
+        named = find_session_module(event.nonce, self._modules)
         if named is None:
             return ()
         module = named[0]
-        if mined.permission_ids is None:
-            return tuple(self._knows.sessions_of(module, mined.sender))
-        return tuple(SessionKey(self._chain_id, module, mined.sender, each) for each in mined.permission_ids)
+        if claim is None:
+            return tuple(self._knows.sessions_of(module, event.sender))
+        return tuple([SessionKey(self._chain_id, module, event.sender, each) for each in claim.permission_ids])
 
     def _concerns(self, event: Executed, senders: Collection[Address]) -> bool:
         """An operation of a sender in flight, or of a session of a watched account that did not come through here."""

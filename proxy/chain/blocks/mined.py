@@ -8,7 +8,9 @@ from proxy.chain.blocks.events import BundledClaim, Executed
 from proxy.chain.blocks.header import Header
 from proxy.chain.logs import Log
 from proxy.chain.settlement.slices import BlockName, ChainPlace, OperationMined
-from proxy.userop.primitives import Address, Hash32
+from proxy.ledger.operations import Mined
+from proxy.ledger.reservation import NonceSlot
+from proxy.userop.primitives import Hash32
 
 
 def mined_of(
@@ -16,26 +18,33 @@ def mined_of(
     event: Executed,
     header: Header,
     reasons: Mapping[Hash32, bytes],
-    claims: Mapping[tuple[Address, int], BundledClaim],
+    claim: BundledClaim | None,
+    *,
+    chain_id: int,
 ) -> OperationMined:
     """What an entry point's log says of an operation, with why its calls failed and what its bundle claims."""
-    claim = claims.get((event.sender, event.nonce))
+    block, timestamp, transaction = name_of(header), header.timestamp, log.transaction_hash
+    permission_ids, enables = (None, None) if claim is None else (claim.permission_ids, claim.enables)
     return OperationMined(
         place=ChainPlace(log.block, log.log_index),
-        block=name_of(header),
-        timestamp=header.timestamp,
-        transaction=log.transaction_hash,
-        entry_point=log.address,
-        user_op_hash=event.user_op_hash,
-        sender=event.sender,
-        nonce=event.nonce,
-        success=event.success,
-        gas_cost=event.gas_cost,
-        gas_used=event.gas_used,
-        base_fee=header.base_fee,
-        revert_reason=None if event.success else reasons.get(event.user_op_hash),
-        permission_ids=None if claim is None else claim.permission_ids,
-        enables=None if claim is None else claim.enables,
+        block=block,
+        timestamp=timestamp,
+        transaction=transaction,
+        slot=NonceSlot(chain_id, log.address, event.sender, event.nonce),
+        mined=Mined(
+            user_op_hash=event.user_op_hash,
+            success=event.success,
+            block=block.number,
+            block_hash=block.hash,
+            timestamp=timestamp,
+            transaction=transaction,
+            gas_used=event.gas_used,
+            gas_cost=event.gas_cost,
+            base_fee=header.base_fee,
+            revert_reason=None if event.success else reasons.get(event.user_op_hash),
+            permission_ids=permission_ids,
+            enables=enables,
+        ),
     )
 
 

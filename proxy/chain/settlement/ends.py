@@ -31,7 +31,7 @@ from proxy.session.counters import Counter, HoldName, SessionKey
 from proxy.session.granted import is_granted
 from proxy.session.known import KnownSession, read_since
 from proxy.session.policies.simple_gas import counted_at
-from proxy.session.registry import Registry
+from proxy.session.registry import Registry, adds_charges
 from proxy.userop.primitives import Hash32
 
 _CHARGES_AN_END: Final = 16
@@ -244,9 +244,7 @@ class Ends:
             stage = ended.stage
             self._ledger.restore(reservation, grip_of(stage, self._unmined_grip))
             if stage not in LET_GO:
-                self._changed(
-                    draft, self._registry.expect(operation.changes, now, session=name.session, grant=name.grant)
-                )
+                self._changed(draft, self._registry.expect(operation.changes, now, name))
             draft.uses |= self._local_uses(reservation)
             if name.session is not None:
                 self._registry.revise(name.session)  # a reading under way does not know which use to count it for
@@ -270,18 +268,11 @@ class Ends:
             if operation is None:
                 continue
             # of what was let go, nothing is awaited any more
-            self._registry.expect(operation.changes, now, session=name.session, grant=name.grant)
+            self._registry.expect(operation.changes, now, name)
             before = None if name.session is None else self._registry.get(name.session)
-            added = self._registry.adds_charges(name.session, mined.block, counted=is_counted)
+            added = adds_charges(before, mined.block, counted=is_counted)
             changed = self._registry.mined(
-                each.user_op_hash,
-                success=mined.success,
-                charges=each.charges,
-                session=name.session,
-                grant=name.grant,
-                block=mined.block,
-                counted=is_counted,
-                now=now,
+                name, success=mined.success, charges=each.charges, block=mined.block, counted=is_counted, now=now
             )
             if changed:
                 self._changed(draft, changed)
@@ -292,9 +283,10 @@ class Ends:
                 if not is_on_chain(charge.counter):
                     draft.uses[charge.counter] = self._registry.declarations.uses(charge.counter)
             is_first, held = name == first.name, operation.reservation
-            told = first if is_first else each
+            told, restated = first if is_first else each, False
             if told is not held:
                 operation = replace(operation, reservation=told)
+                restated = (told.charges, told.rule_charges) != (held.charges, held.rule_charges)
             ended = Ended(
                 operation=operation,
                 ended_at=now,
@@ -304,7 +296,7 @@ class Ends:
                 added=added,
                 counted_at=counted_at if is_first else None,
                 stage=stage,
-                restated=(told.charges, told.rule_charges) != (held.charges, held.rule_charges),
+                restated=restated,
             )
             self._close(draft, ended, stage)
             if len(counted) > 1 and name.session is not None:

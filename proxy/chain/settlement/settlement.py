@@ -175,7 +175,7 @@ class Settlement:
             await self._over_before((name,), {ended.name: Evidence(block=ended.block, block_hash=ended.block_hash)})
             return
         self._ledger.accept(name, answered=stage is Stage.ACCEPTED)
-        pending = self._registry.expect(operation.changes, self._clock(), session=name.session, grant=name.grant)
+        pending = self._registry.expect(operation.changes, self._clock(), name)
         if is_held and flight is not None:
             await self._answered(flight, name, stage, pending, known)
         else:
@@ -195,7 +195,7 @@ class Settlement:
         if flight.stage is not Stage.FORWARDED or name in self._unkept or ended is not None:
             return False
         self._ledger.accept(name, answered=stage is Stage.ACCEPTED)
-        self._registry.expect(operation.changes, self._clock(), session=name.session, grant=name.grant)
+        self._registry.expect(operation.changes, self._clock(), name)
         flight.stage = stage
         self._prove_if_in_doubt(name.user_op_hash, stage)
         self.on_begun(name.user_op_hash, stage)
@@ -245,7 +245,7 @@ class Settlement:
                 continue
             self._ledger.restore(operation.reservation, grip_of(flight.stage, self._patience.unmined_grip))
             if flight.stage not in LET_GO:
-                self._registry.expect(operation.changes, now, session=name.session, grant=name.grant)
+                self._registry.expect(operation.changes, now, name)
             self.flights.begin(operation, flight.stage, flight.silent_seconds)
             if flight.stage not in LET_GO:
                 self._hold_again(operation.user_op_hash, flight.stage)  # it was let go under another claim before

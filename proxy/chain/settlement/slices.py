@@ -10,6 +10,8 @@ from collections.abc import AsyncIterable, Set
 from typing import Final, NamedTuple, Protocol
 
 from proxy.chain.settlement.pace import Pace
+from proxy.ledger.operations import Mined
+from proxy.ledger.reservation import NonceSlot
 from proxy.record import record
 from proxy.session.changes import Changes
 from proxy.session.counters import SessionKey
@@ -36,29 +38,24 @@ class ChainPlace(NamedTuple):
 
 @record(kw_only=True)
 class OperationMined:
-    """The entry point's UserOperationEvent. `success` is that of the execution: validation has always succeeded.
+    """The entry point's UserOperationEvent.
 
-    Every sender's operation in a slice is one of these, ours or not: an operation of another hash in a nonce slot of
-    ours says that the nonce was used by another. `permission_ids` are the session claims under which the bundle's call
-    data carries this hash, `enables` whether it brings a grant along there; `None` where that could not be read.
-    Amounts are in wei and gas.
+    Every sender's operation in a slice is one of these, ours or not: an operation of another hash in a nonce `slot` of
+    ours says that the nonce was used by another. `mined` has the place in the chain once more, and the session claims
+    under which the bundle's call data carries this hash.
     """
 
     place: ChainPlace
     block: BlockName
     timestamp: int  # of the block, unix seconds
     transaction: Hash32
-    entry_point: Address
-    user_op_hash: Hash32
-    sender: Address
-    nonce: int
-    success: bool
-    gas_cost: int
-    gas_used: int
-    base_fee: int | None = None
-    revert_reason: bytes | None = None
-    permission_ids: tuple[Hash32, ...] | None = None
-    enables: bool | None = None
+    slot: NonceSlot
+    mined: Mined
+
+    @property
+    def user_op_hash(self) -> Hash32:
+        """The operation's name."""
+        return self.mined.user_op_hash
 
 
 @record(kw_only=True)

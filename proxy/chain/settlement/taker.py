@@ -18,8 +18,7 @@ from proxy.chain.settlement.settlement import Settlement
 from proxy.chain.settlement.slices import MOST_ENDS, BlockName, OperationMined, SessionTold, Slice
 from proxy.ledger.doubts import Doubt
 from proxy.ledger.forgetting import in_parts
-from proxy.ledger.operations import Cause, EndedName, Evidence, Mined
-from proxy.ledger.reservation import NonceSlot
+from proxy.ledger.operations import Cause, EndedName, Evidence
 from proxy.session.counters import Charge, SessionKey
 from proxy.session.known import KnownSession, Status
 from proxy.session.registry import Registry
@@ -174,8 +173,7 @@ class Taker:
             elif isinstance(event, OperationMined):
                 if (before := settlement.remembered.mined(event.user_op_hash)) is not None:
                     draft = await self._bring_back_from_elsewhere(draft, event, before)
-                slot = NonceSlot(part.chain_id, event.entry_point, event.sender, event.nonce)
-                settlement.ends.mined(draft, slot, _mined(event))
+                settlement.ends.mined(draft, event.slot, event.mined)
             elif self._registry.status_of(event.key) is not None:
                 self._registry.note_block(event.key, event.block.number)  # no reading from before counts
                 self._touch(event.key, event.block.number)
@@ -357,20 +355,3 @@ class Taker:
 def _is_much(draft: OutcomeDraft) -> bool:
     """Whether it is as much as one piece of work may be."""
     return draft.weight >= MOST_ENDS or len(draft.sessions) >= _SESSIONS_A_PIECE
-
-
-def _mined(event: OperationMined) -> Mined:
-    return Mined(
-        user_op_hash=event.user_op_hash,
-        success=event.success,
-        block=event.block.number,
-        block_hash=event.block.hash,
-        timestamp=event.timestamp,
-        transaction=event.transaction,
-        gas_used=event.gas_used,
-        gas_cost=event.gas_cost,
-        base_fee=event.base_fee,
-        revert_reason=event.revert_reason,
-        permission_ids=event.permission_ids,
-        enables=event.enables,
-    )

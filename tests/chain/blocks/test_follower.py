@@ -95,8 +95,10 @@ async def test_what_an_event_says_is_told_whole(chain: FakeChain, books: Books) 
     await follower.look()
     (event,) = books.slices[-1].events
     assert isinstance(event, OperationMined)
-    assert (event.user_op_hash, event.sender, event.nonce, event.success) == (a_hash(1), ACCOUNT, 5, False)
-    assert (event.gas_cost, event.gas_used, event.revert_reason, event.base_fee) == (7_001, 901, b"no", 7)
+    assert (event.user_op_hash, event.slot.sender, event.slot.nonce) == (a_hash(1), ACCOUNT, 5)
+    assert not event.mined.success
+    told = event.mined
+    assert (told.gas_cost, told.gas_used, told.revert_reason, told.base_fee) == (7_001, 901, b"no", 7)
     assert (event.timestamp, event.block, event.place) == (header.timestamp, chain.name(), (header.number, 2))
 
 
@@ -350,7 +352,7 @@ async def test_a_block_waits_for_the_bundle_that_tells_under_which_claim_an_oper
     op = use(TWICE, b"", nonce=SESSION_NONCE)
     chain.transactions[bundle] = Transaction(to=V07.address, call_data=bundle_of(op))
     await follower.look()
-    assert [each.permission_ids for each in mined_in(books)] == [(TWICE.permission_id,)]
+    assert [each.mined.permission_ids for each in mined_in(books)] == [(TWICE.permission_id,)]
 
 
 async def test_it_does_not_wait_for_ever(chain: FakeChain, books: Books) -> None:
@@ -362,7 +364,7 @@ async def test_it_does_not_wait_for_ever(chain: FakeChain, books: Books) -> None
         with pytest.raises(StateUnavailable, match="several claims"):
             await follower.look()
     await follower.look()
-    assert [each.permission_ids for each in mined_in(books)] == [None]
+    assert [each.mined.permission_ids for each in mined_in(books)] == [None]
     # nor again, until a bundle can be had
     knows.claimed_twice = {a_hash(number) for number in range(2, 5)}
     chain.mine(executed(2, nonce=SESSION_NONCE + 1, transaction=Hash32(word(2))))
@@ -504,7 +506,7 @@ async def test_a_bundle_that_cannot_be_read_tells_no_claim(chain: FakeChain, boo
     chain.transactions[bundle] = Transaction(to=V07.address, call_data=b"\x76\x5e\x82\x7fbroken")
     chain.mine(executed(1, transaction=bundle), executed(2, transaction=Hash32(word(2))))
     await follower.look()
-    assert [event.permission_ids for event in books.slices[-1].events if isinstance(event, OperationMined)] == [
+    assert [event.mined.permission_ids for event in books.slices[-1].events if isinstance(event, OperationMined)] == [
         None,
         None,
     ]

@@ -326,19 +326,24 @@ def mined(
     sender: Address = ACCOUNT,
 ) -> OperationMined:
     """In a block."""
+    of, transaction = block(number, branch), Hash32(b"\x77" * 32)
     return OperationMined(
         place=ChainPlace(number, 0),
-        block=block(number, branch),
+        block=of,
         timestamp=timestamp,
-        transaction=Hash32(b"\x77" * 32),
-        entry_point=ENTRY_POINT,
-        user_op_hash=user_op_hash,
-        sender=sender,
-        nonce=nonce,
-        success=success,
-        gas_cost=70,
-        gas_used=7,
-        permission_ids=claims,
+        transaction=transaction,
+        slot=NonceSlot(KEY.chain_id, ENTRY_POINT, sender, nonce),
+        mined=Mined(
+            user_op_hash=user_op_hash,
+            success=success,
+            block=of.number,
+            block_hash=of.hash,
+            timestamp=timestamp,
+            transaction=transaction,
+            gas_cost=70,
+            gas_used=7,
+            permission_ids=claims,
+        ),
     )
 
 
