@@ -28,10 +28,8 @@ AskNext = Callable[[NonceSlot], Awaitable[int]]
 """The next unused nonce of a slot's sender and key. Raises `StateUnavailable`."""
 
 
-class _Lane(NamedTuple):
-    entry_point: Address
-    sender: Address
-    key: int
+_Lane = tuple[Address, Address, int]
+"""Entry point, sender and nonce key."""
 
 
 class _Known(NamedTuple):
@@ -60,16 +58,18 @@ class NonceOrder:
 
     def used(self, slot: NonceSlot) -> None:
         """A block has told that this nonce was used."""
-        known = self._known.get(_lane(slot))
-        if known is None or known.following <= slot.nonce:
-            self._learn(slot, _Known(slot.nonce + 1, None))
+        lane, nonce = _lane(slot), slot.nonce
+        known = self._known.get(lane)
+        if known is None or known.following <= nonce:
+            self._learn(lane, _Known(nonce + 1, None))
 
     async def missing(self, slot: NonceSlot) -> int | None:
         """A nonce that has to be used before this one and is not in flight; `None` when there is none. Raises
         `StateUnavailable` when nobody can tell."""
         if not slot.nonce & _SEQUENCE:
             return None
-        known, newest = self._known.get(_lane(slot)), self._newest()
+        lane, newest = _lane(slot), self._newest()
+        known = self._known.get(lane)
         if known is not None:
             missing = self._before(slot, known.following)
             if missing is None or (known.asked_at is not None and known.asked_at == newest):
@@ -79,7 +79,7 @@ class NonceOrder:
                 following = await self._ask(slot)
         except TimeoutError:
             raise StateUnavailable(f"the next nonce of the sender's key: no answer in {self._seconds:g} s") from None
-        self._learn(slot, _Known(following, newest))
+        self._learn(lane, _Known(following, newest))
         return self._before(slot, following)
 
     def watch(self, slot: NonceSlot, told: Callable[[int], None]) -> None:
@@ -123,8 +123,7 @@ class NonceOrder:
                 return nonce
         return None
 
-    def _learn(self, slot: NonceSlot, known: _Known) -> None:
-        lane = _lane(slot)
+    def _learn(self, lane: _Lane, known: _Known) -> None:
         self._known[lane] = known
         self._known.move_to_end(lane)
         if len(self._known) > _MOST_KEYS:
@@ -145,4 +144,5 @@ def waits_behind(missing: int) -> Reason:
 
 
 def _lane(slot: NonceSlot) -> _Lane:
-    return _Lane(slot.entry_point, slot.sender, nonce_key(slot.nonce))
+    _, entry_point, sender, nonce = slot
+    return entry_point, sender, nonce_key(nonce)

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Collection, Mapping
 from typing import Final
 
+from proxy.chain.blocks.events import BundledClaim
 from proxy.chain.logs import Log
 from proxy.chain.session_logs import SESSION_TOPICS
 from proxy.chain.settlement.slices import BlockName, ChainPlace, OperationMined, SessionTold
@@ -76,10 +77,10 @@ def granted_in(told: SessionTold) -> tuple[SessionKey, ...]:
     return tuple(key for key, change in changes.granted() if isinstance(change, DeclaredGrant))
 
 
-def used_past(mined: OperationMined, key: SessionKey, call_data: bytes) -> SessionTold:
+def used_past(mined: OperationMined, key: SessionKey, claim: BundledClaim) -> SessionTold:
     """What an operation of the session has used that did not come through here."""
     try:
-        calls = decode_execution(call_data).calls
+        calls = decode_execution(claim.call_data()).calls
     except Undecodable:
         calls = ()  # no session could do that, so the module counted nothing that is known here
     changes = Changes(

@@ -24,6 +24,7 @@ REVERT_REASON: Final = keccak256(b"UserOperationRevertReason(bytes32,address,uin
 """Emitted before it where the calls reverted with data; hash and sender are topics."""
 OPERATION_TOPICS: Final = (USER_OPERATION_EVENT, REVERT_REASON)
 
+_made: Final = tuple.__new__
 _WORD: Final = 32
 _HIGH_BYTES: Final = bytes(12)  # of an address in its word
 _FLAGS: Final = tuple(flag.to_bytes(_WORD, "big") for flag in (False, True))
@@ -90,12 +91,17 @@ def read_reason(log: Log) -> tuple[Hash32, bytes] | None:
 
 
 class BundledClaim(NamedTuple):
-    """The sessions that an operation of a bundle claims, what it calls, and whether it brings its session's grant
-    along."""
+    """The sessions that an operation of a bundle claims, where the operation stands in it, and whether it brings its
+    session's grant along."""
 
     permission_ids: tuple[Hash32, ...]
-    call_data: bytes
+    bundle: bytes
+    at: int
     enables: bool = False
+
+    def call_data(self) -> bytes:
+        """What the operation calls: hardly ever asked. Raises `Undecodable`."""
+        return _field(self.bundle, self.at, _CALL_DATA)
 
 
 def read_claims(
@@ -125,20 +131,19 @@ def read_claims(
         return None
     for at, (sender, nonce) in places[: len(wanted)]:
         try:
-            called = _field(bundle, at, _CALL_DATA)
             signature = _field(bundle, at, _OLD_SIGNATURE if old else _SIGNATURE)
             named = None if old else plainly_claimed(nonce, signature, modules)
             if named is not None:  # nearly always
-                claims[sender, nonce] = BundledClaim((named,), called)
+                claims[sender, nonce] = _made(BundledClaim, ((named,), bundle, at, False))
                 continue
             op = UserOperation(sender=sender, nonce=nonce, call_data=b"", signature=signature)
             claim = decode_claim(op, entry_point, modules, user_op_hash=wanted[sender, nonce])
         except Undecodable:
             continue
         claims[sender, nonce] = (
-            BundledClaim((), called)
+            BundledClaim((), bundle, at)
             if claim is None
-            else BundledClaim((claim.envelope.permission_id,), called, enables=claim.envelope.enable is not None)
+            else BundledClaim((claim.envelope.permission_id,), bundle, at, claim.envelope.enable is not None)
         )
     return claims
 

@@ -229,7 +229,7 @@ class BlockFollower:
     async def _found(self, headers: Sequence[Header]) -> _Found:
         senders = self._taker.senders()
         logs = await self._logs.of(headers, senders, lambda: self._knows.some_accounts(_IDLE_ACCOUNTS))
-        by_number = {header.number: header for header in headers}
+        by_number = {header.number: (header, name_of(header)) for header in headers}
         of_entry_points = [log for log in logs if log.address in self._entry_points]
         # nearly always few or none
         others = [log for log in logs if log.address not in self._entry_points]
@@ -307,7 +307,7 @@ class BlockFollower:
             if declared_in(self._modules, key.module) is None:
                 yield SessionTouched(place=mined.place, block=mined.block, key=key)
             elif claim is not None:
-                yield used_past(mined, key, claim.call_data)
+                yield used_past(mined, key, claim)
 
     def _granted_past(
         self, logs: Sequence[Log], executed: Sequence[tuple[Log, Executed]], told: Sequence[SessionTold]

@@ -16,14 +16,16 @@ from proxy.userop.primitives import Hash32
 def mined_of(
     log: Log,
     event: Executed,
-    header: Header,
+    of_block: tuple[Header, BlockName],
     reasons: Mapping[Hash32, bytes],
     claim: BundledClaim | None,
     *,
     chain_id: int,
 ) -> OperationMined:
-    """What an entry point's log says of an operation, with why its calls failed and what its bundle claims."""
-    block, timestamp, transaction = name_of(header), header.timestamp, log.transaction_hash
+    """What an entry point's log says of an operation, with why its calls failed and what its bundle claims. Its
+    block comes with its name, which all that stands in it share."""
+    header, block = of_block
+    timestamp, transaction = header.timestamp, log.transaction_hash
     permission_ids, enables = (None, None) if claim is None else (claim.permission_ids, claim.enables)
     return OperationMined(
         place=ChainPlace(log.block, log.log_index),

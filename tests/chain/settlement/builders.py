@@ -321,6 +321,8 @@ def mined(
     nonce: int,
     success: bool = True,
     claims: tuple[Hash32, ...] | None = None,
+    enables: bool | None = None,
+    base_fee: int | None = None,
     timestamp: int = 1_000,
     branch: int = 0,
     sender: Address = ACCOUNT,
@@ -342,7 +344,9 @@ def mined(
             transaction=transaction,
             gas_cost=70,
             gas_used=7,
+            base_fee=base_fee,
             permission_ids=claims,
+            enables=enables,
         ),
     )
 

@@ -58,10 +58,10 @@ async def sent(order: str, *, has_node: bool = True, claim: AskClaim | None = No
 async def test_another_grant_that_uses_the_enable_nonce_ends_it_as_a_grant_and_not_as_a_use(order: str) -> None:
     scene = await sent(order)
     scene.settlement.restore([InFlight(operation=a_grant(2), stage=Stage.ACCEPTED)])
-    await scene.tell(10, replace(mined(name(2), 10, nonce=2, claims=(KEY.permission_id,)), enables=True))
+    await scene.tell(10, mined(name(2), 10, nonce=2, claims=(KEY.permission_id,), enables=True))
     assert scene.causes == [Cause.MINED, Cause.GRANT_USED]
     assert (scene.ledger.in_flight(USES), scene.ledger.in_flight(MORE)) == (1, 0)
-    await scene.tell(11, replace(mined(name(1), 11, nonce=1, claims=(KEY.permission_id,)), enables=False))
+    await scene.tell(11, mined(name(1), 11, nonce=1, claims=(KEY.permission_id,), enables=False))
     assert scene.causes[-1] is Cause.MINED
     assert len(scene.settlement) == len(scene.ledger) == 0
 
@@ -129,7 +129,7 @@ async def test_what_was_let_go_under_one_claim_is_held_when_another_comes_back_u
     scene = await sent(order)
     scene.settlement.restore([InFlight(operation=a_grant(2), stage=Stage.ACCEPTED)])
     await scene.tell(9)
-    await scene.tell(10, replace(mined(name(2), 10, nonce=2, claims=(KEY.permission_id,)), enables=True))
+    await scene.tell(10, mined(name(2), 10, nonce=2, claims=(KEY.permission_id,), enables=True))
     assert await scene.settlement.letting_go.release(name(1), "by alice")
     assert (scene.ledger.in_flight(USES), scene.ledger.in_flight(MORE)) == (0, 0)
     await scene.taker.undo(block(9))

@@ -715,7 +715,7 @@ async def test_the_cost_of_gas_is_counted_at_the_base_fee_of_the_block_that_mine
     await scene.settlement.follow(operation)
     assert scene.ledger.in_flight(spent) == 40_000
     await scene.tell(9)
-    await scene.tell(10, replace(mined(name(1), 10, nonce=1), base_fee=base_fee))
+    await scene.tell(10, mined(name(1), 10, nonce=1, base_fee=base_fee))
     known = scene.registry.get(KEY)
     assert known is not None
     assert known.state is not None
