@@ -46,7 +46,14 @@ _LOOKS: Final = tuple(
     for table, names in zip(_TABLES[:3], ("user_op_hash", PREFIX, PREFIX), strict=True)
 )
 
+ALIKE_AT_ONCE: Final = 32
+"""Of what is executed again and again with other values."""
+_MANY: Final = frozenset({REMEMBER_NEW, BEGIN_NEW, ADD_MANY, *SAVE_BY_KEY})
+"""What nearly every operation leaves."""
+
 _Values = Sequence[Any]
+Group = tuple[str, list[_Values]]
+"""What is executed with each of these values, one after the other."""
 _Name = tuple[bytes, str]
 
 
@@ -79,40 +86,39 @@ class _Life:
         self.is_staged = self.is_dropped = False
         self.ended: _Values | None = None
 
-    def one_by_one(self) -> Iterator[Statement]:
+    def one_by_one(self) -> list[Statement]:
         """As it came, where the tables may know it. To begin does nothing where it is in flight already: so its stage
         goes before that, for that case, and into it."""
-        name = self.name
+        name, left = self.name, list[Statement]()
         if self.begun is not None:
             if self.is_staged:
-                yield STAGE, (self.begun[STAGE_OF_BEGIN], *name)
-            yield BEGIN_UNLESS_STAGED if self.is_staged else BEGIN, self.begun
+                left.append((STAGE, (self.begun[STAGE_OF_BEGIN], *name)))
+            left.append((BEGIN_UNLESS_STAGED if self.is_staged else BEGIN, self.begun))
         if self.ended is not None:
-            yield from spelled_out(self.ended)
+            left += spelled_out(self.ended)
         elif self.is_dropped:
-            yield DROP, name
+            left.append((DROP, name))
+        return left
 
-    def as_new(self, sums: _Sums) -> Iterator[Statement]:
+    def as_new(self, sums: _Sums) -> Sequence[Statement]:
         """Where they do not, or know it as in flight alone if it only ends here: what it leaves, but for the sums of
         its session."""
         begun = self.begun
         if self.ended is None:
-            if begun is not None and not self.is_dropped:
-                yield BEGIN_NEW, begun
-            return
+            return () if begun is None or self.is_dropped else ((BEGIN_NEW, begun),)
         *ended, told, record, reverted, gas, gwei, wei, _ = self.ended
         if gas is not None:
             sums.add(self.ended)
-        if begun is None:
-            yield REMEMBER_HELD, (*ended, told, record, reverted, gas, gwei, wei)
-            if gas is not None:
-                name = ended[0], without_grant(ended[1])
-                yield COUNT_UNLESS_REMEMBERED, (*name, reverted, gas, gwei, wei, ended[3])
-            yield DROP, self.name
-        else:
+        if begun is not None:
             _, _, accepted_at, record_begun, stage, silent = begun
             how = (accepted_at, stage, silent, told, record_begun if record is None else record)
-            yield REMEMBER_NEW, (*ended, *how, reverted, gas, gwei, wei)
+            return ((REMEMBER_NEW, (*ended, *how, reverted, gas, gwei, wei)),)
+        remembered = REMEMBER_HELD, (*ended, told, record, reverted, gas, gwei, wei)
+        if gas is None:
+            return remembered, (DROP, self.name)
+        name = ended[0], without_grant(ended[1])
+        counted = COUNT_UNLESS_REMEMBERED, (*name, reverted, gas, gwei, wei, ended[3])
+        return remembered, counted, (DROP, self.name)
 
 
 class _Sums:
@@ -144,7 +150,7 @@ class _Sums:
 
 
 class Fold:
-    """Takes the statements of a batch, in order; then those are left that `statements` gives."""
+    """Takes the statements of a batch, in order; then those are left that `groups` gives."""
 
     def __init__(self) -> None:
         self._found: list[Statement | _Life | None] = []
@@ -152,7 +158,8 @@ class Fold:
         self._others: set[bytes] = set()  # operations of which more than that was said
         self._ended: set[bytes] = set()
         self._is_over = False  # what comes now is left as it is
-        self._rows: dict[tuple[str, _Values], Statement] = {}  # of rules, as they are left: nothing else hangs on them
+        # of rules, by what makes them and what names them, as they are left: nothing else hangs on them
+        self._rows: dict[str, dict[_Values, _Values]] = {sql: {} for sql in SAVE_BY_KEY}
 
     def take(self, statements: Iterable[Statement]) -> None:
         """These come next."""
@@ -161,11 +168,11 @@ class Fold:
             sql, values = statement
             if (row := row_of(sql)) is not None:  # most
                 width, held = row
-                name = sql, values[:width]
-                if held and (before := rows.get(name)) is not None:
-                    rows[name] = (sql, (*values[:-held], *before[1][-held:]))
+                of_sql, name = rows[sql], values[:width]
+                if held and (before := of_sql.get(name)) is not None:
+                    of_sql[name] = (*values[:-held], *before[-held:])
                 else:
-                    rows[name] = statement
+                    of_sql[name] = values
                 continue
             step = _STEPS.get(sql)
             if step is None:
@@ -178,8 +185,23 @@ class Fold:
         """Of which operations it matters whether the tables know them."""
         return list(dict.fromkeys([each.name[0] for each in self._found if isinstance(each, _Life)]))
 
-    def statements(self, known: Known) -> Iterator[Statement]:
-        """What is to be executed, where the tables know these operations of all that `hashes` names."""
+    def groups(self, known: Known) -> Iterator[Group]:
+        """What is to be executed, in order, where the tables know these operations of all that `hashes` names."""
+        sql, rows = "", list[_Values]()
+        for statement in self._left(known):
+            if statement[0] != sql or len(rows) >= ALIKE_AT_ONCE or sql not in _MANY:
+                if rows:
+                    yield sql, rows
+                sql, rows = statement[0], []
+            rows.append(statement[1])
+        if rows:
+            yield sql, rows
+        for sql, of_sql in self._rows.items():
+            rows = list(of_sql.values())
+            for first in range(0, len(rows), ALIKE_AT_ONCE):
+                yield sql, rows[first : first + ALIKE_AT_ONCE]
+
+    def _left(self, known: Known) -> Iterator[Statement]:
         sums, (in_flight, ended) = _Sums(), known
         for each in self._found:
             if each is None:
@@ -196,7 +218,6 @@ class Fold:
             else:
                 yield from each.as_new(sums)
         yield from sums.take()
-        yield from self._rows.values()
 
     # each: whether the statement is in what was found already
 
@@ -257,7 +278,7 @@ class Fold:
         return False
 
     def _drop_row(self, sql: str, values: _Values) -> bool:
-        self._rows.pop((DROP_BY_KEY[sql], tuple(values)), None)
+        self._rows[DROP_BY_KEY[sql]].pop(tuple(values), None)
         return False
 
     def _look_at(self, sql: str) -> None:
@@ -266,8 +287,9 @@ class Fold:
             self._is_over = True
             self._lives.clear()
         if _touches(sql, _RULE_TABLES):
-            self._found.extend(self._rows.values())
-            self._rows.clear()
+            for saves, of_sql in self._rows.items():
+                self._found.extend([(saves, values) for values in of_sql.values()])
+                of_sql.clear()
 
 
 def _as_it_is(_fold: Fold, _sql: str, _values: _Values) -> bool:

@@ -92,10 +92,13 @@ def entering(
             if (work := work + _WORK_OF_LOOK) >= _A_PIECE:
                 yield None
                 work = 0
-        for sql, values in fold.statements(known):
-            execute(sql, values)
-            executed += 1
-            if (work := work + _WORK_OF_ONE) >= _A_PIECE:
+        for sql, rows in fold.groups(known):
+            if len(rows) == 1:
+                execute(sql, rows[0])
+            else:
+                connection.executemany(sql, rows)
+            executed += len(rows)
+            if (work := work + _WORK_OF_ONE * len(rows)) >= _A_PIECE:
                 yield None
                 work = 0
         execute(*last)

@@ -79,8 +79,7 @@ async def test_a_reading_that_is_past_the_enable_nonce_ends_it_as_a_grant_and_no
 async def test_it_counts_as_what_its_bundle_shows_and_is_over_as_the_other(order: str, *, enables: bool) -> None:
     scene = await sent(order)
     scene.unreadable = True
-    shown = mined(name(1), 10, nonce=1, claims=(KEY.permission_id,))
-    await scene.tell(10, replace(shown, enables=enables))
+    await scene.tell(10, mined(name(1), 10, nonce=1, claims=(KEY.permission_id,), enables=enables))
     of_end = {end.ended.name.grant: end.ended.cause for end in scene.told}
     assert of_end == {
         NONCE: Cause.MINED if enables else Cause.NONCE_USED,
