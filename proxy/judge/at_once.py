@@ -129,7 +129,7 @@ def plan_of(
         test, prepared = tests[position], rules[position]
         if test is not None and not test(facts):
             continue
-        if not (prepared.plain and prepared.still):
+        if not (prepared.plain and (prepared.still if facts.moves else prepared.still_without_moves)):
             first.append((position, prepared, prepared.when if prepared.plain else None))
             continue
         holds = True if prepared.when is None else prepared.when(facts, None, _FREE)

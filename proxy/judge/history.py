@@ -6,10 +6,10 @@ What was learnt stays learnt when the chain takes a block back: an operation min
 from __future__ import annotations
 
 import json
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from heapq import heapify, heappop, heappush
 from itertools import islice
-from statistics import median_low
 from typing import Final
 
 import orjson
@@ -26,6 +26,9 @@ MOST_AMOUNTS: Final = 64
 
 ROW_SECONDS: Final = 86_400
 """A row that has not grown for so long has ended: a rule that refuses during a row must not refuse for ever."""
+
+
+_made: Final = tuple.__new__
 
 
 def learn(history: History | None, lesson: Lesson, now: float, *, success: bool) -> History:
@@ -48,9 +51,10 @@ def learn(history: History | None, lesson: Lesson, now: float, *, success: bool)
 
 def _see(seen: Seen, marks: Sequence[bytes], now: float) -> Seen:
     known = dict(seen.sights)
-    for mark in dict.fromkeys(marks):
+    for mark in marks if len(marks) == 1 else dict.fromkeys(marks):
         before = known.pop(mark, None)
-        known[mark] = Sight(mark, 1, now) if before is None else Sight(mark, before.times + 1, min(before.first, now))
+        times, first = (1, now) if before is None else (before.times + 1, min(before.first, now))
+        known[mark] = _made(Sight, (mark, times, first))
     if len(known) > MOST_MARKS:
         _forget(known)
     return Seen(operations=seen.operations + 1, since=min(seen.since, now), sights=known)
@@ -78,11 +82,13 @@ def deviates(amounts: Sequence[int], value: int, factor: int) -> bool:
     """
     if not amounts:
         return False
-    middle = sorted(amounts)[(len(amounts) - 1) // 2]
+    ordered, half = sorted(amounts), (len(amounts) - 1) // 2
+    middle = ordered[half]
     if value <= middle + factor * max(middle // 10, 1):  # nearly always: whatever the spread is, it is no less
         return False
-    spread = max(median_low([abs(amount - middle) for amount in amounts]), middle // 10, 1)
-    return value > middle + factor * spread
+    # the widest spread that would make it one: theirs is no wider when more than half of them are as near
+    spread = (value - middle - 1) // factor
+    return bisect_right(ordered, middle + spread) - bisect_left(ordered, middle - spread) > half
 
 
 def history_to_text(history: History) -> str:

@@ -49,7 +49,8 @@ class PreparedRule:
     when: Run | None
     check: Ask | None
     bind: Bind | None
-    still: bool  # its condition hangs on nothing but the shape of a small operation (`proxy.judge.shapes`)
+    still: bool  # its condition hangs on nothing but the shape of a small operation (`proxy.judge.shape`)
+    still_without_moves: bool  # the same of one that moves nothing
     places: Places | None
     is_limit: bool
     plain: bool
@@ -84,6 +85,8 @@ def prepare(terms: CheckTerms) -> PreparedRule:
         check=None if made_ready is None else made_ready.ask,
         bind=None if made_ready is None else made_ready.bind,
         still=rule.when is None or (rule.when.fields <= OF_SHAPE and not rule.when.functions),
+        still_without_moves=rule.when is None
+        or (not rule.when.functions and all(each.startswith("move.") for each in rule.when.fields - OF_SHAPE)),
         places=None if check is None else Places(check),
         is_limit=isinstance(check, Limit),
         plain=surely is None and not per_grant and not rule.exemptions and rule.learn is None,

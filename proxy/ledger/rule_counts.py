@@ -228,16 +228,15 @@ class RuleCounts:
         """What they teach to the histories of rules that there are, all of one operation."""
         histories, rules, rows = self._histories, self._rules, []
         for lesson in lessons:
-            key = lesson.key
-            if rules is not None and key.rule not in rules:
-                continue
-            is_row = type(lesson) is OutcomeLesson
+            key, is_row = lesson.key, type(lesson) is OutcomeLesson
             if is_row and success and key not in histories:
                 continue  # it teaches nothing
+            if rules is not None and key.rule not in rules:
+                continue
             learnt = histories.pop(key, None)
             before = None if learnt is None else lasting(learnt, now) if is_row else learnt[0]
             history = learn(before, lesson, now, success=success)
-            if isinstance(history, Row) and history.length == 0:  # no row is the same as none
+            if is_row and isinstance(history, Row) and not history.length:  # no row is the same as none
                 rows.append(HistoryRow(key, None, 0.0))
             else:
                 histories[key] = _made(_Learnt, (history, now))

@@ -39,9 +39,14 @@ def print_counted(items: Sequence[Counted]) -> str:
     printed: list[str] = []
     for item in items:
         rule, group = item.key
-        at = groups.setdefault(group, len(groups))
+        at = groups.get(group)
+        if at is None:
+            at = groups[group] = len(groups)
         if type(item) is WindowCharge:
-            printed.append(_window_charge(item, at, _rule(rule)))
+            _, window, amount, limit, binding, lasting, overflows = item
+            flags = _BINDING * binding + _LASTING * lasting + _OVERFLOWS * overflows
+            seconds = window.seconds if type(window) is Sliding else _window(window)
+            printed.append(f'["window",{at},{_rule(rule)},{seconds},{amount},{limit},{flags}]')
         elif type(item) is ValueLesson:
             printed.append(f'["amount",{at},{_rule(rule)},{item.value}]')
         else:
@@ -53,13 +58,6 @@ def read_counted(written: dict[str, Any]) -> tuple[Counted, ...]:
     """The same items. Raises `ValueError`, `TypeError` or `KeyError` for what is none."""
     groups = dict(enumerate(map(_bytes, written["groups"])))
     return tuple(_read(item, groups) for item in written["items"])
-
-
-def _window_charge(item: WindowCharge, at: int, rule: str) -> str:
-    _, window, amount, limit, binding, lasting, overflows = item
-    flags = _BINDING * binding | _LASTING * lasting | _OVERFLOWS * overflows
-    seconds = window.seconds if type(window) is Sliding else _window(window)
-    return f'["window",{at},{rule},{seconds},{amount},{limit},{flags}]'
 
 
 @lru_cache(maxsize=2_048)
