@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
 from itertools import takewhile
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 from proxy.chain.blocks.acquaintance import Acquaintance
@@ -18,7 +19,7 @@ from proxy.chain.blocks.header import Header
 from proxy.chain.blocks.mined import mined_of, name_of
 from proxy.chain.blocks.proof import ProvenLogs
 from proxy.chain.blocks.source import BlockSource
-from proxy.chain.blocks.stretches import is_linked, stretches
+from proxy.chain.blocks.stretches import events_of, is_linked, stretches
 from proxy.chain.blocks.told_gap import told_between
 from proxy.chain.blocks.withheld import Withheld
 from proxy.chain.declared_logs import dropped_at, granted_in, told_by, used_past
@@ -42,6 +43,8 @@ from proxy.userop.nonce import find_session_module
 from proxy.userop.primitives import Address, Hash32
 
 _LOG: Final = logging.getLogger(__name__)
+_made: Final = tuple.__new__
+_place_of: Final = attrgetter("place")
 MOST_BLOCKS_BEHIND: Final = 50_000
 """Of a longer stretch the blocks are not read: what is known is read again, and nonces tell of what was in flight."""
 _BLOCKS_A_SLICE: Final = 64
@@ -231,8 +234,9 @@ class BlockFollower:
         logs = await self._logs.of(headers, senders, lambda: self._knows.some_accounts(_IDLE_ACCOUNTS))
         by_number = {header.number: (header, name_of(header)) for header in headers}
         of_entry_points = [log for log in logs if log.address in self._entry_points]
-        # nearly always few or none
-        others = [log for log in logs if log.address not in self._entry_points]
+        others: list[Log] = []  # nearly always there are none
+        if len(of_entry_points) < len(logs):
+            others = [log for log in logs if log.address not in self._entry_points]
         executed = [
             (log, event)
             for log in of_entry_points
@@ -269,10 +273,10 @@ class BlockFollower:
             events.append(mined)
             if sessions := self._sessions_used(event, claim):
                 ours = self._knows.is_ours(event.user_op_hash)
-                uses.append(_Use(mined, sessions, ours=ours, enables=claim is not None and claim.enables))
+                uses.append(_made(_Use, (mined, sessions, ours, claim is not None and claim.enables)))
                 if not ours:
                     events += self._used_past(mined, sessions, claim)
-        events.sort(key=lambda event: event.place)
+        events.sort(key=_place_of)
         await self._taker.pace.step()
         return _Found(events, uses, grants)
 
@@ -293,7 +297,7 @@ class BlockFollower:
             parent=parent,
             timestamp=newest.timestamp,
             blocks=tuple(map(name_of, kept)),
-            events=tuple(event for event in events if first <= event.place.block <= newest.number),
+            events=events_of(events, first, newest.number),
         )
 
     def _declared(self, log: Log) -> DeclaredModule | None:
@@ -345,7 +349,8 @@ class BlockFollower:
         module = named[0]
         if claim is None:
             return tuple(self._knows.sessions_of(module, event.sender))
-        return tuple([SessionKey(self._chain_id, module, event.sender, each) for each in claim.permission_ids])
+        of = self._chain_id, module, event.sender
+        return tuple([_made(SessionKey, (*of, each)) for each in claim.permission_ids])
 
     def _concerns(self, event: Executed, senders: Collection[Address]) -> bool:
         """An operation of a sender in flight, or of a session of a watched account that did not come through here."""

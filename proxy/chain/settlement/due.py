@@ -39,8 +39,9 @@ class DueHeap(Generic[_Thing]):
         if self._due:
             self._due.pop(thing, None)
         if due >= self._last or not row:
+            if thing in row:
+                row.move_to_end(thing)
             row[thing] = self._last = due
-            row.move_to_end(thing)
             return
         row.pop(thing, None)
         self._number += 1
