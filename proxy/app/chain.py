@@ -270,7 +270,7 @@ def _gate(
             time.time,
             disagreements.note,
             failure=LedgerFailure(open=config.ledger_fail is LedgerFail.OPEN, sent_unheld=parts.telling.sent_unheld),
-            bundler_for=lambda slot: upstream.bundler_for(OperationPlace(slot.entry_point, slot.sender, slot.nonce)),
+            bundler_for=lambda slot: upstream.bundler_for(tuple.__new__(OperationPlace, slot[1:])),
         ),
         recorder=shared.recorder,
         clock=time.time,

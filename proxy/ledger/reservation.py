@@ -22,6 +22,8 @@ from proxy.session.declared import DECLARED_POLICY
 from proxy.session.policies.simple_gas import GasPrice
 from proxy.userop.primitives import Address, Hash32
 
+_made: Final = tuple.__new__
+
 
 def is_on_chain(counter: Counter) -> bool:
     """Whether a policy contract keeps this counter; otherwise it is counted here alone."""
@@ -65,7 +67,7 @@ class Reservation:
 
     def __post_init__(self) -> None:
         # asked for again and again, by all that looks something up
-        object.__setattr__(self, "name", HoldName(self.user_op_hash, self.session, self.grant))
+        object.__setattr__(self, "name", _made(HoldName, (self.user_op_hash, self.session, self.grant)))
 
     def amounts(self) -> dict[Counter, int]:
         """How much each counter grows: the charges of a batch added up."""

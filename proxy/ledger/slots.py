@@ -20,6 +20,7 @@ from proxy.session.counters import Counter, HoldName, SessionKey
 from proxy.userop.nonce import nonce_key
 from proxy.userop.primitives import Address, Hash32
 
+_made: Final = tuple.__new__
 _NO_AMOUNTS: Final[Mapping[Counter, int]] = MappingProxyType({})
 _NO_SESSIONS: Final[frozenset[SessionKey]] = frozenset()
 _NOBODY: Final[Mapping[Bringer, RuleUse]] = MappingProxyType({})
@@ -134,7 +135,8 @@ class Slots:
         replaces = slot is not None and any(
             other.session == session and other.user_op_hash != user_op_hash for other in slot.holds
         )
-        return Standing(replaces, len(of_session.lanes) + (nonce_key(place.nonce) not in of_session.lanes))
+        lanes = of_session.lanes
+        return _made(Standing, (replaces, len(lanes) + (nonce_key(place.nonce) not in lanes)))
 
     def rival_of(self, reservation: Reservation) -> Hash32 | None:
         """Another operation in flight, under another nonce, that uses up the same enable nonce."""

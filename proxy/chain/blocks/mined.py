@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from proxy.chain.blocks.events import BundledClaim, Executed
 from proxy.chain.blocks.header import Header
@@ -11,6 +12,8 @@ from proxy.chain.settlement.slices import BlockName, ChainPlace, OperationMined
 from proxy.ledger.operations import Mined
 from proxy.ledger.reservation import NonceSlot
 from proxy.userop.primitives import Hash32
+
+_made: Final = tuple.__new__
 
 
 def mined_of(
@@ -28,11 +31,11 @@ def mined_of(
     timestamp, transaction = header.timestamp, log.transaction_hash
     permission_ids, enables = (None, None) if claim is None else (claim.permission_ids, claim.enables)
     return OperationMined(
-        place=ChainPlace(log.block, log.log_index),
+        place=_made(ChainPlace, (log.block, log.log_index)),
         block=block,
         timestamp=timestamp,
         transaction=transaction,
-        slot=NonceSlot(chain_id, log.address, event.sender, event.nonce),
+        slot=_made(NonceSlot, (chain_id, log.address, event.sender, event.nonce)),
         mined=Mined(
             user_op_hash=event.user_op_hash,
             success=event.success,

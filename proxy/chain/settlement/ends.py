@@ -35,6 +35,7 @@ from proxy.session.registry import Registry, adds_charges
 from proxy.userop.primitives import Hash32
 
 _CHARGES_AN_END: Final = 16
+_made: Final = tuple.__new__
 
 
 @record(kw_only=True)
@@ -340,14 +341,9 @@ def weight_of(ended: Ended) -> int:
 
 def name_of(ended: Ended) -> EndedName:
     """What is kept at hand of it."""
-    return EndedName(
-        name=ended.name,
-        chain_id=ended.operation.reservation.slot.chain_id,
-        ended_at=ended.ended_at,
-        cause=ended.cause,
-        block=ended.evidence.block,
-        block_hash=ended.evidence.block_hash,
-    )
+    held, evidence = ended.operation.reservation, ended.evidence
+    at = evidence.block, evidence.block_hash
+    return _made(EndedName, (held.name, held.slot.chain_id, ended.ended_at, ended.cause, *at))
 
 
 def grip_of(stage: Stage, unmined: Grip) -> Grip:
