@@ -327,7 +327,9 @@ class Lookout:
                 _LOG.exception("a round of the settlement failed; the next one follows")
             finally:
                 del self._working[name]
-                if name in self._due_again or self.settlement.to_prove:
+                # while what proves is under way, what is left for it waits: it is looked at when that is done
+                is_left = self.settlement.to_prove and self._prove_all.__name__ not in self._working
+                if name in self._due_again or is_left:
                     self._due_again.discard(name)
                     self.settlement.awake.set()
 

@@ -39,6 +39,40 @@ async def test_operations_that_begin_while_a_question_is_due_anyway_make_no_task
     assert made == []
 
 
+async def test_whoever_looks_sleeps_while_a_session_is_read_and_what_is_left_to_be_proven_waits_its_turn() -> None:
+    scene = Scene(chain=Chain(answers=asyncio.Event()))
+    assert scene.chain is not None
+    scene.registry.put(IN_FORCE)
+    scene.client_goes_on.clear()
+    scene.lookout.restored([], [KEY])
+    client = asyncio.create_task(scene.lookout.reconciled(KEY))
+    await scene.read_for_client.wait()
+    running = asyncio.create_task(scene.lookout.run())
+    for number in (1, 2, 3):
+        sent = scene.reserve(number)
+        await scene.settlement.hold(sent)
+        await scene.settlement.follow(sent, Stage.UNKNOWN)
+        if number == 2:
+            await scene.chain.is_asked.wait()
+    loop = asyncio.get_running_loop()
+    made: list[str] = []
+
+    def counted(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        made.append(work.__qualname__)
+        return asyncio.Task(work, loop=loop)
+
+    loop.set_task_factory(counted)  # type: ignore[arg-type]  # also called with a context by nobody here
+    try:
+        for _ in range(200):
+            await asyncio.sleep(0)  # nobody answers
+        assert len(made) < 10
+    finally:
+        loop.set_task_factory(None)
+        running.cancel()
+        client.cancel()
+        await asyncio.gather(running, client, return_exceptions=True)
+
+
 class Overheard(Bundler):
     """Tells when it is asked."""
 
