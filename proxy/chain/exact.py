@@ -7,8 +7,9 @@ the operation and moves the policies' counters.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Final
 
 from proxy.chain.hydrate import Reading, hydrate
 from proxy.chain.node import Node
@@ -25,6 +26,7 @@ from proxy.userop.primitives import Address
 
 Tokens = Mapping[ConfigId, Collection[Address]]
 """The tokens of spending limits, which no view enumerates."""
+_OF_A_TOKEN: Final = 20  # bytes of the name of a counter that is a token's
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +43,13 @@ class ReadAnew(StateUnavailable):
 
 
 async def read_exactly(
-    node: Node, witness: Witness | None, key: SessionKey, held: Iterable[Reservation], tokens: Tokens
+    node: Node, witness: Witness | None, key: SessionKey, slots: Collection[NonceSlot], tokens: Tokens
 ) -> ExactReading:
     """Read a session with these tokens, all at one block. Raises `StateUnavailable`, `ReadAnew` when it may be read
     at once again.
 
-    `held` is what its operations hold at the time of the call: one sent later cannot be in the reading.
+    `slots` are those of its operations in flight at the time of the call: one sent later cannot be in the reading.
     """
-    slots = frozenset(reservation.slot for reservation in held)
     try:
         reading = await hydrate(node, key)
         state = await _with_tokens(node, reading.state, tokens, reading.at)
@@ -83,15 +84,16 @@ async def _with_tokens(node: Node, state: SessionState, tokens: Tokens, block: B
     return state
 
 
-def tokens_met(state: SessionState | None, held: Iterable[Reservation]) -> dict[ConfigId, set[Address]]:
-    """The tokens whose limits are known, or that operations in flight spend."""
-    met: dict[ConfigId, set[Address]] = {}
-    for config, limits in state.configs.items() if state is not None else ():
+def limits_met(state: SessionState) -> Iterator[tuple[ConfigId, Address]]:
+    """The tokens whose spending limits are known, each with the configuration that has the limit."""
+    for config, limits in state.configs.items():
         if isinstance(limits, SpendingLimits):
-            met[config] = set(limits.limits)
-    for reservation in held:
-        for charge in reservation.charges:
-            counter = charge.counter
-            if len(counter.slot) == 20:
-                met.setdefault(ConfigId(counter.policy, counter.config_id), set()).add(Address(counter.slot))
-    return met
+            yield from ((config, token) for token in limits.limits)
+
+
+def tokens_of(reservation: Reservation) -> Iterator[tuple[ConfigId, Address]]:
+    """The same of the limits that an operation in flight charges."""
+    for charge in reservation.charges:
+        counter = charge.counter
+        if len(counter.slot) == _OF_A_TOKEN:
+            yield ConfigId(counter.policy, counter.config_id), Address(counter.slot)

@@ -8,6 +8,7 @@ Nor does a reading count from before the block in which an operation was last mi
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -15,7 +16,7 @@ from typing import Final, Protocol
 from weakref import WeakValueDictionary
 
 from proxy.admission import Found
-from proxy.chain.exact import ExactReading, ReadAnew, read_exactly, tokens_met
+from proxy.chain.exact import ExactReading, ReadAnew, limits_met, read_exactly, tokens_of
 from proxy.chain.fill import fill
 from proxy.chain.hydrate import Reading, is_readable
 from proxy.chain.node import Node
@@ -32,6 +33,7 @@ from proxy.userop.decode import DecodedOperation
 from proxy.userop.primitives import Address, Hash32
 
 _MOST_READINGS: Final = 3
+_SLOTS_A_PIECE: Final = 500
 _MOST_BLOCKS_BEHIND: Final = 64
 _SECONDS: Final = 5.0
 
@@ -122,14 +124,16 @@ class NodeReader:
         if key.module in self._declared:
             return await self._told(key)
         for left in reversed(range(_MOST_READINGS)):
+            tokens = await self._tokens_in_flight(key)
             known, revision = self._registry.get(key), self._registry.revision(key)
-            held = () if self._ledger is None else self._ledger.of_session(key)
-            tokens = tokens_met(None if known is None else known.state, held)
+            slots = frozenset[NonceSlot]() if self._ledger is None else self._ledger.slots_of_session(key)
+            for config, token in () if known is None or known.state is None else limits_met(known.state):
+                tokens[config].add(token)
             for fact in asked:
-                tokens.setdefault(ConfigId(fact.policy, fact.config_id), set()).add(fact.token)
+                tokens[ConfigId(fact.policy, fact.config_id)].add(fact.token)
             at, newest = 0 if self._doubted is None else node.at, self._newest(key, known)
             try:
-                exact = await read_exactly(node, self._witness, key, held, tokens)
+                exact = await read_exactly(node, self._witness, key, slots, tokens)
             except ContractAbsent:
                 raise  # that is an answer
             except StateUnavailable as error:
@@ -156,6 +160,19 @@ class NodeReader:
                     return _as_known(known)
                 return await self._take(key, known, exact)
         raise StateUnavailable("the session changes faster than it can be read")
+
+    async def _tokens_in_flight(self, key: SessionKey) -> defaultdict[ConfigId, set[Address]]:
+        """What operations in flight spend, by where its limit is; others have their turn where these are many."""
+        met = defaultdict[ConfigId, set[Address]](set)
+        if self._ledger is None:
+            return met
+        for count, slot in enumerate(self._ledger.slots_of_session(key), 1):
+            for reservation in self._ledger.held_in(slot):
+                for config, token in tokens_of(reservation):
+                    met[config].add(token)
+            if count % _SLOTS_A_PIECE == 0:
+                await asyncio.sleep(0)
+        return met
 
     async def _is_after_what_is_settled(self, node: Node, reading: Reading) -> bool:
         """Whether the chain that was read has the newest settled block, and those in which operations of the session

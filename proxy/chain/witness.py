@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sized
 from enum import Enum, auto
 from typing import Final, Protocol
@@ -28,6 +29,8 @@ _MOST_SEARCHED: Final = 50_000
 _SMALLER: Final = 16
 """By which a stretch is divided of which a node does not tell."""
 _NAMES_A_CALL: Final = 128
+_NONCES_AT_ONCE: Final = 256
+"""So many questions others have to wait behind, and enough for some batches to be under way."""
 _MOST_STRETCHES: Final = 64
 """That are asked for many operations together: what they do not show is asked for one by one."""
 
@@ -64,6 +67,8 @@ class Witness(Protocol):
 
 
 _Tell = Callable[[Mapping[Hash32, NonceSlot], int], Awaitable[dict[Hash32, Mined | Fate]]]
+_Lane = tuple[Address, Address, int]
+"""An entry point, a sender, and a key of its nonces there."""
 _Place = tuple[Address, Hash32]
 """An entry point and a sender, as events name them."""
 
@@ -243,15 +248,19 @@ class NodeWitness:
 
     async def next_nonce(self, slot: NonceSlot) -> int:
         """The next unused nonce of a slot's sender and key, as of the newest block. Raises `StateUnavailable`."""
-        return await self._next_nonce(slot.entry_point, slot.sender, slot.nonce >> _KEY_SHIFT)
+        return await self._next_nonce(*_lane_of(slot))
 
     async def used(self, slots: Collection[NonceSlot], block: BlockName) -> frozenset[NonceSlot]:
-        lanes = list({(slot.entry_point, slot.sender, slot.nonce >> _KEY_SHIFT) for slot in slots})
-        nonces = await together(*(self._next_nonce(*lane, block) for lane in lanes))
-        unused = dict(zip(lanes, nonces, strict=True))
-        return frozenset(
-            slot for slot in slots if slot.nonce < unused[slot.entry_point, slot.sender, slot.nonce >> _KEY_SHIFT]
-        )
+        unused: dict[_Lane, int] = {}
+        used, every = set[NonceSlot](), tuple(slots)
+        for first in range(0, len(every), _NONCES_AT_ONCE):
+            part = {slot: _lane_of(slot) for slot in every[first : first + _NONCES_AT_ONCE]}
+            lanes = [lane for lane in dict.fromkeys(part.values()) if lane not in unused]
+            nonces = await together(*(self._next_nonce(*lane, block) for lane in lanes))
+            unused.update(zip(lanes, nonces, strict=True))
+            used.update(slot for slot, lane in part.items() if slot.nonce < unused[lane])
+            await asyncio.sleep(0)  # where all of a part are known, nothing was waited for
+        return frozenset(used)
 
     async def block_hash(self, number: int) -> Hash32 | None:
         return await self._node.block_hash(number)
@@ -268,6 +277,10 @@ def _read(data: bytes) -> tuple[int, bool]:
     except Undecodable as error:
         raise StateUnavailable(f"the entry point's event cannot be read: {error.problem}") from None
     return int(nonce), bool(success)
+
+
+def _lane_of(slot: NonceSlot) -> _Lane:
+    return slot.entry_point, slot.sender, slot.nonce >> _KEY_SHIFT
 
 
 def _padded(sender: Address) -> Hash32:

@@ -152,6 +152,9 @@ class MemoryLedger:
     def of_session(self, session: SessionKey) -> tuple[Reservation, ...]:
         return self._slots.of_session(session)
 
+    def slots_of_session(self, session: SessionKey) -> frozenset[NonceSlot]:
+        return self._slots.places_of(session)
+
     def oldest_of_session(self, session: SessionKey, most: int) -> tuple[HoldName, ...]:
         return self._slots.oldest_of_session(session, most)
 

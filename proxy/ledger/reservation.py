@@ -223,6 +223,9 @@ class Ledger(Protocol):
     def of_session(self, session: SessionKey) -> tuple[Reservation, ...]:
         """What operations of one session hold, oldest first."""
 
+    def slots_of_session(self, session: SessionKey) -> frozenset[NonceSlot]:
+        """The slots that these are in. Cheap, where there are many."""
+
     def oldest_of_session(self, session: SessionKey, most: int) -> tuple[HoldName, ...]:
         """The names of the first of these."""
 

@@ -108,6 +108,11 @@ class Slots:
             return ()
         return tuple(self._slots[place].holds[name].reservation for name, place in of_session.names.items())
 
+    def places_of(self, session: SessionKey) -> frozenset[NonceSlot]:
+        """Where these are."""
+        of_session = self._sessions.get(session)
+        return frozenset() if of_session is None else frozenset(of_session.names.values())
+
     def oldest_of_session(self, session: SessionKey, most: int) -> tuple[HoldName, ...]:
         """The names of the oldest."""
         of_session = self._sessions.get(session)

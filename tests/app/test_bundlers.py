@@ -118,6 +118,16 @@ async def test_a_refused_operation_leaves_its_nonce_key_free(pair: Pair) -> None
     assert len(pair.second.sent) == 1
 
 
+async def test_what_an_operator_let_go_of_is_still_where_it_was_sent(pair: Pair) -> None:
+    pair.hang()
+    await in_doubt(pair, many(1))
+    await pair.gate.change("POST", f"/operations/{hash_of(many(1))}/release", {"note": "its bundler hangs"})
+    await in_doubt(pair, many(1))
+    await in_doubt(pair, many(1, max_fee_per_gas=3 * 10**9))  # nor what replaces it
+    await in_doubt(pair, many(1, sequence=1))
+    assert pair.second.sent == []
+
+
 async def test_a_receipt_is_looked_for_at_every_bundler(pair: Pair) -> None:
     pair.hang()
     await in_doubt(pair, many(1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from proxy.chain.exact import ReadAnew, tokens_met
+from proxy.chain.exact import ReadAnew, limits_met, tokens_of
 from proxy.chain.node import Node
 from proxy.chain.reader import NodeReader
 from proxy.chain.settlement.slices import BlockName
@@ -29,6 +30,7 @@ from tests.admission.builders import TWICE, key_of, known
 from tests.chain.builders import Clock, FakeNode, UpTo, accepted, hash_of_block
 from tests.chain.on_chain import put_session
 from tests.chain.test_reader import OPERATION, USES, after_uses
+from tests.flat.pieces import Pieces
 from tests.session.builders import SPENDING, TOKEN, USAGE
 
 KEY = key_of(TWICE)
@@ -284,11 +286,24 @@ async def test_what_is_in_flight_with_a_nonce_that_was_used_in_settled_blocks_is
     assert scene.used_before == ([] if settled < 100 else [scene.operations[0].reservation.slot])
 
 
+async def test_a_reading_is_no_long_piece_of_work_where_thousands_are_in_flight(chain: FakeNode, node: Node) -> None:
+    scene = Scene(chain, node, 1)
+    put_session(chain, after_uses(1))
+    spent = Counter(KEY.module, KEY.account, SPENDING, Hash32(b"\xc0" * 32), TOKEN)
+    await scene.reader.session(KEY)  # what is done once only
+    for number in range(10, 10_000):
+        scene.ledger.restore(accepted(number, KEY, Charge(spent, 1, 10**9), nonce=number << 64).reservation)
+    with Pieces() as pieces:
+        await asyncio.create_task(scene.reader.session(KEY))
+    assert pieces.too_long(8_000) == {}
+    assert scene.balance == (1, 1)
+
+
 def test_the_tokens_to_read_are_those_known_and_those_in_flight() -> None:
     config = ConfigId(SPENDING, Hash32(b"\xc0" * 32))
     state = replace(after_uses(0), configs={config: SpendingLimits({TOKEN: 5}, complete=False)})
     other = ConfigId(SPENDING, Hash32(b"\xc1" * 32))
     counter = Counter(KEY.module, KEY.account, *other, b"\x99" * 20)
     in_flight = accepted(1, KEY, Charge(counter, 1, 2), Charge(USES, 1, 2)).reservation
-    assert tokens_met(state, [in_flight]) == {config: {TOKEN}, other: {b"\x99" * 20}}
-    assert tokens_met(None, []) == {}
+    assert [*limits_met(state)] == [(config, TOKEN)]
+    assert [*tokens_of(in_flight)] == [(other, b"\x99" * 20)]

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from proxy.chain.asking import Asking, NotAsked, Question, Response
 from proxy.chain.node import Node
+from proxy.chain.settlement.slices import BlockName
 from proxy.chain.several import SeveralAsking
 from proxy.chain.witness import GET_ENTRY_POINT_NONCE, USER_OPERATION_EVENT, Fate, NodeWitness
 from proxy.errors import StateUnavailable
@@ -121,6 +122,25 @@ async def test_many_that_were_mined_are_shown_by_a_few_questions() -> None:
     found = await witness_at(chain).shown(slots, since=HEAD)
     assert {op for op, fate in found.items() if isinstance(fate, Mined)} == set(slots)
     assert chain.exchanges == 1 + MANY // 32 + 1  # the newest block, the nonces, the events
+
+
+@pytest.mark.parametrize("lanes", [1, 7, 1_500])
+async def test_of_however_many_nonces_some_are_asked_for_at_a_time_and_none_twice(lanes: int) -> None:
+    chain, sender = Chain(), Address(b"\xac" * 20)
+    slots = {NonceSlot(1, ENTRY_POINTS[0], sender, number % lanes << 64 | number // lanes) for number in range(1_500)}
+    for key in range(lanes):
+        chain.table.view(ENTRY_POINTS[0], GET_ENTRY_POINT_NONCE, sender, key, returns=(key << 64 | key % 2,))
+    asked, at_once = list[str](), list[int]()
+
+    def note(method: str) -> None:
+        asked.append(method)
+        at_once.append(len(asyncio.all_tasks()))
+
+    chain.before = note
+    used = await witness_at(chain).used(slots, BlockName(HEAD, hash_of_block(HEAD)))
+    assert used == {slot for slot in slots if (slot.nonce >> 64) % 2 and not slot.nonce & (1 << 64) - 1}
+    assert len(asked) == lanes
+    assert max(at_once) < 400
 
 
 @pytest.mark.parametrize("limit", [{"most": 10}, {"span": 500}])

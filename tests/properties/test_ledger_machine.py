@@ -45,7 +45,7 @@ from proxy.errors import StateUnavailable, UpstreamUnavailable
 from proxy.ledger.counting_time import CountingTime, KeptTime
 from proxy.ledger.memory import MemoryLedger
 from proxy.ledger.operations import AcceptedOperation, Cause, Stage
-from proxy.ledger.reservation import Basis, Held, NonceSlot, Reservation, RuleRows
+from proxy.ledger.reservation import Basis, Held, NonceSlot, RuleRows
 from proxy.ledger.rule_counts import RuleCounts
 from proxy.session.counters import HoldName, SessionKey
 from proxy.session.registry import Registry
@@ -236,11 +236,10 @@ class LedgerMachine(RuleBasedStateMachine):
         return {"userOpHash": print_bytes(user_op_hash), "success": mined.success, "receipt": block}
 
     async def _read_exactly(
-        self, _node: object, witness: Witness, key: SessionKey, held: Iterable[Reservation], _tokens: Tokens
+        self, _node: object, witness: Witness, key: SessionKey, slots: Collection[NonceSlot], _tokens: Tokens
     ) -> ExactReading:
         if self.chain.silent:
             raise StateUnavailable("no answer")
-        slots = {each.slot for each in held}
         block = self.chain.name(self.chain.newest())
         state = replace(STATES[key], used={USES[key]: self.chain.used(key, block.number)})
         reading = Reading(state, block)
