@@ -27,6 +27,7 @@ class Endpoint:
 
 
 _SOCKETS_TOO = ("wss", "ws", "https", "http")
+_USUAL_PORTS = {"https": 443, "http": 80}
 _SHOWN_SEGMENT = re.compile(r"[A-Za-z0-9._~-]{0,15}\Z")
 
 
@@ -109,6 +110,17 @@ def _shown_url(parts: SplitResult) -> str:
     return f"{parts.scheme}://{host}{port}{path}"
 
 
+def _host_as_sent(parts: SplitResult) -> str:
+    """Host and port as browsers send them: in ASCII and lower case, without the port that goes without saying."""
+    host = parts.hostname or ""
+    try:
+        host = host if host.isascii() else host.encode("idna").decode()
+    except UnicodeError:
+        raise fault("the origin's host cannot be read", "write it as https://dapp.example") from None
+    named = f"[{host}]" if ":" in host else host
+    return named if parts.port in (None, _USUAL_PORTS.get(parts.scheme)) else f"{named}:{parts.port}"
+
+
 def read_origin(value: object) -> str:
     """A browser origin as browsers send it: scheme, host and port, nothing behind; or `*` for any."""
     if value == "*":
@@ -118,7 +130,7 @@ def read_origin(value: object) -> str:
     parts = _split_url(value)
     if not parts.scheme or not parts.hostname:
         raise fault(f"{shorten(value)} is no origin", "write it as https://dapp.example")
-    origin = f"{parts.scheme}://{parts.netloc}".lower()
+    origin = f"{parts.scheme}://{_host_as_sent(parts)}"
     if value != origin:
         raise fault(f"{shorten(value)} is not an origin as browsers send it", f"write {origin}")
     return origin
@@ -155,6 +167,7 @@ def read_listen(value: object) -> Listen:
     return Listen(host.strip("[]"), int(port))
 
 
+_MAPPED_BITS = 96  # of ::ffff:0:0/96
 _HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*\Z")
 
 
@@ -170,14 +183,20 @@ def read_network(value: object) -> IPv4Network | IPv6Network:
     """A network, or one address: `10.0.0.0/8`, `fd00::/8`, `127.0.0.1`."""
     text = value if isinstance(value, str) else kind_of(value)
     try:
-        return ip_network(text)
-    except ValueError:
-        pass
-    try:
         proper = ip_network(text, strict=False)
     except ValueError:
         raise fault(f"{shorten(text)} is no network", "write it as 10.0.0.0/8, or one address as 10.0.0.1") from None
-    raise fault(f"{shorten(text)} is an address inside a network", f"write {proper}, or the address alone")
+    try:
+        network = ip_network(text)
+    except ValueError:
+        raise fault(
+            f"{shorten(text)} is an address inside a network", f"write {proper}, or the address alone"
+        ) from None
+    mapped = None if isinstance(network, IPv4Network) else network.network_address.ipv4_mapped
+    if mapped is not None and network.prefixlen >= _MAPPED_BITS:  # it would hold nobody
+        cure = f"write {IPv4Network((mapped, network.prefixlen - _MAPPED_BITS))}"
+        raise fault(f"{shorten(text)} is IPv4 written as IPv6; who calls from there is known by IPv4", cure)
+    return network
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from ipaddress import ip_network
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic_core import PydanticCustomError
 
-from proxy.config.endpoints import Listen, read_endpoint, read_ledger, read_listen, read_nodes, read_origin
+from proxy.config.endpoints import (
+    Listen,
+    read_endpoint,
+    read_ledger,
+    read_listen,
+    read_network,
+    read_nodes,
+    read_origin,
+)
 from proxy.config.fields import (
     read_address,
     read_amount,
@@ -191,6 +200,27 @@ def test_an_origin_is_what_a_browser_sends() -> None:
     assert cure(read_origin, "https://dapp.example/").endswith("write https://dapp.example")
     assert cure(read_origin, "https://Dapp.example").endswith("write https://dapp.example")
     assert cure(read_origin, "dapp.example").endswith("write https:// in front")
+
+
+def test_an_origin_that_no_browser_sends_is_no_setting() -> None:
+    """It would match no page, and its dapp were refused without a reason that anybody finds."""
+    assert cure(read_origin, "https://dapp.example:443").endswith("write https://dapp.example")
+    assert cure(read_origin, "http://[::1]:80").endswith("write http://[::1]")
+    assert cure(read_origin, "https://somebody@dapp.example").endswith("write https://dapp.example")
+    assert cure(read_origin, "https://däpp.example").endswith("write https://xn--dpp-qla.example")
+    assert cure(read_origin, "https://" + "ä" * 80).endswith("write it as https://dapp.example")
+    assert read_origin("http://dapp.example:443") == "http://dapp.example:443"
+    assert read_origin("http://[::1]:8080") == "http://[::1]:8080"
+    assert read_origin("chrome-extension://abcdefghijklmnop") == "chrome-extension://abcdefghijklmnop"
+
+
+def test_a_network_is_written_as_its_callers_are_known() -> None:
+    """Whoever calls from an IPv4 address is known by it, also where a socket for both families names it."""
+    assert read_network("10.0.0.0/8") == ip_network("10.0.0.0/8")
+    assert read_network("fd00::/8") == ip_network("fd00::/8")
+    assert cure(read_network, "::ffff:10.0.0.0/104").endswith("write 10.0.0.0/8")
+    assert cure(read_network, "::ffff:10.1.2.3").endswith("write 10.1.2.3/32")
+    assert cure(read_network, "10.0.0.1/8").endswith("write 10.0.0.0/8, or the address alone")
 
 
 def test_a_listener_names_its_interface() -> None:
