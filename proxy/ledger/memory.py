@@ -55,15 +55,16 @@ class MemoryLedger:
     def reserve(self, reservation: Reservation, basis: Basis, now: float) -> Held | Refusal | RuleRefusal | Hindered:
         slot = self._slots.get(reservation.slot)
         standing = None if slot is None else slot.holds.get(reservation.name)
-        if standing is not None and not standing.restored and standing.grip is Grip.ALL:
-            # the same operation takes nothing more; whether its session is still what it was is asked all the same
+        if standing is not None:
             if (hindered := self._outdated(reservation, basis)) is not None:
                 return hindered
             if reservation.grant is not None and _asks_more(reservation, standing.amounts):
                 # another grant by the same enable nonce, and another use of what it grants: only one can be mined
                 return Hindered(Hindrance.GRANT_RIVAL, rival=reservation.user_op_hash)
-            standing.attempts += 1
-            return Held(standing.reservation, again=True)
+            if not standing.restored and standing.grip is Grip.ALL:
+                # the same operation takes nothing more
+                standing.attempts += 1
+                return Held(standing.reservation, again=True)
         hindered = self._hindrance(reservation, basis, slot, new=standing is None)
         if hindered is not None:
             return hindered

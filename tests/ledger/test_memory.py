@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import pytest
@@ -373,9 +374,25 @@ def test_one_operation_as_a_grant_and_as_a_use_is_held_as_both_and_each_ends_for
         assert isinstance(reserve(ledger, granting(2, 4)), Held)
 
 
-def test_another_grant_by_the_same_enable_nonce_in_one_operation_waits_where_it_asks_for_more() -> None:
+def sent(ledger: MemoryLedger, wanted: Reservation) -> None:
+    reserve(ledger, wanted)
+
+
+def restored(ledger: MemoryLedger, wanted: Reservation) -> None:
+    ledger.restore(wanted)
+
+
+def let_go(ledger: MemoryLedger, wanted: Reservation) -> None:
+    reserve(ledger, wanted)
+    ledger.loosen(wanted.name, Grip.LOCAL)
+
+
+@pytest.mark.parametrize("held", [sent, restored, let_go])
+def test_another_grant_by_the_same_enable_nonce_in_one_operation_waits_where_it_asks_for_more(
+    held: Callable[[MemoryLedger, Reservation], None],
+) -> None:
     ledger = MemoryLedger()
-    reserve(ledger, granting(1, 4))
+    held(ledger, granting(1, 4))
     more = replace(granting(1, 4), charges=(*granting(1, 4).charges, Charge(counter(b"more"), 1, 9)))
     assert isinstance(reserve(ledger, more), Hindered)
     assert reserve(ledger, granting(1, 4)) == Held(granting(1, 4), again=True)

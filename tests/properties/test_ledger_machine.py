@@ -101,6 +101,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.astray = 0.0  # the time of day
         self.read_ahead: int | None = None  # so many blocks are taken in at a time
         self.told: list[End] = []
+        self.unsent: set[HoldName] = set()  # since this was looked at last
         self._begin()
 
     def teardown(self) -> None:
@@ -166,6 +167,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.taker.restore(self.disk.cursor, blocks, doubts, ended)
         flights = tuple(self.disk.in_flight.values())
         self.settlement.restore(flights, map(name_of, self.disk.ended.values()))
+        self.held = self._held()
         self.lookout.restored(
             [each.operation.user_op_hash for each in flights],
             [key_of_claim(each.operation) for each in flights],
@@ -379,6 +381,7 @@ class LedgerMachine(RuleBasedStateMachine):
             self.run(self.settlement.hold(operation))
         except StateUnavailable:
             self.settlement.let_go(operation)
+            self.unsent.add(operation.name)
             return
         is_counted = self.settlement.remembered.mined(operation.user_op_hash) is not None
         assert is_counted or operation.name in self.disk.in_flight
@@ -541,9 +544,12 @@ class LedgerMachine(RuleBasedStateMachine):
         self.unanswered.clear()
         self._begin()
 
+    def _held(self) -> set[HoldName]:
+        return {each.name for key in KEYS for each in self.ledger.of_session(key)}
+
     @invariant()
     def what_is_in_flight_is_on_disk(self) -> None:
-        in_flight = {each.name for key in KEYS for each in self.ledger.of_session(key)}
+        in_flight = self._held()
         # that the chain took one back may be owed: then the disk has how it had ended, and in which block
         owed = {each.operation.name for outcome in self.disk.owed for each in outcome.revived}
         assert in_flight <= self.disk.in_flight.keys() | (owed & self.disk.ended.keys())
@@ -552,6 +558,10 @@ class LedgerMachine(RuleBasedStateMachine):
     def every_hold_that_is_gone_has_its_evidence(self) -> None:
         told, self.told[:] = list(self.told), []
         assert all(map(evidence_is_there, told))
+        held = self._held()
+        silent = self.held - held - {end.ended.name for end in told} - self.unsent
+        assert not {each for each in silent if not self.settlement.remembered.is_mined(each)}
+        self.held, self.unsent = held, set()
         loosened = (end.ended for end in told if end.ended.cause in (Cause.RELEASED, Cause.UNMINED))
         self.let_go.update(ended.operation.user_op_hash for ended in loosened)
 
