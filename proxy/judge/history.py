@@ -53,8 +53,11 @@ def _see(seen: Seen, marks: Sequence[bytes], now: float) -> Seen:
     known = dict(seen.sights)
     for mark in marks if len(marks) == 1 else dict.fromkeys(marks):
         before = known.pop(mark, None)
-        times, first = (1, now) if before is None else (before.times + 1, min(before.first, now))
-        known[mark] = _made(Sight, (mark, times, first))
+        if before is None:
+            known[mark] = _made(Sight, (mark, 1, now))
+        else:
+            _, times, first = before
+            known[mark] = _made(Sight, (mark, times + 1, min(now, first)))
     if len(known) > MOST_MARKS:
         _forget(known)
     return Seen(operations=seen.operations + 1, since=min(seen.since, now), sights=known)

@@ -52,6 +52,8 @@ _MANY: Final = frozenset({REMEMBER_NEW, BEGIN_NEW, ADD_MANY, *SAVE_BY_KEY})
 """What nearly every operation leaves."""
 
 _Values = Sequence[Any]
+_Rows = dict[str, tuple[int, int, dict[_Values, _Values]]]
+"""By what makes them: how many values name one, how many stay as they were, and the rows by their name."""
 Group = tuple[str, list[_Values]]
 """What is executed with each of these values, one after the other."""
 _Name = tuple[bytes, str]
@@ -159,16 +161,16 @@ class Fold:
         self._ended: set[bytes] = set()
         self._is_over = False  # what comes now is left as it is
         # of rules, by what makes them and what names them, as they are left: nothing else hangs on them
-        self._rows: dict[str, dict[_Values, _Values]] = {sql: {} for sql in SAVE_BY_KEY}
+        self._rows: _Rows = {sql: (width, held, {}) for sql, (width, held) in SAVE_BY_KEY.items()}
 
     def take(self, statements: Iterable[Statement]) -> None:
         """These come next."""
-        found, rows, row_of = self._found, self._rows, SAVE_BY_KEY.get
+        found, row_of = self._found, self._rows.get
         for statement in statements:
             sql, values = statement
             if (row := row_of(sql)) is not None:  # most
-                width, held = row
-                of_sql, name = rows[sql], values[:width]
+                width, held, of_sql = row
+                name = values[:width]
                 if held and (before := of_sql.get(name)) is not None:
                     of_sql[name] = (*values[:-held], *before[-held:])
                 else:
@@ -196,7 +198,7 @@ class Fold:
             rows.append(statement[1])
         if rows:
             yield sql, rows
-        for sql, of_sql in self._rows.items():
+        for sql, (_, _, of_sql) in self._rows.items():
             rows = list(of_sql.values())
             for first in range(0, len(rows), ALIKE_AT_ONCE):
                 yield sql, rows[first : first + ALIKE_AT_ONCE]
@@ -278,7 +280,8 @@ class Fold:
         return False
 
     def _drop_row(self, sql: str, values: _Values) -> bool:
-        self._rows[DROP_BY_KEY[sql]].pop(tuple(values), None)
+        _, _, of_sql = self._rows[DROP_BY_KEY[sql]]
+        of_sql.pop(tuple(values), None)
         return False
 
     def _look_at(self, sql: str) -> None:
@@ -287,7 +290,7 @@ class Fold:
             self._is_over = True
             self._lives.clear()
         if _touches(sql, _RULE_TABLES):
-            for saves, of_sql in self._rows.items():
+            for saves, (_, _, of_sql) in self._rows.items():
                 self._found.extend([(saves, values) for values in of_sql.values()])
                 of_sql.clear()
 

@@ -8,8 +8,10 @@ and whose second which group it is of. Bytes are 0x-hex.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
+from itertools import repeat
+from operator import attrgetter
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -28,6 +30,7 @@ from proxy.judge.rule import Calendar, OnCalendar, Sliding, Window
 COUNTED: Final = "counted"
 """The `type` of such an object."""
 
+_group_of: Final = attrgetter("key.group")
 _BINDING, _LASTING, _OVERFLOWS = 1, 2, 4
 
 Counted = RuleCharge | Lesson
@@ -35,22 +38,12 @@ Counted = RuleCharge | Lesson
 
 def print_counted(items: Sequence[Counted]) -> str:
     """Charges, or lessons, as one JSON object."""
-    groups: dict[bytes, int] = {}
-    printed: list[str] = []
-    for item in items:
-        rule, group = item.key
-        at = groups.get(group)
-        if at is None:
-            at = groups[group] = len(groups)
-        if type(item) is WindowCharge:
-            _, window, amount, limit, binding, lasting, overflows = item
-            flags = _BINDING * binding + _LASTING * lasting + _OVERFLOWS * overflows
-            seconds = window.seconds if type(window) is Sliding else _window(window)
-            printed.append(f'["window",{at},{_rule(rule)},{seconds},{amount},{limit},{flags}]')
-        elif type(item) is ValueLesson:
-            printed.append(f'["amount",{at},{_rule(rule)},{item.value}]')
-        else:
-            printed.append(_same_again(item, at))
+    groups = dict.fromkeys(map(_group_of, items))
+    places: Iterable[int] = repeat(0)  # nearly always there is one group
+    if len(groups) > 1:
+        at = {group: place for place, group in enumerate(groups)}
+        places = [at[item.key.group] for item in items]
+    printed = [_PRINTERS[type(item)](item, place) for item, place in zip(items, places, strict=False)]
     return f'{{"type":"{COUNTED}","groups":[{",".join(map(_hex, groups))}],"items":[{",".join(printed)}]}}'
 
 
@@ -58,6 +51,18 @@ def read_counted(written: dict[str, Any]) -> tuple[Counted, ...]:
     """The same items. Raises `ValueError`, `TypeError` or `KeyError` for what is none."""
     groups = dict(enumerate(map(_bytes, written["groups"])))
     return tuple(_read(item, groups) for item in written["items"])
+
+
+def _window_charge(item: WindowCharge, at: int) -> str:
+    (rule, _), window, amount, limit, binding, lasting, overflows = item
+    flags = _BINDING * binding + _LASTING * lasting + _OVERFLOWS * overflows
+    seconds = window.seconds if type(window) is Sliding else _window(window)
+    return f'["window",{at},{_rule(rule)},{seconds},{amount},{limit},{flags}]'
+
+
+def _value_lesson(item: ValueLesson, at: int) -> str:
+    (rule, _), value = item
+    return f'["amount",{at},{_rule(rule)},{value}]'
 
 
 @lru_cache(maxsize=2_048)
@@ -70,6 +75,16 @@ def _same_again(item: DistinctCharge | MarksLesson | OutcomeLesson, at: int) -> 
     if isinstance(item, MarksLesson):
         return f'["seen",{at},{rule},[{",".join(map(_hex, item.marks))}]]'
     return f'["end",{at},{rule}]'
+
+
+_PRINTERS: Final[Mapping[type[Any], Callable[[Any, int], str]]] = {
+    WindowCharge: _window_charge,
+    ValueLesson: _value_lesson,
+    DistinctCharge: _same_again,
+    MarksLesson: _same_again,
+    OutcomeLesson: _same_again,
+}
+"""Each item, and which of the groups it is of."""
 
 
 @lru_cache(maxsize=4_096)
