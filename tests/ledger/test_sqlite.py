@@ -83,6 +83,8 @@ def test_grants_of_a_release_that_held_them_as_uses_are_held_as_grants(tmp_path:
         for each in ("reverted", "gas", "gwei", "wei"):
             older.execute(f"ALTER TABLE operations_ended DROP COLUMN {each}")
         older.execute("ALTER TABLE counting_time DROP COLUMN steady_since")
+        older.execute("ALTER TABLE settled DROP COLUMN unproven_until")
+        older.execute("DROP INDEX doubts_read")
         older.execute(f"PRAGMA user_version = {before}")
     with closing(open_database(path)) as database:
         assert [each.name for each in table.ended_names(database)] == [hold_name(3, UNKNOWN_NONCE)]
