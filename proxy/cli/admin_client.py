@@ -137,8 +137,8 @@ class _Question:
                     return
                 self._asked = True
             connection.request(*request)
-            response = connection.getresponse()
-            self._outcome = AdminAnswer(response.status, _read_object(response.read(_LARGEST_ANSWER)))
+            with connection.getresponse() as response:  # a last one has the socket, and its connection no more
+                self._outcome = AdminAnswer(response.status, _read_object(response.read(_LARGEST_ANSWER)))
         except TimeoutError:
             self._outcome = self._too_late(connection.timeout or 0.0)
         except (OSError, HTTPException) as error:
