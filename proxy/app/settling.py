@@ -287,7 +287,7 @@ def _nodeside(
         keep,
         time.time,
         ledger=ledger,
-        witness=NodeWitness(background),
+        witness_at=NodeWitness,
         look_back=look_back,
         background=background,
         seconds=seconds,

@@ -67,11 +67,11 @@ class NodeReader:
 
     One reader of a chain serves requests and settlement: who else reads would not know what is in flight. Requests
     ask through `node`, and wait for `seconds` in all; whatever is not waited for asks through `background`.
-    `followed` tells how new a reading has to be after a restart, and hears at which block each was taken, `ledger` and
-    `witness` tell what is in flight and in a reading too, `look_back` what is in neither any more; `taken` is told of
-    each reading, and of whether it was what was known, `used_before` of places in flight whose nonce was used in blocks
-    that are settled already; `doubted` looks whether the node's word is worth anything, and has another asked where it
-    is not.
+    `followed` tells how new a reading has to be after a restart, and hears at which block each was taken, `ledger` what
+    is in flight, `witness_at` the node that is read what of that is in the reading, `look_back` what is in neither any
+    more; `taken` is told of each reading, and of whether it was what was known, `used_before` of places in flight whose
+    nonce was used in blocks that are settled already; `doubted` looks whether the node's word is worth anything, and
+    has another asked where it is not.
     Sessions of the `declared` modules cannot be read: of them the newest block is heard, and what is known then is what
     there is.
     """
@@ -84,7 +84,7 @@ class NodeReader:
         clock: Callable[[], float],
         *,
         ledger: Ledger | None = None,
-        witness: Witness | None = None,
+        witness_at: Callable[[Node], Witness] | None = None,
         look_back: Callable[[], Awaitable[None]] | None = None,
         background: Node | None = None,
         seconds: float = _SECONDS,
@@ -105,7 +105,7 @@ class NodeReader:
         # a lock lives as long as somebody holds it or waits for it
         self._turns: WeakValueDictionary[SessionKey, asyncio.Lock] = WeakValueDictionary()
         self._ledger = ledger
-        self._witness = witness
+        self._witness_at = witness_at
         self._node = node
         self._registry = registry
         self._keep = keep
@@ -133,7 +133,8 @@ class NodeReader:
                 tokens[ConfigId(fact.policy, fact.config_id)].add(fact.token)
             at, newest = 0 if self._doubted is None else node.at, self._newest(key, known)
             try:
-                exact = await read_exactly(node, self._witness, key, slots, tokens)
+                witness = None if self._witness_at is None else self._witness_at(node)
+                exact = await read_exactly(node, witness, key, slots, tokens)
             except ContractAbsent:
                 raise  # that is an answer
             except StateUnavailable as error:

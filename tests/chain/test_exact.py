@@ -70,7 +70,7 @@ class Scene:
             self._keep,
             Clock(),
             ledger=self.ledger,
-            witness=self.witness,
+            witness_at=lambda _: self.witness,
             followed=self.followed,
             used_before=self.used_before.extend,
         )

@@ -14,7 +14,9 @@ from proxy.chain.node import Node
 from proxy.chain.reader import NodeReader
 from proxy.chain.settlement.slices import BlockName
 from proxy.chain.views import IS_MODULE_INSTALLED
+from proxy.chain.witness import GET_ENTRY_POINT_NONCE, NodeWitness
 from proxy.errors import ContractAbsent, StateUnavailable
+from proxy.ledger.memory import MemoryLedger
 from proxy.session.changes import Changes
 from proxy.session.counters import Charge, Counter, SessionKey
 from proxy.session.facts import BaseFeeFact, PolicyConfigFact
@@ -26,7 +28,7 @@ from proxy.userop.decode import DecodedOperation
 from proxy.userop.primitives import Address, Hash32
 from tests.admission.builders import TWICE, key_of, known
 from tests.bypass_list.desk import reading, single, use
-from tests.chain.builders import FakeNode, Reverts, UpTo, hash_of_block
+from tests.chain.builders import FakeNode, Reverts, UpTo, accepted, hash_of_block
 from tests.chain.on_chain import put_absent, put_session
 from tests.patience import PATIENCE_SECONDS
 from tests.session.builders import ACCOUNT, NOW, STRANGER, USAGE, enabled, transfer
@@ -358,10 +360,22 @@ async def test_what_nobody_waits_for_is_read_through_a_client_of_its_own(scene: 
     silent = await SilentNode().start()
     busy = Node(str(silent.make_url("/")), timeout_seconds=60)
     put_session(scene.chain, after_uses(1))
-    reader = NodeReader(scene.node, scene.registry, scene.disk.keep, lambda: float(NOW), background=busy)
+    ledger, held = MemoryLedger(), accepted(1, KEY, Charge(USES, 1, 2)).reservation
+    ledger.restore(held)
+    scene.chain.view(held.slot.entry_point, GET_ENTRY_POINT_NONCE, ACCOUNT, 0, returns=(2,))
+    reader = NodeReader(
+        scene.node,
+        scene.registry,
+        scene.disk.keep,
+        lambda: float(NOW),
+        background=busy,
+        ledger=ledger,
+        witness_at=NodeWitness,
+    )
     rereads = [asyncio.create_task(reader.reread(KEY)) for _ in range(40)]
     await asyncio.sleep(0)
     assert await reader.session(KEY) is not None
+    assert ledger.in_flight(USES) == 0  # by its nonce, which is asked for on the same way
     for task in rereads:
         task.cancel()
     await asyncio.gather(*rereads, return_exceptions=True)

@@ -144,7 +144,7 @@ class LedgerMachine(RuleBasedStateMachine):
             self.disk.save_session,
             self.clock,
             ledger=self.ledger,
-            witness=witness,
+            witness_at=lambda _: witness,
             look_back=self._catch_up,
             followed=self.taker,
             used_before=self.settlement.used_before,
