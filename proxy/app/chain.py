@@ -14,7 +14,7 @@ from proxy.admission import Admission, RecentReads, Sources, Terms
 from proxy.admission.enquiry import Enquiry
 from proxy.admission.turns import AbsentBudget, FirstReadings, Turns
 from proxy.app.background import run_in_background
-from proxy.app.dialects import dialects_of, node_upstream, reads_of, translated_of
+from proxy.app.dialects import dialects_of, node_upstream, reads_from, reads_of, translated_of
 from proxy.app.memory import Memory, Remains
 from proxy.app.paymaster import paymaster_of
 from proxy.app.settling import Settling, settling_of
@@ -26,7 +26,6 @@ from proxy.chain.follower import LedgerFailure, OperationFollower
 from proxy.chain.refresh import refreshing, sparing
 from proxy.config import AuditKeep, Chain, Config, LedgerFail, Previews
 from proxy.edge.admin.backend import ServedChain
-from proxy.edge.dialects.node_reads import NodeReads
 from proxy.edge.http.asker import UpstreamSettings
 from proxy.edge.http.endpoints import Health
 from proxy.edge.http.feeds import HeadFeed
@@ -260,7 +259,10 @@ def _gate(
         enquiry=enquiry,
         own=feed.answers(shared=chain.node_reads and chain.node is not None and any(map(is_socket, chain.node.urls))),
         dialects=dialects_of(
-            upstream, None if nodeside is None else nodeside.node, lookout.observe, _reads_of(read_from)
+            upstream,
+            None if nodeside is None else nodeside.node,
+            lookout.observe,
+            reads_from(read_from, chain.chain_id),
         ),
         upstream=asked,
         follower=OperationFollower(
@@ -279,10 +281,6 @@ def _gate(
         refused=parts.refused,
     )
     return Passage(gate, asked, recorder=shared.recorder, stopwatch=time.perf_counter)
-
-
-def _reads_of(node: HttpUpstream | None) -> NodeReads | None:
-    return None if node is None else NodeReads(node, time.monotonic)
 
 
 def _enquiry(sources: Sources, shared: Shared) -> Enquiry:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from functools import partial
 
+from proxy.chain.complaints import NodeComplaints
 from proxy.chain.node import Node
 from proxy.config import Chain, Dialects
 from proxy.edge.dialects.asking import Translated
@@ -53,6 +55,11 @@ def node_upstream(name: str, chain: Chain, seconds: float, transport: Transport)
     return HttpUpstream(
         f"{name}/node", chain.node.urls, chain_id=chain.chain_id, entry_points=frozenset(), settings=bounds
     )
+
+
+def reads_from(node: HttpUpstream | None, chain_id: int) -> NodeReads | None:
+    """Who serves these reads, and tells the log what the node says of itself."""
+    return None if node is None else NodeReads(node, time.monotonic, NodeComplaints(chain_id, time.monotonic))
 
 
 async def _answer_fees(

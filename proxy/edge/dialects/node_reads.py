@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
 
+from proxy.bundler_answers import TOOK_NOTHING
 from proxy.edge.dialects.asking import DialectUpstream
 from proxy.edge.http.exchange import UpstreamReply
 from proxy.edge.http.households import WORKED_FOR
-from proxy.errors import ReadsSpent
+from proxy.errors import ReadsSpent, UpstreamUnavailable
 from proxy.jsonrpc import print_json
 from proxy.methods import NODE_READS
 
@@ -32,6 +33,22 @@ MOST_OF_CLIENT: Final = 2 * READS_OF_CLIENT
 CONNECTIONS: Final = 16
 LONGEST_ANSWER: Final = 4 * 1024 * 1024
 _MOST_BUDGETS: Final = 4_096
+
+
+_OF_THE_CALL: Final = frozenset({3, -32000, -32001, -32015, -32600, -32601, -32602})
+"""Codes by which nodes say that a call reverted, or what is wrong with what was asked (EIP-1474, geth, Nethermind)."""
+_OWN_FAULT: Final = 500
+
+
+def is_of_itself(answer: UpstreamReply) -> bool:
+    """Whether a node, or a gateway before it, speaks of itself: its quota, its keys, its faults. What a contract
+    reverted with is of the call, whatever code stands by it."""
+    reply = answer.reply
+    if not reply.is_error:
+        return False
+    if answer.status in TOOK_NOTHING or answer.status >= _OWN_FAULT:
+        return True
+    return reply.error_code not in _OF_THE_CALL and not (reply.error_data or "").startswith("0x")
 
 
 @dataclass(slots=True)
@@ -52,16 +69,28 @@ class _Second:
 class NodeReads:
     """Serves the list. `stopwatch` gives monotonic seconds. Clients' names are the settings', so few are remembered."""
 
-    def __init__(self, node: DialectUpstream, stopwatch: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        node: DialectUpstream,
+        stopwatch: Callable[[], float],
+        complained: Callable[[str], None] = lambda _words: None,
+    ) -> None:
+        """`complained` hears what the node says of itself."""
         self._node = node
         self._stopwatch = stopwatch
+        self._complained = complained
         self._budgets: OrderedDict[tuple[str, str | None], _Budget] = OrderedDict()  # who asked last is last
         self._seconds: dict[str, _Second] = {}
 
     async def answer(self, method: str, params: list[object], client: str) -> UpstreamReply:
         """The node's reply. Raises `ReadsSpent` past the budget of who asks, and `UpstreamUnavailable`."""
         self._charge(client, WORKED_FOR.get())
-        return await self._node.post(method, print_json(params), submit=False)
+        answer = await self._node.post(method, print_json(params), submit=False)
+        if is_of_itself(answer):
+            reply = answer.reply
+            self._complained(f"{reply.error_code} {reply.error_message}")
+            raise UpstreamUnavailable(f"{answer.endpoint} answers with an error of its own", may_have_been_sent=False)
+        return answer
 
     def _charge(self, client: str, household: str | None) -> None:
         now = self._stopwatch()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
+from typing import Any, Final
 
 import pytest
 
@@ -130,7 +132,7 @@ async def test_what_the_list_has_goes_to_the_node_and_the_rest_is_denied_as_ever
             assert denied not in node.methods + gate.bundler.methods
 
 
-SERVED = {
+SERVED: Final[dict[str, list[Any]]] = {
     "eth_blockNumber": [],
     "eth_call": [{"to": "0x" + "11" * 20, "data": "0x"}, "latest"],
     "eth_feeHistory": ["0x1", "latest", []],
@@ -180,6 +182,52 @@ async def test_of_what_nodes_serve_ten_reads_are_relayed_each_as_it_was_asked_an
         assert not asked & set(others)
         assert not set(gate.bundler.methods) & {*others, *SERVED}
     assert set(SERVED) == NODE_READS
+
+
+_SAID: Final = "quota of project-4711 at 10.1.2.3 is used up"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        Answer(error={"code": -32005, "message": _SAID}),
+        Answer(error={"code": -32603, "message": _SAID}),
+        Answer(error={"code": 429, "message": _SAID, "data": {"see": "10.1.2.3"}}),
+        Answer(error={"message": _SAID}),
+        *(Answer(error={"code": -32000, "message": _SAID}, status=status) for status in (401, 403, 429, 500, 503)),
+        Answer(raw=_SAID.encode(), content_type="text/plain", status=403),
+    ],
+    ids=["a limit", "a fault", "a status for a code", "no code", *("401", "403", "429", "500", "503"), "no JSON"],
+)
+async def test_what_a_node_says_of_itself_is_told_to_nobody_who_reads_through_the_gate(
+    node: RecordingBundler, said: Answer, caplog: pytest.LogCaptureFixture
+) -> None:
+    node.answers["eth_gasPrice"] = said
+    async with running_gate(node_url=node.url, chain={"node_reads": "true"}) as gate:
+        status, told = await gate.post(request("eth_gasPrice"))
+    assert (status, json.loads(told)["error"]["code"]) == (200, Code.UPSTREAM_UNAVAILABLE)
+    assert b"4711" not in told
+    assert b"10.1.2.3" not in told
+    assert ("quota of project-4711" in caplog.text) is (said.raw is None), "operators read what is wrong with it"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"code": 3, "message": "execution reverted: no", "data": "0x08c379a0"},
+        {"code": -32603, "message": "VM Exception while processing transaction", "data": "0x08c379a0"},
+        {"code": -32015, "message": "VM execution error."},
+        {"code": -32000, "message": "insufficient funds for gas * price + value"},
+        {"code": -32001, "message": "block not found"},
+        {"code": -32602, "message": "invalid argument 0"},
+    ],
+)
+async def test_what_a_node_says_of_the_call_is_told_as_it_said_it(
+    node: RecordingBundler, error: dict[str, object]
+) -> None:
+    node.answers["eth_call"] = Answer(error=error)
+    async with running_gate(node_url=node.url, chain={"node_reads": "true"}) as gate:
+        assert (await gate.ask(request("eth_call", *SERVED["eth_call"])))["error"] == error
 
 
 async def test_without_the_setting_nobody_is_asked(node: RecordingBundler) -> None:
