@@ -96,18 +96,15 @@ class Directory:
                 else:
                     yield from self._frozen_by_account(chain_id, permission_id, freezes)
 
-    def count_frozen(self, freezes: Freezes) -> Mapping[int, int]:
-        """How many those are, by chain id."""
+    def count_frozen(self, permission_id: Hash32, freezes: Freezes) -> Mapping[int, int]:
+        """How many those of one permission id are, by chain id."""
         counts: dict[int, int] = {}
-        for permission_id in freezes.ids():
-            everywhere = [freeze for freeze in freezes.of(permission_id) if freeze.account is None]
-            for chain_id, groups in self._of_id.items():
-                if any(freeze.chain_id in (None, chain_id) for freeze in everywhere):
-                    number = groups.size(permission_id)
-                else:
-                    number = sum(1 for _ in self._frozen_by_account(chain_id, permission_id, freezes))
-                if number:
-                    counts[chain_id] = counts.get(chain_id, 0) + number
+        everywhere = [freeze for freeze in freezes.of(permission_id) if freeze.account is None]
+        for chain_id, groups in self._of_id.items():
+            if any(freeze.chain_id in (None, chain_id) for freeze in everywhere):
+                counts[chain_id] = groups.size(permission_id)
+            else:
+                counts[chain_id] = sum(1 for _ in self._frozen_by_account(chain_id, permission_id, freezes))
         return counts
 
     def _frozen_by_account(self, chain_id: int, permission_id: Hash32, freezes: Freezes) -> Iterator[SessionKey]:

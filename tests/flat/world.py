@@ -220,7 +220,8 @@ def _enquired(world: World) -> None:
 
 
 def _scraped(world: World) -> None:
-    count_sessions(world.metrics, world.registry, {_CHAIN_ID: "soneium"})
+    for _ in count_sessions(world.metrics, world.registry, {_CHAIN_ID: "soneium"}):
+        pass
     settlement = world.settlement
     world.metrics.operations.in_flight(
         "soneium", len(settlement), settlement.oldest_seconds(), settlement.flights.let_go_now

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -27,12 +28,18 @@ _SAVE_SECONDS: Final = 2.0
 _WORTH_KEEPING: Final = 0.5
 """In seconds: by how much the time that is counted by has moved."""
 LOOK_SECONDS: Final = 2.0
+_FREEZES_A_PIECE: Final = 100
 _PRUNE_SECONDS: Final = 3_600.0
 _DAY: Final = 86_400.0
 
 
-def count_sessions(metrics: Metrics, registry: Registry, names: Mapping[int, str]) -> None:
-    """Set the gauges of sessions; `names` are those of chains by their ids."""
+def count_sessions(metrics: Metrics, registry: Registry, names: Mapping[int, str]) -> Iterator[None]:
+    """Set the gauges of sessions, a piece of work at a time; `names` are those of chains by their ids."""
+    frozen: Counter[int] = Counter()
+    for done, permission_id in enumerate(tuple(registry.freezes.ids()), 1):
+        frozen.update(registry.directory.count_frozen(permission_id, registry.freezes))
+        if done % _FREEZES_A_PIECE == 0:
+            yield
     counts: dict[tuple[str, str], int] = {}
     for (chain_id, status), number in registry.directory.counts().items():
         name = names.get(chain_id, OTHER)
@@ -40,7 +47,7 @@ def count_sessions(metrics: Metrics, registry: Registry, names: Mapping[int, str
     for chain_id, number in registry.declarations.counts().items():
         name = names.get(chain_id, OTHER)
         counts[name, DECLARED] = counts.get((name, DECLARED), 0) + number
-    for chain_id, number in registry.directory.count_frozen(registry.freezes).items():
+    for chain_id, number in (+frozen).items():
         name = names.get(chain_id, OTHER)
         counts[name, FROZEN] = counts.get((name, FROZEN), 0) + number
     metrics.sessions(counts)

@@ -10,15 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from proxy.edge.storage.housekeeping import prune
+from proxy.edge.storage.housekeeping import count_sessions, prune
 from proxy.edge.storage.store import Store
 from proxy.ledger.counting_time import CountingTime
 from proxy.session.counters import SessionKey
+from proxy.session.freezes import Freeze
 from proxy.session.known import Source, Status
 from proxy.session.registry import Registry
 from proxy.session.shelf import PackedSession
 from proxy.userop.primitives import Address, Hash32
 from tests.admission.builders import TWICE, key_of
+from tests.edge.builders import gate_metrics
 from tests.patience import PATIENCE_SECONDS
 
 LONG_AGO, FEW = 1_000.0, 2_000
@@ -49,6 +51,18 @@ async def test_all_sessions_that_were_removed_long_ago_are_forgotten(store: Stor
         while len(registry):  # noqa: ASYNC110  # it tells nobody
             await asyncio.sleep(0)
     pruning.cancel()
+
+
+def test_sessions_are_counted_in_pieces_however_many_freezes_hold_some_of_them() -> None:
+    metrics, registry = gate_metrics(), removed(FEW)
+    for number in range(0, FEW, 2):
+        own = number.to_bytes(32, "big")
+        registry.freezes.put(Freeze(permission_id=Hash32(own), account=Address(own[12:]), since=0.0))
+    pieces = count_sessions(metrics, registry, {KEY.chain_id: "soneium"})
+    assert FEW // 2 > sum(1 for _ in pieces) > 5
+    shown = metrics.render().decode()
+    assert f'sessiongate_sessions{{chain="soneium",state="frozen"}} {FEW // 2}.0' in shown
+    assert f'sessiongate_sessions{{chain="soneium",state="removed"}} {FEW}.0' in shown
 
 
 def test_no_more_are_forgotten_at_once_where_there_are_more() -> None:
