@@ -19,6 +19,8 @@ from proxy.userop.primitives import Hash32, print_bytes, print_checksummed
 _LOG: Final = logging.getLogger(__name__)
 _SEQUENCE: Final = (1 << 64) - 1  # of a nonce
 _USED: Final = (Cause.MINED, Cause.NONCE_USED)
+_made: Final = tuple.__new__
+"""Makes a named tuple without a call of Python's: there is one for every operation."""
 
 
 class Telling:
@@ -47,26 +49,28 @@ class Telling:
         ended = end.ended
         operation, mined, evidence = ended.operation, ended.mined, ended.evidence
         reservation = operation.reservation
-        session, reason = reservation.session, None if mined is None else mined.revert_reason
-        at = ended.ended_at if evidence.timestamp is None else evidence.timestamp
-        self._recorder.operation_ended(
-            OperationEnd(
-                self._chain,
-                reservation.user_op_hash,
-                str.__str__(ended.cause),  # plain text: the trail is packed, and of plain values only at once
-                reservation.slot.sender,
-                None if session is None else session.permission_id,
-                None if mined is None else mined.success,
-                None if reason is None else print_bytes(reason),
-                evidence.transaction,
-                evidence.block,
-                None if mined is None else mined.gas_used,
-                None if mined is None else mined.gas_cost,
-                max(at - operation.accepted_at, 0.0),
-            )
+        session, account = reservation.session, reservation.slot.sender
+        success = reason = gas_used = gas_cost = None
+        if mined is not None:
+            success, gas_used, gas_cost = mined.success, mined.gas_used, mined.gas_cost
+            reason = None if mined.revert_reason is None else print_bytes(mined.revert_reason)
+        told = (
+            self._chain,
+            reservation.user_op_hash,
+            ended.cause._value_,  # plain text: the trail is packed, and of plain values only at once
+            account,
+            None if session is None else session.permission_id,
+            success,
+            reason,
+            evidence.transaction,
+            evidence.block,
+            gas_used,
+            gas_cost,
+            max((ended.ended_at if evidence.timestamp is None else evidence.timestamp) - operation.accepted_at, 0.0),
         )
+        self._recorder.operation_ended(_made(OperationEnd, told))
         if self._refused.known and ended.cause in _USED:
-            self._refused.forget(reservation.slot.sender)  # what waited for that nonce may be taken now
+            self._refused.forget(account)  # what waited for that nonce may be taken now
         if end.late:
             self._tell_late(ended)
 

@@ -268,10 +268,10 @@ def test_what_telling_costs_is_the_judging_processs_own_cpu_beside_the_floors() 
 
 
 def test_what_telling_costs_in_place_is_without_what_it_takes_to_look_at_the_clock() -> None:
-    before = Clocked(judged=10, told=5_000, calls=60, nothing=1_000, nothings=10, audit_thread=7_000)
-    after = Clocked(judged=20, told=605_000, calls=120, nothing=21_000, nothings=20, audit_thread=107_000)
+    before = Clocked(judged=10, told=5_000, calls=60, nothing=1_000, nothings=10, audit_thread=7_000, collecting=0)
+    after = Clocked(20, told=605_000, calls=120, nothing=21_000, nothings=20, audit_thread=107_000, collecting=30_000)
     found = cost_between(before, after, lean=116)
-    assert (found.judging, found.handing_over, found.share) == (48, 10, 0.5)
+    assert (found.judging, found.handing_over, found.collecting, found.share) == (48, 10, 3, 0.5)
 
 
 def test_a_gate_that_clocks_what_tells_ops_counts_what_it_judged(

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from proxy.edge.audit.appending import Head
-from proxy.edge.audit.line import Pack, PlainLine, SilentError
+from proxy.edge.audit.line import Note, PlainLine, SilentError, join
 from proxy.edge.audit.scribe import TrailSettings
 
 _LOG: Final = logging.getLogger(__name__)
@@ -101,8 +101,8 @@ class ScribeApart:
             self._run,
         )
 
-    def write(self, packs: list[Pack]) -> None:
-        self._until_done("write", packs, count=sum([count for count, _ in packs]))
+    def write(self, notes: list[Note]) -> None:
+        self._until_done("write", *join(notes), count=len(notes))
 
     def prune_old(self) -> bool:
         return bool(self._until_done("prune", count=0))

@@ -3,9 +3,8 @@
 Whoever records puts a note here and goes on; the writer's thread takes all that has gathered. A note that finds no
 room is lost, its number is not: the next one that finds room is preceded by a note of the gap.
 
-What happened is kept as plain values at once, which takes less than to keep it and all it refers to; `PACKED_AT` of
-them are packed together, which takes half of what it takes one by one, and of what is packed the size is known. What
-may be large is packed, and weighed, before it is taken in.
+What happened is packed at once. Later, or together with others, it takes twice as much: a processor has by then let go
+of all it refers to. And of what is packed the size is known, and nothing is left for the garbage collector to look at.
 """
 
 from __future__ import annotations
@@ -17,11 +16,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from proxy.edge.audit.line import Pack, Told, pack
+from proxy.edge.audit.line import Note, pack
 from proxy.edge.audit.plain import (
     exactly,
-    is_brief,
-    is_brief_answer,
     plain_answer,
     plain_decision,
     plain_deed,
@@ -40,15 +37,12 @@ from proxy.ports import Deed, OperationEnd
 _LOG: Final = logging.getLogger(__name__)
 _NOTE_BYTES: Final = 256
 """What a note takes beside what is packed in it, at most."""
-PACKED_AT: Final = 32
-"""So many notes at most wait to be packed."""
 _SAMPLED_SECONDS: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How much may wait to be written. In `bytes` those few notes are not that are not packed yet: none of them is
-    large (`proxy.edge.audit.plain.is_brief`)."""
+    """How much may wait to be written."""
 
     notes: int = 20_000
     bytes: int = 33_554_432
@@ -70,16 +64,15 @@ class Door:
         self._clock = clock
         self._monotonic = monotonic
         self._lock = threading.Lock()
-        self._loose: list[Told] = []
-        self._easy = 0
-        self._packs: list[Pack] = []
+        self._notes: list[Note] = []
+        self._taken = 0  # notes that are not done
+        self._easy = self._easy_bytes = 0
         self._waiting = threading.Event()
         self._is_told = False  # that something waits
         self._wanted = 0
         self._enough = threading.Event()
         self._seq = 0
         self._bytes = 0
-        self._count = 0
         self._lost = 0
         self._lost_since: int | None = None
         self._told_at = monotonic()
@@ -93,7 +86,7 @@ class Door:
     def queued(self) -> int:
         """Records taken in that are not on file yet."""
         with self._lock:
-            return self._count + len(self._loose)
+            return self._taken + len(self._notes)
 
     @property
     def queued_bytes(self) -> int:
@@ -118,20 +111,19 @@ class Door:
                 if now - self._told_at >= _SAMPLED_SECONDS:
                     self.tell_left_out()
                 return True
-        plain = _made(plain_decision, decision, forwarding)
-        return self._put(plain, brief=plain is not None and is_brief(plain))
+        return self._put(_made(plain_decision, decision, forwarding))
 
     def answered(self, decision_id: str, answer: UpstreamAnswer) -> bool:
         """What a bundler said to the operation of a decision. False when it is lost."""
-        return self._put(plain_answer(decision_id, answer, self._clock()), brief=is_brief_answer(answer))
+        return self._put(plain_answer(decision_id, answer, self._clock()))
 
     def ended(self, end: OperationEnd) -> bool:
         """What became of an operation. False when it is lost."""
-        return self._put(plain_end(end, self._clock()), brief=end.revert_reason is None)
+        return self._put(plain_end(end, self._clock()))
 
     def noted(self, deed: Deed) -> bool:
         """What somebody did to the gate. False when it is lost."""
-        return self._put(_made(plain_deed, deed, self._clock()), brief=False)
+        return self._put(_made(plain_deed, deed, self._clock()))
 
     def tell_left_out(self) -> None:
         """Record how many refusals were counted and not kept."""
@@ -139,95 +131,75 @@ class Door:
             self._told_at = self._monotonic()
             counts = self._sampler.take()
         for name, count in counts.items():
-            self._put(_plain_sampled(name, count, self._clock()), brief=False)
+            self._put(_plain_sampled(name, count, self._clock()))
 
-    def _put(self, plain: Plain | None, *, brief: bool) -> bool:
+    def _put(self, plain: Plain | None) -> bool:
         # a few times for every operation: no more work than there must be
         with self._lock:
             seq = self._seq = self._seq + 1
-            loose = self._loose
-            if brief and len(loose) < self._easy:
-                loose.append((seq, plain))  # type: ignore[arg-type]  # what is brief is there
+            try:
+                note = pack((seq, plain))
+            except ValueError:  # not plain all through, or not to be handed over at all
+                return self._put_with_care(seq, _exactly(seq, plain))
+            notes, size = self._notes, self._bytes + len(note) + _NOTE_BYTES
+            if len(notes) < self._easy and size <= self._easy_bytes and plain is not None:
+                notes.append(note)
+                self._bytes = size
                 return True
-            return self._put_with_care(seq, plain, brief)
+            return self._put_with_care(seq, None if plain is None else note)
 
     # with the lock held
 
-    def _put_with_care(self, seq: int, plain: Plain | None, brief: bool) -> bool:
-        """Where there is more to do than to put it beside the others. Whether it is taken in."""
-        if not brief or plain is None or self._lost_since is not None:
-            taken = self._weigh(seq, plain)
-        elif taken := self._count + len(self._loose) < self._most and self._bytes < self._most_bytes:
-            self._loose.append((seq, plain))
-            if len(self._loose) >= PACKED_AT:
-                self._pack_loose()
-            self._tell()
-        else:
+    def _put_with_care(self, seq: int, note: Note | None) -> bool:
+        """Where there is more to do than to put it beside the others; `None` for what cannot be handed over. Whether it
+        is taken in."""
+        if is_broken := note is None:
             self._lost += 1
-            self._lost_since = seq
+            note = self._gap(seq, seq, "not printable")
+        assert note is not None  # noqa: S101 - as it says above
+        has_room = self._taken + len(self._notes) < self._most and self._bytes + _weight(note) <= self._most_bytes
+        if has_room:
+            self._tell_gap(before=seq)
+            self._add(note)
+        else:
+            self._lost += not is_broken
+            if self._lost_since is None:
+                self._lost_since = seq
         self._ease()
-        return taken
+        return has_room and not is_broken
+
+    def _add(self, note: Note) -> None:
+        self._notes.append(note)
+        self._bytes += _weight(note)
+        if self._has_enough():
+            self._wanted = 0
+            self._enough.set()
+        self._tell()
+
+    def _has_enough(self) -> bool:
+        """Of what somebody waits for, if anybody does."""
+        queued = self._taken + len(self._notes)
+        return self._wanted > 0 and (queued >= self._wanted or 2 * self._bytes > self._most_bytes)
 
     def _ease(self) -> None:
-        """So many notes may wait to be packed until the next one needs care: it makes them `PACKED_AT`, finds no room,
-        comes behind a gap, or is the first since all was taken."""
-        is_easy = self._is_told and self._lost_since is None and self._bytes < self._most_bytes
-        self._easy = min(PACKED_AT - 1, self._most - self._count) if is_easy else 0
+        """So many notes, of so many bytes, may be here until the next one needs care: it finds no room, comes behind a
+        gap, is the first since all was taken, or makes as many as are waited for."""
+        is_easy = self._is_told and self._lost_since is None
+        self._easy = (min(self._most, self._wanted - 1) if self._wanted else self._most) - self._taken if is_easy else 0
+        self._easy_bytes = self._most_bytes // 2 if self._wanted else self._most_bytes
 
     def _tell(self) -> None:
         if not self._is_told:
             self._is_told = True
             self._waiting.set()
 
-    def _weigh(self, seq: int, plain: Plain | None) -> bool:
-        """A note that may be large, that cannot be handed over (`None`), or that comes after others that found no
-        room. Whether it is taken in."""
-        self._pack_loose()
-        told = None if plain is None else _packed(seq, plain)
-        if broken := told is None:
-            self._lost += 1
-            told = self._gap(seq, seq, "not printable")
-        assert told is not None  # noqa: S101 - as it says above
-        size = self._bytes + len(told) + _NOTE_BYTES
-        if self._count >= self._most or size > self._most_bytes:
-            self._lost += not broken
-            if self._lost_since is None:
-                self._lost_since = seq
-            return False
-        self._tell_gap(before=seq)
-        self._add(1, told)
-        return not broken
-
-    def _pack_loose(self) -> None:
-        """What waits for it is packed, together where that can be."""
-        notes = self._loose
-        if not notes:
-            return
-        self._loose = []
-        try:
-            self._add(len(notes), pack(notes))
-        except ValueError:  # not plain all through, or one of them not to be handed over at all
-            for seq, plain in notes:
-                if (told := _packed(seq, plain)) is None:
-                    self._lost += 1
-                    told = self._gap(seq, seq, "not printable")
-                self._add(1, told)
-
-    def _add(self, count: int, told: bytes) -> None:
-        self._packs.append((count, told))
-        self._count += count
-        self._bytes += len(told) + count * _NOTE_BYTES
-        if self._wanted and (self._count >= self._wanted or 2 * self._bytes > self._most_bytes):
-            self._enough.set()
-        self._tell()
-
-    def _gap(self, first: int, last: int, why: str) -> bytes:
-        return pack([(last, plain_gap(first, last, self._clock(), why))])
+    def _gap(self, first: int, last: int, why: str) -> Note:
+        return pack((last, plain_gap(first, last, self._clock(), why)))
 
     def _tell_gap(self, *, before: int) -> None:
         if (first := self._lost_since) is not None:
             self._lost_since = None
-            self._add(1, self._gap(first, before - 1, "no room in the queue"))
+            self._add(self._gap(first, before - 1, "no room in the queue"))
 
     # out: the writer's thread
 
@@ -239,28 +211,29 @@ class Door:
         """Until about so many are queued, or so much that little room is left, or the door is closed, or so long."""
         with self._lock:
             self._enough.clear()
-            self._wanted = wanted = min(count, self._most // 2)
-            if self._count + len(self._loose) >= wanted or 2 * self._bytes > self._most_bytes:
+            self._wanted = min(count, self._most // 2)
+            if not self._wanted or self._has_enough():
+                self._wanted = 0
                 self._enough.set()
+            self._ease()
         self._enough.wait(seconds)
-        self._wanted = 0
 
-    def take(self) -> list[Pack]:
+    def take(self) -> list[Note]:
         """All that has come in; it counts as queued until it is `done`."""
         with self._lock:
-            self._pack_loose()
             self._waiting.clear()
             self._is_told = False
+            self._wanted = 0
+            notes, self._notes = self._notes, []
+            self._taken += len(notes)
             self._ease()
-            packs, self._packs = self._packs, []
-        return packs
+        return notes
 
-    def done(self, packs: Sequence[Pack]) -> None:
+    def done(self, notes: Sequence[Note]) -> None:
         """These of what was taken are on file, or lost for good."""
-        count = sum([count for count, _ in packs])
-        size = sum([len(told) for _, told in packs]) + count * _NOTE_BYTES
+        size = sum(map(len, notes)) + len(notes) * _NOTE_BYTES
         with self._lock:
-            self._count -= count
+            self._taken -= len(notes)
             self._bytes -= size
             self._ease()
 
@@ -268,12 +241,15 @@ class Door:
         """Take nothing more; what was lost at the last is told."""
         self.tell_left_out()
         with self._lock:
-            self._pack_loose()
             self._most = 0  # nothing has room any more
             self._tell_gap(before=self._seq + 1)
             self._ease()
         self._waiting.set()
         self._enough.set()
+
+
+def _weight(note: Note) -> int:
+    return len(note) + _NOTE_BYTES
 
 
 def _made(make: Callable[..., Plain], *happened: object) -> Plain | None:
@@ -285,16 +261,13 @@ def _made(make: Callable[..., Plain], *happened: object) -> Plain | None:
         return None
 
 
-def _packed(seq: int, plain: Plain) -> bytes | None:
+def _exactly(seq: int, plain: Plain | None) -> Note | None:
     """`None` for what cannot be handed over, which must not stop the trail."""
     try:
-        return pack([(seq, plain)])
-    except ValueError:  # not plain all through
-        try:
-            return pack([(seq, exactly(plain))])
-        except Exception:  # a promise of ours is broken: the trail says that something is missing
-            _LOG.exception("audit record lost")
-            return None
+        return pack((seq, exactly(plain)))
+    except Exception:  # a promise of ours is broken: the trail says that something is missing
+        _LOG.exception("audit record lost")
+        return None
 
 
 def _plain_sampled(name: Uncounted, count: int, unix_time: float) -> Plain:

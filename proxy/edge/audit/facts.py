@@ -30,9 +30,8 @@ _NESTED: Final = ("calls", "moves", "grants")
 _FIELDS: Final = Facts._fields
 _FROM: Final = _FIELDS.index(IN_COLUMNS[0])
 _TO: Final = _FROM + len(IN_COLUMNS)
-_END: Final = -len(_NESTED)
-assert (_FIELDS[_FROM:_TO], _FIELDS[_END:]) == (IN_COLUMNS, _NESTED)  # noqa: S101 - our own promise
-_REST: Final = (*_FIELDS[:_FROM], *_FIELDS[_TO:_END])
+assert (_FIELDS[_FROM:_TO], _FIELDS[-3:]) == (IN_COLUMNS, _NESTED)  # noqa: S101 - our own promise
+_REST: Final = (*_FIELDS[:_FROM], *_FIELDS[_TO:-3])
 
 _NOTHING: Final[Mapping[str, object]] = {}
 _DIGEST_BYTES: Final = 16
@@ -61,13 +60,14 @@ def plain_facts(facts: Facts, columns: tuple[object, ...]) -> tuple[Any, ...]:
     Any: as said. `columns` are what the record says of `IN_COLUMNS`. Nearly every operation is one call, and moves one
     thing: a loop takes longer than what it is for.
     """
-    said, calls, moves, grants = facts[_FROM:_TO], facts.calls, facts.moves, facts.grants
+    said = facts[_FROM:_TO]
+    calls, moves, grants = facts[-3:]
     return (
         None if said == columns else said,
         facts[:_FROM],
-        facts[_TO:_END],
+        facts[_TO:-3],
         (calls[0][:],) if len(calls) == 1 else tuple([call[:] for call in calls]),
-        (_plain_move(moves[0]),) if len(moves) == 1 else tuple(map(_plain_move, moves)),
+        tuple([_plain_move(move) for move in moves]) if moves else (),
         tuple(map(tuple, grants)) if grants else (),
     )
 

@@ -7,15 +7,20 @@ import select
 import socket
 import struct
 import threading
+from array import array
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 _LENGTH: Final = struct.Struct("<Q")
 _CHUNK: Final = 1 << 20
+_WITHOUT_REFERENCES: Final = 2
+"""The form of marshal's in which nothing that was said before is referred to: of short values, many times as many as
+large ones, it takes less to say it again than to look for it."""
 
 
 def pack(value: Any) -> bytes:
     """A plain value as bytes. Raises `ValueError` for what is none."""
-    return marshal.dumps(value)
+    return marshal.dumps(value, _WITHOUT_REFERENCES)
 
 
 def unpack(data: bytes) -> Any:
@@ -26,8 +31,21 @@ def unpack(data: bytes) -> Any:
 Told = tuple[int, tuple[Any, ...]]
 """One record to be: its number, and what happened as plain values."""
 
-Pack = tuple[int, bytes]
-"""Some of them: how many, and a list of `Told`, packed."""
+Note = bytes
+"""One `Told`, packed."""
+
+
+def join(notes: Sequence[Note]) -> tuple[bytes, bytes]:
+    """Many of them for one message: how long each is, and one after the other."""
+    return array("I", map(len, notes)).tobytes(), b"".join(notes)
+
+
+def each_of(lengths: bytes, notes: bytes) -> Iterator[Note]:
+    """The notes again."""
+    end = 0
+    for length in array("I", lengths):
+        begin, end = end, end + length
+        yield notes[begin:end]
 
 
 class SilentError(Exception):

@@ -11,14 +11,13 @@ import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 from typing import Final, Protocol
 
 from proxy.edge.audit.appending import Appender, Head
 from proxy.edge.audit.chain import GENESIS, NO_KEY, ChainKey
 from proxy.edge.audit.earlier import EarlierTrail
-from proxy.edge.audit.line import Pack, unpack
+from proxy.edge.audit.line import Note, unpack
 from proxy.edge.audit.printing import Columns, print_gap, print_own, print_plain
 from proxy.edge.audit.schema import RecordKind, open_trail
 from proxy.edge.audit.space import Disk, DiskBudget, cap, disk_of, used_bytes
@@ -151,10 +150,10 @@ class Scribe:
         """The highest number of this run that is on file, 0 for none."""
         return self._at_work().newest_seq()
 
-    def print_all(self, packs: Iterable[Pack], *, after: int = 0) -> list[Record]:
+    def print_all(self, notes: Iterable[Note], *, after: int = 0) -> list[Record]:
         """The records of what is told with a number above `after`; in place of what cannot be printed stands a gap."""
         records: list[Record] = []
-        for seq, plain in chain.from_iterable([unpack(told) for _, told in packs]):
+        for seq, plain in map(unpack, notes):
             if seq <= after:
                 continue
             try:

@@ -33,7 +33,7 @@ from proxy.edge.audit.appending import Head
 from proxy.edge.audit.chain import NO_KEY, ChainKey
 from proxy.edge.audit.door import Bounds, Door
 from proxy.edge.audit.holding import HeldTrail
-from proxy.edge.audit.line import Pack
+from proxy.edge.audit.line import Note
 from proxy.edge.audit.sampling import RefusalRate
 from proxy.edge.audit.schema import open_trail
 from proxy.edge.audit.scribe import Scribe, TrailSettings
@@ -87,7 +87,7 @@ class Hand(Protocol):
     def open(self, lock: int) -> None:
         """Begin a run; `lock` is the descriptor that keeps others away. Raises `sqlite3.Error`."""
 
-    def write(self, packs: list[Pack]) -> None:
+    def write(self, notes: list[Note]) -> None:
         """Put them on file; returns when they are, or are lost."""
 
     def prune_old(self) -> bool:
@@ -129,8 +129,8 @@ class _Here:
     def open(self, lock: int) -> None:  # noqa: ARG002  # this process has it
         self._scribe.open()
 
-    def write(self, packs: list[Pack]) -> None:
-        self._scribe.write(self._scribe.print_all(packs))
+    def write(self, notes: list[Note]) -> None:
+        self._scribe.write(self._scribe.print_all(notes))
 
     def prune_old(self) -> bool:
         return self._scribe.prune_old()
@@ -289,18 +289,8 @@ class AuditWriter:
         if self.door.queued >= _BUSY:
             self.door.wait_for(_MOST_AT_ONCE, max(settings.busy_seconds - settings.commit_seconds, 0.0))
 
-    def _write(self, packs: list[Pack]) -> None:
-        some: list[Pack] = []
-        count = 0
-        for each in packs:
-            some.append(each)
-            count += each[0]
-            if count >= _MOST_AT_ONCE:
-                self._hand_over(some)
-                some, count = [], 0
-        if some:
-            self._hand_over(some)
-
-    def _hand_over(self, packs: list[Pack]) -> None:
-        self._hand.write(packs)
-        self.door.done(packs)
+    def _write(self, notes: list[Note]) -> None:
+        for first in range(0, len(notes), _MOST_AT_ONCE):
+            some = notes[first : first + _MOST_AT_ONCE]
+            self._hand.write(some)
+            self.door.done(some)

@@ -68,6 +68,8 @@ class OperationLog:
 
     def __init__(self, which: LoggedOperations, stopwatch: Callable[[], float] = time.monotonic) -> None:
         self._which = which
+        self.has_all = which is LoggedOperations.ALL
+        """Whether those have lines that were just allowed."""
         self._stopwatch = stopwatch
         self._sampler = Sampler(RefusalRate())
         self._told = 0

@@ -277,9 +277,9 @@ class Metrics:
     def decided(self, chain: str, verdict: Verdict, mode: Mode, seconds: float) -> None:
         """Count a verdict under `mode`, and the time it took."""
         code = verdict.first.code.label if isinstance(verdict, Reject) else ALLOW
-        known = chain if chain in self._chains else OTHER
-        self._verdicts[known, code, mode].tally += 1
-        self._decision_seconds[known].observe(seconds)
+        verdicts = self._verdicts.get((chain, code, mode)) or self._verdicts[OTHER, code, mode]
+        verdicts.tally += 1
+        (self._decision_seconds.get(chain) or self._decision_seconds[OTHER]).observe(seconds)
 
     def rules_decided(self, hits: Iterable[RuleName], opened: Iterable[str] = ()) -> None:
         """Count the rules that fired on one operation, and the ids of those that let it pass for want of a fact."""

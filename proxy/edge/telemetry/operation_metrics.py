@@ -83,7 +83,7 @@ class OperationMetrics:
         self._begin_at_zero(chains)
         # looked up once for each operation
         self._ends = {(chain, cause): self._ended.labels(chain, cause) for chain in chains for cause in CAUSES}
-        self._inclusions = {chain: self._inclusion.labels(chain) for chain in chains}
+        self._mined = {chain: (self._ends[chain, "mined"], self._inclusion.labels(chain)) for chain in chains}
 
     def _of_settlement(self, gauge: Callable[..., Gauge], counter: Callable[..., Counter]) -> None:
         """How far it is behind, and what it asks."""
@@ -131,12 +131,12 @@ class OperationMetrics:
 
     def mined(self, chain: str, *, success: bool, seconds: float | None) -> None:
         """Count an inclusion, `seconds` after the bundler's acceptance (None: not known)."""
-        known = chain if chain in self._chains else _OTHER
-        self._ends[known, "mined"].tally += 1
+        ends, inclusion = self._mined.get(chain) or self._mined[_OTHER]
+        ends.tally += 1
         if not success:
-            self._reverted.labels(known).inc()
+            self._reverted.labels(self._known(chain)).inc()
         if seconds is not None:
-            self._inclusions[known].observe(max(seconds, 0.0))
+            inclusion.observe(max(seconds, 0.0))
 
     def past_gate(self, chain: str, what: str) -> None:
         """Count what happened to a session past the gate, one of `PAST_GATE`."""

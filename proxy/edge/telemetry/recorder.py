@@ -45,6 +45,7 @@ class EdgeRecorder:
         self._alerts = Silence() if alerts is None else alerts
         self._metrics = metrics
         self._audit = audit
+        self._door = None if audit is None else audit.door
         self._tell = tell
         self._dropped = 0
         metrics.before_each_scrape(self._refresh)
@@ -58,17 +59,19 @@ class EdgeRecorder:
         metrics.decided(decision.chain, verdict, decision.mode, seconds)
         if metrics.names_sessions and decision.permission_id is not None:
             metrics.session_decided(decision.permission_id, decision.account, verdict)
-        if self._audit is not None:
-            self._audit.door.decided(decision, forwarding=forwarding)
-        if self._log is not None:
-            self._log.decided(decision, seconds)
-        is_plain = isinstance(verdict, Allow) and not verdict.waived and verdict.elsewhere is None
+        if self._door is not None:
+            self._door.decided(decision, forwarding=forwarding)
+        is_plain = type(verdict) is Allow and not verdict.waived and verdict.elsewhere is None
         if not is_plain or decision.hits or decision.opened:
-            self._tell_more(decision)
+            self._tell_more(decision, seconds)
+        elif self._log is not None and self._log.has_all:
+            self._log.decided(decision, seconds)
 
-    def _tell_more(self, decision: Decision) -> None:
+    def _tell_more(self, decision: Decision, seconds: float) -> None:
         """Of what is no operation that was allowed and nothing else."""
         verdict = decision.verdict
+        if self._log is not None:
+            self._log.decided(decision, seconds)
         if decision.hits or decision.opened:
             hits = (RuleName(hit.rule.id, hit.mode, hit.rule.severity) for hit in decision.hits)
             self._metrics.rules_decided(hits, decision.opened)
@@ -86,8 +89,8 @@ class EdgeRecorder:
         self._metrics.upstream_answered(endpoint, seconds)
 
     def answered(self, decision_id: str, answer: UpstreamAnswer) -> None:
-        if self._audit is not None:
-            self._audit.door.answered(decision_id, answer)
+        if self._door is not None:
+            self._door.answered(decision_id, answer)
 
     def ended(self, context: RequestContext, method_class: MethodClass, outcome: RequestOutcome) -> None:
         self._metrics.request(context.chain, method_class, outcome, context.client)
@@ -122,13 +125,13 @@ class EdgeRecorder:
             self._metrics.operations.ended(end.chain, end.cause)
             if (happening := happening_of_end(end, time.time())) is not None:
                 self._alerts.raise_(happening)
-        if self._audit is not None:
-            self._audit.door.ended(end)
+        if self._door is not None:
+            self._door.ended(end)
 
     def noted(self, deed: Deed) -> None:
         _LOG.info("%s by %s%s", deed.what, deed.who, f": {deed.why}" if deed.why else "")
-        if self._audit is not None:
-            self._audit.door.noted(deed)
+        if self._door is not None:
+            self._door.noted(deed)
 
     def _refresh(self) -> None:
         if self._audit is None:

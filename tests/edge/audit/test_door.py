@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import gc
+import threading
 from typing import Any, cast
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.edge.audit.door import PACKED_AT, Bounds, Door
-from proxy.edge.audit.line import Pack, unpack
+from proxy.edge.audit.door import Bounds, Door
+from proxy.edge.audit.line import Note, unpack
 from proxy.edge.audit.printing import print_plain
 from proxy.edge.audit.sampling import RefusalRate
 from proxy.errors import Code, Reason
 from proxy.judge.upstream_answer import UpstreamAnswer
 from proxy.judge.verdict import Reject
-from proxy.ports import Deed
+from proxy.ports import Deed, OperationEnd
 from proxy.userop.execution import Call
 from proxy.userop.primitives import Address
-from tests.edge.builders import OUT_OF_SCOPE, decision
+from tests.edge.builders import OUT_OF_SCOPE, USER_OP_HASH, decision
 from tests.judge.builders import facts
+from tests.patience import PATIENCE_SECONDS
 
 
 class Nearly(str):
@@ -41,7 +44,7 @@ def a_door(bounds: Bounds | None = None, rate: RefusalRate | None = None) -> tup
 
 
 def details(door: Door, kind: str) -> list[str]:
-    printed = [print_plain(plain) for _, told in door.take() for _, plain in unpack(told)]
+    printed = [print_plain(plain) for _, plain in map(unpack, door.take())]
     return [str(columns[-1]) for columns in printed if columns[0] == kind]
 
 
@@ -68,19 +71,19 @@ def test_room_that_is_given_back_is_there_again() -> None:
     assert door.queued == 2  # it, and before it the record of the one that found no room
 
 
-@given(st.lists(st.sampled_from(["plain", "nearly plain", "broken"]), max_size=2 * PACKED_AT))
-def test_a_note_that_cannot_be_handed_over_takes_none_with_it_that_is_packed_beside_it(
+@given(st.lists(st.sampled_from(["plain", "nearly plain", "broken"]), max_size=64))
+def test_a_note_that_cannot_be_handed_over_takes_none_with_it_that_waits_beside_it(
     kinds: list[str],
 ) -> None:
     door, _ = a_door()
     worse: dict[str, Any] = {"plain": {}, "nearly plain": {"client": Nearly("dapp")}, "broken": {"client": object()}}
     for kind in kinds:
         door.decided(decision(facts=facts(**worse[kind])), forwarding=True)
-    packs = door.take()
-    found = [(seq, plain[0]) for _, told in packs for seq, plain in unpack(told)]
+    notes = door.take()
+    found = [(seq, plain[0]) for seq, plain in map(unpack, notes)]
     assert found == [(seq, "gap" if kind == "broken" else "decision") for seq, kind in enumerate(kinds, 1)]
     assert (door.queued, door.lost) == (len(kinds), kinds.count("broken"))
-    door.done(packs)
+    door.done(notes)
     assert (door.queued, door.queued_bytes) == (0, 0)
 
 
@@ -90,15 +93,15 @@ def test_every_number_is_a_record_or_in_exactly_one_gap(steps: list[str], most: 
     put, told = 0, []
 
     def take() -> None:
-        packs = door.take()
-        for seq, plain in [each for count, told in packs for each in unpack(told)]:
+        notes = door.take()
+        for seq, plain in map(unpack, notes):
             columns = print_plain(plain)
             if columns[0] == "gap":
                 first = int(str(columns[-1]).partition('"first":')[2].partition(",")[0])
                 told.extend(range(first, seq + 1))
             else:
                 told.append(seq)
-        door.done(packs)
+        door.done(notes)
 
     for step in steps:
         if step == "put":
@@ -115,10 +118,10 @@ def test_every_number_is_a_record_or_in_exactly_one_gap(steps: list[str], most: 
     assert (door.queued, door.queued_bytes) == (0, 0)
 
 
-@given(st.lists(st.sampled_from(["brief", "large", "take", "done"]), max_size=120), st.integers(1, 2 * PACKED_AT))
+@given(st.lists(st.sampled_from(["brief", "large", "take", "done"]), max_size=120), st.integers(1, 64))
 def test_whatever_has_room_is_taken_in_at_once_and_whoever_writes_hears_of_it(steps: list[str], most: int) -> None:
     door, _ = a_door(Bounds(notes=most))
-    at_hand: list[Pack] = []
+    at_hand: list[Note] = []
     has_come = False
     for step in steps:
         queued, lost = door.queued, door.lost
@@ -146,7 +149,7 @@ def test_refusals_past_the_rate_are_counted_exactly_by_code_and_the_rest_is_kept
     for _ in range(5):
         door.decided(decision(verdict=refused(Code.SESSION_UNKNOWN)), forwarding=False)
     door.tell_left_out()
-    printed = [print_plain(plain) for _, told in door.take() for _, plain in unpack(told)]
+    printed = [print_plain(plain) for _, plain in map(unpack, door.take())]
     kept = [columns for columns in printed if columns[0] == "decision"]
     counts = sorted(str(columns[-1]) for columns in printed if columns[0] == "sampled")
     assert (len(kept), door.left_out) == (5, 10)
@@ -187,3 +190,50 @@ def test_many_kinds_of_refusals_take_no_memory_without_end() -> None:
     told = details(door, "sampled")
     assert len(told) <= 1_025
     assert sum(int(each.partition('"refusals":')[2].rstrip("}")) for each in told) == door.left_out
+
+
+def test_what_waits_at_the_door_is_nothing_that_the_garbage_collector_looks_at() -> None:
+    door, _ = a_door()
+    made = decision(facts=facts())
+    end = OperationEnd("soneium", USER_OP_HASH, "mined")
+    gc.disable()
+    try:
+        before = gc.get_count()[0]
+        for _ in range(1_000):
+            door.decided(made, forwarding=True)
+            door.answered("d", UpstreamAnswer(result="0x1"))
+            door.ended(end)
+        assert gc.get_count()[0] - before < 100
+    finally:
+        gc.enable()
+    assert door.queued == 3_000
+
+
+def test_whoever_waits_for_many_hears_once_they_are_there_and_when_the_door_is_closed() -> None:
+    door, _ = a_door()
+    heard: list[int] = []
+
+    def wait() -> None:
+        for many in (1, 50, 50):
+            door.wait_for(many, PATIENCE_SECONDS)
+            heard.append(door.queued)
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    for _ in range(50):
+        door.answered("d", UpstreamAnswer(result="0x1"))
+    door.close()
+    waiting.join(PATIENCE_SECONDS)
+    assert not waiting.is_alive()
+    assert heard[1:] == [50, 50]
+
+
+def test_whoever_waits_for_many_hears_of_few_that_fill_half_the_room() -> None:
+    door, _ = a_door(Bounds(bytes=100_000))
+    waiting = threading.Thread(target=door.wait_for, args=(1_000, PATIENCE_SECONDS))
+    waiting.start()
+    for _ in range(10):
+        door.answered("d", UpstreamAnswer(result="0x1", error_message="m" * 8_000))
+    waiting.join(PATIENCE_SECONDS)
+    assert not waiting.is_alive()
+    assert door.queued < 1_000

@@ -8,8 +8,10 @@ import socket
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from proxy.edge.audit.line import PlainLine
+from proxy.edge.audit.line import PlainLine, each_of, join
 
 BEYOND_SELECT = 1_500
 
@@ -21,6 +23,11 @@ def many_descriptors() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, BEYOND_SELECT + 100), hard))
     yield
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@given(st.lists(st.binary(max_size=300)))
+def test_notes_that_go_in_one_message_are_the_same_notes_at_the_other_end(notes: list[bytes]) -> None:
+    assert list(each_of(*join(notes))) == notes
 
 
 @pytest.mark.usefixtures("many_descriptors")
