@@ -137,10 +137,18 @@ class Dispatch:
 
     # while it is sent, and after
 
-    async def post(self, method: str, params: bytes, *, submit: bool, place: OperationPlace | None = None) -> Forwarded:
+    async def post(
+        self,
+        method: str,
+        params: bytes,
+        *,
+        submit: bool,
+        place: OperationPlace | None = None,
+        vouched: bool = False,
+    ) -> Forwarded:
         """Ask the bundlers. Raises `UpstreamUnavailable`."""
         started = self._stopwatch()
-        forwarded = await self.upstream.post(method, params, submit=submit, place=place)
+        forwarded = await self.upstream.post(method, params, submit=submit, place=place, vouched=vouched)
         self._recorder.forwarded(forwarded.endpoint, self._stopwatch() - started)
         return forwarded
 
@@ -155,12 +163,11 @@ class Dispatch:
         return forwarded
 
     async def submit(
-        self, method: str, carried: CarriedOperation, judgement: Judgement, decision: Decision
+        self, method: str, carried: CarriedOperation, judgement: Judgement, decision: Decision, *, vouched: bool
     ) -> Forwarded:
         """Send what was judged, and see to what it holds: a refusal gives it back, anything else keeps it."""
-        place = place_of(carried.op, carried.entry_point)
         try:
-            return await self._send(method, carried, judgement, decision, place)
+            return await self._send(method, carried, judgement, decision, vouched=vouched)
         except UpstreamUnavailable:
             raise
         except Exception as error:  # after sending: the caller must hear that it may be out
@@ -172,10 +179,12 @@ class Dispatch:
         carried: CarriedOperation,
         judgement: Judgement,
         decision: Decision,
-        place: OperationPlace,
+        *,
+        vouched: bool,
     ) -> Forwarded:
+        place = place_of(carried.op, carried.entry_point)
         try:
-            forwarded = await self.post(method, carried.params, submit=True, place=place)
+            forwarded = await self.post(method, carried.params, submit=True, place=place, vouched=vouched)
         except UpstreamUnavailable as error:
             await self.unanswered(judgement, decision, error)
             raise

@@ -299,7 +299,8 @@ class Gate:
             if preview:
                 forwarded = await dispatch.preview(request.method, carried, decision)
                 return passed_on(request, forwarded, decision.decision_id)
-            forwarded = await dispatch.submit(request.method, carried, judgement, decision)
+            vouched = judgement.vouched or context.guest.has_key
+            forwarded = await dispatch.submit(request.method, carried, judgement, decision, vouched=vouched)
         except UpstreamUnavailable as error:
             error.decision_id = decision.decision_id
             raise
@@ -348,7 +349,10 @@ class Gate:
             if preview:
                 return passed_on(request, await self.dispatch.post(request.method, carried.params, submit=False))
             place = place_of(carried.op, carried.entry_point)
-            forwarded = await self.dispatch.post(request.method, carried.params, submit=True, place=place)
+            vouched = context.guest.has_key
+            forwarded = await self.dispatch.post(
+                request.method, carried.params, submit=True, place=place, vouched=vouched
+            )
             self.note_sent(request.method, context, carried.params, forwarded, sender=carried.op.sender)
             return passed_on(request, forwarded)
         except UpstreamUnavailable:

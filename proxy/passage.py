@@ -49,6 +49,7 @@ class DirectUpstream(Protocol):
         *,
         submit: bool,
         place: OperationPlace | None = None,
+        vouched: bool = False,
     ) -> bool:
         """Ask as `Upstream.post` does where that takes waiting for nothing but the reply, and have `hearing` told of
         it later than this returns. Whether it was asked; if not, nothing was done."""
@@ -150,13 +151,14 @@ class _Crossing(_Way):
                 self._end(*again)
                 return
             self._started = passage.stopwatch()
-            self._sent = passage.upstream.begin(request.method, params, self._heard, submit=submit, place=place)
+            asked, vouched = (request.method, params), self._context.guest.has_key
+            self._sent = passage.upstream.begin(*asked, self._heard, submit=submit, place=place, vouched=vouched)
         except Exception as error:  # a refusal, or a promise of ours is broken: the gate tells which
             self._end(*passage.gate.told(request, self._method_class, error))
             return
         if not self._sent:
             self._sent = True  # in doubt
-            asking = passage.gate.upstream.post(request.method, params, submit=submit, place=place)
+            asking = passage.gate.upstream.post(*asked, submit=submit, place=place, vouched=vouched)
             self._waiting.wait_for(self._asked(asking))
 
     def _params(self) -> tuple[bytes, bool, OperationPlace | None]:
@@ -258,7 +260,8 @@ class _HandingIn(_Way):
         self._decision = decision = dispatch.record(request.method, judged, carried, context, started=started)
         self._sent_at, place = passage.stopwatch(), place_of(op, entry_point)
         try:
-            is_sent = passage.upstream.begin(request.method, carried.params, self._heard, submit=True, place=place)
+            asked, vouched = (request.method, carried.params), judged.vouched or guest.has_key
+            is_sent = passage.upstream.begin(*asked, self._heard, submit=True, place=place, vouched=vouched)
         except Exception as error:  # how far it got is not known
             return self._broken(error)
         return None if is_sent else gate.send(request, context, carried, judged, decision, preview=False)

@@ -166,11 +166,19 @@ class AskingOn:
 class Upstream(Protocol):
     """The bundlers of one chain."""
 
-    async def post(self, method: str, params: bytes, *, submit: bool, place: OperationPlace | None = None) -> Forwarded:
+    async def post(
+        self,
+        method: str,
+        params: bytes,
+        *,
+        submit: bool,
+        place: OperationPlace | None = None,
+        vouched: bool = False,
+    ) -> Forwarded:
         """Ask; `params` is a printed JSON array. Raises `UpstreamUnavailable`.
 
         `place` is that of the operation a submission carries: as long as one with the same nonce key is in flight at a
-        bundler, it goes there.
+        bundler, it goes there. What is `vouched` for finds a connection however many strangers send.
         """
 
 

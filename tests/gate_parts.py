@@ -82,7 +82,15 @@ class FakeUpstream:
     answers: list[Answered | BaseException] = field(default_factory=lambda: [result("taken")])
     sent: list[Sent] = field(default_factory=list)
 
-    async def post(self, method: str, params: bytes, *, submit: bool, place: object = None) -> Forwarded:
+    async def post(
+        self,
+        method: str,
+        params: bytes,
+        *,
+        submit: bool,
+        place: object = None,
+        vouched: bool = False,
+    ) -> Forwarded:
         print_request(1, method, params)
         self.sent.append(Sent(method, params, submit))
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]

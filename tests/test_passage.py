@@ -75,7 +75,14 @@ class Direct:
     pending: list[Callable[[], None]] = field(default_factory=list)
 
     def begin(
-        self, method: str, params: bytes, hearing: Callable[[Ended], None], *, submit: bool, place: object = None
+        self,
+        method: str,
+        params: bytes,
+        hearing: Callable[[Ended], None],
+        *,
+        submit: bool,
+        place: object = None,
+        vouched: bool = False,
     ) -> bool:
         if self.how == "not at once":
             return False

@@ -162,6 +162,7 @@ class Conclusion:
             facts=facts,
             finding=finding,
             grounds=heard.grounds,
+            vouched=bringer is None,
         )
 
     def _ask_rules(

@@ -17,7 +17,7 @@ class Judgement:
 
     `operation` is `None` when it could not be read, `reservation` when nothing is held for it. `enable_nonce` is the
     nonce by which an ENABLE envelope was judged. `facts` is what the rules saw, `finding` what they said, `grounds`
-    what the session's verdict rested on, where that is kept.
+    what the session's verdict rested on, where that is kept. `vouched`: a key of its session was seen to have signed.
     """
 
     verdict: Verdict
@@ -27,3 +27,4 @@ class Judgement:
     facts: Facts | None = None
     finding: RulesFinding = NOTHING
     grounds: Grounds | None = None
+    vouched: bool = False

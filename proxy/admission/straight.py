@@ -212,7 +212,9 @@ class StraightUse:
         held = self._hold(reservation, known.key, state, finding, now)
         if held is None:
             return None
-        return Judgement(verdict=_ALLOW, operation=operation, reservation=held, facts=facts, finding=finding)
+        return Judgement(
+            verdict=_ALLOW, operation=operation, reservation=held, facts=facts, finding=finding, vouched=True
+        )
 
     def _hold(
         self, wanted: Reservation, session: SessionKey, state: SessionState, finding: RulesFinding, now: float

@@ -37,11 +37,12 @@ class Licence:
 
 @dataclass(frozen=True, slots=True)
 class Guest:
-    """A client that calls: its name, its licence, and what is left of its rations."""
+    """A client that calls: its name, its licence, what is left of its rations, and whether it has shown a key."""
 
     name: str
     licence: Licence = field(default_factory=Licence)
     rations: Rations | None = None
+    has_key: bool = False
 
     @property
     def absent_rate(self) -> float | None:

@@ -70,13 +70,22 @@ class ThinkingBundler(HonestBundler):
 
 
 class Crowd:
-    """Six addresses, each of which asks thirty things at once."""
+    """Addresses, each of which asks many things at once."""
 
-    def __init__(self, gate: RunningGate, askings: Sequence[Asking]) -> None:
+    def __init__(
+        self,
+        gate: RunningGate,
+        askings: Sequence[Asking],
+        addresses: Sequence[str] = OTHERS,
+        each: int = AT_ONCE,
+        **headers: str,
+    ) -> None:
         self.tasks = [
-            asyncio.create_task(ask_as(address, gate, askings[number % len(askings)](place * 1_000 + number)))
-            for place, address in enumerate(OTHERS)
-            for number in range(AT_ONCE)
+            asyncio.create_task(
+                ask_as(address, gate, askings[number % len(askings)](place * 1_000 + number), **headers)
+            )
+            for place, address in enumerate(addresses)
+            for number in range(each)
         ]
 
     @property
@@ -92,9 +101,9 @@ class Crowd:
         await asyncio.gather(*self.tasks, return_exceptions=True)
 
 
-async def ask_as(address: str, gate: RunningGate, asked: dict[str, Any]) -> Any:
+async def ask_as(address: str, gate: RunningGate, asked: dict[str, Any], **headers: str) -> Any:
     """The answer to who calls from there."""
-    async with caller(address) as http, http.post(gate.url, json=asked) as response:
+    async with caller(address) as http, http.post(gate.url, json=asked, headers=headers) as response:
         return await response.json()
 
 
@@ -105,7 +114,7 @@ def caller(address: str) -> aiohttp.ClientSession:
 
 @asynccontextmanager
 async def thinking_gate(
-    patch: pytest.MonkeyPatch, transport: Transport, patience: float = LONG, most: int = CONNECTIONS
+    patch: pytest.MonkeyPatch, transport: Transport, patience: float = LONG, most: int = CONNECTIONS, **top: Any
 ) -> AsyncIterator[RunningGate]:
     """A gate with few connections to its bundler; `patience` is for how many seconds a place is waited for."""
     settings = partial(UpstreamSettings, connect_seconds=LONG)  # of a busy machine
@@ -116,7 +125,7 @@ async def thinking_gate(
     bundler = ThinkingBundler()
     async with (
         bundler,
-        running_gate(bundler=bundler, transport=transport.value, limits={"request_seconds": LONG}) as gate,
+        running_gate(bundler=bundler, transport=transport.value, limits={"request_seconds": LONG}, **top) as gate,
     ):
         gate.running.registry.put(known(TWICE))
         yield gate
@@ -144,10 +153,10 @@ def sent_of(gate: RunningGate) -> Counter[tuple[str, str]]:
     return Counter((each.params[0]["sender"], each.params[0]["nonce"]) for each in gate.bundler.sent)
 
 
-async def is_handed_in(gate: RunningGate, asked: dict[str, Any]) -> asyncio.Task[Any]:
+async def is_handed_in(gate: RunningGate, asked: dict[str, Any], **headers: str) -> asyncio.Task[Any]:
     """Asked by who has asked nothing yet, and heard by the bundler."""
     bundler = bundler_of(gate)
-    task = asyncio.create_task(ask_as("127.0.0.99", gate, asked))
+    task = asyncio.create_task(ask_as("127.0.0.99", gate, asked, **headers))
     for _ in patiently():
         if bundler.heard(asked):
             break
@@ -174,6 +183,50 @@ async def test_a_newcomers_send_is_handed_in_at_once_whatever_six_households_hav
             answers = await asyncio.gather(*crowd.tasks)
         assert all("result" in answer for answer in answers), "whoever waits has its turn"
         assert not [each for each in sent_of(gate).values() if each > 1], "none is sent twice"
+
+
+SMALL = 32
+MANY_OTHERS = tuple(f"127.0.0.{number}" for number in range(2, 42))
+WITH_A_KEY = [{"name": "ours", "api_key": "k" * 32}, {"name": "a-page", "origins": ["https://page.example"]}]
+
+
+async def strangers_have_all_they_may(gate: RunningGate) -> None:
+    """Forty addresses hold whatever places strangers can have, for one more of them has none."""
+    bundler, asked = bundler_of(gate), submission(an_owners(999_999))
+    await gate.until(lambda: bundler.thinking == SMALL * 7 // 8, "the bundler thinks about seven eighths")
+    async with asyncio.timeout(LONG):
+        error = (await ask_as("127.0.0.98", gate, asked, Origin="https://page.example"))["error"]
+    assert error["data"]["budget"] == "places at the bundler"
+
+
+@pytest.mark.parametrize("transport", Transport)
+async def test_however_many_addresses_strangers_have_what_a_sessions_key_signed_is_handed_in_at_once(
+    monkeypatch: pytest.MonkeyPatch, transport: Transport
+) -> None:
+    async with (
+        thinking_gate(monkeypatch, transport, patience=0.05, most=SMALL) as gate,
+        Crowd(gate, (SENDS,), MANY_OTHERS, 2),
+    ):
+        await strangers_have_all_they_may(gate)
+        good = await is_handed_in(gate, submission(GOOD))
+        bundler_of(gate).decided.set()
+        assert "result" in await good
+
+
+@pytest.mark.parametrize("transport", Transport)
+@pytest.mark.parametrize("mode", ["enforce", "off"])
+async def test_so_is_what_a_client_with_a_key_sends(
+    monkeypatch: pytest.MonkeyPatch, transport: Transport, mode: str
+) -> None:
+    more = {"clients": WITH_A_KEY, "mode": mode}
+    async with (
+        thinking_gate(monkeypatch, transport, patience=0.05, most=SMALL, **more) as gate,
+        Crowd(gate, (SENDS,), MANY_OTHERS, 2, Origin="https://page.example"),
+    ):
+        await strangers_have_all_they_may(gate)
+        good = await is_handed_in(gate, submission(an_owners(888_888)), **{"x-api-key": "k" * 32})
+        bundler_of(gate).decided.set()
+        assert "result" in await good
 
 
 @pytest.mark.parametrize("transport", Transport)

@@ -176,7 +176,9 @@ class Bundler:
     def __init__(self) -> None:
         self.asked: list[str] = []
 
-    async def post(self, method: str, params: bytes, *, submit: bool, place: object = None) -> Forwarded:
+    async def post(
+        self, method: str, params: bytes, *, submit: bool, place: object = None, vouched: bool = False
+    ) -> Forwarded:
         self.asked.append(method)
         return _Forwarded(read_reply(b'{"jsonrpc":"2.0","id":1,"result":"taken"}', 1))
 

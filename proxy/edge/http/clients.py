@@ -63,7 +63,9 @@ class Clients:
         self._clients = tuple(clients)
         self._origins = frozenset(origins)
         self.allowed_headers = ", ".join(headers)
-        self._guests = {client.name: Guest(client.name, client.licence, rations) for client in self._clients}
+        self._guests = {
+            each.name: Guest(each.name, each.licence, rations, has_key=bool(each.keys)) for each in self._clients
+        }
         # found by digest: how long a lookup takes then tells nothing about a key
         self._by_digest = {key: client for client in self._clients for key in client.keys}
         self._keyless = tuple(client for client in self._clients if not client.keys)

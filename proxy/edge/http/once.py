@@ -36,12 +36,25 @@ class OnceUpstream(Protocol):
     """The part of `Upstream` that is used here."""
 
     async def post(
-        self, method: str, params: bytes, *, submit: bool, place: OperationPlace | None = None
+        self,
+        method: str,
+        params: bytes,
+        *,
+        submit: bool,
+        place: OperationPlace | None = None,
+        vouched: bool = False,
     ) -> UpstreamReply:
         """Ask it. Raises `UpstreamUnavailable`."""
 
     def begin(
-        self, method: str, params: bytes, hearing: Hearing, *, submit: bool, place: OperationPlace | None = None
+        self,
+        method: str,
+        params: bytes,
+        hearing: Hearing,
+        *,
+        submit: bool,
+        place: OperationPlace | None = None,
+        vouched: bool = False,
     ) -> bool:
         """Ask it without waiting for anything. Whether it was asked; if not, nothing was done."""
 
@@ -64,15 +77,28 @@ class OnceSent:
         self._bytes = 0
 
     def post(
-        self, method: str, params: bytes, *, submit: bool, place: OperationPlace | None = None
+        self,
+        method: str,
+        params: bytes,
+        *,
+        submit: bool,
+        place: OperationPlace | None = None,
+        vouched: bool = False,
     ) -> Coroutine[Any, Any, UpstreamReply]:
         """Ask the upstream, or give what it answered to these very bytes. Raises `UpstreamUnavailable`."""
         if not submit:
             return self._upstream.post(method, params, submit=False)
-        return self._send((method, params), place)
+        return self._send((method, params), place, vouched=vouched)
 
     def begin(
-        self, method: str, params: bytes, hearing: Hearing, *, submit: bool, place: OperationPlace | None = None
+        self,
+        method: str,
+        params: bytes,
+        hearing: Hearing,
+        *,
+        submit: bool,
+        place: OperationPlace | None = None,
+        vouched: bool = False,
     ) -> bool:
         """See `OnceUpstream`."""
         if not submit:
@@ -84,7 +110,7 @@ class OnceSent:
         is_begun = False
         try:
             heard = partial(self._heard, asked, waiting, hearing)
-            is_begun = self._upstream.begin(method, params, heard, submit=True, place=place)
+            is_begun = self._upstream.begin(method, params, heard, submit=True, place=place, vouched=vouched)
         finally:
             if not is_begun:
                 del self._under_way[asked]
@@ -99,7 +125,7 @@ class OnceSent:
         finally:
             hearing(ended)
 
-    async def _send(self, asked: _Asked, place: OperationPlace | None) -> UpstreamReply:
+    async def _send(self, asked: _Asked, place: OperationPlace | None, *, vouched: bool) -> UpstreamReply:
         if (others := self._under_way.get(asked)) is not None:
             other: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
             others.append(other)
@@ -112,14 +138,14 @@ class OnceSent:
         ended: Ended | None = None
         try:
             waiter: asyncio.Future[Ended | AskingOn] = asyncio.get_running_loop().create_future()
-            if self._upstream.begin(*asked, partial(_settle, waiter), submit=True, place=place):
+            if self._upstream.begin(*asked, partial(_settle, waiter), submit=True, place=place, vouched=vouched):
                 heard = await waiter
                 assert not isinstance(heard, AskingOn), "a send is asked of one bundler"  # noqa: S101 - our own promise
                 if isinstance(heard, UpstreamUnavailable):
                     raise heard
                 ended = heard
             else:
-                ended = await self._upstream.post(*asked, submit=True, place=place)
+                ended = await self._upstream.post(*asked, submit=True, place=place, vouched=vouched)
         except UpstreamUnavailable as error:
             ended = _words_of(error)
             raise

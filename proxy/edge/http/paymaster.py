@@ -45,16 +45,31 @@ class BundlersAndPaymaster:
     bundlers: OnceSent
     paymaster: PaymasterService
 
-    async def post(self, method: str, params: bytes, *, submit: bool, place: OperationPlace | None = None) -> Forwarded:
+    async def post(
+        self,
+        method: str,
+        params: bytes,
+        *,
+        submit: bool,
+        place: OperationPlace | None = None,
+        vouched: bool = False,
+    ) -> Forwarded:
         """Ask whoever answers this method. Raises `UpstreamUnavailable`."""
         if is_for_paymaster(method):
             return await self.paymaster.ask(method, params)
-        return await self.bundlers.post(method, params, submit=submit, place=place)
+        return await self.bundlers.post(method, params, submit=submit, place=place, vouched=vouched)
 
     def begin(
-        self, method: str, params: bytes, hearing: Hearing, *, submit: bool, place: OperationPlace | None = None
+        self,
+        method: str,
+        params: bytes,
+        hearing: Hearing,
+        *,
+        submit: bool,
+        place: OperationPlace | None = None,
+        vouched: bool = False,
     ) -> bool:
         """Ask a bundler, and wait for nothing; a paymaster is waited for."""
         if is_for_paymaster(method):
             return False
-        return self.bundlers.begin(method, params, hearing, submit=submit, place=place)
+        return self.bundlers.begin(method, params, hearing, submit=submit, place=place, vouched=vouched)

@@ -60,7 +60,13 @@ class HttpUpstream(BundlerAsker):
         self._roster.placed(place, mark)
 
     def post(
-        self, method: str, params: bytes, *, submit: bool, place: OperationPlace | None = None
+        self,
+        method: str,
+        params: bytes,
+        *,
+        submit: bool,
+        place: OperationPlace | None = None,
+        vouched: bool = False,
     ) -> Coroutine[Any, Any, UpstreamReply]:
         """Ask the first healthy endpoint; `params` is a printed JSON array.
 
@@ -69,10 +75,19 @@ class HttpUpstream(BundlerAsker):
         failure, and when a gateway turns it away. Raises `UpstreamUnavailable`.
         """
         seconds = self._seconds_for(method)
-        return self._send(method, params, seconds, place) if submit else self._read(method, params, seconds)
+        if submit:
+            return self._send(method, params, seconds, place, vouched=vouched)
+        return self._read(method, params, seconds)
 
     def begin(
-        self, method: str, params: bytes, hearing: Hearing, *, submit: bool, place: OperationPlace | None = None
+        self,
+        method: str,
+        params: bytes,
+        hearing: Hearing,
+        *,
+        submit: bool,
+        place: OperationPlace | None = None,
+        vouched: bool = False,
     ) -> bool:
         """Ask as `post` does, and wait for nothing: where one bundler alone comes into question, or a read goes to the
         first one, and a connection to it is free. Whether it was asked; if not, nothing was done."""
@@ -93,7 +108,7 @@ class HttpUpstream(BundlerAsker):
         places = self._places
         if (free := places.free) > places.plenty:
             places.free, household = free - 1, None
-        elif not places.take(QuestionKind.SEND, household := WORKED_FOR.get()):
+        elif not places.take(QuestionKind.SEND, household := WORKED_FOR.get(), vouched=vouched):
             return False
         sending = partial(self._heard_send, endpoint, our_id, (place, household), hearing)
         if not self._put(endpoint, our_id, (method, params), sending, household):
@@ -223,9 +238,11 @@ class HttpUpstream(BundlerAsker):
             return turned_away
         raise failure.taken() or self._nobody()
 
-    async def _send(self, method: str, params: bytes, seconds: float, place: OperationPlace | None) -> UpstreamReply:
+    async def _send(
+        self, method: str, params: bytes, seconds: float, place: OperationPlace | None, *, vouched: bool
+    ) -> UpstreamReply:
         """In one place, whomever of them it is put to."""
-        async with self._places.place(QuestionKind.SEND, self.chain):
+        async with self._places.place(QuestionKind.SEND, self.chain, vouched=vouched):
             if place is None:
                 return await self._send_along(self._order(QuestionKind.SEND), method, params, seconds)
             return await self._send_there(method, params, seconds, place)

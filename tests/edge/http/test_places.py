@@ -285,17 +285,54 @@ def test_whatever_six_households_hold_of_reads_and_sends_a_newcomers_send_has_a_
         places = BundlerPlaces(connections, 3)
 
 
-_STEPS = st.lists(st.tuples(st.sampled_from([*QuestionKind, None]), st.sampled_from("abcd"), st.integers(0, 99)))
+@pytest.mark.parametrize("connections", [16, 32, 96, 1000])
+@pytest.mark.parametrize("kinds", [(SEND,), (READ, SEND), (SEND, READ)])
+def test_whatever_number_of_strangers_an_eighth_is_left_to_what_is_vouched_for(
+    connections: int, kinds: tuple[QuestionKind, ...]
+) -> None:
+    places, eighth = BundlerPlaces(connections, 3), connections // 8
+    for household in map(str, range(2 * connections)):
+        for kind in kinds:
+            while places.take(kind, household):
+                pass
+    assert eighth <= places.free < eighth + 8 + connections // 100
+    for household in map(str, range(10_000, 10_000 + eighth)):
+        assert places.take(SEND, household, vouched=True)
+        assert not places.take(SEND, "another"), "which is not"
+        assert not places.take(READ, household)
+
+
+def test_of_all_who_wait_what_is_vouched_for_has_the_next_place() -> None:
+    turns, places, served = HouseholdTurns(256), BundlerPlaces(1, 3), list[str]()
+
+    async def one(household: str, *, vouched: bool) -> None:
+        async with places.place(SEND, "one", vouched=vouched):
+            served.append(household)
+            await asyncio.sleep(0.01)
+
+    async def all_of_them() -> None:
+        async with asyncio.TaskGroup() as group:
+            for household in (*map(str, range(20)), "session", "20"):
+                group.create_task(turned(turns, household, one(household, vouched=household == "session")))
+
+    run(all_of_them())
+    assert served[:3] == ["0", "session", "1"]
+    assert len(served) == 22
+
+
+_STEPS = st.lists(
+    st.tuples(st.sampled_from([*QuestionKind, None]), st.sampled_from("abcd"), st.integers(0, 99), st.booleans())
+)
 
 
 @settings(max_examples=200)
 @given(st.integers(1, 40), _STEPS)
 def test_no_more_is_with_the_bundlers_than_may_be_and_all_that_left_is_free_again(
-    connections: int, steps: list[tuple[QuestionKind | None, str, int]]
+    connections: int, steps: list[tuple[QuestionKind | None, str, int, bool]]
 ) -> None:
     places = BundlerPlaces(connections, 3)
     held: list[str | None] = []
-    for kind, household, number in steps:
+    for kind, household, number, vouched in steps:
         if kind is None:
             if held:
                 places.leave(held.pop(number % len(held)))
@@ -305,11 +342,12 @@ def test_no_more_is_with_the_bundlers_than_may_be_and_all_that_left_is_free_agai
         else:
             of_it, others = held.count(household), len(set(held) - {household, None})
             free = places.free
-            if places.take(kind, household):
+            if places.take(kind, household, vouched=vouched):
                 held.append(household)
                 assert not (of_it and others) or of_it < free, "beside others nobody has more than are free"
             else:
-                assert kind is READ or of_it or not free, "who has none finds one for what is sent"
+                left = 0 if vouched or connections < 16 else connections // 8
+                assert kind is READ or of_it or free <= left, "who has none finds one for what is sent"
         assert places.free == connections - len(held) >= 0
     for of in held:
         places.leave(of)
