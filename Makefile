@@ -72,8 +72,9 @@ weather: setup ## one neighbour after the other fails, for SECONDS=n: nothing lo
 loop-watch: setup ## what holds the loop of a running gate longest, with 100,000 sessions and 200,000 operations settled
 	@$(IN_VENV)/python -m tests.flat.loop
 
-crash-loop: setup ## gates killed under load, before a bundler that loses answers, and a chain that goes back; LIVES=n
-	CRASH_LIVES=$(or $(LIVES),600) $(IN_VENV)/python -m pytest -q tests/chaos/test_crash_loop.py tests/chaos/test_crash_loop_with_node.py
+crash-loop: setup ## gates killed under load, before bundlers that lose answers and chains that go back; LIVES=n, SEED=n, SEEDS=n
+	CRASH_LIVES=$(or $(LIVES),600) CRASH_SEED=$(or $(SEED),9) $(IN_VENV)/python -m pytest -q tests/chaos/test_crash_loop.py tests/chaos/test_crash_loop_with_node.py
+	PYTHONHASHSEED=0 CRASH_SEEDS=$(or $(SEEDS),100) $(IN_VENV)/python -m pytest -q tests/chaos/test_lives_in_virtual_time.py
 
 attack: setup ## a good client beside addresses that take all they can get, for SECONDS=n; TRANSPORT=lean, WAYS=each
 	@$(IN_VENV)/python -m tests.attack --seconds $(or $(SECONDS),20) --transport $(or $(TRANSPORT),lean) $(if $(WAYS),--ways $(WAYS))

@@ -72,6 +72,10 @@ class FakeNode:
             return special
         return web.json_response(self._response(body))
 
+    def answered(self, method: str, params: list[Any]) -> dict[str, object]:
+        """A whole response to one question."""
+        return self._response({"id": 1, "method": method, "params": params})
+
     def _in_batch(self, body: dict[str, Any]) -> object:
         special = self.reply(body)
         return self._response(body) if special is None else json.loads(cast(web.Response, special).text or "")

@@ -3,9 +3,8 @@ late, or nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -16,7 +15,7 @@ from proxy.userop.user_operation import UserOperation, parse_user_operation
 from tests.app.live_node import LiveNode
 from tests.bypass_list.desk import V07, reading
 from tests.chaos.journal import Journal
-from tests.chaos.world import LOST, is_on_disk
+from tests.chaos.world import LOST
 from tests.edge.recording_bundler import Answer, Recorded, RecordingBundler
 
 _MOST_SHOWN = 300
@@ -54,12 +53,12 @@ class BalancedNode(LiveNode):
 @dataclass
 class ChainWorld:
     """`limits` are uses by permission id: what the chain itself allows a session, or a rule. `faults` lists every
-    broken promise; `database` is where the gate has to have written before it sends."""
+    broken promise; `is_on_disk` tells whether the gate has written down an operation, as it has to before it sends."""
 
     random: Random
     limits: Mapping[Hash32, int]
-    database: Path
-    journal: Journal
+    is_on_disk: Callable[[Hash32], bool]
+    journal: Journal | None = None
     live: BalancedNode = field(default_factory=lambda: BalancedNode(bundled=True))
     operations: dict[Hash32, OnChain] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
@@ -81,38 +80,50 @@ class ChainWorld:
         return RecordingBundler(chain_id=1, answers=answers)
 
     async def _submit(self, recorded: Recorded) -> Answer:
-        op = parse_user_operation(recorded.params[0], V07.version)
+        return self.take(parse_user_operation(recorded.params[0], V07.version))
+
+    async def _receipt(self, recorded: Recorded) -> Answer:
+        return self.receipt(parse_hash(recorded.params[0], "hash"))
+
+    def take(self, op: UserOperation) -> Answer:
+        """What the bundler answers to an operation that arrives."""
         operation = reading(op)
         assert operation.claim is not None
         name, session = operation.user_op_hash, operation.claim.envelope.permission_id
         self.arrived += 1
-        if not is_on_disk(self.database, name):
+        if not self.is_on_disk(name):
             self._fault(f"{print_bytes(name)} was sent before its reservation was on disk")
         luck = self.random.random() if self.troubled else 1.0
         if luck < 0.15:
-            self.journal.note("refused", print_bytes(name), "of", _shown(session))
+            self._note("refused", print_bytes(name), "of", _shown(session))
             return Answer(error={"code": -32500, "message": "AA10 a bundler's whim"})
         self.operations.setdefault(name, OnChain(op, session))
         out = self.committed(session)
-        self.journal.note("taken", print_bytes(name), "of", _shown(session), f"which has {out} uses out")
+        self._note("taken", print_bytes(name), "of", _shown(session), f"which has {out} uses out")
         if out > self.limits[session]:
             self._fault(f"{out} uses of {self.limits[session]} are out")
         if luck < 0.25:
             return self.random.choice(LOST)  # it was taken, and the answer does not say so
         return Answer(result=print_bytes(name))
 
-    def _fault(self, told: str) -> None:
-        self.faults.append(told)
-        self.journal.fault(told, self.database)
-
-    async def _receipt(self, recorded: Recorded) -> Answer:
+    def receipt(self, name: Hash32) -> Answer:
+        """What the bundler answers to who asks for one."""
         if self.troubled and self.random.random() < 0.5:
             return self.random.choice(LOST)
-        found = self.operations.get(parse_hash(recorded.params[0], "hash"))
+        found = self.operations.get(name)
         if found is None or found.header is None:
             return Answer(result=None)
         block = {"blockNumber": print_uint(found.header.number), "blockHash": print_bytes(found.header.hash)}
-        return Answer(result={"userOpHash": recorded.params[0], "success": True, "receipt": block})
+        return Answer(result={"userOpHash": print_bytes(name), "success": True, "receipt": block})
+
+    def _note(self, *words: object) -> None:
+        if self.journal is not None:
+            self.journal.note(*words)
+
+    def _fault(self, told: str) -> None:
+        self.faults.append(told)
+        if self.journal is not None:
+            self.journal.fault(told)
 
     def go_past(self, op: UserOperation) -> None:
         """A bundler has it that the gate does not know."""
@@ -152,7 +163,7 @@ class ChainWorld:
             each.header = None
         for each in again:
             each.header = headers[-1 - depth]
-        self.journal.note(f"the newest {depth} blocks are gone")
+        self._note(f"the newest {depth} blocks are gone")
         self._note_newest(depth + 1)
         self.reorganised += 1
         self.came_back += len(back)
@@ -160,7 +171,7 @@ class ChainWorld:
     def _note_newest(self, blocks: int) -> None:
         for header in self.live.chain.headers[-blocks:]:
             has = [name for name, each in self.operations.items() if each.header == header]
-            self.journal.note("block", header.number, print_bytes(header.hash), *map(print_bytes, has))
+            self._note("block", header.number, print_bytes(header.hash), *map(print_bytes, has))
 
     def be_troubled(self) -> None:
         """For one life of the gate: the node may be dead, or behind, or several of which one is."""
@@ -169,7 +180,7 @@ class ChainWorld:
         self.live.behind = 1 if 0.15 <= luck < 0.35 else 0
         self.live.lagging = 3 if 0.35 <= luck < 0.6 else 0
         state = f"refuses: {self.live.refuses}, behind: {self.live.behind}, lagging: {self.live.lagging}"
-        self.journal.note("node", state)
+        self._note("node", state)
 
     def be_quiet(self) -> None:
         self.troubled = self.live.refuses = False

@@ -22,6 +22,7 @@ class Journal:
     """`journal.log` beside the gate's own log in `folder`, which pytest keeps; times are seconds since its begin."""
 
     folder: Path
+    database: Path  # of the gate
     _begun: float = field(default_factory=time.monotonic)
     _copies: int = 0
 
@@ -40,13 +41,13 @@ class Journal:
         size = gate.log.stat().st_size if gate.log.exists() else 0
         self.note("killed" if gate.pid is None else f"started pid {gate.pid}", f"with {size} bytes of its log written")
 
-    def fault(self, told: str, database: Path) -> None:
+    def fault(self, told: str) -> None:
         """The ledger, as it is on disk now, is kept beside this."""
         self._copies += 1
         copy = self.folder / f"at-fault-{self._copies}.db"
-        with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(copy)) as kept:
+        with closing(sqlite3.connect(self.database)) as source, closing(sqlite3.connect(copy)) as kept:
             source.backup(kept)
-        shutil.copy(daybook_of(database), daybook_of(copy))
+        shutil.copy(daybook_of(self.database), daybook_of(copy))
         self.note("FAULT", told, f"the ledger is kept in {copy.name}")
 
     @contextmanager

@@ -7,6 +7,7 @@ import asyncio
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -31,6 +32,7 @@ from tests.chaos.gates import (
     until_ready,
 )
 from tests.chaos.journal import Journal
+from tests.chaos.world import is_on_disk
 from tests.patience import PATIENCE_SECONDS
 from tests.session.builders import TOKEN, TRANSFER, USAGE, action, enabled, transfer, usage
 
@@ -58,8 +60,9 @@ def under(op: UserOperation, grant: SessionData) -> UserOperation:
 
 @dataclass
 class Heard:
-    """What the clients sent, and heard."""
+    """What the clients sent, and heard, and where it is written down."""
 
+    journal: Journal
     numbers: Iterator[int] = field(default_factory=lambda: iter(range(1, 1_000_000)))
     sent: dict[bytes, UserOperation] = field(default_factory=dict)
     claims: dict[bytes, list[UserOperation]] = field(default_factory=dict)  # the same under each session, by hash
@@ -87,7 +90,7 @@ async def load(client: aiohttp.ClientSession, url: str, grant: SessionData, rand
 async def one_life(gate: GateProcess, world: ChainWorld, grant: SessionData, random: Random, heard: Heard) -> None:
     world.be_troubled()
     gate.start(astray=(random.choice(ASTRAY), random.choice(ASTRAY)))
-    world.journal.life(gate)
+    heard.journal.life(gate)
     async with aiohttp.ClientSession() as client:
         clients = [asyncio.create_task(load(client, gate.url, grant, random, heard)) for _ in range(CLIENTS)]
         if random.random() < 2 / 3:
@@ -104,7 +107,7 @@ async def one_life(gate: GateProcess, world: ChainWorld, grant: SessionData, ran
             if random.random() < 0.2:
                 world.go_back(random.choice(DEPTHS))
         await asyncio.to_thread(gate.end)
-        world.journal.life(gate)
+        heard.journal.life(gate)
         for each in clients:
             each.cancel()
         await asyncio.gather(*clients, return_exceptions=True)
@@ -143,8 +146,8 @@ async def spend_the_rest(client: aiohttp.ClientSession, gate: GateProcess, world
         assert answer["error"]["code"] == over, answer
 
 
-async def crash_and_recover(gate: GateProcess, world: ChainWorld, random: Random) -> Heard:
-    heard = Heard()
+async def crash_and_recover(gate: GateProcess, world: ChainWorld, random: Random, journal: Journal) -> Heard:
+    heard = Heard(journal)
     world.grant(GRANTS)
     server = await world.live.serve()
     gate.node = world.live.url
@@ -154,7 +157,7 @@ async def crash_and_recover(gate: GateProcess, world: ChainWorld, random: Random
             await one_life(gate, world, GRANTS[index * len(GRANTS) // LIVES], random, heard)
         world.be_quiet()
         gate.start()
-        world.journal.life(gate)
+        heard.journal.life(gate)
         async with aiohttp.ClientSession() as client:
             world.mine(1.0)
             await until_ready(client, gate)
@@ -179,16 +182,17 @@ def used_on_disk(gate: GateProcess, grant: SessionData) -> int | None:
 
 
 def test_nothing_is_lost_doubled_or_overspent_over_sixty_lives_of_a_chain_that_goes_back(tmp_path: Path) -> None:
-    random, journal = Random(SEED), Journal(tmp_path)
+    random = Random(SEED)
     limits = dict.fromkeys((each.permission_id for each in BY_CHAIN), USES)
     limits |= dict.fromkeys((each.permission_id for each in BY_RULE), MOST_SENDS)
     with a_nursery() as nursery:
         gate = GateProcess(nursery, tmp_path, bundler="", settings="rules: [ours.yaml]\n")
         (tmp_path / "ours.yaml").write_text(so_many_a_day(MOST_SENDS))
         gate.know(GRANTS)
-        world = ChainWorld(random, limits, gate.database, journal)
+        journal = Journal(tmp_path, gate.database)
+        world = ChainWorld(random, limits, partial(is_on_disk, gate.database), journal)
         with journal.explaining(gate):
-            heard = asyncio.run(crash_and_recover(gate, world, random))
+            heard = asyncio.run(crash_and_recover(gate, world, random, journal))
             assert_all_of_it_was_right(gate, world, heard)
 
 

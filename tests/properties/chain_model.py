@@ -296,13 +296,13 @@ class Disk:
         if self.full and outcome.ends and not outcome.again:
             self.owed.append(outcome)
         self.flush()
-        self._write(outcome)
+        self.write(outcome)
 
     def begin_now(self, operation: AcceptedOperation) -> bool:
         if self.full:
             return False
         self.flush()
-        self._write(Outcome(begun=operation))
+        self.write(Outcome(begun=operation))
         return True
 
     def advance(self, name: HoldName, stage: Stage) -> None:
@@ -335,9 +335,10 @@ class Disk:
             raise StateUnavailable("the disk is full", fact="ledger")
         owed, self.owed = self.owed, []
         for outcome in (*owed, *notes):
-            self._write(outcome)
+            self.write(outcome)
 
-    def _write(self, outcome: Outcome) -> None:
+    def write(self, outcome: Outcome) -> None:
+        """This is on disk."""
         if outcome.begun is not None:
             begun = InFlight(operation=outcome.begun, stage=Stage.FORWARDED)
             self.in_flight.setdefault(outcome.begun.name, begun)
