@@ -92,3 +92,20 @@ def test_what_a_reading_has_counted_is_in_each_that_takes_its_place_where_the_ch
         again(nonce=3, key=KEY, ruled=True, fortune="crash after")
         steps.fall_silent(bundler=False, node=False, claims=False, behind=2, read_ahead=None)
         steps.look(seconds=1.0)
+
+
+def test_a_reading_by_a_node_behind_what_was_settled_before_a_restart_is_none() -> None:
+    with machine(follows=False) as steps:
+        steps.crash(keeps_notes=False)  # of two backends the other one answers next
+        steps.use_past_the_gate(nonce=0, amount=3, key=KEY)
+        steps.reorganise(depth=1, keeps=False)
+        send(steps)
+        steps.fall_silent(bundler=False, node=False, claims=True, behind=1, read_ahead=None)
+        steps.reorganise(depth=2, keeps=True)
+        steps.crash(keeps_notes=False)
+        steps.use_past_the_gate(nonce=3, amount=1, key=KEY)
+        steps.look(seconds=1.0)
+        steps.reorganise(depth=1, keeps=True)
+        steps.look(seconds=700.0)
+        steps.crash(keeps_notes=True)
+        steps.crash(keeps_notes=True)

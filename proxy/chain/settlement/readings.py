@@ -240,8 +240,11 @@ class SettledReadings:
             return
         try:
             await read(key)
+            known = self._registry.get(key)
             if self._registry.mined_at(key) is not None:
                 raise StateUnavailable("the node that answered has not got the block of its last change")
+            if known is not None and known.status is Status.IN_FORCE and known.block is None:
+                raise StateUnavailable("the node that answered is behind what was settled before the restart")
         except StateUnavailable as error:
             _LOG.warning("session %s cannot be read again: %s", print_bytes(key.permission_id), error)
         except Exception:  # no session may keep the others from being read
@@ -249,8 +252,7 @@ class SettledReadings:
             _LOG.exception("reading session %s again failed", print_bytes(key.permission_id))
         else:
             # what it rests on may have been read by somebody else, whose word the store did not take
-            now = self._registry.get(key)
-            self._settlement.books.note(Outcome(sessions=() if now is None else (now,), read=(key,)))
+            self._settlement.books.note(Outcome(sessions=() if known is None else (known,), read=(key,)))
             self._most += 1
             return
         self._most //= 2

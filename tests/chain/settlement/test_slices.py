@@ -543,6 +543,18 @@ async def test_a_session_that_cannot_be_read_where_the_chain_begins_anew_is_not_
     assert known.state is None
 
 
+async def test_after_a_restart_a_session_of_which_a_node_behind_told_nothing_new_is_read_again_later() -> None:
+    scene = with_node()
+    scene.lookout.restored([], [KEY])
+    scene.reads_at = -1  # behind what was settled before the restart: its word is not taken
+    await scene.lookout.reconciled(KEY)
+    scene.reads_at = 10
+    await scene.later(15)
+    known = scene.registry.get(KEY)
+    assert known is not None
+    assert known.block == 10
+
+
 async def test_with_a_node_only_its_blocks_end_a_validity_however_long_it_is_silent_and_the_bundler_says_no() -> None:
     chain = Chain()
     scene = Scene(chain=chain, patience=Patience(unmined_after=1e6))
