@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import Final
 
 from proxy.admission.nonce_order import NonceOrder
+from proxy.app.bundler_word import BundlerWord
 from proxy.app.memory import Memory, Remains
 from proxy.app.telling import Telling
 from proxy.chain.age import ChainAge
@@ -22,11 +23,9 @@ from proxy.chain.hydrate import is_readable
 from proxy.chain.node import Node
 from proxy.chain.quiet import QuietReadings
 from proxy.chain.reader import Keep, NodeReader
-from proxy.chain.settlement.claimed import ToldClaim, read_claim
 from proxy.chain.settlement.lookout import Lookout
 from proxy.chain.settlement.node_word import NodeWord
 from proxy.chain.settlement.patience import Patience
-from proxy.chain.settlement.receipts import Receipt, receipt_of_inclusion
 from proxy.chain.settlement.settlement import Settlement
 from proxy.chain.settlement.slices import OperationMined
 from proxy.chain.settlement.taker import Taker
@@ -34,8 +33,6 @@ from proxy.chain.several import NodeChoice
 from proxy.chain.witness import NodeWitness
 from proxy.config import Chain, NonceGap, UnminedRules
 from proxy.edge.http.upstream import HttpUpstream
-from proxy.errors import UpstreamUnavailable
-from proxy.jsonrpc import print_json
 from proxy.ledger.counting_time import CountingTime
 from proxy.ledger.memory import MemoryLedger
 from proxy.ledger.operations import Evidence
@@ -44,7 +41,7 @@ from proxy.session.counters import SessionKey
 from proxy.session.directory import SessionName
 from proxy.session.known import KnownSession, Status
 from proxy.session.registry import Registry
-from proxy.userop.primitives import Address, Hash32, print_bytes
+from proxy.userop.primitives import Address, Hash32
 
 _FIRST_SECONDS: Final = 0.5
 _SAME_TIME: Final = 60.0
@@ -181,15 +178,16 @@ def settling_of(
             tell_head=tell_head,
             asked=asked,
         )
+    word = BundlerWord(chain, upstream, settlement.flights)
     lookout = Lookout(
         settlement,
         registry=registry,
-        receipt=partial(_ask_receipt, upstream),
+        receipt=word.receipt,
         clock=time.time,
         monotonic=time.monotonic,
         patience=patience,
-        inclusion=partial(_ask_inclusion, upstream),
-        claim=partial(_ask_claim, upstream, chain),
+        inclusion=word.inclusion,
+        claim=word.claim,
         node=None if nodeside is None or age is None else _word_of(nodeside, chain, taker, age),
     )
     _take_up(chain.chain_id, remains, settlement, taker, lookout)
@@ -372,27 +370,3 @@ async def _keep_reading(memory: Memory, settlement: Settlement, known: KnownSess
     nonce = None if known.state is None else known.state.enable_nonce
     if nonce is not None and known.block is not None:
         await settlement.enable_nonce_read(known.key, nonce, Evidence(block=known.block))
-
-
-async def _ask_receipt(upstream: HttpUpstream, user_op_hash: Hash32) -> Receipt | None:
-    return await _ask_about(upstream, "eth_getUserOperationReceipt", user_op_hash)
-
-
-async def _ask_inclusion(upstream: HttpUpstream, user_op_hash: Hash32) -> Receipt | None:
-    found = await _ask_about(upstream, "eth_getUserOperationByHash", user_op_hash)
-    return None if found is None else receipt_of_inclusion(found, user_op_hash)
-
-
-async def _ask_claim(upstream: HttpUpstream, chain: Chain, user_op_hash: Hash32) -> ToldClaim | None:
-    found = await _ask_about(upstream, "eth_getUserOperationByHash", user_op_hash)
-    return None if found is None else read_claim(found, user_op_hash, chain.entry_points, chain.modules)
-
-
-async def _ask_about(upstream: HttpUpstream, method: str, user_op_hash: Hash32) -> Mapping[str, object] | None:
-    answered = await upstream.find(method, print_json([print_bytes(user_op_hash)]), own=True)
-    if answered.reply.is_error:
-        raise UpstreamUnavailable(f"the bundler answers {method} with an error", may_have_been_sent=True)
-    result = answered.reply.result
-    if result is not None and not isinstance(result, Mapping):
-        raise UpstreamUnavailable(f"the bundler answers {method} with something else", may_have_been_sent=True)
-    return result

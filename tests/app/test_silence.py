@@ -12,11 +12,11 @@ from proxy.errors import Code
 from tests.admission.builders import TWICE, known, lane
 from tests.app.builders import ONCE, refusal, use_number, used_of
 from tests.app.conftest import Hours
-from tests.app.followed import has_used, in_flight, is_full, settled
+from tests.app.followed import counted, has_used, in_flight, is_full, settled
 from tests.app.live_node import LiveNode
 from tests.bypass_list.desk import a_session, use
 from tests.edge.recording_bundler import Answer, Behaviour, Recorded
-from tests.running_gate import RECEIPT, running_gate
+from tests.running_gate import RECEIPT, HonestBundler, running_gate
 from tests.session.builders import TOKEN, TRANSFER, action, time_frame, usage
 
 
@@ -63,6 +63,27 @@ async def test_receipts_that_nobody_answers_for_release_nothing(hours: Hours, an
         gate.bundler.mine(use_number(1))
         await gate.until(lambda: used_of(gate) == 1, "the one that was mined is counted")
         assert (await in_flight(gate), await is_full(gate)) == (1, True)
+
+
+@pytest.mark.parametrize("answer", UNANSWERED)
+async def test_that_another_bundler_knows_nothing_of_it_releases_nothing_while_the_one_that_has_it_says_nothing(
+    hours: Hours, answer: str
+) -> None:
+    timed = a_session(action(TOKEN, TRANSFER, usage(2), time_frame(int(time.time()) + 600)), salt=33)
+    async with HonestBundler() as first, HonestBundler() as second:
+        urls = [first.url, second.url]
+        async with running_gate(bundler=first, chain={"bundlers": urls}, limits={"request_seconds": "0.2"}) as gate:
+            gate.running.registry.put(known(timed))
+            honest, first.answers[RECEIPT] = first.answers[RECEIPT], UNANSWERED[answer]
+            assert "result" in await gate.send(use(timed, ONCE, nonce=lane(1)))
+            for number in range(1, 5):
+                hours.ahead += 300
+                second.requests.clear()
+                await gate.until(lambda: second.methods.count(RECEIPT) > 1, "the other says that it knows of nothing")
+                assert await in_flight(gate) == 1, number
+            first.answers[RECEIPT] = honest
+            second.answers[RECEIPT] = UNANSWERED[answer]  # whose word nobody needs
+            await counted(gate, 1, "operations_ended_total", cause="expired")
 
 
 @pytest.mark.parametrize("answer", UNANSWERED)

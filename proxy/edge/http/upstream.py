@@ -285,21 +285,17 @@ class HttpUpstream(BundlerAsker):
                 failure.note(error)
         raise failure.taken() or self._nobody()
 
-    async def find(self, method: str, params: bytes, *, own: bool = False) -> UpstreamReply:
+    async def find(self, method: str, params: bytes) -> UpstreamReply:
         """Ask one endpoint after the other until one answers with something other than null.
 
-        Where none does, the first answer that is no error, or else the first answer at all. A question of the gate's
-        `own` needs no place of those that callers share. Raises `UpstreamUnavailable` when nobody answers.
+        Where none does, the first answer that is no error, or else the first answer at all. Raises
+        `UpstreamUnavailable` when nobody answers.
         """
         failure = _Failure()
         answers: list[UpstreamReply] = []
-        seconds = self._settings.total_seconds
         for endpoint in (*self._order(QuestionKind.READ), *self._roster.removed):
             try:
-                if own:
-                    answer = await self._ask(endpoint, QuestionKind.READ, method, params, seconds=seconds)
-                else:
-                    answer = await self._ask_read(endpoint, method, params, seconds)
+                answer = await self._ask_read(endpoint, method, params, self._settings.total_seconds)
             except UpstreamFull as error:  # likewise
                 failure.note(error)
                 break
@@ -312,3 +308,32 @@ class HttpUpstream(BundlerAsker):
         if answers:
             return next((each for each in answers if not each.reply.is_error), answers[0])
         raise failure.taken() or self._nobody()
+
+    async def find_out(self, method: str, params: bytes, place: OperationPlace | None) -> UpstreamReply:
+        """The same for the gate itself, of an operation in this place: it needs no place of those that callers share.
+
+        That there is nothing is an answer only of the bundler that has the operation, or where that is not known, of
+        all of them together. Raises `UpstreamUnavailable` while it is open.
+        """
+        there = None if place is None else self._placements.bundler_of(place, self._stopwatch())
+        failure, seconds = _Failure(), self._settings.total_seconds
+        nothing: UpstreamReply | None = None
+        is_open = False
+        for endpoint in (*self._order(QuestionKind.READ), *self._roster.removed):
+            can_know = there in (None, endpoint.number)
+            try:
+                answer = await self._ask(endpoint, QuestionKind.READ, method, params, seconds=seconds)
+            except UpstreamUnavailable as error:
+                failure.note(error)
+                is_open = is_open or can_know
+                continue
+            if answer.reply.is_error:
+                is_open = is_open or can_know
+            elif answer.reply.result is not None:
+                return answer
+            elif can_know:
+                nothing = answer
+        if nothing is not None and not is_open:
+            return nothing
+        what = f"who has the operation does not answer {method}"
+        raise failure.taken() or UpstreamUnavailable(what, may_have_been_sent=True)

@@ -96,7 +96,7 @@ async def test_questions_that_a_bundler_is_slow_with_take_no_connection_from_wha
 
 
 async def test_nor_do_questions_about_an_operation_in_another_dialect_and_those_of_the_gate_need_no_place() -> None:
-    """`find`, by which statuses are told whatever the bundler's dialect, and by which the settlement looks."""
+    """`find`, by which statuses are told in any dialect, and `find_out`, by which the settlement looks."""
     async with SlowBundler() as bundler, upstream_of(bundler.url, settings=FEW) as upstream:
         impatient(upstream)
         heard: list[object] = []
@@ -112,7 +112,7 @@ async def test_nor_do_questions_about_an_operation_in_another_dialect_and_those_
         assert await ask(upstream, "eth_sendUserOperation") == OPERATION_HASH
         await until(lambda: len(heard) == 13)
         assert set(heard) == {"soneium#0 has too many questions that are not answered yet"}
-        own = asyncio.create_task(upstream.find(SLOW, b"[]", own=True))
+        own = asyncio.create_task(upstream.find_out(SLOW, b"[]", None))
         await until(lambda: bundler.thinking == 8)
         bundler.decided.set()
         assert (await own).reply.result is None
