@@ -58,6 +58,7 @@ class SettledReadings:
         self._most = _FEWEST  # readings at a time
         self._declared = declared
         self._read = reread if read is None else read
+        self._waiting: dict[SessionKey, None] = {}  # to be read in the round that is under way
         self._under_way: dict[SessionKey, int] = {}  # readings of what was touched
         self._for_clients: dict[SessionKey, asyncio.Task[None]] = {}
         self._outrun: set[SessionKey] = set()  # of these, changed since they were begun, and read in the background too
@@ -117,7 +118,7 @@ class SettledReadings:
     def wants(self, key: SessionKey) -> bool:
         """Whether this session is to be read before anything is judged by what is known of it."""
         is_stale = key in self._stale or key in self._settlement.unconfirmed
-        return is_stale or key in self._settlement.to_read or key in self._under_way
+        return is_stale or key in self._settlement.to_read or key in self._waiting or key in self._under_way
 
     async def reconciled(self, key: SessionKey) -> None:
         """Returns when it was read once, or could not be. Never raises."""
@@ -137,7 +138,7 @@ class SettledReadings:
 
     def _begin_for_client(self, key: SessionKey, read: Reread) -> asyncio.Task[None]:
         self._settlement.to_read.pop(key, None)
-        self._under_way[key] = self._under_way.get(key, 0) + 1
+        self._begin_touched(key)
         task = self._for_clients[key] = asyncio.create_task(self._read_while_clients_wait(key, read))
         return task
 
@@ -147,6 +148,10 @@ class SettledReadings:
         finally:
             del self._for_clients[key]  # in the step in which it ends: nobody finds one that is over
             self._outrun.discard(key)
+
+    def _begin_touched(self, key: SessionKey) -> None:
+        self._waiting.pop(key, None)
+        self._under_way[key] = self._under_way.get(key, 0) + 1
 
     async def _read_touched(self, key: SessionKey, read: Reread | None = None) -> None:
         """It is `_under_way` from before this is begun."""
@@ -177,20 +182,22 @@ class SettledReadings:
 
     async def read_all(self) -> None:
         """What was touched, and what is left from before a restart."""
-        wanted, self._settlement.to_read = self._settlement.to_read, {}
-        for key in wanted:
-            self._under_way[key] = self._under_way.get(key, 0) + 1
-            if key in self._for_clients:
-                self._outrun.add(key)
-        left = (*wanted, *(key for key, task in self._stale.items() if task is None))
+        self._waiting, self._settlement.to_read = self._settlement.to_read, {}
+        self._outrun.update(key for key in self._for_clients if key in self._waiting)
+        left = (*self._waiting, *self._stale)  # they may be many: each is looked at when its turn comes
 
         async def read(key: SessionKey) -> None:
-            if key in wanted:
+            if key in self._waiting:
+                self._begin_touched(key)
                 await self._read_touched(key)
             elif key in self._stale:
                 await self._reconcile(key)
 
-        await in_turn(iter(left), read, self._at_once)
+        try:
+            await in_turn(iter(left), read, self._at_once)
+        finally:
+            self._settlement.to_read |= self._waiting
+            self._waiting = {}
         await self._read_left()
 
     async def _read_left(self) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 from proxy.chain.settlement.slices import ChainPlace, SessionTouched
 from proxy.session.counters import SessionKey
 from proxy.userop.primitives import Hash32
 from tests.chain.settlement.builders import IN_FORCE, KEY, Chain, Scene, block
+from tests.flat.pieces import Pieces
+from tests.patience import PATIENCE_SECONDS
 
 MANY = 20_001
+MOST_CALLS = 16_000
 
 
 def touched(key: SessionKey, number: int) -> SessionTouched:
@@ -45,3 +49,24 @@ async def test_one_that_changes_all_the_time_is_kept_once() -> None:
     for number in range(111, 400):
         await scene.tell_block(number)
     assert len(scene.taker._touched) == 0, "no chain takes back what is older than the blocks that are known"
+
+
+async def test_no_piece_of_work_is_long_where_thousands_are_to_be_read_and_each_is_wanted_until_it_was() -> None:
+    scene = Scene(chain=Chain())
+    keys = [KEY._replace(permission_id=Hash32(number.to_bytes(32, "big"))) for number in range(MANY)]
+    for key in keys:
+        scene.registry.put(replace(IN_FORCE, key=key))
+    scene.settlement.to_read = dict.fromkeys(keys)
+    scene.lookout.restored(keys[:100], keys[:100])
+    scene.goes_on.clear()
+    with Pieces() as pieces:
+        reading = asyncio.create_task(scene.lookout._readings.read_all())
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await scene.is_reading.wait()
+    assert not any(map(scene.lookout.is_reconciled, (keys[0], keys[-1])))
+    assert scene.reread == keys[: len(scene.reread)]
+    assert 1 <= len(scene.reread) < 100
+    reading.cancel()
+    await asyncio.gather(reading, return_exceptions=True)
+    assert not any(map(scene.lookout.is_reconciled, (keys[0], keys[-1]))), "nor when that was given up"
+    assert pieces.too_long(MOST_CALLS) == {}
