@@ -189,37 +189,21 @@ class Fold:
 
     def groups(self, known: Known) -> Iterator[Group]:
         """What is to be executed, in order, where the tables know these operations of all that `hashes` names."""
-        sql, rows = "", list[_Values]()
-        for statement in self._left(known):
-            if statement[0] != sql or len(rows) >= ALIKE_AT_ONCE or sql not in _MANY:
-                if rows:
-                    yield sql, rows
-                sql, rows = statement[0], []
-            rows.append(statement[1])
-        if rows:
-            yield sql, rows
-        for sql, (_, _, of_sql) in self._rows.items():
-            rows = list(of_sql.values())
-            for first in range(0, len(rows), ALIKE_AT_ONCE):
-                yield sql, rows[first : first + ALIKE_AT_ONCE]
-
-    def _left(self, known: Known) -> Iterator[Statement]:
-        sums, (in_flight, ended) = _Sums(), known
+        sums, sql, rows = _Sums(), "", list[_Values]()
         for each in self._found:
             if each is None:
                 continue
-            if not isinstance(each, _Life):
-                if each[0] == END:
-                    yield from spelled_out(each[1])
-                    continue
-                if each[0] not in _STEPS and _touches(each[0], _TABLES):
-                    yield from sums.take()
-                yield each
-            elif each.name[0] in ended or (each.begun is not None and each.name[0] in in_flight):
-                yield from each.one_by_one()
-            else:
-                yield from each.as_new(sums)
-        yield from sums.take()
+            for statement in _left_of(each, known, sums):
+                if statement[0] != sql or len(rows) >= ALIKE_AT_ONCE or sql not in _MANY:
+                    if rows:
+                        yield sql, rows
+                    sql, rows = statement[0], []
+                rows.append(statement[1])
+        if rows:
+            yield sql, rows
+        yield from _alike(ADD_MANY, [values for _, values in sums.take()])
+        for sql, (_, _, of_sql) in self._rows.items():
+            yield from _alike(sql, list(of_sql.values()))
 
     # each: whether the statement is in what was found already
 
@@ -293,6 +277,26 @@ class Fold:
             for saves, (_, _, of_sql) in self._rows.items():
                 self._found.extend([(saves, values) for values in of_sql.values()])
                 of_sql.clear()
+
+
+def _left_of(each: Statement | _Life, known: Known, sums: _Sums) -> Sequence[Statement]:
+    """What is to be executed for one thing that was found, but for the sums of sessions."""
+    if isinstance(each, _Life):
+        user_op_hash = each.name[0]
+        if user_op_hash in known.ended or (each.begun is not None and user_op_hash in known.in_flight):
+            return each.one_by_one()
+        return each.as_new(sums)
+    sql, values = each
+    if sql == END:
+        return spelled_out(values)
+    if sql not in _STEPS and _touches(sql, _TABLES):
+        return [*sums.take(), each]
+    return (each,)
+
+
+def _alike(sql: str, rows: Sequence[_Values]) -> Iterator[Group]:
+    for first in range(0, len(rows), ALIKE_AT_ONCE):
+        yield sql, [*rows[first : first + ALIKE_AT_ONCE]]
 
 
 def _as_it_is(_fold: Fold, _sql: str, _values: _Values) -> bool:
