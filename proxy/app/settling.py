@@ -33,6 +33,7 @@ from proxy.chain.several import NodeChoice
 from proxy.chain.witness import NodeWitness
 from proxy.config import Chain, NonceGap, UnminedRules
 from proxy.edge.http.upstream import HttpUpstream
+from proxy.edge.http.url_secrets import hiding
 from proxy.ledger.counting_time import CountingTime
 from proxy.ledger.memory import MemoryLedger
 from proxy.ledger.operations import Evidence
@@ -274,7 +275,7 @@ def _nodeside(
     tell_head: Callable[[object], None],
     asked: Callable[[int], None],
 ) -> NodeSide:
-    choice, complained = NodeChoice(), NodeComplaints(chain.chain_id, time.monotonic)
+    choice, complained = NodeChoice(), NodeComplaints(chain.chain_id, time.monotonic, hiding(urls))
     node, background = (
         Node(urls, timeout_seconds=seconds, concurrency=places, asked=asked, choice=choice, complained=complained)
         for places in (CALLS_FOR_REQUESTS, _CALLS_AT_ONCE)

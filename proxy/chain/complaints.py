@@ -16,11 +16,12 @@ _SECONDS: Final = 60.0
 class NodeComplaints:
     """Writes the first at once, and then one a minute: how many there are, strangers decide by what they ask.
 
-    `stopwatch` gives monotonic seconds.
+    `stopwatch` gives monotonic seconds; `hide` its words without keys of ours, which a node may quote.
     """
 
-    def __init__(self, chain_id: int, stopwatch: Callable[[], float]) -> None:
+    def __init__(self, chain_id: int, stopwatch: Callable[[], float], hide: Callable[[str], str] = str) -> None:
         self._chain_id = chain_id
+        self._hide = hide
         self._stopwatch = stopwatch
         self._next: float | None = None
         self._untold = 0
@@ -32,5 +33,6 @@ class NodeComplaints:
             self._untold += 1
             return
         more = f" (and {self._untold} more errors since the last line)" if self._untold else ""
-        _LOG.warning("the node of chain %d answers with an error: %s%s", self._chain_id, shown(words, _SHOWN), more)
+        said = shown(self._hide(words), _SHOWN)
+        _LOG.warning("the node of chain %d answers with an error: %s%s", self._chain_id, said, more)
         self._next, self._untold = now + _SECONDS, 0

@@ -266,7 +266,7 @@ class BundlerAsker:
             raise UpstreamUnavailable(f"{endpoint.name} cannot be reached", may_have_been_sent=False) from None
         except NoReplyError as error:
             heard = error.with_traceback(None)  # which leads here, and to all that was asked
-        return read_exchange(endpoint.name, our_id, heard)
+        return read_exchange(endpoint, our_id, heard)
 
     def _note(self, endpoint: BundlerEndpoint, health: Health, problem: str | None = None) -> None:
         endpoint.health, endpoint.problem = health, problem

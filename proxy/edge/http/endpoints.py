@@ -10,6 +10,7 @@ from hashlib import sha256
 from yarl import URL
 
 from proxy.edge.http.bundler_health import Breaker, QuestionKind
+from proxy.edge.http.url_secrets import secrets_in
 from proxy.errors import InvalidParams
 from proxy.jsonrpc import Reply
 from proxy.userop.primitives import Address, parse_address, parse_uint, print_checksummed
@@ -32,13 +33,15 @@ class BundlerEndpoint:
     """One bundler URL and what is known of it. `problem` is in words, and free of secrets.
 
     `name` is its place in the settings, `number` its own for as long as the gate runs. `mark` is what it is known by
-    across restarts: its scheme, host and port, of which the mark tells nothing.
+    across restarts: its scheme, host and port, of which the mark tells nothing. `secrets` is what
+    of its URL may be a key.
     """
 
     name: str
     url: URL = field(repr=False)
     number: int = 0
     mark: str = field(default="", kw_only=True)
+    secrets: tuple[str, ...] = field(default=(), repr=False, kw_only=True)
     health: Health = Health.UNKNOWN
     problem: str | None = None
     told: Health | None = None  # the log, last; `None` before there was anything to tell
@@ -84,4 +87,5 @@ def endpoint_at(name: str, text: str, number: int = 0) -> BundlerEndpoint:
         raise ValueError(f"{name}: not a URL") from None
     if url.scheme not in ("http", "https", "ws", "wss") or not url.host:
         raise ValueError(f"{name}: not an http, https, ws or wss URL")
-    return BundlerEndpoint(name, url, number, mark=sha256(str(url.origin()).encode()).hexdigest()[:16])
+    mark = sha256(str(url.origin()).encode()).hexdigest()[:16]
+    return BundlerEndpoint(name, url, number, mark=mark, secrets=secrets_in(text))

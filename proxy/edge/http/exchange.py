@@ -7,8 +7,10 @@ from typing import Final
 
 from proxy.bundler_answers import TOOK_NOTHING, Meaning, meaning_of_error
 from proxy.edge.http.client import HttpReply, NoReplyError
+from proxy.edge.http.endpoints import BundlerEndpoint
+from proxy.edge.http.url_secrets import without
 from proxy.errors import UpstreamUnavailable
-from proxy.jsonrpc import Reply, ReplyError, read_reply
+from proxy.jsonrpc import Reply, ReplyError, print_json, read_reply
 from proxy.ports import AskingOn
 from proxy.record import record
 
@@ -50,16 +52,28 @@ def waits_for_inclusion(method: str) -> bool:
     return method in _WAITS_FOR_INCLUSION
 
 
-def read_exchange(endpoint: str, our_id: int, heard: HttpReply | NoReplyError) -> UpstreamReply:
-    """What an endpoint of this name answered to the question of our id. Raises `ExchangeError`."""
+def read_exchange(endpoint: BundlerEndpoint, our_id: int, heard: HttpReply | NoReplyError) -> UpstreamReply:
+    """What an endpoint answered to the question of our id; no error shows a key of ours. Raises `ExchangeError`."""
+    name = endpoint.name
     if isinstance(heard, NoReplyError):
         turned_away = heard.status in TOOK_NOTHING
-        raise ExchangeError(f"{endpoint} {heard.problem}", silent=heard.silent, turned_away=turned_away) from None
+        raise ExchangeError(f"{name} {heard.problem}", silent=heard.silent, turned_away=turned_away) from None
     try:
-        return UpstreamReply(endpoint, heard.status, our_id, read_reply(heard.body, our_id))
+        return UpstreamReply(name, heard.status, our_id, _read(endpoint, our_id, heard.body))
     except ReplyError as error:
-        problem = f"{endpoint} answered HTTP {heard.status} with a body that is {error}"
+        problem = f"{name} answered HTTP {heard.status} with a body that is {error}"
         raise ExchangeError(problem, silent=False, turned_away=heard.status in TOOK_NOTHING) from None
+
+
+def _read(endpoint: BundlerEndpoint, our_id: int, body: bytes) -> Reply:
+    reply = read_reply(body, our_id)
+    if not reply.is_error or not endpoint.secrets:
+        return reply
+    told = print_json(reply.error).decode()
+    shown = without(endpoint.secrets, told)
+    if shown == told:
+        return reply
+    return read_reply(b'{"jsonrpc":"2.0","id":%d,"error":%b}' % (our_id, shown.encode()), our_id)
 
 
 def unread(endpoint: str) -> ExchangeError:

@@ -143,7 +143,7 @@ class HttpUpstream(BundlerAsker):
             out = self._out.pop(our_id, None)
             noted, answers = out is None, None if out is None else out[2]  # others are asked meanwhile
             try:
-                ended = answer = read_exchange(endpoint.name, our_id, heard)
+                ended = answer = read_exchange(endpoint, our_id, heard)
             except ExchangeError as error:
                 ended = error.with_traceback(None)  # which leads here, and to all that was asked
                 self._sign(endpoint, QuestionKind.SEND, Sign.SILENT if error.silent else Sign.FAILED, place, answers)
@@ -191,7 +191,7 @@ class HttpUpstream(BundlerAsker):
         ended: Ended | AskingOn | None = None
         try:
             try:
-                ended = answer = read_exchange(endpoint.name, our_id, heard)
+                ended = answer = read_exchange(endpoint, our_id, heard)
             except ExchangeError as error:
                 ended = error.with_traceback(None)  # which leads here, and to all that was asked
                 self._sign(endpoint, QuestionKind.READ, Sign.SILENT if error.silent else Sign.FAILED, of, answers)
