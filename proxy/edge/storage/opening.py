@@ -56,6 +56,7 @@ def open_writer(path: Path, synchronous: Synchronous, *, held: bool) -> OpenData
         fold(connection)  # so that what was entered outlives a power cut before it is forgotten here
         daybook = Daybook(file, found.last)
         transact(connection, [entered(found.last)], None)
+        fold(connection)  # a daybook counts beside a database that has had one, and its log may be lost
         prompt = PromptCommit(open_prompt(path))
         connection.execute(NO_CHECKPOINTS)
     return OpenDatabase(

@@ -19,7 +19,7 @@ import pytest
 
 from proxy.chain.settlement.outcome import Outcome, SettledUpTo
 from proxy.chain.settlement.slices import BlockName
-from proxy.edge.storage.database import MIGRATIONS, open_database, open_prompt
+from proxy.edge.storage.database import MIGRATIONS, Synchronous, open_database, open_prompt
 from proxy.edge.storage.store import Store
 from proxy.errors import StateUnavailable
 from proxy.ledger import records
@@ -328,15 +328,31 @@ asyncio.run(main())
 """
 
 
-def test_what_was_kept_outlives_a_killed_process(path: Path) -> None:
+def killed_when_it_has_kept_something(path: Path, program: str) -> None:
     root = Path(__file__).parents[3]
     with subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(path)], stdout=subprocess.PIPE, cwd=root, text=True
+        [sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE, cwd=root, text=True
     ) as gate:
         assert gate.stdout is not None
         assert gate.stdout.readline() == "kept\n"
         os.kill(gate.pid, signal.SIGKILL)
+
+
+def test_what_was_kept_outlives_a_killed_process(path: Path) -> None:
+    killed_when_it_has_kept_something(path, KILLED)
     store = Store(path)
+    assert list(store.sessions()) == [KNOWN]
+    assert store.freezes() == (FREEZE,)
+    assert store.operations_in_flight() == (OPERATION,)
+    store.close()
+
+
+def test_what_a_first_gate_kept_is_there_although_its_log_was_removed(path: Path) -> None:
+    """It stands in the daybook, which counts beside a database that has had one."""
+    gate = KILLED.replace("Store(sys.argv[1])", "Store(sys.argv[1], synchronous=Synchronous.NORMAL, held=True)")
+    killed_when_it_has_kept_something(path, f"from proxy.edge.storage.database import Synchronous\n{gate}")
+    path.with_name(f"{path.name}-wal").unlink()
+    store = Store(path, synchronous=Synchronous.NORMAL, held=True)
     assert list(store.sessions()) == [KNOWN]
     assert store.freezes() == (FREEZE,)
     assert store.operations_in_flight() == (OPERATION,)
