@@ -10,6 +10,7 @@ from proxy.edge.storage.store import Store
 from proxy.userop.primitives import print_bytes
 from tests.bench.usage import Usage
 from tests.chaos.gates import GateProcess, counted_on_disk
+from tests.weather.machine import Machine
 from tests.weather.world import World
 
 _COMPARED_SECONDS = 900.0
@@ -17,12 +18,12 @@ _PAUSE_SECONDS = 2.0
 _MEMORY_SLACK_AN_OPERATION = 4_096
 
 
-async def until_compared(gate: GateProcess, world: World) -> None:
+async def until_compared(gate: GateProcess, world: World, machine: Machine) -> None:
     """A node that answered from another state than it was asked for may have made a count wrong: not for good, as each
     session is read again once it is quiet, and compared."""
     begun = time.monotonic()
     while faults := await asyncio.to_thread(lambda: list(disagreements(gate, world))):
-        if time.monotonic() - begun > _COMPARED_SECONDS:
+        if time.monotonic() - begun > machine.patience(_COMPARED_SECONDS, begun):
             world.faults += faults
             return
         if time.monotonic() - begun < 2 * _PAUSE_SECONDS:

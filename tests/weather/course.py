@@ -164,11 +164,13 @@ async def rest(
     turn(clients.sky, "rest", nodes, bundlers)
     await asyncio.gather(*clients.under_way)
     left: list[Hash32] = []
+    begun = time.monotonic()
     try:
-        async with asyncio.timeout(_REST_SECONDS):
+        async with asyncio.timeout(_REST_SECONDS) as until:
             await until_ready(clients.http, gate)
             await clients.fill_gaps(pools)
             while True:
+                until.reschedule(begun + clients.machine.patience(_REST_SECONDS, begun))
                 world.mine(inf)
                 await asyncio.sleep(1.0)
                 while not await asyncio.to_thread(is_entered, gate):  # noqa: ASYNC110  # it is another process's to say
@@ -291,7 +293,7 @@ async def spend_time(
         await try_lives(clients, lives)
         await rest(clients, pools, nodes, bundlers)
         mining.cancel()
-        await until_compared(gate, world)
+        await until_compared(gate, world, clients.machine)
         await asyncio.to_thread(gate.end)
         world.faults += grown(rests[max(plan.killed_in, default=-1) + 1 :])
     for server in servers:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 _MOST_NOTED = 100_000
+_LONGEST = 4
 
 
 @dataclass
@@ -32,6 +33,10 @@ class Machine:
         self.note()
         place = max(bisect_right(self._at, at) - 1, 0)
         return max(self._so_far[-1] - self._so_far[place], 0.0)
+
+    def patience(self, seconds: float, since: float) -> float:
+        """So many seconds from then on, and what is owed beside: some times as long at most, for it has to end."""
+        return seconds + min(self.owed_since(since), _LONGEST * seconds)
 
 
 def waited_for_a_processor(pid: int) -> float:

@@ -48,6 +48,15 @@ def test_a_gate_that_was_killed_and_begins_to_wait_anew_is_owed_nothing_less_tha
     assert waits.machine.owed_since(10) == 0
 
 
+@pytest.mark.parametrize(("owed", "patience"), [(0, 60), (30, 90), (10_000, 300)])
+def test_who_waits_is_as_much_more_patient_as_the_machine_owes_and_yet_not_for_ever(
+    owed: float, patience: float
+) -> None:
+    waits = Waits()
+    waits.pass_(10, owed)
+    assert waits.machine.patience(60, 0) == patience
+
+
 def test_a_process_that_has_just_ended_waits_for_nothing() -> None:
     assert waited_for_a_processor(0) == 0
 
