@@ -76,7 +76,7 @@ Ask = Callable[[AskedOperation], CheckOutcome]
 """A rule's check made ready: all that is the same for every operation is worked out."""
 
 
-class Bound(NamedTuple):
+class ShapedAsk(NamedTuple):
     """A check made ready for operations of one shape (`proxy.judge.shape`), where more of it can be worked out; and its
     `usual` answer, where it says the same of nearly all of them: that nothing fires, and what is counted."""
 
@@ -84,7 +84,7 @@ class Bound(NamedTuple):
     usual: CheckOutcome | None = None
 
 
-Bind = Callable[[AskedOperation], Bound | None]
+Bind = Callable[[AskedOperation], ShapedAsk | None]
 """Makes a check ready for operations of the shape of this one; `None` where that is worth nothing."""
 
 
@@ -225,7 +225,7 @@ def unknown(what: str) -> CheckOutcome:
     return CheckOutcome(CheckAnswer.UNKNOWN, f"{what} cannot be told of this operation")
 
 
-SILENT: Final = Bound(lambda _asked: QUIET, QUIET)
+SILENT: Final = ShapedAsk(lambda _asked: QUIET, QUIET)
 """Of every operation of a shape: nothing to say and nothing to count. Such a check need not be asked."""
 
 

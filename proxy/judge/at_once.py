@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 from proxy.errors import StateUnavailable
-from proxy.judge.asked import QUIET, SILENT, Ask, AskedOperation, Bound, CheckAnswer, CheckOutcome
+from proxy.judge.asked import QUIET, SILENT, Ask, AskedOperation, CheckAnswer, CheckOutcome, ShapedAsk
 from proxy.judge.expression.closures import Run
 from proxy.judge.facts import Facts
 from proxy.judge.finding import UNTOLD, Gathered, Hit, RulesFinding, uncounted
@@ -124,7 +124,7 @@ def plan_of(
     """The plan for operations of the shape of this one."""
     facts = shape.facts
     first: list[tuple[int, PreparedRule, Run | None]] = []
-    always: list[tuple[int, PreparedRule, Bound]] = []
+    always: list[tuple[int, PreparedRule, ShapedAsk]] = []
     for position in positions:
         test, prepared = tests[position], rules[position]
         if test is not None and not test(facts):
@@ -134,16 +134,16 @@ def plan_of(
             continue
         holds = True if prepared.when is None else prepared.when(facts, None, _FREE)
         if holds and prepared.check is not None:
-            bound = None if prepared.bind is None else prepared.bind(shape)
-            if bound is not SILENT:
-                always.append((position, prepared, bound or Bound(prepared.check)))
+            shaped = None if prepared.bind is None else prepared.bind(shape)
+            if shaped is not SILENT:
+                always.append((position, prepared, shaped or ShapedAsk(prepared.check)))
         elif holds is not False:
             first.append((position, prepared, None))
     return _planned(tuple(first), always)
 
 
 def _planned(
-    first: tuple[tuple[int, PreparedRule, Run | None], ...], always: Sequence[tuple[int, PreparedRule, Bound]]
+    first: tuple[tuple[int, PreparedRule, Run | None], ...], always: Sequence[tuple[int, PreparedRule, ShapedAsk]]
 ) -> Plan:
     parts: list[tuple[bool, list[tuple[PreparedRule, CheckOutcome]]]] = [(False, [])]
     steady: list[Ask] = []
@@ -161,9 +161,9 @@ def _planned(
     whole = _together(every)
     return Plan(
         first=first,
-        always=tuple([(position, prepared, bound.ask, True, True) for position, prepared, bound in always]),
+        always=tuple([(position, prepared, shaped.ask, True, True) for position, prepared, shaped in always]),
         checks=(*steady, *others),
-        places=tuple([next(of_others if bound.usual is None else of_steady) for _, _, bound in always]),
+        places=tuple([next(of_others if shaped.usual is None else of_steady) for _, _, shaped in always]),
         usual=[outcome for _, outcome in every],
         before=replace(_together(parts[0][1]), rates=whole.rates, rows=whole.rows),
         behind=tuple([(is_limit, _together(part)) for is_limit, part in parts[1:]]),

@@ -17,11 +17,11 @@ from proxy.judge.asked import (
     Ask,
     AskedOperation,
     Bind,
-    Bound,
     CheckAnswer,
     CheckOutcome,
     CheckTerms,
     Ready,
+    ShapedAsk,
     always,
     in_words,
     made,
@@ -105,8 +105,8 @@ def _each(terms: CheckTerms, limit: Limit) -> Ready:
         sentence = f"{name_of(measured)} of {got} in one operation, {wanted} allowed"
         return CheckOutcome(CheckAnswer.FIRES, sentence, wanted=f"at most {wanted}", got=got)
 
-    def bind(shape: AskedOperation) -> Bound:
-        return SILENT if moves_nothing(shape, measured) and shape[place] == 0 else Bound(each, QUIET)
+    def bind(shape: AskedOperation) -> ShapedAsk:
+        return SILENT if moves_nothing(shape, measured) and shape[place] == 0 else ShapedAsk(each, QUIET)
 
     return Ready(each, bind)
 
@@ -216,7 +216,7 @@ def _bind_within(terms: CheckTerms, held: Windowed, within: Ask) -> Bind:
     amounts, window, maxima, words, lasting = held
     identity, binding, overflows = terms.rule.identity, terms.binding, terms.overflows
 
-    def bind(shape: AskedOperation) -> Bound | None:
+    def bind(shape: AskedOperation) -> ShapedAsk | None:
         maximum = maxima.get(shape.facts.chain_id, maxima.get(0))
         if amounts.of is not None and moves_nothing(shape, amounts.of) and shape[amounts.by_group] is not None:
             return SILENT
@@ -226,7 +226,7 @@ def _bind_within(terms: CheckTerms, held: Windowed, within: Ask) -> Bind:
         if (fixed := amounts.fixed) is not None:
             charge = made(WindowCharge, (key, window, fixed, maximum, binding, lasting, overflows))
             quiet, most = quietly((charge,)), maximum - fixed
-            return Bound(lambda asked: quiet if asked.counts.total(key, window) <= most else within(asked), quiet)
+            return ShapedAsk(lambda asked: quiet if asked.counts.total(key, window) <= most else within(asked), quiet)
         if (whole := amounts.whole) is None:
             return None
 
@@ -238,7 +238,7 @@ def _bind_within(terms: CheckTerms, held: Windowed, within: Ask) -> Bind:
                 return within(asked)
             return quietly((made(WindowCharge, (key, window, amount, maximum, binding, lasting, overflows)),))
 
-        return Bound(of_amount, None if shape[whole] else QUIET)
+        return ShapedAsk(of_amount, None if shape[whole] else QUIET)
 
     return bind
 
@@ -278,7 +278,7 @@ def _distinct(terms: CheckTerms, limit: Limit) -> Ready:
             return fired._replace(charges=charges)
         return quietly(charges)
 
-    def bind(shape: AskedOperation) -> Bound | None:
+    def bind(shape: AskedOperation) -> ShapedAsk | None:
         maximum, new = maxima.get(shape.facts.chain_id, everywhere), shape[marks]
         if maximum is None or of is Of.NONCE_KEY or len(new) != 1 or len(shape[groups]) != 1:
             return None
@@ -289,7 +289,7 @@ def _distinct(terms: CheckTerms, limit: Limit) -> Ready:
             known = asked.counts.marks(key, window)
             return quiet if mark in known or len(known) < maximum else distinct(asked)
 
-        return Bound(of_mark, quiet)
+        return ShapedAsk(of_mark, quiet)
 
     return Ready(distinct, bind)
 

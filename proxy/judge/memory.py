@@ -12,11 +12,11 @@ from proxy.judge.asked import (
     Ask,
     AskedOperation,
     Bind,
-    Bound,
     CheckAnswer,
     CheckOutcome,
     CheckTerms,
     Ready,
+    ShapedAsk,
     made,
     moves_nothing,
     name_of,
@@ -55,7 +55,7 @@ def first_seen(terms: CheckTerms, check: FirstSeen) -> Ready:
     def nothing_reaches(shape: AskedOperation, floor: Floor | None) -> bool:
         return not shape[everyone] if floor is None else moves_nothing(shape, floor.amount)
 
-    def bind(shape: AskedOperation) -> Bound | None:
+    def bind(shape: AskedOperation) -> ShapedAsk | None:
         return SILENT if nothing_reaches(shape, check.above) and nothing_reaches(shape, check.learn_above) else None
 
     return Ready(_sights(terms, check, some), bind)
@@ -102,7 +102,7 @@ def _bind_sight(terms: CheckTerms, check: FirstSeen, ask: Ask) -> Bind:
     times, over = check.times, check.over_seconds
     waits = check.after_operations > 0 or check.after_seconds > 0
 
-    def bind(shape: AskedOperation) -> Bound | None:
+    def bind(shape: AskedOperation) -> ShapedAsk | None:
         if check.of is Of.NONCE_KEY:
             return None
         new, groups_here = shape[marks], shape[groups]
@@ -122,7 +122,7 @@ def _bind_sight(terms: CheckTerms, check: FirstSeen, ask: Ask) -> Bind:
                 return quiet
             return ask(asked)
 
-        return Bound(of_mark, quiet)
+        return ShapedAsk(of_mark, quiet)
 
     return bind
 
@@ -195,7 +195,7 @@ def deviation(terms: CheckTerms, check: Deviation) -> Ready:
                 return CheckOutcome(CheckAnswer.FIRES, sentence, f"about {usual}", got, lessons=lessons)
         return quietly((), lessons)
 
-    def bind(shape: AskedOperation) -> Bound | None:
+    def bind(shape: AskedOperation) -> ShapedAsk | None:
         if whole is None or groups is None or len(shape[groups]) != 1:
             return None
         place_of_amount, key = whole, made(CountKey, (identity, shape[groups][0]))
@@ -207,7 +207,7 @@ def deviation(terms: CheckTerms, check: Deviation) -> Ready:
                 return ask(asked)
             return quietly((), (made(ValueLesson, (key, amount)),))
 
-        return Bound(of_amount)
+        return ShapedAsk(of_amount)
 
     return Ready(ask, bind)
 
@@ -232,11 +232,11 @@ def streak(terms: CheckTerms, check: Streak) -> Ready:
                 return CheckOutcome(CheckAnswer.FIRES, sentence, lessons=lessons, rows=rows)
         return quietly((), lessons, rows)
 
-    def bind(shape: AskedOperation) -> Bound | None:
+    def bind(shape: AskedOperation) -> ShapedAsk | None:
         if len(shape[groups]) != 1:
             return None
         key = made(CountKey, (identity, shape[groups][0]))
         quiet = quietly((), (made(OutcomeLesson, (key,)),) if reverted else (), () if reverted else (key,))
-        return Bound(lambda asked: quiet if asked.counts.history(key) is None else ask(asked), quiet)
+        return ShapedAsk(lambda asked: quiet if asked.counts.history(key) is None else ask(asked), quiet)
 
     return Ready(ask, bind)
