@@ -153,6 +153,8 @@ async def test_what_an_operator_lets_go_of(live: LiveNode, caplog: pytest.LogCap
         assert (await ended(gate, op))["cause"] == "released"
         await told_once(gate, op, "released", caplog)
         assert not await is_full(gate)
+        (deed,) = (await gate.look("/audit?show=deeds"))["audit"]
+        assert (deed["detail"]["what"], deed["detail"]["why"]) == ("hold_released", "its bundler is gone")
 
 
 # what was let go, and is mined after all

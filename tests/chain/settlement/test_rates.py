@@ -183,14 +183,15 @@ class Followed(Traffic):
         self.chain.mine(*(executed(number, name=name(number), sender=ACCOUNT) for number in numbers))
 
 
-def test_without_a_node_sixty_a_second_are_settled_within_the_budget_of_questions() -> None:
-    async def live() -> Traffic:
-        loop = asyncio.get_running_loop()
-        traffic = Traffic(Scene(shelf=Quick(), bundler=FarBundler(), monotonic=Now(loop), clock=Now(loop)))
-        await traffic.live()
-        return traffic
+async def without_a_node() -> Traffic:
+    loop = asyncio.get_running_loop()
+    traffic = Traffic(Scene(shelf=Quick(), bundler=FarBundler(), monotonic=Now(loop), clock=Now(loop)))
+    await traffic.live()
+    return traffic
 
-    traffic = run(live())
+
+def test_without_a_node_sixty_a_second_are_settled_within_the_budget_of_questions() -> None:
+    traffic = run(without_a_node())
     assert len(traffic.settled_after) == A_SECOND * SECONDS
     asked = traffic.scene.bundler.asked_at
     budget = Patience().a_second
@@ -205,14 +206,7 @@ def test_without_a_node_nothing_is_more_than_two_polls_behind_at_less_than_half_
     monkeypatch: pytest.MonkeyPatch, a_second: int
 ) -> None:
     monkeypatch.setattr(f"{__name__}.A_SECOND", a_second)
-
-    async def live() -> Traffic:
-        loop = asyncio.get_running_loop()
-        traffic = Traffic(Scene(shelf=Quick(), bundler=FarBundler(), monotonic=Now(loop), clock=Now(loop)))
-        await traffic.live()
-        return traffic
-
-    settled_after = run(live()).settled_after
+    settled_after = run(without_a_node()).settled_after
     assert len(settled_after) == a_second * SECONDS
     patience = Patience()
     asked_after = [patience.first * patience.growth**number for number in range(3)]
