@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from statistics import median_low
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -125,6 +127,15 @@ def test_equal_amounts_allow_a_tenth_of_themselves_and_tiny_ones_allow_one() -> 
     assert deviates([1_000] * 9, 1_301, 3)
     assert not deviates([2] * 9, 5, 3)
     assert deviates([2] * 9, 6, 3)
+
+
+@given(st.lists(st.integers(0, 300), min_size=1, max_size=MOST_AMOUNTS), st.integers(0, 2_000), st.integers(1, 9))
+def test_what_deviates_is_above_the_median_by_more_than_the_factor_of_the_spread(
+    amounts: list[int], value: int, factor: int
+) -> None:
+    middle = median_low(amounts)
+    spread = max(median_low([abs(amount - middle) for amount in amounts]), middle // 10, 1)
+    assert deviates(amounts, value, factor) == (value > middle + factor * spread)
 
 
 def test_nothing_deviates_from_no_history() -> None:
