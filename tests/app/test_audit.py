@@ -150,8 +150,9 @@ async def test_what_people_do_to_the_gate_is_on_record_with_who_and_why(gate: Ru
     await gate.change("POST", "/freezes", {"permissionId": "0x00"})
     failed = await until_entry(gate, "admin_write")
     assert (failed["detail"]["request"], failed["detail"]["status"]) == ("POST /freezes", "400")
-    await gate.change("POST", "/rules/reload")
-    assert (await until_entry(gate, "rules_reload"))["detail"]["who"] == "this machine from 127.0.0.1"
+    await gate.change("POST", "/rules/reload", {"note": "a new limit"})
+    told = (await until_entry(gate, "rules_reload"))["detail"]
+    assert (told["who"], told["why"]) == ("this machine from 127.0.0.1", "a new limit")
     assert (await until_entry(gate, "rules_reloaded"))["detail"]["faults"] == "0"
 
 

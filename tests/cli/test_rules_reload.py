@@ -40,6 +40,14 @@ def test_a_reload_says_what_changed(run: Run, gate: FakeBackend) -> None:
     assert json.loads(rules("reload", "--json").stdout) == RELOADED
 
 
+def test_why_rules_are_read_again_is_told_to_the_gate(run: Run, gate: FakeBackend) -> None:
+    assert rules("reload", "--reason", "a new limit").exit_code == 0
+    assert gate.reloads == 1
+    refused = rules("reload", "--reason", "x" * 501)
+    assert (refused.exit_code, gate.reloads) == (1, 1)
+    assert "note: longer than 500 characters" in refused.stderr
+
+
 def test_a_rule_that_enforces_from_now_on_is_said_to_inherit_what_it_has_counted(run: Run, gate: FakeBackend) -> None:
     gate.reload = copy.deepcopy(RELOADED)
     gate.reload["difference"]["changed"][0]["inherits"] = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -13,7 +13,12 @@ from proxy.cli.options import DEFAULT_CONFIG, ConfigOption, ExitCode, JsonOption
 from proxy.judge.difference import INHERITS
 
 
-def reload_rules(config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption = False) -> None:
+def reload_rules(
+    *,
+    reason: Annotated[str, typer.Option("--reason", help="Why; goes on record.")] = "",
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
     """Have the running gate read its rule files again.
 
     It does so by itself when a file changes; this waits until it is done and says what changed. Exit code 1
@@ -21,11 +26,11 @@ def reload_rules(config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption =
 
     \b
     Examples:
-      sessiongate rules reload
+      sessiongate rules reload --reason "a limit for the new token"
       sessiongate rules reload --config /etc/sessiongate/sessiongate.yaml --json
     """
     try:
-        answer = AdminClient.of(load(config)).post("/rules/reload", {})
+        answer = AdminClient.of(load(config)).post("/rules/reload", {"note": reason} if reason else {})
     except NoGateError as error:
         fail(str(error))
     body: Mapping[str, Any] = answer.body

@@ -176,7 +176,13 @@ ROUTES: Final[Mapping[str, Mapping[str, Schema]]] = {
         )
     },
     "/rules/reload": {
-        "post": _route("Read the rule files again.", role="write", body=_OBJECT, answer=_RULES_RELOADED, also=(422,))
+        "post": _route(
+            "Read the rule files again.",
+            role="write",
+            body=_closed({"note": _NOTE}),
+            answer=_RULES_RELOADED,
+            also=(422,),
+        )
     },
     "/rules/difference": {"get": _route("What a reload would change.", answer=_OBJECT, also=(422, 503))},
     "/rules/budget": {

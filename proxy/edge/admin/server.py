@@ -13,7 +13,7 @@
     POST /explain                     {"operation", "entryPoint", "chain"?}: the verdict, nothing is sent
     GET  /rules                       every rule in force: mode, mode under the gate's, severity, hits since start
     POST /settings/reload             {"note"?}: read the settings again; 422 with every fault when those before stay
-    POST /rules/reload                {}: read the rule files again; 422 with every fault when the old set stays
+    POST /rules/reload                {"note"?}: read the rule files again; 422 with every fault when the old set stays
     GET  /audit                       ?since= &until= &chain= &client= &account= &permissionId= &userOpHash=
                                       &decisionId= &verdict= &code= &rule= &asked= &after= &before= &limit=
                                       &show= &format=
@@ -312,7 +312,9 @@ class AdminServer:
         return as_json(await self._backend.list_rules(PageRequest.read(Query(request.query))))
 
     async def _reload_rules(self, request: web.Request) -> web.Response:
-        request[DEED] = AdminChange("rules_reload")  # who asked; what came of it is a record of its own
+        body = await request.read()
+        note = read_note(body, needed=False) if body else ""
+        request[DEED] = AdminChange("rules_reload", note)  # who asked; what came of it is a record of its own
         # whoever leaves before the answer does not leave half of a reload behind
         answer = await asyncio.shield(asyncio.ensure_future(self._backend.reload_rules()))
         if answer["ok"]:
