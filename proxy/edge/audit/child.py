@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from proxy.edge.audit.chain import ChainKey
-from proxy.edge.audit.line import PlainLine, each_of
+from proxy.edge.audit.line import PlainLine
 from proxy.edge.audit.scribe import Scribe, TrailSettings
 from proxy.edge.audit.space import DiskBudget
 
@@ -89,9 +89,11 @@ def main(descriptor: int) -> None:
 def _serve(line: PlainLine, word: _Word, scribe: Scribe, on_file: int) -> None:
     while (message := word.hear()) is not None:
         match message:
-            case ("write", lengths, notes):
+            case ("write", lengths):
+                if (notes := line.receive_notes(lengths)) is None:
+                    return
                 # what another process before this one had written is not written again
-                scribe.write(scribe.print_all(each_of(lengths, notes), after=on_file))
+                scribe.write(scribe.print_all(notes, after=on_file))
                 _say(line, scribe)
             case ("prune",):
                 _say(line, scribe, more=scribe.prune_old())

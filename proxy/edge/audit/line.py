@@ -8,11 +8,13 @@ import socket
 import struct
 import threading
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 _LENGTH: Final = struct.Struct("<Q")
 _CHUNK: Final = 1 << 20
+_MOST_PARTS: Final = 1_024
+"""So many pieces of memory are sent by one call of the system."""
 _WITHOUT_REFERENCES: Final = 2
 """The form of marshal's in which nothing that was said before is referred to: of short values, many times as many as
 large ones, it takes less to say it again than to look for it."""
@@ -35,19 +37,6 @@ Note = bytes
 """One `Told`, packed."""
 
 
-def join(notes: Sequence[Note]) -> tuple[bytes, bytes]:
-    """Many of them for one message: how long each is, and one after the other."""
-    return array("I", map(len, notes)).tobytes(), b"".join(notes)
-
-
-def each_of(lengths: bytes, notes: bytes) -> Iterator[Note]:
-    """The notes again."""
-    end = 0
-    for length in array("I", lengths):
-        begin, end = end, end + length
-        yield notes[begin:end]
-
-
 class SilentError(Exception):
     """Nothing came for a while; the other end may still be there."""
 
@@ -59,12 +48,25 @@ class PlainLine:
         self._end = end
         self._sending = threading.Lock()
         self._waiting = bytearray()
+        self._begin = 0  # of what of it was not taken yet
 
     def send(self, *message: object) -> None:
         """Send one message. Raises `OSError` when nobody is there any more."""
-        data = pack(message)
+        self._send([pack(message)])
+
+    def send_notes(self, *message: object, notes: Sequence[Note]) -> None:
+        """Send one message that ends with these notes, from where they are. Raises `OSError` likewise."""
+        lengths = array("I", map(len, notes)).tobytes()
+        self._send([pack((*message, lengths)), *notes])
+
+    def _send(self, parts: Sequence[bytes]) -> None:
+        parts = [_LENGTH.pack(len(parts[0])), *parts]
         with self._sending:
-            self._end.sendall(_LENGTH.pack(len(data)) + data)
+            for first in range(0, len(parts), _MOST_PARTS):
+                some = parts[first : first + _MOST_PARTS]
+                left = sum(map(len, some)) - self._end.sendmsg(some)
+                if left:
+                    self._end.sendall(b"".join(some)[-left:])
 
     def give_up_after(self, seconds: int) -> None:
         """Have `receive` raise `SilentError` when nothing comes for so long."""
@@ -76,6 +78,15 @@ class PlainLine:
             return None
         message: tuple[Any, ...] = unpack(data)
         return message
+
+    def receive_notes(self, lengths: bytes) -> list[Note] | None:
+        """The notes of a message that ended with their `lengths`; `None` when the other end is gone."""
+        notes = []
+        for length in array("I", lengths):
+            if (note := self._take(length)) is None:
+                return None
+            notes.append(note)
+        return notes
 
     def is_spoken(self, seconds: float) -> bool:
         """Whether there is anything to receive, the end of it included, waiting so long."""
@@ -96,7 +107,9 @@ class PlainLine:
         self._end.close()
 
     def _take(self, size: int) -> bytes | None:
-        while len(self._waiting) < size:
+        while len(self._waiting) - self._begin < size:
+            del self._waiting[: self._begin]
+            self._begin = 0
             try:
                 found = self._end.recv(_CHUNK)
             except BlockingIOError:
@@ -106,6 +119,9 @@ class PlainLine:
             if not found:
                 return None
             self._waiting += found
-        taken = bytes(self._waiting[:size])
-        del self._waiting[:size]
+        end = self._begin + size
+        taken = bytes(memoryview(self._waiting)[self._begin : end])
+        self._begin = end
+        if end == len(self._waiting):
+            self._waiting, self._begin = bytearray(), 0
         return taken

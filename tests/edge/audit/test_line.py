@@ -5,13 +5,15 @@ from __future__ import annotations
 import fcntl
 import resource
 import socket
+import threading
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.edge.audit.line import PlainLine, each_of, join
+from proxy.edge.audit.line import PlainLine
+from tests.patience import PATIENCE_SECONDS
 
 BEYOND_SELECT = 1_500
 
@@ -25,9 +27,23 @@ def many_descriptors() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-@given(st.lists(st.binary(max_size=300)))
-def test_notes_that_go_in_one_message_are_the_same_notes_at_the_other_end(notes: list[bytes]) -> None:
-    assert list(each_of(*join(notes))) == notes
+@given(st.lists(st.binary(max_size=300)), st.sampled_from([1, 3, 2_000]))
+def test_notes_that_go_with_a_message_are_the_same_notes_at_the_other_end(some: list[bytes], times: int) -> None:
+    here, there = socket.socketpair()
+    ours, theirs = PlainLine(here), PlainLine(there)
+    notes = times * some
+    sending = threading.Thread(target=theirs.send_notes, args=("write",), kwargs={"notes": notes})
+    sending.start()
+    message = ours.receive()
+    assert message is not None
+    assert message[0] == "write"
+    assert ours.receive_notes(message[1]) == notes
+    sending.join(PATIENCE_SECONDS)
+    theirs.send("next")
+    assert ours.receive() == ("next",)
+    ours.close()
+    assert theirs.receive_notes(message[1]) == (None if any(notes) else notes)
+    theirs.close()
 
 
 @pytest.mark.usefixtures("many_descriptors")
