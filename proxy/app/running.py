@@ -46,6 +46,7 @@ from proxy.edge.audit.beyond import SentSince, sent_since
 from proxy.edge.audit.holding import hold_trail
 from proxy.edge.audit.writer import AuditWriter
 from proxy.edge.collector import Collector
+from proxy.edge.malloc import give_back_what_is_large
 from proxy.edge.rule_files.book import RuleBook, open_rules, start_rules
 from proxy.edge.storage.database import Synchronous
 from proxy.edge.storage.holding import hold
@@ -87,6 +88,7 @@ def serve(config: Config, reread: Callable[[], Config] | None = None) -> None:
     Raises `OSError` for an address in use, `sqlite3.Error` for an unusable ledger.
     """
     set_up_log(config.log)
+    give_back_what_is_large()
     uvloop.run(_serve(config, reread))
 
 

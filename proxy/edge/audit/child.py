@@ -17,6 +17,7 @@ from proxy.edge.audit.chain import ChainKey
 from proxy.edge.audit.line import PlainLine
 from proxy.edge.audit.scribe import Scribe, TrailSettings
 from proxy.edge.audit.space import DiskBudget
+from proxy.edge.malloc import give_back_what_is_large
 
 
 class _Word:
@@ -52,6 +53,7 @@ def main(descriptor: int) -> None:
     """Serve until the trail is closed or the gate is gone."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    give_back_what_is_large()
     line = PlainLine(socket.socket(fileno=descriptor))
     word = _Word(line)
     while (message := word.hear()) == ():
