@@ -343,16 +343,24 @@ class Admission:
     def _with_word_on_key(
         self, operation: DecodedOperation, claim: SessionClaim, reason: Reason, purpose: Purpose
     ) -> Reason:
-        """Whether the key of a session that is revoked or frozen signed: its holder still tries, or a stranger does."""
-        if reason.code is not Code.SESSION_REVOKED or purpose.is_preview:
-            return reason
+        """Whether the key of a session that is revoked or frozen signed: its holder still tries, or a stranger does.
+        Why it is frozen is told to the first alone, and to ops."""
         key = self._key_of(operation)
-        signer = None if key is None else self._registry.signer_of(key)
-        if signer is None or operation.told_hash is None:
+        if reason.code is not Code.SESSION_REVOKED or purpose.is_preview or key is None:
             return reason
-        verdict = check_session_signature(*signer, operation.told_hash, claim.envelope.signature)
-        signed = {SignatureOutcome.UNKNOWN: None, SignatureOutcome.VALID: True}.get(verdict.outcome, False)
+        signed = self._has_signed(operation, claim, key)
+        freeze = self._registry.freezes.on(key) if signed or purpose is Purpose.EXPLAIN else None
+        if freeze is not None:
+            reason = reasons.frozen(freeze, told_why=True)
         return replace(reason, signed=signed)
+
+    def _has_signed(self, operation: DecodedOperation, claim: SessionClaim, key: SessionKey) -> bool | None:
+        """`None` where nobody here can tell."""
+        signer = self._registry.signer_of(key)
+        if signer is None or operation.told_hash is None:
+            return None
+        verdict = check_session_signature(*signer, operation.told_hash, claim.envelope.signature)
+        return {SignatureOutcome.UNKNOWN: None, SignatureOutcome.VALID: True}.get(verdict.outcome, False)
 
     def frozen(self, operation: DecodedOperation) -> Reason | None:
         """Why an operation must not go out whatever its session says, also one that was let through a moment ago."""

@@ -103,9 +103,9 @@ def removed_as_seen(reason: Reason) -> Reason:
     )
 
 
-def frozen(freeze: Freeze) -> Reason:
-    """The local kill switch."""
-    note = f": {freeze.note}" if freeze.note else ""
+def frozen(freeze: Freeze, *, told_why: bool = False) -> Reason:
+    """The local kill switch. What ops noted down is for the session's key, and nobody who only names its session."""
+    note = f": {freeze.note}" if freeze.note and told_why else ""
     return Reason(
         code=Code.SESSION_REVOKED,
         sentence=f"session {print_bytes(freeze.permission_id)} is frozen at this gate{note}",

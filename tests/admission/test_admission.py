@@ -220,6 +220,17 @@ async def test_a_frozen_session_is_refused_whatever_the_chain_says(scope: dict[s
     assert not room.node.asked
 
 
+async def test_why_a_session_is_frozen_is_told_to_its_key_and_to_ops_and_to_nobody_else() -> None:
+    room = Room(TWICE)
+    room.registry.freezes.put(a_freeze(note="lost phone"))
+    assert "lost phone" in (await room.refusal(use(TWICE, ONCE))).sentence
+    assert "lost phone" in (await room.refusal(use(TWICE, ONCE), Purpose.EXPLAIN)).sentence
+    strange = use(TWICE, ONCE, key=STRANGERS_KEY)
+    heard = [await room.refusal(op, Purpose.PREVIEW) for op in (strange, use(TWICE, ONCE))]
+    heard.append(await room.refusal(strange))
+    assert [(reason.code, "lost phone" in str(reason)) for reason in heard] == [(Code.SESSION_REVOKED, False)] * 3
+
+
 @pytest.mark.parametrize("scope", [{"account": STRANGER}, {"chain_id": CHAIN_ID + 1}])
 async def test_a_freeze_of_another_account_or_chain_holds_nothing_here(scope: dict[str, object]) -> None:
     room = Room(TWICE)
