@@ -54,6 +54,7 @@ FIRST_ADDRESS: Final = 2
 GOOD: Final = "127.0.0.1"
 ADDRESSES: Final = 6
 MIXED: Final = ("operations", "texts", "reads", "batches", "connections", "pipelines")
+OTHERS: Final = tuple(name for name in WAYS if name not in MIXED)
 EACH: Final = "each"
 _ALONE_ON_ITS_CORE: Final = 0.9
 _LONGEST_ROUND: Final = 1.5 * TURN_SECONDS
@@ -75,8 +76,10 @@ class Good:
         return ", ".join([whole, *(f"{name} {value:.2f} ms" for name, value in at.items()), str(dict(self.heard))])
 
 
-async def ask(http: aiohttp.ClientSession, url: str, bodies: Iterator[bytes], until: float, most: int) -> Good:
-    """One after the other, until that moment has come, or so many."""
+async def ask(
+    http: aiohttp.ClientSession, url: str, bodies: Iterator[bytes], *, until: float, most: int = 10**9, least: int = 0
+) -> Good:
+    """One after the other, until that moment has come and there were the least, or so many."""
     good = Good()
     for body in islice(bodies, most):
         began = time.perf_counter()
@@ -88,7 +91,7 @@ async def ask(http: aiohttp.ClientSession, url: str, bodies: Iterator[bytes], un
             what = type(error).__name__
         good.waited.append(time.perf_counter() - began)
         good.heard[what] += 1
-        if time.monotonic() > until:
+        if time.monotonic() > until and len(good.waited) >= least:
             break
     return good
 
@@ -128,13 +131,15 @@ def _start(stack: ExitStack, name: str, folder: Path, *arguments: object) -> Chi
 
 @dataclass(frozen=True)
 class Attack:
-    """How many addresses ask for how much, how long, of which listener; the good client asks `alone` times before."""
+    """How many addresses ask for how much, how long, of which listener; the good client asks `alone` times before, and
+    `least` times beside them at the least."""
 
     seconds: float
     addresses: int = ADDRESSES
     connections: int = 256
     transport: str = "lean"
     alone: int = ALONE
+    least: int = 0
     ways: tuple[str, ...] = MIXED
 
 
@@ -190,22 +195,23 @@ async def beside(gate: GateProcess, folder: Path, bodies: Iterator[bytes], attac
     async with aiohttp.ClientSession() as http:
         await until_ready(http, gate)
         beside_the_loop(gate.pid, os.sched_getaffinity(0))
-        await ask(http, gate.url, bodies, inf, NEW)
-        alone = await ask(http, gate.url, bodies, inf, attack.alone)
+        await ask(http, gate.url, bodies, until=inf, most=NEW)
+        alone = await ask(http, gate.url, bodies, until=inf, most=attack.alone)
         with ExitStack() as stack:
             with on_core(1, 5):
                 asked = [*gate.ports, FIRST_ADDRESS, attack.addresses, attack.connections, *attack.ways]
                 strangers = _start(stack, "strangers", folder, *asked)
             await asyncio.to_thread(strangers.wait_until, lambda: strangers.log.stat().st_size > 0, "first word")
             before = await asyncio.to_thread(Share.so_far, folder / TURNS, gate.pid)
-            good = await ask(http, gate.url, bodies, time.monotonic() + attack.seconds, 10**9)
+            until = time.monotonic() + attack.seconds
+            good = await ask(http, gate.url, bodies, until=until, least=attack.least)
             after = await asyncio.to_thread(Share.so_far, folder / TURNS, gate.pid)
     return Outcome(alone, good, after.since(before), attack.addresses + 2)
 
 
 def run(attack: Attack) -> Outcome:
     """What the good client heard alone, and beside the strangers."""
-    bodies, hashes = operations(NEW + attack.alone + round(attack.seconds * 300) + 1)
+    bodies, hashes = operations(NEW + attack.alone + max(round(attack.seconds * 300), attack.least) + 1)
     with tempfile.TemporaryDirectory(prefix="sessiongate-attack-") as name, ExitStack() as stack:
         folder, port = Path(name), free_port()
         (folder / "hashes").write_text(json.dumps(hashes))
