@@ -297,7 +297,11 @@ def _nodeside(
         doubted=(lambda: watch.doubted()) if len(urls) > 1 else None,  # noqa: PLW0108  # it is made below
     )
     quiet = QuietReadings(
-        reader.reread, lambda key: not ledger.number_of_session(key), time.monotonic, differed=lambda _key: drifted()
+        reader.reread,
+        lambda key: not ledger.number_of_session(key),
+        time.monotonic,
+        differed=lambda _key: drifted(),
+        declared=chain.modules.declared,
     )
     witness = NodeWitness(node if chain.nonce_gap is NonceGap.REJECT else background)
     order = NonceOrder(witness.next_nonce, ledger.occupied, lambda: age.number, seconds=seconds)

@@ -10,19 +10,20 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Final
 
 from proxy.errors import StateUnavailable
 from proxy.session.counters import SessionKey
-from proxy.userop.primitives import print_bytes
+from proxy.userop.primitives import Address, print_bytes
 
 _LOG: Final = logging.getLogger(__name__)
 
 
 class QuietReadings:
-    """`reread` reads a session in the background, and tells `taken` what came of it; `is_quiet` says that nothing of a
-    session is in flight. `monotonic` gives seconds.
+    """`reread` reads a session in the background, gives its state (`None` where it has none), and tells `taken` what
+    came of it, unless the node that answered was behind what is known; `is_quiet` says that nothing of a session is in
+    flight. There is nothing to read of sessions of `declared` modules. `monotonic` gives seconds.
 
     A session is due `seconds` after it was noted last; `pause` lies between two readings.
     """
@@ -34,6 +35,7 @@ class QuietReadings:
         monotonic: Callable[[], float],
         *,
         differed: Callable[[SessionKey], None],
+        declared: Collection[Address] = (),
         seconds: float = 30.0,
         pause: float = 0.25,
     ) -> None:
@@ -41,10 +43,12 @@ class QuietReadings:
         self._is_quiet = is_quiet
         self._monotonic = monotonic
         self._differed = differed
+        self._declared = declared
         self._seconds = seconds
         self._pause = pause
         self._noted: OrderedDict[SessionKey, float] = OrderedDict()  # by when they were, the oldest first
         self._comparing: SessionKey | None = None
+        self._is_compared = False
 
     def __len__(self) -> int:
         """How many are to be read."""
@@ -52,6 +56,8 @@ class QuietReadings:
 
     def note(self, key: SessionKey) -> None:
         """Something of this session was settled."""
+        if key.module in self._declared:
+            return
         self._noted[key] = self._monotonic()
         self._noted.move_to_end(key)
 
@@ -59,7 +65,9 @@ class QuietReadings:
         """A session was read, by whomever, and was as it was known or not."""
         if key != self._comparing:
             self.note(key)
-        elif not agrees:
+            return
+        self._is_compared = True
+        if not agrees:
             _LOG.warning("session %s is not what it was known for: its reading stands", print_bytes(key.permission_id))
             self._differed(key)
             self.note(key)
@@ -81,9 +89,10 @@ class QuietReadings:
             self.note(key)
             return True
         del self._noted[key]
-        self._comparing = key
+        self._comparing, self._is_compared = key, False
         try:
-            await self._reread(key)
+            if await self._reread(key) is not None and not self._is_compared:
+                self.note(key)
         except StateUnavailable as error:
             _LOG.info("session %s could not be compared: %s", print_bytes(key.permission_id), error)
             self.note(key)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 
 import pytest
 
 from proxy.chain.quiet import QuietReadings
 from proxy.errors import StateUnavailable
 from proxy.session.counters import SessionKey
+from proxy.userop.primitives import Address
 from tests.chain.blocks.builders import a_key
 from tests.chain.builders import Clock
 from tests.patience import patiently
@@ -17,7 +19,7 @@ from tests.patience import patiently
 class Scene:
     """Counts by session as they are known, and as the chain has them."""
 
-    def __init__(self) -> None:
+    def __init__(self, declared: Collection[Address] = ()) -> None:
         self.clock = Clock()
         self.known: dict[SessionKey, int] = {}
         self.on_chain: dict[SessionKey, int] = {}
@@ -25,23 +27,28 @@ class Scene:
         self.read: list[SessionKey] = []
         self.differed: list[SessionKey] = []
         self.down = False
+        self.behind = False  # the node, what is known
         self.wrong: list[int] = []  # what the next readings answer instead
         self.readings = QuietReadings(
             self.reread,
             lambda key: key not in self.busy,
             self.clock,
             differed=self.differed.append,
+            declared=declared,
             seconds=30,
             pause=0,
         )
 
-    async def reread(self, key: SessionKey) -> None:
+    async def reread(self, key: SessionKey) -> int | None:
         if self.down:
             raise StateUnavailable("the node does not answer")
         self.read.append(key)
+        if self.behind:
+            return self.known.get(key)
         count = self.wrong.pop() if self.wrong else self.on_chain.get(key, 0)
         agrees, self.known[key] = self.known.get(key) == count, count
         self.readings.taken(key, agrees)
+        return count
 
     async def after(self, seconds: float) -> None:
         """So much later all that is due is read."""
@@ -119,6 +126,34 @@ async def test_a_node_that_is_down_is_asked_again_later(scene: Scene) -> None:
     scene.down = False
     await scene.after(31)
     assert scene.read == [a_key()]
+
+
+async def test_the_word_of_a_node_behind_what_is_known_compares_nothing_and_the_session_is_read_again(
+    scene: Scene,
+) -> None:
+    scene.known[a_key()], scene.on_chain[a_key()] = 9, 3
+    scene.readings.note(a_key())
+    scene.behind = True
+    await scene.after(31)
+    scene.behind = False
+    await scene.after(31)
+    assert scene.known[a_key()] == 3
+    assert scene.differed == [a_key()]
+
+
+async def test_a_session_that_is_known_no_more_is_read_once(scene: Scene) -> None:
+    scene.readings.note(a_key())
+    scene.behind = True
+    await scene.after(31)
+    await scene.after(31)
+    assert scene.read == [a_key()]
+
+
+async def test_a_session_of_a_declared_module_is_never_read() -> None:
+    scene = Scene(declared=(a_key().module,))
+    scene.readings.note(a_key())
+    await scene.after(31)
+    assert scene.read == []
 
 
 async def test_it_runs_until_it_is_stopped(scene: Scene) -> None:
