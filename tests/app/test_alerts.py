@@ -159,6 +159,47 @@ async def test_severity_and_tags_choose_the_sink_notify_overrules_them_and_nothi
     assert {each.body["labels"]["rule"] for each in second.received} == {"small", "named"}
 
 
+async def test_whoever_was_told_of_an_alert_hears_that_it_is_over_although_others_are_told_of_it_by_then(
+    tmp_path: Path,
+) -> None:
+    rule = "rules:\n  - {{id: moves, description: d, mode: alert, notify: [{0}], match: {{session: true}}}}\n"
+    path = tmp_path / "rules.yaml"
+    path.write_text(rule.format("first"))
+    async with recording_sink() as first, recording_sink() as second:
+        alerts = {"webhooks": [hook(first, name="first"), hook(second, name="second")], "resolve_after_seconds": 2}
+        async with alerting(alerts, tmp_path) as gate:
+            await gate.send(GOOD)
+            await first.until(lambda: bool(first.received), "the first was told")
+            path.write_text(rule.format("second"))
+            assert (await gate.change("POST", "/rules/reload", {}))["ok"]
+            await gate.send(use_number(1))
+            for each in (first, second):
+                await each.until(lambda told=each: len(told.received) == 2, "both heard of it, and that it is over")
+                assert [message.body["status"] for message in each.received] == ["firing", "resolved"]
+
+
+async def test_how_often_a_sink_is_told_is_as_its_settings_say(tmp_path: Path) -> None:
+    async with recording_sink() as often, recording_sink() as seldom:
+        sinks = [
+            hook(often, name="often", repeat_seconds=1),
+            hook(seldom, name="seldom", per_minute=1),
+        ]
+        async with alerting({"webhooks": sinks}, tmp_path) as gate:
+            desk = gate.running.alerts
+            desk.raise_(happening(1, unix_time=time.time()))
+            desk.raise_(happening(2, unix_time=time.time()))
+            await often.until(lambda: len(often.received) == 2, "both were told")
+
+            def told_again() -> bool:
+                desk.raise_(happening(1, unix_time=time.time()))
+                return len(often.received) >= 4
+
+            await often.until(told_again, "what goes on was told again and again")
+            # one a minute: the second waits
+            assert len(seldom.received) == 1
+            assert await gate.metric("alerts_waiting_seconds", sink="seldom") > 0
+
+
 async def test_a_hit_right_after_a_reload_is_told(sink: RecordingSink, tmp_path: Path) -> None:
     async with alerting({"webhooks": [hook(sink)]}, tmp_path) as gate:
         for number in range(5):

@@ -219,7 +219,8 @@ class AlertDesk:
 
     def _end(self, alert: ActiveAlert) -> None:
         self._ended[alert.key] = alert
-        for sink in self._listeners(alert):
+        # whoever was told of it, be it by settings or rules that are not in force any more
+        for sink in self._sinks:
             sink.end(alert)
 
     def _listeners(self, alert: ActiveAlert) -> Sequence[Sink]:

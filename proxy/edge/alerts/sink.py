@@ -242,10 +242,12 @@ class Sink:
         if owed.resolved and not due.resolved:
             owed.firing = False  # what is left to say is that it is over
             return
-        del self._owed[key]
         if due.resolved:
             self._told.pop(key, None)
-        elif self.terms.steady and owed.alert.count != due.alert.count:
+            if owed.firing:
+                return  # it began anew while its end was on its way
+        del self._owed[key]
+        if not due.resolved and self.terms.steady and owed.alert.count != due.alert.count:
             self._owe(_Owed(owed.alert, firing=True, resolved=False, since=self._stopwatch()))
 
     async def _wait_for_allowance(self) -> None:

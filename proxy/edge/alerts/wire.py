@@ -57,10 +57,11 @@ def webhook_post(message: Message, *, secret: str, now: float) -> Post:
 
     `dedupeKey` is the same for every message of one alert, and `X-Sessiongate-Delivery` for every try of one message.
     """
+    status = "resolved" if message.resolved else "firing"
     body = json.dumps(
         {
             "version": 1,
-            "status": "resolved" if message.resolved else "firing",
+            "status": status,
             "dedupeKey": message.digest,
             "labels": dict(message.labels),
             "annotations": dict(message.annotations),
@@ -72,7 +73,8 @@ def webhook_post(message: Message, *, secret: str, now: float) -> Post:
     ).encode()
     timestamp = str(int(now))
     signature = hmac.new(secret.encode(), f"{timestamp}.".encode() + body, sha256).hexdigest()
-    delivery = f"{message.digest}-{message.count}-{'resolved' if message.resolved else 'firing'}"
+    # by its beginning too: one that is over and begins anew counts from one again
+    delivery = f"{message.digest}-{int(1_000 * message.starts)}-{message.count}-{status}"
     return Post(
         headers={
             **_JSON,

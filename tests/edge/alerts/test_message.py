@@ -100,6 +100,19 @@ def test_each_try_of_one_message_has_one_delivery_id_and_the_end_has_another() -
     assert orjson.loads(first.body)["dedupeKey"] == orjson.loads(over.body)["dedupeKey"]
 
 
+def test_what_begins_anew_after_its_end_is_no_repeated_delivery_of_what_was_before() -> None:
+    board = Board(max_active=10, resolve_after_seconds=900)
+    posts = []
+    for begins in (NOW, NOW + 2_000):
+        alert = board.note(happening(unix_time=begins))
+        for over in (False, True):
+            told = message_of(alert, ends=begins + 900, instance="gate-1", resolved=over)
+            posts.append(webhook_post(told, secret=SECRET, now=begins))
+        assert list(board.take_ended(begins + 900)) == [alert]
+    assert len({post.headers["X-Sessiongate-Delivery"] for post in posts}) == 4
+    assert len({orjson.loads(post.body)["dedupeKey"] for post in posts}) == 1
+
+
 @pytest.mark.parametrize(
     ("severity", "theirs"),
     list(zip(Severity, ["info", "info", "warning", "error", "critical"], strict=True)),

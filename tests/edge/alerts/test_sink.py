@@ -120,6 +120,32 @@ async def test_one_that_begins_again_while_its_end_is_untold_is_told_as_going_on
     assert post.told == [(1, False), (1, False)]
 
 
+@pytest.mark.parametrize("reply", [SinkReply.TAKEN, SinkReply.LATER, SinkReply.NEVER])
+async def test_one_that_begins_again_while_its_end_is_on_its_way_is_told_as_a_new_one(reply: SinkReply) -> None:
+    clock, active = Clock(), board()
+
+    class Slow(Post):
+        """Meanwhile the same happens once more."""
+
+        async def __call__(self, dues: Sequence[Due]) -> SinkReply:
+            answer = await super().__call__(dues)
+            if [due.resolved for due in dues] == [True] and len(self.got) == 2:
+                sink.offer(active.note(happening(unix_time=NOW + 1_000)))
+            return answer
+
+    post = Slow(SinkReply.TAKEN, reply)
+    async with telling(post, clock) as (sink, _):
+        alert = active.note(happening())
+        sink.offer(alert)
+        await sink.idle()
+        (ended,) = active.take_ended(NOW + 900)
+        assert ended == alert
+        sink.end(alert)
+        await sink.idle()
+    assert post.told == [(1, False), (1, True), (1, False)]
+    assert post.got[-1][0].alert.first == NOW + 1_000
+
+
 async def test_a_steady_sink_hears_every_change_many_at_once() -> None:
     post, clock, active = Post(), Clock(), board()
     async with telling(post, clock, steady=True, batch=64) as (sink, _):
