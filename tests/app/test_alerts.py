@@ -291,15 +291,19 @@ async def test_the_dearest_verdict_in_a_hundred_is_no_dearer_beside_ten_thousand
                     dear.append(await calls_of(gate.send(use_number(number))))
                 return sorted(dear)[-2]
 
+            async def at_best(first: int) -> int:
+                """The least of three: on a busy machine more of what goes by time falls into some of the sends."""
+                return min([await dearest(first + 100 * number) for number in range(3)])
+
             await dearest(1)  # what is done once only
-            calm = await dearest(1_000)
+            calm = await at_best(1_000)
             for number in range(10_000):
                 gate.running.alerts.raise_(happening(number, unix_time=time.time()))
             with Pieces() as pieces:
                 await gate.until(lambda: len(alerts_in(tmp_path / "gate.db")) > 10_000, "all of them are kept")
             assert pieces.too_long(MOST_CALLS) == {}
             assert await gate.metric("queue_depth", queue="alerts") >= 3 * 10_000
-            beside = await dearest(2_000)
+            beside = await at_best(2_000)
             assert beside <= calm * 1.25
             sink.released.set()
 
