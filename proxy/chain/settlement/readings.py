@@ -70,6 +70,7 @@ class SettledReadings:
         self._again: OrderedDict[SessionKey, None] = OrderedDict()
         self._again_at = inf
         self._stale: dict[SessionKey, asyncio.Task[None] | None] = {}
+        self._in_background: set[SessionKey] = set()  # of these, read for nobody who waits, with no deadline of his
 
     @classmethod
     def at(
@@ -122,8 +123,9 @@ class SettledReadings:
 
     async def reconciled(self, key: SessionKey) -> None:
         """Returns when it was read once, or could not be. Never raises."""
-        if key in self._stale or key in self._settlement.unconfirmed:
-            await self._reconcile(key, self._read)  # it does not wait behind all that are read in the background
+        is_stale = key in self._stale or key in self._settlement.unconfirmed
+        if is_stale and key not in self._in_background:  # who waits does not wait for what is read for nobody
+            await self._reconcile(key, self._read)
         elif self._read is not None:
             await self._read_for_client(key, self._read)
 
@@ -166,6 +168,8 @@ class SettledReadings:
         task = self._stale.get(key)
         if task is None:
             task = self._stale[key] = asyncio.create_task(self._read_stale(key, read))
+            if read is None:
+                self._in_background.add(key)
         await asyncio.shield(task)
 
     async def _read_stale(self, key: SessionKey, read: Reread | None) -> None:
@@ -178,6 +182,7 @@ class SettledReadings:
             await self._read_again(key, doubted=is_unconfirmed, read=read)
         finally:
             self._stale.pop(key, None)
+            self._in_background.discard(key)
             self._settlement.unconfirmed.pop(key, None)
 
     async def read_all(self) -> None:

@@ -533,6 +533,20 @@ async def test_who_asks_for_a_session_after_blocks_were_missed_does_not_wait_beh
     assert scene.settlement.unconfirmed == {}
 
 
+async def test_who_asks_for_a_session_after_blocks_were_missed_does_not_wait_for_one_that_reads_it_for_nobody() -> None:
+    scene = with_node()
+    await scene.taker.start_at(block(100_000), 1_000)
+    scene.goes_on.clear()
+    looking = asyncio.create_task(scene.lookout.round())
+    await scene.is_reading.wait()  # that session, for nobody, and the node hangs
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await scene.lookout.reconciled(KEY)
+    assert (scene.reread, scene.for_clients) == ([KEY], [KEY])
+    assert not looking.done()
+    scene.goes_on.set()
+    await looking
+
+
 async def test_a_session_that_cannot_be_read_where_the_chain_begins_anew_is_not_judged_by_what_was_known() -> None:
     scene = with_node()
     scene.unreadable = True
