@@ -10,7 +10,7 @@ from proxy.chain.settlement.ends import End
 from proxy.edge.telemetry.metrics import Metrics
 from proxy.happening import Alerts, Happening, HappeningKind
 from proxy.ledger.operations import AcceptedOperation, Cause, Ended
-from proxy.ports import OperationEnd, Recorder
+from proxy.ports import Deed, OperationEnd, Recorder
 from proxy.refused_before import RefusedBefore
 from proxy.session.counters import SessionKey
 from proxy.session.lint.findings import Severity
@@ -114,17 +114,32 @@ class Telling:
 
     def sent_unheld(self, operation: AcceptedOperation) -> None:
         """An operation is sent although the ledger could not keep what it holds."""
-        session = operation.reservation.session
+        session, account = operation.reservation.session, operation.reservation.slot.sender
+        permission_id = None if session is None else session.permission_id
+        name = print_bytes(operation.user_op_hash)
+        why = "the ledger could not keep what it holds, and says fail: open"
+        _LOG.warning("operation %s of %s is sent although %s", name, print_checksummed(account), why)
         self._metrics.failed_open("ledger")
+        self._recorder.noted(
+            Deed(
+                what="sent_unheld",
+                who="the gate",
+                why=why,
+                chain=self._chain,
+                account=account,
+                permission_id=permission_id,
+                details={"user_op_hash": name},
+            )
+        )
         self._alerts.raise_(
             Happening(
                 kind=HappeningKind.FAILED_OPEN,
                 severity=Severity.CRITICAL,
                 unix_time=self._clock(),
-                what="the operation was sent although the ledger could not keep what it holds, and says fail: open",
+                what=f"the operation was sent although {why}",
                 chain=self._chain,
-                account=operation.reservation.slot.sender,
-                permission_id=None if session is None else session.permission_id,
+                account=account,
+                permission_id=permission_id,
                 user_op_hash=operation.user_op_hash,
             )
         )

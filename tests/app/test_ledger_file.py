@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sqlite3
 from collections.abc import Iterator
@@ -14,9 +15,10 @@ import pytest
 from proxy.edge.storage import housekeeping
 from proxy.errors import Code, StateUnavailable
 from tests.admission.builders import TWICE, enabling, granting, known
-from tests.app.builders import GOOD, ONCE, SESSION_ID, use_number
+from tests.app.builders import GOOD, ONCE, SESSION_ID, audited, use_number
 from tests.bypass_list.desk import a_session
-from tests.running_gate import HonestBundler, RunningGate, running_gate
+from tests.patience import patiently
+from tests.running_gate import HonestBundler, RunningGate, hash_of, running_gate
 from tests.session.builders import TOKEN, TRANSFER, action, usage
 
 SECRET = "hush-what-stands-in-a-row"  # of a test
@@ -117,13 +119,24 @@ async def test_put_back_it_is_used_again(path: Path, quick: None) -> None:
         assert (await ready(gate))["ok"]
 
 
-async def test_who_set_it_open_sends_without_holding(path: Path, quick: None) -> None:
+async def test_who_set_it_open_sends_without_holding_and_log_and_audit_name_what_was_sent(
+    path: Path, quick: None, caplog: pytest.LogCaptureFixture
+) -> None:
     async with running_gate(ledger=path, ledger_fail="open") as gate:
         gate.running.registry.put(known(TWICE))
         removed(path)
         await until_in_place(gate, 0.0)
         assert "result" in await gate.send(GOOD)
         assert await gate.metric("fail_open_total", what="ledger") == 1
+        assert hash_of(GOOD) in caplog.text
+        (decision,) = await audited(gate, 1)
+        deeds: list[Any] = []
+        for _ in patiently():
+            if deeds := (await gate.look("/audit?show=deeds"))["audit"]:
+                break
+            await asyncio.sleep(0.01)
+        assert [deed["detail"]["what"] for deed in deeds] == ["sent_unheld"]
+        assert deeds[0]["detail"]["user_op_hash"] == decision["userOpHash"] == hash_of(GOOD)
 
 
 async def test_what_a_ledger_lost_is_told_at_the_start_and_the_gate_goes_on(

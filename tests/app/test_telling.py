@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -14,7 +15,7 @@ from proxy.edge.audit.plain import plain_end
 from proxy.edge.telemetry.metrics import Metrics
 from proxy.happening import Happening, HappeningKind
 from proxy.ledger.operations import Cause, Ended, Evidence, Mined
-from proxy.ports import OperationEnd
+from proxy.ports import Deed, OperationEnd
 from proxy.refused_before import RefusedBefore
 from proxy.userop.primitives import print_bytes
 from tests.chain.builders import accepted
@@ -25,10 +26,14 @@ from tests.edge.builders import gate_metrics
 @dataclass
 class Ears:
     ends: list[OperationEnd] = field(default_factory=list)
+    deeds: list[Deed] = field(default_factory=list)
     happenings: list[Happening] = field(default_factory=list)
 
     def operation_ended(self, end: OperationEnd) -> None:
         self.ends.append(end)
+
+    def noted(self, deed: Deed) -> None:
+        self.deeds.append(deed)
 
     def raise_(self, happening: Happening) -> None:
         self.happenings.append(happening)
@@ -117,12 +122,19 @@ def test_what_was_mined_before_this_start_may_be_missing_from_a_ledger_that_was_
     assert "before this gate started: it went past the gate, or ledger, mark and audit trail" in happening.what
 
 
-def test_an_operation_that_the_ledger_did_not_keep_and_that_was_sent_is_told() -> None:
+def test_an_operation_that_the_ledger_did_not_keep_and_that_was_sent_is_told_and_named_in_log_and_audit(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     ears, metrics = Ears(), gate_metrics()
+    caplog.set_level(logging.WARNING)
     telling(ears, metrics).sent_unheld(accepted(1, KEY))
     (happening,) = ears.happenings
     assert (happening.kind, happening.user_op_hash) == (HappeningKind.FAILED_OPEN, name(1))
     assert 'sessiongate_fail_open_total{what="ledger"} 1.0' in metrics.render().decode()
+    (deed,) = ears.deeds
+    assert (deed.what, deed.account, deed.permission_id) == ("sent_unheld", KEY.account, KEY.permission_id)
+    assert deed.details["user_op_hash"] == print_bytes(name(1))
+    assert print_bytes(name(1)) in caplog.text
 
 
 def test_an_operation_behind_a_gap_is_counted_and_told_with_the_nonce_it_waits_for() -> None:

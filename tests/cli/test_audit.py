@@ -11,8 +11,10 @@ import pytest
 from proxy.cli.options import read_since
 from proxy.edge.audit.writer import AuditWriter
 from proxy.edge.storage.store import Store
+from proxy.errors import Code, Reason
 from proxy.judge.upstream_answer import UpstreamAnswer
-from proxy.judge.verdict import Mode
+from proxy.judge.verdict import Allow, Mode, Reject
+from proxy.session.outcome import Waived
 from proxy.userop.primitives import print_bytes, print_checksummed
 from tests.cli.conftest import Run
 from tests.edge.audit.trails import begin, record
@@ -186,6 +188,23 @@ def test_since_counts_back_from_now(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read_since("2h") == NOW - 7200
     assert read_since("7d") == NOW - 604_800
     assert read_since("2023-11-14T22:13:20Z") == NOW
+
+
+def test_what_alerts_send_people_to_look_for_is_shown_whether_the_key_signed_and_what_was_passed_without(
+    run: Run, tmp_path: Path
+) -> None:
+    writer = AuditWriter(tmp_path / "ledger.audit.db")
+    begin(writer)
+    for number, signed in enumerate((True, False, None)):
+        revoked = Reason(code=Code.SESSION_REVOKED, sentence="removed on chain", remedy="ask again", signed=signed)
+        record(writer, decision(f"revoked-{number}", verdict=Reject((revoked,))))
+    record(writer, decision("waived", verdict=Allow((), (Waived.POLICY,))))
+    record(writer, decision("opened", opened=("burst",)))
+    writer.stop()
+    reasons = [line for line in run("audit", "--code", "session_revoked").stdout.splitlines() if "reason " in line]
+    assert [line.rpartition("; ")[2] for line in reasons] == ["its key signed", "its key did not sign", "ask again"]
+    passed = [line for line in run("audit", "--verdict", "allow").stdout.splitlines() if "passed " in line]
+    assert [line.split(maxsplit=1)[1] for line in passed] == ["without facts policy", "without rules burst"]
 
 
 def test_the_plain_list_names_the_decision_and_puts_the_bundlers_error_into_words(run: Run, tmp_path: Path) -> None:
