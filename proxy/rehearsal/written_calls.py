@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from eth_abi.abi import encode as encode_arguments
-from eth_abi.exceptions import ABITypeError, EncodingError, ParseError
+from eth_abi.exceptions import EncodingError, ParseError
 from eth_abi.grammar import parse as parse_type
 
 from proxy.document import Location
@@ -114,16 +114,18 @@ def _arguments(fields: Fields) -> bytes:
     try:
         values = zip(types, (item for _, item in fields.items("args")), strict=True)
         return encode_arguments(types, [_argument(desk, kind, value) for kind, value in values])
-    except (EncodingError, ABITypeError, ValueError, TypeError) as error:
+    except (EncodingError, ValueError, TypeError) as error:
         desk.fault(at, f"these are no arguments of {shorten(str(written))}: {shorten(str(error))}")
         return b""
 
 
 def _types_of(signature: str) -> list[str] | None:
     inside = signature.partition("(")[2].removesuffix(")")
+    if signature.endswith("()") and not inside:
+        return []
     try:
         parsed = parse_type(f"({inside})")
-    except (ParseError, ABITypeError):
+    except (ParseError, ValueError):  # of `()` eth-abi says something of its own
         return None
     return [component.to_type_str() for component in getattr(parsed, "components", ())]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -91,6 +93,7 @@ def test_what_is_written_in_short_is_made_into_call_data_and_read_back_as_the_ga
         ("inflow: 1 ETH", "the chain's coin is handed over, inflow is for tokens"),
         ("approve: 1 ETH", "the chain's coin is handed over, approve is for tokens"),
         ("calls: [{to: pot, args: [1]}]", "arguments need a function with its types"),
+        ('calls: [{to: pot, function: "f()", args: [1]}]', "these are no arguments of"),
         ('calls: [{to: pot, function: "f(uint8)", args: [256]}]', "these are no arguments of"),
         ('calls: [{to: pot, function: "f(uint8)", args: [1, 2]}]', "these are no arguments of"),
         ('calls: [{to: pot, function: "f(bool)", args: [maybe]}]', "these are no arguments of"),
@@ -99,6 +102,16 @@ def test_what_is_written_in_short_is_made_into_call_data_and_read_back_as_the_ga
 def test_what_no_call_data_can_say_is_a_fault_of_the_case(step: str, problem: str) -> None:
     (fault,) = case_file(steps(f"{step}, expect: passes")).faults
     assert problem in fault.problem
+
+
+def test_a_function_without_arguments_may_be_given_none() -> None:
+    (call,) = facts('calls: [{to: pot, function: "pause()", args: []}]').calls
+    assert (call.selector, call.size) == (keccak256(b"pause()")[:4], 4)
+
+
+@given(st.text() | st.from_regex(r"[a-z]+\([a-z0-9 ,()\[\]]{0,40}\)", fullmatch=True))
+def test_no_text_in_the_place_of_a_function_crashes_the_reading_of_a_case(text: str) -> None:
+    case_file(steps(f"calls: [{{to: pot, function: {json.dumps(text)}, args: []}}], expect: passes"))
 
 
 @pytest.mark.parametrize(

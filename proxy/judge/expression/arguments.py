@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
-from eth_abi.exceptions import ABITypeError, ParseError
+from eth_abi.exceptions import ParseError
 from eth_abi.grammar import BasicType, normalize
 from eth_abi.grammar import parse as parse_type
 
@@ -129,6 +129,8 @@ def _parameter(written: str, path: tuple[int, ...], level: int) -> tuple[abi.Abi
         member, named = _parameter(part, (*path, index), level + 1)
         members.append(member)
         inner += list(named)
+    if not members:
+        raise Misread("a tuple without members is no type")
     found = _arrays(abi.tuple_of(*members), dimensions)
     if dimensions:
         return found, _named(name, Parameter(path, None, f"{text[: end + 1]}{dimensions}"))
@@ -158,7 +160,7 @@ def _plain(written: str) -> tuple[abi.AbiType, Type | None]:
     try:
         parsed = parse_type(str(normalize(written)))  # type: ignore[no-untyped-call]  # it has none
         parsed.validate()
-    except (ParseError, ABITypeError):
+    except (ParseError, ValueError):  # of `()` eth-abi says something of its own
         raise Misread(f"{written[:40] or 'nothing'} is no type") from None
     if not isinstance(parsed, BasicType):
         raise Misread(f"{written[:40]} is no type")
