@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import pairwise
+from typing import Final
 
 import orjson
 
@@ -12,6 +14,9 @@ from proxy.edge.audit.chain import KEYLESS, NO_KEY, ChainKey
 from proxy.edge.audit.postings import SOUND, Posted, Segment, is_true, posted
 from proxy.edge.audit.remarks import HARMLESS, Audited, StoredRecord, Tampering, detail_of
 from proxy.edge.audit.schema import CONTENT, OF_THE_TRAIL, RecordKind, has_table
+
+_TRIED: Final = 256
+"""So many records of a run are tried to find its key, where the first were tampered with."""
 
 
 class Keyring:
@@ -37,12 +42,15 @@ class Keyring:
     def _find(self, run: object) -> ChainKey | None:
         # by what it says of itself, not by its place: whoever took records out may have numbered the rest anew
         start = self._connection.execute(
-            f"SELECT detail FROM records WHERE kind = ? AND run = ? AND {OF_THE_TRAIL} LIMIT 1",  # noqa: S608  # names of ours
+            f"SELECT id, detail FROM records WHERE kind = ? AND run = ? AND {OF_THE_TRAIL} LIMIT 1",  # noqa: S608  # names of ours
             (RecordKind.START.value, run),
         ).fetchone()
         if type(run) is not int or start is None:
-            return self._by_trying(run)
-        name = str(detail_of(start[0]).get("key"))
+            return self._by_trying(run, None) or self._usual
+        # the start is a record as the others are: one that was edited may name a key that it was not made with
+        if (key := self._by_trying(run, start[0])) is not None:
+            return key
+        name = str(detail_of(start[1]).get("key"))
         if name == KEYLESS and self._usual is not NO_KEY:
             self._found.remark(Tampering.KEY, run, run, "the run that begins here was written without a key")
         if name not in self._keys:
@@ -50,19 +58,24 @@ class Keyring:
             self._found.remark(Tampering.KEY, run, run, words)
         return self._keys.get(name)
 
-    def _by_trying(self, run: object) -> ChainKey:
-        """Of a run whose start is not there: the key by which the second of its records follows the first."""
-        columns = ", ".join(CONTENT)
-        query = f"SELECT {columns}, hash FROM records WHERE run IS ? ORDER BY id LIMIT 2"  # noqa: S608  # names of ours
-        records = [StoredRecord(tuple(row[:-1]), row[-1]) for row in self._connection.execute(query, (run,))]
-        if len(records) == 2 and type(records[0].hash) is bytes:
-            before, behind = records
-            with suppress(TypeError):  # what cannot be printed was never written so
-                # never without a key: that anybody could have made
-                for key in (each for each in self._keys.values() if each.name != KEYLESS):
+    def _by_trying(self, run: object, first: int | None) -> ChainKey | None:
+        """The key by which one of the first records of a run follows the one before it; never none, by which anybody
+        could have made them. `first` is where the run begins; `None` for where the first of it is found."""
+        keys = [key for key in self._keys.values() if key.name != KEYLESS]
+        if keys and first is None:
+            query = "SELECT id FROM records WHERE run IS ? ORDER BY id LIMIT 1"
+            first = next((place for (place,) in self._connection.execute(query, (run,))), None)
+        if not keys or first is None:
+            return None
+        query = f"SELECT {', '.join(CONTENT)}, hash FROM records WHERE id BETWEEN ? AND ? ORDER BY id"  # noqa: S608  # names of ours
+        found = self._connection.execute(query, (first, first + _TRIED))
+        of_run = (each for row in found if (each := StoredRecord(tuple(row[:-1]), row[-1])).of("run") == run)
+        for before, behind in pairwise(of_run):
+            for key in keys:
+                with suppress(TypeError):  # what cannot be printed was never written so
                     if key.link(before.hash, behind.content) == behind.hash:
                         return key
-        return self._usual
+        return None
 
 
 class IndexCheck:

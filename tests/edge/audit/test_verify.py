@@ -15,7 +15,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from proxy.edge.audit.appending import Head
-from proxy.edge.audit.chain import NO_KEY, ChainKey, canonical, chain_key
+from proxy.edge.audit.chain import KEYLESS, NO_KEY, ChainKey, canonical, chain_key
 from proxy.edge.audit.door import Bounds
 from proxy.edge.audit.remarks import Audited, Tampering
 from proxy.edge.audit.schema import CONTENT
@@ -298,6 +298,22 @@ def test_what_was_taken_out_is_told_and_nothing_else_whatever_key_the_rest_was_w
         # a start that is missing, and rules of decisions that are missing, are told of that as well
         assert told in remarks
         assert {what for what, _, _ in remarks} <= {Tampering.DELETION, Tampering.INDEX, Tampering.CRASH}, remarks
+
+
+@pytest.mark.parametrize("name", ["feedfacefeedface", KEYLESS, EARLIER.name])
+@pytest.mark.parametrize(
+    ("others", "told"),
+    [((), [(1, 1)]), ((9,), [(1, 1), (9, 9)]), ((2, 9), [(1, 2), (9, 9)])],
+    ids=["alone", "and another", "and the one behind"],
+)
+def test_an_edited_start_that_names_another_key_hides_no_edit_of_its_run(
+    whole: Path, name: str, others: tuple[int, ...], told: list[tuple[int, int]]
+) -> None:
+    with copy_of(whole) as path:
+        change(path, ("UPDATE records SET detail = replace(detail, ?, ?) WHERE id = 1", (KEY.name, name)))
+        change(path, *(("UPDATE records SET client = 'x' WHERE id = ?", (place,)) for place in others))
+        remarks = [(each.what, each.first, each.last) for each in verify_trail(path, (KEY, EARLIER)).remarks]
+        assert remarks == [(Tampering.EDIT, *each) for each in told]
 
 
 def test_a_run_without_its_start_is_not_taken_for_one_that_needs_no_key(whole: Path) -> None:
