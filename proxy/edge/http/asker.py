@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from proxy.bundler_answers import TOOK_NOTHING, Meaning
-from proxy.edge.http.bundler_health import QuestionKind, Sign
+from proxy.edge.http.bundler_health import Placement, QuestionKind, Sign
 from proxy.edge.http.client import (
     ClientSettings,
     Heard,
@@ -95,6 +95,7 @@ class BundlerAsker:
         self._roster = Roster(chain, urls, in_flight)
         # begun, by our id: where, at whom, and how many of its sends had been answered
         self._out: dict[int, tuple[OperationPlace, int, int]] = {}
+        self._noted: dict[int, Placement] = {}  # and of those that were out when there came to be others, that they are
         self._placements = self._roster.placements
         self._changed = asyncio.Event()
         self._chain_id = chain_id

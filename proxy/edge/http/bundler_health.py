@@ -102,10 +102,11 @@ class Breaker:
 
 @dataclass(slots=True)
 class Placement:
-    """That an operation was sent to the bundler of this number."""
+    """That operations of one nonce were sent to the bundler of this number; `sends` of them may be there."""
 
     bundler: int
     in_doubt_until: float
+    sends: int = 0
 
     def answered(self) -> None:
         """The bundler said what became of it: it is there as long as it is held, and no longer."""
@@ -170,12 +171,18 @@ class Placements:
     def _put(self, place: OperationPlace, bundler: int, doubt: float, now: float) -> Placement:
         key = _lane_of(place)
         lane = self._lanes.get(key)
+        before = None
         if lane is None:
             lane = self._lanes[key] = _Lane(now, {})
-        elif (before := lane.placed.get(place)) is not None:
+        elif (before := lane.placed.get(place)) is not None and before.bundler != bundler:
             self._left(before)
-        lane.placed[place] = placement = Placement(bundler, doubt)
-        self._at[bundler] += 1
+            before = None
+        if before is None:
+            lane.placed[place] = placement = Placement(bundler, doubt)
+            self._at[bundler] += 1
+        else:
+            placement, before.in_doubt_until = before, doubt
+        placement.sends += 1
         if now - next(iter(self._lanes.values())).looked >= _LOOKED_SECONDS:
             self._look_on(now)
         return placement
@@ -196,15 +203,18 @@ class Placements:
         if placed is not None:
             placed.answered()
 
-    def never_sent(self, place: OperationPlace) -> None:
-        """No byte of it can have arrived."""
+    def not_there(self, place: OperationPlace, placement: Placement) -> None:
+        """One that was sent is not there: no byte of it arrived, or the bundler does not take it. What else was sent in
+        this place may be there all the same."""
+        placement.sends -= 1
         key = _lane_of(place)
         lane = self._lanes.get(key)
-        if lane is not None:
-            if (placed := lane.placed.pop(place, None)) is not None:
-                self._left(placed)
-            if not lane.placed:
-                del self._lanes[key]
+        if placement.sends or lane is None or lane.placed.get(place) is not placement:
+            return
+        del lane.placed[place]
+        self._left(placement)
+        if not lane.placed:
+            del self._lanes[key]
 
     def _placed(self, place: OperationPlace) -> Placement | None:
         lane = self._lanes.get(_lane_of(place))

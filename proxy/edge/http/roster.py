@@ -64,16 +64,10 @@ class Roster:
         when last tried. What may be at one with this very nonce goes to that one only; what follows on the same nonce
         key, to that one first, unless the settings name it no more.
         """
-        if place is None:
-            return self._usable(kind, now)
-        return self.order_of_send(place, now, self.placements.bundler_of(place, now), kind)
-
-    def order_of_send(
-        self, place: OperationPlace, now: float, there: int | None, kind: QuestionKind = QuestionKind.SEND
-    ) -> Sequence[BundlerEndpoint]:
-        """See `order`; the bundler of number `there` has an operation of this nonce."""
         ordered = self._usable(kind, now)
-        if there is not None:
+        if place is None:
+            return ordered
+        if (there := self.placements.bundler_of(place, now)) is not None:
             return [endpoint for endpoint in (*ordered, *self._left) if endpoint.number == there]
         if (len(ordered) > 1 or self._left) and (first := self.placements.bundler_of_key(place, now)) is not None:
             return sorted(ordered, key=lambda endpoint: endpoint.number != first)

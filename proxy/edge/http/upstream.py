@@ -6,7 +6,7 @@ Nothing of the client's request goes upstream but what the gate printed: no head
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Collection, Coroutine, Sequence
 from functools import partial
 from typing import Any
 
@@ -119,8 +119,8 @@ class HttpUpstream(BundlerAsker):
     def take(self, urls: Sequence[str], *, total_seconds: float) -> None:
         """See `BundlerAsker.take`. What is out now is known to be at the bundler that it was sent to."""
         now = self._stopwatch()
-        for place, bundler, _ in self._out.values():
-            self._placements.sent(place, bundler, now)
+        for our_id, (place, bundler, _) in self._out.items():
+            self._noted[our_id] = self._placements.sent(place, bundler, now)
         self._out.clear()
         super().take(urls, total_seconds=total_seconds)
 
@@ -140,41 +140,47 @@ class HttpUpstream(BundlerAsker):
         self._places.leave(household)
         ended: Ended | None = None
         try:
-            out = self._out.pop(our_id, None)
-            noted, answers = out is None, None if out is None else out[2]  # others are asked meanwhile
+            noted, answers = None, None
+            if (out := self._out.pop(our_id, None)) is None:  # others are asked meanwhile
+                noted = self._noted.pop(our_id, None)
+            else:
+                answers = out[2]
             try:
                 ended = answer = read_exchange(endpoint, our_id, heard)
             except ExchangeError as error:
                 ended = error.with_traceback(None)  # which leads here, and to all that was asked
                 self._sign(endpoint, QuestionKind.SEND, Sign.SILENT if error.silent else Sign.FAILED, place, answers)
-                if error.may_have_been_sent and not noted:
-                    self._placements.sent(place, endpoint.number, self._stopwatch())
+                if noted is None:
+                    if error.may_have_been_sent:
+                        self._placements.sent(place, endpoint.number, self._stopwatch())
+                elif not error.may_have_been_sent:
+                    self._placements.not_there(place, noted)
             else:
                 self._note_answer(endpoint, QuestionKind.SEND, answer, place, answers)
-                self._note_place(endpoint, answer, place, noted=noted)
+                self._note_place(endpoint, answer, place, noted)
         finally:
             hearing(ended or unread(endpoint.name))
 
     def _note_place(
-        self, endpoint: BundlerEndpoint, answer: UpstreamReply, place: OperationPlace, *, noted: bool
+        self, endpoint: BundlerEndpoint, answer: UpstreamReply, place: OperationPlace, noted: Placement | None
     ) -> None:
         """`noted` where it is known already that it may be there."""
+        if noted is not None:
+            self._placed(answer, place, noted)
+            return
         meaning = meaning_of_reply(answer) if answer.reply.is_error else Meaning.ACCEPTED
         if meaning is Meaning.ACCEPTED:
-            if noted:
-                self._placements.answered(place)
-            else:
-                self._placements.taken(place, endpoint.number, self._stopwatch())
-        elif meaning is Meaning.UNKNOWN and not noted:
+            self._placements.taken(place, endpoint.number, self._stopwatch())
+        elif meaning is Meaning.UNKNOWN:
             self._placements.sent(place, endpoint.number, self._stopwatch())
 
-    def _placed(self, answer: UpstreamReply, placement: Placement, new: OperationPlace | None) -> None:
+    def _placed(self, answer: UpstreamReply, place: OperationPlace, placement: Placement) -> None:
         """What the answer to a send says of where its operation is."""
         meaning = meaning_of_reply(answer)
         if meaning is Meaning.ACCEPTED:
             placement.answered()
-        elif meaning is Meaning.REFUSED and new is not None:
-            self._placements.never_sent(new)
+        elif meaning is Meaning.REFUSED:
+            self._placements.not_there(place, placement)
 
     def _heard_read(
         self,
@@ -248,29 +254,32 @@ class HttpUpstream(BundlerAsker):
             return await self._send_there(method, params, seconds, place)
 
     async def _send_there(self, method: str, params: bytes, seconds: float, place: OperationPlace) -> UpstreamReply:
-        now = self._stopwatch()
-        # one with this nonce that was there before stays there, whatever becomes of this one
-        there = self._placements.bundler_of(place, now)
         failure = _Failure()
-        for number, endpoint in enumerate(self._roster.order_of_send(place, now, there)):
-            if number:
+        tried = list[int]()
+        # looked at anew each time: while this one was on its way another one in this place may have got somewhere
+        while (endpoint := self._next_for(place, tried)) is not None:
+            if tried:
                 self._on_move(place, endpoint.mark)
-                now = self._stopwatch()
-            placement = self._placements.sent(place, endpoint.number, now)
+            tried.append(endpoint.number)
+            placement = self._placements.sent(place, endpoint.number, self._stopwatch())
             try:
                 answer = await self._ask(endpoint, QuestionKind.SEND, method, params, seconds=seconds, place=place)
             except UpstreamUnavailable as error:
                 if error.may_have_been_sent:
                     raise
-                if there is None:
-                    self._placements.never_sent(place)
+                self._placements.not_there(place, placement)
                 if isinstance(error, ExchangeError):  # a gateway had it in hand, and nobody repeats a send
                     raise
                 failure.note(error)
             else:
-                self._placed(answer, placement, place if there is None else None)
+                self._placed(answer, place, placement)
                 return answer
         raise failure.taken() or self._nobody()
+
+    def _next_for(self, place: OperationPlace, tried: Collection[int]) -> BundlerEndpoint | None:
+        """Whom what is sent in this place goes to, after these could not be reached."""
+        order = self._order(QuestionKind.SEND, place)
+        return next((each for each in order if each.number not in tried), None)
 
     async def _send_along(
         self, order: Sequence[BundlerEndpoint], method: str, params: bytes, seconds: float

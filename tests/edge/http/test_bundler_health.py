@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from proxy.edge.http.bundler_health import DOUBT_SECONDS, Breaker, Placements, QuestionKind, Sign
+from proxy.edge.http.bundler_health import DOUBT_SECONDS, Breaker, Placement, Placements, QuestionKind, Sign
 from proxy.ports import OperationPlace
 from proxy.userop.primitives import Address
 
@@ -158,10 +158,30 @@ def test_what_nobody_holds_is_there_as_long_as_it_is_in_doubt() -> None:
 
 def test_what_never_left_is_nowhere() -> None:
     placements = Placements(lambda _place: True)
-    placements.sent(place(1), 0, now=0)
-    placements.never_sent(place(1))
+    placements.not_there(place(1), placements.sent(place(1), 0, now=0))
     assert placements.bundler_of(place(1), 0) is None
     assert placements.bundler_of_key(place(2), 0) is None
+
+
+def test_what_was_sent_beside_one_that_never_left_is_where_it_was_sent() -> None:
+    placements = Placements(lambda _place: True)
+    one, other = placements.sent(place(1), 0, now=0), placements.sent(place(1), 0, now=0)
+    placements.not_there(place(1), one)
+    assert placements.bundler_of(place(1), 0) == 0
+    placements.not_there(place(1), other)
+    assert placements.bundler_of(place(1), 0) is None
+
+
+def test_what_never_left_before_all_in_its_place_had_ended_says_nothing_of_what_came_after() -> None:
+    held = {place(1)}
+    placements = Placements(held.__contains__)
+    early = placements.sent(place(1), 0, now=0)
+    held.clear()
+    assert placements.bundler_of_key(place(2), 0) is None
+    held.add(place(1))
+    placements.sent(place(1), 0, now=0)
+    placements.not_there(place(1), early)
+    assert placements.bundler_of(place(1), 0) == 0
 
 
 class Sending(RuleBasedStateMachine):
@@ -172,21 +192,30 @@ class Sending(RuleBasedStateMachine):
         self.now = 0.0
         self.held: set[OperationPlace] = set()
         self.at: dict[OperationPlace, tuple[int, float]] = {}
+        self.sends: dict[
+            OperationPlace, list[Placement]
+        ] = {}  # what may be there, of what was sent since all had ended
         self.placements = Placements(self.held.__contains__)
 
     places = st.builds(place, st.integers(0, 2), st.integers(0, 1), st.sampled_from([ALICE, BOB]))
 
     def is_there(self, where: OperationPlace) -> bool:
-        return where in self.at and (where in self.held or self.now < self.at[where][1])
+        if not self.sends.get(where):
+            return False
+        return where in self.held or self.now < self.at[where][1]
 
     @rule(where=places, bundler=st.integers(0, 1), held=st.booleans())
     def send(self, where: OperationPlace, bundler: int, held: bool) -> None:
         there = self.placements.bundler_of(where, self.now)
-        assert there == (self.at[where][0] if self.is_there(where) else None)
+        if self.is_there(where):
+            assert there == self.at[where][0]
+        else:  # whether what had ended was there is not looked at
+            assert there in (None, self.at.get(where, (None, 0.0))[0])
+            self.sends[where] = []
         goes_to = bundler if there is None else there
         if held:
             self.held.add(where)
-        self.placements.sent(where, goes_to, self.now)
+        self.sends[where].append(self.placements.sent(where, goes_to, self.now))
         self.at[where] = (goes_to, 0.0 if where in self.held else self.now + DOUBT_SECONDS)
 
     @rule(where=places)
@@ -194,6 +223,11 @@ class Sending(RuleBasedStateMachine):
         self.placements.answered(where)
         if where in self.at:
             self.at[where] = (self.at[where][0], 0.0)
+
+    @rule(where=places, chosen=st.integers(0, 5))
+    def turn_out_to_be_nowhere(self, where: OperationPlace, chosen: int) -> None:
+        if sends := self.sends.get(where):
+            self.placements.not_there(where, sends.pop(chosen % len(sends)))
 
     @rule(where=places)
     def end(self, where: OperationPlace) -> None:
