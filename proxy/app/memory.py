@@ -117,8 +117,12 @@ def counting_time_of(store: Store) -> CountingTime:
     """The time that rules count by, taken up where it was before the restart."""
     try:
         boot = _BOOT.read_text(encoding="ascii").strip()
-    except OSError:
-        boot = ""  # no Linux: a restart trusts the time of day
+    except OSError as error:
+        boot = ""
+        _LOG.warning(
+            "%s cannot be read (%s): after a restart rules count by this machine's time of day, though it jumped",
+            *(_BOOT, error.strerror),
+        )
     return CountingTime(
         time.time,
         time.monotonic,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from proxy.app import memory
 from proxy.app.memory import counting_time_of
 from proxy.chain.settlement.outcome import Outcome, SettledUpTo
 from proxy.chain.settlement.slices import BlockName
@@ -47,3 +48,19 @@ async def test_a_gate_on_a_machine_whose_clock_is_behind_its_settled_blocks_coun
         assert abs(counting_time_of(store).now() - real()) < DAY / 2
     finally:
         store.close()
+
+
+@pytest.mark.parametrize("readable", [True, False])
+async def test_a_gate_that_cannot_tell_one_life_of_the_machine_from_another_says_what_that_costs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, readable: bool
+) -> None:
+    boot = tmp_path / "boot_id"
+    monkeypatch.setattr(memory, "_BOOT", boot)
+    if readable:
+        boot.write_text("7b0c\n")
+    store = Store(tmp_path / "ledger.db")
+    try:
+        assert counting_time_of(store).kept.boot == ("7b0c" if readable else "")
+    finally:
+        store.close()
+    assert (f"{boot} cannot be read (No such file or directory): after a restart" in caplog.text) is not readable

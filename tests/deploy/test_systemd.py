@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from proxy.app.memory import _BOOT
+from proxy.config.loading import load_config
 from proxy.config.settings import Config
 from tests.deploy.conftest import DEPLOY
 
@@ -48,3 +50,21 @@ def test_it_reloads_by_the_signal_the_gate_takes_and_waits_for_the_drain(service
     assert service["ExecReload"].startswith("/bin/kill -HUP")
     assert float(service["TimeoutStopSec"]) > Config.model_fields["drain_seconds"].default + 30
     assert Path(service["WorkingDirectory"]).name == service["StateDirectory"]
+
+
+def test_what_tells_one_life_of_the_machine_from_another_is_in_its_view(service: dict[str, str]) -> None:
+    """It is in /proc and of no process; without it a restart trusts whatever the time of day is."""
+    assert _BOOT.is_relative_to("/proc")
+    assert service.get("ProcSubset", "all") == "all"
+
+
+def test_the_ledger_that_its_head_tells_to_write_is_in_the_only_folder_that_can_be_written(
+    service: dict[str, str], tmp_path: Path
+) -> None:
+    (line,) = re.findall(r"^# +(ledger: \S+)$", UNIT.read_text(), re.MULTILINE)
+    settings = tmp_path / "sessiongate.yaml"
+    settings.write_text(f"{line}\nchains: {{soneium: {{chain_id: 1868, bundlers: [http://127.0.0.1:1]}}}}\n")
+    ledger = load_config(settings, {}).ledger.path
+    assert ledger is not None
+    assert str(ledger.parent) == service["WorkingDirectory"]
+    assert service["ProtectSystem"] == "strict"
