@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from proxy.cli.options import read_since
+from proxy.edge.admin.audit_page import read_page, wanted_page
+from proxy.edge.audit.reading import AuditFilter, Trail
 from proxy.edge.audit.writer import AuditWriter
 from proxy.edge.storage.store import Store
 from proxy.errors import Code, Reason
@@ -17,10 +20,11 @@ from proxy.judge.verdict import Allow, Mode, Reject
 from proxy.session.outcome import Waived
 from proxy.userop.primitives import print_bytes, print_checksummed
 from tests.cli.conftest import Run
-from tests.edge.audit.trails import begin, record
+from tests.edge.audit.trails import begin, record, writing
 from tests.edge.builders import (
     ACCOUNT,
     NOW,
+    OTHER_ACCOUNT,
     OTHER_PERMISSION,
     OUT_OF_SCOPE,
     PERMISSION,
@@ -130,6 +134,57 @@ def test_starts_and_stops_are_listed_apart(run: Run) -> None:
     assert "  stop\n" in run("audit", "--show", "trail").stdout
     assert run("audit", "--show", "deeds").exit_code == 1
     assert run("audit", "--show", "deeds", "--csv").exit_code == 2
+
+
+OF_THE_COMMAND = {
+    "rule": ("--rule", "refuses"),
+    "client": ("--client", "trading-dapp"),
+    "chain": ("--chain", "soneium"),
+    "code": ("--code", "session_scope"),
+    "verdict": ("--verdict", "reject"),
+    "permissionId": ("--session", print_bytes(OTHER_PERMISSION)),
+    "account": ("--account", print_checksummed(ACCOUNT)),
+    "userOpHash": ("--hash", print_bytes(USER_OP_HASH)),
+    "decisionId": ("--decision-id", "c"),
+    "since": ("--since", "2023-11-14T22:13:21"),
+    "until": ("--until", "2023-11-14 22:13:22"),
+    "asked": ("--show", "estimates"),
+}
+"""What the admin listener calls each filter of the command, and something to look for by it."""
+
+
+@pytest.fixture
+def varied(tmp_path: Path) -> Trail:
+    """Of whatever may be looked for some records, and some others."""
+    path = tmp_path / "ledger.audit.db"
+    hits = Scene(judge_of("- {id: refuses, description: No operations., mode: shadow}")).look(facts()).hits
+    with writing(path) as writer:
+        record(writer, decision("a", hits=hits, chain="base"))
+        record(writer, decision("b", unix_time=NOW + 1, verdict=OUT_OF_SCOPE, client="another"))
+        record(writer, decision("c", unix_time=NOW + 2, permission_id=OTHER_PERMISSION, user_op_hash=None))
+        record(writer, decision("d", unix_time=NOW + 3, account=OTHER_ACCOUNT, method="eth_estimateUserOperationGas"))
+    return Trail(path)
+
+
+@pytest.mark.parametrize("name", OF_THE_COMMAND)
+def test_command_and_admin_listener_find_the_same_by_each_filter_and_print_it_alike(
+    run: Run, varied: Trail, name: str
+) -> None:
+    option, value = OF_THE_COMMAND[name]
+    lines = run("audit", option, value, "--json").stdout
+    assert 0 < len(lines.splitlines()) < 4
+    for form, flag in (("jsonl", "--json"), ("csv", "--csv")):
+        page = read_page(varied, *wanted_page({name: value, "format": form}, NOW))
+        assert page.body.decode().splitlines() == run("audit", option, value, flag).stdout.splitlines()
+
+
+def test_each_filter_of_the_audit_is_one_of_the_command_and_of_the_admin_listener() -> None:
+    of_pages = {"after_id", "until_id", "limit"}
+    names = {field.name for field in fields(AuditFilter)} - of_pages
+    assert len(OF_THE_COMMAND) == len(names)
+    asked = {name: "sends" if name == "asked" else value for name, (_, value) in OF_THE_COMMAND.items()}
+    wanted, _, _ = wanted_page(asked, NOW)
+    assert all(getattr(wanted, name) is not None for name in names)
 
 
 def test_what_operators_did_is_listed_with_a_space_after_each_name(run: Run) -> None:

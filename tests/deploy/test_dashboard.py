@@ -125,6 +125,32 @@ async def test_every_query_of_every_panel_answers_with_numbers_under_a_scripted_
         await server.stop()
 
 
+async def test_no_query_answers_with_what_is_no_number_where_nothing_happens_any_more(
+    dashboards: dict[str, dict[str, Any]], prometheus: str, tmp_path: Path
+) -> None:
+    metrics = full_metrics()
+    some_traffic(metrics)
+    server = AdminServer(FakeBackend(), metrics=metrics, audit=None, access=AdminAccess())
+    port = await server.start("127.0.0.1", 0)
+    try:
+        async with watched(f"127.0.0.1:{port}", prometheus, tmp_path) as watching:
+
+            async def is_scraped_often() -> bool:
+                return (await watching.value('count_over_time(up{job="sessiongate"}[1m])') or 0) >= 10
+
+            await until(is_scraped_often)
+            queries = {without_variables(text, "1s") for each in dashboards.values() for text in expressions(each)}
+            odd = {
+                text: each["metric"]
+                for text in queries
+                for each in (await watching.api("query", query=text))["result"]
+                if isnan(float(each["value"][1]))
+            }
+            assert odd == {}
+    finally:
+        await server.stop()
+
+
 def test_every_panel_takes_its_data_from_the_chosen_source(dashboard: dict[str, Any]) -> None:
     chosen = {"type": "prometheus", "uid": "${datasource}"}
     assert dashboard["templating"]["list"][0]["name"] == "datasource"

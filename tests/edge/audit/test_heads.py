@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from proxy.edge.audit.appending import Head
 from proxy.edge.audit.head_lines import read_heads
 from proxy.edge.audit.heads import HeadSinks, tell_heads
+from tests.patience import patiently
 
 NEWEST = Head(7, bytes(range(32)))
 
@@ -34,6 +36,36 @@ async def test_the_last_head_is_told_when_the_gate_ends(tmp_path: Path) -> None:
     first, _ = (tmp_path / "heads").read_text().splitlines()
     assert json.loads(first) == {"time": 5.0, "id": 7, "hash": NEWEST.hash.hex(), "key": "k1"}
     assert read_heads((tmp_path / "heads").read_text()) == (NEWEST, Head(9, bytes(32)))
+
+
+async def test_each_new_head_is_told_while_the_gate_runs_none_twice_and_one_that_was_refused_again(
+    tmp_path: Path,
+) -> None:
+    newest, looks = NEWEST, 0
+
+    def head() -> Head:
+        nonlocal looks
+        looks += 1
+        return newest
+
+    async def until(true: Callable[[], bool]) -> None:
+        for _ in patiently():
+            if true():
+                return
+            await asyncio.sleep(0.01)
+        raise AssertionError("waited in vain")
+
+    file = tmp_path / "elsewhere" / "heads"
+    sinks = HeadSinks(file=file, webhook=None, every_seconds=0.01)
+    task = asyncio.ensure_future(tell_heads(head, sinks, key="k1", clock=lambda: 5.0))
+    await until(lambda: looks > 2)  # there is no such folder yet
+    file.parent.mkdir()
+    await until(file.exists)
+    newest, looks = Head(9, bytes(32)), 0
+    await until(lambda: looks > 5)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert read_heads(file.read_text()) == (NEWEST, newest)
 
 
 async def test_a_webhook_is_told_the_same(tmp_path: Path) -> None:
