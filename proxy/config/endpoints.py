@@ -172,8 +172,8 @@ _HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-
 
 
 def read_host_name(value: object) -> str:
-    """A host name in lower case, without a port: `gate.internal.example`."""
-    text = value if isinstance(value, str) else kind_of(value)
+    """A host name in lower case, without a port: `gate.internal.example`; without the dot of the root."""
+    text = value.removesuffix(".") if isinstance(value, str) else kind_of(value)
     if len(text) > 253 or _HOST_NAME.match(text) is None:
         raise fault(f"{shorten(text)} is no host name", "write it in lower case and without a port: gate.example")
     return text

@@ -159,7 +159,7 @@ EACH: Final[dict[str, tuple[dict[str, Any], object, object, Probe, object, objec
     ),
     "admin_token": ({}, None, "hush-a-token-of-ops", looking("/sessions"), 200, 401),
     "admin_read_token": ({}, None, READER, looking("/sessions"), 200, 401),
-    "admin_hosts": ({}, [], ["gate.example"], looking("/healthz", host="gate.example"), 421, 200),
+    "admin_hosts": ({}, [], ["gate.example."], looking("/healthz", host="gate.example"), 421, 200),
     "admin_open": ({"admin_read_token": READER}, ["metrics", "health"], ["health"], looking("/metrics"), 200, 401),
     "drain_seconds": ({}, 0, 7, how_long_it_drains, 0, 7),
     "limits.max_body_bytes": ({}, 4_096, 1_024, named_in("at most 1024 are read", b" " * 2_000 + b"{}"), False, True),

@@ -97,14 +97,14 @@ def _refuse_writer(request: web.BaseRequest, access: AdminAccess) -> AdminRefusa
 
 def is_host_ours(host: str, further: Collection[str] = ()) -> bool:
     """Whether a Host header cannot be a name that somebody else controls: an IP address, a name without a dot (a
-    container, this machine), or one of `further`."""
+    container, this machine), or one of `further`, as it is or ended by the dot of the root."""
     try:
         name = urlsplit(f"//{host}").hostname
     except ValueError:
         return False
     if not name:
         return False
-    if name in further or ("." not in name.removesuffix(".localhost") and ":" not in name):
+    if name.removesuffix(".") in further or ("." not in name.removesuffix(".localhost") and ":" not in name):
         return True
     try:
         ip_address(name)

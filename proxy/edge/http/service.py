@@ -103,11 +103,12 @@ class Service:
         return HttpAnswer(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": "GET, OPTIONS, POST"})
 
     def _find(self, request: HttpRequest) -> tuple[str | None, list[str]]:
-        """The chain that a path names, and the keys in the URL: `?apikey=`, and `/{chain}/{key}` where keys count."""
+        """The chain that a path names, and the keys in the URL: `?apikey=`, and `/{chain}/{key}` where keys count, or
+        that with one slash behind it."""
         path, _, query = request.target.partition("?")
         chain, keys = self._routes.get(request.path), keys_in_query(query) if query else []
         if chain is None and self.settings.clients.take_keys:
-            head, _, last = path.rpartition("/")
+            head, _, last = path.removesuffix("/").rpartition("/")
             chain = self._routes.get(head) if last else None
             keys.append(key_in_segment(last))
         return chain, keys

@@ -28,7 +28,9 @@ def test_a_name_that_somebody_else_may_own_is_not(host: str) -> None:
 
 
 def test_a_name_in_the_configuration_is_ours_and_its_sibling_is_not() -> None:
-    assert is_host_ours("gate.ops.example:9090", {"gate.ops.example"})
+    for host in ("gate.ops.example:9090", "gate.ops.example.:9090", "gate.ops.example."):
+        assert is_host_ours(host, {"gate.ops.example"})
+    assert not is_host_ours("gate.ops.example..", {"gate.ops.example"})
     assert not is_host_ours("gate2.ops.example:9090", {"gate.ops.example"})
 
 
