@@ -23,7 +23,8 @@ from proxy.chain.node import Node
 from proxy.chain.settlement.slices import BlockName
 from proxy.chain.witness import Witness
 from proxy.errors import ContractAbsent, StateUnavailable
-from proxy.ledger.reservation import Ledger, NonceSlot
+from proxy.ledger.forgetting import in_parts
+from proxy.ledger.reservation import Counting, Ledger, NonceSlot
 from proxy.session.counters import SessionKey
 from proxy.session.facts import MissingFact, PolicyConfigFact, TokenLimitFact
 from proxy.session.known import KnownSession, Source, Status
@@ -33,7 +34,7 @@ from proxy.userop.decode import DecodedOperation
 from proxy.userop.primitives import Address, Hash32
 
 _MOST_READINGS: Final = 3
-_SLOTS_A_PIECE: Final = 500
+_SLOTS_A_PIECE: Final = 250
 _MOST_BLOCKS_BEHIND: Final = 64
 _SECONDS: Final = 5.0
 
@@ -146,21 +147,39 @@ class NodeReader:
                 ):
                     continue
                 raise
-            if self._look_back is not None:
-                # a chain that went back has not counted what was settled before: that is in flight again first
-                await self._look_back()
-            if not await self._is_after_what_is_settled(node, exact.reading):
-                if left:
+            async with self._noted(key, exact.counted) as counting:
+                if self._look_back is not None:
+                    # a chain that went back has not counted what was settled before: that is in flight again first
+                    await self._look_back()
+                if not await self._is_after_what_is_settled(node, exact.reading):
+                    if left:
+                        continue
+                    raise StateUnavailable("the chain took back blocks that are settled, which is not done here yet")
+                if self._registry.get(key) is not known or self._registry.revision(key) != revision:
                     continue
-                raise StateUnavailable("the chain has taken back blocks that are settled, which is not done here yet")
-            if self._registry.get(key) is known and self._registry.revision(key) == revision:
                 if known is not None and self._is_behind(known, exact.reading.at.number):
                     is_outrun = self._newest(key, known) != newest  # while it was read, by a block that is settled
                     if left and (is_outrun or await self._is_another_asked(node, at)):
                         continue
                     return _as_known(known)
-                return await self._take(key, known, exact)
+                try:
+                    return await self._take(key, known, exact, counting)
+                finally:
+                    await self._tell_used(exact)
         raise StateUnavailable("the session changes faster than it can be read")
+
+    @asynccontextmanager
+    async def _noted(self, key: SessionKey, counted: Collection[NonceSlot]) -> AsyncIterator[Counting | None]:
+        """What of the operations in flight a reading has counted, ready to stand; others have their turn where these
+        are many."""
+        if self._ledger is None:
+            yield None
+            return
+        with self._ledger.counting(key) as counting:
+            for part in in_parts(tuple(counted), _SLOTS_A_PIECE):
+                counting.add(part)
+                await asyncio.sleep(0)
+            yield counting
 
     async def _tokens_in_flight(self, key: SessionKey) -> defaultdict[ConfigId, set[Address]]:
         """What operations in flight spend, by where its limit is; others have their turn where these are many."""
@@ -201,6 +220,14 @@ class NodeReader:
             await self._doubted()
         return node.at != at
 
+    async def _tell_used(self, exact: ExactReading) -> None:
+        """Of what is in flight, as far as it was settled up to the block of the reading by then, some at a time."""
+        cursor = None if self._followed is None else self._followed.cursor
+        if self._used_before is not None and cursor is not None and exact.reading.at.number <= cursor.number:
+            for part in in_parts(tuple(exact.counted), _SLOTS_A_PIECE):
+                self._used_before(part)
+                await asyncio.sleep(0)
+
     async def _told(self, key: SessionKey) -> SessionState | None:
         if self._look_back is not None:
             await self._look_back()
@@ -223,16 +250,13 @@ class NodeReader:
         restored_at = 0 if self._followed is None else self._followed.restored_at
         return max(self._registry.mined_at(key) or 0, read_at, restored_at)
 
-    async def _take(self, key: SessionKey, known: KnownSession | None, exact: ExactReading) -> SessionState | None:
+    async def _take(
+        self, key: SessionKey, known: KnownSession | None, exact: ExactReading, counting: Counting | None
+    ) -> SessionState | None:
         """Know the session as it was read; one that the chain does not have is not added, but loses its force."""
         reading = exact.reading
-        if self._ledger is not None:
-            self._ledger.uncount(key)
-            for slot in exact.counted:
-                self._ledger.count(key, slot)
-        cursor = None if self._followed is None else self._followed.cursor
-        if self._used_before is not None and cursor is not None and reading.at.number <= cursor.number:
-            self._used_before(exact.counted)
+        if counting is not None:
+            counting.stand()
         enabled = reading.state.enabled
         if not enabled and (known is None or known.status is not Status.IN_FORCE):
             if known is not None and known.status is Status.REMOVED and self._registry.mined_at(key) is not None:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from proxy.judge.counts import CountKey, Counts, Lesson
 from proxy.judge.rule import Window
+from proxy.ledger.countings import PlacesCounted
 from proxy.ledger.hindrance import Caps, Hindered, Hindrance, Refusal, RuleRefusal
 from proxy.ledger.reservation import Basis, Bringer, Concluded, Grip, Held, NonceSlot, Reservation, RuleRows, Standing
 from proxy.ledger.rule_counts import RuleCounts
@@ -95,9 +96,7 @@ class MemoryLedger:
     def in_flight_beside(self, slot: NonceSlot) -> Callable[[Counter], int]:
         def beside(counter: Counter) -> int:
             # looked up anew each time: the slot may have changed since the view was asked for
-            own = self._slots.get(slot)
-            held = self._slots.in_flight(counter)
-            return held if own is None else held - own.amounts.get(counter, 0)
+            return self._slots.in_flight_beside(slot, counter)
 
         return beside
 
@@ -147,8 +146,7 @@ class MemoryLedger:
     def restore(self, reservation: Reservation, grip: Grip = Grip.ALL) -> None:
         if self._slots.find(reservation.name) is None:
             amounts = reservation.amounts()
-            hold = Hold(reservation, amounts, attempts=0, accepted=True, restored=True, unread=True, grip=grip)
-            self._slots.put(hold)
+            self._slots.put(Hold(reservation, amounts, attempts=0, accepted=True, restored=True, grip=grip))
 
     def of_session(self, session: SessionKey) -> tuple[Reservation, ...]:
         return self._slots.of_session(session)
@@ -162,17 +160,11 @@ class MemoryLedger:
     def number_of_session(self, session: SessionKey) -> int:
         return self._slots.number_of(session)
 
-    def count(self, session: SessionKey, place: NonceSlot) -> None:
-        self._slots.count(session, place)
-
-    def uncount(self, session: SessionKey) -> None:
-        self._slots.uncount(session)
+    def counting(self, session: SessionKey) -> PlacesCounted:
+        return self._slots.countings.begin(session)
 
     def is_counted(self, name: HoldName) -> bool | None:
-        found = self._slots.find(name)
-        if found is None or found[1].unread:
-            return None
-        return name.session in found[0].counted
+        return self._slots.countings.is_counted(name)
 
     # what rules count
 

@@ -6,10 +6,11 @@ operation has used its charges even when its execution reverted; one that was dr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import field, replace
 from enum import StrEnum
 from itertools import chain
+from types import TracebackType
 from typing import Final, NamedTuple, Protocol
 
 from proxy.judge.counts import CountKey, Counts, History, Lesson, RuleCharge, WindowCharge
@@ -159,6 +160,28 @@ class Standing(NamedTuple):
     lanes: int  # different nonce keys, its own included
 
 
+class Counting(Protocol):
+    """Which operations in flight one reading of a session has counted already. It is made ready piece by piece, while
+    it is entered; what happens meanwhile to what is in flight is seen to."""
+
+    def __enter__(self) -> Counting:
+        """It is made ready."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
+        """Nothing is changed where it does not stand by now."""
+
+    def add(self, places: Iterable[NonceSlot]) -> None:
+        """The nonces of these places had been used when the session was read. Of what is not held any more nothing
+        is noted."""
+
+    def stand(self) -> None:
+        """From now on, in place of what an earlier reading had counted, and in one step however much that is: the use
+        of its policies' counters is in the reading and not in flight any more. What is counted here alone stays in
+        flight until `settle`."""
+
+
 class Ledger(Protocol):
     """Reservations of operations in flight. Each call is one atomic step, and none takes longer for what else is held.
 
@@ -232,12 +255,8 @@ class Ledger(Protocol):
     def number_of_session(self, session: SessionKey) -> int:
         """How many these are."""
 
-    def count(self, session: SessionKey, place: NonceSlot) -> None:
-        """The slot's nonce had been used when the session was read: the use of its policies' counters is in that
-        reading and not in flight any more. What is counted here alone stays in flight until `settle`."""
-
-    def uncount(self, session: SessionKey) -> None:
-        """The reading on which `count` rested is not good any more: all of the session's is in flight again."""
+    def counting(self, session: SessionKey) -> Counting:
+        """For a reading that is under way of what the chain has used of the session."""
 
     def is_counted(self, name: HoldName) -> bool | None:
         """Whether what is known of the session has the operation's use already; `None` when the ledger cannot tell,

@@ -13,6 +13,7 @@ from itertools import islice
 from types import MappingProxyType
 from typing import Final, TypeVar
 
+from proxy.ledger.countings import Countings
 from proxy.ledger.reservation import Bringer, Grip, NonceSlot, Reservation, Standing, is_on_chain
 from proxy.ledger.rule_counts import RuleCounts
 from proxy.ledger.rule_use import NOTHING, RuleUse
@@ -22,7 +23,6 @@ from proxy.userop.primitives import Address, Hash32
 
 _made: Final = tuple.__new__
 _NO_AMOUNTS: Final[Mapping[Counter, int]] = MappingProxyType({})
-_NO_SESSIONS: Final[frozenset[SessionKey]] = frozenset()
 _NOBODY: Final[Mapping[Bringer, RuleUse]] = MappingProxyType({})
 
 
@@ -35,25 +35,23 @@ class Hold:
     attempts: int  # sends under way whose answer is not known
     accepted: bool
     restored: bool = False  # held without a check: it may have been replaced since
-    unread: bool = False  # and no reading has told since whether the chain has counted it
     grip: Grip = Grip.ALL
     bringer: Bringer | None = None  # who brought it, as long as nobody has checked a signature
 
 
 class Slot:
-    """The operations that compete for one nonce, and the most that any of them takes of each counter.
+    """The operations that compete for one nonce, and the most that any of them takes of each counter, whatever readings
+    have counted of it.
 
-    `counted` are the sessions whose last reading was found to have one of them in it already; `brought` is what nobody
-    checked a signature for. All but `holds` is replaced and never changed: nearly every slot shares it with others, or
-    with what it holds.
+    `brought` is what nobody checked a signature for. All but `holds` is replaced and never changed: nearly every slot
+    shares it with others, or with what it holds.
     """
 
-    __slots__ = ("amounts", "brought", "counted", "holds", "rules")
+    __slots__ = ("amounts", "brought", "holds", "rules")
 
     def __init__(self) -> None:
         self.holds: dict[HoldName, Hold] = {}
         self.amounts: Mapping[Counter, int] = _NO_AMOUNTS
-        self.counted: frozenset[SessionKey] = _NO_SESSIONS
         self.rules: RuleUse = NOTHING
         self.brought: Mapping[Bringer, RuleUse] = _NOBODY
 
@@ -63,8 +61,6 @@ class _OfSession:
     # oldest first; the first is found at once, however many were before it
     names: OrderedDict[HoldName, NonceSlot] = field(default_factory=OrderedDict)
     lanes: dict[int, int] = field(default_factory=dict)  # nonce key: how many of them
-    counted: dict[NonceSlot, None] = field(default_factory=dict)  # slots of it that a reading has counted
-    unread: dict[HoldName, None] = field(default_factory=dict)
     grants: dict[int, dict[HoldName, None]] = field(default_factory=dict)  # by the enable nonce that they use
 
 
@@ -76,6 +72,8 @@ class Slots:
         self._slots: dict[NonceSlot, Slot] = {}
         self._names: dict[HoldName, NonceSlot] = {}
         self._in_flight: dict[Counter, int] = {}
+        self.countings = Countings(self._taken_off, self._names)
+        """What readings have of it already."""
         self._sessions: dict[SessionKey, _OfSession] = {}
         self._accounts: dict[Address, int] = {}
         self._bringers: dict[Bringer, int] = {}
@@ -99,7 +97,20 @@ class Slots:
 
     def in_flight(self, counter: Counter) -> int:
         """The sum over all slots."""
-        return self._in_flight.get(counter, 0)
+        held = self._in_flight.get(counter, 0)
+        return held - self.countings.off.get(counter, 0) if self.countings else held
+
+    def in_flight_beside(self, place: NonceSlot, counter: Counter) -> int:
+        """The same over all others."""
+        held = self._in_flight.get(counter, 0)
+        slot = self._slots.get(place)
+        if slot is not None:
+            held -= slot.amounts.get(counter, 0)
+        if self.countings:
+            held -= self.countings.off.get(counter, 0)
+            if slot is not None:
+                held += self.countings.off_in(place, _sessions_in(slot), counter)
+        return held
 
     def of_session(self, session: SessionKey) -> tuple[Reservation, ...]:
         """Oldest first."""
@@ -168,7 +179,7 @@ class Slots:
             for nonce, turn in of_session.grants.items()
             if 0 <= nonce < enable_nonce
             for name in turn
-            if session not in self._slots[self._names[name]].counted
+            if not self.countings.has(self._names[name], session)
         )
 
     # changing
@@ -190,13 +201,11 @@ class Slots:
             of_session.names[name] = place
             lane = nonce_key(place.nonce)
             of_session.lanes[lane] = of_session.lanes.get(lane, 0) + 1
-            if hold.unread:
-                of_session.unread[name] = None
-            if name.session in slot.counted:
-                of_session.counted[place] = None
+            if hold.restored:
+                self.countings.restored(name)
             if reservation.grant is not None:
                 of_session.grants.setdefault(reservation.grant, {})[name] = None
-        self._recount(slot)
+        self._recount(slot, place, name)
 
     def drop(self, name: HoldName) -> Reservation:
         """Hold it no more."""
@@ -204,8 +213,9 @@ class Slots:
         slot = self._slots[place]
         hold = slot.holds.pop(name)
         self._add(hold, place, -1)
-        self._drop_from_session(hold.reservation, slot)
-        self._recount(slot)
+        self._drop_from_session(hold.reservation)
+        self.countings.dropped(name)
+        self._recount(slot, place, name)
         if not slot.holds:
             del self._slots[place]
         return hold.reservation
@@ -223,49 +233,32 @@ class Slots:
 
     def loosen(self, name: HoldName, grip: Grip) -> None:
         """Hold less of it."""
-        slot = self._slots[self._names[name]]
+        place = self._names[name]
+        slot = self._slots[place]
         slot.holds[name].grip = grip
-        self._recount(slot)
+        self._recount(slot, place, name)
 
-    def count(self, session: SessionKey, place: NonceSlot) -> None:
-        """See `Ledger.count`."""
-        slot, of_session = self._slots.get(place), self._sessions.get(session)
-        if slot is None or of_session is None:
-            return
-        slot.counted |= {session}
-        of_session.counted[place] = None
-        self._recount(slot)
+    def _taken_off(self, place: NonceSlot, session: SessionKey) -> Mapping[Counter, int] | None:
+        slot = self._slots.get(place)
+        if slot is None or not any(name.session == session for name in slot.holds):
+            return None
+        left = _most_of(slot, counted=session)
+        if not left:
+            return slot.amounts
+        beyond = ((counter, amount - left.get(counter, 0)) for counter, amount in slot.amounts.items())
+        return {counter: amount for counter, amount in beyond if amount}
 
-    def uncount(self, session: SessionKey) -> None:
-        """See `Ledger.uncount`."""
-        of_session = self._sessions.get(session)
-        if of_session is None:
-            return
-        for place in tuple(of_session.counted):
-            slot = self._slots[place]
-            slot.counted -= {session}
-            self._recount(slot)
-        of_session.counted.clear()
-        for name in of_session.unread:
-            self._slots[of_session.names[name]].holds[name].unread = False
-        of_session.unread.clear()
-
-    def _drop_from_session(self, reservation: Reservation, slot: Slot) -> None:
+    def _drop_from_session(self, reservation: Reservation) -> None:
         name, place = reservation.name, reservation.slot
         if name.session is None:
             return
         of_session = self._sessions[name.session]
         del of_session.names[name]
-        of_session.unread.pop(name, None)
         if reservation.grant is not None:
             turn = of_session.grants[reservation.grant]
             del turn[name]
             if not turn:
                 del of_session.grants[reservation.grant]
-        if not slot.holds or not any(other.session == name.session for other in slot.holds):
-            of_session.counted.pop(place, None)
-            if slot.counted:
-                slot.counted -= {name.session}
         lane = nonce_key(place.nonce)
         of_session.lanes[lane] -= 1
         if not of_session.lanes[lane]:
@@ -273,17 +266,19 @@ class Slots:
         if not of_session.names:
             del self._sessions[name.session]
 
-    def _recount(self, slot: Slot) -> None:
-        """The sums follow one slot, whose operations are few."""
+    def _recount(self, slot: Slot, place: NonceSlot, name: HoldName) -> None:
+        """The sums follow one slot, whose operations are few; that of this name is not as it was."""
         for counter, amount in slot.amounts.items():
             left = self._in_flight[counter] - amount
             if left:
                 self._in_flight[counter] = left
             else:
                 del self._in_flight[counter]
-        slot.amounts = amounts = self._most_of(slot)
+        slot.amounts = amounts = _most_of(slot)
         for counter, amount in amounts.items():
             self._in_flight[counter] = self._in_flight.get(counter, 0) + amount
+        if self.countings:
+            self.countings.changed(place, _sessions_in(slot, name))
         if slot.rules is not NOTHING or slot.brought:
             self._recount_rules(slot)
             return
@@ -291,24 +286,6 @@ class Slots:
             if hold.reservation.rule_charges:
                 self._recount_rules(slot)
                 return
-
-    def _most_of(self, slot: Slot) -> Mapping[Counter, int]:
-        """The most that any of its operations takes of each counter; nothing of what none takes anything of."""
-        if not slot.holds:
-            return _NO_AMOUNTS
-        if len(slot.holds) == 1 and not slot.counted:
-            (hold,) = slot.holds.values()
-            if hold.grip is Grip.ALL and 0 not in hold.amounts.values():
-                return hold.amounts  # nearly always
-        amounts: dict[Counter, int] = {}
-        for hold in slot.holds.values():
-            if hold.grip is Grip.NONE:
-                continue
-            local = hold.grip is Grip.LOCAL or hold.reservation.session in slot.counted
-            for counter, amount in hold.amounts.items():
-                if amount > amounts.get(counter, 0) and not (local and is_on_chain(counter)):
-                    amounts[counter] = amount
-        return amounts
 
     def _recount_rules(self, slot: Slot) -> None:
         use = NOTHING
@@ -350,3 +327,27 @@ def _add_to(numbers: dict[_Name, int], name: _Name, number: int) -> None:
         numbers[name] = after
     else:
         del numbers[name]
+
+
+def _sessions_in(slot: Slot, *others: HoldName) -> set[SessionKey]:
+    return {name.session for name in (*slot.holds, *others) if name.session is not None}
+
+
+def _most_of(slot: Slot, counted: SessionKey | None = None) -> Mapping[Counter, int]:
+    """The most that any of its operations takes of each counter; nothing of what none takes anything of. What a reading
+    of the `counted` session has is left out."""
+    if not slot.holds:
+        return _NO_AMOUNTS
+    if len(slot.holds) == 1 and counted is None:
+        (hold,) = slot.holds.values()
+        if hold.grip is Grip.ALL and 0 not in hold.amounts.values():
+            return hold.amounts  # nearly always
+    amounts: dict[Counter, int] = {}
+    for name, hold in slot.holds.items():
+        if hold.grip is Grip.NONE:
+            continue
+        local = hold.grip is Grip.LOCAL or (counted is not None and name.session == counted)
+        for counter, amount in hold.amounts.items():
+            if amount > amounts.get(counter, 0) and not (local and is_on_chain(counter)):
+                amounts[counter] = amount
+    return amounts

@@ -299,6 +299,32 @@ async def test_a_reading_is_no_long_piece_of_work_where_thousands_are_in_flight(
     assert scene.balance == (1, 1)
 
 
+@pytest.mark.parametrize("is_restored", [False, True])
+async def test_nor_is_it_one_to_note_that_it_has_counted_thousands_of_them_at_once(
+    chain: FakeNode, node: Node, is_restored: bool
+) -> None:
+    scene = Scene(chain, node, 1)
+    put_session(chain, after_uses(1))
+    await scene.reader.session(KEY)  # what is done once only
+    scene.followed.cursor = BlockName(100, hash_of_block(100))
+    many = [accepted(number, KEY, Charge(USES, 1, 10**9), nonce=number << 64) for number in range(10, 10_000)]
+    for each in many:
+        if is_restored:
+            scene.ledger.restore(each.reservation)
+        else:
+            scene.ledger.reserve(each.reservation, NOTHING_USED, 1_000.0)
+    scene.witness.slots |= {each.reservation.slot for each in many}
+    for read, slots in ((1 + len(many), scene.witness.slots), (1, frozenset({many[0].reservation.slot}))):
+        put_session(chain, after_uses(read))
+        scene.witness.slots = slots
+        with Pieces(counts_steps=True) as pieces:
+            await asyncio.create_task(scene.reader.session(KEY))
+        assert {
+            name: piece for name, piece in pieces.most.items() if piece.calls > 8_000 or piece.steps > 200_000
+        } == {}
+        assert scene.balance == (read, 2 + len(many) - len(slots))
+
+
 def test_the_tokens_to_read_are_those_known_and_those_in_flight() -> None:
     config = ConfigId(SPENDING, Hash32(b"\xc0" * 32))
     state = replace(after_uses(0), configs={config: SpendingLimits({TOKEN: 5}, complete=False)})

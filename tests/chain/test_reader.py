@@ -499,7 +499,7 @@ async def test_while_blocks_that_are_gone_are_not_taken_back_no_reading_of_anoth
         seconds=PATIENCE_SECONDS,
         followed=settled,
     )
-    with pytest.raises(StateUnavailable, match="taken back blocks that are settled"):
+    with pytest.raises(StateUnavailable, match="took back blocks that are settled"):
         await scene.reader.session(KEY)
     assert (len(looks), scene.registry.get(KEY), scene.disk.kept) == (3, None, [])
 
@@ -513,7 +513,7 @@ async def test_what_a_question_showed_in_a_block_that_is_gone_makes_a_reading_wi
     scene.reader = NodeReader(
         scene.node, scene.registry, scene.disk.keep, lambda: float(NOW), seconds=PATIENCE_SECONDS, followed=settled
     )
-    with pytest.raises(StateUnavailable, match="taken back blocks that are settled"):
+    with pytest.raises(StateUnavailable, match="took back blocks that are settled"):
         await scene.reader.session(KEY)
     settled.shown = settled.shown[:1]
     assert await scene.reader.session(KEY) is not None
@@ -557,7 +557,7 @@ async def test_a_reading_whose_block_another_took_the_place_of_while_it_was_look
     scene.reader = NodeReader(
         scene.node, scene.registry, scene.disk.keep, lambda: float(NOW), seconds=PATIENCE_SECONDS, followed=settled
     )
-    with pytest.raises(StateUnavailable, match="taken back blocks that are settled"):
+    with pytest.raises(StateUnavailable, match="took back blocks that are settled"):
         await scene.reader.session(KEY)
     assert (settled.read, scene.registry.get(KEY)) == ({}, None)
 

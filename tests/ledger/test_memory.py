@@ -15,7 +15,7 @@ from proxy.judge.counts import CountKey, WindowCharge
 from proxy.judge.rule import Sliding
 from proxy.ledger.hindrance import Caps, Hindered, Hindrance, Refusal, RuleRefusal
 from proxy.ledger.memory import MemoryLedger
-from proxy.ledger.reservation import UNKNOWN_NONCE, Basis, Grip, Held, Ledger, Reservation, Standing, most_of
+from proxy.ledger.reservation import UNKNOWN_NONCE, Basis, Grip, Held, Ledger, NonceSlot, Reservation, Standing, most_of
 from proxy.session.counters import Charge, HoldName, SessionKey
 from proxy.session.declared import DECLARED_POLICY
 from proxy.userop.primitives import Hash32
@@ -26,6 +26,12 @@ SPEND = counter()
 
 def reserve(ledger: Ledger, wanted: Reservation, on_chain: int = 0) -> Held | Refusal | RuleRefusal | Hindered:
     return ledger.reserve(wanted, basis(wanted, on_chain), 1_000.0)
+
+
+def read(ledger: Ledger, *places: NonceSlot, session: SessionKey = SESSION) -> None:
+    with ledger.counting(session) as counting:
+        counting.add(places)
+        counting.stand()
 
 
 def basis(wanted: Reservation, on_chain: int, revision: int | None = None) -> Basis:
@@ -278,12 +284,12 @@ def test_what_a_reading_has_counted_is_not_in_flight_but_for_what_is_counted_her
     reserve(ledger, both)
     reserve(ledger, reservation(2, 5))
     assert ledger.is_counted(hold_name(1)) is False
-    ledger.count(SESSION, both.slot)
+    read(ledger, both.slot)
     assert (ledger.in_flight(SPEND), ledger.in_flight(local)) == (5, 1)
     assert ledger.is_counted(hold_name(1)) is True
-    ledger.uncount(SESSION)
+    read(ledger)
     assert (ledger.in_flight(SPEND), ledger.in_flight(local)) == (85, 1)
-    ledger.count(SESSION, both.slot)
+    read(ledger, both.slot)
     ledger.settle(reservation(1).slot)
     assert (ledger.in_flight(SPEND), ledger.in_flight(local)) == (5, 0)
 
@@ -292,7 +298,7 @@ def test_whether_a_restored_operation_is_counted_is_not_known_before_a_reading()
     ledger = MemoryLedger()
     ledger.restore(reservation(1, 80))
     assert ledger.is_counted(hold_name(1)) is None
-    ledger.uncount(SESSION)
+    read(ledger)
     assert ledger.is_counted(hold_name(1)) is False
     assert ledger.is_counted(hold_name(9)) is None
 
@@ -339,7 +345,7 @@ def test_a_session_whose_reading_has_the_use_says_nothing_of_the_other_one() -> 
     ledger = MemoryLedger()
     reserve(ledger, reservation(1, 30))
     reserve(ledger, under(OTHER, reservation(1, 50, name=b"other")))
-    ledger.count(SESSION, reservation(1).slot)
+    read(ledger, reservation(1).slot)
     assert (ledger.in_flight(SPEND), ledger.in_flight(counter(b"other"))) == (0, 50)
 
 
@@ -432,7 +438,7 @@ def test_grants_under_earlier_enable_nonces_are_named_unless_the_reading_has_the
     for number, nonce in ((1, 3), (2, 4), (3, 5), (4, UNKNOWN_NONCE)):
         reserve(ledger, granting(number, nonce))
     assert set(ledger.grants_before(SESSION, 5)) == {hold_name(1, 3), hold_name(2, 4)}
-    ledger.count(SESSION, reservation(2).slot)
+    read(ledger, reservation(2).slot)
     assert ledger.grants_before(SESSION, 5) == (hold_name(1, 3),)
 
 
