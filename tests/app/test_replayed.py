@@ -9,13 +9,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 from typer.testing import CliRunner
 
 from proxy.cli import application
 from proxy.userop.execution import Call
 from proxy.userop.primitives import print_checksummed
 from proxy.userop.user_operation import UserOperation
-from tests.admission.builders import known, lane
+from tests.admission.builders import TWICE, known, lane
+from tests.app.builders import OUTSIDE, audited, use_number
 from tests.bypass_list.desk import CHAIN_ID, a_session, single, use
 from tests.edge.recording_bundler import Answer
 from tests.patience import patiently
@@ -158,3 +160,30 @@ async def test_fifty_mixed_decisions_come_out_as_they_did(tmp_path: Path) -> Non
     assert (code, told["counts"]["resets"]) == (1, 2)
     (hit,) = [hit for hit in told["rules"]["now"] if hit["rule"] == "a-day"]
     assert "counted" in hit["sentence"]
+
+
+@pytest.mark.parametrize("keep", ["facts", "calldata"])
+async def test_what_is_judged_anew_and_what_is_only_repeated_is_marked(tmp_path: Path, keep: str) -> None:
+    settings = tmp_path / "sessiongate.yaml"
+    settings.write_text(
+        f"ledger: sqlite:ledger.db\nchains:\n  soneium:\n    chain_id: {CHAIN_ID}\n    bundlers: [http://127.0.0.1:1]\n"
+    )
+    async with running_gate(ledger=tmp_path / "ledger.db", audit={"keep": keep}) as gate:
+        gate.running.registry.put(known(TWICE))
+        for number in range(3):  # the third is one too many, as two are in flight
+            await gate.send(use_number(number))
+        await gate.send(OUTSIDE)
+        rows = await audited(gate, 4)
+    told = [replayed(settings, row["decisionId"])[1] for row in rows]
+    assert {each["verdict"]["how"] for each in told} == {"recorded"}
+    assert {each["rules"]["how"] for each in told} == {"recomputed"}
+    sessions = [each["session"] for each in told]
+    assert [each["was"] for each in sessions] == ["allow", "allow", "limit_exceeded", "session_scope"]
+    if keep == "facts":
+        assert {(each["how"], each["why"]) for each in sessions} == {
+            ("recorded", "the trail keeps facts only (audit.keep)")
+        }
+    else:
+        assert {each["how"] for each in sessions} == {"recomputed"}
+        assert [each["now"] for each in sessions] == [each["was"] for each in sessions]
+        assert all(each["recorded"] == ["the signature", "the state", "what was in flight"] for each in sessions)

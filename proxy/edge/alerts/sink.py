@@ -96,7 +96,8 @@ class Sink:
         self._clock = clock
         self._stopwatch = stopwatch
         self._chance = chance
-        self._owed: dict[AlertKey, _Owed] = {}
+        self._owed: dict[AlertKey, _Owed] = {}  # the oldest first
+        self._turns: dict[AlertKey, None] = {}  # the same, that whose turn it is first
         self._told: dict[AlertKey, Told] = {}
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
@@ -160,6 +161,7 @@ class Sink:
             self._metrics.dropped(self.name, 1)
             return
         self._owed[owed.alert.key] = owed
+        self._turns[owed.alert.key] = None
         self._idle.clear()
         self._wake.set()
 
@@ -194,7 +196,7 @@ class Sink:
 
     def _some_keys(self, most: int) -> Sequence[AlertKey]:
         found: list[AlertKey] = []
-        for key in self._owed:
+        for key in self._turns:
             if len(found) == most:
                 break
             found.append(key)
@@ -229,6 +231,7 @@ class Sink:
         too_old = reply is SinkReply.LATER and self._stopwatch() - owed.since > _GIVE_UP_SECONDS
         if reply is SinkReply.LATER and not too_old:
             self._metrics.sent(self.name, Sent.FAILED)
+            self._turns[key] = self._turns.pop(key)  # what it has no answer to must not hold up the others
             return
         if reply is SinkReply.TAKEN:
             self._metrics.sent(self.name, Sent.TAKEN)
@@ -246,7 +249,7 @@ class Sink:
             self._told.pop(key, None)
             if owed.firing:
                 return  # it began anew while its end was on its way
-        del self._owed[key]
+        del self._owed[key], self._turns[key]
         if not due.resolved and self.terms.steady and owed.alert.count != due.alert.count:
             self._owe(_Owed(owed.alert, firing=True, resolved=False, since=self._stopwatch()))
 

@@ -17,6 +17,7 @@ from proxy.edge.alerts.board import ActiveAlert, Board
 from proxy.edge.alerts.sink import Due, Sink, SinkReply, SinkTerms
 from proxy.edge.telemetry.health_metrics import HealthMetrics
 from tests.edge.alerts.builders import NOW, happening
+from tests.patience import PATIENCE_SECONDS
 
 
 class Clock:
@@ -210,6 +211,27 @@ async def test_a_sink_back_from_the_dead_hears_all_it_was_owed() -> None:
     assert set(post.told) == {(0, False), (1, False), (2, False)}
 
 
+async def test_a_message_that_the_sink_never_has_an_answer_to_holds_up_no_other_and_counts_as_the_oldest() -> None:
+    clock, active = Clock(), board()
+
+    class Odd(Post):
+        async def __call__(self, dues: Sequence[Due]) -> SinkReply:
+            await super().__call__(dues)
+            return SinkReply.LATER if self.told[-1][0] == 1 else SinkReply.TAKEN
+
+    post = Odd()
+    async with telling(post, clock) as (sink, registry):
+        for number in (1, 2, 3):
+            sink.offer(active.note(happening(number)))
+            clock.now += 10
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while sink.waiting > 1:  # noqa: ASYNC110  # the sink's own pace
+                await asyncio.sleep(0.01)
+        assert counted(registry, "sent", result="taken") == 2
+        assert sink.oldest_seconds() == 30
+    assert {number for number, _ in post.told} == {1, 2, 3}
+
+
 @pytest.mark.parametrize("after", [86_399.0, 86_401.0])
 async def test_after_a_day_without_an_answer_a_message_is_given_up_not_before(after: float) -> None:
     post, clock, active = Post(SinkReply.LATER), Clock(), board()
@@ -266,7 +288,8 @@ async def test_a_sink_that_cannot_take_a_message_is_tried_again_ever_later_and_s
     # between half and all of it, so that not everybody comes back at the same moment
     whole = [0.5, 1, 2, 4, 8, 16, 32, 60, 60, 0.5]
     assert rests == [seconds * (0.5 + 0.5 * chance) for seconds in whole]
-    assert post.told[-1] == (2, False)
+    # in turn, until one was taken
+    assert [number for number, _ in post.told] == [1, 2] * 5 + [1, 1]
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.sampled_from(["hit", "end"])), max_size=30))
