@@ -21,9 +21,8 @@ class HappeningKind(StrEnum):
     REJECTED = "rejected"  # a rejection of note: a revoked or frozen session was used
     WOULD_REJECT = "would_reject"  # in the gate's mode `alert`: let pass, enforcing would not have
     FAILED_OPEN = "failed_open"  # allowed although something could not be judged
-    HOLD_RELEASED = "hold_released"  # by an operator, or given up: the chain did not say what became of it
+    HOLD_RELEASED = "hold_released"  # by an operator: the chain did not say what became of it
     NEVER_MINED = "never_mined"  # accepted by the bundler and not seen on chain
-    REVERTED = "reverted"  # mined, and its calls failed
     USE_PAST_GATE = "use_past_gate"  # a session used on chain by an operation that did not come through here
     GRANT_PAST_GATE = "grant_past_gate"  # a session granted on chain, likewise
     NONCE_GAP = "nonce_gap"  # an operation was sent that waits behind a gap in its key's nonces

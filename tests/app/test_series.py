@@ -16,7 +16,7 @@ from proxy.edge.storage.store import Store
 from proxy.edge.telemetry.vigil import TICK_SECONDS
 from proxy.errors import StateUnavailable
 from tests.admission.builders import TWICE, known
-from tests.app.builders import use_number
+from tests.app.builders import SESSION_ID, use_number
 from tests.app.conftest import Hours
 from tests.app.followed import settled
 from tests.app.live_node import LiveNode
@@ -214,7 +214,9 @@ async def test_what_is_known_of_a_chain_ages_while_its_node_is_silent_and_is_new
         await becomes(gate, lambda seconds: seconds < 60, "watch_lag_seconds", **CHAIN)
 
 
-async def test_a_block_that_a_bundler_names_and_the_node_has_not_got_is_counted(live: LiveNode, hours: Hours) -> None:
+async def test_a_block_that_a_bundler_names_and_the_node_has_not_got_is_counted_and_in_the_log_by_its_number(
+    live: LiveNode, hours: Hours, caplog: pytest.LogCaptureFixture
+) -> None:
     bundler = HonestBundler()
     async with bundler, running_gate(bundler=bundler, node_url=live.url) as gate:
         assert "result" in await gate.send(use_number(1))
@@ -226,9 +228,12 @@ async def test_a_block_that_a_bundler_names_and_the_node_has_not_got_is_counted(
             live.mine()
             await settled(gate, live)
         await becomes(gate, lambda count: count == 1, "misnamed_blocks_total", **CHAIN)
+    assert "names block 1000000;" in caplog.text
 
 
-async def test_a_session_that_was_used_unseen_is_counted_when_it_is_read_again(live: LiveNode, hours: Hours) -> None:
+async def test_a_session_that_was_used_unseen_is_counted_when_it_is_read_again_and_named_in_the_log(
+    live: LiveNode, hours: Hours, caplog: pytest.LogCaptureFixture
+) -> None:
     async with running_gate(node_url=live.url) as gate:
         assert "result" in await gate.send(use_number(1))
         live.mine(use_number(1))
@@ -238,6 +243,7 @@ async def test_a_session_that_was_used_unseen_is_counted_when_it_is_read_again(l
         await settled(gate, live)
         hours.ahead += 40
         await becomes(gate, lambda count: count == 1, "session_drift_total", **CHAIN)
+    assert f"session {SESSION_ID} is not what it was known for" in caplog.text
 
 
 ELSEWHERE = {

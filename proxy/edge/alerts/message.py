@@ -18,7 +18,6 @@ ALERT_NAMES: Final[Mapping[HappeningKind, str]] = {
     HappeningKind.FAILED_OPEN: "SessiongateFailOpenPass",
     HappeningKind.HOLD_RELEASED: "SessiongateHoldReleased",
     HappeningKind.NEVER_MINED: "SessiongateNeverMinedOperation",
-    HappeningKind.REVERTED: "SessiongateOperationReverted",
     HappeningKind.USE_PAST_GATE: "SessiongateUsePastGate",
     HappeningKind.GRANT_PAST_GATE: "SessiongateGrantPastGate",
     HappeningKind.NONCE_GAP: "SessiongateNonceGap",
@@ -139,7 +138,7 @@ def command_for(happening: Happening) -> str:
             return f"{_AUDIT} --permission-id {print_bytes(happening.permission_id)} --since 1h"
         case HappeningKind.RULE_FIRED if happening.rule is not None:
             return f"sessiongate rules explain {happening.rule}"
-        case HappeningKind.HOLD_RELEASED | HappeningKind.NEVER_MINED | HappeningKind.REVERTED | HappeningKind.NONCE_GAP:
+        case HappeningKind.HOLD_RELEASED | HappeningKind.NEVER_MINED | HappeningKind.NONCE_GAP:
             if happening.user_op_hash is not None:
                 return f"{_AUDIT} --user-op-hash {print_bytes(happening.user_op_hash)}"
             return "sessiongate ledger show"

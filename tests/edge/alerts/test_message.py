@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import shlex
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -60,6 +61,14 @@ def test_every_kind_has_a_name_and_a_section_of_the_runbook() -> None:
     assert message(kind=HappeningKind.FAILED_OPEN).annotations["runbook_url"] == (
         "deploy/RUNBOOK.md#sessiongatefailopenpass"
     )
+
+
+def test_every_kind_is_one_that_something_happens_to_be() -> None:
+    """Nobody waits for an alert, or reads in the runbook of one, that no gate ever tells."""
+    proxy = Path(__file__).parents[3] / "proxy"
+    apart = {proxy / "happening.py", proxy / "edge" / "alerts" / "message.py"}
+    code = "".join(path.read_text() for path in sorted(proxy.rglob("*.py")) if path not in apart)
+    assert [kind.name for kind in HappeningKind if f"HappeningKind.{kind.name}" not in code] == []
 
 
 @pytest.mark.parametrize("kind", list(HappeningKind))
