@@ -16,7 +16,7 @@ from proxy.judge.verdict import Reject
 _BY_ANYBODY: Final = frozenset(
     {Code.UNDECODABLE, Code.SESSION_UNKNOWN, Code.STATE_UNAVAILABLE, Code.SESSION_REVOKED, Code.SESSION_SCOPE}
 )
-"""What is said to somebody who has shown no key, or may not have."""
+"""What is said to somebody who has shown no key, or may not have, unless the reason says that the key signed."""
 
 _MOST_COUNTS: Final = 1_024
 
@@ -60,7 +60,7 @@ class Sampler:
         if not isinstance(verdict, Reject):
             return True
         code = verdict.first.code
-        by_anybody = decision.permission_id is None or code in _BY_ANYBODY
+        by_anybody = decision.permission_id is None or (code in _BY_ANYBODY and verdict.first.signed is not True)
         bucket = self._buckets.get((decision.client, by_anybody))
         if bucket is None:
             bucket = self._buckets[decision.client, by_anybody] = _Bucket(self._rate.burst, now)

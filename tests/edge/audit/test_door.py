@@ -165,6 +165,16 @@ def test_a_flood_of_strangers_hides_no_refusal_of_a_sessions_own_key() -> None:
     assert len(door.take()) == 1
 
 
+def test_a_flood_of_strangers_who_name_a_frozen_session_hides_no_use_of_it_that_its_key_signed() -> None:
+    door, _ = a_door(rate=RefusalRate(per_second=1, burst=2))
+    for number in range(50):
+        by_strangers = refused(Code.SESSION_REVOKED, signed=False if number % 2 else None)
+        door.decided(decision(verdict=by_strangers), forwarding=False)
+    door.take()
+    door.decided(decision("own", verdict=refused(Code.SESSION_REVOKED, signed=True)), forwarding=False)
+    assert len(door.take()) == 1
+
+
 def test_one_client_s_flood_hides_no_refusal_of_another() -> None:
     door, _ = a_door(rate=RefusalRate(per_second=1, burst=2))
     for _ in range(50):
