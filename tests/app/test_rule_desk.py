@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
+import time
+from contextlib import closing
 from pathlib import Path
 
 from typer.testing import CliRunner
@@ -129,6 +132,29 @@ async def test_a_thing_allowed_by_hand_is_known_after_a_restart_too_until_it_is_
         (allowed,) = (await gate.look("/rules/allowances"))["allowances"]
         assert allowed["reason"] == "release 5"
         assert (await gate.change("DELETE", f"/rules/allowances?rule=new-target&thing={target}", None))["dropped"] == 1
+        gate.running.registry.put(known(TWICE))
+        assert await send(gate, 2) == Code.RULE_REJECTED
+
+
+async def test_a_thing_allowed_by_hand_is_known_until_its_end_and_no_longer(
+    bundler: HonestBundler, tmp_path: Path
+) -> None:
+    (tmp_path / "a.yaml").write_text(NEW_TARGET)
+    settings = {"rules": [str(tmp_path / "*.yaml")], "ledger": tmp_path / "gate.db"}
+    target = "0x" + use_number(1).call_data[100:120].hex()
+    async with running_gate(bundler=bundler, **settings) as gate:
+        gate.running.registry.put(known(TWICE))
+        told = {"rule": "new-target", "thing": target, "reason": "release 5"}
+        error = (await gate.change("POST", "/rules/allowances", {**told, "until": time.time() - 1}))["error"]
+        assert "until: that is past" in error
+        assert await send(gate, 1) == Code.RULE_REJECTED
+        await gate.change("POST", "/rules/allowances", {**told, "until": time.time() + 86_400})
+        assert await send(gate, 1) is None
+    with closing(sqlite3.connect(tmp_path / "gate.db")) as ledger, ledger:  # a day and a minute later
+        ledger.execute("UPDATE allowances SET until = until - 86460")
+    async with running_gate(bundler=bundler, **settings) as gate:
+        (allowed,) = (await gate.look("/rules/allowances"))["allowances"]
+        assert allowed["ended"] is True
         gate.running.registry.put(known(TWICE))
         assert await send(gate, 2) == Code.RULE_REJECTED
 

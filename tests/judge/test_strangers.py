@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from proxy.judge.allowance import Allowance, Allowances
 from proxy.judge.evaluate import Judge
 from proxy.judge.facts import Facts
 from proxy.judge.group import mark_of
@@ -95,16 +98,23 @@ def test_an_amount_that_cannot_be_told_obeys_fail_where_the_recipient_is_not_kno
     assert hit.unknown
 
 
-def test_whom_ops_allow_by_hand_is_no_stranger() -> None:
+def test_whom_ops_allow_by_hand_is_no_stranger_until_they_said_so() -> None:
     scene = months_of_bob()
-    scene.judge = replace_allowed(scene, "stranger", mark_of(ALICE), until=LATER + 10)
+    allowances = Allowances()
+    scene.judge = Judge(scene.judge.ruleset, allowed=allowances.covers)
+    by_hand = Allowance(
+        rule="stranger", mark=mark_of(ALICE), thing="alice", since=LATER, until=LATER + 10, reason="payroll"
+    )
+    allowances.put(by_hand)
+    allowances.put(replace(by_hand, rule="another", mark=mark_of(SHOP), until=None))
     assert ids(scene.look(paid(2_000, ALICE, LATER))) == []
+    assert ids(scene.look(paid(2_000, ALICE, LATER + 9.9))) == []
     assert ids(scene.look(paid(2_000, SHOP, LATER))) == ["stranger"]
-    assert ids(scene.look(paid(2_000, ALICE, LATER + 11))) == ["stranger"]
-
-
-def replace_allowed(scene: Scene, rule: str, mark: bytes, until: float) -> Judge:
-    return Judge(scene.judge.ruleset, allowed=lambda name, seen, now: (name, seen) == (rule, mark) and now <= until)
+    assert ids(scene.look(paid(2_000, ALICE, LATER + 10))) == ["stranger"]
+    allowances.put(replace(by_hand, until=None))
+    assert ids(scene.look(paid(2_000, ALICE, LATER + 365 * DAY))) == []
+    allowances.drop("stranger", mark_of(ALICE))
+    assert ids(scene.look(paid(2_000, ALICE, LATER))) == ["stranger"]
 
 
 # learn apart from when
