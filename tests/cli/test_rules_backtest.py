@@ -91,6 +91,22 @@ def test_people_see_who_a_histogram_and_totals(sets: tuple[str, str], tmp_path: 
     assert "alert nobody: " in printed
 
 
+@pytest.mark.parametrize("which", ["--old", "--new"])
+def test_a_misspelt_chain_or_client_of_either_set_is_a_fault_and_nothing_is_judged(
+    sets: tuple[str, str], tmp_path: Path, which: str
+) -> None:
+    settings = tmp_path / "sessiongate.yaml"
+    settings.write_text(f"{settings.read_text()}clients: [{{name: dapp, api_key: a-key-of-the-dapp}}]\n")
+    misspelt = tmp_path / "rules" / "misspelt.yaml"
+    misspelt.write_text("rules:\n  - {id: a, description: d, match: {chain: sonium, client: dap}}\n")
+    files = {"--old": sets[0], "--new": sets[1], which: str(misspelt)}
+    words = [word for pair in files.items() for word in pair]
+    result = run_rules("backtest", *words, "--traffic", str(TRAFFIC), "--json")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "there is no chain 'sonium'; did you mean \"soneium\"?" in result.stderr
+    assert "there is no client 'dap'; did you mean \"dapp\"?" in result.stderr
+
+
 def test_an_unreadable_line_is_counted_and_stops_nothing(sets: tuple[str, str], tmp_path: Path) -> None:
     odd = tmp_path / "odd.jsonl"
     odd.write_text('{\n[]\n{"request": 5}\n{"request": {"method": "eth_sendUserOperation", "params": []}}\n')

@@ -414,6 +414,32 @@ async def _refused(port: int) -> None:
         writer.close()
 
 
+async def _asked_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> tuple[bytes, bytes]:
+    """Head and body of the answer to a request on this connection, which is kept."""
+    head = b"POST /soneium HTTP/1.1\r\nHost: gate\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    writer.write(head % len(CALL) + CALL)
+    told = (await reader.readuntil(b"\r\n\r\n")).lower()
+    length = int(told.partition(b"content-length: ")[2].partition(b"\r\n")[0])
+    return told, await reader.readexactly(length)
+
+
+async def test_a_gate_that_parts_answers_each_connection_once_more_and_ends_it_without_a_reset(
+    gate: Gate, served: ServerSettings
+) -> None:
+    async with listening(gate, served) as caller:
+        server = caller.server
+        kept = await asyncio.open_connection("127.0.0.1", server.port)
+        assert b"connection: close" not in (await _asked_on(*kept))[0]
+        server.part()
+        later = await asyncio.open_connection("127.0.0.1", server.port)  # it listens on, for who has not heard of it
+        for reader, writer in (kept, later):
+            told, answer = await _asked_on(reader, writer)
+            assert b"connection: close" in told
+            assert answer.endswith(b'"result":["echo","x"]}')
+            assert await reader.read() == b""  # a reset would raise
+            writer.close()
+
+
 async def test_what_is_in_flight_is_finished_before_the_listener_stops(gate: Gate, served: ServerSettings) -> None:
     server = await RpcServer(gate.answer, served, gate.hooks).start("127.0.0.1", 0)
     port = server.port
