@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from proxy.chain.settlement.claimed import ToldClaim, read_claim
-from proxy.chain.settlement.flights import Flights
 from proxy.chain.settlement.receipts import Receipt, receipt_of_inclusion
+from proxy.chain.settlement.settlement import Settlement
 from proxy.config import Chain
 from proxy.edge.http.upstream import HttpUpstream
 from proxy.errors import UpstreamUnavailable
@@ -16,13 +16,13 @@ from proxy.userop.primitives import Hash32, print_bytes
 
 
 class BundlerWord:
-    """Each question is put to every bundler; of what is in `flights`, that there is nothing is only the word of the one
-    that has it. All raise `UpstreamUnavailable` where that one does not tell."""
+    """Each question is put to every bundler; that there is nothing is only the word of the one that has what is in
+    flight, or had what has ended since. All raise `UpstreamUnavailable` where that one does not tell."""
 
-    def __init__(self, chain: Chain, upstream: HttpUpstream, flights: Flights) -> None:
+    def __init__(self, chain: Chain, upstream: HttpUpstream, settlement: Settlement) -> None:
         self._chain = chain
         self._upstream = upstream
-        self._flights = flights
+        self._settlement = settlement
 
     async def receipt(self, user_op_hash: Hash32) -> Receipt | None:
         """The receipt, `None` while there is none."""
@@ -40,10 +40,14 @@ class BundlerWord:
         return None if found is None else read_claim(found, user_op_hash, chain.entry_points, chain.modules)
 
     async def _ask(self, method: str, user_op_hash: Hash32) -> Mapping[str, object] | None:
-        flight = self._flights.get(user_op_hash)
-        slot = None if flight is None else flight.slot
-        place = None if slot is None else OperationPlace(slot.entry_point, slot.sender, slot.nonce)
-        answered = await self._upstream.find_out(method, print_json([print_bytes(user_op_hash)]), place)
+        params = print_json([print_bytes(user_op_hash)])
+        flight = self._settlement.flights.get(user_op_hash)
+        if flight is None:
+            mark = await self._settlement.books.bundler_that_had(user_op_hash)
+            answered = await self._upstream.find_out(method, params, self._upstream.number_of(mark))
+        else:
+            place = OperationPlace(flight.slot.entry_point, flight.slot.sender, flight.slot.nonce)
+            answered = await self._upstream.find_out(method, params, self._upstream.number_at(place))
         result = answered.reply.result
         if result is not None and not isinstance(result, Mapping):
             raise UpstreamUnavailable(f"the bundler answers {method} with something else", may_have_been_sent=True)

@@ -179,7 +179,7 @@ def settling_of(
             tell_head=tell_head,
             asked=asked,
         )
-    word = BundlerWord(chain, upstream, settlement.flights)
+    word = BundlerWord(chain, upstream, settlement)
     lookout = Lookout(
         settlement,
         registry=registry,

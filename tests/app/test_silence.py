@@ -87,6 +87,22 @@ async def test_that_another_bundler_knows_nothing_of_it_releases_nothing_while_t
 
 
 @pytest.mark.parametrize("answer", UNANSWERED)
+async def test_that_a_block_is_gone_is_the_word_of_the_bundler_that_has_its_operation_whatever_another_one_says(
+    answer: str,
+) -> None:
+    async with HonestBundler() as first, HonestBundler() as second:
+        second.answers[RECEIPT] = UNANSWERED[answer]
+        async with running_gate(bundler=first, chain={"bundlers": [first.url, second.url]}) as gate:
+            gate.running.registry.put(known(TWICE))
+            await gate.send(use_number(1))
+            mined = first.mine(use_number(1))
+            first.receipts[mined]["receipt"]["blockHash"] = "0x" + "b1" * 32
+            await gate.until(lambda: used_of(gate) == 1, "it is counted")
+            del first.receipts[mined]  # the chain has another block in the place of that one
+            await counted(gate, 1, "operations_in_flight")
+
+
+@pytest.mark.parametrize("answer", UNANSWERED)
 async def test_a_node_and_a_bundler_that_answer_nothing_release_nothing(
     hours: Hours, live: LiveNode, answer: str
 ) -> None:

@@ -10,11 +10,12 @@ from typing import Final
 from proxy.chain.settlement.flights import Flights
 from proxy.chain.settlement.outcome import Keeper, Outcome, SettledUpTo
 from proxy.chain.settlement.remembered import Remembered
-from proxy.errors import SessiongateError
+from proxy.errors import SessiongateError, StateUnavailable
 from proxy.ledger.operations import AcceptedOperation, Ended, Stage
 from proxy.ledger.reservation import Ledger
 from proxy.session.counters import HoldName
 from proxy.session.registry import Registry
+from proxy.userop.primitives import Hash32
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -141,6 +142,15 @@ class Books:
             found.pop(name, None)  # what was read of it is of before
         found |= {name: self._unwritten[name] for name in names if name in self._unwritten}
         return tuple(found[name] for name in names if name in found)
+
+    async def bundler_that_had(self, user_op_hash: Hash32) -> str:
+        """The mark of the one that an operation went to which was mined lately; empty where nobody can tell."""
+        mined = self._remembered.mined(user_op_hash)
+        try:
+            recalled = () if mined is None else await self.recall((mined.name,))
+        except StateUnavailable:
+            return ""
+        return next((ended.operation.bundler for ended in recalled), "")
 
     def _is_remembered(self, ended: Ended) -> bool:
         known = self._remembered.get(ended.name)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from bisect import bisect_left, insort
 from collections.abc import Callable
+from itertools import islice
 from typing import Final
 
 from proxy.chain.settlement.due import DueHeap
@@ -20,6 +21,8 @@ from proxy.userop.primitives import Hash32
 
 _LOG: Final = logging.getLogger(__name__)
 _BLOCKS_A_PIECE: Final = 1_000
+_AT_ONCE: Final = 16
+"""A bundler that is silent on some of them delays none of the others by its silence."""
 
 
 class Rechecks:
@@ -34,6 +37,7 @@ class Rechecks:
         self._monotonic = monotonic
         self._due: DueHeap[BlockName] = DueHeap()
         self._of: dict[BlockName, tuple[Hash32, int]] = {}  # an operation of it, and how often it was looked at
+        self._turn = asyncio.Lock()  # of bringing back
         self._trusted: list[BlockName] = []  # ascending: those of them below which none was found to be gone since
 
     def first(self) -> float | None:
@@ -57,29 +61,44 @@ class Rechecks:
                 self._due.put(block, self._monotonic())
 
     async def look(self) -> None:
-        """At all that is due, within the budget of all questions. What a block had that is gone is in flight again, and
-        those above it are due. Never raises."""
-        for block in self._due.pop_due(self._monotonic()):
-            user_op_hash, times = self._of.pop(block)
-            self._distrust(block)
-            answer = await self._polling.ask_beside(user_op_hash)
-            if isinstance(answer, Exception):
-                self._look_in(self._patience.rechecks[0], block, user_op_hash, times)  # this look does not count
-            elif answer is None or (answer.block_hash is not None and answer.block_hash != block.hash):
-                names = self._settlement.remembered.shown_in(block)
-                try:
-                    await self._settlement.bring_back(names)
-                except StateUnavailable as error:
-                    _LOG.warning(
-                        "block %d is gone, and what it had is not in flight again yet: %s", block.number, error
-                    )
-                    self._look_in(self._patience.rechecks[0], block, user_op_hash, times)
-                    continue
-                self._settlement.to_prove |= dict.fromkeys(name.user_op_hash for name in names)
-                await self._distrust_from(block.number)
-            elif times + 1 < len(self._patience.rechecks):
-                pause = self._patience.rechecks[times + 1] - self._patience.rechecks[times]
-                self._look_in(pause, block, user_op_hash, times + 1)
+        """At all that is due, several at once, within the budget of all questions. What a block had that is gone is in
+        flight again, and those above it are due. Never raises."""
+        due, looking = self._due.pop_due(self._monotonic()), set[asyncio.Task[None]]()
+        try:
+            while True:
+                for block in islice(due, _AT_ONCE - len(looking)):
+                    self._distrust(block)
+                    looking.add(asyncio.create_task(self._look_at(block, *self._of.pop(block))))
+                if not looking:
+                    return
+                _, looking = await asyncio.wait(looking, return_when=asyncio.FIRST_COMPLETED)
+                due = self._due.pop_due(self._monotonic())  # they may have found more
+        finally:
+            for each in looking:
+                each.cancel()
+            await asyncio.gather(*looking, return_exceptions=True)
+
+    async def _look_at(self, block: BlockName, user_op_hash: Hash32, times: int) -> None:
+        answer = await self._polling.ask_beside(user_op_hash)
+        if isinstance(answer, Exception):
+            self._look_in(self._patience.rechecks[0], block, user_op_hash, times)  # this look does not count
+        elif answer is None or (answer.block_hash is not None and answer.block_hash != block.hash):
+            async with self._turn:
+                await self._bring_back(block, user_op_hash, times)
+        elif times + 1 < len(self._patience.rechecks):
+            pause = self._patience.rechecks[times + 1] - self._patience.rechecks[times]
+            self._look_in(pause, block, user_op_hash, times + 1)
+
+    async def _bring_back(self, block: BlockName, user_op_hash: Hash32, times: int) -> None:
+        names = self._settlement.remembered.shown_in(block)
+        try:
+            await self._settlement.bring_back(names)
+        except StateUnavailable as error:
+            _LOG.warning("block %d is gone, and what it had is not in flight again yet: %s", block.number, error)
+            self._look_in(self._patience.rechecks[0], block, user_op_hash, times)
+            return
+        self._settlement.to_prove |= dict.fromkeys(name.user_op_hash for name in names)
+        await self._distrust_from(block.number)
 
     def _look_in(self, seconds: float, block: BlockName, user_op_hash: Hash32, times: int) -> None:
         self._of[block] = (user_op_hash, times)

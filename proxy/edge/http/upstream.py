@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Coroutine, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from proxy.bundler_answers import TOOK_NOTHING, Meaning
 from proxy.edge.http.asker import BundlerAsker
@@ -27,6 +27,9 @@ from proxy.edge.http.exchange import (
 from proxy.edge.http.households import WORKED_FOR
 from proxy.errors import UpstreamFull, UpstreamUnavailable
 from proxy.ports import AskingOn, OperationPlace
+
+_BESIDE_SECONDS: Final = 2.0
+"""For all that need not answer: who asks `find_out` waits some seconds, in which the one that has it is heard too."""
 
 
 class _Failure:
@@ -318,18 +321,29 @@ class HttpUpstream(BundlerAsker):
             return next((each for each in answers if not each.reply.is_error), answers[0])
         raise failure.taken() or self._nobody()
 
-    async def find_out(self, method: str, params: bytes, place: OperationPlace | None) -> UpstreamReply:
-        """The same for the gate itself, of an operation in this place: it needs no place of those that callers share.
+    def number_at(self, place: OperationPlace) -> int | None:
+        """The number of the bundler that has the operation in flight there, as far as that is known."""
+        return self._placements.bundler_of(place, self._stopwatch())
+
+    def number_of(self, mark: str) -> int | None:
+        """The number of the bundler of that mark; `None` where the settings name it no more."""
+        return next((each.number for each in self.endpoints if each.mark == mark), None)
+
+    async def find_out(self, method: str, params: bytes, there: int | None) -> UpstreamReply:
+        """The same for the gate itself, of an operation that bundler number `there` has, or had: it needs no place of
+        those that callers share.
 
         That there is nothing is an answer only of the bundler that has the operation, or where that is not known, of
-        all of them together. Raises `UpstreamUnavailable` while it is open.
+        all of them together; the others are heard too, for two seconds in all. Raises `UpstreamUnavailable` while it is
+        open.
         """
-        there = None if place is None else self._placements.bundler_of(place, self._stopwatch())
-        failure, seconds = _Failure(), self._settings.total_seconds
+        failure, total = _Failure(), self._settings.total_seconds
         nothing: UpstreamReply | None = None
         is_open = False
-        for endpoint in (*self._order(QuestionKind.READ), *self._roster.removed):
+        all_of_them = (*self._order(QuestionKind.READ), *self._roster.removed)
+        for endpoint in all_of_them:
             can_know = there in (None, endpoint.number)
+            seconds = total if can_know else min(total, _BESIDE_SECONDS / len(all_of_them))
             try:
                 answer = await self._ask(endpoint, QuestionKind.READ, method, params, seconds=seconds)
             except UpstreamUnavailable as error:

@@ -14,6 +14,7 @@ from proxy.userop.primitives import Hash32
 from tests.chain.builders import Bundler, Shelf, a_receipt, accepted
 from tests.chain.settlement.builders import IN_FORCE, KEY, USES, Scene, block
 from tests.flat.pieces import Pieces
+from tests.patience import patiently
 
 MANY = 2_000
 MOST_CALLS = 16_000
@@ -116,6 +117,51 @@ async def test_questions_about_blocks_are_within_the_budget_of_those_about_opera
     scene.monotonic.now += 1
     await asyncio.gather(*scene.lookout.polling.ask_due())
     assert scene.bundler.asked[-1] == op
+
+
+async def test_a_question_that_is_not_answered_keeps_no_other_block_from_being_asked_about() -> None:
+    scene, hashes = await mined_in(40)
+    leaves(scene, hashes[-1], 239)
+    silent, over = set(hashes[:3]), asyncio.Event()
+    at_once = [0, 0]
+
+    async def receipt(user_op_hash: Hash32) -> Mapping[str, object] | None:
+        at_once[0] += 1
+        at_once[1] = max(at_once)
+        if user_op_hash in silent:
+            await over.wait()
+        await asyncio.sleep(0)
+        at_once[0] -= 1
+        return scene.bundler.receipts.get(user_op_hash)
+
+    scene.lookout.polling._ask = receipt
+    scene.monotonic.now += 4
+    looking = asyncio.create_task(scene.lookout._rechecks.look())
+    for _ in patiently():
+        if looking.done() or len(scene.settlement):
+            break
+        await asyncio.sleep(0)
+    assert scene.settlement.flights.get(hashes[-1]) is not None
+    assert not looking.done()
+    assert 3 < at_once[1] < 33
+    over.set()
+    await looking
+    assert len(scene.settlement) == 1
+
+
+async def test_a_look_that_is_given_up_asks_nobody_any_more() -> None:
+    scene, _ = await mined_in(3)
+    scene.bundler.hangs = asyncio.Event()
+    scene.monotonic.now += 4
+    looking = asyncio.create_task(scene.lookout._rechecks.look())
+    for _ in patiently():
+        if scene.bundler.asked:
+            break
+        await asyncio.sleep(0)
+    looking.cancel()
+    await asyncio.wait((looking,))
+    assert looking.cancelled()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 async def test_nothing_is_kept_to_be_read_where_nobody_can_read() -> None:
