@@ -9,7 +9,7 @@ from heapq import merge
 from typing import NamedTuple
 
 from proxy.session.counters import SessionKey
-from proxy.session.freezes import Freezes
+from proxy.session.freezes import Freeze, Freezes
 from proxy.session.known import Status
 from proxy.session.ranked import Groups, Ranked
 from proxy.userop.primitives import Address, Hash32
@@ -89,34 +89,31 @@ class Directory:
     def frozen(self, freezes: Freezes) -> Iterator[SessionKey]:
         """All known sessions that ops hold, each once. Nothing may be changed meanwhile."""
         for permission_id in freezes.ids():
-            everywhere = [freeze for freeze in freezes.of(permission_id) if freeze.account is None]
             for chain_id, groups in self._of_id.items():
-                if any(freeze.chain_id in (None, chain_id) for freeze in everywhere):
+                if _is_frozen_whole(permission_id, chain_id, freezes):
                     yield from groups.oldest(permission_id)
-                else:
-                    yield from self._frozen_by_account(chain_id, permission_id, freezes)
+            for freeze in freezes.of_accounts(permission_id):
+                yield from self._frozen_by(freeze, freezes)
 
-    def count_frozen(self, permission_id: Hash32, freezes: Freezes) -> Mapping[int, int]:
-        """How many those of one permission id are, by chain id."""
-        counts: dict[int, int] = {}
-        everywhere = [freeze for freeze in freezes.of(permission_id) if freeze.account is None]
-        for chain_id, groups in self._of_id.items():
-            if any(freeze.chain_id in (None, chain_id) for freeze in everywhere):
-                counts[chain_id] = groups.size(permission_id)
-            else:
-                counts[chain_id] = sum(1 for _ in self._frozen_by_account(chain_id, permission_id, freezes))
-        return counts
+    def count_frozen(self, permission_id: Hash32, freezes: Freezes) -> Iterator[tuple[int, int]]:
+        """How many those of one permission id are: chain ids with a number each, which add up. Others may have their
+        turn between any two."""
+        for chain_id, groups in tuple(self._of_id.items()):
+            if _is_frozen_whole(permission_id, chain_id, freezes):
+                yield chain_id, groups.size(permission_id)
+        for freeze in freezes.of_accounts(permission_id):
+            yield from ((key.chain_id, 1) for key in tuple(self._frozen_by(freeze, freezes)))
 
-    def _frozen_by_account(self, chain_id: int, permission_id: Hash32, freezes: Freezes) -> Iterator[SessionKey]:
-        held: dict[SessionKey, None] = {}
-        for freeze in freezes.of(permission_id):
-            if freeze.account is None or freeze.chain_id not in (None, chain_id):
-                continue
-            for of_chain, module in self._of_account:
-                key = SessionKey(of_chain, module, freeze.account, permission_id)
-                if of_chain == chain_id and self._has(key):
-                    held[key] = None
-        yield from held
+    def _frozen_by(self, freeze: Freeze, freezes: Freezes) -> Iterator[SessionKey]:
+        """What the freeze of an account holds that no wider one holds."""
+        permission_id, account, only_chain = freeze.scope
+        if account is None or (only_chain is not None and freezes.has(permission_id, account, None)):
+            return
+        for chain_id, module in self._of_account:
+            if only_chain in (None, chain_id) and not _is_frozen_whole(permission_id, chain_id, freezes):
+                key = SessionKey(chain_id, module, account, permission_id)
+                if self._has(key):
+                    yield key
 
     def _has(self, key: SessionKey) -> bool:
         groups = self._of_id.get(key.chain_id)
@@ -155,3 +152,8 @@ class Directory:
             if status in wanted and (chains is None or chain_id in chains)
         ]
         return (SessionName(*entry) for entry in merge(*lists, reverse=True))
+
+
+def _is_frozen_whole(permission_id: Hash32, chain_id: int, freezes: Freezes) -> bool:
+    """Whether all sessions of that id on the chain are held."""
+    return freezes.has(permission_id, None, None) or freezes.has(permission_id, None, chain_id)

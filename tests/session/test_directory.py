@@ -59,10 +59,11 @@ def test_whatever_is_asked_for_is_what_a_look_through_all_would_find(
     held = {each for each in there if freezes.on(each) is not None}
     assert sorted(directory.frozen(freezes)) == sorted(held)
     counted = {chain: sum(each.chain_id == chain for each in held) for chain in (1, 2)}
-    frozen: Counter[int] = Counter()
+    counts: Counter[int] = Counter()
     for permission_id in freezes.ids():
-        frozen.update(directory.count_frozen(permission_id, freezes))
-    assert +frozen == +Counter(counted)
+        for chain, number in directory.count_frozen(permission_id, freezes):
+            counts[chain] += number
+    assert +counts == +Counter(counted)
     of_account = {each for each in there if each.account == key.account}
     assert directory.knows_account(key.account) is bool(of_account)
     assert sorted(directory.newest_of_account(key.account)) == sorted(of_account)

@@ -9,6 +9,7 @@ import pytest
 from proxy.session.counters import SessionKey
 from proxy.session.freezes import Freeze, Freezes
 from proxy.userop.primitives import Address, Hash32
+from tests.flat.effort import effort_of
 
 PERMISSION = Hash32(b"\x1d" * 32)
 ACCOUNT = Address(b"\xac" * 20)
@@ -73,3 +74,20 @@ def test_lifting_a_scope_leaves_the_others_standing() -> None:
     assert standing.on(KEY) == EVERYWHERE
     assert standing.lift(PERMISSION, account=ACCOUNT) == ()
     assert len(standing) == 1
+
+
+def test_whether_a_session_is_held_takes_as_many_steps_however_many_freezes_of_its_id_stand() -> None:
+    def of_accounts(number: int) -> Freezes:
+        return freezes(*(replace(EVERYWHERE, account=Address(each.to_bytes(20, "big"))) for each in range(number)))
+
+    few, many = of_accounts(10), of_accounts(1_000)
+    last = KEY._replace(account=Address((9).to_bytes(20, "big")))
+    assert few.on(last) == many.on(last) is not None
+    assert effort_of(lambda: many.on(KEY)).steps == effort_of(lambda: few.on(KEY)).steps
+    one_more = replace(EVERYWHERE, account=ACCOUNT)
+    assert effort_of(lambda: many.put(one_more)).steps == effort_of(lambda: few.put(one_more)).steps
+
+
+def test_of_several_freezes_that_hold_a_session_the_one_that_has_stood_longest_is_told_of() -> None:
+    later = replace(EVERYWHERE, account=ACCOUNT, chain_id=1, since=2.0)
+    assert freezes(later, EVERYWHERE).on(KEY) == EVERYWHERE

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Final
 
@@ -36,10 +37,12 @@ _DAY: Final = 86_400.0
 def count_sessions(metrics: Metrics, registry: Registry, names: Mapping[int, str]) -> Iterator[None]:
     """Set the gauges of sessions, a piece of work at a time; `names` are those of chains by their ids."""
     frozen: Counter[int] = Counter()
-    for done, permission_id in enumerate(tuple(registry.freezes.ids()), 1):
-        frozen.update(registry.directory.count_frozen(permission_id, registry.freezes))
-        if done % _FREEZES_A_PIECE == 0:
-            yield
+    done = count(1)
+    for permission_id in tuple(registry.freezes.ids()):
+        for chain_id, number in registry.directory.count_frozen(permission_id, registry.freezes):
+            frozen[chain_id] += number
+            if next(done) % _FREEZES_A_PIECE == 0:
+                yield
     counts: dict[tuple[str, str], int] = {}
     for (chain_id, status), number in registry.directory.counts().items():
         name = names.get(chain_id, OTHER)
