@@ -1,7 +1,8 @@
 """One sink: what it is owed, when it is told, and what becomes of a sink that does not answer.
 
-What is owed is kept by alert, so that ten thousand happenings of one kind are one message; beyond `queue_limit` alerts
-the newest are dropped and counted. A sink that hangs holds up its own task only.
+What is owed is kept by alert, so that ten thousand happenings of one kind are one message. The gravest is told first;
+beyond `queue_limit` alerts the newest of the least grave are dropped and counted, so that whoever makes many small ones
+happen hides no grave one. A sink that hangs holds up its own task only.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from itertools import chain, islice
 from typing import Final, NamedTuple
 
 from proxy.edge.alerts.board import ActiveAlert, AlertKey
 from proxy.edge.telemetry.health_metrics import HealthMetrics, Sent
+from proxy.session.lint.findings import Severity
 
 _LOG: Final = logging.getLogger(__name__)
 _FIRST_PAUSE_SECONDS: Final = 0.5
@@ -73,6 +76,11 @@ def _nothing() -> None:
     return None
 
 
+def _place_of(key: AlertKey) -> int:
+    """Among the severities, from the gravest on."""
+    return len(Severity) - 1 - key.severity.rank
+
+
 Deliver = Callable[[Sequence[Due]], Awaitable[SinkReply]]
 """Hands messages over. Never raises for what is wrong with the sink."""
 
@@ -97,7 +105,10 @@ class Sink:
         self._stopwatch = stopwatch
         self._chance = chance
         self._owed: dict[AlertKey, _Owed] = {}  # the oldest first
-        self._turns: dict[AlertKey, None] = {}  # the same, that whose turn it is first
+        # the same by severity, the gravest first, and of one severity that whose turn it is
+        self._turns: Sequence[dict[AlertKey, None]] = [{} for _ in Severity]
+        self._first_turn = 0  # where among these to begin
+        self._in_hand: Sequence[AlertKey] = ()  # what it is being told
         self._told: dict[AlertKey, Told] = {}
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
@@ -157,13 +168,27 @@ class Sink:
         return key not in self._owed
 
     def _owe(self, owed: _Owed) -> None:
+        key = owed.alert.key
         if len(self._owed) >= self.terms.queue_limit:
             self._metrics.dropped(self.name, 1)
-            return
-        self._owed[owed.alert.key] = owed
-        self._turns[owed.alert.key] = None
+            if not self._makes_room_for(key):
+                return
+        self._owed[key] = owed
+        self._turns_of(key)[key] = None
         self._idle.clear()
         self._wake.set()
+
+    def _turns_of(self, key: AlertKey) -> dict[AlertKey, None]:
+        return self._turns[_place_of(key)]
+
+    def _makes_room_for(self, key: AlertKey) -> bool:
+        """Whether the newest of what is less grave, and not being told, is owed no more."""
+        for turns in reversed(self._turns[_place_of(key) + 1 :]):
+            newest = next(reversed(turns), None)
+            if newest is not None and newest not in self._in_hand:
+                del turns[newest], self._owed[newest]
+                return True
+        return False
 
     async def idle(self) -> None:
         """Return when it is owed nothing."""
@@ -184,8 +209,12 @@ class Sink:
                 self._wake.clear()
                 self._idle.set()
                 continue
+            self._in_hand = keys
             await self._wait_for_allowance()
             reply = await self._tell(keys)
+            self._in_hand = ()
+            # after one that it has no answer to, those less grave have their turn as well
+            self._first_turn = (_place_of(keys[-1]) + 1) % len(self._turns) if reply is SinkReply.LATER else 0
             if reply is SinkReply.LATER:
                 failures += 1
                 # between half and all of it: sinks that came back are not met by everybody at once
@@ -195,12 +224,8 @@ class Sink:
                 failures = 0
 
     def _some_keys(self, most: int) -> Sequence[AlertKey]:
-        found: list[AlertKey] = []
-        for key in self._turns:
-            if len(found) == most:
-                break
-            found.append(key)
-        return found
+        order = chain(self._turns[self._first_turn :], self._turns[: self._first_turn])
+        return list(islice(chain.from_iterable(order), most))
 
     async def _tell(self, keys: Sequence[AlertKey]) -> SinkReply:
         dues = [self._due(self._owed[key]) for key in keys]
@@ -231,7 +256,8 @@ class Sink:
         too_old = reply is SinkReply.LATER and self._stopwatch() - owed.since > _GIVE_UP_SECONDS
         if reply is SinkReply.LATER and not too_old:
             self._metrics.sent(self.name, Sent.FAILED)
-            self._turns[key] = self._turns.pop(key)  # what it has no answer to must not hold up the others
+            turns = self._turns_of(key)
+            turns[key] = turns.pop(key)  # what it has no answer to must not hold up the others
             return
         if reply is SinkReply.TAKEN:
             self._metrics.sent(self.name, Sent.TAKEN)
@@ -249,7 +275,7 @@ class Sink:
             self._told.pop(key, None)
             if owed.firing:
                 return  # it began anew while its end was on its way
-        del self._owed[key], self._turns[key]
+        del self._owed[key], self._turns_of(key)[key]
         if not due.resolved and self.terms.steady and owed.alert.count != due.alert.count:
             self._owe(_Owed(owed.alert, firing=True, resolved=False, since=self._stopwatch()))
 

@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 from proxy.edge.alerts.board import ActiveAlert, Board
 from proxy.edge.alerts.sink import Due, Sink, SinkReply, SinkTerms
 from proxy.edge.telemetry.health_metrics import HealthMetrics
+from proxy.session.lint.findings import Severity
 from tests.edge.alerts.builders import NOW, happening
 from tests.patience import PATIENCE_SECONDS
 
@@ -209,6 +210,66 @@ async def test_a_sink_back_from_the_dead_hears_all_it_was_owed() -> None:
         assert counted(registry, "sent", result="failed") == 2
         assert sink.oldest_seconds() == 0
     assert set(post.told) == {(0, False), (1, False), (2, False)}
+
+
+async def test_the_gravest_is_told_first_and_finds_room_where_what_is_less_grave_has_taken_all() -> None:
+    clock, active = Clock(), board()
+    gravity = dict(enumerate([Severity.LOW] * 9 + [Severity.HIGH], 1))
+
+    class Busy(Post):
+        """While it is told of the first, the rest happens."""
+
+        async def __call__(self, dues: Sequence[Due]) -> SinkReply:
+            if not self.got:
+                for number in range(2, 11):
+                    sink.offer(active.note(happening(number, severity=gravity[number])))
+                for number in (11, 12):
+                    sink.offer(active.note(happening(number, severity=Severity.CRITICAL)))
+                sink.offer(active.note(happening(13, severity=Severity.LOW)))
+            return await super().__call__(dues)
+
+    post = Busy()
+    async with telling(post, clock, queue_limit=10) as (sink, registry):
+        sink.offer(active.note(happening(1, severity=Severity.LOW)))
+        await sink.idle()
+        # the newest of the least grave made room, and one of them found none
+        assert [number for number, _ in post.told] == [1, 11, 12, 10, 2, 3, 4, 5, 6, 7]
+        assert counted(registry, "dropped") == 3
+        assert counted(registry, "sent", result="taken") == 10
+
+
+async def test_what_is_being_told_makes_room_for_nothing() -> None:
+    clock, active = Clock(), board()
+
+    class Busy(Post):
+        async def __call__(self, dues: Sequence[Due]) -> SinkReply:
+            sink.offer(active.note(happening(2, severity=Severity.CRITICAL)))
+            return await super().__call__(dues)
+
+    post = Busy(SinkReply.LATER)
+    async with telling(post, clock, queue_limit=1) as (sink, registry):
+        sink.offer(active.note(happening(1, severity=Severity.LOW)))
+        await sink.idle()
+        assert counted(registry, "dropped") == 2
+    assert post.told == [(1, False), (1, False)]
+
+
+async def test_a_grave_message_that_the_sink_never_has_an_answer_to_holds_up_no_other() -> None:
+    clock, active = Clock(), board()
+
+    class Odd(Post):
+        async def __call__(self, dues: Sequence[Due]) -> SinkReply:
+            await super().__call__(dues)
+            return SinkReply.LATER if self.told[-1][0] == 1 else SinkReply.TAKEN
+
+    post = Odd()
+    async with telling(post, clock) as (sink, _):
+        for number, severity in ((1, Severity.CRITICAL), (2, Severity.LOW), (3, Severity.INFO)):
+            sink.offer(active.note(happening(number, severity=severity)))
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while sink.waiting > 1:  # noqa: ASYNC110  # the sink's own pace
+                await asyncio.sleep(0.01)
+    assert [number for number, _ in post.told[:4]] == [1, 2, 1, 3]
 
 
 async def test_a_message_that_the_sink_never_has_an_answer_to_holds_up_no_other_and_counts_as_the_oldest() -> None:
