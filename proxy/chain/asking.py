@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final, NamedTuple, Protocol, TypeVar
+
+from proxy.broken_off import is_broken_off
+
+_LOG: Final = logging.getLogger(__name__)
+_Answer = TypeVar("_Answer")
 
 Response = Mapping[str, object]
 """A JSON-RPC response as it came: `result` or `error`."""
@@ -40,3 +47,19 @@ class Asking(Protocol):
 
     async def close(self) -> None:
         """Close the connections; it may be used again afterwards."""
+
+
+async def or_not_asked(answer: Awaitable[_Answer]) -> _Answer:
+    """What an `Asking` answers. Raises `NotAsked` whatever else breaks on the way there: whoever asks is told of it,
+    and not broken off."""
+    try:
+        return await answer
+    except (NotAsked, TimeoutError):
+        raise
+    except asyncio.CancelledError:
+        if is_broken_off():
+            raise
+        raise NotAsked("broken off on the way") from None
+    except Exception as error:  # a promise is broken; the type only, as the text may hold the node's URL
+        _LOG.error("a node was asked in vain, by a fault here: %s", type(error).__name__)
+        raise NotAsked(type(error).__name__) from None

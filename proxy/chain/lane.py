@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from proxy.chain.asking import Asking, Declined, NotAsked, Question, Response
+from proxy.chain.asking import Asking, Declined, NotAsked, Question, Response, or_not_asked
 from proxy.errors import NotGiven, StateUnavailable
 
 _MOST_IN_A_BATCH: Final = 32
+_CLOSED: Final = "it is asked no more"
 _MANY: Final = 1_024
 """So many questions are answered before more of them go together again: a node that takes no batches is hardly
 bothered, and one that was down for a while is not asked one by one for ever."""
@@ -68,16 +70,15 @@ class Lane:
         for worker in workers:
             worker.cancel()
         await asyncio.gather(*workers, return_exceptions=True)
-        while self._queue:
-            self._queue.popleft().answer.cancel()
+        _fail(self._queue, NotAsked(_CLOSED))
+        self._queue.clear()
 
     async def _work(self) -> None:
         while part := self._next():
             try:
                 await self._exchange(part)
             finally:
-                for waiting in part:
-                    waiting.answer.cancel()  # only where it was not answered: this worker was stopped
+                _fail(part, NotAsked(_CLOSED))  # only what was not answered: this worker was stopped
 
     def _next(self) -> list[_Waiting]:
         """What goes together; nothing of it is wanted any more by those who gave up waiting."""
@@ -92,7 +93,9 @@ class Lane:
         if len(part) > 1:
             try:
                 async with asyncio.timeout(self._timeout):
-                    answers = await self._asking.many([waiting.question for waiting in part])
+                    answers = await or_not_asked(self._asking.many([waiting.question for waiting in part]))
+                if len(answers) != len(part):
+                    raise NotAsked("not an answer to each question")
             except TimeoutError as error:
                 return _fail(part, error)
             except NotAsked:
@@ -108,7 +111,7 @@ class Lane:
     async def _one(self, waiting: _Waiting) -> None:
         try:
             async with asyncio.timeout(self._timeout):
-                answer = await self._asking.one(waiting.question)
+                answer = await or_not_asked(self._asking.one(waiting.question))
         except (TimeoutError, NotAsked) as error:
             _fail([waiting], error)
         else:
@@ -127,7 +130,7 @@ def _tell(waiting: _Waiting, answer: Response) -> None:
         waiting.answer.set_result(answer)
 
 
-def _fail(part: list[_Waiting], error: Exception) -> None:
+def _fail(part: Iterable[_Waiting], error: Exception) -> None:
     for waiting in part:
         if not waiting.answer.done():
             waiting.answer.set_exception(error.with_traceback(None))  # it leads to whoever waits

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from math import inf
 from typing import Final
 
-from proxy.chain.asking import Asking, Declined, NotAsked, Question, Response
+from proxy.chain.asking import Asking, Declined, NotAsked, Question, Response, or_not_asked
 
 _LOG: Final = logging.getLogger(__name__)
 _BLOCKS_SEEN: Final = 64
@@ -244,4 +244,8 @@ def _heard(exchange: asyncio.Task[Sequence[Response]]) -> None:
 
 
 async def _ask(node: Asking, questions: Sequence[Question], *, alone: bool) -> Sequence[Response]:
-    return [await node.one(questions[0])] if alone else await node.many(questions)
+    return await or_not_asked(_ask_alone(node, questions[0]) if alone else node.many(questions))
+
+
+async def _ask_alone(node: Asking, question: Question) -> Sequence[Response]:
+    return [await node.one(question)]

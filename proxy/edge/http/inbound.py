@@ -8,6 +8,7 @@ from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
+from proxy.broken_off import is_broken_off
 from proxy.clients.rations import Ration
 from proxy.edge.http.clients import DECISION_HEADER
 from proxy.edge.http.http_log import HTTP_LOG
@@ -176,7 +177,7 @@ class InboundCall:
         asked, self._asked = self._asked, None
         assert asked is not None, "answered once"  # noqa: S101 - our own promise
         waiting, item = asked
-        waiting.wait_for(self._respond_in_time(item, work))
+        waiting.wait_for(self._respond_to(item, work))
 
     def work_in_turns(self, work: Coroutine[Any, Any, _T]) -> Awaitable[_T]:
         """Do this in its household's turns, and charge what each piece takes."""
@@ -202,7 +203,7 @@ class InboundCall:
             await (self._batch(parsed) if isinstance(parsed, Batch) else self._answer_single(parsed.item))
         )
 
-    async def _respond_in_time(self, item: Request, work: Awaitable[Answer | None]) -> HttpAnswer:
+    async def _respond_to(self, item: Request, work: Awaitable[Answer | None]) -> HttpAnswer:
         return self._respond(await _answer_to(item, work))
 
     def _respond(self, answer: Answer | None) -> HttpAnswer:
@@ -297,9 +298,13 @@ async def _answer_to(item: Request, work: Awaitable[Answer | None]) -> Answer | 
         return await work
     except Exception as error:  # a refusal, or a promise of ours is broken
         return _told(item, error)
+    except asyncio.CancelledError as error:
+        if is_broken_off():
+            raise
+        return _told(item, error)  # something that was waited for is over without a word: likewise
 
 
-def _told(item: Request, error: Exception) -> Answer | None:
+def _told(item: Request, error: BaseException) -> Answer | None:
     if isinstance(error, RpcError):
         return Answer(print_refusal(item.id, error))
     # HTTP 500 or -32603 would make SDKs hand the same in again

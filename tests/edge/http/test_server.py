@@ -23,6 +23,7 @@ from proxy.edge.http.service import Hooks
 from proxy.errors import Code, MethodNotFound
 from proxy.jsonrpc import BodyLimits, Request, print_result
 from proxy.ports import Answer, RequestContext
+from tests.patience import PATIENCE_SECONDS
 
 LIMITS = BodyLimits(max_bytes=2048, max_batch=4, max_depth=8)
 BOUNDS = ListenerSettings(body_seconds=0.3, linger_seconds=0.2)
@@ -68,6 +69,10 @@ class Gate:
             self.at_once -= 1
         if request.id is None:
             return None
+        if request.method == "break off":
+            torn = asyncio.get_running_loop().create_future()
+            torn.cancel()  # by whoever should have answered there, and by nobody who breaks this request off
+            await torn
         if request.method == "deny":
             raise MethodNotFound("no", data={"method": "deny"})
         status = 500 if request.method == "fail" else 200
@@ -509,3 +514,21 @@ def test_arbitrary_bodies_are_answered_with_json_rpc(served: ServerSettings) -> 
 
         answer()
         runner.run(context.__aexit__(None, None, None))
+
+
+BREAK_OFF = CALL.replace(b"echo", b"break off")
+
+
+@pytest.mark.parametrize(
+    "body", [BREAK_OFF, b"[%b,%b]" % (BREAK_OFF, CALL.replace(b'"a"', b'"b"'))], ids=["alone", "batch"]
+)
+async def test_what_breaks_off_within_an_answer_breaks_off_no_request(served: ServerSettings, body: bytes) -> None:
+    async with listening(Gate(), served) as call:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            status, _, raw = await call(body)
+    told = json.loads(raw)
+    first = told[0] if isinstance(told, list) else told
+    assert (status, first["id"], first["error"]["code"]) == (200, "a", Code.UPSTREAM_UNAVAILABLE)
+    assert first["error"]["data"]["mayHaveBeenSent"]  # for all that is known where it broke
+    if isinstance(told, list):
+        assert told[1]["result"] == ["echo", "x"]
