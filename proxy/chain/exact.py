@@ -22,7 +22,7 @@ from proxy.ledger.reservation import NonceSlot, Reservation
 from proxy.session.counters import SessionKey
 from proxy.session.policies.erc20_spending_limit import SpendingLimits
 from proxy.session.state import ConfigId, SessionState
-from proxy.userop.primitives import Address
+from proxy.userop.primitives import Address, Hash32
 
 Tokens = Mapping[ConfigId, Collection[Address]]
 """The tokens of spending limits, which no view enumerates."""
@@ -31,10 +31,11 @@ _OF_A_TOKEN: Final = 20  # bytes of the name of a counter that is a token's
 
 @dataclass(frozen=True, slots=True)
 class ExactReading:
-    """A reading, and the slots of operations in flight whose use is in it."""
+    """A reading, the slots of operations in flight whose use is in it, and the block that its own one stands on."""
 
     reading: Reading
     counted: frozenset[NonceSlot]
+    parent: Hash32
 
 
 class ReadAnew(StateUnavailable):
@@ -57,12 +58,12 @@ async def read_exactly(
     except BlockUnknown as error:
         raise ReadAnew(str(error)) from error
     # the last question: what was told before is of this block, or none, by a node too that is asked by number
-    there = await node.block_hash(reading.at.number)
+    there = await node.header(reading.at.number)
     if there is None:
         raise ReadAnew("the node has not got the block at which it told of the session")
-    if there != reading.at.hash:
+    if there.hash != reading.at.hash:
         raise ReadAnew("the block at which the session was read is not on the chain any more")
-    return ExactReading(replace(reading, state=state), counted)
+    return ExactReading(replace(reading, state=state), counted, there.parent)
 
 
 async def _counted(witness: Witness | None, slots: Collection[NonceSlot], block: BlockName) -> frozenset[NonceSlot]:

@@ -19,6 +19,7 @@ from proxy.admission import Found
 from proxy.chain.exact import ExactReading, ReadAnew, limits_met, read_exactly, tokens_of
 from proxy.chain.fill import fill
 from proxy.chain.hydrate import Reading, is_readable
+from proxy.chain.lineage import Lineage
 from proxy.chain.node import Node
 from proxy.chain.settlement.slices import BlockName
 from proxy.chain.witness import Witness
@@ -36,6 +37,7 @@ from proxy.userop.primitives import Address, Hash32
 _MOST_READINGS: Final = 3
 _SLOTS_A_PIECE: Final = 250
 _MOST_BLOCKS_BEHIND: Final = 64
+_MOST_TRACED: Final = 64
 _SECONDS: Final = 5.0
 
 Keep = Callable[[KnownSession], Awaitable[None]]
@@ -96,6 +98,7 @@ class NodeReader:
         used_before: Callable[[Collection[NonceSlot]], None] | None = None,
     ) -> None:
         self._used_before = used_before
+        self._lineage = Lineage()
         self._declared = frozenset(declared)
         self._doubted = doubted
         self._background = node if background is None else background
@@ -151,7 +154,7 @@ class NodeReader:
                 if self._look_back is not None:
                     # a chain that went back has not counted what was settled before: that is in flight again first
                     await self._look_back()
-                if not await self._is_after_what_is_settled(node, exact.reading):
+                if not await self._is_after_what_is_settled(node, exact):
                     if left:
                         continue
                     raise StateUnavailable("the chain took back blocks that are settled, which is not done here yet")
@@ -194,22 +197,37 @@ class NodeReader:
                 await asyncio.sleep(0)
         return met
 
-    async def _is_after_what_is_settled(self, node: Node, reading: Reading) -> bool:
-        """Whether the chain that was read has the newest settled block, and those in which operations of the session
-        were shown since. What ended in one that it has not got is neither in the reading nor in flight, until that is
-        taken back."""
-        cursor = None if self._followed is None else self._followed.cursor
-        if cursor is None or self._followed is None:
-            return True
-        number, name = reading.at
-        if cursor.number >= number:
-            return self._followed.hash_at(number) in (None, name)
-        key = reading.state.key
-        for block in (cursor, *self._followed.shown_beyond(key)):
-            if block.number <= number and await node.block_hash(block.number) != block.hash:
-                return False
-        # as far as blocks are settled by now
-        return self._followed.hash_at(number) in (None, name)
+    async def _is_after_what_is_settled(self, node: Node, exact: ExactReading) -> bool:
+        """Whether the very block that was read stands on the newest settled one, and on those in which operations of
+        the session were shown since. What ended in one that it does not stand on is neither in the reading nor in
+        flight, until that is taken back."""
+        at = exact.reading.at
+        self._lineage.learn(at.hash, exact.parent)
+        far = set[BlockName]()
+        for block in self._rested_on(exact.reading):
+            if at.number - block.number > _MOST_TRACED:
+                # no chain goes back so far while it is read: of such a block its number tells
+                if await node.block_hash(block.number) != block.hash:
+                    return False
+                far.add(block)
+            else:
+                await self._lineage.trace(node, at, block.number)
+        # as far as blocks are settled, and operations shown, by now
+        rested_on = [block for block in self._rested_on(exact.reading) if block not in far]
+        return all(self._lineage.ancestor(at, block.number) == block.hash for block in rested_on)
+
+    def _rested_on(self, reading: Reading) -> list[BlockName]:
+        """The blocks, none above that of the reading, that it has to stand on, the oldest first."""
+        followed, at = self._followed, reading.at
+        cursor = None if followed is None else followed.cursor
+        if followed is None or cursor is None:
+            return []
+        if cursor.number >= at.number:
+            settled = followed.hash_at(at.number)
+            return [] if settled is None else [BlockName(at.number, settled)]
+        return sorted(
+            block for block in (cursor, *followed.shown_beyond(reading.state.key)) if block.number <= at.number
+        )
 
     async def _is_another_asked(self, node: Node, at: int) -> bool:
         """Whether another node is asked by now than the one that told nothing, or less than is known, or is once its

@@ -25,7 +25,7 @@ from proxy.session.registry import Registry
 from proxy.session.state import SessionState, SessionStatus, ToldAt
 from proxy.session.told import tell
 from proxy.userop.decode import DecodedOperation
-from proxy.userop.primitives import Address, Hash32
+from proxy.userop.primitives import Address, Hash32, print_bytes
 from tests.admission.builders import TWICE, key_of, known
 from tests.bypass_list.desk import reading, single, use
 from tests.chain.builders import FakeNode, Reverts, UpTo, accepted, hash_of_block
@@ -519,6 +519,108 @@ async def test_what_a_question_showed_in_a_block_that_is_gone_makes_a_reading_wi
     assert await scene.reader.session(KEY) is not None
 
 
+ANOTHER_BRANCH = 0xB << 248
+
+
+@dataclass
+class LeftAfter:
+    """The chain has left the blocks after this one: `FakeNode` has others in their place."""
+
+    number: int
+
+    def name(self, number: int) -> BlockName:
+        above = ANOTHER_BRANCH if number > self.number else 0
+        return BlockName(number, hash_of_block(number | above))
+
+    def reply(self, body: dict[str, Any], head: int) -> web.StreamResponse | None:
+        if body["method"] != "eth_getBlockByNumber":
+            return None
+        asked = body["params"][0]
+        number = head if asked == "latest" else int(asked, 16)
+        told = {
+            "number": hex(number),
+            "hash": print_bytes(self.name(number).hash),
+            "parentHash": print_bytes(self.name(number - 1).hash),
+            "timestamp": "0x1",
+        }
+        return web.json_response({"jsonrpc": "2.0", "id": body["id"], "result": told})
+
+
+@pytest.mark.parametrize(
+    ("cursor", "shown"),
+    [
+        pytest.param(90, 100, id="shown in the block that took the place of the one that was read"),
+        pytest.param(90, 97, id="shown in an earlier one"),
+        pytest.param(20, 97, id="shown there while many blocks are caught up with"),
+        pytest.param(97, None, id="settled in an earlier one"),
+        pytest.param(100, None, id="settled in that which took its place"),
+    ],
+)
+async def test_a_reading_of_a_branch_that_the_chain_has_left_is_not_believed_for_what_the_node_has_by_now(
+    scene: Scene, cursor: int, shown: int | None
+) -> None:
+    """An operation that ended in the other branch would be neither in the reading nor in flight."""
+    put_session(scene.chain, after_uses(1))
+    after, looks = LeftAfter(94), list[int]()
+    settled = UpTo(BlockName(20, hash_of_block(20)))
+
+    async def look_back() -> None:
+        looks.append(1)
+        put_session(scene.chain, after_uses(2))
+        scene.chain.reply = lambda body: after.reply(body, scene.chain.block)
+        settled.cursor = after.name(cursor)
+        settled.shown = () if shown is None else (after.name(shown),)
+
+    scene.reader = NodeReader(
+        scene.node,
+        scene.registry,
+        scene.disk.keep,
+        lambda: float(NOW),
+        look_back=look_back,
+        seconds=PATIENCE_SECONDS,
+        followed=settled,
+    )
+    state = await scene.reader.session(KEY)
+    assert state is not None
+    assert (len(looks), state.used[USES], settled.read) == (2, 2, {KEY: after.name(100)})
+
+
+async def test_a_reading_of_a_branch_that_is_left_while_it_is_looked_at_is_not_believed(scene: Scene) -> None:
+    put_session(scene.chain, after_uses(1))
+    after, settled = LeftAfter(94), UpTo(BlockName(90, hash_of_block(90)))
+
+    def leave_meanwhile(body: dict[str, Any]) -> web.StreamResponse | None:
+        if body["method"] == "eth_getBlockByNumber" and body["params"][0] == hex(91):  # what it stands on is asked
+            put_session(scene.chain, after_uses(2))
+            settled.cursor = after.name(97)
+            scene.chain.reply = lambda body: after.reply(body, scene.chain.block)
+        return None
+
+    scene.chain.reply = leave_meanwhile
+    scene.reader = NodeReader(
+        scene.node, scene.registry, scene.disk.keep, lambda: float(NOW), seconds=PATIENCE_SECONDS, followed=settled
+    )
+    state = await scene.reader.session(KEY)
+    assert state is not None
+    assert (state.used[USES], settled.read) == (2, {KEY: after.name(100)})
+
+
+async def test_what_a_reading_next_to_the_newest_settled_block_stands_on_is_asked_nowhere(scene: Scene) -> None:
+    put_session(scene.chain, after_uses(1))
+    settled, numbers = UpTo(BlockName(99, hash_of_block(99))), list[str]()
+
+    def watch(body: dict[str, Any]) -> None:
+        if body["method"] == "eth_getBlockByNumber":
+            numbers.append(body["params"][0])
+
+    scene.chain.reply = watch
+    scene.reader = NodeReader(
+        scene.node, scene.registry, scene.disk.keep, lambda: float(NOW), seconds=PATIENCE_SECONDS, followed=settled
+    )
+    assert await scene.reader.session(KEY) is not None
+    assert numbers == ["latest", hex(100)]
+
+
 @pytest.mark.parametrize("number", [90, 100])
 async def test_once_they_are_taken_back_the_session_is_read_anew(scene: Scene, number: int) -> None:
     put_session(scene.chain, after_uses(1))
@@ -550,7 +652,7 @@ async def test_a_reading_whose_block_another_took_the_place_of_while_it_was_look
 
     def settle_meanwhile(body: dict[str, Any]) -> None:
         asked.append(body["method"])
-        if body["method"] == "eth_getBlockByNumber" and body["params"][0] == hex(90):
+        if body["method"] == "eth_getBlockByNumber" and body["params"][0] == hex(91):
             settled.cursor = BlockName(100, GONE)
 
     scene.chain.reply = settle_meanwhile

@@ -209,7 +209,9 @@ class BundlerInProcess:
     sending: set[asyncio.Task[Answer | None]] = field(default_factory=set)
     is_gone: bool = False
 
-    async def post(self, _method: str, params: bytes, *, submit: bool, place: object = None) -> UpstreamReply:
+    async def post(
+        self, _method: str, params: bytes, *, submit: bool, place: OperationPlace | None = None, vouched: bool = False
+    ) -> UpstreamReply:
         assert submit
         assert place is not None
         op = parse_user_operation(json.loads(params)[0], V07.version)
@@ -225,8 +227,7 @@ class BundlerInProcess:
         is_lost = self.is_gone and self.random.random() < 0.5
         return None if is_lost else self.world.take(op)
 
-    async def find(self, method: str, params: bytes, *, own: bool = False) -> UpstreamReply:
-        assert own
+    async def find_out(self, method: str, params: bytes, _place: OperationPlace | None) -> UpstreamReply:
         await asyncio.sleep(self.random.choice(_WAITS))
         if method != "eth_getUserOperationReceipt":
             return _reply(Answer(result=None))

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import os
 import random as random_of_its_own
 import time
@@ -61,6 +62,8 @@ class Story:
     gate: GateInProcess
     world: ChainWorld
     disk: Disk
+    log: list[logging.LogRecord]
+    """Of what went wrong, so far."""
     numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
     sent: list[UserOperation] = field(default_factory=list)
     claims: dict[Hash32, list[UserOperation]] = field(default_factory=dict)  # the same under each session, by hash
@@ -96,6 +99,7 @@ class Story:
         await asyncio.sleep(random.uniform(0, 0.03))
         await self.gate.kill()
         assert not any(client.done() and not client.cancelled() for client in clients)
+        assert [each.getMessage() for each in self.log if is_of_a_fault(each)] == []
         if random.random() < 0.3:
             world.go_back(random.choice(DEPTHS))  # while nobody follows
         self.day.astray = random.choice(ASTRAY)
@@ -134,6 +138,11 @@ class Story:
         await self.gate.kill()
 
 
+def is_of_a_fault(record: logging.LogRecord) -> bool:
+    """Whether the gate says that it failed itself, at a request or at anything else."""
+    return record.name == "proxy.replies" or record.exc_info is not None
+
+
 def is_on(disk: Disk, user_op_hash: Hash32) -> bool:
     """Whether a gate that begins with it would find this operation in flight, or mined."""
     mined = (name for name, each in disk.ended.items() if each.mined is not None)
@@ -143,7 +152,7 @@ def is_on(disk: Disk, user_op_hash: Hash32) -> bool:
 @pytest.mark.parametrize("waits", [False, True], ids=["daybook", "writing thread"])
 @pytest.mark.parametrize("seed", SEEDS)
 def test_nothing_is_lost_doubled_or_overspent_over_many_short_lives(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, waits: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, seed: int, waits: bool
 ) -> None:
     (tmp_path / "ours.yaml").write_text(so_many_a_day(MOST_SENDS))
     nowhere = "http://127.0.0.1:9/"
@@ -161,7 +170,8 @@ def test_nothing_is_lost_doubled_or_overspent_over_many_short_lives(
     world = ChainWorld(random, LIMITS, lambda user_op_hash: is_on(disk, user_op_hash))
     gate = GateInProcess(config, world, disk, random, monkeypatch, waits=waits)
     try:
-        loop.run_until_complete(Story(random, day, gate, world, disk).tell())
+        with caplog.at_level(logging.ERROR):
+            loop.run_until_complete(Story(random, day, gate, world, disk, caplog.records).tell())
     finally:
         loop.close()
         monkeypatch.undo()

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from proxy.chain.blocks.header import Header
 from proxy.chain.settlement.outcome import Outcome, SettledUpTo
 from proxy.chain.settlement.slices import BlockName, ChainPlace, OperationMined, SessionTouched
 from proxy.chain.witness import Fate
@@ -175,6 +176,18 @@ class Chain:
         if self.silent:
             raise StateUnavailable("no answer")
         return self.name(number).hash if number <= self.newest() else None
+
+    async def headers(self, numbers: Sequence[int]) -> tuple[Header | None, ...]:
+        """As a node tells it."""
+        if self.silent:
+            raise StateUnavailable("no answer")
+        newest = self.newest()
+        return tuple(self.header_of(number) if number <= newest else None for number in numbers)
+
+    def header_of(self, number: int) -> Header:
+        parent = self.name(max(number - 1, 0)).hash
+        timestamp = self.blocks[number - 1].timestamp if number else 0
+        return Header(number=number, hash=self.name(number).hash, parent=parent, timestamp=timestamp)
 
     def name(self, number: int) -> BlockName:
         return BlockName(number, self.blocks[number - 1].hash if number else Hash32(bytes(32)))

@@ -245,7 +245,8 @@ class LedgerMachine(RuleBasedStateMachine):
         block = self.chain.name(self.chain.newest())
         state = replace(STATES[key], used={USES[key]: self.chain.used(key, block.number)})
         reading = Reading(state, block)
-        return ExactReading(reading, await witness.used(slots, block))
+        parent = self.chain.header_of(block.number).parent
+        return ExactReading(reading, await witness.used(slots, block), parent)
 
     async def _state(self, key: SessionKey) -> SessionState | None:
         known = self.registry.get(key)
