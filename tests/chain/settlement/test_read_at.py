@@ -169,7 +169,9 @@ async def test_a_use_that_only_the_last_reading_has_counted_is_in_the_next_one_w
     operation = scene.reserve(1, ONE_USE)
     await scene.settlement.hold(operation)
     read(scene, block(12), uses=1)
-    scene.ledger.count(KEY, operation.reservation.slot)
+    with scene.ledger.counting(KEY) as counting:
+        counting.add([operation.reservation.slot])
+        counting.stand()
     scene.shows(name(1), block(11))
     scene.reads_at = 10  # a backend that has the block from which on the chain is followed, and no more
     await scene.taker.start_at(block(10), 0)

@@ -324,7 +324,9 @@ async def test_a_reading_that_is_past_the_enable_nonce_of_a_grant_ends_it_unless
         for number, nonce in ((1, 3), (2, 4), (3, 5))
     ]
     scene.settlement.restore([InFlight(operation=each, stage=Stage.ACCEPTED) for each in operations])
-    scene.ledger.count(KEY, operations[1].reservation.slot)
+    with scene.ledger.counting(KEY) as counting:
+        counting.add([operations[1].reservation.slot])
+        counting.stand()
     await scene.settlement.enable_nonce_read(KEY, 5, Evidence(block=50))
     assert [(end.ended.operation.user_op_hash, end.ended.cause) for end in scene.told] == [(name(1), Cause.GRANT_USED)]
 
@@ -357,7 +359,9 @@ async def test_a_reading_that_has_counted_an_operation_is_kept_with_its_end_for_
     read = replace(IN_FORCE, state=STATE.with_charges([ONE_USE]), block=10)
     scene.registry.put(read)  # the disk was full just then
     (held,) = scene.ledger.of_session(KEY)
-    scene.ledger.count(KEY, held.slot)
+    with scene.ledger.counting(KEY) as counting:
+        counting.add([held.slot])
+        counting.stand()
     await scene.tell(10, mined(op, 10, nonce=1))
     assert scene.balance == (1, 0)
     (outcome,) = [each for each in scene.shelf.kept if each.ended]
