@@ -49,7 +49,8 @@ def _read_urls(value: object) -> object:
 class AlertSettings(Settings):
     """Who is told of single happenings. Nobody, unless a sink is named."""
 
-    alertmanager: Annotated[tuple[EndpointText, ...], BeforeValidator(_read_urls)] = ()  # each is told everything
+    # each is told all that no rule gives to others by `notify`
+    alertmanager: Annotated[tuple[EndpointText, ...], BeforeValidator(_read_urls)] = ()
     webhooks: tuple[Webhook, ...] = ()
     pagerduty: tuple[PagerDuty, ...] = ()
     instance: str = ""  # what this gate is called in alerts; empty: the machine's name and the admin port
