@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -107,10 +107,10 @@ async def build_chain(name: str, chain: Chain, shared: Shared) -> BuiltChain:
     config, stack = shared.config, shared.stack
     ledger = MemoryLedger(shared.counts, sessions=shared.registry, caps=_caps(config))
 
-    def moved(place: OperationPlace, bundler: str) -> None:
-        settling.settlement.moved(NonceSlot(chain.chain_id, *place), bundler)
+    async def send_to(place: OperationPlace, bundler: str) -> None:
+        await settling.settlement.send_to(NonceSlot(chain.chain_id, *place), bundler)
 
-    upstream = await stack.enter_async_context(_upstream(name, chain, shared, ledger, on_move=moved))
+    upstream = await stack.enter_async_context(_upstream(name, chain, shared, ledger, send_to=send_to))
     refused = RefusedBefore(time.monotonic)
     telling = _telling(name, shared, refused)
     age = None if chain.node is None else _age_of(name, chain, shared)
@@ -338,7 +338,7 @@ def _upstream(
     shared: Shared,
     ledger: MemoryLedger,
     *,
-    on_move: Callable[[OperationPlace, str], None],
+    send_to: Callable[[OperationPlace, str], Awaitable[None]],
 ) -> HttpUpstream:
     def on_health(endpoint: str, health: Health) -> None:
         shared.metrics.upstream_up(endpoint, up=health is Health.HEALTHY)
@@ -362,7 +362,7 @@ def _upstream(
         on_health=on_health,
         on_rest=shared.metrics.upstream_rests,
         on_full=partial(shared.metrics.upstream_full, name),
-        on_move=on_move,
+        send_to=send_to,
         in_flight=in_flight,
         traceparent=shared.traceparent,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from tests.admission.builders import TWICE, key_of, known
 from tests.app.builders import GOOD, ONCE, use_number
 from tests.bypass_list.desk import a_session, use
 from tests.edge.recording_bundler import Answer, Recorded
+from tests.patience import patiently
 from tests.running_gate import RECEIPT, SEND, HonestBundler, RunningGate, hash_of, running_gate
 from tests.session.builders import TOKEN, TRANSFER, action, usage
 
@@ -160,6 +162,41 @@ async def test_after_a_restart_operations_are_still_where_they_were_sent(tmp_pat
             assert "result" in await gate.send(many(2, 1))
             assert "result" in await gate.send(many(3))
         assert [second.methods.count(SEND), first.methods.count(SEND)] == [3, 2]
+
+
+def where_flights_are(folder: Path) -> list[str]:
+    """By marks of bundlers, as a gate would find it that starts after this moment."""
+    copied = folder / "copied"
+    copied.mkdir()
+    for each in folder.glob("gate.db*"):
+        if not each.name.endswith("-shm"):
+            shutil.copy(each, copied)
+    with closing(Store(copied / "gate.db")) as store:
+        return [each.operation.bundler for each in store.flights()]
+
+
+async def test_that_the_second_has_it_is_on_disk_before_it_is_sent_there(tmp_path: Path) -> None:
+    """A gate that is killed while the second bundler has it, and the first is back, sends it to no other."""
+    marks: list[str] = []
+    async with HonestBundler() as first, HonestBundler() as second:
+        take = second.answers[SEND]
+        assert not isinstance(take, Answer)
+
+        async def look(recorded: Recorded) -> Answer:
+            marks.extend(where_flights_are(tmp_path))
+            return await take(recorded)
+
+        second.answers[SEND] = look
+        setup = {"chain": {"bundlers": [first.url, second.url]}, "ledger": tmp_path / "gate.db"}
+        async with running_gate(bundler=second, **setup) as gate:
+            gate.running.registry.put(known(MANY))
+            for _ in patiently():
+                if await gate.metric("upstream_up", upstream="soneium#0"):
+                    break
+                await asyncio.sleep(0.01)
+            await first.stop()  # and the gate has yet to find out
+            assert "result" in await gate.send(many(1))
+    assert marks == [endpoint_at("", second.url).mark]
 
 
 async def test_what_went_to_the_second_because_the_first_is_not_there_is_there_after_a_restart(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from proxy.chain.settlement.flights import Flights
@@ -64,6 +64,16 @@ class Books:
     async def begin(self, operation: AcceptedOperation) -> None:
         """Returns when this is on disk. Raises `StateUnavailable`."""
         await self._keeper.keep(Outcome(begun=operation))
+
+    async def move(self, names: Sequence[HoldName], bundler: str) -> None:
+        """Returns when it is on disk that these, as far as they are in flight, go to the bundler of that mark. Raises
+        `StateUnavailable`."""
+        claims = (self._flights.claim(name) for name in names)
+        moved = tuple((each.name, bundler) for each in claims if each is not None and each.bundler != bundler)
+        if moved:
+            await self._keeper.keep(Outcome(moved=moved))
+        for name, _ in moved:
+            self._flights.move(name, bundler)
 
     def note(self, outcome: Outcome) -> None:
         """This may be lost; how operations ended by it is known here all the same."""

@@ -5,7 +5,7 @@ through.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from proxy.chain.settlement.due import DueHeap
@@ -107,6 +107,12 @@ class Flights:
         if reservation.valid_until is not None and user_op_hash not in self._over:
             self._over.put(user_op_hash, self._past(reservation.valid_until))
         return flight
+
+    def move(self, name: HoldName, bundler: str) -> None:
+        """Under this claim it goes to the bundler of that mark, if it is in flight still."""
+        flight, operation = self._flights.get(name.user_op_hash), self.claim(name)
+        if flight is not None and operation is not None:
+            flight.claims[name] = replace(operation, bundler=bundler)
 
     def let_go(self, user_op_hash: Hash32) -> None:
         """Something of it is held no more: it is not waited for, and remembered."""

@@ -127,10 +127,10 @@ class Settlement:
         self.flights.begin(operation, Stage.FORWARDED)
         await self._end_beside_counted(operation.user_op_hash)
 
-    def moved(self, slot: NonceSlot, bundler: str) -> None:
-        """What competes for this nonce goes to the bundler of that mark: the one before could not be reached."""
-        names = tuple((held.name, bundler) for held in self._ledger.held_in(slot) if held.name in self.flights)
-        self.books.note(Outcome(moved=names))
+    async def send_to(self, slot: NonceSlot, bundler: str) -> None:
+        """Returns when it is on disk that what competes for this nonce goes to the bundler of that mark, be it another
+        one than when it was held: only then send it there. Raises `StateUnavailable`."""
+        await self.books.move([each.name for each in self._ledger.held_in(slot)], bundler)
 
     def hold_unkept(self, operation: AcceptedOperation) -> None:
         """The operation is sent although that could not be kept: `follow` tries again."""

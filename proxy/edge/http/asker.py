@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import count
@@ -65,12 +65,17 @@ class UpstreamSettings:
     max_reply_bytes: int = 16 * 1024 * 1024
 
 
+async def _nobody_asks(_place: OperationPlace, _mark: str) -> None:
+    return None
+
+
 class BundlerAsker:
     """Asks one of a chain's bundlers, and notes what its answer tells of it. Use as an asynchronous context manager.
 
     `in_flight` says whether anything is held that takes a place on chain; `stopwatch` gives monotonic seconds.
     `on_full` hears of what was asked of nobody for want of a place.
-    `on_move` hears of an operation that goes to the bundler of another mark than `bundler_for` said.
+    `send_to` has it written down that an operation goes to the bundler of a mark, be it another one than `bundler_for`
+    said; it raises `StateUnavailable` where that cannot be, and then nothing is sent.
     `traceparent` gives the header of that name for the question that is about to be asked; `None` where nobody traces.
     """
 
@@ -86,7 +91,7 @@ class BundlerAsker:
         on_rest: Callable[[str, QuestionKind, bool], None] = lambda _name, _kind, _rests: None,
         on_full: Callable[[QuestionKind], None] = lambda _kind: None,
         in_flight: Callable[[OperationPlace], bool] = lambda _place: False,
-        on_move: Callable[[OperationPlace, str], None] = lambda _place, _mark: None,
+        send_to: Callable[[OperationPlace, str], Awaitable[None]] = _nobody_asks,
         stopwatch: Callable[[], float] = time.monotonic,
         traceparent: Callable[[], str | None] | None = None,
     ) -> None:
@@ -103,7 +108,7 @@ class BundlerAsker:
         self._settings = settings or UpstreamSettings()
         self._on_health = on_health
         self._on_rest = on_rest
-        self._on_move = on_move
+        self._send_to = send_to
         self._stopwatch = stopwatch
         self._ids = count(1)
         self._places = BundlerPlaces(self._settings.max_connections, self._settings.connect_seconds, on_full)

@@ -25,7 +25,7 @@ from proxy.edge.http.exchange import (
     unread,
 )
 from proxy.edge.http.households import WORKED_FOR
-from proxy.errors import UpstreamFull, UpstreamUnavailable
+from proxy.errors import StateUnavailable, UpstreamFull, UpstreamUnavailable
 from proxy.ports import AskingOn, OperationPlace
 
 _BESIDE_SECONDS: Final = 2.0
@@ -261,11 +261,10 @@ class HttpUpstream(BundlerAsker):
         tried = list[int]()
         # looked at anew each time: while this one was on its way another one in this place may have got somewhere
         while (endpoint := self._next_for(place, tried)) is not None:
-            if tried:
-                self._on_move(place, endpoint.mark)
             tried.append(endpoint.number)
             placement = self._placements.sent(place, endpoint.number, self._stopwatch())
             try:
+                await self._send_to(place, endpoint.mark)
                 answer = await self._ask(endpoint, QuestionKind.SEND, method, params, seconds=seconds, place=place)
             except UpstreamUnavailable as error:
                 if error.may_have_been_sent:
@@ -274,6 +273,9 @@ class HttpUpstream(BundlerAsker):
                 if isinstance(error, ExchangeError):  # a gateway had it in hand, and nobody repeats a send
                     raise
                 failure.note(error)
+            except StateUnavailable as error:
+                self._placements.not_there(place, placement)
+                raise failure.taken() or UpstreamUnavailable(error.what, may_have_been_sent=False) from None
             else:
                 self._placed(answer, place, placement)
                 return answer

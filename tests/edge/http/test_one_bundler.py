@@ -11,7 +11,7 @@ import pytest
 from proxy.edge.http.asker import UpstreamSettings
 from proxy.edge.http.client import HttpReply, UnreachedError
 from proxy.edge.http.upstream import HttpUpstream
-from proxy.errors import UpstreamUnavailable
+from proxy.errors import StateUnavailable, UpstreamUnavailable
 from proxy.ports import OperationPlace
 from proxy.userop.entry_point import ENTRY_POINTS
 from proxy.userop.primitives import Address
@@ -146,3 +146,24 @@ async def test_what_is_refused_after_there_came_to_be_another_bundler_is_nowhere
         await until(lambda: bool(told))
         assert (await upstream.post(SEND, SIGNED, submit=True, place=PLACE)).endpoint == "soneium#0"
     assert len(bodies(second)) == 1
+
+
+async def test_nothing_goes_where_it_cannot_be_written_down_that_it_goes(
+    first: RecordingBundler, second: RecordingBundler
+) -> None:
+    async def cannot(_place: OperationPlace, _mark: str) -> None:
+        raise StateUnavailable("the ledger cannot be written", fact="ledger")
+
+    upstream = HttpUpstream(
+        "soneium",
+        [first.url, second.url],
+        chain_id=1946,
+        entry_points=frozenset({V07}),
+        in_flight=lambda _place: True,
+        send_to=cannot,
+    )
+    async with upstream:
+        with pytest.raises(UpstreamUnavailable, match="the ledger cannot be written") as failure:
+            await upstream.post(SEND, SIGNED, submit=True, place=PLACE)
+    assert not failure.value.may_have_been_sent
+    assert bodies(first) == bodies(second) == []
